@@ -1,0 +1,59 @@
+# The entry points. `make help` lists them.
+SHELL := /bin/bash
+VENV ?= .venv
+PY := $(VENV)/bin/python
+BIN := $(VENV)/bin
+JOBS ?= 2
+STAMP := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help install apt demo test check unit system sim bench docs format clean
+
+help: ## list the entry points
+	@awk -F':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(STAMP): pyproject.toml
+	@test -x $(PY) || python3 -m venv $(VENV)
+	@echo "installing Skerry and its tools into $(VENV) (a few minutes the first time)"
+	@$(BIN)/pip install -q --disable-pip-version-check -e '.[cloud,edge,dev]'
+	@touch $@
+
+install: $(STAMP) ## a virtual environment with everything
+
+apt: ## Debian packages that the system tests and the demo use, when this machine may install them
+	@tests/system/install_packages.sh
+
+demo: $(STAMP) apt ## a cloud, two gateways, a PLC and a sensor, a cut link and a power cut (KEEP=1 leaves it running)
+	@$(PY) examples/01-one-fleet/demo.py $(if $(KEEP),--keep)
+
+check: $(STAMP) ## format, lint, types, imports, repo rules, and 200 seeds of simulated disconnection
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/basedpyright
+	@$(BIN)/lint-imports
+	@$(BIN)/pytest -q tests/repo tests/sim -n $(JOBS)
+
+test: check apt ## everything: check, unit and contract tests, system tests
+	@$(BIN)/pytest -q --ignore=tests/repo --ignore=tests/sim -m 'not system' -n $(JOBS)
+	@$(BIN)/pytest -q -m system
+
+unit: $(STAMP) ## the fast tests alone
+	@$(BIN)/pytest -q -m 'not system' -n $(JOBS)
+
+system: $(STAMP) apt ## tests with real processes, sockets, brokers and clients
+	@$(BIN)/pytest -q -m system
+
+sim: $(STAMP) ## ten thousand seeds of simulated disconnection
+	@SKERRY_SIM_SEEDS=10000 $(BIN)/pytest -q tests/sim -n $(JOBS) --timeout 7200
+
+bench: $(STAMP) ## measure against the budgets; results in benchmarks/results
+	@$(PY) -m benchmarks
+
+docs: $(STAMP) ## draw the diagrams and reference pages that are made from the code
+	@$(PY) docs/generate.py
+
+format: $(STAMP) ## put the code into its one form
+	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .
+
+clean:
+	@rm -rf .venv build .pytest_cache .ruff_cache .demo

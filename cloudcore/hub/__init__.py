@@ -1,0 +1,1 @@
+"""The cloud's end of every gateway's session: views, reports, streams."""

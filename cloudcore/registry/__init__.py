@@ -1,0 +1,1 @@
+"""The rules of reading and writing objects, for users and controllers alike."""

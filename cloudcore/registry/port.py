@@ -1,0 +1,133 @@
+"""What it means to read and write objects, as everybody above the store sees it.
+
+The registry is the one place that knows the rules of writing: defaults, validation, admission, names,
+generations, finalizers, graceful deletion. The HTTP verbs, the controllers, the scheduler and the hub all go
+through this port, so that a controller's write obeys the same rules as a user's, and so that a `kubernetes`
+form (an existing cluster's API server) can stand in its place.
+
+Reads come from the watch cache: JSON bytes, no parsing until somebody looks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from cloudcore.store.port import Position, Record, Stored
+from skerry.objects.json import JsonObject
+from skerry.objects.meta import Key, Revision
+from skerry.objects.scheme import Kind
+
+Subresource = Literal["", "status", "scale", "binding", "finalize", "approval", "ephemeralcontainers", "token"]
+Propagation = Literal["", "Background", "Foreground", "Orphan"]
+FieldValidation = Literal["Ignore", "Warn", "Strict"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Actor:
+    """Who is asking, as proved by authentication: what admission and authorization look at."""
+
+    name: str
+    groups: tuple[str, ...] = ()
+    uid: str = ""
+    extra: tuple[tuple[str, tuple[str, ...]], ...] = ()
+
+
+SYSTEM = Actor(name="system:apiserver", groups=("system:masters",))
+"""The control plane itself."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WriteOptions:
+    """What a writer may ask beside the object (metav1.CreateOptions, UpdateOptions)."""
+
+    actor: Actor = SYSTEM
+    dry_run: bool = False
+    field_manager: str = ""
+    field_validation: FieldValidation = "Warn"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeleteOptions:
+    """metav1.DeleteOptions, parsed."""
+
+    actor: Actor = SYSTEM
+    dry_run: bool = False
+    grace_s: int | None = None
+    propagation: Propagation = ""
+    uid: str = ""
+    """Precondition; "" for none."""
+    revision: Revision | None = None
+    """Precondition."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Written:
+    """The outcome of a write."""
+
+    obj: JsonObject
+    created: bool = False
+    deleted: bool = False
+    """The object is gone (a delete, or an update that removed the last finalizer)."""
+    warnings: tuple[str, ...] = ()
+
+
+Transform = Callable[[JsonObject], JsonObject]
+"""Current object -> wanted object; may be called again when somebody else wrote in between. Must not mutate."""
+
+
+class Objects(Protocol):
+    """Read and write objects under the rules. Errors are those of `skerry.errors`."""
+
+    def read(self, key: Key) -> Stored | None:
+        """The object as cached: at least as new as every write this process has seen committed."""
+        ...
+
+    def select(self, resource: str, *, namespace: str = "") -> Sequence[Stored]:
+        """Cached objects of a resource, ordered by (namespace, name)."""
+        ...
+
+    async def create(
+        self, kind: Kind, namespace: str, obj: JsonObject, options: WriteOptions = ..., /
+    ) -> Written: ...
+
+    async def update(
+        self,
+        kind: Kind,
+        key: Key,
+        transform: Transform,
+        options: WriteOptions = ...,
+        /,
+        *,
+        subresource: Subresource = "",
+    ) -> Written:
+        """Read, transform, write; again on a conflict unless the transform's result names a resourceVersion
+        other than the current one (then `ConflictError`). A no-op takes no revision."""
+        ...
+
+    async def delete(self, kind: Kind, key: Key, options: DeleteOptions = ..., /) -> Written: ...
+
+    async def report(self, position: Position, effects: Sequence[Effect], records: Sequence[Record]) -> None:
+        """Apply what a node told: status updates, events and records, and its outbox position, in ONE commit.
+
+        Effects on objects that are gone, or whose uid is another's, are dropped: the node will learn of it.
+        Raises `ConflictError` when the position does not advance (another session of that node got ahead).
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Effect:
+    """One change that a node's report asks for."""
+
+    kind: Kind
+    key: Key
+    uid: str
+    """The life of the object that is meant; "" to create it when it is absent."""
+    subresource: Subresource
+    transform: Transform
+
+
+Handler = Callable[[Key], Awaitable[None]]
+"""A controller's reconcile: called for a key, again and again until it returns without an error."""

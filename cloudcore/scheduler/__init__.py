@@ -1,0 +1,1 @@
+"""Which node runs a pod: filters, scores, binding."""

@@ -1,0 +1,216 @@
+"""The spine's port: one revisioned log of changes, and everything that must commit together with them.
+
+A store keeps current objects as the JSON bytes that the API serves, an append-only log of changes (one dense
+revision a change), the outbox positions of nodes, and records (append-only readings and history). `commit` is
+one transaction over all of them: after a crash all of it is there, or nothing. Revisions become visible in
+order. History below the compacted revision is gone, and asking for it says so (`GoneError`).
+
+Forms: `memory` (tests, simulation), `failing` (errors on plan), `sql` (SQLAlchemy on SQLite). All pass
+`tests/contracts/store_contract.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from skerry.objects.meta import Key, Revision
+
+ABSENT: Final = Revision(0)
+"""As `Put.expected`: the object must not exist."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Put:
+    """Create or replace one object.
+
+    `body` is the object as JSON bytes *without* `metadata.resourceVersion`: the store assigns the revision and
+    splices it in with `with_revision`, so that the bytes it keeps are the bytes the API serves.
+    """
+
+    key: Key
+    uid: str
+    body: bytes
+    expected: Revision | None
+    """The revision the object must have now; ABSENT: it must not exist; None: whatever is there."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delete:
+    """Remove one object. The log keeps its last state, stamped with the deletion's revision."""
+
+    key: Key
+    expected: Revision | None
+    body: bytes | None = None
+    """The last state to log where it differs from the stored one (a final status); None: as stored."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Position:
+    """How far a node's outbox has taken effect. Advances only; an equal or lower `seq` is a ConflictError."""
+
+    node: str
+    incarnation: str
+    seq: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """One row of a series (a device property's history, say); kept in the order appended."""
+
+    series: str
+    at_ms: int
+    """When it happened, milliseconds since the epoch, by the cloud's reckoning."""
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredRecord:
+    series: str
+    number: int
+    """Dense within a store, ascending in the order committed."""
+    at_ms: int
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """What commits together, or not at all."""
+
+    writes: tuple[Put | Delete, ...] = ()
+    position: Position | None = None
+    records: tuple[Record, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stored:
+    """One current object."""
+
+    key: Key
+    uid: str
+    revision: Revision
+    body: bytes
+    """JSON as served, `metadata.resourceVersion` included."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """One row of the log: what an object was, and what it became.
+
+    `before` is None for a creation, `after` is None for a deletion; then `before` is the last state, its
+    `metadata.resourceVersion` already that of the deletion (what a DELETED watch event shows).
+    """
+
+    revision: Revision
+    key: Key
+    uid: str
+    before: bytes | None
+    after: bytes | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    """A slice of a list, all at one revision, in order of (namespace, name)."""
+
+    items: tuple[Stored, ...]
+    revision: Revision
+    next_after: tuple[str, str] | None
+    """(namespace, name) of the last item when more follow."""
+    remaining: int
+    """How many follow."""
+
+
+class Store(Protocol):
+    """See the module. Every method raises `UnavailableError` when the store can't answer now (locked, disk
+    full: `StorageFullError`), with nothing half-applied."""
+
+    @property
+    def epoch(self) -> str:
+        """Names this life of the store; a restored backup has another one."""
+        ...
+
+    async def commit(self, batch: Batch) -> tuple[Revision, ...]:
+        """Apply all or nothing; the revision of each write, in order.
+
+        Durable when this returns (power loss included). Raises `AlreadyExistsError` (expected ABSENT),
+        `NotFoundError` (a Delete or an expected revision of an object that is not there), `ConflictError`.
+        A write that leaves the body unchanged still takes a revision: callers drop no-ops before they come.
+        """
+        ...
+
+    async def get(self, key: Key) -> Stored | None: ...
+
+    async def list(
+        self,
+        resource: str,
+        *,
+        namespace: str = "",
+        at: Revision | None = None,
+        after: tuple[str, str] | None = None,
+        limit: int = 0,
+    ) -> Page:
+        """Objects of a resource ("" namespace: in all), as of `at` (None: now). `limit` 0 means all.
+
+        Raises `GoneError` when `at` is below the compacted revision.
+        """
+        ...
+
+    async def changes(self, *, after: Revision, limit: int = 1000) -> Sequence[Change]:
+        """The log after a revision, oldest first, at most `limit`. Raises `GoneError` below the compacted one."""
+        ...
+
+    def watch(self, *, after: Revision) -> AsyncIterator[Change]:
+        """Every change after a revision, for ever, in order, none missing. Raises `GoneError` as `changes`."""
+        ...
+
+    async def revision(self) -> Revision:
+        """The newest committed revision."""
+        ...
+
+    async def compacted(self) -> Revision:
+        """History at and below this revision is gone. 0 when nothing was compacted."""
+        ...
+
+    async def compact(self, to: Revision) -> None:
+        """Forget superseded states and deletions at or below `to`; current objects stay. Never goes back."""
+        ...
+
+    async def position(self, node: str) -> Position | None: ...
+
+    async def records(
+        self, series: str, *, after: int = 0, since_ms: int = 0, limit: int = 1000
+    ) -> Sequence[StoredRecord]:
+        """Records of a series with `number` > `after`, oldest first."""
+        ...
+
+    async def trim_records(self, *, before_ms: int, keep_per_series: int) -> int:
+        """Drop records older than `before_ms` or beyond the newest `keep_per_series`; how many were dropped."""
+        ...
+
+    async def close(self) -> None:
+        """Finish what was accepted, and let go of the files."""
+        ...
+
+
+def with_revision(body: bytes, revision: Revision) -> bytes:
+    """Splice `resourceVersion` into the metadata of a stored body.
+
+    Bodies begin with `{"metadata":{` by contract (`body_of` in `cloudcore.registry.bodies` writes them so),
+    which makes this a copy instead of a parse.
+    """
+    head = b'{"metadata":{'
+    assert body.startswith(head), "bodies begin with their metadata"
+    rest = body[len(head) :]
+    comma = b"" if rest.startswith(b"}") else b","
+    return b'%s"resourceVersion":"%d"%s%s' % (head, revision, comma, rest)
+
+
+def without_revision(body: bytes) -> bytes:
+    """Undo `with_revision`."""
+    head = b'{"metadata":{"resourceVersion":"'
+    assert body.startswith(head), "stored bodies begin with their revision"
+    end = body.index(b'"', len(head)) + 1
+    if body[end : end + 1] == b",":
+        end += 1
+    return b'{"metadata":{' + body[end:]

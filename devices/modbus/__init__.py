@@ -1,0 +1,1 @@
+"""Modbus: registers, bus and driver."""

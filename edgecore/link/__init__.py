@@ -1,0 +1,1 @@
+"""Dialling the cloud, and the shell around the session."""

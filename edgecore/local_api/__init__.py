@@ -1,0 +1,1 @@
+"""The same API from the edge's store, over a unix socket."""

@@ -1,0 +1,1 @@
+"""Pods on this gateway: plan, workers, volumes, logs, runtimes."""

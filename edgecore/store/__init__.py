@@ -1,0 +1,1 @@
+"""The edge's memory in one SQLite file."""

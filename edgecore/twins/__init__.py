@@ -1,0 +1,1 @@
+"""Device twins on this gateway: merge, and the keeper that acts on it."""

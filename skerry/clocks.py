@@ -1,0 +1,81 @@
+"""The real forms of the `Clock` and `Ids` ports."""
+
+from __future__ import annotations
+
+import random
+import secrets
+import time
+import uuid
+from typing import Final
+
+SUFFIX_ALPHABET: Final = "bcdfghjklmnpqrstvwxz2456789"
+"""Kubernetes' generateName alphabet: no vowels, so no words; no 0, 1 and 3, which are misread."""
+
+
+class SystemClock:
+    """The machine's clocks."""
+
+    def wall_ms(self) -> int:
+        return time.time_ns() // 1_000_000
+
+    def monotonic_s(self) -> float:
+        return time.monotonic()
+
+
+class SystemIds:
+    """The machine's randomness."""
+
+    def uid(self) -> str:
+        return str(uuid.uuid4())
+
+    def token_hex(self, n_bytes: int) -> str:
+        return secrets.token_hex(n_bytes)
+
+    def suffix(self, length: int) -> str:
+        return "".join(secrets.choice(SUFFIX_ALPHABET) for _ in range(length))
+
+    def unit(self) -> float:
+        return secrets.SystemRandom().random()
+
+
+class SeededIds:
+    """The same, from a seed: for simulations and tests."""
+
+    def __init__(self, seed: int) -> None:
+        self._random = random.Random(seed)  # noqa: S311 - reproducible on purpose, never used for secrets
+
+    def uid(self) -> str:
+        return str(uuid.UUID(int=self._random.getrandbits(128), version=4))
+
+    def token_hex(self, n_bytes: int) -> str:
+        return self._random.randbytes(n_bytes).hex()
+
+    def suffix(self, length: int) -> str:
+        return "".join(self._random.choice(SUFFIX_ALPHABET) for _ in range(length))
+
+    def unit(self) -> float:
+        return self._random.random()
+
+
+class ManualClock:
+    """A clock that a test or a simulation moves by hand; the wall may step, the monotonic never goes back."""
+
+    def __init__(self, *, wall_ms: int = 1_750_000_000_000, monotonic_s: float = 1000.0) -> None:
+        self._wall_ms = wall_ms
+        self._monotonic_s = monotonic_s
+
+    def wall_ms(self) -> int:
+        return self._wall_ms
+
+    def monotonic_s(self) -> float:
+        return self._monotonic_s
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass on both clocks."""
+        assert seconds >= 0
+        self._monotonic_s += seconds
+        self._wall_ms += round(seconds * 1000)
+
+    def step_wall(self, seconds: float) -> None:
+        """Step the wall clock alone, as NTP or an operator does."""
+        self._wall_ms += round(seconds * 1000)

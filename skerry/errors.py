@@ -1,0 +1,97 @@
+"""The one error tree, divided by whose fault it is.
+
+The caller's errors say what to change and are never retried; the world's error is retried by whoever owns
+the work; our own faults are assertions and crash. Only the edges of the system turn errors into something
+else: `cloudcore.api.status` into HTTP, `skerry.wire` into close codes, `skerry.cli` into exit codes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cause:
+    """One reason for a refusal: which field, why, in Kubernetes' words (metav1.StatusCause)."""
+
+    field: str
+    reason: str
+    """FieldValueRequired, FieldValueInvalid, FieldValueNotSupported, FieldValueForbidden, FieldValueDuplicate ..."""
+    message: str
+
+
+class SkerryError(Exception):
+    """Root of every error that is raised on purpose."""
+
+
+class CallerError(SkerryError):
+    """The request is at fault; the same request will fail again."""
+
+
+class BadRequestError(CallerError):
+    """The request can't be understood (HTTP 400)."""
+
+
+class InvalidError(CallerError):
+    """Understood, and refused because of what some fields say (HTTP 422)."""
+
+    def __init__(self, message: str, causes: Sequence[Cause] = ()) -> None:
+        super().__init__(message)
+        self.causes = tuple(causes)
+
+
+class UnauthenticatedError(CallerError):
+    """Nobody we know is asking (HTTP 401)."""
+
+
+class ForbiddenError(CallerError):
+    """Known, but not allowed (HTTP 403)."""
+
+    def __init__(self, message: str, causes: Sequence[Cause] = ()) -> None:
+        super().__init__(message)
+        self.causes = tuple(causes)
+
+
+class NotFoundError(CallerError):
+    """The named thing does not exist (HTTP 404)."""
+
+
+class AlreadyExistsError(CallerError):
+    """A thing of that name exists (HTTP 409, AlreadyExists)."""
+
+
+class ConflictError(CallerError):
+    """Someone else wrote in between, or a precondition does not hold (HTTP 409, Conflict)."""
+
+
+class GoneError(CallerError):
+    """History below the compacted revision was asked for (HTTP 410, Expired)."""
+
+    def __init__(self, message: str, *, compacted: int) -> None:
+        super().__init__(message)
+        self.compacted = compacted
+
+
+class TooLargeError(CallerError):
+    """The request is over a stated size limit (HTTP 413)."""
+
+
+class TooManyRequestsError(CallerError):
+    """Refused for now by a limit (HTTP 429)."""
+
+    def __init__(self, message: str, *, retry_after_s: int) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class ProtocolError(CallerError):
+    """The peer of a link broke the protocol; the link is closed."""
+
+
+class UnavailableError(SkerryError):
+    """The world's fault: a disk, a database, a link or a peer that is not there now. Retried by its owner."""
+
+
+class StorageFullError(UnavailableError):
+    """No room to write; nothing was half-written."""

@@ -1,0 +1,1 @@
+"""Objects as data: JSON, metadata, scheme, selectors, patches, quantities, twins. Pure."""

@@ -1,0 +1,60 @@
+"""What pure code and shells ask of the world: time, identity and a link.
+
+Each port has a real, an in-memory and (where failure matters) a failing form; pure modules take the values
+these give, never the ports themselves.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+
+class Clock(Protocol):
+    """Two clocks, because a gateway without a battery wakes up in 1970."""
+
+    def wall_ms(self) -> int:
+        """Milliseconds since the Unix epoch, as far as this machine knows. May step."""
+        ...
+
+    def monotonic_s(self) -> float:
+        """Seconds since an arbitrary start. Never goes back; meaningless in another process."""
+        ...
+
+
+class Ids(Protocol):
+    """Chance, as an argument."""
+
+    def uid(self) -> str:
+        """A new random UUID in its 36 character form."""
+        ...
+
+    def token_hex(self, n_bytes: int) -> str:
+        """Unguessable lower-case hex of `n_bytes` bytes."""
+        ...
+
+    def suffix(self, length: int) -> str:
+        """`length` characters of Kubernetes' generateName alphabet (bcdfghjklmnpqrstvwxz2456789)."""
+        ...
+
+    def unit(self) -> float:
+        """Uniform in [0, 1): jitter."""
+        ...
+
+
+class Link(Protocol):
+    """One live connection that carries whole frames in order, whatever transports them.
+
+    `receive` raises `UnavailableError` when the link has ended, for whatever reason; `send` the same.
+    Both are safe to cancel. A link has no idea what its bytes mean.
+    """
+
+    async def send(self, data: bytes) -> None: ...
+
+    async def receive(self) -> bytes: ...
+
+    async def close(self, *, code: int, reason: str) -> None: ...
+
+    @property
+    def peer_name(self) -> str:
+        """Who the transport proved the peer to be (the certificate's common name), or ''."""
+        ...

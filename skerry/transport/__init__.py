@@ -1,0 +1,1 @@
+"""Links that carry frames, and know nothing of what they carry."""

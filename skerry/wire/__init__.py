@@ -1,0 +1,1 @@
+"""Frames and their bytes: what travels between cloud and edge. Pure."""
