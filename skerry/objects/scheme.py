@@ -44,6 +44,10 @@ class Kind:
     """Field selectors beyond metadata.name and metadata.namespace, as dotted paths."""
     custom: bool = field(default=False)
     """Defined by a CustomResourceDefinition."""
+    stored_version: str = ""
+    """The version in which objects are kept where it is not this one; "" means this one. Reads convert."""
+    acted_on: bool = True
+    """Something acts on objects of this kind now. Where not, they are kept and served, and writers are told so."""
 
     @property
     def resource(self) -> str:
