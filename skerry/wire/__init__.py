@@ -1,1 +1,1 @@
-"""Frames and their bytes: what travels between cloud and edge. Pure."""
+"""What travels on a link: typed frames, and the bytes they are."""
