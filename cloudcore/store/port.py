@@ -135,11 +135,16 @@ class Store(Protocol):
 
         Durable when this returns (power loss included). Raises `AlreadyExistsError` (expected ABSENT),
         `NotFoundError` (a Delete or an expected revision of an object that is not there), `ConflictError`.
+        A Put never changes the uid of an object that is there (`ConflictError`): a new life begins with a Delete.
         A write that leaves the body unchanged still takes a revision: callers drop no-ops before they come.
         """
         ...
 
     async def get(self, key: Key) -> Stored | None: ...
+
+    async def resources(self) -> Sequence[str]:
+        """The resources that have objects now, sorted."""
+        ...
 
     async def list(
         self,

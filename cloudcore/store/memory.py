@@ -1,0 +1,220 @@
+"""The store in memory: the form that tests and simulations use, and the yardstick for the others.
+
+Everything is kept in dictionaries of this object and lost with it; `state` hands it on, which is how a test
+restarts a process without a disk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+
+from cloudcore.store.port import (
+    ABSENT,
+    Batch,
+    Change,
+    Page,
+    Position,
+    Record,
+    Stored,
+    StoredRecord,
+)
+from cloudcore.store.revisions import Row, check_advances, check_kept, row_of
+from cloudcore.store.ring import Ring
+from skerry.errors import UnavailableError
+from skerry.objects.meta import Key, Revision
+
+_PAGE = 1000
+
+
+@dataclass(slots=True, kw_only=True)
+class MemoryState:
+    """What a disk would hold."""
+
+    epoch: str
+    objects: dict[Key, Stored] = field(default_factory=dict[Key, Stored])
+    log: list[Row] = field(default_factory=list[Row])
+    """Dense from `compacted` + 1."""
+    compacted: Revision = ABSENT
+    positions: dict[str, Position] = field(default_factory=dict[str, Position])
+    records: list[StoredRecord] = field(default_factory=list[StoredRecord])
+    record_number: int = 0
+
+    @property
+    def revision(self) -> Revision:
+        return Revision(self.compacted + len(self.log))
+
+
+class MemoryStore:
+    """`Store` over a `MemoryState`."""
+
+    def __init__(self, state: MemoryState) -> None:
+        self.state = state
+        self._closed = False
+        self._news = Ring(floor=state.revision, limit=1)
+
+    @property
+    def epoch(self) -> str:
+        return self.state.epoch
+
+    async def commit(self, batch: Batch) -> tuple[Revision, ...]:
+        self._check_open()
+        state = self.state
+        if batch.position is not None:
+            check_advances(batch.position, state.positions.get(batch.position.node))
+        rows = self._rows(batch)
+        for row in rows:
+            _put(state.objects, row)
+        state.log.extend(rows)
+        if batch.position is not None:
+            state.positions[batch.position.node] = batch.position
+        for record in batch.records:
+            self._append(record)
+        self._news.append([row.change for row in rows])
+        return tuple(row.revision for row in rows)
+
+    async def get(self, key: Key) -> Stored | None:
+        self._check_open()
+        return self.state.objects.get(key)
+
+    async def resources(self) -> Sequence[str]:
+        self._check_open()
+        return sorted({key.resource for key in self.state.objects})
+
+    async def list(
+        self,
+        resource: str,
+        *,
+        namespace: str = "",
+        at: Revision | None = None,
+        after: tuple[str, str] | None = None,
+        limit: int = 0,
+    ) -> Page:
+        self._check_open()
+        revision = self.state.revision if at is None else min(at, self.state.revision)
+        check_kept(revision, self.state.compacted)
+        found = sorted(
+            (
+                stored
+                for stored in self._objects_at(revision).values()
+                if stored.key.resource == resource and namespace in ("", stored.key.namespace)
+            ),
+            key=_place,
+        )
+        rest = [stored for stored in found if after is None or _place(stored) > after]
+        items = rest[:limit] if limit else rest
+        remaining = len(rest) - len(items)
+        return Page(
+            items=tuple(items),
+            revision=revision,
+            next_after=_place(items[-1]) if remaining else None,
+            remaining=remaining,
+        )
+
+    async def changes(self, *, after: Revision, limit: int = _PAGE) -> Sequence[Change]:
+        self._check_open()
+        check_kept(after, self.state.compacted)
+        start = after - self.state.compacted
+        return [row.change for row in self.state.log[start : start + limit]]
+
+    async def watch(self, *, after: Revision) -> AsyncIterator[Change]:
+        seen = after
+        while True:
+            changes = await self.changes(after=seen)
+            for change in changes:
+                yield change
+                seen = change.revision
+            if not changes:
+                await self._news.news()
+
+    async def revision(self) -> Revision:
+        self._check_open()
+        return self.state.revision
+
+    async def compacted(self) -> Revision:
+        self._check_open()
+        return self.state.compacted
+
+    async def compact(self, to: Revision) -> None:
+        self._check_open()
+        state = self.state
+        to = min(to, state.revision)
+        if to > state.compacted:
+            del state.log[: to - state.compacted]
+            state.compacted = to
+
+    async def position(self, node: str) -> Position | None:
+        self._check_open()
+        return self.state.positions.get(node)
+
+    async def records(
+        self, series: str, *, after: int = 0, since_ms: int = 0, limit: int = _PAGE
+    ) -> Sequence[StoredRecord]:
+        self._check_open()
+        found = [
+            record
+            for record in self.state.records
+            if record.series == series and record.number > after and record.at_ms >= since_ms
+        ]
+        return found[:limit]
+
+    async def trim_records(self, *, before_ms: int, keep_per_series: int) -> int:
+        self._check_open()
+        seen: dict[str, int] = {}
+        kept: list[StoredRecord] = []
+        for record in reversed(self.state.records):
+            seen[record.series] = seen.get(record.series, 0) + 1
+            if record.at_ms >= before_ms and seen[record.series] <= keep_per_series:
+                kept.append(record)
+        dropped = len(self.state.records) - len(kept)
+        self.state.records = kept[::-1]
+        return dropped
+
+    async def close(self) -> None:
+        self._closed = True
+        self._news.close()
+
+    def _rows(self, batch: Batch) -> list[Row]:
+        """Decide the whole batch before anything of it is applied."""
+        changed: dict[Key, Stored | None] = {}
+        rows: list[Row] = []
+        for write in batch.writes:
+            current = changed[write.key] if write.key in changed else self.state.objects.get(write.key)
+            row = row_of(write, current, Revision(self.state.revision + len(rows) + 1))
+            changed[write.key] = row.stored
+            rows.append(row)
+        return rows
+
+    def _objects_at(self, revision: Revision) -> dict[Key, Stored]:
+        """Current objects with the rows after `revision` undone, newest first."""
+        if revision == self.state.revision:
+            return self.state.objects
+        objects = dict(self.state.objects)
+        for row in reversed(self.state.log[revision - self.state.compacted :]):
+            if row.before is None:
+                del objects[row.key]
+            else:
+                objects[row.key] = row.before
+        return objects
+
+    def _append(self, record: Record) -> None:
+        self.state.record_number += 1
+        self.state.records.append(
+            StoredRecord(series=record.series, number=self.state.record_number, at_ms=record.at_ms, body=record.body)
+        )
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise UnavailableError("the store is closed")
+
+
+def _put(objects: dict[Key, Stored], row: Row) -> None:
+    stored = row.stored
+    if stored is None:
+        del objects[row.key]
+    else:
+        objects[row.key] = stored
+
+
+def _place(stored: Stored) -> tuple[str, str]:
+    return stored.key.namespace, stored.key.name

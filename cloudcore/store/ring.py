@@ -1,0 +1,85 @@
+"""The newest changes, kept in memory for whoever follows the log.
+
+Followers hold a revision, not a buffer: publishing costs the same whether nobody follows or thousands do, and
+a follower that is too slow finds that what it needs has left the ring. What to do then (ask the log, give up)
+is the follower's choice. Lost in a crash; the log has it all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from bisect import bisect_right
+from collections.abc import Sequence
+
+from cloudcore.store.port import Change
+from skerry.objects.meta import Revision
+
+
+def _revision(change: Change) -> Revision:
+    return change.revision
+
+
+class Ring:
+    """At least the newest `limit` changes after a floor, in order of revision."""
+
+    def __init__(self, *, floor: Revision, limit: int) -> None:
+        assert limit > 0
+        self._floor = floor
+        self._limit = limit
+        self._changes: list[Change] = []
+        self._news: asyncio.Event | None = None
+        self._closed = False
+
+    @property
+    def floor(self) -> Revision:
+        """Every change after this revision is here."""
+        return self._floor
+
+    @property
+    def closed(self) -> bool:
+        """Nothing more will come."""
+        return self._closed
+
+    def append(self, changes: Sequence[Change]) -> None:
+        """Add newer changes and wake the followers."""
+        if not changes:
+            return
+        assert not self._changes or changes[0].revision > self._changes[-1].revision, "the log goes forward"
+        self._changes.extend(changes)
+        if len(self._changes) > 2 * self._limit:
+            # Dropping half at a time makes the cost of dropping constant per change.
+            dropped = len(self._changes) - self._limit
+            self._floor = self._changes[dropped - 1].revision
+            del self._changes[:dropped]
+        self._wake()
+
+    def restart(self, *, floor: Revision) -> None:
+        """Forget all: followers behind `floor` have to look elsewhere."""
+        self._changes.clear()
+        self._floor = floor
+        self._wake()
+
+    def after(self, revision: Revision, *, limit: int) -> Sequence[Change] | None:
+        """Up to `limit` changes after a revision, perhaps none yet; None when some have left the ring."""
+        if revision < self._floor:
+            return None
+        start = bisect_right(self._changes, revision, key=_revision)
+        return self._changes[start : start + limit]
+
+    async def news(self) -> None:
+        """Wait until something was appended after this call (or the ring was restarted or closed)."""
+        if self._closed:
+            return
+        if self._news is None:
+            self._news = asyncio.Event()
+        await self._news.wait()
+
+    def close(self) -> None:
+        """Release the followers for good."""
+        self._closed = True
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._news is not None:
+            self._news.set()
+            self._news = None
