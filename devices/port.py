@@ -9,13 +9,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol, TypeAlias
+from typing import Literal, Protocol
 
 from skerry.objects.json import JsonObject
 from skerry.objects.meta import Key
-
-Value: TypeAlias = "bool | int | float | str | bytes"
-Quality = Literal["good", "uncertain", "bad", "stale"]
+from skerry.objects.twins import Policy, Quality, Value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +31,28 @@ class Reading:
     """When the device says (or the middle of request and response), wall clock milliseconds."""
     monotonic_s: float
     """The same instant on the monotonic clock."""
+    source_seq: int | None = None
+    """The device's own number of this reading, where it gives one: repetitions are recognised by it."""
+    redelivered: bool = False
+    """Whoever delivered it says that it may have done so before (MQTT's DUP flag)."""
+    receipt: int = 0
+    """What to hand to `Driver.stored` once this reading is durable; 0: nobody waits for it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TwinConfig:
+    """How a property's twin behaves: `twin` in the visitor's configData (docs/reference/devices.md)."""
+
+    policy: Policy = "newest"
+    """Who wins a true conflict of desired values."""
+    tolerance: float = 0.0
+    """Within it, a value read back is the value wanted."""
+    deadband: float = 0.0
+    """Reported only when the value moved by more than this (or `silence_ms_max` passed)."""
+    silence_ms_max: int = 60_000
+    """Reported at least this often while it is read, so that a quiet value differs from a dead gateway."""
+    every_reading: bool = False
+    """Every reading is kept as history (sensors that tell by themselves), not only changes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +68,8 @@ class PropertyConfig:
     maximum: float | None
     collect_ms: int
     visitor: JsonObject
+    twin: TwinConfig = TwinConfig()
+    report_to_cloud: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +107,10 @@ class Driver(Protocol):
 
     def readings(self) -> AsyncIterator[Reading]:
         """What is read, as it is read. One consumer."""
+        ...
+
+    def stored(self, receipts: Sequence[int]) -> None:
+        """These readings are durable: what waits for that (an MQTT acknowledgement) may go. Never blocks."""
         ...
 
     def health(self) -> Sequence[DeviceHealth]: ...

@@ -1,0 +1,68 @@
+"""What the agent offers to those who read and write twins on the gateway: the local API, and `main`.
+
+`edgecore.twins.keeper.Keeper` is its form. Data live in the edge store; a crash leaves them there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from skerry.objects.meta import Key
+from skerry.objects.twins import AckState, TwinState, Vector
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PropertyTwin:
+    """One property of one device now."""
+
+    device: Key
+    prop: str
+    state: TwinState
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceSummary:
+    """One device now."""
+
+    device: Key
+    state: str
+    """online, offline, invalid."""
+    reason: str
+    protocol: str
+    last_online_ms: int
+    """0: never."""
+
+
+class Twins(Protocol):
+    """Twins on the gateway. Works the same with and without a link."""
+
+    def devices(self) -> Sequence[DeviceSummary]: ...
+
+    def twins(self, device: Key | None = None) -> Sequence[PropertyTwin]: ...
+
+    async def set_desired(
+        self, device: Key, prop: str, value: str, *, origin: str, expires_ms: int | None = None
+    ) -> Vector:
+        """Want a value, from here on; durable when this returns. Its version is what `wait` waits for.
+
+        Raises `NotFoundError` (no such device or property here), `InvalidError` (read-only, wrong type, out of
+        range, already expired), `StorageFullError`.
+        """
+        ...
+
+    async def wait(
+        self, device: Key, prop: str, *, for_ver: Vector, states: frozenset[AckState], timeout_s: float
+    ) -> TwinState:
+        """The twin as soon as a write covered by `for_ver` was answered with one of `states`, or finally
+        (`refused`, `expired`). Raises `UnavailableError` after `timeout_s`, saying what it is still waiting for."""
+        ...
+
+    def objects_changed(self, keys: Iterable[Key]) -> None:
+        """These objects in the edge store were put or deleted. Returns at once."""
+        ...
+
+    async def run(self) -> None:
+        """Work until cancelled."""
+        ...
