@@ -226,7 +226,7 @@ def _loser(winner: Desired, loser: Desired) -> Loser | None:
     return max(found, key=lambda kept: (kept.hlc, kept.side, kept.value, kept.origin), default=None)
 
 
-Rank: TypeAlias = "tuple[bool, Decimal, bool, Hlc, bool, str, str, int]"
+Rank: TypeAlias = "tuple[bool, Decimal, bool, Hlc, bool, str, str, int, bool]"
 """A total order, so that either side picks the same winner."""
 
 
@@ -241,6 +241,7 @@ def _rank(desired: Desired, *, first: Decimal) -> Rank:
         desired.value,
         desired.origin,
         -1 if desired.expires_ms is None else desired.expires_ms,
+        desired.synced,
     )
 
 
