@@ -1,0 +1,1 @@
+"""What Skerry promises to cost, measured: one file a budget."""
