@@ -8,7 +8,8 @@ Tables: `meta` (incarnation, epoch, last known time), `objects` (the inventory, 
 containers belong to which pod, so that a restarted agent adopts them), `gaps` (what had to be dropped).
 
 Forms: `memory`, `failing`, `sqlite` (stdlib `sqlite3`: SQLAlchemy costs 17 MB of resident memory on a gateway,
-see docs/decisions). All pass `tests/contracts/edge_store_contract.py`.
+see docs/decisions). All pass `tests/contracts/edge_store_contract.py`. `AsyncEdgeStore` (`shell`) is the face
+for the agent's event loop, and where the agent's rooms hear of each other's commits.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from skerry.objects.meta import Key, Stamp
+from skerry.objects.reports import GapReport
 
 ReportClass = Literal["state", "event", "alarm", "telemetry"]
 """`state` is coalesced by key; the others are kept in order within their budgets."""
@@ -84,9 +86,59 @@ class EdgeBatch:
     meta: tuple[tuple[str, str], ...] = ()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutboxBudgets:
+    """How many bytes of each ordered class wait for the cloud; beyond, the oldest go and a gap is reported.
+
+    Telemetry is what fills it: half a GiB is two and a half million readings, a week at four a second, on a
+    small disk. It can't crowd out alarms, which have room of their own. State needs no budget: there is one
+    report a key.
+    """
+
+    event: int = 4 << 20
+    alarm: int = 16 << 20
+    telemetry: int = 512 << 20
+
+    def of(self, report_class: ReportClass) -> int | None:
+        """Bytes; None for no limit."""
+        match report_class:
+            case "state":
+                return None
+            case "event":
+                return self.event
+            case "alarm":
+                return self.alarm
+            case "telemetry":
+                return self.telemetry
+
+
+ROW_OVERHEAD_BYTES = 64
+"""What a report costs in the outbox beyond its own text."""
+
+
+def report_cost_bytes(report: NewReport) -> int:
+    """What one report takes of its class's budget."""
+    return len(report.body) + len(report.kind) + len(report.key) + ROW_OVERHEAD_BYTES
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreStats:
+    """For people: what waits and what was lost."""
+
+    outbox_reports: int
+    outbox_bytes: int
+    objects: int
+    gaps: tuple[GapReport, ...]
+
+
 class EdgeStore(Protocol):
     """See the module. Methods are synchronous and short; `apply` may take a disk sync, so the shells call it
-    in the store's own thread (`AsyncEdgeStore`). A full disk raises `StorageFullError`, nothing half-written."""
+    in the store's own thread (`AsyncEdgeStore`). A full disk raises `StorageFullError`, nothing half-written.
+
+    Within a batch deletes come first, then puts, so that an object re-created under its name is one batch.
+    A `state` report replaces the waiting one of its kind and key under a new seq, sent or not: the receipt for
+    the old seq leaves the new one waiting.
+    """
 
     @property
     def incarnation(self) -> str: ...
@@ -97,13 +149,17 @@ class EdgeStore(Protocol):
 
     def get(self, key: Key) -> Held | None: ...
 
-    def list(self, resource: str, *, namespace: str = "") -> Sequence[Held]: ...
+    def list(self, resource: str, *, namespace: str = "") -> Sequence[Held]:
+        """Ordered by key."""
+        ...
 
     def stamps(self) -> Iterable[tuple[Key, Stamp]]:
         """The inventory."""
         ...
 
-    def outbox(self, *, after: int, limit: int) -> Sequence[OutboxReport]: ...
+    def outbox(self, *, after: int, limit: int) -> Sequence[OutboxReport]:
+        """Waiting reports with seq > `after`, in order. Seqs have holes where state was replaced."""
+        ...
 
     def outbox_head(self) -> int:
         """The newest seq ever given out; survives pruning."""
@@ -118,5 +174,7 @@ class EdgeStore(Protocol):
     def pods(self) -> Sequence[tuple[str, bytes]]: ...
 
     def meta(self, name: str) -> str | None: ...
+
+    def stats(self) -> StoreStats: ...
 
     def close(self) -> None: ...

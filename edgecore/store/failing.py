@@ -1,0 +1,69 @@
+"""An edge store that fails on plan: for tests of what its users do then.
+
+Wraps any other form. Writes fail while `fail_writes_with` holds an error, and nothing of them is kept; reads
+always work, as they do on a full disk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from edgecore.store.port import EdgeBatch, EdgeStore, Held, OutboxReport, StoreStats, TwinRow
+from skerry.errors import UnavailableError
+from skerry.objects.meta import Key, Stamp
+
+
+class FailingEdgeStore:
+    """See `EdgeStore`. `attempts` counts the writes that were refused."""
+
+    def __init__(self, inner: EdgeStore) -> None:
+        self._inner = inner
+        self.fail_writes_with: UnavailableError | None = None
+        self.attempts = 0
+
+    def _check(self) -> None:
+        if self.fail_writes_with is not None:
+            self.attempts += 1
+            raise self.fail_writes_with
+
+    @property
+    def incarnation(self) -> str:
+        return self._inner.incarnation
+
+    def apply(self, batch: EdgeBatch) -> int:
+        self._check()
+        return self._inner.apply(batch)
+
+    def prune_outbox(self, *, through: int) -> None:
+        self._check()
+        self._inner.prune_outbox(through=through)
+
+    def get(self, key: Key) -> Held | None:
+        return self._inner.get(key)
+
+    def list(self, resource: str, *, namespace: str = "") -> Sequence[Held]:
+        return self._inner.list(resource, namespace=namespace)
+
+    def stamps(self) -> Iterable[tuple[Key, Stamp]]:
+        return self._inner.stamps()
+
+    def outbox(self, *, after: int, limit: int) -> Sequence[OutboxReport]:
+        return self._inner.outbox(after=after, limit=limit)
+
+    def outbox_head(self) -> int:
+        return self._inner.outbox_head()
+
+    def twins(self, device: Key | None = None) -> Sequence[TwinRow]:
+        return self._inner.twins(device)
+
+    def pods(self) -> Sequence[tuple[str, bytes]]:
+        return self._inner.pods()
+
+    def meta(self, name: str) -> str | None:
+        return self._inner.meta(name)
+
+    def stats(self) -> StoreStats:
+        return self._inner.stats()
+
+    def close(self) -> None:
+        self._inner.close()

@@ -1,0 +1,212 @@
+"""The edge store in memory: for tests and simulation.
+
+Keeps everything in dictionaries; a crash leaves nothing, unless the caller takes a `snapshot` and makes the next
+life from it, which is how the simulation loses writes that were not confirmed.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from edgecore.store.port import (
+    EdgeBatch,
+    Held,
+    NewReport,
+    OutboxBudgets,
+    OutboxReport,
+    ReportClass,
+    StoreStats,
+    TwinRow,
+    report_cost_bytes,
+)
+from skerry.objects.meta import Key, Stamp
+from skerry.objects.reports import GAP, GapReport
+from skerry.ports import Clock
+
+
+@dataclass(slots=True)
+class _Disk:
+    """What would be on the disk."""
+
+    incarnation: str
+    head: int = 0
+    objects: dict[Key, Held] = field(default_factory=dict[Key, Held])
+    outbox: dict[int, OutboxReport] = field(default_factory=dict[int, OutboxReport])
+    twins: dict[tuple[Key, str], TwinRow] = field(default_factory=dict[tuple[Key, str], TwinRow])
+    pods: dict[str, bytes] = field(default_factory=dict[str, bytes])
+    meta: dict[str, str] = field(default_factory=dict[str, str])
+    gaps: dict[ReportClass, GapReport] = field(default_factory=dict[ReportClass, GapReport])
+    state_seqs: dict[tuple[str, str], int] = field(default_factory=dict[tuple[str, str], int])
+    """Which waiting report is the state of (kind, key)."""
+    used: Counter[ReportClass] = field(default_factory=Counter[ReportClass])
+    """Bytes of each class in the outbox."""
+
+
+class MemoryEdgeStore:
+    """See `EdgeStore`. `snapshot` and `restore` stand for the disk across a power cut."""
+
+    def __init__(
+        self, *, incarnation: str, clock: Clock, boot_id: str = "boot", budgets: OutboxBudgets | None = None
+    ) -> None:
+        self._disk = _Disk(incarnation=incarnation)
+        self._clock = clock
+        self._boot_id = boot_id
+        self._budgets = budgets or OutboxBudgets()
+
+    @property
+    def incarnation(self) -> str:
+        return self._disk.incarnation
+
+    def snapshot(self) -> object:
+        """All that a power cut now would leave; give it to `restore`."""
+        return copy.deepcopy(self._disk)
+
+    def restore(self, snapshot: object) -> None:
+        assert isinstance(snapshot, _Disk)
+        self._disk = copy.deepcopy(snapshot)
+
+    def apply(self, batch: EdgeBatch) -> int:
+        disk = self._disk
+        for key in batch.deletes:
+            disk.objects.pop(key, None)
+        for held in batch.puts:
+            disk.objects[held.key] = held
+        for device in batch.twin_deletes:
+            for row in [row for row in disk.twins if row[0] == device]:
+                del disk.twins[row]
+        for twin in batch.twins:
+            disk.twins[twin.device, twin.prop] = twin
+        for uid, body in batch.pods:
+            if body is None:
+                disk.pods.pop(uid, None)
+            else:
+                disk.pods[uid] = body
+        disk.meta.update(batch.meta)
+        for report in batch.reports:
+            self._add(report)
+        classes: set[ReportClass] = {report.report_class for report in batch.reports}
+        for report_class in sorted(classes):
+            self._keep_within_budget(report_class)
+        return disk.head
+
+    def _add(self, report: NewReport) -> None:
+        disk = self._disk
+        disk.head += 1
+        if report.report_class == "state":
+            replaced = disk.state_seqs.get((report.kind, report.key))
+            if replaced is not None:
+                self._take_out(replaced)
+            disk.state_seqs[report.kind, report.key] = disk.head
+        disk.used[report.report_class] += report_cost_bytes(report)
+        disk.outbox[disk.head] = OutboxReport(
+            seq=disk.head,
+            report_class=report.report_class,
+            kind=report.kind,
+            key=report.key,
+            body=report.body,
+            wall_ms=self._clock.wall_ms(),
+            boot_id=self._boot_id,
+            monotonic_ms=round(self._clock.monotonic_s() * 1000),
+        )
+
+    def _take_out(self, seq: int) -> OutboxReport:
+        report = self._disk.outbox.pop(seq)
+        self._disk.used[report.report_class] -= _cost(report)
+        if report.report_class == "state":
+            del self._disk.state_seqs[report.kind, report.key]
+        return report
+
+    def _keep_within_budget(self, report_class: ReportClass) -> None:
+        budget = self._budgets.of(report_class)
+        if budget is None or self._disk.used[report_class] <= budget:
+            return
+        oldest_first = [seq for seq, report in self._disk.outbox.items() if report.report_class == report_class]
+        dropped: list[OutboxReport] = []
+        for seq in oldest_first:
+            if self._disk.used[report_class] <= budget:
+                break
+            dropped.append(self._take_out(seq))
+        self._tell_gap(report_class, dropped)
+
+    def _tell_gap(self, report_class: ReportClass, dropped: list[OutboxReport]) -> None:
+        told = (GAP, report_class) in self._disk.state_seqs
+        gap = widen_gap(self._disk.gaps.get(report_class), report_class, dropped, same_episode=told)
+        self._disk.gaps[report_class] = gap
+        self._add(NewReport(report_class="state", kind=GAP, key=report_class, body=gap.encode()))
+
+    def get(self, key: Key) -> Held | None:
+        return self._disk.objects.get(key)
+
+    def list(self, resource: str, *, namespace: str = "") -> Sequence[Held]:
+        return [
+            held
+            for key, held in sorted(self._disk.objects.items())
+            if key.resource == resource and namespace in ("", key.namespace)
+        ]
+
+    def stamps(self) -> Iterable[tuple[Key, Stamp]]:
+        return [(held.key, held.stamp) for held in self._disk.objects.values()]
+
+    def outbox(self, *, after: int, limit: int) -> Sequence[OutboxReport]:
+        found: list[OutboxReport] = []
+        for seq, report in self._disk.outbox.items():
+            if len(found) == limit:
+                break
+            if seq > after:
+                found.append(report)
+        return found
+
+    def outbox_head(self) -> int:
+        return self._disk.head
+
+    def prune_outbox(self, *, through: int) -> None:
+        for seq in [seq for seq in self._disk.outbox if seq <= through]:
+            self._take_out(seq)
+
+    def twins(self, device: Key | None = None) -> Sequence[TwinRow]:
+        rows = sorted(self._disk.twins.items(), key=lambda item: item[0])
+        return [row for key, row in rows if device is None or key[0] == device]
+
+    def pods(self) -> Sequence[tuple[str, bytes]]:
+        return sorted(self._disk.pods.items())
+
+    def meta(self, name: str) -> str | None:
+        return self._disk.meta.get(name)
+
+    def stats(self) -> StoreStats:
+        return StoreStats(
+            outbox_reports=len(self._disk.outbox),
+            outbox_bytes=self._disk.used.total(),
+            objects=len(self._disk.objects),
+            gaps=tuple(gap for _, gap in sorted(self._disk.gaps.items())),
+        )
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+def _cost(report: OutboxReport) -> int:
+    return report_cost_bytes(
+        NewReport(report_class=report.report_class, kind=report.kind, key=report.key, body=report.body)
+    )
+
+
+def widen_gap(
+    before: GapReport | None, report_class: ReportClass, dropped: Sequence[OutboxReport], *, same_episode: bool
+) -> GapReport:
+    """The gap after these reports were dropped too; a new episode counts from zero and keeps the total."""
+    count, size = len(dropped), sum(_cost(report) for report in dropped)
+    going_on = before if same_episode else None
+    return GapReport(
+        report_class=report_class,
+        dropped=count + (going_on.dropped if going_on else 0),
+        size_bytes=size + (going_on.size_bytes if going_on else 0),
+        total=count + (before.total if before else 0),
+        first_seq=going_on.first_seq if going_on else dropped[0].seq,
+        last_seq=dropped[-1].seq,
+        first_wall_ms=going_on.first_wall_ms if going_on else dropped[0].wall_ms,
+        last_wall_ms=dropped[-1].wall_ms,
+    )

@@ -1,0 +1,95 @@
+"""The edge store as the agent's event loop sees it: writes in the store's one thread, commits told to listeners.
+
+Keeps no data. The agent's rooms (link, pods, twins, local API) never import each other; each writes what it has
+decided here, and hears here what the others committed. A crash loses only writes whose `apply` had not returned,
+and nobody acknowledges those.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeAlias
+
+from edgecore.store.port import EdgeBatch, EdgeStore, Held, OutboxReport, StoreStats, TwinRow
+from skerry.objects.meta import Key, Stamp
+
+CommitListener: TypeAlias = Callable[[EdgeBatch], None]
+"""Called on the event loop after the batch is durable. Short: set an event, add a key to a queue. Never raises."""
+
+
+class AsyncEdgeStore:
+    """Reads are direct (microseconds, from memory or the page cache); writes are awaited.
+
+    Writes take effect in the order of the calls. A cancelled write may still happen: the thread can't be
+    stopped halfway, so treat cancellation as "unknown" and read again.
+    """
+
+    def __init__(self, store: EdgeStore) -> None:
+        self._store = store
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="edge-store")
+        self._listeners: list[CommitListener] = []
+
+    def listen(self, listener: CommitListener) -> Callable[[], None]:
+        """Hear of every commit from now on; the result ends it."""
+        self._listeners.append(listener)
+        return lambda: self._listeners.remove(listener)
+
+    async def apply(self, batch: EdgeBatch) -> int:
+        """Durable when it returns; the outbox's newest seq. Errors as `EdgeStore.apply`."""
+        loop = asyncio.get_running_loop()
+        # Told from a callback of the write itself, so that a caller's cancellation can't keep a commit secret.
+        future = self._thread.submit(self._store.apply, batch)
+        future.add_done_callback(
+            lambda done: None if done.cancelled() or done.exception() else _later(loop, self._tell, batch)
+        )
+        return await asyncio.wrap_future(future)
+
+    def _tell(self, batch: EdgeBatch) -> None:
+        for listener in tuple(self._listeners):
+            listener(batch)
+
+    async def prune_outbox(self, *, through: int) -> None:
+        await asyncio.wrap_future(self._thread.submit(lambda: self._store.prune_outbox(through=through)))
+
+    @property
+    def incarnation(self) -> str:
+        return self._store.incarnation
+
+    def get(self, key: Key) -> Held | None:
+        return self._store.get(key)
+
+    def list(self, resource: str, *, namespace: str = "") -> Sequence[Held]:
+        return self._store.list(resource, namespace=namespace)
+
+    def stamps(self) -> Iterable[tuple[Key, Stamp]]:
+        return self._store.stamps()
+
+    def outbox(self, *, after: int, limit: int) -> Sequence[OutboxReport]:
+        return self._store.outbox(after=after, limit=limit)
+
+    def outbox_head(self) -> int:
+        return self._store.outbox_head()
+
+    def twins(self, device: Key | None = None) -> Sequence[TwinRow]:
+        return self._store.twins(device)
+
+    def pods(self) -> Sequence[tuple[str, bytes]]:
+        return self._store.pods()
+
+    def meta(self, name: str) -> str | None:
+        return self._store.meta(name)
+
+    def stats(self) -> StoreStats:
+        return self._store.stats()
+
+    def close(self) -> None:
+        """Finish the writes that were begun, then close the store. Blocks for as long as those take."""
+        self._thread.shutdown(wait=True)
+        self._store.close()
+
+
+def _later(loop: asyncio.AbstractEventLoop, tell: CommitListener, batch: EdgeBatch) -> None:
+    if not loop.is_closed():
+        loop.call_soon_threadsafe(tell, batch)

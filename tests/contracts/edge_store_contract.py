@@ -1,0 +1,172 @@
+"""What every form of the edge store must do. A form's test module subclasses and gives `store` and `clock`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from edgecore.store.port import EdgeBatch, EdgeStore, Held, NewReport, OutboxBudgets, ReportClass, TwinRow
+from skerry.clocks import ManualClock
+from skerry.objects.json import decode_object
+from skerry.objects.meta import Key, Revision, Stamp
+from skerry.objects.reports import GAP, GapReport
+
+OpenStore = Callable[[OutboxBudgets], EdgeStore]
+
+BUDGETS = OutboxBudgets(event=1000, alarm=1000, telemetry=1000)
+DEVICE = Key("devices.devices.kubeedge.io", "default", "pump")
+
+
+def held(name: str, revision: int = 1, *, resource: str = "configmaps", namespace: str = "default") -> Held:
+    return Held(
+        key=Key(resource, namespace, name), stamp=Stamp("uid-" + name, Revision(revision)), body=b"%d" % revision
+    )
+
+
+def report(
+    key: str, body: bytes = b"{}", *, report_class: ReportClass = "state", kind: str = "pod_status"
+) -> NewReport:
+    return NewReport(report_class=report_class, kind=kind, key=key, body=body)
+
+
+def telemetry(number: int) -> NewReport:
+    return report("series", b"%090d" % number, report_class="telemetry", kind="telemetry")
+
+
+class EdgeStoreContract:
+    """Subclasses override `open_store`; the store it gives is new and has these budgets."""
+
+    @pytest.fixture
+    def clock(self) -> ManualClock:
+        return ManualClock(wall_ms=5_000, monotonic_s=7.0)
+
+    @pytest.fixture
+    def open_store(self) -> OpenStore:
+        raise NotImplementedError("a form says how it is opened")
+
+    @pytest.fixture
+    def store(self, open_store: OpenStore) -> EdgeStore:
+        return open_store(BUDGETS)
+
+    def test_a_batch_is_read_back_whole(self, store: EdgeStore) -> None:
+        twin = TwinRow(device=DEVICE, prop="speed", body=b"{}")
+        head = store.apply(
+            EdgeBatch(
+                puts=(held("a", 3),),
+                reports=(report("p"),),
+                twins=(twin,),
+                pods=(("uid", b"run"),),
+                meta=(("epoch", "e1"),),
+            )
+        )
+        assert head == store.outbox_head() == 1
+        assert store.get(Key("configmaps", "default", "a")) == held("a", 3)
+        assert dict(store.stamps()) == {Key("configmaps", "default", "a"): Stamp("uid-a", Revision(3))}
+        assert list(store.twins(DEVICE)) == [twin]
+        assert list(store.pods()) == [("uid", b"run")]
+        assert store.meta("epoch") == "e1"
+        assert store.meta("absent") is None
+
+    def test_what_is_deleted_is_gone_and_what_is_put_again_stays(self, store: EdgeStore) -> None:
+        store.apply(EdgeBatch(puts=(held("a"), held("b")), pods=(("uid", b"x"),)))
+        key_a, key_b = Key("configmaps", "default", "a"), Key("configmaps", "default", "b")
+        store.apply(EdgeBatch(deletes=(key_a, key_b), puts=(held("a", 2),), pods=(("uid", None),)))
+        assert store.get(key_b) is None
+        assert store.get(key_a) == held("a", 2)
+        assert list(store.pods()) == []
+
+    def test_a_list_is_of_one_resource_and_ordered(self, store: EdgeStore) -> None:
+        other = held("z", namespace="a-first")
+        store.apply(EdgeBatch(puts=(held("b"), held("a"), other, held("a", resource="secrets"))))
+        assert [item.key.name for item in store.list("configmaps")] == ["z", "a", "b"]
+        assert [item.key.name for item in store.list("configmaps", namespace="default")] == ["a", "b"]
+
+    def test_reports_carry_both_clocks(self, store: EdgeStore, clock: ManualClock) -> None:
+        store.apply(EdgeBatch(reports=(report("p"),)))
+        clock.advance(1.5)
+        store.apply(EdgeBatch(reports=(report("q"),)))
+        first, second = store.outbox(after=0, limit=10)
+        assert (first.wall_ms, first.monotonic_ms) == (5_000, 7_000)
+        assert (second.wall_ms, second.monotonic_ms) == (6_500, 8_500)
+        assert first.boot_id == second.boot_id != ""
+
+    def test_new_state_replaces_waiting_state_under_a_new_seq(self, store: EdgeStore) -> None:
+        store.apply(EdgeBatch(reports=(report("p", b"1"), report("q", b"2"))))
+        store.apply(EdgeBatch(reports=(report("p", b"3"),)))
+        assert [(item.seq, item.body) for item in store.outbox(after=0, limit=10)] == [(2, b"2"), (3, b"3")]
+
+    def test_the_receipt_of_replaced_state_leaves_the_newer_state_waiting(self, store: EdgeStore) -> None:
+        sent = store.apply(EdgeBatch(reports=(report("p", b"old"),)))
+        store.apply(EdgeBatch(reports=(report("p", b"new"),)))
+        store.prune_outbox(through=sent)
+        assert [item.body for item in store.outbox(after=0, limit=10)] == [b"new"]
+
+    def test_state_of_two_kinds_does_not_meet(self, store: EdgeStore) -> None:
+        store.apply(EdgeBatch(reports=(report("p"), report("p", kind="node_status"))))
+        assert len(store.outbox(after=0, limit=10)) == 2
+
+    def test_ordered_reports_with_one_key_are_all_kept(self, store: EdgeStore) -> None:
+        store.apply(EdgeBatch(reports=(telemetry(1), telemetry(2))))
+        assert [int(item.body) for item in store.outbox(after=0, limit=10)] == [1, 2]
+
+    def test_the_outbox_is_read_in_pages(self, store: EdgeStore) -> None:
+        store.apply(EdgeBatch(reports=tuple(report(f"p{number}") for number in range(5))))
+        assert [item.seq for item in store.outbox(after=1, limit=2)] == [2, 3]
+        assert [item.seq for item in store.outbox(after=3, limit=10)] == [4, 5]
+
+    def test_the_head_survives_pruning(self, store: EdgeStore) -> None:
+        head = store.apply(EdgeBatch(reports=(report("p"), report("q"))))
+        store.prune_outbox(through=head)
+        assert list(store.outbox(after=0, limit=10)) == []
+        assert store.outbox_head() == head
+        assert store.apply(EdgeBatch(reports=(report("p"),))) == head + 1
+
+    def test_twin_rows_go_with_their_device(self, store: EdgeStore) -> None:
+        other = Key(DEVICE.resource, "default", "valve")
+        rows = (
+            TwinRow(device=DEVICE, prop="a", body=b"1"),
+            TwinRow(device=DEVICE, prop="b", body=b"1"),
+            TwinRow(device=other, prop="a", body=b"1"),
+        )
+        store.apply(EdgeBatch(twins=rows))
+        store.apply(EdgeBatch(twins=(TwinRow(device=DEVICE, prop="a", body=b"2"),)))
+        assert [(row.prop, row.body) for row in store.twins(DEVICE)] == [("a", b"2"), ("b", b"1")]
+        store.apply(EdgeBatch(twin_deletes=(DEVICE,)))
+        assert [row.device for row in store.twins()] == [other]
+
+    def test_over_budget_the_oldest_go_and_a_gap_is_reported(self, store: EdgeStore) -> None:
+        for number in range(10):  # each costs 90 + 9 + 6 + 64 = 169 bytes: five fit in 1000
+            store.apply(EdgeBatch(reports=(telemetry(number),)))
+        kept = [item for item in store.outbox(after=0, limit=100) if item.kind == "telemetry"]
+        assert [int(item.body) for item in kept] == [5, 6, 7, 8, 9]
+        (told,) = [item for item in store.outbox(after=0, limit=100) if item.kind == GAP]
+        gap = GapReport.decode(decode_object(told.body))
+        assert (gap.report_class, gap.dropped, gap.total, gap.size_bytes) == ("telemetry", 5, 5, 5 * 169)
+        assert gap.first_seq == 1
+        assert store.stats().gaps == (gap,)
+
+    def test_a_gap_after_its_receipt_is_a_new_episode_of_one_total(self, store: EdgeStore) -> None:
+        store.apply(EdgeBatch(reports=tuple(telemetry(number) for number in range(7))))
+        store.prune_outbox(through=store.outbox_head())
+        store.apply(EdgeBatch(reports=tuple(telemetry(number) for number in range(6))))
+        (gap,) = store.stats().gaps
+        assert (gap.dropped, gap.total) == (1, 3)
+
+    def test_one_class_does_not_crowd_out_another(self, store: EdgeStore) -> None:
+        store.apply(EdgeBatch(reports=(report("", b"fire", report_class="alarm", kind="event"), report("p"))))
+        store.apply(EdgeBatch(reports=tuple(telemetry(number) for number in range(50))))
+        bodies = [item.body for item in store.outbox(after=0, limit=100)]
+        assert b"fire" in bodies
+        assert b"{}" in bodies
+
+    def test_stats_count_what_waits(self, store: EdgeStore) -> None:
+        store.apply(EdgeBatch(puts=(held("a"),), reports=(telemetry(1), report("p"))))
+        stats = store.stats()
+        assert (stats.outbox_reports, stats.objects, stats.gaps) == (2, 1, ())
+        assert stats.outbox_bytes == 169 + len("pod_status") + len("p") + len(b"{}") + 64
+        store.prune_outbox(through=2)
+        assert (store.stats().outbox_reports, store.stats().outbox_bytes) == (0, 0)
+
+    def test_incarnations_are_not_empty(self, store: EdgeStore) -> None:
+        assert store.incarnation

@@ -1,0 +1,51 @@
+"""The store's face for the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from edgecore.store.failing import FailingEdgeStore
+from edgecore.store.memory import MemoryEdgeStore
+from edgecore.store.port import EdgeBatch
+from edgecore.store.shell import AsyncEdgeStore
+from skerry.clocks import ManualClock
+from skerry.errors import StorageFullError
+from tests.contracts.edge_store_contract import held, report
+
+
+async def test_listeners_hear_a_commit_after_it_can_be_read() -> None:
+    store = AsyncEdgeStore(MemoryEdgeStore(incarnation="i1", clock=ManualClock()))
+    heard: asyncio.Queue[tuple[EdgeBatch, int]] = asyncio.Queue()
+    end = store.listen(lambda batch: heard.put_nowait((batch, len(store.list("configmaps")))))
+    batch = EdgeBatch(puts=(held("a"),))
+    await store.apply(batch)
+    assert await asyncio.wait_for(heard.get(), 5) == (batch, 1)
+    end()
+    await store.apply(EdgeBatch(puts=(held("b"),)))
+    await asyncio.sleep(0)
+    assert heard.empty()
+    store.close()
+
+
+async def test_a_failed_write_reaches_its_caller_and_no_listener() -> None:
+    inner = FailingEdgeStore(MemoryEdgeStore(incarnation="i1", clock=ManualClock()))
+    store = AsyncEdgeStore(inner)
+    heard: list[EdgeBatch] = []
+    store.listen(heard.append)
+    inner.fail_writes_with = StorageFullError("no room")
+    with pytest.raises(StorageFullError):
+        await store.apply(EdgeBatch(reports=(report("p"),)))
+    await asyncio.sleep(0)
+    assert heard == []
+    store.close()
+
+
+async def test_writes_take_effect_in_the_order_of_the_calls() -> None:
+    store = AsyncEdgeStore(MemoryEdgeStore(incarnation="i1", clock=ManualClock()))
+    await asyncio.gather(*(store.apply(EdgeBatch(reports=(report("p", b"%d" % n),))) for n in range(20)))
+    assert [item.body for item in store.outbox(after=0, limit=10)] == [b"19"]
+    await store.prune_outbox(through=store.outbox_head())
+    assert store.stats().outbox_reports == 0
+    store.close()
