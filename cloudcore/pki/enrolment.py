@@ -1,0 +1,211 @@
+"""How a gateway becomes a node: a one-time token and a CSR go in, a certificate comes out.
+
+Keeps nothing of its own but a count of recent failures per peer. A token is a Secret in kube-system (see
+`skerry.objects.enrolment`); its use is one optimistic commit on that Secret, so of any number of attempts on any
+replica one wins. The commit records which key it was used for: a gateway whose link broke before the answer came
+asks again with the same token and key, and gets its certificate; any other key is refused. A crash between that
+commit and the answer is healed in the same way.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final
+
+from cloudcore.pki.certificates import Authority, Subject, key_fingerprint, requested_key, sign_request
+from cloudcore.pki.serving import now_of
+from cloudcore.registry.port import Objects
+from skerry.errors import (
+    AlreadyExistsError,
+    BadRequestError,
+    ForbiddenError,
+    NotFoundError,
+    TooManyRequestsError,
+    UnauthenticatedError,
+)
+from skerry.objects.enrolment import (
+    NODE_USER_PREFIX,
+    NODES_GROUP,
+    TOKEN_NAMESPACE,
+    Discovery,
+    Enrolled,
+    EnrolRequest,
+    Grant,
+    JoinToken,
+    Transport,
+    grant_of,
+    hash_secret,
+    node_of_user,
+    parse_token,
+    token_secret_name,
+    used_secret,
+)
+from skerry.objects.json import JsonObject, ensure_map, map_at, str_map_at, to_json
+from skerry.objects.scheme import Kind
+from skerry.ports import Clock
+
+FAILURES_MAX: Final = 20
+"""Of one peer in a row; then it waits for them to be forgotten, one each FAILURE_FORGOTTEN_S."""
+FAILURE_FORGOTTEN_S: Final = 3.0
+PEERS_MAX: Final = 4096
+"""Peers remembered; beyond that the longest unseen is forgotten."""
+
+_UNKNOWN: Final = (
+    "this token is not valid here: it was withdrawn, belongs to another cloud, or was not issued at all; "
+    "make a new one with `skerry token create NODE`"
+)
+
+
+class Limiter:
+    """A leaky bucket of failures for each peer."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._peers: OrderedDict[str, tuple[float, float]] = OrderedDict()
+
+    def check(self, peer: str) -> None:
+        """Raises `TooManyRequestsError` while a peer has failed too often."""
+        level = self._level(peer)
+        if level > FAILURES_MAX - 1:
+            wait_s = int((level - FAILURES_MAX + 1) * FAILURE_FORGOTTEN_S) + 1
+            raise TooManyRequestsError(f"too many failed attempts; try again in {wait_s} s", retry_after_s=wait_s)
+
+    def failed(self, peer: str) -> None:
+        self._peers[peer] = (self._level(peer) + 1, self._clock.monotonic_s())
+        self._peers.move_to_end(peer)
+        if len(self._peers) > PEERS_MAX:
+            self._peers.popitem(last=False)
+
+    def _level(self, peer: str) -> float:
+        level, at = self._peers.get(peer, (0.0, 0.0))
+        return max(0.0, level - (self._clock.monotonic_s() - at) / FAILURE_FORGOTTEN_S)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnrollerParts:
+    """What enrolment works with."""
+
+    authority: Authority
+    objects: Objects
+    secrets: Kind
+    nodes: Kind
+    clock: Clock
+    hub_port: Callable[[], int]
+    """Asked when needed: with port 0 it is known only after the hub listens."""
+
+
+class Enroller:
+    """Answers enrolment for whichever port is asked."""
+
+    def __init__(self, parts: EnrollerParts) -> None:
+        self._parts = parts
+        self._limiter = Limiter(parts.clock)
+
+    def discovery(self, transport: Transport) -> Discovery:
+        """What this cloud tells anybody."""
+        return Discovery(ca_pem=self._parts.authority.pem, transport=transport)
+
+    async def enrol(self, request: EnrolRequest, *, peer: str) -> Enrolled:
+        """Use the token and sign. `peer` is the asker's address, for the limit on failures.
+
+        Raises `BadRequestError` (a damaged token, no CSR), `UnauthenticatedError` (no such token),
+        `ForbiddenError` (expired, used, of another node), `TooManyRequestsError`.
+        """
+        self._limiter.check(peer)
+        try:
+            token = parse_token(request.token)
+            fingerprint = key_fingerprint(requested_key(request.csr_pem))
+            grant = await self._use(token, fingerprint)
+        except (BadRequestError, UnauthenticatedError, ForbiddenError):
+            self._limiter.failed(peer)
+            raise
+        await self._introduce(grant.node, grant.labels)
+        return self._signed(grant.node, request.csr_pem)
+
+    async def renew(self, subject: Subject, csr_pem: str) -> Enrolled:
+        """A new certificate for the node that a current one (verified by TLS) speaks for.
+
+        Raises `ForbiddenError` when the subject is no node, or its Node was deleted, which is how one is sent away.
+        """
+        node = node_of_user(subject.user)
+        if not node or NODES_GROUP not in subject.groups:
+            raise ForbiddenError("only a node can renew a node's certificate")
+        if self._parts.objects.read(self._parts.nodes.key("", node)) is None:
+            raise ForbiddenError(f"the Node {node} is not known any more; join again with a new token")
+        requested_key(csr_pem)
+        return self._signed(node, csr_pem)
+
+    async def _use(self, token: JoinToken, fingerprint: str) -> Grant:
+        """Mark the token as used by this key, in one commit."""
+        key = self._parts.secrets.key(TOKEN_NAMESPACE, token_secret_name(token.id))
+        now = _rfc3339(now_of(self._parts.clock))
+
+        def use(secret: JsonObject) -> JsonObject:
+            grant = _checked(token, grant_of(secret), fingerprint=fingerprint, now=now)
+            return secret if grant.used_at else used_secret(secret, at=now, by=fingerprint)
+
+        try:
+            written = await self._parts.objects.update(self._parts.secrets, key, use)
+        except NotFoundError as error:
+            raise UnauthenticatedError(_UNKNOWN) from error
+        grant = grant_of(written.obj)
+        assert grant is not None, "a token's Secret was just written as one"
+        return grant
+
+    async def _introduce(self, node: str, labels: Mapping[str, str]) -> None:
+        """The Node with the token's labels: it is listed, not ready, before its gateway first connects."""
+        nodes = self._parts.nodes
+        wanted = {"kubernetes.io/hostname": node, **labels}
+
+        def label(obj: JsonObject) -> JsonObject:
+            if labels.items() <= str_map_at(obj, "metadata", "labels").items():
+                return obj
+            labelled: JsonObject = {**obj, "metadata": dict(map_at(obj, "metadata"))}
+            metadata = map_at(labelled, "metadata")
+            metadata["labels"] = {**map_at(metadata, "labels"), **to_json(labels)}
+            return labelled
+
+        obj: JsonObject = {"apiVersion": "v1", "kind": "Node"}
+        ensure_map(obj, "metadata").update({"name": node, "labels": to_json(wanted)})
+        try:
+            await self._parts.objects.create(nodes, "", obj)
+        except AlreadyExistsError:
+            await self._parts.objects.update(nodes, nodes.key("", node), label)
+
+    def _signed(self, node: str, csr_pem: str) -> Enrolled:
+        parts = self._parts
+        certificate = sign_request(
+            parts.authority,
+            csr_pem,
+            user=NODE_USER_PREFIX + node,
+            groups=[NODES_GROUP],
+            now=now_of(parts.clock),
+        )
+        return Enrolled(node=node, certificate_pem=certificate, ca_pem=parts.authority.pem, hub_port=parts.hub_port())
+
+
+def _checked(token: JoinToken, grant: Grant | None, *, fingerprint: str, now: str) -> Grant:
+    """The grant, if this token may be used by this key now. Only who has the secret learns more than "not valid"."""
+    known = grant.secret_hash if grant is not None else hash_secret("")
+    if not hmac.compare_digest(known.encode(), hash_secret(token.secret).encode()) or grant is None:
+        raise UnauthenticatedError(_UNKNOWN)
+    if grant.node != token.node:
+        raise ForbiddenError(f"this token was made for the node {grant.node}, not for {token.node}")
+    if grant.used_at and grant.used_by != fingerprint:
+        raise ForbiddenError(
+            f"this token was used at {grant.used_at}, and a token is good for one gateway once; "
+            f"make a new one with `skerry token create {grant.node}`"
+        )
+    if grant.expires <= now:
+        raise ForbiddenError(
+            f"this token expired at {grant.expires}; make a new one with `skerry token create {grant.node}`"
+        )
+    return grant
+
+
+def _rfc3339(moment: datetime) -> str:
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

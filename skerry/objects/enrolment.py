@@ -1,0 +1,356 @@
+"""What a gateway and the cloud must agree on before they trust each other: join tokens and enrolment messages. Pure.
+
+A join token is one line that an operator carries from the cloud to a gateway:
+
+    skerry1.ID.SECRET.PIN.CHECK.NODE
+
+ID names the token and is no secret; SECRET proves the right to join (128 bits); PIN is the SHA-256 of the cloud
+CA's SubjectPublicKeyInfo (base64url, RFC 7469's way of pinning), so that the gateway knows the cloud before it
+sends the secret; CHECK catches a token that was copied badly; NODE is the only name the token is good for, last
+because it may contain dots.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from skerry.errors import BadRequestError, InvalidError
+from skerry.objects.json import Json, JsonObject, int_at, map_at, str_at, str_map_at
+
+PREFIX: Final = "skerry1"
+HUB_SERVER_NAME: Final = "hub.skerry.internal"
+"""A name in every server certificate of a cloud. Gateways check for it instead of the address they dial, which
+may be a forwarded port, a virtual address or a name that the cloud never heard of."""
+
+DISCOVERY_PATH: Final = "/enrol.skerry.dev/v1/ca"
+ENROL_PATH: Final = "/enrol.skerry.dev/v1/nodes"
+RENEW_PATH: Final = "/enrol.skerry.dev/v1/renewals"
+HUB_ENROL_PATH: Final = "/enrol"
+HUB_RENEW_PATH: Final = "/renew"
+MESSAGE_BYTES_MAX: Final = 16 * 1024
+"""Requests and answers of enrolment; a CSR is under 1 KB."""
+
+NODE_USER_PREFIX: Final = "system:node:"
+NODES_GROUP: Final = "system:nodes"
+
+_NODE: Final = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*")
+_ID: Final = re.compile(r"[0-9a-f]{10}")
+_SECRET: Final = re.compile(r"[0-9a-f]{32}")
+_PIN: Final = re.compile(r"[A-Za-z0-9_-]{43}")
+
+Transport = Literal["https", "websocket"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JoinToken:
+    """A token, taken apart."""
+
+    id: str
+    """10 hex characters."""
+    secret: str
+    """32 hex characters; kept nowhere on the cloud but hashed."""
+    pin: str
+    """`pin_of` the CA's SubjectPublicKeyInfo."""
+    node: str
+
+    def __str__(self) -> str:
+        """The line to carry."""
+        return f"{PREFIX}.{self.id}.{self.secret}.{self.pin}.{self.check}.{self.node}"
+
+    def __repr__(self) -> str:
+        """Without the secret, so that no log ever holds it."""
+        return f"JoinToken(id={self.id!r}, node={self.node!r})"
+
+    @property
+    def check(self) -> str:
+        """What catches a slip of the hand; no secret and no proof."""
+        return hashlib.sha256(f"{self.id}.{self.secret}.{self.pin}.{self.node}".encode()).hexdigest()[:6]
+
+
+def parse_token(text: str) -> JoinToken:
+    """A token as typed or pasted. Raises `BadRequestError` that says what is wrong with it."""
+    parts = text.strip().split(".", 5)
+    if parts[0] != PREFIX or len(parts) != 6:
+        raise BadRequestError(
+            f"this is not a join token: one starts with {PREFIX}. and is printed by `skerry token create`"
+        )
+    _, token_id, secret, pin, check, node = parts
+    whole = _ID.fullmatch(token_id) and _SECRET.fullmatch(secret) and _PIN.fullmatch(pin) and valid_node_name(node)
+    token = JoinToken(id=token_id, secret=secret, pin=pin, node=node)
+    if not whole or not hmac.compare_digest(check.encode(), token.check.encode()):
+        raise BadRequestError("the join token is damaged: copy the whole line that `skerry token create` printed")
+    return token
+
+
+def valid_node_name(name: str) -> bool:
+    """An RFC 1123 subdomain short enough to be a certificate's common name after its prefix (RFC 5280: 64)."""
+    return len(name) <= 64 - len(NODE_USER_PREFIX) and _NODE.fullmatch(name) is not None
+
+
+def pin_of(spki_der: bytes) -> str:
+    """SHA-256 of a SubjectPublicKeyInfo, base64url without padding."""
+    return base64.urlsafe_b64encode(hashlib.sha256(spki_der).digest()).rstrip(b"=").decode()
+
+
+def hash_secret(secret: str) -> str:
+    """What the cloud keeps of a token's secret. Plain SHA-256 is enough for 128 random bits."""
+    return hashlib.sha256(f"skerry join token {secret}".encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grant:
+    """What the cloud keeps of a token."""
+
+    node: str
+    secret_hash: str
+    expires: str
+    """RFC 3339, UTC; compares as text."""
+    labels: Mapping[str, str]
+    """What the Node is to be labelled with."""
+    used_at: str
+    """RFC 3339; "" while unused."""
+    used_by: str
+    """`pin_of` the key that the certificate was given for; "" while unused."""
+
+
+TOKEN_NAMESPACE: Final = "kube-system"  # noqa: S105 - a namespace's name
+TOKEN_SECRET_TYPE: Final = "skerry.dev/join-token"  # noqa: S105 - a type's name
+
+
+def token_secret_name(token_id: str) -> str:
+    return f"join-token-{token_id}"
+
+
+def token_secret(token: JoinToken, *, expires: str, labels: Mapping[str, str]) -> JsonObject:
+    """The Secret whose creation issues a token. `expires` is RFC 3339 in UTC (`...Z`)."""
+    data = {
+        "node": token.node,
+        "secret-hash": hash_secret(token.secret),
+        "expires": expires,
+        "labels": json.dumps(dict(labels), sort_keys=True),
+    }
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": token_secret_name(token.id), "namespace": TOKEN_NAMESPACE},
+        "type": TOKEN_SECRET_TYPE,
+        "data": {name: _encoded(text) for name, text in data.items()},
+    }
+
+
+def grant_of(secret: JsonObject) -> Grant | None:
+    """Read such a Secret; None: it is not one."""
+    if str_at(secret, "type") != TOKEN_SECRET_TYPE:
+        return None
+    data = {name: _decoded(text) for name, text in str_map_at(secret, "data").items()}
+    try:
+        labels: Json = json.loads(data.get("labels", "{}"))
+    except ValueError:
+        return None
+    return Grant(
+        node=data.get("node", ""),
+        secret_hash=data.get("secret-hash", ""),
+        expires=data.get("expires", ""),
+        labels=str_map_at(labels),
+        used_at=data.get("used-at", ""),
+        used_by=data.get("used-by", ""),
+    )
+
+
+def used_secret(secret: JsonObject, *, at: str, by: str) -> JsonObject:
+    """The same Secret, marked as used."""
+    data = {**map_at(secret, "data"), "used-at": _encoded(at), "used-by": _encoded(by)}
+    return {**secret, "data": data}
+
+
+def spki_of_certificate(der: bytes) -> bytes:
+    """The SubjectPublicKeyInfo in a DER certificate (RFC 5280 4.1): a pin can be made without a crypto library.
+
+    Raises `BadRequestError` when the bytes are no certificate.
+    """
+    try:
+        tag, begin, _ = _der(der, 0)
+        certificate_tag, begin, end = _der(der, begin)
+        if (tag, certificate_tag) != (0x30, 0x30):
+            raise ValueError("not a certificate")
+        at = begin
+        if der[at] == 0xA0:  # [0] version
+            _, _, at = _der(der, at)
+        for _ in range(5):  # serialNumber, signature, issuer, validity, subject
+            _, _, at = _der(der, at)
+        tag, _, after = _der(der, at)
+    except (IndexError, ValueError) as error:
+        raise BadRequestError("the CA is not a certificate in DER") from error
+    if tag != 0x30 or after > end:
+        raise BadRequestError("the CA is not a certificate in DER")
+    return der[at:after]
+
+
+def _der(data: bytes, at: int) -> tuple[int, int, int]:
+    """Tag, begin and end of the contents of the element at `at` (X.690 8.1, definite lengths)."""
+    tag, length = data[at], data[at + 1]
+    begin = at + 2
+    if length & 0x80:
+        count = length & 0x7F
+        if not 1 <= count <= 4:
+            raise ValueError("no such length")
+        length = int.from_bytes(data[begin : begin + count], "big")
+        begin += count
+    if begin + length > len(data):
+        raise ValueError("cut short")
+    return tag, begin, begin + length
+
+
+def der_of_pem(pem: str) -> bytes:
+    """The first certificate of a PEM text. Raises `BadRequestError`."""
+    _, begin, rest = pem.partition("-----BEGIN CERTIFICATE-----")
+    body, end, _ = rest.partition("-----END CERTIFICATE-----")
+    if not begin or not end:
+        raise BadRequestError("the CA is not a certificate in PEM")
+    try:
+        return base64.b64decode("".join(body.split()), validate=True)
+    except ValueError as error:
+        raise BadRequestError("the CA is not a certificate in PEM") from error
+
+
+def _encoded(text: str) -> str:
+    return base64.b64encode(text.encode()).decode()
+
+
+def _decoded(text: str) -> str:
+    try:
+        return base64.b64decode(text).decode()
+    except ValueError:
+        return ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnrolRequest:
+    """What a gateway sends: the token, and a PKCS#10 request in PEM for the key it made."""
+
+    token: str
+    csr_pem: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Enrolled:
+    """What it gets."""
+
+    node: str
+    certificate_pem: str
+    ca_pem: str
+    hub_port: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Discovery:
+    """What anybody may read before trust is made: the CA, and by which transport this port enrols.
+
+    Worth nothing until the CA's key matches the pin in a token.
+    """
+
+    ca_pem: str
+    transport: Transport
+
+
+def discovery_body(discovery: Discovery) -> bytes:
+    return _dump({"ca": discovery.ca_pem, "transport": discovery.transport})
+
+
+def read_discovery(body: bytes) -> Discovery:
+    obj = _load(body)
+    transport = str_at(obj, "transport")
+    ca_pem = str_at(obj, "ca")
+    if not ca_pem or transport not in ("https", "websocket"):
+        raise BadRequestError("the answer is not a Skerry cloud's")
+    return Discovery(ca_pem=ca_pem, transport=transport)
+
+
+def request_body(request: EnrolRequest) -> bytes:
+    return _dump({"token": request.token, "csr": request.csr_pem})
+
+
+def read_request(body: bytes, *, with_token: bool = True) -> EnrolRequest:
+    """Raises `BadRequestError` for anything but {token, csr}; a renewal carries no token."""
+    obj = _load(body)
+    request = EnrolRequest(token=str_at(obj, "token"), csr_pem=str_at(obj, "csr"))
+    if not request.csr_pem or (with_token and not request.token):
+        raise BadRequestError('the body must be {"token": "...", "csr": "-----BEGIN CERTIFICATE REQUEST-----..."}')
+    return request
+
+
+def enrolled_body(enrolled: Enrolled) -> bytes:
+    return _dump(
+        {
+            "node": enrolled.node,
+            "certificate": enrolled.certificate_pem,
+            "ca": enrolled.ca_pem,
+            "hub": {"port": enrolled.hub_port},
+        }
+    )
+
+
+def refused_body(message: str, *, code: int) -> bytes:
+    """How the hub's WebSocket says no; over HTTPS a metav1.Status says the same."""
+    return _dump({"kind": "Status", "apiVersion": "v1", "status": "Failure", "message": message, "code": code})
+
+
+def read_enrolled(body: bytes) -> Enrolled:
+    """Raises `InvalidError` with the cloud's own words when it refused."""
+    obj = _load(body)
+    if str_at(obj, "kind") == "Status":
+        raise InvalidError(str_at(obj, "message", default="the cloud refused without saying why"))
+    enrolled = Enrolled(
+        node=str_at(obj, "node"),
+        certificate_pem=str_at(obj, "certificate"),
+        ca_pem=str_at(obj, "ca"),
+        hub_port=int_at(obj, "hub", "port"),
+    )
+    if not (enrolled.node and enrolled.certificate_pem and enrolled.ca_pem and 0 < enrolled.hub_port < 65536):
+        raise BadRequestError("the cloud's answer is incomplete")
+    return enrolled
+
+
+def node_of_user(user: str) -> str:
+    """The node that a certificate's common name speaks for; "" for other users."""
+    return user[len(NODE_USER_PREFIX) :] if user.startswith(NODE_USER_PREFIX) else ""
+
+
+def split_address(text: str, *, default_port: int) -> tuple[str, int]:
+    """`HOST`, `HOST:PORT`, `[v6]:PORT` or an https:// form of these -> (host, port)."""
+    rest = text.strip().removeprefix("https://").rstrip("/")
+    if rest.startswith("["):
+        host, bracket, port = rest[1:].partition("]")
+        port = port.removeprefix(":")
+        if not bracket:
+            raise BadRequestError(f"{text!r} is not HOST:PORT")
+    elif rest.count(":") > 1:
+        host, port = rest, ""
+    else:
+        host, _, port = rest.partition(":")
+    if not host or (port and not (port.isascii() and port.isdecimal() and 0 < int(port) < 65536)):
+        raise BadRequestError(f"{text!r} is not HOST:PORT")
+    return host, int(port) if port else default_port
+
+
+def _dump(fields: Mapping[str, Json]) -> bytes:
+    return json.dumps(dict(fields), separators=(",", ":")).encode()
+
+
+def _load(body: bytes) -> JsonObject:
+    if len(body) > MESSAGE_BYTES_MAX:
+        raise BadRequestError(f"an enrolment message is at most {MESSAGE_BYTES_MAX} bytes")
+    try:
+        loaded: Json = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise BadRequestError("an enrolment message is a JSON object") from error
+    if not isinstance(loaded, dict):
+        raise BadRequestError("an enrolment message is a JSON object")
+    return loaded

@@ -1,0 +1,222 @@
+"""Settings: one frozen dataclass per daemon, read once from flags, `SKERRY_*` variables and a file.
+
+What wins, first to last: a flag, a variable, the file, the default. A setting has one name in all three:
+`https_port` is `--https-port`, `SKERRY_HTTPS_PORT` and `https_port:` in the file. A value that can't be
+understood is refused with the place it came from; nothing is guessed. The module keeps nothing.
+
+    @dataclass(frozen=True, slots=True, kw_only=True)
+    class CloudSettings:
+        data: Path = setting(help="directory for everything that is kept")
+        https_port: int = setting(6443, help="TCP port of the API; 0 means any", low=0, high=65535)
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import difflib
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, TypeVar, cast
+
+from skerry.errors import InvalidError
+
+T = TypeVar("T")
+
+PREFIX: Final = "SKERRY_"
+_META: Final = "skerry.setting"
+_TRUE: Final = frozenset({"true", "yes", "on", "1"})
+_FALSE: Final = frozenset({"false", "no", "off", "0"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _About:
+    """What a field says of itself beside its type and default."""
+
+    help: str
+    low: float | None
+    high: float | None
+    choices: tuple[str, ...]
+
+
+def setting(
+    default: object = dataclasses.MISSING,
+    *,
+    help: str,  # noqa: A002 - argparse's word, and the reader's
+    low: float | None = None,
+    high: float | None = None,
+    choices: Sequence[str] = (),
+) -> Any:
+    """A field of a settings dataclass; without a default it must be given.
+
+    `low` and `high` bound numbers (inclusive); `choices` lists the texts allowed.
+    """
+    about = _About(help=help, low=low, high=high, choices=tuple(choices))
+    if default is dataclasses.MISSING:
+        return dataclasses.field(metadata={_META: about})
+    return dataclasses.field(default=default, metadata={_META: about})
+
+
+def add_arguments(parser: argparse.ArgumentParser, cls: type[object]) -> None:
+    """One flag for each setting, and `--config FILE`."""
+    parser.add_argument("--config", metavar="FILE", help="YAML file with settings, by the names of these flags")
+    for field, about, kind in _fields(cls):
+        flag = "--" + field.name.replace("_", "-")
+        default = "required" if field.default is dataclasses.MISSING else f"default {_shown(field.default)}"
+        text = f"{about.help} ({default}; {PREFIX}{field.name.upper()})".replace("%", "%%")
+        if kind is bool:
+            parser.add_argument(flag, dest=field.name, action=argparse.BooleanOptionalAction, default=None, help=text)
+        elif kind is tuple:
+            parser.add_argument(flag, dest=field.name, action="append", metavar="VALUE", default=None, help=text)
+        else:
+            metavar = "|".join(about.choices) or _METAVARS.get(kind, "TEXT")
+            parser.add_argument(flag, dest=field.name, metavar=metavar, default=None, help=text)
+
+
+def resolve(cls: type[T], flags: Mapping[str, object], environ: Mapping[str, str]) -> T:
+    """The settings that flags (`vars()` of parsed arguments), variables and the file named by `--config` or
+    `SKERRY_CONFIG` give together.
+
+    Raises `InvalidError` naming every setting at fault and where it was given.
+    """
+    named = flags.get("config") or environ.get(f"{PREFIX}CONFIG")
+    values: dict[str, object] = {}
+    given: Mapping[str, object] = _read_file(cls, Path(str(named))) if named else {}
+    problems: list[str] = []
+    for field, about, kind in _fields(cls):
+        name = field.name
+        variable = PREFIX + name.upper()
+        flag = flags.get(name)
+        if flag is not None:
+            source, raw = "--" + name.replace("_", "-"), flag
+        elif variable in environ:
+            source, raw = variable, environ[variable]
+        elif name in given:
+            source, raw = f"{name} in {named}", given[name]
+        else:
+            if field.default is dataclasses.MISSING:
+                problems.append(f"--{name.replace('_', '-')} (or {variable}) is required: {about.help}")
+            continue
+        try:
+            values[name] = _understood(kind, about, raw)
+        except ValueError as error:
+            problems.append(f"{source}: {error}")
+    if problems:
+        raise InvalidError("; ".join(problems))
+    return cls(**values)
+
+
+def _read_file(cls: type[object], path: Path) -> Mapping[str, object]:
+    import yaml  # costs memory that a gateway without a settings file should not pay
+
+    try:
+        loaded: object = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InvalidError(f"cannot read the settings file {path}: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InvalidError(f"the settings file {path} is not YAML: {error}") from error
+    if loaded is None:
+        return {}
+    if not isinstance(loaded, dict):
+        raise InvalidError(f"the settings file {path} must map names to values")
+    given = {str(key).replace("-", "_"): value for key, value in cast("dict[object, object]", loaded).items()}
+    known = [field.name for field, _, _ in _fields(cls)]
+    for name in given:
+        if name not in known:
+            close = difflib.get_close_matches(name, known, n=1)
+            hint = f"; did you mean {close[0]}?" if close else ""
+            raise InvalidError(f"the settings file {path} names an unknown setting {name!r}{hint}")
+    return given
+
+
+def _fields(cls: type[object]) -> list[tuple[dataclasses.Field[object], _About, type]]:
+    """Fields made by `setting`, with what they say and the plain type of their annotation."""
+    hints = typing.get_type_hints(cls)
+    assert dataclasses.is_dataclass(cls), "settings are dataclasses"
+    found: list[tuple[dataclasses.Field[object], _About, type]] = []
+    for field in dataclasses.fields(cls):
+        about = field.metadata.get(_META)
+        assert isinstance(about, _About), f"{cls.__name__}.{field.name} is not a setting()"
+        hint = hints[field.name]
+        kind = typing.get_origin(hint) or hint
+        assert kind in _READERS, f"{cls.__name__}.{field.name} has a type that no reader is known for"
+        found.append((field, about, kind))
+    return found
+
+
+def _understood(kind: type, about: _About, raw: object) -> object:
+    """The value in its type and within its bounds; ValueError in words for people."""
+    value = _READERS[kind](raw)
+    if about.choices and value not in about.choices:
+        raise ValueError(f"{value!r} is not one of {', '.join(about.choices)}")
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        if about.low is not None and value < about.low:
+            raise ValueError(f"{value} is below {about.low}")
+        if about.high is not None and value > about.high:
+            raise ValueError(f"{value} is above {about.high}")
+    return value
+
+
+def _read_int(raw: object) -> int:
+    if isinstance(raw, int) and not isinstance(raw, bool):
+        return raw
+    try:
+        return int(str(raw).strip(), 10)
+    except ValueError:
+        raise ValueError(f"{raw!r} is not a whole number") from None
+
+
+def _read_float(raw: object) -> float:
+    if isinstance(raw, bool):
+        raise ValueError(f"{raw!r} is not a number")
+    try:
+        return float(str(raw).strip())
+    except ValueError:
+        raise ValueError(f"{raw!r} is not a number") from None
+
+
+def _read_bool(raw: object) -> bool:
+    if isinstance(raw, bool):
+        return raw
+    text = str(raw).strip().lower()
+    if text in _TRUE or text in _FALSE:
+        return text in _TRUE
+    raise ValueError(f"{raw!r} is neither true nor false")
+
+
+def _read_str(raw: object) -> str:
+    if isinstance(raw, dict | list | tuple):
+        raise ValueError("one text is wanted, not a list or a map")
+    return str(raw)
+
+
+def _read_path(raw: object) -> Path:
+    text = _read_str(raw)
+    if not text:
+        raise ValueError("a path is wanted, not an empty text")
+    return Path(text).expanduser()
+
+
+def _read_list(raw: object) -> tuple[str, ...]:
+    """A list from a file or repeated flags; commas separate within one text."""
+    items = cast("list[object]", raw) if isinstance(raw, list) else [raw]
+    return tuple(part.strip() for item in items for part in _read_str(item).split(",") if part.strip())
+
+
+_READERS: Final[Mapping[type, Callable[[object], object]]] = {
+    int: _read_int,
+    float: _read_float,
+    bool: _read_bool,
+    str: _read_str,
+    Path: _read_path,
+    tuple: _read_list,
+}
+_METAVARS: Final[Mapping[type, str]] = {int: "N", float: "N", Path: "PATH"}
+
+
+def _shown(default: object) -> str:
+    if isinstance(default, tuple):
+        return ",".join(str(item) for item in cast("tuple[object, ...]", default)) or "none"
+    return str(default) if default != "" else "none"

@@ -1,0 +1,90 @@
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from skerry.errors import InvalidError
+from skerry.settings import add_arguments, resolve, setting
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    data: Path = setting(help="where everything is kept")
+    https_port: int = setting(6443, help="port of the API", low=0, high=65535)
+    log_level: str = setting("info", help="how much to say", choices=("debug", "info"))
+    names: tuple[str, ...] = setting((), help="more names")
+    quiet: bool = setting(default=False, help="say less")
+    ratio: float = setting(0.5, help="share", low=0, high=1)
+
+
+def parsed(*argv: str) -> dict[str, object]:
+    parser = argparse.ArgumentParser()
+    add_arguments(parser, Settings)
+    return vars(parser.parse_args(list(argv)))
+
+
+def test_a_flag_beats_a_variable_beats_the_file_beats_the_default(tmp_path: Path):
+    file = tmp_path / "skerry.yaml"
+    file.write_text("https_port: 1\nlog-level: debug\nnames: [a, b]\nquiet: true\nratio: 1\n")
+    environ = {"SKERRY_HTTPS_PORT": "2", "SKERRY_RATIO": "0.25", "SKERRY_CONFIG": str(file)}
+    assert resolve(Settings, parsed("--data", "/d", "--https-port", "3"), environ) == Settings(
+        data=Path("/d"), https_port=3, log_level="debug", names=("a", "b"), quiet=True, ratio=0.25
+    )
+    assert resolve(Settings, parsed("--data", "/d"), environ).https_port == 2
+    assert resolve(Settings, parsed("--data", "/d", "--config", str(file)), {}).https_port == 1
+    assert resolve(Settings, parsed("--data", "/d"), {}) == Settings(data=Path("/d"))
+
+
+def test_lists_come_from_repeated_flags_or_commas():
+    assert resolve(Settings, parsed("--data", "d", "--names", "a,b", "--names", "c"), {}).names == ("a", "b", "c")
+    assert resolve(Settings, parsed("--data", "d"), {"SKERRY_NAMES": "a, b"}).names == ("a", "b")
+
+
+@pytest.mark.parametrize(
+    ("argv", "environ", "said"),
+    [
+        ((), {}, "--data (or SKERRY_DATA) is required: where everything is kept"),
+        (("--data", "d", "--https-port", "http"), {}, "--https-port: 'http' is not a whole number"),
+        (("--data", "d"), {"SKERRY_HTTPS_PORT": "70000"}, "SKERRY_HTTPS_PORT: 70000 is above 65535"),
+        (("--data", "d"), {"SKERRY_HTTPS_PORT": "-1"}, "SKERRY_HTTPS_PORT: -1 is below 0"),
+        (("--data", "d"), {"SKERRY_LOG_LEVEL": "loud"}, "SKERRY_LOG_LEVEL: 'loud' is not one of debug, info"),
+        (("--data", "d"), {"SKERRY_QUIET": "maybe"}, "SKERRY_QUIET: 'maybe' is neither true nor false"),
+        (("--data", "d", "--ratio", "half"), {}, "--ratio: 'half' is not a number"),
+        (("--data", ""), {}, "--data: a path is wanted, not an empty text"),
+    ],
+)
+def test_a_value_that_can_not_be_understood_is_refused_with_its_place(
+    argv: tuple[str, ...], environ: dict[str, str], said: str
+):
+    with pytest.raises(InvalidError) as caught:
+        resolve(Settings, parsed(*argv), environ)
+    assert str(caught.value) == said
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("htps_port: 1", "unknown setting 'htps_port'; did you mean https_port?"),
+        ("- a", "must map names to values"),
+        ("a: [", "is not YAML"),
+        ("https_port: true", "is not a whole number"),
+        ("log_level: [info]", "one text is wanted"),
+    ],
+)
+def test_a_file_that_can_not_be_understood_is_refused(tmp_path: Path, text: str, said: str):
+    file = tmp_path / "skerry.yaml"
+    file.write_text(text)
+    with pytest.raises(InvalidError, match=said.replace("?", r"\?")):
+        resolve(Settings, parsed("--data", "d", "--config", str(file)), {})
+    with pytest.raises(InvalidError, match="cannot read the settings file"):
+        resolve(Settings, parsed("--data", "d", "--config", str(tmp_path / "none.yaml")), {})
+
+
+def test_help_names_the_variable_the_default_and_whether_it_is_required():
+    parser = argparse.ArgumentParser()
+    add_arguments(parser, Settings)
+    text = " ".join(parser.format_help().split())
+    assert "port of the API (default 6443; SKERRY_HTTPS_PORT)" in text
+    assert "where everything is kept (required; SKERRY_DATA)" in text
+    assert "--no-quiet" in text
