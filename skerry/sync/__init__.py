@@ -1,1 +1,1 @@
-"""The session's state machines: how cloud and edge stay in step. Pure."""
+"""How cloud and edge stay in step: pure machines; what they ask for is done by shells in the two cores."""

@@ -46,14 +46,14 @@ from skerry.wire.frames import (
 )
 
 FRAME_BYTES_MAX: Final = 4 * 1024 * 1024
-"""Largest frame, inflated. A Kubernetes object may have 1.5 MiB in etcd and 3 MiB in a request."""
-BODY_BYTES_MAX: Final = 3 * 1024 * 1024
+"""Largest frame, inflated: any object that the API takes (3 MiB in a request, as Kubernetes) fits into one."""
+BODY_BYTES_MAX: Final = 3_500_000
 DEFLATE_FROM: Final = 400
 """Smaller frames gain nothing that a packet would notice."""
 LIST_MAX: Final = 8192
 NAME_MAX: Final = 253
 """RFC 1123 subdomain, and longer than any resource or uid."""
-TEXT_MAX: Final = 1024
+TEXT_MAX: Final = 4096
 NUMBER_MAX: Final = 2**63 - 1
 """What SQLite's and PostgreSQL's integers hold."""
 
