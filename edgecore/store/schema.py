@@ -1,0 +1,36 @@
+"""The edge store's tables, as steps from each version to the next.
+
+A file's version is SQLite's `user_version`. Steps are only ever added: gateways come back after years with any of
+the older files. Each step runs in one transaction with its version number, so a crash leaves one or the other.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+STEPS: Final[tuple[tuple[str, ...], ...]] = (
+    (
+        "CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
+        """CREATE TABLE objects (
+             resource TEXT NOT NULL, namespace TEXT NOT NULL, name TEXT NOT NULL,
+             uid TEXT NOT NULL, revision INTEGER NOT NULL, body BLOB NOT NULL,
+             PRIMARY KEY (resource, namespace, name))""",
+        # The boot is a number here, its 36 characters in `boots`: telemetry has millions of rows.
+        "CREATE TABLE boots (number INTEGER PRIMARY KEY, boot_id TEXT NOT NULL UNIQUE)",
+        """CREATE TABLE outbox (
+             seq INTEGER PRIMARY KEY, class TEXT NOT NULL, kind TEXT NOT NULL, key TEXT NOT NULL, body BLOB NOT NULL,
+             wall_ms INTEGER NOT NULL, boot INTEGER NOT NULL,
+             monotonic_ms INTEGER NOT NULL, cost INTEGER NOT NULL)""",
+        "CREATE UNIQUE INDEX outbox_state ON outbox (kind, key) WHERE class = 'state'",
+        # Holds all that is asked when the oldest of a class go, and when a start adds up what waits.
+        "CREATE INDEX outbox_class ON outbox (class, seq, cost)",
+        """CREATE TABLE twins (
+             resource TEXT NOT NULL, namespace TEXT NOT NULL, name TEXT NOT NULL, prop TEXT NOT NULL,
+             body BLOB NOT NULL, PRIMARY KEY (resource, namespace, name, prop)) WITHOUT ROWID""",
+        "CREATE TABLE pods (uid TEXT PRIMARY KEY, body BLOB NOT NULL) WITHOUT ROWID",
+        "CREATE TABLE gaps (class TEXT PRIMARY KEY, body BLOB NOT NULL) WITHOUT ROWID",
+    ),
+)
+"""STEPS[n] leads from version n to n + 1."""
+
+VERSION: Final = len(STEPS)

@@ -1,0 +1,464 @@
+"""The edge store in one SQLite file: what a gateway still knows after its power was cut.
+
+Keeps everything of `EdgeStore` in `edge.db`. WAL with full syncs: a transaction that returned survives a power
+cut, one that did not is there whole or not at all. One connection writes (from the store's one thread), one reads
+(from any, under a lock), so a read never waits for a disk sync.
+
+A file that fails its check at the start is set aside under another name and a new store is made, with a new
+incarnation: the cloud then knows that this gateway remembers nothing, and sends everything again. What that
+file still held of the outbox is lost to the cloud, so the caller says it loudly (`OpenedStore.set_aside`).
+"""
+
+from __future__ import annotations
+
+import fcntl
+import sqlite3
+import threading
+from collections import Counter
+from collections.abc import Generator, Iterable, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, TextIO
+
+from edgecore.store.memory import widen_gap
+from edgecore.store.port import (
+    EdgeBatch,
+    Held,
+    NewReport,
+    OutboxBudgets,
+    OutboxReport,
+    ReportClass,
+    StoreStats,
+    TwinRow,
+    report_cost_bytes,
+)
+from edgecore.store.schema import STEPS, VERSION
+from skerry.errors import StorageFullError, UnavailableError
+from skerry.objects.json import decode_object
+from skerry.objects.meta import Key, Revision, Stamp
+from skerry.objects.reports import GAP, GapReport
+from skerry.ports import Clock, Ids
+
+FILE_NAME: Final = "edge.db"
+CACHE_KIB: Final = 512
+"""Page cache of each connection; SQLite's default of 2 MB counts on a gateway, and its pages are the kernel's too."""
+
+_OUTBOX_COLUMNS: Final = "seq, class, kind, key, body, wall_ms, boots.boot_id, monotonic_ms, cost"
+_OUTBOX_FROM: Final = "FROM outbox JOIN boots ON boots.number = outbox.boot"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenedStore:
+    """What `open_store` gives."""
+
+    store: SqliteEdgeStore
+    set_aside: Path | None
+    """Where a damaged file was moved; None when nothing was wrong."""
+    damage: str
+    """What was wrong with it, in SQLite's words; "" when nothing was."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreSettings:
+    """How a store is opened. `max_pages` bounds the file (4 KiB each); 0 leaves it to the disk."""
+
+    directory: Path
+    boot_id: str
+    """The kernel's random boot id: monotonic times are comparable within one."""
+    budgets: OutboxBudgets
+    max_pages: int = 0
+
+
+def open_store(settings: StoreSettings, clock: Clock, ids: Ids) -> OpenedStore:
+    """Open or make the store of this directory.
+
+    Raises `UnavailableError` when another agent has it open, when it was written by a newer version, or when the
+    directory can't be written; `StorageFullError` when there is no room for it.
+    """
+    try:
+        settings.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        lock = _lock(settings.directory / "edge.lock")
+    except OSError as error:
+        raise UnavailableError(f"opening the edge store in {settings.directory}: {error.strerror}") from error
+    path = settings.directory / FILE_NAME
+    try:
+        damage = _damage(path)
+        set_aside = _set_aside(path, clock.wall_ms()) if damage else None
+        store = SqliteEdgeStore(path, lock, settings, clock, ids)
+    except BaseException:
+        lock.close()
+        raise
+    return OpenedStore(store=store, set_aside=set_aside, damage=damage)
+
+
+def _lock(path: Path) -> TextIO:
+    """Held until closed or the process ends, however it ends."""
+    lock = path.open("a")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        lock.close()
+        raise UnavailableError(f"another agent uses {path.parent} (it holds {path.name})") from None
+    return lock
+
+
+def _damage(path: Path) -> str:
+    """What is wrong with the file, "" for nothing (or no file)."""
+    if not path.exists():
+        return ""
+    try:
+        with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+            connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
+            found: str = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+            if found == "ok" and 0 < _version(connection) <= VERSION:
+                return "" if connection.execute("SELECT 1 FROM meta WHERE name = 'head'").fetchone() else "no head"
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL):
+            raise _translated(error, "checking the edge store") from error
+        return str(error)
+    except sqlite3.DatabaseError as error:
+        return str(error)
+    return "" if found == "ok" else found
+
+
+def _set_aside(path: Path, wall_ms: int) -> Path:
+    """Move the file and what SQLite keeps beside it, for people to look at."""
+    target = path.with_name(f"{path.name}.damaged-{wall_ms}")
+    for suffix in ("", "-wal", "-shm"):
+        part = path.with_name(path.name + suffix)
+        if part.exists():
+            part.rename(target.with_name(target.name + suffix))
+    return target
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    version: int = connection.execute("PRAGMA user_version").fetchone()[0]
+    return version
+
+
+def _translated(error: sqlite3.Error, doing: str) -> UnavailableError:
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    if code == sqlite3.SQLITE_FULL:
+        return StorageFullError(f"{doing}: no room left on the disk")
+    return UnavailableError(f"{doing}: {error}")
+
+
+class SqliteEdgeStore:
+    """See `EdgeStore` and `open_store`."""
+
+    def __init__(self, path: Path, lock: TextIO, settings: StoreSettings, clock: Clock, ids: Ids) -> None:
+        self._lock_file = lock
+        self._clock = clock
+        self._budgets = settings.budgets
+        self._boot_id = settings.boot_id
+        try:
+            self._writer = self._connect(path)
+            if settings.max_pages:
+                self._writer.execute(f"PRAGMA max_page_count = {settings.max_pages}")
+            with self._transaction("making the edge store"):
+                self._migrate(ids)
+            # Known to be there now; the reader joins the same WAL.
+            self._reader = self._connect(path)
+        except sqlite3.Error as error:
+            raise _translated(error, f"opening the edge store {path}") from error
+        self._read_lock = threading.Lock()
+        self._incarnation = self.meta("incarnation") or ""
+        assert self._incarnation, "a store is made with its incarnation"
+        self._head = int(self.meta("head") or 0)
+        self._used: Counter[str]
+        self._waiting: int
+        self._used, self._waiting = self._load_usage()
+
+    @staticmethod
+    def _connect(path: Path) -> sqlite3.Connection:
+        connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5.0)
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
+        return connection
+
+    def _migrate(self, ids: Ids) -> None:
+        version = _version(self._writer)
+        if version > VERSION:
+            raise UnavailableError(
+                f"the edge store has version {version}, this agent knows {VERSION}: install the newer agent again"
+            )
+        for step in STEPS[version:]:
+            for statement in step:
+                self._writer.execute(statement)
+        self._writer.execute(f"PRAGMA user_version = {VERSION}")
+        made = (("incarnation", ids.token_hex(8)), ("head", "0"))
+        self._writer.executemany("INSERT OR IGNORE INTO meta (name, value) VALUES (?, ?)", made)
+        self._writer.execute("INSERT OR IGNORE INTO boots (boot_id) VALUES (?)", (self._boot_id,))
+        row = self._writer.execute("SELECT number FROM boots WHERE boot_id = ?", (self._boot_id,)).fetchone()
+        self._boot: int = row[0]
+
+    @contextmanager
+    def _transaction(self, doing: str) -> Generator[None]:
+        """All of the body commits, or nothing."""
+        try:
+            self._writer.execute("BEGIN IMMEDIATE")
+            yield
+            self._writer.execute("COMMIT")
+        except BaseException as error:
+            if self._writer.in_transaction:  # SQLite itself rolls back after some errors
+                self._writer.execute("ROLLBACK")
+            if isinstance(error, sqlite3.Error):
+                raise _translated(error, doing) from error
+            raise
+
+    def _read(self, sql: str, values: Sequence[object] = ()) -> list[tuple[object, ...]]:
+        try:
+            with self._read_lock:
+                return self._reader.execute(sql, values).fetchall()
+        except sqlite3.Error as error:
+            raise _translated(error, "reading the edge store") from error
+
+    def _load_usage(self) -> tuple[Counter[str], int]:
+        used, waiting = Counter[str](), 0
+        for report_class, count, cost in self._read("SELECT class, count(*), sum(cost) FROM outbox GROUP BY class"):
+            used[str(report_class)] = int(str(cost))
+            waiting += int(str(count))
+        return used, waiting
+
+    @property
+    def incarnation(self) -> str:
+        return self._incarnation
+
+    def apply(self, batch: EdgeBatch) -> int:
+        writing = _Writing(
+            connection=self._writer,
+            head=self._head,
+            used=Counter(self._used),
+            waiting=self._waiting,
+            wall_ms=self._clock.wall_ms(),
+            monotonic_ms=round(self._clock.monotonic_s() * 1000),
+            boot=self._boot,
+        )
+        with self._transaction("writing to the edge store"):
+            _write_facts(self._writer, batch)
+            for report in batch.reports:
+                writing.add(report)
+            classes: set[ReportClass] = {report.report_class for report in batch.reports}
+            for report_class in sorted(classes):
+                writing.keep_within(report_class, self._budgets.of(report_class))
+            if batch.reports:
+                self._writer.execute("UPDATE meta SET value = ? WHERE name = 'head'", (str(writing.head),))
+        self._head, self._used, self._waiting = writing.head, writing.used, writing.waiting
+        return self._head
+
+    def prune_outbox(self, *, through: int) -> None:
+        with self._transaction("pruning the outbox"):
+            freed = self._writer.execute(
+                "SELECT class, count(*), sum(cost) FROM outbox WHERE seq <= ? GROUP BY class", (through,)
+            ).fetchall()
+            self._writer.execute("DELETE FROM outbox WHERE seq <= ?", (through,))
+            self._writer.execute(
+                "DELETE FROM boots WHERE number != ? AND number NOT IN (SELECT boot FROM outbox)", (self._boot,)
+            )
+        for report_class, count, cost in freed:
+            self._used[report_class] -= cost
+            self._waiting -= count
+
+    def get(self, key: Key) -> Held | None:
+        rows = self._read(
+            "SELECT resource, namespace, name, uid, revision, body FROM objects"
+            " WHERE resource = ? AND namespace = ? AND name = ?",
+            (key.resource, key.namespace, key.name),
+        )
+        return _held(rows[0]) if rows else None
+
+    def list(self, resource: str, *, namespace: str = "") -> Sequence[Held]:
+        rows = self._read(
+            "SELECT resource, namespace, name, uid, revision, body FROM objects"
+            " WHERE resource = ?1 AND (?2 = '' OR namespace = ?2) ORDER BY resource, namespace, name",
+            (resource, namespace),
+        )
+        return [_held(row) for row in rows]
+
+    def stamps(self) -> Iterable[tuple[Key, Stamp]]:
+        rows = self._read("SELECT resource, namespace, name, uid, revision FROM objects")
+        return [(_key(row), Stamp(str(row[3]), Revision(int(str(row[4]))))) for row in rows]
+
+    def outbox(self, *, after: int, limit: int) -> Sequence[OutboxReport]:
+        rows = self._read(
+            f"SELECT {_OUTBOX_COLUMNS} {_OUTBOX_FROM} WHERE seq > ? ORDER BY seq LIMIT ?",
+            (after, limit),
+        )
+        return [_report(row) for row in rows]
+
+    def outbox_head(self) -> int:
+        return self._head
+
+    def twins(self, device: Key | None = None) -> Sequence[TwinRow]:
+        select = "SELECT resource, namespace, name, prop, body FROM twins"
+        order = " ORDER BY resource, namespace, name, prop"
+        if device is None:
+            rows = self._read(select + order)
+        else:
+            at = (device.resource, device.namespace, device.name)
+            rows = self._read(select + " WHERE resource = ? AND namespace = ? AND name = ?" + order, at)
+        return [TwinRow(device=_key(row), prop=str(row[3]), body=_bytes(row[4])) for row in rows]
+
+    def pods(self) -> Sequence[tuple[str, bytes]]:
+        return [(str(uid), _bytes(body)) for uid, body in self._read("SELECT uid, body FROM pods ORDER BY uid")]
+
+    def meta(self, name: str) -> str | None:
+        rows = self._read("SELECT value FROM meta WHERE name = ?", (name,))
+        return str(rows[0][0]) if rows else None
+
+    def stats(self) -> StoreStats:
+        gaps = self._read("SELECT body FROM gaps ORDER BY class")
+        (count,) = self._read("SELECT count(*) FROM objects")
+        return StoreStats(
+            outbox_reports=self._waiting,
+            outbox_bytes=self._used.total(),
+            objects=int(str(count[0])),
+            gaps=tuple(GapReport.decode(decode_object(_bytes(body))) for (body,) in gaps),
+        )
+
+    def close(self) -> None:
+        with self._read_lock:
+            self._reader.close()
+        self._writer.close()
+        self._lock_file.close()
+
+
+@dataclass(slots=True, kw_only=True)
+class _Writing:
+    """The outbox in one transaction: counts that become the store's when it has committed."""
+
+    connection: sqlite3.Connection
+    head: int
+    used: Counter[str]
+    waiting: int
+    wall_ms: int
+    monotonic_ms: int
+    boot: int
+
+    def add(self, report: NewReport) -> None:
+        if report.report_class == "state":
+            replaced = self.connection.execute(
+                "DELETE FROM outbox WHERE class = 'state' AND kind = ? AND key = ? RETURNING cost",
+                (report.kind, report.key),
+            ).fetchall()
+            self.used["state"] -= sum(cost for (cost,) in replaced)
+            self.waiting -= len(replaced)
+        self.head += 1
+        cost = report_cost_bytes(report)
+        self.connection.execute(
+            "INSERT INTO outbox (seq, class, kind, key, body, wall_ms, boot, monotonic_ms, cost)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                self.head,
+                report.report_class,
+                report.kind,
+                report.key,
+                report.body,
+                self.wall_ms,
+                self.boot,
+                self.monotonic_ms,
+                cost,
+            ),
+        )
+        self.used[report.report_class] += cost
+        self.waiting += 1
+
+    def keep_within(self, report_class: ReportClass, budget: int | None) -> None:
+        if budget is None or self.used[report_class] <= budget:
+            return
+        dropped: list[OutboxReport] = []
+        while self.used[report_class] > budget:
+            oldest = self.connection.execute(
+                f"SELECT {_OUTBOX_COLUMNS} {_OUTBOX_FROM} WHERE class = ? ORDER BY seq LIMIT 100",
+                (report_class,),
+            ).fetchall()
+            for row in oldest:
+                if self.used[report_class] <= budget:
+                    break
+                self.used[report_class] -= row[8]
+                self.waiting -= 1
+                self.connection.execute("DELETE FROM outbox WHERE seq = ?", (row[0],))
+                dropped.append(_report(row))
+        self._tell_gap(report_class, dropped)
+
+    def _tell_gap(self, report_class: ReportClass, dropped: list[OutboxReport]) -> None:
+        before = self.connection.execute("SELECT body FROM gaps WHERE class = ?", (report_class,)).fetchone()
+        told = self.connection.execute(
+            "SELECT 1 FROM outbox WHERE class = 'state' AND kind = ? AND key = ?", (GAP, report_class)
+        ).fetchone()
+        gap = widen_gap(
+            GapReport.decode(decode_object(before[0])) if before else None,
+            report_class,
+            dropped,
+            same_episode=told is not None,
+        )
+        body = gap.encode()
+        self.connection.execute("INSERT OR REPLACE INTO gaps (class, body) VALUES (?, ?)", (report_class, body))
+        self.add(NewReport(report_class="state", kind=GAP, key=report_class, body=body))
+
+
+def _write_facts(connection: sqlite3.Connection, batch: EdgeBatch) -> None:
+    """Everything of a batch but its reports. Deletes first: what is deleted and put is there."""
+    connection.executemany(
+        "DELETE FROM objects WHERE resource = ? AND namespace = ? AND name = ?",
+        [(key.resource, key.namespace, key.name) for key in batch.deletes],
+    )
+    connection.executemany(
+        "INSERT OR REPLACE INTO objects (resource, namespace, name, uid, revision, body) VALUES (?, ?, ?, ?, ?, ?)",
+        [
+            (held.key.resource, held.key.namespace, held.key.name, held.stamp.uid, held.stamp.revision, held.body)
+            for held in batch.puts
+        ],
+    )
+    connection.executemany(
+        "DELETE FROM twins WHERE resource = ? AND namespace = ? AND name = ?",
+        [(device.resource, device.namespace, device.name) for device in batch.twin_deletes],
+    )
+    connection.executemany(
+        "INSERT OR REPLACE INTO twins (resource, namespace, name, prop, body) VALUES (?, ?, ?, ?, ?)",
+        [
+            (twin.device.resource, twin.device.namespace, twin.device.name, twin.prop, twin.body)
+            for twin in batch.twins
+        ],
+    )
+    connection.executemany("DELETE FROM pods WHERE uid = ?", [(uid,) for uid, body in batch.pods if body is None])
+    connection.executemany(
+        "INSERT OR REPLACE INTO pods (uid, body) VALUES (?, ?)", [row for row in batch.pods if row[1] is not None]
+    )
+    connection.executemany("INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)", batch.meta)
+
+
+def _bytes(value: object) -> bytes:
+    assert isinstance(value, bytes)
+    return value
+
+
+def _key(row: tuple[object, ...]) -> Key:
+    return Key(str(row[0]), str(row[1]), str(row[2]))
+
+
+def _held(row: tuple[object, ...]) -> Held:
+    return Held(key=_key(row), stamp=Stamp(str(row[3]), Revision(int(str(row[4])))), body=_bytes(row[5]))
+
+
+_CLASSES: Final[dict[str, ReportClass]] = {
+    "state": "state",
+    "event": "event",
+    "alarm": "alarm",
+    "telemetry": "telemetry",
+}
+
+
+def _report(row: tuple[object, ...]) -> OutboxReport:
+    return OutboxReport(
+        seq=int(str(row[0])),
+        report_class=_CLASSES[str(row[1])],
+        kind=str(row[2]),
+        key=str(row[3]),
+        body=_bytes(row[4]),
+        wall_ms=int(str(row[5])),
+        boot_id=str(row[6]),
+        monotonic_ms=int(str(row[7])),
+    )

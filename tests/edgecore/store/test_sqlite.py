@@ -1,0 +1,132 @@
+"""The SQLite form of the edge store: the contract, and what disks do to it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+from edgecore.store.port import EdgeBatch, EdgeStore, OutboxBudgets
+from edgecore.store.schema import VERSION
+from edgecore.store.sqlite import FILE_NAME, OpenedStore, SqliteEdgeStore, StoreSettings, open_store
+from skerry.clocks import ManualClock, SystemIds
+from skerry.errors import StorageFullError, UnavailableError
+from skerry.objects.meta import Key
+from tests.contracts.edge_store_contract import (
+    BUDGETS,
+    EdgeStoreContract,
+    OpenStore,
+    held,
+    report,
+    telemetry,
+)
+
+
+def opened(directory: Path, *, budgets: OutboxBudgets = BUDGETS, boot: str = "boot-1", pages: int = 0) -> OpenedStore:
+    settings = StoreSettings(directory=directory, boot_id=boot, budgets=budgets, max_pages=pages)
+    return open_store(settings, ManualClock(), SystemIds())
+
+
+class TestSqlite(EdgeStoreContract):
+    @pytest.fixture
+    def open_store(self, clock: ManualClock, tmp_path: Path) -> Iterator[OpenStore]:
+        stores: list[SqliteEdgeStore] = []
+        number = count()
+
+        def make(budgets: OutboxBudgets) -> EdgeStore:
+            settings = StoreSettings(directory=tmp_path / str(next(number)), boot_id="boot-1", budgets=budgets)
+            stores.append(open_store(settings, clock, SystemIds()).store)
+            return stores[-1]
+
+        yield make
+        for store in stores:
+            store.close()
+
+
+def test_everything_is_there_after_a_restart(tmp_path: Path) -> None:
+    store = opened(tmp_path).store
+    store.apply(EdgeBatch(puts=(held("a"),), reports=tuple(telemetry(n) for n in range(7)), meta=(("epoch", "e"),)))
+    before = (store.incarnation, store.outbox_head(), store.stats(), store.outbox(after=0, limit=99))
+    store.close()
+    again = opened(tmp_path, boot="boot-2").store
+    assert (again.incarnation, again.outbox_head(), again.stats(), again.outbox(after=0, limit=99)) == before
+    assert again.meta("epoch") == "e"
+    again.apply(EdgeBatch(reports=(report("p"),)))
+    assert {item.boot_id for item in again.outbox(after=0, limit=99)} == {"boot-1", "boot-2"}
+    again.close()
+
+
+def test_a_pruned_head_survives_a_restart(tmp_path: Path) -> None:
+    store = opened(tmp_path).store
+    head = store.apply(EdgeBatch(reports=(report("p"), report("q"))))
+    store.prune_outbox(through=head)
+    store.close()
+    again = opened(tmp_path).store
+    assert again.apply(EdgeBatch(reports=(report("p"),))) == head + 1
+    again.close()
+
+
+def test_a_second_agent_is_refused_and_named_the_reason(tmp_path: Path) -> None:
+    store = opened(tmp_path).store
+    with pytest.raises(UnavailableError, match="another agent uses"):
+        opened(tmp_path)
+    store.close()
+    opened(tmp_path).store.close()
+
+
+@pytest.mark.parametrize("damage", ["garbage", "torn page", "lost tables"])
+def test_a_damaged_file_is_set_aside_and_a_new_incarnation_begins(tmp_path: Path, damage: str) -> None:
+    store = opened(tmp_path).store
+    store.apply(EdgeBatch(puts=tuple(held(f"a{number}") for number in range(500))))
+    incarnation = store.incarnation
+    store.close()
+    path = tmp_path / FILE_NAME
+    content = bytearray(path.read_bytes())
+    if damage == "garbage":
+        content = bytearray(b"not a database at all" * 400)
+    elif damage == "torn page":
+        content[8192:16384] = b"\xff" * 8192
+    else:
+        content[100:4096] = bytes(3996)
+    path.write_bytes(content)
+    result = opened(tmp_path)
+    assert result.set_aside is not None
+    assert result.set_aside.read_bytes() == bytes(content)
+    assert result.damage
+    assert result.store.incarnation != incarnation
+    assert list(result.store.stamps()) == []
+    result.store.close()
+
+
+def test_a_newer_file_is_refused_not_set_aside(tmp_path: Path) -> None:
+    store = opened(tmp_path).store
+    store._writer.execute(f"PRAGMA user_version = {VERSION + 1}")
+    store.close()
+    with pytest.raises(UnavailableError, match="newer agent"):
+        opened(tmp_path)
+    assert [path.name for path in tmp_path.iterdir() if "damaged" in path.name] == []
+
+
+def test_a_full_disk_refuses_the_batch_whole_and_keeps_the_rest(tmp_path: Path) -> None:
+    store = opened(tmp_path, budgets=OutboxBudgets(), pages=40).store
+    done = 0
+    with pytest.raises(StorageFullError, match="no room"):
+        for number in range(1000):
+            store.apply(
+                EdgeBatch(puts=(held(f"a{number}"),), reports=(report(str(number), b"x" * 3000, kind="event"),))
+            )
+            done += 1
+    assert 0 < done < 1000
+    assert store.get(Key("configmaps", "default", f"a{done}")) is None
+    assert len(list(store.stamps())) == store.stats().outbox_reports == store.outbox_head() == done
+    store.prune_outbox(through=done)  # a receipt makes room again
+    assert store.apply(EdgeBatch(reports=(report("after"),))) == done + 1
+    store.close()
+
+
+def test_a_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UnavailableError, match="file"):
+        opened(tmp_path / "file" / "sub")
