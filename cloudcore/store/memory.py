@@ -19,7 +19,7 @@ from cloudcore.store.port import (
     Stored,
     StoredRecord,
 )
-from cloudcore.store.revisions import Row, check_advances, check_kept, row_of
+from cloudcore.store.revisions import Row, check_advances, check_kept, rows_of
 from cloudcore.store.ring import Ring
 from skerry.errors import UnavailableError
 from skerry.objects.meta import Key, Revision
@@ -62,7 +62,7 @@ class MemoryStore:
         state = self.state
         if batch.position is not None:
             check_advances(batch.position, state.positions.get(batch.position.node))
-        rows = self._rows(batch)
+        rows = rows_of(batch.writes, state.objects.get, state.revision)
         for row in rows:
             _put(state.objects, row)
         state.log.extend(rows)
@@ -173,17 +173,6 @@ class MemoryStore:
     async def close(self) -> None:
         self._closed = True
         self._news.close()
-
-    def _rows(self, batch: Batch) -> list[Row]:
-        """Decide the whole batch before anything of it is applied."""
-        changed: dict[Key, Stored | None] = {}
-        rows: list[Row] = []
-        for write in batch.writes:
-            current = changed[write.key] if write.key in changed else self.state.objects.get(write.key)
-            row = row_of(write, current, Revision(self.state.revision + len(rows) + 1))
-            changed[write.key] = row.stored
-            rows.append(row)
-        return rows
 
     def _objects_at(self, revision: Revision) -> dict[Key, Stored]:
         """Current objects with the rows after `revision` undone, newest first."""

@@ -6,6 +6,7 @@ for it, so that optimistic concurrency means the same in memory and in a databas
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from cloudcore.store.port import ABSENT, Change, Delete, Position, Put, Stored, with_revision, without_revision
@@ -48,6 +49,21 @@ class Row:
     def _last_state(self) -> bytes:
         assert self.before is not None, "only what was there is deleted"
         return self.final or with_revision(without_revision(self.before.body), self.revision)
+
+
+def rows_of(writes: Sequence[Put | Delete], current: Callable[[Key], Stored | None], newest: Revision) -> list[Row]:
+    """The rows of a whole batch after revision `newest`; a later write of the batch sees the earlier ones.
+
+    Raises what `row_of` raises for the first write that is not allowed: then none is.
+    """
+    changed: dict[Key, Stored | None] = {}
+    rows: list[Row] = []
+    for write in writes:
+        before = changed[write.key] if write.key in changed else current(write.key)
+        row = row_of(write, before, Revision(newest + len(rows) + 1))
+        changed[write.key] = row.stored
+        rows.append(row)
+    return rows
 
 
 def row_of(write: Put | Delete, current: Stored | None, revision: Revision) -> Row:

@@ -59,6 +59,13 @@ class Ring:
         self._floor = floor
         self._wake()
 
+    def forget(self, to: Revision) -> None:
+        """Drop what is at or below a revision, as the log does when it is compacted."""
+        if to > self._floor:
+            del self._changes[: bisect_right(self._changes, to, key=_revision)]
+            self._floor = to
+            self._wake()
+
     def after(self, revision: Revision, *, limit: int) -> Sequence[Change] | None:
         """Up to `limit` changes after a revision, perhaps none yet; None when some have left the ring."""
         if revision < self._floor:

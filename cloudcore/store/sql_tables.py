@@ -1,0 +1,242 @@
+"""The tables of the SQL store, and the statements over them, built once.
+
+Plain SQL that any database understands; what is peculiar to SQLite is in `sqlite.py`. Tables:
+
+- `meta`: one row; schema version, epoch, newest and compacted revision, newest record number.
+- `log`: one row a change after the compacted revision, with the state before and after it.
+- `objects`: the current objects. `positions`: one row a node. `records`: append-only series.
+
+The state of an object at an old revision is its current row where that is old enough, else the `prev` of the
+first log row after that revision; so nothing at or below the compacted revision is needed by anyone.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    and_,
+    bindparam,
+    delete,
+    exists,
+    func,
+    insert,
+    select,
+    tuple_,
+    update,
+)
+
+SCHEMA: Final = 1
+"""Version of the tables below. A store with another version is refused, not guessed at."""
+
+tables: Final = MetaData()
+
+meta: Final = Table(
+    "meta",
+    tables,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("schema", Integer, nullable=False),
+    Column("epoch", Text, nullable=False),
+    Column("file", Text, nullable=False),
+    Column("rev", BigInteger, nullable=False),
+    Column("compacted", BigInteger, nullable=False),
+    Column("record_number", BigInteger, nullable=False),
+)
+
+log: Final = Table(
+    "log",
+    tables,
+    Column("rev", BigInteger, primary_key=True, autoincrement=False),
+    Column("resource", Text, nullable=False),
+    Column("ns", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("uid", Text, nullable=False),
+    Column("prev_rev", BigInteger),
+    Column("prev", LargeBinary),
+    Column("after", LargeBinary),
+    Column("final", LargeBinary),
+    Index("log_by_key", "resource", "ns", "name", "rev"),
+)
+
+objects: Final = Table(
+    "objects",
+    tables,
+    Column("resource", Text, primary_key=True),
+    Column("ns", Text, primary_key=True),
+    Column("name", Text, primary_key=True),
+    Column("uid", Text, nullable=False),
+    Column("rev", BigInteger, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+)
+
+positions: Final = Table(
+    "positions",
+    tables,
+    Column("node", Text, primary_key=True),
+    Column("incarnation", Text, nullable=False),
+    Column("seq", BigInteger, nullable=False),
+)
+
+records: Final = Table(
+    "records",
+    tables,
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("series", Text, nullable=False),
+    Column("at_ms", BigInteger, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    Index("records_by_series", "series", "number"),
+    Index("records_by_time", "at_ms"),
+)
+
+# meta
+
+select_meta: Final = select(
+    meta.c.schema, meta.c.epoch, meta.c.file, meta.c.rev, meta.c.compacted, meta.c.record_number
+)
+insert_meta: Final = insert(meta)
+update_numbers: Final = update(meta).values(rev=bindparam("b_rev"), record_number=bindparam("b_record_number"))
+update_compacted: Final = update(meta).values(compacted=bindparam("b_to"))
+update_epoch: Final = update(meta).values(epoch=bindparam("b_epoch"), file=bindparam("b_file"))
+
+# objects
+
+_OBJECT = (objects.c.resource, objects.c.ns, objects.c.name, objects.c.uid, objects.c.rev, objects.c.body)
+_IS_OBJECT = and_(
+    objects.c.resource == bindparam("b_resource"),
+    objects.c.ns == bindparam("b_ns"),
+    objects.c.name == bindparam("b_name"),
+)
+select_object: Final = select(*_OBJECT).where(_IS_OBJECT)
+insert_objects: Final = insert(objects)
+update_objects: Final = (
+    update(objects).where(_IS_OBJECT).values(rev=bindparam("b_rev"), body=bindparam("b_body"), uid=bindparam("b_uid"))
+)
+delete_objects: Final = delete(objects).where(_IS_OBJECT)
+select_resources: Final = select(objects.c.resource).distinct().order_by(objects.c.resource)
+
+# Lists as of a revision: what has not changed since, and what has, as it was.
+
+_in_resource = objects.c.resource == bindparam("b_resource")
+_unchanged = and_(_in_resource, objects.c.rev <= bindparam("b_at"))
+_later = log.alias("later")
+_was_there = and_(
+    log.c.resource == bindparam("b_resource"),
+    log.c.rev > bindparam("b_at"),
+    log.c.prev_rev.is_not(None),
+    ~exists().where(
+        _later.c.resource == log.c.resource,
+        _later.c.ns == log.c.ns,
+        _later.c.name == log.c.name,
+        _later.c.rev > bindparam("b_at"),
+        _later.c.rev < log.c.rev,
+    ),
+)
+_b_after = tuple_(bindparam("b_after_ns", type_=Text), bindparam("b_after_name", type_=Text))
+_object_after = tuple_(objects.c.ns, objects.c.name) > _b_after
+_log_after = tuple_(log.c.ns, log.c.name) > _b_after
+_object_in_ns = objects.c.ns == bindparam("b_ns")
+_log_in_ns = log.c.ns == bindparam("b_ns")
+_LOGGED = (log.c.resource, log.c.ns, log.c.name, log.c.uid, log.c.prev_rev.label("rev"), log.c.prev.label("body"))
+
+list_all: Final = (
+    select(*_OBJECT)
+    .where(_unchanged, _object_after)
+    .order_by(objects.c.ns, objects.c.name)
+    .limit(bindparam("b_limit", type_=Integer))
+)
+list_namespace: Final = (
+    select(*_OBJECT)
+    .where(_unchanged, _object_after, _object_in_ns)
+    .order_by(objects.c.ns, objects.c.name)
+    .limit(bindparam("b_limit", type_=Integer))
+)
+count_all: Final = select(func.count()).select_from(objects).where(_unchanged, _object_after)
+count_namespace: Final = select(func.count()).select_from(objects).where(_unchanged, _object_after, _object_in_ns)
+were_all: Final = (
+    select(*_LOGGED)
+    .where(_was_there, _log_after)
+    .order_by(log.c.ns, log.c.name)
+    .limit(bindparam("b_limit", type_=Integer))
+)
+were_namespace: Final = (
+    select(*_LOGGED)
+    .where(_was_there, _log_after, _log_in_ns)
+    .order_by(log.c.ns, log.c.name)
+    .limit(bindparam("b_limit", type_=Integer))
+)
+count_were_all: Final = select(func.count()).select_from(log).where(_was_there, _log_after)
+count_were_namespace: Final = select(func.count()).select_from(log).where(_was_there, _log_after, _log_in_ns)
+
+# log
+
+insert_log: Final = insert(log)
+select_changes: Final = (
+    select(
+        log.c.rev,
+        log.c.resource,
+        log.c.ns,
+        log.c.name,
+        log.c.uid,
+        log.c.prev_rev,
+        log.c.prev,
+        log.c.after,
+        log.c.final,
+    )
+    .where(log.c.rev > bindparam("b_after"))
+    .order_by(log.c.rev)
+    .limit(bindparam("b_limit", type_=Integer))
+)
+oldest_log: Final = select(func.min(log.c.rev))
+delete_log: Final = delete(log).where(log.c.rev <= bindparam("b_to"))
+
+# positions and records
+
+select_position: Final = select(positions.c.node, positions.c.incarnation, positions.c.seq).where(
+    positions.c.node == bindparam("b_node")
+)
+insert_position: Final = insert(positions)
+update_position: Final = (
+    update(positions)
+    .where(positions.c.node == bindparam("b_node"))
+    .values(incarnation=bindparam("b_incarnation"), seq=bindparam("b_seq"))
+)
+
+insert_records: Final = insert(records)
+select_records: Final = (
+    select(records.c.series, records.c.number, records.c.at_ms, records.c.body)
+    .where(
+        records.c.series == bindparam("b_series"),
+        records.c.number > bindparam("b_after"),
+        records.c.at_ms >= bindparam("b_since_ms"),
+    )
+    .order_by(records.c.number)
+    .limit(bindparam("b_limit", type_=Integer))
+)
+next_series: Final = select(func.min(records.c.series)).where(records.c.series > bindparam("b_series"))
+newest_dropped: Final = (
+    select(records.c.number)
+    .where(records.c.series == bindparam("b_series"))
+    .order_by(records.c.number.desc())
+    .limit(1)
+    .offset(bindparam("b_keep", type_=Integer))
+)
+surplus_records: Final = (
+    select(records.c.number)
+    .where(records.c.series == bindparam("b_series"), records.c.number <= bindparam("b_number"))
+    .order_by(records.c.number)
+    .limit(bindparam("b_limit", type_=Integer))
+)
+old_records: Final = (
+    select(records.c.number)
+    .where(records.c.at_ms < bindparam("b_before_ms"))
+    .limit(bindparam("b_limit", type_=Integer))
+)
+delete_records: Final = delete(records).where(records.c.number == bindparam("b_number"))

@@ -1,0 +1,308 @@
+"""The one writer of the SQL store: a thread that commits waiting batches in groups.
+
+While one group is being made durable the next one gathers, so that one fsync serves up to 64 batches. A
+group's batches are decided first, one after the other, each over what the earlier ones decided; one that is
+refused takes no revision and leaves nothing behind, so no savepoints are needed. Then the group is written
+with one statement a table, and committed. It keeps the waiting batches; a crash loses those, and none of them
+was acknowledged.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import DBAPIError
+
+from cloudcore.store import sql_tables as t
+from cloudcore.store.port import Batch, Change, Position, Record, Stored
+from cloudcore.store.revisions import Row, check_advances, rows_of
+from skerry.errors import SkerryError, UnavailableError
+from skerry.objects.meta import Key, Revision
+
+log: Final = logging.getLogger(__name__)
+
+GROUP: Final = 64
+"""Batches a transaction: more gain little (measured in benchmarks/store.py) and delay the first."""
+WAITING_MAX: Final = 10_000
+"""Batches waiting; beyond this the store is not keeping up and says so."""
+
+Step = Callable[[Connection], int]
+"""A small piece of housekeeping in a transaction of its own; how many rows it touched."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Commit:
+    batch: Batch
+    done: asyncio.Future[tuple[Revision, ...]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Housekeeping:
+    step: Step
+    done: asyncio.Future[int]
+
+
+@dataclass(slots=True, kw_only=True)
+class _Group:
+    """What a transaction will write, decided batch by batch."""
+
+    revision: Revision
+    record_number: int
+    rows: list[Row] = field(default_factory=list[Row])
+    before: dict[Key, Stored | None] = field(default_factory=dict[Key, "Stored | None"])
+    """What the database has, for the keys that the group touches."""
+    now: dict[Key, Stored | None] = field(default_factory=dict[Key, "Stored | None"])
+    """What the group makes of them."""
+    known: dict[str, Position | None] = field(default_factory=dict[str, "Position | None"])
+    positions: dict[str, Position] = field(default_factory=dict[str, Position])
+    records: list[tuple[int, Record]] = field(default_factory=list[tuple[int, Record]])
+
+    def current(self, key: Key, connection: Connection) -> Stored | None:
+        if key in self.now:
+            return self.now[key]
+        if key not in self.before:
+            self.before[key] = select_object(connection, key)
+        return self.before[key]
+
+    def add(self, batch: Batch, connection: Connection) -> tuple[Revision, ...]:
+        """Decide one batch. Raises a caller's error, and then nothing of the batch is in the group."""
+        if (position := batch.position) is not None:
+            if position.node not in self.known:
+                self.known[position.node] = select_position(connection, position.node)
+            check_advances(position, self.positions.get(position.node) or self.known[position.node])
+        rows = rows_of(batch.writes, lambda key: self.current(key, connection), self.revision)
+        for row in rows:
+            self.now[row.key] = row.stored
+        self.rows.extend(rows)
+        self.revision = Revision(self.revision + len(rows))
+        if position is not None:
+            self.positions[position.node] = position
+        for record in batch.records:
+            self.record_number += 1
+            self.records.append((self.record_number, record))
+        return tuple(row.revision for row in rows)
+
+    def write(self, connection: Connection) -> None:
+        if self.rows:
+            connection.execute(t.insert_log, [_log_values(row) for row in self.rows])
+        self._write_objects(connection)
+        self._write_positions(connection)
+        if self.records:
+            connection.execute(t.insert_records, [_record_values(number, record) for number, record in self.records])
+        connection.execute(t.update_numbers, {"b_rev": self.revision, "b_record_number": self.record_number})
+
+    def _write_objects(self, connection: Connection) -> None:
+        new: list[dict[str, Any]] = []
+        changed: list[dict[str, Any]] = []
+        gone: list[dict[str, Any]] = []
+        for key, stored in self.now.items():
+            if self.before[key] is None:
+                if stored is not None:
+                    new.append(_object_values(stored))
+            elif stored is None:
+                gone.append(_key_values(key))
+            else:
+                values = {"b_rev": stored.revision, "b_body": stored.body, "b_uid": stored.uid}
+                changed.append(_key_values(key) | values)
+        for statement, values in ((t.insert_objects, new), (t.update_objects, changed), (t.delete_objects, gone)):
+            if values:
+                connection.execute(statement, values)
+
+    def _write_positions(self, connection: Connection) -> None:
+        for node, position in self.positions.items():
+            if self.known[node] is None:
+                values = {"node": node, "incarnation": position.incarnation, "seq": position.seq}
+                connection.execute(t.insert_position, values)
+            else:
+                values = {"b_node": node, "b_incarnation": position.incarnation, "b_seq": position.seq}
+                connection.execute(t.update_position, values)
+
+
+Publish = Callable[[Sequence[Change], Revision], None]
+"""Told in the loop's thread what was committed, before the committers are: changes, and the revision before."""
+
+
+class Writer:
+    """See the module. Methods are called in the loop's thread; `_run` is the writer's."""
+
+    def __init__(self, engine: Engine, publish: Publish, explain: Callable[[DBAPIError], UnavailableError]) -> None:
+        self._engine = engine
+        self._publish = publish
+        self._explain = explain
+        self._loop = asyncio.get_running_loop()
+        self._waiting: deque[_Commit | _Housekeeping] = deque()
+        self._wake = threading.Condition()
+        self._closing = False
+        self._thread = threading.Thread(target=self._run, name="store-writer", daemon=True)
+        self._thread.start()
+
+    def commit(self, batch: Batch) -> asyncio.Future[tuple[Revision, ...]]:
+        done: asyncio.Future[tuple[Revision, ...]] = self._loop.create_future()
+        self._put(_Commit(batch=batch, done=done))
+        return done
+
+    def housekeeping(self, step: Step) -> asyncio.Future[int]:
+        done: asyncio.Future[int] = self._loop.create_future()
+        self._put(_Housekeeping(step=step, done=done))
+        return done
+
+    async def close(self) -> None:
+        """Commit what is waiting, then end the thread."""
+        with self._wake:
+            self._closing = True
+            self._wake.notify()
+        await asyncio.to_thread(self._thread.join)
+
+    def _put(self, job: _Commit | _Housekeeping) -> None:
+        with self._wake:
+            if self._closing:
+                raise UnavailableError("the store is closed")
+            if len(self._waiting) >= WAITING_MAX:
+                raise UnavailableError(f"the store has {WAITING_MAX} writes waiting; try again later")
+            self._waiting.append(job)
+            self._wake.notify()
+
+    def _take(self) -> list[_Commit] | _Housekeeping | None:
+        """The next group, or one step of housekeeping; None when closed and done."""
+        with self._wake:
+            while not self._waiting and not self._closing:
+                self._wake.wait()
+            if not self._waiting:
+                return None
+            first = self._waiting.popleft()
+            if isinstance(first, _Housekeeping):
+                return first
+            group = [first]
+            while self._waiting and len(group) < GROUP:
+                following = self._waiting[0]
+                if isinstance(following, _Housekeeping):
+                    break
+                group.append(following)
+                self._waiting.popleft()
+            return group
+
+    def _run(self) -> None:
+        while (taken := self._take()) is not None:
+            if isinstance(taken, _Housekeeping):
+                self._keep_house(taken)
+            else:
+                self._commit(taken)
+
+    def _commit(self, jobs: list[_Commit]) -> None:
+        outcomes: list[tuple[Revision, ...] | Exception] = []
+        changes: list[Change] = []
+        start = Revision(0)
+        try:
+            with self._engine.begin() as connection:
+                group = _begin_group(connection)
+                start = group.revision
+                outcomes.extend(_decide(group, job.batch, connection) for job in jobs)
+                group.write(connection)
+            changes = [row.change for row in group.rows]
+        except DBAPIError as error:
+            outcomes = [self._explain(error)] * len(jobs)
+        except Exception as error:
+            log.exception("store writer failed batches=%d", len(jobs))
+            outcomes = [error] * len(jobs)
+        self._loop.call_soon_threadsafe(self._tell, jobs, outcomes, changes, start)
+
+    def _tell(
+        self,
+        jobs: list[_Commit],
+        outcomes: list[tuple[Revision, ...] | Exception],
+        changes: list[Change],
+        start: Revision,
+    ) -> None:
+        if changes:
+            self._publish(changes, start)
+        for job, outcome in zip(jobs, outcomes, strict=True):
+            if job.done.done():
+                continue
+            if isinstance(outcome, Exception):
+                job.done.set_exception(outcome)
+            else:
+                job.done.set_result(outcome)
+
+    def _keep_house(self, job: _Housekeeping) -> None:
+        outcome: int | Exception
+        try:
+            with self._engine.begin() as connection:
+                outcome = job.step(connection)
+        except DBAPIError as error:
+            outcome = self._explain(error)
+        except Exception as error:
+            log.exception("store housekeeping failed")
+            outcome = error
+        self._loop.call_soon_threadsafe(_tell_housekeeper, job.done, outcome)
+
+
+def _tell_housekeeper(done: asyncio.Future[int], outcome: int | Exception) -> None:
+    if done.done():
+        return
+    if isinstance(outcome, Exception):
+        done.set_exception(outcome)
+    else:
+        done.set_result(outcome)
+
+
+def _begin_group(connection: Connection) -> _Group:
+    row = connection.execute(t.select_meta).one()
+    return _Group(revision=Revision(row.rev), record_number=row.record_number)
+
+
+def _decide(group: _Group, batch: Batch, connection: Connection) -> tuple[Revision, ...] | Exception:
+    try:
+        return group.add(batch, connection)
+    except SkerryError as error:
+        return error
+
+
+def select_object(connection: Connection, key: Key) -> Stored | None:
+    row = connection.execute(t.select_object, _key_values(key)).one_or_none()
+    return None if row is None else Stored(key=key, uid=row.uid, revision=Revision(row.rev), body=row.body)
+
+
+def select_position(connection: Connection, node: str) -> Position | None:
+    row = connection.execute(t.select_position, {"b_node": node}).one_or_none()
+    return None if row is None else Position(node=row.node, incarnation=row.incarnation, seq=row.seq)
+
+
+def _key_values(key: Key) -> dict[str, Any]:
+    return {"b_resource": key.resource, "b_ns": key.namespace, "b_name": key.name}
+
+
+def _object_values(stored: Stored) -> dict[str, Any]:
+    key = stored.key
+    return {
+        "resource": key.resource,
+        "ns": key.namespace,
+        "name": key.name,
+        "uid": stored.uid,
+        "rev": stored.revision,
+        "body": stored.body,
+    }
+
+
+def _log_values(row: Row) -> dict[str, Any]:
+    return {
+        "rev": row.revision,
+        "resource": row.key.resource,
+        "ns": row.key.namespace,
+        "name": row.key.name,
+        "uid": row.uid,
+        "prev_rev": None if row.before is None else row.before.revision,
+        "prev": None if row.before is None else row.before.body,
+        "after": row.after,
+        "final": row.final,
+    }
+
+
+def _record_values(number: int, record: Record) -> dict[str, Any]:
+    return {"number": number, "series": record.series, "at_ms": record.at_ms, "body": record.body}
