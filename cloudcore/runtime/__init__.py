@@ -1,1 +1,1 @@
-"""What controllers run on: work queue, backoff, informers, manager."""
+"""What every controller stands on: work queue, backoff, informer, manager, and the events they tell people."""

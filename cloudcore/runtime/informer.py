@@ -1,0 +1,140 @@
+"""Changes of the store, as those who act on them want to see them.
+
+One informer reads the watch cache's changes for everybody in the process: each change is parsed at most once, however
+many look. Keeps nothing but its place in the log; a subscriber that keeps state of its own is told to start over
+(`restart`) when the place was lost, and then sees every current object as new.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from cloudcore.store.cache import Index, WatchCache
+from cloudcore.store.port import Change
+from skerry.errors import GoneError
+from skerry.objects.json import JsonObject, decode_object, str_at
+from skerry.objects.meta import Key, Revision, owners_of
+
+BY_OWNER: Final = "owner"
+"""Index of all objects by the uids of their owners."""
+PODS_BY_NODE: Final = "pods_by_node"
+"""Index of pods by the node they are bound to."""
+
+
+def _owner_uids(obj: JsonObject) -> Iterable[str]:
+    return [owner.uid for owner in owners_of(obj)]
+
+
+def _node_of(obj: JsonObject) -> Iterable[str]:
+    node = str_at(obj, "spec", "nodeName")
+    return [node] if node else []
+
+
+INDEXES: Final[Mapping[str, Index]] = {
+    BY_OWNER: Index(resource=None, values=_owner_uids),
+    PODS_BY_NODE: Index(resource="pods", values=_node_of),
+}
+"""The indexes that controllers rely on; whoever makes the watch cache gives them to it."""
+
+
+class Seen:
+    """One change, its objects parsed when somebody looks. They are shared: never change them."""
+
+    __slots__ = ("_after", "_before", "_change")
+
+    def __init__(self, change: Change) -> None:
+        self._change = change
+        self._before: JsonObject | None = None
+        self._after: JsonObject | None = None
+
+    @property
+    def key(self) -> Key:
+        return self._change.key
+
+    @property
+    def revision(self) -> Revision:
+        return self._change.revision
+
+    @property
+    def before(self) -> JsonObject | None:
+        """None for a creation, and for whatever is seen for the first time."""
+        if self._before is None and self._change.before is not None:
+            self._before = decode_object(self._change.before)
+        return self._before
+
+    @property
+    def after(self) -> JsonObject | None:
+        """None for a deletion; then `before` is the last state."""
+        if self._after is None and self._change.after is not None:
+            self._after = decode_object(self._change.after)
+        return self._after
+
+    @property
+    def deleted(self) -> bool:
+        return self._change.after is None
+
+    @property
+    def last(self) -> JsonObject:
+        """The object as it is, or as it last was."""
+        obj = self.after if self._change.after is not None else self.before
+        assert obj is not None, "a change has a state before or after"
+        return obj
+
+
+class Subscriber(Protocol):
+    """Somebody who is shown changes."""
+
+    @property
+    def resources(self) -> frozenset[str] | None:
+        """What is shown; None for all."""
+        ...
+
+    def restart(self) -> None:
+        """Forget what was seen: everything that exists follows anew."""
+        ...
+
+    def see(self, change: Seen) -> None:
+        """Take notice; quickly, and without failing."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Keys:
+    """A subscriber that turns changes into keys for a queue."""
+
+    resource: str
+    """"" for every resource."""
+    keys: Callable[[Seen], Iterable[Key]]
+
+
+class Informer:
+    """Shows the cache's changes to subscribers, in order, beginning with everything that exists."""
+
+    def __init__(self, cache: WatchCache, subscribers: Sequence[Subscriber]) -> None:
+        self._cache = cache
+        self._everything = [found for found in subscribers if found.resources is None]
+        self._subscribers = tuple(subscribers)
+        names = {name for found in subscribers for name in found.resources or ()}
+        self._by_resource = {
+            name: [found for found in subscribers if found.resources is None or name in found.resources]
+            for name in names
+        }
+
+    async def run(self) -> None:
+        """Until cancelled. Raises `UnavailableError` when the cache can't follow its store any more."""
+        while True:
+            for subscriber in self._subscribers:
+                subscriber.restart()
+            try:
+                async for change in self._cache.watch(None, initial=True):
+                    self._show(change)
+            except GoneError:
+                # We were too slow for the ring of changes. What is lost is found again by looking at everything.
+                continue
+
+    def _show(self, change: Change) -> None:
+        seen = Seen(change)
+        for subscriber in self._by_resource.get(change.key.resource, self._everything):
+            subscriber.see(seen)

@@ -1,0 +1,171 @@
+"""Runs controllers: workers that take keys from a queue and reconcile them, until told to stop.
+
+An error in one key puts off that key alone and is logged when it begins, when it changes and when it ends. Keeps the
+queues and the last error of each failing key in memory; a crash loses them, and the next start reconciles everything.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from cloudcore.registry.port import Objects
+from cloudcore.runtime.events import EventRecorder
+from cloudcore.runtime.informer import Informer, Keys, Seen, Subscriber
+from cloudcore.runtime.workqueue import WorkQueue
+from cloudcore.store.cache import WatchCache
+from skerry.errors import ConflictError, SkerryError
+from skerry.objects.meta import Key
+from skerry.objects.scheme import Kind, Scheme
+from skerry.ports import Clock, Ids
+
+log = logging.getLogger(__name__)
+
+_RECONCILE_S_MAX: Final = 120.0
+"""No single pass over a key takes longer; one that hangs is cut off and tried again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tools:
+    """What a controller works with."""
+
+    objects: Objects
+    cache: WatchCache
+    scheme: Scheme
+    clock: Clock
+    ids: Ids
+
+    def kind(self, resource: str) -> Kind:
+        """A built-in kind by its resource (`deployments.apps`)."""
+        kind = self.scheme.of_resource(resource)
+        assert kind is not None, f"{resource} is a built-in kind"
+        return kind
+
+    def recorder(self, component: str) -> EventRecorder:
+        return EventRecorder(self.objects, self.kind("events"), self.clock, component=component)
+
+
+class Controller(Protocol):
+    """Brings what is observed to what is desired, one key at a time."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def workers(self) -> int:
+        """How many keys are worked on at a time."""
+        ...
+
+    def watches(self) -> Sequence[Keys]:
+        """What wakes it, and which keys that concerns."""
+        ...
+
+    def reconcile(self, key: Key) -> Awaitable[float | None]:
+        """One pass. Seconds after which to look again, or None; an error means again, later each time."""
+        ...
+
+
+class _Runner:
+    """One controller with its queue; a subscriber of the informer."""
+
+    def __init__(self, controller: Controller, clock: Clock) -> None:
+        self._controller = controller
+        self._clock = clock
+        self._queue: WorkQueue[Key] = WorkQueue()
+        self._news = asyncio.Event()
+        self._errors: dict[Key, str] = {}
+        self._watches = {watch.resource: watch.keys for watch in controller.watches()}
+
+    @property
+    def resources(self) -> frozenset[str] | None:
+        return None if "" in self._watches else frozenset(self._watches)
+
+    def restart(self) -> None:
+        """Nothing to forget: keys are looked at as they are when their turn comes."""
+
+    def see(self, change: Seen) -> None:
+        for resource in (change.key.resource, ""):
+            keys = self._watches.get(resource)
+            if keys is not None:
+                self._add(keys(change))
+
+    def _add(self, keys: Iterable[Key]) -> None:
+        for key in keys:
+            self._queue.add(key)
+            self._news.set()
+
+    async def run(self) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            for _ in range(self._controller.workers):
+                tasks.create_task(self._work())
+
+    async def _work(self) -> None:
+        while True:
+            now = self._clock.monotonic_s()
+            key = self._queue.take(now)
+            if key is None:
+                await self._wait(self._queue.next_due(now), now)
+                continue
+            await self._pass(key)
+            # A pass that finds nothing to do never awaits: let the others have their turn.
+            await asyncio.sleep(0)
+
+    async def _wait(self, due: float | None, now: float) -> None:
+        self._news.clear()
+        try:
+            async with asyncio.timeout(None if due is None else max(due - now, 0.001)):
+                await self._news.wait()
+        except TimeoutError:
+            return
+
+    async def _pass(self, key: Key) -> None:
+        try:
+            async with asyncio.timeout(_RECONCILE_S_MAX):
+                again_s = await self._controller.reconcile(key)
+        except ConflictError:
+            # Somebody else wrote in between; that is how it should go, and the next look knows more.
+            self._queue.failed(key, self._clock.monotonic_s())
+        except SkerryError as error:
+            self._failed(key, error)
+        # The root of a worker: a fault of ours in one key must not stop the others.
+        except Exception as error:
+            self._failed(key, error)
+        else:
+            self._succeeded(key, again_s)
+
+    def _succeeded(self, key: Key, again_s: float | None) -> None:
+        if self._errors.pop(key, None) is not None:
+            log.info("reconciles again controller=%s key=%s", self._controller.name, key)
+        self._queue.done(key)
+        if again_s is not None:
+            self._queue.add_at(key, self._clock.monotonic_s() + again_s)
+        self._news.set()
+
+    def _failed(self, key: Key, error: Exception) -> None:
+        text = f"{type(error).__name__}: {error}"
+        if self._errors.get(key) != text:
+            self._errors[key] = text
+            fault = None if isinstance(error, SkerryError) else error
+            log.warning(
+                "reconcile failed controller=%s key=%s error=%s", self._controller.name, key, text, exc_info=fault
+            )
+        self._queue.failed(key, self._clock.monotonic_s())
+        self._news.set()
+
+
+async def run_controllers(
+    cache: WatchCache, clock: Clock, controllers: Sequence[Controller], subscribers: Sequence[Subscriber] = ()
+) -> None:
+    """Run controllers, and show changes to other subscribers, until cancelled.
+
+    Raises `UnavailableError` when the watch cache can't follow its store any more.
+    """
+    runners = [_Runner(controller, clock) for controller in controllers]
+    informer = Informer(cache, [*runners, *subscribers])
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(informer.run())
+        for runner in runners:
+            tasks.create_task(runner.run())
