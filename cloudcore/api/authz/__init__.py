@@ -1,1 +1,0 @@
-"""Who may do what: role based access control, and the narrow view of a node."""

@@ -1,0 +1,113 @@
+"""How results look: tables for people, JSON and YAML for programs. Colour only on a terminal."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from typing import Final
+
+import click
+
+from skerry.errors import BadRequestError
+from skerry.objects.json import Json, JsonObject, list_at, maps_at, str_at
+from skerry.objects.meta import name_of, namespace_of
+
+FORMATS: Final = ("table", "wide", "json", "yaml", "name")
+
+_GOOD: Final = frozenset({"Ready", "Running", "Active", "True", "online", "good", "verified", "Completed", "Bound"})
+_WAITING: Final = frozenset(
+    {"Pending", "ContainerCreating", "Terminating", "Unknown", "stale", "pending", "uncertain"}
+)
+_BAD: Final = frozenset(
+    {"NotReady", "CrashLoopBackOff", "Error", "Failed", "offline", "bad", "refused", "failed", "expired", "False"}
+)
+
+
+def print_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Columns as kubectl lays them out (three blanks between), with words that matter in colour."""
+    widths = [
+        max([len(header), *(len(row[index]) for row in rows)]) if index < len(headers) - 1 else 0
+        for index, header in enumerate(headers)
+    ]
+    click.secho(_line(headers, widths).rstrip(), bold=True)
+    for row in rows:
+        click.echo("   ".join(_coloured(cell, width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
+    return "   ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True))
+
+
+def _coloured(cell: str, width: int) -> str:
+    text = cell.ljust(width)
+    word = cell.split(",")[0]
+    if word in _GOOD:
+        return click.style(text, fg="green")
+    if word in _WAITING:
+        return click.style(text, fg="yellow")
+    if word in _BAD:
+        return click.style(text, fg="red")
+    return text
+
+
+def print_server_table(table: JsonObject, *, wide: bool, with_namespace: bool, headers: bool = True) -> None:
+    """A `meta.k8s.io/v1` Table as the server computed it."""
+    columns = [
+        (index, str_at(column, "name").upper())
+        for index, column in enumerate(maps_at(table, "columnDefinitions"))
+        if wide or not column.get("priority")
+    ]
+    rows = [
+        [namespace_of(_row_object(row)), *cells] if with_namespace else cells
+        for row in maps_at(table, "rows")
+        for cells in [[_cell(list_at(row, "cells"), index) for index, _ in columns]]
+    ]
+    titles = [title for _, title in columns]
+    if with_namespace:
+        titles.insert(0, "NAMESPACE")
+    if headers:
+        print_table(titles, rows)
+    else:
+        for row in rows:
+            click.echo("   ".join(row))
+
+
+def _row_object(row: JsonObject) -> JsonObject:
+    value = row.get("object")
+    return value if isinstance(value, dict) else {}
+
+
+def _cell(cells: list[Json], index: int) -> str:
+    value = cells[index] if index < len(cells) else None
+    if value is None:
+        return "<none>"
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def print_data(value: Json, form: str) -> None:
+    """JSON or YAML, keys sorted as kubectl sorts them."""
+    if form == "json":
+        json.dump(value, sys.stdout, indent=4, sort_keys=True, ensure_ascii=False)
+        click.echo()
+        return
+    import yaml
+
+    yaml.safe_dump(value, sys.stdout, default_flow_style=False, sort_keys=True, allow_unicode=True)
+
+
+def print_names(objects: Sequence[JsonObject], plural_and_group: str) -> None:
+    for obj in objects:
+        click.echo(f"{plural_and_group}/{name_of(obj)}")
+
+
+def check_format(form: str) -> str:
+    if form not in FORMATS:
+        raise BadRequestError(f"-o {form}: use one of {', '.join(FORMATS)}")
+    return form
+
+
+def print_warnings(warnings: Sequence[str]) -> None:
+    for text in warnings:
+        click.secho("Warning: ", fg="yellow", nl=False, err=True)
+        click.echo(text, err=True)
