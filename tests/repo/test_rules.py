@@ -1,0 +1,174 @@
+"""The repo checks itself: rules that no linter knows, each with its reason in the message."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PRODUCT = ("skerry", "cloudcore", "edgecore", "devices")
+TOP_LEVEL = {
+    *PRODUCT,
+    *("tests", "examples", "docs", "benchmarks", "changelog.d"),
+    *("pyproject.toml", "README.md", "STYLE.md", "CONTRIBUTING.md", "CHANGELOG.md", "Makefile", "LICENSE"),
+    *(".ci", ".gitignore"),
+}
+
+
+def tracked() -> list[Path]:
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True).stdout
+    return [ROOT / name for name in listed.decode().split("\0") if name and (ROOT / name).exists()]
+
+
+FILES = tracked()
+MODULES = [path for path in FILES if path.suffix == ".py" and path.relative_to(ROOT).parts[0] in PRODUCT]
+
+
+def named(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def test_the_top_level_holds_only_what_the_architecture_names() -> None:
+    strangers = {path.relative_to(ROOT).parts[0] for path in FILES} - TOP_LEVEL
+    assert not strangers, f"put these into a room of ARCHITECTURE.md: {sorted(strangers)}"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=named)
+def test_a_module_opens_with_why_it_exists(path: Path) -> None:
+    assert ast.get_docstring(ast.parse(path.read_text())), (
+        "say why the module exists, what it keeps, what a crash leaves"
+    )
+
+
+def test_no_file_grows_over_800_lines() -> None:
+    long = {
+        named(path): n for path in FILES if path.suffix == ".py" and (n := len(path.read_text().splitlines())) > 800
+    }
+    assert not long, f"split along a noun: {long}"
+
+
+def test_no_function_grows_over_70_lines() -> None:
+    long = [
+        f"{named(path)}:{node.lineno} {node.name}"
+        for path in MODULES
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and (node.end_lineno or 0) - node.lineno >= 70
+    ]
+    assert not long, f"a function fits a screen: {long}"
+
+
+def test_nothing_is_left_for_later() -> None:
+    words = re.compile(r"\b(TODO|FIXME|XXX|NotImplementedError)\b|\bfor now\b|\bplaceholder\b", re.IGNORECASE)
+    found = [
+        f"{named(path)}:{number}"
+        for path in MODULES
+        for number, line in enumerate(path.read_text().splitlines(), start=1)
+        if words.search(line)
+    ]
+    assert not found, f"finish it or leave it out: {found}"
+
+
+def test_modules_are_nouns_of_the_field() -> None:
+    vague = {"utils", "util", "common", "helpers", "helper", "misc", "base", "core", "manager_utils"}
+    found = [named(path) for path in MODULES if path.stem in vague]
+    assert not found, f"name the thing: {found}"
+
+
+def test_pure_rooms_do_no_io() -> None:
+    """`p` rooms of ARCHITECTURE.md: no I/O, clock, chance, logging or async."""
+    pure = [path for path in MODULES if _is_pure(path.relative_to(ROOT))]
+    assert pure
+    banned = {
+        "asyncio",
+        "logging",
+        "random",
+        "secrets",
+        "socket",
+        "time",
+        "threading",
+        "subprocess",
+        "sqlite3",
+        "ssl",
+    }
+    found: list[str] = []
+    for path in pure:
+        tree = ast.parse(path.read_text())
+        names = {
+            name.split(".")[0]
+            for node in ast.walk(tree)
+            for name in (
+                [alias.name for alias in node.names]
+                if isinstance(node, ast.Import)
+                else [node.module or ""]
+                if isinstance(node, ast.ImportFrom)
+                else []
+            )
+        }
+        if names & banned:
+            found.append(f"{named(path)}: {sorted(names & banned)}")
+        if any(isinstance(node, ast.AsyncFunctionDef | ast.Await) for node in ast.walk(tree)):
+            found.append(f"{named(path)}: async")
+    assert not found, f"decide in pure code, act in a thin shell: {found}"
+
+
+def _is_pure(path: Path) -> bool:
+    parts = path.parts
+    return (
+        parts[:2] in {("skerry", "objects"), ("skerry", "wire"), ("skerry", "sync")}
+        or path.name in {"plan.py", "merge.py", "topics.py", "codec.py", "registers.py", "views.py", "workqueue.py"}
+        or path.name in {"backoff.py", "filters.py", "scores.py", "revisions.py"}
+    )
+
+
+def test_one_version_everywhere() -> None:
+    from skerry import VERSION
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert project["version"] == VERSION
+    assert f"## {VERSION}" in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_decisions_are_numbered_once_and_listed() -> None:
+    pages = sorted(path for path in (ROOT / "docs/decisions").glob("[0-9]*.md"))
+    numbers = [path.name[:4] for path in pages]
+    assert len(numbers) == len(set(numbers)), f"a number twice: {numbers}"
+    index = (ROOT / "docs/decisions/README.md").read_text()
+    missing = [path.name for path in pages if path.name not in index]
+    assert not missing, f"list in docs/decisions/README.md: {missing}"
+
+
+def test_links_between_documents_lead_somewhere() -> None:
+    link = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")
+    broken = [
+        f"{named(path)} -> {target}"
+        for path in FILES
+        if path.suffix == ".md"
+        for target in link.findall(path.read_text())
+        if "://" not in target and not target.startswith("mailto:") and not (path.parent / target).exists()
+    ]
+    assert not broken, broken
+
+
+def test_every_dependency_has_its_reason() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = [*project["dependencies"], *(d for extra in project["optional-dependencies"].values() for d in extra)]
+    page = (ROOT / "docs/decisions/0001-dependencies.md").read_text().lower()
+    names = [re.split(r"[<>=\[ ~!]", line)[0].lower() for line in wanted]
+    missing = [name for name in names if f"`{name}`" not in page]
+    assert not missing, f"give each a line in docs/decisions/0001-dependencies.md: {missing}"
+
+
+def test_make_help_lists_the_entry_points() -> None:
+    shown = subprocess.run(["make", "-s", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    for entry in ("demo", "test", "check", "sim", "bench", "docs"):
+        assert f"make {entry}" in shown
+
+
+def test_the_ci_script_calls_the_readmes_test_command() -> None:
+    assert "make test" in (ROOT / ".ci/run").read_text()
+    assert "make test" in (ROOT / "README.md").read_text()
