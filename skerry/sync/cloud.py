@@ -221,20 +221,25 @@ class CloudSession:
             self._send(Close(code=code, reason=reason[:1000], retry_after_ms=round(retry_after_s * 1000)))
             self._end("close", CloseLink(code=code, reason=reason))
 
+    def refuse(self, reason: str, now: Instant) -> None:
+        """What came is no frame."""
+        self._heard_s = now.monotonic_s
+        self.close(CloseCode.PROTOCOL, reason)
+
     def lost(self, reason: str) -> None:
         """The link is gone."""
         if self._state is not CloudState.CLOSED:
             self._end("close", CloseLink(code=CloseCode.FAILED, reason=reason))
 
     def effects(self) -> list[CloudEffect]:
-        """What is to be done now, in order; state before streams. Drain until it is empty."""
+        """What is to be done now, in order."""
         self._effects += self.streams.effects()
         taken, self._effects = self._effects, []
-        if not taken and self.open:
-            frame = self.streams.next_frame()
-            if frame is not None:
-                taken.append(Send(frame=frame))
         return taken
+
+    def idle_frame(self) -> Frame | None:
+        """What may be sent when everything else is: streams come after state."""
+        return self.streams.next_frame() if self.open else None
 
     # --- frames ---
 

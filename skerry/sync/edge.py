@@ -19,7 +19,7 @@ from typing import Final
 from skerry.errors import ProtocolError
 from skerry.objects.meta import Key, Revision, Stamp
 from skerry.sync.ages import age_of
-from skerry.sync.effects import CloseLink, EdgeEffect, Prune, Send, Write
+from skerry.sync.effects import CloseLink, EdgeEffect, Prune, Send, Welcomed, Write
 from skerry.sync.hashes import BUCKETS, bucket_hashes, bucket_of, root_of
 from skerry.sync.ports import Instant, Outbox, OutboxItem, SyncSettings
 from skerry.sync.streams import Streams
@@ -154,8 +154,6 @@ class EdgeSession:
         self._unwritten: deque[_Unwritten] = deque()
         self._sent = 0
         self._in_flight: deque[int] = deque()
-        self.server_ahead_ms = 0
-        """How far the cloud's clock was ahead of ours at Welcome."""
         self.session = 0
         """The number the cloud gave; 0 before Welcome."""
         self._send(self._hello(), now)
@@ -234,20 +232,24 @@ class EdgeSession:
             self._send(Close(code=code, reason=reason[:1000]), now)
             self._end("close", CloseLink(code=code, reason=reason))
 
+    def refuse(self, reason: str, now: Instant) -> None:
+        """What came is no frame."""
+        self.close(CloseCode.PROTOCOL, reason, now)
+
     def lost(self, reason: str) -> None:
         """The link is gone."""
         if self._state is not EdgeState.CLOSED:
             self._end("close", CloseLink(code=CloseCode.FAILED, reason=reason))
 
     def effects(self) -> list[EdgeEffect]:
-        """What is to be done now, in order; state before streams. Drain until it is empty."""
+        """What is to be done now, in order."""
         self._effects += self.streams.effects()
         taken, self._effects = self._effects, []
-        if not taken and self._state not in (EdgeState.GREETING, EdgeState.CLOSED):
-            frame = self.streams.next_frame()
-            if frame is not None:
-                taken.append(Send(frame=frame))
         return taken
+
+    def idle_frame(self) -> Frame | None:
+        """What may be sent when everything else is: streams come after state."""
+        return self.streams.next_frame() if self._state not in (EdgeState.GREETING, EdgeState.CLOSED) else None
 
     # --- frames ---
 
@@ -289,7 +291,7 @@ class EdgeSession:
                 "the gateway's store is an old copy; move it away and start with a fresh one"
             )
         self.session = frame.session
-        self.server_ahead_ms = frame.server_ms - now.wall_ms
+        self._effects.append(Welcomed(session=frame.session, server_ms=frame.server_ms, in_step=frame.in_step))
         self._heartbeat_s = max(1.0, frame.heartbeat_ms / 1000)
         self._pinged_s = now.monotonic_s - self._heartbeat_s
         self._compare_s = now.monotonic_s + self._settings.compare_s
@@ -380,9 +382,12 @@ class EdgeSession:
             self._fetch("Objects", now)
 
     def _accepted(self, puts: tuple[ObjectState, ...], deletes: tuple[Key, ...], revision: Revision) -> Write:
-        """What of a batch is newer than what is held. A deletion and a put of one key never share a batch."""
+        """What of a batch is newer than what is held."""
         newer = tuple(put for put in puts if self._lacks(put.key, put.stamp))
-        gone = tuple(key for key in deletes if key in self._held and self._held[key].revision <= revision)
+        kept = {put.key for put in newer}
+        gone = tuple(
+            key for key in deletes if key not in kept and key in self._held and self._held[key].revision <= revision
+        )
         for put in newer:
             self._held[put.key] = put.stamp
         for key in gone:

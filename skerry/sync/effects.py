@@ -20,6 +20,16 @@ class Send:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Welcomed:
+    """Edge: the cloud took us in; the session counts from now on."""
+
+    session: int
+    server_ms: int
+    """The cloud's wall clock, milliseconds since the epoch of Unix."""
+    in_step: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Write:
     """Edge: commit this in one durable transaction, then call `written(number)`. In order, none skipped."""
 
@@ -116,5 +126,5 @@ class StreamEnded:
 
 
 StreamEffect: TypeAlias = StreamOpened | StreamArrived | StreamWritable | StreamEnded
-EdgeEffect: TypeAlias = Send | Write | Prune | CloseLink | StreamEffect
+EdgeEffect: TypeAlias = Send | Welcomed | Write | Prune | CloseLink | StreamEffect
 CloudEffect: TypeAlias = Send | Admit | Commit | CloseLink | StreamEffect

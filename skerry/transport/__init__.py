@@ -1,1 +1,1 @@
-"""Links that carry frames, and know nothing of what they carry."""
+"""Links that carry frames, and the loop that drives a session machine over one. Nothing here knows objects."""

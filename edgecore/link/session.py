@@ -1,0 +1,337 @@
+"""The gateway's side of the link: dial, run a session over the store, and again, for ever.
+
+What it keeps is in the edge store: objects with their stamps, the outbox, and in `meta` the cloud's epoch, the
+newest revision acted on and the newest time known. A crash at any point leaves a store that the next session
+compares; nothing here is needed to keep pods or devices going.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from edgecore.link.dial import Dialer
+from edgecore.link.streams import StreamHost, StreamSource
+from edgecore.store.port import EdgeBatch, Held
+from edgecore.store.shell import AsyncEdgeStore
+from skerry.errors import SkerryError, UnavailableError
+from skerry.objects.meta import Revision, Stamp
+from skerry.ports import Clock, Ids
+from skerry.sync.dial import DialPolicy, Ended
+from skerry.sync.edge import EdgeIdentity, EdgeSession
+from skerry.sync.effects import (
+    CloseLink,
+    EdgeEffect,
+    Prune,
+    Send,
+    StreamArrived,
+    StreamEnded,
+    StreamOpened,
+    StreamWritable,
+    Welcomed,
+    Write,
+)
+from skerry.sync.ports import SyncSettings
+from skerry.transport.driver import Driver, now_of
+from skerry.wire.frames import CloseCode
+
+log = logging.getLogger(__name__)
+
+META_EPOCH: Final = "epoch"
+META_REVISION: Final = "revision"
+META_KNOWN_MS: Final = "known_ms"
+"""The newest time that this gateway has known, milliseconds: the floor under a clock without a battery."""
+
+KNOWN_STEP_MS: Final = 600_000
+"""The known time is written when it is this much newer: a flash card need not know the minute."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinkSettings:
+    """Who this gateway is, and where its cloud is."""
+
+    node: str
+    agent_version: str
+    boot_id: str
+    """Changes with each boot of the machine (/proc/sys/kernel/random/boot_id)."""
+    addresses: tuple[str, ...]
+    """`host:port`, tried in turn."""
+    sync: SyncSettings = field(default_factory=SyncSettings)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinkParts:
+    """What the link is made of."""
+
+    store: AsyncEdgeStore
+    dialer: Dialer
+    clock: Clock
+    ids: Ids
+    streams: Mapping[str, StreamSource] = field(default_factory=dict[str, StreamSource])
+    """What this gateway can stream, by kind (`logs`)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinkStatus:
+    """For the local API and people."""
+
+    state: str
+    """`cut`, `waiting`, `dialing`, or the session's state."""
+    address: str
+    session: int
+    """0 when there is none."""
+    since_ms: int
+    """Wall clock of the last change between connected and not."""
+    last_error: str
+    """Why the last session or dial ended; "" before the first."""
+
+
+class EdgeLink:
+    """See the module. Run `run` in a task group; everything else may be called at any time from the same loop."""
+
+    def __init__(self, settings: LinkSettings, parts: LinkParts) -> None:
+        self._settings = settings
+        self._parts = parts
+        self._policy = DialPolicy(settings.addresses)
+        self._wake = asyncio.Event()
+        self._session: EdgeSession | None = None
+        self._driver: Driver[EdgeEffect] | None = None
+        self._cut = False
+        self._dialing = False
+        self._since_ms = parts.clock.wall_ms()
+        self._last_error = ""
+
+    # --- what others may ask ---
+
+    @property
+    def connected(self) -> bool:
+        """A session is welcomed."""
+        return self._session is not None and self._session.session > 0
+
+    @property
+    def status(self) -> LinkStatus:
+        session = self._session
+        if session is not None:
+            state = session.state.value
+        else:
+            state = "cut" if self._cut else "dialing" if self._dialing else "waiting"
+        return LinkStatus(
+            state=state,
+            address=self._policy.address,
+            session=session.session if session else 0,
+            since_ms=self._since_ms,
+            last_error=self._last_error,
+        )
+
+    def cut(self) -> None:
+        """Take the link down and keep it down until `heal`. Lasts as long as the agent runs."""
+        self._cut = True
+        if self._session is not None and self._driver is not None:
+            self._session.close(CloseCode.CUT, "cut by an operator", self._driver.now())
+            self._driver.kick()
+        self._wake.set()
+
+    def heal(self) -> None:
+        """Undo `cut`, and dial at once."""
+        self._cut = False
+        self._policy.now()
+        self._wake.set()
+
+    @property
+    def is_cut(self) -> bool:
+        return self._cut
+
+    def known_ms(self) -> int:
+        """The newest time that this gateway has known; 0 for none."""
+        return _number(self._parts.store.meta(META_KNOWN_MS))
+
+    # --- the loop ---
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        stop = self._parts.store.listen(self._committed)
+        try:
+            while True:
+                await self._wait()
+                started_s = self._parts.clock.monotonic_s()
+                try:
+                    how, welcomed = await self._once()
+                except Exception as error:
+                    # The root of this worker: whatever broke one session, the next one starts from the store.
+                    log.exception("session failed cloud=%s", self._policy.address)
+                    how, welcomed = CloseLink(code=CloseCode.FAILED, reason=str(error)), False
+                ended_s = self._parts.clock.monotonic_s()
+                ended = Ended(
+                    at_s=ended_s,
+                    welcomed=welcomed,
+                    lived_s=ended_s - started_s,
+                    clean=how.by_peer and how.code == CloseCode.DONE,
+                    retry_after_s=how.retry_after_s,
+                )
+                self._policy.ended(ended, self._parts.ids.unit())
+        finally:
+            stop()
+
+    async def _wait(self) -> None:
+        """Until a dial is due and allowed."""
+        while True:
+            self._wake.clear()
+            delay = self._policy.due_s - self._parts.clock.monotonic_s()
+            if self._cut:
+                await self._wake.wait()
+            elif delay <= 0:
+                return
+            else:
+                try:
+                    async with asyncio.timeout(delay):
+                        await self._wake.wait()
+                except TimeoutError:
+                    continue
+
+    async def _once(self) -> tuple[CloseLink, bool]:
+        """One dial and, if it comes to that, one session: how it ended, and whether it was welcomed."""
+        self._dialing = True
+        try:
+            link = await self._parts.dialer(self._policy.address)
+        except UnavailableError as error:
+            self._note_end(str(error))
+            return CloseLink(code=CloseCode.FAILED, reason=str(error)), False
+        finally:
+            self._dialing = False
+        session = self._open()
+        driver: Driver[EdgeEffect] = Driver(link, session, self._parts.clock)
+        run = _Run(self._parts, session, driver, self._welcomed)
+        self._session, self._driver = session, driver
+        try:
+            how = await driver.run(run.perform)
+        finally:
+            self._session = self._driver = None
+            self._since_ms = self._parts.clock.wall_ms()
+        self._note_end(how.reason)
+        return how, session.session > 0
+
+    def _open(self) -> EdgeSession:
+        store, settings = self._parts.store, self._settings
+        identity = EdgeIdentity(
+            node=settings.node,
+            agent_version=settings.agent_version,
+            incarnation=store.incarnation,
+            boot_id=settings.boot_id,
+            epoch=store.meta(META_EPOCH) or "",
+            revision=Revision(_number(store.meta(META_REVISION))),
+            capabilities=tuple(sorted(self._parts.streams)),
+        )
+        return EdgeSession(identity, store.stamps(), store, now_of(self._parts.clock), settings.sync)
+
+    def _welcomed(self, effect: Welcomed) -> None:
+        self._since_ms = self._parts.clock.wall_ms()
+        self._last_error = ""
+        log.info(
+            "link up cloud=%s session=%d in_step=%s",
+            self._policy.address,
+            effect.session,
+            str(effect.in_step).lower(),
+        )
+
+    def _note_end(self, reason: str) -> None:
+        """Say it once, not at every retry."""
+        if reason != self._last_error:
+            log.warning("link down cloud=%s reason=%s", self._policy.address, reason)
+        self._last_error = reason
+
+    def _committed(self, batch: EdgeBatch) -> None:
+        """Somebody in this agent committed: reports may wait."""
+        if batch.reports and self._session is not None and self._driver is not None:
+            self._session.appended(self._driver.now())
+            self._driver.kick()
+
+
+class _Run:
+    """Carries out the effects of one session."""
+
+    def __init__(
+        self,
+        parts: LinkParts,
+        session: EdgeSession,
+        driver: Driver[EdgeEffect],
+        welcomed: Callable[[Welcomed], None],
+    ) -> None:
+        self._store = parts.store
+        self._session = session
+        self._driver = driver
+        self._welcomed = welcomed
+        self._streams = StreamHost(session.streams, parts.streams, driver.spawn, driver.kick)
+        self._prune_through = 0
+        self._pruning = False
+        self._known_ms = _number(parts.store.meta(META_KNOWN_MS))
+
+    def perform(self, effect: EdgeEffect) -> None:
+        """One effect; what takes time goes on beside."""
+        match effect:
+            case Write():
+                # The store takes writes in the order of these calls, and the next session waits for them all.
+                self._driver.spawn(self._write(effect))
+            case Prune():
+                self._prune_through = max(self._prune_through, effect.through)
+                if not self._pruning:
+                    self._pruning = True
+                    self._driver.spawn(self._prune())
+            case Welcomed():
+                self._welcomed(effect)
+                if effect.server_ms > self._known_ms + KNOWN_STEP_MS:
+                    self._known_ms = effect.server_ms
+                    self._driver.spawn(self._remember_time())
+            case StreamOpened() | StreamArrived() | StreamWritable() | StreamEnded():
+                self._streams.perform(effect)
+            case Send() | CloseLink():
+                raise AssertionError("the driver's own")
+
+    async def _write(self, write: Write) -> None:
+        try:
+            if not write.empty:
+                await self._store.apply(self._batch(write))
+        except SkerryError as error:
+            self._session.close(CloseCode.FAILED, f"the gateway's store: {error}", self._driver.now())
+        else:
+            self._session.written(write.number, self._driver.now())
+        self._driver.kick()
+
+    def _batch(self, write: Write) -> EdgeBatch:
+        meta: list[tuple[str, str]] = []
+        if write.epoch:
+            meta.append((META_EPOCH, write.epoch))
+        if write.revision is not None:
+            meta.append((META_REVISION, str(write.revision)))
+        puts = [Held(key=put.key, stamp=put.stamp, body=put.body) for put in write.puts]
+        if write.void:
+            held = [self._store.get(key) for key, _ in self._store.stamps()]
+            puts += [
+                Held(key=item.key, stamp=Stamp(item.stamp.uid, Revision(0)), body=item.body) for item in held if item
+            ]
+        return EdgeBatch(puts=tuple(puts), deletes=write.deletes, meta=tuple(meta))
+
+    async def _prune(self) -> None:
+        done = 0
+        try:
+            while self._prune_through > done:
+                done = self._prune_through
+                await self._store.prune_outbox(through=done)
+        except SkerryError as error:
+            self._session.close(CloseCode.FAILED, f"the gateway's store: {error}", self._driver.now())
+            self._driver.kick()
+        finally:
+            self._pruning = False
+
+    async def _remember_time(self) -> None:
+        try:
+            await self._store.apply(EdgeBatch(meta=((META_KNOWN_MS, str(self._known_ms)),)))
+        except SkerryError as error:
+            self._session.close(CloseCode.FAILED, f"the gateway's store: {error}", self._driver.now())
+            self._driver.kick()
+
+
+def _number(text: str | None) -> int:
+    return int(text) if text is not None and text.isdecimal() else 0

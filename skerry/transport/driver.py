@@ -1,0 +1,160 @@
+"""The loop around a session machine: frames in, frames out, time, and an orderly end.
+
+It decides nothing. After every input it drains the machine's effects: frames go to the one sender task, in
+order; everything else goes to `perform`, which the owner supplies. It keeps only what waits to be sent, which
+the machine's windows bound; a crash loses that, and the next session finds out by comparing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, Final, Generic, Protocol, TypeVar
+
+from skerry.errors import ProtocolError, TooLargeError, UnavailableError
+from skerry.ports import Clock, Link
+from skerry.sync.effects import CloseLink, Send
+from skerry.sync.ports import Instant
+from skerry.wire.codec import decode, encode
+from skerry.wire.frames import Frame
+
+E = TypeVar("E")
+E_co = TypeVar("E_co", covariant=True)
+
+FLUSH_S_MAX: Final = 2.0
+"""How long a session that ends may still send what it has to say."""
+CLOSE_S_MAX: Final = 2.0
+"""How long the transport may take to end a link."""
+
+
+class Machine(Protocol[E_co]):
+    """What both session machines have in common."""
+
+    def receive(self, frame: Frame | None, now: Instant) -> None: ...
+    def tick(self, now: Instant) -> None: ...
+    def deadline(self) -> float | None: ...
+    def effects(self) -> Sequence[E_co]: ...
+    def idle_frame(self) -> Frame | None: ...
+    def refuse(self, reason: str, now: Instant) -> None: ...
+    def lost(self, reason: str) -> None: ...
+
+
+def now_of(clock: Clock) -> Instant:
+    return Instant(monotonic_s=clock.monotonic_s(), wall_ms=clock.wall_ms())
+
+
+class Driver(Generic[E]):
+    """Runs one machine over one link. Make it, hand `kick` to whoever feeds the machine, then `run`."""
+
+    def __init__(self, link: Link, machine: Machine[E | Send | CloseLink], clock: Clock) -> None:
+        self._link = link
+        self._machine = machine
+        self._clock = clock
+        self._out: deque[Frame] = deque()
+        self._ended: CloseLink | None = None
+        self._done = asyncio.Event()
+        self._sender: asyncio.Task[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._tasks: asyncio.TaskGroup | None = None
+        self._perform: Callable[[E], None] | None = None
+
+    async def run(self, perform: Callable[[E], None]) -> CloseLink:
+        """Drive until the session ends; how it ended. Work begun with `spawn` is waited for.
+
+        The link is closed in any case. Errors that `perform` or spawned work raise come out in a group.
+        """
+        self._perform = perform
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                self._tasks = tasks
+                reader = tasks.create_task(self._read())
+                self.kick()
+                try:
+                    await self._done.wait()
+                    await self._flush()
+                finally:
+                    reader.cancel()
+                    if self._sender is not None:
+                        self._sender.cancel()
+                    if self._timer is not None:
+                        self._timer.cancel()
+        finally:
+            self._machine.lost("stopped")
+            with contextlib.suppress(UnavailableError, TimeoutError):
+                async with asyncio.timeout(CLOSE_S_MAX):
+                    await self._link.close(code=1000, reason=self._ended.reason[:100] if self._ended else "stopped")
+        assert self._ended is not None, "a session ends with CloseLink"
+        return self._ended
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Run something that belongs to the session; the session does not end before it."""
+        assert self._tasks is not None, "only while running"
+        return self._tasks.create_task(work)
+
+    def now(self) -> Instant:
+        return now_of(self._clock)
+
+    def kick(self) -> None:
+        """The machine was told something: carry out what it asks."""
+        if self._tasks is None or self._perform is None:
+            return
+        for effect in self._machine.effects():
+            if isinstance(effect, Send):
+                self._out.append(effect.frame)
+            elif isinstance(effect, CloseLink):
+                self._ended = effect
+                self._done.set()
+            else:
+                self._perform(effect)
+        self._arm()
+        if self._sender is None or self._sender.done():
+            frame = self._next()
+            if frame is not None:
+                self._sender = self._tasks.create_task(self._send(frame))
+
+    def _arm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        deadline = self._machine.deadline()
+        if deadline is not None:
+            delay = max(0.0, deadline - self._clock.monotonic_s())
+            self._timer = asyncio.get_running_loop().call_later(delay + 0.001, self._tick)
+
+    def _tick(self) -> None:
+        self._machine.tick(self.now())
+        self.kick()
+
+    def _next(self) -> Frame | None:
+        return self._out.popleft() if self._out else self._machine.idle_frame()
+
+    async def _send(self, frame: Frame | None) -> None:
+        try:
+            while frame is not None:
+                await self._link.send(encode(frame))
+                frame = self._next()
+        except (UnavailableError, TooLargeError) as error:
+            self._out.clear()
+            self._machine.lost(str(error))
+            self.kick()
+
+    async def _read(self) -> None:
+        while not self._done.is_set():
+            try:
+                frame = decode(await self._link.receive())
+            except UnavailableError as error:
+                self._machine.lost(str(error))
+                self.kick()
+                return
+            except ProtocolError as error:
+                self._machine.refuse(str(error), self.now())
+                self.kick()
+                return
+            self._machine.receive(frame, self.now())
+            self.kick()
+
+    async def _flush(self) -> None:
+        if self._sender is not None and not self._sender.done():
+            await asyncio.wait((self._sender,), timeout=FLUSH_S_MAX)

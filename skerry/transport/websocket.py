@@ -1,0 +1,196 @@
+"""Links over WebSocket and TLS 1.3, with certificates on both sides. One frame is one binary message.
+
+No compression (frames deflate themselves, without 40 KB a connection), no WebSocket pings (the session has its
+own, and means more by them), small read buffers (a hub holds ten thousand of these). Keeps no data.
+
+Source: RFC 6455; the figures behind the limits are in docs/decisions/0022-websocket-limits.md.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from asyncio import sslproto
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any, Final, cast
+
+from websockets.asyncio.client import connect
+from websockets.asyncio.connection import Connection
+from websockets.asyncio.server import ServerConnection, serve
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidURI
+from websockets.http11 import Request, Response
+
+from skerry.errors import UnavailableError
+from skerry.wire.codec import FRAME_BYTES_MAX
+
+SESSION_PATH: Final = "/session"
+OPEN_S_MAX: Final = 20.0
+"""TCP, TLS and the upgrade: five round trips on a very bad link."""
+TLS_READ_BYTES: Final = 16 * 1024
+"""One TLS record. asyncio's default of 256 KiB is 300 KiB a connection."""
+_NO_CHECK_TIME: Final = 0x200000
+"""X509_V_FLAG_NO_CHECK_TIME of OpenSSL, which Python's `ssl` does not name."""
+
+
+class WebSocketLink:
+    """A `Link` on an open WebSocket."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._peer_name = common_name(_peer_certificate(connection))
+
+    @property
+    def peer_name(self) -> str:
+        return self._peer_name
+
+    @property
+    def peer_address(self) -> str:
+        """IP address of the other end, or ""."""
+        address = cast("tuple[str, int] | None", self._connection.remote_address)
+        return address[0] if address else ""
+
+    @property
+    def not_after_ms(self) -> int:
+        """When the peer's certificate expires, milliseconds since the epoch of Unix; 0 without a certificate."""
+        text = _peer_certificate(self._connection).get("notAfter")
+        return round(ssl.cert_time_to_seconds(text) * 1000) if isinstance(text, str) else 0
+
+    async def send(self, data: bytes) -> None:
+        try:
+            await self._connection.send(data)
+        except ConnectionClosed as error:
+            raise UnavailableError(f"the link has ended: {error}") from error
+
+    async def receive(self) -> bytes:
+        try:
+            message = await self._connection.recv()
+        except ConnectionClosed as error:
+            raise UnavailableError(f"the link has ended: {error}") from error
+        if isinstance(message, str):
+            await self._connection.close(1003, "binary messages only")
+            raise UnavailableError("the peer sent text")
+        return message
+
+    async def close(self, *, code: int, reason: str) -> None:
+        await self._connection.close(code, reason.encode()[:120].decode(errors="ignore"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """Files that prove who a gateway is, and whom it trusts (PEM)."""
+
+    ca_file: Path
+    certificate_file: Path
+    key_file: Path
+
+
+def client_context(identity: Identity, *, trust_clock: bool) -> ssl.SSLContext:
+    """TLS 1.3 with the gateway's certificate. Without `trust_clock` dates are not checked by TLS: the caller
+    knows that its clock is wrong, and checks them against the last time it knows (`not_after_ms`)."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context.load_verify_locations(cafile=str(identity.ca_file))
+    context.load_cert_chain(str(identity.certificate_file), str(identity.key_file))
+    if not trust_clock:
+        context.verify_flags |= ssl.VerifyFlags(_NO_CHECK_TIME)
+    return context
+
+
+async def dial(address: str, context: ssl.SSLContext, *, path: str = SESSION_PATH) -> WebSocketLink:
+    """Open a link to `host:port`. Raises `UnavailableError`, with the reason, whatever went wrong."""
+    try:
+        connection = await connect(
+            f"wss://{address}{path}",
+            ssl=context,
+            compression=None,
+            max_size=FRAME_BYTES_MAX + 64,
+            max_queue=4,
+            open_timeout=OPEN_S_MAX,
+            close_timeout=2,
+            ping_interval=None,
+            user_agent_header=None,
+            proxy=None,
+        )
+    except (OSError, TimeoutError, InvalidHandshake, InvalidURI, ConnectionClosed) as error:
+        raise UnavailableError(f"{address}: {_reason(error)}") from error
+    return WebSocketLink(connection)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """What answers on one path of a listener."""
+
+    handle: Callable[[WebSocketLink], Awaitable[None]]
+    named: bool
+    """Only for peers with a certificate that the context trusts."""
+
+
+@asynccontextmanager
+async def listen(
+    host: str, port: int, context: ssl.SSLContext, routes: Mapping[str, Route]
+) -> AsyncGenerator[tuple[str, int]]:
+    """Serve links for as long as the context lasts; gives the address bound (port 0 means any).
+
+    Requests for other paths get 404, and 401 where a certificate is needed and there is none.
+    """
+
+    async def check(connection: ServerConnection, request: Request) -> Response | None:
+        route = routes.get(request.path)
+        if route is None:
+            return connection.respond(HTTPStatus.NOT_FOUND, "no such path\n")
+        if route.named and not common_name(_peer_certificate(connection)):
+            return connection.respond(HTTPStatus.UNAUTHORIZED, "a client certificate is needed\n")
+        return None
+
+    async def handle(connection: ServerConnection) -> None:
+        assert connection.request is not None, "the handshake is over"
+        await routes[connection.request.path].handle(WebSocketLink(connection))
+
+    async with serve(
+        handle,
+        host,
+        port,
+        ssl=context,
+        process_request=check,
+        compression=None,
+        max_size=FRAME_BYTES_MAX + 64,
+        max_queue=4,
+        open_timeout=OPEN_S_MAX,
+        close_timeout=2,
+        ping_interval=None,
+        server_header=None,
+        backlog=4096,
+    ) as server:
+        name: Any = next(iter(server.sockets)).getsockname()
+        yield str(name[0]), int(name[1])
+
+
+def limit_tls_read_buffers(size: int = TLS_READ_BYTES) -> None:
+    """Make asyncio's TLS connections of this process read at most `size` bytes at once. asyncio has no
+    setting for it; the class attribute is read when a connection is made. For hubs."""
+    sslproto.SSLProtocol.max_size = size
+
+
+def common_name(certificate: Mapping[str, object]) -> str:
+    """The subject's common name in a certificate as `ssl` describes it, or ""."""
+    for part in cast("tuple[tuple[tuple[str, str], ...], ...]", certificate.get("subject", ())):
+        for name, value in part:
+            if name == "commonName":
+                return value
+    return ""
+
+
+def _peer_certificate(connection: Connection) -> Mapping[str, object]:
+    transport = cast("asyncio.BaseTransport", connection.transport)
+    return cast("Mapping[str, object] | None", transport.get_extra_info("peercert")) or {}
+
+
+def _reason(error: BaseException) -> str:
+    """What went wrong, for people, also where the exception has no text."""
+    if isinstance(error, TimeoutError):
+        return f"no answer within {OPEN_S_MAX:.0f} s"
+    return str(error) or type(error).__name__
