@@ -69,7 +69,7 @@ class Snapshot:
 class _Resource:
     """The current objects of one resource."""
 
-    __slots__ = ("facts", "loaded_at", "objects", "places", "ring")
+    __slots__ = ("changed_at", "facts", "loaded_at", "objects", "places", "ring")
 
     def __init__(self, *, floor: Revision, ring: int) -> None:
         self.objects: dict[tuple[str, str], Stored] = {}
@@ -77,6 +77,7 @@ class _Resource:
         self.facts: dict[tuple[str, str], Facts] = {}
         self.ring = Ring(floor=floor, limit=ring)
         self.loaded_at = floor
+        self.changed_at = floor
 
     def put(self, stored: Stored) -> None:
         place = (stored.key.namespace, stored.key.name)
@@ -150,6 +151,11 @@ class WatchCache:
     def count(self, resource: str) -> int:
         found = self._resources.get(resource)
         return 0 if found is None else len(found.objects)
+
+    def changed(self, resource: str) -> Revision:
+        """Grows with every change of an object of the resource: what was made from them is good until then."""
+        found = self._resources.get(resource)
+        return Revision(0) if found is None else found.changed_at
 
     def snapshot(self, resource: str, *, namespace: str = "") -> Snapshot:
         return Snapshot(items=self.select(resource, namespace=namespace), revision=self._revision)
@@ -270,7 +276,7 @@ class WatchCache:
                 break
             after = page.next_after
         # The log is read from before this list was made: what the list has already is not applied again.
-        resource.loaded_at = at
+        resource.loaded_at = resource.changed_at = at
         return at
 
     def _resource(self, name: str) -> _Resource:
@@ -297,7 +303,7 @@ class WatchCache:
                 self._index(old, stored)
             if old is not None:
                 self._parsed.pop(old.revision, None)
-        self._revision = change.revision
+        self._revision = resource.changed_at = change.revision
         resource.ring.append((change,))
         self._all.append((change,))
         while self._waiting and self._waiting[0][0] <= change.revision:
