@@ -82,11 +82,16 @@ class DeviceConfig:
     properties: tuple[PropertyConfig, ...]
 
 
+WriteState = Literal["verified", "applied", "refused", "failed"]
+"""`verified` means read back and equal within tolerance, `applied` accepted but not readable; after `refused` asking
+again is useless, after `failed` it is not."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WriteResult:
-    """What became of one write. `verified` means read back and equal within tolerance."""
+    """What became of one write."""
 
-    state: Literal["verified", "applied", "refused", "failed"]
+    state: WriteState
     reason: str
     read_back: Reading | None
 
@@ -103,6 +108,10 @@ class Driver(Protocol):
 
     async def configure(self, devices: Sequence[DeviceConfig]) -> Sequence[tuple[Key, str]]:
         """Take over this set; the refusals (device, reason naming the field and the fix) are returned."""
+        ...
+
+    async def run(self) -> None:
+        """Work until cancelled; nothing is read or written before."""
         ...
 
     def readings(self) -> AsyncIterator[Reading]:

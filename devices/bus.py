@@ -1,0 +1,370 @@
+"""A line: one worker for one TCP endpoint or serial port, one request in flight.
+
+Modbus slaves are single-minded, and many gateways serve one connection: so everything that wants something of a
+line stands in its queue here. Writes go before polls; polls go by due time; a silent unit is asked ever less
+often. The worker knows registers and coils but no protocol library: `Wire` is the port to one.
+
+**No wrong value, rather none.** An answer is taken only when it is of the right unit, function and length
+(`check`), and after any silence the wire is reset, because an answer that comes late must find nobody to mistake
+it for another's.
+
+Nothing is kept on disk; a crash costs the polls and writes in flight, whose owners ask again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Final, Protocol
+
+from devices.plan import Block, Boundary, Limits, Point, Table, plan_blocks, split
+from devices.schedule import Breakers, BreakerSettings, Poll, Schedule
+from skerry.errors import UnavailableError
+from skerry.ports import Clock, Ids
+
+LOG = logging.getLogger(__name__)
+
+READ_FUNCTIONS: Final[dict[Table, int]] = {"coil": 1, "discrete": 2, "holding": 3, "input": 4}
+
+EXCEPTIONS: Final[dict[int, str]] = {
+    1: "illegal function",
+    2: "illegal data address",
+    3: "illegal data value",
+    4: "device failure",
+    5: "acknowledged, still at work",
+    6: "device busy",
+    8: "memory parity error",
+    10: "gateway path unavailable",
+    11: "gateway target does not respond",
+}
+"""Modbus Application Protocol 1.1b3, 7."""
+
+PERMANENT_EXCEPTIONS: Final = frozenset({1, 2, 3})
+"""Asking the same again gets the same answer."""
+
+AWAY_EXCEPTIONS: Final = frozenset({10, 11})
+"""The gateway answers for a unit that does not."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """One request to one unit."""
+
+    unit: int
+    function: int
+    """1 to 6, 15, 16, 22."""
+    address: int
+    count: int = 1
+    values: tuple[int, ...] = ()
+    """What to write: registers, or bits as 0 and 1; for function 22 the AND mask and the OR mask."""
+
+
+class SilentError(UnavailableError):
+    """No answer in time."""
+
+
+class WrongAnswerError(UnavailableError):
+    """An answer that does not belong to the request."""
+
+
+class LineDownError(UnavailableError):
+    """No connection to the endpoint."""
+
+
+class ExceptionAnswerError(UnavailableError):
+    """The device answered that it can't."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(f"exception {code}: {EXCEPTIONS.get(code, 'unknown')}")
+        self.code = code
+
+
+class Wire(Protocol):
+    """One connection to a line. Never retries by itself."""
+
+    async def transact(self, request: Request) -> tuple[int, ...]:
+        """The registers or bits read; () for a write whose echo was right.
+
+        Raises `SilentError`, `WrongAnswerError`, `LineDownError` (it can't connect as well), `ExceptionAnswerError`.
+        """
+        ...
+
+    async def reset(self) -> None:
+        """Make sure that no answer to an earlier request can be taken for one to a later."""
+        ...
+
+    async def close(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LineSettings:
+    """How one line is treated."""
+
+    pause_s: float = 0.0
+    """Between an answer and the next request: some devices need a breath."""
+    writes_max: int = 64
+    """Waiting at once; more are refused, as whoever writes faster than a line takes has to know."""
+    reconnect_s_min: float = 0.5
+    reconnect_s_max: float = 30.0
+    """A PLC that reboots is back in seconds; one that is gone is not worth a connection attempt each second."""
+    breaker: BreakerSettings = field(default_factory=BreakerSettings)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlockRead:
+    """The outcome of one poll: the answer's words, or why there is none."""
+
+    block: Block
+    words: tuple[int, ...] | None
+    reason: str
+    device_lives: bool
+    """The unit answered, be it with an exception."""
+    source_ms: int
+    """Wall clock at the middle of request and response."""
+    monotonic_s: float
+
+
+class Transaction(Protocol):
+    """Several requests that must not be parted: a write and its reading back."""
+
+    async def __call__(self, wire: Wire, /) -> None: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Write:
+    unit: int
+    transaction: Transaction
+    done: asyncio.Future[None]
+
+
+@dataclass(slots=True, kw_only=True)
+class LineStats:
+    """Counted since the start."""
+
+    requests: int = 0
+    silences: int = 0
+    wrong_answers: int = 0
+    skipped: int = 0
+    """Polls of units that are left alone."""
+
+
+BlockKey = tuple[float, int, str, int]
+"""Period, unit, table and first address of a block."""
+
+
+class Line:
+    """The queue and the worker of one line. Use: `configure`, `run` in a task, `write` from others."""
+
+    def __init__(
+        self, wire: Wire, *, settings: LineSettings, clock: Clock, ids: Ids, sink: Callable[[BlockRead], object]
+    ) -> None:
+        self._wire = wire
+        self._settings = settings
+        self._clock = clock
+        self._ids = ids
+        self._sink = sink
+        self._points: dict[float, list[Point]] = {}
+        self._limits: dict[int, Limits] = {}
+        self._boundaries: frozenset[Boundary] = frozenset()
+        self._blocks: dict[BlockKey, Block] = {}
+        self._schedule: Schedule[BlockKey] = Schedule()
+        self._breakers: Breakers[int] = Breakers(settings.breaker)
+        self._down_until_s = 0.0
+        self._down_backoff_s = 0.0
+        self._down_reason = ""
+        self._writes: deque[_Write] = deque()
+        self._wake = asyncio.Event()
+        self.stats = LineStats()
+
+    @property
+    def missed(self) -> int:
+        """Poll cycles skipped because the line was busy."""
+        return self._schedule.missed
+
+    def configure(self, points: Sequence[tuple[Point, float]], limits: dict[int, Limits]) -> None:
+        """Poll these points, each every so many seconds; `limits` by unit."""
+        self._points = {}
+        for point, period_s in points:
+            self._points.setdefault(period_s, []).append(point)
+        self._limits = limits
+        self._plan()
+
+    def _plan(self) -> None:
+        self._blocks = {}
+        for period_s, points in self._points.items():
+            by_unit: dict[int, list[Point]] = {}
+            for point in points:
+                by_unit.setdefault(point.unit, []).append(point)
+            for unit, its in by_unit.items():
+                for block in plan_blocks(its, self._limits.get(unit, Limits()), self._boundaries):
+                    self._blocks[period_s, unit, block.table, block.address] = block
+        polls = [Poll(key=key, period_s=key[0]) for key in self._blocks]
+        self._schedule.configure(polls, self._clock.monotonic_s())
+        self._wake.set()
+
+    async def write(self, unit: int, transaction: Transaction, *, timeout_s: float) -> None:
+        """Run a transaction before any poll. What it raises is raised here; `UnavailableError` as well when the
+        unit is left alone now, the queue is full, or its turn did not come in time."""
+        if len(self._writes) >= self._settings.writes_max:
+            raise UnavailableError(f"{self._settings.writes_max} writes are waiting for this line already")
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        entry = _Write(unit=unit, transaction=transaction, done=done)
+        self._writes.append(entry)
+        self._wake.set()
+        try:
+            async with asyncio.timeout(timeout_s):
+                await done
+        except TimeoutError as error:
+            raise UnavailableError(f"its turn on the line did not come within {timeout_s:g} s") from error
+
+    async def run(self) -> None:
+        """Work until cancelled."""
+        task = asyncio.current_task()
+        assert task is not None
+        try:
+            # Python 3.11's `wait_for`, which pymodbus uses, swallows a cancellation that comes together with an
+            # answer; the count of requests to cancel does not forget.
+            while not task.cancelling():
+                if not await self._step():
+                    await self._sleep()
+        finally:
+            for entry in self._writes:
+                entry.done.cancel()
+            await self._wire.close()
+
+    async def _sleep(self) -> None:
+        due = self._schedule.next()
+        wait_s = None if due is None else max(0.0, due[1] - self._clock.monotonic_s())
+        try:
+            async with asyncio.timeout(wait_s):
+                await self._wake.wait()
+        except TimeoutError:
+            return
+        finally:
+            self._wake.clear()
+
+    async def _step(self) -> bool:
+        """Do the most urgent thing; False when there is nothing to do now."""
+        while self._writes:
+            entry = self._writes.popleft()
+            if not entry.done.done():
+                await self._write(entry)
+                return True
+        due = self._schedule.next()
+        now_s = self._clock.monotonic_s()
+        if due is None or due[1] > now_s:
+            return False
+        self._schedule.done(due[0], now_s)
+        await self._poll(self._blocks[due[0]])
+        return True
+
+    def _closed(self, unit: int) -> str:
+        """Why this unit is not asked now; "" when it is."""
+        now_s = self._clock.monotonic_s()
+        if self._down_until_s > now_s:
+            return self._down_reason
+        wait_s = self._breakers.wait_s(unit, now_s)
+        return f"unit {unit} is silent; it is asked again in {wait_s:.1f} s" if wait_s else ""
+
+    async def _write(self, entry: _Write) -> None:
+        closed = self._closed(entry.unit)
+        if closed:
+            entry.done.set_exception(UnavailableError(closed))
+            return
+        try:
+            await self._guarded(entry.unit, entry.transaction)
+        except UnavailableError as error:
+            if not entry.done.done():
+                entry.done.set_exception(error)
+        else:
+            if not entry.done.done():
+                entry.done.set_result(None)
+
+    async def _poll(self, block: Block) -> None:
+        closed = self._closed(block.unit)
+        begun_ms, begun_s = self._clock.wall_ms(), self._clock.monotonic_s()
+        words: tuple[int, ...] | None = None
+        if closed:
+            self.stats.skipped += 1
+            self._tell(block, None, reason=closed, lives=False, at=(begun_ms, begun_s))
+            return
+        request = Request(
+            unit=block.unit, function=READ_FUNCTIONS[block.table], address=block.address, count=block.count
+        )
+
+        async def read(wire: Wire) -> None:
+            nonlocal words
+            words = await wire.transact(request)
+
+        reason, lives = "", True
+        try:
+            await self._guarded(block.unit, read)
+        except ExceptionAnswerError as error:
+            reason, lives = str(error), error.code not in AWAY_EXCEPTIONS
+            if error.code == 2 and self._divide(block):
+                return
+        except UnavailableError as error:
+            reason, lives = str(error), False
+        taken_s = self._clock.monotonic_s() - begun_s
+        middle = (begun_ms + round(taken_s * 500), begun_s + taken_s / 2)
+        self._tell(block, words, reason=reason, lives=lives, at=middle)
+
+    def _tell(
+        self, block: Block, words: tuple[int, ...] | None, *, reason: str, lives: bool, at: tuple[int, float]
+    ) -> None:
+        self._sink(
+            BlockRead(block=block, words=words, reason=reason, device_lives=lives, source_ms=at[0], monotonic_s=at[1])
+        )
+
+    def _divide(self, block: Block) -> bool:
+        """A block was refused for its addresses: read its halves apart from now on. False when it is one place."""
+        halves = split(block)
+        if halves is None:
+            return False
+        boundary: Boundary = (block.unit, block.table, halves[1].address)
+        self._boundaries |= {boundary}
+        LOG.info("modbus_block_divided unit=%d table=%s at=%d", block.unit, block.table, halves[1].address)
+        self._plan()
+        return True
+
+    async def _guarded(self, unit: int, transaction: Transaction) -> None:
+        """Run requests, and learn from how they went."""
+        if self._settings.pause_s:
+            await asyncio.sleep(self._settings.pause_s)
+        self.stats.requests += 1
+        try:
+            await transaction(self._wire)
+        except ExceptionAnswerError as error:
+            if error.code in AWAY_EXCEPTIONS:
+                self._breakers.silent(unit, self._clock.monotonic_s(), self._ids.unit())
+            else:
+                self._breakers.answered(unit)
+            self._line_up()
+            raise
+        except SilentError:
+            self.stats.silences += 1
+            self._breakers.silent(unit, self._clock.monotonic_s(), self._ids.unit())
+            await self._wire.reset()
+            raise
+        except WrongAnswerError:
+            self.stats.wrong_answers += 1
+            await self._wire.reset()
+            raise
+        except LineDownError as error:
+            self._line_down(str(error))
+            await self._wire.reset()
+            raise
+        self._breakers.answered(unit)
+        self._line_up()
+
+    def _line_up(self) -> None:
+        self._down_backoff_s = 0.0
+
+    def _line_down(self, reason: str) -> None:
+        settings = self._settings
+        self._down_backoff_s = min(max(self._down_backoff_s * 2, settings.reconnect_s_min), settings.reconnect_s_max)
+        self._down_until_s = self._clock.monotonic_s() + self._down_backoff_s * (0.5 + self._ids.unit() / 2)
+        self._down_reason = reason

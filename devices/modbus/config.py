@@ -1,0 +1,256 @@
+"""What a Device and its model say about Modbus, checked and made exact.
+
+Pure. Two dialects are understood and may be mixed: KubeEdge's (`register`, `offset`, `limit`, `scale`, `isSwap`,
+`isRegisterSwap`; integers are unsigned, as its mapper reads them) and our own, which says more (`address`,
+`dataType`, `order`, `bit`, `valueOffset`, `sentinels` ...). docs/reference/devices.md describes every field.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from devices.codec import RAW_TYPES, REGISTERS, Codec, RawType, positions
+from devices.fields import bool_in, decimal_in, int_in, map_in, refuse_unknown, text_in
+from devices.plan import Address, Limits, Point, Table, parse_address
+from devices.port import DeviceConfig, PropertyConfig
+from skerry.errors import InvalidError
+from skerry.objects.json import Json, JsonObject
+from skerry.objects.meta import Key
+
+PROTOCOL_FIELDS: Final = (
+    "tcp", "ip", "host", "port", "slaveID", "unit", "timeoutMs", "pauseMs", "registersMax", "bitsMax",
+    "gapMax", "verifyDelayMs",
+)  # fmt: skip
+VISITOR_FIELDS: Final = (
+    "register", "offset", "limit", "scale", "isSwap", "isRegisterSwap", "address", "dataType", "order", "bit",
+    "valueOffset", "sentinels", "encoding", "write", "alone", "twin",
+)  # fmt: skip
+
+KUBEEDGE_TABLES: Final[dict[str, Table]] = {
+    "CoilRegister": "coil",
+    "DiscreteInputRegister": "discrete",
+    "InputRegister": "input",
+    "HoldingRegister": "holding",
+}
+
+DEFAULT_PORT: Final = 502
+"""IANA's, for Modbus TCP."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    """One line."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModbusProperty:
+    """One property, ready to read and write."""
+
+    config: PropertyConfig
+    point: Point
+    codec: Codec
+    multiple: bool
+    """Write with function 15 or 16 even where one register or coil is written."""
+
+    @property
+    def writable(self) -> bool:
+        return self.config.writable and self.point.table in ("coil", "holding")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModbusDevice:
+    """One device, ready to be put on its line."""
+
+    key: Key
+    endpoint: Endpoint
+    unit: int
+    timeout_s: float
+    pause_s: float
+    verify_delay_s: float
+    limits: Limits
+    properties: dict[str, ModbusProperty]
+
+
+def parse_device(config: DeviceConfig) -> ModbusDevice:
+    """Raises `InvalidError` that names the field and the fix."""
+    where = "spec.protocol.configData"
+    data = config.protocol_config
+    for name in ("com", "serialPort", "baudRate"):
+        if name in data:
+            raise InvalidError(f"{where}.{name}: serial lines are not served; reach the line by tcp.ip and tcp.port")
+    refuse_unknown(data, PROTOCOL_FIELDS, where)
+    tcp = map_in(data, "tcp", where=where)
+    refuse_unknown(tcp, ("ip", "host", "port", "slaveID", "unit"), f"{where}.tcp")
+    both: JsonObject = {**data, **tcp}
+    unit = int_in(both, "slaveID", "unit", where=where, low=0, high=255, default=1)
+    return ModbusDevice(
+        key=config.device,
+        endpoint=Endpoint(
+            host=text_in(both, "ip", "host", where=f"{where}.tcp"),
+            port=int_in(both, "port", where=f"{where}.tcp", low=1, high=65535, default=DEFAULT_PORT),
+        ),
+        unit=unit,
+        timeout_s=int_in(data, "timeoutMs", where=where, low=10, high=60_000, default=1000) / 1000,
+        pause_s=int_in(data, "pauseMs", where=where, low=0, high=10_000, default=0) / 1000,
+        verify_delay_s=int_in(data, "verifyDelayMs", where=where, low=0, high=10_000, default=0) / 1000,
+        limits=Limits(
+            registers_max=int_in(data, "registersMax", where=where, low=4, high=125, default=125),
+            bits_max=int_in(data, "bitsMax", where=where, low=1, high=2000, default=2000),
+            gap_max=int_in(data, "gapMax", where=where, low=0, high=124, default=16),
+        ),
+        properties={prop.name: parse_property(config.device, unit, prop) for prop in config.properties},
+    )
+
+
+def parse_property(device: Key, unit: int, prop: PropertyConfig) -> ModbusProperty:
+    """Raises `InvalidError` that names the field and the fix."""
+    where = f"spec.properties[{prop.name}].visitors.configData"
+    data = prop.visitor
+    refuse_unknown(data, VISITOR_FIELDS, where)
+    try:
+        address = _address(data, where)
+        codec = _codec(data, prop, address, where)
+        positions(codec.order, max(2, codec.count * 2) if codec.raw != "bool" else 2)
+    except InvalidError as error:
+        if str(error).startswith(where):
+            raise
+        raise InvalidError(f"{where}: {error}") from error
+    if prop.writable and address.table in ("discrete", "input"):
+        raise InvalidError(f"{where}.register: a {address.table} can't be written: make the property ReadOnly")
+    point = Point(
+        device=f"{device.namespace}/{device.name}",
+        prop=prop.name,
+        unit=unit,
+        table=address.table,
+        address=address.offset,
+        count=codec.count,
+        alone=bool_in(data, "alone", where=where, default=False),
+    )
+    write = text_in(data, "write", where=where, default="single")
+    if write not in ("single", "multiple"):
+        raise InvalidError(f"{where}.write: must be single or multiple, not {write!r}")
+    return ModbusProperty(config=prop, point=point, codec=codec, multiple=write == "multiple")
+
+
+def _address(data: JsonObject, where: str) -> Address:
+    bit = int_in(data, "bit", where=where, low=0, high=15, default=-1)
+    if "address" in data:
+        if "register" in data or "offset" in data:
+            raise InvalidError(f"{where}.address: give either address, or register and offset")
+        address = parse_address(text_in(data, "address", where=where))
+    else:
+        register = text_in(data, "register", where=where)
+        if register not in KUBEEDGE_TABLES:
+            raise InvalidError(f"{where}.register: {register!r} is not one of {', '.join(KUBEEDGE_TABLES)}")
+        offset = int_in(data, "offset", where=where, low=0, high=65535)
+        address = Address(table=KUBEEDGE_TABLES[register], offset=offset)
+    if bit < 0:
+        return address
+    if address.table in ("coil", "discrete"):
+        raise InvalidError(f"{where}.bit: a {address.table} is one bit already")
+    return Address(table=address.table, offset=address.offset, bit=bit)
+
+
+def _codec(data: JsonObject, prop: PropertyConfig, address: Address, where: str) -> Codec:
+    raw = _raw_type(data, prop, address, where)
+    size = REGISTERS.get(raw)
+    limit = int_in(data, "limit", where=where, low=1, high=123, default=size or 1)
+    if size is not None and "limit" in data and limit != size:
+        raise InvalidError(f"{where}.limit: {raw} takes {size} registers, not {limit}")
+    scale = decimal_in(data, "scale", where=where, default="1")
+    if scale == 0:
+        raise InvalidError(f"{where}.scale: a scale of 0 makes every value 0; leave it out for 1")
+    if (raw in ("string", "bytes")) != (prop.type in ("STRING", "BYTES")) and prop.type != "STRING":
+        raise InvalidError(f"{where}.dataType: a property of type {prop.type} can't be kept as {raw}")
+    return Codec(
+        raw=raw,
+        type=prop.type,
+        count=limit if size is None else size,
+        order=_order(data, where),
+        bit=address.bit,
+        scale=scale,
+        offset=decimal_in(data, "valueOffset", where=where, default="0"),
+        sentinels=_sentinels(data, where),
+        encoding=_encoding(data, where),
+        minimum=prop.minimum,
+        maximum=prop.maximum,
+        tolerance=prop.twin.tolerance,
+    )
+
+
+def _raw_type(data: JsonObject, prop: PropertyConfig, address: Address, where: str) -> RawType:
+    if address.table in ("coil", "discrete"):
+        if prop.type not in ("BOOLEAN", "INT"):
+            raise InvalidError(f"{where}.register: a {address.table} holds a BOOLEAN, not {prop.type}")
+        return "bool"
+    if address.bit is not None:
+        if prop.type != "BOOLEAN":
+            raise InvalidError(f"{where}.bit: one bit is a BOOLEAN, not {prop.type}")
+        return "bool"
+    given = text_in(data, "dataType", where=where, default="").lower()
+    if given:
+        if given not in RAW_TYPES:
+            raise InvalidError(f"{where}.dataType: {given!r} is not one of {', '.join(RAW_TYPES)}")
+        return given
+    return _implied_type(prop.type, data.get("limit"), where)
+
+
+def _implied_type(type: str, limit: Json, where: str) -> RawType:
+    """What KubeEdge's mapper would make of a type and a number of registers."""
+    integers: dict[Json, RawType] = {None: "uint16", 1: "uint16", 2: "uint32", 4: "uint64"}
+    floats: dict[Json, RawType] = {1: "uint16", 2: "float32", 4: "float64"}
+    match type:
+        case "STRING":
+            return "string"
+        case "BYTES":
+            return "bytes"
+        case "FLOAT":
+            found = floats.get(limit if limit is not None else 2)
+        case "DOUBLE":
+            found = floats.get(limit if limit is not None else 4)
+        case "INT" | "BOOLEAN":
+            found = integers.get(limit)
+        case _:
+            raise InvalidError(f"{where}: properties of type {type!r} can't be read by Modbus")
+    if found is None:
+        raise InvalidError(f"{where}.limit: {limit!r} registers make no {type}: use 1, 2 or 4, or give dataType")
+    return found
+
+
+def _order(data: JsonObject, where: str) -> str:
+    order = text_in(data, "order", where=where, default="").upper()
+    bytes_swapped = bool_in(data, "isSwap", where=where, default=False)
+    words_swapped = bool_in(data, "isRegisterSwap", where=where, default=False)
+    if order:
+        if bytes_swapped or words_swapped:
+            raise InvalidError(f"{where}.order: give either order, or isSwap and isRegisterSwap")
+        return order
+    swaps: dict[tuple[bool, bool], str] = {
+        (False, False): "ABCD", (True, False): "BADC", (False, True): "CDAB", (True, True): "DCBA",
+    }  # fmt: skip
+    return swaps[bytes_swapped, words_swapped]
+
+
+def _sentinels(data: JsonObject, where: str) -> frozenset[int]:
+    given = data.get("sentinels")
+    if given is None:
+        return frozenset()
+    if not isinstance(given, list):
+        raise InvalidError(f"{where}.sentinels: must be a list of raw values, such as [0x8000]")
+    return frozenset(int_in({"sentinels": item}, "sentinels", where=where, low=0, high=2**64 - 1) for item in given)
+
+
+def _encoding(data: JsonObject, where: str) -> Literal["utf-8", "ascii", "latin-1", "utf-16-be"]:
+    encoding = text_in(data, "encoding", where=where, default="utf-8").lower()
+    match encoding:
+        case "utf-8" | "ascii" | "latin-1" | "utf-16-be":
+            return encoding
+        case _:
+            raise InvalidError(f"{where}.encoding: {encoding!r} is not one of utf-8, ascii, latin-1, utf-16-be")

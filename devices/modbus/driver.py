@@ -1,0 +1,359 @@
+"""The Modbus driver: devices to lines, answers to readings, values to writes that are read back.
+
+It keeps what is configured, and what each device last said of itself, in memory; nothing on disk. pymodbus is
+imported when the first line connects.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from devices.bus import (
+    PERMANENT_EXCEPTIONS,
+    READ_FUNCTIONS,
+    BlockRead,
+    ExceptionAnswerError,
+    Line,
+    LineSettings,
+    LineStats,
+    Request,
+    Wire,
+)
+from devices.codec import Codec, check_range, decode, encode
+from devices.modbus.config import Endpoint, ModbusDevice, ModbusProperty, parse_device
+from devices.plan import Block, Limits, Point
+from devices.port import DeviceConfig, DeviceHealth, Reading, WriteResult, WriteState
+from skerry.errors import InvalidError, UnavailableError
+from skerry.objects.meta import Key
+from skerry.objects.twins import Quality, Value, format_value, same_value
+from skerry.ports import Clock, Ids
+
+LOG = logging.getLogger(__name__)
+
+READINGS_MAX: Final = 4096
+"""Waiting to be taken. When full the oldest goes: its property is read again in a moment, and what is newer is
+truer; it is counted in `dropped`."""
+
+WRITE_TURN_S_MAX: Final = 30.0
+"""A write that did not get its turn by then tells so; the line is overloaded."""
+
+RESTART_S: Final = 5.0
+"""After a fault of our own in a line's worker."""
+
+WireFactory = Callable[[Endpoint, float], Wire]
+
+
+def tcp_wire(endpoint: Endpoint, timeout_s: float) -> Wire:
+    """The real one."""
+    from devices.modbus.client import TcpWire  # pymodbus costs 10 MB: only who has Modbus devices pays
+
+    return TcpWire(endpoint.host, endpoint.port, timeout_s=timeout_s)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Hold:
+    """A line and what it was made for."""
+
+    line: Line
+    timeout_s: float
+    pause_s: float
+
+
+class ModbusDriver:
+    """A `Driver`. See the module."""
+
+    def __init__(
+        self,
+        *,
+        clock: Clock,
+        ids: Ids,
+        wires: WireFactory = tcp_wire,
+        settings: LineSettings | None = None,
+    ) -> None:
+        self._clock = clock
+        self._ids = ids
+        self._wires = wires
+        self._settings = settings or LineSettings()
+        self._devices: dict[Key, ModbusDevice] = {}
+        self._by_name: dict[str, ModbusDevice] = {}
+        self._lines: dict[Endpoint, _Hold] = {}
+        self._health: dict[Key, DeviceHealth] = {}
+        self._ready: deque[Reading] = deque()
+        self._arrived = asyncio.Event()
+        self._changed = asyncio.Event()
+        self._no_mask: set[Key] = set()
+        self.dropped = 0
+
+    async def configure(self, devices: Sequence[DeviceConfig]) -> Sequence[tuple[Key, str]]:
+        """See `Driver`."""
+        refused: list[tuple[Key, str]] = []
+        self._devices = {}
+        for config in devices:
+            try:
+                self._devices[config.device] = parse_device(config)
+            except InvalidError as error:
+                refused.append((config.device, str(error)))
+        self._by_name = {f"{key.namespace}/{key.name}": device for key, device in self._devices.items()}
+        self._health = {key: health for key, health in self._health.items() if key in self._devices}
+        self._no_mask &= self._devices.keys()
+        self._place()
+        self._changed.set()
+        return refused
+
+    def _place(self) -> None:
+        """Put every device on its line; lines that stay as they are keep their connection."""
+        by_endpoint: dict[Endpoint, list[ModbusDevice]] = {}
+        for device in self._devices.values():
+            by_endpoint.setdefault(device.endpoint, []).append(device)
+        lines: dict[Endpoint, _Hold] = {}
+        for endpoint, its in by_endpoint.items():
+            timeout_s = max(device.timeout_s for device in its)
+            pause_s = max(device.pause_s for device in its)
+            hold = self._lines.get(endpoint)
+            if hold is None or (hold.timeout_s, hold.pause_s) != (timeout_s, pause_s):
+                hold = self._new_line(endpoint, timeout_s=timeout_s, pause_s=pause_s)
+            points = [
+                (prop.point, prop.config.collect_ms / 1000) for device in its for prop in device.properties.values()
+            ]
+            hold.line.configure(points, _limits(its))
+            lines[endpoint] = hold
+        self._lines = lines
+
+    def _new_line(self, endpoint: Endpoint, *, timeout_s: float, pause_s: float) -> _Hold:
+        settings = LineSettings(
+            pause_s=pause_s,
+            writes_max=self._settings.writes_max,
+            reconnect_s_min=self._settings.reconnect_s_min,
+            reconnect_s_max=self._settings.reconnect_s_max,
+            breaker=self._settings.breaker,
+        )
+        wire = self._wires(endpoint, timeout_s)
+        line = Line(wire, settings=settings, clock=self._clock, ids=self._ids, sink=self._take)
+        return _Hold(line=line, timeout_s=timeout_s, pause_s=pause_s)
+
+    async def run(self) -> None:
+        """See `Driver`."""
+        running: dict[Endpoint, tuple[_Hold, asyncio.Task[None]]] = {}
+        async with asyncio.TaskGroup() as group:
+            while True:
+                for endpoint, (hold, task) in list(running.items()):
+                    if self._lines.get(endpoint) is not hold:
+                        task.cancel()
+                        del running[endpoint]
+                for endpoint, hold in self._lines.items():
+                    if endpoint not in running:
+                        running[endpoint] = hold, group.create_task(self._keep(endpoint, hold.line))
+                await self._changed.wait()
+                self._changed.clear()
+
+    async def _keep(self, endpoint: Endpoint, line: Line) -> None:
+        """A worker's root: a fault in one line is told, and leaves the others alone."""
+        while True:
+            try:
+                await line.run()
+            except Exception:
+                LOG.exception("modbus_line_failed endpoint=%s restart_s=%g", endpoint, RESTART_S)
+                await asyncio.sleep(RESTART_S)
+
+    def stats(self) -> dict[str, LineStats]:
+        """By endpoint, counted since each line was made."""
+        return {str(endpoint): hold.line.stats for endpoint, hold in self._lines.items()}
+
+    async def readings(self) -> AsyncIterator[Reading]:
+        """See `Driver`."""
+        while True:
+            while self._ready:
+                yield self._ready.popleft()
+            self._arrived.clear()
+            await self._arrived.wait()
+
+    def stored(self, receipts: Sequence[int]) -> None:
+        """See `Driver`: nothing waits; a value is polled again."""
+
+    def health(self) -> Sequence[DeviceHealth]:
+        """See `Driver`."""
+        return tuple(self._health.values())
+
+    async def close(self) -> None:
+        """See `Driver`. The lines end with `run`."""
+        self._devices, self._by_name, self._lines = {}, {}, {}
+        self._changed.set()
+
+    def _take(self, read: BlockRead) -> None:
+        """A line's answer, as readings of every property in it."""
+        for point in read.block.points:
+            device = self._by_name.get(point.device)
+            prop = device.properties.get(point.prop) if device else None
+            if device is None or prop is None or prop.point != point:
+                continue  # configured away while it was read
+            self._health[device.key] = DeviceHealth(
+                device=device.key, online=read.device_lives, reason="" if read.device_lives else read.reason
+            )
+            self._tell(_reading(device, prop, read))
+
+    def _tell(self, reading: Reading) -> None:
+        if len(self._ready) >= READINGS_MAX:
+            self._ready.popleft()
+            self.dropped += 1
+        self._ready.append(reading)
+        self._arrived.set()
+
+    # --- writing ------------------------------------------------------------------------------------------
+
+    async def write(self, device: Key, prop: str, value: Value) -> WriteResult:
+        """See `Driver`."""
+        known = self._devices.get(device)
+        found = known.properties.get(prop) if known else None
+        if known is None or found is None:
+            return _result("failed", f"{device} has no property {prop} here")
+        if not found.writable:
+            return _result("refused", f"{prop} is read-only")
+        try:
+            check_range(found.codec, value)
+            words = [int(bool(value))] if _is_bit(found) else encode(found.codec, value)
+        except InvalidError as error:
+            return _result("refused", str(error))
+        hold = self._lines[known.endpoint]
+        back: list[BlockRead] = []
+
+        async def transaction(wire: Wire) -> None:
+            await self._put(wire, known, found, words)
+            back.append(await self._read_back(wire, known, found))
+
+        try:
+            await hold.line.write(known.unit, transaction, timeout_s=WRITE_TURN_S_MAX)
+        except ExceptionAnswerError as error:
+            return _result("refused" if error.code in PERMANENT_EXCEPTIONS else "failed", str(error))
+        except UnavailableError as error:
+            return _result("failed", str(error))
+        return _verdict(known, found, value, back[0])
+
+    async def _put(self, wire: Wire, device: ModbusDevice, prop: ModbusProperty, words: list[int]) -> None:
+        point, values = prop.point, tuple(words)
+        if point.table == "coil":
+            function = 15 if prop.multiple else 5
+        elif prop.codec.bit is not None:
+            await self._put_bit(wire, device, prop, on=bool(words[0]))
+            return
+        else:
+            function = 16 if prop.multiple or len(words) > 1 else 6
+        await wire.transact(Request(unit=device.unit, function=function, address=point.address, values=values))
+
+    async def _put_bit(self, wire: Wire, device: ModbusDevice, prop: ModbusProperty, *, on: bool) -> None:
+        """One bit of a register: by mask (function 22); where the device does not know it, by reading and writing,
+        which nobody parts on this line."""
+        assert prop.codec.bit is not None
+        mask = 1 << prop.codec.bit
+        address = prop.point.address
+        if device.key not in self._no_mask:
+            masks = (0xFFFF & ~mask, mask if on else 0)
+            try:
+                await wire.transact(Request(unit=device.unit, function=22, address=address, values=masks))
+                return
+            except ExceptionAnswerError as error:
+                if error.code != 1:
+                    raise
+                self._no_mask.add(device.key)
+        (word,) = await wire.transact(Request(unit=device.unit, function=3, address=address))
+        word = word | mask if on else word & ~mask
+        function = 16 if prop.multiple else 6
+        await wire.transact(Request(unit=device.unit, function=function, address=address, values=(word,)))
+
+    async def _read_back(self, wire: Wire, device: ModbusDevice, prop: ModbusProperty) -> BlockRead:
+        if device.verify_delay_s:
+            await asyncio.sleep(device.verify_delay_s)
+        point = prop.point
+        request = Request(
+            unit=device.unit, function=READ_FUNCTIONS[point.table], address=point.address, count=point.count
+        )
+        begun_ms, begun_s = self._clock.wall_ms(), self._clock.monotonic_s()
+        try:
+            words, reason = await wire.transact(request), ""
+        except ExceptionAnswerError as error:
+            if error.code not in PERMANENT_EXCEPTIONS:
+                raise
+            words, reason = None, str(error)
+        taken_s = self._clock.monotonic_s() - begun_s
+        return BlockRead(
+            block=_alone(point),
+            words=words,
+            reason=reason,
+            device_lives=True,
+            source_ms=begun_ms + round(taken_s * 500),
+            monotonic_s=begun_s + taken_s / 2,
+        )
+
+
+def _limits(devices: Sequence[ModbusDevice]) -> dict[int, Limits]:
+    """By unit; where two devices are one unit, the tighter."""
+    out: dict[int, Limits] = {}
+    for device in devices:
+        held = out.get(device.unit, device.limits)
+        out[device.unit] = Limits(
+            registers_max=min(held.registers_max, device.limits.registers_max),
+            bits_max=min(held.bits_max, device.limits.bits_max),
+            gap_max=min(held.gap_max, device.limits.gap_max),
+        )
+    return out
+
+
+def _is_bit(prop: ModbusProperty) -> bool:
+    return prop.codec.bit is not None or prop.point.table == "coil"
+
+
+def _reading(device: ModbusDevice, prop: ModbusProperty, read: BlockRead) -> Reading:
+    value: Value | None = None
+    quality: Quality = "bad"
+    reason = read.reason
+    if read.words is not None:
+        start = prop.point.address - read.block.address
+        try:
+            value = decode(prop.codec, read.words[start : start + prop.point.count])
+            quality, reason = _judged(prop.codec, value)
+        except InvalidError as error:
+            reason = str(error)
+    return Reading(
+        device=device.key,
+        prop=prop.config.name,
+        value=value,
+        quality=quality,
+        reason=reason,
+        source_ms=read.source_ms,
+        monotonic_s=read.monotonic_s,
+    )
+
+
+def _judged(codec: Codec, value: Value) -> tuple[Quality, str]:
+    """A value outside of the model's range was read right, and still should not be trusted."""
+    try:
+        check_range(codec, value)
+    except InvalidError as error:
+        return "uncertain", str(error)
+    return "good", ""
+
+
+def _alone(point: Point) -> Block:
+    return Block(unit=point.unit, table=point.table, address=point.address, count=point.count, points=(point,))
+
+
+def _result(state: WriteState, reason: str) -> WriteResult:
+    return WriteResult(state=state, reason=reason, read_back=None)
+
+
+def _verdict(device: ModbusDevice, prop: ModbusProperty, wanted: Value, back: BlockRead) -> WriteResult:
+    """What a write came to, by what was read back."""
+    if back.words is None:
+        return WriteResult(state="applied", reason=f"it can't be read back: {back.reason}", read_back=None)
+    reading = _reading(device, prop, back)
+    if reading.value is None:
+        return WriteResult(state="refused", reason=f"after the write: {reading.reason}", read_back=reading)
+    type, tolerance = prop.config.type, prop.config.twin.tolerance
+    if same_value(type, format_value(reading.value), format_value(wanted), tolerance):
+        return WriteResult(state="verified", reason="", read_back=reading)
+    reason = f"the device holds {format_value(reading.value)} after {format_value(wanted)} was written"
+    return WriteResult(state="refused", reason=reason, read_back=reading)

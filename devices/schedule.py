@@ -1,0 +1,117 @@
+"""What a line does next: which poll is due, which unit is left alone for a while.
+
+Pure: `now` comes in, decisions go out. It keeps due times and the health of units in memory; a crash costs one
+round of polls. A cycle that was missed is skipped and counted, never queued, so that a slow line does not fall
+ever further behind. A silent unit is asked ever less often (its breaker is open), so that it can't take the
+line from the others.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Hashable, Iterable
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+K = TypeVar("K", bound=Hashable)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BreakerSettings:
+    """When a silent unit is left alone, and for how long."""
+
+    silences_max: int = 2
+    """Unanswered requests in a row that open the breaker: one may be bad luck."""
+    backoff_s_min: float = 1.0
+    """A unit that restarts is back in seconds."""
+    backoff_s_max: float = 60.0
+    """One probe a minute costs a line nothing."""
+
+
+@dataclass(slots=True, kw_only=True)
+class _Unit:
+    silences: int = 0
+    backoff_s: float = 0.0
+    closed_until_s: float = 0.0
+
+
+class Breakers(Generic[K]):
+    """Which units are worth asking now."""
+
+    def __init__(self, settings: BreakerSettings) -> None:
+        self._settings = settings
+        self._units: dict[K, _Unit] = {}
+
+    def wait_s(self, unit: K, now_s: float) -> float:
+        """0 when the unit may be asked; else how long it is left alone yet."""
+        known = self._units.get(unit)
+        return max(0.0, known.closed_until_s - now_s) if known else 0.0
+
+    def answered(self, unit: K) -> None:
+        """It lives: whatever it said."""
+        self._units.pop(unit, None)
+
+    def silent(self, unit: K, now_s: float, chance: float) -> None:
+        """It did not answer. `chance` in [0, 1) spreads the probes of units that died together."""
+        known = self._units.setdefault(unit, _Unit())
+        known.silences += 1
+        if known.silences >= self._settings.silences_max:
+            known.backoff_s = min(
+                max(known.backoff_s * 2, self._settings.backoff_s_min), self._settings.backoff_s_max
+            )
+            known.closed_until_s = now_s + known.backoff_s * (0.75 + chance / 4)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Poll(Generic[K]):
+    """Something to read again and again."""
+
+    key: K
+    period_s: float
+
+
+@dataclass(slots=True, kw_only=True)
+class _Due(Generic[K]):
+    poll: Poll[K]
+    at_s: float
+
+
+class Schedule(Generic[K]):
+    """Due times of polls, earliest first."""
+
+    def __init__(self) -> None:
+        self._due: dict[K, _Due[K]] = {}
+        self.missed = 0
+        """Cycles skipped because the line was busy."""
+
+    def configure(self, polls: Iterable[Poll[K]], now_s: float) -> None:
+        """Take over this set. What stays keeps its time; what is new starts at its own phase within a period (at
+        most a second from now), so that a hundred devices do not ask in the same millisecond."""
+        wanted = {poll.key: poll for poll in polls}
+        kept = {key: due for key, due in self._due.items() if key in wanted and due.poll == wanted[key]}
+        for key, poll in wanted.items():
+            if key not in kept:
+                kept[key] = _Due(poll=poll, at_s=now_s + phase(key) * min(poll.period_s, 1.0))
+        self._due = kept
+
+    def next(self) -> tuple[K, float] | None:
+        """The poll that is due first, and when; None when there are none."""
+        if not self._due:
+            return None
+        due = min(self._due.values(), key=lambda due: due.at_s)
+        return due.poll.key, due.at_s
+
+    def done(self, key: K, now_s: float) -> None:
+        """The poll was made (or skipped on purpose); plan its next, in its own rhythm."""
+        due = self._due.get(key)
+        if due is None:
+            return
+        period_s = due.poll.period_s
+        missed = max(0, int((now_s - due.at_s) // period_s))
+        self.missed += missed
+        due.at_s += (missed + 1) * period_s
+
+
+def phase(key: Hashable) -> float:
+    """A stable number in [0, 1) that spreads keys (Python's own `hash` differs from run to run)."""
+    return (zlib.crc32(repr(key).encode()) & 0xFFFF) / 0x10000

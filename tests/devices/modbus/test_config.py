@@ -1,0 +1,91 @@
+"""What a Device says about Modbus: understood, or refused by the name of the field and the fix."""
+
+from __future__ import annotations
+
+import pytest
+
+from devices.modbus.config import ModbusProperty, parse_device, parse_property
+from devices.port import DeviceConfig, PropertyConfig
+from skerry.errors import InvalidError
+from skerry.objects.json import JsonObject
+from skerry.objects.meta import Key
+
+KEY = Key("devices.devices.kubeedge.io", "default", "plc")
+
+
+def parsed(visitor: JsonObject, *, type: str = "INT", writable: bool = True) -> ModbusProperty:
+    prop = PropertyConfig(
+        name="x", type=type, writable=writable, unit="", minimum=None, maximum=None, collect_ms=1000, visitor=visitor
+    )
+    return parse_property(KEY, 1, prop)
+
+
+@pytest.mark.parametrize(
+    ("swap", "register_swap", "order"),
+    [(False, False, "ABCD"), (True, False, "BADC"), (False, True, "CDAB"), (True, True, "DCBA")],
+)
+def test_kubeedges_fields_keep_their_meaning(swap: bool, register_swap: bool, order: str) -> None:
+    prop = parsed(
+        {"register": "HoldingRegister", "offset": 40, "limit": 2, "scale": 0.5, "isSwap": swap,
+         "isRegisterSwap": register_swap}
+    )  # fmt: skip
+    assert (prop.point.table, prop.point.address, prop.point.count) == ("holding", 40, 2)
+    assert (prop.codec.raw, prop.codec.order, str(prop.codec.scale)) == ("uint32", order, "0.5")
+
+
+@pytest.mark.parametrize(
+    ("type", "limit", "raw"),
+    [("INT", 1, "uint16"), ("INT", 4, "uint64"), ("FLOAT", 2, "float32"), ("DOUBLE", 4, "float64"),
+     ("STRING", 9, "string")],
+)  # fmt: skip
+def test_a_type_and_a_number_of_registers_imply_how_it_is_kept(type: str, limit: int, raw: str) -> None:
+    assert parsed({"register": "HoldingRegister", "offset": 0, "limit": limit}, type=type).codec.raw == raw
+
+
+@pytest.mark.parametrize(
+    ("visitor", "type", "says"),
+    [
+        ({"address": "hr:0", "sclae": 2}, "INT", "configData.sclae: unknown field; did you mean scale?"),
+        ({"register": "Holding", "offset": 0}, "INT", "register: 'Holding' is not one of CoilRegister"),
+        ({"register": "HoldingRegister"}, "INT", "offset: required"),
+        ({"register": "HoldingRegister", "offset": "x"}, "INT", "offset: must be a whole number from 0 to 65535"),
+        ({"address": "100"}, "INT", "can be read in two ways"),
+        ({"address": "hr:0", "offset": 3}, "INT", "give either address, or register and offset"),
+        ({"address": "hr:0", "dataType": "int17"}, "INT", "dataType: 'int17' is not one of"),
+        ({"address": "hr:0", "order": "ABDC"}, "FLOAT", "use ABCD, CDAB, BADC or DCBA"),
+        ({"address": "hr:0", "scale": 0}, "INT", "a scale of 0"),
+        ({"address": "hr:0", "limit": 3}, "INT", "limit"),
+        ({"address": "co:0"}, "FLOAT", "holds a BOOLEAN"),
+        ({"address": "hr:0.3"}, "INT", "one bit is a BOOLEAN"),
+        ({"address": "ir:0"}, "INT", "can't be written: make the property ReadOnly"),
+        ({"address": "hr:0", "write": "twice"}, "INT", "single or multiple"),
+        ({"address": "hr:0", "dataType": "string"}, "INT", "can't be kept as string"),
+        ({"address": "hr:0", "sentinels": 3}, "INT", "must be a list"),
+        ({"address": "hr:0"}, "STREAM", "can't be read by Modbus"),
+    ],
+)
+def test_a_mistake_is_refused_by_the_name_of_the_field(visitor: JsonObject, type: str, says: str) -> None:
+    with pytest.raises(InvalidError, match=r"spec\.properties\[x\]\.visitors\.configData") as refusal:
+        parsed(visitor, type=type)
+    assert says in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        ({}, "spec.protocol.configData.tcp.ip: required"),
+        ({"tcp": {"ip": "plc", "prot": 502}}, "did you mean port?"),
+        ({"ip": "plc", "port": 70000}, "port: must be a whole number from 1 to 65535"),
+        ({"com": {"serialPort": "/dev/ttyS0"}}, "serial lines are not served"),
+        ({"ip": "plc", "timeoutMs": 1}, "timeoutMs"),
+    ],
+)
+def test_a_mistake_in_the_protocol_is_refused_too(data: JsonObject, says: str) -> None:
+    with pytest.raises(InvalidError) as refusal:
+        parse_device(DeviceConfig(device=KEY, protocol="modbus", protocol_config=data, properties=()))
+    assert says in str(refusal.value)
+
+
+def test_the_defaults_are_those_of_the_protocol() -> None:
+    device = parse_device(DeviceConfig(device=KEY, protocol="modbus", protocol_config={"ip": "plc"}, properties=()))
+    assert (str(device.endpoint), device.unit, device.timeout_s) == ("plc:502", 1, 1.0)

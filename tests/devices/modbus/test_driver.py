@@ -1,0 +1,165 @@
+"""The Modbus driver on real sockets, against the raw slave."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
+
+import pytest
+
+from devices.bus import LineSettings
+from devices.modbus.driver import ModbusDriver
+from devices.port import DeviceConfig, PropertyConfig, Reading, TwinConfig
+from devices.schedule import BreakerSettings
+from skerry.clocks import SeededIds, SystemClock
+from skerry.objects.json import JsonObject
+from skerry.objects.meta import Key
+from tests.devices.raw_slave import Slave, running, until
+
+pytestmark = pytest.mark.system
+
+
+def prop(name: str, visitor: JsonObject, *, type: str = "INT", collect_ms: int = 20, **more: float) -> PropertyConfig:
+    return PropertyConfig(
+        name=name,
+        type=type,
+        writable=True,
+        unit="",
+        minimum=more.get("minimum"),
+        maximum=more.get("maximum"),
+        collect_ms=collect_ms,
+        visitor=visitor,
+        twin=TwinConfig(tolerance=more.get("tolerance", 0.0)),
+    )
+
+
+def device(
+    slave: Slave, *props: PropertyConfig, name: str = "plc", unit: int = 1, timeout_ms: int = 300
+) -> DeviceConfig:
+    return DeviceConfig(
+        device=Key("devices.devices.kubeedge.io", "default", name),
+        protocol="modbus",
+        protocol_config={"tcp": {"ip": "127.0.0.1", "port": slave.port}, "slaveID": unit, "timeoutMs": timeout_ms},
+        properties=props,
+    )
+
+
+@asynccontextmanager
+async def driving(
+    configs: Sequence[DeviceConfig], settings: LineSettings | None = None
+) -> AsyncGenerator[tuple[ModbusDriver, list[Reading]]]:
+    driver = ModbusDriver(clock=SystemClock(), ids=SeededIds(1), settings=settings)
+    taken: list[Reading] = []
+
+    async def take() -> None:
+        async for reading in driver.readings():
+            taken.append(reading)  # noqa: PERF401 - the list is watched while it grows
+
+    assert await driver.configure(configs) == []
+    tasks = [asyncio.create_task(driver.run()), asyncio.create_task(take())]
+    try:
+        yield driver, taken
+    finally:
+        await driver.close()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def test_properties_are_read_in_one_block_and_written_with_verification() -> None:
+    async with running(Slave()) as slave:
+        props = (
+            prop("temperature", {"address": "hr:0", "dataType": "float32", "order": "CDAB"}, type="FLOAT"),
+            prop("setpoint", {"register": "HoldingRegister", "offset": 2, "scale": 0.1}, type="FLOAT", maximum=90)
+            if False
+            else prop("setpoint", {"address": "hr:2", "dataType": "int16", "scale": 0.1}, type="FLOAT", maximum=90),
+            prop("fan", {"register": "CoilRegister", "offset": 4}, type="BOOLEAN"),
+            prop("alarm", {"address": "hr:7.3"}, type="BOOLEAN"),
+        )
+        plc = device(slave, *props)
+        async with driving([plc]) as (driver, taken):
+            assert (await driver.write(plc.device, "temperature", 23.4)).state == "verified"
+            result = await driver.write(plc.device, "setpoint", 21.5)
+            assert result.state == "verified" and result.read_back and result.read_back.value == 21.5
+            assert (await driver.write(plc.device, "fan", True)).state == "verified"
+            assert (await driver.write(plc.device, "alarm", True)).state == "verified"
+            assert (await driver.write(plc.device, "alarm", False)).state == "verified"
+            too_hot = await driver.write(plc.device, "setpoint", 95.0)
+            assert (too_hot.state, too_hot.reason) == ("refused", "95.0 is above the maximum of 90")
+            await until(lambda: any(reading.value == 23.4 for reading in taken))
+            assert driver.health()[0].online
+    assert slave.registers[1, 2] == 215
+    assert slave.registers[1, 7] == 7 & ~8
+    reads = {request[7:12] for request in slave.requests if request[7] == 3}
+    assert b"\x03\x00\x00\x00\x08" in reads, "the registers are read in one block"
+
+
+async def test_a_device_without_mask_write_is_read_and_written_instead() -> None:
+    async with running(Slave(without_mask_write=True)) as slave:
+        plc = device(slave, prop("alarm", {"address": "hr:7.4"}, type="BOOLEAN", collect_ms=60_000))
+        async with driving([plc]) as (driver, _):
+            assert (await driver.write(plc.device, "alarm", True)).state == "verified"
+            assert (await driver.write(plc.device, "alarm", False)).state == "verified"
+    assert slave.registers[1, 7] == 7
+    assert sum(request[7] == 22 for request in slave.requests) == 1, "asked for once"
+
+
+async def test_a_device_that_keeps_another_value_is_said_to_refuse() -> None:
+    def ignore(request: bytes, frame: bytes) -> bytes | None:
+        if request[7] == 6:
+            del slave.registers[1, 5]
+        return frame
+
+    async with running(Slave(twist=ignore)) as slave:
+        plc = device(slave, prop("x", {"address": "hr:5"}))
+        async with driving([plc]) as (driver, _):
+            result = await driver.write(plc.device, "x", 7)
+    assert (result.state, result.reason) == ("refused", "the device holds 5 after 7 was written")
+
+
+async def test_one_illegal_register_does_not_take_the_others_away() -> None:
+    async with running(Slave(illegal=frozenset({5}))) as slave:
+        plc = device(slave, *(prop(f"r{at}", {"address": f"hr:{at}"}) for at in range(12)))
+        async with driving([plc]) as (driver, taken):
+            await until(lambda: {reading.prop for reading in taken} == {f"r{at}" for at in range(12)})
+            assert driver.health()[0].online
+    for reading in taken:
+        if reading.prop == "r5":
+            assert (reading.quality, reading.reason) == ("bad", "exception 2: illegal data address")
+        else:
+            assert reading.value == int(reading.prop[1:])
+
+
+async def test_a_silent_unit_is_said_to_be_and_costs_the_others_little() -> None:
+    settings = LineSettings(breaker=BreakerSettings(silences_max=2, backoff_s_min=1.0, backoff_s_max=8.0))
+    async with running(Slave(units=frozenset(range(1, 10)))) as slave:
+        plcs = [
+            device(slave, prop("x", {"address": "hr:1"}), name=f"plc{unit}", unit=unit, timeout_ms=50)
+            for unit in range(1, 11)
+        ]
+        async with driving(plcs, settings) as (driver, taken):
+            begun = time.monotonic()
+            await until(lambda: time.monotonic() - begun >= 3)
+            health = {entry.device.name: entry for entry in driver.health()}
+    assert not health["plc10"].online and "unit 10 is silent" in health["plc10"].reason
+    assert all(health[f"plc{unit}"].online for unit in range(1, 10))
+    good = sum(1 for reading in taken if reading.value == 1)
+    assert good >= 0.85 * 9 * 3 / 0.02, f"{good} of 1350 readings"
+
+
+async def test_ten_thousand_reads_with_eight_percent_late_answers_give_no_wrong_value() -> None:
+    """Every read asks for another address, so that a value that belongs to another request is seen."""
+    total = 10_000
+    settings = LineSettings(breaker=BreakerSettings(silences_max=10**9))
+    async with running(Slave(late_share=0.08, late_s=0.06)) as slave:
+        props = [prop(f"r{at}", {"address": f"hr:{at}", "alone": True}, collect_ms=1) for at in range(0, 60000, 120)]
+        async with driving([device(slave, *props, timeout_ms=20)], settings) as (_, taken):
+            await until(lambda: len(taken) >= total, deadline_s=100)
+    wrong = [reading for reading in taken if reading.value is not None and reading.value != int(reading.prop[1:])]
+    right = [reading for reading in taken if reading.value is not None]
+    assert not wrong
+    assert slave.late > 0.06 * total
+    assert len(right) > 0.85 * len(taken)
+    assert all(reading.quality == "bad" and reading.reason for reading in taken if reading.value is None)
