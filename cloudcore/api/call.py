@@ -1,0 +1,140 @@
+"""One request to a resource, as the verbs see it, and what they answer with.
+
+Verbs get values and return values; bytes on sockets are `app`'s business. A call keeps what one request needs and
+ends with it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Final
+
+from cloudcore.api import negotiation
+from cloudcore.api.negotiation import Form
+from cloudcore.api.ports import Parts
+from cloudcore.api.reading import Body, parse_body
+from cloudcore.api.routing import Query, Target
+from cloudcore.registry.port import Actor, FieldValidation, WriteOptions
+from skerry.errors import BadRequestError, Cause, InvalidError
+from skerry.objects.meta import Key
+from skerry.objects.scheme import Kind
+
+FIELD_MANAGER_LENGTH_MAX: Final = 128
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Whole:
+    """An answer in one piece."""
+
+    body: bytes
+    media_type: str = "application/json"
+    code: int = 200
+    headers: tuple[tuple[str, str], ...] = ()
+    gzipped: bytes | None = None
+    """The same, compressed beforehand."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stream:
+    """An answer in pieces, each sent as soon as it is there. `framed`: a piece is one event (one WebSocket frame)."""
+
+    pieces: AsyncIterator[bytes]
+    media_type: str = "application/json"
+    framed: bool = True
+
+
+Reply = Whole | Stream
+
+
+@dataclass(slots=True, kw_only=True)
+class Call:
+    """A request to a resource that exists, by somebody who may."""
+
+    parts: Parts
+    kind: Kind
+    target: Target
+    verb: str
+    query: Query
+    actor: Actor
+    accept: str
+    content_type: str
+    user_agent: str
+    raw_body: bytes
+    warnings: list[str] = field(default_factory=list[str])
+    """Texts for Warning headers, in order."""
+
+    @property
+    def key(self) -> Key:
+        """The object that the URL names."""
+        return self.kind.key(self.target.namespace, self.target.name)
+
+    @property
+    def pretty(self) -> bool:
+        if "pretty" in self.query.values:
+            return self.query.flag("pretty")
+        return self.user_agent.startswith(("curl/", "Wget/", "Mozilla/5.0"))
+
+    def form(self, *, tables: bool = True) -> Form:
+        """How the client wants the answer. Raises `NotAcceptableError`."""
+        return negotiation.form_for(self.accept, tables=tables, pretty=self.pretty)
+
+    def body(self) -> Body:
+        """Raises `BadRequestError`, `UnsupportedMediaTypeError`."""
+        try:
+            return parse_body(self.raw_body, self.content_type, self.parts.protobuf)
+        except BadRequestError as error:
+            if self.raw_body and str(error).startswith("couldn't get version/kind"):
+                raise BadRequestError(
+                    f"the object provided is unrecognized (must be of type {self.kind.kind}): {error}"
+                ) from error
+            raise
+
+    def warn(self, *texts: str) -> None:
+        self.warnings.extend(text for text in texts if text not in self.warnings)
+
+    @property
+    def dry_run(self) -> bool:
+        """Raises `BadRequestError` for anything but `All`."""
+        value = self.query.text("dryRun")
+        return is_dry_run([value] if value else [])
+
+    @property
+    def field_validation(self) -> FieldValidation:
+        match self.query.text("fieldValidation"):
+            case "" | "Warn":
+                return "Warn"
+            case "Ignore":
+                return "Ignore"
+            case "Strict":
+                return "Strict"
+            case other:
+                text = f'Unsupported value: {json.dumps(other)}: supported values: "Ignore", "Strict", "Warn"'
+                raise InvalidError(
+                    f'CreateOptions.meta.k8s.io "" is invalid: fieldValidation: {text}',
+                    [Cause(field="fieldValidation", reason="FieldValueNotSupported", message=text)],
+                )
+
+    def write_options(self) -> WriteOptions:
+        manager = self.query.text("fieldManager")
+        if len(manager.encode()) > FIELD_MANAGER_LENGTH_MAX:
+            text = f"Too long: may not be more than {FIELD_MANAGER_LENGTH_MAX} bytes"
+            raise InvalidError(
+                f'CreateOptions.meta.k8s.io "" is invalid: fieldManager: {text}',
+                [Cause(field="fieldManager", reason="FieldValueTooLong", message=text)],
+            )
+        return WriteOptions(
+            actor=self.actor,
+            dry_run=self.dry_run,
+            field_manager=manager or self.user_agent.partition("/")[0][:FIELD_MANAGER_LENGTH_MAX],
+            field_validation=self.field_validation,
+        )
+
+
+def is_dry_run(values: list[str]) -> bool:
+    """metav1's `dryRun`: nothing, or `All`. Raises `BadRequestError`."""
+    for value in values:
+        if value != "All":
+            raise BadRequestError(f'invalid dryRun: Unsupported value: {json.dumps(value)}: supported values: "All"')
+    return bool(values)

@@ -1,0 +1,229 @@
+"""What the HTTP layer asks of its neighbours: identity, permission, shapes, documents, reviews and pod logs.
+
+The verbs know nothing of certificates, roles, OpenAPI or gateways; whoever composes the process hands them one
+`Parts`. Ports keep no data here; what each one keeps, and loses in a crash, is said by its implementation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from cloudcore.api.authz.attributes import Attributes
+from cloudcore.registry.port import Actor, Objects
+from cloudcore.store.cache import WatchCache
+from skerry.objects.json import JsonObject
+from skerry.objects.patches import MergeRules
+from skerry.objects.scheme import Kind, Scheme
+from skerry.ports import Clock, Ids
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Presented:
+    """What a client shows of itself, before anything of it is believed."""
+
+    certificate: bytes | None = None
+    """DER of the client certificate that TLS verified against our CA; None: none was shown."""
+    token: str = ""
+    """Bearer token of the Authorization header (or of a WebSocket subprotocol); "" for none."""
+    impersonate_user: str = ""
+    """`Impersonate-User`; "" for none."""
+    impersonate_uid: str = ""
+    impersonate_groups: tuple[str, ...] = ()
+    impersonate_extra: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    """`Impersonate-Extra-<name>` headers, names in lower case and unescaped."""
+
+
+class Authenticator(Protocol):
+    async def authenticate(self, presented: Presented) -> Actor:
+        """Who this is (after impersonation, which it checks). With nothing presented: system:anonymous.
+
+        Raises `UnauthenticatedError` for credentials that prove nobody, `ForbiddenError` for an impersonation
+        that is not allowed.
+        """
+        ...
+
+
+class Gate(Protocol):
+    """Permission. `cloudcore.api.authz` has the real one."""
+
+    def require(self, attributes: Attributes) -> None:
+        """Raises `ForbiddenError` in Kubernetes' words when the act is not allowed."""
+        ...
+
+
+class Decoded(Protocol):
+    """An object as its kind's shape understands it."""
+
+    @property
+    def obj(self) -> JsonObject: ...
+
+    @property
+    def unknown(self) -> tuple[str, ...]:
+        """Paths of the fields that the shape does not have: `spec.template.spec.containers[0].imagee`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScalePaths:
+    """Where the scale subresource finds its numbers in an object; paths as steps."""
+
+    replicas: tuple[str, ...] = ("spec", "replicas")
+    status_replicas: tuple[str, ...] = ("status", "replicas")
+    selector: tuple[str, ...] = ()
+    """A string in serialised form; () for none. Built-in kinds have a LabelSelector or a map in spec.selector."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PrinterColumn:
+    """One additional printer column of a CustomResourceDefinition version."""
+
+    name: str
+    type: str
+    json_path: str
+    format: str = ""
+    description: str = ""
+    priority: int = 0
+
+
+class Shapes(Protocol):
+    """What schemas know, as far as reading requests and printing need it."""
+
+    def decode(self, kind: Kind, obj: JsonObject) -> Decoded:
+        """Drop and name unknown fields, bring values into their canonical form.
+
+        Raises `BadRequestError`: `Deployment in version "v1" cannot be handled as a Deployment: json: cannot
+        unmarshal string into Go struct field ...`.
+        """
+        ...
+
+    def merge_rules(self, kind: Kind) -> MergeRules:
+        """How strategic merge patches merge into this kind."""
+        ...
+
+    def scale_paths(self, kind: Kind) -> ScalePaths:
+        """Asked of kinds with a `scale` subresource only."""
+        ...
+
+    def columns(self, kind: Kind) -> tuple[PrinterColumn, ...]:
+        """Of a custom kind, as its definition says; () where it says nothing, and for built-in kinds."""
+        ...
+
+
+class ProtobufReader(Protocol):
+    def decode(self, body: bytes) -> JsonObject:
+        """A request body in Kubernetes' protobuf envelope as JSON. Raises `BadRequestError`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Document:
+    """A prepared answer that changes seldom."""
+
+    body: bytes
+    gzipped: bytes
+    media_type: str
+    etag: str
+    """With its quotes."""
+
+
+class OpenApi(Protocol):
+    """The published schemas. Documents are those of the kinds served now."""
+
+    def index(self) -> Document:
+        """/openapi/v3: which group versions there are and where."""
+        ...
+
+    def group_version(self, path: str) -> Document | None:
+        """/openapi/v3/PATH, where PATH is `api/v1` or `apis/apps/v1`; None where there is none."""
+        ...
+
+    def v2(self, *, protobuf: bool) -> Document: ...
+
+
+class Reviews(Protocol):
+    """Kinds that are posted, answered and never stored: access and token reviews."""
+
+    async def answer(self, kind: Kind, namespace: str, obj: JsonObject, actor: Actor) -> JsonObject:
+        """The object with its status. Raises `InvalidError`, `BadRequestError`."""
+        ...
+
+    async def issue_token(self, namespace: str, name: str, obj: JsonObject, actor: Actor) -> JsonObject:
+        """A TokenRequest for a ServiceAccount, answered. Raises `NotFoundError`, `InvalidError`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogQuery:
+    """Which lines of a container's log (core/v1 PodLogOptions)."""
+
+    namespace: str
+    pod: str
+    uid: str
+    container: str
+    follow: bool = False
+    previous: bool = False
+    timestamps: bool = False
+    tail_lines: int | None = None
+    since_s: int | None = None
+    since_time: str = ""
+    """RFC 3339; "" for none."""
+    limit_bytes: int | None = None
+
+
+class PodLogs(Protocol):
+    def read(self, node: str, query: LogQuery) -> AsyncIterator[bytes]:
+        """The log as the gateway has it, in pieces, until its end (with `follow`: until the container ends).
+
+        The first step raises `UnavailableError` when the gateway can't be asked now, `NotFoundError` and
+        `BadRequestError` with the gateway's reason. Closing the iterator ends the stream at the gateway.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Posted:
+    """A request to an endpoint that is no Kubernetes API: whole, and bounded in size."""
+
+    method: str
+    path: str
+    body: bytes
+    peer: str
+    """The client's address."""
+    presented: Presented
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Replied:
+    status: int
+    body: bytes
+    media_type: str = "application/json"
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+Endpoint = Callable[[Posted], Awaitable[Replied]]
+"""Answers requests under a path of its own, and decides itself who may ask (enrolment: whoever has a token).
+Errors of `skerry.errors` become a Status."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """Everything the API is made of."""
+
+    objects: Objects
+    cache: WatchCache
+    scheme: Scheme
+    shapes: Shapes
+    protobuf: ProtobufReader
+    openapi: OpenApi
+    authenticator: Authenticator
+    gate: Gate
+    reviews: Reviews
+    logs: PodLogs
+    clock: Clock
+    ids: Ids
+    endpoints: Mapping[str, Endpoint] = field(default_factory=dict[str, Endpoint])
+    """Further endpoints, by the path they begin with: `/enrol.skerry.dev/v1/nodes`."""
+    ready: Callable[[], Mapping[str, str]] = dict[str, str]
+    """Parts that are not ready: name -> why. Empty: ready."""

@@ -1,0 +1,139 @@
+"""What a URL asks for: the resource, the verb, and the options that come with them. Pure; keeps nothing.
+
+Kubernetes' own reading of paths (apiserver `pkg/endpoints/request/requestinfo.go`): `/api/v1/...` is the core
+group, `/apis/GROUP/VERSION/...` every other, and `namespaces/NAME` before a resource says where.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import unquote
+
+from skerry.errors import NotFoundError
+from skerry.objects.select import parse_fields
+
+_NAMESPACE_SUBRESOURCES: Final = frozenset({"status", "finalize"})
+_PATH_LENGTH_MAX: Final = 4096
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """A resource path, taken apart. Names are unescaped."""
+
+    group: str
+    version: str
+    plural: str
+    namespace: str = ""
+    name: str = ""
+    subresource: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Query:
+    """The query, as far as it steers a request; several values of one name keep the first."""
+
+    values: Mapping[str, str]
+    fields: tuple[str, ...] = ()
+    """Every `fieldSelector`: kr8s sends the same one twice."""
+
+    def text(self, name: str) -> str:
+        return self.values.get(name, "")
+
+    def flag(self, name: str) -> bool:
+        """True as Go's ParseBool reads it, and for a bare `?watch`."""
+        value = self.values.get(name)
+        return value is not None and value.lower() not in ("0", "f", "false")
+
+
+def clean_path(path: str) -> str:
+    """Without a trailing slash; "" is the root. Raises `NotFoundError` for what can't be a path of ours."""
+    if len(path) > _PATH_LENGTH_MAX:
+        raise NotFoundError("the path is too long")
+    return path.rstrip("/")
+
+
+def is_api(path: str) -> bool:
+    """Inside /api or /apis, where errors are Status objects and not plain text."""
+    return path in ("/api", "/apis") or path.startswith(("/api/", "/apis/"))
+
+
+def target_of(path: str) -> Target | None:
+    """The resource a path names; None for discovery documents and everything that is no resource."""
+    steps = path.split("/")[1:]
+    if any(step == "" for step in steps):
+        return None
+    match steps:
+        case ["api", version, *rest] if rest:
+            return _resource("", version, [unquote(step) for step in rest])
+        case ["apis", group, version, *rest] if rest:
+            return _resource(unquote(group), unquote(version), [unquote(step) for step in rest])
+        case _:
+            return None
+
+
+def _resource(group: str, version: str, steps: list[str]) -> Target | None:
+    match steps:
+        case ["namespaces"]:
+            return Target(group=group, version=version, plural="namespaces")
+        case ["namespaces", name]:
+            return Target(group=group, version=version, plural="namespaces", name=name)
+        case ["namespaces", name, sub] if sub in _NAMESPACE_SUBRESOURCES:
+            return Target(group=group, version=version, plural="namespaces", name=name, subresource=sub)
+        case ["namespaces", namespace, plural, *rest]:
+            found = _object(plural, rest)
+            return found and Target(
+                group=group,
+                version=version,
+                plural=plural,
+                namespace=namespace,
+                name=found.name,
+                subresource=found.subresource,
+            )
+        case [plural, *rest]:
+            found = _object(plural, rest)
+            return found and Target(
+                group=group, version=version, plural=plural, name=found.name, subresource=found.subresource
+            )
+        case _:
+            return None
+
+
+def _object(plural: str, rest: list[str]) -> Target | None:
+    match rest:
+        case []:
+            return Target(group="", version="", plural=plural)
+        case [name]:
+            return Target(group="", version="", plural=plural, name=name)
+        case [name, subresource]:
+            return Target(group="", version="", plural=plural, name=name, subresource=subresource)
+        case _:
+            return None
+
+
+_VERBS: Final[Mapping[str, str]] = {"POST": "create", "PUT": "update", "PATCH": "patch"}
+
+
+def verb_of(method: str, target: Target, query: Query) -> str:
+    """The verb, as authorization and discovery name it; "" for a method that no resource knows."""
+    match method:
+        case "GET" | "HEAD":
+            if target.name and not (query.flag("watch") and not target.subresource):
+                return "get"
+            return "watch" if query.flag("watch") else "list"
+        case "DELETE":
+            return "delete" if target.name else "deletecollection"
+        case _:
+            return _VERBS.get(method, "")
+
+
+def asked_name(target: Target, verb: str, query: Query) -> str:
+    """The name that permission is asked for: a list or watch of one name (`metadata.name=x`) asks for that one."""
+    if target.name or verb not in ("list", "watch", "deletecollection"):
+        return target.name
+    selector = query.text("fieldSelector")
+    if "metadata.name" not in selector:
+        return ""
+    paths = [part.split("=")[0].rstrip("!") for part in selector.split(",")]
+    return parse_fields(selector, paths).exactly("metadata.name") or ""
