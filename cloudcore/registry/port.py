@@ -101,9 +101,13 @@ class Objects(Protocol):
         /,
         *,
         subresource: Subresource = "",
+        create_absent: bool = False,
     ) -> Written:
         """Read, transform, write; again on a conflict unless the transform's result names a resourceVersion
-        other than the current one (then `ConflictError`). A no-op takes no revision."""
+        other than the current one (then `ConflictError`). A no-op takes no revision.
+
+        With `create_absent` (a PUT), an object that is not there is created from `transform({})` where its kind
+        allows that; else, and for other kinds, `NotFoundError`."""
         ...
 
     async def delete(self, kind: Kind, key: Key, options: DeleteOptions = ..., /) -> Written: ...
@@ -127,6 +131,10 @@ class Effect:
     """The life of the object that is meant; "" to create it when it is absent."""
     subresource: Subresource
     transform: Transform
+    """Given {} when the object is to be created."""
+    gone: bool = False
+    """Nothing of the object is left on the node: if its deletion was asked for, it leaves the store now, with the
+    transformed object as its last state (unless finalizers hold it)."""
 
 
 Handler = Callable[[Key], Awaitable[None]]

@@ -1,0 +1,249 @@
+"""Admission: what the control plane itself adds to, or holds against, an object that is about to be written.
+
+An ordered list of pure steps; each is given the request and the objects as cached, and returns the object to go
+on with or raises. Keeps no data. The rules and texts are those of Kubernetes' admission plugins of the same
+names (k8s.io/kubernetes `plugin/pkg/admission`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Final, Literal, Protocol
+
+from cloudcore.registry.port import Actor, Subresource
+from cloudcore.registry.refusals import forbidden
+from cloudcore.store.port import Stored
+from skerry.errors import Cause, NotFoundError
+from skerry.objects.json import (
+    Json,
+    JsonObject,
+    bool_at,
+    dig,
+    int_at,
+    list_at,
+    map_at,
+    maps_at,
+    str_at,
+    str_map_at,
+)
+from skerry.objects.meta import Key, annotations_of
+from skerry.objects.scheme import Kind
+
+TOKEN_MOUNT: Final = "/var/run/secrets/kubernetes.io/serviceaccount"  # noqa: S105 - a path that every client knows
+TOKEN_VOLUME: Final = "kube-api-access-"  # noqa: S105 - a volume's name
+_TOKEN_LIFE_S: Final = 3607
+"""Kubernetes' own odd number: an hour, told apart from an hour that somebody asked for."""
+_TOLERATED_S: Final = 300
+_UNDELETABLE: Final = ("default", "kube-system", "kube-public")
+_LOST_NODE_TAINTS: Final = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
+
+
+class Reader(Protocol):
+    """Objects as cached, for steps to look things up (the watch cache is one)."""
+
+    def read(self, key: Key) -> Stored | None: ...
+
+    def select(self, resource: str, *, namespace: str = "") -> Sequence[Stored]: ...
+
+    def obj(self, stored: Stored) -> JsonObject:
+        """Parsed and shared: never changed by a step."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """One write, as admission sees it."""
+
+    kind: Kind
+    operation: Literal["CREATE", "UPDATE", "DELETE"]
+    key: Key
+    obj: JsonObject
+    """What is to be written; for a DELETE what is there. Never changed: a step returns a new one."""
+    old: JsonObject | None
+    subresource: Subresource
+    actor: Actor
+    suffix: str
+    """Chance, as an argument: five characters for generated names."""
+
+
+Step = Callable[[Request, Reader], JsonObject]
+
+
+def admitted(steps: Iterable[Step], request: Request, reader: Reader) -> JsonObject:
+    """The object after all steps, in their order. Raises what the first refusing step raises."""
+    for step in steps:
+        request = replace(request, obj=step(request, reader))
+    return request.obj
+
+
+def namespace_lifecycle(request: Request, reader: Reader) -> JsonObject:
+    """NamespaceLifecycle: nothing new in a namespace that is missing or going; some namespaces stay."""
+    key = request.key
+    if request.operation == "DELETE" and request.kind.resource == "namespaces" and key.name in _UNDELETABLE:
+        raise forbidden(request.kind, key.name, "this namespace may not be deleted")
+    if request.operation != "CREATE" or not request.kind.namespaced:
+        return request.obj
+    stored = reader.read(Key("namespaces", "", key.namespace))
+    if stored is None:
+        raise NotFoundError(f'namespaces "{key.namespace}" not found')
+    if str_at(reader.obj(stored), "metadata", "deletionTimestamp"):
+        why = f"unable to create new content in namespace {key.namespace} because it is being terminated"
+        message = f"namespace {key.namespace} is being terminated"
+        cause = Cause(field="metadata.namespace", reason="NamespaceTerminating", message=message)
+        raise forbidden(request.kind, key.name, why, [cause])
+    return request.obj
+
+
+def service_account(request: Request, reader: Reader) -> JsonObject:
+    """ServiceAccount: every pod runs as one that exists, and finds its token mounted unless it declines."""
+    if not _new_pod(request) or "kubernetes.io/config.mirror" in annotations_of(request.obj):
+        return request.obj
+    pod, namespace = request.obj, request.key.namespace
+    name = str_at(pod, "spec", "serviceAccountName") or "default"
+    stored = reader.read(Key("serviceaccounts", namespace, name))
+    if stored is None:
+        why = f'error looking up service account {namespace}/{name}: serviceaccount "{name}" not found'
+        raise forbidden(request.kind, request.key.name, why)
+    account = reader.obj(stored)
+    spec: JsonObject = {**map_at(pod, "spec"), "serviceAccountName": name, "serviceAccount": name}
+    if not maps_at(spec, "imagePullSecrets") and maps_at(account, "imagePullSecrets"):
+        spec["imagePullSecrets"] = [dict(ref) for ref in maps_at(account, "imagePullSecrets")]
+    mounts = bool_at(account, "automountServiceAccountToken", default=True)
+    if bool_at(spec, "automountServiceAccountToken", default=mounts):
+        spec = _with_token(spec, request.suffix)
+    return {**pod, "spec": spec}
+
+
+def priority(request: Request, reader: Reader) -> JsonObject:
+    """Priority: a pod's number comes from its PriorityClass, from the default one, or is 0."""
+    if not _new_pod(request):
+        return request.obj
+    pod, name = request.obj, str_at(request.obj, "spec", "priorityClassName")
+    found = _priority_class(name, reader)
+    if name and found is None:
+        raise forbidden(request.kind, request.key.name, f"no PriorityClass with name {name} was found")
+    value = int_at(found or {}, "value")
+    given = dig(pod, "spec", "priority")
+    if given is not None and given != value:
+        why = (
+            f"the integer value of priority ({given}) must not be provided in pod spec; priority admission "
+            f"controller computed {value} from the given PriorityClass name"
+        )
+        raise forbidden(request.kind, request.key.name, why)
+    policy = str_at(found or {}, "preemptionPolicy", default="PreemptLowerPriority")
+    spec: JsonObject = {**map_at(pod, "spec"), "priority": value}
+    spec.setdefault("preemptionPolicy", policy)
+    if found is not None:
+        spec["priorityClassName"] = str_at(found, "metadata", "name")
+    return {**pod, "spec": spec}
+
+
+def default_tolerations(request: Request, _reader: Reader) -> JsonObject:
+    """DefaultTolerationSeconds: a pod that says nothing tolerates a lost node for five minutes."""
+    if request.kind.resource != "pods" or request.subresource or request.operation == "DELETE":
+        return request.obj
+    tolerations = maps_at(request.obj, "spec", "tolerations")
+    missing: list[Json] = [
+        {"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": _TOLERATED_S}
+        for key in _LOST_NODE_TAINTS
+        if not any(_tolerates(toleration, key) for toleration in tolerations)
+    ]
+    if not missing:
+        return request.obj
+    spec: JsonObject = {**map_at(request.obj, "spec"), "tolerations": [*tolerations, *missing]}
+    return {**request.obj, "spec": spec}
+
+
+def runtime_class(request: Request, reader: Reader) -> JsonObject:
+    """RuntimeClass: the class named exists; its overhead, node selector and tolerations are the pod's too."""
+    name = str_at(request.obj, "spec", "runtimeClassName")
+    if not _new_pod(request) or not name:
+        return request.obj
+    stored = reader.read(Key("runtimeclasses.node.k8s.io", "", name))
+    if stored is None:
+        raise _rejected(request, f'RuntimeClass "{name}" not found')
+    found = reader.obj(stored)
+    spec = dict(map_at(request.obj, "spec"))
+    overhead = map_at(found, "overhead", "podFixed")
+    if "overhead" in spec and spec["overhead"] != overhead:
+        raise _rejected(request, "Pod's Overhead doesn't match RuntimeClass's defined Overhead")
+    if overhead:
+        spec["overhead"] = dict(overhead)
+    selector = str_map_at(spec, "nodeSelector")
+    for label, value in str_map_at(found, "scheduling", "nodeSelector").items():
+        if selector.setdefault(label, value) != value:
+            why = f"runtimeClass.scheduling.nodeSelector[{label}] = {value}; pod.spec.nodeSelector[{label}] = "
+            raise _rejected(request, f"conflict: {why}{selector[label]}")
+    if selector:
+        spec["nodeSelector"] = dict(selector)
+    own = list_at(spec, "tolerations")
+    more = [toleration for toleration in list_at(found, "scheduling", "tolerations") if toleration not in own]
+    if more:
+        spec["tolerations"] = [*own, *more]
+    return {**request.obj, "spec": spec}
+
+
+STEPS: Final[tuple[Step, ...]] = (
+    namespace_lifecycle,
+    service_account,
+    priority,
+    default_tolerations,
+    runtime_class,
+)
+"""In the order of kube-apiserver."""
+
+
+def _new_pod(request: Request) -> bool:
+    return request.kind.resource == "pods" and request.operation == "CREATE" and not request.subresource
+
+
+def _rejected(request: Request, why: str) -> Exception:
+    return forbidden(request.kind, request.key.name, f"pod rejected: {why}")
+
+
+def _with_token(spec: JsonObject, suffix: str) -> JsonObject:
+    """The pod's containers with the token mounted, and the volume it comes from; what is mounted there stays."""
+    volumes = maps_at(spec, "volumes")
+    own = next((str_at(volume, "name") for volume in volumes if str_at(volume, "name").startswith(TOKEN_VOLUME)), "")
+    name = own or TOKEN_VOLUME + suffix
+    spec, needed = dict(spec), False
+    for which in ("initContainers", "containers"):
+        containers: list[Json] = []
+        for container in maps_at(spec, which):
+            if not any(str_at(mount, "mountPath") == TOKEN_MOUNT for mount in maps_at(container, "volumeMounts")):
+                needed = True
+                mount: Json = {"name": name, "readOnly": True, "mountPath": TOKEN_MOUNT}
+                mounts: list[Json] = [*list_at(container, "volumeMounts"), mount]
+                container = dict(container)
+                container["volumeMounts"] = mounts
+            containers.append(container)
+        if containers:
+            spec[which] = containers
+    if needed and not own:
+        spec["volumes"] = [*volumes, _token_volume(name)]
+    return spec
+
+
+def _token_volume(name: str) -> JsonObject:
+    namespace_field: JsonObject = {"apiVersion": "v1", "fieldPath": "metadata.namespace"}
+    sources: list[Json] = [
+        {"serviceAccountToken": {"expirationSeconds": _TOKEN_LIFE_S, "path": "token"}},
+        {"configMap": {"name": "kube-root-ca.crt", "items": [{"key": "ca.crt", "path": "ca.crt"}]}},
+        {"downwardAPI": {"items": [{"path": "namespace", "fieldRef": namespace_field}]}},
+    ]
+    return {"name": name, "projected": {"sources": sources, "defaultMode": 0o644}}
+
+
+def _priority_class(name: str, reader: Reader) -> JsonObject | None:
+    """The class of that name; without a name the global default, of several the lowest."""
+    if name:
+        stored = reader.read(Key("priorityclasses.scheduling.k8s.io", "", name))
+        return None if stored is None else reader.obj(stored)
+    classes = [reader.obj(stored) for stored in reader.select("priorityclasses.scheduling.k8s.io")]
+    defaults = [found for found in classes if bool_at(found, "globalDefault")]
+    return min(defaults, key=lambda found: int_at(found, "value"), default=None)
+
+
+def _tolerates(toleration: JsonObject, taint: str) -> bool:
+    return str_at(toleration, "key") in ("", taint) and str_at(toleration, "effect") in ("", "NoExecute")
