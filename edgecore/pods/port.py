@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
+from skerry.errors import InvalidError
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mount:
@@ -63,9 +65,13 @@ class ContainerState:
     message: str = ""
 
 
+class ImageMissingError(InvalidError):
+    """The image is not on this gateway and nothing can fetch it; the text says where it would have to be."""
+
+
 class Runtime(Protocol):
-    """Errors: `InvalidError` for a spec that can never run here (unknown image: reason in the text),
-    `UnavailableError` when the runtime does not answer."""
+    """Errors: `ImageMissingError`, `InvalidError` for another spec that can never run here, `UnavailableError` when
+    the runtime does not answer."""
 
     @property
     def name(self) -> str:
@@ -75,20 +81,27 @@ class Runtime(Protocol):
     @property
     def version(self) -> str: ...
 
-    async def list(self) -> Sequence[ContainerState]:
-        """Every container this runtime keeps for Skerry, exited ones included until removed."""
+    async def list(self, pod_uid: str = "") -> Sequence[ContainerState]:
+        """Every container this runtime keeps for Skerry (of one pod, when named), exited ones included until
+        removed; by pod, name and attempt."""
         ...
 
     async def start(self, spec: ContainerSpec) -> ContainerState:
-        """Create and start; returns when it runs (or could not: `exited` with reason ContainerCannotRun)."""
+        """Create and start; returns when it runs (or could not: `exited` with reason ContainerCannotRun).
+
+        A container of this pod, name and attempt that is there already is not started again: its state is given.
+        """
         ...
 
     async def stop(self, container_id: str, *, grace_s: float) -> None:
-        """SIGTERM to the whole group, SIGKILL after `grace_s`; returns when nothing of it is left."""
+        """SIGTERM to the whole group, SIGKILL after `grace_s`; returns when nothing of it is left.
+
+        A second call with less grace shortens the first. Of an exited or unknown container it is nothing.
+        """
         ...
 
     async def remove(self, container_id: str) -> None:
-        """Forget an exited container; its log stays until the pod goes."""
+        """Forget an exited container (or an unknown one); its log stays until the pod goes."""
         ...
 
     def changes(self) -> AsyncIterator[str]:

@@ -1,0 +1,244 @@
+"""The process runtime: the contract on real processes, and what only it has to survive."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from edgecore.pods.port import ContainerSpec, Mount, Runtime
+from edgecore.pods.runtimes.process import ProcessRuntime, ProcessSettings
+from skerry.clocks import SystemClock
+from skerry.errors import InvalidError
+from tests.contracts.runtime_contract import Programs, RuntimeContract, spec_of, until
+
+STUBBORN = ("sh", "-c", "trap '' TERM; echo ready; while :; do sleep 0.05; done")
+PROGRAMS = Programs(
+    runs=("sleep", "1000"),
+    exits_3=("sh", "-c", "exit 3"),
+    cannot_start=("/no/such/command",),
+    ignores_term=STUBBORN,
+    image="sh",
+)
+
+
+def settings(tmp_path: Path, *, log_bytes: int = 10 << 20) -> ProcessSettings:
+    return ProcessSettings(directory=tmp_path / "c", images=tmp_path / "images", log_bytes=log_bytes, log_files=3)
+
+
+@pytest_asyncio.fixture
+async def runtime(tmp_path: Path) -> AsyncIterator[ProcessRuntime]:
+    made = ProcessRuntime(settings(tmp_path, log_bytes=50_000), SystemClock())
+    yield made
+    for state in await made.list():
+        await made.stop(state.id, grace_s=0)
+    await made.close()
+
+
+class TestProcess(RuntimeContract):
+    @pytest.fixture
+    def runtime(self, runtime: ProcessRuntime) -> Runtime:
+        return runtime
+
+    @pytest.fixture
+    def programs(self) -> Programs:
+        return PROGRAMS
+
+    @pytest.fixture
+    def again(self, tmp_path: Path) -> Callable[[], Awaitable[Runtime]]:
+        async def make() -> Runtime:
+            return ProcessRuntime(settings(tmp_path), SystemClock())
+
+        return make
+
+
+def shell(tmp_path: Path, script: str) -> ContainerSpec:
+    return spec_of(PROGRAMS, tmp_path, ("sh", "-c", script))
+
+
+def log_of(tmp_path: Path, name: str = "app") -> list[str]:
+    return (tmp_path / "logs" / name / "0.log").read_text().splitlines()
+
+
+def texts(lines: list[str]) -> list[str]:
+    return [line.split(" ", 3)[3] for line in lines]
+
+
+async def ended(runtime: ProcessRuntime) -> None:
+    await until(runtime, lambda states: all(state.phase == "exited" for state in states))
+
+
+def state_file(tmp_path: Path) -> dict[str, object]:
+    return json.loads((tmp_path / "c" / "uid-1" / "app.0" / "state").read_bytes())
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+async def gone(pid: int) -> None:
+    async with asyncio.timeout(10):
+        while alive(pid):
+            await asyncio.sleep(0.01)
+
+
+async def test_both_streams_are_logged_with_times_and_tags(runtime: ProcessRuntime, tmp_path: Path) -> None:
+    await runtime.start(shell(tmp_path, "echo out; echo err >&2; printf rest; head -c 40000 /dev/zero | tr '\\0' x"))
+    await ended(runtime)
+    lines = log_of(tmp_path)
+    assert {tuple(line.split(" ")[1:3]) for line in lines} == {("stdout", "F"), ("stderr", "F"), ("stdout", "P")}
+    assert lines[0][10] == "T" and lines[0].split(" ")[0].endswith("Z")
+    assert "err" in texts(lines)
+    out = "".join(line.split(" ", 3)[3] + ("\n" if " F " in line[:50] else "") for line in lines if "stdout" in line)
+    assert out == "out\nrest" + "x" * 40000 + "\n"
+
+
+async def test_logs_rotate_and_no_line_is_lost_between_files(runtime: ProcessRuntime, tmp_path: Path) -> None:
+    await runtime.start(shell(tmp_path, "for i in $(seq 5000); do echo line-$i; done"))
+    await ended(runtime)
+    directory = tmp_path / "logs" / "app"
+    assert {path.name for path in directory.iterdir()} == {"0.log", "0.log.1", "0.log.2"}
+    newest_first = [texts((directory / name).read_text().splitlines()) for name in ("0.log.2", "0.log.1", "0.log")]
+    kept = [line for lines in newest_first for line in lines]
+    assert kept == [f"line-{number}" for number in range(5001 - len(kept), 5001)]
+    assert (directory / "0.log.1").stat().st_size >= 50_000
+
+
+async def test_environment_is_the_containers_own(runtime: ProcessRuntime, tmp_path: Path) -> None:
+    os.environ["SKERRY_TEST_SECRET"] = "x"
+    try:
+        spec = replace(shell(tmp_path, "env | sort; pwd"), env=(("GREETING", "hello\nworld"),), working_dir="/tmp")
+        await runtime.start(spec)
+    finally:
+        del os.environ["SKERRY_TEST_SECRET"]
+    await ended(runtime)
+    lines = texts(log_of(tmp_path))
+    assert "GREETING=hello" in lines and "world" in lines
+    assert "HOSTNAME=pod" in lines
+    assert lines[-1] == "/tmp"
+    assert not any("SECRET" in line for line in lines)
+
+
+async def test_nothing_of_a_container_goes_on_after_its_first_process(
+    runtime: ProcessRuntime, tmp_path: Path
+) -> None:
+    await runtime.start(shell(tmp_path, "setsid sh -c 'sleep 1000 & echo $!; wait' & sleep 0.2; exit 0"))
+    await ended(runtime)
+    assert not alive(int(texts(log_of(tmp_path))[0]))
+
+
+async def test_stop_reaches_grandchildren_that_left_the_group(runtime: ProcessRuntime, tmp_path: Path) -> None:
+    state = await runtime.start(
+        shell(tmp_path, "setsid sh -c 'trap \"\" TERM; echo $$; while :; do sleep 1; done' & wait")
+    )
+    async with asyncio.timeout(10):
+        while not log_of(tmp_path):
+            await asyncio.sleep(0.01)
+    await runtime.stop(state.id, grace_s=0.3)
+    assert not alive(int(texts(log_of(tmp_path))[0]))
+
+
+async def test_a_shorter_grace_overtakes_a_longer(runtime: ProcessRuntime, tmp_path: Path) -> None:
+    state = await runtime.start(spec_of(PROGRAMS, tmp_path, STUBBORN))
+    async with asyncio.timeout(15):
+        patient = asyncio.create_task(runtime.stop(state.id, grace_s=600))
+        await asyncio.sleep(0.2)
+        await runtime.stop(state.id, grace_s=0.1)
+        await patient
+
+
+async def test_a_killed_supervisor_takes_its_container_along(runtime: ProcessRuntime, tmp_path: Path) -> None:
+    await runtime.start(shell(tmp_path, "sleep 1000 & sleep 1000"))
+    written = state_file(tmp_path)
+    supervisor, pid = int(str(written["supervisor"])), int(str(written["pid"]))
+    os.kill(supervisor, signal.SIGKILL)
+    (state,) = await until(runtime, lambda states: states[0].phase == "exited")
+    await gone(pid)
+    assert (state.exit_code, state.reason) == (137, "ContainerStatusUnknown")
+
+
+async def test_after_a_reboot_what_ran_has_ended(runtime: ProcessRuntime, tmp_path: Path) -> None:
+    state = await runtime.start(spec_of(PROGRAMS, tmp_path, PROGRAMS.runs))
+    written = state_file(tmp_path)
+    await runtime.stop(state.id, grace_s=0)
+    before = {**written, "boot_id": "another boot"}
+    (tmp_path / "c" / "uid-1" / "app.0" / "state").write_text(json.dumps(before))
+    # The supervisor lets go of its lock a moment after it has told the end.
+    (state,) = await until(runtime, lambda states: states[0].phase == "exited")
+    assert (state.exit_code, state.reason) == (255, "Unknown")
+    assert list(await runtime.list()) == [state]
+
+
+async def test_a_container_that_the_agent_never_launched_is_started_now(
+    runtime: ProcessRuntime, tmp_path: Path
+) -> None:
+    spec = spec_of(PROGRAMS, tmp_path, PROGRAMS.runs)
+    state = await runtime.start(spec)
+    await runtime.stop(state.id, grace_s=0)
+    place = tmp_path / "c" / "uid-1" / "app.0"
+    for name in ("state", "lock", "stop"):
+        (place / name).unlink()
+    assert [item.reason for item in await runtime.list()] == ["ContainerCannotRun"]
+    (place / "state").unlink()
+    assert (await runtime.start(spec)).phase == "running"
+
+
+async def test_volumes_are_where_the_pod_wants_them(runtime: ProcessRuntime, tmp_path: Path) -> None:
+    for name in ("config", "data"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "config" / "key").write_text("value")
+    mounts = (
+        Mount(host_path=tmp_path / "config", container_path="/skerry-test/deep/config", read_only=True),
+        Mount(host_path=tmp_path / "data", container_path="/etc/skerry-test", read_only=False),
+        Mount(host_path=tmp_path / "config" / "key", container_path="/etc/skerry-file", read_only=True),
+    )
+    script = (
+        "cat /skerry-test/deep/config/key /etc/skerry-file; echo; test -s /etc/passwd && echo passwd;"
+        "echo written > /etc/skerry-test/file; echo no > /skerry-test/deep/config/other || echo refused; ls / | wc -l"
+    )
+    await runtime.start(replace(shell(tmp_path, script), mounts=mounts))
+    await ended(runtime)
+    lines = texts([line for line in log_of(tmp_path) if " stdout " in line])
+    assert lines[:3] == ["valuevalue", "passwd", "refused"]
+    assert (tmp_path / "data" / "file").read_text() == "written\n"
+    assert not Path("/skerry-test").exists() and not Path("/etc/skerry-test").exists()
+    assert int(lines[3]) == len([place for place in Path("/").iterdir() if not place.name.startswith(".")]) + 1
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may become somebody else")
+async def test_user_and_group_are_those_of_the_pod(runtime: ProcessRuntime, tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir(mode=0o777)
+    (tmp_path / "data").chmod(0o777)
+    mount = Mount(host_path=tmp_path / "data", container_path="/skerry-test", read_only=False)
+    spec = replace(
+        shell(tmp_path, "id -u; id -g; id -G; echo x > /skerry-test/f"), run_as_user=65534, mounts=(mount,)
+    )
+    await runtime.start(replace(spec, run_as_group=65533))
+    await ended(runtime)
+    assert texts(log_of(tmp_path)) == ["65534", "65533", "65533"]
+    assert (tmp_path / "data" / "f").stat().st_uid == 65534
+
+
+async def test_a_nul_character_is_refused(runtime: ProcessRuntime, tmp_path: Path) -> None:
+    with pytest.raises(InvalidError, match="NUL"):
+        await runtime.start(replace(shell(tmp_path, "true"), env=(("A", "b\0c"),)))
+    with contextlib.suppress(FileNotFoundError):
+        assert list(await runtime.list()) == []
+
+
+async def test_a_supervisor_is_small(runtime: ProcessRuntime, tmp_path: Path) -> None:
+    await runtime.start(spec_of(PROGRAMS, tmp_path, PROGRAMS.runs))
+    status = Path(f"/proc/{state_file(tmp_path)['supervisor']}/status").read_text()
+    anonymous_kb = next(int(line.split()[1]) for line in status.splitlines() if line.startswith("RssAnon"))
+    assert anonymous_kb < 4096
