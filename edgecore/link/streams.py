@@ -12,10 +12,17 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import aclosing
 from typing import Any, Protocol, cast
 
-from skerry.errors import BadRequestError, SkerryError
+from skerry.errors import BadRequestError, NotFoundError, SkerryError
 from skerry.objects.json import Json, JsonObject
 from skerry.sync.effects import StreamArrived, StreamEffect, StreamEnded, StreamOpened, StreamWritable
-from skerry.sync.streams import STREAM_DONE, STREAM_FAILED, STREAM_REFUSED, Streams
+from skerry.sync.streams import (
+    STREAM_BAD_REQUEST,
+    STREAM_DONE,
+    STREAM_FAILED,
+    STREAM_NOT_FOUND,
+    STREAM_REFUSED,
+    Streams,
+)
 
 
 class StreamSource(Protocol):
@@ -70,7 +77,11 @@ class StreamHost:
             async with aclosing(cast("Any", source(_params(opened.params)))) as chunks:
                 async for chunk in chunks:
                     await self._send(opened.stream, chunk)
-        except (SkerryError, ValueError, OSError) as error:
+        except NotFoundError as error:
+            code, reason = STREAM_NOT_FOUND, str(error)
+        except (BadRequestError, ValueError) as error:
+            code, reason = STREAM_BAD_REQUEST, str(error)
+        except (SkerryError, OSError) as error:
             code, reason = STREAM_FAILED, str(error)
         finally:
             self._tasks.pop(opened.stream, None)

@@ -31,6 +31,8 @@ STREAM_REFUSED: Final = 1
 STREAM_FAILED: Final = 2
 STREAM_LOST: Final = 3
 """The session ended under it."""
+STREAM_NOT_FOUND: Final = 4
+STREAM_BAD_REQUEST: Final = 5
 
 StreamFrame = StreamOpen | StreamData | StreamCredit | StreamClose
 

@@ -1,0 +1,331 @@
+"""What a node's reports change in the cloud: pure, report by report.
+
+A node may speak only of itself: its own Node, pods bound to it, devices placed on it, events that it saw. What
+it says of anything else comes to nothing. Malformed reports raise `ProtocolError` or `InvalidError`; the caller
+passes over them, because sent again they would be as malformed, and everything behind them would wait. Keeps no data.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Final, cast
+
+from cloudcore.hub.references import DEVICES
+from cloudcore.registry.port import Effect, Subresource, Transform
+from cloudcore.store.port import Record
+from skerry.errors import BadRequestError, ProtocolError
+from skerry.objects.conditions import find_condition
+from skerry.objects.device_twins import merged_desired, with_reported, with_reported_copy, with_state
+from skerry.objects.json import Json, JsonObject, clone, encode_object, ensure_map, int_at, map_at, maps_at, str_at
+from skerry.objects.meta import Key, uid_of
+from skerry.objects.reports import GAP, EventReport, GapReport, NodeStatusReport, PodStatusReport
+from skerry.objects.scheme import Kind, Scheme
+from skerry.objects.times import micro_time_text, parse_time, time_text
+from skerry.objects.twins import (
+    DeviceName,
+    decode_device_state,
+    decode_telemetry,
+    decode_twin_desired,
+    decode_twin_reported,
+    series_of,
+)
+from skerry.sync.effects import DatedReport
+
+GATEWAY_READY: Final = "GatewayReady"
+"""Node condition: what the gateway last said of itself. `Ready` is that, for as long as it is heard."""
+_CLOCK_OFF_MS: Final = 5000
+"""Times of an event are moved when the gateway's clock is off by more than this."""
+_NAMESPACE_OF_NODE_EVENTS: Final = "default"
+"""Where Kubernetes keeps the events of cluster-scoped objects."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kinds:
+    """The kinds that reports touch."""
+
+    node: Kind
+    pod: Kind
+    event: Kind
+    device: Kind
+    device_status: Kind
+    lease: Kind
+
+
+def kinds_in(scheme: Scheme) -> Kinds:
+    """Found by name; they are built in."""
+    devices = "devices.kubeedge.io"
+    found = {
+        "node": scheme.named("", "v1", "Node"),
+        "pod": scheme.named("", "v1", "Pod"),
+        "event": scheme.named("", "v1", "Event"),
+        "device": scheme.named(devices, "v1beta1", "Device"),
+        "device_status": scheme.named(devices, "v1beta1", "DeviceStatus"),
+        "lease": scheme.named("coordination.k8s.io", "v1", "Lease"),
+    }
+    assert all(found.values()), "built-in kinds are served"
+    return Kinds(**cast("dict[str, Kind]", found))
+
+
+Lookup = Callable[[Key], JsonObject | None]
+"""An object as the cloud has it now; not to be changed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What one report comes to."""
+
+    effects: tuple[Effect, ...] = ()
+    records: tuple[Record, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reporter:
+    """Reads the reports of one node."""
+
+    node: str
+    kinds: Kinds
+    lookup: Lookup
+
+    def outcome(self, dated: DatedReport) -> Outcome:
+        """Raises `ProtocolError` or another `CallerError` for a report that makes no sense."""
+        match dated.report.kind:
+            case "pod_status":
+                return self._pod(dated)
+            case "node_status":
+                return self._node(dated)
+            case "event":
+                return self._event(dated)
+            case "gap" | "oversize":
+                return self._gap(dated)
+            case "twin_reported":
+                return self._reported(dated)
+            case "twin_desired":
+                return self._desired(dated)
+            case "device_state":
+                return self._device_state(dated)
+            case "telemetry":
+                return self._telemetry(dated)
+            case kind:
+                raise ProtocolError(f"reports of kind {kind} are not known here")
+
+    # --- node and pods ---
+
+    def _pod(self, dated: DatedReport) -> Outcome:
+        told = PodStatusReport.decode(_object(dated))
+        transform = partial(_with_pod_status, node=self.node, status=told.status)
+        key = self.kinds.pod.key(told.namespace, told.name)
+        pod = self.lookup(key)
+        gone = told.gone and str_at(pod, "spec", "nodeName") == self.node
+        return Outcome(
+            effects=(
+                Effect(
+                    kind=self.kinds.pod,
+                    key=key,
+                    uid=told.uid,
+                    subresource="status",
+                    transform=transform,
+                    gone=gone,
+                ),
+            )
+        )
+
+    def _node(self, dated: DatedReport) -> Outcome:
+        told = NodeStatusReport.decode(_object(dated))
+        key = self.kinds.node.key("", self.node)
+        labels = partial(_with_labels, name=self.node, labels=told.labels)
+        status = partial(_with_node_status, status=told.status)
+        return Outcome(effects=(self._upsert(key, "", labels), self._upsert(key, "status", status)))
+
+    def _upsert(self, key: Key, subresource: Subresource, transform: Transform) -> Effect:
+        return Effect(
+            kind=self.kinds.node,
+            key=key,
+            uid="",
+            subresource=subresource,
+            transform=transform,
+        )
+
+    # --- events ---
+
+    def _event(self, dated: DatedReport) -> Outcome:
+        event = clone(EventReport.decode(_object(dated)).event)
+        shift_ms = dated.at_ms - dated.report.wall_ms
+        if abs(shift_ms) > _CLOCK_OFF_MS:
+            _shift_times(event, shift_ms)
+        ensure_map(event, "source")["host"] = self.node
+        namespace, name = str_at(event, "metadata", "namespace"), str_at(event, "metadata", "name")
+        return self._event_effect(namespace, name, event)
+
+    def _gap(self, dated: DatedReport) -> Outcome:
+        body = _object(dated)
+        if dated.report.kind == GAP:
+            gap = GapReport.decode(body)
+            name = f"{self.node}.gap-{gap.report_class}-{gap.first_seq}"
+            reason = "ReportsDropped"
+            text = (
+                f"the gateway's outbox was full: {gap.dropped} {gap.report_class} reports ({gap.size_bytes} bytes) "
+                f"were dropped, {gap.total} since it was made"
+            )
+        else:
+            name = f"{self.node}.oversize-{dated.report.seq}"
+            reason = "ReportTooLarge"
+            text = f"a {str_at(body, 'kind')} report of {int_at(body, 'bytes')} bytes was too large to send"
+        when = time_text(dated.at_ms)
+        event: JsonObject = {
+            "apiVersion": "v1",
+            "kind": "Event",
+            "metadata": {"name": name, "namespace": _NAMESPACE_OF_NODE_EVENTS},
+            "involvedObject": {"apiVersion": "v1", "kind": "Node", "name": self.node, "uid": self.node},
+            "type": "Warning",
+            "reason": reason,
+            "message": text,
+            "source": {"component": "edgecore", "host": self.node},
+            "firstTimestamp": when,
+            "lastTimestamp": when,
+            "count": 1,
+        }
+        return self._event_effect(_NAMESPACE_OF_NODE_EVENTS, name, event)
+
+    def _event_effect(self, namespace: str, name: str, event: JsonObject) -> Outcome:
+        effect = Effect(
+            kind=self.kinds.event,
+            key=self.kinds.event.key(namespace, name),
+            uid="",
+            subresource="",
+            transform=partial(_with_event, event=event, node=self.node),
+        )
+        return Outcome(effects=(effect,))
+
+    # --- devices ---
+
+    def _is_ours(self, device: DeviceName) -> bool:
+        obj = self.lookup(Key(DEVICES, device.namespace, device.name))
+        return obj is not None and uid_of(obj) == device.uid and str_at(obj, "spec", "nodeName") == self.node
+
+    def _device(self, device: DeviceName, subresource: Subresource, transform: Transform) -> Effect:
+        return Effect(
+            kind=self.kinds.device,
+            key=self.kinds.device.key(device.namespace, device.name),
+            uid=device.uid,
+            subresource=subresource,
+            transform=transform,
+        )
+
+    def _device_status(self, device: DeviceName, transform: Transform) -> Effect:
+        return Effect(
+            kind=self.kinds.device_status,
+            key=self.kinds.device_status.key(device.namespace, device.name),
+            uid="",
+            subresource="status",
+            transform=transform,
+        )
+
+    def _reported(self, dated: DatedReport) -> Outcome:
+        told = decode_twin_reported(dated.report.body)
+        if not self._is_ours(told.device):
+            return Outcome()
+        return Outcome(
+            effects=(
+                self._device_status(told.device, lambda obj: with_reported(obj, told, received_ms=dated.at_ms)),
+                self._device(
+                    told.device, "status", lambda obj: with_reported_copy(obj, told, received_ms=dated.at_ms)
+                ),
+            )
+        )
+
+    def _desired(self, dated: DatedReport) -> Outcome:
+        told = decode_twin_desired(dated.report.body)
+        if not self._is_ours(told.device):
+            return Outcome()
+        return Outcome(effects=(self._device(told.device, "", lambda obj: merged_desired(obj, told)),))
+
+    def _device_state(self, dated: DatedReport) -> Outcome:
+        told = decode_device_state(dated.report.body)
+        if not self._is_ours(told.device):
+            return Outcome()
+        return Outcome(
+            effects=(
+                self._device_status(told.device, lambda obj: with_state(obj, told)),
+                self._device(told.device, "status", lambda obj: with_state(obj, told)),
+            )
+        )
+
+    def _telemetry(self, dated: DatedReport) -> Outcome:
+        """History is kept for a device that is gone, too; never for one that is another node's."""
+        told = decode_telemetry(dated.report.body)
+        device = self.lookup(Key(DEVICES, told.device.namespace, told.device.name))
+        if device is not None and uid_of(device) != told.device.uid and not self._placed_here(device):
+            return Outcome()
+        body = _object(dated) | {"node": self.node}
+        record = Record(
+            series=series_of(told.device.namespace, told.device.name, told.prop),
+            at_ms=dated.at_ms,
+            body=encode_object(body),
+        )
+        return Outcome(records=(record,))
+
+    def _placed_here(self, device: JsonObject) -> bool:
+        return str_at(device, "spec", "nodeName") == self.node
+
+
+def _object(dated: DatedReport) -> JsonObject:
+    try:
+        value: Json = json.loads(dated.report.body)
+    except ValueError as error:
+        raise ProtocolError(f"{dated.report.kind}: the body is not JSON") from error
+    if not isinstance(value, dict):
+        raise ProtocolError(f"{dated.report.kind}: the body is not an object")
+    return value
+
+
+def _with_pod_status(pod: JsonObject, *, node: str, status: JsonObject) -> JsonObject:
+    """The whole status as told, with the conditions that only the cloud writes (PodScheduled) kept."""
+    if str_at(pod, "spec", "nodeName") != node:
+        return pod
+    told = maps_at(status, "conditions")
+    kept = [old for old in maps_at(pod, "status", "conditions") if find_condition(told, str_at(old, "type")) is None]
+    return {**pod, "status": {**status, "conditions": [*kept, *told]}}
+
+
+def _with_labels(node: JsonObject, *, name: str, labels: JsonObject) -> JsonObject:
+    if not node:
+        return {"apiVersion": "v1", "kind": "Node", "metadata": {"name": name, "labels": {**labels}}}
+    held = map_at(node, "metadata", "labels")
+    if labels.items() <= held.items():
+        return node
+    return {**node, "metadata": {**map_at(node, "metadata"), "labels": {**held, **labels}}}
+
+
+def _with_node_status(node: JsonObject, *, status: JsonObject) -> JsonObject:
+    """The whole status as told; what the gateway says of its readiness is also kept beside `Ready`."""
+    conditions = maps_at(status, "conditions")
+    ready = find_condition(conditions, "Ready")
+    told: list[Json] = [*conditions]
+    if ready is not None:
+        told.append({**ready, "type": GATEWAY_READY})
+    return {**node, "status": {**map_at(node, "status"), **status, "conditions": told}}
+
+
+def _with_event(held: JsonObject, *, event: JsonObject, node: str) -> JsonObject:
+    """A new event, or a later state of one that this node told before."""
+    if not held:
+        return event
+    if str_at(held, "source", "host") != node:
+        return held
+    own = {name: value for name, value in event.items() if name not in ("metadata", "apiVersion", "kind")}
+    return {**held, **own}
+
+
+def _shift_times(event: JsonObject, shift_ms: int) -> None:
+    """Move an event's times from the gateway's clock to the cloud's."""
+    for field, text in (("firstTimestamp", time_text), ("lastTimestamp", time_text), ("eventTime", micro_time_text)):
+        value = str_at(event, field)
+        if not value:
+            continue
+        try:
+            event[field] = text(parse_time(value) + shift_ms)
+        except BadRequestError as error:
+            raise ProtocolError(f"event: {field} is not a time") from error

@@ -1,0 +1,225 @@
+"""The hub: every node that is connected to this process, and the views they are kept in step with.
+
+Keeps sessions and views in memory; both are made again after a crash, from the links that come back and from
+the store. Nothing about a node is sticky to a hub.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import orjson
+
+from cloudcore.hub.effects import Kinds, Reporter
+from cloudcore.hub.liveness import Liveness, LivenessSettings
+from cloudcore.hub.references import ARRIVAL
+from cloudcore.hub.sessions import NodeSession, SessionParts
+from cloudcore.hub.streams import NodeLogs, NodeStreams
+from cloudcore.hub.views import Views
+from cloudcore.registry.port import Objects
+from cloudcore.store.cache import WatchCache
+from cloudcore.store.port import Store
+from skerry.errors import GoneError, UnavailableError
+from skerry.objects.json import Json, JsonObject
+from skerry.objects.meta import Key
+from skerry.ports import Clock, Ids, Link
+from skerry.sync.cloud import CloudState
+from skerry.sync.ports import SyncSettings, View
+from skerry.wire.frames import CloseCode
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HubSettings:
+    sync: SyncSettings = field(default_factory=SyncSettings)
+    liveness: LivenessSettings = field(default_factory=LivenessSettings)
+    settling_max: int = 2000
+    """Sessions that are not yet in step at one time; a further node is asked to come back a little later."""
+    retry_s: float = 10.0
+    """Over how long those that are sent away are spread."""
+    fence_s_max: float = 10.0
+    """How long a node's older session may take to end."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HubParts:
+    """What the hub is made of."""
+
+    objects: Objects
+    store: Store
+    cache: WatchCache
+    kinds: Kinds
+    clock: Clock
+    ids: Ids
+
+
+@dataclass(slots=True)
+class _Slot:
+    """One node's place: at most one session, and one at a time that enters."""
+
+    entering: asyncio.Lock = field(default_factory=asyncio.Lock)
+    session: NodeSession | None = None
+
+
+class Hub:
+    """Run `run` in a task group, hand every link of a node to `handle`."""
+
+    def __init__(self, parts: HubParts, settings: HubSettings | None = None) -> None:
+        self._parts = parts
+        self._settings = settings or HubSettings()
+        self._session_parts = SessionParts(
+            objects=parts.objects, store=parts.store, clock=parts.clock, sync=self._settings.sync
+        )
+        self._views = Views(_parse)
+        self._slots: dict[str, _Slot] = {}
+        self._open: set[NodeSession] = set()
+        self._behind: set[NodeSession] = set()
+        self._settling = (0.0, 0)
+        """(when counted, how many)."""
+        self._last_number = 0
+        self._loaded = asyncio.Event()
+        self.liveness = Liveness(parts.objects, parts.kinds, parts.clock, self._settings.liveness)
+        self.logs = NodeLogs(self._streams_of)
+        """Pod logs, for the API."""
+
+    @property
+    def connected(self) -> Sequence[str]:
+        """Names of the nodes whose session is welcomed, sorted."""
+        return sorted(name for name, slot in self._slots.items() if slot.session is not None)
+
+    async def run(self) -> None:
+        """Follow the store until cancelled; then every session is told to come back."""
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._follow())
+                tasks.create_task(self.liveness.run())
+        finally:
+            self._close_all(CloseCode.DONE, "the cloud is stopping", spread=False)
+
+    async def handle(self, link: Link) -> None:
+        """Serve one link until it ends."""
+        session = NodeSession(link, self._session_parts, self)
+        self._open.add(session)
+        try:
+            how = await session.run()
+            log.info("node session ended node=%s code=%d reason=%s", session.node, how.code, how.reason)
+        except Exception:
+            # The root of a session's work: its fault ends it alone, and the node comes back.
+            log.exception("node session failed node=%s", session.node)
+        finally:
+            self._open.discard(session)
+            self._behind.discard(session)
+            self._leave(session)
+
+    # --- what sessions ask ---
+
+    async def enter(self, session: NodeSession) -> bool:
+        try:
+            async with asyncio.timeout(self._settings.fence_s_max):
+                await self._loaded.wait()
+        except TimeoutError as error:
+            raise UnavailableError("the hub is still reading its store") from error
+        if self._count_settling() > self._settings.settling_max:
+            return False
+        slot = self._slots.setdefault(session.node, _Slot())
+        async with slot.entering:
+            older = slot.session
+            if older is not None:
+                older.close(CloseCode.FENCED, "a newer session of this node took over")
+                try:
+                    async with asyncio.timeout(self._settings.fence_s_max):
+                        await older.ended.wait()
+                except TimeoutError as error:
+                    raise UnavailableError("the node's older session does not end") from error
+            if session.state is CloudState.CLOSED:
+                return False
+            slot.session = session
+        self.liveness.heard(session.node)
+        log.info("node session opens node=%s", session.node)
+        return True
+
+    def behind(self, session: NodeSession) -> None:
+        self._behind.add(session)
+
+    def view(self, node: str) -> View:
+        return self._views.view(node)
+
+    def reporter(self, node: str) -> Reporter:
+        return Reporter(node=node, kinds=self._parts.kinds, lookup=self._lookup)
+
+    def next_number(self) -> int:
+        """Grows across restarts, too, as long as the cloud's clock does not go back past the last one."""
+        self._last_number = max(self._last_number + 1, self._parts.clock.wall_ms())
+        return self._last_number
+
+    def retry_after_s(self) -> float:
+        return 1.0 + self._settings.retry_s * self._parts.ids.unit()
+
+    # --- following the store ---
+
+    async def _follow(self) -> None:
+        while True:
+            try:
+                await self._follow_once()
+            except GoneError:
+                # This watcher fell behind and was dropped. The views start anew, and so do the sessions.
+                log.warning("hub fell behind the store and starts its views anew")
+                self._loaded.clear()
+                self._close_all(CloseCode.BUSY, "the hub starts its views anew", spread=True)
+
+    async def _follow_once(self) -> None:
+        cache = self._parts.cache
+        start = cache.revision
+        self._views = Views(_parse)
+        self._views.load((stored for name in ARRIVAL for stored in cache.select(name)), start)
+        changes = cache.watch(None, after=start)
+        self.liveness.start(self._views.nodes())
+        self._loaded.set()
+        async for change in changes:
+            for node, keys in self._views.apply(change).items():
+                slot = self._slots.get(node)
+                if slot is not None and slot.session is not None:
+                    slot.session.changed(keys)
+            for session in tuple(self._behind):
+                session.changed(())
+                if session.state is not CloudState.BEHIND:
+                    self._behind.discard(session)
+
+    def _close_all(self, code: int, reason: str, *, spread: bool) -> None:
+        for session in tuple(self._open):
+            session.close(code, reason, retry_after_s=self.retry_after_s() if spread else 0.0)
+
+    def _leave(self, session: NodeSession) -> None:
+        slot = self._slots.get(session.node)
+        if slot is not None and slot.session is session:
+            slot.session = None
+            if not slot.entering.locked():
+                del self._slots[session.node]
+            self.liveness.silent(session.node)
+
+    def _count_settling(self) -> int:
+        """Counted at most five times a second: thousands may come in that time."""
+        now_s = self._parts.clock.monotonic_s()
+        counted_s, count = self._settling
+        if now_s >= counted_s + 0.2:
+            count = sum(1 for other in self._open if other.state not in (CloudState.IN_STEP, CloudState.CLOSED))
+            self._settling = (now_s, count)
+        return count
+
+    def _lookup(self, key: Key) -> JsonObject | None:
+        stored = self._parts.cache.read(key)
+        return None if stored is None else self._parts.cache.obj(stored)
+
+    def _streams_of(self, node: str) -> NodeStreams | None:
+        slot = self._slots.get(node)
+        return slot.session.streams if slot is not None and slot.session is not None else None
+
+
+def _parse(body: bytes) -> JsonObject:
+    value: Json = orjson.loads(body)
+    assert isinstance(value, dict), "stored objects are JSON objects"
+    return value

@@ -1,0 +1,205 @@
+"""One node's session over one link: admits it, pushes what changes, commits what it reports.
+
+Decides nothing that `skerry.sync.cloud` decides. What a session keeps is in memory and bounded by its window;
+the store has the node's outbox position, committed together with the effects of its reports, so that a crash at
+any point loses nothing and doubles nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from cloudcore.hub.effects import Outcome, Reporter
+from cloudcore.hub.streams import NodeStreams
+from cloudcore.registry.port import Objects
+from cloudcore.store.port import Position, Store
+from skerry.errors import CallerError, ConflictError, SkerryError
+from skerry.objects.meta import Key
+from skerry.ports import Clock, Link
+from skerry.sync.cloud import Admission, CloudSession, CloudState
+from skerry.sync.effects import (
+    Admit,
+    CloseLink,
+    CloudEffect,
+    Commit,
+    DatedReport,
+    Send,
+    StreamArrived,
+    StreamEnded,
+    StreamOpened,
+    StreamWritable,
+)
+from skerry.sync.ports import SyncSettings, View
+from skerry.transport.driver import Driver, now_of
+from skerry.wire.frames import CloseCode, Hello
+
+log = logging.getLogger(__name__)
+
+NODE_USER_PREFIX = "system:node:"
+"""Common name of a node's certificate, before the node's name (Kubernetes' node authorizer)."""
+
+
+class Registry(Protocol):
+    """What a session asks of its hub."""
+
+    async def enter(self, session: NodeSession) -> bool:
+        """Take over from the node's older session, once that has ended; False when there is no room now."""
+        ...
+
+    def behind(self, session: NodeSession) -> None:
+        """The views are older than what the node has seen: tell the session when they move."""
+        ...
+
+    def view(self, node: str) -> View: ...
+
+    def reporter(self, node: str) -> Reporter: ...
+
+    def next_number(self) -> int: ...
+
+    def retry_after_s(self) -> float:
+        """When a node that finds no room should come back: spread out."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionParts:
+    """What every session of a hub is made of."""
+
+    objects: Objects
+    store: Store
+    clock: Clock
+    sync: SyncSettings = field(default_factory=SyncSettings)
+
+
+class NodeSession:
+    """See the module. `run` lasts as long as the link."""
+
+    def __init__(self, link: Link, parts: SessionParts, registry: Registry) -> None:
+        self._link = link
+        self._parts = parts
+        self._registry = registry
+        self._machine = CloudSession(now_of(parts.clock), parts.sync)
+        self._driver: Driver[CloudEffect] = Driver(link, self._machine, parts.clock)
+        self.streams = NodeStreams(self._machine.streams, self._driver.kick)
+        self.node = ""
+        """Known once its certificate and its Hello agree."""
+        self.ended = asyncio.Event()
+        """Everything of it is over, commits included."""
+        self._reporter: Reporter | None = None
+
+    @property
+    def state(self) -> CloudState:
+        return self._machine.state
+
+    async def run(self) -> CloseLink:
+        """Until the session ends; how it did."""
+        try:
+            return await self._driver.run(self._perform)
+        finally:
+            self.ended.set()
+
+    def changed(self, keys: Iterable[Key]) -> None:
+        """The node's view changed."""
+        self._machine.changed(keys, self._driver.now())
+        self._driver.kick()
+
+    def close(self, code: int, reason: str, *, retry_after_s: float = 0.0) -> None:
+        self._machine.close(code, reason, retry_after_s=retry_after_s)
+        self._driver.kick()
+
+    def _perform(self, effect: CloudEffect) -> None:
+        match effect:
+            case Admit():
+                self._driver.spawn(self._admit(effect.hello))
+            case Commit():
+                self._driver.spawn(self._commit(effect))
+            case StreamOpened() | StreamArrived() | StreamWritable() | StreamEnded():
+                self.streams.perform(effect)
+            case Send() | CloseLink():
+                raise AssertionError("the driver's own")
+
+    # --- who is it ---
+
+    async def _admit(self, hello: Hello) -> None:
+        proved = self._link.peer_name
+        if proved != NODE_USER_PREFIX + hello.node or not hello.node:
+            self.close(CloseCode.REFUSED, f"the certificate is of {proved or 'nobody'}, the hello of {hello.node}")
+            return
+        self.node = hello.node
+        try:
+            if not await self._registry.enter(self):
+                self.close(CloseCode.BUSY, "too many at once", retry_after_s=self._registry.retry_after_s())
+                return
+            position = await self._parts.store.position(hello.node)
+        except SkerryError as error:
+            self.close(CloseCode.FAILED, f"the cloud's store: {error}", retry_after_s=self._registry.retry_after_s())
+            return
+        self._reporter = self._registry.reporter(hello.node)
+        known = position is not None and position.incarnation == hello.incarnation
+        admission = Admission(
+            view=self._registry.view(hello.node),
+            epoch=self._parts.store.epoch,
+            session=self._registry.next_number(),
+            received=position.seq if known and position is not None else 0,
+        )
+        self._machine.admitted(admission, self._driver.now())
+        if self._machine.state is CloudState.BEHIND:
+            self._registry.behind(self)
+        self._driver.kick()
+
+    # --- what it reports ---
+
+    async def _commit(self, commit: Commit) -> None:
+        outcomes = [self._outcome(dated) for dated in commit.reports]
+        position = Position(node=self.node, incarnation=commit.incarnation, seq=commit.through)
+        try:
+            await self._parts.objects.report(
+                position,
+                [effect for outcome in outcomes for effect in outcome.effects],
+                [record for outcome in outcomes for record in outcome.records],
+            )
+            self._machine.committed()
+        except ConflictError:
+            await self._overtaken(commit)
+        except SkerryError as error:
+            self._give_up(error)
+        self._driver.kick()
+
+    async def _overtaken(self, commit: Commit) -> None:
+        """Another session of this node committed some of it first."""
+        try:
+            held = await self._parts.store.position(self.node)
+        except SkerryError as error:
+            self._give_up(error)
+            return
+        if held is None or held.incarnation != commit.incarnation:
+            self.close(CloseCode.FENCED, "another life of this node's outbox took over")
+        else:
+            self._machine.conflicted(held.seq)
+
+    def _give_up(self, error: SkerryError) -> None:
+        """The edge still has what was not receipted, and sends it again."""
+        self.close(
+            CloseCode.FAILED,
+            f"the cloud could not commit the node's reports: {error}",
+            retry_after_s=self._registry.retry_after_s(),
+        )
+
+    def _outcome(self, dated: DatedReport) -> Outcome:
+        assert self._reporter is not None, "reports come after Welcome"
+        try:
+            return self._reporter.outcome(dated)
+        except CallerError as error:
+            # Handled by passing over it: the same report would be as wrong tomorrow, and block all behind it.
+            log.warning(
+                "report passed over node=%s seq=%d kind=%s error=%s",
+                self.node,
+                dated.report.seq,
+                dated.report.kind,
+                error,
+            )
+            return Outcome()

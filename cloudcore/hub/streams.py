@@ -1,0 +1,130 @@
+"""Streams from nodes, as the API reads them: open one, take its bytes, and let the node know what was taken.
+
+Keeps the bytes that arrived and were not taken, at most one window a stream. A crash or a lost session ends the
+stream with an error; whoever reads it asks again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable
+from typing import Protocol
+
+from skerry.errors import BadRequestError, NotFoundError, SkerryError, UnavailableError
+from skerry.objects.json import encode_object
+from skerry.objects.logs import LOGS, LogRequest
+from skerry.sync.effects import StreamArrived, StreamEffect, StreamEnded, StreamOpened, StreamWritable
+from skerry.sync.streams import STREAM_BAD_REQUEST, STREAM_DONE, STREAM_NOT_FOUND, STREAM_REFUSED, Streams
+
+
+class NodeStreams:
+    """The streams opened to one node in one session."""
+
+    def __init__(self, streams: Streams, kick: Callable[[], None]) -> None:
+        self._streams = streams
+        self._kick = kick
+        self._arrived: dict[int, asyncio.Queue[bytes | StreamEnded]] = {}
+
+    def perform(self, effect: StreamEffect) -> None:
+        """React to the node."""
+        match effect:
+            case StreamArrived():
+                if effect.stream in self._arrived:
+                    self._arrived[effect.stream].put_nowait(effect.data)
+            case StreamEnded():
+                if effect.stream in self._arrived:
+                    self._arrived[effect.stream].put_nowait(effect)
+            case StreamOpened():
+                self._streams.close(effect.stream, code=STREAM_REFUSED, reason="nodes open no streams")
+            case StreamWritable():
+                pass  # nothing is sent to nodes on the streams there are
+
+    async def read(self, kind: str, params: bytes) -> AsyncGenerator[bytes]:
+        """What the stream carries, until it ends. Raises as `cloudcore.api` says of logs."""
+        if self._streams.full():
+            raise UnavailableError("too many streams are open to this node")
+        stream = self._streams.open(kind, params)
+        # Unbounded in length only by name: the peer stops at its credit.
+        arrived = self._arrived[stream] = asyncio.Queue()
+        self._kick()
+        try:
+            while True:
+                item = await arrived.get()
+                if isinstance(item, StreamEnded):
+                    if item.code != STREAM_DONE:
+                        raise _error(item)
+                    return
+                yield item
+                self._streams.consumed(stream, len(item))
+                self._kick()
+        finally:
+            del self._arrived[stream]
+            self._streams.close(stream)
+            self._kick()
+
+
+class LogQuery(Protocol):
+    """Which lines: the API's own record has these, too."""
+
+    @property
+    def namespace(self) -> str: ...
+    @property
+    def pod(self) -> str: ...
+    @property
+    def uid(self) -> str: ...
+    @property
+    def container(self) -> str: ...
+    @property
+    def follow(self) -> bool: ...
+    @property
+    def previous(self) -> bool: ...
+    @property
+    def timestamps(self) -> bool: ...
+    @property
+    def tail_lines(self) -> int | None: ...
+    @property
+    def since_s(self) -> int | None: ...
+    @property
+    def since_time(self) -> str: ...
+    @property
+    def limit_bytes(self) -> int | None: ...
+
+
+class NodeLogs:
+    """Pod logs through the hub: the API's `PodLogs`."""
+
+    def __init__(self, streams_of: Callable[[str], NodeStreams | None]) -> None:
+        self._streams_of = streams_of
+
+    async def read(self, node: str, query: LogQuery) -> AsyncGenerator[bytes]:
+        """The log in pieces. The first step raises `UnavailableError` when the gateway is not connected."""
+        streams = self._streams_of(node)
+        if streams is None:
+            raise UnavailableError(f"node {node} is not connected: its logs are on the gateway")
+        request = LogRequest(
+            namespace=query.namespace,
+            pod=query.pod,
+            uid=query.uid,
+            container=query.container,
+            follow=query.follow,
+            previous=query.previous,
+            timestamps=query.timestamps,
+            tail_lines=query.tail_lines,
+            since_s=query.since_s,
+            since_time=query.since_time,
+            limit_bytes=query.limit_bytes,
+        )
+        chunks = streams.read(LOGS, encode_object(request.params()))
+        try:
+            async for chunk in chunks:
+                yield chunk
+        finally:
+            await chunks.aclose()
+
+
+def _error(ended: StreamEnded) -> SkerryError:
+    if ended.code == STREAM_NOT_FOUND:
+        return NotFoundError(ended.reason)
+    if ended.code == STREAM_BAD_REQUEST:
+        return BadRequestError(ended.reason)
+    return UnavailableError(ended.reason or f"the stream ended with code {ended.code}")
