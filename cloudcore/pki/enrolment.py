@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
-from cloudcore.pki.certificates import Authority, Subject, key_fingerprint, requested_key, sign_request
+from cloudcore.pki.certificates import Authority, key_fingerprint, requested_key, sign_request
 from cloudcore.pki.serving import now_of
 from cloudcore.registry.port import Objects
 from skerry.errors import (
@@ -126,13 +126,14 @@ class Enroller:
         await self._introduce(grant.node, grant.labels)
         return self._signed(grant.node, request.csr_pem)
 
-    async def renew(self, subject: Subject, csr_pem: str) -> Enrolled:
-        """A new certificate for the node that a current one (verified by TLS) speaks for.
+    async def renew(self, user: str, csr_pem: str) -> Enrolled:
+        """A new certificate for the node that a current one speaks for; `user` is that one's common name, which TLS
+        verified and which only `enrol` gives to anybody.
 
-        Raises `ForbiddenError` when the subject is no node, or its Node was deleted, which is how one is sent away.
+        Raises `ForbiddenError` when the user is no node, or its Node was deleted, which is how one is sent away.
         """
-        node = node_of_user(subject.user)
-        if not node or NODES_GROUP not in subject.groups:
+        node = node_of_user(user)
+        if not node:
             raise ForbiddenError("only a node can renew a node's certificate")
         if self._parts.objects.read(self._parts.nodes.key("", node)) is None:
             raise ForbiddenError(f"the Node {node} is not known any more; join again with a new token")

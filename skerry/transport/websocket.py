@@ -25,6 +25,7 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidURI
 from websockets.http11 import Request, Response
 
 from skerry.errors import UnavailableError
+from skerry.objects.enrolment import HUB_SERVER_NAME
 from skerry.wire.codec import FRAME_BYTES_MAX
 
 SESSION_PATH: Final = "/session"
@@ -106,6 +107,7 @@ async def dial(address: str, context: ssl.SSLContext, *, path: str = SESSION_PAT
         connection = await connect(
             f"wss://{address}{path}",
             ssl=context,
+            server_hostname=HUB_SERVER_NAME,
             compression=None,
             max_size=FRAME_BYTES_MAX + 64,
             max_queue=4,
@@ -131,14 +133,23 @@ class Route:
 
 @asynccontextmanager
 async def listen(
-    host: str, port: int, context: ssl.SSLContext, routes: Mapping[str, Route]
+    host: str,
+    port: int,
+    context: ssl.SSLContext,
+    routes: Mapping[str, Route],
+    *,
+    pages: Mapping[str, Callable[[], str]] | None = None,
 ) -> AsyncGenerator[tuple[str, int]]:
     """Serve links for as long as the context lasts; gives the address bound (port 0 means any).
 
-    Requests for other paths get 404, and 401 where a certificate is needed and there is none.
+    `pages` are texts that anybody may GET. Requests for other paths get 404, and 401 where a certificate is
+    needed and there is none.
     """
 
     async def check(connection: ServerConnection, request: Request) -> Response | None:
+        page = (pages or {}).get(request.path)
+        if page is not None:
+            return connection.respond(HTTPStatus.OK, page())
         route = routes.get(request.path)
         if route is None:
             return connection.respond(HTTPStatus.NOT_FOUND, "no such path\n")

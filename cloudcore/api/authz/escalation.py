@@ -10,11 +10,23 @@ from cloudcore.api.authz.attributes import Attributes
 from cloudcore.api.authz.authorizer import RBAC_GROUP, Authorizer
 from cloudcore.api.authz.policy import MASTERS
 from cloudcore.api.authz.rules import Rule, rule_text, rules_of, uncovered
+from cloudcore.registry.admission import Reader, Request, Step
 from cloudcore.registry.port import Actor
 from skerry.errors import ForbiddenError, NotFoundError
 from skerry.objects.json import JsonObject, dig, str_at
 from skerry.objects.meta import Key, name_of, namespace_of
 from skerry.objects.scheme import Kind
+
+
+def escalation_step(authorizer: Authorizer) -> Step:
+    """The check as a step of admission."""
+
+    def step(request: Request, _reader: Reader) -> JsonObject:
+        if request.operation != "DELETE":
+            check_escalation(authorizer, request.kind, request.obj, request.old, request.actor)
+        return request.obj
+
+    return step
 
 
 def check_escalation(

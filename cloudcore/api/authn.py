@@ -1,0 +1,149 @@
+"""Who is asking: client certificates, ServiceAccount tokens, nobody; and on whose behalf (impersonation).
+
+Keeps a bounded memory of certificates read already. Whether a certificate is ours and valid was checked by TLS when
+the connection was made; its end is checked again at every request, as connections live long.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from typing import Final, Protocol
+
+from cloudcore.api.authz.attributes import Attributes
+from cloudcore.api.ports import Gate, Presented
+from cloudcore.pki.certificates import Subject, subject_of
+from cloudcore.pki.service_tokens import ISSUER, Claims, ServiceTokens
+from cloudcore.registry.port import Actor
+from cloudcore.store.port import Stored
+from skerry.errors import BadRequestError, UnauthenticatedError
+from skerry.objects.meta import Key
+from skerry.ports import Clock
+
+AUTHENTICATED: Final = "system:authenticated"
+ANONYMOUS: Final = Actor(name="system:anonymous", groups=("system:unauthenticated",))
+"""Whoever shows nothing: the roles say what that may see (health and version, by default)."""
+CERTIFICATES_REMEMBERED_MAX: Final = 1024
+
+_ACCOUNT: Final = "system:serviceaccount:"
+_AUTHENTICATION: Final = "authentication.k8s.io"
+
+
+class Reader(Protocol):
+    """The part of `Objects` that is used."""
+
+    def read(self, key: Key) -> Stored | None: ...
+
+
+class Authenticator:
+    """See `cloudcore.api.ports.Authenticator`."""
+
+    def __init__(self, *, tokens: ServiceTokens, objects: Reader, gate: Gate, clock: Clock) -> None:
+        self._tokens = tokens
+        self._objects = objects
+        self._gate = gate
+        self._clock = clock
+        self._subjects: OrderedDict[bytes, Subject] = OrderedDict()
+
+    async def authenticate(self, presented: Presented) -> Actor:
+        actor = self._proved(presented)
+        return self._impersonated(actor, presented)
+
+    def subject(self, certificate: bytes) -> Subject:
+        """What a client certificate says, while it is valid. Raises `UnauthenticatedError`."""
+        subject = self._subjects.get(certificate)
+        if subject is None:
+            subject = subject_of(certificate)
+            self._subjects[certificate] = subject
+            if len(self._subjects) > CERTIFICATES_REMEMBERED_MAX:
+                self._subjects.popitem(last=False)
+        if subject.expires <= datetime.fromtimestamp(self._clock.wall_ms() / 1000, UTC):
+            raise UnauthenticatedError("the client certificate has expired")
+        if not subject.user:
+            raise UnauthenticatedError("the client certificate names nobody (it has no common name)")
+        return subject
+
+    def account(self, token: str, *, audiences: Sequence[str] = (ISSUER,)) -> tuple[Actor, Claims]:
+        """Whom a bearer token speaks for while all it is bound to is there. Raises `UnauthenticatedError`."""
+        claims = self._tokens.verify(token, audiences=audiences)
+        account = self._objects.read(Key("serviceaccounts", claims.namespace, claims.account))
+        if account is None or account.uid != claims.account_uid:
+            raise UnauthenticatedError("the service account of this token does not exist any more")
+        if claims.bound is not None:
+            namespace = "" if claims.bound.kind == "Node" else claims.namespace
+            bound = self._objects.read(Key(f"{claims.bound.kind.lower()}s", namespace, claims.bound.name))
+            if bound is None or bound.uid != claims.bound.uid:
+                raise UnauthenticatedError(f"the {claims.bound.kind} of this token does not exist any more")
+        return _account_actor(claims), claims
+
+    def _proved(self, presented: Presented) -> Actor:
+        if presented.certificate is not None:
+            subject = self.subject(presented.certificate)
+            extra = (("authentication.kubernetes.io/credential-id", (f"X509SHA256={subject.fingerprint}",)),)
+            return Actor(name=subject.user, groups=_with(subject.groups, AUTHENTICATED), extra=extra)
+        if presented.token:
+            return self.account(presented.token)[0]
+        return ANONYMOUS
+
+    def _impersonated(self, actor: Actor, presented: Presented) -> Actor:
+        if not presented.impersonate_user:
+            if presented.impersonate_uid or presented.impersonate_groups or presented.impersonate_extra:
+                raise BadRequestError("groups, uid or extra can't be impersonated without a user (Impersonate-User)")
+            return actor
+        for asked in _asked_of(actor, presented):
+            self._gate.require(asked)
+        name = presented.impersonate_user
+        groups = presented.impersonate_groups
+        if name.startswith(_ACCOUNT) and not groups:
+            namespace = name.removeprefix(_ACCOUNT).partition(":")[0]
+            groups = ("system:serviceaccounts", f"system:serviceaccounts:{namespace}")
+        more = ANONYMOUS.groups if name == ANONYMOUS.name else (AUTHENTICATED,)
+        return Actor(
+            name=name, groups=_with(groups, *more), uid=presented.impersonate_uid, extra=presented.impersonate_extra
+        )
+
+
+def _asked_of(actor: Actor, presented: Presented) -> Iterator[Attributes]:
+    """What one must be allowed to impersonate, item by item (Kubernetes: user impersonation)."""
+    user = presented.impersonate_user
+    if user.startswith(_ACCOUNT) and user.count(":") == 3:
+        namespace, name = user.removeprefix(_ACCOUNT).split(":")
+        yield Attributes(actor=actor, verb="impersonate", resource="serviceaccounts", namespace=namespace, name=name)
+    else:
+        yield Attributes(actor=actor, verb="impersonate", resource="users", name=user)
+    for group in presented.impersonate_groups:
+        yield Attributes(actor=actor, verb="impersonate", resource="groups", name=group)
+    if presented.impersonate_uid:
+        yield Attributes(
+            actor=actor, verb="impersonate", group=_AUTHENTICATION, resource="uids", name=presented.impersonate_uid
+        )
+    for key, values in presented.impersonate_extra:
+        for value in values:
+            yield Attributes(
+                actor=actor,
+                verb="impersonate",
+                group=_AUTHENTICATION,
+                resource="userextras",
+                subresource=key,
+                name=value,
+            )
+
+
+def _account_actor(claims: Claims) -> Actor:
+    extra = [("authentication.kubernetes.io/credential-id", (f"JTI={claims.id}",))]
+    for bound in (claims.bound, claims.node):
+        if bound is not None and bound.kind in ("Pod", "Node"):
+            place = bound.kind.lower()
+            extra.append((f"authentication.kubernetes.io/{place}-name", (bound.name,)))
+            extra.append((f"authentication.kubernetes.io/{place}-uid", (bound.uid,)))
+    return Actor(
+        name=f"{_ACCOUNT}{claims.namespace}:{claims.account}",
+        groups=("system:serviceaccounts", f"system:serviceaccounts:{claims.namespace}", AUTHENTICATED),
+        uid=claims.account_uid,
+        extra=tuple(extra),
+    )
+
+
+def _with(groups: tuple[str, ...], *more: str) -> tuple[str, ...]:
+    return groups + tuple(group for group in more if group not in groups)

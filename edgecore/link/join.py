@@ -1,0 +1,294 @@
+"""`edgecore join`: how a gateway becomes known to a cloud, once.
+
+1. Ask the address for its CA, without trusting the answer. 2. Compare the CA's key with the pin in the token.
+3. Connect again, now accepting that CA alone. 4. Only then send the token, with a signing request for a key that
+was made here. The address may be that of the API (HTTPS) or of the hub (WebSocket): the answer to 1 says which,
+and a lie there leads nowhere, as 3 proves the peer either way.
+
+The key waits in DIR/.join-key until the certificate for it is in place, so that a join whose answer was lost can
+be repeated with the same token. Runs as a command of its own: heavy imports are no burden on the agent.
+"""
+
+from __future__ import annotations
+
+import http.client
+import ssl
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+from websockets.exceptions import WebSocketException
+from websockets.sync.client import connect
+
+from edgecore.link.membership import Credentials, Membership, load_membership, save_membership, write_private
+from skerry.errors import (
+    BadRequestError,
+    CallerError,
+    InvalidError,
+    NotFoundError,
+    TooManyRequestsError,
+    UnavailableError,
+)
+from skerry.objects.enrolment import (
+    DISCOVERY_PATH,
+    ENROL_PATH,
+    HUB_ENROL_PATH,
+    HUB_SERVER_NAME,
+    MESSAGE_BYTES_MAX,
+    NODE_USER_PREFIX,
+    Discovery,
+    Enrolled,
+    EnrolRequest,
+    JoinToken,
+    der_of_pem,
+    parse_token,
+    pin_of,
+    read_discovery,
+    read_enrolled,
+    request_body,
+    spki_of_certificate,
+    split_address,
+)
+
+DEFAULT_PORT: Final = 6443
+ANSWER_S_MAX: Final = 20.0
+_NO_CHECK_TIME: Final = 0x200000
+"""X509_V_FLAG_NO_CHECK_TIME of OpenSSL, which Python's `ssl` does not name."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JoinRequest:
+    """What the operator gives."""
+
+    data: Path
+    cloud: str
+    """HOST or HOST:PORT, of the API or of the hub."""
+    token: str
+    force: bool = False
+    """Forget the cloud that was joined before."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Peer:
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def join(request: JoinRequest) -> Membership:
+    """Join, and write what `edgecore run` needs.
+
+    Raises `InvalidError` with the cloud's words when it refuses, `BadRequestError` for a token or address that
+    makes no sense, `UnavailableError` when the cloud can't be reached or the disk can't be written.
+    """
+    token = parse_token(request.token)
+    peer = _Peer(*split_address(request.cloud, default_port=DEFAULT_PORT))
+    _check_not_joined(request)
+    try:
+        request.data.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UnavailableError(f"{request.data}: {error.strerror}") from error
+    discovery = _discover(peer)
+    _check_pin(discovery.ca_pem, token, peer)
+    key = _pending_key(request.data)
+    enrol_request = EnrolRequest(token=request.token.strip(), csr_pem=_signing_request(key, token.node))
+    context = _trusting(discovery.ca_pem)
+    if discovery.transport == "https":
+        enrolled = _enrol_by_https(peer, context, enrol_request)
+        hub = _Peer(peer.host, enrolled.hub_port)
+    else:
+        enrolled = _enrol_by_websocket(peer, context, enrol_request)
+        hub = peer  # the port that worked, which a firewall may have renamed
+    certificate = _checked_certificate(enrolled, token, key, discovery.ca_pem)
+    credentials = Credentials(
+        key_pem=_key_pem(key), certificate_pem=enrolled.certificate_pem, ca_pem=discovery.ca_pem
+    )
+    membership = save_membership(
+        request.data,
+        credentials,
+        node=token.node,
+        clouds=(str(hub),),
+        renew_after_ms=renew_after_ms(certificate),
+    )
+    _pending_path(request.data).unlink(missing_ok=True)
+    return membership
+
+
+def renew_after_ms(certificate: x509.Certificate) -> int:
+    """When two thirds of a certificate's life are over, milliseconds since the epoch."""
+    life = certificate.not_valid_after_utc - certificate.not_valid_before_utc
+    return round((certificate.not_valid_before_utc + life * 2 / 3).timestamp() * 1000)
+
+
+def signing_request(key_pem: bytes, node: str) -> str:
+    """A PKCS#10 request for a key on disk; the cloud writes the subject itself and reads the key alone."""
+    key = serialization.load_pem_private_key(key_pem, password=None)
+    if not isinstance(key, ec.EllipticCurvePrivateKey):
+        raise InvalidError("the gateway's key is not an EC key: join again with a new token")
+    return _signing_request(key, node)
+
+
+def _check_not_joined(request: JoinRequest) -> None:
+    if request.force:
+        return
+    try:
+        known = load_membership(request.data)
+    except (NotFoundError, InvalidError):
+        return
+    raise InvalidError(
+        f"{request.data} has joined {', '.join(known.clouds)} already, as {known.node}; "
+        "to join anew and forget that, add --force"
+    )
+
+
+def _discover(peer: _Peer) -> Discovery:
+    """What the address says it is; nothing of it is believed yet."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE  # the CA that would be checked against is what is asked for
+    status, body = _https(peer, context, "GET", DISCOVERY_PATH, None)
+    if status != http.client.OK:
+        raise UnavailableError(f"{peer} answers, but not as a Skerry cloud (HTTP {status}): is the port right?")
+    try:
+        return read_discovery(body)
+    except BadRequestError as error:
+        raise UnavailableError(f"{peer} answers, but not as a Skerry cloud: is the port right?") from error
+
+
+def _check_pin(ca_pem: str, token: JoinToken, peer: _Peer) -> None:
+    if pin_of(spki_of_certificate(der_of_pem(ca_pem))) != token.pin:
+        raise InvalidError(
+            f"the cloud at {peer} is not the one that made this token: its certificate authority has another key. "
+            "Nothing was sent to it. Check the address, or whether somebody stands in between"
+        )
+
+
+def _trusting(ca_pem: str) -> ssl.SSLContext:
+    """TLS 1.3 with peers that this CA vouches for. A clock that is before the CA was made is wrong, and can't judge
+    dates; then the pin alone has to do."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context.load_verify_locations(cadata=ca_pem)
+    made = x509.load_pem_x509_certificate(ca_pem.encode()).not_valid_before_utc
+    if datetime.fromtimestamp(time.time(), UTC) < made:
+        context.verify_flags |= ssl.VerifyFlags(_NO_CHECK_TIME)
+    return context
+
+
+def _enrol_by_https(peer: _Peer, context: ssl.SSLContext, request: EnrolRequest) -> Enrolled:
+    status, body = _https(peer, context, "POST", ENROL_PATH, request_body(request))
+    if status == http.client.TOO_MANY_REQUESTS:
+        raise TooManyRequestsError(f"{peer}: too many failed attempts; try again later", retry_after_s=60)
+    if status >= http.client.INTERNAL_SERVER_ERROR:
+        raise UnavailableError(f"{peer} can't enrol now (HTTP {status}); try again with the same token")
+    return read_enrolled(body)
+
+
+def _enrol_by_websocket(peer: _Peer, context: ssl.SSLContext, request: EnrolRequest) -> Enrolled:
+    try:
+        with connect(
+            f"wss://{peer}{HUB_ENROL_PATH}",
+            ssl=context,
+            server_hostname=HUB_SERVER_NAME,
+            compression=None,
+            open_timeout=ANSWER_S_MAX,
+            max_size=MESSAGE_BYTES_MAX,
+            proxy=None,
+        ) as connection:
+            connection.send(request_body(request))
+            answer = connection.recv(timeout=ANSWER_S_MAX)
+    except (OSError, TimeoutError, WebSocketException) as error:
+        raise _unreachable(peer, error) from error
+    return read_enrolled(answer if isinstance(answer, bytes) else answer.encode())
+
+
+def _https(peer: _Peer, context: ssl.SSLContext, method: str, path: str, body: bytes | None) -> tuple[int, bytes]:
+    """One request; the status and at most MESSAGE_BYTES_MAX + 1 bytes."""
+    verified = context.verify_mode == ssl.CERT_REQUIRED
+    connection = _Connection(peer, context, HUB_SERVER_NAME if verified else peer.host)
+    try:
+        headers = {"Content-Type": "application/json"} if body is not None else {}
+        connection.request(method, path, body=body, headers=headers)
+        response = connection.getresponse()
+        return response.status, response.read(MESSAGE_BYTES_MAX + 1)
+    except (OSError, http.client.HTTPException) as error:
+        raise _unreachable(peer, error) from error
+    finally:
+        connection.close()
+
+
+class _Connection(http.client.HTTPSConnection):
+    """HTTPS to one address under the name that the certificate has."""
+
+    def __init__(self, peer: _Peer, context: ssl.SSLContext, server_name: str) -> None:
+        super().__init__(peer.host, peer.port, timeout=ANSWER_S_MAX, context=context)
+        self._tls = context
+        self._server_name = server_name
+
+    def connect(self) -> None:
+        http.client.HTTPConnection.connect(self)
+        self.sock = self._tls.wrap_socket(self.sock, server_hostname=self._server_name)
+
+
+def _unreachable(peer: _Peer, error: Exception) -> CallerError | UnavailableError:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return InvalidError(
+            f"the peer at {peer} showed a certificate that the cloud did not make ({error.verify_message}); "
+            "the token was not sent"
+        )
+    reason = "no answer in time" if isinstance(error, TimeoutError) else str(error) or type(error).__name__
+    return UnavailableError(f"can't reach the cloud at {peer}: {reason}")
+
+
+def _pending_path(data: Path) -> Path:
+    return data / ".join-key"
+
+
+def _pending_key(data: Path) -> ec.EllipticCurvePrivateKey:
+    """The key of a join that did not end, or a new one."""
+    path = _pending_path(data)
+    if path.exists():
+        try:
+            key = serialization.load_pem_private_key(path.read_bytes(), password=None)
+        except (OSError, ValueError):
+            key = None
+        if isinstance(key, ec.EllipticCurvePrivateKey):
+            return key
+    made = ec.generate_private_key(ec.SECP256R1())
+    write_private(path, _key_pem(made).encode())
+    return made
+
+
+def _key_pem(key: ec.EllipticCurvePrivateKey) -> str:
+    return key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    ).decode()
+
+
+def _signing_request(key: ec.EllipticCurvePrivateKey, node: str) -> str:
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, NODE_USER_PREFIX + node)])
+    csr = x509.CertificateSigningRequestBuilder().subject_name(subject).sign(key, hashes.SHA256())
+    return csr.public_bytes(serialization.Encoding.PEM).decode()
+
+
+def _checked_certificate(
+    enrolled: Enrolled, token: JoinToken, key: ec.EllipticCurvePrivateKey, ca_pem: str
+) -> x509.Certificate:
+    """The certificate, if it is for our key and name and by the CA that was pinned."""
+    try:
+        certificate = x509.load_pem_x509_certificate(enrolled.certificate_pem.encode())
+        certificate.verify_directly_issued_by(x509.load_pem_x509_certificate(ca_pem.encode()))
+    except Exception as error:
+        raise UnavailableError("the cloud's answer holds no certificate of its own CA") from error
+    names = [str(name.value) for name in certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
+    if certificate.public_key() != key.public_key() or names != [NODE_USER_PREFIX + token.node]:
+        raise UnavailableError("the cloud's answer holds a certificate for another gateway")
+    return certificate

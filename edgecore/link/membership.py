@@ -1,0 +1,135 @@
+"""What a gateway knows of the cloud it belongs to: its name, its certificate, where to dial.
+
+    DIR/pki/node.key node.crt ca.crt    made together, by rename of their directory
+    DIR/join.json                       written last: without it the gateway has not joined
+
+The key never leaves the gateway and is kept when the certificate is renewed, so that a renewal replaces one file.
+A crash while joining leaves no join.json; joining again with the same token and key goes on from there.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from skerry.errors import InvalidError, NotFoundError, StorageFullError, UnavailableError
+from skerry.objects.json import Json, JsonObject, int_at, str_at, strs_at
+from skerry.transport.websocket import Identity
+
+_ENOSPC: Final = 28
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Membership:
+    """As joined."""
+
+    node: str
+    clouds: tuple[str, ...]
+    """HOST:PORT of hubs, tried in turn."""
+    identity: Identity
+    renew_after_ms: int
+    """When two thirds of the certificate's life are over, by the cloud's clock; milliseconds since the epoch."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Credentials:
+    """What joining gave, in PEM."""
+
+    key_pem: str
+    certificate_pem: str
+    ca_pem: str
+
+
+def identity_in(data: Path) -> Identity:
+    pki = data / "pki"
+    return Identity(ca_file=pki / "ca.crt", certificate_file=pki / "node.crt", key_file=pki / "node.key")
+
+
+def load_membership(data: Path) -> Membership:
+    """What `join` wrote. Raises `NotFoundError` when this gateway has not joined, `InvalidError` when what was
+    written is damaged."""
+    path = data / "join.json"
+    try:
+        obj: Json = json.loads(path.read_bytes())
+    except FileNotFoundError as error:
+        raise NotFoundError(
+            f"this gateway has not joined a cloud ({path} is missing): "
+            f"run `edgecore join --data {data} --cloud HOST:PORT --token TOKEN`"
+        ) from error
+    except (OSError, ValueError) as error:
+        raise InvalidError(f"{path} can't be read ({error}): join again with a new token") from error
+    membership = Membership(
+        node=str_at(obj, "node"),
+        clouds=tuple(strs_at(obj, "clouds")),
+        identity=identity_in(data),
+        renew_after_ms=int_at(obj, "renew_after_ms"),
+    )
+    if not membership.node or not membership.clouds:
+        raise InvalidError(f"{path} is damaged: join again with a new token")
+    return membership
+
+
+def save_membership(
+    data: Path, credentials: Credentials, *, node: str, clouds: tuple[str, ...], renew_after_ms: int
+) -> Membership:
+    """Write everything, join.json last. Raises `UnavailableError` (`StorageFullError`), nothing half-joined."""
+    try:
+        temporary = Path(tempfile.mkdtemp(dir=data, prefix=".pki-new-"))
+        write_private(temporary / "node.key", credentials.key_pem.encode())
+        write_private(temporary / "node.crt", credentials.certificate_pem.encode())
+        write_private(temporary / "ca.crt", credentials.ca_pem.encode())
+        target = data / "pki"
+        if target.exists():
+            (data / "join.json").unlink(missing_ok=True)
+            shutil.rmtree(target)
+        temporary.rename(target)
+    except OSError as error:
+        raise _unavailable(data, error) from error
+    _save_settings(data, node=node, clouds=clouds, renew_after_ms=renew_after_ms)
+    for left in data.glob(".pki-new-*"):
+        shutil.rmtree(left, ignore_errors=True)
+    return load_membership(data)
+
+
+def save_renewed(data: Path, membership: Membership, *, certificate_pem: str, renew_after_ms: int) -> None:
+    """Replace the certificate of the same key."""
+    write_private(membership.identity.certificate_file, certificate_pem.encode())
+    _save_settings(data, node=membership.node, clouds=membership.clouds, renew_after_ms=renew_after_ms)
+
+
+def write_private(path: Path, content: bytes) -> None:
+    """Replace a file (mode 0600) atomically and durably. Raises `UnavailableError`."""
+    try:
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            Path(temporary).replace(path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+        directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
+    except OSError as error:
+        raise _unavailable(path, error) from error
+
+
+def _save_settings(data: Path, *, node: str, clouds: tuple[str, ...], renew_after_ms: int) -> None:
+    obj: JsonObject = {"node": node, "clouds": list[Json](clouds), "renew_after_ms": renew_after_ms}
+    write_private(data / "join.json", json.dumps(obj, indent=2).encode() + b"\n")
+
+
+def _unavailable(path: Path, error: OSError) -> UnavailableError:
+    if error.errno == _ENOSPC:
+        return StorageFullError(f"no room to write {path}")
+    return UnavailableError(f"{path}: {error.strerror or error}")
