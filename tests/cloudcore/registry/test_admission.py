@@ -1,0 +1,130 @@
+"""What admission adds to pods, and what it refuses, through the registry."""
+
+from __future__ import annotations
+
+import pytest
+
+from cloudcore.registry.admission import TOKEN_MOUNT
+from skerry.errors import ForbiddenError, NotFoundError
+from skerry.objects.json import JsonObject, dig, list_at, map_at, maps_at, str_at
+from tests.cloudcore.registry.conftest import Registry
+
+
+def pod(**spec: object) -> JsonObject:
+    return {"metadata": {"name": "p"}, "spec": {"containers": [{"name": "c"}], **spec}}  # type: ignore[dict-item]
+
+
+async def test_a_pod_runs_as_the_default_account_with_its_token_mounted(registry: Registry) -> None:
+    made = await registry.create("pods", pod(initContainers=[{"name": "i"}], volumes=[{"name": "v"}]))
+    assert str_at(made, "spec", "serviceAccountName") == str_at(made, "spec", "serviceAccount") == "default"
+    volumes = maps_at(made, "spec", "volumes")
+    assert [str_at(volume, "name") for volume in volumes][:-1] == ["v"]
+    name = str_at(volumes[-1], "name")
+    assert name.startswith("kube-api-access-")
+    assert len(name) == 21
+    mount = {"name": name, "readOnly": True, "mountPath": TOKEN_MOUNT}
+    for which in ("containers", "initContainers"):
+        assert [list_at(container, "volumeMounts") for container in maps_at(made, "spec", which)] == [[mount]]
+    assert dig(volumes[-1], "projected", "defaultMode") == 420
+    sources = maps_at(volumes[-1], "projected", "sources")
+    assert [list(source) for source in sources] == [["serviceAccountToken"], ["configMap"], ["downwardAPI"]]
+    assert map_at(sources[0], "serviceAccountToken") == {"expirationSeconds": 3607, "path": "token"}
+
+
+async def test_a_token_is_not_mounted_over_what_is_there_or_where_it_is_declined(registry: Registry) -> None:
+    own: JsonObject = {"name": "c", "volumeMounts": [{"name": "mine", "mountPath": TOKEN_MOUNT}]}
+    made = await registry.create("pods", pod(containers=[own]))
+    assert list_at(made, "spec", "volumes") == []
+    declined: JsonObject = {"metadata": {"name": "q"}, "spec": {"automountServiceAccountToken": False}}
+    assert list_at(await registry.create("pods", declined), "spec", "volumes") == []
+    account: JsonObject = {"metadata": {"name": "shy"}, "automountServiceAccountToken": False}
+    account["imagePullSecrets"] = [{"name": "s"}]
+    await registry.create("serviceaccounts", account)
+    shy: JsonObject = {"metadata": {"name": "r"}, "spec": {"serviceAccountName": "shy", "containers": [{}]}}
+    made = await registry.create("pods", shy)
+    assert list_at(made, "spec", "volumes") == []
+    assert list_at(made, "spec", "imagePullSecrets") == [{"name": "s"}]
+    willing: JsonObject = {"metadata": {"name": "s"}, "spec": {**map_at(shy, "spec")}}
+    willing["spec"] = {**map_at(shy, "spec"), "automountServiceAccountToken": True}
+    assert len(list_at(await registry.create("pods", willing), "spec", "volumes")) == 1
+
+
+async def test_an_account_that_is_missing_is_named(registry: Registry) -> None:
+    text = '^pods "p" is forbidden: error looking up service account ns/builder: serviceaccount "builder" not found$'
+    with pytest.raises(ForbiddenError, match=text):
+        await registry.create("pods", pod(serviceAccountName="builder"))
+
+
+async def test_priorities_come_from_classes(registry: Registry) -> None:
+    plain = await registry.create("pods", pod())
+    assert (dig(plain, "spec", "priority"), dig(plain, "spec", "preemptionPolicy")) == (0, "PreemptLowerPriority")
+    classes = "priorityclasses.scheduling.k8s.io"
+    await registry.create(classes, {"metadata": {"name": "high"}, "value": 1000, "preemptionPolicy": "Never"})
+    await registry.create(classes, {"metadata": {"name": "usual"}, "value": 7, "globalDefault": True})
+    await registry.create(classes, {"metadata": {"name": "also"}, "value": 9, "globalDefault": True})
+
+    async def spec_of(name: str, **spec: object) -> JsonObject:
+        wanted = pod(**spec)
+        wanted["metadata"] = {"name": name}
+        return map_at(await registry.create("pods", wanted), "spec")
+
+    high = await spec_of("a", priorityClassName="high")
+    assert (high["priority"], high["preemptionPolicy"]) == (1000, "Never")
+    usual = await spec_of("b")
+    assert (usual["priority"], usual["priorityClassName"]) == (7, "usual")
+    with pytest.raises(ForbiddenError, match="no PriorityClass with name low was found"):
+        await spec_of("d", priorityClassName="low")
+    with pytest.raises(ForbiddenError, match=r"the integer value of priority \(5\) must not be provided"):
+        await spec_of("e", priorityClassName="high", priority=5)
+
+
+async def test_a_pod_tolerates_a_lost_node_for_five_minutes_unless_it_says_otherwise(registry: Registry) -> None:
+    own: JsonObject = {"key": "node.kubernetes.io/not-ready", "operator": "Exists", "effect": "NoExecute"}
+    made = await registry.create("pods", pod(tolerations=[own]))
+    added = {
+        "key": "node.kubernetes.io/unreachable",
+        "operator": "Exists",
+        "effect": "NoExecute",
+        "tolerationSeconds": 300,
+    }
+    assert list_at(made, "spec", "tolerations") == [own, added]
+    kind, key = registry.kind("pods"), registry.key("pods", "p")
+    again = await registry.objects.update(
+        kind, key, lambda obj: {**obj, "metadata": {"name": "p", "labels": {"a": "b"}}}
+    )
+    assert list_at(again.obj, "spec", "tolerations") == [own, added]
+
+
+async def test_a_runtime_class_brings_its_overhead_and_its_nodes(registry: Registry) -> None:
+    with pytest.raises(ForbiddenError, match='pod rejected: RuntimeClass "gvisor" not found'):
+        await registry.create("pods", pod(runtimeClassName="gvisor"))
+    found: JsonObject = {
+        "metadata": {"name": "gvisor"},
+        "handler": "runsc",
+        "overhead": {"podFixed": {"cpu": "100m"}},
+        "scheduling": {"nodeSelector": {"sandbox": "yes"}, "tolerations": [{"key": "sandbox"}]},
+    }
+    await registry.create("runtimeclasses.node.k8s.io", found)
+    made = await registry.create("pods", pod(runtimeClassName="gvisor"))
+    assert dig(made, "spec", "overhead") == {"cpu": "100m"}
+    assert dig(made, "spec", "nodeSelector") == {"sandbox": "yes"}
+    assert {"key": "sandbox"} in list_at(made, "spec", "tolerations")
+    for wrong, text in (
+        ({"overhead": {"cpu": "1"}}, "Overhead doesn't match"),
+        ({"nodeSelector": {"sandbox": "no"}}, "conflict: runtimeClass.scheduling.nodeSelector.sandbox. = yes"),
+    ):
+        with pytest.raises(ForbiddenError, match=text):
+            await registry.create("pods", pod(runtimeClassName="gvisor", **wrong))
+
+
+async def test_nothing_is_made_in_a_namespace_that_is_missing(registry: Registry) -> None:
+    with pytest.raises(NotFoundError, match=r'^namespaces "nowhere" not found$'):
+        await registry.create("configmaps", {"metadata": {"name": "c"}}, namespace="nowhere")
+
+
+@pytest.mark.parametrize("name", ["default", "kube-system", "kube-public"])
+async def test_some_namespaces_stay(registry: Registry, name: str) -> None:
+    await registry.create("namespaces", {"metadata": {"name": name}})
+    kind, key = registry.kind("namespaces"), registry.key("namespaces", name)
+    with pytest.raises(ForbiddenError, match=f'namespaces "{name}" is forbidden: this namespace may not be deleted'):
+        await registry.objects.delete(kind, key)
