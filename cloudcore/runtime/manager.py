@@ -48,6 +48,10 @@ class Tools:
         return EventRecorder(self.objects, self.kind("events"), self.clock, component=component)
 
 
+class UnfinishedError(SkerryError):
+    """A pass could not reach its end, and has told so in the object's status: again, later each time, in silence."""
+
+
 class Controller(Protocol):
     """Brings what is observed to what is desired, one key at a time."""
 
@@ -125,7 +129,7 @@ class _Runner:
         try:
             async with asyncio.timeout(_RECONCILE_S_MAX):
                 again_s = await self._controller.reconcile(key)
-        except ConflictError:
+        except (ConflictError, UnfinishedError):
             # Somebody else wrote in between; that is how it should go, and the next look knows more.
             self._queue.failed(key, self._clock.monotonic_s())
         except SkerryError as error:

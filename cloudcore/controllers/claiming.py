@@ -1,0 +1,42 @@
+"""Finding what an owner has and might have, through the watch cache's indexes. Keeps nothing."""
+
+from __future__ import annotations
+
+from cloudcore.controllers.ownership import Claims, adopted_by, claim, released_by
+from cloudcore.runtime.informer import BY_OWNER
+from cloudcore.runtime.manager import Tools
+from skerry.objects.json import JsonObject, map_at
+from skerry.objects.meta import name_of, namespace_of, uid_of
+from skerry.objects.scheme import Kind
+from skerry.objects.select import label_selector
+
+
+def owned(tools: Tools, owner: JsonObject, kind: Kind) -> list[JsonObject]:
+    """Objects of a kind that the owner controls and whose labels its selector matches."""
+    cache = tools.cache
+    found = [item for item in cache.indexed(BY_OWNER, uid_of(owner)) if item.key.resource == kind.stored_as]
+    return list(_claims(owner, [cache.obj(item) for item in found]).mine)
+
+
+async def claim_all(tools: Tools, owner: JsonObject, kind: Kind) -> None:
+    """Adopt what matches and nobody controls; release what the owner controls and no longer matches.
+
+    Raises what writing raises: a refusal leaves the rest for the next pass.
+    """
+    cache = tools.cache
+    selector = label_selector(map_at(owner, "spec", "selector"))
+    uid = uid_of(owner)
+    candidates: list[JsonObject] = []
+    for stored in cache.select(kind.stored_as, namespace=namespace_of(owner)):
+        facts = cache.facts(stored)
+        if uid in facts.owner_uids or (not facts.owner_uids and selector.matches(facts.labels)):
+            candidates.append(cache.obj(stored))
+    claims = _claims(owner, candidates)
+    for each in claims.adopt:
+        await tools.objects.update(kind, kind.key(namespace_of(each), name_of(each)), adopted_by(owner, uid_of(each)))
+    for each in claims.release:
+        await tools.objects.update(kind, kind.key(namespace_of(each), name_of(each)), released_by(owner))
+
+
+def _claims(owner: JsonObject, candidates: list[JsonObject]) -> Claims:
+    return claim(owner, label_selector(map_at(owner, "spec", "selector")), candidates)

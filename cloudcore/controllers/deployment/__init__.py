@@ -1,0 +1,1 @@
+"""Deployments: rolling from one template to the next through ReplicaSets."""

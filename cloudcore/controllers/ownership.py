@@ -1,0 +1,90 @@
+"""Who manages what: owner references, and claiming by selector as every Kubernetes workload controller does. Pure.
+
+An owner keeps what it controls as long as its selector matches, lets go of the rest, and adopts matching objects
+that nobody controls. Keeps nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from skerry.objects.json import Json, JsonObject, map_at, maps_at, str_at
+from skerry.objects.meta import being_deleted, controller_of, name_of, uid_of
+from skerry.objects.select import LabelSelector
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claims:
+    """The outcome of claiming. `mine` are those already controlled; adopted ones become it by a write."""
+
+    mine: tuple[JsonObject, ...]
+    adopt: tuple[JsonObject, ...]
+    release: tuple[JsonObject, ...]
+
+
+def claim(owner: JsonObject, selector: LabelSelector, candidates: Iterable[JsonObject]) -> Claims:
+    """Sort out which of the candidates belong to the owner. An owner that is being deleted adopts nothing."""
+    mine: list[JsonObject] = []
+    adopt: list[JsonObject] = []
+    release: list[JsonObject] = []
+    leaving = being_deleted(owner)
+    for candidate in candidates:
+        controller = controller_of(candidate)
+        if controller is not None:
+            if controller.uid != uid_of(owner):
+                continue
+            if selector.selects(candidate):
+                mine.append(candidate)
+            elif not leaving:
+                release.append(candidate)
+        elif not leaving and not being_deleted(candidate) and selector.selects(candidate):
+            adopt.append(candidate)
+    return Claims(mine=tuple(mine), adopt=tuple(adopt), release=tuple(release))
+
+
+def controller_reference(owner: JsonObject) -> JsonObject:
+    """metav1.OwnerReference by which `owner` manages an object, and is kept while that exists (foreground)."""
+    return {
+        "apiVersion": str_at(owner, "apiVersion"),
+        "kind": str_at(owner, "kind"),
+        "name": name_of(owner),
+        "uid": uid_of(owner),
+        "controller": True,
+        "blockOwnerDeletion": True,
+    }
+
+
+def adopted_by(owner: JsonObject, uid: str) -> Callable[[JsonObject], JsonObject]:
+    """A transform that makes `owner` the controller of the object `uid`, if it is still that and still free."""
+
+    def transform(obj: JsonObject) -> JsonObject:
+        if uid_of(obj) != uid or controller_of(obj) is not None or being_deleted(obj):
+            return obj
+        references: list[Json] = [*maps_at(obj, "metadata", "ownerReferences"), controller_reference(owner)]
+        return with_metadata(obj, ownerReferences=references)
+
+    return transform
+
+
+def released_by(owner: JsonObject) -> Callable[[JsonObject], JsonObject]:
+    """A transform that takes `owner` out of an object's owners."""
+
+    def transform(obj: JsonObject) -> JsonObject:
+        references: list[Json] = [
+            found for found in maps_at(obj, "metadata", "ownerReferences") if str_at(found, "uid") != uid_of(owner)
+        ]
+        return with_metadata(obj, ownerReferences=references)
+
+    return transform
+
+
+def with_metadata(obj: JsonObject, **fields: Json) -> JsonObject:
+    """The object with these metadata fields; an empty list or map removes the field."""
+    metadata: JsonObject = dict(map_at(obj, "metadata"))
+    for name, value in fields.items():
+        if value in ([], {}, None):
+            metadata.pop(name, None)
+        else:
+            metadata[name] = value
+    return {**obj, "metadata": metadata}

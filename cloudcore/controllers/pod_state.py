@@ -1,0 +1,42 @@
+"""What a pod's status says to those who count pods. Pure; keeps nothing."""
+
+from __future__ import annotations
+
+from skerry.objects.conditions import condition_of, is_true
+from skerry.objects.json import JsonObject, int_at, maps_at, str_at
+from skerry.objects.meta import being_deleted
+from skerry.objects.times import ms_at
+
+
+def is_over(pod: JsonObject) -> bool:
+    """It has run to its end, well or not."""
+    return str_at(pod, "status", "phase") in ("Succeeded", "Failed")
+
+
+def is_active(pod: JsonObject) -> bool:
+    """It counts as a replica: neither over nor being deleted."""
+    return not is_over(pod) and not being_deleted(pod)
+
+
+def is_ready(pod: JsonObject) -> bool:
+    return is_true(pod, "Ready")
+
+
+def ready_since_ms(pod: JsonObject) -> int:
+    """When it became ready; 0 for a pod that isn't."""
+    condition = condition_of(pod, "Ready")
+    if condition is None or str_at(condition, "status") != "True":
+        return 0
+    return ms_at(str_at(condition, "lastTransitionTime"))
+
+
+def available_at_ms(pod: JsonObject, min_ready_s: int) -> int | None:
+    """From when on a ready pod counts as available; None while it isn't ready."""
+    if not is_ready(pod):
+        return None
+    return ready_since_ms(pod) + min_ready_s * 1000
+
+
+def restarts(pod: JsonObject) -> int:
+    """Of its containers, together."""
+    return sum(int_at(status, "restartCount") for status in maps_at(pod, "status", "containerStatuses"))
