@@ -1,0 +1,383 @@
+"""Gateways join over real TLS on loopback, by either port, and what is not right is refused."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import ssl
+import stat
+import subprocess
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+
+from cloudcore.api.authn import Authenticator
+from cloudcore.api.authz.attributes import Attributes
+from cloudcore.api.enrolment import enrolment_endpoints
+from cloudcore.api.ports import Posted, Presented
+from cloudcore.pki.certificates import issue_client, issue_server
+from cloudcore.pki.directory import Pki, open_pki
+from cloudcore.pki.enrolment import Enroller, EnrollerParts
+from cloudcore.pki.links import enrolling, renewing
+from cloudcore.pki.service_tokens import ServiceTokens
+from cloudcore.pki.serving import Serving, now_of
+from cloudcore.registry.kinds import builtin_scheme
+from cloudcore.registry.objects import LocalObjects
+from cloudcore.registry.port import Subresource
+from cloudcore.store.cache import following
+from cloudcore.store.memory import MemoryState, MemoryStore
+from edgecore.link.join import JoinRequest, join
+from edgecore.link.membership import Membership, load_membership
+from edgecore.link.renewal import renew
+from skerry.clocks import ManualClock, SeededIds, SystemClock
+from skerry.errors import CallerError, Cause, InvalidError, NotFoundError, SkerryError, UnavailableError
+from skerry.objects.enrolment import (
+    DISCOVERY_PATH,
+    HUB_ENROL_PATH,
+    HUB_RENEW_PATH,
+    JoinToken,
+    discovery_body,
+    refused_body,
+    token_secret,
+)
+from skerry.objects.json import JsonObject
+from skerry.objects.scheme import Kind
+from skerry.objects.times import time_text
+from skerry.transport.websocket import SESSION_PATH, Route, WebSocketLink, client_context, dial, listen
+
+pytestmark = pytest.mark.system
+SCHEME = builtin_scheme()
+
+
+class NoRules:
+    """Kinds without defaults or schema."""
+
+    def defaulted(self, kind: Kind, obj: JsonObject) -> JsonObject:
+        return obj
+
+    def filled(self, kind: Kind, obj: JsonObject) -> JsonObject:
+        return obj
+
+    def validate(
+        self, kind: Kind, obj: JsonObject, old: JsonObject | None, subresource: Subresource
+    ) -> tuple[Cause, ...]:
+        return ()
+
+    def warnings(self, kind: Kind, obj: JsonObject, old: JsonObject | None) -> tuple[str, ...]:
+        return ()
+
+
+class Everything:
+    """Nobody is refused; what is tested here comes before permission."""
+
+    def require(self, attributes: Attributes) -> None:
+        del attributes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cloud:
+    pki: Pki
+    objects: LocalObjects
+    https_port: int
+    hub_port: int
+    sessions: list[str]
+
+    async def issue(self, node: str, *, ttl_s: int = 600, id_: str = "0123456789") -> str:
+        token = JoinToken(id=id_, secret="ab" * 16, pin=self.pki.authority.pin, node=node)
+        expires = time_text(int(time.time() + ttl_s) * 1000)
+        await self.objects.create(kind("secrets"), "kube-system", token_secret(token, expires=expires, labels={}))
+        return str(token)
+
+    def address(self, by: str) -> str:
+        return f"127.0.0.1:{self.https_port if by == 'https' else self.hub_port}"
+
+
+def kind(resource: str) -> Kind:
+    found = SCHEME.of_resource(resource)
+    assert found is not None
+    return found
+
+
+async def serve_https(
+    stack: AsyncExitStack,
+    context: ssl.SSLContext,
+    enroller: Enroller,
+    cloud_clock: SystemClock,
+    objects: LocalObjects,
+    pki: Pki,
+) -> int:
+    tokens = ServiceTokens(pki.token_key, cloud_clock, SeededIds(3))
+    authenticator = Authenticator(tokens=tokens, objects=objects, gate=Everything(), clock=cloud_clock)
+    endpoints = enrolment_endpoints(enroller, authenticator)
+
+    async def answer(request: web.Request) -> web.Response:
+        posted = Posted(
+            method=request.method,
+            path=request.path,
+            body=await request.read(),
+            peer=request.remote or "",
+            presented=Presented(),
+        )
+        endpoint = endpoints.get(request.path)
+        if endpoint is None:
+            return web.Response(status=404)
+        try:
+            replied = await endpoint(posted)
+        except CallerError as error:
+            return web.Response(status=403, body=refused_body(str(error), code=403))
+        return web.Response(status=replied.status, body=replied.body)
+
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", answer)
+    runner = web.AppRunner(app, shutdown_timeout=0.1)
+    await runner.setup()
+    stack.push_async_callback(runner.cleanup)
+    site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context)
+    await site.start()
+    return int(runner.addresses[0][1])
+
+
+@pytest.fixture
+async def cloud(tmp_path: Path) -> AsyncIterator[Cloud]:
+    clock = SystemClock()
+    pki = open_pki(tmp_path / "cloud", now=now_of(clock))
+    serving = Serving(pki, names=[], clock=clock)
+    ports: list[int] = []
+    sessions: list[str] = []
+
+    async def session(link: WebSocketLink) -> None:
+        sessions.append(link.peer_name)
+        await link.send(await link.receive())
+
+    async with AsyncExitStack() as stack:
+        store = MemoryStore(MemoryState(epoch="e1"))
+        cache = await stack.enter_async_context(following(store))
+        objects = LocalObjects(store=store, cache=cache, rules=NoRules(), clock=clock, ids=SeededIds(1))
+        await objects.create(kind("namespaces"), "", {"metadata": {"name": "kube-system"}})
+        parts = EnrollerParts(
+            authority=pki.authority,
+            objects=objects,
+            secrets=kind("secrets"),
+            nodes=kind("nodes"),
+            clock=clock,
+            hub_port=lambda: ports[0],
+        )
+        enroller = Enroller(parts)
+        routes = {
+            SESSION_PATH: Route(handle=session, named=True),
+            HUB_ENROL_PATH: Route(handle=enrolling(enroller), named=False),
+            HUB_RENEW_PATH: Route(handle=renewing(enroller), named=True),
+        }
+        pages = {DISCOVERY_PATH: lambda: discovery_body(enroller.discovery("websocket")).decode()}
+        _, port = await stack.enter_async_context(listen("127.0.0.1", 0, serving.hub, routes, pages=pages))
+        ports.append(port)
+        https_port = await serve_https(stack, serving.api, enroller, clock, objects, pki)
+        yield Cloud(pki=pki, objects=objects, https_port=https_port, hub_port=port, sessions=sessions)
+
+
+def ok(command: list[str]) -> bool:
+    return subprocess.run(command, capture_output=True).returncode == 0
+
+
+async def joined(cloud: Cloud, data: Path, token: str, by: str = "https", *, force: bool = False) -> Membership:
+    return await asyncio.to_thread(join, JoinRequest(data=data, cloud=cloud.address(by), token=token, force=force))
+
+
+@pytest.mark.parametrize("by", ["https", "websocket"])
+async def test_a_gateway_joins_by_either_port_and_then_dials_the_hub(cloud: Cloud, tmp_path: Path, by: str):
+    data = tmp_path / "edge"
+    membership = await joined(cloud, data, await cloud.issue("eu-1"), by)
+    assert membership == load_membership(data)
+    assert (membership.node, membership.clouds) == ("eu-1", (f"127.0.0.1:{cloud.hub_port}",))
+    assert stat.S_IMODE((data / "pki" / "node.key").stat().st_mode) == 0o600
+    assert sorted(path.name for path in data.iterdir()) == ["join.json", "pki"]
+    check = ["openssl", "verify", "-purpose", "sslclient", "-CAfile", str(data / "pki" / "ca.crt")]
+    assert ok([*check, str(data / "pki" / "node.crt")])
+    link = await dial(membership.clouds[0], client_context(membership.identity, trust_clock=True))
+    await link.send(b"x")
+    assert await link.receive() == b"x"
+    await link.close(code=1000, reason="")
+    assert cloud.sessions == ["system:node:eu-1"]
+
+
+@pytest.mark.parametrize("by", ["https", "websocket"])
+async def test_a_used_token_is_refused_in_words_for_people(cloud: Cloud, tmp_path: Path, by: str):
+    token = await cloud.issue("eu-1")
+    await joined(cloud, tmp_path / "one", token, by)
+    with pytest.raises(InvalidError, match="this token was used at"):
+        await joined(cloud, tmp_path / "two", token, by)
+    with pytest.raises(NotFoundError, match="has not joined"):
+        load_membership(tmp_path / "two")
+
+
+@pytest.mark.parametrize("by", ["https", "websocket"])
+async def test_wrong_and_expired_tokens_are_refused_each_in_its_words(cloud: Cloud, tmp_path: Path, by: str):
+    expired = await cloud.issue("eu-1", ttl_s=-5)
+    with pytest.raises(InvalidError, match="this token expired at"):
+        await joined(cloud, tmp_path / "edge", expired, by)
+    unknown = JoinToken(id="9" * 10, secret="c" * 32, pin=cloud.pki.authority.pin, node="eu-1")
+    with pytest.raises(InvalidError, match="this token is not valid here"):
+        await joined(cloud, tmp_path / "edge", str(unknown), by)
+
+
+async def test_a_token_is_not_sent_to_another_cloud(cloud: Cloud, tmp_path: Path):
+    token = JoinToken(id="0" * 10, secret="c" * 32, pin="A" * 43, node="eu-1")
+    with pytest.raises(InvalidError, match="not the one that made this token"):
+        await joined(cloud, tmp_path / "edge", str(token))
+
+
+async def test_whoever_stands_in_between_with_the_right_ca_and_no_key_gets_no_token(cloud: Cloud, tmp_path: Path):
+    """It can show the CA, which is public, but not a server certificate by that CA."""
+    imposter = open_pki(tmp_path / "imposter", now=now_of(SystemClock()))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    served = issue_server(imposter.authority, names=["hub.skerry.internal"], now=now_of(SystemClock()))
+    (tmp_path / "imposter.pem").write_text(served.key_pem + served.certificate_pem)
+    context.load_cert_chain(tmp_path / "imposter.pem")
+    seen: list[bytes] = []
+
+    async def enrol(link: WebSocketLink) -> None:
+        seen.append(await link.receive())
+
+    pages = {DISCOVERY_PATH: lambda: json.dumps({"ca": cloud.pki.authority.pem, "transport": "websocket"})}
+    routes = {HUB_ENROL_PATH: Route(handle=enrol, named=False)}
+    token = await cloud.issue("eu-1")
+    async with listen("127.0.0.1", 0, context, routes, pages=pages) as (_, port):
+        request = JoinRequest(data=tmp_path / "edge", cloud=f"127.0.0.1:{port}", token=token)
+        with pytest.raises(InvalidError, match="the token was not sent"):
+            await asyncio.to_thread(join, request)
+    assert seen == []
+
+
+async def test_a_gateways_certificate_can_not_play_the_cloud(cloud: Cloud, tmp_path: Path):
+    membership = await joined(cloud, tmp_path / "edge", await cloud.issue("eu-1"))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(membership.identity.certificate_file, membership.identity.key_file)
+    async with listen("127.0.0.1", 0, context, {}) as (_, port):
+        with pytest.raises(UnavailableError, match="certificate"):
+            await dial(f"127.0.0.1:{port}", client_context(membership.identity, trust_clock=True))
+
+
+async def test_a_join_whose_answer_was_lost_is_repeated_with_the_same_key(cloud: Cloud, tmp_path: Path):
+    data = tmp_path / "edge"
+    token = await cloud.issue("eu-1")
+    await joined(cloud, data, token)
+    key = (data / "pki" / "node.key").read_bytes()
+    (data / "join.json").unlink()  # as if the power went before the last write
+    (data / ".join-key").write_bytes(key)
+    assert (await joined(cloud, data, token)).node == "eu-1"
+    assert (data / "pki" / "node.key").read_bytes() == key
+
+
+async def test_a_gateway_that_has_joined_joins_again_only_when_told_to(cloud: Cloud, tmp_path: Path):
+    await joined(cloud, tmp_path / "edge", await cloud.issue("eu-1"))
+    token = await cloud.issue("eu-2", id_="1" * 10)
+    with pytest.raises(InvalidError, match=r"has joined .* already, as eu-1"):
+        await joined(cloud, tmp_path / "edge", token)
+    assert (await joined(cloud, tmp_path / "edge", token, force=True)).node == "eu-2"
+
+
+async def test_an_address_where_no_cloud_is_says_so(cloud: Cloud, tmp_path: Path, unused_tcp_port_of_nobody: int):
+    token = await cloud.issue("eu-1")
+    request = JoinRequest(data=tmp_path / "edge", cloud=f"127.0.0.1:{unused_tcp_port_of_nobody}", token=token)
+    with pytest.raises(UnavailableError, match=r"can't reach the cloud at 127\.0\.0\.1"):
+        await asyncio.to_thread(join, request)
+
+
+@pytest.fixture
+def unused_tcp_port_of_nobody() -> int:
+    import socket
+
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
+
+
+async def test_a_certificate_is_renewed_over_the_hub_with_the_same_key(cloud: Cloud, tmp_path: Path):
+    data = tmp_path / "edge"
+    before = await joined(cloud, data, await cloud.issue("eu-1"))
+    old = before.identity.certificate_file.read_text()
+    await asyncio.to_thread(subprocess.run, ["python", "-m", "edgecore.link.renewal", str(data)], check=True)
+    assert before.identity.certificate_file.read_text() != old
+    link = await dial(before.clouds[0], client_context(before.identity, trust_clock=True))
+    await link.close(code=1000, reason="")
+    await cloud.objects.delete(kind("nodes"), kind("nodes").key("", "eu-1"))
+    with pytest.raises(InvalidError, match="not known any more"):
+        await renew(data)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shown:
+    """A client certificate that a hub must not accept."""
+
+    why: str
+    authority: str = "own"
+    age_days: int = 0
+    usage: str = "client"
+
+
+@pytest.mark.parametrize(
+    "shown",
+    [
+        Shown(why="none", authority="none"),
+        Shown(why="wrong CA", authority="other"),
+        Shown(why="expired", age_days=400),
+        Shown(why="not yet valid", age_days=-10),
+        Shown(why="wrong usage", usage="server"),
+    ],
+    ids=lambda shown: shown.why,
+)
+async def test_a_session_needs_a_certificate_that_is_ours_valid_and_for_clients(
+    cloud: Cloud, tmp_path: Path, shown: Shown
+):
+    import datetime
+
+    other = open_pki(tmp_path / "other", now=now_of(SystemClock()))
+    authority = other.authority if shown.authority == "other" else cloud.pki.authority
+    when = now_of(SystemClock()) - datetime.timedelta(days=shown.age_days)
+    if shown.usage == "server":
+        issued = issue_server(authority, names=["system:node:eu-1"], now=when)
+    else:
+        valid = datetime.timedelta(days=365)
+        issued = issue_client(authority, user="system:node:eu-1", groups=["system:nodes"], now=when, valid=valid)
+    (tmp_path / "client.pem").write_text(issued.key_pem + issued.certificate_pem)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.load_verify_locations(cafile=cloud.pki.ca_file)
+    if shown.authority != "none":
+        context.load_cert_chain(tmp_path / "client.pem")
+    with pytest.raises(SkerryError):
+        link = await dial(cloud.address("hub"), context)
+        await link.send(b"x")
+        await link.receive()
+    assert cloud.sessions == []
+
+
+async def test_the_hub_speaks_tls_1_3_only(cloud: Cloud):
+    def connect(version: str, port: int) -> int:
+        command = ["openssl", "s_client", f"-{version}", "-connect", f"127.0.0.1:{port}", "-brief"]
+        return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=20).returncode
+
+    assert await asyncio.to_thread(connect, "tls1_3", cloud.hub_port) == 0
+    assert await asyncio.to_thread(connect, "tls1_2", cloud.hub_port) != 0
+    assert await asyncio.to_thread(connect, "tls1_2", cloud.https_port) == 0
+    assert await asyncio.to_thread(connect, "tls1_1", cloud.https_port) != 0
+
+
+async def test_a_renewed_server_certificate_is_served_without_a_restart(tmp_path: Path):
+    clock = ManualClock(wall_ms=int(time.time() * 1000))
+    pki = open_pki(tmp_path, now=now_of(clock))
+    serving = Serving(pki, names=["first.example"], clock=clock)
+    async with listen("127.0.0.1", 0, serving.hub, {}) as (_, port):
+
+        def serial() -> str:
+            return ssl.get_server_certificate(("127.0.0.1", port), timeout=10)
+
+        before = await asyncio.to_thread(serial)
+        assert not serving.refresh()
+        clock.advance(61 * 86_400)
+        assert serving.refresh()
+        assert await asyncio.to_thread(serial) != before
