@@ -24,7 +24,7 @@ PROTOCOL_FIELDS: Final = (
 )  # fmt: skip
 VISITOR_FIELDS: Final = (
     "register", "offset", "limit", "scale", "isSwap", "isRegisterSwap", "address", "dataType", "order", "bit",
-    "valueOffset", "sentinels", "encoding", "write", "alone", "twin",
+    "valueOffset", "sentinels", "encoding", "write", "alone",
 )  # fmt: skip
 
 KUBEEDGE_TABLES: Final[dict[str, Table]] = {

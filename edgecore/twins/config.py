@@ -1,0 +1,154 @@
+"""Device and DeviceModel objects, as drivers and the keeper need them.
+
+Pure. The model says what properties there are, their types and ranges; the instance says where they are found.
+Visitors and protocol data of the model are defaults that the instance's values override (KubeEdge v1beta1). A
+device that makes no sense is refused with a reason that names the field and the fix; the others are served.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from devices.fields import bool_in, decimal_in, int_in, map_in, refuse_unknown, text_in
+from devices.port import DeviceConfig, PropertyConfig, TwinConfig
+from skerry.errors import InvalidError
+from skerry.objects.json import JsonObject, map_at, maps_at, str_at
+from skerry.objects.meta import Key, name_of, namespace_of, uid_of
+from skerry.objects.twins import POLICIES, policy_of
+
+DEVICES: Final = "devices.devices.kubeedge.io"
+MODELS: Final = "devicemodels.devices.kubeedge.io"
+
+COLLECT_MS_DEFAULT: Final = 1000
+"""As KubeEdge's mapper framework."""
+COLLECT_MS_MIN: Final = 10
+CYCLE_MS_MAX: Final = 24 * 3600 * 1000
+"""A day. Some of KubeEdge's samples give nanoseconds where milliseconds are meant."""
+
+TYPES: Final = ("INT", "FLOAT", "DOUBLE", "STRING", "BOOLEAN", "BYTES")
+
+PROTOCOLS: Final[dict[str, str]] = {"modbus": "modbus", "modbus-tcp": "modbus", "mqtt": "mqtt", "virtual": "virtual"}
+"""Names that manifests use, in lower case, and the driver that is meant."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KnownDevice:
+    """A Device object on this gateway: its configuration, or why it has none."""
+
+    uid: str
+    body: JsonObject
+    config: DeviceConfig | None
+    reason: str
+    """"" exactly when there is a configuration."""
+
+
+def known_devices(
+    devices: Iterable[JsonObject], models: Mapping[tuple[str, str], JsonObject]
+) -> dict[Key, KnownDevice]:
+    """Every Device, read with its model; `models` by (namespace, name)."""
+    out: dict[Key, KnownDevice] = {}
+    for device in devices:
+        key = Key(DEVICES, namespace_of(device), name_of(device))
+        try:
+            config, reason = device_config(key, device, models), ""
+        except InvalidError as error:
+            config, reason = None, str(error)
+        out[key] = KnownDevice(uid=uid_of(device), body=device, config=config, reason=reason)
+    return out
+
+
+def device_config(key: Key, device: JsonObject, models: Mapping[tuple[str, str], JsonObject]) -> DeviceConfig:
+    """Raises `InvalidError` that names the field and the fix."""
+    named = str_at(device, "spec", "protocol", "protocolName")
+    protocol = PROTOCOLS.get(named.lower())
+    if protocol is None:
+        known = ", ".join(sorted(set(PROTOCOLS.values())))
+        raise InvalidError(f"spec.protocol.protocolName: {named!r} is not served here: use one of {known}")
+    model_name = str_at(device, "spec", "deviceModelRef", "name")
+    if not model_name:
+        raise InvalidError("spec.deviceModelRef.name: required")
+    model = models.get((key.namespace, model_name))
+    if model is None:
+        raise InvalidError(f"spec.deviceModelRef.name: there is no DeviceModel {model_name!r} in {key.namespace}")
+    return DeviceConfig(
+        device=key,
+        protocol=protocol,
+        protocol_config={
+            **map_at(model, "spec", "protocolConfigData"),
+            **map_at(device, "spec", "protocol", "configData"),
+        },
+        properties=tuple(_properties(device, model, model_name, protocol)),
+    )
+
+
+def _properties(device: JsonObject, model: JsonObject, model_name: str, protocol: str) -> Iterable[PropertyConfig]:
+    modelled = {str_at(prop, "name"): prop for prop in maps_at(model, "spec", "properties")}
+    placed = {str_at(prop, "name"): prop for prop in maps_at(device, "spec", "properties")}
+    for name in placed:
+        if name not in modelled:
+            raise InvalidError(f"spec.properties[{name}]: not in DeviceModel {model_name!r}; add it there")
+    for name, of_model in modelled.items():
+        instance = placed.get(name, {})
+        # What the instance does not name is served when the model says by itself where it is.
+        if name in placed or "visitors" in of_model:
+            yield _property(name, of_model, instance, every_reading=protocol == "mqtt")
+
+
+def _property(name: str, model: JsonObject, instance: JsonObject, *, every_reading: bool) -> PropertyConfig:
+    where = f"spec.properties[{name}]"
+    type = str_at(model, "type").upper()
+    if type not in TYPES:
+        raise InvalidError(f"DeviceModel {where}.type: {type!r} is not one of {', '.join(TYPES)}")
+    visitor: JsonObject = {**map_at(model, "visitors", "configData"), **map_at(instance, "visitors", "configData")}
+    silence_ms = int_in(instance, "reportCycle", where=where, low=0, high=CYCLE_MS_MAX, default=0)
+    twin = twin_config(map_in(visitor, "twin", where=where), where, silence_ms or 60_000, every_reading=every_reading)
+    return PropertyConfig(
+        name=name,
+        type=type,
+        writable=str_at(model, "accessMode", default="ReadWrite") == "ReadWrite",
+        unit=str_at(model, "unit"),
+        minimum=_bound(model, "minimum", where),
+        maximum=_bound(model, "maximum", where),
+        collect_ms=max(
+            COLLECT_MS_MIN,
+            int_in(instance, "collectCycle", where=where, low=0, high=CYCLE_MS_MAX, default=0) or COLLECT_MS_DEFAULT,
+        ),
+        visitor={field: value for field, value in visitor.items() if field != "twin"},
+        twin=twin,
+        report_to_cloud=bool_in(instance, "reportToCloud", where=where, default=True),
+    )
+
+
+def _bound(model: JsonObject, name: str, where: str) -> float | None:
+    """KubeEdge has the range of a property as text; "" is none."""
+    if str_at(model, name, default="-") == "" or name not in model:
+        return None
+    return float(decimal_in(model, name, where=f"DeviceModel {where}", default="0"))
+
+
+TWIN_FIELDS: Final[Collection[str]] = ("policy", "tolerance", "deadband", "maxSilenceMs", "everyReading")
+
+
+def twin_config(data: JsonObject, where: str, silence_ms_max: int, *, every_reading: bool) -> TwinConfig:
+    """`visitors.configData.twin`. Raises `InvalidError` that names the field and the fix."""
+    where = f"{where}.visitors.configData.twin"
+    refuse_unknown(data, TWIN_FIELDS, where)
+    named = text_in(data, "policy", where=where, default="newest")
+    policy = policy_of(named)
+    if policy is None:
+        raise InvalidError(f"{where}.policy: {named!r} is not one of {', '.join(POLICIES)}")
+    tolerance = decimal_in(data, "tolerance", where=where, default="0")
+    deadband = decimal_in(data, "deadband", where=where, default="0")
+    if tolerance < 0 or deadband < 0:
+        raise InvalidError(f"{where}: tolerance and deadband can't be negative")
+    return TwinConfig(
+        policy=policy,
+        tolerance=float(tolerance),
+        deadband=float(deadband),
+        silence_ms_max=int_in(
+            data, "maxSilenceMs", where=where, low=1000, high=CYCLE_MS_MAX, default=max(1000, silence_ms_max)
+        ),
+        every_reading=bool_in(data, "everyReading", where=where, default=every_reading),
+    )

@@ -1,0 +1,241 @@
+"""What happens to a twin: a Device object arrives, a reading arrives, a desired value is carried out.
+
+Pure. States, readings and `now` go in; new states and what is to be told or written come out. The shell is
+`edgecore.twins.keeper`.
+
+A desired value is carried out once for each version. A device that is changed later by somebody at its own panel
+is not overruled: the twin shows the difference, and whoever wants the value again says so again
+(docs/decisions/0081).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Final, TypeAlias
+
+from devices.port import PropertyConfig, Reading, WriteResult
+from skerry.errors import InvalidError
+from skerry.objects.twins import (
+    Ack,
+    AckState,
+    Desired,
+    Reported,
+    TwinState,
+    Value,
+    Vector,
+    ack,
+    format_value,
+    merge,
+    parse_value,
+    same_value,
+)
+
+FINAL: Final[frozenset[AckState]] = frozenset({"verified", "applied", "refused", "expired"})
+"""Nothing more is done for this version. (`failed` is tried again.)"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observed:
+    """What a Device object changed in a twin."""
+
+    state: TwinState
+    tell_desired: bool
+    """The cloud does not hold what we do now: send it up."""
+
+
+def observe(state: TwinState, wanted: Desired | None, config: PropertyConfig, now_ms: int) -> Observed:
+    """Merge what the cloud's Device wants into the twin."""
+    mine = state.desired
+    if wanted is None:
+        # The cloud has nothing. Ours is forgotten if the cloud has had it, and taken it away; else it is on its way.
+        gone = mine is not None and state.seen.covers(mine.ver)
+        kept = replace(state, desired=None, ack=None) if gone else state
+        return Observed(state=kept, tell_desired=False)
+    merged = merge(mine, wanted, config.twin.policy)
+    assert merged is not None, "one of them is there"
+    went_back = not wanted.ver.covers(state.seen)
+    tell = merged != wanted and (merged != mine or went_back)
+    return Observed(
+        state=_pending(replace(state, desired=merged, seen=wanted.ver), now_ms),
+        tell_desired=tell,
+    )
+
+
+def _pending(state: TwinState, now_ms: int) -> TwinState:
+    """Acknowledge that we know what is wanted."""
+    desired = state.desired
+    if desired is None or (state.ack is not None and state.ack.for_ver == desired.ver):
+        return state
+    return replace(state, ack=ack("pending", for_ver=desired.ver, at_ms=now_ms))
+
+
+def want(state: TwinState, desired: Desired, now_ms: int) -> TwinState:
+    """A desired value written on this gateway."""
+    return _pending(replace(state, desired=desired), now_ms)
+
+
+# --- carrying out -----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Write:
+    """Write this, then say what came of it with `written`."""
+
+    value: Value
+    for_ver: Vector
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settle:
+    """The answer is known without writing."""
+
+    ack: Ack
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hold:
+    """Not now: look again at `until_ms` (None: when something changes)."""
+
+    reason: str
+    until_ms: int | None
+
+
+Step: TypeAlias = "Write | Settle | Hold | None"
+"""None: nothing is to be done."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sight:
+    """What the gateway knows at the moment of deciding."""
+
+    now_ms: int
+    clock_is_synced: bool
+    fresh: Reading | None
+    """The newest reading since the agent started."""
+    unread_until_ms: int
+    """Until then a first reading is still to be expected; afterwards one writes without."""
+
+
+def next_step(state: TwinState, config: PropertyConfig, sight: Sight) -> Step:
+    """What to do about a property's desired value now."""
+    desired = state.desired
+    if desired is None or is_settled(state):
+        return None
+    if desired.expires_ms is not None:
+        if not sight.clock_is_synced:
+            return Hold(reason="it has an expiry, and this gateway's clock is not known to be right", until_ms=None)
+        if desired.expires_ms <= sight.now_ms:
+            return _settle(desired, "expired", sight, "it was not carried out in time")
+    if not config.writable:
+        return _settle(desired, "refused", sight, f"{config.name} is read-only")
+    try:
+        value = parse_value(config.type, desired.value)
+    except InvalidError as error:
+        return _settle(desired, "refused", sight, str(error))
+    fresh = sight.fresh
+    if fresh is not None and fresh.value is not None and fresh.quality == "good":
+        if same_value(config.type, format_value(fresh.value), desired.value, config.twin.tolerance):
+            return _settle(desired, "verified", sight, "")
+    elif fresh is None and sight.now_ms < sight.unread_until_ms:
+        return Hold(reason="the first reading is awaited", until_ms=sight.unread_until_ms)
+    return Write(value=value, for_ver=desired.ver)
+
+
+def is_settled(state: TwinState) -> bool:
+    """Nothing is wanted that has not been answered for good."""
+    if state.desired is None:
+        return True
+    return state.ack is not None and state.ack.for_ver == state.desired.ver and state.ack.state in FINAL
+
+
+def _settle(desired: Desired, state: AckState, sight: Sight, reason: str) -> Settle:
+    return Settle(ack=ack(state, for_ver=desired.ver, at_ms=sight.now_ms, reason=reason))
+
+
+def written(state: TwinState, for_ver: Vector, result: WriteResult, now_ms: int) -> TwinState:
+    """The twin after a write; unchanged when something newer is wanted by now."""
+    if state.desired is None or state.desired.ver != for_ver:
+        return state
+    return replace(state, ack=ack(result.state, for_ver=for_ver, at_ms=now_ms, reason=result.reason))
+
+
+# --- readings ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Taken:
+    """What a reading changed in a twin."""
+
+    state: TwinState
+    repeated: bool
+    """It was taken before: nothing of it is kept again."""
+    record: bool
+    """It becomes part of the history, as number `state.seq`, and the cloud's twin follows."""
+    urgent: bool
+    """Quality changed: do not wait for company."""
+
+
+def take(
+    state: TwinState, config: PropertyConfig, reading: Reading, *, now_ms: int, synced: bool, verbatim: bool = False
+) -> Taken:
+    """Take a reading into a twin. `verbatim` tells it whatever the deadband (a value read back after a write)."""
+    if _repeated(state, reading):
+        return Taken(state=state, repeated=True, record=False, urgent=False)
+    before = state.reported
+    reported = _reported(before, config, reading, now_ms=now_ms, synced=synced)
+    turned = before is None or before.quality != reported.quality
+    silent_ms = now_ms - before.gateway_ms if before else 0
+    told = turned or verbatim or _moved(before, reported, config) or not 0 <= silent_ms < config.twin.silence_ms_max
+    record = told or config.twin.every_reading
+    source_seq = reading.source_seq if reading.source_seq is not None else state.source_seq
+    after = replace(
+        state,
+        # An untold value is left as it was told, so that a slow drift within the deadband adds up and shows.
+        reported=reported if record else before,
+        seq=state.seq + 1 if record else state.seq,
+        source_seq=source_seq,
+    )
+    return Taken(state=after, repeated=False, record=record, urgent=turned)
+
+
+def _repeated(state: TwinState, reading: Reading) -> bool:
+    """The same number again; or an older one that its deliverer marks as perhaps repeated. (An older number alone
+    is a device that began to count anew.)"""
+    if reading.source_seq is None or state.source_seq is None:
+        return False
+    if reading.source_seq == state.source_seq:
+        return True
+    return reading.redelivered and reading.source_seq < state.source_seq
+
+
+def _reported(
+    before: Reported | None, config: PropertyConfig, reading: Reading, *, now_ms: int, synced: bool
+) -> Reported:
+    if reading.value is None:
+        held = before.value if before else None
+        return Reported(
+            value=held,
+            type=config.type,
+            unit=config.unit,
+            quality="bad" if held is None else "stale",
+            reason=reading.reason,
+            source_ms=before.source_ms if before and held is not None else reading.source_ms,
+            gateway_ms=now_ms,
+            synced=synced,
+        )
+    return Reported(
+        value=format_value(reading.value),
+        type=config.type,
+        unit=config.unit,
+        quality=reading.quality,
+        reason=reading.reason,
+        source_ms=reading.source_ms,
+        gateway_ms=now_ms,
+        synced=synced,
+    )
+
+
+def _moved(before: Reported | None, after: Reported, config: PropertyConfig) -> bool:
+    if before is None or before.value is None or after.value is None:
+        return before is None or before.value != after.value
+    return not same_value(config.type, before.value, after.value, config.twin.deadband)

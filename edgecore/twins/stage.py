@@ -1,0 +1,112 @@
+"""What waits to be committed together: twins that changed, and what the cloud is to be told of them.
+
+A disk sync on a memory card takes as long as a hundred rows, so readings wait for each other a little (the keeper
+says how long). Rows are made from the states at the moment of committing. In memory; what is lost in a crash was
+never acknowledged to anybody.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from edgecore.store.port import EdgeBatch, NewReport, TwinRow
+from skerry.objects.meta import Key
+from skerry.objects.twins import (
+    DeviceName,
+    DeviceState,
+    Policy,
+    Telemetry,
+    TwinDesired,
+    TwinReported,
+    TwinState,
+    encode_device_state,
+    encode_state,
+    encode_telemetry,
+    encode_twin_desired,
+    encode_twin_reported,
+    series_of,
+)
+
+Place: TypeAlias = "tuple[Key, str]"
+"""A property of a device."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Stage:
+    """See the module. Receipts are (driver's name, receipt)."""
+
+    rows: set[Place] = field(default_factory=set[Place])
+    told: set[Place] = field(default_factory=set[Place])
+    wanted: dict[Place, Policy] = field(default_factory=dict[Place, Policy])
+    telemetry: list[NewReport] = field(default_factory=list[NewReport])
+    states: dict[Key, DeviceState] = field(default_factory=dict[Key, DeviceState])
+    gone: set[Key] = field(default_factory=set[Key])
+    receipts: list[tuple[str, int]] = field(default_factory=list[tuple[str, int]])
+
+    def __bool__(self) -> bool:
+        return bool(self.rows or self.telemetry or self.states or self.gone or self.receipts)
+
+    def put_back(self, unsaved: Stage) -> None:
+        """What could not be committed comes before what has been staged since."""
+        self.rows |= unsaved.rows
+        self.told |= unsaved.told
+        self.wanted = unsaved.wanted | self.wanted
+        self.telemetry = unsaved.telemetry + self.telemetry
+        self.states = unsaved.states | self.states
+        self.gone |= unsaved.gone
+        self.receipts = unsaved.receipts + self.receipts
+
+    def batch(self, state_of: Callable[[Place], TwinState | None]) -> EdgeBatch:
+        """Everything staged, as one transaction."""
+        reports = list(self.telemetry)
+        rows: list[TwinRow] = []
+        for place in sorted(self.rows):
+            state = state_of(place)
+            if state is None:
+                continue  # the device went in the meantime
+            device, prop = place
+            rows.append(TwinRow(device=device, prop=prop, body=encode_state(state)))
+            if place in self.told:
+                reports.append(reported_report(device, prop, state))
+            if place in self.wanted and state.desired is not None:
+                reports.append(desired_report(device, prop, state, self.wanted[place]))
+        for device, told in self.states.items():
+            key = f"{device.namespace}/{device.name}"
+            body = encode_device_state(told)
+            reports.append(NewReport(report_class="state", kind="device_state", key=key, body=body))
+        return EdgeBatch(reports=tuple(reports), twins=tuple(rows), twin_deletes=tuple(sorted(self.gone)))
+
+
+def name_of_device(device: Key, uid: str) -> DeviceName:
+    return DeviceName(namespace=device.namespace, name=device.name, uid=uid)
+
+
+def reported_report(device: Key, prop: str, state: TwinState) -> NewReport:
+    """What the cloud's twin is to show."""
+    body = encode_twin_reported(
+        TwinReported(
+            device=name_of_device(device, state.uid),
+            prop=prop,
+            reported=state.reported,
+            observed=state.desired,
+            ack=state.ack,
+        )
+    )
+    key = series_of(device.namespace, device.name, prop)
+    return NewReport(report_class="state", kind="twin_reported", key=key, body=body)
+
+
+def desired_report(device: Key, prop: str, state: TwinState, policy: Policy) -> NewReport:
+    """What the cloud is to merge into its Device."""
+    assert state.desired is not None
+    report = TwinDesired(device=name_of_device(device, state.uid), prop=prop, desired=state.desired, policy=policy)
+    key = series_of(device.namespace, device.name, prop)
+    return NewReport(report_class="state", kind="twin_desired", key=key, body=encode_twin_desired(report))
+
+
+def telemetry_report(device: Key, report: Telemetry) -> NewReport:
+    """One row of a property's history."""
+    key = series_of(device.namespace, device.name, report.prop)
+    return NewReport(report_class="telemetry", kind="telemetry", key=key, body=encode_telemetry(report))

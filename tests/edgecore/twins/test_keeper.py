@@ -1,0 +1,297 @@
+"""The keeper over a memory store and a virtual device: readings, desired values, restarts, a full disk."""
+
+from __future__ import annotations
+
+import pytest
+
+from skerry.errors import InvalidError, NotFoundError, StorageFullError, UnavailableError
+from skerry.objects.json import clone, maps_at
+from skerry.objects.meta import Key
+from skerry.objects.twins import Vector, decode_device_state, merge
+from tests.edgecore.twins.gateway import DEVICE, FAST, Gateway, device, reading
+
+
+@pytest.fixture
+def gateway() -> Gateway:
+    return Gateway()
+
+
+async def test_a_desired_value_of_the_cloud_is_written_read_back_and_acknowledged(gateway: Gateway) -> None:
+    async with gateway.alive():
+        await gateway.put_device(device())
+        await gateway.until(lambda: gateway.twin().reported is not None)
+        await gateway.want_in_cloud("21.5")
+        await gateway.until(lambda: gateway.ack() == "verified")
+        await gateway.until(lambda: gateway.told().ack is not None and gateway.told().ack.state == "verified")  # pyright: ignore[reportOptionalMemberAccess]
+    assert gateway.driver.writes == [(DEVICE, "setpoint", 21.5)]
+    told = gateway.told()
+    assert told.reported is not None and told.reported.value == "21.5"
+    assert told.observed is not None and told.observed.value == "21.5"
+
+
+async def test_a_value_that_the_device_holds_already_is_not_written(gateway: Gateway) -> None:
+    async with gateway.alive():
+        await gateway.put_device(device())
+        await gateway.want_in_cloud("20")
+        await gateway.until(lambda: gateway.ack() == "verified")
+    assert gateway.driver.writes == []
+
+
+async def test_what_was_carried_out_is_not_written_again_after_a_restart(gateway: Gateway) -> None:
+    async with gateway.alive():
+        await gateway.put_device(device())
+        await gateway.want_in_cloud("21.5")
+        await gateway.until(lambda: gateway.ack() == "verified")
+    gateway.start_over()  # the virtual device begins anew, at 20
+    async with gateway.alive():
+        await gateway.until(lambda: (found := gateway.twin().reported) is not None and found.value == "20.0")
+        assert gateway.ack() == "verified"
+    assert gateway.driver.writes == []
+
+
+async def test_a_pending_value_survives_a_restart_and_is_then_carried_out(gateway: Gateway) -> None:
+    async with gateway.alive():
+        await gateway.put_device(device())
+        await gateway.until(lambda: gateway.twin().reported is not None)
+        gateway.driver.silence(DEVICE, silent=True)
+        await gateway.want_in_cloud("21.5")
+        await gateway.until(lambda: gateway.ack() == "failed")
+        answer = gateway.twin().ack
+        assert answer is not None and answer.reason == "the device is silent"
+    gateway.start_over()
+    async with gateway.alive():
+        await gateway.until(lambda: gateway.ack() == "verified")
+    assert gateway.driver.writes == [(DEVICE, "setpoint", 21.5)]
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [("warm", "'warm' is not a number: use one such as 21.5"), ("33", "the device won't take 33.0")],
+)
+async def test_what_can_t_be_done_is_refused_with_the_reason(gateway: Gateway, value: str, reason: str) -> None:
+    async with gateway.alive():
+        await gateway.put_device(device({"initial": 20, "refuse": ["33.0"]}))
+        await gateway.want_in_cloud(value)
+        await gateway.until(lambda: gateway.ack() == "refused")
+    answer = gateway.twin().ack
+    assert answer is not None and (answer.reason, answer.code) == (reason, 400)
+
+
+async def test_an_expired_value_is_not_carried_out(gateway: Gateway) -> None:
+    async with gateway.alive():
+        await gateway.put_device(device())
+        await gateway.want_in_cloud("50", expires="2020-01-01T00:00:00Z")
+        await gateway.until(lambda: gateway.ack() == "expired")
+    assert gateway.driver.writes == []
+
+
+async def test_a_value_with_an_expiry_waits_while_the_clock_is_not_known_to_be_right(gateway: Gateway) -> None:
+    gateway.synced = False
+    async with gateway.alive():
+        await gateway.put_device(device())
+        await gateway.until(lambda: gateway.twin().reported is not None)
+        await gateway.want_in_cloud("50", expires="2120-01-01T00:00:00Z")
+        await gateway.until(lambda: gateway.ack() == "pending")
+        before = gateway.twin().seq
+        gateway.driver.play(reading(gateway.clock, 1))
+        await gateway.until(lambda: gateway.twin("level").seq == 1)
+        assert (gateway.ack(), gateway.twin().seq) == ("pending", before)
+        assert gateway.driver.writes == []
+
+
+async def test_a_value_set_on_the_gateway_is_carried_out_and_sent_up(gateway: Gateway) -> None:
+    async with gateway.alive():
+        await gateway.put_device(device())
+        await gateway.until(lambda: bool(gateway.keeper.devices()))
+        ver = await gateway.keeper.set_desired(DEVICE, "setpoint", "30", origin="local:uid 0")
+        assert gateway.wanted_up()[0].desired.value == "30", "durable when it returned"
+        state = await gateway.keeper.wait(
+            DEVICE, "setpoint", for_ver=ver, states=frozenset({"verified"}), timeout_s=5
+        )
+        assert state.ack is not None and state.ack.state == "verified"
+    assert gateway.driver.writes == [(DEVICE, "setpoint", 30.0)]
+
+
+async def test_both_sides_wrote_while_apart_and_agree_afterwards(gateway: Gateway) -> None:
+    async with gateway.alive():
+        await gateway.put_device(device())
+        await gateway.want_in_cloud("25")
+        await gateway.until(lambda: gateway.ack() == "verified")
+        await gateway.keeper.set_desired(DEVICE, "setpoint", "30", origin="op")  # the cloud does not hear of it yet
+        await gateway.until(lambda: gateway.ack() == "verified")
+        await gateway.want_in_cloud("35")  # later, and without having seen 30
+        await gateway.until(lambda: gateway.twin().desired is not None and gateway.ack() == "verified")
+        await gateway.until(lambda: gateway.driver.writes[-1][2] == 35.0)
+        mine = gateway.twin().desired
+        assert mine is not None
+        assert (mine.value, mine.ver) == ("35", Vector(cloud=3, edge=1))
+        assert mine.conflict is not None and mine.conflict.value == "30"
+        # What waits for the cloud comes to the same there.
+        await gateway.until(lambda: gateway.wanted_up()[0].desired == mine)
+        assert merge(mine, gateway.wanted_up()[0].desired, "newest") == mine
+
+
+async def test_what_can_t_be_wanted_is_refused_at_once(gateway: Gateway) -> None:
+    async with gateway.alive():
+        await gateway.put_device(device())
+        await gateway.until(lambda: bool(gateway.keeper.devices()))
+        with pytest.raises(InvalidError, match="above the maximum of 90"):
+            await gateway.keeper.set_desired(DEVICE, "setpoint", "95", origin="op")
+        with pytest.raises(InvalidError, match="read-only"):
+            await gateway.keeper.set_desired(DEVICE, "level", "1", origin="op")
+        with pytest.raises(InvalidError, match="expired already"):
+            await gateway.keeper.set_desired(DEVICE, "setpoint", "50", origin="op", expires_ms=1)
+        with pytest.raises(NotFoundError, match="default/other"):
+            await gateway.keeper.set_desired(Key(DEVICE.resource, "default", "other"), "x", "1", origin="op")
+
+
+async def test_a_wait_that_is_not_fulfilled_says_what_it_waits_for(gateway: Gateway) -> None:
+    async with gateway.alive():
+        await gateway.put_device(device())
+        await gateway.until(lambda: gateway.twin().reported is not None)
+        gateway.driver.silence(DEVICE, silent=True)
+        ver = await gateway.keeper.set_desired(DEVICE, "setpoint", "30", origin="op")
+        await gateway.until(lambda: gateway.ack() == "failed")
+        with pytest.raises(UnavailableError, match="failed: the device is silent after"):
+            await gateway.keeper.wait(DEVICE, "setpoint", for_ver=ver, states=frozenset({"verified"}), timeout_s=0.02)
+
+
+async def test_every_reading_of_a_sensor_is_kept_in_order_once(gateway: Gateway) -> None:
+    async with gateway.alive():
+        await gateway.put_device(device(level={"twin": {"everyReading": True}}))
+        await gateway.until(lambda: bool(gateway.driver.health()))
+        for number in range(500):
+            gateway.driver.play(reading(gateway.clock, number % 3, source_seq=number, receipt=number + 1))
+        for number in (490, 495, 499):  # the broker sends again what it has no acknowledgement for
+            gateway.driver.play(reading(gateway.clock, number % 3, source_seq=number, receipt=1000, redelivered=True))
+        await gateway.until(lambda: len(gateway.driver.receipts) == 503)
+    rows = gateway.telemetry("level")
+    assert [row.seq for row in rows] == list(range(1, 501))
+    assert [row.source_seq for row in rows] == list(range(500))
+    assert gateway.keeper.repeated == 3
+
+
+async def test_a_restarted_gateway_recognises_what_it_had_stored_but_not_acknowledged(gateway: Gateway) -> None:
+    async with gateway.alive():
+        await gateway.put_device(device(level={"twin": {"everyReading": True}}))
+        await gateway.until(lambda: bool(gateway.driver.health()))
+        gateway.driver.play(reading(gateway.clock, 1, source_seq=41))
+        await gateway.until(lambda: len(gateway.telemetry("level")) == 1)
+    gateway.start_over()
+    async with gateway.alive():
+        await gateway.until(lambda: bool(gateway.driver.health()))
+        gateway.driver.play(reading(gateway.clock, 1, source_seq=41, redelivered=True, receipt=5))
+        gateway.driver.play(reading(gateway.clock, 2, source_seq=42, receipt=6))
+        await gateway.until(lambda: gateway.driver.receipts == [5, 6])
+    assert [(row.seq, row.source_seq) for row in gateway.telemetry("level")] == [(1, 41), (2, 42)]
+
+
+async def test_only_what_moved_beyond_the_deadband_is_told_and_a_slow_drift_adds_up(gateway: Gateway) -> None:
+    async with gateway.alive():
+        await gateway.put_device(device(level={"twin": {"deadband": 2}}))
+        await gateway.until(lambda: bool(gateway.driver.health()))
+        for value in (10, 11, 12, 13, 14, 10):
+            gateway.driver.play(reading(gateway.clock, value, receipt=value))
+        await gateway.until(lambda: len(gateway.driver.receipts) == 6)
+    assert [row.value for row in gateway.telemetry("level")] == ["10", "13", "10"]
+
+
+async def test_a_lost_value_is_said_to_be_stale_and_no_value_is_made_up(gateway: Gateway) -> None:
+    async with gateway.alive():
+        await gateway.put_device(device())
+        await gateway.until(lambda: bool(gateway.driver.health()))
+        gateway.driver.play(reading(gateway.clock, None))
+        gateway.driver.play(reading(gateway.clock, 7))
+        gateway.driver.play(reading(gateway.clock, None))
+        await gateway.until(lambda: len(gateway.telemetry("level")) == 3)
+    assert [(row.value, row.quality) for row in gateway.telemetry("level")] == [
+        (None, "bad"),
+        ("7", "good"),
+        (None, "bad"),
+    ]
+    reported = gateway.told("level").reported
+    assert reported is not None
+    assert (reported.value, reported.quality, reported.reason) == ("7", "stale", "silent")
+
+
+async def test_a_full_disk_loses_nothing_and_acknowledges_nothing(gateway: Gateway) -> None:
+    async with gateway.alive():
+        await gateway.put_device(device(level={"twin": {"everyReading": True}}))
+        await gateway.until(lambda: bool(gateway.driver.health()))
+        gateway.failing.fail_writes_with = StorageFullError("no space left on device")
+        for number in range(5):
+            gateway.driver.play(reading(gateway.clock, number, receipt=number + 1))
+        await gateway.until(lambda: gateway.failing.attempts >= 3)
+        with pytest.raises(StorageFullError):
+            await gateway.keeper.set_desired(DEVICE, "setpoint", "30", origin="op")
+        assert gateway.driver.receipts == [] and gateway.telemetry("level") == []
+        desired = gateway.twin().desired
+        assert desired is None, "a refused wish has no effect later"
+        gateway.failing.fail_writes_with = None
+        await gateway.until(lambda: len(gateway.driver.receipts) == 5)
+    assert [row.value for row in gateway.telemetry("level")] == ["0", "1", "2", "3", "4"]
+
+
+async def test_the_state_of_devices_is_told_when_it_changes(gateway: Gateway) -> None:
+    def states() -> list[tuple[str, str]]:
+        return [
+            ((told := decode_device_state(report.body)).state, told.reason)
+            for report in gateway.memory.outbox(after=0, limit=1000)
+            if report.kind == "device_state"
+        ]
+
+    async with gateway.alive():
+        await gateway.put_device(device())
+        await gateway.until(lambda: states() == [("online", "")])
+        gateway.driver.silence(DEVICE, silent=True)
+        await gateway.until(lambda: states() == [("offline", "the device is silent")])
+        broken = device({"initial": 20, "skript": []})
+        await gateway.put_device(broken)
+        await gateway.until(lambda: states()[0][0] == "invalid")
+        assert "skript: unknown field; did you mean script?" in states()[0][1]
+        assert gateway.keeper.devices()[0].state == "invalid"
+
+
+async def test_a_device_that_goes_takes_its_twins_along_and_a_new_one_of_the_name_starts_afresh(
+    gateway: Gateway,
+) -> None:
+    async with gateway.alive():
+        await gateway.put_device(device())
+        await gateway.want_in_cloud("21.5")
+        await gateway.until(lambda: gateway.ack() == "verified")
+        again = device(uid="u2")
+        gateway.object = None
+        await gateway.put_device(again)
+        await gateway.until(lambda: gateway.twin().uid == "u2")
+        assert gateway.twin().desired is None
+        assert gateway.twin().seq > 0, "its history goes on counting"
+
+
+async def test_a_desired_value_that_the_cloud_takes_away_is_forgotten(gateway: Gateway) -> None:
+    async with gateway.alive():
+        await gateway.put_device(device())
+        await gateway.want_in_cloud("21.5")
+        await gateway.until(lambda: gateway.ack() == "verified")
+        assert gateway.object is not None
+        without = clone(gateway.object)
+        del maps_at(without, "spec", "properties")[0]["desired"]
+        await gateway.put_device(without)
+        await gateway.until(lambda: gateway.twin().desired is None)
+
+
+async def test_twins_are_committed_in_groups(gateway: Gateway) -> None:
+    assert FAST.group_rows == 200
+    async with gateway.alive():
+        await gateway.put_device(device(level={"twin": {"everyReading": True}}))
+        await gateway.until(lambda: bool(gateway.driver.health()))
+        commits = 0
+
+        def count(_: object) -> None:
+            nonlocal commits
+            commits += 1
+
+        gateway.store.listen(count)
+        for number in range(1000):
+            gateway.driver.play(reading(gateway.clock, number, receipt=number + 1))
+        await gateway.until(lambda: len(gateway.driver.receipts) == 1000)
+        assert commits <= 100
