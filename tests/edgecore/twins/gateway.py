@@ -153,7 +153,7 @@ class Gateway:
     async def until(self, true: Callable[[], bool], deadline_s: float = 5.0) -> None:
         """Wait for a level."""
         async with asyncio.timeout(deadline_s):
-            while not true():  # noqa: ASYNC110 - levels of parts that know nothing of the test
+            while not true():
                 await asyncio.sleep(0.002)
 
 
