@@ -138,13 +138,13 @@ class LocalObjects:
         raise conflict(kind, key.name)
 
     async def report(self, position: Position, effects: Sequence[Effect], records: Sequence[Record]) -> None:
-        for _ in range(_TRIES):
-            check_advances(position, await self.store.position(position.node))
-            writes = await self._writes_of(effects)
+        for turn in range(_TRIES):
+            writes = await self._writes_of(effects, cached=turn == 0)
             try:
                 revisions = await self.store.commit(Batch(writes=writes, position=position, records=tuple(records)))
             except (ConflictError, NotFoundError, AlreadyExistsError):
-                # Somebody wrote one of the objects in between, or another session of the node got ahead: look again.
+                # Another session of the node got ahead, or somebody wrote one of the objects in between.
+                check_advances(position, await self.store.position(position.node))
                 continue
             if revisions:
                 await self.cache.wait_for(revisions[-1], timeout_s=self.cache_wait_s)
@@ -251,14 +251,14 @@ class LocalObjects:
 
     # Reports of nodes
 
-    async def _writes_of(self, effects: Sequence[Effect]) -> tuple[Put | Delete, ...]:
-        """What the effects come to, each seeing the ones before it."""
+    async def _writes_of(self, effects: Sequence[Effect], *, cached: bool) -> tuple[Put | Delete, ...]:
+        """What the effects come to, each seeing the ones before it. Without `cached`, from the store itself."""
         held: dict[Key, _Held | None] = {}
         writes: dict[Key, list[Put | Delete]] = {}
         for effect in effects:
             key = effect.key
             if key not in held:
-                stored = await self.store.get(key)
+                stored = self.cache.read(key) if cached else await self.store.get(key)
                 held[key] = stored and _Held(obj=object_of(stored.body), expected=stored.revision)
             try:
                 decision = self._effect(effect, held[key])

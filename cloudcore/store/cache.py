@@ -34,6 +34,8 @@ _AFTER_ALL_NAMES = "\U0010ffff"
 class CacheSettings:
     ring: int = 4096
     """Changes kept per resource (four times that for all of them together); older ones are in the log."""
+    ring_bytes: int = 16 * 1024 * 1024
+    """States kept per resource (twice that for all of them together): what churn may cost in memory."""
     parsed: int = 1024
     """Parsed objects kept; about 16 KB each for a pod."""
     load_page: int = 2000
@@ -71,11 +73,11 @@ class _Resource:
 
     __slots__ = ("changed_at", "facts", "loaded_at", "objects", "places", "ring")
 
-    def __init__(self, *, floor: Revision, ring: int) -> None:
+    def __init__(self, *, floor: Revision, settings: CacheSettings) -> None:
         self.objects: dict[tuple[str, str], Stored] = {}
         self.places: list[tuple[str, str]] = []
         self.facts: dict[tuple[str, str], Facts] = {}
-        self.ring = Ring(floor=floor, limit=ring)
+        self.ring = Ring(floor=floor, limit=settings.ring, max_bytes=settings.ring_bytes)
         self.loaded_at = floor
         self.changed_at = floor
 
@@ -115,7 +117,7 @@ class WatchCache:
         self._indexed: dict[str, dict[str, dict[Key, Stored]]] = {name: {} for name in self._indexes}
         self._index_values: dict[str, dict[Key, tuple[str, ...]]] = {name: {} for name in self._indexes}
         self._resources: dict[str, _Resource] = {}
-        self._all = Ring(floor=Revision(0), limit=4 * self._settings.ring)
+        self._all = Ring(floor=Revision(0), limit=4 * self._settings.ring, max_bytes=2 * self._settings.ring_bytes)
         self._revision = Revision(0)
         self._floor = Revision(0)
         self._waiting: list[tuple[Revision, int, asyncio.Future[None]]] = []
@@ -282,7 +284,7 @@ class WatchCache:
     def _resource(self, name: str) -> _Resource:
         found = self._resources.get(name)
         if found is None:
-            found = self._resources[name] = _Resource(floor=self._floor, ring=self._settings.ring)
+            found = self._resources[name] = _Resource(floor=self._floor, settings=self._settings)
         return found
 
     def _ring(self, resource: str | None) -> Ring:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from bisect import bisect_right
 from collections.abc import Sequence
+from typing import Final
 
 from cloudcore.store.port import Change
 from skerry.objects.meta import Revision
@@ -19,13 +20,25 @@ def _revision(change: Change) -> Revision:
     return change.revision
 
 
-class Ring:
-    """At least the newest `limit` changes after a floor, in order of revision."""
+def _size(change: Change) -> int:
+    return len(change.before or b"") + len(change.after or b"")
 
-    def __init__(self, *, floor: Revision, limit: int) -> None:
+
+RING_BYTES: Final = 16 * 1024 * 1024
+"""States held by one ring, unless told otherwise: some 3,000 changes of pods."""
+_SLACK: Final = 4
+"""A full ring runs over by a quarter and is then cut, so that cutting costs little per change."""
+
+
+class Ring:
+    """The newest changes after a floor, in order of revision: up to `limit` of them and `max_bytes` of states."""
+
+    def __init__(self, *, floor: Revision, limit: int, max_bytes: int = RING_BYTES) -> None:
         assert limit > 0
         self._floor = floor
         self._limit = limit
+        self._max_bytes = max_bytes
+        self._bytes = 0
         self._changes: list[Change] = []
         self._news: asyncio.Event | None = None
         self._closed = False
@@ -46,23 +59,23 @@ class Ring:
             return
         assert not self._changes or changes[0].revision > self._changes[-1].revision, "the log goes forward"
         self._changes.extend(changes)
-        if len(self._changes) > 2 * self._limit:
-            # Dropping half at a time makes the cost of dropping constant per change.
-            dropped = len(self._changes) - self._limit
-            self._floor = self._changes[dropped - 1].revision
-            del self._changes[:dropped]
+        self._bytes += sum(map(_size, changes))
+        over = len(self._changes) > self._limit + self._limit // _SLACK
+        if over or self._bytes > self._max_bytes + self._max_bytes // _SLACK:
+            self._cut()
         self._wake()
 
     def restart(self, *, floor: Revision) -> None:
         """Forget all: followers behind `floor` have to look elsewhere."""
         self._changes.clear()
+        self._bytes = 0
         self._floor = floor
         self._wake()
 
     def forget(self, to: Revision) -> None:
         """Drop what is at or below a revision, as the log does when it is compacted."""
         if to > self._floor:
-            del self._changes[: bisect_right(self._changes, to, key=_revision)]
+            self._drop(bisect_right(self._changes, to, key=_revision))
             self._floor = to
             self._wake()
 
@@ -85,6 +98,21 @@ class Ring:
         """Release the followers for good."""
         self._closed = True
         self._wake()
+
+    def _cut(self) -> None:
+        """Drop the oldest until the ring is within its bounds; the newest change always stays."""
+        dropped = max(0, len(self._changes) - self._limit)
+        left = self._bytes - sum(map(_size, self._changes[:dropped]))
+        while left > self._max_bytes and dropped < len(self._changes) - 1:
+            left -= _size(self._changes[dropped])
+            dropped += 1
+        if dropped:
+            self._floor = self._changes[dropped - 1].revision
+            self._drop(dropped)
+
+    def _drop(self, count: int) -> None:
+        self._bytes -= sum(map(_size, self._changes[:count]))
+        del self._changes[:count]
 
     def _wake(self) -> None:
         if self._news is not None:
