@@ -1,0 +1,52 @@
+"""What is wrong with an object, in Kubernetes' sentences, a room of functions by kind.
+
+Structure was checked when the object was decoded; here is what the types do not say: names, ranges, references,
+what may not change. Pure; keeps nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Final, TypeAlias
+
+from cloudcore.registry.validation import cluster, definitions, devices, services, workloads
+from skerry.errors import Cause
+from skerry.objects.json import JsonObject
+
+Check: TypeAlias = "Callable[[JsonObject, JsonObject | None], Iterator[Cause]]"
+"""(object, the one before or None) -> faults."""
+
+_RBAC: Final = "rbac.authorization.k8s.io"
+
+CHECKS: Final[Mapping[tuple[str, str], Check]] = {
+    ("", "ConfigMap"): cluster.validate_config_map,
+    ("", "Secret"): cluster.validate_secret,
+    ("", "Namespace"): cluster.validate_namespace,
+    ("", "Node"): cluster.validate_node,
+    ("", "Event"): cluster.validate_event,
+    ("events.k8s.io", "Event"): cluster.validate_event,
+    ("", "PersistentVolumeClaim"): cluster.validate_claim,
+    ("", "Service"): services.validate_service,
+    ("", "ReplicationController"): workloads.validate_replication_controller,
+    ("apps", "Deployment"): workloads.validate_deployment,
+    ("apps", "ReplicaSet"): workloads.validate_replicaset,
+    ("apps", "StatefulSet"): workloads.validate_statefulset,
+    ("apps", "DaemonSet"): workloads.validate_daemonset,
+    ("batch", "Job"): workloads.validate_job,
+    ("batch", "CronJob"): workloads.validate_cron_job,
+    ("discovery.k8s.io", "EndpointSlice"): services.validate_endpoint_slice,
+    ("networking.k8s.io", "Ingress"): services.validate_ingress,
+    (_RBAC, "Role"): cluster.validate_role,
+    (_RBAC, "ClusterRole"): cluster.validate_role,
+    (_RBAC, "RoleBinding"): cluster.validate_binding,
+    (_RBAC, "ClusterRoleBinding"): cluster.validate_binding,
+    ("coordination.k8s.io", "Lease"): cluster.validate_lease,
+    ("scheduling.k8s.io", "PriorityClass"): cluster.validate_priority_class,
+    ("node.k8s.io", "RuntimeClass"): cluster.validate_runtime_class,
+    ("policy", "PodDisruptionBudget"): cluster.validate_disruption_budget,
+    ("storage.k8s.io", "StorageClass"): cluster.validate_storage_class,
+    ("apiextensions.k8s.io", "CustomResourceDefinition"): definitions.validate_definition,
+    ("devices.kubeedge.io", "Device"): devices.validate_device,
+    ("devices.kubeedge.io", "DeviceModel"): devices.validate_device_model,
+}
+"""(group, kind) -> faults, beyond those of metadata. Pods have their own, which knows of binding."""

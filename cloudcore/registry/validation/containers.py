@@ -1,0 +1,256 @@
+"""What a container may say (`pkg/apis/core/validation`). Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from cloudcore.registry.validation.faults import (
+    at_least,
+    duplicate,
+    forbidden,
+    invalid,
+    named,
+    not_found,
+    one_of,
+    port_number,
+    required,
+)
+from skerry.errors import Cause, InvalidError
+from skerry.objects.json import Json, JsonObject, int_at, map_at, maps_at, str_at
+from skerry.objects.names import config_key_faults, label_1123_faults, port_name_faults, qualified_name_faults
+from skerry.objects.quantity import Quantity, parse_quantity
+
+_PROTOCOLS: Final = ("SCTP", "TCP", "UDP")
+_PULL: Final = ("Always", "IfNotPresent", "Never")
+_HANDLERS: Final = ("exec", "httpGet", "tcpSocket", "grpc")
+_SOURCES: Final = ("fieldRef", "resourceFieldRef", "configMapKeyRef", "secretKeyRef", "fileKeyRef")
+_ENV_NAME: Final = re.compile(r"[ -<>-~]+")
+_ENV_TEXT: Final = "a valid environment variable name must consist only of printable ASCII characters other than '='"
+_OVERCOMMIT: Final = ("cpu", "memory", "ephemeral-storage")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContainerContext:
+    """What of its pod a container may refer to."""
+
+    volumes: frozenset[str]
+    host_network: bool
+
+
+def validate_container(
+    field: str, container: JsonObject, context: ContainerContext, *, init: bool
+) -> Iterator[Cause]:
+    """The faults of one container."""
+    yield from named(f"{field}.name", str_at(container, "name"), label_1123_faults)
+    image = str_at(container, "image")
+    if not image:
+        yield required(f"{field}.image")
+    elif image.strip() != image:
+        yield invalid(f"{field}.image", image, "must not have leading or trailing whitespace")
+    yield from one_of(f"{field}.imagePullPolicy", str_at(container, "imagePullPolicy"), _PULL)
+    words = ("File", "FallbackToLogsOnError")
+    yield from one_of(f"{field}.terminationMessagePolicy", str_at(container, "terminationMessagePolicy"), words)
+    yield from _validate_ports(f"{field}.ports", maps_at(container, "ports"), context)
+    yield from _validate_env(f"{field}.env", maps_at(container, "env"))
+    yield from _validate_env_from(f"{field}.envFrom", maps_at(container, "envFrom"))
+    yield from _validate_mounts(f"{field}.volumeMounts", maps_at(container, "volumeMounts"), context)
+    yield from _validate_resources(f"{field}.resources", map_at(container, "resources"))
+    restart = str_at(container, "restartPolicy")
+    if restart and not init:
+        yield forbidden(f"{field}.restartPolicy", "may not be set for non-init containers")
+    elif restart:
+        yield from one_of(f"{field}.restartPolicy", restart, ("Always",))
+    for name in ("livenessProbe", "readinessProbe", "startupProbe"):
+        probe = container.get(name)
+        if not isinstance(probe, dict):
+            continue
+        if init and restart != "Always":
+            yield forbidden(f"{field}.{name}", "may not be set for init containers without restartPolicy=Always")
+        else:
+            yield from _validate_probe(f"{field}.{name}", probe, live=name != "readinessProbe")
+    for hook in ("postStart", "preStop"):
+        handler = map_at(container, "lifecycle").get(hook)
+        if isinstance(handler, dict):
+            yield from _validate_handler(f"{field}.lifecycle.{hook}", handler, (*_HANDLERS[:3], "sleep"))
+
+
+def _validate_ports(field: str, ports: list[JsonObject], context: ContainerContext) -> Iterator[Cause]:
+    seen: set[str] = set()
+    for index, port in enumerate(ports):
+        here = f"{field}[{index}]"
+        name = str_at(port, "name")
+        yield from named(f"{here}.name", name, port_name_faults, needed=False)
+        if name and name in seen:
+            yield duplicate(f"{here}.name", name)
+        seen.add(name)
+        number = int_at(port, "containerPort")
+        if number == 0:
+            yield required(f"{here}.containerPort")
+        yield from port_number(f"{here}.containerPort", number or None)
+        yield from port_number(f"{here}.hostPort", port.get("hostPort"))
+        if context.host_network and int_at(port, "hostPort") not in (0, number):
+            yield invalid(
+                f"{here}.hostPort", port["hostPort"], "must match `containerPort` when `hostNetwork` is true"
+            )
+        yield from one_of(f"{here}.protocol", str_at(port, "protocol"), _PROTOCOLS)
+
+
+def _validate_env(field: str, variables: list[JsonObject]) -> Iterator[Cause]:
+    for index, variable in enumerate(variables):
+        here = f"{field}[{index}]"
+        name = str_at(variable, "name")
+        if not name:
+            yield required(f"{here}.name")
+        elif not _ENV_NAME.fullmatch(name):
+            yield invalid(f"{here}.name", name, _ENV_TEXT)
+        source = variable.get("valueFrom")
+        if isinstance(source, dict):
+            yield from _validate_source(f"{here}.valueFrom", source, value=str_at(variable, "value"))
+
+
+def _validate_source(field: str, source: JsonObject, *, value: str) -> Iterator[Cause]:
+    given = [name for name in _SOURCES if name in source]
+    if value and given:
+        yield invalid(field, "", "may not be specified when `value` is not empty")
+    elif not given:
+        text = (
+            "must specify one of: `fieldRef`, `resourceFieldRef`, `configMapKeyRef`, `secretKeyRef` or `fileKeyRef`"
+        )
+        yield invalid(field, "", text)
+    elif len(given) > 1:
+        yield invalid(field, "", "may not have more than one field specified at a time")
+    for name in ("configMapKeyRef", "secretKeyRef"):
+        ref = source.get(name)
+        if isinstance(ref, dict):
+            if not str_at(ref, "name"):
+                yield required(f"{field}.{name}.name")
+            yield from named(f"{field}.{name}.key", str_at(ref, "key"), config_key_faults)
+    ref = source.get("fieldRef")
+    if isinstance(ref, dict):
+        path = str_at(ref, "fieldPath")
+        if not path:
+            yield required(f"{field}.fieldRef.fieldPath")
+        elif not _FIELD_PATH.fullmatch(path):
+            yield invalid(
+                f"{field}.fieldRef.fieldPath", path, "error converting fieldPath: field label not supported: " + path
+            )
+    ref = source.get("resourceFieldRef")
+    if isinstance(ref, dict) and not str_at(ref, "resource"):
+        yield required(f"{field}.resourceFieldRef.resource")
+
+
+_FIELD_PATH: Final = re.compile(
+    r"metadata\.(name|namespace|uid|labels|annotations)|metadata\.(labels|annotations)\['[^']+'\]"
+    r"|spec\.(nodeName|serviceAccountName)|status\.(hostIPs?|podIPs?)"
+)
+
+
+def _validate_env_from(field: str, sources: list[JsonObject]) -> Iterator[Cause]:
+    for index, source in enumerate(sources):
+        here = f"{field}[{index}]"
+        prefix = str_at(source, "prefix")
+        if prefix and not _ENV_NAME.fullmatch(prefix):
+            yield invalid(f"{here}.prefix", prefix, _ENV_TEXT)
+        given = [name for name in ("configMapRef", "secretRef") if name in source]
+        if not given:
+            yield invalid(here, "", "must specify one of: `configMapRef` or `secretRef`")
+        elif len(given) > 1:
+            yield invalid(here, "", "may not have more than one field specified at a time")
+        yield from (required(f"{here}.{name}.name") for name in given if not str_at(source, name, "name"))
+
+
+def _validate_mounts(field: str, mounts: list[JsonObject], context: ContainerContext) -> Iterator[Cause]:
+    seen: set[str] = set()
+    for index, mount in enumerate(mounts):
+        here = f"{field}[{index}]"
+        name, path = str_at(mount, "name"), str_at(mount, "mountPath")
+        if not name:
+            yield required(f"{here}.name")
+        elif name not in context.volumes:
+            yield not_found(f"{here}.name", name)
+        if not path:
+            yield required(f"{here}.mountPath")
+        elif path in seen:
+            yield invalid(f"{here}.mountPath", path, "must be unique")
+        seen.add(path)
+        if mount.get("subPath") and mount.get("subPathExpr"):
+            yield invalid(
+                f"{here}.subPathExpr", mount["subPathExpr"], "subPathExpr and subPath are mutually exclusive"
+            )
+        for sub in ("subPath", "subPathExpr"):
+            yield from relative_path(f"{here}.{sub}", str_at(mount, sub))
+
+
+def relative_path(field: str, path: str) -> Iterator[Cause]:
+    """A path below some directory that must not lead out of it."""
+    if path.startswith("/"):
+        yield invalid(field, path, "must be a relative path")
+    if ".." in path.split("/"):
+        yield invalid(field, path, "must not contain '..'")
+
+
+def _validate_resources(field: str, resources: JsonObject) -> Iterator[Cause]:
+    limits, requests = map_at(resources, "limits"), map_at(resources, "requests")
+    for where, amounts in (("limits", limits), ("requests", requests)):
+        for name, amount in amounts.items():
+            here = f"{field}.{where}[{name}]"
+            for fault in qualified_name_faults(name):
+                yield invalid(f"{field}.{where}", name, fault)
+            quantity = _quantity(amount)
+            if quantity is not None and quantity.nano < 0:
+                yield invalid(here, amount, "must be greater than or equal to 0")
+    for name, amount in requests.items():
+        request, limit = _quantity(amount), _quantity(limits.get(name))
+        if request is None or limit is None:
+            continue
+        if request.nano > limit.nano:
+            text = f"must be less than or equal to {name} limit of {limits[name]}"
+            yield invalid(f"{field}.requests", amount, text)
+        elif request.nano != limit.nano and name not in _OVERCOMMIT and "/" in name:
+            yield invalid(f"{field}.requests", amount, f"must be equal to {name} limit of {limits[name]}")
+
+
+def _quantity(amount: Json) -> Quantity | None:
+    if not isinstance(amount, str):
+        return None
+    try:
+        return parse_quantity(amount)
+    except InvalidError:
+        return None  # decoding has refused it already
+
+
+def _validate_probe(field: str, probe: JsonObject, *, live: bool) -> Iterator[Cause]:
+    yield from _validate_handler(field, probe, _HANDLERS)
+    for name in ("initialDelaySeconds", "timeoutSeconds", "periodSeconds", "successThreshold", "failureThreshold"):
+        yield from at_least(field, probe, name, 0)
+    if live and int_at(probe, "successThreshold", default=1) != 1:
+        yield invalid(f"{field}.successThreshold", probe["successThreshold"], "must be 1")
+    yield from at_least(field, probe, "terminationGracePeriodSeconds", 1)
+
+
+def _validate_handler(field: str, handler: JsonObject, names: tuple[str, ...]) -> Iterator[Cause]:
+    given = [name for name in names if isinstance(handler.get(name), dict)]
+    if not given:
+        yield required(field, "must specify a handler type")
+    for extra in given[1:]:
+        yield forbidden(f"{field}.{extra}", "may not specify more than 1 handler type")
+    for name in given[:1]:
+        here, action = f"{field}.{name}", map_at(handler, name)
+        if name == "exec" and not action.get("command"):
+            yield required(f"{here}.command")
+        if name in ("httpGet", "tcpSocket"):
+            yield from _validate_port_or_name(f"{here}.port", action.get("port"))
+        if name == "httpGet":
+            yield from one_of(f"{here}.scheme", str_at(action, "scheme"), ("HTTP", "HTTPS"))
+        if name == "grpc":
+            yield from port_number(f"{here}.port", action.get("port"))
+
+
+def _validate_port_or_name(field: str, port: Json) -> Iterator[Cause]:
+    if isinstance(port, str):
+        yield from named(field, port, port_name_faults)
+    else:
+        yield from port_number(field, port if isinstance(port, int) else 0)

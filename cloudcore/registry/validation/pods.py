@@ -1,0 +1,262 @@
+"""What pods and pod templates may say (`pkg/apis/core/validation`), as far as users meet it. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Final
+
+from cloudcore.registry.validation.containers import ContainerContext, validate_container
+from cloudcore.registry.validation.faults import (
+    at_least,
+    duplicate,
+    forbidden,
+    invalid,
+    named,
+    one_of,
+    required,
+)
+from cloudcore.registry.validation.metadata import validate_labels
+from cloudcore.registry.validation.volumes import validate_volumes
+from skerry.errors import Cause
+from skerry.objects.json import JsonObject, bool_at, clone, int_at, map_at, maps_at, str_at, str_map_at
+from skerry.objects.names import label_1123_faults, label_key_faults, subdomain_faults
+
+_DNS: Final = ("ClusterFirst", "ClusterFirstWithHostNet", "Default", "None")
+_RESTART: Final = ("Always", "OnFailure", "Never")
+_EFFECTS: Final = ("NoSchedule", "PreferNoSchedule", "NoExecute")
+_SYSCTL: Final = r"([a-z0-9]([-_a-z0-9]*[a-z0-9])?[\./])*[a-z0-9]([-_a-z0-9]*[a-z0-9])?"
+_SYSCTL_LENGTH_MAX: Final = 253
+_UNCHANGED: Final = (
+    "pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,"
+    "`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),"
+    "`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)"
+)
+
+
+def validate_pod(obj: JsonObject) -> Iterator[Cause]:
+    yield from validate_pod_spec("spec", map_at(obj, "spec"))
+
+
+def validate_pod_template(field: str, template: JsonObject) -> Iterator[Cause]:
+    yield from validate_labels(f"{field}.metadata.labels", str_map_at(template, "metadata", "labels"))
+    yield from validate_pod_spec(f"{field}.spec", map_at(template, "spec"))
+
+
+def validate_pod_spec(field: str, spec: JsonObject) -> Iterator[Cause]:
+    """The faults of a pod's spec that starts at `field`."""
+    volumes = maps_at(spec, "volumes")
+    yield from validate_volumes(f"{field}.volumes", volumes)
+    context = ContainerContext(
+        volumes=frozenset(str_at(volume, "name") for volume in volumes),
+        host_network=bool_at(spec, "hostNetwork"),
+    )
+    yield from _validate_containers(field, spec, context)
+    yield from one_of(f"{field}.restartPolicy", str_at(spec, "restartPolicy"), _RESTART)
+    yield from one_of(f"{field}.dnsPolicy", str_at(spec, "dnsPolicy"), _DNS)
+    if str_at(spec, "dnsPolicy") == "None" and not map_at(spec, "dnsConfig").get("nameservers"):
+        text = "must provide at least one DNS nameserver when `dnsPolicy` is None"
+        yield required(f"{field}.dnsConfig.nameservers", text)
+    yield from at_least(field, spec, "terminationGracePeriodSeconds", 0)
+    if "activeDeadlineSeconds" in spec and not 1 <= int_at(spec, "activeDeadlineSeconds") <= 2**31 - 1:
+        text = "must be between 1 and 2147483647, inclusive"
+        yield invalid(f"{field}.activeDeadlineSeconds", spec["activeDeadlineSeconds"], text)
+    yield from validate_labels(f"{field}.nodeSelector", str_map_at(spec, "nodeSelector"))
+    yield from _validate_names(field, spec)
+    yield from _validate_tolerations(f"{field}.tolerations", maps_at(spec, "tolerations"))
+    yield from _validate_sysctls(f"{field}.securityContext.sysctls", maps_at(spec, "securityContext", "sysctls"))
+    yield from _validate_affinity(f"{field}.affinity", map_at(spec, "affinity"))
+    yield from _validate_spread(f"{field}.topologySpreadConstraints", maps_at(spec, "topologySpreadConstraints"))
+
+
+def validate_pod_change(obj: JsonObject, old: JsonObject, *, binding: bool) -> Iterator[Cause]:
+    """Almost nothing of a pod's spec may change."""
+    wanted, given = map_at(obj, "spec"), map_at(old, "spec")
+    if wanted == given:
+        return
+    for name in ("containers", "initContainers"):
+        if len(maps_at(wanted, name)) != len(maps_at(given, name)):
+            yield forbidden(f"spec.{name}", f"pod updates may not add or remove {_PEOPLES[name]}")
+            return
+    yield from _validate_deadline_change(wanted, given)
+    frozen = _frozen_spec(wanted, given, binding=binding)
+    if frozen != given:
+        differing = sorted(n for n in {*frozen, *given} if frozen.get(n) != given.get(n))
+        yield forbidden("spec", f"{_UNCHANGED}\ndiffering: {', '.join('spec.' + name for name in differing)}")
+
+
+_PEOPLES: Final = {"containers": "containers", "initContainers": "init containers"}
+
+
+def _validate_deadline_change(wanted: JsonObject, given: JsonObject) -> Iterator[Cause]:
+    new, old = wanted.get("activeDeadlineSeconds"), given.get("activeDeadlineSeconds")
+    if isinstance(old, int) and new != old:
+        if not isinstance(new, int):
+            yield invalid("spec.activeDeadlineSeconds", None, "must not update from a positive integer to nil value")
+        elif new > old:
+            text = "must be less than or equal to previous value"
+            yield invalid("spec.activeDeadlineSeconds", new, text)
+
+
+def _frozen_spec(wanted: JsonObject, given: JsonObject, *, binding: bool) -> JsonObject:
+    """The wanted spec with everything that may change put back to what it was."""
+    frozen = clone(wanted)
+    for name in ("containers", "initContainers"):
+        for new, old in zip(maps_at(frozen, name), maps_at(given, name), strict=True):
+            if "image" in old:
+                new["image"] = old["image"]
+    _put_back(frozen, given, "activeDeadlineSeconds")
+    if int_at(given, "terminationGracePeriodSeconds") < 0 and wanted.get("terminationGracePeriodSeconds") == 1:
+        _put_back(frozen, given, "terminationGracePeriodSeconds")
+    if all(old in maps_at(frozen, "tolerations") for old in maps_at(given, "tolerations")):
+        _put_back(frozen, given, "tolerations")
+    if all(gate in maps_at(given, "schedulingGates") for gate in maps_at(frozen, "schedulingGates")):
+        _put_back(frozen, given, "schedulingGates")
+    if binding:
+        _put_back(frozen, given, "nodeName")
+    return frozen
+
+
+def _put_back(frozen: JsonObject, given: JsonObject, name: str) -> None:
+    if name in given:
+        frozen[name] = given[name]
+    else:
+        frozen.pop(name, None)
+
+
+def _validate_containers(field: str, spec: JsonObject, context: ContainerContext) -> Iterator[Cause]:
+    containers = maps_at(spec, "containers")
+    if not containers:
+        yield required(f"{field}.containers")
+    seen: set[str] = set()
+    for name in ("containers", "initContainers", "ephemeralContainers"):
+        for index, container in enumerate(maps_at(spec, name)):
+            here = f"{field}.{name}[{index}]"
+            yield from validate_container(here, container, context, init=name == "initContainers")
+            container_name = str_at(container, "name")
+            if container_name in seen:
+                yield duplicate(f"{here}.name", container_name)
+            seen.add(container_name)
+    yield from _validate_host_ports(field, containers)
+
+
+def _validate_host_ports(field: str, containers: list[JsonObject]) -> Iterator[Cause]:
+    seen: set[str] = set()
+    for index, container in enumerate(containers):
+        for number, port in enumerate(maps_at(container, "ports")):
+            if int_at(port, "hostPort"):
+                bound = f"{str_at(port, 'protocol')}/{str_at(port, 'hostIP')}/{int_at(port, 'hostPort')}"
+                if bound in seen:
+                    yield duplicate(f"{field}.containers[{index}].ports[{number}].hostPort", bound)
+                seen.add(bound)
+
+
+def _validate_names(field: str, spec: JsonObject) -> Iterator[Cause]:
+    for name, check in (
+        ("nodeName", subdomain_faults),
+        ("serviceAccountName", subdomain_faults),
+        ("hostname", label_1123_faults),
+        ("subdomain", label_1123_faults),
+        ("priorityClassName", subdomain_faults),
+        ("runtimeClassName", subdomain_faults),
+    ):
+        yield from named(f"{field}.{name}", str_at(spec, name), check, needed=False)
+
+
+def _validate_tolerations(field: str, tolerations: list[JsonObject]) -> Iterator[Cause]:
+    for index, toleration in enumerate(tolerations):
+        here = f"{field}[{index}]"
+        key, operator = str_at(toleration, "key"), str_at(toleration, "operator")
+        yield from named(f"{here}.key", key, label_key_faults, needed=False)
+        if not key and operator != "Exists":
+            text = 'operator must be Exists when `key` is empty, which means "match all values and all keys"'
+            yield invalid(f"{here}.operator", operator, text)
+        if "tolerationSeconds" in toleration and str_at(toleration, "effect") != "NoExecute":
+            text = "effect must be 'NoExecute' when `tolerationSeconds` is set"
+            yield invalid(f"{here}.effect", str_at(toleration, "effect"), text)
+        yield from one_of(f"{here}.operator", operator, ("Equal", "Exists"), needed=False)
+        if operator == "Exists" and str_at(toleration, "value"):
+            yield invalid(f"{here}.operator", toleration["value"], "value must be empty when `operator` is 'Exists'")
+        yield from one_of(f"{here}.effect", str_at(toleration, "effect"), _EFFECTS, needed=False)
+
+
+def _validate_sysctls(field: str, sysctls: list[JsonObject]) -> Iterator[Cause]:
+    seen: set[str] = set()
+    for index, sysctl in enumerate(sysctls):
+        name = str_at(sysctl, "name")
+        here = f"{field}[{index}].name"
+        if not name:
+            yield required(here)
+        elif len(name) > _SYSCTL_LENGTH_MAX or not re.fullmatch(_SYSCTL, name):
+            text = f"must have at most {_SYSCTL_LENGTH_MAX} characters and match regex ^{_SYSCTL}$"
+            yield invalid(here, name, text)
+        elif name in seen:
+            yield duplicate(here, name)
+        seen.add(name)
+
+
+def _validate_affinity(field: str, affinity: JsonObject) -> Iterator[Cause]:
+    node = map_at(affinity, "nodeAffinity")
+    here = f"{field}.nodeAffinity"
+    needed = node.get("requiredDuringSchedulingIgnoredDuringExecution")
+    if isinstance(needed, dict):
+        terms = maps_at(needed, "nodeSelectorTerms")
+        where = f"{here}.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms"
+        if not terms:
+            yield required(where, "must have at least one node selector term")
+        for index, term in enumerate(terms):
+            yield from _validate_node_term(f"{where}[{index}]", term)
+    where = f"{here}.preferredDuringSchedulingIgnoredDuringExecution"
+    for index, wish in enumerate(maps_at(node, "preferredDuringSchedulingIgnoredDuringExecution")):
+        yield from _validate_weight(f"{where}[{index}]", wish)
+        yield from _validate_node_term(f"{where}[{index}].preference", map_at(wish, "preference"))
+    for name in ("podAffinity", "podAntiAffinity"):
+        yield from _validate_pod_affinity(f"{field}.{name}", map_at(affinity, name))
+
+
+def _validate_pod_affinity(field: str, affinity: JsonObject) -> Iterator[Cause]:
+    where = f"{field}.requiredDuringSchedulingIgnoredDuringExecution"
+    for index, term in enumerate(maps_at(affinity, "requiredDuringSchedulingIgnoredDuringExecution")):
+        yield from _validate_topology(f"{where}[{index}]", term)
+    where = f"{field}.preferredDuringSchedulingIgnoredDuringExecution"
+    for index, wish in enumerate(maps_at(affinity, "preferredDuringSchedulingIgnoredDuringExecution")):
+        yield from _validate_weight(f"{where}[{index}]", wish)
+        yield from _validate_topology(f"{where}[{index}].podAffinityTerm", map_at(wish, "podAffinityTerm"))
+
+
+def _validate_weight(field: str, wish: JsonObject) -> Iterator[Cause]:
+    if not 1 <= int_at(wish, "weight") <= 100:
+        yield invalid(f"{field}.weight", int_at(wish, "weight"), "must be in the range 1-100")
+
+
+def _validate_topology(field: str, term: JsonObject) -> Iterator[Cause]:
+    key = str_at(term, "topologyKey")
+    if not key:
+        yield required(f"{field}.topologyKey", "can not be empty")
+    yield from named(f"{field}.topologyKey", key, label_key_faults, needed=False)
+
+
+def _validate_node_term(field: str, term: JsonObject) -> Iterator[Cause]:
+    for index, expression in enumerate(maps_at(term, "matchExpressions")):
+        here = f"{field}.matchExpressions[{index}]"
+        operator, values = str_at(expression, "operator"), expression.get("values")
+        count = len(values) if isinstance(values, list) else 0
+        yield from named(f"{here}.key", str_at(expression, "key"), label_key_faults)
+        if operator in ("In", "NotIn") and not count:
+            yield required(f"{here}.values", "must be specified when `operator` is 'In' or 'NotIn'")
+        elif operator in ("Exists", "DoesNotExist") and count:
+            yield forbidden(f"{here}.values", "may not be specified when `operator` is 'Exists' or 'DoesNotExist'")
+        elif operator in ("Gt", "Lt") and count != 1:
+            text = "must be specified single value when `operator` is 'Lt' or 'Gt'"
+            yield required(f"{here}.values", text)
+        elif operator not in ("In", "NotIn", "Exists", "DoesNotExist", "Gt", "Lt"):
+            yield invalid(f"{here}.operator", operator, "not a valid selector operator")
+
+
+def _validate_spread(field: str, constraints: list[JsonObject]) -> Iterator[Cause]:
+    for index, constraint in enumerate(constraints):
+        here = f"{field}[{index}]"
+        yield from at_least(here, {"maxSkew": int_at(constraint, "maxSkew")}, "maxSkew", 1)
+        yield from _validate_topology(here, constraint)
+        words = ("DoNotSchedule", "ScheduleAnyway")
+        yield from one_of(f"{here}.whenUnsatisfiable", str_at(constraint, "whenUnsatisfiable"), words)

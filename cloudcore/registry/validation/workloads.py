@@ -1,0 +1,231 @@
+"""What workloads may say (`pkg/apis/{apps,batch}/validation`), as far as users meet it. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Final
+
+from cloudcore.registry.validation.faults import (
+    at_least,
+    forbidden,
+    immutable,
+    invalid,
+    one_of,
+    required,
+    unsupported,
+)
+from cloudcore.registry.validation.pods import validate_pod_template
+from skerry.errors import BadRequestError, Cause
+from skerry.objects.json import Json, JsonObject, int_at, map_at, str_at, str_map_at
+from skerry.objects.select import LabelSelector, label_selector
+
+_PERCENT: Final = re.compile(r"[0-9]+%")
+_STATEFUL_MAY_CHANGE: Final = (
+    "replicas",
+    "ordinals",
+    "template",
+    "updateStrategy",
+    "revisionHistoryLimit",
+    "persistentVolumeClaimRetentionPolicy",
+    "minReadySeconds",
+)
+_CRON_MACROS: Final = frozenset({"@yearly", "@annually", "@monthly", "@weekly", "@daily", "@midnight", "@hourly"})
+_CRON_FIELD: Final = re.compile(r"(?i)(\*|\?|[0-9]+|[a-z]{3})(-([0-9]+|[a-z]{3}))?(/[0-9]+)?")
+
+
+def validate_deployment(obj: JsonObject, old: JsonObject | None) -> Iterator[Cause]:
+    spec = map_at(obj, "spec")
+    yield from _validate_replicas(spec)
+    yield from _validate_owned_template(spec, "deployment")
+    strategy = map_at(spec, "strategy")
+    kind = str_at(strategy, "type")
+    yield from one_of("spec.strategy.type", kind, ("Recreate", "RollingUpdate"))
+    if kind == "Recreate" and "rollingUpdate" in strategy:
+        text = "may not be specified when strategy `type` is 'Recreate'"
+        yield forbidden("spec.strategy.rollingUpdate", text)
+    elif kind == "RollingUpdate":
+        yield from _validate_rolling("spec.strategy.rollingUpdate", map_at(strategy, "rollingUpdate"))
+    for name in ("minReadySeconds", "revisionHistoryLimit", "progressDeadlineSeconds"):
+        yield from at_least("spec", spec, name, 0)
+    deadline = int_at(spec, "progressDeadlineSeconds", default=600)
+    if deadline <= int_at(spec, "minReadySeconds"):
+        yield invalid("spec.progressDeadlineSeconds", deadline, "must be greater than minReadySeconds")
+    yield from _validate_same_selector(spec, old)
+
+
+def validate_replicaset(obj: JsonObject, old: JsonObject | None) -> Iterator[Cause]:
+    spec = map_at(obj, "spec")
+    yield from _validate_replicas(spec)
+    yield from at_least("spec", spec, "minReadySeconds", 0)
+    yield from _validate_owned_template(spec, "replicaset")
+    yield from _validate_same_selector(spec, old)
+
+
+def validate_statefulset(obj: JsonObject, old: JsonObject | None) -> Iterator[Cause]:
+    spec = map_at(obj, "spec")
+    yield from _validate_replicas(spec)
+    yield from one_of("spec.podManagementPolicy", str_at(spec, "podManagementPolicy"), ("OrderedReady", "Parallel"))
+    words = ("RollingUpdate", "OnDelete")
+    yield from one_of("spec.updateStrategy.type", str_at(spec, "updateStrategy", "type"), words)
+    yield from _validate_owned_template(spec, "statefulset")
+    if old is not None:
+        before = map_at(old, "spec")
+        kept = {*spec, *before} - set(_STATEFUL_MAY_CHANGE)
+        if any(spec.get(name) != before.get(name) for name in kept):
+            listed = ", ".join(f"'{name}'" for name in _STATEFUL_MAY_CHANGE[:-1])
+            text = f"updates to statefulset spec for fields other than {listed} and 'minReadySeconds' are forbidden"
+            yield forbidden("spec", text)
+
+
+def validate_daemonset(obj: JsonObject, old: JsonObject | None) -> Iterator[Cause]:
+    spec = map_at(obj, "spec")
+    words = ("RollingUpdate", "OnDelete")
+    yield from one_of("spec.updateStrategy.type", str_at(spec, "updateStrategy", "type"), words)
+    yield from at_least("spec", spec, "minReadySeconds", 0)
+    yield from _validate_owned_template(spec, "daemonset")
+    yield from _validate_same_selector(spec, old)
+
+
+def validate_replication_controller(obj: JsonObject, _old: JsonObject | None) -> Iterator[Cause]:
+    spec = map_at(obj, "spec")
+    yield from _validate_replicas(spec)
+    selector = str_map_at(spec, "selector")
+    if not selector:
+        yield required("spec.selector")
+    template = spec.get("template")
+    if not isinstance(template, dict):
+        yield required("spec.template")
+        return
+    labels = str_map_at(template, "metadata", "labels")
+    if any(labels.get(key) != value for key, value in selector.items()):
+        yield invalid("spec.template.metadata.labels", {**labels}, "`selector` does not match template `labels`")
+    yield from validate_pod_template("spec.template", template)
+    yield from _validate_always(template)
+
+
+def validate_job(obj: JsonObject, old: JsonObject | None) -> Iterator[Cause]:
+    spec = map_at(obj, "spec")
+    yield from validate_job_spec("spec", spec)
+    if old is None:
+        return
+    before = map_at(old, "spec")
+    if "completions" in before and str_at(spec, "completionMode") != "Indexed":
+        yield from immutable("spec.completions", spec.get("completions"), before.get("completions"))
+    for name in ("selector", "completionMode", "podFailurePolicy", "backoffLimitPerIndex"):
+        yield from immutable(f"spec.{name}", spec.get(name), before.get(name))
+    if not (before.get("suspend") is True and not str_at(old, "status", "startTime")):
+        yield from immutable("spec.template", spec.get("template"), before.get("template"))
+
+
+def validate_job_spec(field: str, spec: JsonObject) -> Iterator[Cause]:
+    for name in ("parallelism", "completions", "backoffLimit", "activeDeadlineSeconds", "ttlSecondsAfterFinished"):
+        yield from at_least(field, spec, name, 0)
+    yield from one_of(
+        f"{field}.completionMode", str_at(spec, "completionMode"), ("NonIndexed", "Indexed"), needed=False
+    )
+    template = map_at(spec, "template")
+    yield from validate_pod_template(f"{field}.template", template)
+    restart = str_at(template, "spec", "restartPolicy")
+    if restart == "Always":
+        yield unsupported(f"{field}.template.spec.restartPolicy", restart, ("OnFailure", "Never"))
+
+
+def validate_cron_job(obj: JsonObject, _old: JsonObject | None) -> Iterator[Cause]:
+    spec = map_at(obj, "spec")
+    schedule = str_at(spec, "schedule")
+    if not schedule:
+        yield required("spec.schedule")
+    else:
+        fault = _schedule_fault(schedule)
+        if fault:
+            yield invalid("spec.schedule", schedule, fault)
+    yield from one_of("spec.concurrencyPolicy", str_at(spec, "concurrencyPolicy"), ("Allow", "Forbid", "Replace"))
+    for name in ("startingDeadlineSeconds", "successfulJobsHistoryLimit", "failedJobsHistoryLimit"):
+        yield from at_least("spec", spec, name, 0)
+    yield from validate_job_spec("spec.jobTemplate.spec", map_at(spec, "jobTemplate", "spec"))
+
+
+def _schedule_fault(schedule: str) -> str:
+    if "TZ" in schedule:
+        return "cannot use TZ or CRON_TZ in schedule, use timeZone field instead"
+    if schedule.startswith("@"):
+        known = schedule in _CRON_MACROS or schedule.startswith("@every ")
+        return "" if known else f"unrecognized descriptor: {schedule}"
+    fields = schedule.split()
+    if len(fields) != 5:
+        return f"expected exactly 5 fields, found {len(fields)}: [{' '.join(fields)}]"
+    for field in fields:
+        for part in field.split(","):
+            if not _CRON_FIELD.fullmatch(part):
+                return f"failed to parse {part}"
+    return ""
+
+
+def _validate_replicas(spec: JsonObject) -> Iterator[Cause]:
+    yield from at_least("spec", spec, "replicas", 0)
+
+
+def _validate_owned_template(spec: JsonObject, owner: str) -> Iterator[Cause]:
+    """Selector and template of a workload: the pods it makes must be those it selects."""
+    selector = spec.get("selector")
+    template = map_at(spec, "template")
+    if not isinstance(selector, dict):
+        yield required("spec.selector")
+    elif not map_at(selector, "matchLabels") and not selector.get("matchExpressions"):
+        yield invalid("spec.selector", selector, f"empty selector is invalid for {owner}")
+    else:
+        parsed = _selector(selector)
+        labels = str_map_at(template, "metadata", "labels")
+        if isinstance(parsed, str):
+            yield invalid("spec.selector", selector, parsed)
+        elif not parsed.matches(labels):
+            yield invalid("spec.template.metadata.labels", {**labels}, "`selector` does not match template `labels`")
+    yield from validate_pod_template("spec.template", template)
+    yield from _validate_always(template)
+
+
+def _selector(selector: JsonObject) -> LabelSelector | str:
+    """The selector, or why it is none."""
+    try:
+        return label_selector(selector)
+    except BadRequestError as error:
+        return str(error)
+
+
+def _validate_always(template: JsonObject) -> Iterator[Cause]:
+    restart = str_at(template, "spec", "restartPolicy")
+    if restart not in ("", "Always"):
+        yield unsupported("spec.template.spec.restartPolicy", restart, ("Always",))
+    if "activeDeadlineSeconds" in map_at(template, "spec"):
+        yield forbidden(
+            "spec.template.spec.activeDeadlineSeconds", "activeDeadlineSeconds in ReplicaSet is not Supported"
+        )
+
+
+def _validate_same_selector(spec: JsonObject, old: JsonObject | None) -> Iterator[Cause]:
+    if old is not None:
+        yield from immutable("spec.selector", spec.get("selector"), map_at(old, "spec").get("selector"))
+
+
+def _validate_rolling(field: str, rolling: JsonObject) -> Iterator[Cause]:
+    unavailable, surge = rolling.get("maxUnavailable"), rolling.get("maxSurge")
+    yield from _validate_amount(f"{field}.maxUnavailable", unavailable, percent_max=100)
+    yield from _validate_amount(f"{field}.maxSurge", surge, percent_max=None)
+    if _is_zero(unavailable) and _is_zero(surge):
+        yield invalid(f"{field}.maxUnavailable", unavailable, "may not be 0 when `maxSurge` is 0")
+
+
+def _validate_amount(field: str, value: Json, *, percent_max: int | None) -> Iterator[Cause]:
+    if isinstance(value, int) and value < 0:
+        yield invalid(field, value, "must be greater than or equal to 0")
+    elif isinstance(value, str):
+        if not _PERCENT.fullmatch(value):
+            text = "a valid percent string must be a numeric string followed by an ending '%'"
+            yield invalid(field, value, f"{text} (e.g. '1%', or '93%', regex used for validation is '[0-9]+%')")
+        elif percent_max is not None and int(value[:-1]) > percent_max:
+            yield invalid(field, value, f"must not be greater than {percent_max}%")
+
+
+def _is_zero(value: Json) -> bool:
+    return value == 0 or (isinstance(value, str) and value.rstrip("%").strip("0") == "" and value.endswith("%"))

@@ -1,0 +1,327 @@
+"""Rules of built-in kinds: defaults, required fields, validation, in Kubernetes' words."""
+
+from __future__ import annotations
+
+import base64
+import json
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from cloudcore.api.protobuf import protobuf_decoder
+from cloudcore.registry.builtin import KindRules
+from cloudcore.registry.custom import CustomKinds
+from cloudcore.registry.kinds import builtin_kinds, builtin_scheme
+from skerry.objects.json import Json, JsonObject, clone, dig, map_at, maps_at
+from skerry.objects.scheme import Kind
+
+SCHEME = builtin_scheme()
+RULES = KindRules(CustomKinds(SCHEME))
+KINDS = {kind.kind: kind for kind in reversed(builtin_kinds())}
+RECORDED = Path(__file__).parent.parent / "api" / "fixtures" / "kubectl_1.33_bodies.json"
+
+
+def meta(name: str = "x", **more: Json) -> JsonObject:
+    return {"name": name, "namespace": "ns", **more}
+
+
+def pod(**spec: Json) -> JsonObject:
+    containers: list[Json] = [{"name": "c", "image": "nginx:1.27"}]
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": meta(), "spec": {"containers": containers, **spec}}
+
+
+def deployment(**spec: Json) -> JsonObject:
+    template: JsonObject = {"metadata": {"labels": {"app": "web"}}, "spec": map_at(pod(), "spec")}
+    whole: JsonObject = {"selector": {"matchLabels": {"app": "web"}}, "template": template, **spec}
+    return {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": meta("web"), "spec": whole}
+
+
+def faults(obj: JsonObject, old: JsonObject | None = None, subresource: str = "") -> list[str]:
+    kind = KINDS[cast(str, obj["kind"])]
+    done = RULES.filled(kind, RULES.defaulted(kind, obj))
+    before = RULES.filled(kind, RULES.defaulted(kind, old)) if old is not None else None
+    causes = RULES.validate(kind, done, before, cast(None, subresource) or "")
+    return [f"{cause.field}: {cause.message}" for cause in causes]
+
+
+def test_a_pod_gets_the_defaults_people_know() -> None:
+    spec = map_at(RULES.defaulted(KINDS["Pod"], pod(volumes=[{"name": "v", "configMap": {"name": "c"}}])), "spec")
+    assert {name: spec[name] for name in spec if name not in ("containers", "volumes")} == {
+        "dnsPolicy": "ClusterFirst",
+        "restartPolicy": "Always",
+        "schedulerName": "default-scheduler",
+        "securityContext": {},
+        "terminationGracePeriodSeconds": 30,
+        "enableServiceLinks": True,
+    }
+    assert maps_at(spec, "containers") == [
+        {
+            "name": "c",
+            "image": "nginx:1.27",
+            "imagePullPolicy": "IfNotPresent",
+            "terminationMessagePath": "/dev/termination-log",
+            "terminationMessagePolicy": "File",
+        }
+    ]
+    assert dig(maps_at(spec, "volumes")[0], "configMap", "defaultMode") == 420
+
+
+def test_a_deployment_gets_its_rollout() -> None:
+    spec = map_at(RULES.defaulted(KINDS["Deployment"], deployment()), "spec")
+    assert spec["replicas"] == 1
+    assert spec["strategy"] == {
+        "type": "RollingUpdate",
+        "rollingUpdate": {"maxUnavailable": "25%", "maxSurge": "25%"},
+    }
+    assert (spec["revisionHistoryLimit"], spec["progressDeadlineSeconds"]) == (10, 600)
+
+
+@pytest.mark.parametrize(
+    ("image", "policy"),
+    [
+        ("nginx", "Always"),
+        ("nginx:latest", "Always"),
+        ("host:5000/nginx", "Always"),
+        ("host:5000/nginx:1", "IfNotPresent"),
+        ("nginx@sha256:" + "0" * 64, "IfNotPresent"),
+    ],
+)
+def test_an_image_that_may_change_is_always_pulled(image: str, policy: str) -> None:
+    obj = pod(containers=[{"name": "c", "image": image}])
+    done = RULES.defaulted(KINDS["Pod"], obj)
+    assert maps_at(done, "spec", "containers")[0]["imagePullPolicy"] == policy
+
+
+@pytest.mark.parametrize(
+    ("resources", "qos"),
+    [
+        ({}, "BestEffort"),
+        ({"requests": {"cpu": "1"}}, "Burstable"),
+        ({"limits": {"cpu": "1", "memory": "1Gi"}}, "Guaranteed"),
+        ({"limits": {"cpu": "1", "memory": "1Gi"}, "requests": {"cpu": "500m"}}, "Burstable"),
+    ],
+)
+def test_a_pod_says_its_quality_of_service(resources: Json, qos: str) -> None:
+    obj = pod(containers=[{"name": "c", "image": "i", "resources": resources}])
+    assert map_at(RULES.defaulted(KINDS["Pod"], obj), "status")["qosClass"] == qos
+
+
+def test_secrets_take_text_and_keep_base64() -> None:
+    obj: JsonObject = {"kind": "Secret", "metadata": meta(), "stringData": {"a": "text"}, "data": {"b": "Yg=="}}
+    done = RULES.defaulted(KINDS["Secret"], obj)
+    assert done["data"] == {"a": base64.b64encode(b"text").decode(), "b": "Yg=="}
+    assert done["type"] == "Opaque"
+    assert "stringData" not in done
+
+
+def test_a_service_targets_its_own_port() -> None:
+    spec: JsonObject = {"ports": [{"port": 80}], "selector": {"a": "b"}}
+    done = RULES.defaulted(KINDS["Service"], {"kind": "Service", "metadata": meta(), "spec": spec})
+    assert maps_at(done, "spec", "ports") == [{"port": 80, "protocol": "TCP", "targetPort": 80}]
+    assert map_at(done, "spec")["type"] == "ClusterIP"
+
+
+@pytest.mark.parametrize("kind", builtin_kinds(), ids=lambda kind: f"{kind.kind}.{kind.group}.{kind.version}")
+def test_defaulting_twice_changes_nothing(kind: Kind) -> None:
+    once = RULES.filled(kind, RULES.defaulted(kind, {"metadata": {"name": "x"}, "spec": {}}))
+    assert RULES.filled(kind, RULES.defaulted(kind, once)) == once
+
+
+def test_defaulting_what_kubectl_sends_twice_changes_nothing() -> None:
+    for recorded in json.loads(RECORDED.read_text()).values():
+        obj = protobuf_decoder().decode(base64.b64decode(recorded["body"]))
+        kind = KINDS.get(cast(str, obj["kind"]))
+        if kind is not None:
+            before = clone(obj)
+            once = RULES.filled(kind, RULES.defaulted(kind, obj))
+            assert RULES.filled(kind, RULES.defaulted(kind, once)) == once
+            assert obj == before
+
+
+def test_good_objects_have_no_faults() -> None:
+    assert faults(pod()) == []
+    assert faults(deployment()) == []
+    for recorded in json.loads(RECORDED.read_text()).values():
+        obj = protobuf_decoder().decode(base64.b64decode(recorded["body"]))
+        if obj["kind"] in KINDS and "create" not in KINDS[obj["kind"]].verbs[:1]:
+            assert faults(obj) == []
+
+
+CONTAINER: JsonObject = {"name": "c", "image": "i"}
+REFUSED: list[tuple[JsonObject, str]] = [
+    (pod(containers=[]), "spec.containers: Required value"),
+    (pod(containers=[{"name": "c"}]), "spec.containers[0].image: Required value"),
+    (pod(containers=[CONTAINER, CONTAINER]), 'spec.containers[1].name: Duplicate value: "c"'),
+    (
+        pod(containers=[{**CONTAINER, "volumeMounts": [{"name": "v", "mountPath": "/v"}]}]),
+        'spec.containers[0].volumeMounts[0].name: Not found: "v"',
+    ),
+    (
+        pod(containers=[{**CONTAINER, "ports": [{"containerPort": 70000}]}]),
+        "spec.containers[0].ports[0].containerPort: Invalid value: 70000: must be between 1 and 65535, inclusive",
+    ),
+    (
+        pod(containers=[{**CONTAINER, "resources": {"requests": {"cpu": "2"}, "limits": {"cpu": "1"}}}]),
+        'spec.containers[0].resources.requests: Invalid value: "2": must be less than or equal to cpu limit of 1',
+    ),
+    (
+        pod(containers=[{**CONTAINER, "livenessProbe": {"periodSeconds": 5}}]),
+        "spec.containers[0].livenessProbe: Required value: must specify a handler type",
+    ),
+    (
+        pod(restartPolicy="Sometimes"),
+        'spec.restartPolicy: Unsupported value: "Sometimes": supported values: "Always", "OnFailure", "Never"',
+    ),
+    (
+        pod(tolerations=[{"operator": "Equal"}]),
+        (
+            'spec.tolerations[0].operator: Invalid value: "Equal": operator must be Exists when `key` is empty, '
+            'which means "match all values and all keys"'
+        ),
+    ),
+    (
+        pod(securityContext={"sysctls": [{"name": "foo-", "value": "1"}]}),
+        (
+            'spec.securityContext.sysctls[0].name: Invalid value: "foo-": must have at most 253 characters and match '
+            "regex ^([a-z0-9]([-_a-z0-9]*[a-z0-9])?[\\./])*[a-z0-9]([-_a-z0-9]*[a-z0-9])?$"
+        ),
+    ),
+    (pod(volumes=[{"name": "v", "hostPath": {}}]), "spec.volumes[0].hostPath.path: Required value"),
+    (deployment(replicas=-1), "spec.replicas: Invalid value: -1: must be greater than or equal to 0"),
+    (
+        deployment(selector={"matchLabels": {"app": "db"}}),
+        'spec.template.metadata.labels: Invalid value: {"app":"web"}: `selector` does not match template `labels`',
+    ),
+    (
+        deployment(strategy={"rollingUpdate": {"maxUnavailable": 0, "maxSurge": "0%"}}),
+        "spec.strategy.rollingUpdate.maxUnavailable: Invalid value: 0: may not be 0 when `maxSurge` is 0",
+    ),
+    (
+        {"kind": "ConfigMap", "metadata": meta("A_b")},
+        'metadata.name: Invalid value: "A_b": a lowercase RFC 1123 subdomain must consist of lower case',
+    ),
+    (
+        {"kind": "ConfigMap", "metadata": meta(), "data": {"a b": ""}},
+        'data[a b]: Invalid value: "a b": a valid config key must consist of alphanumeric characters',
+    ),
+    (
+        {"kind": "Secret", "metadata": meta(), "data": {"": "YQ=="}},
+        'data[]: Invalid value: "": a valid config key must consist of alphanumeric characters',
+    ),
+    ({"kind": "Secret", "metadata": meta(), "type": "kubernetes.io/tls"}, "data[tls.crt]: Required value"),
+    (
+        {"kind": "ConfigMap", "metadata": meta(labels={"a/b/c": "x"})},
+        'metadata.labels: Invalid value: "a/b/c": a valid label key',
+    ),
+    (
+        {"kind": "ConfigMap", "metadata": meta(finalizers=["mine"])},
+        'metadata.finalizers: Invalid value: "mine": name is neither a standard finalizer name nor is it fully',
+    ),
+    (
+        {"kind": "Service", "metadata": meta("1x"), "spec": {"ports": [{"port": 1}]}},
+        'metadata.name: Invalid value: "1x": a DNS-1035 label must consist of',
+    ),
+    (
+        {"kind": "Role", "metadata": meta(), "rules": [{"verbs": ["get"], "resources": ["pods"]}]},
+        "rules[0].apiGroups: Required value: resource rules must supply at least one api group",
+    ),
+    (
+        {"kind": "Lease", "metadata": meta(), "spec": {"leaseDurationSeconds": 0}},
+        "spec.leaseDurationSeconds: Invalid value: 0: must be greater than 0",
+    ),
+    (
+        {"kind": "CronJob", "metadata": meta(), "spec": {"schedule": "* *"}},
+        'spec.schedule: Invalid value: "* *": expected exactly 5 fields, found 2: [* *]',
+    ),
+]
+
+
+@pytest.mark.parametrize(("obj", "text"), REFUSED, ids=[text.partition(":")[0] for _, text in REFUSED])
+def test_a_faulty_object_is_refused_in_the_words_of_kubernetes(obj: JsonObject, text: str) -> None:
+    found = faults(obj)
+    assert any(fault.startswith(text) for fault in found), found
+
+
+def test_a_pods_spec_stays_but_for_what_may_change() -> None:
+    old = pod()
+    image = pod(containers=[{"name": "c", "image": "nginx:1.28"}], activeDeadlineSeconds=5)
+    assert faults(image, old) == []
+    assert faults(pod(tolerations=[{"operator": "Exists"}]), old) == []
+    moved = faults(pod(nodeName="n"), old)
+    assert moved[0].startswith(
+        "spec: Forbidden: pod updates may not change fields other than `spec.containers[*].image`"
+    )
+    assert faults(pod(nodeName="n"), old, "binding") == []
+
+
+def test_what_was_chosen_once_stays() -> None:
+    def sealed(**data: Json) -> JsonObject:
+        return {"kind": "ConfigMap", "metadata": meta(), "immutable": True, "data": data}
+
+    assert faults(sealed(a="2"), sealed(a="1")) == ["data: Forbidden: field is immutable when `immutable` is set"]
+    other = deployment(selector={"matchLabels": {"app": "web", "b": "c"}})
+    assert any(text.endswith("field is immutable") for text in faults(other, deployment()))
+    high: JsonObject = {"kind": "PriorityClass", "metadata": {"name": "p"}, "value": 1}
+    assert faults({**high, "value": 2}, high) == ["value: Forbidden: may not be changed in an update."]
+
+
+def test_a_config_map_over_a_mebibyte_is_too_long() -> None:
+    obj: JsonObject = {"kind": "ConfigMap", "metadata": meta(), "data": {"a": "x" * (1024 * 1024 + 1)}}
+    assert faults(obj) == [": Too long: may not be more than 1048576 bytes"]
+
+
+def device(config: JsonObject, **spec: Json) -> JsonObject:
+    prop: JsonObject = {"name": "t", "visitors": {"protocolName": "modbus", "configData": config}}
+    whole: JsonObject = {"deviceModelRef": {"name": "m"}, "nodeName": "n", "properties": [prop], **spec}
+    return {"kind": "Device", "metadata": meta(), "spec": whole}
+
+
+def test_a_devices_registers_are_checked_and_the_fix_is_named() -> None:
+    good: JsonObject = {"register": "HoldingRegister", "offset": 2, "limit": 1, "scale": 0.1, "isSwap": True}
+    assert faults(device(good)) == []
+    here = "spec.properties[0].visitors.configData"
+    assert faults(device({**good, "register": "Holding"})) == [
+        (
+            f'{here}.register: Invalid value: "Holding": must be one of CoilRegister, DiscreteInputRegister, '
+            "InputRegister, HoldingRegister; its number goes to offset"
+        )
+    ]
+    assert faults(device({**good, "offset": 70000})) == [
+        f"{here}.offset: Invalid value: 70000: must be a whole number from 0 to 65535"
+    ]
+    assert faults(device({**good, "scale": 0}))[0].startswith(f"{here}.scale: Invalid value: 0")
+    twice = device(good)
+    maps_at(twice, "spec", "properties")
+    properties = cast(list[Json], map_at(twice, "spec")["properties"])
+    properties.append(clone(cast(JsonObject, properties[0])))
+    assert faults(twice) == ['spec.properties[1].name: Duplicate value: "t"']
+
+
+def test_a_device_model_that_writes_an_input_register_is_refused() -> None:
+    prop: JsonObject = {
+        "name": "t",
+        "type": "INT",
+        "accessMode": "ReadWrite",
+        "minimum": "5",
+        "maximum": "1",
+        "visitors": {"protocolName": "modbus", "configData": {"register": "InputRegister"}},
+    }
+    obj: JsonObject = {
+        "kind": "DeviceModel",
+        "metadata": meta(),
+        "spec": {"properties": [prop], "protocol": "modbus"},
+    }
+    assert faults(obj) == [
+        'spec.properties[0].minimum: Invalid value: "5": must not be over maximum 1',
+        (
+            'spec.properties[0].accessMode: Invalid value: "ReadWrite": InputRegister can\'t be written: '
+            "use HoldingRegister or CoilRegister, or accessMode ReadOnly"
+        ),
+    ]
+
+
+def test_writers_of_kinds_that_nothing_acts_on_are_told() -> None:
+    assert RULES.warnings(KINDS["Job"], {}, None)
+    assert not RULES.warnings(KINDS["Job"], {}, {})
+    assert not RULES.warnings(KINDS["Deployment"], {}, None)
