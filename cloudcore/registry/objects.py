@@ -24,7 +24,15 @@ from cloudcore.registry.rules import Rules
 from cloudcore.store.cache import WatchCache
 from cloudcore.store.port import ABSENT, Batch, Delete, Position, Put, Record, Store, Stored
 from cloudcore.store.revisions import check_advances
-from skerry.errors import AlreadyExistsError, BadRequestError, CallerError, Cause, ConflictError, NotFoundError
+from skerry.errors import (
+    AlreadyExistsError,
+    BadRequestError,
+    CallerError,
+    Cause,
+    ConflictError,
+    NotFoundError,
+    UnavailableError,
+)
 from skerry.objects.json import JsonObject, map_at, str_at
 from skerry.objects.meta import Key, Revision, name_of, uid_of
 from skerry.objects.scheme import Kind
@@ -149,7 +157,7 @@ class LocalObjects:
             if revisions:
                 await self.cache.wait_for(revisions[-1], timeout_s=self.cache_wait_s)
             return
-        raise ConflictError(f"the report of node {position.node} met other writers {_TRIES} times")
+        raise UnavailableError(f"the report of node {position.node} met other writers {_TRIES} times")
 
     # Creating
 

@@ -372,3 +372,26 @@ async def test_a_report_whose_object_changes_under_it_is_decided_again(registry:
     now = registry.now("pods", "p")
     assert (tries, str_at(now, "status", "phase"), map_at(now, "metadata", "labels")) == (3, "Running", {"n": "2"})
     assert int_at(now, "metadata", "generation") == 1
+
+
+async def test_a_report_that_always_meets_other_writers_is_to_be_sent_again(registry: Registry) -> None:
+    def plan(operation: Operation, number: int) -> Fault | None:
+        return Fault(error=ConflictError("somebody wrote")) if operation == "commit" else None
+
+    objects = LocalObjects(
+        store=FailingStore(registry.store, plan),
+        cache=registry.cache,
+        rules=registry.objects.rules,
+        clock=registry.clock,
+        ids=registry.objects.ids,
+    )
+    with pytest.raises(UnavailableError, match="met other writers"):
+        await objects.report(POSITION, [], [])
+
+
+async def test_of_two_equal_reports_at_once_one_is_told_that_the_other_got_ahead(registry: Registry) -> None:
+    record = Record(series="s", at_ms=1, body=b"{}")
+    outcomes = await asyncio.gather(
+        *(registry.objects.report(POSITION, [], [record]) for _ in range(3)), return_exceptions=True
+    )
+    assert sorted(type(outcome).__name__ for outcome in outcomes) == ["ConflictError", "ConflictError", "NoneType"]
