@@ -1,0 +1,1 @@
+"""Server-side printing: the columns that `kubectl get` shows. Data and pure functions, a file for each group."""

@@ -1,0 +1,24 @@
+"""Which printer a kind has. Pure; built-in ones are in the files beside this one."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from cloudcore.api.ports import PrinterColumn
+from cloudcore.api.tables import cluster, devices, pods, services, workloads
+from cloudcore.api.tables.custom import DEFAULT, custom_printer
+from cloudcore.api.tables.table import Printer
+from skerry.objects.scheme import Kind
+
+_PRINTERS: Final[dict[tuple[str, str], Printer]] = {
+    ("", "Pod"): pods.POD,
+    **workloads.PRINTERS,
+    **cluster.PRINTERS,
+    **services.PRINTERS,
+    **devices.PRINTERS,
+}
+
+
+def printer_of(kind: Kind, given: tuple[PrinterColumn, ...]) -> Printer:
+    """The printer of a kind; `given` are the columns that its CustomResourceDefinition describes."""
+    return custom_printer(given) if kind.custom else _PRINTERS.get((kind.group, kind.kind), DEFAULT)
