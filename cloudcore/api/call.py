@@ -7,7 +7,7 @@ ends with it.
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -40,7 +40,7 @@ class Whole:
 class Stream:
     """An answer in pieces, each sent as soon as it is there. `framed`: a piece is one event (one WebSocket frame)."""
 
-    pieces: AsyncIterator[bytes]
+    pieces: AsyncGenerator[bytes, None]
     media_type: str = "application/json"
     framed: bool = True
 

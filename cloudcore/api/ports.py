@@ -6,7 +6,7 @@ The verbs know nothing of certificates, roles, OpenAPI or gateways; whoever comp
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -173,7 +173,7 @@ class LogQuery:
 
 
 class PodLogs(Protocol):
-    def read(self, node: str, query: LogQuery) -> AsyncIterator[bytes]:
+    def read(self, node: str, query: LogQuery) -> AsyncGenerator[bytes, None]:
         """The log as the gateway has it, in pieces, until its end (with `follow`: until the container ends).
 
         The first step raises `UnavailableError` when the gateway can't be asked now, `NotFoundError` and

@@ -24,7 +24,7 @@ def encode(obj: JsonObject, form: Form) -> bytes:
     """One document, with the newline that Go's encoder ends it with."""
     if form.encoding == "yaml":
         # A heavy import for the few who want YAML.
-        import yaml  # noqa: PLC0415
+        import yaml
 
         return yaml.dump(obj, Dumper=yaml.CSafeDumper, sort_keys=False, allow_unicode=True).encode()
     options = orjson.OPT_APPEND_NEWLINE | (orjson.OPT_INDENT_2 if form.pretty else 0)
@@ -84,7 +84,7 @@ def list_reply(call: Call, version: Version, bodies: Sequence[bytes], metadata: 
         case "" if form.encoding == "json" and not form.pretty:
             head = orjson.dumps({"kind": kind.list_kind, "apiVersion": kind.api_version, "metadata": metadata})
             items = bodies if version.same else [version.speak_bytes(body) for body in bodies]
-            return Whole(body=b"%s,\"items\":[%s]}\n" % (head[:-1], b",".join(items)))
+            return Whole(body=b'%s,"items":[%s]}\n' % (head[:-1], b",".join(items)))
         case "":
             shown: JsonObject = {
                 "kind": kind.list_kind,

@@ -8,7 +8,7 @@ from cloudcore.api.tables.table import NONE, UNKNOWN, Printer, age, columns, sin
 from skerry.objects.conditions import condition_of, is_true
 from skerry.objects.json import Json, JsonObject, bool_at, dig, int_at, map_at, maps_at, str_at, strs_at
 from skerry.objects.meta import labels_of
-from skerry.objects.times import human_duration, ms_at
+from skerry.objects.times import human_duration
 
 _ROLE_PREFIX: Final = "node-role.kubernetes.io/"
 _ROLE_LABEL: Final = "kubernetes.io/role"
@@ -42,7 +42,9 @@ def _node_roles(node: JsonObject) -> str:
 
 def _node(node: JsonObject, now_ms: int) -> list[Json]:
     def address(type_: str) -> str:
-        found = [str_at(each, "address") for each in maps_at(node, "status", "addresses") if str_at(each, "type") == type_]
+        found = [
+            str_at(each, "address") for each in maps_at(node, "status", "addresses") if str_at(each, "type") == type_
+        ]
         return found[0] if found else NONE
 
     def info(name: str) -> str:

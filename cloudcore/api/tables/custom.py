@@ -45,7 +45,7 @@ def parse_path(text: str) -> tuple[Step, ...]:
 
 def _step(found: re.Match[str]) -> Step:
     if (field := found["field"] or found["quoted"]) is not None:
-        return (lambda values: _everything(values)) if field == "*" else (lambda values: _field(values, field))
+        return _everything if field == "*" else (lambda values: _field(values, field))
     if found["index"] is not None:
         index = int(found["index"])
         return lambda values: [
@@ -57,9 +57,7 @@ def _step(found: re.Match[str]) -> Step:
     wanted = found["value"].strip("\"'")
     equal = found["op"] == "=="
     return lambda values: [
-        item
-        for item in _everything(values)
-        if any(text(value) == wanted for value in _walk(where, item)) is equal
+        item for item in _everything(values) if any(text(value) == wanted for value in _walk(where, item)) is equal
     ]
 
 
@@ -104,7 +102,7 @@ def text(value: Json) -> str:
         case int() | float():
             return str(value)
         case _:
-            import json  # noqa: PLC0415 - rare
+            import json
 
             return json.dumps(value, separators=(",", ":"))
 

@@ -1,4 +1,4 @@
-"""Pods: STATUS says what is happening, in the words of `kubectl get pods` (printers/internalversion printPod). Pure."""
+"""Pods: STATUS says what is happening, in the words of `kubectl get pods` (Kubernetes `pkg/printers`). Pure."""
 
 from __future__ import annotations
 

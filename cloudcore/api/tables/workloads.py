@@ -247,5 +247,7 @@ PRINTERS = {
         columns=columns("Name", "Min Available", "Max Unavailable", "Allowed Disruptions:integer", "Age"),
         cells=_budget,
     ),
-    ("", "PodTemplate"): Printer(columns=columns("Name", "Containers", "Images", "Pod Labels"), cells=_template_cells),
+    ("", "PodTemplate"): Printer(
+        columns=columns("Name", "Containers", "Images", "Pod Labels"), cells=_template_cells
+    ),
 }

@@ -1,0 +1,110 @@
+"""From a resource path to the verb that answers it, after permission. Keeps nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from cloudcore.api.authz.attributes import Attributes
+from cloudcore.api.call import Call, Reply
+from cloudcore.api.ports import Parts
+from cloudcore.api.routing import Query, Target, asked_name
+from cloudcore.api.status import UNKNOWN_RESOURCE, MethodNotAllowedError
+from cloudcore.api.verbs.create import create, review
+from cloudcore.api.verbs.delete import delete, delete_collection
+from cloudcore.api.verbs.get import get
+from cloudcore.api.verbs.lists import list_
+from cloudcore.api.verbs.patch import approve as patch_approval
+from cloudcore.api.verbs.patch import patch, patch_status
+from cloudcore.api.verbs.pods import bind, evict, log
+from cloudcore.api.verbs.scale import get_scale, patch_scale, put_scale
+from cloudcore.api.verbs.token import token
+from cloudcore.api.verbs.update import approve, finalize, update, update_status
+from cloudcore.api.verbs.watch import watch
+from cloudcore.registry.port import Actor
+from skerry.errors import NotFoundError
+from skerry.objects.scheme import Kind
+
+Verb = Callable[[Call], Awaitable[Reply]]
+
+_NOT_ALLOWED: Final = "the server does not allow this method on the requested resource"
+_OBJECT_VERBS: Final[dict[str, Verb]] = {
+    "get": get,
+    "list": list_,
+    "watch": watch,
+    "create": create,
+    "update": update,
+    "patch": patch,
+    "delete": delete,
+    "deletecollection": delete_collection,
+}
+_SUBRESOURCE_VERBS: Final[dict[tuple[str, str], Verb]] = {
+    ("status", "get"): get,
+    ("status", "update"): update_status,
+    ("status", "patch"): patch_status,
+    ("scale", "get"): get_scale,
+    ("scale", "update"): put_scale,
+    ("scale", "patch"): patch_scale,
+    ("approval", "get"): get,
+    ("approval", "update"): approve,
+    ("approval", "patch"): patch_approval,
+    ("finalize", "update"): finalize,
+    ("binding", "create"): bind,
+    ("eviction", "create"): evict,
+    ("log", "get"): log,
+    ("token", "create"): token,
+}
+_ASKED_WITHOUT_STORING: Final = frozenset({"authorization.k8s.io", "authentication.k8s.io"})
+
+
+def permit(parts: Parts, actor: Actor, target: Target, verb: str, query: Query) -> None:
+    """Raises `ForbiddenError`. Asked before anything is looked up, so that a refusal tells nothing."""
+    namespace, name = target.namespace, asked_name(target, verb, query)
+    if target.plural == "namespaces" and target.group == "" and target.name:
+        # A namespace is inside itself, for roles that are.
+        namespace = target.name
+    parts.gate.require(
+        Attributes(
+            actor=actor,
+            verb=verb,
+            group=target.group,
+            version=target.version,
+            resource=target.plural,
+            subresource=target.subresource,
+            namespace=namespace,
+            name=name,
+        )
+    )
+
+
+def kind_at(parts: Parts, target: Target, verb: str) -> Kind:
+    """The kind a path names. Raises `NotFoundError`, `MethodNotAllowedError`."""
+    kind = parts.scheme.at(target.group, target.version, target.plural)
+    if kind is None or (target.namespace and not kind.namespaced):
+        raise NotFoundError(UNKNOWN_RESOURCE)
+    if kind.namespaced and not target.namespace:
+        if target.name:
+            raise NotFoundError(UNKNOWN_RESOURCE)
+        if verb not in ("list", "watch"):
+            raise MethodNotAllowedError(_NOT_ALLOWED)
+    return kind
+
+
+def verb_for(kind: Kind, target: Target, verb: str) -> Verb:
+    """What answers. Raises `NotFoundError`, `MethodNotAllowedError`."""
+    if target.subresource:
+        if target.subresource not in kind.subresources:
+            raise NotFoundError(UNKNOWN_RESOURCE)
+        found = _SUBRESOURCE_VERBS.get((target.subresource, verb))
+        if found is None:
+            raise MethodNotAllowedError(_NOT_ALLOWED)
+        return found
+    if (
+        verb not in kind.verbs
+        or (verb == "create" and target.name)
+        or (verb in ("update", "patch") and not target.name)
+    ):
+        raise MethodNotAllowedError(_NOT_ALLOWED)
+    if kind.group in _ASKED_WITHOUT_STORING and kind.verbs == ("create",):
+        return review
+    return _OBJECT_VERBS[verb]

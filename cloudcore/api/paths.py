@@ -1,0 +1,146 @@
+"""Everything the API answers that is no resource: discovery, OpenAPI, version, health, metrics.
+
+Keeps the discovery documents, which are made from the scheme and lost with the process.
+"""
+
+from __future__ import annotations
+
+import platform
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib import metadata
+from typing import Final
+
+from cloudcore.api.authz.attributes import Attributes
+from cloudcore.api.call import Whole
+from cloudcore.api.discovery import Discovery
+from cloudcore.api.metrics import Metrics, exposition
+from cloudcore.api.negotiation import discovery_version, wants_openapi_protobuf
+from cloudcore.api.ports import Document, Parts
+from cloudcore.api.routing import is_api
+from cloudcore.api.status import UNKNOWN_RESOURCE, MethodNotAllowedError
+from cloudcore.registry.port import Actor
+from skerry.errors import NotFoundError
+from skerry.objects.json import JsonObject, encode_object
+
+KUBERNETES_MINOR: Final = 36
+"""The API spoken is Kubernetes 1.36's."""
+_HEALTH: Final = ("/healthz", "/livez", "/readyz")
+_PLAIN: Final = "text/plain; charset=utf-8"
+_NOT_FOUND: Final = Whole(body=b"404 page not found\n", media_type=_PLAIN, code=404)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """A GET of a path that is no resource."""
+
+    path: str
+    """Without a trailing slash."""
+    actor: Actor
+    accept: str
+    if_none_match: str
+    verbose: bool
+
+
+class Paths:
+    """Answers for non-resource paths."""
+
+    def __init__(self, parts: Parts, metrics: Metrics) -> None:
+        self._parts = parts
+        self._metrics = metrics
+        self._discovery = Discovery(parts.scheme)
+
+    def answer(self, method: str, asked: Asked) -> Whole:
+        """Raises `ForbiddenError`, `NotFoundError`, `MethodNotAllowedError`."""
+        verb = "get" if method in ("GET", "HEAD") else method.lower()
+        self._parts.gate.require(Attributes(actor=asked.actor, verb=verb, path=asked.path or "/"))
+        if verb != "get":
+            if not is_api(asked.path):
+                return _NOT_FOUND
+            raise MethodNotAllowedError("the server does not allow this method on the requested resource")
+        if is_api(asked.path):
+            return self._discovered(asked)
+        return self._other(asked)
+
+    def _other(self, asked: Asked) -> Whole:
+        path = asked.path
+        match path:
+            case "/version":
+                return Whole(body=encode_object(version()) + b"\n")
+            case "/metrics":
+                return Whole(body=self._exposed(), media_type="text/plain; version=0.0.4; charset=utf-8")
+            case "/openapi/v2":
+                protobuf = wants_openapi_protobuf(asked.accept)
+                return _document(self._parts.openapi.v2(protobuf=protobuf), asked)
+            case "/openapi/v3":
+                return _document(self._parts.openapi.index(), asked)
+            case "":
+                known = ["/api", "/apis", "/healthz", "/livez", "/metrics", "/openapi/v2", "/openapi/v3", "/readyz"]
+                return Whole(body=encode_object({"paths": [*known, "/version"]}) + b"\n")
+            case _ if path.startswith("/openapi/v3/"):
+                found = self._parts.openapi.group_version(path.removeprefix("/openapi/v3/"))
+                return _NOT_FOUND if found is None else _document(found, asked)
+            case _ if path in _HEALTH:
+                return self._health(asked)
+            case _:
+                return _NOT_FOUND
+
+    def _discovered(self, asked: Asked) -> Whole:
+        found = self._discovery.document(asked.path, discovery_version(asked.accept))
+        if found is None:
+            raise NotFoundError(UNKNOWN_RESOURCE)
+        return _document(found, asked)
+
+    def _health(self, asked: Asked) -> Whole:
+        waiting = dict(self._parts.ready()) if asked.path == "/readyz" else {}
+        code = 500 if waiting else 200
+        if not waiting and not asked.verbose:
+            return Whole(body=b"ok", media_type=_PLAIN)
+        lines = ["[+]ping ok", *(f"[-]{name} failed: {why}" for name, why in sorted(waiting.items()))]
+        if asked.path == "/readyz" and not waiting:
+            lines.append("[+]store ok")
+        lines.append(f"{asked.path[1:]} check {'failed' if waiting else 'passed'}")
+        return Whole(body=("\n".join(lines) + "\n").encode(), media_type=_PLAIN, code=code)
+
+    def _exposed(self) -> bytes:
+        cache = self._parts.cache
+        gauges = [("skerry_store_revision", "Newest revision that this process has seen.", float(cache.revision))]
+        lines = exposition(self._metrics, gauges)
+        objects = ["# HELP skerry_objects Objects stored.", "# TYPE skerry_objects gauge"]
+        objects += [f'skerry_objects{{resource="{name}"}} {cache.count(name)}' for name in cache.resources()]
+        return lines + ("\n".join(objects) + "\n").encode()
+
+
+def _document(document: Document, asked: Asked) -> Whole:
+    headers = (("ETag", document.etag), ("Vary", "Accept"))
+    if document.etag in [tag.strip().removeprefix("W/") for tag in asked.if_none_match.split(",")]:
+        return Whole(body=b"", media_type=document.media_type, code=304, headers=headers)
+    return Whole(body=document.body, media_type=document.media_type, headers=headers, gzipped=document.gzipped)
+
+
+def version() -> JsonObject:
+    """version.Info. The part after the hyphen says whose server it is; clients compare the numbers alone."""
+    return {
+        "major": "1",
+        "minor": str(KUBERNETES_MINOR),
+        "emulationMajor": "1",
+        "emulationMinor": str(KUBERNETES_MINOR),
+        "minCompatibilityMajor": "1",
+        "minCompatibilityMinor": str(KUBERNETES_MINOR - 1),
+        "gitVersion": f"v1.{KUBERNETES_MINOR}.0+skerry.{_release()}",
+        "gitCommit": "",
+        "gitTreeState": "clean",
+        "buildDate": "",
+        "goVersion": "",
+        "compiler": platform.python_implementation().lower(),
+        "platform": f"{platform.system().lower()}/{platform.machine()}",
+    }
+
+
+@lru_cache(maxsize=1)
+def _release() -> str:
+    """Skerry's own version; a source tree that was never installed has none."""
+    try:
+        return metadata.version("skerry")
+    except metadata.PackageNotFoundError:
+        return "0.0.0"

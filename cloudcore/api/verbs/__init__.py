@@ -1,0 +1,1 @@
+"""One file a verb: a call in, a reply out."""

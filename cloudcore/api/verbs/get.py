@@ -1,0 +1,24 @@
+"""GET of one object."""
+
+from __future__ import annotations
+
+from cloudcore.api.call import Call, Reply
+from cloudcore.api.conversion import version_of
+from cloudcore.api.paging import revision_in
+from cloudcore.api.status import TooNewError
+from cloudcore.api.verbs.lists import arrived
+from cloudcore.api.writing import stored_reply
+from cloudcore.registry.refusals import not_found
+
+
+async def get(call: Call) -> Reply:
+    """The object as stored. Raises `NotFoundError`, `TooNewError` for a resourceVersion not yet reached."""
+    asked = call.query.text("resourceVersion")
+    if asked not in ("", "0"):
+        revision = revision_in(asked)
+        if not await arrived(call.parts.cache, revision):
+            raise TooNewError(wanted=revision, current=call.parts.cache.revision)
+    stored = call.parts.objects.read(call.key)
+    if stored is None:
+        raise not_found(call.kind, call.target.name)
+    return stored_reply(call, version_of(call.parts.scheme, call.kind), stored.body)

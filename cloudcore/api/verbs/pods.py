@@ -1,0 +1,139 @@
+"""What pods alone have: binding, eviction and logs."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from cloudcore.api.call import Call, Reply, Stream
+from cloudcore.api.ports import LogQuery
+from cloudcore.api.verbs.delete import delete_options
+from cloudcore.api.writing import parse, plain_reply
+from cloudcore.registry.port import DeleteOptions
+from cloudcore.registry.refusals import not_found
+from skerry.errors import BadRequestError
+from skerry.objects.json import Json, JsonObject, map_at, maps_at, str_at
+from skerry.objects.meta import uid_of
+from skerry.objects.times import parse_time
+
+_CREATED: Final[JsonObject] = {
+    "kind": "Status",
+    "apiVersion": "v1",
+    "metadata": {},
+    "status": "Success",
+    "code": 201,
+}
+
+
+async def bind(call: Call) -> Reply:
+    """POST core/v1 Binding: assigns a pod to a node."""
+    binding = _body(call, "Binding")
+    node = str_at(binding, "target", "name")
+    annotations = map_at(binding, "metadata", "annotations")
+
+    def transform(current: JsonObject) -> JsonObject:
+        metadata = dict(map_at(current, "metadata"))
+        if annotations:
+            metadata["annotations"] = {**map_at(metadata, "annotations"), **annotations}
+        return {**current, "metadata": metadata, "spec": {**map_at(current, "spec"), "nodeName": node}}
+
+    await call.parts.objects.update(call.kind, call.key, transform, call.write_options(), subresource="binding")
+    return plain_reply(call, dict(_CREATED), code=201)
+
+
+async def evict(call: Call) -> Reply:
+    """POST policy/v1 Eviction: a graceful deletion. No disruption budget is enforced, since nothing counts them."""
+    eviction = _body(call, "Eviction")
+    name = str_at(eviction, "metadata", "name")
+    if name and name != call.target.name:
+        raise BadRequestError("name in URL does not match name in Eviction object")
+    said = delete_options(_with_body(call, map_at(eviction, "deleteOptions")))
+    options = DeleteOptions(
+        actor=call.actor,
+        dry_run=said.dry_run,
+        grace_s=said.grace_s,
+        propagation=said.propagation,
+        uid=said.uid,
+        revision=said.revision,
+    )
+    await call.parts.objects.delete(call.kind, call.key, options)
+    return plain_reply(call, dict(_CREATED), code=201)
+
+
+def _with_body(call: Call, options: JsonObject) -> Call:
+    """The same call with the DeleteOptions inside the eviction as its body."""
+    import json
+    from dataclasses import replace
+
+    return replace(call, raw_body=json.dumps(options).encode() if options else b"", content_type="application/json")
+
+
+def _body(call: Call, kind: str) -> JsonObject:
+    value: Json = call.body().value
+    if not isinstance(value, dict) or str_at(value, "kind", default=kind) != kind:
+        raise BadRequestError(f"the object provided is unrecognized (must be of type {kind})")
+    return value
+
+
+async def log(call: Call) -> Reply:
+    """GET of a container's log: text, as the gateway has it, followed when asked."""
+    stored = call.parts.objects.read(call.key)
+    if stored is None:
+        raise not_found(call.kind, call.target.name)
+    pod = parse(stored.body)
+    container = _container(call, pod)
+    node = str_at(pod, "spec", "nodeName")
+    if not node:
+        raise BadRequestError(
+            f'container "{container}" in pod "{call.target.name}" is waiting to start: the pod has no node yet'
+        )
+    pieces = call.parts.logs.read(node, _query(call, pod, container))
+    return Stream(pieces=pieces, media_type="text/plain", framed=False)
+
+
+def _query(call: Call, pod: JsonObject, container: str) -> LogQuery:
+    since = call.query.text("sinceTime")
+    if since:
+        parse_time(since)
+    if since and call.query.text("sinceSeconds"):
+        raise BadRequestError("at most one of `sinceTime` or `sinceSeconds` may be specified")
+    return LogQuery(
+        namespace=call.target.namespace,
+        pod=call.target.name,
+        uid=uid_of(pod),
+        container=container,
+        follow=call.query.flag("follow"),
+        previous=call.query.flag("previous"),
+        timestamps=call.query.flag("timestamps"),
+        tail_lines=_number(call, "tailLines", least=0),
+        since_s=_number(call, "sinceSeconds", least=1),
+        since_time=since,
+        limit_bytes=_number(call, "limitBytes", least=1),
+    )
+
+
+def _number(call: Call, name: str, *, least: int) -> int | None:
+    text = call.query.text(name)
+    if not text:
+        return None
+    if not re.fullmatch(r"-?\d{1,18}", text):
+        raise BadRequestError(f'{name}: strconv.ParseInt: parsing "{text}": invalid syntax')
+    if int(text) < least:
+        raise BadRequestError(f"{name}: Invalid value: {text}: must be greater than or equal to {least}")
+    return int(text)
+
+
+def _container(call: Call, pod: JsonObject) -> str:
+    names = [str_at(each, "name") for each in maps_at(pod, "spec", "containers")]
+    others = [str_at(each, "name") for each in maps_at(pod, "spec", "initContainers")]
+    asked = call.query.text("container")
+    name = call.target.name
+    if asked:
+        if asked not in names + others:
+            raise BadRequestError(f"container {asked} is not valid for pod {name}")
+        return asked
+    if len(names) == 1:
+        return names[0]
+    raise BadRequestError(
+        f"a container name must be specified for pod {name}, choose one of: [{' '.join(names + others)}]"
+    )
