@@ -1,1 +1,1 @@
-"""Which node runs a pod: filters, scores, binding."""
+"""The scheduler: which node each pod goes to."""

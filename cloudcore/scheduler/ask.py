@@ -1,0 +1,245 @@
+"""What a pod asks of a node, parsed once. Pure.
+
+Amounts are whole numbers: cpu in thousandths, everything else in units, both rounded up (Kubernetes "Resource
+units").
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from skerry.objects.json import JsonObject, bool_at, int_at, map_at, maps_at, str_at, str_map_at, strs_at
+from skerry.objects.meta import Key, controller_of, labels_of, name_of, namespace_of, uid_of
+from skerry.objects.quantity import canonical, parse_quantity
+from skerry.objects.select import (
+    LabelSelector,
+    NodeSelector,
+    NodeTerm,
+    label_selector,
+    map_selector,
+    node_selector,
+    node_term,
+)
+
+CPU_LEAST_MILLIS: Final = 100
+MEMORY_LEAST: Final = 200 * 1024 * 1024
+"""What a container that asks for nothing is taken to use when nodes are compared (not when they are filtered)."""
+
+Port = tuple[str, str, int]
+"""(protocol, host address, port)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Taint:
+    key: str
+    value: str
+    effect: str
+
+
+@dataclass(frozen=True, slots=True)
+class Toleration:
+    """core/v1 Toleration. "" for key or effect means any."""
+
+    key: str
+    operator: str
+    value: str
+    effect: str
+
+    def tolerates(self, taint: Taint) -> bool:
+        if self.effect and self.effect != taint.effect:
+            return False
+        if self.key and self.key != taint.key:
+            return False
+        if self.operator == "Exists":
+            return True
+        # An empty key needs Exists; anything else compares values.
+        return bool(self.key) and self.value == taint.value
+
+
+@dataclass(frozen=True, slots=True)
+class AffinityTerm:
+    """core/v1 PodAffinityTerm, with the pod's own namespace filled in where it names none."""
+
+    selector: LabelSelector
+    namespaces: frozenset[str]
+    namespace_selector: LabelSelector | None
+    topology_key: str
+
+    def meets(self, namespace: str, namespace_labels: Mapping[str, str], labels: Mapping[str, str]) -> bool:
+        """Is a pod of that namespace with those labels one of those meant?"""
+        if namespace not in self.namespaces:
+            by_labels = self.namespace_selector
+            if by_labels is None or not by_labels.matches(namespace_labels):
+                return False
+        return self.selector.matches(labels)
+
+
+@dataclass(frozen=True, slots=True)
+class Weighted:
+    """A wish among pods: negative weights push apart."""
+
+    weight: int
+    term: AffinityTerm
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ask:
+    """A pod as the scheduler sees it."""
+
+    key: Key
+    uid: str
+    labels: Mapping[str, str]
+    priority: int
+    owner_uid: str
+    """Of its controller, whose pods are spread out; "" for none."""
+    requests: Mapping[str, int]
+    """By resource name; 0 is left out."""
+    scored_cpu: int
+    scored_memory: int
+    ports: frozenset[Port]
+    tolerations: tuple[Toleration, ...]
+    selector: LabelSelector
+    required: NodeSelector | None
+    preferred: tuple[tuple[int, NodeTerm], ...]
+    near: tuple[AffinityTerm, ...]
+    """Required pod affinity."""
+    apart: tuple[AffinityTerm, ...]
+    """Required pod anti-affinity."""
+    wishes: tuple[Weighted, ...]
+    gated: bool
+    """A scheduling gate still holds it."""
+
+    @property
+    def plain(self) -> bool:
+        """Asks nothing about other pods."""
+        return not self.near and not self.apart and not self.wishes
+
+
+def ask_of(pod: JsonObject) -> Ask:
+    """Raises `BadRequestError` or `InvalidError` for a pod that bypassed validation."""
+    affinity = map_at(pod, "spec", "affinity")
+    wanted = "requiredDuringSchedulingIgnoredDuringExecution"
+    wished = "preferredDuringSchedulingIgnoredDuringExecution"
+    node = map_at(affinity, "nodeAffinity")
+    namespace = namespace_of(pod)
+    owner = controller_of(pod)
+    requests = requests_of(pod)
+    cpu, memory = _scored(pod)
+    return Ask(
+        key=Key("pods", namespace, name_of(pod)),
+        uid=uid_of(pod),
+        labels=labels_of(pod),
+        priority=int_at(pod, "spec", "priority"),
+        owner_uid="" if owner is None else owner.uid,
+        requests=requests,
+        scored_cpu=cpu,
+        scored_memory=memory,
+        ports=_ports(pod),
+        tolerations=tuple(_tolerations(pod)),
+        selector=map_selector(str_map_at(pod, "spec", "nodeSelector")),
+        required=node_selector(map_at(node, wanted)) if map_at(node, wanted) else None,
+        preferred=tuple(
+            (int_at(found, "weight"), node_term(map_at(found, "preference"))) for found in maps_at(node, wished)
+        ),
+        near=_terms(maps_at(affinity, "podAffinity", wanted), namespace),
+        apart=_terms(maps_at(affinity, "podAntiAffinity", wanted), namespace),
+        wishes=(
+            *_wishes(maps_at(affinity, "podAffinity", wished), namespace, 1),
+            *_wishes(maps_at(affinity, "podAntiAffinity", wished), namespace, -1),
+        ),
+        gated=bool(maps_at(pod, "spec", "schedulingGates")),
+    )
+
+
+def amount(name: str, text: str) -> int:
+    """A quantity of a resource in the scheduler's whole numbers."""
+    quantity = parse_quantity(text)
+    return quantity.millis if name == "cpu" else quantity.units
+
+
+def amounts(quantities: JsonObject) -> dict[str, int]:
+    """core/v1 ResourceList; quantities may be plain numbers."""
+    return {
+        name: amount(name, canonical(value))
+        for name, value in quantities.items()
+        if isinstance(value, str | int | float)
+    }
+
+
+def requests_of(pod: JsonObject) -> dict[str, int]:
+    """Containers together, or one init container where that needs more; sidecars count with what runs beside them."""
+    total: dict[str, int] = {}
+    for container in maps_at(pod, "spec", "containers"):
+        _add(total, amounts(map_at(container, "resources", "requests")))
+    sidecars: dict[str, int] = {}
+    most: dict[str, int] = {}
+    for container in maps_at(pod, "spec", "initContainers"):
+        own = amounts(map_at(container, "resources", "requests"))
+        if str_at(container, "restartPolicy") == "Always":
+            _add(sidecars, own)
+            own = dict(sidecars)
+        else:
+            _add(own, sidecars)
+        most = {name: max(own.get(name, 0), most.get(name, 0)) for name in own.keys() | most.keys()}
+    _add(total, sidecars)
+    total = {name: max(total.get(name, 0), most.get(name, 0)) for name in total.keys() | most.keys()}
+    _add(total, amounts(map_at(pod, "spec", "overhead")))
+    return {name: value for name, value in total.items() if value}
+
+
+def _add(total: dict[str, int], more: Mapping[str, int]) -> None:
+    for name, value in more.items():
+        total[name] = total.get(name, 0) + value
+
+
+def _scored(pod: JsonObject) -> tuple[int, int]:
+    cpu = memory = 0
+    for container in maps_at(pod, "spec", "containers"):
+        own = amounts(map_at(container, "resources", "requests"))
+        cpu += own.get("cpu", CPU_LEAST_MILLIS)
+        memory += own.get("memory", MEMORY_LEAST)
+    return cpu, memory
+
+
+def _ports(pod: JsonObject) -> frozenset[Port]:
+    host_network = bool_at(pod, "spec", "hostNetwork")
+    found: set[Port] = set()
+    for container in maps_at(pod, "spec", "containers"):
+        for port in maps_at(container, "ports"):
+            number = int_at(port, "hostPort") or (int_at(port, "containerPort") if host_network else 0)
+            if number:
+                address = str_at(port, "hostIP") or "0.0.0.0"
+                found.add((str_at(port, "protocol") or "TCP", address, number))
+    return frozenset(found)
+
+
+def _tolerations(pod: JsonObject) -> Iterable[Toleration]:
+    for found in maps_at(pod, "spec", "tolerations"):
+        yield Toleration(
+            key=str_at(found, "key"),
+            operator=str_at(found, "operator") or "Equal",
+            value=str_at(found, "value"),
+            effect=str_at(found, "effect"),
+        )
+
+
+def _terms(terms: list[JsonObject], namespace: str) -> tuple[AffinityTerm, ...]:
+    return tuple(_term(term, namespace) for term in terms)
+
+
+def _term(term: JsonObject, namespace: str) -> AffinityTerm:
+    names = frozenset(strs_at(term, "namespaces"))
+    by_labels = term.get("namespaceSelector")
+    return AffinityTerm(
+        selector=label_selector(term.get("labelSelector")),
+        namespaces=names or (frozenset() if isinstance(by_labels, dict) else frozenset({namespace})),
+        namespace_selector=label_selector(by_labels) if isinstance(by_labels, dict) else None,
+        topology_key=str_at(term, "topologyKey"),
+    )
+
+
+def _wishes(wishes: list[JsonObject], namespace: str, sign: int) -> Iterable[Weighted]:
+    for wish in wishes:
+        yield Weighted(sign * int_at(wish, "weight"), _term(map_at(wish, "podAffinityTerm"), namespace))
