@@ -1,0 +1,136 @@
+"""What every cluster has from its first second: namespaces, the API's own Service, the system's priorities.
+
+Clients and conformance tests take these for granted (default/kubernetes with its addresses, kube-system ...). Made
+anew at each start where they are missing; the addresses follow the server. Nothing else is kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from typing import Final
+
+from cloudcore.registry.port import Objects
+from skerry.errors import AlreadyExistsError
+from skerry.objects.json import Json, JsonObject, str_at
+from skerry.objects.scheme import Kind, Scheme, split_api_version
+
+NAMESPACES: Final = ("default", "kube-system", "kube-public", "kube-node-lease")
+_NAME: Final = "kubernetes"
+_LABELS: Final[JsonObject] = {"component": "apiserver", "provider": "kubernetes"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Address:
+    """Where pods and clients inside reach the API."""
+
+    host: str
+    """An IP address of this machine; loopback addresses are not allowed in Endpoints."""
+    port: int
+    service_cidr: str = "10.96.0.0/16"
+    """Service addresses; the API has the first one."""
+
+
+def wanted(address: Address) -> list[JsonObject]:
+    """The objects, in the order in which they can be created."""
+    namespaces: list[JsonObject] = [
+        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}} for name in NAMESPACES
+    ]
+    return [*namespaces, *_priorities(), *_service(address)]
+
+
+def _priorities() -> list[JsonObject]:
+    return [
+        {
+            "apiVersion": "scheduling.k8s.io/v1",
+            "kind": "PriorityClass",
+            "metadata": {"name": name},
+            "value": value,
+            "globalDefault": False,
+            "description": text,
+        }
+        for name, value, text in (
+            ("system-cluster-critical", 2_000_000_000, "For pods the cluster needs, wherever they run."),
+            ("system-node-critical", 2_000_001_000, "For pods that their node can't be without."),
+        )
+    ]
+
+
+def _service(address: Address) -> list[JsonObject]:
+    family = "IPv6" if ip_address(address.host).version == 6 else "IPv4"
+    meta: JsonObject = {"name": _NAME, "namespace": "default", "labels": dict(_LABELS)}
+    port: JsonObject = {"name": "https", "port": 443, "protocol": "TCP", "targetPort": address.port}
+    backend: JsonObject = {"name": "https", "port": address.port, "protocol": "TCP"}
+    first = first_address(address.service_cidr)
+    service: JsonObject = {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": meta,
+        "spec": {"type": "ClusterIP", "clusterIP": first, "clusterIPs": [first], "ports": [port]},
+    }
+    cidrs: list[Json] = [address.service_cidr]
+    cidr: JsonObject = {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "ServiceCIDR",
+        "metadata": {"name": _NAME},
+        "spec": {"cidrs": cidrs},
+    }
+    endpoints: JsonObject = {
+        "apiVersion": "v1",
+        "kind": "Endpoints",
+        "metadata": {
+            "name": _NAME,
+            "namespace": "default",
+            "labels": {"endpointslice.kubernetes.io/skip-mirror": "true"},
+        },
+        "subsets": [{"addresses": [{"ip": address.host}], "ports": [backend]}],
+    }
+    slice_: JsonObject = {
+        "apiVersion": "discovery.k8s.io/v1",
+        "kind": "EndpointSlice",
+        "metadata": {"name": _NAME, "namespace": "default", "labels": {"kubernetes.io/service-name": _NAME}},
+        "addressType": family,
+        "endpoints": [{"addresses": [address.host], "conditions": {"ready": True}}],
+        "ports": [backend],
+    }
+    return [cidr, service, endpoints, slice_]
+
+
+def first_address(cidr: str) -> str:
+    """The first usable address of a network: the API's own, as everywhere in Kubernetes."""
+    network: IPv4Network | IPv6Network = ip_network(cidr)
+    return str(network.network_address + 1)
+
+
+_FOLLOWS: Final = {"Endpoints": ("subsets",), "EndpointSlice": ("endpoints", "ports", "addressType")}
+"""What is brought up to date in objects that are there already; all else belongs to whoever changed it."""
+
+
+async def bootstrap(objects: Objects, scheme: Scheme, address: Address) -> None:
+    """Make what is missing. Raises `UnavailableError` when the store can't take it."""
+    await ensure(objects, scheme, wanted(address))
+
+
+async def ensure(objects: Objects, scheme: Scheme, made: Sequence[JsonObject]) -> None:
+    """Create each object unless it is there; then only what has to follow the server is written."""
+    for obj in made:
+        group, version = split_api_version(str_at(obj, "apiVersion"))
+        kind = scheme.named(group, version, str_at(obj, "kind"))
+        assert kind is not None, "bootstrap makes built-in kinds alone"
+        await _ensure(objects, kind, obj)
+
+
+async def _ensure(objects: Objects, kind: Kind, obj: JsonObject) -> None:
+    namespace, name = str_at(obj, "metadata", "namespace"), str_at(obj, "metadata", "name")
+    key = kind.key(namespace, name)
+    if objects.read(key) is None:
+        try:
+            await objects.create(kind, namespace, obj)
+        except AlreadyExistsError:
+            pass  # another replica was faster
+        else:
+            return
+    following = _FOLLOWS.get(kind.kind)
+    if following:
+        await objects.update(kind, key, lambda current: {**current, **{name: obj[name] for name in following}})
