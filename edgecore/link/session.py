@@ -9,16 +9,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Protocol
 
 from edgecore.link.dial import Dialer
 from edgecore.link.streams import StreamHost, StreamSource
 from edgecore.store.port import EdgeBatch, Held
 from edgecore.store.shell import AsyncEdgeStore
 from skerry.errors import SkerryError, UnavailableError
-from skerry.objects.meta import Revision, Stamp
+from skerry.objects.meta import Key, Revision, Stamp
 from skerry.ports import Clock, Ids
 from skerry.sync.dial import DialPolicy, Ended
 from skerry.sync.edge import EdgeIdentity, EdgeSession
@@ -249,6 +249,29 @@ class EdgeLink:
             self._driver.kick()
 
 
+class Inventory(Protocol):
+    """What `batch_of` reads: either form of the edge store."""
+
+    def stamps(self) -> Iterable[tuple[Key, Stamp]]: ...
+    def get(self, key: Key) -> Held | None: ...
+
+
+def batch_of(write: Write, store: Inventory) -> EdgeBatch:
+    """A session's write as the edge store's transaction."""
+    meta: list[tuple[str, str]] = []
+    if write.epoch:
+        meta.append((META_EPOCH, write.epoch))
+    if write.revision is not None:
+        meta.append((META_REVISION, str(write.revision)))
+    puts = [Held(key=put.key, stamp=put.stamp, body=put.body) for put in write.puts]
+    if write.void:
+        held = [store.get(key) for key, _ in store.stamps()]
+        puts += [
+            Held(key=item.key, stamp=Stamp(item.stamp.uid, Revision(0)), body=item.body) for item in held if item
+        ]
+    return EdgeBatch(puts=tuple(puts), deletes=write.deletes, meta=tuple(meta))
+
+
 class _Run:
     """Carries out the effects of one session."""
 
@@ -292,26 +315,12 @@ class _Run:
     async def _write(self, write: Write) -> None:
         try:
             if not write.empty:
-                await self._store.apply(self._batch(write))
+                await self._store.apply(batch_of(write, self._store))
         except SkerryError as error:
             self._session.close(CloseCode.FAILED, f"the gateway's store: {error}", self._driver.now())
         else:
             self._session.written(write.number, self._driver.now())
         self._driver.kick()
-
-    def _batch(self, write: Write) -> EdgeBatch:
-        meta: list[tuple[str, str]] = []
-        if write.epoch:
-            meta.append((META_EPOCH, write.epoch))
-        if write.revision is not None:
-            meta.append((META_REVISION, str(write.revision)))
-        puts = [Held(key=put.key, stamp=put.stamp, body=put.body) for put in write.puts]
-        if write.void:
-            held = [self._store.get(key) for key, _ in self._store.stamps()]
-            puts += [
-                Held(key=item.key, stamp=Stamp(item.stamp.uid, Revision(0)), body=item.body) for item in held if item
-            ]
-        return EdgeBatch(puts=tuple(puts), deletes=write.deletes, meta=tuple(meta))
 
     async def _prune(self) -> None:
         done = 0

@@ -144,6 +144,7 @@ class EdgeSession:
         self._pinged_s = now.monotonic_s - self._heartbeat_s
         self._pings = 0
         self._compare_s = 0.0
+        self._root_due = False
         self._batch = 0
         self._gathered: list[Objects] = []
         self._gathered_bytes = 0
@@ -191,6 +192,8 @@ class EdgeSession:
         done = self._unwritten.popleft()
         if done.ack:
             self._send(Ack(batch=done.ack), now)
+        if self._root_due and self._state is EdgeState.IN_STEP:
+            self._tell_root(now)
 
     def appended(self, now: Instant) -> None:
         """The outbox has something new (or may have)."""
@@ -316,7 +319,11 @@ class EdgeSession:
         self._send(Compare(batch=self._batch, root=root_of(buckets), buckets=buckets), now)
 
     def _tell_root(self, now: Instant) -> None:
+        """A root is as good as an acknowledgement, so it waits until everything behind it is written."""
         self._compare_s = now.monotonic_s + self._settings.compare_s
+        self._root_due = bool(self._unwritten)
+        if self._root_due:
+            return
         self._send(Compare(batch=self._batch, root=root_of(bucket_hashes(self._held.items()))), now)
 
     def _stamped(self, frame: Stamps, now: Instant) -> None:

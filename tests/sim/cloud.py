@@ -1,0 +1,300 @@
+"""The simulated cloud: a revisioned store, the hub's real views, and one real session machine for each link.
+
+A commit becomes durable some time after it is asked for, and is told of later: a crash lands in between. The
+views follow the store with a delay, as a watcher does.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from cloudcore.hub.views import Views
+from cloudcore.store.port import Change, Stored
+from skerry.objects.json import JsonObject, encode_object
+from skerry.objects.meta import Key, Revision
+from skerry.sync.cloud import Admission, CloudSession, CloudState
+from skerry.sync.effects import Admit, CloseLink, Commit, DatedReport, Send
+from skerry.sync.ports import Instant
+from skerry.wire.frames import CloseCode, Frame, Objects
+from tests.sim.network import Link
+
+if TYPE_CHECKING:
+    from tests.sim.edge import Edge
+    from tests.sim.world import World
+
+
+@dataclass(slots=True)
+class Disk:
+    """What the cloud's database holds."""
+
+    epoch: str
+    revision: int = 0
+    objects: dict[Key, Stored] = field(default_factory=dict[Key, Stored])
+    log: list[Change] = field(default_factory=list[Change])
+    positions: dict[str, tuple[str, int]] = field(default_factory=dict[str, tuple[str, int]])
+    effects: list[tuple[str, str, DatedReport]] = field(default_factory=list[tuple[str, str, DatedReport]])
+    """(node, incarnation, report), in the order committed."""
+
+    def copy(self) -> Disk:
+        return Disk(
+            epoch=self.epoch,
+            revision=self.revision,
+            objects=dict(self.objects),
+            log=list(self.log),
+            positions=dict(self.positions),
+            effects=list(self.effects),
+        )
+
+
+class Served:
+    """The cloud's side of one link."""
+
+    def __init__(self, cloud: Cloud, edge: Edge) -> None:
+        self.name = f"cloud<{edge.name}"
+        self.cloud = cloud
+        self.edge = edge
+        self.world = cloud.world
+        self.machine = CloudSession(cloud.now(), cloud.world.settings)
+        self.link: Link | None = None
+        self.node = ""
+        self.number = 0
+        self.committing = False
+        self.durable_s = 0.0
+        self.tick_s: float | None = None
+        self.alive = True
+
+    def arrived(self, link: Link, frame: Frame | None) -> None:
+        if self.alive:
+            self.machine.receive(frame, self.cloud.now())
+            self.pump()
+
+    def link_lost(self, link: Link) -> None:
+        if self.alive:
+            self.machine.lost("lost")
+            self.pump()
+
+    def pump(self) -> None:
+        assert self.link is not None
+        for effect in self.machine.effects():
+            match effect:
+                case Send():
+                    self.link.send(self, self._planted(effect.frame))
+                case Admit():
+                    self.node = effect.hello.node
+                    self._admit(effect)
+                case Commit():
+                    self._commit(effect)
+                case CloseLink():
+                    self.link.hang_up(self)
+                    self.cloud.left(self)
+                case _:
+                    pass
+        deadline = self.machine.deadline()
+        if deadline is not None and (
+            self.tick_s is None or deadline < self.tick_s or self.tick_s <= self.world.now_s
+        ):
+            self.tick_s = max(deadline, self.world.now_s)
+            self.world.at(self.tick_s + 0.0001, self._tick)
+
+    def _tick(self) -> None:
+        self.tick_s = None
+        if self.alive:
+            self.machine.tick(self.cloud.now())
+            self.pump()
+
+    def _planted(self, frame: Frame) -> Frame:
+        if self.world.plant.drop_tombstones and isinstance(frame, Objects) and frame.deletes:
+            return Objects(batch=frame.batch, revision=frame.revision, puts=frame.puts, deletes=(), more=frame.more)
+        return frame
+
+    def _admit(self, admit: Admit) -> None:
+        """As the hub's shell: the older session ends first, commits included."""
+        older = self.cloud.sessions.get(self.node)
+        if older is not None and older is not self:
+            older.machine.close(CloseCode.FENCED, "a newer session")
+            older.pump()
+            if older.committing:
+                self.world.after(0.05, lambda: self._admit(admit) if self.alive else None)
+                return
+        if not self.alive or self.machine.state is not CloudState.ADMITTING:
+            return
+        self.cloud.sessions[self.node] = self
+        incarnation, seq = self.cloud.disk.positions.get(self.node, ("", 0))
+        self.number = self.cloud.next_number()
+        admission = Admission(
+            view=self.cloud.views.view(self.node),
+            epoch=self.cloud.disk.epoch,
+            session=self.number,
+            received=seq if incarnation == admit.hello.incarnation else 0,
+        )
+        self.machine.admitted(admission, self.cloud.now())
+        self.pump()
+
+    def _commit(self, commit: Commit) -> None:
+        self.committing = True
+        if self.world.plant.receipt_before_commit:
+            self.machine.committed()
+            self.durable_s = max(self.durable_s, self.world.now_s + self.world.disk_s())
+            self.world.at(self.durable_s, lambda: self._durable(commit, told=False))
+            self.world.after(0.0, lambda: self.pump() if self.alive else None)
+            return
+        self.world.after(self.world.disk_s(), lambda: self._durable(commit, told=True))
+
+    def _durable(self, commit: Commit, *, told: bool) -> None:
+        if not self.alive:
+            return  # the process died before the transaction was committed
+        incarnation, seq = self.cloud.disk.positions.get(self.node, ("", 0))
+        conflict = incarnation == commit.incarnation and commit.through <= seq
+        if not conflict:
+            self.cloud.committed(self, commit)
+
+        def tell() -> None:
+            self.committing = False
+            if not self.alive:
+                return
+            if conflict:
+                self.machine.conflicted(seq)
+            else:
+                self.machine.committed()
+            self.pump()
+
+        if told:
+            self.world.after(self.world.disk_s() / 4, tell)
+        else:
+            self.committing = False
+
+
+class Cloud:
+    """One cloud, one hub."""
+
+    def __init__(self, world: World) -> None:
+        self.name = "cloud"
+        self.world = world
+        self.disk = Disk(epoch="epoch-1")
+        self.epochs = 1
+        self.up = True
+        self.views = Views(json.loads)
+        self.views.load((), Revision(0))
+        self.applied = 0
+        self.sessions: dict[str, Served] = {}
+        self.open: dict[Served, None] = {}
+        self.numbers = 0
+        self.uids = 0
+
+    def now(self) -> Instant:
+        return Instant(monotonic_s=self.world.now_s, wall_ms=self.world.true_ms())
+
+    def next_number(self) -> int:
+        self.numbers = max(self.numbers + 1, self.world.true_ms())
+        return self.numbers
+
+    def accept(self, edge: Edge) -> Link:
+        served = Served(self, edge)
+        link = Link(self.world, edge, served)
+        served.link = link
+        self.open[served] = None
+        self.world.links.append(link)
+        return link
+
+    def left(self, served: Served) -> None:
+        self.open.pop(served, None)
+        if self.sessions.get(served.node) is served and not served.committing:
+            del self.sessions[served.node]
+
+    # --- objects ---
+
+    def write(self, key: Key, obj: JsonObject | None) -> None:
+        """Create, replace (the same life) or delete one object; committed at once."""
+        disk = self.disk
+        before = disk.objects.get(key)
+        if obj is None and before is None:
+            return
+        disk.revision += 1
+        revision = Revision(disk.revision)
+        if obj is None:
+            assert before is not None
+            uid, after = before.uid, None
+            del disk.objects[key]
+            self.world.checkers.deleted(uid)
+        else:
+            if before is None:
+                self.uids += 1
+            uid = before.uid if before is not None else f"uid-{self.uids}"
+            after = encode_object(obj)
+            disk.objects[key] = Stored(key=key, uid=uid, revision=revision, body=after)
+        change = Change(revision=revision, key=key, uid=uid, before=None, after=after)
+        disk.log.append(change)
+        self.world.after(self.world.watch_s(), self.follow)
+
+    def follow(self) -> None:
+        """The hub's watcher takes in what the log has."""
+        if not self.up:
+            return
+        for change in self.disk.log[self.applied :]:
+            self.applied += 1
+            for node, keys in self.views.apply(change).items():
+                served = self.sessions.get(node)
+                if served is not None and served.alive:
+                    served.machine.changed(keys, self.now())
+                    served.pump()
+        for served in list(self.open):
+            if served.alive and served.machine.state is CloudState.BEHIND:
+                served.machine.changed((), self.now())
+                served.pump()
+
+    def committed(self, served: Served, commit: Commit) -> None:
+        self.disk.positions[served.node] = (commit.incarnation, commit.through)
+        for dated in commit.reports:
+            self.disk.effects.append((served.node, commit.incarnation, dated))
+            self.world.checkers.took_effect(served, commit.incarnation, dated)
+            body = json.loads(dated.report.body)
+            if "gone" in body:
+                self._pod_gone(body["pod"], body["gone"])
+
+    def _pod_gone(self, name: str, uid: str) -> None:
+        key = Key("pods", "default", name)
+        held = self.disk.objects.get(key)
+        if held is not None and held.uid == uid and b"deletionTimestamp" in held.body:
+            self.world.checkers.gone(held.uid)
+            self.write(key, None)
+
+    # --- faults ---
+
+    def crash(self) -> None:
+        """The process dies: sessions, views and unfinished commits with it."""
+        self.up = False
+        for served in sorted({*self.open, *self.sessions.values()}, key=lambda served: served.number):
+            served.alive = False
+            assert served.link is not None
+            served.link.cut()
+        self.open.clear()
+        self.sessions.clear()
+
+    def start(self) -> None:
+        if not self.up:
+            self.up = True
+            self.reload()
+
+    def reload(self) -> None:
+        """The views start anew from the store (at start, and when the watcher was compacted past)."""
+        self.views = Views(json.loads)
+        self.views.load(self.disk.objects.values(), Revision(self.disk.revision))
+        self.applied = len(self.disk.log)
+
+    def compact(self) -> None:
+        """History goes; the hub's watcher had fallen behind and must start anew."""
+        self.disk.log.clear()
+        for served in list(self.open):
+            served.machine.close(CloseCode.BUSY, "the hub starts anew", retry_after_s=1.0)
+            served.pump()
+        self.reload()
+
+    def restore(self, backup: Disk) -> None:
+        """Somebody restored a backup: an older state, in a new epoch."""
+        self.crash()
+        self.epochs += 1
+        self.disk = backup.copy()
+        self.disk.epoch = f"epoch-{self.epochs}"
+        self.world.checkers.restored(self)

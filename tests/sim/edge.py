@@ -1,0 +1,313 @@
+"""A simulated gateway: the real session machine, dial policy and edge store (in memory), with a power cord.
+
+Writes become durable some time after they are asked for, in order, and are told of some time later: a crash
+lands in between. The runtime model starts a pod when the store has it, stops it when the store does not.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from edgecore.link.session import META_EPOCH, META_REVISION, batch_of
+from edgecore.store.memory import MemoryEdgeStore
+from edgecore.store.port import EdgeBatch, NewReport, OutboxBudgets, ReportClass
+from skerry.objects.json import str_at
+from skerry.objects.meta import Key, Revision
+from skerry.sync.dial import DialPolicy, Ended
+from skerry.sync.edge import EdgeIdentity, EdgeSession, EdgeState
+from skerry.sync.effects import CloseLink, Prune, Send, Write
+from skerry.sync.ports import Instant
+from skerry.wire.frames import CloseCode, Frame
+from tests.sim.network import Link
+
+if TYPE_CHECKING:
+    from tests.sim.world import World
+
+
+@dataclass(slots=True)
+class EdgeClock:
+    """A gateway's clocks: the wall may be wrong and step, the monotonic starts at boot."""
+
+    world: World
+    boot_s: float = 0.0
+    wall_off_ms: int = 0
+
+    def wall_ms(self) -> int:
+        return self.world.true_ms() + self.wall_off_ms
+
+    def monotonic_s(self) -> float:
+        return self.world.now_s - self.boot_s + 5.0
+
+    def now(self) -> Instant:
+        return Instant(monotonic_s=self.monotonic_s(), wall_ms=self.wall_ms())
+
+
+@dataclass(slots=True)
+class Pods:
+    """What the runtime has: survives a crash of the agent, not a power cut."""
+
+    running: set[str] = field(default_factory=set[str])
+    starts: dict[str, int] = field(default_factory=dict[str, int])
+    """Per uid within this boot."""
+
+
+class Edge:
+    """One gateway."""
+
+    def __init__(self, world: World, name: str) -> None:
+        self.name = name
+        self.world = world
+        self.clock = EdgeClock(world)
+        self.boots = 0
+        self.lives = 0
+        self.store = self._new_store()
+        self.pods = Pods()
+        self.policy = DialPolicy((f"{name}-a", f"{name}-b"))
+        self.session: EdgeSession | None = None
+        self.link: Link | None = None
+        self.opened_s = 0.0
+        self.agent_up = True
+        self.life = 0
+        """Grows with each crash: events of an older life come to nothing."""
+        self.writing: deque[Callable[[], None]] = deque()
+        self.tick_s: float | None = None
+        self.blocked = False
+        """No dial gets through."""
+        self.value = 0
+
+    # --- life ---
+
+    def _new_store(self) -> MemoryEdgeStore:
+        self.lives += 1
+        return MemoryEdgeStore(
+            incarnation=f"{self.name}.{self.lives}",
+            clock=self.clock,
+            boot_id=f"boot-{self.boots}",
+            budgets=self.world.budgets,
+        )
+
+    def start(self) -> None:
+        """The agent starts: it brings up what it knew, then dials."""
+        self.agent_up = True
+        self.reconcile()
+        self.policy = DialPolicy(self.policy_addresses())
+        self.dial_later(0.0)
+
+    def policy_addresses(self) -> tuple[str, ...]:
+        return (f"{self.name}-a", f"{self.name}-b")
+
+    def crash_agent(self) -> None:
+        """The agent dies: its memory is gone, its pods are not."""
+        self.life += 1
+        self.agent_up = False
+        self.writing.clear()
+        if self.link is not None:
+            self.link.vanish(self)
+        self.session = self.link = self.tick_s = None
+
+    def cut_power(self, *, battery: bool) -> None:
+        """Everything stops; what was durable is there at boot, where the clock may say 1970."""
+        self.crash_agent()
+        self.pods = Pods()
+        self.boots += 1
+        disk = self.store.snapshot()
+        self.clock.boot_s = self.world.now_s
+        if not battery:
+            self.clock.wall_off_ms = -self.world.true_ms()
+        self.store = MemoryEdgeStore(
+            incarnation="from disk", clock=self.clock, boot_id=f"boot-{self.boots}", budgets=self.world.budgets
+        )
+        self.store.restore(disk)
+
+    def reset_disk(self) -> None:
+        """The card was replaced: nothing is remembered."""
+        self.cut_power(battery=True)
+        self.world.checkers.forgot(self)
+        self.store = self._new_store()
+
+    def guarded(self, act: Callable[[], None]) -> Callable[[], None]:
+        life = self.life
+        return lambda: act() if life == self.life and self.agent_up else None
+
+    # --- the link ---
+
+    def dial_later(self, delay_s: float) -> None:
+        self.world.after(delay_s, self.guarded(self.dial))
+
+    def dial(self) -> None:
+        if self.session is not None:
+            return
+        if self.writing:
+            self.dial_later(0.05)
+            return
+        self.opened_s = self.clock.monotonic_s()
+        if self.blocked or not self.world.cloud.up:
+            self.redial(CloseLink(code=CloseCode.FAILED, reason="no route"), welcomed=False)
+            return
+        identity = EdgeIdentity(
+            node=self.name,
+            agent_version="sim",
+            incarnation=self.store.incarnation,
+            boot_id=f"boot-{self.boots}",
+            epoch=self.store.meta(META_EPOCH) or "",
+            revision=Revision(int(self.store.meta(META_REVISION) or "0")),
+        )
+        session = EdgeSession(identity, self.store.stamps(), self.store, self.clock.now(), self.world.settings)
+        self.session = session
+        self.link = self.world.cloud.accept(self)
+        self.pump()
+
+    def redial(self, how: CloseLink, *, welcomed: bool) -> None:
+        now_s = self.clock.monotonic_s()
+        ended = Ended(
+            at_s=now_s,
+            welcomed=welcomed,
+            lived_s=now_s - self.opened_s,
+            clean=how.by_peer and how.code == CloseCode.DONE,
+            retry_after_s=how.retry_after_s,
+        )
+        self.policy.ended(ended, self.world.random.random())
+        self.dial_later(max(0.01, self.policy.due_s - now_s))
+
+    def arrived(self, link: Link, frame: Frame | None) -> None:
+        if link is self.link and self.session is not None:
+            self.session.receive(frame, self.clock.now())
+            self.pump()
+
+    def link_lost(self, link: Link) -> None:
+        if link is self.link and self.session is not None:
+            self.session.lost("lost")
+            self.pump()
+
+    def pump(self) -> None:
+        session, link = self.session, self.link
+        if session is None or link is None:
+            return
+        for effect in session.effects():
+            match effect:
+                case Send():
+                    link.send(self, effect.frame)
+                case Write():
+                    self._write(session, effect)
+                case Prune():
+                    self._queue(lambda through=effect.through: self.store.prune_outbox(through=through), None)
+                case CloseLink():
+                    link.hang_up(self)
+                    self.session = self.link = None
+                    self.redial(effect, welcomed=session.session > 0)
+                case _:
+                    pass
+        self._arm(session)
+
+    def _arm(self, session: EdgeSession) -> None:
+        deadline = session.deadline()
+        if deadline is None:
+            return
+        at_s = deadline + self.clock.boot_s - 5.0
+        if self.tick_s is None or at_s < self.tick_s or self.tick_s <= self.world.now_s:
+            self.tick_s = max(at_s, self.world.now_s)
+            self.world.at(self.tick_s + 0.0001, self.guarded(self._tick))
+
+    def _tick(self) -> None:
+        self.tick_s = None
+        if self.session is not None:
+            self.session.tick(self.clock.now())
+            self.pump()
+
+    # --- the disk ---
+
+    def _write(self, session: EdgeSession, write: Write) -> None:
+        def told() -> None:
+            session.written(write.number, self.clock.now())
+            if session is self.session:
+                self.pump()
+
+        if self.world.plant.acknowledge_before_write:
+            session.written(write.number, self.clock.now())
+            self._queue(lambda: self._apply(write), None)
+            return
+        self._queue((lambda: self._apply(write)) if not write.empty else lambda: None, told)
+
+    def _apply(self, write: Write) -> None:
+        before = dict(self.store.stamps())
+        self.store.apply(batch_of(write, self.store))
+        self.world.checkers.applied(self, before, write)
+        self.reconcile()
+
+    def _queue(self, durable: Callable[[], None], told: Callable[[], None] | None) -> None:
+        """One disk, one line."""
+        self.writing.append(lambda: self._sync(durable, told))
+        if len(self.writing) == 1:
+            self.world.after(self.world.disk_s(), self.guarded(self.writing[0]))
+
+    def _sync(self, durable: Callable[[], None], told: Callable[[], None] | None) -> None:
+        durable()
+        self.world.after(self.world.disk_s() / 4, self.guarded(lambda: self._synced(told)))
+
+    def _synced(self, told: Callable[[], None] | None) -> None:
+        self.writing.popleft()
+        if self.writing:
+            self.world.after(self.world.disk_s(), self.guarded(self.writing[0]))
+        if told is not None:
+            told()
+
+    # --- what happens on the gateway ---
+
+    def report(self, report_class: ReportClass, kind: str, key: str, body: bytes) -> None:
+        """Append durably, then tell the session, as the agent's rooms do."""
+        report = NewReport(report_class=report_class, kind=kind, key=key, body=body)
+        waiting = {item.seq: item for item in self.store.outbox(after=0, limit=100_000)}
+        self.store.apply(EdgeBatch(reports=(report,)))
+        self.world.checkers.appended(self, waiting)
+        if self.session is not None and self.agent_up:
+            self.session.appended(self.clock.now())
+            self.pump()
+
+    def sense(self) -> None:
+        """A device moved: its twin and its history go on."""
+        if not self.agent_up:
+            return
+        self.value += 1
+        at = self.world.true_ms()
+        body = json.dumps({"edge": self.name, "value": self.value, "at": at}).encode()
+        self.report("telemetry", "telemetry", "series", body)
+        if self.value % 3 == 0:
+            self.report("state", "twin_reported", "twin", body)
+
+    def reconcile(self) -> None:
+        """What `plan` would do: run what the store has, stop what it has not, say when a pod is gone."""
+        wanted: dict[str, Key] = {}
+        leaving: list[tuple[str, Key]] = []
+        for held in self.store.list("pods"):
+            if str_at(json.loads(held.body), "metadata", "deletionTimestamp"):
+                leaving.append((held.stamp.uid, held.key))
+            else:
+                wanted[held.stamp.uid] = held.key
+        for uid in sorted(self.pods.running - wanted.keys()):
+            self.pods.running.discard(uid)
+            self.world.checkers.stopped(self, uid)
+        for uid in sorted(wanted.keys() - self.pods.running):
+            self.pods.running.add(uid)
+            self.pods.starts[uid] = self.pods.starts.get(uid, 0) + 1
+            self.world.checkers.started(self, uid)
+        said = {item.key for item in self.store.outbox(after=0, limit=100_000) if item.kind == "pod_status"}
+        for uid, key in leaving:
+            if uid not in said:
+                body = json.dumps({"edge": self.name, "gone": uid, "pod": key.name, "at": self.world.true_ms()})
+                self.world.after(0.01, self.guarded(lambda uid=uid, body=body: self._gone(uid, body.encode())))
+
+    def _gone(self, uid: str, body: bytes) -> None:
+        said = {item.key for item in self.store.outbox(after=0, limit=100_000) if item.kind == "pod_status"}
+        if uid not in said and any(held.stamp.uid == uid for held in self.store.list("pods")):
+            self.report("state", "pod_status", uid, body)
+
+    @property
+    def in_step(self) -> bool:
+        return self.session is not None and self.session.state is EdgeState.IN_STEP
+
+
+SMALL_BUDGETS = OutboxBudgets(event=2000, alarm=2000, telemetry=4000)

@@ -1,0 +1,105 @@
+"""Links of the simulated world: ordered, slow, and cut in every way that links are cut.
+
+Frames travel as bytes, so the codec is in every run. Within one link nothing is reordered or lost before the
+cut: TCP does not do that. Across two links of one edge, anything may interleave.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+from skerry.wire.codec import decode, encode
+from skerry.wire.frames import Frame
+
+if TYPE_CHECKING:
+    from tests.sim.world import World
+
+
+class End(Protocol):
+    """Whoever is at one end."""
+
+    name: str
+
+    def arrived(self, link: Link, frame: Frame | None) -> None: ...
+    def link_lost(self, link: Link) -> None: ...
+
+
+@dataclass(slots=True)
+class _Way:
+    """One direction."""
+
+    silent: bool = False
+    last_s: float = 0.0
+
+
+@dataclass(eq=False, slots=True)
+class Link:
+    """One connection between an edge and the cloud."""
+
+    world: World
+    edge: End
+    cloud: End
+    up: _Way = field(default_factory=_Way)
+    down: _Way = field(default_factory=_Way)
+    ended: bool = False
+    edge_gone: bool = False
+    cloud_gone: bool = False
+    frames: int = 0
+    bytes_sent: int = 0
+    cut_at_frame: int | None = None
+
+    def send(self, sender: End, frame: Frame) -> None:
+        data = encode(frame)
+        self.frames += 1
+        self.bytes_sent += len(data)
+        self.world.note(self, sender, frame, len(data))
+        if self.cut_at_frame is not None and self.frames >= self.cut_at_frame:
+            self.cut()
+            return
+        way, receiver = (self.up, self.cloud) if sender is self.edge else (self.down, self.edge)
+        if self.ended or way.silent:
+            return
+        way.last_s = max(way.last_s + 0.0001, self.world.now_s + self.world.latency_s())
+        self.world.at(way.last_s, lambda: self._deliver(receiver, data, way))
+
+    def _deliver(self, receiver: End, data: bytes, way: _Way) -> None:
+        gone = self.edge_gone if receiver is self.edge else self.cloud_gone
+        if not (self.ended or way.silent or gone):
+            receiver.arrived(self, decode(data))
+
+    def cut(self) -> None:
+        """Both ends hear of it, each in its own time."""
+        if not self.ended:
+            self.ended = True
+            self._tell(self.edge)
+            self._tell(self.cloud)
+
+    def half_open(self, *, up: bool, down: bool) -> None:
+        """From now on nothing arrives in these directions, and nobody is told."""
+        self.up.silent |= up
+        self.down.silent |= down
+
+    def hang_up(self, who: End) -> None:
+        """One end closes; the other hears of it after what is on its way, unless the line is dead."""
+        if who is self.edge:
+            self.edge_gone = True
+            way, other = self.up, self.cloud
+        else:
+            self.cloud_gone = True
+            way, other = self.down, self.edge
+        if not (self.ended or way.silent):
+            way.last_s = max(way.last_s + 0.0001, self.world.now_s + self.world.latency_s())
+            self.world.at(way.last_s, lambda: self._tell(other))
+
+    def vanish(self, who: End) -> None:
+        """One end lost power: what it sent before still arrives, and nobody is told."""
+        if who is self.edge:
+            self.edge_gone = True
+        else:
+            self.cloud_gone = True
+
+    def _tell(self, end: End) -> None:
+        gone: Callable[[], bool] = lambda: self.edge_gone if end is self.edge else self.cloud_gone  # noqa: E731
+        self.world.after(self.world.latency_s(), lambda: None if gone() else end.link_lost(self))

@@ -1,0 +1,265 @@
+"""What happens when links, machines and clocks fail, told one case at a time."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from skerry.sync.cloud import CloudState
+from skerry.sync.edge import EdgeState
+from skerry.sync.ports import SyncSettings
+from tests.sim.cloud import Disk
+from tests.sim.world import World
+
+TRANSCRIPTS = Path(__file__).parent / "transcripts"
+
+
+@pytest.fixture
+def world() -> World:
+    """One edge with one pod and its configuration, in step."""
+    world = World(7, edges=1)
+    world.config("settings", "first")
+    world.pod("web", "edge-1", "settings")
+    world.run(15)
+    assert world.edges[0].in_step
+    return world
+
+
+def frames_of(world: World) -> list[str]:
+    """Who sent what, without times and sizes."""
+    return [" ".join(line.split()[2:4]) for line in world.transcript]
+
+
+def golden(world: World, name: str) -> None:
+    """Compare the conversation with the kept one; SKERRY_REWRITE=1 rewrites it, to be read in review."""
+    path = TRANSCRIPTS / f"{name}.txt"
+    text = "\n".join(world.transcript) + "\n"
+    if os.environ.get("SKERRY_REWRITE"):
+        path.write_text(text)
+    assert text == path.read_text()
+
+
+def reconnect(world: World) -> None:
+    """Cut, wait until both know, and write down the next conversation."""
+    edge = world.edges[0]
+    assert edge.link is not None
+    edge.link.cut()
+    world.run(0.5)
+    world.recording = True
+    world.run(20)
+    world.recording = False
+    assert edge.in_step
+
+
+def test_an_edge_in_step_needs_one_round_trip_after_a_cut(world: World) -> None:
+    reconnect(world)
+    golden(world, "unchanged")
+    assert frames_of(world)[:2] == ["-> Hello", "<- Welcome"]
+    assert {frame.split()[1] for frame in frames_of(world)[2:]} <= {"Ping", "Pong"}
+
+
+def test_what_changed_while_the_link_was_cut_is_compared_fetched_and_acknowledged(world: World) -> None:
+    edge = world.edges[0]
+    edge.blocked = True
+    assert edge.link is not None
+    edge.link.cut()
+    world.run(1)
+    world.config("settings", "second")
+    world.pod("new", "edge-1", "settings", "more")
+    world.config("more", "text")
+    world.delete("pods", "web")
+    world.run(1)
+    edge.blocked = False
+    world.recording = True
+    world.run(60)
+    golden(world, "catching_up")
+    world.checkers.final()
+    assert sorted(world.bodies_held(edge)) == [
+        "configmaps default/more",
+        "configmaps default/settings",
+        "pods default/new",
+    ]
+
+
+def test_fifty_changes_on_a_slow_link_travel_in_a_few_frames(world: World) -> None:
+    world.slow = 50.0
+    world.recording = True
+    for number in range(50):
+        world.config("settings", str(number))
+        world.run(0.1)
+    world.slow = 1.0
+    world.run(30)
+    sent = [line for line in world.transcript if "Objects" in line]
+    assert len(sent) <= world.settings.window_batches + 2
+    assert b'"49"' in world.bodies_held(world.edges[0])["configmaps default/settings"]
+
+
+def test_a_pod_arrives_with_all_it_refers_to_in_one_write(world: World) -> None:
+    edge = world.edges[0]
+    world.config("a", "a")
+    world.config("b", "b")
+    world.run(1)
+    world.pod("both", "edge-1", "a", "b")
+    while "pods default/both" not in world.bodies_held(edge):
+        assert not {"configmaps default/a", "configmaps default/b"} & world.bodies_held(edge).keys()
+        world.run(0.01)
+    assert {"configmaps default/a", "configmaps default/b"} <= world.bodies_held(edge).keys()
+
+
+def test_power_lost_before_the_write_is_durable_costs_a_second_delivery_and_nothing_else(world: World) -> None:
+    edge = world.edges[0]
+    world.config("settings", "second")
+    while not edge.writing:
+        world.run(0.001)
+    edge.cut_power(battery=True)
+    assert b"first" in world.bodies_held(edge)["configmaps default/settings"]
+    assert edge.pods.running == set()
+    edge.start()
+    assert len(edge.pods.running) == 1, "pods start before the link is there"
+    world.run(60)
+    assert b"second" in world.bodies_held(edge)["configmaps default/settings"]
+    world.checkers.final()
+
+
+@pytest.mark.parametrize(("up", "down"), [(True, False), (False, True), (True, True)])
+def test_a_half_open_link_is_noticed_within_two_heartbeats_by_both(world: World, *, up: bool, down: bool) -> None:
+    edge = world.edges[0]
+    link, session = edge.link, edge.session
+    served = world.cloud.sessions["edge-1"]
+    assert link is not None
+    assert session is not None
+    edge.blocked = True
+    link.half_open(up=up, down=down)
+    world.run(2 * world.settings.heartbeat_s + 1)
+    assert session.state is EdgeState.CLOSED
+    assert served.machine.state is CloudState.CLOSED
+
+
+def test_an_idle_link_carries_two_small_frames_a_heartbeat(world: World) -> None:
+    link = world.edges[0].link
+    assert link is not None
+    world.run(1)
+    before_frames, before_bytes = link.frames, link.bytes_sent
+    world.run(600)
+    beats = 600 / world.settings.heartbeat_s
+    compares = 600 / world.settings.compare_s
+    assert link.frames - before_frames <= 2 * beats + compares + 2
+    assert link.bytes_sent - before_bytes <= 12 * beats + 16 * compares + 40
+
+
+def test_a_day_of_default_heartbeats_is_far_below_half_a_megabyte() -> None:
+    world = World(1, edges=1, settings=SyncSettings())
+    world.run(10)
+    link = world.edges[0].link
+    assert link is not None
+    world.run(86_400)
+    transport = 2 + 4 + 22 + 40  # WebSocket, mask, TLS record, IP and TCP headers of each frame
+    assert link.bytes_sent + link.frames * transport <= 500_000
+
+
+def test_a_newer_session_fences_the_older_and_nothing_is_told_twice(world: World) -> None:
+    edge = world.edges[0]
+    older = world.cloud.sessions["edge-1"]
+    edge.sense()
+    edge.crash_agent()  # its last frames are still on their way
+    edge.start()
+    edge.sense()
+    world.run(30)
+    assert older.machine.state is CloudState.CLOSED
+    assert world.cloud.sessions["edge-1"].number > older.number
+    world.checkers.final()
+
+
+def test_a_restored_cloud_starts_an_epoch_and_may_take_objects_back(world: World) -> None:
+    edge = world.edges[0]
+    backup: Disk = world.cloud.disk.copy()
+    world.config("settings", "lost with the backup")
+    world.run(5)
+    running = set(edge.pods.running)
+    world.cloud.restore(backup)
+    world.cloud.start()
+    world.recording = True
+    world.run(60)
+    golden(world, "restored_cloud")
+    assert b"first" in world.bodies_held(edge)["configmaps default/settings"]
+    assert edge.pods.running == running, "no pod was touched"
+    world.checkers.final()
+
+
+def test_an_edge_that_lost_its_disk_is_a_new_incarnation_and_gets_everything(world: World) -> None:
+    edge = world.edges[0]
+    edge.sense()
+    world.run(5)
+    edge.reset_disk()
+    edge.start()
+    edge.sense()
+    world.run(60)
+    assert "pods default/web" in world.bodies_held(edge)
+    assert [incarnation for _, incarnation, _ in world.cloud.disk.effects] == ["edge-1.1", "edge-1.2"]
+    world.checkers.final()
+
+
+def test_a_gateway_that_boots_in_1970_connects_and_its_reports_are_dated_right(world: World) -> None:
+    edge = world.edges[0]
+    edge.cut_power(battery=False)
+    edge.blocked = True
+    edge.start()
+    assert edge.clock.wall_ms() < 1_000_000
+    edge.sense()
+    happened_ms = world.true_ms()
+    world.run(3600)
+    edge.clock.wall_off_ms = 0  # NTP found the time
+    edge.blocked = False
+    world.run(90)
+    (_, _, dated) = world.cloud.disk.effects[-1]
+    assert abs(dated.at_ms - happened_ms) < 3000
+    assert not dated.report.estimated
+    world.checkers.final()
+
+
+def test_a_silent_week_starts_and_stops_nothing(world: World) -> None:
+    edge = world.edges[0]
+    running = set(edge.pods.running)
+    edge.blocked = True
+    assert edge.link is not None
+    edge.link.cut()
+    world.run(7 * 86_400)
+    assert edge.pods.running == running
+    edge.blocked = False
+    world.run(90)
+    assert edge.pods.running == running
+    assert edge.pods.starts == dict.fromkeys(running, 1)
+    world.checkers.final()
+
+
+def test_bytes_of_a_reconnect_grow_with_what_changed_not_with_what_exists() -> None:
+    sizes: dict[int, int] = {}
+    for objects in (20, 400):
+        world = World(3, edges=1, settings=SyncSettings())
+        for number in range(objects):
+            world.config(f"c-{number}", "x")
+        world.pod("all", "edge-1", *(f"c-{number}" for number in range(objects)))
+        world.run(60)
+        edge = world.edges[0]
+        assert edge.link is not None
+        edge.link.cut()
+        world.config("c-7", "y")
+        world.run(30)
+        assert edge.in_step
+        sizes[objects] = edge.link.bytes_sent
+    assert sizes[400] <= sizes[20] + 1000
+
+
+def test_an_old_copy_of_a_gateway_is_refused_with_the_remedy(world: World) -> None:
+    edge = world.edges[0]
+    backup = edge.store.snapshot()
+    edge.sense()
+    world.run(5)
+    edge.crash_agent()
+    edge.store.restore(backup)
+    edge.start()
+    world.recording = True
+    world.run(3)
+    assert any("an old copy" in line for line in world.transcript)
