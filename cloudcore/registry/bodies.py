@@ -30,6 +30,13 @@ def object_of(body: bytes) -> JsonObject:
     return value
 
 
+def copy_of(obj: JsonObject) -> JsonObject:
+    """A deep copy, for somebody who may change it."""
+    value: Json = orjson.loads(orjson.dumps(obj))
+    assert isinstance(value, dict)
+    return value
+
+
 def stamped(obj: JsonObject, revision: Revision) -> JsonObject:
     """The object as it is once stored at `revision`."""
     return {**obj, "metadata": {**map_at(obj, "metadata"), "resourceVersion": str(revision)}}

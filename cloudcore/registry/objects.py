@@ -17,7 +17,7 @@ from typing import Final
 
 from cloudcore.registry import lifecycle
 from cloudcore.registry.admission import STEPS, Request, Step, admitted
-from cloudcore.registry.bodies import body_of, object_of, same, stamped
+from cloudcore.registry.bodies import body_of, copy_of, object_of, same, stamped
 from cloudcore.registry.port import DeleteOptions, Effect, Subresource, Transform, WriteOptions, Written
 from cloudcore.registry.refusals import already_exists, conflict, invalid, not_found
 from cloudcore.registry.rules import Rules
@@ -203,7 +203,8 @@ class LocalObjects:
         options: WriteOptions,
     ) -> _Decision:
         old = held.obj
-        wanted = transform(old)
+        # A transform that changed `old` itself would make every write look like none.
+        wanted = transform(copy_of(old))
         _check_identity(kind, key, wanted)
         _check_meant(kind, key, wanted, old)
         wanted = self.rules.defaulted(kind, wanted)

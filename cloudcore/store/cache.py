@@ -12,12 +12,14 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+import logging
 import sys
 from bisect import bisect_left, bisect_right, insort
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Final
 
 import orjson
 
@@ -27,7 +29,9 @@ from skerry.errors import GoneError, UnavailableError
 from skerry.objects.json import Json, JsonObject
 from skerry.objects.meta import Key, Revision, labels_of, owners_of
 
-_AFTER_ALL_NAMES = "\U0010ffff"
+log: Final = logging.getLogger(__name__)
+
+_AFTER_ALL_NAMES: Final = "\U0010ffff"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +42,8 @@ class CacheSettings:
     """States kept per resource (twice that for all of them together): what churn may cost in memory."""
     parsed: int = 1024
     """Parsed objects kept; about 16 KB each for a pod."""
+    retry_s: float = 1.0
+    """Pause before asking a store again that was unavailable."""
     load_page: int = 2000
     """Objects asked of the store at a time while loading."""
 
@@ -251,11 +257,23 @@ class WatchCache:
                 self._apply(change)
 
     async def run(self) -> None:
-        """Follow the store's log until cancelled. Raises what the store raises, after telling every waiter."""
+        """Follow the store's log until cancelled; an unavailable store is asked again, from where it broke off.
+
+        Raises `GoneError` when the log was compacted past us; then and at the end every waiter is told.
+        """
+        failed = False
         try:
-            async for change in self._store.watch(after=self._revision):
-                self._apply(change)
-        except (GoneError, UnavailableError) as error:
+            while True:
+                try:
+                    async for change in self._store.watch(after=self._revision):
+                        self._apply(change)
+                        failed = False
+                except UnavailableError as error:
+                    if not failed:
+                        log.warning("cache lost its store revision=%d reason=%s", self._revision, error)
+                    failed = True
+                await asyncio.sleep(self._settings.retry_s)
+        except GoneError as error:
             self._fail(UnavailableError(f"the watch cache can't follow its store: {error}"))
             raise
         finally:

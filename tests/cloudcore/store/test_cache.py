@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Sequence
 import pytest
 
 from cloudcore.store.cache import CacheSettings, Index, WatchCache, following
+from cloudcore.store.failing import FailingStore, Fault, Operation
 from cloudcore.store.memory import MemoryState, MemoryStore
 from cloudcore.store.port import ABSENT, Batch, Change, Delete, Put
 from skerry.errors import GoneError, UnavailableError
@@ -175,6 +176,31 @@ async def test_writes_while_the_cache_loads_are_neither_lost_nor_shown_twice() -
         assert names(cache, "pods") == ["late-1", "late-2", "p"]
         await write(store, cache, put("pods", "a", "last"))
         assert names(cache, "pods") == ["last", "late-1", "late-2", "p"]
+
+
+async def test_the_cache_goes_on_from_where_its_store_broke_off() -> None:
+    def plan(operation: Operation, number: int) -> Fault | None:
+        return Fault(error=UnavailableError("a hiccup")) if operation == "watch" and number in (2, 3) else None
+
+    memory = make_store()
+    async with following(FailingStore(memory, plan), settings=CacheSettings(retry_s=0.001)) as cache:
+        changes = cache.watch("pods")
+        for name in ("a", "b", "c"):
+            await write(memory, cache, put("pods", "ns", name))
+        assert names(cache, "pods") == ["a", "b", "c"]
+        assert [change.revision for change in await take(changes, 3)] == [1, 2, 3]
+
+
+async def test_a_cache_that_the_log_was_compacted_past_says_so_and_ends() -> None:
+    store = make_store()
+    cache = WatchCache(store)
+    await cache.load()
+    await write(store, None, put("pods", "ns", "a"), put("pods", "ns", "b"))
+    await store.compact(Revision(1))
+    with pytest.raises(GoneError):
+        await cache.run()
+    with pytest.raises(UnavailableError, match="can't follow its store"):
+        await cache.wait_for(Revision(0), timeout_s=1)
 
 
 async def test_parsed_objects_are_kept_within_the_bound() -> None:
