@@ -74,7 +74,7 @@ class Written:
 
 
 Transform = Callable[[JsonObject], JsonObject]
-"""Current object -> wanted object; may be called again when somebody else wrote in between. It is given a copy of its own."""
+"""Current object (a copy of its own) -> wanted object; called again when somebody else wrote in between."""
 
 
 class Objects(Protocol):
