@@ -38,6 +38,7 @@ SUBRESOURCES: Final[dict[str, Sub]] = {
     "binding": Sub(verbs=("create",), version="v1", kind="Binding"),
     "eviction": Sub(verbs=("create",), group="policy", version="v1", kind="Eviction"),
     "log": Sub(verbs=("get",)),
+    "history": Sub(verbs=("get",), group="skerry.dev", version="v1", kind="DeviceHistory"),
     "token": Sub(verbs=("create",), group="authentication.k8s.io", version="v1", kind="TokenRequest"),
 }
 

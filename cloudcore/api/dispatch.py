@@ -13,6 +13,7 @@ from cloudcore.api.status import UNKNOWN_RESOURCE, MethodNotAllowedError
 from cloudcore.api.verbs.create import create, review
 from cloudcore.api.verbs.delete import delete, delete_collection
 from cloudcore.api.verbs.get import get
+from cloudcore.api.verbs.history import history
 from cloudcore.api.verbs.lists import list_
 from cloudcore.api.verbs.patch import approve as patch_approval
 from cloudcore.api.verbs.patch import patch, patch_status
@@ -53,6 +54,7 @@ _SUBRESOURCE_VERBS: Final[dict[tuple[str, str], Verb]] = {
     ("eviction", "create"): evict,
     ("log", "get"): log,
     ("token", "create"): token,
+    ("history", "get"): history,
 }
 _ASKED_WITHOUT_STORING: Final = frozenset({"authorization.k8s.io", "authentication.k8s.io"})
 

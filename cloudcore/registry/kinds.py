@@ -353,7 +353,7 @@ def _devices() -> list[Kind]:
     return [
         replace(
             _in(group, "v1beta1", "Device", "devices"),
-            subresources=_STATUS,
+            subresources=_STATUS | {"history"},
             strategic_patch=False,
             selectable=("spec.nodeName", "spec.deviceModelRef.name"),
         ),

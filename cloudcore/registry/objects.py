@@ -22,7 +22,7 @@ from cloudcore.registry.port import DeleteOptions, Effect, Subresource, Transfor
 from cloudcore.registry.refusals import already_exists, conflict, invalid, not_found
 from cloudcore.registry.rules import Rules
 from cloudcore.store.cache import WatchCache
-from cloudcore.store.port import ABSENT, Batch, Delete, Position, Put, Record, Store, Stored
+from cloudcore.store.port import ABSENT, Batch, Delete, Position, Put, Record, Store, Stored, StoredRecord
 from cloudcore.store.revisions import check_advances
 from skerry.errors import (
     AlreadyExistsError,
@@ -144,6 +144,11 @@ class LocalObjects:
             except (ConflictError, NotFoundError):
                 stored = await self.store.get(key)
         raise conflict(kind, key.name)
+
+    async def records(
+        self, series: str, *, after: int = 0, since_ms: int = 0, limit: int = 1000
+    ) -> Sequence[StoredRecord]:
+        return await self.store.records(series, after=after, since_ms=since_ms, limit=limit)
 
     async def report(self, position: Position, effects: Sequence[Effect], records: Sequence[Record]) -> None:
         for turn in range(_TRIES):

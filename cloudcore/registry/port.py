@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from cloudcore.store.port import Position, Record, Stored
+from cloudcore.store.port import Position, Record, Stored, StoredRecord
 from skerry.objects.json import JsonObject
 from skerry.objects.meta import Key, Revision
 from skerry.objects.scheme import Kind
@@ -111,6 +111,12 @@ class Objects(Protocol):
         ...
 
     async def delete(self, kind: Kind, key: Key, options: DeleteOptions = ..., /) -> Written: ...
+
+    async def records(
+        self, series: str, *, after: int = 0, since_ms: int = 0, limit: int = 1000
+    ) -> Sequence[StoredRecord]:
+        """What reports have appended to a series, with `number` > `after`, oldest first."""
+        ...
 
     async def report(self, position: Position, effects: Sequence[Effect], records: Sequence[Record]) -> None:
         """Apply what a node told: status updates, events and records, and its outbox position, in ONE commit.

@@ -1,0 +1,81 @@
+"""GET of a device property's history: every reading that its gateway told, in order.
+
+A subresource of ours on KubeEdge's Device (`devices/NAME/history?property=P`), because the kind itself has no
+place for more than the last value. Readings outlive the Device that they came from.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from cloudcore.api.call import Call, Reply
+from cloudcore.api.writing import parse, plain_reply
+from cloudcore.store.port import StoredRecord
+from skerry.errors import BadRequestError
+from skerry.objects.json import Json, JsonObject, dig, str_at
+from skerry.objects.times import micro_time_text, parse_time
+from skerry.objects.twins import series_of
+
+_LIMIT: Final = 1000
+_LIMIT_MAX: Final = 10_000
+_NUMBER: Final = re.compile(r"\d{1,18}")
+
+
+async def history(call: Call) -> Reply:
+    """Readings of one property after a number or a time, oldest first, at most `limit` (1000; 10,000 at most).
+
+    `metadata.continue` is the `after` of the next page; it is left out on the last one.
+    """
+    prop = call.query.text("property")
+    if not prop:
+        raise BadRequestError("property: required: which property's history? (`?property=NAME`)")
+    limit = min(_number(call, "limit", default=_LIMIT) or _LIMIT, _LIMIT_MAX)
+    since = call.query.text("sinceTime")
+    series = series_of(call.target.namespace, call.target.name, prop)
+    found = await call.parts.objects.records(
+        series,
+        after=_number(call, "after", default=0),
+        since_ms=parse_time(since) if since else 0,
+        limit=limit + 1,
+    )
+    page = found[:limit]
+    metadata: JsonObject = {"name": call.target.name, "namespace": call.target.namespace}
+    if len(found) > limit:
+        metadata["continue"] = str(page[-1].number)
+    items: list[Json] = [_reading(record) for record in page]
+    shown: JsonObject = {
+        "kind": "DeviceHistory",
+        "apiVersion": "skerry.dev/v1",
+        "metadata": metadata,
+        "property": prop,
+        "items": items,
+    }
+    return plain_reply(call, shown)
+
+
+def _number(call: Call, name: str, *, default: int) -> int:
+    text = call.query.text(name)
+    if not text:
+        return default
+    if not _NUMBER.fullmatch(text):
+        raise BadRequestError(f"{name}: must be a whole number, not {text!r}")
+    return int(text)
+
+
+def _reading(record: StoredRecord) -> JsonObject:
+    body = parse(record.body)
+    reading: JsonObject = {
+        "number": record.number,
+        "time": micro_time_text(record.at_ms),
+        "value": dig(body, "value"),
+        "type": str_at(body, "type"),
+        "quality": str_at(body, "q"),
+        "sequence": dig(body, "seq"),
+        "node": str_at(body, "node"),
+    }
+    if str_at(body, "reason"):
+        reading["reason"] = str_at(body, "reason")
+    if dig(body, "source_seq") is not None:
+        reading["sourceSequence"] = dig(body, "source_seq")
+    return reading
