@@ -1,0 +1,207 @@
+"""What the demo stands on: processes with their logs, claims with their figures, and a view of it all.
+
+Everything lives under one directory; a process's output is in `logs/NAME.log`. On a terminal the view is live;
+elsewhere each step is one line.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+T = TypeVar("T")
+
+
+class DemoError(Exception):
+    """The demo can't go on; the message says why, and where to look."""
+
+
+@dataclass
+class Claim:
+    """One thing that Skerry says of itself, and what was measured."""
+
+    text: str
+    figure: str
+    holds: bool
+
+
+@dataclass
+class Step:
+    title: str
+    started_s: float
+    ended_s: float = 0.0
+    note: str = ""
+
+
+@dataclass
+class Stage:
+    """Runs processes, times steps, collects claims."""
+
+    directory: Path
+    console: Console = field(default_factory=Console)
+    processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+    steps: list[Step] = field(default_factory=list)
+    claims: list[Claim] = field(default_factory=list)
+    picture: Callable[[], RenderableType] | None = None
+    _live: Live | None = None
+
+    def __enter__(self) -> Stage:
+        (self.directory / "logs").mkdir(parents=True, exist_ok=True)
+        if self.console.is_terminal:
+            self._live = Live(get_renderable=self._render, console=self.console, refresh_per_second=4, transient=True)
+            self._live.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        if self._live:
+            self._live.stop()
+            self._live = None
+
+    # --- processes ---
+
+    def start(self, name: str, command: Sequence[str | Path], env: dict[str, str] | None = None) -> None:
+        """Run a process in a session of its own, its output in the log of that name (appended)."""
+        log = self.log_of(name).open("ab")
+        self.processes[name] = subprocess.Popen(
+            [str(part) for part in command],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, **(env or {})},
+            start_new_session=True,
+        )
+        log.close()
+
+    def log_of(self, name: str) -> Path:
+        return self.directory / "logs" / f"{name}.log"
+
+    def kill(self, name: str) -> None:
+        """Power cut, as far as one process is concerned."""
+        process = self.processes.pop(name)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+
+    def stop_all(self) -> None:
+        """Ask every process to stop, in the reverse of the order in which they were started."""
+        for process in reversed(self.processes.values()):
+            process.send_signal(signal.SIGTERM)
+        deadline = time.monotonic() + 10
+        for process in self.processes.values():
+            try:
+                process.wait(max(0.1, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        self.processes.clear()
+
+    def check_alive(self) -> None:
+        for name, process in self.processes.items():
+            if process.poll() is not None:
+                tail = "\n    ".join(self.log_of(name).read_text(errors="replace").splitlines()[-12:])
+                raise DemoError(f"{name} ended with code {process.returncode}; the end of its log:\n    {tail}")
+
+    # --- steps ---
+
+    def step(self, title: str) -> None:
+        self.finish_step()
+        self.steps.append(Step(title, time.monotonic()))
+        if not self._live:
+            self.console.print(f"[bold]·[/bold] {title}")
+
+    def note(self, text: str) -> None:
+        self.steps[-1].note = text
+        if not self._live:
+            self.console.print(f"    {text}", highlight=False)
+
+    def finish_step(self) -> None:
+        if self.steps and not self.steps[-1].ended_s:
+            self.steps[-1].ended_s = time.monotonic()
+
+    def wait_for(self, what: str, look: Callable[[], T | None], seconds: float = 30.0) -> T:
+        """Look until there is something to see. Raises `DemoError` after `seconds`."""
+        deadline = time.monotonic() + seconds
+        while True:
+            found = look()
+            if found:
+                return found
+            self.check_alive()
+            if time.monotonic() > deadline:
+                raise DemoError(f"waited {seconds:.0f} s in vain for {what}; logs are in {self.directory / 'logs'}")
+            time.sleep(0.1)
+
+    def claim(self, text: str, figure: str, *, holds: bool) -> None:
+        self.claims.append(Claim(text, figure, holds))
+
+    # --- the view ---
+
+    def _render(self) -> RenderableType:
+        lines: list[RenderableType] = []
+        for step in self.steps:
+            running = not step.ended_s
+            seconds = (step.ended_s or time.monotonic()) - step.started_s
+            mark = Text("▸ " if running else "✓ ", style="yellow" if running else "green")
+            lines.append(
+                mark + Text(f"{step.title}  ", style="bold" if running else "") + Text(f"{seconds:.1f} s", "dim")
+            )
+            if step.note and running:
+                lines.append(Text(f"    {step.note}", style="dim"))
+        if self.picture:
+            lines += [Text(), self.picture()]
+        return Group(*lines)
+
+    def print_steps(self) -> None:
+        """What remains on the terminal when the live view is gone."""
+        if self.console.is_terminal:
+            for step in self.steps:
+                self.console.print(f"[green]✓[/green] {step.title} [dim]{step.ended_s - step.started_s:.1f} s[/dim]")
+
+    def print_claims(self) -> None:
+        table = Table(title="What was claimed, and what was measured", title_style="bold", title_justify="left")
+        table.add_column("")
+        table.add_column("Claim")
+        table.add_column("Measured")
+        for claim in self.claims:
+            mark = Text("holds", style="green") if claim.holds else Text("FAILS", style="bold red")
+            table.add_row(mark, claim.text, claim.figure)
+        self.console.print()
+        self.console.print(table)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def listening(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.settimeout(0.3)
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def run(command: Sequence[str | Path], *, check: bool = True, seconds: float = 60.0) -> str:
+    """Run a command to its end; its standard output. Raises `DemoError` with what it said."""
+    done = subprocess.run(
+        [str(part) for part in command], capture_output=True, text=True, timeout=seconds, check=False
+    )
+    if check and done.returncode:
+        words = " ".join(str(part) for part in command)
+        raise DemoError(f"`{words}` ended with code {done.returncode}: {done.stderr.strip() or done.stdout.strip()}")
+    return done.stdout
+
+
+def python() -> str:
+    return sys.executable
