@@ -69,7 +69,7 @@ def kinds_in(scheme: Scheme) -> Kinds:
     return Kinds(**cast("dict[str, Kind]", found))
 
 
-Lookup = Callable[[Key], JsonObject | None]
+Lookup = Callable[[Key], "JsonObject | None"]
 """An object as the cloud has it now; not to be changed."""
 
 

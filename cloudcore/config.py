@@ -1,0 +1,68 @@
+"""What `cloudcore` can be told: one frozen dataclass, read once at start (see `skerry.settings`)."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from skerry.errors import InvalidError
+from skerry.settings import setting
+
+_DNS_NAME = re.compile(r"(\*\.)?[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)*")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CloudSettings:
+    """Settings of the whole process."""
+
+    data: Path = setting(help="directory for everything that is kept: store, keys, admin.kubeconfig")
+    https_port: int = setting(6443, help="TCP port of the API, Kubernetes' own; 0 means any", low=0, high=65535)
+    hub_port: int = setting(10443, help="TCP port that gateways dial; 0 means any", low=0, high=65535)
+    bind: str = setting("0.0.0.0", help="address to listen on, for both; :: for IPv6 and IPv4")
+    names: tuple[str, ...] = setting(
+        (), help="more DNS names and addresses for the server certificate, comma-separated or repeated"
+    )
+    service_cidr: str = setting("10.96.0.0/16", help="IPv4 range that Services get their addresses from")
+    history_s: int = setting(
+        600, help="seconds of change history kept for watches; a slower client lists again", low=10
+    )
+    record_days: int = setting(30, help="days that device history is kept", low=1)
+    records_per_series: int = setting(100_000, help="newest readings kept per device property", low=1)
+    log_level: str = setting("info", help="what is logged", choices=("debug", "info", "warning", "error"))
+
+
+def check_settings(settings: CloudSettings) -> None:
+    """What no single field can say. Raises `InvalidError`."""
+    try:
+        ipaddress.ip_address(settings.bind)
+    except ValueError:
+        raise InvalidError(f"--bind: {settings.bind!r} is not an IP address") from None
+    try:
+        network = ipaddress.IPv4Network(settings.service_cidr)
+    except ValueError as error:
+        raise InvalidError(f"--service-cidr: {error}") from None
+    if not 8 <= network.prefixlen <= 28:
+        raise InvalidError(f"--service-cidr: {network} must be between a /8 and a /28")
+    for name in settings.names:
+        if not _is_name(name):
+            raise InvalidError(f"--names: {name!r} is neither a DNS name nor an IP address")
+    if settings.https_port and settings.https_port == settings.hub_port:
+        raise InvalidError(f"--https-port and --hub-port must differ (both are {settings.hub_port})")
+
+
+def reachable_at(bind: str) -> str:
+    """The address by which a client on this machine reaches what listens on `bind`."""
+    address = ipaddress.ip_address(bind)
+    if address.is_unspecified:
+        return "127.0.0.1"
+    return str(address)
+
+
+def _is_name(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return len(name) <= 253 and _DNS_NAME.fullmatch(name) is not None
+    return True

@@ -1,0 +1,83 @@
+"""`cloudcore`: the composition root, the only place where the real parts of the cloud meet.
+
+Keeps DIR/cloud.db (the store), DIR/pki, DIR/admin.kubeconfig and DIR/endpoints.json. Parts run in one task group: a
+part that crashes stops the process, with one line that says which and why; whoever supervises it starts it again,
+and everything is read back from the store. SIGTERM and SIGINT stop it within seconds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from typing import Final, cast
+
+from cloudcore.config import CloudSettings, check_settings
+from skerry.errors import InvalidError, SkerryError
+from skerry.settings import add_arguments, resolve
+
+LOG: Final = logging.getLogger("cloudcore")
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """The console script."""
+    parser = argparse.ArgumentParser(
+        prog="cloudcore",
+        description="Skerry's control plane in one process: API, store, controllers, scheduler and hub. "
+        "kubectl and other Kubernetes clients work with DIR/admin.kubeconfig.",
+        epilog="Every flag is also a SKERRY_ variable and a key of the --config file; the flag wins.",
+    )
+    add_arguments(parser, CloudSettings)
+    arguments = vars(parser.parse_args(argv))
+    try:
+        settings = resolve(CloudSettings, arguments, os.environ)
+        check_settings(settings)
+    except InvalidError as error:
+        parser.error(str(error))
+    start_logging(settings.log_level)
+    sys.exit(run(settings))
+
+
+def run(settings: CloudSettings) -> int:
+    """Serve until told to stop; the exit code."""
+    from cloudcore.cloud import serve  # the heavy imports, after the arguments are known to be good
+
+    try:
+        asyncio.run(serve(settings))
+    except (BaseExceptionGroup, SkerryError) as fault:
+        for error in _leaves(fault):
+            _say(error)
+        return 1
+    return 0
+
+
+def start_logging(level: str) -> None:
+    """One line a record, to stderr: time, level, where from, what."""
+    logging.basicConfig(
+        level=level.upper(),
+        stream=sys.stderr,
+        format="%(asctime)s.%(msecs)03d %(levelname)s %(name)s: %(message)s",
+        datefmt="%Y-%m-%dT%H:%M:%S",
+    )
+    logging.getLogger("websockets").setLevel(logging.WARNING)  # its news of each connection are told by the hub
+
+
+def _leaves(error: BaseException) -> list[BaseException]:
+    if not isinstance(error, BaseExceptionGroup):
+        return [error]
+    group = cast("BaseExceptionGroup[BaseException]", error)
+    return [leaf for inner in group.exceptions for leaf in _leaves(inner)]
+
+
+def _say(error: BaseException) -> None:
+    if isinstance(error, SkerryError):
+        LOG.error("cloudcore stops: %s", error)
+    else:
+        LOG.error("cloudcore stops", exc_info=error)
+
+
+if __name__ == "__main__":
+    main()
