@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import random
 from collections.abc import AsyncIterator, Sequence
 
 import pytest
@@ -12,7 +14,7 @@ from cloudcore.store.cache import CacheSettings, Index, WatchCache, following
 from cloudcore.store.failing import FailingStore, Fault, Operation
 from cloudcore.store.memory import MemoryState, MemoryStore
 from cloudcore.store.port import ABSENT, Batch, Change, Delete, Put
-from skerry.errors import GoneError, UnavailableError
+from skerry.errors import GoneError, NotFoundError, UnavailableError
 from skerry.objects.json import JsonObject, str_at
 from skerry.objects.meta import Key, Revision
 
@@ -201,6 +203,42 @@ async def test_a_cache_that_the_log_was_compacted_past_says_so_and_ends() -> Non
         await cache.run()
     with pytest.raises(UnavailableError, match="can't follow its store"):
         await cache.wait_for(Revision(0), timeout_s=1)
+
+
+async def test_a_watch_replayed_over_its_initial_objects_gives_what_the_cache_has() -> None:
+    chance = random.Random(5)
+    store = make_store()
+    async with following(store, indexes=PODS_BY_NODE) as cache:
+
+        async def writer(number: int) -> None:
+            for _ in range(40):
+                name, node = f"p{chance.randrange(12)}", f"n{chance.randrange(3)}"
+                wanted: Put | Delete = put("pods", f"ns{number % 2}", name, spec={"nodeName": node})
+                if chance.random() < 0.3:
+                    wanted = Delete(key=wanted.key, expected=None)
+                with contextlib.suppress(NotFoundError):
+                    await write(store, cache, wanted)
+
+        writing = [asyncio.create_task(writer(number)) for number in range(4)]
+        await writing[0]
+        changes = cache.watch("pods", initial=True)
+        await asyncio.gather(*writing)
+        last = put("pods", "zz", "last")
+        await write(store, cache, last)
+        replayed: dict[Key, bytes] = {}
+        async for change in changes:
+            if change.after is None:
+                del replayed[change.key]
+            else:
+                replayed[change.key] = change.after
+            if change.key == last.key:
+                break
+        current = cache.select("pods")
+        assert {stored.key: stored.body for stored in current} == replayed
+        assert [stored.key for stored in current] == sorted(replayed)
+        for node in ("n0", "n1", "n2"):
+            expected = {key for key, found in replayed.items() if json.loads(found).get("spec") == {"nodeName": node}}
+            assert {stored.key for stored in cache.indexed("node", node)} == expected
 
 
 async def test_parsed_objects_are_kept_within_the_bound() -> None:
