@@ -83,7 +83,8 @@ def _rewritten(value: Json, version: Version, refs: list[str]) -> Json:
     target: JsonObject = {"$ref": _PREFIX[version] + name}
     if version == "v2" or not beside:
         return beside | target
-    return beside | {"allOf": [target]}
+    beside["allOf"] = [target]
+    return beside
 
 
 def _custom_schema(custom: CustomKind, version: Version) -> Json:
@@ -96,12 +97,13 @@ def _custom_schema(custom: CustomKind, version: Version) -> Json:
     else:
         metadata: JsonObject = {"$ref": _PREFIX[version] + OBJECT_META}
         if version == "v3":
-            metadata = {"allOf": [metadata]}
+            metadata = {"allOf": [{**metadata}]}
         typed: JsonObject = {name: {"type": "string", "description": text} for name, text in _CUSTOM_META.items()}
         described: JsonObject = {"description": "Standard object's metadata."}
         schema["properties"] = {**map_at(schema, "properties"), **typed, "metadata": described | metadata}
     gvk: JsonObject = {"group": kind.group, "version": kind.version, "kind": kind.kind}
-    return {**schema, "x-kubernetes-group-version-kind": [gvk]}
+    schema["x-kubernetes-group-version-kind"] = [gvk]
+    return schema
 
 
 def _custom_list(custom: CustomKind, version: Version) -> Json:
