@@ -11,7 +11,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Final, cast
+from typing import Final, TypeAlias, cast
 
 from cloudcore.hub.references import DEVICES
 from cloudcore.registry.port import Effect, Subresource, Transform
@@ -69,7 +69,7 @@ def kinds_in(scheme: Scheme) -> Kinds:
     return Kinds(**cast("dict[str, Kind]", found))
 
 
-Lookup = Callable[[Key], "JsonObject | None"]
+Lookup: TypeAlias = "Callable[[Key], JsonObject | None]"
 """An object as the cloud has it now; not to be changed."""
 
 

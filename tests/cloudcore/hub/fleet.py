@@ -1,0 +1,171 @@
+"""A hub over the real registry, and gateways with the real link, all in one process, on links that can be cut."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from cloudcore.hub.effects import kinds_in
+from cloudcore.hub.hub import Hub, HubParts, HubSettings
+from cloudcore.hub.liveness import LivenessSettings
+from cloudcore.registry.builtin import KindRules
+from cloudcore.registry.custom import CustomKinds
+from cloudcore.registry.kinds import builtin_scheme
+from cloudcore.registry.objects import LocalObjects
+from cloudcore.store.cache import WatchCache, following
+from cloudcore.store.memory import MemoryState, MemoryStore
+from cloudcore.store.port import Store
+from edgecore.link.dial import Dialer
+from edgecore.link.session import EdgeLink, LinkParts, LinkSettings
+from edgecore.link.streams import StreamSource
+from edgecore.store.memory import MemoryEdgeStore
+from edgecore.store.port import EdgeBatch, EdgeStore, NewReport, ReportClass
+from edgecore.store.shell import AsyncEdgeStore
+from skerry.clocks import SeededIds, SystemClock
+from skerry.errors import UnavailableError
+from skerry.objects.json import Json, JsonObject
+from skerry.objects.meta import Key
+from skerry.objects.reports import NODE_STATUS, NodeStatusReport
+from skerry.objects.scheme import Kind
+from skerry.ports import Link
+from skerry.sync.ports import SyncSettings
+from skerry.transport.memory import MemoryLink, pair
+
+SETTINGS = HubSettings(
+    sync=SyncSettings(heartbeat_s=1.0), liveness=LivenessSettings(grace_s=0.05, lease_s=5.0), retry_s=0.1
+)
+
+
+async def eventually(holds: Callable[[], object], what: str = "it") -> None:
+    """Wait for a level, at most ten seconds."""
+    async with asyncio.timeout(10):
+        while not holds():
+            await asyncio.sleep(0.005)
+
+
+class Gateway:
+    """One gateway: store, link, and the wire to its hub."""
+
+    def __init__(
+        self, fleet: Fleet, node: str, store: EdgeStore, dialer: Dialer | None, sources: Mapping[str, StreamSource]
+    ) -> None:
+        self.fleet = fleet
+        self.node = node
+        self.ids = SeededIds(3)
+        self.wire: MemoryLink | None = None
+        self.store = AsyncEdgeStore(store)
+        settings = LinkSettings(
+            node=node, agent_version="test", boot_id="boot", addresses=("one:1",), sync=SyncSettings(heartbeat_s=1.0)
+        )
+        parts = LinkParts(
+            store=self.store, dialer=dialer or self.dial, clock=SystemClock(), ids=self.ids, streams=sources
+        )
+        self.link = EdgeLink(settings, parts)
+
+    async def dial(self, address: str) -> Link:
+        if self.fleet.down:
+            raise UnavailableError("no route")
+        edge, cloud = pair(edge_name=f"system:node:{self.node}")
+        self.wire = edge
+        self.fleet.tasks.create_task(self.fleet.hub.handle(cloud))
+        return edge
+
+    async def tell(self, report_class: ReportClass, kind: str, key: str, body: bytes) -> None:
+        report = NewReport(report_class=report_class, kind=kind, key=key, body=body)
+        await self.store.apply(EdgeBatch(reports=(report,)))
+
+    async def tell_node(self, *, ready: str = "True") -> None:
+        condition: JsonObject = {
+            "type": "Ready",
+            "status": ready,
+            "reason": "EdgeReady",
+            "message": "works",
+            "lastTransitionTime": "2026-11-21T03:00:00Z",
+            "lastHeartbeatTime": "2026-11-21T03:00:00Z",
+        }
+        body = NodeStatusReport(labels={"site": "north"}, status={"conditions": [condition]})
+        await self.tell("state", NODE_STATUS, "", body.encode())
+
+    def holds(self, resource: str, name: str, namespace: str = "ns") -> bool:
+        return self.store.get(Key(resource, namespace, name)) is not None
+
+
+@dataclass(slots=True, kw_only=True)
+class Fleet:
+    """The cloud's side."""
+
+    objects: LocalObjects
+    store: Store
+    cache: WatchCache
+    hub: Hub
+    tasks: asyncio.TaskGroup
+    down: bool = False
+
+    def kind(self, resource: str) -> Kind:
+        found = builtin_scheme().of_resource(resource)
+        assert found is not None
+        return found
+
+    async def create(self, resource: str, name: str, namespace: str = "ns", **fields: Json) -> JsonObject:
+        kind = self.kind(resource)
+        place = namespace if kind.namespaced else ""
+        obj: JsonObject = {"metadata": {"name": name}, **fields}
+        return (await self.objects.create(kind, place, obj)).obj
+
+    async def update(self, resource: str, name: str, change: Callable[[JsonObject], JsonObject]) -> None:
+        kind = self.kind(resource)
+        await self.objects.update(kind, kind.key("ns" if kind.namespaced else "", name), change)
+
+    def now(self, resource: str, name: str, namespace: str = "ns") -> JsonObject | None:
+        kind = self.kind(resource)
+        stored = self.cache.read(kind.key(namespace if kind.namespaced else "", name))
+        return None if stored is None else self.cache.obj(stored)
+
+    async def pod(self, name: str, node: str, *configs: str) -> JsonObject:
+        volumes: list[Json] = [{"name": config, "configMap": {"name": config}} for config in configs]
+        spec: JsonObject = {"nodeName": node, "containers": [{"name": "c", "image": "x"}], "volumes": volumes}
+        return await self.create("pods", name, spec=spec)
+
+    @asynccontextmanager
+    async def gateway(
+        self,
+        node: str = "eu-1",
+        *,
+        store: EdgeStore | None = None,
+        dialer: Dialer | None = None,
+        sources: Mapping[str, StreamSource] | None = None,
+    ) -> AsyncGenerator[Gateway]:
+        clock = SystemClock()
+        held = store or MemoryEdgeStore(incarnation=f"{node}-1", clock=clock)
+        gateway = Gateway(self, node, held, dialer, sources or {})
+        running = asyncio.create_task(gateway.link.run())
+        try:
+            yield gateway
+        finally:
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+
+
+@asynccontextmanager
+async def a_fleet(store: Store | None = None, settings: HubSettings = SETTINGS) -> AsyncGenerator[Fleet]:
+    """A cloud with the namespaces `ns`, `default` and `kube-system`."""
+    scheme, ids, clock = builtin_scheme(), SeededIds(1), SystemClock()
+    store = store or MemoryStore(MemoryState(epoch="e1"))
+    async with following(store) as cache:
+        rules = KindRules(CustomKinds(scheme))
+        objects = LocalObjects(store=store, cache=cache, rules=rules, clock=clock, ids=ids)
+        parts = HubParts(objects=objects, store=store, cache=cache, kinds=kinds_in(scheme), clock=clock, ids=ids)
+        hub = Hub(parts, settings)
+        async with asyncio.TaskGroup() as tasks:
+            fleet = Fleet(objects=objects, store=store, cache=cache, hub=hub, tasks=tasks)
+            for name in ("ns", "default", "kube-system"):
+                await fleet.create("namespaces", name)
+            await fleet.create("serviceaccounts", "default")
+            running = tasks.create_task(hub.run())
+            try:
+                yield fleet
+            finally:
+                fleet.down = True
+                running.cancel()
