@@ -104,6 +104,10 @@ class Scheme:
         """Any served version of a group-resource (`deployments.apps`); the first added wins."""
         return next((kind for kind in self._by_path.values() if kind.resource == resource), None)
 
+    def of_stored(self, resource: str) -> Kind | None:
+        """Any served kind whose objects the store keeps under that resource (`Key.resource`)."""
+        return next((kind for kind in self._by_path.values() if kind.stored_as == resource), None)
+
     def __iter__(self) -> Iterator[Kind]:
         return iter(tuple(self._by_path.values()))
 

@@ -10,28 +10,10 @@ from cloudcore.controllers.deployment.controller import DeploymentController
 from cloudcore.controllers.deployment.model import deployment, portion, replica_set, with_revision
 from cloudcore.controllers.deployment.plan import ChangeSet, Observed, plan
 from cloudcore.controllers.replicaset.controller import ReplicaSetController
+from tests.cloudcore.controllers.workloads import template, web
 from tests.cloudcore.worlds import World, make_world
 
 DEPLOYMENTS, SETS = "deployments.apps", "replicasets.apps"
-
-
-def template(image: str) -> Any:
-    return {"metadata": {"labels": {"app": "web"}}, "spec": {"containers": [{"name": "c", "image": image}]}}
-
-
-def web(replicas: int = 3, image: str = "v1", **spec: Any) -> Any:
-    return {
-        "metadata": {"name": "web", "annotations": {"team": "a"}},
-        "spec": {
-            "replicas": replicas,
-            "selector": {"matchLabels": {"app": "web"}},
-            "template": template(image),
-            "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": "25%", "maxUnavailable": "25%"}},
-            "revisionHistoryLimit": 10,
-            "progressDeadlineSeconds": 600,
-            **spec,
-        },
-    }
 
 
 class Fleet:

@@ -1,0 +1,1 @@
+"""Namespaces: emptying those that go."""

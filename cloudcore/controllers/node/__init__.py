@@ -1,0 +1,1 @@
+"""Nodes: marking those that new pods should not go to."""

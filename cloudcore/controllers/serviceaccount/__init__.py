@@ -1,0 +1,1 @@
+"""What every namespace has: a default ServiceAccount, and the certificate to trust."""
