@@ -72,6 +72,8 @@ class KeeperSettings:
     """Readings wait this long for others, to share a disk sync."""
     group_rows: int = 200
     """Or until they are this many."""
+    group_receipts: int = 16
+    """Or until so many messages await their acknowledgement: mosquitto sends no more than 20 without."""
     staged_rows_max: int = 2000
     """Beyond, no reading is taken from the drivers until the store takes some: a broker then keeps them."""
     store_retry_s: float = 1.0
@@ -390,6 +392,8 @@ class Keeper:
         if reading.receipt:
             self._stage.receipts.append((name, reading.receipt))
             self._staged.set()
+            if len(self._stage.receipts) >= self._settings.group_receipts:
+                self._urgent.set()
         if config is None or known is None:
             return  # configured away while it was read
         first = place not in self._fresh

@@ -1,0 +1,200 @@
+"""The one module that knows paho-mqtt (2): a connection to a broker that loses no message on its own.
+
+The session is persistent (`clean_session` off, a stable client id, QoS 1), and a message is acknowledged only
+when `acknowledge` is called: until then the broker keeps it, and sends it again after a crash of ours. paho runs in
+its own thread and reconnects with backoff; everything it tells is handed to the event loop. MQTT 3.1.1, which all
+brokers speak. Imported only when an MQTT device exists.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Protocol, cast
+
+import paho.mqtt.client as paho
+from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
+
+from devices.mqtt.config import Broker
+from skerry.errors import UnavailableError
+
+KEEPALIVE_S: Final = 20
+"""A broker that does not answer for this long is gone."""
+
+RECONNECT_S: Final = (1, 30)
+"""A broker on the same gateway is back in seconds."""
+
+
+class _Tls(Protocol):
+    """The one method that paho leaves half typed."""
+
+    def tls_set(self, ca_certs: str | None, certfile: str | None, keyfile: str | None) -> None: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivery:
+    """One message as delivered. `life` counts connections: an acknowledgement belongs to the connection on which
+    its message came, for packet ids begin anew with the next."""
+
+    life: int
+    mid: int
+    topic: str
+    payload: bytes
+    qos: int
+    retained: bool
+    redelivered: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hooks:
+    """Called on the event loop."""
+
+    connected: Callable[[], None]
+    disconnected: Callable[[str], None]
+    delivered: Callable[[Delivery], None]
+
+
+class Connection:
+    """See the module. `start` and `stop` once each."""
+
+    def __init__(self, broker: Broker, client_id: str, hooks: Hooks) -> None:
+        self._broker = broker
+        self._hooks = hooks
+        self._loop = asyncio.get_running_loop()
+        self._life = 0
+        self._waiting: dict[int, asyncio.Future[None]] = {}
+        self._topics: set[str] = set()
+        self._client = paho.Client(
+            CallbackAPIVersion.VERSION2,
+            client_id=client_id,
+            clean_session=False,
+            protocol=MQTTProtocolVersion.MQTTv311,
+            manual_ack=True,
+        )
+        self._client.reconnect_delay_set(*RECONNECT_S)
+        self._client.on_connect = self._on_connect
+        self._client.on_connect_fail = self._on_connect_fail
+        self._client.on_disconnect = self._on_disconnect
+        self._client.on_message = self._on_message
+        self._client.on_publish = self._on_publish
+
+    def start(self) -> None:
+        """Connect, and stay connected. Raises `UnavailableError` when a file with credentials can't be read."""
+        broker = self._broker
+        try:
+            if broker.username:
+                password = Path(broker.password_file).read_text().strip() if broker.password_file else None
+                self._client.username_pw_set(broker.username, password)
+            if broker.tls:
+                cast(_Tls, self._client).tls_set(
+                    broker.ca_file or None, broker.cert_file or None, broker.key_file or None
+                )
+        except OSError as error:
+            raise UnavailableError(f"broker {broker}: {error}") from error
+        self._client.connect_async(broker.host, broker.port, keepalive=KEEPALIVE_S)
+        self._client.loop_start()
+
+    async def stop(self) -> None:
+        """Let go. The broker keeps the session, and what is not acknowledged."""
+        self._client.disconnect()
+        await asyncio.to_thread(self._client.loop_stop)
+        for future in self._waiting.values():
+            future.cancel()
+
+    def subscribe(self, topics: set[str]) -> None:
+        """Hear these topics, and no others; also after each reconnect."""
+        dropped, added, self._topics = self._topics - topics, topics - self._topics, set(topics)
+        if self._client.is_connected():
+            for topic in dropped:
+                self._client.unsubscribe(topic)
+            self._subscribe(added)
+
+    def _subscribe(self, topics: set[str]) -> None:
+        if topics:
+            self._client.subscribe([(topic, 1) for topic in sorted(topics)])
+
+    def acknowledge(self, delivery: Delivery) -> bool:
+        """The message is durable here: the broker may forget it. False when it came on an earlier connection: then it
+        comes again, and is acknowledged on that occasion."""
+        if delivery.life != self._life or not self._client.is_connected():
+            return False
+        if delivery.qos:
+            self._client.ack(delivery.mid, delivery.qos)
+        return True
+
+    async def publish(self, topic: str, payload: str, *, retain: bool, timeout_s: float) -> None:
+        """Returns when the broker has it. Raises `UnavailableError`."""
+        if not self._client.is_connected():
+            raise UnavailableError(f"no connection to broker {self._broker}")
+        info = self._client.publish(topic, payload, qos=1, retain=retain)
+        if info.is_published():
+            return
+        future: asyncio.Future[None] = self._loop.create_future()
+        self._waiting[info.mid] = future
+        try:
+            async with asyncio.timeout(timeout_s):
+                await future
+        except TimeoutError as error:
+            raise UnavailableError(f"broker {self._broker} did not acknowledge within {timeout_s:g} s") from error
+        finally:
+            self._waiting.pop(info.mid, None)
+
+    # --- in paho's thread ---------------------------------------------------------------------------------
+
+    def _tell(self, call: Callable[[], None]) -> None:
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(call)
+
+    def _on_connect(
+        self, _client: paho.Client, _data: Any, _flags: object, code: ReasonCode, _properties: Properties | None
+    ) -> None:
+        if code.is_failure:
+            self._tell(lambda: self._hooks.disconnected(f"broker {self._broker}: {code}"))
+            return
+        self._tell(self._begin)
+
+    def _begin(self) -> None:
+        self._life += 1
+        self._subscribe(self._topics)
+        self._hooks.connected()
+
+    def _on_connect_fail(self, _client: paho.Client, _data: Any) -> None:
+        self._tell(lambda: self._hooks.disconnected(f"cannot connect to broker {self._broker}"))
+
+    def _on_disconnect(
+        self, _client: paho.Client, _data: Any, _flags: object, code: ReasonCode, _properties: Properties | None
+    ) -> None:
+        self._tell(lambda: self._hooks.disconnected(f"connection to broker {self._broker} lost: {code}"))
+
+    def _on_message(self, _client: paho.Client, _data: Any, message: paho.MQTTMessage) -> None:
+        topic, payload, mid, qos = message.topic, bytes(message.payload), message.mid, message.qos
+        retained, dup = message.retain, message.dup
+
+        def deliver() -> None:
+            self._hooks.delivered(
+                Delivery(
+                    life=self._life,
+                    mid=mid,
+                    topic=topic,
+                    payload=payload,
+                    qos=qos,
+                    retained=retained,
+                    redelivered=dup,
+                )
+            )
+
+        self._tell(deliver)
+
+    def _on_publish(
+        self, _client: paho.Client, _data: Any, mid: int, _code: ReasonCode, _properties: Properties
+    ) -> None:
+        def published() -> None:
+            future = self._waiting.get(mid)
+            if future is not None and not future.done():
+                future.set_result(None)
+
+        self._tell(published)

@@ -1,0 +1,23 @@
+"""Which drivers this agent has, made when the first device needs them.
+
+Importing this costs no protocol library: pymodbus and paho are imported when a first line or broker is connected.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from devices.modbus.driver import ModbusDriver
+from devices.mqtt.driver import MqttDriver
+from devices.virtual import VirtualDriver
+from edgecore.twins.keeper import DriverFactory
+from skerry.ports import Clock, Ids
+
+
+def driver_factories(*, clock: Clock, ids: Ids, node: str) -> Mapping[str, DriverFactory]:
+    """By protocol, for `Keeper`. `node` names this gateway to MQTT brokers."""
+    return {
+        "modbus": lambda: ModbusDriver(clock=clock, ids=ids),
+        "mqtt": lambda: MqttDriver(clock=clock, client_id=node),
+        "virtual": lambda: VirtualDriver(clock=clock),
+    }

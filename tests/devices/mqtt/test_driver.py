@@ -1,0 +1,252 @@
+"""The MQTT driver against mosquitto: nothing lost, nothing taken twice, commands verified."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+import signal
+import socket
+import subprocess
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import asynccontextmanager, closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import paho.mqtt.client as paho
+import pytest
+from paho.mqtt.enums import CallbackAPIVersion
+
+from devices.mqtt.driver import MqttDriver
+from devices.port import DeviceConfig, PropertyConfig, Reading
+from skerry.clocks import SystemClock
+from skerry.objects.json import JsonObject
+from skerry.objects.meta import Key
+from tests.devices.raw_slave import until
+
+MOSQUITTO = shutil.which("mosquitto") or shutil.which("/usr/sbin/mosquitto")
+
+pytestmark = [pytest.mark.system, pytest.mark.skipif(MOSQUITTO is None, reason="mosquitto is not installed")]
+
+KEY = Key("devices.devices.kubeedge.io", "default", "sensor")
+
+
+@dataclass
+class Broker:
+    """mosquitto on a free port."""
+
+    directory: Path
+    port: int
+    process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        config = self.directory / "mosquitto.conf"
+        config.write_text(f"listener {self.port} 127.0.0.1\nallow_anonymous true\nmax_queued_messages 0\n"
+                          f"persistence true\npersistence_location {self.directory}/\nuser root\n")  # fmt: skip
+        assert MOSQUITTO is not None
+        self.process = subprocess.Popen([MOSQUITTO, "-c", str(config)], stderr=subprocess.DEVNULL)
+
+    def stop(self) -> None:
+        """SIGTERM: it saves sessions and queues."""
+        if self.process:
+            self.process.send_signal(signal.SIGTERM)
+            self.process.wait(10)
+            self.process = None
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[Broker]:
+    with closing(socket.socket()) as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    made = Broker(tmp_path, port)
+    made.start()
+    yield made
+    made.stop()
+
+
+class Device:
+    """The other end: publishes and hears commands."""
+
+    def __init__(self, broker: Broker) -> None:
+        self.heard: list[tuple[str, bytes]] = []
+        self.client = paho.Client(CallbackAPIVersion.VERSION2)
+        self.client.on_message = lambda _client, _data, message: self.heard.append(
+            (message.topic, bytes(message.payload))
+        )
+        self.client.max_queued_messages_set(0)
+        self.client.reconnect_delay_set(1, 1)
+        self.client.connect_async("127.0.0.1", broker.port)
+        self.client.loop_start()
+
+    def say(self, topic: str, payload: object, *, retain: bool = False) -> None:
+        text = payload if isinstance(payload, str | bytes) else json.dumps(payload)
+        self.client.publish(topic, text, qos=1, retain=retain)
+
+
+@pytest.fixture
+async def device(broker: Broker) -> AsyncGenerator[Device]:
+    made = Device(broker)
+    await until(made.client.is_connected)
+    yield made
+    made.client.disconnect()
+    await asyncio.to_thread(made.client.loop_stop)
+
+
+def prop(name: str, visitor: JsonObject, type: str = "FLOAT") -> PropertyConfig:
+    return PropertyConfig(
+        name=name, type=type, writable=True, unit="", minimum=None, maximum=None, collect_ms=1000, visitor=visitor
+    )
+
+
+SEQUENCED: JsonObject = {"topic": "s/t", "path": "$.t", "sequencePath": "$.n", "timestampPath": "$.at"}
+
+
+def config(broker: Broker, *props: PropertyConfig, **more: JsonObject | int | str) -> DeviceConfig:
+    return DeviceConfig(
+        device=KEY,
+        protocol="mqtt",
+        protocol_config={"host": "127.0.0.1", "port": broker.port, **more},
+        properties=props,
+    )
+
+
+@asynccontextmanager
+async def driving(made: DeviceConfig) -> AsyncGenerator[tuple[MqttDriver, list[Reading]]]:
+    driver = MqttDriver(clock=SystemClock(), client_id="eu-1")
+    taken: list[Reading] = []
+
+    async def take() -> None:
+        async for reading in driver.readings():
+            taken.append(reading)  # noqa: PERF401 - the list is watched while it grows
+
+    assert await driver.configure([made]) == []
+    tasks = [asyncio.create_task(driver.run()), asyncio.create_task(take())]
+    try:
+        yield driver, taken
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def online(driver: MqttDriver) -> bool:
+    return driver.health()[0].online
+
+
+async def test_readings_come_with_their_own_time_and_number(broker: Broker, device: Device) -> None:
+    async with driving(config(broker, prop("t", SEQUENCED))) as (driver, taken):
+        await until(lambda: online(driver))
+        device.say("s/t", {"t": 21.5, "n": 7, "at": 1_750_000_000})
+        device.say("s/t", {"t": "warm", "n": 8, "at": 1_750_000_001})
+        await until(lambda: len(taken) == 2)
+    assert (taken[0].value, taken[0].source_seq, taken[0].source_ms) == (21.5, 7, 1_750_000_000_000)
+    assert taken[1].value is None and "not a number" in taken[1].reason
+
+
+async def test_what_was_not_stored_comes_again_and_in_order_after_a_restart_of_the_agent(
+    broker: Broker, device: Device
+) -> None:
+    made = config(broker, prop("t", SEQUENCED))
+    async with driving(made) as (driver, taken):
+        await until(lambda: online(driver))
+        for number in range(10):
+            device.say("s/t", {"t": 1, "n": number, "at": 1_750_000_000})
+        await until(lambda: len(taken) == 10)
+        driver.stored([reading.receipt for reading in taken[:4]])
+        await until(lambda: not driver._receipts.keys() & {reading.receipt for reading in taken[:4]})
+    for number in range(10, 40):
+        device.say("s/t", {"t": 1, "n": number, "at": 1_750_000_000})
+    async with driving(made) as (driver, taken):
+        await until(lambda: len(taken) >= 20)
+        while not taken or taken[-1].source_seq != 39:
+            done = len(taken)
+            driver.stored([reading.receipt for reading in taken])
+            await until(lambda: len(taken) > done or taken[-1].source_seq == 39)  # noqa: B023
+    numbers = [reading.source_seq for reading in taken]
+    assert numbers == list(range(4, 40))
+    assert [reading.redelivered for reading in taken[:6]] == [True] * 6 and not taken[-1].redelivered
+
+
+async def test_a_broken_connection_gives_no_reading_twice(broker: Broker, device: Device) -> None:
+    async with driving(config(broker, prop("t", {"topic": "s/t"}))) as (driver, taken):
+        await until(lambda: online(driver))
+        for number in range(5):
+            device.say("s/t", str(number))
+        await until(lambda: len(taken) == 5)
+        broker.stop()
+        await until(lambda: not online(driver))
+        driver.stored([reading.receipt for reading in taken[:3]])  # durable, but nobody can be told
+        broker.start()
+        await until(lambda: online(driver), deadline_s=20)
+        await until(device.client.is_connected, deadline_s=20)
+        driver.stored([reading.receipt for reading in taken[3:]])
+        device.say("s/t", "5")
+        await until(lambda: len(taken) == 6)
+        driver.stored([taken[5].receipt])
+        await until(lambda: not driver._receipts)
+    assert [reading.value for reading in taken] == [0, 1, 2, 3, 4, 5]
+    async with driving(config(broker, prop("t", {"topic": "s/t"}))) as (driver, taken):
+        await until(lambda: online(driver))
+        device.say("s/t", "6")
+        await until(lambda: bool(taken))
+        assert taken[0].value == 6, "everything before was acknowledged"
+
+
+async def test_a_command_is_verified_by_what_the_device_tells(broker: Broker, device: Device) -> None:
+    fan: JsonObject = {
+        "topic": "fan",
+        "path": "$.on",
+        "commandTopic": "fan/set",
+        "commandTemplate": '{"on": ${value}}',
+    }
+    silent: JsonObject = {"commandTopic": "lamp/set"}
+    made = config(broker, prop("fan", fan, "BOOLEAN"), prop("lamp", silent, "BOOLEAN"), verifyTimeoutMs=300)
+    device.client.subscribe([("fan/set", 1), ("lamp/set", 1)])
+    async with driving(made) as (driver, _):
+        await until(lambda: online(driver))
+        writing = asyncio.create_task(driver.write(KEY, "fan", True))
+        await until(lambda: device.heard == [("fan/set", b'{"on": true}')])
+        device.say("fan", {"on": False})
+        device.say("fan", {"on": True})
+        assert (await writing).state == "verified"
+        assert (await driver.write(KEY, "lamp", True)).state == "applied"
+        deaf = await driver.write(KEY, "fan", False)
+        assert (deaf.state, deaf.reason) == ("applied", "sent; the device did not tell this value within 0.3 s")
+        broker.stop()
+        await until(lambda: not online(driver))
+        assert (await driver.write(KEY, "fan", True)).state == "failed"
+
+
+async def test_availability_and_silence_make_values_stale(broker: Broker, device: Device) -> None:
+    made = config(broker, prop("t", {"topic": "s/t"}), availability={"topic": "s/state"}, expireAfterMs=600)
+    device.say("s/state", "offline", retain=True)
+    async with driving(made) as (driver, taken):
+        await until(lambda: bool(taken))
+        assert (taken[0].quality, taken[0].reason) == ("bad", "the device is said to be offline")
+        device.say("s/state", "online", retain=True)
+        device.say("s/t", "3")
+        await until(lambda: online(driver) and taken[-1].value == 3)
+        await until(lambda: taken[-1].value is None)
+        assert taken[-1].reason == "no message for 0.6 s"
+
+
+async def test_a_retained_value_without_a_time_is_not_passed_off_as_fresh(broker: Broker, device: Device) -> None:
+    device.say("s/t", "3", retain=True)
+    device.say("s/u", {"t": 4, "n": 1, "at": 1_750_000_000}, retain=True)
+    await until(lambda: device.client._out_messages == {})
+    dated = prop("u", {**SEQUENCED, "topic": "s/u"})
+    async with driving(config(broker, prop("t", {"topic": "s/t"}), dated)) as (_, taken):
+        await until(lambda: len(taken) == 2)
+    by_name = {reading.prop: reading for reading in taken}
+    assert (by_name["t"].quality, by_name["t"].value) == ("uncertain", 3)
+    assert (by_name["u"].quality, by_name["u"].source_ms) == ("good", 1_750_000_000_000)
+
+
+async def test_a_broker_that_is_not_there_is_said_by_name() -> None:
+    with closing(socket.socket()) as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    async with driving(config(Broker(Path(), port), prop("t", {"topic": "s/t"}))) as (driver, _):
+        await until(lambda: "cannot connect" in driver.health()[0].reason)
+        assert driver.health()[0].reason == f"cannot connect to broker 127.0.0.1:{port}"

@@ -1,0 +1,20 @@
+"""What a gateway pays for devices that it does not have."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+LOOK = """
+import sys
+from edgecore.twins.drivers import driver_factories
+from skerry.clocks import SeededIds, SystemClock
+made = driver_factories(clock=SystemClock(), ids=SeededIds(1), node="eu-1")
+assert set(made) == {"modbus", "mqtt", "virtual"}
+print([name for name in ("pymodbus", "paho", "serial", "aiohttp", "sqlalchemy", "cryptography") if name in sys.modules])
+"""
+
+
+def test_no_protocol_library_is_imported_before_a_device_needs_it() -> None:
+    done = subprocess.run([sys.executable, "-c", LOOK], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
