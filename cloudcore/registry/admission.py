@@ -15,6 +15,7 @@ from cloudcore.registry.port import Actor, Subresource
 from cloudcore.registry.refusals import forbidden
 from cloudcore.store.port import Stored
 from skerry.errors import Cause, NotFoundError
+from skerry.objects.device_twins import stamp_desired
 from skerry.objects.json import (
     Json,
     JsonObject,
@@ -65,6 +66,8 @@ class Request:
     actor: Actor
     suffix: str
     """Chance, as an argument: five characters for generated names."""
+    now_ms: int
+    """Time, as an argument: milliseconds since the epoch."""
 
 
 Step = Callable[[Request, Reader], JsonObject]
@@ -184,14 +187,23 @@ def runtime_class(request: Request, reader: Reader) -> JsonObject:
     return {**request.obj, "spec": spec}
 
 
+def desired_versions(request: Request, _reader: Reader) -> JsonObject:
+    """Number the wanted values of a Device that this write changes, so that its gateway can tell which of two is
+    later without trusting clocks (`skerry.objects.device_twins`)."""
+    if request.kind.resource != "devices.devices.kubeedge.io" or request.subresource or request.operation == "DELETE":
+        return request.obj
+    return stamp_desired(request.old, request.obj, now_ms=request.now_ms, origin=request.actor.name)
+
+
 STEPS: Final[tuple[Step, ...]] = (
     namespace_lifecycle,
     service_account,
     priority,
     default_tolerations,
     runtime_class,
+    desired_versions,
 )
-"""In the order of kube-apiserver."""
+"""In the order of kube-apiserver, then our own."""
 
 
 def _new_pod(request: Request) -> bool:

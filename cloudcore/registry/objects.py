@@ -241,6 +241,7 @@ class LocalObjects:
             subresource=subresource,
             actor=options.actor,
             suffix=self.ids.suffix(lifecycle.SUFFIX_LENGTH),
+            now_ms=self.clock.wall_ms(),
         )
         return self.rules.filled(kind, admitted(self.steps, request, self.cache))
 
@@ -251,7 +252,15 @@ class LocalObjects:
     ) -> _Decision:
         lifecycle.check_preconditions(kind, old, options)
         request = Request(
-            kind=kind, operation="DELETE", key=key, obj=old, old=old, subresource="", actor=options.actor, suffix=""
+            kind=kind,
+            operation="DELETE",
+            key=key,
+            obj=old,
+            old=old,
+            subresource="",
+            actor=options.actor,
+            suffix="",
+            now_ms=self.clock.wall_ms(),
         )
         admitted(self.steps, request, self.cache)
         deletion = lifecycle.deleted(kind, old, options, now_ms=self.clock.wall_ms())

@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 
 from cloudcore.registry.admission import TOKEN_MOUNT
+from cloudcore.registry.port import Transform
 from skerry.errors import ForbiddenError, NotFoundError
+from skerry.objects.device_twins import desired_of
 from skerry.objects.json import JsonObject, dig, list_at, map_at, maps_at, str_at
 from tests.cloudcore.registry.conftest import Registry
 
@@ -128,3 +130,23 @@ async def test_some_namespaces_stay(registry: Registry, name: str) -> None:
     kind, key = registry.kind("namespaces"), registry.key("namespaces", name)
     with pytest.raises(ForbiddenError, match=f'namespaces "{name}" is forbidden: this namespace may not be deleted'):
         await registry.objects.delete(kind, key)
+
+
+async def test_a_wanted_value_of_a_device_is_numbered_each_time_it_changes(registry: Registry) -> None:
+    devices = "devices.devices.kubeedge.io"
+    setpoint: JsonObject = {"name": "setpoint", "desired": {"value": "20"}}
+    made = await registry.create(devices, {"metadata": {"name": "d"}, "spec": {"properties": [setpoint]}})
+    first = desired_of(made, "setpoint")
+    assert first is not None
+    assert (str(first.ver), first.hlc.wall_ms) == ("1.0", registry.clock.wall_ms())
+
+    def with_value(text: str) -> Transform:
+        # As `kubectl replace` has it: the metadata beside the value are gone.
+        entry: JsonObject = {"name": "setpoint", "desired": {"value": text}}
+        return lambda obj: {**obj, "spec": {"properties": [entry]}}
+
+    kind, key = registry.kind(devices), registry.key(devices, "d")
+    changed = desired_of((await registry.objects.update(kind, key, with_value("21"))).obj, "setpoint")
+    again = desired_of((await registry.objects.update(kind, key, with_value("21"))).obj, "setpoint")
+    assert changed is not None and changed == again
+    assert changed.ver.covers(first.ver) and changed.ver != first.ver

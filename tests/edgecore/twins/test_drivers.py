@@ -11,7 +11,8 @@ from edgecore.twins.drivers import driver_factories
 from skerry.clocks import SeededIds, SystemClock
 made = driver_factories(clock=SystemClock(), ids=SeededIds(1), node="eu-1")
 assert set(made) == {"modbus", "mqtt", "virtual"}
-print([name for name in ("pymodbus", "paho", "serial", "aiohttp", "sqlalchemy", "cryptography") if name in sys.modules])
+heavy = ("pymodbus", "paho", "serial", "aiohttp", "sqlalchemy", "cryptography")
+print([name for name in heavy if name in sys.modules])
 """
 
 
