@@ -391,7 +391,7 @@ class Stream:
     def read(self) -> bool | None:
         """Take what is there; False at the end of the stream, None when there is nothing now."""
         try:
-            data = posix.read(self.fd, 65536)
+            data = posix.read(self.fd, PIECE_BYTES)
         except BlockingIOError:
             return None
         if not data:
