@@ -30,7 +30,8 @@ async def main():
     (base / "v" / "key").write_text("value")
     mounts = (Mount(host_path=base / "v", container_path="/skerry-unprivileged/v", read_only=True),
               Mount(host_path=base / "v", container_path="/etc/skerry-unprivileged", read_only=False))
-    script = "cat /skerry-unprivileged/v/key; id -u; echo x > /etc/skerry-unprivileged/new; echo x > /skerry-unprivileged/v/y || echo ro"
+    script = "cat /skerry-unprivileged/v/key; id -u; echo x > /etc/skerry-unprivileged/new;"
+    script += "echo x > /skerry-unprivileged/v/y || echo ro"
     state = await runtime.start(spec(script, 0, mounts=mounts))
     while state.phase != "exited":
         await asyncio.sleep(0.02)
@@ -46,9 +47,14 @@ asyncio.run(main())
 
 
 @pytest.mark.system
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become an ordinary user; as one, the mirror tests show it")
+@pytest.mark.skipif(
+    os.geteuid() != 0, reason="only root can become an ordinary user; as one, the mirror tests show it"
+)
 def test_an_ordinary_user_gets_volumes_where_the_pod_wants_them(tmp_path: Path) -> None:
-    if not Path(PYTHON).exists() or subprocess.run(["setpriv", "--reuid=65534", "unshare", "-Urm", "true"]).returncode:
+    if (
+        not Path(PYTHON).exists()
+        or subprocess.run(["setpriv", "--reuid=65534", "unshare", "-Urm", "true"]).returncode
+    ):
         pytest.skip("needs the system's python3 and user namespaces for ordinary users")
     # Where an ordinary user can read it: the checkout may be anybody's.
     base = Path("/tmp") / f"skerry-unprivileged-{os.getpid()}"

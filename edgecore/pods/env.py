@@ -1,0 +1,210 @@
+"""What a container's environment, command and arguments are in the end.
+
+Pure. Values come from the pod, from ConfigMaps and Secrets of its namespace, and from the pod's own fields
+(Kubernetes API: EnvVar, EnvVarSource, EnvFromSource; `$(VAR)` as the kubelet expands it).
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from decimal import ROUND_CEILING, Decimal
+from typing import Final, TypeAlias
+
+from skerry.errors import InvalidError
+from skerry.objects.json import JsonObject, bool_at, map_at, maps_at, str_at, str_map_at, strs_at
+from skerry.objects.meta import annotations_of, labels_of, name_of, namespace_of, uid_of
+from skerry.objects.quantity import Quantity, parse_quantity
+
+Finder: TypeAlias = "Callable[[str, str], JsonObject | None]"
+"""(`configmaps` or `secrets`, name) -> the object of the pod's namespace as this gateway has it."""
+
+
+class ConfigError(InvalidError):
+    """Something that a container names is not there (yet). The text is the kubelet's."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeFacts:
+    """What pods may ask of their node."""
+
+    name: str
+    address: str
+    allocatable: Mapping[str, str]
+    """Quantities by resource: what a container may use that has no limit."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """Where values come from."""
+
+    pod: JsonObject
+    node: NodeFacts
+    find: Finder
+
+
+def environment(container: JsonObject, around: Surroundings) -> tuple[tuple[str, str], ...]:
+    """All variables; a later one of a name replaces an earlier. Raises `ConfigError`."""
+    env: dict[str, str] = {}
+    for source in maps_at(container, "envFrom"):
+        env |= _from_source(source, around)
+    for variable in maps_at(container, "env"):
+        name = str_at(variable, "name")
+        origin = map_at(variable, "valueFrom")
+        if origin:
+            value = _value_from(origin, container, around)
+            if value is not None:
+                env[name] = value
+        else:
+            env[name] = expand(str_at(variable, "value"), env)
+    return tuple(env.items())
+
+
+def _from_source(source: JsonObject, around: Surroundings) -> dict[str, str]:
+    prefix = str_at(source, "prefix")
+    for field, resource in (("configMapRef", "configmaps"), ("secretRef", "secrets")):
+        ref = map_at(source, field)
+        if ref:
+            found = around.find(resource, str_at(ref, "name"))
+            if found is not None:
+                return {prefix + name: value for name, value in _texts(resource, found).items()}
+            if not bool_at(ref, "optional"):
+                raise ConfigError(not_found(resource, str_at(ref, "name")))
+    return {}
+
+
+def _value_from(origin: JsonObject, container: JsonObject, around: Surroundings) -> str | None:
+    """None for something optional that is not there."""
+    for field, resource in (("configMapKeyRef", "configmaps"), ("secretKeyRef", "secrets")):
+        ref = map_at(origin, field)
+        if ref:
+            return _key(ref, resource, around)
+    field_ref = map_at(origin, "fieldRef")
+    if field_ref:
+        return field_value(str_at(field_ref, "fieldPath"), around)
+    resource_ref = map_at(origin, "resourceFieldRef")
+    if resource_ref:
+        return resource_value(resource_ref, container, around)
+    raise ConfigError("valueFrom names none of configMapKeyRef, secretKeyRef, fieldRef and resourceFieldRef")
+
+
+def _key(ref: JsonObject, resource: str, around: Surroundings) -> str | None:
+    name, key = str_at(ref, "name"), str_at(ref, "key")
+    found = around.find(resource, name)
+    if found is None:
+        if bool_at(ref, "optional"):
+            return None
+        raise ConfigError(not_found(resource, name))
+    texts = _texts(resource, found)
+    if key in texts:
+        return texts[key]
+    if bool_at(ref, "optional"):
+        return None
+    kind = "ConfigMap" if resource == "configmaps" else "Secret"
+    raise ConfigError(f"couldn't find key {key} in {kind} {namespace_of(around.pod)}/{name}")
+
+
+def not_found(resource: str, name: str) -> str:
+    """As a kubelet says it."""
+    return f'{resource.removesuffix("s")} "{name}" not found'
+
+
+def data_of(resource: str, obj: JsonObject) -> dict[str, bytes]:
+    """All entries of a ConfigMap or Secret as bytes."""
+    plain = str_map_at(obj, "data") if resource == "configmaps" else {}
+    coded = str_map_at(obj, "binaryData" if resource == "configmaps" else "data")
+    try:
+        decoded = {name: base64.b64decode(value, validate=True) for name, value in coded.items()}
+    except binascii.Error as error:
+        raise ConfigError(f'{resource.removesuffix("s")} "{name_of(obj)}": {error}') from error
+    return {name: value.encode() for name, value in plain.items()} | decoded
+
+
+def _texts(resource: str, obj: JsonObject) -> dict[str, str]:
+    return {name: value.decode(errors="surrogateescape") for name, value in data_of(resource, obj).items()}
+
+
+_SUBSCRIPT: Final = re.compile(r"metadata\.(labels|annotations)\['(.+)'\]")
+
+
+def field_value(path: str, around: Surroundings) -> str:
+    """A `fieldRef`. Raises `ConfigError` for a path that has no value here."""
+    pod = around.pod
+    subscript = _SUBSCRIPT.fullmatch(path)
+    if subscript:
+        of = labels_of(pod) if subscript[1] == "labels" else annotations_of(pod)
+        return of.get(subscript[2], "")
+    values: dict[str, str] = {
+        "metadata.name": name_of(pod),
+        "metadata.namespace": namespace_of(pod),
+        "metadata.uid": uid_of(pod),
+        "metadata.labels": _lines(labels_of(pod)),
+        "metadata.annotations": _lines(annotations_of(pod)),
+        "spec.nodeName": around.node.name,
+        "spec.serviceAccountName": str_at(pod, "spec", "serviceAccountName"),
+        "status.hostIP": around.node.address,
+        "status.hostIPs": around.node.address,
+        "status.podIP": around.node.address,
+        "status.podIPs": around.node.address,
+    }
+    if path not in values:
+        raise ConfigError(f"unsupported fieldPath: {path}")
+    return values[path]
+
+
+def _lines(values: Mapping[str, str]) -> str:
+    """`key="escaped value"`, a line each (downward API volumes)."""
+    quoted = (
+        (name, value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")) for name, value in values.items()
+    )
+    return "\n".join(f'{name}="{value}"' for name, value in sorted(quoted))
+
+
+def resource_value(ref: JsonObject, container: JsonObject, around: Surroundings) -> str:
+    """A `resourceFieldRef`: the quantity in units of its divisor, rounded up. Without a limit, what the node has."""
+    which, _, resource = str_at(ref, "resource").partition(".")
+    if which not in ("limits", "requests") or not resource:
+        raise ConfigError(f"unsupported container resource: {str_at(ref, 'resource')}")
+    named = str_at(ref, "containerName")
+    if named:
+        found = [one for one in maps_at(around.pod, "spec", "containers") if str_at(one, "name") == named]
+        if not found:
+            raise ConfigError(f"no such container: {named}")
+        container = found[0]
+    text = str_at(container, "resources", which, resource)
+    if not text:
+        text = around.node.allocatable.get(resource, "0") if which == "limits" else "0"
+    try:
+        amount, divisor = parse_quantity(text), parse_quantity(str_at(ref, "divisor") or "1")
+    except InvalidError as error:
+        raise ConfigError(str(error)) from error
+    return str(_in_units(amount, divisor))
+
+
+def _in_units(amount: Quantity, divisor: Quantity) -> int:
+    by = Decimal(divisor.nano) if divisor.nano else Decimal(10**9)
+    return int((Decimal(amount.nano) / by).to_integral_value(ROUND_CEILING))
+
+
+_REFERENCE: Final = re.compile(r"\$(\$|\(([^)]*)\))")
+
+
+def expand(text: str, env: Mapping[str, str]) -> str:
+    """`$(NAME)` for variables that are there, `$$` for a dollar; anything else stays as it is."""
+
+    def replaced(found: re.Match[str]) -> str:
+        if found[1] == "$":
+            return "$"
+        return env.get(found[2], found[0])
+
+    return _REFERENCE.sub(replaced, text)
+
+
+def command_of(container: JsonObject, env: tuple[tuple[str, str], ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """`command` and `args`, expanded."""
+    variables = dict(env)
+    command = tuple(expand(text, variables) for text in strs_at(container, "command"))
+    return command, tuple(expand(text, variables) for text in strs_at(container, "args"))

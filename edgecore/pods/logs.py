@@ -1,0 +1,211 @@
+"""Reads the logs of containers: the lines somebody asked for, from files that may be rotated meanwhile.
+
+Keeps nothing; the files are the runtime's (CRI format: time, stream, P or F, text). Memory is one block, however
+long the log.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Final
+
+from edgecore.pods.plan import runs_of
+from edgecore.pods.port import ContainerState, Runtime
+from edgecore.pods.worker import log_directory
+from edgecore.store.shell import AsyncEdgeStore
+from skerry.errors import BadRequestError, NotFoundError
+from skerry.objects.json import JsonObject, decode_object, maps_at, str_at
+from skerry.objects.logs import LogRequest
+from skerry.objects.meta import Key
+from skerry.objects.times import parse_time, time_text
+from skerry.ports import Clock
+
+BLOCK_BYTES: Final = 32 * 1024
+FOLLOW_S: Final = 0.2
+"""How often a followed file is looked at."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogParts:
+    store: AsyncEdgeStore
+    runtime: Runtime
+    clock: Clock
+    directory: Path
+
+
+class PodLogs:
+    """A source of streams of kind `logs`, and of the local API."""
+
+    def __init__(self, parts: LogParts) -> None:
+        self._parts = parts
+
+    def __call__(self, params: JsonObject) -> AsyncGenerator[bytes]:
+        return self.read(LogRequest.of(params))
+
+    async def read(self, request: LogRequest) -> AsyncGenerator[bytes]:
+        """Raises `NotFoundError` (no such pod here) and `BadRequestError` (no such container, or nothing yet), as
+        the kubelet words them."""
+        held = self._parts.store.get(Key("pods", request.namespace, request.pod))
+        if held is None or request.uid not in ("", held.stamp.uid):
+            raise NotFoundError(f'pods "{request.pod}" not found')
+        uid = held.stamp.uid
+        names = [str_at(one, "name") for one in maps_at(decode_object(held.body), "spec", "containers")]
+        if request.container not in names:
+            raise BadRequestError(f"container {request.container} is not valid for pod {request.pod}")
+        run = self._run(request, await self._parts.runtime.list(uid))
+        directory = log_directory(self._parts.directory, namespace=request.namespace, name=request.pod, uid=uid)
+        path = directory / request.container / f"{run.attempt}.log"
+        async for chunk in self._cut(request, self._lines(request, path, run)):
+            yield chunk
+
+    @staticmethod
+    def _run(request: LogRequest, containers: Sequence[ContainerState]) -> ContainerState:
+        runs = runs_of(containers, request.container)
+        if request.previous:
+            if len(runs) < 2:
+                raise BadRequestError(
+                    f'previous terminated container "{request.container}" in pod "{request.pod}" not found'
+                )
+            return runs[-2]
+        if not runs:
+            raise BadRequestError(
+                f'container "{request.container}" in pod "{request.pod}" is waiting to start: ContainerCreating'
+            )
+        return runs[-1]
+
+    @staticmethod
+    async def _cut(request: LogRequest, chunks: AsyncGenerator[bytes]) -> AsyncGenerator[bytes]:
+        left = request.limit_bytes
+        async for chunk in chunks:
+            if left is None:
+                yield chunk
+                continue
+            if left <= 0:
+                return
+            yield chunk[:left]
+            left -= len(chunk)
+
+    async def _lines(self, request: LogRequest, path: Path, run: ContainerState) -> AsyncGenerator[bytes]:
+        since = self._since(request)
+        skip = 0
+        if request.tail_lines is not None:
+            # Counted first, then skipped: a tail of any length costs no memory.
+            skip = max(sum(1 for _ in _stored(path, since)) - request.tail_lines, 0)
+        async for entries in self._entries(path, run, follow=request.follow):
+            wanted = [entry for entry in entries if not since or entry[: len(since)] >= since]
+            kept = wanted[skip:]
+            skip -= len(wanted) - len(kept)
+            if kept:
+                yield b"".join(shown(entry, timestamps=request.timestamps) for entry in kept)
+
+    async def _entries(self, path: Path, run: ContainerState, *, follow: bool) -> AsyncGenerator[list[bytes]]:
+        """All entries in order, a block at a time; with `follow` also those to come until the container ends."""
+        for older in _files(path)[:-1]:
+            rotated = _open(older)
+            if rotated is not None:
+                with rotated:
+                    for block in _blocks(rotated):
+                        yield block
+        file = _open(path)
+        last_round = not follow
+        try:
+            while True:
+                for block in _blocks(file) if file is not None else ():
+                    yield block
+                newer = _replaced(path, file)
+                if newer is not None:
+                    if file is not None:
+                        file.close()
+                    file = newer
+                elif last_round:
+                    return
+                else:
+                    last_round = not await self._runs(run)  # then once more to the end
+                    if not last_round:
+                        await asyncio.sleep(FOLLOW_S)
+        finally:
+            if file is not None:
+                file.close()
+
+    def _since(self, request: LogRequest) -> bytes:
+        """Entries that sort before this are older; b"" for all."""
+        if request.since_time:
+            return time_text(parse_time(request.since_time)).removesuffix("Z").encode()
+        if request.since_s is not None:
+            return time_text(self._parts.clock.wall_ms() - request.since_s * 1000).removesuffix("Z").encode()
+        return b""
+
+    async def _runs(self, run: ContainerState) -> bool:
+        now = await self._parts.runtime.list(run.pod_uid)
+        return any(state.id == run.id and state.phase != "exited" for state in now)
+
+
+def shown(entry: bytes, *, timestamps: bool) -> bytes:
+    """One entry as people see it; a piece of a longer line (P) ends without a line end."""
+    time, _, rest = entry.partition(b" ")
+    _, _, rest = rest.partition(b" ")
+    tag, _, text = rest.partition(b" ")
+    line = time + b" " + text if timestamps else text
+    return line if tag == b"P" else line + b"\n"
+
+
+def _files(path: Path) -> list[Path]:
+    """Rotated files first, the oldest of them at the beginning; the current one last, there or not."""
+    rotated = [other for other in path.parent.glob(f"{path.name}.*") if other.suffix[1:].isdecimal()]
+    return [*sorted(rotated, key=lambda other: -int(other.suffix[1:])), path]
+
+
+def _open(path: Path) -> BinaryIO | None:
+    try:
+        return path.open("rb")
+    except FileNotFoundError:
+        return None
+
+
+def _stored(path: Path, since: bytes) -> Iterator[bytes]:
+    for name in _files(path):
+        file = _open(name)
+        if file is not None:
+            with file:
+                yield from (entry for entry in _complete(file) if not since or entry[: len(since)] >= since)
+
+
+def _blocks(file: BinaryIO) -> Iterator[list[bytes]]:
+    block: list[bytes] = []
+    size = 0
+    for entry in _complete(file):
+        block.append(entry)
+        size += len(entry)
+        if size >= BLOCK_BYTES:
+            yield block
+            block, size = [], 0
+    if block:
+        yield block
+
+
+def _complete(file: BinaryIO) -> Iterator[bytes]:
+    """Whole entries from where the file stands, without their ends; what is not whole yet stays to be read."""
+    while True:
+        start = file.tell()
+        line = file.readline()
+        if not line.endswith(b"\n"):
+            file.seek(start)
+            return
+        yield line[:-1]
+
+
+def _replaced(path: Path, file: BinaryIO | None) -> BinaryIO | None:
+    """The new file when the open one has been rotated away, or when there was none before."""
+    try:
+        now = path.stat()
+    except FileNotFoundError:
+        return None
+    if file is not None:
+        open_one = os.fstat(file.fileno())
+        if (now.st_ino, now.st_dev) == (open_one.st_ino, open_one.st_dev):
+            return None
+    return _open(path)

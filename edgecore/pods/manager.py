@@ -1,0 +1,116 @@
+"""One worker for each pod that this gateway has, had, or still runs something of.
+
+Keeps no data: the pods are those of the edge store, of its records and of the runtime, found again at each start
+before anything is dialled. A pod runs because it is in the store; whether there is a link does not matter.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Final
+
+from edgecore.pods.records import PodRecord
+from edgecore.pods.worker import FAILED_AGAIN_S, PodParts, PodWorker
+from edgecore.store.port import EdgeBatch
+from skerry.errors import UnavailableError
+from skerry.objects.meta import Key
+
+log = logging.getLogger(__name__)
+
+PODS: Final = "pods"
+ORPHANS_S: Final = 10.0
+"""How often it is asked whether unknown containers may go."""
+INPUTS: Final = frozenset({"configmaps", "secrets"})
+
+
+class PodManager:
+    """Run `run` in a task group; cancelling it stops no container.
+
+    `in_step` says whether the store is known to equal the cloud's view. Containers of pods of which the store knows
+    nothing at all (it was lost and made anew) go on until then: they may be wanted.
+    """
+
+    def __init__(self, parts: PodParts, in_step: Callable[[], bool]) -> None:
+        self._parts = parts
+        self._in_step = in_step
+        self._orphans: set[str] = set()
+        self._workers: dict[str, PodWorker] = {}
+        self._keys: dict[str, Key] = {}
+        self._look = asyncio.Event()
+
+    @property
+    def count(self) -> int:
+        """Pods with a worker now."""
+        return len(self._workers)
+
+    async def run(self) -> None:
+        stop = self._parts.store.listen(self._committed)
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._hear())
+                await self._adopt(tasks)
+                while True:
+                    self._look.clear()
+                    self._begin(tasks)
+                    await self._look_again()
+        finally:
+            stop()
+
+    async def _adopt(self, tasks: asyncio.TaskGroup) -> None:
+        """Workers for what an earlier agent left: records of pods, and containers."""
+        for uid, body in self._parts.store.pods():
+            record = PodRecord.decode(body)
+            self._add(tasks, Key(PODS, record.namespace, record.name), uid, record)
+        while True:
+            try:
+                containers = await self._parts.runtime.list()
+                break
+            except UnavailableError as error:
+                log.warning("runtime does not answer runtime=%s reason=%s", self._parts.runtime.name, error)
+                await asyncio.sleep(FAILED_AGAIN_S)
+        self._orphans = {state.pod_uid for state in containers} - self._workers.keys()
+
+    async def _look_again(self) -> None:
+        try:
+            async with asyncio.timeout(ORPHANS_S if self._orphans else None):
+                await self._look.wait()
+        except TimeoutError:
+            return
+
+    def _begin(self, tasks: asyncio.TaskGroup) -> None:
+        for held in self._parts.store.list(PODS):
+            self._add(tasks, held.key, held.stamp.uid, None)
+        self._orphans -= self._workers.keys()
+        if self._orphans and self._in_step():
+            for uid in sorted(self._orphans):
+                log.warning("stopping containers of an unknown pod uid=%s", uid)
+                self._add(tasks, Key(PODS, "unknown", uid), uid, None)
+            self._orphans.clear()
+
+    def _add(self, tasks: asyncio.TaskGroup, key: Key, uid: str, record: PodRecord | None) -> None:
+        if uid not in self._workers:
+            worker = self._workers[uid] = PodWorker(self._parts, key, uid, record)
+            self._keys[uid] = key
+            tasks.create_task(self._work(uid, worker))
+
+    async def _work(self, uid: str, worker: PodWorker) -> None:
+        await worker.run()
+        del self._workers[uid], self._keys[uid]
+        self._look.set()  # it may have come back while its end was written down
+
+    async def _hear(self) -> None:
+        async for uid in self._parts.runtime.changes():
+            if uid in self._workers:
+                self._workers[uid].poke()
+
+    def _committed(self, batch: EdgeBatch) -> None:
+        changed = [*(held.key for held in batch.puts), *batch.deletes]
+        pods = {key for key in changed if key.resource == PODS}
+        inputs = {key.namespace for key in changed if key.resource in INPUTS}
+        if pods:
+            self._look.set()
+        for uid, key in self._keys.items():
+            if key in pods or key.namespace in inputs:
+                self._workers[uid].poke(retry=True)

@@ -1,0 +1,257 @@
+"""What this gateway tells of itself as a Node: its status, told when it changes.
+
+`node_status` is pure; `read_machine` reads /proc and the like. Sizes that move all the time (free memory, free disk)
+only enter as conditions with hysteresis, so a node at rest tells nothing. Keeps nothing; what was told last is
+compared with what the store's outbox was given in this life, and told once after each start.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import platform
+import shutil
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from edgecore.pods.port import Runtime
+from edgecore.store.port import EdgeBatch, NewReport
+from edgecore.store.shell import AsyncEdgeStore
+from skerry.errors import UnavailableError
+from skerry.objects.conditions import find_condition
+from skerry.objects.json import JsonObject, maps_at, str_at, to_json
+from skerry.objects.reports import NODE_STATUS, NodeStatusReport
+from skerry.objects.times import time_text
+from skerry.ports import Clock
+
+log = logging.getLogger(__name__)
+
+PODS_MAX: Final = 110
+"""A kubelet's default."""
+LOOK_S: Final = 10.0
+"""A kubelet's nodeStatusUpdateFrequency."""
+ARCHITECTURES: Final = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "armv6l": "arm", "i686": "386"}
+MEMORY_LOW_BYTES: Final = 100 << 20
+"""A kubelet's default eviction threshold; twice as much ends the condition."""
+DISK_LOW_SHARE: Final = 0.10
+"""As a kubelet's default for nodefs; 0.12 ends the condition."""
+PIDS_LOW_SHARE: Final = 0.05
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Machine:
+    """The gateway as it is now."""
+
+    hostname: str
+    addresses: tuple[str, ...]
+    """The first is the node's InternalIP."""
+    architecture: str
+    kernel: str
+    os_image: str
+    machine_id: str
+    system_uuid: str
+    boot_id: str
+    cpus: int
+    memory_bytes: int
+    memory_free_bytes: int
+    disk_bytes: int
+    disk_free_bytes: int
+    pids_max: int
+    pids_used: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeIdentity:
+    """What the node is by its settings."""
+
+    name: str
+    labels: Mapping[str, str]
+    """Given at the join: region, zone, and whatever else."""
+    agent_version: str
+    runtime_version: str
+    """`process://1`."""
+
+
+def node_report(identity: NodeIdentity, machine: Machine, before: JsonObject, *, now_ms: int) -> NodeStatusReport:
+    """The whole report. `before` is the status told last: conditions keep their time of change."""
+    amounts: JsonObject = {
+        "cpu": str(machine.cpus),
+        "memory": f"{machine.memory_bytes // 1024}Ki",
+        "ephemeral-storage": f"{machine.disk_bytes // 1024}Ki",
+        "pods": str(PODS_MAX),
+    }
+    status: JsonObject = {
+        "capacity": {**amounts},
+        "allocatable": {**amounts},
+        "addresses": [
+            *({"type": "InternalIP", "address": address} for address in machine.addresses),
+            {"type": "Hostname", "address": machine.hostname},
+        ],
+        "nodeInfo": {
+            "machineID": machine.machine_id,
+            "systemUUID": machine.system_uuid,
+            "bootID": machine.boot_id,
+            "kernelVersion": machine.kernel,
+            "osImage": machine.os_image,
+            "containerRuntimeVersion": identity.runtime_version,
+            "kubeletVersion": identity.agent_version,
+            "kubeProxyVersion": "",
+            "operatingSystem": "linux",
+            "architecture": machine.architecture,
+        },
+        "conditions": [*_conditions(machine, before, now_ms)],
+    }
+    return NodeStatusReport(labels=to_json(labels_of_node(identity, machine)), status=status)
+
+
+def labels_of_node(identity: NodeIdentity, machine: Machine) -> dict[str, str]:
+    """What every node has, and what it was given at its join."""
+    return {
+        "kubernetes.io/hostname": identity.name,
+        "kubernetes.io/os": "linux",
+        "kubernetes.io/arch": machine.architecture,
+        "node-role.kubernetes.io/edge": "",
+    } | dict(identity.labels)
+
+
+def _conditions(machine: Machine, before: JsonObject, now_ms: int) -> list[JsonObject]:
+    held = maps_at(before, "conditions")
+
+    def pressed(kind: str, value: float, low: float, enough: float) -> bool:
+        old = find_condition(held, kind)
+        return value < (enough if old is not None and str_at(old, "status") == "True" else low)
+
+    disk = machine.disk_free_bytes / max(machine.disk_bytes, 1)
+    pids = 1 - machine.pids_used / max(machine.pids_max, 1)
+    memory = pressed("MemoryPressure", machine.memory_free_bytes, MEMORY_LOW_BYTES, 2 * MEMORY_LOW_BYTES)
+    facts = (
+        ("MemoryPressure", memory, "KubeletHasInsufficientMemory", "KubeletHasSufficientMemory", "memory available"),
+        (
+            "DiskPressure",
+            pressed("DiskPressure", disk, DISK_LOW_SHARE, DISK_LOW_SHARE + 0.02),
+            "KubeletHasDiskPressure",
+            "KubeletHasNoDiskPressure",
+            "disk space available",
+        ),
+        (
+            "PIDPressure",
+            pressed("PIDPressure", pids, PIDS_LOW_SHARE, PIDS_LOW_SHARE * 2),
+            "KubeletHasInsufficientPID",
+            "KubeletHasSufficientPID",
+            "PIDs available",
+        ),
+    )
+    said = [
+        _condition(held, kind, "True" if bad else "False", bad_reason if bad else good, now_ms)
+        | {"message": f"edgecore has {'too little' if bad else 'sufficient'} {noun}"}
+        for kind, bad, bad_reason, good, noun in facts
+    ]
+    ready = _condition(held, "Ready", "True", "KubeletReady", now_ms) | {"message": "edgecore is ready"}
+    return [*said, ready]
+
+
+def _condition(held: list[JsonObject], kind: str, status: str, reason: str, now_ms: int) -> JsonObject:
+    old = find_condition(held, kind)
+    since = str_at(old, "lastTransitionTime") if old is not None and str_at(old, "status") == status else ""
+    # The heartbeat is the link's business: it is the cloud that hears it. Here it is the time of the change.
+    since = since or time_text(now_ms)
+    return {
+        "type": kind,
+        "status": status,
+        "reason": reason,
+        "lastHeartbeatTime": since,
+        "lastTransitionTime": since,
+    }
+
+
+def read_machine(data: Path) -> Machine:
+    """Reads this machine. `data` says which disk counts."""
+    memory = _meminfo()
+    disk = shutil.disk_usage(data)
+    hostname = socket.gethostname()
+    machine_id = _text("/etc/machine-id")
+    return Machine(
+        hostname=hostname,
+        addresses=_addresses(),
+        architecture=ARCHITECTURES.get(platform.machine(), platform.machine()),
+        kernel=platform.release(),
+        os_image=_os_image(),
+        machine_id=machine_id,
+        system_uuid=_text("/sys/class/dmi/id/product_uuid") or machine_id,
+        boot_id=_text("/proc/sys/kernel/random/boot_id"),
+        cpus=len(os.sched_getaffinity(0)),
+        memory_bytes=memory.get("MemTotal", 0),
+        memory_free_bytes=memory.get("MemAvailable", 0),
+        disk_bytes=disk.total,
+        disk_free_bytes=disk.free,
+        pids_max=int(_text("/proc/sys/kernel/pid_max") or 32768),
+        pids_used=sum(1 for entry in Path("/proc").iterdir() if entry.name.isdigit()),
+    )
+
+
+def _text(path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8").strip()
+    except OSError:
+        return ""
+
+
+def _meminfo() -> dict[str, int]:
+    rows = (line.partition(":") for line in _text("/proc/meminfo").splitlines())
+    return {name: int(rest.split()[0]) * 1024 for name, _, rest in rows if rest.strip()}
+
+
+def _os_image() -> str:
+    for line in _text("/etc/os-release").splitlines():
+        name, _, value = line.partition("=")
+        if name == "PRETTY_NAME":
+            return value.strip('"')
+    return "Linux"
+
+
+def _addresses() -> tuple[str, ...]:
+    """The address from which this machine speaks to others; asking the kernel for a route sends nothing."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))  # TEST-NET-1 (RFC 5737)
+            name: tuple[str, int] = probe.getsockname()
+        except OSError:
+            return ("127.0.0.1",)
+    return (name[0],)
+
+
+class NodeReporter:
+    """Tells the cloud what changed about this node. Run `run` in a task group."""
+
+    def __init__(self, store: AsyncEdgeStore, clock: Clock, identity: NodeIdentity, data: Path) -> None:
+        self._store = store
+        self._clock = clock
+        self._identity = identity
+        self._data = data
+        self._told: NodeStatusReport | None = None
+
+    async def run(self) -> None:
+        while True:
+            try:
+                await self.look()
+            except (UnavailableError, OSError) as error:
+                log.warning("node status waits reason=%s", error)
+            await asyncio.sleep(LOOK_S)
+
+    async def look(self) -> None:
+        """Look once; tell what is new."""
+        before = self._told.status if self._told else {}
+        report = node_report(self._identity, read_machine(self._data), before, now_ms=self._clock.wall_ms())
+        if report != self._told:
+            told = NewReport(report_class="state", kind=NODE_STATUS, key="", body=report.encode())
+            await self._store.apply(EdgeBatch(reports=(told,)))
+            self._told = report
+
+
+def runtime_version(runtime: Runtime) -> str:
+    """As nodeInfo.containerRuntimeVersion has it."""
+    return f"{runtime.name}://{runtime.version}"

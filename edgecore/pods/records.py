@@ -1,0 +1,60 @@
+"""What the agent remembers of a pod across its own restarts: one row of the edge store's `pods` table.
+
+Pure. Without it containers would still be adopted (the runtime keeps those), but restart delays would begin anew and
+conditions would lose the time of their last change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from edgecore.pods.plan import Backoff
+from skerry.objects.json import JsonObject, bool_at, decode_object, encode_object, float_at, int_at, map_at, str_at
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PodRecord:
+    """See the module. `status` is what was told the cloud last; `gone`, that it was told that nothing is left."""
+
+    namespace: str
+    name: str
+    start_ms: int
+    grace_s: float
+    """Of the pod as last seen: what a pod gets that the cloud has already forgotten."""
+    backoff: Mapping[str, Backoff]
+    status: JsonObject
+    gone: bool
+
+    def encode(self) -> bytes:
+        backoff: JsonObject = {
+            name: {"delayS": wait.delay_s, "atMs": wait.at_ms} for name, wait in sorted(self.backoff.items())
+        }
+        return encode_object(
+            {
+                "namespace": self.namespace,
+                "name": self.name,
+                "startMs": self.start_ms,
+                "graceS": self.grace_s,
+                "backoff": backoff,
+                "status": self.status,
+                "gone": self.gone,
+            }
+        )
+
+    @classmethod
+    def decode(cls, body: bytes) -> PodRecord:
+        row = decode_object(body)
+        waits = map_at(row, "backoff")
+        return cls(
+            namespace=str_at(row, "namespace"),
+            name=str_at(row, "name"),
+            start_ms=int_at(row, "startMs"),
+            grace_s=float_at(row, "graceS"),
+            backoff={
+                name: Backoff(delay_s=int_at(waits, name, "delayS"), at_ms=int_at(waits, name, "atMs"))
+                for name in waits
+            },
+            status=map_at(row, "status"),
+            gone=bool_at(row, "gone"),
+        )

@@ -1,0 +1,231 @@
+"""Volumes of a pod as directories of the gateway, kept up to date while the pod runs.
+
+ConfigMaps, Secrets, projected and downward API volumes are written as the kubelet's atomic writer does: files in a
+directory of their own, which a `..data` link names; changing the link changes all files at once. They are below
+`DIR/pods/UID/volumes`; a crash leaves the old or the new set, and at worst a directory that no link names, which the
+next write removes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import stat
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Final
+
+from edgecore.pods.env import ConfigError, Surroundings, data_of, field_value, not_found, resource_value
+from edgecore.pods.port import Mount
+from skerry.objects.json import JsonObject, bool_at, dig, int_at, map_at, maps_at, str_at
+from skerry.objects.meta import namespace_of
+
+_MODE: Final = 0o644
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """One file of a written volume."""
+
+    content: bytes
+    mode: int
+
+
+def files_of(volume: JsonObject, around: Surroundings) -> dict[str, File] | None:
+    """The files of a written volume by relative path; None for a volume that is not written (emptyDir, hostPath).
+
+    Raises `ConfigError` for what is not there and not optional.
+    """
+    for kind in ("configMap", "secret", "downwardAPI"):
+        if isinstance(volume.get(kind), dict):
+            source = map_at(volume, kind)
+            return _source_files(kind, source, int_at(source, "defaultMode", default=_MODE), around)
+    if not isinstance(volume.get("projected"), dict):
+        return None
+    files: dict[str, File] = {}
+    default_mode = int_at(volume, "projected", "defaultMode", default=_MODE)
+    for source in maps_at(volume, "projected", "sources"):
+        for kind in ("configMap", "secret", "downwardAPI"):
+            if isinstance(source.get(kind), dict):
+                files |= _source_files(kind, map_at(source, kind), default_mode, around)
+    return files
+
+
+def _source_files(kind: str, source: JsonObject, mode: int, around: Surroundings) -> dict[str, File]:
+    if kind == "downwardAPI":
+        return {_relative(str_at(item, "path")): _downward(item, mode, around) for item in maps_at(source, "items")}
+    resource = "configmaps" if kind == "configMap" else "secrets"
+    name = str_at(source, "name") or str_at(source, "secretName")
+    found = around.find(resource, name)
+    optional = bool_at(source, "optional")
+    if found is None:
+        if optional:
+            return {}
+        raise ConfigError(not_found(resource, name))
+    data = data_of(resource, found)
+    items = maps_at(source, "items")
+    if not items:
+        return {key: File(content, mode) for key, content in data.items()}
+    files: dict[str, File] = {}
+    for item in items:
+        key = str_at(item, "key")
+        if key in data:
+            files[_relative(str_at(item, "path"))] = File(data[key], int_at(item, "mode", default=mode))
+        elif not optional:
+            raise ConfigError(f"references non-existent {'config' if kind == 'configMap' else 'secret'} key: {key}")
+    return files
+
+
+def _downward(item: JsonObject, mode: int, around: Surroundings) -> File:
+    ref = map_at(item, "resourceFieldRef")
+    text = resource_value(ref, {}, around) if ref else field_value(str_at(item, "fieldRef", "fieldPath"), around)
+    return File(text.encode(), int_at(item, "mode", default=mode))
+
+
+def _relative(path: str) -> str:
+    """Below the volume and nowhere else. Admission says so too, but what writes files checks for itself."""
+    pure = PurePosixPath(path)
+    if not path or pure.is_absolute() or ".." in pure.parts or pure.parts[0].startswith(".."):
+        raise ConfigError(f"not a path inside a volume: {path!r}")
+    return str(pure)
+
+
+def sync_volumes(directory: Path, around: Surroundings) -> dict[str, Path]:
+    """Make all volumes of the pod, and bring the written ones up to date: their places by volume name.
+
+    Raises `ConfigError` naming the volume; `OSError` when the disk refuses.
+    """
+    places: dict[str, Path] = {}
+    group = dig(around.pod, "spec", "securityContext", "fsGroup")
+    for volume in maps_at(around.pod, "spec", "volumes"):
+        name = str_at(volume, "name")
+        try:
+            if isinstance(volume.get("hostPath"), dict):
+                places[name] = _host_path(map_at(volume, "hostPath"))
+                continue
+            place = directory / "volumes" / name
+            files = files_of(volume, around)
+        except ConfigError as error:
+            raise ConfigError(f'MountVolume.SetUp failed for volume "{name}" : {error}') from error
+        if not place.exists():
+            place.mkdir(parents=True)
+            place.chmod(0o777 if files is None else 0o755)
+            _give(place, group, 0o2770)
+        if files is not None:
+            write_files(place, files, group if isinstance(group, int) else None)
+        places[name] = place
+    return places
+
+
+def _give(place: Path, group: object, extra: int) -> None:
+    """fsGroup: the group owns it and may do what `extra` says. Only root can give; else everything is the agent's."""
+    if isinstance(group, int) and os.geteuid() == 0:
+        os.chown(place, -1, group)
+        place.chmod(stat.S_IMODE(place.stat().st_mode) | extra)
+
+
+def write_files(place: Path, files: Mapping[str, File], group: int | None = None) -> bool:
+    """Make the volume hold exactly these files, at once. False when it did already."""
+    link = place / "..data"
+    if link.is_symlink() and _holds(link, files):
+        return False
+    number = 0
+    while (place / f"..{number}").exists():
+        number += 1
+    new = place / f"..{number}"
+    new.mkdir()
+    new.chmod(0o755)
+    for path, file in files.items():
+        target = new / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(file.content)
+        target.chmod(file.mode)
+        _give(target, group, 0o440)
+    step = place / "..data_tmp"
+    step.unlink(missing_ok=True)
+    step.symlink_to(new.name)
+    step.rename(link)
+    _show(place, {PurePosixPath(path).parts[0] for path in files})
+    for other in place.glob("..*"):
+        if other.name != new.name and other.is_dir() and not other.is_symlink():
+            shutil.rmtree(other, ignore_errors=True)
+    return True
+
+
+def _holds(link: Path, files: Mapping[str, File]) -> bool:
+    there = {str(path.relative_to(link)): path for path in link.rglob("*") if path.is_file()}
+    return there.keys() == files.keys() and all(
+        path.read_bytes() == files[name].content
+        and stat.S_IMODE(path.stat().st_mode) & ~0o440 == files[name].mode & ~0o440
+        for name, path in there.items()
+    )
+
+
+def _show(place: Path, names: set[str]) -> None:
+    """The names that a container sees, each a link through `..data`."""
+    for name in names:
+        if not (place / name).is_symlink():
+            (place / name).symlink_to(f"..data/{name}")
+    for entry in place.iterdir():
+        if not entry.name.startswith("..") and entry.name not in names:
+            with contextlib.suppress(FileNotFoundError):
+                entry.unlink()
+
+
+_CHECKS: Final[Mapping[str, tuple[Callable[[int], bool], str]]] = {
+    "Directory": (stat.S_ISDIR, "a directory"),
+    "DirectoryOrCreate": (stat.S_ISDIR, "a directory"),
+    "File": (stat.S_ISREG, "a file"),
+    "FileOrCreate": (stat.S_ISREG, "a file"),
+    "Socket": (stat.S_ISSOCK, "a socket file"),
+    "CharDevice": (stat.S_ISCHR, "a character device"),
+    "BlockDevice": (stat.S_ISBLK, "a block device"),
+}
+
+
+def _host_path(source: JsonObject) -> Path:
+    path, kind = Path(str_at(source, "path")), str_at(source, "type")
+    if not path.is_absolute() or ".." in path.parts:
+        raise ConfigError(f"hostPath: {path} is not an absolute path without ..")
+    if kind == "DirectoryOrCreate":
+        path.mkdir(mode=0o755, parents=True, exist_ok=True)
+    elif kind == "FileOrCreate" and not path.exists():
+        path.touch(mode=0o644)
+    if not path.exists():
+        raise ConfigError(f"hostPath type check failed: {path} does not exist")
+    if kind in _CHECKS:
+        check, noun = _CHECKS[kind]
+        if not check(path.stat().st_mode):
+            raise ConfigError(f"hostPath type check failed: {path} is not {noun}")
+    return path
+
+
+def mounts_of(container: JsonObject, pod: JsonObject, places: Mapping[str, Path]) -> tuple[Mount, ...]:
+    """Where a container sees its volumes. Written volumes are read-only, as a kubelet mounts them."""
+    written = {
+        str_at(volume, "name")
+        for volume in maps_at(pod, "spec", "volumes")
+        if not isinstance(volume.get("emptyDir"), dict) and not isinstance(volume.get("hostPath"), dict)
+    }
+    mounts: list[Mount] = []
+    for mount in maps_at(container, "volumeMounts"):
+        name = str_at(mount, "name")
+        if name not in places:
+            raise ConfigError(f'volume "{name}" of {namespace_of(pod)} is not in spec.volumes')
+        mounts.append(
+            Mount(
+                host_path=places[name],
+                container_path=_mount_path(str_at(mount, "mountPath")),
+                read_only=name in written or bool_at(mount, "readOnly"),
+            )
+        )
+    return tuple(mounts)
+
+
+def _mount_path(path: str) -> str:
+    pure = PurePosixPath("/", path)
+    if ".." in pure.parts or str(pure) == "/" or "\n" in path:
+        raise ConfigError(f"mountPath {path!r} can't be a mount point")
+    return str(pure)

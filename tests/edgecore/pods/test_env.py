@@ -1,0 +1,94 @@
+"""Environment, command and arguments of containers."""
+
+from __future__ import annotations
+
+import base64
+
+import pytest
+
+from edgecore.pods.env import ConfigError, command_of, environment, expand
+from skerry.objects.json import Json, JsonObject
+from tests.edgecore.pods.pods_of import around, container, pod
+
+CONFIG: JsonObject = {"metadata": {"name": "cfg"}, "data": {"a": "1", "b": "2"}}
+SECRET: JsonObject = {"metadata": {"name": "sec"}, "data": {"k": base64.b64encode(b"hidden").decode()}}
+
+
+def env_of(*variables: Json, **fields: Json) -> dict[str, str]:
+    one = container("app", env=[*variables], **fields)
+    return dict(environment(one, around(pod(one), configmaps_cfg=CONFIG, secrets_sec=SECRET)))
+
+
+def test_literals_keys_and_fields() -> None:
+    env = env_of(
+        {"name": "L", "value": "x"},
+        {"name": "C", "valueFrom": {"configMapKeyRef": {"name": "cfg", "key": "a"}}},
+        {"name": "S", "valueFrom": {"secretKeyRef": {"name": "sec", "key": "k"}}},
+        {"name": "N", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
+        {"name": "A", "valueFrom": {"fieldRef": {"fieldPath": "metadata.labels['app']"}}},
+        {"name": "H", "valueFrom": {"fieldRef": {"fieldPath": "status.hostIP"}}},
+    )
+    assert env == {"L": "x", "C": "1", "S": "hidden", "N": "web", "A": "web", "H": "10.0.0.7"}
+
+
+def test_whole_maps_come_with_a_prefix_and_single_variables_win() -> None:
+    env = env_of(
+        {"name": "P_a", "value": "own"},
+        envFrom=[{"prefix": "P_", "configMapRef": {"name": "cfg"}}, {"secretRef": {"name": "sec"}}],
+    )
+    assert env == {"P_a": "own", "P_b": "2", "k": "hidden"}
+
+
+@pytest.mark.parametrize(
+    ("origin", "text"),
+    [
+        ({"configMapKeyRef": {"name": "x", "key": "a"}}, 'configmap "x" not found'),
+        ({"secretKeyRef": {"name": "x", "key": "a"}}, 'secret "x" not found'),
+        ({"configMapKeyRef": {"name": "cfg", "key": "z"}}, "couldn't find key z in ConfigMap default/cfg"),
+        ({"fieldRef": {"fieldPath": "spec.secretThing"}}, "unsupported fieldPath: spec.secretThing"),
+        ({"resourceFieldRef": {"resource": "limits"}}, "unsupported container resource"),
+    ],
+)
+def test_what_is_missing_is_named(origin: JsonObject, text: str) -> None:
+    with pytest.raises(ConfigError, match=text):
+        env_of({"name": "V", "valueFrom": origin})
+
+
+def test_a_missing_map_is_named_unless_it_is_optional() -> None:
+    with pytest.raises(ConfigError, match='configmap "x" not found'):
+        env_of(envFrom=[{"configMapRef": {"name": "x"}}])
+    optional: Json = {"configMapKeyRef": {"name": "cfg", "key": "z", "optional": True}}
+    assert (
+        env_of({"name": "V", "valueFrom": optional}, envFrom=[{"secretRef": {"name": "x", "optional": True}}]) == {}
+    )
+
+
+def test_resources_are_counted_in_units_of_the_divisor_rounded_up() -> None:
+    resources: Json = {"limits": {"cpu": "1500m", "memory": "1000Ki"}}
+    env = env_of(
+        {"name": "CPU", "valueFrom": {"resourceFieldRef": {"resource": "limits.cpu"}}},
+        {"name": "MILLI", "valueFrom": {"resourceFieldRef": {"resource": "limits.cpu", "divisor": "1m"}}},
+        {"name": "MI", "valueFrom": {"resourceFieldRef": {"resource": "limits.memory", "divisor": "1Mi"}}},
+        resources=resources,
+    )
+    assert env == {"CPU": "2", "MILLI": "1500", "MI": "1"}
+    assert env_of({"name": "ALL", "valueFrom": {"resourceFieldRef": {"resource": "limits.cpu"}}}) == {"ALL": "4"}
+
+
+def test_references_expand_to_earlier_variables_only() -> None:
+    env = env_of(
+        {"name": "A", "value": "1"}, {"name": "B", "value": "$(A)-$(LATER)-$$(A)"}, {"name": "LATER", "value": "x"}
+    )
+    assert env["B"] == "1-$(LATER)-$(A)"
+
+
+@pytest.mark.parametrize(
+    ("text", "result"), [("$(A)", "1"), ("$A", "$A"), ("$$", "$"), ("a$", "a$"), ("$(A", "$(A"), ("$(B)", "$(B)")]
+)
+def test_expansion(text: str, result: str) -> None:
+    assert expand(text, {"A": "1"}) == result
+
+
+def test_command_and_args_are_expanded() -> None:
+    one = container(command=["run", "$(A)"], args=["--x=$(A)"])
+    assert command_of(one, (("A", "1"),)) == (("run", "1"), ("--x=1",))

@@ -1,0 +1,323 @@
+"""Pods from the store to the runtime and back, on memory parts."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edgecore.pods.logs import LogParts, PodLogs
+from edgecore.pods.manager import PodManager
+from edgecore.pods.runtimes.fake import FakeRuntime
+from edgecore.pods.worker import PodParts
+from edgecore.store.failing import FailingEdgeStore
+from edgecore.store.memory import MemoryEdgeStore
+from edgecore.store.port import EdgeBatch, Held
+from edgecore.store.shell import AsyncEdgeStore
+from skerry.clocks import ManualClock, SeededIds
+from skerry.errors import BadRequestError, NotFoundError, StorageFullError
+from skerry.objects.json import Json, JsonObject, decode_object, dig, maps_at, str_at
+from skerry.objects.logs import LogRequest
+from skerry.objects.meta import Key
+from tests.edgecore.pods.pods_of import NODE, body_of, container, key_of, pod, stamp_of
+
+
+class Gateway:
+    """One agent's pods over memory parts."""
+
+    def __init__(self, tmp_path: Path) -> None:
+        self.clock = ManualClock()
+        self.disk = FailingEdgeStore(MemoryEdgeStore(incarnation="i", clock=self.clock))
+        self.store = AsyncEdgeStore(self.disk)
+        self.runtime = FakeRuntime(self.clock)
+        self.directory = tmp_path
+        self.in_step = True
+
+    def parts(self) -> PodParts:
+        return PodParts(
+            store=self.store,
+            runtime=self.runtime,
+            clock=self.clock,
+            ids=SeededIds(1),
+            node=NODE,
+            directory=self.directory,
+        )
+
+    @asynccontextmanager
+    async def running(self) -> AsyncGenerator[PodManager]:
+        manager = PodManager(self.parts(), lambda: self.in_step)
+        task = asyncio.create_task(manager.run())
+        try:
+            yield manager
+            assert not task.done(), task
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    async def put(self, obj: JsonObject, resource: str = "pods") -> None:
+        await self.store.apply(
+            EdgeBatch(puts=(Held(key=key_of(obj, resource), stamp=stamp_of(obj), body=body_of(obj)),))
+        )
+
+    async def delete(self, obj: JsonObject) -> None:
+        await self.store.apply(EdgeBatch(deletes=(key_of(obj),)))
+
+    def reports(self, kind: str = "pod_status") -> list[JsonObject]:
+        return [decode_object(item.body) for item in self.store.outbox(after=0, limit=1000) if item.kind == kind]
+
+    def status(self) -> JsonObject:
+        told = self.reports()
+        status = told[-1]["status"] if told else {}
+        return status if isinstance(status, dict) else {}
+
+    def waiting(self) -> Json:
+        return dig(next(iter(maps_at(self.status(), "containerStatuses")), {}), "state", "waiting")
+
+    def reasons(self) -> list[str]:
+        return [str_at(event, "reason") for event in self.reports("event")]
+
+
+async def eventually(level: Callable[[], object]) -> None:
+    async with asyncio.timeout(10):
+        while not level():
+            await asyncio.sleep(0.005)
+
+
+@pytest.fixture
+async def gate(tmp_path: Path) -> AsyncIterator[Gateway]:
+    gateway = Gateway(tmp_path)
+    yield gateway
+    gateway.store.close()
+
+
+async def test_a_pod_in_the_store_runs_and_is_told(gate: Gateway) -> None:
+    async with gate.running():
+        await gate.put(pod(container("a"), container("b")))
+        await eventually(lambda: str_at(gate.status(), "phase") == "Running")
+    assert gate.runtime.starts == [("a", 0), ("b", 0)]
+    assert gate.reasons() == ["Started", "Started"]
+
+
+async def test_the_next_agent_touches_nothing_and_tells_nothing(gate: Gateway) -> None:
+    async with gate.running():
+        await gate.put(pod())
+        await eventually(lambda: str_at(gate.status(), "phase") == "Running")
+    head = gate.store.outbox_head()
+    gate.runtime = gate.runtime.restarted()
+    async with gate.running() as manager:
+        await eventually(lambda: manager.count == 1)
+        await asyncio.sleep(0.05)
+    assert (gate.runtime.starts, gate.runtime.stops, gate.store.outbox_head()) == ([], [], head)
+
+
+async def test_a_deleted_pod_is_stopped_told_gone_and_forgotten(gate: Gateway) -> None:
+    async with gate.running() as manager:
+        await gate.put(pod())
+        await eventually(lambda: str_at(gate.status(), "phase") == "Running")
+        going = pod()
+        metadata = going["metadata"]
+        assert isinstance(metadata, dict)
+        metadata |= {"deletionTimestamp": "2026-01-01T00:00:00Z", "deletionGracePeriodSeconds": 5}
+        await gate.put(going)
+        await eventually(lambda: gate.reports()[-1]["gone"] is True)
+        assert gate.runtime.stops == [("app", 5.0)]
+        assert str_at(gate.status(), "phase") == "Failed"
+        await gate.delete(going)
+        await eventually(lambda: manager.count == 0)
+    assert list(await gate.runtime.list()) == []
+    assert list(gate.store.pods()) == []
+    assert len([report for report in gate.reports() if report["gone"]]) == 1
+    assert gate.reasons()[-1] == "Killing"
+
+
+async def test_a_pod_that_vanished_while_the_agent_was_away_is_stopped(gate: Gateway) -> None:
+    async with gate.running():
+        await gate.put(pod(terminationGracePeriodSeconds=3))
+        await eventually(lambda: str_at(gate.status(), "phase") == "Running")
+    await gate.delete(pod())
+    async with gate.running() as manager:
+        await eventually(lambda: manager.count == 0 and gate.runtime.stops)
+    assert gate.runtime.stops == [("app", 3.0)]
+
+
+async def test_a_lost_store_stops_nothing_until_it_is_in_step_again(gate: Gateway) -> None:
+    async with gate.running():
+        await gate.put(pod())
+        await eventually(lambda: str_at(gate.status(), "phase") == "Running")
+    gate.store.close()
+    gate.store = AsyncEdgeStore(MemoryEdgeStore(incarnation="new", clock=gate.clock))
+    gate.in_step = False
+    async with gate.running():
+        await asyncio.sleep(0.05)
+        assert gate.runtime.stops == []
+        await gate.put(pod())
+        gate.in_step = True
+        await eventually(lambda: str_at(gate.status(), "phase") == "Running")
+    assert (gate.runtime.stops, gate.runtime.starts) == ([], [("app", 0)])
+
+
+async def test_containers_of_an_unknown_pod_go_once_the_store_is_in_step(gate: Gateway) -> None:
+    async with gate.running():
+        await gate.put(pod())
+        await eventually(lambda: str_at(gate.status(), "phase") == "Running")
+    gate.store.close()
+    gate.store = AsyncEdgeStore(MemoryEdgeStore(incarnation="new", clock=gate.clock))
+    async with gate.running():
+        await eventually(lambda: gate.runtime.stops)
+
+
+async def test_a_waiting_pod_says_why_and_starts_when_its_config_map_comes(gate: Gateway) -> None:
+    env: Json = [{"name": "V", "valueFrom": {"configMapKeyRef": {"name": "cfg", "key": "a"}}}]
+    async with gate.running():
+        await gate.put(pod(container(env=env)))
+        await eventually(gate.waiting)
+        assert gate.waiting() == {"reason": "CreateContainerConfigError", "message": 'configmap "cfg" not found'}
+        config: JsonObject = {"metadata": {"name": "cfg", "namespace": "default", "uid": "c"}, "data": {"a": "1"}}
+        await gate.put(config, "configmaps")
+        await eventually(lambda: str_at(gate.status(), "phase") == "Running")
+    assert gate.runtime.specs["uid-1.app.0"].env == (("V", "1"),)
+    assert gate.reasons() == ["Failed", "Started"]
+
+
+async def test_a_changed_config_map_changes_the_files_of_a_running_pod(gate: Gateway) -> None:
+    mounts: Json = [{"name": "v", "mountPath": "/v"}]
+    config: JsonObject = {"metadata": {"name": "cfg", "namespace": "default", "uid": "c"}, "data": {"a": "1"}}
+    async with gate.running():
+        await gate.put(config, "configmaps")
+        volumes: Json = [{"name": "v", "configMap": {"name": "cfg"}}]
+        await gate.put(pod(container(volumeMounts=mounts), volumes=volumes))
+        await eventually(lambda: str_at(gate.status(), "phase") == "Running")
+        (mount,) = gate.runtime.specs["uid-1.app.0"].mounts
+        assert (mount.host_path / "a").read_text() == "1"
+        config["data"] = {"a": "2"}
+        await gate.put(config, "configmaps")
+        await eventually(lambda: (mount.host_path / "a").read_text() == "2")
+    assert gate.runtime.starts == [("app", 0)]
+
+
+async def test_a_missing_volume_holds_all_containers(gate: Gateway) -> None:
+    volumes: Json = [{"name": "v", "secret": {"secretName": "s"}}]
+    async with gate.running():
+        await gate.put(pod(volumes=volumes))
+        await eventually(gate.waiting)
+    assert 'volume "v" : secret "s" not found' in str(gate.waiting())
+    assert gate.reasons() == ["FailedMount"]
+
+
+async def test_a_missing_image_is_told_as_kubectl_users_know_it(gate: Gateway) -> None:
+    async with gate.running():
+        await gate.put(pod(container(image="missing:1")))
+        await eventually(gate.waiting)
+        assert dig(gate.waiting(), "reason") == "ErrImagePull"
+    async with gate.running():
+        await gate.put(pod(container(image="missing:1", imagePullPolicy="Never"), uid="uid-2", name="never"))
+        await eventually(lambda: dig(gate.waiting(), "reason") == "ErrImageNeverPull")
+
+
+async def test_an_unsupported_pod_is_refused_with_the_field(gate: Gateway) -> None:
+    async with gate.running():
+        await gate.put(pod(initContainers=[container("init")]))
+        await eventually(lambda: str_at(gate.status(), "reason") == "Unsupported")
+    assert "spec.initContainers" in str_at(gate.status(), "message")
+    assert (gate.runtime.starts, str_at(gate.status(), "phase")) == ([], "Pending")
+
+
+async def test_a_crashing_container_is_restarted_and_then_waits(gate: Gateway) -> None:
+    async with gate.running():
+        await gate.put(pod(container(command=["exit", "3"])))
+        await eventually(lambda: dig(gate.waiting(), "reason") == "CrashLoopBackOff")
+        assert gate.runtime.starts == [("app", 0), ("app", 1)]
+    assert "BackOff" in gate.reasons()
+    gate.runtime = gate.runtime.restarted()
+    async with gate.running():
+        await asyncio.sleep(0.05)
+        assert gate.runtime.starts == [], "the delay survives the agent"
+        gate.clock.advance(11)
+        await gate.put(pod(container(command=["exit", "3"])))
+        await eventually(lambda: gate.runtime.starts == [("app", 2)])
+
+
+async def test_a_finished_job_is_not_run_again_when_the_runtime_forgot_it(gate: Gateway) -> None:
+    once = pod(container(command=["exit", "0"]), restartPolicy="Never")
+    async with gate.running():
+        await gate.put(once)
+        await eventually(lambda: str_at(gate.status(), "phase") == "Succeeded")
+    gate.runtime = FakeRuntime(gate.clock)
+    async with gate.running() as manager:
+        await eventually(lambda: manager.count == 1)
+        await asyncio.sleep(0.05)
+    assert gate.runtime.starts == []
+
+
+async def test_a_full_disk_stops_no_pod_and_what_happened_is_told_later(gate: Gateway) -> None:
+    async with gate.running():
+        await gate.put(pod())
+        gate.disk.fail_writes_with = StorageFullError("no room")
+        await eventually(lambda: gate.runtime.starts and gate.disk.attempts)
+        assert gate.reports() == []
+        gate.disk.fail_writes_with = None
+        await gate.put(pod(name="other", uid="uid-2"))
+        await gate.put(pod())  # any change of it is a reason to look again
+        await eventually(lambda: len(gate.reports()) == 2)
+    assert gate.reasons() == ["Started", "Started"]
+
+
+async def test_an_old_life_of_a_name_ends_and_the_new_one_begins(gate: Gateway) -> None:
+    async with gate.running():
+        await gate.put(pod())
+        await eventually(lambda: str_at(gate.status(), "phase") == "Running")
+        await gate.put(pod(uid="uid-2"))
+        await eventually(lambda: [item.pod_uid for item in gate.runtime._containers.values()] == ["uid-2"])
+    assert gate.runtime.stops == [("app", 30.0)]
+
+
+async def test_logs_are_read_with_their_options(gate: Gateway) -> None:
+    logs = PodLogs(LogParts(store=gate.store, runtime=gate.runtime, clock=gate.clock, directory=gate.directory))
+    request = LogRequest(namespace="default", pod="web", uid="", container="app")
+    with pytest.raises(NotFoundError):
+        await _all(logs, request)
+    async with gate.running():
+        await gate.put(pod())
+        await eventually(lambda: str_at(gate.status(), "phase") == "Running")
+        path = gate.directory / "logs" / "default_web_uid-1" / "app" / "0.log"
+        path.parent.mkdir(parents=True)
+        path.with_name("0.log.1").write_bytes(b"2025-06-15T15:06:39.5Z stdout F one\n")
+        path.write_bytes(b"2025-06-15T15:06:41Z stdout P tw\n2025-06-15T15:06:41Z stderr F o\nhalf")
+        assert await _all(logs, request) == b"one\ntwo\n"
+        assert await _all(logs, _with(request, tail_lines=1)) == b"o\n"
+        assert await _all(logs, _with(request, since_time="2025-06-15T15:06:40Z")) == b"two\n"
+        assert await _all(logs, _with(request, limit_bytes=2)) == b"on"
+        assert (await _all(logs, _with(request, timestamps=True))).startswith(b"2025-06-15T15:06:39.5Z one\n")
+        with pytest.raises(BadRequestError, match="previous terminated"):
+            await _all(logs, _with(request, previous=True))
+        with pytest.raises(BadRequestError, match="not valid"):
+            await _all(logs, _with(request, container="other"))
+        followed = asyncio.create_task(_all(logs, _with(request, follow=True)))
+        await asyncio.sleep(0.05)
+        with path.open("ab") as file:
+            file.write(b"2025-06-15T15:06:42Z stdout F never whole\n2025-06-15T15:06:43Z stdout F three\n")
+        path.rename(path.with_name("0.log.2"))
+        path.write_bytes(b"2025-06-15T15:06:44Z stdout F four\n")
+        gate.runtime.end("uid-1", "app", code=0)
+        assert (await asyncio.wait_for(followed, 5)).endswith(b"three\nfour\n")
+
+
+async def _all(logs: PodLogs, request: LogRequest) -> bytes:
+    return b"".join([chunk async for chunk in logs(request.params())])
+
+
+def _with(request: LogRequest, **changes: Any) -> LogRequest:
+    return replace(request, **changes)
+
+
+async def test_pods_of_other_resources_wake_nobody(gate: Gateway) -> None:
+    async with gate.running() as manager:
+        held = Held(key=Key("services", "default", "s"), stamp=stamp_of(pod()), body=b"{}")
+        await gate.store.apply(EdgeBatch(puts=(held,)))
+        await asyncio.sleep(0.02)
+        assert manager.count == 0

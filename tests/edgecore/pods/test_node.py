@@ -1,0 +1,89 @@
+"""What a gateway tells of itself as a Node."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from edgecore.pods.node import Machine, NodeIdentity, NodeReporter, node_report, read_machine
+from edgecore.store.memory import MemoryEdgeStore
+from edgecore.store.shell import AsyncEdgeStore
+from skerry.clocks import ManualClock
+from skerry.objects.conditions import find_condition
+from skerry.objects.json import decode_object, map_at, maps_at, str_at
+from skerry.objects.reports import NodeStatusReport
+
+GIB = 1 << 30
+MACHINE = Machine(
+    hostname="pi",
+    addresses=("10.0.0.7",),
+    architecture="arm64",
+    kernel="6.1",
+    os_image="Debian",
+    machine_id="m",
+    system_uuid="u",
+    boot_id="b",
+    cpus=4,
+    memory_bytes=GIB,
+    memory_free_bytes=GIB // 2,
+    disk_bytes=10 * GIB,
+    disk_free_bytes=5 * GIB,
+    pids_max=32768,
+    pids_used=100,
+)
+IDENTITY = NodeIdentity(
+    name="gate-1",
+    labels={"topology.kubernetes.io/region": "eu"},
+    agent_version="v1",
+    runtime_version="process://1",
+)
+
+
+def truth(report: NodeStatusReport, kind: str) -> str:
+    return str_at(find_condition(maps_at(report.status, "conditions"), kind) or {}, "status")
+
+
+def test_a_node_tells_all_that_clients_require() -> None:
+    report = node_report(IDENTITY, MACHINE, {}, now_ms=0)
+    assert map_at(report.status, "capacity") == {
+        "cpu": "4",
+        "memory": "1048576Ki",
+        "ephemeral-storage": "10485760Ki",
+        "pods": "110",
+    }
+    info = map_at(report.status, "nodeInfo")
+    strings = "machineID systemUUID bootID kernelVersion osImage containerRuntimeVersion kubeletVersion"
+    assert all(info[name] for name in strings.split())
+    assert (info["kubeProxyVersion"], info["operatingSystem"], info["architecture"]) == ("", "linux", "arm64")
+    assert report.labels["kubernetes.io/hostname"] == "gate-1"
+    assert report.labels["topology.kubernetes.io/region"] == "eu"
+    kinds = ("Ready", "MemoryPressure", "DiskPressure", "PIDPressure")
+    assert [truth(report, kind) for kind in kinds] == ["True", "False", "False", "False"]
+
+
+def test_pressure_begins_low_and_ends_higher() -> None:
+    low = replace(MACHINE, memory_free_bytes=90 << 20, disk_free_bytes=GIB // 2, pids_used=32000)
+    pressed = node_report(IDENTITY, low, {}, now_ms=0)
+    kinds = ("MemoryPressure", "DiskPressure", "PIDPressure")
+    assert [truth(pressed, kind) for kind in kinds] == ["True"] * 3
+    better = replace(MACHINE, memory_free_bytes=150 << 20, disk_free_bytes=11 * GIB // 10, pids_used=30000)
+    assert [truth(node_report(IDENTITY, better, pressed.status, now_ms=0), kind) for kind in kinds] == ["True"] * 3
+    assert [truth(node_report(IDENTITY, better, {}, now_ms=0), kind) for kind in kinds] == ["False"] * 3
+
+
+async def test_what_did_not_change_is_not_told_again(tmp_path: Path) -> None:
+    clock = ManualClock()
+    store = AsyncEdgeStore(MemoryEdgeStore(incarnation="i", clock=clock))
+    reporter = NodeReporter(store, clock, IDENTITY, tmp_path)
+    await reporter.look()
+    clock.advance(3600)
+    await reporter.look()
+    (told,) = store.outbox(after=0, limit=10)
+    assert NodeStatusReport.decode(decode_object(told.body)).labels["kubernetes.io/os"] == "linux"
+    store.close()
+
+
+def test_this_machine_can_be_read(tmp_path: Path) -> None:
+    machine = read_machine(tmp_path)
+    assert machine.cpus > 0 and machine.memory_bytes > machine.memory_free_bytes > 0
+    assert machine.addresses and machine.boot_id and machine.os_image and machine.kernel

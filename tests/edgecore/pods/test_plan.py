@@ -1,0 +1,157 @@
+"""What is to be done for a pod."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import pytest
+
+from edgecore.pods.plan import (
+    Backoff,
+    Problem,
+    Remove,
+    Seen,
+    Start,
+    Stop,
+    duration_text,
+    next_problem,
+    plan,
+    unheeded,
+    unsupported,
+)
+from edgecore.pods.port import ContainerState
+from skerry.objects.json import JsonObject
+from tests.edgecore.pods.pods_of import NOW_MS, container, ended, pod, state
+
+
+def seen(
+    *containers: ContainerState,
+    the_pod: JsonObject | None = None,
+    backoff: Mapping[str, Backoff] | None = None,
+    now_ms: int = NOW_MS,
+    terminating: bool = False,
+    finished: bool = False,
+) -> Seen:
+    return Seen(
+        pod=the_pod or pod(),
+        containers=containers,
+        backoff=backoff or {},
+        problems={},
+        terminating=terminating,
+        grace_s=7,
+        finished=finished,
+        now_ms=now_ms,
+    )
+
+
+def test_a_new_pod_starts_all_its_containers() -> None:
+    steps = plan(seen(the_pod=pod(container("a"), container("b"))))
+    assert steps.actions == (Start(name="a", attempt=0), Start(name="b", attempt=0))
+
+
+def test_a_running_pod_needs_nothing() -> None:
+    steps = plan(seen(state()))
+    assert (steps.actions, steps.wake_ms) == ((), None)
+
+
+@pytest.mark.parametrize(
+    ("policy", "code", "starts"),
+    [("Always", 0, True), ("Always", 1, True), ("OnFailure", 0, False), ("OnFailure", 1, True), ("Never", 1, False)],
+)
+def test_the_restart_policy_decides_who_starts_again(policy: str, code: int, *, starts: bool) -> None:
+    steps = plan(seen(ended(code=code), the_pod=pod(restartPolicy=policy)))
+    assert steps.actions == ((Start(name="app", attempt=1),) if starts else ())
+
+
+def test_restarts_wait_ten_seconds_doubled_up_to_five_minutes() -> None:
+    backoff: Mapping[str, Backoff] = {}
+    now_ms, delays = NOW_MS, []
+    for attempt in range(9):
+        crash = ended(attempt=attempt, at_ms=now_ms)
+        steps = plan(seen(crash, backoff=backoff, now_ms=now_ms))
+        if steps.wake_ms is not None:
+            assert steps.actions == ()
+            assert steps.waiting["app"].reason == "CrashLoopBackOff"
+            assert plan(seen(crash, backoff=backoff, now_ms=steps.wake_ms - 1)).actions == ()
+            delays.append((steps.wake_ms - now_ms) // 1000)
+            now_ms = steps.wake_ms
+            steps = plan(seen(crash, backoff=backoff, now_ms=now_ms))
+        assert steps.actions == (Start(name="app", attempt=attempt + 1),)
+        backoff = steps.backoff
+    assert delays == [10, 20, 40, 80, 160, 300, 300, 300]
+
+
+def test_after_ten_minutes_of_peace_the_count_begins_again() -> None:
+    backoff = {"app": Backoff(delay_s=300, at_ms=NOW_MS - 600_001)}
+    steps = plan(seen(ended(at_ms=NOW_MS), backoff=backoff))
+    assert steps.actions == (Start(name="app", attempt=1),)
+    assert steps.backoff["app"].delay_s == 10
+
+
+def test_a_clock_that_stepped_back_does_not_hold_a_restart() -> None:
+    backoff = {"app": Backoff(delay_s=300, at_ms=NOW_MS)}
+    assert plan(seen(ended(at_ms=NOW_MS), backoff=backoff, now_ms=1000)).actions == (Start(name="app", attempt=1),)
+
+
+def test_the_run_before_the_last_is_kept_and_older_ones_go() -> None:
+    steps = plan(seen(ended(attempt=0), ended(attempt=1), state(attempt=2)))
+    assert steps.actions == (Remove(container_id="uid-1.app.0"),)
+
+
+def test_a_pod_that_is_to_go_is_stopped_with_its_grace() -> None:
+    steps = plan(seen(state("app"), ended("side"), terminating=True))
+    assert steps.actions == (Stop(container_id="uid-1.app.0", name="app", grace_s=7),)
+
+
+def test_a_finished_pod_starts_nothing_whatever_the_runtime_forgot() -> None:
+    assert plan(seen(finished=True)).actions == ()
+
+
+def test_a_problem_is_waited_out_with_its_reason() -> None:
+    missing = Problem(reason="ErrImagePull", message="no", retry_ms=NOW_MS + 5)
+    steps = plan(replace(seen(), problems={"app": missing}))
+    assert (steps.actions, steps.waiting["app"].reason, steps.wake_ms) == ((), "ErrImagePull", NOW_MS + 5)
+    assert plan(replace(seen(now_ms=NOW_MS + 5), problems={"app": missing})).actions
+
+
+def test_an_image_that_is_still_missing_is_backed_off_longer() -> None:
+    first = next_problem(None, reason="ErrImagePull", message="no", now_ms=0)
+    second = next_problem(first, reason="ErrImagePull", message="no", now_ms=0)
+    third = next_problem(second, reason="ErrImagePull", message="no", now_ms=0)
+    assert [(problem.reason, problem.retry_ms) for problem in (first, second, third)] == [
+        ("ErrImagePull", 10_000),
+        ("ImagePullBackOff", 20_000),
+        ("ImagePullBackOff", 40_000),
+    ]
+    other = next_problem(third, reason="CreateContainerConfigError", message="x", now_ms=0)
+    assert (other.reason, other.tries) == ("CreateContainerConfigError", 1)
+
+
+@pytest.mark.parametrize(
+    ("the_pod", "named"),
+    [
+        (pod(initContainers=[container("init")]), "spec.initContainers"),
+        (pod(container(lifecycle={"preStop": {}})), "spec.containers[0].lifecycle"),
+        (pod(container(volumeMounts=[{"name": "v", "mountPath": "/v", "subPath": "x"}])), "volumeMounts[0].subPath"),
+        (pod(volumes=[{"name": "v", "persistentVolumeClaim": {"claimName": "c"}}]), "spec.volumes[0].persistent"),
+        (pod(volumes=[{"name": "v", "emptyDir": {"medium": "Memory"}}]), "emptyDir.medium"),
+        (
+            pod(volumes=[{"name": "v", "projected": {"sources": [{"serviceAccountToken": {}}]}}]),
+            "serviceAccountToken",
+        ),
+    ],
+)
+def test_what_is_not_done_here_is_named_by_its_field(the_pod: JsonObject, named: str) -> None:
+    assert named in unsupported(the_pod)
+
+
+def test_an_ordinary_pod_is_supported_and_what_is_not_enforced_is_said() -> None:
+    limits = container(resources={"limits": {"cpu": "1"}}, readinessProbe={"exec": {}})
+    assert unsupported(pod(limits, volumes=[{"name": "v", "emptyDir": {}}])) == ""
+    assert unheeded(pod()) == ""
+    assert "readinessProbe" in unheeded(pod(limits)) and "resources.limits" in unheeded(pod(limits))
+
+
+def test_durations_are_written_as_go_writes_them() -> None:
+    assert [duration_text(seconds) for seconds in (10, 80, 300)] == ["10s", "1m20s", "5m0s"]

@@ -1,0 +1,138 @@
+"""PodStatus as a kubelet writes it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pytest
+
+from edgecore.pods.plan import Waiting
+from edgecore.pods.port import ContainerState
+from edgecore.pods.status import Picture, pod_status, qos_class
+from skerry.objects.conditions import find_condition
+from skerry.objects.json import Json, JsonObject, dig, maps_at, str_at
+from tests.edgecore.pods.pods_of import NOW_MS, container, ended, pod, state
+
+
+def status_of(
+    *containers: ContainerState,
+    the_pod: JsonObject | None = None,
+    waiting: Mapping[str, Waiting] | None = None,
+    before: JsonObject | None = None,
+    now_ms: int = NOW_MS,
+    terminating: bool = False,
+) -> JsonObject:
+    return pod_status(
+        Picture(
+            pod=the_pod or pod(),
+            containers=containers,
+            waiting=waiting or {},
+            before=before or {},
+            runtime="fake",
+            address="10.0.0.7",
+            start_ms=NOW_MS,
+            now_ms=now_ms,
+            terminating=terminating,
+            unsupported="",
+        )
+    )
+
+
+def first(status: JsonObject) -> JsonObject:
+    return maps_at(status, "containerStatuses")[0]
+
+
+def truth(status: JsonObject, kind: str) -> str:
+    return str_at(find_condition(maps_at(status, "conditions"), kind) or {}, "status")
+
+
+def test_a_running_pod_is_ready() -> None:
+    status = status_of(state())
+    assert status["phase"] == "Running"
+    kinds = ("PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled")
+    assert [truth(status, kind) for kind in kinds] == ["True"] * 5
+    assert {str_at(status, field) for field in ("hostIP", "podIP")} == {"10.0.0.7"}
+    assert first(status)["state"] == {"running": {"startedAt": "2025-06-15T15:06:40Z"}}
+    assert (first(status)["ready"], first(status)["started"], first(status)["restartCount"]) == (True, True, 0)
+    assert first(status)["containerID"] == "fake://uid-1.app.0"
+    assert status["observedGeneration"] == 1
+    assert all(condition["observedGeneration"] == 1 for condition in maps_at(status, "conditions"))
+
+
+def test_conditions_keep_the_time_of_their_change() -> None:
+    old = status_of(state())
+    same = status_of(state(), before=old, now_ms=NOW_MS + 60_000)
+    assert same == old
+    crashed = status_of(ended(), before=old, now_ms=NOW_MS + 60_000)
+    ready = find_condition(maps_at(crashed, "conditions"), "Ready") or {}
+    assert ready["lastTransitionTime"] == "2025-06-15T15:07:40Z"
+    assert (ready["reason"], ready["message"]) == ("ContainersNotReady", "containers with unready status: [app]")
+
+
+def test_who_waits_for_its_restart_shows_how_it_ended() -> None:
+    wait = {"app": Waiting(reason="CrashLoopBackOff", message="back-off 10s")}
+    status = status_of(ended(attempt=2, code=3), waiting=wait)
+    assert status["phase"] == "Running"
+    assert dig(first(status), "state", "waiting", "reason") == "CrashLoopBackOff"
+    assert dig(first(status), "lastState", "terminated", "exitCode") == 3
+    assert first(status)["restartCount"] == 2
+
+
+def test_a_restarted_container_shows_its_last_end() -> None:
+    status = status_of(ended(attempt=0, code=7), state(attempt=1))
+    assert dig(first(status), "lastState", "terminated", "exitCode") == 7
+    assert dig(first(status), "state", "running") is not None
+
+
+def test_a_container_that_can_not_be_made_says_why() -> None:
+    wait = {"app": Waiting(reason="CreateContainerConfigError", message='configmap "x" not found')}
+    status = status_of(waiting=wait)
+    assert status["phase"] == "Pending"
+    assert dig(first(status), "state", "waiting") == {
+        "reason": "CreateContainerConfigError",
+        "message": 'configmap "x" not found',
+    }
+    assert truth(status, "PodReadyToStartContainers") == "False"
+
+
+@pytest.mark.parametrize(
+    ("policy", "codes", "phase"),
+    [
+        ("Never", (0, 0), "Succeeded"),
+        ("Never", (0, 1), "Failed"),
+        ("OnFailure", (0, 0), "Succeeded"),
+        ("OnFailure", (0, 1), "Running"),
+        ("Always", (0, 0), "Running"),
+    ],
+)
+def test_the_phase_of_ended_containers_follows_the_policy(policy: str, codes: tuple[int, int], phase: str) -> None:
+    the_pod = pod(container("a"), container("b"), restartPolicy=policy)
+    status = status_of(ended("a", code=codes[0]), ended("b", code=codes[1]), the_pod=the_pod)
+    assert status["phase"] == phase
+    if phase == "Succeeded":
+        ready = find_condition(maps_at(status, "conditions"), "Ready") or {}
+        assert (ready["status"], ready["reason"]) == ("False", "PodCompleted")
+
+
+def test_one_container_that_has_not_begun_keeps_the_pod_pending() -> None:
+    the_pod = pod(container("a"), container("b"))
+    assert status_of(state("a"), the_pod=the_pod)["phase"] == "Pending"
+
+
+def test_a_stopped_pod_ends_in_a_last_phase() -> None:
+    assert status_of(ended(code=143), terminating=True)["phase"] == "Failed"
+    assert status_of(ended(code=0), terminating=True)["phase"] == "Succeeded"
+    assert status_of(state(), terminating=True)["phase"] == "Running"
+
+
+@pytest.mark.parametrize(
+    ("resources", "name"),
+    [
+        ({}, "BestEffort"),
+        ({"requests": {"cpu": "1"}}, "Burstable"),
+        ({"limits": {"cpu": "1", "memory": "1Gi"}}, "Guaranteed"),
+        ({"limits": {"cpu": "1", "memory": "1Gi"}, "requests": {"cpu": "500m"}}, "Burstable"),
+    ],
+)
+def test_qos_classes(resources: Json, name: str) -> None:
+    assert qos_class(pod(container(resources=resources))) == name

@@ -1,0 +1,111 @@
+"""Volumes as directories."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from edgecore.pods.env import ConfigError
+from edgecore.pods.volumes import File, mounts_of, sync_volumes, write_files
+from skerry.objects.json import Json, JsonObject
+from tests.edgecore.pods.pods_of import around, container, pod
+
+CONFIG: JsonObject = {"metadata": {"name": "cfg"}, "data": {"a": "1", "b": "2"}, "binaryData": {"raw": "AAE="}}
+
+
+def synced(tmp_path: Path, source: JsonObject, config: JsonObject = CONFIG) -> Path:
+    one = pod(volumes=[{"name": "v", **source}])
+    return sync_volumes(tmp_path, around(one, configmaps_cfg=config))["v"]
+
+
+def content(place: Path) -> dict[str, bytes]:
+    return {entry.name: entry.read_bytes() for entry in place.iterdir() if not entry.name.startswith("..")}
+
+
+def test_a_config_map_is_a_directory_of_its_keys(tmp_path: Path) -> None:
+    place = synced(tmp_path, {"configMap": {"name": "cfg", "defaultMode": 0o600}})
+    assert content(place) == {"a": b"1", "b": b"2", "raw": b"\x00\x01"}
+    assert (place / "a").stat().st_mode & 0o777 == 0o600
+
+
+def test_items_choose_name_and_mode(tmp_path: Path) -> None:
+    items: Json = [{"key": "a", "path": "deep/one", "mode": 0o640}]
+    place = synced(tmp_path, {"configMap": {"name": "cfg", "items": items}})
+    assert (place / "deep" / "one").read_bytes() == b"1"
+    assert (place / "deep" / "one").stat().st_mode & 0o777 == 0o640
+    assert [entry.name for entry in place.iterdir() if not entry.name.startswith("..")] == ["deep"]
+
+
+def test_a_change_replaces_all_files_at_once(tmp_path: Path) -> None:
+    place = synced(tmp_path, {"configMap": {"name": "cfg"}})
+    before = (place / "..data").readlink()
+    synced(tmp_path, {"configMap": {"name": "cfg"}})
+    assert (place / "..data").readlink() == before, "nothing changed, nothing is written"
+    with (place / "..data" / "a").open("rb") as old:
+        synced(
+            tmp_path, {"configMap": {"name": "cfg"}}, {"metadata": {"name": "cfg"}, "data": {"a": "new", "c": "3"}}
+        )
+        assert old.read() == b"1"
+    assert content(place) == {"a": b"new", "c": b"3"}
+    assert len([entry for entry in place.iterdir() if entry.is_dir() and not entry.is_symlink()]) == 1
+
+
+def test_a_crash_between_the_steps_is_made_good(tmp_path: Path) -> None:
+    write_files(tmp_path, {"a": File(b"1", 0o644)})
+    (tmp_path / "..1").mkdir()
+    (tmp_path / "..data_tmp").symlink_to("..1")
+    assert write_files(tmp_path, {"a": File(b"2", 0o644)})
+    assert content(tmp_path) == {"a": b"2"}
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["..2", "..data", "a"]
+
+
+def test_what_is_missing_is_named_unless_optional(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match='volume "v" : secret "x" not found'):
+        synced(tmp_path, {"secret": {"secretName": "x"}})
+    assert content(synced(tmp_path, {"secret": {"secretName": "x", "optional": True}})) == {}
+    with pytest.raises(ConfigError, match="references non-existent config key: z"):
+        synced(tmp_path, {"configMap": {"name": "cfg", "items": [{"key": "z", "path": "z"}]}})
+
+
+def test_projected_sources_share_a_directory(tmp_path: Path) -> None:
+    sources: Json = [
+        {"configMap": {"name": "cfg", "items": [{"key": "a", "path": "a"}]}},
+        {"downwardAPI": {"items": [{"path": "labels", "fieldRef": {"fieldPath": "metadata.labels"}}]}},
+    ]
+    assert content(synced(tmp_path, {"projected": {"sources": sources}})) == {"a": b"1", "labels": b'app="web"'}
+
+
+@pytest.mark.parametrize("path", ["../x", "/x", "a/../../x", "..x", ""])
+def test_no_path_leaves_its_volume(tmp_path: Path, path: str) -> None:
+    with pytest.raises(ConfigError, match="not a path inside"):
+        synced(tmp_path, {"configMap": {"name": "cfg", "items": [{"key": "a", "path": path}]}})
+
+
+def test_an_empty_dir_is_for_every_user_and_keeps_its_content(tmp_path: Path) -> None:
+    place = synced(tmp_path, {"emptyDir": {}})
+    assert place.stat().st_mode & 0o777 == 0o777
+    (place / "f").write_text("x")
+    assert content(synced(tmp_path, {"emptyDir": {}})) == {"f": b"x"}
+
+
+def test_host_paths_are_checked_by_their_type(tmp_path: Path) -> None:
+    made = tmp_path / "made"
+    assert synced(tmp_path, {"hostPath": {"path": str(made), "type": "DirectoryOrCreate"}}) == made
+    assert made.is_dir()
+    for kind, text in (("File", "is not a file"), ("Socket", "is not a socket file")):
+        with pytest.raises(ConfigError, match=text):
+            synced(tmp_path, {"hostPath": {"path": str(made), "type": kind}})
+    with pytest.raises(ConfigError, match="does not exist"):
+        synced(tmp_path, {"hostPath": {"path": str(tmp_path / "absent")}})
+    with pytest.raises(ConfigError, match="absolute path"):
+        synced(tmp_path, {"hostPath": {"path": "/tmp/../etc"}})
+
+
+def test_written_volumes_are_mounted_read_only(tmp_path: Path) -> None:
+    one = container(volumeMounts=[{"name": "c", "mountPath": "/c/"}, {"name": "e", "mountPath": "/e"}])
+    the_pod = pod(one, volumes=[{"name": "c", "configMap": {"name": "cfg"}}, {"name": "e", "emptyDir": {}}])
+    config, empty = mounts_of(one, the_pod, {"c": tmp_path, "e": tmp_path})
+    assert (config.container_path, config.read_only, empty.read_only) == ("/c", True, False)
+    with pytest.raises(ConfigError, match="can't be a mount point"):
+        mounts_of(container(volumeMounts=[{"name": "c", "mountPath": "/"}]), the_pod, {"c": tmp_path})
