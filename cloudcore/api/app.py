@@ -22,15 +22,15 @@ from urllib.parse import unquote
 from aiohttp import web
 from multidict import CIMultiDict
 
-from cloudcore.api.call import Call, Reply, Stream, Whole
-from cloudcore.api.dispatch import kind_at, permit, verb_for
+from cloudcore.api.call import Reply, Stream, Whole
+from cloudcore.api.dispatch import Incoming, dispatch
 from cloudcore.api.metrics import Metrics
 from cloudcore.api.negotiation import takes_gzip
 from cloudcore.api.paths import Asked, Paths
 from cloudcore.api.ports import Endpoint, Parts, Posted, Presented
 from cloudcore.api.reading import BODY_BYTES_MAX
-from cloudcore.api.routing import Query, Target, clean_path, is_api, target_of, verb_of
-from cloudcore.api.status import Answer, DeadlineError, MethodNotAllowedError, answer_for, internal
+from cloudcore.api.routing import Query, Target, clean_path, is_api, parse_query, target_of, verb_of
+from cloudcore.api.status import Answer, DeadlineError, answer_for, internal
 from cloudcore.registry.port import Actor
 from skerry.errors import BadRequestError, SkerryError, TooLargeError, TooManyRequestsError, UnavailableError
 from skerry.objects.json import encode_object
@@ -144,27 +144,19 @@ class Api:
                 verbose="verbose" in exchange.query.values,
             )
             return self._paths.answer(request.method, asked)
-        if not verb:
-            raise MethodNotAllowedError("the server does not allow this method on the requested resource")
-        permit(self._parts, actor, target, verb, exchange.query)
-        kind = kind_at(self._parts, target, verb)
-        carry_out = verb_for(kind, target, verb)
-        call = Call(
-            parts=self._parts,
-            kind=kind,
+        incoming = Incoming(
             target=target,
             verb=verb,
             query=exchange.query,
-            actor=actor,
             accept=request.headers.get("Accept", ""),
             content_type=request.headers.get("Content-Type", ""),
             user_agent=request.headers.get("User-Agent", ""),
-            raw_body=await read_body(request),
         )
+        warnings: list[str] = []
         try:
-            return await carry_out(call)
+            return await dispatch(self._parts, incoming, actor, lambda: read_body(request), warnings)
         finally:
-            for text in call.warnings:
+            for text in warnings:
                 exchange.headers.add("Warning", warning(text))
 
     async def _post(self, exchange: _Exchange, endpoint: Endpoint) -> web.StreamResponse:
@@ -364,19 +356,6 @@ def _bound_warnings(headers: CIMultiDict[str]) -> None:
         if left < 0:
             break
         headers.add("Warning", text)
-
-
-def parse_query(raw: str) -> Query:
-    """The query, with + as a space and the first of several values; bounded by aiohttp's limit on a line."""
-    values: dict[str, str] = {}
-    fields: list[str] = []
-    for part in raw.split("&") if raw else ():
-        name, _, value = part.partition("=")
-        name, value = unquote(name.replace("+", " ")), unquote(value.replace("+", " "))
-        if name == "fieldSelector" and value:
-            fields.append(value)
-        values.setdefault(name, value)
-    return Query(values=values, fields=tuple(fields))
 
 
 def presented(request: web.BaseRequest) -> Presented:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Final
 
 from cloudcore.api.authz.attributes import Attributes
@@ -28,7 +29,7 @@ from skerry.objects.scheme import Kind
 
 Verb = Callable[[Call], Awaitable[Reply]]
 
-_NOT_ALLOWED: Final = "the server does not allow this method on the requested resource"
+NOT_ALLOWED: Final = "the server does not allow this method on the requested resource"
 _OBJECT_VERBS: Final[dict[str, Verb]] = {
     "get": get,
     "list": list_,
@@ -57,6 +58,50 @@ _SUBRESOURCE_VERBS: Final[dict[tuple[str, str], Verb]] = {
     ("history", "get"): history,
 }
 _ASKED_WITHOUT_STORING: Final = frozenset({"authorization.k8s.io", "authentication.k8s.io"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Incoming:
+    """A request to a resource path, without its body."""
+
+    target: Target
+    verb: str
+    query: Query
+    accept: str = ""
+    content_type: str = ""
+    user_agent: str = ""
+
+
+async def dispatch(
+    parts: Parts,
+    incoming: Incoming,
+    actor: Actor,
+    read: Callable[[], Awaitable[bytes]],
+    warnings: list[str],
+) -> Reply:
+    """Answer a request; texts for Warning headers are added to `warnings`, refused or not.
+
+    `read` gives the body, once the request is known to be allowed. Raises the errors of `skerry.errors`.
+    """
+    if not incoming.verb:
+        raise MethodNotAllowedError(NOT_ALLOWED)
+    permit(parts, actor, incoming.target, incoming.verb, incoming.query)
+    kind = kind_at(parts, incoming.target, incoming.verb)
+    carry_out = verb_for(kind, incoming.target, incoming.verb)
+    call = Call(
+        parts=parts,
+        kind=kind,
+        target=incoming.target,
+        verb=incoming.verb,
+        query=incoming.query,
+        actor=actor,
+        accept=incoming.accept,
+        content_type=incoming.content_type,
+        user_agent=incoming.user_agent,
+        raw_body=await read(),
+        warnings=warnings,
+    )
+    return await carry_out(call)
 
 
 def permit(parts: Parts, actor: Actor, target: Target, verb: str, query: Query) -> None:
@@ -88,7 +133,7 @@ def kind_at(parts: Parts, target: Target, verb: str) -> Kind:
         if target.name:
             raise NotFoundError(UNKNOWN_RESOURCE)
         if verb not in ("list", "watch"):
-            raise MethodNotAllowedError(_NOT_ALLOWED)
+            raise MethodNotAllowedError(NOT_ALLOWED)
     return kind
 
 
@@ -99,14 +144,14 @@ def verb_for(kind: Kind, target: Target, verb: str) -> Verb:
             raise NotFoundError(UNKNOWN_RESOURCE)
         found = _SUBRESOURCE_VERBS.get((target.subresource, verb))
         if found is None:
-            raise MethodNotAllowedError(_NOT_ALLOWED)
+            raise MethodNotAllowedError(NOT_ALLOWED)
         return found
     if (
         verb not in kind.verbs
         or (verb == "create" and target.name)
         or (verb in ("update", "patch") and not target.name)
     ):
-        raise MethodNotAllowedError(_NOT_ALLOWED)
+        raise MethodNotAllowedError(NOT_ALLOWED)
     if kind.group in _ASKED_WITHOUT_STORING and kind.verbs == ("create",):
         return review
     return _OBJECT_VERBS[verb]

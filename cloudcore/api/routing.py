@@ -47,6 +47,19 @@ class Query:
         return value is not None and value.lower() not in ("0", "f", "false")
 
 
+def parse_query(raw: str) -> Query:
+    """The query, with + as a space and the first of several values; bounded by aiohttp's limit on a line."""
+    values: dict[str, str] = {}
+    fields: list[str] = []
+    for part in raw.split("&") if raw else ():
+        name, _, value = part.partition("=")
+        name, value = unquote(name.replace("+", " ")), unquote(value.replace("+", " "))
+        if name == "fieldSelector" and value:
+            fields.append(value)
+        values.setdefault(name, value)
+    return Query(values=values, fields=tuple(fields))
+
+
 def clean_path(path: str) -> str:
     """Without a trailing slash; "" is the root. Raises `NotFoundError` for what can't be a path of ours."""
     if len(path) > _PATH_LENGTH_MAX:

@@ -17,14 +17,7 @@ async def create(call: Call) -> Reply:
     call.form()
     written = await call.parts.objects.create(version.kept, call.target.namespace, version.keep(read.obj), options)
     call.warn(*written.warnings)
-    if not call.kind.acted_on:
-        call.warn(unacted(call))
     return object_reply(call, version, written.obj, code=201)
-
-
-def unacted(call: Call) -> str:
-    """For a kind that is kept and served, while nothing carries it out."""
-    return f"{call.kind.plural} are stored and served, but nothing in this Skerry acts on them yet"
 
 
 async def review(call: Call) -> Reply:
