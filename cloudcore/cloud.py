@@ -32,8 +32,7 @@ from cloudcore.api.protobuf import protobuf_decoder
 from cloudcore.api.reviews import ReviewDesk
 from cloudcore.api.shapes import KindShapes
 from cloudcore.config import CloudSettings, reachable_at
-from cloudcore.controllers.deployment.controller import DeploymentController
-from cloudcore.controllers.replicaset.controller import ReplicaSetController
+from cloudcore.controllers.standard import standard_controllers
 from cloudcore.hub.effects import kinds_in
 from cloudcore.hub.hub import Hub, HubParts
 from cloudcore.pki.directory import Pki, admin_identity, open_pki, write_private
@@ -48,7 +47,7 @@ from cloudcore.registry.custom import CustomKinds
 from cloudcore.registry.kinds import builtin_scheme
 from cloudcore.registry.objects import LocalObjects
 from cloudcore.runtime.informer import INDEXES, PODS_BY_NODE
-from cloudcore.runtime.manager import Controller, Tools, run_controllers
+from cloudcore.runtime.manager import Tools, run_controllers
 from cloudcore.scheduler.scheduler import Scheduler
 from cloudcore.store.cache import Index, WatchCache
 from cloudcore.store.housekeeping import Housekeeping, HousekeepingSettings
@@ -239,20 +238,16 @@ def _hub_parts(core: _Core) -> HubParts:
 
 def _parts(core: _Core, hub: Hub, certificates: Serving) -> dict[str, Awaitable[None]]:
     """What runs until the process stops, by the name that is said when it fails."""
-    tools = core.tools
+    scheduler = Scheduler(core.tools)
+    controllers = standard_controllers(core.tools, ca_pem=core.pki.authority.pem)
     return {
         "hub": hub.run(),
-        "controllers": run_controllers(core.cache, core.clock, _controllers(core)),
-        "scheduler": Scheduler(tools).run(),
+        "controllers": run_controllers(core.cache, core.clock, controllers, [scheduler]),
+        "scheduler": scheduler.run(),
         "certificates": certificates.run(),
         "housekeeping": _housekeeping(core).run(),
         "expiry of events": EventExpiry(core.objects, core.scheme, core.clock).run(),
     }
-
-
-def _controllers(core: _Core) -> list[Controller]:
-    tools = core.tools
-    return [DeploymentController(tools), ReplicaSetController(tools)]
 
 
 def _housekeeping(core: _Core) -> Housekeeping:
