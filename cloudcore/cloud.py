@@ -19,7 +19,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Final
 
-from cloudcore.api.app import Api, serving
+from cloudcore.api.app import Api, ApiSettings, serving
 from cloudcore.api.authn import Authenticator
 from cloudcore.api.authz.authorizer import Authorizer
 from cloudcore.api.authz.defaults import keep_defaults
@@ -64,6 +64,9 @@ from skerry.transport.websocket import SESSION_PATH, Route, limit_tls_read_buffe
 LOG: Final = logging.getLogger("cloudcore")
 STOP_S_MAX: Final = 8.0
 """After this a stop is no longer waited for: the store is safe at any moment, and a supervisor's patience is not."""
+
+API_STOP_S: Final = 1.0
+"""For requests in flight, which take milliseconds; what is left then are watches, whose clients expect to be cut."""
 
 DEVICES_BY_NODE: Final = "devices_by_node"
 _DEVICES: Final = "devices.devices.kubeedge.io"
@@ -287,9 +290,10 @@ async def _listen(stack: AsyncExitStack, core: _Core, certificates: Serving, hub
         raise UnavailableError(
             f"can't listen for gateways on {settings.bind}:{settings.hub_port}: {error.strerror}"
         ) from error
-    api = Api(_api_parts(core, hub, enroller))
+    api_settings = ApiSettings(stop_s_max=API_STOP_S)
+    api = Api(_api_parts(core, hub, enroller), api_settings)
     listening = await stack.enter_async_context(
-        serving(api, host=settings.bind, port=settings.https_port, tls=certificates.api)
+        serving(api, host=settings.bind, port=settings.https_port, tls=certificates.api, settings=api_settings)
     )
     return Endpoints(
         host=reachable_at(settings.bind),

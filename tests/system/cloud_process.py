@@ -1,0 +1,127 @@
+"""A real `cloudcore` process on loopback, for system tests: started, asked with kubectl, killed, started again."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO
+
+import pytest
+
+START_S_MAX = 30.0
+STOP_S_MAX = 15.0
+
+
+@dataclass(slots=True)
+class CloudProcess:
+    """One data directory and at most one process on it; ports are any."""
+
+    data: Path
+    flags: tuple[str, ...] = ()
+    process: subprocess.Popen[bytes] | None = None
+    _log: IO[bytes] | None = field(default=None, repr=False)
+
+    @property
+    def kubeconfig(self) -> Path:
+        return self.data / "admin.kubeconfig"
+
+    @property
+    def log(self) -> str:
+        """All that the processes of this directory said so far."""
+        return self.data.with_suffix(".log").read_text(errors="replace")
+
+    @property
+    def endpoints(self) -> dict[str, object]:
+        return json.loads((self.data / "endpoints.json").read_text())
+
+    @property
+    def https(self) -> str:
+        """HOST:PORT of the API."""
+        return str(self.endpoints["https"])
+
+    @property
+    def hub(self) -> str:
+        """HOST:PORT of the hub."""
+        return str(self.endpoints["hub"])
+
+    def start(self, *more: str) -> CloudProcess:
+        """Start, and wait until it says that it is ready."""
+        assert self.process is None
+        before = self._ready_lines()
+        with self.data.with_suffix(".log").open("ab") as log:
+            self.process = subprocess.Popen(
+                [
+                    sys.executable,
+                    "-m",
+                    "cloudcore.main",
+                    "--data",
+                    str(self.data),
+                    "--bind",
+                    "127.0.0.1",
+                    "--https-port",
+                    "0",
+                    "--hub-port",
+                    "0",
+                    *self.flags,
+                    *more,
+                ],
+                stderr=log,
+                stdout=log,
+            )
+        deadline = time.monotonic() + START_S_MAX
+        while self._ready_lines() == before:
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                raise AssertionError(f"cloudcore did not start:\n{self.log[-3000:]}")
+            time.sleep(0.02)
+        return self
+
+    def stop(self, signum: signal.Signals = signal.SIGTERM) -> int:
+        """Tell it to stop; its exit code."""
+        assert self.process is not None
+        self.process.send_signal(signum)
+        code = self.process.wait(timeout=STOP_S_MAX)
+        self.process = None
+        return code
+
+    def kubectl(self, *arguments: str, check: bool = True, stdin: str = "", binary: str = "kubectl") -> str:
+        """Output of kubectl with the administrator's kubeconfig (stderr too, where a failure is expected)."""
+        found = shutil.which(binary)
+        if found is None:
+            pytest.skip(f"{binary} is not installed")
+        environ = {**os.environ, "KUBECONFIG": str(self.kubeconfig), "HOME": str(self.data)}
+        done = subprocess.run(
+            [found, *arguments], env=environ, input=stdin, capture_output=True, text=True, timeout=60
+        )
+        if check and done.returncode != 0:
+            raise AssertionError(f"kubectl {' '.join(arguments)}: {done.stderr}\n{self.log[-2000:]}")
+        return done.stdout if check else done.stdout + done.stderr
+
+    def skerry(self, *arguments: str) -> str:
+        """Output of the skerry command on the data directory."""
+        command = [sys.executable, "-m", "skerry.cli.main", *arguments, "--data", str(self.data)]
+        return subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
+
+    def _ready_lines(self) -> int:
+        path = self.data.with_suffix(".log")
+        return path.read_text(errors="replace").count("cloudcore ready") if path.exists() else 0
+
+
+@contextmanager
+def cloud_process(data: Path, *flags: str) -> Generator[CloudProcess]:
+    """A cloud that is there inside the block, and gone after it whatever happens."""
+    cloud = CloudProcess(data=data, flags=flags)
+    try:
+        yield cloud.start()
+    finally:
+        if cloud.process is not None:
+            cloud.process.kill()
+            cloud.process.wait()
