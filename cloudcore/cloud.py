@@ -27,7 +27,8 @@ from cloudcore.api.authz.escalation import escalation_step
 from cloudcore.api.bootstrap import Address, bootstrap, first_address
 from cloudcore.api.enrolment import enrolment_endpoints
 from cloudcore.api.expire import EventExpiry
-from cloudcore.api.ports import Document, Parts
+from cloudcore.api.openapi import PublishedOpenApi
+from cloudcore.api.ports import Parts
 from cloudcore.api.protobuf import protobuf_decoder
 from cloudcore.api.reviews import ReviewDesk
 from cloudcore.api.shapes import KindShapes
@@ -54,7 +55,7 @@ from cloudcore.store.housekeeping import Housekeeping, HousekeepingSettings
 from cloudcore.store.port import Store
 from cloudcore.store.sql import open_sql_store
 from skerry.clocks import SystemClock, SystemIds
-from skerry.errors import NotFoundError, SkerryError, UnavailableError
+from skerry.errors import SkerryError, UnavailableError
 from skerry.objects.enrolment import DISCOVERY_PATH, HUB_ENROL_PATH, HUB_RENEW_PATH, discovery_body
 from skerry.objects.json import JsonObject, str_at
 from skerry.objects.scheme import Kind, Scheme
@@ -70,19 +71,6 @@ API_STOP_S: Final = 1.0
 
 DEVICES_BY_NODE: Final = "devices_by_node"
 _DEVICES: Final = "devices.devices.kubeedge.io"
-
-
-class _NoDocuments:
-    """No schemas are published."""
-
-    def index(self) -> Document:
-        raise NotFoundError("no schemas are published")
-
-    def group_version(self, path: str) -> Document | None:
-        return None
-
-    def v2(self, *, protobuf: bool) -> Document:
-        raise NotFoundError("no schemas are published")
 
 
 class PartFailedError(SkerryError):
@@ -118,6 +106,7 @@ class _Core:
     store: Store
     cache: WatchCache
     scheme: Scheme
+    custom: CustomKinds
     rules: KindRules
     authorizer: Authorizer
     objects: LocalObjects
@@ -204,7 +193,8 @@ async def _core(settings: CloudSettings, store: Store, pki: Pki, clock: SystemCl
     cache = WatchCache(store, indexes=indexes)
     await cache.load()
     scheme = builtin_scheme()
-    rules = KindRules(CustomKinds(scheme))
+    custom = CustomKinds(scheme)
+    rules = KindRules(custom)
     authorizer = Authorizer(cache, _Bound(cache=cache))
     objects = LocalObjects(
         store=store,
@@ -222,6 +212,7 @@ async def _core(settings: CloudSettings, store: Store, pki: Pki, clock: SystemCl
         store=store,
         cache=cache,
         scheme=scheme,
+        custom=custom,
         rules=rules,
         authorizer=authorizer,
         objects=objects,
@@ -312,7 +303,7 @@ def _api_parts(core: _Core, hub: Hub, enroller: Enroller) -> Parts:
         scheme=core.scheme,
         shapes=KindShapes(core.rules),
         protobuf=protobuf_decoder(),
-        openapi=_NoDocuments(),
+        openapi=PublishedOpenApi(core.scheme, core.custom),
         authenticator=authenticator,
         gate=core.authorizer,
         reviews=ReviewDesk(
