@@ -318,6 +318,9 @@ async def test_a_pod_that_is_gone_from_its_node_leaves_when_it_was_asked_to(regi
     await registry.create("pods", pod(nodeName="n"))
     gone = effect(registry, "pods", "p", transform=running, gone=True)
     await registry.objects.report(POSITION, [gone], [])
+    before = await registry.store.revision()
+    await registry.objects.report(Position(node="m", incarnation="i", seq=1), [gone], [])
+    assert await registry.store.revision() == before
     assert registry.now("pods", "p") is not None
     await registry.objects.delete(registry.kind("pods"), registry.key("pods", "p"))
     assert registry.now("pods", "p") is not None

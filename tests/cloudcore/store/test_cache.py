@@ -88,6 +88,7 @@ async def test_labels_are_those_of_the_object_as_it_is_now() -> None:
         old = cache.read(Key("pods", "a", "p"))
         assert old is not None
         assert cache.facts(old).labels == {"app": "p"}
+        assert cache.facts(old) is cache.facts(old)
         changed = Put(key=old.key, uid=old.uid, body=b'{"metadata":{"labels":{"app":"q"}}}', expected=None)
         await write(store, cache, changed)
         new = cache.read(old.key)

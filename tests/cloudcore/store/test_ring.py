@@ -59,6 +59,8 @@ async def test_followers_wake_for_news_and_for_the_end() -> None:
     ring = Ring(floor=Revision(0), limit=10)
     waiting = asyncio.create_task(ring.news())
     await asyncio.sleep(0)
+    assert not waiting.done()
+    assert not ring.closed
     ring.append([change(1)])
     await asyncio.wait_for(waiting, timeout=5)
     ring.close()
