@@ -33,6 +33,7 @@ from cloudcore.api.protobuf import protobuf_decoder
 from cloudcore.api.reviews import ReviewDesk
 from cloudcore.api.shapes import KindShapes
 from cloudcore.config import CloudSettings, reachable_at
+from cloudcore.controllers.crd.controller import serve_stored
 from cloudcore.controllers.standard import standard_controllers
 from cloudcore.hub.effects import kinds_in
 from cloudcore.hub.hub import Hub, HubParts
@@ -42,6 +43,7 @@ from cloudcore.pki.kubeconfig import kubeconfig
 from cloudcore.pki.links import enrolling, renewing
 from cloudcore.pki.service_tokens import ServiceTokens
 from cloudcore.pki.serving import Serving, local_names, now_of
+from cloudcore.registry.addresses import ServiceAddresses
 from cloudcore.registry.admission import STEPS
 from cloudcore.registry.builtin import KindRules
 from cloudcore.registry.custom import CustomKinds
@@ -194,6 +196,7 @@ async def _core(settings: CloudSettings, store: Store, pki: Pki, clock: SystemCl
     await cache.load()
     scheme = builtin_scheme()
     custom = CustomKinds(scheme)
+    serve_stored(custom, cache)
     rules = KindRules(custom)
     authorizer = Authorizer(cache, _Bound(cache=cache))
     objects = LocalObjects(
@@ -202,7 +205,7 @@ async def _core(settings: CloudSettings, store: Store, pki: Pki, clock: SystemCl
         rules=rules,
         clock=clock,
         ids=ids,
-        steps=(*STEPS, escalation_step(authorizer)),
+        steps=(*STEPS, ServiceAddresses(settings.service_cidr), escalation_step(authorizer)),
     )
     return _Core(
         settings=settings,
@@ -233,7 +236,7 @@ def _hub_parts(core: _Core) -> HubParts:
 def _parts(core: _Core, hub: Hub, certificates: Serving) -> dict[str, Awaitable[None]]:
     """What runs until the process stops, by the name that is said when it fails."""
     scheduler = Scheduler(core.tools)
-    controllers = standard_controllers(core.tools, ca_pem=core.pki.authority.pem)
+    controllers = standard_controllers(core.tools, core.custom, ca_pem=core.pki.authority.pem)
     return {
         "hub": hub.run(),
         "controllers": run_controllers(core.cache, core.clock, controllers, [scheduler]),

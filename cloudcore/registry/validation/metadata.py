@@ -21,6 +21,7 @@ from skerry.objects.names import (
 from skerry.objects.scheme import Kind
 
 ANNOTATIONS_BYTES_MAX: Final = 256 * 1024
+_LENIENT_GROUPS: Final = ("apiextensions.k8s.io", "devices.kubeedge.io")
 _ORPHAN, _FOREGROUND = "orphan", "foregroundDeletion"
 
 
@@ -31,7 +32,9 @@ def validate_metadata(kind: Kind, obj: JsonObject, old: JsonObject | None) -> It
     yield from validate_labels("metadata.labels", str_map_at(meta, "labels"))
     yield from _validate_annotations(str_map_at(meta, "annotations"))
     yield from _validate_owners(meta)
-    yield from _validate_finalizers(strs_at(meta, "finalizers"))
+    # Only built-in kinds of Kubernetes insist on a prefix; its own for definitions has none.
+    own = kind.custom or kind.group in _LENIENT_GROUPS
+    yield from _validate_finalizers(strs_at(meta, "finalizers"), qualified_name_faults if own else finalizer_faults)
     if old is not None:
         yield from _validate_change(meta, map_at(old, "metadata"))
 
@@ -97,9 +100,9 @@ def _validate_owners(meta: JsonObject) -> Iterator[Cause]:
         yield invalid(field, meta.get("ownerReferences"), f"{text} and {controllers[1]}")
 
 
-def _validate_finalizers(finalizers: list[str]) -> Iterator[Cause]:
+def _validate_finalizers(finalizers: list[str], check: Callable[[str], list[str]]) -> Iterator[Cause]:
     for finalizer in finalizers:
-        for fault in finalizer_faults(finalizer):
+        for fault in check(finalizer):
             yield invalid("metadata.finalizers", finalizer, fault)
     if _ORPHAN in finalizers and _FOREGROUND in finalizers:
         text = f"finalizer {_ORPHAN} and {_FOREGROUND} cannot be both set"

@@ -1,0 +1,1 @@
+"""CustomResourceDefinitions: their names accepted, their kinds served, their objects deleted with them."""

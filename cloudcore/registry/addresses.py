@@ -1,0 +1,173 @@
+"""Addresses and node ports of services: an admission step that gives out what no other service has.
+
+Keeps no data: what is taken is read from the cached services each time, so a crash can't leave an address that
+belongs to nobody or to two. Two services must not pass this step at once; the registry writes services one at a
+time (`LocalObjects.exclusive`). Which address a service gets follows from its name, so that a restored fleet or a
+re-created service tends to get the same one. Texts: `pkg/registry/core/service` of Kubernetes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from cloudcore.registry.admission import Reader, Request
+from cloudcore.registry.refusals import invalid
+from cloudcore.registry.validation import faults
+from skerry.errors import UnavailableError
+from skerry.objects.json import Json, JsonObject, int_at, map_at, maps_at, str_at, strs_at
+
+NODE_PORT_FIRST: Final = 30_000
+NODE_PORT_LAST: Final = 32_767
+_STATIC_MAX: Final = 256
+"""At most so many addresses at the start of the range are left to those who ask for one (KEP-3070)."""
+_HEADLESS: Final = "None"
+_WITH_PORTS: Final = ("NodePort", "LoadBalancer")
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Taken:
+    """What other services have."""
+
+    addresses: frozenset[str]
+    ports: frozenset[tuple[str, int]]
+    """(protocol, port): one number may serve TCP and UDP."""
+
+
+class ServiceAddresses:
+    """The step, for one range of addresses."""
+
+    def __init__(self, cidr: str) -> None:
+        self._network: Network = ipaddress.ip_network(cidr)
+
+    def __call__(self, request: Request, reader: Reader) -> JsonObject:
+        """The service with its addresses and node ports. Raises `InvalidError` for those that can't be given,
+        `UnavailableError` when none is left."""
+        if request.kind.resource != "services" or request.operation == "DELETE" or request.subresource:
+            return request.obj
+        old = map_at(request.old, "spec") if request.old is not None else {}
+        spec: JsonObject = dict(map_at(request.obj, "spec"))
+        taken = _taken_by_others(request, reader)
+        if str_at(spec, "type") == "ExternalName":
+            for name in ("clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"):
+                spec.pop(name, None)
+        else:
+            self._address(request, spec, old, taken)
+        spec["ports"] = [*_ports(request, spec, old, taken)]
+        if not spec["ports"]:
+            del spec["ports"]
+        return {**request.obj, "spec": spec}
+
+    def _address(self, request: Request, spec: JsonObject, old: JsonObject, taken: _Taken) -> None:
+        listed = strs_at(spec, "clusterIPs")
+        wanted = str_at(spec, "clusterIP") or (listed[0] if listed else "") or str_at(old, "clusterIP")
+        if not wanted:
+            wanted = self._free(f"{request.key.namespace}/{request.key.name}", taken.addresses)
+        elif wanted not in (_HEADLESS, str_at(old, "clusterIP")):
+            self._check(request, wanted, taken)
+        spec["clusterIP"] = wanted
+        spec["clusterIPs"] = [wanted]
+        spec.setdefault("ipFamilies", [f"IPv{self._network.version}"])
+        spec.setdefault("ipFamilyPolicy", "SingleStack")
+
+    def _check(self, request: Request, wanted: str, taken: _Taken) -> None:
+        try:
+            address = ipaddress.ip_address(wanted)
+        except ValueError:
+            return  # validation has the words for it
+        if address not in self._network:
+            why = (
+                f"failed to allocate IP {wanted}: the provided IP ({wanted}) is not in the valid range. "
+                f"The range of valid IPs is {self._network}"
+            )
+        elif wanted in taken.addresses:
+            why = f"failed to allocate IP {wanted}: provided IP is already allocated"
+        else:
+            return
+        raise invalid(request.kind, request.key.name, [faults.invalid("spec.clusterIPs", [wanted], why)])
+
+    def _free(self, name: str, taken: frozenset[str]) -> str:
+        """An address from the part of the range that nobody asks for by number, else from the rest of it."""
+        count = self._network.num_addresses - 2
+        static = min(max(16, count // 16), _STATIC_MAX, count)
+        first = _number_of(name) % max(1, count - static)
+        for band, size, start in ((static, count - static, first), (0, static, 0)):
+            for step in range(size):
+                # The first address of the network is its own; address 1 is offset 0.
+                address = str(self._network.network_address + 1 + band + (start + step) % size)
+                if address not in taken:
+                    return address
+        raise UnavailableError(f"no address is left in the service range {self._network}")
+
+
+def _number_of(name: str) -> int:
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big")
+
+
+def _taken_by_others(request: Request, reader: Reader) -> _Taken:
+    addresses: set[str] = set()
+    ports: set[tuple[str, int]] = set()
+    for stored in reader.select("services"):
+        if stored.key == request.key:
+            continue
+        spec = map_at(reader.obj(stored), "spec")
+        addresses.update(address for address in strs_at(spec, "clusterIPs") if address != _HEADLESS)
+        ports.update((str_at(port, "protocol"), int_at(port, "nodePort")) for port in maps_at(spec, "ports"))
+    return _Taken(addresses=frozenset(addresses), ports=frozenset(ports))
+
+
+def _ports(request: Request, spec: JsonObject, old: JsonObject, taken: _Taken) -> Iterator[Json]:
+    """The ports with their node ports: kept from before, as asked for, or new."""
+    wants = str_at(spec, "type") == "NodePort" or (
+        str_at(spec, "type") == "LoadBalancer" and spec.get("allocateLoadBalancerNodePorts") is not False
+    )
+    before = {_port_id(port): int_at(port, "nodePort") for port in maps_at(old, "ports")}
+    given = set(taken.ports)
+    for index, port in enumerate(maps_at(spec, "ports")):
+        asked, kept = int_at(port, "nodePort"), before.get(_port_id(port), 0)
+        protocol = str_at(port, "protocol", default="TCP")
+        if str_at(spec, "type") not in _WITH_PORTS:
+            # A service that is no longer on the nodes gives its ports back, unless its writer insists (and is told).
+            if asked == kept:
+                port = {name: value for name, value in port.items() if name != "nodePort"}
+            yield port
+            continue
+        if asked and asked != kept:
+            _check_port(request, index, (protocol, asked), given)
+        number = asked or kept
+        if not number and wants:
+            number = _free_port(f"{request.key.namespace}/{request.key.name}/{index}", protocol, given)
+        given.add((protocol, number))
+        yield {**port, "nodePort": number} if number else port
+
+
+def _port_id(port: JsonObject) -> tuple[str, int]:
+    return str_at(port, "protocol", default="TCP"), int_at(port, "port")
+
+
+def _check_port(request: Request, index: int, asked: tuple[str, int], given: set[tuple[str, int]]) -> None:
+    field = f"spec.ports[{index}].nodePort"
+    number = asked[1]
+    if not NODE_PORT_FIRST <= number <= NODE_PORT_LAST:
+        span = f"{NODE_PORT_FIRST}-{NODE_PORT_LAST}"
+        why = f"provided port is not in the valid range. The range of valid ports is {span}"
+    elif asked in given:
+        why = "provided port is already allocated"
+    else:
+        return
+    raise invalid(request.kind, request.key.name, [faults.invalid(field, number, why)])
+
+
+def _free_port(name: str, protocol: str, given: set[tuple[str, int]]) -> int:
+    count = NODE_PORT_LAST - NODE_PORT_FIRST + 1
+    start = _number_of(name) % count
+    for step in range(count):
+        number = NODE_PORT_FIRST + (start + step) % count
+        if (protocol, number) not in given:
+            return number
+    raise UnavailableError("no node port is left")

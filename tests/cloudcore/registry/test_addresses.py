@@ -1,0 +1,78 @@
+"""Addresses and node ports of services."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from cloudcore.registry.addresses import ServiceAddresses
+from cloudcore.registry.builtin import KindRules
+from cloudcore.registry.custom import CustomKinds
+from skerry.errors import InvalidError, UnavailableError
+from tests.cloudcore.worlds import World, make_world
+
+
+@pytest.fixture
+async def world() -> AsyncGenerator[World, None]:
+    async with make_world() as made:
+        rules = KindRules(CustomKinds(made.scheme))
+        made.objects = replace(made.objects, rules=rules, steps=(ServiceAddresses("10.96.0.0/29"),))
+        yield made
+
+
+async def service(world: World, name: str, **spec: Any) -> Any:
+    spec.setdefault("ports", [{"port": 80}])
+    return (await world.create("services", {"metadata": {"name": name}, "spec": spec}))["spec"]
+
+
+async def test_every_service_gets_an_address_of_its_own_until_none_is_left(world: World):
+    given = [(await service(world, f"s{number}"))["clusterIP"] for number in range(6)]
+    assert len(set(given)) == 6
+    with pytest.raises(UnavailableError, match=r"no address is left in the service range 10.96.0.0/29"):
+        await service(world, "s7")
+
+
+async def test_an_address_follows_from_the_name(world: World):
+    first = await service(world, "a")
+    assert first["clusterIPs"] == [first["clusterIP"]]
+    assert (first["ipFamilies"], first["ipFamilyPolicy"]) == (["IPv4"], "SingleStack")
+    await world.delete("services", "a")
+    assert (await service(world, "a"))["clusterIP"] == first["clusterIP"]
+
+
+async def test_an_address_that_is_taken_or_foreign_is_refused(world: World):
+    taken = (await service(world, "a"))["clusterIP"]
+    with pytest.raises(InvalidError, match="provided IP is already allocated"):
+        await service(world, "b", clusterIP=taken)
+    with pytest.raises(InvalidError, match=r"is not in the valid range. The range of valid IPs is 10.96.0.0/29"):
+        await service(world, "b", clusterIP="192.168.0.1")
+
+
+async def test_headless_and_external_services_take_none(world: World):
+    assert (await service(world, "h", clusterIP="None"))["clusterIPs"] == ["None"]
+    assert "clusterIP" not in await service(world, "e", type="ExternalName", externalName="example.com")
+
+
+async def test_node_ports_are_given_kept_and_given_back(world: World):
+    first = (await service(world, "a", type="NodePort"))["ports"][0]["nodePort"]
+    assert 30000 <= first <= 32767
+    with pytest.raises(InvalidError, match=r"spec.ports\[0\].nodePort.*provided port is already allocated"):
+        await service(world, "b", type="NodePort", ports=[{"port": 80, "nodePort": first}])
+    with pytest.raises(InvalidError, match="The range of valid ports is 30000-32767"):
+        await service(world, "b", type="NodePort", ports=[{"port": 80, "nodePort": 80}])
+    both = [{"name": "t", "port": 80, "protocol": "UDP", "nodePort": first}]
+    assert (await service(world, "b", type="NodePort", ports=both))["ports"][0]["nodePort"] == first
+    kept = await world.set_spec("services", "a", ports=[{"port": 80, "targetPort": 8080}])
+    assert kept["spec"]["ports"][0]["nodePort"] == first
+    inside = await world.set_spec("services", "a", type="ClusterIP")
+    assert "nodePort" not in inside["spec"]["ports"][0]
+
+
+async def test_an_update_that_leaves_the_address_out_keeps_it(world: World):
+    given = await service(world, "a")
+    spec = {"ports": [{"port": 81}], "type": "ClusterIP"}
+    new = await world.update("services", "a", lambda obj: {**obj, "spec": spec})
+    assert new["spec"]["clusterIP"] == given["clusterIP"]
