@@ -153,5 +153,12 @@ def test_an_ordinary_pod_is_supported_and_what_is_not_enforced_is_said() -> None
     assert "readinessProbe" in unheeded(pod(limits)) and "resources.limits" in unheeded(pod(limits))
 
 
+def test_the_token_that_every_pod_gets_is_left_out_and_said_rather_than_refused() -> None:
+    sources: JsonObject = {"sources": [{"serviceAccountToken": {"path": "token"}}, {"configMap": {"name": "ca"}}]}
+    given = pod(volumes=[{"name": "kube-api-access-x1", "projected": sources}])
+    assert unsupported(given) == ""
+    assert "automountServiceAccountToken" in unheeded(given)
+
+
 def test_durations_are_written_as_go_writes_them() -> None:
     assert [duration_text(seconds) for seconds in (10, 80, 300)] == ["10s", "1m20s", "5m0s"]
