@@ -1,0 +1,174 @@
+"""Links over real sockets and TLS: who gets in, who does not, and a gateway with a wrong clock."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from cloudcore.pki.certificates import Authority, Issued, issue_client, issue_server, new_authority
+from edgecore.link.dial import websocket_dialer
+from skerry.clocks import ManualClock, SystemClock
+from skerry.errors import UnavailableError
+from skerry.transport.websocket import (
+    SESSION_PATH,
+    Identity,
+    Route,
+    WebSocketLink,
+    client_context,
+    dial,
+    limit_tls_read_buffers,
+    listen,
+)
+from skerry.wire.codec import FRAME_BYTES_MAX
+from tests.cloudcore.hub.fleet import Fleet, a_fleet, eventually
+
+pytestmark = pytest.mark.system
+
+NOW = datetime.now(UTC)
+
+
+class Site:
+    """A CA, a server certificate, and a gateway's files."""
+
+    def __init__(self, path: Path, *, now: datetime = NOW) -> None:
+        self.path = path
+        self.now = now
+        self.authority = new_authority(name="test", now=now)
+        server = issue_server(self.authority, names=["127.0.0.1", "hub.skerry.internal"], now=now)
+        (path / "ca.pem").write_text(self.authority.pem)
+        (path / "server.pem").write_text(server.certificate_pem + server.key_pem)
+        self.identity = self.gateway(self.authority, "system:node:eu-1")
+
+    def gateway(self, authority: Authority, user: str, *, now: datetime | None = None) -> Identity:
+        issued = issue_client(
+            authority, user=user, groups=["system:nodes"], now=now or self.now, valid=timedelta(days=30)
+        )
+        return self.files(issued)
+
+    def files(self, issued: Issued) -> Identity:
+        certificate, key = self.path / "node.crt", self.path / "node.key"
+        certificate.write_text(issued.certificate_pem)
+        key.write_text(issued.key_pem)
+        return Identity(ca_file=self.path / "ca.pem", certificate_file=certificate, key_file=key)
+
+    def server_context(self) -> ssl.SSLContext:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = ssl.TLSVersion.TLSv1_3
+        context.load_cert_chain(self.path / "server.pem")
+        context.load_verify_locations(cafile=self.path / "ca.pem")
+        context.verify_mode = ssl.CERT_OPTIONAL
+        return context
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Site:
+    return Site(tmp_path)
+
+
+@asynccontextmanager
+async def serving(site: Site, fleet: Fleet) -> AsyncGenerator[str]:
+    limit_tls_read_buffers()
+    routes = {SESSION_PATH: Route(handle=fleet.hub.handle, named=True)}
+    async with listen("127.0.0.1", 0, site.server_context(), routes) as (host, port):
+        yield f"{host}:{port}"
+
+
+async def test_a_gateway_joins_its_hub_over_mutual_tls_and_is_kept_in_step(site: Site) -> None:
+    async with a_fleet() as fleet, serving(site, fleet) as address:
+        dialer = websocket_dialer(site.identity, SystemClock(), lambda: 0)
+        async with fleet.gateway("eu-1", dialer=lambda _: dialer(address)) as gateway:
+            await fleet.create("configmaps", "large", data={"text": "x" * 900_000})
+            await fleet.pod("web", "eu-1", "large")
+            await eventually(lambda: gateway.holds("pods", "web"))
+            assert gateway.holds("configmaps", "large")
+            await gateway.tell_node()
+            await eventually(lambda: fleet.now("nodes", "eu-1"))
+        await eventually(lambda: not fleet.hub.connected)
+
+
+async def test_a_gateway_without_a_certificate_of_ours_gets_no_session(site: Site) -> None:
+    async with a_fleet() as fleet, serving(site, fleet) as address:
+        bare = ssl.create_default_context(cafile=str(site.path / "ca.pem"))
+        with pytest.raises(UnavailableError, match="401"):
+            await dial(address, bare)
+        foreign = site.gateway(new_authority(name="foreign", now=NOW), "system:node:eu-1")
+        with pytest.raises(UnavailableError):
+            await _session(address, foreign)
+        expired = site.gateway(site.authority, "system:node:eu-1", now=NOW - timedelta(days=400))
+        with pytest.raises(UnavailableError):
+            await _session(address, expired)
+        assert not fleet.hub.connected
+
+
+async def test_a_cloud_that_is_not_ours_is_not_talked_to(site: Site, tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    other = Site(tmp_path / "other")
+    async with a_fleet() as fleet, serving(other, fleet) as address:
+        with pytest.raises(UnavailableError, match="certificate verify failed"):
+            await websocket_dialer(site.identity, SystemClock(), lambda: 0)(address)
+
+
+async def test_other_paths_are_not_found(site: Site) -> None:
+    async with a_fleet() as fleet, serving(site, fleet) as address:
+        with pytest.raises(UnavailableError, match="404"):
+            await dial(address, client_context(site.identity, trust_clock=True), path="/other")
+
+
+async def test_nobody_listening_is_said(site: Site) -> None:
+    with pytest.raises(UnavailableError, match=r"127\.0\.0\.1:1: "):
+        await websocket_dialer(site.identity, SystemClock(), lambda: 0)("127.0.0.1:1")
+
+
+async def test_a_gateway_whose_files_are_gone_says_so(site: Site) -> None:
+    broken = replace(site.identity, key_file=site.path / "nothing.key")
+    with pytest.raises(UnavailableError, match="certificate can't be used"):
+        await websocket_dialer(broken, SystemClock(), lambda: 0)("127.0.0.1:1")
+
+
+async def test_a_gateway_in_1970_judges_certificates_by_the_last_time_it_knew(tmp_path: Path) -> None:
+    """The server's certificate is from a later time than the gateway's clock has ever seen: as in 1970."""
+    site = Site(tmp_path)
+    known_ms = round(NOW.timestamp() * 1000)
+    async with a_fleet() as fleet, serving(site, fleet) as address:
+        in_1970 = ManualClock(wall_ms=60_000)
+        link = await websocket_dialer(site.identity, in_1970, lambda: known_ms)(address)
+        await link.close(code=1000, reason="")
+        later_ms = known_ms + 100 * 365 * 86_400_000
+        with pytest.raises(UnavailableError, match="expired before the last time known"):
+            await websocket_dialer(site.identity, in_1970, lambda: later_ms)(address)
+
+
+async def test_text_and_giants_end_a_link(site: Site) -> None:
+    ended: list[str] = []
+
+    async def handle(link: WebSocketLink) -> None:
+        try:
+            await link.receive()
+        except UnavailableError as error:
+            ended.append(str(error))
+
+    async with listen("127.0.0.1", 0, site.server_context(), {"/session": Route(handle=handle, named=True)}) as place:
+        address = f"{place[0]}:{place[1]}"
+        context = client_context(site.identity, trust_clock=True)
+        link = await dial(address, context)
+        assert link.peer_name == "skerry-cloud"
+        assert link.peer_address == "127.0.0.1"
+        with pytest.raises(UnavailableError):
+            await link.send(bytes(FRAME_BYTES_MAX + 100))
+            await link.receive()
+        await eventually(lambda: len(ended) == 1)
+        assert "1009" in ended[0] or "too big" in ended[0]
+
+
+async def _session(address: str, identity: Identity) -> None:
+    """In TLS 1.3 a refusal may reach the client only with its first read."""
+    link = await dial(address, client_context(identity, trust_clock=True))
+    async with asyncio.timeout(5):
+        await link.receive()
