@@ -18,7 +18,7 @@ from skerry.objects.json import Json
 
 NODES_MAX: Final = 300_000
 """Values a document may unfold to; 3 MiB of YAML without anchors hold about as many."""
-_DEPTH_MAX: Final = 500
+_DEPTH_MAX: Final = 200
 _PLAIN: Final = "!plain"
 _TRUE: Final = frozenset({"y", "Y", "yes", "Yes", "YES", "true", "True", "TRUE", "on", "On", "ON"})
 _FALSE: Final = frozenset({"n", "N", "no", "No", "NO", "false", "False", "FALSE", "off", "Off", "OFF"})
