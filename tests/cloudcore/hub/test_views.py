@@ -1,0 +1,167 @@
+"""Views are a function of the store: kept change by change, they are what they would be made anew."""
+
+from __future__ import annotations
+
+import json
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cloudcore.hub.references import references_of
+from cloudcore.hub.views import Views
+from cloudcore.store.port import Change, Stored
+from skerry.objects.json import Json, JsonObject, encode_object
+from skerry.objects.meta import Key, Revision
+
+SECRET_DRIVER: JsonObject = {"name": "v", "cephfs": {"secretRef": {"name": "ceph"}}}
+
+
+def stored(key: Key, revision: int, obj: JsonObject) -> Stored:
+    return Stored(key=key, uid=f"uid-{key.name}", revision=Revision(revision), body=encode_object(obj))
+
+
+def pod(node: str, *configs: str, namespace: str = "ns") -> JsonObject:
+    volumes: list[Json] = [{"name": name, "configMap": {"name": name}} for name in configs]
+    return {"metadata": {"namespace": namespace}, "spec": {"nodeName": node, "volumes": volumes}}
+
+
+def device(node: str, model: str) -> JsonObject:
+    return {"metadata": {"namespace": "ns"}, "spec": {"nodeName": node, "deviceModelRef": {"name": model}}}
+
+
+KEYS: dict[str, list[Key]] = {
+    "nodes": [Key("nodes", "", "n1"), Key("nodes", "", "n2")],
+    "pods": [Key("pods", "ns", f"p{number}") for number in range(4)] + [Key("pods", "other", "p")],
+    "configmaps": [Key("configmaps", "ns", f"c{number}") for number in range(3)] + [Key("configmaps", "other", "c0")],
+    "services": [Key("services", "ns", "s1"), Key("services", "other", "s2")],
+    "devices.devices.kubeedge.io": [Key("devices.devices.kubeedge.io", "ns", f"d{number}") for number in range(2)],
+    "devicemodels.devices.kubeedge.io": [Key("devicemodels.devices.kubeedge.io", "ns", "m0")],
+    "deployments.apps": [Key("deployments.apps", "ns", "x")],
+}
+NODES = st.sampled_from(["n1", "n2", ""])
+CONFIGS = st.lists(st.sampled_from(["c0", "c1", "c2"]), max_size=3)
+
+
+@st.composite
+def writes(draw: st.DrawFn) -> tuple[Key, JsonObject | None]:
+    key = draw(st.sampled_from([key for keys in KEYS.values() for key in keys]))
+    if draw(st.integers(0, 3)) == 0:
+        return key, None
+    if key.resource == "pods":
+        return key, pod(draw(NODES), *draw(CONFIGS), namespace=key.namespace)
+    if key.resource.startswith("devices."):
+        return key, device(draw(NODES), "m0")
+    return key, {"metadata": {"namespace": key.namespace}}
+
+
+@settings(max_examples=150)
+@given(st.lists(writes(), max_size=40))
+def test_views_kept_by_changes_are_those_made_anew(script: list[tuple[Key, JsonObject | None]]) -> None:
+    views = Views(json.loads)
+    objects: dict[Key, Stored] = {}
+    for revision, (key, obj) in enumerate(script, start=1):
+        before = {node: dict(views.view(node).stamps()) for node in ("n1", "n2")}
+        if obj is None:
+            if objects.pop(key, None) is None:
+                continue
+        else:
+            objects[key] = stored(key, revision, obj)
+        after = None if obj is None else encode_object(obj)
+        touched = views.apply(
+            Change(revision=Revision(revision), key=key, uid=f"uid-{key.name}", before=None, after=after)
+        )
+        anew = Views(json.loads)
+        anew.load(objects.values(), Revision(revision))
+        for node in ("n1", "n2"):
+            now = dict(views.view(node).stamps())
+            assert now == dict(anew.view(node).stamps())
+            changed = {key for key in now.keys() | before[node].keys() if now.get(key) != before[node].get(key)}
+            assert changed <= set(touched.get(node, ())), "every change of a view is told"
+        assert list(views.nodes()) == list(dict.fromkeys(views.nodes()))
+        assert set(views.nodes()) == {key.name for key in objects if key.resource == "nodes"}
+
+
+def test_a_change_costs_only_the_nodes_that_it_touches() -> None:
+    views = Views(json.loads)
+    objects = [stored(Key("pods", "ns", f"p{number}"), 1, pod(f"n{number}", f"c{number}")) for number in range(100)]
+    views.load(objects, Revision(1))
+    key = Key("configmaps", "ns", "c7")
+    change = Change(revision=Revision(2), key=key, uid="u", before=None, after=b"{}")
+    assert views.apply(change) == {"n7": [key]}
+    unrelated = Change(revision=Revision(3), key=Key("configmaps", "ns", "unused"), uid="u", before=None, after=b"{}")
+    assert views.apply(unrelated) == {}
+
+
+def test_what_is_referred_to_comes_before_what_refers() -> None:
+    views = Views(json.loads)
+    key = Key("pods", "ns", "a")
+    configs = [Key("configmaps", "ns", name) for name in ("z", "b")]
+    views.load(
+        [
+            stored(key, 1, pod("n1", "z", "b")),
+            *(stored(one, 1, {}) for one in configs),
+            stored(Key("services", "ns", "s"), 1, {}),
+            stored(Key("nodes", "", "n1"), 1, {}),
+        ],
+        Revision(1),
+    )
+    view = views.view("n1")
+    assert [str(key) for key, _ in view.stamps()] == [
+        "nodes n1",
+        "configmaps ns/b",
+        "configmaps ns/z",
+        "services ns/s",
+        "pods ns/a",
+    ]
+    assert [one.name for one in view.closure(key)] == ["b", "z"]
+    assert view.state(Key("configmaps", "ns", "unknown")) is None
+    assert views.view("nobody").state(key) is None
+
+
+def test_every_way_to_name_an_object_in_a_pod_is_followed() -> None:
+    spec: JsonObject = {
+        "serviceAccountName": "account",
+        "imagePullSecrets": [{"name": "pull"}],
+        "initContainers": [{"envFrom": [{"configMapRef": {"name": "init"}}, {"secretRef": {"name": "init"}}]}],
+        "containers": [
+            {
+                "env": [
+                    {"valueFrom": {"configMapKeyRef": {"name": "env", "key": "k"}}},
+                    {"valueFrom": {"secretKeyRef": {"name": "env", "key": "k"}}},
+                    {"valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
+                ]
+            }
+        ],
+        "volumes": [
+            {"name": "a", "configMap": {"name": "volume"}},
+            {"name": "b", "secret": {"secretName": "volume"}},
+            {"name": "c", "persistentVolumeClaim": {"claimName": "claim"}},
+            {
+                "name": "d",
+                "projected": {
+                    "sources": [
+                        {"configMap": {"name": "kube-root-ca.crt"}},
+                        {"secret": {"name": "projected"}},
+                        {"serviceAccountToken": {"path": "token"}},
+                    ]
+                },
+            },
+            SECRET_DRIVER,
+            {"name": "e", "emptyDir": {}},
+        ],
+    }
+    found = references_of(Key("pods", "ns", "p"), {"metadata": {"namespace": "ns"}, "spec": spec})
+    assert [str(key) for key in found] == [
+        "serviceaccounts ns/account",
+        "configmaps ns/env",
+        "configmaps ns/init",
+        "configmaps ns/kube-root-ca.crt",
+        "configmaps ns/volume",
+        "secrets ns/ceph",
+        "secrets ns/env",
+        "secrets ns/init",
+        "secrets ns/projected",
+        "secrets ns/pull",
+        "secrets ns/volume",
+        "persistentvolumeclaims ns/claim",
+    ]

@@ -1,0 +1,112 @@
+"""The loop around a machine: frames go in order, ends are orderly, and a stuck link does not hold anybody."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from skerry.clocks import SystemClock
+from skerry.errors import UnavailableError
+from skerry.objects.meta import Revision
+from skerry.sync.edge import EdgeIdentity, EdgeSession, EdgeState
+from skerry.sync.effects import EdgeEffect
+from skerry.sync.ports import SyncSettings
+from skerry.transport.driver import Driver, now_of
+from skerry.transport.memory import IN_FLIGHT_MAX, MemoryLink, pair
+from skerry.wire.codec import decode, encode
+from skerry.wire.frames import Close, CloseCode, Hello, Ping, Pong
+from tests.skerry.sync.conversation import FakeOutbox, welcome
+
+
+def a_session(link: MemoryLink, settings: SyncSettings | None = None) -> tuple[EdgeSession, Driver[EdgeEffect]]:
+    identity = EdgeIdentity(
+        node="eu-1", agent_version="0", incarnation="i", boot_id="b", epoch="e1", revision=Revision(0)
+    )
+    session = EdgeSession(identity, (), FakeOutbox(), now_of(SystemClock()), settings)
+    return session, Driver(link, session, SystemClock())
+
+
+async def test_frames_go_out_in_order_and_a_good_end_is_said() -> None:
+    edge, cloud = pair(edge_name="x")
+    session, driver = a_session(edge)
+    running = asyncio.create_task(driver.run(lambda effect: None))
+    assert isinstance(decode(await cloud.receive()), Hello)
+    await cloud.send(encode(welcome()))
+    for number in range(3):
+        await cloud.send(encode(Ping(number=number)))
+    assert [decode(await cloud.receive()) for _ in range(3)] == [Pong(number=number) for number in range(3)]
+    session.close(CloseCode.DONE, "the agent stops", driver.now())
+    driver.kick()
+    assert decode(await cloud.receive()) == Close(code=CloseCode.DONE, reason="the agent stops")
+    how = await running
+    assert (how.code, how.by_peer) == (CloseCode.DONE, False)
+    with pytest.raises(UnavailableError):
+        await cloud.receive()
+
+
+async def test_bytes_that_are_no_frame_end_the_session_with_a_reason() -> None:
+    edge, cloud = pair(edge_name="x")
+    _, driver = a_session(edge)
+    running = asyncio.create_task(driver.run(lambda effect: None))
+    await cloud.receive()
+    await cloud.send(b"\xff\xff\xff")
+    close = decode(await cloud.receive())
+    assert isinstance(close, Close)
+    assert close.code == CloseCode.PROTOCOL
+    assert (await running).code == CloseCode.PROTOCOL
+
+
+async def test_a_cut_link_ends_the_session() -> None:
+    edge, cloud = pair(edge_name="x")
+    session, driver = a_session(edge)
+    running = asyncio.create_task(driver.run(lambda effect: None))
+    await cloud.receive()
+    cloud.cut()
+    assert (await running).code == CloseCode.FAILED
+    assert session.state is EdgeState.CLOSED
+
+
+async def test_time_passes_for_a_session_whose_link_takes_nothing() -> None:
+    """Nobody reads at the other end: the sender waits, the deadline comes all the same."""
+    edge, cloud = pair(edge_name="x")
+    for _ in range(IN_FLIGHT_MAX):
+        await edge.send(b"")
+    session, driver = a_session(edge, SyncSettings(greeting_s_max=0.05))
+    how = await asyncio.wait_for(driver.run(lambda effect: None), 5)
+    assert how.code == CloseCode.SILENT
+    assert session.state is EdgeState.CLOSED
+    assert cloud.ended.is_set()
+
+
+async def test_cancelling_closes_the_link() -> None:
+    edge, cloud = pair(edge_name="x")
+    _, driver = a_session(edge)
+    running = asyncio.create_task(driver.run(lambda effect: None))
+    await cloud.receive()
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert cloud.ended.is_set()
+
+
+async def test_work_of_a_session_is_waited_for_and_its_errors_come_out() -> None:
+    edge, cloud = pair(edge_name="x")
+    session, driver = a_session(edge)
+    go_on = asyncio.Event()
+    done: list[bool] = []
+
+    async def work() -> None:
+        await go_on.wait()
+        done.append(True)
+
+    running = asyncio.create_task(driver.run(lambda effect: None))
+    await cloud.receive()
+    driver.spawn(work())
+    session.lost("gone")
+    driver.kick()
+    finished, _ = await asyncio.wait((running,), timeout=0.05)
+    assert not finished
+    go_on.set()
+    await running
+    assert done == [True]
