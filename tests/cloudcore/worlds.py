@@ -7,6 +7,8 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from cloudcore.registry.admission import Step
+from cloudcore.registry.builtin import KindRules
+from cloudcore.registry.custom import CustomKinds
 from cloudcore.registry.kinds import builtin_scheme
 from cloudcore.registry.objects import LocalObjects
 from cloudcore.registry.port import DeleteOptions, Propagation, Subresource
@@ -46,14 +48,15 @@ class PlainRules:
 class World:
     """Objects, and a way to let controllers see and act until they are content."""
 
-    def __init__(self, store: MemoryStore, cache: WatchCache, steps: tuple[Step, ...]) -> None:
+    def __init__(self, store: MemoryStore, cache: WatchCache, steps: tuple[Step, ...], *, real_rules: bool) -> None:
         self.store = store
         self.cache = cache
         self.clock = ManualClock()
         self.scheme = builtin_scheme()
         self.ids = SeededIds(7)
+        rules = KindRules(CustomKinds(self.scheme)) if real_rules else PlainRules()
         self.objects = LocalObjects(
-            store=store, cache=cache, rules=PlainRules(), clock=self.clock, ids=self.ids, steps=steps
+            store=store, cache=cache, rules=rules, clock=self.clock, ids=self.ids, steps=steps
         )
         self.tools = Tools(objects=self.objects, cache=cache, scheme=self.scheme, clock=self.clock, ids=self.ids)
         self.seen_until = Revision(0)
@@ -153,7 +156,7 @@ def _keys(controller: Controller, seen: Seen) -> Sequence[Key]:
 
 
 @asynccontextmanager
-async def make_world(*steps: Step) -> AsyncGenerator[World, None]:
+async def make_world(*steps: Step, real_rules: bool = False) -> AsyncGenerator[World, None]:
     store = MemoryStore(MemoryState(epoch="e1"))
     async with following(store, indexes=INDEXES) as cache:
-        yield World(store, cache, steps)
+        yield World(store, cache, steps, real_rules=real_rules)

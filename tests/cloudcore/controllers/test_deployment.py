@@ -113,6 +113,21 @@ async def test_a_new_deployment_ends_available_and_complete():
         assert fleet.condition("Progressing")["message"] == f'ReplicaSet "web-{code}" has successfully progressed.'
 
 
+async def test_defaults_and_validation_do_not_make_a_template_look_new():
+    async with make_world(real_rules=True) as world:
+        fleet = Fleet(world)
+        await world.create(DEPLOYMENTS, web())
+        await fleet.roll()
+        assert len(world.names(SETS)) == 1
+        await fleet.new_image("v2")
+        await fleet.roll()
+        assert fleet.sets() == {"v1": 0, "v2": 3}
+        assert fleet.condition("Progressing")["reason"] == "NewReplicaSetAvailable"
+        quiet = await world.store.revision()
+        await fleet.roll()
+        assert await world.store.revision() == quiet
+
+
 async def test_a_rolling_update_keeps_its_promises_all_the_way():
     async with make_world() as world:
         fleet = Fleet(world)
