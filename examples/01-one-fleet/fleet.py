@@ -1,0 +1,223 @@
+"""The fleet of the demo: a cloud, two gateways, and the independent programs around them.
+
+Everything is asked from outside, as a user would: the cloud through its API, a gateway through its local socket,
+the PLC's register through another Modbus program.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import quote
+
+from stage import DemoError, Stage, free_port, listening, run
+
+from skerry.cli import kubeconfig
+from skerry.cli.client import Client
+from skerry.errors import NotFoundError, SkerryError
+from skerry.objects.conditions import find_condition
+from skerry.objects.json import JsonObject, int_at, maps_at, str_at
+
+HERE = Path(__file__).resolve().parent
+EXAMPLES = HERE.parent
+BIN = Path(sys.executable).parent
+DEVICE = "/apis/devices.kubeedge.io/v1beta1/namespaces/default"
+SETPOINT_REGISTER = 2
+GREETERS = "/etc/greeting/greeting.txt"
+
+
+@dataclass
+class Fleet:
+    stage: Stage
+    hub_port: int = 0
+    plc_port: int = 0
+    mqtt_port: int = 0
+    broker: str = ""
+    plc: str = ""
+    _cloud: Client | None = None
+    _gateways: dict[str, Client] = field(default_factory=dict)
+
+    @property
+    def directory(self) -> Path:
+        return self.stage.directory
+
+    def data(self, name: str) -> Path:
+        return self.directory / name
+
+    # --- starting ---
+
+    def start_site(self) -> None:
+        """The PLC and the broker: programs that know nothing of Skerry."""
+        self._start_plc()
+        self._start_broker()
+        self.stage.wait_for("the PLC and the broker to listen", lambda: listening(self.plc_port) and listening(self.mqtt_port))
+
+    def _start_plc(self) -> None:
+        self.plc_port = free_port()
+        built = run([EXAMPLES / "plc" / "build.sh", self.directory / "plc"], check=False).strip()
+        if built:
+            self.plc = "C on libmodbus"
+            self.stage.start("plc", [built, str(self.plc_port), self.directory / "plc" / "state"])
+        elif shutil.which("node") and shutil.which("npm"):
+            self.plc = "JavaScript on modbus-serial"
+            home = self.directory / "plc"
+            home.mkdir(parents=True, exist_ok=True)
+            shutil.copy(EXAMPLES / "plc" / "plc.js", home)
+            run(["npm", "install", "--silent", "--no-fund", "--no-audit", "--prefix", home, "modbus-serial"], seconds=180)
+            self.stage.start("plc", ["node", home / "plc.js", str(self.plc_port)])
+        else:
+            raise DemoError("the PLC needs a C compiler with libmodbus-dev, or node and npm: install one of them")
+
+    def _start_broker(self) -> None:
+        self.mqtt_port = free_port()
+        home = self.directory / "broker"
+        home.mkdir(parents=True, exist_ok=True)
+        mosquitto = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin")
+        if mosquitto:
+            self.broker = "mosquitto"
+            config = home / "mosquitto.conf"
+            config.write_text(
+                f"listener {self.mqtt_port} 127.0.0.1\nallow_anonymous true\nmax_queued_messages 0\nuser {_user()}\n"
+            )
+            self.stage.start("broker", [mosquitto, "-c", config])
+        else:
+            self.broker = "amqtt (mosquitto is not installed)"
+            self.stage.start("broker", [sys.executable, HERE / "broker.py", str(self.mqtt_port)])
+
+    def start_sensor(self) -> None:
+        """A weather mast, ten numbered readings a second."""
+        command = [sys.executable, EXAMPLES / "sensor" / "sensor.py", "--port", str(self.mqtt_port)]
+        self.stage.start("sensor", [*command, "--topic", "site/eu-1/mast", "--period", "0.1"])
+
+    def start_cloud(self) -> None:
+        data = self.data("cloud")
+        command = [BIN / "cloudcore", "--data", data, "--bind", "127.0.0.1", "--https-port", "0", "--hub-port", "0"]
+        self.stage.start("cloud", command)
+        ready = self.stage.wait_for("the cloud to be ready", lambda: self._ready_line("cloud", "cloudcore ready"))
+        found = re.search(r"hub=\S*?:(\d+)", ready)
+        if found is None:
+            raise DemoError(f"the cloud did not say where its hub is: {ready}")
+        self.hub_port = int(found[1])
+
+    def start_gateway(self, name: str, region: str) -> None:
+        """Make a token in the cloud, join with it, run the agent."""
+        label = f"topology.kubernetes.io/region={region}"
+        token = self.skerry("token", "create", name, "--label", label, data="cloud").strip()
+        data = self.data(name)
+        run([BIN / "edgecore", "join", "--data", data, "--cloud", f"127.0.0.1:{self.hub_port}", "--token", token])
+        self.start_agent(name)
+
+    def start_agent(self, name: str) -> None:
+        self.stage.start(name, [BIN / "edgecore", "run", "--data", self.data(name)])
+
+    def _ready_line(self, log: str, words: str) -> str | None:
+        text = self.stage.log_of(log).read_text(errors="replace")
+        return next((line for line in reversed(text.splitlines()) if words in line), None)
+
+    # --- asking ---
+
+    def skerry(self, *args: str | Path, data: str, check: bool = True) -> str:
+        """The CLI, as a user runs it."""
+        return run([BIN / "skerry", *args, "--data", self.data(data)], check=check)
+
+    @property
+    def cloud(self) -> Client:
+        if self._cloud is None:
+            self._cloud = Client(cluster=kubeconfig.load(self.data("cloud") / "admin.kubeconfig"))
+        return self._cloud
+
+    def gateway(self, name: str) -> Client:
+        return Client(socket_path=self.data(name) / "edgecore.sock")
+
+    def get(self, path: str, **query: str) -> JsonObject:
+        return self.cloud.request("GET", path, query=query).obj
+
+    def node_ready(self, name: str) -> bool:
+        try:
+            node = self.get(f"/api/v1/nodes/{name}")
+        except NotFoundError:
+            return False
+        ready = find_condition(maps_at(node, "status", "conditions"), "Ready")
+        return str_at(ready, "status") == "True"
+
+    def pods(self, region: str = "") -> list[JsonObject]:
+        query = {"labelSelector": f"region={region}"} if region else {}
+        return maps_at(self.get("/api/v1/namespaces/default/pods", **query), "items")
+
+    def reported(self, device: str, prop: str) -> str:
+        try:
+            status = self.get(f"{DEVICE}/devicestatuses/{device}")
+        except NotFoundError:
+            return ""
+        twins = maps_at(status, "status", "twins")
+        return next((str_at(twin, "reported", "value") for twin in twins if str_at(twin, "propertyName") == prop), "")
+
+    def readings(self, device: str, prop: str) -> list[int]:
+        """The sensor's own numbers of all readings that the cloud holds, in the order in which it holds them."""
+        numbers: list[int] = []
+        after = "0"
+        while after:
+            page = self.get(f"{DEVICE}/devices/{device}/history", property=quote(prop), after=after, limit="5000")
+            numbers += [int_at(item, "sourceSequence") for item in maps_at(page, "items")]
+            after = str_at(page, "metadata", "continue")
+        return numbers
+
+    def register(self, number: int) -> int | None:
+        """A holding register of the PLC, read by a program that is not ours."""
+        mbpoll = shutil.which("mbpoll")
+        if mbpoll:
+            said = run([mbpoll, "-m", "tcp", "-p", str(self.plc_port), "-0", "-r", str(number), "-t", "4", "-1", "127.0.0.1"])
+            found = re.search(rf"\[{number}\]:\s+(-?\d+)", said)
+            return int(found[1]) if found else None
+        script = (
+            "const M=require('modbus-serial');const c=new M();"
+            f"c.connectTCP('127.0.0.1',{{port:{self.plc_port}}}).then(async()=>{{c.setID(1);"
+            f"const r=await c.readHoldingRegisters({number},1);console.log(r.data[0]);process.exit(0)}})"
+        )
+        said = run(["node", "-e", script])
+        return int(said.strip())
+
+    def greeters(self) -> dict[int, int]:
+        """Processes of the app on this machine: pid -> start time in ticks, from /proc."""
+        found: dict[int, int] = {}
+        for entry in Path("/proc").iterdir():
+            if not entry.name.isdecimal():
+                continue
+            try:
+                command = (entry / "cmdline").read_bytes().split(b"\0")
+                stat = (entry / "stat").read_text()
+            except OSError:
+                continue
+            if command[0].endswith(b"sh") and any(GREETERS.encode() in part for part in command[2:]):
+                found[int(entry.name)] = int(stat.rpartition(")")[2].split()[19])
+        return found
+
+    def leave(self) -> None:
+        """Delete the app, so that no process of its pods stays behind when the demo ends."""
+        for name in ("greeter-eu", "greeter-us"):
+            try:
+                self.cloud.request("DELETE", f"/apis/apps/v1/namespaces/default/deployments/{name}")
+            except SkerryError:
+                return  # the demo failed before there was anything to delete
+        self.stage.wait_for("the app's processes to end", lambda: not self.greeters(), 20)
+
+
+def _user() -> str:
+    """mosquitto drops root for a user that can't read a private directory; stay who we are."""
+    return "root" if os.geteuid() == 0 else os.environ.get("USER", "nobody")
+
+
+def render(name: str, directory: Path, values: dict[str, int]) -> Path:
+    """A manifest with its ports filled in."""
+    text = (HERE / "manifests" / name).read_text()
+    for key, value in values.items():
+        text = text.replace(f"@{key}@", str(value))
+    path = directory / name
+    path.write_text(text)
+    return path
+
+
