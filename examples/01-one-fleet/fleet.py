@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote
 
-from stage import DemoError, Stage, free_port, listening, run
+from stage import DemoError, Stage, began, free_port, listening, run
 
 from skerry.cli import kubeconfig
 from skerry.cli.client import Client
@@ -54,7 +54,9 @@ class Fleet:
         """The PLC and the broker: programs that know nothing of Skerry."""
         self._start_plc()
         self._start_broker()
-        self.stage.wait_for("the PLC and the broker to listen", lambda: listening(self.plc_port) and listening(self.mqtt_port))
+        self.stage.wait_for(
+            "the PLC and the broker to listen", lambda: listening(self.plc_port) and listening(self.mqtt_port)
+        )
 
     def _start_plc(self) -> None:
         self.plc_port = free_port()
@@ -67,7 +69,10 @@ class Fleet:
             home = self.directory / "plc"
             home.mkdir(parents=True, exist_ok=True)
             shutil.copy(EXAMPLES / "plc" / "plc.js", home)
-            run(["npm", "install", "--silent", "--no-fund", "--no-audit", "--prefix", home, "modbus-serial"], seconds=180)
+            run(
+                ["npm", "install", "--silent", "--no-fund", "--no-audit", "--prefix", home, "modbus-serial"],
+                seconds=180,
+            )
             self.stage.start("plc", ["node", home / "plc.js", str(self.plc_port)])
         else:
             raise DemoError("the PLC needs a C compiler with libmodbus-dev, or node and npm: install one of them")
@@ -170,7 +175,9 @@ class Fleet:
         """A holding register of the PLC, read by a program that is not ours."""
         mbpoll = shutil.which("mbpoll")
         if mbpoll:
-            said = run([mbpoll, "-m", "tcp", "-p", str(self.plc_port), "-0", "-r", str(number), "-t", "4", "-1", "127.0.0.1"])
+            said = run(
+                [mbpoll, "-m", "tcp", "-p", str(self.plc_port), "-0", "-r", str(number), "-t", "4", "-1", "127.0.0.1"]
+            )
             found = re.search(rf"\[{number}\]:\s+(-?\d+)", said)
             return int(found[1]) if found else None
         script = (
@@ -189,11 +196,11 @@ class Fleet:
                 continue
             try:
                 command = (entry / "cmdline").read_bytes().split(b"\0")
-                stat = (entry / "stat").read_text()
             except OSError:
                 continue
-            if command[0].endswith(b"sh") and any(GREETERS.encode() in part for part in command[2:]):
-                found[int(entry.name)] = int(stat.rpartition(")")[2].split()[19])
+            since = began(int(entry.name))
+            if since and command[0].endswith(b"sh") and any(GREETERS.encode() in part for part in command[2:]):
+                found[int(entry.name)] = since
         return found
 
     def leave(self) -> None:
@@ -219,5 +226,3 @@ def render(name: str, directory: Path, values: dict[str, int]) -> Path:
     path = directory / name
     path.write_text(text)
     return path
-
-

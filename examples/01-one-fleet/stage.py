@@ -6,11 +6,12 @@ elsewhere each step is one line.
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -53,6 +54,8 @@ class Stage:
     directory: Path
     console: Console = field(default_factory=Console)
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+    taken: list[int] = field(default_factory=list)
+    """Processes of an earlier run."""
     steps: list[Step] = field(default_factory=list)
     claims: list[Claim] = field(default_factory=list)
     picture: Callable[[], RenderableType] | None = None
@@ -96,16 +99,40 @@ class Stage:
 
     def stop_all(self) -> None:
         """Ask every process to stop, in the reverse of the order in which they were started."""
-        for process in reversed(self.processes.values()):
-            process.send_signal(signal.SIGTERM)
+        pids = [process.pid for process in self.processes.values()] + self.taken
+        for pid in reversed(pids):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)
         deadline = time.monotonic() + 10
-        for process in self.processes.values():
-            try:
-                process.wait(max(0.1, deadline - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+        while any(self._runs(pid) for pid in pids):
+            if time.monotonic() > deadline:
+                for pid in filter(self._runs, pids):
+                    os.kill(pid, signal.SIGKILL)
+            time.sleep(0.05)
         self.processes.clear()
+        self.taken.clear()
+        (self.directory / "processes.json").unlink(missing_ok=True)
+
+    def hand_over(self) -> None:
+        """Leave the processes running, and a note of them for `take_over`."""
+        note = {name: [process.pid, began(process.pid)] for name, process in self.processes.items()}
+        (self.directory / "processes.json").write_text(json.dumps(note))
+        self.processes.clear()
+
+    def take_over(self) -> bool:
+        """Find the processes that an earlier run left; False when there are none."""
+        note = self.directory / "processes.json"
+        if not note.exists():
+            return False
+        # A pid alone may be another's by now; its start time says whether it is still ours.
+        self.taken = [pid for pid, since in json.loads(note.read_text()).values() if began(pid) == since]
+        return True
+
+    def _runs(self, pid: int) -> bool:
+        for process in self.processes.values():
+            if process.pid == pid:
+                return process.poll() is None
+        return began(pid) is not None
 
     def check_alive(self) -> None:
         for name, process in self.processes.items():
@@ -180,6 +207,15 @@ class Stage:
         self.console.print(table)
 
 
+def began(pid: int) -> int | None:
+    """When a process started, in the kernel's ticks; None when it is gone (or a zombie)."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return None if fields[0] == "Z" else int(fields[19])
+
+
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -201,7 +237,3 @@ def run(command: Sequence[str | Path], *, check: bool = True, seconds: float = 6
         words = " ".join(str(part) for part in command)
         raise DemoError(f"`{words}` ended with code {done.returncode}: {done.stderr.strip() or done.stdout.strip()}")
     return done.stdout
-
-
-def python() -> str:
-    return sys.executable
