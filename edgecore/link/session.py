@@ -43,6 +43,8 @@ log = logging.getLogger(__name__)
 META_EPOCH: Final = "epoch"
 META_REVISION: Final = "revision"
 META_KNOWN_MS: Final = "known_ms"
+META_CUT: Final = "link_cut"
+"""`yes` while an operator keeps the link down."""
 """The newest time that this gateway has known, milliseconds: the floor under a clock without a battery."""
 
 KNOWN_STEP_MS: Final = 600_000
@@ -99,7 +101,7 @@ class EdgeLink:
         self._wake = asyncio.Event()
         self._session: EdgeSession | None = None
         self._driver: Driver[EdgeEffect] | None = None
-        self._cut = False
+        self._cut = parts.store.meta(META_CUT) == "yes"
         self._dialing = False
         self._since_ms = parts.clock.wall_ms()
         self._last_error = ""
@@ -126,16 +128,21 @@ class EdgeLink:
             last_error=self._last_error,
         )
 
-    def cut(self) -> None:
-        """Take the link down and keep it down until `heal`. Lasts as long as the agent runs."""
+    async def cut(self) -> None:
+        """Take the link down and keep it down until `heal`, over restarts and power cuts as well.
+
+        Raises `UnavailableError` when that can't be remembered; then nothing is cut.
+        """
+        await self._parts.store.apply(EdgeBatch(meta=((META_CUT, "yes"),)))
         self._cut = True
         if self._session is not None and self._driver is not None:
             self._session.close(CloseCode.CUT, "cut by an operator", self._driver.now())
             self._driver.kick()
         self._wake.set()
 
-    def heal(self) -> None:
-        """Undo `cut`, and dial at once."""
+    async def heal(self) -> None:
+        """Undo `cut`, and dial at once. Raises `UnavailableError` when that can't be remembered."""
+        await self._parts.store.apply(EdgeBatch(meta=((META_CUT, ""),)))
         self._cut = False
         self._policy.now()
         self._wake.set()

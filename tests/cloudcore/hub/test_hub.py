@@ -53,11 +53,11 @@ async def test_what_changed_while_the_link_was_cut_arrives_after_it_heals(fleet:
         await fleet.create("configmaps", "settings", data={"a": "1"})
         await fleet.pod("web", "eu-1", "settings")
         await eventually(lambda: gateway.holds("pods", "web"))
-        gateway.link.cut()
+        await gateway.link.cut()
         await eventually(lambda: not fleet.hub.connected)
         assert gateway.link.status.state == "cut"
         await fleet.update("configmaps", "settings", lambda obj: {**obj, "data": {"a": "2"}})
-        gateway.link.heal()
+        await gateway.link.heal()
         await eventually(lambda: b'"a":"2"' in _body(gateway.store.get(_key("configmaps", "settings"))))
 
 
@@ -68,11 +68,11 @@ async def test_a_node_makes_itself_known_and_its_silence_shows(fleet: Fleet) -> 
         node = fleet.now("nodes", "eu-1") or {}
         assert is_true(node, "Ready")
         assert str_at(node, "metadata", "labels", "site") == "north"
-        gateway.link.cut()
+        await gateway.link.cut()
         await eventually(lambda: not is_true(fleet.now("nodes", "eu-1") or {}, "Ready"))
         ready = condition_of(fleet.now("nodes", "eu-1") or {}, "Ready") or {}
         assert (str_at(ready, "status"), str_at(ready, "reason")) == ("Unknown", "NodeStatusUnknown")
-        gateway.link.heal()
+        await gateway.link.heal()
         await eventually(lambda: is_true(fleet.now("nodes", "eu-1") or {}, "Ready"))
         assert str_at(condition_of(fleet.now("nodes", "eu-1") or {}, "Ready") or {}, "reason") == "EdgeReady"
 
@@ -81,9 +81,9 @@ async def test_a_gateway_that_is_not_ready_stays_so_when_it_is_heard_again(fleet
     async with fleet.gateway() as gateway:
         await gateway.tell_node(ready="False")
         await eventually(lambda: fleet.now("nodes", "eu-1"))
-        gateway.link.cut()
+        await gateway.link.cut()
         await eventually(lambda: _ready(fleet) == "Unknown")
-        gateway.link.heal()
+        await gateway.link.heal()
         await eventually(lambda: _ready(fleet) == "False")
 
 
@@ -112,11 +112,11 @@ async def test_a_deleted_pod_leaves_the_store_when_its_node_says_it_is_gone(flee
 async def test_readings_taken_offline_arrive_once_and_in_order(fleet: Fleet) -> None:
     async with fleet.gateway() as gateway:
         await eventually(lambda: gateway.link.connected)
-        gateway.link.cut()
+        await gateway.link.cut()
         for number in range(300):
             await gateway.tell("telemetry", "telemetry", "ns/plc/t", reading(number))
             if number == 150:
-                gateway.link.heal()
+                await gateway.link.heal()
             if number % 50 == 0 and gateway.wire is not None:
                 gateway.wire.cut()
         await eventually(lambda: not gateway.store.outbox(after=0, limit=1))
@@ -191,8 +191,8 @@ async def test_a_certificate_of_another_node_is_refused(fleet: Fleet) -> None:
     async with fleet.gateway("eu-1") as gateway:
         await eventually(lambda: gateway.link.connected)
         gateway.node = "us-1"  # what its certificate says from now on
-        gateway.link.cut()
-        gateway.link.heal()
+        await gateway.link.cut()
+        await gateway.link.heal()
         await eventually(lambda: "the certificate is of system:node:us-1" in gateway.link.status.last_error)
 
 
