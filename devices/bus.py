@@ -16,9 +16,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeAlias
 
 from devices.plan import Block, Boundary, Limits, Point, Table, plan_blocks, split
 from devices.schedule import Breakers, BreakerSettings, Poll, Schedule
@@ -127,10 +127,8 @@ class BlockRead:
     monotonic_s: float
 
 
-class Transaction(Protocol):
-    """Several requests that must not be parted: a write and its reading back."""
-
-    async def __call__(self, wire: Wire, /) -> None: ...
+Transaction: TypeAlias = "Callable[[Wire], Awaitable[None]]"
+"""Several requests that must not be parted: a write and its reading back."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -232,7 +230,8 @@ class Line:
                     await self._sleep()
         finally:
             for entry in self._writes:
-                entry.done.cancel()
+                if not entry.done.done():
+                    entry.done.set_exception(UnavailableError("the line was given up"))
             await self._wire.close()
 
     async def _sleep(self) -> None:
@@ -279,6 +278,10 @@ class Line:
         except UnavailableError as error:
             if not entry.done.done():
                 entry.done.set_exception(error)
+        except asyncio.CancelledError:
+            if not entry.done.done():
+                entry.done.set_exception(UnavailableError("the line was given up"))
+            raise
         else:
             if not entry.done.done():
                 entry.done.set_result(None)

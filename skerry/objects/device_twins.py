@@ -12,11 +12,12 @@ not (docs/decisions/0080).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Final
 
+from skerry.errors import BadRequestError
 from skerry.objects.json import Json, JsonObject, clone, dig, ensure_map, list_at, map_at, maps_at, str_at, str_map_at
 from skerry.objects.meta import generation_of
+from skerry.objects.times import parse_time, time_text
 from skerry.objects.twins import (
     HLC_ZERO,
     Desired,
@@ -41,20 +42,14 @@ COPY_MS_MIN: Final = 10_000
 """Between two copies of a mere change of value into Device.status: a gateway on a metered link pays for each."""
 
 
-def rfc3339(at_ms: int) -> str:
-    """`2026-11-21T03:00:00Z`, in UTC, to the second."""
-    return datetime.fromtimestamp(at_ms / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
 def ms_of(text: str) -> int | None:
     """RFC 3339 or milliseconds as text; None for neither."""
     if text.isdecimal():
         return int(text)
     try:
-        at = datetime.fromisoformat(text)
-    except ValueError:
+        return parse_time(text)
+    except BadRequestError:
         return None
-    return None if at.tzinfo is None else round(at.timestamp() * 1000)
 
 
 # --- desired ----------------------------------------------------------------------------------------------
@@ -120,7 +115,7 @@ def _desired_shown(desired: Desired, others: dict[str, str]) -> JsonObject:
     if not desired.synced:
         metadata["clock"] = "unsynced"
     if desired.expires_ms is not None:
-        metadata["expires"] = rfc3339(desired.expires_ms)
+        metadata["expires"] = time_text(desired.expires_ms)
     if desired.conflict:
         metadata |= {
             "conflictValue": desired.conflict.value,
@@ -315,7 +310,7 @@ def with_state(obj: JsonObject, report: DeviceState) -> JsonObject:
     status = ensure_map(out, "status")
     status["state"] = report.state
     if report.last_online_ms:
-        status["lastOnlineTime"] = rfc3339(report.last_online_ms)
+        status["lastOnlineTime"] = time_text(report.last_online_ms)
     # A DeviceStatus's schema has no conditions; its free-form part has.
     holder = ensure_map(status, "extensions") if str_at(out, "kind") == "DeviceStatus" else status
     reason = {"online": "DeviceOnline", "offline": "DeviceSilent", "invalid": "InvalidConfiguration"}[report.state]

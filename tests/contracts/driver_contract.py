@@ -1,0 +1,98 @@
+"""What every driver promises. Collected by `test_driver_forms.py` for each form."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, replace
+
+from devices.port import DeviceConfig, Driver, Reading
+from skerry.objects.meta import Key
+
+
+@dataclass(frozen=True, kw_only=True)
+class Form:
+    """A driver with one device that holds 7 in `level` (INT, read-only) and takes values for `setpoint` (INT, from 0
+    to 90); `broken` is the same device with a mistake in the visitor of `level`."""
+
+    driver: Driver
+    config: DeviceConfig
+    broken: DeviceConfig
+
+
+MakeForm = Callable[[], AbstractAsyncContextManager[Form]]
+
+
+async def first(form: Form, wanted: Callable[[Reading], bool]) -> Reading:
+    """The first reading that is wanted. (`readings` has one consumer.)"""
+    async with asyncio.timeout(10):
+        async for reading in form.driver.readings():
+            if wanted(reading):
+                return reading
+    raise AssertionError("readings never end by themselves")
+
+
+class Running:
+    """A form at work."""
+
+    def __init__(self, form: Form) -> None:
+        self.form = form
+
+    async def __aenter__(self) -> Form:
+        assert list(await self.form.driver.configure([self.form.config])) == []
+        self._task = asyncio.create_task(self.form.driver.run())
+        return self.form
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.form.driver.close()
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+
+
+class DriverContract:
+    """Subclass, and provide the fixture `make`."""
+
+    async def test_a_reading_has_value_quality_and_time(self, make: MakeForm) -> None:
+        async with make() as form, Running(form):
+            reading = await first(form, lambda reading: reading.prop == "level")
+            assert (reading.device, reading.value, reading.quality) == (form.config.device, 7, "good")
+            assert reading.source_ms > 1_700_000_000_000
+            assert form.driver.health()[0].online
+
+    async def test_a_write_is_verified_and_shows(self, make: MakeForm) -> None:
+        async with make() as form, Running(form):
+            await first(form, lambda reading: reading.prop == "level")
+            assert (await form.driver.write(form.config.device, "setpoint", 42)).state == "verified"
+            await first(form, lambda reading: reading.prop == "setpoint" and reading.value == 42)
+
+    async def test_what_can_t_be_written_is_refused_and_never_raised(self, make: MakeForm) -> None:
+        async with make() as form, Running(form):
+            await first(form, lambda reading: reading.prop == "level")
+            result = await form.driver.write(form.config.device, "level", 1)
+            assert result.state == "refused" and result.reason
+            result = await form.driver.write(form.config.device, "nothing", 1)
+            assert result.state == "failed" and "nothing" in result.reason
+            elsewhere = Key(form.config.device.resource, "default", "elsewhere")
+            assert (await form.driver.write(elsewhere, "level", 1)).state == "failed"
+
+    async def test_a_mistake_is_refused_by_the_name_of_the_field_and_harms_no_other(self, make: MakeForm) -> None:
+        async with make() as form:
+            other = replace(form.broken, device=Key(form.config.device.resource, "default", "other"))
+            ((key, reason),) = await form.driver.configure([form.config, other])
+            assert key == other.device and "spec.properties[level].visitors.configData" in reason
+            async with Running(form):
+                await first(form, lambda reading: reading.device == form.config.device)
+
+    async def test_another_set_may_be_given_at_any_time(self, make: MakeForm) -> None:
+        async with make() as form, Running(form):
+            await first(form, lambda reading: reading.prop == "level")
+            assert list(await form.driver.configure([])) == []
+            assert list(form.driver.health()) == []
+            assert list(await form.driver.configure([form.config])) == []
+            await first(form, lambda reading: reading.prop == "level" and reading.value == 7)
+
+    async def test_receipts_nobody_knows_do_no_harm(self, make: MakeForm) -> None:
+        async with make() as form, Running(form):
+            form.driver.stored([1, 999_999])
+            await first(form, lambda reading: reading.prop == "level")

@@ -1,0 +1,166 @@
+"""A line over a wire in memory: order, isolation, and what is done after a silence."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import pytest
+
+from devices.bus import (
+    BlockRead,
+    ExceptionAnswerError,
+    Line,
+    LineDownError,
+    LineSettings,
+    Request,
+    SilentError,
+    Transaction,
+    Wire,
+)
+from devices.plan import Point
+from devices.schedule import BreakerSettings
+from skerry.clocks import SeededIds, SystemClock
+from skerry.errors import UnavailableError
+from tests.devices.raw_slave import until
+
+
+@dataclass(kw_only=True)
+class MemoryWire:
+    """Register `a` holds `a`. `fails` raises for a request, or lets it pass."""
+
+    fails: Callable[[Request], Exception | None] = lambda _: None
+    gate: asyncio.Event | None = None
+    asked: list[Request] = field(default_factory=list)
+    resets: int = 0
+    closed: bool = False
+    busy: int = 0
+
+    async def transact(self, request: Request) -> tuple[int, ...]:
+        self.busy += 1
+        assert self.busy == 1, "one request in flight"
+        self.asked.append(request)
+        try:
+            if self.gate is not None:
+                await self.gate.wait()
+            await asyncio.sleep(0)
+            error = self.fails(request)
+            if error is not None:
+                raise error
+            return () if request.values else tuple(range(request.address, request.address + request.count))
+        finally:
+            self.busy -= 1
+
+    async def reset(self) -> None:
+        self.resets += 1
+
+    async def close(self) -> None:
+        self.closed = True
+
+
+def point(address: int, unit: int = 1) -> Point:
+    return Point(device="d", prop=f"r{address}", unit=unit, table="holding", address=address, count=1)
+
+
+@asynccontextmanager
+async def at_work(
+    wire: MemoryWire, points: list[tuple[Point, float]], **settings: float | BreakerSettings
+) -> AsyncGenerator[tuple[Line, list[BlockRead]]]:
+    reads: list[BlockRead] = []
+    made = LineSettings(**settings)  # pyright: ignore[reportArgumentType] - a table of settings
+    line = Line(wire, settings=made, clock=SystemClock(), ids=SeededIds(1), sink=reads.append)
+    line.configure(points, {})
+    task = asyncio.create_task(line.run())
+    try:
+        yield line, reads
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        assert wire.closed
+
+
+def writing(address: int) -> Transaction:
+    async def write(wire: Wire) -> None:
+        await wire.transact(Request(unit=1, function=6, address=address, values=(1,)))
+
+    return write
+
+
+async def test_a_write_goes_before_polls_that_are_due() -> None:
+    wire = MemoryWire(gate=asyncio.Event())
+    async with at_work(wire, [(point(at * 100), 0.001) for at in range(20)]) as (line, _):
+        await until(lambda: len(wire.asked) == 1)
+        writes = [asyncio.create_task(line.write(1, writing(at), timeout_s=5)) for at in (7, 8)]
+        await asyncio.sleep(0)
+        assert wire.gate is not None
+        wire.gate.set()
+        await asyncio.gather(*writes)
+        assert [(request.function, request.address) for request in wire.asked[1:3]] == [(6, 7), (6, 8)]
+
+
+async def test_after_a_silence_the_wire_is_reset_and_the_unit_left_alone() -> None:
+    wire = MemoryWire(fails=lambda request: SilentError("unit 2 is silent") if request.unit == 2 else None)
+    breaker = BreakerSettings(silences_max=2, backoff_s_min=60, backoff_s_max=60)
+    points = [(point(1), 0.005), (point(2, unit=2), 0.005)]
+    async with at_work(wire, points, breaker=breaker) as (line, reads):
+        await until(lambda: line.stats.skipped >= 5)
+        assert (wire.resets, line.stats.silences) == (2, 2)
+        with pytest.raises(UnavailableError, match="unit 2 is silent; it is asked again in"):
+            await line.write(2, writing(1), timeout_s=5)
+        await line.write(1, writing(1), timeout_s=5)
+    assert all(read.words is None and read.reason for read in reads if read.block.unit == 2)
+    assert all(read.words == (1,) for read in reads if read.block.unit == 1)
+
+
+async def test_a_line_that_is_down_is_not_dialled_for_each_poll() -> None:
+    wire = MemoryWire(fails=lambda _: LineDownError("cannot connect to plc:502"))
+    async with at_work(wire, [(point(1), 0.002)], reconnect_s_min=30) as (line, reads):
+        await until(lambda: len(reads) >= 5)
+        assert len(wire.asked) == 1
+        assert {read.reason for read in reads} == {"cannot connect to plc:502"}
+        assert not reads[-1].device_lives
+        assert line.stats.skipped >= 4
+
+
+async def test_a_unit_behind_a_gateway_that_does_not_respond_is_away() -> None:
+    wire = MemoryWire(fails=lambda _: ExceptionAnswerError(11))
+    async with at_work(wire, [(point(1), 0.002)]) as (_, reads):
+        await until(lambda: len(reads) >= 2)
+    assert not reads[0].device_lives
+    assert reads[0].reason == "exception 11: gateway target does not respond"
+
+
+async def test_more_writes_than_fit_are_refused_at_once() -> None:
+    wire = MemoryWire(gate=asyncio.Event())
+    async with at_work(wire, [], writes_max=2) as (line, _):
+        waiting = [asyncio.create_task(line.write(1, writing(0), timeout_s=0.2))]
+        await until(lambda: len(wire.asked) == 1)
+        waiting += [asyncio.create_task(line.write(1, writing(at), timeout_s=0.2)) for at in (1, 2)]
+        await asyncio.sleep(0)
+        with pytest.raises(UnavailableError, match="2 writes are waiting"):
+            await line.write(1, writing(9), timeout_s=5)
+        results = await asyncio.gather(*waiting, return_exceptions=True)
+        assert all(isinstance(result, UnavailableError) for result in results), "no turn within 0.2 s"
+
+
+async def test_writes_that_wait_for_a_line_that_is_given_up_hear_of_it() -> None:
+    wire = MemoryWire(gate=asyncio.Event())
+    async with at_work(wire, []) as (line, _):
+        first = asyncio.create_task(line.write(1, writing(0), timeout_s=5))
+        await until(lambda: len(wire.asked) == 1)
+        second = asyncio.create_task(line.write(1, writing(1), timeout_s=5))
+        await asyncio.sleep(0)
+    for waiting in (first, second):
+        with pytest.raises(UnavailableError, match="the line was given up"):
+            await waiting
+
+
+async def test_points_of_one_unit_are_read_together_and_each_period_apart() -> None:
+    wire = MemoryWire()
+    async with at_work(wire, [(point(1), 0.01), (point(3), 0.01), (point(5), 9.0)]) as (_, reads):
+        await until(
+            lambda: any(read.block.count == 3 for read in reads) and any(read.block.address == 5 for read in reads)
+        )
+    assert {(request.address, request.count) for request in wire.asked} == {(1, 3), (5, 1)}

@@ -1,0 +1,83 @@
+"""Device and model objects, read as one."""
+
+from __future__ import annotations
+
+import pytest
+
+from edgecore.twins.config import device_config, known_devices
+from skerry.errors import InvalidError
+from skerry.objects.json import JsonObject
+from skerry.objects.meta import Key
+
+KEY = Key("devices.devices.kubeedge.io", "default", "d")
+
+
+def model(**prop: object) -> JsonObject:
+    made: JsonObject = {"name": "x", "type": "INT", **prop}  # pyright: ignore[reportAssignmentType]
+    return {"metadata": {"name": "m", "namespace": "default"}, "spec": {"properties": [made]}}
+
+
+def device(*props: JsonObject, protocol: str = "modbus", model: str = "m", **data: object) -> JsonObject:
+    config: JsonObject = {**data}  # pyright: ignore[reportAssignmentType]
+    return {
+        "metadata": {"name": "d", "namespace": "default", "uid": "u"},
+        "spec": {
+            "deviceModelRef": {"name": model},
+            "protocol": {"protocolName": protocol, "configData": config},
+            "properties": [*props],
+        },
+    }
+
+
+def test_the_instance_overrides_the_model() -> None:
+    of_model = model(
+        minimum="1", maximum="", unit="C", accessMode="ReadOnly",
+        visitors={"configData": {"register": "HoldingRegister", "offset": 1, "twin": {"tolerance": 0.5}}},
+    )  # fmt: skip
+    of_model["spec"]["protocolConfigData"] = {"timeoutMs": 5, "ip": "a"}  # pyright: ignore[reportIndexIssue, reportArgumentType, reportCallIssue, reportOptionalSubscript]
+    prop: JsonObject = {
+        "name": "x",
+        "collectCycle": 250,
+        "reportCycle": 5000,
+        "visitors": {"configData": {"offset": 9}},
+    }
+    config = device_config(KEY, device(prop, ip="b"), {("default", "m"): of_model})
+    assert config.protocol_config == {"timeoutMs": 5, "ip": "b"}
+    (made,) = config.properties
+    assert made.visitor == {"register": "HoldingRegister", "offset": 9}
+    assert (made.minimum, made.maximum, made.unit, made.writable, made.collect_ms) == (1.0, None, "C", False, 250)
+    assert (made.twin.tolerance, made.twin.silence_ms_max, made.twin.every_reading) == (0.5, 5000, False)
+
+
+def test_a_property_that_the_instance_does_not_name_is_served_when_the_model_places_it() -> None:
+    placed = model(visitors={"configData": {"address": "hr:0"}})
+    assert len(device_config(KEY, device(), {("default", "m"): placed}).properties) == 1
+    assert device_config(KEY, device(), {("default", "m"): model()}).properties == ()
+
+
+def test_what_sensors_tell_by_themselves_is_all_kept() -> None:
+    (made,) = device_config(KEY, device({"name": "x"}, protocol="MQTT"), {("default", "m"): model()}).properties
+    assert made.twin.every_reading
+
+
+@pytest.mark.parametrize(
+    ("obj", "of_model", "says"),
+    [
+        (device(protocol="opcua"), model(), "spec.protocol.protocolName: 'opcua' is not served here"),
+        (device(model=""), model(), "spec.deviceModelRef.name: required"),
+        (device(model="other"), model(), "there is no DeviceModel 'other' in default"),
+        (device({"name": "y"}), model(), "spec.properties[y]: not in DeviceModel 'm'"),
+        (device({"name": "x"}), model(type="STREAM"), "'STREAM' is not one of INT"),
+        (device({"name": "x"}), model(minimum="low"), "minimum: must be a number"),
+        (device({"name": "x", "collectCycle": 10_000_000_000}), model(), "collectCycle: must be a whole number"),
+        (device({"name": "x", "visitors": {"configData": {"twin": {"policy": "x"}}}}), model(), "twin.policy"),
+        (device({"name": "x", "visitors": {"configData": {"twin": {"deadband": -1}}}}), model(), "negative"),
+        (device({"name": "x", "visitors": {"configData": {"twin": {"dead": 1}}}}), model(), "did you mean deadband?"),
+    ],
+)
+def test_a_mistake_is_refused_by_the_name_of_the_field(obj: JsonObject, of_model: JsonObject, says: str) -> None:
+    with pytest.raises(InvalidError) as refusal:
+        device_config(KEY, obj, {("default", "m"): of_model})
+    assert says in str(refusal.value)
+    (known,) = known_devices([obj], {("default", "m"): of_model}).values()
+    assert known.config is None and says in known.reason

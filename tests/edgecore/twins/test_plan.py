@@ -1,0 +1,145 @@
+"""What happens to a twin, in tables."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from devices.port import PropertyConfig, Reading, TwinConfig, WriteResult
+from edgecore.twins.plan import Hold, Settle, Sight, Step, Write, next_step, observe, take, want, written
+from skerry.objects.meta import Key
+from skerry.objects.twins import AckState, Desired, Hlc, TwinState, Vector, ack
+
+KEY = Key("devices.devices.kubeedge.io", "default", "d")
+CONFIG = PropertyConfig(
+    name="x", type="FLOAT", writable=True, unit="C", minimum=None, maximum=None, collect_ms=1000, visitor={}
+)
+NEW = TwinState(uid="u")
+
+
+def wanted(value: str = "21", *, cloud: int = 1, edge: int = 0, expires_ms: int | None = None) -> Desired:
+    return Desired(
+        value=value,
+        ver=Vector(cloud=cloud, edge=edge),
+        hlc=Hlc(cloud, 0),
+        side="cloud",
+        origin="ann",
+        expires_ms=expires_ms,
+    )
+
+
+def seen(value: float | None = None, *, source_seq: int | None = None, redelivered: bool = False) -> Reading:
+    return Reading(
+        device=KEY,
+        prop="x",
+        value=value,
+        quality="bad" if value is None else "good",
+        reason="silent" if value is None else "",
+        source_ms=5,
+        monotonic_s=1.0,
+        source_seq=source_seq,
+        redelivered=redelivered,
+    )
+
+
+def sight(fresh: Reading | None = None, *, now_ms: int = 1000, synced: bool = True, until_ms: int = 0) -> Sight:
+    return Sight(now_ms=now_ms, clock_is_synced=synced, fresh=fresh, unread_until_ms=until_ms)
+
+
+PENDING = want(NEW, wanted(), 1)
+
+
+@pytest.mark.parametrize(
+    ("state", "at", "step"),
+    [
+        (NEW, sight(), None),
+        (PENDING, sight(seen(20.0)), Write(value=21.0, for_ver=Vector(cloud=1))),
+        (PENDING, sight(until_ms=3000), Hold(reason="the first reading is awaited", until_ms=3000)),
+        (PENDING, sight(until_ms=1000), Write(value=21.0, for_ver=Vector(cloud=1))),
+        (PENDING, sight(seen(None)), Write(value=21.0, for_ver=Vector(cloud=1))),
+        (PENDING, sight(seen(21.0)), Settle(ack=ack("verified", for_ver=Vector(cloud=1), at_ms=1000))),
+        (want(NEW, wanted(expires_ms=1001), 1), sight(seen(20.0)), Write(value=21.0, for_ver=Vector(cloud=1))),
+        (
+            want(NEW, wanted(expires_ms=1000), 1),
+            sight(seen(20.0)),
+            Settle(ack=ack("expired", for_ver=Vector(cloud=1), at_ms=1000, reason="it was not carried out in time")),
+        ),
+    ],
+)
+def test_what_is_done_about_a_wanted_value(state: TwinState, at: Sight, step: Step) -> None:
+    assert next_step(state, CONFIG, at) == step
+
+
+@pytest.mark.parametrize("state", ["verified", "applied", "refused", "expired"])
+def test_what_was_answered_for_good_is_left_alone_even_when_the_device_drifts(state: AckState) -> None:
+    answered = replace(PENDING, ack=ack(state, for_ver=Vector(cloud=1), at_ms=2))
+    assert next_step(answered, CONFIG, sight(seen(99.0))) is None
+
+
+def test_what_failed_is_tried_again() -> None:
+    failed = replace(PENDING, ack=ack("failed", for_ver=Vector(cloud=1), at_ms=2, reason="silent"))
+    assert isinstance(next_step(failed, CONFIG, sight(seen(20.0))), Write)
+
+
+def test_a_value_with_an_expiry_waits_for_a_right_clock() -> None:
+    step = next_step(want(NEW, wanted(expires_ms=9999), 1), CONFIG, sight(seen(20.0), synced=False))
+    assert isinstance(step, Hold) and step.until_ms is None
+
+
+def test_a_read_only_property_refuses() -> None:
+    step = next_step(PENDING, replace(CONFIG, writable=False), sight(seen(20.0)))
+    assert isinstance(step, Settle) and (step.ack.state, step.ack.reason) == ("refused", "x is read-only")
+
+
+def test_the_answer_to_an_older_wish_is_not_taken_for_one_to_the_newer() -> None:
+    result = WriteResult(state="verified", reason="", read_back=None)
+    newer = want(PENDING, wanted("22", cloud=2), 3)
+    assert written(newer, Vector(cloud=1), result, 4) == newer
+    done = written(newer, Vector(cloud=2), result, 4)
+    assert done.ack is not None and done.ack.state == "verified"
+
+
+def test_the_cloud_is_told_only_what_it_does_not_hold() -> None:
+    first = observe(NEW, wanted(), CONFIG, 1)
+    assert not first.tell_desired and first.state.ack is not None and first.state.ack.state == "pending"
+    assert observe(first.state, wanted(), CONFIG, 2) == replace(first, tell_desired=False)
+    rival = replace(wanted("30", cloud=0, edge=1), side="edge", hlc=Hlc(9, 0))
+    met = observe(want(NEW, rival, 1), wanted(), CONFIG, 2)
+    assert met.tell_desired and met.state.desired is not None and met.state.desired.value == "30"
+    restored = observe(replace(met.state, seen=Vector(cloud=1, edge=1)), wanted(), CONFIG, 3)
+    assert restored.tell_desired, "a cloud that came back from a backup is told again"
+
+
+def test_what_the_cloud_took_away_is_forgotten_unless_it_never_had_it() -> None:
+    known = observe(NEW, wanted(), CONFIG, 1).state
+    assert observe(known, None, CONFIG, 2).state.desired is None
+    mine = want(NEW, replace(wanted(cloud=0, edge=1), side="edge"), 1)
+    assert observe(mine, None, CONFIG, 2).state == mine
+
+
+def test_readings_are_recorded_when_they_tell_something() -> None:
+    config = replace(CONFIG, twin=TwinConfig(deadband=1.0, silence_ms_max=60_000))
+    first = take(NEW, config, seen(20.0), now_ms=0, synced=True)
+    assert first.record and first.urgent and first.state.seq == 1
+    still = take(first.state, config, seen(20.9), now_ms=1000, synced=True)
+    assert not still.record and still.state == first.state
+    assert take(first.state, config, seen(21.1), now_ms=1000, synced=True).record
+    assert take(first.state, config, seen(20.0), now_ms=60_000, synced=True).record
+    assert take(first.state, config, seen(20.0), now_ms=-5, synced=True).record, "the clock was set back"
+    assert take(first.state, config, seen(20.5), now_ms=1, synced=True, verbatim=True).record
+    lost = take(first.state, config, seen(None), now_ms=1000, synced=True)
+    assert lost.urgent and lost.state.reported is not None
+    assert (lost.state.reported.value, lost.state.reported.quality) == ("20.0", "stale")
+
+
+@pytest.mark.parametrize(
+    ("source_seq", "redelivered", "repeated"),
+    [(5, False, True), (4, True, True), (4, False, False), (6, True, False), (None, True, False)],
+)
+def test_a_repeated_reading_is_recognised_by_its_number(
+    source_seq: int | None, redelivered: bool, repeated: bool
+) -> None:
+    before = take(NEW, CONFIG, seen(20.0, source_seq=5), now_ms=0, synced=True).state
+    again = seen(21.0, source_seq=source_seq, redelivered=redelivered)
+    assert take(before, CONFIG, again, now_ms=1, synced=True).repeated is repeated
