@@ -29,7 +29,7 @@ from cloudcore.registry.validation.faults import (
     wrong_type,
 )
 from skerry.errors import BadRequestError, Cause
-from skerry.objects.json import Json, JsonObject, bool_at, int_at, list_at, map_at, maps_at, str_at, strs_at
+from skerry.objects.json import Json, JsonObject, bool_at, clone, int_at, list_at, map_at, maps_at, str_at, strs_at
 from skerry.objects.times import parse_time
 
 _KEEP: Final = "x-kubernetes-preserve-unknown-fields"
@@ -118,6 +118,21 @@ def set_defaults(schema: JsonObject, value: Json) -> None:
         if items:
             for item in value:
                 set_defaults(items, item)
+
+
+def lacking_defaults(schema: JsonObject, obj: JsonObject) -> JsonObject | None:
+    """A stored object with the defaults its schema has by now; None when it lacks none.
+
+    None, too, for an object with fields that the schema no longer has: writing it would prune them, and what a
+    definition dropped by mistake must survive until somebody writes the object on purpose.
+    """
+    walk = Walk()
+    pruned(schema, obj, walk)
+    if walk.unknown:
+        return None
+    completed = clone(obj)
+    set_defaults(schema, completed)
+    return completed if completed != obj else None
 
 
 def _copy(value: Json) -> Json:

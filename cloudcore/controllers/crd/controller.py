@@ -1,7 +1,8 @@
 """Serves what CustomResourceDefinitions define, and deletes a definition's objects before it goes.
 
-Keeps nothing itself; `CustomKinds` holds what is served, and is filled again from the store at every start. A crash
-in the middle of deleting objects leaves the definition with its finalizer, and the next start goes on.
+Keeps, in memory, which schemas' defaults the stored objects have; `CustomKinds` holds what is served, and is filled
+again from the store at every start. A crash in the middle of deleting objects leaves the definition with its
+finalizer, and the next start goes on.
 """
 
 from __future__ import annotations
@@ -12,10 +13,11 @@ from typing import Final
 from cloudcore.controllers.crd.plan import is_served, names_taken, status_of, terminating, wants_cleanup
 from cloudcore.registry.custom import CLEANUP_FINALIZER, RESOURCE, CustomKinds, kinds_of, storage_version
 from cloudcore.registry.port import DeleteOptions
+from cloudcore.registry.structural import lacking_defaults
 from cloudcore.runtime.informer import Keys, Seen
 from cloudcore.runtime.manager import Tools
 from cloudcore.store.cache import WatchCache
-from skerry.errors import NotFoundError
+from skerry.errors import InvalidError, NotFoundError
 from skerry.objects.json import Json, JsonObject, map_at, str_at, strs_at
 from skerry.objects.meta import Key, being_deleted, uid_of
 from skerry.objects.scheme import Kind
@@ -42,6 +44,8 @@ class DefinitionController:
         self._tools = tools
         self._custom = custom
         self._kind = tools.kind(RESOURCE)
+        self._completed: dict[str, JsonObject] = {}
+        """By definition: the schema whose defaults all stored objects have."""
 
     def watches(self) -> Sequence[Keys]:
         return [Keys(resource=RESOURCE, keys=self._of_definition)]
@@ -59,6 +63,7 @@ class DefinitionController:
         stored = self._tools.cache.read(key)
         if stored is None:
             self._custom.withdraw(key.name)
+            self._completed.pop(key.name, None)
             return None
         crd = self._tools.cache.obj(stored)
         if being_deleted(crd):
@@ -69,7 +74,31 @@ class DefinitionController:
             crd = await self._tell(key, crd, status) or crd
         if is_served(crd):
             self._custom.serve(crd)
+            await self._complete_stored(key, crd)
         return None
+
+    async def _complete_stored(self, key: Key, crd: JsonObject) -> None:
+        """Give the stored objects the defaults that the schema has by now (docs/decisions/0052)."""
+        kind = _stored_kind(crd)
+        custom = self._custom.of(kind) if kind is not None else None
+        if kind is None or custom is None or self._completed.get(key.name) == custom.schema:
+            return
+        for stored in self._tools.cache.select(key.name):
+            wanted = lacking_defaults(custom.schema, self._tools.cache.obj(stored))
+            if wanted is not None:
+                await self._complete(kind, stored.key, custom.schema)
+        self._completed[key.name] = custom.schema
+
+    async def _complete(self, kind: Kind, key: Key, schema: JsonObject) -> None:
+        def completed(current: JsonObject) -> JsonObject:
+            return lacking_defaults(schema, current) or current
+
+        try:
+            await self._tools.objects.update(kind, key, completed)
+        except (NotFoundError, InvalidError):
+            # Gone; or refused by what else the schema says by now: as in Kubernetes it stays as it is until
+            # somebody writes it, and that writer is told.
+            return
 
     def _definitions(self) -> list[JsonObject]:
         return [self._tools.cache.obj(stored) for stored in self._tools.cache.select(RESOURCE)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import AsyncGenerator
 from dataclasses import replace
 from typing import Any
@@ -237,6 +238,32 @@ def test_versions_rank_as_kubernetes_ranks_them():
     assert sorted(given, key=version_rank) == [
         "v10", "v2", "v1", "v11beta2", "v2beta1", "v1alpha1", "foo1", "foo10",
     ]  # fmt: skip
+
+
+async def test_stored_objects_get_a_default_that_came_later(custom: CustomWorld):
+    await custom.define(definition())
+    await custom.world.create(WIDGETS, {"metadata": {"name": "a"}, "spec": {"size": 1}})
+    await custom.world.create(WIDGETS, {"metadata": {"name": "b"}, "spec": {"size": 1, "colour": "red"}})
+
+    def grown(obj: Any) -> Any:
+        spec = copy.deepcopy(obj["spec"])
+        fields = spec["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]
+        fields["shape"] = {"type": "string", "default": "round"}
+        return {**obj, "spec": spec}
+
+    def shrunk(obj: Any) -> Any:
+        spec = copy.deepcopy(obj["spec"])
+        fields = spec["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]
+        del fields["colour"]
+        fields["late"] = {"type": "string", "default": "x"}
+        return {**obj, "spec": spec}
+
+    await custom.world.update(CRDS, WIDGETS, grown)
+    await custom.settle()
+    assert [obj["spec"]["shape"] for obj in custom.world.all(WIDGETS)] == ["round", "round"]
+    await custom.world.update(CRDS, WIDGETS, shrunk)
+    await custom.settle()
+    assert custom.world.get(WIDGETS, "b")["spec"]["colour"] == "red"
 
 
 async def test_a_kind_withdrawn_under_way_is_not_found(custom: CustomWorld):
