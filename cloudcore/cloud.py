@@ -21,6 +21,7 @@ from typing import Final
 
 from cloudcore.api.app import Api, ApiSettings, serving
 from cloudcore.api.authn import Authenticator
+from cloudcore.api.authz.aggregation import AggregationController
 from cloudcore.api.authz.authorizer import Authorizer
 from cloudcore.api.authz.defaults import keep_defaults
 from cloudcore.api.authz.escalation import escalation_step
@@ -236,7 +237,8 @@ def _hub_parts(core: _Core) -> HubParts:
 def _parts(core: _Core, hub: Hub, certificates: Serving) -> dict[str, Awaitable[None]]:
     """What runs until the process stops, by the name that is said when it fails."""
     scheduler = Scheduler(core.tools)
-    controllers = standard_controllers(core.tools, core.custom, ca_pem=core.pki.authority.pem)
+    standard = standard_controllers(core.tools, core.custom, ca_pem=core.pki.authority.pem)
+    controllers = [*standard, AggregationController(core.tools)]
     return {
         "hub": hub.run(),
         "controllers": run_controllers(core.cache, core.clock, controllers, [scheduler]),

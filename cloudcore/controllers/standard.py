@@ -5,6 +5,7 @@ from __future__ import annotations
 from cloudcore.controllers.crd.controller import DefinitionController
 from cloudcore.controllers.deployment.controller import DeploymentController
 from cloudcore.controllers.garbage.controller import GarbageController
+from cloudcore.controllers.jointoken.controller import JoinTokenController
 from cloudcore.controllers.namespace.controller import NamespaceController
 from cloudcore.controllers.node.controller import NodeController
 from cloudcore.controllers.replicaset.controller import ReplicaSetController
@@ -23,4 +24,5 @@ def standard_controllers(tools: Tools, custom: CustomKinds, *, ca_pem: str) -> l
         ServiceAccountController(tools, ca_pem=ca_pem),
         NodeController(tools),
         DefinitionController(tools, custom),
+        JoinTokenController(tools),
     ]

@@ -42,7 +42,7 @@ class _Asked:
     def allowed(self) -> bool:
         match (self.what.group, self.what.resource):
             case ("", "nodes"):
-                return self._own_name() and self.what.verb in _OWN and self.what.subresource in ("", "status")
+                return self._own_name() and self._tells_of_itself()
             case ("", "pods"):
                 return self._own_pod()
             case ("", resource) if resource in _NEEDED:
@@ -60,6 +60,10 @@ class _Asked:
                 return self._own_device()
             case _:
                 return False
+
+    def _tells_of_itself(self) -> bool:
+        """Its status, not its labels and taints, by which it could draw other nodes' pods to itself."""
+        return self.what.verb in (_OWN if self.what.subresource == "status" else {"get"})
 
     def _own_name(self) -> bool:
         return self.what.name == self.node

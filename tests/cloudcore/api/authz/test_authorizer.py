@@ -205,6 +205,7 @@ POD: JsonObject = {
         ("patch", "nodes/status", "", "eu-1", True),
         ("get", "nodes", "", "us-1", False),
         ("delete", "nodes", "", "eu-1", False),
+        ("patch", "nodes", "", "eu-1", False),
         ("list", "nodes", "", "", False),
         ("get", "pods", "a", "p", True),
         ("update", "pods/status", "a", "p", True),
