@@ -32,24 +32,25 @@ def decide(ask: Ask, cluster: Cluster, *, start: int = 0) -> Decision:
         return Decision(node="", message="no nodes available to schedule pods", looked_at=0)
     where = domains(ask, cluster)
     fitting: list[Node] = []
-    reasons: Counter[str] = Counter()
+    refusals: list[tuple[str, ...]] = []
     looked_at = 0
     for index in range(len(nodes)):
         node = nodes[(start + index) % len(nodes)]
         looked_at += 1
         against = faults(ask, node, where)
         if against:
-            reasons.update(against)
+            refusals.append(against)
             continue
         fitting.append(node)
         if len(fitting) >= FITTING_ENOUGH:
             break
     if fitting:
         return Decision(node=best(ask, fitting, cluster).name, message="", looked_at=looked_at)
-    return Decision(node="", message=_explained(len(nodes), reasons), looked_at=looked_at)
+    return Decision(node="", message=_explained(len(nodes), refusals), looked_at=looked_at)
 
 
-def _explained(count: int, reasons: Counter[str]) -> str:
+def _explained(count: int, refusals: list[tuple[str, ...]]) -> str:
     """`0/3 nodes are available: 1 Insufficient cpu, 2 node(s) were unschedulable.`"""
+    reasons = Counter(reason for against in refusals for reason in against)
     parts = sorted(f"{number} {reason}" for reason, number in reasons.items())
     return f"0/{count} nodes are available: {', '.join(parts)}."

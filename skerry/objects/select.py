@@ -62,7 +62,11 @@ class LabelSelector:
     def matches(self, labels: Mapping[str, str]) -> bool:
         if self.nothing:
             return False
-        return all(requirement.matches(labels) for requirement in self.requirements)
+        # A plain loop: the scheduler asks this of every node for every pod.
+        for requirement in self.requirements:  # noqa: SIM110
+            if not requirement.matches(labels):
+                return False
+        return True
 
     def selects(self, obj: JsonObject) -> bool:
         return self.matches(labels_of(obj))

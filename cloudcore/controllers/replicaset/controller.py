@@ -21,7 +21,7 @@ from cloudcore.controllers.replicaset.plan import (
 )
 from cloudcore.registry.port import DeleteOptions
 from cloudcore.runtime.events import Saying
-from cloudcore.runtime.informer import Keys, Seen
+from cloudcore.runtime.informer import BY_OWNER, Keys, Seen
 from cloudcore.runtime.manager import Tools, UnfinishedError
 from skerry.errors import CallerError, NotFoundError
 from skerry.objects.json import JsonObject, map_at
@@ -68,13 +68,24 @@ class ReplicaSetController:
             return None
         replica_set = self._tools.cache.obj(stored)
         await claim_all(self._tools, replica_set, self._pods)
-        failure = await self._carry_out(replica_set, plan(replica_set, owned(self._tools, replica_set, self._pods)))
+        pods = owned(self._tools, replica_set, self._pods)
+        failure = await self._carry_out(replica_set, plan(replica_set, pods, self._related(replica_set)))
         pods = owned(self._tools, replica_set, self._pods)
         now_ms = self._tools.clock.wall_ms()
         await self._tell(key, replica_set, status_of(replica_set, pods, failure, now_ms=now_ms))
         if failure is not None:
             raise UnfinishedError(failure.message)
         return next_available_s(replica_set, pods, now_ms=now_ms)
+
+    def _related(self, replica_set: JsonObject) -> list[JsonObject]:
+        """Pods of the other sets of the same Deployment: a node with many of them is left first."""
+        owner = controller_of(replica_set)
+        if owner is None:
+            return []
+        cache = self._tools.cache
+        sisters = [item.uid for item in cache.indexed(BY_OWNER, owner.uid) if item.key.resource == RESOURCE]
+        others = [item for uid in sisters if uid != uid_of(replica_set) for item in cache.indexed(BY_OWNER, uid)]
+        return [cache.obj(item) for item in others if item.key.resource == "pods"]
 
     async def _carry_out(self, replica_set: JsonObject, todo: Plan) -> Failure | None:
         """Create in batches of 1, 2, 4 ...: when everything is refused (a quota), little was tried in vain."""
