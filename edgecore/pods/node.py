@@ -14,7 +14,7 @@ import platform
 import shutil
 import socket
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -227,7 +227,11 @@ def _addresses() -> tuple[str, ...]:
 class NodeReporter:
     """Tells the cloud what changed about this node. Run `run` in a task group."""
 
-    def __init__(self, store: AsyncEdgeStore, clock: Clock, identity: NodeIdentity, data: Path) -> None:
+    def __init__(
+        self, store: AsyncEdgeStore, clock: Clock, identity: NodeIdentity, data: Path, *, node_ip: str = ""
+    ) -> None:
+        """`data` says which disk counts; `node_ip` is shown for the address found, when given."""
+        self._node_ip = node_ip
         self._store = store
         self._clock = clock
         self._identity = identity
@@ -245,7 +249,10 @@ class NodeReporter:
     async def look(self) -> None:
         """Look once; tell what is new."""
         before = self._told.status if self._told else {}
-        report = node_report(self._identity, read_machine(self._data), before, now_ms=self._clock.wall_ms())
+        machine = read_machine(self._data)
+        if self._node_ip:
+            machine = replace(machine, addresses=(self._node_ip,))
+        report = node_report(self._identity, machine, before, now_ms=self._clock.wall_ms())
         if report != self._told:
             told = NewReport(report_class="state", kind=NODE_STATUS, key="", body=report.encode())
             await self._store.apply(EdgeBatch(reports=(told,)))

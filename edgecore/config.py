@@ -1,0 +1,58 @@
+"""The agent's settings: read once, in `main`, from flags, `SKERRY_*` variables and a file (`skerry.settings`)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from skerry.errors import InvalidError
+from skerry.settings import setting
+
+DATA: Final = Path("/var/lib/skerry/edge")
+MIB: Final = 1 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EdgeSettings:
+    """`edgecore run`."""
+
+    data: Path = setting(DATA, help="directory for everything that is kept: identity, store, volumes, logs")
+    images: str = setting("", help="directory of images for the process runtime; none: DATA/images")
+    node_ip: str = setting("", help="address to show for this node and its pods; none: found from the routes")
+    label: tuple[str, ...] = setting((), help="NAME=VALUE labels of the node, e.g. topology.kubernetes.io/region=eu")
+    telemetry_mib: int = setting(512, help="room for readings that wait for the cloud", low=1, high=1 << 20)
+    log_size_mib: int = setting(10, help="size at which a container's log is rotated", low=1, high=1 << 10)
+    log_files: int = setting(5, help="how many files of a container's log are kept", low=1, high=100)
+    log_level: str = setting("info", help="what is logged", choices=("debug", "info", "warning", "error"))
+
+    @property
+    def images_directory(self) -> Path:
+        return Path(self.images) if self.images else self.data / "images"
+
+    @property
+    def socket(self) -> Path:
+        """Where the local API listens."""
+        return self.data / "edgecore.sock"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JoinSettings:
+    """`edgecore join`."""
+
+    data: Path = setting(DATA, help="directory for everything that is kept")
+    cloud: str = setting(help="HOST:PORT of the cloud, of its API or of its hub")
+    token: str = setting(help="what `skerry token create NODE` printed")
+    force: bool = setting(False, help="forget the cloud that was joined before")
+    log_level: str = setting("warning", help="what is logged", choices=("debug", "info", "warning", "error"))
+
+
+def labels_of(texts: tuple[str, ...]) -> dict[str, str]:
+    """NAME=VALUE pairs. Raises `InvalidError` naming the one that is not."""
+    labels: dict[str, str] = {}
+    for text in texts:
+        name, sign, value = text.partition("=")
+        if not sign or not name:
+            raise InvalidError(f"--label {text!r}: write NAME=VALUE")
+        labels[name] = value
+    return labels

@@ -1,0 +1,181 @@
+"""The objects as this gateway knows them now: as the cloud sent them, with what has happened here since.
+
+A pod's status is the one this gateway told last; a Device has the values wanted here; its DeviceStatus is made from
+the twins. Keeps a short list of which keys changed, in memory, so that a watch can go on from a list; a restart of
+the agent ends that list, and a client is told to list again (410), as Kubernetes does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import Final
+
+from edgecore.local_api.kinds import DEVICE, DEVICE_STATUS, POD
+from edgecore.local_api.ports import DeviceSummary, LocalParts, PropertyTwin
+from edgecore.store.port import EdgeBatch, NewReport
+from skerry.errors import GoneError
+from skerry.objects.device_twins import merged_desired, with_reported, with_state
+from skerry.objects.json import JsonObject, decode_object, ensure_map, map_at, str_at
+from skerry.objects.meta import Key, uid_of
+from skerry.objects.reports import POD_STATUS
+from skerry.objects.scheme import Kind
+from skerry.objects.twins import DeviceName, DeviceState, TwinDesired, TwinReported, decode_device_state
+
+CHANGES_KEPT: Final = 2048
+DEVICE_STATE: Final = "device_state"
+
+
+class LocalObjects:
+    """Reads, and news of changes. `revision` is this agent's own count, not the cloud's."""
+
+    def __init__(self, parts: LocalParts) -> None:
+        self._parts = parts
+        # Begins at the time, so that no number of an earlier agent is taken for one of this one's.
+        self._first = self.revision = parts.clock.wall_ms()
+        self._changes: deque[tuple[int, Key]] = deque(maxlen=CHANGES_KEPT)
+        self._news: set[asyncio.Event] = set()
+
+    def listen(self) -> Callable[[], None]:
+        """Hear of commits from now on; the result ends it."""
+        return self._parts.store.listen(self._committed)
+
+    def _committed(self, batch: EdgeBatch) -> None:
+        keys = changed_keys(batch)
+        for key in keys:
+            self.revision += 1
+            self._changes.append((self.revision, key))
+        if keys:
+            for event in self._news:
+                event.set()
+
+    def follow(self) -> tuple[asyncio.Event, Callable[[], None]]:
+        """An event that is set at every change, and how to let go of it."""
+        event = asyncio.Event()
+        self._news.add(event)
+        return event, lambda: self._news.discard(event)
+
+    def changed_since(self, revision: int) -> list[Key]:
+        """Keys that changed after `revision`, each once. Raises `GoneError` when that is not known (any more)."""
+        oldest = self._changes[0][0] - 1 if len(self._changes) == CHANGES_KEPT else self._first
+        if not oldest <= revision <= self.revision:
+            raise GoneError(f"too old resource version: {revision} ({oldest})", compacted=oldest)
+        return list(dict.fromkeys(key for number, key in self._changes if number > revision))
+
+    def list(self, kind: Kind, namespace: str) -> list[JsonObject]:
+        if kind is DEVICE_STATUS:
+            devices = self._parts.store.list(DEVICE.resource, namespace=namespace)
+            found = [self.get(kind, item.key.namespace, item.key.name) for item in devices]
+            return [obj for obj in found if obj is not None]
+        return [self._shown(kind, item.key, item.body) for item in self._held(kind, namespace)]
+
+    def _held(self, kind: Kind, namespace: str) -> Iterable[_Held]:
+        return [_Held(item.key, item.body) for item in self._parts.store.list(kind.resource, namespace=namespace)]
+
+    def get(self, kind: Kind, namespace: str, name: str) -> JsonObject | None:
+        if kind is DEVICE_STATUS:
+            held = self._parts.store.get(Key(DEVICE.resource, namespace, name))
+            return self._device_status(held.key, decode_object(held.body)) if held is not None else None
+        held = self._parts.store.get(Key(kind.resource, namespace, name))
+        return self._shown(kind, held.key, held.body) if held is not None else None
+
+    def _shown(self, kind: Kind, key: Key, body: bytes) -> JsonObject:
+        obj: JsonObject = {"apiVersion": kind.api_version, "kind": kind.kind, **decode_object(body)}
+        held = self._parts.store.get(key)
+        if held is not None:
+            ensure_map(obj, "metadata")["resourceVersion"] = str(held.stamp.revision)
+        if kind is POD:
+            told = self._pod_status(uid_of(obj))
+            if told:
+                obj["status"] = {**map_at(obj, "status"), **told}
+        elif kind is DEVICE:
+            return self._device(key, obj)
+        return obj
+
+    def _pod_status(self, uid: str) -> JsonObject:
+        record = next((body for held, body in self._parts.store.pods() if held == uid), None)
+        return map_at(decode_object(record), "status") if record is not None else {}
+
+    def _device(self, key: Key, obj: JsonObject) -> JsonObject:
+        for twin in self._parts.twins.twins(key):
+            if twin.state.desired is not None:
+                wanted = TwinDesired(
+                    device=_name(key, obj), prop=twin.prop, desired=twin.state.desired, policy="newest"
+                )
+                obj = merged_desired(obj, wanted)
+        return obj
+
+    def _device_status(self, key: Key, device: JsonObject) -> JsonObject:
+        status: JsonObject = {}
+        for twin in self._parts.twins.twins(key):
+            status = with_reported(status, _reported(key, device, twin), received_ms=twin_time_ms(twin))
+        summary = next((one for one in self._parts.twins.devices() if one.device == key), None)
+        if summary is not None:
+            status = with_state(status, _state(key, device, summary))
+        if not status:
+            return {"apiVersion": DEVICE_STATUS.api_version, "kind": DEVICE_STATUS.kind, "metadata": _metadata(key)}
+        ensure_map(status, "metadata")["resourceVersion"] = str(self.revision)
+        return status
+
+
+class _Held:
+    """Key and body of one object."""
+
+    __slots__ = ("body", "key")
+
+    def __init__(self, key: Key, body: bytes) -> None:
+        self.key = key
+        self.body = body
+
+
+def _metadata(key: Key) -> JsonObject:
+    return {"namespace": key.namespace, "name": key.name}
+
+
+def _name(key: Key, device: JsonObject) -> DeviceName:
+    return DeviceName(namespace=key.namespace, name=key.name, uid=uid_of(device))
+
+
+def _reported(key: Key, device: JsonObject, twin: PropertyTwin) -> TwinReported:
+    return TwinReported(
+        device=_name(key, device),
+        prop=twin.prop,
+        reported=twin.state.reported,
+        observed=twin.state.desired,
+        ack=twin.state.ack,
+    )
+
+
+def _state(key: Key, device: JsonObject, summary: DeviceSummary) -> DeviceState:
+    return DeviceState(
+        device=_name(key, device),
+        state="online" if summary.state == "online" else "invalid" if summary.state == "invalid" else "offline",
+        reason=summary.reason,
+        last_online_ms=summary.last_online_ms,
+    )
+
+
+def twin_time_ms(twin: PropertyTwin) -> int:
+    """When this gateway took the value in: here that is also when it was received."""
+    return twin.state.reported.gateway_ms if twin.state.reported is not None else 0
+
+
+def changed_keys(batch: EdgeBatch) -> list[Key]:
+    """Which objects look different after this batch, those that are made from other data included."""
+    keys = [*(held.key for held in batch.puts), *batch.deletes]
+    keys += [Key(DEVICE_STATUS.resource, key.namespace, key.name) for key in keys if key.resource == DEVICE.resource]
+    for device in [*(twin.device for twin in batch.twins), *batch.twin_deletes]:
+        keys += [device, Key(DEVICE_STATUS.resource, device.namespace, device.name)]
+    keys += [key for report in batch.reports if (key := _key_of_report(report)) is not None]
+    return list(dict.fromkeys(keys))
+
+
+def _key_of_report(report: NewReport) -> Key | None:
+    if report.kind == POD_STATUS:
+        body = decode_object(report.body)
+        return Key(POD.resource, str_at(body, "namespace"), str_at(body, "name"))
+    if report.kind == DEVICE_STATE:
+        device = decode_device_state(report.body).device
+        return Key(DEVICE_STATUS.resource, device.namespace, device.name)
+    return None

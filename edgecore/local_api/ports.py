@@ -1,0 +1,95 @@
+"""What the local API asks of the agent's other rooms; `edgecore.agent` hands them over."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from edgecore.store.shell import AsyncEdgeStore
+from skerry.objects.json import JsonObject
+from skerry.objects.meta import Key
+from skerry.objects.twins import TwinState, Vector
+from skerry.ports import Clock
+
+
+class PropertyTwin(Protocol):
+    """One property of one device now."""
+
+    @property
+    def device(self) -> Key: ...
+    @property
+    def prop(self) -> str: ...
+    @property
+    def state(self) -> TwinState: ...
+
+
+class DeviceSummary(Protocol):
+    """One device now. `state`: online, offline, invalid; `last_online_ms` 0: never."""
+
+    @property
+    def device(self) -> Key: ...
+    @property
+    def state(self) -> str: ...
+    @property
+    def reason(self) -> str: ...
+    @property
+    def last_online_ms(self) -> int: ...
+
+
+class Twins(Protocol):
+    def devices(self) -> Sequence[DeviceSummary]: ...
+    def twins(self, device: Key | None = None) -> Sequence[PropertyTwin]: ...
+    async def set_desired(
+        self, device: Key, prop: str, value: str, *, origin: str, expires_ms: int | None = None
+    ) -> Vector: ...
+
+
+class LinkStatus(Protocol):
+    """See `edgecore.link.session.LinkStatus`."""
+
+    @property
+    def state(self) -> str: ...
+    @property
+    def address(self) -> str: ...
+    @property
+    def session(self) -> int: ...
+    @property
+    def since_ms(self) -> int: ...
+    @property
+    def last_error(self) -> str: ...
+
+
+class Link(Protocol):
+    @property
+    def connected(self) -> bool: ...
+    @property
+    def is_cut(self) -> bool: ...
+    @property
+    def status(self) -> LinkStatus: ...
+    async def cut(self) -> None: ...
+    async def heal(self) -> None: ...
+
+
+class Logs(Protocol):
+    """Raises as the reader of logs does, at the first step."""
+
+    def __call__(self, params: JsonObject, /) -> AsyncGenerator[bytes]: ...
+
+
+class Pods(Protocol):
+    @property
+    def count(self) -> int: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LocalParts:
+    """What the local API is made of."""
+
+    store: AsyncEdgeStore
+    twins: Twins
+    link: Link
+    logs: Logs
+    pods: Pods
+    clock: Clock
+    node: str

@@ -1,0 +1,360 @@
+"""What the local API does for each request: reads from the edge store, twin writes, logs, and the agent's own state.
+
+Writes that the cloud owns are refused with 503 and the reason, whether there is a link or not: an object written here
+alone would be overwritten by the next difference. Keeps nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator, Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, cast
+
+from edgecore.local_api.answers import Answer, MethodNotAllowedError, error_status, json_answer
+from edgecore.local_api.kinds import DEVICE, POD, SCHEME, discovery
+from edgecore.local_api.objects import LocalObjects
+from edgecore.local_api.ports import LocalParts
+from skerry.errors import BadRequestError, GoneError, NotFoundError, SkerryError, UnavailableError
+from skerry.objects.json import Json, JsonObject, encode_object, maps_at, str_at
+from skerry.objects.logs import LogRequest
+from skerry.objects.meta import Key, annotations_of, name_of, namespace_of
+from skerry.objects.scheme import Kind
+from skerry.objects.select import FieldSelector, LabelSelector, parse_fields, parse_labels
+from skerry.objects.times import parse_time, time_text
+
+WATCH_S_MAX: Final = 3600.0
+BOOKMARK_S: Final = 60.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """One request as parsed. `uid` is the caller's, as the kernel says."""
+
+    method: str
+    parts: tuple[str, ...]
+    """The path's segments, decoded."""
+    query: Mapping[str, str]
+    body: bytes
+    uid: int
+
+    def flag(self, name: str) -> bool:
+        return self.query.get(name, "") in ("true", "1")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stream:
+    """An answer without a length. The first piece is there before the head is sent, so errors still get a status."""
+
+    chunks: AsyncGenerator[bytes]
+    content_type: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """What a path names in the API: a collection (`name` ""), an object, or a part of one."""
+
+    kind: Kind
+    namespace: str
+    name: str
+    rest: tuple[str, ...]
+
+
+class Routes:
+    """One instance serves all connections."""
+
+    def __init__(self, parts: LocalParts, objects: LocalObjects) -> None:
+        self._parts = parts
+        self._objects = objects
+
+    async def answer(self, request: Request) -> Answer | Stream:
+        """Raises the errors of `skerry.errors`."""
+        match request.parts:
+            case ("healthz" | "livez" | "readyz",):
+                return Answer(body=b"ok", content_type="text/plain")
+            case ("skerry", *rest):
+                return await self._own(request, tuple(rest))
+            case ("api" | "apis", *_):
+                found = discovery(list(request.parts))
+                return json_answer(found) if found is not None else await self._api(request)
+            case _:
+                raise NotFoundError("the server could not find the requested resource")
+
+    # --- the agent itself ---
+
+    async def _own(self, request: Request, rest: tuple[str, ...]) -> Answer:
+        match (request.method, rest):
+            case ("GET", ("link",)):
+                return json_answer(self._link())
+            case ("POST", ("link", "cut")):
+                await self._parts.link.cut()
+                return json_answer(self._link())
+            case ("POST", ("link", "heal")):
+                await self._parts.link.heal()
+                return json_answer(self._link())
+            case ("GET", ("status",)):
+                return json_answer(self._status())
+            case _:
+                raise NotFoundError("the server could not find the requested resource")
+
+    def _link(self) -> JsonObject:
+        link, status = self._parts.link, self._parts.link.status
+        return {
+            "state": "connected" if link.connected else status.state,
+            "cut": link.is_cut,
+            "session": status.session,
+            "sessionState": status.state,
+            "cloud": status.address,
+            "since": time_text(status.since_ms),
+            "lastError": status.last_error,
+        }
+
+    def _status(self) -> JsonObject:
+        stats = self._parts.store.stats()
+        devices = self._parts.twins.devices()
+        states: JsonObject = {}
+        for device in devices:
+            before = states.get(device.state)
+            states[device.state] = (before if isinstance(before, int) else 0) + 1
+        return {
+            "node": self._parts.node,
+            "link": self._link(),
+            "incarnation": self._parts.store.incarnation,
+            "outbox": {
+                "head": self._parts.store.outbox_head(),
+                "reports": stats.outbox_reports,
+                "bytes": stats.outbox_bytes,
+                "gaps": [
+                    {"class": gap.report_class, "dropped": gap.dropped, "total": gap.total} for gap in stats.gaps
+                ],
+            },
+            "objects": stats.objects,
+            "pods": self._parts.pods.count,
+            "devices": states,
+            "memoryBytes": resident_bytes(),
+        }
+
+    # --- objects ---
+
+    async def _api(self, request: Request) -> Answer | Stream:
+        target = target_of(request.parts)
+        if target.rest[:1] == ("log",) and target.kind is POD and len(target.rest) == 1 and request.method == "GET":
+            return await self._log(request, target)
+        if target.rest[:1] == ("twins",) and target.kind is DEVICE and len(target.rest) == 2:
+            return await self._set_twin(request, target, target.rest[1])
+        if target.rest not in ((), ("status",)):
+            raise NotFoundError("the server could not find the requested resource")
+        if request.method != "GET":
+            raise self._refusal(request)
+        if target.name:
+            found = self._objects.get(target.kind, target.namespace, target.name)
+            if found is None:
+                raise NotFoundError(f'{target.kind.resource} "{target.name}" not found on this gateway')
+            return json_answer(found)
+        return self._collection(request, target)
+
+    def _refusal(self, request: Request) -> SkerryError:
+        if request.method not in ("POST", "PUT", "PATCH", "DELETE"):
+            return MethodNotAllowedError("the server does not allow this method on the requested resource")
+        link = self._parts.link
+        why = "is connected: write there" if link.connected else f"can't be reached now ({link.status.state})"
+        return UnavailableError(
+            f"the cloud owns this object and {why}; on the gateway itself, only desired values of devices are written"
+        )
+
+    def _collection(self, request: Request, target: Target) -> Answer | Stream:
+        labels = parse_labels(request.query.get("labelSelector", ""))
+        fields = parse_fields(request.query.get("fieldSelector", ""), target.kind.selectable)
+        view = View(self._objects, target, labels, fields)
+        if request.flag("watch"):
+            return Stream(chunks=view.watch(request, self._parts.clock.monotonic_s), content_type="application/json")
+        return json_answer(
+            {
+                "kind": target.kind.list_kind,
+                "apiVersion": target.kind.api_version,
+                "metadata": {"resourceVersion": str(self._objects.revision)},
+                "items": [*view.all().values()],
+            }
+        )
+
+    # --- twins and logs ---
+
+    async def _set_twin(self, request: Request, target: Target, prop: str) -> Answer:
+        if request.method != "PUT":
+            raise MethodNotAllowedError("a twin is written with PUT and read with its device")
+        body = _object(request.body)
+        value = body.get("value")
+        if not isinstance(value, str):
+            raise BadRequestError("value: a string is required")
+        expires = str_at(body, "expires")
+        version = await self._parts.twins.set_desired(
+            Key(DEVICE.resource, target.namespace, target.name),
+            prop,
+            value,
+            origin=f"local:uid {request.uid}",
+            expires_ms=parse_time(expires) if expires else None,
+        )
+        return json_answer({"device": target.name, "property": prop, "value": value, "version": str(version)})
+
+    async def _log(self, request: Request, target: Target) -> Stream:
+        pod = self._objects.get(POD, target.namespace, target.name)
+        if pod is None:
+            raise NotFoundError(f'pods "{target.name}" not found on this gateway')
+        asked = LogRequest(
+            namespace=target.namespace,
+            pod=target.name,
+            uid="",
+            container=request.query.get("container") or _default_container(pod),
+            follow=request.flag("follow"),
+            previous=request.flag("previous"),
+            timestamps=request.flag("timestamps"),
+            tail_lines=_number(request.query, "tailLines"),
+            since_s=_number(request.query, "sinceSeconds"),
+            since_time=request.query.get("sinceTime", ""),
+            limit_bytes=_number(request.query, "limitBytes"),
+        )
+        return Stream(chunks=self._parts.logs(asked.params()), content_type="text/plain")
+
+
+class View:
+    """One collection through selectors, listed and watched."""
+
+    def __init__(self, objects: LocalObjects, target: Target, labels: LabelSelector, fields: FieldSelector) -> None:
+        self._objects = objects
+        self._target = target
+        self._labels = labels
+        self._fields = fields
+
+    def all(self) -> dict[Key, JsonObject]:
+        kind = self._target.kind
+        found = self._objects.list(kind, self._target.namespace)
+        return {_key(kind, obj): obj for obj in found if self._selects(obj)}
+
+    def _selects(self, obj: JsonObject) -> bool:
+        return self._labels.selects(obj) and self._fields.selects(obj)
+
+    async def watch(self, request: Request, monotonic_s: Callable[[], float]) -> AsyncGenerator[bytes]:
+        """Events until the time is over. Without a resourceVersion it begins with all that is there."""
+        until_s = monotonic_s() + min(float(_number(request.query, "timeoutSeconds") or WATCH_S_MAX), WATCH_S_MAX)
+        news, let_go = self._objects.follow()
+        try:
+            since = request.query.get("resourceVersion", "")
+            shown = self.all()
+            revision = self._objects.revision
+            if since in ("", "0"):
+                for obj in shown.values():
+                    yield _event("ADDED", obj)
+            else:
+                if not since.isdecimal():
+                    raise BadRequestError(f'invalid resource version "{since}"')
+                revision = int(since)
+                news.set()
+            yield b""  # the head goes out, though nothing may happen for long
+            while (left_s := until_s - monotonic_s()) > 0:
+                try:
+                    async with asyncio.timeout(min(left_s, BOOKMARK_S)):
+                        await news.wait()
+                except TimeoutError:
+                    if request.flag("allowWatchBookmarks"):
+                        yield self._bookmark()
+                    continue
+                news.clear()
+                try:
+                    changed = self._objects.changed_since(revision)
+                except GoneError as error:
+                    yield _event("ERROR", error_status(error))
+                    return
+                revision = self._objects.revision
+                for line in self._news(changed, shown):
+                    yield line
+        finally:
+            let_go()
+
+    def _news(self, changed: list[Key], shown: dict[Key, JsonObject]) -> list[bytes]:
+        lines: list[bytes] = []
+        for key in changed:
+            if key.resource != self._target.kind.resource or self._target.namespace not in ("", key.namespace):
+                continue
+            obj = self._objects.get(self._target.kind, key.namespace, key.name)
+            before = shown.get(key)
+            if obj is not None and self._selects(obj):
+                lines.append(_event("MODIFIED" if before is not None else "ADDED", obj))
+                shown[key] = obj
+            elif before is not None:
+                lines.append(_event("DELETED", before))
+                del shown[key]
+        return lines
+
+    def _bookmark(self) -> bytes:
+        kind = self._target.kind
+        mark: JsonObject = {
+            "kind": kind.kind,
+            "apiVersion": kind.api_version,
+            "metadata": {"resourceVersion": str(self._objects.revision)},
+        }
+        return _event("BOOKMARK", mark)
+
+
+def target_of(parts: tuple[str, ...]) -> Target:
+    """What an API path names. Raises `NotFoundError` for a kind that is not served here."""
+    if parts[0] == "api":
+        group, version, rest = "", parts[1] if len(parts) > 1 else "", parts[2:]
+    else:
+        group, version = (*parts[1:3], "", "")[:2]
+        rest = parts[3:]
+    namespace = ""
+    if rest[:1] == ("namespaces",) and len(rest) >= 3:
+        namespace, rest = rest[1], rest[2:]
+    kind = SCHEME.at(group, version, rest[0]) if rest else None
+    if (
+        kind is None
+        or (bool(namespace) and not kind.namespaced)
+        or (len(rest) > 1 and kind.namespaced > bool(namespace))
+    ):
+        raise NotFoundError("the server could not find the requested resource")
+    return Target(kind=kind, namespace=namespace, name=rest[1] if len(rest) > 1 else "", rest=rest[2:])
+
+
+def resident_bytes() -> int:
+    """What this process holds in memory now (proc(5), statm)."""
+    pages = Path("/proc/self/statm").read_text().split()[1]
+    return int(pages) * 4096
+
+
+def _key(kind: Kind, obj: JsonObject) -> Key:
+    return Key(kind.resource, namespace_of(obj), name_of(obj))
+
+
+def _event(kind: str, obj: JsonObject) -> bytes:
+    return encode_object({"type": kind, "object": obj}) + b"\n"
+
+
+def _object(body: bytes) -> JsonObject:
+    try:
+        value = cast(Json, json.loads(body))
+    except ValueError as error:
+        raise BadRequestError(f"the body is not JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise BadRequestError("the body is not a JSON object")
+    return value
+
+
+def _number(query: Mapping[str, str], name: str) -> int | None:
+    text = query.get(name, "")
+    if not text:
+        return None
+    if not text.isdecimal() or len(text) > 15:
+        raise BadRequestError(f"{name}: {text!r} is not a number")
+    return int(text)
+
+
+def _default_container(pod: JsonObject) -> str:
+    names = [str_at(one, "name") for one in maps_at(pod, "spec", "containers")]
+    named = annotations_of(pod).get("kubectl.kubernetes.io/default-container", "")
+    if named or len(names) == 1:
+        return named or names[0]
+    raise BadRequestError(
+        f"a container name must be specified for pod {name_of(pod)}, choose one of: [{' '.join(names)}]"
+    )

@@ -1,0 +1,112 @@
+"""`edgecore`: the agent of a gateway. `join` once, then `run`; `status` asks a running one.
+
+Keeps everything in its data directory; see `edgecore.agent` for what runs. SIGTERM and SIGINT end the agent and leave
+the pods running: the next one adopts them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from typing import Final, cast
+
+from edgecore.config import EdgeSettings, JoinSettings
+from skerry.errors import InvalidError, SkerryError
+from skerry.settings import add_arguments, resolve
+
+LOG: Final = logging.getLogger("edgecore")
+_SETTINGS: Final = {"run": EdgeSettings, "join": JoinSettings, "status": EdgeSettings}
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """The console script."""
+    parser = argparse.ArgumentParser(
+        prog="edgecore",
+        description="The agent of a gateway: runs its pods, speaks to its devices, keeps in step with the cloud, and "
+        "goes on alone while there is none.",
+        epilog="Every flag is also a SKERRY_ variable and a key of the --config file; the flag wins.",
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, text in (
+        ("join", "make this gateway a node of a cloud, with a token from `skerry token create`"),
+        ("run", "run until told to stop; pods go on when the agent stops"),
+        ("status", "show what a running agent says of itself"),
+    ):
+        add_arguments(commands.add_parser(name, help=text, description=text), _SETTINGS[name])
+    arguments = vars(parser.parse_args(argv))
+    command = str(arguments.pop("command"))
+    try:
+        sys.exit(_run(command, arguments))
+    except InvalidError as error:
+        parser.exit(2, f"edgecore {command}: {error}\n")
+    except SkerryError as error:
+        parser.exit(1, f"edgecore {command}: {error}\n")
+
+
+def _run(command: str, arguments: dict[str, object]) -> int:
+    if command == "join":
+        return _join(resolve(JoinSettings, arguments, os.environ))
+    settings = resolve(EdgeSettings, arguments, os.environ)
+    return _serve(settings) if command == "run" else _status(settings)
+
+
+def _join(settings: JoinSettings) -> int:
+    from edgecore.link.join import JoinRequest, join  # cryptography: 10 MB that a running agent does without
+
+    start_logging(settings.log_level)
+    request = JoinRequest(data=settings.data, cloud=settings.cloud, token=settings.token, force=settings.force)
+    membership = join(request)
+    sys.stdout.write(
+        f"joined as node {membership.node}; cloud {', '.join(membership.clouds)}\n"
+        f"start it with: edgecore run --data {settings.data}\n"
+    )
+    return 0
+
+
+def _serve(settings: EdgeSettings) -> int:
+    from edgecore.agent import serve
+
+    start_logging(settings.log_level)
+    try:
+        asyncio.run(serve(settings))
+    except (BaseExceptionGroup, SkerryError) as fault:
+        for error in _leaves(fault):
+            if isinstance(error, SkerryError):
+                LOG.error("edgecore stops reason=%s", error)
+            else:
+                LOG.error("edgecore stops", exc_info=error)
+        return 1
+    return 0
+
+
+def _status(settings: EdgeSettings) -> int:
+    from edgecore.local_api.ask import ask
+
+    sys.stdout.write(ask(settings.socket, "/skerry/status"))
+    return 0
+
+
+def start_logging(level: str) -> None:
+    """One line a record, to stderr: time, level, where from, what."""
+    logging.basicConfig(
+        level=level.upper(),
+        stream=sys.stderr,
+        format="%(asctime)s.%(msecs)03d %(levelname)s %(name)s: %(message)s",
+        datefmt="%Y-%m-%dT%H:%M:%S",
+    )
+    logging.getLogger("websockets").setLevel(logging.WARNING)  # the link tells of connections itself
+
+
+def _leaves(error: BaseException) -> list[BaseException]:
+    if not isinstance(error, BaseExceptionGroup):
+        return [error]
+    group = cast("BaseExceptionGroup[BaseException]", error)
+    return [leaf for inner in group.exceptions for leaf in _leaves(inner)]
+
+
+if __name__ == "__main__":
+    main()

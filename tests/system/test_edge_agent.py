@@ -1,0 +1,273 @@
+"""The real agent as a process, without a cloud: pods, local API, SIGKILL, SIGTERM, memory."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edgecore.link.membership import Credentials, save_membership
+from edgecore.store.port import EdgeBatch, Held, OutboxBudgets
+from edgecore.store.sqlite import StoreSettings, open_store
+from skerry.clocks import SystemClock, SystemIds
+from skerry.objects.json import JsonObject, encode_object
+from skerry.objects.meta import Key, Revision, Stamp
+
+pytestmark = pytest.mark.system
+ROOT = Path(__file__).parents[2]
+HEAVY = ("aiohttp", "sqlalchemy", "cryptography", "dns", "yaml", "pydantic", "pymodbus", "paho", "aioquic", "orjson")
+
+
+class _Unix(http.client.HTTPConnection):
+    def __init__(self, path: Path) -> None:
+        super().__init__("localhost", timeout=20)
+        self.path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(20)
+        self.sock.connect(str(self.path))
+
+
+@dataclass
+class Gateway:
+    data: Path
+    agent: subprocess.Popen[bytes] | None = None
+    revision: int = 1
+    code: tuple[str, ...] = field(default=("-m", "edgecore.main"))
+
+    def start(self) -> None:
+        log = (self.data / "agent.log").open("wb")
+        command = [sys.executable, *self.code, "run", "--data", str(self.data)]
+        env = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
+        self.agent = subprocess.Popen(command, stderr=log, stdout=log, cwd="/", env=env)
+        log.close()
+        eventually(lambda: "edgecore ready" in self.log(), self.log)
+
+    def log(self) -> str:
+        return (self.data / "agent.log").read_text()
+
+    def end(self, number: int) -> int:
+        assert self.agent is not None
+        self.agent.send_signal(number)
+        code = self.agent.wait(15)
+        self.agent = None
+        return code
+
+    def ask(self, method: str, path: str, body: object = None) -> tuple[int, Any]:
+        connection = _Unix(self.data / "edgecore.sock")
+        try:
+            connection.request(method, path, body=None if body is None else json.dumps(body))
+            response = connection.getresponse()
+            content = response.read()
+        finally:
+            connection.close()
+        kind = response.headers.get("Content-Type", "")
+        return response.status, json.loads(content) if content and kind == "application/json" else content
+
+    def change(self, *objects: tuple[str, JsonObject], deletes: tuple[Key, ...] = ()) -> None:
+        """As the link would, while no agent runs."""
+        self.revision += 1
+        settings = StoreSettings(directory=self.data / "store", boot_id="b", budgets=OutboxBudgets())
+        store = open_store(settings, SystemClock(), SystemIds()).store
+        puts: list[Held] = []
+        for resource, obj in objects:
+            metadata: Any = obj["metadata"]
+            key = Key(resource, metadata["namespace"], metadata["name"])
+            stamp = Stamp(metadata["uid"], Revision(self.revision))
+            puts.append(Held(key=key, stamp=stamp, body=encode_object(obj)))
+        store.apply(EdgeBatch(puts=tuple(puts), deletes=deletes))
+        store.close()
+
+    def pod(self) -> Any:
+        return self.ask("GET", "/api/v1/namespaces/default/pods/web")[1]
+
+    def running_since(self) -> str:
+        statuses = self.pod().get("status", {}).get("containerStatuses", [{}])
+        return statuses[0].get("state", {}).get("running", {}).get("startedAt", "")
+
+
+def eventually(level: Callable[[], object], why: Callable[[], object] = lambda: "") -> None:
+    deadline = time.monotonic() + 20
+    while not level():
+        assert time.monotonic() < deadline, why()
+        time.sleep(0.02)
+
+
+POD: JsonObject = {
+    "apiVersion": "v1",
+    "kind": "Pod",
+    "metadata": {"name": "web", "namespace": "default", "uid": "uid-1", "generation": 1, "labels": {"app": "web"}},
+    "spec": {
+        "nodeName": "gate-1",
+        "terminationGracePeriodSeconds": 2,
+        "volumes": [{"name": "cfg", "configMap": {"name": "cfg"}}],
+        "containers": [
+            {
+                "name": "app",
+                "image": "sh",
+                "command": ["sh", "-c", "echo pid $$$$; while :; do cat /skerry-agent-test/word; sleep 0.1; done"],
+                "volumeMounts": [{"name": "cfg", "mountPath": "/skerry-agent-test"}],
+            }
+        ],
+    },
+}
+
+
+def config(word: str) -> JsonObject:
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": "cfg", "namespace": "default", "uid": "c"},
+        "data": {"word": word + "\n"},
+    }
+
+
+@pytest.fixture
+def gate(tmp_path: Path) -> Iterator[Gateway]:
+    data = tmp_path / "edge"
+    data.mkdir()
+    credentials = Credentials(key_pem="none", certificate_pem="none", ca_pem="none")
+    save_membership(data, credentials, node="gate-1", clouds=("127.0.0.1:1",), renew_after_ms=1 << 45)
+    gateway = Gateway(data)
+    yield gateway
+    if gateway.agent is not None:
+        gateway.end(signal.SIGKILL)
+    for state in data.glob("containers/*/*/state"):
+        written = json.loads(state.read_bytes())
+        if written["phase"] == "running":
+            (state.parent / "stop").write_text("0")
+            os.kill(written["supervisor"], signal.SIGTERM)
+
+
+def test_pods_do_not_notice_what_happens_to_the_agent(gate: Gateway) -> None:
+    gate.change(("pods", POD), ("configmaps", config("one")))
+    gate.start()
+    eventually(gate.running_since, gate.log)
+    since = gate.running_since()
+    whole = "/api/v1/namespaces/default/pods/web/log"
+    eventually(lambda: b"pid" in gate.ask("GET", whole)[1])
+    pid = int(re.findall(rb"pid (\d+)", gate.ask("GET", whole)[1])[0])
+
+    gate.end(signal.SIGKILL)
+    os.kill(pid, 0)
+    gate.change(("configmaps", config("two")))
+    gate.start()
+    eventually(gate.running_since, gate.log)
+    assert gate.running_since() == since
+    assert gate.pod()["status"]["containerStatuses"][0]["restartCount"] == 0
+    tail = "/api/v1/namespaces/default/pods/web/log?tailLines=1"
+    eventually(lambda: gate.ask("GET", tail)[1] == b"two\n")
+    os.kill(pid, 0)
+
+    assert gate.end(signal.SIGTERM) == 0
+    os.kill(pid, 0)
+    gate.change(deletes=(Key("pods", "default", "web"),))
+    gate.start()
+    eventually(lambda: not Path(f"/proc/{pid}").exists(), gate.log)
+    eventually(lambda: gate.ask("GET", "/api/v1/pods")[1]["items"] == [])
+
+
+def test_a_container_that_ended_while_no_agent_ran_is_known_by_its_exit_code(gate: Gateway) -> None:
+    once: Any = json.loads(encode_object(POD))
+    once["spec"] |= {"restartPolicy": "Never", "volumes": []}
+    script = "sleep 1; exit 7"
+    once["spec"]["containers"] = [{"name": "app", "image": "sh", "command": ["sh", "-c", script]}]
+    gate.change(("pods", once))
+    gate.start()
+    eventually(gate.running_since, gate.log)
+    gate.end(signal.SIGKILL)
+    time.sleep(1.5)
+    gate.start()
+    eventually(lambda: gate.pod()["status"]["phase"] == "Failed", gate.log)
+    assert gate.pod()["status"]["containerStatuses"][0]["state"]["terminated"]["exitCode"] == 7
+
+
+def test_the_local_api_serves_what_is_held_and_refuses_what_the_cloud_owns(gate: Gateway) -> None:
+    gate.change(("configmaps", config("one")))
+    gate.start()
+    assert gate.ask("GET", "/healthz") == (200, b"ok")
+    assert (gate.data / "edgecore.sock").stat().st_mode & 0o777 == 0o600
+    listed = gate.ask("GET", "/api/v1/configmaps?labelSelector=app!%3Dx&fieldSelector=metadata.name%3Dcfg")[1]
+    assert (listed["kind"], [item["data"] for item in listed["items"]]) == ("ConfigMapList", [{"word": "one\n"}])
+    code, refused = gate.ask("PUT", "/api/v1/namespaces/default/configmaps/cfg", {})
+    assert (code, refused["reason"]) == (503, "ServiceUnavailable")
+    assert "the cloud owns this object" in refused["message"]
+    assert gate.ask("GET", "/api/v1/namespaces/default/pods/none")[0] == 404
+    assert gate.ask("GET", "/api/v1/unknown")[0] == 404
+    twin = "/apis/devices.kubeedge.io/v1beta1/namespaces/default/devices/plc/twins/speed"
+    assert gate.ask("PUT", twin, {"value": "1"})[0] == 404
+    assert gate.ask("PUT", twin, {"value": 1})[0] == 400
+    assert gate.ask("PUT", twin, {"value": "x" * 100_000})[0] == 413
+    assert gate.ask("POST", "/skerry/link/cut")[1]["cut"] is True
+    assert gate.ask("GET", "/skerry/link")[1]["state"] == "cut"
+    assert gate.ask("POST", "/skerry/link/heal")[1]["cut"] is False
+    status = gate.ask("GET", "/skerry/status")[1]
+    assert status["node"] == "gate-1" and status["incarnation"] and status["outbox"]["reports"] == 1
+    groups = gate.ask("GET", "/apis")[1]["groups"]
+    assert "devices.kubeedge.io" in [group["name"] for group in groups]
+
+
+def test_a_watch_tells_what_happens(gate: Gateway) -> None:
+    gate.change(("configmaps", config("one")), ("pods", POD))
+    gate.start()
+    connection = _Unix(gate.data / "edgecore.sock")
+    connection.request("GET", "/api/v1/namespaces/default/pods?watch=true&timeoutSeconds=15")
+    response = connection.getresponse()
+    events: list[Any] = []
+    while not events or events[-1]["object"].get("status", {}).get("phase") != "Running":
+        events.append(json.loads(response.readline()))
+    assert events[0]["type"] in ("ADDED", "MODIFIED")
+    connection.close()
+    revision = gate.ask("GET", "/api/v1/pods")[1]["metadata"]["resourceVersion"]
+    resumed = gate.ask("GET", f"/api/v1/pods?watch=true&timeoutSeconds=1&resourceVersion={revision}")[1]
+    assert resumed in (b"", None) or resumed["type"] == "MODIFIED"
+    stale = gate.ask("GET", "/api/v1/pods?watch=true&timeoutSeconds=5&resourceVersion=1")[1]
+    assert (stale["type"], stale["object"]["code"]) == ("ERROR", 410)
+
+
+def test_a_second_agent_is_refused(gate: Gateway) -> None:
+    gate.start()
+    second = subprocess.run(
+        [sys.executable, "-m", "edgecore.main", "run", "--data", str(gate.data)],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        cwd=ROOT,
+    )
+    assert second.returncode == 1
+    assert "another agent uses" in second.stderr
+    assert gate.ask("GET", "/healthz")[0] == 200
+
+
+def test_a_gateway_that_has_not_joined_says_how(tmp_path: Path) -> None:
+    run = [sys.executable, "-m", "edgecore.main", "run", "--data", str(tmp_path)]
+    told = subprocess.run(run, capture_output=True, text=True, timeout=30, cwd=ROOT)
+    assert told.returncode == 1
+    assert "edgecore join" in told.stderr
+
+
+def test_an_idle_agent_is_small_and_loads_nothing_heavy(gate: Gateway) -> None:
+    heavy = ", ".join(repr(name) for name in HEAVY)
+    program = (
+        "import atexit, sys; from edgecore.main import main; "
+        f"atexit.register(lambda: print('LOADED', [n for n in ({heavy},) if n in sys.modules])); main()"
+    )
+    gate.code = ("-c", program)
+    gate.start()
+    time.sleep(1)
+    assert gate.ask("GET", "/skerry/status")[1]["memoryBytes"] <= 45 << 20
+    gate.end(signal.SIGTERM)
+    assert "LOADED []" in gate.log()
