@@ -127,31 +127,26 @@ class KindRules:
 
     def _decode_custom(self, custom: CustomKind, obj: JsonObject) -> Decoded:
         kind = custom.kind
-        walk = Walk()
-        done = pruned(custom.schema, obj, walk)
-        meta = decode(_Rooted(self._shapes.named(OBJECT_META)), done, kind=kind.kind, version=kind.version)
-        set_defaults(custom.schema, meta.obj)
-        _drop_meta(meta.obj)
-        return Decoded(obj=meta.obj, unknown=(*walk.unknown, *meta.unknown))
+        shape = _CustomShape(custom.schema, self._shapes.named(OBJECT_META))
+        decoded = decode(shape, obj, kind=kind.kind, version=kind.version)
+        set_defaults(custom.schema, decoded.obj)
+        _drop_meta(decoded.obj)
+        return decoded
 
 
-class _Rooted(Shape):
-    """A custom object as far as all objects are alike: metadata has its shape, the rest is the schema's matter."""
+class _CustomShape(Shape):
+    """A custom object: its schema says what there is, metadata (of embedded objects, too) is that of all objects."""
 
-    __slots__ = ("_meta",)
+    __slots__ = ("_meta", "_schema")
 
-    def __init__(self, meta: Shape) -> None:
+    def __init__(self, schema: JsonObject, meta: Shape) -> None:
         super().__init__("v1.CustomObject")
+        self._schema = schema
         self._meta = meta
 
     def decode(self, value: Json, walk: Walk) -> Json:
         assert isinstance(value, dict), "custom objects are objects"
-        out: JsonObject = {name: item for name, item in value.items() if name != "metadata" or item is not None}
-        if "metadata" in out:
-            walk.path.append("metadata")
-            out["metadata"] = self._meta.decode(out["metadata"], walk)
-            walk.path.pop()
-        return out
+        return pruned(self._schema, value, walk, self._meta.decode)
 
 
 def _drop_meta(obj: JsonObject) -> None:

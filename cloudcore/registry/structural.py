@@ -15,10 +15,10 @@ import re
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Final, cast
 
-from cloudcore.registry.schema import MapKey, Walk, go_kind
+from cloudcore.registry.regexes import compiled
+from cloudcore.registry.schema import DEPTH_MAX, MapKey, MismatchError, Walk, go_kind
 from cloudcore.registry.validation.faults import (
     duplicate,
     invalid,
@@ -35,7 +35,7 @@ from skerry.objects.times import parse_time
 _KEEP: Final = "x-kubernetes-preserve-unknown-fields"
 _EMBEDDED: Final = "x-kubernetes-embedded-resource"
 _INT_OR_STRING: Final = "x-kubernetes-int-or-string"
-_TYPE_META: Final = ("apiVersion", "kind", "metadata")
+_TYPE_META: Final = ("apiVersion", "kind")
 CAUSES_MAX: Final = 100
 """More causes help nobody, and a list of a million wrong items would make a million."""
 
@@ -43,53 +43,70 @@ CAUSES_MAX: Final = 100
 # --- pruning -----------------------------------------------------------------------------------------------------
 
 
-def pruned(schema: JsonObject, obj: JsonObject, walk: Walk) -> JsonObject:
-    """The object without fields that its schema does not have; they are noted in `walk`."""
-    return _prune_map(schema, obj, walk, embedded=True)
+Decode = Callable[[Json, Walk], Json]
+"""Decodes metadata, which has one shape in all objects and in those embedded in them."""
 
 
-def _prune(schema: JsonObject, value: Json, walk: Walk) -> Json:
-    if isinstance(value, dict):
-        return _prune_map(schema, value, walk, embedded=bool_at(schema, _EMBEDDED))
-    if isinstance(value, list):
-        items = map_at(schema, "items")
-        if not items:
-            return value
-        out: list[Json] = []
-        for index, item in enumerate(value):
-            walk.path.append(index)
-            out.append(_prune(items, item, walk))
-            walk.path.pop()
-        return out
+def as_it_is(value: Json, _walk: Walk) -> Json:
+    """A `Decode` for objects whose metadata was decoded when they were written."""
     return value
 
 
-def _prune_map(schema: JsonObject, value: JsonObject, walk: Walk, *, embedded: bool) -> JsonObject:
-    properties = map_at(schema, "properties")
-    further = schema.get("additionalProperties")
-    keep = bool_at(schema, _KEEP) or further is True
-    out: JsonObject = {}
-    for name, item in value.items():
-        below = properties.get(name)
-        if embedded and name in _TYPE_META:
-            # Metadata has the one shape of all objects, whatever the schema says of it.
-            out[name] = item
-        elif isinstance(below, dict):
-            out[name] = _step(below, item, walk, name)
-        elif isinstance(further, dict):
-            out[name] = _step(further, item, walk, MapKey(name))
-        elif keep:
-            out[name] = item
-        else:
-            walk.note_unknown(name)
-    return out
+def pruned(schema: JsonObject, obj: JsonObject, walk: Walk, metadata: Decode = as_it_is) -> JsonObject:
+    """The object without fields that its schema does not have; they are noted in `walk`."""
+    return _Pruning(walk, metadata).map(schema, obj, embedded=True)
 
 
-def _step(schema: JsonObject, item: Json, walk: Walk, step: str | MapKey) -> Json:
-    walk.path.append(step)
-    done = _prune(schema, item, walk)
-    walk.path.pop()
-    return done
+@dataclass(frozen=True, slots=True)
+class _Pruning:
+    walk: Walk
+    metadata: Decode
+
+    def value(self, schema: JsonObject, value: Json) -> Json:
+        if isinstance(value, dict):
+            return self.map(schema, value, embedded=bool_at(schema, _EMBEDDED))
+        items = map_at(schema, "items")
+        if not isinstance(value, list) or not items:
+            return value
+        out: list[Json] = []
+        for index, item in enumerate(value):
+            self.walk.path.append(index)
+            out.append(self.value(items, item))
+            self.walk.path.pop()
+        return out
+
+    def map(self, schema: JsonObject, value: JsonObject, *, embedded: bool) -> JsonObject:
+        properties = map_at(schema, "properties")
+        further = schema.get("additionalProperties")
+        keep = bool_at(schema, _KEEP) or further is True
+        if len(self.walk.path) > DEPTH_MAX:
+            raise MismatchError("exceeded max depth")
+        out: JsonObject = {}
+        for name, item in value.items():
+            below = properties.get(name)
+            if embedded and name == "metadata":
+                # It has the one shape of all metadata, whatever the schema says of it.
+                if item is not None:
+                    self.walk.path.append(name)
+                    out[name] = self.metadata(item, self.walk)
+                    self.walk.path.pop()
+            elif embedded and name in _TYPE_META:
+                out[name] = item
+            elif isinstance(below, dict):
+                out[name] = self._step(below, item, name)
+            elif isinstance(further, dict):
+                out[name] = self._step(further, item, MapKey(name))
+            elif keep:
+                out[name] = item
+            else:
+                self.walk.note_unknown(name)
+        return out
+
+    def _step(self, schema: JsonObject, item: Json, step: str | MapKey) -> Json:
+        self.walk.path.append(step)
+        done = self.value(schema, item)
+        self.walk.path.pop()
+        return done
 
 
 # --- defaults ----------------------------------------------------------------------------------------------------
@@ -226,7 +243,7 @@ def _validate_text(schema: JsonObject, value: str, path: str) -> Iterator[Cause]
     if len(value) < int_at(schema, "minLength"):
         yield invalid(path, value, f"{path} in body should be at least {int_at(schema, 'minLength')} chars long")
     pattern = str_at(schema, "pattern")
-    if pattern and not compiled_pattern(pattern).search(value):
+    if pattern and not compiled(pattern).found_in(value):
         yield invalid(path, value, f"{path} in body should match '{pattern}'")
     form = str_at(schema, "format")
     check = _FORMATS.get(form)
@@ -335,12 +352,6 @@ def _holds(schema: JsonObject, value: Json, path: str) -> bool:
 
 def _join(path: str, name: str) -> str:
     return f"{path}.{name}" if path else name
-
-
-@lru_cache(maxsize=1024)
-def compiled_pattern(pattern: str) -> re.Pattern[str]:
-    """A pattern of a schema. CRDs whose patterns Python can't compile are refused when they are written."""
-    return re.compile(pattern)
 
 
 # --- formats -----------------------------------------------------------------------------------------------------

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from typing import Final
 
 from cloudcore.registry.custom import storage_version
+from cloudcore.registry.regexes import compiled
 from cloudcore.registry.validation.faults import duplicate, forbidden, immutable, invalid, named, one_of, required
 from skerry.errors import Cause
 from skerry.objects.json import JsonObject, bool_at, map_at, maps_at, str_at, strs_at
@@ -159,8 +159,8 @@ def _validate_schema(field: str, schema: JsonObject, *, depth: int) -> Iterator[
     pattern = str_at(schema, "pattern")
     if pattern:
         try:
-            re.compile(pattern)
-        except re.error as error:
+            compiled(pattern)
+        except ValueError as error:
             yield invalid(f"{field}.pattern", pattern, f"must be a valid regular expression, but isn't: {error}")
     if kind == "array" and not isinstance(schema.get("items"), dict):
         yield required(f"{field}.items", "must be specified")

@@ -126,6 +126,23 @@ def test_the_schema_of_a_definition_keeps_its_unions_and_raw_json() -> None:
     }
 
 
+def test_options_and_evictions_are_understood_though_they_are_no_resources() -> None:
+    options = field(1, 0) + field(2, field(1, "uid")) + field(4, "Foreground")
+    assert protobuf_decoder().decode(body("v1", "DeleteOptions", options)) == {
+        "kind": "DeleteOptions",
+        "apiVersion": "v1",
+        "gracePeriodSeconds": 0,
+        "preconditions": {"uid": "uid"},
+        "propagationPolicy": "Foreground",
+    }
+    eviction = field(1, field(1, "p")) + field(2, field(1, 5))
+    assert protobuf_decoder().decode(body("policy/v1", "Eviction", eviction))["deleteOptions"] == {
+        "gracePeriodSeconds": 5
+    }
+    scale = field(2, field(1, 0))
+    assert protobuf_decoder().decode(body("autoscaling/v1", "Scale", scale))["kind"] == "Scale"
+
+
 def test_lists_inside_maps_are_unwrapped() -> None:
     extra = field(1, "scopes") + field(2, field(1, "a") + field(1, "b"))
     status = field(1, field(1, "u") + field(4, extra))

@@ -16,7 +16,7 @@ from cloudcore.registry.builtin import KindRules
 from cloudcore.registry.custom import CustomKinds, version_rank
 from cloudcore.registry.port import DeleteOptions
 from cloudcore.runtime.manager import Tools
-from skerry.errors import InvalidError, NotFoundError
+from skerry.errors import BadRequestError, InvalidError, NotFoundError
 from tests.cloudcore.worlds import World, make_world
 
 CRDS = "customresourcedefinitions.apiextensions.k8s.io"
@@ -122,6 +122,27 @@ async def test_objects_are_pruned_defaulted_and_checked_by_their_schema(custom: 
         await custom.world.create(WIDGETS, {"metadata": {"name": "b"}, "spec": {}})
     with pytest.raises(InvalidError, match="should be greater than or equal to 1"):
         await custom.world.create(WIDGETS, {"metadata": {"name": "b"}, "spec": {"size": 0}})
+
+
+async def test_metadata_has_its_one_shape_at_the_root_and_in_embedded_objects(custom: CustomWorld):
+    schema = copy.deepcopy(SCHEMA)
+    schema["properties"]["spec"]["properties"]["template"] = {
+        "type": "object",
+        "x-kubernetes-embedded-resource": True,
+        "x-kubernetes-preserve-unknown-fields": True,
+    }
+    await custom.define(definition(schema={"openAPIV3Schema": schema}))
+    template = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p", "odd": 1}, "spec": {"any": 1}}
+    obj: Any = {"metadata": {"name": "a", "odd": 1}, "spec": {"size": 1, "template": template}}
+    rules = KindRules(custom.custom)
+    decoded: Any = rules.decode(custom.world.kind(WIDGETS), obj)
+    assert decoded.unknown == ("metadata.odd", "spec.template.metadata.odd")
+    assert decoded.obj["spec"]["template"]["metadata"] == {"name": "p"}
+    assert decoded.obj["spec"]["template"]["spec"] == {"any": 1}
+    with pytest.raises(
+        BadRequestError, match=r"cannot unmarshal number into Go struct field ObjectMeta.metadata.labels"
+    ):
+        rules.decode(custom.world.kind(WIDGETS), {"metadata": {"labels": {"a": 1}}})
 
 
 async def test_a_definition_takes_its_objects_with_it(custom: CustomWorld):

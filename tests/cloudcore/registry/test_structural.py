@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from cloudcore.registry.regexes import compiled
 from cloudcore.registry.schema import Walk
 from cloudcore.registry.structural import CAUSES_MAX, pruned, set_defaults, validate
 from skerry.objects.json import Json, JsonObject
@@ -168,6 +169,18 @@ GOOD: list[tuple[Json, Json]] = [
 @pytest.mark.parametrize(("schema", "value"), GOOD)
 def test_a_good_value_is_not_refused(schema: Json, value: Json) -> None:
     assert validate(root(a=schema), {"a": value}) == ()
+
+
+def test_a_pattern_made_to_run_for_ever_does_not() -> None:
+    schema = root(a={"type": "string", "pattern": "^(a+)+$"})
+    assert len(validate(schema, {"a": "a" * 10_000 + "b"})) == 1
+    assert validate(schema, {"a": "a" * 10_000}) == ()
+
+
+@pytest.mark.parametrize("pattern", ["(", "(?=x)", "(a{1000}){1000}"])
+def test_what_is_no_pattern_of_the_family_is_refused(pattern: str) -> None:
+    with pytest.raises(ValueError, match="is not a regular expression"):
+        compiled(pattern)
 
 
 def test_a_thousand_faults_are_told_in_part() -> None:
