@@ -36,3 +36,5 @@ def _of_volumes(pod: JsonObject) -> Iterator[tuple[str, str]]:
         for source in maps_at(volume, "projected", "sources"):
             yield "configmaps", str_at(source, "configMap", "name")
             yield "secrets", str_at(source, "secret", "name")
+        for driver in volume.values():  # cephfs, csi, flexVolume, iscsi ... name a Secret in `secretRef`
+            yield "secrets", str_at(driver, "secretRef", "name")
