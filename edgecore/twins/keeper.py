@@ -237,7 +237,7 @@ class Keeper:
                     if state is None:
                         raise NotFoundError(f'property "{prop}" of device "{device.name}" not found on this gateway')
                     answer = state.ack
-                    if answer and answer.for_ver.covers(for_ver) and answer.state in states | (FINAL - {"applied"}):
+                    if answer and answer.for_ver.covers(for_ver) and answer.state in states | FINAL:
                         return state
                     await wake.wait()
         except TimeoutError as error:
@@ -527,10 +527,10 @@ class Keeper:
                 continue
             step = self._step(place)
             if isinstance(step, Hold):
+                wait_s = self._settings.retry_s_max
                 if step.until_ms is not None:
-                    due.append(max(0.01, (step.until_ms - self._clock.wall_ms()) / 1000))
-                elif "clock" in step.reason:
-                    due.append(self._settings.retry_s_max)
+                    wait_s = max(0.01, (step.until_ms - self._clock.wall_ms()) / 1000)
+                due.append(wait_s)
             elif step is not None:
                 due.append(max(0.0, self._not_before_s(place) - now_s))
         return min(due, default=None)

@@ -94,7 +94,7 @@ class Settle:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hold:
-    """Not now: look again at `until_ms` (None: when something changes)."""
+    """Not now: look again at `until_ms` (None: nobody knows when; now and then)."""
 
     reason: str
     until_ms: int | None
