@@ -22,7 +22,7 @@ from skerry.objects.device_twins import TwinView, property_of, twin_views
 from skerry.objects.json import JsonObject, clone, decode_object, ensure_map, list_at, map_at, maps_at, str_at
 from skerry.objects.meta import name_of, namespace_of
 from skerry.objects.scheme import Kind
-from skerry.objects.times import human_duration, time_text
+from skerry.objects.times import human_duration, micro_time_text, time_text
 
 DEVICES: Final = Kind(
     group="devices.kubeedge.io", version="v1beta1", kind="Device", plural="devices", namespaced=True
@@ -280,6 +280,8 @@ def _want(obj: JsonObject, prop: str, value: str, expires: str) -> None:
     desired["value"] = value
     metadata = ensure_map(desired, "metadata")
     metadata.pop("expires", None)
+    # Asked for again, a value is carried out again, also where the device was changed by hand in the meantime.
+    metadata["requested"] = micro_time_text(time.time_ns() // 1_000_000)
     if expires:
         metadata["expires"] = expires
 

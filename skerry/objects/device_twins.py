@@ -141,8 +141,9 @@ def with_desired(device: JsonObject, prop: str, desired: Desired) -> JsonObject:
 def stamp_desired(old: JsonObject | None, new: JsonObject, *, now_ms: int, origin: str) -> JsonObject:
     """Number the desired values that a write of a Device's spec changes: what the API server does before it stores.
 
-    A value that the writer left alone keeps its version even where the writer dropped the metadata (`kubectl
-    replace`); a changed one gets the next version, time and author. A version that covers the old one is a merge
+    A value that the writer left alone keeps its version even where the writer dropped our metadata (`kubectl
+    replace`); a changed one gets the next version, time and author, and so does the same value with other metadata of
+    the user's own (`requested: <time>`): that is how one asks for it again. A version that covers the old one is a merge
     that was already decided (the hub's), and stands. Returns `new` itself when nothing is to be done.
     """
     stamped = new
@@ -163,6 +164,13 @@ def stamp_desired(old: JsonObject | None, new: JsonObject, *, now_ms: int, origi
     return stamped
 
 
+def _own_of(holder: JsonObject | None, prop: str = "") -> dict[str, str]:
+    """A user's own metadata of a desired value: in an entry, or in a Device's entry of that name."""
+    entry = property_of(holder, prop) if holder is not None and prop else holder
+    metadata = str_map_at(entry, "desired", "metadata")
+    return {name: text for name, text in metadata.items() if name not in _OURS}
+
+
 def _stamped(
     before: Desired | None, entry: JsonObject, old: JsonObject | None, *, now_ms: int, origin: str
 ) -> Desired:
@@ -172,7 +180,8 @@ def _stamped(
     if before is not None:
         if claims and given.ver != before.ver and given.ver.covers(before.ver):
             return given
-        if given.value == before.value and given.expires_ms in (before.expires_ms, None):
+        asked_again = _own_of(entry) != _own_of(old, str_at(entry, "name"))
+        if given.value == before.value and given.expires_ms in (before.expires_ms, None) and not asked_again:
             return before
     # Counting from the generation makes a value that was removed and set again newer than what the edge may hold.
     generation = generation_of(old) if old is not None else 0

@@ -94,6 +94,18 @@ def test_a_users_own_metadata_stay_beside_ours() -> None:
     assert str_at(maps_at(stamped, "spec", "properties")[0], "desired", "metadata", "ticket") == "OPS-1"
 
 
+def test_the_same_value_asked_for_again_is_a_new_version() -> None:
+    first = stamp_desired(None, device("20", metadata={"requested": "1"}), now_ms=1000, origin="ann")
+    again = clone(first)
+    desired = dig(maps_at(again, "spec", "properties")[0], "desired")
+    assert isinstance(desired, dict)
+    metadata = desired["metadata"]
+    assert isinstance(metadata, dict)
+    metadata["requested"] = "2"
+    stamped = stamp_desired(first, again, now_ms=2000, origin="ann")
+    assert version(stamped).covers(version(first)) and version(stamped) != version(first)
+
+
 def test_an_expiry_set_by_a_user_is_kept_and_one_that_has_passed_is_not_inherited_by_a_new_value() -> None:
     expiring = device("20", metadata={"expires": "1970-01-01T00:00:10Z"})
     first = stamp_desired(None, expiring, now_ms=1000, origin="ann")
