@@ -142,9 +142,9 @@ def stamp_desired(old: JsonObject | None, new: JsonObject, *, now_ms: int, origi
     """Number the desired values that a write of a Device's spec changes: what the API server does before it stores.
 
     A value that the writer left alone keeps its version even where the writer dropped our metadata (`kubectl
-    replace`); a changed one gets the next version, time and author, and so does the same value with other metadata of
-    the user's own (`requested: <time>`): that is how one asks for it again. A version that covers the old one is a merge
-    that was already decided (the hub's), and stands. Returns `new` itself when nothing is to be done.
+    replace`). A changed one gets the next version, time and author, and so does the same value with other metadata
+    of the user's own (`requested: <time>`): that is how one asks for it again. A version that covers the old one is
+    a merge that was already decided (the hub's), and stands. Returns `new` itself when nothing is to be done.
     """
     stamped = new
     for entry in maps_at(new, "spec", "properties"):
