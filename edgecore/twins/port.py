@@ -55,8 +55,9 @@ class Twins(Protocol):
     async def wait(
         self, device: Key, prop: str, *, for_ver: Vector, states: frozenset[AckState], timeout_s: float
     ) -> TwinState:
-        """The twin as soon as a write that covers `for_ver` was answered with one of `states`, or for good (`verified`,
-        `applied`, `refused`, `expired`): look which. Raises `UnavailableError` after `timeout_s`, saying what it is still waiting for."""
+        """The twin as soon as a write that covers `for_ver` was answered with one of `states`, or for good
+        (`verified`, `applied`, `refused`, `expired`): look which. Raises `UnavailableError` after `timeout_s`, saying
+        what it is still waiting for."""
         ...
 
     def objects_changed(self, keys: Iterable[Key]) -> None:
