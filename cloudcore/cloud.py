@@ -37,7 +37,8 @@ from cloudcore.config import CloudSettings, reachable_at
 from cloudcore.controllers.crd.controller import serve_stored
 from cloudcore.controllers.standard import standard_controllers
 from cloudcore.hub.effects import kinds_in
-from cloudcore.hub.hub import Hub, HubParts
+from cloudcore.hub.hub import Hub, HubParts, HubSettings
+from cloudcore.hub.liveness import LivenessSettings
 from cloudcore.pki.directory import Pki, admin_identity, open_pki, write_private
 from cloudcore.pki.enrolment import Enroller, EnrollerParts
 from cloudcore.pki.kubeconfig import kubeconfig
@@ -63,6 +64,7 @@ from skerry.objects.enrolment import DISCOVERY_PATH, HUB_ENROL_PATH, HUB_RENEW_P
 from skerry.objects.json import JsonObject, str_at
 from skerry.objects.scheme import Kind, Scheme
 from skerry.sdnotify import notify
+from skerry.sync.ports import SyncSettings
 from skerry.transport.websocket import SESSION_PATH, Route, limit_tls_read_buffers, listen
 
 LOG: Final = logging.getLogger("cloudcore")
@@ -174,7 +176,7 @@ async def serve(settings: CloudSettings) -> None:
         async with asyncio.TaskGroup() as tasks:
             running = [tasks.create_task(_part("watch cache", core.cache.run()))]
             async with AsyncExitStack() as listeners:
-                hub = Hub(_hub_parts(core))
+                hub = Hub(_hub_parts(core), _hub_settings(settings))
                 await keep_defaults(core.objects, core.scheme)
                 endpoints = await _listen(listeners, core, certificates, hub)
                 await bootstrap(core.objects, core.scheme, _address(settings, endpoints))
@@ -318,6 +320,13 @@ def _api_parts(core: _Core, hub: Hub, enroller: Enroller) -> Parts:
         clock=core.clock,
         ids=core.ids,
         endpoints=enrolment_endpoints(enroller, authenticator),
+    )
+
+
+def _hub_settings(settings: CloudSettings) -> HubSettings:
+    return HubSettings(
+        sync=SyncSettings(heartbeat_s=settings.heartbeat_s),
+        liveness=LivenessSettings(grace_s=settings.node_grace_s),
     )
 
 

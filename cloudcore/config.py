@@ -30,6 +30,12 @@ class CloudSettings:
     )
     record_days: int = setting(30, help="days that device history is kept", low=1)
     records_per_series: int = setting(100_000, help="newest readings kept per device property", low=1)
+    heartbeat_s: float = setting(
+        30.0, help="seconds between a quiet gateway's heartbeats; two without one end the session", low=1, high=3600
+    )
+    node_grace_s: float = setting(
+        40.0, help="seconds from the end of a gateway's session until its node's Ready is Unknown", low=0, high=86_400
+    )
     log_level: str = setting("info", help="what is logged", choices=("debug", "info", "warning", "error"))
 
 

@@ -124,7 +124,11 @@ class Demo:
         self.cut_at = time.monotonic()
         stage.wait_for("the cloud to notice", lambda: not fleet.node_ready("eu-1"))
         noticed = time.monotonic() - self.cut_at
-        stage.claim("The cloud notices that eu-1 is silent", f"{noticed:.1f} s", holds=True)
+        stage.claim(
+            "The cloud says that eu-1 is silent (after 2 s of grace), and kills nothing",
+            f"{noticed:.1f} s",
+            holds=True,
+        )
         config = fleet.get("/api/v1/namespaces/default/configmaps/greeting")
         fleet.cloud.request(
             "PATCH",

@@ -101,7 +101,7 @@ class Fleet:
     def start_cloud(self) -> None:
         data = self.data("cloud")
         command = [BIN / "cloudcore", "--data", data, "--bind", "127.0.0.1", "--https-port", "0", "--hub-port", "0"]
-        self.stage.start("cloud", command)
+        self.stage.start("cloud", [*command, "--node-grace-s", "2"])
         ready = self.stage.wait_for("the cloud to be ready", lambda: self._ready_line("cloud", "cloudcore ready"))
         found = re.search(r"hub=\S*?:(\d+)", ready)
         if found is None:
@@ -205,6 +205,9 @@ class Fleet:
 
     def leave(self) -> None:
         """Delete the app, so that no process of its pods stays behind when the demo ends."""
+        for name in ("eu-1", "us-1"):
+            if (self.data(name) / "edgecore.sock").exists():
+                self.skerry("link", "heal", data=name, check=False)
         for name in ("greeter-eu", "greeter-us"):
             try:
                 self.cloud.request("DELETE", f"/apis/apps/v1/namespaces/default/deployments/{name}")
