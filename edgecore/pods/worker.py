@@ -91,9 +91,12 @@ class PodWorker:
         self._failure = ""
 
     def poke(self, *, retry: bool = False) -> None:
-        """Something may have changed; `retry`: what was missing may be there now."""
+        """Something may have changed; `retry`: a ConfigMap or Secret that was missing may be there now."""
         if retry:
-            self._problems = {name: replace(problem, retry_ms=0) for name, problem in self._problems.items()}
+            self._problems = {
+                name: replace(problem, retry_ms=0) if problem.reason in _MISSING_INPUT else problem
+                for name, problem in self._problems.items()
+            }
         self._wake.set()
 
     async def run(self) -> None:
@@ -237,10 +240,6 @@ class PodWorker:
         return places
 
     async def _start(self, seen: Seen, step: Start, places: dict[str, Path]) -> None:
-        if seen.containers == () or not any(state.name == step.name for state in seen.containers):
-            unheard = unheeded(seen.pod)
-            if unheard and step.name == str_at(maps_at(seen.pod, "spec", "containers")[0], "name"):
-                self._happened.append(Happening(reason="NotEnforced", message=unheard, warning=True))
         try:
             state = await self._parts.runtime.start(self._spec(seen.pod, step, places))
         except ConfigError as error:
@@ -255,6 +254,7 @@ class PodWorker:
             self._fail(seen, step.name, "RunContainerError", str(error))
         else:
             self._problems.pop(step.name, None)
+            self._tell_of_unheeded(seen.pod, step)
             if state.reason == "ContainerCannotRun":
                 self._happened.append(
                     Happening(reason="Failed", message=f"Error: {state.message}", container=step.name, warning=True)
@@ -263,6 +263,12 @@ class PodWorker:
                 self._happened.append(
                     Happening(reason="Started", message=f"Started container {step.name}", container=step.name)
                 )
+
+    def _tell_of_unheeded(self, pod: JsonObject, step: Start) -> None:
+        """Once a pod: with the first run of its first container."""
+        left_out = unheeded(pod)
+        if left_out and step == Start(name=str_at(maps_at(pod, "spec", "containers")[0], "name"), attempt=0):
+            self._happened.append(Happening(reason="NotEnforced", message=left_out, warning=True))
 
     def _fail(self, seen: Seen, name: str, reason: str, message: str, *, event: str = "Failed") -> None:
         before = self._problems.get(name)
@@ -395,6 +401,9 @@ class PodWorker:
     async def _forget(self) -> None:
         self._clear()
         await self._parts.store.apply(EdgeBatch(pods=((self._uid, None),)))
+
+
+_MISSING_INPUT: Final = frozenset({NO_VOLUMES, "CreateContainerConfigError"})
 
 
 def grace_of(pod: JsonObject | None) -> float:

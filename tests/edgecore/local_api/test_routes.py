@@ -1,0 +1,310 @@
+"""What the local API answers, on memory parts and without a socket."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from edgecore.local_api.answers import Answer, error_answer
+from edgecore.local_api.objects import LocalObjects, changed_keys
+from edgecore.local_api.ports import DeviceSummary, LocalParts, PropertyTwin
+from edgecore.local_api.routes import Request, Routes, Stream, target_of
+from edgecore.store.memory import MemoryEdgeStore
+from edgecore.store.port import EdgeBatch, Held, TwinRow
+from edgecore.store.shell import AsyncEdgeStore
+from skerry.clocks import ManualClock
+from skerry.errors import BadRequestError, NotFoundError, SkerryError, StorageFullError, UnavailableError
+from skerry.objects.json import JsonObject, encode_object
+from skerry.objects.meta import Key, Revision, Stamp
+from skerry.objects.twins import Reported, TwinState, Vector, write_desired
+
+DEVICE = Key("devices.devices.kubeedge.io", "default", "plc")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Twin:
+    device: Key
+    prop: str
+    state: TwinState
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Summary:
+    device: Key
+    state: str = "online"
+    reason: str = ""
+    last_online_ms: int = 1000
+
+
+@dataclass
+class RecordingTwins:
+    held: list[PropertyTwin] = field(default_factory=list)
+    wanted: list[tuple[str, str, str, int | None]] = field(default_factory=list)
+
+    def devices(self) -> Sequence[DeviceSummary]:
+        return [Summary(device=DEVICE)]
+
+    def twins(self, device: Key | None = None) -> Sequence[PropertyTwin]:
+        return [twin for twin in self.held if device in (None, twin.device)]
+
+    async def set_desired(
+        self, device: Key, prop: str, value: str, *, origin: str, expires_ms: int | None = None
+    ) -> Vector:
+        self.wanted.append((prop, value, origin, expires_ms))
+        return Vector()
+
+
+@dataclass
+class FakeLink:
+    connected: bool = False
+    is_cut: bool = False
+    state: str = "waiting"
+    address: str = "cloud:1"
+    session: int = 0
+    since_ms: int = 0
+    last_error: str = "refused"
+
+    @property
+    def status(self) -> FakeLink:
+        return self
+
+    async def cut(self) -> None:
+        self.is_cut = True
+
+    async def heal(self) -> None:
+        self.is_cut = False
+
+
+@dataclass
+class NoPods:
+    count: int = 0
+
+
+class Api:
+    def __init__(self) -> None:
+        self.clock = ManualClock()
+        self.store = AsyncEdgeStore(MemoryEdgeStore(incarnation="i", clock=self.clock))
+        self.twins = RecordingTwins()
+        self.link = FakeLink()
+        self.asked: list[JsonObject] = []
+        parts = LocalParts(
+            store=self.store,
+            twins=self.twins,
+            link=self.link,
+            logs=self.logs,
+            pods=NoPods(),
+            clock=self.clock,
+            node="gate-1",
+        )
+        self.objects = LocalObjects(parts)
+        self.objects.listen()
+        self.routes = Routes(parts, self.objects)
+
+    async def logs(self, params: JsonObject, /) -> AsyncGenerator[bytes]:
+        self.asked.append(params)
+        yield b"line\n"
+
+    async def put(self, resource: str, obj: JsonObject, revision: int = 1) -> None:
+        metadata: Any = obj["metadata"]
+        key = Key(resource, metadata["namespace"], metadata["name"])
+        stamp = Stamp(metadata.get("uid", "u"), Revision(revision))
+        await self.store.apply(EdgeBatch(puts=(Held(key=key, stamp=stamp, body=encode_object(obj)),)))
+        await asyncio.sleep(0)
+
+    def request(self, method: str, target: str, body: object = None, **query: str) -> Request:
+        parts = tuple(part for part in target.split("/") if part)
+        content = b"" if body is None else json.dumps(body).encode()
+        return Request(method=method, parts=parts, query=query, body=content, uid=1000)
+
+    async def ask(self, method: str, target: str, body: object = None, **query: str) -> tuple[int, Any]:
+        try:
+            answer = await self.routes.answer(self.request(method, target, body, **query))
+        except SkerryError as error:
+            answer = error_answer(error)
+        assert isinstance(answer, Answer)
+        return answer.code, json.loads(answer.body)
+
+    async def events(self, target: str, **query: str) -> Stream:
+        answer = await self.routes.answer(self.request("GET", target, watch="true", **query))
+        assert isinstance(answer, Stream)
+        return answer
+
+
+@pytest.fixture
+def api() -> Api:
+    return Api()
+
+
+def pod(name: str, **labels: str) -> JsonObject:
+    return {
+        "metadata": {"name": name, "namespace": "default", "uid": name, "labels": dict(labels)},
+        "spec": {"nodeName": "gate-1", "containers": [{"name": "app"}]},
+        "status": {"phase": "Pending"},
+    }
+
+
+async def _next(stream: Stream) -> Any:
+    while True:
+        line = await asyncio.wait_for(anext(stream.chunks), 5)
+        if line:
+            return json.loads(line)
+
+
+PODS = "/api/v1/namespaces/default/pods"
+DEVICES = "/apis/devices.kubeedge.io/v1beta1/namespaces/default"
+
+
+async def test_objects_are_shown_with_kind_and_revision(api: Api) -> None:
+    await api.put("pods", pod("web"), revision=7)
+    code, shown = await api.ask("GET", f"{PODS}/web")
+    assert (code, shown["kind"], shown["apiVersion"]) == (200, "Pod", "v1")
+    assert shown["metadata"]["resourceVersion"] == "7"
+    assert (await api.ask("GET", f"{PODS}/other"))[0] == 404
+
+
+async def test_a_pod_shows_the_status_that_this_gateway_told_last(api: Api) -> None:
+    await api.put("pods", pod("web"))
+    record = encode_object({"status": {"phase": "Running"}})
+    await api.store.apply(EdgeBatch(pods=(("web", record),)))
+    assert (await api.ask("GET", f"{PODS}/web"))[1]["status"]["phase"] == "Running"
+
+
+async def test_lists_go_through_selectors(api: Api) -> None:
+    await api.put("pods", pod("a", app="x"))
+    await api.put("pods", pod("b", app="y"))
+    listed = (await api.ask("GET", "/api/v1/pods", labelSelector="app in (y,z)"))[1]
+    assert [item["metadata"]["name"] for item in listed["items"]] == ["b"]
+    listed = (await api.ask("GET", "/api/v1/pods", fieldSelector="metadata.name=a"))[1]
+    assert [item["metadata"]["name"] for item in listed["items"]] == ["a"]
+    assert (await api.ask("GET", "/api/v1/pods", labelSelector="app in"))[0] == 400
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE"])
+async def test_what_the_cloud_owns_is_not_written_here(api: Api, method: str) -> None:
+    code, status = await api.ask(method, f"{PODS}/web", {})
+    assert (code, status["reason"]) == (503, "ServiceUnavailable")
+    assert "can't be reached now (waiting)" in status["message"]
+    api.link.connected = True
+    assert "is connected: write there" in (await api.ask(method, f"{PODS}/web", {}))[1]["message"]
+
+
+async def test_a_twin_is_wanted_with_who_wants_it_and_until_when(api: Api) -> None:
+    body = {"value": "64", "expires": "1970-01-01T00:00:05Z"}
+    assert (await api.ask("PUT", f"{DEVICES}/devices/plc/twins/speed", body))[0] == 200
+    assert api.twins.wanted == [("speed", "64", "local:uid 1000", 5000)]
+    assert (await api.ask("PUT", f"{DEVICES}/devices/plc/twins/speed", {"value": 64}))[0] == 400
+    assert (await api.ask("GET", f"{DEVICES}/devices/plc/twins/speed"))[0] == 405
+
+
+async def test_a_device_status_is_made_from_the_twins(api: Api) -> None:
+    desired = write_desired(None, value="64", side="edge", origin="me", now_ms=5, synced=True, expires_ms=None)
+    reported = Reported(
+        value="60", type="INT", unit="rpm", quality="good", reason="", source_ms=5, gateway_ms=6, synced=True
+    )
+    state = TwinState(uid="d", desired=desired, reported=reported)
+    api.twins.held = [Twin(device=DEVICE, prop="speed", state=state)]
+    device: JsonObject = {"metadata": {"name": "plc", "namespace": "default", "uid": "d"}, "spec": {"properties": []}}
+    await api.put(DEVICE.resource, device)
+    status = (await api.ask("GET", f"{DEVICES}/devicestatuses/plc"))[1]
+    assert status["status"]["twins"][0]["reported"]["value"] == "60"
+    assert status["status"]["state"] == "online"
+    listed = (await api.ask("GET", f"{DEVICES}/devicestatuses"))[1]
+    assert [item["metadata"]["name"] for item in listed["items"]] == ["plc"]
+    shown = (await api.ask("GET", f"{DEVICES}/devices/plc"))[1]
+    assert shown["spec"]["properties"][0]["desired"]["value"] == "64"
+
+
+async def test_a_watch_begins_with_what_is_there_and_tells_changes(api: Api) -> None:
+    await api.put("pods", pod("a", app="x"))
+    stream = await api.events("/api/v1/pods", labelSelector="app=x")
+    first = await _next(stream)
+    assert (first["type"], first["object"]["metadata"]["name"]) == ("ADDED", "a")
+    await api.put("pods", pod("b", app="y"))
+    await api.put("pods", pod("a", app="x", more="1"))
+    second = await _next(stream)
+    assert (second["type"], second["object"]["metadata"]["labels"]["more"]) == ("MODIFIED", "1")
+    await api.put("pods", pod("a", app="y"))
+    assert (await _next(stream))["type"] == "DELETED"
+    await stream.chunks.aclose()
+
+
+async def test_a_watch_goes_on_from_a_list_without_a_gap(api: Api) -> None:
+    await api.put("pods", pod("a"))
+    revision = (await api.ask("GET", "/api/v1/pods"))[1]["metadata"]["resourceVersion"]
+    await api.put("pods", pod("b"))
+    stream = await api.events("/api/v1/pods", resourceVersion=revision)
+    assert (await _next(stream))["object"]["metadata"]["name"] == "b"
+    await stream.chunks.aclose()
+    stale = await api.events("/api/v1/pods", resourceVersion="1")
+    told = await _next(stale)
+    assert (told["type"], told["object"]["code"], told["object"]["reason"]) == ("ERROR", 410, "Expired")
+
+
+async def test_logs_are_asked_for_with_their_options(api: Api) -> None:
+    await api.put("pods", pod("web"))
+    answer = await api.routes.answer(api.request("GET", f"{PODS}/web/log", tailLines="3", follow="true"))
+    assert isinstance(answer, Stream)
+    assert [chunk async for chunk in answer.chunks] == [b"line\n"]
+    assert (api.asked[0]["container"], api.asked[0]["tailLines"], api.asked[0]["follow"]) == ("app", 3, True)
+    two: Any = pod("two")
+    two["spec"]["containers"].append({"name": "side"})
+    await api.put("pods", two)
+    assert "choose one of: [app side]" in (await api.ask("GET", f"{PODS}/two/log"))[1]["message"]
+    assert (await api.ask("GET", f"{PODS}/web/log", tailLines="x"))[0] == 400
+
+
+async def test_the_link_is_cut_and_healed(api: Api) -> None:
+    assert (await api.ask("GET", "/skerry/link"))[1]["lastError"] == "refused"
+    assert (await api.ask("POST", "/skerry/link/cut"))[1]["cut"] is True
+    assert (await api.ask("POST", "/skerry/link/heal"))[1]["cut"] is False
+    api.link.connected = True
+    assert (await api.ask("GET", "/skerry/link"))[1]["state"] == "connected"
+    assert (await api.ask("GET", "/skerry/other"))[0] == 404
+
+
+async def test_discovery_names_what_is_served(api: Api) -> None:
+    assert (await api.ask("GET", "/api"))[1]["versions"] == ["v1"]
+    names = {resource["name"] for resource in (await api.ask("GET", "/api/v1"))[1]["resources"]}
+    assert {"pods", "configmaps", "nodes"} <= names
+    assert (await api.ask("GET", "/apis/devices.kubeedge.io/v1beta1"))[1]["resources"][0]["kind"] == "Device"
+    assert (await api.ask("GET", "/apis/apps/v1"))[0] == 404
+
+
+@pytest.mark.parametrize(
+    ("path", "named"),
+    [
+        ("api/v1/pods", ("pods", "", "", ())),
+        ("api/v1/namespaces/d/pods/x/log", ("pods", "d", "x", ("log",))),
+        ("api/v1/nodes/n", ("nodes", "", "n", ())),
+        ("apis/devices.kubeedge.io/v1beta1/namespaces/d/devices/x", ("devices", "d", "x", ())),
+    ],
+)
+def test_paths_name_objects(path: str, named: tuple[str, str, str, tuple[str, ...]]) -> None:
+    target = target_of(tuple(path.split("/")))
+    assert (target.kind.plural, target.namespace, target.name, target.rest) == named
+
+
+@pytest.mark.parametrize(
+    "path", ["api", "api/v1", "api/v2/pods", "api/v1/pods/x", "api/v1/namespaces/d/nodes/n", "apis"]
+)
+def test_paths_that_name_nothing_are_not_found(path: str) -> None:
+    with pytest.raises(NotFoundError):
+        target_of(tuple(path.split("/")))
+
+
+def test_a_twin_changes_its_device_and_the_status_of_it() -> None:
+    keys = changed_keys(EdgeBatch(twins=(TwinRow(device=DEVICE, prop="a", body=b""),)))
+    assert keys == [DEVICE, Key("devicestatuses.devices.kubeedge.io", "default", "plc")]
+
+
+@pytest.mark.parametrize(
+    ("error", "code"), [(BadRequestError("x"), 400), (UnavailableError("x"), 503), (StorageFullError("x"), 507)]
+)
+def test_errors_are_statuses(error: SkerryError, code: int) -> None:
+    answer = error_answer(error)
+    assert (answer.code, json.loads(answer.body)["code"]) == (code, code)
