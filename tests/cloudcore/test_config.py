@@ -31,4 +31,4 @@ def test_settings_that_make_sense_pass():
 
 
 def test_a_client_on_this_machine_uses_loopback_where_everything_is_bound():
-    assert [reachable_at(bind) for bind in ("0.0.0.0", "::", "10.0.0.1")] == ["127.0.0.1", "127.0.0.1", "10.0.0.1"]
+    assert [reachable_at(bind) for bind in ("0.0.0.0", "::", "10.0.0.1")] == ["127.0.0.1", "::1", "10.0.0.1"]
