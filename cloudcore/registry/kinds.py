@@ -76,6 +76,10 @@ def _over(group: str, version: str, kind: str, plural: str) -> Kind:
 
 
 def _core() -> list[Kind]:
+    return [*_core_objects(), *_core_workloads()]
+
+
+def _core_objects() -> list[Kind]:
     plain = {"has_generation": False}
     return [
         replace(_in("", "v1", "ConfigMap", "configmaps"), short_names=("cm",), **plain),
@@ -123,6 +127,13 @@ def _core() -> list[Kind]:
             acted_on=False,
             **plain,
         ),
+    ]
+
+
+def _core_workloads() -> list[Kind]:
+    """Pods, what makes and limits them, and how they are reached."""
+    plain = {"has_generation": False}
+    return [
         replace(
             _in("", "v1", "Pod", "pods"),
             short_names=("po",),

@@ -6,6 +6,7 @@ import pytest
 
 from cloudcore.registry.kinds import builtin_kinds, builtin_scheme
 from skerry.objects.scheme import Kind
+from tests.cloudcore.registry.kinds_page import PAGE, page
 
 KINDS = builtin_kinds()
 
@@ -36,3 +37,7 @@ def test_the_preferred_version_of_a_group_comes_first() -> None:
 
 def test_custom_resources_of_others_take_no_strategic_patch() -> None:
     assert not any(kind.strategic_patch for kind in KINDS if kind.group.endswith("kubeedge.io"))
+
+
+def test_the_page_of_kinds_is_in_step_with_the_table() -> None:
+    assert PAGE.read_text() == page(), "run docs/tools/make_kinds_page.py"
