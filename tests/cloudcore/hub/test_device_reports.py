@@ -1,4 +1,4 @@
-"""What gateways tell about devices, under the real rules of the kinds: the examples are accepted, and reports land."""
+"""What gateways tell of devices, under the real rules of the kinds: the examples are accepted, and reports land."""
 
 from __future__ import annotations
 
