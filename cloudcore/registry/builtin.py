@@ -93,7 +93,9 @@ class KindRules:
         if custom is not None:
             causes += validate(custom.schema, obj)
         elif (kind.group, kind.kind) == ("", "Pod"):
-            causes += validate_pod(obj) if old is None else ()
+            # Statuses come every few seconds; a spec that stays needs no second look.
+            if old is None or map_at(obj, "spec") != map_at(old, "spec"):
+                causes += validate_pod(obj)
             if old is not None:
                 causes += validate_pod_change(obj, old, binding=subresource == "binding")
         else:

@@ -248,6 +248,7 @@ def test_a_pods_spec_stays_but_for_what_may_change() -> None:
     image = pod(containers=[{"name": "c", "image": "nginx:1.28"}], activeDeadlineSeconds=5)
     assert faults(image, old) == []
     assert faults(pod(tolerations=[{"operator": "Exists"}]), old) == []
+    assert faults(pod(containers=[{"name": "c", "image": ""}]), old)[0] == "spec.containers[0].image: Required value"
     moved = faults(pod(nodeName="n"), old)
     assert moved[0].startswith(
         "spec: Forbidden: pod updates may not change fields other than `spec.containers[*].image`"
