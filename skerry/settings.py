@@ -59,6 +59,29 @@ def setting(
     return dataclasses.field(default=default, metadata={_META: about})
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Described:
+    """One setting, for a reference page."""
+
+    name: str
+    variable: str
+    default: str
+    help: str
+
+
+def described(cls: type[object]) -> list[Described]:
+    """Every setting of a settings dataclass, in order."""
+    return [
+        Described(
+            name=field.name,
+            variable=PREFIX + field.name.upper(),
+            default="required" if field.default is dataclasses.MISSING else _shown(field.default),
+            help=about.help,
+        )
+        for field, about, _ in _fields(cls)
+    ]
+
+
 def add_arguments(parser: argparse.ArgumentParser, cls: type[object]) -> None:
     """One flag for each setting, and `--config FILE`."""
     parser.add_argument("--config", metavar="FILE", help="YAML file with settings, by the names of these flags")
