@@ -25,8 +25,8 @@ from skerry.sync.tables import mermaid  # noqa: E402
 
 SETTINGS_HEAD = """# Settings
 
-Each is a flag, a variable and a name in the YAML file given with `--config`; the flag wins, then the variable, then the
-file, then the default. Made by `make docs` from the code.
+Each is a flag, a variable and a name in the YAML file given with `--config`; the flag wins, then the variable, then
+the file, then the default. Made by `make docs` from the code.
 """
 DECISIONS_HEAD = """# Decisions
 
@@ -76,7 +76,6 @@ def main() -> None:
     for path, text in pages().items():
         if not path.exists() or path.read_text() != text:
             path.write_text(text)
-            print(f"wrote {path.relative_to(ROOT)}")
 
 
 if __name__ == "__main__":

@@ -78,7 +78,7 @@ class TooLargeError(CallerError):
 
 
 class TooManyRequestsError(CallerError):
-    """Refused for now by a limit (HTTP 429)."""
+    """Refused by a limit; later it may pass (HTTP 429)."""
 
     def __init__(self, message: str, *, retry_after_s: int) -> None:
         super().__init__(message)
