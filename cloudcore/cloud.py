@@ -74,6 +74,9 @@ STOP_S_MAX: Final = 8.0
 API_STOP_S: Final = 1.0
 """For requests in flight, which take milliseconds; what is left then are watches, whose clients expect to be cut."""
 
+LEAVE_S_MAX: Final = 1.0
+"""A round trip on a bad link; a gateway that is slower finds its link cut, and comes back with backoff."""
+
 DEVICES_BY_NODE: Final = "devices_by_node"
 _DEVICES: Final = "devices.devices.kubeedge.io"
 
@@ -174,21 +177,24 @@ async def serve(settings: CloudSettings) -> None:
         certificates = Serving(pki, names=[first_address(settings.service_cidr), *settings.names], clock=clock)
         core = await _core(settings, store, pki, clock, ids)
         async with asyncio.TaskGroup() as tasks:
-            running = [tasks.create_task(_part("watch cache", core.cache.run()))]
+            running = {"watch cache": tasks.create_task(_part("watch cache", core.cache.run()))}
             async with AsyncExitStack() as listeners:
                 hub = Hub(_hub_parts(core), _hub_settings(settings))
                 await keep_defaults(core.objects, core.scheme)
                 endpoints = await _listen(listeners, core, certificates, hub)
                 await bootstrap(core.objects, core.scheme, _address(settings, endpoints))
                 for name, work in _parts(core, hub, certificates).items():
-                    running.append(tasks.create_task(_part(name, work)))
+                    running[name] = tasks.create_task(_part(name, work))
                 _announce(core, endpoints)
                 await stop.wait()
                 notify(os.environ, STOPPING="1")
                 LOG.info("cloudcore stopping")
                 loop.call_later(STOP_S_MAX, _give_up)
                 (settings.data / "endpoints.json").unlink(missing_ok=True)
-            for task in running:
+                # Gateways are told before their links are cut: who was told comes back without waiting.
+                running["hub"].cancel()
+                await _left(hub)
+            for task in running.values():
                 task.cancel()
     LOG.info("cloudcore stopped")
 
@@ -366,6 +372,14 @@ async def _part(name: str, work: Awaitable[None]) -> None:
     except SkerryError as error:
         raise PartFailedError(f"the {name} failed: {error}") from error
     raise PartFailedError(f"the {name} ended, which it never should")
+
+
+async def _left(hub: Hub) -> None:
+    """Wait until every gateway has taken its leave, or for as long as a link may take to carry one frame."""
+    loop = asyncio.get_running_loop()
+    deadline_s = loop.time() + LEAVE_S_MAX
+    while hub.connected and loop.time() < deadline_s:  # noqa: ASYNC110 - the hub tells who is there; a stop is rare
+        await asyncio.sleep(0.01)
 
 
 def _give_up() -> None:
