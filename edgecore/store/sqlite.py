@@ -19,6 +19,7 @@ from collections.abc import Generator, Iterable, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from shutil import disk_usage
 from typing import Final, TextIO
 
 from edgecore.store.memory import widen_gap
@@ -43,6 +44,13 @@ from skerry.ports import Clock, Ids
 FILE_NAME: Final = "edge.db"
 CACHE_KIB: Final = 512
 """Page cache of each connection; SQLite's default of 2 MB counts on a gateway, and its pages are the kernel's too."""
+
+WAL_PAGES: Final = 256
+"""Checkpoint after so many (1 MiB), so that what a checkpoint still needs fits the reserve."""
+RESERVE_BYTES: Final = 2 << 20
+"""Kept as a file and given up on a full disk: deleting needs room first, and receipts must be able to make some."""
+PRUNE_ROWS: Final = 64
+"""In one transaction of a prune that lives on the reserve."""
 
 _OUTBOX_COLUMNS: Final = "seq, class, kind, key, body, wall_ms, boots.boot_id, monotonic_ms, cost"
 _OUTBOX_FROM: Final = "FROM outbox JOIN boots ON boots.number = outbox.boot"
@@ -163,6 +171,8 @@ class SqliteEdgeStore:
         except sqlite3.Error as error:
             raise _translated(error, f"opening the edge store {path}") from error
         self._read_lock = threading.Lock()
+        self._reserve = path.with_name("edge.reserve")
+        self._keep_reserve()
         self._incarnation = self.meta("incarnation") or ""
         assert self._incarnation, "a store is made with its incarnation"
         self._head = int(self.meta("head") or 0)
@@ -176,6 +186,7 @@ class SqliteEdgeStore:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
+        connection.execute(f"PRAGMA wal_autocheckpoint = {WAL_PAGES}")
         return connection
 
     def _migrate(self, ids: Ids) -> None:
@@ -249,6 +260,32 @@ class SqliteEdgeStore:
         return self._head
 
     def prune_outbox(self, *, through: int) -> None:
+        try:
+            self._prune(through)
+        except StorageFullError:
+            self._prune_on_reserve(through)
+        self._keep_reserve()
+
+    def _prune_on_reserve(self, through: int) -> None:
+        """In slices, each written into the tables before the next: the log beside them never grows."""
+        self._reserve.unlink(missing_ok=True)
+        while rows := self._read("SELECT seq FROM outbox WHERE seq <= ? ORDER BY seq LIMIT ?", (through, PRUNE_ROWS)):
+            try:
+                self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            except sqlite3.Error as error:
+                raise _translated(error, "pruning the outbox") from error
+            self._prune(int(str(rows[-1][0])))
+
+    def _keep_reserve(self) -> None:
+        """Made when there is room for it and as much again; else tried at the next prune."""
+        try:
+            if self._reserve.exists() or disk_usage(self._reserve.parent).free < 2 * RESERVE_BYTES:
+                return
+            self._reserve.write_bytes(bytes(RESERVE_BYTES))
+        except OSError:
+            self._reserve.unlink(missing_ok=True)
+
+    def _prune(self, through: int) -> None:
         with self._transaction("pruning the outbox"):
             freed = self._writer.execute(
                 "SELECT class, count(*), sum(cost) FROM outbox WHERE seq <= ? GROUP BY class", (through,)
