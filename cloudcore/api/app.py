@@ -106,8 +106,8 @@ class Api:
             code = response.status
         except SkerryError as error:
             code, response = await self._refuse(exchange, answer_for(error))
-        except (ConnectionError, asyncio.CancelledError):
-            raise  # the client has gone; nobody reads an answer
+        except (ConnectionError, asyncio.CancelledError, web.HTTPException):
+            raise  # the client has gone, or aiohttp has its own answer to a handshake that is none
         except Exception:
             # The root of a request: what went wrong here must not take the server down, and must be seen.
             LOG.exception("request failed method=%s path=%s audit=%s", request.method, raw_path, exchange.audit_id)
@@ -408,11 +408,14 @@ async def read_body(request: web.BaseRequest) -> bytes:
         return b""
     parts: list[bytes] = []
     size = 0
-    async for chunk in request.content.iter_any():
-        size += len(chunk)
-        if size > limit:
-            raise TooLargeError(too_large)
-        parts.append(chunk)
+    try:
+        async for chunk in request.content.iter_any():
+            size += len(chunk)
+            if size > limit:
+                raise TooLargeError(too_large)
+            parts.append(chunk)
+    except web.RequestPayloadError as error:
+        raise BadRequestError(f"the body can't be read: {error}") from error
     return _unpacked(b"".join(parts), request.headers.get("Content-Encoding", ""))
 
 

@@ -85,11 +85,10 @@ class Call:
         try:
             return parse_body(self.raw_body, self.content_type, self.parts.protobuf)
         except BadRequestError as error:
-            if self.raw_body and str(error).startswith("couldn't get version/kind"):
-                raise BadRequestError(
-                    f"the object provided is unrecognized (must be of type {self.kind.kind}): {error}"
-                ) from error
-            raise
+            raise BadRequestError(
+                f"the object provided is unrecognized (must be of type {self.kind.kind}): couldn't get version/kind; "
+                f"{error}"
+            ) from error
 
     def warn(self, *texts: str) -> None:
         self.warnings.extend(text for text in texts if text not in self.warnings)

@@ -24,7 +24,7 @@ from cloudcore.api.verbs.token import token
 from cloudcore.api.verbs.update import approve, finalize, update, update_status
 from cloudcore.api.verbs.watch import watch
 from cloudcore.registry.port import Actor
-from skerry.errors import NotFoundError
+from skerry.errors import BadRequestError, NotFoundError
 from skerry.objects.scheme import Kind
 
 Verb = Callable[[Call], Awaitable[Reply]]
@@ -101,7 +101,10 @@ async def dispatch(
         raw_body=await read(),
         warnings=warnings,
     )
-    return await carry_out(call)
+    try:
+        return await carry_out(call)
+    except RecursionError as error:
+        raise BadRequestError("the body is nested too deeply") from error
 
 
 def permit(parts: Parts, actor: Actor, target: Target, verb: str, query: Query) -> None:

@@ -7,10 +7,11 @@ What decoding says about a body (duplicates, unknown fields) becomes Warning hea
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, NoReturn, cast
+
+import orjson
 
 from cloudcore.api.ports import ProtobufReader, Shapes
 from cloudcore.api.status import UnsupportedMediaTypeError
@@ -23,8 +24,6 @@ BODY_BYTES_MAX: Final = 3 * 1024 * 1024
 JSON_TYPES: Final = frozenset({"", "application/json"})
 YAML_TYPES: Final = frozenset({"application/yaml", "application/x-yaml", "text/yaml"})
 PROTOBUF_TYPE: Final = "application/vnd.kubernetes.protobuf"
-_SURROGATE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
-_DEPTH_MAX: Final = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +57,7 @@ def parse_body(body: bytes, content_type: str, protobuf: ProtobufReader) -> Body
         from cloudcore.api.yaml_reader import read_yaml
 
         value, duplicates = read_yaml(_text(body))
+        check_writable(value)
         return Body(value=value, duplicates=tuple(duplicates))
     if media == PROTOBUF_TYPE:
         return Body(value=protobuf.decode(body))
@@ -80,12 +80,19 @@ def parse_json(body: bytes) -> Body:
 
     try:
         value = cast(Json, json.loads(_text(body), object_pairs_hook=pairs, parse_constant=_no_constant))
-        if _SURROGATE.search(body):
-            # Half of a surrogate pair is no text and could never be written out again.
-            json.dumps(value, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
-        raise BadRequestError(f"couldn't get version/kind; json parse error: {error}") from error
+        raise BadRequestError(f"json parse error: {error}") from error
+    check_writable(value)
     return Body(value=value, duplicates=tuple(_paths(value, repeated)) if repeated else ())
+
+
+def check_writable(value: Json) -> None:
+    """Raises `BadRequestError` for what could not be written out again: half of a surrogate pair, numbers over 64
+    bits, more than 250 levels."""
+    try:
+        orjson.dumps(value)
+    except TypeError as error:
+        raise BadRequestError(f"json parse error: the body can't be stored: {error}") from error
 
 
 def _text(body: bytes) -> str:

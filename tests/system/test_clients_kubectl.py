@@ -228,7 +228,8 @@ def test_generated_objects_tokens_and_permissions_work(kubectl: Kubectl) -> None
     assert kubectl("auth", "can-i", "delete", "pods", bot, ok=(1,)).startswith("no")
     assert "Forbidden" in kubectl("get", "secrets", bot, ok=(1,))
     assert "Resources" in kubectl("auth", "can-i", "--list")
-    assert kubectl("create", "token", "bot").count(".") == 2
+    if " token " in kubectl("create", "--help"):  # since 1.24
+        assert kubectl("create", "token", "bot").count(".") == 2
     assert "already exists" in kubectl("create", "configmap", "g", ok=(1,))
     assert "Number of desired pods" in kubectl("explain", "deployment.spec.replicas")
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from cloudcore.api.call import Call, Reply
 from cloudcore.api.conversion import Version, version_of
-from cloudcore.api.reading import Body, complaints, media_type, parse_json
+from cloudcore.api.reading import Body, check_writable, complaints, media_type, parse_json
 from cloudcore.api.status import UnsupportedMediaTypeError
 from cloudcore.api.writing import object_reply
 from cloudcore.registry.port import FieldValidation, Subresource, WriteOptions
@@ -62,7 +62,10 @@ def read_patch(call: Call, kind: Kind) -> Patch:
     known = (JSON_PATCH, MERGE_PATCH, STRATEGIC_MERGE_PATCH)
     if media not in (known if kind.strategic_patch else known[:2]):
         raise UnsupportedMediaTypeError("415: Unsupported Media Type")
-    body: Body = parse_json(call.raw_body)
+    try:
+        body: Body = parse_json(call.raw_body)
+    except BadRequestError as error:
+        raise BadRequestError(f"error decoding patch: {error}") from error
     return Patch(
         media=media, value=body.value, duplicates=body.duplicates, rules=call.parts.shapes.merge_rules(call.kind)
     )
@@ -81,6 +84,7 @@ class _Transform:
     def __call__(self, current: JsonObject) -> JsonObject:
         kind = self.call.kind
         changed = self.patch.apply(self.version.speak(current))
+        check_writable(changed)
         decoded = self.call.parts.shapes.decode(kind, changed)
         self.warnings = complaints(
             kind, unknown=decoded.unknown, duplicates=self.patch.duplicates, validation=self.validation

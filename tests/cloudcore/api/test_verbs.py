@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from cloudcore.api.call import Stream
+from skerry.objects.json import Json, JsonObject
+from skerry.objects.meta import Key
 from tests.cloudcore.api.conftest import ApiWorld
 
 CONFIGS = "/api/v1/namespaces/default/configmaps"
@@ -44,7 +46,10 @@ async def test_a_created_object_comes_back_with_201_and_can_be_read(world: ApiWo
          {"message": 'ListOptions.meta.k8s.io "" is invalid: resourceVersionMatch: Forbidden: resourceVersionMatch '
                      "is forbidden unless resourceVersion is provided", "reason": "Invalid"}),
         ("POST", CONFIGS, {"metadata": {"name": "A_b"}}, 422, {"reason": "Invalid"}),
-        ("POST", CONFIGS, b"{", 400, {"reason": "BadRequest"}),
+        ("POST", CONFIGS, b"{", 400,
+         {"message": "the object provided is unrecognized (must be of type ConfigMap): couldn't get version/kind; "
+                     "json parse error: Expecting property name enclosed in double quotes: line 1 column 2 "
+                     "(char 1)"}),
         ("POST", CONFIGS, {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}}, 400,
          {"reason": "BadRequest"}),
         ("POST", "/api/v1/namespaces/nonexist/configmaps", {"metadata": {"name": "x"}}, 404,
@@ -111,6 +116,18 @@ async def test_an_unknown_form_of_body_is_415_and_an_unknown_form_of_answer_406(
     review: Any = {"spec": {"resourceAttributes": {"verb": "get"}}}
     assert (await world.ask("POST", url, review, accept=table)).code == 406
     assert (await world.ask("POST", url, review, accept=f"{table},application/json")).code == 201
+
+
+@pytest.mark.parametrize("depth", [400, 900])
+async def test_a_body_nested_without_end_is_refused_and_not_our_fault(world: ApiWorld, depth: int) -> None:
+    deep = b'{"a":1,"a":' * depth + b"1" + b"}" * depth
+    body = b'{"metadata":{"name":"flat"},"spec":' + deep + b"}"
+    world.custom.serve(tides("v1", free=True))
+    url = "/apis/sea.example.com/v1/namespaces/default/tides"
+    posted = await world.ask("POST", url, body)
+    await world.post(url, {"metadata": {"name": "flat"}})
+    patched = await world.ask("PATCH", f"{url}/flat", body, content_type="application/merge-patch+json")
+    assert (posted.code, patched.code) == (400, 400), (posted.body, patched.body)
 
 
 async def test_a_stale_update_is_a_conflict_and_an_update_that_changes_nothing_takes_no_revision(
@@ -323,3 +340,56 @@ async def test_autoscaling_v1_shows_what_v2_keeps_and_loses_nothing(world: ApiWo
     back = await world.get(f"{v1}/h")
     assert back["spec"]["targetCPUUtilizationPercentage"] == 60
     assert json.dumps(back).count("autoscaling/v1") == 1
+
+
+def tides(*versions: str, free: bool = False) -> JsonObject:
+    """A definition that keeps its first version and serves all of them. `free`: whatever is in a spec, stays."""
+    spec: JsonObject = {"type": "object", "properties": {"height": {"type": "integer"}, "crews": {"type": "integer"}}}
+    if free:
+        spec["x-kubernetes-preserve-unknown-fields"] = True
+    properties: JsonObject = {"spec": spec}
+    rows: list[Json] = [
+        {
+            "name": name,
+            "served": True,
+            "storage": name == versions[0],
+            "schema": {"openAPIV3Schema": {"type": "object", "properties": properties}},
+            "subresources": {"scale": {"specReplicasPath": ".spec.crews", "statusReplicasPath": ".status.crews"}},
+            "additionalPrinterColumns": [{"name": name.upper(), "type": "integer", "jsonPath": ".spec.height"}],
+        }
+        for name in versions
+    ]
+    names: JsonObject = {"plural": "tides", "singular": "tide", "kind": "Tide", "listKind": "TideList"}
+    return {
+        "metadata": {"name": "tides.sea.example.com"},
+        "spec": {"group": "sea.example.com", "scope": "Namespaced", "names": names, "versions": rows},
+        "status": {"acceptedNames": names},
+    }
+
+
+async def test_versions_of_a_custom_kind_are_one_storage_and_each_shows_its_own(world: ApiWorld) -> None:
+    world.custom.serve(tides("v1", "v1beta1"))
+    v1, beta = (f"/apis/sea.example.com/{version}/namespaces/default/tides" for version in ("v1", "v1beta1"))
+    await world.post(beta, {"apiVersion": "sea.example.com/v1beta1", "kind": "Tide", "metadata": {"name": "t"},
+                            "spec": {"height": 7}})  # fmt: skip
+    kept = world.cache.read(Key("tides.sea.example.com", "default", "t"))
+    assert kept is not None
+    assert b'"apiVersion":"sea.example.com/v1"' in kept.body
+    assert (await world.get(f"{beta}/t"))["apiVersion"] == "sea.example.com/v1beta1"
+    assert (await world.get(v1))["items"][0]["apiVersion"] == "sea.example.com/v1"
+    table = await world.get(beta, accept="application/json;as=Table;v=v1;g=meta.k8s.io")
+    assert [column["name"] for column in table["columnDefinitions"]] == ["Name", "V1BETA1"]
+    assert table["rows"][0]["cells"] == ["t", 7]
+
+
+async def test_a_custom_kind_scales_where_its_definition_says_and_takes_no_strategic_patch(world: ApiWorld) -> None:
+    world.custom.serve(tides("v1"))
+    url = "/apis/sea.example.com/v1/namespaces/default/tides"
+    await world.post(url, {"metadata": {"name": "t"}, "spec": {"height": 7}})
+    replied = await world.ask(
+        "PATCH", f"{url}/t/scale", {"spec": {"replicas": 3}}, content_type="application/merge-patch+json"
+    )
+    assert replied.obj["spec"] == {"replicas": 3}
+    assert (await world.get(f"{url}/t"))["spec"] == {"height": 7, "crews": 3}
+    strategic = await world.ask("PATCH", f"{url}/t", {}, content_type="application/strategic-merge-patch+json")
+    assert strategic.code == 415
