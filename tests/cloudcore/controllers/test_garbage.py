@@ -6,6 +6,7 @@ import pytest
 
 from cloudcore.controllers.deployment.controller import DeploymentController
 from cloudcore.controllers.garbage.controller import GarbageController
+from cloudcore.controllers.garbage.plan import Collect, plan
 from cloudcore.controllers.replicaset.controller import ReplicaSetController
 from cloudcore.registry.port import Propagation
 from tests.cloudcore.controllers.workloads import web
@@ -147,3 +148,18 @@ async def test_a_dependent_that_goes_by_itself_is_no_error():
         await world.delete("configmaps", "b")
         await world.settle(garbage)
         assert world.names("configmaps") == []
+
+
+def dependent(*uids: str, **metadata: Any) -> Any:
+    references = [{"uid": uid, "blockOwnerDeletion": True} for uid in uids]
+    return {"metadata": {"name": "x", "uid": "x", "ownerReferences": references, **metadata}}
+
+
+def test_what_waits_for_its_owner_goes_the_way_its_own_dependents_ask_for():
+    leaf = dependent("a")
+    assert plan(leaf, {"a": "waiting"}, []) == Collect(propagation="Background")
+    assert plan(leaf, {"a": "waiting"}, [dependent("x")]) == Collect(propagation="Foreground")
+    assert plan(leaf, {"a": "dangling"}, [dependent("x")]) == Collect(propagation="Background")
+    assert plan(dependent("a", finalizers=["orphan"]), {"a": "dangling"}, []) == Collect(propagation="Orphan")
+    assert plan(dependent("a", deletionTimestamp="t"), {"a": "dangling"}, []) is None
+    assert plan(dependent(), {}, []) is None

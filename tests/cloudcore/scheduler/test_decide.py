@@ -128,6 +128,8 @@ def test_host_ports_are_taken_once_per_address():
     assert where(with_port("y", hostPort=80), made) == text
     assert where(with_port("y", hostPort=80, hostIP="10.0.0.2"), made) == "a"
     assert where(with_port("y", hostPort=80, protocol="UDP"), made) == "a"
+    made.put_pod(ask_of(with_port("other", hostPort=81)), "a")
+    assert where(with_port("y", hostPort=80), made) == text
     assert where(with_port("y"), made) == "a"
 
 
@@ -159,7 +161,9 @@ def test_pods_keep_apart_from_each_other_in_both_directions():
 
 
 def test_wishes_about_other_pods_count_where_nothing_is_required():
-    made = cluster(node("a", labels=EU), node("b", labels=US), b=[pod("x", labels={"app": "db"})])
+    elsewhere = [pod(f"z{i}") for i in range(3)]
+    nodes = [node("a", labels=EU), node("b", labels=US), node("c", cpu="1")]
+    made = cluster(*nodes, b=[pod("x", labels={"app": "db"})], c=elsewhere)
     wish = {"preferredDuringSchedulingIgnoredDuringExecution": [{"weight": 50, "podAffinityTerm": near("db")}]}
     assert where(pod(**affinity(podAffinity=wish)), made) == "b"
     assert where(pod(**affinity(podAntiAffinity=wish)), made) == "a"

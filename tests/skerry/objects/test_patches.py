@@ -228,6 +228,17 @@ def test_null_deletes_and_never_stays_in_what_is_added():
     assert strategic({}, {"metadata": {"labels": {"a": None, "b": "1"}}}) == {"metadata": {"labels": {"b": "1"}}}
 
 
+def test_maps_of_free_names_and_nulls_inside_lists_are_kept_apart():
+    assert strategic({}, {"unknown": [None, {"a": None, "b": [1]}]}) == {"unknown": [None, {"b": [1]}]}
+    free: Any = {"additionalProperties": {"$ref": "#/definitions/PodSpec"}}
+    assert OpenApiRules(DEFINITIONS, free).field("any").below.field("containers").merge_key == "name"
+
+
+def test_a_list_that_is_deleted_is_not_put_in_order():
+    patch: Any = {"spec": {"containers": None, "$setElementOrder/containers": [{"name": "a"}]}}
+    assert strategic(containers("a"), patch) == {"spec": {}}
+
+
 def test_rules_reach_into_the_elements_of_lists():
     obj: Any = {"spec": {"containers": [{"name": "a", "ports": [{"containerPort": 80}], "command": ["x"]}]}}
     patch: Any = {"spec": {"containers": [{"name": "a", "ports": [{"containerPort": 81}], "command": ["y"]}]}}
