@@ -87,9 +87,9 @@ class ReplicaSetController:
         others = [item for uid in sisters if uid != uid_of(replica_set) for item in cache.indexed(BY_OWNER, uid)]
         return [cache.obj(item) for item in others if item.key.resource == "pods"]
 
-    async def _carry_out(self, replica_set: JsonObject, todo: Plan) -> Failure | None:
+    async def _carry_out(self, replica_set: JsonObject, step: Plan) -> Failure | None:
         """Create in batches of 1, 2, 4 ...: when everything is refused (a quota), little was tried in vain."""
-        left = todo.create
+        left = step.create
         batch = 1
         while left > 0:
             count = min(batch, left)
@@ -101,7 +101,7 @@ class ReplicaSetController:
             left -= count
             batch *= 2
         async with asyncio.TaskGroup() as tasks:
-            for pod in todo.delete:
+            for pod in step.delete:
                 tasks.create_task(self._delete(replica_set, pod))
         return None
 
