@@ -38,6 +38,8 @@ _TOKEN_LIFE_S: Final = 3607
 _TOLERATED_S: Final = 300
 _UNDELETABLE: Final = ("default", "kube-system", "kube-public")
 _LOST_NODE_TAINTS: Final = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
+_SIGNING_REQUESTS: Final = "certificatesigningrequests.certificates.k8s.io"
+_REQUESTER: Final = ("username", "uid", "groups", "extra")
 
 
 class Reader(Protocol):
@@ -195,6 +197,23 @@ def desired_versions(request: Request, _reader: Reader) -> JsonObject:
     return stamp_desired(request.old, request.obj, now_ms=request.now_ms, origin=request.actor.name)
 
 
+def certificate_requester(request: Request, _reader: Reader) -> JsonObject:
+    """A CertificateSigningRequest says who asked, in the server's words and for good (apiserver strategy of
+    `certificates.k8s.io`): signers decide by it."""
+    if request.kind.resource != _SIGNING_REQUESTS or request.operation == "DELETE":
+        return request.obj
+    if request.old is not None:
+        return {**request.obj, "spec": map_at(request.old, "spec")}
+    actor = request.actor
+    said = {name: value for name, value in map_at(request.obj, "spec").items() if name not in _REQUESTER}
+    spec: JsonObject = {**said, "username": actor.name, "groups": list[Json](actor.groups)}
+    if actor.uid:
+        spec["uid"] = actor.uid
+    if actor.extra:
+        spec["extra"] = {name: list[Json](values) for name, values in actor.extra}
+    return {**request.obj, "spec": spec}
+
+
 STEPS: Final[tuple[Step, ...]] = (
     namespace_lifecycle,
     service_account,
@@ -202,6 +221,7 @@ STEPS: Final[tuple[Step, ...]] = (
     default_tolerations,
     runtime_class,
     desired_versions,
+    certificate_requester,
 )
 """In the order of kube-apiserver, then our own."""
 

@@ -51,6 +51,8 @@ _STATUS_AT_BIRTH: Final[dict[str, JsonObject]] = {
 }
 _BORN_WITH_STATUS: Final = frozenset({"nodes"})
 """A node is created by its agent, which knows its status."""
+_SIGNING_REQUESTS: Final = "certificatesigningrequests.certificates.k8s.io"
+_DECISIONS: Final = ("Approved", "Denied")
 _ORPHANS_BY_DEFAULT: Final = frozenset({"jobs.batch", "replicationcontrollers"})
 _JOB_WARNING: Final = (
     "child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove them "
@@ -146,6 +148,8 @@ def updated(kind: Kind, wanted: JsonObject, old: JsonObject, subresource: Subres
             new = _main(kind, wanted, old)
         case "status" | "approval":
             new = _status(kind, wanted, old)
+            if kind.resource == _SIGNING_REQUESTS:
+                new["status"] = _signing_status(new, old, approval=subresource == "approval")
         case "binding":
             new = _bound(kind, wanted, old, now_ms=now_ms)
         case "finalize":
@@ -300,6 +304,19 @@ def _status(kind: Kind, wanted: JsonObject, old: JsonObject) -> JsonObject:
         new["metadata"] = metadata
     _take(new, wanted, "status")
     return new
+
+
+def _signing_status(new: JsonObject, old: JsonObject, *, approval: bool) -> JsonObject:
+    """Whoever approves does not issue, and whoever issues does not approve."""
+    status = dict(map_at(new, "status"))
+    if approval:
+        _take(status, map_at(old, "status"), "certificate")
+        return status
+    decided = [each for each in maps_at(old, "status", "conditions") if str_at(each, "type") in _DECISIONS]
+    others = [each for each in maps_at(status, "conditions") if str_at(each, "type") not in _DECISIONS]
+    if decided or others or "conditions" in status:
+        status["conditions"] = [*decided, *others]
+    return status
 
 
 def _bound(kind: Kind, wanted: JsonObject, old: JsonObject, *, now_ms: int) -> JsonObject:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from cloudcore.registry.admission import TOKEN_MOUNT
-from cloudcore.registry.port import Transform
+from cloudcore.registry.port import Actor, Transform, WriteOptions
 from skerry.errors import ForbiddenError, NotFoundError
 from skerry.objects.device_twins import desired_of
 from skerry.objects.json import JsonObject, dig, list_at, map_at, maps_at, str_at
@@ -150,3 +150,21 @@ async def test_a_wanted_value_of_a_device_is_numbered_each_time_it_changes(regis
     again = desired_of((await registry.objects.update(kind, key, with_value("21"))).obj, "setpoint")
     assert changed is not None and changed == again
     assert changed.ver.covers(first.ver) and changed.ver != first.ver
+
+
+async def test_a_signing_request_says_who_asked_whatever_its_writer_says(registry: Registry) -> None:
+    kind = registry.kind("certificatesigningrequests.certificates.k8s.io")
+    asker = Actor(name="eve", groups=("system:authenticated",), uid="7", extra=(("scope", ("a",)),))
+    forged: JsonObject = {"username": "admin", "groups": ["system:masters"], "signerName": "example.com/s"}
+    request: JsonObject = {"metadata": {"name": "r"}, "spec": forged}
+    made = (await registry.objects.create(kind, "", request, WriteOptions(actor=asker))).obj
+    assert map_at(made, "spec") == {
+        "username": "eve",
+        "groups": ["system:authenticated"],
+        "uid": "7",
+        "extra": {"scope": ["a"]},
+        "signerName": "example.com/s",
+    }
+    change: Transform = lambda now: {**now, "spec": forged}  # noqa: E731
+    changed = await registry.objects.update(kind, kind.key("", "r"), change)
+    assert map_at(changed.obj, "spec") == map_at(made, "spec")

@@ -219,3 +219,20 @@ def test_a_definition_stays_until_its_objects_are_cleaned_up() -> None:
     ensure_map(deletion.obj, "metadata").pop("finalizers")
     again = deleted(kind, deletion.obj, DeleteOptions(), now_ms=NOW_MS)
     assert again.gone
+
+
+def test_approving_and_issuing_a_certificate_are_two_peoples_work() -> None:
+    kind = kind_of("certificatesigningrequests.certificates.k8s.io")
+    approved: JsonObject = {"type": "Approved", "status": "True"}
+    failed: JsonObject = {"type": "Failed", "status": "True"}
+    old = alive(kind.resource, spec={})
+    by_approver = updated(
+        kind, {**old, "status": {"conditions": [approved], "certificate": "forged"}}, old, "approval", now_ms=NOW_MS
+    )
+    assert map_at(by_approver, "status") == {"conditions": [approved]}
+    by_signer = updated(
+        kind, {**old, "status": {"conditions": [approved, failed], "certificate": "c"}}, old, "status", now_ms=NOW_MS
+    )
+    assert map_at(by_signer, "status") == {"conditions": [failed], "certificate": "c"}
+    kept = updated(kind, {**by_approver, "status": {"certificate": "c"}}, by_approver, "status", now_ms=NOW_MS)
+    assert map_at(kept, "status") == {"conditions": [approved], "certificate": "c"}
