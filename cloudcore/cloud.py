@@ -259,6 +259,7 @@ def _parts(core: _Core, hub: Hub, certificates: Serving) -> dict[str, Awaitable[
 
 def _housekeeping(core: _Core) -> Housekeeping:
     settings = HousekeepingSettings(
+        interval_s=min(HousekeepingSettings().interval_s, core.settings.history_s / 5),
         history_s=core.settings.history_s,
         record_age_days=core.settings.record_days,
         records_per_series=core.settings.records_per_series,

@@ -26,7 +26,7 @@ class CloudSettings:
     )
     service_cidr: str = setting("10.96.0.0/16", help="IPv4 range that Services get their addresses from")
     history_s: int = setting(
-        600, help="seconds of change history kept for watches; a slower client lists again", low=10
+        300, help="seconds of change history kept for watches; a slower client lists again", low=10
     )
     record_days: int = setting(30, help="days that device history is kept", low=1)
     records_per_series: int = setting(100_000, help="newest readings kept per device property", low=1)

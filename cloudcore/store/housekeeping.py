@@ -27,10 +27,12 @@ _MS_PER_DAY: Final = 24 * 3600 * 1000
 class HousekeepingSettings:
     interval_s: float = 60.0
     """How often to look: a minute's writes are dropped in well under a second."""
-    history_s: float = 600.0
-    """History kept at least: pages of a list and watches that reconnect want minutes (kube-apiserver: five)."""
-    history_min: int = 1000
-    """Revisions kept however old they are, so that a quiet cluster's watches always resume (as kine does)."""
+    history_s: float = 300.0
+    """History kept at least: pages of a list and watches that reconnect want minutes (kube-apiserver: five, and
+    its conformance tests wait ten for a page to expire)."""
+    history_min: int = 16
+    """Revisions kept however old they are, so that the watches of an idle cluster resume. Few: where the last
+    thousand are kept, pages of a list never expire in a small fleet, and clients depend on what a busy one breaks."""
     record_age_days: int = 30
     """Telemetry and device history kept in the cloud."""
     records_per_series: int = 100_000

@@ -168,7 +168,8 @@ def test_continue_listing_from_the_last_key_if_the_original_version_has_been_com
             fill(cluster, path, 40)
             page = cluster.get(path, limit=4)
             token, first = page["metadata"]["continue"], page["metadata"]["resourceVersion"]
-            cluster.create(f"/api/v1/namespaces/{ns}/configmaps", {"metadata": {"name": "later"}})
+            for number in range(20):
+                cluster.create(f"/api/v1/namespaces/{ns}/configmaps", {"metadata": {"name": f"later-{number}"}})
 
             def is_expired() -> bool:
                 return cluster.call("GET", path, limit=4, **{"continue": token}).code == 410
