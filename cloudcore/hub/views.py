@@ -57,8 +57,9 @@ class Views:
         self._objects: dict[Key, Stored] = {}
         self._roots: dict[Key, _Root] = {}
         self._nodes: dict[str, _Node] = defaultdict(_Node)
-        self._wanted_by: dict[Key, set[str]] = defaultdict(set)
-        self._nodes_in: dict[str, set[str]] = defaultdict(set)
+        # Ordered sets (dict keys): the same changes tell the same nodes in the same order, run after run.
+        self._wanted_by: dict[Key, dict[str, None]] = defaultdict(dict)
+        self._nodes_in: dict[str, dict[str, None]] = defaultdict(dict)
         self._wide: dict[str, set[Key]] = defaultdict(set)
 
     @property
@@ -132,13 +133,13 @@ class Views:
         for reference in root.references:
             count = node.references.get(reference, 0)
             node.references[reference] = count + 1
-            self._wanted_by[reference].add(root.node)
+            self._wanted_by[reference][root.node] = None
             if count == 0:
                 touched[reference] = None
         if root.namespace:
             count = node.namespaces.get(root.namespace, 0)
             node.namespaces[root.namespace] = count + 1
-            self._nodes_in[root.namespace].add(root.node)
+            self._nodes_in[root.namespace][root.node] = None
             if count == 0:
                 touched.update(dict.fromkeys(sorted(self._wide.get(root.namespace, ()))))
         touched[key] = None
@@ -150,12 +151,12 @@ class Views:
             node.roots.discard(key)
         for reference in root.references:
             if _less(node.references, reference):
-                self._wanted_by[reference].discard(root.node)
+                self._wanted_by[reference].pop(root.node, None)
                 if not self._wanted_by[reference]:
                     del self._wanted_by[reference]
                 touched[reference] = None
         if root.namespace and _less(node.namespaces, root.namespace):
-            self._nodes_in[root.namespace].discard(root.node)
+            self._nodes_in[root.namespace].pop(root.node, None)
             touched.update(dict.fromkeys(sorted(self._wide.get(root.namespace, ()))))
         if not (node.roots or node.references or node.namespaces):
             del self._nodes[root.node]

@@ -49,7 +49,7 @@ class Checkers:
         self._gone: set[str] = set()
         self._values: dict[tuple[str, str], int] = {}
         self._newest: dict[str, int] = {}
-        self.fresh = True
+        self._restored = False
 
     def _broken(self, promise: str, text: str) -> None:
         raise BrokenPromiseError(f"{promise}: {text} (at {self._world.now_s:.3f} s)")
@@ -88,6 +88,7 @@ class Checkers:
             self._value(node, dated)
         for incarnation, effects in by_incarnation.items():
             self._told.setdefault(incarnation, Told()).effects = effects
+        self._restored = True
         held = {stored.uid for stored in cloud.disk.objects.values()}
         self._gone = set()  # what was gone may be back
         for edge in self._world.edges:
@@ -183,6 +184,9 @@ class Checkers:
     def stopped(self, edge: Edge, uid: str) -> None:
         if uid not in self._deleted and uid not in self._world.leaving:
             self._broken("8 silence kills nothing", f"{edge.name} stopped {uid}, which nobody deleted")
+        if self._restored:
+            # A deletion that was still on its way to the disk when the backup took over: the pod may come back.
+            edge.pods.starts.pop(uid, None)
 
     # --- promise 5 ---
 

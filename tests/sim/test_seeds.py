@@ -6,6 +6,9 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -14,6 +17,26 @@ from tests.sim.faults import simulate
 SEEDS = int(os.environ.get("SKERRY_SIM_SEEDS", "200"))
 FROM = int(os.environ.get("SKERRY_SIM_FROM", "0"))
 CHUNK = 10
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_a_seed_is_the_same_world_wherever_it_runs() -> None:
+    """Python orders sets of strings anew in each process; nothing that is sent may depend on it."""
+    program = (
+        "from tests.sim.faults import simulate; print([simulate(seed).digest.hexdigest() for seed in (3, 57, 125)])"
+    )
+    told = {
+        subprocess.run(
+            [sys.executable, "-c", program],
+            env={**os.environ, "PYTHONHASHSEED": number, "PYTHONPATH": str(ROOT)},
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for number in ("0", "1", "2")
+    }
+    assert len(told) == 1, told
 
 
 @pytest.mark.parametrize("first", range(FROM, FROM + SEEDS, CHUNK))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable
 from dataclasses import dataclass
+from hashlib import blake2b
 from random import Random
 
 from edgecore.store.port import OutboxBudgets
@@ -81,6 +82,8 @@ class World:
         self.links: list[Link] = []
         self.transcript: list[str] = []
         self.recording = False
+        self.digest = blake2b(digest_size=8)
+        """Of every frame and when it was sent: two runs of one seed have the same."""
         self.leaving: set[str] = set()
         """Uids of pods that somebody asked to be deleted."""
         self.slow = 1.0
@@ -168,6 +171,7 @@ class World:
 
     def note(self, link: Link, sender: End, frame: Frame, size: int) -> None:
         self.checkers.frame(link, frame, size)
+        self.digest.update(f"{self.now_s} {link.edge.name} {sender is link.edge} {frame}".encode())
         if self.recording:
             arrow = "->" if sender is link.edge else "<-"
             self.transcript.append(f"{self.now_s:8.3f} {link.edge.name} {arrow} {told(frame)} ({size} bytes)")
