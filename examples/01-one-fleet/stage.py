@@ -216,6 +216,14 @@ def began(pid: int) -> int | None:
     return None if fields[0] == "Z" else int(fields[19])
 
 
+def parent_of(pid: int) -> int:
+    """0 when it is gone."""
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    except OSError:
+        return 0
+
+
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -228,12 +236,24 @@ def listening(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-def run(command: Sequence[str | Path], *, check: bool = True, seconds: float = 60.0) -> str:
+def run(
+    command: Sequence[str | Path], *, check: bool = True, seconds: float = 60.0, env: dict[str, str] | None = None
+) -> str:
     """Run a command to its end; its standard output. Raises `DemoError` with what it said."""
-    done = subprocess.run(
-        [str(part) for part in command], capture_output=True, text=True, timeout=seconds, check=False
-    )
+    words = [str(part) for part in command]
+    try:
+        done = subprocess.run(
+            words,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=seconds,
+            check=False,
+            env={**os.environ, **(env or {})},
+        )
+    except subprocess.TimeoutExpired:
+        raise DemoError(f"`{' '.join(words)}` did not end within {seconds:.0f} s") from None
     if check and done.returncode:
-        words = " ".join(str(part) for part in command)
-        raise DemoError(f"`{words}` ended with code {done.returncode}: {done.stderr.strip() or done.stdout.strip()}")
+        said = done.stderr.strip() or done.stdout.strip()
+        raise DemoError(f"`{' '.join(words)}` ended with code {done.returncode}: {said}")
     return done.stdout

@@ -3,6 +3,7 @@
  * so what it holds after a test or the demo is an independent witness.
  *
  *   usage: plc PORT [STATE_FILE]        PORT 0 takes any free one; the first line on stdout says which
+ *          plc read PORT REGISTER       asks a running one, over Modbus, and prints the register as a signed number
  *
  * Holding registers (counted from 0):
  *   0-1  temperature, float32, words swapped (CDAB), read-only in spirit: the plant writes it
@@ -86,9 +87,25 @@ static int listening_port(int listener) {
     return getsockname(listener, (struct sockaddr *)&address, &length) == 0 ? ntohs(address.sin_port) : -1;
 }
 
+static int read_register(int port, int number) {
+    modbus_t *bus = modbus_new_tcp("127.0.0.1", port);
+    uint16_t value = 0;
+    if (bus == NULL || modbus_set_slave(bus, 1) < 0 || modbus_connect(bus) < 0 ||
+        modbus_read_registers(bus, number, 1, &value) != 1) {
+        fprintf(stderr, "cannot read register %d at port %d: %s\n", number, port, modbus_strerror(errno));
+        modbus_free(bus);
+        return 1;
+    }
+    printf("%d\n", (int16_t)value);
+    modbus_close(bus);
+    modbus_free(bus);
+    return 0;
+}
+
 int main(int argc, char **argv) {
+    if (argc == 4 && strcmp(argv[1], "read") == 0) return read_register(atoi(argv[2]), atoi(argv[3]));
     if (argc < 2 || argc > 3) {
-        fprintf(stderr, "usage: %s PORT [STATE_FILE]\n", argv[0]);
+        fprintf(stderr, "usage: %s PORT [STATE_FILE] | read PORT REGISTER\n", argv[0]);
         return 2;
     }
     const char *state = argc == 3 ? argv[2] : NULL;

@@ -16,6 +16,7 @@ import random
 import signal
 import threading
 import time
+from pathlib import Path
 
 import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion
@@ -38,6 +39,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Publish numbered readings of a weather mast.")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=1883)
+    parser.add_argument("--username", default="")
+    parser.add_argument("--password-file", type=Path, help="a file whose only content is the password")
     parser.add_argument("--topic", default="site/mast")
     parser.add_argument("--period", type=float, default=0.5, help="seconds between readings")
     parser.add_argument("--count", type=int, default=0, help="stop after so many; 0: never")
@@ -48,6 +51,9 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: stopped.set())
     signal.signal(signal.SIGINT, lambda *_: stopped.set())
     client = mqtt.Client(CallbackAPIVersion.VERSION2, client_id=f"mast-{given.topic.replace('/', '-')}")
+    if given.username:
+        password = given.password_file.read_text().strip() if given.password_file else None
+        client.username_pw_set(given.username, password)
     client.max_queued_messages_set(0)
     client.will_set(f"{given.topic}/state", "offline", qos=1, retain=True)
     client.on_connect = lambda client, *_: client.publish(f"{given.topic}/state", "online", qos=1, retain=True)
