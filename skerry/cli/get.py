@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Sequence
 
 import click
@@ -12,9 +13,10 @@ from skerry.cli.client import TABLE, Client, path_of
 from skerry.cli.output import check_format, print_data, print_names, print_server_table, print_warnings
 from skerry.cli.target import Target, with_target
 from skerry.errors import BadRequestError
-from skerry.objects.json import JsonObject, decode_object, dig, maps_at, str_at
-from skerry.objects.meta import name_of
+from skerry.objects.json import JsonObject, bool_at, decode_object, dig, int_at, maps_at, str_at
+from skerry.objects.meta import being_deleted, name_of
 from skerry.objects.scheme import Kind
+from skerry.objects.times import human_duration, ms_at
 
 
 @click.command("get")
@@ -69,7 +71,7 @@ def _show(client: Client, kind: Kind, place: str, names: Sequence[str], query: d
 
 def _print_answer(obj: JsonObject, kind: Kind, place: str, *, wide: bool, headers: bool) -> None:
     if str_at(obj, "kind") != "Table":
-        obj = _plain_table(maps_at(obj, "items") if "items" in obj else [obj])
+        obj = plain_table(maps_at(obj, "items") if "items" in obj else [obj], kind, now_s=time.time())
     if not dig(obj, "rows") and headers:
         where = f" in namespace {place}" if place and kind.namespaced else ""
         click.echo(f"No {kind.plural} found{where}.", err=True)
@@ -77,14 +79,37 @@ def _print_answer(obj: JsonObject, kind: Kind, place: str, *, wide: bool, header
     print_server_table(obj, wide=wide, with_namespace=kind.namespaced and not place, headers=headers)
 
 
-def _plain_table(objects: Sequence[JsonObject]) -> JsonObject:
-    """For a server that computes no tables (the local agent): names and creation times."""
+def plain_table(objects: Sequence[JsonObject], kind: Kind, *, now_s: float) -> JsonObject:
+    """For a server that computes no tables (the local agent): what a technician looks for, in a Table's form."""
+    columns = ["Name", "Ready", "Status", "Restarts", "Age"] if kind.kind == "Pod" else ["Name", "Age"]
     return {
-        "columnDefinitions": [{"name": "Name"}, {"name": "Created"}],
-        "rows": [
-            {"cells": [name_of(obj), str_at(obj, "metadata", "creationTimestamp")], "object": obj} for obj in objects
-        ],
+        "columnDefinitions": [{"name": name} for name in columns],
+        "rows": [{"cells": [*_cells(obj, kind, now_s)], "object": obj} for obj in objects],
     }
+
+
+def _cells(obj: JsonObject, kind: Kind, now_s: float) -> list[str]:
+    created = ms_at(str_at(obj, "metadata", "creationTimestamp"))
+    age = human_duration(now_s - created / 1000) if created else "<unknown>"
+    if kind.kind != "Pod":
+        return [name_of(obj), age]
+    containers = maps_at(obj, "status", "containerStatuses")
+    wanted = len(maps_at(obj, "spec", "containers"))
+    ready = sum(bool_at(container, "ready") for container in containers)
+    restarts = sum(int_at(container, "restartCount") for container in containers)
+    return [name_of(obj), f"{ready}/{wanted}", _pod_status(obj, containers), str(restarts), age]
+
+
+def _pod_status(pod: JsonObject, containers: Sequence[JsonObject]) -> str:
+    """One word, as `kubectl get pods` finds it: what a container waits for or ended with says more than the phase."""
+    if being_deleted(pod):
+        return "Terminating"
+    for container in containers:
+        for state in ("waiting", "terminated"):
+            reason = str_at(container, "state", state, "reason")
+            if reason:
+                return reason
+    return str_at(pod, "status", "reason") or str_at(pod, "status", "phase") or "Unknown"
 
 
 def _watch(client: Client, kind: Kind, place: str, names: Sequence[str], query: dict[str, str], form: str) -> None:
