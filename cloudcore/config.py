@@ -34,7 +34,10 @@ class CloudSettings:
         30.0, help="seconds between a quiet gateway's heartbeats; two without one end the session", low=1, high=3600
     )
     node_grace_s: float = setting(
-        40.0, help="seconds from the end of a gateway's session until its node's Ready is Unknown", low=0, high=86_400
+        40.0,
+        help="seconds without a word from a gateway until its node's Ready is Unknown (not before its session ends)",
+        low=0,
+        high=86_400,
     )
     log_level: str = setting("info", help="what is logged", choices=("debug", "info", "warning", "error"))
 

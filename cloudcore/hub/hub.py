@@ -104,8 +104,11 @@ class Hub:
         """Serve one link until it ends."""
         session = NodeSession(link, self._session_parts, self)
         self._open.add(session)
+        heard_s = None
         try:
             how = await session.run()
+            if how.code == CloseCode.SILENT and not how.by_peer:
+                heard_s = session.heard_s
             log.info("node session ended node=%s code=%d reason=%s", session.node, how.code, how.reason)
         except Exception:
             # The root of a session's work: its fault ends it alone, and the node comes back.
@@ -113,7 +116,7 @@ class Hub:
         finally:
             self._open.discard(session)
             self._behind.discard(session)
-            self._leave(session)
+            self._leave(session, heard_s)
 
     # --- what sessions ask ---
 
@@ -193,13 +196,13 @@ class Hub:
         for session in tuple(self._open):
             session.close(code, reason, retry_after_s=self.retry_after_s() if spread else 0.0)
 
-    def _leave(self, session: NodeSession) -> None:
+    def _leave(self, session: NodeSession, heard_s: float | None) -> None:
         slot = self._slots.get(session.node)
         if slot is not None and slot.session is session:
             slot.session = None
             if not slot.entering.locked():
                 del self._slots[session.node]
-            self.liveness.silent(session.node)
+            self.liveness.silent(session.node, heard_s=heard_s)
 
     def _count_settling(self) -> int:
         """Counted at most five times a second: thousands may come in that time."""

@@ -31,8 +31,9 @@ SILENT_MESSAGE = "Skerry: the gateway is silent"
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LivenessSettings:
     grace_s: float = 40.0
-    """From the end of a session to `Ready` Unknown: a link that flaps should not flap the condition
-    (kube-controller-manager's node-monitor-grace-period has the same default)."""
+    """From the last that was heard of a node to `Ready` Unknown, though never before its session has ended: a link
+    that flaps should not flap the condition (kube-controller-manager's node-monitor-grace-period has the same
+    default)."""
     lease_s: float = 10.0
     """Between two renewals of the hub's Lease."""
     retry_s: float = 5.0
@@ -64,9 +65,11 @@ class Liveness:
         self._due[node] = (self._clock.monotonic_s(), True)
         self._wake.set()
 
-    def silent(self, node: str) -> None:
-        """The node's last session has ended."""
-        self._due[node] = (self._clock.monotonic_s() + self._settings.grace_s, False)
+    def silent(self, node: str, *, heard_s: float | None = None) -> None:
+        """The node's last session has ended. `heard_s` (monotonic) is given where that was noticed by silence alone:
+        the grace has been running since. A link that was closed, or broke, was heard to do so."""
+        since_s = self._clock.monotonic_s() if heard_s is None else heard_s
+        self._due[node] = (since_s + self._settings.grace_s, False)
         self._wake.set()
 
     async def run(self) -> None:

@@ -95,6 +95,11 @@ class NodeSession:
     def state(self) -> CloudState:
         return self._machine.state
 
+    @property
+    def heard_s(self) -> float:
+        """When the node was heard last, monotonic."""
+        return self._machine.heard_s
+
     async def run(self) -> CloseLink:
         """Until the session ends; how it did."""
         try:

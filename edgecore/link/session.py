@@ -15,7 +15,7 @@ from typing import Final, Protocol
 
 from edgecore.link.dial import Dialer
 from edgecore.link.streams import StreamHost, StreamSource
-from edgecore.store.port import EdgeBatch, Held
+from edgecore.store.port import META_EPOCH, EdgeBatch, Held
 from edgecore.store.shell import AsyncEdgeStore
 from skerry.errors import SkerryError, UnavailableError
 from skerry.objects.meta import Key, Revision, Stamp
@@ -40,7 +40,6 @@ from skerry.wire.frames import CloseCode
 
 log = logging.getLogger(__name__)
 
-META_EPOCH: Final = "epoch"
 META_REVISION: Final = "revision"
 META_KNOWN_MS: Final = "known_ms"
 META_CUT: Final = "link_cut"

@@ -13,7 +13,7 @@ from typing import Final
 
 from edgecore.pods.records import PodRecord
 from edgecore.pods.worker import FAILED_AGAIN_S, PodParts, PodWorker
-from edgecore.store.port import EdgeBatch
+from edgecore.store.port import META_EPOCH, EdgeBatch
 from skerry.errors import UnavailableError
 from skerry.objects.meta import Key
 
@@ -111,6 +111,9 @@ class PodManager:
         inputs = {key.namespace for key in changed if key.resource in INPUTS}
         if pods:
             self._look.set()
+        restored = any(name == META_EPOCH for name, _ in batch.meta)
         for uid, key in self._keys.items():
             if key in pods or key.namespace in inputs:
                 self._workers[uid].poke(retry=True)
+            elif restored:
+                self._workers[uid].poke()

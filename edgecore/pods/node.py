@@ -2,7 +2,8 @@
 
 `node_status` is pure; `read_machine` reads /proc and the like. Sizes that move all the time (free memory, free disk)
 only enter as conditions with hysteresis, so a node at rest tells nothing. Keeps nothing; what was told last is
-compared with what the store's outbox was given in this life, and told once after each start.
+compared with what the store's outbox was given in this life, and told once after each start and in each new epoch of
+the cloud.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from pathlib import Path
 from typing import Final
 
 from edgecore.pods.port import Runtime
-from edgecore.store.port import EdgeBatch, NewReport
+from edgecore.store.port import META_EPOCH, EdgeBatch, NewReport
 from edgecore.store.shell import AsyncEdgeStore
 from skerry.errors import UnavailableError
 from skerry.objects.conditions import find_condition
@@ -237,14 +238,32 @@ class NodeReporter:
         self._identity = identity
         self._data = data
         self._told: NodeStatusReport | None = None
+        self._told_epoch = ""
+        self._restored = asyncio.Event()
 
     async def run(self) -> None:
-        while True:
-            try:
-                await self.look()
-            except (UnavailableError, OSError) as error:
-                log.warning("node status waits reason=%s", error)
-            await asyncio.sleep(LOOK_S)
+        stop = self._store.listen(self._committed)
+        try:
+            while True:
+                self._restored.clear()
+                try:
+                    await self.look()
+                except (UnavailableError, OSError) as error:
+                    log.warning("node status waits reason=%s", error)
+                await self._rest()
+        finally:
+            stop()
+
+    async def _rest(self) -> None:
+        try:
+            async with asyncio.timeout(LOOK_S):
+                await self._restored.wait()
+        except TimeoutError:
+            return
+
+    def _committed(self, batch: EdgeBatch) -> None:
+        if any(name == META_EPOCH for name, _ in batch.meta):
+            self._restored.set()
 
     async def look(self) -> None:
         """Look once; tell what is new."""
@@ -253,10 +272,11 @@ class NodeReporter:
         if self._node_ip:
             machine = replace(machine, addresses=(self._node_ip,))
         report = node_report(self._identity, machine, before, now_ms=self._clock.wall_ms())
-        if report != self._told:
+        epoch = self._store.meta(META_EPOCH) or ""
+        if report != self._told or epoch != self._told_epoch:
             told = NewReport(report_class="state", kind=NODE_STATUS, key="", body=report.encode())
             await self._store.apply(EdgeBatch(reports=(told,)))
-            self._told = report
+            self._told, self._told_epoch = report, epoch
 
 
 def runtime_version(runtime: Runtime) -> str:

@@ -25,6 +25,8 @@ class PodRecord:
     backoff: Mapping[str, Backoff]
     status: JsonObject
     gone: bool
+    epoch: str = ""
+    """The cloud's epoch in which that was told: a restored cloud does not know it, and is told again."""
 
     def encode(self) -> bytes:
         backoff: JsonObject = {
@@ -39,6 +41,7 @@ class PodRecord:
                 "backoff": backoff,
                 "status": self.status,
                 "gone": self.gone,
+                "epoch": self.epoch,
             }
         )
 
@@ -57,4 +60,5 @@ class PodRecord:
             },
             status=map_at(row, "status"),
             gone=bool_at(row, "gone"),
+            epoch=str_at(row, "epoch"),
         )

@@ -32,7 +32,7 @@ from edgecore.pods.port import ContainerSpec, ImageMissingError, Runtime
 from edgecore.pods.records import PodRecord
 from edgecore.pods.status import Picture, pod_status
 from edgecore.pods.volumes import mounts_of, sync_volumes
-from edgecore.store.port import EdgeBatch, NewReport
+from edgecore.store.port import META_EPOCH, EdgeBatch, NewReport
 from edgecore.store.shell import AsyncEdgeStore
 from skerry.errors import InvalidError, UnavailableError
 from skerry.objects.json import JsonObject, decode_object, dig, int_at, maps_at, str_at
@@ -170,7 +170,9 @@ class PodWorker:
 
     async def _see(self, pod: JsonObject | None) -> Seen:
         now_ms = self._parts.clock.wall_ms()
-        if self._record is None:
+        if self._record is None or (self._record.gone and pod is not None and not being_deleted(pod)):
+            # (Told gone and yet wanted: the cloud was restored to before the pod's deletion. It begins anew, as it
+            # would if this gateway had forgotten it already.)
             self._record = PodRecord(
                 namespace=self._key.namespace,
                 name=self._key.name,
@@ -364,9 +366,10 @@ class PodWorker:
 
     async def _save(self, pod: JsonObject) -> None:
         assert self._record is not None
-        before, now = self._saved, self._record
+        before = self._saved
+        now = self._record = replace(self._record, epoch=self._parts.store.meta(META_EPOCH) or "")
         reports: list[NewReport] = []
-        if self._pod() is not None and (before is None or (before.status, before.gone) != (now.status, now.gone)):
+        if self._pod() is not None and (before is None or _told(before) != _told(now)):
             told = PodStatusReport(
                 namespace=self._key.namespace, name=self._key.name, uid=self._uid, status=now.status, gone=now.gone
             )
@@ -401,6 +404,11 @@ class PodWorker:
     async def _forget(self) -> None:
         self._clear()
         await self._parts.store.apply(EdgeBatch(pods=((self._uid, None),)))
+
+
+def _told(record: PodRecord) -> tuple[JsonObject, bool, str]:
+    """What the cloud is to know, and which cloud."""
+    return record.status, record.gone, record.epoch
 
 
 _MISSING_INPUT: Final = frozenset({NO_VOLUMES, "CreateContainerConfigError"})

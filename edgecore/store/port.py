@@ -16,10 +16,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Final, Literal, Protocol
 
 from skerry.objects.meta import Key, Stamp
 from skerry.objects.reports import GapReport
+
+META_EPOCH: Final = "epoch"
+"""Name in `meta`: the life of the cloud's store that the objects held are of; "" before the first. A commit that
+carries it says that a cloud was met which may know less than was told: whoever tells states tells them again."""
 
 ReportClass = Literal["state", "event", "alarm", "telemetry"]
 """`state` is coalesced by key; the others are kept in order within their budgets."""

@@ -17,8 +17,8 @@ from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from devices.port import DeviceConfig, DeviceHealth, Driver, PropertyConfig, Reading
-from edgecore.store.port import EdgeBatch, TwinRow
+from devices.port import DeviceConfig, DeviceHealth, Driver, PropertyConfig, Reading, TwinConfig
+from edgecore.store.port import META_EPOCH, EdgeBatch, TwinRow
 from edgecore.store.shell import AsyncEdgeStore
 from edgecore.twins.config import DEVICES, MODELS, KnownDevice, known_devices
 from edgecore.twins.plan import (
@@ -35,7 +35,15 @@ from edgecore.twins.plan import (
     written,
 )
 from edgecore.twins.port import DeviceSummary, PropertyTwin
-from edgecore.twins.stage import Place, Stage, desired_report, name_of_device, reported_report, telemetry_report
+from edgecore.twins.stage import (
+    META_TOLD_EPOCH,
+    Place,
+    Stage,
+    desired_report,
+    name_of_device,
+    reported_report,
+    telemetry_report,
+)
 from skerry.errors import InvalidError, NotFoundError, UnavailableError
 from skerry.objects.device_twins import desired_of
 from skerry.objects.json import decode_object
@@ -127,6 +135,8 @@ class Keeper:
         self._attempts: dict[Place, tuple[Vector, float, float]] = {}
         self._writing: set[Key] = set()
         self._stage = Stage()
+        self._epoch = store.meta(META_TOLD_EPOCH) or ""
+        """Of the cloud that was told everything."""
         self._commit = asyncio.Lock()
         self._staged = asyncio.Event()
         self._urgent = asyncio.Event()
@@ -276,6 +286,8 @@ class Keeper:
     def _committed(self, batch: EdgeBatch) -> None:
         self.objects_changed(held.key for held in batch.puts)
         self.objects_changed(batch.deletes)
+        if any(name == META_EPOCH for name, _ in batch.meta):
+            self._changed.set()
 
     async def _configure_always(self, group: asyncio.TaskGroup) -> None:
         while True:
@@ -290,8 +302,10 @@ class Keeper:
             (namespace_of(model), name_of(model)): model
             for model in (decode_object(held.body) for held in self._store.list(MODELS))
         }
-        before = self._known
-        self._known = known_devices((decode_object(held.body) for held in self._store.list(DEVICES)), models)
+        before, devices = self._known, self._store.list(DEVICES)
+        self._known = known_devices((decode_object(held.body) for held in devices), models)
+        void = {held.key for held in devices if held.stamp.revision == 0}
+        epoch = self._store.meta(META_EPOCH) or ""  # after the devices: theirs is no newer
         now_s = self._clock.monotonic_s()
         self._configs = {
             (key, prop.name): prop
@@ -305,9 +319,27 @@ class Keeper:
                 self._configured_s[key] = now_s
         for place in [place for place in self._twins if place[0] not in self._known]:
             self._forget(place)
+        if epoch != self._epoch:
+            self._tell_anew(epoch)
         for place, config in self._configs.items():
-            self._observe_one(place, config)
+            self._observe_one(place, config, void=place[0] in void)
         self._wish.set()
+
+    def _tell_anew(self, epoch: str) -> None:
+        """The cloud was restored: it may lack whatever was told before, and what it was seen to want says nothing.
+
+        What it lacks of desired values it gets from here (docs/decisions/0105), by the rules of merging.
+        """
+        self._epoch = self._stage.epoch = epoch
+        for place, state in self._twins.items():
+            self._twins[place] = replace(state, seen=Vector())
+            self._stage.rows.add(place)
+            self._stage.told.add(place)
+            if state.desired is not None:
+                config = self._configs.get(place)
+                self._stage.wanted[place] = config.twin.policy if config else TwinConfig().policy
+        self._stage.states |= self._states
+        self._hurry()
 
     def _forget(self, place: Place) -> None:
         """The device is gone from this gateway."""
@@ -319,7 +351,8 @@ class Keeper:
         self._stage.gone.add(place[0])
         self._hurry()
 
-    def _observe_one(self, place: Place, config: PropertyConfig) -> None:
+    def _observe_one(self, place: Place, config: PropertyConfig, *, void: bool) -> None:
+        """Merge what the Device object wants; with `void`, what it wanted in an earlier epoch."""
         known = self._known[place[0]]
         held = self._twins.get(place)
         before = held or TwinState(uid=known.uid)
@@ -327,6 +360,8 @@ class Keeper:
             # Another life of the device: nothing of the old is true of it, but its history goes on counting.
             before = TwinState(uid=known.uid, seq=before.seq)
         observed = observe(before, desired_of(known.body, place[1]), config, self._clock.wall_ms())
+        if void:
+            observed = replace(observed, state=replace(observed.state, seen=before.seen))
         if held == observed.state and not observed.tell_desired:
             return
         self._twins[place] = observed.state

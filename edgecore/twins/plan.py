@@ -55,8 +55,11 @@ def observe(state: TwinState, wanted: Desired | None, config: PropertyConfig, no
     assert merged is not None, "one of them is there"
     went_back = not wanted.ver.covers(state.seen)
     tell = merged != wanted and (merged != mine or went_back)
+    # Versions of two epochs may be equal and mean two writes: an answer to the one is none to the other.
+    another = mine is not None and merged.ver == mine.ver and (merged.value, merged.hlc) != (mine.value, mine.hlc)
+    answer = None if another else state.ack
     return Observed(
-        state=_pending(replace(state, desired=merged, seen=wanted.ver), now_ms),
+        state=_pending(replace(state, desired=merged, seen=wanted.ver, ack=answer), now_ms),
         tell_desired=tell,
     )
 

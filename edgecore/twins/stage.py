@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from edgecore.store.port import EdgeBatch, NewReport, TwinRow
 from skerry.objects.meta import Key
@@ -29,6 +29,9 @@ from skerry.objects.twins import (
     series_of,
 )
 
+META_TOLD_EPOCH: Final = "twins_epoch"
+"""Name in the store's `meta`: the cloud's epoch in which all twins were told."""
+
 Place: TypeAlias = "tuple[Key, str]"
 """A property of a device."""
 
@@ -44,9 +47,11 @@ class Stage:
     states: dict[Key, DeviceState] = field(default_factory=dict[Key, DeviceState])
     gone: set[Key] = field(default_factory=set[Key])
     receipts: list[tuple[str, int]] = field(default_factory=list[tuple[str, int]])
+    epoch: str = ""
+    """With this everything has been told to a cloud of that epoch; "" says nothing of it."""
 
     def __bool__(self) -> bool:
-        return bool(self.rows or self.telemetry or self.states or self.gone or self.receipts)
+        return bool(self.rows or self.telemetry or self.states or self.gone or self.receipts or self.epoch)
 
     def put_back(self, unsaved: Stage) -> None:
         """What could not be committed comes before what has been staged since."""
@@ -57,6 +62,7 @@ class Stage:
         self.states = unsaved.states | self.states
         self.gone |= unsaved.gone
         self.receipts = unsaved.receipts + self.receipts
+        self.epoch = self.epoch or unsaved.epoch
 
     def batch(self, state_of: Callable[[Place], TwinState | None]) -> EdgeBatch:
         """Everything staged, as one transaction."""
@@ -76,7 +82,12 @@ class Stage:
             key = f"{device.namespace}/{device.name}"
             body = encode_device_state(told)
             reports.append(NewReport(report_class="state", kind="device_state", key=key, body=body))
-        return EdgeBatch(reports=tuple(reports), twins=tuple(rows), twin_deletes=tuple(sorted(self.gone)))
+        return EdgeBatch(
+            reports=tuple(reports),
+            twins=tuple(rows),
+            twin_deletes=tuple(sorted(self.gone)),
+            meta=((META_TOLD_EPOCH, self.epoch),) if self.epoch else (),
+        )
 
 
 def name_of_device(device: Key, uid: str) -> DeviceName:

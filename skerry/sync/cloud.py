@@ -118,6 +118,11 @@ class CloudSession:
         return self._state
 
     @property
+    def heard_s(self) -> float:
+        """When something was heard of the edge last, monotonic seconds; at first, when the link opened."""
+        return self._heard_s
+
+    @property
     def open(self) -> bool:
         """Welcomed and not ended."""
         return self._state in (CloudState.COMPARING, CloudState.CATCHING_UP, CloudState.IN_STEP)

@@ -12,9 +12,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from edgecore.link.session import META_EPOCH, META_REVISION, batch_of
+from edgecore.link.session import META_REVISION, batch_of
 from edgecore.store.memory import MemoryEdgeStore
-from edgecore.store.port import EdgeBatch, NewReport, OutboxBudgets, ReportClass
+from edgecore.store.port import META_EPOCH, EdgeBatch, NewReport, OutboxBudgets, ReportClass
 from skerry.objects.json import str_at
 from skerry.objects.meta import Key, Revision
 from skerry.sync.dial import DialPolicy, Ended

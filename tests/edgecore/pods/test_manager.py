@@ -17,7 +17,7 @@ from edgecore.pods.runtimes.fake import FakeRuntime
 from edgecore.pods.worker import PodParts
 from edgecore.store.failing import FailingEdgeStore
 from edgecore.store.memory import MemoryEdgeStore
-from edgecore.store.port import EdgeBatch, Held
+from edgecore.store.port import META_EPOCH, EdgeBatch, Held
 from edgecore.store.shell import AsyncEdgeStore
 from skerry.clocks import ManualClock, SeededIds
 from skerry.errors import BadRequestError, NotFoundError, StorageFullError
@@ -63,6 +63,11 @@ class Gateway:
         await self.store.apply(
             EdgeBatch(puts=(Held(key=key_of(obj, resource), stamp=stamp_of(obj), body=body_of(obj)),))
         )
+
+    async def meet_restored_cloud(self, epoch: str = "e2") -> None:
+        """As the link does, when everything told so far had its receipt."""
+        await self.store.prune_outbox(through=self.store.outbox_head())
+        await self.store.apply(EdgeBatch(meta=((META_EPOCH, epoch),)))
 
     async def delete(self, obj: JsonObject) -> None:
         await self.store.apply(EdgeBatch(deletes=(key_of(obj),)))
@@ -325,3 +330,52 @@ async def test_pods_of_other_resources_wake_nobody(gate: Gateway) -> None:
         await gate.store.apply(EdgeBatch(puts=(held,)))
         await asyncio.sleep(0.02)
         assert manager.count == 0
+
+
+async def test_a_restored_cloud_is_told_of_every_pod_again_and_no_container_is_touched(gate: Gateway) -> None:
+    async with gate.running():
+        await gate.put(pod())
+        await gate.put(pod(uid="uid-2", name="other"))
+        await eventually(lambda: [str_at(told, "status", "phase") for told in gate.reports()] == ["Running"] * 2)
+        await gate.meet_restored_cloud()
+        await eventually(lambda: len(gate.reports()) == 2)
+        await gate.meet_restored_cloud("e3")
+        await eventually(lambda: len(gate.reports()) == 2)
+        head = gate.store.outbox_head()
+        await gate.store.apply(EdgeBatch(meta=(("known_ms", "1"),)))
+        await asyncio.sleep(0.02)
+        assert gate.store.outbox_head() == head
+    assert {str_at(told, "status", "phase") for told in gate.reports()} == {"Running"}
+    assert (sorted(gate.runtime.starts), gate.runtime.stops) == ([("app", 0), ("app", 0)], [])
+
+
+async def test_an_agent_that_died_before_it_told_a_restored_cloud_does_so_when_it_starts(gate: Gateway) -> None:
+    async with gate.running():
+        await gate.put(pod())
+        await eventually(lambda: str_at(gate.status(), "phase") == "Running")
+    await gate.meet_restored_cloud()
+    gate.runtime = gate.runtime.restarted()
+    async with gate.running():
+        await eventually(lambda: str_at(gate.status(), "phase") == "Running")
+    assert gate.runtime.starts == []
+
+
+async def test_a_pod_told_gone_runs_again_when_the_restored_cloud_knows_nothing_of_its_deletion(
+    gate: Gateway,
+) -> None:
+    going = pod()
+    metadata = going["metadata"]
+    assert isinstance(metadata, dict)
+    metadata |= {"deletionTimestamp": "2026-01-01T00:00:00Z", "deletionGracePeriodSeconds": 5}
+    async with gate.running():
+        await gate.put(pod())
+        await eventually(lambda: str_at(gate.status(), "phase") == "Running")
+        await gate.put(going)
+        await eventually(lambda: gate.reports()[-1]["gone"] is True)
+        await gate.meet_restored_cloud()
+        await eventually(gate.reports)
+        assert gate.reports()[-1]["gone"] is True
+        await gate.put(pod())
+        await eventually(lambda: str_at(gate.status(), "phase") == "Running")
+    assert gate.reports()[-1]["gone"] is False
+    assert gate.runtime.starts == [("app", 0), ("app", 0)]

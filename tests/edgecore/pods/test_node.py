@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from pathlib import Path
 
 from edgecore.pods.node import Machine, NodeIdentity, NodeReporter, node_report, read_machine
 from edgecore.store.memory import MemoryEdgeStore
+from edgecore.store.port import META_EPOCH, EdgeBatch
 from edgecore.store.shell import AsyncEdgeStore
 from skerry.clocks import ManualClock
 from skerry.objects.conditions import find_condition
@@ -80,6 +82,24 @@ async def test_what_did_not_change_is_not_told_again(tmp_path: Path) -> None:
     await reporter.look()
     (told,) = store.outbox(after=0, limit=10)
     assert NodeStatusReport.decode(decode_object(told.body)).labels["kubernetes.io/os"] == "linux"
+    store.close()
+
+
+async def test_a_restored_cloud_is_told_of_the_node_at_once(tmp_path: Path) -> None:
+    clock = ManualClock()
+    store = AsyncEdgeStore(MemoryEdgeStore(incarnation="i", clock=clock))
+    task = asyncio.create_task(NodeReporter(store, clock, IDENTITY, tmp_path).run())
+    async with asyncio.timeout(5):  # well below the time between two looks
+        for epoch in ("e1", "e2"):
+            while not store.outbox(after=0, limit=1):
+                await asyncio.sleep(0.005)
+            await store.prune_outbox(through=store.outbox_head())
+            await store.apply(EdgeBatch(meta=((META_EPOCH, epoch),)))
+        while not (told := store.outbox(after=0, limit=10)):
+            await asyncio.sleep(0.005)
+    assert len(told) == 1
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
     store.close()
 
 

@@ -11,7 +11,7 @@ from devices.port import Reading
 from devices.virtual import VirtualDriver
 from edgecore.store.failing import FailingEdgeStore
 from edgecore.store.memory import MemoryEdgeStore
-from edgecore.store.port import EdgeBatch, Held
+from edgecore.store.port import META_EPOCH, EdgeBatch, Held
 from edgecore.store.shell import AsyncEdgeStore
 from edgecore.twins.keeper import Keeper, KeeperSettings
 from skerry.clocks import ManualClock, SeededIds, SystemClock
@@ -118,6 +118,15 @@ class Gateway:
         entry = maps_at(obj, "spec", "properties")[0]
         entry["desired"] = {"value": value, "metadata": {**metadata}}
         await self.put_device(obj)
+
+    async def meet_restored_cloud(self, epoch: str = "e2") -> None:
+        """As the link does, when everything told so far had its receipt: what is held counts for nothing."""
+        self.memory.prune_outbox(through=self.memory.outbox_head())
+        void = [replace(held, stamp=Stamp(held.stamp.uid, Revision(0))) for held in self._held()]
+        await self.store.apply(EdgeBatch(puts=tuple(void), meta=((META_EPOCH, epoch),)))
+
+    def _held(self) -> list[Held]:
+        return [held for key in (MODEL, DEVICE) if (held := self.memory.get(key)) is not None]
 
     def twin(self, prop: str = "setpoint") -> TwinState:
         found = [twin.state for twin in self.keeper.twins(DEVICE) if twin.prop == prop]
