@@ -41,9 +41,9 @@ from skerry.wire.frames import CloseCode
 log = logging.getLogger(__name__)
 
 META_REVISION: Final = "revision"
-META_KNOWN_MS: Final = "known_ms"
 META_CUT: Final = "link_cut"
 """`yes` while an operator keeps the link down."""
+META_KNOWN_MS: Final = "known_ms"
 """The newest time that this gateway has known, milliseconds: the floor under a clock without a battery."""
 
 KNOWN_STEP_MS: Final = 600_000
@@ -207,6 +207,9 @@ class EdgeLink:
             return CloseLink(code=CloseCode.FAILED, reason=str(error)), False
         finally:
             self._dialing = False
+        if self._cut:  # while it was dialled
+            await link.close(code=CloseCode.CUT, reason="cut by an operator")
+            return CloseLink(code=CloseCode.CUT, reason="cut by an operator"), False
         session = self._open()
         driver: Driver[EdgeEffect] = Driver(link, session, self._parts.clock)
         run = _Run(self._parts, session, driver, self._welcomed)
