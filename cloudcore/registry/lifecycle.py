@@ -52,6 +52,9 @@ _STATUS_AT_BIRTH: Final[dict[str, JsonObject]] = {
 _BORN_WITH_STATUS: Final = frozenset({"nodes"})
 """A node is created by its agent, which knows its status."""
 _SIGNING_REQUESTS: Final = "certificatesigningrequests.certificates.k8s.io"
+_STATUS_ALONE: Final = frozenset({"customresourcedefinitions.apiextensions.k8s.io"})
+"""Kinds whose /status takes no metadata along, as that of every custom kind."""
+_STATUS_WITHOUT_LABELS: Final = frozenset({"deployments.apps"})
 _DECISIONS: Final = ("Approved", "Denied")
 _ORPHANS_BY_DEFAULT: Final = frozenset({"jobs.batch", "replicationcontrollers"})
 _JOB_WARNING: Final = (
@@ -297,10 +300,12 @@ def _said(kind: Kind, obj: JsonObject) -> JsonObject:
 
 def _status(kind: Kind, wanted: JsonObject, old: JsonObject) -> JsonObject:
     new = dict(old)
-    if not kind.custom:
+    if not kind.custom and kind.resource not in _STATUS_ALONE:
         # Labels, annotations and finalizers may come along with a status; who owns the object may not.
         metadata = _metadata(wanted, old)
         _take(metadata, map_at(old, "metadata"), "ownerReferences")
+        if kind.resource in _STATUS_WITHOUT_LABELS:
+            _take(metadata, map_at(old, "metadata"), "labels")
         new["metadata"] = metadata
     _take(new, wanted, "status")
     return new

@@ -236,3 +236,18 @@ def test_approving_and_issuing_a_certificate_are_two_peoples_work() -> None:
     assert map_at(by_signer, "status") == {"conditions": [failed], "certificate": "c"}
     kept = updated(kind, {**by_approver, "status": {"certificate": "c"}}, by_approver, "status", now_ms=NOW_MS)
     assert map_at(kept, "status") == {"conditions": [approved], "certificate": "c"}
+
+
+@pytest.mark.parametrize(
+    ("resource", "along"),
+    [
+        ("replicasets.apps", {"labels": {"a": "b"}, "annotations": {"c": "d"}}),
+        ("deployments.apps", {"annotations": {"c": "d"}}),
+        ("customresourcedefinitions.apiextensions.k8s.io", {}),
+    ],
+)
+def test_what_metadata_comes_along_with_a_status(resource: str, along: JsonObject) -> None:
+    old = alive(resource)
+    metadata: JsonObject = {**map_at(old, "metadata"), "labels": {"a": "b"}, "annotations": {"c": "d"}}
+    new = updated(kind_of(resource), {**old, "metadata": metadata, "status": {}}, old, "status", now_ms=NOW_MS)
+    assert map_at(new, "metadata") == {**map_at(old, "metadata"), **along}
