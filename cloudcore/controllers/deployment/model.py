@@ -18,6 +18,8 @@ from skerry.objects.meta import annotations_of, being_deleted, generation_of, la
 from skerry.objects.times import ms_at
 
 REVISION: Final = "deployment.kubernetes.io/revision"
+_DIGITS_MAX: Final = 19
+"""Revisions are Go's int64, and conformance uses all of it."""
 REVISION_HISTORY: Final = "deployment.kubernetes.io/revision-history"
 DESIRED_REPLICAS: Final = "deployment.kubernetes.io/desired-replicas"
 MAX_REPLICAS: Final = "deployment.kubernetes.io/max-replicas"
@@ -242,4 +244,4 @@ def find_new(owner: Deployment, sets: Iterable[Set]) -> Set | None:
 
 
 def _number(text: str) -> int | None:
-    return int(text) if text.removeprefix("-").isdecimal() and len(text) < 12 else None
+    return int(text) if text.removeprefix("-").isdecimal() and len(text) <= _DIGITS_MAX else None

@@ -10,6 +10,7 @@ from cloudcore.controllers.deployment.controller import DeploymentController
 from cloudcore.controllers.deployment.model import deployment, portion, replica_set, with_revision
 from cloudcore.controllers.deployment.plan import ChangeSet, Observed, plan
 from cloudcore.controllers.replicaset.controller import ReplicaSetController
+from skerry.objects.json import JsonObject
 from tests.cloudcore.controllers.workloads import template, web
 from tests.cloudcore.worlds import World, make_world
 
@@ -78,6 +79,11 @@ def test_old_revisions_of_a_set_become_its_history():
     third = with_revision(owner, with_revision(owner, first, 3), 3)
     assert third["deployment.kubernetes.io/revision"] == "3"
     assert third["deployment.kubernetes.io/revision-history"] == "1"
+
+
+def test_revisions_go_as_far_as_gos_int64():
+    metadata: JsonObject = {"annotations": {"deployment.kubernetes.io/revision": "3546343826724305832"}}
+    assert replica_set({"metadata": metadata}).revision == 3546343826724305832
 
 
 async def test_a_new_deployment_ends_available_and_complete():

@@ -25,7 +25,8 @@ def test_run_through_a_configmap_lifecycle(cluster: Cluster, ns: str):
     label = cluster.name("static")
     with cluster.watch(path, labelSelector=f"test-configmap-static={label}") as watch:
         made = cluster.create(
-            path, {"metadata": {"name": "c", "labels": {"test-configmap-static": label}}, "data": {"valueName": "value"}}
+            path,
+            {"metadata": {"name": "c", "labels": {"test-configmap-static": label}}, "data": {"valueName": "value"}},
         )
         watch.until("ADDED")
         patch = {"metadata": {"labels": {"test-configmap": "patched"}}, "data": {"valueName": "value1"}}
@@ -318,7 +319,9 @@ def test_apply_a_finalizer_to_a_namespace(cluster: Cluster):
 def test_ensure_that_all_services_are_removed_when_a_namespace_is_deleted(cluster: Cluster):
     with cluster.namespace("nsdeletetest") as ns:
         path = f"/api/v1/namespaces/{ns}/services"
-        cluster.create(path, {"metadata": {"name": "s"}, "spec": {"selector": {"foo": "bar"}, "ports": [{"port": 80}]}})
+        cluster.create(
+            path, {"metadata": {"name": "s"}, "spec": {"selector": {"foo": "bar"}, "ports": [{"port": 80}]}}
+        )
         cluster.delete(f"/api/v1/namespaces/{ns}")
         cluster.gone(f"/api/v1/namespaces/{ns}")
         cluster.create("/api/v1/namespaces", {"metadata": {"name": ns}})
@@ -367,9 +370,7 @@ def test_complete_a_service_status_lifecycle(cluster: Cluster, ns: str):
         assert patched["metadata"]["annotations"]["patchedstatus"] == "true"
         assert patched["status"]["loadBalancer"]["ingress"][0]["ip"] == "203.0.113.1"
         condition = {"type": "StatusUpdate", "status": "True", "reason": "E2E", "message": "Set from e2e test"}
-        updated = cluster.update(
-            f"{path}/s", lambda obj: obj["status"].update(conditions=[condition]), sub="/status"
-        )
+        updated = cluster.update(f"{path}/s", lambda obj: obj["status"].update(conditions=[condition]), sub="/status")
         assert updated["status"]["conditions"][0]["type"] == "StatusUpdate"
         patched = cluster.patch(f"{path}/s", {"metadata": {"labels": {"test-service": "patched"}}}, STRATEGIC)
         assert patched["metadata"]["labels"]["test-service"] == "patched"

@@ -238,7 +238,9 @@ def test_watch_on_custom_resource_objects(cluster: Cluster):
         cluster.watch(crd.collection(), fieldSelector="metadata.name=name2") as two,
     ):
         for name, watch in (("name1", one), ("name2", two)):
-            cluster.create(crd.collection(), crd.obj(name, content={"key": "value"}, num={"num1": 9223372036854775807}))
+            cluster.create(
+                crd.collection(), crd.obj(name, content={"key": "value"}, num={"num1": 9223372036854775807})
+            )
             assert watch.next()[0] == "ADDED"
         for name, watch in (("name1", one), ("name2", two)):
             cluster.patch(f"{crd.collection()}/{name}", {"dummy": "test"})
@@ -335,7 +337,9 @@ def test_field_validation_of_custom_resources(cluster: Cluster):
         },
     }
     with served(cluster, embedded, namespaced=False) as crd:
-        inner = "template:\n    apiVersion: foo/v1\n    kind: Sub\n    metadata:\n      unknownSubMeta: u\n      name: s"
+        inner = (
+            "template:\n    apiVersion: foo/v1\n    kind: Sub\n    metadata:\n      unknownSubMeta: u\n      name: s"
+        )
         code, message = post_yaml(crd, custom_yaml(crd, meta="  unknownMeta: unknown\n", spec=inner))
         assert code == 400 and 'unknown field "metadata.unknownMeta"' in message
         assert 'unknown field "spec.template.metadata.unknownSubMeta"' in message

@@ -278,7 +278,9 @@ def test_adopt_matching_pods_on_creation_and_release_no_longer_matching_pods(app
     apps.waits(lambda: owners() == [made["metadata"]["uid"]], "the pod is adopted")
     cluster.update(pod, lambda obj: obj["metadata"]["labels"].update(name="not-matching-name"))
     apps.waits(lambda: owners() == [], "the pod is released")
-    apps.waits(lambda: len(cluster.get(apps.pods, labelSelector="name=pod-adoption-release")["items"]) == 1, "another")
+    apps.waits(
+        lambda: len(cluster.get(apps.pods, labelSelector="name=pod-adoption-release")["items"]) == 1, "another"
+    )
 
 
 def test_replace_and_patch_a_replica_set(apps: Apps):
