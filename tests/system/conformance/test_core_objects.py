@@ -1,4 +1,4 @@
-"""ConfigMaps, Secrets, Events, Leases, ServiceAccounts, Namespaces: conformance of the objects everything else needs."""
+"""ConfigMaps, Secrets, Events, Leases, ServiceAccounts, Namespaces: conformance of what everything else needs."""
 
 from __future__ import annotations
 

@@ -308,7 +308,8 @@ properties:
 def custom_yaml(crd: Crd, meta: str = "", root: str = "", spec: str = "foo: foo1") -> str:
     return (
         f"apiVersion: {crd.group}/{crd.versions[0]}\nkind: {crd.kind}\n{root}metadata:\n  name: mytest\n{meta}"
-        f"spec:\n  {spec}\n  cronSpec: '* * * * */5'\n  ports:\n  - name: x\n    containerPort: 80\n    protocol: TCP\n"
+        f"spec:\n  {spec}\n  cronSpec: '* * * * */5'\n  ports:\n"
+        "  - name: x\n    containerPort: 80\n    protocol: TCP\n"
     )
 
 
@@ -398,8 +399,8 @@ def test_works_for_crd_with_validation_schema(cluster: Cluster, ns: str):
         explains(
             crd,
             "",
-            r"(?s)DESCRIPTION:.*Foo CRD for Testing.*FIELDS:.*apiVersion.*<string>.*APIVersion defines.*spec.*<Object>"
-            r".*Specification of Foo",
+            r"(?s)DESCRIPTION:.*Foo CRD for Testing.*FIELDS:.*apiVersion.*<string>.*APIVersion defines.*spec"
+            r".*<Object>.*Specification of Foo",
         )
         explains(
             crd,
