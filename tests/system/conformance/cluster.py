@@ -18,6 +18,7 @@ from urllib.parse import urlencode
 import yaml
 
 from tests.system.cloud_process import CloudProcess
+from tests.system.conformance.protobuf import MEDIA, encoded
 
 Obj = dict[str, Any]
 
@@ -136,7 +137,11 @@ class Cluster:
         """One request, whatever its answer."""
         sent = {"User-Agent": "conformance/1", "Accept": "application/json", **(headers or {})}
         raw: bytes | None = None
-        if body is not None:
+        if isinstance(body, dict) and method in ("POST", "PUT"):
+            # As client-go: what it knows the type of goes as protobuf.
+            raw = encoded(path, body)
+            sent["Content-Type"] = MEDIA
+        if body is not None and raw is None:
             raw = (
                 body
                 if isinstance(body, bytes)

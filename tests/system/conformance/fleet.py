@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 from tests.system.conformance.cluster import MERGE, Cluster, Obj, eventually
@@ -31,7 +31,7 @@ def node(name: str, **capacity: str) -> Obj:
 
 
 @contextmanager
-def fleet(cluster: Cluster, *names: str) -> Iterator[None]:
+def fleet(cluster: Cluster, *names: str) -> Generator[None]:
     """Nodes of those names, each with an agent inside the block."""
     for name in names:
         cluster.create("/api/v1/nodes", node(name))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
@@ -152,7 +152,7 @@ def served(
     group: str = "",
     namespaced: bool = True,
     labels: dict[str, str] | None = None,
-) -> Iterator[Crd]:
+) -> Generator[Crd]:
     """A CRD of a random name, as the suite's fixtures make them: created, established, in discovery; gone after."""
     suffix = cluster.name("x").replace("-", "")
     group = group or f"{suffix}.example.com"

@@ -9,7 +9,7 @@ import re
 import signal
 import socket
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -71,7 +71,7 @@ def test_kubectl_can_dry_run_update_pods(cluster: Cluster, ns: str):
 
 
 @contextmanager
-def proxy(cluster: Cluster, *flags: str) -> Iterator[subprocess.Popen[str]]:
+def proxy(cluster: Cluster, *flags: str) -> Generator[subprocess.Popen[str]]:
     environ = {**os.environ, "KUBECONFIG": str(cluster.cloud.kubeconfig)}
     process = subprocess.Popen(["kubectl", "proxy", *flags], env=environ, stdout=subprocess.PIPE, text=True)
     try:

@@ -153,8 +153,10 @@ def test_opting_out_of_api_token_automount(cluster: Cluster, ns: str):
         ("mount", False, False),
         ("nomount", False, False),
     ):
-        more = {} if spec is None else {"automountServiceAccountToken": spec}
-        made = cluster.create(path, pod(f"{account}-{spec}".lower(), serviceAccountName=account, **more))
+        wanted = pod(f"{account}-{spec}".lower(), serviceAccountName=account)
+        if spec is not None:
+            wanted["spec"]["automountServiceAccountToken"] = spec
+        made = cluster.create(path, wanted)
         mounts = [m["mountPath"] for m in made["spec"]["containers"][0].get("volumeMounts", [])]
         assert ("/var/run/secrets/kubernetes.io/serviceaccount" in mounts) is is_mounted
 
