@@ -33,9 +33,9 @@ OFFLINE_S = 12.0
 
 
 class Demo:
-    def __init__(self, stage: Stage) -> None:
+    def __init__(self, stage: Stage, *, broker: str) -> None:
         self.stage = stage
-        self.fleet = Fleet(stage)
+        self.fleet = Fleet(stage, broker)
         stage.picture = self.picture
         self._looked_s = 0.0
         self._picture: RenderableType = Text()
@@ -303,9 +303,9 @@ def stop_kept(stage: Stage) -> bool:
     return True
 
 
-def play(stage: Stage, *, keep: bool) -> int:
+def play(stage: Stage, *, broker: str, keep: bool) -> int:
     began = time.monotonic()
-    demo = Demo(stage)
+    demo = Demo(stage, broker=broker)
     failure = ""
     kept = False
     try:
@@ -342,6 +342,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="One fleet on real parts.")
     parser.add_argument("--keep", action="store_true", help="leave the fleet running")
     parser.add_argument("--stop", action="store_true", help="stop a fleet that was left running")
+    parser.add_argument(
+        "--broker", choices=["any", "mosquitto", "own"], default="any", help="any: mosquitto if there"
+    )
     parser.add_argument("--directory", type=Path, default=HERE.parents[1] / ".demo")
     given = parser.parse_args()
     directory = given.directory.resolve()
@@ -352,7 +355,7 @@ def main() -> int:
         return 0
     shutil.rmtree(directory, ignore_errors=True)
     directory.mkdir(parents=True)
-    return play(Stage(directory), keep=given.keep)
+    return play(Stage(directory), broker=given.broker, keep=given.keep)
 
 
 if __name__ == "__main__":

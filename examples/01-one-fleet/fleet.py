@@ -41,6 +41,8 @@ INSTALL_S = 300.0
 @dataclass
 class Fleet:
     stage: Stage
+    wanted_broker: str = "any"
+    """mosquitto, own, or any: mosquitto where it is installed."""
     hub_port: int = 0
     plc_port: int = 0
     mqtt_port: int = 0
@@ -83,7 +85,7 @@ class Fleet:
         self.stage.start("plc", [*self._plc_program, str(self.plc_port), home / "state"])
 
     def _start_broker(self) -> None:
-        """A broker that knows its clients by name: amqtt keeps what an absent client missed only for those."""
+        """mosquitto, else the small one beside this file."""
         self.mqtt_port = free_port()
         home = self.directory / "broker"
         home.mkdir(parents=True, exist_ok=True)
@@ -91,7 +93,9 @@ class Fleet:
         self.password_file.write_text(password)
         mosquitto = shutil.which("mosquitto", path=PATH)
         make_file = shutil.which("mosquitto_passwd", path=PATH)
-        if mosquitto and make_file:
+        if self.wanted_broker == "mosquitto" and not (mosquitto and make_file):
+            raise DemoError("mosquitto is not installed: apt-get install mosquitto, or leave --broker out")
+        if mosquitto and make_file and self.wanted_broker != "own":
             self.broker = "mosquitto"
             run([make_file, "-c", "-b", home / "passwords", MQTT_USER, password])
             config = home / "mosquitto.conf"
@@ -101,7 +105,7 @@ class Fleet:
             )
             self.stage.start("broker", [mosquitto, "-c", config])
         else:
-            self.broker = "amqtt (mosquitto is not installed)"
+            self.broker = "the demo's own"
             command = [sys.executable, HERE / "broker.py", str(self.mqtt_port), MQTT_USER, self.password_file]
             self.stage.start("broker", command)
 
@@ -185,7 +189,9 @@ class Fleet:
         after = "0"
         while after:
             page = self.get(f"{DEVICE}/devices/{device}/history", property=quote(prop), after=after, limit="5000")
-            numbers += [int_at(item, "sourceSequence") for item in maps_at(page, "items")]
+            # (An item without a number is no reading: it says that the mast said good-bye.)
+            items = maps_at(page, "items")
+            numbers += [int_at(item, "sourceSequence") for item in items if "sourceSequence" in item]
             after = str_at(page, "metadata", "continue")
         return numbers
 
