@@ -6,11 +6,13 @@ was made here. The address may be that of the API (HTTPS) or of the hub (WebSock
 and a lie there leads nowhere, as 3 proves the peer either way.
 
 The key waits in DIR/.join-key until the certificate for it is in place, so that a join whose answer was lost can
-be repeated with the same token. Runs as a command of its own: heavy imports are no burden on the agent.
+be repeated with the same token. Runs as a command of its own: heavy imports are no burden on the agent. Not to be
+called from a coroutine: it runs an event loop of its own.
 """
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import ssl
 import time
@@ -23,8 +25,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from websockets.asyncio.client import connect
 from websockets.exceptions import WebSocketException
-from websockets.sync.client import connect
 
 from edgecore.link.membership import Credentials, Membership, load_membership, save_membership, write_private
 from skerry.errors import (
@@ -58,6 +60,7 @@ from skerry.objects.enrolment import (
 
 DEFAULT_PORT: Final = 6443
 ANSWER_S_MAX: Final = 20.0
+CLOSE_S_MAX: Final = 2.0
 _NO_CHECK_TIME: Final = 0x200000
 """X509_V_FLAG_NO_CHECK_TIME of OpenSSL, which Python's `ssl` does not name."""
 
@@ -105,7 +108,7 @@ def join(request: JoinRequest) -> Membership:
         enrolled = _enrol_by_https(peer, context, enrol_request)
         hub = _Peer(peer.host, enrolled.hub_port)
     else:
-        enrolled = _enrol_by_websocket(peer, context, enrol_request)
+        enrolled = asyncio.run(_enrol_by_websocket(peer, context, enrol_request))
         hub = peer  # the port that worked, which a firewall may have renamed
     certificate = _checked_certificate(enrolled, token, key, discovery.ca_pem)
     credentials = Credentials(
@@ -192,19 +195,26 @@ def _enrol_by_https(peer: _Peer, context: ssl.SSLContext, request: EnrolRequest)
     return read_enrolled(body)
 
 
-def _enrol_by_websocket(peer: _Peer, context: ssl.SSLContext, request: EnrolRequest) -> Enrolled:
+async def _enrol_by_websocket(peer: _Peer, context: ssl.SSLContext, request: EnrolRequest) -> Enrolled:
+    # On asyncio, though there is nothing else to do meanwhile: the client for threads reads in one and writes in
+    # another, which OpenSSL does not allow on one connection (https://github.com/python/cpython/issues/151508). It
+    # lost one handshake in a few hundred.
     try:
-        with connect(
-            f"wss://{peer}{HUB_ENROL_PATH}",
-            ssl=context,
-            server_hostname=HUB_SERVER_NAME,
-            compression=None,
-            open_timeout=ANSWER_S_MAX,
-            max_size=MESSAGE_BYTES_MAX,
-            proxy=None,
-        ) as connection:
-            connection.send(request_body(request))
-            answer = connection.recv(timeout=ANSWER_S_MAX)
+        async with (
+            asyncio.timeout(2 * ANSWER_S_MAX),
+            connect(
+                f"wss://{peer}{HUB_ENROL_PATH}",
+                ssl=context,
+                server_hostname=HUB_SERVER_NAME,
+                compression=None,
+                open_timeout=ANSWER_S_MAX,
+                close_timeout=CLOSE_S_MAX,
+                max_size=MESSAGE_BYTES_MAX,
+                proxy=None,
+            ) as connection,
+        ):
+            await connection.send(request_body(request))
+            answer = await connection.recv()
     except (OSError, TimeoutError, WebSocketException) as error:
         raise _unreachable(peer, error) from error
     return read_enrolled(answer if isinstance(answer, bytes) else answer.encode())

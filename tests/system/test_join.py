@@ -7,6 +7,7 @@ import json
 import ssl
 import stat
 import subprocess
+import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
@@ -301,7 +302,7 @@ async def test_a_certificate_is_renewed_over_the_hub_with_the_same_key(cloud: Cl
     data = tmp_path / "edge"
     before = await joined(cloud, data, await cloud.issue("eu-1"))
     old = before.identity.certificate_file.read_text()
-    await asyncio.to_thread(subprocess.run, ["python", "-m", "edgecore.link.renewal", str(data)], check=True)
+    await asyncio.to_thread(subprocess.run, [sys.executable, "-m", "edgecore.link.renewal", str(data)], check=True)
     assert before.identity.certificate_file.read_text() != old
     link = await dial(before.clouds[0], client_context(before.identity, trust_clock=True))
     await link.close(code=1000, reason="")
