@@ -54,6 +54,10 @@ class Link(Protocol):
 
     async def close(self, *, code: int, reason: str) -> None: ...
 
+    def abort(self) -> None:
+        """End it without a word: for a peer that is silent, whose answer to `close` would be waited for in vain."""
+        ...
+
     @property
     def peer_name(self) -> str:
         """Who the transport proved the peer to be (the certificate's common name), or ''."""

@@ -21,7 +21,7 @@ from skerry.errors import SkerryError, UnavailableError
 from skerry.objects.meta import Key, Revision, Stamp
 from skerry.ports import Clock, Ids
 from skerry.sync.dial import DialPolicy, Ended
-from skerry.sync.edge import EdgeIdentity, EdgeSession
+from skerry.sync.edge import EdgeIdentity, EdgeSession, EdgeState
 from skerry.sync.effects import (
     CloseLink,
     EdgeEffect,
@@ -109,8 +109,9 @@ class EdgeLink:
 
     @property
     def connected(self) -> bool:
-        """A session is welcomed."""
-        return self._session is not None and self._session.session > 0
+        """A session is welcomed, and has not ended."""
+        session = self._session
+        return session is not None and session.session > 0 and session.state is not EdgeState.CLOSED
 
     @property
     def status(self) -> LinkStatus:

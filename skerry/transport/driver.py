@@ -18,7 +18,7 @@ from skerry.ports import Clock, Link
 from skerry.sync.effects import CloseLink, Send
 from skerry.sync.ports import Instant
 from skerry.wire.codec import decode, encode
-from skerry.wire.frames import Frame
+from skerry.wire.frames import CloseCode, Frame
 
 E = TypeVar("E")
 E_co = TypeVar("E_co", covariant=True)
@@ -73,7 +73,10 @@ class Driver(Generic[E]):
                 self.kick()
                 try:
                     await self._done.wait()
-                    await self._flush()
+                    if self._peer_is_silent:
+                        self._link.abort()
+                    else:
+                        await self._flush()
                 finally:
                     reader.cancel()
                     if self._sender is not None:
@@ -154,6 +157,10 @@ class Driver(Generic[E]):
                 return
             self._machine.receive(frame, self.now())
             self.kick()
+
+    @property
+    def _peer_is_silent(self) -> bool:
+        return self._ended is not None and self._ended.code == CloseCode.SILENT and not self._ended.by_peer
 
     async def _flush(self) -> None:
         if self._sender is not None and not self._sender.done():

@@ -47,6 +47,9 @@ class MemoryLink:
     async def close(self, *, code: int, reason: str) -> None:
         self.cut()
 
+    def abort(self) -> None:
+        self.cut()
+
     def cut(self) -> None:
         """End the link for both; what is on its way can still be received."""
         assert self.peer is not None

@@ -79,6 +79,9 @@ class WebSocketLink:
     async def close(self, *, code: int, reason: str) -> None:
         await self._connection.close(code, reason.encode()[:120].decode(errors="ignore"))
 
+    def abort(self) -> None:
+        self._connection.transport.abort()
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identity:

@@ -79,6 +79,21 @@ async def test_time_passes_for_a_session_whose_link_takes_nothing() -> None:
     assert cloud.ended.is_set()
 
 
+class Mute(MemoryLink):
+    """Its peer answers nothing, a close neither."""
+
+    async def close(self, *, code: int, reason: str) -> None:
+        await self.ended.wait()
+
+
+async def test_a_silent_peer_is_given_up_without_waiting_for_its_answer() -> None:
+    link = Mute(peer_name="cloud")
+    link.peer = MemoryLink(peer_name="edge")
+    _, driver = a_session(link, SyncSettings(greeting_s_max=0.05))
+    how = await asyncio.wait_for(driver.run(lambda effect: None), 1)
+    assert how.code == CloseCode.SILENT
+
+
 async def test_cancelling_closes_the_link() -> None:
     edge, cloud = pair(edge_name="x")
     _, driver = a_session(edge)
