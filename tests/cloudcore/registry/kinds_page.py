@@ -14,7 +14,8 @@ _HEAD: Final = """# Kinds served, and who acts on them
 Every kind below is stored, validated, defaulted, watched and published as Kubernetes 1.36 does it; devices are
 KubeEdge's. *Acted on: no* means that nothing in this control plane acts on such objects yet: they are kept and
 served, and whoever creates one is told in a warning. Kinds of CustomResourceDefinitions come on top; their
-`x-kubernetes-validations` (CEL) are kept and published, but not evaluated.
+`x-kubernetes-validations` (CEL) are kept and published, but not evaluated. Which of Kubernetes' conformance tests
+hold is on [a page of its own](conformance.md).
 
 This page is written by `docs/tools/make_kinds_page.py` from `cloudcore/registry/kinds.py`.
 

@@ -32,10 +32,6 @@ def _operations() -> list[Any]:
         "type": "Limited",
         "limited": {"nominalConcurrencyShares": 2, "limitResponse": {"type": "Reject"}},
     }
-    rule: Obj = {
-        "subjects": [{"kind": "User", "user": {"name": "e2e"}}],
-        "nonResourceRules": [{"verbs": ["*"], "nonResourceURLs": ["*"]}],
-    }
     selectors: list[Obj] = [{"cel": {"expression": 'device.driver == "d"'}}]
     requests: list[Obj] = [{"name": "req-0", "exactly": {"deviceClassName": "c"}}]
     rows: list[tuple[str, Sample]] = [
@@ -50,7 +46,6 @@ def _operations() -> list[Any]:
                         "matchingPrecedence": 10000,
                         "priorityLevelConfiguration": {"name": "global-default"},
                         "distinguisherMethod": {"type": "ByUser"},
-                        "rules": [rule],
                     }
                 },
                 status={"conditions": [{**TIMED, "type": "PatchStatusFailed"}]},

@@ -426,7 +426,7 @@ def test_works_for_crd_with_validation_schema(cluster: Cluster, ns: str):
 def test_works_for_crd_without_validation_schema(cluster: Cluster, ns: str):
     with served(cluster, ANYTHING) as crd:
         # What says nothing of its fields is published as an object, and no more.
-        eventually(lambda: crd.definition("v1") in published(cluster), "the definition is published")
+        waits_for(crd, "v1", {"type": "object"})
         create_and_apply(crd, ns, crd.obj("test-cr", a={"b": [{"c": "d"}]}))
         explains(crd, "", r"(?s)DESCRIPTION:.*<empty>")
 

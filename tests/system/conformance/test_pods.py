@@ -234,6 +234,32 @@ def test_resource_limits_of_pods_that_are_allowed_to_run(cluster: Cluster, ns: s
     )
 
 
+def test_pods_conflict_over_a_host_port_where_one_uses_all_addresses(cluster: Cluster, ns: str, nodes: list[str]):
+    path = f"/api/v1/namespaces/{ns}/pods"
+    label = cluster.name("e2e")
+    cluster.patch(f"/api/v1/nodes/{nodes[0]}", {"metadata": {"labels": {label: "95"}}})
+
+    def taking(name: str, address: str) -> Obj:
+        port: Obj = {"hostPort": 54322, "containerPort": 8080, "protocol": "TCP", "hostIP": address}
+        container: Obj = {"name": "c", "image": "pause:1", "ports": [port]}
+        return pod(name, containers=[container], nodeSelector={label: "95"})
+
+    cluster.create(path, taking("pod4", "0.0.0.0"))
+    runs(cluster, f"{path}/pod4")
+    cluster.create(path, taking("pod5", "127.0.0.1"))
+    eventually(lambda: condition(cluster.get(f"{path}/pod5"), "PodScheduled")["status"] == "False", "no port is free")
+
+
+def test_generation_and_observed_generation_converge_over_many_updates(cluster: Cluster, ns: str):
+    path = f"/api/v1/namespaces/{ns}/pods"
+    cluster.create(path, pod("p"))
+    runs(cluster, f"{path}/p")
+    for number in range(100):
+        patch = [{"op": "replace", "path": "/spec/containers/0/image", "value": f"pause:{number + 2}"}]
+        assert cluster.patch(f"{path}/p", patch, JSON_PATCH)["metadata"]["generation"] == number + 2
+    eventually(lambda: cluster.get(f"{path}/p")["status"]["observedGeneration"] == 101, "the node has seen the last")
+
+
 # Namespaces that go
 
 
