@@ -171,8 +171,10 @@ def test_a_deployment_rolls_out_scales_restarts_and_goes_back(kubectl: Kubectl) 
     described = words(kubectl("describe", "deployment", "web"))
     assert "ScalingReplicaSet" in described
     assert "Image: nginx:1" in described
-    pod = kubectl("get", "pods", "-l", "app=web", "-o", "name").split()[0]
-    kubectl("delete", pod, "--timeout=30s")
+    kubectl("rollout", "status", "deployment/web", "--timeout=40s")
+    # The newest is the one that stays; an older one may be on its way out.
+    newest = kubectl("get", "pods", "-l", "app=web", "-o", "name", "--sort-by=.metadata.creationTimestamp").split()[-1]
+    kubectl("delete", newest, "--timeout=30s")
 
 
 def test_lists_come_in_pages_and_watches_as_things_happen(kubectl: Kubectl, cloud: CloudProcess) -> None:
