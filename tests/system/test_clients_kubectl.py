@@ -173,7 +173,9 @@ def test_a_deployment_rolls_out_scales_restarts_and_goes_back(kubectl: Kubectl) 
     assert "Image: nginx:1" in described
     kubectl("rollout", "status", "deployment/web", "--timeout=40s")
     # The newest is the one that stays; an older one may be on its way out.
-    newest = kubectl("get", "pods", "-l", "app=web", "-o", "name", "--sort-by=.metadata.creationTimestamp").split()[-1]
+    newest = kubectl("get", "pods", "-l", "app=web", "-o", "name", "--sort-by=.metadata.creationTimestamp").split()[
+        -1
+    ]
     kubectl("delete", newest, "--timeout=30s")
 
 
