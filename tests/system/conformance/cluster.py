@@ -22,6 +22,8 @@ from tests.system.conformance.protobuf import MEDIA, encoded
 
 Obj = dict[str, Any]
 
+ACCEPT: Final = f"{MEDIA},application/json"
+"""What Go's typed clients ask for; the answer's Content-Type says what they get."""
 MERGE: Final = "application/merge-patch+json"
 STRATEGIC: Final = "application/strategic-merge-patch+json"
 JSON_PATCH: Final = "application/json-patch+json"
@@ -135,7 +137,7 @@ class Cluster:
         **query: object,
     ) -> Answer:
         """One request, whatever its answer."""
-        sent = {"User-Agent": "conformance/1", "Accept": "application/json", **(headers or {})}
+        sent = {"User-Agent": "conformance/1", "Accept": ACCEPT, **(headers or {})}
         raw: bytes | None = None
         if isinstance(body, dict) and method in ("POST", "PUT"):
             # As client-go: what it knows the type of goes as protobuf.
@@ -220,7 +222,7 @@ class Cluster:
         """A watch on a connection of its own; open when the block begins."""
         connection = self._dial()
         target = f"{path}?{urlencode({'watch': 'true', **query})}"
-        connection.request("GET", target, headers={"Accept": "application/json"})
+        connection.request("GET", target, headers={"Accept": ACCEPT})
         response = connection.getresponse()
         try:
             assert response.status == 200, response.read()

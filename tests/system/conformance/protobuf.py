@@ -22,6 +22,8 @@ MEDIA: Final = "application/vnd.kubernetes.protobuf"
 _META: Final = "io.k8s.apimachinery.pkg.apis.meta.v1."
 _OF_SUBRESOURCE: Final = {
     "scale": ("autoscaling/v1", "Scale"),
+    "binding": ("v1", "Binding"),
+    "eviction": ("policy/v1", "Eviction"),
     "token": ("authentication.k8s.io/v1", "TokenRequest"),
 }
 _SCHEME: Final = builtin_scheme()

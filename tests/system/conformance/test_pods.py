@@ -193,6 +193,17 @@ def test_schedule_a_pod_requesting_a_runtime_class_and_initialize_its_overhead(c
         runs(cluster, f"{path}/{name}")
 
 
+def test_a_pod_can_be_bound_and_evicted_by_hand(cluster: Cluster, ns: str, nodes: list[str]):
+    path = f"/api/v1/namespaces/{ns}/pods"
+    cluster.create(path, pod("p", schedulerName="by-hand"))
+    target: Obj = {"kind": "Node", "name": nodes[0]}
+    cluster.create(f"{path}/p/binding", {"metadata": {"name": "p"}, "target": target})
+    assert runs(cluster, f"{path}/p")["spec"]["nodeName"] == nodes[0]
+    assert cluster.fails(409, "POST", f"{path}/p/binding", {"metadata": {"name": "p"}, "target": target})
+    cluster.create(f"{path}/p/eviction", {"metadata": {"name": "p", "namespace": ns}})
+    cluster.gone(f"{path}/p")
+
+
 # Scheduling
 
 
