@@ -13,6 +13,7 @@ help: ## list the entry points
 	@awk -F':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(STAMP): pyproject.toml
+	@test -x $(PY) || python3 -c 'import ensurepip' 2>/dev/null || tests/system/install_packages.sh python3-venv
 	@test -x $(PY) || python3 -m venv $(VENV)
 	@echo "installing Skerry and its tools into $(VENV) (a few minutes the first time)"
 	@$(BIN)/pip install -q --disable-pip-version-check -e '.[cloud,edge,dev]'

@@ -1,17 +1,19 @@
 #!/usr/bin/env bash
-# Debian packages that the system tests and the demo use. Installs what is missing when this machine may
-# install; otherwise says what will be skipped. Never fails: the tests say for themselves what they skipped.
+# Debian packages that the system tests and the demo use (or those named as arguments). Installs what is missing when
+# this machine may install; otherwise says what will be skipped. Never fails: the tests say what they skipped.
 set -u
-declare -A wanted=(
-  [mosquitto]=mosquitto [mosquitto_pub]=mosquitto-clients [mbpoll]=mbpoll [gcc]=gcc
-  [openssl]=openssl [ip]=iproute2 [tmux]=tmux
-)
-missing=()
-for command in "${!wanted[@]}"; do
-  command -v "$command" >/dev/null 2>&1 || [ -x "/usr/sbin/$command" ] || missing+=("${wanted[$command]}")
-done
-[ -e /usr/include/modbus/modbus.h ] || missing+=(libmodbus-dev)
-command -v kubectl >/dev/null 2>&1 || missing+=(kubernetes-client)
+missing=("$@")
+if [ "$#" = 0 ]; then
+  declare -A wanted=(
+    [mosquitto]=mosquitto [mosquitto_pub]=mosquitto-clients [mbpoll]=mbpoll [gcc]=gcc
+    [openssl]=openssl [ip]=iproute2 [tmux]=tmux [kubectl]=kubernetes-client
+  )
+  for command in "${!wanted[@]}"; do
+    command -v "$command" >/dev/null 2>&1 || [ -x "/usr/sbin/$command" ] || missing+=("${wanted[$command]}")
+  done
+  [ -e /usr/include/modbus/modbus.h ] || missing+=(libmodbus-dev)
+  [ -e /usr/include/stdio.h ] || missing+=(libc6-dev)
+fi
 [ "${#missing[@]}" = 0 ] && exit 0
 if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null 2>&1; then
   echo "not installed here, and this user may not install them: ${missing[*]} (tests that need them are skipped)"
@@ -21,11 +23,12 @@ echo "installing Debian packages: ${missing[*]}"
 export DEBIAN_FRONTEND=noninteractive
 # A broker that the package starts would listen on this machine's port; the tests start their own.
 policy=/usr/sbin/policy-rc.d
-made_policy=
-if [ ! -e "$policy" ]; then printf '#!/bin/sh\nexit 101\n' > "$policy" && chmod +x "$policy" && made_policy=1; fi
+if [ ! -e "$policy" ]; then
+  trap 'rm -f "$policy"' EXIT
+  printf '#!/bin/sh\nexit 101\n' > "$policy" && chmod +x "$policy"
+fi
 { apt-get update -qq && apt-get install -y -qq --no-install-recommends "${missing[@]}"; } >/dev/null 2>&1 ||
   for package in "${missing[@]}"; do
     apt-get install -y -qq --no-install-recommends "$package" >/dev/null 2>&1 || echo "could not install $package"
   done
-[ -n "$made_policy" ] && rm -f "$policy"
 exit 0
