@@ -10,7 +10,6 @@ Everything runs on loopback, with free ports, below one directory (default: .dem
 from __future__ import annotations
 
 import argparse
-import contextlib
 import shutil
 import signal
 import sys
@@ -18,10 +17,8 @@ import time
 from pathlib import Path
 
 from fleet import BIN, HERE, SETPOINT_REGISTER, Fleet, render
-from rich.console import Group, RenderableType
-from rich.table import Table
-from rich.text import Text
 from stage import DemoError, Stage
+from view import View, claims_table
 
 from skerry.errors import SkerryError
 from skerry.objects.json import int_at, maps_at, str_at
@@ -36,11 +33,18 @@ class Demo:
     def __init__(self, stage: Stage, *, broker: str) -> None:
         self.stage = stage
         self.fleet = Fleet(stage, broker)
-        stage.picture = self.picture
-        self._looked_s = 0.0
-        self._picture: RenderableType = Text()
+        self.view = View(self.fleet)
+        stage.picture = self.view.draw
 
     def run(self) -> None:
+        if self.stage.console.is_terminal:
+            self.view.start()
+        try:
+            self._play()
+        finally:
+            self.view.stop()
+
+    def _play(self) -> None:
         self.set_up()
         self.deploy()
         self.set_while_connected()
@@ -86,7 +90,7 @@ class Demo:
         }
         stage.claim(
             "kubectl-style YAML ends in running pods on the right gateways",
-            f"{places} in {seconds:.1f} s",
+            f"{seconds:.1f} s; region eu on {places.get('eu')}, us on {places.get('us')}",
             holds=places == {"eu": "eu-1", "us": "us-1"},
         )
         stage.step("Bring a PLC (Modbus) and a weather mast (MQTT) in as twins")
@@ -125,7 +129,7 @@ class Demo:
         stage.wait_for("the cloud to notice", lambda: not fleet.node_ready("eu-1"))
         noticed = time.monotonic() - self.cut_at
         stage.claim(
-            "The cloud says that eu-1 is silent (after 2 s of grace), and kills nothing",
+            "The cloud notices (its grace here is 2 s), and kills nothing",
             f"{noticed:.1f} s",
             holds=True,
         )
@@ -155,7 +159,7 @@ class Demo:
         stage.claim("The agent is back from its own memory, offline", f"{back:.2f} s", holds=True)
         stage.claim(
             "Its pods never stopped",
-            f"{len(without_agent)} processes, the same pids while the agent was dead",
+            f"{len(without_agent)} processes, same pids while the agent was dead",
             holds=without_agent == self.processes,
         )
         cut = '"cut": true' in fleet.skerry("link", "status", "-o", "json", data="eu-1")
@@ -168,6 +172,7 @@ class Demo:
         )
         left = OFFLINE_S - (time.monotonic() - self.cut_at)
         deadline = time.monotonic() + max(0.0, left)
+        stage.note("still offline: the sensor goes on, and its readings wait at the gateway")
         stage.wait_for("the offline period to pass", lambda: time.monotonic() >= deadline, OFFLINE_S + 5)
 
     def heal(self) -> None:
@@ -178,8 +183,8 @@ class Demo:
         stage.wait_for("the setpoint in the PLC", lambda: fleet.register(SETPOINT_REGISTER) == 425)
         seconds = time.monotonic() - began
         stage.claim(
-            "The setpoint of the offline period reaches the PLC's register (read by an independent program)",
-            f"425 tenths, {seconds:.1f} s after healing",
+            "The setpoint of the offline period is in the PLC's register, as an independent program reads it",
+            f"register 425 (tenths), {seconds:.1f} s after healing",
             holds=True,
         )
         stage.wait_for("the node to be Ready again", lambda: fleet.node_ready("eu-1"))
@@ -188,7 +193,7 @@ class Demo:
             "the app to read its new text", lambda: SECOND in fleet.skerry("logs", pod, "--tail", "2", data="cloud")
         )
         stage.claim(
-            "The ConfigMap's change reaches the running app, seen in its log through the cloud",
+            "The ConfigMap's change is in the running app, seen in its log through the cloud",
             f"{time.monotonic() - began:.1f} s after healing",
             holds=True,
         )
@@ -200,7 +205,7 @@ class Demo:
         )
         stage.claim(
             "Pods are untouched by the cut, the kill and the return",
-            f"{len(now)} processes with the same pids and start times, {restarts} restarts",
+            f"{len(now)} processes, same pids and start times; {restarts} restarts",
             holds=now == self.processes and restarts == 0,
         )
 
@@ -238,40 +243,6 @@ class Demo:
             return False
         return len(maps_at(listed, "items")) == 2
 
-    def picture(self) -> RenderableType:
-        """Nodes, pods and twins as the cloud sees them now."""
-        if time.monotonic() - self._looked_s < 0.5:
-            return self._picture
-        self._looked_s = time.monotonic()
-        with contextlib.suppress(SkerryError, DemoError):  # without a cloud the last picture stands
-            self._picture = self._draw()
-        return self._picture
-
-    def _draw(self) -> RenderableType:
-        fleet = self.fleet
-        if not fleet.hub_port:
-            return Text()
-        nodes = Table(box=None, padding=(0, 2, 0, 0))
-        for title in ("NODE", "READY", "PODS", "TWINS"):
-            nodes.add_column(title, style="" if title == "NODE" else None)
-        statuses = maps_at(fleet.get("/apis/devices.kubeedge.io/v1beta1/devicestatuses"), "items")
-        twins = [
-            f"{name_of(status)}/{str_at(twin, 'propertyName')}={str_at(twin, 'reported', 'value')}"
-            for status in statuses
-            for twin in maps_at(status, "status", "twins")
-        ]
-        pods = fleet.pods()
-        for name in ("eu-1", "us-1"):
-            own = [pod for pod in pods if str_at(pod, "spec", "nodeName") == name]
-            ready = fleet.node_ready(name)
-            nodes.add_row(
-                name,
-                Text("Ready" if ready else "silent", style="green" if ready else "red"),
-                f"{sum(str_at(pod, 'status', 'phase') == 'Running' for pod in own)}/{len(own)}",
-                "\n".join(twins) if name == "eu-1" else "",
-            )
-        return Group(nodes)
-
 
 def tell_how_to_reach(stage: Stage) -> None:
     directory = stage.directory
@@ -285,7 +256,7 @@ and on the gateways, as if you stood there:
   {BIN}/skerry device list --data {directory}/eu-1
   {BIN}/skerry link cut --data {directory}/eu-1
 Stop it with
-  {sys.executable} {HERE / "demo.py"} --stop""",
+  {sys.executable} {HERE / "demo.py"} --stop --directory {directory}""",
         highlight=False,
         soft_wrap=True,
     )
@@ -314,10 +285,13 @@ def play(stage: Stage, *, broker: str, keep: bool) -> int:
                 demo.run()
         except (DemoError, SkerryError) as error:
             failure = str(error)
+        except KeyboardInterrupt:
+            failure = "interrupted"
         stage.finish_step()
         stage.print_steps()
         if stage.claims:
-            stage.print_claims()
+            stage.console.print()
+            stage.console.print(claims_table([(claim.text, claim.figure, claim.holds) for claim in stage.claims]))
         if failure:
             stage.console.print(f"[bold red]The demo could not go on:[/bold red] {failure}", highlight=False)
         elif keep:
@@ -348,7 +322,8 @@ def main() -> int:
     parser.add_argument("--directory", type=Path, default=HERE.parents[1] / ".demo")
     given = parser.parse_args()
     directory = given.directory.resolve()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda signum, _: sys.exit(128 + signum))
     stopped = stop_kept(Stage(directory))
     if given.stop:
         print("stopped" if stopped else f"no fleet of {directory} is running")

@@ -168,6 +168,10 @@ class Fleet:
             node = self.get(f"/api/v1/nodes/{name}")
         except NotFoundError:
             return False
+        return self.node_is_ready(node)
+
+    @staticmethod
+    def node_is_ready(node: JsonObject) -> bool:
         ready = find_condition(maps_at(node, "status", "conditions"), "Ready")
         return str_at(ready, "status") == "True"
 

@@ -20,7 +20,6 @@ from typing import TypeVar
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
-from rich.table import Table
 from rich.text import Text
 
 T = TypeVar("T")
@@ -179,12 +178,17 @@ class Stage:
         for step in self.steps:
             running = not step.ended_s
             seconds = (step.ended_s or time.monotonic()) - step.started_s
-            mark = Text("▸ " if running else "✓ ", style="yellow" if running else "green")
             lines.append(
-                mark + Text(f"{step.title}  ", style="bold" if running else "") + Text(f"{seconds:.1f} s", "dim")
+                Text.assemble(
+                    (f"{seconds:5.1f} s ", "dim"),
+                    ("▸ ", "yellow") if running else ("✓ ", "green"),
+                    (step.title, "bold" if running else ""),
+                    no_wrap=True,
+                    overflow="ellipsis",
+                )
             )
             if step.note and running:
-                lines.append(Text(f"    {step.note}", style="dim"))
+                lines.append(Text(f"          {step.note}", style="dim", no_wrap=True, overflow="ellipsis"))
         if self.picture:
             lines += [Text(), self.picture()]
         return Group(*lines)
@@ -193,18 +197,8 @@ class Stage:
         """What remains on the terminal when the live view is gone."""
         if self.console.is_terminal:
             for step in self.steps:
-                self.console.print(f"[green]✓[/green] {step.title} [dim]{step.ended_s - step.started_s:.1f} s[/dim]")
-
-    def print_claims(self) -> None:
-        table = Table(title="What was claimed, and what was measured", title_style="bold", title_justify="left")
-        table.add_column("")
-        table.add_column("Claim")
-        table.add_column("Measured")
-        for claim in self.claims:
-            mark = Text("holds", style="green") if claim.holds else Text("FAILS", style="bold red")
-            table.add_row(mark, claim.text, claim.figure)
-        self.console.print()
-        self.console.print(table)
+                seconds = step.ended_s - step.started_s
+                self.console.print(f"[dim]{seconds:5.1f} s[/dim] [green]✓[/green] {step.title}", highlight=False)
 
 
 def began(pid: int) -> int | None:
