@@ -31,6 +31,7 @@ from edgecore.twins.plan import (
     next_step,
     observe,
     take,
+    unserved,
     want,
     written,
 )
@@ -395,6 +396,22 @@ class Keeper:
         self._refused = {key: why for key, why in self._refused.items() if self._is_served(key)} | refused
         for key, reason in self._refused.items():
             self._tell_state(key, "invalid", reason)
+        self._set_unserved()
+
+    def _set_unserved(self) -> None:
+        """What isn't read any more must not go on looking like a good value."""
+        now_ms = self._clock.wall_ms()
+        for place, state in self._twins.items():
+            device = place[0]
+            known = self._known.get(device)
+            if known is None or known.uid != state.uid:
+                continue
+            reason = self._refused.get(
+                device, "" if place in self._configs else "the device has no such property now"
+            )
+            if reason:
+                self._fresh.pop(place, None)
+                self._answered(place, unserved(state, reason, now_ms=now_ms))
 
     def _protocol_of(self, key: Key) -> str:
         known = self._known.get(key)

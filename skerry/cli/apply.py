@@ -11,7 +11,7 @@ import click
 
 from skerry.cli import kinds, threeway
 from skerry.cli.client import Client, path_of
-from skerry.cli.output import print_warnings
+from skerry.cli.output import print_warnings, resource_name
 from skerry.cli.target import Target, with_target
 from skerry.errors import BadRequestError, ForbiddenError, InvalidError, NotFoundError, SkerryError
 from skerry.objects.json import Json, JsonObject, maps_at, str_at
@@ -48,9 +48,16 @@ def apply(target: Target, files: Sequence[str], namespace: str, dry_run: bool) -
             click.echo(f"{source}: {error}", err=True)
             failures.append(error)
             continue
-        click.echo(f"{kind.resource}/{name_of(obj)} {verdict}{' (dry run)' if dry_run else ''}")
+        click.echo(f"{resource_name(kind, name_of(obj))} {verdict}{' (dry run)' if dry_run else ''}")
     if failures:
-        raise InvalidError(f"{len(failures)} of {len(resolved)} objects were refused; the others are applied")
+        raise InvalidError(_summary(len(failures), len(resolved), dry_run=dry_run))
+
+
+def _summary(refused: int, count: int, *, dry_run: bool) -> str:
+    if refused == count:
+        return "nothing was applied"
+    others = "the others would be applied" if dry_run else "the others are applied"
+    return f"{refused} of {count} objects {'was' if refused == 1 else 'were'} refused; {others}"
 
 
 def apply_one(client: Client, kind: Kind, namespace: str, manifest: JsonObject, *, dry_run: bool = False) -> str:

@@ -16,6 +16,16 @@ from skerry.objects.meta import name_of, namespace_of, uid_of
 from skerry.objects.scheme import Kind
 from skerry.objects.times import human_duration, ms_at
 
+_CHOSEN_KEYS = frozenset(
+    {
+        *("annotations", "labels", "matchLabels", "nodeSelector", "configData"),
+        *("binaryData", "data", "stringData"),
+        *("allocatable", "capacity", "limits", "requests"),
+    }
+)
+"""Fields whose keys are people's own words, and are shown as they are."""
+_LABEL_SELECTOR = frozenset({"matchLabels", "matchExpressions"})
+"""What a `selector` has in workloads; in a Service it is a map of labels."""
 _EVENTS = Kind(group="", version="v1", kind="Event", plural="events", namespaced=True)
 
 
@@ -74,12 +84,14 @@ def _string_map(title: str, values: JsonObject) -> Iterator[str]:
         yield " " * 18 + pair
 
 
-def _tree(name: str, value: Json, indent: str) -> Iterator[str]:
-    title = f"{name[:1].upper()}{name[1:]}:"
+def _tree(name: str, value: Json, indent: str, *, field: bool = True) -> Iterator[str]:
+    """`field` says that the name is one of the kind's, not a key that somebody chose."""
+    title = f"{name[:1].upper()}{name[1:]}:" if field else f"{name}:"
     if isinstance(value, dict) and value:
         yield f"{indent}{title}"
+        chosen = name in _CHOSEN_KEYS or (name == "selector" and not _LABEL_SELECTOR & value.keys())
         for key, inner in value.items():
-            yield from _tree(key, inner, indent + "  ")
+            yield from _tree(key, inner, indent + "  ", field=field and not chosen)
     elif isinstance(value, list) and any(isinstance(item, dict) for item in value):
         yield f"{indent}{title}"
         for item in value:

@@ -27,6 +27,9 @@ from skerry.objects.times import human_duration, micro_time_text, time_text
 DEVICES: Final = Kind(
     group="devices.kubeedge.io", version="v1beta1", kind="Device", plural="devices", namespaced=True
 )
+MODELS: Final = Kind(
+    group="devices.kubeedge.io", version="v1beta1", kind="DeviceModel", plural="devicemodels", namespaced=True
+)
 STATUSES: Final = Kind(
     group="devices.kubeedge.io", version="v1beta1", kind="DeviceStatus", plural="devicestatuses", namespaced=True
 )
@@ -194,6 +197,8 @@ def watch(target: Target, name: str, namespace: str) -> None:
     """Follow values as they change, of one device or of all."""
     client = target.client()
     place = namespace or client.namespace
+    if name:
+        _twin(client, place, name)  # a misspelt name would be watched for ever
     seen: dict[tuple[str, str], tuple[str | None, str, str]] = {}
     for status in _status_events(client, place, name, timeout_s=None):
         for view in twin_views({}, status):
@@ -256,6 +261,7 @@ def _set_in_cloud(
 ) -> None:
     for attempt in range(_RETRIES):
         obj = client.request("GET", path_of(DEVICES, place, name)).obj
+        _check_properties(client, place, obj, list(wanted))
         changed = clone(obj)
         if if_match:
             ensure_map(changed, "metadata")["resourceVersion"] = if_match
@@ -268,6 +274,21 @@ def _set_in_cloud(
                 raise
             continue
         return
+
+
+def _check_properties(client: Client, place: str, obj: JsonObject, props: Sequence[str]) -> None:
+    """A property that neither the device nor its model has would make the whole device's configuration wrong."""
+    unknown = [prop for prop in props if property_of(obj, prop) is None]
+    if not unknown:
+        return
+    model_name = str_at(obj, "spec", "deviceModelRef", "name")
+    model = client.request("GET", path_of(MODELS, place, model_name)).obj if model_name else {}
+    known = [str_at(entry, "name") for entry in maps_at(model, "spec", "properties")]
+    for prop in unknown:
+        if prop not in known:
+            raise NotFoundError(
+                f"device {name_of(obj)} has no property {prop!r} (it has: {', '.join(known) or 'none'})"
+            )
 
 
 def _want(obj: JsonObject, prop: str, value: str, expires: str) -> None:
@@ -311,6 +332,8 @@ def _wait(client: Client, place: str, name: str, props: list[str], done: Sequenc
         left_s = timeout_s - (time.monotonic() - started_s)
         if left_s <= 0:
             states = ", ".join(f"{prop} {_progress(views.get(prop))}" for prop in props)
+            if twin.state != "online":
+                states += f"; the device is {twin.state}{_state_reason(twin)}"
             raise DeadlineError(f"not {done[0]} after {timeout_s} s: {states}; what was wanted stays wanted")
         for _ in _status_events(client, place, name, timeout_s=int(left_s) + 1):
             break

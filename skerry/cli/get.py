@@ -10,13 +10,12 @@ import click
 
 from skerry.cli import kinds
 from skerry.cli.client import TABLE, Client, path_of
-from skerry.cli.output import check_format, print_data, print_names, print_server_table, print_warnings
+from skerry.cli.output import ServerTable, check_format, print_data, print_names, print_warnings, resource_name
+from skerry.cli.plain_table import plain_table
 from skerry.cli.target import Target, with_target
 from skerry.errors import BadRequestError
-from skerry.objects.json import JsonObject, bool_at, decode_object, dig, int_at, maps_at, str_at
-from skerry.objects.meta import being_deleted, name_of
+from skerry.objects.json import JsonObject, decode_object, dig, maps_at, str_at
 from skerry.objects.scheme import Kind
-from skerry.objects.times import human_duration, ms_at
 
 
 @click.command("get")
@@ -41,75 +40,64 @@ def get(
     """List objects: `skerry get pods`, `skerry get nodes,devices -o wide`, `skerry get deploy/web -o yaml`."""
     check_format(form)
     client = target.client()
-    for word in what.split(","):
+    place = "" if all_namespaces else namespace or client.namespace
+    query = {"labelSelector": selector} if selector else {}
+    words = what.split(",")
+    if watch and len(words) > 1:
+        raise BadRequestError("--watch follows one kind: it can't take turns between several")
+    answers: list[JsonObject] = []
+    for word in words:
         kind_word, slash, name = word.partition("/")
         kind = kinds.resolve(client, kind_word)
-        place = "" if all_namespaces else namespace or client.namespace
         wanted = [name] if slash else list(names)
-        query = {"labelSelector": selector} if selector else {}
         if watch:
             _watch(client, kind, place, wanted, query, form)
         else:
-            _show(client, kind, place, wanted, query, form)
+            answers += _show(client, kind, place, wanted, query, form)
+    if answers:
+        print_data(answers[0] if len(answers) == 1 else _list_of(answers), form)
 
 
-def _show(client: Client, kind: Kind, place: str, names: Sequence[str], query: dict[str, str], form: str) -> None:
+def _show(
+    client: Client, kind: Kind, place: str, names: Sequence[str], query: dict[str, str], form: str
+) -> list[JsonObject]:
+    """Print what can be printed piece by piece; give back what becomes one document of JSON or YAML."""
+    if place == "" and kind.namespaced and names:
+        raise BadRequestError("an object can't be named across all namespaces: give its namespace with -n")
     paths = [path_of(kind, place, name) for name in names] or [path_of(kind, place)]
+    table = ServerTable(wide=form == "wide", with_namespace=kind.namespaced and not place)
+    documents: list[JsonObject] = []
     for path in paths:
         if form in ("table", "wide"):
             answer = client.request("GET", path, query=query, accept=TABLE)
             print_warnings(answer.warnings)
-            _print_answer(answer.obj, kind, place, wide=form == "wide", headers=True)
+            _print_answer(answer.obj, kind, place, table)
             continue
         answer = client.request("GET", path, query=query)
         if form == "name":
-            objects = maps_at(answer.obj, "items") if "items" in answer.obj else [answer.obj]
-            print_names(objects, kind.resource)
+            print_names(_items(answer.obj), kind)
         else:
-            print_data(answer.obj, form)
+            documents.append(answer.obj)
+    return documents
 
 
-def _print_answer(obj: JsonObject, kind: Kind, place: str, *, wide: bool, headers: bool) -> None:
+def _items(obj: JsonObject) -> list[JsonObject]:
+    return maps_at(obj, "items") if "items" in obj else [obj]
+
+
+def _list_of(answers: Sequence[JsonObject]) -> JsonObject:
+    """Several answers as one List, which a program can read."""
+    return {"apiVersion": "v1", "kind": "List", "items": [item for answer in answers for item in _items(answer)]}
+
+
+def _print_answer(obj: JsonObject, kind: Kind, place: str, table: ServerTable) -> None:
     if str_at(obj, "kind") != "Table":
-        obj = plain_table(maps_at(obj, "items") if "items" in obj else [obj], kind, now_s=time.time())
-    if not dig(obj, "rows") and headers:
+        obj = plain_table(_items(obj), kind.kind, round(time.time() * 1000))
+    if not dig(obj, "rows"):
         where = f" in namespace {place}" if place and kind.namespaced else ""
         click.echo(f"No {kind.plural} found{where}.", err=True)
         return
-    print_server_table(obj, wide=wide, with_namespace=kind.namespaced and not place, headers=headers)
-
-
-def plain_table(objects: Sequence[JsonObject], kind: Kind, *, now_s: float) -> JsonObject:
-    """For a server that computes no tables (the local agent): what a technician looks for, in a Table's form."""
-    columns = ["Name", "Ready", "Status", "Restarts", "Age"] if kind.kind == "Pod" else ["Name", "Age"]
-    return {
-        "columnDefinitions": [{"name": name} for name in columns],
-        "rows": [{"cells": [*_cells(obj, kind, now_s)], "object": obj} for obj in objects],
-    }
-
-
-def _cells(obj: JsonObject, kind: Kind, now_s: float) -> list[str]:
-    created = ms_at(str_at(obj, "metadata", "creationTimestamp"))
-    age = human_duration(now_s - created / 1000) if created else "<unknown>"
-    if kind.kind != "Pod":
-        return [name_of(obj), age]
-    containers = maps_at(obj, "status", "containerStatuses")
-    wanted = len(maps_at(obj, "spec", "containers"))
-    ready = sum(bool_at(container, "ready") for container in containers)
-    restarts = sum(int_at(container, "restartCount") for container in containers)
-    return [name_of(obj), f"{ready}/{wanted}", _pod_status(obj, containers), str(restarts), age]
-
-
-def _pod_status(pod: JsonObject, containers: Sequence[JsonObject]) -> str:
-    """One word, as `kubectl get pods` finds it: what a container waits for or ended with says more than the phase."""
-    if being_deleted(pod):
-        return "Terminating"
-    for container in containers:
-        for state in ("waiting", "terminated"):
-            reason = str_at(container, "state", state, "reason")
-            if reason:
-                return reason
-    return str_at(pod, "status", "reason") or str_at(pod, "status", "phase") or "Unknown"
+    table.show(obj)
 
 
 def _watch(client: Client, kind: Kind, place: str, names: Sequence[str], query: dict[str, str], form: str) -> None:
@@ -119,17 +107,16 @@ def _watch(client: Client, kind: Kind, place: str, names: Sequence[str], query: 
     if names:
         query["fieldSelector"] = f"metadata.name={names[0]}"
     tables = form in ("table", "wide")
-    first = True
+    table = ServerTable(wide=form == "wide", with_namespace=kind.namespaced and not place)
     for line in client.lines(path_of(kind, place), query=query, accept=TABLE if tables else "application/json"):
         event = decode_object(line)
         obj = event.get("object")
         if str_at(event, "type") == "ERROR" or not isinstance(obj, dict):
             raise BadRequestError(str_at(event, "object", "message") or "the watch ended")
         if tables:
-            _print_answer(obj, kind, place, wide=form == "wide", headers=first)
-            first = False
+            _print_answer(obj, kind, place, table)
         elif form == "name":
-            print_names([obj], kind.resource)
+            print_names([obj], kind)
         elif form == "json":
             click.echo(json.dumps(obj))
         else:
@@ -163,4 +150,4 @@ def delete(
         body["gracePeriodSeconds"] = grace_period
     for name in wanted:
         client.request("DELETE", path_of(kind, namespace or client.namespace, name), body=body)
-        click.echo(f"{kind.resource}/{name} deleted")
+        click.echo(f"{resource_name(kind, name)} deleted")

@@ -43,7 +43,8 @@ def of_object(client: Client, obj: JsonObject) -> Kind:
 def _names(kind: Kind) -> set[str]:
     names = {kind.plural, kind.singular or kind.kind.lower(), kind.kind.lower(), *kind.short_names}
     if kind.group:
-        names |= {f"{kind.plural}.{kind.group}", f"{kind.plural}.{kind.version}.{kind.group}"}
+        names |= {f"{word}.{kind.group}" for word in (kind.plural, kind.singular or kind.kind.lower())}
+        names.add(f"{kind.plural}.{kind.version}.{kind.group}")
     return names
 
 

@@ -45,6 +45,8 @@ def load(path: Path, context: str = "") -> Cluster:
         ) from None
     except OSError as error:
         raise BadRequestError(f"can't read the kubeconfig {path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise BadRequestError(f"{path} is not a kubeconfig: it is not text in UTF-8") from error
     try:
         config = cast(Json, yaml.safe_load(text))
     except yaml.YAMLError as error:
@@ -63,21 +65,31 @@ def _cluster(path: Path, config: JsonObject, context_name: str) -> Cluster:
     for plugin in ("exec", "auth-provider"):
         if plugin in user:
             raise BadRequestError(f"{path}: user {user_name!r} uses {plugin}, which skerry does not run")
-    server = urlsplit(str_at(cluster, "server"))
-    if server.scheme not in ("http", "https") or not server.hostname:
-        raise BadRequestError(f"{path}: clusters[].cluster.server is {str_at(cluster, 'server')!r}, not a URL")
+    scheme, host, port, prefix = _address(path, str_at(cluster, "server"))
     ca = _data(path, cluster, "certificate-authority")
-    tls = _tls(path, cluster, user, ca) if server.scheme == "https" else None
+    tls = _tls(path, cluster, user, ca) if scheme == "https" else None
     return Cluster(
-        host=server.hostname,
-        port=server.port or (443 if tls else 80),
-        path=server.path.rstrip("/"),
+        host=host,
+        port=port or (443 if tls else 80),
+        path=prefix,
         tls=tls,
         token=_token(path, user),
         namespace=str_at(context, "namespace") or "default",
         ca_pem=ca,
         context=name,
     )
+
+
+def _address(path: Path, text: str) -> tuple[str, str, int, str]:
+    """Scheme, host, port (0: the scheme's own) and path of a server."""
+    try:
+        server = urlsplit(text)
+        port = server.port or 0
+    except ValueError as error:
+        raise BadRequestError(f"{path}: clusters[].cluster.server is {text!r}: {error}") from error
+    if server.scheme not in ("http", "https") or not server.hostname:
+        raise BadRequestError(f"{path}: clusters[].cluster.server is {text!r}, not a URL")
+    return server.scheme, server.hostname, port, server.path.rstrip("/")
 
 
 def _named(path: Path, config: JsonObject, section: str, name: str, word: str) -> JsonObject:
@@ -116,7 +128,10 @@ def _token(path: Path, user: JsonObject) -> str:
 
 
 def _tls(path: Path, cluster: JsonObject, user: JsonObject, ca: bytes) -> ssl.SSLContext:
-    context = ssl.create_default_context(cadata=ca.decode() if ca else None)
+    try:
+        context = ssl.create_default_context(cadata=ca.decode("ascii") if ca else None)
+    except (ssl.SSLError, UnicodeDecodeError) as error:
+        raise BadRequestError(f"{path}: certificate-authority holds no certificate in PEM") from error
     if bool_at(cluster, "insecure-skip-tls-verify"):
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE

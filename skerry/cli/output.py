@@ -12,6 +12,7 @@ import click
 from skerry.errors import BadRequestError
 from skerry.objects.json import Json, JsonObject, list_at, maps_at, str_at
 from skerry.objects.meta import name_of, namespace_of
+from skerry.objects.scheme import Kind
 
 FORMATS: Final = ("table", "wide", "json", "yaml", "name")
 
@@ -26,11 +27,18 @@ _BAD: Final = frozenset(
 
 def print_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Columns as kubectl lays them out (three blanks between), with words that matter in colour."""
-    widths = [
-        max([len(header), *(len(row[index]) for row in rows)]) if index < len(headers) - 1 else 0
-        for index, header in enumerate(headers)
-    ]
+    widths = _widths([headers, *rows])
     click.secho(_line(headers, widths).rstrip(), bold=True)
+    _print_rows(rows, widths)
+
+
+def _widths(rows: Sequence[Sequence[str]]) -> list[int]:
+    """Of each column; the last is as wide as it is."""
+    last = len(rows[0]) - 1
+    return [max(len(row[index]) for row in rows) if index < last else 0 for index in range(last + 1)]
+
+
+def _print_rows(rows: Sequence[Sequence[str]], widths: Sequence[int]) -> None:
     for row in rows:
         click.echo("   ".join(_coloured(cell, width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
@@ -51,26 +59,44 @@ def _coloured(cell: str, width: int) -> str:
     return text
 
 
-def print_server_table(table: JsonObject, *, wide: bool, with_namespace: bool, headers: bool = True) -> None:
-    """A `meta.k8s.io/v1` Table as the server computed it."""
-    columns = [
-        (index, str_at(column, "name").upper())
-        for index, column in enumerate(maps_at(table, "columnDefinitions"))
-        if wide or not column.get("priority")
-    ]
-    rows = [
-        [namespace_of(_row_object(row)), *cells] if with_namespace else cells
-        for row in maps_at(table, "rows")
-        for cells in [[_cell(list_at(row, "cells"), index) for index, _ in columns]]
-    ]
-    titles = [title for _, title in columns]
-    if with_namespace:
-        titles.insert(0, "NAMESPACE")
-    if headers:
-        print_table(titles, rows)
-    else:
-        for row in rows:
-            click.echo("   ".join(row))
+class ServerTable:
+    """`meta.k8s.io/v1` Tables as the server computed them, one after the other.
+
+    In a watch only the first names its columns (KEP 1164); it gives those that follow their columns and widths.
+    """
+
+    def __init__(self, *, wide: bool, with_namespace: bool) -> None:
+        self._wide = wide
+        self._with_namespace = with_namespace
+        self._columns: list[tuple[int, str]] = []
+        self._widths: list[int] = []
+
+    def show(self, table: JsonObject) -> None:
+        first = not self._columns
+        if first:
+            self._columns = [
+                (index, str_at(column, "name").upper())
+                for index, column in enumerate(maps_at(table, "columnDefinitions"))
+                if self._wide or not column.get("priority")
+            ]
+        rows = [
+            [namespace_of(_row_object(row)), *cells] if self._with_namespace else cells
+            for row in maps_at(table, "rows")
+            for cells in [[_cell(list_at(row, "cells"), index) for index, _ in self._columns]]
+        ]
+        titles = [title for _, title in self._columns]
+        if self._with_namespace:
+            titles.insert(0, "NAMESPACE")
+        if first:
+            self._widths = _widths([titles, *rows])
+            click.secho(_line(titles, self._widths).rstrip(), bold=True)
+        _print_rows(rows, self._widths)
+
+
+def resource_name(kind: Kind, name: str) -> str:
+    """`pod/web-1`, `deployment.apps/web`: as kubectl names objects with `-o name`."""
+    singular = kind.singular or kind.kind.lower()
+    return f"{singular}.{kind.group}/{name}" if kind.group else f"{singular}/{name}"
 
 
 def _row_object(row: JsonObject) -> JsonObject:
@@ -96,9 +122,9 @@ def print_data(value: Json, form: str) -> None:
     yaml.safe_dump(value, sys.stdout, default_flow_style=False, sort_keys=True, allow_unicode=True)
 
 
-def print_names(objects: Sequence[JsonObject], plural_and_group: str) -> None:
+def print_names(objects: Sequence[JsonObject], kind: Kind) -> None:
     for obj in objects:
-        click.echo(f"{plural_and_group}/{name_of(obj)}")
+        click.echo(resource_name(kind, name_of(obj)))
 
 
 def check_format(form: str) -> str:

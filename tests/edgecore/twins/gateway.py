@@ -136,6 +136,14 @@ class Gateway:
         answer = self.twin().ack
         return answer.state if answer else ""
 
+    def ack_reason(self) -> str:
+        answer = self.twin().ack
+        return answer.reason if answer else ""
+
+    def quality(self) -> str:
+        held = self.twin().reported
+        return held.quality if held else ""
+
     def telemetry(self, prop: str) -> list[Telemetry]:
         return [
             decode_telemetry(report.body)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from skerry.errors import InvalidError, NotFoundError, StorageFullError, UnavailableError
-from skerry.objects.json import clone, maps_at
+from skerry.objects.json import clone, list_at, maps_at
 from skerry.objects.meta import Key
 from skerry.objects.twins import Vector, decode_device_state, merge
 from tests.edgecore.twins.gateway import DEVICE, FAST, Gateway, device, reading
@@ -295,3 +295,48 @@ async def test_twins_are_committed_in_groups(gateway: Gateway) -> None:
             gateway.driver.play(reading(gateway.clock, number, receipt=number + 1))
         await gateway.until(lambda: len(gateway.driver.receipts) == 1000)
         assert commits <= 100
+
+
+async def test_a_device_whose_configuration_went_wrong_shows_old_values_and_recovers(gateway: Gateway) -> None:
+    async with gateway.alive():
+        await gateway.put_device(device())
+        await gateway.until(lambda: gateway.quality() == "good")
+        wrong = device()
+        list_at(wrong, "spec", "properties").append({"name": "setpiont"})
+        await gateway.put_device(wrong)
+        await gateway.until(lambda: (found := gateway.told().reported) is not None and found.quality == "stale")
+        told = gateway.told().reported
+        assert told is not None and told.value == "20.0"
+        assert "setpiont" in told.reason
+        await gateway.put_device(device())
+        await gateway.until(lambda: gateway.quality() == "good")
+
+
+async def test_a_value_wanted_of_a_device_whose_configuration_is_wrong_fails_and_is_carried_out_later(
+    gateway: Gateway,
+) -> None:
+    async with gateway.alive():
+        await gateway.put_device(device())
+        await gateway.until(lambda: gateway.quality() == "good")
+        gateway.driver.silence(DEVICE, silent=True)
+        await gateway.want_in_cloud("21.5")
+        await gateway.until(lambda: gateway.ack() == "failed")
+        right = gateway.object
+        assert right is not None
+        wrong = clone(right)
+        list_at(wrong, "spec", "properties").append({"name": "setpiont"})
+        await gateway.put_device(wrong)
+        await gateway.until(lambda: "setpiont" in gateway.ack_reason())
+        await gateway.put_device(right)
+        await gateway.until(lambda: gateway.ack() == "verified")
+    assert gateway.driver.writes[-1] == (DEVICE, "setpoint", 21.5)
+
+
+async def test_a_property_taken_from_a_device_is_not_shown_as_current(gateway: Gateway) -> None:
+    async with gateway.alive():
+        await gateway.put_device(device())
+        await gateway.until(lambda: gateway.quality() == "good")
+        less = device()
+        del list_at(less, "spec", "properties")[0]
+        await gateway.put_device(less)
+        await gateway.until(lambda: gateway.quality() == "stale")

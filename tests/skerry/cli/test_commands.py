@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -9,14 +10,10 @@ from click.testing import CliRunner
 
 from skerry.cli import kubeconfig
 from skerry.cli.client import error_of
-from skerry.cli.get import plain_table
 from skerry.cli.logs import seconds_of
 from skerry.cli.main import main
 from skerry.cli.target import EXIT_NOT_FOUND, EXIT_OFFLINE, EXIT_USAGE, exit_code
 from skerry.errors import AlreadyExistsError, BadRequestError, ConflictError, InvalidError, NotFoundError
-from skerry.objects.json import JsonObject, maps_at
-from skerry.objects.scheme import Kind
-from skerry.objects.times import ms_at
 
 
 def run(*args: str) -> tuple[int, str]:
@@ -53,17 +50,33 @@ def test_an_unknown_output_format_names_the_known_ones() -> None:
     assert "wide" in output
 
 
+def cluster(**fields: str) -> str:
+    return json.dumps(
+        {
+            "current-context": "c",
+            "contexts": [{"name": "c", "context": {"cluster": "c"}}],
+            "clusters": [{"name": "c", "cluster": fields}],
+        }
+    )
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         ("[]", "not a kubeconfig"),
         ("current-context: x", "no context named 'x'"),
         ("a: [", "is not YAML"),
+        (cluster(server="https://127.0.0.1:99999"), "Port out of range"),
+        (cluster(server="https://[::1"), "server is"),
+        (cluster(server="ftp://x"), "not a URL"),
+        (cluster(**{"server": "https://x", "certificate-authority-data": "aGVsbG8="}), "no certificate in PEM"),
+        (cluster(**{"server": "https://x", "certificate-authority-data": "//4="}), "no certificate in PEM"),
+        ("\xff", "not text in UTF-8"),
     ],
 )
 def test_a_broken_kubeconfig_says_what_is_wrong(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "config"
-    path.write_text(text)
+    path.write_text(text, encoding="latin-1")
     with pytest.raises(BadRequestError, match=message):
         kubeconfig.load(path)
 
@@ -90,21 +103,3 @@ def test_completion_scripts_name_the_command(shell: str) -> None:
     code, output = run("completion", shell)
     assert code == 0
     assert "skerry" in output
-
-
-def test_pods_of_a_gateway_show_what_a_technician_looks_for() -> None:
-    pod: JsonObject = {
-        "metadata": {"name": "web", "creationTimestamp": "2026-01-01T00:00:00Z"},
-        "spec": {"containers": [{"name": "a"}, {"name": "b"}]},
-        "status": {
-            "phase": "Running",
-            "containerStatuses": [
-                {"name": "a", "ready": True, "restartCount": 1, "state": {"running": {}}},
-                {"name": "b", "restartCount": 4, "state": {"waiting": {"reason": "CrashLoopBackOff"}}},
-            ],
-        },
-    }
-    kind = Kind(group="", version="v1", kind="Pod", plural="pods", namespaced=True)
-    now_s = ms_at("2026-01-01T00:02:00Z") / 1000
-    row = maps_at(plain_table([pod], kind, now_s=now_s), "rows")[0]
-    assert row["cells"] == ["web", "1/2", "CrashLoopBackOff", "5", "2m"]
