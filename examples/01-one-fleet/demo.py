@@ -37,8 +37,10 @@ class Demo:
         stage.picture = self.view.draw
 
     def run(self) -> None:
-        if self.stage.console.is_terminal:
-            self.view.start()
+        if not self.stage.console.is_terminal:
+            self._play()
+            return
+        self.view.start()
         try:
             self._play()
         finally:
