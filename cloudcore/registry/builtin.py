@@ -16,7 +16,7 @@ from cloudcore.registry.go_fields import go_fields
 from cloudcore.registry.port import Subresource
 from cloudcore.registry.schema import Decoded, Shape, Shapes, Walk, decode
 from cloudcore.registry.structural import pruned, set_defaults, validate
-from cloudcore.registry.validation import CHECKS
+from cloudcore.registry.validation import CHECKS, STATUS_DECIDES
 from cloudcore.registry.validation.definitions import rules_not_evaluated
 from cloudcore.registry.validation.metadata import validate_metadata
 from cloudcore.registry.validation.pods import validate_pod, validate_pod_change
@@ -100,8 +100,9 @@ class KindRules:
                 causes += validate_pod_change(obj, old, binding=subresource == "binding")
         else:
             check = CHECKS.get((kind.group, kind.kind))
-            # A status is written by controllers that see the object as it is, old faults included.
-            if check is not None and subresource in ("", "scale"):
+            # A status is written by controllers that see the object as it is, old faults included; but not where
+            # it is a decision that others act on.
+            if check is not None and (subresource in ("", "scale") or kind.resource in STATUS_DECIDES):
                 causes += check(obj, old)
         return tuple(causes)
 

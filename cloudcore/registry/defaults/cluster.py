@@ -50,10 +50,6 @@ def default_priority_class(obj: JsonObject) -> None:
     obj.setdefault("preemptionPolicy", "PreemptLowerPriority")
 
 
-def default_signing_request(obj: JsonObject) -> None:
-    ensure_map(obj, "spec").setdefault("usages", ["digital signature", "key encipherment"])
-
-
 def default_definition(obj: JsonObject) -> None:
     """CustomResourceDefinition; what its controller finds out goes to the status later."""
     spec = ensure_map(obj, "spec")
@@ -117,7 +113,6 @@ DEFAULTS: Final[dict[tuple[str, str], Callable[[JsonObject], None]]] = {
     (_RBAC, "RoleBinding"): default_binding,
     (_RBAC, "ClusterRoleBinding"): default_binding,
     ("scheduling.k8s.io", "PriorityClass"): default_priority_class,
-    ("certificates.k8s.io", "CertificateSigningRequest"): default_signing_request,
     ("apiextensions.k8s.io", "CustomResourceDefinition"): default_definition,
     ("flowcontrol.apiserver.k8s.io", "FlowSchema"): default_flow_schema,
     ("flowcontrol.apiserver.k8s.io", "PriorityLevelConfiguration"): default_priority_level,

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Final, TypeAlias
 
-from cloudcore.registry.validation import cluster, definitions, devices, services, workloads
+from cloudcore.registry.validation import certificates, cluster, definitions, devices, services, workloads
 from skerry.errors import Cause
 from skerry.objects.json import JsonObject
 
@@ -41,6 +41,7 @@ CHECKS: Final[Mapping[tuple[str, str], Check]] = {
     (_RBAC, "RoleBinding"): cluster.validate_binding,
     (_RBAC, "ClusterRoleBinding"): cluster.validate_binding,
     ("coordination.k8s.io", "Lease"): cluster.validate_lease,
+    ("certificates.k8s.io", "CertificateSigningRequest"): certificates.validate_signing_request,
     ("scheduling.k8s.io", "PriorityClass"): cluster.validate_priority_class,
     ("node.k8s.io", "RuntimeClass"): cluster.validate_runtime_class,
     ("policy", "PodDisruptionBudget"): cluster.validate_disruption_budget,
@@ -50,3 +51,6 @@ CHECKS: Final[Mapping[tuple[str, str], Check]] = {
     ("devices.kubeedge.io", "DeviceModel"): devices.validate_device_model,
 }
 """(group, kind) -> faults, beyond those of metadata. Pods have their own, which knows of binding."""
+
+STATUS_DECIDES: Final = frozenset({"certificatesigningrequests.certificates.k8s.io"})
+"""Resources whose status is checked as well: it grants something."""

@@ -237,6 +237,54 @@ REFUSED: list[tuple[JsonObject, str]] = [
 ]
 
 
+def signing_request(pem: bytes = b"", status: JsonObject | None = None, **spec: Json) -> JsonObject:
+    framed = b"-----BEGIN CERTIFICATE REQUEST-----\nTUlJ\n-----END CERTIFICATE REQUEST-----\n"
+    whole: JsonObject = {
+        "request": base64.b64encode(pem or framed).decode(),
+        "signerName": "example.com/signer",
+        "usages": ["client auth"],
+        **spec,
+    }
+    return {"kind": "CertificateSigningRequest", "metadata": {"name": "r"}, "spec": whole, "status": status or {}}
+
+
+def test_a_signing_request_is_one_and_names_its_signer() -> None:
+    assert faults(signing_request()) == []
+    key = b"-----BEGIN PRIVATE KEY-----\nTUlJ\n-----END PRIVATE KEY-----\n"
+    (fault,) = faults(signing_request(key))
+    assert fault.endswith("PEM block type must be CERTIFICATE REQUEST") and fault.startswith("spec.request: ")
+    assert faults(signing_request(usages=[])) == ["spec.usages: Required value: usages must be specified"]
+    assert faults(signing_request(expirationSeconds=599)) == [
+        "spec.expirationSeconds: Invalid value: 599: must be greater than or equal to 600"
+    ]
+    for name in ("signer", "example.com/", "com/signer", "Example.com/signer"):
+        (fault,) = faults(signing_request(signerName=name))
+        assert fault.startswith(f'spec.signerName: Invalid value: "{name}"')
+    assert faults(signing_request(usages=["client auth", "fun", "client auth"]))[1:] == [
+        'spec.usages[2]: Duplicate value: "client auth"'
+    ]
+
+
+def test_a_signing_request_is_either_approved_or_denied_and_issued_in_pem() -> None:
+    def told(*conditions: JsonObject, certificate: bytes = b"") -> list[str]:
+        status: JsonObject = {"conditions": [*conditions], "certificate": base64.b64encode(certificate).decode()}
+        return faults(signing_request(status=status), signing_request(), "approval")
+
+    approved: JsonObject = {"type": "Approved", "status": "True"}
+    block = b"-----BEGIN CERTIFICATE-----\nTUlJ\n-----END CERTIFICATE-----\n"
+    assert told(approved, certificate=block * 2) == []
+    assert told(approved, {"type": "Denied", "status": "True"}) == [
+        'status.conditions[1].type: Invalid value: "Denied": Approved and Denied conditions are mutually exclusive'
+    ]
+    assert told(approved, approved) == ['status.conditions[1].type: Duplicate value: "Approved"']
+    assert told({**approved, "status": "False"})[0].startswith(
+        'status.conditions[0].status: Unsupported value: "False"'
+    )
+    assert told({"type": "Other"}) == ["status.conditions[0].status: Required value"]
+    (fault,) = told(approved, certificate=block + block.replace(b"CERTIFICATE", b"PRIVATE KEY"))
+    assert fault.startswith("status.certificate: Invalid value")
+
+
 @pytest.mark.parametrize(("obj", "text"), REFUSED, ids=[text.partition(":")[0] for _, text in REFUSED])
 def test_a_faulty_object_is_refused_in_the_words_of_kubernetes(obj: JsonObject, text: str) -> None:
     found = faults(obj)

@@ -1,0 +1,110 @@
+"""What a CertificateSigningRequest may say (`pkg/apis/certificates/validation`, for v1). Pure.
+
+Only the PEM frames of request and certificate are looked at: whether a signature holds is the signer's to check,
+who has the means for it.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import Iterator
+from typing import Final
+
+from cloudcore.registry.validation.faults import at_least, duplicate, invalid, one_of, required, unsupported
+from skerry.errors import Cause
+from skerry.objects.json import JsonObject, map_at, maps_at, str_at, strs_at
+from skerry.objects.names import subdomain_faults
+
+_LIFE_S_MIN: Final = 600
+_USAGES: Final = (
+    "any",
+    "cert sign",
+    "client auth",
+    "code signing",
+    "content commitment",
+    "crl sign",
+    "data encipherment",
+    "decipher only",
+    "digital signature",
+    "email protection",
+    "encipher only",
+    "ipsec end system",
+    "ipsec tunnel",
+    "ipsec user",
+    "key agreement",
+    "key encipherment",
+    "microsoft sgc",
+    "netscape sgc",
+    "ocsp signing",
+    "s/mime",
+    "server auth",
+    "signing",
+    "timestamping",
+)
+
+
+def validate_signing_request(obj: JsonObject, old: JsonObject | None) -> Iterator[Cause]:
+    spec, status = map_at(obj, "spec"), map_at(obj, "status")
+    if old is None:
+        if not _is_pem(str_at(spec, "request"), "CERTIFICATE REQUEST", most=1):
+            detail = "PEM block type must be CERTIFICATE REQUEST"
+            yield invalid("spec.request", str_at(spec, "request"), detail)
+        yield from _usage_faults(strs_at(spec, "usages"))
+        yield from _signer_faults(str_at(spec, "signerName"))
+        yield from at_least("spec", spec, "expirationSeconds", _LIFE_S_MIN)
+    yield from _condition_faults(maps_at(status, "conditions"))
+    certificate = str_at(status, "certificate")
+    if certificate and not _is_pem(certificate, "CERTIFICATE"):
+        yield invalid("status.certificate", "<certificate data>", "only CERTIFICATE PEM blocks are allowed")
+
+
+def _is_pem(text: str, label: str, *, most: int = 100) -> bool:
+    """PEM blocks of that label alone, in the base64 in which JSON carries bytes."""
+    try:
+        body = base64.b64decode(text)
+    except binascii.Error:
+        return False
+    name = label.encode()
+    block = rb"\s*-----BEGIN %b-----\r?\n[A-Za-z0-9+/=\r\n]+-----END %b-----\s*" % (name, name)
+    return re.fullmatch(rb"(?:%b){1,%d}" % (block, most), body) is not None
+
+
+def _usage_faults(usages: list[str]) -> Iterator[Cause]:
+    if not usages:
+        yield required("spec.usages", "usages must be specified")
+    for index, usage in enumerate(usages):
+        if usage not in _USAGES:
+            yield unsupported(f"spec.usages[{index}]", usage, _USAGES)
+        elif usage in usages[:index]:
+            yield duplicate(f"spec.usages[{index}]", usage)
+
+
+def _signer_faults(name: str) -> Iterator[Cause]:
+    field = "spec.signerName"
+    if not name:
+        yield required(field)
+        return
+    domain, slash, path = name.partition("/")
+    if not slash or not path or "." not in domain:
+        yield invalid(field, name, "must be a fully qualified domain and path of the form 'example.com/signer-name'")
+        return
+    for fault in subdomain_faults(domain):
+        yield invalid(field, name, fault)
+
+
+def _condition_faults(conditions: list[JsonObject]) -> Iterator[Cause]:
+    types = [str_at(each, "type") for each in conditions]
+    for index, (kind, condition) in enumerate(zip(types, conditions, strict=True)):
+        field, status = f"status.conditions[{index}]", str_at(condition, "status")
+        if not kind:
+            yield required(f"{field}.type")
+        elif kind in types[:index]:
+            yield duplicate(f"{field}.type", kind)
+        decides = kind in ("Approved", "Denied", "Failed")
+        yield from one_of(f"{field}.status", status, ("True",) if decides else ("True", "False", "Unknown"))
+    if "Approved" in types and "Denied" in types:
+        index = max(types.index("Approved"), types.index("Denied"))
+        detail = "Approved and Denied conditions are mutually exclusive"
+        yield invalid(f"status.conditions[{index}].type", types[index], detail)
