@@ -67,8 +67,9 @@ def _is_pem(text: str, label: str, *, most: int = 100) -> bool:
     except binascii.Error:
         return False
     name = label.encode()
-    block = rb"\s*-----BEGIN %b-----\r?\n[A-Za-z0-9+/=\r\n]+-----END %b-----\s*" % (name, name)
-    return re.fullmatch(rb"(?:%b){1,%d}" % (block, most), body) is not None
+    # White space has one place only where it can match, or a long run of it would take quadratic time.
+    block = rb"-----BEGIN %b-----\r?\n[A-Za-z0-9+/=\r\n]+-----END %b-----\s*" % (name, name)
+    return re.fullmatch(rb"(?:%b){1,%d}" % (block, most), body.lstrip()) is not None
 
 
 def _usage_faults(usages: list[str]) -> Iterator[Cause]:

@@ -281,8 +281,10 @@ def test_a_signing_request_is_either_approved_or_denied_and_issued_in_pem() -> N
         'status.conditions[0].status: Unsupported value: "False"'
     )
     assert told({"type": "Other"}) == ["status.conditions[0].status: Required value"]
-    (fault,) = told(approved, certificate=block + block.replace(b"CERTIFICATE", b"PRIVATE KEY"))
-    assert fault.startswith("status.certificate: Invalid value")
+    assert told(approved, certificate=b"\n" + block + b"\n\n" + block) == []
+    for wrong in (block.replace(b"CERTIFICATE", b"PRIVATE KEY"), b" " * 1_000_000 + b"x"):
+        (fault,) = told(approved, certificate=block + wrong)
+        assert fault.startswith("status.certificate: Invalid value")
 
 
 @pytest.mark.parametrize(("obj", "text"), REFUSED, ids=[text.partition(":")[0] for _, text in REFUSED])
