@@ -7,7 +7,7 @@ views follow the store with a delay, as a watcher does.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from cloudcore.hub.views import Views
@@ -17,7 +17,7 @@ from skerry.objects.meta import Key, Revision
 from skerry.sync.cloud import Admission, CloudSession, CloudState
 from skerry.sync.effects import Admit, CloseLink, Commit, DatedReport, Send
 from skerry.sync.ports import Instant
-from skerry.wire.frames import CloseCode, Frame, Objects
+from skerry.wire.frames import CloseCode, Frame, Objects, Welcome
 from tests.sim.network import Link
 
 if TYPE_CHECKING:
@@ -56,11 +56,15 @@ class Served:
         self.cloud = cloud
         self.edge = edge
         self.world = cloud.world
-        self.machine = CloudSession(cloud.now(), cloud.world.settings)
+        settings = cloud.world.settings
+        if cloud.world.plant.no_window:
+            settings = replace(settings, window_batches=1000)
+        self.machine = CloudSession(cloud.now(), settings)
         self.link: Link | None = None
         self.node = ""
         self.number = 0
-        self.committing = False
+        self.committing = 0
+        """Commits that are not durable yet (more than one only by a planted bug)."""
         self.durable_s = 0.0
         self.tick_s: float | None = None
         self.alive = True
@@ -107,12 +111,14 @@ class Served:
     def _planted(self, frame: Frame) -> Frame:
         if self.world.plant.drop_tombstones and isinstance(frame, Objects) and frame.deletes:
             return Objects(batch=frame.batch, revision=frame.revision, puts=frame.puts, deletes=(), more=frame.more)
+        if self.world.plant.always_compare and isinstance(frame, Welcome):
+            return replace(frame, in_step=False)
         return frame
 
     def _admit(self, admit: Admit) -> None:
         """As the hub's shell: the older session ends first, commits included."""
         older = self.cloud.sessions.get(self.node)
-        if older is not None and older is not self:
+        if older is not None and older is not self and not self.world.plant.no_fencing:
             older.machine.close(CloseCode.FENCED, "a newer session")
             older.pump()
             if older.committing:
@@ -123,6 +129,7 @@ class Served:
         self.cloud.sessions[self.node] = self
         incarnation, seq = self.cloud.disk.positions.get(self.node, ("", 0))
         self.number = self.cloud.next_number()
+        self.world.checkers.admitted(self)
         admission = Admission(
             view=self.cloud.views.view(self.node),
             epoch=self.cloud.disk.epoch,
@@ -133,7 +140,7 @@ class Served:
         self.pump()
 
     def _commit(self, commit: Commit) -> None:
-        self.committing = True
+        self.committing += 1
         if self.world.plant.receipt_before_commit:
             self.machine.committed()
             self.durable_s = max(self.durable_s, self.world.now_s + self.world.disk_s())
@@ -151,7 +158,7 @@ class Served:
             self.cloud.committed(self, commit)
 
         def tell() -> None:
-            self.committing = False
+            self.committing -= 1
             if not self.alive:
                 return
             if conflict:
@@ -163,7 +170,7 @@ class Served:
         if told:
             self.world.after(self.world.disk_s() / 4, tell)
         else:
-            self.committing = False
+            self.committing -= 1
 
 
 class Cloud:
@@ -177,6 +184,7 @@ class Cloud:
         self.up = True
         self.views = Views(json.loads)
         self.views.load((), Revision(0))
+        self.loads = 0
         self.applied = 0
         self.sessions: dict[str, Served] = {}
         self.open: dict[Served, None] = {}
@@ -247,6 +255,8 @@ class Cloud:
     def committed(self, served: Served, commit: Commit) -> None:
         self.disk.positions[served.node] = (commit.incarnation, commit.through)
         for dated in commit.reports:
+            if self.world.plant.trust_clocks:
+                dated = replace(dated, at_ms=dated.report.wall_ms)
             self.disk.effects.append((served.node, commit.incarnation, dated))
             self.world.checkers.took_effect(served, commit.incarnation, dated)
             body = json.loads(dated.report.body)
@@ -282,6 +292,7 @@ class Cloud:
         self.views = Views(json.loads)
         self.views.load(self.disk.objects.values(), Revision(self.disk.revision))
         self.applied = len(self.disk.log)
+        self.loads += 1
 
     def compact(self) -> None:
         """History goes; the hub's watcher had fallen behind and must start anew."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from edgecore.link.session import META_REVISION, batch_of
@@ -21,7 +21,7 @@ from skerry.sync.dial import DialPolicy, Ended
 from skerry.sync.edge import EdgeIdentity, EdgeSession, EdgeState
 from skerry.sync.effects import CloseLink, Prune, Send, Write
 from skerry.sync.ports import Instant
-from skerry.wire.frames import CloseCode, Frame
+from skerry.wire.frames import CloseCode, Frame, ObjectState
 from tests.sim.network import Link
 
 if TYPE_CHECKING:
@@ -78,6 +78,11 @@ class Edge:
         self.blocked = False
         """No dial gets through."""
         self.value = 0
+        self.dials = 0
+        self.writes = 0
+        """Changes whenever what the store holds may have changed."""
+        self.first: dict[Key, ObjectState] = {}
+        """The state in which each object came first, for a planted bug."""
 
     # --- life ---
 
@@ -93,7 +98,11 @@ class Edge:
     def start(self) -> None:
         """The agent starts: it brings up what it knew, then dials."""
         self.agent_up = True
-        self.reconcile()
+        self.writes += 1
+        if not self.world.plant.pods_wait_for_link:
+            self.reconcile()
+        self.world.checkers.agent_started(self, set(self._pods()[0]))
+        self.tell_anew()
         self.policy = DialPolicy(self.policy_addresses())
         self.dial_later(0.0)
 
@@ -128,6 +137,7 @@ class Edge:
         self.cut_power(battery=True)
         self.world.checkers.forgot(self)
         self.store = self._new_store()
+        self.first = {}
 
     def guarded(self, act: Callable[[], None]) -> Callable[[], None]:
         life = self.life
@@ -139,7 +149,7 @@ class Edge:
         self.world.after(delay_s, self.guarded(self.dial))
 
     def dial(self) -> None:
-        if self.session is not None:
+        if self.session is not None or (self.world.plant.give_up_dialling and self.dials > 2):
             return
         if self.writing:
             self.dial_later(0.05)
@@ -158,6 +168,7 @@ class Edge:
         )
         session = EdgeSession(identity, self.store.stamps(), self.store, self.clock.now(), self.world.settings)
         self.session = session
+        self.dials += 1
         self.link = self.world.cloud.accept(self)
         self.pump()
 
@@ -182,6 +193,10 @@ class Edge:
         if link is self.link and self.session is not None:
             self.session.lost("lost")
             self.pump()
+            if self.world.plant.stop_when_lost:
+                for uid in sorted(self.pods.running):
+                    self.pods.running.discard(uid)
+                    self.world.checkers.stopped(self, uid)
 
     def pump(self) -> None:
         session, link = self.session, self.link
@@ -234,9 +249,21 @@ class Edge:
 
     def _apply(self, write: Write) -> None:
         before = dict(self.store.stamps())
+        if self.world.plant.replay_first_state:
+            write = self._replayed(write)
         self.store.apply(batch_of(write, self.store))
+        self.writes += 1
         self.world.checkers.applied(self, before, write)
         self.reconcile()
+        if write.epoch:
+            self.world.after(0.01, self.guarded(self.tell_anew))
+
+    def _replayed(self, write: Write) -> Write:
+        """A planted bug: every third write is of the objects' first states."""
+        for put in write.puts:
+            self.first.setdefault(put.key, put)
+        puts = tuple(self.first[put.key] for put in write.puts)
+        return replace(write, puts=puts) if write.number % 3 == 0 else write
 
     def _queue(self, durable: Callable[[], None], told: Callable[[], None] | None) -> None:
         """One disk, one line."""
@@ -257,11 +284,13 @@ class Edge:
 
     # --- what happens on the gateway ---
 
-    def report(self, report_class: ReportClass, kind: str, key: str, body: bytes) -> None:
+    def report(
+        self, report_class: ReportClass, kind: str, key: str, body: bytes, meta: tuple[tuple[str, str], ...] = ()
+    ) -> None:
         """Append durably, then tell the session, as the agent's rooms do."""
         report = NewReport(report_class=report_class, kind=kind, key=key, body=body)
         waiting = {item.seq: item for item in self.store.outbox(after=0, limit=100_000)}
-        self.store.apply(EdgeBatch(reports=(report,)))
+        self.store.apply(EdgeBatch(reports=(report,), meta=meta))
         self.world.checkers.appended(self, waiting)
         if self.session is not None and self.agent_up:
             self.session.appended(self.clock.now())
@@ -276,17 +305,31 @@ class Edge:
         body = json.dumps({"edge": self.name, "value": self.value, "at": at}).encode()
         self.report("telemetry", "telemetry", "series", body)
         if self.value % 3 == 0:
-            self.report("state", "twin_reported", "twin", body)
+            self.report("state", "twin_reported", "twin", body, meta=(("twin", str(self.value)), self._epoch()))
+
+    def _epoch(self) -> tuple[str, str]:
+        return "told_epoch", self.store.meta(META_EPOCH) or ""
+
+    def tell_anew(self) -> None:
+        """What the agent's rooms do in a new epoch of the cloud: tell the state again, once."""
+        value = self.store.meta("twin")
+        if value is None or self.store.meta("told_epoch") == self._epoch()[1] or self.world.plant.silent_about_epochs:
+            return
+        body = json.dumps({"edge": self.name, "value": int(value), "at": self.world.true_ms()}).encode()
+        self.report("state", "twin_reported", "twin", body, meta=(self._epoch(),))
+
+    def _pods(self) -> tuple[dict[str, Key], dict[str, Key]]:
+        """Pods of the store by uid: those that nobody deleted, and the others."""
+        wanted: dict[str, Key] = {}
+        leaving: dict[str, Key] = {}
+        for held in self.store.list("pods"):
+            deleted = str_at(json.loads(held.body), "metadata", "deletionTimestamp")
+            (leaving if deleted else wanted)[held.stamp.uid] = held.key
+        return wanted, leaving
 
     def reconcile(self) -> None:
         """What `plan` would do: run what the store has, stop what it has not, say when a pod is gone."""
-        wanted: dict[str, Key] = {}
-        leaving: list[tuple[str, Key]] = []
-        for held in self.store.list("pods"):
-            if str_at(json.loads(held.body), "metadata", "deletionTimestamp"):
-                leaving.append((held.stamp.uid, held.key))
-            else:
-                wanted[held.stamp.uid] = held.key
+        wanted, leaving = self._pods()
         for uid in sorted(self.pods.running - wanted.keys()):
             self.pods.running.discard(uid)
             self.world.checkers.stopped(self, uid)
@@ -295,7 +338,7 @@ class Edge:
             self.pods.starts[uid] = self.pods.starts.get(uid, 0) + 1
             self.world.checkers.started(self, uid)
         said = {item.key for item in self.store.outbox(after=0, limit=100_000) if item.kind == "pod_status"}
-        for uid, key in leaving:
+        for uid, key in leaving.items():
             if uid not in said:
                 body = json.dumps({"edge": self.name, "gone": uid, "pod": key.name, "at": self.world.true_ms()})
                 self.world.after(0.01, self.guarded(lambda uid=uid, body=body: self._gone(uid, body.encode())))

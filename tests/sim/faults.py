@@ -80,9 +80,13 @@ class Faults:
                 link.cut_at_frame = link.frames + random.randrange(1, 12)
             case 3 | 4 if link is not None:
                 link.half_open(up=random.random() < 0.6, down=random.random() < 0.6)
-            case 5 | 6:
+            case 5:
                 edge.crash_agent()
                 self._restart(edge, random.uniform(0.01, 10))
+            case 6:
+                edge.sense()  # its last words are still on their way when it is back
+                edge.crash_agent()
+                self._restart(edge, random.uniform(0.01, 0.3))
             case 7:
                 edge.cut_power(battery=random.random() < 0.5)
                 self._restart(edge, random.uniform(1, 30))
@@ -115,6 +119,8 @@ class Faults:
         """No more faults; whatever is down comes up."""
         self.going = False
         self.world.slow = 1.0
+        if self.random.random() < 0.25:
+            self.world.cloud.restore(self.backup)
         if not self.world.cloud.up:
             self.world.cloud.start()
         for edge in self.world.edges:

@@ -188,6 +188,33 @@ def test_a_restored_cloud_starts_an_epoch_and_may_take_objects_back(world: World
     world.checkers.final()
 
 
+@pytest.mark.parametrize("delay_s", [0.0, 0.2, 0.5, 1.0, 5.0])
+def test_a_pod_deleted_after_the_backup_runs_again_wherever_its_deletion_was(world: World, delay_s: float) -> None:
+    edge = world.edges[0]
+    backup, running = world.cloud.disk.copy(), set(edge.pods.running)
+    world.force_delete("web")
+    world.run(delay_s)
+    world.cloud.restore(backup)
+    world.cloud.start()
+    world.run(60)
+    assert edge.pods.running == running
+    world.checkers.final()
+
+
+def test_what_was_told_after_the_backup_is_told_again(world: World) -> None:
+    edge = world.edges[0]
+    backup = world.cloud.disk.copy()
+    for _ in range(3):
+        edge.sense()
+    world.run(5)
+    assert world.cloud.disk.effects
+    world.cloud.restore(backup)
+    world.cloud.start()
+    world.run(60)
+    assert [dated.report.kind for _, _, dated in world.cloud.disk.effects] == ["twin_reported"]
+    world.checkers.final()
+
+
 def test_an_edge_that_lost_its_disk_is_a_new_incarnation_and_gets_everything(world: World) -> None:
     edge = world.edges[0]
     edge.sense()

@@ -58,6 +58,21 @@ class Plant:
     acknowledge_before_write: bool = False
     drop_tombstones: bool = False
     receipt_before_commit: bool = False
+    give_up_dialling: bool = False
+    """After the third session."""
+    silent_about_epochs: bool = False
+    """A restored cloud is not told again."""
+    replay_first_state: bool = False
+    """What is written to the edge's store now and then is the state in which the object came first."""
+    always_compare: bool = False
+    no_window: bool = False
+    """The cloud sends batches without waiting for acknowledgements."""
+    pods_wait_for_link: bool = False
+    stop_when_lost: bool = False
+    """Pods are stopped when the link is lost."""
+    no_fencing: bool = False
+    trust_clocks: bool = False
+    """Reports are dated by the gateway's clock."""
 
 
 class World:
