@@ -156,6 +156,7 @@ class ModbusDriver:
         while True:
             try:
                 await line.run()
+                return  # it was cancelled: a library may have swallowed what says so, but not the wish to end
             except Exception:
                 LOG.exception("modbus_line_failed endpoint=%s restart_s=%g", endpoint, RESTART_S)
                 await asyncio.sleep(RESTART_S)
