@@ -15,6 +15,7 @@ from skerry.errors import BadRequestError
 from skerry.objects.json import Json, JsonObject, decode_object, dig, encode_object, int_at, map_at, maps_at, str_at
 from skerry.objects.meta import annotations_of
 from skerry.objects.scheme import Kind, Scheme
+from skerry.objects.times import micro_time_text, parse_time
 
 Convert = Callable[[JsonObject], JsonObject]
 
@@ -98,13 +99,25 @@ _NEW_TO_CORE: Final = {new: core for core, new in _CORE_TO_NEW.items()}
 
 
 def _to_new_event(obj: JsonObject) -> JsonObject:
+    """`eventTime` is required in this version, and clients that check so (the Python client) refuse a null: an event
+    that was counted the older way shows when it was seen last."""
     shown = _renamed(obj, _CORE_TO_NEW)
-    shown.setdefault("eventTime", None)
+    shown.setdefault("eventTime", _seen(obj))
     return {**shown, "apiVersion": "events.k8s.io/v1"}
 
 
 def _to_core_event(obj: JsonObject) -> JsonObject:
-    return {**_renamed(obj, _NEW_TO_CORE), "apiVersion": "v1"}
+    """An `eventTime` that was only shown is not kept: core/v1 goes on without one."""
+    kept = _renamed(obj, _NEW_TO_CORE)
+    if "eventTime" in kept and kept["eventTime"] == _seen(kept):
+        del kept["eventTime"]
+    return {**kept, "apiVersion": "v1"}
+
+
+def _seen(event: JsonObject) -> str | None:
+    """When a core/v1 event was seen last, as MicroTime; None where it does not say."""
+    text = str_at(event, "lastTimestamp") or str_at(event, "firstTimestamp")
+    return micro_time_text(parse_time(text)) if text else None
 
 
 # --- autoscaling ---------------------------------------------------------------------------------------------
@@ -141,6 +154,8 @@ def _to_hpa_v1(obj: JsonObject) -> JsonObject:
     for metric in maps_at(status, "currentMetrics"):
         if str_at(metric, "resource", "name") == "cpu":
             status["currentCPUUtilizationPercentage"] = int_at(metric, "resource", "current", "averageUtilization")
+    for name in ("currentReplicas", "desiredReplicas"):
+        status.setdefault(name, 0)  # required in v1, left out at zero in v2
     for name in ("currentMetrics", "conditions"):
         status.pop(name, None)
     return {
