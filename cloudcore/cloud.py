@@ -39,7 +39,7 @@ from cloudcore.controllers.standard import standard_controllers
 from cloudcore.hub.effects import kinds_in
 from cloudcore.hub.hub import Hub, HubParts, HubSettings
 from cloudcore.hub.liveness import LivenessSettings
-from cloudcore.pki.directory import Pki, admin_identity, open_pki, write_private
+from cloudcore.pki.directory import Pki, admin_identity, open_pki
 from cloudcore.pki.enrolment import Enroller, EnrollerParts
 from cloudcore.pki.kubeconfig import kubeconfig
 from cloudcore.pki.links import enrolling, renewing
@@ -60,6 +60,7 @@ from cloudcore.store.port import Store
 from cloudcore.store.sql import open_sql_store
 from skerry.clocks import SystemClock, SystemIds
 from skerry.errors import SkerryError, UnavailableError
+from skerry.files import write_private
 from skerry.objects.enrolment import DISCOVERY_PATH, HUB_ENROL_PATH, HUB_RENEW_PATH, discovery_body
 from skerry.objects.json import JsonObject, str_at
 from skerry.objects.scheme import Kind, Scheme

@@ -13,9 +13,10 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
-from typing import Final, cast
+from typing import Final
 
 from cloudcore.config import CloudSettings, check_settings
+from skerry.daemon import leaves, start_logging
 from skerry.errors import InvalidError, SkerryError
 from skerry.settings import add_arguments, resolve
 
@@ -48,28 +49,10 @@ def run(settings: CloudSettings) -> int:
     try:
         asyncio.run(serve(settings))
     except (BaseExceptionGroup, SkerryError) as fault:
-        for error in _leaves(fault):
+        for error in leaves(fault):
             _say(error)
         return 1
     return 0
-
-
-def start_logging(level: str) -> None:
-    """One line a record, to stderr: time, level, where from, what."""
-    logging.basicConfig(
-        level=level.upper(),
-        stream=sys.stderr,
-        format="%(asctime)s.%(msecs)03d %(levelname)s %(name)s: %(message)s",
-        datefmt="%Y-%m-%dT%H:%M:%S",
-    )
-    logging.getLogger("websockets").setLevel(logging.WARNING)  # its news of each connection are told by the hub
-
-
-def _leaves(error: BaseException) -> list[BaseException]:
-    if not isinstance(error, BaseExceptionGroup):
-        return [error]
-    group = cast("BaseExceptionGroup[BaseException]", error)
-    return [leaf for inner in group.exceptions for leaf in _leaves(inner)]
 
 
 def _say(error: BaseException) -> None:

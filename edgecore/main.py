@@ -12,9 +12,10 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
-from typing import Final, cast
+from typing import Final
 
 from edgecore.config import EdgeSettings, JoinSettings
+from skerry.daemon import leaves, start_logging
 from skerry.errors import InvalidError, SkerryError
 from skerry.settings import add_arguments, resolve
 
@@ -74,7 +75,7 @@ def _serve(settings: EdgeSettings) -> int:
     try:
         asyncio.run(serve(settings))
     except (BaseExceptionGroup, SkerryError) as fault:
-        for error in _leaves(fault):
+        for error in leaves(fault):
             if isinstance(error, SkerryError):
                 LOG.error("edgecore stops reason=%s", error)
             else:
@@ -88,24 +89,6 @@ def _status(settings: EdgeSettings) -> int:
 
     sys.stdout.write(ask(settings.socket, "/skerry/status"))
     return 0
-
-
-def start_logging(level: str) -> None:
-    """One line a record, to stderr: time, level, where from, what."""
-    logging.basicConfig(
-        level=level.upper(),
-        stream=sys.stderr,
-        format="%(asctime)s.%(msecs)03d %(levelname)s %(name)s: %(message)s",
-        datefmt="%Y-%m-%dT%H:%M:%S",
-    )
-    logging.getLogger("websockets").setLevel(logging.WARNING)  # the link tells of connections itself
-
-
-def _leaves(error: BaseException) -> list[BaseException]:
-    if not isinstance(error, BaseExceptionGroup):
-        return [error]
-    group = cast("BaseExceptionGroup[BaseException]", error)
-    return [leaf for inner in group.exceptions for leaf in _leaves(inner)]
 
 
 if __name__ == "__main__":

@@ -12,8 +12,6 @@ leaves what was there before or what comes after, never a key without its certif
 
 from __future__ import annotations
 
-import errno
-import os
 import shutil
 import tempfile
 from collections.abc import Iterable
@@ -40,7 +38,8 @@ from cloudcore.pki.certificates import (
     new_key,
     served_names,
 )
-from skerry.errors import StorageFullError, UnavailableError
+from skerry.errors import UnavailableError
+from skerry.files import sync_directory, unavailable, write_private
 
 ADMIN_USER: Final = "skerry:admin"
 ADMIN_GROUP: Final = "system:masters"
@@ -73,7 +72,7 @@ def open_pki(data: Path, *, now: datetime) -> Pki:
             _make(directory, now=now)
         return _read(directory)
     except OSError as error:
-        raise _unavailable(directory, error) from error
+        raise unavailable(directory, error) from error
     except (ValueError, TypeError) as error:
         raise UnavailableError(
             f"the keys in {directory} can't be read ({error}): restore the directory from a backup; "
@@ -105,24 +104,6 @@ def admin_identity(pki: Pki, *, now: datetime) -> Issued:
     return issued
 
 
-def write_private(path: Path, content: bytes) -> None:
-    """Replace a file (mode 0600) atomically and durably. Raises `UnavailableError`."""
-    try:
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            Path(temporary).replace(path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
-        _sync_directory(path.parent)
-    except OSError as error:
-        raise _unavailable(path, error) from error
-
-
 def _make(directory: Path, *, now: datetime) -> None:
     directory.parent.mkdir(parents=True, exist_ok=True)
     for left in directory.parent.glob(".pki-new-*"):  # of a start that was cut off
@@ -134,7 +115,7 @@ def _make(directory: Path, *, now: datetime) -> None:
     write_private(temporary / "ca.crt", authority.pem.encode())
     (temporary / "ca.crt").chmod(0o644)
     temporary.rename(directory)
-    _sync_directory(directory.parent)
+    sync_directory(directory.parent)
 
 
 def _read(directory: Path) -> Pki:
@@ -165,24 +146,10 @@ def _certificate_in(path: Path, authority: Authority) -> x509.Certificate | None
         return None
     except Exception as error:
         if isinstance(error, OSError):
-            raise _unavailable(path, error) from error
+            raise unavailable(path, error) from error
         return None
     return certificate
 
 
 def _write_pair(path: Path, issued: Issued) -> None:
     write_private(path, (issued.key_pem + issued.certificate_pem).encode())
-
-
-def _sync_directory(directory: Path) -> None:
-    handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def _unavailable(path: Path, error: OSError) -> UnavailableError:
-    if error.errno == errno.ENOSPC:
-        return StorageFullError(f"no room to write {path}")
-    return UnavailableError(f"{path}: {error.strerror or error}")

@@ -28,7 +28,7 @@ from cryptography.x509.oid import NameOID
 from websockets.asyncio.client import connect
 from websockets.exceptions import WebSocketException
 
-from edgecore.link.membership import Credentials, Membership, load_membership, save_membership, write_private
+from edgecore.link.membership import Credentials, Membership, load_membership, save_membership
 from skerry.errors import (
     BadRequestError,
     CallerError,
@@ -37,6 +37,7 @@ from skerry.errors import (
     TooManyRequestsError,
     UnavailableError,
 )
+from skerry.files import write_private
 from skerry.objects.enrolment import (
     DISCOVERY_PATH,
     ENROL_PATH,

@@ -10,18 +10,15 @@ A crash while joining leaves no join.json; joining again with the same token and
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
-from skerry.errors import InvalidError, NotFoundError, StorageFullError, UnavailableError
+from skerry.errors import InvalidError, NotFoundError
+from skerry.files import unavailable, write_private
 from skerry.objects.json import Json, JsonObject, int_at, str_at, strs_at
 from skerry.transport.websocket import Identity
-
-_ENOSPC: Final = 28
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +86,7 @@ def save_membership(
             shutil.rmtree(target)
         temporary.rename(target)
     except OSError as error:
-        raise _unavailable(data, error) from error
+        raise unavailable(data, error) from error
     _save_settings(data, node=node, clouds=clouds, renew_after_ms=renew_after_ms)
     for left in data.glob(".pki-new-*"):
         shutil.rmtree(left, ignore_errors=True)
@@ -102,34 +99,6 @@ def save_renewed(data: Path, membership: Membership, *, certificate_pem: str, re
     _save_settings(data, node=membership.node, clouds=membership.clouds, renew_after_ms=renew_after_ms)
 
 
-def write_private(path: Path, content: bytes) -> None:
-    """Replace a file (mode 0600) atomically and durably. Raises `UnavailableError`."""
-    try:
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            Path(temporary).replace(path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
-        directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
-    except OSError as error:
-        raise _unavailable(path, error) from error
-
-
 def _save_settings(data: Path, *, node: str, clouds: tuple[str, ...], renew_after_ms: int) -> None:
     obj: JsonObject = {"node": node, "clouds": list[Json](clouds), "renew_after_ms": renew_after_ms}
     write_private(data / "join.json", json.dumps(obj, indent=2).encode() + b"\n")
-
-
-def _unavailable(path: Path, error: OSError) -> UnavailableError:
-    if error.errno == _ENOSPC:
-        return StorageFullError(f"no room to write {path}")
-    return UnavailableError(f"{path}: {error.strerror or error}")

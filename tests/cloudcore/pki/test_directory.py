@@ -8,7 +8,7 @@ import pytest
 from cryptography import x509
 
 from cloudcore.pki.certificates import subject_of
-from cloudcore.pki.directory import admin_identity, open_pki, refresh_server, write_private
+from cloudcore.pki.directory import admin_identity, open_pki, refresh_server
 from cloudcore.pki.serving import addresses_in, local_names
 from skerry.errors import UnavailableError
 from skerry.objects.enrolment import der_of_pem
@@ -97,15 +97,6 @@ def test_openssl_agrees_that_the_chain_holds_and_for_what(tmp_path: Path):
     certificate = x509.load_pem_x509_certificate(pki.server_file.read_bytes())
     names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     assert names.get_values_for_type(x509.IPAddress) == [ipaddress.ip_address("10.0.0.1")]
-
-
-def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path):
-    path = tmp_path / "file"
-    write_private(path, b"one")
-    write_private(path, b"two")
-    assert (path.read_bytes(), mode(path), list(tmp_path.iterdir())) == (b"two", 0o600, [path])
-    with pytest.raises(UnavailableError):
-        write_private(tmp_path / "none" / "file", b"x")
 
 
 def test_the_kernels_tables_give_this_machines_addresses():
