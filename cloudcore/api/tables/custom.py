@@ -6,6 +6,7 @@ filters `[?(@.type=="Ready")]` of equality. What a path does not find shows as a
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from functools import lru_cache
@@ -102,8 +103,6 @@ def text(value: Json) -> str:
         case int() | float():
             return str(value)
         case _:
-            import json
-
             return json.dumps(value, separators=(",", ":"))
 
 

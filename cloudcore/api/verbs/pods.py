@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Final
 
 from cloudcore.api.call import Call, Reply, Stream
@@ -12,7 +13,7 @@ from cloudcore.api.writing import parse, plain_reply
 from cloudcore.registry.port import DeleteOptions
 from cloudcore.registry.refusals import not_found
 from skerry.errors import BadRequestError
-from skerry.objects.json import Json, JsonObject, map_at, maps_at, str_at
+from skerry.objects.json import Json, JsonObject, encode_object, map_at, maps_at, str_at
 from skerry.objects.meta import uid_of
 from skerry.objects.times import parse_time
 
@@ -62,10 +63,7 @@ async def evict(call: Call) -> Reply:
 
 def _with_body(call: Call, options: JsonObject) -> Call:
     """The same call with the DeleteOptions inside the eviction as its body."""
-    import json
-    from dataclasses import replace
-
-    return replace(call, raw_body=json.dumps(options).encode() if options else b"", content_type="application/json")
+    return replace(call, raw_body=encode_object(options) if options else b"", content_type="application/json")
 
 
 def _body(call: Call, kind: str) -> JsonObject:

@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 else:
     import _signal as signal  # what `signal` wraps in enums
 
-TERM, KILL, CHLD = 15, 9, 17
+TERM, KILL, CHLD, PIPE, XFSZ = 15, 9, 17, 13, 25
+leave = posix._exit  # pyright: ignore[reportPrivateUsage] - the public os._exit; importing `os` costs memory
+
 PIECE_BYTES = 16384
 """A longer line is logged in pieces marked P, as CRI runtimes do."""
 SCAN_S = 0.05
@@ -526,15 +528,7 @@ class Supervisor:
             null = posix.open("/dev/null", posix.O_RDONLY)
             for source, target in ((null, 0), (out, 1), (err, 2)):
                 posix.dup2(source, target)
-            for number_ in (
-                1,
-                2,
-                3,
-                13,
-                CHLD,
-                TERM,
-                25,
-            ):  # Python ignores SIGPIPE and SIGXFSZ; a container should not
+            for number_ in (1, 2, 3, CHLD, TERM, PIPE, XFSZ):  # Python ignores the last two; a container should not
                 signal.signal(number_, signal.SIG_DFL)
             signal.pthread_sigmask(signal.SIG_SETMASK, [])
             posix.umask(0o022)
@@ -542,7 +536,7 @@ class Supervisor:
         except BaseException as error:
             posix.write(failed, said(error).encode()[:4000])
         finally:
-            posix._exit(127)
+            leave(127)
 
     def attend(self) -> tuple[int, int]:
         """Until the first process has ended: its exit code and signal."""
@@ -682,7 +676,7 @@ def pipe() -> tuple[int, int]:
 def launch(directory: str, told_fd: str, program: str) -> None:
     """First stage: out of the agent's family, reaper of all below, then the second stage without `ctypes`."""
     if posix.fork() != 0:
-        posix._exit(0)
+        leave(0)
     posix.setsid()
     posix.chdir("/")
     Libc().prctl(PR_SET_CHILD_SUBREAPER, 1)  # kept across exec
