@@ -216,6 +216,8 @@ class Api:
         except TimeoutError:
             LOG.info("answer not read path=%s bytes=%d", exchange.path, len(body))
             _hang_up(exchange.request)
+        except ConnectionError:
+            pass  # the client has gone: nobody is there to be told, and nothing is wrong here
         return response
 
     async def _stream(self, exchange: _Exchange, stream: Stream) -> web.StreamResponse:
@@ -243,6 +245,8 @@ class Api:
                 # the part for the whole.
                 LOG.info("stream ended early path=%s reason=%s", exchange.path, error or "the reader is too slow")
                 _hang_up(exchange.request)
+            except ConnectionError:
+                pass  # whoever watched has had enough: `kubectl get -w | head -1`
             return response
 
     async def _write(self, response: web.StreamResponse, piece: bytes) -> None:

@@ -193,3 +193,16 @@ def test_a_gateway_that_is_not_there_is_503_with_a_reason(api: AdminApi) -> None
     assert (response.status, json.loads(body)["reason"]) == (503, "ServiceUnavailable")
     assert response.headers["Retry-After"] == "1"
     assert "far is not connected" in json.loads(body)["message"]
+
+
+def test_a_watcher_who_leaves_in_the_middle_leaves_no_fault_in_the_log(api: AdminApi, cloud: CloudProcess) -> None:
+    host, _, port = api.address.rpartition(":")
+    connection = HTTPSConnection(host, int(port), context=api.tls, timeout=20)
+    connection.request("GET", f"{CONFIGS}?watch=true")
+    assert connection.getresponse().status == 200
+    connection.sock.close()
+    for number in range(5):  # each is told to the watcher who has gone
+        config = {"metadata": {"name": f"left-{number}"}, "data": {"a": "x" * 100_000}}
+        response, _ = ask(api, "POST", CONFIGS, json.dumps(config).encode(), Content_Type="application/json")
+        assert response.status == 201
+    assert "Traceback" not in cloud.log
