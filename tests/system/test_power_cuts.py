@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from skerry.errors import NotFoundError, SkerryError
+from skerry.errors import SkerryError
 from skerry.objects.json import int_at, maps_at, str_at
 from skerry.objects.meta import name_of
 from tests.system.real_fleet import (
@@ -206,10 +206,7 @@ def configs_held(fleet: RealFleet) -> dict[str, str]:
 
 def is_settled(fleet: RealFleet) -> bool:
     """The gateway runs what the cloud wants, nothing else, and the cloud knows."""
-    try:
-        pods = maps_at(fleet.api().request("GET", f"{CORE}/pods").obj, "items")
-    except NotFoundError:
-        return False
+    pods = maps_at(fleet.api().request("GET", f"{CORE}/pods").obj, "items")
     running = [each for each in pods if str_at(each, "status", "phase") == "Running"]
     leaving = [each for each in pods if str_at(each, "metadata", "deletionTimestamp")]
     return len(running) == len(pods) == len(processes_of(fleet)) == len(fleet.held("pods")) and not leaving
