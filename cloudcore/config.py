@@ -20,7 +20,7 @@ class CloudSettings:
     data: Path = setting(help="directory for everything that is kept: store, keys, admin.kubeconfig")
     https_port: int = setting(6443, help="TCP port of the API, Kubernetes' own; 0 means any", low=0, high=65535)
     hub_port: int = setting(10443, help="TCP port that gateways dial; 0 means any", low=0, high=65535)
-    bind: str = setting("0.0.0.0", help="address to listen on, for both ports; :: for IPv6")
+    bind: str = setting("0.0.0.0", help="address to listen on, for both ports; :: for IPv6 and IPv4")
     names: tuple[str, ...] = setting(
         (), help="more DNS names and addresses for the server certificate, comma-separated or repeated"
     )
@@ -64,7 +64,7 @@ def check_settings(settings: CloudSettings) -> None:
 def reachable_at(bind: str) -> str:
     """The address by which a client on this machine reaches what listens on `bind`."""
     address = ipaddress.ip_address(bind)
-    if address.is_unspecified:  # a listener on :: takes IPv6 alone: asyncio sets IPV6_V6ONLY
+    if address.is_unspecified:
         return "127.0.0.1" if address.version == 4 else "::1"
     return str(address)
 

@@ -33,10 +33,12 @@ from cloudcore.api.routing import Query, Target, clean_path, is_api, parse_query
 from cloudcore.api.status import Answer, DeadlineError, answer_for, internal
 from cloudcore.registry.port import Actor
 from skerry.errors import BadRequestError, SkerryError, TooLargeError, TooManyRequestsError, UnavailableError
+from skerry.listening import listening_socket
 from skerry.objects.json import encode_object
 
 LOG: Final = logging.getLogger(__name__)
 
+_BACKLOG: Final = 1024
 _WEBSOCKET_TOKEN: Final = "base64url.bearer.authorization.k8s.io."  # noqa: S105 - a prefix, not a secret
 _EXTRA: Final = "impersonate-extra-"
 _WARNINGS_BYTES_MAX: Final = 4096
@@ -448,9 +450,9 @@ async def serving(
     runner = web.ServerRunner(server, handle_signals=False, shutdown_timeout=stop_s_max)
     await runner.setup()
     try:
-        site = web.TCPSite(runner, host, port, ssl_context=tls, backlog=1024)
         try:
-            await site.start()
+            sock = listening_socket(host, port, backlog=_BACKLOG)
+            await web.SockSite(runner, sock, ssl_context=tls, backlog=_BACKLOG).start()
         except OSError as error:
             raise UnavailableError(f"can't listen on {host}:{port}: {error.strerror or error}") from error
         address = runner.addresses[0]

@@ -25,6 +25,7 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidURI
 from websockets.http11 import Request, Response
 
 from skerry.errors import UnavailableError
+from skerry.listening import listening_socket
 from skerry.objects.enrolment import HUB_SERVER_NAME
 from skerry.wire.codec import FRAME_BYTES_MAX
 
@@ -33,6 +34,8 @@ OPEN_S_MAX: Final = 20.0
 """TCP, TLS and the upgrade: five round trips on a very bad link."""
 TLS_READ_BYTES: Final = 16 * 1024
 """One TLS record. asyncio's default of 256 KiB is 300 KiB a connection."""
+BACKLOG: Final = 4096
+"""Gateways that may knock at the same moment, after an outage of the cloud; the kernel's own limit holds as well."""
 _NO_CHECK_TIME: Final = 0x200000
 """X509_V_FLAG_NO_CHECK_TIME of OpenSSL, which Python's `ssl` does not name."""
 
@@ -166,8 +169,7 @@ async def listen(
 
     async with serve(
         handle,
-        host,
-        port,
+        sock=listening_socket(host, port, backlog=BACKLOG),
         ssl=context,
         process_request=check,
         compression=None,
@@ -177,7 +179,7 @@ async def listen(
         close_timeout=2,
         ping_interval=None,
         server_header=None,
-        backlog=4096,
+        backlog=BACKLOG,
     ) as server:
         name: Any = next(iter(server.sockets)).getsockname()
         yield str(name[0]), int(name[1])
