@@ -18,7 +18,7 @@ from typing import Final
 from cloudcore.config import CloudSettings, check_settings
 from skerry.daemon import leaves, start_logging
 from skerry.errors import InvalidError, SkerryError
-from skerry.settings import add_arguments, resolve
+from skerry.settings import add_arguments, resolve, suspects
 
 LOG: Final = logging.getLogger("cloudcore")
 
@@ -39,6 +39,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     except InvalidError as error:
         parser.error(str(error))
     start_logging(settings.log_level)
+    for line in suspects(CloudSettings, os.environ):
+        LOG.warning("%s", line)
     sys.exit(run(settings))
 
 

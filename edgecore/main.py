@@ -17,7 +17,7 @@ from typing import Final
 from edgecore.config import EdgeSettings, JoinSettings
 from skerry.daemon import leaves, start_logging
 from skerry.errors import InvalidError, SkerryError
-from skerry.settings import add_arguments, resolve
+from skerry.settings import add_arguments, resolve, suspects
 
 LOG: Final = logging.getLogger("edgecore")
 _SETTINGS: Final = {"run": EdgeSettings, "join": JoinSettings, "status": EdgeSettings}
@@ -50,15 +50,23 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def _run(command: str, arguments: dict[str, object]) -> int:
     if command == "join":
-        return _join(resolve(JoinSettings, arguments, os.environ))
+        joining = resolve(JoinSettings, arguments, os.environ)
+        _begin(JoinSettings, joining.log_level)
+        return _join(joining)
     settings = resolve(EdgeSettings, arguments, os.environ)
+    _begin(EdgeSettings, settings.log_level)
     return _serve(settings) if command == "run" else _status(settings)
+
+
+def _begin(cls: type[object], log_level: str) -> None:
+    start_logging(log_level)
+    for line in suspects(cls, os.environ):
+        LOG.warning("%s", line)
 
 
 def _join(settings: JoinSettings) -> int:
     from edgecore.link.join import JoinRequest, join  # cryptography: 10 MB that a running agent does without
 
-    start_logging(settings.log_level)
     request = JoinRequest(data=settings.data, cloud=settings.cloud, token=settings.token, force=settings.force)
     membership = join(request)
     sys.stdout.write(
@@ -71,7 +79,6 @@ def _join(settings: JoinSettings) -> int:
 def _serve(settings: EdgeSettings) -> int:
     from edgecore.agent import serve
 
-    start_logging(settings.log_level)
     try:
         asyncio.run(serve(settings))
     except (BaseExceptionGroup, SkerryError) as fault:

@@ -131,6 +131,21 @@ def resolve(cls: type[T], flags: Mapping[str, object], environ: Mapping[str, str
     return cls(**values)
 
 
+def suspects(cls: type[object], environ: Mapping[str, str]) -> list[str]:
+    """A line for each `SKERRY_*` variable that is no setting but nearly spells one: surely a slip of the pen.
+
+    Others are left in peace: they may be the other daemon's or a script's own.
+    """
+    known = [PREFIX + "CONFIG", *(each.variable for each in described(cls))]
+    lines: list[str] = []
+    for name in sorted(environ):
+        if name.startswith(PREFIX) and name not in known:
+            by_rest = {each.removeprefix(PREFIX): each for each in known}
+            close = difflib.get_close_matches(name.removeprefix(PREFIX), by_rest, n=1, cutoff=0.8)
+            lines += [f"{name} is not a setting and has no effect; did you mean {by_rest[each]}?" for each in close]
+    return lines
+
+
 def _read_file(cls: type[object], path: Path) -> Mapping[str, object]:
     import yaml  # costs memory that a gateway without a settings file should not pay
 

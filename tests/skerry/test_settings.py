@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from skerry.errors import InvalidError
-from skerry.settings import add_arguments, resolve, setting
+from skerry.settings import add_arguments, resolve, setting, suspects
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,3 +88,9 @@ def test_help_names_the_variable_the_default_and_whether_it_is_required():
     assert "port of the API (default 6443; SKERRY_HTTPS_PORT)" in text
     assert "where everything is kept (required; SKERRY_DATA)" in text
     assert "--no-quiet" in text
+
+
+def test_a_variable_that_nearly_spells_a_setting_is_pointed_out():
+    environ = {"SKERRY_HTPS_PORT": "1", "SKERRY_HTTPS_PORT": "1", "SKERRY_KUBECONFIG": "k", "HTPS_PORT": "1"}
+    said = "SKERRY_HTPS_PORT is not a setting and has no effect; did you mean SKERRY_HTTPS_PORT?"
+    assert suspects(Settings, environ) == [said]
