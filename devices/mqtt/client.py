@@ -66,6 +66,8 @@ class Connection:
         self._hooks = hooks
         self._loop = asyncio.get_running_loop()
         self._life = 0
+        self._begun = False
+        """This loop knows of the connection, and has subscribed on it; paho knows of it earlier."""
         self._waiting: dict[int, asyncio.Future[None]] = {}
         self._topics: set[str] = set()
         self._client = paho.Client(
@@ -108,7 +110,8 @@ class Connection:
     def subscribe(self, topics: set[str]) -> None:
         """Hear these topics, and no others; also after each reconnect."""
         dropped, added, self._topics = self._topics - topics, topics - self._topics, set(topics)
-        if self._client.is_connected():
+        # Where `_begin` is still to come, it subscribes: doing so twice would bring every retained message twice.
+        if self._begun and self._client.is_connected():
             for topic in dropped:
                 self._client.unsubscribe(topic)
             self._subscribe(added)
@@ -159,8 +162,13 @@ class Connection:
 
     def _begin(self) -> None:
         self._life += 1
+        self._begun = True
         self._subscribe(self._topics)
         self._hooks.connected()
+
+    def _end(self, reason: str) -> None:
+        self._begun = False
+        self._hooks.disconnected(reason)
 
     def _on_connect_fail(self, _client: paho.Client, _data: Any) -> None:
         self._tell(lambda: self._hooks.disconnected(f"cannot connect to broker {self._broker}"))
@@ -168,7 +176,7 @@ class Connection:
     def _on_disconnect(
         self, _client: paho.Client, _data: Any, _flags: object, code: ReasonCode, _properties: Properties | None
     ) -> None:
-        self._tell(lambda: self._hooks.disconnected(f"connection to broker {self._broker} lost: {code}"))
+        self._tell(lambda: self._end(f"connection to broker {self._broker} lost: {code}"))
 
     def _on_message(self, _client: paho.Client, _data: Any, message: paho.MQTTMessage) -> None:
         topic, payload, mid, qos = message.topic, bytes(message.payload), message.mid, message.qos

@@ -56,9 +56,18 @@ def main() -> None:
         client.username_pw_set(given.username, password)
     client.max_queued_messages_set(0)
     client.will_set(f"{given.topic}/state", "offline", qos=1, retain=True)
-    client.on_connect = lambda client, *_: client.publish(f"{given.topic}/state", "online", qos=1, retain=True)
+    connected = threading.Event()
+
+    def on_connect(client: mqtt.Client, *_: object) -> None:
+        client.publish(f"{given.topic}/state", "online", qos=1, retain=True)
+        connected.set()
+
+    client.on_connect = on_connect
     client.connect_async(given.host, given.port)
     client.loop_start()
+    # paho may send what was given to it before the connection after what is given to it then.
+    while not connected.wait(0.1) and not stopped.is_set():
+        pass
 
     chance = random.Random(given.first)
     number, begun, last = given.first, time.monotonic(), None
@@ -68,7 +77,8 @@ def main() -> None:
         stopped.wait(max(0.0, begun + (number - given.first) * given.period - time.monotonic()))
     if last is not None:
         last.wait_for_publish(30)
-    client.publish(f"{given.topic}/state", "offline", qos=1, retain=True).wait_for_publish(5)
+    if client.is_connected():
+        client.publish(f"{given.topic}/state", "offline", qos=1, retain=True).wait_for_publish(5)
     client.disconnect()
     client.loop_stop()
     print(number - 1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import ssl
@@ -60,6 +61,7 @@ def test_what_was_written_is_there_after_a_kill_and_after_a_stop(cloud: CloudPro
     assert (cloud.data / "pki" / "ca.crt").read_bytes() == pin
 
 
+@pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is not installed")
 def test_it_stops_within_seconds_while_clients_watch(cloud: CloudProcess):
     environ = {**os.environ, "KUBECONFIG": str(cloud.kubeconfig)}
     watch = subprocess.Popen(
@@ -179,6 +181,7 @@ def test_an_interrupt_is_a_stop(cloud: CloudProcess):
     assert cloud.log.rstrip().endswith("cloudcore stopped")
 
 
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed")
 def test_settings_come_from_a_file_and_from_variables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     file = tmp_path / "cloud.yaml"
     file.write_text("names: [cloud.example]\n")

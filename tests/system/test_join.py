@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 import ssl
 import stat
 import subprocess
@@ -189,6 +190,7 @@ async def joined(cloud: Cloud, data: Path, token: str, by: str = "https", *, for
     return await asyncio.to_thread(join, JoinRequest(data=data, cloud=cloud.address(by), token=token, force=force))
 
 
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed")
 @pytest.mark.parametrize("by", ["https", "websocket"])
 async def test_a_gateway_joins_by_either_port_and_then_dials_the_hub(cloud: Cloud, tmp_path: Path, by: str):
     data = tmp_path / "edge"
@@ -357,6 +359,7 @@ async def test_a_session_needs_a_certificate_that_is_ours_valid_and_for_clients(
     assert cloud.sessions == []
 
 
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed")
 async def test_the_hub_speaks_tls_1_3_only(cloud: Cloud):
     def connect(version: str, port: int) -> int:
         command = ["openssl", "s_client", f"-{version}", "-connect", f"127.0.0.1:{port}", "-brief"]

@@ -6,6 +6,7 @@ import http.client
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -81,6 +82,7 @@ def proxy(cluster: Cluster, *flags: str) -> Generator[subprocess.Popen[str]]:
         process.communicate(timeout=10)
 
 
+@pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is not installed")
 def test_kubectl_proxy_with_port_0(cluster: Cluster):
     with proxy(cluster, "-p", "0", "--disable-filter") as process:
         assert process.stdout is not None
@@ -92,6 +94,7 @@ def test_kubectl_proxy_with_port_0(cluster: Cluster):
         assert found["versions"]
 
 
+@pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is not installed")
 def test_kubectl_proxy_with_a_unix_socket(cluster: Cluster, tmp_path: Path):
     path = tmp_path / "proxy.sock"
     with proxy(cluster, f"--unix-socket={path}") as process:
