@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import unquote
 
-from aiohttp import web
+from aiohttp import ClientConnectionError, web
 from multidict import CIMultiDict
 
 from cloudcore.api.call import Reply, Stream, Whole
@@ -42,6 +42,8 @@ _BACKLOG: Final = 1024
 _WEBSOCKET_TOKEN: Final = "base64url.bearer.authorization.k8s.io."  # noqa: S105 - a prefix, not a secret
 _EXTRA: Final = "impersonate-extra-"
 _WARNINGS_BYTES_MAX: Final = 4096
+_GONE: Final = (ConnectionError, ClientConnectionError)
+"""How aiohttp tells a writer that the client has gone: at the next write, or while it waits for room."""
 _FRAME_BYTES_MAX: Final = 16 * 1024
 """What a client may send on a watch's WebSocket: nothing is expected."""
 
@@ -108,7 +110,7 @@ class Api:
             code = response.status
         except SkerryError as error:
             code, response = await self._refuse(exchange, answer_for(error))
-        except (ConnectionError, asyncio.CancelledError, web.HTTPException):
+        except (*_GONE, asyncio.CancelledError, web.HTTPException):
             raise  # the client has gone, or aiohttp has its own answer to a handshake that is none
         except Exception:
             # The root of a request: what went wrong here must not take the server down, and must be seen.
@@ -218,7 +220,7 @@ class Api:
         except TimeoutError:
             LOG.info("answer not read path=%s bytes=%d", exchange.path, len(body))
             _hang_up(exchange.request)
-        except ConnectionError:
+        except _GONE:
             pass  # the client has gone: nobody is there to be told, and nothing is wrong here
         return response
 
@@ -247,7 +249,7 @@ class Api:
                 # the part for the whole.
                 LOG.info("stream ended early path=%s reason=%s", exchange.path, error or "the reader is too slow")
                 _hang_up(exchange.request)
-            except ConnectionError:
+            except _GONE:
                 pass  # whoever watched has had enough: `kubectl get -w | head -1`
             return response
 

@@ -35,6 +35,8 @@ LOG = logging.getLogger(__name__)
 PUBLISH_S_MAX: Final = 5.0
 """A broker that takes longer to acknowledge a command does not take it."""
 
+AWAY_S_MAX: Final = 30.0
+"""A broker that is restarted is back before; after it nobody can say that its last values still hold."""
 LOOK_S: Final = 0.5
 """Between two looks at whether values have become stale."""
 
@@ -56,6 +58,8 @@ class _Session:
     connection: Connection | None = None
     connected: bool = False
     reason: str = "not connected yet"
+    away_since_s: float
+    """When it was connected last, or first asked for."""
     unacknowledged: dict[int, _Taken] = field(default_factory=dict[int, "_Taken"])
     """By packet id."""
 
@@ -72,8 +76,10 @@ class _Seen:
 class MqttDriver:
     """A `Driver`. See the module."""
 
-    def __init__(self, *, clock: Clock, client_id: str) -> None:
-        """`client_id` names this gateway to brokers; sessions hang on it, so it stays the same over restarts."""
+    def __init__(self, *, clock: Clock, client_id: str, away_s_max: float = AWAY_S_MAX) -> None:
+        """`client_id` names this gateway to brokers; sessions hang on it, so it stays the same over restarts.
+        A broker may be away for `away_s_max` before the values that came over it count as old."""
+        self._away_s_max = away_s_max
         self._clock = clock
         self._client_id = client_id
         self._devices: dict[Key, MqttDevice] = {}
@@ -135,7 +141,9 @@ class MqttDriver:
             if connection:
                 await connection.stop()
         for broker in wanted:
-            session = self._sessions.setdefault(broker, _Session(broker=broker))
+            session = self._sessions.setdefault(
+                broker, _Session(broker=broker, away_since_s=self._clock.monotonic_s())
+            )
             if session.connection is None:
                 self._connect(session)
             if session.connection is not None:
@@ -152,6 +160,7 @@ class MqttDriver:
         def disconnected(reason: str) -> None:
             if session.connected:
                 LOG.info("mqtt_disconnected broker=%s reason=%r", session.broker, reason)
+                session.away_since_s = self._clock.monotonic_s()
             session.connected, session.reason = False, reason
 
         hooks = Hooks(
@@ -289,7 +298,8 @@ class MqttDriver:
         """A broker that is away for a moment makes no value stale; the expiry does, if there is one."""
         device, seen = self._devices[key], self._seen[key]
         session = self._sessions.get(device.broker)
-        away = session is None or not session.connected
+        away_s = self._clock.monotonic_s() - session.away_since_s if session else 0.0
+        away = session is None or (not session.connected and away_s < self._away_s_max)
         return away and seen.available and not self._is_expired(device, seen)
 
     def _is_expired(self, device: MqttDevice, seen: _Seen) -> bool:

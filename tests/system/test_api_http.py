@@ -6,7 +6,9 @@ import asyncio
 import base64
 import gzip
 import json
+import socket
 import ssl
+import struct
 from collections.abc import Iterator
 from http.client import HTTPResponse, HTTPSConnection
 from pathlib import Path
@@ -196,13 +198,20 @@ def test_a_gateway_that_is_not_there_is_503_with_a_reason(api: AdminApi) -> None
 
 
 def test_a_watcher_who_leaves_in_the_middle_leaves_no_fault_in_the_log(api: AdminApi, cloud: CloudProcess) -> None:
-    host, _, port = api.address.rpartition(":")
-    connection = HTTPSConnection(host, int(port), context=api.tls, timeout=20)
-    connection.request("GET", f"{CONFIGS}?watch=true")
-    assert connection.getresponse().status == 200
-    connection.sock.close()
-    for number in range(5):  # each is told to the watcher who has gone
-        config = {"metadata": {"name": f"left-{number}"}, "data": {"a": "x" * 100_000}}
+    for number in range(8):
+        config = {"metadata": {"name": f"big-{number}"}, "data": {"a": "x" * 900_000}}
         response, _ = ask(api, "POST", CONFIGS, json.dumps(config).encode(), Content_Type="application/json")
         assert response.status == 201
+    host, _, port = api.address.rpartition(":")
+    for _ in range(3):
+        connection = HTTPSConnection(host, int(port), context=api.tls, timeout=20)
+        connection.request("GET", f"{CONFIGS}?watch=true")
+        watched = connection.getresponse()
+        assert watched.status == 200
+        assert watched.read(10)  # more waits to be sent than any buffer holds
+        assert connection.sock is not None
+        connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        watched.close()
+        connection.close()
+    assert ask(api, "GET", "/readyz")[0].status == 200
     assert "Traceback" not in cloud.log

@@ -112,8 +112,8 @@ def config(broker: Broker, *props: PropertyConfig, **more: JsonObject | int | st
 
 
 @asynccontextmanager
-async def driving(made: DeviceConfig) -> AsyncGenerator[tuple[MqttDriver, list[Reading]]]:
-    driver = MqttDriver(clock=SystemClock(), client_id="eu-1")
+async def driving(made: DeviceConfig, *, away_s_max: float = 30) -> AsyncGenerator[tuple[MqttDriver, list[Reading]]]:
+    driver = MqttDriver(clock=SystemClock(), client_id="eu-1", away_s_max=away_s_max)
     taken: list[Reading] = []
 
     async def take() -> None:
@@ -250,3 +250,14 @@ async def test_a_broker_that_is_not_there_is_said_by_name() -> None:
     async with driving(config(Broker(Path(), port), prop("t", {"topic": "s/t"}))) as (driver, _):
         await until(lambda: "cannot connect" in driver.health()[0].reason)
         assert driver.health()[0].reason == f"cannot connect to broker 127.0.0.1:{port}"
+
+
+async def test_values_are_old_when_their_broker_stays_away(broker: Broker, device: Device) -> None:
+    async with driving(config(broker, prop("t", {"topic": "s/t"})), away_s_max=0.3) as (driver, taken):
+        await until(lambda: online(driver))
+        device.say("s/t", 21.5)
+        await until(lambda: len(taken) == 1)
+        broker.stop()
+        await until(lambda: len(taken) == 2)
+        assert taken[1].value is None
+        assert "lost" in taken[1].reason or "cannot connect" in taken[1].reason
