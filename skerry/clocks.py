@@ -75,7 +75,3 @@ class ManualClock:
         assert seconds >= 0
         self._monotonic_s += seconds
         self._wall_ms += round(seconds * 1000)
-
-    def step_wall(self, seconds: float) -> None:
-        """Step the wall clock alone, as NTP or an operator does."""
-        self._wall_ms += round(seconds * 1000)

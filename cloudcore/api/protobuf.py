@@ -26,7 +26,6 @@ from skerry.errors import BadRequestError
 from skerry.objects.json import Json, JsonObject, map_at, str_at
 from skerry.objects.scheme import split_api_version
 
-MEDIA_TYPE: Final = "application/vnd.kubernetes.protobuf"
 _MAGIC: Final = b"k8s\x00"
 _DEPTH_MAX: Final = 100
 """Messages within messages. CRD schemas are the deepest thing known; Go's own protobuf limit is 10,000."""

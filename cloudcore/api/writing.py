@@ -6,7 +6,7 @@ Stored bytes are served as they are wherever the form allows it; everything else
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Final, cast
+from typing import cast
 
 import orjson
 
@@ -16,8 +16,6 @@ from cloudcore.api.negotiation import MEDIA_TYPES, Form
 from cloudcore.api.tables import printers
 from cloudcore.api.tables.table import IncludeObject, include_object, table
 from skerry.objects.json import Json, JsonObject, dig, map_at
-
-_PARTIAL: Final = ("metadata",)
 
 
 def encode(obj: JsonObject, form: Form) -> bytes:

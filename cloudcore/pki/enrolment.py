@@ -13,7 +13,6 @@ import hmac
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Final
 
 from cloudcore.pki.certificates import Authority, key_fingerprint, requested_key, sign_request
@@ -46,6 +45,7 @@ from skerry.objects.enrolment import (
 )
 from skerry.objects.json import JsonObject, ensure_map, map_at, str_map_at, to_json
 from skerry.objects.scheme import Kind
+from skerry.objects.times import time_text
 from skerry.ports import Clock
 
 FAILURES_MAX: Final = 20
@@ -143,7 +143,7 @@ class Enroller:
     async def _use(self, token: JoinToken, fingerprint: str) -> Grant:
         """Mark the token as used by this key, in one commit."""
         key = self._parts.secrets.key(TOKEN_NAMESPACE, token_secret_name(token.id))
-        now = _rfc3339(now_of(self._parts.clock))
+        now = time_text(self._parts.clock.wall_ms())
 
         def use(secret: JsonObject) -> JsonObject:
             grant = _checked(token, grant_of(secret), fingerprint=fingerprint, now=now)
@@ -206,7 +206,3 @@ def _checked(token: JoinToken, grant: Grant | None, *, fingerprint: str, now: st
             f"this token expired at {grant.expires}; make a new one with `skerry token create {grant.node}`"
         )
     return grant
-
-
-def _rfc3339(moment: datetime) -> str:
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -70,9 +70,6 @@ class Quantity:
         return f"{number}{_DECIMAL_NAMES[exponent]}"
 
 
-ZERO: Final = Quantity(0)
-
-
 def parse_quantity(text: str) -> Quantity:
     """Raises `InvalidError` in apimachinery's words."""
     return _parse(text)
