@@ -12,11 +12,9 @@ import gc
 import logging
 import os
 import signal
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from devices.port import Driver
 from edgecore.config import MIB, EdgeSettings, labels_of
 from edgecore.link.dial import websocket_dialer
 from edgecore.link.membership import Membership, load_membership
@@ -32,7 +30,8 @@ from edgecore.pods.worker import PodParts
 from edgecore.store.port import OutboxBudgets
 from edgecore.store.shell import AsyncEdgeStore
 from edgecore.store.sqlite import StoreSettings, open_store
-from edgecore.twins.keeper import DriverFactory, Keeper
+from edgecore.twins.drivers import driver_factories
+from edgecore.twins.keeper import Keeper
 from skerry.clocks import SystemClock, SystemIds
 from skerry.objects.json import str_map_at
 from skerry.objects.logs import LOGS
@@ -155,34 +154,14 @@ def _compose(base: _Base) -> _Agent:
         ),
         lambda: link.status.state == EdgeState.IN_STEP.value,
     )
-    twins = Keeper(store, _drivers(identity.name, clock, base.ids), clock=clock, ids=base.ids)
+    drivers = driver_factories(clock=clock, ids=base.ids, node=identity.name)
+    twins = Keeper(store, drivers, clock=clock, ids=base.ids)
     local = LocalApi(
         settings.socket,
         LocalParts(store=store, twins=twins, link=link, logs=logs, clock=clock, node=identity.name, pods=pods),
     )
     node = NodeReporter(store, clock, identity, settings.data, node_ip=settings.node_ip)
     return _Agent(clock=clock, pods=pods, node=node, twins=twins, link=link, local=local)
-
-
-def _drivers(node: str, clock: Clock, ids: Ids) -> Mapping[str, DriverFactory]:
-    """By KubeEdge's protocol names. Each imports its library when the first device needs it."""
-
-    def modbus() -> Driver:
-        from devices.modbus.driver import ModbusDriver
-
-        return ModbusDriver(clock=clock, ids=ids)
-
-    def mqtt() -> Driver:
-        from devices.mqtt.driver import MqttDriver
-
-        return MqttDriver(clock=clock, client_id=f"skerry-{node}")
-
-    def virtual() -> Driver:
-        from devices.virtual import VirtualDriver
-
-        return VirtualDriver(clock=clock)
-
-    return {"modbus": modbus, "mqtt": mqtt, "virtual": virtual}
 
 
 async def _run(settings: EdgeSettings, membership: Membership, agent: _Agent) -> None:

@@ -18,6 +18,6 @@ def driver_factories(*, clock: Clock, ids: Ids, node: str) -> Mapping[str, Drive
     """By protocol, for `Keeper`. `node` names this gateway to MQTT brokers."""
     return {
         "modbus": lambda: ModbusDriver(clock=clock, ids=ids),
-        "mqtt": lambda: MqttDriver(clock=clock, client_id=node),
+        "mqtt": lambda: MqttDriver(clock=clock, client_id=f"skerry-{node}"),
         "virtual": lambda: VirtualDriver(clock=clock),
     }

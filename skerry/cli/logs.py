@@ -46,7 +46,7 @@ def logs(
         query["sinceSeconds"] = str(seconds_of(since))
     flags = {"follow": follow, "previous": previous, "timestamps": timestamps}
     query |= {name: "true" for name, wanted in flags.items() if wanted}
-    path = path_of(_PODS, namespace or client.namespace, pod.removeprefix("pod/"), "log")
+    path = path_of(_PODS, namespace or client.namespace, pod.removeprefix("pods/").removeprefix("pod/"), "log")
     for chunk in client.chunks(path, query=query):
         sys.stdout.buffer.write(chunk)
         sys.stdout.buffer.flush()

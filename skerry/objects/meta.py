@@ -79,10 +79,6 @@ def revision_of(obj: JsonObject) -> Revision:
     return Revision(int(text)) if text.isdecimal() else Revision(0)
 
 
-def stamp_of(obj: JsonObject) -> Stamp:
-    return Stamp(uid_of(obj), revision_of(obj))
-
-
 def being_deleted(obj: JsonObject) -> bool:
     return bool(str_at(obj, "metadata", "deletionTimestamp"))
 
