@@ -17,6 +17,10 @@ from typing import IO
 
 import pytest
 
+from skerry.cli import kubeconfig
+from skerry.cli.client import Client
+from skerry.objects.json import JsonObject, str_at
+
 START_S_MAX = 30.0
 STOP_S_MAX = 15.0
 
@@ -52,6 +56,23 @@ class CloudProcess:
     def hub(self) -> str:
         """HOST:PORT of the hub."""
         return str(self.endpoints["hub"])
+
+    def ask(
+        self, method: str, path: str, body: JsonObject | None = None, *, content_type: str = "application/json"
+    ) -> JsonObject:
+        """One request as the administrator, for what an older kubectl can't say."""
+        client = Client(cluster=kubeconfig.load(self.kubeconfig))
+        return client.request(method, path, body=body, content_type=content_type).obj
+
+    def token_of(self, account: str) -> str:
+        """A token of a ServiceAccount in `default` (`kubectl create token` came with 1.24)."""
+        path = f"/api/v1/namespaces/default/serviceaccounts/{account}/token"
+        body: JsonObject = {
+            "apiVersion": "authentication.k8s.io/v1",
+            "kind": "TokenRequest",
+            "spec": {"expirationSeconds": 600},
+        }
+        return str_at(self.ask("POST", path, body), "status", "token")
 
     def start(self, *more: str) -> CloudProcess:
         """Start, and wait until it says that it is ready."""

@@ -157,7 +157,7 @@ def test_a_browser_watches_over_a_websocket_with_its_token_as_a_subprotocol(
 ) -> None:
     cloud.kubectl("create", "serviceaccount", "console")
     cloud.kubectl("create", "clusterrolebinding", "console", "--clusterrole=view", "--serviceaccount=default:console")
-    token = cloud.kubectl("create", "token", "console").strip()
+    token = cloud.token_of("console")
     name = base64.urlsafe_b64encode(token.encode()).rstrip(b"=").decode()
 
     async def work() -> list[Any]:

@@ -172,11 +172,9 @@ def test_a_deployment_rolls_out_scales_restarts_and_goes_back(kubectl: Kubectl) 
     assert "ScalingReplicaSet" in described
     assert "Image: nginx:1" in described
     kubectl("rollout", "status", "deployment/web", "--timeout=40s")
-    # The newest is the one that stays; an older one may be on its way out.
-    newest = kubectl("get", "pods", "-l", "app=web", "-o", "name", "--sort-by=.metadata.creationTimestamp").split()[
-        -1
-    ]
-    kubectl("delete", newest, "--timeout=30s")
+    found = [pod["metadata"] for pod in kubectl.json("pods", "-l", "app=web")["items"]]
+    staying = max((pod["creationTimestamp"], pod["name"]) for pod in found if "deletionTimestamp" not in pod)[1]
+    kubectl("delete", "pod", staying, "--timeout=30s")
 
 
 def test_lists_come_in_pages_and_watches_as_things_happen(kubectl: Kubectl, cloud: CloudProcess) -> None:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from skerry.errors import SkerryError
+from skerry.objects.json import JsonObject
 from tests.system.cloud_process import CloudProcess, cloud_process
 
 pytestmark = pytest.mark.system
@@ -55,11 +58,10 @@ class Kubelets:
             and pod["status"]["phase"] == "Pending"
             and pod["spec"]["containers"][0]["image"] != "broken"
         ):
-            status = {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}
-            patch = json.dumps({"status": status})
-            self._cloud.kubectl(
-                "patch", "pod", name, "--subresource=status", "--type=merge", "-p", patch, check=False
-            )
+            status: JsonObject = {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}
+            path = f"/api/v1/namespaces/{pod['metadata']['namespace']}/pods/{name}/status"
+            with suppress(SkerryError):  # the pod may be gone by now
+                self._cloud.ask("PATCH", path, {"status": status}, content_type="application/merge-patch+json")
 
 
 def pods(cloud: CloudProcess) -> list[Any]:
