@@ -59,6 +59,9 @@ class FailingEdgeStore:
     def pods(self) -> Sequence[tuple[str, bytes]]:
         return self._inner.pods()
 
+    def commands(self) -> Sequence[tuple[str, bytes]]:
+        return self._inner.commands()
+
     def meta(self, name: str) -> str | None:
         return self._inner.meta(name)
 

@@ -37,6 +37,7 @@ class _Disk:
     outbox: dict[int, OutboxReport] = field(default_factory=dict[int, OutboxReport])
     twins: dict[tuple[Key, str], TwinRow] = field(default_factory=dict[tuple[Key, str], TwinRow])
     pods: dict[str, bytes] = field(default_factory=dict[str, bytes])
+    commands: dict[str, bytes] = field(default_factory=dict[str, bytes])
     meta: dict[str, str] = field(default_factory=dict[str, str])
     gaps: dict[ReportClass, GapReport] = field(default_factory=dict[ReportClass, GapReport])
     state_seqs: dict[tuple[str, str], int] = field(default_factory=dict[tuple[str, str], int])
@@ -84,6 +85,11 @@ class MemoryEdgeStore:
                 disk.pods.pop(uid, None)
             else:
                 disk.pods[uid] = body
+        for uid, body in batch.commands:
+            if body is None:
+                disk.commands.pop(uid, None)
+            else:
+                disk.commands[uid] = body
         disk.meta.update(batch.meta)
         for report in batch.reports:
             self._add(report)
@@ -172,6 +178,9 @@ class MemoryEdgeStore:
 
     def pods(self) -> Sequence[tuple[str, bytes]]:
         return sorted(self._disk.pods.items())
+
+    def commands(self) -> Sequence[tuple[str, bytes]]:
+        return sorted(self._disk.commands.items())
 
     def meta(self, name: str) -> str | None:
         return self._disk.meta.get(name)

@@ -5,7 +5,8 @@ acknowledges does so after they return. Written from one thread, read from any.
 
 Tables: `meta` (incarnation, epoch, last known time), `objects` (the inventory, JSON bytes with stamps),
 `outbox` (reports by seq), `twins` (per device and property), `pods` (runtime records: which processes or
-containers belong to which pod, so that a restarted agent adopts them), `gaps` (what had to be dropped).
+containers belong to which pod, so that a restarted agent adopts them), `commands` (what was begun and what became
+of it, by uid: a command runs at most once), `gaps` (what had to be dropped).
 
 Forms: `memory`, `failing`, `sqlite` (stdlib `sqlite3`: SQLAlchemy costs 17 MB of resident memory on a gateway,
 see docs/decisions). All pass `tests/contracts/edge_store_contract.py`. `AsyncEdgeStore` (`shell`) is the face
@@ -87,6 +88,8 @@ class EdgeBatch:
     """Devices whose rows go."""
     pods: tuple[tuple[str, bytes | None], ...] = ()
     """Runtime records by pod uid; None removes."""
+    commands: tuple[tuple[str, bytes | None], ...] = ()
+    """What is known of commands by their uid; None removes."""
     meta: tuple[tuple[str, str], ...] = ()
 
 
@@ -176,6 +179,10 @@ class EdgeStore(Protocol):
     def twins(self, device: Key | None = None) -> Sequence[TwinRow]: ...
 
     def pods(self) -> Sequence[tuple[str, bytes]]: ...
+
+    def commands(self) -> Sequence[tuple[str, bytes]]:
+        """By uid."""
+        ...
 
     def meta(self, name: str) -> str | None: ...
 

@@ -30,6 +30,7 @@ STEPS: Final[tuple[tuple[str, ...], ...]] = (
         "CREATE TABLE pods (uid TEXT PRIMARY KEY, body BLOB NOT NULL) WITHOUT ROWID",
         "CREATE TABLE gaps (class TEXT PRIMARY KEY, body BLOB NOT NULL) WITHOUT ROWID",
     ),
+    ("CREATE TABLE commands (uid TEXT PRIMARY KEY, body BLOB NOT NULL) WITHOUT ROWID",),
 )
 """STEPS[n] leads from version n to n + 1."""
 

@@ -78,6 +78,9 @@ class AsyncEdgeStore:
     def pods(self) -> Sequence[tuple[str, bytes]]:
         return self._store.pods()
 
+    def commands(self) -> Sequence[tuple[str, bytes]]:
+        return self._store.commands()
+
     def meta(self, name: str) -> str | None:
         return self._store.meta(name)
 

@@ -341,6 +341,9 @@ class SqliteEdgeStore:
     def pods(self) -> Sequence[tuple[str, bytes]]:
         return [(str(uid), _bytes(body)) for uid, body in self._read("SELECT uid, body FROM pods ORDER BY uid")]
 
+    def commands(self) -> Sequence[tuple[str, bytes]]:
+        return [(str(uid), _bytes(body)) for uid, body in self._read("SELECT uid, body FROM commands ORDER BY uid")]
+
     def meta(self, name: str) -> str | None:
         rows = self._read("SELECT value FROM meta WHERE name = ?", (name,))
         return str(rows[0][0]) if rows else None
@@ -463,6 +466,13 @@ def _write_facts(connection: sqlite3.Connection, batch: EdgeBatch) -> None:
     connection.executemany("DELETE FROM pods WHERE uid = ?", [(uid,) for uid, body in batch.pods if body is None])
     connection.executemany(
         "INSERT OR REPLACE INTO pods (uid, body) VALUES (?, ?)", [row for row in batch.pods if row[1] is not None]
+    )
+    connection.executemany(
+        "DELETE FROM commands WHERE uid = ?", [(uid,) for uid, body in batch.commands if body is None]
+    )
+    connection.executemany(
+        "INSERT OR REPLACE INTO commands (uid, body) VALUES (?, ?)",
+        [row for row in batch.commands if row[1] is not None],
     )
     connection.executemany("INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)", batch.meta)
 

@@ -57,6 +57,7 @@ class EdgeStoreContract:
                 reports=(report("p"),),
                 twins=(twin,),
                 pods=(("uid", b"run"),),
+                commands=(("order", b"begun"),),
                 meta=(("epoch", "e1"),),
             )
         )
@@ -65,16 +66,22 @@ class EdgeStoreContract:
         assert dict(store.stamps()) == {Key("configmaps", "default", "a"): Stamp("uid-a", Revision(3))}
         assert list(store.twins(DEVICE)) == [twin]
         assert list(store.pods()) == [("uid", b"run")]
+        assert list(store.commands()) == [("order", b"begun")]
         assert store.meta("epoch") == "e1"
         assert store.meta("absent") is None
 
     def test_what_is_deleted_is_gone_and_what_is_put_again_stays(self, store: EdgeStore) -> None:
-        store.apply(EdgeBatch(puts=(held("a"), held("b")), pods=(("uid", b"x"),)))
+        store.apply(EdgeBatch(puts=(held("a"), held("b")), pods=(("uid", b"x"),), commands=(("order", b"begun"),)))
         key_a, key_b = Key("configmaps", "default", "a"), Key("configmaps", "default", "b")
-        store.apply(EdgeBatch(deletes=(key_a, key_b), puts=(held("a", 2),), pods=(("uid", None),)))
+        store.apply(
+            EdgeBatch(
+                deletes=(key_a, key_b), puts=(held("a", 2),), pods=(("uid", None),), commands=(("order", None),)
+            )
+        )
         assert store.get(key_b) is None
         assert store.get(key_a) == held("a", 2)
         assert list(store.pods()) == []
+        assert list(store.commands()) == []
 
     def test_a_list_is_of_one_resource_and_ordered(self, store: EdgeStore) -> None:
         other = held("z", namespace="a-first")

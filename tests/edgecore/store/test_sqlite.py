@@ -130,3 +130,16 @@ def test_a_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UnavailableError, match="file"):
         opened(tmp_path / "file" / "sub")
+
+
+def test_a_file_of_the_first_version_learns_of_commands(tmp_path: Path) -> None:
+    store = opened(tmp_path).store
+    store.apply(EdgeBatch(puts=(held("a"),)))
+    store._writer.execute("DROP TABLE commands")
+    store._writer.execute("PRAGMA user_version = 1")
+    store.close()
+    again = opened(tmp_path).store
+    again.apply(EdgeBatch(commands=(("u", b"begun"),)))
+    assert list(again.commands()) == [("u", b"begun")]
+    assert [item.key.name for item in again.list("configmaps")] == ["a"]
+    again.close()
