@@ -42,7 +42,7 @@ from cloudcore.hub.liveness import LivenessSettings
 from cloudcore.pki.directory import Pki, admin_identity, open_pki
 from cloudcore.pki.enrolment import Enroller, EnrollerParts
 from cloudcore.pki.kubeconfig import kubeconfig
-from cloudcore.pki.links import enrolling, renewing
+from cloudcore.pki.links import enrolling, recovering, renewing
 from cloudcore.pki.service_tokens import ServiceTokens
 from cloudcore.pki.serving import Serving, local_names, now_of
 from cloudcore.registry.addresses import ServiceAddresses
@@ -61,7 +61,13 @@ from cloudcore.store.sql import open_sql_store
 from skerry.clocks import SystemClock, SystemIds
 from skerry.errors import SkerryError, UnavailableError
 from skerry.files import write_private
-from skerry.objects.enrolment import DISCOVERY_PATH, HUB_ENROL_PATH, HUB_RENEW_PATH, discovery_body
+from skerry.objects.enrolment import (
+    DISCOVERY_PATH,
+    HUB_ENROL_PATH,
+    HUB_RECOVER_PATH,
+    HUB_RENEW_PATH,
+    discovery_body,
+)
 from skerry.objects.json import JsonObject, str_at
 from skerry.objects.scheme import Kind, Scheme
 from skerry.sdnotify import notify
@@ -286,6 +292,7 @@ async def _listen(stack: AsyncExitStack, core: _Core, certificates: Serving, hub
         SESSION_PATH: Route(handle=hub.handle, named=True),
         HUB_ENROL_PATH: Route(handle=enrolling(enroller), named=False),
         HUB_RENEW_PATH: Route(handle=renewing(enroller), named=True),
+        HUB_RECOVER_PATH: Route(handle=recovering(enroller), named=False),
     }
     pages = {DISCOVERY_PATH: lambda: discovery_body(enroller.discovery("websocket")).decode()}
     try:

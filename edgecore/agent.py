@@ -18,7 +18,7 @@ from typing import Final
 from edgecore.config import MIB, EdgeSettings, labels_of
 from edgecore.link.dial import websocket_dialer
 from edgecore.link.membership import Membership, load_membership
-from edgecore.link.renewal import keep_certificate
+from edgecore.link.renewal import CertificateKeeper
 from edgecore.link.session import EdgeLink, LinkParts, LinkSettings
 from edgecore.local_api.server import LocalApi, LocalParts
 from edgecore.pods.env import NodeFacts
@@ -106,6 +106,7 @@ class _Agent:
     node: NodeReporter
     twins: Keeper
     link: EdgeLink
+    certificate: CertificateKeeper
     local: LocalApi
 
 
@@ -127,6 +128,7 @@ def _compose(base: _Base) -> _Agent:
     def known_ms() -> int:
         return link.known_ms()
 
+    certificate = CertificateKeeper(settings.data, lambda: max(clock.wall_ms(), known_ms()))
     logs = PodLogs(LogParts(store=store, runtime=base.runtime, clock=clock, directory=settings.data))
     link = EdgeLink(
         LinkSettings(
@@ -141,6 +143,7 @@ def _compose(base: _Base) -> _Agent:
             clock=clock,
             ids=base.ids,
             streams={LOGS: logs},
+            doubted=certificate.doubt,
         ),
     )
     pods = PodManager(
@@ -161,7 +164,7 @@ def _compose(base: _Base) -> _Agent:
         LocalParts(store=store, twins=twins, link=link, logs=logs, clock=clock, node=identity.name, pods=pods),
     )
     node = NodeReporter(store, clock, identity, settings.data, node_ip=settings.node_ip)
-    return _Agent(clock=clock, pods=pods, node=node, twins=twins, link=link, local=local)
+    return _Agent(clock=clock, pods=pods, node=node, twins=twins, link=link, certificate=certificate, local=local)
 
 
 async def _run(settings: EdgeSettings, membership: Membership, agent: _Agent) -> None:
@@ -179,7 +182,7 @@ async def _run(settings: EdgeSettings, membership: Membership, agent: _Agent) ->
         parts.append(tasks.create_task(agent.local.run(), name="local-api"))
         # What was known is being brought up; only now is anything dialled.
         parts.append(tasks.create_task(agent.link.run(), name="link"))
-        parts.append(tasks.create_task(keep_certificate(settings.data, agent.clock), name="certificate"))
+        parts.append(tasks.create_task(agent.certificate.run(), name="certificate"))
         gc.collect()
         gc.freeze()
         notify(os.environ, READY="1")

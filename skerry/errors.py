@@ -93,5 +93,10 @@ class UnavailableError(SkerryError):
     """The world's fault: a disk, a database, a link or a peer that is not there now. Retried by its owner."""
 
 
+class IdentityRefusedError(UnavailableError):
+    """The peer hung up when it had seen our certificate and before it answered: perhaps it does not take that one any
+    more."""
+
+
 class StorageFullError(UnavailableError):
     """No room to write; nothing was half-written."""

@@ -15,12 +15,12 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from skerry.errors import BadRequestError
+from skerry.errors import BadRequestError, UnauthenticatedError
 from skerry.objects.enrolment import pin_of
 
 CA_VALID: Final = timedelta(days=3650)
@@ -174,6 +174,43 @@ def subject_of(certificate_der: bytes) -> Subject:
         fingerprint=certificate.fingerprint(hashes.SHA256()).hex(),
         expires=certificate.not_valid_after_utc,
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientCertificate:
+    """A client certificate that we signed, in date or not."""
+
+    user: str
+    key: PublicKey
+    ended: datetime
+    """notAfter."""
+
+
+def client_certificate(pem: str, authorities: Iterable[Authority]) -> ClientCertificate:
+    """Read a certificate that TLS has *not* verified, and see that one of our CAs signed it for a client.
+
+    Raises `BadRequestError` for what is none, `UnauthenticatedError` for one that is not ours. Dates are not judged.
+    """
+    try:
+        certificate = x509.load_pem_x509_certificate(pem.encode())
+        usages = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+        key = certificate.public_key()
+    except (ValueError, x509.ExtensionNotFound, UnsupportedAlgorithm) as error:
+        raise BadRequestError("the certificate can't be read as a client certificate in PEM (X.509)") from error
+    if not isinstance(key, PublicKey) or ExtendedKeyUsageOID.CLIENT_AUTH not in usages:
+        raise BadRequestError("the certificate is not one for a client")
+    if not any(_signed_by(certificate, authority) for authority in authorities):
+        raise UnauthenticatedError("the certificate was not signed by this cloud")
+    user = next((str(name.value) for name in certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)), "")
+    return ClientCertificate(user=user, key=key, ended=certificate.not_valid_after_utc)
+
+
+def _signed_by(certificate: x509.Certificate, authority: Authority) -> bool:
+    try:
+        certificate.verify_directly_issued_by(authority.certificate)
+    except (ValueError, TypeError, InvalidSignature):
+        return False
+    return True
 
 
 def served_names(certificate: x509.Certificate) -> frozenset[str]:

@@ -13,9 +13,18 @@ import hmac
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
 from typing import Final
 
-from cloudcore.pki.certificates import Authority, key_fingerprint, requested_key, sign_request
+from cloudcore.pki.certificates import (
+    Authority,
+    ClientCertificate,
+    client_certificate,
+    key_fingerprint,
+    requested_key,
+    sign_request,
+)
 from cloudcore.pki.serving import now_of
 from cloudcore.registry.port import Objects
 from skerry.errors import (
@@ -27,6 +36,7 @@ from skerry.errors import (
     UnauthenticatedError,
 )
 from skerry.objects.enrolment import (
+    NODE_KEY_ANNOTATION,
     NODE_USER_PREFIX,
     NODES_GROUP,
     TOKEN_NAMESPACE,
@@ -35,6 +45,7 @@ from skerry.objects.enrolment import (
     EnrolRequest,
     Grant,
     JoinToken,
+    RecoverRequest,
     Transport,
     grant_of,
     hash_secret,
@@ -43,11 +54,13 @@ from skerry.objects.enrolment import (
     token_secret_name,
     used_secret,
 )
-from skerry.objects.json import JsonObject, ensure_map, map_at, str_map_at, to_json
+from skerry.objects.json import JsonObject, decode_object, ensure_map, map_at, str_at, str_map_at, to_json
 from skerry.objects.scheme import Kind
 from skerry.objects.times import time_text
 from skerry.ports import Clock
 
+RECOVER_WITHIN: Final = timedelta(days=365)
+"""As long again as the certificate was good for: a spare in a store room, a plant that is closed for a season."""
 FAILURES_MAX: Final = 20
 """Of one peer in a row; then it waits for them to be forgotten, one each FAILURE_FORGOTTEN_S."""
 FAILURE_FORGOTTEN_S: Final = 3.0
@@ -96,6 +109,8 @@ class EnrollerParts:
     clock: Clock
     hub_port: Callable[[], int]
     """Asked when needed: with port 0 it is known only after the hub listens."""
+    recover_within: timedelta = RECOVER_WITHIN
+    """How long after its certificate has ended a gateway may still get a new one with its old key."""
 
 
 class Enroller:
@@ -123,7 +138,7 @@ class Enroller:
         except (BadRequestError, UnauthenticatedError, ForbiddenError):
             self._limiter.failed(peer)
             raise
-        await self._introduce(grant.node, grant.labels)
+        await self._introduce(grant.node, grant.labels, fingerprint)
         return self._signed(grant.node, request.csr_pem)
 
     async def renew(self, user: str, csr_pem: str) -> Enrolled:
@@ -132,13 +147,55 @@ class Enroller:
 
         Raises `ForbiddenError` when the user is no node, or its Node was deleted, which is how one is sent away.
         """
+        node = self._known(user)
+        await self._remember_key(node, key_fingerprint(requested_key(csr_pem)))
+        return self._signed(node, csr_pem)
+
+    async def recover(self, request: RecoverRequest, *, peer: str) -> Enrolled:
+        """A new certificate for the node whose old one has ended, and that still has the key: a gateway that lay in a
+        store room comes back without anybody's help. Nothing of the asker was verified by TLS.
+
+        Raises `BadRequestError` (no certificate, no CSR), `UnauthenticatedError` (not signed by this cloud),
+        `ForbiddenError` (another key, ended too long ago, a Node that was deleted or joined again with another key),
+        `TooManyRequestsError`.
+        """
+        self._limiter.check(peer)
+        try:
+            old = client_certificate(request.certificate_pem, [self._parts.authority])
+            fingerprint = key_fingerprint(requested_key(request.csr_pem))
+            node = self._recoverable(old, fingerprint)
+        except (BadRequestError, UnauthenticatedError, ForbiddenError):
+            self._limiter.failed(peer)
+            raise
+        return self._signed(node, request.csr_pem)
+
+    def _recoverable(self, old: ClientCertificate, fingerprint: str) -> str:
+        if key_fingerprint(old.key) != fingerprint:
+            raise ForbiddenError("the signing request is by another key than the certificate's")
+        if now_of(self._parts.clock) > old.ended + self._parts.recover_within:
+            raise ForbiddenError(
+                f"this certificate ended at {old.ended:%Y-%m-%dT%H:%M:%SZ}, more than "
+                f"{self._parts.recover_within.days} days ago; join again with a new token"
+            )
+        node = self._known(old.user)
+        stored = self._parts.objects.read(self._parts.nodes.key("", node))
+        known = str_at(decode_object(stored.body), "metadata", "annotations", NODE_KEY_ANNOTATION) if stored else ""
+        if known and known != fingerprint:
+            raise ForbiddenError(f"the Node {node} has joined again with another key since")
+        return node
+
+    def _known(self, user: str) -> str:
+        """The node that a certificate's user speaks for, if its Node is there."""
         node = node_of_user(user)
         if not node:
             raise ForbiddenError("only a node can renew a node's certificate")
         if self._parts.objects.read(self._parts.nodes.key("", node)) is None:
             raise ForbiddenError(f"the Node {node} is not known any more; join again with a new token")
-        requested_key(csr_pem)
-        return self._signed(node, csr_pem)
+        return node
+
+    async def _remember_key(self, node: str, fingerprint: str) -> None:
+        nodes = self._parts.nodes
+        await self._parts.objects.update(nodes, nodes.key("", node), partial(_with_key, fingerprint=fingerprint))
 
     async def _use(self, token: JoinToken, fingerprint: str) -> Grant:
         """Mark the token as used by this key, in one commit."""
@@ -157,23 +214,22 @@ class Enroller:
         assert grant is not None, "a token's Secret was just written as one"
         return grant
 
-    async def _introduce(self, node: str, labels: Mapping[str, str]) -> None:
+    async def _introduce(self, node: str, labels: Mapping[str, str], fingerprint: str) -> None:
         """The Node with the token's labels: it is listed, not ready, before its gateway first connects."""
         nodes = self._parts.nodes
         wanted = {"kubernetes.io/hostname": node, **labels}
 
         def label(obj: JsonObject) -> JsonObject:
+            keyed = _with_key(obj, fingerprint=fingerprint)
             if labels.items() <= str_map_at(obj, "metadata", "labels").items():
-                return obj
-            labelled: JsonObject = {**obj, "metadata": dict(map_at(obj, "metadata"))}
-            metadata = map_at(labelled, "metadata")
-            metadata["labels"] = {**map_at(metadata, "labels"), **to_json(labels)}
-            return labelled
+                return keyed
+            metadata = map_at(keyed, "metadata")
+            return {**keyed, "metadata": {**metadata, "labels": {**map_at(metadata, "labels"), **to_json(labels)}}}
 
         obj: JsonObject = {"apiVersion": "v1", "kind": "Node"}
         ensure_map(obj, "metadata").update({"name": node, "labels": to_json(wanted)})
         try:
-            await self._parts.objects.create(nodes, "", obj)
+            await self._parts.objects.create(nodes, "", _with_key(obj, fingerprint=fingerprint))
         except AlreadyExistsError:
             await self._parts.objects.update(nodes, nodes.key("", node), label)
 
@@ -187,6 +243,13 @@ class Enroller:
             now=now_of(parts.clock),
         )
         return Enrolled(node=node, certificate_pem=certificate, ca_pem=parts.authority.pem, hub_port=parts.hub_port())
+
+
+def _with_key(node: JsonObject, *, fingerprint: str) -> JsonObject:
+    """The Node with the key that its gateway has now."""
+    metadata = map_at(node, "metadata")
+    annotations = {**map_at(metadata, "annotations"), NODE_KEY_ANNOTATION: fingerprint}
+    return {**node, "metadata": {**metadata, "annotations": annotations}}
 
 
 def _checked(token: JoinToken, grant: Grant | None, *, fingerprint: str, now: str) -> Grant:

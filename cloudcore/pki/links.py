@@ -12,7 +12,7 @@ from typing import Final, Protocol
 
 from cloudcore.pki.enrolment import Enroller
 from skerry.errors import CallerError, ForbiddenError, TooManyRequestsError, UnauthenticatedError, UnavailableError
-from skerry.objects.enrolment import Enrolled, enrolled_body, read_request, refused_body
+from skerry.objects.enrolment import Enrolled, enrolled_body, read_recover, read_request, refused_body
 from skerry.ports import Link
 
 ANSWER_S_MAX: Final = 20.0
@@ -44,6 +44,18 @@ def renewing(enroller: Enroller) -> Callable[[AddressedLink], Awaitable[None]]:
         async def answer() -> Enrolled:
             request = read_request(await link.receive(), with_token=False)
             return await enroller.renew(link.peer_name, request.csr_pem)
+
+        await _answered(link, answer)
+
+    return serve
+
+
+def recovering(enroller: Enroller) -> Callable[[AddressedLink], Awaitable[None]]:
+    """Serves a link without a certificate: an ended one and a CSR as text, then a new certificate or a refusal."""
+
+    async def serve(link: AddressedLink) -> None:
+        async def answer() -> Enrolled:
+            return await enroller.recover(read_recover(await link.receive()), peer=link.peer_address)
 
         await _answered(link, answer)
 

@@ -1,66 +1,100 @@
 """A gateway's certificate is renewed long before it ends, over the hub's port, with the certificate itself as proof.
 
-The agent starts this module as a process of its own (`python -m edgecore.link.renewal DIR`), which happens about
-once in eight months: making a request needs a crypto library that is worth 10 MB of memory, which the agent never
-loads. Links read the files when they dial, so the next one uses the new certificate. A crash leaves the old
-certificate or the new one; the attempt is repeated.
+Where it has ended all the same (a spare in a store room, a clock that stood still), the cloud gives a new one for the
+same key: see `cloudcore.pki.enrolment`. The agent starts this module as a process of its own (`python -m
+edgecore.link.renewal DIR`), which happens about once in eight months: making a request needs a crypto library that is
+worth 10 MB of memory, which the agent never loads. Links read the files when they dial, so the next one uses the new
+certificate. A crash leaves the old certificate or the new one; the attempt is repeated.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import ssl
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from edgecore.link.membership import load_membership, save_renewed
+from edgecore.link.dial import clock_is_wrong
+from edgecore.link.membership import Membership, load_membership, save_renewed
+from skerry.clocks import SystemClock
 from skerry.errors import SkerryError, UnavailableError
-from skerry.objects.enrolment import HUB_RENEW_PATH, EnrolRequest, read_enrolled, request_body
-from skerry.ports import Clock
-from skerry.transport.websocket import client_context, dial
+from skerry.objects.enrolment import (
+    HUB_RECOVER_PATH,
+    HUB_RENEW_PATH,
+    Enrolled,
+    EnrolRequest,
+    RecoverRequest,
+    read_enrolled,
+    recover_body,
+    request_body,
+)
+from skerry.transport.websocket import client_context, dial, nameless_context
 
 LOG: Final = logging.getLogger(__name__)
 CHECK_INTERVAL_S: Final = 3600.0
+AGAIN_S_MIN: Final = 60.0
+"""After an attempt that failed; doubled with each, up to the interval between checks."""
 ATTEMPT_S_MAX: Final = 120.0
 
 
-async def keep_certificate(data: Path, clock: Clock) -> None:
-    """Renew for ever, whenever it is due by this gateway's clock. A failed attempt is repeated at the next check; a
-    third of the certificate's life is left for that."""
-    failed = False
-    while True:
-        if clock.wall_ms() >= load_membership(data).renew_after_ms:
-            fault = await _attempt(data)
-            if fault and not failed:
-                LOG.warning("certificate not renewed error=%s", fault)
-            elif not fault:
-                LOG.info("certificate renewed")
-            failed = bool(fault)
-        await asyncio.sleep(CHECK_INTERVAL_S)
+class CertificateKeeper:
+    """Sees that there is a certificate the cloud takes. Run `run` in a task group."""
+
+    def __init__(self, data: Path, now_ms: Callable[[], int]) -> None:
+        """`now_ms`: the newest time this gateway knows, milliseconds since the epoch."""
+        self._data = data
+        self._now_ms = now_ms
+        self._doubt = asyncio.Event()
+
+    def doubt(self) -> None:
+        """The cloud seems not to take the certificate, whatever this gateway's clock says of it."""
+        self._doubt.set()
+
+    async def run(self) -> None:
+        """For ever. An attempt that failed, or did not help, is repeated ever more slowly; of a certificate that is
+        renewed in time a third of its life is left for that."""
+        again_s = AGAIN_S_MIN
+        failed = False
+        while True:
+            if self._doubt.is_set() or self._now_ms() >= load_membership(self._data).renew_after_ms:
+                self._doubt.clear()
+                fault = await _attempt(self._data, self._now_ms())
+                if fault and not failed:
+                    LOG.warning("certificate not renewed error=%s", fault)
+                elif not fault:
+                    LOG.info("certificate renewed")
+                failed = bool(fault)
+                await asyncio.sleep(again_s)
+                again_s = min(CHECK_INTERVAL_S, 2 * again_s)
+            else:
+                try:
+                    async with asyncio.timeout(CHECK_INTERVAL_S):
+                        await self._doubt.wait()
+                except TimeoutError:
+                    again_s = AGAIN_S_MIN
 
 
-async def renew(data: Path) -> None:
-    """Renew now. Raises `UnavailableError` when no hub could be asked, or a `CallerError` with its refusal."""
+async def renew(data: Path, *, known_ms: int) -> None:
+    """Renew now; `known_ms` is the newest time this gateway knows, milliseconds since the epoch.
+
+    Raises `UnavailableError` when no hub could be asked, or a `CallerError` with its refusal.
+    """
     from cryptography import x509
 
     from edgecore.link.join import renew_after_ms, signing_request
 
     membership = load_membership(data)
     csr_pem = signing_request(membership.identity.key_file.read_bytes(), membership.node)
-    context = client_context(membership.identity, trust_clock=True)
     faults: list[str] = []
     for address in membership.clouds:
         try:
-            async with asyncio.timeout(ATTEMPT_S_MAX / 2):
-                link = await dial(address, context, path=HUB_RENEW_PATH)
-                await link.send(request_body(EnrolRequest(token="", csr_pem=csr_pem)))
-                answer = await link.receive()
-                await link.close(code=1000, reason="")
+            enrolled = await _renewed(address, membership, csr_pem, known_ms)
         except (UnavailableError, TimeoutError) as error:
-            faults.append(f"{address}: {error or 'no answer in time'}")
+            faults.append(str(error) or f"{address}: no answer in time")
             continue
-        enrolled = read_enrolled(answer)
         certificate = x509.load_pem_x509_certificate(enrolled.certificate_pem.encode())
         save_renewed(
             data,
@@ -72,27 +106,57 @@ async def renew(data: Path) -> None:
     raise UnavailableError("; ".join(faults))
 
 
-async def _attempt(data: Path) -> str:
+async def _renewed(address: str, membership: Membership, csr_pem: str, known_ms: int) -> Enrolled:
+    """With the certificate where TLS still takes it, else with it as a mere paper."""
+    identity = membership.identity
+    wrong = clock_is_wrong(wall_ms=SystemClock().wall_ms(), floor_ms=known_ms)
+    try:
+        request = request_body(EnrolRequest(token="", csr_pem=csr_pem))
+        return await _asked(
+            address, client_context(identity, trust_clock=not wrong), HUB_RENEW_PATH, request, known_ms
+        )
+    except UnavailableError:
+        paper = identity.certificate_file.read_text(encoding="ascii")
+        request = recover_body(RecoverRequest(certificate_pem=paper, csr_pem=csr_pem))
+        nameless = nameless_context(identity.ca_file, trust_clock=not wrong)
+        return await _asked(address, nameless, HUB_RECOVER_PATH, request, known_ms)
+
+
+async def _asked(address: str, context: ssl.SSLContext, path: str, request: bytes, known_ms: int) -> Enrolled:
+    async with asyncio.timeout(ATTEMPT_S_MAX / 4):
+        link = await dial(address, context, path=path)
+        if link.not_after_ms < known_ms:
+            await link.close(code=1008, reason="certificate expired")
+            raise UnavailableError(f"{address}: the cloud's certificate expired before the last time known here")
+        await link.send(request)
+        answer = await link.receive()
+        await link.close(code=1000, reason="")
+    return read_enrolled(answer)
+
+
+async def _attempt(data: Path, known_ms: int) -> str:
     """Renew in a process of its own; why that failed, or ""."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "edgecore.link.renewal", str(data), stderr=asyncio.subprocess.PIPE
+        sys.executable, "-m", "edgecore.link.renewal", str(data), str(known_ms), stderr=asyncio.subprocess.PIPE
     )
     try:
         async with asyncio.timeout(ATTEMPT_S_MAX):
             _, said = await process.communicate()
     except TimeoutError:
-        process.kill()
-        await process.wait()
         return "no answer in time"
+    finally:
+        if process.returncode is None:  # too slow, or the agent stops
+            process.kill()
+            await process.communicate()
     if process.returncode == 0:
         return ""
     return said.decode(errors="replace").strip()[-300:] or f"exit code {process.returncode}"
 
 
 def main() -> None:
-    """One renewal, for the data directory given."""
+    """One renewal, for the data directory and the newest time known that are given."""
     try:
-        asyncio.run(renew(Path(sys.argv[1])))
+        asyncio.run(renew(Path(sys.argv[1]), known_ms=int(sys.argv[2])))
     except SkerryError as error:
         sys.exit(str(error))
 

@@ -17,7 +17,7 @@ from edgecore.link.dial import Dialer
 from edgecore.link.streams import StreamHost, StreamSource
 from edgecore.store.port import META_EPOCH, EdgeBatch, Held
 from edgecore.store.shell import AsyncEdgeStore
-from skerry.errors import SkerryError, UnavailableError
+from skerry.errors import IdentityRefusedError, SkerryError, UnavailableError
 from skerry.objects.meta import Key, Revision, Stamp
 from skerry.ports import Clock, Ids
 from skerry.sync.dial import DialPolicy, Ended
@@ -50,6 +50,10 @@ KNOWN_STEP_MS: Final = 600_000
 """The known time is written when it is this much newer: a flash card need not know the minute."""
 
 
+def _nothing() -> None:
+    """Where nobody wants to know."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LinkSettings:
     """Who this gateway is, and where its cloud is."""
@@ -73,6 +77,8 @@ class LinkParts:
     ids: Ids
     streams: Mapping[str, StreamSource] = field(default_factory=dict[str, StreamSource])
     """What this gateway can stream, by kind (`logs`)."""
+    doubted: Callable[[], None] = _nothing
+    """Told when the cloud may not take this gateway's certificate any more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -204,6 +210,8 @@ class EdgeLink:
         try:
             link = await self._parts.dialer(self._policy.address)
         except UnavailableError as error:
+            if isinstance(error, IdentityRefusedError):
+                self._parts.doubted()
             self._note_end(str(error))
             return CloseLink(code=CloseCode.FAILED, reason=str(error)), False
         finally:

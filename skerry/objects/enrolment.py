@@ -34,11 +34,14 @@ ENROL_PATH: Final = "/enrol.skerry.dev/v1/nodes"
 RENEW_PATH: Final = "/enrol.skerry.dev/v1/renewals"
 HUB_ENROL_PATH: Final = "/enrol"
 HUB_RENEW_PATH: Final = "/renew"
+HUB_RECOVER_PATH: Final = "/recover"
 MESSAGE_BYTES_MAX: Final = 16 * 1024
 """Requests and answers of enrolment; a CSR is under 1 KB."""
 
 NODE_USER_PREFIX: Final = "system:node:"
 NODES_GROUP: Final = "system:nodes"
+NODE_KEY_ANNOTATION: Final = "skerry.dev/node-key"
+"""On a Node: `pin_of` the key that its gateway joined with. What any other key signs is not this gateway's."""
 
 _NODE: Final = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*")
 _ID: Final = re.compile(r"[0-9a-f]{10}")
@@ -240,6 +243,16 @@ class EnrolRequest:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RecoverRequest:
+    """What a gateway sends whose certificate ended while it was away: that certificate, and a PKCS#10 request by its
+    key. The request's signature is the proof; heard by somebody else, it gets them a certificate for a key that
+    they don't have."""
+
+    certificate_pem: str
+    csr_pem: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Enrolled:
     """What it gets."""
 
@@ -283,6 +296,22 @@ def read_request(body: bytes, *, with_token: bool = True) -> EnrolRequest:
     request = EnrolRequest(token=str_at(obj, "token"), csr_pem=str_at(obj, "csr"))
     if not request.csr_pem or (with_token and not request.token):
         raise BadRequestError('the body must be {"token": "...", "csr": "-----BEGIN CERTIFICATE REQUEST-----..."}')
+    return request
+
+
+def recover_body(request: RecoverRequest) -> bytes:
+    return _dump({"certificate": request.certificate_pem, "csr": request.csr_pem})
+
+
+def read_recover(body: bytes) -> RecoverRequest:
+    """Raises `BadRequestError` for anything but {certificate, csr}."""
+    obj = _load(body)
+    request = RecoverRequest(certificate_pem=str_at(obj, "certificate"), csr_pem=str_at(obj, "csr"))
+    if not (request.certificate_pem and request.csr_pem):
+        raise BadRequestError(
+            'the body must be {"certificate": "-----BEGIN CERTIFICATE-----...", '
+            '"csr": "-----BEGIN CERTIFICATE REQUEST-----..."}'
+        )
     return request
 
 

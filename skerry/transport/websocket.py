@@ -21,10 +21,10 @@ from typing import Any, Final, cast
 from websockets.asyncio.client import connect
 from websockets.asyncio.connection import Connection
 from websockets.asyncio.server import ServerConnection, serve
-from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidURI
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidMessage, InvalidURI
 from websockets.http11 import Request, Response
 
-from skerry.errors import UnavailableError
+from skerry.errors import IdentityRefusedError, UnavailableError
 from skerry.listening import listening_socket
 from skerry.objects.enrolment import HUB_SERVER_NAME
 from skerry.wire.codec import FRAME_BYTES_MAX
@@ -98,17 +98,24 @@ class Identity:
 def client_context(identity: Identity, *, trust_clock: bool) -> ssl.SSLContext:
     """TLS 1.3 with the gateway's certificate. Without `trust_clock` dates are not checked by TLS: the caller
     knows that its clock is wrong, and checks them against the last time it knows (`not_after_ms`)."""
+    context = nameless_context(identity.ca_file, trust_clock=trust_clock)
+    context.load_cert_chain(str(identity.certificate_file), str(identity.key_file))
+    return context
+
+
+def nameless_context(ca_file: Path, *, trust_clock: bool) -> ssl.SSLContext:
+    """The same for who has no certificate to show."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
-    context.load_verify_locations(cafile=str(identity.ca_file))
-    context.load_cert_chain(str(identity.certificate_file), str(identity.key_file))
+    context.load_verify_locations(cafile=str(ca_file))
     if not trust_clock:
         context.verify_flags |= ssl.VerifyFlags(_NO_CHECK_TIME)
     return context
 
 
 async def dial(address: str, context: ssl.SSLContext, *, path: str = SESSION_PATH) -> WebSocketLink:
-    """Open a link to `host:port`. Raises `UnavailableError`, with the reason, whatever went wrong."""
+    """Open a link to `host:port`. Raises `UnavailableError`, with the reason, whatever went wrong;
+    `IdentityRefusedError` where the peer may not take our certificate."""
     try:
         connection = await connect(
             f"wss://{address}{path}",
@@ -123,6 +130,10 @@ async def dial(address: str, context: ssl.SSLContext, *, path: str = SESSION_PAT
             user_agent_header=None,
             proxy=None,
         )
+    except InvalidMessage as error:
+        # In TLS 1.3 a client has finished its handshake before the server looks at its certificate, and asyncio's
+        # servers hang up on a bad one without the alert that would say so.
+        raise IdentityRefusedError(f"{address}: the peer hung up on this gateway's certificate") from error
     except (OSError, TimeoutError, InvalidHandshake, InvalidURI, ConnectionClosed) as error:
         raise UnavailableError(f"{address}: {_reason(error)}") from error
     return WebSocketLink(connection)

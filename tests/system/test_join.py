@@ -22,10 +22,10 @@ from cloudcore.api.authn import Authenticator
 from cloudcore.api.authz.attributes import Attributes
 from cloudcore.api.enrolment import enrolment_endpoints
 from cloudcore.api.ports import Posted, Presented
-from cloudcore.pki.certificates import issue_client, issue_server
+from cloudcore.pki.certificates import issue_client, issue_server, sign_request
 from cloudcore.pki.directory import Pki, open_pki
 from cloudcore.pki.enrolment import Enroller, EnrollerParts
-from cloudcore.pki.links import enrolling, renewing
+from cloudcore.pki.links import enrolling, recovering, renewing
 from cloudcore.pki.service_tokens import ServiceTokens
 from cloudcore.pki.serving import Serving, now_of
 from cloudcore.registry.kinds import builtin_scheme
@@ -33,14 +33,23 @@ from cloudcore.registry.objects import LocalObjects
 from cloudcore.registry.port import Subresource
 from cloudcore.store.cache import following
 from cloudcore.store.memory import MemoryState, MemoryStore
-from edgecore.link.join import JoinRequest, join
+from edgecore.link.join import JoinRequest, join, signing_request
 from edgecore.link.membership import Membership, load_membership
-from edgecore.link.renewal import renew
+from edgecore.link.renewal import CertificateKeeper, renew
 from skerry.clocks import ManualClock, SeededIds, SystemClock
-from skerry.errors import CallerError, Cause, InvalidError, NotFoundError, SkerryError, UnavailableError
+from skerry.errors import (
+    CallerError,
+    Cause,
+    IdentityRefusedError,
+    InvalidError,
+    NotFoundError,
+    SkerryError,
+    UnavailableError,
+)
 from skerry.objects.enrolment import (
     DISCOVERY_PATH,
     HUB_ENROL_PATH,
+    HUB_RECOVER_PATH,
     HUB_RENEW_PATH,
     JoinToken,
     discovery_body,
@@ -174,6 +183,7 @@ async def cloud(tmp_path: Path) -> AsyncIterator[Cloud]:
             SESSION_PATH: Route(handle=session, named=True),
             HUB_ENROL_PATH: Route(handle=enrolling(enroller), named=False),
             HUB_RENEW_PATH: Route(handle=renewing(enroller), named=True),
+            HUB_RECOVER_PATH: Route(handle=recovering(enroller), named=False),
         }
         pages = {DISCOVERY_PATH: lambda: discovery_body(enroller.discovery("websocket")).decode()}
         _, port = await stack.enter_async_context(listen("127.0.0.1", 0, serving.hub, routes, pages=pages))
@@ -304,13 +314,42 @@ async def test_a_certificate_is_renewed_over_the_hub_with_the_same_key(cloud: Cl
     data = tmp_path / "edge"
     before = await joined(cloud, data, await cloud.issue("eu-1"))
     old = before.identity.certificate_file.read_text()
-    await asyncio.to_thread(subprocess.run, [sys.executable, "-m", "edgecore.link.renewal", str(data)], check=True)
+    await asyncio.to_thread(
+        subprocess.run, [sys.executable, "-m", "edgecore.link.renewal", str(data), "0"], check=True
+    )
     assert before.identity.certificate_file.read_text() != old
     link = await dial(before.clouds[0], client_context(before.identity, trust_clock=True))
     await link.close(code=1000, reason="")
     await cloud.objects.delete(kind("nodes"), kind("nodes").key("", "eu-1"))
     with pytest.raises(InvalidError, match="not known any more"):
-        await renew(data)
+        await renew(data, known_ms=0)
+
+
+async def test_a_gateway_whose_certificate_ended_while_it_was_away_comes_back_by_itself(cloud: Cloud, tmp_path: Path):
+    import datetime
+
+    data = tmp_path / "edge"
+    membership = await joined(cloud, data, await cloud.issue("eu-1"))
+    identity = membership.identity
+    then = now_of(SystemClock()) - datetime.timedelta(days=400)
+    request = signing_request(identity.key_file.read_bytes(), "eu-1")
+    ended = sign_request(cloud.pki.authority, request, user="system:node:eu-1", groups=["system:nodes"], now=then)
+    identity.certificate_file.write_text(ended)
+    with pytest.raises(IdentityRefusedError, match="hung up on this gateway's certificate"):
+        await dial(membership.clouds[0], client_context(identity, trust_clock=True))
+    # As the link does with that error. By its clock, which stood still, the gateway would not have thought of it.
+    keeper = CertificateKeeper(data, lambda: 0)
+    running = asyncio.create_task(keeper.run())
+    keeper.doubt()
+    try:
+        async with asyncio.timeout(60):
+            while identity.certificate_file.read_text() == ended:
+                await asyncio.sleep(0.05)
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+    link = await dial(membership.clouds[0], client_context(identity, trust_clock=True))
+    await link.close(code=1000, reason="")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,12 +1,16 @@
 import asyncio
+import datetime
+from pathlib import Path
 
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
-from cloudcore.pki.certificates import subject_of
+from cloudcore.pki.certificates import issue_server, sign_request, subject_of
+from cloudcore.pki.directory import open_pki
 from cloudcore.pki.enrolment import FAILURES_MAX
+from cloudcore.pki.serving import now_of
 from skerry.errors import (
     BadRequestError,
     CallerError,
@@ -14,7 +18,7 @@ from skerry.errors import (
     TooManyRequestsError,
     UnauthenticatedError,
 )
-from skerry.objects.enrolment import EnrolRequest, JoinToken, der_of_pem
+from skerry.objects.enrolment import EnrolRequest, JoinToken, RecoverRequest, der_of_pem
 from skerry.objects.json import str_map_at
 
 from .conftest import Cloud, kind
@@ -156,3 +160,82 @@ async def test_a_certificate_is_renewed_for_a_node_that_is_still_known(cloud: Cl
     await cloud.objects.delete(kind("nodes"), kind("nodes").key("", "eu-1"))
     with pytest.raises(ForbiddenError, match="not known any more"):
         await cloud.enroller.renew("system:node:eu-1", csr(KEY))
+
+
+def expired(cloud: Cloud, *, days_ago: int, user: str = "system:node:eu-1", server: bool = False) -> str:
+    """A certificate of KEY that ended so long ago."""
+    now = now_of(cloud.clock) - datetime.timedelta(days=days_ago + 365)
+    if server:
+        return issue_server(cloud.pki.authority, names=["x"], now=now).certificate_pem
+    request = csr(KEY)
+    return sign_request(cloud.pki.authority, request, user=user, groups=["system:nodes"], now=now)
+
+
+async def recover(cloud: Cloud, certificate_pem: str, csr_pem: str = "", peer: str = "10.0.0.2"):
+    request = RecoverRequest(certificate_pem=certificate_pem, csr_pem=csr_pem or csr(KEY))
+    return await cloud.enroller.recover(request, peer=peer)
+
+
+async def test_a_gateway_whose_certificate_has_ended_gets_a_new_one_for_the_key_it_joined_with(cloud: Cloud):
+    await join(cloud, await cloud.issue("eu-1"))
+    enrolled = await recover(cloud, expired(cloud, days_ago=300))
+    certificate = x509.load_pem_x509_certificate(enrolled.certificate_pem.encode())
+    assert certificate.public_key() == KEY.public_key()
+    assert subject_of(der_of_pem(enrolled.certificate_pem)).user == "system:node:eu-1"
+    assert certificate.not_valid_after_utc > now_of(cloud.clock)
+
+
+async def test_a_certificate_that_ended_too_long_ago_is_of_no_use(cloud: Cloud):
+    await join(cloud, await cloud.issue("eu-1"))
+    with pytest.raises(ForbiddenError, match="more than 365 days ago; join again"):
+        await recover(cloud, expired(cloud, days_ago=366))
+
+
+async def test_an_ended_certificate_is_worth_nothing_without_its_key(cloud: Cloud):
+    await join(cloud, await cloud.issue("eu-1"))
+    with pytest.raises(ForbiddenError, match="by another key"):
+        await recover(cloud, expired(cloud, days_ago=1), csr(OTHER_KEY))
+
+
+async def test_a_gateway_that_was_replaced_does_not_come_back(cloud: Cloud):
+    await join(cloud, await cloud.issue("eu-1"))
+    await join(cloud, await cloud.issue("eu-1", id_="9876543210"), csr(OTHER_KEY))
+    with pytest.raises(ForbiddenError, match="joined again with another key"):
+        await recover(cloud, expired(cloud, days_ago=1))
+    await cloud.objects.delete(kind("nodes"), kind("nodes").key("", "eu-1"))
+    with pytest.raises(ForbiddenError, match="not known any more"):
+        await recover(cloud, expired(cloud, days_ago=1))
+
+
+async def test_a_renewed_key_is_the_one_that_recovers(cloud: Cloud):
+    await join(cloud, await cloud.issue("eu-1"))
+    await cloud.enroller.renew("system:node:eu-1", csr(OTHER_KEY))
+    with pytest.raises(ForbiddenError, match="joined again with another key"):
+        await recover(cloud, expired(cloud, days_ago=1))
+
+
+async def test_a_node_from_before_keys_were_remembered_recovers(cloud: Cloud):
+    await cloud.objects.create(kind("nodes"), "", {"metadata": {"name": "eu-1"}})
+    assert (await recover(cloud, expired(cloud, days_ago=1))).node == "eu-1"
+
+
+async def test_papers_of_others_recover_nothing(cloud: Cloud, tmp_path: Path):
+    await join(cloud, await cloud.issue("eu-1"))
+    other = open_pki(tmp_path / "other", now=now_of(cloud.clock))
+    theirs = sign_request(other.authority, csr(KEY), user="system:node:eu-1", groups=[], now=now_of(cloud.clock))
+    for paper, error, words in (
+        (theirs, UnauthenticatedError, "not signed by this cloud"),
+        (expired(cloud, days_ago=1, user="jane"), ForbiddenError, "only a node"),
+        (expired(cloud, days_ago=1, server=True), BadRequestError, "not one for a client"),
+        ("nonsense", BadRequestError, "can't be read"),
+    ):
+        with pytest.raises(error, match=words):
+            await recover(cloud, paper)
+
+
+async def test_who_tries_papers_without_end_is_held_up(cloud: Cloud):
+    for _ in range(FAILURES_MAX):
+        with pytest.raises(BadRequestError):
+            await recover(cloud, "nonsense")
+    with pytest.raises(TooManyRequestsError):
+        await recover(cloud, "nonsense")
