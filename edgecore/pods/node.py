@@ -14,8 +14,8 @@ import os
 import platform
 import shutil
 import socket
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -229,14 +229,13 @@ class NodeReporter:
     """Tells the cloud what changed about this node. Run `run` in a task group."""
 
     def __init__(
-        self, store: AsyncEdgeStore, clock: Clock, identity: NodeIdentity, data: Path, *, node_ip: str = ""
+        self, store: AsyncEdgeStore, clock: Clock, identity: NodeIdentity, machine: Callable[[], Machine]
     ) -> None:
-        """`data` says which disk counts; `node_ip` is shown for the address found, when given."""
-        self._node_ip = node_ip
+        """`machine` gives the gateway as it is now, or raises `OSError`."""
         self._store = store
         self._clock = clock
         self._identity = identity
-        self._data = data
+        self._machine = machine
         self._told: NodeStatusReport | None = None
         self._told_epoch = ""
         self._restored = asyncio.Event()
@@ -268,10 +267,7 @@ class NodeReporter:
     async def look(self) -> None:
         """Look once; tell what is new."""
         before = self._told.status if self._told else {}
-        machine = read_machine(self._data)
-        if self._node_ip:
-            machine = replace(machine, addresses=(self._node_ip,))
-        report = node_report(self._identity, machine, before, now_ms=self._clock.wall_ms())
+        report = node_report(self._identity, self._machine(), before, now_ms=self._clock.wall_ms())
         epoch = self._store.meta(META_EPOCH) or ""
         if report != self._told or epoch != self._told_epoch:
             told = NewReport(report_class="state", kind=NODE_STATUS, key="", body=report.encode())

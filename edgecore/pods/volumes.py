@@ -92,8 +92,9 @@ def _relative(path: str) -> str:
     return str(pure)
 
 
-def sync_volumes(directory: Path, around: Surroundings) -> dict[str, Path]:
-    """Make all volumes of the pod, and bring the written ones up to date: their places by volume name.
+def sync_volumes(directory: Path, around: Surroundings, *, root: Path = Path("/")) -> dict[str, Path]:
+    """Make all volumes of the pod, and bring the written ones up to date: their places by volume name. The paths of
+    hostPath volumes begin at `root`.
 
     Raises `ConfigError` naming the volume; `OSError` when the disk refuses.
     """
@@ -103,7 +104,7 @@ def sync_volumes(directory: Path, around: Surroundings) -> dict[str, Path]:
         name = str_at(volume, "name")
         try:
             if isinstance(volume.get("hostPath"), dict):
-                places[name] = _host_path(map_at(volume, "hostPath"))
+                places[name] = _host_path(map_at(volume, "hostPath"), root)
                 continue
             place = directory / "volumes" / name
             files = files_of(volume, around)
@@ -185,10 +186,11 @@ _CHECKS: Final[Mapping[str, tuple[Callable[[int], bool], str]]] = {
 }
 
 
-def _host_path(source: JsonObject) -> Path:
+def _host_path(source: JsonObject, root: Path) -> Path:
     path, kind = Path(str_at(source, "path")), str_at(source, "type")
     if not path.is_absolute() or ".." in path.parts:
         raise ConfigError(f"hostPath: {path} is not an absolute path without ..")
+    path = root / path.relative_to("/")
     if kind == "DirectoryOrCreate":
         path.mkdir(mode=0o755, parents=True, exist_ok=True)
     elif kind == "FileOrCreate" and not path.exists():

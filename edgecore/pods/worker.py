@@ -65,6 +65,8 @@ class PodParts:
     node: NodeFacts
     directory: Path
     """Volumes are below `pods/UID`, logs below `logs`."""
+    root: Path = Path("/")
+    """Where the paths of hostPath volumes begin."""
 
 
 def log_directory(directory: Path, *, namespace: str, name: str, uid: str) -> Path:
@@ -233,7 +235,9 @@ class PodWorker:
     def _volumes(self, seen: Seen) -> dict[str, Path] | None:
         """The pod's volumes, up to date; None when some can't be made: then no container starts."""
         try:
-            places = sync_volumes(self._parts.directory / "pods" / self._uid, self._around(seen.pod))
+            places = sync_volumes(
+                self._parts.directory / "pods" / self._uid, self._around(seen.pod), root=self._parts.root
+            )
         except (ConfigError, OSError) as error:
             for container in maps_at(seen.pod, "spec", "containers"):
                 self._fail(seen, str_at(container, "name"), NO_VOLUMES, str(error), event="FailedMount")

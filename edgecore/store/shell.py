@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import TypeAlias
 
 from edgecore.store.port import EdgeBatch, EdgeStore, Held, OutboxReport, StoreStats, TwinRow
@@ -26,9 +26,10 @@ class AsyncEdgeStore:
     stopped halfway, so treat cancellation as "unknown" and read again.
     """
 
-    def __init__(self, store: EdgeStore) -> None:
+    def __init__(self, store: EdgeStore, writer: Executor | None = None) -> None:
+        """`writer` carries the writes out, one after the other; by default a thread of its own, as SQLite wants."""
         self._store = store
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="edge-store")
+        self._writer = writer or ThreadPoolExecutor(max_workers=1, thread_name_prefix="edge-store")
         self._listeners: list[CommitListener] = []
 
     def listen(self, listener: CommitListener) -> Callable[[], None]:
@@ -40,7 +41,7 @@ class AsyncEdgeStore:
         """Durable when it returns; the outbox's newest seq. Errors as `EdgeStore.apply`."""
         loop = asyncio.get_running_loop()
         # Told from a callback of the write itself, so that a caller's cancellation can't keep a commit secret.
-        future = self._thread.submit(self._store.apply, batch)
+        future = self._writer.submit(self._store.apply, batch)
         future.add_done_callback(
             lambda done: None if done.cancelled() or done.exception() else _later(loop, self._tell, batch)
         )
@@ -51,7 +52,7 @@ class AsyncEdgeStore:
             listener(batch)
 
     async def prune_outbox(self, *, through: int) -> None:
-        await asyncio.wrap_future(self._thread.submit(lambda: self._store.prune_outbox(through=through)))
+        await asyncio.wrap_future(self._writer.submit(lambda: self._store.prune_outbox(through=through)))
 
     @property
     def incarnation(self) -> str:
@@ -89,7 +90,7 @@ class AsyncEdgeStore:
 
     def close(self) -> None:
         """Finish the writes that were begun, then close the store. Blocks for as long as those take."""
-        self._thread.shutdown(wait=True)
+        self._writer.shutdown(wait=True)
         self._store.close()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from edgecore.pods.node import Machine, NodeIdentity, NodeReporter, node_report, read_machine
@@ -76,7 +77,7 @@ def test_pressure_begins_low_and_ends_higher() -> None:
 async def test_what_did_not_change_is_not_told_again(tmp_path: Path) -> None:
     clock = ManualClock()
     store = AsyncEdgeStore(MemoryEdgeStore(incarnation="i", clock=clock))
-    reporter = NodeReporter(store, clock, IDENTITY, tmp_path)
+    reporter = NodeReporter(store, clock, IDENTITY, partial(read_machine, tmp_path))
     await reporter.look()
     clock.advance(3600)
     await reporter.look()
@@ -88,7 +89,7 @@ async def test_what_did_not_change_is_not_told_again(tmp_path: Path) -> None:
 async def test_a_restored_cloud_is_told_of_the_node_at_once(tmp_path: Path) -> None:
     clock = ManualClock()
     store = AsyncEdgeStore(MemoryEdgeStore(incarnation="i", clock=clock))
-    task = asyncio.create_task(NodeReporter(store, clock, IDENTITY, tmp_path).run())
+    task = asyncio.create_task(NodeReporter(store, clock, IDENTITY, partial(read_machine, tmp_path)).run())
     async with asyncio.timeout(5):  # well below the time between two looks
         for epoch in ("e1", "e2"):
             while not store.outbox(after=0, limit=1):

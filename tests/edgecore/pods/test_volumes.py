@@ -102,6 +102,13 @@ def test_host_paths_are_checked_by_their_type(tmp_path: Path) -> None:
         synced(tmp_path, {"hostPath": {"path": "/tmp/../etc"}})
 
 
+def test_a_host_path_begins_at_the_gateways_own_root(tmp_path: Path) -> None:
+    volume: JsonObject = {"name": "v", "hostPath": {"path": "/var/lib/app", "type": "DirectoryOrCreate"}}
+    one = pod(container(), volumes=[volume])
+    assert sync_volumes(tmp_path / "pod", around(one), root=tmp_path / "root") == {"v": tmp_path / "root/var/lib/app"}
+    assert (tmp_path / "root/var/lib/app").is_dir()
+
+
 def test_written_volumes_are_mounted_read_only(tmp_path: Path) -> None:
     one = container(volumeMounts=[{"name": "c", "mountPath": "/c/"}, {"name": "e", "mountPath": "/e"}])
     the_pod = pod(one, volumes=[{"name": "c", "configMap": {"name": "cfg"}}, {"name": "e", "emptyDir": {}}])

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -48,4 +50,20 @@ async def test_writes_take_effect_in_the_order_of_the_calls() -> None:
     assert [item.body for item in store.outbox(after=0, limit=10)] == [b"19"]
     await store.prune_outbox(through=store.outbox_head())
     assert store.stats().outbox_reports == 0
+    store.close()
+
+
+async def test_writes_go_through_the_writer_that_was_given() -> None:
+    writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="given")
+    inner = MemoryEdgeStore(incarnation="i1", clock=ManualClock())
+    store = AsyncEdgeStore(inner, writer)
+    begun, go_on = threading.Event(), threading.Event()
+    writer.submit(lambda: (begun.set(), go_on.wait(5)))
+    assert begun.wait(5)
+    waiting = asyncio.create_task(store.apply(EdgeBatch(puts=(held("a"),))))
+    await asyncio.sleep(0)
+    assert store.list("configmaps") == []
+    go_on.set()
+    await waiting
+    assert len(store.list("configmaps")) == 1
     store.close()

@@ -1,0 +1,172 @@
+"""The cloud's parts, put together from what they stand on. Whoever runs a cloud says what that is.
+
+`cloudcore.cloud` gives a database, keys and ports, `skerry.testkit` a store in memory and a clock of its own; what
+runs on it is the same. Keeps nothing; each part says what it keeps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from cloudcore.api.authn import Authenticator
+from cloudcore.api.authz.aggregation import AggregationController
+from cloudcore.api.authz.authorizer import Authorizer
+from cloudcore.api.authz.escalation import escalation_step
+from cloudcore.api.expire import EventExpiry
+from cloudcore.api.openapi import PublishedOpenApi
+from cloudcore.api.ports import Endpoint, Parts
+from cloudcore.api.protobuf import protobuf_decoder
+from cloudcore.api.reviews import ReviewDesk
+from cloudcore.api.shapes import KindShapes
+from cloudcore.controllers.crd.controller import serve_stored
+from cloudcore.controllers.standard import standard_controllers
+from cloudcore.hub.effects import kinds_in
+from cloudcore.hub.hub import Hub, HubParts, HubSettings
+from cloudcore.pki.service_tokens import ServiceTokens
+from cloudcore.registry.addresses import ServiceAddresses
+from cloudcore.registry.admission import STEPS
+from cloudcore.registry.builtin import KindRules
+from cloudcore.registry.custom import CustomKinds
+from cloudcore.registry.kinds import builtin_scheme
+from cloudcore.registry.objects import LocalObjects
+from cloudcore.runtime.informer import INDEXES, PODS_BY_NODE
+from cloudcore.runtime.manager import Tools, run_controllers
+from cloudcore.scheduler.scheduler import Scheduler
+from cloudcore.store.cache import Index, WatchCache
+from cloudcore.store.housekeeping import Housekeeping, HousekeepingSettings
+from cloudcore.store.port import Store
+from skerry.objects.json import JsonObject, str_at
+from skerry.objects.scheme import Kind, Scheme
+from skerry.ports import Clock, Ids
+
+DEVICES_BY_NODE: Final = "devices_by_node"
+_DEVICES: Final = "devices.devices.kubeedge.io"
+
+
+def _device_node(obj: JsonObject) -> Iterable[str]:
+    node = str_at(obj, "spec", "nodeName")
+    return [node] if node else []
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Bound:
+    """What is bound to a node, from the watch cache's indexes."""
+
+    cache: WatchCache
+
+    def pods(self, node: str) -> Iterable[JsonObject]:
+        return [self.cache.obj(stored) for stored in self.cache.indexed(PODS_BY_NODE, node)]
+
+    def devices(self, node: str) -> Iterable[JsonObject]:
+        return [self.cache.obj(stored) for stored in self.cache.indexed(DEVICES_BY_NODE, node)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Core:
+    """What everything else is built on."""
+
+    clock: Clock
+    ids: Ids
+    store: Store
+    cache: WatchCache
+    """Loaded; whoever runs the cloud runs it."""
+    scheme: Scheme
+    custom: CustomKinds
+    rules: KindRules
+    authorizer: Authorizer
+    objects: LocalObjects
+
+    def kind(self, resource: str) -> Kind:
+        found = self.scheme.of_resource(resource)
+        assert found is not None, f"{resource} is a built-in kind"
+        return found
+
+    @property
+    def tools(self) -> Tools:
+        return Tools(objects=self.objects, cache=self.cache, scheme=self.scheme, clock=self.clock, ids=self.ids)
+
+
+async def compose(store: Store, clock: Clock, ids: Ids, *, service_cidr: str) -> Core:
+    """Read the store; nothing runs yet."""
+    indexes: Mapping[str, Index] = {**INDEXES, DEVICES_BY_NODE: Index(resource=_DEVICES, values=_device_node)}
+    cache = WatchCache(store, indexes=indexes)
+    await cache.load()
+    scheme = builtin_scheme()
+    custom = CustomKinds(scheme)
+    serve_stored(custom, cache)
+    rules = KindRules(custom)
+    authorizer = Authorizer(cache, _Bound(cache=cache))
+    objects = LocalObjects(
+        store=store,
+        cache=cache,
+        rules=rules,
+        clock=clock,
+        ids=ids,
+        steps=(*STEPS, ServiceAddresses(service_cidr), escalation_step(authorizer)),
+    )
+    return Core(
+        clock=clock,
+        ids=ids,
+        store=store,
+        cache=cache,
+        scheme=scheme,
+        custom=custom,
+        rules=rules,
+        authorizer=authorizer,
+        objects=objects,
+    )
+
+
+def hub_of(core: Core, settings: HubSettings) -> Hub:
+    parts = HubParts(
+        objects=core.objects,
+        store=core.store,
+        cache=core.cache,
+        kinds=kinds_in(core.scheme),
+        clock=core.clock,
+        ids=core.ids,
+    )
+    return Hub(parts, settings)
+
+
+def workers_of(
+    core: Core, hub: Hub, *, ca_pem: str, housekeeping: HousekeepingSettings
+) -> dict[str, Awaitable[None]]:
+    """What runs until the process stops, by the name that is said when it fails."""
+    scheduler = Scheduler(core.tools)
+    controllers = [*standard_controllers(core.tools, core.custom, ca_pem=ca_pem), AggregationController(core.tools)]
+    return {
+        "hub": hub.run(),
+        "controllers": run_controllers(core.cache, core.clock, controllers, [scheduler]),
+        "scheduler": scheduler.run(),
+        "housekeeping": Housekeeping(core.store, core.clock, housekeeping).run(),
+        "expiry of events": EventExpiry(core.objects, core.scheme, core.clock).run(),
+    }
+
+
+def authenticator_of(core: Core, tokens: ServiceTokens) -> Authenticator:
+    return Authenticator(tokens=tokens, objects=core.objects, gate=core.authorizer, clock=core.clock)
+
+
+def api_parts(core: Core, hub: Hub, tokens: ServiceTokens, endpoints: Mapping[str, Endpoint] | None = None) -> Parts:
+    """What the API's verbs work with; `endpoints` as `Parts` has them."""
+    authenticator = authenticator_of(core, tokens)
+    return Parts(
+        objects=core.objects,
+        cache=core.cache,
+        scheme=core.scheme,
+        shapes=KindShapes(core.rules),
+        protobuf=protobuf_decoder(),
+        openapi=PublishedOpenApi(core.scheme, core.custom),
+        authenticator=authenticator,
+        gate=core.authorizer,
+        reviews=ReviewDesk(
+            authorizer=core.authorizer, authenticator=authenticator, tokens=tokens, objects=core.objects
+        ),
+        logs=hub.logs,
+        clock=core.clock,
+        ids=core.ids,
+        endpoints=endpoints or {},
+    )

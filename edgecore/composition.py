@@ -1,0 +1,119 @@
+"""The agent's parts, put together from what they stand on. Whoever runs an agent says what that is.
+
+`edgecore.agent` gives the real machine, `skerry.testkit` one that lives in virtual time; what runs on it is the same.
+Keeps nothing; each part says what it keeps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from edgecore.link.dial import Dialer
+from edgecore.link.session import EdgeLink, LinkParts, LinkSettings
+from edgecore.local_api.ports import LocalParts
+from edgecore.pods.env import NodeFacts
+from edgecore.pods.logs import LogParts, PodLogs
+from edgecore.pods.manager import PodManager
+from edgecore.pods.node import Machine, NodeIdentity, NodeReporter, node_report, runtime_version
+from edgecore.pods.port import Runtime
+from edgecore.pods.worker import PodParts
+from edgecore.store.shell import AsyncEdgeStore
+from edgecore.twins.keeper import DriverFactory, Keeper
+from skerry.objects.json import str_map_at
+from skerry.objects.logs import LOGS
+from skerry.ports import Clock, Ids
+from skerry.sync.edge import EdgeState
+
+AGENT_VERSION: Final = "v1.36.0+skerry-0.1.0"
+"""The Kubernetes version whose kubelet's API behaviour is followed, and ours."""
+
+
+def _nothing() -> None:
+    """Nobody wants to know."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ground:
+    """What an agent stands on."""
+
+    node: str
+    labels: Mapping[str, str]
+    """Given at the join: region, zone, and whatever else."""
+    clouds: tuple[str, ...]
+    """Addresses of the cloud's hubs, tried in turn."""
+    directory: Path
+    """Volumes and logs are below it."""
+    root: Path = Path("/")
+    """Where the paths of hostPath volumes begin."""
+    machine: Callable[[], Machine]
+    """The gateway as it is when asked."""
+    store: AsyncEdgeStore
+    runtime: Runtime
+    dialer: Dialer
+    doubted: Callable[[], None] = _nothing
+    """Told when the cloud may not take this gateway's certificate any more."""
+    drivers: Mapping[str, DriverFactory]
+    clock: Clock
+    ids: Ids
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Agent:
+    """The parts that run: pods, twins and node first, the link last."""
+
+    clock: Clock
+    pods: PodManager
+    node: NodeReporter
+    twins: Keeper
+    link: EdgeLink
+    local: LocalParts
+    """What the local API answers from."""
+
+
+def compose(ground: Ground) -> Agent:
+    """Nothing runs yet."""
+    store, clock = ground.store, ground.clock
+    machine = ground.machine()
+    identity = NodeIdentity(
+        name=ground.node,
+        labels=ground.labels,
+        agent_version=AGENT_VERSION,
+        runtime_version=runtime_version(ground.runtime),
+    )
+    allocatable = node_report(identity, machine, {}, now_ms=0).status
+    facts = NodeFacts(
+        name=identity.name, address=machine.addresses[0], allocatable=str_map_at(allocatable, "allocatable")
+    )
+    logs = PodLogs(LogParts(store=store, runtime=ground.runtime, clock=clock, directory=ground.directory))
+    link = EdgeLink(
+        LinkSettings(
+            node=identity.name, agent_version=AGENT_VERSION, boot_id=machine.boot_id, addresses=ground.clouds
+        ),
+        LinkParts(
+            store=store,
+            dialer=ground.dialer,
+            clock=clock,
+            ids=ground.ids,
+            streams={LOGS: logs},
+            doubted=ground.doubted,
+        ),
+    )
+    pods = PodManager(
+        PodParts(
+            store=store,
+            runtime=ground.runtime,
+            clock=clock,
+            ids=ground.ids,
+            node=facts,
+            directory=ground.directory,
+            root=ground.root,
+        ),
+        lambda: link.status.state == EdgeState.IN_STEP.value,
+    )
+    twins = Keeper(store, ground.drivers, clock=clock, ids=ground.ids)
+    local = LocalParts(store=store, twins=twins, link=link, logs=logs, clock=clock, node=identity.name, pods=pods)
+    node = NodeReporter(store, clock, identity, ground.machine)
+    return Agent(clock=clock, pods=pods, node=node, twins=twins, link=link, local=local)
