@@ -55,7 +55,8 @@ class Pair:
         """Until neither has anything to say."""
         while True:
             up, down = self.edge.effects(), self.cloud.effects()
-            if not up and not down:
+            pushed = self.cloud.idle_frame()
+            if not up and not down and pushed is None:
                 return
             for effect in up:
                 if isinstance(effect, Send):
@@ -69,6 +70,8 @@ class Pair:
                 elif isinstance(effect, Admit):
                     view = self.views.view(self.node)
                     self.cloud.admitted(Admission(view=view, epoch="e", session=1, received=0), NOW)
+            if pushed is not None:
+                self.edge.receive(decode(self._carried(encode(pushed))), NOW)
 
     def _carried(self, data: bytes) -> bytes:
         self.size += len(data)

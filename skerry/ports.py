@@ -59,6 +59,12 @@ class Link(Protocol):
         ...
 
     @property
+    def heard_s(self) -> float:
+        """When bytes of the peer arrived last, by this machine's monotonic clock, whole frames or not; 0 before the
+        first, and for ever on a link that carries whole frames alone."""
+        ...
+
+    @property
     def peer_name(self) -> str:
         """Who the transport proved the peer to be (the certificate's common name), or ''."""
         ...

@@ -24,6 +24,8 @@ _ACCOUNTS: Final = "serviceaccounts"
 
 ARRIVAL: Final = (NODES, _ACCOUNTS, _CONFIG_MAPS, _SECRETS, _CLAIMS, SERVICES, SLICES, MODELS, DEVICES, PODS)
 """The resources of a view, what is referred to before what refers: the order in which they are sent."""
+PROMPT: Final = frozenset((DEVICES,))
+"""The resources whose objects go before all others that wait, with what they refer to: desired values of devices."""
 
 
 def node_of(key: Key, obj: JsonObject) -> str:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
-from cloudcore.hub.references import ARRIVAL, DEVICES, NODES, PODS, SERVICES, SLICES, node_of, references_of
+from cloudcore.hub.references import ARRIVAL, DEVICES, NODES, PODS, PROMPT, SERVICES, SLICES, node_of, references_of
 from cloudcore.store.port import Change, Stored
 from skerry.objects.json import JsonObject
 from skerry.objects.meta import Key, Revision, Stamp
@@ -215,6 +215,9 @@ class NodeView:
 
     def closure(self, key: Key) -> Sequence[Key]:
         return self._views.references(key)
+
+    def prompt(self, key: Key) -> bool:
+        return key.resource in PROMPT
 
 
 def _less(counts: dict[K, int], key: K) -> bool:

@@ -24,8 +24,8 @@ class Contents:
     deletes: tuple[Key, ...]
 
 
-def next_contents(queue: PushQueue, view: View, settings: SyncSettings) -> Contents:
-    """Take the next batch out of the queue, which must not be empty.
+def next_contents(queue: PushQueue, view: View, settings: SyncSettings, *, batch_bytes: int) -> Contents:
+    """Take the next batch out of the queue, which must not be empty: objects up to `batch_bytes`.
 
     An object comes with everything it refers to that is also waiting; what is referred to stands first. A key
     that is no longer in the view is a deletion.
@@ -33,7 +33,7 @@ def next_contents(queue: PushQueue, view: View, settings: SyncSettings) -> Conte
     puts: list[ObjectState] = []
     deletes: list[Key] = []
     size = 0
-    while len(queue) and size < settings.batch_bytes and len(puts) + len(deletes) < KEYS_MAX:
+    while len(queue) and size < batch_bytes and len(puts) + len(deletes) < KEYS_MAX:
         group = _group(queue, view)
         group_size = sum(size_of(item) for item in group)
         if puts and size + group_size > settings.group_bytes_max:
@@ -72,15 +72,18 @@ def object_frames(batch: int, revision: Revision, contents: Contents, part_bytes
 
 
 def stamp_frames(view: View, buckets: tuple[int, ...], part_bytes: int) -> Iterator[Stamps]:
-    """The view's stamps in these buckets, as frames of about `part_bytes`."""
+    """The view's stamps in these buckets as of now, as frames of about `part_bytes`, to be made one by one."""
     chosen = set(buckets)
+    told = [Stamped(key=key, stamp=stamp) for key, stamp in view.stamps() if bucket_of(key) in chosen]
+    return _stamp_frames(told, view.revision, buckets, part_bytes)
+
+
+def _stamp_frames(
+    told: list[Stamped], revision: Revision, buckets: tuple[int, ...], part_bytes: int
+) -> Iterator[Stamps]:
     entries: list[Stamped] = []
     size = 0
-    revision = view.revision
-    for key, stamp in view.stamps():
-        if bucket_of(key) not in chosen:
-            continue
-        entry = Stamped(key=key, stamp=stamp)
+    for entry in told:
         if entries and (size + size_of(entry) > part_bytes or len(entries) >= KEYS_MAX):
             yield Stamps(revision=revision, buckets=buckets, entries=tuple(entries), more=True)
             entries, size = [], 0

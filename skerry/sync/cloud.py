@@ -9,7 +9,7 @@ edge's buckets are being compared nothing is pushed, so that hashes are always o
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final
@@ -20,6 +20,7 @@ from skerry.sync.batches import next_contents, object_frames, stamp_frames
 from skerry.sync.effects import Admit, CloseLink, CloudEffect, Commit, DatedReport, Send
 from skerry.sync.hashes import BUCKETS, bucket_hashes, root_of
 from skerry.sync.ports import Instant, SyncSettings, View
+from skerry.sync.priorities import Pace
 from skerry.sync.queue import PushQueue
 from skerry.sync.streams import Streams
 from skerry.sync.tables import Table, check, row
@@ -101,11 +102,14 @@ class CloudSession:
         self._state = CloudState.WAITING
         self._effects: list[CloudEffect] = []
         self.streams = Streams(first=1)
-        self._opened_s = self._heard_s = self._pinged_s = now.monotonic_s
+        self._opened_s = self._heard_s = self._progress_s = self._pinged_s = now.monotonic_s
         self._pings = 0
+        self._pace = Pace(self._settings.part_bytes)
         self._hello: Hello | None = None
         self._admission: Admission | None = None
         self._queue = PushQueue()
+        self._parts: Iterator[Objects] | Iterator[Stamps] | None = None
+        """What is left of an answer of stamps or of the batch of number `_batch`."""
         self._batch = 0
         self._acked = 0
         self._asked_s = float("-inf")
@@ -120,7 +124,7 @@ class CloudSession:
     @property
     def heard_s(self) -> float:
         """When something was heard of the edge last, monotonic seconds; at first, when the link opened."""
-        return self._heard_s
+        return self._progress_s
 
     @property
     def open(self) -> bool:
@@ -143,7 +147,7 @@ class CloudSession:
         """A frame came (None: of a kind this version does not know). Bad ones end the session."""
         if self._state is CloudState.CLOSED:
             return
-        self._heard_s = now.monotonic_s
+        self._heard_s = self._progress_s = now.monotonic_s
         if frame is None:
             return
         try:
@@ -172,8 +176,7 @@ class CloudSession:
             if not self._is_behind():
                 self._welcome("changed", now)
         elif self.open:
-            self._queue.add(keys)
-            self._push()
+            self._queue.add(keys, self._greeting()[1].view.prompt)
 
     def committed(self) -> None:
         """The commit is durable: say so."""
@@ -193,6 +196,15 @@ class CloudSession:
             self._waiting.popleft()
         self._reported = max(self._reported, received)
         self._receipt(received)
+
+    def progressed(self, at_s: float) -> None:
+        """Bytes came last at this time (monotonic), though perhaps no whole frame: a large one takes long on a slow
+        link, and is no silence."""
+        self._progress_s = max(self._progress_s, at_s)
+
+    def sent(self, size: int, took_s: float) -> None:
+        """The link took a frame of this many bytes in this time."""
+        self._pace.sent(size, took_s=took_s, heartbeat_s=self._settings.heartbeat_s)
 
     def tick(self, now: Instant) -> None:
         """Time passed; call it at `deadline()` at the latest. Calling it early does nothing."""
@@ -243,8 +255,21 @@ class CloudSession:
         return taken
 
     def idle_frame(self) -> Frame | None:
-        """What may be sent when everything else is: streams come after state."""
-        return self.streams.next_frame() if self.open else None
+        """What may be sent when everything in `effects` is: the view, and after it streams.
+
+        Made only when the link has room, so that what waits is a set of keys and not megabytes of frames, an object
+        goes out in its newest form, and a prompt one goes before what came earlier.
+        """
+        if not self.open:
+            return None
+        if self._parts is None:
+            self._next_batch()
+        if self._parts is not None:
+            part = next(self._parts)
+            if not part.more:
+                self._parts = None
+            return part
+        return self.streams.next_frame()
 
     # --- frames ---
 
@@ -317,15 +342,13 @@ class CloudSession:
         view = self._greeting()[1].view
         mine = bucket_hashes(view.stamps())
         stale = tuple(number for number in range(BUCKETS) if mine[number] != frame.buckets[number])
-        for stamps in stamp_frames(view, stale, self._settings.part_bytes):
-            self._send(stamps)
+        self._parts = stamp_frames(view, stale, self._pace.part_bytes)
         self._queue.clear()  # whatever waited is in a stale bucket, and in the stamps in its newest form
         self._enter("Compare", CloudState.CATCHING_UP)
-        self._push()
 
     def _compare_root(self, frame: Compare, now: Instant) -> None:
         """Compare what both mean by now. With pushes on their way there is nothing to compare: next time."""
-        comparable = frame.batch == self._batch and not self._queue
+        comparable = frame.batch == self._batch and not self._queue and self._parts is None
         mine = root_of(bucket_hashes(self._greeting()[1].view.stamps())) if comparable else frame.root
         if mine == frame.root:
             self._enter("Compare", CloudState.IN_STEP)
@@ -337,8 +360,7 @@ class CloudSession:
     def _fetch(self, frame: Fetch) -> None:
         if len(self._queue) + len(frame.keys) > self._settings.fetch_keys * 16 and not self._known(frame.keys):
             raise ProtocolError("fetches more than it may hold")
-        self._queue.add(frame.keys)
-        self._push()
+        self._queue.add(frame.keys, self._greeting()[1].view.prompt)
 
     def _known(self, keys: tuple[Key, ...]) -> bool:
         """Keys of the view, which bounds the queue by itself."""
@@ -349,17 +371,17 @@ class CloudSession:
         if not self._acked <= frame.batch <= self._batch:
             raise ProtocolError(f"acknowledges batch {frame.batch} of {self._acked}..{self._batch}")
         self._acked = frame.batch
-        self._push()
 
-    def _push(self) -> None:
-        if self._state is CloudState.COMPARING:
+    def _next_batch(self) -> None:
+        """Begin the next batch, where there is one and the window has room for it."""
+        room = self.unacknowledged < self._settings.window_batches
+        if self._state is CloudState.COMPARING or not self._queue or not room:
             return
-        view = self._greeting()[1].view
-        while len(self._queue) and self.unacknowledged < self._settings.window_batches:
-            contents = next_contents(self._queue, view, self._settings)
-            self._batch += 1
-            for frame in object_frames(self._batch, view.revision, contents, self._settings.part_bytes):
-                self._send(frame)
+        view, part_bytes = self._greeting()[1].view, self._pace.part_bytes
+        batch_bytes = min(self._settings.batch_bytes, 2 * part_bytes)
+        contents = next_contents(self._queue, view, self._settings, batch_bytes=batch_bytes)
+        self._batch += 1
+        self._parts = object_frames(self._batch, view.revision, contents, part_bytes)
 
     # --- reports ---
 
@@ -400,7 +422,7 @@ class CloudSession:
         return max(self._heard_s, self._pinged_s) + 1.5 * self._settings.heartbeat_s
 
     def _silence_s(self) -> float:
-        return self._heard_s + 2 * self._settings.heartbeat_s
+        return self._progress_s + 2 * self._settings.heartbeat_s
 
     def _send(self, frame: Frame) -> None:
         self._effects.append(Send(frame=frame))
@@ -412,6 +434,7 @@ class CloudSession:
     def _end(self, cause: str, how: CloseLink) -> None:
         self._enter(cause, CloudState.CLOSED)
         self._queue.clear()
+        self._parts = None
         self._waiting.clear()
         self.streams.end_all(how.reason)
         self._effects += self.streams.effects()

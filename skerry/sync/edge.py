@@ -22,6 +22,7 @@ from skerry.sync.ages import age_of
 from skerry.sync.effects import CloseLink, EdgeEffect, Prune, Send, Welcomed, Write
 from skerry.sync.hashes import BUCKETS, bucket_hashes, bucket_of, root_of
 from skerry.sync.ports import Instant, Outbox, OutboxItem, SyncSettings
+from skerry.sync.priorities import Pace
 from skerry.sync.streams import Streams
 from skerry.sync.tables import Table, check, row
 from skerry.wire.codec import size_of
@@ -140,7 +141,8 @@ class EdgeSession:
         self._effects: list[EdgeEffect] = []
         self.streams = Streams(first=2)
         self._heartbeat_s = self._settings.heartbeat_s
-        self._opened_s = self._heard_s = self._said_s = now.monotonic_s
+        self._opened_s = self._heard_s = self._progress_s = self._said_s = now.monotonic_s
+        self._pace = Pace(self._settings.part_bytes)
         self._pinged_s = now.monotonic_s - self._heartbeat_s
         self._pings = 0
         self._compare_s = 0.0
@@ -174,7 +176,7 @@ class EdgeSession:
         """A frame came (None: of a kind this version does not know). Bad ones end the session."""
         if self._state is EdgeState.CLOSED:
             return
-        self._heard_s = now.monotonic_s
+        self._heard_s = self._progress_s = now.monotonic_s
         if frame is None:
             return
         try:
@@ -199,6 +201,15 @@ class EdgeSession:
         """The outbox has something new (or may have)."""
         self._send_reports(now)
 
+    def progressed(self, at_s: float) -> None:
+        """Bytes came last at this time (monotonic), though perhaps no whole frame: a large one takes long on a slow
+        link, and is no silence."""
+        self._progress_s = max(self._progress_s, at_s)
+
+    def sent(self, size: int, took_s: float) -> None:
+        """The link took a frame of this many bytes in this time."""
+        self._pace.sent(size, took_s=took_s, heartbeat_s=self._heartbeat_s)
+
     def tick(self, now: Instant) -> None:
         """Time passed; call it at `deadline()` at the latest. Calling it early does nothing."""
         at = now.monotonic_s
@@ -208,7 +219,7 @@ class EdgeSession:
             if at >= self._opened_s + self._settings.greeting_s_max:
                 self._end("deadline", CloseLink(code=CloseCode.SILENT, reason="no Welcome came"))
             return
-        if at >= self._heard_s + 2 * self._heartbeat_s:
+        if at >= self._progress_s + 2 * self._heartbeat_s:
             self._end("deadline", CloseLink(code=CloseCode.SILENT, reason="nothing heard for two heartbeats"))
             return
         if at >= self._ping_s():
@@ -227,7 +238,7 @@ class EdgeSession:
             return None
         if self._state is EdgeState.GREETING:
             return self._opened_s + self._settings.greeting_s_max
-        return min(self._ping_s(), self._heard_s + 2 * self._heartbeat_s, self._compare_s)
+        return min(self._ping_s(), self._progress_s + 2 * self._heartbeat_s, self._compare_s)
 
     def close(self, code: int, reason: str, now: Instant) -> None:
         """End the session from this side."""
@@ -423,7 +434,7 @@ class EdgeSession:
             for item in items:
                 report = self._report(item, now)
                 size += size_of(report)
-                if reports and size > self._settings.part_bytes:
+                if reports and size > self._pace.part_bytes:
                     break
                 reports.append(report)
             self._sent = reports[-1].seq

@@ -11,12 +11,15 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from skerry.objects.meta import Key, Revision
+from skerry.sync.priorities import Priority
 from skerry.wire.frames import Frame, Hello, ObjectState, Report
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Send:
     frame: Frame
+    priority: Priority | None = None
+    """None: the frame's own class (`priority_of`)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -25,10 +25,10 @@ class SyncSettings:
     window_batches: int = 8
     """Batches of objects that may be unacknowledged: enough to fill a link of 250 ms round trip."""
     part_bytes: int = 64 * 1024
-    """Largest `Objects`, `Stamps` or `Reports` frame that is not one large object: on a 10 KB/s modem it takes 6 s,
-    well within a heartbeat, so a busy link is never taken for a dead one."""
+    """Largest `Objects`, `Stamps` or `Reports` frame that is not one large object; less on a link that was seen to be
+    slow (`skerry.sync.priorities.Pace`)."""
     batch_bytes: int = 128 * 1024
-    """A batch takes no further object beyond this."""
+    """A batch takes no further object beyond this, nor beyond two parts of a slow link."""
     group_bytes_max: int = 8 * 1024 * 1024
     """An object and all it refers to stay in one batch up to this; beyond, what is referred to goes first."""
     fetch_keys: int = 64
@@ -67,6 +67,10 @@ class View(Protocol):
 
     def closure(self, key: Key) -> Sequence[Key]:
         """What the object refers to, itself left out, in the order in which it must arrive."""
+        ...
+
+    def prompt(self, key: Key) -> bool:
+        """Goes before what isn't, together with its closure: somebody waits for a machine to obey."""
         ...
 
 

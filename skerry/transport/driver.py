@@ -1,15 +1,16 @@
 """The loop around a session machine: frames in, frames out, time, and an orderly end.
 
-It decides nothing. After every input it drains the machine's effects: frames go to the one sender task, in
-order; everything else goes to `perform`, which the owner supplies. It keeps only what waits to be sent, which
-the machine's windows bound; a crash loses that, and the next session finds out by comparing.
+It decides nothing. After every input it drains the machine's effects: frames go to the one sender task, by
+priority (`skerry.sync.priorities`); everything else goes to `perform`, which the owner supplies. What is large is
+asked of the machine only when the link has room for it. So little waits here, within the machine's windows; a peer
+that asks and does not read the answers is given up. A crash loses what waits, and the next session finds out by
+comparing.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Final, Generic, Protocol, TypeVar
 
@@ -17,6 +18,7 @@ from skerry.errors import ProtocolError, TooLargeError, UnavailableError
 from skerry.ports import Clock, Link
 from skerry.sync.effects import CloseLink, Send
 from skerry.sync.ports import Instant
+from skerry.sync.priorities import Outgoing, Priority
 from skerry.wire.codec import decode, encode
 from skerry.wire.frames import CloseCode, Frame
 
@@ -33,6 +35,8 @@ class Machine(Protocol[E_co]):
     """What both session machines have in common."""
 
     def receive(self, frame: Frame | None, now: Instant) -> None: ...
+    def progressed(self, at_s: float) -> None: ...
+    def sent(self, size: int, took_s: float) -> None: ...
     def tick(self, now: Instant) -> None: ...
     def deadline(self) -> float | None: ...
     def effects(self) -> Sequence[E_co]: ...
@@ -52,11 +56,13 @@ class Driver(Generic[E]):
         self._link = link
         self._machine = machine
         self._clock = clock
-        self._out: deque[Frame] = deque()
+        self._out = Outgoing()
         self._ended: CloseLink | None = None
         self._done = asyncio.Event()
         self._sender: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._timer_s = 0.0
+        """When the timer rings, monotonic; it may ring early, and never late."""
         self._tasks: asyncio.TaskGroup | None = None
         self._perform: Callable[[E], None] | None = None
 
@@ -105,12 +111,17 @@ class Driver(Generic[E]):
             return
         for effect in self._machine.effects():
             if isinstance(effect, Send):
-                self._out.append(effect.frame)
+                self._out.add(effect.frame, effect.priority)
             elif isinstance(effect, CloseLink):
                 self._ended = effect
                 self._done.set()
             else:
                 self._perform(effect)
+        if self._out.overflows:
+            self._out.clear()
+            self._machine.lost("the peer asks for more than it reads")
+            self.kick()
+            return
         self._arm()
         if self._sender is None or self._sender.done():
             frame = self._next()
@@ -118,25 +129,39 @@ class Driver(Generic[E]):
                 self._sender = self._tasks.create_task(self._send(frame))
 
     def _arm(self) -> None:
+        """Every frame moves the deadline away; a timer that rings early costs less than one made anew each time."""
+        deadline = self._machine.deadline()
+        if deadline is None or (self._timer is not None and self._timer_s <= deadline):
+            return
         if self._timer is not None:
             self._timer.cancel()
-            self._timer = None
-        deadline = self._machine.deadline()
-        if deadline is not None:
-            delay = max(0.0, deadline - self._clock.monotonic_s())
-            self._timer = asyncio.get_running_loop().call_later(delay + 0.001, self._tick)
+        self._timer_s = deadline
+        delay = max(0.0, deadline - self._clock.monotonic_s())
+        self._timer = asyncio.get_running_loop().call_later(delay + 0.001, self._tick)
 
     def _tick(self) -> None:
+        self._timer = None
+        self._machine.progressed(self._link.heard_s)
         self._machine.tick(self.now())
         self.kick()
 
     def _next(self) -> Frame | None:
-        return self._out.popleft() if self._out else self._machine.idle_frame()
+        """What goes before the view, then the view and streams, then bulk reports."""
+        first = self._out.first()
+        if first is not None and first <= Priority.OBJECTS:
+            return self._out.take()
+        idle = self._machine.idle_frame()
+        if idle is None and first is not None:
+            return self._out.take()
+        return idle
 
     async def _send(self, frame: Frame | None) -> None:
         try:
             while frame is not None:
-                await self._link.send(encode(frame))
+                data = encode(frame)
+                began_s = self._clock.monotonic_s()
+                await self._link.send(data)
+                self._machine.sent(len(data), self._clock.monotonic_s() - began_s)
                 frame = self._next()
         except (UnavailableError, TooLargeError) as error:
             self._out.clear()

@@ -29,6 +29,10 @@ class MemoryLink:
         """What is sent from this end vanishes, as on a half-open link."""
 
     @property
+    def heard_s(self) -> float:
+        return 0.0
+
+    @property
     def peer_name(self) -> str:
         return self._peer_name
 

@@ -1,7 +1,9 @@
 """Links over WebSocket and TLS 1.3, with certificates on both sides. One frame is one binary message.
 
 No compression (frames deflate themselves, without 40 KB a connection), no WebSocket pings (the session has its
-own, and means more by them), small read buffers (a hub holds ten thousand of these). Keeps no data.
+own, and means more by them), small read buffers (a hub holds ten thousand of these). Small write buffers, here and in
+the kernel, and large messages in fragments: what `send` has taken can't be overtaken any more, so on a slow link it
+must not take seconds of data ahead. Keeps no data.
 
 Source: RFC 6455; the figures behind the limits are in docs/decisions/0022-websocket-limits.md.
 """
@@ -9,7 +11,9 @@ Source: RFC 6455; the figures behind the limits are in docs/decisions/0022-webso
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
+import time
 from asyncio import sslproto
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -18,7 +22,7 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Final, cast
 
-from websockets.asyncio.client import connect
+from websockets.asyncio.client import ClientConnection, connect
 from websockets.asyncio.connection import Connection
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidMessage, InvalidURI
@@ -34,10 +38,32 @@ OPEN_S_MAX: Final = 20.0
 """TCP, TLS and the upgrade: five round trips on a very bad link."""
 TLS_READ_BYTES: Final = 16 * 1024
 """One TLS record. asyncio's default of 256 KiB is 300 KiB a connection."""
+WRITE_BYTES: Final = 8 * 1024
+"""What may wait in each of asyncio's two buffers before `send` waits, and the size of a fragment."""
+UNSENT_BYTES: Final = 16 * 1024
+"""What the kernel takes beyond what is on its way (TCP_NOTSENT_LOWAT): two seconds at 64 kbit/s."""
 BACKLOG: Final = 4096
 """Gateways that may knock at the same moment, after an outage of the cloud; the kernel's own limit holds as well."""
 _NO_CHECK_TIME: Final = 0x200000
 """X509_V_FLAG_NO_CHECK_TIME of OpenSSL, which Python's `ssl` does not name."""
+
+
+class Hearing(asyncio.Protocol):
+    """Notes when bytes arrive: a large message on a slow link takes long, and its sender is not silent."""
+
+    heard_s = 0.0
+
+    def data_received(self, data: bytes) -> None:
+        self.heard_s = time.monotonic()
+        super().data_received(data)
+
+
+class _Dialled(Hearing, ClientConnection):
+    pass
+
+
+class _Accepted(Hearing, ServerConnection):
+    pass
 
 
 class WebSocketLink:
@@ -46,10 +72,15 @@ class WebSocketLink:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._peer_name = common_name(_peer_certificate(connection))
+        _keep_writes_small(connection.transport)
 
     @property
     def peer_name(self) -> str:
         return self._peer_name
+
+    @property
+    def heard_s(self) -> float:
+        return self._connection.heard_s if isinstance(self._connection, Hearing) else 0.0
 
     @property
     def peer_address(self) -> str:
@@ -65,7 +96,10 @@ class WebSocketLink:
 
     async def send(self, data: bytes) -> None:
         try:
-            await self._connection.send(data)
+            if len(data) <= WRITE_BYTES:
+                await self._connection.send(data)
+            else:
+                await self._connection.send(data[at : at + WRITE_BYTES] for at in range(0, len(data), WRITE_BYTES))
         except ConnectionClosed as error:
             raise UnavailableError(f"the link has ended: {error}") from error
 
@@ -121,9 +155,11 @@ async def dial(address: str, context: ssl.SSLContext, *, path: str = SESSION_PAT
             f"wss://{address}{path}",
             ssl=context,
             server_hostname=HUB_SERVER_NAME,
+            create_connection=_Dialled,
             compression=None,
             max_size=FRAME_BYTES_MAX + 64,
             max_queue=4,
+            write_limit=WRITE_BYTES,
             open_timeout=OPEN_S_MAX,
             close_timeout=2,
             ping_interval=None,
@@ -183,9 +219,11 @@ async def listen(
         sock=listening_socket(host, port, backlog=BACKLOG),
         ssl=context,
         process_request=check,
+        create_connection=_Accepted,
         compression=None,
         max_size=FRAME_BYTES_MAX + 64,
         max_queue=4,
+        write_limit=WRITE_BYTES,
         open_timeout=OPEN_S_MAX,
         close_timeout=2,
         ping_interval=None,
@@ -209,6 +247,17 @@ def common_name(certificate: Mapping[str, object]) -> str:
             if name == "commonName":
                 return value
     return ""
+
+
+def _keep_writes_small(transport: asyncio.BaseTransport) -> None:
+    """Limit what the kernel and the transport under TLS take before a sender waits. asyncio has no way to reach the
+    latter but its own attributes; without them a link works, and takes 64 KiB more ahead."""
+    sock = cast("socket.socket | None", transport.get_extra_info("socket"))
+    if sock is not None:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
+    under: object = getattr(getattr(transport, "_ssl_protocol", None), "_transport", None)
+    if isinstance(under, asyncio.WriteTransport):
+        under.set_write_buffer_limits(high=WRITE_BYTES)
 
 
 def _peer_certificate(connection: Connection) -> Mapping[str, object]:

@@ -95,6 +95,8 @@ class Served:
                     self.cloud.left(self)
                 case _:
                     pass
+        while (frame := self.machine.idle_frame()) is not None:
+            self.link.send(self, self._planted(frame))
         deadline = self.machine.deadline()
         if deadline is not None and (
             self.tick_s is None or deadline < self.tick_s or self.tick_s <= self.world.now_s

@@ -216,6 +216,8 @@ class Edge:
                     self.redial(effect, welcomed=session.session > 0)
                 case _:
                     pass
+        while (frame := session.idle_frame()) is not None:
+            link.send(self, frame)
         self._arm(session)
 
     def _arm(self, session: EdgeSession) -> None:

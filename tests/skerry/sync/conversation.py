@@ -48,6 +48,9 @@ class FakeView:
     def closure(self, key: Key) -> Sequence[Key]:
         return self.closures.get(key, ())
 
+    def prompt(self, key: Key) -> bool:
+        return key.resource == "devices"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Item:
@@ -132,6 +135,14 @@ def a_cloud(view: FakeView, *, settings: SyncSettings | None = None, **fields: o
     session.effects()
     session.admitted(Admission(view=view, epoch="e1", session=1, received=0), at(0))
     return session
+
+
+def said(session: CloudSession | EdgeSession) -> list[Frame]:
+    """All that a session says to a link that has room for everything."""
+    told = frames(session.effects())
+    while (frame := session.idle_frame()) is not None:
+        told.append(frame)
+    return told
 
 
 def frames(effects: Sequence[EdgeEffect] | Sequence[CloudEffect]) -> list[Frame]:

@@ -25,7 +25,7 @@ from skerry.wire.frames import (
     Stamps,
     Welcome,
 )
-from tests.skerry.sync.conversation import FakeView, a_cloud, at, frames, hello, key, only, state
+from tests.skerry.sync.conversation import FakeView, a_cloud, at, frames, hello, key, only, said, state
 
 
 def root(view: FakeView) -> int:
@@ -49,7 +49,7 @@ def reports(*seqs: int, age_ms: int = 0) -> Reports:
 
 
 def sent(session: CloudSession) -> list[Objects]:
-    return [frame for frame in frames(session.effects()) if isinstance(frame, Objects)]
+    return [frame for frame in said(session) if isinstance(frame, Objects)]
 
 
 def test_equal_roots_are_in_step_after_one_frame_each_way() -> None:
@@ -118,7 +118,7 @@ def test_stamps_are_of_stale_buckets_only_and_cut_to_size() -> None:
     held = dict(view.stamps())
     del held[key("n-7")]
     session.receive(Compare(root=1, buckets=bucket_hashes(held.items())), at(1))
-    (told,) = frames(session.effects())
+    (told,) = said(session)
     assert isinstance(told, Stamps)
     assert len(told.buckets) == 1
     assert key("n-7") in {entry.key for entry in told.entries}
@@ -127,7 +127,7 @@ def test_stamps_are_of_stale_buckets_only_and_cut_to_size() -> None:
     other = a_cloud(view, root=0, settings=SyncSettings(part_bytes=500))
     other.effects()
     other.receive(Compare(root=1, buckets=bucket_hashes([])), at(1))
-    parts = [frame for frame in frames(other.effects()) if isinstance(frame, Stamps)]
+    parts = [frame for frame in said(other) if isinstance(frame, Stamps)]
     assert len(parts) > 10
     assert [part.more for part in parts] == [True] * (len(parts) - 1) + [False]
     assert [entry.key for part in parts for entry in part.entries] == list(view.states)
@@ -138,9 +138,9 @@ def test_nothing_is_pushed_while_buckets_are_compared_and_nothing_is_lost_by_it(
     session = a_cloud(view, root=1)
     session.effects()
     session.changed(view.put(state("a", 11)), at(1))
-    assert not session.effects()
+    assert not said(session)
     session.receive(Compare(root=1, buckets=bucket_hashes([])), at(2))
-    (told,) = frames(session.effects())
+    (told,) = said(session)
     assert isinstance(told, Stamps)
     assert [entry.key.name for entry in told.entries] == ["a"]
     session.receive(Fetch(keys=(key("a"),)), at(3))
@@ -150,10 +150,11 @@ def test_nothing_is_pushed_while_buckets_are_compared_and_nothing_is_lost_by_it(
 
 def test_changes_coalesce_by_object_behind_a_full_window() -> None:
     session, view = in_step(settings=SyncSettings(window_batches=2))
+    pushed: list[Objects] = []
     for revision in range(11, 61):
         session.changed(view.put(state("a", revision)), at(1))
-    first, second = sent(session)
-    assert [frame.batch for frame in (first, second)] == [1, 2]
+        pushed += sent(session)
+    assert [frame.batch for frame in pushed] == [1, 2]
     assert session.waiting == 1
     session.receive(Ack(batch=1), at(2))
     (last,) = sent(session)
@@ -210,7 +211,7 @@ def test_a_differing_root_is_asked_about_but_not_over_and_over() -> None:
 def test_a_root_from_before_a_push_is_not_compared() -> None:
     session, view = in_step()
     session.changed(view.put(state("a", 11)), at(100))
-    session.effects()
+    assert sent(session)
     session.receive(Compare(batch=0, root=99), at(101))
     assert session.state is CloudState.IN_STEP
     assert not session.effects()
@@ -332,3 +333,67 @@ def test_every_state_of_the_table_is_reachable_and_ends_in_closed() -> None:
         reached |= {to for here in reached for cell in TABLE[here].values() for to in cell}
     assert reached == set(CloudState) == set(TABLE)
     assert not TABLE[CloudState.CLOSED]
+
+
+def test_a_prompt_object_goes_before_what_waits_with_what_it_refers_to() -> None:
+    session, view = in_step(settings=SyncSettings(batch_bytes=1))
+    device = state("boiler", 20, resource="devices")
+    model = state("model", 19, resource="models")
+    view.closures[device.key] = (model.key,)
+    session.changed(view.put(*(state(f"c-{number}", 11 + number) for number in range(5)), model), at(1))
+    first = session.idle_frame()
+    session.changed(view.put(device), at(2))
+    pushed = [first, *sent(session)]
+    names = [[put.key.name for put in frame.puts] for frame in pushed if isinstance(frame, Objects)]
+    assert names == [["c-0"], ["model", "boiler"], ["c-1"], ["c-2"], ["c-3"], ["c-4"]]
+
+
+def test_what_the_link_has_no_room_for_is_kept_as_keys_and_sent_in_its_last_form() -> None:
+    session, view = in_step()
+    for revision in range(11, 61):
+        session.changed(view.put(state("a", revision)), at(1))
+    assert (session.waiting, session.unacknowledged) == (1, 0)
+    (only_one,) = sent(session)
+    assert only_one.puts[0].stamp.revision == 60
+
+
+def test_a_batch_that_has_begun_is_sent_to_its_end_before_another() -> None:
+    session, view = in_step(settings=SyncSettings(part_bytes=2500))
+    session.changed(view.put(state("a", 11, size=1500), state("b", 12, size=1500)), at(1))
+    first = session.idle_frame()
+    session.changed(view.put(state("boiler", 13, resource="devices")), at(1))
+    frames_sent = [first, *said(session)]
+    assert [(f.batch, f.more) for f in frames_sent if isinstance(f, Objects)] == [(1, True), (1, False), (2, False)]
+
+
+def test_a_root_that_comes_in_the_middle_of_a_batch_is_not_compared() -> None:
+    session, view = in_step(settings=SyncSettings(part_bytes=2500))
+    session.changed(view.put(state("a", 11, size=1500), state("b", 12, size=1500)), at(100))
+    session.idle_frame()
+    session.receive(Compare(batch=1, root=99), at(200))
+    assert session.state is CloudState.IN_STEP
+
+
+def test_bytes_that_arrive_are_no_silence_and_do_not_replace_a_ping() -> None:
+    """A report of a megabyte takes two minutes at 64 kbit/s. Meanwhile the edge must hear of us as well."""
+    session, _ = in_step()
+    session.progressed(44)
+    session.tick(at(45))
+    assert frames(session.effects()) == [Ping(number=1)]
+    session.tick(at(60))
+    session.progressed(89)
+    session.tick(at(90))
+    assert frames(session.effects()) == [Ping(number=2)]
+    assert session.heard_s == 89
+    session.tick(at(149))
+    assert session.state is CloudState.CLOSED
+
+
+def test_a_slow_link_is_given_small_batches() -> None:
+    session, view = in_step()
+    session.sent(64 * 1024, 30.0)
+    session.changed(view.put(*(state(f"c-{number}", 11 + number, size=3000) for number in range(20))), at(1))
+    pushed = sent(session)
+    assert max(sum(len(put.body) for put in frame.puts) for frame in pushed) < 10_000
+    assert {frame.batch for frame in pushed} == set(range(1, session.unacknowledged + 1))
+    assert session.unacknowledged > 2

@@ -10,20 +10,23 @@ from skerry.clocks import SystemClock
 from skerry.errors import UnavailableError
 from skerry.objects.meta import Revision
 from skerry.sync.edge import EdgeIdentity, EdgeSession, EdgeState
-from skerry.sync.effects import EdgeEffect
+from skerry.sync.effects import EdgeEffect, Write
 from skerry.sync.ports import SyncSettings
+from skerry.sync.priorities import FRAMES_MAX
 from skerry.transport.driver import Driver, now_of
 from skerry.transport.memory import IN_FLIGHT_MAX, MemoryLink, pair
 from skerry.wire.codec import decode, encode
-from skerry.wire.frames import Close, CloseCode, Hello, Ping, Pong
-from tests.skerry.sync.conversation import FakeOutbox, welcome
+from skerry.wire.frames import Close, CloseCode, Hello, Objects, Ping, Pong, Reports
+from tests.skerry.sync.conversation import FakeOutbox, Item, welcome
 
 
-def a_session(link: MemoryLink, settings: SyncSettings | None = None) -> tuple[EdgeSession, Driver[EdgeEffect]]:
+def a_session(
+    link: MemoryLink, settings: SyncSettings | None = None, outbox: FakeOutbox | None = None
+) -> tuple[EdgeSession, Driver[EdgeEffect]]:
     identity = EdgeIdentity(
         node="eu-1", agent_version="0", incarnation="i", boot_id="b", epoch="e1", revision=Revision(0)
     )
-    session = EdgeSession(identity, (), FakeOutbox(), now_of(SystemClock()), settings)
+    session = EdgeSession(identity, (), outbox or FakeOutbox(), now_of(SystemClock()), settings)
     return session, Driver(link, session, SystemClock())
 
 
@@ -77,6 +80,81 @@ async def test_time_passes_for_a_session_whose_link_takes_nothing() -> None:
     assert how.code == CloseCode.SILENT
     assert session.state is EdgeState.CLOSED
     assert cloud.ended.is_set()
+
+
+class Narrow(MemoryLink):
+    """Takes a frame only when told to."""
+
+    def __init__(self, *, peer_name: str) -> None:
+        super().__init__(peer_name=peer_name)
+        self.room = asyncio.Semaphore(0)
+
+    async def send(self, data: bytes) -> None:
+        await self.room.acquire()
+        await super().send(data)
+
+
+def narrow() -> tuple[Narrow, MemoryLink]:
+    edge, cloud = Narrow(peer_name="cloud"), MemoryLink(peer_name="x")
+    edge.peer, cloud.peer = cloud, edge
+    return edge, cloud
+
+
+async def test_a_sign_of_life_goes_before_reports_that_wait() -> None:
+    edge, cloud = narrow()
+    outbox = FakeOutbox()
+    outbox.add(*(Item(seq=number, body=b"x" * 900) for number in range(1, 400)))
+    session, driver = a_session(edge, SyncSettings(part_bytes=4096), outbox)
+    running = asyncio.create_task(driver.run(lambda effect: None))
+    edge.room.release()
+    assert isinstance(decode(await cloud.receive()), Hello)
+    await cloud.send(encode(welcome()))
+    await cloud.send(encode(Ping(number=7)))
+    while not edge.arrived.empty() or session.state is not EdgeState.IN_STEP:
+        await asyncio.sleep(0)
+    for _ in range(2):
+        edge.room.release()
+    first, second = [decode(await cloud.receive()) for _ in range(2)]
+    assert isinstance(first, Reports), "it was being sent when the ping came"
+    assert second == Pong(number=7)
+    cloud.cut()
+    await running
+
+
+async def test_a_peer_that_asks_and_does_not_read_is_given_up() -> None:
+    edge, cloud = narrow()
+    session, driver = a_session(edge)
+
+    def perform(effect: EdgeEffect) -> None:
+        if isinstance(effect, Write):
+            session.written(effect.number, driver.now())
+
+    running = asyncio.create_task(driver.run(perform))
+    edge.room.release()
+    await cloud.receive()
+    await cloud.send(encode(welcome()))
+    for number in range(FRAMES_MAX + 3):
+        await cloud.send(encode(Objects(batch=number + 1, revision=Revision(10), puts=(), deletes=(), more=False)))
+    how = await asyncio.wait_for(running, 5)
+    assert "asks for more than it reads" in how.reason
+
+
+class Trickling(MemoryLink):
+    """Bytes of a frame that is not whole yet arrived at 77 s."""
+
+    @property
+    def heard_s(self) -> float:
+        return 77.0
+
+
+async def test_bytes_that_trickle_in_are_told_to_the_session_before_time_is() -> None:
+    link = Trickling(peer_name="cloud")
+    link.peer = MemoryLink(peer_name="edge")
+    session, driver = a_session(link, SyncSettings(greeting_s_max=0.05))
+    told: list[float] = []
+    session.progressed = told.append  # type: ignore[method-assign]
+    await asyncio.wait_for(driver.run(lambda effect: None), 5)
+    assert told[-1] == 77.0
 
 
 class Mute(MemoryLink):
