@@ -1,0 +1,56 @@
+"""A site: a network of its own, with a gateway and whatever stands beside it, and its link to the cloud."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from skerry.testkit.real.lines import Carried, Line
+from skerry.testkit.real.namespaces import Namespace
+from skerry.testkit.real.pipe import CLEAR, Direction, Shape
+
+
+@dataclass(slots=True)
+class Link:
+    """One site's link, as tests speak of it. What is slow stays slow while it is cut, until it is healed."""
+
+    line: Line
+    _shape: Shape = field(default_factory=Shape)
+
+    def cut(self) -> None:
+        """Nothing passes, and who dials at the site is told so at once: a cable pulled."""
+        self.line.shape(self._shape.blocked(up=True, down=True), unplugged=True)
+
+    def half_open(self, *, up: bool = True, down: bool = True) -> None:
+        """What is named goes silent and nobody is told: a dead NAT entry, a modem that hangs."""
+        self.line.shape(self._shape.blocked(up=up, down=down))
+
+    def slow(self, *, kbit: float | None = 64, loss: float = 0.05, delay_ms: float = 500) -> None:
+        """A bad radio: so much a second and this share lost each way; `delay_ms` is the round trip's."""
+        way = Direction(kbit=kbit, loss=loss, delay_ms=delay_ms / 2)
+        self._shape = Shape(up=way, down=way)
+        self.line.shape(self._shape)
+
+    def slow_one_way(self, *, up: Direction = CLEAR, down: Direction = CLEAR) -> None:
+        """Each direction for itself."""
+        self._shape = Shape(up=replace(up, blocked=False), down=replace(down, blocked=False))
+        self.line.shape(self._shape)
+
+    def heal(self) -> None:
+        """As it was when it was made."""
+        self._shape = Shape()
+        self.line.shape(self._shape)
+
+    def carried(self) -> Carried:
+        return self.line.carried()
+
+
+@dataclass(slots=True, kw_only=True)
+class Site:
+    """Where a gateway stands."""
+
+    name: str
+    number: int
+    namespace: Namespace | None
+    link: Link
+    cloud: str
+    """HOST:PORT that its gateway dials."""
