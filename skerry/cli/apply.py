@@ -10,7 +10,7 @@ from typing import cast
 import click
 
 from skerry.cli import kinds, threeway
-from skerry.cli.client import Client, path_of
+from skerry.cli.client import Server, path_of
 from skerry.cli.output import print_warnings, resource_name
 from skerry.cli.target import Target, with_target
 from skerry.errors import BadRequestError, ForbiddenError, InvalidError, NotFoundError, SkerryError
@@ -38,7 +38,7 @@ def apply(target: Target, files: Sequence[str], namespace: str, dry_run: bool) -
     if not manifests:
         raise BadRequestError(f"no objects in {', '.join(files)}")
     known = kinds.discover(client)
-    resolved = [(source, obj, _kind(known, source, obj)) for source, obj in manifests]
+    resolved = [(source, obj, kind_of(known, source, obj)) for source, obj in manifests]
     failures: list[SkerryError] = []
     for source, obj, kind in resolved:
         try:
@@ -60,7 +60,7 @@ def _summary(refused: int, count: int, *, dry_run: bool) -> str:
     return f"{refused} of {count} objects {'was' if refused == 1 else 'were'} refused; {others}"
 
 
-def apply_one(client: Client, kind: Kind, namespace: str, manifest: JsonObject, *, dry_run: bool = False) -> str:
+def apply_one(client: Server, kind: Kind, namespace: str, manifest: JsonObject, *, dry_run: bool = False) -> str:
     """Apply one object: `created`, `configured` or `unchanged`."""
     name = name_of(manifest)
     place = namespace_of(manifest) or namespace or client.namespace
@@ -91,7 +91,8 @@ def _is_built_in(kind: Kind) -> bool:
     return "." not in kind.group or kind.group.endswith(".k8s.io")
 
 
-def _kind(known: Sequence[Kind], source: str, obj: JsonObject) -> Kind:
+def kind_of(known: Sequence[Kind], source: str, obj: JsonObject) -> Kind:
+    """The kind that a manifest is of. Raises `BadRequestError`, `NotFoundError`, naming the source."""
     api_version, word = str_at(obj, "apiVersion"), str_at(obj, "kind")
     if not api_version or not word:
         raise BadRequestError(f"{source}: apiVersion and kind are required in every manifest")
@@ -106,7 +107,7 @@ def _kind(known: Sequence[Kind], source: str, obj: JsonObject) -> Kind:
 def read_manifests(file: str) -> Iterator[tuple[str, JsonObject]]:
     """Each object of a file, directory or standard input, with where it stands (`web.yaml:2`)."""
     if file == "-":
-        yield from _documents("standard input", sys.stdin.read())
+        yield from documents("standard input", sys.stdin.read())
         return
     path = Path(file)
     if path.is_dir():
@@ -120,10 +121,11 @@ def read_manifests(file: str) -> Iterator[tuple[str, JsonObject]]:
         raise NotFoundError(f"can't read {file}: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise BadRequestError(f"{file} is not UTF-8 text") from error
-    yield from _documents(file, text)
+    yield from documents(file, text)
 
 
-def _documents(source: str, text: str) -> Iterator[tuple[str, JsonObject]]:
+def documents(source: str, text: str) -> Iterator[tuple[str, JsonObject]]:
+    """Each object of a YAML or JSON text, with where it stands."""
     import yaml
 
     try:

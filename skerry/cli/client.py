@@ -14,7 +14,7 @@ from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, cast
+from typing import Final, Protocol, cast
 from urllib.parse import quote, urlencode
 
 from skerry.cli.kubeconfig import Cluster
@@ -69,8 +69,30 @@ class Answer:
         return self.body
 
 
+class Server(Protocol):
+    """Whoever answers requests as a Kubernetes API does."""
+
+    @property
+    def namespace(self) -> str:
+        """Where objects are whose namespace nobody says."""
+        ...
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        body: JsonObject | None = None,
+        content_type: str = "application/json",
+        accept: str = "application/json",
+    ) -> Answer:
+        """One request, one decoded answer. Raises the error that the server's Status names."""
+        ...
+
+
 class Client:
-    """One server, however it is reached."""
+    """One server, however it is reached. A `Server`."""
 
     def __init__(self, *, cluster: Cluster | None = None, socket_path: Path | None = None) -> None:
         assert (cluster is None) != (socket_path is None)

@@ -13,7 +13,7 @@ from typing import Final
 
 import click
 
-from skerry.cli.client import Client, path_of
+from skerry.cli.client import Client, Server, path_of
 from skerry.cli.logs import seconds_of
 from skerry.cli.output import check_format, print_data, print_table
 from skerry.cli.target import DeadlineError, RefusedError, Target, with_target
@@ -182,7 +182,7 @@ def set_values(
     if client.local:
         _set_here(client, place, name, wanted, expires)
     else:
-        _set_in_cloud(client, place, name, wanted, expires=expires, if_match=if_match)
+        set_in_cloud(client, place, name, wanted, expires=expires, if_match=if_match)
     if wait_for is None:
         click.echo(f"{name}: {', '.join(f'{prop}={value}' for prop, value in wanted.items())} wanted")
         return
@@ -256,9 +256,10 @@ def _assignment(text: str) -> tuple[str, str]:
     return prop, value
 
 
-def _set_in_cloud(
-    client: Client, place: str, name: str, wanted: dict[str, str], *, expires: str, if_match: str
+def set_in_cloud(
+    client: Server, place: str, name: str, wanted: dict[str, str], *, expires: str = "", if_match: str = ""
 ) -> None:
+    """Want these values of a device, by its object in the cloud. Raises what the server refuses with."""
     for attempt in range(_RETRIES):
         obj = client.request("GET", path_of(DEVICES, place, name)).obj
         _check_properties(client, place, obj, list(wanted))
@@ -276,7 +277,7 @@ def _set_in_cloud(
         return
 
 
-def _check_properties(client: Client, place: str, obj: JsonObject, props: Sequence[str]) -> None:
+def _check_properties(client: Server, place: str, obj: JsonObject, props: Sequence[str]) -> None:
     """A property that neither the device nor its model has would make the whole device's configuration wrong."""
     unknown = [prop for prop in props if property_of(obj, prop) is None]
     if not unknown:

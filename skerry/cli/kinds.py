@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
 
-from skerry.cli.client import Client
+from skerry.cli.client import Server
 from skerry.errors import NotFoundError
 from skerry.objects.json import JsonObject, bool_at, maps_at, str_at, strs_at
 from skerry.objects.scheme import Kind, split_api_version
@@ -13,14 +13,18 @@ from skerry.objects.scheme import Kind, split_api_version
 _AGGREGATED = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json"
 
 
-def discover(client: Client) -> list[Kind]:
+def discover(client: Server) -> list[Kind]:
     """Every kind served, in the server's order of preference."""
     return [kind for path in ("/api", "/apis") for kind in _kinds_below(client, path)]
 
 
-def resolve(client: Client, word: str) -> Kind:
+def resolve(client: Server, word: str) -> Kind:
     """The kind that a word names. Raises `NotFoundError` with the nearest words."""
-    kinds = discover(client)
+    return named(discover(client), word)
+
+
+def named(kinds: Sequence[Kind], word: str) -> Kind:
+    """The one of these kinds that a word names. Raises `NotFoundError` with the nearest words."""
     wanted = word.lower()
     for kind in kinds:
         if wanted in _names(kind):
@@ -30,7 +34,7 @@ def resolve(client: Client, word: str) -> Kind:
     raise NotFoundError(f"the server knows no kind {word!r}{hint}")
 
 
-def of_object(client: Client, obj: JsonObject) -> Kind:
+def of_object(client: Server, obj: JsonObject) -> Kind:
     """The kind that a manifest names."""
     api_version, kind_name = str_at(obj, "apiVersion"), str_at(obj, "kind")
     group, version = split_api_version(api_version)
@@ -48,7 +52,7 @@ def _names(kind: Kind) -> set[str]:
     return names
 
 
-def _kinds_below(client: Client, path: str) -> Iterator[Kind]:
+def _kinds_below(client: Server, path: str) -> Iterator[Kind]:
     answer = client.request("GET", path, accept=_AGGREGATED).obj
     if str_at(answer, "kind") != "APIGroupDiscoveryList":
         yield from _plain(client, path, answer)
@@ -70,7 +74,7 @@ def _kinds_below(client: Client, path: str) -> Iterator[Kind]:
                 )
 
 
-def _plain(client: Client, path: str, answer: JsonObject) -> Iterator[Kind]:
+def _plain(client: Server, path: str, answer: JsonObject) -> Iterator[Kind]:
     """Unaggregated discovery: one request a group and version (the local agent's API answers so)."""
     versions = strs_at(answer, "versions") or [
         str_at(version, "groupVersion")

@@ -1,0 +1,151 @@
+"""What a test asks of a Kubernetes API: objects by the words of kubectl, and `apply` as kubectl does it.
+
+Stands on anything that answers requests (`skerry.cli.client.Server`): the CLI's own client, or a simulated cloud.
+Keeps the kinds that the server has; they are asked for again when a word is not among them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Final, cast
+
+from skerry.cli import kinds
+from skerry.cli.apply import apply_one, documents, kind_of, read_manifests
+from skerry.cli.client import Server, path_of
+from skerry.errors import (
+    AlreadyExistsError,
+    BadRequestError,
+    ConflictError,
+    ForbiddenError,
+    InvalidError,
+    NotFoundError,
+    SkerryError,
+    TooLargeError,
+)
+from skerry.objects.json import JsonObject, clone, ensure_map, maps_at, str_at
+from skerry.objects.meta import name_of, namespace_of
+from skerry.objects.scheme import Kind
+from skerry.testkit.face import ApplyError, Manifest
+
+_REASONS: Final[tuple[tuple[type[SkerryError], str], ...]] = (
+    (NotFoundError, "NotFound"),
+    (AlreadyExistsError, "AlreadyExists"),
+    (ConflictError, "Conflict"),
+    (ForbiddenError, "Forbidden"),
+    (TooLargeError, "RequestEntityTooLarge"),
+    (BadRequestError, "BadRequest"),
+)
+"""What kubectl writes in brackets (metav1.StatusReason)."""
+
+
+class Api:
+    """See the module."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self._kinds: Sequence[Kind] = ()
+
+    def kind(self, word: str) -> Kind:
+        """`pod`, `deploy`, `devices.devices.kubeedge.io`. Raises `NotFoundError` with the nearest words."""
+        try:
+            return kinds.named(self._kinds, word)
+        except NotFoundError:
+            self._kinds = kinds.discover(self._server)
+            return kinds.named(self._kinds, word)
+
+    def get(self, kind: str, name: str, namespace: str = "default") -> JsonObject | None:
+        found = self.kind(kind)
+        try:
+            return self._server.request("GET", path_of(found, namespace, name)).obj
+        except NotFoundError:
+            return None
+
+    def list(self, kind: str, namespace: str = "") -> list[JsonObject]:
+        found = self.kind(kind)
+        answer = self._server.request("GET", path_of(found, namespace)).obj
+        named: JsonObject = {"apiVersion": found.api_version, "kind": found.kind}
+        return [named | item for item in maps_at(answer, "items")]
+
+    def patch(self, kind: str, name: str, patch: Mapping[str, object], namespace: str = "default") -> JsonObject:
+        path = path_of(self.kind(kind), namespace, name)
+        form = "application/merge-patch+json"
+        query = {"fieldManager": "skerry-testkit", "fieldValidation": "Strict"}
+        body = cast(JsonObject, dict(patch))
+        return self._server.request("PATCH", path, query=query, body=body, content_type=form).obj
+
+    def delete(self, kind: str, name: str, namespace: str = "default") -> bool:
+        try:
+            self._server.request("DELETE", path_of(self.kind(kind), namespace, name))
+        except NotFoundError:
+            return False
+        return True
+
+    def apply(self, manifests: Sequence[Manifest], namespace: str = "default") -> list[JsonObject]:
+        """Every manifest is read and understood before the first is sent; a refusal does not stop the others."""
+        try:
+            read = [found for manifest in manifests for found in objects_of(manifest)]
+            resolved = [(source, obj, self._kind_of(source, obj)) for source, obj in read]
+        except SkerryError as error:
+            raise ApplyError(f"error: {error}") from error
+        refused: list[str] = []
+        applied: list[JsonObject] = []
+        for source, obj, kind in resolved:
+            place = namespace_of(obj) or namespace
+            try:
+                apply_one(self._server, kind, namespace, obj)
+                applied.append(self._server.request("GET", path_of(kind, place, name_of(obj))).obj)
+            except SkerryError as error:
+                refused.append(refusal_text(kind, source, obj, error))
+        if refused:
+            raise ApplyError("\n".join(refused))
+        return applied
+
+    def _kind_of(self, source: str, obj: JsonObject) -> Kind:
+        try:
+            return kind_of(self._kinds, source, obj)
+        except NotFoundError:
+            self._kinds = kinds.discover(self._server)
+            return kind_of(self._kinds, source, obj)
+
+
+def objects_of(manifest: Manifest) -> Iterator[tuple[str, JsonObject]]:
+    """Each object of what was given to `apply`, with where it stands. Raises `NotFoundError`, `BadRequestError`."""
+    if isinstance(manifest, Path):
+        yield from read_manifests(str(manifest))
+    elif isinstance(manifest, str):
+        if "\n" in manifest or manifest.lstrip().startswith("{"):
+            yield from documents("text", manifest)
+        else:
+            yield from read_manifests(manifest)
+    elif isinstance(manifest, Mapping):
+        obj = clone(cast(JsonObject, manifest))
+        if str_at(obj, "kind") == "List":
+            yield from ((f"object items[{index}]", item) for index, item in enumerate(maps_at(obj, "items")))
+        else:
+            yield "object", obj
+    else:
+        for one in manifest:
+            yield from objects_of(one)
+
+
+def refusal_text(kind: Kind, source: str, obj: JsonObject, error: SkerryError) -> str:
+    """A refusal as kubectl tells it."""
+    name = name_of(obj)
+    if isinstance(error, InvalidError):
+        causes = [f"{cause.field}: {cause.message}" for cause in error.causes]
+        if len(causes) > 1:
+            return "\n".join([f'The {kind.kind} "{name}" is invalid:', *(f"* {cause}" for cause in causes)])
+        return f'The {kind.kind} "{name}" is invalid: {causes[0] if causes else error}'
+    reason = next((reason for cls, reason in _REASONS if isinstance(error, cls)), "InternalError")
+    return f'Error from server ({reason}): error when applying "{source}": {error}'
+
+
+def with_node(manifest: Manifest, node: str) -> list[Manifest]:
+    """The objects of a manifest, its Devices placed on this gateway."""
+    placed: list[Manifest] = []
+    for _, obj in objects_of(manifest):
+        if str_at(obj, "kind") == "Device":
+            ensure_map(obj, "spec")["nodeName"] = node
+        placed.append(obj)
+    return placed

@@ -1,0 +1,116 @@
+"""What a test's fleet looked like when it failed, and what became of every fleet of a run.
+
+Keeps nothing but the lines of one run's report, which is written when the run ends.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from skerry.errors import SkerryError
+from skerry.testkit.face import Edge, Fleet, PodView, TwinView
+
+if TYPE_CHECKING:
+    import pytest
+
+TAIL: Final = 40
+"""Lines of a transcript that a failure shows."""
+SECTION: Final = "skerry fleet"
+
+
+def describe(fleet: Fleet, *, tail: int = TAIL) -> str:
+    """The fleet now, for people."""
+    return "\n".join(_lines(fleet, tail))
+
+
+def _lines(fleet: Fleet, tail: int) -> Iterator[str]:
+    yield f"{fleet.backend} backend, seed {fleet.seed}, {fleet.now_s:.3f} s after it was opened"
+    cloud = fleet.cloud
+    yield f"cloud: {'runs' if cloud.running else 'is down'}, connected: {', '.join(cloud.connected) or 'nobody'}"
+    for edge in fleet.edges.values():
+        yield from _edge_lines(fleet, edge)
+    lines = fleet.transcript
+    yield f"transcript, last {min(tail, len(lines))} of {len(lines)} lines:"
+    yield from (f"  {line}" for line in lines[-tail:])
+
+
+def _edge_lines(fleet: Fleet, edge: Edge) -> Iterator[str]:
+    agent = "agent runs" if edge.running else "no agent" if edge.powered else "no power"
+    stance = "in step" if edge.in_step else "connected" if edge.connected else "not connected"
+    yield f"{edge.name}: {agent}, link {edge.link.state}, {stance}, {edge.waiting} reports wait"
+    for pod in edge.pods():
+        yield f"  pod {pod.namespace}/{pod.name}: {_pod_told(pod)}"
+    for device in edge.list("device") if edge.running else ():
+        metadata: Any = device.get("metadata", {})
+        name, namespace = metadata.get("name", ""), metadata.get("namespace", "default")
+        spec: Any = device.get("spec", {})
+        for prop in spec.get("properties", ()):
+            here = edge.twin(name, prop["name"], namespace)
+            there = fleet.cloud.twin(name, prop["name"], namespace) if fleet.cloud.running else None
+            yield f"  twin {namespace}/{name}/{prop['name']}: here {_twin_told(here)}; cloud {_twin_told(there)}"
+
+
+def _pod_told(pod: PodView) -> str:
+    runs = ", ".join(
+        f"{one.name} {'runs' if one.running else f'ended {one.exit_code}'} (attempt {one.attempt})"
+        for one in pod.containers
+    )
+    return (
+        f"{pod.phase}{'' if pod.ready else ' not ready'}{f' ({pod.message})' if pod.message else ''}; {runs or '-'}"
+    )
+
+
+def _twin_told(twin: TwinView | None) -> str:
+    if twin is None:
+        return "unknown"
+    wanted = f"wants {twin.desired} ({twin.state}), " if twin.desired is not None else ""
+    return f"{wanted}has {twin.reported} {twin.quality}{f' ({twin.reason})' if twin.reason else ''}"
+
+
+def command_of(fleet: Fleet, nodeid: str) -> str:
+    """What runs this test again in the same way."""
+    words = ["pytest", nodeid, "--skerry-backend", fleet.backend, "--skerry-seed", str(fleet.seed)]
+    return shlex.join(words)
+
+
+def note_fleet(report: pytest.TestReport, fleet: Fleet) -> None:
+    """Give a report its fleet's figures, and to a failure the picture."""
+    report.user_properties += [
+        ("skerry_backend", fleet.backend),
+        ("skerry_seed", fleet.seed),
+        ("skerry_fleet_s", round(fleet.now_s, 3)),
+    ]
+    if not report.failed:
+        return
+    try:
+        text = describe(fleet)
+    except SkerryError as error:
+        text = f"the fleet can't be asked any more: {error}\n" + "\n".join(fleet.transcript[-TAIL:])
+    report.sections.append((SECTION, f"{text}\nrun it again: {command_of(fleet, report.nodeid)}"))
+
+
+class Ledger:
+    """Writes `--skerry-report`. Registered where it is asked for; of several workers the controlling one has all."""
+
+    def __init__(self, path: str) -> None:
+        self._path = Path(path)
+        self._tests: list[dict[str, object]] = []
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        told = {name: value for name, value in report.user_properties if name.startswith("skerry_")}
+        if report.when != "call" or not told:
+            return
+        line: dict[str, object] = {"test": report.nodeid, "outcome": report.outcome, "took_s": report.duration}
+        line |= {name.removeprefix("skerry_"): value for name, value in told.items()}
+        if report.failed:
+            line["failure"] = report.longreprtext
+            line["fleet"] = next((text for title, text in report.sections if title == SECTION), "")
+        self._tests.append(line)
+
+    def pytest_terminal_summary(self, terminalreporter: Any) -> None:
+        self._path.write_text(json.dumps({"tests": self._tests}, indent=2) + "\n", encoding="utf-8")
+        terminalreporter.write_line(f"skerry: wrote {self._path}")
