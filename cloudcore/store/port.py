@@ -5,7 +5,7 @@ revision a change), the outbox positions of nodes, and records (append-only read
 one transaction over all of them: after a crash all of it is there, or nothing. Revisions become visible in
 order. History below the compacted revision is gone, and asking for it says so (`GoneError`).
 
-Forms: `memory` (tests, simulation), `failing` (errors on plan), `sql` (SQLAlchemy on SQLite). All pass
+Forms: `memory` (tests, simulation), `failing` (errors on plan), `sql` (SQLAlchemy on SQLite or PostgreSQL). All pass
 `tests/contracts/store_contract.py`.
 """
 

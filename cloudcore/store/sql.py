@@ -1,8 +1,11 @@
-"""The store in a SQL database: SQLAlchemy Core on SQLite, durable when `commit` returns.
+"""The store in a SQL database: SQLAlchemy Core on SQLite or PostgreSQL, durable when `commit` returns.
 
 Keeps everything of the port in five tables (`sql_tables`), and in memory a ring of recent changes for those
 who watch. One thread writes (`sql_writer`), a few read, each read in one transaction and so at one revision.
 After a crash, committed transactions are there, the others are not, and the next start needs no repair.
+
+Where other processes write to the same database (`sql_database`), the ring has what this one committed in an
+unbroken row; of anything else it only says that it is there, and watchers read it from the log.
 """
 
 from __future__ import annotations
@@ -11,29 +14,21 @@ import asyncio
 import heapq
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from sqlalchemy import Connection, Engine, Executable, RowMapping
+from sqlalchemy import Connection, Executable, RowMapping
 from sqlalchemy.exc import DBAPIError
 
 from cloudcore.store import sql_tables as t
 from cloudcore.store.port import Batch, Change, Page, Position, Stored, StoredRecord
 from cloudcore.store.revisions import Row, check_kept
 from cloudcore.store.ring import Ring
+from cloudcore.store.sql_database import Database
 from cloudcore.store.sql_writer import Writer, select_object, select_position
-from cloudcore.store.sqlite import (
-    FileLock,
-    SqliteSettings,
-    checkpoint,
-    create_file,
-    file_identity,
-    reader_engine,
-    storage_error,
-    writer_engine,
-)
-from skerry.errors import UnavailableError
+from cloudcore.store.sqlite import SqliteDatabase, SqliteSettings
+from skerry.errors import GoneError, UnavailableError
 from skerry.objects.meta import Key, Revision
 from skerry.ports import Ids
 
@@ -46,86 +41,87 @@ _RING: Final = 4096
 _UNLIMITED: Final = 2**31 - 1
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Engines:
-    path: Path
-    settings: SqliteSettings
-    writer: Engine
-    readers: Engine
-    lock: FileLock
-
-    def explain(self, error: DBAPIError) -> UnavailableError:
-        return storage_error(error, self.path, self.settings)
-
-    def dispose(self) -> None:
-        self.readers.dispose()
-        self.writer.dispose()
-        self.lock.release()
-
-
 async def open_sql_store(path: Path, *, ids: Ids, settings: SqliteSettings | None = None) -> SqlStore:
-    """Open or create the store in the file `path`.
+    """Open or create the store in the SQLite file `path`.
 
     Raises `UnavailableError` when another process has it, when it can't be read, or when another version of
     Skerry wrote it with other tables.
     """
-    engines, epoch, revision = await asyncio.to_thread(_open, path, ids, settings or SqliteSettings())
-    return SqlStore(engines, epoch, revision)
+    return await open_database(lambda: SqliteDatabase(path, settings or SqliteSettings()), ids=ids)
 
 
-def _open(path: Path, ids: Ids, settings: SqliteSettings) -> tuple[_Engines, str, Revision]:
-    path = path.absolute()
-    create_file(path)
-    engines = _Engines(
-        path=path,
-        settings=settings,
-        lock=FileLock(path),
-        writer=writer_engine(path, settings),
-        readers=reader_engine(path, settings),
-    )
+async def open_database(connect: Callable[[], Database], *, ids: Ids) -> SqlStore:
+    """Open or create the store in a database. Raises `UnavailableError` as the database does."""
+    database, epoch, revision = await asyncio.to_thread(_open, connect, ids)
+    return SqlStore(database, epoch, revision)
+
+
+def _open(connect: Callable[[], Database], ids: Ids) -> tuple[Database, str, Revision]:
+    database = connect()
     try:
-        with engines.writer.begin() as connection:
-            epoch, revision = _prepare(connection, path, ids)
+        with database.writer.begin() as connection:
+            epoch, revision = _prepare(connection, database, ids)
     except DBAPIError as error:
-        engines.dispose()
-        raise engines.explain(error) from error
+        fault = database.explain(error)
+        _abandon(database)
+        raise fault from error
     except BaseException:
-        engines.dispose()
+        _abandon(database)
         raise
-    return engines, epoch, revision
+    return database, epoch, revision
 
 
-def _prepare(connection: Connection, path: Path, ids: Ids) -> tuple[str, Revision]:
+def _abandon(database: Database) -> None:
+    """Close what could not be opened; why it could not is the error to tell."""
+    with suppress(DBAPIError):
+        database.close()
+
+
+def _prepare(connection: Connection, database: Database, ids: Ids) -> tuple[str, Revision]:
     """Create the tables where there are none, check them where there are."""
-    identity = file_identity(path)
+    database.begin_setup(connection)
     if not connection.dialect.has_table(connection, t.meta.name):
-        t.tables.create_all(connection)
-        first = {"id": 1, "schema": t.SCHEMA, "epoch": ids.uid(), "file": identity}
-        connection.execute(t.insert_meta, first | {"rev": 0, "compacted": 0, "record_number": 0})
+        _create(connection, database, ids)
     row = connection.execute(t.select_meta).one()
     if row.schema != t.SCHEMA:
-        text = f"the store {path} has schema version {row.schema}; this cloudcore knows only {t.SCHEMA}"
+        text = f"the store {database.name} has schema version {row.schema}; this cloudcore knows only {t.SCHEMA}"
         raise UnavailableError(text)
+    identity = database.identity(connection)
     if row.file == identity:
         return row.epoch, Revision(row.rev)
-    # The file is a copy: a backup that was restored, perhaps older than what gateways have seen (SYNC.md,
+    # The database is a copy: a backup that was restored, perhaps older than what gateways have seen (SYNC.md,
     # promise 2). A new epoch tells them that revisions may go back.
     epoch = ids.uid()
     connection.execute(t.update_epoch, {"b_epoch": epoch, "b_file": identity})
     return epoch, Revision(row.rev)
 
 
+def _create(connection: Connection, database: Database, ids: Ids) -> None:
+    for table in t.tables.sorted_tables:
+        if connection.dialect.has_table(connection, table.name):
+            raise UnavailableError(
+                f"the store {database.name} has a table {table.name!r} that is not Skerry's: "
+                "give Skerry a database (or a schema) of its own"
+            )
+    t.tables.create_all(connection)
+    first = {"id": 1, "schema": t.SCHEMA, "epoch": ids.uid(), "file": database.identity(connection)}
+    connection.execute(t.insert_meta, first | {"rev": 0, "compacted": 0, "record_number": 0})
+
+
 class SqlStore:
     """`Store` in a SQL database; made by `open_sql_store`, and bound to the loop it was opened in."""
 
-    def __init__(self, engines: _Engines, epoch: str, revision: Revision) -> None:
-        self._engines = engines
+    def __init__(self, database: Database, epoch: str, revision: Revision) -> None:
+        self._database = database
         self._epoch = epoch
         self._ring = Ring(floor=revision, limit=_RING)
         self._newest = revision
-        self._readers = ThreadPoolExecutor(engines.settings.readers, thread_name_prefix="store-reader")
-        self._writer = Writer(engines.writer, self._publish, engines.explain)
+        self._readers = ThreadPoolExecutor(database.connections, thread_name_prefix="store-reader")
+        self._writer = Writer(database, self._publish)
         self._closed = False
+        self._gone: GoneError | None = None
+        self._loop = asyncio.get_running_loop()
+        database.follow(self._hear)
 
     @property
     def epoch(self) -> str:
@@ -169,6 +165,8 @@ class SqlStore:
     async def watch(self, *, after: Revision) -> AsyncIterator[Change]:
         seen = after
         while True:
+            if self._gone is not None:
+                raise self._gone
             changes = self._ring.after(seen, limit=1000)
             if changes is None:
                 changes = await self.changes(after=seen)
@@ -229,12 +227,7 @@ class SqlStore:
 
     def _let_go(self) -> None:
         self._readers.shutdown()
-        self._engines.readers.dispose()
-        try:
-            with self._engines.writer.connect() as connection:
-                checkpoint(connection)
-        finally:
-            self._engines.dispose()
+        self._database.close()
 
     async def _next_series(self, series: str) -> str | None:
         return await self._read(
@@ -247,18 +240,48 @@ class SqlStore:
 
     def _in_transaction(self, read: Callable[[Connection], T]) -> T:
         try:
-            with self._engines.readers.begin() as connection:
-                return read(connection)
+            try:
+                return self._once(read)
+            except DBAPIError as error:
+                if not self._database.lost(error):
+                    raise
+                # The connection had been lost since it was used last, perhaps long ago; a new one may be had.
+                return self._once(read)
         except DBAPIError as error:
-            raise self._engines.explain(error) from error
+            raise self._database.explain(error) from error
+
+    def _once(self, read: Callable[[Connection], T]) -> T:
+        with self._database.readers.begin() as connection:
+            return read(connection)
 
     def _publish(self, changes: Sequence[Change], before: Revision) -> None:
-        if before != self._newest:
-            # Something was committed that this process was not told of (a commit whose outcome was lost):
-            # watchers find it in the log.
-            self._ring.restart(floor=before)
-        self._newest = changes[-1].revision
-        self._ring.append(changes)
+        newest = changes[-1].revision
+        if before == self._newest:
+            self._ring.append(changes)
+            self._newest = newest
+        else:
+            # Something was committed that this process was not told of: by another one, or by a commit whose
+            # outcome was lost. Watchers find all of it in the log.
+            self._move(newest)
+
+    def _hear(self, news: Revision | GoneError) -> None:
+        """In the database's thread."""
+        with suppress(RuntimeError):  # the loop has ended, and nobody watches
+            if isinstance(news, GoneError):
+                self._loop.call_soon_threadsafe(self._lose, news)
+            else:
+                self._loop.call_soon_threadsafe(self._move, news)
+
+    def _lose(self, error: GoneError) -> None:
+        """Whoever follows the log has to begin anew, with another process."""
+        self._gone = error
+        self._ring.restart(floor=self._newest)
+
+    def _move(self, revision: Revision) -> None:
+        """The log goes at least to `revision`, which is not in the ring."""
+        if revision > self._newest:
+            self._newest = revision
+            self._ring.restart(floor=revision)
 
     def _check_open(self) -> None:
         if self._closed:
@@ -307,7 +330,7 @@ def _change(row: RowMapping) -> Change:
 
 def _move_compacted(connection: Connection, to: Revision) -> int:
     """Say what is gone before anything goes, so that no reader takes a part for the whole."""
-    numbers = connection.execute(t.select_meta).one()
+    numbers = connection.execute(t.lock_meta).one()
     bound = max(numbers.compacted, min(to, numbers.rev))
     connection.execute(t.update_compacted, {"b_to": bound})
     return bound

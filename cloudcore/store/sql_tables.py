@@ -1,6 +1,6 @@
 """The tables of the SQL store, and the statements over them, built once.
 
-Plain SQL that any database understands; what is peculiar to SQLite is in `sqlite.py`. Tables:
+Plain SQL that any database understands; what is peculiar to one is in `sqlite.py` or `postgres.py`. Tables:
 
 - `meta`: one row; schema version, epoch, newest and compacted revision, newest record number.
 - `log`: one row a change after the compacted revision, with the state before and after it.
@@ -8,6 +8,8 @@ Plain SQL that any database understands; what is peculiar to SQLite is in `sqlit
 
 The state of an object at an old revision is its current row where that is old enough, else the `prev` of the
 first log row after that revision; so nothing at or below the compacted revision is needed by anyone.
+
+Names are compared byte by byte everywhere, as Python and SQLite do; PostgreSQL has to be told.
 """
 
 from __future__ import annotations
@@ -39,6 +41,8 @@ SCHEMA: Final = 1
 
 tables: Final = MetaData()
 
+Name: Final = Text().with_variant(Text(collation="C"), "postgresql")
+
 meta: Final = Table(
     "meta",
     tables,
@@ -55,9 +59,9 @@ log: Final = Table(
     "log",
     tables,
     Column("rev", BigInteger, primary_key=True, autoincrement=False),
-    Column("resource", Text, nullable=False),
-    Column("ns", Text, nullable=False),
-    Column("name", Text, nullable=False),
+    Column("resource", Name, nullable=False),
+    Column("ns", Name, nullable=False),
+    Column("name", Name, nullable=False),
     Column("uid", Text, nullable=False),
     Column("prev_rev", BigInteger),
     Column("prev", LargeBinary),
@@ -69,9 +73,9 @@ log: Final = Table(
 objects: Final = Table(
     "objects",
     tables,
-    Column("resource", Text, primary_key=True),
-    Column("ns", Text, primary_key=True),
-    Column("name", Text, primary_key=True),
+    Column("resource", Name, primary_key=True),
+    Column("ns", Name, primary_key=True),
+    Column("name", Name, primary_key=True),
     Column("uid", Text, nullable=False),
     Column("rev", BigInteger, nullable=False),
     Column("body", LargeBinary, nullable=False),
@@ -80,7 +84,7 @@ objects: Final = Table(
 positions: Final = Table(
     "positions",
     tables,
-    Column("node", Text, primary_key=True),
+    Column("node", Name, primary_key=True),
     Column("incarnation", Text, nullable=False),
     Column("seq", BigInteger, nullable=False),
 )
@@ -89,7 +93,7 @@ records: Final = Table(
     "records",
     tables,
     Column("number", BigInteger, primary_key=True, autoincrement=False),
-    Column("series", Text, nullable=False),
+    Column("series", Name, nullable=False),
     Column("at_ms", BigInteger, nullable=False),
     Column("body", LargeBinary, nullable=False),
     Index("records_by_series", "series", "number"),
@@ -101,6 +105,9 @@ records: Final = Table(
 select_meta: Final = select(
     meta.c.schema, meta.c.epoch, meta.c.file, meta.c.rev, meta.c.compacted, meta.c.record_number
 )
+lock_meta: Final = select_meta.with_for_update()
+"""First in each transaction that writes: whoever holds the row gives out the next revisions, so that the order of
+commits is the order of revisions. SQLite has no need of it, as its transactions have the whole file."""
 insert_meta: Final = insert(meta)
 update_numbers: Final = update(meta).values(rev=bindparam("b_rev"), record_number=bindparam("b_record_number"))
 update_compacted: Final = update(meta).values(compacted=bindparam("b_to"))
@@ -115,6 +122,9 @@ _IS_OBJECT = and_(
     objects.c.name == bindparam("b_name"),
 )
 select_object: Final = select(*_OBJECT).where(_IS_OBJECT)
+select_objects: Final = select(*_OBJECT).where(
+    tuple_(objects.c.resource, objects.c.ns, objects.c.name).in_(bindparam("b_keys", expanding=True))
+)
 insert_objects: Final = insert(objects)
 update_objects: Final = (
     update(objects).where(_IS_OBJECT).values(rev=bindparam("b_rev"), body=bindparam("b_body"), uid=bindparam("b_uid"))
@@ -139,7 +149,7 @@ _was_there = and_(
         _later.c.rev < log.c.rev,
     ),
 )
-_b_after = tuple_(bindparam("b_after_ns", type_=Text), bindparam("b_after_name", type_=Text))
+_b_after = tuple_(bindparam("b_after_ns", type_=Name), bindparam("b_after_name", type_=Name))
 _object_after = tuple_(objects.c.ns, objects.c.name) > _b_after
 _log_after = tuple_(log.c.ns, log.c.name) > _b_after
 _object_in_ns = objects.c.ns == bindparam("b_ns")

@@ -5,6 +5,10 @@ group's batches are decided first, one after the other, each over what the earli
 refused takes no revision and leaves nothing behind, so no savepoints are needed. Then the group is written
 with one statement a table, and committed. It keeps the waiting batches; a crash loses those, and none of them
 was acknowledged.
+
+A connection may be lost at any moment. Before the commit was sent nothing has happened, and the group begins again
+on a new connection. After that the database is asked whether the transaction is there (`Database.sealed`): only
+where it can't be asked either is the outcome told as unknown.
 """
 
 from __future__ import annotations
@@ -12,17 +16,21 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection, RootTransaction
+from sqlalchemy import Row as RowOf
 from sqlalchemy.exc import DBAPIError
 
 from cloudcore.store import sql_tables as t
 from cloudcore.store.port import Batch, Change, Position, Record, Stored
 from cloudcore.store.revisions import Row, check_advances, rows_of
+from cloudcore.store.sql_database import Database
 from skerry.errors import SkerryError, UnavailableError
 from skerry.objects.meta import Key, Revision
 
@@ -32,6 +40,12 @@ GROUP: Final = 64
 """Batches a transaction: more gain little (measured in benchmarks/store.py) and delay the first."""
 WAITING_MAX: Final = 10_000
 """Batches waiting; beyond this the store is not keeping up and says so."""
+
+_KEYS: Final = 256
+"""Objects read by one statement."""
+_PAUSE_S: Final = 0.05
+_PAUSE_S_MAX: Final = 0.5
+"""Between two attempts to reach a database that has gone away."""
 
 Step = Callable[[Connection], int]
 """A small piece of housekeeping in a transaction of its own; how many rows it touched."""
@@ -64,11 +78,19 @@ class _Group:
     positions: dict[str, Position] = field(default_factory=dict[str, Position])
     records: list[tuple[int, Record]] = field(default_factory=list[tuple[int, Record]])
 
-    def current(self, key: Key, connection: Connection) -> Stored | None:
+    def fetch(self, jobs: Sequence[_Commit], connection: Connection) -> None:
+        """Read all that the batches will ask for in one go: a round trip to a server costs more than a row."""
+        keys = {write.key for job in jobs for write in job.batch.writes}
+        self.before.update(dict.fromkeys(keys))
+        places = [(key.resource, key.namespace, key.name) for key in keys]
+        for first in range(0, len(places), _KEYS):
+            for row in connection.execute(t.select_objects, {"b_keys": places[first : first + _KEYS]}):
+                stored = _stored(row)
+                self.before[stored.key] = stored
+
+    def current(self, key: Key) -> Stored | None:
         if key in self.now:
             return self.now[key]
-        if key not in self.before:
-            self.before[key] = select_object(connection, key)
         return self.before[key]
 
     def add(self, batch: Batch, connection: Connection) -> tuple[Revision, ...]:
@@ -77,7 +99,7 @@ class _Group:
             if position.node not in self.known:
                 self.known[position.node] = select_position(connection, position.node)
             check_advances(position, self.positions.get(position.node) or self.known[position.node])
-        rows = rows_of(batch.writes, lambda key: self.current(key, connection), self.revision)
+        rows = rows_of(batch.writes, self.current, self.revision)
         for row in rows:
             self.now[row.key] = row.stored
         self.rows.extend(rows)
@@ -88,6 +110,11 @@ class _Group:
             self.record_number += 1
             self.records.append((self.record_number, record))
         return tuple(row.revision for row in rows)
+
+    @property
+    def empty(self) -> bool:
+        """Every batch was refused, or asked for nothing."""
+        return not (self.rows or self.positions or self.records)
 
     def write(self, connection: Connection) -> None:
         if self.rows:
@@ -125,6 +152,16 @@ class _Group:
                 connection.execute(t.update_position, values)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Written:
+    """A group that is durable, or in which nothing was allowed."""
+
+    outcomes: list[tuple[Revision, ...] | Exception]
+    changes: list[Change]
+    start: Revision
+    """The revision before the first change."""
+
+
 Publish = Callable[[Sequence[Change], Revision], None]
 """Told in the loop's thread what was committed, before the committers are: changes, and the revision before."""
 
@@ -132,10 +169,12 @@ Publish = Callable[[Sequence[Change], Revision], None]
 class Writer:
     """See the module. Methods are called in the loop's thread; `_run` is the writer's."""
 
-    def __init__(self, engine: Engine, publish: Publish, explain: Callable[[DBAPIError], UnavailableError]) -> None:
-        self._engine = engine
+    def __init__(self, database: Database, publish: Publish) -> None:
+        self._database = database
+        self._engine = database.writer
         self._publish = publish
-        self._explain = explain
+        self._down = False
+        """The database was not there for the last group: the next one tries once and doesn't wait."""
         self._loop = asyncio.get_running_loop()
         self._waiting: deque[_Commit | _Housekeeping] = deque()
         self._wake = threading.Condition()
@@ -196,32 +235,82 @@ class Writer:
                 self._commit(taken)
 
     def _commit(self, jobs: list[_Commit]) -> None:
-        outcomes: list[tuple[Revision, ...] | Exception] = []
-        changes: list[Change] = []
-        start = Revision(0)
+        written: _Written | None = None
+        outcomes: list[tuple[Revision, ...] | Exception]
         try:
-            with self._engine.begin() as connection:
-                group = _begin_group(connection)
-                start = group.revision
-                outcomes.extend(_decide(group, job.batch, connection) for job in jobs)
-                group.write(connection)
-            changes = [row.change for row in group.rows]
-        except DBAPIError as error:
-            outcomes = [self._explain(error)] * len(jobs)
+            written = self._patiently(jobs)
+            outcomes = written.outcomes
+            self._down = False
+        except UnavailableError as error:
+            outcomes = [error] * len(jobs)
+            self._down = True
         except Exception as error:
             log.exception("store writer failed batches=%d", len(jobs))
             outcomes = [error] * len(jobs)
-        self._loop.call_soon_threadsafe(self._tell, jobs, outcomes, changes, start)
+        self._loop.call_soon_threadsafe(self._tell, jobs, outcomes, written)
+
+    def _patiently(self, jobs: list[_Commit]) -> _Written:
+        """Write a group, waiting a little for a database that has gone away. Raises `UnavailableError`."""
+        end_s = time.monotonic() + (0.0 if self._down else self._database.patience_s)
+        pause_s = _PAUSE_S
+        stale = True
+        while True:
+            try:
+                return self._write(jobs)
+            except DBAPIError as error:
+                fault = self._database.explain(error)
+                if not self._database.lost(error):
+                    raise fault from error
+            if stale:  # perhaps nothing is wrong but a connection that was lost while nobody used it
+                stale = False
+                continue
+            if time.monotonic() + pause_s > end_s or self._closing:
+                raise fault
+            time.sleep(pause_s)
+            pause_s = min(2 * pause_s, _PAUSE_S_MAX)
+
+    def _write(self, jobs: list[_Commit]) -> _Written:
+        """One transaction. Raises `DBAPIError` where it certainly has no effect."""
+        with self._engine.connect() as connection:
+            transaction = connection.begin()
+            try:
+                group = _begin_group(connection)
+                group.fetch(jobs, connection)
+                start = group.revision
+                outcomes = [_decide(group, job.batch, connection) for job in jobs]
+                if group.empty:
+                    transaction.rollback()
+                else:
+                    group.write(connection)
+                    self._database.seal(connection, group.revision)
+                    self._end(transaction)
+            finally:
+                if transaction.is_active:
+                    with suppress(DBAPIError):
+                        transaction.rollback()
+        return _Written(outcomes=outcomes, changes=[row.change for row in group.rows], start=start)
+
+    def _end(self, transaction: RootTransaction) -> None:
+        try:
+            transaction.commit()
+        except DBAPIError as error:
+            committed = self._database.sealed()
+            if committed is None:
+                raise UnavailableError(
+                    f"the store {self._database.name} was lost during a commit and does not come back: "
+                    "whether this write was made is not known"
+                ) from error
+            if not committed:
+                raise
 
     def _tell(
         self,
         jobs: list[_Commit],
         outcomes: list[tuple[Revision, ...] | Exception],
-        changes: list[Change],
-        start: Revision,
+        written: _Written | None,
     ) -> None:
-        if changes:
-            self._publish(changes, start)
+        if written is not None and written.changes:
+            self._publish(written.changes, written.start)
         for job, outcome in zip(jobs, outcomes, strict=True):
             if job.done.done():
                 continue
@@ -236,7 +325,7 @@ class Writer:
             with self._engine.begin() as connection:
                 outcome = job.step(connection)
         except DBAPIError as error:
-            outcome = self._explain(error)
+            outcome = self._database.explain(error)
         except Exception as error:
             log.exception("store housekeeping failed")
             outcome = error
@@ -253,7 +342,7 @@ def _tell_housekeeper(done: asyncio.Future[int], outcome: int | Exception) -> No
 
 
 def _begin_group(connection: Connection) -> _Group:
-    row = connection.execute(t.select_meta).one()
+    row = connection.execute(t.lock_meta).one()
     return _Group(revision=Revision(row.rev), record_number=row.record_number)
 
 
@@ -266,7 +355,12 @@ def _decide(group: _Group, batch: Batch, connection: Connection) -> tuple[Revisi
 
 def select_object(connection: Connection, key: Key) -> Stored | None:
     row = connection.execute(t.select_object, _key_values(key)).one_or_none()
-    return None if row is None else Stored(key=key, uid=row.uid, revision=Revision(row.rev), body=row.body)
+    return None if row is None else _stored(row)
+
+
+def _stored(row: RowOf[*tuple[Any, ...]]) -> Stored:
+    key = Key(row.resource, row.ns, row.name)
+    return Stored(key=key, uid=row.uid, revision=Revision(row.rev), body=row.body)
 
 
 def select_position(connection: Connection, node: str) -> Position | None:

@@ -1,4 +1,5 @@
-"""What is peculiar to SQLite: opening the file, one process at a time, durability, and what its errors mean.
+"""What is peculiar to SQLite (`Database` in `sql_database`): the file, one process at a time, durability, and what
+its errors mean.
 
 The file is in WAL mode with `synchronous=FULL`: a commit that returned has been through fsync, so it survives
 a power cut (https://www.sqlite.org/pragma.html#pragma_synchronous). A `.lock` file next to it is held with
@@ -17,7 +18,9 @@ from typing import Any, Final
 from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError
 
+from cloudcore.store.sql_database import Heard
 from skerry.errors import StorageFullError, UnavailableError
+from skerry.objects.meta import Revision
 
 _PAGE_BYTES: Final = 4096
 _WAL_BYTES_KEPT: Final = 64 * 1024 * 1024
@@ -33,6 +36,58 @@ class SqliteSettings:
     """The file never grows beyond this; 0: only the disk limits it."""
     readers: int = 4
     """Connections that read, each in a thread of its own."""
+
+
+class SqliteDatabase:
+    """`Database` in a file. Raises `UnavailableError` when another process has it, or it can't be opened."""
+
+    connections: int
+    patience_s: float = 0.0
+
+    def __init__(self, path: Path, settings: SqliteSettings) -> None:
+        self._path = path.absolute()
+        self._settings = settings
+        self.connections = settings.readers
+        create_file(self._path)
+        self._lock = FileLock(self._path)
+        self.writer = writer_engine(self._path, settings)
+        self.readers = reader_engine(self._path, settings)
+
+    @property
+    def name(self) -> str:
+        return str(self._path)
+
+    def begin_setup(self, connection: Connection) -> None:
+        """The file is locked already."""
+
+    def identity(self, connection: Connection) -> str:
+        return file_identity(self._path)
+
+    def seal(self, connection: Connection, revision: Revision) -> None:
+        """There is nobody to tell."""
+
+    def sealed(self) -> bool | None:
+        """A commit that failed was rolled back (https://www.sqlite.org/lang_transaction.html)."""
+        return False
+
+    def lost(self, error: DBAPIError) -> bool:
+        return False
+
+    def explain(self, error: DBAPIError) -> UnavailableError:
+        return storage_error(error, self._path, self._settings)
+
+    def follow(self, heard: Heard) -> None:
+        """Nobody else writes."""
+
+    def close(self) -> None:
+        """Move the write-ahead log into the file, and let go of it."""
+        self.readers.dispose()
+        try:
+            with self.writer.connect() as connection:
+                checkpoint(connection)
+        finally:
+            self.writer.dispose()
+            self._lock.release()
 
 
 class FileLock:

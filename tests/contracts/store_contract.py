@@ -1,6 +1,7 @@
 """What every form of the store promises (`cloudcore.store.port`); a form's test class inherits these tests.
 
-The class gives a fixture `disk`: `await disk()` opens the store, and again after a close on the same data.
+The class gives a fixture `disk`: `await disk()` opens the store, and again after a close on the same data. Forms that
+several processes share pass `SharedStoreContract` as well.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ from skerry.errors import (
 from skerry.objects.meta import Key, Revision
 
 Disk = Callable[[], Awaitable[Store]]
+Several = Callable[[int], Awaitable[Sequence[Store]]]
 
 
 def key(name: str, *, resource: str = "pods", namespace: str = "ns") -> Key:
@@ -366,6 +368,99 @@ class StoreContract:
             (change.key, change.revision, change.before is None, change.after is None)
             for change in await model.changes(after=Revision(0))
         ]
+
+
+class SharedStoreContract:
+    """What a form promises that several processes use at once; one that belongs to one process has no part in it.
+
+    The class gives a fixture `several`: `await several(n)` opens n stores on the same data.
+    """
+
+    async def test_all_have_one_epoch_and_read_what_any_wrote(self, several: Several) -> None:
+        one, other, third = await several(3)
+        assert one.epoch == other.epoch == third.epoch
+        assert await write(one, put(key("a"))) == (1,)
+        assert await write(other, put(key("b"))) == (2,)
+        assert (await third.revision(), names(await third.list("pods"))) == (2, ["a", "b"])
+        assert (await third.get(key("a"))) == (await one.get(key("a")))
+
+    async def test_every_watcher_sees_every_writers_changes_once_and_in_order(self, several: Several) -> None:
+        stores = await several(3)
+        count = 3 * 8 * 6
+        watching = [asyncio.create_task(take(store.watch(after=Revision(0)), count)) for store in stores]
+
+        async def writer(store: Store, name: str) -> list[Revision]:
+            return [(await write(store, put(key(name), str(turn))))[0] for turn in range(6)]
+
+        written = await asyncio.gather(
+            *(writer(store, f"w{at}-{number}") for at, store in enumerate(stores) for number in range(8))
+        )
+        assert sorted(revision for revisions in written for revision in revisions) == list(range(1, count + 1))
+        seen = await asyncio.gather(*watching)
+        for watched in seen:
+            assert [change.revision for change in watched] == list(range(1, count + 1))
+            assert watched == seen[0]
+
+    async def test_a_watcher_is_told_of_a_single_write_elsewhere(self, several: Several) -> None:
+        one, other = await several(2)
+        for number in range(1, 6):
+            watching = asyncio.create_task(take(one.watch(after=Revision(number - 1)), 1))
+            await asyncio.sleep(0)
+            await write(other, put(key("a"), str(number)))
+            assert [change.revision for change in await watching] == [number]
+
+    async def test_of_rivals_in_several_processes_exactly_one_wins(self, several: Several) -> None:
+        stores = await several(3)
+        await write(stores[0], put(key("a")))
+        outcomes = await asyncio.gather(
+            *(write(store, put(key("a"), str(number), expected=1)) for number in range(10) for store in stores),
+            *(write(store, put(key("b"), expected=ABSENT)) for store in stores),
+            return_exceptions=True,
+        )
+        won = [outcome for outcome in outcomes if not isinstance(outcome, BaseException)]
+        assert sorted(won) == [(2,), (3,)]
+        assert {type(outcome) for outcome in outcomes} == {tuple, ConflictError, AlreadyExistsError}
+
+    async def test_of_one_report_sent_to_several_one_takes_effect(self, several: Several) -> None:
+        stores = await several(3)
+        for seq in (1, 2):
+            batch = Batch(
+                position=Position(node="n", incarnation="i", seq=seq),
+                records=(Record(series="s", at_ms=seq, body=b""),),
+            )
+            outcomes = await asyncio.gather(*(store.commit(batch) for store in stores), return_exceptions=True)
+            assert sorted(type(outcome).__name__ for outcome in outcomes) == [
+                "ConflictError",
+                "ConflictError",
+                "tuple",
+            ]
+        for store in stores:
+            assert [record.number for record in await store.records("s")] == [1, 2]
+
+    async def test_history_compacted_by_one_is_gone_for_all(self, several: Several) -> None:
+        one, other = await several(2)
+        await write(one, put(key("a")), put(key("a"), "2"), put(key("b")))
+        await one.compact(Revision(2))
+        assert await other.compacted() == 2
+        with pytest.raises(GoneError):
+            await other.changes(after=Revision(1))
+        assert [change.revision for change in await take(other.watch(after=Revision(2)), 1)] == [3]
+
+    async def test_a_reader_never_sees_half_of_a_batch(self, several: Several) -> None:
+        one, other = await several(2)
+        await write(one, put(key("a"), "0"), put(key("b"), "0"))
+
+        async def change() -> None:
+            for turn in range(1, 30):
+                await write(one, put(key("a"), str(turn)), put(key("b"), str(turn)))
+
+        changing = asyncio.create_task(change())
+        while not changing.done():
+            page = await other.list("pods")
+            first, second = texts(page)
+            assert first == second
+            assert page.revision == page.items[1].revision == page.items[0].revision + 1
+        await changing
 
 
 def revision_in(state: bytes) -> int:

@@ -11,6 +11,7 @@ if [ "$#" = 0 ]; then
   for command in "${!wanted[@]}"; do
     command -v "$command" >/dev/null 2>&1 || [ -x "/usr/sbin/$command" ] || missing+=("${wanted[$command]}")
   done
+  command -v initdb >/dev/null 2>&1 || compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || missing+=(postgresql)
   [ -e /usr/include/modbus/modbus.h ] || missing+=(libmodbus-dev)
   [ -e /usr/include/stdio.h ] || missing+=(libc6-dev)
 fi
