@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Final
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
@@ -49,6 +50,7 @@ from skerry.objects.enrolment import (
     Enrolled,
     EnrolRequest,
     JoinToken,
+    certificates_in,
     der_of_pem,
     parse_token,
     pin_of,
@@ -101,20 +103,18 @@ def join(request: JoinRequest) -> Membership:
     except OSError as error:
         raise UnavailableError(f"{request.data}: {error.strerror}") from error
     discovery = _discover(peer)
-    _check_pin(discovery.ca_pem, token, peer)
+    pinned = _pinned(discovery.ca_pem, token, peer)
     key = _pending_key(request.data)
     enrol_request = EnrolRequest(token=request.token.strip(), csr_pem=_signing_request(key, token.node))
-    context = _trusting(discovery.ca_pem)
+    context = _trusting(pinned)
     if discovery.transport == "https":
         enrolled = _enrol_by_https(peer, context, enrol_request)
         hub = _Peer(peer.host, enrolled.hub_port)
     else:
         enrolled = asyncio.run(_enrol_by_websocket(peer, context, enrol_request))
         hub = peer  # the port that worked, which a firewall may have renamed
-    certificate = _checked_certificate(enrolled, token, key, discovery.ca_pem)
-    credentials = Credentials(
-        key_pem=_key_pem(key), certificate_pem=enrolled.certificate_pem, ca_pem=discovery.ca_pem
-    )
+    certificate = _checked_certificate(enrolled, token, key)
+    credentials = Credentials(key_pem=_key_pem(key), certificate_pem=enrolled.certificate_pem, ca_pem=enrolled.ca_pem)
     membership = save_membership(
         request.data,
         credentials,
@@ -167,12 +167,16 @@ def _discover(peer: _Peer) -> Discovery:
         raise UnavailableError(f"{peer} answers, but not as a Skerry cloud: is the port right?") from error
 
 
-def _check_pin(ca_pem: str, token: JoinToken, peer: _Peer) -> None:
-    if pin_of(spki_of_certificate(der_of_pem(ca_pem))) != token.pin:
-        raise InvalidError(
-            f"the cloud at {peer} is not the one that made this token: its certificate authority has another key. "
-            "Nothing was sent to it. Check the address, or whether somebody stands in between"
-        )
+def _pinned(ca_pem: str, token: JoinToken, peer: _Peer) -> str:
+    """The one certificate (PEM) whose key the token pins. What else was shown beside it counts for nothing: a CA that
+    is trusted along with the pinned one could vouch for whoever stands in between."""
+    for pem in certificates_in(ca_pem):
+        if pin_of(spki_of_certificate(der_of_pem(pem))) == token.pin:
+            return pem
+    raise InvalidError(
+        f"the cloud at {peer} is not the one that made this token: its certificate authority has another key. "
+        "Nothing was sent to it. Check the address, or whether somebody stands in between"
+    )
 
 
 def _trusting(ca_pem: str) -> ssl.SSLContext:
@@ -290,16 +294,24 @@ def _signing_request(key: ec.EllipticCurvePrivateKey, node: str) -> str:
     return csr.public_bytes(serialization.Encoding.PEM).decode()
 
 
-def _checked_certificate(
-    enrolled: Enrolled, token: JoinToken, key: ec.EllipticCurvePrivateKey, ca_pem: str
-) -> x509.Certificate:
-    """The certificate, if it is for our key and name and by the CA that was pinned."""
+def _checked_certificate(enrolled: Enrolled, token: JoinToken, key: ec.EllipticCurvePrivateKey) -> x509.Certificate:
+    """The certificate, if it is for our key and name and by a CA that the cloud, proved by now, says is its own."""
     try:
         certificate = x509.load_pem_x509_certificate(enrolled.certificate_pem.encode())
-        certificate.verify_directly_issued_by(x509.load_pem_x509_certificate(ca_pem.encode()))
-    except Exception as error:
-        raise UnavailableError("the cloud's answer holds no certificate of its own CA") from error
+        authorities = x509.load_pem_x509_certificates(enrolled.ca_pem.encode())
+    except ValueError as error:
+        raise UnavailableError("the cloud's answer holds no certificate") from error
+    if not any(_issued(certificate, authority) for authority in authorities):
+        raise UnavailableError("the cloud's answer holds no certificate of its own CA")
     names = [str(name.value) for name in certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
     if certificate.public_key() != key.public_key() or names != [NODE_USER_PREFIX + token.node]:
         raise UnavailableError("the cloud's answer holds a certificate for another gateway")
     return certificate
+
+
+def _issued(certificate: x509.Certificate, authority: x509.Certificate) -> bool:
+    try:
+        certificate.verify_directly_issued_by(authority)
+    except (ValueError, TypeError, InvalidSignature):
+        return False
+    return True

@@ -46,6 +46,7 @@ NODE_KEY_ANNOTATION: Final = "skerry.dev/node-key"
 _NODE: Final = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*")
 _ID: Final = re.compile(r"[0-9a-f]{10}")
 _SECRET: Final = re.compile(r"[0-9a-f]{32}")
+_PEM_CERTIFICATE: Final = re.compile(r"-----BEGIN CERTIFICATE-----[A-Za-z0-9+/=\s]+-----END CERTIFICATE-----")
 _PIN: Final = re.compile(r"[A-Za-z0-9_-]{43}")
 
 Transport = Literal["https", "websocket"]
@@ -209,6 +210,11 @@ def _der(data: bytes, at: int) -> tuple[int, int, int]:
     if begin + length > len(data):
         raise ValueError("cut short")
     return tag, begin, begin + length
+
+
+def certificates_in(pem: str) -> tuple[str, ...]:
+    """Each certificate of a PEM text, as a PEM text of its own; what stands between them is left out."""
+    return tuple(match.group() + "\n" for match in _PEM_CERTIFICATE.finditer(pem))
 
 
 def der_of_pem(pem: str) -> bytes:

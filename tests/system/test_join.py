@@ -244,8 +244,11 @@ async def test_a_token_is_not_sent_to_another_cloud(cloud: Cloud, tmp_path: Path
         await joined(cloud, tmp_path / "edge", str(token))
 
 
-async def test_whoever_stands_in_between_with_the_right_ca_and_no_key_gets_no_token(cloud: Cloud, tmp_path: Path):
-    """It can show the CA, which is public, but not a server certificate by that CA."""
+@pytest.mark.parametrize("shown", ["the CA alone", "the CA and its own", "its own and the CA"])
+async def test_whoever_stands_in_between_with_the_right_ca_and_no_key_gets_no_token(
+    cloud: Cloud, tmp_path: Path, shown: str
+):
+    """It can show the CA, which is public, but not a server certificate by that CA; nor can it smuggle in its own."""
     imposter = open_pki(tmp_path / "imposter", now=now_of(SystemClock()))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     served = issue_server(imposter.authority, names=["hub.skerry.internal"], now=now_of(SystemClock()))
@@ -256,7 +259,9 @@ async def test_whoever_stands_in_between_with_the_right_ca_and_no_key_gets_no_to
     async def enrol(link: WebSocketLink) -> None:
         seen.append(await link.receive())
 
-    pages = {DISCOVERY_PATH: lambda: json.dumps({"ca": cloud.pki.authority.pem, "transport": "websocket"})}
+    right, wrong = cloud.pki.authority.pem, imposter.authority.pem
+    ca = {"the CA alone": right, "the CA and its own": right + wrong, "its own and the CA": wrong + right}[shown]
+    pages = {DISCOVERY_PATH: lambda: json.dumps({"ca": ca, "transport": "websocket"})}
     routes = {HUB_ENROL_PATH: Route(handle=enrol, named=False)}
     token = await cloud.issue("eu-1")
     async with listen("127.0.0.1", 0, context, routes, pages=pages) as (_, port):
