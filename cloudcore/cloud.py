@@ -120,9 +120,7 @@ async def serve(settings: CloudSettings) -> None:
                 doors = _Doors(settings=settings, core=core, pki=pki, certificates=certificates, hub=hub)
                 endpoints = await _listen(listeners, doors)
                 await bootstrap(core.objects, core.scheme, _address(settings, endpoints))
-                workers = workers_of(
-                    core, hub, ca_pem=pki.authority.pem, housekeeping=_housekeeping_settings(settings)
-                )
+                workers = workers_of(core, hub, ca_pem=pki.bundle_pem, housekeeping=_housekeeping_settings(settings))
                 for name, work in {**workers, "certificates": certificates.run()}.items():
                     running[name] = tasks.create_task(_part(name, work))
                 _announce(settings, pki, clock, endpoints)
@@ -164,7 +162,7 @@ async def _listen(stack: AsyncExitStack, doors: _Doors) -> Endpoints:
     settings, core, hub = doors.settings, doors.core, doors.hub
     enroller = Enroller(
         EnrollerParts(
-            authority=doors.pki.authority,
+            authorities=doors.pki.authorities,
             objects=core.objects,
             secrets=core.kind("secrets"),
             nodes=core.kind("nodes"),
@@ -231,7 +229,7 @@ def _announce(settings: CloudSettings, pki: Pki, clock: Clock, endpoints: Endpoi
     """Write what others need to find this process, then say that it is there."""
     admin = admin_identity(pki, now=now_of(clock))
     server = f"https://{endpoints.https}"
-    write_private(endpoints.kubeconfig, kubeconfig(server=server, ca_pem=pki.authority.pem, admin=admin))
+    write_private(endpoints.kubeconfig, kubeconfig(server=server, ca_pem=pki.bundle_pem, admin=admin))
     write_private(settings.data / "endpoints.json", endpoints.body())
     # What is there now stays for good: the collector need not walk over it again (a stop of a second at scale).
     gc.collect()

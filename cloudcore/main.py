@@ -25,14 +25,20 @@ LOG: Final = logging.getLogger("cloudcore")
 
 def main(argv: Sequence[str] | None = None) -> None:
     """The console script."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    if words[:1] == ["ca"]:
+        from cloudcore.pki import command  # of no use to a cloud that starts
+
+        sys.exit(command.main(words[1:]))
     parser = argparse.ArgumentParser(
         prog="cloudcore",
         description="Skerry's control plane in one process: API, store, controllers, scheduler and hub. "
         "kubectl and other Kubernetes clients work with DIR/admin.kubeconfig.",
-        epilog="Every flag is also a SKERRY_ variable and a key of the --config file; the flag wins.",
+        epilog="Every flag is also a SKERRY_ variable and a key of the --config file; the flag wins. "
+        "`cloudcore ca --help`: the certificate authorities.",
     )
     add_arguments(parser, CloudSettings)
-    arguments = vars(parser.parse_args(argv))
+    arguments = vars(parser.parse_args(words))
     try:
         settings = resolve(CloudSettings, arguments, os.environ)
         check_settings(settings)

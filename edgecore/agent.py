@@ -46,7 +46,7 @@ async def serve(settings: EdgeSettings) -> None:
         def known_ms() -> int:
             return agent.link.known_ms()
 
-        certificate = CertificateKeeper(settings.data, lambda: max(clock.wall_ms(), known_ms()))
+        certificate = CertificateKeeper(settings.data, store, lambda: max(clock.wall_ms(), known_ms()))
         ground = Ground(
             node=membership.node,
             labels=labels_of(settings.label),
@@ -55,7 +55,7 @@ async def serve(settings: EdgeSettings) -> None:
             machine=partial(_machine, settings),
             store=store,
             runtime=runtime,
-            dialer=websocket_dialer(membership.identity, clock, known_ms),
+            dialer=websocket_dialer(lambda: load_membership(settings.data).identity, clock, known_ms),
             doubted=certificate.doubt,
             drivers=driver_factories(clock=clock, ids=ids, node=membership.node),
             clock=clock,

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Final
 
 from cloudcore.registry.references import references_of as needed_by_pod
+from skerry.objects.enrolment import TRUST_NAME, TRUST_NAMESPACE
 from skerry.objects.json import JsonObject, str_at
 from skerry.objects.meta import Key
 
@@ -21,6 +22,9 @@ _CONFIG_MAPS: Final = "configmaps"
 _SECRETS: Final = "secrets"
 _CLAIMS: Final = "persistentvolumeclaims"
 _ACCOUNTS: Final = "serviceaccounts"
+
+_TRUST: Final = Key(_CONFIG_MAPS, TRUST_NAMESPACE, TRUST_NAME)
+"""The authorities that gateways are to trust."""
 
 ARRIVAL: Final = (NODES, _ACCOUNTS, _CONFIG_MAPS, _SECRETS, _CLAIMS, SERVICES, SLICES, MODELS, DEVICES, PODS)
 """The resources of a view, what is referred to before what refers: the order in which they are sent."""
@@ -37,6 +41,8 @@ def node_of(key: Key, obj: JsonObject) -> str:
 
 def references_of(key: Key, obj: JsonObject) -> tuple[Key, ...]:
     """What the object refers to, each once, in the order in which it must arrive."""
+    if key.resource == NODES:
+        return (_TRUST,)
     if key.resource == PODS:
         return tuple(sorted(needed_by_pod(obj), key=lambda ref: (ARRIVAL.index(ref.resource), ref.name)))
     if key.resource == DEVICES:

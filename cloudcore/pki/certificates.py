@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from skerry.errors import BadRequestError, UnauthenticatedError
-from skerry.objects.enrolment import pin_of
+from skerry.objects.enrolment import authority_id, pin_of
 
 CA_VALID: Final = timedelta(days=3650)
 SERVER_VALID: Final = timedelta(days=90)
@@ -49,10 +49,17 @@ class Authority:
     @property
     def pin(self) -> str:
         """What join tokens carry: the SHA-256 of the public key, which outlives a renewed CA certificate."""
+        return pin_of(self._spki)
+
+    @property
+    def id(self) -> str:
+        """What it is called in file names, server names and annotations."""
+        return authority_id(self._spki)
+
+    @property
+    def _spki(self) -> bytes:
         public = self.certificate.public_key()
-        return pin_of(
-            public.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
-        )
+        return public.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,13 +1,15 @@
 """The cloud's keys and certificates on disk: DIR/pki, and DIR/admin.kubeconfig.
 
-    pki/ca.crt ca.key    the certificate authority, made once on the first start
-    pki/sa.key           signs ServiceAccount tokens, made with it
-    pki/server.pem       key and certificate that API and hub serve, renewed in place
-    pki/admin.pem        key and certificate of the kubeconfig's user (system:masters)
+    pki/ca.crt ca.key       the authority that signs, made on the first start
+    pki/former/ID.pem       key and certificate of authorities that signed before and are still good
+    pki/rotation.pem        an authority that is about to sign: a rotation that was cut off is finished from it
+    pki/sa.key              signs ServiceAccount tokens
+    pki/server-ID.pem       key and certificate that API and hub serve, one signed by each authority, renewed in place
+    pki/admin.pem           key and certificate of the kubeconfig's user (system:masters)
 
-Keys are readable by their owner alone. The CA's files appear together: they are written and synced in a directory
-of another name which is then renamed. Every other file is one file, replaced by rename. So a crash at any moment
-leaves what was there before or what comes after, never a key without its certificate.
+Keys are readable by their owner alone. The CA's first files appear together: they are written and synced in a
+directory of another name which is then renamed. Every other file is one file, replaced by rename. So a crash at any
+moment leaves what was there before or what comes after, never a key without its certificate.
 """
 
 from __future__ import annotations
@@ -38,37 +40,54 @@ from cloudcore.pki.certificates import (
     new_key,
     served_names,
 )
-from skerry.errors import UnavailableError
+from skerry.errors import NotFoundError, UnavailableError
 from skerry.files import sync_directory, unavailable, write_private
+from skerry.objects.enrolment import hub_server_name
 
 ADMIN_USER: Final = "skerry:admin"
 ADMIN_GROUP: Final = "system:masters"
+_FORMER: Final = "former"
+_ROTATION: Final = "rotation.pem"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pki:
-    """What was found or made: the CA, the token key, and where the files are."""
+    """What was found or made: the authorities, the token key, and where the files are."""
 
     directory: Path
     authority: Authority
+    """The one that signs."""
+    former: tuple[Authority, ...] = ()
+    """Those that signed before and are still good, the newest first."""
     token_key: ec.EllipticCurvePrivateKey
     """Signs ServiceAccount tokens (ES256)."""
+
+    @property
+    def authorities(self) -> tuple[Authority, ...]:
+        return (self.authority, *self.former)
+
+    @property
+    def bundle_pem(self) -> str:
+        """What clients and gateways are to trust."""
+        return "".join(authority.pem for authority in self.authorities)
 
     @property
     def ca_file(self) -> Path:
         return self.directory / "ca.crt"
 
-    @property
-    def server_file(self) -> Path:
+    def server_file(self, authority: Authority) -> Path:
         """Key and certificate in one PEM file, as `ssl.SSLContext.load_cert_chain` takes them."""
-        return self.directory / "server.pem"
+        return self.directory / f"server-{authority.id}.pem"
 
 
-def open_pki(data: Path, *, now: datetime) -> Pki:
-    """Read DIR/pki, or make it. Raises `UnavailableError` when it can't be read or written, or makes no sense."""
+def open_pki(data: Path, *, now: datetime | None) -> Pki:
+    """Read DIR/pki, or make it (`now` None: don't).
+
+    Raises `UnavailableError` when it can't be read or written, or makes no sense.
+    """
     directory = data / "pki"
     try:
-        if not directory.exists():
+        if now is not None and not directory.exists():
             _make(directory, now=now)
         return _read(directory)
     except OSError as error:
@@ -80,14 +99,55 @@ def open_pki(data: Path, *, now: datetime) -> Pki:
         ) from error
 
 
+def rotate(data: Path, *, now: datetime) -> Pki:
+    """Make a new authority that signs from now on; the old one stays good until it is retired.
+
+    A cloudcore that is running goes on as it was until it is started again. Raises as `open_pki`.
+    """
+    directory = data / "pki"
+    if not directory.exists():
+        raise UnavailableError(f"{directory} is not there: cloudcore makes it on its first start")
+    try:
+        pki = _read(directory)
+        former = directory / _FORMER
+        former.mkdir(mode=0o700, exist_ok=True)
+        _write_authority(former / f"{pki.authority.id}.pem", pki.authority)
+        _write_authority(directory / _ROTATION, new_authority(name="skerry-ca", now=now))
+        return _read(directory)
+    except OSError as error:
+        raise unavailable(directory, error) from error
+
+
+def retire(data: Path, authority: str) -> Pki:
+    """Trust a former authority no more, by its id. Raises `NotFoundError` when there is none of that id."""
+    directory = data / "pki"
+    pki = open_pki(data, now=None)
+    found = next((former for former in pki.former if former.id == authority), None)
+    if found is None:
+        known = ", ".join(former.id for former in pki.former) or "none"
+        raise NotFoundError(
+            f"{authority} is no former authority (there: {known}); the one that signs can't be retired"
+        )
+    try:
+        (directory / _FORMER / f"{authority}.pem").unlink()
+        sync_directory(directory / _FORMER)
+    except OSError as error:
+        raise unavailable(directory, error) from error
+    return _read(directory)
+
+
 def refresh_server(pki: Pki, *, names: Iterable[str], now: datetime) -> bool:
-    """See that server.pem covers `names` and is not near its end; whether it was replaced."""
-    wanted = frozenset(canonical_name(name) for name in names)
-    current = _certificate_in(pki.server_file, pki.authority)
-    if current is not None and not due(current, now) and wanted <= served_names(current):
-        return False
-    _write_pair(pki.server_file, issue_server(pki.authority, names=wanted, now=now))
-    return True
+    """See that the server certificate of each authority covers `names` and its own name, and is not near its end;
+    whether one was replaced."""
+    replaced = False
+    for authority in pki.authorities:
+        wanted = frozenset(canonical_name(name) for name in (*names, hub_server_name(authority.id)))
+        path = pki.server_file(authority)
+        current = _certificate_in(path, authority)
+        if current is None or due(current, now) or not wanted <= served_names(current):
+            _write_pair(path, issue_server(authority, names=wanted, now=now))
+            replaced = True
+    return replaced
 
 
 def admin_identity(pki: Pki, *, now: datetime) -> Issued:
@@ -119,15 +179,51 @@ def _make(directory: Path, *, now: datetime) -> None:
 
 
 def _read(directory: Path) -> Pki:
-    certificate = x509.load_pem_x509_certificate((directory / "ca.crt").read_bytes())
-    key = _read_key(directory / "ca.key")
-    if key.public_key() != certificate.public_key():
-        raise ValueError("ca.key is not the key of ca.crt")
+    _finish_rotation(directory)
+    former = [_authority_in(path) for path in (directory / _FORMER).glob("*.pem")]
+    authority = _authority(directory / "ca.crt", directory / "ca.key")
     return Pki(
         directory=directory,
-        authority=Authority(certificate=certificate, key=key),
+        authority=authority,
+        # A rotation that was cut off before it was sure leaves the one that signs among the former ones.
+        former=tuple(
+            sorted(
+                (each for each in former if each.id != authority.id),
+                key=lambda each: each.certificate.not_valid_before_utc,
+                reverse=True,
+            )
+        ),
         token_key=_read_key(directory / "sa.key"),
     )
+
+
+def _finish_rotation(directory: Path) -> None:
+    """Put the new authority in its place; done again as often as it is cut off."""
+    path = directory / _ROTATION
+    if not path.exists():
+        return
+    authority = _authority_in(path)
+    write_private(directory / "ca.key", key_pem(authority.key).encode())
+    write_private(directory / "ca.crt", authority.pem.encode())
+    (directory / "ca.crt").chmod(0o644)
+    path.unlink()
+    sync_directory(directory)
+
+
+def _authority_in(path: Path) -> Authority:
+    return _authority(path, path)
+
+
+def _authority(certificate_file: Path, key_file: Path) -> Authority:
+    certificate = x509.load_pem_x509_certificate(certificate_file.read_bytes())
+    key = _read_key(key_file)
+    if key.public_key() != certificate.public_key():
+        raise ValueError(f"{key_file.name} is not the key of {certificate_file.name}")
+    return Authority(certificate=certificate, key=key)
+
+
+def _write_authority(path: Path, authority: Authority) -> None:
+    write_private(path, (key_pem(authority.key) + authority.pem).encode())
 
 
 def _read_key(path: Path) -> ec.EllipticCurvePrivateKey:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hmac
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -36,6 +36,7 @@ from skerry.errors import (
     UnauthenticatedError,
 )
 from skerry.objects.enrolment import (
+    NODE_AUTHORITY_ANNOTATION,
     NODE_KEY_ANNOTATION,
     NODE_USER_PREFIX,
     NODES_GROUP,
@@ -49,6 +50,7 @@ from skerry.objects.enrolment import (
     Transport,
     grant_of,
     hash_secret,
+    hub_server_name,
     node_of_user,
     parse_token,
     token_secret_name,
@@ -102,7 +104,8 @@ class Limiter:
 class EnrollerParts:
     """What enrolment works with."""
 
-    authority: Authority
+    authorities: Sequence[Authority]
+    """The one that signs first."""
     objects: Objects
     secrets: Kind
     nodes: Kind
@@ -122,7 +125,7 @@ class Enroller:
 
     def discovery(self, transport: Transport) -> Discovery:
         """What this cloud tells anybody."""
-        return Discovery(ca_pem=self._parts.authority.pem, transport=transport)
+        return Discovery(ca_pem=self._bundle_pem, transport=transport, by_authority=True)
 
     async def enrol(self, request: EnrolRequest, *, peer: str) -> Enrolled:
         """Use the token and sign. `peer` is the asker's address, for the limit on failures.
@@ -148,7 +151,7 @@ class Enroller:
         Raises `ForbiddenError` when the user is no node, or its Node was deleted, which is how one is sent away.
         """
         node = self._known(user)
-        await self._remember_key(node, key_fingerprint(requested_key(csr_pem)))
+        await self._remember(node, key_fingerprint(requested_key(csr_pem)))
         return self._signed(node, csr_pem)
 
     async def recover(self, request: RecoverRequest, *, peer: str) -> Enrolled:
@@ -161,12 +164,13 @@ class Enroller:
         """
         self._limiter.check(peer)
         try:
-            old = client_certificate(request.certificate_pem, [self._parts.authority])
+            old = client_certificate(request.certificate_pem, self._parts.authorities)
             fingerprint = key_fingerprint(requested_key(request.csr_pem))
             node = self._recoverable(old, fingerprint)
         except (BadRequestError, UnauthenticatedError, ForbiddenError):
             self._limiter.failed(peer)
             raise
+        await self._remember(node, fingerprint)
         return self._signed(node, request.csr_pem)
 
     def _recoverable(self, old: ClientCertificate, fingerprint: str) -> str:
@@ -193,9 +197,10 @@ class Enroller:
             raise ForbiddenError(f"the Node {node} is not known any more; join again with a new token")
         return node
 
-    async def _remember_key(self, node: str, fingerprint: str) -> None:
+    async def _remember(self, node: str, fingerprint: str) -> None:
         nodes = self._parts.nodes
-        await self._parts.objects.update(nodes, nodes.key("", node), partial(_with_key, fingerprint=fingerprint))
+        remembered = partial(_remembering, fingerprint=fingerprint, authority=self._signing.id)
+        await self._parts.objects.update(nodes, nodes.key("", node), remembered)
 
     async def _use(self, token: JoinToken, fingerprint: str) -> Grant:
         """Mark the token as used by this key, in one commit."""
@@ -220,7 +225,7 @@ class Enroller:
         wanted = {"kubernetes.io/hostname": node, **labels}
 
         def label(obj: JsonObject) -> JsonObject:
-            keyed = _with_key(obj, fingerprint=fingerprint)
+            keyed = _remembering(obj, fingerprint=fingerprint, authority=self._signing.id)
             if labels.items() <= str_map_at(obj, "metadata", "labels").items():
                 return keyed
             metadata = map_at(keyed, "metadata")
@@ -229,26 +234,41 @@ class Enroller:
         obj: JsonObject = {"apiVersion": "v1", "kind": "Node"}
         ensure_map(obj, "metadata").update({"name": node, "labels": to_json(wanted)})
         try:
-            await self._parts.objects.create(nodes, "", _with_key(obj, fingerprint=fingerprint))
+            await self._parts.objects.create(nodes, "", label(obj))
         except AlreadyExistsError:
             await self._parts.objects.update(nodes, nodes.key("", node), label)
 
     def _signed(self, node: str, csr_pem: str) -> Enrolled:
         parts = self._parts
         certificate = sign_request(
-            parts.authority,
+            self._signing,
             csr_pem,
             user=NODE_USER_PREFIX + node,
             groups=[NODES_GROUP],
             now=now_of(parts.clock),
         )
-        return Enrolled(node=node, certificate_pem=certificate, ca_pem=parts.authority.pem, hub_port=parts.hub_port())
+        return Enrolled(
+            node=node,
+            certificate_pem=certificate,
+            ca_pem=self._bundle_pem,
+            hub_port=parts.hub_port(),
+            server_name=hub_server_name(self._signing.id),
+        )
+
+    @property
+    def _signing(self) -> Authority:
+        return self._parts.authorities[0]
+
+    @property
+    def _bundle_pem(self) -> str:
+        return "".join(authority.pem for authority in self._parts.authorities)
 
 
-def _with_key(node: JsonObject, *, fingerprint: str) -> JsonObject:
-    """The Node with the key that its gateway has now."""
+def _remembering(node: JsonObject, *, fingerprint: str, authority: str) -> JsonObject:
+    """The Node with the key that its gateway has now, and who signed for it."""
     metadata = map_at(node, "metadata")
-    annotations = {**map_at(metadata, "annotations"), NODE_KEY_ANNOTATION: fingerprint}
+    told: JsonObject = {NODE_KEY_ANNOTATION: fingerprint, NODE_AUTHORITY_ANNOTATION: authority}
+    annotations = {**map_at(metadata, "annotations"), **told}
     return {**node, "metadata": {**metadata, "annotations": annotations}}
 
 

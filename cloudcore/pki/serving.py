@@ -1,7 +1,7 @@
 """TLS as API and hub serve it: contexts, the names in the certificate, and the task that keeps it fresh.
 
-Keeps two `ssl.SSLContext`s; a renewed certificate is loaded into them, so new connections see it and old ones go
-on. A crash leaves server.pem, which the next start checks.
+Keeps `ssl.SSLContext`s, two for each authority; a renewed certificate is loaded into them, so new connections see it
+and old ones go on. A crash leaves the files of `cloudcore.pki.directory`, which the next start checks.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
+from cloudcore.pki.certificates import Authority
 from cloudcore.pki.directory import Pki, refresh_server
 from skerry.errors import UnavailableError
-from skerry.objects.enrolment import HUB_SERVER_NAME
+from skerry.objects.enrolment import HUB_SERVER_NAME, hub_server_name
 from skerry.ports import Clock
 
 LOG: Final = logging.getLogger(__name__)
@@ -37,13 +38,16 @@ _HOSTNAME: Final = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?")
 _FIB_LOCAL: Final = re.compile(r"\|-- (\d+\.\d+\.\d+\.\d+)\n\s+/32 host LOCAL")
 
 
-def server_context(pki: Pki, *, minimum: ssl.TLSVersion) -> ssl.SSLContext:
-    """Serves server.pem. Asks for a client certificate without insisting, as tokens and enrolment come without one;
-    one that is shown must be ours, valid and for clients, or the handshake fails."""
+def server_context(pki: Pki, authority: Authority, *, minimum: ssl.TLSVersion) -> ssl.SSLContext:
+    """Serves the certificate that `authority` signed.
+
+    Asks for a client certificate without insisting, as tokens and enrolment come without one; one that is shown must
+    be by one of our authorities, valid and for clients, or the handshake fails.
+    """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = minimum
-    context.load_cert_chain(pki.server_file)
-    context.load_verify_locations(cafile=pki.ca_file)
+    context.load_cert_chain(pki.server_file(authority))
+    context.load_verify_locations(cadata=pki.bundle_pem)
     context.verify_mode = ssl.CERT_OPTIONAL
     return context
 
@@ -55,18 +59,35 @@ class Serving:
         self._pki = pki
         self._names = tuple(names)
         self._clock = clock
+        self._loaded: list[tuple[Authority, ssl.SSLContext]] = []
         refresh_server(pki, names=self._wanted(), now=now_of(clock))
-        self.api = server_context(pki, minimum=ssl.TLSVersion.TLSv1_2)
+        self.api = self._contexts(ssl.TLSVersion.TLSv1_2)
         """kubectl 1.20 speaks 1.3 as well, but proxies and older language runtimes in front of users do not."""
-        self.hub = server_context(pki, minimum=ssl.TLSVersion.TLSv1_3)
+        self.hub = self._contexts(ssl.TLSVersion.TLSv1_3)
 
     def refresh(self) -> bool:
         """Renew and load when due; whether that happened. Raises `UnavailableError` when it can't be written."""
         if not refresh_server(self._pki, names=self._wanted(), now=now_of(self._clock)):
             return False
-        for context in (self.api, self.hub):
-            context.load_cert_chain(self._pki.server_file)
+        for authority, context in self._loaded:
+            context.load_cert_chain(self._pki.server_file(authority))
         return True
+
+    def _contexts(self, minimum: ssl.TLSVersion) -> ssl.SSLContext:
+        """One context an authority. The oldest authority's, which most clients can check, is shown to all that do not
+        ask for another's by name (RFC 6066 3)."""
+        pki = self._pki
+        made = [(each, server_context(pki, each, minimum=minimum)) for each in pki.authorities]
+        self._loaded += made
+        by_name = {hub_server_name(authority.id): context for authority, context in made}
+
+        def choose(connection: ssl.SSLSocket | ssl.SSLObject, name: str | None, _: ssl.SSLContext) -> None:
+            if name in by_name:
+                connection.context = by_name[name]
+
+        _, shown = made[-1]
+        shown.sni_callback = choose
+        return shown
 
     async def run(self) -> None:
         """Refresh for ever. A disk that is full now is tried again at the next check; a third of the

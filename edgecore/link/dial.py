@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-from skerry.errors import UnavailableError
+from skerry.errors import CallerError, UnavailableError
 from skerry.ports import Clock, Link
 from skerry.transport.websocket import Identity, client_context, dial
 
@@ -24,17 +24,19 @@ def clock_is_wrong(*, wall_ms: int, floor_ms: int) -> bool:
     return wall_ms < floor_ms
 
 
-def websocket_dialer(identity: Identity, clock: Clock, floor_ms: Callable[[], int]) -> Dialer:
-    """Dials over WebSocket and TLS 1.3. `floor_ms`: the newest time that this gateway has known, 0 for none."""
+def websocket_dialer(identity: Callable[[], Identity], clock: Clock, floor_ms: Callable[[], int]) -> Dialer:
+    """Dials over WebSocket and TLS 1.3. `identity` is asked at each dial, as a renewal changes it; `floor_ms`: the
+    newest time that this gateway has known, 0 for none."""
 
     async def open_link(address: str) -> Link:
         floor = floor_ms()
         wrong = clock_is_wrong(wall_ms=clock.wall_ms(), floor_ms=floor)
         try:
-            context = client_context(identity, trust_clock=not wrong)
-        except (OSError, ValueError) as error:
+            own = identity()
+            context = client_context(own, trust_clock=not wrong)
+        except (OSError, ValueError, CallerError) as error:
             raise UnavailableError(f"this gateway's certificate can't be used: {error}") from error
-        link = await dial(address, context)
+        link = await dial(address, context, server_name=own.server_name)
         if wrong and link.not_after_ms < floor:
             await link.close(code=1008, reason="certificate expired")
             raise UnavailableError(f"{address}: the cloud's certificate expired before the last time known here")

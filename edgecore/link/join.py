@@ -50,8 +50,10 @@ from skerry.objects.enrolment import (
     Enrolled,
     EnrolRequest,
     JoinToken,
+    authority_id,
     certificates_in,
     der_of_pem,
+    hub_server_name,
     parse_token,
     pin_of,
     read_discovery,
@@ -107,14 +109,22 @@ def join(request: JoinRequest) -> Membership:
     key = _pending_key(request.data)
     enrol_request = EnrolRequest(token=request.token.strip(), csr_pem=_signing_request(key, token.node))
     context = _trusting(pinned)
+    name = HUB_SERVER_NAME
+    if discovery.by_authority:
+        name = hub_server_name(authority_id(spki_of_certificate(der_of_pem(pinned))))
     if discovery.transport == "https":
-        enrolled = _enrol_by_https(peer, context, enrol_request)
+        enrolled = _enrol_by_https(peer, context, name, enrol_request)
         hub = _Peer(peer.host, enrolled.hub_port)
     else:
-        enrolled = asyncio.run(_enrol_by_websocket(peer, context, enrol_request))
+        enrolled = asyncio.run(_enrol_by_websocket(peer, context, name, enrol_request))
         hub = peer  # the port that worked, which a firewall may have renamed
     certificate = _checked_certificate(enrolled, token, key)
-    credentials = Credentials(key_pem=_key_pem(key), certificate_pem=enrolled.certificate_pem, ca_pem=enrolled.ca_pem)
+    credentials = Credentials(
+        key_pem=_key_pem(key),
+        certificate_pem=enrolled.certificate_pem,
+        ca_pem=enrolled.ca_pem,
+        server_name=enrolled.server_name or HUB_SERVER_NAME,
+    )
     membership = save_membership(
         request.data,
         credentials,
@@ -158,7 +168,7 @@ def _discover(peer: _Peer) -> Discovery:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE  # the CA that would be checked against is what is asked for
-    status, body = _https(peer, context, "GET", DISCOVERY_PATH, None)
+    status, body = _https(peer, context, "GET", DISCOVERY_PATH, None, name=peer.host)
     if status != http.client.OK:
         raise UnavailableError(f"{peer} answers, but not as a Skerry cloud (HTTP {status}): is the port right?")
     try:
@@ -191,8 +201,8 @@ def _trusting(ca_pem: str) -> ssl.SSLContext:
     return context
 
 
-def _enrol_by_https(peer: _Peer, context: ssl.SSLContext, request: EnrolRequest) -> Enrolled:
-    status, body = _https(peer, context, "POST", ENROL_PATH, request_body(request))
+def _enrol_by_https(peer: _Peer, context: ssl.SSLContext, name: str, request: EnrolRequest) -> Enrolled:
+    status, body = _https(peer, context, "POST", ENROL_PATH, request_body(request), name=name)
     if status == http.client.TOO_MANY_REQUESTS:
         raise TooManyRequestsError(f"{peer}: too many failed attempts; try again later", retry_after_s=60)
     if status >= http.client.INTERNAL_SERVER_ERROR:
@@ -200,7 +210,7 @@ def _enrol_by_https(peer: _Peer, context: ssl.SSLContext, request: EnrolRequest)
     return read_enrolled(body)
 
 
-async def _enrol_by_websocket(peer: _Peer, context: ssl.SSLContext, request: EnrolRequest) -> Enrolled:
+async def _enrol_by_websocket(peer: _Peer, context: ssl.SSLContext, name: str, request: EnrolRequest) -> Enrolled:
     # On asyncio, though there is nothing else to do meanwhile: the client for threads reads in one and writes in
     # another, which OpenSSL does not allow on one connection (https://github.com/python/cpython/issues/151508). It
     # lost one handshake in a few hundred.
@@ -210,7 +220,7 @@ async def _enrol_by_websocket(peer: _Peer, context: ssl.SSLContext, request: Enr
             connect(
                 f"wss://{peer}{HUB_ENROL_PATH}",
                 ssl=context,
-                server_hostname=HUB_SERVER_NAME,
+                server_hostname=name,
                 compression=None,
                 open_timeout=ANSWER_S_MAX,
                 close_timeout=CLOSE_S_MAX,
@@ -225,10 +235,11 @@ async def _enrol_by_websocket(peer: _Peer, context: ssl.SSLContext, request: Enr
     return read_enrolled(answer if isinstance(answer, bytes) else answer.encode())
 
 
-def _https(peer: _Peer, context: ssl.SSLContext, method: str, path: str, body: bytes | None) -> tuple[int, bytes]:
+def _https(
+    peer: _Peer, context: ssl.SSLContext, method: str, path: str, body: bytes | None, *, name: str
+) -> tuple[int, bytes]:
     """One request; the status and at most MESSAGE_BYTES_MAX + 1 bytes."""
-    verified = context.verify_mode == ssl.CERT_REQUIRED
-    connection = _Connection(peer, context, HUB_SERVER_NAME if verified else peer.host)
+    connection = _Connection(peer, context, name)
     try:
         headers = {"Content-Type": "application/json"} if body is not None else {}
         connection.request(method, path, body=body, headers=headers)

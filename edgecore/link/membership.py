@@ -17,6 +17,7 @@ from pathlib import Path
 
 from skerry.errors import InvalidError, NotFoundError
 from skerry.files import unavailable, write_private
+from skerry.objects.enrolment import HUB_SERVER_NAME, Enrolled
 from skerry.objects.json import Json, JsonObject, int_at, str_at, strs_at
 from skerry.transport.websocket import Identity
 
@@ -29,6 +30,8 @@ class Membership:
     clouds: tuple[str, ...]
     """HOST:PORT of hubs, tried in turn."""
     identity: Identity
+    server_name: str
+    """What the cloud's servers are asked by, and known by."""
     renew_after_ms: int
     """When two thirds of the certificate's life are over, by the cloud's clock; milliseconds since the epoch."""
 
@@ -40,11 +43,17 @@ class Credentials:
     key_pem: str
     certificate_pem: str
     ca_pem: str
+    server_name: str = HUB_SERVER_NAME
 
 
-def identity_in(data: Path) -> Identity:
+def identity_in(data: Path, *, server_name: str) -> Identity:
     pki = data / "pki"
-    return Identity(ca_file=pki / "ca.crt", certificate_file=pki / "node.crt", key_file=pki / "node.key")
+    return Identity(
+        ca_file=pki / "ca.crt",
+        certificate_file=pki / "node.crt",
+        key_file=pki / "node.key",
+        server_name=server_name,
+    )
 
 
 def load_membership(data: Path) -> Membership:
@@ -60,10 +69,12 @@ def load_membership(data: Path) -> Membership:
         ) from error
     except (OSError, ValueError) as error:
         raise InvalidError(f"{path} can't be read ({error}): join again with a new token") from error
+    server_name = str_at(obj, "server_name", default=HUB_SERVER_NAME)
     membership = Membership(
         node=str_at(obj, "node"),
         clouds=tuple(strs_at(obj, "clouds")),
-        identity=identity_in(data),
+        identity=identity_in(data, server_name=server_name),
+        server_name=server_name,
         renew_after_ms=int_at(obj, "renew_after_ms"),
     )
     if not membership.node or not membership.clouds:
@@ -87,18 +98,31 @@ def save_membership(
         temporary.rename(target)
     except OSError as error:
         raise unavailable(data, error) from error
-    _save_settings(data, node=node, clouds=clouds, renew_after_ms=renew_after_ms)
+    _save_settings(data, node=node, clouds=clouds, server_name=credentials.server_name, renew_after_ms=renew_after_ms)
     for left in data.glob(".pki-new-*"):
         shutil.rmtree(left, ignore_errors=True)
     return load_membership(data)
 
 
-def save_renewed(data: Path, membership: Membership, *, certificate_pem: str, renew_after_ms: int) -> None:
-    """Replace the certificate of the same key."""
-    write_private(membership.identity.certificate_file, certificate_pem.encode())
-    _save_settings(data, node=membership.node, clouds=membership.clouds, renew_after_ms=renew_after_ms)
+def save_renewed(data: Path, membership: Membership, enrolled: Enrolled, *, renew_after_ms: int) -> None:
+    """Replace the certificate of the same key, and the authorities that are trusted. The name to ask by comes last:
+    who is cut off in between can check what it is shown under the old name, too."""
+    write_private(membership.identity.ca_file, enrolled.ca_pem.encode())
+    write_private(membership.identity.certificate_file, enrolled.certificate_pem.encode())
+    _save_settings(
+        data,
+        node=membership.node,
+        clouds=membership.clouds,
+        server_name=enrolled.server_name or HUB_SERVER_NAME,
+        renew_after_ms=renew_after_ms,
+    )
 
 
-def _save_settings(data: Path, *, node: str, clouds: tuple[str, ...], renew_after_ms: int) -> None:
-    obj: JsonObject = {"node": node, "clouds": list[Json](clouds), "renew_after_ms": renew_after_ms}
+def _save_settings(data: Path, *, node: str, clouds: tuple[str, ...], server_name: str, renew_after_ms: int) -> None:
+    obj: JsonObject = {
+        "node": node,
+        "clouds": list[Json](clouds),
+        "server_name": server_name,
+        "renew_after_ms": renew_after_ms,
+    }
     write_private(data / "join.json", json.dumps(obj, indent=2).encode() + b"\n")

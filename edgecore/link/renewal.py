@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import ssl
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -19,48 +18,82 @@ from typing import Final
 
 from edgecore.link.dial import clock_is_wrong
 from edgecore.link.membership import Membership, load_membership, save_renewed
+from edgecore.store.port import EdgeBatch
+from edgecore.store.shell import AsyncEdgeStore
 from skerry.clocks import SystemClock
 from skerry.errors import SkerryError, UnavailableError
 from skerry.objects.enrolment import (
     HUB_RECOVER_PATH,
     HUB_RENEW_PATH,
+    TRUST_FIELD,
+    TRUST_NAME,
+    TRUST_NAMESPACE,
     Enrolled,
     EnrolRequest,
     RecoverRequest,
+    certificates_in,
     read_enrolled,
     recover_body,
     request_body,
 )
-from skerry.transport.websocket import client_context, dial, nameless_context
+from skerry.objects.json import decode_object, str_at
+from skerry.objects.meta import Key
+from skerry.transport.websocket import WebSocketLink, client_context, dial, nameless_context
 
 LOG: Final = logging.getLogger(__name__)
 CHECK_INTERVAL_S: Final = 3600.0
 AGAIN_S_MIN: Final = 60.0
 """After an attempt that failed; doubled with each, up to the interval between checks."""
 ATTEMPT_S_MAX: Final = 120.0
+_TRUST: Final = Key("configmaps", TRUST_NAMESPACE, TRUST_NAME)
 
 
 class CertificateKeeper:
     """Sees that there is a certificate the cloud takes. Run `run` in a task group."""
 
-    def __init__(self, data: Path, now_ms: Callable[[], int]) -> None:
+    def __init__(self, data: Path, store: AsyncEdgeStore, now_ms: Callable[[], int]) -> None:
         """`now_ms`: the newest time this gateway knows, milliseconds since the epoch."""
         self._data = data
+        self._store = store
         self._now_ms = now_ms
-        self._doubt = asyncio.Event()
+        self._doubted = False
+        self._news = asyncio.Event()
 
     def doubt(self) -> None:
         """The cloud seems not to take the certificate, whatever this gateway's clock says of it."""
-        self._doubt.set()
+        self._doubted = True
+        self._news.set()
 
     async def run(self) -> None:
         """For ever. An attempt that failed, or did not help, is repeated ever more slowly; of a certificate that is
         renewed in time a third of its life is left for that."""
+        stop = self._store.listen(self._committed)
+        try:
+            await self._keep()
+        finally:
+            stop()
+
+    def _committed(self, batch: EdgeBatch) -> None:
+        if any(put.key == _TRUST for put in batch.puts):
+            self._news.set()
+
+    def _due(self) -> bool:
+        membership = load_membership(self._data)
+        return self._now_ms() >= membership.renew_after_ms or self._authorities_changed(membership)
+
+    def _authorities_changed(self, membership: Membership) -> bool:
+        """The cloud told of other authorities than the ones that are trusted here."""
+        held = self._store.get(_TRUST)
+        told = certificates_in(str_at(decode_object(held.body), "data", TRUST_FIELD)) if held is not None else ()
+        return bool(told) and told != certificates_in(membership.identity.ca_file.read_text(encoding="ascii"))
+
+    async def _keep(self) -> None:
         again_s = AGAIN_S_MIN
         failed = False
         while True:
-            if self._doubt.is_set() or self._now_ms() >= load_membership(self._data).renew_after_ms:
-                self._doubt.clear()
+            self._news.clear()
+            if self._doubted or self._due():
+                self._doubted = False
                 fault = await _attempt(self._data, self._now_ms())
                 if fault and not failed:
                     LOG.warning("certificate not renewed error=%s", fault)
@@ -72,7 +105,7 @@ class CertificateKeeper:
             else:
                 try:
                     async with asyncio.timeout(CHECK_INTERVAL_S):
-                        await self._doubt.wait()
+                        await self._news.wait()
                 except TimeoutError:
                     again_s = AGAIN_S_MIN
 
@@ -91,17 +124,13 @@ async def renew(data: Path, *, known_ms: int) -> None:
     faults: list[str] = []
     for address in membership.clouds:
         try:
-            enrolled = await _renewed(address, membership, csr_pem, known_ms)
+            async with asyncio.timeout(ATTEMPT_S_MAX / 2):
+                enrolled = await _renewed(address, membership, csr_pem, known_ms)
         except (UnavailableError, TimeoutError) as error:
             faults.append(str(error) or f"{address}: no answer in time")
             continue
         certificate = x509.load_pem_x509_certificate(enrolled.certificate_pem.encode())
-        save_renewed(
-            data,
-            membership,
-            certificate_pem=enrolled.certificate_pem,
-            renew_after_ms=renew_after_ms(certificate),
-        )
+        save_renewed(data, membership, enrolled, renew_after_ms=renew_after_ms(certificate))
         return
     raise UnavailableError("; ".join(faults))
 
@@ -111,26 +140,24 @@ async def _renewed(address: str, membership: Membership, csr_pem: str, known_ms:
     identity = membership.identity
     wrong = clock_is_wrong(wall_ms=SystemClock().wall_ms(), floor_ms=known_ms)
     try:
-        request = request_body(EnrolRequest(token="", csr_pem=csr_pem))
-        return await _asked(
-            address, client_context(identity, trust_clock=not wrong), HUB_RENEW_PATH, request, known_ms
-        )
+        context = client_context(identity, trust_clock=not wrong)
+        link = await dial(address, context, path=HUB_RENEW_PATH, server_name=identity.server_name)
+        return await _asked(address, link, request_body(EnrolRequest(token="", csr_pem=csr_pem)), known_ms)
     except UnavailableError:
         paper = identity.certificate_file.read_text(encoding="ascii")
-        request = recover_body(RecoverRequest(certificate_pem=paper, csr_pem=csr_pem))
         nameless = nameless_context(identity.ca_file, trust_clock=not wrong)
-        return await _asked(address, nameless, HUB_RECOVER_PATH, request, known_ms)
+        link = await dial(address, nameless, path=HUB_RECOVER_PATH, server_name=identity.server_name)
+        request = recover_body(RecoverRequest(certificate_pem=paper, csr_pem=csr_pem))
+        return await _asked(address, link, request, known_ms)
 
 
-async def _asked(address: str, context: ssl.SSLContext, path: str, request: bytes, known_ms: int) -> Enrolled:
-    async with asyncio.timeout(ATTEMPT_S_MAX / 4):
-        link = await dial(address, context, path=path)
-        if link.not_after_ms < known_ms:
-            await link.close(code=1008, reason="certificate expired")
-            raise UnavailableError(f"{address}: the cloud's certificate expired before the last time known here")
-        await link.send(request)
-        answer = await link.receive()
-        await link.close(code=1000, reason="")
+async def _asked(address: str, link: WebSocketLink, request: bytes, known_ms: int) -> Enrolled:
+    if link.not_after_ms < known_ms:
+        await link.close(code=1008, reason="certificate expired")
+        raise UnavailableError(f"{address}: the cloud's certificate expired before the last time known here")
+    await link.send(request)
+    answer = await link.receive()
+    await link.close(code=1000, reason="")
     return read_enrolled(answer)
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 import secrets
-import ssl
 import time
 from collections.abc import Sequence
 
@@ -23,6 +22,7 @@ from skerry.objects.enrolment import (
     TOKEN_NAMESPACE,
     TOKEN_SECRET_TYPE,
     JoinToken,
+    der_of_pem,
     grant_of,
     pin_of,
     spki_of_certificate,
@@ -111,7 +111,8 @@ def _pin(ca_pem: bytes) -> str:
         raise BadRequestError(
             "this kubeconfig names no CA, so the gateway could not know the cloud; use cloudcore's own"
         )
-    return pin_of(spki_of_certificate(ssl.PEM_cert_to_DER_cert(ca_pem.decode())))
+    # The first is the authority that signs.
+    return pin_of(spki_of_certificate(der_of_pem(ca_pem.decode())))
 
 
 def _label(text: str) -> tuple[str, str]:

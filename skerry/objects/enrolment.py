@@ -22,12 +22,18 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from skerry.errors import BadRequestError, InvalidError
-from skerry.objects.json import Json, JsonObject, int_at, map_at, str_at, str_map_at
+from skerry.objects.json import Json, JsonObject, bool_at, int_at, map_at, str_at, str_map_at
 
 PREFIX: Final = "skerry1"
 HUB_SERVER_NAME: Final = "hub.skerry.internal"
 """A name in every server certificate of a cloud. Gateways check for it instead of the address they dial, which
 may be a forwarded port, a virtual address or a name that the cloud never heard of."""
+
+TRUST_NAMESPACE: Final = "kube-system"
+TRUST_NAME: Final = "kube-root-ca.crt"
+TRUST_FIELD: Final = "ca.crt"
+"""The ConfigMap by which pods know the API server (Kubernetes' root-ca-cert-publisher) is in every gateway's view:
+when the authorities in it change, a gateway asks for a new certificate."""
 
 DISCOVERY_PATH: Final = "/enrol.skerry.dev/v1/ca"
 ENROL_PATH: Final = "/enrol.skerry.dev/v1/nodes"
@@ -42,6 +48,8 @@ NODE_USER_PREFIX: Final = "system:node:"
 NODES_GROUP: Final = "system:nodes"
 NODE_KEY_ANNOTATION: Final = "skerry.dev/node-key"
 """On a Node: `pin_of` the key that its gateway joined with. What any other key signs is not this gateway's."""
+NODE_AUTHORITY_ANNOTATION: Final = "skerry.dev/node-authority"
+"""On a Node: id of the authority that signed its gateway's certificate; before one is retired, nobody may need it."""
 
 _NODE: Final = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*")
 _ID: Final = re.compile(r"[0-9a-f]{10}")
@@ -101,6 +109,17 @@ def valid_node_name(name: str) -> bool:
 def pin_of(spki_der: bytes) -> str:
     """SHA-256 of a SubjectPublicKeyInfo, base64url without padding."""
     return base64.urlsafe_b64encode(hashlib.sha256(spki_der).digest()).rstrip(b"=").decode()
+
+
+def authority_id(spki_der: bytes) -> str:
+    """What an authority is called: 16 hex digits of the SHA-256 of its public key."""
+    return hashlib.sha256(spki_der).hexdigest()[:16]
+
+
+def hub_server_name(authority: str) -> str:
+    """The name under which a cloud shows the server certificate that this authority signed. A gateway that was away
+    while authorities changed asks by it for the one that it can check."""
+    return f"ca-{authority}.{HUB_SERVER_NAME}"
 
 
 def hash_secret(secret: str) -> str:
@@ -265,7 +284,10 @@ class Enrolled:
     node: str
     certificate_pem: str
     ca_pem: str
+    """Every authority that the gateway is to trust."""
     hub_port: int
+    server_name: str = ""
+    """What to ask the cloud's servers by (`hub_server_name`); "" from a cloud that knows `HUB_SERVER_NAME` alone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -276,11 +298,14 @@ class Discovery:
     """
 
     ca_pem: str
+    """The authorities, the one that signs now first."""
     transport: Transport
+    by_authority: bool = False
+    """The servers answer to `hub_server_name` of each authority."""
 
 
 def discovery_body(discovery: Discovery) -> bytes:
-    return _dump({"ca": discovery.ca_pem, "transport": discovery.transport})
+    return _dump({"ca": discovery.ca_pem, "transport": discovery.transport, "byAuthority": discovery.by_authority})
 
 
 def read_discovery(body: bytes) -> Discovery:
@@ -289,7 +314,7 @@ def read_discovery(body: bytes) -> Discovery:
     ca_pem = str_at(obj, "ca")
     if not ca_pem or transport not in ("https", "websocket"):
         raise BadRequestError("the answer is not a Skerry cloud's")
-    return Discovery(ca_pem=ca_pem, transport=transport)
+    return Discovery(ca_pem=ca_pem, transport=transport, by_authority=bool_at(obj, "byAuthority"))
 
 
 def request_body(request: EnrolRequest) -> bytes:
@@ -327,7 +352,7 @@ def enrolled_body(enrolled: Enrolled) -> bytes:
             "node": enrolled.node,
             "certificate": enrolled.certificate_pem,
             "ca": enrolled.ca_pem,
-            "hub": {"port": enrolled.hub_port},
+            "hub": {"port": enrolled.hub_port, "serverName": enrolled.server_name},
         }
     )
 
@@ -347,6 +372,7 @@ def read_enrolled(body: bytes) -> Enrolled:
         certificate_pem=str_at(obj, "certificate"),
         ca_pem=str_at(obj, "ca"),
         hub_port=int_at(obj, "hub", "port"),
+        server_name=str_at(obj, "hub", "serverName"),
     )
     if not (enrolled.node and enrolled.certificate_pem and enrolled.ca_pem and 0 < enrolled.hub_port < 65536):
         raise BadRequestError("the cloud's answer is incomplete")

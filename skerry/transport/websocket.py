@@ -127,6 +127,8 @@ class Identity:
     ca_file: Path
     certificate_file: Path
     key_file: Path
+    server_name: str = HUB_SERVER_NAME
+    """The name that the cloud's certificate must have; see `hub_server_name`."""
 
 
 def client_context(identity: Identity, *, trust_clock: bool) -> ssl.SSLContext:
@@ -147,14 +149,16 @@ def nameless_context(ca_file: Path, *, trust_clock: bool) -> ssl.SSLContext:
     return context
 
 
-async def dial(address: str, context: ssl.SSLContext, *, path: str = SESSION_PATH) -> WebSocketLink:
+async def dial(
+    address: str, context: ssl.SSLContext, *, path: str = SESSION_PATH, server_name: str = HUB_SERVER_NAME
+) -> WebSocketLink:
     """Open a link to `host:port`. Raises `UnavailableError`, with the reason, whatever went wrong;
     `IdentityRefusedError` where the peer may not take our certificate."""
     try:
         connection = await connect(
             f"wss://{address}{path}",
             ssl=context,
-            server_hostname=HUB_SERVER_NAME,
+            server_hostname=server_name,
             create_connection=_Dialled,
             compression=None,
             max_size=FRAME_BYTES_MAX + 64,

@@ -191,7 +191,7 @@ def test_settings_come_from_a_file_and_from_variables(tmp_path: Path, monkeypatc
     monkeypatch.setenv("SKERRY_LOG_LEVEL", "debug")
     with cloud_process(tmp_path / "cloud", "--config", str(file)) as cloud:
         text = subprocess.run(
-            ["openssl", "x509", "-in", str(cloud.data / "pki" / "server.pem"), "-noout", "-text"],
+            ["openssl", "x509", "-in", str(next((cloud.data / "pki").glob("server-*.pem"))), "-noout", "-text"],
             capture_output=True,
             text=True,
             check=True,

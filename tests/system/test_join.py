@@ -10,8 +10,8 @@ import stat
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from cloudcore.api.authz.attributes import Attributes
 from cloudcore.api.enrolment import enrolment_endpoints
 from cloudcore.api.ports import Posted, Presented
 from cloudcore.pki.certificates import issue_client, issue_server, sign_request
-from cloudcore.pki.directory import Pki, open_pki
+from cloudcore.pki.directory import Pki, open_pki, retire, rotate
 from cloudcore.pki.enrolment import Enroller, EnrollerParts
 from cloudcore.pki.links import enrolling, recovering, renewing
 from cloudcore.pki.service_tokens import ServiceTokens
@@ -36,6 +36,9 @@ from cloudcore.store.memory import MemoryState, MemoryStore
 from edgecore.link.join import JoinRequest, join, signing_request
 from edgecore.link.membership import Membership, load_membership
 from edgecore.link.renewal import CertificateKeeper, renew
+from edgecore.store.memory import MemoryEdgeStore
+from edgecore.store.port import EdgeBatch, Held
+from edgecore.store.shell import AsyncEdgeStore
 from skerry.clocks import ManualClock, SeededIds, SystemClock
 from skerry.errors import (
     CallerError,
@@ -57,6 +60,7 @@ from skerry.objects.enrolment import (
     token_secret,
 )
 from skerry.objects.json import JsonObject
+from skerry.objects.meta import Key, Revision, Stamp
 from skerry.objects.scheme import Kind
 from skerry.objects.times import time_text
 from skerry.transport.websocket import SESSION_PATH, Route, WebSocketLink, client_context, dial, listen
@@ -171,7 +175,7 @@ async def cloud(tmp_path: Path) -> AsyncIterator[Cloud]:
         objects = LocalObjects(store=store, cache=cache, rules=NoRules(), clock=clock, ids=SeededIds(1))
         await objects.create(kind("namespaces"), "", {"metadata": {"name": "kube-system"}})
         parts = EnrollerParts(
-            authority=pki.authority,
+            authorities=pki.authorities,
             objects=objects,
             secrets=kind("secrets"),
             nodes=kind("nodes"),
@@ -343,7 +347,7 @@ async def test_a_gateway_whose_certificate_ended_while_it_was_away_comes_back_by
     with pytest.raises(IdentityRefusedError, match="hung up on this gateway's certificate"):
         await dial(membership.clouds[0], client_context(identity, trust_clock=True))
     # As the link does with that error. By its clock, which stood still, the gateway would not have thought of it.
-    keeper = CertificateKeeper(data, lambda: 0)
+    keeper = CertificateKeeper(data, an_edge_store(), lambda: 0)
     running = asyncio.create_task(keeper.run())
     keeper.doubt()
     try:
@@ -355,6 +359,125 @@ async def test_a_gateway_whose_certificate_ended_while_it_was_away_comes_back_by
         await asyncio.gather(running, return_exceptions=True)
     link = await dial(membership.clouds[0], client_context(identity, trust_clock=True))
     await link.close(code=1000, reason="")
+
+
+def an_edge_store(*told: str) -> AsyncEdgeStore:
+    """With the authorities that the cloud tells of."""
+    store = MemoryEdgeStore(incarnation="i", clock=SystemClock())
+    body = json.dumps({"data": {"ca.crt": "".join(told)}}).encode()
+    key = Key("configmaps", "kube-system", "kube-root-ca.crt")
+    if told:
+        store.apply(EdgeBatch(puts=(Held(key=key, stamp=Stamp("u", Revision(1)), body=body),)))
+    return AsyncEdgeStore(store)
+
+
+@asynccontextmanager
+async def hub_of(data: Path) -> AsyncGenerator[tuple[Pki, LocalObjects, int]]:
+    """A hub on the keys in a directory, as a cloud that is started on it; Nodes are what is in memory."""
+    clock = SystemClock()
+    pki = open_pki(data, now=now_of(clock))
+    store = MemoryStore(MemoryState(epoch="e1"))
+    async with following(store) as cache:
+        objects = LocalObjects(store=store, cache=cache, rules=NoRules(), clock=clock, ids=SeededIds(1))
+        await objects.create(kind("namespaces"), "", {"metadata": {"name": "kube-system"}})
+        await objects.create(kind("nodes"), "", {"metadata": {"name": "eu-1"}})
+        enroller = Enroller(
+            EnrollerParts(
+                authorities=pki.authorities,
+                objects=objects,
+                secrets=kind("secrets"),
+                nodes=kind("nodes"),
+                clock=clock,
+                hub_port=lambda: 1,
+            )
+        )
+
+        async def session(link: WebSocketLink) -> None:
+            await link.send(link.peer_name.encode())
+
+        routes = {
+            SESSION_PATH: Route(handle=session, named=True),
+            HUB_ENROL_PATH: Route(handle=enrolling(enroller), named=False),
+            HUB_RENEW_PATH: Route(handle=renewing(enroller), named=True),
+            HUB_RECOVER_PATH: Route(handle=recovering(enroller), named=False),
+        }
+        pages = {DISCOVERY_PATH: lambda: discovery_body(enroller.discovery("websocket")).decode()}
+        serving = Serving(pki, names=[], clock=clock)
+        async with listen("127.0.0.1", 0, serving.hub, routes, pages=pages) as (_, port):
+            yield pki, objects, port
+
+
+async def talked(data: Path, port: int) -> bool:
+    """The gateway in `data` dials as its agent does."""
+    own = load_membership(data).identity
+    link = await dial(f"127.0.0.1:{port}", client_context(own, trust_clock=True), server_name=own.server_name)
+    said = await link.receive()
+    await link.close(code=1000, reason="")
+    return said == b"system:node:eu-1"
+
+
+def moved(data: Path, port: int) -> None:
+    """Another port of the same cloud."""
+    obj = json.loads((data / "join.json").read_text())
+    (data / "join.json").write_text(json.dumps({**obj, "clouds": [f"127.0.0.1:{port}"]}))
+
+
+async def test_authorities_change_under_gateways_that_are_there_and_one_that_was_away(tmp_path: Path):
+    cloud, here, away = tmp_path / "cloud", tmp_path / "here", tmp_path / "away"
+    async with hub_of(cloud) as (first, objects, port):
+        for data, id_ in ((here, "1" * 10), (away, "2" * 10)):
+            token = JoinToken(id=id_, secret="ab" * 16, pin=first.authority.pin, node="eu-1")
+            expires = time_text(int(time.time() + 600) * 1000)
+            await objects.create(kind("secrets"), "kube-system", token_secret(token, expires=expires, labels={}))
+            await asyncio.to_thread(join, JoinRequest(data=data, cloud=f"127.0.0.1:{port}", token=str(token)))
+    rotate(cloud, now=now_of(SystemClock()))
+    async with hub_of(cloud) as (second, _, port):
+        moved(here, port)
+        assert await talked(here, port), "before it knows"
+        await renew(here, known_ms=0)
+        own = load_membership(here)
+        assert own.server_name == f"ca-{second.authority.id}.hub.skerry.internal"
+        assert own.identity.ca_file.read_text() == second.bundle_pem
+        assert await talked(here, port)
+    rotate(cloud, now=now_of(SystemClock()))
+    async with hub_of(cloud) as (third, _, port):
+        # It slept through two changes: it trusts the first authority alone, and is shown what that one signed.
+        moved(away, port)
+        assert await talked(away, port)
+        # Being told of others, its agent asks for a new certificate without anybody's help.
+        keeper = CertificateKeeper(away, an_edge_store(third.bundle_pem), lambda: 0)
+        running = asyncio.create_task(keeper.run())
+        try:
+            async with asyncio.timeout(60):
+                while load_membership(away).server_name != f"ca-{third.authority.id}.hub.skerry.internal":
+                    await asyncio.sleep(0.05)
+        finally:
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+        assert await talked(away, port)
+    retire(cloud, first.authority.id)
+    retire(cloud, second.authority.id)
+    async with hub_of(cloud) as (_, _, port):
+        assert await talked(away, port)
+        moved(here, port)
+        with pytest.raises(UnavailableError):
+            await talked(here, port)  # it was not there for the third
+
+
+@pytest.mark.parametrize("former", [False, True], ids=["of the newest authority", "of a former one"])
+async def test_tokens_of_every_authority_that_is_still_good_let_gateways_join(tmp_path: Path, former: bool):
+    cloud = tmp_path / "cloud"
+    old = open_pki(cloud, now=now_of(SystemClock()))
+    rotate(cloud, now=now_of(SystemClock()))
+    async with hub_of(cloud) as (pki, objects, port):
+        pin = old.authority.pin if former else pki.authority.pin
+        token = JoinToken(id="3" * 10, secret="ab" * 16, pin=pin, node="eu-1")
+        expires = time_text(int(time.time() + 600) * 1000)
+        await objects.create(kind("secrets"), "kube-system", token_secret(token, expires=expires, labels={}))
+        request = JoinRequest(data=tmp_path / "edge", cloud=f"127.0.0.1:{port}", token=str(token))
+        await asyncio.to_thread(join, request)
+        moved(tmp_path / "edge", port)
+        assert await talked(tmp_path / "edge", port)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -82,7 +82,7 @@ async def serving(site: Site, fleet: Fleet) -> AsyncGenerator[str]:
 
 async def test_a_gateway_joins_its_hub_over_mutual_tls_and_is_kept_in_step(site: Site) -> None:
     async with a_fleet() as fleet, serving(site, fleet) as address:
-        dialer = websocket_dialer(site.identity, SystemClock(), lambda: 0)
+        dialer = websocket_dialer(lambda: site.identity, SystemClock(), lambda: 0)
         async with fleet.gateway("eu-1", dialer=lambda _: dialer(address)) as gateway:
             await fleet.create("configmaps", "large", data={"text": "x" * 900_000})
             await fleet.pod("web", "eu-1", "large")
@@ -112,7 +112,7 @@ async def test_a_cloud_that_is_not_ours_is_not_talked_to(site: Site, tmp_path: P
     other = Site(tmp_path / "other")
     async with a_fleet() as fleet, serving(other, fleet) as address:
         with pytest.raises(UnavailableError, match="certificate verify failed"):
-            await websocket_dialer(site.identity, SystemClock(), lambda: 0)(address)
+            await websocket_dialer(lambda: site.identity, SystemClock(), lambda: 0)(address)
 
 
 async def test_other_paths_are_not_found(site: Site) -> None:
@@ -123,13 +123,13 @@ async def test_other_paths_are_not_found(site: Site) -> None:
 
 async def test_nobody_listening_is_said(site: Site) -> None:
     with pytest.raises(UnavailableError, match=r"127\.0\.0\.1:1: "):
-        await websocket_dialer(site.identity, SystemClock(), lambda: 0)("127.0.0.1:1")
+        await websocket_dialer(lambda: site.identity, SystemClock(), lambda: 0)("127.0.0.1:1")
 
 
 async def test_a_gateway_whose_files_are_gone_says_so(site: Site) -> None:
     broken = replace(site.identity, key_file=site.path / "nothing.key")
     with pytest.raises(UnavailableError, match="certificate can't be used"):
-        await websocket_dialer(broken, SystemClock(), lambda: 0)("127.0.0.1:1")
+        await websocket_dialer(lambda: broken, SystemClock(), lambda: 0)("127.0.0.1:1")
 
 
 async def test_a_gateway_in_1970_judges_certificates_by_the_last_time_it_knew(tmp_path: Path) -> None:
@@ -138,11 +138,11 @@ async def test_a_gateway_in_1970_judges_certificates_by_the_last_time_it_knew(tm
     known_ms = round(NOW.timestamp() * 1000)
     async with a_fleet() as fleet, serving(site, fleet) as address:
         in_1970 = ManualClock(wall_ms=60_000)
-        link = await websocket_dialer(site.identity, in_1970, lambda: known_ms)(address)
+        link = await websocket_dialer(lambda: site.identity, in_1970, lambda: known_ms)(address)
         await link.close(code=1000, reason="")
         later_ms = known_ms + 100 * 365 * 86_400_000
         with pytest.raises(UnavailableError, match="expired before the last time known"):
-            await websocket_dialer(site.identity, in_1970, lambda: later_ms)(address)
+            await websocket_dialer(lambda: site.identity, in_1970, lambda: later_ms)(address)
 
 
 async def test_text_and_giants_end_a_link(site: Site) -> None:

@@ -11,12 +11,11 @@ from collections.abc import Iterable, Sequence
 from cloudcore.runtime.informer import Keys, Seen
 from cloudcore.runtime.manager import Tools
 from skerry.errors import AlreadyExistsError, ForbiddenError, NotFoundError
+from skerry.objects.enrolment import TRUST_FIELD, TRUST_NAME
 from skerry.objects.json import JsonObject, map_at, str_map_at
 from skerry.objects.meta import Key, being_deleted
 
 ACCOUNT = "default"
-TRUST = "kube-root-ca.crt"
-_FIELD = "ca.crt"
 
 
 class ServiceAccountController:
@@ -33,7 +32,7 @@ class ServiceAccountController:
         return [
             Keys(resource="namespaces", keys=lambda change: [] if change.deleted else [change.key]),
             Keys(resource="serviceaccounts", keys=lambda change: _its_namespace(change, ACCOUNT)),
-            Keys(resource="configmaps", keys=lambda change: _its_namespace(change, TRUST)),
+            Keys(resource="configmaps", keys=lambda change: _its_namespace(change, TRUST_NAME)),
         ]
 
     async def reconcile(self, key: Key) -> float | None:
@@ -56,20 +55,20 @@ class ServiceAccountController:
 
     async def _trust(self, namespace: str) -> None:
         kind = self._tools.kind("configmaps")
-        key = kind.key(namespace, TRUST)
+        key = kind.key(namespace, TRUST_NAME)
         stored = self._tools.objects.read(key)
         if stored is None:
-            data: JsonObject = {_FIELD: self._ca_pem}
+            data: JsonObject = {TRUST_FIELD: self._ca_pem}
             await self._create(
                 "configmaps",
                 namespace,
-                {"apiVersion": "v1", "kind": kind.kind, "metadata": {"name": TRUST}, "data": data},
+                {"apiVersion": "v1", "kind": kind.kind, "metadata": {"name": TRUST_NAME}, "data": data},
             )
-        elif str_map_at(self._tools.cache.obj(stored), "data").get(_FIELD) != self._ca_pem:
+        elif str_map_at(self._tools.cache.obj(stored), "data").get(TRUST_FIELD) != self._ca_pem:
             await self._tools.objects.update(kind, key, self._trusting)
 
     def _trusting(self, current: JsonObject) -> JsonObject:
-        return {**current, "data": {**map_at(current, "data"), _FIELD: self._ca_pem}}
+        return {**current, "data": {**map_at(current, "data"), TRUST_FIELD: self._ca_pem}}
 
     async def _create(self, resource: str, namespace: str, obj: JsonObject) -> None:
         try:

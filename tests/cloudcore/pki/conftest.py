@@ -83,7 +83,7 @@ async def cloud(tmp_path: Path) -> AsyncIterator[Cloud]:
         namespace: JsonObject = {"metadata": to_json({"name": "kube-system"})}
         await objects.create(kind("namespaces"), "", namespace)
         parts = EnrollerParts(
-            authority=pki.authority,
+            authorities=pki.authorities,
             objects=objects,
             secrets=kind("secrets"),
             nodes=kind("nodes"),

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
-from cloudcore.pki.certificates import subject_of
-from cloudcore.pki.directory import admin_identity, open_pki, refresh_server
+from cloudcore.pki.certificates import served_names, subject_of
+from cloudcore.pki.directory import admin_identity, open_pki, refresh_server, retire, rotate
 from cloudcore.pki.serving import addresses_in, local_names
-from skerry.errors import UnavailableError
+from skerry.errors import NotFoundError, UnavailableError
 from skerry.objects.enrolment import der_of_pem
 
 NOW = datetime.datetime(2026, 11, 20, tzinfo=datetime.UTC)
@@ -64,9 +64,61 @@ def test_the_server_certificate_follows_its_names_and_its_age(tmp_path: Path):
     assert not refresh_server(pki, names=["a", "::1"], now=NOW + 50 * DAY), "fewer names are no reason"
     assert refresh_server(pki, names=["a", "b"], now=NOW)
     assert refresh_server(pki, names=["b"], now=NOW + 61 * DAY), "two thirds through"
-    pki.server_file.write_text("x")
+    pki.server_file(pki.authority).write_text("x")
     assert refresh_server(pki, names=["b"], now=NOW)
-    assert mode(pki.server_file) == 0o600
+    assert mode(pki.server_file(pki.authority)) == 0o600
+
+
+def test_a_new_authority_signs_and_the_old_one_stays_good_until_it_is_retired(tmp_path: Path):
+    first = open_pki(tmp_path, now=NOW)
+    admin = admin_identity(first, now=NOW)
+    second = rotate(tmp_path, now=NOW + DAY)
+    assert second.bundle_pem == open_pki(tmp_path, now=NOW).bundle_pem
+    assert [each.id for each in second.authorities] == [second.authority.id, first.authority.id]
+    assert second.authority.id != first.authority.id
+    assert second.token_key.private_numbers() == first.token_key.private_numbers()
+    assert second.bundle_pem == second.authority.pem + first.authority.pem
+    assert admin_identity(second, now=NOW) != admin, "signed anew"
+    third = rotate(tmp_path, now=NOW + 2 * DAY)
+    assert [each.id for each in third.former] == [second.authority.id, first.authority.id]
+    assert [each.id for each in retire(tmp_path, first.authority.id).former] == [second.authority.id]
+    with pytest.raises(NotFoundError, match="no former authority"):
+        retire(tmp_path, third.authority.id)
+    keys = [*(tmp_path / "pki" / "former").iterdir(), tmp_path / "pki" / "ca.key"]
+    assert {mode(path) for path in keys} == {0o600}
+
+
+def test_each_authority_signs_a_server_certificate_with_its_own_name(tmp_path: Path):
+    open_pki(tmp_path, now=NOW)
+    pki = rotate(tmp_path, now=NOW)
+    assert refresh_server(pki, names=["a"], now=NOW)
+    assert not refresh_server(pki, names=["a"], now=NOW)
+    for authority in pki.authorities:
+        certificate = x509.load_pem_x509_certificate(pki.server_file(authority).read_bytes())
+        certificate.verify_directly_issued_by(authority.certificate)
+        assert served_names(certificate) == {"a", f"ca-{authority.id}.hub.skerry.internal"}
+
+
+@pytest.mark.parametrize("step", ["nothing", "the former one", "the intent", "the key", "the certificate"])
+def test_a_rotation_that_was_cut_off_is_finished_or_forgotten(tmp_path: Path, step: str):
+    before = open_pki(tmp_path, now=NOW)
+    done = ["nothing", "the former one", "the intent", "the key", "the certificate"].index(step)
+    shutil.copytree(tmp_path / "pki", tmp_path / "whole" / "pki")
+    whole = rotate(tmp_path / "whole", now=NOW)
+    pki = tmp_path / "pki"
+    if done >= 1:
+        shutil.copytree(tmp_path / "whole" / "pki" / "former", pki / "former")
+    if done >= 2:
+        key = (tmp_path / "whole" / "pki" / "ca.key").read_text()
+        (pki / "rotation.pem").write_text(key + whole.authority.pem)
+    if done >= 3:
+        shutil.copy(tmp_path / "whole" / "pki" / "ca.key", pki / "ca.key")
+    if done >= 4:
+        shutil.copy(tmp_path / "whole" / "pki" / "ca.crt", pki / "ca.crt")
+    found = open_pki(tmp_path, now=NOW)
+    wanted = whole if done >= 2 else before
+    assert [each.id for each in found.authorities] == [each.id for each in wanted.authorities]
+    assert not (pki / "rotation.pem").exists()
 
 
 def test_the_administrators_certificate_is_kept_while_it_is_good(tmp_path: Path):
@@ -90,13 +142,13 @@ def test_openssl_agrees_that_the_chain_holds_and_for_what(tmp_path: Path):
         done = subprocess.run([*command, "-purpose", purpose, *more, str(pki.directory / name)], capture_output=True)
         return done.returncode == 0
 
-    assert verify("server.pem", "sslserver", "-verify_hostname", "cloud.example")
-    assert verify("server.pem", "sslserver", "-verify_ip", "10.0.0.1")
-    assert not verify("server.pem", "sslserver", "-verify_hostname", "other.example")
-    assert not verify("server.pem", "sslclient")
+    assert verify(pki.server_file(pki.authority).name, "sslserver", "-verify_hostname", "cloud.example")
+    assert verify(pki.server_file(pki.authority).name, "sslserver", "-verify_ip", "10.0.0.1")
+    assert not verify(pki.server_file(pki.authority).name, "sslserver", "-verify_hostname", "other.example")
+    assert not verify(pki.server_file(pki.authority).name, "sslclient")
     assert verify("admin.pem", "sslclient")
     assert not verify("admin.pem", "sslserver")
-    certificate = x509.load_pem_x509_certificate(pki.server_file.read_bytes())
+    certificate = x509.load_pem_x509_certificate(pki.server_file(pki.authority).read_bytes())
     names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     assert names.get_values_for_type(x509.IPAddress) == [ipaddress.ip_address("10.0.0.1")]
 

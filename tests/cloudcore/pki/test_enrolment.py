@@ -7,7 +7,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
-from cloudcore.pki.certificates import issue_server, sign_request, subject_of
+from cloudcore.pki.certificates import issue_server, key_fingerprint, sign_request, subject_of
 from cloudcore.pki.directory import open_pki
 from cloudcore.pki.enrolment import FAILURES_MAX
 from cloudcore.pki.serving import now_of
@@ -51,6 +51,11 @@ async def test_a_token_and_a_key_make_a_node_whose_subject_the_cloud_writes(clou
         "kubernetes.io/hostname": "eu-1",
         "region": "eu",
     }
+    assert str_map_at(cloud.now("nodes", "eu-1"), "metadata", "annotations") == {
+        "skerry.dev/node-key": key_fingerprint(KEY.public_key()),
+        "skerry.dev/node-authority": cloud.pki.authority.id,
+    }
+    assert enrolled.server_name == f"ca-{cloud.pki.authority.id}.hub.skerry.internal"
 
 
 async def test_a_node_that_is_known_keeps_its_labels_and_gets_those_of_the_token(cloud: Cloud):
