@@ -28,6 +28,7 @@ from cloudcore.pki.service_tokens import ServiceTokens
 from cloudcore.registry.addresses import ServiceAddresses
 from cloudcore.registry.admission import STEPS
 from cloudcore.registry.builtin import KindRules
+from cloudcore.registry.commands import IssuedCommands
 from cloudcore.registry.custom import CustomKinds
 from cloudcore.registry.kinds import builtin_scheme
 from cloudcore.registry.objects import LocalObjects
@@ -37,15 +38,17 @@ from cloudcore.scheduler.scheduler import Scheduler
 from cloudcore.store.cache import Index, WatchCache
 from cloudcore.store.housekeeping import Housekeeping, HousekeepingSettings
 from cloudcore.store.port import Store
+from skerry.objects.commands import COMMANDS
 from skerry.objects.json import JsonObject, str_at
 from skerry.objects.scheme import Kind, Scheme
 from skerry.ports import Clock, Ids
 
 DEVICES_BY_NODE: Final = "devices_by_node"
+COMMANDS_BY_NODE: Final = "commands_by_node"
 _DEVICES: Final = "devices.devices.kubeedge.io"
 
 
-def _device_node(obj: JsonObject) -> Iterable[str]:
+def _placed_on(obj: JsonObject) -> Iterable[str]:
     node = str_at(obj, "spec", "nodeName")
     return [node] if node else []
 
@@ -61,6 +64,9 @@ class _Bound:
 
     def devices(self, node: str) -> Iterable[JsonObject]:
         return [self.cache.obj(stored) for stored in self.cache.indexed(DEVICES_BY_NODE, node)]
+
+    def commands(self, node: str) -> Iterable[JsonObject]:
+        return [self.cache.obj(stored) for stored in self.cache.indexed(COMMANDS_BY_NODE, node)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +96,11 @@ class Core:
 
 async def compose(store: Store, clock: Clock, ids: Ids, *, service_cidr: str) -> Core:
     """Read the store; nothing runs yet."""
-    indexes: Mapping[str, Index] = {**INDEXES, DEVICES_BY_NODE: Index(resource=_DEVICES, values=_device_node)}
+    indexes: Mapping[str, Index] = {
+        **INDEXES,
+        DEVICES_BY_NODE: Index(resource=_DEVICES, values=_placed_on),
+        COMMANDS_BY_NODE: Index(resource=COMMANDS, values=_placed_on),
+    }
     cache = WatchCache(store, indexes=indexes)
     await cache.load()
     scheme = builtin_scheme()
@@ -104,7 +114,12 @@ async def compose(store: Store, clock: Clock, ids: Ids, *, service_cidr: str) ->
         rules=rules,
         clock=clock,
         ids=ids,
-        steps=(*STEPS, ServiceAddresses(service_cidr), escalation_step(authorizer)),
+        steps=(
+            *STEPS,
+            ServiceAddresses(service_cidr),
+            escalation_step(authorizer),
+            IssuedCommands(store.epoch),
+        ),
     )
     return Core(
         clock=clock,
@@ -136,7 +151,10 @@ def workers_of(
 ) -> dict[str, Awaitable[None]]:
     """What runs until the process stops, by the name that is said when it fails."""
     scheduler = Scheduler(core.tools)
-    controllers = [*standard_controllers(core.tools, core.custom, ca_pem=ca_pem), AggregationController(core.tools)]
+    controllers = [
+        *standard_controllers(core.tools, core.custom, ca_pem=ca_pem, epoch=core.store.epoch),
+        AggregationController(core.tools),
+    ]
     return {
         "hub": hub.run(),
         "controllers": run_controllers(core.cache, core.clock, controllers, [scheduler]),

@@ -124,8 +124,14 @@ class Driver(Protocol):
 
     def health(self) -> Sequence[DeviceHealth]: ...
 
-    async def write(self, device: Key, prop: str, value: Value) -> WriteResult:
-        """Write, then read back. Never raises for a sick device."""
+    async def write(self, device: Key, prop: str, value: Value, *, once: bool = False) -> WriteResult:
+        """Write, then read back. Never raises for a sick device. With `once` the device gets it never twice, at the
+        price of perhaps not at all: for commands, which are not states."""
+        ...
+
+    async def read(self, device: Key, prop: str) -> Reading:
+        """Read one property now, whatever its cycle. Never raises for a sick device; a device that only tells by
+        itself gives a reading of bad quality that says so."""
         ...
 
     async def close(self) -> None: ...

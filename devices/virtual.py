@@ -34,6 +34,10 @@ class _Property:
     at: int = 0
     held: Value | None = None
 
+    def now(self) -> Value:
+        """What it holds, or the place of its script that it is at."""
+        return self.held if self.held is not None else self.script[self.at % len(self.script)]
+
 
 @dataclass(slots=True, kw_only=True)
 class _Device:
@@ -97,9 +101,21 @@ class VirtualDriver:
         if device.silent:
             self.play(self._reading(key, name, None, "the device is silent"))
             return
-        value = prop.held if prop.held is not None else prop.script[prop.at % len(prop.script)]
+        value = prop.now()
         prop.at += 1
         self.play(self._reading(key, name, value, ""))
+
+    async def read(self, device: Key, prop: str) -> Reading:
+        """See `Driver`."""
+        known = self._devices.get(device)
+        found = known.properties.get(prop) if known else None
+        if known is None or found is None:
+            return self._reading(device, prop, None, f"{device} has no property {prop} here")
+        if known.silent:
+            return self._reading(device, prop, None, "the device is silent")
+        if found.held is None and not found.script:
+            return self._reading(device, prop, None, "it has no value yet")
+        return self._reading(device, prop, found.now(), "")
 
     def _reading(self, key: Key, name: str, value: Value | None, reason: str) -> Reading:
         return Reading(
@@ -140,7 +156,7 @@ class VirtualDriver:
             for key, device in self._devices.items()
         ]
 
-    async def write(self, device: Key, prop: str, value: Value) -> WriteResult:
+    async def write(self, device: Key, prop: str, value: Value, *, once: bool = False) -> WriteResult:
         """See `Driver`."""
         known = self._devices.get(device)
         found = known.properties.get(prop) if known else None

@@ -108,6 +108,7 @@ async def _run(settings: EdgeSettings, membership: Membership, agent: Agent, cer
         parts = [
             tasks.create_task(agent.pods.run(), name="pods"),
             tasks.create_task(agent.twins.run(), name="twins"),
+            tasks.create_task(agent.commands.run(), name="commands"),
             tasks.create_task(agent.node.run(), name="node"),
         ]
         local = LocalApi(settings.socket, agent.local)

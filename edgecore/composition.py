@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from edgecore.commands.runner import CommandParts, CommandRunner, shown_commands
 from edgecore.link.dial import Dialer
 from edgecore.link.session import EdgeLink, LinkParts, LinkSettings
 from edgecore.local_api.ports import LocalParts
@@ -19,9 +20,12 @@ from edgecore.pods.logs import LogParts, PodLogs
 from edgecore.pods.manager import PodManager
 from edgecore.pods.node import Machine, NodeIdentity, NodeReporter, node_report, runtime_version
 from edgecore.pods.port import Runtime
+from edgecore.pods.restarts import PodRestarts
 from edgecore.pods.worker import PodParts
 from edgecore.store.shell import AsyncEdgeStore
+from edgecore.twins.calls import DeviceCalls
 from edgecore.twins.keeper import DriverFactory, Keeper
+from skerry.objects.commands import DeviceMethod, DeviceRefresh, PodRestart
 from skerry.objects.json import str_map_at
 from skerry.objects.logs import LOGS
 from skerry.ports import Clock, Ids
@@ -62,12 +66,13 @@ class Ground:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Agent:
-    """The parts that run: pods, twins and node first, the link last."""
+    """The parts that run: pods, twins, commands and node first, the link last."""
 
     clock: Clock
     pods: PodManager
     node: NodeReporter
     twins: Keeper
+    commands: CommandRunner
     link: EdgeLink
     local: LocalParts
     """What the local API answers from."""
@@ -114,6 +119,30 @@ def compose(ground: Ground) -> Agent:
         lambda: link.status.state == EdgeState.IN_STEP.value,
     )
     twins = Keeper(store, ground.drivers, clock=clock, ids=ground.ids)
-    local = LocalParts(store=store, twins=twins, link=link, logs=logs, clock=clock, node=identity.name, pods=pods)
+    calls = DeviceCalls(store, twins)
+    commands = CommandRunner(
+        CommandParts(
+            store=store,
+            executors={
+                DeviceMethod: calls,
+                DeviceRefresh: calls,
+                PodRestart: PodRestarts(store, ground.runtime, pods),
+            },
+            clock=clock,
+            boot_id=machine.boot_id,
+            cloud_ms=link.cloud_ms,
+        )
+    )
+    link.on_welcome(commands.poke)
+    local = LocalParts(
+        store=store,
+        twins=twins,
+        link=link,
+        logs=logs,
+        clock=clock,
+        node=identity.name,
+        pods=pods,
+        commands=lambda: shown_commands(store),
+    )
     node = NodeReporter(store, clock, identity, ground.machine)
-    return Agent(clock=clock, pods=pods, node=node, twins=twins, link=link, local=local)
+    return Agent(clock=clock, pods=pods, node=node, twins=twins, commands=commands, link=link, local=local)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from cloudcore.controllers.command.controller import CommandController
 from cloudcore.controllers.crd.controller import DefinitionController
 from cloudcore.controllers.deployment.controller import DeploymentController
 from cloudcore.controllers.garbage.controller import GarbageController
@@ -14,8 +15,9 @@ from cloudcore.registry.custom import CustomKinds
 from cloudcore.runtime.manager import Controller, Tools
 
 
-def standard_controllers(tools: Tools, custom: CustomKinds, *, ca_pem: str) -> list[Controller]:
-    """`custom` is told which kinds to serve; `ca_pem` is the certificate by which pods know the API server."""
+def standard_controllers(tools: Tools, custom: CustomKinds, *, ca_pem: str, epoch: str) -> list[Controller]:
+    """`custom` is told which kinds to serve; `ca_pem` is the certificate by which pods know the API server;
+    `epoch` is that of the store."""
     return [
         DeploymentController(tools),
         ReplicaSetController(tools),
@@ -25,4 +27,5 @@ def standard_controllers(tools: Tools, custom: CustomKinds, *, ca_pem: str) -> l
         NodeController(tools),
         DefinitionController(tools, custom),
         JoinTokenController(tools),
+        CommandController(tools, epoch=epoch),
     ]

@@ -1,8 +1,9 @@
 """What a node's reports change in the cloud: pure, report by report.
 
-A node may speak only of itself: its own Node, pods bound to it, devices placed on it, events that it saw. What
-it says of anything else comes to nothing. Malformed reports raise `ProtocolError` or `InvalidError`; the caller
-passes over them, because sent again they would be as malformed, and everything behind them would wait. Keeps no data.
+A node may speak only of itself: its own Node, pods bound to it, devices placed on it, commands given to it, events
+that it saw. What it says of anything else comes to nothing. Malformed reports raise `ProtocolError` or
+`InvalidError`; the caller passes over them, because sent again they would be as malformed, and everything behind them
+would wait. Keeps no data.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from cloudcore.hub.references import DEVICES
 from cloudcore.registry.port import Effect, Subresource, Transform
 from cloudcore.store.port import Record
 from skerry.errors import BadRequestError, ProtocolError
+from skerry.objects.commands import GROUP as COMMAND_GROUP
+from skerry.objects.commands import INCARNATION, CommandReport, with_report
 from skerry.objects.conditions import find_condition
 from skerry.objects.device_twins import merged_desired, with_reported, with_reported_copy, with_state
 from skerry.objects.json import Json, JsonObject, clone, encode_object, ensure_map, int_at, map_at, maps_at, str_at
@@ -51,6 +54,7 @@ class Kinds:
     event: Kind
     device: Kind
     device_status: Kind
+    command: Kind
     lease: Kind
 
 
@@ -63,6 +67,7 @@ def kinds_in(scheme: Scheme) -> Kinds:
         "event": scheme.named("", "v1", "Event"),
         "device": scheme.named(devices, "v1beta1", "Device"),
         "device_status": scheme.named(devices, "v1beta1", "DeviceStatus"),
+        "command": scheme.named(COMMAND_GROUP, "v1", "Command"),
         "lease": scheme.named("coordination.k8s.io", "v1", "Lease"),
     }
     assert all(found.values()), "built-in kinds are served"
@@ -88,6 +93,8 @@ class Reporter:
     node: str
     kinds: Kinds
     lookup: Lookup
+    incarnation: str = ""
+    """The life of the gateway's store that reports."""
 
     def outcome(self, dated: DatedReport) -> Outcome:
         """Raises `ProtocolError` or another `CallerError` for a report that makes no sense."""
@@ -108,6 +115,8 @@ class Reporter:
                 return self._device_state(dated)
             case "telemetry":
                 return self._telemetry(dated)
+            case "command":
+                return self._command(dated)
             case kind:
                 raise ProtocolError(f"reports of kind {kind} are not known here")
 
@@ -135,7 +144,7 @@ class Reporter:
     def _node(self, dated: DatedReport) -> Outcome:
         told = NodeStatusReport.decode(_object(dated))
         key = self.kinds.node.key("", self.node)
-        labels = partial(_with_labels, name=self.node, labels=told.labels)
+        labels = partial(_with_labels, name=self.node, labels=told.labels, incarnation=self.incarnation)
         status = partial(_with_node_status, status=told.status)
         return Outcome(effects=(self._upsert(key, "", labels), self._upsert(key, "status", status)))
 
@@ -196,6 +205,19 @@ class Reporter:
             uid="",
             subresource="",
             transform=partial(_with_event, event=event, node=self.node),
+        )
+        return Outcome(effects=(effect,))
+
+    # --- commands ---
+
+    def _command(self, dated: DatedReport) -> Outcome:
+        told = CommandReport.decode(_object(dated))
+        effect = Effect(
+            kind=self.kinds.command,
+            key=self.kinds.command.key(told.namespace, told.name),
+            uid=told.uid,
+            subresource="status",
+            transform=partial(_with_command, node=self.node, told=told, at_ms=dated.at_ms),
         )
         return Outcome(effects=(effect,))
 
@@ -271,6 +293,12 @@ class Reporter:
         return str_at(device, "spec", "nodeName") == self.node
 
 
+def _with_command(command: JsonObject, *, node: str, told: CommandReport, at_ms: int) -> JsonObject:
+    if str_at(command, "spec", "nodeName") != node:
+        return command
+    return with_report(command, told, at_ms=at_ms)
+
+
 def _object(dated: DatedReport) -> JsonObject:
     try:
         value: Json = json.loads(dated.report.body)
@@ -290,13 +318,21 @@ def _with_pod_status(pod: JsonObject, *, node: str, status: JsonObject) -> JsonO
     return {**pod, "status": {**status, "conditions": [*kept, *told]}}
 
 
-def _with_labels(node: JsonObject, *, name: str, labels: JsonObject) -> JsonObject:
+def _with_labels(node: JsonObject, *, name: str, labels: JsonObject, incarnation: str) -> JsonObject:
     if not node:
-        return {"apiVersion": "v1", "kind": "Node", "metadata": {"name": name, "labels": {**labels}}}
+        node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": name}}
     held = map_at(node, "metadata", "labels")
-    if labels.items() <= held.items():
+    if not labels.items() <= held.items():
+        node = {**node, "metadata": {**map_at(node, "metadata"), "labels": {**held, **labels}}}
+    return with_incarnation(node, incarnation)
+
+
+def with_incarnation(node: JsonObject, incarnation: str) -> JsonObject:
+    """The Node with the life of its gateway's store, as commands are given to it; itself where that is no news."""
+    held = map_at(node, "metadata", "annotations")
+    if not incarnation or held.get(INCARNATION) == incarnation:
         return node
-    return {**node, "metadata": {**map_at(node, "metadata"), "labels": {**held, **labels}}}
+    return {**node, "metadata": {**map_at(node, "metadata"), "annotations": {**held, INCARNATION: incarnation}}}
 
 
 def _with_node_status(node: JsonObject, *, status: JsonObject) -> JsonObject:

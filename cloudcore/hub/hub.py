@@ -10,10 +10,11 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import orjson
 
-from cloudcore.hub.effects import Kinds, Reporter
+from cloudcore.hub.effects import Kinds, Reporter, with_incarnation
 from cloudcore.hub.liveness import Liveness, LivenessSettings
 from cloudcore.hub.references import ARRIVAL
 from cloudcore.hub.sessions import NodeSession, SessionParts
@@ -22,7 +23,7 @@ from cloudcore.hub.views import Views
 from cloudcore.registry.port import Objects
 from cloudcore.store.cache import WatchCache
 from cloudcore.store.port import Store
-from skerry.errors import GoneError, UnavailableError
+from skerry.errors import GoneError, NotFoundError, UnavailableError
 from skerry.objects.json import Json, JsonObject
 from skerry.objects.meta import Key
 from skerry.ports import Clock, Ids, Link
@@ -151,8 +152,19 @@ class Hub:
     def view(self, node: str) -> View:
         return self._views.view(node)
 
-    def reporter(self, node: str) -> Reporter:
-        return Reporter(node=node, kinds=self._parts.kinds, lookup=self._lookup)
+    def reporter(self, node: str, incarnation: str) -> Reporter:
+        return Reporter(node=node, kinds=self._parts.kinds, lookup=self._lookup, incarnation=incarnation)
+
+    async def met(self, node: str, incarnation: str) -> None:
+        kind = self._parts.kinds.node
+        key = kind.key("", node)
+        known = self._lookup(key)
+        if known is None or with_incarnation(known, incarnation) is known:
+            return  # where there is no Node yet, its first report makes it
+        try:
+            await self._parts.objects.update(kind, key, partial(with_incarnation, incarnation=incarnation))
+        except NotFoundError:
+            return
 
     def next_number(self) -> int:
         """Grows across restarts, too, as long as the cloud's clock does not go back past the last one."""

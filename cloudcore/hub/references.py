@@ -1,4 +1,4 @@
-"""What an object needs beside itself on a node: pure readings of pods and devices. Keeps nothing.
+"""What an object needs beside itself on a node: pure readings of pods, devices and commands. Keeps nothing.
 
 Source of the fields: Kubernetes core/v1 PodSpec; KubeEdge devices.kubeedge.io/v1beta1 DeviceSpec.
 """
@@ -8,12 +8,14 @@ from __future__ import annotations
 from typing import Final
 
 from cloudcore.registry.references import references_of as needed_by_pod
+from skerry.objects.commands import is_open_to
 from skerry.objects.enrolment import TRUST_NAME, TRUST_NAMESPACE
 from skerry.objects.json import JsonObject, str_at
 from skerry.objects.meta import Key
 
 NODES: Final = "nodes"
 PODS: Final = "pods"
+COMMANDS: Final = "commands.skerry.dev"
 SERVICES: Final = "services"
 SLICES: Final = "endpointslices.discovery.k8s.io"
 DEVICES: Final = "devices.devices.kubeedge.io"
@@ -26,16 +28,31 @@ _ACCOUNTS: Final = "serviceaccounts"
 _TRUST: Final = Key(_CONFIG_MAPS, TRUST_NAMESPACE, TRUST_NAME)
 """The authorities that gateways are to trust."""
 
-ARRIVAL: Final = (NODES, _ACCOUNTS, _CONFIG_MAPS, _SECRETS, _CLAIMS, SERVICES, SLICES, MODELS, DEVICES, PODS)
+ARRIVAL: Final = (
+    NODES,
+    _ACCOUNTS,
+    _CONFIG_MAPS,
+    _SECRETS,
+    _CLAIMS,
+    SERVICES,
+    SLICES,
+    MODELS,
+    DEVICES,
+    PODS,
+    COMMANDS,
+)
 """The resources of a view, what is referred to before what refers: the order in which they are sent."""
-PROMPT: Final = frozenset((DEVICES,))
-"""The resources whose objects go before all others that wait, with what they refer to: desired values of devices."""
+PROMPT: Final = frozenset((DEVICES, COMMANDS))
+"""The resources whose objects go before all others that wait, with what they refer to: desired values of devices, and
+commands."""
 
 
 def node_of(key: Key, obj: JsonObject) -> str:
     """The node that an object is for by itself; "" for none."""
     if key.resource == NODES:
         return key.name
+    if key.resource == COMMANDS:
+        return is_open_to(obj)
     return str_at(obj, "spec", "nodeName") if key.resource in (PODS, DEVICES) else ""
 
 

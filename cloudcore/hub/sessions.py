@@ -56,7 +56,11 @@ class Registry(Protocol):
 
     def view(self, node: str) -> View: ...
 
-    def reporter(self, node: str) -> Reporter: ...
+    def reporter(self, node: str, incarnation: str) -> Reporter: ...
+
+    async def met(self, node: str, incarnation: str) -> None:
+        """The node's gateway is here with this life of its store: commands are given to it from now on."""
+        ...
 
     def next_number(self) -> int: ...
 
@@ -140,10 +144,11 @@ class NodeSession:
                 self.close(CloseCode.BUSY, "too many at once", retry_after_s=self._registry.retry_after_s())
                 return
             position = await self._parts.store.position(hello.node)
+            await self._registry.met(hello.node, hello.incarnation)
         except SkerryError as error:
             self.close(CloseCode.FAILED, f"the cloud's store: {error}", retry_after_s=self._registry.retry_after_s())
             return
-        self._reporter = self._registry.reporter(hello.node)
+        self._reporter = self._registry.reporter(hello.node, hello.incarnation)
         known = position is not None and position.incarnation == hello.incarnation
         admission = Admission(
             view=self._registry.view(hello.node),

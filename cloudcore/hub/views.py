@@ -1,10 +1,10 @@
 """Which objects each node should hold: a function of the store, kept up to date change by change.
 
 A node's view is its Node, the pods bound to it, what those pods refer to, the devices placed on it with their
-models, and the Services and EndpointSlices of the namespaces its pods live in. Everything is kept at one
-revision: the objects that may be in a view (sharing their bytes with the watch cache), and an index from
-objects to nodes, so that a change costs what it touches. Pure: no I/O; a crash loses it, and it is made again
-from the store.
+models, the commands that were offered to it and are not settled, and the Services and EndpointSlices of the
+namespaces its pods live in. Everything is kept at one revision: the objects that may be in a view (sharing their
+bytes with the watch cache), and an index from objects to nodes, so that a change costs what it touches. Pure: no I/O;
+a crash loses it, and it is made again from the store.
 """
 
 from __future__ import annotations
@@ -14,13 +14,24 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
-from cloudcore.hub.references import ARRIVAL, DEVICES, NODES, PODS, PROMPT, SERVICES, SLICES, node_of, references_of
+from cloudcore.hub.references import (
+    ARRIVAL,
+    COMMANDS,
+    DEVICES,
+    NODES,
+    PODS,
+    PROMPT,
+    SERVICES,
+    SLICES,
+    node_of,
+    references_of,
+)
 from cloudcore.store.port import Change, Stored
 from skerry.objects.json import JsonObject
 from skerry.objects.meta import Key, Revision, Stamp
 from skerry.wire.frames import ObjectState
 
-_ROOTS: Final = frozenset((NODES, PODS, DEVICES))
+_ROOTS: Final = frozenset((NODES, PODS, DEVICES, COMMANDS))
 _NAMESPACE_WIDE: Final = frozenset((SERVICES, SLICES))
 _RANKS: Final = {resource: rank for rank, resource in enumerate(ARRIVAL)}
 

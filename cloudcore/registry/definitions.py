@@ -2,7 +2,8 @@
 
 The PyPI package `kubernetes-validate` carries Kubernetes' own definitions as data (Apache-2.0); its code is
 never imported. Its additions (nullability, an enum on apiVersion and kind) are taken off again. KubeEdge's
-devices are added in the same form. The document is read-only after loading; a crash leaves nothing.
+devices and Skerry's own kinds are added in the same form. The document is read-only after loading; a crash leaves
+nothing.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Final, cast
 
 import orjson
 
+from cloudcore.registry.command_definitions import command_definitions
 from cloudcore.registry.device_definitions import device_definitions
 from skerry.objects.json import Json, JsonObject, map_at, maps_at, str_at
 from skerry.objects.scheme import Kind
@@ -82,7 +84,7 @@ def definitions() -> Definitions:
     assert spec.submodule_search_locations, "kubernetes-validate is a package"
     document: Json = orjson.loads(Path(spec.submodule_search_locations[0], _DOCUMENT).read_bytes())
     raw = cast(dict[str, JsonObject], map_at(document, "$defs"))
-    return Definitions(raw | device_definitions())
+    return Definitions(raw | device_definitions() | command_definitions())
 
 
 def _plain(schema: Json) -> Json:

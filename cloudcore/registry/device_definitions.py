@@ -9,254 +9,182 @@ from __future__ import annotations
 
 from typing import Final
 
-from skerry.objects.json import Json, JsonObject, map_at
+from cloudcore.registry.definition_parts import (
+    GroupParts,
+    boolean,
+    free,
+    int32,
+    int64,
+    obj,
+    string,
+    strings,
+    strings_list,
+)
+from skerry.objects.json import JsonObject
 
 PREFIX: Final = "io.kubeedge.devices.v1beta1."
-_META: Final = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"
-_GROUP: Final = "devices.kubeedge.io"
-_VERSION: Final = "v1beta1"
+_PARTS: Final = GroupParts(prefix=PREFIX, group="devices.kubeedge.io", version="v1beta1")
 
 
 def device_definitions() -> dict[str, JsonObject]:
     """Definitions by name, `$ref`s in the carrier's own form (`#/$defs/NAME`)."""
     definitions = _shared() | _push() | _model() | _device() | _status()
     for kind in ("Device", "DeviceModel", "DeviceStatus"):
-        definitions[f"{PREFIX}{kind}List"] = _list(kind)
+        definitions[f"{PREFIX}{kind}List"] = _PARTS.list_kind(kind)
     return definitions
 
 
 def _shared() -> dict[str, JsonObject]:
-    free = _free("Settings in the words of the protocol's driver.")
+    settings = free("Settings in the words of the protocol's driver.")
     return {
-        PREFIX + "ProtocolConfig": _object(
+        PREFIX + "ProtocolConfig": obj(
             "How a device is reached.",
-            protocolName=_string("Name of the protocol: modbus, mqtt, virtual."),
-            configData=free,
+            protocolName=string("Name of the protocol: modbus, mqtt, virtual."),
+            configData=settings,
         ),
-        PREFIX + "VisitorConfig": _object(
+        PREFIX + "VisitorConfig": obj(
             "How one property is read and written.",
-            protocolName=_string("Name of the protocol: modbus, mqtt, virtual."),
-            configData=free,
+            protocolName=string("Name of the protocol: modbus, mqtt, virtual."),
+            configData=settings,
         ),
-        PREFIX + "TwinProperty": _object(
+        PREFIX + "TwinProperty": obj(
             "A value of a property, as text, and what is known about it.",
             required=("value",),
-            value=_string("The value as text."),
-            metadata=_strings("What is known about the value: timestamp (milliseconds since 1970), type and others."),
+            value=string("The value as text."),
+            metadata=strings("What is known about the value: timestamp (milliseconds since 1970), type and others."),
         ),
-        PREFIX + "Twin": _object(
+        PREFIX + "Twin": obj(
             "The last told and the wanted value of one property, as seen by the node.",
-            propertyName=_string("Name of the property in the device model."),
-            observedDesired=_ref("TwinProperty", "The wanted value as the node has it."),
-            reported=_ref("TwinProperty", "The value last told."),
+            propertyName=string("Name of the property in the device model."),
+            observedDesired=_PARTS.ref("TwinProperty", "The wanted value as the node has it."),
+            reported=_PARTS.ref("TwinProperty", "The value last told."),
         ),
     }
 
 
 def _push() -> dict[str, JsonObject]:
     return {
-        PREFIX + "PushMethod": _object(
+        PREFIX + "PushMethod": obj(
             "Where a mapper pushes readings beside the twin.",
-            http=_ref("PushMethodHTTP", "Push over HTTP."),
-            mqtt=_ref("PushMethodMQTT", "Push over MQTT."),
-            otel=_ref("PushMethodOTEL", "Push over OpenTelemetry."),
-            dbMethod=_free("Push into a database (influxdb2, redis, TDEngine, mysql)."),
-            anomalyDetection=_free("Detection of anomalies by the mapper."),
+            http=_PARTS.ref("PushMethodHTTP", "Push over HTTP."),
+            mqtt=_PARTS.ref("PushMethodMQTT", "Push over MQTT."),
+            otel=_PARTS.ref("PushMethodOTEL", "Push over OpenTelemetry."),
+            dbMethod=free("Push into a database (influxdb2, redis, TDEngine, mysql)."),
+            anomalyDetection=free("Detection of anomalies by the mapper."),
         ),
-        PREFIX + "PushMethodHTTP": _object(
+        PREFIX + "PushMethodHTTP": obj(
             "Push over HTTP.",
-            hostName=_string("Host to push to."),
-            port=_int64("Port to push to."),
-            requestPath=_string("Path to push to."),
-            timeout=_int64("Deadline of one push, seconds."),
+            hostName=string("Host to push to."),
+            port=int64("Port to push to."),
+            requestPath=string("Path to push to."),
+            timeout=int64("Deadline of one push, seconds."),
         ),
-        PREFIX + "PushMethodMQTT": _object(
+        PREFIX + "PushMethodMQTT": obj(
             "Push over MQTT.",
-            address=_string("Broker, host:port."),
-            topic=_string("Topic."),
-            qos=_int32("Quality of service, 0 to 2."),
-            retained=_bool("Let the broker keep the last message."),
+            address=string("Broker, host:port."),
+            topic=string("Topic."),
+            qos=int32("Quality of service, 0 to 2."),
+            retained=boolean("Let the broker keep the last message."),
         ),
-        PREFIX + "PushMethodOTEL": _object("Push over OpenTelemetry.", endpointURL=_string("URL of the collector.")),
+        PREFIX + "PushMethodOTEL": obj("Push over OpenTelemetry.", endpointURL=string("URL of the collector.")),
     }
 
 
 def _model() -> dict[str, JsonObject]:
     return {
-        PREFIX + "DeviceModel": _kind(
+        PREFIX + "DeviceModel": _PARTS.kind(
             "DeviceModel",
             "A type of device: its properties and how they are reached by default.",
-            spec=_ref("DeviceModelSpec", "What devices of this type are."),
+            spec=_PARTS.ref("DeviceModelSpec", "What devices of this type are."),
         ),
-        PREFIX + "DeviceModelSpec": _object(
+        PREFIX + "DeviceModelSpec": obj(
             "What devices of a type are.",
-            properties=_list_of("ModelProperty", "The properties of a device of this type."),
-            protocol=_string("Name of the protocol that devices of this type speak."),
-            protocolConfigData=_free("Default settings of the protocol; a device's own come first."),
+            properties=_PARTS.list_of("ModelProperty", "The properties of a device of this type."),
+            protocol=string("Name of the protocol that devices of this type speak."),
+            protocolConfigData=free("Default settings of the protocol; a device's own come first."),
         ),
-        PREFIX + "ModelProperty": _object(
+        PREFIX + "ModelProperty": obj(
             "One property of a type of device.",
-            name=_string("Name, unique in the model."),
-            description=_string("What it is, for people."),
-            type=_string("Type of the value.", "INT", "FLOAT", "DOUBLE", "STRING", "BOOLEAN", "BYTES", "STREAM"),
-            accessMode=_string("May it be written?", "ReadWrite", "ReadOnly"),
-            minimum=_string("Smallest allowed value, as text."),
-            maximum=_string("Largest allowed value, as text."),
-            unit=_string("Unit of the value."),
-            visitors=_ref("VisitorConfig", "How it is read and written by default; a device's own come first."),
+            name=string("Name, unique in the model."),
+            description=string("What it is, for people."),
+            type=string("Type of the value.", "INT", "FLOAT", "DOUBLE", "STRING", "BOOLEAN", "BYTES", "STREAM"),
+            accessMode=string("May it be written?", "ReadWrite", "ReadOnly"),
+            minimum=string("Smallest allowed value, as text."),
+            maximum=string("Largest allowed value, as text."),
+            unit=string("Unit of the value."),
+            visitors=_PARTS.ref("VisitorConfig", "How it is read and written by default; a device's own come first."),
         ),
     }
 
 
 def _device() -> dict[str, JsonObject]:
-    status = _object(
+    status = obj(
         "What is known of a device. Free form in KubeEdge; the fields here are those that Skerry writes.",
-        twins=_list_of("Twin", "The device's twins."),
-        state=_string("online, offline or unhealthy."),
-        lastOnlineTime=_string("When it was last heard of, RFC 3339."),
-        extensions=_free("Whatever a mapper adds."),
-        reportCycle=_int64("How often its state is told, milliseconds."),
-        reportToCloud=_bool("Is its state told to the cloud?"),
+        twins=_PARTS.list_of("Twin", "The device's twins."),
+        state=string("online, offline or unhealthy."),
+        lastOnlineTime=string("When it was last heard of, RFC 3339."),
+        extensions=free("Whatever a mapper adds."),
+        reportCycle=int64("How often its state is told, milliseconds."),
+        reportToCloud=boolean("Is its state told to the cloud?"),
     )
     status["x-kubernetes-preserve-unknown-fields"] = True
     return {
-        PREFIX + "Device": _kind(
+        PREFIX + "Device": _PARTS.kind(
             "Device",
             "A device on a node: how it is reached, and its twins.",
-            spec=_ref("DeviceSpec", "What the device is and what is wanted of it."),
-            status=_ref("DeviceTwins", "What is known of it."),
+            spec=_PARTS.ref("DeviceSpec", "What the device is and what is wanted of it."),
+            status=_PARTS.ref("DeviceTwins", "What is known of it."),
         ),
         PREFIX + "DeviceTwins": status,
-        PREFIX + "DeviceModelReference": _object(
-            "Names a device model in the device's namespace.", name=_string("Name of the DeviceModel.")
+        PREFIX + "DeviceModelReference": obj(
+            "Names a device model in the device's namespace.", name=string("Name of the DeviceModel.")
         ),
-        PREFIX + "DeviceSpec": _object(
+        PREFIX + "DeviceSpec": obj(
             "What a device is and what is wanted of it.",
-            deviceModelRef=_ref("DeviceModelReference", "The device's type."),
-            nodeName=_string("The node that is connected to the device."),
-            properties=_list_of("DeviceProperty", "Its properties: wanted values and how they are reached."),
-            protocol=_ref("ProtocolConfig", "How it is reached."),
-            methods=_list_of("DeviceMethod", "Named groups of properties that are written together."),
-            stateReport=_ref("StateReport", "How its state is told."),
+            deviceModelRef=_PARTS.ref("DeviceModelReference", "The device's type."),
+            nodeName=string("The node that is connected to the device."),
+            properties=_PARTS.list_of("DeviceProperty", "Its properties: wanted values and how they are reached."),
+            protocol=_PARTS.ref("ProtocolConfig", "How it is reached."),
+            methods=_PARTS.list_of("DeviceMethod", "Named groups of properties that are written together."),
+            stateReport=_PARTS.ref("StateReport", "How its state is told."),
         ),
-        PREFIX + "StateReport": _object(
+        PREFIX + "StateReport": obj(
             "How a device's state is told.",
-            reportCycle=_int64("How often, milliseconds."),
-            reportToCloud=_bool("To the cloud?"),
+            reportCycle=int64("How often, milliseconds."),
+            reportToCloud=boolean("To the cloud?"),
         ),
-        PREFIX + "DeviceMethod": _object(
+        PREFIX + "DeviceMethod": obj(
             "A named group of properties.",
-            name=_string("Name of the method."),
-            description=_string("What it does, for people."),
-            propertyNames=_strings_list("The properties it writes."),
+            name=string("Name of the method."),
+            description=string("What it does, for people."),
+            propertyNames=strings_list("The properties it writes."),
         ),
-        PREFIX + "DeviceProperty": _object(
+        PREFIX + "DeviceProperty": obj(
             "One property of a device.",
-            name=_string("Name of the property in the device model."),
-            desired=_ref("TwinProperty", "The wanted value."),
-            visitors=_ref("VisitorConfig", "How it is read and written."),
-            reportCycle=_int64("How often it is told, milliseconds."),
-            collectCycle=_int64("How often it is read, milliseconds."),
-            reportToCloud=_bool("Is it told to the cloud?"),
-            pushMethod=_ref("PushMethod", "Where a mapper pushes its readings beside the twin."),
+            name=string("Name of the property in the device model."),
+            desired=_PARTS.ref("TwinProperty", "The wanted value."),
+            visitors=_PARTS.ref("VisitorConfig", "How it is read and written."),
+            reportCycle=int64("How often it is told, milliseconds."),
+            collectCycle=int64("How often it is read, milliseconds."),
+            reportToCloud=boolean("Is it told to the cloud?"),
+            pushMethod=_PARTS.ref("PushMethod", "Where a mapper pushes its readings beside the twin."),
         ),
     }
 
 
 def _status() -> dict[str, JsonObject]:
     return {
-        PREFIX + "DeviceStatus": _kind(
+        PREFIX + "DeviceStatus": _PARTS.kind(
             "DeviceStatus",
             "What a node tells of a device, beside the Device of the same name.",
-            spec=_object("Empty."),
-            status=_ref("DeviceStatusStatus", "What the node told."),
+            spec=obj("Empty."),
+            status=_PARTS.ref("DeviceStatusStatus", "What the node told."),
         ),
-        PREFIX + "DeviceStatusStatus": _object(
+        PREFIX + "DeviceStatusStatus": obj(
             "What a node told of a device.",
-            twins=_list_of("Twin", "The device's twins."),
-            state=_string("online, offline or unhealthy."),
-            lastOnlineTime=_string("When it was last heard of, RFC 3339."),
-            extensions=_free("Whatever a mapper adds."),
+            twins=_PARTS.list_of("Twin", "The device's twins."),
+            state=string("online, offline or unhealthy."),
+            lastOnlineTime=string("When it was last heard of, RFC 3339."),
+            extensions=free("Whatever a mapper adds."),
         ),
     }
-
-
-def _kind(kind: str, description: str, /, **fields: JsonObject) -> JsonObject:
-    definition = _object(
-        description,
-        apiVersion=_string("Group and version of this representation of the object."),
-        kind=_string("Kind of the object."),
-        metadata={"$ref": f"#/$defs/{_META}", "description": "Standard object's metadata."},
-    )
-    map_at(definition, "properties").update(fields)
-    definition["x-kubernetes-group-version-kind"] = [{"group": _GROUP, "version": _VERSION, "kind": kind}]
-    return definition
-
-
-def _list(kind: str) -> JsonObject:
-    items: JsonObject = {"type": "array", "items": {"$ref": f"#/$defs/{PREFIX}{kind}"}, "description": "The objects."}
-    definition = _object(
-        f"A list of {kind} objects.",
-        required=("items",),
-        apiVersion=_string("Group and version of this representation of the list."),
-        kind=_string("Kind of the list."),
-        metadata={
-            "$ref": "#/$defs/io.k8s.apimachinery.pkg.apis.meta.v1.ListMeta",
-            "description": "Standard list metadata.",
-        },
-        items=items,
-    )
-    definition["x-kubernetes-group-version-kind"] = [{"group": _GROUP, "version": _VERSION, "kind": f"{kind}List"}]
-    return definition
-
-
-def _object(description: str, /, *, required: tuple[str, ...] = (), **fields: JsonObject) -> JsonObject:
-    definition: JsonObject = {"type": "object", "description": description, "properties": {**fields}}
-    if required:
-        definition["required"] = list(required)
-    return definition
-
-
-def _ref(name: str, description: str) -> JsonObject:
-    return {"$ref": f"#/$defs/{PREFIX}{name}", "description": description}
-
-
-def _list_of(name: str, description: str) -> JsonObject:
-    return {
-        "type": "array",
-        "items": {"$ref": f"#/$defs/{PREFIX}{name}"},
-        "description": description,
-        "x-kubernetes-list-type": "atomic",
-    }
-
-
-def _string(description: str, *allowed: str) -> JsonObject:
-    schema: JsonObject = {"type": "string", "description": description}
-    if allowed:
-        values: list[Json] = [*allowed]
-        schema["enum"] = values
-    return schema
-
-
-def _strings(description: str) -> JsonObject:
-    return {"type": "object", "additionalProperties": {"type": "string"}, "description": description}
-
-
-def _strings_list(description: str) -> JsonObject:
-    return {"type": "array", "items": {"type": "string"}, "description": description}
-
-
-def _int64(description: str) -> JsonObject:
-    return {"type": "integer", "format": "int64", "description": description}
-
-
-def _int32(description: str) -> JsonObject:
-    return {"type": "integer", "format": "int32", "description": description}
-
-
-def _bool(description: str) -> JsonObject:
-    return {"type": "boolean", "description": description}
-
-
-def _free(description: str) -> JsonObject:
-    return {"type": "object", "description": description, "x-kubernetes-preserve-unknown-fields": True}

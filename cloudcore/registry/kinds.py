@@ -373,6 +373,19 @@ def _devices() -> list[Kind]:
     ]
 
 
+def _skerry() -> list[Kind]:
+    """What neither Kubernetes nor KubeEdge can say."""
+    return [
+        replace(
+            _in("skerry.dev", "v1", "Command", "commands"),
+            short_names=("cmd",),
+            subresources=_STATUS,
+            strategic_patch=False,
+            selectable=("spec.nodeName", "status.phase"),
+        )
+    ]
+
+
 def builtin_kinds() -> tuple[Kind, ...]:
     """Every built-in kind, in the order in which discovery lists groups and their versions (preferred first)."""
     events = replace(
@@ -394,6 +407,7 @@ def builtin_kinds() -> tuple[Kind, ...]:
         *_storage(),
         *_cluster(),
         *_devices(),
+        *_skerry(),
     )
 
 

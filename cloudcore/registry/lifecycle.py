@@ -48,6 +48,7 @@ _STATUS_AT_BIRTH: Final[dict[str, JsonObject]] = {
     "namespaces": {"phase": "Active"},
     "persistentvolumeclaims": {"phase": "Pending"},
     "persistentvolumes": {"phase": "Pending"},
+    "commands.skerry.dev": {"phase": "Pending"},
 }
 _BORN_WITH_STATUS: Final = frozenset({"nodes"})
 """A node is created by its agent, which knows its status."""

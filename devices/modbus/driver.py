@@ -206,8 +206,8 @@ class ModbusDriver:
 
     # --- writing ------------------------------------------------------------------------------------------
 
-    async def write(self, device: Key, prop: str, value: Value) -> WriteResult:
-        """See `Driver`."""
+    async def write(self, device: Key, prop: str, value: Value, *, once: bool = False) -> WriteResult:
+        """See `Driver`. Nothing is ever sent twice, whether `once` or not."""
         known = self._devices.get(device)
         found = known.properties.get(prop) if known else None
         if known is None or found is None:
@@ -233,6 +233,34 @@ class ModbusDriver:
         except UnavailableError as error:
             return _result("failed", str(error))
         return _verdict(known, found, value, back[0])
+
+    async def read(self, device: Key, prop: str) -> Reading:
+        """See `Driver`: a request of its own, before any poll."""
+        known = self._devices.get(device)
+        found = known.properties.get(prop) if known else None
+        if known is None or found is None:
+            return self._no_reading(device, prop, f"{device} has no property {prop} here")
+        got: list[BlockRead] = []
+
+        async def transaction(wire: Wire) -> None:
+            got.append(await self._read_point(wire, known, found))
+
+        try:
+            await self._lines[known.endpoint].line.write(known.unit, transaction, timeout_s=WRITE_TURN_S_MAX)
+        except UnavailableError as error:
+            return self._no_reading(device, prop, str(error))
+        return _reading(known, found, got[0])
+
+    def _no_reading(self, device: Key, prop: str, reason: str) -> Reading:
+        return Reading(
+            device=device,
+            prop=prop,
+            value=None,
+            quality="bad",
+            reason=reason,
+            source_ms=self._clock.wall_ms(),
+            monotonic_s=self._clock.monotonic_s(),
+        )
 
     async def _put(self, wire: Wire, device: ModbusDevice, prop: ModbusProperty, words: list[int]) -> None:
         point, values = prop.point, tuple(words)
@@ -268,6 +296,9 @@ class ModbusDriver:
     async def _read_back(self, wire: Wire, device: ModbusDevice, prop: ModbusProperty) -> BlockRead:
         if device.verify_delay_s:
             await asyncio.sleep(device.verify_delay_s)
+        return await self._read_point(wire, device, prop)
+
+    async def _read_point(self, wire: Wire, device: ModbusDevice, prop: ModbusProperty) -> BlockRead:
         point = prop.point
         request = Request(
             unit=device.unit, function=READ_FUNCTIONS[point.table], address=point.address, count=point.count

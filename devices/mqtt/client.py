@@ -129,11 +129,11 @@ class Connection:
             self._client.ack(delivery.mid, delivery.qos)
         return True
 
-    async def publish(self, topic: str, payload: str, *, retain: bool, timeout_s: float) -> None:
-        """Returns when the broker has it. Raises `UnavailableError`."""
+    async def publish(self, topic: str, payload: str, *, retain: bool, qos: int, timeout_s: float) -> None:
+        """Returns when the broker has it (with QoS 0: when it is sent). Raises `UnavailableError`."""
         if not self._client.is_connected():
             raise UnavailableError(f"no connection to broker {self._broker}")
-        info = self._client.publish(topic, payload, qos=1, retain=retain)
+        info = self._client.publish(topic, payload, qos=qos, retain=retain)
         if info.is_published():
             return
         future: asyncio.Future[None] = self._loop.create_future()

@@ -333,8 +333,21 @@ class MqttDriver:
 
     # --- writing ------------------------------------------------------------------------------------------
 
-    async def write(self, device: Key, prop: str, value: Value) -> WriteResult:
-        """See `Driver`: publish the command, then await the value on the property's own topic."""
+    async def read(self, device: Key, prop: str) -> Reading:
+        """See `Driver`: MQTT has no question to ask."""
+        return Reading(
+            device=device,
+            prop=prop,
+            value=None,
+            quality="bad",
+            reason="an MQTT device tells its values by itself; it can't be asked",
+            source_ms=self._clock.wall_ms(),
+            monotonic_s=self._clock.monotonic_s(),
+        )
+
+    async def write(self, device: Key, prop: str, value: Value, *, once: bool = False) -> WriteResult:
+        """See `Driver`: publish the command, then await the value on the property's own topic. `once` is MQTT's
+        QoS 0, and not retained: neither this client nor the broker sends it again."""
         known = self._devices.get(device)
         found = known.properties.get(prop) if known else None
         if known is None or found is None:
@@ -359,7 +372,11 @@ class MqttDriver:
         try:
             command = found.command.substitute(value=text)
             await session.connection.publish(
-                found.command_topic, command, retain=found.command_retain, timeout_s=PUBLISH_S_MAX
+                found.command_topic,
+                command,
+                retain=found.command_retain and not once,
+                qos=0 if once else 1,
+                timeout_s=PUBLISH_S_MAX,
             )
             return await self._verdict(known, found, back)
         except UnavailableError as error:

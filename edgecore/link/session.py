@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
+from edgecore.link.cloud_time import HeardTime
 from edgecore.link.dial import Dialer
 from edgecore.link.streams import StreamHost, StreamSource
 from edgecore.store.port import META_EPOCH, EdgeBatch, Held
@@ -110,6 +111,9 @@ class EdgeLink:
         self._dialing = False
         self._since_ms = parts.clock.wall_ms()
         self._last_error = ""
+        self._said_s = 0.0
+        self._heard_time: HeardTime | None = None
+        self._welcome_listeners: list[Callable[[], None]] = []
 
     # --- what others may ask ---
 
@@ -160,6 +164,15 @@ class EdgeLink:
     def known_ms(self) -> int:
         """The newest time that this gateway has known; 0 for none."""
         return _number(self._parts.store.meta(META_KNOWN_MS))
+
+    def cloud_ms(self) -> int | None:
+        """The latest that the cloud's clock may read now; None before the first Welcome since the start."""
+        heard = self._heard_time
+        return None if heard is None else heard.latest_ms(self._parts.clock.monotonic_s())
+
+    def on_welcome(self, listener: Callable[[], None]) -> None:
+        """Call it whenever a session is welcomed, for as long as the link lives. Short; never raises."""
+        self._welcome_listeners.append(listener)
 
     # --- the loop ---
 
@@ -219,6 +232,7 @@ class EdgeLink:
         if self._cut:  # while it was dialled
             await link.close(code=CloseCode.CUT, reason="cut by an operator")
             return CloseLink(code=CloseCode.CUT, reason="cut by an operator"), False
+        self._said_s = self._parts.clock.monotonic_s()
         session = self._open()
         driver: Driver[EdgeEffect] = Driver(link, session, self._parts.clock)
         run = _Run(self._parts, session, driver, self._welcomed)
@@ -247,6 +261,9 @@ class EdgeLink:
     def _welcomed(self, effect: Welcomed) -> None:
         self._since_ms = self._parts.clock.wall_ms()
         self._last_error = ""
+        self._heard_time = HeardTime(server_ms=effect.server_ms, said_s=self._said_s)
+        for listener in self._welcome_listeners:
+            listener()
         log.info(
             "link up cloud=%s session=%d in_step=%s",
             self._policy.address,

@@ -40,6 +40,17 @@ def _device(kind: str, plural: str) -> Kind:
 
 DEVICE: Final = _device("Device", "devices")
 DEVICE_STATUS: Final = _device("DeviceStatus", "devicestatuses")
+COMMAND: Final = Kind(
+    group="skerry.dev",
+    version="v1",
+    kind="Command",
+    plural="commands",
+    singular="command",
+    namespaced=True,
+    short_names=("cmd",),
+    verbs=_READ,
+    selectable=("spec.nodeName", "status.phase"),
+)
 POD: Final = _core("Pod", "pods", "po")
 SCHEME: Final = Scheme(
     [
@@ -61,6 +72,7 @@ SCHEME: Final = Scheme(
         DEVICE,
         _device("DeviceModel", "devicemodels"),
         DEVICE_STATUS,
+        COMMAND,
     ]
 )
 

@@ -12,13 +12,14 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Final
 
-from edgecore.local_api.kinds import DEVICE, DEVICE_STATUS, POD
+from edgecore.local_api.kinds import COMMAND, DEVICE, DEVICE_STATUS, POD
 from edgecore.local_api.ports import DeviceSummary, LocalParts, PropertyTwin
 from edgecore.store.port import EdgeBatch, NewReport
 from skerry.errors import GoneError
+from skerry.objects.commands import REPORT
 from skerry.objects.device_twins import merged_desired, with_reported, with_state
 from skerry.objects.json import JsonObject, decode_object, ensure_map, map_at, str_at
-from skerry.objects.meta import Key, uid_of
+from skerry.objects.meta import Key, name_of, namespace_of, uid_of
 from skerry.objects.reports import POD_STATUS
 from skerry.objects.scheme import Kind
 from skerry.objects.twins import DeviceName, DeviceState, TwinDesired, TwinReported, decode_device_state
@@ -68,6 +69,8 @@ class LocalObjects:
             devices = self._parts.store.list(DEVICE.resource, namespace=namespace)
             found = [self.get(kind, item.key.namespace, item.key.name) for item in devices]
             return [obj for obj in found if obj is not None]
+        if kind is COMMAND:
+            return [self._command(obj) for obj in self._parts.commands() if namespace in ("", namespace_of(obj))]
         return [self._shown(kind, item.key, item.body) for item in self._held(kind, namespace)]
 
     def _held(self, kind: Kind, namespace: str) -> Iterable[_Held]:
@@ -77,8 +80,15 @@ class LocalObjects:
         if kind is DEVICE_STATUS:
             held = self._parts.store.get(Key(DEVICE.resource, namespace, name))
             return self._device_status(held.key, decode_object(held.body)) if held is not None else None
+        if kind is COMMAND:
+            return next((obj for obj in self.list(kind, namespace) if name_of(obj) == name), None)
         held = self._parts.store.get(Key(kind.resource, namespace, name))
         return self._shown(kind, held.key, held.body) if held is not None else None
+
+    def _command(self, obj: JsonObject) -> JsonObject:
+        shown: JsonObject = {"apiVersion": COMMAND.api_version, "kind": COMMAND.kind, **obj}
+        ensure_map(shown, "metadata")["resourceVersion"] = str(self.revision)
+        return shown
 
     def _shown(self, kind: Kind, key: Key, body: bytes) -> JsonObject:
         obj: JsonObject = {"apiVersion": kind.api_version, "kind": kind.kind, **decode_object(body)}
@@ -175,6 +185,9 @@ def _key_of_report(report: NewReport) -> Key | None:
     if report.kind == POD_STATUS:
         body = decode_object(report.body)
         return Key(POD.resource, str_at(body, "namespace"), str_at(body, "name"))
+    if report.kind == REPORT:
+        body = decode_object(report.body)
+        return Key(COMMAND.resource, str_at(body, "namespace"), str_at(body, "name"))
     if report.kind == DEVICE_STATE:
         device = decode_device_state(report.body).device
         return Key(DEVICE_STATUS.resource, device.namespace, device.name)

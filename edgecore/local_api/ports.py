@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -93,3 +93,5 @@ class LocalParts:
     pods: Pods
     clock: Clock
     node: str
+    commands: Callable[[], list[JsonObject]] = list
+    """Every command that this gateway knows, as objects."""

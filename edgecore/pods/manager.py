@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from edgecore.pods.records import PodRecord
@@ -44,6 +44,14 @@ class PodManager:
     def count(self) -> int:
         """Pods with a worker now."""
         return len(self._workers)
+
+    def has(self, uid: str) -> bool:
+        """A worker looks after that pod."""
+        return uid in self._workers
+
+    def restart(self, uid: str, attempts: Mapping[str, int]) -> None:
+        """End these runs of its containers, and start them again without delay. `has` it."""
+        self._workers[uid].restart(attempts)
 
     async def run(self) -> None:
         stop = self._parts.store.listen(self._committed)

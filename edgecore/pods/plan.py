@@ -130,6 +130,16 @@ def runs_of(containers: Sequence[ContainerState], name: str) -> list[ContainerSt
     return sorted((state for state in containers if state.name == name), key=lambda state: state.attempt)
 
 
+def restarts_of(seen: Seen, attempts: Mapping[str, int]) -> tuple[Stop, ...]:
+    """The stops that end the runs named by container and number, where they run still."""
+    running = [state for state in seen.containers if state.phase != "exited"]
+    return tuple(
+        Stop(container_id=state.id, name=state.name, grace_s=seen.grace_s)
+        for state in running
+        if attempts.get(state.name) == state.attempt
+    )
+
+
 def _starts(pod: JsonObject, newest: ContainerState | None) -> bool:
     """May this container be started (again), leaving aside when?"""
     if newest is None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -25,6 +26,8 @@ from edgecore.pods.plan import (
     Waiting,
     next_problem,
     plan,
+    restarts_of,
+    runs_of,
     unheeded,
     unsupported,
 )
@@ -91,6 +94,13 @@ class PodWorker:
         self._told_backoff: set[str] = set()
         self._last: JsonObject | None = None
         self._failure = ""
+        self._restarts: dict[str, int] = {}
+        """Runs that somebody asked to be ended, by container: what follows them starts without delay."""
+
+    def restart(self, attempts: Mapping[str, int]) -> None:
+        """End these runs, and start the containers again."""
+        self._restarts |= attempts
+        self._wake.set()
 
     def poke(self, *, retry: bool = False) -> None:
         """Something may have changed; `retry`: a ConfigMap or Secret that was missing may be there now."""
@@ -143,7 +153,10 @@ class PodWorker:
             await self._forget()
             return None
         refusal = unsupported(seen.pod)
+        seen = self._without_delays(seen)
         steps = plan(seen)
+        if self._restarts and not seen.terminating:
+            steps = replace(steps, actions=(*steps.actions, *restarts_of(seen, self._restarts)))
         if refusal:
             steps = replace(steps, actions=tuple(step for step in steps.actions if not isinstance(step, Start)))
         await self._act(seen, steps, tasks)
@@ -153,6 +166,19 @@ class PodWorker:
             await self._forget()
             return None
         return self._patience_s(steps)
+
+    def _without_delays(self, seen: Seen) -> Seen:
+        """A restart that was asked for is no crash: the run after it waits for nothing."""
+        for name, attempt in list(self._restarts.items()):
+            runs = runs_of(seen.containers, name)
+            if runs and runs[-1].attempt > attempt:
+                del self._restarts[name]
+        free = self._restarts.keys()
+        if not free:
+            return seen
+        self._problems = {name: problem for name, problem in self._problems.items() if name not in free}
+        backoff = {name: wait for name, wait in seen.backoff.items() if name not in free}
+        return replace(seen, backoff=backoff, problems=self._problems)
 
     def _patience_s(self, steps: Plan) -> float:
         wakes = [problem.retry_ms for problem in self._problems.values()]

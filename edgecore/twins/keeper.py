@@ -17,7 +17,7 @@ from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from devices.port import DeviceConfig, DeviceHealth, Driver, PropertyConfig, Reading, TwinConfig
+from devices.port import DeviceConfig, DeviceHealth, Driver, PropertyConfig, Reading, TwinConfig, WriteResult
 from edgecore.store.port import META_EPOCH, EdgeBatch, TwinRow
 from edgecore.store.shell import AsyncEdgeStore
 from edgecore.twins.config import DEVICES, MODELS, KnownDevice, known_devices
@@ -55,6 +55,7 @@ from skerry.objects.twins import (
     DeviceState,
     Telemetry,
     TwinState,
+    Value,
     Vector,
     decode_state,
     encode_state,
@@ -135,6 +136,7 @@ class Keeper:
         self._refused: dict[Key, str] = {}
         self._attempts: dict[Place, tuple[Vector, float, float]] = {}
         self._writing: set[Key] = set()
+        self._turns: dict[Key, asyncio.Lock] = {}
         self._stage = Stage()
         self._epoch = store.meta(META_TOLD_EPOCH) or ""
         """Of the cloud that was told everything."""
@@ -258,6 +260,41 @@ class Keeper:
         finally:
             self._watchers.discard(wake)
 
+    # --- once, and now ------------------------------------------------------------------------------------
+
+    def turn(self, device: Key) -> asyncio.Lock:
+        """Hold it while several things are done to one device: nobody else writes to it meanwhile."""
+        return self._turns.setdefault(device, asyncio.Lock())
+
+    def config_of(self, device: Key, prop: str) -> PropertyConfig | None:
+        """How the property is served here now; None when it is not."""
+        return self._configs.get((device, prop)) if device not in self._refused else None
+
+    def check_value(self, config: PropertyConfig, text: str) -> Value:
+        """The value that the text means. Raises `InvalidError` where the property does not take it."""
+        self._check_wanted(config, text, None)
+        return parse_value(config.type, text)
+
+    async def write_once(self, device: Key, prop: str, value: Value) -> WriteResult:
+        """Write at most once, leaving what is wanted of the property as it is. Hold the device's `turn`."""
+        config, driver = self._configs.get((device, prop)), self._drivers.get(self._protocol_of(device))
+        if config is None or driver is None:
+            raise NotFoundError(f'property "{prop}" of device "{device.name}" is not served on this gateway')
+        result = await driver.write(device, prop, value, once=True)
+        if result.read_back is not None and (device, prop) in self._configs:
+            self._take_back((device, prop), config, result.read_back)
+        return result
+
+    async def read_now(self, device: Key, prop: str) -> Reading:
+        """Read, and tell what was read. Hold the device's `turn`."""
+        config, driver = self._configs.get((device, prop)), self._drivers.get(self._protocol_of(device))
+        if config is None or driver is None:
+            raise NotFoundError(f'property "{prop}" of device "{device.name}" is not served on this gateway')
+        reading = await driver.read(device, prop)
+        if reading.value is not None and (device, prop) in self._configs:
+            self._take_back((device, prop), config, reading)
+        return reading
+
     def objects_changed(self, keys: Iterable[Key]) -> None:
         """See `Twins`."""
         if any(key.resource in (DEVICES, MODELS) for key in keys):
@@ -349,6 +386,9 @@ class Keeper:
         self._attempts.pop(place, None)
         self._states.pop(place[0], None)
         self._configured_s.pop(place[0], None)
+        turn = self._turns.get(place[0])
+        if turn is not None and not turn.locked():
+            del self._turns[place[0]]
         self._stage.gone.add(place[0])
         self._hurry()
 
@@ -609,27 +649,8 @@ class Keeper:
     async def _carry_out(self, device: Key) -> None:
         """Carry out what is wanted of one device, one property after the other."""
         try:
-            for place in self._places(device):
-                if place not in self._configs or self._not_before_s(place) > self._clock.monotonic_s():
-                    continue
-                match self._step(place):
-                    case Settle(ack=answer):
-                        self._answered(place, replace(self._twins[place], ack=answer))
-                    case Write(value=value, for_ver=ver):
-                        driver = self._drivers.get(self._protocol_of(device))
-                        if driver is None:
-                            continue
-                        result = await driver.write(device, place[1], value)
-                        self._retry_later(place, ver, failed=result.state == "failed")
-                        state = self._twins.get(place)
-                        config = self._configs.get(place)
-                        if state is None or config is None:
-                            continue
-                        if result.read_back is not None:
-                            state = self._take_back(place, config, result.read_back)
-                        self._answered(place, written(state, ver, result, self._clock.wall_ms()))
-                    case _:
-                        pass
+            async with self.turn(device):
+                await self._carry_out_in_turn(device)
         except Exception:
             LOG.exception(
                 "write_failed device=%s/%s retry_s=%g", device.namespace, device.name, self._settings.restart_s
@@ -639,11 +660,35 @@ class Keeper:
             self._writing.discard(device)
             self._wish.set()
 
+    async def _carry_out_in_turn(self, device: Key) -> None:
+        for place in self._places(device):
+            if place not in self._configs or self._not_before_s(place) > self._clock.monotonic_s():
+                continue
+            match self._step(place):
+                case Settle(ack=answer):
+                    self._answered(place, replace(self._twins[place], ack=answer))
+                case Write(value=value, for_ver=ver):
+                    driver = self._drivers.get(self._protocol_of(device))
+                    if driver is None:
+                        continue
+                    result = await driver.write(device, place[1], value)
+                    self._retry_later(place, ver, failed=result.state == "failed")
+                    state = self._twins.get(place)
+                    config = self._configs.get(place)
+                    if state is None or config is None:
+                        continue
+                    if result.read_back is not None:
+                        state = self._take_back(place, config, result.read_back)
+                    self._answered(place, written(state, ver, result, self._clock.wall_ms()))
+                case _:
+                    pass
+
     def _take_back(self, place: Place, config: PropertyConfig, reading: Reading) -> TwinState:
         """A value read back after a write is told at once, whatever the deadband."""
         self._fresh[place] = reading
+        known = self._known.get(place[0])
         taken = take(
-            self._twins[place],
+            self._twins.get(place) or TwinState(uid=known.uid if known else ""),
             config,
             reading,
             now_ms=self._clock.wall_ms(),

@@ -14,6 +14,7 @@ from typing import Final
 import click
 
 from skerry.cli.client import Client, Server, path_of
+from skerry.cli.command import call, refresh
 from skerry.cli.logs import seconds_of
 from skerry.cli.output import check_format, print_data, print_table
 from skerry.cli.target import DeadlineError, RefusedError, Target, with_target
@@ -40,6 +41,10 @@ _RETRIES: Final = 5
 @click.group("device")
 def device() -> None:
     """Devices as twins: what is wanted of them, and what they last told."""
+
+
+device.add_command(call)
+device.add_command(refresh)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

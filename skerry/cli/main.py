@@ -15,6 +15,7 @@ from skerry.cli.target import target_options
 
 _COMMANDS: Final = {
     "apply": "skerry.cli.apply:apply",
+    "command": "skerry.cli.command:command",
     "completion": "skerry.cli.completion:completion",
     "delete": "skerry.cli.get:delete",
     "describe": "skerry.cli.describe:describe",
@@ -22,6 +23,7 @@ _COMMANDS: Final = {
     "get": "skerry.cli.get:get",
     "link": "skerry.cli.link:link",
     "logs": "skerry.cli.logs:logs",
+    "pod": "skerry.cli.command:pod",
     "token": "skerry.cli.token:token",
 }
 

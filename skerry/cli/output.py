@@ -16,12 +16,31 @@ from skerry.objects.scheme import Kind
 
 FORMATS: Final = ("table", "wide", "json", "yaml", "name")
 
-_GOOD: Final = frozenset({"Ready", "Running", "Active", "True", "online", "good", "verified", "Completed", "Bound"})
+_GOOD: Final = frozenset(
+    {"Ready", "Running", "Active", "True", "online", "good", "verified", "Completed", "Bound", "Succeeded"}
+)
 _WAITING: Final = frozenset(
-    {"Pending", "ContainerCreating", "Terminating", "Unknown", "stale", "pending", "uncertain"}
+    {
+        *("Pending", "ContainerCreating", "Terminating", "Unknown", "stale", "pending", "uncertain"),
+        *("Delivered", "Cancelled"),
+    }
 )
 _BAD: Final = frozenset(
-    {"NotReady", "CrashLoopBackOff", "Error", "Failed", "offline", "bad", "refused", "failed", "expired", "False"}
+    {
+        *(
+            "NotReady",
+            "CrashLoopBackOff",
+            "Error",
+            "Failed",
+            "offline",
+            "bad",
+            "refused",
+            "failed",
+            "expired",
+            "False",
+        ),
+        *("Expired", "Rejected"),
+    }
 )
 
 

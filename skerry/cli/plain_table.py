@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from skerry.objects.json import Json, JsonObject, bool_at, int_at, maps_at, str_at
+from skerry.objects.commands import action_of, described, phase_of
+from skerry.objects.json import Json, JsonObject, bool_at, int_at, map_at, maps_at, str_at
 from skerry.objects.meta import name_of
 from skerry.objects.times import human_duration, ms_at
 
@@ -19,6 +20,8 @@ def plain_table(objects: Sequence[JsonObject], kind: str, now_ms: int) -> JsonOb
             titles, cells = ["Name", "Ready", "Status", "Restarts", "Age"], _pod
         case "Device":
             titles, cells = ["Name", "Node", "Model", "Protocol", "Age"], _device
+        case "Command":
+            titles, cells = ["Name", "Node", "Action", "Target", "Phase", "Reason", "Age"], _command
         case "DeviceStatus":
             titles, cells = ["Name", "Status", "Last Seen", "Age"], _device_status
         case _:
@@ -59,6 +62,12 @@ def _device(obj: JsonObject, now_ms: int) -> list[Json]:
         str_at(obj, "spec", "deviceModelRef", "name") or "<none>",
         str_at(obj, "spec", "protocol", "protocolName") or "<none>",
     ]
+
+
+def _command(obj: JsonObject, now_ms: int) -> list[Json]:
+    kind, target = described(action_of(map_at(obj, "spec", "action")))
+    node = str_at(obj, "spec", "nodeName") or "<none>"
+    return [node, kind, target or "<none>", phase_of(obj), str_at(obj, "status", "reason")]
 
 
 def _device_status(obj: JsonObject, now_ms: int) -> list[Json]:

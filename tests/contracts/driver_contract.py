@@ -66,6 +66,21 @@ class DriverContract:
             assert (await form.driver.write(form.config.device, "setpoint", 42)).state == "verified"
             await first(form, lambda reading: reading.prop == "setpoint" and reading.value == 42)
 
+    async def test_what_is_written_once_shows_as_well(self, make: MakeForm) -> None:
+        async with make() as form, Running(form):
+            await first(form, lambda reading: reading.prop == "level")
+            assert (await form.driver.write(form.config.device, "setpoint", 43, once=True)).state == "verified"
+            await first(form, lambda reading: reading.prop == "setpoint" and reading.value == 43)
+
+    async def test_a_property_is_read_when_asked_or_says_why_not(self, make: MakeForm) -> None:
+        async with make() as form, Running(form):
+            await first(form, lambda reading: reading.prop == "level")
+            reading = await form.driver.read(form.config.device, "level")
+            assert (reading.device, reading.prop) == (form.config.device, "level")
+            assert reading.value == 7 if reading.quality == "good" else "can't be asked" in reading.reason
+            missing = await form.driver.read(form.config.device, "nothing")
+            assert missing.quality == "bad" and missing.value is None and missing.reason
+
     async def test_what_can_t_be_written_is_refused_and_never_raised(self, make: MakeForm) -> None:
         async with make() as form, Running(form):
             await first(form, lambda reading: reading.prop == "level")

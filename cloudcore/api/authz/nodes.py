@@ -30,6 +30,8 @@ class Bound(Protocol):
 
     def devices(self, node: str) -> Iterable[JsonObject]: ...
 
+    def commands(self, node: str) -> Iterable[JsonObject]: ...
+
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
@@ -58,6 +60,8 @@ class _Asked:
                 return self.what.namespace == LEASE_NAMESPACE and mine and self.what.verb in {*_OWN, "create"}
             case (group, "devices" | "devicemodels" | "devicestatuses") if group == _DEVICES:
                 return self._own_device()
+            case ("skerry.dev", "commands"):
+                return self._own_command()
             case _:
                 return False
 
@@ -104,6 +108,16 @@ class _Asked:
             if what.name == (model if what.resource == "devicemodels" else name_of(device)):
                 return True
         return False
+
+    def _own_command(self) -> bool:
+        """It reads those that it is asked to carry out; what becomes of them it tells through its session alone."""
+        what = self.what
+        if what.verb != "get":
+            return False
+        return any(
+            (namespace_of(command), name_of(command)) == (what.namespace, what.name)
+            for command in self.bound.commands(self.node)
+        )
 
 
 def decide_for_node(attributes: Attributes, bound: Bound) -> Decision:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from cloudcore.api.ports import PrinterColumn
-from cloudcore.api.tables import cluster, devices, pods, services, workloads
+from cloudcore.api.tables import cluster, commands, devices, pods, services, workloads
 from cloudcore.api.tables.custom import DEFAULT, custom_printer
 from cloudcore.api.tables.table import Printer
 from skerry.objects.scheme import Kind
@@ -16,6 +16,7 @@ _PRINTERS: Final[dict[tuple[str, str], Printer]] = {
     **cluster.PRINTERS,
     **services.PRINTERS,
     **devices.PRINTERS,
+    **commands.PRINTERS,
 }
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from cloudcore.registry.defaults import cluster, pods, services, workloads
+from cloudcore.registry.defaults import cluster, commands, pods, services, workloads
 from skerry.objects.json import JsonObject
 
 DEFAULTS: Final[Mapping[tuple[str, str], Callable[[JsonObject], None]]] = {
@@ -18,5 +18,6 @@ DEFAULTS: Final[Mapping[tuple[str, str], Callable[[JsonObject], None]]] = {
     **workloads.DEFAULTS,
     **services.DEFAULTS,
     **cluster.DEFAULTS,
+    **commands.DEFAULTS,
 }
 """(group, kind) -> completes an object of that kind, whatever its version."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Final, TypeAlias
 
-from cloudcore.registry.validation import certificates, cluster, definitions, devices, services, workloads
+from cloudcore.registry.validation import certificates, cluster, commands, definitions, devices, services, workloads
 from skerry.errors import Cause
 from skerry.objects.json import JsonObject
 
@@ -49,6 +49,7 @@ CHECKS: Final[Mapping[tuple[str, str], Check]] = {
     ("apiextensions.k8s.io", "CustomResourceDefinition"): definitions.validate_definition,
     ("devices.kubeedge.io", "Device"): devices.validate_device,
     ("devices.kubeedge.io", "DeviceModel"): devices.validate_device_model,
+    ("skerry.dev", "Command"): commands.validate_command,
 }
 """(group, kind) -> faults, beyond those of metadata. Pods have their own, which knows of binding."""
 

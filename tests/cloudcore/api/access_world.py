@@ -57,6 +57,9 @@ class Bound:
     def pods(self, node: str) -> Iterable[JsonObject]:
         return self._of("pods", node)
 
+    def commands(self, node: str) -> Iterable[JsonObject]:
+        return self._of("commands.skerry.dev", node)
+
     def devices(self, node: str) -> Iterable[JsonObject]:
         return self._of("devices.devices.kubeedge.io", node)
 

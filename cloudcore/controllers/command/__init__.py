@@ -1,0 +1,1 @@
+"""Commands: offered to gateways, ended when nobody can carry them out any more, cleaned away."""
