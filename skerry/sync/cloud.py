@@ -24,6 +24,7 @@ from skerry.sync.priorities import Pace
 from skerry.sync.queue import PushQueue
 from skerry.sync.streams import Streams
 from skerry.sync.tables import Table, check, row
+from skerry.wire.dictionary import agreed
 from skerry.wire.frames import (
     PROTOCOL_VERSIONS,
     Ack,
@@ -116,6 +117,8 @@ class CloudSession:
         self._reported = 0
         self._waiting: deque[DatedReport] = deque()
         self._committing: Commit | None = None
+        self.dictionary = 0
+        """What frames are deflated with, once the edge has said what it knows; 0 for none."""
 
     @property
     def state(self) -> CloudState:
@@ -301,6 +304,7 @@ class CloudSession:
         if not set(hello.versions) & set(PROTOCOL_VERSIONS):
             raise ProtocolError(f"no common version: {hello.versions} here {PROTOCOL_VERSIONS}")
         self._hello = hello
+        self.dictionary = agreed(hello.dictionaries)
         self._enter("Hello", CloudState.ADMITTING)
         self._effects.append(Admit(hello=hello))
 
@@ -325,6 +329,7 @@ class CloudSession:
                 revision=admission.view.revision,
                 received=admission.received,
                 in_step=in_step,
+                dictionary=self.dictionary,
             )
         )
 

@@ -26,6 +26,7 @@ from skerry.sync.priorities import Pace
 from skerry.sync.streams import Streams
 from skerry.sync.tables import Table, check, row
 from skerry.wire.codec import size_of
+from skerry.wire.dictionary import NUMBERS
 from skerry.wire.frames import (
     PROTOCOL_VERSIONS,
     Ack,
@@ -159,6 +160,8 @@ class EdgeSession:
         self._in_flight: deque[int] = deque()
         self.session = 0
         """The number the cloud gave; 0 before Welcome."""
+        self.dictionary = 0
+        """What frames are deflated with; 0 before Welcome, and with a peer that knows none."""
         self._send(self._hello(), now)
 
     @property
@@ -304,6 +307,9 @@ class EdgeSession:
                 f"the cloud holds report {frame.received}, which this outbox never gave out: "
                 "the gateway's store is an old copy; move it away and start with a fresh one"
             )
+        if frame.dictionary not in (0, *NUMBERS):
+            raise ProtocolError(f"dictionary {frame.dictionary} was not offered")
+        self.dictionary = frame.dictionary
         self.session = frame.session
         self._effects.append(Welcomed(session=frame.session, server_ms=frame.server_ms, in_step=frame.in_step))
         self._heartbeat_s = max(1.0, frame.heartbeat_ms / 1000)
@@ -470,6 +476,7 @@ class EdgeSession:
             root=root_of(bucket_hashes(self._held.items())),
             outbox_head=self._outbox.outbox_head(),
             capabilities=self._identity.capabilities,
+            dictionaries=NUMBERS,
         )
 
     def _write(self, write: Write, *, ack: int = 0) -> None:

@@ -34,6 +34,11 @@ CLOSE_S_MAX: Final = 2.0
 class Machine(Protocol[E_co]):
     """What both session machines have in common."""
 
+    @property
+    def dictionary(self) -> int:
+        """What frames are deflated with; 0 for none."""
+        ...
+
     def receive(self, frame: Frame | None, now: Instant) -> None: ...
     def progressed(self, at_s: float) -> None: ...
     def sent(self, size: int, took_s: float) -> None: ...
@@ -158,7 +163,7 @@ class Driver(Generic[E]):
     async def _send(self, frame: Frame | None) -> None:
         try:
             while frame is not None:
-                data = encode(frame)
+                data = encode(frame, dictionary=self._machine.dictionary)
                 began_s = self._clock.monotonic_s()
                 await self._link.send(data)
                 self._machine.sent(len(data), self._clock.monotonic_s() - began_s)

@@ -22,6 +22,7 @@ from typing import Final, cast
 
 from skerry.errors import ProtocolError, TooLargeError
 from skerry.objects.meta import Key, Stamp
+from skerry.wire.dictionary import deflated, inflated, inflated_by
 from skerry.wire.frames import (
     Ack,
     Close,
@@ -57,8 +58,16 @@ TEXT_MAX: Final = 4096
 NUMBER_MAX: Final = 2**63 - 1
 """What SQLite's and PostgreSQL's integers hold."""
 
+DICTIONARY_FROM: Final = 48
+"""With a dictionary even the report of one value shrinks to a third; a ping does not."""
+DICTIONARY_TO: Final = 256 * 1024
+"""Beyond, the frame's own text is dictionary enough, and deserves the larger window."""
+
 _DEFLATED: Final = 31
 """Field of `Frame` that holds another `Frame`, deflated."""
+_DICTIONARY: Final = 30
+"""The same, deflated with a dictionary whose number is the first byte."""
+_PACKED: Final = (_DICTIONARY, _DEFLATED)
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 
 
@@ -136,6 +145,7 @@ SCHEMA: Final[dict[type, tuple[Field, ...]]] = {
         Field(number=7, name="root", form=Form.FIXED64, limit=2**64 - 1),
         _uint(8, "outbox_head"),
         Field(number=9, name="capabilities", form=Form.STRINGS, limit=64),
+        Field(number=10, name="dictionaries", form=Form.UINTS, limit=16),
     ),
     Welcome: (
         _uint(1, "version"),
@@ -146,6 +156,7 @@ SCHEMA: Final[dict[type, tuple[Field, ...]]] = {
         _uint(6, "revision"),
         _uint(7, "received"),
         _bool(8, "in_step"),
+        _uint(10, "dictionary"),
     ),
     Compare: (
         _uint(1, "batch"),
@@ -212,22 +223,31 @@ _EMPTY: Final[dict[Form, object]] = {
 }
 
 
-def encode(frame: Frame) -> bytes:
-    """The frame as one binary message.
+def plain(frame: Frame) -> bytes:
+    """The frame as one binary message, not deflated. Raises as `encode`."""
+    body = _encode_message(frame)
+    data = _tag(FRAME_NUMBERS[type(frame)], _BYTES) + _varint(len(body)) + body
+    if len(data) > FRAME_BYTES_MAX:
+        raise TooLargeError(f"a {type(frame).__name__} frame of {len(data)} bytes is over {FRAME_BYTES_MAX}")
+    return data
+
+
+def encode(frame: Frame, *, dictionary: int = 0) -> bytes:
+    """The frame as one binary message; deflated with the dictionary that both sides have agreed on, 0 for none.
 
     Raises `TooLargeError` where the frame breaks a limit that its reader will check: the sender cuts batches
     by `size_of`, so that only one object or report, too large by itself, can come to this.
     """
-    body = _encode_message(frame)
-    plain = _tag(FRAME_NUMBERS[type(frame)], _BYTES) + _varint(len(body)) + body
-    if len(plain) > FRAME_BYTES_MAX:
-        raise TooLargeError(f"a {type(frame).__name__} frame of {len(plain)} bytes is over {FRAME_BYTES_MAX}")
-    if len(plain) < DEFLATE_FROM:
-        return plain
-    deflater = zlib.compressobj(level=6, wbits=-15)
-    deflated = deflater.compress(plain) + deflater.flush()
-    wrapped = _tag(_DEFLATED, _BYTES) + _varint(len(deflated)) + deflated
-    return wrapped if len(wrapped) < len(plain) else plain
+    data = plain(frame)
+    if DICTIONARY_FROM <= len(data) <= DICTIONARY_TO and dictionary:
+        number, packed = _DICTIONARY, deflated(data, dictionary)
+    elif len(data) >= DEFLATE_FROM:
+        deflater = zlib.compressobj(level=6, wbits=-15)
+        number, packed = _DEFLATED, deflater.compress(data) + deflater.flush()
+    else:
+        return data
+    wrapped = _tag(number, _BYTES) + _varint(len(packed)) + packed
+    return wrapped if len(wrapped) < len(data) else data
 
 
 def decode(data: bytes) -> Frame | None:
@@ -236,9 +256,10 @@ def decode(data: bytes) -> Frame | None:
     Raises `ProtocolError` for anything that is not a frame within the limits.
     """
     number, body = _only_field(data)
-    if number == _DEFLATED:
-        number, body = _only_field(_inflate(body))
-        if number == _DEFLATED:
+    if number in _PACKED:
+        inner = _inflate(body) if number == _DEFLATED else inflated(body, bytes_max=FRAME_BYTES_MAX)
+        number, body = _only_field(inner)
+        if number in _PACKED:
             raise ProtocolError("a deflated frame holds a deflated frame")
     message = _FRAME_TYPES.get(number)
     return None if message is None else cast(Frame, _decode_message(message, body))
@@ -258,16 +279,7 @@ def size_of(item: ObjectState | Report | Stamped | Key) -> int:
 
 
 def _inflate(data: bytes) -> bytes:
-    inflater = zlib.decompressobj(wbits=-15)
-    try:
-        plain = inflater.decompress(data, FRAME_BYTES_MAX + 1)
-    except zlib.error as error:
-        raise ProtocolError(f"a deflated frame can't be inflated: {error}") from error
-    if len(plain) > FRAME_BYTES_MAX:
-        raise ProtocolError(f"a frame inflates to more than {FRAME_BYTES_MAX} bytes")
-    if not inflater.eof:
-        raise ProtocolError("a deflated frame is cut short")
-    return plain
+    return inflated_by(zlib.decompressobj(wbits=-15), data, bytes_max=FRAME_BYTES_MAX)
 
 
 def _only_field(data: bytes) -> tuple[int, bytes]:

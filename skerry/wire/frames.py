@@ -55,6 +55,8 @@ class Hello:
     """Root hash of the inventory (`skerry.sync.hashes`)."""
     outbox_head: int
     capabilities: tuple[str, ...] = ()
+    dictionaries: tuple[int, ...] = ()
+    """Numbers of the dictionaries known (`skerry.wire.dictionary`), best first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +76,8 @@ class Welcome:
     """Newest outbox sequence number that took effect for the incarnation in `Hello`; 0 for a new one."""
     in_step: bool
     """Root hashes are equal. False asks for `Compare` with buckets."""
+    dictionary: int = 0
+    """Both sides deflate with it from now on, where that is smaller; 0 for none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""Commands from kubectl and the CLI to a PLC on libmodbus, over links and agents that fail: once or not, and said so."""
+"""Commands from kubectl and the CLI to a PLC on libmodbus, over links and agents that fail: once or not at all."""
 
 from __future__ import annotations
 
