@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         LinkFaults,
         Plc,
         PodView,
+        ReadingView,
         TwinView,
         UnsupportedError,
     )
@@ -40,6 +41,7 @@ __all__ = [
     "Patience",
     "Plc",
     "PodView",
+    "ReadingView",
     "TwinView",
     "UnsupportedError",
     "open_fleet",

@@ -13,6 +13,7 @@ from typing import Final, cast
 from skerry.cli import kinds
 from skerry.cli.apply import apply_one, documents, kind_of, read_manifests
 from skerry.cli.client import Server, path_of
+from skerry.cli.device import set_in_cloud
 from skerry.errors import (
     AlreadyExistsError,
     BadRequestError,
@@ -23,10 +24,16 @@ from skerry.errors import (
     SkerryError,
     TooLargeError,
 )
-from skerry.objects.json import JsonObject, clone, ensure_map, maps_at, str_at
+from skerry.objects.conditions import condition_of
+from skerry.objects.json import JsonObject, clone, ensure_map, int_at, maps_at, str_at
 from skerry.objects.meta import name_of, namespace_of
 from skerry.objects.scheme import Kind
-from skerry.testkit.face import ApplyError, Manifest
+from skerry.objects.times import parse_time
+from skerry.testkit.face import ApplyError, Manifest, ReadingView, TwinView
+from skerry.testkit.views import twin_view
+
+DEVICES: Final = "devices.devices.kubeedge.io"
+STATUSES: Final = "devicestatuses.devices.kubeedge.io"
 
 _REASONS: Final[tuple[tuple[type[SkerryError], str], ...]] = (
     (NotFoundError, "NotFound"),
@@ -81,6 +88,30 @@ class Api:
             return False
         return True
 
+    def set_desired(self, device: str, prop: str, value: str, namespace: str = "default") -> None:
+        """What `skerry device set` does."""
+        set_in_cloud(self._server, namespace, device, {prop: value})
+
+    def twin(self, device: str, prop: str, namespace: str = "default") -> TwinView | None:
+        held = self.get(DEVICES, device, namespace)
+        return None if held is None else twin_view(held, self.get(STATUSES, device, namespace), prop)
+
+    def history(self, device: str, prop: str, namespace: str = "default") -> list[ReadingView]:
+        path = path_of(self.kind(DEVICES), namespace, device, "history")
+        found: list[ReadingView] = []
+        query = {"property": prop}
+        while True:
+            page = self._server.request("GET", path, query=query).obj
+            found += [_reading(item) for item in maps_at(page, "items")]
+            query["after"] = str_at(page, "metadata", "continue")
+            if not query["after"]:
+                return found
+
+    def node_ready(self, name: str) -> str:
+        node = self.get("nodes", name)
+        condition = condition_of(node, "Ready") if node is not None else None
+        return str_at(condition, "status") if condition is not None else ""
+
     def apply(self, manifests: Sequence[Manifest], namespace: str = "default") -> list[JsonObject]:
         """Every manifest is read and understood before the first is sent; a refusal does not stop the others."""
         try:
@@ -107,6 +138,17 @@ class Api:
         except NotFoundError:
             self._kinds = kinds.discover(self._server)
             return kind_of(self._kinds, source, obj)
+
+
+def _reading(item: JsonObject) -> ReadingView:
+    value = item.get("value")
+    return ReadingView(
+        number=int_at(item, "number"),
+        at_ms=parse_time(str_at(item, "time")),
+        value=None if value is None else str(value),
+        quality=str_at(item, "quality"),
+        sequence=int_at(item, "sequence"),
+    )
 
 
 def objects_of(manifest: Manifest) -> Iterator[tuple[str, JsonObject]]:

@@ -91,13 +91,28 @@ class TwinView:
     desired: str | None
     reported: str | None
     quality: str
-    """`good`, `uncertain`, `bad`; "" before the first value."""
+    """`good`, `stale`, `bad`; "" before the first value."""
     state: str
     """What became of the desired value: pending, sent, applied, verified, refused, failed, expired; "" for none."""
     reason: str
     """Why there is no value, or why the desired one was not carried out; "" when all is well."""
     reported_ms: int
     """When the value was read, by the clock of who tells."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadingView:
+    """One reading in the cloud's history."""
+
+    number: int
+    """Grows in the order in which readings took effect."""
+    at_ms: int
+    """When it was read, by the cloud's clock."""
+    value: str | None
+    """None: there was none then; `quality` is `bad`."""
+    quality: str
+    sequence: int
+    """The gateway's own number of it: each is there once, in order; 0 where it gives none."""
 
 
 class LinkFaults(Protocol):
@@ -257,9 +272,8 @@ class Cloud(Protocol):
         """As the cloud sees it."""
         ...
 
-    def history(self, device: str, prop: str, namespace: str = "default") -> Sequence[tuple[int, str]]:
-        """Every reading that the cloud has of the property: (when it was read by the cloud's clock, value), in the
-        order in which they took effect."""
+    def history(self, device: str, prop: str, namespace: str = "default") -> Sequence[ReadingView]:
+        """Every reading that the cloud has of the property, in the order in which they took effect."""
         ...
 
     def node_ready(self, name: str) -> str:

@@ -1,0 +1,142 @@
+"""Containers of a simulated gateway: they start at once, and run until they are stopped or their end is played.
+
+No image is fetched and no program runs, so every image is there and every command works. The containers are the
+machine's, not the agent's: an agent that is killed leaves them running, a power cut ends them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+from edgecore.pods.port import ContainerSpec, ContainerState
+from skerry.errors import NotFoundError, UnavailableError
+from skerry.ports import Clock
+
+
+@dataclass(slots=True)
+class Machinery:
+    """What the machine keeps over the lives of its agents."""
+
+    clock: Clock
+    note: Callable[[str], None]
+    containers: dict[str, ContainerState] = field(default_factory=dict[str, ContainerState])
+    specs: dict[str, ContainerSpec] = field(default_factory=dict[str, ContainerSpec])
+    changed: dict[str, None] = field(default_factory=dict[str, None])
+    news: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def put(self, state: ContainerState) -> ContainerState:
+        self.containers[state.id] = state
+        self.changed[state.pod_uid] = None
+        self.news.set()
+        return state
+
+    def end(self, state: ContainerState, *, code: int, signal: int = 0, reason: str = "") -> ContainerState:
+        ended = replace(
+            state,
+            phase="exited",
+            exit_code=code,
+            signal=signal,
+            reason=reason or ("Completed" if code == 0 else "Error"),
+            finished_ms=self.clock.wall_ms(),
+        )
+        self.note(f"container {self.title(state)} ended code={code}")
+        return self.put(ended)
+
+    def title(self, state: ContainerState) -> str:
+        spec = self.specs.get(state.id)
+        pod = f"{spec.pod_namespace}/{spec.pod_name}" if spec is not None else state.pod_uid
+        return f"{pod}/{state.name} attempt={state.attempt}"
+
+    def play_end(self, pod_uid: str, name: str, *, code: int) -> None:
+        """The newest container of that name ends by itself. Raises `NotFoundError`."""
+        running = [
+            state
+            for state in self.containers.values()
+            if state.pod_uid == pod_uid and name in ("", state.name) and state.phase == "running"
+        ]
+        if not running:
+            raise NotFoundError(f"no container {name or 'of this pod'} runs here")
+        for state in running:
+            self.end(state, code=code)
+
+    def lose_power(self) -> None:
+        for state in [state for state in self.containers.values() if state.phase == "running"]:
+            self.end(state, code=255, reason="Unknown")
+
+
+class SimulatedRuntime:
+    """The face of the machinery for one agent. Implements `edgecore.pods.port.Runtime`."""
+
+    def __init__(self, machinery: Machinery) -> None:
+        self._machinery = machinery
+        self.dead = False
+        """The agent that it belonged to was killed: nothing it still wants is done."""
+
+    @property
+    def name(self) -> str:
+        return "simulated"
+
+    @property
+    def version(self) -> str:
+        return "1"
+
+    def _check(self) -> None:
+        if self.dead:
+            raise UnavailableError("the process was killed")
+
+    async def list(self, pod_uid: str = "") -> Sequence[ContainerState]:
+        self._check()
+        found = [state for state in self._machinery.containers.values() if pod_uid in ("", state.pod_uid)]
+        return sorted(found, key=lambda state: (state.pod_uid, state.name, state.attempt))
+
+    async def start(self, spec: ContainerSpec) -> ContainerState:
+        self._check()
+        machinery = self._machinery
+        container = f"{spec.pod_uid}.{spec.name}.{spec.attempt}"
+        if container in machinery.containers:
+            return machinery.containers[container]
+        machinery.specs[container] = spec
+        started = machinery.put(
+            ContainerState(
+                id=container,
+                pod_uid=spec.pod_uid,
+                name=spec.name,
+                attempt=spec.attempt,
+                image=spec.image,
+                image_id=f"simulated:{spec.image}",
+                phase="running",
+                started_ms=machinery.clock.wall_ms(),
+            )
+        )
+        machinery.note(f"container {machinery.title(started)} started")
+        return started
+
+    async def stop(self, container_id: str, *, grace_s: float) -> None:
+        self._check()
+        state = self._machinery.containers.get(container_id)
+        if state is not None and state.phase == "running":
+            killed = grace_s == 0
+            self._machinery.end(state, code=137 if killed else 143, signal=9 if killed else 15)
+
+    async def remove(self, container_id: str) -> None:
+        self._check()
+        state = self._machinery.containers.pop(container_id, None)
+        self._machinery.specs.pop(container_id, None)
+        assert state is None or state.phase == "exited", "only an exited container is removed"
+
+    async def changes(self) -> AsyncIterator[str]:
+        machinery = self._machinery
+        while True:
+            await machinery.news.wait()
+            if self.dead:
+                return
+            machinery.news.clear()
+            while machinery.changed:
+                uid = next(iter(machinery.changed))
+                del machinery.changed[uid]
+                yield uid
+
+    async def close(self) -> None:
+        """Nothing is held."""
