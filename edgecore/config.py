@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from skerry.errors import InvalidError
+from skerry.objects.names import node_may_label
 from skerry.settings import setting
 
 DATA: Final = Path("/var/lib/skerry/edge")
@@ -54,5 +55,10 @@ def labels_of(texts: tuple[str, ...]) -> dict[str, str]:
         name, sign, value = text.partition("=")
         if not sign or not name:
             raise InvalidError(f"--label {text!r}: write NAME=VALUE")
+        if not node_may_label(name):
+            raise InvalidError(
+                f"--label {name}: a node may not give itself this label; the cloud does, with `kubectl label node` "
+                "or `skerry token create --label`"
+            )
         labels[name] = value
     return labels

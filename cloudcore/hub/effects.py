@@ -24,6 +24,7 @@ from skerry.objects.conditions import find_condition
 from skerry.objects.device_twins import merged_desired, with_reported, with_reported_copy, with_state
 from skerry.objects.json import Json, JsonObject, clone, encode_object, ensure_map, int_at, map_at, maps_at, str_at
 from skerry.objects.meta import Key, uid_of
+from skerry.objects.names import node_may_label
 from skerry.objects.reports import GAP, EventReport, GapReport, NodeStatusReport, PodStatusReport
 from skerry.objects.scheme import Kind, Scheme
 from skerry.objects.times import micro_time_text, parse_time, time_text
@@ -166,6 +167,8 @@ class Reporter:
             _shift_times(event, shift_ms)
         ensure_map(event, "source")["host"] = self.node
         namespace, name = str_at(event, "metadata", "namespace"), str_at(event, "metadata", "name")
+        # No owners and no finalizers: what a node says must not outlive its time, nor hold up anybody's deletion.
+        event["metadata"] = {"namespace": namespace, "name": name}
         return self._event_effect(namespace, name, event)
 
     def _gap(self, dated: DatedReport) -> Outcome:
@@ -302,7 +305,7 @@ def _with_command(command: JsonObject, *, node: str, told: CommandReport, at_ms:
 def _object(dated: DatedReport) -> JsonObject:
     try:
         value: Json = json.loads(dated.report.body)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:  # a few thousand nested brackets are the latter
         raise ProtocolError(f"{dated.report.kind}: the body is not JSON") from error
     if not isinstance(value, dict):
         raise ProtocolError(f"{dated.report.kind}: the body is not an object")
@@ -319,6 +322,9 @@ def _with_pod_status(pod: JsonObject, *, node: str, status: JsonObject) -> JsonO
 
 
 def _with_labels(node: JsonObject, *, name: str, labels: JsonObject, incarnation: str) -> JsonObject:
+    """The labels as told, but for those that only the cloud gives: they decide which pods, and with them which
+    Secrets, come to a node."""
+    labels = {key: value for key, value in labels.items() if node_may_label(key)}
     if not node:
         node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": name}}
     held = map_at(node, "metadata", "labels")

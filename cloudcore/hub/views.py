@@ -225,7 +225,8 @@ class NodeView:
         return ObjectState(key=key, stamp=Stamp(stored.uid, stored.revision), body=stored.body)
 
     def closure(self, key: Key) -> Sequence[Key]:
-        return self._views.references(key)
+        """What an object of this view refers to; what another node's object refers to is not this node's to know."""
+        return self._views.references(key) if self._views.held(self._node, key) is not None else ()
 
     def prompt(self, key: Key) -> bool:
         return key.resource in PROMPT

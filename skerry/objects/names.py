@@ -150,6 +150,35 @@ def port_name_faults(text: str) -> list[str]:
     return faults
 
 
+_OWN_LABELS: Final = frozenset(
+    {
+        "kubernetes.io/hostname",
+        "kubernetes.io/arch",
+        "kubernetes.io/os",
+        "beta.kubernetes.io/arch",
+        "beta.kubernetes.io/os",
+        "beta.kubernetes.io/instance-type",
+        "node.kubernetes.io/instance-type",
+        "failure-domain.beta.kubernetes.io/region",
+        "failure-domain.beta.kubernetes.io/zone",
+        "topology.kubernetes.io/region",
+        "topology.kubernetes.io/zone",
+        "node-role.kubernetes.io/edge",
+    }
+)
+_OWN_PREFIXES: Final = ("kubelet.kubernetes.io", "node.kubernetes.io")
+
+
+def node_may_label(key: str) -> bool:
+    """Whether a node may give itself the label: Kubernetes' NodeRestriction admission, and the role that every
+    gateway has. Anything else under kubernetes.io and k8s.io, `node-restriction.kubernetes.io/` above all, is the
+    cloud's to give, because workloads that mustn't come to every node are steered by it."""
+    prefix = key.rpartition("/")[0]
+    if not any(prefix == domain or prefix.endswith("." + domain) for domain in ("kubernetes.io", "k8s.io")):
+        return True
+    return key in _OWN_LABELS or any(prefix == own or prefix.endswith("." + own) for own in _OWN_PREFIXES)
+
+
 def _too_long(text: str, length_max: int) -> list[str]:
     return [f"must be no more than {length_max} characters"] if len(text.encode()) > length_max else []
 

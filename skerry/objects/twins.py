@@ -598,6 +598,14 @@ def decode_state(body: bytes) -> TwinState:
     )
 
 
+def _told(body: bytes) -> JsonObject:
+    """A report's body. Raises `InvalidError` for what no gateway of ours writes."""
+    try:
+        return decode_object(body)
+    except (ValueError, AssertionError, RecursionError) as error:
+        raise InvalidError("the body of a report about a device is a JSON object") from error
+
+
 def _device_json(device: DeviceName) -> JsonObject:
     return {"ns": device.namespace, "name": device.name, "uid": device.uid}
 
@@ -622,7 +630,7 @@ def encode_twin_reported(report: TwinReported) -> bytes:
 
 def decode_twin_reported(body: bytes) -> TwinReported:
     """Raises `InvalidError` for a body that names no device."""
-    data = decode_object(body)
+    data = _told(body)
     return TwinReported(
         device=_device_from(data),
         prop=str_at(data, "prop"),
@@ -645,7 +653,7 @@ def encode_twin_desired(report: TwinDesired) -> bytes:
 
 def decode_twin_desired(body: bytes) -> TwinDesired:
     """Raises `InvalidError` for a body that names no device or wants nothing."""
-    data = decode_object(body)
+    data = _told(body)
     desired = desired_from(dig(data, "desired"))
     if desired is None:
         raise InvalidError("a twin_desired report carries a desired value")
@@ -675,7 +683,7 @@ def encode_device_state(report: DeviceState) -> bytes:
 
 def decode_device_state(body: bytes) -> DeviceState:
     """Raises `InvalidError` for a body that names no device."""
-    data = decode_object(body)
+    data = _told(body)
     state = str_at(data, "state")
     return DeviceState(
         device=_device_from(data),
@@ -704,7 +712,7 @@ def encode_telemetry(report: Telemetry) -> bytes:
 
 def decode_telemetry(body: bytes) -> Telemetry:
     """Raises `InvalidError` for a body that names no device."""
-    data = decode_object(body)
+    data = _told(body)
     return Telemetry(
         device=_device_from(data),
         prop=str_at(data, "prop"),

@@ -24,6 +24,7 @@ from skerry.sync.priorities import Pace
 from skerry.sync.queue import PushQueue
 from skerry.sync.streams import Streams
 from skerry.sync.tables import Table, check, row
+from skerry.wire.codec import size_of
 from skerry.wire.dictionary import agreed
 from skerry.wire.frames import (
     PROTOCOL_VERSIONS,
@@ -49,6 +50,8 @@ from skerry.wire.frames import (
 
 WAITING_REPORTS_MAX: Final = 16_384
 """Reports received and not yet committed; an edge within its window has at most 2,048."""
+WAITING_BYTES_MAX: Final = 24 * 1024 * 1024
+"""The same in bytes: a window of frames that each hold one report of the largest size, twice over."""
 COMMIT_REPORTS_MAX: Final = 1024
 """Reports of one transaction."""
 
@@ -116,6 +119,8 @@ class CloudSession:
         self._asked_s = float("-inf")
         self._reported = 0
         self._waiting: deque[DatedReport] = deque()
+        self._waiting_bytes = 0
+        """Of the reports that wait, and of those being committed."""
         self._committing: Commit | None = None
         self.dictionary = 0
         """What frames are deflated with, once the edge has said what it knows; 0 for none."""
@@ -184,8 +189,9 @@ class CloudSession:
     def committed(self) -> None:
         """The commit is durable: say so."""
         assert self._committing is not None, "nothing was being committed"
-        through, self._committing = self._committing.through, None
-        self._receipt(through)
+        done, self._committing = self._committing, None
+        self._forget(done.reports)
+        self._receipt(done.through)
 
     def conflicted(self, received: int) -> None:
         """Another session of this edge had got further, to `received`, in the same incarnation."""
@@ -194,9 +200,9 @@ class CloudSession:
         if received < again[0].report.seq:
             self.close(CloseCode.FAILED, "the position did not move and yet refused to", retry_after_s=1)
             return
-        self._waiting.extendleft(reversed([dated for dated in again if dated.report.seq > received]))
+        self._waiting.extendleft(reversed(again))
         while self._waiting and self._waiting[0].report.seq <= received:
-            self._waiting.popleft()
+            self._forget((self._waiting.popleft(),))
         self._reported = max(self._reported, received)
         self._receipt(received)
 
@@ -393,6 +399,9 @@ class CloudSession:
     def _reports(self, frame: Reports, now: Instant) -> None:
         if len(self._waiting) + len(frame.reports) > WAITING_REPORTS_MAX:
             raise ProtocolError("more reports without a receipt than any window allows")
+        self._waiting_bytes += sum(size_of(report) for report in frame.reports)
+        if self._waiting_bytes > WAITING_BYTES_MAX:
+            raise ProtocolError(f"more than {WAITING_BYTES_MAX} bytes of reports without a receipt")
         for report in frame.reports:
             if report.seq <= self._reported:
                 raise ProtocolError(f"report {report.seq} after {self._reported}")
@@ -408,6 +417,10 @@ class CloudSession:
         reports = tuple(self._waiting.popleft() for _ in range(count))
         self._committing = Commit(incarnation=hello.incarnation, reports=reports, through=reports[-1].report.seq)
         self._effects.append(self._committing)
+
+    def _forget(self, reports: Iterable[DatedReport]) -> None:
+        """These took effect, here or in another session."""
+        self._waiting_bytes -= sum(size_of(dated.report) for dated in reports)
 
     def _receipt(self, through: int) -> None:
         if self._state is CloudState.CLOSED:

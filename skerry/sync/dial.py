@@ -14,6 +14,8 @@ from typing import Final
 
 BACKOFF_S_MIN: Final = 1.0
 BACKOFF_S_MAX: Final = 60.0
+RETRY_AFTER_S_MAX: Final = 3600.0
+"""The longest that a cloud can send a gateway away."""
 LIVED_S_MIN: Final = 5.0
 """A session shorter than this counts as a failure even when it ended cleanly: no hot loop."""
 
@@ -64,7 +66,7 @@ class DialPolicy:
             self._at = (self._at + 1) % len(self._addresses)
             delay = self._backoff(unit) if self._at == 0 else 0.0
         if how.retry_after_s > 0:
-            delay = how.retry_after_s * (1 + unit / 4)
+            delay = min(how.retry_after_s, RETRY_AFTER_S_MAX) * (1 + unit / 4)
         self._due_s = how.at_s + delay
 
     def now(self) -> None:

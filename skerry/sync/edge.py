@@ -55,9 +55,18 @@ from skerry.wire.frames import (
 UNWRITTEN_MAX: Final = 64
 """Batches received and not yet written: far more than any window; a cloud that exceeds it is broken."""
 GATHERED_BYTES_MAX: Final = 16 * 1024 * 1024
-"""Bytes of one batch, all parts; also the most that a session holds in memory."""
+"""Of one batch, all parts, as `size_of` counts."""
+UNWRITTEN_BYTES_MAX: Final = 96 * 1024 * 1024
+"""Of all batches received and not yet written, with the one that is being gathered: a window of batches that each
+are at the limit of a group and end in one more object. The most that a session holds of what the cloud sends."""
 STAMPS_MAX: Final = 200_000
 """Entries of one answer of stamps."""
+STAMPS_BYTES_MAX: Final = 32 * 1024 * 1024
+"""The same in bytes, as `size_of` counts: at the limit of entries there are 160 for each."""
+PART_BYTES: Final = 64
+"""What a part of a batch or of an answer costs by itself, so that endless empty ones come to an end."""
+HEARTBEAT_S_MAX: Final = 3600.0
+"""No cloud can ask for longer silences: a gateway would never notice that its link is half-open."""
 REPORT_BODY_MAX: Final = 1024 * 1024
 """A larger report can't travel; a short one says so in its place."""
 
@@ -121,6 +130,7 @@ class _Unwritten:
     number: int
     ack: int
     """Batch to acknowledge once written; 0 for a write of our own."""
+    size: int
 
 
 class EdgeSession:
@@ -152,10 +162,12 @@ class EdgeSession:
         self._gathered: list[Objects] = []
         self._gathered_bytes = 0
         self._told: list[Stamped] = []
+        self._told_bytes = 0
         self._lacking: deque[Key] = deque()
         self._asked: set[Key] = set()
         self._writes = 0
         self._unwritten: deque[_Unwritten] = deque()
+        self._unwritten_bytes = 0
         self._sent = 0
         self._in_flight: deque[int] = deque()
         self.session = 0
@@ -195,6 +207,7 @@ class EdgeSession:
             return
         assert self._unwritten and self._unwritten[0].number == number, "writes end in the order they were asked"
         done = self._unwritten.popleft()
+        self._unwritten_bytes -= done.size
         if done.ack:
             self._send(Ack(batch=done.ack), now)
         if self._root_due and self._state is EdgeState.IN_STEP:
@@ -312,7 +325,7 @@ class EdgeSession:
         self.dictionary = frame.dictionary
         self.session = frame.session
         self._effects.append(Welcomed(session=frame.session, server_ms=frame.server_ms, in_step=frame.in_step))
-        self._heartbeat_s = max(1.0, frame.heartbeat_ms / 1000)
+        self._heartbeat_s = min(max(1.0, frame.heartbeat_ms / 1000), HEARTBEAT_S_MAX)
         self._pinged_s = now.monotonic_s - self._heartbeat_s
         self._compare_s = now.monotonic_s + self._settings.compare_s
         if not same_epoch:
@@ -329,7 +342,7 @@ class EdgeSession:
 
     def _tell_buckets(self, cause: str, now: Instant) -> None:
         self._compare_s = now.monotonic_s + self._settings.compare_s
-        self._told, self._asked = [], set()
+        self._told, self._told_bytes, self._asked = [], 0, set()
         self._lacking.clear()
         self._enter(cause, EdgeState.COMPARING)
         buckets = bucket_hashes(self._held.items())
@@ -344,13 +357,14 @@ class EdgeSession:
         self._send(Compare(batch=self._batch, root=root_of(bucket_hashes(self._held.items()))), now)
 
     def _stamped(self, frame: Stamps, now: Instant) -> None:
-        if len(self._told) + len(frame.entries) > STAMPS_MAX:
-            raise ProtocolError(f"more than {STAMPS_MAX} stamps")
+        self._told_bytes += PART_BYTES + sum(size_of(entry) for entry in frame.entries)
+        if len(self._told) + len(frame.entries) > STAMPS_MAX or self._told_bytes > STAMPS_BYTES_MAX:
+            raise ProtocolError(f"more than {STAMPS_MAX} stamps or {STAMPS_BYTES_MAX} bytes of them")
         self._told += frame.entries
         self._compare_s = now.monotonic_s + self._settings.compare_s
         if frame.more:
             return
-        entries, self._told = self._told, []
+        entries, self._told, self._told_bytes = self._told, [], 0
         buckets = set(frame.buckets)
         wanted = {entry.key for entry in entries}
         surplus = tuple(
@@ -389,16 +403,20 @@ class EdgeSession:
         if frame.batch != self._batch + 1 or len(self._unwritten) >= UNWRITTEN_MAX:
             raise ProtocolError(f"batch {frame.batch} after {self._batch} with {len(self._unwritten)} unwritten")
         self._gathered.append(frame)
-        self._gathered_bytes += sum(len(put.body) for put in frame.puts)
+        size = PART_BYTES + sum(size_of(put) for put in frame.puts) + sum(size_of(key) for key in frame.deletes)
+        self._gathered_bytes += size
         if self._gathered_bytes > GATHERED_BYTES_MAX:
             raise ProtocolError(f"a batch of more than {GATHERED_BYTES_MAX} bytes")
+        if self._gathered_bytes + self._unwritten_bytes > UNWRITTEN_BYTES_MAX:
+            raise ProtocolError(f"more than {UNWRITTEN_BYTES_MAX} bytes without an acknowledgement")
         if frame.more:
             return
-        parts, self._gathered, self._gathered_bytes = self._gathered, [], 0
+        parts, self._gathered = self._gathered, []
+        size, self._gathered_bytes = self._gathered_bytes, 0
         self._batch = frame.batch
         puts = tuple(put for part in parts for put in part.puts)
         deletes = tuple(key for part in parts for key in part.deletes)
-        self._write(self._accepted(puts, deletes, frame.revision), ack=frame.batch)
+        self._write(self._accepted(puts, deletes, frame.revision), ack=frame.batch, size=size)
         if self._state is EdgeState.CATCHING_UP:
             self._compare_s = now.monotonic_s + self._settings.compare_s
             self._asked.difference_update(deletes)
@@ -479,9 +497,10 @@ class EdgeSession:
             dictionaries=NUMBERS,
         )
 
-    def _write(self, write: Write, *, ack: int = 0) -> None:
+    def _write(self, write: Write, *, ack: int = 0, size: int = 0) -> None:
         self._writes += 1
-        self._unwritten.append(_Unwritten(number=self._writes, ack=ack))
+        self._unwritten.append(_Unwritten(number=self._writes, ack=ack, size=size))
+        self._unwritten_bytes += size
         self._effects.append(
             Write(
                 number=self._writes,
@@ -507,6 +526,9 @@ class EdgeSession:
 
     def _end(self, cause: str, how: CloseLink) -> None:
         self._enter(cause, EdgeState.CLOSED)
+        self._gathered.clear()
+        self._told.clear()
+        self._lacking.clear()
         self.streams.end_all(how.reason)
         self._effects += self.streams.effects()
         self._effects.append(how)

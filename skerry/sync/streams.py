@@ -19,6 +19,8 @@ STREAMS_MAX: Final = 32
 """Open at once in one session: a few people with `logs -f` each."""
 CREDIT_BYTES: Final = 64 * 1024
 """What a reader takes before it must say that it has used some."""
+CREDIT_BYTES_MAX: Final = 4 * CREDIT_BYTES
+"""What one stream holds ready for the peer, in line or not, however much more the peer says it takes."""
 CHUNK_BYTES: Final = 8 * 1024
 """Largest piece of a stream: how long state may wait behind it on a slow link (under a second at 10 KB/s)."""
 
@@ -43,6 +45,8 @@ class _Stream:
     """Bytes the peer takes, less what waits in line here."""
     can_take: int
     """Bytes we said we take, less what came."""
+    in_line: int = 0
+    """Bytes that wait in line."""
     used: int = 0
     """Bytes used up by our reader and not yet given back as credit."""
 
@@ -80,6 +84,7 @@ class Streams:
         state = self._open[stream]
         assert len(data) <= state.can_send, "a writer asks for room first"
         state.can_send -= len(data)
+        state.in_line += len(data)
         for at in range(0, len(data), CHUNK_BYTES):
             self._line.append(StreamData(stream=stream, data=data[at : at + CHUNK_BYTES]))
 
@@ -118,10 +123,11 @@ class Streams:
             case StreamCredit():
                 state = self._open.get(frame.stream)
                 if state is not None:
-                    state.can_send = min(state.can_send + frame.credit, 16 * CREDIT_BYTES)
+                    state.can_send = min(state.can_send + frame.credit, CREDIT_BYTES_MAX - state.in_line)
                     self._effects.append(StreamWritable(stream=frame.stream))
             case StreamClose():
                 if self._open.pop(frame.stream, None) is not None:
+                    self._line = deque(one for one in self._line if one.stream != frame.stream)
                     self._effects.append(StreamEnded(stream=frame.stream, code=frame.code, reason=frame.reason))
 
     def effects(self) -> list[StreamEffect]:
@@ -130,7 +136,13 @@ class Streams:
 
     def next_frame(self) -> StreamFrame | None:
         """The next frame in line, taken out."""
-        return self._line.popleft() if self._line else None
+        if not self._line:
+            return None
+        frame = self._line.popleft()
+        state = self._open.get(frame.stream)
+        if isinstance(frame, StreamData) and state is not None:
+            state.in_line -= len(frame.data)
+        return frame
 
     def _opened(self, frame: StreamOpen) -> None:
         if frame.stream % 2 == self._parity or frame.stream in self._open:
@@ -138,14 +150,14 @@ class Streams:
         if self.full():
             self._line.append(StreamClose(stream=frame.stream, code=STREAM_REFUSED, reason="too many streams"))
             return
-        self._open[frame.stream] = _Stream(can_send=min(frame.credit, 16 * CREDIT_BYTES), can_take=CREDIT_BYTES)
+        self._open[frame.stream] = _Stream(can_send=min(frame.credit, CREDIT_BYTES_MAX), can_take=CREDIT_BYTES)
         self._line.append(StreamCredit(stream=frame.stream, credit=CREDIT_BYTES))
         self._effects.append(StreamOpened(stream=frame.stream, kind=frame.kind, params=frame.params))
 
     def _arrived(self, frame: StreamData) -> None:
         state = self._open.get(frame.stream)
-        if state is None:
-            return
+        if state is None or not frame.data:
+            return  # nothing costs no credit, and must not fill a reader's queue
         if len(frame.data) > state.can_take:
             raise ProtocolError(f"stream {frame.stream} sent more than its credit")
         state.can_take -= len(frame.data)

@@ -52,6 +52,10 @@ BODY_BYTES_MAX: Final = 3_500_000
 DEFLATE_FROM: Final = 400
 """Smaller frames gain nothing that a packet would notice."""
 LIST_MAX: Final = 8192
+FIELDS_MAX: Final = 10 * LIST_MAX
+"""Fields in one frame, those inside messages and the unknown ones too: a list of stamps at its limit has eight for
+each entry. Reading a field costs a microsecond, and four megabytes of the shortest ones, deflated to four kilobytes,
+would hold up everybody else's frames for a second."""
 NAME_MAX: Final = 253
 """RFC 1123 subdomain, and longer than any resource or uid."""
 TEXT_MAX: Final = 4096
@@ -255,14 +259,15 @@ def decode(data: bytes) -> Frame | None:
 
     Raises `ProtocolError` for anything that is not a frame within the limits.
     """
-    number, body = _only_field(data)
+    budget = _Budget()
+    number, body = _only_field(data, budget)
     if number in _PACKED:
         inner = _inflate(body) if number == _DEFLATED else inflated(body, bytes_max=FRAME_BYTES_MAX)
-        number, body = _only_field(inner)
+        number, body = _only_field(inner, budget)
         if number in _PACKED:
             raise ProtocolError("a deflated frame holds a deflated frame")
     message = _FRAME_TYPES.get(number)
-    return None if message is None else cast(Frame, _decode_message(message, body))
+    return None if message is None else cast(Frame, _decode_message(message, body, budget))
 
 
 def size_of(item: ObjectState | Report | Stamped | Key) -> int:
@@ -282,12 +287,19 @@ def _inflate(data: bytes) -> bytes:
     return inflated_by(zlib.decompressobj(wbits=-15), data, bytes_max=FRAME_BYTES_MAX)
 
 
-def _only_field(data: bytes) -> tuple[int, bytes]:
+@dataclass(slots=True)
+class _Budget:
+    """Fields that may still be read of one frame."""
+
+    left: int = FIELDS_MAX
+
+
+def _only_field(data: bytes, budget: _Budget) -> tuple[int, bytes]:
     """Number and content of the last length-delimited field of `Frame`: proto3 readers take the last one too."""
     if len(data) > FRAME_BYTES_MAX:
         raise ProtocolError(f"a frame of {len(data)} bytes is over {FRAME_BYTES_MAX}")
     found: tuple[int, bytes] | None = None
-    for number, value in _fields_in(data):
+    for number, value in _fields_in(data, budget):
         if isinstance(value, bytes):
             found = number, value
     if found is None:
@@ -409,10 +421,13 @@ def _read_varint(data: bytes, at: int) -> tuple[int, int]:
     return value, at
 
 
-def _fields_in(data: bytes) -> Iterable[tuple[int, int | bytes]]:
+def _fields_in(data: bytes, budget: _Budget) -> Iterable[tuple[int, int | bytes]]:
     """(field number, value) in order; a fixed number is an int as a varint is, whatever its width."""
     at = 0
     while at < len(data):
+        budget.left -= 1
+        if budget.left < 0:
+            raise ProtocolError(f"a frame of more than {FIELDS_MAX} fields")
         tag, at = _read_varint(data, at)
         number, wire = tag >> 3, tag & 7
         if number == 0:
@@ -434,21 +449,21 @@ def _fields_in(data: bytes) -> Iterable[tuple[int, int | bytes]]:
         yield number, content if wire == _BYTES else int.from_bytes(content, "little")
 
 
-def _decode_message(message: type, data: bytes) -> object:
+def _decode_message(message: type, data: bytes, budget: _Budget) -> object:
     fields = _FIELDS[message]
     values: dict[str, object] = {}
     lists: dict[str, list[object]] = {}
-    for number, raw in _fields_in(data):
+    for number, raw in _fields_in(data, budget):
         field = fields.get(number)
         if field is None:
             continue
         if field.form in (Form.UINTS, Form.FIXED64S, Form.STRINGS, Form.MESSAGES):
             items = lists.setdefault(field.name, [])
-            items.extend(_read_items(field, raw))
+            items.extend(_read_items(field, raw, budget))
             if len(items) > field.limit:
                 raise ProtocolError(f"{field.name} has more than {field.limit} elements")
         else:
-            values[field.name] = _read_single(field, raw)
+            values[field.name] = _read_single(field, raw, budget)
     for field in fields.values():
         if field.name in lists:
             values[field.name] = tuple(lists[field.name])
@@ -459,7 +474,7 @@ def _decode_message(message: type, data: bytes) -> object:
     return cast("Callable[..., object]", message)(**values)
 
 
-def _read_single(field: Field, raw: int | bytes) -> object:
+def _read_single(field: Field, raw: int | bytes, budget: _Budget) -> object:
     if field.form in (Form.UINT, Form.BOOL, Form.FIXED64):
         if not isinstance(raw, int):
             raise ProtocolError(f"{field.name} is not a number")
@@ -469,7 +484,7 @@ def _read_single(field: Field, raw: int | bytes) -> object:
     content = _content(field, raw)
     if field.form is Form.MESSAGE:
         assert field.message is not None, "a message field names its message"
-        return _decode_message(field.message, content)
+        return _decode_message(field.message, content, budget)
     if len(content) > field.limit:
         raise ProtocolError(f"{field.name} of {len(content)} bytes is over {field.limit}")
     return content if field.form is Form.BYTES else _string(field, content)
@@ -488,17 +503,17 @@ def _string(field: Field, content: bytes) -> str:
         raise ProtocolError(f"{field.name} is not UTF-8") from error
 
 
-def _read_items(field: Field, raw: int | bytes) -> list[object]:
+def _read_items(field: Field, raw: int | bytes, budget: _Budget) -> list[object]:
     if field.form is Form.MESSAGES:
         assert field.message is not None, "a message field names its message"
-        return [_decode_message(field.message, _content(field, raw))]
+        return [_decode_message(field.message, _content(field, raw), budget)]
     if field.form is Form.STRINGS:
         content = _content(field, raw)
         if len(content) > NAME_MAX:
             raise ProtocolError(f"one of {field.name} is over {NAME_MAX} bytes")
         return [_string(field, content)]
     if isinstance(raw, int):  # proto3 readers accept numbers unpacked too
-        return [raw]
+        return [_listed(field, raw)]
     if field.form is Form.FIXED64S:
         if len(raw) % 8 or len(raw) > 8 * field.limit:
             raise ProtocolError(f"{field.name} is not a list of at most {field.limit} 64-bit numbers")
@@ -507,7 +522,11 @@ def _read_items(field: Field, raw: int | bytes) -> list[object]:
     at = 0
     while at < len(raw) and len(items) <= field.limit:
         value, at = _read_varint(raw, at)
-        if value > NUMBER_MAX:
-            raise ProtocolError(f"one of {field.name} is over {NUMBER_MAX}")
-        items.append(value)
+        items.append(_listed(field, value))
     return items
+
+
+def _listed(field: Field, value: int) -> int:
+    if field.form is Form.UINTS and value > NUMBER_MAX:
+        raise ProtocolError(f"one of {field.name} is over {NUMBER_MAX}")
+    return value

@@ -48,7 +48,7 @@ def validate_labels(field: str, labels: dict[str, str]) -> Iterator[Cause]:
 
 
 def path_segment_faults(name: str) -> list[str]:
-    """RBAC's names: anything that can be a segment of a URL's path."""
+    """Names of RBAC and of events: anything that can be a segment of a URL's path."""
     if name in (".", ".."):
         return [f"may not be '{name}'"]
     return [f"may not contain '{part}'" for part in ("/", "%") if part in name]
@@ -120,10 +120,6 @@ def _validate_change(meta: JsonObject, old: JsonObject) -> Iterator[Cause]:
             yield forbidden("metadata.finalizers", text.replace("'", '"').replace(", ", ","))
 
 
-def _no_faults(_name: str) -> list[str]:
-    return []
-
-
 def _address_faults(name: str) -> list[str]:
     try:
         canonical = str(ipaddress.ip_address(name))
@@ -135,8 +131,8 @@ def _address_faults(name: str) -> list[str]:
 _NAMES: Final[dict[str, Callable[[str], list[str]]]] = {
     "namespaces": label_1123_faults,
     "services": label_1035_faults,
-    "events": _no_faults,
-    "events.events.k8s.io": _no_faults,
+    "events": path_segment_faults,
+    "events.events.k8s.io": path_segment_faults,
     "ipaddresses.networking.k8s.io": _address_faults,
     **{
         f"{plural}.rbac.authorization.k8s.io": path_segment_faults

@@ -78,3 +78,26 @@ def test_a_service_name_starts_with_a_letter(bad):
 @pytest.mark.parametrize("bad", ["-a", "a ", "x" * 64])
 def test_bad_label_values_are_refused(bad):
     assert names.label_value_faults(bad)
+
+
+@pytest.mark.parametrize(
+    "key",
+    ["site", "example.com/site", "kubernetes.io/hostname", "kubelet.kubernetes.io/a", "x.node.kubernetes.io/a"],
+)
+def test_a_node_may_give_itself_what_says_where_and_what_it_is(key: str) -> None:
+    assert names.node_may_label(key)
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "node-restriction.kubernetes.io/vault",
+        "x.node-restriction.kubernetes.io/vault",
+        "node-role.kubernetes.io/control-plane",
+        "kubernetes.io/anything",
+        "k8s.io/anything",
+        "x.k8s.io/anything",
+    ],
+)
+def test_a_node_may_not_give_itself_what_steers_workloads(key: str) -> None:
+    assert not names.node_may_label(key)

@@ -6,7 +6,15 @@ import pytest
 
 from skerry.errors import ProtocolError
 from skerry.sync.effects import StreamArrived, StreamEnded, StreamOpened, StreamWritable
-from skerry.sync.streams import CHUNK_BYTES, CREDIT_BYTES, STREAM_LOST, STREAM_REFUSED, STREAMS_MAX, Streams
+from skerry.sync.streams import (
+    CHUNK_BYTES,
+    CREDIT_BYTES,
+    CREDIT_BYTES_MAX,
+    STREAM_LOST,
+    STREAM_REFUSED,
+    STREAMS_MAX,
+    Streams,
+)
 from skerry.wire.frames import StreamClose, StreamCredit, StreamData, StreamOpen
 
 
@@ -72,7 +80,7 @@ def test_too_many_streams_are_refused_one_by_one() -> None:
     assert refused == []
     assert edge.full()
     assert len(edge.effects()) == STREAMS_MAX
-    assert edge.room(1) == 16 * CREDIT_BYTES, "a boastful reader is not believed"
+    assert edge.room(1) == CREDIT_BYTES_MAX, "a boastful reader is not believed"
 
 
 def test_the_refusal_is_said() -> None:

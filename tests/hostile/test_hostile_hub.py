@@ -1,0 +1,370 @@
+"""A gateway with a valid certificate that means ill, against the real hub, registry and store.
+
+It may harm itself. It can't read or write what is another's, speak for another, fill the hub's memory, keep the
+hub from its other gateways, or write what it likes into the log.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import tracemalloc
+from collections.abc import AsyncIterator
+
+import pytest
+
+from skerry.errors import UnavailableError
+from skerry.objects.json import Json, JsonObject, map_at, str_at
+from skerry.objects.meta import Key, uid_of
+from skerry.wire.frames import (
+    Ack,
+    CloseCode,
+    Compare,
+    Fetch,
+    Objects,
+    Ping,
+    Receipt,
+    Report,
+    Reports,
+    Stamps,
+    StreamOpen,
+    Welcome,
+)
+from tests.cloudcore.hub.fleet import Fleet, a_fleet, eventually
+from tests.hostile.intruder import Intruder, an_intruder
+
+
+@pytest.fixture
+async def fleet() -> AsyncIterator[Fleet]:
+    """Two nodes' objects: ours is `mallory`, theirs is `alice`."""
+    async with a_fleet() as fleet:
+        await fleet.create("configmaps", "theirs", data={"secret": "alice's own"})
+        await fleet.create("secrets", "password", data={"p": "YWxpY2U="})
+        volumes: list[Json] = [
+            {"name": "a", "configMap": {"name": "theirs"}},
+            {"name": "b", "secret": {"secretName": "password"}},
+        ]
+        spec: JsonObject = {"containers": [{"name": "c", "image": "x"}], "volumes": volumes, "nodeName": "alice"}
+        await fleet.create("pods", "hers", spec=spec)
+        await fleet.create("configmaps", "ours", data={"a": "1"})
+        await fleet.pod("mine", "mallory", "ours")
+        await fleet.create("devicemodels.devices.kubeedge.io", "model", spec={"properties": []})
+        await fleet.create(
+            "devices.devices.kubeedge.io",
+            "plc",
+            spec={"nodeName": "alice", "deviceModelRef": {"name": "model"}, "protocol": {"protocolName": "virtual"}},
+        )
+        yield fleet
+
+
+FOREIGN = (
+    Key("pods", "ns", "hers"),
+    Key("configmaps", "ns", "theirs"),
+    Key("secrets", "ns", "password"),
+    Key("nodes", "", "alice"),
+    Key("devices.devices.kubeedge.io", "ns", "plc"),
+    Key("namespaces", "", "ns"),
+    Key("", "", ""),
+    Key("pods", "ns", "../hers"),
+    Key("pods", "", "ns/hers"),
+    Key("pods\0ns\0hers", "", ""),
+)
+
+
+async def test_fetching_what_is_anothers_says_only_that_one_holds_it_not(fleet: Fleet) -> None:
+    async with an_intruder(fleet, "mallory") as intruder:
+        await intruder.welcomed()
+        await intruder.say(Compare(buckets=(0,) * 64))
+        stamps = await intruder.hear(Stamps)
+        assert isinstance(stamps, Stamps)
+        assert {entry.key.name for entry in stamps.entries} == {"mine", "ours", "default"}
+        await intruder.say(Fetch(keys=FOREIGN))
+        objects = await intruder.hear(Objects)
+        assert isinstance(objects, Objects)
+        assert (objects.puts, set(objects.deletes)) == ((), set(FOREIGN))
+
+
+async def test_the_order_of_an_answer_does_not_tell_what_anothers_pod_refers_to(fleet: Fleet) -> None:
+    pod, guess = Key("pods", "ns", "hers"), Key("secrets", "ns", "password")
+    async with an_intruder(fleet, "mallory") as intruder:
+        await intruder.welcomed()
+        await intruder.say(Compare(buckets=(0,) * 64), Fetch(keys=(pod, guess)))
+        objects = await intruder.hear(Objects)
+        assert isinstance(objects, Objects)
+        assert objects.deletes == (pod, guess), "the order in which they were asked for"
+
+
+@pytest.mark.parametrize(
+    ("certificate", "node"),
+    [
+        ("system:node:mallory", "alice"),
+        ("system:node:mallory", "system:node:alice"),
+        ("system:node:mallory", "mallory\0"),
+        ("system:node:mallory", "Mallory"),
+        ("system:node:mallory", ""),
+        ("system:node:", ""),
+        ("alice", "alice"),
+        ("", "alice"),
+        ("admin", "admin"),
+        ("system:node:system:node:alice", "alice"),
+    ],
+)
+async def test_nobody_greets_in_anothers_name(fleet: Fleet, certificate: str, node: str) -> None:
+    async with fleet.gateway("alice") as alice, an_intruder(fleet, node, certificate=certificate) as intruder:
+        await eventually(lambda: alice.link.connected)
+        session = alice.link.status.session
+        await intruder.hello()
+        assert (await intruder.closed()).code == CloseCode.REFUSED
+        assert not any(isinstance(frame, Welcome) for frame in intruder.heard)
+        assert (alice.link.connected, alice.link.status.session) == (True, session), "the true session goes on"
+
+
+async def test_a_second_hello_changes_nobodys_name(fleet: Fleet) -> None:
+    async with an_intruder(fleet, "mallory") as intruder:
+        await intruder.welcomed()
+        await intruder.hello(node="alice")
+        assert (await intruder.closed()).code == CloseCode.PROTOCOL
+
+
+async def test_another_sessions_outbox_cannot_be_replayed_as_ones_own(fleet: Fleet) -> None:
+    """Positions belong to a node: alice's incarnation and numbers, said by mallory, touch nothing of hers."""
+    async with fleet.gateway("alice") as alice:
+        await alice.tell_node()
+        await eventually(lambda: not alice.store.outbox(after=0, limit=1))
+        held = await fleet.store.position("alice")
+        async with an_intruder(fleet, "mallory") as intruder:
+            welcome = await intruder.welcomed(incarnation=alice.store.incarnation)
+            assert welcome.received == 0
+            intruder.seq = 1000
+            await intruder.tell("node_status", {"labels": {}, "status": {}})
+        assert await fleet.store.position("alice") == held
+
+
+async def test_reports_about_anothers_pods_devices_nodes_and_events_come_to_nothing(fleet: Fleet) -> None:
+    pod, device = fleet.now("pods", "hers") or {}, fleet.now("devices.devices.kubeedge.io", "plc") or {}
+    name: JsonObject = {"ns": "ns", "name": "plc", "uid": uid_of(device)}
+    event: JsonObject = {
+        "metadata": {"name": "hers.1", "namespace": "ns"},
+        "involvedObject": {"kind": "Pod", "name": "hers", "namespace": "ns"},
+        "reason": "Started",
+        "message": "it runs",
+        "type": "Normal",
+    }
+    async with an_intruder(fleet, "alice") as alice, an_intruder(fleet, "mallory") as intruder:
+        await alice.welcomed()
+        await alice.tell("event", event)
+        before = {resource: _all(fleet, resource) for resource in ("pods", "nodes", "events", *_DEVICES)}
+        await intruder.welcomed()
+        status: JsonObject = {"phase": "Failed", "conditions": []}
+        told: JsonObject = {"namespace": "ns", "name": "hers", "uid": uid_of(pod), "status": status, "gone": True}
+        await intruder.tell("pod_status", told)
+        await intruder.tell("event", {**event, "message": "it burns", "source": {"host": "alice"}})
+        for kind in ("twin_reported", "device_state", "twin_desired", "telemetry"):
+            body: JsonObject = {"device": {**name, "uid": "guessed"}, "prop": "t", "state": "offline", "value": "1"}
+            await intruder.tell(kind, {**body, "desired": {"value": "1"}, "reported": {"value": "1"}})
+            if kind != "telemetry":  # whoever knows a device's uid had it once, and may still owe its history
+                await intruder.tell(
+                    kind, {**body, "device": name, "desired": {"value": "1"}, "reported": {"value": "1"}}
+                )
+        await intruder.tell("gap", {"class": "alice", "dropped": 1, "firstSeq": 1})
+        after = {resource: _all(fleet, resource) for resource in ("pods", "nodes", "events", *_DEVICES)}
+        made = after["events"].keys() - before["events"].keys()
+        assert all(key.name.startswith("mallory.") for key in made), "its own gap is its own to tell"
+        for key in made:
+            del after["events"][key]
+        assert after == before
+        assert await fleet.store.records("ns/plc/t") == []
+
+
+_DEVICES = ("devices.devices.kubeedge.io", "devicestatuses.devices.kubeedge.io")
+
+
+def _all(fleet: Fleet, resource: str) -> dict[Key, bytes]:
+    return {stored.key: stored.body for stored in fleet.objects.select(resource)}
+
+
+async def test_a_node_steers_no_foreign_work_to_itself_by_its_labels(fleet: Fleet) -> None:
+    async with an_intruder(fleet, "mallory") as intruder:
+        await intruder.welcomed()
+        labels: JsonObject = {
+            "site": "north",
+            "topology.kubernetes.io/zone": "a",
+            "node-restriction.kubernetes.io/vault": "yes",
+            "x.node-restriction.kubernetes.io/vault": "yes",
+            "node-role.kubernetes.io/control-plane": "",
+            "node-role.kubernetes.io/edge": "",
+            "kubernetes.io/hostname": "mallory",
+        }
+        await intruder.tell("node_status", {"labels": labels, "status": {}})
+        node = fleet.now("nodes", "mallory") or {}
+        assert map_at(node, "metadata", "labels") == {
+            "site": "north",
+            "topology.kubernetes.io/zone": "a",
+            "node-role.kubernetes.io/edge": "",
+            "kubernetes.io/hostname": "mallory",
+        }
+        assert not map_at(node, "spec").get("taints")
+
+
+async def test_an_event_brings_no_finalizers_owners_or_paths(fleet: Fleet) -> None:
+    subject: JsonObject = {"involvedObject": {"kind": "Pod", "name": "mine", "namespace": "ns"}, "message": "m"}
+    owner: JsonObject = {"apiVersion": "v1", "kind": "Pod", "name": "hers", "uid": "u", "blockOwnerDeletion": True}
+    metadata: JsonObject = {"name": "e", "namespace": "ns", "finalizers": ["a.b/c"], "ownerReferences": [owner]}
+    async with an_intruder(fleet, "mallory") as intruder:
+        await intruder.welcomed()
+        await intruder.tell("event", {"metadata": metadata, **subject})
+        await intruder.tell("event", {"metadata": {"name": "../x", "namespace": "ns"}, **subject})
+    events = [json.loads(body) for body in _all(fleet, "events").values()]
+    assert [str_at(event, "metadata", "name") for event in events] == ["e"]
+    assert not {"finalizers", "ownerReferences"} & events[0]["metadata"].keys()
+
+
+NASTY: dict[str, bytes] = {
+    "brackets": b"[" * 200_000,
+    "braces": b'{"a":' * 100_000,
+    "list": b"[]",
+    "number": b"7",
+    "null": b"null",
+    "nothing": b"",
+    "garbage": b"\xff\xfe",
+    "surrogate": b'{"metadata":{"name":"\\ud800","namespace":"ns"},"involvedObject":{"kind":"\\ud800"},"a\\ud800":1}',
+    "huge number": b'{"device":{"ns":"ns","name":"plc","uid":"u"},"seq":' + b"9" * 4000 + b"}",
+    "infinite": b'{"device":{"ns":"ns","name":"plc","uid":"u"},"seq":1e999,"ts_src":NaN,"reported":{"seq":-1e999}}',
+    "types": b'{"device":["ns"],"metadata":7,"status":"x","labels":[1],"desired":{"hlc":{},"vector":[]},"prop":{}}',
+    "class": b'{"class":"../\\n\\ud800","dropped":1e400,"firstSeq":-1}',
+    "quantities": b'{"labels":{"a":1},"status":{"capacity":{"cpu":"NaN"},"allocatable":[],"conditions":[7]}}',
+}
+KINDS = ("pod_status", "node_status", "event", "gap", "oversize", "twin_reported", "twin_desired", "device_state")
+
+
+@pytest.mark.parametrize("nasty", NASTY)
+async def test_a_report_of_any_shape_costs_nobody_the_next_one(
+    fleet: Fleet, nasty: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with an_intruder(fleet, "mallory") as intruder:
+        await intruder.welcomed()
+        for kind in (*KINDS, "telemetry", "\n2026 ERROR forged", ""):
+            await intruder.tell(kind, NASTY[nasty])
+        assert not any(record.exc_info for record in caplog.records), "no traceback"
+
+
+async def test_what_a_node_says_is_one_line_of_the_log(fleet: Fleet, caplog: pytest.LogCaptureFixture) -> None:
+    """The formatter escapes; bodies are never told at all."""
+    caplog.set_level(logging.INFO)
+    async with an_intruder(fleet, "mallory") as intruder:
+        await intruder.welcomed()
+        await intruder.tell("event", b'{"password": "hunter2"')
+        await intruder.tell("event", b'{"metadata": {"name": "x", "namespace": "ns"}, "password": "hunter2"}')
+        await intruder.tell("secret", b'{"password": "hunter2"}')
+    assert "hunter2" not in caplog.text
+
+
+# --- memory ---
+
+
+async def test_a_node_that_reads_nothing_does_not_fill_the_hubs_memory(fleet: Fleet) -> None:
+    """Each ping asks for a pong. The hub stops listening to who does not listen, and then its silence ends it."""
+    tracemalloc.start()
+    async with an_intruder(fleet, "mallory", deaf=True) as intruder:
+        await intruder.hello()
+        before, _ = tracemalloc.get_traced_memory()
+        flood = asyncio.create_task(_flood(intruder, Ping(number=2**60), 200_000))
+        await asyncio.wait((flood,), timeout=15)
+        grown = tracemalloc.get_traced_memory()[0] - before
+        flood.cancel()
+        await asyncio.gather(flood, return_exceptions=True)
+    tracemalloc.stop()
+    assert grown < 4_000_000, f"{grown} bytes for one node that reads nothing"
+
+
+async def _flood(intruder: Intruder, frame: Ping, count: int) -> None:
+    try:
+        for _ in range(count):
+            await intruder.say(frame)
+            await asyncio.sleep(0)
+    except UnavailableError:
+        return
+
+
+async def test_acknowledging_without_reading_gets_no_further_batches(fleet: Fleet) -> None:
+    for number in range(40):
+        await fleet.create("configmaps", f"c-{number}", data={"text": "x" * 100_000})
+    await fleet.pod("all", "mallory", *(f"c-{number}" for number in range(40)))
+    keys = tuple(Key("configmaps", "ns", f"c-{number}") for number in range(40))
+    tracemalloc.start()
+    async with an_intruder(fleet, "mallory", deaf=True) as intruder:
+        await intruder.hello()
+        await intruder.say(Compare(buckets=(0,) * 64))
+        await asyncio.sleep(0.2)
+        before, _ = tracemalloc.get_traced_memory()
+        flood = asyncio.create_task(_fetch_and_acknowledge(intruder, keys))
+        await asyncio.wait((flood,), timeout=10)
+        grown = tracemalloc.get_traced_memory()[0] - before
+        flood.cancel()
+        await asyncio.gather(flood, return_exceptions=True)
+    tracemalloc.stop()
+    assert grown < 40_000_000, f"{grown} bytes for one node that reads nothing"
+
+
+async def _fetch_and_acknowledge(intruder: Intruder, keys: tuple[Key, ...]) -> None:
+    try:
+        for batch in range(1, 5000):
+            await intruder.say(Fetch(keys=keys), Ack(batch=batch))
+    except UnavailableError:
+        return
+
+
+async def test_streams_that_a_node_opens_are_refused_and_cost_nothing(fleet: Fleet) -> None:
+    async with an_intruder(fleet, "mallory") as intruder:
+        await intruder.welcomed()
+        for number in range(2000):
+            await intruder.say(StreamOpen(stream=2 + 2 * number, kind="exec", params=b"x" * 1000, credit=2**60))
+        await intruder.tell("event", b"{}")
+
+
+# --- the others ---
+
+
+async def test_a_node_that_floods_does_not_hold_up_the_others(fleet: Fleet) -> None:
+    """Others' changes arrive while one node sends frames that are dear to read and to answer."""
+    async with (
+        fleet.gateway("alice") as alice,
+        an_intruder(fleet, "mallory") as intruder,
+    ):
+        await eventually(lambda: alice.link.connected)
+        await intruder.welcomed()
+        floods = [
+            asyncio.create_task(_flood_with_roots(intruder)),
+            asyncio.create_task(_flood_with_reports(intruder)),
+        ]
+        try:
+            for number in range(5):
+                await fleet.update("configmaps", "theirs", lambda obj, n=number: {**obj, "data": {"n": str(n)}})
+                wanted = f'"n":"{number}"'.encode()
+                await eventually(lambda w=wanted: w in _held(alice.store.get(Key("configmaps", "ns", "theirs"))))
+            assert alice.link.connected
+        finally:
+            for flood in floods:
+                flood.cancel()
+            await asyncio.gather(*floods, return_exceptions=True)
+
+
+def _held(held: object) -> bytes:
+    return getattr(held, "body", b"")
+
+
+async def _flood_with_roots(intruder: Intruder) -> None:
+    while not intruder.ended.is_set():
+        await intruder.say(Compare(root=1))
+
+
+async def _flood_with_reports(intruder: Intruder) -> None:
+    seq = 1
+    while not intruder.ended.is_set():
+        batch = [Report(seq=seq + at, kind="event", key="", body=b"{}", wall_ms=0, age_ms=0) for at in range(200)]
+        seq += 200
+        await intruder.say(Reports(reports=tuple(batch)))
+        await intruder.until(
+            lambda n=seq: any(isinstance(frame, Receipt) and frame.through >= n - 1 for frame in intruder.heard)
+        )

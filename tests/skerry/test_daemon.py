@@ -1,0 +1,36 @@
+"""What a daemon writes to its log is one line a record."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+from skerry.daemon import MESSAGE_MAX, LineFormatter
+
+
+def line(message: str, *args: object, exc_info: bool = False) -> str:
+    record = logging.LogRecord(
+        "x", logging.INFO, "f", 1, message, args, exc_info=sys.exc_info() if exc_info else None
+    )
+    return LineFormatter("%(levelname)s %(message)s").format(record)
+
+
+def test_line_ends_and_terminal_commands_of_a_peer_are_escapes() -> None:
+    said = line("reason=%s", "bye\n2026 ERROR forged\x1b[2J\x9b\u2028\u202e\ud800")
+    assert said == "INFO reason=bye\\x0a2026 ERROR forged\\x1b[2J\\x9b\\u2028\\u202e\\ud800"
+
+
+def test_what_a_peer_says_is_cut() -> None:
+    assert len(line("%s", "x" * 100_000)) < MESSAGE_MAX + 20
+
+
+def test_other_languages_stay_readable() -> None:
+    assert line("Zürich 東京") == "INFO Zürich 東京"
+
+
+def test_a_traceback_keeps_its_lines() -> None:
+    try:
+        raise ValueError("broken")
+    except ValueError:
+        said = line("failed", exc_info=True)
+    assert said.splitlines()[-1] == "ValueError: broken"
