@@ -7,7 +7,9 @@ JOBS ?= 2
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install apt demo test check unit system sim bench docs format clean
+SECONDS_EACH ?= 300
+
+.PHONY: help install apt demo test check unit system sim fuzz bench docs format clean
 
 help: ## list the entry points
 	@awk -F':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,6 +48,13 @@ system: $(STAMP) apt ## tests with real processes, sockets, brokers and clients
 
 sim: $(STAMP) ## ten thousand seeds of simulated disconnection
 	@SKERRY_SIM_SEEDS=10000 $(BIN)/pytest -q tests/sim -n $(JOBS) --timeout 7200
+
+fuzz: $(STAMP) ## look for new hostile inputs, SECONDS_EACH=300 for each target and way, guided by coverage where atheris can be had
+	@$(BIN)/pip install -q --disable-pip-version-check -e '.[fuzz]' || echo "atheris can't be installed here"
+	@for target in codec report edge cloud; do \
+	  $(PY) -m tests.fuzz.guided $$target $(SECONDS_EACH) || exit 1; \
+	  $(PY) -m tests.fuzz.search $$target --seconds $(SECONDS_EACH) || exit 1; \
+	done
 
 bench: $(STAMP) ## measure against the budgets; results in benchmarks/results
 	@$(PY) -m benchmarks

@@ -15,7 +15,7 @@ from enum import Enum
 from typing import Final
 
 from skerry.errors import ProtocolError
-from skerry.objects.meta import Key
+from skerry.objects.meta import Key, Revision
 from skerry.sync.batches import next_contents, object_frames, stamp_frames
 from skerry.sync.effects import Admit, CloseLink, CloudEffect, Commit, DatedReport, Send
 from skerry.sync.hashes import BUCKETS, bucket_hashes, root_of
@@ -124,6 +124,7 @@ class CloudSession:
         self._committing: Commit | None = None
         self.dictionary = 0
         """What frames are deflated with, once the edge has said what it knows; 0 for none."""
+        self._root: tuple[Revision, int] | None = None
 
     @property
     def state(self) -> CloudState:
@@ -320,7 +321,7 @@ class CloudSession:
 
     def _welcome(self, cause: str, now: Instant) -> None:
         hello, admission = self._greeting()
-        same_root = hello.root == root_of(bucket_hashes(admission.view.stamps()))
+        same_root = hello.root == self._root_of_view()
         in_step = same_root and hello.epoch == admission.epoch
         self._pinged_s = now.monotonic_s
         self._enter(cause, CloudState.IN_STEP if in_step else CloudState.COMPARING)
@@ -360,7 +361,7 @@ class CloudSession:
     def _compare_root(self, frame: Compare, now: Instant) -> None:
         """Compare what both mean by now. With pushes on their way there is nothing to compare: next time."""
         comparable = frame.batch == self._batch and not self._queue and self._parts is None
-        mine = root_of(bucket_hashes(self._greeting()[1].view.stamps())) if comparable else frame.root
+        mine = self._root_of_view() if comparable else frame.root
         if mine == frame.root:
             self._enter("Compare", CloudState.IN_STEP)
         elif now.monotonic_s >= self._asked_s + self._settings.compare_s_min:
@@ -429,6 +430,13 @@ class CloudSession:
         self._commit()
 
     # --- small things ---
+
+    def _root_of_view(self) -> int:
+        """Of the view as it is, worked out once for each of its revisions: an edge may ask as often as it likes."""
+        view = self._greeting()[1].view
+        if self._root is None or self._root[0] != view.revision:
+            self._root = view.revision, root_of(bucket_hashes(view.stamps()))
+        return self._root[1]
 
     def _greeting(self) -> tuple[Hello, Admission]:
         assert self._hello is not None, "nothing happens before Hello"

@@ -425,16 +425,19 @@ class EdgeSession:
 
     def _accepted(self, puts: tuple[ObjectState, ...], deletes: tuple[Key, ...], revision: Revision) -> Write:
         """What of a batch is newer than what is held."""
-        newer = tuple(put for put in puts if self._lacks(put.key, put.stamp))
-        kept = {put.key for put in newer}
+        newer: dict[Key, ObjectState] = {}
+        for put in puts:
+            if self._lacks(put.key, put.stamp):
+                newer[put.key] = put
+                self._held[put.key] = put.stamp
         gone = tuple(
-            key for key in deletes if key not in kept and key in self._held and self._held[key].revision <= revision
+            key
+            for key in dict.fromkeys(deletes)
+            if key not in newer and key in self._held and self._held[key].revision <= revision
         )
-        for put in newer:
-            self._held[put.key] = put.stamp
         for key in gone:
             del self._held[key]
-        return Write(number=0, puts=newer, deletes=gone, revision=revision)
+        return Write(number=0, puts=tuple(newer.values()), deletes=gone, revision=revision)
 
     def _receipt(self, frame: Receipt, now: Instant) -> None:
         if frame.through > self._sent:

@@ -497,6 +497,9 @@ def _content(field: Field, raw: int | bytes) -> bytes:
 
 
 def _string(field: Field, content: bytes) -> str:
+    if b"\0" in content and field.limit <= NAME_MAX:
+        # It separates names where they are hashed, and PostgreSQL has no text with it.
+        raise ProtocolError(f"{field.name} holds a NUL")
     try:
         return content.decode()
     except UnicodeDecodeError as error:

@@ -16,6 +16,7 @@ from skerry.sync.edge import (
     EdgeSession,
     EdgeState,
 )
+from skerry.sync.effects import Write
 from skerry.sync.streams import CREDIT_BYTES, CREDIT_BYTES_MAX, STREAMS_MAX, Streams
 from skerry.wire.frames import (
     Frame,
@@ -157,3 +158,16 @@ def test_empty_pieces_of_a_stream_reach_no_reader() -> None:
     for _ in range(1000):
         edge.receive(StreamData(stream=1, data=b""))
     assert edge.effects() == []
+
+
+def test_a_batch_that_names_an_object_twice_is_written_once_in_its_newest_state() -> None:
+    edge = in_step()
+    name = Key("configmaps", "ns", "c")
+    puts = tuple(
+        ObjectState(key=name, stamp=Stamp("u", Revision(revision)), body=b"%d" % revision) for revision in (7, 9, 8)
+    )
+    edge.receive(Objects(batch=1, revision=Revision(20), puts=puts, deletes=(), more=False), at(1))
+    edge.receive(Objects(batch=2, revision=Revision(20), puts=(), deletes=(name, name), more=False), at(1))
+    first, second = (effect for effect in edge.effects() if isinstance(effect, Write))
+    assert [put.body for put in first.puts] == [b"9"]
+    assert second.deletes == (name,)

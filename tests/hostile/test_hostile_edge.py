@@ -20,6 +20,7 @@ from skerry.wire.frames import (
     Close,
     Compare,
     Fetch,
+    Frame,
     Objects,
     ObjectState,
     Receipt,
@@ -58,11 +59,16 @@ def a_view() -> WatchedView:
     return view
 
 
+def told(cloud: CloudSession) -> list[Frame]:
+    """All that it sends now, on a link that takes everything."""
+    return [*frames(cloud.effects()), *iter(cloud.idle_frame, None)]
+
+
 def catching_up(view: FakeView) -> CloudSession:
     cloud = a_cloud(view)
     cloud.receive(Compare(buckets=(0,) * 64), at(0))
     assert cloud.state is CloudState.CATCHING_UP
-    cloud.effects()
+    told(cloud)
     return cloud
 
 
@@ -111,7 +117,7 @@ def test_an_edge_that_acknowledges_nothing_holds_back_a_window_and_no_more() -> 
     cloud = catching_up(view)
     for _ in range(50):
         cloud.receive(Fetch(keys=tuple(view.states)), at(1))
-    batches = {frame.batch for frame in frames(cloud.effects()) if isinstance(frame, Objects)}
+    batches = {frame.batch for frame in told(cloud) if isinstance(frame, Objects)}
     assert len(batches) <= SyncSettings().window_batches
     assert cloud.waiting <= VIEW
 
@@ -132,9 +138,21 @@ def test_buckets_are_answered_once_for_each_time_they_are_asked_for() -> None:
 def test_a_receiver_of_nothing_but_foreign_keys_learns_nothing() -> None:
     cloud = catching_up(a_view())
     cloud.receive(Fetch(keys=(key("theirs"), key("nowhere"))), at(1))
-    (told,) = only(cloud.effects(), Objects)
-    assert isinstance(told, Objects)
-    assert (told.puts, set(told.deletes)) == ((), {key("theirs"), key("nowhere")})
+    (said,) = told(cloud)
+    assert isinstance(said, Objects)
+    assert (said.puts, set(said.deletes)) == ((), {key("theirs"), key("nowhere")})
+
+
+def test_roots_told_in_a_loop_do_not_make_the_cloud_walk_the_view_each_time() -> None:
+    view = a_view()
+    cloud = catching_up(view)
+    view.walks = 0
+    for _ in range(1000):
+        cloud.receive(Compare(root=1), at(1))
+    assert view.walks <= 1
+    view.put(state("c-1", 1000))
+    cloud.receive(Compare(root=1), at(1))
+    assert view.walks <= 2, "another revision of the view has another root"
 
 
 # --- bytes ---
