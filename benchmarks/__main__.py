@@ -2,8 +2,8 @@
 
     python -m benchmarks [NAME ...]
 
-Each module of this package with a `main() -> Sequence[tuple[str, str]]` is one measurement. Results go to
-benchmarks/results/NAME.txt, which is not kept in the repository: figures belong to a machine.
+Each module of this package has a `main() -> Sequence[tuple[str, str]]` and is one measurement; packages in it help.
+Results go to benchmarks/results/NAME.txt, which is not kept in the repository: figures belong to a machine.
 """
 
 from __future__ import annotations
@@ -41,7 +41,8 @@ def run(name: str) -> None:
 
 
 def main(wanted: Sequence[str]) -> None:
-    names = [module.name for module in pkgutil.iter_modules(benchmarks.__path__) if module.name != "__main__"]
+    modules = [module for module in pkgutil.iter_modules(benchmarks.__path__) if not module.ispkg]
+    names = [module.name for module in modules if module.name != "__main__"]
     unknown = set(wanted) - set(names)
     if unknown:
         raise SystemExit(f"no such measurement: {', '.join(sorted(unknown))} (there are: {', '.join(names)})")

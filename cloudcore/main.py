@@ -11,6 +11,7 @@ import argparse
 import asyncio
 import logging
 import os
+import resource
 import sys
 from collections.abc import Sequence
 from typing import Final
@@ -54,6 +55,7 @@ def run(settings: CloudSettings) -> int:
     """Serve until told to stop; the exit code."""
     from cloudcore.cloud import serve  # the heavy imports, after the arguments are known to be good
 
+    _raise_file_limit()
     try:
         asyncio.run(serve(settings))
     except (BaseExceptionGroup, SkerryError) as fault:
@@ -61,6 +63,12 @@ def run(settings: CloudSettings) -> int:
             _say(error)
         return 1
     return 0
+
+
+def _raise_file_limit() -> None:
+    """Each gateway and each watch is an open file; shells and systemd begin with 1,024 and allow far more."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _say(error: BaseException) -> None:

@@ -136,7 +136,7 @@ class Hub:
                 older.close(CloseCode.FENCED, "a newer session of this node took over")
                 try:
                     async with asyncio.timeout(self._settings.fence_s_max):
-                        await older.ended.wait()
+                        await asyncio.shield(older.ended)
                 except TimeoutError as error:
                     raise UnavailableError("the node's older session does not end") from error
             if session.state is CloudState.CLOSED:

@@ -91,8 +91,8 @@ class NodeSession:
         self.streams = NodeStreams(self._machine.streams, self._driver.kick)
         self.node = ""
         """Known once its certificate and its Hello agree."""
-        self.ended = asyncio.Event()
-        """Everything of it is over, commits included."""
+        self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        """Done when everything of it is over, commits included."""
         self._reporter: Reporter | None = None
 
     @property
@@ -109,7 +109,7 @@ class NodeSession:
         try:
             return await self._driver.run(self._perform)
         finally:
-            self.ended.set()
+            self.ended.set_result(None)
 
     def changed(self, keys: Iterable[Key]) -> None:
         """The node's view changed."""

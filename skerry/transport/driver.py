@@ -63,7 +63,8 @@ class Driver(Generic[E]):
         self._clock = clock
         self._out = Outgoing()
         self._ended: CloseLink | None = None
-        self._done = asyncio.Event()
+        # Futures and not events where one waits: ten thousand sessions have them.
+        self._done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._sender: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._timer_s = 0.0
@@ -83,7 +84,7 @@ class Driver(Generic[E]):
                 reader = tasks.create_task(self._read())
                 self.kick()
                 try:
-                    await self._done.wait()
+                    await self._done
                     if self._peer_is_silent:
                         self._link.abort()
                     else:
@@ -119,7 +120,8 @@ class Driver(Generic[E]):
                 self._out.add(effect.frame, effect.priority)
             elif isinstance(effect, CloseLink):
                 self._ended = effect
-                self._done.set()
+                if not self._done.done():
+                    self._done.set_result(None)
             else:
                 self._perform(effect)
         if self._out.overflows:
@@ -174,7 +176,7 @@ class Driver(Generic[E]):
             self.kick()
 
     async def _read(self) -> None:
-        while not self._done.is_set():
+        while not self._done.done():
             try:
                 frame = decode(await self._link.receive())
             except UnavailableError as error:

@@ -1,7 +1,8 @@
 """Links over WebSocket and TLS 1.3, with certificates on both sides. One frame is one binary message.
 
 No compression (frames deflate themselves, without 40 KB a connection), no WebSocket pings (the session has its
-own, and means more by them), small read buffers (a hub holds ten thousand of these). Small write buffers, here and in
+own, and means more by them), small read buffers (a hub holds ten thousand of these), and a door that begins
+handshakes at a pace (`skerry.transport.door`). Small write buffers, here and in
 the kernel, and large messages in fragments: what `send` has taken can't be overtaken any more, so on a slow link it
 must not take seconds of data ahead. Keeps no data.
 
@@ -24,26 +25,34 @@ from typing import Any, Final, cast
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.asyncio.connection import Connection
-from websockets.asyncio.server import ServerConnection, serve
+from websockets.asyncio.server import Server, ServerConnection
+from websockets.datastructures import Headers
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidMessage, InvalidURI
 from websockets.http11 import Request, Response
+from websockets.protocol import State
+from websockets.server import ServerProtocol
 
 from skerry.errors import IdentityRefusedError, UnavailableError
 from skerry.listening import listening_socket
 from skerry.objects.enrolment import HUB_SERVER_NAME
+from skerry.transport.door import Door
 from skerry.wire.codec import FRAME_BYTES_MAX
 
 SESSION_PATH: Final = "/session"
 OPEN_S_MAX: Final = 20.0
 """TCP, TLS and the upgrade: five round trips on a very bad link."""
-TLS_READ_BYTES: Final = 16 * 1024
-"""One TLS record. asyncio's default of 256 KiB is 300 KiB a connection."""
+CLOSE_S_MAX: Final = 2.0
+"""How long a peer may take to agree to an end."""
+TLS_READ_BYTES: Final = 4 * 1024
+"""What is read from a connection at once. asyncio's default of 256 KiB makes a connection 300 KiB, one TLS record
+(16 KiB) 76, this 58; what a gateway sends is rarely longer."""
 WRITE_BYTES: Final = 8 * 1024
 """What may wait in each of asyncio's two buffers before `send` waits, and the size of a fragment."""
 UNSENT_BYTES: Final = 16 * 1024
 """What the kernel takes beyond what is on its way (TCP_NOTSENT_LOWAT): two seconds at 64 kbit/s."""
 BACKLOG: Final = 4096
 """Gateways that may knock at the same moment, after an outage of the cloud; the kernel's own limit holds as well."""
+_FORGOTTEN: Final = Request("", Headers())
 _NO_CHECK_TIME: Final = 0x200000
 """X509_V_FLAG_NO_CHECK_TIME of OpenSSL, which Python's `ssl` does not name."""
 
@@ -71,8 +80,11 @@ class WebSocketLink:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self._peer_name = common_name(_peer_certificate(connection))
-        _keep_writes_small(connection.transport)
+        certificate = _peer_certificate(connection)
+        self._peer_name = common_name(certificate)
+        text = certificate.get("notAfter")
+        self._not_after_ms = round(ssl.cert_time_to_seconds(text) * 1000) if isinstance(text, str) else 0
+        _keep_little(connection)
 
     @property
     def peer_name(self) -> str:
@@ -91,8 +103,7 @@ class WebSocketLink:
     @property
     def not_after_ms(self) -> int:
         """When the peer's certificate expires, milliseconds since the epoch of Unix; 0 without a certificate."""
-        text = _peer_certificate(self._connection).get("notAfter")
-        return round(ssl.cert_time_to_seconds(text) * 1000) if isinstance(text, str) else 0
+        return self._not_after_ms
 
     async def send(self, data: bytes) -> None:
         try:
@@ -165,7 +176,7 @@ async def dial(
             max_queue=4,
             write_limit=WRITE_BYTES,
             open_timeout=OPEN_S_MAX,
-            close_timeout=2,
+            close_timeout=CLOSE_S_MAX,
             ping_interval=None,
             user_agent_header=None,
             proxy=None,
@@ -216,26 +227,62 @@ async def listen(
 
     async def handle(connection: ServerConnection) -> None:
         assert connection.request is not None, "the handshake is over"
-        await routes[connection.request.path].handle(WebSocketLink(connection))
+        route = routes[connection.request.path]
+        await route.handle(WebSocketLink(connection))
 
-    async with serve(
-        handle,
-        sock=listening_socket(host, port, backlog=BACKLOG),
-        ssl=context,
-        process_request=check,
-        create_connection=_Accepted,
-        compression=None,
-        max_size=FRAME_BYTES_MAX + 64,
-        max_queue=4,
-        write_limit=WRITE_BYTES,
-        open_timeout=OPEN_S_MAX,
-        close_timeout=2,
-        ping_interval=None,
-        server_header=None,
-        backlog=BACKLOG,
-    ) as server:
-        name: Any = next(iter(server.sockets)).getsockname()
-        yield str(name[0]), int(name[1])
+    server = _Server(handle, process_request=check, server_header=None, open_timeout=OPEN_S_MAX)
+    listener = listening_socket(host, port, backlog=BACKLOG)
+    name: Any = listener.getsockname()
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            door = tasks.create_task(Door(listener, lambda sock: server.shake(sock, context)).run())
+            yield str(name[0]), int(name[1])
+            door.cancel()
+    finally:
+        listener.close()
+        await server.end()
+
+
+class _Server(Server):
+    """The connections of one listener. `websockets` accepts through asyncio's server, which knows no pace; this one
+    is handed sockets by a `Door`."""
+
+    serving = True
+
+    def is_serving(self) -> bool:
+        return self.serving
+
+    async def shake(self, sock: socket.socket, context: ssl.SSLContext) -> None:
+        """TLS on an accepted socket; the upgrade and what follows then go on by themselves."""
+        try:
+            await self.loop.connect_accepted_socket(
+                self._connection,
+                sock,
+                ssl=context,
+                ssl_handshake_timeout=OPEN_S_MAX,
+                ssl_shutdown_timeout=CLOSE_S_MAX,
+            )
+        except BaseException:
+            sock.close()
+            raise
+
+    def _connection(self) -> ServerConnection:
+        protocol = ServerProtocol(max_size=FRAME_BYTES_MAX + 64)
+        return _Accepted(
+            protocol, self, ping_interval=None, close_timeout=CLOSE_S_MAX, max_queue=4, write_limit=WRITE_BYTES
+        )
+
+    async def end(self) -> None:
+        """Close what is open, and wait for it."""
+        self.serving = False
+        closing: list[asyncio.Future[None]] = [*self.handlers.values()]
+        for connection in self.handlers:
+            if connection.protocol.state is State.CONNECTING:
+                connection.transport.abort()
+            else:
+                closing.append(asyncio.ensure_future(connection.close(1001)))
+        if closing:
+            await asyncio.wait(closing)
 
 
 def limit_tls_read_buffers(size: int = TLS_READ_BYTES) -> None:
@@ -253,15 +300,24 @@ def common_name(certificate: Mapping[str, object]) -> str:
     return ""
 
 
-def _keep_writes_small(transport: asyncio.BaseTransport) -> None:
-    """Limit what the kernel and the transport under TLS take before a sender waits. asyncio has no way to reach the
-    latter but its own attributes; without them a link works, and takes 64 KiB more ahead."""
+def _keep_little(connection: Connection) -> None:
+    """Limit what the kernel and the transport under TLS take before a sender waits, and forget what the handshake
+    left: headers and the certificate's text are 5 KB. asyncio has no way to reach the transport and the text but its
+    own attributes; without them a link works, and takes 64 KiB more ahead."""
+    transport = cast("asyncio.BaseTransport", connection.transport)
+    if isinstance(connection, ServerConnection):
+        connection.request = _FORGOTTEN  # something must stand there: a connection without a request awaits one
+        connection.response = None
     sock = cast("socket.socket | None", transport.get_extra_info("socket"))
     if sock is not None:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
-    under: object = getattr(getattr(transport, "_ssl_protocol", None), "_transport", None)
+    tls = getattr(transport, "_ssl_protocol", None)
+    under: object = getattr(tls, "_transport", None)
     if isinstance(under, asyncio.WriteTransport):
         under.set_write_buffer_limits(high=WRITE_BYTES)
+    extra: object = getattr(tls, "_extra", None)
+    if isinstance(extra, dict):
+        cast("dict[str, object]", extra).pop("peercert", None)
 
 
 def _peer_certificate(connection: Connection) -> Mapping[str, object]:
