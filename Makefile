@@ -9,7 +9,7 @@ STAMP := $(VENV)/.installed
 .DEFAULT_GOAL := help
 SECONDS_EACH ?= 300
 
-.PHONY: help install apt demo test check unit system sim fuzz bench docs format clean
+.PHONY: help install apt demo test check unit system sim fuzz bench faults docs format clean
 
 help: ## list the entry points
 	@awk -F':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -58,6 +58,9 @@ fuzz: $(STAMP) ## look for new hostile inputs, SECONDS_EACH=300 for each target 
 
 bench: $(STAMP) ## measure against the budgets; results in benchmarks/results
 	@$(PY) -m benchmarks
+
+faults: $(STAMP) apt ## fault cases on real links and processes, a figure each; writes docs/reference/faults.md
+	@$(PY) -m benchmarks.faults --page $(CASES)
 
 docs: $(STAMP) ## draw the diagrams and reference pages that are made from the code
 	@$(PY) docs/generate.py

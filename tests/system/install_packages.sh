@@ -6,13 +6,14 @@ missing=("$@")
 if [ "$#" = 0 ]; then
   declare -A wanted=(
     [mosquitto]=mosquitto [mosquitto_pub]=mosquitto-clients [mbpoll]=mbpoll [gcc]=gcc
-    [openssl]=openssl [ip]=iproute2 [tmux]=tmux [kubectl]=kubernetes-client
+    [openssl]=openssl [ip]=iproute2 [tmux]=tmux [strace]=strace [kubectl]=kubernetes-client
   )
   for command in "${!wanted[@]}"; do
     command -v "$command" >/dev/null 2>&1 || [ -x "/usr/sbin/$command" ] || missing+=("${wanted[$command]}")
   done
   command -v initdb >/dev/null 2>&1 || compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || missing+=(postgresql)
   [ -e /usr/include/modbus/modbus.h ] || missing+=(libmodbus-dev)
+  compgen -G '/usr/lib/*/faketime/libfaketimeMT.so.1' >/dev/null || missing+=(libfaketime)
   [ -e /usr/include/stdio.h ] || missing+=(libc6-dev)
 fi
 [ "${#missing[@]}" = 0 ] && exit 0

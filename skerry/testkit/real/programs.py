@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, cast
@@ -137,9 +138,9 @@ class CloudProgram:
         self.api.request("DELETE", path)
 
     def skerry(self, *arguments: str) -> str:
-        """Output of the `skerry` command, as the administrator runs it."""
+        """Output of the `skerry` command, as the administrator runs it, by the cloud's clock."""
         words = [sys.executable, "-m", "skerry.cli.main", *arguments, "--kubeconfig", self.kubeconfig]
-        return output(words)
+        return output(words, self.env)
 
 
 @dataclass(slots=True)
@@ -218,11 +219,11 @@ def find(client: Client, path: str) -> JsonObject | None:
         return None
 
 
-def output(words: list[str | Path], within_s: float = 60.0) -> str:
+def output(words: Sequence[str | Path], env: Mapping[str, str], within_s: float = 60.0) -> str:
     """Output of a command on the runner's own network. Raises `UnavailableError` with what it said."""
-    done = subprocess.run(
-        [str(word) for word in words], capture_output=True, text=True, timeout=within_s, check=False
-    )
+    command = [str(word) for word in words]
+    environment = {**os.environ, **env}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=within_s, check=False, env=environment)
     if done.returncode:
-        raise UnavailableError(f"`{' '.join(map(str, words[2:]))}`: {done.stderr.strip() or done.stdout.strip()}")
+        raise UnavailableError(f"`{' '.join(command[2:])}`: {done.stderr.strip() or done.stdout.strip()}")
     return done.stdout
