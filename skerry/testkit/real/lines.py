@@ -7,6 +7,7 @@ namespace. Nothing is kept but what the kernel keeps in the namespaces.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 from dataclasses import asdict, dataclass
@@ -43,6 +44,10 @@ class Line(Protocol):
         ...
 
     def carried(self) -> Carried: ...
+
+    def sever(self) -> None:
+        """End the connections over it at both ends, where the kernel can do that."""
+        ...
 
     def close(self) -> None: ...
 
@@ -91,6 +96,17 @@ class _Wired:
         for family, target, source in (("-4", f"{ends.site_4}/32", four), ("-6", f"{ends.site_6}/128", six)):
             way = [target, "dev", self.cloud_device, "src", str(source), "metric", "0" if family == "-4" else "10"]
             self.cloud.run(tool("ip"), family, "route", "replace", *way)
+
+    def sever(self) -> None:
+        """By SOCK_DESTROY (ss(8), `-K`); a kernel without it leaves both ends to find out by their heartbeats."""
+        ends = self.ends
+        for place, peers in (
+            (self.site, [address for pair in map(cloud_addresses, range(1, 4)) for address in pair]),
+            (self.cloud, [ends.site_4, ends.site_6]),
+        ):
+            for peer in peers:
+                with contextlib.suppress(UnavailableError):
+                    place.run(tool("ss"), "-K", "-t", "dst", str(peer))
 
     def _plug(self, *, unplugged: bool) -> None:
         """A better route that leads nowhere, so that who dials is told at once, as with a cable pulled."""
@@ -175,8 +191,10 @@ class RelayLine:
         """What the site dials in the cloud's stead."""
 
     def shape(self, shape: Shape, *, unplugged: bool = False) -> None:
-        del unplugged  # nobody can be told: the relay has no say over this machine's routes
-        self._steward.order({"up": asdict(shape.up), "down": asdict(shape.down)})
+        self._steward.order({"up": asdict(shape.up), "down": asdict(shape.down), "refuse": unplugged})
+
+    def sever(self) -> None:
+        self._steward.order({"sever": True})
 
     def carried(self) -> Carried:
         return _carried(self._steward.order({}))

@@ -76,11 +76,21 @@ class Relay:
     up: Way
     down: Way
     connections: set[asyncio.Task[None]] = field(default_factory=set)
+    refuse: bool = False
+    """Who dials is dropped at once."""
+
+    def sever(self) -> None:
+        """End every connection, at both ends."""
+        for task in self.connections:
+            task.cancel()
 
     async def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Carry one TCP connection until both directions are at their end, or either side drops it."""
         task = asyncio.current_task()
         assert task is not None
+        if self.refuse:
+            writer.transport.abort()
+            return
         self.connections.add(task)
         try:
             await self.up.opened()
@@ -202,6 +212,9 @@ async def obey(relay: Relay) -> None:
         for name, way in (("up", relay.up), ("down", relay.down)):
             if name in order:
                 way.change(Direction(**order[name]))
+        relay.refuse = order.get("refuse", relay.refuse)
+        if order.get("sever"):
+            relay.sever()
         up, down = relay.up, relay.down
         say({"up_bytes": up.carried, "down_bytes": down.carried, "up_lost": up.lost, "down_lost": down.lost})
 
@@ -243,8 +256,7 @@ async def main(argv: list[str]) -> None:
     finally:
         transport.close()
         server.close()
-        for task in [*relay.connections]:
-            task.cancel()
+        relay.sever()
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from collections.abc import Generator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -27,7 +28,7 @@ from skerry.testkit.real.lines import (
     new_cloud_place,
 )
 from skerry.testkit.real.namespaces import Namespace, new_namespace, tool
-from skerry.testkit.real.power import Machine
+from skerry.testkit.real.power import Machine, Steward
 from skerry.testkit.real.programs import CloudProgram, EdgeProgram
 from skerry.testkit.real.runs import RUN_VARIABLE, new_run
 from skerry.testkit.real.sites import Link, Site
@@ -106,6 +107,13 @@ class Rig:
         machine = Machine(name, self.logs, namespace)
         self._stack.callback(machine.power_off)
         return machine
+
+    def steward(self, name: str, module: str, *arguments: str) -> Steward:
+        """A helper program of the kit, which ends with the rig."""
+        log = self.logs / f"{name.replace(' ', '-')}.log"
+        made = Steward(name, [sys.executable, "-m", module, *arguments], log=log)
+        self._stack.callback(made.end)
+        return made
 
     def edge(self, name: str, *, flags: tuple[str, ...] = (), env: Mapping[str, str] | None = None) -> EdgeProgram:
         """A gateway at a site of its own, joined and not running."""

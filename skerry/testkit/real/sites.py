@@ -17,8 +17,9 @@ class Link:
     _shape: Shape = field(default_factory=Shape)
 
     def cut(self) -> None:
-        """Nothing passes, and who dials at the site is told so at once: a cable pulled."""
+        """Nothing passes; connections end at both ends, and who dials at the site is told that there is no way."""
         self.line.shape(self._shape.blocked(up=True, down=True), unplugged=True)
+        self.line.sever()
 
     def half_open(self, *, up: bool = True, down: bool = True) -> None:
         """What is named goes silent and nobody is told: a dead NAT entry, a modem that hangs."""
