@@ -42,17 +42,24 @@ class Ids(Protocol):
 
 
 class Link(Protocol):
-    """One live connection that carries whole frames in order, whatever transports them.
+    """One live connection that carries whole frames, whatever transports them.
+
+    Frames of one stream arrive in order. `stream` 0 is the session; any other number is a stream of its own, which
+    a transport may carry apart, so that it neither blocks the session nor waits for it, or in one order with
+    everything else. The first frame of the session is received before any of another stream. `last` says that
+    nothing more is sent on that stream by either side. `send` returns when the transport is ready to be given more.
 
     `receive` raises `UnavailableError` when the link has ended, for whatever reason; `send` the same.
     Both are safe to cancel. A link has no idea what its bytes mean.
     """
 
-    async def send(self, data: bytes) -> None: ...
+    async def send(self, data: bytes, *, stream: int = 0, last: bool = False) -> None: ...
 
     async def receive(self) -> bytes: ...
 
-    async def close(self, *, code: int, reason: str) -> None: ...
+    async def close(self, *, code: int, reason: str) -> None:
+        """End it in good order: what was sent on the session arrives, if the peer is there."""
+        ...
 
     def abort(self) -> None:
         """End it without a word: for a peer that is silent, whose answer to `close` would be waited for in vain."""

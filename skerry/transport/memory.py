@@ -36,7 +36,7 @@ class MemoryLink:
     def peer_name(self) -> str:
         return self._peer_name
 
-    async def send(self, data: bytes) -> None:
+    async def send(self, data: bytes, *, stream: int = 0, last: bool = False) -> None:
         assert self.peer is not None
         if self.ended.is_set():
             raise UnavailableError("the link has ended")

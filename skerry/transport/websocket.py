@@ -105,7 +105,7 @@ class WebSocketLink:
         """When the peer's certificate expires, milliseconds since the epoch of Unix; 0 without a certificate."""
         return self._not_after_ms
 
-    async def send(self, data: bytes) -> None:
+    async def send(self, data: bytes, *, stream: int = 0, last: bool = False) -> None:
         try:
             if len(data) <= WRITE_BYTES:
                 await self._connection.send(data)

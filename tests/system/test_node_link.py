@@ -7,12 +7,12 @@ import ssl
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from cloudcore.pki.certificates import Authority, Issued, issue_client, issue_server, new_authority
+from cloudcore.pki.certificates import new_authority
 from edgecore.link.dial import websocket_dialer
 from skerry.clocks import ManualClock, SystemClock
 from skerry.errors import UnavailableError
@@ -28,43 +28,9 @@ from skerry.transport.websocket import (
 )
 from skerry.wire.codec import FRAME_BYTES_MAX
 from tests.cloudcore.hub.fleet import Fleet, a_fleet, eventually
+from tests.system.certificates import NOW, Site
 
 pytestmark = pytest.mark.system
-
-NOW = datetime.now(UTC)
-
-
-class Site:
-    """A CA, a server certificate, and a gateway's files."""
-
-    def __init__(self, path: Path, *, now: datetime = NOW) -> None:
-        self.path = path
-        self.now = now
-        self.authority = new_authority(name="test", now=now)
-        server = issue_server(self.authority, names=["127.0.0.1", "hub.skerry.internal"], now=now)
-        (path / "ca.pem").write_text(self.authority.pem)
-        (path / "server.pem").write_text(server.certificate_pem + server.key_pem)
-        self.identity = self.gateway(self.authority, "system:node:eu-1")
-
-    def gateway(self, authority: Authority, user: str, *, now: datetime | None = None) -> Identity:
-        issued = issue_client(
-            authority, user=user, groups=["system:nodes"], now=now or self.now, valid=timedelta(days=30)
-        )
-        return self.files(issued)
-
-    def files(self, issued: Issued) -> Identity:
-        certificate, key = self.path / "node.crt", self.path / "node.key"
-        certificate.write_text(issued.certificate_pem)
-        key.write_text(issued.key_pem)
-        return Identity(ca_file=self.path / "ca.pem", certificate_file=certificate, key_file=key)
-
-    def server_context(self) -> ssl.SSLContext:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.minimum_version = ssl.TLSVersion.TLSv1_3
-        context.load_cert_chain(self.path / "server.pem")
-        context.load_verify_locations(cafile=self.path / "ca.pem")
-        context.verify_mode = ssl.CERT_OPTIONAL
-        return context
 
 
 @pytest.fixture

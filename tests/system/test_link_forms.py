@@ -1,0 +1,87 @@
+"""Every transport keeps the links' contract on real sockets."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from skerry.clocks import SystemClock
+from skerry.ports import Link
+from skerry.transport import quic, quic_server, websocket
+from skerry.transport.quic_tls import Tickets
+from skerry.transport.websocket import SESSION_PATH, Route
+from tests.contracts.link_contract import WAIT_S, ApartLinkContract, Ends, LinkContract, MakeEnds
+from tests.system.certificates import Site
+
+pytestmark = pytest.mark.system
+
+
+class Meeting:
+    """Hands the cloud's end to the test, and keeps it until the test is over."""
+
+    def __init__(self) -> None:
+        self._came: asyncio.Future[Link] = asyncio.get_running_loop().create_future()
+        self._over = asyncio.Event()
+
+    async def handle(self, link: Link) -> None:
+        self._came.set_result(link)
+        await self._over.wait()
+
+    async def met(self, edge: Link) -> Link:
+        await edge.send(b"hello")
+        async with asyncio.timeout(WAIT_S):
+            cloud = await self._came
+            assert await cloud.receive() == b"hello"
+        return cloud
+
+    def over(self, edge: Link) -> None:
+        edge.abort()
+        self._over.set()
+
+
+class TestWebSocket(LinkContract):
+    @pytest.fixture
+    def make(self, tmp_path: Path) -> MakeEnds:
+        site = Site(tmp_path)
+
+        @asynccontextmanager
+        async def ends() -> AsyncGenerator[Ends]:
+            meeting = Meeting()
+            routes = {SESSION_PATH: Route(handle=meeting.handle, named=True)}
+            async with websocket.listen("127.0.0.1", 0, site.server_context(), routes) as (host, port):
+                context = websocket.client_context(site.identity, trust_clock=True)
+                edge = await websocket.dial(f"{host}:{port}", context)
+                try:
+                    yield Ends(edge=edge, cloud=await meeting.met(edge))
+                finally:
+                    meeting.over(edge)
+
+        return ends
+
+
+class TestQuic(ApartLinkContract):
+    @pytest.fixture
+    def make(self, tmp_path: Path) -> MakeEnds:
+        site = Site(tmp_path)
+
+        @asynccontextmanager
+        async def ends() -> AsyncGenerator[Ends]:
+            meeting = Meeting()
+            credentials = quic_server.HubCredentials(
+                server_file=site.path / "server.pem", ca_file=site.path / "ca.pem", clock=SystemClock()
+            )
+            handlers = {SESSION_PATH: meeting.handle}
+            async with quic_server.listen("127.0.0.1", 0, credentials, handlers, idle_s=60) as (host, port):
+                judgement = quic.Judgement(wall_ms=SystemClock().wall_ms(), floor_ms=0)
+                keys = quic.gateway_keys(site.identity)
+                edge = await quic.dial(f"{host}:{port}", keys, Tickets(), judgement)
+                try:
+                    yield Ends(edge=edge, cloud=await meeting.met(edge))
+                finally:
+                    meeting.over(edge)
+
+        return ends
