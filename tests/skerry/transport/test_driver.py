@@ -89,7 +89,7 @@ class Narrow(MemoryLink):
         super().__init__(peer_name=peer_name)
         self.room = asyncio.Semaphore(0)
 
-    async def send(self, data: bytes) -> None:
+    async def send(self, data: bytes, *, stream: int = 0, last: bool = False) -> None:
         await self.room.acquire()
         await super().send(data)
 
