@@ -209,7 +209,7 @@ class WireEnd:
     def _peer(self) -> WireEnd:
         return self._wire.ends["down" if self._sends == "up" else "up"]
 
-    async def send(self, data: bytes, *, stream: int = 0) -> None:
+    async def send(self, data: bytes, *, stream: int = 0, last: bool = False) -> None:
         if self._over:
             raise UnavailableError("the link has ended")
         self._note(data)
