@@ -1,4 +1,7 @@
-"""When and where an edge dials: at once after a clean end, slower and spread out after failures.
+"""When, where and how an edge dials: at once after a clean end, slower and spread out after failures.
+
+There may be several ways to the same cloud. What was welcomed last is tried first; a way before it in the order of
+preference is tried again now and then, once, when a dial is due anyhow.
 
 Full jitter (a uniform draw below a growing bound) keeps ten thousand gateways that lost the same cloud from
 coming back in the same second. Pure: chance and time are arguments; state lives in memory only, so a
@@ -10,7 +13,7 @@ Source of the method: Marc Brooker, "Exponential Backoff And Jitter" (AWS Archit
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 BACKOFF_S_MIN: Final = 1.0
 BACKOFF_S_MAX: Final = 60.0
@@ -18,6 +21,19 @@ RETRY_AFTER_S_MAX: Final = 3600.0
 """The longest that a cloud can send a gateway away."""
 LIVED_S_MIN: Final = 5.0
 """A session shorter than this counts as a failure even when it ended cleanly: no hot loop."""
+
+
+AGAIN_S: Final = 3600.0
+"""How long a better way that failed is left alone: a network that lets nothing but the web through seldom changes."""
+BROKEN_S: Final = 60.0
+"""A welcomed session that was lost before this speaks against the way it went."""
+BROKEN_MAX: Final = 3
+"""So many of them in a row, and another way is tried: some networks let a few packets pass and no more."""
+
+Way = Literal["quic", "websocket", "proxy"]
+"""How an address is dialled; `proxy` is WebSocket through an HTTP proxy."""
+WAYS: Final[tuple[Way, ...]] = ("quic", "websocket", "proxy")
+"""In order of preference."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,15 +47,29 @@ class Ended:
     clean: bool = False
     """Closed by agreement, not lost."""
     retry_after_s: float = 0.0
+    unusable: bool = False
+    """This machine can't dial that way at all."""
 
 
 class DialPolicy:
-    """Several addresses of one cloud are tried in turn; waiting starts when a round of them is through."""
+    """All addresses of one cloud are tried one way, then the next way; waiting starts when that round is through."""
 
-    def __init__(self, addresses: tuple[str, ...]) -> None:
+    def __init__(
+        self, addresses: tuple[str, ...], ways: tuple[Way, ...] = ("websocket",), *, remembered: Way | None = None
+    ) -> None:
+        """`ways` in order of preference; `remembered` is the one that was welcomed last, if any ever was."""
         assert addresses, "a gateway knows at least one address of its cloud"
+        assert ways, "and one way to it"
         self._addresses = addresses
+        self._ways = list(ways)
+        self._preferred: Way = remembered if remembered in ways else ways[0]
         self._at = 0
+        self._way: Way = self._preferred
+        self._left: list[Way] = self._others(self._preferred)
+        """Ways that this round has still to try."""
+        self._again_s: float | None = None
+        """When a better way may be tried again; None: as soon as a time is known."""
+        self._broken = 0
         self._failures = 0
         self._due_s = 0.0
 
@@ -49,25 +79,91 @@ class DialPolicy:
         return self._addresses[self._at]
 
     @property
+    def way(self) -> Way:
+        """How to dial it."""
+        return self._way
+
+    @property
+    def preferred(self) -> Way:
+        """What is to be remembered: the way that was welcomed last."""
+        return self._preferred
+
+    @property
     def due_s(self) -> float:
         """When to dial it, monotonic seconds."""
         return self._due_s
+
+    def welcomed(self, at_s: float) -> None:
+        """The session that was dialled counts."""
+        if self._way != self._ways[0] and (self._preferred != self._way or self._again_s is None):
+            self._again_s = at_s + AGAIN_S
+        self._preferred = self._way
 
     def ended(self, how: Ended, unit: float) -> None:
         """Decide on the next attempt; `unit` is uniform in [0, 1)."""
         lived = how.welcomed and how.lived_s >= LIVED_S_MIN
         if lived:
             self._failures = 0
-        if lived and how.clean:
+        self._broken = self._broken + 1 if how.welcomed and not how.clean and how.lived_s < BROKEN_S else 0
+        if how.unusable and len(self._ways) > 1:
+            self._ways.remove(self._way)
+            self._left = [way for way in self._left if way in self._ways]
+            delay = 0.0 if self._next_way() else self._backoff(unit)
+        elif lived and how.clean:
+            self._round(how.at_s)
             delay = 0.0
         elif how.welcomed:
+            self._round(how.at_s)
             delay = self._backoff(unit)
         else:
-            self._at = (self._at + 1) % len(self._addresses)
-            delay = self._backoff(unit) if self._at == 0 else 0.0
+            delay = 0.0 if self._next_attempt(how.at_s) else self._backoff(unit)
         if how.retry_after_s > 0:
             delay = min(how.retry_after_s, RETRY_AFTER_S_MAX) * (1 + unit / 4)
         self._due_s = how.at_s + delay
+
+    def _others(self, first: Way) -> list[Way]:
+        return [way for way in self._ways if way != first]
+
+    def _round(self, at_s: float) -> None:
+        """Begin again with what is known to work, or with what may work by now."""
+        if self._broken >= BROKEN_MAX and len(self._ways) > 1:
+            self._broken = 0
+            self._preferred = self._others(self._preferred)[0]
+            self._again_s = at_s + AGAIN_S
+        if self._preferred not in self._ways:
+            self._preferred = self._ways[0]
+        best = self._ways[0]
+        if self._preferred != best:
+            if self._again_s is None:
+                self._again_s = at_s + AGAIN_S
+            if at_s >= self._again_s:
+                self._again_s = at_s + AGAIN_S
+                self._way, self._left = best, self._others(best)
+                self._left.sort(key=lambda way: way != self._preferred)
+                return
+        self._way, self._left = self._preferred, self._others(self._preferred)
+
+    def _next_attempt(self, at_s: float) -> bool:
+        """After a failure; False when that was the last of a round."""
+        trial = self._way == self._ways[0] != self._preferred and self._preferred in self._left
+        if not trial:  # a better way on trial is tried at one address
+            self._at = (self._at + 1) % len(self._addresses)
+            if self._at != 0:
+                return True
+        if self._next_way():
+            return True
+        self._round(at_s)
+        return False
+
+    def _next_way(self) -> bool:
+        if not self._left:
+            if self._way not in self._ways:
+                self._way = self._preferred = self._ways[0]
+                self._left = self._others(self._way)
+                return True
+            return False
+        self._way = self._left.pop(0)
+        return True
 
     def now(self) -> None:
         """Forget the waiting: somebody healed the link, or the network came back."""

@@ -28,7 +28,7 @@ from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from skerry.errors import BadRequestError, UnavailableError
-from skerry.objects.enrolment import HUB_SERVER_NAME, split_address
+from skerry.objects.enrolment import split_address
 from skerry.transport.quic_link import OPEN_S_MAX, Carrier, LinkConnection, QuicLink, protocol_of, quic_configuration
 from skerry.transport.quic_tls import GatewayTls, Kept, PeerCertificate, Tickets, authorities, check_server, judged_at
 from skerry.transport.websocket import SESSION_PATH, Identity
@@ -50,11 +50,15 @@ class GatewayKeys:
     roots_pem: bytes
     chain: tuple[x509.Certificate, ...]
     key: PrivateKeyTypes
+    server_name: str
+    """The name that the cloud's certificate must have."""
 
     @property
     def digest(self) -> bytes:
         """Changes with the certificate and with the CA: tickets of before are not used after."""
-        return hashlib.sha256(self.roots_pem + self.chain[0].fingerprint(hashes.SHA256())).digest()
+        return hashlib.sha256(
+            self.server_name.encode() + self.roots_pem + self.chain[0].fingerprint(hashes.SHA256())
+        ).digest()
 
 
 def gateway_keys(identity: Identity) -> GatewayKeys:
@@ -63,7 +67,9 @@ def gateway_keys(identity: Identity) -> GatewayKeys:
     key = load_pem_private_key(identity.key_file.read_bytes(), password=None)
     if key.public_key() != chain[0].public_key():
         raise ValueError("the key is not the certificate's")
-    return GatewayKeys(roots_pem=identity.ca_file.read_bytes(), chain=chain, key=key)
+    return GatewayKeys(
+        roots_pem=identity.ca_file.read_bytes(), chain=chain, key=key, server_name=identity.server_name
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,7 +130,7 @@ class _Greeting:
     def check(self, chain: Sequence[x509.Certificate]) -> PeerCertificate:
         roots = x509.load_pem_x509_certificates(self.keys.roots_pem)
         at = self.judgement.at(chain, roots)
-        return check_server(authorities(self.keys.roots_pem), chain, at, name=HUB_SERVER_NAME)
+        return check_server(authorities(self.keys.roots_pem), chain, at, name=self.keys.server_name)
 
     def resumed(self) -> Kept | None:
         """The ticket of the last time, if its server's certificate is still good."""
@@ -151,7 +157,7 @@ async def _first(places: Sequence[NetworkAddress], greeting: _Greeting) -> QuicL
 
 async def _open(place: NetworkAddress, greeting: _Greeting) -> QuicLink:
     configuration = quic_configuration(is_client=True, protocols=[protocol_of(greeting.path)], idle_s=IDLE_S)
-    configuration.server_name = HUB_SERVER_NAME
+    configuration.server_name = greeting.keys.server_name
     configuration.certificate = greeting.keys.chain[0]
     configuration.certificate_chain = list(greeting.keys.chain[1:])
     configuration.private_key = greeting.keys.key
@@ -160,7 +166,7 @@ async def _open(place: NetworkAddress, greeting: _Greeting) -> QuicLink:
     def make_tls() -> GatewayTls:
         return GatewayTls(
             protocol=protocol_of(greeting.path),
-            server_name=HUB_SERVER_NAME,
+            server_name=greeting.keys.server_name,
             check=greeting.check,
             keep=lambda kept: greeting.tickets.put(greeting.ticket_name, kept),
             resumed=resumed,

@@ -54,7 +54,7 @@ from skerry.transport.quic_link import (
     protocol_of,
     quic_configuration,
 )
-from skerry.transport.quic_tls import HubTls, PeerCertificate, Tickets, authorities, check_client
+from skerry.transport.quic_tls import HubTls, PeerCertificate, ServerKeys, Tickets, authorities, check_client
 
 LOG: Final = logging.getLogger(__name__)
 
@@ -74,41 +74,47 @@ Handler = Callable[[QuicLink], Awaitable[None]]
 
 
 class HubCredentials:
-    """What the hub shows and whom it trusts, read from files that are replaced now and then."""
+    """What the hub shows, by the name that it is asked for, and whom it trusts. Certificates are read from files that
+    are replaced now and then."""
 
-    def __init__(self, *, server_file: Path, ca_file: Path, clock: Clock) -> None:
-        """Reads them. Raises `OSError`, or `ValueError` for what can't be understood."""
-        self._server_file = server_file
+    def __init__(self, *, server_files: Mapping[str, Path], roots_pem: str, clock: Clock) -> None:
+        """Reads them; the first file is shown to who asks for a name that has none. Raises `OSError`, or `ValueError`
+        for what can't be understood."""
+        assert server_files
+        self._files = dict(server_files)
         self._clock = clock
-        self._seen = (0, 0)
-        self._store: Store = authorities(ca_file.read_bytes())
-        self.certificates: list[x509.Certificate] = []
-        self.reset_key = b""
-        self._read()
-        # Of the first certificate that this process had: tokens that were given out stay good.
-        self.reset_key = hashlib.sha256(b"skerry stateless reset" + server_file.read_bytes()).digest()
+        self._seen: dict[str, tuple[int, int]] = {}
+        self._keys: dict[str, ServerKeys] = {}
+        self._store: Store = authorities(roots_pem.encode())
+        for name in self._files:
+            self._read(name)
+        self._first = next(iter(self._files))
+        # Of the certificate that this process began with: tokens that were given out stay good.
+        first = self._files[self._first].read_bytes()
+        self.reset_key = hashlib.sha256(b"skerry stateless reset" + first).digest()
 
-    def refresh(self) -> None:
-        """Read the server's certificate again if its file was replaced."""
+    def keys(self, name: str) -> ServerKeys:
+        """What is shown under a name now."""
+        found = name if name in self._files else self._first
         try:
-            self._read()
+            self._read(found)
         except (OSError, ValueError) as error:
             LOG.warning("the renewed server certificate can't be read, QUIC goes on with the old one error=%s", error)
+        return self._keys[found]
 
     def check(self, chain: Sequence[x509.Certificate]) -> PeerCertificate:
         """A gateway's chain, now. Raises `aioquic.tls.Alert`."""
         return check_client(self._store, chain, datetime.fromtimestamp(self._clock.wall_ms() / 1000, UTC))
 
-    def _read(self) -> None:
-        found = self._server_file.stat()
+    def _read(self, name: str) -> None:
+        found = self._files[name].stat()
         seen = (found.st_mtime_ns, found.st_ino)
-        if seen == self._seen:
+        if seen == self._seen.get(name):
             return
-        self._seen = seen  # also where it can't be understood: said once
-        pem = self._server_file.read_bytes()
+        self._seen[name] = seen  # also where it can't be understood: said once
+        pem = self._files[name].read_bytes()
         key = load_pem_private_key(pem[pem.index(b"-----BEGIN PRIVATE KEY") :], password=None)
-        self.certificates = x509.load_pem_x509_certificates(pem)
-        self.key = key
+        self._keys[name] = ServerKeys(chain=tuple(x509.load_pem_x509_certificates(pem)), key=key)
 
 
 class HubCarrier(Carrier):
@@ -277,11 +283,13 @@ class Endpoint(asyncio.DatagramProtocol):
         return None
 
     def _begin(self, origin: _Origin, header: QuicHeader) -> HubCarrier:
-        self._credentials.refresh()
         connection = LinkConnection(
             configuration=self._configuration(),
             make_tls=lambda: HubTls(
-                protocols=list(self._handlers), check=self._credentials.check, tickets=self._tickets
+                protocols=list(self._handlers),
+                keys=self._credentials.keys,
+                check=self._credentials.check,
+                tickets=self._tickets,
             ),
             original_destination_connection_id=origin.original,
             retry_source_connection_id=origin.retry,
@@ -297,9 +305,9 @@ class Endpoint(asyncio.DatagramProtocol):
 
     def _configuration(self) -> QuicConfiguration:
         configuration = quic_configuration(is_client=False, protocols=list(self._handlers), idle_s=self._idle_s)
-        configuration.certificate = self._credentials.certificates[0]
-        configuration.certificate_chain = self._credentials.certificates[1:]
-        configuration.private_key = self._credentials.key
+        # aioquic wants some before it has heard for which name; `HubTls` chooses.
+        shown = self._credentials.keys("")
+        configuration.certificate, configuration.private_key = shown.chain[0], shown.key
         return configuration
 
     # --- who is ---

@@ -20,11 +20,12 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Final
+from typing import Any, Final, cast
 
 from aioquic import tls
 from aioquic._buffer import Buffer
 from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from cryptography.x509.verification import (
     Criticality,
@@ -168,6 +169,14 @@ def judged_at(chain: Sequence[x509.Certificate], roots: Sequence[x509.Certificat
     return max(known, *(certificate.not_valid_before_utc for certificate in (*chain, *roots)))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerKeys:
+    """What a hub shows under one name."""
+
+    chain: tuple[x509.Certificate, ...]
+    key: PrivateKeyTypes
+
+
 class HubTls(tls.Context):
     """The server's side of one handshake."""
 
@@ -175,11 +184,13 @@ class HubTls(tls.Context):
         self,
         *,
         protocols: Sequence[str],
+        keys: Callable[[str], ServerKeys],
         check: Callable[[Sequence[x509.Certificate]], PeerCertificate],
         tickets: Tickets,
     ) -> None:
         super().__init__(is_client=False, alpn_protocols=list(protocols), max_early_data=None)  # pyright: ignore[reportUnknownMemberType]
         self._request_client_certificate = True
+        self._keys = keys
         self._check = check
         self._tickets = tickets
         self._early_data_offered = False
@@ -190,8 +201,12 @@ class HubTls(tls.Context):
 
     def _server_handle_hello(self, input_buf: Buffer, initial_buf: Buffer, handshake_buf: Buffer) -> None:
         begin = input_buf.tell()
-        self._early_data_offered = tls.pull_client_hello(input_buf).early_data
+        hello = tls.pull_client_hello(input_buf)
         input_buf.seek(begin)
+        self._early_data_offered = hello.early_data
+        shown = self._keys(hello.server_name or "")  # RFC 6066 section 3: the gateway says which CA it knows
+        self.certificate, self.certificate_chain = shown.chain[0], list(shown.chain[1:])
+        self.certificate_private_key = cast("Any", shown.key)
         super()._server_handle_hello(input_buf, initial_buf, handshake_buf)
         if self.session_resumed:
             # No certificate was asked for: the ticket stands for it.

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from skerry.clocks import SystemClock
+from skerry.objects.enrolment import HUB_SERVER_NAME
 from skerry.ports import Link
 from skerry.transport import quic, quic_server, websocket
 from skerry.transport.quic_tls import Tickets
@@ -72,7 +73,9 @@ class TestQuic(ApartLinkContract):
         async def ends() -> AsyncGenerator[Ends]:
             meeting = Meeting()
             credentials = quic_server.HubCredentials(
-                server_file=site.path / "server.pem", ca_file=site.path / "ca.pem", clock=SystemClock()
+                server_files={HUB_SERVER_NAME: site.path / "server.pem"},
+                roots_pem=site.authority.pem,
+                clock=SystemClock(),
             )
             handlers = {SESSION_PATH: meeting.handle}
             async with quic_server.listen("127.0.0.1", 0, credentials, handlers, idle_s=60) as (host, port):

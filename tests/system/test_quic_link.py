@@ -20,6 +20,7 @@ from aioquic.tls import SessionTicket
 from cloudcore.pki.certificates import issue_server, new_authority
 from skerry.clocks import ManualClock, SystemClock
 from skerry.errors import UnavailableError
+from skerry.objects.enrolment import HUB_SERVER_NAME
 from skerry.ports import Clock
 from skerry.transport.quic import Judgement, dial, gateway_keys
 from skerry.transport.quic_link import QuicLink
@@ -41,7 +42,9 @@ def site(tmp_path: Path) -> Site:
 
 def credentials(site: Site, clock: Clock | None = None) -> HubCredentials:
     return HubCredentials(
-        server_file=site.path / "server.pem", ca_file=site.path / "ca.pem", clock=clock or SystemClock()
+        server_files={HUB_SERVER_NAME: site.path / "server.pem"},
+        roots_pem=site.authority.pem,
+        clock=clock or SystemClock(),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from skerry.sync.dial import DialPolicy, Ended
+from skerry.sync.dial import AGAIN_S, BROKEN_MAX, WAYS, DialPolicy, Ended
 
 
 def failed(at_s: float) -> Ended:
@@ -67,3 +67,104 @@ def test_healing_dials_at_once() -> None:
     assert policy.due_s == 0
     policy.ended(failed(100), 0.5)
     assert policy.due_s == 100.5
+
+
+def attempts(policy: DialPolicy, count: int, *, at_s: float = 0.0) -> list[str]:
+    """What is dialled next if all of it fails."""
+    seen: list[str] = []
+    for _ in range(count):
+        seen.append(f"{policy.way} {policy.address}")
+        policy.ended(failed(at_s), 0.5)
+    return seen
+
+
+def test_ways_are_tried_in_order_at_every_address_before_any_waiting() -> None:
+    policy = DialPolicy(("a", "b"), WAYS)
+    seen: list[tuple[str, str, float]] = []
+    for _ in range(7):
+        seen.append((policy.way, policy.address, policy.due_s))
+        policy.ended(failed(10), 0.5)
+    assert seen == [
+        ("quic", "a", 0),
+        ("quic", "b", 10),
+        ("websocket", "a", 10),
+        ("websocket", "b", 10),
+        ("proxy", "a", 10),
+        ("proxy", "b", 10),
+        ("quic", "a", 10.5),
+    ]
+
+
+def test_what_was_welcomed_is_tried_first_from_then_on() -> None:
+    policy = DialPolicy(("a",), WAYS)
+    policy.ended(failed(0), 0.5)
+    assert policy.way == "websocket"
+    policy.welcomed(1)
+    assert policy.preferred == "websocket"
+    policy.ended(lived(101), 0.5)
+    assert attempts(policy, 4, at_s=102) == ["websocket a", "quic a", "proxy a", "websocket a"]
+
+
+def test_what_is_remembered_over_a_restart_is_tried_first() -> None:
+    assert attempts(DialPolicy(("a",), WAYS, remembered="proxy"), 3) == ["proxy a", "quic a", "websocket a"]
+    assert attempts(DialPolicy(("a",), ("websocket",), remembered="quic"), 2) == ["websocket a", "websocket a"]
+
+
+def test_a_better_way_is_tried_again_once_when_an_hour_is_over() -> None:
+    policy = DialPolicy(("a", "b"), WAYS)
+    policy.ended(failed(0), 0.5)
+    policy.ended(failed(0), 0.5)
+    policy.welcomed(0)
+    policy.ended(lived(AGAIN_S - 1), 0.5)
+    assert policy.way == "websocket"
+    policy.welcomed(AGAIN_S)
+    policy.ended(lived(AGAIN_S), 0.5)
+    assert (policy.way, policy.address) == ("quic", "a")
+    policy.ended(failed(AGAIN_S + 1), 0.5)
+    assert (policy.way, policy.address, policy.due_s) == ("websocket", "a", AGAIN_S + 1)
+    policy.welcomed(AGAIN_S + 1)
+    policy.ended(lived(AGAIN_S + 200), 0.5)
+    assert policy.way == "websocket"
+    policy.ended(lived(2 * AGAIN_S + 1), 0.5)
+    assert policy.way == "quic"
+    policy.welcomed(2 * AGAIN_S + 2)
+    assert policy.preferred == "quic"
+    policy.ended(lived(2 * AGAIN_S + 300), 0.5)
+    assert policy.way == "quic"
+
+
+def test_a_network_that_is_down_teaches_nothing_about_ways() -> None:
+    policy = DialPolicy(("a",), WAYS)
+    policy.welcomed(0)
+    policy.ended(lived(100), 0.5)
+    assert attempts(policy, 9, at_s=200)[-3:] == ["quic a", "websocket a", "proxy a"]
+    assert policy.preferred == "quic"
+
+
+def test_sessions_that_break_again_and_again_speak_against_their_way() -> None:
+    policy = DialPolicy(("a",), WAYS)
+    for number in range(BROKEN_MAX):
+        assert policy.way == "quic"
+        policy.welcomed(number)
+        policy.ended(lived(number, seconds=20), 0.5)
+    assert policy.way == "websocket"
+    assert policy.preferred == "websocket"
+
+
+def test_a_way_that_this_machine_has_not_is_not_tried_again() -> None:
+    policy = DialPolicy(("a", "b"), WAYS)
+    policy.ended(Ended(at_s=5, unusable=True), 0.5)
+    assert policy.due_s == 5
+    assert attempts(policy, 5) == ["websocket a", "websocket b", "proxy a", "proxy b", "websocket a"]
+    remembered = DialPolicy(("a",), ("quic", "websocket"), remembered="websocket")
+    remembered.ended(failed(0), 0.5)
+    assert remembered.way == "quic"
+    remembered.ended(Ended(at_s=0, unusable=True), 0.5)
+    assert attempts(remembered, 2) == ["websocket a", "websocket a"]
+
+
+def test_the_only_way_stays_even_if_it_is_none() -> None:
+    policy = DialPolicy(("a",), ("quic",))
+    policy.ended(Ended(at_s=0, unusable=True), 0.5)
+    assert policy.way == "quic"
+    assert policy.due_s == 0.5
