@@ -2,6 +2,7 @@
 
 - docs/reference/settings.md, from the settings of both daemons;
 - the diagrams in docs/explanation/session.md, from the tables of the state machines;
+- the table of faults in docs/testkit/suite.md, from the suite's catalogue;
 - docs/decisions/README.md, from the decisions' titles.
 
 `tests/repo/test_docs.py` fails when a page is not what this would write.
@@ -22,6 +23,7 @@ from edgecore.config import EdgeSettings  # noqa: E402
 from skerry.settings import described  # noqa: E402
 from skerry.sync import cloud, edge  # noqa: E402
 from skerry.sync.tables import mermaid  # noqa: E402
+from skerry.testkit.suite.catalogue import DISCONNECT  # noqa: E402
 
 SETTINGS_HEAD = """# Settings
 
@@ -63,12 +65,22 @@ def session_page() -> str:
     return text
 
 
+def suite_page() -> str:
+    text = (ROOT / "docs/testkit/suite.md").read_text()
+    rows = "".join(f"| `{fault.name}` | {fault.title} |\n" for fault in DISCONNECT)
+    table = f"| Fault | What is promised |\n|---|---|\n{rows}"
+    return re.sub(
+        r"<!-- faults -->\n.*?\n(?=A fault that)", lambda _: f"<!-- faults -->\n\n{table}\n", text, flags=re.DOTALL
+    )
+
+
 def pages() -> dict[Path, str]:
     """Every generated page, as it should be."""
     return {
         ROOT / "docs/reference/settings.md": settings_page(),
         ROOT / "docs/decisions/README.md": decisions_page(),
         ROOT / "docs/explanation/session.md": session_page(),
+        ROOT / "docs/testkit/suite.md": suite_page(),
     }
 
 

@@ -392,7 +392,8 @@ class Fleet(Protocol):
         message: str = "",
     ) -> T:
         """Let time pass until the condition gives something true, and give that; otherwise an `AssertionError` that
-        tells what was seen on the way. A condition that raises `AssertionError` or `LookupError` is not true yet."""
+        tells what was seen on the way. A condition that raises `AssertionError`, `LookupError` or
+        `UnavailableError`, or that asks None for an attribute or item, is not true yet."""
         ...
 
     def throughout(

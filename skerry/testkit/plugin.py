@@ -28,12 +28,26 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="what fleets are made of: virtual time and links in memory, or processes and network namespaces",
     )
     group.addoption("--skerry-seed", type=int, default=0, metavar="N", help="chance of simulated fleets (default 0)")
+    group.addoption("--skerry-suite", choices=("disconnect",), help="run a suite of faults on any app's manifests")
+    told: dict[str, Any] = {
+        "action": "append",
+        "dest": "skerry_manifests",
+        "metavar": "PATH",
+        "help": "file or directory of an app for --skerry-suite; may be given several times",
+    }
+    try:
+        group.addoption("--manifests", "--skerry-manifests", **told)
+    except ValueError:  # another plugin has --manifests: ours is still there by its longer name
+        group.addoption("--skerry-manifests", **told)
+    group.addoption(
+        "--skerry-budget", type=float, metavar="SECONDS", help="begin no fault of a suite after so much time"
+    )
     group.addoption("--skerry-keep", action="store_true", help="leave what fleets wrote to the disk where it is")
     group.addoption("--skerry-report", metavar="FILE", help="write what became of each fleet to FILE, as JSON")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Our marker, and the report when it is asked for."""
+    """Our marker, and the report and the suite when they are asked for."""
     config.addinivalue_line(
         "markers", "skerry(backend=None, seed=None): choose the backend or the seed of this test's fleet"
     )
@@ -42,6 +56,13 @@ def pytest_configure(config: pytest.Config) -> None:
         from skerry.testkit.report import Ledger
 
         config.pluginmanager.register(Ledger(path), "skerry-report")
+    suite: str | None = config.getoption("skerry_suite")
+    if suite is not None:
+        from skerry.testkit.suite.collection import Suite
+
+        config.pluginmanager.register(Suite(config, suite), "skerry-suite")
+    elif config.getoption("skerry_manifests"):
+        raise pytest.UsageError("--manifests is for a suite: add --skerry-suite disconnect")
 
 
 @pytest.fixture
@@ -107,5 +128,5 @@ def pytest_runtest_makereport(
     if made is not None and report.when == "call":
         from skerry.testkit.report import note_fleet
 
-        note_fleet(report, made)
+        note_fleet(report, made, item)
     return report

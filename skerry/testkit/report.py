@@ -71,26 +71,34 @@ def _twin_told(twin: TwinView | None) -> str:
     return f"{wanted}has {twin.reported} {twin.quality}{f' ({twin.reason})' if twin.reason else ''}"
 
 
-def command_of(fleet: Fleet, nodeid: str) -> str:
+def command_of(fleet: Fleet, nodeid: str, config: pytest.Config) -> str:
     """What runs this test again in the same way."""
-    words = ["pytest", nodeid, "--skerry-backend", fleet.backend, "--skerry-seed", str(fleet.seed)]
-    return shlex.join(words)
+    suite: str | None = config.getoption("skerry_suite")
+    if suite is not None and nodeid.startswith(f"{suite}::"):
+        words = ["pytest", "--skerry-suite", suite, "-k", nodeid.rpartition("::")[2]]
+        for path in config.getoption("skerry_manifests") or ():
+            words += ["--manifests", path]
+    else:
+        words = ["pytest", nodeid]
+    return shlex.join([*words, "--skerry-backend", fleet.backend, "--skerry-seed", str(fleet.seed)])
 
 
-def note_fleet(report: pytest.TestReport, fleet: Fleet) -> None:
+def note_fleet(report: pytest.TestReport, fleet: Fleet, item: pytest.Item) -> None:
     """Give a report its fleet's figures, and to a failure the picture."""
-    report.user_properties += [
+    figures: list[tuple[str, object]] = [
         ("skerry_backend", fleet.backend),
         ("skerry_seed", fleet.seed),
         ("skerry_fleet_s", round(fleet.now_s, 3)),
     ]
+    report.user_properties += figures
+    item.user_properties += figures  # JUnit's file takes them from the last report of the test
     if not report.failed:
         return
     try:
         text = describe(fleet)
     except SkerryError as error:
         text = f"the fleet can't be asked any more: {error}\n" + "\n".join(fleet.transcript[-TAIL:])
-    report.sections.append((SECTION, f"{text}\nrun it again: {command_of(fleet, report.nodeid)}"))
+    report.sections.append((SECTION, f"{text}\nrun it again: {command_of(fleet, report.nodeid, item.config)}"))
 
 
 class Ledger:

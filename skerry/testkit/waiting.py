@@ -12,6 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, Protocol, TypeVar
 
+from skerry.errors import UnavailableError
+
 T = TypeVar("T")
 
 SEEN_MAX: Final = 12
@@ -103,8 +105,11 @@ def throughout(time: Time, condition: Callable[[], object], patience: Patience) 
 def _look(condition: Callable[[], T]) -> tuple[T | None, Exception | None]:
     try:
         return condition(), None
-    except (AssertionError, LookupError) as error:
-        # "Not yet": the object that is asked for has still to appear.
+    except (AssertionError, LookupError, UnavailableError, AttributeError, TypeError) as error:
+        # "Not yet": what is asked for has still to appear, or whoever is asked. An attribute or item of None is of
+        # something that is not there; any other is a slip of the pen, which should not be waited for.
+        if isinstance(error, AttributeError | TypeError) and "NoneType" not in str(error):
+            raise
         return None, error
 
 

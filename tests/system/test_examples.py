@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -57,6 +58,16 @@ def test_the_demo_holds_all_its_claims_and_leaves_nothing_running(tmp_path: Path
     assert "FAILS" not in told.stdout
     assert "while leaving" not in told.stdout
     assert processes_of(tmp_path / "fleet") == []
+
+
+@pytest.mark.timeout(DEMO_S_MAX)
+@pytest.mark.parametrize("arguments", [["tests"], ["--skerry-suite", "disconnect", "--manifests=manifests"]])
+def test_the_test_kits_example_stands(tmp_path: Path, arguments: list[str]) -> None:
+    """As its README runs it, in a directory that has nothing of this repository's settings."""
+    project = shutil.copytree(ROOT / "examples/02-test-kit", tmp_path / "cold-store")
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments]
+    told = subprocess.run(command, cwd=project, capture_output=True, text=True, timeout=DEMO_S_MAX)
+    assert told.returncode == 0, told.stdout + told.stderr
 
 
 @dataclass

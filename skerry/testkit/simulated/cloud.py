@@ -109,7 +109,7 @@ class SimulatedCloud:
     def _begin(self) -> _Life:
         ids = ids_of(self._seed, "cloud", self._lives)
         process = Process(self._loop, "cloud")
-        store = MemoryStore(self._state)
+        store = self.new_store(self._state)
         made: list[_Life] = []
 
         async def main(tasks: asyncio.TaskGroup) -> None:
@@ -127,6 +127,13 @@ class SimulatedCloud:
 
         process.start(main)
         return made[0]
+
+    def new_store(self, state: MemoryState) -> MemoryStore:
+        return MemoryStore(state)
+
+    def new_epoch(self) -> str:
+        """Of a store that was restored."""
+        return ids_of(self._seed, "epoch", self._lives).uid()
 
     def kill(self) -> None:
         life, self._life = self._life, None
@@ -149,7 +156,7 @@ class SimulatedCloud:
             raise InvalidError("this backup is not one that this fleet's cloud.backup() made")
         self.kill()
         self._state = copy.deepcopy(backup.state)
-        self._state.epoch = ids_of(self._seed, "epoch", self._lives).uid()
+        self._state.epoch = self.new_epoch()
         self._transcript.note("cloud", f"is restored to revision {self._state.revision}")
         self.start()
 

@@ -51,7 +51,7 @@ class SimulatedFleet:
         self._routes: list[Route] = []
         self._plcs: dict[str, SimulatedPlc] = {}
         self._closed = False
-        self._cloud = SimulatedCloud(self._loop, self._transcript, options.seed, lambda: self._routes)
+        self._cloud = self.new_cloud(self._loop, self._transcript)
         self._cloud.start()
 
     # --- who is there ---
@@ -98,9 +98,12 @@ class SimulatedFleet:
         directory = self._options.directory / name
         (directory / "root").mkdir(parents=True)
         site = Site(loop=self._loop, transcript=self._transcript, seed=self.seed, route=route, directory=directory)
-        return self.made_edge(name, labels, site)
+        return self.new_gateway(name, labels, site)
 
-    def made_edge(self, name: str, labels: Mapping[str, str], site: Site) -> SimulatedEdge:
+    def new_cloud(self, loop: VirtualLoop, transcript: Transcript) -> SimulatedCloud:
+        return SimulatedCloud(loop, transcript, self.seed, lambda: self._routes)
+
+    def new_gateway(self, name: str, labels: Mapping[str, str], site: Site) -> SimulatedEdge:
         return SimulatedEdge(name, labels, site)
 
     def _listener(self) -> Listener | None:

@@ -182,8 +182,9 @@ class WireEnd:
         self._over = False
         self._last_s = 0.0
         """When the last of what this end sent arrives at the other."""
-        self._underway: deque[tuple[float, float]] = deque()
-        """Of what is coming here: (when its first byte arrives, when its last does)."""
+        self._underway: deque[tuple[float, bytes | None]] = deque()
+        """What is coming here, in order: (when its first byte arrives, the frame). Timers that are due at the same
+        instant have no order of their own."""
         self._heard_s = 0.0
 
     @property
@@ -246,12 +247,11 @@ class WireEnd:
         last_s = max(begin_s + took_s, self._last_s)
         route.free_s[self._sends] = begin_s + took_s - DELAY_S - route.faults.delay_s
         self._last_s = last_s
-        self._peer._underway.append((min(first_s, last_s), last_s))
-        route.loop.call_at(last_s, self._peer._arrive, data)
+        self._peer._underway.append((min(first_s, last_s), data))
+        route.loop.call_at(last_s, self._peer._arrive)
 
-    def _arrive(self, data: bytes | None) -> None:
-        if self._underway:
-            self._underway.popleft()
+    def _arrive(self) -> None:
+        _, data = self._underway.popleft()
         self._heard_s = self._wire.route.loop.time()
         if self._over:
             return

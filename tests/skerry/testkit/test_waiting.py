@@ -42,6 +42,13 @@ def test_what_is_not_there_yet_or_not_as_asserted_is_waited_for() -> None:
     assert time.now_s == 2
 
 
+def test_asking_what_is_not_there_is_waited_for_and_a_slip_of_the_pen_is_not() -> None:
+    time = Hours()
+    assert eventually(time, lambda: ("text" if time.now_s > 1 else None).upper() + "!", Patience()) == "TEXT!"  # pyright: ignore
+    with pytest.raises(AttributeError, match="uper"):
+        eventually(time, lambda: "text".uper() + "!", Patience())  # pyright: ignore
+
+
 def test_another_error_of_a_condition_comes_out() -> None:
     with pytest.raises(ZeroDivisionError):
         eventually(Hours(), lambda: 1 / 0, Patience())
