@@ -98,5 +98,9 @@ class IdentityRefusedError(UnavailableError):
     more."""
 
 
+class UnansweredError(UnavailableError):
+    """Nobody answered at all: no route, or silence. So there is nobody whom asking again soon could burden."""
+
+
 class StorageFullError(UnavailableError):
     """No room to write; nothing was half-written."""

@@ -18,7 +18,7 @@ from edgecore.link.dial import Dialer
 from edgecore.link.streams import StreamHost, StreamSource
 from edgecore.store.port import META_EPOCH, EdgeBatch, Held
 from edgecore.store.shell import AsyncEdgeStore
-from skerry.errors import IdentityRefusedError, SkerryError, UnavailableError
+from skerry.errors import IdentityRefusedError, SkerryError, UnansweredError, UnavailableError
 from skerry.objects.meta import Key, Revision, Stamp
 from skerry.ports import Clock, Ids
 from skerry.sync.dial import DialPolicy, Ended
@@ -109,6 +109,8 @@ class EdgeLink:
         self._driver: Driver[EdgeEffect] | None = None
         self._cut = parts.store.meta(META_CUT) == "yes"
         self._dialing = False
+        self._answered = True
+        """By the last that was dialled: somebody was there."""
         self._since_ms = parts.clock.wall_ms()
         self._last_error = ""
         self._said_s = 0.0
@@ -183,6 +185,7 @@ class EdgeLink:
             while True:
                 await self._wait()
                 started_s = self._parts.clock.monotonic_s()
+                self._answered = True
                 try:
                     how, welcomed = await self._once()
                 except Exception as error:
@@ -192,6 +195,7 @@ class EdgeLink:
                 ended_s = self._parts.clock.monotonic_s()
                 ended = Ended(
                     at_s=ended_s,
+                    answered=self._answered,
                     welcomed=welcomed,
                     lived_s=ended_s - started_s,
                     clean=how.by_peer and how.code == CloseCode.DONE,
@@ -225,6 +229,7 @@ class EdgeLink:
         except UnavailableError as error:
             if isinstance(error, IdentityRefusedError):
                 self._parts.doubted()
+            self._answered = not isinstance(error, UnansweredError)
             self._note_end(str(error))
             return CloseLink(code=CloseCode.FAILED, reason=str(error)), False
         finally:

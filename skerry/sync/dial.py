@@ -19,6 +19,8 @@ BACKOFF_S_MIN: Final = 1.0
 BACKOFF_S_MAX: Final = 60.0
 RETRY_AFTER_S_MAX: Final = 3600.0
 """The longest that a cloud can send a gateway away."""
+UNANSWERED_S_MAX: Final = 4.0
+"""While nobody answers at all, no herd forms at anybody's door, and the way may be there again at any moment."""
 LIVED_S_MIN: Final = 5.0
 """A session shorter than this counts as a failure even when it ended cleanly: no hot loop."""
 
@@ -42,6 +44,8 @@ class Ended:
 
     at_s: float
     """Monotonic seconds."""
+    answered: bool = True
+    """Somebody was there, if only to refuse."""
     welcomed: bool = False
     lived_s: float = 0.0
     clean: bool = False
@@ -117,6 +121,7 @@ class DialPolicy:
             delay = self._backoff(unit)
         else:
             delay = 0.0 if self._next_attempt(how.at_s) else self._backoff(unit)
+            delay = delay if how.answered else min(delay, unit * UNANSWERED_S_MAX)
         if how.retry_after_s > 0:
             delay = min(how.retry_after_s, RETRY_AFTER_S_MAX) * (1 + unit / 4)
         self._due_s = how.at_s + delay

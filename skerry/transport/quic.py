@@ -27,7 +27,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from skerry.errors import BadRequestError, UnavailableError
+from skerry.errors import BadRequestError, UnansweredError, UnavailableError
 from skerry.objects.enrolment import split_address
 from skerry.transport.quic_link import OPEN_S_MAX, Carrier, LinkConnection, QuicLink, protocol_of, quic_configuration
 from skerry.transport.quic_tls import GatewayTls, Kept, PeerCertificate, Tickets, authorities, check_server, judged_at
@@ -108,7 +108,7 @@ async def dial(
                 [place for _, _, _, _, place in found], _Greeting(address, keys, tickets, judgement, path)
             )
     except TimeoutError as error:
-        raise UnavailableError(f"{address}: no answer over QUIC within {open_s_max:.0f} s") from error
+        raise UnansweredError(f"{address}: no answer over QUIC within {open_s_max:.0f} s") from error
     except (OSError, BadRequestError, UnavailableError) as error:
         raise UnavailableError(f"{address}: {error}") from error
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
+import struct
 import time
 from asyncio import sslproto
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
@@ -32,7 +33,7 @@ from websockets.http11 import Request, Response
 from websockets.protocol import State
 from websockets.server import ServerProtocol
 
-from skerry.errors import IdentityRefusedError, UnavailableError
+from skerry.errors import IdentityRefusedError, UnansweredError, UnavailableError
 from skerry.listening import listening_socket
 from skerry.objects.enrolment import HUB_SERVER_NAME
 from skerry.transport.door import Door
@@ -41,6 +42,8 @@ from skerry.wire.codec import FRAME_BYTES_MAX
 SESSION_PATH: Final = "/session"
 OPEN_S_MAX: Final = 20.0
 """TCP, TLS and the upgrade: five round trips on a very bad link."""
+REACH_S_MAX: Final = 8.0
+"""TCP alone. The kernel asks again after 1, 2 and 4 s, then ever more rarely: a way that is back would lie idle."""
 CLOSE_S_MAX: Final = 2.0
 """How long a peer may take to agree to an end."""
 TLS_READ_BYTES: Final = 4 * 1024
@@ -128,6 +131,11 @@ class WebSocketLink:
         await self._connection.close(code, reason.encode()[:120].decode(errors="ignore"))
 
     def abort(self) -> None:
+        own = self._connection.transport.get_extra_info("socket")
+        if own is not None:
+            # By a reset, which goes out at once. An orderly end would wait behind what the peer has not acknowledged,
+            # and where only our direction is alive that is for ever: the peer would find out late and by itself.
+            own.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self._connection.transport.abort()
 
 
@@ -164,29 +172,42 @@ async def dial(
     address: str, context: ssl.SSLContext, *, path: str = SESSION_PATH, server_name: str = HUB_SERVER_NAME
 ) -> WebSocketLink:
     """Open a link to `host:port`. Raises `UnavailableError`, with the reason, whatever went wrong;
-    `IdentityRefusedError` where the peer may not take our certificate."""
+    `UnansweredError` where nobody was there, `IdentityRefusedError` where the peer may not take our certificate."""
+    answered = False
+
+    class Reached(_Dialled):
+        """Made when TCP is connected, before TLS: that is when asyncio asks for a protocol."""
+
+        def __init__(self, *arguments: Any, **named: Any) -> None:
+            nonlocal answered
+            answered = True
+            patience.reschedule(None)
+            super().__init__(*arguments, **named)
+
     try:
-        connection = await connect(
-            f"wss://{address}{path}",
-            ssl=context,
-            server_hostname=server_name,
-            create_connection=_Dialled,
-            compression=None,
-            max_size=FRAME_BYTES_MAX + 64,
-            max_queue=4,
-            write_limit=WRITE_BYTES,
-            open_timeout=OPEN_S_MAX,
-            close_timeout=CLOSE_S_MAX,
-            ping_interval=None,
-            user_agent_header=None,
-            proxy=None,
-        )
+        async with asyncio.timeout(REACH_S_MAX) as patience:
+            connection = await connect(
+                f"wss://{address}{path}",
+                ssl=context,
+                server_hostname=server_name,
+                create_connection=Reached,
+                compression=None,
+                max_size=FRAME_BYTES_MAX + 64,
+                max_queue=4,
+                write_limit=WRITE_BYTES,
+                open_timeout=OPEN_S_MAX,
+                close_timeout=CLOSE_S_MAX,
+                ping_interval=None,
+                user_agent_header=None,
+                proxy=None,
+            )
     except InvalidMessage as error:
         # In TLS 1.3 a client has finished its handshake before the server looks at its certificate, and asyncio's
         # servers hang up on a bad one without the alert that would say so.
         raise IdentityRefusedError(f"{address}: the peer hung up on this gateway's certificate") from error
     except (OSError, TimeoutError, InvalidHandshake, InvalidURI, ConnectionClosed) as error:
-        raise UnavailableError(f"{address}: {_reason(error)}") from error
+        silent = not answered and isinstance(error, OSError) and not isinstance(error, ConnectionRefusedError)
+        raise (UnansweredError if silent else UnavailableError)(f"{address}: {_reason(error)}") from error
     return WebSocketLink(connection)
 
 

@@ -35,6 +35,17 @@ def test_several_addresses_are_tried_at_once_then_the_waiting_starts() -> None:
     assert policy.due_s == 11
 
 
+def test_where_nobody_answers_the_way_is_tried_again_within_seconds_however_long_it_lasts() -> None:
+    policy = DialPolicy(("a",))
+    delays: list[float] = []
+    for _ in range(9):
+        policy.ended(Ended(at_s=100, answered=False), 0.5)
+        delays.append(policy.due_s - 100)
+    assert delays == [0.5, 1, 2, 2, 2, 2, 2, 2, 2]
+    policy.ended(failed(100), 0.5)
+    assert policy.due_s == 130, "a cloud that is there again and refuses is not stormed"
+
+
 def test_a_clean_end_dials_at_once_and_a_lost_link_almost() -> None:
     policy = DialPolicy(("a",))
     for _ in range(5):
