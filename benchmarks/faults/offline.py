@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections.abc import Sequence
 
@@ -22,7 +23,7 @@ from benchmarks.faults.ground import (
 )
 from skerry.objects.json import JsonObject, maps_at, str_at
 from skerry.testkit.real.clocks import FakedClock
-from skerry.testkit.real.programs import until
+from skerry.testkit.real.programs import EDGE, until
 
 OFFLINE_S = float(os.environ.get("SKERRY_FAULTS_OFFLINE_S", "60"))
 """Of the case that upstream's reports have at 30 minutes; nothing in it depends on more than a few heartbeats."""
@@ -189,6 +190,35 @@ def certificate() -> Sequence[Figure]:
         return [Figure(what="back with a new certificate, no person asked, after", value=took, unit="s", at_most=30)]
 
 
+def authority() -> Sequence[Figure]:
+    """The authority is changed under one gateway that is connected and one that is away."""
+    with ground(*FLAGS) as here:
+        cloud = here.rig.cloud
+        away = here.rig.edge("away")
+        away.start()
+        until(lambda: here.ready("away") == "True", "the other node to be Ready", within_s=60)
+        pids = [here.edge.machine.pid_of(EDGE), away.machine.pid_of(EDGE)]
+        here.rig.sites["away"].link.cut()
+        cloud.machine.run("ca", [sys.executable, "-m", "cloudcore.main", "ca", "rotate", "--data", cloud.data])
+        cloud.stop()
+        cloud.start()
+        began = time.monotonic()
+        until(
+            lambda: here.ready() == "True" and here.edge.link_state == "connected", "the connected one", within_s=90
+        )
+        connected_s = time.monotonic() - began
+        here.rig.sites["away"].link.heal()
+        began = time.monotonic()
+        until(lambda: here.ready("away") == "True" and away.link_state == "connected", "the other one", within_s=90)
+        away_s = time.monotonic() - began
+        kept = [here.edge.machine.pid_of(EDGE), away.machine.pid_of(EDGE)] == pids
+        return [
+            Figure(what="connected gateway: back after the restart in", value=connected_s, unit="s", at_most=30),
+            Figure(what="gateway that was away: back after healing in", value=away_s, unit="s", at_most=30),
+            exactly("agents restarted", int(not kept), 0),
+        ]
+
+
 def recreated() -> Sequence[Figure]:
     """A ConfigMap is deleted and made anew, with the gateway connected and with it away."""
     with ground(*FLAGS) as here:
@@ -264,6 +294,14 @@ CASES = (
         method="Gateway off, cloud stopped, both clocks 370 days on (the certificate is good for 365), both started.",
         kubeedge="a person must bring a new token (#3067)",
         run=certificate,
+    ),
+    Case(
+        number=10,
+        name="authority",
+        title="Certificate authority changed under running gateways",
+        method="`cloudcore ca rotate` and a restart of the cloud; one gateway is connected, one cut off meanwhile.",
+        kubeedge="all edges out (#5923)",
+        run=authority,
     ),
     Case(
         number=12,

@@ -93,6 +93,7 @@ class CloudProgram:
         wait_ready(self.machine, CLOUD, "cloudcore ready", before)
         endpoints = json.loads((self.data / "endpoints.json").read_text())
         self.https_port, self.hub_port = int(endpoints["https_port"]), int(endpoints["hub_port"])
+        self._api = None  # its kubeconfig is written anew at each start, and may trust another authority
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
         """Tell it to stop, or kill it; its exit code."""
