@@ -12,6 +12,7 @@ import pytest
 
 from skerry.errors import InvalidError, UnavailableError
 from skerry.testkit import ApplyError, Edge, Fleet, FleetOptions, UnsupportedError, open_fleet
+from skerry.testkit.simulated.edge import SimulatedEdge
 from skerry.testkit.simulated.fleet import SimulatedFleet
 from skerry.testkit.waiting import UnmetError
 
@@ -67,6 +68,14 @@ def test_an_agent_that_is_killed_leaves_its_pods_alone(fleet: Fleet, eu: Edge) -
     eu.start()
     fleet.eventually(lambda: eu.in_step)
     assert running(eu) == before
+
+
+def test_a_container_that_crashes_is_started_again_by_the_gateway(fleet: Fleet, eu: Edge) -> None:
+    assert isinstance(eu, SimulatedEdge)
+    eu.link.cut()
+    eu.end_container("greeter-eu", code=3)
+    fleet.eventually(lambda: len(running(eu)) == 2)
+    assert sorted(pod.restarts for pod in eu.pods()) == [0, 1]
 
 
 def test_both_ends_notice_a_half_open_link_within_two_heartbeats(fleet: Fleet, eu: Edge) -> None:
