@@ -105,12 +105,7 @@ async def _run(settings: EdgeSettings, membership: Membership, agent: Agent, cer
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     async with asyncio.TaskGroup() as tasks:
-        parts = [
-            tasks.create_task(agent.pods.run(), name="pods"),
-            tasks.create_task(agent.twins.run(), name="twins"),
-            tasks.create_task(agent.commands.run(), name="commands"),
-            tasks.create_task(agent.node.run(), name="node"),
-        ]
+        parts = [tasks.create_task(work, name=name) for name, work in agent.workers().items()]
         local = LocalApi(settings.socket, agent.local)
         await local.listen()
         parts.append(tasks.create_task(local.run(), name="local-api"))

@@ -6,10 +6,10 @@ Keeps nothing; each part says what it keeps.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from edgecore.commands.runner import CommandParts, CommandRunner, shown_commands
 from edgecore.link.dial import Dialer
@@ -76,6 +76,15 @@ class Agent:
     link: EdgeLink
     local: LocalParts
     """What the local API answers from."""
+
+    def workers(self) -> Mapping[str, Coroutine[Any, Any, None]]:
+        """What brings up what was known, by name: begun before the link is."""
+        return {
+            "pods": self.pods.run(),
+            "twins": self.twins.run(),
+            "commands": self.commands.run(),
+            "node": self.node.run(),
+        }
 
 
 def compose(ground: Ground) -> Agent:

@@ -212,7 +212,7 @@ class SimulatedEdge:
             agent = compose(ground)
             objects = LocalObjects(agent.local)
             objects.listen()
-            for work in (agent.pods.run(), agent.twins.run(), agent.node.run(), agent.link.run()):
+            for work in (*agent.workers().values(), agent.link.run()):
                 tasks.create_task(work)
             made.append(_Life(process=process, disk=disk, runtime=runtime, agent=agent, objects=objects))
 

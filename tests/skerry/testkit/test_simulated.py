@@ -148,6 +148,20 @@ def test_a_desired_value_reaches_the_plc_through_the_real_driver(fleet: Fleet) -
     fleet.eventually(lambda: getattr(edge.twin("boiler-1", "setpoint"), "quality", "") == "stale", within_s=30)
 
 
+def test_a_command_that_is_given_offline_is_carried_out_once(fleet: Fleet) -> None:
+    plc = fleet.plc("boiler", port=5020)
+    edge = fleet.edge("eu-1", devices=BOILER)
+    fleet.eventually(lambda: plc.holding[2] == 215)
+    edge.link.cut()
+    action = {"deviceRefresh": {"device": "boiler-1", "properties": ["setpoint"]}}
+    fleet.apply(
+        {"apiVersion": "skerry.dev/v1", "kind": "Command", "metadata": {"name": "look"}, "spec": {"action": action}}
+    )
+    fleet.wait(30)
+    edge.link.heal()
+    fleet.eventually(lambda: "'phase': 'Succeeded'" in str(fleet.get("command", "look")), within_s=120)
+
+
 def test_refusals_read_as_kubectls(fleet: Fleet) -> None:
     with pytest.raises(ApplyError) as caught:
         fleet.apply(
