@@ -20,6 +20,7 @@ from skerry.sync.cloud import Admission, CloudSession
 from skerry.sync.edge import EdgeIdentity, EdgeSession, EdgeState
 from skerry.sync.effects import Admit, Send, Write
 from skerry.sync.ports import Instant
+from skerry.sync.received import Received
 from skerry.wire.codec import decode, encode
 
 Rows = list[tuple[str, str]]
@@ -32,7 +33,7 @@ NOW = Instant(monotonic_s=1.0, wall_ms=1_790_000_000_000)
 class NoReports:
     """An outbox with nothing in it."""
 
-    def outbox(self, *, after: int, limit: int) -> list[Stored]:
+    def outbox(self, *, after: int, limit: int, lane: int | None = None) -> list[Stored]:
         return []
 
     def outbox_head(self) -> int:
@@ -69,7 +70,7 @@ class Pair:
                     self.edge.receive(decode(self._carried(encode(effect.frame))), NOW)
                 elif isinstance(effect, Admit):
                     view = self.views.view(self.node)
-                    self.cloud.admitted(Admission(view=view, epoch="e", session=1, received=0), NOW)
+                    self.cloud.admitted(Admission(view=view, epoch="e", session=1, received=Received()), NOW)
             if pushed is not None:
                 self.edge.receive(decode(self._carried(encode(pushed))), NOW)
 

@@ -65,6 +65,10 @@ class ConflictError(CallerError):
     """Someone else wrote in between, or a precondition does not hold (HTTP 409, Conflict)."""
 
 
+class FencedError(ConflictError):
+    """A node's session has no say: a newer one of the node took over, or it tells what took effect before."""
+
+
 class GoneError(CallerError):
     """History below the compacted revision was asked for (HTTP 410, Expired)."""
 

@@ -41,7 +41,7 @@ CONNECTING_MAX = 256
 class NoReports:
     """An outbox with nothing in it."""
 
-    def outbox(self, *, after: int, limit: int) -> Sequence[OutboxItem]:
+    def outbox(self, *, after: int, limit: int, lane: int | None = None) -> Sequence[OutboxItem]:
         return ()
 
     def outbox_head(self) -> int:

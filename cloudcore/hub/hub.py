@@ -81,7 +81,6 @@ class Hub:
         self._behind: set[NodeSession] = set()
         self._settling = (0.0, 0)
         """(when counted, how many)."""
-        self._last_number = 0
         self._loaded = asyncio.Event()
         self.liveness = Liveness(parts.objects, parts.kinds, parts.clock, self._settings.liveness)
         self.logs = NodeLogs(self._streams_of)
@@ -165,11 +164,6 @@ class Hub:
             await self._parts.objects.update(kind, key, partial(with_incarnation, incarnation=incarnation))
         except NotFoundError:
             return
-
-    def next_number(self) -> int:
-        """Grows across restarts, too, as long as the cloud's clock does not go back past the last one."""
-        self._last_number = max(self._last_number + 1, self._parts.clock.wall_ms())
-        return self._last_number
 
     def retry_after_s(self) -> float:
         return 1.0 + self._settings.retry_s * self._parts.ids.unit()

@@ -1,8 +1,8 @@
 """One node's session over one link: admits it, pushes what changes, commits what it reports.
 
 Decides nothing that `skerry.sync.cloud` decides. What a session keeps is in memory and bounded by its window;
-the store has the node's outbox position, committed together with the effects of its reports, so that a crash at
-any point loses nothing and doubles nothing.
+the store has what of the node's outbox took effect, committed together with those effects and only for the node's
+newest session, so that a crash at any point, or another replica, loses nothing and doubles nothing.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from typing import Protocol
 from cloudcore.hub.effects import Outcome, Reporter
 from cloudcore.hub.streams import NodeStreams
 from cloudcore.registry.port import Objects
-from cloudcore.store.port import Position, Store
-from skerry.errors import CallerError, ConflictError, SkerryError
+from cloudcore.store.port import Advance, Store
+from skerry.errors import CallerError, FencedError, SkerryError
 from skerry.objects.meta import Key
 from skerry.ports import Clock, Link
 from skerry.sync.cloud import Admission, CloudSession, CloudState
@@ -62,8 +62,6 @@ class Registry(Protocol):
         """The node's gateway is here with this life of its store: commands are given to it from now on."""
         ...
 
-    def next_number(self) -> int: ...
-
     def retry_after_s(self) -> float:
         """When a node that finds no room should come back: spread out."""
         ...
@@ -93,6 +91,8 @@ class NodeSession:
         """Known once its certificate and its Hello agree."""
         self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         """Done when everything of it is over, commits included."""
+        self._number = 0
+        """What the store gave; a newer one fences this session."""
         self._reporter: Reporter | None = None
 
     @property
@@ -143,18 +143,18 @@ class NodeSession:
             if not await self._registry.enter(self):
                 self.close(CloseCode.BUSY, "too many at once", retry_after_s=self._registry.retry_after_s())
                 return
-            position = await self._parts.store.position(hello.node)
+            position = await self._parts.store.enter(hello.node, hello.incarnation)
             await self._registry.met(hello.node, hello.incarnation)
         except SkerryError as error:
             self.close(CloseCode.FAILED, f"the cloud's store: {error}", retry_after_s=self._registry.retry_after_s())
             return
         self._reporter = self._registry.reporter(hello.node, hello.incarnation)
-        known = position is not None and position.incarnation == hello.incarnation
+        self._number = position.session
         admission = Admission(
             view=self._registry.view(hello.node),
             epoch=self._parts.store.epoch,
-            session=self._registry.next_number(),
-            received=position.seq if known and position is not None else 0,
+            session=position.session,
+            received=position.received,
         )
         self._machine.admitted(admission, self._driver.now())
         if self._machine.state is CloudState.BEHIND:
@@ -165,31 +165,21 @@ class NodeSession:
 
     async def _commit(self, commit: Commit) -> None:
         outcomes = [self._outcome(dated) for dated in commit.reports]
-        position = Position(node=self.node, incarnation=commit.incarnation, seq=commit.through)
+        advance = Advance(
+            node=self.node, incarnation=commit.incarnation, session=self._number, covered=commit.covered
+        )
         try:
             await self._parts.objects.report(
-                position,
+                advance,
                 [effect for outcome in outcomes for effect in outcome.effects],
                 [record for outcome in outcomes for record in outcome.records],
             )
             self._machine.committed()
-        except ConflictError:
-            await self._overtaken(commit)
+        except FencedError as error:
+            self.close(CloseCode.FENCED, str(error))
         except SkerryError as error:
             self._give_up(error)
         self._driver.kick()
-
-    async def _overtaken(self, commit: Commit) -> None:
-        """Another session of this node committed some of it first."""
-        try:
-            held = await self._parts.store.position(self.node)
-        except SkerryError as error:
-            self._give_up(error)
-            return
-        if held is None or held.incarnation != commit.incarnation:
-            self.close(CloseCode.FENCED, "another life of this node's outbox took over")
-        else:
-            self._machine.conflicted(held.seq)
 
     def _give_up(self, error: SkerryError) -> None:
         """The edge still has what was not receipted, and sends it again."""

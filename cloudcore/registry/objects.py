@@ -22,14 +22,14 @@ from cloudcore.registry.port import DeleteOptions, Effect, Subresource, Transfor
 from cloudcore.registry.refusals import already_exists, conflict, invalid, not_found
 from cloudcore.registry.rules import Rules
 from cloudcore.store.cache import WatchCache
-from cloudcore.store.port import ABSENT, Batch, Delete, Position, Put, Record, Store, Stored, StoredRecord
-from cloudcore.store.revisions import check_advances
+from cloudcore.store.port import ABSENT, Advance, Batch, Delete, Put, Record, Store, Stored, StoredRecord
 from skerry.errors import (
     AlreadyExistsError,
     BadRequestError,
     CallerError,
     Cause,
     ConflictError,
+    FencedError,
     NotFoundError,
     UnavailableError,
 )
@@ -150,19 +150,19 @@ class LocalObjects:
     ) -> Sequence[StoredRecord]:
         return await self.store.records(series, after=after, since_ms=since_ms, limit=limit)
 
-    async def report(self, position: Position, effects: Sequence[Effect], records: Sequence[Record]) -> None:
+    async def report(self, advance: Advance, effects: Sequence[Effect], records: Sequence[Record]) -> None:
         for turn in range(_TRIES):
             writes = await self._writes_of(effects, cached=turn == 0)
             try:
-                revisions = await self.store.commit(Batch(writes=writes, position=position, records=tuple(records)))
+                revisions = await self.store.commit(Batch(writes=writes, advance=advance, records=tuple(records)))
+            except FencedError:
+                raise
             except (ConflictError, NotFoundError, AlreadyExistsError):
-                # Another session of the node got ahead, or somebody wrote one of the objects in between.
-                check_advances(position, await self.store.position(position.node))
-                continue
+                continue  # somebody wrote one of the objects in between
             if revisions:
                 await self.cache.wait_for(revisions[-1], timeout_s=self.cache_wait_s)
             return
-        raise UnavailableError(f"the report of node {position.node} met other writers {_TRIES} times")
+        raise UnavailableError(f"the report of node {advance.node} met other writers {_TRIES} times")
 
     # Creating
 

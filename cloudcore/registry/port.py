@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from cloudcore.store.port import Position, Record, Stored, StoredRecord
+from cloudcore.store.port import Advance, Record, Stored, StoredRecord
 from skerry.objects.json import JsonObject
 from skerry.objects.meta import Key, Revision
 from skerry.objects.scheme import Kind
@@ -118,11 +118,11 @@ class Objects(Protocol):
         """What reports have appended to a series, with `number` > `after`, oldest first."""
         ...
 
-    async def report(self, position: Position, effects: Sequence[Effect], records: Sequence[Record]) -> None:
-        """Apply what a node told: status updates, events and records, and its outbox position, in ONE commit.
+    async def report(self, advance: Advance, effects: Sequence[Effect], records: Sequence[Record]) -> None:
+        """Apply what a node told: status updates, events and records, and the advance of its outbox, in ONE commit.
 
         Effects on objects that are gone, or whose uid is another's, are dropped: the node will learn of it.
-        Raises `ConflictError` when the position does not advance (another session of that node got ahead).
+        Raises `FencedError` when a newer session of the node has entered, or the advance took effect before.
         """
         ...
 

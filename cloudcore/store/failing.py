@@ -13,7 +13,7 @@ from cloudcore.store.port import Batch, Change, Page, Position, Store, Stored, S
 from skerry.errors import SkerryError
 from skerry.objects.meta import Key, Revision
 
-Operation = Literal["commit", "read", "watch", "compact", "trim"]
+Operation = Literal["commit", "enter", "read", "watch", "compact", "trim"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,6 +107,12 @@ class FailingStore:
         fault = self._before("compact")
         await self._store.compact(to)
         self._after(fault)
+
+    async def enter(self, node: str, incarnation: str) -> Position:
+        fault = self._before("enter")
+        position = await self._store.enter(node, incarnation)
+        self._after(fault)
+        return position
 
     async def position(self, node: str) -> Position | None:
         fault = self._before("read")

@@ -19,7 +19,8 @@ from cloudcore.store.port import (
     Stored,
     StoredRecord,
 )
-from cloudcore.store.revisions import Row, check_advances, check_kept, rows_of
+from cloudcore.store.positions import Life, advanced, entered, position_of
+from cloudcore.store.revisions import Row, check_kept, rows_of
 from cloudcore.store.ring import Ring
 from skerry.errors import UnavailableError
 from skerry.objects.meta import Key, Revision
@@ -36,7 +37,8 @@ class MemoryState:
     log: list[Row] = field(default_factory=list[Row])
     """Dense from `compacted` + 1."""
     compacted: Revision = ABSENT
-    positions: dict[str, Position] = field(default_factory=dict[str, Position])
+    lives: dict[str, dict[str, Life]] = field(default_factory=dict[str, "dict[str, Life]"])
+    """By node and incarnation."""
     records: list[StoredRecord] = field(default_factory=list[StoredRecord])
     record_number: int = 0
 
@@ -60,14 +62,14 @@ class MemoryStore:
     async def commit(self, batch: Batch) -> tuple[Revision, ...]:
         self._check_open()
         state = self.state
-        if batch.position is not None:
-            check_advances(batch.position, state.positions.get(batch.position.node))
+        advance = batch.advance
+        lives = None if advance is None else advanced(state.lives.get(advance.node, {}), advance)
         rows = rows_of(batch.writes, state.objects.get, state.revision)
         for row in rows:
             _put(state.objects, row)
         state.log.extend(rows)
-        if batch.position is not None:
-            state.positions[batch.position.node] = batch.position
+        if advance is not None and lives is not None:
+            state.lives[advance.node] = lives
         for record in batch.records:
             self._append(record)
         self._news.append([row.change for row in rows])
@@ -143,9 +145,16 @@ class MemoryStore:
             del state.log[: to - state.compacted]
             state.compacted = to
 
+    async def enter(self, node: str, incarnation: str) -> Position:
+        self._check_open()
+        lives = self.state.lives[node] = entered(self.state.lives.get(node, {}), incarnation)
+        position = position_of(node, lives)
+        assert position is not None, "somebody has just entered"
+        return position
+
     async def position(self, node: str) -> Position | None:
         self._check_open()
-        return self.state.positions.get(node)
+        return position_of(node, self.state.lives.get(node, {}))
 
     async def records(
         self, series: str, *, after: int = 0, since_ms: int = 0, limit: int = _PAGE

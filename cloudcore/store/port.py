@@ -1,9 +1,9 @@
 """The spine's port: one revisioned log of changes, and everything that must commit together with them.
 
 A store keeps current objects as the JSON bytes that the API serves, an append-only log of changes (one dense
-revision a change), the outbox positions of nodes, and records (append-only readings and history). `commit` is
-one transaction over all of them: after a crash all of it is there, or nothing. Revisions become visible in
-order. History below the compacted revision is gone, and asking for it says so (`GoneError`).
+revision a change), the sessions and outbox positions of nodes, and records (append-only readings and history).
+`commit` is one transaction over all of them: after a crash all of it is there, or nothing. Revisions become visible
+in order. History below the compacted revision is gone, and asking for it says so (`GoneError`).
 
 Forms: `memory` (tests, simulation), `failing` (errors on plan), `sql` (SQLAlchemy on SQLite or PostgreSQL). All pass
 `tests/contracts/store_contract.py`.
@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from skerry.objects.meta import Key, Revision
+from skerry.objects.spans import Span
+from skerry.sync.received import Received
 
 ABSENT: Final = Revision(0)
 """As `Put.expected`: the object must not exist."""
@@ -48,11 +50,26 @@ class Delete:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Position:
-    """How far a node's outbox has taken effect. Advances only; an equal or lower `seq` is a ConflictError."""
+    """What of a node's outbox has taken effect, and which of the node's sessions may say more."""
 
     node: str
     incarnation: str
-    seq: int
+    """The life of the outbox that entered last."""
+    session: int
+    """Counts the node's sessions from 1, whatever replica they came to."""
+    received: Received
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Advance:
+    """What of a node's outbox takes effect with a batch. Numbers that took effect before are a `FencedError`."""
+
+    node: str
+    incarnation: str
+    session: int
+    """The number that `enter` gave. Once it has given a newer one for the node, this is a `FencedError`."""
+    covered: tuple[tuple[int, Span], ...]
+    """By lane."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +96,7 @@ class Batch:
     """What commits together, or not at all."""
 
     writes: tuple[Put | Delete, ...] = ()
-    position: Position | None = None
+    advance: Advance | None = None
     records: tuple[Record, ...] = ()
 
 
@@ -134,7 +151,8 @@ class Store(Protocol):
         """Apply all or nothing; the revision of each write, in order.
 
         Durable when this returns (power loss included). Raises `AlreadyExistsError` (expected ABSENT),
-        `NotFoundError` (a Delete or an expected revision of an object that is not there), `ConflictError`.
+        `NotFoundError` (a Delete or an expected revision of an object that is not there), `ConflictError`, and of
+        those `FencedError` when a newer session of the node has entered, or the advance took effect before.
         A Put never changes the uid of an object that is there (`ConflictError`): a new life begins with a Delete.
         A write that leaves the body unchanged still takes a revision: callers drop no-ops before they come.
         """
@@ -181,7 +199,18 @@ class Store(Protocol):
         """Forget superseded states and deletions at or below `to`; current objects stay. Never goes back."""
         ...
 
-    async def position(self, node: str) -> Position | None: ...
+    async def enter(self, node: str, incarnation: str) -> Position:
+        """Begin a session of this node: its number, and what took effect of this life of its outbox.
+
+        Durable when it returns. From then on nothing is committed for an older session of the node, so what this
+        says has taken effect is all that ever will but for the new session's own commits. The lives that entered
+        last are remembered (`LIVES`), so that two gateways that share a name do not make the cloud forget.
+        """
+        ...
+
+    async def position(self, node: str) -> Position | None:
+        """Of the life that entered last; None: none ever did."""
+        ...
 
     async def records(
         self, series: str, *, after: int = 0, since_ms: int = 0, limit: int = 1000

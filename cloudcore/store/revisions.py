@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from cloudcore.store.port import ABSENT, Change, Delete, Position, Put, Stored, with_revision, without_revision
+from cloudcore.store.port import ABSENT, Change, Delete, Put, Stored, with_revision, without_revision
 from skerry.errors import AlreadyExistsError, ConflictError, GoneError, NotFoundError
 from skerry.objects.meta import Key, Revision
 
@@ -91,14 +91,6 @@ def _check(write: Put | Delete, current: Stored | None) -> None:
         raise AlreadyExistsError(f"{write.key} already exists")
     elif expected is not None and expected != current.revision:
         raise ConflictError(f"{write.key} is at revision {current.revision}, not {expected}")
-
-
-def check_advances(position: Position, current: Position | None) -> None:
-    """A position only advances; a new incarnation starts over. Raises `ConflictError`."""
-    if current is not None and current.incarnation == position.incarnation and position.seq <= current.seq:
-        raise ConflictError(
-            f"the outbox of node {position.node} is at {current.seq} already, not before {position.seq}"
-        )
 
 
 def check_kept(asked: Revision, compacted: Revision) -> None:

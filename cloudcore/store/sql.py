@@ -23,10 +23,12 @@ from sqlalchemy.exc import DBAPIError
 
 from cloudcore.store import sql_tables as t
 from cloudcore.store.port import Batch, Change, Page, Position, Stored, StoredRecord
+from cloudcore.store.positions import position_of
 from cloudcore.store.revisions import Row, check_kept
 from cloudcore.store.ring import Ring
 from cloudcore.store.sql_database import Database
-from cloudcore.store.sql_writer import Writer, select_object, select_position
+from cloudcore.store.sql_schema import OLDEST, migrate
+from cloudcore.store.sql_writer import Writer, select_lives, select_object
 from cloudcore.store.sqlite import SqliteDatabase, SqliteSettings
 from skerry.errors import GoneError, UnavailableError
 from skerry.objects.meta import Key, Revision
@@ -44,8 +46,8 @@ _UNLIMITED: Final = 2**31 - 1
 async def open_sql_store(path: Path, *, ids: Ids, settings: SqliteSettings | None = None) -> SqlStore:
     """Open or create the store in the SQLite file `path`.
 
-    Raises `UnavailableError` when another process has it, when it can't be read, or when another version of
-    Skerry wrote it with other tables.
+    A store of an older version is brought to this one. Raises `UnavailableError` when another process has it, when
+    it can't be read, or when a newer version of Skerry wrote it.
     """
     return await open_database(lambda: SqliteDatabase(path, settings or SqliteSettings()), ids=ids)
 
@@ -78,14 +80,17 @@ def _abandon(database: Database) -> None:
 
 
 def _prepare(connection: Connection, database: Database, ids: Ids) -> tuple[str, Revision]:
-    """Create the tables where there are none, check them where there are."""
+    """Create the tables where there are none, bring older ones to this version."""
     database.begin_setup(connection)
     if not connection.dialect.has_table(connection, t.meta.name):
         _create(connection, database, ids)
     row = connection.execute(t.select_meta).one()
-    if row.schema != t.SCHEMA:
-        text = f"the store {database.name} has schema version {row.schema}; this cloudcore knows only {t.SCHEMA}"
+    if not OLDEST <= row.schema <= t.SCHEMA:
+        text = (
+            f"the store {database.name} has schema version {row.schema}; this cloudcore knows {OLDEST} to {t.SCHEMA}"
+        )
         raise UnavailableError(text)
+    migrate(connection, row.schema)
     identity = database.identity(connection)
     if row.file == identity:
         return row.epoch, Revision(row.rev)
@@ -189,8 +194,11 @@ class SqlStore:
         while await self._writer.housekeeping(lambda connection: _drop_log(connection, bound)):
             pass
 
+    async def enter(self, node: str, incarnation: str) -> Position:
+        return await self._writer.enter(node, incarnation)
+
     async def position(self, node: str) -> Position | None:
-        return await self._read(lambda connection: select_position(connection, node))
+        return await self._read(lambda connection: position_of(node, select_lives(connection, node)))
 
     async def records(
         self, series: str, *, after: int = 0, since_ms: int = 0, limit: int = 1000

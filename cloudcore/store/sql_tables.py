@@ -4,7 +4,7 @@ Plain SQL that any database understands; what is peculiar to one is in `sqlite.p
 
 - `meta`: one row; schema version, epoch, newest and compacted revision, newest record number.
 - `log`: one row a change after the compacted revision, with the state before and after it.
-- `objects`: the current objects. `positions`: one row a node. `records`: append-only series.
+- `objects`: the current objects. `outboxes`: one row a life of a node's outbox. `records`: append-only series.
 
 The state of an object at an old revision is its current row where that is old enough, else the `prev` of the
 first log row after that revision; so nothing at or below the compacted revision is needed by anyone.
@@ -36,8 +36,8 @@ from sqlalchemy import (
     update,
 )
 
-SCHEMA: Final = 1
-"""Version of the tables below. A store with another version is refused, not guessed at."""
+SCHEMA: Final = 2
+"""Version of the tables below. An older store is brought here in place (`sql_schema`), a newer one is refused."""
 
 tables: Final = MetaData()
 
@@ -81,12 +81,13 @@ objects: Final = Table(
     Column("body", LargeBinary, nullable=False),
 )
 
-positions: Final = Table(
-    "positions",
+outboxes: Final = Table(
+    "outboxes",
     tables,
-    Column("node", Name, primary_key=True),
-    Column("incarnation", Text, nullable=False),
-    Column("seq", BigInteger, nullable=False),
+    Column("node", Text, primary_key=True),
+    Column("incarnation", Text, primary_key=True),
+    Column("session", BigInteger, nullable=False),
+    Column("received", Text, nullable=False),
 )
 
 records: Final = Table(
@@ -111,6 +112,7 @@ commits is the order of revisions. SQLite has no need of it, as its transactions
 insert_meta: Final = insert(meta)
 update_numbers: Final = update(meta).values(rev=bindparam("b_rev"), record_number=bindparam("b_record_number"))
 update_compacted: Final = update(meta).values(compacted=bindparam("b_to"))
+update_schema: Final = update(meta).values(schema=bindparam("b_schema"))
 update_epoch: Final = update(meta).values(epoch=bindparam("b_epoch"), file=bindparam("b_file"))
 
 # objects
@@ -207,17 +209,17 @@ select_changes: Final = (
 oldest_log: Final = select(func.min(log.c.rev))
 delete_log: Final = delete(log).where(log.c.rev <= bindparam("b_to"))
 
-# positions and records
+# outboxes and records
 
-select_position: Final = select(positions.c.node, positions.c.incarnation, positions.c.seq).where(
-    positions.c.node == bindparam("b_node")
+_IS_OUTBOX = and_(outboxes.c.node == bindparam("b_node"), outboxes.c.incarnation == bindparam("b_incarnation"))
+select_outboxes: Final = select(
+    outboxes.c.node, outboxes.c.incarnation, outboxes.c.session, outboxes.c.received
+).where(outboxes.c.node.in_(bindparam("b_nodes", expanding=True)))
+insert_outboxes: Final = insert(outboxes)
+update_outboxes: Final = (
+    update(outboxes).where(_IS_OUTBOX).values(session=bindparam("b_session"), received=bindparam("b_received"))
 )
-insert_position: Final = insert(positions)
-update_position: Final = (
-    update(positions)
-    .where(positions.c.node == bindparam("b_node"))
-    .values(incarnation=bindparam("b_incarnation"), seq=bindparam("b_seq"))
-)
+delete_outboxes: Final = delete(outboxes).where(_IS_OUTBOX)
 
 insert_records: Final = insert(records)
 select_records: Final = (

@@ -21,7 +21,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from sqlalchemy import Connection, RootTransaction
 from sqlalchemy import Row as RowOf
@@ -29,10 +29,12 @@ from sqlalchemy.exc import DBAPIError
 
 from cloudcore.store import sql_tables as t
 from cloudcore.store.port import Batch, Change, Position, Record, Stored
-from cloudcore.store.revisions import Row, check_advances, rows_of
+from cloudcore.store.positions import Life, Lives, advanced, entered, position_of
+from cloudcore.store.revisions import Row, rows_of
 from cloudcore.store.sql_database import Database
 from skerry.errors import SkerryError, UnavailableError
 from skerry.objects.meta import Key, Revision
+from skerry.sync.received import Received
 
 log: Final = logging.getLogger(__name__)
 
@@ -58,6 +60,13 @@ class _Commit:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class _Enter:
+    node: str
+    incarnation: str
+    done: asyncio.Future[Position]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Housekeeping:
     step: Step
     done: asyncio.Future[int]
@@ -74,13 +83,20 @@ class _Group:
     """What the database has, for the keys that the group touches."""
     now: dict[Key, Stored | None] = field(default_factory=dict[Key, "Stored | None"])
     """What the group makes of them."""
-    known: dict[str, Position | None] = field(default_factory=dict[str, "Position | None"])
-    positions: dict[str, Position] = field(default_factory=dict[str, Position])
+    lives_before: dict[str, Lives] = field(default_factory=dict[str, Lives])
+    """What the database has of the nodes that the group touches, by node and incarnation."""
+    lives_now: dict[str, Lives] = field(default_factory=dict[str, Lives])
+    """What the group makes of it."""
     records: list[tuple[int, Record]] = field(default_factory=list[tuple[int, Record]])
 
-    def fetch(self, jobs: Sequence[_Commit], connection: Connection) -> None:
+    def fetch(self, jobs: Sequence[_Commit | _Enter], connection: Connection) -> None:
         """Read all that the batches will ask for in one go: a round trip to a server costs more than a row."""
-        keys = {write.key for job in jobs for write in job.batch.writes}
+        nodes = {job.node for job in jobs if isinstance(job, _Enter)}
+        batches = [job.batch for job in jobs if isinstance(job, _Commit)]
+        nodes.update(batch.advance.node for batch in batches if batch.advance is not None)
+        self.lives_before = _select_lives(connection, sorted(nodes)) if nodes else {}
+        self.lives_now = dict(self.lives_before)
+        keys = {write.key for batch in batches for write in batch.writes}
         self.before.update(dict.fromkeys(keys))
         places = [(key.resource, key.namespace, key.name) for key in keys]
         for first in range(0, len(places), _KEYS):
@@ -93,34 +109,39 @@ class _Group:
             return self.now[key]
         return self.before[key]
 
-    def add(self, batch: Batch, connection: Connection) -> tuple[Revision, ...]:
+    def add(self, batch: Batch) -> tuple[Revision, ...]:
         """Decide one batch. Raises a caller's error, and then nothing of the batch is in the group."""
-        if (position := batch.position) is not None:
-            if position.node not in self.known:
-                self.known[position.node] = select_position(connection, position.node)
-            check_advances(position, self.positions.get(position.node) or self.known[position.node])
+        advance = batch.advance
+        lives = None if advance is None else advanced(self.lives_now[advance.node], advance)
         rows = rows_of(batch.writes, self.current, self.revision)
         for row in rows:
             self.now[row.key] = row.stored
         self.rows.extend(rows)
         self.revision = Revision(self.revision + len(rows))
-        if position is not None:
-            self.positions[position.node] = position
+        if advance is not None and lives is not None:
+            self.lives_now[advance.node] = lives
         for record in batch.records:
             self.record_number += 1
             self.records.append((self.record_number, record))
         return tuple(row.revision for row in rows)
 
+    def enter(self, node: str, incarnation: str) -> Position:
+        """Begin a session of the node."""
+        lives = self.lives_now[node] = entered(self.lives_now[node], incarnation)
+        position = position_of(node, lives)
+        assert position is not None, "somebody has just entered"
+        return position
+
     @property
     def empty(self) -> bool:
         """Every batch was refused, or asked for nothing."""
-        return not (self.rows or self.positions or self.records)
+        return not (self.rows or self.records or self.lives_now != self.lives_before)
 
     def write(self, connection: Connection) -> None:
         if self.rows:
             connection.execute(t.insert_log, [_log_values(row) for row in self.rows])
         self._write_objects(connection)
-        self._write_positions(connection)
+        self._write_lives(connection)
         if self.records:
             connection.execute(t.insert_records, [_record_values(number, record) for number, record in self.records])
         connection.execute(t.update_numbers, {"b_rev": self.revision, "b_record_number": self.record_number})
@@ -142,21 +163,33 @@ class _Group:
             if values:
                 connection.execute(statement, values)
 
-    def _write_positions(self, connection: Connection) -> None:
-        for node, position in self.positions.items():
-            if self.known[node] is None:
-                values = {"node": node, "incarnation": position.incarnation, "seq": position.seq}
-                connection.execute(t.insert_position, values)
-            else:
-                values = {"b_node": node, "b_incarnation": position.incarnation, "b_seq": position.seq}
-                connection.execute(t.update_position, values)
+    def _write_lives(self, connection: Connection) -> None:
+        new: list[dict[str, Any]] = []
+        changed: list[dict[str, Any]] = []
+        gone: list[dict[str, Any]] = []
+        for node, now in self.lives_now.items():
+            before = self.lives_before[node]
+            for incarnation, life in now.items():
+                if incarnation not in before:
+                    new.append(_life_values(node, incarnation, life))
+                elif life != before[incarnation]:
+                    values = {"b_session": life.session, "b_received": life.received.text}
+                    changed.append({"b_node": node, "b_incarnation": incarnation} | values)
+            gone += [{"b_node": node, "b_incarnation": incarnation} for incarnation in before.keys() - now.keys()]
+        for statement, values in ((t.insert_outboxes, new), (t.update_outboxes, changed), (t.delete_outboxes, gone)):
+            if values:
+                connection.execute(statement, values)
+
+
+_Outcome: TypeAlias = tuple[Revision, ...] | Position | Exception
+"""What became of a batch, or of a session that enters."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Written:
     """A group that is durable, or in which nothing was allowed."""
 
-    outcomes: list[tuple[Revision, ...] | Exception]
+    outcomes: list[_Outcome]
     changes: list[Change]
     start: Revision
     """The revision before the first change."""
@@ -176,7 +209,7 @@ class Writer:
         self._down = False
         """The database was not there for the last group: the next one tries once and doesn't wait."""
         self._loop = asyncio.get_running_loop()
-        self._waiting: deque[_Commit | _Housekeeping] = deque()
+        self._waiting: deque[_Commit | _Enter | _Housekeeping] = deque()
         self._wake = threading.Condition()
         self._closing = False
         self._thread = threading.Thread(target=self._run, name="store-writer", daemon=True)
@@ -185,6 +218,11 @@ class Writer:
     def commit(self, batch: Batch) -> asyncio.Future[tuple[Revision, ...]]:
         done: asyncio.Future[tuple[Revision, ...]] = self._loop.create_future()
         self._put(_Commit(batch=batch, done=done))
+        return done
+
+    def enter(self, node: str, incarnation: str) -> asyncio.Future[Position]:
+        done: asyncio.Future[Position] = self._loop.create_future()
+        self._put(_Enter(node=node, incarnation=incarnation, done=done))
         return done
 
     def housekeeping(self, step: Step) -> asyncio.Future[int]:
@@ -199,7 +237,7 @@ class Writer:
             self._wake.notify()
         await asyncio.to_thread(self._thread.join)
 
-    def _put(self, job: _Commit | _Housekeeping) -> None:
+    def _put(self, job: _Commit | _Enter | _Housekeeping) -> None:
         with self._wake:
             if self._closing:
                 raise UnavailableError("the store is closed")
@@ -208,7 +246,7 @@ class Writer:
             self._waiting.append(job)
             self._wake.notify()
 
-    def _take(self) -> list[_Commit] | _Housekeeping | None:
+    def _take(self) -> list[_Commit | _Enter] | _Housekeeping | None:
         """The next group, or one step of housekeeping; None when closed and done."""
         with self._wake:
             while not self._waiting and not self._closing:
@@ -218,7 +256,7 @@ class Writer:
             first = self._waiting.popleft()
             if isinstance(first, _Housekeeping):
                 return first
-            group = [first]
+            group: list[_Commit | _Enter] = [first]
             while self._waiting and len(group) < GROUP:
                 following = self._waiting[0]
                 if isinstance(following, _Housekeeping):
@@ -234,9 +272,9 @@ class Writer:
             else:
                 self._commit(taken)
 
-    def _commit(self, jobs: list[_Commit]) -> None:
+    def _commit(self, jobs: list[_Commit | _Enter]) -> None:
         written: _Written | None = None
-        outcomes: list[tuple[Revision, ...] | Exception]
+        outcomes: list[_Outcome]
         try:
             written = self._patiently(jobs)
             outcomes = written.outcomes
@@ -249,7 +287,7 @@ class Writer:
             outcomes = [error] * len(jobs)
         self._loop.call_soon_threadsafe(self._tell, jobs, outcomes, written)
 
-    def _patiently(self, jobs: list[_Commit]) -> _Written:
+    def _patiently(self, jobs: list[_Commit | _Enter]) -> _Written:
         """Write a group, waiting a little for a database that has gone away. Raises `UnavailableError`."""
         end_s = time.monotonic() + (0.0 if self._down else self._database.patience_s)
         pause_s = _PAUSE_S
@@ -269,7 +307,7 @@ class Writer:
             time.sleep(pause_s)
             pause_s = min(2 * pause_s, _PAUSE_S_MAX)
 
-    def _write(self, jobs: list[_Commit]) -> _Written:
+    def _write(self, jobs: list[_Commit | _Enter]) -> _Written:
         """One transaction. Raises `DBAPIError` where it certainly has no effect."""
         with self._engine.connect() as connection:
             transaction = connection.begin()
@@ -277,7 +315,7 @@ class Writer:
                 group = _begin_group(connection)
                 group.fetch(jobs, connection)
                 start = group.revision
-                outcomes = [_decide(group, job.batch, connection) for job in jobs]
+                outcomes = [_decide(group, job) for job in jobs]
                 if group.empty:
                     transaction.rollback()
                 else:
@@ -305,8 +343,8 @@ class Writer:
 
     def _tell(
         self,
-        jobs: list[_Commit],
-        outcomes: list[tuple[Revision, ...] | Exception],
+        jobs: list[_Commit | _Enter],
+        outcomes: list[_Outcome],
         written: _Written | None,
     ) -> None:
         if written is not None and written.changes:
@@ -316,7 +354,11 @@ class Writer:
                 continue
             if isinstance(outcome, Exception):
                 job.done.set_exception(outcome)
+            elif isinstance(outcome, Position):
+                assert isinstance(job, _Enter)
+                job.done.set_result(outcome)
             else:
+                assert isinstance(job, _Commit)
                 job.done.set_result(outcome)
 
     def _keep_house(self, job: _Housekeeping) -> None:
@@ -346,9 +388,9 @@ def _begin_group(connection: Connection) -> _Group:
     return _Group(revision=Revision(row.rev), record_number=row.record_number)
 
 
-def _decide(group: _Group, batch: Batch, connection: Connection) -> tuple[Revision, ...] | Exception:
+def _decide(group: _Group, job: _Commit | _Enter) -> _Outcome:
     try:
-        return group.add(batch, connection)
+        return group.enter(job.node, job.incarnation) if isinstance(job, _Enter) else group.add(job.batch)
     except SkerryError as error:
         return error
 
@@ -363,9 +405,16 @@ def _stored(row: RowOf[*tuple[Any, ...]]) -> Stored:
     return Stored(key=key, uid=row.uid, revision=Revision(row.rev), body=row.body)
 
 
-def select_position(connection: Connection, node: str) -> Position | None:
-    row = connection.execute(t.select_position, {"b_node": node}).one_or_none()
-    return None if row is None else Position(node=row.node, incarnation=row.incarnation, seq=row.seq)
+def select_lives(connection: Connection, node: str) -> Lives:
+    """What is kept of a node's outboxes, by incarnation."""
+    return _select_lives(connection, [node])[node]
+
+
+def _select_lives(connection: Connection, nodes: Sequence[str]) -> dict[str, Lives]:
+    found: dict[str, dict[str, Life]] = {node: {} for node in nodes}
+    for row in connection.execute(t.select_outboxes, {"b_nodes": nodes}):
+        found[row.node][row.incarnation] = Life(session=row.session, received=Received.read(row.received))
+    return {**found}
 
 
 def _key_values(key: Key) -> dict[str, Any]:
@@ -396,6 +445,10 @@ def _log_values(row: Row) -> dict[str, Any]:
         "after": row.after,
         "final": row.final,
     }
+
+
+def _life_values(node: str, incarnation: str, life: Life) -> dict[str, Any]:
+    return {"node": node, "incarnation": incarnation, "session": life.session, "received": life.received.text}
 
 
 def _record_values(number: int, record: Record) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, Protocol
 
 from edgecore.link.cloud_time import HeardTime
@@ -327,7 +327,8 @@ class _Run:
         self._driver = driver
         self._welcomed = welcomed
         self._streams = StreamHost(session.streams, parts.streams, driver.spawn, driver.kick)
-        self._prune_through = 0
+        self._prunes: list[Prune] = []
+        """What may be forgotten and is not yet, neighbours in one."""
         self._pruning = False
         self._known_ms = _number(parts.store.meta(META_KNOWN_MS))
 
@@ -338,7 +339,7 @@ class _Run:
                 # The store takes writes in the order of these calls, and the next session waits for them all.
                 self._driver.spawn(self._write(effect))
             case Prune():
-                self._prune_through = max(self._prune_through, effect.through)
+                self._note_prune(effect)
                 if not self._pruning:
                     self._pruning = True
                     self._driver.spawn(self._prune())
@@ -362,12 +363,18 @@ class _Run:
             self._session.written(write.number, self._driver.now())
         self._driver.kick()
 
+    def _note_prune(self, prune: Prune) -> None:
+        last = self._prunes[-1] if self._prunes else None
+        if last is not None and last.lane == prune.lane and last.first <= prune.first <= last.through + 1:
+            self._prunes[-1] = replace(last, through=max(last.through, prune.through))
+        else:
+            self._prunes.append(prune)
+
     async def _prune(self) -> None:
-        done = 0
         try:
-            while self._prune_through > done:
-                done = self._prune_through
-                await self._store.prune_outbox(through=done)
+            while self._prunes:
+                prune = self._prunes.pop(0)
+                await self._store.prune_outbox(through=prune.through, first=prune.first, lane=prune.lane)
         except SkerryError as error:
             self._session.close(CloseCode.FAILED, f"the gateway's store: {error}", self._driver.now())
             self._driver.kick()

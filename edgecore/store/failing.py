@@ -34,9 +34,9 @@ class FailingEdgeStore:
         self._check()
         return self._inner.apply(batch)
 
-    def prune_outbox(self, *, through: int) -> None:
+    def prune_outbox(self, *, through: int, first: int = 1, lane: int | None = None) -> None:
         self._check()
-        self._inner.prune_outbox(through=through)
+        self._inner.prune_outbox(through=through, first=first, lane=lane)
 
     def get(self, key: Key) -> Held | None:
         return self._inner.get(key)
@@ -47,8 +47,8 @@ class FailingEdgeStore:
     def stamps(self) -> Iterable[tuple[Key, Stamp]]:
         return self._inner.stamps()
 
-    def outbox(self, *, after: int, limit: int) -> Sequence[OutboxReport]:
-        return self._inner.outbox(after=after, limit=limit)
+    def outbox(self, *, after: int, limit: int, lane: int | None = None) -> Sequence[OutboxReport]:
+        return self._inner.outbox(after=after, limit=limit, lane=lane)
 
     def outbox_head(self) -> int:
         return self._inner.outbox_head()

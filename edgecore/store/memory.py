@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from edgecore.store.port import (
+    CLASSES_OF_LANE,
     EdgeBatch,
     Held,
     NewReport,
@@ -156,21 +157,23 @@ class MemoryEdgeStore:
     def stamps(self) -> Iterable[tuple[Key, Stamp]]:
         return [(held.key, held.stamp) for held in self._disk.objects.values()]
 
-    def outbox(self, *, after: int, limit: int) -> Sequence[OutboxReport]:
+    def outbox(self, *, after: int, limit: int, lane: int | None = None) -> Sequence[OutboxReport]:
         found: list[OutboxReport] = []
         for seq, report in self._disk.outbox.items():
             if len(found) == limit:
                 break
-            if seq > after:
+            if seq > after and _in_lane(report, lane):
                 found.append(report)
         return found
 
     def outbox_head(self) -> int:
         return self._disk.head
 
-    def prune_outbox(self, *, through: int) -> None:
-        for seq in [seq for seq in self._disk.outbox if seq <= through]:
-            self._take_out(seq)
+    def prune_outbox(self, *, through: int, first: int = 1, lane: int | None = None) -> None:
+        settled = [seq for seq, report in self._disk.outbox.items() if _in_lane(report, lane)]
+        for seq in settled:
+            if first <= seq <= through:
+                self._take_out(seq)
 
     def twins(self, device: Key | None = None) -> Sequence[TwinRow]:
         rows = sorted(self._disk.twins.items(), key=lambda item: item[0])
@@ -195,6 +198,10 @@ class MemoryEdgeStore:
 
     def close(self) -> None:
         """Nothing is held."""
+
+
+def _in_lane(report: OutboxReport, lane: int | None) -> bool:
+    return lane is None or report.report_class in CLASSES_OF_LANE[lane]
 
 
 def _cost(report: OutboxReport) -> int:

@@ -15,12 +15,13 @@ for the agent's event loop, and where the agent's rooms hear of each other's com
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, Protocol
 
 from skerry.objects.meta import Key, Stamp
 from skerry.objects.reports import GapReport
+from skerry.wire.frames import BULK, PROMPT
 
 META_EPOCH: Final = "epoch"
 """Name in `meta`: the life of the cloud's store that the objects held are of; "" before the first. A commit that
@@ -28,6 +29,13 @@ carries it says that a cloud was met which may know less than was told: whoever 
 
 ReportClass = Literal["state", "event", "alarm", "telemetry"]
 """`state` is coalesced by key; the others are kept in order within their budgets."""
+
+
+CLASSES_OF_LANE: Final[Mapping[int, tuple[ReportClass, ...]]] = {
+    PROMPT: ("state", "event", "alarm"),
+    BULK: ("telemetry",),
+}
+"""Which lane of the session a class travels in."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,16 +172,17 @@ class EdgeStore(Protocol):
         """The inventory."""
         ...
 
-    def outbox(self, *, after: int, limit: int) -> Sequence[OutboxReport]:
-        """Waiting reports with seq > `after`, in order. Seqs have holes where state was replaced."""
+    def outbox(self, *, after: int, limit: int, lane: int | None = None) -> Sequence[OutboxReport]:
+        """Waiting reports of a lane (None: of all) with seq > `after`, in order. Seqs have holes where state was
+        replaced, and where the other lane's are."""
         ...
 
     def outbox_head(self) -> int:
         """The newest seq ever given out; survives pruning."""
         ...
 
-    def prune_outbox(self, *, through: int) -> None:
-        """The cloud's receipt: everything up to `through` is durable there."""
+    def prune_outbox(self, *, through: int, first: int = 1, lane: int | None = None) -> None:
+        """The cloud's receipt: of this lane (None: of all) everything from `first` to `through` is durable there."""
         ...
 
     def twins(self, device: Key | None = None) -> Sequence[TwinRow]: ...

@@ -51,8 +51,9 @@ class AsyncEdgeStore:
         for listener in tuple(self._listeners):
             listener(batch)
 
-    async def prune_outbox(self, *, through: int) -> None:
-        await asyncio.wrap_future(self._writer.submit(lambda: self._store.prune_outbox(through=through)))
+    async def prune_outbox(self, *, through: int, first: int = 1, lane: int | None = None) -> None:
+        future = self._writer.submit(self._store.prune_outbox, through=through, first=first, lane=lane)
+        await asyncio.wrap_future(future)
 
     @property
     def incarnation(self) -> str:
@@ -67,8 +68,8 @@ class AsyncEdgeStore:
     def stamps(self) -> Iterable[tuple[Key, Stamp]]:
         return self._store.stamps()
 
-    def outbox(self, *, after: int, limit: int) -> Sequence[OutboxReport]:
-        return self._store.outbox(after=after, limit=limit)
+    def outbox(self, *, after: int, limit: int, lane: int | None = None) -> Sequence[OutboxReport]:
+        return self._store.outbox(after=after, limit=limit, lane=lane)
 
     def outbox_head(self) -> int:
         return self._store.outbox_head()

@@ -12,6 +12,7 @@ file still held of the outbox is lost to the cloud, so the caller says it loudly
 from __future__ import annotations
 
 import fcntl
+import json
 import sqlite3
 import threading
 from collections import Counter
@@ -24,6 +25,7 @@ from typing import Final, TextIO
 
 from edgecore.store.memory import widen_gap
 from edgecore.store.port import (
+    CLASSES_OF_LANE,
     EdgeBatch,
     Held,
     NewReport,
@@ -259,22 +261,25 @@ class SqliteEdgeStore:
         self._head, self._used, self._waiting = writing.head, writing.used, writing.waiting
         return self._head
 
-    def prune_outbox(self, *, through: int) -> None:
+    def prune_outbox(self, *, through: int, first: int = 1, lane: int | None = None) -> None:
+        classes = tuple(_CLASSES.values()) if lane is None else CLASSES_OF_LANE[lane]
         try:
-            self._prune(through)
+            self._prune(classes, first, through)
         except StorageFullError:
-            self._prune_on_reserve(through)
+            self._prune_on_reserve(classes, first, through)
         self._keep_reserve()
 
-    def _prune_on_reserve(self, through: int) -> None:
+    def _prune_on_reserve(self, classes: Sequence[ReportClass], first: int, through: int) -> None:
         """In slices, each written into the tables before the next: the log beside them never grows."""
         self._reserve.unlink(missing_ok=True)
-        while rows := self._read("SELECT seq FROM outbox WHERE seq <= ? ORDER BY seq LIMIT ?", (through, PRUNE_ROWS)):
-            try:
-                self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-            except sqlite3.Error as error:
-                raise _translated(error, "pruning the outbox") from error
-            self._prune(int(str(rows[-1][0])))
+        select = "SELECT seq FROM outbox WHERE class = ? AND seq BETWEEN ? AND ? ORDER BY seq LIMIT ?"
+        for report_class in classes:
+            while rows := self._read(select, (report_class, first, through, PRUNE_ROWS)):
+                try:
+                    self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+                except sqlite3.Error as error:
+                    raise _translated(error, "pruning the outbox") from error
+                self._prune((report_class,), first, int(str(rows[-1][0])))
 
     def _keep_reserve(self) -> None:
         """Made when there is room for it and as much again; else tried at the next prune."""
@@ -285,15 +290,19 @@ class SqliteEdgeStore:
         except OSError:
             self._reserve.unlink(missing_ok=True)
 
-    def _prune(self, through: int) -> None:
+    def _prune(self, classes: Sequence[ReportClass], first: int, through: int) -> None:
+        which = (json.dumps(classes), first, through)
         with self._transaction("pruning the outbox"):
             freed = self._writer.execute(
-                "SELECT class, count(*), sum(cost) FROM outbox WHERE seq <= ? GROUP BY class", (through,)
+                "SELECT class, count(*), sum(cost) FROM outbox"
+                " WHERE class IN (SELECT value FROM json_each(?)) AND seq BETWEEN ? AND ? GROUP BY class",
+                which,
             ).fetchall()
-            self._writer.execute("DELETE FROM outbox WHERE seq <= ?", (through,))
             self._writer.execute(
-                "DELETE FROM boots WHERE number != ? AND number NOT IN (SELECT boot FROM outbox)", (self._boot,)
+                "DELETE FROM outbox WHERE class IN (SELECT value FROM json_each(?)) AND seq BETWEEN ? AND ?", which
             )
+            if sum(count for _, count, _ in freed) == self._waiting:
+                self._writer.execute("DELETE FROM boots WHERE number != ?", (self._boot,))
         for report_class, count, cost in freed:
             self._used[report_class] -= cost
             self._waiting -= count
@@ -318,12 +327,22 @@ class SqliteEdgeStore:
         rows = self._read("SELECT resource, namespace, name, uid, revision FROM objects")
         return [(_key(row), Stamp(str(row[3]), Revision(int(str(row[4]))))) for row in rows]
 
-    def outbox(self, *, after: int, limit: int) -> Sequence[OutboxReport]:
-        rows = self._read(
-            f"SELECT {_OUTBOX_COLUMNS} {_OUTBOX_FROM} WHERE seq > ? ORDER BY seq LIMIT ?",
-            (after, limit),
-        )
-        return [_report(row) for row in rows]
+    def outbox(self, *, after: int, limit: int, lane: int | None = None) -> Sequence[OutboxReport]:
+        if lane is None:
+            rows = self._read(
+                f"SELECT {_OUTBOX_COLUMNS} {_OUTBOX_FROM} WHERE seq > ? ORDER BY seq LIMIT ?", (after, limit)
+            )
+            return [_report(row) for row in rows]
+        # Class by class, each along its index: one may have millions of rows, the next few and far between.
+        found = [
+            self._read(
+                f"SELECT {_OUTBOX_COLUMNS} {_OUTBOX_FROM} WHERE class = ? AND seq > ? ORDER BY seq LIMIT ?",
+                (report_class, after, limit),
+            )
+            for report_class in CLASSES_OF_LANE[lane]
+        ]
+        reports = [_report(row) for rows in found for row in rows]
+        return sorted(reports, key=lambda report: report.seq)[:limit]
 
     def outbox_head(self) -> int:
         return self._head

@@ -1,14 +1,13 @@
 """The cloud's half of a session, without I/O: what one edge lacks, what it may send, when it is gone.
 
 It keeps, in memory, the keys that still have to be pushed, the numbers of unacknowledged batches and the
-reports that wait for a commit. Nothing about delivery is stored: after a crash of either side the hashes are
-compared again. Two rules carry the promises: a `Receipt` is released by `committed` alone, and while the
-edge's buckets are being compared nothing is pushed, so that hashes are always of the same moment.
+reports that wait for a commit (`intake`). Nothing about delivery of objects is stored: after a crash of either side
+the hashes are compared again. Two rules carry the promises: a `Receipt` is released by `committed` alone, and while
+the edge's buckets are being compared nothing is pushed, so that hashes are always of the same moment.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum
@@ -17,14 +16,15 @@ from typing import Final
 from skerry.errors import ProtocolError
 from skerry.objects.meta import Key, Revision
 from skerry.sync.batches import next_contents, object_frames, stamp_frames
-from skerry.sync.effects import Admit, CloseLink, CloudEffect, Commit, DatedReport, Send
+from skerry.sync.effects import Admit, CloseLink, CloudEffect, Send
 from skerry.sync.hashes import BUCKETS, bucket_hashes, root_of
+from skerry.sync.intake import Intake
 from skerry.sync.ports import Instant, SyncSettings, View
 from skerry.sync.priorities import Pace
 from skerry.sync.queue import PushQueue
+from skerry.sync.received import Received
 from skerry.sync.streams import Streams
 from skerry.sync.tables import Table, check, row
-from skerry.wire.codec import size_of
 from skerry.wire.dictionary import agreed
 from skerry.wire.frames import (
     PROTOCOL_VERSIONS,
@@ -47,13 +47,6 @@ from skerry.wire.frames import (
     StreamOpen,
     Welcome,
 )
-
-WAITING_REPORTS_MAX: Final = 16_384
-"""Reports received and not yet committed; an edge within its window has at most 2,048."""
-WAITING_BYTES_MAX: Final = 24 * 1024 * 1024
-"""The same in bytes: a window of frames that each hold one report of the largest size, twice over."""
-COMMIT_REPORTS_MAX: Final = 1024
-"""Reports of one transaction."""
 
 
 class CloudState(Enum):
@@ -94,8 +87,8 @@ class Admission:
     epoch: str
     session: int
     """Larger than any earlier session's of this edge."""
-    received: int
-    """The stored position, when it is of the incarnation in Hello; else 0."""
+    received: Received
+    """What took effect of the outbox whose incarnation is in Hello."""
 
 
 class CloudSession:
@@ -117,11 +110,7 @@ class CloudSession:
         self._batch = 0
         self._acked = 0
         self._asked_s = float("-inf")
-        self._reported = 0
-        self._waiting: deque[DatedReport] = deque()
-        self._waiting_bytes = 0
-        """Of the reports that wait, and of those being committed."""
-        self._committing: Commit | None = None
+        self._intake: Intake | None = None
         self.dictionary = 0
         """What frames are deflated with, once the edge has said what it knows; 0 for none."""
         self._root: tuple[Revision, int] | None = None
@@ -172,7 +161,7 @@ class CloudSession:
             return
         assert self._hello is not None, "somebody is admitted after Hello"
         self._admission = admission
-        self._reported = admission.received
+        self._intake = Intake(self._version(self._hello), admission.received)
         self._opened_s = now.monotonic_s
         if self._is_behind():
             self._enter("admitted", CloudState.BEHIND)
@@ -189,23 +178,13 @@ class CloudSession:
 
     def committed(self) -> None:
         """The commit is durable: say so."""
-        assert self._committing is not None, "nothing was being committed"
-        done, self._committing = self._committing, None
-        self._forget(done.reports)
-        self._receipt(done.through)
-
-    def conflicted(self, received: int) -> None:
-        """Another session of this edge had got further, to `received`, in the same incarnation."""
-        assert self._committing is not None, "nothing was being committed"
-        again, self._committing = self._committing.reports, None
-        if received < again[0].report.seq:
-            self.close(CloseCode.FAILED, "the position did not move and yet refused to", retry_after_s=1)
+        assert self._intake is not None, "reports come after Welcome"
+        receipts = self._intake.committed()
+        if self._state is CloudState.CLOSED:
             return
-        self._waiting.extendleft(reversed(again))
-        while self._waiting and self._waiting[0].report.seq <= received:
-            self._forget((self._waiting.popleft(),))
-        self._reported = max(self._reported, received)
-        self._receipt(received)
+        for receipt in receipts:
+            self._send(receipt)
+        self._commit()
 
     def progressed(self, at_s: float) -> None:
         """Bytes came last at this time (monotonic), though perhaps no whole frame: a large one takes long on a slow
@@ -323,19 +302,21 @@ class CloudSession:
         hello, admission = self._greeting()
         same_root = hello.root == self._root_of_view()
         in_step = same_root and hello.epoch == admission.epoch
+        version = self._version(hello)
         self._pinged_s = now.monotonic_s
         self._enter(cause, CloudState.IN_STEP if in_step else CloudState.COMPARING)
         self._asked_s = now.monotonic_s
         self._send(
             Welcome(
-                version=max(set(hello.versions) & set(PROTOCOL_VERSIONS)),
+                version=version,
                 session=admission.session,
                 server_ms=now.wall_ms,
                 heartbeat_ms=round(self._settings.heartbeat_s * 1000),
                 epoch=admission.epoch,
                 revision=admission.view.revision,
-                received=admission.received,
+                received=admission.received.unbroken,
                 in_step=in_step,
+                lanes=admission.received.beyond if version >= 2 else (),
                 dictionary=self.dictionary,
             )
         )
@@ -398,36 +379,16 @@ class CloudSession:
     # --- reports ---
 
     def _reports(self, frame: Reports, now: Instant) -> None:
-        if len(self._waiting) + len(frame.reports) > WAITING_REPORTS_MAX:
-            raise ProtocolError("more reports without a receipt than any window allows")
-        self._waiting_bytes += sum(size_of(report) for report in frame.reports)
-        if self._waiting_bytes > WAITING_BYTES_MAX:
-            raise ProtocolError(f"more than {WAITING_BYTES_MAX} bytes of reports without a receipt")
-        for report in frame.reports:
-            if report.seq <= self._reported:
-                raise ProtocolError(f"report {report.seq} after {self._reported}")
-            self._reported = report.seq
-            self._waiting.append(DatedReport(report=report, at_ms=max(0, now.wall_ms - report.age_ms)))
+        assert self._intake is not None, "the table takes reports after Welcome"
+        self._intake.take(frame, now)
         self._commit()
 
     def _commit(self) -> None:
-        if self._committing is not None or not self._waiting:
-            return
         hello, _ = self._greeting()
-        count = min(len(self._waiting), COMMIT_REPORTS_MAX)
-        reports = tuple(self._waiting.popleft() for _ in range(count))
-        self._committing = Commit(incarnation=hello.incarnation, reports=reports, through=reports[-1].report.seq)
-        self._effects.append(self._committing)
-
-    def _forget(self, reports: Iterable[DatedReport]) -> None:
-        """These took effect, here or in another session."""
-        self._waiting_bytes -= sum(size_of(dated.report) for dated in reports)
-
-    def _receipt(self, through: int) -> None:
-        if self._state is CloudState.CLOSED:
-            return
-        self._send(Receipt(through=through))
-        self._commit()
+        assert self._intake is not None, "nothing is committed before Welcome"
+        commit = self._intake.commit(hello.incarnation)
+        if commit is not None:
+            self._effects.append(commit)
 
     # --- small things ---
 
@@ -437,6 +398,11 @@ class CloudSession:
         if self._root is None or self._root[0] != view.revision:
             self._root = view.revision, root_of(bucket_hashes(view.stamps()))
         return self._root[1]
+
+    @staticmethod
+    def _version(hello: Hello) -> int:
+        """The best that both speak; `Hello` was checked to have one."""
+        return max(set(hello.versions) & set(PROTOCOL_VERSIONS))
 
     def _greeting(self) -> tuple[Hello, Admission]:
         assert self._hello is not None, "nothing happens before Hello"
@@ -461,7 +427,8 @@ class CloudSession:
         self._enter(cause, CloudState.CLOSED)
         self._queue.clear()
         self._parts = None
-        self._waiting.clear()
+        if self._intake is not None:
+            self._intake.drop()
         self.streams.end_all(how.reason)
         self._effects += self.streams.effects()
         self._effects.append(how)

@@ -1,10 +1,10 @@
 """The edge's half of a session, without I/O: what to say, what to write, when to give up.
 
 It keeps, in memory, the stamps of everything held (as they will be once all writes handed out are done), the
-keys still to be fetched, and how far the outbox was sent. A crash loses only this: the next session starts
-from the store. Two rules carry the promises. *Write, then acknowledge*: an `Ack` is released by `written`
-alone. *No going back*: an object is taken only where its revision is newer than the held one, a deletion only
-where it is not older; only a new epoch of the cloud voids the revisions held.
+keys still to be fetched, and what of the outbox is on its way (`upstream`). A crash loses only this: the next
+session starts from the store. Two rules carry the promises. *Write, then acknowledge*: an `Ack` is released by
+`written` alone. *No going back*: an object is taken only where its revision is newer than the held one, a deletion
+only where it is not older; only a new epoch of the cloud voids the revisions held.
 """
 
 from __future__ import annotations
@@ -16,15 +16,16 @@ from enum import Enum
 from itertools import islice
 from typing import Final
 
-from skerry.errors import ProtocolError
+from skerry.errors import InvalidError, ProtocolError
 from skerry.objects.meta import Key, Revision, Stamp
-from skerry.sync.ages import age_of
-from skerry.sync.effects import CloseLink, EdgeEffect, Prune, Send, Welcomed, Write
+from skerry.sync.effects import CloseLink, EdgeEffect, Send, Welcomed, Write
 from skerry.sync.hashes import BUCKETS, bucket_hashes, bucket_of, root_of
-from skerry.sync.ports import Instant, Outbox, OutboxItem, SyncSettings
+from skerry.sync.ports import Instant, Outbox, SyncSettings
 from skerry.sync.priorities import Pace
+from skerry.sync.received import Received
 from skerry.sync.streams import Streams
 from skerry.sync.tables import Table, check, row
+from skerry.sync.upstream import Upstream
 from skerry.wire.codec import size_of
 from skerry.wire.dictionary import NUMBERS
 from skerry.wire.frames import (
@@ -41,7 +42,6 @@ from skerry.wire.frames import (
     Ping,
     Pong,
     Receipt,
-    Report,
     Reports,
     Stamped,
     Stamps,
@@ -67,8 +67,6 @@ PART_BYTES: Final = 64
 """What a part of a batch or of an answer costs by itself, so that endless empty ones come to an end."""
 HEARTBEAT_S_MAX: Final = 3600.0
 """No cloud can ask for longer silences: a gateway would never notice that its link is half-open."""
-REPORT_BODY_MAX: Final = 1024 * 1024
-"""A larger report can't travel; a short one says so in its place."""
 
 
 class EdgeState(Enum):
@@ -168,8 +166,7 @@ class EdgeSession:
         self._writes = 0
         self._unwritten: deque[_Unwritten] = deque()
         self._unwritten_bytes = 0
-        self._sent = 0
-        self._in_flight: deque[int] = deque()
+        self._upstream = Upstream(outbox, self._settings, identity.boot_id)
         self.session = 0
         """The number the cloud gave; 0 before Welcome."""
         self.dictionary = 0
@@ -247,6 +244,9 @@ class EdgeSession:
                 self._tell_root(now)
             else:
                 self.close(CloseCode.FAILED, "catching up makes no progress", now)
+        rested_s = self._upstream.deadline()
+        if rested_s is not None and at >= rested_s:
+            self._send_reports(now)
 
     def deadline(self) -> float | None:
         """When `tick` must be called next, monotonic seconds; None when closed."""
@@ -254,7 +254,9 @@ class EdgeSession:
             return None
         if self._state is EdgeState.GREETING:
             return self._opened_s + self._settings.greeting_s_max
-        return min(self._ping_s(), self._progress_s + 2 * self._heartbeat_s, self._compare_s)
+        rested_s = self._upstream.deadline()
+        waits = (self._ping_s(), self._progress_s + 2 * self._heartbeat_s, self._compare_s)
+        return min(waits) if rested_s is None else min(*waits, rested_s)
 
     def close(self, code: int, reason: str, now: Instant) -> None:
         """End the session from this side."""
@@ -315,11 +317,7 @@ class EdgeSession:
             raise ProtocolError("in step across epochs")
         if same_epoch and frame.revision < self._identity.revision:
             raise ProtocolError(f"the cloud is at revision {frame.revision}, behind {self._identity.revision}")
-        if frame.received > self._outbox.outbox_head():
-            raise ProtocolError(
-                f"the cloud holds report {frame.received}, which this outbox never gave out: "
-                "the gateway's store is an old copy; move it away and start with a fresh one"
-            )
+        received = self._received(frame)
         if frame.dictionary not in (0, *NUMBERS):
             raise ProtocolError(f"dictionary {frame.dictionary} was not offered")
         self.dictionary = frame.dictionary
@@ -331,9 +329,7 @@ class EdgeSession:
         if not same_epoch:
             self._held = {key: Stamp(stamp.uid, Revision(0)) for key, stamp in self._held.items()}
             self._write(Write(number=0, epoch=frame.epoch, revision=Revision(0), void=True))
-        self._sent = frame.received
-        if frame.received:
-            self._effects.append(Prune(through=frame.received))
+        self._effects += self._upstream.welcomed(frame.version, received)
         if frame.in_step:
             self._enter("Welcome", EdgeState.IN_STEP)
         else:
@@ -440,11 +436,7 @@ class EdgeSession:
         return Write(number=0, puts=tuple(newer.values()), deletes=gone, revision=revision)
 
     def _receipt(self, frame: Receipt, now: Instant) -> None:
-        if frame.through > self._sent:
-            raise ProtocolError(f"a receipt for report {frame.through}, which was not sent")
-        while self._in_flight and self._in_flight[0] <= frame.through:
-            self._in_flight.popleft()
-        self._effects.append(Prune(through=frame.through))
+        self._effects.append(self._upstream.receipt(frame))
         self._send_reports(now)
 
     # --- the outbox ---
@@ -452,37 +444,21 @@ class EdgeSession:
     def _send_reports(self, now: Instant) -> None:
         if self._state in (EdgeState.GREETING, EdgeState.CLOSED):
             return
-        while len(self._in_flight) < self._settings.report_frames:
-            items = self._outbox.outbox(after=self._sent, limit=self._settings.reports_max)
-            if not items:
-                return
-            reports: list[Report] = []
-            size = 0
-            for item in items:
-                report = self._report(item, now)
-                size += size_of(report)
-                if reports and size > self._pace.part_bytes:
-                    break
-                reports.append(report)
-            self._sent = reports[-1].seq
-            self._in_flight.append(self._sent)
-            self._send(Reports(reports=tuple(reports)), now)
+        for frame in self._upstream.frames(now, self._pace.part_bytes):
+            self._send(frame, now)
 
-    def _report(self, item: OutboxItem, now: Instant) -> Report:
-        age_ms, estimated = age_of(item, now, self._identity.boot_id)
-        kind, body = item.kind, item.body
-        if len(body) > REPORT_BODY_MAX:
-            body = f'{{"kind":"{kind}","bytes":{len(body)}}}'.encode()
-            kind = "oversize"
-        return Report(
-            seq=item.seq,
-            kind=kind,
-            key=item.key,
-            body=body,
-            wall_ms=max(0, item.wall_ms),
-            age_ms=age_ms,
-            estimated=estimated,
-        )
+    def _received(self, frame: Welcome) -> Received:
+        """What the cloud has of the outbox, checked against what was ever given out."""
+        try:
+            received = Received.told(frame.received, frame.lanes)
+        except InvalidError as error:
+            raise ProtocolError(str(error)) from error
+        if received.top > self._outbox.outbox_head():
+            raise ProtocolError(
+                f"the cloud holds report {received.top}, which this outbox never gave out: "
+                "the gateway's store is an old copy; move it away and start with a fresh one"
+            )
+        return received
 
     # --- small things ---
 

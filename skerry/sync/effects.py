@@ -1,7 +1,7 @@
 """What the session machines ask of their shells: two closed unions.
 
 A shell drains `effects()`, carries each out in order, and tells the machine what became of it. `Send` needs
-no answer; `Write` is answered by `written`, `Commit` by `committed` or `conflicted`, `Admit` by `admitted` or
+no answer; `Write` is answered by `written`, `Commit` by `committed` or `close`, `Admit` by `admitted` or
 `close`. Nothing here is kept; after a crash the next session compares again.
 """
 
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from skerry.objects.meta import Key, Revision
+from skerry.objects.spans import Span
 from skerry.sync.priorities import Priority
 from skerry.wire.frames import Frame, Hello, ObjectState, Report
 
@@ -54,14 +55,17 @@ class Write:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prune:
-    """Edge: the outbox may forget everything up to here. Needs no answer and no haste."""
+    """Edge: the outbox may forget these numbers of a lane. Needs no answer and no haste."""
 
+    lane: int | None
+    """None: whatever the lane."""
+    first: int
     through: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Admit:
-    """Cloud: somebody says hello. Check who it is, read its position, end its older session; then `admitted`."""
+    """Cloud: somebody says hello. Check who it is, end its older session, enter it in the store; then `admitted`."""
 
     hello: Hello
 
@@ -76,11 +80,12 @@ class DatedReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Commit:
-    """Cloud: apply these reports and the position `through` in one transaction. One at a time."""
+    """Cloud: apply these reports and add to the received set what they cover, in one transaction. One at a time."""
 
     incarnation: str
     reports: tuple[DatedReport, ...]
-    through: int
+    covered: tuple[tuple[int, Span], ...]
+    """By lane. Nothing of it has taken effect before."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

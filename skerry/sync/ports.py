@@ -36,7 +36,12 @@ class SyncSettings:
     report_frames: int = 8
     """`Reports` frames that may lack a receipt."""
     reports_max: int = 256
-    """Reports in one frame."""
+    """Reports in one frame; also how much of a backlog is sent before live telemetry, rather than beside it."""
+    backlog_frames: int = 2
+    """`Reports` frames of the backlog that may lack a receipt: one on its way while one is being committed."""
+    backlog_bytes_s: int = 128 * 1024
+    """How fast a backlog is sent, bytes of reports in a second, before compression: a day of ten readings a second
+    in twenty minutes, and ten thousand gateways that come back at once leave the cloud room to breathe."""
     heartbeat_s: float = 30.0
     """The cloud's choice, told in `Welcome`. 30 s of two small frames are under 0.5 MB a day."""
     greeting_s_max: float = 20.0
@@ -96,8 +101,8 @@ class OutboxItem(Protocol):
 class Outbox(Protocol):
     """What an edge still has to tell (`edgecore.store.port.EdgeStore` is one)."""
 
-    def outbox(self, *, after: int, limit: int) -> Sequence[OutboxItem]:
-        """Items with `seq` > `after`, ascending."""
+    def outbox(self, *, after: int, limit: int, lane: int | None = None) -> Sequence[OutboxItem]:
+        """Items of a lane (None: of all) with `seq` > `after`, ascending."""
         ...
 
     def outbox_head(self) -> int:

@@ -14,6 +14,7 @@ from enum import IntEnum
 from typing import Final
 
 from skerry.wire.frames import (
+    PROMPT,
     Ack,
     Close,
     Compare,
@@ -73,7 +74,11 @@ def priority_of(frame: Frame) -> Priority:
             return Priority.ANSWERS
         case Compare():
             return Priority.ANSWERS if frame.root or frame.buckets else Priority.OBJECTS
-        case Reports() | Close():
+        case Reports():
+            if frame.lane == PROMPT:
+                return Priority.PROMPT
+            return Priority.BACKFILL if frame.late else Priority.LIVE
+        case Close():
             return Priority.PROMPT
         case Objects() | Stamps():
             return Priority.OBJECTS

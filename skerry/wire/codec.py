@@ -22,14 +22,18 @@ from typing import Final, cast
 
 from skerry.errors import ProtocolError, TooLargeError
 from skerry.objects.meta import Key, Stamp
+from skerry.objects.spans import Span
 from skerry.wire.dictionary import deflated, inflated, inflated_by
 from skerry.wire.frames import (
+    LANES,
+    SPANS_MAX,
     Ack,
     Close,
     Compare,
     Fetch,
     Frame,
     Hello,
+    LaneReceived,
     Objects,
     ObjectState,
     Ping,
@@ -121,13 +125,15 @@ def _of(number: int, name: str, message: type) -> Field:
     return Field(number=number, name=name, form=Form.MESSAGE, limit=1, message=message)
 
 
-def _each(number: int, name: str, message: type) -> Field:
-    return Field(number=number, name=name, form=Form.MESSAGES, limit=LIST_MAX, message=message)
+def _each(number: int, name: str, message: type, limit: int = LIST_MAX) -> Field:
+    return Field(number=number, name=name, form=Form.MESSAGES, limit=limit, message=message)
 
 
 SCHEMA: Final[dict[type, tuple[Field, ...]]] = {
     Key: (_text(1, "resource"), _text(2, "namespace"), _text(3, "name")),
     Stamp: (_text(1, "uid"), _uint(2, "revision")),
+    Span: (_uint(1, "first"), _uint(2, "through")),
+    LaneReceived: (_uint(1, "lane"), _each(2, "spans", Span, SPANS_MAX)),
     Stamped: (_of(1, "key", Key), _of(2, "stamp", Stamp)),
     ObjectState: (_of(1, "key", Key), _of(2, "stamp", Stamp), _data(3, "body")),
     Report: (
@@ -160,6 +166,7 @@ SCHEMA: Final[dict[type, tuple[Field, ...]]] = {
         _uint(6, "revision"),
         _uint(7, "received"),
         _bool(8, "in_step"),
+        _each(9, "lanes", LaneReceived, len(LANES)),
         _uint(10, "dictionary"),
     ),
     Compare: (
@@ -182,8 +189,14 @@ SCHEMA: Final[dict[type, tuple[Field, ...]]] = {
         _bool(5, "more"),
     ),
     Ack: (_uint(1, "batch"),),
-    Reports: (_each(1, "reports", Report),),
-    Receipt: (_uint(1, "through"),),
+    Reports: (
+        _each(1, "reports", Report),
+        _uint(2, "lane"),
+        _uint(3, "first"),
+        _uint(4, "through"),
+        _bool(5, "late"),
+    ),
+    Receipt: (_uint(1, "through"), _uint(2, "lane"), _uint(3, "first")),
     Ping: (_uint(1, "number"),),
     Pong: (_uint(1, "number"),),
     Close: (_uint(1, "code"), _text(2, "reason", TEXT_MAX), _uint(3, "retry_after_ms")),

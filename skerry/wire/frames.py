@@ -11,9 +11,18 @@ from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 from skerry.objects.meta import Key, Revision, Stamp
+from skerry.objects.spans import Span
 
-PROTOCOL_VERSIONS: Final = (1,)
-"""Versions this code speaks, best first."""
+PROTOCOL_VERSIONS: Final = (2, 1)
+"""Versions this code speaks, best first. Version 1 has no lanes: its reports travel in one order."""
+
+PROMPT: Final = 0
+"""The lane of what someone waits for: state, events, alarms, results. Strictly in order."""
+BULK: Final = 1
+"""The lane of telemetry and logs: what is new may overtake what waited long."""
+LANES: Final = (PROMPT, BULK)
+SPANS_MAX: Final = 64
+"""Of one lane's received set: an edge that would need more sends in order instead."""
 
 
 class CloseCode:
@@ -60,6 +69,14 @@ class Hello:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LaneReceived:
+    """What of one lane has taken effect."""
+
+    lane: int
+    spans: tuple[Span, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Welcome:
     """Cloud to edge, first: this session counts."""
 
@@ -73,9 +90,11 @@ class Welcome:
     revision: Revision
     """The view's revision as this was written."""
     received: int
-    """Newest outbox sequence number that took effect for the incarnation in `Hello`; 0 for a new one."""
+    """Up to which every report of the incarnation in `Hello` took effect, in whatever lane; 0 for a new one."""
     in_step: bool
     """Root hashes are equal. False asks for `Compare` with buckets."""
+    lanes: tuple[LaneReceived, ...] = ()
+    """Version 2: the lanes of which more took effect than 1 to `received`, whole."""
     dictionary: int = 0
     """Both sides deflate with it from now on, where that is smaller; 0 for none."""
 
@@ -169,16 +188,38 @@ class Report:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reports:
-    """Edge to cloud: what happened, in order of `seq`."""
+    """Edge to cloud: what happened, in order of `seq`.
+
+    In version 2 it accounts for every number of its lane from `first` to `through`: what is not among the reports
+    was replaced or dropped, and will never be sent. Version 1 says the reports alone, and means all lanes.
+    """
 
     reports: tuple[Report, ...]
+    lane: int = PROMPT
+    first: int = 0
+    """At least 1 in version 2."""
+    through: int = 0
+    """0: the last report's number."""
+    late: bool = False
+    """From the backlog, and in no hurry."""
+
+    @property
+    def span(self) -> Span:
+        """What a version 2 frame accounts for."""
+        last = self.reports[-1].seq if self.reports else 0
+        return Span(self.first, self.through or last)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Receipt:
-    """Cloud to edge: every report up to this one has taken effect, durably."""
+    """Cloud to edge: every report of `lane` from `first` to `through` has taken effect, durably.
+
+    In version 1, every report up to `through`.
+    """
 
     through: int
+    lane: int = PROMPT
+    first: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,6 +11,7 @@ from skerry.clocks import ManualClock
 from skerry.objects.json import decode_object
 from skerry.objects.meta import Key, Revision, Stamp
 from skerry.objects.reports import GAP, GapReport
+from skerry.wire.frames import BULK, PROMPT
 
 OpenStore = Callable[[OutboxBudgets], EdgeStore]
 
@@ -128,6 +129,19 @@ class EdgeStoreContract:
         assert list(store.outbox(after=0, limit=10)) == []
         assert store.outbox_head() == head
         assert store.apply(EdgeBatch(reports=(report("p"),))) == head + 1
+
+    def test_lanes_are_read_and_pruned_apart(self, store: EdgeStore) -> None:
+        store.apply(EdgeBatch(reports=(telemetry(1), report("p"), telemetry(2))))
+        store.apply(EdgeBatch(reports=(report("", report_class="alarm", kind="event"), telemetry(3), report("q"))))
+        assert [item.seq for item in store.outbox(after=0, limit=9, lane=PROMPT)] == [2, 4, 6]
+        assert [item.seq for item in store.outbox(after=2, limit=1, lane=PROMPT)] == [4]
+        assert [item.seq for item in store.outbox(after=1, limit=9, lane=BULK)] == [3, 5]
+        store.prune_outbox(lane=BULK, first=2, through=4)
+        store.prune_outbox(lane=PROMPT, first=1, through=3)
+        assert [item.seq for item in store.outbox(after=0, limit=9)] == [1, 4, 5, 6]
+        assert store.stats().outbox_reports == 4
+        store.prune_outbox(first=5, through=9)
+        assert [item.seq for item in store.outbox(after=0, limit=9)] == [1, 4]
 
     def test_twin_rows_go_with_their_device(self, store: EdgeStore) -> None:
         other = Key(DEVICE.resource, "default", "valve")

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from cloudcore.store.memory import MemoryState, MemoryStore
 from cloudcore.store.port import (
     ABSENT,
+    Advance,
     Batch,
     Change,
     Delete,
@@ -28,15 +29,20 @@ from cloudcore.store.port import (
     with_revision,
     without_revision,
 )
+from cloudcore.store.positions import LIVES
 from skerry.errors import (
     AlreadyExistsError,
     CallerError,
     ConflictError,
+    FencedError,
     GoneError,
     NotFoundError,
     UnavailableError,
 )
 from skerry.objects.meta import Key, Revision
+from skerry.objects.spans import Span, Spans
+from skerry.sync.received import Received
+from skerry.wire.frames import BULK, PROMPT
 
 Disk = Callable[[], Awaitable[Store]]
 Several = Callable[[int], Awaitable[Sequence[Store]]]
@@ -137,13 +143,14 @@ class StoreContract:
         await write(store, put(key("a")))
         batch = Batch(
             writes=(put(key("b")), delete(key("a")), put(key("c"), expected=7)),
-            position=Position(node="n", incarnation="i", seq=1),
+            advance=advance(1, Span(1, 1)),
             records=(Record(series="s", at_ms=1, body=b"r"),),
         )
+        entered = await store.enter("n", "i")
         with pytest.raises(NotFoundError):
             await store.commit(batch)
         assert names(await store.list("pods")) == ["a"]
-        assert await store.position("n") is None
+        assert await store.position("n") == entered
         assert list(await store.records("s")) == []
         assert await store.revision() == 1
 
@@ -258,11 +265,11 @@ class StoreContract:
 
     async def test_a_restart_finds_everything_as_it_was(self, disk: Disk) -> None:
         store = await disk()
-        position = Position(node="n", incarnation="i", seq=4)
+        await store.enter("n", "i")
         await store.commit(
             Batch(
                 writes=(put(key("a"), "1"), put(key("a"), "2"), put(key("b")), delete(key("b"))),
-                position=position,
+                advance=advance(1, Span(1, 4)),
                 records=(Record(series="s", at_ms=5, body=b"r"),),
             )
         )
@@ -277,37 +284,74 @@ class StoreContract:
         assert (store.epoch, await store.revision(), await store.compacted()) == (epoch, 4, 1)
         assert list(await store.changes(after=Revision(1))) == list(changes)
         assert await store.list("pods") == page
-        assert await store.position("n") == position
+        assert await store.position("n") == Position(
+            node="n", incarnation="i", session=1, received=Received((Spans.upto(4), Spans()))
+        )
+        assert (await store.enter("n", "i")).session == 2
         assert [record.body for record in await store.records("s")] == [b"r"]
         assert await store.commit(
             Batch(writes=(put(key("c")),), records=(Record(series="s", at_ms=6, body=b"q"),))
         ) == (5,)
         assert [record.number for record in await store.records("s")] == [1, 2]
 
-    async def test_a_position_only_advances_until_a_new_incarnation_begins(self, disk: Disk) -> None:
+    async def test_what_took_effect_is_kept_lane_by_lane_and_never_takes_effect_again(self, disk: Disk) -> None:
         store = await disk()
+        assert await store.enter("n", "i") == Position(node="n", incarnation="i", session=1, received=Received())
 
-        async def advance(incarnation: str, seq: int) -> None:
-            position = Position(node="n", incarnation=incarnation, seq=seq)
-            await store.commit(Batch(position=position, records=(Record(series="s", at_ms=seq, body=b""),)))
+        async def commit(*covered: tuple[int, Span]) -> None:
+            record = Record(series="s", at_ms=1, body=b"")
+            at = Advance(node="n", incarnation="i", session=1, covered=covered)
+            await store.commit(Batch(advance=at, records=(record,)))
 
-        await advance("i", 3)
-        for seq in (3, 2):
-            with pytest.raises(ConflictError):
-                await advance("i", seq)
-        await advance("i", 4)
-        await advance("j", 1)
-        assert await store.position("n") == Position(node="n", incarnation="j", seq=1)
-        assert len(await store.records("s")) == 3
+        await commit((PROMPT, Span(1, 3)))
+        await commit((BULK, Span(10, 12)), (BULK, Span(1, 4)))
+        await commit()
+        for again in ((PROMPT, Span(3, 3)), (BULK, Span(4, 9)), (BULK, Span(12, 20))):
+            with pytest.raises(FencedError):
+                await commit(again)
+        await commit((PROMPT, Span(4, 9)), (BULK, Span(5, 9)))
+        position = await store.position("n")
+        assert position is not None
+        assert position.received == Received((Spans.upto(9), Spans.upto(12)))
+        assert len(await store.records("s")) == 4
+
+    async def test_a_newer_session_fences_the_older_whatever_life_it_is_of(self, disk: Disk) -> None:
+        store = await disk()
+        await store.enter("n", "i")
+        await store.commit(Batch(advance=advance(1, Span(1, 2))))
+        assert (await store.enter("n", "j")).session == 2
+        assert (await store.enter("other", "i")).session == 1
+        for late in (advance(1, Span(3, 3)), advance(2, Span(3, 3)), advance(3, Span(3, 3))):
+            with pytest.raises(FencedError):
+                await store.commit(Batch(writes=(put(key("late")),), advance=late))
+        assert await store.get(key("late")) is None
+        again = await store.enter("n", "i")
+        assert (again.session, again.received) == (3, Received((Spans.upto(2), Spans()))), "a life that came back"
+        await store.commit(Batch(advance=advance(3, Span(3, 3))))
+
+    async def test_of_many_lives_the_oldest_is_forgotten(self, disk: Disk) -> None:
+        store = await disk()
+        await store.enter("n", "i")
+        await store.commit(Batch(advance=advance(1, Span(1, 2))))
+        for number in range(LIVES):
+            await store.enter("n", f"j{number}")
+        assert (await store.enter("n", "i")).received == Received()
+        position = await store.position("n")
+        assert position is not None
+        assert (position.incarnation, position.session) == ("i", LIVES + 2)
 
     async def test_of_one_report_sent_twice_at_once_one_takes_effect(self, disk: Disk) -> None:
         store = await disk()
-        batch = Batch(
-            position=Position(node="n", incarnation="i", seq=1), records=(Record(series="s", at_ms=1, body=b""),)
-        )
+        await store.enter("n", "i")
+        batch = Batch(advance=advance(1, Span(1, 1)), records=(Record(series="s", at_ms=1, body=b""),))
         outcomes = await asyncio.gather(*(store.commit(batch) for _ in range(5)), return_exceptions=True)
         assert sum(outcome == () for outcome in outcomes) == 1
         assert len(await store.records("s")) == 1
+
+    async def test_sessions_that_enter_at_once_are_numbered_once_each(self, disk: Disk) -> None:
+        store = await disk()
+        entered = await asyncio.gather(*(store.enter("n", "i") for _ in range(20)))
+        assert sorted(position.session for position in entered) == list(range(1, 21))
 
     async def test_records_are_kept_in_the_order_appended_by_series(self, disk: Disk) -> None:
         store = await disk()
@@ -423,15 +467,14 @@ class SharedStoreContract:
 
     async def test_of_one_report_sent_to_several_one_takes_effect(self, several: Several) -> None:
         stores = await several(3)
+        await stores[0].enter("n", "i")
         for seq in (1, 2):
-            batch = Batch(
-                position=Position(node="n", incarnation="i", seq=seq),
-                records=(Record(series="s", at_ms=seq, body=b""),),
-            )
+            record = Record(series="s", at_ms=seq, body=b"")
+            batch = Batch(advance=advance(1, Span(seq, seq)), records=(record,))
             outcomes = await asyncio.gather(*(store.commit(batch) for store in stores), return_exceptions=True)
             assert sorted(type(outcome).__name__ for outcome in outcomes) == [
-                "ConflictError",
-                "ConflictError",
+                "FencedError",
+                "FencedError",
                 "tuple",
             ]
         for store in stores:
@@ -461,6 +504,27 @@ class SharedStoreContract:
             assert first == second
             assert page.revision == page.items[1].revision == page.items[0].revision + 1
         await changing
+
+    async def test_a_session_at_one_is_fenced_by_a_newer_one_at_another(self, several: Several) -> None:
+        one, other = await several(2)
+        await one.enter("n", "i")
+        await one.commit(Batch(advance=advance(1, Span(1, 2))))
+        entered = await other.enter("n", "i")
+        assert (entered.session, entered.received) == (2, Received((Spans.upto(2), Spans())))
+        with pytest.raises(FencedError):
+            await one.commit(Batch(writes=(put(key("late")),), advance=advance(1, Span(3, 3))))
+        assert await other.get(key("late")) is None
+        await other.commit(Batch(advance=advance(2, Span(3, 3))))
+
+    async def test_sessions_that_enter_at_several_at_once_are_numbered_once_each(self, several: Several) -> None:
+        stores = await several(3)
+        entered = await asyncio.gather(*(store.enter("n", "i") for _ in range(5) for store in stores))
+        assert sorted(position.session for position in entered) == list(range(1, 16))
+
+
+def advance(session: int, span: Span) -> Advance:
+    """Of one life of one node's outbox, in the prompt lane."""
+    return Advance(node="n", incarnation="i", session=session, covered=((PROMPT, span),))
 
 
 def revision_in(state: bytes) -> int:

@@ -14,12 +14,14 @@ from typing import Final, Generic, TypeVar, cast
 
 from skerry.errors import ProtocolError
 from skerry.objects.meta import Key, Revision, Stamp
-from skerry.sync.cloud import WAITING_REPORTS_MAX, Admission, CloudSession, CloudState
+from skerry.sync.cloud import Admission, CloudSession, CloudState
 from skerry.sync.edge import UNWRITTEN_MAX, EdgeIdentity, EdgeSession, EdgeState
 from skerry.sync.effects import Admit, CloseLink, Commit, Send, Write
+from skerry.sync.intake import WAITING_REPORTS_MAX
 from skerry.sync.ports import Instant, SyncSettings
+from skerry.sync.received import Received
 from skerry.wire.codec import decode, encode
-from skerry.wire.frames import Frame
+from skerry.wire.frames import CloseCode, Frame
 from tests.skerry.sync.conversation import FakeOutbox, FakeView, Item, at, key, state
 
 SETTINGS: Final = SyncSettings(fetch_keys=8, window_batches=3, reports_max=4, report_frames=3)
@@ -226,8 +228,8 @@ class CloudUnderTest(_Shell[CloudSession]):
         elif isinstance(effect, Commit):
             if self.commits:
                 broken("two commits at once")
-            if not effect.reports or len(effect.reports) > WAITING_REPORTS_MAX:
-                broken(f"a commit of {len(effect.reports)} reports")
+            if not effect.covered or len(effect.reports) > WAITING_REPORTS_MAX:
+                broken(f"a commit of {len(effect.reports)} reports, {len(effect.covered)} spans")
             self.commits.append(effect)
 
     def admit(self, *, behind: bool, epoch: str) -> None:
@@ -235,7 +237,7 @@ class CloudUnderTest(_Shell[CloudSession]):
             self.admits.popleft()
             if behind:
                 self.view.revision = Revision(1)
-            self.machine.admitted(Admission(view=self.view, epoch=epoch, session=7, received=0), self.now)
+            self.machine.admitted(Admission(view=self.view, epoch=epoch, session=7, received=Received()), self.now)
             self.settle()
 
     def catch_up(self) -> None:
@@ -254,9 +256,9 @@ class CloudUnderTest(_Shell[CloudSession]):
 
     def commit_ends(self, *, conflict: bool) -> None:
         if self.commits:
-            commit = self.commits.popleft()
+            self.commits.popleft()
             if conflict:
-                self.machine.conflicted(commit.reports[len(commit.reports) // 2].report.seq)
+                self.machine.close(CloseCode.FENCED, "a newer session took over")
             else:
                 self.machine.committed()
             self.settle()

@@ -11,8 +11,9 @@ import pytest
 
 from skerry.errors import ProtocolError
 from skerry.objects.meta import Key, Stamp
-from skerry.sync.cloud import WAITING_BYTES_MAX, CloudSession, CloudState
+from skerry.sync.cloud import CloudSession, CloudState
 from skerry.sync.effects import Commit
+from skerry.sync.intake import WAITING_BYTES_MAX
 from skerry.sync.ports import SyncSettings
 from skerry.wire.codec import FIELDS_MAX, LIST_MAX, decode, encode
 from skerry.wire.frames import (
@@ -23,13 +24,12 @@ from skerry.wire.frames import (
     Frame,
     Objects,
     ObjectState,
-    Receipt,
     Report,
     Reports,
     Stamped,
     Stamps,
 )
-from tests.skerry.sync.conversation import FakeView, a_cloud, at, frames, key, only, state
+from tests.skerry.sync.conversation import FakeView, a_cloud, at, frames, key, state
 
 VIEW = 400
 
@@ -98,18 +98,6 @@ def test_reports_within_the_window_go_on_for_ever() -> None:
                 cloud.committed()
                 committed += 1
     assert (cloud.state, committed) == (CloudState.CATCHING_UP, 199)
-
-
-def test_reports_that_another_session_committed_count_no_longer() -> None:
-    cloud = catching_up(a_view())
-    for turn in range(50):
-        first = 1 + 4 * turn
-        for number in range(4):
-            cloud.receive(reports(first + number, 1, 1_000_000), at(1))
-        assert only(cloud.effects(), Commit)
-        cloud.conflicted(first + 3)
-        assert only(cloud.effects(), Receipt) == [Receipt(through=first + 3)]
-    assert cloud.state is CloudState.CATCHING_UP
 
 
 def test_an_edge_that_acknowledges_nothing_holds_back_a_window_and_no_more() -> None:

@@ -14,7 +14,8 @@ from edgecore.store.port import META_EPOCH, OutboxReport
 from skerry.objects.meta import Key, Stamp
 from skerry.sync.cloud import CloudState
 from skerry.sync.effects import DatedReport, Write
-from skerry.wire.frames import Frame, Hello, Objects, Reports, Stamps, Welcome
+from skerry.sync.intake import lane_of_report
+from skerry.wire.frames import PROMPT, Frame, Hello, Objects, Reports, Stamps, Welcome
 
 if TYPE_CHECKING:
     from tests.sim.cloud import Cloud, Served
@@ -49,7 +50,9 @@ class Told:
     """Every report ever durable, by seq."""
     excused: set[int] = field(default_factory=set[int])
     """Coalesced, dropped by budget, or lost with the cloud's backup."""
-    effects: list[int] = field(default_factory=list[int])
+    effects: set[int] = field(default_factory=set[int])
+    prompt: int = 0
+    """The newest of the prompt lane that took effect."""
     state: dict[str, int] = field(default_factory=dict[str, int])
     """Newest seq of each state key."""
 
@@ -64,6 +67,8 @@ class Checkers:
         self._gone: set[str] = set()
         self._values: dict[tuple[str, str], int] = {}
         self._newest: dict[str, int] = {}
+        self._sent: dict[tuple[Link, int, bool], int] = {}
+        """By link, lane and whether of the backlog: up to where reports were sent."""
         self._agreed: dict[str, tuple[int, int, int]] = {}
         """When each edge was last seen to hold its view: it does until one of the two changes."""
 
@@ -95,15 +100,15 @@ class Checkers:
         """What took effect after the backup was taken is gone from the cloud, receipts or not."""
         for told in self._told.values():
             told.excused.update(told.appended)
-            told.effects = []
+            told.effects, told.prompt = set(), 0
         self._values = {}
         self._newest = {}
-        by_incarnation: dict[str, list[int]] = {}
         for node, incarnation, dated in cloud.disk.effects:
-            by_incarnation.setdefault(incarnation, []).append(dated.report.seq)
+            told = self._told.setdefault(incarnation, Told())
+            told.effects.add(dated.report.seq)
+            if lane_of_report(dated.report) == PROMPT:
+                told.prompt = dated.report.seq
             self._value(node, dated)
-        for incarnation, effects in by_incarnation.items():
-            self._told.setdefault(incarnation, Told()).effects = effects
         held = {stored.uid for stored in cloud.disk.objects.values()}
         self._gone = set()  # what was gone may be back
         # Whatever was made after the backup is as good as deleted, also where it is still on its way to a disk.
@@ -169,9 +174,13 @@ class Checkers:
         """The cloud committed a report."""
         told = self._told.setdefault(incarnation, Told())
         seq = dated.report.seq
-        if told.effects and seq <= told.effects[-1]:
-            self._broken(4, f"{incarnation} report {seq} after {told.effects[-1]}")
-        told.effects.append(seq)
+        if seq in told.effects:
+            self._broken(4, f"{incarnation} report {seq} took effect twice")
+        if lane_of_report(dated.report) == PROMPT:
+            if seq <= told.prompt:
+                self._broken(4, f"{incarnation} report {seq} after {told.prompt}")
+            told.prompt = seq
+        told.effects.add(seq)
         if served.number < self._newest.get(served.node, 0):
             self._broken(9, f"{served.node} session {served.number} after {self._newest[served.node]}")
         self._value(served.node, dated)
@@ -222,6 +231,15 @@ class Checkers:
             self._broken(5, f"a {type(frame).__name__} of {size} bytes")
         if isinstance(frame, Welcome) and not frame.in_step:
             self._needed(link, frame)
+        if isinstance(frame, Reports):
+            self._in_order(link, frame)
+
+    def _in_order(self, link: Link, frame: Reports) -> None:
+        """What is live of a lane is sent in order, and so is its backlog."""
+        about = (link, frame.lane, frame.late)
+        if frame.span.first <= self._sent.get(about, 0):
+            self._broken(4, f"{link.edge.name} sends {frame.span} of lane {frame.lane} after {self._sent[about]}")
+        self._sent[about] = frame.span.through
 
     def _needed(self, link: Link, welcome: Welcome) -> None:
         """A comparison costs more than a greeting: there must be something to compare."""
@@ -247,7 +265,7 @@ class Checkers:
             if edge.boots and edge.clock.wall_off_ms < -1_000_000_000 and edge.session is None:
                 self._broken(10, f"{edge.name} did not connect from 1970")
         for incarnation, told in self._told.items():
-            lost = told.appended.keys() - told.excused - set(told.effects)
+            lost = told.appended.keys() - told.excused - told.effects
             if lost:
                 self._broken(4, f"{incarnation} lost reports {sorted(lost)[:5]}")
 

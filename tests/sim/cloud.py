@@ -11,13 +11,17 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from cloudcore.hub.views import Views
-from cloudcore.store.port import Change, Stored
+from cloudcore.store.port import Advance, Change, Position, Stored
+from cloudcore.store.positions import Life, advanced, entered, newest, position_of
+from skerry.errors import FencedError
 from skerry.objects.json import JsonObject, encode_object
 from skerry.objects.meta import Key, Revision
+from skerry.objects.spans import Spans
 from skerry.sync.cloud import Admission, CloudSession, CloudState
 from skerry.sync.effects import Admit, CloseLink, Commit, DatedReport, Send
 from skerry.sync.ports import Instant
-from skerry.wire.frames import CloseCode, Frame, Objects, Welcome
+from skerry.sync.received import Received
+from skerry.wire.frames import PROMPT, CloseCode, Frame, Objects, Welcome
 from tests.sim.network import Link
 
 if TYPE_CHECKING:
@@ -33,7 +37,8 @@ class Disk:
     revision: int = 0
     objects: dict[Key, Stored] = field(default_factory=dict[Key, Stored])
     log: list[Change] = field(default_factory=list[Change])
-    positions: dict[str, tuple[str, int]] = field(default_factory=dict[str, tuple[str, int]])
+    lives: dict[str, dict[str, Life]] = field(default_factory=dict[str, dict[str, Life]])
+    """Of outboxes, by node and incarnation."""
     effects: list[tuple[str, str, DatedReport]] = field(default_factory=list[tuple[str, str, DatedReport]])
     """(node, incarnation, report), in the order committed."""
 
@@ -43,7 +48,7 @@ class Disk:
             revision=self.revision,
             objects=dict(self.objects),
             log=list(self.log),
-            positions=dict(self.positions),
+            lives=dict(self.lives),
             effects=list(self.effects),
         )
 
@@ -129,14 +134,14 @@ class Served:
         if not self.alive or self.machine.state is not CloudState.ADMITTING:
             return
         self.cloud.sessions[self.node] = self
-        incarnation, seq = self.cloud.disk.positions.get(self.node, ("", 0))
-        self.number = self.cloud.next_number()
+        position = self.cloud.enter(self.node, admit.hello.incarnation)
+        self.number = position.session
         self.world.checkers.admitted(self)
         admission = Admission(
             view=self.cloud.views.view(self.node),
             epoch=self.cloud.disk.epoch,
             session=self.number,
-            received=seq if incarnation == admit.hello.incarnation else 0,
+            received=position.received,
         )
         self.machine.admitted(admission, self.cloud.now())
         self.pump()
@@ -154,17 +159,14 @@ class Served:
     def _durable(self, commit: Commit, *, told: bool) -> None:
         if not self.alive:
             return  # the process died before the transaction was committed
-        incarnation, seq = self.cloud.disk.positions.get(self.node, ("", 0))
-        conflict = incarnation == commit.incarnation and commit.through <= seq
-        if not conflict:
-            self.cloud.committed(self, commit)
+        fenced = not self.cloud.committed(self, commit)
 
         def tell() -> None:
             self.committing -= 1
             if not self.alive:
                 return
-            if conflict:
-                self.machine.conflicted(seq)
+            if fenced:
+                self.machine.close(CloseCode.FENCED, "a newer session")
             else:
                 self.machine.committed()
             self.pump()
@@ -190,15 +192,10 @@ class Cloud:
         self.applied = 0
         self.sessions: dict[str, Served] = {}
         self.open: dict[Served, None] = {}
-        self.numbers = 0
         self.uids = 0
 
     def now(self) -> Instant:
         return Instant(monotonic_s=self.world.now_s, wall_ms=self.world.true_ms())
-
-    def next_number(self) -> int:
-        self.numbers = max(self.numbers + 1, self.world.true_ms())
-        return self.numbers
 
     def accept(self, edge: Edge) -> Link:
         served = Served(self, edge)
@@ -254,8 +251,29 @@ class Cloud:
                 served.machine.changed((), self.now())
                 served.pump()
 
-    def committed(self, served: Served, commit: Commit) -> None:
-        self.disk.positions[served.node] = (commit.incarnation, commit.through)
+    def enter(self, node: str, incarnation: str) -> Position:
+        """Begin a session of the node, durably."""
+        lives = self.disk.lives[node] = entered(self.disk.lives.get(node, {}), incarnation)
+        position = position_of(node, lives)
+        assert position is not None
+        if self.world.plant.one_number_a_lane:
+            tops = tuple(Spans.upto(spans.top) for spans in position.received.lanes)
+            return replace(position, received=Received(tops))
+        return position
+
+    def committed(self, served: Served, commit: Commit) -> bool:
+        """Apply a commit whole, or, where a newer session has entered, nothing of it (False)."""
+        lives = self.disk.lives.get(served.node, {})
+        session = served.number
+        if self.world.plant.no_fencing:
+            session = newest(lives)
+        covered = tuple(pair for pair in commit.covered if pair[0] == PROMPT or not self.world.plant.forget_bulk)
+        advance = Advance(node=served.node, incarnation=commit.incarnation, session=session, covered=covered)
+        try:
+            self.disk.lives[served.node] = advanced(lives, advance)
+        except FencedError:
+            if not self.world.plant.no_fencing:
+                return False
         for dated in commit.reports:
             if self.world.plant.trust_clocks:
                 dated = replace(dated, at_ms=dated.report.wall_ms)
@@ -264,6 +282,7 @@ class Cloud:
             body = json.loads(dated.report.body)
             if "gone" in body:
                 self._pod_gone(body["pod"], body["gone"])
+        return True
 
     def _pod_gone(self, name: str, uid: str) -> None:
         key = Key("pods", "default", name)
@@ -277,7 +296,7 @@ class Cloud:
     def crash(self) -> None:
         """The process dies: sessions, views and unfinished commits with it."""
         self.up = False
-        for served in sorted({*self.open, *self.sessions.values()}, key=lambda served: served.number):
+        for served in dict.fromkeys([*self.open, *self.sessions.values()]):
             served.alive = False
             assert served.link is not None
             served.link.cut()

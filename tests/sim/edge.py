@@ -209,7 +209,7 @@ class Edge:
                 case Write():
                     self._write(session, effect)
                 case Prune():
-                    self._queue(lambda through=effect.through: self.store.prune_outbox(through=through), None)
+                    self._prune(effect)
                 case CloseLink():
                     link.hang_up(self)
                     self.session = self.link = None
@@ -236,6 +236,9 @@ class Edge:
             self.pump()
 
     # --- the disk ---
+
+    def _prune(self, prune: Prune) -> None:
+        self._queue(lambda: self.store.prune_outbox(through=prune.through, first=prune.first, lane=prune.lane), None)
 
     def _write(self, session: EdgeSession, write: Write) -> None:
         def told() -> None:

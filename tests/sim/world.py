@@ -15,6 +15,7 @@ from random import Random
 from edgecore.store.port import OutboxBudgets
 from skerry.objects.json import JsonObject, decode_object
 from skerry.objects.meta import Key
+from skerry.objects.spans import Spans
 from skerry.sync.ports import SyncSettings
 from skerry.wire.frames import (
     Ack,
@@ -71,6 +72,10 @@ class Plant:
     stop_when_lost: bool = False
     """Pods are stopped when the link is lost."""
     no_fencing: bool = False
+    one_number_a_lane: bool = False
+    """A cloud takes the highest number received for all of them."""
+    forget_bulk: bool = False
+    """A commit keeps what of the prompt lane took effect, and not what of the bulk lane."""
     trust_clocks: bool = False
     """Reports are dated by the gateway's clock."""
 
@@ -200,7 +205,7 @@ def told(frame: Frame) -> str:
         case Welcome():
             about = (
                 f"epoch={frame.epoch} revision={frame.revision} received={frame.received} "
-                f"in_step={str(frame.in_step).lower()}"
+                f"in_step={str(frame.in_step).lower()}{_lanes(frame)}"
             )
         case Compare():
             about = f"batch={frame.batch} buckets={len(frame.buckets)}"
@@ -216,12 +221,18 @@ def told(frame: Frame) -> str:
         case Ack():
             about = f"batch={frame.batch}"
         case Reports():
-            about = "[" + " ".join(f"{report.seq}:{report.kind}" for report in frame.reports) + "]"
+            items = " ".join(f"{report.seq}:{report.kind}" for report in frame.reports)
+            late = " late" if frame.late else ""
+            about = f"lane={frame.lane} {frame.span.first}-{frame.span.through} [{items}]{late}"
         case Receipt():
-            about = f"through={frame.through}"
+            about = f"lane={frame.lane} {frame.first}-{frame.through}"
         case Close():
             about = f"code={frame.code} {frame.reason}"
         case _:
             about = ""
     more = " more" if isinstance(frame, Stamps | Objects) and frame.more else ""
     return f"{type(frame).__name__} {about}".rstrip() + more
+
+
+def _lanes(welcome: Welcome) -> str:
+    return "".join(f" lane{lane.lane}={Spans(lane.spans).text}" for lane in welcome.lanes)

@@ -18,10 +18,11 @@ from skerry.objects.meta import Key, Revision
 WRITER = """
 import asyncio, sys
 from pathlib import Path
-from cloudcore.store.port import Batch, Position, Put, Record
+from cloudcore.store.port import Advance, Batch, Put, Record
 from cloudcore.store.sql import open_sql_store
 from skerry.clocks import SystemIds
 from skerry.objects.meta import Key
+from skerry.objects.spans import Span
 
 async def main() -> None:
     store = await open_sql_store(Path(sys.argv[1]), ids=SystemIds())
@@ -29,15 +30,16 @@ async def main() -> None:
 
     async def write(worker: int) -> None:
         node, seq = f"node-{life}-{worker}", 0
+        await store.enter(node, "i")
         while True:
             seq += 1
             puts = tuple(
                 Put(key=Key("pods", node, f"p{seq}-{part}"), uid=part, body=b'{"metadata":{}}', expected=None)
                 for part in "ab"
             )
-            position = Position(node=node, incarnation="i", seq=seq)
+            advance = Advance(node=node, incarnation="i", session=1, covered=((1, Span(seq, seq)),))
             record = Record(series=node, at_ms=seq, body=b"{}")
-            revisions = await store.commit(Batch(writes=puts, position=position, records=(record,)))
+            revisions = await store.commit(Batch(writes=puts, advance=advance, records=(record,)))
             print(node, seq, revisions[-1], flush=True)
 
     await asyncio.gather(*(write(worker) for worker in range(8)))
@@ -80,11 +82,12 @@ async def test_what_was_acknowledged_survives_a_kill_and_nothing_is_half_there(t
             assert revision <= newest
             position = await store.position(node)
             assert position is not None
-            assert position.seq >= seq
+            told = position.received.lanes[1].unbroken
+            assert told >= seq
             # Whatever took effect did so whole: two objects and a record for each step of the position.
             page = await store.list("pods", namespace=node)
-            assert len(page.items) == 2 * position.seq
-            assert len(await store.records(node, limit=100_000)) == position.seq
+            assert len(page.items) == 2 * told
+            assert len(await store.records(node, limit=100_000)) == told
             assert await store.get(Key("pods", node, f"p{seq}-b")) is not None
         seen = 0
         while changes := await store.changes(after=Revision(seen)):

@@ -13,11 +13,12 @@ from cloudcore.registry.kinds import builtin_scheme
 from cloudcore.registry.objects import LocalObjects
 from cloudcore.registry.port import WriteOptions
 from cloudcore.store.memory import MemoryState, MemoryStore
-from cloudcore.store.port import Position
+from cloudcore.store.port import Advance
 from skerry.clocks import ManualClock, SeededIds
 from skerry.objects.device_twins import desired_of, twin_views
 from skerry.objects.json import JsonObject, str_at
 from skerry.objects.meta import Key, uid_of
+from skerry.objects.spans import Span
 from skerry.objects.twins import (
     DeviceName,
     DeviceState,
@@ -31,7 +32,7 @@ from skerry.objects.twins import (
     write_desired,
 )
 from skerry.sync.effects import DatedReport
-from skerry.wire.frames import Report
+from skerry.wire.frames import PROMPT, Report
 from tests.cloudcore.registry.conftest import following
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
@@ -92,7 +93,9 @@ async def test_the_examples_are_accepted_and_what_their_gateway_tells_shows_in_b
             for seq, (kind, body) in enumerate(bodies.items(), start=1)
         ]
         effects = [effect for outcome in outcomes for effect in outcome.effects]
-        await objects.report(Position(node="eu-1", incarnation="i", seq=3), effects, [])
+        await store.enter("eu-1", "i")
+        advance = Advance(node="eu-1", incarnation="i", session=1, covered=((PROMPT, Span(1, 3)),))
+        await objects.report(advance, effects, [])
 
         device, status = now("devices.devices.kubeedge.io"), now("devicestatuses.devices.kubeedge.io")
         assert desired_of(device, "setpoint") == wish, "the merge stands as it was decided"

@@ -10,11 +10,12 @@ import pytest
 from cloudcore.registry.objects import LocalObjects
 from cloudcore.registry.port import DeleteOptions, Effect, Transform, WriteOptions
 from cloudcore.store.failing import FailingStore, Fault, Operation
-from cloudcore.store.port import Position, Record
+from cloudcore.store.port import Advance, Record
 from skerry.errors import (
     AlreadyExistsError,
     BadRequestError,
     ConflictError,
+    FencedError,
     ForbiddenError,
     InvalidError,
     NotFoundError,
@@ -22,9 +23,15 @@ from skerry.errors import (
 )
 from skerry.objects.json import Json, JsonObject, dig, int_at, map_at, str_at
 from skerry.objects.meta import Revision, uid_of
+from skerry.objects.spans import Span, Spans
+from skerry.sync.received import Received
+from skerry.wire.frames import PROMPT
 from tests.cloudcore.registry.conftest import Registry
 
-POSITION = Position(node="n", incarnation="i", seq=1)
+
+def advance(seq: int = 1, node: str = "n") -> Advance:
+    """Of the node's first session."""
+    return Advance(node=node, incarnation="i", session=1, covered=((PROMPT, Span(seq, seq)),))
 
 
 def config(name: str = "c", **data: str) -> JsonObject:
@@ -283,18 +290,25 @@ def running(obj: JsonObject) -> JsonObject:
 
 
 async def test_a_report_takes_effect_once_and_whole(registry: Registry) -> None:
+    await registry.store.enter("n", "i")
     await registry.create("pods", pod(nodeName="n"))
     record = Record(series="s", at_ms=1, body=b"{}")
     effects = [effect(registry, "pods", "p", transform=running)]
-    await registry.objects.report(POSITION, effects, [record])
+    await registry.objects.report(advance(), effects, [record])
     assert str_at(registry.now("pods", "p"), "status", "phase") == "Running"
     with pytest.raises(ConflictError):
-        await registry.objects.report(POSITION, effects, [record])
+        await registry.objects.report(advance(), effects, [record])
     assert len(await registry.store.records("s")) == 1
-    assert await registry.store.position("n") == POSITION
+    position = await registry.store.position("n")
+    assert position is not None
+    assert position.received == Received((Spans.upto(1), Spans()))
+    await registry.store.enter("n", "i")
+    with pytest.raises(FencedError):
+        await registry.objects.report(advance(2), effects, [record])
 
 
 async def test_effects_on_other_lives_and_refused_ones_are_dropped_and_the_rest_holds(registry: Registry) -> None:
+    await registry.store.enter("n", "i")
     await registry.create("pods", pod("p", nodeName="n"))
     await registry.create("pods", pod("q", nodeName="n"))
     created: JsonObject = {"metadata": {"name": "n"}, "status": {"phase": "x"}}
@@ -306,7 +320,7 @@ async def test_effects_on_other_lives_and_refused_ones_are_dropped_and_the_rest_
         effect(registry, "nodes", "n", transform=lambda _: created),
         effect(registry, "nodes", "n", transform=lambda obj: {**obj, "status": {"phase": "y"}}),
     ]
-    await registry.objects.report(POSITION, effects, [])
+    await registry.objects.report(advance(), effects, [])
     assert str_at(registry.now("pods", "p"), "status", "phase") == "Pending"
     assert str_at(registry.now("pods", "q"), "status", "phase") == "Running"
     assert registry.now("configmaps", "new") is None
@@ -315,11 +329,13 @@ async def test_effects_on_other_lives_and_refused_ones_are_dropped_and_the_rest_
 
 
 async def test_a_pod_that_is_gone_from_its_node_leaves_when_it_was_asked_to(registry: Registry) -> None:
+    await registry.store.enter("n", "i")
     await registry.create("pods", pod(nodeName="n"))
     gone = effect(registry, "pods", "p", transform=running, gone=True)
-    await registry.objects.report(POSITION, [gone], [])
+    await registry.objects.report(advance(), [gone], [])
     before = await registry.store.revision()
-    await registry.objects.report(Position(node="m", incarnation="i", seq=1), [gone], [])
+    await registry.store.enter("m", "i")
+    await registry.objects.report(advance(node="m"), [gone], [])
     assert await registry.store.revision() == before
     assert registry.now("pods", "p") is not None
     await registry.objects.delete(registry.kind("pods"), registry.key("pods", "p"))
@@ -329,7 +345,7 @@ async def test_a_pod_that_is_gone_from_its_node_leaves_when_it_was_asked_to(regi
         return {**obj, "status": {"phase": "Succeeded"}}
 
     last = effect(registry, "pods", "p", transform=ended, gone=True)
-    await registry.objects.report(Position(node="n", incarnation="i", seq=2), [last], [])
+    await registry.objects.report(advance(2), [last], [])
     assert registry.now("pods", "p") is None
     change = (await registry.store.changes(after=Revision(0)))[-1]
     assert change.before is not None
@@ -337,6 +353,7 @@ async def test_a_pod_that_is_gone_from_its_node_leaves_when_it_was_asked_to(regi
 
 
 async def test_a_report_whose_object_changes_under_it_is_decided_again(registry: Registry) -> None:
+    await registry.store.enter("n", "i")
     await registry.create("pods", pod(nodeName="n"))
     tries = 0
     kind, key = registry.kind("pods"), registry.key("pods", "p")
@@ -371,7 +388,7 @@ async def test_a_report_whose_object_changes_under_it_is_decided_again(registry:
         clock=registry.clock,
         ids=registry.objects.ids,
     )
-    await objects.report(POSITION, [effect(registry, "pods", "p", transform=counted)], [])
+    await objects.report(advance(), [effect(registry, "pods", "p", transform=counted)], [])
     now = registry.now("pods", "p")
     assert (tries, str_at(now, "status", "phase"), map_at(now, "metadata", "labels")) == (3, "Running", {"n": "2"})
     assert int_at(now, "metadata", "generation") == 1
@@ -389,12 +406,13 @@ async def test_a_report_that_always_meets_other_writers_is_to_be_sent_again(regi
         ids=registry.objects.ids,
     )
     with pytest.raises(UnavailableError, match="met other writers"):
-        await objects.report(POSITION, [], [])
+        await objects.report(advance(), [], [])
 
 
 async def test_of_two_equal_reports_at_once_one_is_told_that_the_other_got_ahead(registry: Registry) -> None:
+    await registry.store.enter("n", "i")
     record = Record(series="s", at_ms=1, body=b"{}")
     outcomes = await asyncio.gather(
-        *(registry.objects.report(POSITION, [], [record]) for _ in range(3)), return_exceptions=True
+        *(registry.objects.report(advance(), [], [record]) for _ in range(3)), return_exceptions=True
     )
-    assert sorted(type(outcome).__name__ for outcome in outcomes) == ["ConflictError", "ConflictError", "NoneType"]
+    assert sorted(type(outcome).__name__ for outcome in outcomes) == ["FencedError", "FencedError", "NoneType"]

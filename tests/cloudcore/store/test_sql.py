@@ -14,11 +14,16 @@ import pytest
 
 from cloudcore.store.port import Batch, Record, Store
 from cloudcore.store.sql import SqlStore, open_sql_store
+from cloudcore.store.sql_tables import tables as tables_of_today
 from cloudcore.store.sqlite import SqliteSettings
 from skerry.clocks import SeededIds
 from skerry.errors import StorageFullError, UnavailableError
 from skerry.objects.meta import Revision
+from skerry.sync.received import Received
 from tests.contracts.store_contract import Disk, StoreContract, key, put, write
+
+RELEASED = Path(__file__).parents[2] / "released" / "v1"
+"""Files that the first release wrote."""
 
 
 @pytest.fixture
@@ -94,6 +99,46 @@ async def test_another_schema_version_is_refused_and_left_alone(path: Path, disk
     connection.close()
     with pytest.raises(UnavailableError, match="schema version 99"):
         await open_sql_store(path, ids=SeededIds(9))
+
+
+async def test_a_store_of_the_first_release_is_brought_here_in_place(path: Path) -> None:
+    """`cloud.db` was written by 0.1.0: two states of an object, readings, and the positions of two nodes."""
+    shutil.copy(RELEASED / "cloud.db", path)
+    for life in (1, 2):
+        store = await open_sql_store(path, ids=SeededIds(life))
+        assert await store.revision() == 2
+        (record,) = await store.records("default/plant-7/temperature")
+        assert (record.number, record.at_ms) == (1, 1_789_999_000_041)
+        for node, incarnation, seq in (("plant-7", "7f3a9c51d2e84b60", 41), ("plant-8", "00aa", 7)):
+            position = await store.position(node)
+            assert position is not None
+            assert (position.incarnation, position.session) == (incarnation, life)
+            assert position.received == Received.upto(seq), "the one position counts for both lanes"
+            assert (await store.enter(node, incarnation)).session == life + 1
+        await store.close()
+    with sqlite3.connect(path) as connection:
+        tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+        made = connection.execute("SELECT sql FROM sqlite_master WHERE name = 'outboxes'").fetchone()
+    connection.close()
+    assert tables == set(tables_of_today.tables), "as if made today"
+    assert "PRIMARY KEY (node, incarnation)" in made[0]
+
+
+async def test_a_crash_while_a_store_is_brought_here_leaves_the_old_one(path: Path) -> None:
+    shutil.copy(RELEASED / "cloud.db", path)
+    with sqlite3.connect(path) as connection:
+        connection.execute("CREATE TABLE outboxes (in_the_way TEXT)")
+    connection.close()
+    with pytest.raises(UnavailableError):
+        await open_sql_store(path, ids=SeededIds(1))
+    with sqlite3.connect(path) as connection:
+        assert connection.execute("SELECT schema FROM meta").fetchone() == (1,)
+        assert connection.execute("SELECT count(*) FROM positions").fetchone() == (2,)
+        connection.execute("DROP TABLE outboxes")
+    connection.close()
+    store = await open_sql_store(path, ids=SeededIds(1))
+    assert await store.position("plant-7") is not None
+    await store.close()
 
 
 @pytest.fixture

@@ -10,7 +10,8 @@ from skerry.sync.cloud import Admission, CloudSession
 from skerry.sync.edge import EdgeIdentity, EdgeSession
 from skerry.sync.effects import CloudEffect, EdgeEffect, Send
 from skerry.sync.ports import Instant, SyncSettings
-from skerry.wire.frames import Frame, Hello, ObjectState, Welcome
+from skerry.sync.received import Received
+from skerry.wire.frames import BULK, PROMPT, Frame, Hello, ObjectState, Welcome
 
 
 def at(seconds: float) -> Instant:
@@ -64,6 +65,10 @@ class Item:
     boot_id: str = "boot"
     monotonic_ms: int = 0
 
+    @property
+    def lane(self) -> int:
+        return BULK if self.kind == "telemetry" else PROMPT
+
 
 @dataclass(slots=True)
 class FakeOutbox:
@@ -74,8 +79,8 @@ class FakeOutbox:
         self.items += items
         self.head = max(self.head, *(item.seq for item in items))
 
-    def outbox(self, *, after: int, limit: int) -> list[Item]:
-        return [item for item in self.items if item.seq > after][:limit]
+    def outbox(self, *, after: int, limit: int, lane: int | None = None) -> list[Item]:
+        return [item for item in self.items if item.seq > after and lane in (None, item.lane)][:limit]
 
     def outbox_head(self) -> int:
         return self.head
@@ -128,12 +133,14 @@ def hello(**fields: object) -> Hello:
     return Hello(**{**given, **fields})  # type: ignore[arg-type]
 
 
-def a_cloud(view: FakeView, *, settings: SyncSettings | None = None, **fields: object) -> CloudSession:
+def a_cloud(
+    view: FakeView, *, settings: SyncSettings | None = None, received: Received | None = None, **fields: object
+) -> CloudSession:
     """A session that has admitted its edge."""
     session = CloudSession(at(0), settings)
     session.receive(hello(**fields), at(0))
     session.effects()
-    session.admitted(Admission(view=view, epoch="e1", session=1, received=0), at(0))
+    session.admitted(Admission(view=view, epoch="e1", session=1, received=received or Received()), at(0))
     return session
 
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from skerry.objects.meta import Key, Revision
+from skerry.objects.spans import Span, Spans
 from skerry.sync.cloud import TABLE, Admission, CloudSession, CloudState
 from skerry.sync.effects import Admit, CloseLink, Commit
 from skerry.sync.hashes import bucket_hashes, root_of
 from skerry.sync.ports import SyncSettings
+from skerry.sync.received import Received
 from skerry.wire.frames import (
     Ack,
     Close,
@@ -224,7 +228,8 @@ def test_a_receipt_waits_for_the_commit_and_one_commit_runs_at_a_time() -> None:
     session.receive(reports(6, 7), at(1))
     (commit,) = session.effects()
     assert isinstance(commit, Commit)
-    assert ([dated.report.seq for dated in commit.reports], commit.through) == ([1, 2], 2)
+    assert [dated.report.seq for dated in commit.reports] == [1, 2]
+    assert commit.covered == ((0, Span(1, 2)), (1, Span(1, 2))), "version 1 means every lane"
     assert commit.reports[0].at_ms == at(1).wall_ms - 1500
     session.committed()
     receipt, after = session.effects()
@@ -233,24 +238,23 @@ def test_a_receipt_waits_for_the_commit_and_one_commit_runs_at_a_time() -> None:
     assert [dated.report.seq for dated in after.reports] == [5, 6, 7], "what waited goes together"
 
 
-def test_after_a_conflict_only_what_is_new_is_committed_again() -> None:
-    session, _ = in_step()
-    session.receive(reports(1, 2, 3), at(1))
-    session.effects()
-    session.receive(reports(4), at(1))
-    session.conflicted(2)
-    receipt, again = session.effects()
-    assert frames([receipt]) == [Receipt(through=2)]
-    assert isinstance(again, Commit)
-    assert [dated.report.seq for dated in again.reports] == [3, 4]
-
-
-def test_a_conflict_without_progress_does_not_spin() -> None:
-    session, _ = in_step()
-    session.receive(reports(3), at(1))
-    session.effects()
-    session.conflicted(2)
-    assert session.state is CloudState.CLOSED
+def test_an_edge_of_version_2_is_told_of_the_lanes_and_reports_in_them() -> None:
+    received = Received((Spans.upto(9), Spans.read("1-4,8-8")))
+    session = a_cloud(FakeView(), received=received, versions=(2, 1))
+    (said,) = frames(session.effects())
+    assert isinstance(said, Welcome)
+    assert (said.version, said.received) == (2, 4)
+    assert Received.told(said.received, said.lanes) == received
+    session.receive(replace(reports(10), first=10), at(1))
+    session.receive(replace(reports(6), lane=1, first=5, through=7, late=True), at(1))
+    (commit,) = session.effects()
+    assert isinstance(commit, Commit)
+    assert commit.covered == ((0, Span(10, 10)),)
+    session.committed()
+    receipt, after = session.effects()
+    assert frames([receipt]) == [Receipt(lane=0, first=10, through=10)]
+    assert isinstance(after, Commit)
+    assert after.covered == ((1, Span(5, 7)),)
 
 
 def test_a_silent_edge_is_asked_once_and_given_up_after_two_heartbeats() -> None:
@@ -311,7 +315,7 @@ def test_an_admission_that_comes_too_late_is_nothing() -> None:
     (admit,) = session.effects()
     assert isinstance(admit, Admit)
     session.lost("gone")
-    session.admitted(Admission(view=FakeView(), epoch="e1", session=1, received=0), at(1))
+    session.admitted(Admission(view=FakeView(), epoch="e1", session=1, received=Received()), at(1))
     session.changed((key("a"),), at(1))
     session.receive(Ping(number=1), at(1))
     assert [type(effect) for effect in session.effects()] == [CloseLink]

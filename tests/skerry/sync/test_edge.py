@@ -189,13 +189,13 @@ def test_reports_are_sent_within_the_window_and_forgotten_by_receipt() -> None:
     session.effects()
     session.receive(welcome(received=1), at(0))
     effects = session.effects()
-    assert only(effects, Prune) == [Prune(through=1)]
+    assert only(effects, Prune) == [Prune(lane=None, first=1, through=1)]
     sent = [frame for frame in frames(effects) if isinstance(frame, Reports)]
     assert [[report.seq for report in frame.reports] for frame in sent] == [[2, 3, 4], [5, 6, 7]]
     assert [report.age_ms for report in sent[0].reports] == [1000] * 3
     session.receive(Receipt(through=4), at(1))
     effects = session.effects()
-    assert only(effects, Prune) == [Prune(through=4)]
+    assert only(effects, Prune) == [Prune(lane=None, first=1, through=4)]
     (more,) = [frame for frame in frames(effects) if isinstance(frame, Reports)]
     assert [report.seq for report in more.reports] == [8, 9, 10]
     assert more.reports[0].age_ms == 2000, "ages are of the moment of sending"

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from skerry.objects.meta import Revision
 from skerry.sync.priorities import FRAMES_MAX, PART_BYTES_MIN, Outgoing, Pace, Priority, priority_of
 from skerry.wire.frames import (
+    BULK,
     Ack,
     Close,
     CloseCode,
@@ -51,6 +52,8 @@ def drained(outgoing: Outgoing) -> list[Frame]:
         (Compare(root=0, buckets=(0,) * 64), Priority.ANSWERS),
         (Compare(), Priority.OBJECTS),
         (Reports(reports=()), Priority.PROMPT),
+        (Reports(reports=(), lane=BULK, first=1), Priority.LIVE),
+        (Reports(reports=(), lane=BULK, first=1, late=True), Priority.BACKFILL),
         (CLOSE, Priority.PROMPT),
         (OBJECTS, Priority.OBJECTS),
         (STAMPS, Priority.OBJECTS),

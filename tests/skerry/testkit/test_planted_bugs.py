@@ -19,6 +19,7 @@ from edgecore.store.memory import MemoryEdgeStore
 from edgecore.store.port import EdgeBatch
 from skerry.errors import UnavailableError
 from skerry.objects.meta import Revision
+from skerry.sync.received import Received
 from skerry.testkit.fleets import FleetOptions
 from skerry.testkit.simulated.cloud import SimulatedCloud
 from skerry.testkit.simulated.disk import Disk
@@ -132,8 +133,11 @@ class ForgetfulStore(MemoryStore):
 
     async def commit(self, batch: Batch) -> tuple[Revision, ...]:
         done = await super().commit(batch)
-        if batch.position is not None and batch.records:
-            self.state.positions.clear()
+        if batch.advance is not None and batch.records:
+            lives = self.state.lives[batch.advance.node]
+            self.state.lives[batch.advance.node] = {
+                name: replace(life, received=Received()) for name, life in lives.items()
+            }
             self.commits += 1
             if self.commits % 3 == 0:
                 raise UnavailableError("the answer was lost")

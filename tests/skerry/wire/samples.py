@@ -1,8 +1,12 @@
-"""One filled-in frame of each kind: what the golden bytes are bytes of."""
+"""One filled-in frame of each kind: what the golden bytes are bytes of.
+
+The first are of version 1, as released: never changed. What later versions say beside is in the second.
+"""
 
 from __future__ import annotations
 
 from skerry.objects.meta import Key, Revision, Stamp
+from skerry.objects.spans import Span
 from skerry.wire.frames import (
     Ack,
     Close,
@@ -10,6 +14,7 @@ from skerry.wire.frames import (
     Fetch,
     Frame,
     Hello,
+    LaneReceived,
     Objects,
     ObjectState,
     Ping,
@@ -96,4 +101,48 @@ SAMPLES: dict[str, Frame] = {
     "stream_data": StreamData(stream=1, data=b"hello\n"),
     "stream_credit": StreamCredit(stream=1, credit=1024),
     "stream_close": StreamClose(stream=1, code=0, reason=""),
+}
+
+SAMPLES_2: dict[str, Frame] = {
+    "hello": Hello(
+        versions=(2, 1),
+        node="eu-1",
+        agent_version="0.2.0",
+        incarnation="7f3a9c",
+        epoch="e1",
+        revision=Revision(4711),
+        root=0x0123456789ABCDEF,
+        outbox_head=200,
+    ),
+    "welcome": Welcome(
+        version=2,
+        session=9,
+        server_ms=1_764_000_000_000,
+        heartbeat_ms=30_000,
+        epoch="e1",
+        revision=Revision(4712),
+        received=41,
+        in_step=True,
+        lanes=(
+            LaneReceived(lane=0, spans=(Span(1, 200),)),
+            LaneReceived(lane=1, spans=(Span(1, 41), Span(150, 199))),
+        ),
+    ),
+    "reports": Reports(
+        reports=(
+            Report(
+                seq=43,
+                kind="telemetry",
+                key="default/plc/temperature",
+                body=b'{"value":"21.5"}',
+                wall_ms=86_400_000,
+                age_ms=1500,
+            ),
+        ),
+        lane=1,
+        first=42,
+        through=149,
+        late=True,
+    ),
+    "receipt": Receipt(lane=1, first=42, through=149),
 }

@@ -18,7 +18,7 @@ from tests.skerry.wire.samples import SAMPLES
 
 RELEASED = {1: "ea3c9345a0bc5c18"}
 """A released dictionary never changes: gateways have it."""
-GOLDEN = Path(__file__).parent / "golden" / "with_dictionary.hex"
+GOLDEN = Path(__file__).parent / "golden" / "v2" / "with_dictionary.hex"
 
 TELEMETRY = Reports(
     reports=(

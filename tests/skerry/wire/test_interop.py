@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from skerry.wire.codec import decode, encode
-from tests.skerry.wire.samples import SAMPLES
+from skerry.wire.frames import Frame
+from tests.skerry.wire.samples import SAMPLES, SAMPLES_2
 
 PROTO = Path(__file__).parents[3] / "docs" / "reference" / "wire.proto"
 
@@ -34,11 +35,14 @@ def frame_class() -> Any:
     return factory.GetMessageClass(pool.FindMessageTypeByName("skerry.wire.v1.Frame"))
 
 
-@pytest.mark.parametrize("name", [name for name in SAMPLES if name != "objects_deflated"])
-def test_frames_are_protocol_buffers(frame_class: Any, name: str) -> None:
-    data = encode(SAMPLES[name])
+@pytest.mark.parametrize(
+    ("name", "frame"),
+    [item for item in [*SAMPLES.items(), *SAMPLES_2.items()] if item[0] != "objects_deflated"],
+)
+def test_frames_are_protocol_buffers(frame_class: Any, name: str, frame: Frame) -> None:
+    data = encode(frame)
     theirs = frame_class.FromString(data)
     (set_field, _), *others = theirs.ListFields()
     assert not others
     assert set_field.name == name
-    assert decode(theirs.SerializeToString()) == SAMPLES[name]
+    assert decode(theirs.SerializeToString()) == frame

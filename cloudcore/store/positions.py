@@ -1,0 +1,70 @@
+"""How a node's sessions and outbox positions move on, decided without touching a disk.
+
+Every form of the store keeps, for each node, the lives of its outbox that entered last (`Life`), and asks here what
+entering or committing makes of them; so fencing and exactly once mean the same in memory and in a database. Pure:
+it keeps no data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Final
+
+from cloudcore.store.port import Advance, Position
+from skerry.errors import FencedError
+from skerry.sync.received import Received
+
+LIVES: Final = 4
+"""Lives of one node's outbox that are remembered: more than a swapped card and its return need."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Life:
+    """One life of a node's outbox."""
+
+    session: int
+    """The newest session that it entered."""
+    received: Received
+
+
+Lives = Mapping[str, Life]
+"""By incarnation: all that a store keeps of one node."""
+
+
+def entered(lives: Lives, incarnation: str) -> dict[str, Life]:
+    """With a new session of this life; the life that entered longest ago goes when there are too many."""
+    received = lives[incarnation].received if incarnation in lives else Received()
+    known = {**lives, incarnation: Life(session=newest(lives) + 1, received=received)}
+    kept = sorted(known, key=lambda name: known[name].session)[-LIVES:]
+    return {name: known[name] for name in kept}
+
+
+def advanced(lives: Lives, advance: Advance) -> dict[str, Life]:
+    """With what the advance covers. Raises `FencedError`, and then nothing of it counts."""
+    life = lives.get(advance.incarnation)
+    if life is None or advance.session != newest(lives) or advance.session != life.session:
+        raise FencedError(
+            f"session {advance.session} of node {advance.node} is over: session {newest(lives)} took its place"
+        )
+    received = life.received
+    for lane, span in advance.covered:
+        if received.lanes[lane].meets(span):
+            raise FencedError(
+                f"reports {span.first} to {span.through} of node {advance.node}, lane {lane}, took effect before"
+            )
+        received = received.add(lane, span)
+    return {**lives, advance.incarnation: replace(life, received=received)}
+
+
+def newest(lives: Lives) -> int:
+    """The number of the node's newest session; 0 before the first."""
+    return max((life.session for life in lives.values()), default=0)
+
+
+def position_of(node: str, lives: Lives) -> Position | None:
+    """The newest session's."""
+    for incarnation, life in lives.items():
+        if life.session == newest(lives):
+            return Position(node=node, incarnation=incarnation, session=life.session, received=life.received)
+    return None

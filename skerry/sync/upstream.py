@@ -1,0 +1,243 @@
+"""The edge's half of the reports of one session, without I/O: what to send next, and what a receipt lets go.
+
+Three channels, each with a window of its own: *prompt* (its lane, in order), *live* (what is written to the bulk
+lane from now on) and the *backlog* (what the bulk lane held before, oldest first), which is sent only when the
+other two have nothing, and no faster than its rate. It keeps only what is on its way; a crash loses that, and the
+next session is told what has arrived. To a version 1 cloud there is one channel with everything in order.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from skerry.errors import ProtocolError
+from skerry.objects.spans import Span
+from skerry.sync.ages import age_of
+from skerry.sync.effects import Prune
+from skerry.sync.ports import Instant, Outbox, OutboxItem, SyncSettings
+from skerry.sync.received import Received
+from skerry.wire.codec import size_of
+from skerry.wire.frames import BULK, PROMPT, SPANS_MAX, Receipt, Report, Reports
+
+REPORT_BODY_MAX: Final = 1024 * 1024
+"""A larger report can't travel; a short one says so in its place."""
+JUMP_SPANS_MAX: Final = SPANS_MAX - 4
+"""With more spans than this received, live telemetry waits behind the backlog: it would open one more."""
+BURST_S: Final = 8.0
+"""Seconds of the backlog's rate that may be sent at once: a short outage is made up for without waiting."""
+
+
+@dataclass(slots=True, kw_only=True)
+class _Channel:
+    """One stretch of the outbox being sent."""
+
+    lane: int | None
+    """None: all, to a version 1 cloud."""
+    next: int
+    """The lowest number not yet accounted for."""
+    window: int
+    """Frames that may lack a receipt."""
+    until: int | None = None
+    """The last number to account for; None: whatever comes."""
+    late: bool = False
+    in_flight: deque[Span] = field(default_factory=deque[Span])
+
+    @property
+    def full(self) -> bool:
+        return len(self.in_flight) >= self.window
+
+
+class Upstream:
+    """See the module. Nothing is sent before `welcomed`."""
+
+    def __init__(self, outbox: Outbox, settings: SyncSettings, boot_id: str) -> None:
+        self._outbox = outbox
+        self._settings = settings
+        self._boot_id = boot_id
+        self._urgent: list[_Channel] = []
+        """What the backlog waits for."""
+        self._backlog: _Channel | None = None
+        self._holes: deque[Span] = deque()
+        """Of the backlog, after the one being sent."""
+        self._part_bytes = settings.part_bytes
+        self._allowance = settings.backlog_bytes_s * BURST_S
+        self._allowed_s = float("-inf")
+        """When the allowance was counted."""
+        self._resting = False
+        """The backlog waits for its allowance, and for nothing else."""
+
+    def welcomed(self, version: int, received: Received) -> list[Prune]:
+        """The cloud said what it has; what the outbox may forget for it.
+
+        Raises `ProtocolError` where it can't have that.
+        """
+        if version < 2:
+            through = received.unbroken
+            self._urgent = [_Channel(lane=None, next=through + 1, window=self._settings.report_frames)]
+            return [Prune(lane=None, first=1, through=through)] if through else []
+        prompt, bulk = received.lanes[PROMPT], received.lanes[BULK]
+        if len(prompt) > 1 or prompt.top != prompt.unbroken:
+            raise ProtocolError(f"the prompt lane was received in pieces: {prompt.text}")
+        live = bulk.top + 1
+        if len(bulk) <= JUMP_SPANS_MAX and self._is_long(after=bulk.top):
+            live = self._outbox.outbox_head() + 1
+        self._holes = deque(bulk.holes(live - 1))
+        frames = self._settings.report_frames
+        self._urgent = [
+            _Channel(lane=PROMPT, next=prompt.top + 1, window=frames),
+            _Channel(lane=BULK, next=live, window=frames),
+        ]
+        self._backlog = self._next_hole()
+        return [
+            Prune(lane=lane, first=span.first, through=span.through)
+            for lane, spans in enumerate(received.lanes)
+            for span in spans.spans
+        ]
+
+    def _is_long(self, *, after: int) -> bool:
+        """More waits than one frame takes: worth overtaking, at the price of one more span."""
+        limit = self._settings.reports_max
+        return len(self._outbox.outbox(after=after, limit=limit + 1, lane=BULK)) > limit
+
+    def _next_hole(self) -> _Channel | None:
+        if not self._holes:
+            return None
+        first, through = self._holes.popleft()
+        window = self._settings.backlog_frames
+        return _Channel(lane=BULK, next=first, until=through, window=window, late=True)
+
+    def frames(self, now: Instant, part_bytes: int) -> list[Reports]:
+        """All that may be sent now, what is urgent first, in frames of at most so many bytes (or one report)."""
+        self._part_bytes = part_bytes
+        made: list[Reports] = []
+        held_back = False
+        for channel in self._urgent:
+            while not channel.full and (frame := self._frame(channel, now)) is not None:
+                made.append(frame)
+            held_back = held_back or channel.full
+        self._resting = False
+        if self._backlog is not None and not held_back:
+            made += self._from_backlog(self._backlog, now)
+        return made
+
+    def _from_backlog(self, channel: _Channel, now: Instant) -> list[Reports]:
+        made: list[Reports] = []
+        self._refill(now)
+        while not channel.full:
+            if channel.until is not None and channel.next > channel.until:
+                following = self._next_hole()
+                if following is None:
+                    break
+                channel.next, channel.until = following.next, following.until
+            if self._allowance <= 0:
+                self._resting = True
+                break
+            frame = self._frame(channel, now)
+            assert frame is not None, "a hole is accounted for, with reports or without"
+            self._allowance -= sum(size_of(report) for report in frame.reports)
+            made.append(frame)
+        if not channel.in_flight and not self._resting:
+            self._backlog = None
+        return made
+
+    def _refill(self, now: Instant) -> None:
+        rate = self._settings.backlog_bytes_s
+        if self._allowed_s > float("-inf"):
+            self._allowance += (now.monotonic_s - self._allowed_s) * rate
+        self._allowance = min(self._allowance, rate * BURST_S)
+        self._allowed_s = now.monotonic_s
+
+    def deadline(self) -> float | None:
+        """When `frames` has something that it has not now, unless somebody writes; monotonic seconds."""
+        if not self._resting:
+            return None
+        return self._allowed_s + max(0.0, -self._allowance) / self._settings.backlog_bytes_s + 0.001
+
+    def receipt(self, receipt: Receipt) -> Prune:
+        """What took effect may be forgotten. Raises `ProtocolError` for what was not sent."""
+        channels = [*self._urgent, self._backlog] if self._backlog is not None else self._urgent
+        for channel in channels:
+            if _settled(channel, receipt):
+                return Prune(lane=channel.lane, first=max(1, receipt.first), through=receipt.through)
+        raise ProtocolError(
+            f"a receipt for reports {receipt.first} to {receipt.through} of lane {receipt.lane}, which were not sent"
+        )
+
+    # --- frames ---
+
+    def _frame(self, channel: _Channel, now: Instant) -> Reports | None:
+        limit = self._settings.reports_max
+        items = self._outbox.outbox(after=channel.next - 1, limit=limit, lane=channel.lane)
+        exhausted = len(items) < limit
+        if channel.until is not None:
+            within = [item for item in items if item.seq <= channel.until]
+            exhausted = exhausted or len(within) < len(items)
+            items = within
+        reports = self._reports(items, now)
+        through = reports[-1].seq if reports else 0
+        if channel.until is not None and exhausted and len(reports) == len(items):
+            through = channel.until  # the rest of the hole was replaced or dropped
+        if not through:
+            return None
+        span = Span(channel.next, through)
+        channel.next = through + 1
+        channel.in_flight.append(span)
+        if channel.lane is None:
+            return Reports(reports=tuple(reports))
+        last = reports[-1].seq if reports else 0
+        return Reports(
+            reports=tuple(reports),
+            lane=channel.lane,
+            first=span.first,
+            through=0 if through == last else through,
+            late=channel.late,
+        )
+
+    def _reports(self, items: Sequence[OutboxItem], now: Instant) -> list[Report]:
+        """As many as one frame takes."""
+        reports: list[Report] = []
+        size = 0
+        for item in items:
+            report = self._report(item, now)
+            size += size_of(report)
+            if reports and size > self._part_bytes:
+                break
+            reports.append(report)
+        return reports
+
+    def _report(self, item: OutboxItem, now: Instant) -> Report:
+        age_ms, estimated = age_of(item, now, self._boot_id)
+        kind, body = item.kind, item.body
+        if len(body) > REPORT_BODY_MAX:
+            body = f'{{"kind":"{kind}","bytes":{len(body)}}}'.encode()
+            kind = "oversize"
+        return Report(
+            seq=item.seq,
+            kind=kind,
+            key=item.key,
+            body=body,
+            wall_ms=max(0, item.wall_ms),
+            age_ms=age_ms,
+            estimated=estimated,
+        )
+
+
+def _settled(channel: _Channel, receipt: Receipt) -> bool:
+    """Whether the receipt is of this channel's oldest frames, and then takes them off."""
+    flying = channel.in_flight
+    if channel.lane is None:
+        # Version 1: everything up to a number; one that was sent before and is settled already does no harm.
+        known = receipt.through < channel.next
+        while known and flying and flying[0].through <= receipt.through:
+            flying.popleft()
+        return known
+    if not flying or (channel.lane, flying[0].first) != (receipt.lane, receipt.first):
+        return False
+    if all(span.through != receipt.through for span in flying):
+        return False
+    while flying and flying[0].through <= receipt.through:
+        flying.popleft()
+    return True

@@ -1,0 +1,418 @@
+"""The cloud's half of a session, without I/O: what one edge lacks, what it may send, when it is gone.
+
+It keeps, in memory, the keys that still have to be pushed, the numbers of unacknowledged batches and the
+reports that wait for a commit. Nothing about delivery is stored: after a crash of either side the hashes are
+compared again. Two rules carry the promises: a `Receipt` is released by `committed` alone, and while the
+edge's buckets are being compared nothing is pushed, so that hashes are always of the same moment.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final
+
+from skerry.errors import ProtocolError
+from skerry.objects.meta import Key
+from tests.released.v1.batches import next_contents, object_frames, stamp_frames
+from tests.released.v1.effects import Admit, CloseLink, CloudEffect, Commit, DatedReport, Send
+from tests.released.v1.frames import (
+    PROTOCOL_VERSIONS,
+    Ack,
+    Close,
+    CloseCode,
+    Compare,
+    Fetch,
+    Frame,
+    Hello,
+    Objects,
+    Ping,
+    Pong,
+    Receipt,
+    Reports,
+    Stamps,
+    StreamClose,
+    StreamCredit,
+    StreamData,
+    StreamOpen,
+    Welcome,
+)
+from tests.released.v1.hashes import BUCKETS, bucket_hashes, root_of
+from tests.released.v1.ports import Instant, SyncSettings, View
+from tests.released.v1.queue import PushQueue
+from tests.released.v1.streams import Streams
+from tests.released.v1.tables import Table, check, row
+
+WAITING_REPORTS_MAX: Final = 16_384
+"""Reports received and not yet committed; an edge within its window has at most 2,048."""
+COMMIT_REPORTS_MAX: Final = 1024
+"""Reports of one transaction."""
+
+
+class CloudState(Enum):
+    WAITING = "waiting"
+    """For Hello."""
+    ADMITTING = "admitting"
+    """The shell is finding out who this is."""
+    BEHIND = "behind"
+    """This replica's view is older than what the edge has acted on."""
+    COMPARING = "comparing"
+    """The edge's buckets are awaited; pushes wait."""
+    CATCHING_UP = "catching_up"
+    IN_STEP = "in_step"
+    CLOSED = "closed"
+
+
+_S = CloudState
+_ENDS = {"Close": _S.CLOSED, "deadline": _S.CLOSED, "close": _S.CLOSED}
+_OPEN = ("Ack", "Reports", "Ping", "Pong", "StreamOpen", "StreamData", "StreamCredit", "StreamClose")
+TABLE: Final[Table[CloudState]] = {
+    _S.WAITING: row(here=_S.WAITING, Hello=_S.ADMITTING, **_ENDS),
+    _S.ADMITTING: row(here=_S.ADMITTING, admitted=(_S.BEHIND, _S.COMPARING, _S.IN_STEP), **_ENDS),
+    _S.BEHIND: row(here=_S.BEHIND, changed=(_S.COMPARING, _S.IN_STEP), **_ENDS),
+    _S.COMPARING: row(*_OPEN, here=_S.COMPARING, Compare=(_S.COMPARING, _S.CATCHING_UP), **_ENDS),
+    _S.CATCHING_UP: row(
+        *_OPEN, "Fetch", here=_S.CATCHING_UP, Compare=(_S.CATCHING_UP, _S.IN_STEP, _S.COMPARING), **_ENDS
+    ),
+    _S.IN_STEP: row(*_OPEN, here=_S.IN_STEP, Compare=(_S.IN_STEP, _S.COMPARING), **_ENDS),
+    _S.CLOSED: {},
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Admission:
+    """What the shell found out about the edge that said hello."""
+
+    view: View
+    epoch: str
+    session: int
+    """Larger than any earlier session's of this edge."""
+    received: int
+    """The stored position, when it is of the incarnation in Hello; else 0."""
+
+
+class CloudSession:
+    """One session over one link, from the moment the link is open."""
+
+    def __init__(self, now: Instant, settings: SyncSettings | None = None) -> None:
+        self._settings = settings or SyncSettings()
+        self._state = CloudState.WAITING
+        self._effects: list[CloudEffect] = []
+        self.streams = Streams(first=1)
+        self._opened_s = self._heard_s = self._pinged_s = now.monotonic_s
+        self._pings = 0
+        self._hello: Hello | None = None
+        self._admission: Admission | None = None
+        self._queue = PushQueue()
+        self._batch = 0
+        self._acked = 0
+        self._asked_s = float("-inf")
+        self._reported = 0
+        self._waiting: deque[DatedReport] = deque()
+        self._committing: Commit | None = None
+
+    @property
+    def state(self) -> CloudState:
+        return self._state
+
+    @property
+    def heard_s(self) -> float:
+        """When something was heard of the edge last, monotonic seconds; at first, when the link opened."""
+        return self._heard_s
+
+    @property
+    def open(self) -> bool:
+        """Welcomed and not ended."""
+        return self._state in (CloudState.COMPARING, CloudState.CATCHING_UP, CloudState.IN_STEP)
+
+    @property
+    def unacknowledged(self) -> int:
+        """Batches on their way."""
+        return self._batch - self._acked
+
+    @property
+    def waiting(self) -> int:
+        """Objects in the push queue."""
+        return len(self._queue)
+
+    # --- what the shell tells ---
+
+    def receive(self, frame: Frame | None, now: Instant) -> None:
+        """A frame came (None: of a kind this version does not know). Bad ones end the session."""
+        if self._state is CloudState.CLOSED:
+            return
+        self._heard_s = now.monotonic_s
+        if frame is None:
+            return
+        try:
+            if type(frame).__name__ not in TABLE[self._state]:
+                raise ProtocolError(f"{type(frame).__name__} while {self._state.value}")
+            self._take(frame, now)
+        except ProtocolError as error:
+            self.close(CloseCode.PROTOCOL, str(error))
+
+    def admitted(self, admission: Admission, now: Instant) -> None:
+        """The answer to `Admit`."""
+        if self._state is not CloudState.ADMITTING:
+            return
+        assert self._hello is not None, "somebody is admitted after Hello"
+        self._admission = admission
+        self._reported = admission.received
+        self._opened_s = now.monotonic_s
+        if self._is_behind():
+            self._enter("admitted", CloudState.BEHIND)
+        else:
+            self._welcome("admitted", now)
+
+    def changed(self, keys: Iterable[Key], now: Instant) -> None:
+        """The view changed, by these keys (none: only its revision moved). Call it after the view says so."""
+        if self._state is CloudState.BEHIND:
+            if not self._is_behind():
+                self._welcome("changed", now)
+        elif self.open:
+            self._queue.add(keys)
+            self._push()
+
+    def committed(self) -> None:
+        """The commit is durable: say so."""
+        assert self._committing is not None, "nothing was being committed"
+        through, self._committing = self._committing.through, None
+        self._receipt(through)
+
+    def conflicted(self, received: int) -> None:
+        """Another session of this edge had got further, to `received`, in the same incarnation."""
+        assert self._committing is not None, "nothing was being committed"
+        again, self._committing = self._committing.reports, None
+        if received < again[0].report.seq:
+            self.close(CloseCode.FAILED, "the position did not move and yet refused to", retry_after_s=1)
+            return
+        self._waiting.extendleft(reversed([dated for dated in again if dated.report.seq > received]))
+        while self._waiting and self._waiting[0].report.seq <= received:
+            self._waiting.popleft()
+        self._reported = max(self._reported, received)
+        self._receipt(received)
+
+    def tick(self, now: Instant) -> None:
+        """Time passed; call it at `deadline()` at the latest. Calling it early does nothing."""
+        at = now.monotonic_s
+        if not self.open:
+            if self._state is CloudState.BEHIND and at >= self._opened_s + self._settings.behind_s_max:
+                self.close(CloseCode.BUSY, "this replica is behind what the node has seen", retry_after_s=2)
+            elif self._state is not CloudState.CLOSED and at >= self._opened_s + self._settings.greeting_s_max:
+                self._end("deadline", CloseLink(code=CloseCode.SILENT, reason="no greeting in time"))
+            return
+        if at >= self._silence_s():
+            self._end("deadline", CloseLink(code=CloseCode.SILENT, reason="nothing heard for two heartbeats"))
+        elif at >= self._ping_s():
+            self._pings += 1
+            self._pinged_s = at
+            self._send(Ping(number=self._pings))
+
+    def deadline(self) -> float | None:
+        """When `tick` must be called next, monotonic seconds; None when closed."""
+        if self._state is CloudState.CLOSED:
+            return None
+        if self._state is CloudState.BEHIND:
+            return self._opened_s + self._settings.behind_s_max
+        if not self.open:
+            return self._opened_s + self._settings.greeting_s_max
+        return min(self._ping_s(), self._silence_s())
+
+    def close(self, code: int, reason: str, *, retry_after_s: float = 0.0) -> None:
+        """End the session from this side; the edge may come back after `retry_after_s`."""
+        if self._state is not CloudState.CLOSED:
+            self._send(Close(code=code, reason=reason[:1000], retry_after_ms=round(retry_after_s * 1000)))
+            self._end("close", CloseLink(code=code, reason=reason))
+
+    def refuse(self, reason: str, now: Instant) -> None:
+        """What came is no frame."""
+        self._heard_s = now.monotonic_s
+        self.close(CloseCode.PROTOCOL, reason)
+
+    def lost(self, reason: str) -> None:
+        """The link is gone."""
+        if self._state is not CloudState.CLOSED:
+            self._end("close", CloseLink(code=CloseCode.FAILED, reason=reason))
+
+    def effects(self) -> list[CloudEffect]:
+        """What is to be done now, in order."""
+        self._effects += self.streams.effects()
+        taken, self._effects = self._effects, []
+        return taken
+
+    def idle_frame(self) -> Frame | None:
+        """What may be sent when everything else is: streams come after state."""
+        return self.streams.next_frame() if self.open else None
+
+    # --- frames ---
+
+    def _take(self, frame: Frame, now: Instant) -> None:
+        match frame:
+            case Hello():
+                self._greeted(frame)
+            case Compare():
+                self._compare(frame, now)
+            case Fetch():
+                self._fetch(frame)
+            case Ack():
+                self._acknowledged(frame)
+            case Reports():
+                self._reports(frame, now)
+            case Ping():
+                self._send(Pong(number=frame.number))
+            case Close():
+                retry_s = frame.retry_after_ms / 1000
+                self._end(
+                    "Close", CloseLink(code=frame.code, reason=frame.reason, by_peer=True, retry_after_s=retry_s)
+                )
+            case StreamOpen() | StreamData() | StreamCredit() | StreamClose():
+                self.streams.receive(frame)
+            case Welcome() | Stamps() | Objects() | Receipt() | Pong():
+                pass  # Pong counts by having been heard; the others are in no row of the table
+
+    def _greeted(self, hello: Hello) -> None:
+        if not set(hello.versions) & set(PROTOCOL_VERSIONS):
+            raise ProtocolError(f"no common version: {hello.versions} here {PROTOCOL_VERSIONS}")
+        self._hello = hello
+        self._enter("Hello", CloudState.ADMITTING)
+        self._effects.append(Admit(hello=hello))
+
+    def _is_behind(self) -> bool:
+        hello, admission = self._greeting()
+        return hello.epoch == admission.epoch and admission.view.revision < hello.revision
+
+    def _welcome(self, cause: str, now: Instant) -> None:
+        hello, admission = self._greeting()
+        same_root = hello.root == root_of(bucket_hashes(admission.view.stamps()))
+        in_step = same_root and hello.epoch == admission.epoch
+        self._pinged_s = now.monotonic_s
+        self._enter(cause, CloudState.IN_STEP if in_step else CloudState.COMPARING)
+        self._asked_s = now.monotonic_s
+        self._send(
+            Welcome(
+                version=max(set(hello.versions) & set(PROTOCOL_VERSIONS)),
+                session=admission.session,
+                server_ms=now.wall_ms,
+                heartbeat_ms=round(self._settings.heartbeat_s * 1000),
+                epoch=admission.epoch,
+                revision=admission.view.revision,
+                received=admission.received,
+                in_step=in_step,
+            )
+        )
+
+    def _compare(self, frame: Compare, now: Instant) -> None:
+        if frame.batch > self._batch:
+            raise ProtocolError(f"compares after batch {frame.batch}, which was not sent")
+        if frame.buckets:
+            self._tell_stamps(frame)
+        elif self._state is not CloudState.COMPARING:
+            self._compare_root(frame, now)
+
+    def _tell_stamps(self, frame: Compare) -> None:
+        if self._state is not CloudState.COMPARING or len(frame.buckets) != BUCKETS:
+            raise ProtocolError("all 64 buckets are told once, when asked for")
+        view = self._greeting()[1].view
+        mine = bucket_hashes(view.stamps())
+        stale = tuple(number for number in range(BUCKETS) if mine[number] != frame.buckets[number])
+        for stamps in stamp_frames(view, stale, self._settings.part_bytes):
+            self._send(stamps)
+        self._queue.clear()  # whatever waited is in a stale bucket, and in the stamps in its newest form
+        self._enter("Compare", CloudState.CATCHING_UP)
+        self._push()
+
+    def _compare_root(self, frame: Compare, now: Instant) -> None:
+        """Compare what both mean by now. With pushes on their way there is nothing to compare: next time."""
+        comparable = frame.batch == self._batch and not self._queue
+        mine = root_of(bucket_hashes(self._greeting()[1].view.stamps())) if comparable else frame.root
+        if mine == frame.root:
+            self._enter("Compare", CloudState.IN_STEP)
+        elif now.monotonic_s >= self._asked_s + self._settings.compare_s_min:
+            self._asked_s = now.monotonic_s
+            self._enter("Compare", CloudState.COMPARING)
+            self._send(Compare())
+
+    def _fetch(self, frame: Fetch) -> None:
+        if len(self._queue) + len(frame.keys) > self._settings.fetch_keys * 16 and not self._known(frame.keys):
+            raise ProtocolError("fetches more than it may hold")
+        self._queue.add(frame.keys)
+        self._push()
+
+    def _known(self, keys: tuple[Key, ...]) -> bool:
+        """Keys of the view, which bounds the queue by itself."""
+        view = self._greeting()[1].view
+        return all(view.state(key) is not None for key in keys)
+
+    def _acknowledged(self, frame: Ack) -> None:
+        if not self._acked <= frame.batch <= self._batch:
+            raise ProtocolError(f"acknowledges batch {frame.batch} of {self._acked}..{self._batch}")
+        self._acked = frame.batch
+        self._push()
+
+    def _push(self) -> None:
+        if self._state is CloudState.COMPARING:
+            return
+        view = self._greeting()[1].view
+        while len(self._queue) and self.unacknowledged < self._settings.window_batches:
+            contents = next_contents(self._queue, view, self._settings)
+            self._batch += 1
+            for frame in object_frames(self._batch, view.revision, contents, self._settings.part_bytes):
+                self._send(frame)
+
+    # --- reports ---
+
+    def _reports(self, frame: Reports, now: Instant) -> None:
+        if len(self._waiting) + len(frame.reports) > WAITING_REPORTS_MAX:
+            raise ProtocolError("more reports without a receipt than any window allows")
+        for report in frame.reports:
+            if report.seq <= self._reported:
+                raise ProtocolError(f"report {report.seq} after {self._reported}")
+            self._reported = report.seq
+            self._waiting.append(DatedReport(report=report, at_ms=max(0, now.wall_ms - report.age_ms)))
+        self._commit()
+
+    def _commit(self) -> None:
+        if self._committing is not None or not self._waiting:
+            return
+        hello, _ = self._greeting()
+        count = min(len(self._waiting), COMMIT_REPORTS_MAX)
+        reports = tuple(self._waiting.popleft() for _ in range(count))
+        self._committing = Commit(incarnation=hello.incarnation, reports=reports, through=reports[-1].report.seq)
+        self._effects.append(self._committing)
+
+    def _receipt(self, through: int) -> None:
+        if self._state is CloudState.CLOSED:
+            return
+        self._send(Receipt(through=through))
+        self._commit()
+
+    # --- small things ---
+
+    def _greeting(self) -> tuple[Hello, Admission]:
+        assert self._hello is not None, "nothing happens before Hello"
+        assert self._admission is not None, "nothing happens before the edge is admitted"
+        return self._hello, self._admission
+
+    def _ping_s(self) -> float:
+        """The edge pings every heartbeat; one and a half without a word are worth a question."""
+        return max(self._heard_s, self._pinged_s) + 1.5 * self._settings.heartbeat_s
+
+    def _silence_s(self) -> float:
+        return self._heard_s + 2 * self._settings.heartbeat_s
+
+    def _send(self, frame: Frame) -> None:
+        self._effects.append(Send(frame=frame))
+
+    def _enter(self, cause: str, state: CloudState) -> None:
+        check(TABLE, self._state, cause, state)
+        self._state = state
+
+    def _end(self, cause: str, how: CloseLink) -> None:
+        self._enter(cause, CloudState.CLOSED)
+        self._queue.clear()
+        self._waiting.clear()
+        self.streams.end_all(how.reason)
+        self._effects += self.streams.effects()
+        self._effects.append(how)

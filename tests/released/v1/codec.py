@@ -1,0 +1,501 @@
+"""Frames as bytes: the Protocol Buffers wire format, from a table.
+
+A frame is the message `Frame` of docs/reference/wire.proto: one field whose number names the kind of frame.
+The format is compact, fields that a reader does not know are skipped (so versions can grow), and any protobuf
+library can read a capture. It is written by hand because the table is a page, while a protobuf runtime costs a
+gateway megabytes of memory. A frame over `DEFLATE_FROM` bytes travels deflated (RFC 1951) where that is smaller.
+
+Whatever comes in, `decode` returns a frame or raises `ProtocolError`; every length, count and number has a
+limit, checked before memory is spent on it. The module keeps no data.
+
+Source of the format: https://protobuf.dev/programming-guides/encoding/
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final, cast
+
+from skerry.errors import ProtocolError, TooLargeError
+from skerry.objects.meta import Key, Stamp
+from tests.released.v1.frames import (
+    Ack,
+    Close,
+    Compare,
+    Fetch,
+    Frame,
+    Hello,
+    Objects,
+    ObjectState,
+    Ping,
+    Pong,
+    Receipt,
+    Report,
+    Reports,
+    Stamped,
+    Stamps,
+    StreamClose,
+    StreamCredit,
+    StreamData,
+    StreamOpen,
+    Welcome,
+)
+
+FRAME_BYTES_MAX: Final = 4 * 1024 * 1024
+"""Largest frame, inflated: any object that the API takes (3 MiB in a request, as Kubernetes) fits into one."""
+BODY_BYTES_MAX: Final = 3_500_000
+DEFLATE_FROM: Final = 400
+"""Smaller frames gain nothing that a packet would notice."""
+LIST_MAX: Final = 8192
+NAME_MAX: Final = 253
+"""RFC 1123 subdomain, and longer than any resource or uid."""
+TEXT_MAX: Final = 4096
+NUMBER_MAX: Final = 2**63 - 1
+"""What SQLite's and PostgreSQL's integers hold."""
+
+_DEFLATED: Final = 31
+"""Field of `Frame` that holds another `Frame`, deflated."""
+_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
+
+
+class Form(Enum):
+    """How one field is written."""
+
+    UINT = "uint64"
+    BOOL = "bool"
+    FIXED64 = "fixed64"
+    STRING = "string"
+    BYTES = "bytes"
+    UINTS = "repeated uint64"
+    FIXED64S = "repeated fixed64"
+    STRINGS = "repeated string"
+    MESSAGE = "message"
+    MESSAGES = "repeated message"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Field:
+    """One row of the table. `limit` is bytes of a string, elements of a list, or the largest number."""
+
+    number: int
+    name: str
+    form: Form
+    limit: int
+    message: type | None = None
+
+
+def _uint(number: int, name: str, limit: int = NUMBER_MAX) -> Field:
+    return Field(number=number, name=name, form=Form.UINT, limit=limit)
+
+
+def _text(number: int, name: str, limit: int = NAME_MAX) -> Field:
+    return Field(number=number, name=name, form=Form.STRING, limit=limit)
+
+
+def _bool(number: int, name: str) -> Field:
+    return Field(number=number, name=name, form=Form.BOOL, limit=1)
+
+
+def _data(number: int, name: str, limit: int = BODY_BYTES_MAX) -> Field:
+    return Field(number=number, name=name, form=Form.BYTES, limit=limit)
+
+
+def _of(number: int, name: str, message: type) -> Field:
+    return Field(number=number, name=name, form=Form.MESSAGE, limit=1, message=message)
+
+
+def _each(number: int, name: str, message: type) -> Field:
+    return Field(number=number, name=name, form=Form.MESSAGES, limit=LIST_MAX, message=message)
+
+
+SCHEMA: Final[dict[type, tuple[Field, ...]]] = {
+    Key: (_text(1, "resource"), _text(2, "namespace"), _text(3, "name")),
+    Stamp: (_text(1, "uid"), _uint(2, "revision")),
+    Stamped: (_of(1, "key", Key), _of(2, "stamp", Stamp)),
+    ObjectState: (_of(1, "key", Key), _of(2, "stamp", Stamp), _data(3, "body")),
+    Report: (
+        _uint(1, "seq"),
+        _text(2, "kind"),
+        _text(3, "key", TEXT_MAX),
+        _data(4, "body"),
+        _uint(5, "wall_ms"),
+        _uint(6, "age_ms"),
+        _bool(7, "estimated"),
+    ),
+    Hello: (
+        Field(number=1, name="versions", form=Form.UINTS, limit=16),
+        _text(2, "node"),
+        _text(3, "agent_version"),
+        _text(4, "incarnation"),
+        _text(5, "epoch"),
+        _uint(6, "revision"),
+        Field(number=7, name="root", form=Form.FIXED64, limit=2**64 - 1),
+        _uint(8, "outbox_head"),
+        Field(number=9, name="capabilities", form=Form.STRINGS, limit=64),
+    ),
+    Welcome: (
+        _uint(1, "version"),
+        _uint(2, "session"),
+        _uint(3, "server_ms"),
+        _uint(4, "heartbeat_ms"),
+        _text(5, "epoch"),
+        _uint(6, "revision"),
+        _uint(7, "received"),
+        _bool(8, "in_step"),
+    ),
+    Compare: (
+        _uint(1, "batch"),
+        Field(number=2, name="root", form=Form.FIXED64, limit=2**64 - 1),
+        Field(number=3, name="buckets", form=Form.FIXED64S, limit=64),
+    ),
+    Stamps: (
+        _uint(1, "revision"),
+        Field(number=2, name="buckets", form=Form.UINTS, limit=64),
+        _each(3, "entries", Stamped),
+        _bool(4, "more"),
+    ),
+    Fetch: (_each(1, "keys", Key),),
+    Objects: (
+        _uint(1, "batch"),
+        _uint(2, "revision"),
+        _each(3, "puts", ObjectState),
+        _each(4, "deletes", Key),
+        _bool(5, "more"),
+    ),
+    Ack: (_uint(1, "batch"),),
+    Reports: (_each(1, "reports", Report),),
+    Receipt: (_uint(1, "through"),),
+    Ping: (_uint(1, "number"),),
+    Pong: (_uint(1, "number"),),
+    Close: (_uint(1, "code"), _text(2, "reason", TEXT_MAX), _uint(3, "retry_after_ms")),
+    StreamOpen: (_uint(1, "stream"), _text(2, "kind"), _data(3, "params", 16 * 1024), _uint(4, "credit")),
+    StreamData: (_uint(1, "stream"), _data(2, "data", 64 * 1024)),
+    StreamCredit: (_uint(1, "stream"), _uint(2, "credit")),
+    StreamClose: (_uint(1, "stream"), _uint(2, "code"), _text(3, "reason", TEXT_MAX)),
+}
+"""Every message, field by field. A number, once used, never means anything else."""
+
+FRAME_NUMBERS: Final[dict[type, int]] = {
+    Hello: 1,
+    Welcome: 2,
+    Compare: 3,
+    Stamps: 4,
+    Fetch: 5,
+    Objects: 6,
+    Ack: 7,
+    Reports: 8,
+    Receipt: 9,
+    Ping: 10,
+    Pong: 11,
+    Close: 12,
+    StreamOpen: 13,
+    StreamData: 14,
+    StreamCredit: 15,
+    StreamClose: 16,
+}
+_FRAME_TYPES: Final = {number: message for message, number in FRAME_NUMBERS.items()}
+_FIELDS: Final = {message: {field.number: field for field in fields} for message, fields in SCHEMA.items()}
+_EMPTY: Final[dict[Form, object]] = {
+    Form.UINT: 0,
+    Form.BOOL: False,
+    Form.FIXED64: 0,
+    Form.STRING: "",
+    Form.BYTES: b"",
+    Form.UINTS: (),
+    Form.FIXED64S: (),
+    Form.STRINGS: (),
+    Form.MESSAGES: (),
+}
+
+
+def encode(frame: Frame) -> bytes:
+    """The frame as one binary message.
+
+    Raises `TooLargeError` where the frame breaks a limit that its reader will check: the sender cuts batches
+    by `size_of`, so that only one object or report, too large by itself, can come to this.
+    """
+    body = _encode_message(frame)
+    plain = _tag(FRAME_NUMBERS[type(frame)], _BYTES) + _varint(len(body)) + body
+    if len(plain) > FRAME_BYTES_MAX:
+        raise TooLargeError(f"a {type(frame).__name__} frame of {len(plain)} bytes is over {FRAME_BYTES_MAX}")
+    if len(plain) < DEFLATE_FROM:
+        return plain
+    deflater = zlib.compressobj(level=6, wbits=-15)
+    deflated = deflater.compress(plain) + deflater.flush()
+    wrapped = _tag(_DEFLATED, _BYTES) + _varint(len(deflated)) + deflated
+    return wrapped if len(wrapped) < len(plain) else plain
+
+
+def decode(data: bytes) -> Frame | None:
+    """The frame in one binary message; None for a kind of frame that only newer versions know.
+
+    Raises `ProtocolError` for anything that is not a frame within the limits.
+    """
+    number, body = _only_field(data)
+    if number == _DEFLATED:
+        number, body = _only_field(_inflate(body))
+        if number == _DEFLATED:
+            raise ProtocolError("a deflated frame holds a deflated frame")
+    message = _FRAME_TYPES.get(number)
+    return None if message is None else cast(Frame, _decode_message(message, body))
+
+
+def size_of(item: ObjectState | Report | Stamped | Key) -> int:
+    """About how many bytes an item takes in a frame, before deflation; never less."""
+    match item:
+        case ObjectState():
+            return size_of(item.key) + len(item.stamp.uid) + len(item.body) + 40
+        case Stamped():
+            return size_of(item.key) + len(item.stamp.uid) + 32
+        case Report():
+            return len(item.kind) + 4 * len(item.key) + len(item.body) + 64
+        case Key():
+            return len(item.resource) + len(item.namespace) + len(item.name) + 16
+
+
+def _inflate(data: bytes) -> bytes:
+    inflater = zlib.decompressobj(wbits=-15)
+    try:
+        plain = inflater.decompress(data, FRAME_BYTES_MAX + 1)
+    except zlib.error as error:
+        raise ProtocolError(f"a deflated frame can't be inflated: {error}") from error
+    if len(plain) > FRAME_BYTES_MAX:
+        raise ProtocolError(f"a frame inflates to more than {FRAME_BYTES_MAX} bytes")
+    if not inflater.eof:
+        raise ProtocolError("a deflated frame is cut short")
+    return plain
+
+
+def _only_field(data: bytes) -> tuple[int, bytes]:
+    """Number and content of the last length-delimited field of `Frame`: proto3 readers take the last one too."""
+    if len(data) > FRAME_BYTES_MAX:
+        raise ProtocolError(f"a frame of {len(data)} bytes is over {FRAME_BYTES_MAX}")
+    found: tuple[int, bytes] | None = None
+    for number, value in _fields_in(data):
+        if isinstance(value, bytes):
+            found = number, value
+    if found is None:
+        raise ProtocolError("a frame without a body")
+    return found
+
+
+# --- writing ---
+
+
+def _varint(value: int) -> bytes:
+    out = bytearray()
+    while value > 0x7F:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)
+    return bytes(out)
+
+
+def _tag(number: int, wire: int) -> bytes:
+    return _varint(number << 3 | wire)
+
+
+def _delimited(number: int, content: bytes) -> bytes:
+    return _tag(number, _BYTES) + _varint(len(content)) + content
+
+
+def _encode_message(message: object) -> bytes:
+    out = bytearray()
+    for field in SCHEMA[type(message)]:
+        out += _WRITERS[field.form](field, cast(object, getattr(message, field.name)))
+    return bytes(out)
+
+
+def _write_number(field: Field, value: object) -> bytes:
+    number = cast(int, value)
+    if not 0 <= number <= field.limit:
+        raise TooLargeError(f"{field.name} {number} is not within 0..{field.limit}")
+    return _tag(field.number, _VARINT) + _varint(number) if number else b""
+
+
+def _write_fixed64(field: Field, value: object) -> bytes:
+    number = cast(int, value)
+    return _tag(field.number, _FIXED64) + struct.pack("<Q", number) if number else b""
+
+
+def _write_string(field: Field, value: object) -> bytes:
+    return _write_bytes(field, cast(str, value).encode())
+
+
+def _write_bytes(field: Field, value: object) -> bytes:
+    content = cast(bytes, value)
+    if len(content) > field.limit:
+        raise TooLargeError(f"{field.name} of {len(content)} bytes is over {field.limit}")
+    return _delimited(field.number, content) if content else b""
+
+
+def _checked(field: Field, value: object) -> tuple[object, ...]:
+    items = cast("tuple[object, ...]", value)
+    if len(items) > field.limit:
+        raise TooLargeError(f"{len(items)} {field.name} are over {field.limit}")
+    return items
+
+
+def _write_numbers(field: Field, value: object) -> bytes:
+    content = b"".join(_varint(cast(int, item)) for item in _checked(field, value))
+    return _delimited(field.number, content) if content else b""
+
+
+def _write_fixed64s(field: Field, value: object) -> bytes:
+    items = _checked(field, value)
+    return _delimited(field.number, struct.pack(f"<{len(items)}Q", *items)) if items else b""
+
+
+def _write_strings(field: Field, value: object) -> bytes:
+    return b"".join(_delimited(field.number, cast(str, item).encode()) for item in _checked(field, value))
+
+
+def _write_message(field: Field, value: object) -> bytes:
+    return _delimited(field.number, _encode_message(value))
+
+
+def _write_messages(field: Field, value: object) -> bytes:
+    return b"".join(_write_message(field, item) for item in _checked(field, value))
+
+
+_WRITERS: Final[dict[Form, Callable[[Field, object], bytes]]] = {
+    Form.UINT: _write_number,
+    Form.BOOL: _write_number,
+    Form.FIXED64: _write_fixed64,
+    Form.STRING: _write_string,
+    Form.BYTES: _write_bytes,
+    Form.UINTS: _write_numbers,
+    Form.FIXED64S: _write_fixed64s,
+    Form.STRINGS: _write_strings,
+    Form.MESSAGE: _write_message,
+    Form.MESSAGES: _write_messages,
+}
+
+
+# --- reading ---
+
+
+def _read_varint(data: bytes, at: int) -> tuple[int, int]:
+    value = shift = 0
+    while True:
+        if at >= len(data):
+            raise ProtocolError("a number is cut short")
+        byte = data[at]
+        at += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            break
+        shift += 7
+        if shift > 63:
+            raise ProtocolError("a number of more than ten bytes")
+    if value >= 2**64:
+        raise ProtocolError("a number over 64 bits")
+    return value, at
+
+
+def _fields_in(data: bytes) -> Iterable[tuple[int, int | bytes]]:
+    """(field number, value) in order; a fixed number is an int as a varint is, whatever its width."""
+    at = 0
+    while at < len(data):
+        tag, at = _read_varint(data, at)
+        number, wire = tag >> 3, tag & 7
+        if number == 0:
+            raise ProtocolError("field number 0")
+        if wire == _VARINT:
+            value, at = _read_varint(data, at)
+            yield number, value
+            continue
+        if wire == _BYTES:
+            length, at = _read_varint(data, at)
+        elif wire in (_FIXED64, _FIXED32):
+            length = 8 if wire == _FIXED64 else 4
+        else:
+            raise ProtocolError(f"wire type {wire} is not in use")
+        if length > len(data) - at:
+            raise ProtocolError("a field is cut short")
+        content = data[at : at + length]
+        at += length
+        yield number, content if wire == _BYTES else int.from_bytes(content, "little")
+
+
+def _decode_message(message: type, data: bytes) -> object:
+    fields = _FIELDS[message]
+    values: dict[str, object] = {}
+    lists: dict[str, list[object]] = {}
+    for number, raw in _fields_in(data):
+        field = fields.get(number)
+        if field is None:
+            continue
+        if field.form in (Form.UINTS, Form.FIXED64S, Form.STRINGS, Form.MESSAGES):
+            items = lists.setdefault(field.name, [])
+            items.extend(_read_items(field, raw))
+            if len(items) > field.limit:
+                raise ProtocolError(f"{field.name} has more than {field.limit} elements")
+        else:
+            values[field.name] = _read_single(field, raw)
+    for field in fields.values():
+        if field.name in lists:
+            values[field.name] = tuple(lists[field.name])
+        elif field.name not in values:
+            if field.form is Form.MESSAGE:
+                raise ProtocolError(f"{message.__name__} without {field.name}")
+            values[field.name] = _EMPTY[field.form]
+    return cast("Callable[..., object]", message)(**values)
+
+
+def _read_single(field: Field, raw: int | bytes) -> object:
+    if field.form in (Form.UINT, Form.BOOL, Form.FIXED64):
+        if not isinstance(raw, int):
+            raise ProtocolError(f"{field.name} is not a number")
+        if raw > field.limit:
+            raise ProtocolError(f"{field.name} is over {field.limit}")
+        return bool(raw) if field.form is Form.BOOL else raw
+    content = _content(field, raw)
+    if field.form is Form.MESSAGE:
+        assert field.message is not None, "a message field names its message"
+        return _decode_message(field.message, content)
+    if len(content) > field.limit:
+        raise ProtocolError(f"{field.name} of {len(content)} bytes is over {field.limit}")
+    return content if field.form is Form.BYTES else _string(field, content)
+
+
+def _content(field: Field, raw: int | bytes) -> bytes:
+    if isinstance(raw, int):
+        raise ProtocolError(f"{field.name} is a number")
+    return raw
+
+
+def _string(field: Field, content: bytes) -> str:
+    try:
+        return content.decode()
+    except UnicodeDecodeError as error:
+        raise ProtocolError(f"{field.name} is not UTF-8") from error
+
+
+def _read_items(field: Field, raw: int | bytes) -> list[object]:
+    if field.form is Form.MESSAGES:
+        assert field.message is not None, "a message field names its message"
+        return [_decode_message(field.message, _content(field, raw))]
+    if field.form is Form.STRINGS:
+        content = _content(field, raw)
+        if len(content) > NAME_MAX:
+            raise ProtocolError(f"one of {field.name} is over {NAME_MAX} bytes")
+        return [_string(field, content)]
+    if isinstance(raw, int):  # proto3 readers accept numbers unpacked too
+        return [raw]
+    if field.form is Form.FIXED64S:
+        if len(raw) % 8 or len(raw) > 8 * field.limit:
+            raise ProtocolError(f"{field.name} is not a list of at most {field.limit} 64-bit numbers")
+        return list(struct.unpack(f"<{len(raw) // 8}Q", raw))
+    items: list[object] = []
+    at = 0
+    while at < len(raw) and len(items) <= field.limit:
+        value, at = _read_varint(raw, at)
+        if value > NUMBER_MAX:
+            raise ProtocolError(f"one of {field.name} is over {NUMBER_MAX}")
+        items.append(value)
+    return items

@@ -1,0 +1,497 @@
+"""The edge's half of a session, without I/O: what to say, what to write, when to give up.
+
+It keeps, in memory, the stamps of everything held (as they will be once all writes handed out are done), the
+keys still to be fetched, and how far the outbox was sent. A crash loses only this: the next session starts
+from the store. Two rules carry the promises. *Write, then acknowledge*: an `Ack` is released by `written`
+alone. *No going back*: an object is taken only where its revision is newer than the held one, a deletion only
+where it is not older; only a new epoch of the cloud voids the revisions held.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import Enum
+from itertools import islice
+from typing import Final
+
+from skerry.errors import ProtocolError
+from skerry.objects.meta import Key, Revision, Stamp
+from tests.released.v1.ages import age_of
+from tests.released.v1.codec import size_of
+from tests.released.v1.effects import CloseLink, EdgeEffect, Prune, Send, Welcomed, Write
+from tests.released.v1.frames import (
+    PROTOCOL_VERSIONS,
+    Ack,
+    Close,
+    CloseCode,
+    Compare,
+    Fetch,
+    Frame,
+    Hello,
+    Objects,
+    ObjectState,
+    Ping,
+    Pong,
+    Receipt,
+    Report,
+    Reports,
+    Stamped,
+    Stamps,
+    StreamClose,
+    StreamCredit,
+    StreamData,
+    StreamOpen,
+    Welcome,
+)
+from tests.released.v1.hashes import BUCKETS, bucket_hashes, bucket_of, root_of
+from tests.released.v1.ports import Instant, Outbox, OutboxItem, SyncSettings
+from tests.released.v1.streams import Streams
+from tests.released.v1.tables import Table, check, row
+
+UNWRITTEN_MAX: Final = 64
+"""Batches received and not yet written: far more than any window; a cloud that exceeds it is broken."""
+GATHERED_BYTES_MAX: Final = 16 * 1024 * 1024
+"""Bytes of one batch, all parts; also the most that a session holds in memory."""
+STAMPS_MAX: Final = 200_000
+"""Entries of one answer of stamps."""
+REPORT_BODY_MAX: Final = 1024 * 1024
+"""A larger report can't travel; a short one says so in its place."""
+
+
+class EdgeState(Enum):
+    GREETING = "greeting"
+    """Hello is said; nothing counts before Welcome."""
+    COMPARING = "comparing"
+    """Hashes differ; the buckets are told, the stamps awaited."""
+    CATCHING_UP = "catching_up"
+    """Missing objects are being fetched."""
+    IN_STEP = "in_step"
+    CLOSED = "closed"
+
+
+_S = EdgeState
+_OPEN = ("Objects", "Receipt", "Ping", "Pong", "StreamOpen", "StreamData", "StreamCredit", "StreamClose", "written")
+TABLE: Final[Table[EdgeState]] = {
+    _S.GREETING: row(
+        here=_S.GREETING, Welcome=(_S.IN_STEP, _S.COMPARING), Close=_S.CLOSED, deadline=_S.CLOSED, close=_S.CLOSED
+    ),
+    _S.COMPARING: row(
+        *_OPEN,
+        here=_S.COMPARING,
+        Stamps=(_S.COMPARING, _S.CATCHING_UP, _S.IN_STEP),
+        Close=_S.CLOSED,
+        deadline=_S.CLOSED,
+        close=_S.CLOSED,
+    ),
+    _S.CATCHING_UP: row(
+        *(name for name in _OPEN if name != "Objects"),
+        here=_S.CATCHING_UP,
+        Objects=(_S.CATCHING_UP, _S.IN_STEP),
+        Compare=_S.COMPARING,
+        Close=_S.CLOSED,
+        deadline=_S.CLOSED,
+        close=_S.CLOSED,
+    ),
+    _S.IN_STEP: row(
+        *_OPEN, here=_S.IN_STEP, Compare=_S.COMPARING, Close=_S.CLOSED, deadline=_S.CLOSED, close=_S.CLOSED
+    ),
+    _S.CLOSED: {},
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EdgeIdentity:
+    """What a session says of its side, and what it holds from before."""
+
+    node: str
+    agent_version: str
+    incarnation: str
+    boot_id: str
+    epoch: str
+    revision: Revision
+    capabilities: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Unwritten:
+    number: int
+    ack: int
+    """Batch to acknowledge once written; 0 for a write of our own."""
+
+
+class EdgeSession:
+    """One session over one link. Make it when the link is open and every earlier write has ended."""
+
+    def __init__(
+        self,
+        identity: EdgeIdentity,
+        stamps: Iterable[tuple[Key, Stamp]],
+        outbox: Outbox,
+        now: Instant,
+        settings: SyncSettings | None = None,
+    ) -> None:
+        self._identity = identity
+        self._held = dict(stamps)
+        self._outbox = outbox
+        self._settings = settings or SyncSettings()
+        self._state = EdgeState.GREETING
+        self._effects: list[EdgeEffect] = []
+        self.streams = Streams(first=2)
+        self._heartbeat_s = self._settings.heartbeat_s
+        self._opened_s = self._heard_s = self._said_s = now.monotonic_s
+        self._pinged_s = now.monotonic_s - self._heartbeat_s
+        self._pings = 0
+        self._compare_s = 0.0
+        self._root_due = False
+        self._batch = 0
+        self._gathered: list[Objects] = []
+        self._gathered_bytes = 0
+        self._told: list[Stamped] = []
+        self._lacking: deque[Key] = deque()
+        self._asked: set[Key] = set()
+        self._writes = 0
+        self._unwritten: deque[_Unwritten] = deque()
+        self._sent = 0
+        self._in_flight: deque[int] = deque()
+        self.session = 0
+        """The number the cloud gave; 0 before Welcome."""
+        self._send(self._hello(), now)
+
+    @property
+    def state(self) -> EdgeState:
+        return self._state
+
+    @property
+    def settled(self) -> bool:
+        """No write is outstanding."""
+        return not self._unwritten
+
+    # --- what the shell tells ---
+
+    def receive(self, frame: Frame | None, now: Instant) -> None:
+        """A frame came (None: of a kind this version does not know). Bad ones end the session."""
+        if self._state is EdgeState.CLOSED:
+            return
+        self._heard_s = now.monotonic_s
+        if frame is None:
+            return
+        try:
+            if type(frame).__name__ not in TABLE[self._state]:
+                raise ProtocolError(f"{type(frame).__name__} while {self._state.value}")
+            self._take(frame, now)
+        except ProtocolError as error:
+            self.close(CloseCode.PROTOCOL, str(error), now)
+
+    def written(self, number: int, now: Instant) -> None:
+        """The write of that number is durable: say so."""
+        if self._state is EdgeState.CLOSED:
+            return
+        assert self._unwritten and self._unwritten[0].number == number, "writes end in the order they were asked"
+        done = self._unwritten.popleft()
+        if done.ack:
+            self._send(Ack(batch=done.ack), now)
+        if self._root_due and self._state is EdgeState.IN_STEP:
+            self._tell_root(now)
+
+    def appended(self, now: Instant) -> None:
+        """The outbox has something new (or may have)."""
+        self._send_reports(now)
+
+    def tick(self, now: Instant) -> None:
+        """Time passed; call it at `deadline()` at the latest. Calling it early does nothing."""
+        at = now.monotonic_s
+        if self._state is EdgeState.CLOSED:
+            return
+        if self._state is EdgeState.GREETING:
+            if at >= self._opened_s + self._settings.greeting_s_max:
+                self._end("deadline", CloseLink(code=CloseCode.SILENT, reason="no Welcome came"))
+            return
+        if at >= self._heard_s + 2 * self._heartbeat_s:
+            self._end("deadline", CloseLink(code=CloseCode.SILENT, reason="nothing heard for two heartbeats"))
+            return
+        if at >= self._ping_s():
+            self._pings += 1
+            self._pinged_s = at
+            self._send(Ping(number=self._pings), now)
+        if at >= self._compare_s:
+            if self._state is EdgeState.IN_STEP:
+                self._tell_root(now)
+            else:
+                self.close(CloseCode.FAILED, "catching up makes no progress", now)
+
+    def deadline(self) -> float | None:
+        """When `tick` must be called next, monotonic seconds; None when closed."""
+        if self._state is EdgeState.CLOSED:
+            return None
+        if self._state is EdgeState.GREETING:
+            return self._opened_s + self._settings.greeting_s_max
+        return min(self._ping_s(), self._heard_s + 2 * self._heartbeat_s, self._compare_s)
+
+    def close(self, code: int, reason: str, now: Instant) -> None:
+        """End the session from this side."""
+        if self._state is not EdgeState.CLOSED:
+            self._send(Close(code=code, reason=reason[:1000]), now)
+            self._end("close", CloseLink(code=code, reason=reason))
+
+    def refuse(self, reason: str, now: Instant) -> None:
+        """What came is no frame."""
+        self.close(CloseCode.PROTOCOL, reason, now)
+
+    def lost(self, reason: str) -> None:
+        """The link is gone."""
+        if self._state is not EdgeState.CLOSED:
+            self._end("close", CloseLink(code=CloseCode.FAILED, reason=reason))
+
+    def effects(self) -> list[EdgeEffect]:
+        """What is to be done now, in order."""
+        self._effects += self.streams.effects()
+        taken, self._effects = self._effects, []
+        return taken
+
+    def idle_frame(self) -> Frame | None:
+        """What may be sent when everything else is: streams come after state."""
+        return self.streams.next_frame() if self._state not in (EdgeState.GREETING, EdgeState.CLOSED) else None
+
+    # --- frames ---
+
+    def _take(self, frame: Frame, now: Instant) -> None:
+        match frame:
+            case Welcome():
+                self._welcomed(frame, now)
+            case Compare():
+                self._tell_buckets("Compare", now)
+            case Stamps():
+                self._stamped(frame, now)
+            case Objects():
+                self._objects(frame, now)
+            case Receipt():
+                self._receipt(frame, now)
+            case Ping():
+                self._send(Pong(number=frame.number), now)
+            case Close():
+                retry_s = frame.retry_after_ms / 1000
+                self._end(
+                    "Close", CloseLink(code=frame.code, reason=frame.reason, by_peer=True, retry_after_s=retry_s)
+                )
+            case StreamOpen() | StreamData() | StreamCredit() | StreamClose():
+                self.streams.receive(frame)
+            case Hello() | Fetch() | Ack() | Reports() | Pong():
+                pass  # Pong counts by having been heard; the others are in no row of the table
+
+    def _welcomed(self, frame: Welcome, now: Instant) -> None:
+        same_epoch = frame.epoch == self._identity.epoch
+        if frame.version not in PROTOCOL_VERSIONS:
+            raise ProtocolError(f"version {frame.version} was not offered")
+        if frame.in_step and not same_epoch:
+            raise ProtocolError("in step across epochs")
+        if same_epoch and frame.revision < self._identity.revision:
+            raise ProtocolError(f"the cloud is at revision {frame.revision}, behind {self._identity.revision}")
+        if frame.received > self._outbox.outbox_head():
+            raise ProtocolError(
+                f"the cloud holds report {frame.received}, which this outbox never gave out: "
+                "the gateway's store is an old copy; move it away and start with a fresh one"
+            )
+        self.session = frame.session
+        self._effects.append(Welcomed(session=frame.session, server_ms=frame.server_ms, in_step=frame.in_step))
+        self._heartbeat_s = max(1.0, frame.heartbeat_ms / 1000)
+        self._pinged_s = now.monotonic_s - self._heartbeat_s
+        self._compare_s = now.monotonic_s + self._settings.compare_s
+        if not same_epoch:
+            self._held = {key: Stamp(stamp.uid, Revision(0)) for key, stamp in self._held.items()}
+            self._write(Write(number=0, epoch=frame.epoch, revision=Revision(0), void=True))
+        self._sent = frame.received
+        if frame.received:
+            self._effects.append(Prune(through=frame.received))
+        if frame.in_step:
+            self._enter("Welcome", EdgeState.IN_STEP)
+        else:
+            self._tell_buckets("Welcome", now)
+        self._send_reports(now)
+
+    def _tell_buckets(self, cause: str, now: Instant) -> None:
+        self._compare_s = now.monotonic_s + self._settings.compare_s
+        self._told, self._asked = [], set()
+        self._lacking.clear()
+        self._enter(cause, EdgeState.COMPARING)
+        buckets = bucket_hashes(self._held.items())
+        self._send(Compare(batch=self._batch, root=root_of(buckets), buckets=buckets), now)
+
+    def _tell_root(self, now: Instant) -> None:
+        """A root is as good as an acknowledgement, so it waits until everything behind it is written."""
+        self._compare_s = now.monotonic_s + self._settings.compare_s
+        self._root_due = bool(self._unwritten)
+        if self._root_due:
+            return
+        self._send(Compare(batch=self._batch, root=root_of(bucket_hashes(self._held.items()))), now)
+
+    def _stamped(self, frame: Stamps, now: Instant) -> None:
+        if len(self._told) + len(frame.entries) > STAMPS_MAX:
+            raise ProtocolError(f"more than {STAMPS_MAX} stamps")
+        self._told += frame.entries
+        self._compare_s = now.monotonic_s + self._settings.compare_s
+        if frame.more:
+            return
+        entries, self._told = self._told, []
+        buckets = set(frame.buckets)
+        wanted = {entry.key for entry in entries}
+        surplus = tuple(
+            key
+            for key, stamp in self._held.items()
+            if key not in wanted and stamp.revision <= frame.revision and bucket_of(key) in buckets
+        )
+        if surplus:
+            for key in surplus:
+                del self._held[key]
+            self._write(Write(number=0, deletes=surplus, revision=frame.revision))
+        self._lacking.extend(entry.key for entry in entries if self._lacks(entry.key, entry.stamp))
+        self._fetch("Stamps", now)
+
+    def _lacks(self, key: Key, stamp: Stamp) -> bool:
+        held = self._held.get(key)
+        return held is None or held.revision < stamp.revision
+
+    def _fetch(self, cause: str, now: Instant) -> None:
+        """Ask for what there is room for; in step when nothing lacks."""
+        room = self._settings.fetch_keys - len(self._asked)
+        if self._lacking and room >= self._settings.fetch_keys // 2:
+            keys = tuple(islice(self._lacking, room))
+            for _ in keys:
+                self._lacking.popleft()
+            self._asked.update(keys)
+            self._send(Fetch(keys=keys), now)
+        if self._asked:
+            if self._state is not EdgeState.CATCHING_UP:
+                self._enter(cause, EdgeState.CATCHING_UP)
+        else:
+            self._enter(cause, EdgeState.IN_STEP)
+            self._tell_root(now)
+
+    def _objects(self, frame: Objects, now: Instant) -> None:
+        if frame.batch != self._batch + 1 or len(self._unwritten) >= UNWRITTEN_MAX:
+            raise ProtocolError(f"batch {frame.batch} after {self._batch} with {len(self._unwritten)} unwritten")
+        self._gathered.append(frame)
+        self._gathered_bytes += sum(len(put.body) for put in frame.puts)
+        if self._gathered_bytes > GATHERED_BYTES_MAX:
+            raise ProtocolError(f"a batch of more than {GATHERED_BYTES_MAX} bytes")
+        if frame.more:
+            return
+        parts, self._gathered, self._gathered_bytes = self._gathered, [], 0
+        self._batch = frame.batch
+        puts = tuple(put for part in parts for put in part.puts)
+        deletes = tuple(key for part in parts for key in part.deletes)
+        self._write(self._accepted(puts, deletes, frame.revision), ack=frame.batch)
+        if self._state is EdgeState.CATCHING_UP:
+            self._compare_s = now.monotonic_s + self._settings.compare_s
+            self._asked.difference_update(deletes)
+            self._asked.difference_update(put.key for put in puts)
+            self._fetch("Objects", now)
+
+    def _accepted(self, puts: tuple[ObjectState, ...], deletes: tuple[Key, ...], revision: Revision) -> Write:
+        """What of a batch is newer than what is held."""
+        newer = tuple(put for put in puts if self._lacks(put.key, put.stamp))
+        kept = {put.key for put in newer}
+        gone = tuple(
+            key for key in deletes if key not in kept and key in self._held and self._held[key].revision <= revision
+        )
+        for put in newer:
+            self._held[put.key] = put.stamp
+        for key in gone:
+            del self._held[key]
+        return Write(number=0, puts=newer, deletes=gone, revision=revision)
+
+    def _receipt(self, frame: Receipt, now: Instant) -> None:
+        if frame.through > self._sent:
+            raise ProtocolError(f"a receipt for report {frame.through}, which was not sent")
+        while self._in_flight and self._in_flight[0] <= frame.through:
+            self._in_flight.popleft()
+        self._effects.append(Prune(through=frame.through))
+        self._send_reports(now)
+
+    # --- the outbox ---
+
+    def _send_reports(self, now: Instant) -> None:
+        if self._state in (EdgeState.GREETING, EdgeState.CLOSED):
+            return
+        while len(self._in_flight) < self._settings.report_frames:
+            items = self._outbox.outbox(after=self._sent, limit=self._settings.reports_max)
+            if not items:
+                return
+            reports: list[Report] = []
+            size = 0
+            for item in items:
+                report = self._report(item, now)
+                size += size_of(report)
+                if reports and size > self._settings.part_bytes:
+                    break
+                reports.append(report)
+            self._sent = reports[-1].seq
+            self._in_flight.append(self._sent)
+            self._send(Reports(reports=tuple(reports)), now)
+
+    def _report(self, item: OutboxItem, now: Instant) -> Report:
+        age_ms, estimated = age_of(item, now, self._identity.boot_id)
+        kind, body = item.kind, item.body
+        if len(body) > REPORT_BODY_MAX:
+            body = f'{{"kind":"{kind}","bytes":{len(body)}}}'.encode()
+            kind = "oversize"
+        return Report(
+            seq=item.seq,
+            kind=kind,
+            key=item.key,
+            body=body,
+            wall_ms=max(0, item.wall_ms),
+            age_ms=age_ms,
+            estimated=estimated,
+        )
+
+    # --- small things ---
+
+    def _hello(self) -> Hello:
+        return Hello(
+            versions=PROTOCOL_VERSIONS,
+            node=self._identity.node,
+            agent_version=self._identity.agent_version,
+            incarnation=self._identity.incarnation,
+            epoch=self._identity.epoch,
+            revision=self._identity.revision,
+            root=root_of(bucket_hashes(self._held.items())),
+            outbox_head=self._outbox.outbox_head(),
+            capabilities=self._identity.capabilities,
+        )
+
+    def _write(self, write: Write, *, ack: int = 0) -> None:
+        self._writes += 1
+        self._unwritten.append(_Unwritten(number=self._writes, ack=ack))
+        self._effects.append(
+            Write(
+                number=self._writes,
+                puts=write.puts,
+                deletes=write.deletes,
+                epoch=write.epoch,
+                revision=write.revision,
+                void=write.void,
+            )
+        )
+
+    def _ping_s(self) -> float:
+        """A ping is due when either direction was quiet for a heartbeat, and the last ping is as old."""
+        return max(min(self._heard_s, self._said_s), self._pinged_s) + self._heartbeat_s
+
+    def _send(self, frame: Frame, now: Instant) -> None:
+        self._said_s = now.monotonic_s
+        self._effects.append(Send(frame=frame))
+
+    def _enter(self, cause: str, state: EdgeState) -> None:
+        check(TABLE, self._state, cause, state)
+        self._state = state
+
+    def _end(self, cause: str, how: CloseLink) -> None:
+        self._enter(cause, EdgeState.CLOSED)
+        self.streams.end_all(how.reason)
+        self._effects += self.streams.effects()
+        self._effects.append(how)
+
+
+assert BUCKETS == 64, "Compare carries 64 buckets"

@@ -1,0 +1,130 @@
+"""What the session machines ask of their shells: two closed unions.
+
+A shell drains `effects()`, carries each out in order, and tells the machine what became of it. `Send` needs
+no answer; `Write` is answered by `written`, `Commit` by `committed` or `conflicted`, `Admit` by `admitted` or
+`close`. Nothing here is kept; after a crash the next session compares again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from skerry.objects.meta import Key, Revision
+from tests.released.v1.frames import Frame, Hello, ObjectState, Report
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Send:
+    frame: Frame
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Welcomed:
+    """Edge: the cloud took us in; the session counts from now on."""
+
+    session: int
+    server_ms: int
+    """The cloud's wall clock, milliseconds since the epoch of Unix."""
+    in_step: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Write:
+    """Edge: commit this in one durable transaction, then call `written(number)`. In order, none skipped."""
+
+    number: int
+    puts: tuple[ObjectState, ...] = ()
+    deletes: tuple[Key, ...] = ()
+    epoch: str = ""
+    """Keep as the epoch of what is held; "" leaves it."""
+    revision: Revision | None = None
+    """Keep as the newest cloud revision acted on; None leaves it."""
+    void: bool = False
+    """Set the revision in every held stamp to 0, keeping uid and body: another epoch's numbers mean nothing."""
+
+    @property
+    def empty(self) -> bool:
+        """Nothing to commit: call `written` at once."""
+        return not (self.puts or self.deletes or self.epoch or self.void)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prune:
+    """Edge: the outbox may forget everything up to here. Needs no answer and no haste."""
+
+    through: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Admit:
+    """Cloud: somebody says hello. Check who it is, read its position, end its older session; then `admitted`."""
+
+    hello: Hello
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatedReport:
+    """A report and when it happened, by the cloud's clock minus the report's age."""
+
+    report: Report
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Commit:
+    """Cloud: apply these reports and the position `through` in one transaction. One at a time."""
+
+    incarnation: str
+    reports: tuple[DatedReport, ...]
+    through: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CloseLink:
+    """Close the link once everything before this is sent. The last effect of a session."""
+
+    code: int
+    reason: str
+    by_peer: bool = False
+    """The peer said `Close`."""
+    retry_after_s: float = 0.0
+    """What the peer asked for, when it did."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamOpened:
+    """The peer opened a stream; `streams.send` and `streams.close` may be used on it now."""
+
+    stream: int
+    kind: str
+    params: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamArrived:
+    """Bytes came; call `streams.consumed` when they are used up."""
+
+    stream: int
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamWritable:
+    """The peer can take more."""
+
+    stream: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamEnded:
+    """The peer (or the end of the session) ended it."""
+
+    stream: int
+    code: int
+    reason: str
+
+
+StreamEffect: TypeAlias = StreamOpened | StreamArrived | StreamWritable | StreamEnded
+EdgeEffect: TypeAlias = Send | Welcomed | Write | Prune | CloseLink | StreamEffect
+CloudEffect: TypeAlias = Send | Admit | Commit | CloseLink | StreamEffect

@@ -1,0 +1,256 @@
+"""The frames of a session: everything that cloud and edge can say to each other.
+
+A frame is a value; `codec` turns it into bytes and back. The module keeps no data, so a crash leaves nothing.
+Field numbers, limits and the byte form are in `codec`; the same in Protocol Buffers' language is
+docs/reference/wire.proto. The order of a conversation is the business of `skerry.sync`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, TypeAlias
+
+from skerry.objects.meta import Key, Revision, Stamp
+
+PROTOCOL_VERSIONS: Final = (1,)
+"""Versions this code speaks, best first."""
+
+
+class CloseCode:
+    """Why a session ends, as said in `Close`. Numbers are for machines, the reason beside them for people."""
+
+    DONE: Final = 1
+    """A clean end: the agent stops, or the cloud restarts. Dial again at once."""
+    PROTOCOL: Final = 2
+    """The peer broke the protocol, or speaks no common version."""
+    FENCED: Final = 3
+    """A newer session of the same node took over."""
+    SILENT: Final = 4
+    """Nothing was heard for two heartbeats."""
+    BUSY: Final = 5
+    """Come back after `retry_after_ms`: too many at once, or this replica is behind what the node has seen."""
+    REFUSED: Final = 6
+    """The node is not who it says, or may not connect."""
+    FAILED: Final = 7
+    """This side could not go on (its store is unavailable)."""
+    CUT: Final = 8
+    """An operator cut the link."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hello:
+    """Edge to cloud, first: who I am and what I hold."""
+
+    versions: tuple[int, ...]
+    """Protocol versions spoken, best first."""
+    node: str
+    agent_version: str
+    incarnation: str
+    """Which life of the edge's outbox the sequence numbers belong to."""
+    epoch: str
+    """The life of the cloud's store that the stamps come from; "" when nothing was ever received."""
+    revision: Revision
+    """The newest cloud revision this edge has acted on, in that epoch. A replica behind it must wait."""
+    root: int
+    """Root hash of the inventory (`tests.released.v1.hashes`)."""
+    outbox_head: int
+    capabilities: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Welcome:
+    """Cloud to edge, first: this session counts."""
+
+    version: int
+    session: int
+    """Grows with each session of a node; an older session is fenced."""
+    server_ms: int
+    """The cloud's wall clock, milliseconds since the epoch of Unix."""
+    heartbeat_ms: int
+    epoch: str
+    revision: Revision
+    """The view's revision as this was written."""
+    received: int
+    """Newest outbox sequence number that took effect for the incarnation in `Hello`; 0 for a new one."""
+    in_step: bool
+    """Root hashes are equal. False asks for `Compare` with buckets."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compare:
+    """Edge to cloud: the hashes of what I hold after your batch `batch`. Cloud to edge (empty): tell me yours.
+
+    With buckets the cloud answers with `Stamps`; with the root alone it answers only where that differs.
+    """
+
+    batch: int = 0
+    root: int = 0
+    buckets: tuple[int, ...] = ()
+    """All 64, or none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stamped:
+    """One entry of a view: this object, in this state."""
+
+    key: Key
+    stamp: Stamp
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stamps:
+    """Cloud to edge: all that you should hold in these buckets, referenced objects before those that refer."""
+
+    revision: Revision
+    """As of which the view was read."""
+    buckets: tuple[int, ...]
+    entries: tuple[Stamped, ...]
+    more: bool
+    """The same answer goes on in the next `Stamps`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fetch:
+    """Edge to cloud: send me these."""
+
+    keys: tuple[Key, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ObjectState:
+    """One object in one state, its body as the JSON bytes that the API serves."""
+
+    key: Key
+    stamp: Stamp
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Objects:
+    """Cloud to edge: commit this together with the other parts of the same batch, then `Ack`."""
+
+    batch: int
+    """Counts from 1 within a session."""
+    revision: Revision
+    """The view's revision as of which this was read; deletions hold up to it."""
+    puts: tuple[ObjectState, ...]
+    deletes: tuple[Key, ...]
+    more: bool
+    """The batch goes on in the next `Objects`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ack:
+    """Edge to cloud: every batch up to this one is durable here."""
+
+    batch: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """One item of the edge's outbox."""
+
+    seq: int
+    kind: str
+    """`pod_status`, `node_status`, `twin_reported`, `telemetry`, `event` ..."""
+    key: str
+    body: bytes
+    wall_ms: int
+    """The gateway's own clock when it was written, right or wrong."""
+    age_ms: int
+    """How old it was when this frame was made."""
+    estimated: bool = False
+    """The age comes from the wall clock, because the report is from before the gateway's last boot."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reports:
+    """Edge to cloud: what happened, in order of `seq`."""
+
+    reports: tuple[Report, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Receipt:
+    """Cloud to edge: every report up to this one has taken effect, durably."""
+
+    through: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ping:
+    """Either way: are you there?"""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pong:
+    """The answer to the ping of that number."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Close:
+    """Either way, last: why this session ends and when to come back."""
+
+    code: int
+    reason: str
+    retry_after_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamOpen:
+    """Either way: open a stream of bytes beside the state. The cloud's ids are odd, the edge's even."""
+
+    stream: int
+    kind: str
+    """`logs` ..."""
+    params: bytes
+    """What the kind needs, as JSON."""
+    credit: int
+    """Bytes the opener is ready to take."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamData:
+    stream: int
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamCredit:
+    """Either way: I can take this many bytes more."""
+
+    stream: int
+    credit: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamClose:
+    """Either way: nothing more comes, nothing more is wanted. Code 0 is a good end."""
+
+    stream: int
+    code: int
+    reason: str
+
+
+Frame: TypeAlias = (
+    Hello
+    | Welcome
+    | Compare
+    | Stamps
+    | Fetch
+    | Objects
+    | Ack
+    | Reports
+    | Receipt
+    | Ping
+    | Pong
+    | Close
+    | StreamOpen
+    | StreamData
+    | StreamCredit
+    | StreamClose
+)

@@ -1,0 +1,101 @@
+"""What the session machines are given, and what they know of time. They know nothing of nodes or databases."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from skerry.objects.meta import Key, Revision, Stamp
+from tests.released.v1.frames import ObjectState
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Instant:
+    """Now, on both of a machine's clocks (`skerry.ports.Clock`)."""
+
+    monotonic_s: float
+    wall_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SyncSettings:
+    """Limits of a session; both sides have the same defaults. Each is named with its unit and its reason."""
+
+    window_batches: int = 8
+    """Batches of objects that may be unacknowledged: enough to fill a link of 250 ms round trip."""
+    part_bytes: int = 64 * 1024
+    """Largest `Objects`, `Stamps` or `Reports` frame that is not one large object: on a 10 KB/s modem it takes 6 s,
+    well within a heartbeat, so a busy link is never taken for a dead one."""
+    batch_bytes: int = 128 * 1024
+    """A batch takes no further object beyond this."""
+    group_bytes_max: int = 8 * 1024 * 1024
+    """An object and all it refers to stay in one batch up to this; beyond, what is referred to goes first."""
+    fetch_keys: int = 64
+    """Keys an edge has asked for and not been answered: what it has room for."""
+    report_frames: int = 8
+    """`Reports` frames that may lack a receipt."""
+    reports_max: int = 256
+    """Reports in one frame."""
+    heartbeat_s: float = 30.0
+    """The cloud's choice, told in `Welcome`. 30 s of two small frames are under 0.5 MB a day."""
+    greeting_s_max: float = 20.0
+    """From the opening of the link to `Hello`, and to `Welcome`: a slow modem's few round trips."""
+    behind_s_max: float = 10.0
+    """How long a cloud replica that is behind the node waits for its own view."""
+    compare_s: float = 900.0
+    """Between comparisons while connected."""
+    compare_s_min: float = 60.0
+    """No cloud asks for all buckets more often: a disagreement that does not heal must not spin."""
+
+
+class View(Protocol):
+    """What one edge should hold now: a live, pure function of the cloud's store."""
+
+    @property
+    def revision(self) -> Revision:
+        """Position in the log that the view reflects. Never goes back within an epoch."""
+        ...
+
+    def stamps(self) -> Iterable[tuple[Key, Stamp]]:
+        """All of it, what is referred to before what refers."""
+        ...
+
+    def state(self, key: Key) -> ObjectState | None:
+        """The object, or None when it is not in the view."""
+        ...
+
+    def closure(self, key: Key) -> Sequence[Key]:
+        """What the object refers to, itself left out, in the order in which it must arrive."""
+        ...
+
+
+class OutboxItem(Protocol):
+    """One report as the edge keeps it (`edgecore.store.port.OutboxReport`)."""
+
+    @property
+    def seq(self) -> int: ...
+    @property
+    def kind(self) -> str: ...
+    @property
+    def key(self) -> str: ...
+    @property
+    def body(self) -> bytes: ...
+    @property
+    def wall_ms(self) -> int: ...
+    @property
+    def boot_id(self) -> str: ...
+    @property
+    def monotonic_ms(self) -> int: ...
+
+
+class Outbox(Protocol):
+    """What an edge still has to tell (`edgecore.store.port.EdgeStore` is one)."""
+
+    def outbox(self, *, after: int, limit: int) -> Sequence[OutboxItem]:
+        """Items with `seq` > `after`, ascending."""
+        ...
+
+    def outbox_head(self) -> int:
+        """The newest number ever given out."""
+        ...

@@ -1,0 +1,211 @@
+"""What an edge sends: the prompt lane first and in order, live before backlog, everything once."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from skerry.errors import ProtocolError
+from skerry.objects.spans import Span, Spans
+from skerry.sync.effects import Prune
+from skerry.sync.intake import Intake
+from skerry.sync.ports import Instant, SyncSettings
+from skerry.sync.received import Received
+from skerry.sync.upstream import JUMP_SPANS_MAX, Upstream
+from skerry.wire.frames import BULK, PROMPT, SPANS_MAX, Receipt, Reports
+from tests.skerry.sync.conversation import FakeOutbox, Item, at
+
+SETTINGS = SyncSettings(report_frames=2, reports_max=3, backlog_frames=1)
+
+
+def telemetry(*seqs: int) -> list[Item]:
+    return [Item(seq=seq) for seq in seqs]
+
+
+def event(*seqs: int) -> list[Item]:
+    return [Item(seq=seq, kind="event") for seq in seqs]
+
+
+def an_upstream(*items: Item, received: Received | None = None, settings: SyncSettings = SETTINGS) -> Upstream:
+    outbox = FakeOutbox()
+    outbox.add(*sorted(items, key=lambda item: item.seq))
+    upstream = Upstream(outbox, settings, "boot")
+    upstream.welcomed(2, received or Received())
+    return upstream
+
+
+def said(frames: list[Reports]) -> list[tuple[int, Span, list[int], bool]]:
+    return [(frame.lane, frame.span, [report.seq for report in frame.reports], frame.late) for frame in frames]
+
+
+def sent(upstream: Upstream, now: Instant) -> list[Reports]:
+    return upstream.frames(now, SETTINGS.part_bytes)
+
+
+def receipt_of(frame: Reports) -> Receipt:
+    return Receipt(lane=frame.lane, first=frame.span.first, through=frame.span.through)
+
+
+def test_prompt_goes_first_then_a_short_backlog_in_order() -> None:
+    upstream = an_upstream(*telemetry(1, 3, 5), *event(2, 4))
+    assert said(sent(upstream, at(0))) == [
+        (PROMPT, Span(1, 4), [2, 4], False),
+        (BULK, Span(1, 5), [1, 3, 5], False),
+    ]
+
+
+def test_live_telemetry_overtakes_a_long_backlog_and_that_follows_beside_it() -> None:
+    outbox = FakeOutbox()
+    outbox.add(*telemetry(*range(1, 8)))
+    upstream = Upstream(outbox, SETTINGS, "boot")
+    upstream.welcomed(2, Received())
+    (first,) = sent(upstream, at(0))
+    assert said([first]) == [(BULK, Span(1, 3), [1, 2, 3], True)]
+    outbox.add(*telemetry(8), *event(9))
+    assert said(sent(upstream, at(0))) == [(PROMPT, Span(1, 9), [9], False), (BULK, Span(8, 8), [8], False)]
+    assert upstream.receipt(receipt_of(first)) == Prune(lane=BULK, first=1, through=3)
+    assert said(sent(upstream, at(0))) == [(BULK, Span(4, 6), [4, 5, 6], True)]
+
+
+def test_the_backlog_waits_while_what_is_urgent_fills_its_window() -> None:
+    outbox = FakeOutbox()
+    outbox.add(*telemetry(*range(1, 8)))
+    upstream = Upstream(outbox, SETTINGS, "boot")
+    upstream.welcomed(2, Received())
+    (late,) = sent(upstream, at(0))
+    outbox.add(*telemetry(*range(8, 15)))
+    live = sent(upstream, at(0))
+    assert [frame.late for frame in live] == [False, False]
+    upstream.receipt(receipt_of(late))
+    assert sent(upstream, at(0)) == [], "one live frame has no room: the backlog gives way"
+    upstream.receipt(receipt_of(live[0]))
+    assert said(sent(upstream, at(0))) == [(BULK, Span(14, 14), [14], False)], "the window is full again"
+    upstream.receipt(receipt_of(live[1]))
+    assert said(sent(upstream, at(0))) == [(BULK, Span(4, 6), [4, 5, 6], True)]
+
+
+def test_what_is_left_of_a_hole_is_accounted_for_though_nothing_is_in_it() -> None:
+    received = Received((Spans(), Spans.read("3-4,9-20")))
+    upstream = an_upstream(*telemetry(2, 21), received=received)
+    live, first = sent(upstream, at(0))
+    assert said([live, first]) == [(BULK, Span(21, 21), [21], False), (BULK, Span(1, 2), [2], True)]
+    upstream.receipt(receipt_of(first))
+    assert said(sent(upstream, at(0))) == [(BULK, Span(5, 8), [], True)], "all of it was replaced or dropped"
+
+
+def test_a_backlog_goes_no_faster_than_its_rate_and_says_when_it_goes_on() -> None:
+    body = bytes(1000)
+    settings = replace(SETTINGS, backlog_bytes_s=1000, reports_max=2)
+    items = [Item(seq=seq, body=body) for seq in range(1, 31)]
+    upstream = an_upstream(*items, settings=settings)
+    assert upstream.deadline() is None
+    count = 0
+    while frames := sent(upstream, at(0)):
+        count += sum(len(frame.reports) for frame in frames)
+        for frame in frames:
+            upstream.receipt(receipt_of(frame))
+    assert 7 <= count <= 10, "eight seconds' worth at once"
+    deadline = upstream.deadline()
+    assert deadline is not None
+    assert sent(upstream, at(deadline - 0.1)) == []
+    assert len(sent(upstream, at(deadline))) == 1
+    assert upstream.deadline() is None, "now it waits for a receipt"
+
+
+def test_with_too_many_spans_live_telemetry_waits_in_order() -> None:
+    spans = Spans.of(Span(2 * number, 2 * number) for number in range(1, JUMP_SPANS_MAX + 2))
+    top = spans.top
+    upstream = an_upstream(*telemetry(*range(top + 1, top + 9)), received=Received((Spans(), spans)))
+    frames = sent(upstream, at(0))
+    assert said(frames)[0] == (BULK, Span(top + 1, top + 3), [top + 1, top + 2, top + 3], False)
+    few = Spans(spans.spans[:JUMP_SPANS_MAX])
+    upstream = an_upstream(*telemetry(*range(top + 1, top + 9)), received=Received((Spans(), few)))
+    assert said(sent(upstream, at(0)))[0][3], "here it jumps: the first frame is of the backlog"
+
+
+def test_what_has_arrived_is_forgotten_at_welcome() -> None:
+    upstream = Upstream(FakeOutbox(), SETTINGS, "boot")
+    assert upstream.welcomed(2, Received((Spans.upto(9), Spans.read("1-4,6-7")))) == [
+        Prune(lane=0, first=1, through=9),
+        Prune(lane=1, first=1, through=4),
+        Prune(lane=1, first=6, through=7),
+    ]
+
+
+@pytest.mark.parametrize("text", ["2-4", "1-2,4-5"])
+def test_a_prompt_lane_in_pieces_is_nothing_that_a_cloud_can_have(text: str) -> None:
+    upstream = Upstream(FakeOutbox(), SETTINGS, "boot")
+    with pytest.raises(ProtocolError, match="in pieces"):
+        upstream.welcomed(2, Received((Spans.read(text), Spans())))
+
+
+@pytest.mark.parametrize(
+    "receipt",
+    [
+        Receipt(lane=0, first=1, through=2),
+        Receipt(lane=1, first=2, through=3),
+        Receipt(lane=1, first=1, through=2),
+        Receipt(lane=1, first=1, through=9),
+        Receipt(through=3),
+    ],
+)
+def test_a_receipt_for_what_was_not_sent_is_refused(receipt: Receipt) -> None:
+    upstream = an_upstream(*telemetry(1, 2, 3))
+    (frame,) = sent(upstream, at(0))
+    with pytest.raises(ProtocolError, match="not sent"):
+        upstream.receipt(receipt)
+    upstream.receipt(receipt_of(frame))
+    with pytest.raises(ProtocolError, match="not sent"):
+        upstream.receipt(receipt_of(frame))
+
+
+@given(st.data())
+def test_over_any_cuts_everything_arrives_once_in_order_and_in_few_spans(data: st.DataObject) -> None:
+    """Sessions end anywhere: frames sent and never received, received and never receipted."""
+    outbox = FakeOutbox()
+    received, effects, seq = Received(), list[tuple[int, int]](), 0
+
+    def grow() -> None:
+        nonlocal seq
+        for kind in data.draw(st.lists(st.sampled_from(["telemetry", "telemetry", "event"]), max_size=6)):
+            seq += 1
+            outbox.add(Item(seq=seq, kind=kind))
+
+    for cut in [*data.draw(st.lists(st.integers(0, 8), max_size=12)), None]:
+        grow()
+        upstream, intake = Upstream(outbox, SETTINGS, "boot"), Intake(2, received)
+        for prune in upstream.welcomed(2, received):
+            forget(outbox, prune)
+        turn = 0
+        while cut is None or turn < cut:
+            turn += 1
+            if cut is not None:
+                grow()
+            frames = sent(upstream, at(turn))
+            for frame in frames if cut is None else frames[: data.draw(st.integers(0, len(frames)))]:
+                intake.take(frame, at(turn))
+            commit = intake.commit("i")
+            if commit is None:
+                break
+            for lane, span in commit.covered:
+                received = received.add(lane, span)
+            effects += [(PROMPT if d.report.kind == "event" else BULK, d.report.seq) for d in commit.reports]
+            receipts = intake.committed()
+            if cut is not None and len(frames) != len(commit.covered):
+                break
+            for receipt in receipts:
+                forget(outbox, upstream.receipt(receipt))
+    assert sorted(number for _, number in effects) == list(range(1, seq + 1))
+    prompt = [number for lane, number in effects if lane == PROMPT]
+    assert prompt == sorted(prompt)
+    assert len(received.lanes[BULK]) <= SPANS_MAX
+    assert not outbox.items
+
+
+def forget(outbox: FakeOutbox, prune: Prune) -> None:
+    outbox.items = [
+        item for item in outbox.items if item.lane != prune.lane or not prune.first <= item.seq <= prune.through
+    ]
