@@ -21,6 +21,7 @@ from cloudcore.api.verbs.patch import patch, patch_status
 from cloudcore.api.verbs.pods import bind, evict, log
 from cloudcore.api.verbs.scale import get_scale, patch_scale, put_scale
 from cloudcore.api.verbs.token import token
+from cloudcore.api.verbs.traffic import traffic
 from cloudcore.api.verbs.update import approve, finalize, update, update_status
 from cloudcore.api.verbs.watch import watch
 from cloudcore.registry.port import Actor
@@ -56,6 +57,7 @@ _SUBRESOURCE_VERBS: Final[dict[tuple[str, str], Verb]] = {
     ("log", "get"): log,
     ("token", "create"): token,
     ("history", "get"): history,
+    ("traffic", "get"): traffic,
 }
 _ASKED_WITHOUT_STORING: Final = frozenset({"authorization.k8s.io", "authentication.k8s.io"})
 

@@ -16,6 +16,7 @@ from cloudcore.store.cache import WatchCache
 from skerry.objects.json import JsonObject
 from skerry.objects.patches import MergeRules
 from skerry.objects.scheme import Kind, Scheme
+from skerry.objects.traffic import TrafficBook
 from skerry.ports import Clock, Ids
 
 
@@ -182,6 +183,12 @@ class PodLogs(Protocol):
         ...
 
 
+class NodeTraffic(Protocol):
+    async def book(self, node: str, since_ms: int) -> TrafficBook:
+        """Bytes between the node's gateway and this cloud since then. Raises `UnavailableError`."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Posted:
     """A request to an endpoint that is no Kubernetes API: whole, and bounded in size."""
@@ -221,6 +228,7 @@ class Parts:
     gate: Gate
     reviews: Reviews
     logs: PodLogs
+    traffic: NodeTraffic
     clock: Clock
     ids: Ids
     endpoints: Mapping[str, Endpoint] = field(default_factory=dict[str, Endpoint])

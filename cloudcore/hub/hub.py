@@ -7,20 +7,24 @@ the store. Nothing about a node is sticky to a hub.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Final
 
 import orjson
 
 from cloudcore.hub.effects import Kinds, Reporter, with_incarnation
 from cloudcore.hub.liveness import Liveness, LivenessSettings
-from cloudcore.hub.references import ARRIVAL
+from cloudcore.hub.references import ARRIVAL, NODES
 from cloudcore.hub.sessions import NodeSession, SessionParts
 from cloudcore.hub.streams import NodeLogs, NodeStreams
+from cloudcore.hub.traffic import TrafficLedger
 from cloudcore.hub.views import Views
 from cloudcore.registry.port import Objects
+from cloudcore.runtime.events import EventRecorder
 from cloudcore.store.cache import WatchCache
 from cloudcore.store.port import Store
 from skerry.errors import GoneError, NotFoundError, UnavailableError
@@ -32,6 +36,9 @@ from skerry.sync.ports import SyncSettings, View
 from skerry.wire.frames import CloseCode
 
 log = logging.getLogger(__name__)
+
+_LAST_WRITE_S_MAX: Final = 2.0
+"""For the counts of traffic, when the hub stops."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +90,11 @@ class Hub:
         """(when counted, how many)."""
         self._loaded = asyncio.Event()
         self.liveness = Liveness(parts.objects, parts.kinds, parts.clock, self._settings.liveness)
+        recorder = EventRecorder(parts.objects, parts.kinds.event, parts.clock, component="skerry-hub")
+        self.traffic = TrafficLedger(
+            parts.store, parts.clock, recorder, lambda: self._open, lambda node: self._lookup(Key(NODES, "", node))
+        )
+        """Bytes on the nodes' links, for the API."""
         self.logs = NodeLogs(self._streams_of)
         """Pod logs, for the API."""
 
@@ -97,8 +109,12 @@ class Hub:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._follow())
                 tasks.create_task(self.liveness.run())
+                tasks.create_task(self.traffic.run())
         finally:
             self._close_all(CloseCode.DONE, "the cloud is stopping", spread=False)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_LAST_WRITE_S_MAX):
+                    await self.traffic.write()
 
     async def handle(self, link: Link) -> None:
         """Serve one link until it ends."""
@@ -116,6 +132,7 @@ class Hub:
         finally:
             self._open.discard(session)
             self._behind.discard(session)
+            self.traffic.note(session.node, session.take_usage())
             self._leave(session, heard_s)
 
     # --- what sessions ask ---

@@ -19,6 +19,7 @@ from cloudcore.registry.port import Objects
 from cloudcore.store.port import Advance, Store
 from skerry.errors import CallerError, FencedError, SkerryError
 from skerry.objects.meta import Key
+from skerry.objects.traffic import Usage
 from skerry.ports import Clock, Link
 from skerry.sync.cloud import Admission, CloudSession, CloudState
 from skerry.sync.effects import (
@@ -110,6 +111,10 @@ class NodeSession:
             return await self._driver.run(self._perform)
         finally:
             self.ended.set_result(None)
+
+    def take_usage(self) -> Usage:
+        """See `cloudcore.hub.traffic.Metered`."""
+        return self._driver.usage(sent_is_up=False)
 
     def changed(self, keys: Iterable[Key]) -> None:
         """The node's view changed."""

@@ -109,7 +109,7 @@ def _core_objects() -> list[Kind]:
         replace(
             _over("", "v1", "Node", "nodes"),
             short_names=("no",),
-            subresources=_STATUS,
+            subresources=_STATUS | {"traffic"},
             selectable=("spec.unschedulable",),
             **plain,
         ),

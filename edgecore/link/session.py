@@ -16,10 +16,13 @@ from typing import Final, Protocol
 from edgecore.link.cloud_time import HeardTime
 from edgecore.link.dial import Dialer
 from edgecore.link.streams import StreamHost, StreamSource
+from edgecore.link.traffic import TrafficKeeper
 from edgecore.store.port import META_EPOCH, EdgeBatch, Held
 from edgecore.store.shell import AsyncEdgeStore
 from skerry.errors import IdentityRefusedError, SkerryError, UnansweredError, UnavailableError
+from skerry.objects.json import JsonObject
 from skerry.objects.meta import Key, Revision, Stamp
+from skerry.objects.traffic import Usage
 from skerry.ports import Clock, Ids
 from skerry.sync.dial import DialPolicy, Ended
 from skerry.sync.edge import EdgeIdentity, EdgeSession, EdgeState
@@ -115,6 +118,7 @@ class EdgeLink:
         self._last_error = ""
         self._said_s = 0.0
         self._heard_time: HeardTime | None = None
+        self._traffic = TrafficKeeper(parts.store, self._usage, self._now_ms)
         self._welcome_listeners: list[Callable[[], None]] = []
 
     # --- what others may ask ---
@@ -172,6 +176,17 @@ class EdgeLink:
         heard = self._heard_time
         return None if heard is None else heard.latest_ms(self._parts.clock.monotonic_s())
 
+    def traffic(self) -> JsonObject:
+        """Bytes on the link by hour and day, up to now."""
+        return self._traffic.shown()
+
+    def _usage(self) -> Usage:
+        return self._driver.usage(sent_is_up=True) if self._driver is not None else Usage()
+
+    def _now_ms(self) -> int:
+        """The cloud's time where it is known, else this gateway's own."""
+        return self.cloud_ms() or self._parts.clock.wall_ms()
+
     def on_welcome(self, listener: Callable[[], None]) -> None:
         """Call it whenever a session is welcomed, for as long as the link lives. Short; never raises."""
         self._welcome_listeners.append(listener)
@@ -182,28 +197,33 @@ class EdgeLink:
         """Until cancelled."""
         stop = self._parts.store.listen(self._committed)
         try:
-            while True:
-                await self._wait()
-                started_s = self._parts.clock.monotonic_s()
-                self._answered = True
-                try:
-                    how, welcomed = await self._once()
-                except Exception as error:
-                    # The root of this worker: whatever broke one session, the next one starts from the store.
-                    log.exception("session failed cloud=%s", self._policy.address)
-                    how, welcomed = CloseLink(code=CloseCode.FAILED, reason=str(error)), False
-                ended_s = self._parts.clock.monotonic_s()
-                ended = Ended(
-                    at_s=ended_s,
-                    answered=self._answered,
-                    welcomed=welcomed,
-                    lived_s=ended_s - started_s,
-                    clean=how.by_peer and how.code == CloseCode.DONE,
-                    retry_after_s=how.retry_after_s,
-                )
-                self._policy.ended(ended, self._parts.ids.unit())
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._traffic.run())
+                await self._dial_always()
         finally:
             stop()
+
+    async def _dial_always(self) -> None:
+        while True:
+            await self._wait()
+            started_s = self._parts.clock.monotonic_s()
+            self._answered = True
+            try:
+                how, welcomed = await self._once()
+            except Exception as error:
+                # The root of this worker: whatever broke one session, the next one starts from the store.
+                log.exception("session failed cloud=%s", self._policy.address)
+                how, welcomed = CloseLink(code=CloseCode.FAILED, reason=str(error)), False
+            ended_s = self._parts.clock.monotonic_s()
+            ended = Ended(
+                at_s=ended_s,
+                answered=self._answered,
+                welcomed=welcomed,
+                lived_s=ended_s - started_s,
+                clean=how.by_peer and how.code == CloseCode.DONE,
+                retry_after_s=how.retry_after_s,
+            )
+            self._policy.ended(ended, self._parts.ids.unit())
 
     async def _wait(self) -> None:
         """Until a dial is due and allowed."""
@@ -245,6 +265,7 @@ class EdgeLink:
         try:
             how = await driver.run(run.perform)
         finally:
+            self._traffic.note(self._usage())
             self._session = self._driver = None
             self._since_ms = self._parts.clock.wall_ms()
         self._note_end(how.reason)

@@ -94,6 +94,15 @@ class Routes:
             case ("POST", ("link", "heal")):
                 await self._parts.link.heal()
                 return json_answer(self._link())
+            case ("GET", ("traffic",)):
+                return json_answer(
+                    {
+                        "kind": "NodeTraffic",
+                        "apiVersion": "skerry.dev/v1",
+                        "metadata": {"name": self._parts.node},
+                        **self._parts.link.traffic(),
+                    }
+                )
             case ("GET", ("status",)):
                 return json_answer(self._status())
             case _:

@@ -23,6 +23,7 @@ _COMMANDS: Final = {
     "get": "skerry.cli.get:get",
     "link": "skerry.cli.link:link",
     "logs": "skerry.cli.logs:logs",
+    "node": "skerry.cli.node:node",
     "pod": "skerry.cli.command:pod",
     "token": "skerry.cli.token:token",
 }

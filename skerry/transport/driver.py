@@ -15,10 +15,12 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Final, Generic, Protocol, TypeVar
 
 from skerry.errors import ProtocolError, TooLargeError, UnavailableError
+from skerry.objects.traffic import Usage
 from skerry.ports import Clock, Link
 from skerry.sync.effects import CloseLink, Send
 from skerry.sync.ports import Instant
 from skerry.sync.priorities import Outgoing, Priority
+from skerry.sync.traffic import Meter
 from skerry.wire.codec import decode, encode
 from skerry.wire.frames import CloseCode, Frame
 
@@ -61,6 +63,7 @@ class Driver(Generic[E]):
         self._link = link
         self._machine = machine
         self._clock = clock
+        self._meter = Meter()
         self._out = Outgoing()
         self._ended: CloseLink | None = None
         # Futures and not events where one waits: ten thousand sessions have them.
@@ -96,6 +99,7 @@ class Driver(Generic[E]):
                     if self._timer is not None:
                         self._timer.cancel()
         finally:
+            self._meter.look(self._link)
             self._machine.lost("stopped")
             with contextlib.suppress(UnavailableError, TimeoutError):
                 async with asyncio.timeout(CLOSE_S_MAX):
@@ -107,6 +111,10 @@ class Driver(Generic[E]):
         """Run something that belongs to the session; the session does not end before it."""
         assert self._tasks is not None, "only while running"
         return self._tasks.create_task(work)
+
+    def usage(self, *, sent_is_up: bool) -> Usage:
+        """What the link carried since this was last asked."""
+        return self._meter.take(self._link, sent_is_up=sent_is_up)
 
     def now(self) -> Instant:
         return now_of(self._clock)
@@ -148,6 +156,7 @@ class Driver(Generic[E]):
 
     def _tick(self) -> None:
         self._timer = None
+        self._meter.look(self._link)
         self._machine.progressed(self._link.heard_s)
         self._machine.tick(self.now())
         self.kick()
@@ -168,6 +177,7 @@ class Driver(Generic[E]):
                 data = encode(frame, dictionary=self._machine.dictionary)
                 began_s = self._clock.monotonic_s()
                 await self._link.send(data)
+                self._meter.sent(frame, len(data))
                 self._machine.sent(len(data), self._clock.monotonic_s() - began_s)
                 frame = self._next()
         except (UnavailableError, TooLargeError) as error:
@@ -178,7 +188,9 @@ class Driver(Generic[E]):
     async def _read(self) -> None:
         while not self._done.done():
             try:
-                frame = decode(await self._link.receive())
+                data = await self._link.receive()
+                frame = decode(data)
+                self._meter.received(frame, len(data))
             except UnavailableError as error:
                 self._machine.lost(str(error))
                 self.kick()

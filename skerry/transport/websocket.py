@@ -37,6 +37,7 @@ from skerry.errors import IdentityRefusedError, UnansweredError, UnavailableErro
 from skerry.listening import listening_socket
 from skerry.objects.enrolment import HUB_SERVER_NAME
 from skerry.transport.door import Door
+from skerry.transport.wire_bytes import wire_bytes_of
 from skerry.wire.codec import FRAME_BYTES_MAX
 
 SESSION_PATH: Final = "/session"
@@ -137,6 +138,11 @@ class WebSocketLink:
             # and where only our direction is alive that is for ever: the peer would find out late and by itself.
             own.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self._connection.transport.abort()
+
+    def wire_bytes(self) -> tuple[int, int] | None:
+        """See `skerry.sync.traffic.WireCounted`."""
+        sock = cast("socket.socket | None", self._connection.transport.get_extra_info("socket"))
+        return None if sock is None else wire_bytes_of(sock)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -73,6 +73,9 @@ class FakeLink:
     def status(self) -> FakeLink:
         return self
 
+    def traffic(self) -> JsonObject:
+        return {"hours": [], "days": []}
+
     async def cut(self) -> None:
         self.is_cut = True
 
