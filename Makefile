@@ -9,10 +9,10 @@ STAMP := $(VENV)/.installed
 .DEFAULT_GOAL := help
 SECONDS_EACH ?= 300
 
-.PHONY: help install apt demo test check unit system sim fuzz bench faults docs format clean
+.PHONY: help install apt demo test check unit system sim sim-debug fuzz bench faults docs format clean
 
 help: ## list the entry points
-	@awk -F':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(STAMP): pyproject.toml
 	@test -x $(PY) || python3 -c 'import ensurepip' 2>/dev/null || tests/system/install_packages.sh python3-venv
@@ -48,6 +48,9 @@ system: $(STAMP) apt ## tests with real processes, sockets, brokers and clients
 
 sim: $(STAMP) ## ten thousand seeds of simulated disconnection
 	@SKERRY_SIM_SEEDS=10000 $(BIN)/pytest -q tests/sim -n $(JOBS) --timeout 7200
+
+sim-debug: $(STAMP) ## step through one simulated world: SEED=17, or a file that a failing seed left
+	@$(PY) -m tests.sim.debug $(SEED) $(if $(PLANT),--plant $(PLANT))
 
 fuzz: $(STAMP) ## look for new hostile inputs, SECONDS_EACH=300 for each target and way, guided by coverage where atheris can be had
 	@$(BIN)/pip install -q --disable-pip-version-check -e '.[fuzz]' || echo "atheris can't be installed here"

@@ -1,14 +1,18 @@
-"""The simulated cloud: a revisioned store, the hub's real views, and one real session machine for each link.
+"""The simulated cloud: one replicated store, and replicas that each have the hub's real views and real sessions.
 
-A commit becomes durable some time after it is asked for, and is told of later: a crash lands in between. The
-views follow the store with a delay, as a watcher does.
+A commit becomes durable some time after it is asked for, and is told of later: a crash lands in between, and what was
+on its way to the database may land without the replica that sent it. Views follow the store's log with a delay of
+their own, as watchers do. A paused replica (its process stands still, its sockets fill) wakes up in the belief that
+nothing happened: only the store knows better.
 """
 
 from __future__ import annotations
 
 import json
+from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cloudcore.hub.views import Views
 from cloudcore.store.port import Advance, Change, Position, Stored
@@ -16,13 +20,14 @@ from cloudcore.store.positions import Life, advanced, entered, newest, position_
 from skerry.errors import FencedError
 from skerry.objects.json import JsonObject, encode_object
 from skerry.objects.meta import Key, Revision
-from skerry.objects.spans import Spans
-from skerry.sync.cloud import Admission, CloudSession, CloudState
-from skerry.sync.effects import Admit, CloseLink, Commit, DatedReport, Send
+from skerry.objects.spans import Span, Spans
+from skerry.sync.cloud import CloudSession
+from skerry.sync.effects import Admit, Commit, DatedReport
 from skerry.sync.ports import Instant
 from skerry.sync.received import Received
-from skerry.wire.frames import PROMPT, CloseCode, Frame, Objects, Welcome
+from skerry.wire.frames import LANES, PROMPT, CloseCode, Frame, Objects, Welcome
 from tests.sim.network import Link
+from tests.sim.releases import RELEASES, FirstView, Release
 
 if TYPE_CHECKING:
     from tests.sim.edge import Edge
@@ -54,17 +59,19 @@ class Disk:
 
 
 class Served:
-    """The cloud's side of one link."""
+    """A replica's side of one link."""
 
-    def __init__(self, cloud: Cloud, edge: Edge) -> None:
-        self.name = f"cloud<{edge.name}"
-        self.cloud = cloud
+    def __init__(self, replica: Replica, edge: Edge) -> None:
+        self.name = f"{replica.name}<{edge.name}"
+        self.replica = replica
+        self.store = replica.cloud
         self.edge = edge
-        self.world = cloud.world
-        settings = cloud.world.settings
-        if cloud.world.plant.no_window:
+        self.world = replica.world
+        self.release: Release = RELEASES[replica.version]
+        settings = self.world.settings
+        if self.world.plant.no_window:
             settings = replace(settings, window_batches=1000)
-        self.machine = CloudSession(cloud.now(), settings)
+        self.machine: CloudSession = self.release.cloud.CloudSession(replica.now(), settings)
         self.link: Link | None = None
         self.node = ""
         self.number = 0
@@ -73,13 +80,25 @@ class Served:
         self.durable_s = 0.0
         self.tick_s: float | None = None
         self.alive = True
+        self.lands_in: Disk | None = None
+        """The replica died; what it had sent to this database is committed all the same."""
+
+    @property
+    def state(self) -> str:
+        return self.machine.state.value
 
     def arrived(self, link: Link, frame: Frame | None) -> None:
+        self.replica.awake(lambda: self._receive(frame))
+
+    def _receive(self, frame: Frame | None) -> None:
         if self.alive:
-            self.machine.receive(frame, self.cloud.now())
+            self.machine.receive(frame, self.replica.now())
             self.pump()
 
     def link_lost(self, link: Link) -> None:
+        self.replica.awake(self._lose)
+
+    def _lose(self) -> None:
         if self.alive:
             self.machine.lost("lost")
             self.pump()
@@ -87,17 +106,18 @@ class Served:
     def pump(self) -> None:
         assert self.link is not None
         for effect in self.machine.effects():
-            match effect:
-                case Send():
-                    self.link.send(self, self._planted(effect.frame))
-                case Admit():
-                    self.node = effect.hello.node
-                    self._admit(effect)
-                case Commit():
-                    self._commit(effect)
-                case CloseLink():
+            one: Any = effect
+            match type(one).__name__:  # of either release
+                case "Send":
+                    self.link.send(self, self._planted(one.frame))
+                case "Admit":
+                    self.node = one.hello.node
+                    self._admit(one)
+                case "Commit":
+                    self._commit(one)
+                case "CloseLink":
                     self.link.hang_up(self)
-                    self.cloud.left(self)
+                    self.replica.left(self)
                 case _:
                     pass
         while (frame := self.machine.idle_frame()) is not None:
@@ -107,95 +127,122 @@ class Served:
             self.tick_s is None or deadline < self.tick_s or self.tick_s <= self.world.now_s
         ):
             self.tick_s = max(deadline, self.world.now_s)
-            self.world.at(self.tick_s + 0.0001, self._tick)
+            self.world.at(self.tick_s + 0.0001, lambda: self.replica.awake(self._tick), f"{self.name}: a deadline")
 
     def _tick(self) -> None:
         self.tick_s = None
         if self.alive:
-            self.machine.tick(self.cloud.now())
+            self.machine.tick(self.replica.now())
             self.pump()
 
     def _planted(self, frame: Frame) -> Frame:
-        if self.world.plant.drop_tombstones and isinstance(frame, Objects) and frame.deletes:
+        plant = self.world.plant
+        if plant.drop_tombstones and isinstance(frame, Objects) and frame.deletes:
             return Objects(batch=frame.batch, revision=frame.revision, puts=frame.puts, deletes=(), more=frame.more)
-        if self.world.plant.always_compare and isinstance(frame, Welcome):
+        if plant.always_compare and isinstance(frame, Welcome):
             return replace(frame, in_step=False)
+        if plant.deaf_to_versions and isinstance(frame, Welcome):
+            return replace(frame, version=2)
         return frame
 
     def _admit(self, admit: Admit) -> None:
-        """As the hub's shell: the older session ends first, commits included."""
-        older = self.cloud.sessions.get(self.node)
+        """As the hub's shell: the older session of this replica ends first, commits included; then the store."""
+        older = self.replica.sessions.get(self.node)
         if older is not None and older is not self and not self.world.plant.no_fencing:
             older.machine.close(CloseCode.FENCED, "a newer session")
             older.pump()
             if older.committing:
-                self.world.after(0.05, lambda: self._admit(admit) if self.alive else None)
+                self.world.after(0.05, lambda: self.replica.awake(lambda: self._admit_again(admit)))
                 return
-        if not self.alive or self.machine.state is not CloudState.ADMITTING:
+        if not self.alive or self.state != "admitting":
             return
-        self.cloud.sessions[self.node] = self
-        position = self.cloud.enter(self.node, admit.hello.incarnation)
+        self.replica.sessions[self.node] = self
+        position = self.store.enter(self.node, admit.hello.incarnation)
         self.number = position.session
-        self.world.checkers.admitted(self)
-        admission = Admission(
-            view=self.cloud.views.view(self.node),
-            epoch=self.cloud.disk.epoch,
-            session=self.number,
-            received=position.received,
+        if self.world.plant.number_from_memory:
+            self.replica.numbers += 1
+            self.number = self.replica.numbers
+        self.world.checkers.admitted(self, position.session)
+        view: Any = self.replica.views.view(self.node)
+        received: Any = position.received
+        if self.release.version == 1:
+            view, received = FirstView(view), received.unbroken
+        admission = self.release.cloud.Admission(
+            view=view, epoch=self.store.disk.epoch, session=self.number, received=received
         )
-        self.machine.admitted(admission, self.cloud.now())
+        self.machine.admitted(admission, self.replica.now())
         self.pump()
+
+    def _admit_again(self, admit: Admit) -> None:
+        if self.alive:
+            self._admit(admit)
 
     def _commit(self, commit: Commit) -> None:
         self.committing += 1
+        about = f"{self.name}: reports are durable"
         if self.world.plant.receipt_before_commit:
             self.machine.committed()
             self.durable_s = max(self.durable_s, self.world.now_s + self.world.disk_s())
-            self.world.at(self.durable_s, lambda: self._durable(commit, told=False))
+            self.world.at(self.durable_s, lambda: self._durable(commit, told=False), about)
             self.world.after(0.0, lambda: self.pump() if self.alive else None)
             return
-        self.world.after(self.world.disk_s(), lambda: self._durable(commit, told=True))
+        self.world.after(self.world.disk_s(), lambda: self._durable(commit, told=True), about)
 
     def _durable(self, commit: Commit, *, told: bool) -> None:
-        if not self.alive:
+        if not (self.alive or self.lands_in is self.store.disk):
             return  # the process died before the transaction was committed
-        fenced = not self.cloud.committed(self, commit)
-
-        def tell() -> None:
-            self.committing -= 1
-            if not self.alive:
-                return
-            if fenced:
-                self.machine.close(CloseCode.FENCED, "a newer session")
-            else:
-                self.machine.committed()
-            self.pump()
-
+        fenced = not self.store.committed(self, commit)
         if told:
-            self.world.after(self.world.disk_s() / 4, tell)
+            tell = lambda: self.replica.awake(lambda: self._committed(fenced=fenced))  # noqa: E731
+            self.world.after(self.world.disk_s() / 4, tell, f"{self.name}: is told of its commit")
         else:
             self.committing -= 1
 
+    def _committed(self, *, fenced: bool) -> None:
+        self.committing -= 1
+        if not self.alive:
+            return
+        if fenced:
+            self.machine.close(CloseCode.FENCED, "a newer session")
+        else:
+            self.machine.committed()
+        self.pump()
 
-class Cloud:
-    """One cloud, one hub."""
 
-    def __init__(self, world: World) -> None:
-        self.name = "cloud"
-        self.world = world
-        self.disk = Disk(epoch="epoch-1")
-        self.epochs = 1
+class Replica:
+    """One process of the cloud: its hub, over the common store."""
+
+    def __init__(self, cloud: Cloud, number: int, version: int) -> None:
+        self.name = f"cloud-{number + 1}"
+        self.cloud = cloud
+        self.world = cloud.world
+        self.version = version
         self.up = True
+        self.paused = False
+        self.paused_s = 0.0
+        self.slept_s = 0.0
+        """The longest that it stood still."""
+        self.backlog: deque[Callable[[], None]] = deque()
         self.views = Views(json.loads)
-        self.views.load((), Revision(0))
         self.loads = 0
         self.applied = 0
+        self.lag = 1.0
+        """How much slower than others it follows the log."""
+        self.numbers = 0
+        """Of sessions, for a planted bug."""
         self.sessions: dict[str, Served] = {}
         self.open: dict[Served, None] = {}
-        self.uids = 0
+        self.reload()
 
     def now(self) -> Instant:
         return Instant(monotonic_s=self.world.now_s, wall_ms=self.world.true_ms())
+
+    def awake(self, act: Callable[[], None]) -> None:
+        """Do this now, or, while the process stands still, when it goes on."""
+        if self.paused:
+            self.backlog.append(act)
+        else:
+            act()
 
     def accept(self, edge: Edge) -> Link:
         served = Served(self, edge)
@@ -203,12 +250,98 @@ class Cloud:
         served.link = link
         self.open[served] = None
         self.world.links.append(link)
+        self.awake(served.pump)  # its deadlines begin
         return link
 
     def left(self, served: Served) -> None:
         self.open.pop(served, None)
         if self.sessions.get(served.node) is served and not served.committing:
             del self.sessions[served.node]
+
+    def follow(self) -> None:
+        """The hub's watcher takes in what the log has."""
+        if not self.up:
+            return
+        for change in self.cloud.disk.log[self.applied :]:
+            self.applied += 1
+            for node, keys in self.views.apply(change).items():
+                served = self.sessions.get(node)
+                if served is not None and served.alive:
+                    served.machine.changed(keys, self.now())
+                    served.pump()
+        for served in list(self.open):
+            if served.alive and served.state == "behind":
+                served.machine.changed((), self.now())
+                served.pump()
+
+    def reload(self) -> None:
+        """The views start anew from the store (at start, and when the watcher was compacted past)."""
+        self.views = Views(json.loads)
+        self.views.load(self.cloud.disk.objects.values(), Revision(self.cloud.disk.revision))
+        self.applied = len(self.cloud.disk.log)
+        self.loads += 1
+
+    # --- faults ---
+
+    def crash(self) -> None:
+        """The process dies: sessions and views with it. What is on its way to the database may still land."""
+        self.up = self.paused = False
+        self.backlog.clear()
+        for served in dict.fromkeys([*self.open, *self.sessions.values()]):
+            served.alive = False
+            served.lands_in = self.cloud.disk if self.world.random.random() < 0.5 else None
+            assert served.link is not None
+            served.link.cut()
+        self.open.clear()
+        self.sessions.clear()
+
+    def start(self) -> None:
+        if not self.up:
+            self.up = True
+            self.version = self.world.cloud_version
+            self.reload()
+
+    def pause(self) -> None:
+        """The process stands still, and does not know it."""
+        if self.up and not self.paused:
+            self.paused, self.paused_s = True, self.world.now_s
+
+    def resume(self) -> None:
+        """It goes on with all that came meanwhile."""
+        if self.paused:
+            self.slept_s = max(self.slept_s, self.world.now_s - self.paused_s)
+        self.paused = False
+        while self.backlog and not self.paused:
+            self.backlog.popleft()()
+
+    def restart_watch(self) -> None:
+        """History went, and this watcher had fallen behind: sessions and views start anew."""
+        for served in list(self.open):
+            served.machine.close(CloseCode.BUSY, "the hub starts anew", retry_after_s=1.0)
+            served.pump()
+        self.reload()
+
+
+class Cloud:
+    """The store that all replicas share, and the replicas."""
+
+    def __init__(self, world: World) -> None:
+        self.name = "cloud"
+        self.world = world
+        self.disk = Disk(epoch="epoch-1")
+        self.epochs = 1
+        self.uids = 0
+        self.replicas = [Replica(self, number, world.cloud_version) for number in range(world.replica_count)]
+
+    @property
+    def sessions(self) -> dict[str, Served]:
+        """The newest session of each node, wherever it is."""
+        found: dict[str, Served] = {}
+        for replica in self.replicas:
+            for node, served in replica.sessions.items():
+                if node not in found or found[node].number < served.number:
+                    found[node] = served
+        return found
 
     # --- objects ---
 
@@ -233,23 +366,9 @@ class Cloud:
             disk.objects[key] = Stored(key=key, uid=uid, revision=revision, body=after)
         change = Change(revision=revision, key=key, uid=uid, before=None, after=after)
         disk.log.append(change)
-        self.world.after(self.world.watch_s(), self.follow)
-
-    def follow(self) -> None:
-        """The hub's watcher takes in what the log has."""
-        if not self.up:
-            return
-        for change in self.disk.log[self.applied :]:
-            self.applied += 1
-            for node, keys in self.views.apply(change).items():
-                served = self.sessions.get(node)
-                if served is not None and served.alive:
-                    served.machine.changed(keys, self.now())
-                    served.pump()
-        for served in list(self.open):
-            if served.alive and served.machine.state is CloudState.BEHIND:
-                served.machine.changed((), self.now())
-                served.pump()
+        for replica in self.replicas:
+            about = f"{replica.name}: follows the log"
+            self.world.after(replica.lag * self.world.watch_s(), lambda r=replica: r.awake(r.follow), about)
 
     def enter(self, node: str, incarnation: str) -> Position:
         """Begin a session of the node, durably."""
@@ -265,14 +384,19 @@ class Cloud:
         """Apply a commit whole, or, where a newer session has entered, nothing of it (False)."""
         lives = self.disk.lives.get(served.node, {})
         session = served.number
-        if self.world.plant.no_fencing:
+        if self.world.plant.no_fencing or self.world.plant.fencing_in_memory or self.world.plant.number_from_memory:
             session = newest(lives)
-        covered = tuple(pair for pair in commit.covered if pair[0] == PROMPT or not self.world.plant.forget_bulk)
+        told: tuple[tuple[int, Span], ...] = getattr(commit, "covered", ())
+        if not told:  # the first release: one position for all lanes
+            begun = position_of(served.node, lives)
+            first = 1 if begun is None or begun.incarnation != commit.incarnation else begun.received.unbroken + 1
+            told = tuple((lane, Span(first, commit.through)) for lane in LANES)  # type: ignore[attr-defined]
+        covered = tuple(pair for pair in told if pair[0] == PROMPT or not self.world.plant.forget_bulk)
         advance = Advance(node=served.node, incarnation=commit.incarnation, session=session, covered=covered)
         try:
             self.disk.lives[served.node] = advanced(lives, advance)
         except FencedError:
-            if not self.world.plant.no_fencing:
+            if not (self.world.plant.no_fencing or self.world.plant.fencing_in_memory):
                 return False
         for dated in commit.reports:
             if self.world.plant.trust_clocks:
@@ -294,34 +418,21 @@ class Cloud:
     # --- faults ---
 
     def crash(self) -> None:
-        """The process dies: sessions, views and unfinished commits with it."""
-        self.up = False
-        for served in dict.fromkeys([*self.open, *self.sessions.values()]):
-            served.alive = False
-            assert served.link is not None
-            served.link.cut()
-        self.open.clear()
-        self.sessions.clear()
+        """All processes die."""
+        for replica in self.replicas:
+            replica.crash()
 
     def start(self) -> None:
-        if not self.up:
-            self.up = True
-            self.reload()
-
-    def reload(self) -> None:
-        """The views start anew from the store (at start, and when the watcher was compacted past)."""
-        self.views = Views(json.loads)
-        self.views.load(self.disk.objects.values(), Revision(self.disk.revision))
-        self.applied = len(self.disk.log)
-        self.loads += 1
+        for replica in self.replicas:
+            replica.start()
 
     def compact(self) -> None:
-        """History goes; the hub's watcher had fallen behind and must start anew."""
+        """History goes; every watcher had fallen behind and must start anew."""
         self.disk.log.clear()
-        for served in list(self.open):
-            served.machine.close(CloseCode.BUSY, "the hub starts anew", retry_after_s=1.0)
-            served.pump()
-        self.reload()
+        for replica in self.replicas:
+            replica.applied = 0
+            if replica.up:
+                replica.awake(replica.restart_watch)
 
     def restore(self, backup: Disk) -> None:
         """Somebody restored a backup: an older state, in a new epoch."""

@@ -10,7 +10,7 @@ import json
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from edgecore.link.session import META_REVISION, batch_of
 from edgecore.store.memory import MemoryEdgeStore
@@ -18,11 +18,12 @@ from edgecore.store.port import META_EPOCH, EdgeBatch, NewReport, OutboxBudgets,
 from skerry.objects.json import str_at
 from skerry.objects.meta import Key, Revision
 from skerry.sync.dial import DialPolicy, Ended
-from skerry.sync.edge import EdgeIdentity, EdgeSession, EdgeState
-from skerry.sync.effects import CloseLink, Prune, Send, Write
+from skerry.sync.edge import EdgeSession
+from skerry.sync.effects import CloseLink, Prune, Write
 from skerry.sync.ports import Instant
 from skerry.wire.frames import CloseCode, Frame, ObjectState
 from tests.sim.network import Link
+from tests.sim.releases import NEWEST, RELEASES, Release
 
 if TYPE_CHECKING:
     from tests.sim.world import World
@@ -58,15 +59,17 @@ class Pods:
 class Edge:
     """One gateway."""
 
-    def __init__(self, world: World, name: str) -> None:
+    def __init__(self, world: World, name: str, *, version: int = NEWEST) -> None:
         self.name = name
+        self.version = version
+        """Of the agent that runs, or starts next."""
         self.world = world
         self.clock = EdgeClock(world)
         self.boots = 0
         self.lives = 0
         self.store = self._new_store()
         self.pods = Pods()
-        self.policy = DialPolicy((f"{name}-a", f"{name}-b"))
+        self.policy = DialPolicy(self.policy_addresses())
         self.session: EdgeSession | None = None
         self.link: Link | None = None
         self.opened_s = 0.0
@@ -74,6 +77,9 @@ class Edge:
         self.life = 0
         """Grows with each crash: events of an older life come to nothing."""
         self.writing: deque[Callable[[], None]] = deque()
+        self.lines: deque[Callable[[], None]] = deque()
+        self.landing: Callable[[], None] | None = None
+        """The transaction that the disk is at work on; None once it is durable."""
         self.tick_s: float | None = None
         self.blocked = False
         """No dial gets through."""
@@ -107,19 +113,34 @@ class Edge:
         self.dial_later(0.0)
 
     def policy_addresses(self) -> tuple[str, ...]:
-        return (f"{self.name}-a", f"{self.name}-b")
+        """One for each replica, beginning with another for each edge; two at least, as people write them down."""
+        count = max(2, self.world.replica_count)
+        first = int(self.name.rpartition("-")[2])
+        return tuple(f"replica-{(first + number) % self.world.replica_count}" for number in range(count))
+
+    @property
+    def release(self) -> Release:
+        return RELEASES[self.version]
 
     def crash_agent(self) -> None:
         """The agent dies: its memory is gone, its pods are not."""
         self.life += 1
         self.agent_up = False
         self.writing.clear()
+        self.lines.clear()
+        self.landing = None
         if self.link is not None:
             self.link.vanish(self)
         self.session = self.link = self.tick_s = None
 
-    def cut_power(self, *, battery: bool) -> None:
-        """Everything stops; what was durable is there at boot, where the clock may say 1970."""
+    def cut_power(self, *, battery: bool, lands: bool = False) -> None:
+        """Everything stops; what was durable is there at boot, where the clock may say 1970.
+
+        Of the transactions that were not durable none is there, or, with `lands`, the first, whole, and nobody was
+        told of it: a torn one is rolled back when the store is opened.
+        """
+        if lands and self.writing and self.landing is not None:
+            self.landing()
         self.crash_agent()
         self.pods = Pods()
         self.boots += 1
@@ -146,7 +167,7 @@ class Edge:
     # --- the link ---
 
     def dial_later(self, delay_s: float) -> None:
-        self.world.after(delay_s, self.guarded(self.dial))
+        self.world.after(delay_s, self.guarded(self.dial), f"{self.name}: dials")
 
     def dial(self) -> None:
         if self.session is not None or (self.world.plant.give_up_dialling and self.dials > 2):
@@ -155,10 +176,11 @@ class Edge:
             self.dial_later(0.05)
             return
         self.opened_s = self.clock.monotonic_s()
-        if self.blocked or not self.world.cloud.up:
+        replica = self.world.cloud.replicas[int(self.policy.address.rpartition("-")[2])]
+        if self.blocked or not replica.up:
             self.redial(CloseLink(code=CloseCode.FAILED, reason="no route"), welcomed=False)
             return
-        identity = EdgeIdentity(
+        identity = self.release.edge.EdgeIdentity(
             node=self.name,
             agent_version="sim",
             incarnation=self.store.incarnation,
@@ -166,10 +188,12 @@ class Edge:
             epoch=self.store.meta(META_EPOCH) or "",
             revision=Revision(int(self.store.meta(META_REVISION) or "0")),
         )
-        session = EdgeSession(identity, self.store.stamps(), self.store, self.clock.now(), self.world.settings)
+        session: EdgeSession = self.release.edge.EdgeSession(
+            identity, self.store.stamps(), self.store, self.clock.now(), self.world.settings
+        )
         self.session = session
         self.dials += 1
-        self.link = self.world.cloud.accept(self)
+        self.link = replica.accept(self)
         self.pump()
 
     def redial(self, how: CloseLink, *, welcomed: bool) -> None:
@@ -203,17 +227,18 @@ class Edge:
         if session is None or link is None:
             return
         for effect in session.effects():
-            match effect:
-                case Send():
-                    link.send(self, effect.frame)
-                case Write():
-                    self._write(session, effect)
-                case Prune():
-                    self._prune(effect)
-                case CloseLink():
+            one: Any = effect
+            match type(one).__name__:  # of either release
+                case "Send":
+                    link.send(self, one.frame)
+                case "Write":
+                    self._write(session, one)
+                case "Prune":
+                    self._prune(one)
+                case "CloseLink":
                     link.hang_up(self)
                     self.session = self.link = None
-                    self.redial(effect, welcomed=session.session > 0)
+                    self.redial(one, welcomed=session.session > 0)
                 case _:
                     pass
         while (frame := session.idle_frame()) is not None:
@@ -227,7 +252,7 @@ class Edge:
         at_s = deadline + self.clock.boot_s - 5.0
         if self.tick_s is None or at_s < self.tick_s or self.tick_s <= self.world.now_s:
             self.tick_s = max(at_s, self.world.now_s)
-            self.world.at(self.tick_s + 0.0001, self.guarded(self._tick))
+            self.world.at(self.tick_s + 0.0001, self.guarded(self._tick), f"{self.name}: a deadline")
 
     def _tick(self) -> None:
         self.tick_s = None
@@ -238,7 +263,8 @@ class Edge:
     # --- the disk ---
 
     def _prune(self, prune: Prune) -> None:
-        self._queue(lambda: self.store.prune_outbox(through=prune.through, first=prune.first, lane=prune.lane), None)
+        first, lane = getattr(prune, "first", 1), getattr(prune, "lane", None)
+        self._queue(lambda: self.store.prune_outbox(through=prune.through, first=first, lane=lane), None)
 
     def _write(self, session: EdgeSession, write: Write) -> None:
         def told() -> None:
@@ -273,17 +299,24 @@ class Edge:
     def _queue(self, durable: Callable[[], None], told: Callable[[], None] | None) -> None:
         """One disk, one line."""
         self.writing.append(lambda: self._sync(durable, told))
+        self.lines.append(durable)
         if len(self.writing) == 1:
-            self.world.after(self.world.disk_s(), self.guarded(self.writing[0]))
+            self.landing = durable
+            self.world.after(self.world.disk_s(), self.guarded(self.writing[0]), f"{self.name}: a write is durable")
 
     def _sync(self, durable: Callable[[], None], told: Callable[[], None] | None) -> None:
         durable()
-        self.world.after(self.world.disk_s() / 4, self.guarded(lambda: self._synced(told)))
+        self.landing = None
+        self.world.after(
+            self.world.disk_s() / 4, self.guarded(lambda: self._synced(told)), f"{self.name}: a write is told of"
+        )
 
     def _synced(self, told: Callable[[], None] | None) -> None:
         self.writing.popleft()
+        self.lines.popleft()
         if self.writing:
-            self.world.after(self.world.disk_s(), self.guarded(self.writing[0]))
+            self.landing = self.lines[0]
+            self.world.after(self.world.disk_s(), self.guarded(self.writing[0]), f"{self.name}: a write is durable")
         if told is not None:
             told()
 
@@ -355,7 +388,7 @@ class Edge:
 
     @property
     def in_step(self) -> bool:
-        return self.session is not None and self.session.state is EdgeState.IN_STEP
+        return self.session is not None and self.session.state.value == "in_step"
 
 
 SMALL_BUDGETS = OutboxBudgets(event=2000, alarm=2000, telemetry=4000)

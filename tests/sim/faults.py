@@ -1,128 +1,192 @@
-"""What goes wrong, and what people do meanwhile: drawn from the world's own chance."""
+"""What goes wrong, and what people do meanwhile: carries out a schedule in a world, heals it, looks at the end."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 from tests.sim.edge import SMALL_BUDGETS, Edge
+from tests.sim.releases import NEWEST
+from tests.sim.schedule import FAULTS_S, QUIET_S_MAX, Action, Schedule, drawn
 from tests.sim.world import Plant, World
 
-FAULTS_S = 300.0
-"""How long things go wrong."""
-QUIET_S_MAX = 200.0
-"""Within which a healed world must have become quiet (a full backoff, silence, a greeting and the work itself)."""
+__all__ = ["FAULTS_S", "QUIET_S_MAX", "Hands", "play", "prepared", "simulate"]
 
 
 def simulate(seed: int, *, plant: Plant | None = None) -> World:
     """One whole run: faults, healing, quiet, and the final look. Raises `BrokenPromiseError`."""
-    world = World(seed, plant=plant, budgets=SMALL_BUDGETS if seed % 5 == 0 else None)
-    faults = Faults(world)
-    world.after(0.0, faults.people)
-    world.after(world.random.uniform(1, 20), faults.strike)
-    for edge in world.edges:
-        world.after(1.0, lambda edge=edge: faults.devices(edge))
-    world.run(FAULTS_S)
-    faults.heal()
-    world.run(QUIET_S_MAX)
-    world.checkers.final()
+    return play(drawn(seed), plant=plant)
+
+
+def play(schedule: Schedule, *, plant: Plant | None = None) -> World:
+    """The same for a schedule."""
+    world, end_s = prepared(schedule, plant=plant)
+    world.run(end_s)
     return world
 
 
-class Faults:
-    """The hands of fate in one world."""
+def prepared(schedule: Schedule, *, plant: Plant | None = None) -> tuple[World, float]:
+    """A world in which all of a schedule is still to come, the final look included; and when that is."""
+    world = World(
+        schedule.seed,
+        edges=schedule.edges,
+        replicas=schedule.replicas,
+        versions=schedule.versions,
+        cloud_version=schedule.cloud_version,
+        plant=plant,
+        budgets=SMALL_BUDGETS if schedule.small_outbox else None,
+    )
+    hands = Hands(world)
+    for action in schedule.actions:
+        world.at(action.at_s, lambda action=action: hands.act(action), f"action: {action}")
+    world.at(schedule.faults_s, hands.heal, "action: everything heals")
+    end_s = schedule.faults_s + QUIET_S_MAX
+    world.at(end_s, world.checkers.final, "the final look")
+    return world, end_s
+
+
+class Hands:
+    """Do what a schedule says. Every verb is a method of the same name."""
 
     def __init__(self, world: World) -> None:
         self.world = world
-        self.random = world.random
-        self.backup = world.cloud.disk.copy()
-        self.going = True
+        self.backup_held = world.cloud.disk.copy()
+        self.healed = False
 
-    def people(self) -> None:
-        """Somebody changes something in the cloud."""
-        world, random = self.world, self.random
-        name = str(random.randrange(6))
-        match random.randrange(12):
-            case 0 | 1 | 2 | 3:
-                world.config(f"config-{name}", "x" * random.randrange(200))
-            case 4 | 5 | 6:
-                edge = random.choice(world.edges)
-                pod = f"pod-{edge.name}-{name}"
-                configs = sorted({f"config-{random.randrange(6)}" for _ in range(random.randrange(3))})
-                held = world.cloud.disk.objects
-                if not any(key.name == pod and b"deletionTimestamp" in held[key].body for key in held):
-                    world.pod(pod, edge.name, *configs, text=str(random.random()))
-            case 7:
-                world.delete("configmaps", f"config-{name}")
-            case 8 | 9:
-                world.delete("pods", f"pod-{random.choice(world.edges).name}-{name}")
-            case 10:
-                world.force_delete(f"pod-{random.choice(world.edges).name}-{name}")
-            case _:
-                world.service(f"service-{name}")
-        if random.random() < 0.05:
-            self.backup = world.cloud.disk.copy()
-        if self.going or random.random() < 0.7:
-            world.after(random.uniform(0.05, 4.0), self.people)
+    def act(self, action: Action) -> None:
+        args: dict[str, Any] = dict(action.args)
+        if "edge" in args and action.verb != "pod":
+            args["edge"] = self._edge(args["edge"])
+        if "replica" in args:
+            args["replica"] = self.world.cloud.replicas[args["replica"]]
+        do: Callable[..., None] = getattr(self, action.verb)
+        do(**args)
 
-    def devices(self, edge: Edge) -> None:
+    def _edge(self, name: str) -> Edge:
+        return next(edge for edge in self.world.edges if edge.name == name)
+
+    # --- people and devices ---
+
+    def config(self, name: str, text: str) -> None:
+        self.world.config(name, text)
+
+    def pod(self, name: str, edge: str, configs: list[str], text: str) -> None:
+        """A pod that is leaving is not written over."""
+        held = self.world.cloud.disk.objects
+        if not any(key.name == name and b"deletionTimestamp" in held[key].body for key in held):
+            self.world.pod(name, edge, *configs, text=text)
+
+    def service(self, name: str) -> None:
+        self.world.service(name)
+
+    def delete(self, resource: str, name: str) -> None:
+        self.world.delete(resource, name)
+
+    def force_delete(self, name: str) -> None:
+        self.world.force_delete(name)
+
+    def backup(self) -> None:
+        self.backup_held = self.world.cloud.disk.copy()
+
+    def sense(self, edge: Edge) -> None:
         edge.sense()
-        if self.going:
-            self.world.after(self.random.uniform(0.3, 4.0), lambda: self.devices(edge))
 
-    def strike(self) -> None:
-        if not self.going:
-            return
-        world, random = self.world, self.random
-        edge = random.choice(world.edges)
-        link = edge.link
-        match random.randrange(14):
-            case 0 | 1 if link is not None:
-                link.cut()
-            case 2 if link is not None:
-                link.cut_at_frame = link.frames + random.randrange(1, 12)
-            case 3 | 4 if link is not None:
-                link.half_open(up=random.random() < 0.6, down=random.random() < 0.6)
-            case 5:
-                edge.crash_agent()
-                self._restart(edge, random.uniform(0.01, 10))
-            case 6:
-                edge.sense()  # its last words are still on their way when it is back
-                edge.crash_agent()
-                self._restart(edge, random.uniform(0.01, 0.3))
-            case 7:
-                edge.cut_power(battery=random.random() < 0.5)
-                self._restart(edge, random.uniform(1, 30))
-            case 8 if random.random() < 0.3:
-                edge.reset_disk()
-                self._restart(edge, random.uniform(1, 10))
-            case 9:
-                world.cloud.crash()
-                world.after(random.uniform(0.5, 20), world.cloud.start)
-            case 10:
-                world.cloud.compact()
-            case 11 if random.random() < 0.3:
-                world.cloud.restore(self.backup)
-                world.after(random.uniform(0.5, 10), world.cloud.start)
-            case 12:
-                edge.clock.wall_off_ms += random.choice((-86_400_000, -3_600_000, 7_200_000))
-            case _:
-                edge.blocked = True
-                if link is not None:
-                    link.cut()
-                world.after(random.uniform(5, 80), lambda: setattr(edge, "blocked", False))
-        world.slow = random.choice((1.0, 1.0, 0.2, 5.0))
-        world.after(random.uniform(0.2, 40), self.strike)
+    # --- links ---
+
+    def cut(self, edge: Edge) -> None:
+        if edge.link is not None:
+            edge.link.cut()
+
+    def cut_at_frame(self, edge: Edge, frames: int) -> None:
+        if edge.link is not None:
+            edge.link.cut_at_frame = edge.link.frames + frames
+
+    def half_open(self, edge: Edge, *, up: bool, down: bool) -> None:
+        if edge.link is not None:
+            edge.link.half_open(up=up, down=down)
+
+    def block(self, edge: Edge, off_s: float) -> None:
+        edge.blocked = True
+        self.cut(edge)
+        self.world.after(off_s, lambda: setattr(edge, "blocked", False), f"{edge.name}: there is a route again")
+
+    def slow(self, factor: float) -> None:
+        self.world.slow = factor
+
+    # --- gateways ---
+
+    def crash_agent(self, edge: Edge, off_s: float) -> None:
+        edge.crash_agent()
+        self._restart(edge, off_s)
+
+    def last_words(self, edge: Edge, off_s: float) -> None:
+        """They are still on their way when it is back."""
+        edge.sense()
+        self.crash_agent(edge, off_s)
+
+    def cut_power(self, edge: Edge, off_s: float, *, battery: bool, lands: bool) -> None:
+        edge.cut_power(battery=battery, lands=lands)
+        self._restart(edge, off_s)
+
+    def new_disk(self, edge: Edge, off_s: float) -> None:
+        edge.reset_disk()
+        self._restart(edge, off_s)
+
+    def change_agent(self, edge: Edge, version: int, off_s: float) -> None:
+        """Another release is installed, over the same store."""
+        edge.crash_agent()
+        edge.version = version
+        self._restart(edge, off_s)
+
+    def step_clock(self, edge: Edge, ms: int) -> None:
+        edge.clock.wall_off_ms += ms
 
     def _restart(self, edge: Edge, delay_s: float) -> None:
         life = edge.life
-        self.world.after(delay_s, lambda: edge.start() if edge.life == life and not edge.agent_up else None)
+        self.world.after(
+            delay_s,
+            lambda: edge.start() if edge.life == life and not edge.agent_up else None,
+            f"{edge.name}: the agent starts",
+        )
+
+    # --- the cloud ---
+
+    def crash_cloud(self, off_s: float) -> None:
+        self.world.cloud.crash()
+        self.world.after(off_s, self.world.cloud.start, "the cloud starts")
+
+    def crash_replica(self, replica: Any, off_s: float) -> None:
+        replica.crash()
+        self.world.after(off_s, replica.start, f"{replica.name} starts")
+
+    def pause_replica(self, replica: Any, off_s: float) -> None:
+        replica.pause()
+        self.world.after(off_s, replica.resume, f"{replica.name} goes on")
+
+    def lag(self, replica: Any, factor: float) -> None:
+        replica.lag = factor
+
+    def upgrade_cloud(self, off_s: float) -> None:
+        """From the first release to this one: stopped, migrated, started."""
+        self.world.cloud_version = NEWEST
+        self.crash_cloud(off_s)
+
+    def compact(self) -> None:
+        self.world.cloud.compact()
+
+    def restore(self, off_s: float) -> None:
+        self.world.cloud.restore(self.backup_held)
+        self.world.after(off_s, self.world.cloud.start, "the restored cloud starts")
 
     def heal(self) -> None:
-        """No more faults; whatever is down comes up."""
-        self.going = False
+        """No more faults; whatever is down comes up, whatever stands still goes on."""
+        self.healed = True
         self.world.slow = 1.0
-        if self.random.random() < 0.25:
-            self.world.cloud.restore(self.backup)
-        if not self.world.cloud.up:
-            self.world.cloud.start()
+        for replica in self.world.cloud.replicas:
+            replica.lag = 1.0
+            replica.resume()
+            self.world.after(0.5, replica.start, f"{replica.name} starts")
+            self.world.after(1.0, lambda r=replica: r.awake(r.follow), f"{replica.name}: follows the log")
         for edge in self.world.edges:
             edge.blocked = False
             if not edge.agent_up:

@@ -10,8 +10,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-from skerry.wire.codec import decode, encode
+from skerry.wire.codec import decode
 from skerry.wire.frames import Frame
+from tests.sim.releases import Release
 
 if TYPE_CHECKING:
     from tests.sim.world import World
@@ -21,6 +22,9 @@ class End(Protocol):
     """Whoever is at one end."""
 
     name: str
+
+    @property
+    def release(self) -> Release: ...
 
     def arrived(self, link: Link, frame: Frame | None) -> None: ...
     def link_lost(self, link: Link) -> None: ...
@@ -51,10 +55,12 @@ class Link:
     cut_at_frame: int | None = None
 
     def send(self, sender: End, frame: Frame) -> None:
-        data = encode(frame)
+        data: bytes = sender.release.codec.encode(frame)
         self.frames += 1
         self.bytes_sent += len(data)
-        self.world.note(self, sender, frame, len(data))
+        noted = decode(data)
+        assert noted is not None, "every release's frames are known to this one"
+        self.world.note(self, sender, noted, len(data))
         if self.cut_at_frame is not None and self.frames >= self.cut_at_frame:
             self.cut()
             return
@@ -62,12 +68,13 @@ class Link:
         if self.ended or way.silent:
             return
         way.last_s = max(way.last_s + 0.0001, self.world.now_s + self.world.latency_s())
-        self.world.at(way.last_s, lambda: self._deliver(receiver, data, way))
+        about = f"{sender.name} -> {receiver.name}: {type(frame).__name__}"
+        self.world.at(way.last_s, lambda: self._deliver(receiver, data, way), about)
 
     def _deliver(self, receiver: End, data: bytes, way: _Way) -> None:
         gone = self.edge_gone if receiver is self.edge else self.cloud_gone
         if not (self.ended or way.silent or gone):
-            receiver.arrived(self, decode(data))
+            receiver.arrived(self, receiver.release.codec.decode(data))
 
     def cut(self) -> None:
         """Both ends hear of it, each in its own time."""
@@ -91,7 +98,7 @@ class Link:
             way, other = self.down, self.edge
         if not (self.ended or way.silent):
             way.last_s = max(way.last_s + 0.0001, self.world.now_s + self.world.latency_s())
-            self.world.at(way.last_s, lambda: self._tell(other))
+            self.world.at(way.last_s, lambda: self._tell(other), f"{other.name}: the peer hung up")
 
     def vanish(self, who: End) -> None:
         """One end lost power: what it sent before still arrives, and nobody is told."""
@@ -102,4 +109,6 @@ class Link:
 
     def _tell(self, end: End) -> None:
         gone: Callable[[], bool] = lambda: self.edge_gone if end is self.edge else self.cloud_gone  # noqa: E731
-        self.world.after(self.world.latency_s(), lambda: None if gone() else end.link_lost(self))
+        self.world.after(
+            self.world.latency_s(), lambda: None if gone() else end.link_lost(self), f"{end.name}: the link is lost"
+        )

@@ -22,6 +22,9 @@ PLANTS = {
     "pods that wait for the link": (Plant(pods_wait_for_link=True), 7),
     "pods that stop with the link": (Plant(stop_when_lost=True), 8),
     "no fencing": (Plant(no_fencing=True), 9),
+    "fencing that each replica does for itself": (Plant(fencing_in_memory=True), 4),
+    "session numbers that each replica gives for itself": (Plant(number_from_memory=True), 9),
+    "a cloud that is deaf to versions": (Plant(deaf_to_versions=True), 1),
     "trust in the gateway's clock": (Plant(trust_clocks=True), 10),
 }
 

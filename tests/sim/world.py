@@ -34,6 +34,7 @@ from tests.sim.checkers import Checkers
 from tests.sim.cloud import Cloud
 from tests.sim.edge import Edge
 from tests.sim.network import End, Link
+from tests.sim.releases import NEWEST
 
 T0_MS = 1_790_000_000_000
 SETTINGS = SyncSettings(
@@ -76,6 +77,12 @@ class Plant:
     """A cloud takes the highest number received for all of them."""
     forget_bulk: bool = False
     """A commit keeps what of the prompt lane took effect, and not what of the bulk lane."""
+    fencing_in_memory: bool = False
+    """A replica ends older sessions of a node that it knows of itself; the store lets any session commit."""
+    number_from_memory: bool = False
+    """Each replica gives session numbers by itself."""
+    deaf_to_versions: bool = False
+    """A cloud answers in its own version, whatever the edge offers."""
     trust_clocks: bool = False
     """Reports are dated by the gateway's clock."""
 
@@ -88,6 +95,9 @@ class World:
         seed: int,
         *,
         edges: int = 2,
+        replicas: int = 1,
+        versions: tuple[int, ...] = (),
+        cloud_version: int = NEWEST,
         plant: Plant | None = None,
         budgets: OutboxBudgets | None = None,
         settings: SyncSettings = SETTINGS,
@@ -97,7 +107,9 @@ class World:
         self.budgets = budgets or OutboxBudgets()
         self.settings = settings
         self.now_s = 0.0
-        self._events: list[tuple[float, int, Callable[[], None]]] = []
+        self.replica_count = replicas
+        self.cloud_version = cloud_version
+        self._events: list[tuple[float, int, Callable[[], None], str]] = []
         self._number = 0
         self.links: list[Link] = []
         self.transcript: list[str] = []
@@ -109,7 +121,10 @@ class World:
         self.slow = 1.0
         self.checkers = Checkers(self)
         self.cloud = Cloud(self)
-        self.edges = [Edge(self, f"edge-{number + 1}") for number in range(edges)]
+        self.edges = [
+            Edge(self, f"edge-{number + 1}", version=versions[number] if number < len(versions) else NEWEST)
+            for number in range(edges)
+        ]
         for edge in self.edges:
             edge.start()
 
@@ -118,21 +133,36 @@ class World:
     def true_ms(self) -> int:
         return T0_MS + round(self.now_s * 1000)
 
-    def at(self, when_s: float, act: Callable[[], None]) -> None:
+    def at(self, when_s: float, act: Callable[[], None], about: str = "") -> None:
         self._number += 1
-        heapq.heappush(self._events, (when_s, self._number, act))
+        heapq.heappush(self._events, (when_s, self._number, act, about))
 
-    def after(self, delay_s: float, act: Callable[[], None]) -> None:
-        self.at(self.now_s + delay_s, act)
+    def after(self, delay_s: float, act: Callable[[], None], about: str = "") -> None:
+        self.at(self.now_s + delay_s, act, about)
+
+    @property
+    def next_s(self) -> float | None:
+        """When the next event is due."""
+        return self._events[0][0] if self._events else None
+
+    @property
+    def next_about(self) -> str:
+        """What the next event is."""
+        return self._events[0][3] if self._events else ""
+
+    def step(self) -> str:
+        """The next event alone, and the look at all promises after it; what it was."""
+        when_s, _, act, about = heapq.heappop(self._events)
+        self.now_s = max(self.now_s, when_s)
+        act()
+        self.checkers.step()
+        return about
 
     def run(self, seconds: float) -> None:
         """Let time pass, checking after every event."""
         until_s = self.now_s + seconds
         while self._events and self._events[0][0] <= until_s:
-            when_s, _, act = heapq.heappop(self._events)
-            self.now_s = max(self.now_s, when_s)
-            act()
-            self.checkers.step()
+            self.step()
         self.now_s = until_s
 
     def latency_s(self) -> float:

@@ -1,0 +1,71 @@
+"""The debugger, driven through a pipe as through a terminal."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.sim.debug import Debugger
+from tests.sim.schedule import drawn
+from tests.sim.world import Plant
+
+
+def told(*commands: str, seed: int = 0, plant: Plant | None = None) -> str:
+    out = io.StringIO()
+    debugger = Debugger(drawn(seed), plant, out, io.StringIO("\n".join((*commands, "quit", ""))))
+    debugger.cmdloop()
+    return out.getvalue()
+
+
+def test_it_steps_from_event_to_event() -> None:
+    said = told("step 3", "step")
+    assert [f"#{number} " in said for number in (1, 2, 3, 4)] == [True] * 4
+
+
+def test_it_runs_to_a_frame_an_edge_a_time_or_the_end() -> None:
+    assert "Welcome" in told("until Welcome")
+    assert "edge-2" in told("until edge-2")
+    assert " 9." in told("run 10")
+    assert "every promise holds" in told("run")
+
+
+def test_it_stops_where_it_was_told_to() -> None:
+    said = told("break Objects", "run")
+    assert "stops at: Objects" in said
+    assert "Objects batch=" in said
+    assert "the end" not in said
+
+
+def test_it_stops_at_a_broken_promise_and_goes_back_from_it() -> None:
+    said = told("run", "back", "step", plant=Plant(no_fencing=True))
+    assert said.count("** 9 one voice") == 2, "and the step forward breaks it again"
+
+
+def test_it_shows_every_side() -> None:
+    said = told("run 30", "state", "store", "transcript 3", "actions cut", "promises", "help")
+    for text in ("edge-1: agent up", "cloud-1: up", "epoch-1 revision", "one voice", "received", "holds "):
+        assert text in said
+
+
+def test_what_it_does_not_know_is_said() -> None:
+    said = told("dance", "run soon", "until")
+    assert "no command 'dance'" in said
+    assert "'soon' is no number" in said
+    assert "until what?" in said
+
+
+def test_names_are_completed() -> None:
+    debugger = Debugger(drawn(0), None, io.StringIO(), io.StringIO())
+    assert debugger.completedefault("Obj") == ["Objects"]
+    assert "edge-1" in debugger.completedefault("edge")
+
+
+def test_it_is_a_program() -> None:
+    root = Path(__file__).resolve().parents[2]
+    command = [sys.executable, "-m", "tests.sim.debug", "no-such-file"]
+    run = subprocess.run(command, cwd=root, capture_output=True, text=True)
+    assert run.returncode == 2
+    assert "no seed" in run.stderr
+    assert "Traceback" not in run.stderr
