@@ -24,7 +24,7 @@ from cloudcore.api.authz.defaults import keep_defaults
 from cloudcore.api.bootstrap import Address, bootstrap, first_address
 from cloudcore.api.enrolment import enrolment_endpoints
 from cloudcore.composition import Core, api_parts, authenticator_of, compose, hub_of, workers_of
-from cloudcore.config import CloudSettings, reachable_at
+from cloudcore.config import CloudSettings, quic_port_of, reachable_at
 from cloudcore.hub.hub import Hub, HubSettings
 from cloudcore.hub.liveness import LivenessSettings
 from cloudcore.pki.directory import Pki, admin_identity, open_pki
@@ -57,6 +57,10 @@ STOP_S_MAX: Final = 8.0
 API_STOP_S: Final = 1.0
 """For requests in flight, which take milliseconds; what is left then are watches, whose clients expect to be cut."""
 
+QUIC_IDLE_HEARTBEATS: Final = 3
+QUIC_IDLE_S: Final = 30.0
+"""On top of that many heartbeats a QUIC connection may be idle: a session that is opening has no heartbeat yet."""
+
 LEAVE_S_MAX: Final = 1.0
 """A round trip on a bad link; a gateway that is slower finds its link cut, and comes back with backoff."""
 
@@ -72,6 +76,8 @@ class Endpoints:
     host: str
     https_port: int
     hub_port: int
+    quic_port: int | None = None
+    """UDP; None where gateways can't dial over QUIC."""
     kubeconfig: Path
 
     @property
@@ -89,6 +95,7 @@ class Endpoints:
             "hub": self.hub,
             "https_port": self.https_port,
             "hub_port": self.hub_port,
+            "quic_port": self.quic_port,
             "kubeconfig": str(self.kubeconfig),
             "pid": os.getpid(),
         }
@@ -186,6 +193,7 @@ async def _listen(stack: AsyncExitStack, doors: _Doors) -> Endpoints:
         raise UnavailableError(
             f"can't listen for gateways on {settings.bind}:{settings.hub_port}: {error.strerror}"
         ) from error
+    quic_port = await _listen_quic(stack, doors, hub_port)
     api_settings = ApiSettings(stop_s_max=API_STOP_S)
     tokens = ServiceTokens(doors.pki.token_key, core.clock, core.ids)
     api = Api(
@@ -198,8 +206,39 @@ async def _listen(stack: AsyncExitStack, doors: _Doors) -> Endpoints:
         host=reachable_at(settings.bind),
         https_port=listening.port,
         hub_port=hub_port,
+        quic_port=quic_port,
         kubeconfig=settings.data / "admin.kubeconfig",
     )
+
+
+async def _listen_quic(stack: AsyncExitStack, doors: _Doors, hub_port: int) -> int | None:
+    """Open the UDP port where gateways dial over QUIC; which one it is, None where there is none."""
+    settings = doors.settings
+    port = quic_port_of(settings.quic_port, hub_port=hub_port)
+    if port is None:
+        return None
+    try:
+        from skerry.transport import quic_server
+    except ImportError as error:
+        if settings.quic_port != "same":
+            raise UnavailableError(f"--quic-port {settings.quic_port}: QUIC needs the package aioquic") from error
+        LOG.warning("gateways can't dial over QUIC: the package aioquic is not installed")
+        return None
+    credentials = quic_server.HubCredentials(
+        server_files=doors.certificates.server_files, roots_pem=doors.pki.bundle_pem, clock=doors.core.clock
+    )
+    handlers = {SESSION_PATH: doors.hub.handle}
+    # Only what is dead for good: the session's own silence ends it after two heartbeats.
+    idle_s = QUIC_IDLE_HEARTBEATS * settings.heartbeat_s + QUIC_IDLE_S
+    try:
+        _, bound = await stack.enter_async_context(
+            quic_server.listen(settings.bind, port, credentials, handlers, idle_s=idle_s)
+        )
+    except OSError as error:
+        raise UnavailableError(
+            f"can't listen for gateways over QUIC on {settings.bind}:{port} (UDP): {error.strerror}; see --quic-port"
+        ) from error
+    return bound
 
 
 def _hub_settings(settings: CloudSettings) -> HubSettings:

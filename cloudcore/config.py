@@ -20,6 +20,10 @@ class CloudSettings:
     data: Path = setting(help="directory for everything that is kept: store, keys, admin.kubeconfig")
     https_port: int = setting(6443, help="TCP port of the API, Kubernetes' own; 0 means any", low=0, high=65535)
     hub_port: int = setting(10443, help="TCP port that gateways dial; 0 means any", low=0, high=65535)
+    quic_port: str = setting(
+        "same",
+        help="UDP port on which gateways dial over QUIC: same as the hub's number, a number (0 means any), or off",
+    )
     bind: str = setting("0.0.0.0", help="address to listen on, for both ports; :: for IPv6 and IPv4")
     names: tuple[str, ...] = setting(
         (), help="more DNS names and addresses for the server certificate, comma-separated or repeated"
@@ -42,6 +46,17 @@ class CloudSettings:
     log_level: str = setting("info", help="what is logged", choices=("debug", "info", "warning", "error"))
 
 
+def quic_port_of(text: str, *, hub_port: int) -> int | None:
+    """The UDP port that a setting means; None for off. Raises `InvalidError`."""
+    if text == "off":
+        return None
+    if text == "same":
+        return hub_port
+    if not (text.isascii() and text.isdecimal() and int(text) <= 65535):
+        raise InvalidError(f"--quic-port: {text!r} is neither same nor off nor a port number from 0 to 65535")
+    return int(text)
+
+
 def check_settings(settings: CloudSettings) -> None:
     """What no single field can say. Raises `InvalidError`."""
     try:
@@ -57,6 +72,7 @@ def check_settings(settings: CloudSettings) -> None:
     for name in settings.names:
         if not _is_name(name):
             raise InvalidError(f"--names: {name!r} is neither a DNS name nor an IP address")
+    quic_port_of(settings.quic_port, hub_port=settings.hub_port)
     if settings.https_port and settings.https_port == settings.hub_port:
         raise InvalidError(f"--https-port and --hub-port must differ (both are {settings.hub_port})")
 

@@ -18,7 +18,7 @@ from typing import Final
 
 from edgecore.composition import Agent, Ground, compose
 from edgecore.config import MIB, EdgeSettings, labels_of
-from edgecore.link.dial import websocket_dialer
+from edgecore.link.dial import HUB_PORT, quic_dialer, ways_of, websocket_dialer
 from edgecore.link.membership import Membership, load_membership
 from edgecore.link.renewal import CertificateKeeper
 from edgecore.local_api.server import LocalApi
@@ -29,8 +29,11 @@ from edgecore.store.shell import AsyncEdgeStore
 from edgecore.store.sqlite import StoreSettings, open_store
 from edgecore.twins.drivers import driver_factories
 from skerry.clocks import SystemClock, SystemIds
+from skerry.objects.enrolment import split_address
 from skerry.ports import Clock, Ids
 from skerry.sdnotify import notify
+from skerry.transport.proxy import proxy_of
+from skerry.transport.websocket import Identity
 
 LOG: Final = logging.getLogger("edgecore")
 
@@ -39,12 +42,17 @@ async def serve(settings: EdgeSettings) -> None:
     """Run until SIGTERM or SIGINT. Raises what a part failed with."""
     membership = load_membership(settings.data)
     clock, ids = SystemClock(), SystemIds()
+    host, _ = split_address(membership.clouds[0], default_port=HUB_PORT)
+    proxy = proxy_of(settings.proxy, os.environ, host=host)
     store = _open(settings, _machine(settings).boot_id, clock, ids)
     try:
         runtime = ProcessRuntime(_process_settings(settings), clock)
 
         def known_ms() -> int:
             return agent.link.known_ms()
+
+        def identity() -> Identity:
+            return load_membership(settings.data).identity
 
         certificate = CertificateKeeper(settings.data, store, lambda: max(clock.wall_ms(), known_ms()))
         ground = Ground(
@@ -55,7 +63,12 @@ async def serve(settings: EdgeSettings) -> None:
             machine=partial(_machine, settings),
             store=store,
             runtime=runtime,
-            dialer=websocket_dialer(lambda: load_membership(settings.data).identity, clock, known_ms),
+            dialer=websocket_dialer(identity, clock, known_ms),
+            dialers={
+                "quic": quic_dialer(identity, clock, known_ms, port=settings.quic_port),
+                "proxy": websocket_dialer(identity, clock, known_ms, proxy=proxy),
+            },
+            ways=ways_of(settings.transport, proxied=proxy is not None),
             doubted=certificate.doubt,
             drivers=driver_factories(clock=clock, ids=ids, node=membership.node),
             clock=clock,

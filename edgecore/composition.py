@@ -7,7 +7,7 @@ Keeps nothing; each part says what it keeps.
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -29,6 +29,7 @@ from skerry.objects.commands import DeviceMethod, DeviceRefresh, PodRestart
 from skerry.objects.json import str_map_at
 from skerry.objects.logs import LOGS
 from skerry.ports import Clock, Ids
+from skerry.sync.dial import Way
 from skerry.sync.edge import EdgeState
 
 AGENT_VERSION: Final = "v1.36.0+skerry-0.1.0"
@@ -57,6 +58,10 @@ class Ground:
     store: AsyncEdgeStore
     runtime: Runtime
     dialer: Dialer
+    dialers: Mapping[Way, Dialer] = field(default_factory=dict[Way, Dialer])
+    """For ways to the cloud other than what `dialer` does."""
+    ways: tuple[Way, ...] = ("websocket",)
+    """Which of them may be used, in order of preference."""
     doubted: Callable[[], None] = _nothing
     """Told when the cloud may not take this gateway's certificate any more."""
     drivers: Mapping[str, DriverFactory]
@@ -104,11 +109,16 @@ def compose(ground: Ground) -> Agent:
     logs = PodLogs(LogParts(store=store, runtime=ground.runtime, clock=clock, directory=ground.directory))
     link = EdgeLink(
         LinkSettings(
-            node=identity.name, agent_version=AGENT_VERSION, boot_id=machine.boot_id, addresses=ground.clouds
+            node=identity.name,
+            agent_version=AGENT_VERSION,
+            boot_id=machine.boot_id,
+            addresses=ground.clouds,
+            ways=ground.ways,
         ),
         LinkParts(
             store=store,
             dialer=ground.dialer,
+            dialers=ground.dialers,
             clock=clock,
             ids=ground.ids,
             streams={LOGS: logs},

@@ -21,6 +21,18 @@ class EdgeSettings:
     data: Path = setting(DATA, help="directory for everything that is kept: identity, store, volumes, logs")
     images: str = setting("", help="directory of images for the process runtime; none: DATA/images")
     node_ip: str = setting("", help="address to show for this node and its pods; none: found from the routes")
+    transport: str = setting(
+        "auto",
+        help="how the cloud is dialled; auto: over QUIC where that works, else WebSocket, else through the proxy; "
+        "what worked is tried first the next time",
+        choices=("auto", "quic", "websocket"),
+    )
+    quic_port: int = setting(0, help="UDP port of the cloud's QUIC; 0: the number of its TCP port", low=0, high=65535)
+    proxy: str = setting(
+        "",
+        help="HTTP proxy for when the cloud can't be reached directly, http://[USER:PASSWORD@]HOST:PORT; "
+        "none: HTTPS_PROXY is not asked either",
+    )
     label: tuple[str, ...] = setting((), help="NAME=VALUE labels of the node, e.g. topology.kubernetes.io/region=eu")
     telemetry_mib: int = setting(512, help="room for readings that wait for the cloud", low=1, high=1 << 20)
     log_size_mib: int = setting(10, help="size at which a container's log is rotated", low=1, high=1 << 10)

@@ -66,6 +66,11 @@ class Link(Protocol):
         ...
 
     @property
+    def apart(self) -> bool:
+        """Streams are carried apart from the session: a `send` on one may wait while others go on."""
+        ...
+
+    @property
     def heard_s(self) -> float:
         """When bytes of the peer arrived last, by this machine's monotonic clock, whole frames or not; 0 before the
         first, and for ever on a link that carries whole frames alone."""

@@ -1,4 +1,4 @@
-"""What holds for all tests: Hypothesis searches the same examples in every run, however slow the machine is.
+"""What holds for all tests: Hypothesis searches the same examples in every run, and gateways dial WebSocket.
 
 A run fails for a change of the code, never for its luck or its neighbours. New examples are searched with
 `pytest --hypothesis-profile search`; what that finds is written down as an `@example` or a test.
@@ -6,6 +6,10 @@ A run fails for a change of the code, never for its luck or its neighbours. New 
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+
+import pytest
 from hypothesis import HealthCheck, settings
 
 settings.register_profile(
@@ -17,3 +21,13 @@ settings.register_profile(
 )
 settings.register_profile("search", deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=2000)
 settings.load_profile("repeatable")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def websocket_unless_said() -> Iterator[None]:
+    """What is tested with a gateway is tested over WebSocket unless the test says otherwise: an agent that dials QUIC
+    takes longer to start, which is no matter of most tests; and `tests/system/test_quic_fleet.py` says otherwise."""
+    with pytest.MonkeyPatch.context() as patch:
+        if "SKERRY_TRANSPORT" not in os.environ:
+            patch.setenv("SKERRY_TRANSPORT", "websocket")
+        yield

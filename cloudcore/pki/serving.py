@@ -65,6 +65,13 @@ class Serving:
         """kubectl 1.20 speaks 1.3 as well, but proxies and older language runtimes in front of users do not."""
         self.hub = self._contexts(ssl.TLSVersion.TLSv1_3)
 
+    @property
+    def server_files(self) -> dict[str, Path]:
+        """Certificate and key by the name they are shown under; first what is shown to all others, as `_contexts`
+        has it."""
+        pki = self._pki
+        return {hub_server_name(each.id): pki.server_file(each) for each in reversed(pki.authorities)}
+
     def refresh(self) -> bool:
         """Renew and load when due; whether that happened. Raises `UnavailableError` when it can't be written."""
         if not refresh_server(self._pki, names=self._wanted(), now=now_of(self._clock)):

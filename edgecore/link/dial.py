@@ -1,16 +1,39 @@
-"""How a gateway opens a link: addresses in turn, mutual TLS, and a clock that may be wrong.
+"""How a gateway opens a link: over QUIC, WebSocket or WebSocket through a proxy, with mutual TLS, and with a clock
+that may be wrong. Which way is tried when is decided by `skerry.sync.dial`.
 
-Keeps nothing; the files it reads were written by `edgecore join`.
+Keeps nothing but the tickets of short QUIC handshakes, in memory; the files it reads were written by `edgecore join`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from skerry.errors import CallerError, UnavailableError
+from skerry.objects.enrolment import split_address
 from skerry.ports import Clock, Link
+from skerry.sync.dial import WAYS, Way
+from skerry.transport.proxy import Proxy
 from skerry.transport.websocket import Identity, client_context, dial
+
+if TYPE_CHECKING:
+    from skerry.transport.quic_tls import Tickets
+
+QUIC_OPEN_S_MAX: Final = 8.0
+"""Where nothing lets UDP pass there is no answer at all, and other ways wait; four round trips on a bad link."""
+HUB_PORT: Final = 10443
+
+
+class WayMissingError(UnavailableError):
+    """This machine can't dial that way at all, now or later."""
+
+
+def ways_of(transport: str, *, proxied: bool) -> tuple[Way, ...]:
+    """What the setting `--transport` allows, in order of preference."""
+    if transport == "quic":
+        return ("quic",)
+    ways: list[Way] = [way for way in WAYS if way != "proxy" or proxied]
+    return tuple(way for way in ways if transport == "auto" or way != "quic")
 
 
 class Dialer(Protocol):
@@ -24,7 +47,9 @@ def clock_is_wrong(*, wall_ms: int, floor_ms: int) -> bool:
     return wall_ms < floor_ms
 
 
-def websocket_dialer(identity: Callable[[], Identity], clock: Clock, floor_ms: Callable[[], int]) -> Dialer:
+def websocket_dialer(
+    identity: Callable[[], Identity], clock: Clock, floor_ms: Callable[[], int], *, proxy: Proxy | None = None
+) -> Dialer:
     """Dials over WebSocket and TLS 1.3. `identity` is asked at each dial, as a renewal changes it; `floor_ms`: the
     newest time that this gateway has known, 0 for none."""
 
@@ -36,10 +61,46 @@ def websocket_dialer(identity: Callable[[], Identity], clock: Clock, floor_ms: C
             context = client_context(own, trust_clock=not wrong)
         except (OSError, ValueError, CallerError) as error:
             raise UnavailableError(f"this gateway's certificate can't be used: {error}") from error
-        link = await dial(address, context, server_name=own.server_name)
+        link = await dial(address, context, server_name=own.server_name, proxy=proxy)
         if wrong and link.not_after_ms < floor:
             await link.close(code=1008, reason="certificate expired")
             raise UnavailableError(f"{address}: the cloud's certificate expired before the last time known here")
         return link
 
     return open_link
+
+
+def quic_dialer(
+    identity: Callable[[], Identity],
+    clock: Clock,
+    floor_ms: Callable[[], int],
+    *,
+    port: int = 0,
+    open_s_max: float = QUIC_OPEN_S_MAX,
+) -> Dialer:
+    """Dials over QUIC; `port` is the cloud's UDP port where that is not the number of its TCP port. The library is
+    loaded with the first dial: it is a third of an agent's memory."""
+    kept: list[Tickets] = []
+
+    async def open_link(address: str) -> Link:
+        try:
+            from skerry.transport import quic
+        except ImportError as error:
+            raise WayMissingError(f"QUIC needs a library that this gateway does not have ({error})") from error
+        if not kept:
+            kept.append(quic.client_tickets())
+        try:
+            keys = quic.gateway_keys(identity())
+        except (OSError, ValueError, CallerError) as error:
+            raise UnavailableError(f"this gateway's certificate can't be used: {error}") from error
+        judgement = quic.Judgement(wall_ms=clock.wall_ms(), floor_ms=floor_ms())
+        return await quic.dial(_with_port(address, port), keys, kept[0], judgement, open_s_max=open_s_max)
+
+    return open_link
+
+
+def _with_port(address: str, port: int) -> str:
+    if not port:
+        return address
+    host, _ = split_address(address, default_port=HUB_PORT)
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final, Protocol
 
 from edgecore.link.cloud_time import HeardTime
-from edgecore.link.dial import Dialer
+from edgecore.link.dial import Dialer, WayMissingError
 from edgecore.link.streams import StreamHost, StreamSource
 from edgecore.link.traffic import TrafficKeeper
 from edgecore.store.port import META_EPOCH, EdgeBatch, Held
@@ -24,7 +24,7 @@ from skerry.objects.json import JsonObject
 from skerry.objects.meta import Key, Revision, Stamp
 from skerry.objects.traffic import Usage
 from skerry.ports import Clock, Ids
-from skerry.sync.dial import DialPolicy, Ended
+from skerry.sync.dial import WAYS, DialPolicy, Ended, Way
 from skerry.sync.edge import EdgeIdentity, EdgeSession, EdgeState
 from skerry.sync.effects import (
     CloseLink,
@@ -45,6 +45,8 @@ from skerry.wire.frames import CloseCode
 log = logging.getLogger(__name__)
 
 META_REVISION: Final = "revision"
+META_WAY: Final = "link_way"
+"""The way to the cloud that was welcomed last."""
 META_CUT: Final = "link_cut"
 """`yes` while an operator keeps the link down."""
 META_KNOWN_MS: Final = "known_ms"
@@ -68,6 +70,8 @@ class LinkSettings:
     """Changes with each boot of the machine (/proc/sys/kernel/random/boot_id)."""
     addresses: tuple[str, ...]
     """`host:port`, tried in turn."""
+    ways: tuple[Way, ...] = ("websocket",)
+    """How they may be dialled, in order of preference."""
     sync: SyncSettings = field(default_factory=SyncSettings)
 
 
@@ -77,6 +81,8 @@ class LinkParts:
 
     store: AsyncEdgeStore
     dialer: Dialer
+    """Dials over WebSocket, and every way that has no dialer of its own."""
+    dialers: Mapping[Way, Dialer] = field(default_factory=dict[Way, Dialer])
     clock: Clock
     ids: Ids
     streams: Mapping[str, StreamSource] = field(default_factory=dict[str, StreamSource])
@@ -92,6 +98,8 @@ class LinkStatus:
     state: str
     """`cut`, `waiting`, `dialing`, or the session's state."""
     address: str
+    transport: str
+    """The way that is in use or dialled next: `quic`, `websocket`, or `proxy`."""
     session: int
     """0 when there is none."""
     since_ms: int
@@ -106,7 +114,8 @@ class EdgeLink:
     def __init__(self, settings: LinkSettings, parts: LinkParts) -> None:
         self._settings = settings
         self._parts = parts
-        self._policy = DialPolicy(settings.addresses)
+        self._remembered = _way(parts.store.meta(META_WAY))
+        self._policy = DialPolicy(settings.addresses, settings.ways, remembered=self._remembered)
         self._wake = asyncio.Event()
         self._session: EdgeSession | None = None
         self._driver: Driver[EdgeEffect] | None = None
@@ -139,6 +148,7 @@ class EdgeLink:
         return LinkStatus(
             state=state,
             address=self._policy.address,
+            transport=self._policy.way,
             session=session.session if session else 0,
             since_ms=self._since_ms,
             last_error=self._last_error,
@@ -208,8 +218,13 @@ class EdgeLink:
             await self._wait()
             started_s = self._parts.clock.monotonic_s()
             self._answered = True
+            unusable = False
             try:
                 how, welcomed = await self._once()
+            except WayMissingError as error:
+                unusable = True
+                log.warning("this gateway does without a way to the cloud way=%s why=%s", self._policy.way, error)
+                how, welcomed = CloseLink(code=CloseCode.FAILED, reason=str(error)), False
             except Exception as error:
                 # The root of this worker: whatever broke one session, the next one starts from the store.
                 log.exception("session failed cloud=%s", self._policy.address)
@@ -222,6 +237,7 @@ class EdgeLink:
                 lived_s=ended_s - started_s,
                 clean=how.by_peer and how.code == CloseCode.DONE,
                 retry_after_s=how.retry_after_s,
+                unusable=unusable,
             )
             self._policy.ended(ended, self._parts.ids.unit())
 
@@ -245,7 +261,10 @@ class EdgeLink:
         """One dial and, if it comes to that, one session: how it ended, and whether it was welcomed."""
         self._dialing = True
         try:
-            link = await self._parts.dialer(self._policy.address)
+            dialer = self._parts.dialers.get(self._policy.way, self._parts.dialer)
+            link = await dialer(self._policy.address)
+        except WayMissingError:
+            raise
         except UnavailableError as error:
             if isinstance(error, IdentityRefusedError):
                 self._parts.doubted()
@@ -268,6 +287,8 @@ class EdgeLink:
             self._traffic.note(self._usage())
             self._session = self._driver = None
             self._since_ms = self._parts.clock.wall_ms()
+        if isinstance(driver.fault, IdentityRefusedError):
+            self._parts.doubted()
         self._note_end(how.reason)
         return how, session.session > 0
 
@@ -290,12 +311,26 @@ class EdgeLink:
         self._heard_time = HeardTime(server_ms=effect.server_ms, said_s=self._said_s)
         for listener in self._welcome_listeners:
             listener()
+        self._policy.welcomed(self._parts.clock.monotonic_s())
+        if self._policy.preferred != self._remembered and self._driver is not None:
+            self._driver.spawn(self._remember_way())
         log.info(
-            "link up cloud=%s session=%d in_step=%s",
+            "link up cloud=%s way=%s session=%d in_step=%s",
             self._policy.address,
+            self._policy.way,
             effect.session,
             str(effect.in_step).lower(),
         )
+
+    async def _remember_way(self) -> None:
+        way = self._policy.preferred
+        try:
+            await self._parts.store.apply(EdgeBatch(meta=((META_WAY, way),)))
+        except UnavailableError as error:
+            # The session goes on without: what is remembered saves time at the next start, and nothing else.
+            log.warning("the way to the cloud is not remembered way=%s error=%s", way, error)
+        else:
+            self._remembered = way
 
     def _note_end(self, reason: str) -> None:
         """Say it once, not at every retry."""
@@ -412,3 +447,7 @@ class _Run:
 
 def _number(text: str | None) -> int:
     return int(text) if text is not None and text.isdecimal() else 0
+
+
+def _way(text: str | None) -> Way | None:
+    return next((way for way in WAYS if way == text), None)

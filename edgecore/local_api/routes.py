@@ -116,6 +116,7 @@ class Routes:
             "session": status.session,
             "sessionState": status.state,
             "cloud": status.address,
+            "transport": status.transport,
             "since": time_text(status.since_ms),
             "lastError": status.last_error,
         }

@@ -3,7 +3,8 @@
 It decides nothing. After every input it drains the machine's effects: frames go to the one sender task, by
 priority (`skerry.sync.priorities`); everything else goes to `perform`, which the owner supplies. What is large is
 asked of the machine only when the link has room for it. So little waits here, within the machine's windows; a peer
-that asks and does not read the answers is given up. A crash loses what waits, and the next session finds out by
+that asks and does not read the answers is given up. On a link that carries streams apart, each node stream has a
+sender of its own, with at most its credit waiting. A crash loses what waits, and the next session finds out by
 comparing.
 """
 
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Final, Generic, Protocol, TypeVar
 
@@ -22,7 +24,7 @@ from skerry.sync.ports import Instant
 from skerry.sync.priorities import Outgoing, Priority
 from skerry.sync.traffic import Meter
 from skerry.wire.codec import decode, encode
-from skerry.wire.frames import CloseCode, Frame
+from skerry.wire.frames import CloseCode, Frame, StreamClose, StreamCredit, StreamData, StreamOpen
 
 E = TypeVar("E")
 E_co = TypeVar("E_co", covariant=True)
@@ -68,7 +70,11 @@ class Driver(Generic[E]):
         self._ended: CloseLink | None = None
         # Futures and not events where one waits: ten thousand sessions have them.
         self._done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._fault: UnavailableError | None = None
         self._sender: asyncio.Task[None] | None = None
+        self._lines: dict[int, deque[Frame]] = {}
+        """By stream: what waits for its own sender; at most the stream's credit."""
+        self._line_senders: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._timer_s = 0.0
         """When the timer rings, monotonic; it may ring early, and never late."""
@@ -94,8 +100,9 @@ class Driver(Generic[E]):
                         await self._flush()
                 finally:
                     reader.cancel()
-                    if self._sender is not None:
-                        self._sender.cancel()
+                    for sender in (self._sender, *self._line_senders):
+                        if sender is not None:
+                            sender.cancel()
                     if self._timer is not None:
                         self._timer.cancel()
         finally:
@@ -115,6 +122,11 @@ class Driver(Generic[E]):
     def usage(self, *, sent_is_up: bool) -> Usage:
         """What the link carried since this was last asked."""
         return self._meter.take(self._link, sent_is_up=sent_is_up)
+
+    @property
+    def fault(self) -> UnavailableError | None:
+        """What the link ended with, when it ended by itself."""
+        return self._fault
 
     def now(self) -> Instant:
         return now_of(self._clock)
@@ -174,16 +186,53 @@ class Driver(Generic[E]):
     async def _send(self, frame: Frame | None) -> None:
         try:
             while frame is not None:
-                data = encode(frame, dictionary=self._machine.dictionary)
-                began_s = self._clock.monotonic_s()
-                await self._link.send(data)
-                self._meter.sent(frame, len(data))
-                self._machine.sent(len(data), self._clock.monotonic_s() - began_s)
+                stream = stream_of(frame)
+                if stream and self._link.apart:
+                    self._send_apart(stream, frame)
+                else:
+                    data = encode(frame, dictionary=self._machine.dictionary)
+                    began_s = self._clock.monotonic_s()
+                    await self._link.send(data, stream=stream, last=isinstance(frame, StreamClose))
+                    self._meter.sent(frame, len(data))
+                    self._machine.sent(len(data), self._clock.monotonic_s() - began_s)
                 frame = self._next()
         except (UnavailableError, TooLargeError) as error:
-            self._out.clear()
-            self._machine.lost(str(error))
-            self.kick()
+            self._give_up(error)
+
+    def _send_apart(self, stream: int, frame: Frame) -> None:
+        assert self._tasks is not None, "only while running"
+        line = self._lines.get(stream)
+        if line is not None:
+            line.append(frame)
+            return
+        self._lines[stream] = deque((frame,))
+        sender = self._tasks.create_task(self._send_line(stream))
+        self._line_senders.add(sender)
+        sender.add_done_callback(self._line_senders.discard)
+
+    async def _send_line(self, stream: int) -> None:
+        """Everything of one stream that waits. How long it takes says nothing of the session's pace."""
+        line = self._lines[stream]
+        try:
+            while line:
+                frame = line.popleft()
+                data = encode(frame, dictionary=self._machine.dictionary)
+                await self._link.send(data, stream=stream, last=isinstance(frame, StreamClose))
+                self._meter.sent(frame, len(data))
+        except (UnavailableError, TooLargeError) as error:
+            self._give_up(error)
+        finally:
+            del self._lines[stream]
+
+    def _give_up(self, error: UnavailableError | TooLargeError) -> None:
+        self._note(error)
+        self._out.clear()
+        self._machine.lost(str(error))
+        self.kick()
+
+    def _note(self, error: UnavailableError | TooLargeError) -> None:
+        if self._fault is None and isinstance(error, UnavailableError):
+            self._fault = error
 
     async def _read(self) -> None:
         while not self._done.done():
@@ -192,6 +241,7 @@ class Driver(Generic[E]):
                 frame = decode(data)
                 self._meter.received(frame, len(data))
             except UnavailableError as error:
+                self._note(error)
                 self._machine.lost(str(error))
                 self.kick()
                 return
@@ -209,3 +259,8 @@ class Driver(Generic[E]):
     async def _flush(self) -> None:
         if self._sender is not None and not self._sender.done():
             await asyncio.wait((self._sender,), timeout=FLUSH_S_MAX)
+
+
+def stream_of(frame: Frame) -> int:
+    """The node stream that a frame belongs to; 0 for the session's own."""
+    return frame.stream if isinstance(frame, StreamOpen | StreamData | StreamCredit | StreamClose) else 0

@@ -29,6 +29,10 @@ class MemoryLink:
         """What is sent from this end vanishes, as on a half-open link."""
 
     @property
+    def apart(self) -> bool:
+        return False
+
+    @property
     def heard_s(self) -> float:
         return 0.0
 

@@ -72,6 +72,11 @@ def gateway_keys(identity: Identity) -> GatewayKeys:
     )
 
 
+def client_tickets() -> Tickets:
+    """Room for the tickets of one gateway."""
+    return Tickets(limit=CLIENT_TICKETS_MAX)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judgement:
     """By which time a gateway judges the cloud's certificate."""

@@ -31,9 +31,9 @@ from aioquic.quic.packet_builder import QuicPacketBuilder
 from aioquic.quic.recovery import QuicPacketSpace
 from aioquic.quic.stream import QuicStream
 
-from skerry.errors import ProtocolError, UnavailableError
+from skerry.errors import IdentityRefusedError, ProtocolError, UnavailableError
 from skerry.transport.framing import FrameReader, framed, varint
-from skerry.transport.quic_tls import GatewayTls, HubTls, PeerCertificate, adopt, alert_text
+from skerry.transport.quic_tls import IDENTITY_ALERTS, GatewayTls, HubTls, PeerCertificate, adopt, alert_text
 from skerry.wire.codec import FRAME_BYTES_MAX
 
 LOG: Final = logging.getLogger(__name__)
@@ -232,7 +232,7 @@ class Carrier(QuicConnectionProtocol):
         super().datagram_received(data, addr)
         closing = self.connection.closing
         if closing is not None:
-            self.link.ended(_reason(closing))
+            self.link.ended(_reason(closing), refused=_is_refusal(closing))
             self._dispose()
 
     def transmit(self) -> None:
@@ -329,6 +329,8 @@ class QuicLink:
         self._moved = asyncio.Event()
         self._over = asyncio.Event()
         self._reason = ""
+        self._refused = False
+        """The peer does not take our certificate."""
         self.open: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         """Done when the handshake is; a server still may refuse the certificate after that."""
 
@@ -338,6 +340,10 @@ class QuicLink:
     def peer_name(self) -> str:
         peer = self._connection.peer
         return peer.name if peer is not None else ""
+
+    @property
+    def apart(self) -> bool:
+        return True
 
     @property
     def heard_s(self) -> float:
@@ -456,10 +462,11 @@ class QuicLink:
         self._carrier.end(QuicErrorCode.PROTOCOL_VIOLATION, reason)
         self.ended(reason)
 
-    def ended(self, reason: str) -> None:
+    def ended(self, reason: str, *, refused: bool = False) -> None:
         """Nothing further comes or goes; what arrived can still be taken."""
         if self._over.is_set():
             return
+        self._refused = refused
         self._reason = _cut(reason, 300)
         self._over.set()
         if not self.open.done():
@@ -472,7 +479,8 @@ class QuicLink:
 
     def _check(self) -> None:
         if self._over.is_set():
-            raise UnavailableError(f"the link has ended: {self._reason}")
+            kind = IdentityRefusedError if self._refused else UnavailableError
+            raise kind(f"the link has ended: {self._reason}")
 
     def _lane_to(self, number: int) -> _Lane | None:
         """The lane of a stream that is sent on, opened if it is ours to open; None when it was there and is over."""
@@ -569,6 +577,11 @@ def quic_configuration(*, is_client: bool, protocols: list[str], idle_s: float) 
 def protocol_of(path: str) -> str:
     """The ALPN name under which what WebSocket links ask for by path is asked for."""
     return ALPN_PREFIX + path
+
+
+def _is_refusal(event: events.ConnectionTerminated) -> bool:
+    """The TLS alerts that speak of our certificate, or of that we showed none."""
+    return event.error_code - 0x100 in IDENTITY_ALERTS
 
 
 def _reason(event: events.ConnectionTerminated) -> str:

@@ -303,6 +303,10 @@ _ALERTS: Final[dict[int, str]] = {
 }
 
 
+IDENTITY_ALERTS: Final = frozenset(_ALERTS) - {tls.AlertDescription.no_application_protocol}
+"""Those by which a peer says what it thinks of our certificate."""
+
+
 def alert_text(code: int) -> str:
     """What a CRYPTO_ERROR (RFC 9001 section 4.8) says, for people; "" when it is no such error."""
     if not 0x100 <= code < 0x200:

@@ -28,7 +28,15 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.asyncio.connection import Connection
 from websockets.asyncio.server import Server, ServerConnection
 from websockets.datastructures import Headers
-from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidMessage, InvalidURI
+from websockets.exceptions import (
+    ConnectionClosed,
+    InvalidHandshake,
+    InvalidMessage,
+    InvalidProxy,
+    InvalidProxyStatus,
+    InvalidURI,
+    ProxyError,
+)
 from websockets.http11 import Request, Response
 from websockets.protocol import State
 from websockets.server import ServerProtocol
@@ -37,6 +45,7 @@ from skerry.errors import IdentityRefusedError, UnansweredError, UnavailableErro
 from skerry.listening import listening_socket
 from skerry.objects.enrolment import HUB_SERVER_NAME
 from skerry.transport.door import Door
+from skerry.transport.proxy import Proxy
 from skerry.transport.wire_bytes import wire_bytes_of
 from skerry.wire.codec import FRAME_BYTES_MAX
 
@@ -93,6 +102,10 @@ class WebSocketLink:
     @property
     def peer_name(self) -> str:
         return self._peer_name
+
+    @property
+    def apart(self) -> bool:
+        return False
 
     @property
     def heard_s(self) -> float:
@@ -175,9 +188,15 @@ def nameless_context(ca_file: Path, *, trust_clock: bool) -> ssl.SSLContext:
 
 
 async def dial(
-    address: str, context: ssl.SSLContext, *, path: str = SESSION_PATH, server_name: str = HUB_SERVER_NAME
+    address: str,
+    context: ssl.SSLContext,
+    *,
+    path: str = SESSION_PATH,
+    server_name: str = HUB_SERVER_NAME,
+    proxy: Proxy | None = None,
 ) -> WebSocketLink:
-    """Open a link to `host:port`. Raises `UnavailableError`, with the reason, whatever went wrong;
+    """Open a link to `host:port`, through a proxy where one is given. Raises `UnavailableError`, with the reason,
+    whatever went wrong;
     `UnansweredError` where nobody was there, `IdentityRefusedError` where the peer may not take our certificate."""
     answered = False
 
@@ -205,15 +224,20 @@ async def dial(
                 close_timeout=CLOSE_S_MAX,
                 ping_interval=None,
                 user_agent_header=None,
-                proxy=None,
+                proxy=None if proxy is None else proxy.url,
             )
+    except (ProxyError, InvalidProxy) as error:
+        # The proxy's own words may repeat what it was asked, and so its password.
+        status = error.response.status_code if isinstance(error, InvalidProxyStatus) else ""
+        raise UnavailableError(f"{address}: the proxy {proxy} opens no way {status}".rstrip()) from None
     except InvalidMessage as error:
         # In TLS 1.3 a client has finished its handshake before the server looks at its certificate, and asyncio's
         # servers hang up on a bad one without the alert that would say so.
         raise IdentityRefusedError(f"{address}: the peer hung up on this gateway's certificate") from error
     except (OSError, TimeoutError, InvalidHandshake, InvalidURI, ConnectionClosed) as error:
+        way = "" if proxy is None else f" through the proxy {proxy}"
         silent = not answered and isinstance(error, OSError) and not isinstance(error, ConnectionRefusedError)
-        raise (UnansweredError if silent else UnavailableError)(f"{address}: {_reason(error)}") from error
+        raise (UnansweredError if silent else UnavailableError)(f"{address}{way}: {_reason(error)}") from error
     return WebSocketLink(connection)
 
 

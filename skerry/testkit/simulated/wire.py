@@ -201,6 +201,10 @@ class WireEnd:
         return 1 << 52
 
     @property
+    def apart(self) -> bool:
+        return False
+
+    @property
     def heard_s(self) -> float:
         now_s = self._wire.route.loop.time()
         heard_s = now_s if self._underway and self._underway[0][0] <= now_s else self._heard_s

@@ -65,6 +65,7 @@ class FakeLink:
     is_cut: bool = False
     state: str = "waiting"
     address: str = "cloud:1"
+    transport: str = "quic"
     session: int = 0
     since_ms: int = 0
     last_error: str = "refused"
