@@ -107,24 +107,7 @@ def compose(ground: Ground) -> Agent:
         name=identity.name, address=machine.addresses[0], allocatable=str_map_at(allocatable, "allocatable")
     )
     logs = PodLogs(LogParts(store=store, runtime=ground.runtime, clock=clock, directory=ground.directory))
-    link = EdgeLink(
-        LinkSettings(
-            node=identity.name,
-            agent_version=AGENT_VERSION,
-            boot_id=machine.boot_id,
-            addresses=ground.clouds,
-            ways=ground.ways,
-        ),
-        LinkParts(
-            store=store,
-            dialer=ground.dialer,
-            dialers=ground.dialers,
-            clock=clock,
-            ids=ground.ids,
-            streams={LOGS: logs},
-            doubted=ground.doubted,
-        ),
-    )
+    link = _link(ground, machine.boot_id, logs)
     pods = PodManager(
         PodParts(
             store=store,
@@ -165,3 +148,24 @@ def compose(ground: Ground) -> Agent:
     )
     node = NodeReporter(store, clock, identity, ground.machine)
     return Agent(clock=clock, pods=pods, node=node, twins=twins, commands=commands, link=link, local=local)
+
+
+def _link(ground: Ground, boot_id: str, logs: PodLogs) -> EdgeLink:
+    return EdgeLink(
+        LinkSettings(
+            node=ground.node,
+            agent_version=AGENT_VERSION,
+            boot_id=boot_id,
+            addresses=ground.clouds,
+            ways=ground.ways,
+        ),
+        LinkParts(
+            store=ground.store,
+            dialer=ground.dialer,
+            dialers=ground.dialers,
+            clock=ground.clock,
+            ids=ground.ids,
+            streams={LOGS: logs},
+            doubted=ground.doubted,
+        ),
+    )
