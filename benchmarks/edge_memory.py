@@ -30,6 +30,7 @@ from typing import Final, cast
 from edgecore.link.membership import Credentials, save_membership
 
 BUDGET_MB: Final = 45
+QUIC_BUDGET_MB: Final = 60
 SUPERVISOR_BUDGET_MB: Final = 3
 RUNS: Final = 3
 SETTLE_S: Final = 6.0
@@ -131,10 +132,9 @@ def run(*command: str | Path) -> str:
 
 
 @contextlib.contextmanager
-def agent(data: Path) -> Generator[int]:
-    with process(
-        data.with_suffix(".log"), sys.executable, "-m", "edgecore.main", "run", "--data", data, ready="edgecore ready"
-    ) as started:
+def agent(data: Path, transport: str = "websocket") -> Generator[int]:
+    command = [sys.executable, "-m", "edgecore.main", "run", "--data", data, "--transport", transport]
+    with process(data.with_suffix(".log"), *command, ready="edgecore ready") as started:
         yield started.pid
 
 
@@ -150,7 +150,7 @@ def idle() -> Figures:
             return figures_mb(pid)
 
 
-def at_work() -> tuple[Figures, Figures]:
+def at_work(transport: str = "websocket") -> tuple[Figures, Figures]:
     """The agent's figures and a supervisor's, with everything in use."""
     with tempfile.TemporaryDirectory() as directory, contextlib.ExitStack() as stack:
         home = Path(directory)
@@ -168,7 +168,7 @@ def at_work() -> tuple[Figures, Figures]:
         for mark, port in ports.items():
             text = text.replace(mark, str(port))
         manifests.write_text(text)
-        pid = stack.enter_context(agent(edge))
+        pid = stack.enter_context(agent(edge, transport))
         run("skerry.cli.main", "apply", "-f", manifests, "--data", cloud)
         try:
             until(lambda: is_at_work(cloud), "two pods and two devices")
@@ -275,9 +275,11 @@ def main() -> list[tuple[str, str]]:
     """Rows of (what, figure)."""
     resting = [idle() for _ in range(RUNS)]
     working = [at_work() for _ in range(RUNS)]
+    over_quic = [at_work("quic")[0] for _ in range(RUNS)]
     return [
         row("agent, idle and offline", resting, "Rss", BUDGET_MB),
         row("agent in step, 2 pods, Modbus and MQTT in use", [found for found, _ in working], "Rss", BUDGET_MB),
+        row("the same over QUIC", over_quic, "Rss", QUIC_BUDGET_MB),
         row(
             "supervisor of a container, private",
             [found for _, found in working],

@@ -58,6 +58,8 @@ FLUSH_S_MAX: Final = 1.5
 """How long an end waits until the peer has all that was sent."""
 REFUSED_S: Final = 3.0
 """An ICMP "port unreachable" ends a link when nothing else was heard for this long after it: ICMP is not proof."""
+UDP_BYTES: Final = 28
+"""Headers of IPv4 and UDP on each datagram (RFC 791, RFC 768); over IPv6 it is 20 more."""
 RESET_TOKEN_BYTES: Final = 16
 RESET_BYTES_MIN: Final = 21
 """RFC 9000 section 10.3."""
@@ -80,6 +82,8 @@ class LinkConnection(QuicConnection):
         self._reach: dict[int, int] = {}
         """By stream: up to which byte the peer may send."""
         self._written: dict[int, int] = {}
+        self.wire_sent = 0
+        """Bytes of IP packets since it was opened."""
         super().__init__(
             configuration=configuration,
             original_destination_connection_id=original_destination_connection_id,
@@ -139,6 +143,11 @@ class LinkConnection(QuicConnection):
         """Nobody reads or writes it any more."""
         self._reach.pop(stream_id, None)
         self._written.pop(stream_id, None)
+
+    def datagrams_to_send(self, now: float) -> list[tuple[bytes, NetworkAddress]]:
+        made = super().datagrams_to_send(now)
+        self.wire_sent += sum(len(data) + UDP_BYTES for data, _ in made)
+        return made
 
     # --- what aioquic decides otherwise ---
 
@@ -210,6 +219,8 @@ class Carrier(QuicConnectionProtocol):
         self.link = QuicLink(self)
         self.heard_s = 0.0
         """When a datagram came last, by the loop's clock, which is the monotonic one."""
+        self.wire_received = 0
+        """Bytes of IP packets since it was opened."""
         self._owns_socket = owns_socket
         self._disposed = False
         self._drained: Callable[[], None] = lambda: None
@@ -229,6 +240,7 @@ class Carrier(QuicConnectionProtocol):
             self.end(QuicErrorCode.NO_ERROR, "")
             return
         self.heard_s = self._loop.time()
+        self.wire_received += len(data) + UDP_BYTES
         super().datagram_received(data, addr)
         closing = self.connection.closing
         if closing is not None:
@@ -423,6 +435,10 @@ class QuicLink:
     def abort(self) -> None:
         self._carrier.end(QuicErrorCode.NO_ERROR, "")
         self.ended("given up here")
+
+    def wire_bytes(self) -> tuple[int, int] | None:
+        """See `skerry.sync.traffic.WireCounted`."""
+        return self._connection.wire_sent, self._carrier.wire_received
 
     # --- what the carrier tells ---
 

@@ -114,6 +114,9 @@ async def test_frames_of_every_size_go_both_ways_and_both_ends_know_each_other(s
                 assert len(await link.receive()) == size
         await link.close(code=1000, reason="done")
         assert guests == ["system:node:eu-1 127.0.0.1"]
+        sent, received = link.wire_bytes() or (0, 0)
+        assert min(sent, received) > FRAME_BYTES_MAX + 300_000, "headers, lost packets and all"
+        assert sent < 2 * FRAME_BYTES_MAX
         with pytest.raises(UnavailableError, match="the link has ended"):
             await link.receive()
         with pytest.raises(UnavailableError, match="the link has ended"):
