@@ -62,7 +62,9 @@ def _storm(cloud: Cloud, gateways: Gateways) -> Rows:
     seen = gateways.tell("look")
     return [
         (f"{STORM} empty gateways at once until all are in step", f"{first_s:.1f} s"),
-        _row(f"{STORM} gateways back at once until all are in step", f"{again_s:.1f} s", "20 s for 5,000", "untested"),
+        _row(
+            f"{STORM} gateways back at once until all are in step", f"{again_s:.1f} s", "20 s for 5,000", "untested"
+        ),
         ("... of which the hub's own processor time", f"{cloud.cpu_s - before_s:.1f} s"),
         ("... asked to come back later", str(seen["busy"])),
     ]

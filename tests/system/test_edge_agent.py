@@ -51,7 +51,7 @@ class Gateway:
     def start(self) -> None:
         log = (self.data / "agent.log").open("wb")
         command = [sys.executable, *self.code, "run", "--data", str(self.data)]
-        env = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
+        env = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "SKERRY_TRANSPORT": "websocket"}
         self.agent = subprocess.Popen(command, stderr=log, stdout=log, cwd="/", env=env)
         log.close()
         eventually(lambda: "edgecore ready" in self.log(), self.log)

@@ -69,7 +69,10 @@ for line in sys.stdin:
         peer.sendall(bytes(int(size)))
         held = 0
         while held < int(size):
-            held += len(peer.recv(65536))
+            part = peer.recv(65536)
+            if not part:
+                raise ConnectionResetError("ended")
+            held += len(part)
         print(time.monotonic() - began, flush=True)
     except OSError as error:
         print(-(time.monotonic() - began), type(error).__name__, flush=True)
