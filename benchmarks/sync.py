@@ -19,7 +19,7 @@ from skerry.objects.meta import Key, Revision, Stamp
 from skerry.sync.cloud import Admission, CloudSession
 from skerry.sync.edge import EdgeIdentity, EdgeSession, EdgeState
 from skerry.sync.effects import Admit, Send, Write
-from skerry.sync.ports import Instant
+from skerry.sync.ports import BootTimes, Instant
 from skerry.sync.received import Received
 from skerry.wire.codec import decode, encode
 
@@ -38,6 +38,9 @@ class NoReports:
 
     def outbox_head(self) -> int:
         return 0
+
+    def boots(self) -> tuple[BootTimes, ...]:
+        return ()
 
 
 class Pair:

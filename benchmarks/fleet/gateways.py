@@ -28,7 +28,7 @@ from skerry.objects.enrolment import HUB_SERVER_NAME
 from skerry.objects.meta import Key, Revision, Stamp
 from skerry.sync.edge import EdgeIdentity, EdgeSession, EdgeState
 from skerry.sync.effects import CloseLink, Send, Write
-from skerry.sync.ports import OutboxItem
+from skerry.sync.ports import BootTimes, OutboxItem
 from skerry.transport.driver import now_of
 from skerry.transport.websocket import SESSION_PATH
 from skerry.wire.codec import decode, encode
@@ -46,6 +46,9 @@ class NoReports:
 
     def outbox_head(self) -> int:
         return 0
+
+    def boots(self) -> tuple[BootTimes, ...]:
+        return ()
 
 
 class Contexts(ssl.SSLContext):

@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Final
 
-DRIFT_MAX: Final = 0.0005
-"""A gateway's quartz is off by up to 100 parts in a million, more in heat and cold; this is generous."""
+from skerry.sync.ages import DRIFT_MAX
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,13 +17,14 @@ from edgecore.link.cloud_time import HeardTime
 from edgecore.link.dial import Dialer, WayMissingError
 from edgecore.link.streams import StreamHost, StreamSource
 from edgecore.link.traffic import TrafficKeeper
-from edgecore.store.port import META_EPOCH, EdgeBatch, Held
+from edgecore.store.port import META_EPOCH, META_KNOWN_MS, EdgeBatch, Held
 from edgecore.store.shell import AsyncEdgeStore
 from skerry.errors import IdentityRefusedError, SkerryError, UnansweredError, UnavailableError
 from skerry.objects.json import JsonObject
 from skerry.objects.meta import Key, Revision, Stamp
 from skerry.objects.traffic import Usage
 from skerry.ports import Clock, Ids
+from skerry.sync.ages import cloud_time
 from skerry.sync.dial import WAYS, DialPolicy, Ended, Way
 from skerry.sync.edge import EdgeIdentity, EdgeSession, EdgeState
 from skerry.sync.effects import (
@@ -38,7 +39,7 @@ from skerry.sync.effects import (
     Welcomed,
     Write,
 )
-from skerry.sync.ports import SyncSettings
+from skerry.sync.ports import Reading, SyncSettings
 from skerry.transport.driver import Driver, now_of
 from skerry.wire.frames import CloseCode
 
@@ -49,11 +50,8 @@ META_WAY: Final = "link_way"
 """The way to the cloud that was welcomed last."""
 META_CUT: Final = "link_cut"
 """`yes` while an operator keeps the link down."""
-META_KNOWN_MS: Final = "known_ms"
-"""The newest time that this gateway has known, milliseconds: the floor under a clock without a battery."""
-
 KNOWN_STEP_MS: Final = 600_000
-"""The known time is written when it is this much newer: a flash card need not know the minute."""
+"""The cloud's time is written when what is written is this much older: a flash card need not know the minute."""
 
 
 def _nothing() -> None:
@@ -386,7 +384,6 @@ class _Run:
         self._prunes: list[Prune] = []
         """What may be forgotten and is not yet, neighbours in one."""
         self._pruning = False
-        self._known_ms = _number(parts.store.meta(META_KNOWN_MS))
 
     def perform(self, effect: EdgeEffect) -> None:
         """One effect; what takes time goes on beside."""
@@ -401,9 +398,8 @@ class _Run:
                     self._driver.spawn(self._prune())
             case Welcomed():
                 self._welcomed(effect)
-                if effect.server_ms > self._known_ms + KNOWN_STEP_MS:
-                    self._known_ms = effect.server_ms
-                    self._driver.spawn(self._remember_time())
+                if _is_news(effect.reading, self._store.boots()[-1].reading):
+                    self._driver.spawn(self._remember_time(effect.reading))
             case StreamOpened() | StreamArrived() | StreamWritable() | StreamEnded():
                 self._streams.perform(effect)
             case Send() | CloseLink():
@@ -437,12 +433,21 @@ class _Run:
         finally:
             self._pruning = False
 
-    async def _remember_time(self) -> None:
+    async def _remember_time(self, reading: Reading) -> None:
         try:
-            await self._store.apply(EdgeBatch(meta=((META_KNOWN_MS, str(self._known_ms)),)))
+            await self._store.apply(EdgeBatch(meta=((META_KNOWN_MS, str(reading.server_ms)),), reading=reading))
         except SkerryError as error:
             self._session.close(CloseCode.FAILED, f"the gateway's store: {error}", self._driver.now())
             self._driver.kick()
+
+
+def _is_news(reading: Reading, kept: Reading | None) -> bool:
+    """Whether the cloud's clock is worth writing: not known in this boot, long ago, or stepped since."""
+    if kept is None or reading.heard_ms >= kept.heard_ms + KNOWN_STEP_MS:
+        return True
+    before = cloud_time(kept, reading.heard_ms)
+    now = cloud_time(reading, reading.heard_ms)
+    return before.latest_ms < now.earliest_ms or now.latest_ms < before.earliest_ms
 
 
 def _number(text: str | None) -> int:

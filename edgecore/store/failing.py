@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from edgecore.store.port import EdgeBatch, EdgeStore, Held, OutboxReport, StoreStats, TwinRow
 from skerry.errors import UnavailableError
 from skerry.objects.meta import Key, Stamp
+from skerry.sync.ports import BootTimes
 
 
 class FailingEdgeStore:
@@ -52,6 +53,9 @@ class FailingEdgeStore:
 
     def outbox_head(self) -> int:
         return self._inner.outbox_head()
+
+    def boots(self) -> Sequence[BootTimes]:
+        return self._inner.boots()
 
     def twins(self, device: Key | None = None) -> Sequence[TwinRow]:
         return self._inner.twins(device)

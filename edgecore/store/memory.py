@@ -9,10 +9,13 @@ from __future__ import annotations
 import copy
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from edgecore.store.port import (
+    BOOTS_MAX,
     CLASSES_OF_LANE,
+    LAST_STEP_MS,
+    META_KNOWN_MS,
     EdgeBatch,
     Held,
     NewReport,
@@ -26,6 +29,8 @@ from edgecore.store.port import (
 from skerry.objects.meta import Key, Stamp
 from skerry.objects.reports import GAP, GapReport
 from skerry.ports import Clock
+from skerry.sync.ages import known_ms
+from skerry.sync.ports import BootTimes
 
 
 @dataclass(slots=True)
@@ -43,6 +48,8 @@ class _Disk:
     gaps: dict[ReportClass, GapReport] = field(default_factory=dict[ReportClass, GapReport])
     state_seqs: dict[tuple[str, str], int] = field(default_factory=dict[tuple[str, str], int])
     """Which waiting report is the state of (kind, key)."""
+    boots: list[BootTimes] = field(default_factory=list[BootTimes])
+    """Oldest first; the present one is the last."""
     used: Counter[ReportClass] = field(default_factory=Counter[ReportClass])
     """Bytes of each class in the outbox."""
 
@@ -57,6 +64,26 @@ class MemoryEdgeStore:
         self._clock = clock
         self._boot_id = boot_id
         self._budgets = budgets or OutboxBudgets()
+        self._begin_boot()
+
+    def _begin_boot(self) -> None:
+        boots, now_ms = self._disk.boots, self._monotonic_ms()
+        if not boots or boots[-1].boot_id != self._boot_id:
+            floor_ms = floor_of(boots, self._disk.meta.get(META_KNOWN_MS))
+            if len(boots) >= BOOTS_MAX:
+                told = {report.boot_id for report in self._disk.outbox.values()}
+                boots[:] = [boot for boot in boots if boot.reading is not None or boot.boot_id in told]
+            boots.append(BootTimes(boot_id=self._boot_id, opened_ms=now_ms, last_ms=now_ms, floor_ms=floor_ms))
+
+    def _monotonic_ms(self) -> int:
+        return round(self._clock.monotonic_s() * 1000)
+
+    def _note_time(self, batch: EdgeBatch) -> None:
+        boot, now_ms = self._disk.boots[-1], self._monotonic_ms()
+        if batch.reading is not None:
+            boot = replace(boot, reading=batch.reading)
+        if batch.reading is not None or now_ms >= boot.last_ms + LAST_STEP_MS:
+            self._disk.boots[-1] = replace(boot, last_ms=now_ms)
 
     @property
     def incarnation(self) -> str:
@@ -69,6 +96,7 @@ class MemoryEdgeStore:
     def restore(self, snapshot: object) -> None:
         assert isinstance(snapshot, _Disk)
         self._disk = copy.deepcopy(snapshot)
+        self._begin_boot()
 
     def apply(self, batch: EdgeBatch) -> int:
         disk = self._disk
@@ -92,6 +120,7 @@ class MemoryEdgeStore:
             else:
                 disk.commands[uid] = body
         disk.meta.update(batch.meta)
+        self._note_time(batch)
         for report in batch.reports:
             self._add(report)
         classes: set[ReportClass] = {report.report_class for report in batch.reports}
@@ -116,7 +145,7 @@ class MemoryEdgeStore:
             body=report.body,
             wall_ms=self._clock.wall_ms(),
             boot_id=self._boot_id,
-            monotonic_ms=round(self._clock.monotonic_s() * 1000),
+            monotonic_ms=self._monotonic_ms(),
         )
 
     def _take_out(self, seq: int) -> OutboxReport:
@@ -174,6 +203,11 @@ class MemoryEdgeStore:
         for seq in settled:
             if first <= seq <= through:
                 self._take_out(seq)
+        if not self._disk.outbox:
+            del self._disk.boots[:-1]
+
+    def boots(self) -> Sequence[BootTimes]:
+        return tuple(self._disk.boots)
 
     def twins(self, device: Key | None = None) -> Sequence[TwinRow]:
         rows = sorted(self._disk.twins.items(), key=lambda item: item[0])
@@ -208,6 +242,11 @@ def _cost(report: OutboxReport) -> int:
     return report_cost_bytes(
         NewReport(report_class=report.report_class, kind=report.kind, key=report.key, body=report.body)
     )
+
+
+def floor_of(boots: Sequence[BootTimes], known: str | None) -> int:
+    """The newest time of the cloud known from these boots, oldest first, and from `META_KNOWN_MS`; 0 for none."""
+    return max(known_ms(boots), int(known) if known is not None and known.isdecimal() else 0)
 
 
 def widen_gap(

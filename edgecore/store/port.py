@@ -6,7 +6,7 @@ acknowledges does so after they return. Written from one thread, read from any.
 Tables: `meta` (incarnation, epoch, last known time), `objects` (the inventory, JSON bytes with stamps),
 `outbox` (reports by seq), `twins` (per device and property), `pods` (runtime records: which processes or
 containers belong to which pod, so that a restarted agent adopts them), `commands` (what was begun and what became
-of it, by uid: a command runs at most once), `gaps` (what had to be dropped).
+of it, by uid: a command runs at most once), `gaps` (what had to be dropped), `boots` (what each boot knew of time).
 
 Forms: `memory`, `failing`, `sqlite` (stdlib `sqlite3`: SQLAlchemy costs 17 MB of resident memory on a gateway,
 see docs/decisions). All pass `tests/contracts/edge_store_contract.py`. `AsyncEdgeStore` (`shell`) is the face
@@ -21,11 +21,19 @@ from typing import Final, Literal, Protocol
 
 from skerry.objects.meta import Key, Stamp
 from skerry.objects.reports import GapReport
+from skerry.sync.ports import BootTimes, Reading
 from skerry.wire.frames import BULK, PROMPT
 
 META_EPOCH: Final = "epoch"
 """Name in `meta`: the life of the cloud's store that the objects held are of; "" before the first. A commit that
 carries it says that a cloud was met which may know less than was told: whoever tells states tells them again."""
+
+META_KNOWN_MS: Final = "known_ms"
+"""Name in `meta`: the newest time of the cloud that was heard of, milliseconds."""
+LAST_STEP_MS: Final = 60_000
+"""How far behind `BootTimes.last_ms` may be: a flash card need not know the second."""
+BOOTS_MAX: Final = 1000
+"""Beyond, boots that have nothing to date are forgotten: a gateway may start over and over for months."""
 
 ReportClass = Literal["state", "event", "alarm", "telemetry"]
 """`state` is coalesced by key; the others are kept in order within their budgets."""
@@ -99,6 +107,8 @@ class EdgeBatch:
     commands: tuple[tuple[str, bytes | None], ...] = ()
     """What is known of commands by their uid; None removes."""
     meta: tuple[tuple[str, str], ...] = ()
+    reading: Reading | None = None
+    """The cloud's clock, as just heard: kept for the present boot."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,6 +189,10 @@ class EdgeStore(Protocol):
 
     def outbox_head(self) -> int:
         """The newest seq ever given out; survives pruning."""
+        ...
+
+    def boots(self) -> Sequence[BootTimes]:
+        """What is known of the boots that waiting reports are of, and of the present one, which is the last."""
         ...
 
     def prune_outbox(self, *, through: int, first: int = 1, lane: int | None = None) -> None:

@@ -31,6 +31,14 @@ STEPS: Final[tuple[tuple[str, ...], ...]] = (
         "CREATE TABLE gaps (class TEXT PRIMARY KEY, body BLOB NOT NULL) WITHOUT ROWID",
     ),
     ("CREATE TABLE commands (uid TEXT PRIMARY KEY, body BLOB NOT NULL) WITHOUT ROWID",),
+    (  # What a boot knew of time (`BootTimes`); of boots before this step nothing is known.
+        "ALTER TABLE boots ADD COLUMN opened_ms INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE boots ADD COLUMN last_ms INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE boots ADD COLUMN floor_ms INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE boots ADD COLUMN said_ms INTEGER",
+        "ALTER TABLE boots ADD COLUMN heard_ms INTEGER",
+        "ALTER TABLE boots ADD COLUMN server_ms INTEGER",
+    ),
 )
 """STEPS[n] leads from version n to n + 1."""
 

@@ -14,6 +14,7 @@ from typing import TypeAlias
 
 from edgecore.store.port import EdgeBatch, EdgeStore, Held, OutboxReport, StoreStats, TwinRow
 from skerry.objects.meta import Key, Stamp
+from skerry.sync.ports import BootTimes
 
 CommitListener: TypeAlias = Callable[[EdgeBatch], None]
 """Called on the event loop after the batch is durable. Short: set an event, add a key to a queue. Never raises."""
@@ -73,6 +74,9 @@ class AsyncEdgeStore:
 
     def outbox_head(self) -> int:
         return self._store.outbox_head()
+
+    def boots(self) -> Sequence[BootTimes]:
+        return self._store.boots()
 
     def twins(self, device: Key | None = None) -> Sequence[TwinRow]:
         return self._store.twins(device)

@@ -23,9 +23,12 @@ from pathlib import Path
 from shutil import disk_usage
 from typing import Final, TextIO
 
-from edgecore.store.memory import widen_gap
+from edgecore.store.memory import floor_of, widen_gap
 from edgecore.store.port import (
+    BOOTS_MAX,
     CLASSES_OF_LANE,
+    LAST_STEP_MS,
+    META_KNOWN_MS,
     EdgeBatch,
     Held,
     NewReport,
@@ -42,6 +45,7 @@ from skerry.objects.json import decode_object
 from skerry.objects.meta import Key, Revision, Stamp
 from skerry.objects.reports import GAP, GapReport
 from skerry.ports import Clock, Ids
+from skerry.sync.ports import BootTimes, Reading
 
 FILE_NAME: Final = "edge.db"
 CACHE_KIB: Final = 512
@@ -56,6 +60,9 @@ PRUNE_ROWS: Final = 64
 
 _OUTBOX_COLUMNS: Final = "seq, class, kind, key, body, wall_ms, boots.boot_id, monotonic_ms, cost"
 _OUTBOX_FROM: Final = "FROM outbox JOIN boots ON boots.number = outbox.boot"
+_BOOTS: Final = (
+    "SELECT boot_id, opened_ms, last_ms, floor_ms, said_ms, heard_ms, server_ms FROM boots ORDER BY number"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -203,9 +210,24 @@ class SqliteEdgeStore:
         self._writer.execute(f"PRAGMA user_version = {VERSION}")
         made = (("incarnation", ids.token_hex(8)), ("head", "0"))
         self._writer.executemany("INSERT OR IGNORE INTO meta (name, value) VALUES (?, ?)", made)
-        self._writer.execute("INSERT OR IGNORE INTO boots (boot_id) VALUES (?)", (self._boot_id,))
-        row = self._writer.execute("SELECT number FROM boots WHERE boot_id = ?", (self._boot_id,)).fetchone()
+        boots = [_boot(row) for row in self._writer.execute(_BOOTS).fetchall()]
+        if all(boot.boot_id != self._boot_id for boot in boots):
+            self._begin_boot(boots)
+        row = self._writer.execute("SELECT number, last_ms FROM boots WHERE boot_id = ?", (self._boot_id,)).fetchone()
         self._boot: int = row[0]
+        self._last_ms: int = row[1]
+
+    def _begin_boot(self, boots: Sequence[BootTimes]) -> None:
+        if len(boots) >= BOOTS_MAX:
+            self._writer.execute(
+                "DELETE FROM boots WHERE server_ms IS NULL AND number NOT IN (SELECT boot FROM outbox)"
+            )
+        known = self._writer.execute("SELECT value FROM meta WHERE name = ?", (META_KNOWN_MS,)).fetchone()
+        now_ms = round(self._clock.monotonic_s() * 1000)
+        self._writer.execute(
+            "INSERT INTO boots (boot_id, opened_ms, last_ms, floor_ms) VALUES (?, ?, ?, ?)",
+            (self._boot_id, now_ms, now_ms, floor_of(boots, known[0] if known else None)),
+        )
 
     @contextmanager
     def _transaction(self, doing: str) -> Generator[None]:
@@ -258,8 +280,23 @@ class SqliteEdgeStore:
                 writing.keep_within(report_class, self._budgets.of(report_class))
             if batch.reports:
                 self._writer.execute("UPDATE meta SET value = ? WHERE name = 'head'", (str(writing.head),))
+            last_ms = self._note_time(batch, writing.monotonic_ms)
+        self._last_ms = last_ms
         self._head, self._used, self._waiting = writing.head, writing.used, writing.waiting
         return self._head
+
+    def _note_time(self, batch: EdgeBatch, now_ms: int) -> int:
+        """The boot's `last_ms` after this batch."""
+        heard = batch.reading
+        if heard is not None:
+            self._writer.execute(
+                "UPDATE boots SET said_ms = ?, heard_ms = ?, server_ms = ? WHERE number = ?",
+                (heard.said_ms, heard.heard_ms, heard.server_ms, self._boot),
+            )
+        elif now_ms < self._last_ms + LAST_STEP_MS:
+            return self._last_ms
+        self._writer.execute("UPDATE boots SET last_ms = ? WHERE number = ?", (now_ms, self._boot))
+        return now_ms
 
     def prune_outbox(self, *, through: int, first: int = 1, lane: int | None = None) -> None:
         classes = tuple(_CLASSES.values()) if lane is None else CLASSES_OF_LANE[lane]
@@ -346,6 +383,9 @@ class SqliteEdgeStore:
 
     def outbox_head(self) -> int:
         return self._head
+
+    def boots(self) -> Sequence[BootTimes]:
+        return [_boot(row) for row in self._read(_BOOTS)]
 
     def twins(self, device: Key | None = None) -> Sequence[TwinRow]:
         select = "SELECT resource, namespace, name, prop, body FROM twins"
@@ -515,6 +555,19 @@ _CLASSES: Final[dict[str, ReportClass]] = {
     "alarm": "alarm",
     "telemetry": "telemetry",
 }
+
+
+def _boot(row: tuple[object, ...]) -> BootTimes:
+    said, heard, server = row[4:7]
+    return BootTimes(
+        boot_id=str(row[0]),
+        opened_ms=int(str(row[1])),
+        last_ms=int(str(row[2])),
+        floor_ms=int(str(row[3])),
+        reading=None
+        if server is None
+        else Reading(said_ms=int(str(said)), heard_ms=int(str(heard)), server_ms=int(str(server))),
+    )
 
 
 def _report(row: tuple[object, ...]) -> OutboxReport:

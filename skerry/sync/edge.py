@@ -9,6 +9,7 @@ only where it is not older; only a new epoch of the cloud voids the revisions he
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -18,9 +19,10 @@ from typing import Final
 
 from skerry.errors import InvalidError, ProtocolError
 from skerry.objects.meta import Key, Revision, Stamp
+from skerry.sync.ages import Chronology
 from skerry.sync.effects import CloseLink, EdgeEffect, Send, Welcomed, Write
 from skerry.sync.hashes import BUCKETS, bucket_hashes, bucket_of, root_of
-from skerry.sync.ports import Instant, Outbox, SyncSettings
+from skerry.sync.ports import Instant, Outbox, Reading, SyncSettings
 from skerry.sync.priorities import Pace
 from skerry.sync.received import Received
 from skerry.sync.streams import Streams
@@ -65,6 +67,8 @@ STAMPS_BYTES_MAX: Final = 32 * 1024 * 1024
 """The same in bytes, as `size_of` counts: at the limit of entries there are 160 for each."""
 PART_BYTES: Final = 64
 """What a part of a batch or of an answer costs by itself, so that endless empty ones come to an end."""
+SERVER_MS_MAX: Final = 253_402_300_799_999
+"""The end of the year 9999: what a date can say."""
 HEARTBEAT_S_MAX: Final = 3600.0
 """No cloud can ask for longer silences: a gateway would never notice that its link is half-open."""
 
@@ -166,7 +170,7 @@ class EdgeSession:
         self._writes = 0
         self._unwritten: deque[_Unwritten] = deque()
         self._unwritten_bytes = 0
-        self._upstream = Upstream(outbox, self._settings, identity.boot_id)
+        self._upstream = Upstream(outbox, self._settings)
         self.session = 0
         """The number the cloud gave; 0 before Welcome."""
         self.dictionary = 0
@@ -317,19 +321,29 @@ class EdgeSession:
             raise ProtocolError("in step across epochs")
         if same_epoch and frame.revision < self._identity.revision:
             raise ProtocolError(f"the cloud is at revision {frame.revision}, behind {self._identity.revision}")
+        if frame.server_ms > SERVER_MS_MAX:
+            raise ProtocolError(f"the cloud's clock reads {frame.server_ms} ms, after the year 9999")
         received = self._received(frame)
         if frame.dictionary not in (0, *NUMBERS):
             raise ProtocolError(f"dictionary {frame.dictionary} was not offered")
         self.dictionary = frame.dictionary
         self.session = frame.session
-        self._effects.append(Welcomed(session=frame.session, server_ms=frame.server_ms, in_step=frame.in_step))
+        reading = Reading(
+            said_ms=math.floor(self._opened_s * 1000),
+            heard_ms=math.ceil(now.monotonic_s * 1000),
+            server_ms=frame.server_ms,
+        )
+        self._effects.append(
+            Welcomed(session=frame.session, server_ms=frame.server_ms, in_step=frame.in_step, reading=reading)
+        )
         self._heartbeat_s = min(max(1.0, frame.heartbeat_ms / 1000), HEARTBEAT_S_MAX)
         self._pinged_s = now.monotonic_s - self._heartbeat_s
         self._compare_s = now.monotonic_s + self._settings.compare_s
         if not same_epoch:
             self._held = {key: Stamp(stamp.uid, Revision(0)) for key, stamp in self._held.items()}
             self._write(Write(number=0, epoch=frame.epoch, revision=Revision(0), void=True))
-        self._effects += self._upstream.welcomed(frame.version, received)
+        chronology = Chronology(self._outbox.boots(), self._identity.boot_id, reading)
+        self._effects += self._upstream.welcomed(frame.version, received, chronology)
         if frame.in_step:
             self._enter("Welcome", EdgeState.IN_STEP)
         else:

@@ -12,6 +12,7 @@ from typing import TypeAlias
 
 from skerry.objects.meta import Key, Revision
 from skerry.objects.spans import Span
+from skerry.sync.ports import Reading
 from skerry.sync.priorities import Priority
 from skerry.wire.frames import Frame, Hello, ObjectState, Report
 
@@ -31,6 +32,8 @@ class Welcomed:
     server_ms: int
     """The cloud's wall clock, milliseconds since the epoch of Unix."""
     in_step: bool
+    reading: Reading
+    """The same time, with the moments on this side between which it was read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

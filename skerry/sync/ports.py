@@ -19,6 +19,32 @@ class Instant:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """The cloud's clock as a boot heard it once: it read `server_ms` at some moment from `said_ms` to `heard_ms`."""
+
+    said_ms: int
+    """Monotonic clock when `Hello` was said."""
+    heard_ms: int
+    """Monotonic clock when `Welcome` was heard."""
+    server_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BootTimes:
+    """What a gateway keeps of one boot, to date its reports after the next. Milliseconds."""
+
+    boot_id: str
+    opened_ms: int
+    """Monotonic clock when the store was first opened in this boot."""
+    last_ms: int
+    """Monotonic clock at a write near the boot's end."""
+    floor_ms: int = 0
+    """The newest time of the cloud that was known when the store was first opened; 0 for none."""
+    reading: Reading | None = None
+    """The newest one; None where this boot never heard the cloud."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SyncSettings:
     """Limits of a session; both sides have the same defaults. Each is named with its unit and its reason."""
 
@@ -107,4 +133,8 @@ class Outbox(Protocol):
 
     def outbox_head(self) -> int:
         """The newest number ever given out."""
+        ...
+
+    def boots(self) -> Sequence[BootTimes]:
+        """The boots that waiting reports are of, and the present one, oldest first."""
         ...

@@ -15,7 +15,7 @@ from typing import Final
 
 from skerry.errors import ProtocolError
 from skerry.objects.spans import Span
-from skerry.sync.ages import age_of
+from skerry.sync.ages import Chronology
 from skerry.sync.effects import Prune
 from skerry.sync.ports import Instant, Outbox, OutboxItem, SyncSettings
 from skerry.sync.received import Received
@@ -53,10 +53,11 @@ class _Channel:
 class Upstream:
     """See the module. Nothing is sent before `welcomed`."""
 
-    def __init__(self, outbox: Outbox, settings: SyncSettings, boot_id: str) -> None:
+    def __init__(self, outbox: Outbox, settings: SyncSettings) -> None:
         self._outbox = outbox
         self._settings = settings
-        self._boot_id = boot_id
+        self._chronology: Chronology | None = None
+        self._version = 0
         self._urgent: list[_Channel] = []
         """What the backlog waits for."""
         self._backlog: _Channel | None = None
@@ -69,11 +70,12 @@ class Upstream:
         self._resting = False
         """The backlog waits for its allowance, and for nothing else."""
 
-    def welcomed(self, version: int, received: Received) -> list[Prune]:
-        """The cloud said what it has; what the outbox may forget for it.
+    def welcomed(self, version: int, received: Received, chronology: Chronology) -> list[Prune]:
+        """The cloud said what it has, and the time; what the outbox may forget for it.
 
         Raises `ProtocolError` where it can't have that.
         """
+        self._version, self._chronology = version, chronology
         if version < 2:
             through = received.unbroken
             self._urgent = [_Channel(lane=None, next=through + 1, window=self._settings.report_frames)]
@@ -209,7 +211,8 @@ class Upstream:
         return reports
 
     def _report(self, item: OutboxItem, now: Instant) -> Report:
-        age_ms, estimated = age_of(item, now, self._boot_id)
+        assert self._chronology is not None, "nothing is sent before Welcome"
+        age = self._chronology.age_of(item, now)
         kind, body = item.kind, item.body
         if len(body) > REPORT_BODY_MAX:
             body = f'{{"kind":"{kind}","bytes":{len(body)}}}'.encode()
@@ -220,8 +223,9 @@ class Upstream:
             key=item.key,
             body=body,
             wall_ms=max(0, item.wall_ms),
-            age_ms=age_ms,
-            estimated=estimated,
+            age_ms=age.ms,
+            estimated=age.estimated,
+            error_ms=(age.error_ms or 0) if self._version >= 2 else 0,
         )
 
 

@@ -144,6 +144,7 @@ SCHEMA: Final[dict[type, tuple[Field, ...]]] = {
         _uint(5, "wall_ms"),
         _uint(6, "age_ms"),
         _bool(7, "estimated"),
+        _uint(8, "error_ms"),
     ),
     Hello: (
         Field(number=1, name="versions", form=Form.UINTS, limit=16),

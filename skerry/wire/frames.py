@@ -183,7 +183,10 @@ class Report:
     age_ms: int
     """How old it was when this frame was made."""
     estimated: bool = False
-    """The age comes from the wall clock, because the report is from before the gateway's last boot."""
+    """The report is from an earlier boot of the gateway that never heard the cloud's clock: no clock that was known
+    to be right counted the age."""
+    error_ms: int = 0
+    """How far off the age may be, either way. 0: it is exact, or (`estimated`) nobody knows. Not in version 1."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

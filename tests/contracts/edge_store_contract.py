@@ -11,6 +11,7 @@ from skerry.clocks import ManualClock
 from skerry.objects.json import decode_object
 from skerry.objects.meta import Key, Revision, Stamp
 from skerry.objects.reports import GAP, GapReport
+from skerry.sync.ports import Reading
 from skerry.wire.frames import BULK, PROMPT
 
 OpenStore = Callable[[OutboxBudgets], EdgeStore]
@@ -98,6 +99,21 @@ class EdgeStoreContract:
         assert (first.wall_ms, first.monotonic_ms) == (5_000, 7_000)
         assert (second.wall_ms, second.monotonic_ms) == (6_500, 8_500)
         assert first.boot_id == second.boot_id != ""
+
+    def test_what_the_present_boot_knows_of_time_is_kept(self, store: EdgeStore, clock: ManualClock) -> None:
+        (boot,) = store.boots()
+        assert (boot.opened_ms, boot.last_ms, boot.floor_ms, boot.reading) == (7_000, 7_000, 0, None)
+        clock.advance(59.9)
+        store.apply(EdgeBatch(puts=(held("a"),)))
+        assert store.boots() == [boot] or store.boots() == (boot,), "a minute is not worth a write"
+        clock.advance(0.1)
+        store.apply(EdgeBatch(puts=(held("a"),)))
+        assert store.boots()[-1].last_ms == 67_000
+        clock.advance(1)
+        reading = Reading(said_ms=1, heard_ms=2, server_ms=3)
+        store.apply(EdgeBatch(reading=reading))
+        (heard,) = store.boots()
+        assert (heard.opened_ms, heard.last_ms, heard.reading) == (7_000, 68_000, reading)
 
     def test_new_state_replaces_waiting_state_under_a_new_seq(self, store: EdgeStore) -> None:
         store.apply(EdgeBatch(reports=(report("p", b"1"), report("q", b"2"))))

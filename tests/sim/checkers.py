@@ -194,10 +194,11 @@ class Checkers:
             self._broken(9, f"{served.node} session {self._order[served]} after {self._newest[served.node]}")
         self._value(served.node, dated)
         body = json.loads(dated.report.body)
-        if not dated.report.estimated and dated.report.kind != "gap":
+        bound_ms: int = getattr(dated.report, "error_ms", 0)
+        if dated.report.kind != "gap" and (bound_ms or not dated.report.estimated):
             error_s = abs(dated.at_ms - body["at"]) / 1000
             # What waits at a process that stands still is older than it says.
-            if error_s > 3.0 + served.replica.slept_s:
+            if error_s > 3.0 + served.replica.slept_s + bound_ms / 1000:
                 self._broken(10, f"{incarnation} report {seq} is dated {error_s:.1f} s off")
 
     def _value(self, node: str, dated: DatedReport) -> None:

@@ -399,7 +399,8 @@ class Cloud:
             if not (self.world.plant.no_fencing or self.world.plant.fencing_in_memory):
                 return False
         for dated in commit.reports:
-            if self.world.plant.trust_clocks:
+            earlier = dated.report.estimated and self.world.plant.trust_earlier_clocks
+            if self.world.plant.trust_clocks or earlier:
                 dated = replace(dated, at_ms=dated.report.wall_ms)
             self.disk.effects.append((served.node, commit.incarnation, dated))
             self.world.checkers.took_effect(served, commit.incarnation, dated)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgecore.link.session import META_REVISION, batch_of
 from edgecore.store.memory import MemoryEdgeStore
-from edgecore.store.port import META_EPOCH, EdgeBatch, NewReport, OutboxBudgets, ReportClass
+from edgecore.store.port import META_EPOCH, META_KNOWN_MS, EdgeBatch, NewReport, OutboxBudgets, ReportClass
 from skerry.objects.json import str_at
 from skerry.objects.meta import Key, Revision
 from skerry.sync.dial import DialPolicy, Ended
@@ -152,6 +152,9 @@ class Edge:
             incarnation="from disk", clock=self.clock, boot_id=f"boot-{self.boots}", budgets=self.world.budgets
         )
         self.store.restore(disk)
+        before = self.store.boots()[-2].reading if len(self.store.boots()) > 1 else None
+        if self.world.plant.one_reading and before is not None:
+            self.store.apply(EdgeBatch(reading=before))
 
     def reset_disk(self) -> None:
         """The card was replaced: nothing is remembered."""
@@ -235,6 +238,9 @@ class Edge:
                     self._write(session, one)
                 case "Prune":
                     self._prune(one)
+                case "Welcomed" if hasattr(one, "reading"):  # the first release keeps no times of boots
+                    heard = EdgeBatch(reading=one.reading, meta=((META_KNOWN_MS, str(one.server_ms)),))
+                    self.store.apply(heard)  # at once: a brownout is a boot whose reading was never durable
                 case "CloseLink":
                     link.hang_up(self)
                     self.session = self.link = None

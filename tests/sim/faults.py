@@ -128,6 +128,16 @@ class Hands:
         edge.cut_power(battery=battery, lands=lands)
         self._restart(edge, off_s)
 
+    def brownout(self, edge: Edge, off_s: float, up_s: float) -> None:
+        """Power comes back for a while, without a route and with the clock at 1970, and goes again."""
+        edge.blocked = True
+        self.cut_power(edge, off_s, battery=False, lands=False)
+        self.world.after(off_s + up_s, lambda: self._lit_again(edge, off_s), f"{edge.name}: power goes again")
+
+    def _lit_again(self, edge: Edge, off_s: float) -> None:
+        self.cut_power(edge, off_s, battery=False, lands=False)
+        edge.blocked = False
+
     def new_disk(self, edge: Edge, off_s: float) -> None:
         edge.reset_disk()
         self._restart(edge, off_s)

@@ -91,6 +91,8 @@ def drawn(seed: int) -> Schedule:
     actions = [*dice.people(), *dice.devices(), *dice.strikes()]
     if cloud_version == 1:
         actions.append(Action(at_s=random.uniform(60, 280), verb="upgrade_cloud", args={"off_s": 3.0}))
+    if seed % 6 == 3:
+        actions += dice.brownouts()
     if random.random() < 0.25:
         actions.append(Action(at_s=FAULTS_S, verb="restore", args={"off_s": 0.0}))
     return Schedule(
@@ -168,6 +170,15 @@ class _Dice:
             actions.append(Action(at_s=at_s, verb=verb, args=args))
             actions.append(Action(at_s=at_s, verb="slow", args={"factor": self.random.choice((1.0, 1.0, 0.2, 5.0))}))
             at_s = round(at_s + self.random.uniform(0.2, 40), 3)
+        return actions
+
+    def brownouts(self) -> list[Action]:
+        """Boots that never hear the cloud."""
+        actions: list[Action] = []
+        for number in range(self.edges):
+            args: dict[str, Value] = {"edge": f"edge-{number + 1}"}
+            args |= {"off_s": self._uniform(1, 10), "up_s": self._uniform(2, 30)}
+            actions.append(Action(at_s=self._uniform(10, FAULTS_S), verb="brownout", args=args))
         return actions
 
     def _strike(self) -> tuple[str, dict[str, Value]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 
 from skerry.sync.cloud import CloudState
 from skerry.sync.edge import EdgeState
+from skerry.sync.effects import DatedReport
 from skerry.sync.ports import SyncSettings
 from tests.sim.cloud import Disk
 from tests.sim.world import World
@@ -243,6 +245,61 @@ def test_a_gateway_that_boots_in_1970_connects_and_its_reports_are_dated_right(w
     (_, _, dated) = world.cloud.disk.effects[-1]
     assert abs(dated.at_ms - happened_ms) < 3000
     assert not dated.report.estimated
+    world.checkers.final()
+
+
+def told_at(world: World, happened_ms: int) -> DatedReport:
+    """What was told of that moment."""
+    told = [dated for _, _, dated in world.cloud.disk.effects]
+    return next(dated for dated in told if json.loads(dated.report.body)["at"] == happened_ms)
+
+
+def test_a_report_of_an_earlier_boot_is_dated_by_what_that_boot_heard(world: World) -> None:
+    edge = world.edges[0]
+    world.run(60)
+    edge.blocked = True
+    assert edge.link is not None
+    edge.link.cut()
+    world.run(60)
+    edge.sense()
+    happened_ms = world.true_ms()
+    world.run(600)
+    edge.cut_power(battery=False)
+    world.run(86_400)
+    edge.start()
+    edge.blocked = False
+    world.run(90)
+    dated = next(
+        dated for _, _, dated in world.cloud.disk.effects if json.loads(dated.report.body)["at"] == happened_ms
+    )
+    assert abs(dated.at_ms - happened_ms) < 3000
+    assert not dated.report.estimated
+    assert 0 < dated.report.error_ms < 3000
+    world.checkers.final()
+
+
+def test_a_report_of_a_boot_that_never_heard_the_cloud_is_dated_between_what_is_known(world: World) -> None:
+    edge = world.edges[0]
+    world.run(60)
+    edge.cut_power(battery=False)
+    known_ms = world.true_ms()
+    edge.blocked = True
+    world.run(3600)
+    edge.start()
+    edge.sense()
+    happened_ms = world.true_ms()
+    world.run(3600)
+    edge.cut_power(battery=False)
+    world.run(3600)
+    edge.start()
+    edge.blocked = False
+    world.run(90)
+    dated = next(
+        dated for _, _, dated in world.cloud.disk.effects if json.loads(dated.report.body)["at"] == happened_ms
+    )
+    assert dated.report.estimated
+    assert known_ms - 60_000 < dated.at_ms < world.true_ms()
+    assert abs(dated.at_ms - happened_ms) <= dated.report.error_ms < 4 * 3_600_000
     world.checkers.final()
 
 

@@ -26,6 +26,8 @@ PLANTS = {
     "session numbers that each replica gives for itself": (Plant(number_from_memory=True), 9),
     "a cloud that is deaf to versions": (Plant(deaf_to_versions=True), 1),
     "trust in the gateway's clock": (Plant(trust_clocks=True), 10),
+    "trust in the clock of an earlier boot": (Plant(trust_earlier_clocks=True), 10),
+    "one reading of the cloud's clock for all boots": (Plant(one_reading=True), 10),
 }
 
 

@@ -85,6 +85,10 @@ class Plant:
     """A cloud answers in its own version, whatever the edge offers."""
     trust_clocks: bool = False
     """Reports are dated by the gateway's clock."""
+    trust_earlier_clocks: bool = False
+    """The same, only where no clock that was known to be right counted the age."""
+    one_reading: bool = False
+    """What a boot heard of the cloud's clock is taken for the next boot's, whose monotonic clock began anew."""
 
 
 class World:

@@ -8,12 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from edgecore.store.port import EdgeBatch, EdgeStore, OutboxBudgets
+from edgecore.store.port import META_KNOWN_MS, EdgeBatch, EdgeStore, NewReport, OutboxBudgets
 from edgecore.store.schema import VERSION
 from edgecore.store.sqlite import FILE_NAME, OpenedStore, SqliteEdgeStore, StoreSettings, open_store
 from skerry.clocks import ManualClock, SystemIds
 from skerry.errors import StorageFullError, UnavailableError
 from skerry.objects.meta import Key
+from skerry.sync.ages import known_ms
+from skerry.sync.ports import Reading
 from tests.contracts.edge_store_contract import (
     BUDGETS,
     EdgeStoreContract,
@@ -132,10 +134,71 @@ def test_a_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:
         opened(tmp_path / "file" / "sub")
 
 
+def test_the_next_boot_knows_what_the_last_one_did_of_time(tmp_path: Path) -> None:
+    event = NewReport(report_class="event", kind="event", key="", body=b"{}")
+    reading = Reading(said_ms=1000, heard_ms=1000, server_ms=1_790_000_000_000)
+    store = opened(tmp_path).store
+    store.apply(EdgeBatch(reports=(event,), reading=reading))
+    (first,) = store.boots()
+    store.close()
+    again = opened(tmp_path, boot="boot-2").store
+    earlier, present = again.boots()
+    assert earlier == first
+    assert present.boot_id == "boot-2"
+    assert present.floor_ms == known_ms((first,)) > 1_790_000_000_000 - 1000
+    again.prune_outbox(through=1)
+    assert again.boots() == [present], "nothing is left to date; its floor says the rest"
+    again.close()
+    same = opened(tmp_path, boot="boot-2").store
+    assert same.boots() == [present]
+    same.apply(EdgeBatch(meta=((META_KNOWN_MS, "1800000000000"),)))
+    same.close()
+    third = opened(tmp_path, boot="boot-3").store
+    assert third.boots()[-1].floor_ms == 1_800_000_000_000
+    third.close()
+
+
+def test_a_gateway_that_starts_over_and_over_keeps_few_boots(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edgecore.store.sqlite.BOOTS_MAX", 3)
+    event = NewReport(report_class="event", kind="event", key="", body=b"{}")
+    for number in range(8):
+        store = opened(tmp_path, boot=f"boot-{number}").store
+        if number == 1:
+            store.apply(EdgeBatch(reports=(event,)))
+        if number == 2:
+            store.apply(EdgeBatch(reading=Reading(said_ms=1, heard_ms=1, server_ms=1)))
+        store.close()
+    store = opened(tmp_path, boot="boot-8").store
+    kept = [boot.boot_id for boot in store.boots()]
+    assert len(kept) <= 4
+    assert {"boot-1", "boot-2", "boot-8"} <= set(kept), "what dates a report, and what bounds it"
+    store.close()
+
+
+def _without_times(store: SqliteEdgeStore) -> None:
+    for column in ("opened_ms", "last_ms", "floor_ms", "said_ms", "heard_ms", "server_ms"):
+        store._writer.execute(f"ALTER TABLE boots DROP COLUMN {column}")
+
+
+def test_a_file_of_the_second_version_learns_what_boots_know_of_time(tmp_path: Path) -> None:
+    store = opened(tmp_path).store
+    store.apply(EdgeBatch(reports=(NewReport(report_class="event", kind="event", key="", body=b"{}"),)))
+    _without_times(store)
+    store._writer.execute("PRAGMA user_version = 2")
+    store.close()
+    again = opened(tmp_path, boot="boot-2").store
+    earlier, present = again.boots()
+    assert (earlier.boot_id, earlier.floor_ms, earlier.reading) == ("boot-1", 0, None)
+    assert present.boot_id == "boot-2"
+    assert [item.boot_id for item in again.outbox(after=0, limit=9)] == ["boot-1"]
+    again.close()
+
+
 def test_a_file_of_the_first_version_learns_of_commands(tmp_path: Path) -> None:
     store = opened(tmp_path).store
     store.apply(EdgeBatch(puts=(held("a"),)))
     store._writer.execute("DROP TABLE commands")
+    _without_times(store)
     store._writer.execute("PRAGMA user_version = 1")
     store.close()
     again = opened(tmp_path).store

@@ -9,7 +9,7 @@ from skerry.objects.meta import Key, Revision, Stamp
 from skerry.sync.cloud import Admission, CloudSession
 from skerry.sync.edge import EdgeIdentity, EdgeSession
 from skerry.sync.effects import CloudEffect, EdgeEffect, Send
-from skerry.sync.ports import Instant, SyncSettings
+from skerry.sync.ports import BootTimes, Instant, SyncSettings
 from skerry.sync.received import Received
 from skerry.wire.frames import BULK, PROMPT, Frame, Hello, ObjectState, Welcome
 
@@ -74,6 +74,7 @@ class Item:
 class FakeOutbox:
     items: list[Item] = field(default_factory=list[Item])
     head: int = 0
+    known_boots: list[BootTimes] = field(default_factory=list[BootTimes])
 
     def add(self, *items: Item) -> None:
         self.items += items
@@ -84,6 +85,9 @@ class FakeOutbox:
 
     def outbox_head(self) -> int:
         return self.head
+
+    def boots(self) -> tuple[BootTimes, ...]:
+        return tuple(self.known_boots)
 
 
 def an_edge(

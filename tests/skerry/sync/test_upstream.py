@@ -10,14 +10,16 @@ from hypothesis import strategies as st
 
 from skerry.errors import ProtocolError
 from skerry.objects.spans import Span, Spans
+from skerry.sync.ages import Chronology
 from skerry.sync.effects import Prune
 from skerry.sync.intake import Intake
-from skerry.sync.ports import Instant, SyncSettings
+from skerry.sync.ports import Instant, Reading, SyncSettings
 from skerry.sync.received import Received
 from skerry.sync.upstream import JUMP_SPANS_MAX, Upstream
 from skerry.wire.frames import BULK, PROMPT, SPANS_MAX, Receipt, Reports
 from tests.skerry.sync.conversation import FakeOutbox, Item, at
 
+CHRONOLOGY = Chronology((), "boot", Reading(said_ms=0, heard_ms=0, server_ms=1_790_000_000_000))
 SETTINGS = SyncSettings(report_frames=2, reports_max=3, backlog_frames=1)
 
 
@@ -32,8 +34,8 @@ def event(*seqs: int) -> list[Item]:
 def an_upstream(*items: Item, received: Received | None = None, settings: SyncSettings = SETTINGS) -> Upstream:
     outbox = FakeOutbox()
     outbox.add(*sorted(items, key=lambda item: item.seq))
-    upstream = Upstream(outbox, settings, "boot")
-    upstream.welcomed(2, received or Received())
+    upstream = Upstream(outbox, settings)
+    upstream.welcomed(2, received or Received(), CHRONOLOGY)
     return upstream
 
 
@@ -60,8 +62,8 @@ def test_prompt_goes_first_then_a_short_backlog_in_order() -> None:
 def test_live_telemetry_overtakes_a_long_backlog_and_that_follows_beside_it() -> None:
     outbox = FakeOutbox()
     outbox.add(*telemetry(*range(1, 8)))
-    upstream = Upstream(outbox, SETTINGS, "boot")
-    upstream.welcomed(2, Received())
+    upstream = Upstream(outbox, SETTINGS)
+    upstream.welcomed(2, Received(), CHRONOLOGY)
     (first,) = sent(upstream, at(0))
     assert said([first]) == [(BULK, Span(1, 3), [1, 2, 3], True)]
     outbox.add(*telemetry(8), *event(9))
@@ -73,8 +75,8 @@ def test_live_telemetry_overtakes_a_long_backlog_and_that_follows_beside_it() ->
 def test_the_backlog_waits_while_what_is_urgent_fills_its_window() -> None:
     outbox = FakeOutbox()
     outbox.add(*telemetry(*range(1, 8)))
-    upstream = Upstream(outbox, SETTINGS, "boot")
-    upstream.welcomed(2, Received())
+    upstream = Upstream(outbox, SETTINGS)
+    upstream.welcomed(2, Received(), CHRONOLOGY)
     (late,) = sent(upstream, at(0))
     outbox.add(*telemetry(*range(8, 15)))
     live = sent(upstream, at(0))
@@ -127,8 +129,8 @@ def test_with_too_many_spans_live_telemetry_waits_in_order() -> None:
 
 
 def test_what_has_arrived_is_forgotten_at_welcome() -> None:
-    upstream = Upstream(FakeOutbox(), SETTINGS, "boot")
-    assert upstream.welcomed(2, Received((Spans.upto(9), Spans.read("1-4,6-7")))) == [
+    upstream = Upstream(FakeOutbox(), SETTINGS)
+    assert upstream.welcomed(2, Received((Spans.upto(9), Spans.read("1-4,6-7"))), CHRONOLOGY) == [
         Prune(lane=0, first=1, through=9),
         Prune(lane=1, first=1, through=4),
         Prune(lane=1, first=6, through=7),
@@ -137,9 +139,9 @@ def test_what_has_arrived_is_forgotten_at_welcome() -> None:
 
 @pytest.mark.parametrize("text", ["2-4", "1-2,4-5"])
 def test_a_prompt_lane_in_pieces_is_nothing_that_a_cloud_can_have(text: str) -> None:
-    upstream = Upstream(FakeOutbox(), SETTINGS, "boot")
+    upstream = Upstream(FakeOutbox(), SETTINGS)
     with pytest.raises(ProtocolError, match="in pieces"):
-        upstream.welcomed(2, Received((Spans.read(text), Spans())))
+        upstream.welcomed(2, Received((Spans.read(text), Spans())), CHRONOLOGY)
 
 
 @pytest.mark.parametrize(
@@ -176,8 +178,8 @@ def test_over_any_cuts_everything_arrives_once_in_order_and_in_few_spans(data: s
 
     for cut in [*data.draw(st.lists(st.integers(0, 8), max_size=12)), None]:
         grow()
-        upstream, intake = Upstream(outbox, SETTINGS, "boot"), Intake(2, received)
-        for prune in upstream.welcomed(2, received):
+        upstream, intake = Upstream(outbox, SETTINGS), Intake(2, received)
+        for prune in upstream.welcomed(2, received, CHRONOLOGY):
             forget(outbox, prune)
         turn = 0
         while cut is None or turn < cut:
