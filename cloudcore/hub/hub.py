@@ -18,6 +18,7 @@ import orjson
 
 from cloudcore.hub.effects import Kinds, Reporter, with_incarnation
 from cloudcore.hub.liveness import Liveness, LivenessSettings
+from cloudcore.hub.pushing import Pushing
 from cloudcore.hub.references import ARRIVAL, NODES
 from cloudcore.hub.sessions import NodeSession, SessionParts
 from cloudcore.hub.streams import NodeLogs, NodeStreams
@@ -86,6 +87,7 @@ class Hub:
         self._slots: dict[str, _Slot] = {}
         self._open: set[NodeSession] = set()
         self._behind: set[NodeSession] = set()
+        self._pushing = Pushing()
         self._settling = (0.0, 0)
         """(when counted, how many)."""
         self._loaded = asyncio.Event()
@@ -108,6 +110,7 @@ class Hub:
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._follow())
+                tasks.create_task(self._pushing.run())
                 tasks.create_task(self.liveness.run())
                 tasks.create_task(self.traffic.run())
         finally:
@@ -132,6 +135,7 @@ class Hub:
         finally:
             self._open.discard(session)
             self._behind.discard(session)
+            self._pushing.discard(session)
             self.traffic.note(session.node, session.take_usage())
             self._leave(session, heard_s)
 
@@ -210,8 +214,10 @@ class Hub:
                 slot = self._slots.get(node)
                 if slot is not None and slot.session is not None:
                     slot.session.changed(keys)
+                    self._pushing.add(slot.session)
             for session in tuple(self._behind):
                 session.changed(())
+                self._pushing.add(session)
                 if session.state is not CloudState.BEHIND:
                     self._behind.discard(session)
 

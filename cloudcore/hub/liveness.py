@@ -9,10 +9,12 @@ grace counts as silent.
 from __future__ import annotations
 
 import asyncio
+import heapq
 import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
+from typing import Final
 
 from cloudcore.hub.effects import GATEWAY_READY, Kinds
 from cloudcore.registry.port import Objects
@@ -24,6 +26,10 @@ from skerry.ports import Clock
 
 log = logging.getLogger(__name__)
 
+WRITES_MAX: Final = 32
+"""Conditions written at a time: enough for the store to commit them as one group, few enough to leave room in it."""
+STALE_MAX: Final = 1024
+"""Outdated entries of the heap, beyond as many as there are nodes, before it is made anew."""
 SILENT_REASON = "NodeStatusUnknown"
 SILENT_MESSAGE = "Skerry: the gateway is silent"
 
@@ -52,6 +58,8 @@ class Liveness:
         self._settings = settings
         self._due: dict[str, tuple[float, bool]] = {}
         """Node -> (when to write, heard?)."""
+        self._heap: list[tuple[float, bool, str]] = []
+        """The same by time, and entries that something newer has replaced in `_due`."""
         self._wake = asyncio.Event()
 
     def start(self, nodes: Iterable[str]) -> None:
@@ -62,14 +70,20 @@ class Liveness:
 
     def heard(self, node: str) -> None:
         """A session of the node is open."""
-        self._due[node] = (self._clock.monotonic_s(), True)
-        self._wake.set()
+        self._note(node, self._clock.monotonic_s(), heard=True)
 
     def silent(self, node: str, *, heard_s: float | None = None) -> None:
         """The node's last session has ended. `heard_s` (monotonic) is given where that was noticed by silence alone:
         the grace has been running since. A link that was closed, or broke, was heard to do so."""
         since_s = self._clock.monotonic_s() if heard_s is None else heard_s
-        self._due[node] = (since_s + self._settings.grace_s, False)
+        self._note(node, since_s + self._settings.grace_s, heard=False)
+
+    def _note(self, node: str, due_s: float, *, heard: bool) -> None:
+        self._due[node] = (due_s, heard)
+        heapq.heappush(self._heap, (due_s, heard, node))
+        if len(self._heap) > 2 * len(self._due) + STALE_MAX:
+            self._heap = [(due_s, heard, node) for node, (due_s, heard) in self._due.items()]
+            heapq.heapify(self._heap)
         self._wake.set()
 
     async def run(self) -> None:
@@ -81,17 +95,25 @@ class Liveness:
     async def _write_conditions(self) -> None:
         while True:
             self._wake.clear()
-            now_s = self._clock.monotonic_s()
-            for node, (due_s, heard) in list(self._due.items()):
-                if due_s <= now_s and self._due.get(node) == (due_s, heard):
-                    await self._write(node, due_s, heard=heard)
-            next_s = min((due_s for due_s, _ in self._due.values()), default=None)
-            delay = None if next_s is None else max(0.01, next_s - self._clock.monotonic_s())
+            while due := self._take(self._clock.monotonic_s()):
+                async with asyncio.TaskGroup() as tasks:
+                    for node, (due_s, heard) in due.items():
+                        tasks.create_task(self._write(node, due_s, heard=heard))
+            delay = max(0.01, self._heap[0][0] - self._clock.monotonic_s()) if self._heap else None
             try:
                 async with asyncio.timeout(delay):
                     await self._wake.wait()
             except TimeoutError:
                 continue
+
+    def _take(self, now_s: float) -> dict[str, tuple[float, bool]]:
+        """What is due, a few at a time: those are one transaction of the store."""
+        due: dict[str, tuple[float, bool]] = {}
+        while self._heap and self._heap[0][0] <= now_s and len(due) < WRITES_MAX:
+            due_s, heard, node = heapq.heappop(self._heap)
+            if self._due.get(node) == (due_s, heard):
+                due[node] = (due_s, heard)
+        return due
 
     async def _write(self, node: str, due_s: float, *, heard: bool) -> None:
         transform: Callable[[JsonObject], JsonObject]
@@ -109,7 +131,7 @@ class Liveness:
             if again_s is None:
                 del self._due[node]
             else:
-                self._due[node] = (again_s, heard)
+                self._note(node, again_s, heard=heard)
 
     async def _renew_lease(self) -> None:
         kind = self._kinds.lease

@@ -117,9 +117,13 @@ class NodeSession:
         return self._driver.usage(sent_is_up=False)
 
     def changed(self, keys: Iterable[Key]) -> None:
-        """The node's view changed."""
+        """The node's view changed. What that makes to say is said by `push`."""
         self._machine.changed(keys, self._driver.now())
-        self._driver.kick()
+
+    def push(self) -> None:
+        """See `cloudcore.hub.pushing`."""
+        if self._machine.state is not CloudState.CLOSED:
+            self._driver.kick()
 
     def close(self, code: int, reason: str, *, retry_after_s: float = 0.0) -> None:
         self._machine.close(code, reason, retry_after_s=retry_after_s)

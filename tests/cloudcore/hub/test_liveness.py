@@ -59,3 +59,21 @@ async def test_a_mute_gateway_is_silent_when_its_session_ends_where_that_is_the_
         mute_s = loop.time()
         await eventually(lambda: is_silent(fleet, "eu-1"))
         assert loop.time() - mute_s < 3.5, "two heartbeats and the grace, one after the other, would be four seconds"
+
+
+async def test_only_the_last_that_was_told_of_a_node_is_written(fleet: Fleet) -> None:
+    clock = ManualClock()
+    clock.advance(1000)
+    liveness = Liveness(fleet.objects, kinds_in(builtin_scheme()), clock, LivenessSettings(grace_s=40))
+    await fleet.create("nodes", "flaps")  # after the fleet's own hub has read its nodes, so that it has no say
+    for _ in range(5000):  # a link that flaps must not leave a trail
+        liveness.silent("flaps", heard_s=0.0)
+        liveness.heard("flaps")
+    for number in range(100):
+        await fleet.create("nodes", f"n-{number}")
+        liveness.silent(f"n-{number}", heard_s=0.0)
+    running = asyncio.create_task(liveness.run())
+    await eventually(lambda: all(is_silent(fleet, f"n-{number}") for number in range(100)))
+    assert not is_silent(fleet, "flaps")
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
