@@ -24,7 +24,6 @@ from edgecore.link.renewal import CertificateKeeper
 from edgecore.local_api.server import LocalApi
 from edgecore.pods.node import Machine, read_machine
 from edgecore.pods.runtimes.process import ProcessRuntime, ProcessSettings
-from edgecore.store.port import OutboxBudgets
 from edgecore.store.shell import AsyncEdgeStore
 from edgecore.store.sqlite import StoreSettings, open_store
 from edgecore.twins.drivers import driver_factories
@@ -82,9 +81,8 @@ async def serve(settings: EdgeSettings) -> None:
 
 
 def _open(settings: EdgeSettings, boot_id: str, clock: Clock, ids: Ids) -> AsyncEdgeStore:
-    budgets = OutboxBudgets(telemetry=settings.telemetry_mib * MIB)
     opened = open_store(
-        StoreSettings(directory=settings.data / "store", boot_id=boot_id, budgets=budgets), clock, ids
+        StoreSettings(directory=settings.data / "store", boot_id=boot_id, budgets=settings.budgets()), clock, ids
     )
     if opened.set_aside is not None:
         LOG.error(

@@ -6,12 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from edgecore.store.port import DAY_MS, OutboxBudgets
 from skerry.errors import InvalidError
 from skerry.objects.names import node_may_label
 from skerry.settings import setting
 
 DATA: Final = Path("/var/lib/skerry/edge")
 MIB: Final = 1 << 20
+DAYS_MAX: Final = 36_500
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +37,28 @@ class EdgeSettings:
     )
     label: tuple[str, ...] = setting((), help="NAME=VALUE labels of the node, e.g. topology.kubernetes.io/region=eu")
     telemetry_mib: int = setting(512, help="room for readings that wait for the cloud", low=1, high=1 << 20)
+    telemetry_days: float = setting(
+        30.0, help="days of running that a reading waits for the cloud; 0: for ever", low=0, high=DAYS_MAX
+    )
+    event_mib: int = setting(4, help="room for events that wait for the cloud", low=1, high=1 << 20)
+    event_days: float = setting(
+        30.0, help="days of running that an event waits for the cloud; 0: for ever", low=0, high=DAYS_MAX
+    )
+    alarm_mib: int = setting(16, help="room for alarms that wait for the cloud", low=1, high=1 << 20)
+    alarm_days: float = setting(
+        0.0, help="days of running that an alarm waits for the cloud; 0: for ever", low=0, high=DAYS_MAX
+    )
+    log_lines_mib: int = setting(16, help="room for log lines that wait for the cloud", low=1, high=1 << 20)
+    log_lines_days: float = setting(
+        7.0, help="days of running that a log line waits for the cloud; 0: for ever", low=0, high=DAYS_MAX
+    )
+    free_floor_mib: int = setting(
+        16,
+        help="room that stays free on the disk of the data: below, log lines that wait for the cloud are dropped, "
+        "then readings; 0: none",
+        low=0,
+        high=1 << 20,
+    )
     log_size_mib: int = setting(10, help="size at which a container's log is rotated", low=1, high=1 << 10)
     log_files: int = setting(5, help="how many files of a container's log are kept", low=1, high=100)
     log_level: str = setting("info", help="what is logged", choices=("debug", "info", "warning", "error"))
@@ -42,6 +66,20 @@ class EdgeSettings:
     @property
     def images_directory(self) -> Path:
         return Path(self.images) if self.images else self.data / "images"
+
+    def budgets(self) -> OutboxBudgets:
+        """Of what waits for the cloud."""
+        return OutboxBudgets(
+            telemetry=self.telemetry_mib * MIB,
+            telemetry_ttl_ms=round(self.telemetry_days * DAY_MS),
+            event=self.event_mib * MIB,
+            event_ttl_ms=round(self.event_days * DAY_MS),
+            alarm=self.alarm_mib * MIB,
+            alarm_ttl_ms=round(self.alarm_days * DAY_MS),
+            log=self.log_lines_mib * MIB,
+            log_ttl_ms=round(self.log_lines_days * DAY_MS),
+            free_floor=self.free_floor_mib * MIB,
+        )
 
     @property
     def socket(self) -> Path:

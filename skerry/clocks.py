@@ -75,3 +75,7 @@ class ManualClock:
         assert seconds >= 0
         self._monotonic_s += seconds
         self._wall_ms += round(seconds * 1000)
+
+    def step_wall(self, ms: int) -> None:
+        """Set the wall clock forward, or back."""
+        self._wall_ms += ms

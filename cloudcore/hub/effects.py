@@ -26,7 +26,15 @@ from skerry.objects.device_twins import merged_desired, with_reported, with_repo
 from skerry.objects.json import Json, JsonObject, clone, encode_object, ensure_map, int_at, map_at, maps_at, str_at
 from skerry.objects.meta import Key, uid_of
 from skerry.objects.names import node_may_label
-from skerry.objects.reports import GAP, EventReport, GapReport, NodeStatusReport, PodStatusReport
+from skerry.objects.reports import (
+    GAP,
+    SERIES_GAP,
+    EventReport,
+    GapReport,
+    NodeStatusReport,
+    PodStatusReport,
+    SeriesGapReport,
+)
 from skerry.objects.scheme import Kind, Scheme
 from skerry.objects.times import micro_time_text, parse_time, time_text
 from skerry.objects.twins import (
@@ -109,6 +117,8 @@ class Reporter:
                 return self._event(dated)
             case "gap" | "oversize":
                 return self._gap(dated)
+            case "series_gap":
+                return self._series_gap(dated)
             case "twin_reported":
                 return self._reported(dated)
             case "twin_desired":
@@ -179,8 +189,8 @@ class Reporter:
             name = f"{self.node}.gap-{gap.report_class}-{gap.first_seq}"
             reason = "ReportsDropped"
             text = (
-                f"the gateway's outbox was full: {gap.dropped} {gap.report_class} reports ({gap.size_bytes} bytes) "
-                f"were dropped, {gap.total} since it was made"
+                f"{gap.dropped} {gap.report_class} reports ({gap.size_bytes} bytes) that waited for the cloud were "
+                f"dropped{_why(gap)}, {gap.total} since the gateway's outbox was made"
             )
         else:
             name = f"{self.node}.oversize-{dated.report.seq}"
@@ -298,8 +308,44 @@ class Reporter:
         )
         return Outcome(records=(record,))
 
+    def _series_gap(self, dated: DatedReport) -> Outcome:
+        """A hole in a history, kept as a row of it."""
+        gap = SeriesGapReport.decode(_object(dated))
+        namespace, _, rest = dated.report.key.partition("/")
+        name, _, prop = rest.partition("/")
+        if not (namespace and name and prop and gap.dropped > 0):
+            raise ProtocolError(f"{SERIES_GAP}: the key is namespace/device/property, and dropped is more than 0")
+        _storable(namespace, name, prop)
+        device = self.lookup(Key(DEVICES, namespace, name))
+        if device is not None and not self._placed_here(device):
+            return Outcome()
+        shift_ms = dated.at_ms - dated.report.wall_ms
+        last_ms = min(max(0, gap.last_wall_ms + shift_ms), dated.at_ms)
+        hole: JsonObject = {
+            "id": gap.first_seq,
+            "count": gap.dropped,
+            "fromMs": min(max(0, gap.first_wall_ms + shift_ms), last_ms),
+            "toMs": last_ms,
+        }
+        record = Record(
+            series=series_of(namespace, name, prop),
+            at_ms=dated.at_ms,
+            body=encode_object({"gap": hole, "node": self.node}),
+        )
+        return Outcome(records=(record,))
+
     def _placed_here(self, device: JsonObject) -> bool:
         return str_at(device, "spec", "nodeName") == self.node
+
+
+def _why(gap: GapReport) -> str:
+    causes = {
+        "the outbox was full": gap.dropped - gap.expired - gap.for_room,
+        "their time was over": gap.expired,
+        "the disk was nearly full": gap.for_room,
+    }
+    told = ", ".join(f"{count} because {cause}" for cause, count in causes.items() if count > 0)
+    return f" ({told})" if told else ""
 
 
 def _with_command(command: JsonObject, *, node: str, told: CommandReport, at_ms: int) -> JsonObject:

@@ -137,7 +137,14 @@ class Routes:
                 "reports": stats.outbox_reports,
                 "bytes": stats.outbox_bytes,
                 "gaps": [
-                    {"class": gap.report_class, "dropped": gap.dropped, "total": gap.total} for gap in stats.gaps
+                    {
+                        "class": gap.report_class,
+                        "dropped": gap.dropped,
+                        "total": gap.total,
+                        "expired": gap.expired,
+                        "forRoom": gap.for_room,
+                    }
+                    for gap in stats.gaps
                 ],
             },
             "objects": stats.objects,

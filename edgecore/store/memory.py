@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import copy
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
+from edgecore.store.expiry import EXPIRY_MS, expired
+from edgecore.store.gaps import Reason, cost_of, series_gaps, widen_gap
 from edgecore.store.port import (
     BOOTS_MAX,
     CLASSES_OF_LANE,
+    FLOOR_KEEPS_BYTES,
     LAST_STEP_MS,
+    LOWEST_FIRST,
     META_KNOWN_MS,
     EdgeBatch,
     Held,
@@ -26,8 +30,9 @@ from edgecore.store.port import (
     TwinRow,
     report_cost_bytes,
 )
+from skerry.objects.json import decode_object
 from skerry.objects.meta import Key, Stamp
-from skerry.objects.reports import GAP, GapReport
+from skerry.objects.reports import GAP, SERIES_GAP, GapReport, SeriesGapReport
 from skerry.ports import Clock
 from skerry.sync.ages import known_ms
 from skerry.sync.ports import BootTimes
@@ -52,18 +57,29 @@ class _Disk:
     """Oldest first; the present one is the last."""
     used: Counter[ReportClass] = field(default_factory=Counter[ReportClass])
     """Bytes of each class in the outbox."""
+    room: int = 0
+    """Bytes that dropped reports left in the file; what is written next takes none of the disk."""
 
 
 class MemoryEdgeStore:
     """See `EdgeStore`. `snapshot` and `restore` stand for the disk across a power cut."""
 
     def __init__(
-        self, *, incarnation: str, clock: Clock, boot_id: str = "boot", budgets: OutboxBudgets | None = None
+        self,
+        *,
+        incarnation: str,
+        clock: Clock,
+        boot_id: str = "boot",
+        budgets: OutboxBudgets | None = None,
+        free_bytes: Callable[[], int] = lambda: 1 << 40,
     ) -> None:
         self._disk = _Disk(incarnation=incarnation)
         self._clock = clock
         self._boot_id = boot_id
         self._budgets = budgets or OutboxBudgets()
+        self._free_bytes = free_bytes
+        self._looked_ms: int | None = None
+        """When expiry was last done with."""
         self._begin_boot()
 
     def _begin_boot(self) -> None:
@@ -126,7 +142,37 @@ class MemoryEdgeStore:
         classes: set[ReportClass] = {report.report_class for report in batch.reports}
         for report_class in sorted(classes):
             self._keep_within_budget(report_class)
+        self._expire(self._monotonic_ms())
+        self._keep_floor()
         return disk.head
+
+    def _expire(self, now_ms: int) -> None:
+        if self._looked_ms is not None and now_ms - self._looked_ms < EXPIRY_MS:
+            return
+        self._looked_ms = now_ms
+        for report_class, ttl_ms in self._budgets.times().items():
+            gone = expired(self._of(report_class), ttl_ms, self._disk.boots, now_ms)
+            self._drop(report_class, gone, "expired")
+
+    def _keep_floor(self) -> None:
+        for report_class in LOWEST_FIRST:
+            gone: list[OutboxReport] = []
+            left, used = self._free_bytes() + self._disk.room, self._disk.used[report_class]
+            for report in self._of(report_class):
+                if left >= self._budgets.free_floor or used <= FLOOR_KEEPS_BYTES:
+                    break
+                left, used = left + cost_of(report), used - cost_of(report)
+                gone.append(report)
+            self._drop(report_class, gone, "room")
+
+    def _of(self, report_class: ReportClass) -> Sequence[OutboxReport]:
+        return [report for report in self._disk.outbox.values() if report.report_class == report_class]
+
+    def _drop(self, report_class: ReportClass, gone: Sequence[OutboxReport], reason: Reason) -> None:
+        for report in gone:
+            self._take_out(report.seq)
+        if gone:
+            self._tell_gap(report_class, gone, reason)
 
     def _add(self, report: NewReport) -> None:
         disk = self._disk
@@ -136,7 +182,9 @@ class MemoryEdgeStore:
             if replaced is not None:
                 self._take_out(replaced)
             disk.state_seqs[report.kind, report.key] = disk.head
-        disk.used[report.report_class] += report_cost_bytes(report)
+        cost = report_cost_bytes(report)
+        disk.used[report.report_class] += cost
+        disk.room = max(0, disk.room - cost)
         disk.outbox[disk.head] = OutboxReport(
             seq=disk.head,
             report_class=report.report_class,
@@ -150,7 +198,8 @@ class MemoryEdgeStore:
 
     def _take_out(self, seq: int) -> OutboxReport:
         report = self._disk.outbox.pop(seq)
-        self._disk.used[report.report_class] -= _cost(report)
+        self._disk.used[report.report_class] -= cost_of(report)
+        self._disk.room += cost_of(report)
         if report.report_class == "state":
             del self._disk.state_seqs[report.kind, report.key]
         return report
@@ -159,19 +208,29 @@ class MemoryEdgeStore:
         budget = self._budgets.of(report_class)
         if budget is None or self._disk.used[report_class] <= budget:
             return
-        oldest_first = [seq for seq, report in self._disk.outbox.items() if report.report_class == report_class]
         dropped: list[OutboxReport] = []
-        for seq in oldest_first:
+        for report in self._of(report_class):
             if self._disk.used[report_class] <= budget:
                 break
-            dropped.append(self._take_out(seq))
-        self._tell_gap(report_class, dropped)
+            dropped.append(self._take_out(report.seq))
+        self._tell_gap(report_class, dropped, "budget")
 
-    def _tell_gap(self, report_class: ReportClass, dropped: list[OutboxReport]) -> None:
+    def _tell_gap(self, report_class: ReportClass, dropped: Sequence[OutboxReport], reason: Reason) -> None:
         told = (GAP, report_class) in self._disk.state_seqs
-        gap = widen_gap(self._disk.gaps.get(report_class), report_class, dropped, same_episode=told)
+        gap = widen_gap(self._disk.gaps.get(report_class), report_class, dropped, same_episode=told, reason=reason)
         self._disk.gaps[report_class] = gap
         self._add(NewReport(report_class="state", kind=GAP, key=report_class, body=gap.encode()))
+        if report_class == "telemetry":
+            self._tell_series(dropped)
+
+    def _tell_series(self, dropped: Sequence[OutboxReport]) -> None:
+        waiting = {
+            key: SeriesGapReport.decode(decode_object(self._disk.outbox[seq].body))
+            for (kind, key), seq in self._disk.state_seqs.items()
+            if kind == SERIES_GAP
+        }
+        for report in series_gaps(waiting, dropped):
+            self._add(report)
 
     def get(self, key: Key) -> Held | None:
         return self._disk.objects.get(key)
@@ -238,30 +297,6 @@ def _in_lane(report: OutboxReport, lane: int | None) -> bool:
     return lane is None or report.report_class in CLASSES_OF_LANE[lane]
 
 
-def _cost(report: OutboxReport) -> int:
-    return report_cost_bytes(
-        NewReport(report_class=report.report_class, kind=report.kind, key=report.key, body=report.body)
-    )
-
-
 def floor_of(boots: Sequence[BootTimes], known: str | None) -> int:
     """The newest time of the cloud known from these boots, oldest first, and from `META_KNOWN_MS`; 0 for none."""
     return max(known_ms(boots), int(known) if known is not None and known.isdecimal() else 0)
-
-
-def widen_gap(
-    before: GapReport | None, report_class: ReportClass, dropped: Sequence[OutboxReport], *, same_episode: bool
-) -> GapReport:
-    """The gap after these reports were dropped too; a new episode counts from zero and keeps the total."""
-    count, size = len(dropped), sum(_cost(report) for report in dropped)
-    going_on = before if same_episode else None
-    return GapReport(
-        report_class=report_class,
-        dropped=count + (going_on.dropped if going_on else 0),
-        size_bytes=size + (going_on.size_bytes if going_on else 0),
-        total=count + (before.total if before else 0),
-        first_seq=going_on.first_seq if going_on else dropped[0].seq,
-        last_seq=dropped[-1].seq,
-        first_wall_ms=going_on.first_wall_ms if going_on else dropped[0].wall_ms,
-        last_wall_ms=dropped[-1].wall_ms,
-    )

@@ -35,13 +35,19 @@ LAST_STEP_MS: Final = 60_000
 BOOTS_MAX: Final = 1000
 """Beyond, boots that have nothing to date are forgotten: a gateway may start over and over for months."""
 
-ReportClass = Literal["state", "event", "alarm", "telemetry"]
-"""`state` is coalesced by key; the others are kept in order within their budgets."""
+ReportClass = Literal["state", "event", "alarm", "telemetry", "log"]
+"""`state` is coalesced by key; the others are kept in order within their budgets and times. `log` are lines that
+applications wrote: the first to go when there is little room."""
+
+LOWEST_FIRST: Final[tuple[ReportClass, ...]] = ("log", "telemetry")
+"""What goes when the disk runs out, in this order. Never anything else."""
+FLOOR_KEEPS_BYTES: Final = 64 << 10
+"""The newest so many bytes of each class stay also then: what is on its way to the cloud is not what fills a disk."""
 
 
 CLASSES_OF_LANE: Final[Mapping[int, tuple[ReportClass, ...]]] = {
     PROMPT: ("state", "event", "alarm"),
-    BULK: ("telemetry",),
+    BULK: ("telemetry", "log"),
 }
 """Which lane of the session a class travels in."""
 
@@ -111,18 +117,32 @@ class EdgeBatch:
     """The cloud's clock, as just heard: kept for the present boot."""
 
 
+DAY_MS: Final = 86_400_000
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutboxBudgets:
-    """How many bytes of each ordered class wait for the cloud; beyond, the oldest go and a gap is reported.
+    """How many bytes of each ordered class wait for the cloud, and how long; beyond, the oldest go and a gap is
+    reported.
 
     Telemetry is what fills it: half a GiB is two and a half million readings, a week at four a second, on a
     small disk. It can't crowd out alarms, which have room of their own. State needs no budget: there is one
-    report a key.
+    report a key, and what is the case does not grow old. Nor does an alarm, unless somebody says so. Readings wait
+    for as long as the cloud would keep them.
     """
 
     event: int = 4 << 20
     alarm: int = 16 << 20
     telemetry: int = 512 << 20
+    log: int = 16 << 20
+    event_ttl_ms: int = 30 * DAY_MS
+    """Times are of `edgecore.store.expiry`: time that the gateway ran. 0: for ever."""
+    alarm_ttl_ms: int = 0
+    telemetry_ttl_ms: int = 30 * DAY_MS
+    log_ttl_ms: int = 7 * DAY_MS
+    free_floor: int = 16 << 20
+    """Bytes that stay free on the store's file system, counting what the store's file has room for itself: below,
+    the lowest classes go. 0: whatever there is."""
 
     def of(self, report_class: ReportClass) -> int | None:
         """Bytes; None for no limit."""
@@ -135,6 +155,18 @@ class OutboxBudgets:
                 return self.alarm
             case "telemetry":
                 return self.telemetry
+            case "log":
+                return self.log
+
+    def times(self) -> Mapping[ReportClass, int]:
+        """Milliseconds, of the classes that grow old."""
+        every: dict[ReportClass, int] = {
+            "event": self.event_ttl_ms,
+            "alarm": self.alarm_ttl_ms,
+            "telemetry": self.telemetry_ttl_ms,
+            "log": self.log_ttl_ms,
+        }
+        return {report_class: ttl_ms for report_class, ttl_ms in every.items() if ttl_ms > 0}
 
 
 ROW_OVERHEAD_BYTES = 64

@@ -16,18 +16,22 @@ import json
 import sqlite3
 import threading
 from collections import Counter
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from shutil import disk_usage
 from typing import Final, TextIO
 
-from edgecore.store.memory import floor_of, widen_gap
+from edgecore.store.expiry import EXPIRY_MS, expired
+from edgecore.store.gaps import Reason, cost_of, series_gaps, widen_gap
+from edgecore.store.memory import floor_of
 from edgecore.store.port import (
     BOOTS_MAX,
     CLASSES_OF_LANE,
+    FLOOR_KEEPS_BYTES,
     LAST_STEP_MS,
+    LOWEST_FIRST,
     META_KNOWN_MS,
     EdgeBatch,
     Held,
@@ -43,7 +47,7 @@ from edgecore.store.schema import STEPS, VERSION
 from skerry.errors import StorageFullError, UnavailableError
 from skerry.objects.json import decode_object
 from skerry.objects.meta import Key, Revision, Stamp
-from skerry.objects.reports import GAP, GapReport
+from skerry.objects.reports import GAP, SERIES_GAP, GapReport, SeriesGapReport
 from skerry.ports import Clock, Ids
 from skerry.sync.ports import BootTimes, Reading
 
@@ -57,6 +61,8 @@ RESERVE_BYTES: Final = 2 << 20
 """Kept as a file and given up on a full disk: deleting needs room first, and receipts must be able to make some."""
 PRUNE_ROWS: Final = 64
 """In one transaction of a prune that lives on the reserve."""
+DROP_ROWS: Final = 1000
+"""Dropped by one transaction because of their age or for room; the next one goes on."""
 
 _OUTBOX_COLUMNS: Final = "seq, class, kind, key, body, wall_ms, boots.boot_id, monotonic_ms, cost"
 _OUTBOX_FROM: Final = "FROM outbox JOIN boots ON boots.number = outbox.boot"
@@ -85,6 +91,8 @@ class StoreSettings:
     """The kernel's random boot id: monotonic times are comparable within one."""
     budgets: OutboxBudgets
     max_pages: int = 0
+    free_bytes: Callable[[Path], int] = lambda directory: disk_usage(directory).free
+    """Room on the file system of the directory."""
 
 
 def open_store(settings: StoreSettings, clock: Clock, ids: Ids) -> OpenedStore:
@@ -169,6 +177,9 @@ class SqliteEdgeStore:
         self._clock = clock
         self._budgets = settings.budgets
         self._boot_id = settings.boot_id
+        self._free_bytes = settings.free_bytes
+        self._looked_ms: int | None = None
+        """When expiry was last done with."""
         try:
             self._writer = self._connect(path)
             if settings.max_pages:
@@ -223,7 +234,7 @@ class SqliteEdgeStore:
                 "DELETE FROM boots WHERE server_ms IS NULL AND number NOT IN (SELECT boot FROM outbox)"
             )
         known = self._writer.execute("SELECT value FROM meta WHERE name = ?", (META_KNOWN_MS,)).fetchone()
-        now_ms = round(self._clock.monotonic_s() * 1000)
+        now_ms = self._now_ms()
         self._writer.execute(
             "INSERT INTO boots (boot_id, opened_ms, last_ms, floor_ms) VALUES (?, ?, ?, ?)",
             (self._boot_id, now_ms, now_ms, floor_of(boots, known[0] if known else None)),
@@ -268,7 +279,7 @@ class SqliteEdgeStore:
             used=Counter(self._used),
             waiting=self._waiting,
             wall_ms=self._clock.wall_ms(),
-            monotonic_ms=round(self._clock.monotonic_s() * 1000),
+            monotonic_ms=self._now_ms(),
             boot=self._boot,
         )
         with self._transaction("writing to the edge store"):
@@ -278,11 +289,15 @@ class SqliteEdgeStore:
             classes: set[ReportClass] = {report.report_class for report in batch.reports}
             for report_class in sorted(classes):
                 writing.keep_within(report_class, self._budgets.of(report_class))
-            if batch.reports:
+            looked_ms = self._expire(writing)
+            if (free := self._free()) < self._budgets.free_floor:
+                writing.make_room(free, self._budgets.free_floor)
+            if writing.head != self._head:
                 self._writer.execute("UPDATE meta SET value = ? WHERE name = 'head'", (str(writing.head),))
             last_ms = self._note_time(batch, writing.monotonic_ms)
         self._last_ms = last_ms
         self._head, self._used, self._waiting = writing.head, writing.used, writing.waiting
+        self._looked_ms = looked_ms
         return self._head
 
     def _note_time(self, batch: EdgeBatch, now_ms: int) -> int:
@@ -297,6 +312,24 @@ class SqliteEdgeStore:
             return self._last_ms
         self._writer.execute("UPDATE boots SET last_ms = ? WHERE number = ?", (now_ms, self._boot))
         return now_ms
+
+    def _now_ms(self) -> int:
+        return round(self._clock.monotonic_s() * 1000)
+
+    def _free(self) -> int:
+        try:
+            return self._free_bytes(self._reserve.parent)
+        except OSError:  # a disk that does not even say how full it is: nothing is dropped for that
+            return self._budgets.free_floor
+
+    def _expire(self, writing: _Writing) -> int | None:
+        """Once in a while, and again at once while there is more to drop; when it was last done with."""
+        now_ms = writing.monotonic_ms
+        if self._looked_ms is not None and now_ms - self._looked_ms < EXPIRY_MS:
+            return self._looked_ms
+        boots = [_boot(row) for row in self._writer.execute(_BOOTS).fetchall()]
+        done = [writing.expire(report_class, ttl, boots) for report_class, ttl in self._budgets.times().items()]
+        return now_ms if all(done) else None
 
     def prune_outbox(self, *, through: int, first: int = 1, lane: int | None = None) -> None:
         classes = tuple(_CLASSES.values()) if lane is None else CLASSES_OF_LANE[lane]
@@ -469,20 +502,63 @@ class _Writing:
             return
         dropped: list[OutboxReport] = []
         while self.used[report_class] > budget:
-            oldest = self.connection.execute(
-                f"SELECT {_OUTBOX_COLUMNS} {_OUTBOX_FROM} WHERE class = ? ORDER BY seq LIMIT 100",
-                (report_class,),
-            ).fetchall()
-            for row in oldest:
-                if self.used[report_class] <= budget:
+            over = self.used[report_class] - budget
+            for report in self._oldest(report_class):
+                if over <= 0:
                     break
-                self.used[report_class] -= row[8]
-                self.waiting -= 1
-                self.connection.execute("DELETE FROM outbox WHERE seq = ?", (row[0],))
-                dropped.append(_report(row))
-        self._tell_gap(report_class, dropped)
+                over -= cost_of(report)
+                dropped.append(self._take_out(report))
+        self._tell_gap(report_class, dropped, "budget")
 
-    def _tell_gap(self, report_class: ReportClass, dropped: list[OutboxReport]) -> None:
+    def expire(self, report_class: ReportClass, ttl_ms: int, boots: Sequence[BootTimes]) -> bool:
+        """At most `DROP_ROWS` of a class; whether that was all. Ages grow with the distance from the end, so it looks
+        no further than the first that stays."""
+        dropped: list[OutboxReport] = []
+        done = False
+        while not done and len(dropped) < DROP_ROWS:
+            oldest = self._oldest(report_class)
+            gone = expired(oldest, ttl_ms, boots, self.monotonic_ms)
+            dropped += [self._take_out(report) for report in gone]
+            done = not oldest or len(gone) < len(oldest)
+        self._tell_gap(report_class, dropped, "expired")
+        return done
+
+    def make_room(self, free_bytes: int, floor: int) -> None:
+        """At most `DROP_ROWS` of each of the lowest classes. Pages that deleting leaves in the file are room, too."""
+        for report_class in LOWEST_FIRST:
+            dropped: list[OutboxReport] = []
+            while (
+                self.used[report_class] > FLOOR_KEEPS_BYTES
+                and len(dropped) < DROP_ROWS
+                and free_bytes + self._free_in_file() < floor
+            ):
+                dropped += [
+                    self._take_out(report)
+                    for report in self._oldest(report_class)
+                    if self.used[report_class] > FLOOR_KEEPS_BYTES
+                ]
+            self._tell_gap(report_class, dropped, "room")
+
+    def _free_in_file(self) -> int:
+        (pages,) = self.connection.execute("PRAGMA freelist_count").fetchone()
+        (size,) = self.connection.execute("PRAGMA page_size").fetchone()
+        return int(pages) * int(size)
+
+    def _oldest(self, report_class: ReportClass) -> list[OutboxReport]:
+        rows = self.connection.execute(
+            f"SELECT {_OUTBOX_COLUMNS} {_OUTBOX_FROM} WHERE class = ? ORDER BY seq LIMIT 100", (report_class,)
+        )
+        return [_report(row) for row in rows]
+
+    def _take_out(self, report: OutboxReport) -> OutboxReport:
+        self.connection.execute("DELETE FROM outbox WHERE seq = ?", (report.seq,))
+        self.used[report.report_class] -= cost_of(report)
+        self.waiting -= 1
+        return report
+
+    def _tell_gap(self, report_class: ReportClass, dropped: list[OutboxReport], reason: Reason) -> None:
+        if not dropped:
+            return
         before = self.connection.execute("SELECT body FROM gaps WHERE class = ?", (report_class,)).fetchone()
         told = self.connection.execute(
             "SELECT 1 FROM outbox WHERE class = 'state' AND kind = ? AND key = ?", (GAP, report_class)
@@ -492,10 +568,21 @@ class _Writing:
             report_class,
             dropped,
             same_episode=told is not None,
+            reason=reason,
         )
         body = gap.encode()
         self.connection.execute("INSERT OR REPLACE INTO gaps (class, body) VALUES (?, ?)", (report_class, body))
         self.add(NewReport(report_class="state", kind=GAP, key=report_class, body=body))
+        if report_class == "telemetry":
+            self._tell_series(dropped)
+
+    def _tell_series(self, dropped: list[OutboxReport]) -> None:
+        rows = self.connection.execute(
+            "SELECT key, body FROM outbox WHERE class = 'state' AND kind = ?", (SERIES_GAP,)
+        ).fetchall()
+        waiting = {str(key): SeriesGapReport.decode(decode_object(body)) for key, body in rows}
+        for report in series_gaps(waiting, dropped):
+            self.add(report)
 
 
 def _write_facts(connection: sqlite3.Connection, batch: EdgeBatch) -> None:
@@ -554,6 +641,7 @@ _CLASSES: Final[dict[str, ReportClass]] = {
     "event": "event",
     "alarm": "alarm",
     "telemetry": "telemetry",
+    "log": "log",
 }
 
 

@@ -16,6 +16,7 @@ POD_STATUS = "pod_status"
 NODE_STATUS = "node_status"
 EVENT = "event"
 GAP = "gap"
+SERIES_GAP = "series_gap"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,7 +99,8 @@ class EventReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GapReport:
-    """State, keyed by the class: what an outbox had to drop because the class's byte budget was used up.
+    """State, keyed by the class: what an outbox had to drop, because the class's byte budget was used up, or its time
+    was over (`expired` of them), or the disk ran out (`for_room` of them).
 
     `dropped` and `size_bytes` count this episode (it ends when the cloud has a report of it), `total` all since
     the outbox was made. The times are the gateway's wall clock of the first and the last report dropped. A
@@ -113,6 +115,8 @@ class GapReport:
     last_seq: int
     first_wall_ms: int
     last_wall_ms: int
+    expired: int = 0
+    for_room: int = 0
 
     def encode(self) -> bytes:
         return encode_object(
@@ -125,6 +129,8 @@ class GapReport:
                 "lastSeq": self.last_seq,
                 "firstMs": self.first_wall_ms,
                 "lastMs": self.last_wall_ms,
+                "expired": self.expired,
+                "forRoom": self.for_room,
             }
         )
 
@@ -137,6 +143,41 @@ class GapReport:
             total=int_at(body, "total"),
             first_seq=int_at(body, "firstSeq"),
             last_seq=int_at(body, "lastSeq"),
+            first_wall_ms=int_at(body, "firstMs"),
+            last_wall_ms=int_at(body, "lastMs"),
+            expired=int_at(body, "expired"),
+            for_room=int_at(body, "forRoom"),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SeriesGapReport:
+    """State, keyed by the series (`skerry.objects.twins.series_of`): readings of it that an outbox had to drop.
+
+    Counts one episode, as `GapReport` does. `first_seq`, of the first report dropped, names the episode: a later
+    report of the same one says more, not something else.
+    """
+
+    first_seq: int
+    dropped: int
+    first_wall_ms: int
+    last_wall_ms: int
+
+    def encode(self) -> bytes:
+        return encode_object(
+            {
+                "firstSeq": self.first_seq,
+                "dropped": self.dropped,
+                "firstMs": self.first_wall_ms,
+                "lastMs": self.last_wall_ms,
+            }
+        )
+
+    @classmethod
+    def decode(cls, body: JsonObject) -> SeriesGapReport:
+        return cls(
+            first_seq=int_at(body, "firstSeq"),
+            dropped=int_at(body, "dropped"),
             first_wall_ms=int_at(body, "firstMs"),
             last_wall_ms=int_at(body, "lastMs"),
         )

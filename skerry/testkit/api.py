@@ -102,7 +102,7 @@ class Api:
         query = {"property": prop}
         while True:
             page = self._server.request("GET", path, query=query).obj
-            found += [_reading(item) for item in maps_at(page, "items")]
+            found += [_reading(item) for item in maps_at(page, "items") if "gap" not in item]
             query["after"] = str_at(page, "metadata", "continue")
             if not query["after"]:
                 return found

@@ -3,20 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import pytest
 
-from edgecore.store.port import EdgeBatch, EdgeStore, Held, NewReport, OutboxBudgets, ReportClass, TwinRow
+from edgecore.store.gaps import SERIES_MAX
+from edgecore.store.port import (
+    DAY_MS,
+    EdgeBatch,
+    EdgeStore,
+    Held,
+    NewReport,
+    OutboxBudgets,
+    ReportClass,
+    TwinRow,
+)
 from skerry.clocks import ManualClock
 from skerry.objects.json import decode_object
 from skerry.objects.meta import Key, Revision, Stamp
-from skerry.objects.reports import GAP, GapReport
+from skerry.objects.reports import GAP, SERIES_GAP, GapReport, SeriesGapReport
 from skerry.sync.ports import Reading
 from skerry.wire.frames import BULK, PROMPT
 
 OpenStore = Callable[[OutboxBudgets], EdgeStore]
 
-BUDGETS = OutboxBudgets(event=1000, alarm=1000, telemetry=1000)
+BUDGETS = OutboxBudgets(event=1000, alarm=1000, telemetry=1000, log=1000)
+DAY_S = 86_400.0
+AGEING = OutboxBudgets(
+    alarm_ttl_ms=0, event_ttl_ms=2 * DAY_MS, telemetry_ttl_ms=2 * DAY_MS, log_ttl_ms=DAY_MS, free_floor=0
+)
+ROOMY = OutboxBudgets(free_floor=1 << 20)
 DEVICE = Key("devices.devices.kubeedge.io", "default", "pump")
 
 
@@ -36,12 +52,44 @@ def telemetry(number: int) -> NewReport:
     return report("series", b"%090d" % number, report_class="telemetry", kind="telemetry")
 
 
+def line(number: int, size: int = 90) -> NewReport:
+    return report("app", b"%0*d" % (size, number), report_class="log", kind="log")
+
+
+def gaps_of(store: EdgeStore) -> dict[str, GapReport]:
+    return {gap.report_class: gap for gap in store.stats().gaps}
+
+
+def holes_of(store: EdgeStore) -> dict[str, SeriesGapReport]:
+    """What waits to be told of single series."""
+    waiting = store.outbox(after=0, limit=10_000, lane=PROMPT)
+    return {item.key: SeriesGapReport.decode(decode_object(item.body)) for item in waiting if item.kind == SERIES_GAP}
+
+
+def kept(store: EdgeStore) -> list[str]:
+    """Classes that wait, but for what is told of gaps."""
+    waiting = store.outbox(after=0, limit=10_000)
+    return [item.report_class for item in waiting if item.kind not in {GAP, SERIES_GAP}]
+
+
+@dataclass(slots=True)
+class Room:
+    """What is free on the store's disk."""
+
+    free: int = 1 << 30
+
+
 class EdgeStoreContract:
     """Subclasses override `open_store`; the store it gives is new and has these budgets."""
 
     @pytest.fixture
     def clock(self) -> ManualClock:
         return ManualClock(wall_ms=5_000, monotonic_s=7.0)
+
+    @pytest.fixture
+    def room(self) -> Room:
+        """Of the store's disk; a form asks it."""
+        return Room()
 
     @pytest.fixture
     def open_store(self) -> OpenStore:
@@ -207,3 +255,102 @@ class EdgeStoreContract:
 
     def test_incarnations_are_not_empty(self, store: EdgeStore) -> None:
         assert store.incarnation
+
+    # --- what grows old ---
+
+    def test_what_outlived_its_time_goes_and_a_gap_says_so(self, open_store: OpenStore, clock: ManualClock) -> None:
+        store = open_store(AGEING)
+        store.apply(EdgeBatch(reports=(line(1), telemetry(1), report("", report_class="event", kind="event"))))
+        clock.advance(DAY_S - 1)
+        store.apply(EdgeBatch(reports=(telemetry(2),)))
+        assert kept(store) == ["log", "telemetry", "event", "telemetry"]
+        clock.advance(61)
+        store.apply(EdgeBatch())
+        assert kept(store) == ["telemetry", "event", "telemetry"]
+        gap = gaps_of(store)["log"]
+        assert (gap.dropped, gap.expired, gap.for_room, gap.first_seq) == (1, 1, 0, 1)
+        clock.advance(DAY_S)
+        head = store.apply(EdgeBatch())
+        assert kept(store) == ["telemetry"]
+        assert head == store.outbox_head() == store.outbox(after=0, limit=99)[-1].seq, "what is told has a number"
+        assert gaps_of(store)["telemetry"].expired == gaps_of(store)["event"].expired == 1
+        assert store.stats().outbox_reports == len(store.outbox(after=0, limit=99))
+
+    def test_alarms_and_state_do_not_grow_old_by_themselves(self, open_store: OpenStore, clock: ManualClock) -> None:
+        store = open_store(AGEING)
+        store.apply(EdgeBatch(reports=(report("", report_class="alarm", kind="event"), report("p"))))
+        clock.advance(3650 * DAY_S)
+        store.apply(EdgeBatch())
+        assert kept(store) == ["alarm", "state"]
+        assert store.stats().gaps == ()
+
+    def test_a_wall_clock_that_steps_makes_nothing_old(self, open_store: OpenStore, clock: ManualClock) -> None:
+        store = open_store(AGEING)
+        store.apply(EdgeBatch(reports=(telemetry(1),)))
+        clock.step_wall(57 * 365 * DAY_MS)
+        clock.advance(120)
+        store.apply(EdgeBatch())
+        assert kept(store) == ["telemetry"]
+
+    def test_much_that_is_old_goes_in_the_end(self, open_store: OpenStore, clock: ManualClock) -> None:
+        store = open_store(AGEING)
+        for number in range(3):
+            store.apply(EdgeBatch(reports=tuple(line(number * 500 + each) for each in range(500))))
+        clock.advance(DAY_S)
+        for _ in range(2):
+            store.apply(EdgeBatch())
+        assert kept(store) == []
+        assert gaps_of(store)["log"].total == 1500
+
+    # --- a disk that fills ---
+
+    def test_below_the_floor_logs_go_first_then_readings_and_never_more(
+        self, open_store: OpenStore, room: Room
+    ) -> None:
+        store = open_store(ROOMY)
+        alarm, event = report("", report_class="alarm", kind="event"), report("", report_class="event", kind="event")
+        store.apply(EdgeBatch(reports=(alarm, event, report("p"))))
+        for number in range(4):
+            lines = tuple(line(number * 100 + each, 1000) for each in range(100))
+            store.apply(EdgeBatch(reports=(*lines, *(replace(each, report_class="telemetry") for each in lines))))
+        assert kept(store).count("log") == kept(store).count("telemetry") == 400
+        room.free = (1 << 20) - 100_000
+        store.apply(EdgeBatch())
+        assert 50 < kept(store).count("log") < 310
+        assert kept(store).count("telemetry") == 400
+        room.free = 0
+        for _ in range(3):
+            store.apply(EdgeBatch())
+        left = kept(store)
+        assert 50 <= left.count("log") <= 64, "the newest 64 KiB are let through"
+        assert 50 <= left.count("telemetry") <= 64
+        assert (left.count("alarm"), left.count("event"), left.count("state")) == (1, 1, 1)
+        gaps = gaps_of(store)
+        assert set(gaps) == {"log", "telemetry"}
+        assert all(gap.for_room == gap.dropped > 300 for gap in gaps.values())
+
+    # --- holes in histories ---
+
+    def test_the_series_that_have_holes_are_told(self, store: EdgeStore) -> None:
+        for number in range(4):
+            store.apply(EdgeBatch(reports=(telemetry(number), replace(telemetry(number), key="other"))))
+        holes = holes_of(store)
+        assert {series: hole.dropped for series, hole in holes.items()} == {"series": 2, "other": 1}
+        assert (holes["series"].first_seq, holes["other"].first_seq) == (1, 2)
+        assert holes["series"].first_wall_ms == holes["series"].last_wall_ms == 5_000
+        store.prune_outbox(through=store.outbox_head(), lane=PROMPT)
+        store.apply(EdgeBatch(reports=(telemetry(9),)))
+        assert [hole.dropped for hole in holes_of(store).values()] == [1], "a new episode"
+
+    def test_no_more_holes_wait_than_there_is_room_for(self, store: EdgeStore) -> None:
+        for number in range(SERIES_MAX + 20):
+            store.apply(EdgeBatch(reports=(replace(telemetry(number), key=f"series-{number:03}"),)))
+        assert len(holes_of(store)) == SERIES_MAX
+        assert gaps_of(store)["telemetry"].total > SERIES_MAX
+
+    def test_logs_have_a_budget_of_their_own_and_no_series(self, store: EdgeStore) -> None:
+        store.apply(EdgeBatch(reports=(telemetry(1), *(line(number) for number in range(9)))))
+        assert kept(store).count("telemetry") == 1
+        assert gaps_of(store)["log"].dropped > 0
+        assert holes_of(store) == {}
+        assert [item.report_class for item in store.outbox(after=0, limit=2, lane=BULK)] == ["telemetry", "log"]

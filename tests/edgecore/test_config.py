@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from edgecore.config import labels_of
+from edgecore.config import MIB, EdgeSettings, labels_of
+from edgecore.store.port import DAY_MS, OutboxBudgets
 from skerry.errors import InvalidError
+from skerry.settings import resolve
 
 
 def test_labels_are_pairs() -> None:
@@ -20,3 +22,41 @@ def test_labels_are_pairs() -> None:
 def test_a_label_that_only_the_cloud_gives_is_refused_with_the_way_to_give_it() -> None:
     with pytest.raises(InvalidError, match=r"node-restriction.kubernetes.io/vault: .*skerry token create --label"):
         labels_of(("node-restriction.kubernetes.io/vault=yes",))
+
+
+def test_the_defaults_are_those_of_the_store() -> None:
+    assert EdgeSettings().budgets() == OutboxBudgets()
+
+
+def test_each_class_has_its_room_and_time() -> None:
+    environ = {
+        "SKERRY_TELEMETRY_MIB": "1",
+        "SKERRY_TELEMETRY_DAYS": "0.5",
+        "SKERRY_EVENT_MIB": "2",
+        "SKERRY_EVENT_DAYS": "2",
+        "SKERRY_ALARM_MIB": "3",
+        "SKERRY_ALARM_DAYS": "3",
+        "SKERRY_LOG_LINES_MIB": "5",
+        "SKERRY_LOG_LINES_DAYS": "0",
+        "SKERRY_FREE_FLOOR_MIB": "6",
+    }
+    budgets = resolve(EdgeSettings, {}, environ).budgets()
+    assert budgets == OutboxBudgets(
+        telemetry=MIB,
+        telemetry_ttl_ms=DAY_MS // 2,
+        event=2 * MIB,
+        event_ttl_ms=2 * DAY_MS,
+        alarm=3 * MIB,
+        alarm_ttl_ms=3 * DAY_MS,
+        log=5 * MIB,
+        log_ttl_ms=0,
+        free_floor=6 * MIB,
+    )
+    assert budgets.times() == {"telemetry": DAY_MS // 2, "event": 2 * DAY_MS, "alarm": 3 * DAY_MS}
+
+
+@pytest.mark.parametrize("name", ["SKERRY_TELEMETRY_DAYS", "SKERRY_LOG_LINES_MIB", "SKERRY_FREE_FLOOR_MIB"])
+@pytest.mark.parametrize("value", ["-1", "much"])
+def test_a_budget_that_is_none_is_refused_by_its_name(name: str, value: str) -> None:
+    with pytest.raises(InvalidError, match=name):
+        resolve(EdgeSettings, {}, {name: value})

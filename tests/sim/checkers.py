@@ -54,6 +54,8 @@ class Told:
     """Every report ever durable, by seq."""
     excused: set[int] = field(default_factory=set[int])
     """Coalesced, dropped by budget, or lost with the cloud's backup."""
+    dropped: int = 0
+    """For want of room."""
     effects: set[int] = field(default_factory=set[int])
     prompt: int = 0
     """The newest of the prompt lane that took effect."""
@@ -89,10 +91,22 @@ class Checkers:
         after = {item.seq: item for item in edge.store.outbox(after=0, limit=100_000)}
         for seq in before.keys() - after.keys():
             told.excused.add(seq)
+        self._counted(edge, told, [before[seq] for seq in before.keys() - after.keys()], after)
         for seq, item in after.items():
             told.appended[seq] = item.body
             if item.report_class == "state":
                 told.state[item.key] = max(told.state.get(item.key, 0), seq)
+
+    def _counted(self, edge: Edge, told: Told, vanished: list[OutboxReport], after: dict[int, OutboxReport]) -> None:
+        """Nothing is dropped silently: all of it is counted, and of telemetry the series is told."""
+        dropped = [item for item in vanished if item.report_class != "state"]
+        told.dropped += len(dropped)
+        counted = sum(gap.total for gap in edge.store.stats().gaps)
+        if counted != told.dropped:
+            self._broken(4, f"{edge.name} dropped {told.dropped} reports, and tells of {counted}")
+        holes = {item.key for item in after.values() if item.kind == "series_gap"}
+        if unseen := {item.key for item in dropped if item.report_class == "telemetry"} - holes:
+            self._broken(4, f"{edge.name} dropped readings of {sorted(unseen)}, and does not say so")
 
     def forgot(self, edge: Edge) -> None:
         """The edge's disk is lost, and with it what it had not told."""
@@ -195,7 +209,7 @@ class Checkers:
         self._value(served.node, dated)
         body = json.loads(dated.report.body)
         bound_ms: int = getattr(dated.report, "error_ms", 0)
-        if dated.report.kind != "gap" and (bound_ms or not dated.report.estimated):
+        if dated.report.kind not in {"gap", "series_gap"} and (bound_ms or not dated.report.estimated):
             error_s = abs(dated.at_ms - body["at"]) / 1000
             # What waits at a process that stands still is older than it says.
             if error_s > 3.0 + served.replica.slept_s + bound_ms / 1000:

@@ -8,13 +8,22 @@ from __future__ import annotations
 
 import json
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from edgecore.link.session import META_REVISION, batch_of
+from edgecore.store.gaps import Reason
 from edgecore.store.memory import MemoryEdgeStore
-from edgecore.store.port import META_EPOCH, META_KNOWN_MS, EdgeBatch, NewReport, OutboxBudgets, ReportClass
+from edgecore.store.port import (
+    META_EPOCH,
+    META_KNOWN_MS,
+    EdgeBatch,
+    NewReport,
+    OutboxBudgets,
+    OutboxReport,
+    ReportClass,
+)
 from skerry.objects.json import str_at
 from skerry.objects.meta import Key, Revision
 from skerry.sync.dial import DialPolicy, Ended
@@ -94,8 +103,13 @@ class Edge:
 
     def _new_store(self) -> MemoryEdgeStore:
         self.lives += 1
-        return MemoryEdgeStore(
-            incarnation=f"{self.name}.{self.lives}",
+        return self._store(f"{self.name}.{self.lives}")
+
+    def _store(self, incarnation: str) -> MemoryEdgeStore:
+        plant = self.world.plant
+        form = Silent if plant.drop_silently else Vague if plant.holes_unseen else MemoryEdgeStore
+        return form(
+            incarnation=incarnation,
             clock=self.clock,
             boot_id=f"boot-{self.boots}",
             budgets=self.world.budgets,
@@ -148,9 +162,7 @@ class Edge:
         self.clock.boot_s = self.world.now_s
         if not battery:
             self.clock.wall_off_ms = -self.world.true_ms()
-        self.store = MemoryEdgeStore(
-            incarnation="from disk", clock=self.clock, boot_id=f"boot-{self.boots}", budgets=self.world.budgets
-        )
+        self.store = self._store("from disk")
         self.store.restore(disk)
         before = self.store.boots()[-2].reading if len(self.store.boots()) > 1 else None
         if self.world.plant.one_reading and before is not None:
@@ -395,6 +407,20 @@ class Edge:
     @property
     def in_step(self) -> bool:
         return self.session is not None and self.session.state.value == "in_step"
+
+
+class Silent(MemoryEdgeStore):
+    """A planted bug: what was dropped is not told."""
+
+    def _tell_gap(self, report_class: ReportClass, dropped: Sequence[OutboxReport], reason: Reason) -> None:
+        """Nothing."""
+
+
+class Vague(MemoryEdgeStore):
+    """A planted bug: it is not told of which series."""
+
+    def _tell_series(self, dropped: Sequence[OutboxReport]) -> None:
+        """Nothing."""
 
 
 SMALL_BUDGETS = OutboxBudgets(event=2000, alarm=2000, telemetry=4000)

@@ -81,6 +81,10 @@ class Plant:
     """A replica ends older sessions of a node that it knows of itself; the store lets any session commit."""
     number_from_memory: bool = False
     """Each replica gives session numbers by itself."""
+    drop_silently: bool = False
+    """An outbox says nothing of what it had no room for."""
+    holes_unseen: bool = False
+    """It counts that, and does not say in which series."""
     deaf_to_versions: bool = False
     """A cloud answers in its own version, whatever the edge offers."""
     trust_clocks: bool = False

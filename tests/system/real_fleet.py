@@ -164,7 +164,7 @@ class RealFleet:
         while after:
             query = {"property": prop, "after": after, "limit": "5000"}
             page = self.api().request("GET", f"{DEVICES}/devices/{device}/history", query=query).obj
-            numbers += [int(str(item["sequence"])) for item in maps_at(page, "items")]
+            numbers += [int(str(item["sequence"])) for item in maps_at(page, "items") if "gap" not in item]
             after = str_at(page, "metadata", "continue")
         return numbers
 

@@ -1,4 +1,4 @@
-"""GET of a device property's history: every reading that its gateway told, in order.
+"""GET of a device property's history: every reading that its gateway told, in order, and where it had to drop some.
 
 A subresource of ours on KubeEdge's Device (`devices/NAME/history?property=P`), because the kind itself has no
 place for more than the last value. Readings outlive the Device that they came from.
@@ -13,7 +13,7 @@ from cloudcore.api.call import Call, Reply
 from cloudcore.api.writing import parse, plain_reply
 from cloudcore.store.port import StoredRecord
 from skerry.errors import BadRequestError
-from skerry.objects.json import Json, JsonObject, dig, str_at
+from skerry.objects.json import Json, JsonObject, dig, int_at, str_at
 from skerry.objects.times import micro_time_text, parse_time
 from skerry.objects.twins import series_of
 
@@ -65,6 +65,8 @@ def _number(call: Call, name: str, *, default: int) -> int:
 
 def _reading(record: StoredRecord) -> JsonObject:
     body = parse(record.body)
+    if "gap" in body:
+        return _hole(record, body)
     reading: JsonObject = {
         "number": record.number,
         "time": micro_time_text(record.at_ms),
@@ -79,3 +81,20 @@ def _reading(record: StoredRecord) -> JsonObject:
     if dig(body, "source_seq") is not None:
         reading["sourceSequence"] = dig(body, "source_seq")
     return reading
+
+
+def _hole(record: StoredRecord, body: JsonObject) -> JsonObject:
+    """Readings that there were and that the gateway had to drop. A later hole with the same `node` and `id` counts
+    more of the same, and stands for both."""
+    gap: JsonObject = {
+        "id": int_at(body, "gap", "id"),
+        "count": int_at(body, "gap", "count"),
+        "from": micro_time_text(int_at(body, "gap", "fromMs")),
+        "to": micro_time_text(int_at(body, "gap", "toMs")),
+    }
+    return {
+        "number": record.number,
+        "time": micro_time_text(record.at_ms),
+        "node": str_at(body, "node"),
+        "gap": gap,
+    }

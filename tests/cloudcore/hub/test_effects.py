@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import json
+
+import pytest
+
 from cloudcore.hub.effects import Outcome, Reporter, kinds_in
 from cloudcore.hub.liveness import with_heard, with_silence
 from cloudcore.registry.kinds import builtin_scheme
+from skerry.errors import ProtocolError
 from skerry.objects.conditions import condition_of
 from skerry.objects.json import JsonObject, maps_at, str_at
 from skerry.objects.meta import Key
+from skerry.objects.reports import GapReport, SeriesGapReport
 from skerry.objects.twins import (
     Desired,
     DeviceName,
@@ -36,12 +42,20 @@ DEVICE: JsonObject = {
 }
 
 
-def outcome(kind: str, body: bytes, *, node: str = "eu-1", device: JsonObject | None = DEVICE) -> Outcome:
+def outcome(
+    kind: str,
+    body: bytes,
+    *,
+    node: str = "eu-1",
+    device: JsonObject | None = DEVICE,
+    key: str = "",
+    wall_ms: int = 0,
+) -> Outcome:
     def lookup(key: Key) -> JsonObject | None:
         return device if key == Key("devices.devices.kubeedge.io", "ns", "plc") else None
 
     reporter = Reporter(node=node, kinds=kinds_in(builtin_scheme()), lookup=lookup)
-    report = Report(seq=1, kind=kind, key="", body=body, wall_ms=0, age_ms=0)
+    report = Report(seq=1, kind=kind, key=key, body=body, wall_ms=wall_ms, age_ms=0)
     return reporter.outcome(DatedReport(report=report, at_ms=AT_MS))
 
 
@@ -120,3 +134,55 @@ def test_silence_and_hearing_change_ready_alone_and_only_once() -> None:
     ready = condition_of(again, "Ready")
     assert (str_at(ready, "status"), str_at(ready, "reason")) == ("True", "EdgeReady")
     assert with_heard({}, now_ms=AT_MS) == {}
+
+
+# --- holes ---
+
+HOLE = SeriesGapReport(first_seq=4, dropped=7, first_wall_ms=1_000, last_wall_ms=61_000)
+
+
+def test_a_hole_in_a_history_is_a_row_of_it_by_the_clouds_clock() -> None:
+    (record,) = outcome("series_gap", HOLE.encode(), key="ns/plc/t", wall_ms=91_000).records
+    assert (record.series, record.at_ms) == ("ns/plc/t", AT_MS)
+    gap = {"id": 4, "count": 7, "fromMs": AT_MS - 90_000, "toMs": AT_MS - 30_000}
+    assert json.loads(record.body) == {"gap": gap, "node": "eu-1"}
+
+
+def test_a_hole_is_never_dated_into_the_future() -> None:
+    hole = SeriesGapReport(first_seq=4, dropped=7, first_wall_ms=2 * AT_MS, last_wall_ms=3 * AT_MS)
+    (record,) = outcome("series_gap", hole.encode(), key="ns/plc/t").records
+    gap = json.loads(record.body)["gap"]
+    assert (gap["fromMs"], gap["toMs"]) == (AT_MS, AT_MS)
+
+
+def test_no_node_makes_holes_in_what_another_tells() -> None:
+    assert outcome("series_gap", HOLE.encode(), node="eu-2", key="ns/plc/t") == Outcome()
+    assert outcome("series_gap", HOLE.encode(), device=None, key="ns/plc/t").records
+
+
+@pytest.mark.parametrize("key", ["", "ns", "ns/plc", "ns//t", "/plc/t"])
+def test_a_hole_is_somewhere(key: str) -> None:
+    with pytest.raises(ProtocolError, match="namespace/device/property"):
+        outcome("series_gap", HOLE.encode(), key=key)
+
+
+def test_an_event_says_why_reports_were_dropped() -> None:
+    gap = GapReport(
+        report_class="telemetry",
+        dropped=9,
+        size_bytes=900,
+        total=10,
+        first_seq=1,
+        last_seq=9,
+        first_wall_ms=0,
+        last_wall_ms=0,
+        expired=2,
+        for_room=3,
+    )
+    (effect,) = outcome("gap", gap.encode()).effects
+    event = effect.transform({})
+    assert event is not None
+    assert str_at(event, "message") == (
+        "9 telemetry reports (900 bytes) that waited for the cloud were dropped (4 because the outbox was full, "
+        "2 because their time was over, 3 because the disk was nearly full), 10 since the gateway's outbox was made"
+    )

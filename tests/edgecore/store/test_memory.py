@@ -9,19 +9,23 @@ from edgecore.store.memory import MemoryEdgeStore
 from edgecore.store.port import EdgeBatch
 from skerry.clocks import ManualClock
 from skerry.errors import StorageFullError
-from tests.contracts.edge_store_contract import EdgeStoreContract, OpenStore, held, report
+from tests.contracts.edge_store_contract import EdgeStoreContract, OpenStore, Room, held, report
 
 
 class TestMemory(EdgeStoreContract):
     @pytest.fixture
-    def open_store(self, clock: ManualClock) -> OpenStore:
-        return lambda budgets: MemoryEdgeStore(incarnation="i1", clock=clock, budgets=budgets)
+    def open_store(self, clock: ManualClock, room: Room) -> OpenStore:
+        return lambda budgets: MemoryEdgeStore(
+            incarnation="i1", clock=clock, budgets=budgets, free_bytes=lambda: room.free
+        )
 
 
 class TestFailingWhileNothingFails(EdgeStoreContract):
     @pytest.fixture
-    def open_store(self, clock: ManualClock) -> OpenStore:
-        return lambda budgets: FailingEdgeStore(MemoryEdgeStore(incarnation="i1", clock=clock, budgets=budgets))
+    def open_store(self, clock: ManualClock, room: Room) -> OpenStore:
+        return lambda budgets: FailingEdgeStore(
+            MemoryEdgeStore(incarnation="i1", clock=clock, budgets=budgets, free_bytes=lambda: room.free)
+        )
 
 
 def test_a_snapshot_is_what_a_power_cut_leaves() -> None:

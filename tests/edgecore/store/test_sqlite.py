@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from itertools import count
 from pathlib import Path
 
 import pytest
 
 from edgecore.store.port import META_KNOWN_MS, EdgeBatch, EdgeStore, NewReport, OutboxBudgets
-from edgecore.store.schema import VERSION
-from edgecore.store.sqlite import FILE_NAME, OpenedStore, SqliteEdgeStore, StoreSettings, open_store
+from edgecore.store.schema import STEPS, VERSION
+from edgecore.store.sqlite import DROP_ROWS, FILE_NAME, OpenedStore, SqliteEdgeStore, StoreSettings, open_store
 from skerry.clocks import ManualClock, SystemIds
 from skerry.errors import StorageFullError, UnavailableError
 from skerry.objects.meta import Key
 from skerry.sync.ages import known_ms
 from skerry.sync.ports import Reading
 from tests.contracts.edge_store_contract import (
+    AGEING,
     BUDGETS,
+    DAY_S,
     EdgeStoreContract,
     OpenStore,
+    Room,
     held,
+    kept,
     report,
     telemetry,
 )
@@ -33,12 +39,17 @@ def opened(directory: Path, *, budgets: OutboxBudgets = BUDGETS, boot: str = "bo
 
 class TestSqlite(EdgeStoreContract):
     @pytest.fixture
-    def open_store(self, clock: ManualClock, tmp_path: Path) -> Iterator[OpenStore]:
+    def open_store(self, clock: ManualClock, tmp_path: Path, room: Room) -> Iterator[OpenStore]:
         stores: list[SqliteEdgeStore] = []
         number = count()
 
         def make(budgets: OutboxBudgets) -> EdgeStore:
-            settings = StoreSettings(directory=tmp_path / str(next(number)), boot_id="boot-1", budgets=budgets)
+            settings = StoreSettings(
+                directory=tmp_path / str(next(number)),
+                boot_id="boot-1",
+                budgets=budgets,
+                free_bytes=lambda _: room.free,
+            )
             stores.append(open_store(settings, clock, SystemIds()).store)
             return stores[-1]
 
@@ -169,40 +180,114 @@ def test_a_gateway_that_starts_over_and_over_keeps_few_boots(tmp_path: Path, mon
             store.apply(EdgeBatch(reading=Reading(said_ms=1, heard_ms=1, server_ms=1)))
         store.close()
     store = opened(tmp_path, boot="boot-8").store
-    kept = [boot.boot_id for boot in store.boots()]
-    assert len(kept) <= 4
-    assert {"boot-1", "boot-2", "boot-8"} <= set(kept), "what dates a report, and what bounds it"
+    left = [boot.boot_id for boot in store.boots()]
+    assert len(left) <= 4
+    assert {"boot-1", "boot-2", "boot-8"} <= set(left), "what dates a report, and what bounds it"
     store.close()
 
 
-def _without_times(store: SqliteEdgeStore) -> None:
-    for column in ("opened_ms", "last_ms", "floor_ms", "said_ms", "heard_ms", "server_ms"):
-        store._writer.execute(f"ALTER TABLE boots DROP COLUMN {column}")
+def old_file(directory: Path, version: int) -> None:
+    """As the steps up to then made it, with a reading and a line of a boot that is over."""
+    directory.mkdir(exist_ok=True)
+    with closing(sqlite3.connect(directory / FILE_NAME, isolation_level=None)) as connection:
+        for statement in (statement for step in STEPS[:version] for statement in step):
+            connection.execute(statement)
+        connection.execute(f"PRAGMA user_version = {version}")
+        connection.executemany(
+            "INSERT INTO meta (name, value) VALUES (?, ?)", [("incarnation", "old"), ("head", "2")]
+        )
+        connection.execute("INSERT INTO boots (boot_id) VALUES ('boot-0')")
+        connection.execute("INSERT INTO objects VALUES ('configmaps', 'default', 'a', 'uid-a', 1, x'31')")
+        connection.executemany(
+            "INSERT INTO outbox (seq, class, kind, key, body, wall_ms, boot, monotonic_ms, cost)"
+            " VALUES (?, 'telemetry', 'telemetry', 'series', x'31', 100, 1, 999999, 81)",
+            [(1,), (2,)],
+        )
+        old = b'{"class":"telemetry","dropped":3,"bytes":9,"total":3,"firstSeq":1,"lastSeq":3,"firstMs":1,"lastMs":2}'
+        connection.execute("INSERT INTO gaps (class, body) VALUES ('telemetry', ?)", (old,))
 
 
-def test_a_file_of_the_second_version_learns_what_boots_know_of_time(tmp_path: Path) -> None:
-    store = opened(tmp_path).store
-    store.apply(EdgeBatch(reports=(NewReport(report_class="event", kind="event", key="", body=b"{}"),)))
-    _without_times(store)
-    store._writer.execute("PRAGMA user_version = 2")
+@pytest.mark.parametrize("version", range(1, VERSION))
+def test_a_file_of_an_older_version_is_taken_over(tmp_path: Path, version: int) -> None:
+    old_file(tmp_path, version)
+    result = opened(tmp_path)
+    store = result.store
+    assert result.set_aside is None
+    store.apply(EdgeBatch(commands=(("u", b"begun"),), reports=(telemetry(3),)))
+    assert list(store.commands()) == [("u", b"begun")]
+    assert [item.key.name for item in store.list("configmaps")] == ["a"]
+    assert [(boot.boot_id, boot.floor_ms, boot.reading) for boot in store.boots()] == [
+        ("boot-0", 0, None),
+        ("boot-1", 0, None),
+    ]
+    assert [(item.seq, item.boot_id) for item in store.outbox(after=0, limit=9)] == [
+        (1, "boot-0"),
+        (2, "boot-0"),
+        (3, "boot-1"),
+    ]
+    (gap,) = store.stats().gaps
+    assert (gap.total, gap.expired) == (3, 0)
     store.close()
-    again = opened(tmp_path, boot="boot-2").store
-    earlier, present = again.boots()
-    assert (earlier.boot_id, earlier.floor_ms, earlier.reading) == ("boot-1", 0, None)
-    assert present.boot_id == "boot-2"
-    assert [item.boot_id for item in again.outbox(after=0, limit=9)] == ["boot-1"]
-    again.close()
 
 
-def test_a_file_of_the_first_version_learns_of_commands(tmp_path: Path) -> None:
-    store = opened(tmp_path).store
-    store.apply(EdgeBatch(puts=(held("a"),)))
-    store._writer.execute("DROP TABLE commands")
-    _without_times(store)
-    store._writer.execute("PRAGMA user_version = 1")
+def aged(directory: Path, clock: ManualClock, boot: str) -> SqliteEdgeStore:
+    return open_store(StoreSettings(directory=directory, boot_id=boot, budgets=AGEING), clock, SystemIds()).store
+
+
+def test_what_waited_before_the_step_ages_from_the_step_on(tmp_path: Path) -> None:
+    old_file(tmp_path, 2)
+    clock = ManualClock(wall_ms=1_790_000_000_000, monotonic_s=10.0)
+    store = aged(tmp_path, clock, "boot-1")
+    clock.advance(2 * DAY_S - 11)
+    store.apply(EdgeBatch())
+    assert kept(store) == ["telemetry", "telemetry"]
+    clock.advance(61)
+    store.apply(EdgeBatch())
+    assert kept(store) == []
     store.close()
-    again = opened(tmp_path).store
-    again.apply(EdgeBatch(commands=(("u", b"begun"),)))
-    assert list(again.commands()) == [("u", b"begun")]
-    assert [item.key.name for item in again.list("configmaps")] == ["a"]
-    again.close()
+
+
+def test_boots_add_up_whatever_the_wall_clock_says(tmp_path: Path) -> None:
+    store = aged(tmp_path, ManualClock(wall_ms=0, monotonic_s=10.0), "boot-1")
+    store.apply(EdgeBatch(reports=(telemetry(1),)))
+    store.close()
+    later = ManualClock(wall_ms=1_790_000_000_000, monotonic_s=5.0)
+    store = aged(tmp_path, later, "boot-2")
+    store.apply(EdgeBatch())
+    assert kept(store) == ["telemetry"], "it may be a minute old: the clock was in 1970"
+    later.advance(1.5 * DAY_S)
+    store.apply(EdgeBatch())
+    store.close()
+    last = ManualClock(wall_ms=0, monotonic_s=5.0)
+    store = aged(tmp_path, last, "boot-3")
+    last.advance(0.4 * DAY_S)
+    store.apply(EdgeBatch())
+    assert kept(store) == ["telemetry"]
+    last.advance(0.2 * DAY_S)
+    store.apply(EdgeBatch())
+    assert kept(store) == []
+    store.close()
+
+
+def test_one_commit_drops_no_more_than_it_may(tmp_path: Path) -> None:
+    clock = ManualClock(wall_ms=0, monotonic_s=10.0)
+    store = aged(tmp_path, clock, "boot-1")
+    store.apply(EdgeBatch(reports=tuple(telemetry(number) for number in range(DROP_ROWS + 150))))
+    clock.advance(3 * DAY_S)
+    store.apply(EdgeBatch())
+    assert len(kept(store)) == 150
+    store.apply(EdgeBatch())  # at once, not after another minute
+    assert kept(store) == []
+    store.close()
+
+
+def test_a_disk_that_does_not_say_how_full_it_is_costs_nothing(tmp_path: Path) -> None:
+    def silent(directory: Path) -> int:
+        raise OSError("stale")
+
+    budgets = OutboxBudgets(free_floor=1 << 20)
+    settings = StoreSettings(directory=tmp_path, boot_id="b", budgets=budgets, free_bytes=silent)
+    store = open_store(settings, ManualClock(), SystemIds()).store
+    store.apply(EdgeBatch(reports=tuple(telemetry(number) for number in range(1000))))
+    assert kept(store).count("telemetry") == 1000
+    store.close()
