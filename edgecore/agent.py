@@ -16,7 +16,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Final
 
-from edgecore.composition import Agent, Ground, compose
+from edgecore.composition import Agent, Ground, agent_clock, compose
 from edgecore.config import MIB, EdgeSettings, labels_of
 from edgecore.link.dial import HUB_PORT, quic_dialer, ways_of, websocket_dialer
 from edgecore.link.membership import Membership, load_membership
@@ -46,14 +46,12 @@ async def serve(settings: EdgeSettings) -> None:
     store = _open(settings, _machine(settings).boot_id, clock, ids)
     try:
         runtime = ProcessRuntime(_process_settings(settings), clock)
-
-        def known_ms() -> int:
-            return agent.link.known_ms()
+        time = agent_clock(clock, store)
 
         def identity() -> Identity:
             return load_membership(settings.data).identity
 
-        certificate = CertificateKeeper(settings.data, store, lambda: max(clock.wall_ms(), known_ms()))
+        certificate = CertificateKeeper(settings.data, store, time.known_ms)
         ground = Ground(
             node=membership.node,
             labels=labels_of(settings.label),
@@ -62,15 +60,16 @@ async def serve(settings: EdgeSettings) -> None:
             machine=partial(_machine, settings),
             store=store,
             runtime=runtime,
-            dialer=websocket_dialer(identity, clock, known_ms),
+            dialer=websocket_dialer(identity, clock, time.known_ms),
             dialers={
-                "quic": quic_dialer(identity, clock, known_ms, port=settings.quic_port),
-                "proxy": websocket_dialer(identity, clock, known_ms, proxy=proxy),
+                "quic": quic_dialer(identity, clock, time.known_ms, port=settings.quic_port),
+                "proxy": websocket_dialer(identity, clock, time.known_ms, proxy=proxy),
             },
             ways=ways_of(settings.transport, proxied=proxy is not None),
             doubted=certificate.doubt,
-            drivers=driver_factories(clock=clock, ids=ids, node=membership.node),
+            drivers=driver_factories(clock=time, ids=ids, node=membership.node),
             clock=clock,
+            time=time,
             ids=ids,
         )
         agent = compose(ground)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from edgecore.commands.runner import CommandParts, CommandRunner, shown_commands
+from edgecore.link.cloud_time import AgentClock
 from edgecore.link.dial import Dialer
 from edgecore.link.session import EdgeLink, LinkParts, LinkSettings
 from edgecore.local_api.ports import LocalParts
@@ -22,6 +23,8 @@ from edgecore.pods.node import Machine, NodeIdentity, NodeReporter, node_report,
 from edgecore.pods.port import Runtime
 from edgecore.pods.restarts import PodRestarts
 from edgecore.pods.worker import PodParts
+from edgecore.store.memory import floor_of
+from edgecore.store.port import META_KNOWN_MS
 from edgecore.store.shell import AsyncEdgeStore
 from edgecore.twins.calls import DeviceCalls
 from edgecore.twins.keeper import DriverFactory, Keeper
@@ -66,6 +69,9 @@ class Ground:
     """Told when the cloud may not take this gateway's certificate any more."""
     drivers: Mapping[str, DriverFactory]
     clock: Clock
+    """The machine's own, right or wrong: what containers and their logs are dated by."""
+    time: AgentClock
+    """The same, corrected by what is known of the cloud's."""
     ids: Ids
 
 
@@ -92,9 +98,15 @@ class Agent:
         }
 
 
+def agent_clock(clock: Clock, store: AsyncEdgeStore) -> AgentClock:
+    """The machine's clock with what its store kept of the cloud's."""
+    boots = store.boots()
+    return AgentClock(clock, boots, floor_of(boots, store.meta(META_KNOWN_MS)))
+
+
 def compose(ground: Ground) -> Agent:
     """Nothing runs yet."""
-    store, clock = ground.store, ground.clock
+    store, clock, time = ground.store, ground.clock, ground.time
     machine = ground.machine()
     identity = NodeIdentity(
         name=ground.node,
@@ -120,7 +132,7 @@ def compose(ground: Ground) -> Agent:
         ),
         lambda: link.status.state == EdgeState.IN_STEP.value,
     )
-    twins = Keeper(store, ground.drivers, clock=clock, ids=ground.ids)
+    twins = Keeper(store, ground.drivers, clock=time, ids=ground.ids, clock_is_synced=lambda: time.trusted)
     calls = DeviceCalls(store, twins)
     commands = CommandRunner(
         CommandParts(
@@ -130,7 +142,7 @@ def compose(ground: Ground) -> Agent:
                 DeviceRefresh: calls,
                 PodRestart: PodRestarts(store, ground.runtime, pods),
             },
-            clock=clock,
+            clock=time,
             boot_id=machine.boot_id,
             cloud_ms=link.cloud_ms,
         )
@@ -141,12 +153,12 @@ def compose(ground: Ground) -> Agent:
         twins=twins,
         link=link,
         logs=logs,
-        clock=clock,
+        clock=time,
         node=identity.name,
         pods=pods,
         commands=lambda: shown_commands(store),
     )
-    node = NodeReporter(store, clock, identity, ground.machine)
+    node = NodeReporter(store, time, identity, ground.machine)
     return Agent(clock=clock, pods=pods, node=node, twins=twins, commands=commands, link=link, local=local)
 
 
@@ -163,9 +175,10 @@ def _link(ground: Ground, boot_id: str, logs: PodLogs) -> EdgeLink:
             store=ground.store,
             dialer=ground.dialer,
             dialers=ground.dialers,
-            clock=ground.clock,
+            clock=ground.time,
             ids=ground.ids,
             streams={LOGS: logs},
             doubted=ground.doubted,
+            heard=ground.time.hear,
         ),
     )

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from skerry.errors import CallerError, UnavailableError
 from skerry.objects.enrolment import split_address
 from skerry.ports import Clock, Link
+from skerry.sync.ages import clock_is_wrong
 from skerry.sync.dial import WAYS, Way
 from skerry.transport.proxy import Proxy
 from skerry.transport.websocket import Identity, client_context, dial
@@ -40,11 +41,6 @@ class Dialer(Protocol):
     """Opens a link to one address, or raises `UnavailableError` with the reason."""
 
     async def __call__(self, address: str, /) -> Link: ...
-
-
-def clock_is_wrong(*, wall_ms: int, floor_ms: int) -> bool:
-    """A clock behind the last time that this gateway knew can't judge certificates (a Pi boots in 1970)."""
-    return wall_ms < floor_ms
 
 
 def websocket_dialer(

@@ -16,7 +16,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from edgecore.link.dial import clock_is_wrong
 from edgecore.link.membership import Membership, load_membership, save_renewed
 from edgecore.store.port import EdgeBatch
 from edgecore.store.shell import AsyncEdgeStore
@@ -38,6 +37,7 @@ from skerry.objects.enrolment import (
 )
 from skerry.objects.json import decode_object, str_at
 from skerry.objects.meta import Key
+from skerry.sync.ages import clock_is_wrong
 from skerry.transport.websocket import WebSocketLink, client_context, dial, nameless_context
 
 LOG: Final = logging.getLogger(__name__)
@@ -52,7 +52,8 @@ class CertificateKeeper:
     """Sees that there is a certificate the cloud takes. Run `run` in a task group."""
 
     def __init__(self, data: Path, store: AsyncEdgeStore, now_ms: Callable[[], int]) -> None:
-        """`now_ms`: the newest time this gateway knows, milliseconds since the epoch."""
+        """`now_ms`: the newest time this gateway knows, milliseconds since the epoch. Not its wall clock: one in 2040
+        would have it renew for ever, and no cloud's certificate would be good enough."""
         self._data = data
         self._store = store
         self._now_ms = now_ms

@@ -54,7 +54,7 @@ KNOWN_STEP_MS: Final = 600_000
 """The cloud's time is written when what is written is this much older: a flash card need not know the minute."""
 
 
-def _nothing() -> None:
+def _nothing(*_: object) -> None:
     """Where nobody wants to know."""
 
 
@@ -87,6 +87,8 @@ class LinkParts:
     """What this gateway can stream, by kind (`logs`)."""
     doubted: Callable[[], None] = _nothing
     """Told when the cloud may not take this gateway's certificate any more."""
+    heard: Callable[[Reading], None] = _nothing
+    """Told of each reading of the cloud's clock, before anybody hears of the `Welcome`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,10 +176,6 @@ class EdgeLink:
     @property
     def is_cut(self) -> bool:
         return self._cut
-
-    def known_ms(self) -> int:
-        """The newest time that this gateway has known; 0 for none."""
-        return _number(self._parts.store.meta(META_KNOWN_MS))
 
     def cloud_ms(self) -> int | None:
         """The latest that the cloud's clock may read now; None before the first Welcome since the start."""
@@ -304,6 +302,7 @@ class EdgeLink:
         return EdgeSession(identity, store.stamps(), store, now_of(self._parts.clock), settings.sync)
 
     def _welcomed(self, effect: Welcomed) -> None:
+        self._parts.heard(effect.reading)
         self._since_ms = self._parts.clock.wall_ms()
         self._last_error = ""
         self._heard_time = HeardTime(server_ms=effect.server_ms, said_s=self._said_s)

@@ -19,6 +19,20 @@ DRIFT_MAX: Final = 0.0005
 """A gateway's quartz is off by up to 100 parts in a million, more in heat and cold; this is generous."""
 
 
+AHEAD_MS_MAX: Final = 30 * 86_400_000
+"""A wall clock this far beyond the newest time known contradicts it. The hub's certificates are renewed when a third
+of their ninety days is left: one that an honest hub shows is good for a clock that is ahead by less."""
+
+
+def clock_is_wrong(*, wall_ms: int, floor_ms: int) -> bool:
+    """Whether a gateway's wall clock can't judge certificates, by the newest time that the gateway knows (0: none).
+
+    Behind it, it is surely wrong: a Pi boots in 1970. Far ahead, either it is, or the gateway was off for long. To
+    judge by the newest time known is then safe in both cases: see docs/explanation/time.md.
+    """
+    return wall_ms < floor_ms or (floor_ms > 0 and wall_ms > floor_ms + AHEAD_MS_MAX)
+
+
 class Within(NamedTuple):
     """A moment on the cloud's clock, as far as it is known."""
 

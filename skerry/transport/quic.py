@@ -29,6 +29,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from skerry.errors import BadRequestError, UnansweredError, UnavailableError
 from skerry.objects.enrolment import split_address
+from skerry.sync.ages import clock_is_wrong
 from skerry.transport.quic_link import OPEN_S_MAX, Carrier, LinkConnection, QuicLink, protocol_of, quic_configuration
 from skerry.transport.quic_tls import GatewayTls, Kept, PeerCertificate, Tickets, authorities, check_server, judged_at
 from skerry.transport.websocket import SESSION_PATH, Identity
@@ -86,7 +87,7 @@ class Judgement:
     """The newest time known here; 0 for none."""
 
     def at(self, chain: Sequence[x509.Certificate], roots: Sequence[x509.Certificate]) -> datetime:
-        if self.wall_ms >= self.floor_ms:
+        if not clock_is_wrong(wall_ms=self.wall_ms, floor_ms=self.floor_ms):
             return datetime.fromtimestamp(self.wall_ms / 1000, UTC)
         return judged_at(chain, roots, floor_ms=self.floor_ms)
 

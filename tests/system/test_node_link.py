@@ -111,6 +111,31 @@ async def test_a_gateway_in_1970_judges_certificates_by_the_last_time_it_knew(tm
             await websocket_dialer(lambda: site.identity, in_1970, lambda: later_ms)(address)
 
 
+async def test_a_gateway_in_2040_judges_certificates_by_the_last_time_it_knew(tmp_path: Path) -> None:
+    """The hub's certificate is made so that this machine's clock finds it ended, as one in 2040 does."""
+    then = NOW - timedelta(days=200)
+    site = Site(tmp_path, now=then)
+    known_ms = round((then + timedelta(days=80)).timestamp() * 1000)
+    ahead = ManualClock(wall_ms=round(NOW.timestamp() * 1000))
+    ended: list[str] = []
+
+    async def handle(link: WebSocketLink) -> None:
+        ended.append(link.peer_name)
+
+    context = site.server_context()
+    context.verify_flags |= ssl.VerifyFlags(0x200000)  # this hub's own clock is right, so it takes the gateway
+    async with listen("127.0.0.1", 0, context, {"/session": Route(handle=handle, named=True)}) as place:
+        address = f"{place[0]}:{place[1]}"
+        link = await websocket_dialer(lambda: site.identity, ahead, lambda: known_ms)(address)
+        await link.close(code=1000, reason="")
+        later_ms = known_ms + 20 * 86_400_000
+        with pytest.raises(UnavailableError, match="expired before the last time known"):
+            await websocket_dialer(lambda: site.identity, ahead, lambda: later_ms)(address)
+        for unknown_ms in (0, round(NOW.timestamp() * 1000) - 86_400_000):
+            with pytest.raises(UnavailableError, match="expired"):
+                await websocket_dialer(lambda: site.identity, ahead, lambda floor=unknown_ms: floor)(address)
+
+
 async def test_text_and_giants_end_a_link(site: Site) -> None:
     ended: list[str] = []
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from skerry.objects.json import maps_at, str_at
 from skerry.testkit.face import Fleet
 from skerry.testkit.fleets import FleetOptions, open_fleet
 from skerry.testkit.real.clocks import library
@@ -140,3 +141,24 @@ def test_a_gateway_without_a_battery_boots_in_1970_and_a_restored_cloud_gets_its
     fleet.cloud.restore_backup(backup)
     fleet.eventually(lambda: edge.in_step, within_s=90)
     fleet.eventually(lambda: (held := edge.get("configmap", "settings")) and held["data"] == {"text": "first"})
+
+
+def test_a_gateway_in_2040_goes_on_and_comes_back(fleet: Fleet) -> None:
+    try:
+        library()
+    except Exception as error:
+        pytest.skip(str(error))
+    edge = fleet.edge("plant-7")
+    fleet.eventually(lambda: edge.in_step, within_s=90)
+    edge.clock.step(14 * 365 * 86_400)
+    edge.kill()
+    edge.start()
+    fleet.eventually(lambda: edge.in_step, within_s=90)
+    edge.power_cycle(clock="kept")
+    assert edge.clock.wall_ms > 2_200_000_000_000
+    fleet.eventually(lambda: edge.in_step, within_s=90)
+    fleet.eventually(lambda: fleet.cloud.node_ready("plant-7") == "True", within_s=90)
+    node = fleet.get("node", "plant-7", namespace="")
+    assert node is not None
+    changes = [str_at(condition, "lastTransitionTime") for condition in maps_at(node, "status", "conditions")]
+    assert "2026" <= max(changes) < "2039", "what people read is the cloud's time"

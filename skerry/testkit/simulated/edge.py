@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from edgecore.composition import Agent, Ground, compose
+from edgecore.composition import Agent, Ground, agent_clock, compose
 from edgecore.local_api.kinds import DEVICE, DEVICE_STATUS, SCHEME
 from edgecore.local_api.objects import LocalObjects
 from edgecore.pods.node import Machine
@@ -26,7 +26,7 @@ from skerry.errors import InvalidError, NotFoundError, UnavailableError
 from skerry.objects.json import JsonObject, decode_object, map_at
 from skerry.objects.meta import Key
 from skerry.objects.scheme import Kind
-from skerry.ports import Link
+from skerry.ports import Clock, Link
 from skerry.sync.edge import EdgeState
 from skerry.testkit.face import BootClock, PodView, TwinView
 from skerry.testkit.simulated.chance import GatewayClock, ids_of
@@ -195,6 +195,8 @@ class SimulatedEdge:
         made: list[_Life] = []
 
         async def main(tasks: asyncio.TaskGroup) -> None:
+            store = AsyncEdgeStore(self._store, disk)
+            time = agent_clock(self._clock, store)
             ground = Ground(
                 node=self._name,
                 labels=self.labels,
@@ -202,11 +204,12 @@ class SimulatedEdge:
                 directory=self._site.directory,
                 root=self._root,
                 machine=self._machine,
-                store=AsyncEdgeStore(self._store, disk),
+                store=store,
                 runtime=runtime,
                 dialer=self._dial,
-                drivers=self._drivers(ids),
+                drivers=self._drivers(ids, time),
                 clock=self._clock,
+                time=time,
                 ids=ids,
             )
             agent = compose(ground)
@@ -230,9 +233,9 @@ class SimulatedEdge:
     def new_runtime(self, machinery: Machinery) -> SimulatedRuntime:
         return SimulatedRuntime(machinery)
 
-    def _drivers(self, ids: SeededIds) -> Mapping[str, DriverFactory]:
+    def _drivers(self, ids: SeededIds, clock: Clock) -> Mapping[str, DriverFactory]:
         """All but MQTT, whose library has threads and sockets of its own."""
-        every = driver_factories(clock=self._clock, ids=ids, node=self._name)
+        every = driver_factories(clock=clock, ids=ids, node=self._name)
         return {name: factory for name, factory in every.items() if name != "mqtt"}
 
     def _machine(self) -> Machine:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from skerry.sync.ages import Age, Chronology, cloud_time, known_ms
+from skerry.sync.ages import AHEAD_MS_MAX, Age, Chronology, clock_is_wrong, cloud_time, known_ms
 from skerry.sync.ports import BootTimes, Instant, Reading
 from tests.skerry.sync.conversation import Item
 
@@ -161,3 +161,11 @@ def test_an_age_is_within_its_bound_and_not_negative(lives: list[Life], wall_ms:
             assert abs(true_now - happened_ms - age.ms) <= age.error_ms + 3
         else:
             assert age.estimated
+
+
+def test_a_clock_is_wrong_that_contradicts_what_is_known() -> None:
+    assert clock_is_wrong(wall_ms=T0_MS - 1, floor_ms=T0_MS)
+    assert not clock_is_wrong(wall_ms=T0_MS, floor_ms=T0_MS)
+    assert not clock_is_wrong(wall_ms=T0_MS + AHEAD_MS_MAX, floor_ms=T0_MS)
+    assert clock_is_wrong(wall_ms=T0_MS + AHEAD_MS_MAX + 1, floor_ms=T0_MS)
+    assert not clock_is_wrong(wall_ms=T0_MS, floor_ms=0), "nothing known contradicts nothing"
