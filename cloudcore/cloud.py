@@ -33,8 +33,10 @@ from cloudcore.pki.kubeconfig import kubeconfig
 from cloudcore.pki.links import enrolling, recovering, renewing
 from cloudcore.pki.service_tokens import ServiceTokens
 from cloudcore.pki.serving import Serving, local_names, now_of
+from cloudcore.pki.shared import read_cluster_key, shared_pki
 from cloudcore.store.housekeeping import HousekeepingSettings
-from cloudcore.store.sql import open_sql_store
+from cloudcore.store.port import Store
+from cloudcore.store.sql import SqlStore, open_sql_store
 from skerry.clocks import SystemClock, SystemIds
 from skerry.errors import SkerryError, UnavailableError
 from skerry.files import write_private
@@ -45,7 +47,7 @@ from skerry.objects.enrolment import (
     HUB_RENEW_PATH,
     discovery_body,
 )
-from skerry.ports import Clock
+from skerry.ports import Clock, Ids
 from skerry.sdnotify import notify
 from skerry.sync.ports import SyncSettings
 from skerry.transport.websocket import SESSION_PATH, Route, limit_tls_read_buffers, listen
@@ -114,9 +116,9 @@ async def serve(settings: CloudSettings) -> None:
     except OSError as error:
         raise UnavailableError(f"{settings.data}: {error.strerror}") from error
     async with AsyncExitStack() as stack:
-        store = await open_sql_store(settings.data / "cloud.db", ids=ids)
+        store = await _open_store(settings, ids)
         stack.push_async_callback(store.close)
-        pki = open_pki(settings.data, now=now_of(clock))
+        pki = await _open_pki(settings, store, clock, ids)
         certificates = Serving(pki, names=[first_address(settings.service_cidr), *settings.names], clock=clock)
         core = await compose(store, clock, ids, service_cidr=settings.service_cidr)
         async with asyncio.TaskGroup() as tasks:
@@ -142,6 +144,21 @@ async def serve(settings: CloudSettings) -> None:
             for task in running.values():
                 task.cancel()
     LOG.info("cloudcore stopped")
+
+
+async def _open_store(settings: CloudSettings, ids: Ids) -> SqlStore:
+    if not settings.database:
+        return await open_sql_store(settings.data / "cloud.db", ids=ids)
+    from cloudcore.store.postgres import open_postgres_store  # with its driver, only for those who use it
+
+    return await open_postgres_store(settings.database, ids=ids)
+
+
+async def _open_pki(settings: CloudSettings, store: Store, clock: Clock, ids: Ids) -> Pki:
+    if not store.shared:
+        return open_pki(settings.data, now=now_of(clock))
+    key = read_cluster_key(Path(settings.cluster_key)) if settings.cluster_key else None
+    return await shared_pki(store, settings.data, key, clock=clock, ids=ids)
 
 
 def _housekeeping_settings(settings: CloudSettings) -> HousekeepingSettings:

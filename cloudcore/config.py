@@ -28,6 +28,14 @@ class CloudSettings:
     names: tuple[str, ...] = setting(
         (), help="more DNS names and addresses for the server certificate, comma-separated or repeated"
     )
+    database: str = setting(
+        "",
+        help="postgresql://... (libpq's form): where the store is kept; none: SQLite in DIR/cloud.db",
+    )
+    cluster_key: str = setting(
+        "",
+        help="file with the key that seals the CA's keys in the --database (openssl rand -base64 32)",
+    )
     service_cidr: str = setting("10.96.0.0/16", help="IPv4 range that Services get their addresses from")
     history_s: int = setting(
         300, help="seconds of change history kept for watches; a slower client lists again", low=10
@@ -69,6 +77,10 @@ def check_settings(settings: CloudSettings) -> None:
         raise InvalidError(f"--service-cidr: {error}") from None
     if not 8 <= network.prefixlen <= 28:
         raise InvalidError(f"--service-cidr: {network} must be between a /8 and a /28")
+    if settings.database and not settings.database.startswith(("postgresql://", "postgres://")):
+        raise InvalidError("--database: must begin with postgresql:// (SQLite is in --data, and needs no name)")
+    if settings.cluster_key and not settings.database:
+        raise InvalidError("--cluster-key: seals keys in a database, and needs a --database")
     for name in settings.names:
         if not _is_name(name):
             raise InvalidError(f"--names: {name!r} is neither a DNS name nor an IP address")

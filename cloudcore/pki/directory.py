@@ -51,6 +51,17 @@ _ROTATION: Final = "rotation.pem"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Material:
+    """What makes a cloud this cloud: whoever has it may serve its gateways and users."""
+
+    authority: Authority
+    """The one that signs."""
+    former: tuple[Authority, ...] = ()
+    """Those that signed before and are still good."""
+    token_key: ec.EllipticCurvePrivateKey
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Pki:
     """What was found or made: the authorities, the token key, and where the files are."""
 
@@ -88,7 +99,7 @@ def open_pki(data: Path, *, now: datetime | None) -> Pki:
     directory = data / "pki"
     try:
         if now is not None and not directory.exists():
-            _make(directory, now=now)
+            _make(directory, new_material(now=now))
         return _read(directory)
     except OSError as error:
         raise unavailable(directory, error) from error
@@ -97,6 +108,38 @@ def open_pki(data: Path, *, now: datetime | None) -> Pki:
             f"the keys in {directory} can't be read ({error}): restore the directory from a backup; "
             "without its key every gateway would have to join anew"
         ) from error
+
+
+def keep_pki(data: Path, material: Material) -> Pki:
+    """See that DIR/pki has these keys, and no former authority but these. Raises as `open_pki`.
+
+    A crash leaves what there was, or some of the former authorities more or less; the next start does it again.
+    """
+    directory = data / "pki"
+    try:
+        if not directory.exists():
+            _make(directory, material)
+            return _read(directory)
+        former = directory / _FORMER
+        former.mkdir(mode=0o700, exist_ok=True)
+        kept = {authority.id: authority for authority in material.former}
+        for name, authority in kept.items():
+            _write_authority(former / f"{name}.pem", authority)
+        if _read(directory).authority.id != material.authority.id:
+            _write_authority(directory / _ROTATION, material.authority)
+            _finish_rotation(directory)
+        for path in former.glob("*.pem"):
+            if path.stem not in kept:
+                path.unlink()
+        sync_directory(former)
+        return _read(directory)
+    except OSError as error:
+        raise unavailable(directory, error) from error
+
+
+def new_material(*, now: datetime) -> Material:
+    """A new authority and a new token key."""
+    return Material(authority=new_authority(name="skerry-ca", now=now), token_key=new_key())
 
 
 def rotate(data: Path, *, now: datetime) -> Pki:
@@ -164,15 +207,18 @@ def admin_identity(pki: Pki, *, now: datetime) -> Issued:
     return issued
 
 
-def _make(directory: Path, *, now: datetime) -> None:
+def _make(directory: Path, material: Material) -> None:
     directory.parent.mkdir(parents=True, exist_ok=True)
     for left in directory.parent.glob(".pki-new-*"):  # of a start that was cut off
         shutil.rmtree(left)
     temporary = Path(tempfile.mkdtemp(dir=directory.parent, prefix=".pki-new-"))
-    authority = new_authority(name="skerry-ca", now=now)
-    write_private(temporary / "ca.key", key_pem(authority.key).encode())
-    write_private(temporary / "sa.key", key_pem(new_key()).encode())
-    write_private(temporary / "ca.crt", authority.pem.encode())
+    write_private(temporary / "ca.key", key_pem(material.authority.key).encode())
+    write_private(temporary / "sa.key", key_pem(material.token_key).encode())
+    write_private(temporary / "ca.crt", material.authority.pem.encode())
+    if material.former:
+        (temporary / _FORMER).mkdir(mode=0o700)
+    for former in material.former:
+        _write_authority(temporary / _FORMER / f"{former.id}.pem", former)
     (temporary / "ca.crt").chmod(0o644)
     temporary.rename(directory)
     sync_directory(directory.parent)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Final
@@ -91,6 +91,9 @@ class LocalObjects:
     async def create(
         self, kind: Kind, namespace: str, obj: JsonObject, options: WriteOptions = _OPTIONS, /
     ) -> Written:
+        return await self._informed(lambda: self._create_named(kind, namespace, obj, options))
+
+    async def _create_named(self, kind: Kind, namespace: str, obj: JsonObject, options: WriteOptions) -> Written:
         obj = self.rules.defaulted(kind, obj)
         lifecycle.check_creatable(kind, namespace, obj)
         given, base = name_of(obj), str_at(obj, "metadata", "generateName")
@@ -114,6 +117,21 @@ class LocalObjects:
         subresource: Subresource = "",
         create_absent: bool = False,
     ) -> Written:
+        async def write() -> Written:
+            return await self._update(kind, key, transform, options, subresource, create_absent=create_absent)
+
+        return await self._informed(write)
+
+    async def _update(
+        self,
+        kind: Kind,
+        key: Key,
+        transform: Transform,
+        options: WriteOptions,
+        subresource: Subresource,
+        *,
+        create_absent: bool,
+    ) -> Written:
         stored = self.cache.read(key)
         for _ in range(_TRIES):
             if stored is None:
@@ -134,6 +152,9 @@ class LocalObjects:
         raise conflict(kind, key.name)
 
     async def delete(self, kind: Kind, key: Key, options: DeleteOptions = _DELETE_OPTIONS, /) -> Written:
+        return await self._informed(lambda: self._delete(kind, key, options))
+
+    async def _delete(self, kind: Kind, key: Key, options: DeleteOptions) -> Written:
         stored = self.cache.read(key)
         for _ in range(_TRIES):
             if stored is None:
@@ -163,6 +184,20 @@ class LocalObjects:
                 await self.cache.wait_for(revisions[-1], timeout_s=self.cache_wait_s)
             return
         raise UnavailableError(f"the report of node {advance.node} met other writers {_TRIES} times")
+
+    async def _informed(self, write: Callable[[], Awaitable[Written]]) -> Written:
+        """Write; where that is refused while another process has written what the cache does not show yet (the
+        object, its namespace, a quota), write once more with all of it seen."""
+        seen = self.cache.revision
+        try:
+            return await write()
+        except CallerError:
+            if not self.store.shared:
+                raise
+            await self.cache.catch_up(timeout_s=self.cache_wait_s)
+            if self.cache.revision == seen:
+                raise
+        return await write()
 
     # Creating
 
@@ -282,6 +317,9 @@ class LocalObjects:
             key = effect.key
             if key not in held:
                 stored = self.cache.read(key) if cached else await self.store.get(key)
+                if cached and self.store.shared and (stored is None or effect.uid not in ("", stored.uid)):
+                    # The node may know of it through a replica that was ahead of this one.
+                    stored = await self.store.get(key)
                 held[key] = stored and _Held(obj=object_of(stored.body), expected=stored.revision)
             try:
                 decision = self._effect(effect, held[key])

@@ -244,6 +244,14 @@ class WatchCache:
             text = f"the watch cache is at revision {self._revision}, not yet at {revision}"
             raise UnavailableError(text) from error
 
+    async def catch_up(self, *, timeout_s: float) -> None:
+        """Wait until the cache has all that any process had committed by now: what "consistent" means for a read.
+
+        Costs nothing where this process alone writes, else a question to the store. Raises `UnavailableError`.
+        """
+        if self._store.shared:
+            await self.wait_for(await self._store.revision(), timeout_s=timeout_s)
+
     async def load(self) -> None:
         """Take in every current object. Call once, before `run`."""
         start = await self._store.revision()

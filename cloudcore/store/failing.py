@@ -47,6 +47,10 @@ class FailingStore:
     def epoch(self) -> str:
         return self._store.epoch
 
+    @property
+    def shared(self) -> bool:
+        return self._store.shared
+
     async def commit(self, batch: Batch) -> tuple[Revision, ...]:
         fault = self._before("commit")
         revisions = await self._store.commit(batch)

@@ -59,6 +59,10 @@ class MemoryStore:
     def epoch(self) -> str:
         return self.state.epoch
 
+    @property
+    def shared(self) -> bool:
+        return False
+
     async def commit(self, batch: Batch) -> tuple[Revision, ...]:
         self._check_open()
         state = self.state

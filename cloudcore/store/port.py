@@ -147,6 +147,11 @@ class Store(Protocol):
         """Names this life of the store; a restored backup has another one."""
         ...
 
+    @property
+    def shared(self) -> bool:
+        """Whether other processes may write to it: then what was seen last may be older than what is there."""
+        ...
+
     async def commit(self, batch: Batch) -> tuple[Revision, ...]:
         """Apply all or nothing; the revision of each write, in order.
 

@@ -163,6 +163,8 @@ def _spread(ports: str, count: int) -> list[str]:
 class PostgresDatabase:
     """`Database` on a server."""
 
+    shared: bool = True
+
     def __init__(self, options: Mapping[str, str], settings: PostgresSettings, *, writer_name: str) -> None:
         self._options = dict(options)
         self._settings = settings

@@ -133,6 +133,10 @@ class SqlStore:
         return self._epoch
 
     @property
+    def shared(self) -> bool:
+        return self._database.shared
+
+    @property
     def closed(self) -> bool:
         return self._closed
 

@@ -43,6 +43,11 @@ class Database(Protocol):
     def connections(self) -> int: ...
 
     @property
+    def shared(self) -> bool:
+        """Whether other processes may have it open as well."""
+        ...
+
+    @property
     def patience_s(self) -> float:
         """How long a write waits for a database that has gone away; 0 where it can't come back."""
         ...

@@ -43,6 +43,7 @@ class SqliteDatabase:
 
     connections: int
     patience_s: float = 0.0
+    shared: bool = False
 
     def __init__(self, path: Path, settings: SqliteSettings) -> None:
         self._path = path.absolute()

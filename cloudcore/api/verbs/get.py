@@ -6,7 +6,7 @@ from cloudcore.api.call import Call, Reply
 from cloudcore.api.conversion import version_of
 from cloudcore.api.paging import revision_in
 from cloudcore.api.status import TooNewError
-from cloudcore.api.verbs.lists import arrived
+from cloudcore.api.verbs.lists import CATCH_UP_S, arrived
 from cloudcore.api.writing import stored_reply
 from cloudcore.registry.refusals import not_found
 
@@ -18,6 +18,8 @@ async def get(call: Call) -> Reply:
         revision = revision_in(asked)
         if not await arrived(call.parts.cache, revision):
             raise TooNewError(wanted=revision, current=call.parts.cache.revision)
+    if not asked:
+        await call.parts.cache.catch_up(timeout_s=CATCH_UP_S)
     stored = call.parts.objects.read(call.key)
     if stored is None:
         raise not_found(call.kind, call.target.name)

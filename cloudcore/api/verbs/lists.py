@@ -19,7 +19,7 @@ from skerry.errors import GoneError, UnavailableError
 from skerry.objects.json import JsonObject
 from skerry.objects.meta import Key, Revision
 
-_WAIT_S: Final = 3.0
+CATCH_UP_S: Final = 3.0
 """How long a request may wait for a revision that is not here yet (apiserver: 3 s)."""
 _SCAN: Final = 2000
 """Objects of the past read at a time when a selector passes over many."""
@@ -67,6 +67,8 @@ async def listed_for(call: Call, version: Version) -> Listed:
     cache = call.parts.cache
     if options.match != "now" and not await arrived(cache, options.revision):
         raise TooNewError(wanted=options.revision, current=cache.revision)
+    if options.match == "now" and query.text("resourceVersion") != "0":
+        await cache.catch_up(timeout_s=CATCH_UP_S)
     if options.match == "exact":
         return await _past(call, version, selection, options.revision, options)
     if options.token is not None and options.token.revision != INCONSISTENT:
@@ -83,7 +85,7 @@ async def arrived(cache: WatchCache, revision: Revision) -> bool:
     if revision <= cache.revision:
         return True
     try:
-        await cache.wait_for(revision, timeout_s=_WAIT_S)
+        await cache.wait_for(revision, timeout_s=CATCH_UP_S)
     except UnavailableError:
         return False
     return True

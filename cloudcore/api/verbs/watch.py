@@ -21,6 +21,7 @@ from cloudcore.api.negotiation import MEDIA_TYPES, Form
 from cloudcore.api.paging import refused, revision_in
 from cloudcore.api.selection import Selection, selection_of
 from cloudcore.api.status import answer_for
+from cloudcore.api.verbs.lists import CATCH_UP_S
 from cloudcore.api.writing import as_table, parse, partial
 from cloudcore.store.port import Change
 from skerry.errors import BadRequestError, GoneError
@@ -54,6 +55,8 @@ class WatchOptions:
 async def watch(call: Call) -> Reply:
     """A stream of watch events, one JSON document a line."""
     form = call.form()
+    if not call.query.text("resourceVersion"):
+        await call.parts.cache.catch_up(timeout_s=CATCH_UP_S)
     options = watch_options(call)
     selection = selection_of(call)
     version = version_of(call.parts.scheme, call.kind)
