@@ -62,7 +62,8 @@ RESERVE_BYTES: Final = 2 << 20
 PRUNE_ROWS: Final = 64
 """In one transaction of a prune that lives on the reserve."""
 DROP_ROWS: Final = 1000
-"""Dropped by one transaction because of their age or for room; the next one goes on."""
+"""Dropped of a class by one transaction for one reason, or a few more; the next one goes on. A nearly full disk has
+no room for the log of a transaction that drops everything, after a budget was made smaller, say."""
 
 _OUTBOX_COLUMNS: Final = "seq, class, kind, key, body, wall_ms, boots.boot_id, monotonic_ms, cost"
 _OUTBOX_FROM: Final = "FROM outbox JOIN boots ON boots.number = outbox.boot"
@@ -501,7 +502,7 @@ class _Writing:
         if budget is None or self.used[report_class] <= budget:
             return
         dropped: list[OutboxReport] = []
-        while self.used[report_class] > budget:
+        while self.used[report_class] > budget and len(dropped) < DROP_ROWS:
             over = self.used[report_class] - budget
             for report in self._oldest(report_class):
                 if over <= 0:

@@ -281,6 +281,19 @@ def test_one_commit_drops_no_more_than_it_may(tmp_path: Path) -> None:
     store.close()
 
 
+def test_a_budget_that_was_made_smaller_is_reached_commit_by_commit(tmp_path: Path) -> None:
+    store = opened(tmp_path, budgets=OutboxBudgets()).store
+    store.apply(EdgeBatch(reports=tuple(telemetry(number) for number in range(DROP_ROWS + 150))))
+    store.close()
+    again = opened(tmp_path).store
+    again.apply(EdgeBatch(reports=(telemetry(1),)))
+    assert len(kept(again)) == 151
+    again.apply(EdgeBatch(reports=(telemetry(2),)))
+    assert len(kept(again)) == 5
+    assert again.stats().gaps[0].total == DROP_ROWS + 147
+    again.close()
+
+
 def test_a_disk_that_does_not_say_how_full_it_is_costs_nothing(tmp_path: Path) -> None:
     def silent(directory: Path) -> int:
         raise OSError("stale")
