@@ -33,7 +33,7 @@ _MEANINGS: Final[Mapping[str, str]] = {
 _HINTS: Final = (
     ("password authentication failed", "check the user and the password (better in PGPASSFILE than in --database)"),
     ("no password supplied", "give the password in a file named by PGPASSFILE, or in --database"),
-    ("does not exist", "create the database, and a user who owns it, first (docs/howto/several-replicas.md)"),
+    ("does not exist", "create the database, and a user who owns it, first (docs/howto/postgresql.md)"),
     ("no pg_hba.conf entry", "the server's pg_hba.conf does not let this user in from this address"),
     ("certificate verify failed", "the server's certificate is not of the CA in sslrootcert"),
     ("permission denied for database", "grant this user CONNECT and CREATE on the database"),

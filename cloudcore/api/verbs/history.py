@@ -1,4 +1,7 @@
-"""GET of a device property's history: every reading that its gateway told, in order, and where it had to drop some.
+"""GET of a device property's history: every reading that its gateway told, and where it had to drop some.
+
+Readings are in the order in which they arrived. After a cut that is not the order of time: what is read now arrives
+before the backlog. Each has its time, and the gateway's own sequence number, to be sorted by.
 
 A subresource of ours on KubeEdge's Device (`devices/NAME/history?property=P`), because the kind itself has no
 place for more than the last value. Readings outlive the Device that they came from.
@@ -23,9 +26,10 @@ _NUMBER: Final = re.compile(r"\d{1,18}")
 
 
 async def history(call: Call) -> Reply:
-    """Readings of one property after a number or a time, oldest first, at most `limit` (1000; 10,000 at most).
+    """Readings of one property after a number or since a time, as they arrived.
 
-    `metadata.continue` is the `after` of the next page; it is left out on the last one.
+    At most `limit` of them (1000; 10,000 at most). `metadata.continue` is the `after` of the next page, and is left
+    out on the last one.
     """
     prop = call.query.text("property")
     if not prop:
