@@ -175,12 +175,12 @@ class MemoryStore:
         self._check_open()
         seen: dict[str, int] = {}
         kept: list[StoredRecord] = []
-        for record in reversed(self.state.records):
+        for record in sorted(self.state.records, key=lambda record: (record.at_ms, record.number), reverse=True):
             seen[record.series] = seen.get(record.series, 0) + 1
             if record.at_ms >= before_ms and seen[record.series] <= keep_per_series:
                 kept.append(record)
         dropped = len(self.state.records) - len(kept)
-        self.state.records = kept[::-1]
+        self.state.records = sorted(kept, key=lambda record: record.number)
         return dropped
 
     async def close(self) -> None:

@@ -224,7 +224,8 @@ class Store(Protocol):
         ...
 
     async def trim_records(self, *, before_ms: int, keep_per_series: int) -> int:
-        """Drop records older than `before_ms` or beyond the newest `keep_per_series`; how many were dropped."""
+        """Drop records older than `before_ms` or beyond the `keep_per_series` of the latest times; how many were
+        dropped."""
         ...
 
     async def close(self) -> None:

@@ -361,10 +361,11 @@ def _drop_old(connection: Connection, before_ms: int) -> int:
 
 
 def _drop_surplus(connection: Connection, series: str, keep: int) -> int:
-    newest = connection.execute(t.newest_dropped, {"b_series": series, "b_keep": keep}).scalar_one_or_none()
-    if newest is None:
-        return 0
-    values = {"b_series": series, "b_number": newest, "b_limit": _STEP}
+    wanted = {"b_series": series, "b_keep": keep}
+    if connection.execute(t.has_surplus, wanted).first() is None:
+        return 0  # found along an index; the order of time is made only where something goes
+    newest = connection.execute(t.newest_dropped, wanted).one()
+    values = {"b_series": series, "b_at_ms": newest.at_ms, "b_number": newest.number, "b_limit": _STEP}
     return _drop_records(connection, connection.execute(t.surplus_records, values).scalars().all())
 
 

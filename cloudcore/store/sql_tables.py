@@ -233,16 +233,28 @@ select_records: Final = (
     .limit(bindparam("b_limit", type_=Integer))
 )
 next_series: Final = select(func.min(records.c.series)).where(records.c.series > bindparam("b_series"))
-newest_dropped: Final = (
+has_surplus: Final = (
     select(records.c.number)
     .where(records.c.series == bindparam("b_series"))
-    .order_by(records.c.number.desc())
+    .order_by(records.c.number)
+    .limit(1)
+    .offset(bindparam("b_keep", type_=Integer))
+)
+# The newest are those of the latest time: what arrives last may be of long ago.
+_record_place: Final = tuple_(records.c.at_ms, records.c.number)
+newest_dropped: Final = (
+    select(records.c.at_ms, records.c.number)
+    .where(records.c.series == bindparam("b_series"))
+    .order_by(records.c.at_ms.desc(), records.c.number.desc())
     .limit(1)
     .offset(bindparam("b_keep", type_=Integer))
 )
 surplus_records: Final = (
     select(records.c.number)
-    .where(records.c.series == bindparam("b_series"), records.c.number <= bindparam("b_number"))
+    .where(
+        records.c.series == bindparam("b_series"),
+        _record_place <= tuple_(bindparam("b_at_ms", type_=BigInteger), bindparam("b_number", type_=BigInteger)),
+    )
     .order_by(records.c.number)
     .limit(bindparam("b_limit", type_=Integer))
 )

@@ -368,6 +368,14 @@ class StoreContract:
         assert [record.number for record in await store.records("a", since_ms=30)] == [1, 4]
         assert await store.revision() == 0
 
+    async def test_what_arrives_late_is_not_kept_in_place_of_what_is_newer(self, disk: Disk) -> None:
+        store = await disk()
+        times = [*range(100, 105), *range(10, 15), 102]
+        await store.commit(Batch(records=tuple(Record(series="s", at_ms=at, body=b"") for at in times)))
+        assert await store.trim_records(before_ms=0, keep_per_series=4) == 7
+        assert [record.at_ms for record in await store.records("s")] == [102, 103, 104, 102]
+        assert await store.trim_records(before_ms=0, keep_per_series=4) == 0
+
     async def test_records_too_old_or_too_many_are_trimmed(self, disk: Disk) -> None:
         store = await disk()
         await store.commit(
