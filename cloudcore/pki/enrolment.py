@@ -148,10 +148,13 @@ class Enroller:
         """A new certificate for the node that a current one speaks for; `user` is that one's common name, which TLS
         verified and which only `enrol` gives to anybody.
 
-        Raises `ForbiddenError` when the user is no node, or its Node was deleted, which is how one is sent away.
+        Raises `ForbiddenError` when the user is no node, when its Node was deleted, which is how one is sent away, or
+        when the node has joined again with another key since.
         """
         node = self._known(user)
-        await self._remember(node, key_fingerprint(requested_key(csr_pem)))
+        fingerprint = key_fingerprint(requested_key(csr_pem))
+        self._check_key(node, fingerprint)
+        await self._remember(node, fingerprint)
         return self._signed(node, csr_pem)
 
     async def recover(self, request: RecoverRequest, *, peer: str) -> Enrolled:
@@ -182,11 +185,16 @@ class Enroller:
                 f"{self._parts.recover_within.days} days ago; join again with a new token"
             )
         node = self._known(old.user)
+        self._check_key(node, fingerprint)
+        return node
+
+    def _check_key(self, node: str, fingerprint: str) -> None:
+        """A gateway keeps the key that it joined with; a certificate that was given before the node joined again must
+        not renew itself for ever."""
         stored = self._parts.objects.read(self._parts.nodes.key("", node))
         known = str_at(decode_object(stored.body), "metadata", "annotations", NODE_KEY_ANNOTATION) if stored else ""
         if known and known != fingerprint:
             raise ForbiddenError(f"the Node {node} has joined again with another key since")
-        return node
 
     def _known(self, user: str) -> str:
         """The node that a certificate's user speaks for, if its Node is there."""
