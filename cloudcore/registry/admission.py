@@ -16,6 +16,7 @@ from cloudcore.registry.refusals import forbidden
 from cloudcore.store.port import Stored
 from skerry.errors import Cause, NotFoundError
 from skerry.objects.device_twins import stamp_desired
+from skerry.objects.enrolment import NODES_GROUP
 from skerry.objects.json import (
     Json,
     JsonObject,
@@ -214,7 +215,19 @@ def certificate_requester(request: Request, _reader: Reader) -> JsonObject:
     return {**request.obj, "spec": spec}
 
 
+def node_restriction(request: Request, reader: Reader) -> JsonObject:
+    """A gateway tells its status, and nothing else of its Node: labels and annotations decide what is sent to it, and
+    whose it is (Kubernetes' NodeRestriction, which lets kubelets have some labels; ours are told in the session)."""
+    by_node = NODES_GROUP in request.actor.groups
+    if by_node and request.kind.resource == "nodes" and request.operation == "UPDATE":
+        for field in ("labels", "annotations", "finalizers"):
+            if dig(request.obj, "metadata", field) != dig(request.old, "metadata", field):
+                raise forbidden(request.kind, request.key.name, f"a node may not change its own metadata.{field}")
+    return request.obj
+
+
 STEPS: Final[tuple[Step, ...]] = (
+    node_restriction,
     namespace_lifecycle,
     service_account,
     priority,

@@ -168,3 +168,22 @@ async def test_a_signing_request_says_who_asked_whatever_its_writer_says(registr
     change: Transform = lambda now: {**now, "spec": forged}  # noqa: E731
     changed = await registry.objects.update(kind, kind.key("", "r"), change)
     assert map_at(changed.obj, "spec") == map_at(made, "spec")
+
+
+@pytest.mark.parametrize("field", ["labels", "annotations"])
+async def test_a_node_tells_its_status_and_changes_nothing_else_of_itself(registry: Registry, field: str) -> None:
+    kind = registry.kind("nodes")
+    await registry.create("nodes", {"metadata": {"name": "eu-1", "labels": {"region": "eu"}}})
+    node = WriteOptions(actor=Actor(name="system:node:eu-1", groups=("system:nodes",)))
+
+    def told(obj: JsonObject) -> JsonObject:
+        return {**obj, "status": {"phase": "Running"}}
+
+    def taken(obj: JsonObject) -> JsonObject:
+        return {**told(obj), "metadata": {**map_at(obj, "metadata"), field: {"mine": "1"}}}
+
+    with pytest.raises(ForbiddenError, match=rf"may not change its own metadata\.{field}"):
+        await registry.objects.update(kind, kind.key("", "eu-1"), taken, node, subresource="status")
+    await registry.objects.update(kind, kind.key("", "eu-1"), told, node, subresource="status")
+    assert str_at(registry.now("nodes", "eu-1"), "status", "phase") == "Running"
+    await registry.objects.update(kind, kind.key("", "eu-1"), taken, subresource="status")
