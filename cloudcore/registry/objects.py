@@ -67,6 +67,16 @@ class _Decision:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class _Outcome:
+    """What the effects of a report come to."""
+
+    writes: tuple[Put | Delete, ...]
+    refused: tuple[tuple[Key, CallerError], ...]
+    idle: bool
+    """Some effect writes nothing, which no commit will check: it has to be decided on what the store has."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LocalObjects:
     """See the module and `cloudcore.registry.port.Objects`."""
 
@@ -146,7 +156,7 @@ class LocalObjects:
                 held = _Held(obj=object_of(stored.body), expected=stored.revision)
                 decision = self._change(kind, key, held, transform, subresource, options)
                 try:
-                    return await self._carry_out(decision, dry_run=options.dry_run)
+                    return await self._carry_out(decision, stored, dry_run=options.dry_run)
                 except (ConflictError, NotFoundError):
                     stored = await self.store.get(key)
         raise conflict(kind, key.name)
@@ -161,7 +171,7 @@ class LocalObjects:
                 raise not_found(kind, key.name)
             decision = self._deletion(kind, key, object_of(stored.body), stored.revision, options)
             try:
-                return await self._carry_out(decision, dry_run=options.dry_run)
+                return await self._carry_out(decision, stored, dry_run=options.dry_run)
             except (ConflictError, NotFoundError):
                 stored = await self.store.get(key)
         raise conflict(kind, key.name)
@@ -173,9 +183,15 @@ class LocalObjects:
 
     async def report(self, advance: Advance, effects: Sequence[Effect], records: Sequence[Record]) -> None:
         for turn in range(_TRIES):
-            writes = await self._writes_of(effects, cached=turn == 0)
+            seen = self.cache.revision
+            outcome = await self._outcome_of(effects, cached=turn == 0)
+            if turn == 0 and outcome.idle and await self._missed_since(seen):
+                continue
+            for key, reason in outcome.refused:
+                log.warning("effect refused key=%s reason=%s", key, reason)
+            batch = Batch(writes=outcome.writes, advance=advance, records=tuple(records))
             try:
-                revisions = await self.store.commit(Batch(writes=writes, advance=advance, records=tuple(records)))
+                revisions = await self.store.commit(batch)
             except FencedError:
                 raise
             except (ConflictError, NotFoundError, AlreadyExistsError):
@@ -192,12 +208,16 @@ class LocalObjects:
         try:
             return await write()
         except CallerError:
-            if not self.store.shared:
-                raise
-            await self.cache.catch_up(timeout_s=self.cache_wait_s)
-            if self.cache.revision == seen:
+            if not await self._missed_since(seen):
                 raise
         return await write()
+
+    async def _missed_since(self, seen: Revision) -> bool:
+        """Whether other processes had written what the cache did not show at `seen`; now it does."""
+        if not self.store.shared:
+            return False
+        await self.cache.catch_up(timeout_s=self.cache_wait_s)
+        return self.cache.revision != seen
 
     # Creating
 
@@ -207,7 +227,7 @@ class LocalObjects:
             if options.dry_run and self.cache.read(key) is not None:
                 raise already_exists(kind, key.name)
             try:
-                return await self._carry_out(decision, dry_run=options.dry_run)
+                return await self._carry_out(decision, None, dry_run=options.dry_run)
             except AlreadyExistsError as error:
                 raise already_exists(kind, key.name) from error
 
@@ -309,28 +329,30 @@ class LocalObjects:
 
     # Reports of nodes
 
-    async def _writes_of(self, effects: Sequence[Effect], *, cached: bool) -> tuple[Put | Delete, ...]:
+    async def _outcome_of(self, effects: Sequence[Effect], *, cached: bool) -> _Outcome:
         """What the effects come to, each seeing the ones before it. Without `cached`, from the store itself."""
         held: dict[Key, _Held | None] = {}
         writes: dict[Key, list[Put | Delete]] = {}
+        refused: list[tuple[Key, CallerError]] = []
+        idle = False
         for effect in effects:
             key = effect.key
             if key not in held:
                 stored = self.cache.read(key) if cached else await self.store.get(key)
-                if cached and self.store.shared and (stored is None or effect.uid not in ("", stored.uid)):
-                    # The node may know of it through a replica that was ahead of this one.
-                    stored = await self.store.get(key)
                 held[key] = stored and _Held(obj=object_of(stored.body), expected=stored.revision)
             try:
                 decision = self._effect(effect, held[key])
             except CallerError as error:
                 # Sent again it would be refused again, and hold up all that the node has to say after it.
-                log.warning("effect refused key=%s reason=%s", key, error)
+                refused.append((key, error))
+                decision = None
+            if decision is None or decision.write is None:
+                idle = True
                 continue
-            if decision is not None and decision.write is not None:
-                held[key] = _after(decision, held[key])
-                _merge(writes.setdefault(key, []), decision.write)
-        return tuple(write for merged in writes.values() for write in merged)
+            held[key] = _after(decision, held[key])
+            _merge(writes.setdefault(key, []), decision.write)
+        merged = tuple(write for each in writes.values() for write in each)
+        return _Outcome(writes=merged, refused=tuple(refused), idle=idle)
 
     def _effect(self, effect: Effect, held: _Held | None) -> _Decision | None:
         """None: the effect is on an object that is no longer there."""
@@ -353,9 +375,15 @@ class LocalObjects:
 
     # Committing
 
-    async def _carry_out(self, decision: _Decision, *, dry_run: bool) -> Written:
+    async def _carry_out(self, decision: _Decision, stored: Stored | None, *, dry_run: bool) -> Written:
+        """Commit what was decided on `stored`. Raises `ConflictError` when the store has something else."""
         gone = isinstance(decision.write, Delete)
         obj = decision.obj
+        if decision.write is None and stored is not None and self.store.shared:
+            # No commit checks a write of nothing, and another process may have given it something to change.
+            current = await self.store.get(stored.key)
+            if current is None or current.revision != stored.revision:
+                raise ConflictError(f"{stored.key} was changed by another process")
         if decision.write is not None and not dry_run:
             (revision,) = await self.store.commit(Batch(writes=(decision.write,)))
             await self.cache.wait_for(revision, timeout_s=self.cache_wait_s)
