@@ -12,6 +12,17 @@ SUFFIX_ALPHABET: Final = "bcdfghjklmnpqrstvwxz2456789"
 """Kubernetes' generateName alphabet: no vowels, so no words; no 0, 1 and 3, which are misread."""
 
 
+_UPTIME: Final = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+
+
+def uptime_s() -> float:
+    """Seconds since the machine started, those in which it was suspended among them where the system counts those:
+    CLOCK_MONOTONIC of Linux leaves them out, and a gateway that sleeps at night would date what waited too young,
+    and begin commands whose time is over. Timers of the event loop do leave them out: they go off late, never early.
+    """
+    return time.clock_gettime(_UPTIME)
+
+
 class SystemClock:
     """The machine's clocks."""
 
@@ -19,7 +30,7 @@ class SystemClock:
         return time.time_ns() // 1_000_000
 
     def monotonic_s(self) -> float:
-        return time.monotonic()
+        return uptime_s()
 
 
 class SystemIds:

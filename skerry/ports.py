@@ -17,7 +17,9 @@ class Clock(Protocol):
         ...
 
     def monotonic_s(self) -> float:
-        """Seconds since an arbitrary start. Never goes back; meaningless in another process."""
+        """Seconds since an arbitrary start, those of a suspended machine among them. Never goes back; meaningless on
+        another machine, or after a boot.
+        """
         ...
 
 

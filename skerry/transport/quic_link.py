@@ -31,6 +31,7 @@ from aioquic.quic.packet_builder import QuicPacketBuilder
 from aioquic.quic.recovery import QuicPacketSpace
 from aioquic.quic.stream import QuicStream
 
+from skerry.clocks import uptime_s
 from skerry.errors import IdentityRefusedError, ProtocolError, UnavailableError
 from skerry.transport.framing import FrameReader, framed, varint
 from skerry.transport.quic_tls import IDENTITY_ALERTS, GatewayTls, HubTls, PeerCertificate, adopt, alert_text
@@ -218,7 +219,7 @@ class Carrier(QuicConnectionProtocol):
         self.connection = connection
         self.link = QuicLink(self)
         self.heard_s = 0.0
-        """When a datagram came last, by the loop's clock, which is the monotonic one."""
+        """When a datagram came last, by the clock that sessions go by."""
         self.wire_received = 0
         """Bytes of IP packets since it was opened."""
         self._owns_socket = owns_socket
@@ -239,7 +240,7 @@ class Carrier(QuicConnectionProtocol):
             self.link.ended("the cloud was started anew and knows this connection no more")
             self.end(QuicErrorCode.NO_ERROR, "")
             return
-        self.heard_s = self._loop.time()
+        self.heard_s = uptime_s()
         self.wire_received += len(data) + UDP_BYTES
         super().datagram_received(data, addr)
         closing = self.connection.closing
@@ -264,7 +265,7 @@ class Carrier(QuicConnectionProtocol):
         if not self.link.is_open:
             self.link.ended(str(exc))
         elif isinstance(exc, ConnectionRefusedError):
-            at_s = self._loop.time()
+            at_s = uptime_s()
             self._loop.call_later(REFUSED_S, self._refused, at_s)
 
     def quic_event_received(self, event: events.QuicEvent) -> None:

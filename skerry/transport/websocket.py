@@ -15,7 +15,6 @@ import asyncio
 import socket
 import ssl
 import struct
-import time
 from asyncio import sslproto
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -41,6 +40,7 @@ from websockets.http11 import Request, Response
 from websockets.protocol import State
 from websockets.server import ServerProtocol
 
+from skerry.clocks import uptime_s
 from skerry.errors import IdentityRefusedError, UnansweredError, UnavailableError
 from skerry.listening import listening_socket
 from skerry.objects.enrolment import HUB_SERVER_NAME
@@ -76,7 +76,7 @@ class Hearing(asyncio.Protocol):
     heard_s = 0.0
 
     def data_received(self, data: bytes) -> None:
-        self.heard_s = time.monotonic()
+        self.heard_s = uptime_s()
         super().data_received(data)
 
 

@@ -24,7 +24,9 @@ from skerry.testkit.real.namespaces import Namespace, tool
 ANSWER_S_MAX: Final = 20.0
 STOP_S_MAX: Final = 20.0
 UPTIME_S: Final = 20.0
-"""How long ago an isolated machine says that it was booted, when it is powered on."""
+"""How long an isolated machine says that it has been awake, when it is powered on."""
+SLEPT_S: Final = 600.0
+"""How long it says that it was suspended on top of that."""
 
 
 class Steward:
@@ -214,8 +216,9 @@ def below(pid: int) -> list[int]:
 
 
 def _unshare() -> list[str]:
-    """Process, mount and time namespaces, in which monotonic time begins anew as on a real boot."""
+    """Process, mount and time namespaces, in which monotonic time begins anew as on a real boot. It has slept since:
+    whoever takes the clock that stands still in a suspended machine for the other is seen to be wrong."""
     offset = f"-{max(0.0, time.monotonic() - UPTIME_S):.0f}"
-    boot = f"-{max(0.0, time.clock_gettime(time.CLOCK_BOOTTIME) - UPTIME_S):.0f}"
+    boot = f"{UPTIME_S + SLEPT_S - time.clock_gettime(time.CLOCK_BOOTTIME):.0f}"
     spaces = ["--pid", "--mount", "--time", "--fork", "--kill-child=SIGKILL", "--mount-proc"]
     return [tool("unshare"), *spaces, f"--monotonic={offset}", f"--boottime={boot}", "--"]
