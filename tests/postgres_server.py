@@ -86,6 +86,12 @@ class PostgresServer:
             check=True,
         )
 
+    def restore(self, dump: Path, target: str) -> None:
+        """Into an empty database."""
+        host = ["--host", str(self.folder), "--port", str(self.port), "--username", "postgres"]
+        command = [self.bin / "psql", *host, "--quiet", "--set", "ON_ERROR_STOP=1", target]
+        subprocess.run(command, input=dump.read_bytes(), capture_output=True, check=True)
+
     def init(self) -> None:
         password = self.folder / "password"
         password.write_text(PASSWORD)

@@ -51,15 +51,15 @@ class Ground:
         return int_at(self.edge.find("/skerry/status"), "outbox", "reports")
 
     def history(self, device: str, prop: str) -> list[int]:
-        """The gateway's own numbers of all readings that the cloud holds, in its order."""
+        """The gateway's own numbers of all readings that the cloud holds, in order of time."""
         numbers: list[int] = []
-        after = "0"
-        while after:
-            query = {"property": prop, "after": after, "limit": "5000"}
+        query = {"property": prop, "limit": "5000"}
+        while True:
             page = self.rig.cloud.api.request("GET", f"{DEVICES}/devices/{device}/history", query=query).obj
             numbers += [int(str(item["sequence"])) for item in maps_at(page, "items")]
-            after = str_at(page, "metadata", "continue")
-        return numbers
+            query["continue"] = str_at(page, "metadata", "continue")
+            if not query["continue"]:
+                return numbers
 
     def twin(self, device: str, prop: str) -> JsonObject:
         status = self.rig.cloud.find(f"{DEVICES}/devicestatuses/{device}")

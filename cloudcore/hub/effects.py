@@ -46,6 +46,8 @@ from skerry.objects.twins import (
     series_of,
 )
 from skerry.sync.effects import DatedReport
+from skerry.wire.codec import NUMBER_MAX
+from skerry.wire.frames import Report
 
 GATEWAY_READY: Final = "GatewayReady"
 """Node condition: what the gateway last said of itself. `Ready` is that, for as long as it is heard."""
@@ -304,17 +306,22 @@ class Reporter:
         record = Record(
             series=series_of(told.device.namespace, told.device.name, told.prop),
             at_ms=dated.at_ms,
-            body=encode_object(body | {"node": self.node}),
+            body=encode_object(body | {"node": self.node} | _dating(dated.report)),
+            seq=dated.report.seq,
+            error_ms=None if dated.report.estimated and not dated.report.error_ms else dated.report.error_ms,
         )
         return Outcome(records=(record,))
 
     def _series_gap(self, dated: DatedReport) -> Outcome:
-        """A hole in a history, kept as a row of it."""
+        """A hole in a history, kept as a row of it: where the first reading that was dropped would stand, or at the
+        time of the last one where nothing is known around it."""
         gap = SeriesGapReport.decode(_object(dated))
         namespace, _, rest = dated.report.key.partition("/")
         name, _, prop = rest.partition("/")
-        if not (namespace and name and prop and gap.dropped > 0):
-            raise ProtocolError(f"{SERIES_GAP}: the key is namespace/device/property, and dropped is more than 0")
+        if not (namespace and name and prop and gap.dropped > 0 and 0 <= gap.first_seq <= NUMBER_MAX):
+            raise ProtocolError(
+                f"{SERIES_GAP}: the key is namespace/device/property, dropped is more than 0, and firstSeq a number"
+            )
         _storable(namespace, name, prop)
         device = self.lookup(Key(DEVICES, namespace, name))
         if device is not None and not self._placed_here(device):
@@ -329,13 +336,23 @@ class Reporter:
         }
         record = Record(
             series=series_of(namespace, name, prop),
-            at_ms=dated.at_ms,
+            at_ms=last_ms,
             body=encode_object({"gap": hole, "node": self.node}),
+            seq=gap.first_seq,
+            error_ms=None,
+            hole=True,
         )
         return Outcome(records=(record,))
 
     def _placed_here(self, device: JsonObject) -> bool:
         return str_at(device, "spec", "nodeName") == self.node
+
+
+def _dating(report: Report) -> JsonObject:
+    """How sure a reading's time is, where there is a doubt."""
+    if not (report.estimated or report.error_ms):
+        return {}
+    return {"dated": {"estimated": report.estimated, "errorMs": report.error_ms}}
 
 
 def _why(gap: GapReport) -> str:

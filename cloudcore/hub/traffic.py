@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from typing import Final, Protocol
 
 from cloudcore.runtime.events import EventRecorder, Saying
-from cloudcore.store.port import Batch, Record, Store
+from cloudcore.store.port import Batch, Place, Record, Store
 from skerry.errors import InvalidError, SkerryError
 from skerry.objects.json import JsonObject, decode_object, encode_object
 from skerry.objects.meta import annotations_of
@@ -115,14 +115,14 @@ class TrafficLedger:
                 self.note(node, session.take_usage())
         now_ms = self._clock.wall_ms()
         items: list[tuple[int, Usage]] = []
-        after = 0
+        after: Place | None = None
         while True:
             page = await self._store.records(series_of_node(node), after=after, since_ms=since_ms, limit=_READ_MAX)
             # Written at the end of the hour that it is of.
             items += [(record.at_ms - HOUR_MS // 2, Usage.read(decode_object(record.body))) for record in page]
             if len(page) < _READ_MAX:
                 break
-            after = page[-1].number
+            after = page[-1].place
         if node in self._pending:
             items.append((now_ms, self._pending[node]))
         return TrafficBook.of(items)

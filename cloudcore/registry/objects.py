@@ -22,7 +22,7 @@ from cloudcore.registry.port import DeleteOptions, Effect, Subresource, Transfor
 from cloudcore.registry.refusals import already_exists, conflict, invalid, not_found
 from cloudcore.registry.rules import Rules
 from cloudcore.store.cache import WatchCache
-from cloudcore.store.port import ABSENT, Advance, Batch, Delete, Put, Record, Store, Stored, StoredRecord
+from cloudcore.store.port import ABSENT, Advance, Batch, Delete, Place, Put, Record, Store, Stored, StoredRecord
 from skerry.errors import (
     AlreadyExistsError,
     BadRequestError,
@@ -177,9 +177,22 @@ class LocalObjects:
         raise conflict(kind, key.name)
 
     async def records(
+        self,
+        series: str,
+        *,
+        after: Place | None = None,
+        since_ms: int = 0,
+        limit: int = 1000,
+        newest_first: bool = False,
+    ) -> Sequence[StoredRecord]:
+        return await self.store.records(
+            series, after=after, since_ms=since_ms, limit=limit, newest_first=newest_first
+        )
+
+    async def arrivals(
         self, series: str, *, after: int = 0, since_ms: int = 0, limit: int = 1000
     ) -> Sequence[StoredRecord]:
-        return await self.store.records(series, after=after, since_ms=since_ms, limit=limit)
+        return await self.store.arrivals(series, after=after, since_ms=since_ms, limit=limit)
 
     async def report(self, advance: Advance, effects: Sequence[Effect], records: Sequence[Record]) -> None:
         for turn in range(_TRIES):

@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from cloudcore.store.port import Advance, Record, Stored, StoredRecord
+from cloudcore.store.port import Advance, Place, Record, Stored, StoredRecord
 from skerry.objects.json import JsonObject
 from skerry.objects.meta import Key, Revision
 from skerry.objects.scheme import Kind
@@ -113,9 +113,21 @@ class Objects(Protocol):
     async def delete(self, kind: Kind, key: Key, options: DeleteOptions = ..., /) -> Written: ...
 
     async def records(
+        self,
+        series: str,
+        *,
+        after: Place | None = None,
+        since_ms: int = 0,
+        limit: int = 1000,
+        newest_first: bool = False,
+    ) -> Sequence[StoredRecord]:
+        """What reports have appended to a series, in order of time: see `Store.records`."""
+        ...
+
+    async def arrivals(
         self, series: str, *, after: int = 0, since_ms: int = 0, limit: int = 1000
     ) -> Sequence[StoredRecord]:
-        """What reports have appended to a series, with `number` > `after`, oldest first."""
+        """The same in the order in which it was committed: see `Store.arrivals`."""
         ...
 
     async def report(self, advance: Advance, effects: Sequence[Effect], records: Sequence[Record]) -> None:

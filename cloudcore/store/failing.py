@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from cloudcore.store.port import Batch, Change, Page, Position, Store, Stored, StoredRecord
+from cloudcore.store.port import Batch, Change, Page, Place, Position, Store, Stored, StoredRecord
 from skerry.errors import SkerryError
 from skerry.objects.meta import Key, Revision
 
@@ -125,10 +125,26 @@ class FailingStore:
         return found
 
     async def records(
+        self,
+        series: str,
+        *,
+        after: Place | None = None,
+        since_ms: int = 0,
+        limit: int = 1000,
+        newest_first: bool = False,
+    ) -> Sequence[StoredRecord]:
+        fault = self._before("read")
+        found = await self._store.records(
+            series, after=after, since_ms=since_ms, limit=limit, newest_first=newest_first
+        )
+        self._after(fault)
+        return found
+
+    async def arrivals(
         self, series: str, *, after: int = 0, since_ms: int = 0, limit: int = 1000
     ) -> Sequence[StoredRecord]:
         fault = self._before("read")
-        found = await self._store.records(series, after=after, since_ms=since_ms, limit=limit)
+        found = await self._store.arrivals(series, after=after, since_ms=since_ms, limit=limit)
         self._after(fault)
         return found
 

@@ -14,6 +14,7 @@ from cloudcore.store.port import (
     Batch,
     Change,
     Page,
+    Place,
     Position,
     Record,
     Stored,
@@ -67,14 +68,16 @@ class MemoryStore:
         self._check_open()
         state = self.state
         advance = batch.advance
-        lives = None if advance is None else advanced(state.lives.get(advance.node, {}), advance)
+        lives, records = None, batch.records
+        if advance is not None:
+            lives, records = advanced(state.lives.get(advance.node, {}), advance, records)
         rows = rows_of(batch.writes, state.objects.get, state.revision)
         for row in rows:
             _put(state.objects, row)
         state.log.extend(rows)
         if advance is not None and lives is not None:
             state.lives[advance.node] = lives
-        for record in batch.records:
+        for record in records:
             self._append(record)
         self._news.append([row.change for row in rows])
         return tuple(row.revision for row in rows)
@@ -161,6 +164,24 @@ class MemoryStore:
         return position_of(node, self.state.lives.get(node, {}))
 
     async def records(
+        self,
+        series: str,
+        *,
+        after: Place | None = None,
+        since_ms: int = 0,
+        limit: int = _PAGE,
+        newest_first: bool = False,
+    ) -> Sequence[StoredRecord]:
+        self._check_open()
+        found = [record for record in self.state.records if record.series == series and record.at_ms >= since_ms]
+        found.sort(key=lambda record: record.place, reverse=newest_first)
+        if after is not None and newest_first:
+            found = [record for record in found if record.place < after]
+        elif after is not None:
+            found = [record for record in found if record.place > after]
+        return found[:limit]
+
+    async def arrivals(
         self, series: str, *, after: int = 0, since_ms: int = 0, limit: int = _PAGE
     ) -> Sequence[StoredRecord]:
         self._check_open()
@@ -175,7 +196,7 @@ class MemoryStore:
         self._check_open()
         seen: dict[str, int] = {}
         kept: list[StoredRecord] = []
-        for record in sorted(self.state.records, key=lambda record: (record.at_ms, record.number), reverse=True):
+        for record in sorted(self.state.records, key=lambda record: record.place, reverse=True):
             seen[record.series] = seen.get(record.series, 0) + 1
             if record.at_ms >= before_ms and seen[record.series] <= keep_per_series:
                 kept.append(record)
@@ -202,7 +223,13 @@ class MemoryStore:
     def _append(self, record: Record) -> None:
         self.state.record_number += 1
         self.state.records.append(
-            StoredRecord(series=record.series, number=self.state.record_number, at_ms=record.at_ms, body=record.body)
+            StoredRecord(
+                series=record.series,
+                number=self.state.record_number,
+                at_ms=record.at_ms,
+                body=record.body,
+                seq=record.seq,
+            )
         )
 
     def _check_open(self) -> None:

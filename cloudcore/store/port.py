@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from skerry.objects.meta import Key, Revision
 from skerry.objects.spans import Span
@@ -74,12 +74,27 @@ class Advance:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
-    """One row of a series (a device property's history, say); kept in the order appended."""
+    """One row of a series (a device property's history, say)."""
 
     series: str
     at_ms: int
-    """When it happened, milliseconds since the epoch, by the cloud's reckoning."""
+    """When it happened, milliseconds since the epoch, by the cloud's reckoning. With a batch that advances an
+    outbox it is moved to where `seq` belongs (`cloudcore.store.dates`)."""
     body: bytes
+    seq: int = 0
+    """Its number in the outbox that the batch advances; 0: it came from none."""
+    error_ms: int | None = 0
+    """How far off `at_ms` may be, besides the time that it was on the way; None: nobody knows."""
+    hole: bool = False
+    """What is told is that there is nothing at `seq`: it takes its place among its neighbours and gives them none."""
+
+
+class Place(NamedTuple):
+    """Where a record stands in its series, in order of time. No two stand in one place, and none ever moves."""
+
+    at_ms: int
+    seq: int
+    number: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +104,11 @@ class StoredRecord:
     """Dense within a store, ascending in the order committed."""
     at_ms: int
     body: bytes
+    seq: int = 0
+
+    @property
+    def place(self) -> Place:
+        return Place(self.at_ms, self.seq, self.number)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -218,9 +238,26 @@ class Store(Protocol):
         ...
 
     async def records(
+        self,
+        series: str,
+        *,
+        after: Place | None = None,
+        since_ms: int = 0,
+        limit: int = 1000,
+        newest_first: bool = False,
+    ) -> Sequence[StoredRecord]:
+        """Records of a series in order of time (`Place`), those behind `after` in that order.
+
+        A page shows nothing twice. What is committed later may belong before a place that was read already, and is
+        then not in the pages after it: whoever must have every record follows `arrivals`.
+        """
+        ...
+
+    async def arrivals(
         self, series: str, *, after: int = 0, since_ms: int = 0, limit: int = 1000
     ) -> Sequence[StoredRecord]:
-        """Records of a series with `number` > `after`, oldest first."""
+        """Records of a series with `number` > `after`, in the order in which they were committed: what is committed
+        later comes later."""
         ...
 
     async def trim_records(self, *, before_ms: int, keep_per_series: int) -> int:

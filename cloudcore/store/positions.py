@@ -7,13 +7,15 @@ it keeps no data.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Final
 
-from cloudcore.store.port import Advance, Position
+from cloudcore.store.dates import Dates
+from cloudcore.store.port import Advance, Position, Record
 from skerry.errors import FencedError
 from skerry.sync.received import Received
+from skerry.wire.frames import BULK
 
 LIVES: Final = 4
 """Lives of one node's outbox that are remembered: more than a swapped card and its return need."""
@@ -26,6 +28,8 @@ class Life:
     session: int
     """The newest session that it entered."""
     received: Received
+    dates: Dates = field(default_factory=Dates)
+    """Of the bulk lane."""
 
 
 Lives = Mapping[str, Life]
@@ -34,14 +38,18 @@ Lives = Mapping[str, Life]
 
 def entered(lives: Lives, incarnation: str) -> dict[str, Life]:
     """With a new session of this life; the life that entered longest ago goes when there are too many."""
-    received = lives[incarnation].received if incarnation in lives else Received()
-    known = {**lives, incarnation: Life(session=newest(lives) + 1, received=received)}
+    session = newest(lives) + 1
+    held = lives.get(incarnation, Life(session=session, received=Received()))
+    known = {**lives, incarnation: replace(held, session=session)}
     kept = sorted(known, key=lambda name: known[name].session)[-LIVES:]
     return {name: known[name] for name in kept}
 
 
-def advanced(lives: Lives, advance: Advance) -> dict[str, Life]:
-    """With what the advance covers. Raises `FencedError`, and then nothing of it counts."""
+def advanced(lives: Lives, advance: Advance, records: Sequence[Record]) -> tuple[dict[str, Life], tuple[Record, ...]]:
+    """With what the advance covers; and the records that come with it, at their places in time.
+
+    Raises `FencedError`, and then nothing of it counts.
+    """
     life = lives.get(advance.incarnation)
     if life is None or advance.session != newest(lives) or advance.session != life.session:
         raise FencedError(
@@ -54,7 +62,8 @@ def advanced(lives: Lives, advance: Advance) -> dict[str, Life]:
                 f"reports {span.first} to {span.through} of node {advance.node}, lane {lane}, took effect before"
             )
         received = received.add(lane, span)
-    return {**lives, advance.incarnation: replace(life, received=received)}
+    dates, placed = life.dates.placed(records, received.lanes[BULK])
+    return {**lives, advance.incarnation: replace(life, received=received, dates=dates)}, placed
 
 
 def newest(lives: Lives) -> int:

@@ -181,6 +181,8 @@ class PostgresDatabase:
         self.readers = self._engine(connections=settings.readers, reads_only=True)
 
     def begin_setup(self, connection: Connection) -> None:
+        # An index on the readings of years takes as long as it takes; every other statement has its limit.
+        connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
         connection.execute(_SETUP, {"key": _SETUP_LOCK})
         encoding = connection.exec_driver_sql("SELECT current_setting('server_encoding')").scalar_one()
         if encoding != "UTF8":

@@ -22,7 +22,7 @@ from sqlalchemy import Connection, Executable, RowMapping
 from sqlalchemy.exc import DBAPIError
 
 from cloudcore.store import sql_tables as t
-from cloudcore.store.port import Batch, Change, Page, Position, Stored, StoredRecord
+from cloudcore.store.port import Batch, Change, Page, Place, Position, Stored, StoredRecord
 from cloudcore.store.positions import position_of
 from cloudcore.store.revisions import Row, check_kept
 from cloudcore.store.ring import Ring
@@ -41,6 +41,9 @@ _STEP: Final = 1000
 _RING: Final = 4096
 """Recent changes for watchers; older ones are read from the log."""
 _UNLIMITED: Final = 2**31 - 1
+_HIGHEST: Final = 2**63 - 1
+_LAST: Final = Place(_HIGHEST, _HIGHEST, _HIGHEST)
+"""Behind every record."""
 
 
 async def open_sql_store(path: Path, *, ids: Ids, settings: SqliteSettings | None = None) -> SqlStore:
@@ -205,15 +208,27 @@ class SqlStore:
         return await self._read(lambda connection: position_of(node, select_lives(connection, node)))
 
     async def records(
+        self,
+        series: str,
+        *,
+        after: Place | None = None,
+        since_ms: int = 0,
+        limit: int = 1000,
+        newest_first: bool = False,
+    ) -> Sequence[StoredRecord]:
+        if newest_first:
+            statement, bound = t.newest_records, after or _LAST
+        else:
+            first = Place(since_ms, -1, 0)
+            statement, bound = t.oldest_records, first if after is None else max(after, first)
+        values = {"b_series": series, "b_since_ms": since_ms, "b_limit": limit} | _place_values(bound)
+        return await self._read(lambda connection: _records(connection, statement, values))
+
+    async def arrivals(
         self, series: str, *, after: int = 0, since_ms: int = 0, limit: int = 1000
     ) -> Sequence[StoredRecord]:
         values = {"b_series": series, "b_after": after, "b_since_ms": since_ms, "b_limit": limit}
-        return await self._read(
-            lambda connection: [
-                StoredRecord(series=row.series, number=row.number, at_ms=row.at_ms, body=row.body)
-                for row in connection.execute(t.select_records, values)
-            ]
-        )
+        return await self._read(lambda connection: _records(connection, t.select_arrivals, values))
 
     async def trim_records(self, *, before_ms: int, keep_per_series: int) -> int:
         dropped = 0
@@ -330,6 +345,17 @@ def _place(stored: Stored) -> tuple[str, str]:
     return stored.key.namespace, stored.key.name
 
 
+def _records(connection: Connection, statement: Executable, values: dict[str, Any]) -> list[StoredRecord]:
+    return [
+        StoredRecord(series=row.series, number=row.number, at_ms=row.at_ms, body=row.body, seq=row.seq)
+        for row in connection.execute(statement, values)
+    ]
+
+
+def _place_values(place: Place) -> dict[str, Any]:
+    return {"b_at_ms": place.at_ms, "b_seq": place.seq, "b_number": place.number}
+
+
 def _change(row: RowMapping) -> Change:
     key = Key(row["resource"], row["ns"], row["name"])
     before = None
@@ -361,11 +387,10 @@ def _drop_old(connection: Connection, before_ms: int) -> int:
 
 
 def _drop_surplus(connection: Connection, series: str, keep: int) -> int:
-    wanted = {"b_series": series, "b_keep": keep}
-    if connection.execute(t.has_surplus, wanted).first() is None:
-        return 0  # found along an index; the order of time is made only where something goes
-    newest = connection.execute(t.newest_dropped, wanted).one()
-    values = {"b_series": series, "b_at_ms": newest.at_ms, "b_number": newest.number, "b_limit": _STEP}
+    newest = connection.execute(t.newest_dropped, {"b_series": series, "b_keep": keep}).first()
+    if newest is None:
+        return 0
+    values = {"b_series": series, "b_limit": _STEP} | _place_values(Place(*newest))
     return _drop_records(connection, connection.execute(t.surplus_records, values).scalars().all())
 
 

@@ -23,6 +23,13 @@ _STEPS: Final[dict[int, tuple[str, ...]]] = {
              SELECT node, incarnation, 1, '1-' || seq || ';1-' || seq FROM positions WHERE seq > 0""",
         "DROP TABLE positions",
     ),
+    # Records were read by number alone. What the outbox's numbers of older ones were is not known; they stand in
+    # order of their times.
+    2: (
+        "ALTER TABLE records ADD COLUMN seq BIGINT NOT NULL DEFAULT 0",
+        "CREATE INDEX records_by_place ON records (series, at_ms, seq, number)",
+        "ALTER TABLE outboxes ADD COLUMN dates TEXT NOT NULL DEFAULT ''",
+    ),
 }
 """_STEPS[n] leads from schema version n to n + 1."""
 

@@ -32,11 +32,12 @@ from sqlalchemy import (
     func,
     insert,
     select,
+    text,
     tuple_,
     update,
 )
 
-SCHEMA: Final = 2
+SCHEMA: Final = 3
 """Version of the tables below. An older store is brought here in place (`sql_schema`), a newer one is refused."""
 
 tables: Final = MetaData()
@@ -88,6 +89,7 @@ outboxes: Final = Table(
     Column("incarnation", Text, primary_key=True),
     Column("session", BigInteger, nullable=False),
     Column("received", Text, nullable=False),
+    Column("dates", Text, nullable=False, server_default=""),
 )
 
 records: Final = Table(
@@ -97,7 +99,9 @@ records: Final = Table(
     Column("series", Name, nullable=False),
     Column("at_ms", BigInteger, nullable=False),
     Column("body", LargeBinary, nullable=False),
+    Column("seq", BigInteger, nullable=False, server_default=text("0")),
     Index("records_by_series", "series", "number"),
+    Index("records_by_place", "series", "at_ms", "seq", "number"),
     Index("records_by_time", "at_ms"),
 )
 
@@ -213,19 +217,35 @@ delete_log: Final = delete(log).where(log.c.rev <= bindparam("b_to"))
 
 _IS_OUTBOX = and_(outboxes.c.node == bindparam("b_node"), outboxes.c.incarnation == bindparam("b_incarnation"))
 select_outboxes: Final = select(
-    outboxes.c.node, outboxes.c.incarnation, outboxes.c.session, outboxes.c.received
+    outboxes.c.node, outboxes.c.incarnation, outboxes.c.session, outboxes.c.received, outboxes.c.dates
 ).where(outboxes.c.node.in_(bindparam("b_nodes", expanding=True)))
 insert_outboxes: Final = insert(outboxes)
 update_outboxes: Final = (
-    update(outboxes).where(_IS_OUTBOX).values(session=bindparam("b_session"), received=bindparam("b_received"))
+    update(outboxes)
+    .where(_IS_OUTBOX)
+    .values(session=bindparam("b_session"), received=bindparam("b_received"), dates=bindparam("b_dates"))
 )
 delete_outboxes: Final = delete(outboxes).where(_IS_OUTBOX)
 
 insert_records: Final = insert(records)
-select_records: Final = (
-    select(records.c.series, records.c.number, records.c.at_ms, records.c.body)
+_RECORD = (records.c.series, records.c.number, records.c.at_ms, records.c.seq, records.c.body)
+_IN_SERIES = records.c.series == bindparam("b_series")
+_PLACE = (records.c.at_ms, records.c.seq, records.c.number)
+_place: Final = tuple_(*_PLACE)
+_b_place: Final = tuple_(*(bindparam(name, type_=BigInteger) for name in ("b_at_ms", "b_seq", "b_number")))
+oldest_records: Final = (
+    select(*_RECORD).where(_IN_SERIES, _place > _b_place).order_by(*_PLACE).limit(bindparam("b_limit", type_=Integer))
+)
+newest_records: Final = (
+    select(*_RECORD)
+    .where(_IN_SERIES, _place < _b_place, records.c.at_ms >= bindparam("b_since_ms", type_=BigInteger))
+    .order_by(*(column.desc() for column in _PLACE))
+    .limit(bindparam("b_limit", type_=Integer))
+)
+select_arrivals: Final = (
+    select(*_RECORD)
     .where(
-        records.c.series == bindparam("b_series"),
+        _IN_SERIES,
         records.c.number > bindparam("b_after"),
         records.c.at_ms >= bindparam("b_since_ms"),
     )
@@ -233,29 +253,18 @@ select_records: Final = (
     .limit(bindparam("b_limit", type_=Integer))
 )
 next_series: Final = select(func.min(records.c.series)).where(records.c.series > bindparam("b_series"))
-has_surplus: Final = (
-    select(records.c.number)
-    .where(records.c.series == bindparam("b_series"))
-    .order_by(records.c.number)
-    .limit(1)
-    .offset(bindparam("b_keep", type_=Integer))
-)
 # The newest are those of the latest time: what arrives last may be of long ago.
-_record_place: Final = tuple_(records.c.at_ms, records.c.number)
 newest_dropped: Final = (
-    select(records.c.at_ms, records.c.number)
-    .where(records.c.series == bindparam("b_series"))
-    .order_by(records.c.at_ms.desc(), records.c.number.desc())
+    select(*_PLACE)
+    .where(_IN_SERIES)
+    .order_by(*(column.desc() for column in _PLACE))
     .limit(1)
     .offset(bindparam("b_keep", type_=Integer))
 )
 surplus_records: Final = (
     select(records.c.number)
-    .where(
-        records.c.series == bindparam("b_series"),
-        _record_place <= tuple_(bindparam("b_at_ms", type_=BigInteger), bindparam("b_number", type_=BigInteger)),
-    )
-    .order_by(records.c.number)
+    .where(_IN_SERIES, _place <= _b_place)
+    .order_by(*_PLACE)
     .limit(bindparam("b_limit", type_=Integer))
 )
 old_records: Final = (

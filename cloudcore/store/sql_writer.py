@@ -28,6 +28,7 @@ from sqlalchemy import Row as RowOf
 from sqlalchemy.exc import DBAPIError
 
 from cloudcore.store import sql_tables as t
+from cloudcore.store.dates import Dates
 from cloudcore.store.port import Batch, Change, Position, Record, Stored
 from cloudcore.store.positions import Life, Lives, advanced, entered, position_of
 from cloudcore.store.revisions import Row, rows_of
@@ -112,7 +113,9 @@ class _Group:
     def add(self, batch: Batch) -> tuple[Revision, ...]:
         """Decide one batch. Raises a caller's error, and then nothing of the batch is in the group."""
         advance = batch.advance
-        lives = None if advance is None else advanced(self.lives_now[advance.node], advance)
+        lives, records = None, batch.records
+        if advance is not None:
+            lives, records = advanced(self.lives_now[advance.node], advance, records)
         rows = rows_of(batch.writes, self.current, self.revision)
         for row in rows:
             self.now[row.key] = row.stored
@@ -120,7 +123,7 @@ class _Group:
         self.revision = Revision(self.revision + len(rows))
         if advance is not None and lives is not None:
             self.lives_now[advance.node] = lives
-        for record in batch.records:
+        for record in records:
             self.record_number += 1
             self.records.append((self.record_number, record))
         return tuple(row.revision for row in rows)
@@ -173,7 +176,11 @@ class _Group:
                 if incarnation not in before:
                     new.append(_life_values(node, incarnation, life))
                 elif life != before[incarnation]:
-                    values = {"b_session": life.session, "b_received": life.received.text}
+                    values = {
+                        "b_session": life.session,
+                        "b_received": life.received.text,
+                        "b_dates": life.dates.text,
+                    }
                     changed.append({"b_node": node, "b_incarnation": incarnation} | values)
             gone += [{"b_node": node, "b_incarnation": incarnation} for incarnation in before.keys() - now.keys()]
         for statement, values in ((t.insert_outboxes, new), (t.update_outboxes, changed), (t.delete_outboxes, gone)):
@@ -413,7 +420,9 @@ def select_lives(connection: Connection, node: str) -> Lives:
 def _select_lives(connection: Connection, nodes: Sequence[str]) -> dict[str, Lives]:
     found: dict[str, dict[str, Life]] = {node: {} for node in nodes}
     for row in connection.execute(t.select_outboxes, {"b_nodes": nodes}):
-        found[row.node][row.incarnation] = Life(session=row.session, received=Received.read(row.received))
+        found[row.node][row.incarnation] = Life(
+            session=row.session, received=Received.read(row.received), dates=Dates.read(row.dates)
+        )
     return {**found}
 
 
@@ -448,8 +457,20 @@ def _log_values(row: Row) -> dict[str, Any]:
 
 
 def _life_values(node: str, incarnation: str, life: Life) -> dict[str, Any]:
-    return {"node": node, "incarnation": incarnation, "session": life.session, "received": life.received.text}
+    return {
+        "node": node,
+        "incarnation": incarnation,
+        "session": life.session,
+        "received": life.received.text,
+        "dates": life.dates.text,
+    }
 
 
 def _record_values(number: int, record: Record) -> dict[str, Any]:
-    return {"number": number, "series": record.series, "at_ms": record.at_ms, "body": record.body}
+    return {
+        "number": number,
+        "series": record.series,
+        "at_ms": record.at_ms,
+        "seq": record.seq,
+        "body": record.body,
+    }

@@ -188,16 +188,17 @@ class Fleet:
         return next((str_at(twin, "reported", "value") for twin in twins if str_at(twin, "propertyName") == prop), "")
 
     def readings(self, device: str, prop: str) -> list[int]:
-        """The sensor's own numbers of all readings that the cloud holds, in the order in which it holds them."""
+        """The sensor's own numbers of all readings that the cloud holds, in order of time."""
         numbers: list[int] = []
-        after = "0"
-        while after:
-            page = self.get(f"{DEVICE}/devices/{device}/history", property=quote(prop), after=after, limit="5000")
+        query = {"property": quote(prop), "limit": "5000"}
+        while True:
+            page = self.get(f"{DEVICE}/devices/{device}/history", **query)
             # (An item without a number is no reading: it says that the mast said good-bye.)
             items = maps_at(page, "items")
             numbers += [int_at(item, "sourceSequence") for item in items if "sourceSequence" in item]
-            after = str_at(page, "metadata", "continue")
-        return numbers
+            query["continue"] = str_at(page, "metadata", "continue")
+            if not query["continue"]:
+                return numbers
 
     def register(self, number: int) -> int:
         """A holding register of the PLC, read by a program that is not ours: mbpoll, or the PLC's own library."""

@@ -103,8 +103,8 @@ class Api:
         while True:
             page = self._server.request("GET", path, query=query).obj
             found += [_reading(item) for item in maps_at(page, "items") if "gap" not in item]
-            query["after"] = str_at(page, "metadata", "continue")
-            if not query["after"]:
+            query["continue"] = str_at(page, "metadata", "continue")
+            if not query["continue"]:
                 return found
 
     def node_ready(self, name: str) -> str:

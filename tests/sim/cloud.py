@@ -394,7 +394,7 @@ class Cloud:
         covered = tuple(pair for pair in told if pair[0] == PROMPT or not self.world.plant.forget_bulk)
         advance = Advance(node=served.node, incarnation=commit.incarnation, session=session, covered=covered)
         try:
-            self.disk.lives[served.node] = advanced(lives, advance)
+            self.disk.lives[served.node], _ = advanced(lives, advance, ())
         except FencedError:
             if not (self.world.plant.no_fencing or self.world.plant.fencing_in_memory):
                 return False

@@ -158,15 +158,15 @@ class RealFleet:
         return next((str_at(entry, "desired", "value") for entry in spec if str_at(entry, "name") == prop), "")
 
     def history(self, device: str, prop: str) -> list[int]:
-        """The gateway's own numbers of all readings that the cloud holds, in its order."""
+        """The gateway's own numbers of all readings that the cloud holds, in order of time."""
         numbers: list[int] = []
-        after = "0"
-        while after:
-            query = {"property": prop, "after": after, "limit": "5000"}
+        query = {"property": prop, "limit": "5000"}
+        while True:
             page = self.api().request("GET", f"{DEVICES}/devices/{device}/history", query=query).obj
             numbers += [int(str(item["sequence"])) for item in maps_at(page, "items") if "gap" not in item]
-            after = str_at(page, "metadata", "continue")
-        return numbers
+            query["continue"] = str_at(page, "metadata", "continue")
+            if not query["continue"]:
+                return numbers
 
     def held(self, resource: str) -> dict[str, JsonObject]:
         """What the gateway holds, by name, as its local API shows it."""

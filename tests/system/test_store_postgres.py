@@ -9,6 +9,7 @@ import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Generator, Sequence
 from contextlib import suppress
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -28,6 +29,7 @@ from tests.contracts.store_contract import (
     Several,
     SharedStoreContract,
     StoreContract,
+    check_schema_2,
     key,
     names,
     put,
@@ -37,6 +39,8 @@ from tests.contracts.store_contract import (
 from tests.postgres_server import PASSWORD, PostgresServer, postgres_server
 
 pytestmark = pytest.mark.system
+
+WRITTEN = Path(__file__).parents[1] / "cloudcore" / "store" / "written"
 
 
 @pytest.fixture(scope="module")
@@ -295,6 +299,22 @@ async def test_a_store_whose_database_was_replaced_ends_its_watches(server: Post
     with pytest.raises(UnavailableError, match="another database than before"):
         await write(store, put(key("b")))
     await store.close()
+
+
+async def test_a_store_of_schema_2_is_brought_here_in_place(server: PostgresServer) -> None:
+    name = server.create_database()
+    server.restore(WRITTEN / "schema-2.sql", name)
+    for life in (1, 2):
+        store = await open_postgres_store(server.dsn(name), ids=SeededIds(life))
+        await check_schema_2(store, life=life)
+        await store.close()
+    fresh = server.create_database()
+    await (await open_postgres_store(server.dsn(fresh), ids=SeededIds(3))).close()
+    columns = """SELECT table_name, column_name, data_type, is_nullable, column_default, collation_name
+                 FROM information_schema.columns WHERE table_schema = 'public' ORDER BY 1, 2"""
+    indexes = "SELECT indexdef FROM pg_indexes WHERE schemaname = 'public' ORDER BY 1"
+    for asked in (columns, indexes):
+        assert server.run_sql(asked, name) == server.run_sql(asked, fresh), "as if made today"
 
 
 async def test_another_schema_version_is_refused_and_left_alone(dsn: str, server: PostgresServer) -> None:

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
+from typing import Any
+
+import pytest
 
 from cloudcore.store.port import Batch, Record
 from tests.cloudcore.api.conftest import ApiWorld
@@ -28,3 +32,81 @@ async def test_a_hole_is_told_from_a_reading(world: ApiWorld) -> None:
             "to": "1970-01-01T00:01:01.000000Z",
         },
     }
+
+
+async def append(world: ApiWorld, *times: int) -> None:
+    records = (Record(series="ns/plc/t", at_ms=at, body=b'{"value":"%d"}' % at) for at in times)
+    await world.store.commit(Batch(records=tuple(records)))
+
+
+def values(page: Any) -> list[int]:
+    return [int(item["value"]) for item in page["items"]]
+
+
+async def test_readings_are_shown_in_order_of_time_whenever_they_arrived(world: ApiWorld) -> None:
+    await append(world, 1000, 4000, 5000, 2000, 3000)
+    assert values(await world.get(URL)) == [1000, 2000, 3000, 4000, 5000]
+    assert values(await world.get(f"{URL}&order=newest&limit=2")) == [5000, 4000]
+    assert values(await world.get(f"{URL}&sinceTime=1970-01-01T00:00:03Z")) == [3000, 4000, 5000]
+    since = await world.get(f"{URL}&sinceTime=1970-01-01T00:00:03Z&order=newest")
+    assert values(since) == [5000, 4000, 3000]
+
+
+@pytest.mark.parametrize("order", ["oldest", "newest"])
+async def test_pages_go_on_where_the_one_before_ended_and_show_nothing_twice(world: ApiWorld, order: str) -> None:
+    await append(world, 1000, 4000, 2000, 4000)
+    page = await world.get(f"{URL}&order={order}&limit=3")
+    await append(world, 1000, 3000, 4000)
+    token = page["metadata"]["continue"]
+    rest = await world.get(f"{URL}&limit=9&continue={token}")
+    assert "continue" not in rest["metadata"]
+    seen = [item["number"] for item in [*page["items"], *rest["items"]]]
+    assert len(seen) == len(set(seen))
+    shown = values(page) + values(rest)
+    assert shown == sorted(shown, reverse=order == "newest")
+    if order == "oldest":
+        assert shown == [1000, 2000, 4000, 4000, 4000], "what arrived behind the page is not in it"
+    else:
+        assert shown == [4000, 4000, 2000, 1000, 1000]
+
+
+async def test_who_follows_the_numbers_gets_every_reading_once(world: ApiWorld) -> None:
+    await append(world, 1000, 4000, 5000)
+    page = await world.get(f"{URL}&after=0&limit=2")
+    assert (values(page), page["metadata"]["continue"]) == ([1000, 4000], "2")
+    await append(world, 2000, 3000)
+    rest = await world.get(f"{URL}&after=2")
+    assert values(rest) == [5000, 2000, 3000]
+    assert "continue" not in rest["metadata"]
+
+
+@pytest.mark.parametrize(
+    ("query", "told"),
+    [
+        ("order=up", "order: must be `oldest` or `newest`, not 'up'"),
+        ("continue=4", "continue: must be what `metadata.continue` of a page said, not '4'"),
+        ("continue=oldest.1.2.9223372036854775808", "continue: must be"),
+        ("continue=oldest.1.2.3&order=newest", "order: the page before was in order `oldest`"),
+        ("after=1&order=newest", "after: goes by arrival"),
+        ("after=1&continue=oldest.1.2.3", "after: goes by arrival"),
+        ("after=oldest.1.2.3", "after: must be a whole number, .*: a page in order of time goes on with `continue`"),
+        ("after=x", "after: must be a whole number, not 'x'"),
+        ("limit=-1", "limit: must be a whole number"),
+        ("sinceTime=yesterday", "cannot parse"),
+    ],
+)
+async def test_a_question_that_makes_no_sense_is_answered_with_what_is_wrong(
+    world: ApiWorld, query: str, told: str
+) -> None:
+    replied = await world.ask("GET", f"{URL}&{query}")
+    assert replied.code == 400
+    assert re.search(told, replied.obj["message"])
+
+
+async def test_a_time_says_how_sure_it_is_where_there_is_a_doubt(world: ApiWorld) -> None:
+    bodies = [b"{}", b'{"dated":{"estimated":false,"errorMs":40}}', b'{"dated":{"estimated":true,"errorMs":0}}']
+    records = tuple(Record(series="ns/plc/t", at_ms=at, body=body) for at, body in enumerate(bodies))
+    await world.store.commit(Batch(records=records))
+    items = (await world.get(URL))["items"]
+    told = [{name: item[name] for name in ("estimated", "errorMs") if name in item} for item in items]
+    assert told == [{}, {"errorMs": 40}, {"estimated": True}]

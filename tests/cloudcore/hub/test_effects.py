@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -42,6 +43,9 @@ DEVICE: JsonObject = {
 }
 
 
+SURE = Report(seq=7, kind="telemetry", key="", body=b"", wall_ms=0, age_ms=0)
+
+
 def outcome(
     kind: str,
     body: bytes,
@@ -51,12 +55,15 @@ def outcome(
     key: str = "",
     wall_ms: int = 0,
 ) -> Outcome:
+    report = Report(seq=1, kind=kind, key=key, body=body, wall_ms=wall_ms, age_ms=0)
+    return reporter(node=node, device=device).outcome(DatedReport(report=report, at_ms=AT_MS))
+
+
+def reporter(*, node: str = "eu-1", device: JsonObject | None = DEVICE) -> Reporter:
     def lookup(key: Key) -> JsonObject | None:
         return device if key == Key("devices.devices.kubeedge.io", "ns", "plc") else None
 
-    reporter = Reporter(node=node, kinds=kinds_in(builtin_scheme()), lookup=lookup)
-    report = Report(seq=1, kind=kind, key=key, body=body, wall_ms=wall_ms, age_ms=0)
-    return reporter.outcome(DatedReport(report=report, at_ms=AT_MS))
+    return Reporter(node=node, kinds=kinds_in(builtin_scheme()), lookup=lookup)
 
 
 def told(device: DeviceName = PLC) -> bytes:
@@ -115,6 +122,17 @@ def test_history_is_kept_of_devices_that_were_here() -> None:
         assert (record.series, record.at_ms) == ("ns/plc/t", AT_MS)
 
 
+def test_a_reading_has_its_number_and_says_how_sure_its_time_is() -> None:
+    (sure,) = outcome("telemetry", telemetry()).records
+    assert (sure.seq, sure.error_ms, sure.hole) == (1, 0, False)
+    assert "dated" not in json.loads(sure.body)
+    for estimated, error_ms, kept in ((False, 40, 40), (True, 90_000, 90_000), (True, 0, None)):
+        report = replace(SURE, body=telemetry(), estimated=estimated, error_ms=error_ms)
+        (record,) = reporter().outcome(DatedReport(report=report, at_ms=AT_MS)).records
+        assert (record.seq, record.error_ms) == (7, kept)
+        assert json.loads(record.body)["dated"] == {"estimated": estimated, "errorMs": error_ms}
+
+
 def test_silence_and_hearing_change_ready_alone_and_only_once() -> None:
     node: JsonObject = {
         "status": {
@@ -143,7 +161,8 @@ HOLE = SeriesGapReport(first_seq=4, dropped=7, first_wall_ms=1_000, last_wall_ms
 
 def test_a_hole_in_a_history_is_a_row_of_it_by_the_clouds_clock() -> None:
     (record,) = outcome("series_gap", HOLE.encode(), key="ns/plc/t", wall_ms=91_000).records
-    assert (record.series, record.at_ms) == ("ns/plc/t", AT_MS)
+    assert (record.series, record.at_ms) == ("ns/plc/t", AT_MS - 30_000), "where it ends"
+    assert (record.seq, record.hole, record.error_ms) == (4, True, None)
     gap = {"id": 4, "count": 7, "fromMs": AT_MS - 90_000, "toMs": AT_MS - 30_000}
     assert json.loads(record.body) == {"gap": gap, "node": "eu-1"}
 
@@ -164,6 +183,12 @@ def test_no_node_makes_holes_in_what_another_tells() -> None:
 def test_a_hole_is_somewhere(key: str) -> None:
     with pytest.raises(ProtocolError, match="namespace/device/property"):
         outcome("series_gap", HOLE.encode(), key=key)
+
+
+@pytest.mark.parametrize("seq", [-1, 2**63])
+def test_a_hole_begins_at_a_number_that_a_store_can_keep(seq: int) -> None:
+    with pytest.raises(ProtocolError, match="firstSeq a number"):
+        outcome("series_gap", replace(HOLE, first_seq=seq).encode(), key="ns/plc/t")
 
 
 def test_an_event_says_why_reports_were_dropped() -> None:

@@ -20,10 +20,12 @@ from skerry.clocks import SeededIds
 from skerry.errors import StorageFullError, UnavailableError
 from skerry.objects.meta import Revision
 from skerry.sync.received import Received
-from tests.contracts.store_contract import Disk, StoreContract, key, put, write
+from tests.contracts.store_contract import Disk, StoreContract, check_schema_2, key, put, write
 
 RELEASED = Path(__file__).parents[2] / "released" / "v1"
 """Files that the first release wrote."""
+WRITTEN = Path(__file__).parent / "written"
+"""Files that versions between releases wrote."""
 
 
 @pytest.fixture
@@ -107,7 +109,8 @@ async def test_a_store_of_the_first_release_is_brought_here_in_place(path: Path)
     for life in (1, 2):
         store = await open_sql_store(path, ids=SeededIds(life))
         assert await store.revision() == 2
-        (record,) = await store.records("default/plant-7/temperature")
+        (record,) = await store.arrivals("default/plant-7/temperature")
+        assert await store.records("default/plant-7/temperature") == [record]
         assert (record.number, record.at_ms) == (1, 1_789_999_000_041)
         for node, incarnation, seq in (("plant-7", "7f3a9c51d2e84b60", 41), ("plant-8", "00aa", 7)):
             position = await store.position(node)
@@ -122,6 +125,31 @@ async def test_a_store_of_the_first_release_is_brought_here_in_place(path: Path)
     connection.close()
     assert tables == set(tables_of_today.tables), "as if made today"
     assert "PRIMARY KEY (node, incarnation)" in made[0]
+
+
+async def test_a_store_of_schema_2_is_brought_here_in_place(path: Path) -> None:
+    """`schema-2.db` was written by the program that had it: a backlog that arrived behind what was read later."""
+    shutil.copy(WRITTEN / "schema-2.db", path)
+    for life in (1, 2):
+        store = await open_sql_store(path, ids=SeededIds(life))
+        await check_schema_2(store, life=life)
+        await store.close()
+    fresh = path.with_name("fresh.db")
+    await (await open_sql_store(fresh, ids=SeededIds(3))).close()
+    assert shape(path) == shape(fresh), "as if made today"
+
+
+def shape(path: Path) -> dict[str, set[str]]:
+    """Columns and indexes of each table."""
+    with sqlite3.connect(path) as connection:
+        names = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        found = {
+            name: {str(row[1:4]) for row in connection.execute(f"PRAGMA table_info({name})")}
+            | {str(row[1]) for row in connection.execute(f"PRAGMA index_list({name})")}
+            for name in names
+        }
+    connection.close()
+    return found
 
 
 async def test_a_crash_while_a_store_is_brought_here_leaves_the_old_one(path: Path) -> None:
