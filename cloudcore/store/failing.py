@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from cloudcore.store.port import Batch, Change, Page, Place, Position, Store, Stored, StoredRecord
+from cloudcore.store.port import Batch, Change, Entry, Page, Place, Position, Store, Stored, StoredRecord
 from skerry.errors import SkerryError
 from skerry.objects.meta import Key, Revision
 
@@ -112,11 +112,29 @@ class FailingStore:
         await self._store.compact(to)
         self._after(fault)
 
-    async def enter(self, node: str, incarnation: str) -> Position:
+    async def enter(self, node: str, incarnation: str, *, hub: str = "") -> Position:
         fault = self._before("enter")
-        position = await self._store.enter(node, incarnation)
+        position = await self._store.enter(node, incarnation, hub=hub)
         self._after(fault)
         return position
+
+    async def entry(self, node: str) -> Entry | None:
+        fault = self._before("read")
+        found = await self._store.entry(node)
+        self._after(fault)
+        return found
+
+    async def entries(self, *, after: int = 0, limit: int = 1000) -> Sequence[Entry]:
+        fault = self._before("read")
+        found = await self._store.entries(after=after, limit=limit)
+        self._after(fault)
+        return found
+
+    async def watch_entries(self, *, after: int) -> AsyncIterator[Entry]:
+        async for entry in self._store.watch_entries(after=after):
+            fault = self._before("watch")
+            yield entry
+            self._after(fault)
 
     async def position(self, node: str) -> Position | None:
         fault = self._before("read")

@@ -6,6 +6,7 @@ restarts a process without a disk.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 
@@ -13,6 +14,7 @@ from cloudcore.store.port import (
     ABSENT,
     Batch,
     Change,
+    Entry,
     Page,
     Place,
     Position,
@@ -20,7 +22,7 @@ from cloudcore.store.port import (
     Stored,
     StoredRecord,
 )
-from cloudcore.store.positions import Life, advanced, entered, position_of
+from cloudcore.store.positions import Life, advanced, entered, entry_of, position_of
 from cloudcore.store.revisions import Row, check_kept, rows_of
 from cloudcore.store.ring import Ring
 from skerry.errors import UnavailableError
@@ -40,6 +42,9 @@ class MemoryState:
     compacted: Revision = ABSENT
     lives: dict[str, dict[str, Life]] = field(default_factory=dict[str, "dict[str, Life]"])
     """By node and incarnation."""
+    entries: dict[str, Entry] = field(default_factory=dict[str, Entry])
+    """By node, in order of their numbers."""
+    entry_number: int = 0
     records: list[StoredRecord] = field(default_factory=list[StoredRecord])
     record_number: int = 0
 
@@ -55,6 +60,8 @@ class MemoryStore:
         self.state = state
         self._closed = False
         self._news = Ring(floor=state.revision, limit=1)
+        self._entered = asyncio.Event()
+        """Set at the next entry, and then replaced."""
 
     @property
     def epoch(self) -> str:
@@ -152,12 +159,35 @@ class MemoryStore:
             del state.log[: to - state.compacted]
             state.compacted = to
 
-    async def enter(self, node: str, incarnation: str) -> Position:
+    async def enter(self, node: str, incarnation: str, *, hub: str = "") -> Position:
         self._check_open()
-        lives = self.state.lives[node] = entered(self.state.lives.get(node, {}), incarnation)
+        state = self.state
+        lives = state.lives[node] = entered(state.lives.get(node, {}), incarnation)
         position = position_of(node, lives)
         assert position is not None, "somebody has just entered"
+        if hub:
+            state.entry_number += 1
+            state.entries.pop(node, None)
+            state.entries[node] = entry_of(position, hub=hub, number=state.entry_number)
+            self._wake()
         return position
+
+    async def entry(self, node: str) -> Entry | None:
+        self._check_open()
+        return self.state.entries.get(node)
+
+    async def entries(self, *, after: int = 0, limit: int = _PAGE) -> Sequence[Entry]:
+        self._check_open()
+        return [entry for entry in self.state.entries.values() if entry.number > after][:limit]
+
+    async def watch_entries(self, *, after: int) -> AsyncIterator[Entry]:
+        while True:
+            news, found = self._entered, await self.entries(after=after)
+            for entry in found:
+                yield entry
+                after = entry.number
+            if not found:
+                await news.wait()
 
     async def position(self, node: str) -> Position | None:
         self._check_open()
@@ -207,6 +237,11 @@ class MemoryStore:
     async def close(self) -> None:
         self._closed = True
         self._news.close()
+        self._wake()
+
+    def _wake(self) -> None:
+        news, self._entered = self._entered, asyncio.Event()
+        news.set()
 
     def _objects_at(self, revision: Revision) -> dict[Key, Stored]:
         """Current objects with the rows after `revision` undone, newest first."""

@@ -61,13 +61,26 @@ class Position:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """Where a node's newest session is, of those that entered through a hub that gave its name."""
+
+    number: int
+    """Ascending in the order in which sessions entered, whatever node they are of; not dense."""
+    node: str
+    incarnation: str
+    session: int
+    hub: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Advance:
     """What of a node's outbox takes effect with a batch. Numbers that took effect before are a `FencedError`."""
 
     node: str
     incarnation: str
     session: int
-    """The number that `enter` gave. Once it has given a newer one for the node, this is a `FencedError`."""
+    """The number that `enter` gave. Once it has given a newer one for the node, this is a `FencedError`. 0, of a node
+    that never entered and for nothing of its outbox: once it has entered."""
     covered: tuple[tuple[int, Span], ...]
     """By lane."""
 
@@ -224,13 +237,28 @@ class Store(Protocol):
         """Forget superseded states and deletions at or below `to`; current objects stay. Never goes back."""
         ...
 
-    async def enter(self, node: str, incarnation: str) -> Position:
+    async def enter(self, node: str, incarnation: str, *, hub: str = "") -> Position:
         """Begin a session of this node: its number, and what took effect of this life of its outbox.
 
         Durable when it returns. From then on nothing is committed for an older session of the node, so what this
         says has taken effect is all that ever will but for the new session's own commits. The lives that entered
         last are remembered (`LIVES`), so that two gateways that share a name do not make the cloud forget.
+
+        A hub that is one of several gives its name, and is found by it (`Entry`) from the same moment on.
         """
+        ...
+
+    async def entry(self, node: str) -> Entry | None:
+        """Where the node entered last; None: through no hub that gave its name."""
+        ...
+
+    async def entries(self, *, after: int = 0, limit: int = 1000) -> Sequence[Entry]:
+        """The newest entry of each node, those with `number` > `after`, in order."""
+        ...
+
+    def watch_entries(self, *, after: int) -> AsyncIterator[Entry]:
+        """Every entry after a number, for ever, in order, whichever process it came to; of one node that enters
+        again and again perhaps only the newest. Raises `UnavailableError` when the store can't answer."""
         ...
 
     async def position(self, node: str) -> Position | None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from cloudcore.store.dates import Dates
-from cloudcore.store.port import Advance, Position, Record
+from cloudcore.store.port import Advance, Entry, Position, Record
 from skerry.errors import FencedError
 from skerry.sync.received import Received
 from skerry.wire.frames import BULK
@@ -50,6 +50,8 @@ def advanced(lives: Lives, advance: Advance, records: Sequence[Record]) -> tuple
 
     Raises `FencedError`, and then nothing of it counts.
     """
+    if advance.session == 0 and not lives and not advance.covered:
+        return {}, tuple(records)
     life = lives.get(advance.incarnation)
     if life is None or advance.session != newest(lives) or advance.session != life.session:
         raise FencedError(
@@ -77,3 +79,10 @@ def position_of(node: str, lives: Lives) -> Position | None:
         if life.session == newest(lives):
             return Position(node=node, incarnation=incarnation, session=life.session, received=life.received)
     return None
+
+
+def entry_of(position: Position, *, hub: str, number: int) -> Entry:
+    """Where the session of a position is."""
+    return Entry(
+        number=number, node=position.node, incarnation=position.incarnation, session=position.session, hub=hub
+    )

@@ -31,7 +31,7 @@ from sqlalchemy.exc import DBAPIError
 from cloudcore.store import sql_tables as t
 from cloudcore.store.postgres_errors import connection_fault, database_fault
 from cloudcore.store.sql import SqlStore, open_database
-from cloudcore.store.sql_database import Heard
+from cloudcore.store.sql_database import Heard, News
 from skerry.errors import GoneError, InvalidError, UnavailableError
 from skerry.objects.meta import Revision
 from skerry.ports import Ids
@@ -203,13 +203,13 @@ class PostgresDatabase:
             )
         return identity
 
-    def seal(self, connection: Connection, revision: Revision) -> None:
+    def seal(self, connection: Connection, news: News) -> None:
         self._number += 1
         values = {
             "writer": self._writer_name,
             "number": self._number,
             "channel": self._channel,
-            "news": f"{revision} {self._writer_name}",
+            "news": f"{news.revision} {self._writer_name} {news.entry}",
         }
         connection.execute(_SEAL, values)
 
@@ -310,15 +310,18 @@ class PostgresDatabase:
         while not self._closing.is_set():
             if time.monotonic() >= due_s:
                 # Also what was missed while nobody listened.
-                found = connection.execute(b"SELECT rev FROM meta").fetchone()
+                found = connection.execute(b"SELECT rev, (SELECT max(number) FROM entries) FROM meta").fetchone()
                 if found is not None:
-                    heard(Revision(found[0]))
+                    heard(News(revision=Revision(found[0]), entry=found[1] or 0))
                 due_s = time.monotonic() + poll_s
             for notice in connection.notifies(timeout=max(0.01, due_s - time.monotonic()), stop_after=1):
-                revision, _, writer = notice.payload.partition(" ")
                 # What this process commits it knows already; the numbers are only hints, and others may send any.
-                if writer != self._writer_name and revision.isdecimal():
-                    heard(Revision(int(revision)))
+                match notice.payload.split(" "):
+                    case [revision, writer, entry] if revision.isdecimal() and entry.isdecimal():
+                        if writer != self._writer_name:
+                            heard(News(revision=Revision(int(revision)), entry=int(entry)))
+                    case _:
+                        continue
 
 
 class _NotConnectedError(psycopg.OperationalError):

@@ -22,11 +22,11 @@ from sqlalchemy import Connection, Executable, RowMapping
 from sqlalchemy.exc import DBAPIError
 
 from cloudcore.store import sql_tables as t
-from cloudcore.store.port import Batch, Change, Page, Place, Position, Stored, StoredRecord
+from cloudcore.store.port import Batch, Change, Entry, Page, Place, Position, Stored, StoredRecord
 from cloudcore.store.positions import position_of
 from cloudcore.store.revisions import Row, check_kept
 from cloudcore.store.ring import Ring
-from cloudcore.store.sql_database import Database
+from cloudcore.store.sql_database import Database, News
 from cloudcore.store.sql_schema import OLDEST, migrate
 from cloudcore.store.sql_writer import Writer, select_lives, select_object
 from cloudcore.store.sqlite import SqliteDatabase, SqliteSettings
@@ -124,6 +124,9 @@ class SqlStore:
         self._epoch = epoch
         self._ring = Ring(floor=revision, limit=_RING)
         self._newest = revision
+        self._newest_entry = 0
+        self._entered = asyncio.Event()
+        """Set at the next entry, and then replaced."""
         self._readers = ThreadPoolExecutor(database.connections, thread_name_prefix="store-reader")
         self._writer = Writer(database, self._publish)
         self._closed = False
@@ -201,8 +204,35 @@ class SqlStore:
         while await self._writer.housekeeping(lambda connection: _drop_log(connection, bound)):
             pass
 
-    async def enter(self, node: str, incarnation: str) -> Position:
-        return await self._writer.enter(node, incarnation)
+    async def enter(self, node: str, incarnation: str, *, hub: str = "") -> Position:
+        position = await self._writer.enter(node, incarnation, hub)
+        if hub:
+            self._wake()
+        return position
+
+    async def entry(self, node: str) -> Entry | None:
+        def read(connection: Connection) -> Entry | None:
+            row = connection.execute(t.select_entry, {"b_node": node}).mappings().one_or_none()
+            return None if row is None else Entry(**row)
+
+        return await self._read(read)
+
+    async def entries(self, *, after: int = 0, limit: int = 1000) -> Sequence[Entry]:
+        values = {"b_after": after, "b_limit": limit}
+        return await self._read(
+            lambda connection: [Entry(**row) for row in connection.execute(t.select_entries, values).mappings()]
+        )
+
+    async def watch_entries(self, *, after: int) -> AsyncIterator[Entry]:
+        while True:
+            if self._gone is not None:
+                raise self._gone
+            news, found = self._entered, await self.entries(after=after)
+            for entry in found:
+                yield entry
+                after = entry.number
+            if not found:
+                await news.wait()
 
     async def position(self, node: str) -> Position | None:
         return await self._read(lambda connection: position_of(node, select_lives(connection, node)))
@@ -251,6 +281,7 @@ class SqlStore:
         await self._writer.close()
         await asyncio.to_thread(self._let_go)
         self._ring.close()
+        self._wake()
 
     def _let_go(self) -> None:
         self._readers.shutdown()
@@ -291,18 +322,30 @@ class SqlStore:
             # outcome was lost. Watchers find all of it in the log.
             self._move(newest)
 
-    def _hear(self, news: Revision | GoneError) -> None:
+    def _hear(self, news: News | GoneError) -> None:
         """In the database's thread."""
         with suppress(RuntimeError):  # the loop has ended, and nobody watches
             if isinstance(news, GoneError):
                 self._loop.call_soon_threadsafe(self._lose, news)
             else:
-                self._loop.call_soon_threadsafe(self._move, news)
+                self._loop.call_soon_threadsafe(self._learn, news)
 
     def _lose(self, error: GoneError) -> None:
         """Whoever follows the log has to begin anew, with another process."""
         self._gone = error
         self._ring.restart(floor=self._newest)
+        self._wake()
+
+    def _learn(self, news: News) -> None:
+        self._move(news.revision)
+        if news.entry > self._newest_entry:
+            self._newest_entry = news.entry
+            self._wake()
+
+    def _wake(self) -> None:
+        """Whoever follows the entries looks again."""
+        news, self._entered = self._entered, asyncio.Event()
+        news.set()
 
     def _move(self, revision: Revision) -> None:
         """The log goes at least to `revision`, which is not in the ring."""

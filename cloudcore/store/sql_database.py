@@ -8,6 +8,7 @@ same for every database. What differs is behind this port: `sqlite.py` (one file
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol
 
 from sqlalchemy import Connection, Engine
@@ -16,9 +17,19 @@ from sqlalchemy.exc import DBAPIError
 from skerry.errors import GoneError, UnavailableError
 from skerry.objects.meta import Revision
 
-Heard = Callable[[Revision | GoneError], None]
-"""Told, from any thread, a revision that the database has by now; or that it is another database now, and that
-nothing known of it holds any more."""
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class News:
+    """How far the database has come."""
+
+    revision: Revision
+    entry: int = 0
+    """Number of the newest entry; 0: nothing is said of it."""
+
+
+Heard = Callable[[News | GoneError], None]
+"""Told, from any thread, how far the database is by now; or that it is another database now, and that nothing known
+of it holds any more."""
 
 
 class Database(Protocol):
@@ -60,7 +71,7 @@ class Database(Protocol):
         """What a copy of the database does not share with it, once the tables are there."""
         ...
 
-    def seal(self, connection: Connection, revision: Revision) -> None:
+    def seal(self, connection: Connection, news: News) -> None:
         """Last before a commit: leave a mark by which `sealed` knows the transaction, and tell the others."""
         ...
 

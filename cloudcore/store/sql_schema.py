@@ -30,6 +30,13 @@ _STEPS: Final[dict[int, tuple[str, ...]]] = {
         "CREATE INDEX records_by_place ON records (series, at_ms, seq, number)",
         "ALTER TABLE outboxes ADD COLUMN dates TEXT NOT NULL DEFAULT ''",
     ),
+    # One hub served everybody, and nobody asked where a node is.
+    3: (
+        """CREATE TABLE entries (
+             node TEXT NOT NULL PRIMARY KEY, number BIGINT NOT NULL, incarnation TEXT NOT NULL,
+             session BIGINT NOT NULL, hub TEXT NOT NULL)""",
+        "CREATE INDEX entries_by_number ON entries (number)",
+    ),
 }
 """_STEPS[n] leads from schema version n to n + 1."""
 

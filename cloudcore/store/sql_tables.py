@@ -5,6 +5,7 @@ Plain SQL that any database understands; what is peculiar to one is in `sqlite.p
 - `meta`: one row; schema version, epoch, newest and compacted revision, newest record number.
 - `log`: one row a change after the compacted revision, with the state before and after it.
 - `objects`: the current objects. `outboxes`: one row a life of a node's outbox. `records`: append-only series.
+- `entries`: one row a node, where its newest session is; written only where there may be several hubs.
 
 The state of an object at an old revision is its current row where that is old enough, else the `prev` of the
 first log row after that revision; so nothing at or below the compacted revision is needed by anyone.
@@ -37,7 +38,7 @@ from sqlalchemy import (
     update,
 )
 
-SCHEMA: Final = 3
+SCHEMA: Final = 4
 """Version of the tables below. An older store is brought here in place (`sql_schema`), a newer one is refused."""
 
 tables: Final = MetaData()
@@ -90,6 +91,17 @@ outboxes: Final = Table(
     Column("session", BigInteger, nullable=False),
     Column("received", Text, nullable=False),
     Column("dates", Text, nullable=False, server_default=""),
+)
+
+entries: Final = Table(
+    "entries",
+    tables,
+    Column("node", Text, primary_key=True),
+    Column("number", BigInteger, nullable=False),
+    Column("incarnation", Text, nullable=False),
+    Column("session", BigInteger, nullable=False),
+    Column("hub", Text, nullable=False),
+    Index("entries_by_number", "number"),
 )
 
 records: Final = Table(
@@ -226,6 +238,18 @@ update_outboxes: Final = (
     .values(session=bindparam("b_session"), received=bindparam("b_received"), dates=bindparam("b_dates"))
 )
 delete_outboxes: Final = delete(outboxes).where(_IS_OUTBOX)
+
+_ENTRY = (entries.c.number, entries.c.node, entries.c.incarnation, entries.c.session, entries.c.hub)
+newest_entry: Final = select(func.coalesce(func.max(entries.c.number), 0))
+select_entry: Final = select(*_ENTRY).where(entries.c.node == bindparam("b_node"))
+select_entries: Final = (
+    select(*_ENTRY)
+    .where(entries.c.number > bindparam("b_after"))
+    .order_by(entries.c.number)
+    .limit(bindparam("b_limit", type_=Integer))
+)
+insert_entries: Final = insert(entries)
+delete_entries: Final = delete(entries).where(entries.c.node == bindparam("b_node"))
 
 insert_records: Final = insert(records)
 _RECORD = (records.c.series, records.c.number, records.c.at_ms, records.c.seq, records.c.body)

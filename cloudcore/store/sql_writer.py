@@ -29,10 +29,10 @@ from sqlalchemy.exc import DBAPIError
 
 from cloudcore.store import sql_tables as t
 from cloudcore.store.dates import Dates
-from cloudcore.store.port import Batch, Change, Position, Record, Stored
-from cloudcore.store.positions import Life, Lives, advanced, entered, position_of
+from cloudcore.store.port import Batch, Change, Entry, Position, Record, Stored
+from cloudcore.store.positions import Life, Lives, advanced, entered, entry_of, position_of
 from cloudcore.store.revisions import Row, rows_of
-from cloudcore.store.sql_database import Database
+from cloudcore.store.sql_database import Database, News
 from skerry.errors import SkerryError, UnavailableError
 from skerry.objects.meta import Key, Revision
 from skerry.sync.received import Received
@@ -64,6 +64,7 @@ class _Commit:
 class _Enter:
     node: str
     incarnation: str
+    hub: str
     done: asyncio.Future[Position]
 
 
@@ -89,6 +90,10 @@ class _Group:
     lives_now: dict[str, Lives] = field(default_factory=dict[str, Lives])
     """What the group makes of it."""
     records: list[tuple[int, Record]] = field(default_factory=list[tuple[int, Record]])
+    entry_number: int = 0
+    """Of the newest entry; known where the group has any."""
+    entries: dict[str, Entry] = field(default_factory=dict[str, Entry])
+    """By node."""
 
     def fetch(self, jobs: Sequence[_Commit | _Enter], connection: Connection) -> None:
         """Read all that the batches will ask for in one go: a round trip to a server costs more than a row."""
@@ -97,6 +102,8 @@ class _Group:
         nodes.update(batch.advance.node for batch in batches if batch.advance is not None)
         self.lives_before = _select_lives(connection, sorted(nodes)) if nodes else {}
         self.lives_now = dict(self.lives_before)
+        if any(isinstance(job, _Enter) and job.hub for job in jobs):
+            self.entry_number = connection.execute(t.newest_entry).scalar_one()
         keys = {write.key for batch in batches for write in batch.writes}
         self.before.update(dict.fromkeys(keys))
         places = [(key.resource, key.namespace, key.name) for key in keys]
@@ -128,11 +135,14 @@ class _Group:
             self.records.append((self.record_number, record))
         return tuple(row.revision for row in rows)
 
-    def enter(self, node: str, incarnation: str) -> Position:
+    def enter(self, job: _Enter) -> Position:
         """Begin a session of the node."""
-        lives = self.lives_now[node] = entered(self.lives_now[node], incarnation)
-        position = position_of(node, lives)
+        lives = self.lives_now[job.node] = entered(self.lives_now[job.node], job.incarnation)
+        position = position_of(job.node, lives)
         assert position is not None, "somebody has just entered"
+        if job.hub:
+            self.entry_number += 1
+            self.entries[job.node] = entry_of(position, hub=job.hub, number=self.entry_number)
         return position
 
     @property
@@ -140,11 +150,18 @@ class _Group:
         """Every batch was refused, or asked for nothing."""
         return not (self.rows or self.records or self.lives_now != self.lives_before)
 
+    @property
+    def news(self) -> News:
+        return News(revision=self.revision, entry=self.entry_number)
+
     def write(self, connection: Connection) -> None:
         if self.rows:
             connection.execute(t.insert_log, [_log_values(row) for row in self.rows])
         self._write_objects(connection)
         self._write_lives(connection)
+        if self.entries:
+            connection.execute(t.delete_entries, [{"b_node": node} for node in self.entries])
+            connection.execute(t.insert_entries, [_entry_values(entry) for entry in self.entries.values()])
         if self.records:
             connection.execute(t.insert_records, [_record_values(number, record) for number, record in self.records])
         connection.execute(t.update_numbers, {"b_rev": self.revision, "b_record_number": self.record_number})
@@ -227,9 +244,9 @@ class Writer:
         self._put(_Commit(batch=batch, done=done))
         return done
 
-    def enter(self, node: str, incarnation: str) -> asyncio.Future[Position]:
+    def enter(self, node: str, incarnation: str, hub: str) -> asyncio.Future[Position]:
         done: asyncio.Future[Position] = self._loop.create_future()
-        self._put(_Enter(node=node, incarnation=incarnation, done=done))
+        self._put(_Enter(node=node, incarnation=incarnation, hub=hub, done=done))
         return done
 
     def housekeeping(self, step: Step) -> asyncio.Future[int]:
@@ -327,7 +344,7 @@ class Writer:
                     transaction.rollback()
                 else:
                     group.write(connection)
-                    self._database.seal(connection, group.revision)
+                    self._database.seal(connection, group.news)
                     self._end(transaction)
             finally:
                 if transaction.is_active:
@@ -397,7 +414,7 @@ def _begin_group(connection: Connection) -> _Group:
 
 def _decide(group: _Group, job: _Commit | _Enter) -> _Outcome:
     try:
-        return group.enter(job.node, job.incarnation) if isinstance(job, _Enter) else group.add(job.batch)
+        return group.enter(job) if isinstance(job, _Enter) else group.add(job.batch)
     except SkerryError as error:
         return error
 
@@ -463,6 +480,16 @@ def _life_values(node: str, incarnation: str, life: Life) -> dict[str, Any]:
         "session": life.session,
         "received": life.received.text,
         "dates": life.dates.text,
+    }
+
+
+def _entry_values(entry: Entry) -> dict[str, Any]:
+    return {
+        "node": entry.node,
+        "number": entry.number,
+        "incarnation": entry.incarnation,
+        "session": entry.session,
+        "hub": entry.hub,
     }
 
 

@@ -18,9 +18,8 @@ from typing import Any, Final
 from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError
 
-from cloudcore.store.sql_database import Heard
+from cloudcore.store.sql_database import Heard, News
 from skerry.errors import StorageFullError, UnavailableError
-from skerry.objects.meta import Revision
 
 _PAGE_BYTES: Final = 4096
 _WAL_BYTES_KEPT: Final = 64 * 1024 * 1024
@@ -64,7 +63,7 @@ class SqliteDatabase:
     def identity(self, connection: Connection) -> str:
         return file_identity(self._path)
 
-    def seal(self, connection: Connection, revision: Revision) -> None:
+    def seal(self, connection: Connection, news: News) -> None:
         """There is nobody to tell."""
 
     def sealed(self) -> bool | None:

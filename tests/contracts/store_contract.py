@@ -21,6 +21,7 @@ from cloudcore.store.port import (
     Batch,
     Change,
     Delete,
+    Entry,
     Page,
     Position,
     Put,
@@ -353,6 +354,53 @@ class StoreContract:
         entered = await asyncio.gather(*(store.enter("n", "i") for _ in range(20)))
         assert sorted(position.session for position in entered) == list(range(1, 21))
 
+    async def test_a_node_is_found_at_the_hub_that_it_entered_last(self, disk: Disk) -> None:
+        store = await disk()
+        await store.enter("n", "i")
+        assert await store.entry("n") is None, "a hub that is alone gives no name"
+        await asyncio.gather(*(store.enter(f"n{number}", "i", hub="north") for number in range(5)))
+        await store.enter("n", "i", hub="south")
+        await store.enter("n0", "j", hub="south")
+        store = await reopened(store, disk)
+        entries = await store.entries()
+        assert [(entry.node, entry.hub) for entry in entries[-2:]] == [("n", "south"), ("n0", "south")]
+        assert sorted(entry.node for entry in entries) == ["n", "n0", "n1", "n2", "n3", "n4"]
+        assert [entry.number for entry in entries] == sorted({entry.number for entry in entries})
+        found = await store.entry("n0")
+        assert found == entries[-1]
+        assert found is not None
+        assert (found.session, found.incarnation) == (2, "j")
+        assert await store.entries(after=entries[2].number, limit=2) == entries[3:5]
+        await store.enter("n1", "i", hub="south")
+        (after,) = await store.entries(after=found.number)
+        assert (after.node, after.session) == ("n1", 2)
+
+    async def test_who_follows_the_entries_sees_each_newest_one(self, disk: Disk) -> None:
+        store = await disk()
+        await store.enter("early", "i", hub="h")
+        seen = asyncio.create_task(take_entries(store.watch_entries(after=0), "last"))
+        for number in range(20):
+            await store.enter(f"n{number % 3}", "i", hub="h")
+            await asyncio.sleep(0)
+        await store.enter("last", "i", hub="h")
+        found = await seen
+        assert [entry.number for entry in found] == sorted({entry.number for entry in found})
+        newest = {entry.node: entry.session for entry in found}
+        assert newest == {"early": 1, "n0": 7, "n1": 7, "n2": 6, "last": 1}
+
+    async def test_what_is_written_for_a_node_that_never_entered_is_fenced_once_it_has(self, disk: Disk) -> None:
+        store = await disk()
+        never = Advance(node="n", incarnation="", session=0, covered=())
+        await store.commit(Batch(writes=(put(key("a")),), advance=never))
+        with pytest.raises(FencedError):
+            await store.commit(
+                Batch(advance=Advance(node="n", incarnation="", session=0, covered=((0, Span(1, 1)),)))
+            )
+        assert (await store.enter("n", "i")).session == 1
+        with pytest.raises(FencedError):
+            await store.commit(Batch(writes=(put(key("b")),), advance=never))
+        assert await store.get(key("b")) is None
+
     async def test_records_are_followed_in_the_order_appended_by_series(self, disk: Disk) -> None:
         store = await disk()
         appended = (
@@ -592,6 +640,25 @@ class SharedStoreContract:
         assert await other.get(key("late")) is None
         await other.commit(Batch(advance=advance(2, Span(3, 3))))
 
+    async def test_who_follows_the_entries_is_told_of_one_elsewhere(self, several: Several) -> None:
+        one, other = await several(2)
+        for number in range(1, 4):
+            seen = asyncio.create_task(take_entries(one.watch_entries(after=number - 1), "n"))
+            await asyncio.sleep(0)
+            await other.enter("n", "i", hub="other")
+            assert [(entry.session, entry.hub) for entry in await seen] == [(number, "other")]
+
+    async def test_entries_at_several_at_once_have_one_order(self, several: Several) -> None:
+        stores = await several(3)
+        seen = [asyncio.create_task(take_entries(store.watch_entries(after=0), "last")) for store in stores]
+        await asyncio.gather(
+            *(store.enter(f"n{at}-{n}", "i", hub=f"h{at}") for n in range(8) for at, store in enumerate(stores))
+        )
+        await stores[0].enter("last", "i", hub="h0")
+        first, *others = [await watched for watched in seen]
+        assert len(first) == 25
+        assert all(found == first for found in others)
+
     async def test_sessions_that_enter_at_several_at_once_are_numbered_once_each(self, several: Several) -> None:
         stores = await several(3)
         entered = await asyncio.gather(*(store.enter("n", "i") for _ in range(5) for store in stores))
@@ -655,3 +722,19 @@ def test_the_revision_is_spliced_into_any_metadata_and_out_again() -> None:
         stamped = with_revision(plain, Revision(7))
         assert json.loads(stamped)["metadata"]["resourceVersion"] == "7"
         assert without_revision(stamped) == plain
+
+
+async def take_entries(entries: AsyncIterator[Entry], last: str) -> list[Entry]:
+    """Up to the first of the node `last`."""
+    found: list[Entry] = []
+    async with asyncio.timeout(20):
+        async for entry in entries:
+            found.append(entry)
+            if entry.node == last:
+                return found
+    raise AssertionError("a watch never ends by itself")
+
+
+async def reopened(store: Store, disk: Disk) -> Store:
+    await store.close()
+    return await disk()

@@ -117,7 +117,8 @@ async def test_a_store_of_the_first_release_is_brought_here_in_place(path: Path)
             assert position is not None
             assert (position.incarnation, position.session) == (incarnation, life)
             assert position.received == Received.upto(seq), "the one position counts for both lanes"
-            assert (await store.enter(node, incarnation)).session == life + 1
+            assert (await store.enter(node, incarnation, hub=f"hub-{life}")).session == life + 1
+        assert [entry.hub for entry in await store.entries()] == [f"hub-{life}"] * 2
         await store.close()
     with sqlite3.connect(path) as connection:
         tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
