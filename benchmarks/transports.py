@@ -82,6 +82,7 @@ async def over_quic(home: Path, identity: Identity, tickets: Tickets | None) -> 
     credentials = quic_server.HubCredentials(
         server_files={HUB_SERVER_NAME: home / "server.pem"},
         roots_pem=(home / "ca.pem").read_text(),
+        reset_key=bytes(32),
         clock=SystemClock(),
     )
     async with quic_server.listen("127.0.0.1", 0, credentials, {SESSION_PATH: echo}, idle_s=600) as (host, port):

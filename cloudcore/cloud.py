@@ -27,7 +27,7 @@ from cloudcore.composition import Core, api_parts, authenticator_of, compose, hu
 from cloudcore.config import CloudSettings, quic_port_of, reachable_at
 from cloudcore.hub.hub import Hub, HubSettings
 from cloudcore.hub.liveness import LivenessSettings
-from cloudcore.pki.directory import Pki, admin_identity, open_pki
+from cloudcore.pki.directory import Pki, admin_identity, open_pki, reset_key
 from cloudcore.pki.enrolment import Enroller, EnrollerParts
 from cloudcore.pki.kubeconfig import kubeconfig
 from cloudcore.pki.links import enrolling, recovering, renewing
@@ -123,6 +123,7 @@ async def serve(settings: CloudSettings) -> None:
         core = await compose(store, clock, ids, service_cidr=settings.service_cidr)
         async with asyncio.TaskGroup() as tasks:
             running = {"watch cache": tasks.create_task(_part("watch cache", core.cache.run()))}
+            await asyncio.sleep(0)  # it has begun, then, and is ended in order when a port can't be had
             async with AsyncExitStack() as listeners:
                 hub = hub_of(core, _hub_settings(settings))
                 await keep_defaults(core.objects, core.scheme)
@@ -242,7 +243,10 @@ async def _listen_quic(stack: AsyncExitStack, doors: _Doors, hub_port: int) -> i
         LOG.warning("gateways can't dial over QUIC: the package aioquic is not installed")
         return None
     credentials = quic_server.HubCredentials(
-        server_files=doors.certificates.server_files, roots_pem=doors.pki.bundle_pem, clock=doors.core.clock
+        server_files=doors.certificates.server_files,
+        roots_pem=doors.pki.bundle_pem,
+        reset_key=reset_key(doors.pki),
+        clock=doors.core.clock,
     )
     handlers = {SESSION_PATH: doors.hub.handle}
     # Only what is dead for good: the session's own silence ends it after two heartbeats.

@@ -17,7 +17,7 @@ from functools import partial
 from typing import Final
 
 from edgecore.composition import Agent, Ground, agent_clock, compose
-from edgecore.config import MIB, EdgeSettings, labels_of
+from edgecore.config import MIB, EdgeSettings, labels_of, node_ip_of
 from edgecore.link.dial import HUB_PORT, quic_dialer, ways_of, websocket_dialer
 from edgecore.link.membership import Membership, load_membership
 from edgecore.link.renewal import CertificateKeeper
@@ -95,6 +95,8 @@ def _open(settings: EdgeSettings, boot_id: str, clock: Clock, ids: Ids) -> Async
 
 
 def _process_settings(settings: EdgeSettings) -> ProcessSettings:
+    if settings.images and not settings.images_directory.is_dir():
+        LOG.warning("--images %s: there is no such directory yet, so no container starts", settings.images_directory)
     return ProcessSettings(
         directory=settings.data / "containers",
         images=settings.images_directory.absolute(),
@@ -106,7 +108,7 @@ def _process_settings(settings: EdgeSettings) -> ProcessSettings:
 def _machine(settings: EdgeSettings) -> Machine:
     """This machine as it is now, shown under the address that the settings name."""
     machine = read_machine(settings.data)
-    return replace(machine, addresses=(settings.node_ip,)) if settings.node_ip else machine
+    return replace(machine, addresses=(node_ip_of(settings.node_ip),)) if settings.node_ip else machine
 
 
 async def _run(settings: EdgeSettings, membership: Membership, agent: Agent, certificate: CertificateKeeper) -> None:

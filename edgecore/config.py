@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Final
 
 from edgecore.store.port import DAY_MS, OutboxBudgets
 from skerry.errors import InvalidError
-from skerry.objects.names import node_may_label
+from skerry.objects.names import label_key_faults, label_value_faults, node_may_label
 from skerry.settings import setting
 
 DATA: Final = Path("/var/lib/skerry/edge")
@@ -98,6 +99,14 @@ class JoinSettings:
     log_level: str = setting("warning", help="what is logged", choices=("debug", "info", "warning", "error"))
 
 
+def node_ip_of(text: str) -> str:
+    """The address, in its usual form. Raises `InvalidError`."""
+    try:
+        return str(ip_address(text))
+    except ValueError:
+        raise InvalidError(f"--node-ip {text!r}: write an IPv4 or IPv6 address, or none to find it") from None
+
+
 def labels_of(texts: tuple[str, ...]) -> dict[str, str]:
     """NAME=VALUE pairs. Raises `InvalidError` naming the one that is not."""
     labels: dict[str, str] = {}
@@ -110,5 +119,8 @@ def labels_of(texts: tuple[str, ...]) -> dict[str, str]:
                 f"--label {name}: a node may not give itself this label; the cloud does, with `kubectl label node` "
                 "or `skerry token create --label`"
             )
+        faults = [*label_key_faults(name), *label_value_faults(value)]
+        if faults:
+            raise InvalidError(f"--label {text!r}: {faults[0]}")
         labels[name] = value
     return labels

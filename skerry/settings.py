@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import difflib
+import math
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -207,12 +208,13 @@ def _read_int(raw: object) -> int:
 
 
 def _read_float(raw: object) -> float:
-    if isinstance(raw, bool):
-        raise ValueError(f"{raw!r} is not a number")
     try:
-        return float(str(raw).strip())
+        value = math.nan if isinstance(raw, bool) else float(str(raw).strip())
     except ValueError:
-        raise ValueError(f"{raw!r} is not a number") from None
+        value = math.nan
+    if not math.isfinite(value):
+        raise ValueError(f"{raw!r} is not a number")
+    return value
 
 
 def _read_bool(raw: object) -> bool:

@@ -5,6 +5,7 @@
     pki/rotation.pem        an authority that is about to sign: a rotation that was cut off is finished from it
     pki/sa.key              signs ServiceAccount tokens
     pki/server-ID.pem       key and certificate that API and hub serve, one signed by each authority, renewed in place
+    pki/quic-reset.key      32 random bytes: tell gateways that this hub had their connection in an earlier life
     pki/admin.pem           key and certificate of the kubeconfig's user (system:masters)
 
 Keys are readable by their owner alone. The CA's first files appear together: they are written and synced in a
@@ -14,6 +15,7 @@ moment leaves what was there before or what comes after, never a key without its
 
 from __future__ import annotations
 
+import secrets
 import shutil
 import tempfile
 from collections.abc import Iterable
@@ -46,6 +48,7 @@ from skerry.objects.enrolment import hub_server_name
 
 ADMIN_USER: Final = "skerry:admin"
 ADMIN_GROUP: Final = "system:masters"
+_RESET_KEY_BYTES: Final = 32
 _FORMER: Final = "former"
 _ROTATION: Final = "rotation.pem"
 
@@ -205,6 +208,21 @@ def admin_identity(pki: Pki, *, now: datetime) -> Issued:
     issued = issue_client(pki.authority, user=ADMIN_USER, groups=[ADMIN_GROUP], now=now, valid=ADMIN_VALID)
     _write_pair(path, issued)
     return issued
+
+
+def reset_key(pki: Pki) -> bytes:
+    """The key of this hub's stateless resets (RFC 9000 section 10.3), made where there is none. Each replica has its
+    own: with a key for all, one replica could be asked for what ends a connection of another (section 21.11). Raises
+    `UnavailableError`."""
+    path = pki.directory / "quic-reset.key"
+    try:
+        found = path.read_bytes() if path.exists() else b""
+    except OSError as error:
+        raise unavailable(path, error) from error
+    if len(found) != _RESET_KEY_BYTES:
+        found = secrets.token_bytes(_RESET_KEY_BYTES)
+        write_private(path, found)
+    return found
 
 
 def _make(directory: Path, material: Material) -> None:

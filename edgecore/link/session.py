@@ -125,6 +125,8 @@ class EdgeLink:
         """By the last that was dialled: somebody was there."""
         self._since_ms = parts.clock.wall_ms()
         self._last_error = ""
+        self._said: dict[tuple[Way, str], str] = {}
+        """Why the link was down last, by way and address, since it was up."""
         self._said_s = 0.0
         self._heard_time: HeardTime | None = None
         self._traffic = TrafficKeeper(parts.store, self._usage, self._now_ms)
@@ -305,6 +307,7 @@ class EdgeLink:
         self._parts.heard(effect.reading)
         self._since_ms = self._parts.clock.wall_ms()
         self._last_error = ""
+        self._said.clear()
         self._heard_time = HeardTime(server_ms=effect.server_ms, said_s=self._said_s)
         for listener in self._welcome_listeners:
             listener()
@@ -330,9 +333,11 @@ class EdgeLink:
             self._remembered = way
 
     def _note_end(self, reason: str) -> None:
-        """Say it once, not at every retry."""
-        if reason != self._last_error:
-            log.warning("link down cloud=%s reason=%s", self._policy.address, reason)
+        """Say it once, not at every retry; each way and address fails for its own reason."""
+        tried = self._policy.way, self._policy.address
+        if reason != self._said.get(tried):
+            log.warning("link down cloud=%s way=%s reason=%s", self._policy.address, self._policy.way, reason)
+        self._said[tried] = reason
         self._last_error = reason
 
     def _committed(self, batch: EdgeBatch) -> None:

@@ -239,7 +239,17 @@ class Fleet:
                 self.cloud.request("DELETE", f"/apis/apps/v1/namespaces/default/deployments/{name}")
             except SkerryError:
                 return  # the demo failed before there was anything to delete
-        self.stage.wait_for("the app's processes to end", lambda: not self.greeters(), 20)
+        self.stage.wait_for("the app's processes to end", lambda: not self._keepers(), 20)
+
+    def _keepers(self) -> list[int]:
+        """Processes that keep containers of this fleet; each ends after what it keeps."""
+        containers = [os.fsencode(self.data(name) / "containers") + b"/" for name in ("eu-1", "us-1")]
+        pids = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdecimal()]
+        return [
+            pid
+            for pid in pids
+            if began(pid) and any(part.startswith(tuple(containers)) for part in _command_line(pid))
+        ]
 
 
 def _user() -> str:

@@ -85,6 +85,8 @@ class LinkConnection(QuicConnection):
         self._written: dict[int, int] = {}
         self.wire_sent = 0
         """Bytes of IP packets since it was opened."""
+        self.proven = 0
+        """Packets that the peer made, each counted once: they were decrypted with the connection's keys."""
         super().__init__(
             configuration=configuration,
             original_destination_connection_id=original_destination_connection_id,
@@ -167,6 +169,12 @@ class LinkConnection(QuicConnection):
             for each in self._host_cids:
                 each.stateless_reset_token = self._reset_token(each.cid)
 
+    def _payload_received(
+        self, context: QuicReceiveContext, plain: bytes, crypto_frame_required: bool = False
+    ) -> tuple[bool, bool]:
+        self.proven += 1
+        return super()._payload_received(context, plain, crypto_frame_required)
+
     def _handle_crypto_frame(self, context: QuicReceiveContext, frame_type: int, buf: Buffer) -> None:
         begin = buf.tell()
         reach = buf.pull_uint_var() + buf.pull_uint_var()
@@ -219,7 +227,8 @@ class Carrier(QuicConnectionProtocol):
         self.connection = connection
         self.link = QuicLink(self)
         self.heard_s = 0.0
-        """When a datagram came last, by the clock that sessions go by."""
+        """When a packet of the peer's came last, by the clock that sessions go by. Anybody can send datagrams; what
+        does not decrypt is no sign of life."""
         self.wire_received = 0
         """Bytes of IP packets since it was opened."""
         self._owns_socket = owns_socket
@@ -240,9 +249,11 @@ class Carrier(QuicConnectionProtocol):
             self.link.ended("the cloud was started anew and knows this connection no more")
             self.end(QuicErrorCode.NO_ERROR, "")
             return
-        self.heard_s = uptime_s()
         self.wire_received += len(data) + UDP_BYTES
+        proven = self.connection.proven
         super().datagram_received(data, addr)
+        if self.connection.proven != proven:
+            self.heard_s = uptime_s()
         closing = self.connection.closing
         if closing is not None:
             self.link.ended(_reason(closing), refused=_is_refusal(closing))

@@ -13,7 +13,6 @@ changed; connections that are open keep the old one. A crash ends every connecti
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import hmac
 import logging
 import os
@@ -77,9 +76,10 @@ class HubCredentials:
     """What the hub shows, by the name that it is asked for, and whom it trusts. Certificates are read from files that
     are replaced now and then."""
 
-    def __init__(self, *, server_files: Mapping[str, Path], roots_pem: str, clock: Clock) -> None:
-        """Reads them; the first file is shown to who asks for a name that has none. Raises `OSError`, or `ValueError`
-        for what can't be understood."""
+    def __init__(self, *, server_files: Mapping[str, Path], roots_pem: str, reset_key: bytes, clock: Clock) -> None:
+        """Reads them; the first file is shown to who asks for a name that has none. `reset_key` is the hub's own, and
+        the same in its next life: stateless resets are told from it. Raises `OSError`, or `ValueError` for what can't
+        be understood."""
         assert server_files
         self._files = dict(server_files)
         self._clock = clock
@@ -89,9 +89,7 @@ class HubCredentials:
         for name in self._files:
             self._read(name)
         self._first = next(iter(self._files))
-        # Of the certificate that this process began with: tokens that were given out stay good.
-        first = self._files[self._first].read_bytes()
-        self.reset_key = hashlib.sha256(b"skerry stateless reset" + first).digest()
+        self.reset_key = reset_key
 
     def keys(self, name: str) -> ServerKeys:
         """What is shown under a name now."""

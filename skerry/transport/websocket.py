@@ -228,8 +228,8 @@ async def dial(
             )
     except (ProxyError, InvalidProxy) as error:
         # The proxy's own words may repeat what it was asked, and so its password.
-        status = error.response.status_code if isinstance(error, InvalidProxyStatus) else ""
-        raise UnavailableError(f"{address}: the proxy {proxy} opens no way {status}".rstrip()) from None
+        status = error.response.status_code if isinstance(error, InvalidProxyStatus) else 0
+        raise UnavailableError(f"{address}: the proxy {proxy} opens no way{_refusal(status, address)}") from None
     except InvalidMessage as error:
         # In TLS 1.3 a client has finished its handshake before the server looks at its certificate, and asyncio's
         # servers hang up on a bad one without the alert that would say so.
@@ -237,7 +237,9 @@ async def dial(
     except (OSError, TimeoutError, InvalidHandshake, InvalidURI, ConnectionClosed) as error:
         way = "" if proxy is None else f" through the proxy {proxy}"
         silent = not answered and isinstance(error, OSError) and not isinstance(error, ConnectionRefusedError)
-        raise (UnansweredError if silent else UnavailableError)(f"{address}{way}: {_reason(error)}") from error
+        raise (UnansweredError if silent else UnavailableError)(
+            f"{address}{way}: {_reason(error, answered=answered)}"
+        ) from error
     return WebSocketLink(connection)
 
 
@@ -376,8 +378,17 @@ def _peer_certificate(connection: Connection) -> Mapping[str, object]:
     return cast("Mapping[str, object] | None", transport.get_extra_info("peercert")) or {}
 
 
-def _reason(error: BaseException) -> str:
+def _reason(error: BaseException, *, answered: bool) -> str:
     """What went wrong, for people, also where the exception has no text."""
     if isinstance(error, TimeoutError):
-        return f"no answer within {OPEN_S_MAX:.0f} s"
+        return f"no answer within {OPEN_S_MAX if answered else REACH_S_MAX:.0f} s"
     return str(error) or type(error).__name__
+
+
+def _refusal(status: int, address: str) -> str:
+    """What a proxy's status means, and what is to be done."""
+    if status in (401, 407):
+        return f" ({status}): it wants another user or password; see --proxy"
+    if status == 403:
+        return f" (403): it has to allow CONNECT to {address}"
+    return f" ({status})" if status else ""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
-from edgecore.config import MIB, EdgeSettings, labels_of
+from edgecore.config import MIB, EdgeSettings, labels_of, node_ip_of
 from edgecore.store.port import DAY_MS, OutboxBudgets
 from skerry.errors import InvalidError
 from skerry.settings import resolve
@@ -17,6 +19,19 @@ def test_labels_are_pairs() -> None:
     }
     with pytest.raises(InvalidError, match="NAME=VALUE"):
         labels_of(("site",))
+
+
+@pytest.mark.parametrize("text", ["a=b=c", "-a=b", "a/b/c=d", f"a={'b' * 64}"])
+def test_a_label_that_the_cloud_would_refuse_is_refused_at_the_start(text: str) -> None:
+    with pytest.raises(InvalidError, match=re.escape(f"--label {text!r}: ")):
+        labels_of((text,))
+
+
+def test_a_nodes_address_is_an_address() -> None:
+    assert node_ip_of("10.0.0.7") == "10.0.0.7"
+    assert node_ip_of("FD00::0:1") == "fd00::1"
+    with pytest.raises(InvalidError, match=r"--node-ip '300\.1\.1\.1': write an IPv4 or IPv6 address"):
+        node_ip_of("300.1.1.1")
 
 
 def test_a_label_that_only_the_cloud_gives_is_refused_with_the_way_to_give_it() -> None:

@@ -51,6 +51,8 @@ def test_lists_come_from_repeated_flags_or_commas():
         (("--data", "d"), {"SKERRY_LOG_LEVEL": "loud"}, "SKERRY_LOG_LEVEL: 'loud' is not one of debug, info"),
         (("--data", "d"), {"SKERRY_QUIET": "maybe"}, "SKERRY_QUIET: 'maybe' is neither true nor false"),
         (("--data", "d", "--ratio", "half"), {}, "--ratio: 'half' is not a number"),
+        (("--data", "d", "--ratio", "nan"), {}, "--ratio: 'nan' is not a number"),
+        (("--data", "d"), {"SKERRY_RATIO": "inf"}, "SKERRY_RATIO: 'inf' is not a number"),
         (("--data", ""), {}, "--data: a path is wanted, not an empty text"),
     ],
 )

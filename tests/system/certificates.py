@@ -10,6 +10,8 @@ from cloudcore.pki.certificates import Authority, Issued, issue_client, issue_se
 from skerry.transport.websocket import Identity
 
 NOW = datetime.now(UTC)
+RESET_KEY = bytes(range(32))
+"""Of the hub's stateless resets."""
 
 
 class Site:

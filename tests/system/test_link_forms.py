@@ -16,7 +16,7 @@ from skerry.transport import quic, quic_server, websocket
 from skerry.transport.quic_tls import Tickets
 from skerry.transport.websocket import SESSION_PATH, Route
 from tests.contracts.link_contract import WAIT_S, ApartLinkContract, Ends, LinkContract, MakeEnds
-from tests.system.certificates import Site
+from tests.system.certificates import RESET_KEY, Site
 
 pytestmark = pytest.mark.system
 
@@ -75,6 +75,7 @@ class TestQuic(ApartLinkContract):
             credentials = quic_server.HubCredentials(
                 server_files={HUB_SERVER_NAME: site.path / "server.pem"},
                 roots_pem=site.authority.pem,
+                reset_key=RESET_KEY,
                 clock=SystemClock(),
             )
             handlers = {SESSION_PATH: meeting.handle}

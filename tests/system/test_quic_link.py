@@ -6,7 +6,7 @@ import asyncio
 import os
 import socket
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -29,7 +29,7 @@ from skerry.transport.quic_tls import Tickets
 from skerry.transport.websocket import SESSION_PATH, Identity
 from skerry.wire.codec import FRAME_BYTES_MAX
 from tests.cloudcore.hub.fleet import eventually
-from tests.system.certificates import NOW, Site
+from tests.system.certificates import NOW, RESET_KEY, Site
 from tests.system.udp_relay import udp_relay
 
 pytestmark = pytest.mark.system
@@ -44,6 +44,7 @@ def credentials(site: Site, clock: Clock | None = None) -> HubCredentials:
     return HubCredentials(
         server_files={HUB_SERVER_NAME: site.path / "server.pem"},
         roots_pem=site.authority.pem,
+        reset_key=RESET_KEY,
         clock=clock or SystemClock(),
     )
 
@@ -326,8 +327,14 @@ async def test_a_nat_that_changes_its_port_does_not_end_the_link(site: Site) -> 
 
 
 async def test_a_hub_that_was_started_anew_says_that_it_knows_nothing(site: Site) -> None:
-    async with listening(site, echo) as first, listening(site, echo) as second, udp_relay(first) as (relay, way):
+    """With another certificate as well: addresses of its machine changed meanwhile."""
+    async with AsyncExitStack() as stack:
+        first = await stack.enter_async_context(listening(site, echo))
+        relay, way = await stack.enter_async_context(udp_relay(first))
         link = await dialled(way, site.identity)
+        issued = issue_server(site.authority, names=[HUB_SERVER_NAME, "192.0.2.7"], now=NOW)
+        (site.path / "server.pem").write_text(issued.key_pem + issued.certificate_pem)
+        second = await stack.enter_async_context(listening(site, echo))
         relay.upstream = ("127.0.0.1", int(second.rpartition(":")[2]))
         await link.send(b"are you there")
         async with asyncio.timeout(10):
@@ -342,6 +349,43 @@ async def test_a_reset_that_was_made_up_ends_nothing(site: Site) -> None:
         await link.send(b"still here")
         async with asyncio.timeout(10):
             assert await link.receive() == b"still here"
+
+
+def received(link: QuicLink) -> int:
+    counted = link.wire_bytes()
+    assert counted is not None
+    return counted[1]
+
+
+async def test_only_packets_of_the_peer_are_signs_of_life_and_each_only_once(site: Site) -> None:
+    """Else whoever can send datagrams holds up a link whose other end is gone."""
+    ends: list[QuicLink] = []
+
+    async def handle(link: QuicLink) -> None:
+        ends.append(link)
+        await echo(link)
+
+    async with listening(site, handle) as address, udp_relay(address) as (relay, way):
+        link = await dialled(way, site.identity)
+        await link.send(b"hello")
+        async with asyncio.timeout(10):
+            assert await link.receive() == b"hello"
+        await eventually(lambda: relay.quiet_s() > 0.3)  # both have told what they received
+        heard_s = link.heard_s, ends[0].heard_s
+        counted = received(link), received(ends[0])
+        up, down = relay.latest
+        for forged in (b"\x40" + os.urandom(40), b"\x45" + down[1:9] + os.urandom(40), down):
+            relay.inject(forged)
+        for forged in (up[:9] + os.urandom(40), up):
+            relay.forge(forged)
+        await eventually(lambda: received(link) >= counted[0] + 3 * 28 + 2 * 40 + len(down))
+        await eventually(lambda: received(ends[0]) >= counted[1] + 2 * 28 + 49 + len(up))
+        assert (link.heard_s, ends[0].heard_s) == heard_s
+        await link.send(b"still here")
+        async with asyncio.timeout(10):
+            assert await link.receive() == b"still here"
+        assert link.heard_s > heard_s[0]
+        assert ends[0].heard_s > heard_s[1]
 
 
 # --- the endpoint ---

@@ -16,6 +16,9 @@ class UdpRelay(asyncio.DatagramProtocol):
         self.silent = False
         self.carried = 0
         """Datagrams from the client."""
+        self.latest = (b"", b"")
+        """What went up last, and down."""
+        self._moved_s = 0.0
         self._client: tuple[str, int] | None = None
         self._front: asyncio.DatagramTransport | None = None
         self._back: asyncio.DatagramTransport | None = None
@@ -27,6 +30,7 @@ class UdpRelay(asyncio.DatagramProtocol):
         self._client = addr
         if self._back is not None and not self.silent:
             self.carried += 1
+            self._note(up=data)
             self._back.sendto(data, self.upstream)
 
     async def rebind(self) -> int:
@@ -36,6 +40,7 @@ class UdpRelay(asyncio.DatagramProtocol):
         class Back(asyncio.DatagramProtocol):
             def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
                 if relay._front is not None and relay._client is not None and not relay.silent:
+                    relay._note(down=data)
                     relay._front.sendto(data, relay._client)
 
         older = self._back
@@ -43,6 +48,19 @@ class UdpRelay(asyncio.DatagramProtocol):
         if older is not None:
             older.close()
         return int(self._back.get_extra_info("sockname")[1])
+
+    def _note(self, *, up: bytes = b"", down: bytes = b"") -> None:
+        self.latest = up or self.latest[0], down or self.latest[1]
+        self._moved_s = asyncio.get_running_loop().time()
+
+    def quiet_s(self) -> float:
+        """Since anything was carried."""
+        return asyncio.get_running_loop().time() - self._moved_s
+
+    def forge(self, data: bytes) -> None:
+        """Send the hub something that the client did not, from the client's address."""
+        assert self._back is not None
+        self._back.sendto(data, self.upstream)
 
     def inject(self, data: bytes) -> None:
         """Send the client something that the hub did not."""

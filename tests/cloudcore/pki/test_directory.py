@@ -9,7 +9,16 @@ import pytest
 from cryptography import x509
 
 from cloudcore.pki.certificates import served_names, subject_of
-from cloudcore.pki.directory import admin_identity, open_pki, refresh_server, retire, rotate
+from cloudcore.pki.directory import (
+    admin_identity,
+    keep_pki,
+    new_material,
+    open_pki,
+    refresh_server,
+    reset_key,
+    retire,
+    rotate,
+)
 from cloudcore.pki.serving import addresses_in, local_names
 from skerry.errors import NotFoundError, UnavailableError
 from skerry.objects.enrolment import der_of_pem
@@ -67,6 +76,17 @@ def test_the_server_certificate_follows_its_names_and_its_age(tmp_path: Path):
     pki.server_file(pki.authority).write_text("x")
     assert refresh_server(pki, names=["b"], now=NOW)
     assert mode(pki.server_file(pki.authority)) == 0o600
+
+
+def test_the_key_of_stateless_resets_is_the_hubs_own_and_stays(tmp_path: Path):
+    pki = open_pki(tmp_path, now=NOW)
+    key = reset_key(pki)
+    assert len(key) == 32
+    assert reset_key(rotate(tmp_path, now=NOW + DAY)) == key
+    assert mode(tmp_path / "pki" / "quic-reset.key") == 0o600
+    (tmp_path / "pki" / "quic-reset.key").write_bytes(b"torn")
+    assert reset_key(pki) not in {key, b"torn"}
+    assert reset_key(keep_pki(tmp_path / "replica", new_material(now=NOW))) != key
 
 
 def test_a_new_authority_signs_and_the_old_one_stays_good_until_it_is_retired(tmp_path: Path):

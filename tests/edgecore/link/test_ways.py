@@ -62,7 +62,7 @@ class Roads:
             if way in self.missing:
                 raise WayMissingError("no such library")
             if way not in self.good:
-                raise UnavailableError("nothing passes")
+                raise UnavailableError(f"{way}: nothing passes")
             edge, cloud = pair(edge_name="system:node:eu-1")
             self.clouds.append(cloud)
             await cloud.send(encode(welcome(in_step=False)))
@@ -97,6 +97,20 @@ async def test_what_was_welcomed_is_remembered_over_a_restart() -> None:
     assert again.tried == ["proxy"]
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_why_each_way_fails_is_said_once_and_not_in_every_round(caplog: pytest.LogCaptureFixture) -> None:
+    roads = Roads(good=frozenset())
+    link = roads.link(a_store())
+    running = asyncio.create_task(link.run())
+    async with asyncio.timeout(60):
+        while len(roads.tried) < 7:  # two rounds and the beginning of a third
+            await asyncio.sleep(0.005)
+            await link.heal()
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    said = [each.getMessage() for each in caplog.records if "link down" in each.getMessage()]
+    assert said == [f"link down cloud=cloud:1 way={way} reason={way}: nothing passes" for way in WAYS]
 
 
 async def test_a_way_that_is_missing_is_said_once_and_done_without(
