@@ -26,7 +26,6 @@ from typing import Any, Final, cast
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.asyncio.connection import Connection
 from websockets.asyncio.server import Server, ServerConnection
-from websockets.datastructures import Headers
 from websockets.exceptions import (
     ConnectionClosed,
     InvalidHandshake,
@@ -40,10 +39,10 @@ from websockets.http11 import Request, Response
 from websockets.protocol import State
 from websockets.server import ServerProtocol
 
-from skerry.clocks import uptime_s
 from skerry.errors import IdentityRefusedError, UnansweredError, UnavailableError
 from skerry.listening import listening_socket
 from skerry.objects.enrolment import HUB_SERVER_NAME
+from skerry.transport.accepted import READ_BYTES, Accepted, Hearing, ServerTls, TlsLimits
 from skerry.transport.door import Door
 from skerry.transport.proxy import Proxy
 from skerry.transport.wire_bytes import wire_bytes_of
@@ -56,35 +55,18 @@ REACH_S_MAX: Final = 8.0
 """TCP alone. The kernel asks again after 1, 2 and 4 s, then ever more rarely: a way that is back would lie idle."""
 CLOSE_S_MAX: Final = 2.0
 """How long a peer may take to agree to an end."""
-TLS_READ_BYTES: Final = 4 * 1024
-"""What is read from a connection at once. asyncio's default of 256 KiB makes a connection 300 KiB, one TLS record
-(16 KiB) 76, this 58; what a gateway sends is rarely longer."""
 WRITE_BYTES: Final = 8 * 1024
 """What may wait in each of asyncio's two buffers before `send` waits, and the size of a fragment."""
 UNSENT_BYTES: Final = 16 * 1024
 """What the kernel takes beyond what is on its way (TCP_NOTSENT_LOWAT): two seconds at 64 kbit/s."""
 BACKLOG: Final = 4096
 """Gateways that may knock at the same moment, after an outage of the cloud; the kernel's own limit holds as well."""
-_FORGOTTEN: Final = Request("", Headers())
+_TLS_LIMITS: Final = TlsLimits(handshake_s_max=round(OPEN_S_MAX), shutdown_s_max=round(CLOSE_S_MAX))
 _NO_CHECK_TIME: Final = 0x200000
 """X509_V_FLAG_NO_CHECK_TIME of OpenSSL, which Python's `ssl` does not name."""
 
 
-class Hearing(asyncio.Protocol):
-    """Notes when bytes arrive: a large message on a slow link takes long, and its sender is not silent."""
-
-    heard_s = 0.0
-
-    def data_received(self, data: bytes) -> None:
-        self.heard_s = uptime_s()
-        super().data_received(data)
-
-
 class _Dialled(Hearing, ClientConnection):
-    pass
-
-
-class _Accepted(Hearing, ServerConnection):
     pass
 
 
@@ -307,21 +289,23 @@ class _Server(Server):
 
     async def shake(self, sock: socket.socket, context: ssl.SSLContext) -> None:
         """TLS on an accepted socket; the upgrade and what follows then go on by themselves."""
+        shaken: asyncio.Future[None] = self.loop.create_future()
         try:
-            await self.loop.connect_accepted_socket(
-                self._connection,
-                sock,
-                ssl=context,
-                ssl_handshake_timeout=OPEN_S_MAX,
-                ssl_shutdown_timeout=CLOSE_S_MAX,
+            under, _ = await self.loop.connect_accepted_socket(
+                lambda: ServerTls(self._connection(), context, shaken, _TLS_LIMITS), sock
             )
         except BaseException:
             sock.close()
             raise
+        try:
+            await shaken
+        except BaseException:
+            under.close()
+            raise
 
-    def _connection(self) -> ServerConnection:
+    def _connection(self) -> Accepted:
         protocol = ServerProtocol(max_size=FRAME_BYTES_MAX + 64)
-        return _Accepted(
+        return Accepted(
             protocol, self, ping_interval=None, close_timeout=CLOSE_S_MAX, max_queue=4, write_limit=WRITE_BYTES
         )
 
@@ -338,9 +322,10 @@ class _Server(Server):
             await asyncio.wait(closing)
 
 
-def limit_tls_read_buffers(size: int = TLS_READ_BYTES) -> None:
-    """Make asyncio's TLS connections of this process read at most `size` bytes at once. asyncio has no
-    setting for it; the class attribute is read when a connection is made. For hubs."""
+def limit_tls_read_buffers(size: int = READ_BYTES) -> None:
+    """Make asyncio's own TLS connections of this process, those of the API, read at most `size` bytes at once.
+    asyncio has no setting for it; the class attribute is read when a connection is made. Its default of 256 KiB makes
+    a connection 300 KiB."""
     sslproto.SSLProtocol.max_size = size
 
 
@@ -358,9 +343,8 @@ def _keep_little(connection: Connection) -> None:
     left: headers and the certificate's text are 5 KB. asyncio has no way to reach the transport and the text but its
     own attributes; without them a link works, and takes 64 KiB more ahead."""
     transport = cast("asyncio.BaseTransport", connection.transport)
-    if isinstance(connection, ServerConnection):
-        connection.request = _FORGOTTEN  # something must stand there: a connection without a request awaits one
-        connection.response = None
+    if isinstance(connection, Accepted):
+        connection.shrink()
     sock = cast("socket.socket | None", transport.get_extra_info("socket"))
     if sock is not None:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)

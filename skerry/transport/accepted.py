@@ -1,0 +1,125 @@
+"""What a hub keeps of one accepted connection, made small: there are ten thousand of them at rest.
+
+asyncio gives each TLS connection a read buffer of its own and a dictionary of thirty attributes, `websockets` another
+one, and both an empty deque here and there, which takes 760 bytes. These classes have slots for the attributes of
+their bases, one read buffer for all, and short lists where at most a few things wait. They rely on names that asyncio
+and `websockets` do not promise to keep: one that is new there lands in an ordinary dictionary and costs memory, no
+more. In memory only.
+
+Source of the figures: docs/decisions/0143-what-a-connection-of-the-hub-keeps.md.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import ssl
+from asyncio import sslproto
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar, cast
+
+from websockets.asyncio.server import ServerConnection
+from websockets.datastructures import Headers
+from websockets.http11 import Request
+
+from skerry.clocks import uptime_s
+
+T = TypeVar("T")
+
+READ_BYTES: Final = 4 * 1024
+"""What is read from a connection at once; what a gateway sends is rarely longer. OpenSSL's own buffers grow to what
+is put into them and never shrink, so more would cost memory for good."""
+_READ: Final = bytearray(READ_BYTES)
+_READ_VIEW: Final = memoryview(_READ)
+_FORGOTTEN: Final = Request("", Headers())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TlsLimits:
+    """How long the two ends of a TLS connection's life may take."""
+
+    handshake_s_max: int
+    shutdown_s_max: int
+
+
+class Hearing(asyncio.Protocol):
+    """Notes when bytes arrive: a large message on a slow link takes long, and its sender is not silent."""
+
+    heard_s = 0.0
+
+    def data_received(self, data: bytes) -> None:
+        self.heard_s = uptime_s()
+        super().data_received(data)
+
+
+class Few(list[T]):
+    """Stands in for a deque in which at most a few things wait."""
+
+    __slots__ = ()
+
+    def popleft(self) -> T:
+        return self.pop(0)
+
+    def appendleft(self, item: T) -> None:
+        self.insert(0, item)
+
+
+class Accepted(Hearing, ServerConnection):
+    """A WebSocket that a hub accepted."""
+
+    __slots__ = (
+        *("close_deadline", "close_timeout", "connection_lost_waiter", "debug", "drain_waiters", "handler", "id"),
+        *("keepalive_task", "latency", "logger", "loop", "max_queue_high", "max_queue_low", "paused"),
+        *("pending_pings", "ping_interval", "ping_timeout", "protocol", "recv_exc", "recv_messages", "request"),
+        *("request_rcvd", "response", "send_in_progress", "server", "transport", "username"),
+        *("write_limit_high", "write_limit_low"),
+    )
+
+    def shrink(self) -> None:
+        """Forget what the handshake left: headers are 2 KB."""
+        if self.request is not None:
+            self.request.headers.clear()  # the parser holds on to them
+        self.request = _FORGOTTEN  # something must stand there: a connection without a request awaits one
+        self.response = None
+        self.drain_waiters = _few(self.drain_waiters)
+        frames = self.recv_messages.frames
+        frames.queue = _few(frames.queue)
+
+
+class ServerTls(sslproto.SSLProtocol):
+    """asyncio's TLS under one accepted connection; `shaken` is done when the handshake is.
+
+    What was read from a socket is handed to OpenSSL before anything else is read from any, so one buffer serves all.
+    """
+
+    __slots__ = (
+        *("_app_protocol", "_app_protocol_is_buffer", "_app_reading_paused", "_app_state", "_app_transport"),
+        *("_app_transport_created", "_app_writing_paused", "_conn_lost", "_eof_received", "_extra", "_incoming"),
+        *("_incoming_high_water", "_incoming_low_water", "_loop", "_outgoing", "_outgoing_high_water"),
+        *("_outgoing_low_water", "_server_hostname", "_server_side", "_ssl_buffer", "_ssl_buffer_view"),
+        *("_ssl_handshake_timeout", "_ssl_reading_paused", "_ssl_shutdown_timeout", "_ssl_writing_paused"),
+        *("_sslcontext", "_sslobj", "_state", "_transport", "_waiter", "_write_backlog", "_write_buffer_size"),
+    )
+
+    max_size = READ_BYTES
+
+    def __init__(
+        self, protocol: asyncio.BaseProtocol, context: ssl.SSLContext, shaken: asyncio.Future[Any], limits: TlsLimits
+    ) -> None:
+        super().__init__(
+            asyncio.get_running_loop(),
+            protocol,
+            context,
+            shaken,
+            server_side=True,
+            ssl_handshake_timeout=limits.handshake_s_max,
+            ssl_shutdown_timeout=limits.shutdown_s_max,
+        )
+        self._ssl_buffer = _READ
+        self._ssl_buffer_view = _READ_VIEW
+        self._write_backlog = _few(self._write_backlog)
+
+
+def _few(waiting: collections.deque[T]) -> collections.deque[T]:
+    """In its place; whoever uses it asks no more of it than `Few` has."""
+    return cast("collections.deque[T]", Few(waiting))
