@@ -36,7 +36,10 @@ class PushQueue:
         return next(iter(self._prompt or self._keys))
 
     def take(self, key: Key) -> None:
-        (self._prompt if key in self._prompt else self._keys).pop(key)
+        keys = self._prompt if key in self._prompt else self._keys
+        del keys[key]
+        if not keys:
+            keys.clear()  # which gives its room back; a dictionary that only lost its keys keeps it
 
     def clear(self) -> None:
         self._prompt.clear()

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import collections
+import logging
 import ssl
 from asyncio import sslproto
 from dataclasses import dataclass
@@ -31,6 +32,7 @@ READ_BYTES: Final = 4 * 1024
 is put into them and never shrink, so more would cost memory for good."""
 _READ: Final = bytearray(READ_BYTES)
 _READ_VIEW: Final = memoryview(_READ)
+_LOG: Final = logging.getLogger("websockets.server")
 _FORGOTTEN: Final = Request("", Headers())
 
 
@@ -74,6 +76,16 @@ class Accepted(Hearing, ServerConnection):
         *("request_rcvd", "response", "send_in_progress", "server", "transport", "username"),
         *("write_limit_high", "write_limit_low"),
     )
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """What refers to this connection in turn lets go of it, so that it and its TLS are freed with the last use,
+        not when the collector passes by: after a storm there are thousands of them."""
+        super().connection_lost(exc)
+        for error in (self.protocol.parser_exc, self.recv_exc):
+            if error is not None:
+                error.__traceback__ = None
+        self.protocol.parser.close()
+        self.logger = self.protocol.logger = _LOG
 
     def shrink(self) -> None:
         """Forget what the handshake left: headers are 2 KB."""

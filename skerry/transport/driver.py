@@ -74,7 +74,8 @@ class Driver(Generic[E]):
         self._sender: asyncio.Task[None] | None = None
         self._lines: dict[int, deque[Frame]] = {}
         """By stream: what waits for its own sender; at most the stream's credit."""
-        self._line_senders: set[asyncio.Task[None]] = set()
+        self._line_senders: dict[asyncio.Task[None], None] = {}
+        """An empty dictionary takes a third of an empty set."""
         self._timer: asyncio.TimerHandle | None = None
         self._timer_s = 0.0
         """When the timer rings, monotonic; it may ring early, and never late."""
@@ -106,6 +107,7 @@ class Driver(Generic[E]):
                     if self._timer is not None:
                         self._timer.cancel()
         finally:
+            self._let_go()
             self._meter.look(self._link)
             self._machine.lost("stopped")
             with contextlib.suppress(UnavailableError, TimeoutError):
@@ -113,6 +115,15 @@ class Driver(Generic[E]):
                     await self._link.close(code=1000, reason=self._ended.reason[:100] if self._ended else "stopped")
         assert self._ended is not None, "a session ends with CloseLink"
         return self._ended
+
+    def _let_go(self) -> None:
+        """Of what refers to this driver in turn. With a circle left, session and link would be freed when the
+        collector passes by, and after a storm there are thousands of them, 60 KB each."""
+        self._perform = self._tasks = self._timer = self._sender = None
+        error: BaseException | None = self._fault
+        while error is not None:
+            error.__traceback__ = None  # whose frames are this driver's
+            error = error.__cause__ or error.__context__
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run something that belongs to the session; the session does not end before it."""
@@ -196,6 +207,7 @@ class Driver(Generic[E]):
                     self._meter.sent(frame, len(data))
                     self._machine.sent(len(data), self._clock.monotonic_s() - began_s)
                 frame = self._next()
+            self._sender = None
         except (UnavailableError, TooLargeError) as error:
             self._give_up(error)
 
@@ -207,8 +219,8 @@ class Driver(Generic[E]):
             return
         self._lines[stream] = deque((frame,))
         sender = self._tasks.create_task(self._send_line(stream))
-        self._line_senders.add(sender)
-        sender.add_done_callback(self._line_senders.discard)
+        self._line_senders[sender] = None
+        sender.add_done_callback(self._line_senders.pop)
 
     async def _send_line(self, stream: int) -> None:
         """Everything of one stream that waits. How long it takes says nothing of the session's pace."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import ssl
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from weakref import WeakSet
 
 import pytest
 
@@ -57,6 +59,30 @@ async def test_a_gateway_joins_its_hub_over_mutual_tls_and_is_kept_in_step(site:
             await gateway.tell_node()
             await eventually(lambda: fleet.now("nodes", "eu-1"))
         await eventually(lambda: not fleet.hub.connected)
+
+
+async def test_a_link_that_broke_is_freed_without_the_collector(site: Site) -> None:
+    """After a storm thousands of old sessions stand beside the new ones until the collector passes by."""
+    alive: WeakSet[object] = WeakSet()
+    async with a_fleet() as fleet:
+
+        async def handle(link: WebSocketLink) -> None:
+            connection = link._connection
+            alive.update((link, connection, connection.protocol, connection.transport))
+            await fleet.hub.handle(link)
+
+        routes = {SESSION_PATH: Route(handle=handle, named=True)}
+        async with listen("127.0.0.1", 0, site.server_context(), routes) as (host, port):
+            dialer = websocket_dialer(lambda: site.identity, SystemClock(), lambda: 0)
+            gc.disable()
+            try:
+                async with fleet.gateway("eu-1", dialer=lambda _: dialer(f"{host}:{port}")):
+                    await eventually(lambda: fleet.hub.connected)
+                    assert len(alive) == 4
+                    next(one for one in alive if isinstance(one, WebSocketLink)).abort()
+                await eventually(lambda: not alive)
+            finally:
+                gc.enable()
 
 
 async def test_a_gateway_without_a_certificate_of_ours_gets_no_session(site: Site) -> None:

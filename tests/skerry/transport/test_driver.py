@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
 
 import pytest
 
@@ -203,3 +205,21 @@ async def test_work_of_a_session_is_waited_for_and_its_errors_come_out() -> None
     go_on.set()
     await running
     assert done == [True]
+
+
+async def test_a_session_whose_link_was_lost_is_freed_without_the_collector() -> None:
+    edge, cloud = pair(edge_name="x")
+    _, driver = a_session(edge)
+    freed = weakref.ref(driver)
+    gc.disable()
+    try:
+        running = asyncio.create_task(driver.run(lambda effect: None))
+        del driver, _
+        await cloud.receive()
+        cloud.abort()
+        await running
+        del running, edge, cloud
+        await asyncio.sleep(0)
+        assert freed() is None
+    finally:
+        gc.enable()
