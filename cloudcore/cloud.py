@@ -12,7 +12,6 @@ import json
 import logging
 import os
 import signal
-from collections.abc import Awaitable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from ipaddress import ip_address
@@ -32,13 +31,14 @@ from cloudcore.pki.enrolment import Enroller, EnrollerParts
 from cloudcore.pki.kubeconfig import kubeconfig
 from cloudcore.pki.links import enrolling, recovering, renewing
 from cloudcore.pki.service_tokens import ServiceTokens
-from cloudcore.pki.serving import Serving, local_names, now_of
+from cloudcore.pki.serving import Serving, host_name, local_names, now_of
 from cloudcore.pki.shared import read_cluster_key, shared_pki
+from cloudcore.runtime.parts import part
 from cloudcore.store.housekeeping import HousekeepingSettings
 from cloudcore.store.port import Store
 from cloudcore.store.sql import SqlStore, open_sql_store
 from skerry.clocks import SystemClock, SystemIds
-from skerry.errors import SkerryError, UnavailableError
+from skerry.errors import UnavailableError
 from skerry.files import write_private
 from skerry.objects.enrolment import (
     DISCOVERY_PATH,
@@ -65,10 +65,6 @@ QUIC_IDLE_S: Final = 30.0
 
 LEAVE_S_MAX: Final = 1.0
 """A round trip on a bad link; a gateway that is slower finds its link cut, and comes back with backoff."""
-
-
-class PartFailedError(SkerryError):
-    """A part of the process ended that has to run; the process stops."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,9 +116,9 @@ async def serve(settings: CloudSettings) -> None:
         stack.push_async_callback(store.close)
         pki = await _open_pki(settings, store, clock, ids)
         certificates = Serving(pki, names=[first_address(settings.service_cidr), *settings.names], clock=clock)
-        core = await compose(store, clock, ids, service_cidr=settings.service_cidr)
+        core = await compose(store, clock, ids, service_cidr=settings.service_cidr, host=host_name())
         async with asyncio.TaskGroup() as tasks:
-            running = {"watch cache": tasks.create_task(_part("watch cache", core.cache.run()))}
+            running = {"watch cache": tasks.create_task(part("watch cache", core.cache.run()))}
             await asyncio.sleep(0)  # it has begun, then, and is ended in order when a port can't be had
             async with AsyncExitStack() as listeners:
                 hub = hub_of(core, _hub_settings(settings))
@@ -132,14 +128,16 @@ async def serve(settings: CloudSettings) -> None:
                 await bootstrap(core.objects, core.scheme, _address(settings, endpoints))
                 workers = workers_of(core, hub, ca_pem=pki.bundle_pem, housekeeping=_housekeeping_settings(settings))
                 for name, work in {**workers, "certificates": certificates.run()}.items():
-                    running[name] = tasks.create_task(_part(name, work))
+                    running[name] = tasks.create_task(part(name, work))
                 _announce(settings, pki, clock, endpoints)
                 await stop.wait()
                 notify(os.environ, STOPPING="1")
                 LOG.info("cloudcore stopping")
                 loop.call_later(STOP_S_MAX, _give_up)
                 (settings.data / "endpoints.json").unlink(missing_ok=True)
-                # Gateways are told before their links are cut: who was told comes back without waiting.
+                # Gateways are told before their links are cut: who was told comes back without waiting. And another
+                # replica need not wait to lead.
+                running["leadership"].cancel()
                 running["hub"].cancel()
                 await _left(hub)
             for task in running.values():
@@ -296,15 +294,6 @@ def _announce(settings: CloudSettings, pki: Pki, clock: Clock, endpoints: Endpoi
     gc.freeze()
     LOG.info("cloudcore ready https=%s hub=%s kubeconfig=%s", endpoints.https, endpoints.hub, endpoints.kubeconfig)
     notify(os.environ, READY="1", STATUS=f"https={endpoints.https} hub={endpoints.hub}")
-
-
-async def _part(name: str, work: Awaitable[None]) -> None:
-    """Run a part; however it ends, it is named."""
-    try:
-        await work
-    except SkerryError as error:
-        raise PartFailedError(f"the {name} failed: {error}") from error
-    raise PartFailedError(f"the {name} ended, which it never should")
 
 
 async def _left(hub: Hub) -> None:

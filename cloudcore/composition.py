@@ -7,7 +7,7 @@ runs on it is the same. Keeps nothing; each part says what it keeps.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from cloudcore.api.authn import Authenticator
@@ -32,8 +32,10 @@ from cloudcore.registry.commands import IssuedCommands
 from cloudcore.registry.custom import CustomKinds
 from cloudcore.registry.kinds import builtin_scheme
 from cloudcore.registry.objects import LocalObjects
+from cloudcore.runtime.election import Alone, Election, Leadership
 from cloudcore.runtime.informer import INDEXES, PODS_BY_NODE
 from cloudcore.runtime.manager import Tools, run_controllers
+from cloudcore.runtime.parts import lead
 from cloudcore.scheduler.scheduler import Scheduler
 from cloudcore.store.cache import Index, WatchCache
 from cloudcore.store.housekeeping import Housekeeping, HousekeepingSettings
@@ -83,6 +85,8 @@ class Core:
     rules: KindRules
     authorizer: Authorizer
     objects: LocalObjects
+    leadership: Leadership
+    """Whether this process does what one alone must do."""
 
     def kind(self, resource: str) -> Kind:
         found = self.scheme.of_resource(resource)
@@ -90,12 +94,19 @@ class Core:
         return found
 
     @property
-    def tools(self) -> Tools:
-        return Tools(objects=self.objects, cache=self.cache, scheme=self.scheme, clock=self.clock, ids=self.ids)
+    def leader_objects(self) -> LocalObjects:
+        """For the work of the leader: the store refuses what is written after another one took over."""
+        return replace(self.objects, fence=self.leadership.fence)
+
+    @property
+    def leader_tools(self) -> Tools:
+        return Tools(
+            objects=self.leader_objects, cache=self.cache, scheme=self.scheme, clock=self.clock, ids=self.ids
+        )
 
 
-async def compose(store: Store, clock: Clock, ids: Ids, *, service_cidr: str) -> Core:
-    """Read the store; nothing runs yet."""
+async def compose(store: Store, clock: Clock, ids: Ids, *, service_cidr: str, host: str = "cloudcore") -> Core:
+    """Read the store; nothing runs yet. `host` is the name of this machine, by which people know its replica."""
     indexes: Mapping[str, Index] = {
         **INDEXES,
         DEVICES_BY_NODE: Index(resource=_DEVICES, values=_placed_on),
@@ -121,6 +132,9 @@ async def compose(store: Store, clock: Clock, ids: Ids, *, service_cidr: str) ->
             IssuedCommands(store.epoch),
         ),
     )
+    leadership: Leadership = Alone()
+    if store.shared:
+        leadership = Election(store, cache, clock, ids, identity=f"{host}-{ids.token_hex(4)}")
     return Core(
         clock=clock,
         ids=ids,
@@ -131,6 +145,7 @@ async def compose(store: Store, clock: Clock, ids: Ids, *, service_cidr: str) ->
         rules=rules,
         authorizer=authorizer,
         objects=objects,
+        leadership=leadership,
     )
 
 
@@ -150,17 +165,27 @@ def workers_of(
     core: Core, hub: Hub, *, ca_pem: str, housekeeping: HousekeepingSettings
 ) -> dict[str, Awaitable[None]]:
     """What runs until the process stops, by the name that is said when it fails."""
-    scheduler = Scheduler(core.tools)
+
+    def leader_parts() -> dict[str, Awaitable[None]]:
+        return _leader_parts(core, ca_pem=ca_pem, housekeeping=housekeeping)
+
+    return {"hub": hub.run(), "leadership": lead(core.leadership, leader_parts)}
+
+
+def _leader_parts(core: Core, *, ca_pem: str, housekeeping: HousekeepingSettings) -> dict[str, Awaitable[None]]:
+    """What one process alone does."""
+    serve_stored(core.custom, core.cache)
+    tools = core.leader_tools
+    scheduler = Scheduler(tools)
     controllers = [
-        *standard_controllers(core.tools, core.custom, ca_pem=ca_pem, epoch=core.store.epoch),
-        AggregationController(core.tools),
+        *standard_controllers(tools, core.custom, ca_pem=ca_pem, epoch=core.store.epoch),
+        AggregationController(tools),
     ]
     return {
-        "hub": hub.run(),
         "controllers": run_controllers(core.cache, core.clock, controllers, [scheduler]),
         "scheduler": scheduler.run(),
         "housekeeping": Housekeeping(core.store, core.clock, housekeeping).run(),
-        "expiry of events": EventExpiry(core.objects, core.scheme, core.clock).run(),
+        "expiry of events": EventExpiry(core.leader_objects, core.scheme, core.clock).run(),
     }
 
 

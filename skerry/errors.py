@@ -66,7 +66,8 @@ class ConflictError(CallerError):
 
 
 class FencedError(ConflictError):
-    """A node's session has no say: a newer one of the node took over, or it tells what took effect before."""
+    """A session has no say: a newer one of the node (or a newer leader) took over, or it tells what took effect
+    before."""
 
 
 class GoneError(CallerError):

@@ -121,11 +121,14 @@ def now_of(clock: Clock) -> datetime:
 
 def local_names() -> set[str]:
     """This machine's host name and every address it has now (Linux: /proc/net)."""
-    names = {"localhost", "127.0.0.1", "::1"}
-    hostname = socket.gethostname().lower()
-    if _HOSTNAME.fullmatch(hostname):
-        names.add(hostname)
+    names = {"localhost", "127.0.0.1", "::1", host_name()}
     return names | addresses_in(fib_trie=_read_proc("/proc/net/fib_trie"), if_inet6=_read_proc("/proc/net/if_inet6"))
+
+
+def host_name() -> str:
+    """This machine's host name; where that is none for the DNS, localhost."""
+    hostname = socket.gethostname().lower()
+    return hostname if _HOSTNAME.fullmatch(hostname) else "localhost"
 
 
 def addresses_in(*, fib_trie: str, if_inet6: str) -> set[str]:

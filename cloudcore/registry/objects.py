@@ -90,6 +90,9 @@ class LocalObjects:
     """Resources written one at a time: a step of theirs gives out something scarce (addresses, ports)."""
     cache_wait_s: float = 10.0
     """How long the cache may take to show a write; it takes microseconds unless the process is starved."""
+    fence: Callable[[], Advance | None] = lambda: None
+    """What each write carries, so that the store refuses it once another process is to do this work; None: nothing.
+    Raises `FencedError` where that is known already."""
     _locks: dict[str, asyncio.Lock] = field(default_factory=dict[str, asyncio.Lock])
 
     def read(self, key: Key) -> Stored | None:
@@ -157,6 +160,8 @@ class LocalObjects:
                 decision = self._change(kind, key, held, transform, subresource, options)
                 try:
                     return await self._carry_out(decision, stored, dry_run=options.dry_run)
+                except FencedError:
+                    raise
                 except (ConflictError, NotFoundError):
                     stored = await self.store.get(key)
         raise conflict(kind, key.name)
@@ -172,6 +177,8 @@ class LocalObjects:
             decision = self._deletion(kind, key, object_of(stored.body), stored.revision, options)
             try:
                 return await self._carry_out(decision, stored, dry_run=options.dry_run)
+            except FencedError:
+                raise
             except (ConflictError, NotFoundError):
                 stored = await self.store.get(key)
         raise conflict(kind, key.name)
@@ -220,6 +227,8 @@ class LocalObjects:
         seen = self.cache.revision
         try:
             return await write()
+        except FencedError:
+            raise
         except CallerError:
             if not await self._missed_since(seen):
                 raise
@@ -398,7 +407,7 @@ class LocalObjects:
             if current is None or current.revision != stored.revision:
                 raise ConflictError(f"{stored.key} was changed by another process")
         if decision.write is not None and not dry_run:
-            (revision,) = await self.store.commit(Batch(writes=(decision.write,)))
+            (revision,) = await self.store.commit(Batch(writes=(decision.write,), advance=self.fence()))
             await self.cache.wait_for(revision, timeout_s=self.cache_wait_s)
             obj = stamped(obj, revision)
         return Written(obj=obj, created=decision.created, deleted=gone, warnings=decision.warnings)

@@ -77,6 +77,7 @@ class Advance:
     """What of a node's outbox takes effect with a batch. Numbers that took effect before are a `FencedError`."""
 
     node: str
+    """Or whoever else has sessions of which only the newest may write: the leader of several replicas."""
     incarnation: str
     session: int
     """The number that `enter` gave. Once it has given a newer one for the node, this is a `FencedError`. 0, of a node

@@ -3,23 +3,9 @@ from pathlib import Path
 
 import pytest
 
-from cloudcore.cloud import Endpoints, PartFailedError, _part
+from cloudcore.cloud import Endpoints
 from cloudcore.config import CloudSettings
 from cloudcore.main import run
-from skerry.errors import UnavailableError
-
-
-async def test_a_part_that_fails_or_ends_is_named():
-    async def fails() -> None:
-        raise UnavailableError("the disk is gone")
-
-    async def ends() -> None:
-        return
-
-    with pytest.raises(PartFailedError, match="the watch cache failed: the disk is gone"):
-        await _part("watch cache", fails())
-    with pytest.raises(PartFailedError, match="the hub ended, which it never should"):
-        await _part("hub", ends())
 
 
 def test_endpoints_are_told_as_clients_write_them():
