@@ -71,6 +71,7 @@ async def serve(settings: EdgeSettings) -> None:
             clock=clock,
             time=time,
             ids=ids,
+            sync=settings.sync(),
         )
         agent = compose(ground)
         await _run(settings, membership, agent, certificate)

@@ -19,7 +19,7 @@ from edgecore.local_api.ports import LocalParts
 from edgecore.pods.env import NodeFacts
 from edgecore.pods.logs import LogParts, PodLogs
 from edgecore.pods.manager import PodManager
-from edgecore.pods.node import Machine, NodeIdentity, NodeReporter, node_report, runtime_version
+from edgecore.pods.node import Machine, NodeIdentity, NodeReporter, amounts_of, runtime_version
 from edgecore.pods.port import Runtime
 from edgecore.pods.restarts import PodRestarts
 from edgecore.pods.worker import PodParts
@@ -29,11 +29,11 @@ from edgecore.store.shell import AsyncEdgeStore
 from edgecore.twins.calls import DeviceCalls
 from edgecore.twins.keeper import DriverFactory, Keeper
 from skerry.objects.commands import DeviceMethod, DeviceRefresh, PodRestart
-from skerry.objects.json import str_map_at
 from skerry.objects.logs import LOGS
 from skerry.ports import Clock, Ids
 from skerry.sync.dial import Way
 from skerry.sync.edge import EdgeState
+from skerry.sync.ports import SyncSettings
 
 AGENT_VERSION: Final = "v1.36.0+skerry-0.1.0"
 """The Kubernetes version whose kubelet's API behaviour is followed, and ours."""
@@ -73,6 +73,7 @@ class Ground:
     time: AgentClock
     """The same, corrected by what is known of the cloud's."""
     ids: Ids
+    sync: SyncSettings = field(default_factory=SyncSettings)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,10 +115,7 @@ def compose(ground: Ground) -> Agent:
         agent_version=AGENT_VERSION,
         runtime_version=runtime_version(ground.runtime),
     )
-    allocatable = node_report(identity, machine, {}, now_ms=0).status
-    facts = NodeFacts(
-        name=identity.name, address=machine.addresses[0], allocatable=str_map_at(allocatable, "allocatable")
-    )
+    facts = NodeFacts(name=identity.name, address=machine.addresses[0], allocatable=amounts_of(machine))
     logs = PodLogs(LogParts(store=store, runtime=ground.runtime, clock=clock, directory=ground.directory))
     link = _link(ground, machine.boot_id, logs)
     pods = PodManager(
@@ -170,6 +168,7 @@ def _link(ground: Ground, boot_id: str, logs: PodLogs) -> EdgeLink:
             boot_id=boot_id,
             addresses=ground.clouds,
             ways=ground.ways,
+            sync=ground.sync,
         ),
         LinkParts(
             store=ground.store,

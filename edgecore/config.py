@@ -11,6 +11,7 @@ from edgecore.store.port import DAY_MS, OutboxBudgets
 from skerry.errors import InvalidError
 from skerry.objects.names import label_key_faults, label_value_faults, node_may_label
 from skerry.settings import setting
+from skerry.sync.ports import SyncSettings
 
 DATA: Final = Path("/var/lib/skerry/edge")
 MIB: Final = 1 << 20
@@ -49,16 +50,19 @@ class EdgeSettings:
     alarm_days: float = setting(
         0.0, help="days of running that an alarm waits for the cloud; 0: for ever", low=0, high=DAYS_MAX
     )
-    log_lines_mib: int = setting(16, help="room for log lines that wait for the cloud", low=1, high=1 << 20)
-    log_lines_days: float = setting(
-        7.0, help="days of running that a log line waits for the cloud; 0: for ever", low=0, high=DAYS_MAX
-    )
     free_floor_mib: int = setting(
         16,
-        help="room that stays free on the disk of the data: below, log lines that wait for the cloud are dropped, "
-        "then readings; 0: none",
+        help="room that stays free on the disk of the data: below, readings that wait for the cloud are dropped; "
+        "0: none",
         low=0,
         high=1 << 20,
+    )
+    backlog_bytes_s: int = setting(
+        SyncSettings().backlog_bytes_s,
+        help="how fast readings that piled up are sent once the cloud is back, beside what is read then: bytes a "
+        "second, before compression",
+        low=1024,
+        high=1 << 30,
     )
     log_size_mib: int = setting(10, help="size at which a container's log is rotated", low=1, high=1 << 10)
     log_files: int = setting(5, help="how many files of a container's log are kept", low=1, high=100)
@@ -77,10 +81,12 @@ class EdgeSettings:
             event_ttl_ms=round(self.event_days * DAY_MS),
             alarm=self.alarm_mib * MIB,
             alarm_ttl_ms=round(self.alarm_days * DAY_MS),
-            log=self.log_lines_mib * MIB,
-            log_ttl_ms=round(self.log_lines_days * DAY_MS),
             free_floor=self.free_floor_mib * MIB,
         )
+
+    def sync(self) -> SyncSettings:
+        """Of the session with the cloud."""
+        return SyncSettings(backlog_bytes_s=self.backlog_bytes_s)
 
     @property
     def socket(self) -> Path:

@@ -17,6 +17,7 @@ from edgecore.local_api.answers import Answer, MethodNotAllowedError, error_stat
 from edgecore.local_api.kinds import DEVICE, POD, SCHEME, discovery
 from edgecore.local_api.objects import LocalObjects
 from edgecore.local_api.ports import LocalParts
+from edgecore.store.backlog import Now, backlog_shown
 from skerry.errors import BadRequestError, GoneError, NotFoundError, SkerryError, UnavailableError
 from skerry.objects.json import Json, JsonObject, encode_object, maps_at, str_at
 from skerry.objects.logs import LogRequest
@@ -121,6 +122,10 @@ class Routes:
             "lastError": status.last_error,
         }
 
+    def _now(self) -> Now:
+        clock = self._parts.clock
+        return Now(wall_ms=clock.wall_ms(), monotonic_ms=round(clock.monotonic_s() * 1000))
+
     def _status(self) -> JsonObject:
         stats = self._parts.store.stats()
         devices = self._parts.twins.devices()
@@ -136,11 +141,14 @@ class Routes:
                 "head": self._parts.store.outbox_head(),
                 "reports": stats.outbox_reports,
                 "bytes": stats.outbox_bytes,
+                "waiting": [*backlog_shown(stats, self._parts.store.boots(), self._now())],
                 "gaps": [
                     {
                         "class": gap.report_class,
                         "dropped": gap.dropped,
                         "total": gap.total,
+                        "from": time_text(gap.first_wall_ms),
+                        "to": time_text(gap.last_wall_ms),
                         "expired": gap.expired,
                         "forRoom": gap.for_room,
                     }

@@ -1,7 +1,8 @@
 """What this gateway tells of itself as a Node: its status, told when it changes.
 
 `node_status` is pure; `read_machine` reads /proc and the like. Sizes that move all the time (free memory, free disk)
-only enter as conditions with hysteresis, so a node at rest tells nothing. Keeps nothing; what was told last is
+only enter as conditions with hysteresis, so a node at rest tells nothing; of what waits for the cloud, in steps that
+double. Keeps nothing; what was told last is
 compared with what the store's outbox was given in this life, and told once after each start and in each new epoch of
 the cloud.
 """
@@ -20,12 +21,13 @@ from pathlib import Path
 from typing import Final
 
 from edgecore.pods.port import Runtime
+from edgecore.store.backlog import Backlog, Now, backlog_of, backlog_text, waits_long
 from edgecore.store.port import META_EPOCH, EdgeBatch, NewReport
 from edgecore.store.shell import AsyncEdgeStore
 from skerry.errors import UnavailableError
 from skerry.objects.conditions import find_condition
 from skerry.objects.json import JsonObject, maps_at, str_at, to_json
-from skerry.objects.reports import NODE_STATUS, NodeStatusReport
+from skerry.objects.reports import BACKLOG, NODE_STATUS, NodeStatusReport
 from skerry.objects.times import time_text
 from skerry.ports import Clock
 
@@ -77,14 +79,11 @@ class NodeIdentity:
     """`process://1`."""
 
 
-def node_report(identity: NodeIdentity, machine: Machine, before: JsonObject, *, now_ms: int) -> NodeStatusReport:
+def node_report(
+    identity: NodeIdentity, machine: Machine, before: JsonObject, backlog: Backlog, *, now_ms: int
+) -> NodeStatusReport:
     """The whole report. `before` is the status told last: conditions keep their time of change."""
-    amounts: JsonObject = {
-        "cpu": str(machine.cpus),
-        "memory": f"{machine.memory_bytes // 1024}Ki",
-        "ephemeral-storage": f"{machine.disk_bytes // 1024}Ki",
-        "pods": str(PODS_MAX),
-    }
+    amounts = amounts_of(machine)
     status: JsonObject = {
         "capacity": {**amounts},
         "allocatable": {**amounts},
@@ -104,9 +103,19 @@ def node_report(identity: NodeIdentity, machine: Machine, before: JsonObject, *,
             "operatingSystem": "linux",
             "architecture": machine.architecture,
         },
-        "conditions": [*_conditions(machine, before, now_ms)],
+        "conditions": [*_conditions(machine, before, now_ms), _backlog_condition(backlog, before, now_ms)],
     }
     return NodeStatusReport(labels=to_json(labels_of_node(identity, machine)), status=status)
+
+
+def amounts_of(machine: Machine) -> dict[str, str]:
+    """Capacity, all of which pods may use."""
+    return {
+        "cpu": str(machine.cpus),
+        "memory": f"{machine.memory_bytes // 1024}Ki",
+        "ephemeral-storage": f"{machine.disk_bytes // 1024}Ki",
+        "pods": str(PODS_MAX),
+    }
 
 
 def labels_of_node(identity: NodeIdentity, machine: Machine) -> dict[str, str]:
@@ -153,6 +162,15 @@ def _conditions(machine: Machine, before: JsonObject, now_ms: int) -> list[JsonO
     ]
     ready = _condition(held, "Ready", "True", "KubeletReady", now_ms) | {"message": "edgecore is ready"}
     return [*said, ready]
+
+
+def _backlog_condition(backlog: Backlog, before: JsonObject, now_ms: int) -> JsonObject:
+    held = maps_at(before, "conditions")
+    old = find_condition(held, BACKLOG)
+    long = waits_long(backlog, now_ms, before=old is not None and str_at(old, "status") == "True")
+    reason = "ReportsWait" if long else "ReportsArrive"
+    told = _condition(held, BACKLOG, "True" if long else "False", reason, now_ms)
+    return told | {"message": backlog_text(backlog, now_ms, long=long)}
 
 
 def _condition(held: list[JsonObject], kind: str, status: str, reason: str, now_ms: int) -> JsonObject:
@@ -267,7 +285,9 @@ class NodeReporter:
     async def look(self) -> None:
         """Look once; tell what is new."""
         before = self._told.status if self._told else {}
-        report = node_report(self._identity, self._machine(), before, now_ms=self._clock.wall_ms())
+        now = Now(wall_ms=self._clock.wall_ms(), monotonic_ms=round(self._clock.monotonic_s() * 1000))
+        backlog = backlog_of(self._store.stats(), self._store.boots(), now)
+        report = node_report(self._identity, self._machine(), before, backlog, now_ms=now.wall_ms)
         epoch = self._store.meta(META_EPOCH) or ""
         if report != self._told or epoch != self._told_epoch:
             told = NewReport(report_class="state", kind=NODE_STATUS, key="", body=report.encode())

@@ -10,6 +10,7 @@ import copy
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import get_args
 
 from edgecore.store.expiry import EXPIRY_MS, expired
 from edgecore.store.gaps import Reason, cost_of, series_gaps, widen_gap
@@ -20,6 +21,7 @@ from edgecore.store.port import (
     LAST_STEP_MS,
     LOWEST_FIRST,
     META_KNOWN_MS,
+    ClassWaits,
     EdgeBatch,
     Held,
     NewReport,
@@ -285,6 +287,16 @@ class MemoryEdgeStore:
         return StoreStats(
             outbox_reports=len(self._disk.outbox),
             outbox_bytes=self._disk.used.total(),
+            waiting=tuple(
+                ClassWaits(
+                    report_class=report_class,
+                    reports=len(waiting),
+                    size_bytes=self._disk.used[report_class],
+                    oldest=waiting[0],
+                )
+                for report_class in get_args(ReportClass)
+                if (waiting := self._of(report_class))
+            ),
             objects=len(self._disk.objects),
             gaps=tuple(gap for _, gap in sorted(self._disk.gaps.items())),
         )

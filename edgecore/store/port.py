@@ -35,11 +35,10 @@ LAST_STEP_MS: Final = 60_000
 BOOTS_MAX: Final = 1000
 """Beyond, boots that have nothing to date are forgotten: a gateway may start over and over for months."""
 
-ReportClass = Literal["state", "event", "alarm", "telemetry", "log"]
-"""`state` is coalesced by key; the others are kept in order within their budgets and times. `log` are lines that
-applications wrote: the first to go when there is little room."""
+ReportClass = Literal["state", "event", "alarm", "telemetry"]
+"""`state` is coalesced by key; the others are kept in order within their budgets and times."""
 
-LOWEST_FIRST: Final[tuple[ReportClass, ...]] = ("log", "telemetry")
+LOWEST_FIRST: Final[tuple[ReportClass, ...]] = ("telemetry",)
 """What goes when the disk runs out, in this order. Never anything else."""
 FLOOR_KEEPS_BYTES: Final = 64 << 10
 """The newest so many bytes of each class stay also then: what is on its way to the cloud is not what fills a disk."""
@@ -47,7 +46,7 @@ FLOOR_KEEPS_BYTES: Final = 64 << 10
 
 CLASSES_OF_LANE: Final[Mapping[int, tuple[ReportClass, ...]]] = {
     PROMPT: ("state", "event", "alarm"),
-    BULK: ("telemetry", "log"),
+    BULK: ("telemetry",),
 }
 """Which lane of the session a class travels in."""
 
@@ -134,12 +133,10 @@ class OutboxBudgets:
     event: int = 4 << 20
     alarm: int = 16 << 20
     telemetry: int = 512 << 20
-    log: int = 16 << 20
     event_ttl_ms: int = 30 * DAY_MS
     """Times are of `edgecore.store.expiry`: time that the gateway ran. 0: for ever."""
     alarm_ttl_ms: int = 0
     telemetry_ttl_ms: int = 30 * DAY_MS
-    log_ttl_ms: int = 7 * DAY_MS
     free_floor: int = 16 << 20
     """Bytes that stay free on the store's file system, counting what the store's file has room for itself: below,
     the lowest classes go. 0: whatever there is."""
@@ -155,8 +152,6 @@ class OutboxBudgets:
                 return self.alarm
             case "telemetry":
                 return self.telemetry
-            case "log":
-                return self.log
 
     def times(self) -> Mapping[ReportClass, int]:
         """Milliseconds, of the classes that grow old."""
@@ -164,7 +159,6 @@ class OutboxBudgets:
             "event": self.event_ttl_ms,
             "alarm": self.alarm_ttl_ms,
             "telemetry": self.telemetry_ttl_ms,
-            "log": self.log_ttl_ms,
         }
         return {report_class: ttl_ms for report_class, ttl_ms in every.items() if ttl_ms > 0}
 
@@ -179,11 +173,24 @@ def report_cost_bytes(report: NewReport) -> int:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ClassWaits:
+    """What waits for the cloud of one class."""
+
+    report_class: ReportClass
+    reports: int
+    """At least one."""
+    size_bytes: int
+    oldest: OutboxReport
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StoreStats:
     """For people: what waits and what was lost."""
 
     outbox_reports: int
     outbox_bytes: int
+    waiting: tuple[ClassWaits, ...]
+    """By class; none of a class of which nothing waits."""
     objects: int
     gaps: tuple[GapReport, ...]
 

@@ -16,7 +16,7 @@ import json
 import sqlite3
 import threading
 from collections import Counter
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +33,7 @@ from edgecore.store.port import (
     LAST_STEP_MS,
     LOWEST_FIRST,
     META_KNOWN_MS,
+    ClassWaits,
     EdgeBatch,
     Held,
     NewReport,
@@ -198,7 +199,7 @@ class SqliteEdgeStore:
         assert self._incarnation, "a store is made with its incarnation"
         self._head = int(self.meta("head") or 0)
         self._used: Counter[str]
-        self._waiting: int
+        self._waiting: Counter[str]
         self._used, self._waiting = self._load_usage()
 
     @staticmethod
@@ -262,11 +263,11 @@ class SqliteEdgeStore:
         except sqlite3.Error as error:
             raise _translated(error, "reading the edge store") from error
 
-    def _load_usage(self) -> tuple[Counter[str], int]:
-        used, waiting = Counter[str](), 0
+    def _load_usage(self) -> tuple[Counter[str], Counter[str]]:
+        used, waiting = Counter[str](), Counter[str]()
         for report_class, count, cost in self._read("SELECT class, count(*), sum(cost) FROM outbox GROUP BY class"):
             used[str(report_class)] = int(str(cost))
-            waiting += int(str(count))
+            waiting[str(report_class)] = int(str(count))
         return used, waiting
 
     @property
@@ -278,7 +279,7 @@ class SqliteEdgeStore:
             connection=self._writer,
             head=self._head,
             used=Counter(self._used),
-            waiting=self._waiting,
+            waiting=Counter(self._waiting),
             wall_ms=self._clock.wall_ms(),
             monotonic_ms=self._now_ms(),
             boot=self._boot,
@@ -372,11 +373,11 @@ class SqliteEdgeStore:
             self._writer.execute(
                 "DELETE FROM outbox WHERE class IN (SELECT value FROM json_each(?)) AND seq BETWEEN ? AND ?", which
             )
-            if sum(count for _, count, _ in freed) == self._waiting:
+            if sum(count for _, count, _ in freed) == self._waiting.total():
                 self._writer.execute("DELETE FROM boots WHERE number != ?", (self._boot,))
         for report_class, count, cost in freed:
             self._used[report_class] -= cost
-            self._waiting -= count
+            self._waiting[report_class] -= count
 
     def get(self, key: Key) -> Held | None:
         rows = self._read(
@@ -445,11 +446,23 @@ class SqliteEdgeStore:
         gaps = self._read("SELECT body FROM gaps ORDER BY class")
         (count,) = self._read("SELECT count(*) FROM objects")
         return StoreStats(
-            outbox_reports=self._waiting,
+            outbox_reports=self._waiting.total(),
             outbox_bytes=self._used.total(),
+            waiting=tuple(self._waits()),
             objects=int(str(count[0])),
             gaps=tuple(GapReport.decode(decode_object(_bytes(body))) for (body,) in gaps),
         )
+
+    def _waits(self) -> Iterator[ClassWaits]:
+        for report_class in _CLASSES.values():
+            select = f"SELECT {_OUTBOX_COLUMNS} {_OUTBOX_FROM} WHERE class = ? ORDER BY seq LIMIT 1"
+            for row in self._read(select, (report_class,)):
+                yield ClassWaits(
+                    report_class=report_class,
+                    reports=self._waiting[report_class],
+                    size_bytes=self._used[report_class],
+                    oldest=_report(row),
+                )
 
     def close(self) -> None:
         with self._read_lock:
@@ -465,7 +478,7 @@ class _Writing:
     connection: sqlite3.Connection
     head: int
     used: Counter[str]
-    waiting: int
+    waiting: Counter[str]
     wall_ms: int
     monotonic_ms: int
     boot: int
@@ -477,7 +490,7 @@ class _Writing:
                 (report.kind, report.key),
             ).fetchall()
             self.used["state"] -= sum(cost for (cost,) in replaced)
-            self.waiting -= len(replaced)
+            self.waiting["state"] -= len(replaced)
         self.head += 1
         cost = report_cost_bytes(report)
         self.connection.execute(
@@ -496,7 +509,7 @@ class _Writing:
             ),
         )
         self.used[report.report_class] += cost
-        self.waiting += 1
+        self.waiting[report.report_class] += 1
 
     def keep_within(self, report_class: ReportClass, budget: int | None) -> None:
         if budget is None or self.used[report_class] <= budget:
@@ -554,7 +567,7 @@ class _Writing:
     def _take_out(self, report: OutboxReport) -> OutboxReport:
         self.connection.execute("DELETE FROM outbox WHERE seq = ?", (report.seq,))
         self.used[report.report_class] -= cost_of(report)
-        self.waiting -= 1
+        self.waiting[report.report_class] -= 1
         return report
 
     def _tell_gap(self, report_class: ReportClass, dropped: list[OutboxReport], reason: Reason) -> None:
@@ -642,7 +655,6 @@ _CLASSES: Final[dict[str, ReportClass]] = {
     "event": "event",
     "alarm": "alarm",
     "telemetry": "telemetry",
-    "log": "log",
 }
 
 

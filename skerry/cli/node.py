@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from typing import Final
 
 import click
 
+from skerry.cli.backlog import NODES, backlog
 from skerry.cli.client import Client, path_of
 from skerry.cli.logs import seconds_of
 from skerry.cli.output import print_data, print_table
@@ -14,16 +14,16 @@ from skerry.cli.target import Target, with_target
 from skerry.errors import BadRequestError
 from skerry.objects.json import Json, JsonObject, map_at, maps_at, str_at
 from skerry.objects.meta import name_of
-from skerry.objects.scheme import Kind
 from skerry.objects.times import time_text
 from skerry.objects.traffic import CLASSES, TrafficBook, Usage, size_text
-
-NODES: Final = Kind(group="", version="v1", kind="Node", plural="nodes", namespaced=False)
 
 
 @click.group("node")
 def node() -> None:
     """Nodes and their links."""
+
+
+node.add_command(backlog)
 
 
 @node.command("traffic")

@@ -18,6 +18,10 @@ EVENT = "event"
 GAP = "gap"
 SERIES_GAP = "series_gap"
 
+BACKLOG = "UpstreamBacklog"
+"""Type of a condition in the status that a gateway tells of its Node: True while something has waited for the cloud
+for a minute."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PodStatusReport:

@@ -152,8 +152,8 @@ class Intake:
 
 def lane_of_report(report: Report) -> int:
     """The lane in which a version 1 edge would have sent this, did it know lanes: telemetry is its only bulk."""
-    oversize = report.kind == "oversize" and report.body.startswith((b'{"kind":"telemetry",', b'{"kind":"log",'))
-    return BULK if oversize or report.kind in {"telemetry", "log"} else PROMPT
+    oversize = report.kind == "oversize" and report.body.startswith(b'{"kind":"telemetry",')
+    return BULK if oversize or report.kind == "telemetry" else PROMPT
 
 
 def _check_order(frame: Reports, span: Span) -> None:

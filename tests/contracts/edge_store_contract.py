@@ -27,11 +27,9 @@ from skerry.wire.frames import BULK, PROMPT
 
 OpenStore = Callable[[OutboxBudgets], EdgeStore]
 
-BUDGETS = OutboxBudgets(event=1000, alarm=1000, telemetry=1000, log=1000)
+BUDGETS = OutboxBudgets(event=1000, alarm=1000, telemetry=1000)
 DAY_S = 86_400.0
-AGEING = OutboxBudgets(
-    alarm_ttl_ms=0, event_ttl_ms=2 * DAY_MS, telemetry_ttl_ms=2 * DAY_MS, log_ttl_ms=DAY_MS, free_floor=0
-)
+AGEING = OutboxBudgets(alarm_ttl_ms=0, event_ttl_ms=4 * DAY_MS, telemetry_ttl_ms=2 * DAY_MS, free_floor=0)
 ROOMY = OutboxBudgets(free_floor=1 << 20)
 DEVICE = Key("devices.devices.kubeedge.io", "default", "pump")
 
@@ -50,10 +48,6 @@ def report(
 
 def telemetry(number: int) -> NewReport:
     return report("series", b"%090d" % number, report_class="telemetry", kind="telemetry")
-
-
-def line(number: int, size: int = 90) -> NewReport:
-    return report("app", b"%0*d" % (size, number), report_class="log", kind="log")
 
 
 def gaps_of(store: EdgeStore) -> dict[str, GapReport]:
@@ -253,6 +247,28 @@ class EdgeStoreContract:
         store.prune_outbox(through=2)
         assert (store.stats().outbox_reports, store.stats().outbox_bytes) == (0, 0)
 
+    def test_stats_say_what_waits_by_class_and_which_is_the_oldest(
+        self, store: EdgeStore, clock: ManualClock
+    ) -> None:
+        assert store.stats().waiting == ()
+        alarm = report("", report_class="alarm", kind="event")
+        store.apply(EdgeBatch(reports=(telemetry(1), report("p"), alarm)))
+        clock.advance(1)
+        store.apply(EdgeBatch(reports=(telemetry(2), report("p"), alarm)))
+        found = {waits.report_class: waits for waits in store.stats().waiting}
+        assert {name: (waits.reports, waits.oldest.seq) for name, waits in found.items()} == {
+            "state": (1, 5),
+            "alarm": (2, 3),
+            "telemetry": (2, 1),
+        }
+        assert found["telemetry"].size_bytes == 2 * 169
+        assert found["state"].oldest.monotonic_ms == found["telemetry"].oldest.monotonic_ms + 1000
+        store.prune_outbox(lane=BULK, through=1)
+        store.prune_outbox(lane=PROMPT, through=9)
+        (waits,) = store.stats().waiting
+        assert (waits.report_class, waits.reports, waits.oldest.seq) == ("telemetry", 1, 4)
+        assert sum(waits.size_bytes for waits in store.stats().waiting) == store.stats().outbox_bytes
+
     def test_incarnations_are_not_empty(self, store: EdgeStore) -> None:
         assert store.incarnation
 
@@ -260,20 +276,20 @@ class EdgeStoreContract:
 
     def test_what_outlived_its_time_goes_and_a_gap_says_so(self, open_store: OpenStore, clock: ManualClock) -> None:
         store = open_store(AGEING)
-        store.apply(EdgeBatch(reports=(line(1), telemetry(1), report("", report_class="event", kind="event"))))
-        clock.advance(DAY_S - 1)
+        store.apply(EdgeBatch(reports=(telemetry(1), report("", report_class="event", kind="event"))))
+        clock.advance(2 * DAY_S - 1)
         store.apply(EdgeBatch(reports=(telemetry(2),)))
-        assert kept(store) == ["log", "telemetry", "event", "telemetry"]
+        assert kept(store) == ["telemetry", "event", "telemetry"]
         clock.advance(61)
         store.apply(EdgeBatch())
-        assert kept(store) == ["telemetry", "event", "telemetry"]
-        gap = gaps_of(store)["log"]
+        assert kept(store) == ["event", "telemetry"]
+        gap = gaps_of(store)["telemetry"]
         assert (gap.dropped, gap.expired, gap.for_room, gap.first_seq) == (1, 1, 0, 1)
-        clock.advance(DAY_S)
-        head = store.apply(EdgeBatch())
+        clock.advance(2 * DAY_S)
+        head = store.apply(EdgeBatch(reports=(telemetry(3),)))
         assert kept(store) == ["telemetry"]
         assert head == store.outbox_head() == store.outbox(after=0, limit=99)[-1].seq, "what is told has a number"
-        assert gaps_of(store)["telemetry"].expired == gaps_of(store)["event"].expired == 1
+        assert (gaps_of(store)["telemetry"].total, gaps_of(store)["event"].expired) == (2, 1)
         assert store.stats().outbox_reports == len(store.outbox(after=0, limit=99))
 
     def test_alarms_and_state_do_not_grow_old_by_themselves(self, open_store: OpenStore, clock: ManualClock) -> None:
@@ -295,39 +311,35 @@ class EdgeStoreContract:
     def test_much_that_is_old_goes_in_the_end(self, open_store: OpenStore, clock: ManualClock) -> None:
         store = open_store(AGEING)
         for number in range(3):
-            store.apply(EdgeBatch(reports=tuple(line(number * 500 + each) for each in range(500))))
-        clock.advance(DAY_S)
+            store.apply(EdgeBatch(reports=tuple(telemetry(number * 500 + each) for each in range(500))))
+        clock.advance(2 * DAY_S)
         for _ in range(2):
             store.apply(EdgeBatch())
         assert kept(store) == []
-        assert gaps_of(store)["log"].total == 1500
+        assert gaps_of(store)["telemetry"].total == 1500
 
     # --- a disk that fills ---
 
-    def test_below_the_floor_logs_go_first_then_readings_and_never_more(
-        self, open_store: OpenStore, room: Room
-    ) -> None:
+    def test_below_the_floor_readings_go_and_never_more(self, open_store: OpenStore, room: Room) -> None:
         store = open_store(ROOMY)
         alarm, event = report("", report_class="alarm", kind="event"), report("", report_class="event", kind="event")
         store.apply(EdgeBatch(reports=(alarm, event, report("p"))))
         for number in range(4):
-            lines = tuple(line(number * 100 + each, 1000) for each in range(100))
-            store.apply(EdgeBatch(reports=(*lines, *(replace(each, report_class="telemetry") for each in lines))))
-        assert kept(store).count("log") == kept(store).count("telemetry") == 400
+            readings = (telemetry(number * 100 + each) for each in range(100))
+            store.apply(EdgeBatch(reports=tuple(replace(each, body=bytes(1000)) for each in readings)))
+        assert kept(store).count("telemetry") == 400
         room.free = (1 << 20) - 100_000
         store.apply(EdgeBatch())
-        assert 50 < kept(store).count("log") < 310
-        assert kept(store).count("telemetry") == 400
+        assert 50 < kept(store).count("telemetry") < 310
         room.free = 0
         for _ in range(3):
             store.apply(EdgeBatch())
         left = kept(store)
-        assert 50 <= left.count("log") <= 64, "the newest 64 KiB are let through"
-        assert 50 <= left.count("telemetry") <= 64
+        assert 50 <= left.count("telemetry") <= 64, "the newest 64 KiB are let through"
         assert (left.count("alarm"), left.count("event"), left.count("state")) == (1, 1, 1)
-        gaps = gaps_of(store)
-        assert set(gaps) == {"log", "telemetry"}
-        assert all(gap.for_room == gap.dropped > 300 for gap in gaps.values())
+        (gap,) = gaps_of(store).values()
+        assert gap.report_class == "telemetry"
+        assert gap.for_room == gap.dropped > 300
 
     # --- holes in histories ---
 
@@ -348,9 +360,9 @@ class EdgeStoreContract:
         assert len(holes_of(store)) == SERIES_MAX
         assert gaps_of(store)["telemetry"].total > SERIES_MAX
 
-    def test_logs_have_a_budget_of_their_own_and_no_series(self, store: EdgeStore) -> None:
-        store.apply(EdgeBatch(reports=(telemetry(1), *(line(number) for number in range(9)))))
+    def test_other_classes_have_budgets_of_their_own_and_no_series(self, store: EdgeStore) -> None:
+        event = report("", bytes(90), report_class="event", kind="event")
+        store.apply(EdgeBatch(reports=(telemetry(1), *(event for _ in range(9)))))
         assert kept(store).count("telemetry") == 1
-        assert gaps_of(store)["log"].dropped > 0
+        assert gaps_of(store)["event"].dropped > 0
         assert holes_of(store) == {}
-        assert [item.report_class for item in store.outbox(after=0, limit=2, lane=BULK)] == ["telemetry", "log"]

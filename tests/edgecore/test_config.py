@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 
@@ -10,6 +11,7 @@ from edgecore.config import MIB, EdgeSettings, labels_of, node_ip_of
 from edgecore.store.port import DAY_MS, OutboxBudgets
 from skerry.errors import InvalidError
 from skerry.settings import resolve
+from skerry.sync.ports import SyncSettings
 
 
 def test_labels_are_pairs() -> None:
@@ -51,8 +53,6 @@ def test_each_class_has_its_room_and_time() -> None:
         "SKERRY_EVENT_DAYS": "2",
         "SKERRY_ALARM_MIB": "3",
         "SKERRY_ALARM_DAYS": "3",
-        "SKERRY_LOG_LINES_MIB": "5",
-        "SKERRY_LOG_LINES_DAYS": "0",
         "SKERRY_FREE_FLOOR_MIB": "6",
     }
     budgets = resolve(EdgeSettings, {}, environ).budgets()
@@ -63,15 +63,23 @@ def test_each_class_has_its_room_and_time() -> None:
         event_ttl_ms=2 * DAY_MS,
         alarm=3 * MIB,
         alarm_ttl_ms=3 * DAY_MS,
-        log=5 * MIB,
-        log_ttl_ms=0,
         free_floor=6 * MIB,
     )
     assert budgets.times() == {"telemetry": DAY_MS // 2, "event": 2 * DAY_MS, "alarm": 3 * DAY_MS}
 
 
-@pytest.mark.parametrize("name", ["SKERRY_TELEMETRY_DAYS", "SKERRY_LOG_LINES_MIB", "SKERRY_FREE_FLOOR_MIB"])
+@pytest.mark.parametrize("name", ["SKERRY_TELEMETRY_DAYS", "SKERRY_ALARM_MIB", "SKERRY_FREE_FLOOR_MIB"])
 @pytest.mark.parametrize("value", ["-1", "much"])
 def test_a_budget_that_is_none_is_refused_by_its_name(name: str, value: str) -> None:
     with pytest.raises(InvalidError, match=name):
         resolve(EdgeSettings, {}, {name: value})
+
+
+def test_the_backlogs_rate_is_a_setting_and_none_is_refused_by_its_name(tmp_path: Path) -> None:
+    assert EdgeSettings().sync() == SyncSettings()
+    given = tmp_path / "edge.yaml"
+    given.write_text("backlog_bytes_s: 4096\n")
+    assert resolve(EdgeSettings, {"config": str(given)}, {}).sync() == SyncSettings(backlog_bytes_s=4096)
+    assert resolve(EdgeSettings, {"backlog_bytes_s": "2048"}, {}).sync().backlog_bytes_s == 2048
+    with pytest.raises(InvalidError, match="SKERRY_BACKLOG_BYTES_S: 0 is below 1024"):
+        resolve(EdgeSettings, {}, {"SKERRY_BACKLOG_BYTES_S": "0"})

@@ -15,12 +15,13 @@ from edgecore.local_api.objects import LocalObjects, changed_keys
 from edgecore.local_api.ports import DeviceSummary, LocalParts, PropertyTwin
 from edgecore.local_api.routes import Request, Routes, Stream, target_of
 from edgecore.store.memory import MemoryEdgeStore
-from edgecore.store.port import EdgeBatch, Held, TwinRow
+from edgecore.store.port import EdgeBatch, Held, NewReport, TwinRow
 from edgecore.store.shell import AsyncEdgeStore
 from skerry.clocks import ManualClock
 from skerry.errors import BadRequestError, NotFoundError, SkerryError, StorageFullError, UnavailableError
 from skerry.objects.json import JsonObject, encode_object
 from skerry.objects.meta import Key, Revision, Stamp
+from skerry.objects.times import time_text
 from skerry.objects.twins import Reported, TwinState, Vector, write_desired
 
 DEVICE = Key("devices.devices.kubeedge.io", "default", "plc")
@@ -312,3 +313,21 @@ def test_a_twin_changes_its_device_and_the_status_of_it() -> None:
 def test_errors_are_statuses(error: SkerryError, code: int) -> None:
     answer = error_answer(error)
     assert (answer.code, json.loads(answer.body)["code"]) == (code, code)
+
+
+async def test_the_status_says_what_waits_for_the_cloud_since_when_and_what_was_dropped(api: Api) -> None:
+    alarm = NewReport(report_class="alarm", kind="event", key="", body=b"{}")
+    await api.store.apply(EdgeBatch(reports=(alarm, alarm)))
+    outbox = (await api.ask("GET", "skerry/status"))[1]["outbox"]
+    since = time_text(api.clock.wall_ms())
+    assert outbox["waiting"] == [
+        {"class": "alarm", "reports": 2, "bytes": 2 * (2 + len("event") + 64), "since": since}
+    ]
+    assert (outbox["reports"], outbox["gaps"]) == (2, [])
+    api.clock.advance(100)
+    await api.store.apply(EdgeBatch(reports=(alarm,)))
+    (waiting,) = (await api.ask("GET", "skerry/status"))[1]["outbox"]["waiting"]
+    assert (waiting["reports"], waiting["since"]) == (3, since)
+    api.clock.step_wall(5_000)
+    (waiting,) = (await api.ask("GET", "skerry/status"))[1]["outbox"]["waiting"]
+    assert waiting["since"] == time_text(api.clock.wall_ms() - 100_000), "a clock that is set moves what it dated"

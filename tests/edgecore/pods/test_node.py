@@ -8,13 +8,15 @@ from functools import partial
 from pathlib import Path
 
 from edgecore.pods.node import Machine, NodeIdentity, NodeReporter, node_report, read_machine
+from edgecore.store.backlog import Backlog
 from edgecore.store.memory import MemoryEdgeStore
-from edgecore.store.port import META_EPOCH, EdgeBatch
+from edgecore.store.port import META_EPOCH, EdgeBatch, NewReport
 from edgecore.store.shell import AsyncEdgeStore
 from skerry.clocks import ManualClock
 from skerry.objects.conditions import find_condition
 from skerry.objects.json import decode_object, map_at, maps_at, str_at
-from skerry.objects.reports import NodeStatusReport
+from skerry.objects.reports import BACKLOG, NodeStatusReport
+from skerry.wire.frames import PROMPT
 
 GIB = 1 << 30
 MACHINE = Machine(
@@ -34,6 +36,7 @@ MACHINE = Machine(
     pids_max=32768,
     pids_used=100,
 )
+NOTHING = Backlog(reports=0, since_ms=0, dropped=0)
 IDENTITY = NodeIdentity(
     name="gate-1",
     labels={"topology.kubernetes.io/region": "eu"},
@@ -47,7 +50,7 @@ def truth(report: NodeStatusReport, kind: str) -> str:
 
 
 def test_a_node_tells_all_that_clients_require() -> None:
-    report = node_report(IDENTITY, MACHINE, {}, now_ms=0)
+    report = node_report(IDENTITY, MACHINE, {}, NOTHING, now_ms=0)
     assert map_at(report.status, "capacity") == {
         "cpu": "4",
         "memory": "1048576Ki",
@@ -66,12 +69,58 @@ def test_a_node_tells_all_that_clients_require() -> None:
 
 def test_pressure_begins_low_and_ends_higher() -> None:
     low = replace(MACHINE, memory_free_bytes=90 << 20, disk_free_bytes=GIB // 2, pids_used=32000)
-    pressed = node_report(IDENTITY, low, {}, now_ms=0)
+    pressed = node_report(IDENTITY, low, {}, NOTHING, now_ms=0)
     kinds = ("MemoryPressure", "DiskPressure", "PIDPressure")
     assert [truth(pressed, kind) for kind in kinds] == ["True"] * 3
     better = replace(MACHINE, memory_free_bytes=150 << 20, disk_free_bytes=11 * GIB // 10, pids_used=30000)
-    assert [truth(node_report(IDENTITY, better, pressed.status, now_ms=0), kind) for kind in kinds] == ["True"] * 3
-    assert [truth(node_report(IDENTITY, better, {}, now_ms=0), kind) for kind in kinds] == ["False"] * 3
+    assert [truth(node_report(IDENTITY, better, pressed.status, NOTHING, now_ms=0), kind) for kind in kinds] == [
+        "True"
+    ] * 3
+    assert [truth(node_report(IDENTITY, better, {}, NOTHING, now_ms=0), kind) for kind in kinds] == ["False"] * 3
+
+
+def test_a_backlog_is_a_condition_that_changes_in_steps() -> None:
+    def told(reports: int, age_s: int, before: NodeStatusReport | None = None) -> NodeStatusReport:
+        backlog = Backlog(reports=reports, since_ms=0, dropped=0)
+        return node_report(IDENTITY, MACHINE, before.status if before else {}, backlog, now_ms=age_s * 1000)
+
+    fresh = told(3000, 59)
+    assert truth(fresh, BACKLOG) == "False"
+    begun = told(3000, 60, fresh)
+    assert truth(begun, BACKLOG) == "True"
+    assert told(3400, 110, begun) == begun, "within a step nothing is new"
+    assert told(4096, 110, begun) != begun
+    assert truth(told(1, 30, begun), BACKLOG) == "True"
+    over = told(1, 29, begun)
+    assert truth(over, BACKLOG) == "False"
+    found = find_condition(maps_at(begun.status, "conditions"), BACKLOG)
+    assert str_at(found, "message") == (
+        "edgecore has at least 2048 reports that wait for the cloud, the oldest for a minute or longer"
+    )
+    assert str_at(found, "lastTransitionTime") == "1970-01-01T00:01:00Z"
+
+
+async def test_a_backlog_costs_the_outbox_one_report(tmp_path: Path) -> None:
+    clock = ManualClock(wall_ms=1_790_000_000_000)
+    store = AsyncEdgeStore(MemoryEdgeStore(incarnation="i", clock=clock))
+    reporter = NodeReporter(store, clock, IDENTITY, partial(read_machine, tmp_path))
+    reading = NewReport(report_class="telemetry", kind="telemetry", key="s", body=b"{}")
+    heads: list[int] = []
+    for _ in range(200):
+        await store.apply(EdgeBatch(reports=(reading,)))
+        before = store.outbox_head()
+        await reporter.look()
+        heads.append(store.outbox_head() - before)
+        clock.advance(10)
+    assert sum(heads) < 20, "steps, not looks"
+    (told,) = store.outbox(after=0, limit=10, lane=PROMPT)
+    report = NodeStatusReport.decode(decode_object(told.body))
+    assert truth(report, BACKLOG) == "True"
+    await store.prune_outbox(through=store.outbox_head())
+    await reporter.look()
+    (told,) = store.outbox(after=0, limit=10)
+    assert truth(NodeStatusReport.decode(decode_object(told.body)), BACKLOG) == "False"
+    store.close()
 
 
 async def test_what_did_not_change_is_not_told_again(tmp_path: Path) -> None:
