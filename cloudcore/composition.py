@@ -20,7 +20,7 @@ from cloudcore.api.ports import Endpoint, Parts
 from cloudcore.api.protobuf import protobuf_decoder
 from cloudcore.api.reviews import ReviewDesk
 from cloudcore.api.shapes import KindShapes
-from cloudcore.controllers.crd.controller import serve_stored
+from cloudcore.controllers.crd.serving import ServedDefinitions
 from cloudcore.controllers.standard import standard_controllers
 from cloudcore.hub.effects import kinds_in
 from cloudcore.hub.hub import Hub, HubParts, HubSettings
@@ -82,6 +82,7 @@ class Core:
     """Loaded; whoever runs the cloud runs it."""
     scheme: Scheme
     custom: CustomKinds
+    definitions: ServedDefinitions
     rules: KindRules
     authorizer: Authorizer
     objects: LocalObjects
@@ -116,7 +117,8 @@ async def compose(store: Store, clock: Clock, ids: Ids, *, service_cidr: str, ho
     await cache.load()
     scheme = builtin_scheme()
     custom = CustomKinds(scheme)
-    serve_stored(custom, cache)
+    definitions = ServedDefinitions(custom, cache)
+    definitions.refresh()
     rules = KindRules(custom)
     authorizer = Authorizer(cache, _Bound(cache=cache))
     objects = LocalObjects(
@@ -142,6 +144,7 @@ async def compose(store: Store, clock: Clock, ids: Ids, *, service_cidr: str, ho
         cache=cache,
         scheme=scheme,
         custom=custom,
+        definitions=definitions,
         rules=rules,
         authorizer=authorizer,
         objects=objects,
@@ -174,7 +177,7 @@ def workers_of(
 
 def _leader_parts(core: Core, *, ca_pem: str, housekeeping: HousekeepingSettings) -> dict[str, Awaitable[None]]:
     """What one process alone does."""
-    serve_stored(core.custom, core.cache)
+    core.definitions.refresh()
     tools = core.leader_tools
     scheduler = Scheduler(tools)
     controllers = [
@@ -213,4 +216,6 @@ def api_parts(core: Core, hub: Hub, tokens: ServiceTokens, endpoints: Mapping[st
         clock=core.clock,
         ids=core.ids,
         endpoints=endpoints or {},
+        refresh=core.definitions.refresh,
+        leading=lambda: core.leadership.leading,
     )

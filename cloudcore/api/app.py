@@ -14,7 +14,7 @@ import gzip
 import logging
 import ssl
 from collections.abc import AsyncGenerator, Mapping
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import unquote
@@ -31,6 +31,7 @@ from cloudcore.api.ports import Endpoint, Parts, Posted, Presented
 from cloudcore.api.reading import BODY_BYTES_MAX
 from cloudcore.api.routing import Query, Target, clean_path, is_api, parse_query, target_of, verb_of
 from cloudcore.api.status import Answer, DeadlineError, answer_for, internal
+from cloudcore.api.verbs.lists import CATCH_UP_S
 from cloudcore.registry.port import Actor
 from skerry.errors import BadRequestError, SkerryError, TooLargeError, TooManyRequestsError, UnavailableError
 from skerry.listening import listening_socket
@@ -137,6 +138,12 @@ class Api:
                 case Stream():
                     return await self._stream(exchange, call_or_whole)
 
+    async def _know_kinds(self, asked: Asked) -> None:
+        """Discovery tells of every kind that any replica serves by now; while the store is away, of those known."""
+        if is_api(asked.path) or asked.path.startswith("/openapi"):
+            with suppress(UnavailableError):
+                await self._parts.cache.catch_up(timeout_s=CATCH_UP_S)
+
     async def _reply(self, exchange: _Exchange, target: Target | None, verb: str, actor: Actor) -> Reply:
         request = exchange.request
         if target is None:
@@ -147,6 +154,7 @@ class Api:
                 if_none_match=request.headers.get("If-None-Match", ""),
                 verbose="verbose" in exchange.query.values,
             )
+            await self._know_kinds(asked)
             return self._paths.answer(request.method, asked)
         incoming = Incoming(
             target=target,

@@ -15,7 +15,7 @@ from cloudcore.api.verbs.create import create, review
 from cloudcore.api.verbs.delete import delete, delete_collection
 from cloudcore.api.verbs.get import get
 from cloudcore.api.verbs.history import history
-from cloudcore.api.verbs.lists import list_
+from cloudcore.api.verbs.lists import CATCH_UP_S, list_
 from cloudcore.api.verbs.patch import approve as patch_approval
 from cloudcore.api.verbs.patch import patch, patch_status
 from cloudcore.api.verbs.pods import bind, evict, log
@@ -88,7 +88,7 @@ async def dispatch(
     if not incoming.verb:
         raise MethodNotAllowedError(NOT_ALLOWED)
     permit(parts, actor, incoming.target, incoming.verb, incoming.query)
-    kind = kind_at(parts, incoming.target, incoming.verb)
+    kind = await _served_kind(parts, incoming.target, incoming.verb)
     carry_out = verb_for(kind, incoming.target, incoming.verb)
     call = Call(
         parts=parts,
@@ -127,6 +127,15 @@ def permit(parts: Parts, actor: Actor, target: Target, verb: str, query: Query) 
             name=name,
         )
     )
+
+
+async def _served_kind(parts: Parts, target: Target, verb: str) -> Kind:
+    """As `kind_at`, of all that any process had defined by now."""
+    parts.refresh()
+    if parts.scheme.at(target.group, target.version, target.plural) is None:
+        await parts.cache.catch_up(timeout_s=CATCH_UP_S)
+        parts.refresh()
+    return kind_at(parts, target, verb)
 
 
 def kind_at(parts: Parts, target: Target, verb: str) -> Kind:

@@ -58,6 +58,7 @@ class Paths:
             if not is_api(asked.path):
                 return _NOT_FOUND
             raise MethodNotAllowedError("the server does not allow this method on the requested resource")
+        self._parts.refresh()
         if is_api(asked.path):
             return self._discovered(asked)
         return self._other(asked)
@@ -104,7 +105,14 @@ class Paths:
 
     def _exposed(self) -> bytes:
         cache = self._parts.cache
-        gauges = [("skerry_store_revision", "Newest revision that this process has seen.", float(cache.revision))]
+        gauges = [
+            ("skerry_store_revision", "Newest revision that this process has seen.", float(cache.revision)),
+            (
+                "skerry_leader",
+                "1 where this process runs controllers and scheduler, 0 where another one does.",
+                float(self._parts.leading()),
+            ),
+        ]
         lines = exposition(self._metrics, gauges)
         objects = ["# HELP skerry_objects Objects stored.", "# TYPE skerry_objects gauge"]
         objects += [f'skerry_objects{{resource="{name}"}} {cache.count(name)}' for name in cache.resources()]

@@ -233,5 +233,9 @@ class Parts:
     ids: Ids
     endpoints: Mapping[str, Endpoint] = field(default_factory=dict[str, Endpoint])
     """Further endpoints, by the path they begin with: `/enrol.skerry.dev/v1/nodes`."""
+    refresh: Callable[[], None] = lambda: None
+    """Brings the scheme in step with the definitions of custom kinds that the cache shows."""
+    leading: Callable[[], bool] = lambda: True
+    """Whether this process does what one of several alone does."""
     ready: Callable[[], Mapping[str, str]] = dict[str, str]
     """Parts that are not ready: name -> why. Empty: ready."""

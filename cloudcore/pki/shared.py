@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import logging
 import os
 import stat
 from collections.abc import Sequence
@@ -40,6 +41,8 @@ from skerry.objects.json import JsonObject, map_at, maps_at, str_at
 from skerry.objects.meta import Key
 from skerry.objects.times import time_text
 from skerry.ports import Clock, Ids
+
+log: Final = logging.getLogger(__name__)
 
 SECRET: Final = Key("secrets", "kube-system", "skerry-ca")
 KEY_BYTES: Final = 32
@@ -159,6 +162,13 @@ def _agreed(mine: Material | None, stored: Stored, key: bytes | None, data: Path
         return mine, _put(mine, key, stored) if key is not None and not sealed.box else None
     if is_newer(local, kept):
         return mine, _put(mine, key, stored)
+    if local[0] not in kept:
+        log.warning(
+            "the authority made here by `cloudcore ca rotate` is dropped, as another replica came first with one "
+            "dropped=%s signs=%s",
+            local[0],
+            kept[0],
+        )
     return _received(sealed, key, "the cloud's authority was changed on another replica"), None
 
 

@@ -2,7 +2,8 @@
 
 Keeps no data: what is taken is read from the cached services each time, so a crash can't leave an address that
 belongs to nobody or to two. Two services must not pass this step at once; the registry writes services one at a
-time (`LocalObjects.exclusive`). Which address a service gets follows from its name, so that a restored fleet or a
+time, and the store refuses one that was decided without a service that another process has written meanwhile
+(`LocalObjects.exclusive`). Which address a service gets follows from its name, so that a restored fleet or a
 re-created service tends to get the same one. Texts: `pkg/registry/core/service` of Kubernetes.
 """
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Literal, Protocol
 
+from cloudcore.registry.custom import RESOURCE as DEFINITIONS
 from cloudcore.registry.port import Actor, Subresource
 from cloudcore.registry.refusals import forbidden
 from cloudcore.store.port import Stored
@@ -98,6 +99,19 @@ def namespace_lifecycle(request: Request, reader: Reader) -> JsonObject:
         message = f"namespace {key.namespace} is being terminated"
         cause = Cause(field="metadata.namespace", reason="NamespaceTerminating", message=message)
         raise forbidden(request.kind, key.name, why, [cause])
+    return request.obj
+
+
+def definition_lifecycle(request: Request, reader: Reader) -> JsonObject:
+    """Nothing new of a custom kind whose definition is being deleted (apiextensions-apiserver,
+    `customresource_handler.go`): its objects are being counted down."""
+    kind = request.kind
+    if request.operation != "CREATE" or not kind.custom:
+        return request.obj
+    stored = reader.read(Key(DEFINITIONS, "", kind.stored_as))
+    if stored is None or str_at(reader.obj(stored), "metadata", "deletionTimestamp"):
+        why = "create not allowed while custom resource definition is terminating"
+        raise forbidden(kind, request.key.name, why)
     return request.obj
 
 
@@ -229,6 +243,7 @@ def node_restriction(request: Request, reader: Reader) -> JsonObject:
 STEPS: Final[tuple[Step, ...]] = (
     node_restriction,
     namespace_lifecycle,
+    definition_lifecycle,
     service_account,
     priority,
     default_tolerations,

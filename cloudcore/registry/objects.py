@@ -18,11 +18,24 @@ from typing import Final
 from cloudcore.registry import lifecycle
 from cloudcore.registry.admission import STEPS, Request, Step, admitted
 from cloudcore.registry.bodies import body_of, copy_of, object_of, same, stamped
+from cloudcore.registry.custom import RESOURCE as DEFINITIONS
 from cloudcore.registry.port import DeleteOptions, Effect, Subresource, Transform, WriteOptions, Written
 from cloudcore.registry.refusals import already_exists, conflict, invalid, not_found
 from cloudcore.registry.rules import Rules
 from cloudcore.store.cache import WatchCache
-from cloudcore.store.port import ABSENT, Advance, Batch, Delete, Place, Put, Record, Store, Stored, StoredRecord
+from cloudcore.store.port import (
+    ABSENT,
+    Advance,
+    Basis,
+    Batch,
+    Delete,
+    Place,
+    Put,
+    Record,
+    Store,
+    Stored,
+    StoredRecord,
+)
 from skerry.errors import (
     AlreadyExistsError,
     BadRequestError,
@@ -87,7 +100,8 @@ class LocalObjects:
     ids: Ids
     steps: tuple[Step, ...] = STEPS
     exclusive: frozenset[str] = frozenset({"services"})
-    """Resources written one at a time: a step of theirs gives out something scarce (addresses, ports)."""
+    """Resources written one at a time, here and (by their basis) in all processes: a step of theirs gives out
+    something scarce (addresses, ports)."""
     cache_wait_s: float = 10.0
     """How long the cache may take to show a write; it takes microseconds unless the process is starved."""
     fence: Callable[[], Advance | None] = lambda: None
@@ -156,13 +170,15 @@ class LocalObjects:
                     stored = await self.store.get(key)
                     continue
             async with self._turn(kind):
+                basis = self._basis(kind, born=False)
                 held = _Held(obj=object_of(stored.body), expected=stored.revision)
                 decision = self._change(kind, key, held, transform, subresource, options)
                 try:
-                    return await self._carry_out(decision, stored, dry_run=options.dry_run)
+                    return await self._carry_out(decision, stored, basis, dry_run=options.dry_run)
                 except FencedError:
                     raise
                 except (ConflictError, NotFoundError):
+                    await self._see_again(basis)
                     stored = await self.store.get(key)
         raise conflict(kind, key.name)
 
@@ -176,7 +192,7 @@ class LocalObjects:
                 raise not_found(kind, key.name)
             decision = self._deletion(kind, key, object_of(stored.body), stored.revision, options)
             try:
-                return await self._carry_out(decision, stored, dry_run=options.dry_run)
+                return await self._carry_out(decision, stored, None, dry_run=options.dry_run)
             except FencedError:
                 raise
             except (ConflictError, NotFoundError):
@@ -244,14 +260,21 @@ class LocalObjects:
     # Creating
 
     async def _create(self, kind: Kind, key: Key, obj: JsonObject, options: WriteOptions) -> Written:
-        async with self._turn(kind):
-            decision = self._birth(kind, key, obj, options, keep_status=False)
-            if options.dry_run and self.cache.read(key) is not None:
-                raise already_exists(kind, key.name)
-            try:
-                return await self._carry_out(decision, None, dry_run=options.dry_run)
-            except AlreadyExistsError as error:
-                raise already_exists(kind, key.name) from error
+        for _ in range(_TRIES):
+            async with self._turn(kind):
+                basis = self._basis(kind, born=True)
+                decision = self._birth(kind, key, obj, options, keep_status=False)
+                if options.dry_run and self.cache.read(key) is not None:
+                    raise already_exists(kind, key.name)
+                try:
+                    return await self._carry_out(decision, None, basis, dry_run=options.dry_run)
+                except AlreadyExistsError as error:
+                    raise already_exists(kind, key.name) from error
+                except FencedError:
+                    raise
+                except ConflictError:
+                    await self._see_again(basis)
+        raise conflict(kind, key.name)
 
     async def _create_by_update(self, kind: Kind, key: Key, obj: JsonObject, options: WriteOptions) -> Written:
         if str_at(obj, "metadata", "resourceVersion") or uid_of(obj):
@@ -397,8 +420,11 @@ class LocalObjects:
 
     # Committing
 
-    async def _carry_out(self, decision: _Decision, stored: Stored | None, *, dry_run: bool) -> Written:
-        """Commit what was decided on `stored`. Raises `ConflictError` when the store has something else."""
+    async def _carry_out(
+        self, decision: _Decision, stored: Stored | None, basis: Basis | None, *, dry_run: bool
+    ) -> Written:
+        """Commit what was decided on `stored` and `basis`. Raises `ConflictError` when the store has something
+        else."""
         gone = isinstance(decision.write, Delete)
         obj = decision.obj
         if decision.write is None and stored is not None and self.store.shared:
@@ -407,10 +433,24 @@ class LocalObjects:
             if current is None or current.revision != stored.revision:
                 raise ConflictError(f"{stored.key} was changed by another process")
         if decision.write is not None and not dry_run:
-            (revision,) = await self.store.commit(Batch(writes=(decision.write,), advance=self.fence()))
+            (revision,) = await self.store.commit(Batch(writes=(decision.write,), advance=self.fence(), basis=basis))
             await self.cache.wait_for(revision, timeout_s=self.cache_wait_s)
             obj = stamped(obj, revision)
         return Written(obj=obj, created=decision.created, deleted=gone, warnings=decision.warnings)
+
+    def _basis(self, kind: Kind, *, born: bool) -> Basis | None:
+        """What of a kind's writes is decided on more than the object itself: all objects of the kind that something
+        scarce is given out to, and a custom kind's definition, of which nothing new is made once it is to go."""
+        if kind.stored_as in self.exclusive:
+            return Basis(resource=kind.stored_as, revision=self.cache.revision)
+        if kind.custom and born:
+            return Basis(resource=DEFINITIONS, revision=self.cache.revision)
+        return None
+
+    async def _see_again(self, basis: Basis | None) -> None:
+        """Where what was decided on may have changed, wait until the cache shows it."""
+        if basis is not None:
+            await self.cache.wait_for(await self.store.revision(), timeout_s=self.cache_wait_s)
 
     def _turn(self, kind: Kind) -> AbstractAsyncContextManager[None]:
         if kind.stored_as not in self.exclusive:

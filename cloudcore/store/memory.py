@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from cloudcore.store.port import (
     ABSENT,
+    Basis,
     Batch,
     Change,
     Entry,
@@ -23,7 +24,7 @@ from cloudcore.store.port import (
     StoredRecord,
 )
 from cloudcore.store.positions import Life, advanced, entered, entry_of, position_of
-from cloudcore.store.revisions import Row, check_kept, rows_of
+from cloudcore.store.revisions import Row, check_basis, check_kept, rows_of
 from cloudcore.store.ring import Ring
 from skerry.errors import UnavailableError
 from skerry.objects.meta import Key, Revision
@@ -76,6 +77,8 @@ class MemoryStore:
         state = self.state
         advance = batch.advance
         lives, records = None, batch.records
+        if batch.basis is not None:
+            check_basis(batch.basis, self._changed(batch.basis))
         if advance is not None:
             lives, records = advanced(state.lives.get(advance.node, {}), advance, records)
         rows = rows_of(batch.writes, state.objects.get, state.revision)
@@ -254,6 +257,14 @@ class MemoryStore:
             else:
                 objects[row.key] = row.before
         return objects
+
+    def _changed(self, basis: Basis) -> Revision:
+        """When the resource was written last, if that was after the basis; else 0."""
+        log, compacted = self.state.log, self.state.compacted
+        if basis.revision < compacted:
+            return compacted  # perhaps it was: nobody knows any more
+        rows = log[basis.revision - compacted :]
+        return max((row.revision for row in rows if row.key.resource == basis.resource), default=ABSENT)
 
     def _append(self, record: Record) -> None:
         self.state.record_number += 1

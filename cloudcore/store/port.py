@@ -126,12 +126,23 @@ class StoredRecord:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Basis:
+    """All objects of a resource, as a batch was decided on them: an address that none of them had, say."""
+
+    resource: str
+    revision: Revision
+    """Of what the decider saw."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
     """What commits together, or not at all."""
 
     writes: tuple[Put | Delete, ...] = ()
     advance: Advance | None = None
     records: tuple[Record, ...] = ()
+    basis: Basis | None = None
+    """When any object of its resource was written since, this is a `ConflictError`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -190,8 +201,9 @@ class Store(Protocol):
         """Apply all or nothing; the revision of each write, in order.
 
         Durable when this returns (power loss included). Raises `AlreadyExistsError` (expected ABSENT),
-        `NotFoundError` (a Delete or an expected revision of an object that is not there), `ConflictError`, and of
-        those `FencedError` when a newer session of the node has entered, or the advance took effect before.
+        `NotFoundError` (a Delete or an expected revision of an object that is not there), `ConflictError` (also where
+        the batch's basis has changed, which is looked at first), and of those `FencedError` when a newer session of
+        the node has entered, or the advance took effect before.
         A Put never changes the uid of an object that is there (`ConflictError`): a new life begins with a Delete.
         A write that leaves the body unchanged still takes a revision: callers drop no-ops before they come.
         """

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from cloudcore.store.port import ABSENT, Change, Delete, Put, Stored, with_revision, without_revision
+from cloudcore.store.port import ABSENT, Basis, Change, Delete, Put, Stored, with_revision, without_revision
 from skerry.errors import AlreadyExistsError, ConflictError, GoneError, NotFoundError
 from skerry.objects.meta import Key, Revision
 
@@ -91,6 +91,13 @@ def _check(write: Put | Delete, current: Stored | None) -> None:
         raise AlreadyExistsError(f"{write.key} already exists")
     elif expected is not None and expected != current.revision:
         raise ConflictError(f"{write.key} is at revision {current.revision}, not {expected}")
+
+
+def check_basis(basis: Basis, changed: Revision) -> None:
+    """What the batch was decided on must be so still; `changed` is when its resource was written last, as far as that
+    is known. Raises `ConflictError`."""
+    if changed > basis.revision:
+        raise ConflictError(f"{basis.resource} changed at revision {changed}, after {basis.revision}")
 
 
 def check_kept(asked: Revision, compacted: Revision) -> None:

@@ -222,6 +222,9 @@ select_changes: Final = (
     .order_by(log.c.rev)
     .limit(bindparam("b_limit", type_=Integer))
 )
+changed_since: Final = select(func.max(log.c.rev)).where(
+    log.c.rev > bindparam("b_after"), log.c.resource == bindparam("b_resource")
+)
 oldest_log: Final = select(func.min(log.c.rev))
 delete_log: Final = delete(log).where(log.c.rev <= bindparam("b_to"))
 

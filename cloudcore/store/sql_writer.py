@@ -29,9 +29,9 @@ from sqlalchemy.exc import DBAPIError
 
 from cloudcore.store import sql_tables as t
 from cloudcore.store.dates import Dates
-from cloudcore.store.port import Batch, Change, Entry, Position, Record, Stored
+from cloudcore.store.port import Basis, Batch, Change, Entry, Position, Record, Stored
 from cloudcore.store.positions import Life, Lives, advanced, entered, entry_of, position_of
-from cloudcore.store.revisions import Row, rows_of
+from cloudcore.store.revisions import Row, check_basis, rows_of
 from cloudcore.store.sql_database import Database, News
 from skerry.errors import SkerryError, UnavailableError
 from skerry.objects.meta import Key, Revision
@@ -79,6 +79,7 @@ class _Group:
     """What a transaction will write, decided batch by batch."""
 
     revision: Revision
+    compacted: Revision
     record_number: int
     rows: list[Row] = field(default_factory=list[Row])
     before: dict[Key, Stored | None] = field(default_factory=dict[Key, "Stored | None"])
@@ -90,6 +91,8 @@ class _Group:
     lives_now: dict[str, Lives] = field(default_factory=dict[str, Lives])
     """What the group makes of it."""
     records: list[tuple[int, Record]] = field(default_factory=list[tuple[int, Record]])
+    changed: dict[str, Revision] = field(default_factory=dict[str, Revision])
+    """When the resources of the batches' bases were written last, if that was after the oldest of these bases."""
     entry_number: int = 0
     """Of the newest entry; known where the group has any."""
     entries: dict[str, Entry] = field(default_factory=dict[str, Entry])
@@ -104,6 +107,7 @@ class _Group:
         self.lives_now = dict(self.lives_before)
         if any(isinstance(job, _Enter) and job.hub for job in jobs):
             self.entry_number = connection.execute(t.newest_entry).scalar_one()
+        self._fetch_changed([batch.basis for batch in batches if batch.basis is not None], connection)
         keys = {write.key for batch in batches for write in batch.writes}
         self.before.update(dict.fromkeys(keys))
         places = [(key.resource, key.namespace, key.name) for key in keys]
@@ -111,6 +115,14 @@ class _Group:
             for row in connection.execute(t.select_objects, {"b_keys": places[first : first + _KEYS]}):
                 stored = _stored(row)
                 self.before[stored.key] = stored
+
+    def _fetch_changed(self, bases: Sequence[Basis], connection: Connection) -> None:
+        for resource in {basis.resource for basis in bases}:
+            oldest = min(basis.revision for basis in bases if basis.resource == resource)
+            values = {"b_resource": resource, "b_after": oldest}
+            newest = connection.execute(t.changed_since, values).scalar_one()
+            # Below the compacted revision the log doesn't say: perhaps it was.
+            self.changed[resource] = Revision(max(newest or 0, self.compacted if oldest < self.compacted else 0))
 
     def current(self, key: Key) -> Stored | None:
         if key in self.now:
@@ -121,11 +133,15 @@ class _Group:
         """Decide one batch. Raises a caller's error, and then nothing of the batch is in the group."""
         advance = batch.advance
         lives, records = None, batch.records
+        if batch.basis is not None:
+            check_basis(batch.basis, self.changed[batch.basis.resource])
         if advance is not None:
             lives, records = advanced(self.lives_now[advance.node], advance, records)
         rows = rows_of(batch.writes, self.current, self.revision)
         for row in rows:
             self.now[row.key] = row.stored
+            if row.key.resource in self.changed:
+                self.changed[row.key.resource] = row.revision
         self.rows.extend(rows)
         self.revision = Revision(self.revision + len(rows))
         if advance is not None and lives is not None:
@@ -409,7 +425,7 @@ def _tell_housekeeper(done: asyncio.Future[int], outcome: int | Exception) -> No
 
 def _begin_group(connection: Connection) -> _Group:
     row = connection.execute(t.lock_meta).one()
-    return _Group(revision=Revision(row.rev), record_number=row.record_number)
+    return _Group(revision=Revision(row.rev), compacted=Revision(row.compacted), record_number=row.record_number)
 
 
 def _decide(group: _Group, job: _Commit | _Enter) -> _Outcome:

@@ -18,6 +18,7 @@ from cloudcore.store.memory import MemoryState, MemoryStore
 from cloudcore.store.port import (
     ABSENT,
     Advance,
+    Basis,
     Batch,
     Change,
     Delete,
@@ -240,6 +241,34 @@ class StoreContract:
             *(write(store, put(key("a"), str(number), expected=1)) for number in range(30)), return_exceptions=True
         )
         assert [outcome for outcome in outcomes if not isinstance(outcome, ConflictError)] == [(2,)]
+
+    async def test_a_batch_is_refused_when_what_it_was_decided_on_has_changed(self, disk: Disk) -> None:
+        store = await disk()
+        services = Basis(resource="services", revision=await store.revision())
+        one, other = key("one", resource="services"), key("other", resource="services")
+        await store.commit(Batch(writes=(put(key("pod")),)))
+        (first,) = await store.commit(Batch(writes=(put(one),), basis=services))
+        with pytest.raises(ConflictError):
+            await store.commit(Batch(writes=(put(other),), basis=services))
+        with pytest.raises(ConflictError):
+            await store.commit(Batch(writes=(put(other),), basis=Basis(resource="services", revision=ABSENT)))
+        assert await store.get(other) is None
+        since = Basis(resource="services", revision=first)
+        second, _ = await store.commit(Batch(writes=(put(other), put(key("pod"))), basis=since))
+        await store.commit(Batch(writes=(Delete(key=one, expected=None),)))
+        with pytest.raises(ConflictError):
+            await store.commit(Batch(writes=(put(one),), basis=Basis(resource="services", revision=second)))
+        await store.compact(await store.revision())
+        with pytest.raises(ConflictError):
+            await store.commit(Batch(writes=(put(one),), basis=Basis(resource="never", revision=second)))
+
+    async def test_of_many_decided_on_the_same_one_is_committed(self, disk: Disk) -> None:
+        store = await disk()
+        basis = Basis(resource="services", revision=await store.revision())
+        batches = [Batch(writes=(put(key(f"s{n}", resource="services")),), basis=basis) for n in range(20)]
+        outcomes = await asyncio.gather(*(store.commit(batch) for batch in batches), return_exceptions=True)
+        assert [isinstance(outcome, ConflictError) for outcome in outcomes].count(False) == 1
+        assert len((await store.list("services")).items) == 1
 
     async def test_below_the_compacted_revision_history_is_gone_and_says_so(self, disk: Disk) -> None:
         store = await disk()

@@ -1,8 +1,8 @@
-"""Serves what CustomResourceDefinitions define, and deletes a definition's objects before it goes.
+"""Establishes what CustomResourceDefinitions define, and deletes a definition's objects before it goes.
 
-Keeps, in memory, which schemas' defaults the stored objects have; `CustomKinds` holds what is served, and is filled
-again from the store at every start. A crash in the middle of deleting objects leaves the definition with its
-finalizer, and the next start goes on.
+Keeps, in memory, which schemas' defaults the stored objects have; `CustomKinds` holds what is served, here at once,
+on other replicas by their own `ServedDefinitions`. A crash in the middle of deleting objects leaves the definition
+with its finalizer, and the next leader goes on.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from cloudcore.registry.port import DeleteOptions
 from cloudcore.registry.structural import lacking_defaults
 from cloudcore.runtime.informer import Keys, Seen
 from cloudcore.runtime.manager import Tools
-from cloudcore.store.cache import WatchCache
 from skerry.errors import InvalidError, NotFoundError
 from skerry.objects.json import Json, JsonObject, map_at, str_at, strs_at
 from skerry.objects.meta import Key, being_deleted, uid_of
@@ -24,14 +23,6 @@ from skerry.objects.scheme import Kind
 
 _AGAIN_S: Final = 0.5
 """While objects with finalizers of their own are going."""
-
-
-def serve_stored(custom: CustomKinds, cache: WatchCache) -> None:
-    """Serve every established definition: at start, before the first request is answered."""
-    for stored in cache.select(RESOURCE):
-        crd = cache.obj(stored)
-        if is_served(crd):
-            custom.serve(crd)
 
 
 class DefinitionController:
@@ -104,22 +95,19 @@ class DefinitionController:
         return [self._tools.cache.obj(stored) for stored in self._tools.cache.select(RESOURCE)]
 
     async def _clean_up(self, key: Key, crd: JsonObject) -> float | None:
-        """Delete the objects; when none is left, stop serving the kind and let the definition go."""
+        """Delete the objects; when none is left, let the definition go."""
         if not wants_cleanup(crd, CLEANUP_FINALIZER):
             return None
         kind = _stored_kind(crd)
         if kind is not None:
             await self._delete_all(kind)
+        # Nobody makes another from when the deletion was asked for, on whatever replica, and all that was made before
+        # is in a cache that shows this.
         left = len(self._tools.cache.select(key.name))
         status = terminating(crd, left=left, now_ms=self._tools.clock.wall_ms())
         if status != map_at(crd, "status"):
             await self._tell(key, crd, status)
         if left:
-            return _AGAIN_S
-        # From here on nobody can make another; what came in between is seen by counting again.
-        self._custom.withdraw(key.name)
-        if self._tools.cache.select(key.name):
-            self._custom.serve(crd)
             return _AGAIN_S
         await self._release(key)
         return None

@@ -18,8 +18,9 @@ from cloudcore.api.protobuf import ProtobufDecoder
 from cloudcore.api.routing import clean_path, parse_query, target_of, verb_of
 from cloudcore.api.shapes import KindShapes
 from cloudcore.api.status import answer_for
+from cloudcore.registry.bodies import body_of
 from cloudcore.registry.builtin import KindRules
-from cloudcore.registry.custom import CustomKinds
+from cloudcore.registry.custom import RESOURCE, CustomKinds
 from cloudcore.registry.definitions import definitions
 from cloudcore.registry.go_fields import go_fields
 from cloudcore.registry.kinds import builtin_scheme
@@ -27,9 +28,11 @@ from cloudcore.registry.objects import LocalObjects
 from cloudcore.registry.port import SYSTEM, Actor
 from cloudcore.store.cache import CacheSettings, WatchCache, following
 from cloudcore.store.memory import MemoryState, MemoryStore
+from cloudcore.store.port import ABSENT, Batch, Put
 from skerry.clocks import ManualClock, SeededIds
 from skerry.errors import SkerryError, UnavailableError
 from skerry.objects.json import JsonObject
+from skerry.objects.meta import Key, name_of
 from skerry.objects.scheme import Kind
 from skerry.objects.traffic import TrafficBook, Usage
 
@@ -137,6 +140,15 @@ class ApiWorld:
             clock=self.clock,
             ids=self.ids,
         )
+
+    async def define(self, crd: JsonObject) -> None:
+        """Serve a custom kind whose definition is stored; no controller runs here."""
+        key = Key(RESOURCE, "", name_of(crd))
+        (revision,) = await self.store.commit(
+            Batch(writes=(Put(key=key, uid="u", body=body_of(crd), expected=ABSENT),))
+        )
+        await self.cache.wait_for(revision, timeout_s=5)
+        self.custom.serve(crd)
 
     async def reply(
         self, method: str, url: str, body: Any = None, warnings: list[str] | None = None, **headers: str

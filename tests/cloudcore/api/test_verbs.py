@@ -122,7 +122,7 @@ async def test_an_unknown_form_of_body_is_415_and_an_unknown_form_of_answer_406(
 async def test_a_body_nested_without_end_is_refused_and_not_our_fault(world: ApiWorld, depth: int) -> None:
     deep = b'{"a":1,"a":' * depth + b"1" + b"}" * depth
     body = b'{"metadata":{"name":"flat"},"spec":' + deep + b"}"
-    world.custom.serve(tides("v1", free=True))
+    await world.define(tides("v1", free=True))
     url = "/apis/sea.example.com/v1/namespaces/default/tides"
     posted = await world.ask("POST", url, body)
     await world.post(url, {"metadata": {"name": "flat"}})
@@ -368,7 +368,7 @@ def tides(*versions: str, free: bool = False) -> JsonObject:
 
 
 async def test_versions_of_a_custom_kind_are_one_storage_and_each_shows_its_own(world: ApiWorld) -> None:
-    world.custom.serve(tides("v1", "v1beta1"))
+    await world.define(tides("v1", "v1beta1"))
     v1, beta = (f"/apis/sea.example.com/{version}/namespaces/default/tides" for version in ("v1", "v1beta1"))
     await world.post(beta, {"apiVersion": "sea.example.com/v1beta1", "kind": "Tide", "metadata": {"name": "t"},
                             "spec": {"height": 7}})  # fmt: skip
@@ -383,7 +383,7 @@ async def test_versions_of_a_custom_kind_are_one_storage_and_each_shows_its_own(
 
 
 async def test_a_custom_kind_scales_where_its_definition_says_and_takes_no_strategic_patch(world: ApiWorld) -> None:
-    world.custom.serve(tides("v1"))
+    await world.define(tides("v1"))
     url = "/apis/sea.example.com/v1/namespaces/default/tides"
     await world.post(url, {"metadata": {"name": "t"}, "spec": {"height": 7}})
     replied = await world.ask(

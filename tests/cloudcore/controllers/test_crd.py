@@ -9,14 +9,16 @@ from typing import Any
 
 import pytest
 
-from cloudcore.controllers.crd.controller import DefinitionController, serve_stored
+from cloudcore.controllers.crd.controller import DefinitionController
 from cloudcore.controllers.crd.plan import names_taken, status_of
+from cloudcore.controllers.crd.serving import ServedDefinitions
 from cloudcore.registry.admission import STEPS
 from cloudcore.registry.builtin import KindRules
 from cloudcore.registry.custom import CustomKinds, version_rank
+from cloudcore.registry.kinds import builtin_scheme
 from cloudcore.registry.port import DeleteOptions
 from cloudcore.runtime.manager import Tools
-from skerry.errors import BadRequestError, InvalidError, NotFoundError
+from skerry.errors import BadRequestError, ForbiddenError, InvalidError, NotFoundError
 from tests.cloudcore.worlds import World, make_world
 
 CRDS = "customresourcedefinitions.apiextensions.k8s.io"
@@ -181,8 +183,46 @@ async def test_names_in_use_are_not_accepted_until_they_are_free(custom: CustomW
 async def test_established_definitions_are_served_again_after_a_restart(custom: CustomWorld):
     await custom.define(definition())
     again = CustomKinds(custom.world.scheme)
-    serve_stored(again, custom.world.cache)
+    ServedDefinitions(again, custom.world.cache).refresh()
     assert again.definitions() == (WIDGETS,)
+
+
+async def test_another_replica_serves_what_is_established_and_no_longer_what_is_gone(custom: CustomWorld):
+    scheme = builtin_scheme()
+    other = ServedDefinitions(CustomKinds(scheme), custom.world.cache)
+    await custom.world.create(CRDS, definition())
+    other.refresh()
+    assert scheme.at("example.com", "v1", "widgets") is None, "not established"
+    await custom.settle()
+    other.refresh()
+    kind = scheme.at("example.com", "v1", "widgets")
+    assert kind is not None
+    assert kind.subresources == {"status"}
+
+    def changed(crd: Any) -> Any:
+        crd["spec"]["versions"][0]["subresources"] = {}
+        return crd
+
+    await custom.world.update(CRDS, WIDGETS, changed)
+    other.refresh()
+    kind = scheme.at("example.com", "v1", "widgets")
+    assert kind is not None
+    assert kind.subresources == frozenset()
+    await custom.world.objects.delete(custom.world.kind(CRDS), custom.world.key(CRDS, WIDGETS), DeleteOptions())
+    await custom.settle()
+    other.refresh()
+    assert scheme.at("example.com", "v1", "widgets") is None
+
+
+async def test_nothing_new_is_made_of_a_definition_that_is_to_go(custom: CustomWorld):
+    await custom.define(definition())
+    await custom.world.create(
+        WIDGETS, {"metadata": {"name": "held", "finalizers": ["example.com/hold"]}, "spec": {"size": 1}}
+    )
+    await custom.world.objects.delete(custom.world.kind(CRDS), custom.world.key(CRDS, WIDGETS), DeleteOptions())
+    with pytest.raises(ForbiddenError, match="custom resource definition is terminating"):
+        await custom.world.create(WIDGETS, {"metadata": {"name": "late"}, "spec": {"size": 1}})
+    await custom.world.update(WIDGETS, "held", lambda obj: {**obj, "spec": {"size": 2}})
 
 
 @pytest.mark.parametrize(

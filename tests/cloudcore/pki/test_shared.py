@@ -138,6 +138,23 @@ async def test_a_rotation_on_one_replica_reaches_the_others_at_their_next_start(
         assert ids(await cloud.start(replica)) == ids(retired) == ids(rotated)[:1]
 
 
+async def test_of_two_rotations_at_once_the_one_that_comes_too_late_is_dropped_and_said(
+    cloud: Cloud, caplog: pytest.LogCaptureFixture
+) -> None:
+    await cloud.start("a")
+    await cloud.start("b")
+    first = rotate(cloud.folder / "a", now=now_of(CLOCK))
+    late = rotate(cloud.folder / "b", now=now_of(CLOCK))
+    assert ids(await cloud.start("a")) == ids(first)
+    assert not caplog.records
+    assert ids(await cloud.start("b")) == ids(first)
+    (record,) = caplog.records
+    assert f"dropped={late.authority.id} signs={first.authority.id}" in record.getMessage()
+    caplog.clear()
+    assert ids(await cloud.start("b")) == ids(first)
+    assert not caplog.records
+
+
 async def test_without_a_key_a_replica_that_missed_a_rotation_says_what_to_copy(cloud: Cloud) -> None:
     await cloud.start("a", None)
     (cloud.folder / "b").mkdir()

@@ -8,18 +8,22 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
 
+from cloudcore.registry.addresses import ServiceAddresses
+from cloudcore.registry.admission import STEPS
+from cloudcore.registry.custom import RESOURCE as DEFINITIONS
 from cloudcore.registry.objects import LocalObjects
 from cloudcore.registry.port import Effect, Transform
 from cloudcore.store.cache import following
 from cloudcore.store.port import Advance, Batch, Change, Store
-from skerry.errors import NotFoundError
-from skerry.objects.json import Json, JsonObject, map_at, str_at
+from skerry.errors import ForbiddenError, InvalidError, NotFoundError
+from skerry.objects.json import Json, JsonObject, int_at, map_at, maps_at, str_at
 from skerry.objects.meta import Revision, uid_of
+from skerry.objects.scheme import Kind
 from skerry.objects.spans import Span
 from skerry.wire.frames import PROMPT
 from tests.cloudcore.registry.conftest import Registry, make_objects
@@ -171,3 +175,80 @@ async def test_a_create_in_a_namespace_that_this_one_does_not_show_yet_is_not_re
     await registry.create("namespaces", {"metadata": {"name": "later"}})
     await lagging.create(registry.kind("configmaps"), "later", {"metadata": {"name": "c"}})
     assert registry.now("configmaps", "c", namespace="later") is not None
+
+
+@pytest.fixture
+async def both(registry: Registry, lagging: LocalObjects) -> tuple[LocalObjects, LocalObjects]:
+    """The same two processes, where services get addresses."""
+    steps = (*STEPS, ServiceAddresses("10.96.0.0/29"))
+    return replace(registry.objects, steps=steps), replace(lagging, steps=steps)
+
+
+async def expose(objects: LocalObjects, registry: Registry, name: str, **spec: Json) -> JsonObject:
+    wanted: JsonObject = {"type": "NodePort", "ports": [{"port": 80, "protocol": "TCP"}], **spec}
+    made = await objects.create(registry.kind("services"), "ns", {"metadata": {"name": name}, "spec": wanted})
+    return map_at(made.obj, "spec")
+
+
+async def test_no_address_is_given_out_twice_by_two_processes(
+    registry: Registry, both: tuple[LocalObjects, LocalObjects]
+) -> None:
+    given: list[JsonObject] = []
+    for turn in range(3):
+        both[1].store.current.clear()  # type: ignore[attr-defined]
+        given.append(await expose(both[0], registry, f"a{turn}"))
+        given.append(await expose(both[1], registry, f"b{turn}"))
+    assert len({str_at(spec, "clusterIP") for spec in given}) == 6
+    assert len({int_at(port, "nodePort") for spec in given for port in maps_at(spec, "ports")}) == 6
+
+
+async def test_of_two_processes_at_once_each_gives_out_what_the_other_has_not(
+    registry: Registry, both: tuple[LocalObjects, LocalObjects]
+) -> None:
+    given = await asyncio.gather(*(expose(both[n % 2], registry, f"s{n}") for n in range(6)))
+    assert len({str_at(spec, "clusterIP") for spec in given}) == 6
+
+
+async def test_an_address_that_another_process_has_just_given_is_refused_to_who_asks_for_it(
+    registry: Registry, both: tuple[LocalObjects, LocalObjects]
+) -> None:
+    await expose(both[0], registry, "first", clusterIP="10.96.0.5")
+    with pytest.raises(InvalidError, match="provided IP is already allocated"):
+        await expose(both[1], registry, "second", clusterIP="10.96.0.5")
+    made = await expose(both[1], registry, "third", clusterIP="10.96.0.6")
+    (port,) = maps_at(made, "ports")
+    both[1].store.current.clear()  # type: ignore[attr-defined]
+    await expose(both[0], registry, "fourth", ports=[{"port": 80, "protocol": "TCP", "nodePort": 30001}])
+
+    def asking(obj: JsonObject) -> JsonObject:
+        return {**obj, "spec": {**map_at(obj, "spec"), "ports": [{**port, "nodePort": 30001}]}}
+
+    with pytest.raises(InvalidError, match="provided port is already allocated"):
+        await both[1].update(registry.kind("services"), registry.key("services", "third"), asking)
+
+
+async def test_no_object_outlives_the_definition_of_its_kind(registry: Registry, lagging: LocalObjects) -> None:
+    definitions = registry.kind(DEFINITIONS)
+    widgets = Kind(
+        group="example.com",
+        version="v1",
+        kind="Widget",
+        plural="widgets",
+        singular="widget",
+        namespaced=True,
+        custom=True,
+    )
+    await registry.objects.create(definitions, "", {"metadata": {"name": widgets.resource}})
+    lagging.store.current.set()  # type: ignore[attr-defined]
+    await lagging.create(widgets, "ns", {"metadata": {"name": "one"}})
+    lagging.store.current.clear()  # type: ignore[attr-defined]
+
+    def held(obj: JsonObject) -> JsonObject:
+        return {**obj, "metadata": {**map_at(obj, "metadata"), "finalizers": ["example.com/x"]}}
+
+    key = definitions.key("", widgets.resource)
+    await registry.objects.update(definitions, key, held)
+    await registry.objects.delete(definitions, key)
+    with pytest.raises(ForbiddenError, match="terminating"):
+        await lagging.create(widgets, "ns", {"metadata": {"name": "late"}})
+    assert [stored.key.name for stored in registry.objects.select(widgets.stored_as)] == ["one"]
