@@ -99,7 +99,10 @@ class JoinSettings:
     """`edgecore join`."""
 
     data: Path = setting(DATA, help="directory for everything that is kept")
-    cloud: str = setting(help="HOST:PORT of the cloud, of its API or of its hub")
+    cloud: tuple[str, ...] = setting(
+        help="HOST:PORT of the cloud, of its API or of its hub; of each of its replicas where there are several, "
+        "comma-separated or repeated"
+    )
     token: str = setting(help="what `skerry token create NODE` printed")
     force: bool = setting(False, help="forget the cloud that was joined before")
     log_level: str = setting("warning", help="what is logged", choices=("debug", "info", "warning", "error"))

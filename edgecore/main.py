@@ -67,7 +67,7 @@ def _begin(cls: type[object], log_level: str) -> None:
 def _join(settings: JoinSettings) -> int:
     from edgecore.link.join import JoinRequest, join  # cryptography: 10 MB that a running agent does without
 
-    request = JoinRequest(data=settings.data, cloud=settings.cloud, token=settings.token, force=settings.force)
+    request = JoinRequest(data=settings.data, clouds=settings.cloud, token=settings.token, force=settings.force)
     membership = join(request)
     sys.stdout.write(
         f"joined as node {membership.node}; cloud {', '.join(membership.clouds)}\n"

@@ -75,8 +75,8 @@ class JoinRequest:
     """What the operator gives."""
 
     data: Path
-    cloud: str
-    """HOST or HOST:PORT, of the API or of the hub."""
+    clouds: tuple[str, ...]
+    """HOST or HOST:PORT, of the API or of the hub: of each replica of one cloud. The first one enrols."""
     token: str
     force: bool = False
     """Forget the cloud that was joined before."""
@@ -98,7 +98,9 @@ def join(request: JoinRequest) -> Membership:
     makes no sense, `UnavailableError` when the cloud can't be reached or the disk can't be written.
     """
     token = parse_token(request.token)
-    peer = _Peer(*split_address(request.cloud, default_port=DEFAULT_PORT))
+    if not request.clouds:
+        raise BadRequestError("--cloud: give at least one HOST:PORT")
+    peer, *others = [_Peer(*split_address(each, default_port=DEFAULT_PORT)) for each in request.clouds]
     _check_not_joined(request)
     try:
         request.data.mkdir(parents=True, exist_ok=True)
@@ -106,6 +108,8 @@ def join(request: JoinRequest) -> Membership:
         raise UnavailableError(f"{request.data}: {error.strerror}") from error
     discovery = _discover(peer)
     pinned = _pinned(discovery.ca_pem, token, peer)
+    # Before the token is used: an address that is wrong would be found out when it is needed.
+    apis = {other for other in others if _checked_replica(other, token).transport == "https"}
     key = _pending_key(request.data)
     enrol_request = EnrolRequest(token=request.token.strip(), csr_pem=_signing_request(key, token.node))
     context = _trusting(pinned)
@@ -118,6 +122,7 @@ def join(request: JoinRequest) -> Membership:
     else:
         enrolled = asyncio.run(_enrol_by_websocket(peer, context, name, enrol_request))
         hub = peer  # the port that worked, which a firewall may have renamed
+    hubs = [hub, *(_Peer(other.host, enrolled.hub_port) if other in apis else other for other in others)]
     certificate = _checked_certificate(enrolled, token, key)
     credentials = Credentials(
         key_pem=_key_pem(key),
@@ -129,7 +134,7 @@ def join(request: JoinRequest) -> Membership:
         request.data,
         credentials,
         node=token.node,
-        clouds=(str(hub),),
+        clouds=tuple(dict.fromkeys(map(str, hubs))),
         renew_after_ms=renew_after_ms(certificate),
     )
     _pending_path(request.data).unlink(missing_ok=True)
@@ -175,6 +180,13 @@ def _discover(peer: _Peer) -> Discovery:
         return read_discovery(body)
     except BadRequestError as error:
         raise UnavailableError(f"{peer} answers, but not as a Skerry cloud: is the port right?") from error
+
+
+def _checked_replica(peer: _Peer, token: JoinToken) -> Discovery:
+    """That a further address is of the same cloud, as far as it says; its certificate proves it at every dial."""
+    discovery = _discover(peer)
+    _pinned(discovery.ca_pem, token, peer)
+    return discovery
 
 
 def _pinned(ca_pem: str, token: JoinToken, peer: _Peer) -> str:

@@ -68,6 +68,8 @@ class DialPolicy:
         self._ways = list(ways)
         self._preferred: Way = remembered if remembered in ways else ways[0]
         self._at = 0
+        self._tried = 0
+        """Addresses of this round that failed, one after the other, this way."""
         self._way: Way = self._preferred
         self._left: list[Way] = self._others(self._preferred)
         """Ways that this round has still to try."""
@@ -131,6 +133,7 @@ class DialPolicy:
 
     def _round(self, at_s: float) -> None:
         """Begin again with what is known to work, or with what may work by now."""
+        self._tried = 0
         if self._broken >= BROKEN_MAX and len(self._ways) > 1:
             self._broken = 0
             self._preferred = self._others(self._preferred)[0]
@@ -153,7 +156,8 @@ class DialPolicy:
         trial = self._way == self._ways[0] != self._preferred and self._preferred in self._left
         if not trial:  # a better way on trial is tried at one address
             self._at = (self._at + 1) % len(self._addresses)
-            if self._at != 0:
+            self._tried += 1
+            if self._tried < len(self._addresses):
                 return True
         if self._next_way():
             return True
@@ -168,6 +172,7 @@ class DialPolicy:
                 return True
             return False
         self._way = self._left.pop(0)
+        self._tried = 0
         return True
 
     def now(self) -> None:

@@ -128,12 +128,12 @@ def test_nobody_in_particular_sees_health_and_version_only(cloud: CloudProcess):
 def test_a_gateway_joins_with_a_printed_token_once(cloud: CloudProcess, tmp_path: Path, by: str):
     token = cloud.skerry("token", "create", "eu-1", "--label", "region=eu").strip()
     address = cloud.https if by == "https" else cloud.hub
-    membership = join(JoinRequest(data=tmp_path / "edge", cloud=address, token=token))
+    membership = join(JoinRequest(data=tmp_path / "edge", clouds=(address,), token=token))
     assert membership.clouds == (cloud.hub,)
     labels = json.loads(cloud.kubectl("get", "node", "eu-1", "-o", "json"))["metadata"]["labels"]
     assert labels["region"] == "eu"
     with pytest.raises(Exception, match="this token was used at"):
-        join(JoinRequest(data=tmp_path / "other", cloud=address, token=token))
+        join(JoinRequest(data=tmp_path / "other", clouds=(address,), token=token))
     assert "ab" not in cloud.log or token.split(".")[2] not in cloud.log, "secrets are never logged"
 
 

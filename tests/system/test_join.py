@@ -41,6 +41,7 @@ from edgecore.store.port import EdgeBatch, Held
 from edgecore.store.shell import AsyncEdgeStore
 from skerry.clocks import ManualClock, SeededIds, SystemClock
 from skerry.errors import (
+    BadRequestError,
     CallerError,
     Cause,
     IdentityRefusedError,
@@ -201,7 +202,9 @@ def ok(command: list[str]) -> bool:
 
 
 async def joined(cloud: Cloud, data: Path, token: str, by: str = "https", *, force: bool = False) -> Membership:
-    return await asyncio.to_thread(join, JoinRequest(data=data, cloud=cloud.address(by), token=token, force=force))
+    return await asyncio.to_thread(
+        join, JoinRequest(data=data, clouds=(cloud.address(by),), token=token, force=force)
+    )
 
 
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed")
@@ -269,7 +272,7 @@ async def test_whoever_stands_in_between_with_the_right_ca_and_no_key_gets_no_to
     routes = {HUB_ENROL_PATH: Route(handle=enrol, named=False)}
     token = await cloud.issue("eu-1")
     async with listen("127.0.0.1", 0, context, routes, pages=pages) as (_, port):
-        request = JoinRequest(data=tmp_path / "edge", cloud=f"127.0.0.1:{port}", token=token)
+        request = JoinRequest(data=tmp_path / "edge", clouds=(f"127.0.0.1:{port}",), token=token)
         with pytest.raises(InvalidError, match="the token was not sent"):
             await asyncio.to_thread(join, request)
     assert seen == []
@@ -305,9 +308,34 @@ async def test_a_gateway_that_has_joined_joins_again_only_when_told_to(cloud: Cl
 
 async def test_an_address_where_no_cloud_is_says_so(cloud: Cloud, tmp_path: Path, unused_tcp_port_of_nobody: int):
     token = await cloud.issue("eu-1")
-    request = JoinRequest(data=tmp_path / "edge", cloud=f"127.0.0.1:{unused_tcp_port_of_nobody}", token=token)
+    request = JoinRequest(data=tmp_path / "edge", clouds=(f"127.0.0.1:{unused_tcp_port_of_nobody}",), token=token)
     with pytest.raises(UnavailableError, match=r"can't reach the cloud at 127\.0\.0\.1"):
         await asyncio.to_thread(join, request)
+
+
+async def test_a_gateway_keeps_the_addresses_of_every_replica_and_a_wrong_one_costs_no_token(
+    cloud: Cloud, tmp_path: Path, unused_tcp_port_of_nobody: int
+):
+    token = await cloud.issue("eu-1")
+    hub, api = cloud.address("websocket"), f"localhost:{cloud.https_port}"
+    serving = Serving(open_pki(tmp_path / "other", now=now_of(SystemClock())), names=[], clock=SystemClock())
+    other = {"ca": (tmp_path / "other/pki/ca.crt").read_text(), "transport": "websocket"}
+    foreign = {DISCOVERY_PATH: lambda: json.dumps(other)}
+    first = cloud.address("https")
+    async with listen("127.0.0.1", 0, serving.hub, {}, pages=foreign) as (_, port):
+        for wrong, why in (
+            (f"127.0.0.1:{unused_tcp_port_of_nobody}", "can't reach the cloud at"),
+            (f"127.0.0.1:{port}", f"127.0.0.1:{port} is not the one that made this token"),
+        ):
+            request = JoinRequest(data=tmp_path / "edge", clouds=(first, hub, wrong), token=token)
+            with pytest.raises((UnavailableError, InvalidError), match=why):
+                await asyncio.to_thread(join, request)
+    request = JoinRequest(data=tmp_path / "edge", clouds=(first, hub, api), token=token)
+    membership = await asyncio.to_thread(join, request)
+    hubs = [f"{host}:{cloud.hub_port}" for host in ("127.0.0.1", "localhost")]
+    assert list(membership.clouds) == hubs, "an API's replica is dialled at the port of the hub that enrolled"
+    with pytest.raises(BadRequestError, match="at least one"):
+        await asyncio.to_thread(join, JoinRequest(data=tmp_path / "none", clouds=(), token=token))
 
 
 @pytest.fixture
@@ -429,7 +457,7 @@ async def test_authorities_change_under_gateways_that_are_there_and_one_that_was
             token = JoinToken(id=id_, secret="ab" * 16, pin=first.authority.pin, node="eu-1")
             expires = time_text(int(time.time() + 600) * 1000)
             await objects.create(kind("secrets"), "kube-system", token_secret(token, expires=expires, labels={}))
-            await asyncio.to_thread(join, JoinRequest(data=data, cloud=f"127.0.0.1:{port}", token=str(token)))
+            await asyncio.to_thread(join, JoinRequest(data=data, clouds=(f"127.0.0.1:{port}",), token=str(token)))
     rotate(cloud, now=now_of(SystemClock()))
     async with hub_of(cloud) as (second, _, port):
         moved(here, port)
@@ -474,7 +502,7 @@ async def test_tokens_of_every_authority_that_is_still_good_let_gateways_join(tm
         token = JoinToken(id="3" * 10, secret="ab" * 16, pin=pin, node="eu-1")
         expires = time_text(int(time.time() + 600) * 1000)
         await objects.create(kind("secrets"), "kube-system", token_secret(token, expires=expires, labels={}))
-        request = JoinRequest(data=tmp_path / "edge", cloud=f"127.0.0.1:{port}", token=str(token))
+        request = JoinRequest(data=tmp_path / "edge", clouds=(f"127.0.0.1:{port}",), token=str(token))
         await asyncio.to_thread(join, request)
         moved(tmp_path / "edge", port)
         assert await talked(tmp_path / "edge", port)

@@ -25,6 +25,20 @@ def test_failures_wait_longer_and_longer_up_to_a_minute_with_full_jitter() -> No
     assert policy.due_s == 100
 
 
+def test_a_round_begins_at_the_address_that_was_lost_and_leaves_none_out() -> None:
+    policy = DialPolicy(("a", "b", "c"), ("quic", "websocket"))
+    policy.ended(Ended(at_s=1, answered=False), unit=0.5)
+    assert policy.address == "b"
+    policy.welcomed(2)
+    policy.ended(Ended(at_s=100, welcomed=True, lived_s=98), unit=0.5)
+    seen: list[tuple[str, str]] = []
+    for _ in range(6):
+        seen.append((policy.way, policy.address))
+        policy.ended(Ended(at_s=policy.due_s, answered=False), unit=0.5)
+    assert seen == [(way, address) for way in ("quic", "websocket") for address in ("b", "c", "a")]
+    assert policy.due_s > 101
+
+
 def test_several_addresses_are_tried_at_once_then_the_waiting_starts() -> None:
     policy = DialPolicy(("a", "b", "c"))
     seen: list[tuple[str, float]] = []
