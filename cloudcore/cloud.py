@@ -25,7 +25,7 @@ from cloudcore.api.enrolment import enrolment_endpoints
 from cloudcore.composition import Core, api_parts, authenticator_of, compose, hub_of, workers_of
 from cloudcore.config import CloudSettings, quic_port_of, reachable_at
 from cloudcore.hub.hub import Hub, HubSettings
-from cloudcore.hub.liveness import LivenessSettings
+from cloudcore.hub.liveness import LivenessSettings, lease_s_of
 from cloudcore.pki.directory import Pki, admin_identity, open_pki, reset_key
 from cloudcore.pki.enrolment import Enroller, EnrollerParts
 from cloudcore.pki.kubeconfig import kubeconfig
@@ -65,6 +65,9 @@ QUIC_IDLE_S: Final = 30.0
 
 LEAVE_S_MAX: Final = 1.0
 """A round trip on a bad link; a gateway that is slower finds its link cut, and comes back with backoff."""
+
+LAST_WRITES_S_MAX: Final = 3.0
+"""For what is written at a stop; without it others find out by waiting."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,6 +143,8 @@ async def serve(settings: CloudSettings) -> None:
                 running["leadership"].cancel()
                 running["hub"].cancel()
                 await _left(hub)
+                # What they still write: whose leases are free, and what was counted.
+                await asyncio.wait({running["leadership"], running["hub"]}, timeout=LAST_WRITES_S_MAX)
             for task in running.values():
                 task.cancel()
     LOG.info("cloudcore stopped")
@@ -263,7 +268,7 @@ async def _listen_quic(stack: AsyncExitStack, doors: _Doors, hub_port: int) -> i
 def _hub_settings(settings: CloudSettings) -> HubSettings:
     return HubSettings(
         sync=SyncSettings(heartbeat_s=settings.heartbeat_s),
-        liveness=LivenessSettings(grace_s=settings.node_grace_s),
+        liveness=LivenessSettings(grace_s=settings.node_grace_s, lease_s=lease_s_of(settings.node_grace_s)),
     )
 
 

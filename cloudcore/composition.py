@@ -160,6 +160,7 @@ def hub_of(core: Core, settings: HubSettings) -> Hub:
         kinds=kinds_in(core.scheme),
         clock=core.clock,
         ids=core.ids,
+        leadership=core.leadership,
     )
     return Hub(parts, settings)
 

@@ -17,7 +17,9 @@ from typing import Final
 import orjson
 
 from cloudcore.hub.effects import Kinds, Reporter, with_incarnation
-from cloudcore.hub.liveness import Liveness, LivenessSettings
+from cloudcore.hub.leases import HubLeases, LeaseParts
+from cloudcore.hub.liveness import SILENT_REASON, Liveness, LivenessSettings
+from cloudcore.hub.orphans import Orphans
 from cloudcore.hub.pushing import Pushing
 from cloudcore.hub.references import ARRIVAL, NODES
 from cloudcore.hub.sessions import NodeSession, SessionParts
@@ -25,10 +27,11 @@ from cloudcore.hub.streams import NodeLogs, NodeStreams
 from cloudcore.hub.traffic import TrafficLedger
 from cloudcore.hub.views import Views
 from cloudcore.registry.port import Objects
+from cloudcore.runtime.election import Leadership
 from cloudcore.runtime.events import EventRecorder
 from cloudcore.store.cache import WatchCache
-from cloudcore.store.port import Store
-from skerry.errors import GoneError, NotFoundError, UnavailableError
+from cloudcore.store.port import Advance, Entry, Store
+from skerry.errors import FencedError, GoneError, NotFoundError, SkerryError, UnavailableError
 from skerry.objects.json import Json, JsonObject
 from skerry.objects.meta import Key
 from skerry.ports import Clock, Ids, Link
@@ -38,8 +41,11 @@ from skerry.wire.frames import CloseCode
 
 log = logging.getLogger(__name__)
 
+_SILENT: Final = SILENT_REASON.encode()
 _LAST_WRITE_S_MAX: Final = 2.0
-"""For the counts of traffic, when the hub stops."""
+"""For the counts of traffic and the Lease, when the hub stops."""
+_RETRY_S: Final = 1.0
+"""Before the store is asked again who entered elsewhere."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +70,7 @@ class HubParts:
     kinds: Kinds
     clock: Clock
     ids: Ids
+    leadership: Leadership
 
 
 @dataclass(slots=True)
@@ -72,6 +79,8 @@ class _Slot:
 
     entering: asyncio.Lock = field(default_factory=asyncio.Lock)
     session: NodeSession | None = None
+    elsewhere: int = 0
+    """Number of the node's newest session at another hub that was heard of while it was here."""
 
 
 class Hub:
@@ -80,8 +89,13 @@ class Hub:
     def __init__(self, parts: HubParts, settings: HubSettings | None = None) -> None:
         self._parts = parts
         self._settings = settings or HubSettings()
+        self._name = parts.leadership.identity if parts.store.shared else ""
         self._session_parts = SessionParts(
-            objects=parts.objects, store=parts.store, clock=parts.clock, sync=self._settings.sync
+            objects=parts.objects,
+            store=parts.store,
+            clock=parts.clock,
+            sync=self._settings.sync,
+            hub=self._name,
         )
         self._views = Views(_parse)
         self._slots: dict[str, _Slot] = {}
@@ -92,6 +106,14 @@ class Hub:
         """(when counted, how many)."""
         self._loaded = asyncio.Event()
         self.liveness = Liveness(parts.objects, parts.kinds, parts.clock, self._settings.liveness)
+        lease_parts = LeaseParts(
+            objects=parts.objects,
+            store=parts.store,
+            cache=parts.cache,
+            kind=parts.kinds.lease,
+            clock=parts.clock,
+        )
+        self.leases = HubLeases(lease_parts, hub=self._name, renew_s=self._settings.liveness.lease_s)
         recorder = EventRecorder(parts.objects, parts.kinds.event, parts.clock, component="skerry-hub")
         self.traffic = TrafficLedger(
             parts.store, parts.clock, recorder, lambda: self._open, lambda node: self._lookup(Key(NODES, "", node))
@@ -112,12 +134,17 @@ class Hub:
                 tasks.create_task(self._follow())
                 tasks.create_task(self._pushing.run())
                 tasks.create_task(self.liveness.run())
+                tasks.create_task(self.leases.run())
                 tasks.create_task(self.traffic.run())
+                if self._name:
+                    tasks.create_task(self._follow_entries())
+                    tasks.create_task(self._orphans().run())
         finally:
             self._close_all(CloseCode.DONE, "the cloud is stopping", spread=False)
-            with contextlib.suppress(TimeoutError):
+            with contextlib.suppress(TimeoutError, SkerryError):
                 async with asyncio.timeout(_LAST_WRITE_S_MAX):
                     await self.traffic.write()
+                    await self.leases.release()
 
     async def handle(self, link: Link) -> None:
         """Serve one link until it ends."""
@@ -162,7 +189,6 @@ class Hub:
             if session.state is CloudState.CLOSED:
                 return False
             slot.session = session
-        self.liveness.heard(session.node)
         log.info("node session opens node=%s", session.node)
         return True
 
@@ -175,7 +201,12 @@ class Hub:
     def reporter(self, node: str, incarnation: str) -> Reporter:
         return Reporter(node=node, kinds=self._parts.kinds, lookup=self._lookup, incarnation=incarnation)
 
-    async def met(self, node: str, incarnation: str) -> None:
+    async def met(self, session: Advance) -> None:
+        node, incarnation = session.node, session.incarnation
+        slot = self._slots.get(node)
+        if slot is not None and slot.elsewhere > session.session:
+            raise FencedError(f"node {node} has come to another hub meanwhile")
+        self.liveness.heard(session)
         kind = self._parts.kinds.node
         key = kind.key("", node)
         known = self._lookup(key)
@@ -207,9 +238,12 @@ class Hub:
         self._views = Views(_parse)
         self._views.load((stored for name in ARRIVAL for stored in cache.select(name)), start)
         changes = cache.watch(None, after=start)
-        self.liveness.start(self._views.nodes())
+        if not self._name:
+            self.liveness.start(self._views.nodes())
         self._loaded.set()
         async for change in changes:
+            if change.key.resource == NODES and change.after is not None and _SILENT in change.after:
+                self._contradict(change.key.name)
             for node, keys in self._views.apply(change).items():
                 slot = self._slots.get(node)
                 if slot is not None and slot.session is not None:
@@ -221,6 +255,44 @@ class Hub:
                 if session.state is not CloudState.BEHIND:
                     self._behind.discard(session)
 
+    def _contradict(self, node: str) -> None:
+        """Somebody wrote that nothing is heard of the node: a leader that took this hub for dead, say."""
+        slot = self._slots.get(node)
+        if slot is not None and slot.session is not None and slot.session.fence is not None:
+            self.liveness.heard(slot.session.fence)
+
+    async def _follow_entries(self) -> None:
+        """A gateway that came to another hub has left its session here, however much that looks alive."""
+        after = 0
+        while True:
+            try:
+                async for entry in self._parts.store.watch_entries(after=after):
+                    after = entry.number
+                    if entry.hub != self._name:
+                        self._entered_elsewhere(entry)
+            except UnavailableError as error:
+                log.warning("who enters at other hubs is not known error=%s", error)
+                await asyncio.sleep(_RETRY_S)
+
+    def _entered_elsewhere(self, entry: Entry) -> None:
+        slot = self._slots.get(entry.node)
+        if slot is None:
+            return
+        slot.elsewhere = max(slot.elsewhere, entry.session)
+        session = slot.session
+        if session is not None and session.fence is not None and session.fence.session < entry.session:
+            session.close(CloseCode.FENCED, f"a newer session of this node is at hub {entry.hub}")
+
+    def _orphans(self) -> Orphans:
+        parts = self._parts
+        return Orphans(
+            parts.store,
+            self.leases,
+            self.liveness,
+            parts.leadership,
+            lambda: [stored.key.name for stored in parts.cache.select(NODES)],
+        )
+
     def _close_all(self, code: int, reason: str, *, spread: bool) -> None:
         for session in tuple(self._open):
             session.close(code, reason, retry_after_s=self.retry_after_s() if spread else 0.0)
@@ -231,7 +303,8 @@ class Hub:
             slot.session = None
             if not slot.entering.locked():
                 del self._slots[session.node]
-            self.liveness.silent(session.node, heard_s=heard_s)
+        if session.fence is not None:
+            self.liveness.silent(session.fence, heard_s=heard_s)
 
     def _count_settling(self) -> int:
         """Counted at most five times a second: thousands may come in that time."""

@@ -1,9 +1,13 @@
 """Which nodes are heard, and what their `Ready` condition says about it.
 
-Heartbeats stay in memory: a condition is written when a node falls silent or is heard again, and one Lease
-stands for the whole hub, so that steady state costs writes in proportion to hubs, not nodes. Silence kills
-nothing: only the condition changes (SYNC, promise 8). After a crash every node that is not heard within the
-grace counts as silent.
+Heartbeats stay in memory: a condition is written when a node falls silent or is heard again, so that steady state
+costs writes in proportion to hubs (each renews one Lease, `cloudcore.hub.leases`), not to nodes. Silence kills
+nothing: only the condition changes (SYNC, promise 8). After a crash every node that is not heard within the grace
+counts as silent.
+
+Where several hubs share a store, the one to which a node came last has the say about it, in life and after: whatever
+is written carries the session, and the store refuses it once a newer one has entered anywhere. For the nodes of hubs
+that are gone the leader speaks, in the same way (`cloudcore.hub.orphans`).
 """
 
 from __future__ import annotations
@@ -12,16 +16,17 @@ import asyncio
 import heapq
 import logging
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
 
 from cloudcore.hub.effects import GATEWAY_READY, Kinds
-from cloudcore.registry.port import Objects
-from skerry.errors import AlreadyExistsError, NotFoundError, SkerryError
+from cloudcore.hub.leases import RENEWALS
+from cloudcore.registry.port import Effect, Objects, Transform
+from cloudcore.store.port import Advance
+from skerry.errors import FencedError, NotFoundError, SkerryError
 from skerry.objects.conditions import Condition, condition_of, with_condition
-from skerry.objects.json import JsonObject, ensure_map, map_at, maps_at, str_at
-from skerry.objects.times import micro_time_text
+from skerry.objects.json import JsonObject, decode_object, map_at, maps_at, str_at
 from skerry.ports import Clock
 
 log = logging.getLogger(__name__)
@@ -39,13 +44,29 @@ class LivenessSettings:
     grace_s: float = 40.0
     """From the last that was heard of a node to `Ready` Unknown, though never before its session has ended: a link
     that flaps should not flap the condition (kube-controller-manager's node-monitor-grace-period has the same
-    default)."""
+    default). Also what the nodes of a hub that is gone have to turn up at another."""
     lease_s: float = 10.0
     """Between two renewals of the hub's Lease."""
     retry_s: float = 5.0
     """After a write that failed."""
-    hub: str = "skerry-hub"
-    """Name of the hub's Lease in kube-system."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Due:
+    """What is to be written of a node."""
+
+    at_s: float
+    heard: bool
+    session: Advance | None
+    """Fences the write; None where nobody else could write."""
+    holds: Callable[[], bool] | None = None
+    """Asked before: whether it is still this hub's to say. None: it is."""
+
+
+def lease_s_of(grace_s: float) -> float:
+    """How often a hub's Lease is renewed where nodes have this grace: so that the Lease holds about as long, but a
+    hub that is busy for seconds is not taken for dead."""
+    return min(max(1.0, grace_s / RENEWALS), LivenessSettings().lease_s)
 
 
 class Liveness:
@@ -56,49 +77,61 @@ class Liveness:
         self._kinds = kinds
         self._clock = clock
         self._settings = settings
-        self._due: dict[str, tuple[float, bool]] = {}
-        """Node -> (when to write, heard?)."""
+        self._due: dict[str, _Due] = {}
+        """By node."""
         self._heap: list[tuple[float, bool, str]] = []
         """The same by time, and entries that something newer has replaced in `_due`."""
         self._wake = asyncio.Event()
 
+    @property
+    def waiting(self) -> int:
+        """Nodes of which something is still to be written, or to be found unneeded."""
+        return len(self._due)
+
     def start(self, nodes: Iterable[str]) -> None:
-        """Nodes that exist: silent unless they are heard within the grace."""
+        """Nodes that exist, of a store that nobody shares: silent unless they are heard within the grace."""
         for node in nodes:
             if node not in self._due:
-                self.silent(node)
+                self._note(node, _Due(at_s=self._grace_end_s(), heard=False, session=None))
 
-    def heard(self, node: str) -> None:
-        """A session of the node is open."""
-        self._note(node, self._clock.monotonic_s(), heard=True)
+    def heard(self, session: Advance) -> None:
+        """This session of a node is open."""
+        self._note(session.node, _Due(at_s=self._clock.monotonic_s(), heard=True, session=session))
 
-    def silent(self, node: str, *, heard_s: float | None = None) -> None:
-        """The node's last session has ended. `heard_s` (monotonic) is given where that was noticed by silence alone:
-        the grace has been running since. A link that was closed, or broke, was heard to do so."""
-        since_s = self._clock.monotonic_s() if heard_s is None else heard_s
-        self._note(node, since_s + self._settings.grace_s, heard=False)
+    def silent(self, session: Advance, *, heard_s: float | None = None) -> None:
+        """The node's last session here has ended. `heard_s` (monotonic) is given where that was noticed by silence
+        alone: the grace has been running since. A link that was closed, or broke, was heard to do so."""
+        self._note(session.node, _Due(at_s=self._grace_end_s(heard_s), heard=False, session=session))
 
-    def _note(self, node: str, due_s: float, *, heard: bool) -> None:
-        self._due[node] = (due_s, heard)
-        heapq.heappush(self._heap, (due_s, heard, node))
+    def orphaned(self, session: Advance, holds: Callable[[], bool]) -> None:
+        """The hub of the node's newest session has gone; silent unless it turns up elsewhere within the grace, or
+        `holds` says when that is over that it was not so."""
+        held = self._due.get(session.node)
+        if held is None or _number(held) < session.session:
+            self._note(session.node, _Due(at_s=self._grace_end_s(), heard=False, session=session, holds=holds))
+
+    def _grace_end_s(self, heard_s: float | None = None) -> float:
+        return (self._clock.monotonic_s() if heard_s is None else heard_s) + self._settings.grace_s
+
+    def _note(self, node: str, due: _Due) -> None:
+        held = self._due.get(node)
+        if held is not None and _number(held) > _number(due):
+            return  # what is told late of an older session says nothing any more
+        self._due[node] = due
+        heapq.heappush(self._heap, (due.at_s, due.heard, node))
         if len(self._heap) > 2 * len(self._due) + STALE_MAX:
-            self._heap = [(due_s, heard, node) for node, (due_s, heard) in self._due.items()]
+            self._heap = [(due.at_s, due.heard, node) for node, due in self._due.items()]
             heapq.heapify(self._heap)
         self._wake.set()
 
     async def run(self) -> None:
         """Until cancelled."""
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._write_conditions())
-            tasks.create_task(self._renew_lease())
-
-    async def _write_conditions(self) -> None:
         while True:
             self._wake.clear()
             while due := self._take(self._clock.monotonic_s()):
                 async with asyncio.TaskGroup() as tasks:
-                    for node, (due_s, heard) in due.items():
-                        tasks.create_task(self._write(node, due_s, heard=heard))
+                    for node, what in due.items():
+                        tasks.create_task(self._write(node, what))
             delay = max(0.01, self._heap[0][0] - self._clock.monotonic_s()) if self._heap else None
             try:
                 async with asyncio.timeout(delay):
@@ -106,61 +139,70 @@ class Liveness:
             except TimeoutError:
                 continue
 
-    def _take(self, now_s: float) -> dict[str, tuple[float, bool]]:
+    def _take(self, now_s: float) -> dict[str, _Due]:
         """What is due, a few at a time: those are one transaction of the store."""
-        due: dict[str, tuple[float, bool]] = {}
+        due: dict[str, _Due] = {}
         while self._heap and self._heap[0][0] <= now_s and len(due) < WRITES_MAX:
-            due_s, heard, node = heapq.heappop(self._heap)
-            if self._due.get(node) == (due_s, heard):
-                due[node] = (due_s, heard)
+            at_s, heard, node = heapq.heappop(self._heap)
+            held = self._due.get(node)
+            if held is not None and (held.at_s, held.heard) == (at_s, heard):
+                due[node] = held
         return due
 
-    async def _write(self, node: str, due_s: float, *, heard: bool) -> None:
-        transform: Callable[[JsonObject], JsonObject]
-        transform = partial(with_heard if heard else with_silence, now_ms=self._clock.wall_ms())
-        kind = self._kinds.node
+    async def _write(self, node: str, due: _Due) -> None:
         again_s = None
         try:
-            await self._objects.update(kind, kind.key("", node), transform, subresource="status")
-        except NotFoundError:
-            pass  # it makes itself known with its first report
+            if due.holds is None or due.holds():
+                await self._say(node, due)
+        except (NotFoundError, FencedError):
+            pass  # it has gone, or has a newer session, whose hub has the say
         except SkerryError as error:
             log.warning("node condition not written node=%s error=%s", node, error)
             again_s = self._clock.monotonic_s() + self._settings.retry_s
-        if self._due.get(node) == (due_s, heard):  # else something newer was told meanwhile
+        if self._due.get(node) is due:  # else something newer was told meanwhile
             if again_s is None:
                 del self._due[node]
             else:
-                self._note(node, again_s, heard=heard)
+                self._note(node, replace(due, at_s=again_s))
 
-    async def _renew_lease(self) -> None:
-        kind = self._kinds.lease
-        name = self._settings.hub
-        while True:
-            now = micro_time_text(self._clock.wall_ms())
-            transform = partial(_renewed, now=now, duration_s=round(4 * self._settings.lease_s))
-            try:
-                try:
-                    await self._objects.update(kind, kind.key("kube-system", name), transform)
-                except NotFoundError:
-                    await self._objects.create(kind, "kube-system", _lease(name, transform))
-            except AlreadyExistsError:
-                continue
-            except SkerryError as error:
-                log.warning("hub lease not renewed lease=%s error=%s", name, error)
-            await asyncio.sleep(self._settings.lease_s)
+    async def _say(self, node: str, due: _Due) -> None:
+        kind = self._kinds.node
+        key = kind.key("", node)
+        stored = self._objects.read(key)
+        if stored is None:
+            return  # it makes itself known with its first report
+        transform: Transform
+        transform = partial(with_heard if due.heard else with_silence, now_ms=self._clock.wall_ms())
+        known = decode_object(stored.body)
+        if transform(known) is known:
+            return  # as far as this process knows; what others write is looked at when it shows up
+        if due.session is None:
+            await self._objects.update(kind, key, transform, subresource="status")
+        else:
+            effect = Effect(kind=kind, key=key, uid=stored.uid, subresource="status", transform=transform)
+            await self._objects.report(due.session, [effect], [])
+
+
+def _number(due: _Due) -> int:
+    return -1 if due.session is None else due.session.session
+
+
+def is_silent(node: JsonObject) -> bool:
+    """Whether it was last said of the node that nothing is heard of it."""
+    return str_at(condition_of(node, "Ready") or {}, "reason") == SILENT_REASON
 
 
 def with_silence(node: JsonObject, *, now_ms: int) -> JsonObject:
-    """The Node as it is when nothing is heard of it."""
+    """The Node as it is when nothing is heard of it; itself where that was said already."""
+    if is_silent(node):
+        return node
     silence = Condition(type="Ready", status="Unknown", reason=SILENT_REASON, message=SILENT_MESSAGE)
     return _with_ready(node, silence, now_ms=now_ms)
 
 
 def with_heard(node: JsonObject, *, now_ms: int) -> JsonObject:
     """The Node as it is when its gateway is heard: `Ready` is what the gateway last said of itself."""
-    ready = condition_of(node, "Ready")
-    if ready is not None and str_at(ready, "reason") != SILENT_REASON:
+    if condition_of(node, "Ready") is not None and not is_silent(node):
         return node
     told = condition_of(node, GATEWAY_READY)
     if told is None:
@@ -173,18 +215,3 @@ def with_heard(node: JsonObject, *, now_ms: int) -> JsonObject:
 def _with_ready(node: JsonObject, condition: Condition, *, now_ms: int) -> JsonObject:
     conditions = with_condition(maps_at(node, "status", "conditions"), condition, now_ms=now_ms)
     return {**node, "status": {**map_at(node, "status"), "conditions": conditions}}
-
-
-def _lease(name: str, transform: Callable[[JsonObject], JsonObject]) -> JsonObject:
-    metadata: JsonObject = {"name": name, "namespace": "kube-system"}
-    return transform({"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": metadata})
-
-
-def _renewed(lease: JsonObject, *, now: str, duration_s: int) -> JsonObject:
-    new: JsonObject = {**lease, "spec": {**map_at(lease, "spec")}}
-    spec = ensure_map(new, "spec")
-    spec["holderIdentity"] = str_at(lease, "metadata", "name")
-    spec["leaseDurationSeconds"] = duration_s
-    spec["renewTime"] = now
-    spec.setdefault("acquireTime", now)
-    return new

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from cloudcore.hub.effects import Outcome, Reporter
@@ -59,8 +59,9 @@ class Registry(Protocol):
 
     def reporter(self, node: str, incarnation: str) -> Reporter: ...
 
-    async def met(self, node: str, incarnation: str) -> None:
-        """The node's gateway is here with this life of its store: commands are given to it from now on."""
+    async def met(self, session: Advance) -> None:
+        """The node's gateway is here with this session and this life of its store: commands are given to it from now
+        on. Raises `FencedError` when it has entered elsewhere meanwhile."""
         ...
 
     def retry_after_s(self) -> float:
@@ -76,6 +77,8 @@ class SessionParts:
     store: Store
     clock: Clock
     sync: SyncSettings = field(default_factory=SyncSettings)
+    hub: str = ""
+    """Name of the hub among several; "" where it is alone."""
 
 
 class NodeSession:
@@ -92,13 +95,18 @@ class NodeSession:
         """Known once its certificate and its Hello agree."""
         self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         """Done when everything of it is over, commits included."""
-        self._number = 0
-        """What the store gave; a newer one fences this session."""
+        self._fence: Advance | None = None
+        """With the number that the store gave; a newer one fences this session."""
         self._reporter: Reporter | None = None
 
     @property
     def state(self) -> CloudState:
         return self._machine.state
+
+    @property
+    def fence(self) -> Advance | None:
+        """What fences a write that is made in the name of this session; None before it has entered."""
+        return self._fence
 
     @property
     def heard_s(self) -> float:
@@ -152,13 +160,18 @@ class NodeSession:
             if not await self._registry.enter(self):
                 self.close(CloseCode.BUSY, "too many at once", retry_after_s=self._registry.retry_after_s())
                 return
-            position = await self._parts.store.enter(hello.node, hello.incarnation)
-            await self._registry.met(hello.node, hello.incarnation)
+            position = await self._parts.store.enter(hello.node, hello.incarnation, hub=self._parts.hub)
+            self._fence = Advance(
+                node=hello.node, incarnation=hello.incarnation, session=position.session, covered=()
+            )
+            await self._registry.met(self._fence)
+        except FencedError as error:
+            self.close(CloseCode.FENCED, str(error))
+            return
         except SkerryError as error:
             self.close(CloseCode.FAILED, f"the cloud's store: {error}", retry_after_s=self._registry.retry_after_s())
             return
         self._reporter = self._registry.reporter(hello.node, hello.incarnation)
-        self._number = position.session
         admission = Admission(
             view=self._registry.view(hello.node),
             epoch=self._parts.store.epoch,
@@ -174,9 +187,8 @@ class NodeSession:
 
     async def _commit(self, commit: Commit) -> None:
         outcomes = [self._outcome(dated) for dated in commit.reports]
-        advance = Advance(
-            node=self.node, incarnation=commit.incarnation, session=self._number, covered=commit.covered
-        )
+        assert self._fence is not None, "reports come after Welcome"
+        advance = replace(self._fence, incarnation=commit.incarnation, covered=commit.covered)
         try:
             await self._parts.objects.report(
                 advance,

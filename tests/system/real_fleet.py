@@ -44,9 +44,11 @@ class EdgeProcess:
         path = self.data.with_suffix(".log")
         return path.read_text(errors="replace") if path.exists() else ""
 
-    def join(self, cloud: CloudProcess) -> None:
-        token = cloud.skerry("token", "create", NODE).strip()
-        assert self._main("join", "--cloud", cloud.hub, "--token", token).wait(30) == 0, self.log
+    def join(self, *clouds: CloudProcess, node: str = NODE) -> None:
+        """Join one cloud, whose replicas these are."""
+        token = clouds[0].skerry("token", "create", node).strip()
+        hubs = ",".join(cloud.hub for cloud in clouds)
+        assert self._main("join", "--cloud", hubs, "--token", token).wait(30) == 0, self.log
 
     def start(self) -> None:
         """Start, and wait until it says that it is ready."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -14,9 +15,10 @@ from cloudcore.registry.builtin import KindRules
 from cloudcore.registry.custom import CustomKinds
 from cloudcore.registry.kinds import builtin_scheme
 from cloudcore.registry.objects import LocalObjects
+from cloudcore.runtime.election import Leadership
 from cloudcore.store.cache import WatchCache, following
 from cloudcore.store.memory import MemoryState, MemoryStore
-from cloudcore.store.port import Store
+from cloudcore.store.port import Advance, Store
 from edgecore.link.dial import Dialer
 from edgecore.link.session import EdgeLink, LinkParts, LinkSettings
 from edgecore.link.streams import StreamSource
@@ -24,7 +26,7 @@ from edgecore.store.memory import MemoryEdgeStore
 from edgecore.store.port import EdgeBatch, EdgeStore, NewReport, ReportClass
 from edgecore.store.shell import AsyncEdgeStore
 from skerry.clocks import SeededIds, SystemClock
-from skerry.errors import UnavailableError
+from skerry.errors import AlreadyExistsError, UnavailableError
 from skerry.objects.json import Json, JsonObject
 from skerry.objects.meta import Key
 from skerry.objects.reports import NODE_STATUS, NodeStatusReport
@@ -43,6 +45,38 @@ async def eventually(holds: Callable[[], object], what: str = "it") -> None:
     async with asyncio.timeout(10):
         while not holds():
             await asyncio.sleep(0.005)
+
+
+class Replica:
+    """A leadership that a test decides."""
+
+    def __init__(self, identity: str = "alone", *, leading: bool = True) -> None:
+        self.identity = identity
+        self._leading = leading
+        self._turn = asyncio.Event()
+
+    @property
+    def leading(self) -> bool:
+        return self._leading
+
+    async def changed(self) -> None:
+        await self._turn.wait()
+
+    def fence(self) -> Advance | None:
+        return None
+
+    def lead(self, leading: bool) -> None:
+        self._leading = leading
+        turn, self._turn = self._turn, asyncio.Event()
+        turn.set()
+
+
+class SharedMemoryStore(MemoryStore):
+    """A store in memory that several hubs of one process use as if they were several processes."""
+
+    @property
+    def shared(self) -> bool:
+        return True
 
 
 class Gateway:
@@ -149,20 +183,31 @@ class Fleet:
 
 
 @asynccontextmanager
-async def a_fleet(store: Store | None = None, settings: HubSettings = SETTINGS) -> AsyncGenerator[Fleet]:
+async def a_fleet(
+    store: Store | None = None, settings: HubSettings = SETTINGS, leadership: Leadership | None = None
+) -> AsyncGenerator[Fleet]:
     """A cloud with the namespaces `ns`, `default` and `kube-system`."""
     scheme, ids, clock = builtin_scheme(), SeededIds(1), SystemClock()
     store = store or MemoryStore(MemoryState(epoch="e1"))
     async with following(store) as cache:
         rules = KindRules(CustomKinds(scheme))
         objects = LocalObjects(store=store, cache=cache, rules=rules, clock=clock, ids=ids)
-        parts = HubParts(objects=objects, store=store, cache=cache, kinds=kinds_in(scheme), clock=clock, ids=ids)
+        parts = HubParts(
+            objects=objects,
+            store=store,
+            cache=cache,
+            kinds=kinds_in(scheme),
+            clock=clock,
+            ids=ids,
+            leadership=leadership or Replica(),
+        )
         hub = Hub(parts, settings)
         async with asyncio.TaskGroup() as tasks:
             fleet = Fleet(objects=objects, store=store, cache=cache, hub=hub, tasks=tasks)
-            for name in ("ns", "default", "kube-system"):
-                await fleet.create("namespaces", name)
-            await fleet.create("serviceaccounts", "default")
+            with contextlib.suppress(AlreadyExistsError):  # another hub on this store has made them
+                for name in ("ns", "default", "kube-system"):
+                    await fleet.create("namespaces", name)
+                await fleet.create("serviceaccounts", "default")
             running = tasks.create_task(hub.run())
             try:
                 yield fleet

@@ -1,0 +1,154 @@
+"""Several cloudcores on one PostgreSQL: gateways move between them, and nothing is made of it."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Generator
+from pathlib import Path
+
+import pytest
+
+from skerry.cli import kubeconfig
+from skerry.cli.client import Client
+from skerry.objects.json import JsonObject, maps_at, str_at
+from tests.postgres_server import PostgresServer, postgres_server
+from tests.system.cloud_process import CloudProcess
+from tests.system.real_fleet import CORE, DEVICES, boiler, pod, until
+from tests.system.several_clouds import SeveralClouds, find, hub_of, hubs, ready, several_clouds
+
+pytestmark = pytest.mark.system
+NODE = "eu-1"
+GRACE_S = 4.0
+QUICK = ("--node-grace-s", str(GRACE_S), "--heartbeat-s", "2")
+"""A hub that is killed is dead for the others after four to five seconds."""
+
+
+@pytest.fixture(scope="module")
+def server() -> Generator[PostgresServer]:
+    with postgres_server(durable=False) as found:
+        yield found
+
+
+class Watched:
+    """Every state of `Ready` and of the pod's container that any replica showed while it was looked at."""
+
+    def __init__(self, clouds: SeveralClouds) -> None:
+        self.clouds = clouds
+        self.ready: set[str] = set()
+        self.runs: set[str] = set()
+
+    def look(self) -> bool:
+        for cloud in self.clouds.replicas:
+            if cloud.process is not None:
+                self.ready.add(ready(cloud, NODE))
+                self.runs.add(run_of(find(cloud, f"{CORE}/pods/app")))
+        self.ready.discard("")  # a replica that did not answer
+        self.runs.discard("")
+        return False
+
+
+def run_of(held: JsonObject | None) -> str:
+    for container in maps_at(held, "status", "containerStatuses"):
+        since = str_at(container, "state", "running", "startedAt")
+        if since:
+            return f"{str_at(container, 'containerID')} since {since}"
+    return ""
+
+
+def for_s(seconds: float, watched: Watched) -> None:
+    end_s = time.monotonic() + seconds
+    while time.monotonic() < end_s:
+        watched.look()
+        time.sleep(0.1)
+
+
+def test_a_gateway_is_ready_for_every_replica_and_moves_when_its_own_is_killed(
+    server: PostgresServer, tmp_path: Path
+) -> None:
+    with several_clouds(tmp_path, server, *QUICK) as clouds:
+        north, south = clouds.replicas
+        edge = clouds.edge(NODE, (north, south))
+        edge.start()
+        until(lambda: hub_of(edge) == north.hub, "connected to the first")
+        south.ask("POST", f"{CORE}/pods", pod("app"))
+        until(lambda: run_of(find(south, f"{CORE}/pods/app")), "the pod runs")
+        until(lambda: ready(south, NODE) == "True" and len(hubs(south)) == 2, "both hubs are known")
+        south.ask("POST", "/api/v1/nodes", {"kind": "Node", "apiVersion": "v1", "metadata": {"name": "nowhere"}})
+        watched = Watched(clouds)
+        for_s(3 * GRACE_S, watched)
+        assert (watched.ready, len(watched.runs)) == ({"True"}, 1)
+
+        clouds.kill(north)
+        until(lambda: watched.look() or hub_of(edge) == south.hub, "it moved")
+        until(lambda: watched.look() or len(hubs(south)) == 1, "the hub that was killed is buried")
+        for_s(2 * GRACE_S, watched)
+        assert (watched.ready, len(watched.runs)) == ({"True"}, 1), "it came within the grace"
+        clouds.start(north)
+        until(lambda: len(hubs(north)) == 2, "it is back")
+        edge.stop(signal.SIGKILL)
+        until(lambda: ready(north, NODE) == "Unknown", "nobody hears the gateway")
+        edge.start()
+        until(lambda: ready(north, NODE) == "True" and ready(south, NODE) == "True", "it is heard again")
+        watched.look()
+        assert len(watched.runs) == 1, "nothing was restarted"
+        assert south.stop() == 0
+        until(lambda: len(hubs(north)) == 1, "a stop leaves no lease")
+
+
+def test_when_all_hubs_are_gone_a_new_one_finds_who_is_silent(server: PostgresServer, tmp_path: Path) -> None:
+    with several_clouds(tmp_path, server, *QUICK) as clouds:
+        north, south = clouds.replicas
+        edge = clouds.edge(NODE, (south,))
+        edge.start()
+        until(lambda: ready(north, NODE) == "True", "ready")
+        clouds.kill(south)
+        clouds.kill(north)
+        edge.stop()
+        third = clouds.add()
+        assert ready(third, NODE) == "True", "it has the grace"
+        until(lambda: ready(third, NODE) == "Unknown", "its hub is dead, and it is nowhere else")
+        until(lambda: len(hubs(third)) == 1, "the dead are buried")
+
+
+def test_a_half_open_session_is_closed_where_it_was_and_every_reading_arrives_once(
+    server: PostgresServer, tmp_path: Path
+) -> None:
+    count = 250
+    with several_clouds(tmp_path, server, "--heartbeat-s", "60", count=3) as clouds:
+        *hosts, witness = clouds.replicas
+        edge = clouds.edge(NODE, hosts)
+        model, device = boiler(list(range(count)))
+        witness.ask("POST", f"{DEVICES}/devicemodels", model)
+        witness.ask("POST", f"{DEVICES}/devices", device)
+        edge.start()
+        for cloud in hosts:
+            until(lambda c=cloud, e=edge: hub_of(e) == c.hub, "connected")
+            read = len(history(witness))
+            until(lambda n=read: len(history(witness)) > n + 20, "readings arrive")
+            # The gateway stands still with its link open, and comes up again somewhere else: from what was on its
+            # disk at that moment, and under another address, as after a change of its modem.
+            frozen, edge = edge, clouds.moved(edge, [each for each in clouds.replicas if each is not cloud])
+            edge.start()
+            until(lambda c=cloud, e=edge: hub_of(e) not in ("", c.hub), "at another")
+            # By silence it would take two minutes, and by its next report for ever, as it has none.
+            until(lambda c=cloud: "code=3" in c.log, "the older session is closed with FENCED", deadline_s=20)
+            assert f"node session ended node={NODE} code=3" in cloud.log
+            assert frozen.process is not None
+            frozen.process.kill()
+        until(lambda: len(history(witness)) >= count - 1, "all of them", deadline_s=120)
+        numbers = history(witness)
+        assert numbers == list(range(numbers[0], numbers[0] + len(numbers))), "each once, in order"
+
+
+def history(cloud: CloudProcess) -> list[int]:
+    """The gateway's own numbers of all readings, as this replica shows them."""
+    numbers: list[int] = []
+    after = "0"
+    client = Client(cluster=kubeconfig.load(cloud.kubeconfig))
+    while after:
+        query = {"property": "level", "after": after, "limit": "5000"}
+        page = client.request("GET", f"{DEVICES}/devices/boiler/history", query=query).obj
+        numbers += [int(str(item["sequence"])) for item in maps_at(page, "items") if "gap" not in item]
+        after = str_at(page, "metadata", "continue")
+    return numbers
