@@ -22,6 +22,7 @@ from urllib.parse import unquote
 from aiohttp import ClientConnectionError, web
 from multidict import CIMultiDict
 
+from cloudcore.api.authn import UnknownAccountError
 from cloudcore.api.call import Reply, Stream, Whole
 from cloudcore.api.dispatch import Incoming, dispatch
 from cloudcore.api.metrics import Metrics
@@ -33,7 +34,14 @@ from cloudcore.api.routing import Query, Target, clean_path, is_api, parse_query
 from cloudcore.api.status import Answer, DeadlineError, answer_for, internal
 from cloudcore.api.verbs.lists import CATCH_UP_S
 from cloudcore.registry.port import Actor
-from skerry.errors import BadRequestError, SkerryError, TooLargeError, TooManyRequestsError, UnavailableError
+from skerry.errors import (
+    BadRequestError,
+    ForbiddenError,
+    SkerryError,
+    TooLargeError,
+    TooManyRequestsError,
+    UnavailableError,
+)
 from skerry.listening import listening_socket
 from skerry.objects.json import encode_object
 
@@ -130,13 +138,25 @@ class Api:
             if endpoint is not None:
                 return await self._post(exchange, endpoint)
             async with _deadline(self._settings.unary_s_max):
-                actor = await self._parts.authenticator.authenticate(presented(exchange.request))
+                actor = await self._actor(presented(exchange.request))
                 call_or_whole = await self._reply(exchange, target, verb, actor)
             match call_or_whole:
                 case Whole():
                     return await self._send(exchange, call_or_whole)
                 case Stream():
                     return await self._stream(exchange, call_or_whole)
+
+    async def _actor(self, shown: Presented) -> Actor:
+        """Who asks, by all that any process had written by now: the account of a token that is good was perhaps made
+        just now through another one."""
+        cache = self._parts.cache
+        seen = cache.revision
+        try:
+            return await self._parts.authenticator.authenticate(shown)
+        except (UnknownAccountError, ForbiddenError):
+            if not await cache.missed_since(seen, timeout_s=CATCH_UP_S):
+                raise
+        return await self._parts.authenticator.authenticate(shown)
 
     async def _know_kinds(self, asked: Asked) -> None:
         """Discovery tells of every kind that any replica serves by now; while the store is away, of those known."""

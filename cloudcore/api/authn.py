@@ -30,6 +30,10 @@ _ACCOUNT: Final = "system:serviceaccount:"
 _AUTHENTICATION: Final = "authentication.k8s.io"
 
 
+class UnknownAccountError(UnauthenticatedError):
+    """A token of ours, for an account or an object that is not there."""
+
+
 class Reader(Protocol):
     """The part of `Objects` that is used."""
 
@@ -69,12 +73,12 @@ class Authenticator:
         claims = self._tokens.verify(token, audiences=audiences)
         account = self._objects.read(Key("serviceaccounts", claims.namespace, claims.account))
         if account is None or account.uid != claims.account_uid:
-            raise UnauthenticatedError("the service account of this token does not exist any more")
+            raise UnknownAccountError("the service account of this token does not exist any more")
         if claims.bound is not None:
             namespace = "" if claims.bound.kind == "Node" else claims.namespace
             bound = self._objects.read(Key(f"{claims.bound.kind.lower()}s", namespace, claims.bound.name))
             if bound is None or bound.uid != claims.bound.uid:
-                raise UnauthenticatedError(f"the {claims.bound.kind} of this token does not exist any more")
+                raise UnknownAccountError(f"the {claims.bound.kind} of this token does not exist any more")
         return _account_actor(claims), claims
 
     def _proved(self, presented: Presented) -> Actor:

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final
 
+from cloudcore.api.authn import AUTHENTICATED
 from cloudcore.api.authz.attributes import Attributes
 from cloudcore.api.call import Call, Reply
 from cloudcore.api.ports import Parts
@@ -25,7 +26,7 @@ from cloudcore.api.verbs.traffic import traffic
 from cloudcore.api.verbs.update import approve, finalize, update, update_status
 from cloudcore.api.verbs.watch import watch
 from cloudcore.registry.port import Actor
-from skerry.errors import BadRequestError, NotFoundError
+from skerry.errors import BadRequestError, ForbiddenError, NotFoundError
 from skerry.objects.scheme import Kind
 
 Verb = Callable[[Call], Awaitable[Reply]]
@@ -87,7 +88,7 @@ async def dispatch(
     """
     if not incoming.verb:
         raise MethodNotAllowedError(NOT_ALLOWED)
-    permit(parts, actor, incoming.target, incoming.verb, incoming.query)
+    await _permitted(parts, actor, incoming)
     kind = await _served_kind(parts, incoming.target, incoming.verb)
     carry_out = verb_for(kind, incoming.target, incoming.verb)
     call = Call(
@@ -107,6 +108,18 @@ async def dispatch(
         return await carry_out(call)
     except RecursionError as error:
         raise BadRequestError("the body is nested too deeply") from error
+
+
+async def _permitted(parts: Parts, actor: Actor, incoming: Incoming) -> None:
+    """As `permit`, by all that any process had granted by now to somebody who is known."""
+    seen = parts.cache.revision
+    try:
+        permit(parts, actor, incoming.target, incoming.verb, incoming.query)
+    except ForbiddenError:
+        known = AUTHENTICATED in actor.groups
+        if not (known and await parts.cache.missed_since(seen, timeout_s=CATCH_UP_S)):
+            raise
+        permit(parts, actor, incoming.target, incoming.verb, incoming.query)
 
 
 def permit(parts: Parts, actor: Actor, target: Target, verb: str, query: Query) -> None:

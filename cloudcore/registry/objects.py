@@ -221,7 +221,7 @@ class LocalObjects:
         for turn in range(_TRIES):
             seen = self.cache.revision
             outcome = await self._outcome_of(effects, cached=turn == 0)
-            if turn == 0 and outcome.idle and await self._missed_since(seen):
+            if turn == 0 and outcome.idle and await self.cache.missed_since(seen, timeout_s=self.cache_wait_s):
                 continue
             for key, reason in outcome.refused:
                 log.warning("effect refused key=%s reason=%s", key, reason)
@@ -246,16 +246,9 @@ class LocalObjects:
         except FencedError:
             raise
         except CallerError:
-            if not await self._missed_since(seen):
+            if not await self.cache.missed_since(seen, timeout_s=self.cache_wait_s):
                 raise
         return await write()
-
-    async def _missed_since(self, seen: Revision) -> bool:
-        """Whether other processes had written what the cache did not show at `seen`; now it does."""
-        if not self.store.shared:
-            return False
-        await self.cache.catch_up(timeout_s=self.cache_wait_s)
-        return self.cache.revision != seen
 
     # Creating
 

@@ -252,6 +252,14 @@ class WatchCache:
         if self._store.shared:
             await self.wait_for(await self._store.revision(), timeout_s=timeout_s)
 
+    async def missed_since(self, seen: Revision, *, timeout_s: float) -> bool:
+        """Whether other processes had written what the cache did not show at `seen`; now it does. Raises as
+        `catch_up`."""
+        if not self._store.shared:
+            return False
+        await self.catch_up(timeout_s=timeout_s)
+        return self._revision != seen
+
     async def load(self) -> None:
         """Take in every current object. Call once, before `run`."""
         start = await self._store.revision()

@@ -6,13 +6,14 @@ import base64
 import os
 import re
 import signal
+import ssl
 import threading
 import time
 from collections import Counter
 from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
@@ -22,7 +23,7 @@ import pytest
 
 from skerry.cli import kubeconfig
 from skerry.cli.client import Client
-from skerry.errors import AlreadyExistsError, InvalidError, NotFoundError, SkerryError
+from skerry.errors import AlreadyExistsError, ForbiddenError, InvalidError, NotFoundError, SkerryError
 from skerry.objects.json import JsonObject, decode_object, int_at, map_at, maps_at, str_at, strs_at
 from skerry.objects.meta import name_of
 from tests.postgres_server import PostgresServer, postgres_server
@@ -472,3 +473,35 @@ def test_a_restart_of_the_database_loses_nothing_and_watches_go_on(
     check_one_at_a_time(reigns(clouds))
     client_of(north).request("POST", DEPLOYMENTS, body=deployment("after"))
     until(lambda: pods_of(west, "after") == 2, "the leader works", deadline_s=60)
+
+
+def test_who_was_admitted_through_one_is_known_to_the_others(clouds: SeveralClouds) -> None:
+    clients = [client_of(cloud) for cloud in clouds.replicas]
+    for turn in range(12):
+        maker, user = clients[turn % 3], clouds.replicas[(turn + 1) % 3]
+        name = f"account-{turn}"
+        account: JsonObject = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name}}
+        maker.request("POST", "/api/v1/namespaces/default/serviceaccounts", body=account)
+        binding: JsonObject = {
+            "apiVersion": "rbac.authorization.k8s.io/v1",
+            "kind": "RoleBinding",
+            "metadata": {"name": name},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "view"},
+            "subjects": [{"kind": "ServiceAccount", "name": name, "namespace": "default"}],
+        }
+        token = str_at(
+            maker.request(
+                "POST",
+                f"/api/v1/namespaces/default/serviceaccounts/{name}/token",
+                body={"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}},
+            ).obj,
+            "status",
+            "token",
+        )
+        maker.request("POST", "/apis/rbac.authorization.k8s.io/v1/namespaces/default/rolebindings", body=binding)
+        cluster = kubeconfig.load(user.kubeconfig)
+        tls = ssl.create_default_context(cadata=cluster.ca_pem.decode())
+        as_account = Client(cluster=replace(cluster, tls=tls, token=token))
+        assert as_account.request("GET", CONFIGS).obj
+        with pytest.raises(ForbiddenError):
+            as_account.request("POST", CONFIGS, body=config_map("no", "x"))
