@@ -3,16 +3,18 @@
 A node's view is its Node, the pods bound to it, what those pods refer to, the devices placed on it with their
 models, the commands that were offered to it and are not settled, and the Services and EndpointSlices of the
 namespaces its pods live in. Everything is kept at one revision: the objects that may be in a view (sharing their
-bytes with the watch cache), and an index from objects to nodes, so that a change costs what it touches. Pure: no I/O;
-a crash loses it, and it is made again from the store.
+bytes with the watch cache), and an index from objects to nodes, so that a change costs what it touches. A fleet has
+hundreds of thousands of these objects, most wanted by one node alone: so the index keeps a name where a dictionary of
+one would do, and keys are shared. Pure: no I/O; a crash loses it, and it is made again from the store.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Final, TypeVar
+from dataclasses import dataclass
+from sys import intern
+from typing import Final
 
 from cloudcore.hub.references import (
     ARRIVAL,
@@ -35,8 +37,6 @@ _ROOTS: Final = frozenset((NODES, PODS, DEVICES, COMMANDS))
 _NAMESPACE_WIDE: Final = frozenset((SERVICES, SLICES))
 _RANKS: Final = {resource: rank for rank, resource in enumerate(ARRIVAL)}
 
-K = TypeVar("K", Key, str)
-
 Parse = Callable[[bytes], JsonObject]
 
 
@@ -50,13 +50,9 @@ class _Root:
     """Whose Services it may resolve; "" for none."""
 
 
-@dataclass(slots=True)
-class _Node:
-    """What one node holds, counted."""
-
-    roots: set[Key] = field(default_factory=set[Key])
-    references: dict[Key, int] = field(default_factory=dict[Key, int])
-    namespaces: dict[str, int] = field(default_factory=dict[str, int])
+_Counts = dict[str, int]
+"""Nodes, and by how many of its roots each wants something. Ordered: the same changes tell the same nodes in the same
+order, run after run."""
 
 
 class Views:
@@ -67,10 +63,12 @@ class Views:
         self._revision = Revision(0)
         self._objects: dict[Key, Stored] = {}
         self._roots: dict[Key, _Root] = {}
-        self._nodes: dict[str, _Node] = defaultdict(_Node)
-        # Ordered sets (dict keys): the same changes tell the same nodes in the same order, run after run.
-        self._wanted_by: dict[Key, dict[str, None]] = defaultdict(dict)
-        self._nodes_in: dict[str, dict[str, None]] = defaultdict(dict)
+        self._nodes: dict[str, set[Key]] = {}
+        """The roots on each."""
+        self._wanted_by: dict[Key, str | _Counts] = {}
+        """Who refers to an object: the node's name where that is one root of one node."""
+        self._nodes_in: dict[str, _Counts] = defaultdict(dict)
+        """By namespace: the nodes with roots in it."""
         self._wide: dict[str, set[Key]] = defaultdict(set)
 
     @property
@@ -87,9 +85,9 @@ class Views:
     def apply(self, change: Change) -> dict[str, list[Key]]:
         """Take in one change; the keys that changed, by node."""
         self._revision = change.revision
-        key = change.key
-        if key.resource not in _RANKS:
+        if change.key.resource not in _RANKS:
             return {}
+        key = self._shared(change.key)
         stored = None
         if change.after is not None:
             stored = Stored(key=key, uid=change.uid, revision=change.revision, body=change.after)
@@ -101,7 +99,7 @@ class Views:
 
     def nodes(self) -> Sequence[str]:
         """The nodes that have a Node object."""
-        return [name for name, node in self._nodes.items() if Key(NODES, "", name) in node.roots]
+        return [name for name, roots in self._nodes.items() if Key(NODES, "", name) in roots]
 
     # --- one change ---
 
@@ -118,7 +116,8 @@ class Views:
             for node in self._nodes_in.get(key.namespace, ()):
                 touched[node][key] = None
         else:
-            for node in self._wanted_by.get(key, ()):
+            wanted = self._wanted_by.get(key, {})
+            for node in (wanted,) if isinstance(wanted, str) else wanted:
                 touched[node][key] = None
         return touched
 
@@ -128,10 +127,20 @@ class Views:
         if not node:
             return None
         namespace = key.namespace if key.resource == PODS else ""
-        return _Root(node=node, references=references_of(key, obj), namespace=namespace)
+        references = tuple(self._shared(reference) for reference in references_of(key, obj))
+        return _Root(node=intern(node), references=references, namespace=namespace)
+
+    def _shared(self, key: Key) -> Key:
+        """The key as it is kept already, where the object is here."""
+        stored = self._objects.get(key)
+        return key if stored is None else stored.key
 
     def _replace_root(self, key: Key, new: _Root | None, touched: dict[str, dict[Key, None]]) -> None:
-        old = self._roots.pop(key, None)
+        old = self._roots.get(key)
+        if new is not None and new == old:
+            touched[new.node][key] = None  # most changes are of a status
+            return
+        self._roots.pop(key, None)
         if new is not None:
             self._roots[key] = new
             self._add_root(key, new, touched[new.node])
@@ -139,62 +148,71 @@ class Views:
             self._drop_root(key, old, touched[old.node], stays=new is not None and new.node == old.node)
 
     def _add_root(self, key: Key, root: _Root, touched: dict[Key, None]) -> None:
-        node = self._nodes[root.node]
-        node.roots.add(key)
+        self._nodes.setdefault(root.node, set()).add(key)
         for reference in root.references:
-            count = node.references.get(reference, 0)
-            node.references[reference] = count + 1
-            self._wanted_by[reference][root.node] = None
-            if count == 0:
+            if self._want(reference, root.node):
                 touched[reference] = None
-        if root.namespace:
-            count = node.namespaces.get(root.namespace, 0)
-            node.namespaces[root.namespace] = count + 1
-            self._nodes_in[root.namespace][root.node] = None
-            if count == 0:
-                touched.update(dict.fromkeys(sorted(self._wide.get(root.namespace, ()))))
+        if root.namespace and _more(self._nodes_in[root.namespace], root.node):
+            touched.update(dict.fromkeys(sorted(self._wide.get(root.namespace, ()))))
         touched[key] = None
 
     def _drop_root(self, key: Key, root: _Root, touched: dict[Key, None], *, stays: bool) -> None:
-        node = self._nodes[root.node]
         touched[key] = None
         if not stays:
-            node.roots.discard(key)
+            roots = self._nodes[root.node]
+            roots.discard(key)
+            if not roots:
+                del self._nodes[root.node]
         for reference in root.references:
-            if _less(node.references, reference):
-                self._wanted_by[reference].pop(root.node, None)
-                if not self._wanted_by[reference]:
-                    del self._wanted_by[reference]
+            if self._unwant(reference, root.node):
                 touched[reference] = None
-        if root.namespace and _less(node.namespaces, root.namespace):
-            self._nodes_in[root.namespace].pop(root.node, None)
+        if root.namespace and _less(self._nodes_in[root.namespace], root.node):
             touched.update(dict.fromkeys(sorted(self._wide.get(root.namespace, ()))))
-        if not (node.roots or node.references or node.namespaces):
-            del self._nodes[root.node]
+
+    def _want(self, key: Key, node: str) -> bool:
+        """One more root of the node refers to this; True when it is its first."""
+        wanted = self._wanted_by.get(key)
+        if wanted is None:
+            self._wanted_by[key] = node
+            return True
+        if isinstance(wanted, str):
+            wanted = self._wanted_by[key] = {wanted: 1}
+        return _more(wanted, node)
+
+    def _unwant(self, key: Key, node: str) -> bool:
+        """One root of the node less; True when that was its last."""
+        wanted = self._wanted_by[key]
+        if isinstance(wanted, str):
+            del self._wanted_by[key]
+            return True
+        last = _less(wanted, node)
+        if len(wanted) == 1 and 1 in wanted.values():
+            (self._wanted_by[key],) = wanted
+        return last
 
     # --- what a NodeView asks ---
 
     def held(self, node: str, key: Key) -> Stored | None:
         """The object, when it is in the node's view."""
-        parts = self._nodes.get(node)
-        if parts is None:
-            return None
         if key.resource in _ROOTS:
-            wanted = key in parts.roots
+            wanted = key in self._nodes.get(node, ())
         elif key.resource in _NAMESPACE_WIDE:
-            wanted = key.namespace in parts.namespaces
+            wanted = node in self._nodes_in.get(key.namespace, ())
         else:
-            wanted = key in parts.references
+            by = self._wanted_by.get(key, ())
+            wanted = by == node if isinstance(by, str) else node in by
         return self._objects.get(key) if wanted else None
 
-    def keys(self, node: str) -> Iterator[Key]:
-        """Every key of the view, wanted objects that don't exist included, in no order."""
-        parts = self._nodes.get(node)
-        if parts is not None:
-            yield from parts.roots
-            yield from parts.references
-            for namespace in parts.namespaces:
-                yield from self._wide.get(namespace, ())
+    def keys(self, node: str) -> set[Key]:
+        """Every key of the view, wanted objects that don't exist included."""
+        roots = self._nodes.get(node, ())
+        keys = set(roots)
+        for key in roots:
+            root = self._roots[key]
+            keys.update(root.references)
+            if root.namespace:
+                keys.update(self._wide.get(root.namespace, ()))
+        return keys
 
     def references(self, key: Key) -> tuple[Key, ...]:
         root = self._roots.get(key)
@@ -213,7 +231,7 @@ class NodeView:
         return self._views.revision
 
     def stamps(self) -> Iterator[tuple[Key, Stamp]]:
-        for key in sorted(self._views.keys(self._node), key=lambda key: (_RANKS[key.resource], key)):
+        for key in sorted(self._views.keys(self._node), key=_arrival):
             stored = self._views.held(self._node, key)
             if stored is not None:
                 yield key, Stamp(stored.uid, stored.revision)
@@ -232,10 +250,20 @@ class NodeView:
         return key.resource in PROMPT
 
 
-def _less(counts: dict[K, int], key: K) -> bool:
+def _arrival(key: Key) -> tuple[int, str, str]:
+    return _RANKS[key.resource], key.namespace, key.name
+
+
+def _more(counts: _Counts, node: str) -> bool:
+    """Count one up; True when that is the first."""
+    counts[node] = counts.get(node, 0) + 1
+    return counts[node] == 1
+
+
+def _less(counts: _Counts, node: str) -> bool:
     """Count one down; True when that was the last."""
-    counts[key] -= 1
-    if counts[key] == 0:
-        del counts[key]
+    counts[node] -= 1
+    if counts[node] == 0:
+        del counts[node]
         return True
     return False

@@ -92,6 +92,30 @@ def test_a_change_costs_only_the_nodes_that_it_touches() -> None:
     assert views.apply(unrelated) == {}
 
 
+def test_what_one_node_wants_costs_no_dictionary_and_no_key_of_its_own() -> None:
+    views = Views(json.loads)
+    config = Key("configmaps", "ns", "c0")
+    web, other = Key("pods", "ns", "p0"), Key("pods", "ns", "p1")
+    objects = [stored(config, 1, {}), stored(web, 2, pod("n1", "c0"))]
+    views.load(objects, Revision(2))
+    assert views.references(web)[-1] is objects[0].key
+    assert views._wanted_by[config] == "n1"
+
+    def put(revision: int, key: Key, body: JsonObject | None) -> None:
+        after = None if body is None else encode_object(body)
+        views.apply(Change(revision=Revision(revision), key=key, uid="u", before=None, after=after))
+
+    put(3, other, pod("n2", "c0"))
+    put(4, other, {**pod("n2", "c0"), "status": {"phase": "Running"}})
+    assert views._wanted_by[config] == {"n1": 1, "n2": 1}
+    put(5, web, pod("n2", "c0"))
+    assert views._wanted_by[config] == {"n2": 2}
+    put(6, web, None)
+    assert views._wanted_by[config] == "n2"
+    put(7, other, None)
+    assert config not in views._wanted_by
+
+
 def test_what_is_referred_to_comes_before_what_refers() -> None:
     views = Views(json.loads)
     key = Key("pods", "ns", "a")
