@@ -90,17 +90,16 @@ class CertificateKeeper:
 
     async def _keep(self) -> None:
         again_s = AGAIN_S_MIN
-        failed = False
+        said = False
         while True:
             self._news.clear()
-            if self._doubted or self._due():
-                self._doubted = False
-                fault = await _attempt(self._data, self._now_ms())
-                if fault and not failed:
-                    LOG.warning("certificate not renewed error=%s", fault)
-                elif not fault:
-                    LOG.info("certificate renewed")
-                failed = bool(fault)
+            tried, fault = await self._see_to_it()
+            if fault and not said:
+                LOG.warning("certificate not renewed error=%s", fault)
+            elif tried and not fault:
+                LOG.info("certificate renewed")
+            said = bool(fault)
+            if tried or fault:
                 await asyncio.sleep(again_s)
                 again_s = min(CHECK_INTERVAL_S, 2 * again_s)
             else:
@@ -109,6 +108,17 @@ class CertificateKeeper:
                         await self._news.wait()
                 except TimeoutError:
                     again_s = AGAIN_S_MIN
+
+    async def _see_to_it(self) -> tuple[bool, str]:
+        """Renew if that is due: whether it was tried, and what is wrong. Files that are damaged or gone, or a machine
+        without room for one more process, are no reason to end an agent that has devices and pods to look after."""
+        try:
+            if not self._doubted and not self._due():
+                return False, ""
+            self._doubted = False
+            return True, await _attempt(self._data, self._now_ms())
+        except (OSError, ValueError, SkerryError) as error:
+            return False, str(error)
 
 
 async def renew(data: Path, *, known_ms: int) -> None:

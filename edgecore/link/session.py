@@ -234,6 +234,7 @@ class EdgeLink:
                 welcomed=welcomed,
                 lived_s=ended_s - started_s,
                 clean=how.by_peer and how.code == CloseCode.DONE,
+                carried=how.by_peer,
                 retry_after_s=how.retry_after_s,
                 unusable=unusable,
             )

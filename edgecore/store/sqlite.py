@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import os
 import sqlite3
 import threading
 from collections import Counter
@@ -46,6 +47,7 @@ from edgecore.store.port import (
 )
 from edgecore.store.schema import STEPS, VERSION
 from skerry.errors import StorageFullError, UnavailableError
+from skerry.files import unavailable
 from skerry.objects.json import decode_object
 from skerry.objects.meta import Key, Revision, Stamp
 from skerry.objects.reports import GAP, SERIES_GAP, GapReport, SeriesGapReport
@@ -112,6 +114,7 @@ def open_store(settings: StoreSettings, clock: Clock, ids: Ids) -> OpenedStore:
     try:
         damage = _damage(path)
         set_aside = _set_aside(path, clock.wall_ms()) if damage else None
+        _private(path)
         store = SqliteEdgeStore(path, lock, settings, clock, ids)
     except BaseException:
         lock.close()
@@ -128,6 +131,15 @@ def _lock(path: Path) -> TextIO:
         lock.close()
         raise UnavailableError(f"another agent uses {path.parent} (it holds {path.name})") from None
     return lock
+
+
+def _private(path: Path) -> None:
+    """Secrets of the cloud are in it; what SQLite keeps beside it gets the same mode. Raises `UnavailableError`."""
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+        path.chmod(0o600)
+    except OSError as error:
+        raise unavailable(path, error) from error
 
 
 def _damage(path: Path) -> str:

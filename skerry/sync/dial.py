@@ -50,6 +50,8 @@ class Ended:
     lived_s: float = 0.0
     clean: bool = False
     """Closed by agreement, not lost."""
+    carried: bool = False
+    """The cloud itself said that it ends, and why: whatever that was, the way carries."""
     retry_after_s: float = 0.0
     unusable: bool = False
     """This machine can't dial that way at all."""
@@ -76,6 +78,8 @@ class DialPolicy:
         self._again_s: float | None = None
         """When a better way may be tried again; None: as soon as a time is known."""
         self._broken = 0
+        self._carried = False
+        """In this round, the present way led to a cloud."""
         self._failures = 0
         self._due_s = 0.0
 
@@ -110,7 +114,9 @@ class DialPolicy:
         lived = how.welcomed and how.lived_s >= LIVED_S_MIN
         if lived:
             self._failures = 0
-        self._broken = self._broken + 1 if how.welcomed and not how.clean and how.lived_s < BROKEN_S else 0
+        broken = how.welcomed and not (how.clean or how.carried) and how.lived_s < BROKEN_S
+        self._broken = self._broken + 1 if broken else 0
+        self._carried = self._carried or how.carried
         if how.unusable and len(self._ways) > 1:
             self._ways.remove(self._way)
             self._left = [way for way in self._left if way in self._ways]
@@ -134,6 +140,7 @@ class DialPolicy:
     def _round(self, at_s: float) -> None:
         """Begin again with what is known to work, or with what may work by now."""
         self._tried = 0
+        self._carried = False
         if self._broken >= BROKEN_MAX and len(self._ways) > 1:
             self._broken = 0
             self._preferred = self._others(self._preferred)[0]
@@ -153,13 +160,13 @@ class DialPolicy:
 
     def _next_attempt(self, at_s: float) -> bool:
         """After a failure; False when that was the last of a round."""
-        trial = self._way == self._ways[0] != self._preferred and self._preferred in self._left
+        trial = self._way == self._ways[0] != self._preferred and self._preferred in self._left and not self._carried
         if not trial:  # a better way on trial is tried at one address
             self._at = (self._at + 1) % len(self._addresses)
             self._tried += 1
             if self._tried < len(self._addresses):
                 return True
-        if self._next_way():
+        if not self._carried and self._next_way():
             return True
         self._round(at_s)
         return False

@@ -71,6 +71,8 @@ class Driver(Generic[E]):
         # Futures and not events where one waits: ten thousand sessions have them.
         self._done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._fault: UnavailableError | None = None
+        self._broken: Exception | None = None
+        """What went wrong in here, if anything did."""
         self._sender: asyncio.Task[None] | None = None
         self._lines: dict[int, deque[Frame]] = {}
         """By stream: what waits for its own sender; at most the stream's credit."""
@@ -85,7 +87,8 @@ class Driver(Generic[E]):
     async def run(self, perform: Callable[[E], None]) -> CloseLink:
         """Drive until the session ends; how it ended. Work begun with `spawn` is waited for.
 
-        The link is closed in any case. Errors that `perform` or spawned work raise come out in a group.
+        The link is closed in any case. Errors that spawned work raises come out in a group, those of the machine and
+        of `perform` as they are.
         """
         self._perform = perform
         try:
@@ -113,6 +116,8 @@ class Driver(Generic[E]):
             with contextlib.suppress(UnavailableError, TimeoutError):
                 async with asyncio.timeout(CLOSE_S_MAX):
                     await self._link.close(code=1000, reason=self._ended.reason[:100] if self._ended else "stopped")
+        if self._broken is not None:
+            raise self._broken
         assert self._ended is not None, "a session ends with CloseLink"
         return self._ended
 
@@ -128,7 +133,11 @@ class Driver(Generic[E]):
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run something that belongs to the session; the session does not end before it."""
         assert self._tasks is not None, "only while running"
-        return self._tasks.create_task(work)
+        try:
+            return self._tasks.create_task(work)
+        except RuntimeError:  # the session is ending on a fault, and takes nothing more
+            work.close()
+            raise
 
     def usage(self, *, sent_is_up: bool) -> Usage:
         """What the link carried since this was last asked."""
@@ -143,9 +152,18 @@ class Driver(Generic[E]):
         return now_of(self._clock)
 
     def kick(self) -> None:
-        """The machine was told something: carry out what it asks."""
-        if self._tasks is None or self._perform is None:
+        """The machine was told something: carry out what it asks. Never raises: whoever tells it is often somebody
+        else, and a fault in here ends this session alone."""
+        if self._tasks is None or self._perform is None or self._broken is not None:
             return
+        try:
+            self._carry_out(self._tasks, self._perform)
+        except Exception as error:
+            self._broken = error
+            if not self._done.done():
+                self._done.set_result(None)
+
+    def _carry_out(self, tasks: asyncio.TaskGroup, perform: Callable[[E], None]) -> None:
         for effect in self._machine.effects():
             if isinstance(effect, Send):
                 self._out.add(effect.frame, effect.priority)
@@ -154,7 +172,7 @@ class Driver(Generic[E]):
                 if not self._done.done():
                     self._done.set_result(None)
             else:
-                self._perform(effect)
+                perform(effect)
         if self._out.overflows:
             self._out.clear()
             self._machine.lost("the peer asks for more than it reads")
@@ -164,7 +182,7 @@ class Driver(Generic[E]):
         if self._sender is None or self._sender.done():
             frame = self._next()
             if frame is not None:
-                self._sender = self._tasks.create_task(self._send(frame))
+                self._sender = tasks.create_task(self._send(frame))
 
     def _arm(self) -> None:
         """Every frame moves the deadline away; a timer that rings early costs less than one made anew each time."""

@@ -33,6 +33,7 @@ from cloudcore.registry.objects import LocalObjects
 from cloudcore.registry.port import Subresource
 from cloudcore.store.cache import following
 from cloudcore.store.memory import MemoryState, MemoryStore
+from edgecore.link import renewal
 from edgecore.link.join import JoinRequest, join, signing_request
 from edgecore.link.membership import Membership, load_membership
 from edgecore.link.renewal import CertificateKeeper, renew
@@ -387,6 +388,54 @@ async def test_a_gateway_whose_certificate_ended_while_it_was_away_comes_back_by
         await asyncio.gather(running, return_exceptions=True)
     link = await dial(membership.clouds[0], client_context(identity, trust_clock=True))
     await link.close(code=1000, reason="")
+
+
+async def test_damaged_files_of_the_membership_are_said_once_and_end_nothing(
+    cloud: Cloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    """Pods and devices don't need them."""
+    data = tmp_path / "edge"
+    await joined(cloud, data, await cloud.issue("eu-1"))
+    monkeypatch.setattr(renewal, "AGAIN_S_MIN", 0.01)
+    monkeypatch.setattr(renewal, "CHECK_INTERVAL_S", 0.02)
+    keeper = CertificateKeeper(data, an_edge_store(cloud.pki.bundle_pem), lambda: 0)
+    looked: list[bool] = []
+    due = keeper._due
+
+    def look() -> bool:
+        looked.append(True)
+        return due()
+
+    monkeypatch.setattr(keeper, "_due", look)
+    running = asyncio.create_task(keeper.run())
+    whole = (data / "pki" / "ca.crt").read_bytes(), (data / "join.json").read_bytes()
+    try:
+        for damage in (b"\xff\xfe", None):
+            await eventually_looks(looked)
+            if damage is None:
+                (data / "pki" / "ca.crt").unlink()
+            else:
+                (data / "pki" / "ca.crt").write_bytes(damage)
+            await eventually_looks(looked)
+            (data / "pki" / "ca.crt").write_bytes(whole[0])
+        await eventually_looks(looked)
+        (data / "join.json").write_bytes(b"{")
+        await eventually_looks(looked)
+        assert not running.done()
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+    said = [each.getMessage() for each in caplog.records if "certificate not renewed" in each.getMessage()]
+    assert len(said) == 3
+    assert "join again with a new token" in said[-1]
+
+
+async def eventually_looks(looked: list[bool]) -> None:
+    """Until the keeper has looked twice from now on."""
+    wanted = len(looked) + 2
+    async with asyncio.timeout(30):
+        while len(looked) < wanted:
+            await asyncio.sleep(0.005)
 
 
 def an_edge_store(*told: str) -> AsyncEdgeStore:

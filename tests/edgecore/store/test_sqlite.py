@@ -304,3 +304,14 @@ def test_a_disk_that_does_not_say_how_full_it_is_costs_nothing(tmp_path: Path) -
     store.apply(EdgeBatch(reports=tuple(telemetry(number) for number in range(1000))))
     assert kept(store).count("telemetry") == 1000
     store.close()
+
+
+def test_what_the_cloud_told_is_for_the_agents_eyes_alone(tmp_path: Path) -> None:
+    opened(tmp_path).store.close()
+    (tmp_path / FILE_NAME).chmod(0o644)  # as an older agent made it
+    store = opened(tmp_path).store
+    store.apply(EdgeBatch(reports=(NewReport(report_class="event", kind="event", key="a", body=b"{}"),)))
+    files = [path for path in tmp_path.iterdir() if path.name.startswith(FILE_NAME)]
+    assert len(files) == 3, "the store, its log and the index of that"
+    assert {path.stat().st_mode & 0o777 for path in files} == {0o600}
+    store.close()

@@ -176,6 +176,36 @@ def test_sessions_that_break_again_and_again_speak_against_their_way() -> None:
     assert policy.preferred == "websocket"
 
 
+def test_a_cloud_that_ends_the_session_itself_does_not_speak_against_the_way() -> None:
+    """Another agent with this identity took over, again and again; the cloud is too busy to take anybody in."""
+    policy = DialPolicy(("a", "b"), WAYS)
+    for number in range(2 * BROKEN_MAX):
+        policy.welcomed(number)
+        policy.ended(Ended(at_s=number, welcomed=True, lived_s=1, carried=True), 0.5)
+        assert policy.way == "quic"
+    busy = Ended(at_s=100, carried=True, retry_after_s=10)
+    for address in ("b", "a", "b"):
+        policy.ended(busy, 0)
+        assert (policy.way, policy.address, policy.due_s) == ("quic", address, 110)
+    policy.ended(failed(200), 0.5)
+    assert (policy.way, policy.address) == ("quic", "a"), "b was too busy in this round"
+    assert attempts(policy, 4, at_s=300) == ["quic a", "quic b", "websocket a", "websocket b"]
+
+
+def test_a_better_way_that_is_tried_again_and_found_busy_is_tried_at_every_address() -> None:
+    policy = DialPolicy(("a", "b"), WAYS, remembered="websocket")
+    policy.ended(failed(0), 0.5)
+    policy.ended(failed(0), 0.5)
+    policy.welcomed(0)
+    policy.ended(lived(AGAIN_S * 2, seconds=AGAIN_S, clean=True), 0.5)
+    while policy.way != "quic":
+        policy.ended(failed(AGAIN_S * 2), 0.5)
+    first = policy.address
+    policy.ended(Ended(at_s=AGAIN_S * 2, carried=True), 0.5)
+    assert policy.way == "quic"
+    assert policy.address != first
+
+
 def test_a_way_that_this_machine_has_not_is_not_tried_again() -> None:
     policy = DialPolicy(("a", "b"), WAYS)
     policy.ended(Ended(at_s=5, unusable=True), 0.5)

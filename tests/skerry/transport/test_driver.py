@@ -223,3 +223,51 @@ async def test_a_session_whose_link_was_lost_is_freed_without_the_collector() ->
         assert freed() is None
     finally:
         gc.enable()
+
+
+async def test_a_fault_in_a_session_is_its_own_and_nobody_elses_who_tells_it_something() -> None:
+    edge, cloud = pair(edge_name="x")
+    session, driver = a_session(edge)
+
+    def perform(effect: EdgeEffect) -> None:
+        raise ZeroDivisionError(f"while {type(effect).__name__}")
+
+    running = asyncio.create_task(driver.run(perform))
+    await cloud.receive()
+    session.receive(welcome(), driver.now())
+    driver.kick()
+    driver.kick()
+    with pytest.raises(ZeroDivisionError, match="while Welcomed"):
+        await running
+    assert cloud.ended.is_set()
+    driver.kick()
+
+
+async def test_what_is_told_to_a_session_whose_work_has_failed_reaches_nobody() -> None:
+    edge, cloud = pair(edge_name="x")
+    session, driver = a_session(edge)
+    hold = asyncio.Event()
+
+    async def fail() -> None:
+        raise ZeroDivisionError
+
+    async def linger() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            hold.set()
+            session.receive(welcome(), driver.now())
+            driver.kick()
+
+    def perform(effect: EdgeEffect) -> None:
+        driver.spawn(asyncio.sleep(0))
+
+    running = asyncio.create_task(driver.run(perform))
+    await cloud.receive()
+    driver.spawn(linger())
+    await asyncio.sleep(0)
+    driver.spawn(fail())
+    with pytest.raises(ExceptionGroup) as raised:
+        await running
+    assert [type(error) for error in raised.value.exceptions] == [ZeroDivisionError]
+    assert hold.is_set()
