@@ -12,6 +12,7 @@ import json
 import logging
 import os
 import signal
+import ssl
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from ipaddress import ip_address
@@ -22,18 +23,20 @@ from cloudcore.api.app import Api, ApiSettings, serving
 from cloudcore.api.authz.defaults import keep_defaults
 from cloudcore.api.bootstrap import Address, bootstrap, first_address
 from cloudcore.api.enrolment import enrolment_endpoints
+from cloudcore.api.replicas import replica_endpoints
 from cloudcore.composition import Core, api_parts, authenticator_of, compose, hub_of, workers_of
 from cloudcore.config import CloudSettings, quic_port_of, reachable_at
 from cloudcore.hub.hub import Hub, HubSettings
 from cloudcore.hub.liveness import LivenessSettings, lease_s_of
-from cloudcore.pki.directory import Pki, admin_identity, open_pki, reset_key
+from cloudcore.pki.directory import Pki, admin_identity, open_pki, replica_file, reset_key
 from cloudcore.pki.enrolment import Enroller, EnrollerParts
 from cloudcore.pki.kubeconfig import kubeconfig
 from cloudcore.pki.links import enrolling, recovering, renewing
 from cloudcore.pki.service_tokens import ServiceTokens
-from cloudcore.pki.serving import Serving, host_name, local_names, now_of
+from cloudcore.pki.serving import Serving, asking_context, host_name, local_names, now_of
 from cloudcore.pki.shared import read_cluster_key, shared_pki
 from cloudcore.runtime.parts import part
+from cloudcore.runtime.replicas import GROUP, USER, ReplicaClient
 from cloudcore.store.housekeeping import HousekeepingSettings
 from cloudcore.store.port import Store
 from cloudcore.store.sql import SqlStore, open_sql_store
@@ -46,6 +49,7 @@ from skerry.objects.enrolment import (
     HUB_RECOVER_PATH,
     HUB_RENEW_PATH,
     discovery_body,
+    hub_server_name,
 )
 from skerry.ports import Clock, Ids
 from skerry.sdnotify import notify
@@ -124,10 +128,11 @@ async def serve(settings: CloudSettings) -> None:
             running = {"watch cache": tasks.create_task(part("watch cache", core.cache.run()))}
             await asyncio.sleep(0)  # it has begun, then, and is ended in order when a port can't be had
             async with AsyncExitStack() as listeners:
-                hub = hub_of(core, _hub_settings(settings))
+                hub = hub_of(core, _hub_settings(settings), _replicas(pki, clock) if store.shared else None)
                 await keep_defaults(core.objects, core.scheme)
                 doors = _Doors(settings=settings, core=core, pki=pki, certificates=certificates, hub=hub)
                 endpoints = await _listen(listeners, doors)
+                hub.leases.address = _advertised(settings, endpoints)
                 await bootstrap(core.objects, core.scheme, _address(settings, endpoints))
                 workers = workers_of(core, hub, ca_pem=pki.bundle_pem, housekeeping=_housekeeping_settings(settings))
                 for name, work in {**workers, "certificates": certificates.run()}.items():
@@ -217,9 +222,12 @@ async def _listen(stack: AsyncExitStack, doors: _Doors) -> Endpoints:
     quic_port = await _listen_quic(stack, doors, hub_port)
     api_settings = ApiSettings(stop_s_max=API_STOP_S)
     tokens = ServiceTokens(doors.pki.token_key, core.clock, core.ids)
-    api = Api(
-        api_parts(core, hub, tokens, enrolment_endpoints(enroller, authenticator_of(core, tokens))), api_settings
-    )
+    authenticator = authenticator_of(core, tokens)
+    endpoints = {
+        **enrolment_endpoints(enroller, authenticator),
+        **(replica_endpoints(authenticator, core.authorizer, hub.here) if core.store.shared else {}),
+    }
+    api = Api(api_parts(core, hub, tokens, endpoints), api_settings)
     listening = await stack.enter_async_context(
         serving(api, host=settings.bind, port=settings.https_port, tls=doors.certificates.api, settings=api_settings)
     )
@@ -270,6 +278,25 @@ def _hub_settings(settings: CloudSettings) -> HubSettings:
         sync=SyncSettings(heartbeat_s=settings.heartbeat_s),
         liveness=LivenessSettings(grace_s=settings.node_grace_s, lease_s=lease_s_of(settings.node_grace_s)),
     )
+
+
+def _replicas(pki: Pki, clock: Clock) -> ReplicaClient:
+    """How this replica asks the others: under the name of the oldest authority, whose certificate they all show."""
+
+    def tls() -> ssl.SSLContext:
+        return asking_context(pki, replica_file(pki, user=USER, group=GROUP, now=now_of(clock)))
+
+    return ReplicaClient(tls=tls, server_name=hub_server_name(pki.authorities[-1].id))
+
+
+def _advertised(settings: CloudSettings, endpoints: Endpoints) -> str:
+    """HOST:PORT where other replicas reach this one's API."""
+    if settings.advertise:
+        return settings.advertise
+    host = endpoints.host
+    if ip_address(settings.bind).is_unspecified:
+        host = next((each for each in sorted(local_names()) if _leads_here(each)), host)
+    return f"{_bracketed(host)}:{endpoints.https_port}"
 
 
 def _address(settings: CloudSettings, endpoints: Endpoints) -> Address:

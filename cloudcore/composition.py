@@ -36,6 +36,7 @@ from cloudcore.runtime.election import Alone, Election, Leadership
 from cloudcore.runtime.informer import INDEXES, PODS_BY_NODE
 from cloudcore.runtime.manager import Tools, run_controllers
 from cloudcore.runtime.parts import lead
+from cloudcore.runtime.replicas import ReplicaClient
 from cloudcore.scheduler.scheduler import Scheduler
 from cloudcore.store.cache import Index, WatchCache
 from cloudcore.store.housekeeping import Housekeeping, HousekeepingSettings
@@ -152,7 +153,8 @@ async def compose(store: Store, clock: Clock, ids: Ids, *, service_cidr: str, ho
     )
 
 
-def hub_of(core: Core, settings: HubSettings) -> Hub:
+def hub_of(core: Core, settings: HubSettings, replicas: ReplicaClient | None = None) -> Hub:
+    """`replicas`: how others on the same store are asked."""
     parts = HubParts(
         objects=core.objects,
         store=core.store,
@@ -161,6 +163,7 @@ def hub_of(core: Core, settings: HubSettings) -> Hub:
         clock=core.clock,
         ids=core.ids,
         leadership=core.leadership,
+        replicas=replicas,
     )
     return Hub(parts, settings)
 

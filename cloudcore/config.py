@@ -7,7 +7,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from skerry.errors import InvalidError
+from skerry.errors import BadRequestError, InvalidError
+from skerry.objects.enrolment import split_address
 from skerry.settings import setting
 
 _DNS_NAME = re.compile(r"(\*\.)?[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)*")
@@ -35,6 +36,11 @@ class CloudSettings:
     cluster_key: str = setting(
         "",
         help="file with the key that seals the CA's keys in the --database (openssl rand -base64 32)",
+    )
+    advertise: str = setting(
+        "",
+        help="HOST:PORT where other cloudcores on the same --database reach this one's API; none: this machine's "
+        "address, or --bind",
     )
     service_cidr: str = setting("10.96.0.0/16", help="IPv4 range that Services get their addresses from")
     history_s: int = setting(
@@ -81,12 +87,25 @@ def check_settings(settings: CloudSettings) -> None:
         raise InvalidError("--database: must begin with postgresql:// (SQLite is in --data, and needs no name)")
     if settings.cluster_key and not settings.database:
         raise InvalidError("--cluster-key: seals keys in a database, and needs a --database")
+    if settings.advertise:
+        _check_advertised(settings)
     for name in settings.names:
         if not _is_name(name):
             raise InvalidError(f"--names: {name!r} is neither a DNS name nor an IP address")
     quic_port_of(settings.quic_port, hub_port=settings.hub_port)
     if settings.https_port and settings.https_port == settings.hub_port:
         raise InvalidError(f"--https-port and --hub-port must differ (both are {settings.hub_port})")
+
+
+def _check_advertised(settings: CloudSettings) -> None:
+    if not settings.database:
+        raise InvalidError("--advertise: tells other cloudcores on a database, and needs a --database")
+    try:
+        host, port = split_address(settings.advertise, default_port=0)
+    except BadRequestError as error:
+        raise InvalidError(f"--advertise: {error}") from None
+    if not port or not _is_name(host):
+        raise InvalidError(f"--advertise: {settings.advertise!r} is not HOST:PORT")
 
 
 def reachable_at(bind: str) -> str:

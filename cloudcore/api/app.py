@@ -34,6 +34,7 @@ from cloudcore.api.routing import Query, Target, clean_path, is_api, parse_query
 from cloudcore.api.status import Answer, DeadlineError, answer_for, internal
 from cloudcore.api.verbs.lists import CATCH_UP_S
 from cloudcore.registry.port import Actor
+from cloudcore.runtime.replicas import PREFIX as REPLICAS
 from skerry.errors import (
     BadRequestError,
     ForbiddenError,
@@ -133,7 +134,11 @@ class Api:
 
     async def _answer(self, exchange: _Exchange, target: Target | None, verb: str) -> web.StreamResponse:
         endpoint = self._endpoint(exchange.path)
-        streams = verb == "watch" or (target is not None and target.subresource == "log")
+        streams = (
+            verb == "watch"
+            or (target is not None and target.subresource == "log")
+            or exchange.path.startswith(f"{REPLICAS}/")
+        )
         with _Place(self, streams=streams, verb=verb):
             if endpoint is not None:
                 return await self._post(exchange, endpoint)
@@ -203,6 +208,9 @@ class Api:
                     presented=presented(request),
                 )
             )
+        if replied.pieces is not None:
+            stream = Stream(pieces=replied.pieces, media_type=replied.media_type, framed=False)
+            return await self._stream(exchange, stream)
         whole = Whole(body=replied.body, media_type=replied.media_type, code=replied.status, headers=replied.headers)
         return await self._send(exchange, whole)
 

@@ -207,6 +207,8 @@ class Replied:
     body: bytes
     media_type: str = "application/json"
     headers: tuple[tuple[str, str], ...] = ()
+    pieces: AsyncGenerator[bytes, None] | None = None
+    """In place of the body: sent as they come; the first one's error is the answer's."""
 
 
 Endpoint = Callable[[Posted], Awaitable[Replied]]

@@ -17,6 +17,7 @@ from typing import Final
 import orjson
 
 from cloudcore.hub.effects import Kinds, Reporter, with_incarnation
+from cloudcore.hub.elsewhere import Client, NodesElsewhere, NodesHere
 from cloudcore.hub.leases import HubLeases, LeaseParts
 from cloudcore.hub.liveness import SILENT_REASON, Liveness, LivenessSettings
 from cloudcore.hub.orphans import Orphans
@@ -24,7 +25,7 @@ from cloudcore.hub.pushing import Pushing
 from cloudcore.hub.references import ARRIVAL, NODES
 from cloudcore.hub.sessions import NodeSession, SessionParts
 from cloudcore.hub.streams import NodeLogs, NodeStreams
-from cloudcore.hub.traffic import TrafficLedger
+from cloudcore.hub.traffic import TrafficLedger, TrafficSources
 from cloudcore.hub.views import Views
 from cloudcore.registry.port import Objects
 from cloudcore.runtime.election import Leadership
@@ -71,6 +72,8 @@ class HubParts:
     clock: Clock
     ids: Ids
     leadership: Leadership
+    replicas: Client | None = None
+    """How others on this store are asked; None: there are none."""
 
 
 @dataclass(slots=True)
@@ -115,12 +118,22 @@ class Hub:
         )
         self.leases = HubLeases(lease_parts, hub=self._name, renew_s=self._settings.liveness.lease_s)
         recorder = EventRecorder(parts.objects, parts.kinds.event, parts.clock, component="skerry-hub")
+        elsewhere = NodesElsewhere(parts.store, self.leases, parts.replicas)
         self.traffic = TrafficLedger(
-            parts.store, parts.clock, recorder, lambda: self._open, lambda node: self._lookup(Key(NODES, "", node))
+            parts.store,
+            parts.clock,
+            recorder,
+            TrafficSources(
+                sessions=lambda: self._open,
+                node_of=lambda node: self._lookup(Key(NODES, "", node)),
+                elsewhere=elsewhere.counted if self._name else None,
+            ),
         )
         """Bytes on the nodes' links, for the API."""
-        self.logs = NodeLogs(self._streams_of)
+        self.logs = NodeLogs(self._streams_of, elsewhere.read)
         """Pod logs, for the API."""
+        self.here = NodesHere(self._streams_of, self.traffic)
+        """What other replicas ask of this one."""
 
     @property
     def connected(self) -> Sequence[str]:

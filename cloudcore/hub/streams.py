@@ -91,16 +91,19 @@ class LogQuery(Protocol):
 
 
 class NodeLogs:
-    """Pod logs through the hub: the API's `PodLogs`."""
+    """Pod logs through the hub: the API's `PodLogs`. Of a node at another hub, through that one's replica."""
 
-    def __init__(self, streams_of: Callable[[str], NodeStreams | None]) -> None:
+    def __init__(
+        self,
+        streams_of: Callable[[str], NodeStreams | None],
+        elsewhere: Callable[[str, str, bytes], AsyncGenerator[bytes]],
+    ) -> None:
+        """`elsewhere`: reads a stream of a node that is not here (node, kind, parameters)."""
         self._streams_of = streams_of
+        self._elsewhere = elsewhere
 
     async def read(self, node: str, query: LogQuery) -> AsyncGenerator[bytes]:
         """The log in pieces. The first step raises `UnavailableError` when the gateway is not connected."""
-        streams = self._streams_of(node)
-        if streams is None:
-            raise UnavailableError(f"node {node} is not connected: its logs are on the gateway")
         request = LogRequest(
             namespace=query.namespace,
             pod=query.pod,
@@ -114,7 +117,9 @@ class NodeLogs:
             since_time=query.since_time,
             limit_bytes=query.limit_bytes,
         )
-        chunks = streams.read(LOGS, encode_object(request.params()))
+        params = encode_object(request.params())
+        streams = self._streams_of(node)
+        chunks = self._elsewhere(node, LOGS, params) if streams is None else streams.read(LOGS, params)
         try:
             async for chunk in chunks:
                 yield chunk

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
 from typing import Final, Protocol
 
 from cloudcore.runtime.events import EventRecorder, Saying
@@ -24,6 +25,8 @@ from skerry.ports import Clock
 LOG: Final = logging.getLogger(__name__)
 
 WRITE_S: Final = 3600.0
+DEPARTED_S: Final = 60.0
+"""Where nodes go from hub to hub, what was counted of one that has left is written sooner."""
 RECORDS_A_COMMIT: Final = 500
 MONTH_MS: Final = 30 * DAY_MS
 _READ_MAX: Final = 10_000
@@ -44,22 +47,26 @@ class Metered(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrafficSources:
+    """Where the ledger learns what it writes down."""
+
+    sessions: Callable[[], Iterable[Metered]]
+    """Those that are open."""
+    node_of: Callable[[str], JsonObject | None]
+    """A Node as the cloud has it."""
+    elsewhere: Callable[[str], Awaitable[Usage]] | None = None
+    """What another replica counted of a node and did not write down yet; None: there are no others."""
+
+
 class TrafficLedger:
     """See the module. Run `run` in a task group."""
 
-    def __init__(
-        self,
-        store: Store,
-        clock: Clock,
-        recorder: EventRecorder,
-        sessions: Callable[[], Iterable[Metered]],
-        node_of: Callable[[str], JsonObject | None],
-    ) -> None:
+    def __init__(self, store: Store, clock: Clock, recorder: EventRecorder, sources: TrafficSources) -> None:
         self._store = store
         self._clock = clock
         self._recorder = recorder
-        self._sessions = sessions
-        self._node_of = node_of
+        self._sources = sources
         self._pending: dict[str, Usage] = {}
         self._told: dict[tuple[str, str], int] = {}
         """When a node was last said to exceed a budget."""
@@ -71,15 +78,36 @@ class TrafficLedger:
 
     async def run(self) -> None:
         """Until cancelled."""
+        written_s = self._clock.monotonic_s()
+        step_s = WRITE_S if self._sources.elsewhere is None else DEPARTED_S
         while True:
-            await asyncio.sleep(WRITE_S)
-            await self.write()
+            await asyncio.sleep(step_s)
+            if self._clock.monotonic_s() >= written_s + WRITE_S:
+                written_s = self._clock.monotonic_s()
+                await self.write()
+            elif step_s < WRITE_S:
+                await self.write_departed()
+
+    def waiting(self, node: str) -> Usage:
+        """What was counted of a node here and is not written down yet."""
+        for session in list(self._sources.sessions()):
+            if session.node == node:
+                self.note(node, session.take_usage())
+        return self._pending.get(node, Usage())
 
     async def write(self) -> None:
         """Write down what waits; what can't be written waits for the next time."""
-        for session in list(self._sessions()):
+        for session in list(self._sources.sessions()):
             self.note(session.node, session.take_usage())
-        waiting, now_ms = list(self._pending.items()), self._clock.wall_ms()
+        await self._write(list(self._pending.items()))
+
+    async def write_departed(self) -> None:
+        """The same of nodes that are not connected here any more: of a node, others ask the hub that it is at."""
+        here = {session.node for session in self._sources.sessions()}
+        await self._write([(node, usage) for node, usage in self._pending.items() if node not in here])
+
+    async def _write(self, waiting: list[tuple[str, Usage]]) -> None:
+        now_ms = self._clock.wall_ms()
         for at in range(0, len(waiting), RECORDS_A_COMMIT):
             part = waiting[at : at + RECORDS_A_COMMIT]
             records = tuple(
@@ -110,9 +138,9 @@ class TrafficLedger:
 
     async def book(self, node: str, since_ms: int) -> TrafficBook:
         """A node's hours and days since then, up to now. Raises `UnavailableError`."""
-        for session in list(self._sessions()):
-            if session.node == node:
-                self.note(node, session.take_usage())
+        counted = self.waiting(node)
+        if self._sources.elsewhere is not None:
+            counted += await self._sources.elsewhere(node)
         now_ms = self._clock.wall_ms()
         items: list[tuple[int, Usage]] = []
         after: Place | None = None
@@ -123,12 +151,12 @@ class TrafficLedger:
             if len(page) < _READ_MAX:
                 break
             after = page[-1].place
-        if node in self._pending:
-            items.append((now_ms, self._pending[node]))
+        if counted:
+            items.append((now_ms, counted))
         return TrafficBook.of(items)
 
     async def _check_budget(self, node: str, now_ms: int) -> None:
-        obj = self._node_of(node)
+        obj = self._sources.node_of(node)
         text = annotations_of(obj).get(BUDGET, "") if obj is not None else ""
         if obj is None or not text:
             return

@@ -7,6 +7,7 @@
     pki/server-ID.pem       key and certificate that API and hub serve, one signed by each authority, renewed in place
     pki/quic-reset.key      32 random bytes: tell gateways that this hub had their connection in an earlier life
     pki/admin.pem           key and certificate of the kubeconfig's user (system:masters)
+    pki/replica.pem         key and certificate that this replica shows to others, renewed in place
 
 Keys are readable by their owner alone. The CA's first files appear together: they are written and synced in a
 directory of another name which is then renamed. Every other file is one file, replaced by rename. So a crash at any
@@ -30,6 +31,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from cloudcore.pki.certificates import (
     ADMIN_VALID,
+    SERVER_VALID,
     Authority,
     Issued,
     canonical_name,
@@ -223,6 +225,17 @@ def reset_key(pki: Pki) -> bytes:
         found = secrets.token_bytes(_RESET_KEY_BYTES)
         write_private(path, found)
     return found
+
+
+def replica_file(pki: Pki, *, user: str, group: str, now: datetime) -> Path:
+    """The certificate and key that this replica shows to others of the same cloud: those on disk while they are good
+    for long, else new ones. Signed by the oldest authority, which a replica knows that a rotation has not reached."""
+    path = pki.directory / "replica.pem"
+    signer = pki.authorities[-1]
+    current = _certificate_in(path, signer)
+    if current is None or due(current, now):
+        _write_pair(path, issue_client(signer, user=user, groups=[group], now=now, valid=SERVER_VALID))
+    return path
 
 
 def _make(directory: Path, material: Material) -> None:

@@ -52,6 +52,15 @@ def server_context(pki: Pki, authority: Authority, *, minimum: ssl.TLSVersion) -
     return context
 
 
+def asking_context(pki: Pki, certificate_file: Path) -> ssl.SSLContext:
+    """Asks another replica: shows the certificate in the file, and trusts our authorities alone."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context.load_verify_locations(cadata=pki.bundle_pem)
+    context.load_cert_chain(certificate_file)
+    return context
+
+
 class Serving:
     """The server certificate and the contexts that serve it."""
 

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import signal
+import ssl
+import subprocess
 import time
 from collections.abc import Generator
+from http.client import HTTPSConnection
 from pathlib import Path
 
 import pytest
 
+from cloudcore.runtime.replicas import PREFIX
 from skerry.cli import kubeconfig
 from skerry.cli.client import Client
-from skerry.objects.json import JsonObject, maps_at, str_at
+from skerry.objects.json import Json, JsonObject, maps_at, str_at
 from tests.postgres_server import PostgresServer, postgres_server
 from tests.system.cloud_process import CloudProcess
 from tests.system.real_fleet import CORE, DEVICES, boiler, pod, until
@@ -139,6 +143,62 @@ def test_a_half_open_session_is_closed_where_it_was_and_every_reading_arrives_on
         until(lambda: len(history(witness)) >= count - 1, "all of them", deadline_s=120)
         numbers = history(witness)
         assert numbers == list(range(numbers[0], numbers[0] + len(numbers))), "each once, in order"
+
+
+def test_logs_are_read_through_any_replica_and_only_replicas_may_ask_each_other(
+    server: PostgresServer, tmp_path: Path
+) -> None:
+    with several_clouds(tmp_path, server, "--node-grace-s", "20") as clouds:
+        north, south = clouds.replicas
+        edge = clouds.edge(NODE, (north,))
+        edge.start()
+        spec = {"nodeName": NODE, "restartPolicy": "Never"}
+        script = "for i in 1 2 3; do echo line $i; done; sleep 2; echo last; exec sleep 1000"
+        containers: list[Json] = [{"name": "app", "image": "sh", "command": ["sh", "-c", script]}]
+        obj: JsonObject = {"metadata": {"name": "app"}, "spec": {**spec, "containers": containers}}
+        south.ask("POST", f"{CORE}/pods", {"apiVersion": "v1", "kind": "Pod", **obj})
+        until(lambda: run_of(find(south, f"{CORE}/pods/app")), "the pod runs")
+        until(lambda: len(hubs(south)) == 2, "both are known")
+        assert south.kubectl("logs", "app", "--tail=3", "--limit-bytes=14") == "line 1\nline 2\n"
+        kubectl = ["kubectl", "--kubeconfig", str(south.kubeconfig), "logs", "-f", "app"]
+        followed = subprocess.Popen(kubectl, stdout=subprocess.PIPE, text=True)
+        assert followed.stdout is not None
+        with followed.stdout:
+            seen = [followed.stdout.readline() for _ in range(4)]
+        assert seen == ["line 1\n", "line 2\n", "line 3\n", "last\n"]
+        assert "container nope is not valid" in south.kubectl("logs", "app", "-c", "nope", check=False)
+        traffic = south.ask("GET", f"/api/v1/nodes/{NODE}/traffic")
+        assert traffic["total"], "what north counted"
+
+        path = f"{PREFIX}/{NODE}/streams/logs"
+        for who, certificate in (("a gateway", edge.data / "pki" / "node.crt"), ("nobody", None)):
+            key = edge.data / "pki" / "node.key"
+            assert posted(north, path, certificate, key) == 403, who
+        own = north.data / "pki" / "replica.pem"
+        assert not own.exists(), "it has asked nobody yet"
+        asker = south.data / "pki" / "replica.pem"
+        assert posted(north, f"{PREFIX}/nowhere/streams/logs", asker, asker) == 503
+        assert posted(north, "/api/v1/nodes", asker, asker) == 403, "a replica may ask for streams, and nothing else"
+
+        clouds.kill(north)
+        assert followed.wait(20) != 0, "the stream was cut, and is not taken for whole"
+        refused = south.kubectl("logs", "app", check=False)
+        assert "can't be reached" in refused and "replica" in refused and north.https in refused
+        until(lambda: "not connected" in south.kubectl("logs", "app", check=False), "dead", deadline_s=60)
+
+
+def posted(cloud: CloudProcess, path: str, certificate: Path | None, key: Path) -> int:
+    """The status of a POST with this client certificate."""
+    context = ssl.create_default_context(cafile=str(cloud.data / "pki" / "ca.crt"))
+    if certificate is not None:
+        context.load_cert_chain(certificate, key)
+    host, _, port = cloud.https.rpartition(":")
+    connection = HTTPSConnection(host, int(port), context=context, timeout=20)
+    try:
+        connection.request("POST", path, b"{}")
+        return connection.getresponse().status
+    finally:
+        connection.close()
 
 
 def history(cloud: CloudProcess) -> list[int]:

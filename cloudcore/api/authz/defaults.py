@@ -14,6 +14,8 @@ from typing import Final
 from cloudcore.api.authz.authorizer import RBAC_GROUP
 from cloudcore.api.authz.rules import Rule, rule_object, rules_of, uncovered
 from cloudcore.registry.port import Objects
+from cloudcore.runtime.replicas import GROUP as REPLICA_GROUP
+from cloudcore.runtime.replicas import PREFIX as REPLICAS
 from skerry.errors import AlreadyExistsError
 from skerry.objects.json import Json, JsonObject, dig, list_at, map_at, maps_at, str_at, str_map_at, to_json
 from skerry.objects.meta import annotations_of, name_of
@@ -131,6 +133,7 @@ _RULES: Final[dict[str, tuple[Rule, ...]]] = {
     "system:public-info-viewer": (_urls("/healthz /livez /readyz /version /version/"),),
     "system:monitoring": (_urls("/healthz /healthz/* /livez /livez/* /metrics /metrics/slis /readyz /readyz/*"),),
     "system:node": _NODE,
+    "system:skerry:replica": (Rule(urls=frozenset({f"{REPLICAS}/*"}), verbs=frozenset({"post"})),),
     "system:node-problem-detector": (
         _rule("core", "nodes", "get"),
         _rule("core", "nodes/status", "patch"),
@@ -152,6 +155,7 @@ _BINDINGS: Final[dict[str, tuple[str, ...]]] = {
     "system:discovery": ("system:authenticated",),
     "system:monitoring": ("system:monitoring",),
     "system:public-info-viewer": ("system:authenticated", "system:unauthenticated"),
+    "system:skerry:replica": (REPLICA_GROUP,),
 }
 """ClusterRole, and the groups it is bound to under the same name."""
 

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from cloudcore.hub.effects import kinds_in
+from cloudcore.hub.elsewhere import Client
 from cloudcore.hub.hub import Hub, HubParts, HubSettings
 from cloudcore.hub.liveness import LivenessSettings
 from cloudcore.registry.builtin import KindRules
@@ -184,7 +185,11 @@ class Fleet:
 
 @asynccontextmanager
 async def a_fleet(
-    store: Store | None = None, settings: HubSettings = SETTINGS, leadership: Leadership | None = None
+    store: Store | None = None,
+    settings: HubSettings = SETTINGS,
+    leadership: Leadership | None = None,
+    replicas: Client | None = None,
+    address: str = "",
 ) -> AsyncGenerator[Fleet]:
     """A cloud with the namespaces `ns`, `default` and `kube-system`."""
     scheme, ids, clock = builtin_scheme(), SeededIds(1), SystemClock()
@@ -200,8 +205,10 @@ async def a_fleet(
             clock=clock,
             ids=ids,
             leadership=leadership or Replica(),
+            replicas=replicas,
         )
         hub = Hub(parts, settings)
+        hub.leases.address = address
         async with asyncio.TaskGroup() as tasks:
             fleet = Fleet(objects=objects, store=store, cache=cache, hub=hub, tasks=tasks)
             with contextlib.suppress(AlreadyExistsError):  # another hub on this store has made them

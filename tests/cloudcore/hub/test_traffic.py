@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from cloudcore.hub.traffic import TrafficLedger, series_of_node
+from cloudcore.hub.traffic import TrafficLedger, TrafficSources, series_of_node
 from cloudcore.store.failing import FailingStore, Fault
 from skerry.errors import UnavailableError
 from skerry.objects.traffic import BUDGET, HOUR_MS, Usage
@@ -34,9 +34,8 @@ async def world() -> AsyncIterator[World]:
 
 
 def ledger(world: World, *sessions: Session) -> TrafficLedger:
-    return TrafficLedger(
-        world.store, world.clock, world.tools.recorder("hub"), lambda: sessions, lambda name: world.get("nodes", name)
-    )
+    sources = TrafficSources(sessions=lambda: sessions, node_of=lambda name: world.get("nodes", name))
+    return TrafficLedger(world.store, world.clock, world.tools.recorder("hub"), sources)
 
 
 async def test_what_a_session_counted_is_one_record_and_read_with_what_waits(world: World) -> None:
@@ -82,7 +81,8 @@ async def test_what_can_not_be_written_waits(world: World) -> None:
         world.store,
         lambda what, number: Fault(error=UnavailableError("no disk")) if (what, number) == ("commit", 1) else None,
     )
-    book = TrafficLedger(failing, world.clock, world.tools.recorder("hub"), list, lambda _name: None)
+    sources = TrafficSources(sessions=list, node_of=lambda _name: None)
+    book = TrafficLedger(failing, world.clock, world.tools.recorder("hub"), sources)
     book.note("eu-1", Usage(wire_up=5))
     await book.write()
     assert await world.store.records(series_of_node("eu-1")) == []
@@ -98,3 +98,23 @@ async def test_a_real_session_is_counted_on_both_ends() -> None:
         assert there.up["prompt"] > 0 and there.down["session"] > 0 and there.wire > 0
         shown = gateway.link.traffic()
         assert shown["hours"] and shown["days"]
+
+
+async def test_what_was_counted_of_a_node_that_left_is_written_and_of_one_elsewhere_is_asked_for(
+    world: World,
+) -> None:
+    async def elsewhere(node: str) -> Usage:
+        return Usage(wire_up=7) if node == "eu-1" else Usage()
+
+    stays = Session()
+    stays.node = "us-1"
+    sources = TrafficSources(sessions=lambda: [stays], node_of=lambda _name: None, elsewhere=elsewhere)
+    book = TrafficLedger(world.store, world.clock, world.tools.recorder("hub"), sources)
+    book.note("eu-1", Usage(wire_up=30))
+    book.note("us-1", Usage(wire_up=1))
+    await book.write_departed()
+    assert len(await world.store.records(series_of_node("eu-1"))) == 1
+    assert await world.store.records(series_of_node("us-1")) == []
+    since_ms = world.clock.wall_ms() - 2 * HOUR_MS
+    assert (await book.book("eu-1", since_ms)).since(since_ms).wire_up == 37
+    assert (book.waiting("eu-1"), book.waiting("us-1")) == (Usage(), Usage(wire_up=1))

@@ -1,0 +1,103 @@
+"""Gateways at other hubs: whom to ask for what only a live session can tell, and what is answered to the others.
+
+Which hub a node came to last is in the store; whether that hub lives, and where it is reached, in its Lease. What the
+others ask is answered from the sessions of this hub alone. Keeps nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable
+from typing import Protocol
+
+import orjson
+
+from cloudcore.hub.leases import HubLeases
+from cloudcore.hub.streams import NodeStreams
+from cloudcore.hub.traffic import TrafficLedger
+from cloudcore.runtime.replicas import Replica, stream_path, traffic_path
+from cloudcore.store.port import Store
+from skerry.errors import UnavailableError
+from skerry.objects.json import Json, encode_object
+from skerry.objects.traffic import Usage
+
+
+class Client(Protocol):
+    """What is asked of `cloudcore.runtime.replicas.ReplicaClient`."""
+
+    def read(self, replica: Replica, path: str, body: bytes) -> AsyncGenerator[bytes]: ...
+
+    async def ask(self, replica: Replica, path: str) -> bytes: ...
+
+
+class NodesElsewhere:
+    """Asks the replica to which a node is connected."""
+
+    def __init__(self, store: Store, leases: HubLeases, client: Client | None) -> None:
+        """`client` None: there are no other replicas."""
+        self._store = store
+        self._leases = leases
+        self._client = client
+
+    async def read(self, node: str, kind: str, params: bytes) -> AsyncGenerator[bytes]:
+        """A stream of a node that is not connected here. The first step raises `UnavailableError` naming the replica
+        where it can't be had."""
+        replica = await self._replica(node)
+        if replica is None or self._client is None:
+            raise UnavailableError(f"node {node} is not connected: its {kind} are on the gateway")
+        pieces = self._client.read(replica, stream_path(node, kind), params)
+        try:
+            async for piece in pieces:
+                yield piece
+        finally:
+            await pieces.aclose()
+
+    async def counted(self, node: str) -> Usage:
+        """Bytes on the node's link that another replica counted and did not write down yet. Raises
+        `UnavailableError`."""
+        replica = await self._replica(node)
+        if replica is None or self._client is None:
+            return Usage()
+        answer = await self._client.ask(replica, traffic_path(node))
+        try:
+            told: Json = orjson.loads(answer)
+        except orjson.JSONDecodeError:
+            told = None
+        if not isinstance(told, dict):
+            raise UnavailableError(f"replica {replica.name} answers what makes no sense")
+        return Usage.read(told)
+
+    async def _replica(self, node: str) -> Replica | None:
+        """Where the node is; None: not at another replica, as far as is known."""
+        entry = await self._store.entry(node) if self._leases.hub else None
+        if entry is None or entry.hub == self._leases.hub:
+            return None
+        if not self._leases.lives(entry.hub):
+            return None
+        address = self._leases.address_of(entry.hub)
+        if not address:
+            raise UnavailableError(f"node {node} is at replica {entry.hub}, which does not say where it is reached")
+        return Replica(name=entry.hub, address=address, lives=lambda: self._leases.lives(entry.hub))
+
+
+class NodesHere:
+    """Answers other replicas."""
+
+    def __init__(self, streams_of: Callable[[str], NodeStreams | None], traffic: TrafficLedger) -> None:
+        self._streams_of = streams_of
+        self._traffic = traffic
+
+    async def read(self, node: str, kind: str, params: bytes) -> AsyncGenerator[bytes]:
+        """See `cloudcore.api.replicas.NodesHere`."""
+        streams = self._streams_of(node)
+        if streams is None:
+            raise UnavailableError(f"node {node} is not connected to this replica any more; try again")
+        chunks = streams.read(kind, params)
+        try:
+            async for chunk in chunks:
+                yield chunk
+        finally:
+            await chunks.aclose()
+
+    def counted(self, node: str) -> bytes:
+        """See `cloudcore.api.replicas.NodesHere`."""
+        return encode_object(self._traffic.waiting(node).shown())
