@@ -8,6 +8,8 @@ STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
 SECONDS_EACH ?= 300
+SEEDS ?= 10000
+FROM ?= 0
 
 .PHONY: help install apt demo test check unit system sim sim-debug fuzz bench faults docs format clean
 
@@ -46,11 +48,11 @@ unit: $(STAMP) ## the fast tests alone
 system: $(STAMP) apt ## tests with real processes, sockets, brokers and clients
 	@$(BIN)/pytest -q -m system
 
-sim: $(STAMP) ## ten thousand seeds of simulated disconnection
-	@SKERRY_SIM_SEEDS=10000 $(BIN)/pytest -q tests/sim -n $(JOBS) --timeout 7200
+sim: $(STAMP) ## SEEDS=10000 of simulated disconnection on all cores, FROM=0; what fails is shrunk and kept
+	@$(PY) -m tests.sim.run --seeds $(SEEDS) --from $(FROM) $(if $(filter command\ line environment,$(origin JOBS)),--jobs $(JOBS))
 
-sim-debug: $(STAMP) ## step through one simulated world: SEED=17, or a file that a failing seed left
-	@$(PY) -m tests.sim.debug $(SEED) $(if $(PLANT),--plant $(PLANT))
+sim-debug: $(STAMP) ## step through one simulated world: SEED=17, or a file that a failing seed left (PLANT=no_fencing: with a bug)
+	@$(PY) -m tests.sim.debug $(if $(SEED),$(SEED),$(error which world? SEED=17, or SEED=a file that a failing seed left)) $(if $(PLANT),--plant $(PLANT))
 
 fuzz: $(STAMP) ## look for new hostile inputs, SECONDS_EACH=300 for each target and way, guided by coverage where atheris can be had
 	@$(BIN)/pip install -q --disable-pip-version-check -e '.[fuzz]' || echo "atheris can't be installed here"

@@ -64,6 +64,8 @@ class Debugger(cmd.Cmd):
 
     def _go(self, enough: Callable[[str, list[str]], bool]) -> None:
         """Go on until it is enough, a break is met, or it is over; tell the last event."""
+        if self._ended():
+            return
         about, sent = "", []
         while not self._over():
             about, sent = self._one()
@@ -77,6 +79,7 @@ class Debugger(cmd.Cmd):
             self._say(f"    {line}")
         if self.broken:
             self._say(f"** {self.broken}")
+            self._say("   look: state, differ, transcript 30; before it: back 5; what led here: actions")
         elif self._over():
             self._say("the end: every promise holds")
 
@@ -90,10 +93,18 @@ class Debugger(cmd.Cmd):
             self._say(f"{text!r} is no number")
             return None
 
+    def _ended(self) -> bool:
+        """Whether nothing comes after this, and if so, what to do instead."""
+        if self._over():
+            self._say(f"it is over: {self.broken or 'every promise holds'}; back and goto lead to what was before")
+        return self._over()
+
     def do_step(self, text: str) -> None:
         """step [N]: the next event, or the next N."""
         count = self._number(text, 1)
-        for _ in range(round(count or 0)):
+        if count is None or self._ended():
+            return
+        for _ in range(round(count)):
             if self._over():
                 break
             self._tell(*self._one())
@@ -124,9 +135,11 @@ class Debugger(cmd.Cmd):
         wanted = self._number(text, 0)
         if wanted is None:
             return
-        if wanted < self.number:
+        if wanted < self.number or self.number == 0:
             self._start()
-        about, sent = "", list[str]()
+        elif wanted == self.number or self._ended():
+            return
+        about, sent = "the beginning", list[str]()
         while self.number < wanted and not self._over():
             about, sent = self._one()
         self._tell(about, sent)
@@ -140,13 +153,35 @@ class Debugger(cmd.Cmd):
     # --- looking ---
 
     def do_state(self, text: str) -> None:
-        """state [NAME]: what an edge or a replica is at, or everybody."""
+        """state [NAME]: what an edge or a replica is at, its link too, or everybody."""
+        if not self._known(text):
+            return
         for edge in self.world.edges:
             if text in ("", edge.name):
                 self._edge(edge)
         for replica in self.world.cloud.replicas:
             if text in ("", replica.name):
                 self._replica(replica)
+
+    def _known(self, name: str) -> bool:
+        names = [edge.name for edge in self.world.edges] + [one.name for one in self.world.cloud.replicas]
+        if name and name not in names:
+            self._say(f"nobody is called {name!r}: {', '.join(names)}")
+        return not name or name in names
+
+    def do_differ(self, text: str) -> None:
+        """differ [EDGE]: what an edge should hold and does not, by the view of each replica."""
+        if not self._known(text):
+            return
+        for edge in self.world.edges:
+            held = dict(edge.store.stamps())
+            for replica in self.world.cloud.replicas if text in ("", edge.name) else ():
+                view = dict(replica.views.view(edge.name).stamps())
+                told = [f"lacks {key.name}@{view[key].revision}" for key in view.keys() - held.keys()]
+                told += [f"has {key.name}@{held[key].revision} too much" for key in held.keys() - view.keys()]
+                other = [key for key in view.keys() & held.keys() if view[key] != held[key]]
+                told += [f"holds {key.name}@{held[key].revision}, not @{view[key].revision}" for key in other]
+                self._say(f"{edge.name} by {replica.name}: {'; '.join(sorted(told)) or 'no difference'}")
 
     def _edge(self, edge: Edge) -> None:
         session = edge.session.state.value if edge.session else "no session"
@@ -189,16 +224,25 @@ class Debugger(cmd.Cmd):
                 self._say(f"    {node} {incarnation}: session {life.session}, received {life.received.text}")
 
     def do_transcript(self, text: str) -> None:
-        """transcript [N]: the last N frames (20)."""
-        count = self._number(text, 20)
-        for line in self.world.transcript[-round(count or 1) :]:
+        """transcript [EDGE] [N]: the last N frames (20), of one edge or of all."""
+        *names, last = text.split() or ["20"]
+        if not last.isdecimal():
+            names, last = [*names, last], "20"
+        if len(names) > 1 or int(last) < 1 or not all(self._known(name) for name in names):
+            self._say("transcript [EDGE] [N]: such as transcript edge-1 30")
+            return
+        lines = [line for line in self.world.transcript if not names or f" {names[0]} " in line]
+        for line in lines[-int(last) :]:
             self._say(line)
 
     def do_actions(self, text: str) -> None:
         """actions [TEXT]: those of the schedule, or those with the text; what is done is marked."""
-        for action in self._schedule.actions:
-            if text in str(action):
-                self._say(f"{'x' if action.at_s <= self.world.now_s else ' '} {action}")
+        found = [action for action in self._schedule.actions if text in str(action)]
+        for action in found:
+            self._say(f"{'x' if action.at_s <= self.world.now_s else ' '} {action}")
+        if not found:
+            verbs = sorted({action.verb for action in self._schedule.actions})
+            self._say(f"no action has {text!r}; there are {', '.join(verbs)}")
 
     def do_promises(self, text: str) -> None:
         """promises: their numbers and names."""
@@ -212,6 +256,15 @@ class Debugger(cmd.Cmd):
     do_EOF = do_quit  # noqa: N815 (cmd's name for the end of input)
 
     # --- comfort ---
+
+    def do_help(self, arg: str) -> None:
+        """help [COMMAND]: this."""
+        names = [name.removeprefix("do_") for name in self.get_names() if name.startswith("do_") and name != "do_EOF"]
+        if arg and arg not in names:
+            self._say(f"no command {arg!r}: {', '.join(names)}")
+            return
+        for name in [arg] if arg else names:
+            self._say(f"  {getattr(self, f'do_{name}').__doc__}")
 
     def _names(self, text: str) -> list[str]:
         sides = [edge.name for edge in self.world.edges] + [one.name for one in self.world.cloud.replicas]
@@ -228,7 +281,8 @@ class Debugger(cmd.Cmd):
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.sim.debug", description=__doc__)
     parser.add_argument("what", help="a seed, or a file of a schedule")
-    parser.add_argument("--plant", default="", help="a planted bug (a field of tests.sim.world.Plant)")
+    plants = [name for name, kind in Plant.__annotations__.items() if kind == "bool"]
+    parser.add_argument("--plant", choices=plants, default="", metavar="BUG", help=f"one of {', '.join(plants)}")
     given = parser.parse_args()
     try:
         schedule = schedule_of(given.what)

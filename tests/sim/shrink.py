@@ -156,9 +156,11 @@ def _step_telling(world: World) -> None:
     world.step()
 
 
-def report(found: Broken, plant: Plant | None = None, *, keep: Path | None = None) -> str:
+def report(
+    found: Broken, plant: Plant | None = None, *, keep: Path | None = None, seconds: float = SECONDS_MAX
+) -> str:
     """For people: what broke, the shortest way to it, and how to see it again."""
-    short = shrunk(found, plant)
+    short = shrunk(found, plant, seconds=seconds)
     lines = [
         f"seed {found.schedule.seed}: {found.said}",
         (

@@ -56,6 +56,35 @@ def test_what_it_does_not_know_is_said() -> None:
     assert "until what?" in said
 
 
+def test_a_newcomer_is_told_what_there_is() -> None:
+    said = told(
+        "help", "help until", "help dance", "state edge-9", "actions zzz", "transcript 0", "transcript edge-9"
+    )
+    for text in (
+        *("  step [N]:", "  differ [EDGE]:", "no command 'dance': actions, back"),
+        *("nobody is called 'edge-9': edge-1", "no action has 'zzz'; there are", "such as transcript edge-1 30"),
+    ):
+        assert text in said
+    assert "EOF" not in said
+
+
+def test_after_the_end_it_says_that_it_is_over() -> None:
+    said = told("run", "step", "run", plant=Plant(no_fencing=True))
+    assert said.count("it is over: 9 one voice") == 2
+    assert "back 5" in said
+
+
+def test_it_tells_one_edges_frames_and_what_it_lacks() -> None:
+    frames = told("goto 200", "transcript edge-2 9").splitlines()[-10:-1]
+    assert {line.removeprefix("(sim) ").split()[1] for line in frames} == {"edge-2"}
+    said = told("until Welcome", "differ edge-1", "run", "differ")
+    assert "edge-1 by cloud-1: no difference" in said
+
+
+def test_going_to_the_beginning_says_so() -> None:
+    assert "#0 0.000 s the beginning" in told("step 3", "back 3")
+
+
 def test_names_are_completed() -> None:
     debugger = Debugger(drawn(0), None, io.StringIO(), io.StringIO())
     assert debugger.completedefault("Obj") == ["Objects"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from tests.sim.checkers import PROMISES, BrokenPromiseError
@@ -55,3 +57,12 @@ def test_a_planted_bug_is_caught_and_its_promise_named(bug: str) -> None:
 
 def test_every_promise_has_a_bug_that_breaks_it() -> None:
     assert {promise for _, promise in PLANTS.values()} == set(PROMISES)
+
+
+def test_the_page_for_contributors_tells_of_every_promise_and_its_bugs() -> None:
+    page = Path(__file__).resolve().parents[2] / "docs" / "explanation" / "simulation.md"
+    lines = page.read_text().splitlines()
+    for promise, name in PROMISES.items():
+        (row,) = (line for line in lines if line.startswith(f"| {promise} {name} |"))
+        told = row.strip("| ").split(" | ")[-1].split("; ")
+        assert told == [bug for bug, (_, broken) in PLANTS.items() if broken == promise]
