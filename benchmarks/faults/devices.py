@@ -40,7 +40,7 @@ def telemetry() -> Sequence[Figure]:
         return [
             Figure(what="readings kept in the cloud's history", value=reports / took, unit="/s", at_least=80),
             exactly("series with a reading missing, twice or out of order", holes, 0),
-            Figure(what="changes committed to the control store, per reading", value=writes / reports, at_most=1.05),
+            Figure(what="changes committed to the control store, per reading", value=writes / reports, at_most=0.5),
             Figure(what="the cloud's processor time", value=100 * used_s / took, unit="% of a core", at_most=50),
         ]
 
@@ -120,7 +120,7 @@ CASES = (
         name="telemetry",
         title=f"{REPORTING} devices, 3 readings a second each",
         method=f"Virtual devices on one gateway, every reading kept, for {LOAD_S:.0f} s. Writes are counted by "
-        f"the control store's revisions.",
+        "the control store's revisions; until values that move were told in turn it was 0.96 a reading.",
         kubeedge="kube-apiserver at 1300 % CPU (#3761)",
         run=telemetry,
     ),

@@ -12,6 +12,7 @@ carried out, finished ones are not written again, unacknowledged readings come a
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -21,11 +22,13 @@ from devices.port import DeviceConfig, DeviceHealth, Driver, PropertyConfig, Rea
 from edgecore.store.port import META_EPOCH, EdgeBatch, TwinRow
 from edgecore.store.shell import AsyncEdgeStore
 from edgecore.twins.config import DEVICES, MODELS, KnownDevice, known_devices
+from edgecore.twins.pace import Pace
 from edgecore.twins.plan import (
     FINAL,
     Hold,
     Settle,
     Sight,
+    Taken,
     Write,
     is_settled,
     next_step,
@@ -99,6 +102,8 @@ class KeeperSettings:
     """How long, beyond two periods, a desired value waits for a first reading that may make a write needless."""
     restart_s: float = 5.0
     """After a fault of our own in a driver."""
+    tell_s: float = 1.0
+    """Between two times that the cloud is told of a device whose values move: what people follow with their eyes."""
 
 
 class Keeper:
@@ -138,6 +143,11 @@ class Keeper:
         self._writing: set[Key] = set()
         self._turns: dict[Key, asyncio.Lock] = {}
         self._stage = Stage()
+        self._pace = Pace(self._settings.tell_s)
+        for place, state in self._twins.items():
+            if state.untold:
+                self._twins[place] = replace(state, untold=False)
+                self._pace.moved(place)
         self._epoch = store.meta(META_TOLD_EPOCH) or ""
         """Of the cloud that was told everything."""
         self._commit = asyncio.Lock()
@@ -315,9 +325,9 @@ class Keeper:
             stop_listening()
             for driver in self._drivers.values():
                 await driver.close()
-            if self._stage:
+            if self._stage or self._pace.pending:
                 try:
-                    await self._flush()
+                    await self._flush(last=True)
                 except UnavailableError as error:
                     LOG.warning("twins_not_saved_at_stop reason=%r rows=%d", str(error), len(self._stage.rows))
 
@@ -382,6 +392,7 @@ class Keeper:
     def _forget(self, place: Place) -> None:
         """The device is gone from this gateway."""
         del self._twins[place]
+        self._pace.forget(place)
         self._fresh.pop(place, None)
         self._attempts.pop(place, None)
         self._states.pop(place[0], None)
@@ -492,7 +503,7 @@ class Keeper:
         self._fresh[place] = reading
         before = self._twins.get(place) or TwinState(uid=known.uid)
         taken = take(before, config, reading, now_ms=self._clock.wall_ms(), synced=self._synced())
-        self._keep(place, config, reading, taken.state, record=taken.record)
+        self._keep(place, config, reading, taken)
         self.repeated += taken.repeated
         if taken.urgent:
             self._hurry()
@@ -500,15 +511,19 @@ class Keeper:
             self._wish.set()
 
     def _keep(
-        self, place: Place, config: PropertyConfig, reading: Reading, state: TwinState, *, record: bool
+        self, place: Place, config: PropertyConfig, reading: Reading, taken: Taken, *, at_once: bool = False
     ) -> None:
         """Stage a twin after a reading, and the reading itself when it is to be part of the history."""
+        state = taken.state
         if self._twins.get(place) == state:
             return
         self._twins[place] = state
         self._stage.rows.add(place)
-        if record and config.report_to_cloud:
-            self._stage.told.add(place)
+        if taken.record and config.report_to_cloud:
+            if at_once or taken.urgent:
+                self._stage.told.add(place)
+            else:
+                self._pace.moved(place)
             row = Telemetry(
                 device=name_of_device(place[0], state.uid),
                 prop=place[1],
@@ -536,12 +551,7 @@ class Keeper:
     async def _commit_always(self) -> None:
         refused = ""
         while True:
-            await self._staged.wait()
-            try:
-                async with asyncio.timeout(self._settings.group_s):
-                    await self._urgent.wait()
-            except TimeoutError:
-                pass
+            await self._something_to_commit()
             try:
                 await self._flush()
             except UnavailableError as error:
@@ -554,17 +564,34 @@ class Keeper:
                     LOG.info("twins_saved_again")
                 refused = ""
 
-    async def _flush(self) -> None:
-        """Commit what is staged. Raises what the store raises; then everything stays staged."""
-        await _to_the_end(self._flush_now())
+    async def _something_to_commit(self) -> None:
+        """Something is staged, and had company if there was any; or a device's turn to be told has come."""
+        due_s = self._pace.due_s()
+        wait_s = None if due_s is None else max(0.0, due_s - self._clock.monotonic_s())
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(wait_s):
+                await self._staged.wait()
+            async with asyncio.timeout(self._settings.group_s):
+                await self._urgent.wait()
 
-    async def _flush_now(self) -> None:
+    async def _flush(self, *, last: bool = False) -> None:
+        """Commit what is staged, and with the `last` what was to be told later. Raises what the store raises; then
+        everything stays staged."""
+        await _to_the_end(self._flush_now(last=last))
+
+    def _tell_in_turn(self, now_s: float) -> None:
+        due = self._pace.take(now_s, self._stage.told)
+        self._stage.told |= due
+        self._stage.rows |= due
+
+    async def _flush_now(self, *, last: bool) -> None:
         async with self._commit:
+            self._tell_in_turn(float("inf") if last else self._clock.monotonic_s())
             stage, self._stage = self._stage, Stage()
             self._staged.clear()
             self._urgent.clear()
             try:
-                batch = stage.batch(self._twins.get)
+                batch = stage.batch(self._twins.get, self._pace.pending)
                 if batch != EdgeBatch():
                     await self._store.apply(batch)
             except UnavailableError:
@@ -695,7 +722,7 @@ class Keeper:
             synced=self._synced(),
             verbatim=True,
         )
-        self._keep(place, config, reading, taken.state, record=taken.record)
+        self._keep(place, config, reading, taken, at_once=True)
         return self._twins[place]
 
     def _retry_later(self, place: Place, ver: Vector, *, failed: bool) -> None:

@@ -7,8 +7,8 @@ never acknowledged to anybody.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Set
+from dataclasses import dataclass, field, replace
 from typing import Final, TypeAlias
 
 from edgecore.store.port import EdgeBatch, NewReport, TwinRow
@@ -64,8 +64,8 @@ class Stage:
         self.receipts = unsaved.receipts + self.receipts
         self.epoch = self.epoch or unsaved.epoch
 
-    def batch(self, state_of: Callable[[Place], TwinState | None]) -> EdgeBatch:
-        """Everything staged, as one transaction."""
+    def batch(self, state_of: Callable[[Place], TwinState | None], pending: Set[Place] = frozenset()) -> EdgeBatch:
+        """Everything staged, as one transaction. `pending`: what the cloud is told of later."""
         reports = list(self.telemetry)
         rows: list[TwinRow] = []
         for place in sorted(self.rows):
@@ -73,7 +73,8 @@ class Stage:
             if state is None:
                 continue  # the device went in the meantime
             device, prop = place
-            rows.append(TwinRow(device=device, prop=prop, body=encode_state(state)))
+            marked = replace(state, untold=place in pending and place not in self.told)
+            rows.append(TwinRow(device=device, prop=prop, body=encode_state(marked)))
             if place in self.told:
                 reports.append(reported_report(device, prop, state))
             if place in self.wanted and state.desired is not None:

@@ -186,6 +186,8 @@ class TwinState:
     """Number of the last telemetry report of this property; dense."""
     source_seq: int | None = None
     """The device's own sequence number of the last reading taken, where it gives one."""
+    untold: bool = False
+    """Only in a row: what is reported is newer than what the cloud was told (`edgecore.twins.pace`)."""
 
 
 def write_desired(
@@ -582,6 +584,8 @@ def encode_state(state: TwinState) -> bytes:
         out["ack"] = _ack_json(state.ack)
     if state.source_seq is not None:
         out["source_seq"] = state.source_seq
+    if state.untold:
+        out["untold"] = True
     return encode_object(out)
 
 
@@ -595,6 +599,7 @@ def decode_state(body: bytes) -> TwinState:
         seen=vector_of(str_at(data, "seen")),
         seq=int_at(data, "seq"),
         source_seq=_int_or_none(data, "source_seq"),
+        untold=bool_at(data, "untold"),
     )
 
 

@@ -32,7 +32,13 @@ DEVICE = Key("devices.devices.kubeedge.io", "default", "boiler")
 MODEL = Key("devicemodels.devices.kubeedge.io", "default", "boiler-model")
 
 FAST = KeeperSettings(
-    group_s=0.005, store_retry_s=0.01, health_s=0.01, retry_s_min=0.01, retry_s_max=0.05, first_reading_s=0.05
+    group_s=0.005,
+    store_retry_s=0.01,
+    health_s=0.01,
+    retry_s_min=0.01,
+    retry_s_max=0.05,
+    first_reading_s=0.05,
+    tell_s=0.0,
 )
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from skerry.errors import InvalidError, NotFoundError, StorageFullError, UnavailableError
 from skerry.objects.json import clone, list_at, maps_at
 from skerry.objects.meta import Key
-from skerry.objects.twins import Vector, decode_device_state, merge
+from skerry.objects.twins import Vector, decode_device_state, decode_state, merge
 from tests.edgecore.twins.gateway import DEVICE, FAST, Gateway, device, reading
 
 
@@ -340,3 +342,69 @@ async def test_a_property_taken_from_a_device_is_not_shown_as_current(gateway: G
         del list_at(less, "spec", "properties")[0]
         await gateway.put_device(less)
         await gateway.until(lambda: gateway.quality() == "stale")
+
+
+# --- how often the cloud hears of a value that moves ---
+
+SELDOM = replace(FAST, tell_s=1000.0)
+"""Longer than any test: what is told after the first value is told for another reason than that its turn came."""
+
+
+async def _level_moves(gateway: Gateway, *values: int) -> None:
+    await gateway.put_device(device(level={"twin": {"everyReading": True}}))
+    # The setpoint's first value is told at once, and would take the level along.
+    await gateway.until(
+        lambda: any(report.kind == "twin_reported" for report in gateway.store.outbox(after=0, limit=9))
+    )
+    for value in values:
+        before = gateway.twin("level").seq
+        gateway.driver.play(reading(gateway.clock, value))
+        await gateway.until(lambda before=before: len(gateway.telemetry("level")) == before + 1)
+
+
+def _level_told(gateway: Gateway) -> str | None:
+    reported = gateway.told("level").reported
+    return reported.value if reported else None
+
+
+async def test_a_value_that_moves_is_told_at_first_and_then_in_turn_and_the_last_one_always() -> None:
+    gateway = Gateway(settings=SELDOM)
+    async with gateway.alive():
+        await _level_moves(gateway, 1, 2, 3, 4)
+        assert _level_told(gateway) == "1"
+        assert [row.value for row in gateway.telemetry("level")] == ["1", "2", "3", "4"], "history has them all"
+    assert _level_told(gateway) == "4", "the agent stopped"
+
+
+async def test_a_devices_turn_comes_without_a_further_reading() -> None:
+    gateway = Gateway(settings=replace(FAST, tell_s=0.05))
+    async with gateway.alive():
+        await _level_moves(gateway, 1, 2, 3)
+        await gateway.until(lambda: _level_told(gateway) == "3")
+
+
+async def test_quality_and_answers_are_told_at_once_with_what_was_pending() -> None:
+    gateway = Gateway(settings=SELDOM)
+    async with gateway.alive():
+        await _level_moves(gateway, 1, 2)
+        gateway.driver.play(reading(gateway.clock, None))
+        await gateway.until(lambda: _level_told(gateway) == "2")
+        told = gateway.told("level").reported
+        assert told is not None and told.quality == "stale"
+        await gateway.want_in_cloud("30")
+        await gateway.until(lambda: (found := gateway.told().ack) is not None and found.state == "verified")
+        reported = gateway.told().reported
+        assert reported is not None and reported.value == "30.0"
+
+
+async def test_what_was_pending_at_a_power_cut_is_told_after_it() -> None:
+    gateway = Gateway(settings=SELDOM)
+    async with gateway.alive():
+        await _level_moves(gateway, 1, 2)
+        disk = gateway.memory.snapshot()
+    gateway.memory.restore(disk)
+    assert _level_told(gateway) == "1"
+    gateway.start_over()
+    async with gateway.alive():
+        await gateway.until(lambda: _level_told(gateway) == "2")
+        assert not any(decode_state(row.body).untold for row in gateway.memory.twins())
