@@ -269,7 +269,7 @@ class Election:
         else:
             uid, obj, expected = stored.uid, object_of(stored.body), stored.revision
         put = Put(key=LEASE, uid=uid, body=body_of(with_record(obj, record)), expected=expected)
-        await self._store.commit(Batch(writes=(put,), advance=self._advance(session)))
+        await self._store.commit(Batch(writes=(put,), advance=self._advance(session), urgent=True))
 
     def _advance(self, session: int) -> Advance:
         return Advance(node=SESSIONS, incarnation=self._identity, session=session, covered=())

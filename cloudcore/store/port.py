@@ -143,6 +143,8 @@ class Batch:
     records: tuple[Record, ...] = ()
     basis: Basis | None = None
     """When any object of its resource was written since, this is a `ConflictError`."""
+    urgent: bool = False
+    """Before others that wait to be committed: what is too late does harm (a leader's renewal)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

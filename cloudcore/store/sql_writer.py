@@ -257,7 +257,7 @@ class Writer:
 
     def commit(self, batch: Batch) -> asyncio.Future[tuple[Revision, ...]]:
         done: asyncio.Future[tuple[Revision, ...]] = self._loop.create_future()
-        self._put(_Commit(batch=batch, done=done))
+        self._put(_Commit(batch=batch, done=done), first=batch.urgent)
         return done
 
     def enter(self, node: str, incarnation: str, hub: str) -> asyncio.Future[Position]:
@@ -277,13 +277,16 @@ class Writer:
             self._wake.notify()
         await asyncio.to_thread(self._thread.join)
 
-    def _put(self, job: _Commit | _Enter | _Housekeeping) -> None:
+    def _put(self, job: _Commit | _Enter | _Housekeeping, *, first: bool = False) -> None:
         with self._wake:
             if self._closing:
                 raise UnavailableError("the store is closed")
-            if len(self._waiting) >= WAITING_MAX:
+            if len(self._waiting) >= WAITING_MAX and not first:
                 raise UnavailableError(f"the store has {WAITING_MAX} writes waiting; try again later")
-            self._waiting.append(job)
+            if first:
+                self._waiting.appendleft(job)
+            else:
+                self._waiting.append(job)
             self._wake.notify()
 
     def _take(self) -> list[_Commit | _Enter] | _Housekeeping | None:

@@ -15,6 +15,7 @@ import pytest
 from cloudcore.store.port import Batch, Record, Store
 from cloudcore.store.sql import SqlStore, open_sql_store
 from cloudcore.store.sql_tables import tables as tables_of_today
+from cloudcore.store.sql_writer import GROUP
 from cloudcore.store.sqlite import SqliteSettings
 from skerry.clocks import SeededIds
 from skerry.errors import StorageFullError, UnavailableError
@@ -50,6 +51,15 @@ async def disk(path: Path) -> AsyncIterator[Disk]:
 
 class TestSqlStore(StoreContract):
     pass
+
+
+async def test_what_is_urgent_is_committed_before_what_waits(disk: Disk) -> None:
+    store = await disk()
+    waiting = [asyncio.ensure_future(write(store, put(key(f"w{number}")))) for number in range(1000)]
+    await asyncio.sleep(0)
+    (urgent,) = await store.commit(Batch(writes=(put(key("now")),), urgent=True))
+    revisions = await asyncio.gather(*waiting)
+    assert urgent < max(revision for (revision,) in revisions) - GROUP
 
 
 async def test_the_file_is_readable_by_its_owner_only(disk: Disk, path: Path) -> None:
