@@ -133,7 +133,8 @@ async def serve(settings: CloudSettings) -> None:
                 doors = _Doors(settings=settings, core=core, pki=pki, certificates=certificates, hub=hub)
                 endpoints = await _listen(listeners, doors)
                 hub.leases.address = _advertised(settings, endpoints)
-                await bootstrap(core.objects, core.scheme, _address(settings, endpoints))
+                address = _address(settings, endpoints)
+                await bootstrap(core.objects, core.scheme, address, alone=not store.shared)
                 workers = workers_of(core, hub, ca_pem=pki.bundle_pem, housekeeping=_housekeeping_settings(settings))
                 for name, work in {**workers, "certificates": certificates.run()}.items():
                     running[name] = tasks.create_task(part(name, work))

@@ -14,6 +14,7 @@ from cloudcore.api.authn import Authenticator
 from cloudcore.api.authz.aggregation import AggregationController
 from cloudcore.api.authz.authorizer import Authorizer
 from cloudcore.api.authz.escalation import escalation_step
+from cloudcore.api.endpoints import ApiEndpoints
 from cloudcore.api.expire import EventExpiry
 from cloudcore.api.openapi import PublishedOpenApi
 from cloudcore.api.ports import Endpoint, Parts
@@ -24,6 +25,7 @@ from cloudcore.controllers.crd.serving import ServedDefinitions
 from cloudcore.controllers.standard import standard_controllers
 from cloudcore.hub.effects import kinds_in
 from cloudcore.hub.hub import Hub, HubParts, HubSettings
+from cloudcore.hub.peers import hub_lease
 from cloudcore.pki.service_tokens import ServiceTokens
 from cloudcore.registry.addresses import ServiceAddresses
 from cloudcore.registry.admission import STEPS
@@ -34,7 +36,7 @@ from cloudcore.registry.kinds import builtin_scheme
 from cloudcore.registry.objects import LocalObjects
 from cloudcore.runtime.election import Alone, Election, Leadership
 from cloudcore.runtime.informer import INDEXES, PODS_BY_NODE
-from cloudcore.runtime.manager import Tools, run_controllers
+from cloudcore.runtime.manager import Controller, Tools, run_controllers
 from cloudcore.runtime.parts import lead
 from cloudcore.runtime.replicas import ReplicaClient
 from cloudcore.scheduler.scheduler import Scheduler
@@ -89,6 +91,7 @@ class Core:
     objects: LocalObjects
     leadership: Leadership
     """Whether this process does what one alone must do."""
+    service_cidr: str
 
     def kind(self, resource: str) -> Kind:
         found = self.scheme.of_resource(resource)
@@ -150,6 +153,7 @@ async def compose(store: Store, clock: Clock, ids: Ids, *, service_cidr: str, ho
         authorizer=authorizer,
         objects=objects,
         leadership=leadership,
+        service_cidr=service_cidr,
     )
 
 
@@ -184,16 +188,23 @@ def _leader_parts(core: Core, *, ca_pem: str, housekeeping: HousekeepingSettings
     core.definitions.refresh()
     tools = core.leader_tools
     scheduler = Scheduler(tools)
-    controllers = [
+    controllers: list[Controller] = [
         *standard_controllers(tools, core.custom, ca_pem=ca_pem, epoch=core.store.epoch),
         AggregationController(tools),
     ]
+    if core.store.shared:
+        controllers.append(ApiEndpoints(tools, service_cidr=core.service_cidr, address_of=_address_of))
     return {
         "controllers": run_controllers(core.cache, core.clock, controllers, [scheduler]),
         "scheduler": scheduler.run(),
         "housekeeping": Housekeeping(core.store, core.clock, housekeeping).run(),
         "expiry of events": EventExpiry(core.leader_objects, core.scheme, core.clock).run(),
     }
+
+
+def _address_of(lease: JsonObject) -> str:
+    found = hub_lease(lease)
+    return found.address if found is not None else ""
 
 
 def authenticator_of(core: Core, tokens: ServiceTokens) -> Authenticator:

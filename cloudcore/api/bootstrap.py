@@ -107,21 +107,22 @@ _FOLLOWS: Final = {"Endpoints": ("subsets",), "EndpointSlice": ("endpoints", "po
 """What is brought up to date in objects that are there already; all else belongs to whoever changed it."""
 
 
-async def bootstrap(objects: Objects, scheme: Scheme, address: Address) -> None:
-    """Make what is missing. Raises `UnavailableError` when the store can't take it."""
-    await ensure(objects, scheme, wanted(address))
+async def bootstrap(objects: Objects, scheme: Scheme, address: Address, *, alone: bool = True) -> None:
+    """Make what is missing. Where this is one of several, the addresses that are there already stay: the leader
+    writes those of all (`cloudcore.api.endpoints`). Raises `UnavailableError` when the store can't take it."""
+    await ensure(objects, scheme, wanted(address), follow=alone)
 
 
-async def ensure(objects: Objects, scheme: Scheme, made: Sequence[JsonObject]) -> None:
-    """Create each object unless it is there; then only what has to follow the server is written."""
+async def ensure(objects: Objects, scheme: Scheme, made: Sequence[JsonObject], *, follow: bool = True) -> None:
+    """Create each object unless it is there; then only what has to follow the server is written, with `follow`."""
     for obj in made:
         group, version = split_api_version(str_at(obj, "apiVersion"))
         kind = scheme.named(group, version, str_at(obj, "kind"))
         assert kind is not None, "bootstrap makes built-in kinds alone"
-        await _ensure(objects, kind, obj)
+        await _ensure(objects, kind, obj, follow=follow)
 
 
-async def _ensure(objects: Objects, kind: Kind, obj: JsonObject) -> None:
+async def _ensure(objects: Objects, kind: Kind, obj: JsonObject, *, follow: bool) -> None:
     namespace, name = str_at(obj, "metadata", "namespace"), str_at(obj, "metadata", "name")
     key = kind.key(namespace, name)
     if objects.read(key) is None:
@@ -132,5 +133,5 @@ async def _ensure(objects: Objects, kind: Kind, obj: JsonObject) -> None:
         else:
             return
     following = _FOLLOWS.get(kind.kind)
-    if following:
+    if follow and following:
         await objects.update(kind, key, lambda current: {**current, **{name: obj[name] for name in following}})

@@ -410,12 +410,35 @@ def test_a_leader_that_is_killed_is_followed_and_no_watch_misses_anything(clouds
     assert pods_of(leader, "after") == 2
 
 
+def addresses(clouds: SeveralClouds) -> int:
+    """How many replicas default/kubernetes leads to, by Endpoints and EndpointSlices alike."""
+    client = client_of(others(clouds, None)[-1])
+    endpoints = client.request("GET", "/api/v1/namespaces/default/endpoints/kubernetes").obj
+    told = [
+        (str_at(address, "ip"), int_at(port, "port"))
+        for subset in maps_at(endpoints, "subsets")
+        for address in maps_at(subset, "addresses")
+        for port in maps_at(subset, "ports")
+    ]
+    slices = client.request("GET", "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices").obj
+    sliced = [
+        (address, int_at(port, "port"))
+        for each in maps_at(slices, "items")
+        for endpoint in maps_at(each, "endpoints")
+        for address in strs_at(endpoint, "addresses")
+        for port in maps_at(each, "ports")
+    ]
+    return len(told) if sorted(told) == sorted(sliced) and len(set(told)) == len(told) else 0
+
+
 def test_a_leader_that_stops_hands_over_at_once(clouds: SeveralClouds) -> None:
     for _ in range(2):
         leader = leader_of(clouds)
         assert leader is not None
+        until(lambda: addresses(clouds) == 3, "pods are led to all")
         assert leader.stop() == 0
         until(lambda: leader_of(clouds), "another one leads", deadline_s=20)
+        until(lambda: addresses(clouds) == 2, "and pods only to those that are there")
         clouds.start(leader)
     found = reigns(clouds)
     assert len(found) == 3
