@@ -267,22 +267,37 @@ def test_what_an_earlier_leader_has_under_way_is_refused() -> None:
         assert world.leader is second, "nor does its renewal that was under way count"
 
 
+def give(world: World, holder: str) -> None:
+    """As an administrator edits the Lease."""
+    stored = world.store.state.objects[LEASE]
+    held = world.leader.election.identity
+    body = stored.body.replace(f'"holderIdentity":"{held}"'.encode(), f'"holderIdentity":"{holder}"'.encode())
+    put = Put(key=LEASE, uid=stored.uid, body=_unstamped(body), expected=None)
+    world.loop.do(world.store.commit(Batch(writes=(put,))))
+
+
 def test_who_was_deposed_by_hand_stops_its_work() -> None:
     with a_world(2) as world:
         world.start()
         world.loop.advance(60)
-        first = world.leader
-        stored = world.store.state.objects[LEASE]
-        body = stored.body.replace(
-            f'"holderIdentity":"{first.election.identity}"'.encode(), b'"holderIdentity":"hand"'
-        )
-        world.loop.do(
-            world.store.commit(Batch(writes=(Put(key=LEASE, uid=stored.uid, body=_unstamped(body), expected=None),)))
-        )
+        give(world, "hand")
         world.until(lambda: not world.working, s_max=3)
         world.until(lambda: bool(world.working), s_max=30)
         assert world.lease()[1] == 1
         assert world.most == 1
+
+
+def test_whom_the_lease_is_given_to_by_hand_leads() -> None:
+    with a_world(3) as world:
+        world.start()
+        world.loop.advance(60)
+        first = world.leader
+        heir = next(replica for replica in world.replicas if replica is not first)
+        give(world, heir.election.identity)
+        # For up to two seconds the first works on, and nothing that it writes is taken.
+        world.until(lambda: world.working == [heir], s_max=6)
+        world.loop.advance(30)
+        assert world.working == [heir]
 
 
 def _unstamped(body: bytes) -> bytes:
