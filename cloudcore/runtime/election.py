@@ -32,7 +32,7 @@ from cloudcore.runtime.candidacy import (
     with_record,
 )
 from cloudcore.store.cache import WatchCache
-from cloudcore.store.port import ABSENT, Advance, Batch, Put, Store, Stored
+from cloudcore.store.port import ABSENT, Advance, Batch, Put, Standing, Store, Stored
 from skerry.errors import (
     AlreadyExistsError,
     ConflictError,
@@ -201,7 +201,9 @@ class Election:
         wanted = claim(seen, self._identity, now=self._now(), settings=self._settings)
         try:
             async with asyncio.timeout(self._settings.renew_s_max):
-                session = (await self._store.enter(SESSIONS, self._identity)).session
+                # Whoever comes too late enters no more, or would fence who has the lease by now.
+                standing = Standing(key=LEASE, revision=ABSENT if stored is None else stored.revision)
+                session = (await self._store.enter(SESSIONS, self._identity, while_at=standing)).session
                 await self._write(stored, wanted, session)
         except TimeoutError as error:
             raise UnavailableError("the store takes too long for taking the lease") from error

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from cloudcore.store.port import Batch, Change, Entry, Page, Place, Position, Store, Stored, StoredRecord
+from cloudcore.store.port import Batch, Change, Entry, Page, Place, Position, Standing, Store, Stored, StoredRecord
 from skerry.errors import SkerryError
 from skerry.objects.meta import Key, Revision
 
@@ -112,9 +112,11 @@ class FailingStore:
         await self._store.compact(to)
         self._after(fault)
 
-    async def enter(self, node: str, incarnation: str, *, hub: str = "") -> Position:
+    async def enter(
+        self, node: str, incarnation: str, *, hub: str = "", while_at: Standing | None = None
+    ) -> Position:
         fault = self._before("enter")
-        position = await self._store.enter(node, incarnation, hub=hub)
+        position = await self._store.enter(node, incarnation, hub=hub, while_at=while_at)
         self._after(fault)
         return position
 

@@ -20,11 +20,12 @@ from cloudcore.store.port import (
     Place,
     Position,
     Record,
+    Standing,
     Stored,
     StoredRecord,
 )
 from cloudcore.store.positions import Life, advanced, entered, entry_of, position_of
-from cloudcore.store.revisions import Row, check_basis, check_kept, rows_of
+from cloudcore.store.revisions import Row, check_basis, check_kept, check_standing, rows_of
 from cloudcore.store.ring import Ring
 from skerry.errors import UnavailableError
 from skerry.objects.meta import Key, Revision
@@ -162,9 +163,13 @@ class MemoryStore:
             del state.log[: to - state.compacted]
             state.compacted = to
 
-    async def enter(self, node: str, incarnation: str, *, hub: str = "") -> Position:
+    async def enter(
+        self, node: str, incarnation: str, *, hub: str = "", while_at: Standing | None = None
+    ) -> Position:
         self._check_open()
         state = self.state
+        if while_at is not None:
+            check_standing(while_at, state.objects.get(while_at.key))
         lives = state.lives[node] = entered(state.lives.get(node, {}), incarnation)
         position = position_of(node, lives)
         assert position is not None, "somebody has just entered"

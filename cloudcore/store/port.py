@@ -135,6 +135,15 @@ class Basis:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """An object as somebody saw it."""
+
+    key: Key
+    revision: Revision
+    """ABSENT: it was not there."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
     """What commits together, or not at all."""
 
@@ -252,14 +261,17 @@ class Store(Protocol):
         """Forget superseded states and deletions at or below `to`; current objects stay. Never goes back."""
         ...
 
-    async def enter(self, node: str, incarnation: str, *, hub: str = "") -> Position:
+    async def enter(
+        self, node: str, incarnation: str, *, hub: str = "", while_at: Standing | None = None
+    ) -> Position:
         """Begin a session of this node: its number, and what took effect of this life of its outbox.
 
         Durable when it returns. From then on nothing is committed for an older session of the node, so what this
         says has taken effect is all that ever will but for the new session's own commits. The lives that entered
         last are remembered (`LIVES`), so that two gateways that share a name do not make the cloud forget.
 
-        A hub that is one of several gives its name, and is found by it (`Entry`) from the same moment on.
+        A hub that is one of several gives its name, and is found by it (`Entry`) from the same moment on. When the
+        object of `while_at` is not so any more, nobody enters: `ConflictError`.
         """
         ...
 

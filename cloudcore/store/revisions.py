@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from cloudcore.store.port import ABSENT, Basis, Change, Delete, Put, Stored, with_revision, without_revision
+from cloudcore.store.port import ABSENT, Basis, Change, Delete, Put, Standing, Stored, with_revision, without_revision
 from skerry.errors import AlreadyExistsError, ConflictError, GoneError, NotFoundError
 from skerry.objects.meta import Key, Revision
 
@@ -91,6 +91,13 @@ def _check(write: Put | Delete, current: Stored | None) -> None:
         raise AlreadyExistsError(f"{write.key} already exists")
     elif expected is not None and expected != current.revision:
         raise ConflictError(f"{write.key} is at revision {current.revision}, not {expected}")
+
+
+def check_standing(standing: Standing, current: Stored | None) -> None:
+    """The object must be so still. Raises `ConflictError`."""
+    revision = ABSENT if current is None else current.revision
+    if revision != standing.revision:
+        raise ConflictError(f"{standing.key} is at revision {revision}, not {standing.revision}")
 
 
 def check_basis(basis: Basis, changed: Revision) -> None:

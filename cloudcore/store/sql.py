@@ -22,7 +22,7 @@ from sqlalchemy import Connection, Executable, RowMapping
 from sqlalchemy.exc import DBAPIError
 
 from cloudcore.store import sql_tables as t
-from cloudcore.store.port import Batch, Change, Entry, Page, Place, Position, Stored, StoredRecord
+from cloudcore.store.port import Batch, Change, Entry, Page, Place, Position, Standing, Stored, StoredRecord
 from cloudcore.store.positions import position_of
 from cloudcore.store.revisions import Row, check_kept
 from cloudcore.store.ring import Ring
@@ -204,8 +204,10 @@ class SqlStore:
         while await self._writer.housekeeping(lambda connection: _drop_log(connection, bound)):
             pass
 
-    async def enter(self, node: str, incarnation: str, *, hub: str = "") -> Position:
-        position = await self._writer.enter(node, incarnation, hub)
+    async def enter(
+        self, node: str, incarnation: str, *, hub: str = "", while_at: Standing | None = None
+    ) -> Position:
+        position = await self._writer.enter(node, incarnation, hub, while_at)
         if hub:
             self._wake()
         return position

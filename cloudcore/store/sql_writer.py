@@ -29,9 +29,9 @@ from sqlalchemy.exc import DBAPIError
 
 from cloudcore.store import sql_tables as t
 from cloudcore.store.dates import Dates
-from cloudcore.store.port import Basis, Batch, Change, Entry, Position, Record, Stored
+from cloudcore.store.port import Basis, Batch, Change, Entry, Position, Record, Standing, Stored
 from cloudcore.store.positions import Life, Lives, advanced, entered, entry_of, position_of
-from cloudcore.store.revisions import Row, check_basis, rows_of
+from cloudcore.store.revisions import Row, check_basis, check_standing, rows_of
 from cloudcore.store.sql_database import Database, News
 from skerry.errors import SkerryError, UnavailableError
 from skerry.objects.meta import Key, Revision
@@ -65,6 +65,7 @@ class _Enter:
     node: str
     incarnation: str
     hub: str
+    while_at: Standing | None
     done: asyncio.Future[Position]
 
 
@@ -109,6 +110,7 @@ class _Group:
             self.entry_number = connection.execute(t.newest_entry).scalar_one()
         self._fetch_changed([batch.basis for batch in batches if batch.basis is not None], connection)
         keys = {write.key for batch in batches for write in batch.writes}
+        keys.update(job.while_at.key for job in jobs if isinstance(job, _Enter) and job.while_at is not None)
         self.before.update(dict.fromkeys(keys))
         places = [(key.resource, key.namespace, key.name) for key in keys]
         for first in range(0, len(places), _KEYS):
@@ -152,7 +154,9 @@ class _Group:
         return tuple(row.revision for row in rows)
 
     def enter(self, job: _Enter) -> Position:
-        """Begin a session of the node."""
+        """Begin a session of the node. Raises `ConflictError`, and then nobody has entered."""
+        if job.while_at is not None:
+            check_standing(job.while_at, self.current(job.while_at.key))
         lives = self.lives_now[job.node] = entered(self.lives_now[job.node], job.incarnation)
         position = position_of(job.node, lives)
         assert position is not None, "somebody has just entered"
@@ -260,9 +264,9 @@ class Writer:
         self._put(_Commit(batch=batch, done=done), first=batch.urgent)
         return done
 
-    def enter(self, node: str, incarnation: str, hub: str) -> asyncio.Future[Position]:
+    def enter(self, node: str, incarnation: str, hub: str, while_at: Standing | None) -> asyncio.Future[Position]:
         done: asyncio.Future[Position] = self._loop.create_future()
-        self._put(_Enter(node=node, incarnation=incarnation, hub=hub, done=done))
+        self._put(_Enter(node=node, incarnation=incarnation, hub=hub, while_at=while_at, done=done))
         return done
 
     def housekeeping(self, step: Step) -> asyncio.Future[int]:

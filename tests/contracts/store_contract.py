@@ -27,6 +27,7 @@ from cloudcore.store.port import (
     Position,
     Put,
     Record,
+    Standing,
     Store,
     with_revision,
     without_revision,
@@ -382,6 +383,24 @@ class StoreContract:
         store = await disk()
         entered = await asyncio.gather(*(store.enter("n", "i") for _ in range(20)))
         assert sorted(position.session for position in entered) == list(range(1, 21))
+
+    async def test_nobody_enters_once_the_object_is_not_so_any_more(self, disk: Disk) -> None:
+        store = await disk()
+        lease = key("lease", resource="leases")
+        absent = Standing(key=lease, revision=ABSENT)
+        assert (await store.enter("leader", "a", while_at=absent)).session == 1
+        (first,) = await write(store, put(lease))
+        with pytest.raises(ConflictError):
+            await store.enter("leader", "b", while_at=absent)
+        held = Standing(key=lease, revision=first)
+        assert (await store.enter("leader", "b", while_at=held)).session == 2
+        advance = Advance(node="leader", incarnation="b", session=2, covered=())
+        await store.commit(Batch(writes=(put(lease, "2", expected=first),), advance=advance))
+        with pytest.raises(ConflictError):
+            await store.enter("leader", "a", while_at=held)
+        await store.commit(Batch(writes=(Delete(key=lease, expected=None),), advance=advance))
+        with pytest.raises(ConflictError):
+            await store.enter("leader", "a", while_at=held)
 
     async def test_a_node_is_found_at_the_hub_that_it_entered_last(self, disk: Disk) -> None:
         store = await disk()

@@ -11,7 +11,7 @@ from cloudcore.hub.hub import HubSettings
 from cloudcore.hub.liveness import SILENT_REASON, LivenessSettings
 from cloudcore.store.failing import FailingStore, Fault, Operation
 from cloudcore.store.memory import MemoryState
-from cloudcore.store.port import Position
+from cloudcore.store.port import Position, Standing
 from edgecore.store.memory import MemoryEdgeStore
 from skerry.clocks import SystemClock
 from skerry.errors import UnavailableError
@@ -151,8 +151,10 @@ class SlowStore(SharedMemoryStore):
         self.entered = 0
         self.answers = asyncio.Event()
 
-    async def enter(self, node: str, incarnation: str, *, hub: str = "") -> Position:
-        position = await super().enter(node, incarnation, hub=hub)
+    async def enter(
+        self, node: str, incarnation: str, *, hub: str = "", while_at: Standing | None = None
+    ) -> Position:
+        position = await super().enter(node, incarnation, hub=hub, while_at=while_at)
         if hub == "north":
             self.entered += 1
             await self.answers.wait()

@@ -16,7 +16,7 @@ from cloudcore.runtime.parts import PartFailedError, lead
 from cloudcore.store.cache import WatchCache
 from cloudcore.store.failing import FailingStore, Fault, Operation
 from cloudcore.store.memory import MemoryState, MemoryStore
-from cloudcore.store.port import Advance, Batch, Put
+from cloudcore.store.port import Advance, Batch, Position, Put, Standing
 from skerry.clocks import SeededIds
 from skerry.errors import FencedError, UnavailableError
 from skerry.objects.json import str_at
@@ -46,6 +46,7 @@ class Line(FailingStore):
     def __init__(self, store: MemoryStore) -> None:
         super().__init__(store, self._plan)
         self.cut = False
+        self.delays_s: Callable[[], float] = lambda: 0.0
         self.held = asyncio.Event()
         self.held.set()
         self._sent: set[asyncio.Task[tuple[Revision, ...]]] = set()
@@ -56,12 +57,19 @@ class Line(FailingStore):
     async def commit(self, batch: Batch) -> tuple[Revision, ...]:
         async def arrive() -> tuple[Revision, ...]:
             await self.held.wait()
+            await asyncio.sleep(self.delays_s())
             return await FailingStore.commit(self, batch)
 
         task = asyncio.get_running_loop().create_task(arrive())
         self._sent.add(task)
         task.add_done_callback(self._arrived)
         return await asyncio.shield(task)
+
+    async def enter(
+        self, node: str, incarnation: str, *, hub: str = "", while_at: Standing | None = None
+    ) -> Position:
+        await asyncio.sleep(self.delays_s())
+        return await super().enter(node, incarnation, hub=hub, while_at=while_at)
 
     def _arrived(self, task: asyncio.Task[tuple[Revision, ...]]) -> None:
         self._sent.discard(task)
@@ -313,6 +321,22 @@ def test_all_start_at_once_on_an_empty_store_and_one_leads() -> None:
             world.loop.advance(30)
             assert world.most == 1
             assert len(world.leader.reigns) == 1
+
+
+def test_of_those_that_are_woken_at_once_the_slower_ones_do_no_harm() -> None:
+    for seed in range(20):
+        with a_world(3) as world:
+            for number, replica in enumerate(world.replicas):
+                chance = SeededIds(100 * seed + number)
+                replica.line.delays_s = lambda chance=chance: chance.unit() / 2
+            world.start()
+            world.loop.advance(20)
+            first = world.leader
+            assert len(first.reigns) == 1
+            world.loop.do(first.stop())
+            world.loop.advance(20)
+            assert [len(replica.reigns) for replica in world.replicas if replica is world.leader] == [1]
+            assert world.most == 1
 
 
 def test_alone_one_leads_always_and_writes_nothing() -> None:
