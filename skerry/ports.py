@@ -82,3 +82,9 @@ class Link(Protocol):
     def peer_name(self) -> str:
         """Who the transport proved the peer to be (the certificate's common name), or ''."""
         ...
+
+    @property
+    def peer_key(self) -> str:
+        """`skerry.objects.enrolment.pin_of` the key that the peer proved to have, or '' on a link within one process,
+        where none is proved. A name is given anew with every certificate; a key is one machine's."""
+        ...

@@ -1,7 +1,7 @@
 """Who is asking: client certificates, ServiceAccount tokens, nobody; and on whose behalf (impersonation).
 
 Keeps a bounded memory of certificates read already. Whether a certificate is ours and valid was checked by TLS when
-the connection was made; its end is checked again at every request, as connections live long.
+the connection was made; its end is checked again at every request, as connections live long, and so is a node's key.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from cloudcore.pki.service_tokens import ISSUER, Claims, ServiceTokens
 from cloudcore.registry.port import Actor
 from cloudcore.store.port import Stored
 from skerry.errors import BadRequestError, UnauthenticatedError
+from skerry.objects.enrolment import key_refusal, node_of_user
+from skerry.objects.json import decode_object
 from skerry.objects.meta import Key
 from skerry.ports import Clock
 
@@ -31,7 +33,8 @@ _AUTHENTICATION: Final = "authentication.k8s.io"
 
 
 class UnknownAccountError(UnauthenticatedError):
-    """A token of ours, for an account or an object that is not there."""
+    """A token of ours, for an account or an object that is not there; or a certificate of ours, for a node that is
+    not there, or that has another key."""
 
 
 class Reader(Protocol):
@@ -84,11 +87,23 @@ class Authenticator:
     def _proved(self, presented: Presented) -> Actor:
         if presented.certificate is not None:
             subject = self.subject(presented.certificate)
+            self._check_key(subject)
             extra = (("authentication.kubernetes.io/credential-id", (f"X509SHA256={subject.fingerprint}",)),)
             return Actor(name=subject.user, groups=_with(subject.groups, AUTHENTICATED), extra=extra)
         if presented.token:
             return self.account(presented.token)[0]
         return ANONYMOUS
+
+    def _check_key(self, subject: Subject) -> None:
+        """A node's certificate is good for as long as the node is there and has that key: a gateway that was replaced
+        or sent away is heard no more, however long its certificate was given for."""
+        node = node_of_user(subject.user)
+        if not node:
+            return
+        stored = self._objects.read(Key("nodes", "", node))
+        reason = key_refusal(node, None if stored is None else decode_object(stored.body), subject.key)
+        if reason:
+            raise UnknownAccountError(reason)
 
     def _impersonated(self, actor: Actor, presented: Presented) -> Actor:
         if not presented.impersonate_user:

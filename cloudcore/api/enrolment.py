@@ -40,7 +40,8 @@ def enrolment_endpoints(enroller: Enroller, authenticator: Authenticator) -> Map
             raise UnauthenticatedError("a renewal is asked for with the certificate that is to be renewed")
         subject = authenticator.subject(posted.presented.certificate)
         request = read_request(posted.body, with_token=False)
-        return Replied(status=201, body=enrolled_body(await enroller.renew(subject.user, request.csr_pem)))
+        enrolled = await enroller.renew(subject.user, subject.key, request.csr_pem)
+        return Replied(status=201, body=enrolled_body(enrolled))
 
     return {DISCOVERY_PATH: discover, ENROL_PATH: enrol, RENEW_PATH: renew}
 

@@ -107,6 +107,9 @@ class Reporter:
     lookup: Lookup
     incarnation: str = ""
     """The life of the gateway's store that reports."""
+    node_uid: str = ""
+    """The life of the Node that it reports of: what a deleted node's gateway says makes no new one. "" on a link that
+    proves no key, where the first report makes the Node."""
 
     def outcome(self, dated: DatedReport) -> Outcome:
         """Raises `ProtocolError` or another `CallerError` for a report that makes no sense."""
@@ -166,7 +169,7 @@ class Reporter:
         return Effect(
             kind=self.kinds.node,
             key=key,
-            uid="",
+            uid=self.node_uid,
             subresource=subresource,
             transform=transform,
         )

@@ -18,6 +18,7 @@ import orjson
 
 from cloudcore.hub.effects import Kinds, Reporter, with_incarnation
 from cloudcore.hub.elsewhere import Client, NodesElsewhere, NodesHere
+from cloudcore.hub.keys import NodeKeys
 from cloudcore.hub.leases import HubLeases, LeaseParts
 from cloudcore.hub.liveness import SILENT_REASON, Liveness, LivenessSettings
 from cloudcore.hub.orphans import Orphans
@@ -34,7 +35,7 @@ from cloudcore.store.cache import WatchCache
 from cloudcore.store.port import Advance, Entry, Store
 from skerry.errors import FencedError, GoneError, NotFoundError, SkerryError, UnavailableError
 from skerry.objects.json import Json, JsonObject
-from skerry.objects.meta import Key
+from skerry.objects.meta import Key, uid_of
 from skerry.ports import Clock, Ids, Link
 from skerry.sync.cloud import CloudState
 from skerry.sync.ports import SyncSettings, View
@@ -119,6 +120,7 @@ class Hub:
         self.leases = HubLeases(lease_parts, hub=self._name, renew_s=self._settings.liveness.lease_s)
         recorder = EventRecorder(parts.objects, parts.kinds.event, parts.clock, component="skerry-hub")
         elsewhere = NodesElsewhere(parts.store, self.leases, parts.replicas)
+        self._keys = NodeKeys(parts.cache, recorder, parts.clock)
         self.traffic = TrafficLedger(
             parts.store,
             parts.clock,
@@ -181,6 +183,13 @@ class Hub:
 
     # --- what sessions ask ---
 
+    async def refusal(self, node: str, key: str) -> str:
+        return await self._keys.refusal(node, key)
+
+    async def refused(self, node: str, reason: str) -> None:
+        log.warning("gateway refused node=%s reason=%s", node, reason)
+        await self._keys.tell(node, reason)
+
     async def enter(self, session: NodeSession) -> bool:
         try:
             async with asyncio.timeout(self._settings.fence_s_max):
@@ -211,8 +220,15 @@ class Hub:
     def view(self, node: str) -> View:
         return self._views.view(node)
 
-    def reporter(self, node: str, incarnation: str) -> Reporter:
-        return Reporter(node=node, kinds=self._parts.kinds, lookup=self._lookup, incarnation=incarnation)
+    def reporter(self, session: NodeSession, incarnation: str) -> Reporter:
+        known = self._lookup(Key(NODES, "", session.node)) if session.peer_key else None
+        return Reporter(
+            node=session.node,
+            kinds=self._parts.kinds,
+            lookup=self._lookup,
+            incarnation=incarnation,
+            node_uid="" if known is None else uid_of(known),
+        )
 
     async def met(self, session: Advance) -> None:
         node, incarnation = session.node, session.incarnation
@@ -257,6 +273,8 @@ class Hub:
         async for change in changes:
             if change.key.resource == NODES and change.after is not None and _SILENT in change.after:
                 self._contradict(change.key.name)
+            if change.key.resource == NODES:
+                self._recheck(change.key.name)
             for node, keys in self._views.apply(change).items():
                 slot = self._slots.get(node)
                 if slot is not None and slot.session is not None:
@@ -267,6 +285,16 @@ class Hub:
                 self._pushing.add(session)
                 if session.state is not CloudState.BEHIND:
                     self._behind.discard(session)
+
+    def _recheck(self, node: str) -> None:
+        """The Node changed: end the session of a gateway that was replaced or sent away."""
+        slot = self._slots.get(node)
+        session = None if slot is None else slot.session
+        if session is None:
+            return
+        reason = self._keys.refusal_now(node, session.peer_key)
+        if reason:
+            session.close(CloseCode.REFUSED, reason)
 
     def _contradict(self, node: str) -> None:
         """Somebody wrote that nothing is heard of the node: a leader that took this hub for dead, say."""

@@ -47,6 +47,14 @@ NODE_USER_PREFIX = "system:node:"
 class Registry(Protocol):
     """What a session asks of its hub."""
 
+    async def refusal(self, node: str, key: str) -> str:
+        """Why a gateway with this key is not the node's any more; "" when it is."""
+        ...
+
+    async def refused(self, node: str, reason: str) -> None:
+        """One was, after it was told."""
+        ...
+
     async def enter(self, session: NodeSession) -> bool:
         """Take over from the node's older session, once that has ended; False when there is no room now."""
         ...
@@ -57,7 +65,7 @@ class Registry(Protocol):
 
     def view(self, node: str) -> View: ...
 
-    def reporter(self, node: str, incarnation: str) -> Reporter: ...
+    def reporter(self, session: NodeSession, incarnation: str) -> Reporter: ...
 
     async def met(self, session: Advance) -> None:
         """The node's gateway is here with this session and this life of its store: commands are given to it from now
@@ -102,6 +110,11 @@ class NodeSession:
     @property
     def state(self) -> CloudState:
         return self._machine.state
+
+    @property
+    def peer_key(self) -> str:
+        """See `Link.peer_key`."""
+        return self._link.peer_key
 
     @property
     def fence(self) -> Advance | None:
@@ -155,8 +168,10 @@ class NodeSession:
         if proved != NODE_USER_PREFIX + hello.node or not hello.node:
             self.close(CloseCode.REFUSED, f"the certificate is of {proved or 'nobody'}, the hello of {hello.node}")
             return
-        self.node = hello.node
         try:
+            if await self._is_refused(hello.node):  # before the node's own session has to go for this one
+                return
+            self.node = hello.node
             if not await self._registry.enter(self):
                 self.close(CloseCode.BUSY, "too many at once", retry_after_s=self._registry.retry_after_s())
                 return
@@ -165,13 +180,15 @@ class NodeSession:
                 node=hello.node, incarnation=hello.incarnation, session=position.session, covered=()
             )
             await self._registry.met(self._fence)
+            if await self._is_refused(hello.node):  # the node may have joined again meanwhile
+                return
         except FencedError as error:
             self.close(CloseCode.FENCED, str(error))
             return
         except SkerryError as error:
             self.close(CloseCode.FAILED, f"the cloud's store: {error}", retry_after_s=self._registry.retry_after_s())
             return
-        self._reporter = self._registry.reporter(hello.node, hello.incarnation)
+        self._reporter = self._registry.reporter(self, hello.incarnation)
         admission = Admission(
             view=self._registry.view(hello.node),
             epoch=self._parts.store.epoch,
@@ -182,6 +199,13 @@ class NodeSession:
         if self._machine.state is CloudState.BEHIND:
             self._registry.behind(self)
         self._driver.kick()
+
+    async def _is_refused(self, node: str) -> bool:
+        reason = await self._registry.refusal(node, self.peer_key)
+        if reason:
+            self.close(CloseCode.REFUSED, reason)
+            await self._registry.refused(node, reason)
+        return bool(reason)
 
     # --- what it reports ---
 

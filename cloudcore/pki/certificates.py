@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from skerry.errors import BadRequestError, UnauthenticatedError
-from skerry.objects.enrolment import authority_id, pin_of
+from skerry.objects.enrolment import authority_id, pin_of, spki_of_certificate
 
 CA_VALID: Final = timedelta(days=3650)
 SERVER_VALID: Final = timedelta(days=90)
@@ -168,6 +168,8 @@ class Subject:
     fingerprint: str
     """SHA-256 of the certificate, hex: names the credential in an audit."""
     expires: datetime
+    key: str
+    """`pin_of` its public key."""
 
 
 def subject_of(certificate_der: bytes) -> Subject:
@@ -180,6 +182,7 @@ def subject_of(certificate_der: bytes) -> Subject:
         groups=groups,
         fingerprint=certificate.fingerprint(hashes.SHA256()).hex(),
         expires=certificate.not_valid_after_utc,
+        key=pin_of(spki_of_certificate(certificate_der)),
     )
 
 

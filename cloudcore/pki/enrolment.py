@@ -51,12 +51,13 @@ from skerry.objects.enrolment import (
     grant_of,
     hash_secret,
     hub_server_name,
+    key_refusal,
     node_of_user,
     parse_token,
     token_secret_name,
     used_secret,
 )
-from skerry.objects.json import JsonObject, decode_object, ensure_map, map_at, str_at, str_map_at, to_json
+from skerry.objects.json import JsonObject, decode_object, ensure_map, map_at, str_map_at, to_json
 from skerry.objects.scheme import Kind
 from skerry.objects.times import time_text
 from skerry.ports import Clock
@@ -144,16 +145,18 @@ class Enroller:
         await self._introduce(grant.node, grant.labels, fingerprint)
         return self._signed(grant.node, request.csr_pem)
 
-    async def renew(self, user: str, csr_pem: str) -> Enrolled:
+    async def renew(self, user: str, key: str, csr_pem: str) -> Enrolled:
         """A new certificate for the node that a current one speaks for; `user` is that one's common name, which TLS
-        verified and which only `enrol` gives to anybody.
+        verified and which only `enrol` gives to anybody, and `key` the fingerprint of its key.
 
         Raises `ForbiddenError` when the user is no node, when its Node was deleted, which is how one is sent away, or
-        when the node has joined again with another key since.
+        when the node has joined again with another key since; also for a request by another key than `key`: only a
+        token makes a node's key another one.
         """
-        node = self._known(user)
         fingerprint = key_fingerprint(requested_key(csr_pem))
-        self._check_key(node, fingerprint)
+        node = self._known(user, key)
+        if fingerprint != key:
+            raise ForbiddenError("the signing request is by another key than the certificate's")
         await self._remember(node, fingerprint)
         return self._signed(node, csr_pem)
 
@@ -184,25 +187,18 @@ class Enroller:
                 f"this certificate ended at {old.ended:%Y-%m-%dT%H:%M:%SZ}, more than "
                 f"{self._parts.recover_within.days} days ago; join again with a new token"
             )
-        node = self._known(old.user)
-        self._check_key(node, fingerprint)
-        return node
+        return self._known(old.user, fingerprint)
 
-    def _check_key(self, node: str, fingerprint: str) -> None:
-        """A gateway keeps the key that it joined with; a certificate that was given before the node joined again must
-        not renew itself for ever."""
-        stored = self._parts.objects.read(self._parts.nodes.key("", node))
-        known = str_at(decode_object(stored.body), "metadata", "annotations", NODE_KEY_ANNOTATION) if stored else ""
-        if known and known != fingerprint:
-            raise ForbiddenError(f"the Node {node} has joined again with another key since")
-
-    def _known(self, user: str) -> str:
-        """The node that a certificate's user speaks for, if its Node is there."""
+    def _known(self, user: str, key: str) -> str:
+        """The node that a certificate's user speaks for, if its Node is there and its key is this one. A certificate
+        that was given before the node joined again must not renew itself for ever."""
         node = node_of_user(user)
         if not node:
             raise ForbiddenError("only a node can renew a node's certificate")
-        if self._parts.objects.read(self._parts.nodes.key("", node)) is None:
-            raise ForbiddenError(f"the Node {node} is not known any more; join again with a new token")
+        stored = self._parts.objects.read(self._parts.nodes.key("", node))
+        reason = key_refusal(node, None if stored is None else decode_object(stored.body), key)
+        if reason:
+            raise ForbiddenError(reason)
         return node
 
     async def _remember(self, node: str, fingerprint: str) -> None:

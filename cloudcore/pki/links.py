@@ -43,7 +43,7 @@ def renewing(enroller: Enroller) -> Callable[[AddressedLink], Awaitable[None]]:
     async def serve(link: AddressedLink) -> None:
         async def answer() -> Enrolled:
             request = read_request(await link.receive(), with_token=False)
-            return await enroller.renew(link.peer_name, request.csr_pem)
+            return await enroller.renew(link.peer_name, link.peer_key, request.csr_pem)
 
         await _answered(link, answer)
 

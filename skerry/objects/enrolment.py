@@ -384,6 +384,18 @@ def node_of_user(user: str) -> str:
     return user[len(NODE_USER_PREFIX) :] if user.startswith(NODE_USER_PREFIX) else ""
 
 
+def key_refusal(node: str, obj: JsonObject | None, key: str) -> str:
+    """Why a certificate of the node with this key (`pin_of`) is worth nothing now, though it is in date; "" where it
+    is good. `obj` is the Node as it is, None when there is none.
+
+    A Node without a key was made by hand, or joined a cloud that did not note keys yet.
+    """
+    if obj is None:
+        return f"the Node {node} is not known any more; join again with a new token"
+    known = str_at(obj, "metadata", "annotations", NODE_KEY_ANNOTATION)
+    return f"the Node {node} has joined again with another key since" if known and known != key else ""
+
+
 def split_address(text: str, *, default_port: int) -> tuple[str, int]:
     """`HOST`, `HOST:PORT`, `[v6]:PORT` or an https:// form of these -> (host, port)."""
     rest = text.strip().removeprefix("https://").rstrip("/")

@@ -20,8 +20,9 @@ IN_FLIGHT_MAX: Final = 64
 class MemoryLink:
     """One end. `pair` makes both."""
 
-    def __init__(self, *, peer_name: str) -> None:
+    def __init__(self, *, peer_name: str, peer_key: str = "") -> None:
         self._peer_name = peer_name
+        self._peer_key = peer_key
         self.arrived: asyncio.Queue[bytes] = asyncio.Queue(IN_FLIGHT_MAX)
         self.ended = asyncio.Event()
         self.peer: MemoryLink | None = None
@@ -39,6 +40,10 @@ class MemoryLink:
     @property
     def peer_name(self) -> str:
         return self._peer_name
+
+    @property
+    def peer_key(self) -> str:
+        return self._peer_key
 
     async def send(self, data: bytes, *, stream: int = 0, last: bool = False) -> None:
         assert self.peer is not None
@@ -78,8 +83,8 @@ class MemoryLink:
             ended.cancel()
 
 
-def pair(*, edge_name: str) -> tuple[MemoryLink, MemoryLink]:
-    """(the edge's end, the cloud's end); the cloud sees `edge_name` as the peer's."""
-    edge, cloud = MemoryLink(peer_name="cloud"), MemoryLink(peer_name=edge_name)
+def pair(*, edge_name: str, edge_key: str = "") -> tuple[MemoryLink, MemoryLink]:
+    """(the edge's end, the cloud's end); the cloud sees `edge_name` and `edge_key` as the peer's."""
+    edge, cloud = MemoryLink(peer_name="cloud"), MemoryLink(peer_name=edge_name, peer_key=edge_key)
     edge.peer, cloud.peer = cloud, edge
     return edge, cloud

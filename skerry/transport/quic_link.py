@@ -366,6 +366,11 @@ class QuicLink:
         return peer.name if peer is not None else ""
 
     @property
+    def peer_key(self) -> str:
+        peer = self._connection.peer
+        return peer.key if peer is not None else ""
+
+    @property
     def apart(self) -> bool:
         return True
 

@@ -26,6 +26,7 @@ from aioquic import tls
 from aioquic._buffer import Buffer
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from cryptography.x509.verification import (
     Criticality,
@@ -34,6 +35,8 @@ from cryptography.x509.verification import (
     Store,
     VerificationError,
 )
+
+from skerry.objects.enrolment import pin_of
 
 TICKETS_MAX: Final = 20_000
 """Twice the gateways of one hub, about a kilobyte each; the oldest go first."""
@@ -65,6 +68,12 @@ class PeerCertificate:
         """Common name of its subject, or ""."""
         names = self.chain[0].subject.get_attributes_for_oid(NameOID.COMMON_NAME)
         return str(names[0].value) if names else ""
+
+    @property
+    def key(self) -> str:
+        """`pin_of` its public key."""
+        public = self.chain[0].public_key()
+        return pin_of(public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo))
 
     @property
     def not_after_ms(self) -> int:

@@ -41,7 +41,7 @@ from websockets.server import ServerProtocol
 
 from skerry.errors import IdentityRefusedError, UnansweredError, UnavailableError
 from skerry.listening import listening_socket
-from skerry.objects.enrolment import HUB_SERVER_NAME
+from skerry.objects.enrolment import HUB_SERVER_NAME, pin_of, spki_of_certificate
 from skerry.transport.accepted import READ_BYTES, Accepted, Hearing, ServerTls, TlsLimits
 from skerry.transport.door import Door
 from skerry.transport.proxy import Proxy
@@ -77,6 +77,7 @@ class WebSocketLink:
         self._connection = connection
         certificate = _peer_certificate(connection)
         self._peer_name = common_name(certificate)
+        self._peer_key = _peer_key(connection)
         text = certificate.get("notAfter")
         self._not_after_ms = round(ssl.cert_time_to_seconds(text) * 1000) if isinstance(text, str) else 0
         _keep_little(connection)
@@ -84,6 +85,10 @@ class WebSocketLink:
     @property
     def peer_name(self) -> str:
         return self._peer_name
+
+    @property
+    def peer_key(self) -> str:
+        return self._peer_key
 
     @property
     def apart(self) -> bool:
@@ -360,6 +365,13 @@ def _keep_little(connection: Connection) -> None:
 def _peer_certificate(connection: Connection) -> Mapping[str, object]:
     transport = cast("asyncio.BaseTransport", connection.transport)
     return cast("Mapping[str, object] | None", transport.get_extra_info("peercert")) or {}
+
+
+def _peer_key(connection: Connection) -> str:
+    """By TLS, and so also after a handshake that a ticket made short."""
+    tls = cast("ssl.SSLObject | None", connection.transport.get_extra_info("ssl_object"))
+    shown = None if tls is None else tls.getpeercert(binary_form=True)
+    return "" if shown is None else pin_of(spki_of_certificate(shown))
 
 
 def _reason(error: BaseException, *, answered: bool) -> str:

@@ -24,6 +24,8 @@ class Ends:
 
     edge: Link
     cloud: Link
+    edge_key: str
+    """`pin_of` the key that the edge has; "" where a link proves none."""
 
 
 MakeEnds = Callable[[], AbstractAsyncContextManager[Ends]]
@@ -76,6 +78,10 @@ class LinkContract:
         async with make() as ends:
             assert ends.cloud.peer_name == NODE
             assert ends.edge.peer_name
+
+    async def test_the_cloud_knows_the_key_of_who_dialled(self, make: MakeEnds) -> None:
+        async with make() as ends:
+            assert ends.cloud.peer_key == ends.edge_key
 
     async def test_a_close_comes_after_what_was_sent_and_ends_both(self, make: MakeEnds) -> None:
         async with make() as ends:

@@ -16,7 +16,7 @@ class TestMemory(LinkContract):
     def make(self) -> MakeEnds:
         @asynccontextmanager
         async def ends() -> AsyncGenerator[Ends]:
-            edge, cloud = pair(edge_name=NODE)
-            yield Ends(edge=edge, cloud=cloud)
+            edge, cloud = pair(edge_name=NODE, edge_key="a key")
+            yield Ends(edge=edge, cloud=cloud, edge_key="a key")
 
         return ends

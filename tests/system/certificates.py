@@ -6,7 +6,17 @@ import ssl
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from cloudcore.pki.certificates import Authority, Issued, issue_client, issue_server, new_authority
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+from cloudcore.pki.certificates import (
+    Authority,
+    Issued,
+    issue_client,
+    issue_server,
+    key_fingerprint,
+    new_authority,
+)
 from skerry.transport.websocket import Identity
 
 NOW = datetime.now(UTC)
@@ -37,6 +47,12 @@ class Site:
         certificate.write_text(issued.certificate_pem)
         key.write_text(issued.key_pem)
         return Identity(ca_file=self.path / "ca.pem", certificate_file=certificate, key_file=key)
+
+    def key_pin(self) -> str:
+        """`pin_of` the gateway's key, by the private half of it."""
+        key = load_pem_private_key(self.identity.key_file.read_bytes(), password=None)
+        assert isinstance(key, ec.EllipticCurvePrivateKey)
+        return key_fingerprint(key.public_key())
 
     def server_context(self) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

@@ -57,7 +57,7 @@ class TestWebSocket(LinkContract):
                 context = websocket.client_context(site.identity, trust_clock=True)
                 edge = await websocket.dial(f"{host}:{port}", context)
                 try:
-                    yield Ends(edge=edge, cloud=await meeting.met(edge))
+                    yield Ends(edge=edge, cloud=await meeting.met(edge), edge_key=site.key_pin())
                 finally:
                     meeting.over(edge)
 
@@ -84,7 +84,7 @@ class TestQuic(ApartLinkContract):
                 keys = quic.gateway_keys(site.identity)
                 edge = await quic.dial(f"{host}:{port}", keys, Tickets(), judgement)
                 try:
-                    yield Ends(edge=edge, cloud=await meeting.met(edge))
+                    yield Ends(edge=edge, cloud=await meeting.met(edge), edge_key=site.key_pin())
                 finally:
                     meeting.over(edge)
 

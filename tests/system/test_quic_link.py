@@ -87,11 +87,13 @@ class Guests:
 
     def __init__(self) -> None:
         self.names: list[str] = []
+        self.keys: list[str] = []
         self.heard: list[bytes] = []
         self.ends: list[str] = []
 
     async def __call__(self, link: QuicLink) -> None:
         self.names.append(link.peer_name)
+        self.keys.append(link.peer_key)
         try:
             while True:
                 self.heard.append(await link.receive())
@@ -241,6 +243,7 @@ async def test_a_second_handshake_is_short_and_still_says_who_it_is(site: Site) 
             await link.close(code=1000, reason="")
         await eventually(lambda: len(guests.ends) == 3)
     assert guests.names == ["system:node:eu-1"] * 3
+    assert guests.keys == [site.key_pin()] * 3
     assert guests.heard == [b"hello"] * 3
 
 

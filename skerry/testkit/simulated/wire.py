@@ -192,6 +192,11 @@ class WireEnd:
         return self._peer_name
 
     @property
+    def peer_key(self) -> str:
+        """Keys are not simulated."""
+        return ""
+
+    @property
     def peer_address(self) -> str:
         return "192.0.2.1"
 

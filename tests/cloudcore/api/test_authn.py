@@ -52,6 +52,22 @@ async def test_a_certificate_that_ends_during_a_connection_ends_there(w: World):
         await w.authenticator.authenticate(shown)
 
 
+async def test_a_nodes_certificate_is_good_while_the_node_is_there_and_has_its_key(w: World):
+    shown = Presented(certificate=certificate(w, "system:node:eu-1", "system:nodes"))
+    assert shown.certificate is not None
+    with pytest.raises(UnauthenticatedError, match="eu-1 is not known any more"):
+        await w.authenticator.authenticate(shown)
+    own: JsonObject = {"skerry.dev/node-key": w.authenticator.subject(shown.certificate).key}
+    await w.create("nodes", {"metadata": {"name": "eu-1", "annotations": own}})
+    assert (await w.authenticator.authenticate(shown)).name == "system:node:eu-1"
+    other = Presented(certificate=certificate(w, "system:node:eu-1", "system:nodes"))
+    with pytest.raises(UnauthenticatedError, match="joined again with another key"):
+        await w.authenticator.authenticate(other)
+    await w.objects.delete(kind("nodes"), kind("nodes").key("", "eu-1"))
+    with pytest.raises(UnauthenticatedError, match="not known any more"):
+        await w.authenticator.authenticate(shown)
+
+
 async def test_whoever_shows_nothing_is_anonymous(w: World):
     assert await w.authenticator.authenticate(Presented()) == ANONYMOUS
 

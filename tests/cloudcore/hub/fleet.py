@@ -88,6 +88,8 @@ class Gateway:
     ) -> None:
         self.fleet = fleet
         self.node = node
+        self.key = ""
+        """What its certificate proves; "" for a link that proves none."""
         self.ids = SeededIds(3)
         self.wire: MemoryLink | None = None
         self.store = AsyncEdgeStore(store)
@@ -102,7 +104,7 @@ class Gateway:
     async def dial(self, address: str) -> Link:
         if self.fleet.down:
             raise UnavailableError("no route")
-        edge, cloud = pair(edge_name=f"system:node:{self.node}")
+        edge, cloud = pair(edge_name=f"system:node:{self.node}", edge_key=self.key)
         self.wire = edge
         self.fleet.tasks.create_task(self.fleet.hub.handle(cloud))
         return edge
@@ -171,10 +173,12 @@ class Fleet:
         store: EdgeStore | None = None,
         dialer: Dialer | None = None,
         sources: Mapping[str, StreamSource] | None = None,
+        key: str = "",
     ) -> AsyncGenerator[Gateway]:
         clock = SystemClock()
         held = store or MemoryEdgeStore(incarnation=f"{node}-1", clock=clock)
         gateway = Gateway(self, node, held, dialer, sources or {})
+        gateway.key = key
         running = asyncio.create_task(gateway.link.run())
         try:
             yield gateway

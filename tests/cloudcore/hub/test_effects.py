@@ -14,7 +14,7 @@ from skerry.errors import ProtocolError
 from skerry.objects.conditions import condition_of
 from skerry.objects.json import JsonObject, maps_at, str_at
 from skerry.objects.meta import Key
-from skerry.objects.reports import GapReport, SeriesGapReport
+from skerry.objects.reports import GapReport, NodeStatusReport, SeriesGapReport
 from skerry.objects.twins import (
     Desired,
     DeviceName,
@@ -87,6 +87,14 @@ def test_a_reported_value_shows_in_the_device_status_and_the_device() -> None:
     assert (device.kind.kind, device.uid, device.subresource) == ("Device", "uid-plc", "status")
     (copy,) = maps_at(device.transform(DEVICE), "status", "twins")
     assert str_at(copy, "reported", "value") == "21.5"
+
+
+def test_what_a_node_says_of_itself_is_of_the_life_that_its_node_had_when_it_came() -> None:
+    status = NodeStatusReport(labels={}, status={}).encode()
+    report = Report(seq=1, kind="node_status", key="", body=status, wall_ms=0, age_ms=0)
+    told_of = replace(reporter(), node_uid="n1")
+    assert [effect.uid for effect in told_of.outcome(DatedReport(report=report, at_ms=AT_MS)).effects] == ["n1"] * 2
+    assert [effect.uid for effect in outcome("node_status", status).effects] == ["", ""], "the first one makes it"
 
 
 def test_a_value_wanted_on_the_edge_is_merged_into_the_device() -> None:

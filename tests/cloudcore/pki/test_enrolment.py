@@ -32,6 +32,8 @@ def csr(key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey, common_name: str = 
 
 KEY = ec.generate_private_key(ec.SECP256R1())
 OTHER_KEY = ec.generate_private_key(ec.SECP256R1())
+KEY_PIN = key_fingerprint(KEY.public_key())
+OTHER_KEY_PIN = key_fingerprint(OTHER_KEY.public_key())
 
 
 async def join(cloud: Cloud, token: JoinToken | str, csr_pem: str = "", peer: str = "10.0.0.1"):
@@ -158,13 +160,13 @@ async def test_whoever_fails_too_often_has_to_wait_and_others_do_not(cloud: Clou
 
 async def test_a_certificate_is_renewed_for_a_node_that_is_still_known(cloud: Cloud):
     await join(cloud, await cloud.issue("eu-1"))
-    renewed = await cloud.enroller.renew("system:node:eu-1", csr(KEY))
+    renewed = await cloud.enroller.renew("system:node:eu-1", KEY_PIN, csr(KEY))
     assert subject_of(der_of_pem(renewed.certificate_pem)).user == "system:node:eu-1"
     with pytest.raises(ForbiddenError, match="only a node"):
-        await cloud.enroller.renew("jane", csr(KEY))
+        await cloud.enroller.renew("jane", KEY_PIN, csr(KEY))
     await cloud.objects.delete(kind("nodes"), kind("nodes").key("", "eu-1"))
     with pytest.raises(ForbiddenError, match="not known any more"):
-        await cloud.enroller.renew("system:node:eu-1", csr(KEY))
+        await cloud.enroller.renew("system:node:eu-1", KEY_PIN, csr(KEY))
 
 
 def expired(cloud: Cloud, *, days_ago: int, user: str = "system:node:eu-1", server: bool = False) -> str:
@@ -216,8 +218,19 @@ async def test_a_replaced_gateway_renews_nothing_though_its_certificate_is_good(
     await join(cloud, await cloud.issue("eu-1"))
     await join(cloud, await cloud.issue("eu-1", id_="9876543210"), csr(OTHER_KEY))
     with pytest.raises(ForbiddenError, match="joined again with another key"):
-        await cloud.enroller.renew("system:node:eu-1", csr(KEY))
-    assert (await cloud.enroller.renew("system:node:eu-1", csr(OTHER_KEY))).node == "eu-1"
+        await cloud.enroller.renew("system:node:eu-1", KEY_PIN, csr(KEY))
+    assert (await cloud.enroller.renew("system:node:eu-1", OTHER_KEY_PIN, csr(OTHER_KEY))).node == "eu-1"
+
+
+async def test_a_renewal_gives_a_node_no_other_key(cloud: Cloud):
+    await join(cloud, await cloud.issue("eu-1"))
+    with pytest.raises(ForbiddenError, match="by another key than the certificate's"):
+        await cloud.enroller.renew("system:node:eu-1", KEY_PIN, csr(OTHER_KEY))
+    with pytest.raises(ForbiddenError, match="joined again with another key"):
+        await cloud.enroller.renew("system:node:eu-1", OTHER_KEY_PIN, csr(KEY))
+    await cloud.objects.create(kind("nodes"), "", {"metadata": {"name": "old"}})
+    with pytest.raises(ForbiddenError, match="by another key than the certificate's"):
+        await cloud.enroller.renew("system:node:old", KEY_PIN, csr(OTHER_KEY))
 
 
 async def test_a_node_from_before_keys_were_remembered_recovers(cloud: Cloud):
