@@ -8,14 +8,15 @@ import weakref
 
 import pytest
 
-from skerry.clocks import SystemClock
+from skerry.clocks import ManualClock, SystemClock
 from skerry.errors import UnavailableError
 from skerry.objects.meta import Revision
+from skerry.ports import Clock
 from skerry.sync.edge import EdgeIdentity, EdgeSession, EdgeState
 from skerry.sync.effects import EdgeEffect, Write
 from skerry.sync.ports import SyncSettings
 from skerry.sync.priorities import FRAMES_MAX
-from skerry.transport.driver import Driver, now_of
+from skerry.transport.driver import TURN_FRAMES, TURN_S, Driver, now_of
 from skerry.transport.memory import IN_FLIGHT_MAX, MemoryLink, pair
 from skerry.wire.codec import decode, encode
 from skerry.wire.frames import Close, CloseCode, Hello, Objects, Ping, Pong, Reports
@@ -23,13 +24,17 @@ from tests.skerry.sync.conversation import FakeOutbox, Item, welcome
 
 
 def a_session(
-    link: MemoryLink, settings: SyncSettings | None = None, outbox: FakeOutbox | None = None
+    link: MemoryLink,
+    settings: SyncSettings | None = None,
+    outbox: FakeOutbox | None = None,
+    clock: Clock | None = None,
 ) -> tuple[EdgeSession, Driver[EdgeEffect]]:
+    clock = clock or SystemClock()
     identity = EdgeIdentity(
         node="eu-1", agent_version="0", incarnation="i", boot_id="b", epoch="e1", revision=Revision(0)
     )
-    session = EdgeSession(identity, (), outbox or FakeOutbox(), now_of(SystemClock()), settings)
-    return session, Driver(link, session, SystemClock())
+    session = EdgeSession(identity, (), outbox or FakeOutbox(), now_of(clock), settings)
+    return session, Driver(link, session, clock)
 
 
 async def test_frames_go_out_in_order_and_a_good_end_is_said() -> None:
@@ -70,6 +75,42 @@ async def test_a_cut_link_ends_the_session() -> None:
     cloud.cut()
     assert (await running).code == CloseCode.FAILED
     assert session.state is EdgeState.CLOSED
+
+
+class Flooding(MemoryLink):
+    """Always has one more ping ready, for so many, each of which takes so long."""
+
+    def __init__(self, count: int, clock: ManualClock, takes_s: float) -> None:
+        super().__init__(peer_name="cloud")
+        self.peer = MemoryLink(peer_name="edge")
+        self.left = count
+        self.taken = 0
+        self._clock = clock
+        self._takes_s = takes_s
+
+    async def receive(self) -> bytes:
+        if self.left == 0:
+            raise UnavailableError("the flood is over")
+        self.left -= 1
+        self.taken += 1
+        self._clock.advance(self._takes_s)
+        return encode(Ping(number=1))
+
+
+@pytest.mark.parametrize(("takes_s", "most"), [(0.0, TURN_FRAMES), (TURN_S / 4, 4), (3 * TURN_S, 1)])
+async def test_a_peer_that_floods_is_not_heard_alone(takes_s: float, most: int) -> None:
+    clock = ManualClock()
+    link = Flooding(10 * most, clock, takes_s)
+    session, driver = a_session(link, clock=clock)
+    session.receive(welcome(), driver.now())
+    running = asyncio.create_task(driver.run(lambda effect: None))
+    turns: list[int] = []
+    while not running.done():
+        before = link.taken
+        await asyncio.sleep(0)
+        turns.append(link.taken - before)
+    assert link.taken == 10 * most, "nothing is lost"
+    assert max(turns) == most
 
 
 async def test_time_passes_for_a_session_whose_link_takes_nothing() -> None:
