@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Final
 
 from cloudcore.api.authn import Authenticator
 from cloudcore.api.authz.aggregation import AggregationController
@@ -23,6 +22,7 @@ from cloudcore.api.reviews import ReviewDesk
 from cloudcore.api.shapes import KindShapes
 from cloudcore.controllers.crd.serving import ServedDefinitions
 from cloudcore.controllers.standard import standard_controllers
+from cloudcore.hub.bounds import REFUSALS
 from cloudcore.hub.effects import kinds_in
 from cloudcore.hub.hub import Hub, HubParts, HubSettings
 from cloudcore.hub.peers import hub_lease
@@ -35,27 +35,17 @@ from cloudcore.registry.custom import CustomKinds
 from cloudcore.registry.kinds import builtin_scheme
 from cloudcore.registry.objects import LocalObjects
 from cloudcore.runtime.election import Alone, Election, Leadership
-from cloudcore.runtime.informer import INDEXES, PODS_BY_NODE
+from cloudcore.runtime.informer import COMMANDS_BY_NODE, DEVICES_BY_NODE, INDEXES, PODS_BY_NODE
 from cloudcore.runtime.manager import Controller, Tools, run_controllers
 from cloudcore.runtime.parts import lead
 from cloudcore.runtime.replicas import ReplicaClient
 from cloudcore.scheduler.scheduler import Scheduler
-from cloudcore.store.cache import Index, WatchCache
+from cloudcore.store.cache import WatchCache
 from cloudcore.store.housekeeping import Housekeeping, HousekeepingSettings
 from cloudcore.store.port import Store
-from skerry.objects.commands import COMMANDS
-from skerry.objects.json import JsonObject, str_at
+from skerry.objects.json import JsonObject
 from skerry.objects.scheme import Kind, Scheme
 from skerry.ports import Clock, Ids
-
-DEVICES_BY_NODE: Final = "devices_by_node"
-COMMANDS_BY_NODE: Final = "commands_by_node"
-_DEVICES: Final = "devices.devices.kubeedge.io"
-
-
-def _placed_on(obj: JsonObject) -> Iterable[str]:
-    node = str_at(obj, "spec", "nodeName")
-    return [node] if node else []
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,12 +102,7 @@ class Core:
 
 async def compose(store: Store, clock: Clock, ids: Ids, *, service_cidr: str, host: str = "cloudcore") -> Core:
     """Read the store; nothing runs yet. `host` is the name of this machine, by which people know its replica."""
-    indexes: Mapping[str, Index] = {
-        **INDEXES,
-        DEVICES_BY_NODE: Index(resource=_DEVICES, values=_placed_on),
-        COMMANDS_BY_NODE: Index(resource=COMMANDS, values=_placed_on),
-    }
-    cache = WatchCache(store, indexes=indexes)
+    cache = WatchCache(store, indexes=INDEXES)
     await cache.load()
     scheme = builtin_scheme()
     custom = CustomKinds(scheme)
@@ -233,4 +218,5 @@ def api_parts(core: Core, hub: Hub, tokens: ServiceTokens, endpoints: Mapping[st
         endpoints=endpoints or {},
         refresh=core.definitions.refresh,
         leading=lambda: core.leadership.leading,
+        refusals=lambda: {why: hub.bounds.refusals[why] for why in REFUSALS},
     )

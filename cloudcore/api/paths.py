@@ -116,7 +116,15 @@ class Paths:
         lines = exposition(self._metrics, gauges)
         objects = ["# HELP skerry_objects Objects stored.", "# TYPE skerry_objects gauge"]
         objects += [f'skerry_objects{{resource="{name}"}} {cache.count(name)}' for name in cache.resources()]
-        return lines + ("\n".join(objects) + "\n").encode()
+        refused = [
+            "# HELP skerry_reports_refused_total What gateways told and was refused, by the reason.",
+            "# TYPE skerry_reports_refused_total counter",
+        ]
+        refused += [
+            f'skerry_reports_refused_total{{reason="{why}"}} {count}'
+            for why, count in sorted(self._parts.refusals().items())
+        ]
+        return lines + ("\n".join([*objects, *refused]) + "\n").encode()
 
 
 def _document(document: Document, asked: Asked) -> Whole:

@@ -239,5 +239,7 @@ class Parts:
     """Brings the scheme in step with the definitions of custom kinds that the cache shows."""
     leading: Callable[[], bool] = lambda: True
     """Whether this process does what one of several alone does."""
+    refusals: Callable[[], Mapping[str, int]] = dict[str, int]
+    """How much of what gateways told was refused since the start, by the reason."""
     ready: Callable[[], Mapping[str, str]] = dict[str, str]
     """Parts that are not ready: name -> why. Empty: ready."""

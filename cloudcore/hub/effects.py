@@ -15,17 +15,19 @@ from typing import Final, TypeAlias, cast
 
 import orjson
 
+from cloudcore.hub.bounds import Refusal
+from cloudcore.hub.node_events import MESSAGE_LENGTH_MAX, bounded_event
 from cloudcore.hub.references import DEVICES
 from cloudcore.registry.port import Effect, Subresource, Transform
 from cloudcore.store.port import Record
-from skerry.errors import BadRequestError, ProtocolError
+from skerry.errors import ProtocolError
 from skerry.objects.commands import GROUP as COMMAND_GROUP
 from skerry.objects.commands import INCARNATION, CommandReport, with_report
 from skerry.objects.conditions import find_condition
 from skerry.objects.device_twins import merged_desired, with_reported, with_reported_copy, with_state
-from skerry.objects.json import Json, JsonObject, clone, encode_object, ensure_map, int_at, map_at, maps_at, str_at
+from skerry.objects.json import Json, JsonObject, encode_object, int_at, map_at, maps_at, str_at
 from skerry.objects.meta import Key, uid_of
-from skerry.objects.names import node_may_label
+from skerry.objects.names import label_1123_faults, node_may_label
 from skerry.objects.reports import (
     GAP,
     SERIES_GAP,
@@ -36,7 +38,7 @@ from skerry.objects.reports import (
     SeriesGapReport,
 )
 from skerry.objects.scheme import Kind, Scheme
-from skerry.objects.times import micro_time_text, parse_time, time_text
+from skerry.objects.times import time_text
 from skerry.objects.twins import (
     DeviceName,
     decode_device_state,
@@ -51,8 +53,7 @@ from skerry.wire.frames import Report
 
 GATEWAY_READY: Final = "GatewayReady"
 """Node condition: what the gateway last said of itself. `Ready` is that, for as long as it is heard."""
-_CLOCK_OFF_MS: Final = 5000
-"""Times of an event are moved when the gateway's clock is off by more than this."""
+_KIND_LENGTH_MAX: Final = 64
 _NAMESPACE_OF_NODE_EVENTS: Final = "default"
 """Where Kubernetes keeps the events of cluster-scoped objects."""
 
@@ -96,6 +97,18 @@ class Outcome:
 
     effects: tuple[Effect, ...] = ()
     records: tuple[Record, ...] = ()
+    refused: Refusal | None = None
+    """Why it comes to nothing, where that is to be counted."""
+    event: Key | None = None
+    """The Event that it makes or changes: there is a bound to them (`cloudcore.hub.bounds`)."""
+
+
+Departed: TypeAlias = "Callable[[str, Key], bool]"
+"""Whether the pod of this uid and name was on the node until it left."""
+
+
+def _never(_uid: str, _key: Key) -> bool:
+    return False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,6 +123,7 @@ class Reporter:
     node_uid: str = ""
     """The life of the Node that it reports of: what a deleted node's gateway says makes no new one. "" on a link that
     proves no key, where the first report makes the Node."""
+    departed: Departed = _never
 
     def outcome(self, dated: DatedReport) -> Outcome:
         """Raises `ProtocolError` or another `CallerError` for a report that makes no sense."""
@@ -144,7 +158,7 @@ class Reporter:
         transform = partial(_with_pod_status, node=self.node, status=told.status)
         key = self.kinds.pod.key(told.namespace, told.name)
         pod = self.lookup(key)
-        gone = told.gone and str_at(pod, "spec", "nodeName") == self.node
+        gone = told.gone and self._is_here(pod, told.uid)
         return Outcome(
             effects=(
                 Effect(
@@ -177,20 +191,39 @@ class Reporter:
     # --- events ---
 
     def _event(self, dated: DatedReport) -> Outcome:
-        event = clone(EventReport.decode(_object(dated)).event)
-        shift_ms = dated.at_ms - dated.report.wall_ms
-        if abs(shift_ms) > _CLOCK_OFF_MS:
-            _shift_times(event, shift_ms)
-        ensure_map(event, "source")["host"] = self.node
-        namespace, name = str_at(event, "metadata", "namespace"), str_at(event, "metadata", "name")
-        # No owners and no finalizers: what a node says must not outlive its time, nor hold up anybody's deletion.
-        event["metadata"] = {"namespace": namespace, "name": name}
-        return self._event_effect(namespace, name, event)
+        told = EventReport.decode(_object(dated)).event
+        event = bounded_event(told, node=self.node, shift_ms=dated.at_ms - dated.report.wall_ms)
+        subject = self._subject(map_at(event, "involvedObject"), str_at(event, "metadata", "namespace"))
+        if subject is None:
+            return Outcome(refused="event-subject")
+        return self._event_effect({**event, "involvedObject": subject})
+
+    def _subject(self, about: JsonObject, namespace: str) -> JsonObject | None:
+        """What an event is about, if that is this node's: the node, or what is or was on it. None: another's."""
+        if str_at(about, "kind") == "Node":
+            own = str_at(about, "name") == self.node and namespace == _NAMESPACE_OF_NODE_EVENTS
+            return _about_node(self.node) if own else None
+        kinds = (self.kinds.pod, self.kinds.device, self.kinds.command)
+        kind = next((kind for kind in kinds if kind.kind == str_at(about, "kind")), None)
+        if kind is None or str_at(about, "namespace") not in ("", namespace):
+            return None
+        key = kind.key(namespace, str_at(about, "name"))
+        obj, uid = self.lookup(key), str_at(about, "uid")
+        if obj is not None and self._is_here(obj, uid or uid_of(obj)):
+            uid = uid_of(obj)
+        elif kind is not self.kinds.pod or not self.departed(uid, key):
+            return None
+        return {**about, "apiVersion": kind.api_version, "namespace": namespace, "uid": uid}
+
+    def _is_here(self, obj: JsonObject | None, uid: str) -> bool:
+        return obj is not None and uid_of(obj) == uid and str_at(obj, "spec", "nodeName") == self.node
 
     def _gap(self, dated: DatedReport) -> Outcome:
         body = _object(dated)
         if dated.report.kind == GAP:
             gap = GapReport.decode(body)
+            if label_1123_faults(gap.report_class):
+                raise ProtocolError(f"{GAP}: class is not the name of a class of reports")
             name = f"{self.node}.gap-{gap.report_class}-{gap.first_seq}"
             reason = "ReportsDropped"
             text = (
@@ -200,33 +233,34 @@ class Reporter:
         else:
             name = f"{self.node}.oversize-{dated.report.seq}"
             reason = "ReportTooLarge"
-            text = f"a {str_at(body, 'kind')} report of {int_at(body, 'bytes')} bytes was too large to send"
+            kind = str_at(body, "kind")[:_KIND_LENGTH_MAX]
+            text = f"a {kind} report of {int_at(body, 'bytes')} bytes was too large to send"
         when = time_text(dated.at_ms)
         event: JsonObject = {
             "apiVersion": "v1",
             "kind": "Event",
             "metadata": {"name": name, "namespace": _NAMESPACE_OF_NODE_EVENTS},
-            "involvedObject": {"apiVersion": "v1", "kind": "Node", "name": self.node, "uid": self.node},
+            "involvedObject": _about_node(self.node),
             "type": "Warning",
             "reason": reason,
-            "message": text,
+            "message": text[:MESSAGE_LENGTH_MAX],
             "source": {"component": "edgecore", "host": self.node},
             "firstTimestamp": when,
             "lastTimestamp": when,
             "count": 1,
         }
-        return self._event_effect(_NAMESPACE_OF_NODE_EVENTS, name, event)
+        return self._event_effect(event)
 
-    def _event_effect(self, namespace: str, name: str, event: JsonObject) -> Outcome:
-        _storable(name, namespace)
+    def _event_effect(self, event: JsonObject) -> Outcome:
+        key = self.kinds.event.key(str_at(event, "metadata", "namespace"), str_at(event, "metadata", "name"))
         effect = Effect(
             kind=self.kinds.event,
-            key=self.kinds.event.key(namespace, name),
+            key=key,
             uid="",
             subresource="",
             transform=partial(_with_event, event=event, node=self.node),
         )
-        return Outcome(effects=(effect,))
+        return Outcome(effects=(effect,), event=key)
 
     # --- commands ---
 
@@ -244,8 +278,7 @@ class Reporter:
     # --- devices ---
 
     def _is_ours(self, device: DeviceName) -> bool:
-        obj = self.lookup(Key(DEVICES, device.namespace, device.name))
-        return obj is not None and uid_of(obj) == device.uid and str_at(obj, "spec", "nodeName") == self.node
+        return self._is_here(self.lookup(Key(DEVICES, device.namespace, device.name)), device.uid)
 
     def _device(self, device: DeviceName, subresource: Subresource, transform: Transform) -> Effect:
         return Effect(
@@ -368,6 +401,11 @@ def _why(gap: GapReport) -> str:
     return f" ({told})" if told else ""
 
 
+def _about_node(node: str) -> JsonObject:
+    """As a kubelet names its Node: the name stands for the uid, which it does not know."""
+    return {"apiVersion": "v1", "kind": "Node", "name": node, "uid": node}
+
+
 def _with_command(command: JsonObject, *, node: str, told: CommandReport, at_ms: int) -> JsonObject:
     if str_at(command, "spec", "nodeName") != node:
         return command
@@ -439,15 +477,3 @@ def _with_event(held: JsonObject, *, event: JsonObject, node: str) -> JsonObject
         return held
     own = {name: value for name, value in event.items() if name not in ("metadata", "apiVersion", "kind")}
     return {**held, **own}
-
-
-def _shift_times(event: JsonObject, shift_ms: int) -> None:
-    """Move an event's times from the gateway's clock to the cloud's."""
-    for field, text in (("firstTimestamp", time_text), ("lastTimestamp", time_text), ("eventTime", micro_time_text)):
-        value = str_at(event, field)
-        if not value:
-            continue
-        try:
-            event[field] = text(parse_time(value) + shift_ms)
-        except BadRequestError as error:
-            raise ProtocolError(f"event: {field} is not a time") from error

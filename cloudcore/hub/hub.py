@@ -16,6 +16,7 @@ from typing import Final
 
 import orjson
 
+from cloudcore.hub.bounds import Bounds, BoundSettings
 from cloudcore.hub.effects import Kinds, Reporter, with_incarnation
 from cloudcore.hub.elsewhere import Client, NodesElsewhere, NodesHere
 from cloudcore.hub.keys import NodeKeys
@@ -23,7 +24,7 @@ from cloudcore.hub.leases import HubLeases, LeaseParts
 from cloudcore.hub.liveness import SILENT_REASON, Liveness, LivenessSettings
 from cloudcore.hub.orphans import Orphans
 from cloudcore.hub.pushing import Pushing
-from cloudcore.hub.references import ARRIVAL, NODES
+from cloudcore.hub.references import ARRIVAL, NODES, PODS
 from cloudcore.hub.sessions import NodeSession, SessionParts
 from cloudcore.hub.streams import NodeLogs, NodeStreams
 from cloudcore.hub.traffic import TrafficLedger, TrafficSources
@@ -31,10 +32,11 @@ from cloudcore.hub.views import Views
 from cloudcore.registry.port import Objects
 from cloudcore.runtime.election import Leadership
 from cloudcore.runtime.events import EventRecorder
+from cloudcore.runtime.informer import EVENTS_BY_HOST
 from cloudcore.store.cache import WatchCache
 from cloudcore.store.port import Advance, Entry, Store
 from skerry.errors import FencedError, GoneError, NotFoundError, SkerryError, UnavailableError
-from skerry.objects.json import Json, JsonObject
+from skerry.objects.json import Json, JsonObject, str_at
 from skerry.objects.meta import Key, uid_of
 from skerry.ports import Clock, Ids, Link
 from skerry.sync.cloud import CloudState
@@ -54,6 +56,7 @@ _RETRY_S: Final = 1.0
 class HubSettings:
     sync: SyncSettings = field(default_factory=SyncSettings)
     liveness: LivenessSettings = field(default_factory=LivenessSettings)
+    bounds: BoundSettings = field(default_factory=BoundSettings)
     settling_max: int = 2000
     """Sessions that are not yet in step at one time; a further node is asked to come back a little later."""
     retry_s: float = 10.0
@@ -94,10 +97,16 @@ class Hub:
         self._parts = parts
         self._settings = settings or HubSettings()
         self._name = parts.leadership.identity if parts.store.shared else ""
+        self.bounds = Bounds(
+            clock=parts.clock,
+            events_of=lambda node: parts.cache.count_indexed(EVENTS_BY_HOST, node),
+            settings=self._settings.bounds,
+        )
         self._session_parts = SessionParts(
             objects=parts.objects,
             store=parts.store,
             clock=parts.clock,
+            bounds=self.bounds,
             sync=self._settings.sync,
             hub=self._name,
         )
@@ -228,6 +237,7 @@ class Hub:
             lookup=self._lookup,
             incarnation=incarnation,
             node_uid="" if known is None else uid_of(known),
+            departed=partial(self.bounds.was_on, session.node),
         )
 
     async def met(self, session: Advance) -> None:
@@ -275,6 +285,8 @@ class Hub:
                 self._contradict(change.key.name)
             if change.key.resource == NODES:
                 self._recheck(change.key.name)
+            if change.key.resource == PODS and change.after is None and change.before is not None:
+                self._note_departure(change.key, _parse(change.before))
             for node, keys in self._views.apply(change).items():
                 slot = self._slots.get(node)
                 if slot is not None and slot.session is not None:
@@ -295,6 +307,10 @@ class Hub:
         reason = self._keys.refusal_now(node, session.peer_key)
         if reason:
             session.close(CloseCode.REFUSED, reason)
+
+    def _note_departure(self, key: Key, pod: JsonObject) -> None:
+        if node := str_at(pod, "spec", "nodeName"):
+            self.bounds.left(node, uid_of(pod), key)
 
     def _contradict(self, node: str) -> None:
         """Somebody wrote that nothing is heard of the node: a leader that took this hub for dead, say."""

@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
+from cloudcore.hub.bounds import Bounds
 from cloudcore.hub.effects import Outcome, Reporter
 from cloudcore.hub.streams import NodeStreams
 from cloudcore.registry.port import Objects
@@ -84,6 +85,7 @@ class SessionParts:
     objects: Objects
     store: Store
     clock: Clock
+    bounds: Bounds
     sync: SyncSettings = field(default_factory=SyncSettings)
     hub: str = ""
     """Name of the hub among several; "" where it is alone."""
@@ -237,9 +239,10 @@ class NodeSession:
     def _outcome(self, dated: DatedReport) -> Outcome:
         assert self._reporter is not None, "reports come after Welcome"
         try:
-            return self._reporter.outcome(dated)
+            outcome = self._reporter.outcome(dated)
         except CallerError as error:
             # Handled by passing over it: the same report would be as wrong tomorrow, and block all behind it.
+            self._parts.bounds.refusals["malformed"] += 1
             log.warning(
                 "report passed over node=%s seq=%d kind=%s error=%s",
                 self.node,
@@ -248,3 +251,19 @@ class NodeSession:
                 error,
             )
             return Outcome()
+        return self._bounded(outcome)
+
+    def _bounded(self, outcome: Outcome) -> Outcome:
+        """Nothing, where the node tells what is not its own or more than there is room for."""
+        bounds = self._parts.bounds
+        if outcome.refused is not None:
+            bounds.refuse(self.node, outcome.refused)
+            return Outcome()
+        if outcome.event is not None:
+            new = self._parts.objects.read(outcome.event) is None
+            if not bounds.allows_event(self.node, new=new):
+                return Outcome()
+        for effect in outcome.effects:
+            if effect.gone:
+                bounds.left(self.node, effect.uid, effect.key)
+        return outcome

@@ -14,6 +14,7 @@ from typing import Final, Protocol
 from cloudcore.store.cache import Index, WatchCache
 from cloudcore.store.port import Change
 from skerry.errors import GoneError
+from skerry.objects.commands import COMMANDS
 from skerry.objects.json import JsonObject, decode_object, str_at
 from skerry.objects.meta import Key, Revision, owners_of
 
@@ -21,6 +22,12 @@ BY_OWNER: Final = "owner"
 """Index of all objects by the uids of their owners."""
 PODS_BY_NODE: Final = "pods_by_node"
 """Index of pods by the node they are bound to."""
+DEVICES_BY_NODE: Final = "devices_by_node"
+"""Index of Devices by the node they are placed on."""
+COMMANDS_BY_NODE: Final = "commands_by_node"
+"""Index of Commands by the node they are for."""
+EVENTS_BY_HOST: Final = "events_by_host"
+"""Index of Events by the node that tells them."""
 
 
 def _owner_uids(obj: JsonObject) -> Iterable[str]:
@@ -32,9 +39,17 @@ def _node_of(obj: JsonObject) -> Iterable[str]:
     return [node] if node else []
 
 
+def _host_of(obj: JsonObject) -> Iterable[str]:
+    host = str_at(obj, "source", "host")
+    return [host] if host else []
+
+
 INDEXES: Final[Mapping[str, Index]] = {
     BY_OWNER: Index(resource=None, values=_owner_uids),
     PODS_BY_NODE: Index(resource="pods", values=_node_of),
+    DEVICES_BY_NODE: Index(resource="devices.devices.kubeedge.io", values=_node_of),
+    COMMANDS_BY_NODE: Index(resource=COMMANDS, values=_node_of),
+    EVENTS_BY_HOST: Index(resource="events", values=_host_of),
 }
 """The indexes that controllers rely on; whoever makes the watch cache gives them to it."""
 

@@ -172,6 +172,10 @@ class WatchCache:
         """Objects that the named index finds under `value`, in no order."""
         return tuple(self._indexed[index].get(value, {}).values())
 
+    def count_indexed(self, index: str, value: str) -> int:
+        """How many those are."""
+        return len(self._indexed[index].get(value, ()))
+
     def obj(self, stored: Stored) -> JsonObject:
         """The object, parsed. Shared with other readers: never change it (`clone` first)."""
         found = self._parsed.get(stored.revision)

@@ -11,9 +11,12 @@ import json
 import logging
 import tracemalloc
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import pytest
 
+from cloudcore.hub.bounds import BoundSettings
+from cloudcore.registry.port import DeleteOptions
 from skerry.errors import UnavailableError
 from skerry.objects.json import Json, JsonObject, map_at, str_at
 from skerry.objects.meta import Key, uid_of
@@ -31,7 +34,7 @@ from skerry.wire.frames import (
     StreamOpen,
     Welcome,
 )
-from tests.cloudcore.hub.fleet import Fleet, a_fleet, eventually
+from tests.cloudcore.hub.fleet import SETTINGS, Fleet, a_fleet, eventually
 from tests.hostile.intruder import Intruder, an_intruder
 
 
@@ -224,6 +227,66 @@ async def test_an_event_brings_no_finalizers_owners_or_paths(fleet: Fleet) -> No
     events = [json.loads(body) for body in _all(fleet, "events").values()]
     assert [str_at(event, "metadata", "name") for event in events] == ["e"]
     assert not {"finalizers", "ownerReferences"} & events[0]["metadata"].keys()
+
+
+async def test_events_are_only_of_what_is_or_was_the_nodes_own(fleet: Fleet) -> None:
+    def event(name: str, kind: str, about: str, namespace: str = "ns", uid: str = "") -> JsonObject:
+        subject: JsonObject = {
+            "kind": kind,
+            "name": about,
+            "namespace": "" if kind == "Node" else namespace,
+            "uid": uid,
+        }
+        return {"metadata": {"name": name, "namespace": namespace}, "involvedObject": subject, "message": "m"}
+
+    pod = fleet.now("pods", "mine") or {}
+    async with an_intruder(fleet, "mallory") as intruder:
+        await intruder.welcomed()
+        for told in (
+            event("a", "Pod", "hers"),
+            event("b", "Pod", "hers", uid=uid_of(pod)),
+            event("c", "Pod", "never"),
+            event("d", "Pod", "never", "kube-system", uid="guessed"),
+            event("e", "Device", "plc"),
+            event("f", "Node", "alice", "default"),
+            event("g", "Node", "mallory", "kube-system"),
+            event("h", "Secret", "password"),
+            event("i", "Pod", "mine", uid="another-life"),
+        ):
+            await intruder.tell("event", told)
+        assert _all(fleet, "events") == {}
+        assert fleet.hub.bounds.refusals["event-subject"] == 9
+        await intruder.tell("event", event("own-pod", "Pod", "mine"))
+        await intruder.tell("event", event("own-node", "Node", "mallory", "default"))
+        await fleet.objects.delete(fleet.kind("pods"), Key("pods", "ns", "mine"), DeleteOptions(grace_s=0))
+        await eventually(lambda: fleet.hub.bounds.was_on("mallory", uid_of(pod), Key("pods", "ns", "mine")))
+        await intruder.tell("event", event("late", "Pod", "mine", uid=uid_of(pod)))
+        await intruder.tell("event", event("forged", "Pod", "other", uid=uid_of(pod)))
+        assert [key.name for key in _all(fleet, "events")] == ["own-node", "late", "own-pod"]
+        (told,) = [body for key, body in _all(fleet, "events").items() if key.name == "own-pod"]
+        assert str_at(json.loads(told), "involvedObject", "uid") == uid_of(pod)
+
+
+async def test_one_gateways_events_do_not_fill_the_cloud(caplog: pytest.LogCaptureFixture) -> None:
+    settings = replace(SETTINGS, bounds=BoundSettings(events_burst=60, events_per_s=0.001, events_max=40))
+    subject: JsonObject = {"kind": "Pod", "name": "mine", "namespace": "ns"}
+    async with a_fleet(settings=settings) as fleet:
+        await fleet.pod("mine", "mallory")
+        for session in range(2):  # coming again brings no new burst
+            async with an_intruder(fleet, "mallory") as intruder:
+                await intruder.welcomed(incarnation=f"i-{session}")
+                for number in range(50):
+                    body: JsonObject = {
+                        "metadata": {"name": f"e-{number}", "namespace": "ns"},
+                        "message": "x" * 600_000,
+                    }
+                    await intruder.tell("event", {**body, "involvedObject": subject, "padding": "y" * 100_000})
+        kept = _all(fleet, "events")
+        assert len(kept) == 40
+        assert max(len(body) for body in kept.values()) < 2500
+        assert fleet.hub.bounds.refusals == {"event-room": 20, "event-pace": 20}
+    lines = [record.message for record in caplog.records if "reports refused" in record.message]
+    assert len(lines) == 2, "one for each reason"
 
 
 NASTY: dict[str, bytes] = {

@@ -92,6 +92,7 @@ def test_health_and_metrics_answer(api: AdminApi) -> None:
     page = ask(api, "GET", "/metrics")[1].decode()
     assert "# TYPE apiserver_request_total counter" in page
     assert 'skerry_objects{resource="namespaces"} 4' in page
+    assert 'skerry_reports_refused_total{reason="event-pace"} 0' in page
 
 
 def test_a_stranger_sees_health_and_version_and_nothing_else(api: AdminApi, cloud: CloudProcess) -> None:

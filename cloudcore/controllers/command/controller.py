@@ -10,7 +10,7 @@ from typing import Final
 
 from cloudcore.controllers.command.plan import End, Offer, Remove, Step, Wait, is_heard, next_step
 from cloudcore.registry.port import DeleteOptions
-from cloudcore.runtime.informer import Keys, Seen
+from cloudcore.runtime.informer import COMMANDS_BY_NODE, Keys, Seen
 from cloudcore.runtime.manager import Tools
 from skerry.errors import ConflictError, NotFoundError
 from skerry.objects.commands import COMMANDS, ended, phase_of
@@ -97,11 +97,10 @@ class CommandController:
         if node is None or not is_heard(node) or (change.before is not None and is_heard(change.before)):
             return []
         cache = self._tools.cache
-        commands = ((stored.key, cache.obj(stored)) for stored in self._tools.objects.select(COMMANDS))
         return [
-            key
-            for key, command in commands
-            if str_at(command, "spec", "nodeName") == change.key.name and not str_at(command, "status", "offeredTime")
+            stored.key
+            for stored in cache.indexed(COMMANDS_BY_NODE, change.key.name)
+            if not str_at(cache.obj(stored), "status", "offeredTime")
         ]
 
 

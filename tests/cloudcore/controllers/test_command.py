@@ -10,8 +10,11 @@ import pytest
 from cloudcore.controllers.command.controller import CommandController
 from cloudcore.controllers.command.plan import PATIENCE_S, End, Offer, Remove, Wait, next_step
 from cloudcore.registry.commands import IssuedCommands
+from cloudcore.runtime.informer import Seen
+from cloudcore.store.port import Change
 from skerry.objects.commands import INCARNATION, CommandReport, Phase, ended, is_open_to, with_report
-from skerry.objects.json import JsonObject
+from skerry.objects.json import JsonObject, encode_object
+from skerry.objects.meta import Key, Revision
 from skerry.objects.times import micro_time_text
 from tests.cloudcore.worlds import World, make_world
 
@@ -102,6 +105,25 @@ async def test_a_gateway_that_comes_back_is_offered_what_waits(world: World) -> 
     await ready(world, "True")
     await world.settle(controller)
     assert is_open_to(world.get("commands.skerry.dev", "c")) == "eu-1"
+
+
+async def test_a_gateway_that_comes_back_costs_a_look_at_its_own_commands_alone(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All gateways come back at once, and each has commands: not their product."""
+    spec: Any = {"nodeName": "eu-2", "action": {"imagePull": {"image": "x"}}, "expiresAfterSeconds": 60}
+    await world.create("nodes", {"metadata": {"name": "eu-2", "annotations": {INCARNATION: "two"}}})
+    for number in range(20):
+        await world.create("commands.skerry.dev", {"metadata": {"name": f"c-{number}"}, "spec": spec})
+    controller = CommandController(world.tools, epoch="e1")
+    looked: list[Key] = []
+    obj = world.cache.obj
+    monkeypatch.setattr(world.cache, "obj", lambda stored: looked.append(stored.key) or obj(stored))
+    (_, nodes) = controller.watches()
+    change = Change(
+        revision=Revision(1), key=Key("nodes", "", "eu-1"), uid="u", before=None, after=encode_object(node("True"))
+    )
+    assert list(nodes.keys(Seen(change))) == looked == [world.key("commands.skerry.dev", "c")]
 
 
 async def test_one_that_nobody_came_for_expires_and_is_deleted_later(world: World) -> None:

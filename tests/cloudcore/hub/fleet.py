@@ -17,6 +17,7 @@ from cloudcore.registry.custom import CustomKinds
 from cloudcore.registry.kinds import builtin_scheme
 from cloudcore.registry.objects import LocalObjects
 from cloudcore.runtime.election import Leadership
+from cloudcore.runtime.informer import INDEXES
 from cloudcore.store.cache import WatchCache, following
 from cloudcore.store.memory import MemoryState, MemoryStore
 from cloudcore.store.port import Advance, Store
@@ -198,7 +199,7 @@ async def a_fleet(
     """A cloud with the namespaces `ns`, `default` and `kube-system`."""
     scheme, ids, clock = builtin_scheme(), SeededIds(1), SystemClock()
     store = store or MemoryStore(MemoryState(epoch="e1"))
-    async with following(store) as cache:
+    async with following(store, indexes=INDEXES) as cache:
         rules = KindRules(CustomKinds(scheme))
         objects = LocalObjects(store=store, cache=cache, rules=rules, clock=clock, ids=ids)
         parts = HubParts(

@@ -149,6 +149,7 @@ async def test_an_event_of_a_gateway_in_1970_is_dated_by_the_cloud(fleet: Fleet)
         def wall_ms(self) -> int:
             return 60_000
 
+    await fleet.pod("web", "eu-1")
     async with fleet.gateway(store=MemoryEdgeStore(incarnation="i", clock=Wrong())) as gateway:
         await gateway.tell("event", "event", "", json.dumps(event).encode())
         await eventually(lambda: fleet.now("events", "web.1"))

@@ -1,0 +1,71 @@
+"""Events that a node tells, cut to what Kubernetes allows: pure, keeps nothing.
+
+Only the fields of core/v1 Event that have a meaning here are kept, each with a bound; a text that is too long is cut,
+as client-go cuts it, because the beginning of a message is worth more than a refusal that nobody sees.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from skerry.errors import BadRequestError, ProtocolError
+from skerry.objects.json import JsonObject, int_at, map_at, str_at
+from skerry.objects.names import label_1123_faults, subdomain_faults
+from skerry.objects.times import micro_time_text, parse_time, time_text
+
+REASON_LENGTH_MAX: Final = 128
+MESSAGE_LENGTH_MAX: Final = 1024
+_COMPONENT_LENGTH_MAX: Final = 128
+_FIELD_PATH_LENGTH_MAX: Final = 256
+_UID_LENGTH_MAX: Final = 128
+_COUNT_MAX: Final = 2**31 - 1
+_CLOCK_OFF_MS: Final = 5000
+"""Times of an event are moved when the gateway's clock is off by more than this."""
+_TIMES: Final = (("firstTimestamp", time_text), ("lastTimestamp", time_text), ("eventTime", micro_time_text))
+
+
+def bounded_event(told: JsonObject, *, node: str, shift_ms: int) -> JsonObject:
+    """The Event to store; `shift_ms` is how far the gateway's clock is behind the cloud's.
+
+    No owners and no finalizers: what a node says must not outlive its time, nor hold up anybody's deletion. Raises
+    `ProtocolError` for a name that can't be one, or a time that is none."""
+    namespace, name = str_at(told, "metadata", "namespace"), str_at(told, "metadata", "name")
+    about = map_at(told, "involvedObject")
+    _named(namespace, name)
+    event: JsonObject = {
+        "apiVersion": "v1",
+        "kind": "Event",
+        "metadata": {"namespace": namespace, "name": name},
+        "involvedObject": {
+            "kind": str_at(about, "kind")[:_COMPONENT_LENGTH_MAX],
+            "namespace": str_at(about, "namespace"),
+            "name": str_at(about, "name"),
+            "uid": str_at(about, "uid")[:_UID_LENGTH_MAX],
+            "fieldPath": str_at(about, "fieldPath")[:_FIELD_PATH_LENGTH_MAX],
+        },
+        "reason": str_at(told, "reason")[:REASON_LENGTH_MAX],
+        "message": str_at(told, "message")[:MESSAGE_LENGTH_MAX],
+        "type": "Warning" if str_at(told, "type") == "Warning" else "Normal",
+        "count": min(max(1, int_at(told, "count", default=1)), _COUNT_MAX),
+        "source": {"component": str_at(told, "source", "component")[:_COMPONENT_LENGTH_MAX], "host": node},
+    }
+    for field in ("action", "reportingComponent", "reportingInstance"):
+        if text := str_at(told, field):
+            event[field] = text[:_COMPONENT_LENGTH_MAX]
+    for field, text_of in _TIMES:
+        if value := str_at(told, field):
+            event[field] = text_of(_time(field, value) + (shift_ms if abs(shift_ms) > _CLOCK_OFF_MS else 0))
+    return event
+
+
+def _named(namespace: str, name: str) -> None:
+    for field, faults in (("namespace", label_1123_faults(namespace)), ("name", subdomain_faults(name))):
+        if faults:
+            raise ProtocolError(f"event: metadata.{field} is not a name: {faults[0]}")
+
+
+def _time(field: str, value: str) -> int:
+    try:
+        return parse_time(value)
+    except BadRequestError as error:
+        raise ProtocolError(f"event: {field} is not a time") from error
