@@ -9,6 +9,7 @@ from cloudcore.controllers.garbage.controller import GarbageController
 from cloudcore.controllers.jointoken.controller import JoinTokenController
 from cloudcore.controllers.namespace.controller import NamespaceController
 from cloudcore.controllers.node.controller import NodeController
+from cloudcore.controllers.placement.controller import PlacementController
 from cloudcore.controllers.replicaset.controller import ReplicaSetController
 from cloudcore.controllers.serviceaccount.controller import ServiceAccountController
 from cloudcore.registry.custom import CustomKinds
@@ -28,4 +29,5 @@ def standard_controllers(tools: Tools, custom: CustomKinds, *, ca_pem: str, epoc
         DefinitionController(tools, custom),
         JoinTokenController(tools),
         CommandController(tools, epoch=epoch),
+        PlacementController(tools),
     ]

@@ -12,15 +12,17 @@ import logging
 from collections import Counter, OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Final, Literal, TypeAlias
+from typing import Final, Literal, TypeAlias, get_args
 
 from skerry.objects.meta import Key
 from skerry.ports import Clock
 
 log = logging.getLogger(__name__)
 
-Refusal: TypeAlias = Literal["malformed", "event-subject", "event-pace", "event-room"]
-REFUSALS: Final[tuple[Refusal, ...]] = ("malformed", "event-subject", "event-pace", "event-room")
+Refusal: TypeAlias = Literal[
+    "malformed", "event-subject", "event-pace", "event-room", "reading-device", "reading-size"
+]
+REFUSALS: Final[tuple[Refusal, ...]] = get_args(Refusal)
 """Why something that a node told came to nothing; each is counted from the start of the process."""
 _LOGGED_S: Final = 3600.0
 """At most one line in this time for a node and a reason."""

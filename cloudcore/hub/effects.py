@@ -1,15 +1,15 @@
 """What a node's reports change in the cloud: pure, report by report.
 
-A node may speak only of itself: its own Node, pods bound to it, devices placed on it, commands given to it, events
-that it saw. What it says of anything else comes to nothing. Malformed reports raise `ProtocolError` or
-`InvalidError`; the caller passes over them, because sent again they would be as malformed, and everything behind them
-would wait. Keeps no data.
+A node may speak only of itself: its own Node, pods bound to it, devices placed on it, commands given to it, events of
+those, readings of devices that are or were placed on it. What it says of anything else comes to nothing. Malformed
+reports raise `ProtocolError` or `InvalidError`; the caller passes over them, because sent again they would be as
+malformed, and everything behind them would wait. Keeps no data.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final, TypeAlias, cast
 
@@ -18,6 +18,7 @@ import orjson
 from cloudcore.hub.bounds import Refusal
 from cloudcore.hub.node_events import MESSAGE_LENGTH_MAX, bounded_event
 from cloudcore.hub.references import DEVICES
+from cloudcore.registry.placements import has_device, has_name, record_key
 from cloudcore.registry.port import Effect, Subresource, Transform
 from cloudcore.store.port import Record
 from skerry.errors import ProtocolError
@@ -46,6 +47,7 @@ from skerry.objects.twins import (
     decode_twin_desired,
     decode_twin_reported,
     series_of,
+    telemetry_json,
 )
 from skerry.sync.effects import DatedReport
 from skerry.wire.codec import NUMBER_MAX
@@ -54,6 +56,11 @@ from skerry.wire.frames import Report
 GATEWAY_READY: Final = "GatewayReady"
 """Node condition: what the gateway last said of itself. `Ready` is that, for as long as it is heard."""
 _KIND_LENGTH_MAX: Final = 64
+READING_BYTES_MAX: Final = 16 * 1024
+"""A reading as it is stored: its value, and what is told of it."""
+_PROPERTY_LENGTH_MAX: Final = 253
+_WHY_LENGTH_MAX: Final = 1024
+"""Of a reading that is bad; the rest is cut."""
 _NAMESPACE_OF_NODE_EVENTS: Final = "default"
 """Where Kubernetes keeps the events of cluster-scoped objects."""
 
@@ -211,9 +218,15 @@ class Reporter:
         obj, uid = self.lookup(key), str_at(about, "uid")
         if obj is not None and self._is_here(obj, uid or uid_of(obj)):
             uid = uid_of(obj)
-        elif kind is not self.kinds.pod or not self.departed(uid, key):
+        elif not self._had_subject(kind, uid, key):
             return None
         return {**about, "apiVersion": kind.api_version, "namespace": namespace, "uid": uid}
+
+    def _had_subject(self, kind: Kind, uid: str, key: Key) -> bool:
+        if kind is self.kinds.pod:
+            return self.departed(uid, key)
+        named = DeviceName(namespace=key.namespace, name=key.name, uid=uid)
+        return kind is self.kinds.device and self._had(named)
 
     def _is_here(self, obj: JsonObject | None, uid: str) -> bool:
         return obj is not None and uid_of(obj) == uid and str_at(obj, "spec", "nodeName") == self.node
@@ -332,17 +345,22 @@ class Reporter:
         )
 
     def _telemetry(self, dated: DatedReport) -> Outcome:
-        """History is kept for a device that is gone, too; never for one that is another node's."""
-        body = _object(dated)
+        """History is kept of a device that is or was here, though it is gone or another's now; of no other."""
+        _object(dated)
         told = decode_telemetry(dated.report.body)
         _storable(told.device.namespace, told.device.name, told.prop)
-        device = self.lookup(Key(DEVICES, told.device.namespace, told.device.name))
-        if device is not None and uid_of(device) != told.device.uid and not self._placed_here(device):
-            return Outcome()
+        if not self._had(told.device):
+            return Outcome(refused="reading-device")
+        if len(told.prop) > _PROPERTY_LENGTH_MAX:
+            return Outcome(refused="reading-size")
+        told = replace(told, reason=told.reason[:_WHY_LENGTH_MAX])
+        body = encode_object(telemetry_json(told) | {"node": self.node} | _dating(dated.report))
+        if len(body) > READING_BYTES_MAX:
+            return Outcome(refused="reading-size")
         record = Record(
             series=series_of(told.device.namespace, told.device.name, told.prop),
             at_ms=dated.at_ms,
-            body=encode_object(body | {"node": self.node} | _dating(dated.report)),
+            body=body,
             seq=dated.report.seq,
             error_ms=None if dated.report.estimated and not dated.report.error_ms else dated.report.error_ms,
         )
@@ -359,9 +377,10 @@ class Reporter:
                 f"{SERIES_GAP}: the key is namespace/device/property, dropped is more than 0, and firstSeq a number"
             )
         _storable(namespace, name, prop)
-        device = self.lookup(Key(DEVICES, namespace, name))
-        if device is not None and not self._placed_here(device):
-            return Outcome()
+        if not self._had_name(namespace, name):
+            return Outcome(refused="reading-device")
+        if len(prop) > _PROPERTY_LENGTH_MAX:
+            return Outcome(refused="reading-size")
         shift_ms = dated.at_ms - dated.report.wall_ms
         last_ms = min(max(0, gap.last_wall_ms + shift_ms), dated.at_ms)
         hole: JsonObject = {
@@ -380,8 +399,17 @@ class Reporter:
         )
         return Outcome(records=(record,))
 
-    def _placed_here(self, device: JsonObject) -> bool:
-        return str_at(device, "spec", "nodeName") == self.node
+    def _had(self, device: DeviceName) -> bool:
+        """Whether this device is or was here. The record is asked only where the Device does not say so itself."""
+        return self._is_ours(device) or has_device(
+            self.lookup(record_key(self.node)), uid=device.uid, namespace=device.namespace, name=device.name
+        )
+
+    def _had_name(self, namespace: str, name: str) -> bool:
+        device = self.lookup(Key(DEVICES, namespace, name))
+        if device is not None and str_at(device, "spec", "nodeName") == self.node:
+            return True
+        return has_name(self.lookup(record_key(self.node)), namespace=namespace, name=name)
 
 
 def _dating(report: Report) -> JsonObject:

@@ -698,7 +698,7 @@ def decode_device_state(body: bytes) -> DeviceState:
     )
 
 
-def encode_telemetry(report: Telemetry) -> bytes:
+def telemetry_json(report: Telemetry) -> JsonObject:
     out: JsonObject = {
         "device": _device_json(report.device),
         "prop": report.prop,
@@ -712,7 +712,11 @@ def encode_telemetry(report: Telemetry) -> bytes:
         out["reason"] = report.reason
     if report.source_seq is not None:
         out["source_seq"] = report.source_seq
-    return encode_object(out)
+    return out
+
+
+def encode_telemetry(report: Telemetry) -> bytes:
+    return encode_object(telemetry_json(report))
 
 
 def decode_telemetry(body: bytes) -> Telemetry:

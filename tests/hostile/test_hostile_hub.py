@@ -172,10 +172,7 @@ async def test_reports_about_anothers_pods_devices_nodes_and_events_come_to_noth
         for kind in ("twin_reported", "device_state", "twin_desired", "telemetry"):
             body: JsonObject = {"device": {**name, "uid": "guessed"}, "prop": "t", "state": "offline", "value": "1"}
             await intruder.tell(kind, {**body, "desired": {"value": "1"}, "reported": {"value": "1"}})
-            if kind != "telemetry":  # whoever knows a device's uid had it once, and may still owe its history
-                await intruder.tell(
-                    kind, {**body, "device": name, "desired": {"value": "1"}, "reported": {"value": "1"}}
-                )
+            await intruder.tell(kind, {**body, "device": name, "desired": {"value": "1"}, "reported": {"value": "1"}})
         await intruder.tell("gap", {"class": "alice", "dropped": 1, "firstSeq": 1})
         after = {resource: _all(fleet, resource) for resource in ("pods", "nodes", "events", *_DEVICES)}
         made = after["events"].keys() - before["events"].keys()
@@ -265,6 +262,25 @@ async def test_events_are_only_of_what_is_or_was_the_nodes_own(fleet: Fleet) -> 
         assert [key.name for key in _all(fleet, "events")] == ["own-node", "late", "own-pod"]
         (told,) = [body for key, body in _all(fleet, "events").items() if key.name == "own-pod"]
         assert str_at(json.loads(told), "involvedObject", "uid") == uid_of(pod)
+
+
+async def test_no_history_is_written_but_of_what_is_or_was_the_nodes_own(fleet: Fleet) -> None:
+    """Not with another's uid, not of a device that does not exist yet; of one that it had, what it still owes."""
+    hers = fleet.now("devices.devices.kubeedge.io", "plc") or {}
+    hole: JsonObject = {"firstSeq": 1, "dropped": 5, "firstMs": 1, "lastMs": 2}
+    async with an_intruder(fleet, "mallory") as intruder:
+        await intruder.welcomed()
+        for name, uid in (("plc", uid_of(hers)), ("plc", "guessed"), ("boiler-9", "u"), ("boiler-9", "")):
+            device: JsonObject = {"ns": "ns", "name": name, "uid": uid}
+            await intruder.tell("telemetry", {"device": device, "prop": "t", "value": "666", "seq": 1})
+            await intruder.tell("series_gap", hole, key=f"ns/{name}/t")
+        assert [await fleet.store.records(f"ns/{name}/t") for name in ("plc", "boiler-9")] == [[], []]
+        assert fleet.hub.bounds.refusals == {"reading-device": 8}
+        await fleet.had_device("mallory", uid_of(hers), "plc")
+        device = {"ns": "ns", "name": "plc", "uid": uid_of(hers)}
+        await intruder.tell("telemetry", {"device": device, "prop": "t", "value": "7", "seq": 1, "x": "y" * 100_000})
+        (record,) = await fleet.store.records("ns/plc/t")
+        assert json.loads(record.body)["value"] == "7" and len(record.body) < 1000
 
 
 async def test_one_gateways_events_do_not_fill_the_cloud(caplog: pytest.LogCaptureFixture) -> None:

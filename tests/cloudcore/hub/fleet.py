@@ -16,6 +16,7 @@ from cloudcore.registry.builtin import KindRules
 from cloudcore.registry.custom import CustomKinds
 from cloudcore.registry.kinds import builtin_scheme
 from cloudcore.registry.objects import LocalObjects
+from cloudcore.registry.placements import record_key
 from cloudcore.runtime.election import Leadership
 from cloudcore.runtime.informer import INDEXES
 from cloudcore.store.cache import WatchCache, following
@@ -151,6 +152,11 @@ class Fleet:
         place = namespace if kind.namespaced else ""
         obj: JsonObject = {"metadata": {"name": name}, **fields}
         return (await self.objects.create(kind, place, obj)).obj
+
+    async def had_device(self, node: str, uid: str, name: str) -> None:
+        """What the leader's record says of a device that was there once."""
+        key = record_key(node)
+        await self.create("configmaps", key.name, key.namespace, data={uid: f"2026-11-28T07:00:00Z ns/{name}"})
 
     async def update(self, resource: str, name: str, change: Callable[[JsonObject], JsonObject]) -> None:
         kind = self.kind(resource)

@@ -52,15 +52,20 @@ def outcome(
     *,
     node: str = "eu-1",
     device: JsonObject | None = DEVICE,
+    record: JsonObject | None = None,
     key: str = "",
     wall_ms: int = 0,
 ) -> Outcome:
     report = Report(seq=1, kind=kind, key=key, body=body, wall_ms=wall_ms, age_ms=0)
-    return reporter(node=node, device=device).outcome(DatedReport(report=report, at_ms=AT_MS))
+    return reporter(node=node, device=device, record=record).outcome(DatedReport(report=report, at_ms=AT_MS))
 
 
-def reporter(*, node: str = "eu-1", device: JsonObject | None = DEVICE) -> Reporter:
+def reporter(*, node: str = "eu-1", device: JsonObject | None = DEVICE, record: JsonObject | None = None) -> Reporter:
+    """`record` is eu-1's, of devices that it had."""
+
     def lookup(key: Key) -> JsonObject | None:
+        if key == Key("configmaps", "kube-system", "skerry-devices.eu-1"):
+            return record
         return device if key == Key("devices.devices.kubeedge.io", "ns", "plc") else None
 
     return Reporter(node=node, kinds=kinds_in(builtin_scheme()), lookup=lookup)
@@ -119,15 +124,41 @@ def test_a_device_of_another_node_or_of_another_life_is_not_spoken_for() -> None
     assert outcome("twin_reported", told(), node="us-1") == Outcome()
     assert outcome("twin_reported", told(other_life)) == Outcome()
     assert outcome("twin_reported", told(), device=None) == Outcome()
-    elsewhere: JsonObject = {**DEVICE, "spec": {"nodeName": "us-1"}}
-    assert outcome("telemetry", telemetry(other_life), device=elsewhere) == Outcome()
 
 
-def test_history_is_kept_of_devices_that_were_here() -> None:
-    elsewhere: JsonObject = {**DEVICE, "spec": {"nodeName": "us-1"}}
-    for device in (DEVICE, None, elsewhere):
-        (record,) = outcome("telemetry", telemetry(), device=device).records
-        assert (record.series, record.at_ms) == ("ns/plc/t", AT_MS)
+ELSEWHERE: JsonObject = {**DEVICE, "spec": {"nodeName": "us-1"}}
+OTHER_LIFE = DeviceName(namespace="ns", name="plc", uid="uid-older")
+RECORD: JsonObject = {"data": {"uid-plc": "2026-11-28T07:00:00Z ns/plc", "uid-older": "2026-11-28T06:00:00Z ns/plc"}}
+NOTHING = Outcome(refused="reading-device")
+
+
+def test_history_is_kept_of_devices_that_are_or_were_here() -> None:
+    made_again: JsonObject = {**DEVICE, "metadata": {"namespace": "ns", "name": "plc", "uid": "uid-newest"}}
+    for device in (DEVICE, None, ELSEWHERE, made_again):
+        for told in (PLC, OTHER_LIFE):
+            (record,) = outcome("telemetry", telemetry(told), device=device, record=RECORD).records
+            assert (record.series, record.at_ms) == ("ns/plc/t", AT_MS)
+    assert outcome("telemetry", telemetry()).records, "a device that is here needs no record"
+
+
+def test_no_history_of_devices_that_never_were_here() -> None:
+    for device, told in ((None, PLC), (ELSEWHERE, PLC), (ELSEWHERE, OTHER_LIFE), (DEVICE, OTHER_LIFE)):
+        assert outcome("telemetry", telemetry(told), device=device) == NOTHING
+    renamed = DeviceName(namespace="ns", name="other", uid="uid-plc")
+    assert outcome("telemetry", telemetry(renamed), record=RECORD) == NOTHING
+    assert outcome("telemetry", telemetry(), device=ELSEWHERE, node="asia-1", record=RECORD) == NOTHING
+    assert outcome("telemetry", telemetry(DeviceName(namespace="ns", name="plc", uid=""))) == NOTHING
+
+
+def test_only_what_is_known_of_a_reading_is_stored_and_bounded() -> None:
+    more = {"node": "us-1", "gap": {"id": 1}, "padding": "x" * 100_000, "reason": "r" * 5000}
+    sent = json.loads(telemetry()) | more
+    (record,) = outcome("telemetry", json.dumps(sent).encode()).records
+    kept = json.loads(record.body)
+    assert kept == json.loads(telemetry()) | {"node": "eu-1", "reason": "r" * 1024}
+    for field in ("value", "type", "prop"):
+        large = json.loads(telemetry()) | {field: "x" * 20_000}
+        assert outcome("telemetry", json.dumps(large).encode()) == Outcome(refused="reading-size")
 
 
 def test_a_reading_has_its_number_and_says_how_sure_its_time_is() -> None:
@@ -183,8 +214,11 @@ def test_a_hole_is_never_dated_into_the_future() -> None:
 
 
 def test_no_node_makes_holes_in_what_another_tells() -> None:
-    assert outcome("series_gap", HOLE.encode(), node="eu-2", key="ns/plc/t") == Outcome()
-    assert outcome("series_gap", HOLE.encode(), device=None, key="ns/plc/t").records
+    for device, node in ((DEVICE, "eu-2"), (None, "eu-1"), (ELSEWHERE, "eu-1")):
+        assert outcome("series_gap", HOLE.encode(), device=device, node=node, key="ns/plc/t") == NOTHING
+        assert outcome("series_gap", HOLE.encode(), device=device, record=RECORD, key="ns/plc/t").records
+    long = f"ns/plc/{'t' * 300}"
+    assert outcome("series_gap", HOLE.encode(), key=long) == Outcome(refused="reading-size")
 
 
 @pytest.mark.parametrize("key", ["", "ns", "ns/plc", "ns//t", "/plc/t"])

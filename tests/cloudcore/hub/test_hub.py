@@ -110,6 +110,7 @@ async def test_a_deleted_pod_leaves_the_store_when_its_node_says_it_is_gone(flee
 
 
 async def test_readings_taken_offline_arrive_once_and_in_order(fleet: Fleet) -> None:
+    await fleet.had_device("eu-1", "u", "plc")
     async with fleet.gateway() as gateway:
         await eventually(lambda: gateway.link.connected)
         await gateway.link.cut()
@@ -126,6 +127,7 @@ async def test_readings_taken_offline_arrive_once_and_in_order(fleet: Fleet) -> 
 
 
 async def test_a_report_that_makes_no_sense_does_not_hold_up_the_next(fleet: Fleet) -> None:
+    await fleet.had_device("eu-1", "u", "plc")
     async with fleet.gateway() as gateway:
         await gateway.tell("event", "event", "", b"{}")
         await gateway.tell("event", "nonsense", "", b"\xff")
@@ -168,6 +170,7 @@ async def test_a_cloud_that_cannot_commit_loses_nothing(fleet: Fleet) -> None:
     store = FailingStore(MemoryStore(MemoryState(epoch="e2")), plan)
     async with a_fleet(store) as locked, locked.gateway() as gateway:
         await eventually(lambda: gateway.link.connected)
+        await locked.had_device("eu-1", "u", "plc")
         failing[0] = True
         await gateway.tell("telemetry", "telemetry", "ns/plc/t", reading(1))
         await eventually(lambda: "database is locked" in gateway.link.status.last_error)

@@ -1,0 +1,1 @@
+"""Join tokens that nobody needs any more."""
