@@ -57,6 +57,8 @@ class Light:
 def light(here: Ground, count: int) -> Generator[Light]:
     """So many gateways on the cloud's own network: what is measured is the cloud, not a line."""
     rig = here.rig
+    with ThreadPoolExecutor(4) as pool:  # as joining would have done: nobody is admitted whose Node is not there
+        list(pool.map(partial(rig.cloud.create, "/api/v1/nodes"), map(light_node, range(count))))
     address = hub_address(4) if rig.place else f"127.0.0.1:{rig.cloud.hub_port}"
     command = [*(rig.place.prefix if rig.place else []), sys.executable, "-m", "benchmarks.faults.light_edges"]
     command += [str(rig.cloud.data), str(rig.directory / "light"), address, "0", str(count)]
@@ -68,6 +70,10 @@ def light(here: Ground, count: int) -> Generator[Light]:
         yield swarm
     finally:
         swarm.steward.kill()
+
+
+def light_node(number: int) -> JsonObject:
+    return {"apiVersion": "v1", "kind": "Node", "metadata": {"name": f"light-{number}"}}
 
 
 def ready_lights(here: Ground) -> int:

@@ -48,6 +48,7 @@ class Pushing:
                 session = next(iter(self._due))
                 del self._due[session]
                 session.push()
+                del session  # else the last one, ended or not, is kept for as long as this waits
             if self._due:
                 await asyncio.sleep(0)
             else:

@@ -18,6 +18,9 @@ from cloudcore.pki.certificates import new_authority
 from edgecore.link.dial import websocket_dialer
 from skerry.clocks import ManualClock, SystemClock
 from skerry.errors import UnavailableError
+from skerry.objects.conditions import is_true
+from skerry.objects.enrolment import NODE_KEY_ANNOTATION
+from skerry.objects.json import JsonObject
 from skerry.transport.websocket import (
     SESSION_PATH,
     Identity,
@@ -40,6 +43,13 @@ def site(tmp_path: Path) -> Site:
     return Site(tmp_path)
 
 
+async def joined(fleet: Fleet, site: Site) -> None:
+    """The Node that joining makes."""
+    node = fleet.kind("nodes")
+    annotations: JsonObject = {NODE_KEY_ANNOTATION: site.key_pin()}
+    await fleet.objects.create(node, "", {"metadata": {"name": "eu-1", "annotations": annotations}})
+
+
 @asynccontextmanager
 async def serving(site: Site, fleet: Fleet) -> AsyncGenerator[str]:
     limit_tls_read_buffers()
@@ -50,6 +60,7 @@ async def serving(site: Site, fleet: Fleet) -> AsyncGenerator[str]:
 
 async def test_a_gateway_joins_its_hub_over_mutual_tls_and_is_kept_in_step(site: Site) -> None:
     async with a_fleet() as fleet, serving(site, fleet) as address:
+        await joined(fleet, site)
         dialer = websocket_dialer(lambda: site.identity, SystemClock(), lambda: 0)
         async with fleet.gateway("eu-1", dialer=lambda _: dialer(address)) as gateway:
             await fleet.create("configmaps", "large", data={"text": "x" * 900_000})
@@ -57,7 +68,7 @@ async def test_a_gateway_joins_its_hub_over_mutual_tls_and_is_kept_in_step(site:
             await eventually(lambda: gateway.holds("pods", "web"))
             assert gateway.holds("configmaps", "large")
             await gateway.tell_node()
-            await eventually(lambda: fleet.now("nodes", "eu-1"))
+            await eventually(lambda: is_true(fleet.now("nodes", "eu-1") or {}, "Ready"))
         await eventually(lambda: not fleet.hub.connected)
 
 
@@ -65,6 +76,7 @@ async def test_a_link_that_broke_is_freed_without_the_collector(site: Site) -> N
     """After a storm thousands of old sessions stand beside the new ones until the collector passes by."""
     alive: WeakSet[object] = WeakSet()
     async with a_fleet() as fleet:
+        await joined(fleet, site)
 
         async def handle(link: WebSocketLink) -> None:
             connection = link._connection
