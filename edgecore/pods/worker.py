@@ -261,9 +261,10 @@ class PodWorker:
     def _volumes(self, seen: Seen) -> dict[str, Path] | None:
         """The pod's volumes, up to date; None when some can't be made: then no container starts."""
         try:
-            places = sync_volumes(
-                self._parts.directory / "pods" / self._uid, self._around(seen.pod), root=self._parts.root
-            )
+            everybodys = self._parts.directory / "pods"
+            everybodys.mkdir(mode=0o700, parents=True, exist_ok=True)
+            everybodys.chmod(0o700)  # Secrets are in it; containers see their volumes through mounts of their own
+            places = sync_volumes(everybodys / self._uid, self._around(seen.pod), root=self._parts.root)
         except (ConfigError, OSError) as error:
             for container in maps_at(seen.pod, "spec", "containers"):
                 self._fail(seen, str_at(container, "name"), NO_VOLUMES, str(error), event="FailedMount")

@@ -235,6 +235,8 @@ class SqliteEdgeStore:
         self._writer.execute(f"PRAGMA user_version = {VERSION}")
         made = (("incarnation", ids.token_hex(8)), ("head", "0"))
         self._writer.executemany("INSERT OR IGNORE INTO meta (name, value) VALUES (?, ?)", made)
+        # What can't be read is fetched again: the cloud compares by what is held.
+        self._writer.execute("DELETE FROM objects WHERE NOT json_valid(CAST(body AS TEXT))")
         boots = [_boot(row) for row in self._writer.execute(_BOOTS).fetchall()]
         if all(boot.boot_id != self._boot_id for boot in boots):
             self._begin_boot(boots)

@@ -161,6 +161,8 @@ class EdgeSession:
         self._compare_s = 0.0
         self._root_due = False
         self._batch = 0
+        self._newest = identity.revision
+        """Of the cloud's log, as far as it has told objects."""
         self._gathered: list[Objects] = []
         self._gathered_bytes = 0
         self._told: list[Stamped] = []
@@ -377,6 +379,7 @@ class EdgeSession:
         entries, self._told, self._told_bytes = self._told, [], 0
         buckets = set(frame.buckets)
         wanted = {entry.key for entry in entries}
+        self._doubt(max(frame.revision, self._newest))
         surplus = tuple(
             key
             for key, stamp in self._held.items()
@@ -388,6 +391,13 @@ class EdgeSession:
             self._write(Write(number=0, deletes=surplus, revision=frame.revision))
         self._lacking.extend(entry.key for entry in entries if self._lacks(entry.key, entry.stamp))
         self._fetch("Stamps", now)
+
+    def _doubt(self, newest: Revision) -> None:
+        """A revision beyond everything that this cloud has said in its epoch was never told: the row is damaged. It
+        counts as void, so that what the cloud has takes its place."""
+        for key, stamp in self._held.items():
+            if stamp.revision > newest:
+                self._held[key] = Stamp(stamp.uid, Revision(0))
 
     def _lacks(self, key: Key, stamp: Stamp) -> bool:
         held = self._held.get(key)
@@ -424,6 +434,7 @@ class EdgeSession:
         parts, self._gathered = self._gathered, []
         size, self._gathered_bytes = self._gathered_bytes, 0
         self._batch = frame.batch
+        self._newest = max(self._newest, frame.revision)
         puts = tuple(put for part in parts for put in part.puts)
         deletes = tuple(key for part in parts for key in part.deletes)
         self._write(self._accepted(puts, deletes, frame.revision), ack=frame.batch, size=size)

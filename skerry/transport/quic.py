@@ -115,6 +115,8 @@ async def dial(
             )
     except TimeoutError as error:
         raise UnansweredError(f"{address}: no answer over QUIC within {open_s_max:.0f} s") from error
+    except UnansweredError as error:
+        raise UnansweredError(f"{address}: {error}") from error
     except (OSError, BadRequestError, UnavailableError) as error:
         raise UnavailableError(f"{address}: {error}") from error
 

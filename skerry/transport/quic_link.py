@@ -32,7 +32,7 @@ from aioquic.quic.recovery import QuicPacketSpace
 from aioquic.quic.stream import QuicStream
 
 from skerry.clocks import uptime_s
-from skerry.errors import IdentityRefusedError, ProtocolError, UnavailableError
+from skerry.errors import IdentityRefusedError, ProtocolError, UnansweredError, UnavailableError
 from skerry.transport.framing import FrameReader, framed, varint
 from skerry.transport.quic_tls import IDENTITY_ALERTS, GatewayTls, HubTls, PeerCertificate, adopt, alert_text
 from skerry.wire.codec import FRAME_BYTES_MAX
@@ -274,7 +274,7 @@ class Carrier(QuicConnectionProtocol):
     def error_received(self, exc: Exception) -> None:
         self._drained()
         if not self.link.is_open:
-            self.link.ended(str(exc))
+            self.link.ended(str(exc), unanswered=True)
         elif isinstance(exc, ConnectionRefusedError):
             at_s = uptime_s()
             self._loop.call_later(REFUSED_S, self._refused, at_s)
@@ -495,15 +495,15 @@ class QuicLink:
         self._carrier.end(QuicErrorCode.PROTOCOL_VIOLATION, reason)
         self.ended(reason)
 
-    def ended(self, reason: str, *, refused: bool = False) -> None:
-        """Nothing further comes or goes; what arrived can still be taken."""
+    def ended(self, reason: str, *, refused: bool = False, unanswered: bool = False) -> None:
+        """Nothing further comes or goes; what arrived can still be taken. `unanswered`: nobody was there."""
         if self._over.is_set():
             return
         self._refused = refused
         self._reason = _cut(reason, 300)
         self._over.set()
         if not self.open.done():
-            self.open.set_exception(UnavailableError(self._reason))
+            self.open.set_exception((UnansweredError if unanswered else UnavailableError)(self._reason))
             self.open.exception()  # whoever waited has it; nobody need have
         for event in (self._arrived, self._moved, *(lane.room for lane in self._lanes.values())):
             event.set()

@@ -67,7 +67,9 @@ _NO_CHECK_TIME: Final = 0x200000
 
 
 class _Dialled(Hearing, ClientConnection):
-    pass
+    def connection_lost(self, exc: Exception | None) -> None:
+        if hasattr(self, "recv_messages"):  # else TLS failed, through a proxy, before there was a connection to lose
+            super().connection_lost(exc)
 
 
 class WebSocketLink:
@@ -223,7 +225,8 @@ async def dial(
         raise IdentityRefusedError(f"{address}: the peer hung up on this gateway's certificate") from error
     except (OSError, TimeoutError, InvalidHandshake, InvalidURI, ConnectionClosed) as error:
         way = "" if proxy is None else f" through the proxy {proxy}"
-        silent = not answered and isinstance(error, OSError) and not isinstance(error, ConnectionRefusedError)
+        # Also where the kernel refuses: that costs the machine nothing, and the cloud may be there in a moment.
+        silent = not answered and isinstance(error, OSError)
         raise (UnansweredError if silent else UnavailableError)(
             f"{address}{way}: {_reason(error, answered=answered)}"
         ) from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 
@@ -314,4 +315,16 @@ def test_what_the_cloud_told_is_for_the_agents_eyes_alone(tmp_path: Path) -> Non
     files = [path for path in tmp_path.iterdir() if path.name.startswith(FILE_NAME)]
     assert len(files) == 3, "the store, its log and the index of that"
     assert {path.stat().st_mode & 0o777 for path in files} == {0o600}
+    store.close()
+
+
+def test_an_object_that_can_not_be_read_is_dropped_so_that_it_is_fetched_again(tmp_path: Path) -> None:
+    store = opened(tmp_path).store
+    store.apply(EdgeBatch(puts=(replace(held("a"), body=b'{"kind":"ConfigMap"}'), held("b"))))
+    store.close()
+    with closing(sqlite3.connect(tmp_path / FILE_NAME)) as connection:
+        connection.execute("UPDATE objects SET body = substr(body, 1, 9) WHERE name = 'a'")
+        connection.commit()
+    store = opened(tmp_path).store
+    assert [key.name for key, _ in store.stamps()] == ["b"]
     store.close()

@@ -96,9 +96,9 @@ def test_an_older_state_and_an_older_deletion_change_nothing() -> None:
 
 def test_catching_up_deletes_what_is_too_much_and_asks_for_what_lacks_in_chunks() -> None:
     held = {key("old"): Stamp("u", Revision(1)), key("newer"): Stamp("u", Revision(99))}
-    session = an_edge(held, settings=SyncSettings(fetch_keys=2))
+    session = an_edge(held, revision=99, settings=SyncSettings(fetch_keys=2))
     session.effects()
-    session.receive(welcome(in_step=False), at(0))
+    session.receive(welcome(in_step=False, revision=Revision(99)), at(0))
     (compare,) = frames(session.effects())
     assert isinstance(compare, Compare)
     assert len(compare.buckets) == 64
@@ -129,6 +129,25 @@ def test_buckets_that_were_not_told_are_left_alone() -> None:
     session.receive(told, at(1))
     (write,) = [effect for effect in session.effects() if isinstance(effect, Write)]
     assert set(write.deletes) == {one for one in held if bucket_of(one) == bucket}
+
+
+def test_a_row_with_a_revision_that_was_never_told_is_fetched_or_deleted() -> None:
+    """Damaged on the disk; it would be newer than everything that comes, for ever."""
+    session = an_edge({key("a"): Stamp("uid-a", Revision(90)), key("b"): Stamp("uid-b", Revision(91))})
+    session.effects()
+    session.receive(welcome(in_step=False), at(0))
+    session.effects()
+    session.receive(objects(1, "c", revision=21), at(1))
+    buckets = tuple(range(64))
+    told = Stamps(revision=Revision(20), buckets=buckets, entries=stamps("a", "c", revision=20).entries, more=False)
+    session.receive(told, at(1))
+    effects = session.effects()
+    writes = [effect for effect in effects if isinstance(effect, Write)]
+    assert [put.key for write in writes for put in write.puts] == [key("c")]
+    assert [gone for write in writes for gone in write.deletes] == [key("b")]
+    assert only(effects, Fetch) == [Fetch(keys=(key("a"),))]
+    session.receive(objects(2, "a", revision=20), at(2))
+    assert [put.key for effect in session.effects() if isinstance(effect, Write) for put in effect.puts] == [key("a")]
 
 
 def test_a_new_epoch_voids_what_is_held_before_anything_else() -> None:
