@@ -47,6 +47,12 @@ class NoReports:
     def outbox_head(self) -> int:
         return 0
 
+    def outbox_left(self) -> int:
+        return 0
+
+    def note_sent(self, through: int) -> None:
+        raise AssertionError("there is nothing to send")
+
     def boots(self) -> tuple[BootTimes, ...]:
         return ()
 

@@ -17,7 +17,7 @@ from edgecore.link.cloud_time import HeardTime
 from edgecore.link.dial import Dialer, WayMissingError
 from edgecore.link.streams import StreamHost, StreamSource
 from edgecore.link.traffic import TrafficKeeper
-from edgecore.store.port import META_EPOCH, META_KNOWN_MS, EdgeBatch, Held
+from edgecore.store.port import META_EPOCH, META_KNOWN_MS, META_LEAVING, EdgeBatch, Held
 from edgecore.store.shell import AsyncEdgeStore
 from skerry.errors import IdentityRefusedError, SkerryError, UnansweredError, UnavailableError
 from skerry.objects.json import JsonObject
@@ -28,6 +28,7 @@ from skerry.sync.ages import cloud_time
 from skerry.sync.dial import WAYS, DialPolicy, Ended, Way
 from skerry.sync.edge import EdgeIdentity, EdgeSession, EdgeState
 from skerry.sync.effects import (
+    BeginLife,
     CloseLink,
     EdgeEffect,
     Prune,
@@ -301,6 +302,7 @@ class EdgeLink:
             epoch=store.meta(META_EPOCH) or "",
             revision=Revision(_number(store.meta(META_REVISION))),
             capabilities=tuple(sorted(self._parts.streams)),
+            leaving=store.meta(META_LEAVING) == "yes",
         )
         return EdgeSession(identity, store.stamps(), store, now_of(self._parts.clock), settings.sync)
 
@@ -360,6 +362,8 @@ def batch_of(write: Write, store: Inventory) -> EdgeBatch:
     meta: list[tuple[str, str]] = []
     if write.epoch:
         meta.append((META_EPOCH, write.epoch))
+    if write.leaving:
+        meta.append((META_LEAVING, "yes"))
     if write.revision is not None:
         meta.append((META_REVISION, str(write.revision)))
     puts = [Held(key=put.key, stamp=put.stamp, body=put.body) for put in write.puts]
@@ -382,6 +386,7 @@ class _Run:
         welcomed: Callable[[Welcomed], None],
     ) -> None:
         self._store = parts.store
+        self._ids = parts.ids
         self._session = session
         self._driver = driver
         self._welcomed = welcomed
@@ -396,6 +401,8 @@ class _Run:
             case Write():
                 # The store takes writes in the order of these calls, and the next session waits for them all.
                 self._driver.spawn(self._write(effect))
+            case BeginLife():
+                self._driver.spawn(self._begin_life(effect))
             case Prune():
                 self._note_prune(effect)
                 if not self._pruning:
@@ -419,6 +426,19 @@ class _Run:
         else:
             self._session.written(write.number, self._driver.now())
         self._driver.kick()
+
+    async def _begin_life(self, effect: BeginLife) -> None:
+        incarnation = self._ids.token_hex(8)
+        try:
+            await self._store.begin_life(incarnation, effect.settled)
+        except SkerryError as error:
+            log.warning("the outbox can't begin a new life yet error=%s", error)
+        else:
+            log.warning(
+                "the gateway's store is an older copy of what it was: what was written since and had not reached the "
+                "cloud is lost; what waits goes up as a new life incarnation=%s",
+                incarnation,
+            )
 
     def _note_prune(self, prune: Prune) -> None:
         last = self._prunes[-1] if self._prunes else None

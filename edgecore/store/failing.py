@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from edgecore.store.port import EdgeBatch, EdgeStore, Held, OutboxReport, StoreStats, TwinRow
 from skerry.errors import UnavailableError
 from skerry.objects.meta import Key, Stamp
+from skerry.objects.spans import Span
 from skerry.sync.ports import BootTimes
 
 
@@ -34,6 +35,16 @@ class FailingEdgeStore:
     def apply(self, batch: EdgeBatch) -> int:
         self._check()
         return self._inner.apply(batch)
+
+    def outbox_left(self) -> int:
+        return self._inner.outbox_left()
+
+    def note_sent(self, through: int) -> None:
+        self._inner.note_sent(through)
+
+    def begin_life(self, incarnation: str, settled: Sequence[tuple[int, Span]]) -> None:
+        self._check()
+        self._inner.begin_life(incarnation, settled)
 
     def prune_outbox(self, *, through: int, first: int = 1, lane: int | None = None) -> None:
         self._check()

@@ -21,6 +21,7 @@ from edgecore.store.port import (
     LAST_STEP_MS,
     LOWEST_FIRST,
     META_KNOWN_MS,
+    META_LEAVING,
     ClassWaits,
     EdgeBatch,
     Held,
@@ -35,6 +36,7 @@ from edgecore.store.port import (
 from skerry.objects.json import decode_object
 from skerry.objects.meta import Key, Stamp
 from skerry.objects.reports import GAP, SERIES_GAP, GapReport, SeriesGapReport
+from skerry.objects.spans import Span
 from skerry.ports import Clock
 from skerry.sync.ages import known_ms
 from skerry.sync.ports import BootTimes
@@ -46,6 +48,8 @@ class _Disk:
 
     incarnation: str
     head: int = 0
+    left: int = 0
+    """The newest seq that may have been sent before the store was opened."""
     objects: dict[Key, Held] = field(default_factory=dict[Key, Held])
     outbox: dict[int, OutboxReport] = field(default_factory=dict[int, OutboxReport])
     twins: dict[tuple[Key, str], TwinRow] = field(default_factory=dict[tuple[Key, str], TwinRow])
@@ -82,6 +86,13 @@ class MemoryEdgeStore:
         self._free_bytes = free_bytes
         self._looked_ms: int | None = None
         """When expiry was last done with."""
+        self._open()
+
+    def _open(self) -> None:
+        disk = self._disk
+        if disk.meta.get(META_LEAVING) != "no":
+            disk.left = disk.head
+            disk.meta[META_LEAVING] = "no"
         self._begin_boot()
 
     def _begin_boot(self) -> None:
@@ -114,7 +125,7 @@ class MemoryEdgeStore:
     def restore(self, snapshot: object) -> None:
         assert isinstance(snapshot, _Disk)
         self._disk = copy.deepcopy(snapshot)
-        self._begin_boot()
+        self._open()
 
     def apply(self, batch: EdgeBatch) -> int:
         disk = self._disk
@@ -258,6 +269,18 @@ class MemoryEdgeStore:
 
     def outbox_head(self) -> int:
         return self._disk.head
+
+    def outbox_left(self) -> int:
+        return self._disk.left
+
+    def note_sent(self, through: int) -> None:
+        self._disk.left = max(self._disk.left, through)
+
+    def begin_life(self, incarnation: str, settled: Sequence[tuple[int, Span]]) -> None:
+        for lane, span in settled:
+            self.prune_outbox(first=span.first, through=span.through, lane=lane)
+        self._disk.incarnation, self._disk.left = incarnation, 0
+        self._disk.meta[META_LEAVING] = "no"
 
     def prune_outbox(self, *, through: int, first: int = 1, lane: int | None = None) -> None:
         settled = [seq for seq, report in self._disk.outbox.items() if _in_lane(report, lane)]

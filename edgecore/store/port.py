@@ -21,12 +21,17 @@ from typing import Final, Literal, Protocol
 
 from skerry.objects.meta import Key, Stamp
 from skerry.objects.reports import GapReport
+from skerry.objects.spans import Span
 from skerry.sync.ports import BootTimes, Reading
 from skerry.wire.frames import BULK, PROMPT
 
 META_EPOCH: Final = "epoch"
 """Name in `meta`: the life of the cloud's store that the objects held are of; "" before the first. A commit that
 carries it says that a cloud was met which may know less than was told: whoever tells states tells them again."""
+
+META_LEAVING: Final = "outbox_leaving"
+"""Name in `meta`: "yes" from before the first report is sent on, until the store is opened again. A store that says
+nothing is of an agent that did not know of this, and reports may have left it."""
 
 META_KNOWN_MS: Final = "known_ms"
 """Name in `meta`: the newest time of the cloud that was heard of, milliseconds."""
@@ -228,6 +233,20 @@ class EdgeStore(Protocol):
 
     def outbox_head(self) -> int:
         """The newest seq ever given out; survives pruning."""
+        ...
+
+    def outbox_left(self) -> int:
+        """The newest seq that may have been sent, before this store was opened or since. What the cloud has beyond,
+        another copy of this store told it."""
+        ...
+
+    def note_sent(self, through: int) -> None:
+        """Reports up to this seq are being sent. Costs no write: `META_LEAVING` has told that some would be."""
+        ...
+
+    def begin_life(self, incarnation: str, settled: Sequence[tuple[int, Span]]) -> None:
+        """A new life of the outbox, in one durable transaction: of each lane what the cloud has is forgotten, the
+        rest waits as it was, and nothing of it was sent."""
         ...
 
     def boots(self) -> Sequence[BootTimes]:

@@ -14,6 +14,7 @@ from typing import TypeAlias
 
 from edgecore.store.port import EdgeBatch, EdgeStore, Held, OutboxReport, StoreStats, TwinRow
 from skerry.objects.meta import Key, Stamp
+from skerry.objects.spans import Span
 from skerry.sync.ports import BootTimes
 
 CommitListener: TypeAlias = Callable[[EdgeBatch], None]
@@ -52,6 +53,9 @@ class AsyncEdgeStore:
         for listener in tuple(self._listeners):
             listener(batch)
 
+    async def begin_life(self, incarnation: str, settled: Sequence[tuple[int, Span]]) -> None:
+        await asyncio.wrap_future(self._writer.submit(self._store.begin_life, incarnation, settled))
+
     async def prune_outbox(self, *, through: int, first: int = 1, lane: int | None = None) -> None:
         future = self._writer.submit(self._store.prune_outbox, through=through, first=first, lane=lane)
         await asyncio.wrap_future(future)
@@ -74,6 +78,12 @@ class AsyncEdgeStore:
 
     def outbox_head(self) -> int:
         return self._store.outbox_head()
+
+    def outbox_left(self) -> int:
+        return self._store.outbox_left()
+
+    def note_sent(self, through: int) -> None:
+        self._store.note_sent(through)
 
     def boots(self) -> Sequence[BootTimes]:
         return self._store.boots()

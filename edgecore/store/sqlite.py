@@ -34,6 +34,7 @@ from edgecore.store.port import (
     LAST_STEP_MS,
     LOWEST_FIRST,
     META_KNOWN_MS,
+    META_LEAVING,
     ClassWaits,
     EdgeBatch,
     Held,
@@ -51,6 +52,7 @@ from skerry.files import unavailable
 from skerry.objects.json import decode_object
 from skerry.objects.meta import Key, Revision, Stamp
 from skerry.objects.reports import GAP, SERIES_GAP, GapReport, SeriesGapReport
+from skerry.objects.spans import Span
 from skerry.ports import Clock, Ids
 from skerry.sync.ports import BootTimes, Reading
 
@@ -68,6 +70,8 @@ DROP_ROWS: Final = 1000
 """Dropped of a class by one transaction for one reason, or a few more; the next one goes on. A nearly full disk has
 no room for the log of a transaction that drops everything, after a budget was made smaller, say."""
 
+_LEFT: Final = "outbox_left"
+_SET_META: Final = "INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)"
 _OUTBOX_COLUMNS: Final = "seq, class, kind, key, body, wall_ms, boots.boot_id, monotonic_ms, cost"
 _OUTBOX_FROM: Final = "FROM outbox JOIN boots ON boots.number = outbox.boot"
 _BOOTS: Final = (
@@ -210,6 +214,7 @@ class SqliteEdgeStore:
         self._incarnation = self.meta("incarnation") or ""
         assert self._incarnation, "a store is made with its incarnation"
         self._head = int(self.meta("head") or 0)
+        self._left = int(self.meta(_LEFT) or 0)
         self._used: Counter[str]
         self._waiting: Counter[str]
         self._used, self._waiting = self._load_usage()
@@ -237,6 +242,12 @@ class SqliteEdgeStore:
         self._writer.executemany("INSERT OR IGNORE INTO meta (name, value) VALUES (?, ?)", made)
         # What can't be read is fetched again: the cloud compares by what is held.
         self._writer.execute("DELETE FROM objects WHERE NOT json_valid(CAST(body AS TEXT))")
+        leaving = self._writer.execute("SELECT value FROM meta WHERE name = ?", (META_LEAVING,)).fetchone()
+        if leaving is None or leaving[0] != "no":
+            self._writer.execute(
+                "INSERT OR REPLACE INTO meta (name, value) SELECT ?, value FROM meta WHERE name = 'head'", (_LEFT,)
+            )
+            self._writer.execute(_SET_META, (META_LEAVING, "no"))
         boots = [_boot(row) for row in self._writer.execute(_BOOTS).fetchall()]
         if all(boot.boot_id != self._boot_id for boot in boots):
             self._begin_boot(boots)
@@ -346,6 +357,24 @@ class SqliteEdgeStore:
         boots = [_boot(row) for row in self._writer.execute(_BOOTS).fetchall()]
         done = [writing.expire(report_class, ttl, boots) for report_class, ttl in self._budgets.times().items()]
         return now_ms if all(done) else None
+
+    def outbox_left(self) -> int:
+        return self._left
+
+    def note_sent(self, through: int) -> None:
+        self._left = max(self._left, through)
+
+    def begin_life(self, incarnation: str, settled: Sequence[tuple[int, Span]]) -> None:
+        with self._transaction("beginning a new life of the outbox"):
+            for lane, span in settled:
+                self._writer.execute(
+                    "DELETE FROM outbox WHERE class IN (SELECT value FROM json_each(?)) AND seq BETWEEN ? AND ?",
+                    (json.dumps(CLASSES_OF_LANE[lane]), span.first, span.through),
+                )
+            told = (("incarnation", incarnation), (_LEFT, "0"), (META_LEAVING, "no"))
+            self._writer.executemany(_SET_META, told)
+        self._incarnation, self._left = incarnation, 0
+        self._used, self._waiting = self._load_usage()
 
     def prune_outbox(self, *, through: int, first: int = 1, lane: int | None = None) -> None:
         classes = tuple(_CLASSES.values()) if lane is None else CLASSES_OF_LANE[lane]

@@ -19,8 +19,9 @@ from typing import Final
 
 from skerry.errors import InvalidError, ProtocolError
 from skerry.objects.meta import Key, Revision, Stamp
+from skerry.objects.spans import Span
 from skerry.sync.ages import Chronology
-from skerry.sync.effects import CloseLink, EdgeEffect, Send, Welcomed, Write
+from skerry.sync.effects import BeginLife, CloseLink, EdgeEffect, Send, Welcomed, Write
 from skerry.sync.hashes import BUCKETS, bucket_hashes, bucket_of, root_of
 from skerry.sync.ports import Instant, Outbox, Reading, SyncSettings
 from skerry.sync.priorities import Pace
@@ -125,6 +126,8 @@ class EdgeIdentity:
     epoch: str
     revision: Revision
     capabilities: tuple[str, ...] = ()
+    leaving: bool = True
+    """It is written that reports may leave; else it has to be before the first one does."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,6 +136,7 @@ class _Unwritten:
     ack: int
     """Batch to acknowledge once written; 0 for a write of our own."""
     size: int
+    leaving: bool
 
 
 class EdgeSession:
@@ -173,6 +177,7 @@ class EdgeSession:
         self._unwritten: deque[_Unwritten] = deque()
         self._unwritten_bytes = 0
         self._upstream = Upstream(outbox, self._settings)
+        self._leaving = identity.leaving
         self.session = 0
         """The number the cloud gave; 0 before Welcome."""
         self.dictionary = 0
@@ -213,6 +218,9 @@ class EdgeSession:
         self._unwritten_bytes -= done.size
         if done.ack:
             self._send(Ack(batch=done.ack), now)
+        if done.leaving:
+            self._leaving = True
+            self._send_reports(now)
         if self._root_due and self._state is EdgeState.IN_STEP:
             self._tell_root(now)
 
@@ -326,6 +334,9 @@ class EdgeSession:
         if frame.server_ms > SERVER_MS_MAX:
             raise ProtocolError(f"the cloud's clock reads {frame.server_ms} ms, after the year 9999")
         received = self._received(frame)
+        if received.top > self._outbox.outbox_left():
+            self._begin_life(received, now)
+            return
         if frame.dictionary not in (0, *NUMBERS):
             raise ProtocolError(f"dictionary {frame.dictionary} was not offered")
         self.dictionary = frame.dictionary
@@ -346,6 +357,8 @@ class EdgeSession:
             self._write(Write(number=0, epoch=frame.epoch, revision=Revision(0), void=True))
         chronology = Chronology(self._outbox.boots(), self._identity.boot_id, reading)
         self._effects += self._upstream.welcomed(frame.version, received, chronology)
+        if not self._leaving:
+            self._write(Write(number=0, leaving=True))
         if frame.in_step:
             self._enter("Welcome", EdgeState.IN_STEP)
         else:
@@ -467,9 +480,10 @@ class EdgeSession:
     # --- the outbox ---
 
     def _send_reports(self, now: Instant) -> None:
-        if self._state in (EdgeState.GREETING, EdgeState.CLOSED):
+        if self._state in (EdgeState.GREETING, EdgeState.CLOSED) or not self._leaving:
             return
         for frame in self._upstream.frames(now, self._pace.part_bytes):
+            self._outbox.note_sent(max(frame.through, frame.reports[-1].seq if frame.reports else 0))
             self._send(frame, now)
 
     def _received(self, frame: Welcome) -> Received:
@@ -478,12 +492,21 @@ class EdgeSession:
             received = Received.told(frame.received, frame.lanes)
         except InvalidError as error:
             raise ProtocolError(str(error)) from error
-        if received.top > self._outbox.outbox_head():
-            raise ProtocolError(
-                f"the cloud holds report {received.top}, which this outbox never gave out: "
-                "the gateway's store is an old copy; move it away and start with a fresh one"
-            )
         return received
+
+    def _begin_life(self, received: Received, now: Instant) -> None:
+        """The cloud has what this store never sent: it is an older copy, of a card or of a machine's memory. Numbers
+        up to the last that it sent itself mean the same on both; beyond, the same numbers are other reports."""
+        left = self._outbox.outbox_left()
+        common = tuple(
+            (lane, Span(span.first, min(span.through, left)))
+            for lane, spans in enumerate(received.lanes)
+            for span in spans.spans
+            if span.first <= left
+        )
+        why = f"the cloud has report {received.top}, and this store sent none after {left}: it is an older copy"
+        self._effects.append(BeginLife(settled=common))
+        self.close(CloseCode.FAILED, f"{why}, and begins a new life", now)
 
     # --- small things ---
 
@@ -503,7 +526,7 @@ class EdgeSession:
 
     def _write(self, write: Write, *, ack: int = 0, size: int = 0) -> None:
         self._writes += 1
-        self._unwritten.append(_Unwritten(number=self._writes, ack=ack, size=size))
+        self._unwritten.append(_Unwritten(number=self._writes, ack=ack, size=size, leaving=write.leaving))
         self._unwritten_bytes += size
         self._effects.append(
             Write(
@@ -512,6 +535,7 @@ class EdgeSession:
                 deletes=write.deletes,
                 epoch=write.epoch,
                 revision=write.revision,
+                leaving=write.leaving,
                 void=write.void,
             )
         )

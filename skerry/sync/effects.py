@@ -47,13 +47,24 @@ class Write:
     """Keep as the epoch of what is held; "" leaves it."""
     revision: Revision | None = None
     """Keep as the newest cloud revision acted on; None leaves it."""
+    leaving: bool = False
+    """Keep that reports leave from now on."""
     void: bool = False
     """Set the revision in every held stamp to 0, keeping uid and body: another epoch's numbers mean nothing."""
 
     @property
     def empty(self) -> bool:
         """Nothing to commit: call `written` at once."""
-        return not (self.puts or self.deletes or self.epoch or self.void)
+        return not (self.puts or self.deletes or self.epoch or self.void or self.leaving)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BeginLife:
+    """Edge: this store is an older copy of one that reported more. Give its outbox a new life, and in the same
+    transaction forget what the cloud has of what both had in common. The session ends after it."""
+
+    settled: tuple[tuple[int, Span], ...]
+    """By lane."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,5 +148,5 @@ class StreamEnded:
 
 
 StreamEffect: TypeAlias = StreamOpened | StreamArrived | StreamWritable | StreamEnded
-EdgeEffect: TypeAlias = Send | Welcomed | Write | Prune | CloseLink | StreamEffect
+EdgeEffect: TypeAlias = Send | Welcomed | Write | BeginLife | Prune | CloseLink | StreamEffect
 CloudEffect: TypeAlias = Send | Admit | Commit | CloseLink | StreamEffect

@@ -135,6 +135,14 @@ class Outbox(Protocol):
         """The newest number ever given out."""
         ...
 
+    def outbox_left(self) -> int:
+        """The newest number that may have been sent, by this run of the agent or by those before it."""
+        ...
+
+    def note_sent(self, through: int) -> None:
+        """Numbers up to this one are being sent."""
+        ...
+
     def boots(self) -> Sequence[BootTimes]:
         """The boots that waiting reports are of, and the present one, oldest first."""
         ...

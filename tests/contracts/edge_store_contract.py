@@ -10,6 +10,7 @@ import pytest
 from edgecore.store.gaps import SERIES_MAX
 from edgecore.store.port import (
     DAY_MS,
+    META_LEAVING,
     EdgeBatch,
     EdgeStore,
     Held,
@@ -22,6 +23,7 @@ from skerry.clocks import ManualClock
 from skerry.objects.json import decode_object
 from skerry.objects.meta import Key, Revision, Stamp
 from skerry.objects.reports import GAP, SERIES_GAP, GapReport, SeriesGapReport
+from skerry.objects.spans import Span
 from skerry.sync.ports import Reading
 from skerry.wire.frames import BULK, PROMPT
 
@@ -113,6 +115,26 @@ class EdgeStoreContract:
         assert list(store.commands()) == [("order", b"begun")]
         assert store.meta("epoch") == "e1"
         assert store.meta("absent") is None
+
+    def test_a_new_life_forgets_what_the_cloud_has_and_has_sent_nothing(self, store: EdgeStore) -> None:
+        store.apply(
+            EdgeBatch(
+                reports=(report("a"), report("b"), telemetry(3), telemetry(4), report("e")),
+                meta=((META_LEAVING, "yes"),),
+            )
+        )
+        assert store.outbox_left() == 0, "nothing was sent yet"
+        store.note_sent(4)
+        store.note_sent(2)
+        assert store.outbox_left() == 4
+        used = store.stats().outbox_bytes
+        store.begin_life("second", ((PROMPT, Span(1, 1)), (BULK, Span(3, 3)), (BULK, Span(5, 5))))
+        assert store.incarnation == "second"
+        assert [item.seq for item in store.outbox(after=0, limit=9)] == [2, 4, 5]
+        assert store.outbox_head() == 5
+        assert (store.outbox_left(), store.meta(META_LEAVING)) == (0, "no")
+        assert 0 < store.stats().outbox_bytes < used
+        assert store.apply(EdgeBatch(reports=(report("f"),))) == 6
 
     def test_what_is_deleted_is_gone_and_what_is_put_again_stays(self, store: EdgeStore) -> None:
         store.apply(EdgeBatch(puts=(held("a"), held("b")), pods=(("uid", b"x"),), commands=(("order", b"begun"),)))

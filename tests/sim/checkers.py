@@ -61,6 +61,8 @@ class Told:
     """The newest of the prompt lane that took effect."""
     state: dict[str, int] = field(default_factory=dict[str, int])
     """Newest seq of each state key."""
+    common: int = 0
+    """Up to which the older copy of the store that the edge was set back to had sent reports."""
 
 
 class Checkers:
@@ -112,6 +114,28 @@ class Checkers:
         """The edge's disk is lost, and with it what it had not told."""
         told = self._told.setdefault(edge.store.incarnation, Told())
         told.excused.update(told.appended)
+
+    def set_back(self, edge: Edge) -> None:
+        """Its disk is an older copy: what it wrote since and the cloud has not is gone, and so is what it dropped."""
+        told = self._told.setdefault(edge.store.incarnation, Told())
+        waiting = {item.seq for item in edge.store.outbox(after=0, limit=100_000)}
+        told.excused.update(told.appended.keys() - told.effects - waiting)
+        told.appended = {seq: body for seq, body in told.appended.items() if seq <= edge.store.outbox_head()}
+        told.dropped = sum(gap.total for gap in edge.store.stats().gaps)
+        told.common = edge.store.outbox_left()
+        self._values = {shown: value for shown, value in self._values.items() if shown[0] != edge.name}
+
+    def new_life(self, edge: Edge, before: str) -> None:
+        """What waits was given another incarnation. What the older copy had sent itself must not come twice."""
+        old = self._told.setdefault(before, Told())
+        new = self._told[edge.store.incarnation] = Told(dropped=old.dropped)
+        for item in edge.store.outbox(after=0, limit=100_000):
+            if item.seq <= old.common and item.seq in old.effects:
+                self._broken(4, f"{edge.name} tells report {item.seq} again in another life")
+            new.appended[item.seq] = item.body
+            if item.report_class == "state":
+                new.state[item.key] = max(new.state.get(item.key, 0), item.seq)
+        old.excused.update(old.appended.keys())
 
     def deleted(self, uid: str) -> None:
         self._deleted.add(uid)
@@ -292,13 +316,14 @@ class Checkers:
             waiting = edge.store.outbox(after=0, limit=100_000)
             if waiting:
                 self._broken(4, f"{edge.name} still has {len(waiting)} reports from {waiting[0].seq}")
-            self._shown(edge)
             if edge.boots and edge.clock.wall_off_ms < -1_000_000_000 and edge.session is None:
                 self._broken(10, f"{edge.name} did not connect from 1970")
         for incarnation, told in self._told.items():
             lost = told.appended.keys() - told.excused - told.effects
             if lost:
                 self._broken(4, f"{incarnation} lost reports {sorted(lost)[:5]}")
+        for edge in self._world.edges:
+            self._shown(edge)
 
     def _shown(self, edge: Edge) -> None:
         """What the cloud shows of a gateway is what the gateway said last, also to a cloud that was restored."""

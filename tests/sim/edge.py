@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from edgecore.link.session import META_REVISION, batch_of
@@ -18,6 +19,7 @@ from edgecore.store.memory import MemoryEdgeStore
 from edgecore.store.port import (
     META_EPOCH,
     META_KNOWN_MS,
+    META_LEAVING,
     EdgeBatch,
     NewReport,
     OutboxBudgets,
@@ -28,7 +30,7 @@ from skerry.objects.json import str_at
 from skerry.objects.meta import Key, Revision
 from skerry.sync.dial import DialPolicy, Ended
 from skerry.sync.edge import EdgeSession
-from skerry.sync.effects import CloseLink, Prune, Write
+from skerry.sync.effects import BeginLife, CloseLink, Prune, Write
 from skerry.sync.ports import Instant
 from skerry.wire.frames import CloseCode, Frame, ObjectState
 from tests.sim.network import Link
@@ -146,6 +148,12 @@ class Edge:
         if self.link is not None:
             self.link.vanish(self)
         self.session = self.link = self.tick_s = None
+        self.store.restore(self.store.snapshot())  # opened anew when it starts
+
+    def restore_copy(self, copy: object) -> None:
+        """The agent is dead, and its disk is an older copy of what it was; what was written since is gone."""
+        self.store.restore(copy)
+        self.world.checkers.set_back(self)
 
     def cut_power(self, *, battery: bool, lands: bool = False) -> None:
         """Everything stops; what was durable is there at boot, where the clock may say 1970.
@@ -202,6 +210,7 @@ class Edge:
             boot_id=f"boot-{self.boots}",
             epoch=self.store.meta(META_EPOCH) or "",
             revision=Revision(int(self.store.meta(META_REVISION) or "0")),
+            **self._leaving(),
         )
         session: EdgeSession = self.release.edge.EdgeSession(
             identity, self.store.stamps(), self.store, self.clock.now(), self.world.settings
@@ -210,6 +219,13 @@ class Edge:
         self.dials += 1
         self.link = replica.accept(self)
         self.pump()
+
+    def _leaving(self) -> dict[str, bool]:
+        """The first release knew nothing of older copies, and its stores have no such note."""
+        if self.version == 1:
+            self.store.apply(EdgeBatch(meta=((META_LEAVING, "yes"),)))
+            return {}
+        return {"leaving": self.store.meta(META_LEAVING) == "yes"}
 
     def redial(self, how: CloseLink, *, welcomed: bool) -> None:
         now_s = self.clock.monotonic_s()
@@ -245,11 +261,15 @@ class Edge:
             one: Any = effect
             match type(one).__name__:  # of either release
                 case "Send":
+                    if self.version == 1:
+                        self.store.note_sent(self.store.outbox_head())
                     link.send(self, one.frame)
                 case "Write":
                     self._write(session, one)
                 case "Prune":
                     self._prune(one)
+                case "BeginLife":
+                    self._queue(partial(self._begin_life, one), None)
                 case "Welcomed" if hasattr(one, "reading"):  # the first release keeps no times of boots
                     heard = EdgeBatch(reading=one.reading, meta=((META_KNOWN_MS, str(one.server_ms)),))
                     self.store.apply(heard)  # at once: a brownout is a boot whose reading was never durable
@@ -284,6 +304,12 @@ class Edge:
         first, lane = getattr(prune, "first", 1), getattr(prune, "lane", None)
         self._queue(lambda: self.store.prune_outbox(through=prune.through, first=first, lane=lane), None)
 
+    def _begin_life(self, effect: BeginLife) -> None:
+        self.lives += 1
+        before = self.store.incarnation
+        self.store.begin_life(f"{self.name}.{self.lives}", effect.settled)
+        self.world.checkers.new_life(self, before)
+
     def _write(self, session: EdgeSession, write: Write) -> None:
         def told() -> None:
             session.written(write.number, self.clock.now())
@@ -300,6 +326,8 @@ class Edge:
         before = dict(self.store.stamps())
         if self.world.plant.replay_first_state:
             write = self._replayed(write)
+        if not hasattr(write, "leaving"):  # of the first release
+            write = Write(**{each.name: getattr(write, each.name) for each in fields(write)})
         self.store.apply(batch_of(write, self.store))
         self.writes += 1
         self.world.checkers.applied(self, before, write)

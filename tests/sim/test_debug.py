@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tests.sim.debug import Debugger
 from tests.sim.schedule import drawn
+from tests.sim.test_shrink import first_seed
 from tests.sim.world import Plant
 
 
@@ -39,7 +40,8 @@ def test_it_stops_where_it_was_told_to() -> None:
 
 
 def test_it_stops_at_a_broken_promise_and_goes_back_from_it() -> None:
-    said = told("run", "back", "step", plant=Plant(no_fencing=True))
+    plant = Plant(no_fencing=True)
+    said = told("run", "back", "step", seed=first_seed(plant), plant=plant)
     assert said.count("** 9 one voice") == 2, "and the step forward breaks it again"
 
 

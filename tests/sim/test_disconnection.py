@@ -230,6 +230,50 @@ def test_an_edge_that_lost_its_disk_is_a_new_incarnation_and_gets_everything(wor
     world.checkers.final()
 
 
+@pytest.mark.parametrize("started", [1, 3])
+@pytest.mark.parametrize("written", [1, 9, 30])
+def test_an_edge_that_was_set_back_to_an_older_copy_of_its_store_loses_nothing_that_it_writes(
+    world: World, started: int, written: int
+) -> None:
+    """However much it writes, and however often it starts, before it meets the cloud, which has told nobody yet that
+    the same numbers were taken."""
+    edge = world.edges[0]
+    for _ in range(5):
+        edge.sense()
+        world.run(2)
+    edge.blocked = True
+    if edge.link is not None:
+        edge.link.vanish(edge)
+    edge.crash_agent()
+    edge.start()
+    for _ in range(4):
+        edge.sense()
+    world.run(1)
+    copy = edge.store.snapshot()  # with reports that the original is going to send
+    edge.blocked = False
+    world.run(90)
+    for _ in range(6):
+        edge.sense()
+        world.run(2)
+    taken = len(world.cloud.disk.effects)
+    edge.blocked = True
+    edge.crash_agent()
+    edge.restore_copy(copy)
+    for _ in range(started):
+        edge.start()
+        for _ in range(written):
+            edge.sense()
+        world.run(1)
+        edge.crash_agent()
+    edge.start()
+    edge.blocked = False
+    world.run(120)
+    lives = [incarnation for _, incarnation, _ in world.cloud.disk.effects[taken:]]
+    assert lives
+    assert set(lives) == {"edge-1.2"}
+    world.checkers.final()
+
+
 def test_a_gateway_that_boots_in_1970_connects_and_its_reports_are_dated_right(world: World) -> None:
     edge = world.edges[0]
     edge.cut_power(battery=False)
@@ -336,14 +380,17 @@ def test_bytes_of_a_reconnect_grow_with_what_changed_not_with_what_exists() -> N
     assert sizes[400] <= sizes[20] + 1000
 
 
-def test_an_old_copy_of_a_gateway_is_refused_with_the_remedy(world: World) -> None:
+def test_an_old_copy_of_a_gateway_begins_a_new_life_and_says_so(world: World) -> None:
     edge = world.edges[0]
     backup = edge.store.snapshot()
     edge.sense()
     world.run(5)
     edge.crash_agent()
-    edge.store.restore(backup)
+    edge.restore_copy(backup)
     edge.start()
     world.recording = True
-    world.run(3)
-    assert any("an old copy" in line for line in world.transcript)
+    world.run(10)
+    assert any("it is an older copy, and begins a new life" in line for line in world.transcript)
+    assert edge.in_step
+    assert edge.store.incarnation == "edge-1.2"
+    world.checkers.final()

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from edgecore.store.port import META_KNOWN_MS, EdgeBatch, EdgeStore, NewReport, OutboxBudgets
+from edgecore.store.port import META_KNOWN_MS, META_LEAVING, EdgeBatch, EdgeStore, NewReport, OutboxBudgets
 from edgecore.store.schema import STEPS, VERSION
 from edgecore.store.sqlite import DROP_ROWS, FILE_NAME, OpenedStore, SqliteEdgeStore, StoreSettings, open_store
 from skerry.clocks import ManualClock, SystemIds
@@ -327,4 +327,40 @@ def test_an_object_that_can_not_be_read_is_dropped_so_that_it_is_fetched_again(t
         connection.commit()
     store = opened(tmp_path).store
     assert [key.name for key, _ in store.stamps()] == ["b"]
+    store.close()
+
+
+def test_what_may_have_been_sent_is_known_when_the_store_is_opened_again(tmp_path: Path) -> None:
+    """Also after starts that met no cloud: what those wrote was sent by nobody."""
+
+    def reopened() -> SqliteEdgeStore:
+        return opened(tmp_path).store
+
+    def tell(store: SqliteEdgeStore, *names: str) -> None:
+        store.apply(EdgeBatch(reports=tuple(report(name) for name in names)))
+
+    store = reopened()
+    tell(store, "a", "b")
+    store.close()
+    store = reopened()
+    assert store.outbox_left() == 0
+    store.apply(EdgeBatch(meta=((META_LEAVING, "yes"),)))
+    tell(store, "c")
+    store.close()
+    for name in ("d", "e"):
+        store = reopened()
+        assert store.outbox_left() == 3
+        tell(store, name)
+        store.close()
+    with closing(
+        sqlite3.connect(tmp_path / FILE_NAME)
+    ) as connection:  # as an agent left it that knew nothing of this
+        connection.execute("DELETE FROM meta WHERE name LIKE 'outbox_%'")
+        connection.commit()
+    store = reopened()
+    assert store.outbox_left() == 5
+    store.begin_life("second", ())
+    store.close()
+    store = reopened()
+    assert (store.incarnation, store.outbox_left()) == ("second", 0)
     store.close()

@@ -74,6 +74,8 @@ class Item:
 class FakeOutbox:
     items: list[Item] = field(default_factory=list[Item])
     head: int = 0
+    left: int | None = None
+    """None: everything was sent before."""
     known_boots: list[BootTimes] = field(default_factory=list[BootTimes])
 
     def add(self, *items: Item) -> None:
@@ -86,6 +88,13 @@ class FakeOutbox:
     def outbox_head(self) -> int:
         return self.head
 
+    def outbox_left(self) -> int:
+        return self.head if self.left is None else self.left
+
+    def note_sent(self, through: int) -> None:
+        if self.left is not None:
+            self.left = max(self.left, through)
+
     def boots(self) -> tuple[BootTimes, ...]:
         return tuple(self.known_boots)
 
@@ -97,6 +106,7 @@ def an_edge(
     epoch: str = "e1",
     revision: int = 5,
     settings: SyncSettings | None = None,
+    leaving: bool = True,
 ) -> EdgeSession:
     identity = EdgeIdentity(
         node="eu-1",
@@ -105,6 +115,7 @@ def an_edge(
         boot_id="boot",
         epoch=epoch,
         revision=Revision(revision),
+        leaving=leaving,
     )
     return EdgeSession(identity, (held or {}).items(), outbox or FakeOutbox(), at(0), settings)
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 import pytest
 
 from skerry.objects.meta import Key, Revision, Stamp
+from skerry.objects.spans import Span, Spans
 from skerry.sync.edge import TABLE, EdgeSession, EdgeState
-from skerry.sync.effects import CloseLink, Prune, Write
+from skerry.sync.effects import BeginLife, CloseLink, Prune, Send, Write
 from skerry.sync.hashes import bucket_of
 from skerry.sync.ports import SyncSettings
 from skerry.wire.frames import (
+    BULK,
+    PROMPT,
     Ack,
     Close,
     CloseCode,
@@ -17,6 +20,7 @@ from skerry.wire.frames import (
     Fetch,
     Frame,
     Hello,
+    LaneReceived,
     Objects,
     Ping,
     Pong,
@@ -167,10 +171,9 @@ def test_a_new_epoch_voids_what_is_held_before_anything_else() -> None:
         welcome(version=9),
         welcome(epoch="e2", in_step=True),
         welcome(revision=Revision(4)),
-        welcome(received=1),
         Ack(batch=1),
     ],
-    ids=["version", "in step across epochs", "behind", "receipt never sent", "not a frame for an edge"],
+    ids=["version", "in step across epochs", "behind", "not a frame for an edge"],
 )
 def test_a_welcome_that_cannot_be_is_refused(frame: Frame) -> None:
     session = an_edge()
@@ -179,6 +182,57 @@ def test_a_welcome_that_cannot_be_is_refused(frame: Frame) -> None:
     assert session.state is EdgeState.CLOSED
     close, end = session.effects()
     assert [type(close), type(end)] == [type(session_close(close)), CloseLink]
+
+
+def test_a_store_that_sent_less_than_the_cloud_has_begins_a_new_life_and_forgets_what_both_had_in_common() -> None:
+    """However far its numbers have got meanwhile."""
+    outbox = FakeOutbox(left=4)
+    outbox.add(*(Item(seq=number) for number in range(1, 41)))
+    session = an_edge(outbox=outbox)
+    session.effects()
+    prompt, bulk = Spans.of((Span(1, 2), Span(4, 9))), Spans.of((Span(1, 3), Span(6, 20)))
+    lanes = (LaneReceived(lane=PROMPT, spans=prompt.spans), LaneReceived(lane=BULK, spans=bulk.spans))
+    session.receive(welcome(version=2, received=2, lanes=lanes), at(1))
+    begin, close, end = session.effects()
+    assert begin == BeginLife(
+        settled=((PROMPT, Span(1, 2)), (PROMPT, Span(4, 4)), (BULK, Span(1, 3))),
+    )
+    assert isinstance(close, Send)
+    assert isinstance(end, CloseLink)
+    assert "the cloud has report 20, and this store sent none after 4" in end.reason
+    assert session.session == 0
+    assert session.state is EdgeState.CLOSED
+
+
+def test_what_this_run_of_the_agent_sent_is_no_sign_of_another_copy() -> None:
+    outbox = FakeOutbox(left=0)
+    outbox.add(Item(seq=1), Item(seq=2, kind="event"))
+    in_step(an_edge(outbox=outbox))
+    assert outbox.outbox_left() == 2
+    again = an_edge(outbox=outbox)
+    again.effects()
+    again.receive(welcome(received=2), at(1))
+    assert again.state is EdgeState.IN_STEP
+
+
+def test_no_report_leaves_before_it_is_written_that_some_do() -> None:
+    outbox = FakeOutbox(left=0)
+    outbox.add(Item(seq=1, kind="event"))
+    session = an_edge(outbox=outbox, leaving=False)
+    session.effects()
+    session.receive(welcome(), at(1))
+    effects = session.effects()
+    (write,) = [effect for effect in effects if isinstance(effect, Write)]
+    assert write.leaving
+    assert not write.empty
+    assert only(effects, Reports) == []
+    assert outbox.outbox_left() == 0
+    session.appended(at(2))
+    assert session.effects() == []
+    session.written(write.number, at(3))
+    (frame,) = frames(session.effects())
+    assert isinstance(frame, Reports)
+    assert [report.seq for report in frame.reports] == [1]
 
 
 def session_close(effect: object) -> object:
