@@ -167,8 +167,8 @@ class Hub:
             self._close_all(CloseCode.DONE, "the cloud is stopping", spread=False)
             with contextlib.suppress(TimeoutError, SkerryError):
                 async with asyncio.timeout(_LAST_WRITE_S_MAX):
-                    await self.traffic.write()
                     await self.leases.release()
+                    await self.traffic.write()
 
     async def handle(self, link: Link) -> None:
         """Serve one link until it ends."""
