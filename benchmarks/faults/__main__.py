@@ -17,14 +17,15 @@ import traceback
 from pathlib import Path
 
 from benchmarks.__main__ import machine
-from benchmarks.faults import crashes, devices, links, offline, scale
+from benchmarks.faults import crashes, devices, links, offline, replicas, scale
 from benchmarks.faults.case import Case, Figure
 from benchmarks.faults.page import PAGE, Result, page, results_in
 from skerry.errors import SkerryError
 
 RESULTS = Path(__file__).parents[1] / "results" / "faults.json"
 CASES = sorted(
-    (*links.CASES, *offline.CASES, *scale.CASES, *devices.CASES, *crashes.CASES), key=lambda case: case.number
+    (*links.CASES, *offline.CASES, *scale.CASES, *devices.CASES, *crashes.CASES, *replicas.CASES),
+    key=lambda case: case.number,
 )
 
 

@@ -1,7 +1,8 @@
 """Many gateways in one process: the product's link, session and dialling over real TLS; stores in memory, no pods.
 
-    python -m benchmarks.faults.light_edges CLOUD_DATA DIRECTORY ADDRESS FIRST COUNT
+    python -m benchmarks.faults.light_edges CLOUD_DATA DIRECTORY ADDRESS[,ADDRESS...] FIRST COUNT
 
+Each begins at another one of the addresses, which are those of a cloud's replicas, and tries the others in turn.
 Their certificates are signed with the cloud's own CA, as joining would have done. Told what to do by lines of JSON on
 standard input, one answer each; ends when that is closed.
 """
@@ -33,6 +34,7 @@ from skerry.objects.json import JsonObject
 from skerry.objects.meta import Key
 from skerry.objects.reports import NODE_STATUS, NodeStatusReport
 from skerry.objects.times import time_text
+from skerry.objects.twins import DeviceName, Telemetry, encode_telemetry
 from skerry.transport.websocket import Identity
 
 VALID: Final = timedelta(days=2)
@@ -47,6 +49,8 @@ class LightEdge:
     link: EdgeLink
     connections: int = 0
     """Sessions that were welcomed, as far as was seen."""
+    said: int = 0
+    """Readings told."""
 
 
 def identities(cloud: Path, directory: Path, names: list[str]) -> dict[str, Identity]:
@@ -82,16 +86,34 @@ def ready_report(name: str) -> bytes:
     return NodeStatusReport(labels={"kubernetes.io/hostname": name, "light": "yes"}, status=status).encode()
 
 
+def reading_report(name: str, number: int) -> NewReport:
+    """The number-th reading of the device that is called like the node."""
+    reading = Telemetry(
+        device=DeviceName(namespace="default", name=name, uid=name),
+        prop="count",
+        seq=number,
+        value=str(number),
+        type="INT",
+        quality="good",
+        reason="",
+        source_ms=0,
+    )
+    key = f"default/{name}/count"
+    return NewReport(report_class="telemetry", kind="telemetry", key=key, body=encode_telemetry(reading))
+
+
 class Swarm:
     """All of them."""
 
-    def __init__(self, made: Mapping[str, Identity], address: str) -> None:
+    def __init__(self, made: Mapping[str, Identity], addresses: tuple[str, ...]) -> None:
         clock, ids = SystemClock(), SystemIds()
         writer = ThreadPoolExecutor(max_workers=1)
         self.edges: list[LightEdge] = []
-        for name, identity in made.items():
+        for number, (name, identity) in enumerate(made.items()):
+            first = number % len(addresses)
+            turn = (*addresses[first:], *addresses[:first])
             store = AsyncEdgeStore(MemoryEdgeStore(incarnation=ids.uid(), clock=clock), writer)
-            settings = LinkSettings(node=name, agent_version="light", boot_id="boot", addresses=(address,))
+            settings = LinkSettings(node=name, agent_version="light", boot_id="boot", addresses=turn)
             dialer = websocket_dialer(partial(_itself, identity), clock, lambda: 0)
             link = EdgeLink(settings, LinkParts(store=store, dialer=dialer, clock=clock, ids=ids))
             self.edges.append(LightEdge(name, store, link))
@@ -103,6 +125,10 @@ class Swarm:
                 for edge in self.edges:
                     report = NewReport(report_class="state", kind=NODE_STATUS, key="", body=ready_report(edge.name))
                     await edge.store.apply(EdgeBatch(reports=(report,)))
+            case "say":  # a reading each, of a device called like the node
+                for edge in self.edges:
+                    edge.said += 1
+                    await edge.store.apply(EdgeBatch(reports=(reading_report(edge.name, edge.said),)))
             case "cut":
                 await asyncio.gather(*(edge.link.cut() for edge in self.edges))
             case "heal":
@@ -115,6 +141,9 @@ class Swarm:
             "in_step": sum(edge.link.status.state == "in step" for edge in self.edges),
             "sessions": sum(sessions),
             "holding": sum(self._holds(edge, order) for edge in self.edges),
+            "at": sum(
+                edge.link.connected and edge.link.status.address == order.get("address") for edge in self.edges
+            ),
             "memory_kib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,
         }
 
@@ -137,12 +166,12 @@ def main(argv: list[str]) -> None:
     home = Path(directory)
     home.mkdir(parents=True, exist_ok=True)
     names = [f"light-{number}" for number in range(int(first), int(first) + int(count))]
-    asyncio.run(serve(identities(Path(cloud), home, names), address))
+    asyncio.run(serve(identities(Path(cloud), home, names), tuple(address.split(","))))
 
 
-async def serve(made: Mapping[str, Identity], address: str) -> None:
+async def serve(made: Mapping[str, Identity], addresses: tuple[str, ...]) -> None:
     """Run them all, and obey until standard input is closed."""
-    swarm = Swarm(made, address)
+    swarm = Swarm(made, addresses)
     reader = asyncio.StreamReader()
     await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
     async with asyncio.TaskGroup() as tasks:
