@@ -23,6 +23,7 @@ from cloudcore.hub.keys import NodeKeys
 from cloudcore.hub.leases import HubLeases, LeaseParts
 from cloudcore.hub.liveness import SILENT_REASON, Liveness, LivenessSettings
 from cloudcore.hub.orphans import Orphans
+from cloudcore.hub.places import Places, PlaceSettings
 from cloudcore.hub.pushing import Pushing
 from cloudcore.hub.references import ARRIVAL, NODES, PODS
 from cloudcore.hub.sessions import NodeSession, SessionParts
@@ -57,10 +58,7 @@ class HubSettings:
     sync: SyncSettings = field(default_factory=SyncSettings)
     liveness: LivenessSettings = field(default_factory=LivenessSettings)
     bounds: BoundSettings = field(default_factory=BoundSettings)
-    settling_max: int = 2000
-    """Sessions that are not yet in step at one time; a further node is asked to come back a little later."""
-    retry_s: float = 10.0
-    """Over how long those that are sent away are spread."""
+    places: PlaceSettings = field(default_factory=PlaceSettings)
     fence_s_max: float = 10.0
     """How long a node's older session may take to end."""
 
@@ -115,8 +113,7 @@ class Hub:
         self._open: set[NodeSession] = set()
         self._behind: set[NodeSession] = set()
         self._pushing = Pushing()
-        self._settling = (0.0, 0)
-        """(when counted, how many)."""
+        self._places = Places(self._settings.places)
         self._loaded = asyncio.Event()
         self.liveness = Liveness(parts.objects, parts.kinds, parts.clock, self._settings.liveness)
         lease_parts = LeaseParts(
@@ -186,6 +183,7 @@ class Hub:
         finally:
             self._open.discard(session)
             self._behind.discard(session)
+            self._places.leave(session)
             self._pushing.discard(session)
             self.traffic.note(session.node, session.take_usage())
             self._leave(session, heard_s)
@@ -205,7 +203,7 @@ class Hub:
                 await self._loaded.wait()
         except TimeoutError as error:
             raise UnavailableError("the hub is still reading its store") from error
-        if self._count_settling() > self._settings.settling_max:
+        if not self._places.take(session, self._parts.clock.monotonic_s()):
             return False
         slot = self._slots.setdefault(session.node, _Slot())
         async with slot.entering:
@@ -257,7 +255,10 @@ class Hub:
             return
 
     def retry_after_s(self) -> float:
-        return 1.0 + self._settings.retry_s * self._parts.ids.unit()
+        return self._places.appointment(self._parts.clock.monotonic_s(), self._parts.ids.unit())
+
+    def settled(self, session: NodeSession) -> None:
+        self._places.settled(session, self._parts.clock.monotonic_s())
 
     # --- following the store ---
 
@@ -362,15 +363,6 @@ class Hub:
                 del self._slots[session.node]
         if session.fence is not None:
             self.liveness.silent(session.fence, heard_s=heard_s)
-
-    def _count_settling(self) -> int:
-        """Counted at most five times a second: thousands may come in that time."""
-        now_s = self._parts.clock.monotonic_s()
-        counted_s, count = self._settling
-        if now_s >= counted_s + 0.2:
-            count = sum(1 for other in self._open if other.state not in (CloudState.IN_STEP, CloudState.CLOSED))
-            self._settling = (now_s, count)
-        return count
 
     def _lookup(self, key: Key) -> JsonObject | None:
         stored = self._parts.cache.read(key)

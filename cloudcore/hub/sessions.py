@@ -30,6 +30,7 @@ from skerry.sync.effects import (
     Commit,
     DatedReport,
     Send,
+    Settled,
     StreamArrived,
     StreamEnded,
     StreamOpened,
@@ -74,7 +75,11 @@ class Registry(Protocol):
         ...
 
     def retry_after_s(self) -> float:
-        """When a node that finds no room should come back: spread out."""
+        """When a node that finds no room should come back: one after the other."""
+        ...
+
+    def settled(self, session: NodeSession) -> None:
+        """It is in step, for the first time or again."""
         ...
 
 
@@ -158,6 +163,8 @@ class NodeSession:
                 self._driver.spawn(self._admit(effect.hello))
             case Commit():
                 self._driver.spawn(self._commit(effect))
+            case Settled():
+                self._registry.settled(self)
             case StreamOpened() | StreamArrived() | StreamWritable() | StreamEnded():
                 self.streams.perform(effect)
             case Send() | CloseLink():

@@ -16,7 +16,7 @@ from typing import Final
 from skerry.errors import ProtocolError
 from skerry.objects.meta import Key, Revision
 from skerry.sync.batches import next_contents, object_frames, stamp_frames
-from skerry.sync.effects import Admit, CloseLink, CloudEffect, Send
+from skerry.sync.effects import Admit, CloseLink, CloudEffect, Send, Settled
 from skerry.sync.hashes import BUCKETS, bucket_hashes, root_of
 from skerry.sync.intake import Intake
 from skerry.sync.ports import Instant, SyncSettings, View
@@ -421,6 +421,8 @@ class CloudSession:
 
     def _enter(self, cause: str, state: CloudState) -> None:
         check(TABLE, self._state, cause, state)
+        if state is CloudState.IN_STEP and self._state is not state:
+            self._effects.append(Settled())
         self._state = state
 
     def _end(self, cause: str, how: CloseLink) -> None:

@@ -103,6 +103,11 @@ class Commit:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Settled:
+    """Cloud: the edge is in step, which it was not a moment ago. Needs no answer."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CloseLink:
     """Close the link once everything before this is sent. The last effect of a session."""
 
@@ -149,4 +154,4 @@ class StreamEnded:
 
 StreamEffect: TypeAlias = StreamOpened | StreamArrived | StreamWritable | StreamEnded
 EdgeEffect: TypeAlias = Send | Welcomed | Write | BeginLife | Prune | CloseLink | StreamEffect
-CloudEffect: TypeAlias = Send | Admit | Commit | CloseLink | StreamEffect
+CloudEffect: TypeAlias = Send | Admit | Commit | Settled | CloseLink | StreamEffect

@@ -12,6 +12,7 @@ from cloudcore.hub.effects import kinds_in
 from cloudcore.hub.elsewhere import Client
 from cloudcore.hub.hub import Hub, HubParts, HubSettings
 from cloudcore.hub.liveness import LivenessSettings
+from cloudcore.hub.places import PlaceSettings
 from cloudcore.registry.builtin import KindRules
 from cloudcore.registry.custom import CustomKinds
 from cloudcore.registry.kinds import builtin_scheme
@@ -38,8 +39,10 @@ from skerry.ports import Link
 from skerry.sync.ports import SyncSettings
 from skerry.transport.memory import MemoryLink, pair
 
+QUICK = PlaceSettings(retry_s_min=0.1)
+"""Who is sent away comes back soon."""
 SETTINGS = HubSettings(
-    sync=SyncSettings(heartbeat_s=1.0), liveness=LivenessSettings(grace_s=0.05, lease_s=5.0), retry_s=0.1
+    sync=SyncSettings(heartbeat_s=1.0), liveness=LivenessSettings(grace_s=0.05, lease_s=5.0), places=QUICK
 )
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import pytest
 
+from cloudcore.hub.places import PlaceSettings
 from cloudcore.store.failing import FailingStore, Fault, Operation
 from cloudcore.store.memory import MemoryState, MemoryStore
 from edgecore.store.failing import FailingEdgeStore
@@ -21,7 +23,7 @@ from skerry.objects.logs import LogRequest
 from skerry.objects.meta import Key, uid_of
 from skerry.objects.reports import POD_STATUS, PodStatusReport
 from skerry.objects.twins import DeviceName, Telemetry, encode_telemetry
-from tests.cloudcore.hub.fleet import Fleet, a_fleet, eventually
+from tests.cloudcore.hub.fleet import QUICK, SETTINGS, Fleet, a_fleet, eventually
 
 
 @pytest.fixture
@@ -46,6 +48,27 @@ async def test_a_pod_and_what_it_refers_to_reach_its_gateway_and_no_other(fleet:
         assert ours.holds("serviceaccounts", "default")
         assert not ours.holds("configmaps", "other")
         assert not list(theirs.store.stamps())
+
+
+async def test_gateways_beyond_the_places_come_in_one_after_the_other() -> None:
+    settings = replace(SETTINGS, places=replace(QUICK, places=1))
+    async with (
+        a_fleet(settings=settings) as fleet,
+        fleet.gateway("eu-1"),
+        fleet.gateway("eu-2"),
+        fleet.gateway("eu-3"),
+    ):
+        await eventually(lambda: len(fleet.hub.connected) == 3)
+
+
+async def test_a_gateway_that_finds_no_place_is_told_when_to_come_back() -> None:
+    settings = replace(SETTINGS, places=PlaceSettings(places=1, retry_s_min=7))
+    async with a_fleet(settings=settings) as fleet:
+        assert fleet.hub._places.take("somebody", SystemClock().monotonic_s())
+        async with fleet.gateway("eu-1") as gateway:
+            await eventually(lambda: "too many" in gateway.link.status.last_error)
+            await eventually(lambda: gateway.link.status.state == "waiting")
+            assert not fleet.hub.connected
 
 
 async def test_what_changed_while_the_link_was_cut_arrives_after_it_heals(fleet: Fleet) -> None:

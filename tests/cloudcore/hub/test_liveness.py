@@ -16,7 +16,7 @@ from skerry.clocks import ManualClock
 from skerry.objects.conditions import condition_of, is_true
 from skerry.objects.json import str_at
 from skerry.sync.ports import SyncSettings
-from tests.cloudcore.hub.fleet import Fleet, a_fleet, eventually
+from tests.cloudcore.hub.fleet import QUICK, Fleet, a_fleet, eventually
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ async def test_the_grace_counts_from_when_a_node_was_heard_last(fleet: Fleet) ->
 
 async def test_a_mute_gateway_is_silent_when_its_session_ends_where_that_is_the_later() -> None:
     settings = HubSettings(
-        sync=SyncSettings(heartbeat_s=1.0), liveness=LivenessSettings(grace_s=2.0, lease_s=5.0), retry_s=0.1
+        sync=SyncSettings(heartbeat_s=1.0), liveness=LivenessSettings(grace_s=2.0, lease_s=5.0), places=QUICK
     )
     loop = asyncio.get_running_loop()
     async with a_fleet(settings=settings) as fleet, fleet.gateway() as gateway:

@@ -18,14 +18,14 @@ from skerry.errors import UnavailableError
 from skerry.objects.conditions import condition_of, is_true
 from skerry.objects.json import str_at
 from skerry.sync.ports import SyncSettings
-from tests.cloudcore.hub.fleet import Fleet, Replica, SharedMemoryStore, a_fleet, eventually
+from tests.cloudcore.hub.fleet import QUICK, Fleet, Replica, SharedMemoryStore, a_fleet, eventually
 
 
 def settings(*, lease_s: float = 5.0, grace_s: float = 0.05) -> HubSettings:
     return HubSettings(
         sync=SyncSettings(heartbeat_s=60.0),
         liveness=LivenessSettings(grace_s=grace_s, lease_s=lease_s, retry_s=0.05),
-        retry_s=0.1,
+        places=QUICK,
     )
 
 
