@@ -230,7 +230,7 @@ def broker(home: Path) -> Generator[int]:
     command: list[str | Path] = [sys.executable, ROOT / "examples" / "01-one-fleet" / "broker.py", str(port)]
     if mosquitto:
         config = home / "mosquitto.conf"
-        config.write_text(f"listener {port} 127.0.0.1\nallow_anonymous true\n")
+        config.write_text(f"listener {port} 127.0.0.1\nallow_anonymous true\nmax_queued_messages 0\n")
         command = [mosquitto, "-c", config]
     with process(home / "broker.log", *command):
         until(lambda: listening(port), "the broker")
