@@ -18,6 +18,7 @@ from typing import Final
 
 from edgecore.composition import Agent, Ground, agent_clock, compose
 from edgecore.config import MIB, EdgeSettings, labels_of, node_ip_of
+from edgecore.link.bandwidth import own_plan
 from edgecore.link.dial import HUB_PORT, quic_dialer, ways_of, websocket_dialer
 from edgecore.link.membership import Membership, load_membership
 from edgecore.link.renewal import CertificateKeeper
@@ -40,6 +41,7 @@ LOG: Final = logging.getLogger("edgecore")
 async def serve(settings: EdgeSettings) -> None:
     """Run until SIGTERM or SIGINT. Raises what a part failed with."""
     membership = load_membership(settings.data)
+    bandwidth = own_plan(settings.bandwidth)
     clock, ids = SystemClock(), SystemIds()
     host, _ = split_address(membership.clouds[0], default_port=HUB_PORT)
     proxy = proxy_of(settings.proxy, os.environ, host=host)
@@ -72,6 +74,7 @@ async def serve(settings: EdgeSettings) -> None:
             time=time,
             ids=ids,
             sync=settings.sync(),
+            bandwidth=bandwidth,
         )
         agent = compose(ground)
         await _run(settings, membership, agent, certificate)

@@ -28,6 +28,7 @@ from edgecore.store.port import META_KNOWN_MS
 from edgecore.store.shell import AsyncEdgeStore
 from edgecore.twins.calls import DeviceCalls
 from edgecore.twins.keeper import DriverFactory, Keeper
+from skerry.objects.bandwidth import BandwidthPlan
 from skerry.objects.commands import DeviceMethod, DeviceRefresh, PodRestart
 from skerry.objects.logs import LOGS
 from skerry.ports import Clock, Ids
@@ -74,6 +75,8 @@ class Ground:
     """The same, corrected by what is known of the cloud's."""
     ids: Ids
     sync: SyncSettings = field(default_factory=SyncSettings)
+    bandwidth: BandwidthPlan | None = None
+    """What the gateway itself lets its link carry."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,6 +172,7 @@ def _link(ground: Ground, boot_id: str, logs: PodLogs) -> EdgeLink:
             addresses=ground.clouds,
             ways=ground.ways,
             sync=ground.sync,
+            bandwidth=ground.bandwidth,
         ),
         LinkParts(
             store=ground.store,
@@ -179,5 +183,6 @@ def _link(ground: Ground, boot_id: str, logs: PodLogs) -> EdgeLink:
             streams={LOGS: logs},
             doubted=ground.doubted,
             heard=ground.time.hear,
+            knows_time=lambda: ground.time.trusted,
         ),
     )

@@ -37,6 +37,11 @@ class EdgeSettings:
         help="HTTP proxy for when the cloud can't be reached directly, http://[USER:PASSWORD@]HOST:PORT; "
         "none: HTTPS_PROXY is not asked either",
     )
+    bandwidth: str = setting(
+        "",
+        help="what the link to the cloud may carry up at what time of day, e.g. 06:00-22:00 up 64kbit; "
+        "none: all that it can, or what the Node's annotation skerry.dev/bandwidth says",
+    )
     label: tuple[str, ...] = setting((), help="NAME=VALUE labels of the node, e.g. topology.kubernetes.io/region=eu")
     telemetry_mib: int = setting(512, help="room for readings that wait for the cloud", low=1, high=1 << 20)
     telemetry_days: float = setting(

@@ -184,6 +184,10 @@ class PodLogs(Protocol):
 
 
 class NodeTraffic(Protocol):
+    def bandwidth(self, node: str) -> JsonObject:
+        """The caps in force on its link (`skerry.objects.bandwidth.shown_bandwidth`); empty for none."""
+        ...
+
     async def book(self, node: str, since_ms: int) -> TrafficBook:
         """Bytes between the node's gateway and this cloud since then. Raises `UnavailableError`."""
         ...

@@ -16,6 +16,7 @@ from typing import Final
 
 import orjson
 
+from cloudcore.hub.bandwidth import Bandwidths
 from cloudcore.hub.bounds import Bounds, BoundSettings
 from cloudcore.hub.effects import Kinds, Reporter, with_incarnation
 from cloudcore.hub.elsewhere import Client, NodesElsewhere, NodesHere
@@ -42,6 +43,7 @@ from skerry.objects.meta import Key, uid_of
 from skerry.ports import Clock, Ids, Link
 from skerry.sync.cloud import CloudState
 from skerry.sync.ports import SyncSettings, View
+from skerry.transport.gate import Gate
 from skerry.wire.frames import CloseCode
 
 log = logging.getLogger(__name__)
@@ -125,6 +127,8 @@ class Hub:
         )
         self.leases = HubLeases(lease_parts, hub=self._name, renew_s=self._settings.liveness.lease_s)
         recorder = EventRecorder(parts.objects, parts.kinds.event, parts.clock, component="skerry-hub")
+        self.bandwidths = Bandwidths(parts.clock, recorder, self._node)
+        """The caps on what is sent to nodes."""
         elsewhere = NodesElsewhere(parts.store, self.leases, parts.replicas)
         self._keys = NodeKeys(parts.cache, recorder, parts.clock)
         self.traffic = TrafficLedger(
@@ -133,7 +137,8 @@ class Hub:
             recorder,
             TrafficSources(
                 sessions=lambda: self._open,
-                node_of=lambda node: self._lookup(Key(NODES, "", node)),
+                node_of=self._node,
+                caps_of=self.bandwidths.shown,
                 elsewhere=elsewhere.counted if self._name else None,
             ),
         )
@@ -157,6 +162,7 @@ class Hub:
                 tasks.create_task(self.liveness.run())
                 tasks.create_task(self.leases.run())
                 tasks.create_task(self.traffic.run())
+                tasks.create_task(self.bandwidths.run())
                 if self._name:
                     tasks.create_task(self._follow_entries())
                     tasks.create_task(self._orphans().run())
@@ -227,6 +233,9 @@ class Hub:
     def view(self, node: str) -> View:
         return self._views.view(node)
 
+    def gate(self, node: str) -> Gate | None:
+        return self.bandwidths.gate(node)
+
     def reporter(self, session: NodeSession, incarnation: str) -> Reporter:
         known = self._lookup(Key(NODES, "", session.node)) if session.peer_key else None
         return Reporter(
@@ -280,8 +289,12 @@ class Hub:
         changes = cache.watch(None, after=start)
         if not self._name:
             self.liveness.start(self._views.nodes())
+        for node in self.bandwidths.load(cache.select(NODES)):
+            self._limit(node)
         self._loaded.set()
         async for change in changes:
+            if (capped := self.bandwidths.apply(change)) is not None:
+                self._limit(capped)
             if change.key.resource == NODES and change.after is not None and _SILENT in change.after:
                 self._contradict(change.key.name)
             if change.key.resource == NODES:
@@ -351,6 +364,11 @@ class Hub:
             lambda: [stored.key.name for stored in parts.cache.select(NODES)],
         )
 
+    def _limit(self, node: str) -> None:
+        slot = self._slots.get(node)
+        if slot is not None and slot.session is not None:
+            slot.session.limit(self.bandwidths.gate(node))
+
     def _close_all(self, code: int, reason: str, *, spread: bool) -> None:
         for session in tuple(self._open):
             session.close(code, reason, retry_after_s=self.retry_after_s() if spread else 0.0)
@@ -367,6 +385,9 @@ class Hub:
     def _lookup(self, key: Key) -> JsonObject | None:
         stored = self._parts.cache.read(key)
         return None if stored is None else self._parts.cache.obj(stored)
+
+    def _node(self, name: str) -> JsonObject | None:
+        return self._lookup(Key(NODES, "", name))
 
     def _streams_of(self, node: str) -> NodeStreams | None:
         slot = self._slots.get(node)

@@ -42,9 +42,9 @@ ARRIVAL: Final = (
     COMMANDS,
 )
 """The resources of a view, what is referred to before what refers: the order in which they are sent."""
-PROMPT: Final = frozenset((DEVICES, COMMANDS))
-"""The resources whose objects go before all others that wait, with what they refer to: desired values of devices, and
-commands."""
+PROMPT: Final = frozenset((NODES, DEVICES, COMMANDS))
+"""The resources whose objects go before all others that wait, with what they refer to: desired values of devices,
+commands, and the node itself, which says what its link may carry."""
 
 
 def node_of(key: Key, obj: JsonObject) -> str:

@@ -38,6 +38,7 @@ from skerry.sync.effects import (
 )
 from skerry.sync.ports import SyncSettings, View
 from skerry.transport.driver import Driver, now_of
+from skerry.transport.gate import Gate
 from skerry.wire.frames import CloseCode, Hello
 
 log = logging.getLogger(__name__)
@@ -68,6 +69,10 @@ class Registry(Protocol):
     def view(self, node: str) -> View: ...
 
     def reporter(self, session: NodeSession, incarnation: str) -> Reporter: ...
+
+    def gate(self, node: str) -> Gate | None:
+        """What is sent to the node goes through this; None for no cap."""
+        ...
 
     async def met(self, session: Advance) -> None:
         """The node's gateway is here with this session and this life of its store: commands are given to it from now
@@ -153,6 +158,10 @@ class NodeSession:
         if self._machine.state is not CloudState.CLOSED:
             self._driver.kick()
 
+    def limit(self, gate: Gate | None) -> None:
+        """What is sent goes through this from now on."""
+        self._driver.limit(gate)
+
     def close(self, code: int, reason: str, *, retry_after_s: float = 0.0) -> None:
         self._machine.close(code, reason, retry_after_s=retry_after_s)
         self._driver.kick()
@@ -197,6 +206,7 @@ class NodeSession:
         except SkerryError as error:
             self.close(CloseCode.FAILED, f"the cloud's store: {error}", retry_after_s=self._registry.retry_after_s())
             return
+        self._driver.limit(self._registry.gate(hello.node))
         self._reporter = self._registry.reporter(self, hello.incarnation)
         admission = Admission(
             view=self._registry.view(hello.node),

@@ -55,6 +55,8 @@ class TrafficSources:
     """Those that are open."""
     node_of: Callable[[str], JsonObject | None]
     """A Node as the cloud has it."""
+    caps_of: Callable[[str], JsonObject] = lambda _node: {}
+    """The caps on a node's link that are in force (`skerry.objects.bandwidth.shown_bandwidth`)."""
     elsewhere: Callable[[str], Awaitable[Usage]] | None = None
     """What another replica counted of a node and did not write down yet; None: there are no others."""
 
@@ -135,6 +137,10 @@ class TrafficLedger:
                 wire_down=held.wire_down - usage.wire_down,
             )
             self._pending[node] = left
+
+    def bandwidth(self, node: str) -> JsonObject:
+        """The caps on the node's link that are in force by its annotation; empty for none."""
+        return self._sources.caps_of(node)
 
     async def book(self, node: str, since_ms: int) -> TrafficBook:
         """A node's hours and days since then, up to now. Raises `UnavailableError`."""

@@ -13,9 +13,11 @@ from typing import Final, Literal, Protocol
 
 from cloudcore.registry.custom import RESOURCE as DEFINITIONS
 from cloudcore.registry.port import Actor, Subresource
-from cloudcore.registry.refusals import forbidden
+from cloudcore.registry.refusals import forbidden, invalid
+from cloudcore.registry.validation import faults
 from cloudcore.store.port import Stored
-from skerry.errors import Cause, NotFoundError
+from skerry.errors import Cause, InvalidError, NotFoundError
+from skerry.objects.bandwidth import BANDWIDTH, parse_bandwidth
 from skerry.objects.device_twins import stamp_desired
 from skerry.objects.enrolment import NODES_GROUP
 from skerry.objects.json import (
@@ -240,6 +242,22 @@ def node_restriction(request: Request, reader: Reader) -> JsonObject:
     return request.obj
 
 
+def bandwidth(request: Request, _reader: Reader) -> JsonObject:
+    """The plan for a node's link makes sense when it is written. One that stands there since before is passed over:
+    it must not hold up what else is said of the node; the hub says so in an Event."""
+    if request.kind.resource != "nodes" or request.subresource or request.operation == "DELETE":
+        return request.obj
+    text = annotations_of(request.obj).get(BANDWIDTH, "")
+    if text and text != annotations_of(request.old or {}).get(BANDWIDTH, ""):
+        field = f"metadata.annotations[{BANDWIDTH}]"
+        try:
+            parse_bandwidth(text, source=field)
+        except InvalidError as error:
+            reason = str(error).removeprefix(field).lstrip(":, ")
+            raise invalid(request.kind, request.key.name, [faults.invalid(field, text, reason)]) from None
+    return request.obj
+
+
 STEPS: Final[tuple[Step, ...]] = (
     node_restriction,
     namespace_lifecycle,
@@ -249,6 +267,7 @@ STEPS: Final[tuple[Step, ...]] = (
     default_tolerations,
     runtime_class,
     desired_versions,
+    bandwidth,
     certificate_requester,
 )
 """In the order of kube-apiserver, then our own."""

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final, Protocol
 
+from edgecore.link.bandwidth import Caps
 from edgecore.link.cloud_time import HeardTime
 from edgecore.link.dial import Dialer, WayMissingError
 from edgecore.link.streams import StreamHost, StreamSource
@@ -20,6 +21,7 @@ from edgecore.link.traffic import TrafficKeeper
 from edgecore.store.port import META_EPOCH, META_KNOWN_MS, META_LEAVING, EdgeBatch, Held
 from edgecore.store.shell import AsyncEdgeStore
 from skerry.errors import IdentityRefusedError, SkerryError, UnansweredError, UnavailableError
+from skerry.objects.bandwidth import BandwidthPlan
 from skerry.objects.json import JsonObject
 from skerry.objects.meta import Key, Revision, Stamp
 from skerry.objects.traffic import Usage
@@ -42,6 +44,7 @@ from skerry.sync.effects import (
 )
 from skerry.sync.ports import Reading, SyncSettings
 from skerry.transport.driver import Driver, now_of
+from skerry.transport.gate import Gate
 from skerry.wire.frames import CloseCode
 
 log = logging.getLogger(__name__)
@@ -59,6 +62,10 @@ def _nothing(*_: object) -> None:
     """Where nobody wants to know."""
 
 
+def _yes() -> bool:
+    return True
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LinkSettings:
     """Who this gateway is, and where its cloud is."""
@@ -72,6 +79,8 @@ class LinkSettings:
     ways: tuple[Way, ...] = ("websocket",)
     """How they may be dialled, in order of preference."""
     sync: SyncSettings = field(default_factory=SyncSettings)
+    bandwidth: BandwidthPlan | None = None
+    """What this gateway may send at what time of day, beside what its Node says; None: all it can."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +99,8 @@ class LinkParts:
     """Told when the cloud may not take this gateway's certificate any more."""
     heard: Callable[[Reading], None] = _nothing
     """Told of each reading of the cloud's clock, before anybody hears of the `Welcome`."""
+    knows_time: Callable[[], bool] = _yes
+    """Whether the clock's time of day is to be believed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,6 +143,8 @@ class EdgeLink:
         self._heard_time: HeardTime | None = None
         self._traffic = TrafficKeeper(parts.store, self._usage, self._now_ms)
         self._welcome_listeners: list[Callable[[], None]] = []
+        self._gate = Gate("up", parts.clock, parts.knows_time)
+        self._caps = Caps(settings.node, settings.bandwidth, parts.store, self._gate)
 
     # --- what others may ask ---
 
@@ -186,8 +199,13 @@ class EdgeLink:
         return None if heard is None else heard.latest_ms(self._parts.clock.monotonic_s())
 
     def traffic(self) -> JsonObject:
-        """Bytes on the link by hour and day, up to now."""
-        return self._traffic.shown()
+        """Bytes on the link by hour and day, up to now, and the caps in force."""
+        bandwidth = self._caps.shown()
+        return {**self._traffic.shown(), **({"bandwidth": bandwidth} if bandwidth else {})}
+
+    def bandwidth(self) -> JsonObject:
+        """The caps in force (`skerry.objects.bandwidth.shown_bandwidth`); empty for none."""
+        return self._caps.shown()
 
     def _usage(self) -> Usage:
         return self._driver.usage(sent_is_up=True) if self._driver is not None else Usage()
@@ -208,6 +226,7 @@ class EdgeLink:
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._traffic.run())
+                tasks.create_task(self._caps.run())
                 await self._dial_always()
         finally:
             stop()
@@ -281,6 +300,7 @@ class EdgeLink:
         driver: Driver[EdgeEffect] = Driver(link, session, self._parts.clock)
         run = _Run(self._parts, session, driver, self._welcomed)
         self._session, self._driver = session, driver
+        self._limit()
         try:
             how = await driver.run(run.perform)
         finally:
@@ -325,6 +345,11 @@ class EdgeLink:
             str(effect.in_step).lower(),
         )
 
+    def _limit(self) -> None:
+        if self._session is not None and self._driver is not None:
+            self._session.peer_is_capped = self._caps.peer_is_capped
+            self._driver.limit(self._gate)
+
     async def _remember_way(self) -> None:
         way = self._policy.preferred
         try:
@@ -344,7 +369,9 @@ class EdgeLink:
         self._last_error = reason
 
     def _committed(self, batch: EdgeBatch) -> None:
-        """Somebody in this agent committed: reports may wait."""
+        """Somebody in this agent committed: reports may wait, and the Node may say something else."""
+        if self._caps.touches(batch) and self._caps.reread():
+            self._limit()
         if batch.reports and self._session is not None and self._driver is not None:
             self._session.appended(self._driver.now())
             self._driver.kick()

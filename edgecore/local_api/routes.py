@@ -19,6 +19,7 @@ from edgecore.local_api.objects import LocalObjects
 from edgecore.local_api.ports import LocalParts
 from edgecore.store.backlog import Now, backlog_shown
 from skerry.errors import BadRequestError, GoneError, NotFoundError, SkerryError, UnavailableError
+from skerry.objects.bandwidth import bandwidth_text
 from skerry.objects.json import Json, JsonObject, encode_object, maps_at, str_at
 from skerry.objects.logs import LogRequest
 from skerry.objects.meta import Key, annotations_of, name_of, namespace_of
@@ -120,6 +121,7 @@ class Routes:
             "transport": status.transport,
             "since": time_text(status.since_ms),
             "lastError": status.last_error,
+            "bandwidth": bandwidth_text(link.bandwidth()),
         }
 
     def _now(self) -> Now:

@@ -12,6 +12,7 @@ from skerry.cli.logs import seconds_of
 from skerry.cli.output import print_data, print_table
 from skerry.cli.target import Target, with_target
 from skerry.errors import BadRequestError
+from skerry.objects.bandwidth import bandwidth_text
 from skerry.objects.json import Json, JsonObject, map_at, maps_at, str_at
 from skerry.objects.meta import name_of
 from skerry.objects.times import time_text
@@ -34,7 +35,8 @@ node.add_command(backlog)
 def traffic(target: Target, name: str, since: str, form: str) -> None:
     """Show how many bytes gateways took and gave; with NAME, by class. Up is from the gateway to the cloud.
 
-    FRAMES are what Skerry says, ON THE NETWORK is what the link carried for it: TLS, TCP and IP included.
+    FRAMES are what Skerry says, ON THE NETWORK is what the link carried for it: TLS, TCP and IP included. CAP is what
+    it may carry now, up and down, by the annotation skerry.dev/bandwidth and (asked on the gateway) its own setting.
     """
     if form not in ("table", "wide", "json", "yaml"):
         raise BadRequestError(f"-o {form}: use one of table, wide, json, yaml")
@@ -50,8 +52,10 @@ def traffic(target: Target, name: str, since: str, form: str) -> None:
     if len(totals) == 1 and (name or client.local):
         ((each, usage),) = totals.items()
         _print_classes(each, usage, since)
+        _print_cap(map_at(books[each], "bandwidth"))
     elif totals:
-        _print_nodes(totals, span_s, wide=form == "wide")
+        caps = {each: map_at(book, "bandwidth") for each, book in books.items()}
+        _print_nodes(totals, caps, span_s, wide=form == "wide")
     else:
         click.echo("No nodes found.", err=True)
 
@@ -87,14 +91,27 @@ def _print_classes(name: str, usage: Usage, since: str) -> None:
     print_table(["CLASS", "UP", "DOWN"], rows)
 
 
-def _print_nodes(totals: dict[str, Usage], span_s: int, *, wide: bool) -> None:
-    headers = ["NODE", "UP", "DOWN", "TOTAL", "A DAY"]
+def _print_cap(bandwidth: JsonObject) -> None:
+    if line := bandwidth_text(bandwidth):
+        click.echo(f"cap: {line}")
+        click.echo(f"plan: {str_at(bandwidth, 'plan')}")
+    if wrong := str_at(bandwidth, "invalid"):
+        click.secho(f"not in force: {wrong}", fg="yellow")
+
+
+def _cap_text(bandwidth: JsonObject) -> str:
+    return f"{str_at(bandwidth, 'up')}/{str_at(bandwidth, 'down')}" if "up" in bandwidth else "-"
+
+
+def _print_nodes(totals: dict[str, Usage], caps: dict[str, JsonObject], span_s: int, *, wide: bool) -> None:
+    headers = ["NODE", "UP", "DOWN", "TOTAL", "A DAY", "CAP"]
     if wide:
         headers += [each.upper() for each in CLASSES]
     rows: list[list[str]] = []
     for name, usage in totals.items():
         row = [name, size_text(usage.wire_up), size_text(usage.wire_down), size_text(usage.wire)]
         row.append(size_text(round(usage.wire * 86_400 / span_s)))
+        row.append(_cap_text(caps[name]))
         if wide:
             row += [size_text(usage.up.get(each, 0) + usage.down.get(each, 0)) for each in CLASSES]
         rows.append(row)

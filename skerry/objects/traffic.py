@@ -9,13 +9,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Literal, get_args
 
 from skerry.errors import InvalidError
 from skerry.objects.json import Json, JsonObject, int_at, map_at, maps_at
 from skerry.objects.times import ms_at, time_text
 
-CLASSES: Final[tuple[str, ...]] = ("session", "objects", "prompt", "live", "backfill", "streams")
+TrafficClass = Literal["session", "objects", "prompt", "live", "backfill", "streams"]
+CLASSES: Final[tuple[TrafficClass, ...]] = get_args(TrafficClass)
 """session: greetings, signs of life, comparisons and acknowledgements. objects: the view. prompt: states, events,
 results. live and backfill: readings of now and of earlier. streams: logs and the like."""
 BUDGET: Final = "skerry.dev/traffic-budget"

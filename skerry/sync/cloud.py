@@ -20,7 +20,7 @@ from skerry.sync.effects import Admit, CloseLink, CloudEffect, Send, Settled
 from skerry.sync.hashes import BUCKETS, bucket_hashes, root_of
 from skerry.sync.intake import Intake
 from skerry.sync.ports import Instant, SyncSettings, View
-from skerry.sync.priorities import Pace
+from skerry.sync.priorities import Pace, Priority
 from skerry.sync.queue import PushQueue
 from skerry.sync.received import Received
 from skerry.sync.streams import Streams
@@ -102,11 +102,14 @@ class CloudSession:
         self._opened_s = self._heard_s = self._progress_s = self._pinged_s = now.monotonic_s
         self._pings = 0
         self._pace = Pace(self._settings.part_bytes)
+        self._is_capped = False
         self._hello: Hello | None = None
         self._admission: Admission | None = None
         self._queue = PushQueue()
         self._parts: Iterator[Objects] | Iterator[Stamps] | None = None
         """What is left of an answer of stamps or of the batch of number `_batch`."""
+        self._parts_urgent = False
+        """They hold up what is urgent, or are it."""
         self._batch = 0
         self._acked = 0
         self._asked_s = float("-inf")
@@ -195,6 +198,11 @@ class CloudSession:
         """The link took a frame of this many bytes in this time."""
         self._pace.sent(size, took_s=took_s, heartbeat_s=self._settings.heartbeat_s)
 
+    def capped(self, bytes_s: int | None) -> None:
+        """The link may carry so many bytes in a second towards the edge; None: all that it can."""
+        self._is_capped = bytes_s is not None
+        self._pace.capped(bytes_s, heartbeat_s=self._settings.heartbeat_s)
+
     def tick(self, now: Instant) -> None:
         """Time passed; call it at `deadline()` at the latest. Calling it early does nothing."""
         at = now.monotonic_s
@@ -259,6 +267,19 @@ class CloudSession:
                 self._parts = None
             return part
         return self.streams.next_frame()
+
+    def idle_priority(self) -> Priority | None:
+        """The class of what `idle_frame` would give; None for nothing.
+
+        What a prompt object waits behind is as urgent as itself, and so are stamps: nothing is pushed before them.
+        """
+        if not self.open:
+            return None
+        begins = self._parts is None and self._may_begin()
+        if self._parts is not None or begins:
+            urgent = self._queue.prompt or (self._parts is not None and self._parts_urgent)
+            return Priority.PROMPT if urgent else Priority.OBJECTS
+        return Priority.STREAMS if self.streams.waiting else None
 
     # --- frames ---
 
@@ -335,7 +356,7 @@ class CloudSession:
         view = self._greeting()[1].view
         mine = bucket_hashes(view.stamps())
         stale = tuple(number for number in range(BUCKETS) if mine[number] != frame.buckets[number])
-        self._parts = stamp_frames(view, stale, self._pace.part_bytes)
+        self._parts, self._parts_urgent = stamp_frames(view, stale, self._pace.part_bytes), True
         self._queue.clear()  # whatever waited is in a stale bucket, and in the stamps in its newest form
         self._enter("Compare", CloudState.CATCHING_UP)
 
@@ -367,14 +388,20 @@ class CloudSession:
 
     def _next_batch(self) -> None:
         """Begin the next batch, where there is one and the window has room for it."""
-        room = self.unacknowledged < self._settings.window_batches
-        if self._state is CloudState.COMPARING or not self._queue or not room:
+        if not self._may_begin():
             return
+        self._parts_urgent = self._queue.prompt
         view, part_bytes = self._greeting()[1].view, self._pace.part_bytes
         batch_bytes = min(self._settings.batch_bytes, 2 * part_bytes)
+        if self._is_capped and self._parts_urgent:
+            batch_bytes = 1  # what is urgent takes nothing along that is not
         contents = next_contents(self._queue, view, self._settings, batch_bytes=batch_bytes)
         self._batch += 1
         self._parts = object_frames(self._batch, view.revision, contents, part_bytes)
+
+    def _may_begin(self) -> bool:
+        room = self.unacknowledged < self._settings.window_batches
+        return bool(self._queue) and room and self._state is not CloudState.COMPARING
 
     # --- reports ---
 

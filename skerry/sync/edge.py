@@ -24,7 +24,7 @@ from skerry.sync.ages import Chronology
 from skerry.sync.effects import BeginLife, CloseLink, EdgeEffect, Send, Welcomed, Write
 from skerry.sync.hashes import BUCKETS, bucket_hashes, bucket_of, root_of
 from skerry.sync.ports import Instant, Outbox, Reading, SyncSettings
-from skerry.sync.priorities import Pace
+from skerry.sync.priorities import Pace, Priority
 from skerry.sync.received import Received
 from skerry.sync.streams import Streams
 from skerry.sync.tables import Table, check, row
@@ -160,6 +160,7 @@ class EdgeSession:
         self._heartbeat_s = self._settings.heartbeat_s
         self._opened_s = self._heard_s = self._progress_s = self._said_s = now.monotonic_s
         self._pace = Pace(self._settings.part_bytes)
+        self._cap_bytes_s: int | None = None
         self._pinged_s = now.monotonic_s - self._heartbeat_s
         self._pings = 0
         self._compare_s = 0.0
@@ -180,6 +181,8 @@ class EdgeSession:
         self._leaving = identity.leaving
         self.session = 0
         """The number the cloud gave; 0 before Welcome."""
+        self.peer_is_capped = False
+        """The cloud may be held back from sending what this side waits for: that takes its time, and is no fault."""
         self.dictionary = 0
         """What frames are deflated with; 0 before Welcome, and with a peer that knows none."""
         self._send(self._hello(), now)
@@ -237,6 +240,11 @@ class EdgeSession:
         """The link took a frame of this many bytes in this time."""
         self._pace.sent(size, took_s=took_s, heartbeat_s=self._heartbeat_s)
 
+    def capped(self, bytes_s: int | None) -> None:
+        """The link may carry so many bytes in a second towards the cloud; None: all that it can."""
+        self._cap_bytes_s = bytes_s
+        self._pace.capped(bytes_s, heartbeat_s=self._heartbeat_s)
+
     def tick(self, now: Instant) -> None:
         """Time passed; call it at `deadline()` at the latest. Calling it early does nothing."""
         at = now.monotonic_s
@@ -256,6 +264,8 @@ class EdgeSession:
         if at >= self._compare_s:
             if self._state is EdgeState.IN_STEP:
                 self._tell_root(now)
+            elif self.peer_is_capped:
+                self._compare_s = at + self._settings.compare_s
             else:
                 self.close(CloseCode.FAILED, "catching up makes no progress", now)
         rested_s = self._upstream.deadline()
@@ -296,6 +306,11 @@ class EdgeSession:
     def idle_frame(self) -> Frame | None:
         """What may be sent when everything else is: streams come after state."""
         return self.streams.next_frame() if self._state not in (EdgeState.GREETING, EdgeState.CLOSED) else None
+
+    def idle_priority(self) -> Priority | None:
+        """The class of what `idle_frame` would give; None for nothing."""
+        is_open = self._state not in (EdgeState.GREETING, EdgeState.CLOSED)
+        return Priority.STREAMS if is_open and self.streams.waiting else None
 
     # --- frames ---
 
@@ -350,6 +365,7 @@ class EdgeSession:
             Welcomed(session=frame.session, server_ms=frame.server_ms, in_step=frame.in_step, reading=reading)
         )
         self._heartbeat_s = min(max(1.0, frame.heartbeat_ms / 1000), HEARTBEAT_S_MAX)
+        self.capped(self._cap_bytes_s)
         self._pinged_s = now.monotonic_s - self._heartbeat_s
         self._compare_s = now.monotonic_s + self._settings.compare_s
         if not same_epoch:

@@ -10,9 +10,12 @@ durable, whatever else is on its way. Pure; what waits is lost in a crash, and t
 from __future__ import annotations
 
 import heapq
+import math
+from dataclasses import replace
 from enum import IntEnum
 from typing import Final
 
+from skerry.objects.traffic import TrafficClass
 from skerry.wire.frames import (
     PROMPT,
     Ack,
@@ -61,29 +64,46 @@ class Priority(IntEnum):
     """Bulk reports of an earlier time."""
 
 
-def priority_of(frame: Frame) -> Priority:
-    """Which class a frame belongs to.
+def classified(frame: Frame) -> tuple[Priority, TrafficClass]:
+    """What a frame is: the class in which it waits, and the one that its bytes are counted in.
 
-    An edge's `Compare` says something and goes with its `Fetch` and `Ack`; a cloud's is empty and stands in line with
-    the objects, so that both sides compare what is of the same moment.
+    They differ where something small is urgent for a reason of its own: acknowledgements and comparisons are the
+    session's, whatever they stand in line with. An edge's `Compare` says something and goes with its `Fetch`
+    and `Ack`; a cloud's is empty and stands in line with the objects, so that both sides compare what is of the same
+    moment.
+    The reports of a version 1 gateway have no lanes: they travel in one order, and are all prompt.
     """
     match frame:
         case Hello() | Welcome() | Ping() | Pong():
-            return Priority.LIVENESS
+            return Priority.LIVENESS, "session"
         case Receipt() | Ack() | Fetch():
-            return Priority.ANSWERS
+            return Priority.ANSWERS, "session"
         case Compare():
-            return Priority.ANSWERS if frame.root or frame.buckets else Priority.OBJECTS
+            return Priority.ANSWERS if frame.root or frame.buckets else Priority.OBJECTS, "session"
         case Reports():
             if frame.lane == PROMPT:
-                return Priority.PROMPT
-            return Priority.BACKFILL if frame.late else Priority.LIVE
+                return Priority.PROMPT, "prompt"
+            return (Priority.BACKFILL, "backfill") if frame.late else (Priority.LIVE, "live")
         case Close():
-            return Priority.PROMPT
+            return Priority.PROMPT, "session"
         case Objects() | Stamps():
-            return Priority.OBJECTS
+            return Priority.OBJECTS, "objects"
         case StreamOpen() | StreamData() | StreamCredit() | StreamClose():
-            return Priority.STREAMS
+            return Priority.STREAMS, "streams"
+
+
+def priority_of(frame: Frame) -> Priority:
+    """The class in which a frame waits."""
+    return classified(frame)[0]
+
+
+def as_sent(frame: Frame, waited_s: float) -> Frame:
+    """The frame as it is when it goes out after a wait: reports have grown older by it."""
+    waited_ms = math.floor(waited_s * 1000)
+    if not isinstance(frame, Reports) or waited_ms <= 0:
+        return frame
+    aged = tuple(replace(report, age_ms=report.age_ms + waited_ms) for report in frame.reports)
+    return replace(frame, reports=aged)
 
 
 class Outgoing:
@@ -92,7 +112,8 @@ class Outgoing:
     __slots__ = ("_number", "_pong", "_waiting")
 
     def __init__(self) -> None:
-        self._waiting: list[tuple[Priority, int, list[Frame]]] = []
+        self._waiting: list[tuple[Priority, int, list[Frame], float]] = []
+        """Class, order, the frame, and since when it waits."""
         self._number = 0
         self._pong: list[Frame] | None = None
 
@@ -108,7 +129,7 @@ class Outgoing:
         """The class of the next frame; None when nothing waits."""
         return self._waiting[0][0] if self._waiting else None
 
-    def add(self, frame: Frame, priority: Priority | None = None) -> None:
+    def add(self, frame: Frame, priority: Priority | None = None, *, now_s: float = 0.0) -> None:
         """Put a frame in line, in its own class unless another is given.
 
         A `Pong` takes the place of one that waits: they all say the same. A `Close` ends what may still be said:
@@ -126,14 +147,14 @@ class Outgoing:
             self._waiting = [entry for entry in self._waiting if entry[0] <= priority]
             heapq.heapify(self._waiting)
         self._number += 1
-        heapq.heappush(self._waiting, (priority, self._number, place))
+        heapq.heappush(self._waiting, (priority, self._number, place, now_s))
 
-    def take(self) -> Frame:
-        """The next frame, out of the line."""
-        _, _, place = heapq.heappop(self._waiting)
+    def take(self, *, now_s: float = 0.0) -> Frame:
+        """The next frame, out of the line, as it is after its wait (`as_sent`)."""
+        _, _, place, since_s = heapq.heappop(self._waiting)
         if place is self._pong:
             self._pong = None
-        return place[0]
+        return as_sent(place[0], now_s - since_s)
 
     def clear(self) -> None:
         self._waiting.clear()
@@ -147,18 +168,26 @@ class Pace:
     found out with its first large frame, and a link that became better with a few more.
     """
 
-    __slots__ = ("_bytes_max", "part_bytes")
+    __slots__ = ("_bytes_max", "_capped_max", "_learnt")
 
     def __init__(self, part_bytes_max: int) -> None:
-        self._bytes_max = part_bytes_max
-        self.part_bytes = part_bytes_max
+        self._bytes_max = self._learnt = self._capped_max = part_bytes_max
+
+    @property
+    def part_bytes(self) -> int:
         """Largest piece at the moment."""
+        return min(self._learnt, self._capped_max)
 
     def sent(self, size: int, *, took_s: float, heartbeat_s: float) -> None:
         """The link took a frame of `size` bytes in this time."""
         target_s = heartbeat_s * PART_OF_HEARTBEAT
         if took_s > target_s:
-            fitting = min(round(size * target_s / took_s), self.part_bytes)
-            self.part_bytes = max(min(PART_BYTES_MIN, self._bytes_max), fitting)
+            fitting = min(round(size * target_s / took_s), self._learnt)
+            self._learnt = max(min(PART_BYTES_MIN, self._bytes_max), fitting)
         elif took_s < target_s / 2 and size >= self.part_bytes // 8:
-            self.part_bytes = min(self._bytes_max, self.part_bytes * 5 // 4)
+            self._learnt = min(self._bytes_max, self._learnt * 5 // 4)
+
+    def capped(self, bytes_s: int | None, *, heartbeat_s: float) -> None:
+        """The link may carry so many bytes in a second, however many it could; None: all that it can."""
+        fitting = self._bytes_max if bytes_s is None else round(bytes_s * heartbeat_s * PART_OF_HEARTBEAT)
+        self._capped_max = min(self._bytes_max, max(PART_BYTES_MIN, fitting))

@@ -27,6 +27,11 @@ class PushQueue:
     def __contains__(self, key: Key) -> bool:
         return key in self._keys or key in self._prompt
 
+    @property
+    def prompt(self) -> bool:
+        """A prompt key waits."""
+        return bool(self._prompt)
+
     def add(self, keys: Iterable[Key], prompt: Callable[[Key], bool]) -> None:
         """Note keys; one already waiting keeps its place."""
         for key in keys:

@@ -134,6 +134,11 @@ class Streams:
         taken, self._effects = self._effects, []
         return taken
 
+    @property
+    def waiting(self) -> bool:
+        """Something is in line."""
+        return bool(self._line)
+
     def next_frame(self) -> StreamFrame | None:
         """The next frame in line, taken out."""
         if not self._line:

@@ -5,17 +5,19 @@ from __future__ import annotations
 from typing import Final, Protocol, runtime_checkable
 
 from skerry.objects.traffic import CLASSES, Usage
-from skerry.wire.frames import Frame, Objects, Reports, Stamps, StreamClose, StreamCredit, StreamData, StreamOpen
+from skerry.sync.priorities import classified
+from skerry.wire.frames import Frame
 
-BULK_KINDS: Final = frozenset({"telemetry"})
-LATE_MS: Final = 60_000
-"""A reading that waited longer is of an earlier time."""
 FRAME_WIRE_BYTES: Final = 81
 """What a small frame costs beyond itself where nobody counts: headers of IPv4 and TCP with timestamps (52), of a TLS
 record (22), of a WebSocket message (6) ..."""
 ANSWER_WIRE_BYTES: Final = 52
 """... and the packet that acknowledges it."""
-_SESSION, _OBJECTS, _PROMPT, _LIVE, _BACKFILL, _STREAMS = range(len(CLASSES))
+SEGMENT_BYTES: Final = 1448
+"""Payload of one TCP segment on a path with the usual MTU of 1500, with timestamps."""
+FRAGMENT_BYTES: Final = 8 * 1024
+"""Of a large message, as WebSocket links cut it; each is a TLS record of its own."""
+_SESSION: Final = CLASSES.index("session")
 
 
 @runtime_checkable
@@ -29,22 +31,13 @@ class WireCounted(Protocol):
 
 def class_of(frame: Frame | None) -> int:
     """Index in `CLASSES`; a frame that only newer versions know counts for the session."""
-    match frame:
-        case Objects() | Stamps():
-            return _OBJECTS
-        case Reports():
-            return _class_of_reports(frame)
-        case StreamOpen() | StreamData() | StreamCredit() | StreamClose():
-            return _STREAMS
-        case _:
-            return _SESSION
+    return _SESSION if frame is None else CLASSES.index(classified(frame)[1])
 
 
-def _class_of_reports(frame: Reports) -> int:
-    if any(report.kind not in BULK_KINDS for report in frame.reports):
-        return _PROMPT
-    late = any(report.age_ms > LATE_MS for report in frame.reports)
-    return _BACKFILL if late else _LIVE
+def wire_size(size: int) -> int:
+    """About what the network carries for a frame of this many bytes, answers left out."""
+    packets, fragments = -(-size // SEGMENT_BYTES), -(-size // FRAGMENT_BYTES)
+    return size + max(1, packets) * ANSWER_WIRE_BYTES + max(1, fragments) * (FRAME_WIRE_BYTES - ANSWER_WIRE_BYTES)
 
 
 class Meter:
@@ -69,8 +62,8 @@ class Meter:
     def take(self, link: object, *, sent_is_up: bool) -> Usage:
         """What was counted since the last time, and count anew."""
         wire_sent, wire_received = self._wire_taken(link)
-        sent = dict(zip(CLASSES, self._sent, strict=True))
-        received = dict(zip(CLASSES, self._received, strict=True))
+        sent = dict[str, int](zip(CLASSES, self._sent, strict=True))
+        received = dict[str, int](zip(CLASSES, self._received, strict=True))
         self._sent = [0] * len(CLASSES)
         self._received = [0] * len(CLASSES)
         self._frames_sent = self._frames_received = 0

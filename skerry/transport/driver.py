@@ -2,10 +2,10 @@
 
 It decides nothing. After every input it drains the machine's effects: frames go to the one sender task, by
 priority (`skerry.sync.priorities`); everything else goes to `perform`, which the owner supplies. What is large is
-asked of the machine only when the link has room for it. So little waits here, within the machine's windows; a peer
-that asks and does not read the answers is given up. On a link that carries streams apart, each node stream has a
-sender of its own, with at most its credit waiting. A crash loses what waits, and the next session finds out by
-comparing.
+asked of the machine only when the link has room for it and a cap (`limit`) lets it through. So little waits here,
+within the machine's windows; a peer that asks and does not read the answers is given up. On a link that carries
+streams apart, each node stream has a sender of its own, with at most its credit waiting. A crash loses what waits,
+and the next session finds out by comparing.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from skerry.sync.effects import CloseLink, Send
 from skerry.sync.ports import Instant
 from skerry.sync.priorities import Outgoing, Priority
 from skerry.sync.traffic import Meter
+from skerry.transport.gate import Gate
 from skerry.wire.codec import decode, encode
 from skerry.wire.frames import CloseCode, Frame, StreamClose, StreamCredit, StreamData, StreamOpen
 
@@ -54,6 +55,8 @@ class Machine(Protocol[E_co]):
     def tick(self, now: Instant) -> None: ...
     def deadline(self) -> float | None: ...
     def effects(self) -> Sequence[E_co]: ...
+    def capped(self, bytes_s: int | None) -> None: ...
+    def idle_priority(self) -> Priority | None: ...
     def idle_frame(self) -> Frame | None: ...
     def refuse(self, reason: str, now: Instant) -> None: ...
     def lost(self, reason: str) -> None: ...
@@ -79,8 +82,11 @@ class Driver(Generic[E]):
         self._broken: Exception | None = None
         """What went wrong in here, if anything did."""
         self._sender: asyncio.Task[None] | None = None
-        self._lines: dict[int, deque[Frame]] = {}
-        """By stream: what waits for its own sender; at most the stream's credit."""
+        self._gate: Gate | None = None
+        self._gate_s: float | None = None
+        """When the gate may open for what waits; None while nothing waits for it."""
+        self._lines: dict[int, deque[tuple[Frame, bytes]]] = {}
+        """By stream: what waits for its own sender, encoded; at most the stream's credit."""
         self._line_senders: dict[asyncio.Task[None], None] = {}
         """An empty dictionary takes a third of an empty set."""
         self._timer: asyncio.TimerHandle | None = None
@@ -148,6 +154,19 @@ class Driver(Generic[E]):
         """What the link carried since this was last asked."""
         return self._meter.take(self._link, sent_is_up=sent_is_up)
 
+    def limit(self, gate: Gate | None) -> None:
+        """What is sent goes through this gate from now on; call it again when that holds something else."""
+        if gate is not self._gate:
+            self._gate = gate
+            if gate is not None:
+                gate.begin(self._link)
+        if gate is None:
+            self._machine.capped(None)
+        else:
+            gate.look()
+            self._machine.capped(gate.rate)
+        self.kick()
+
     @property
     def fault(self) -> UnavailableError | None:
         """What the link ended with, when it ended by itself."""
@@ -171,7 +190,7 @@ class Driver(Generic[E]):
     def _carry_out(self, tasks: asyncio.TaskGroup, perform: Callable[[E], None]) -> None:
         for effect in self._machine.effects():
             if isinstance(effect, Send):
-                self._out.add(effect.frame, effect.priority)
+                self._out.add(effect.frame, effect.priority, now_s=self._clock.monotonic_s())
             elif isinstance(effect, CloseLink):
                 self._ended = effect
                 if not self._done.done():
@@ -185,13 +204,15 @@ class Driver(Generic[E]):
             return
         self._arm()
         if self._sender is None or self._sender.done():
-            frame = self._next()
-            if frame is not None:
-                self._sender = tasks.create_task(self._send(frame))
+            following = self._next()
+            if following is not None:
+                self._sender = tasks.create_task(self._send(following))
 
     def _arm(self) -> None:
         """Every frame moves the deadline away; a timer that rings early costs less than one made anew each time."""
         deadline = self._machine.deadline()
+        if deadline is not None and self._gate_s is not None:
+            deadline = min(deadline, self._gate_s)
         if deadline is None or (self._timer is not None and self._timer_s <= deadline):
             return
         if self._timer is not None:
@@ -201,46 +222,68 @@ class Driver(Generic[E]):
         self._timer = asyncio.get_running_loop().call_later(delay + 0.001, self._tick)
 
     def _tick(self) -> None:
-        self._timer = None
+        self._timer, self._gate_s = None, None
         self._meter.look(self._link)
         self._machine.progressed(self._link.heard_s)
         self._machine.tick(self.now())
         self.kick()
 
-    def _next(self) -> Frame | None:
-        """What goes before the view, then the view and streams, then bulk reports."""
+    def _next(self) -> tuple[Frame, Priority] | None:
+        """What goes before the view, then the view and streams, then bulk reports; None where nothing may go now."""
+        self._gate_s = None
         first = self._out.first()
-        if first is not None and first <= Priority.OBJECTS:
-            return self._out.take()
-        idle = self._machine.idle_frame()
-        if idle is None and first is not None:
-            return self._out.take()
-        return idle
+        # Of the objects' class only comparisons wait here: small, and what is urgent stands behind them.
+        before = None if first is None or first > Priority.OBJECTS else min(first, Priority.PROMPT)
+        idle = self._machine.idle_priority() if before is None else None
+        priority = before if before is not None else idle if idle is not None else first
+        if priority is None or not self._is_open_to(priority):
+            return None
+        frame = self._machine.idle_frame() if idle is not None else self._out.take(now_s=self._clock.monotonic_s())
+        return None if frame is None else (frame, priority)
 
-    async def _send(self, frame: Frame | None) -> None:
+    def _is_open_to(self, priority: Priority) -> bool:
+        """Whether the gate lets it through; if not, the timer is set."""
+        if self._gate is None:
+            return True
+        if self._gate.look():
+            self._machine.capped(self._gate.rate)
+        if self._ended is not None:
+            return priority <= Priority.PROMPT or self._gate.rate is None
+        opens_s = self._gate.opens_s(priority)
+        if opens_s == 0.0:
+            return True
+        minute_s = self._gate.minute_s()
+        self._gate_s = minute_s if opens_s is None else min(opens_s, minute_s)
+        self._arm()
+        return False
+
+    async def _send(self, following: tuple[Frame, Priority] | None) -> None:
         try:
-            while frame is not None:
+            while following is not None:
+                frame, priority = following
                 stream = stream_of(frame)
+                data = encode(frame, dictionary=self._machine.dictionary)
+                if self._gate is not None:
+                    self._gate.took(len(data), priority)
                 if stream and self._link.apart:
-                    self._send_apart(stream, frame)
+                    self._send_apart(stream, frame, data)
                 else:
-                    data = encode(frame, dictionary=self._machine.dictionary)
                     began_s = self._clock.monotonic_s()
                     await self._link.send(data, stream=stream, last=isinstance(frame, StreamClose))
                     self._meter.sent(frame, len(data))
                     self._machine.sent(len(data), self._clock.monotonic_s() - began_s)
-                frame = self._next()
+                following = self._next()
             self._sender = None
         except (UnavailableError, TooLargeError) as error:
             self._give_up(error)
 
-    def _send_apart(self, stream: int, frame: Frame) -> None:
+    def _send_apart(self, stream: int, frame: Frame, data: bytes) -> None:
         assert self._tasks is not None, "only while running"
         line = self._lines.get(stream)
         if line is not None:
-            line.append(frame)
+            line.append((frame, data))
             return
-        self._lines[stream] = deque((frame,))
+        self._lines[stream] = deque(((frame, data),))
         sender = self._tasks.create_task(self._send_line(stream))
         self._line_senders[sender] = None
         sender.add_done_callback(self._line_senders.pop)
@@ -250,8 +293,7 @@ class Driver(Generic[E]):
         line = self._lines[stream]
         try:
             while line:
-                frame = line.popleft()
-                data = encode(frame, dictionary=self._machine.dictionary)
+                frame, data = line.popleft()
                 await self._link.send(data, stream=stream, last=isinstance(frame, StreamClose))
                 self._meter.sent(frame, len(data))
         except (UnavailableError, TooLargeError) as error:

@@ -1,4 +1,5 @@
-"""GET of a node's traffic: bytes between its gateway and this cloud, by hour, day, direction and class.
+"""GET of a node's traffic: bytes between its gateway and this cloud, by hour, day, direction and class, and
+the caps in force.
 
 A subresource of ours on Kubernetes' Node (`nodes/NAME/traffic?sinceTime=T`); a day back where no time is given.
 """
@@ -20,6 +21,7 @@ async def traffic(call: Call) -> Reply:
     since = call.query.text("sinceTime")
     since_ms = parse_time(since) if since else call.parts.clock.wall_ms() - _DAY_MS
     book = await call.parts.traffic.book(call.target.name, since_ms)
+    bandwidth = call.parts.traffic.bandwidth(call.target.name)
     shown: JsonObject = {
         "kind": "NodeTraffic",
         "apiVersion": "skerry.dev/v1",
@@ -27,5 +29,6 @@ async def traffic(call: Call) -> Reply:
         "since": time_text(since_ms),
         "total": book.since(since_ms).shown(),
         **book.shown(),
+        **({"bandwidth": bandwidth} if bandwidth else {}),
     }
     return plain_reply(call, shown)

@@ -82,6 +82,9 @@ class Quiet:
     async def book(self, node: str, since_ms: int) -> TrafficBook:
         return TrafficBook.of([(since_ms + 60_000, Usage(up={"session": 5}, wire_up=100, wire_down=50))])
 
+    def bandwidth(self, node: str) -> JsonObject:
+        return {"plan": "64kbit", "up": "64kbit", "down": "64kbit"} if node == "eu-1" else {}
+
 
 @dataclass
 class Shelf:

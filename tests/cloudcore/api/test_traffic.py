@@ -11,3 +11,5 @@ async def test_a_node_s_traffic_is_a_subresource_of_it(world: ApiWorld) -> None:
     assert shown["since"] == "2026-09-21T14:00:00Z"
     assert shown["total"] == {"up": {"session": 5}, "down": {}, "wireUp": 100, "wireDown": 50}
     assert len(shown["hours"]) == len(shown["days"]) == 1
+    assert shown["bandwidth"] == {"plan": "64kbit", "up": "64kbit", "down": "64kbit"}
+    assert "bandwidth" not in await world.get("/api/v1/nodes/eu-2/traffic")

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 import pytest
 
-from cloudcore.registry.admission import TOKEN_MOUNT
+from cloudcore.registry.admission import TOKEN_MOUNT, Request, bandwidth
+from cloudcore.registry.kinds import builtin_scheme
 from cloudcore.registry.port import Actor, Transform, WriteOptions
-from skerry.errors import ForbiddenError, NotFoundError
+from cloudcore.store.port import Stored
+from skerry.errors import ForbiddenError, InvalidError, NotFoundError
+from skerry.objects.bandwidth import BANDWIDTH
 from skerry.objects.device_twins import desired_of
 from skerry.objects.json import JsonObject, dig, list_at, map_at, maps_at, str_at
+from skerry.objects.meta import Key
 from tests.cloudcore.registry.conftest import Registry
 
 
@@ -187,3 +194,55 @@ async def test_a_node_tells_its_status_and_changes_nothing_else_of_itself(regist
     await registry.objects.update(kind, kind.key("", "eu-1"), told, node, subresource="status")
     assert str_at(registry.now("nodes", "eu-1"), "status", "phase") == "Running"
     await registry.objects.update(kind, kind.key("", "eu-1"), taken, subresource="status")
+
+
+async def test_a_bandwidth_plan_that_makes_no_sense_is_refused_when_it_is_written(registry: Registry) -> None:
+    kind = registry.kind("nodes")
+    key = kind.key("", "eu-1")
+    with pytest.raises(InvalidError) as caught:
+        await registry.create("nodes", {"metadata": {"name": "eu-1", "annotations": {BANDWIDTH: "64kb"}}})
+    (cause,) = caught.value.causes
+    assert (cause.field, cause.reason) == ("metadata.annotations[skerry.dev/bandwidth]", "FieldValueInvalid")
+    assert cause.message.startswith("Invalid value: \"64kb\": part 1 ('64kb'): '64kb' has no unit")
+    await registry.create("nodes", {"metadata": {"name": "eu-1", "annotations": {BANDWIDTH: "64kbit"}}})
+
+    def annotated(text: str) -> Transform:
+        return lambda obj: {**obj, "metadata": {**map_at(obj, "metadata"), "annotations": {BANDWIDTH: text}}}
+
+    with pytest.raises(InvalidError, match="says nothing"):
+        await registry.objects.update(kind, key, annotated(" "))
+    await registry.objects.update(kind, key, annotated(""))
+
+
+def test_a_plan_that_stands_there_already_holds_up_nothing_else() -> None:
+    """An older cloud took any text; what a node tells of itself is written all the same."""
+    node: JsonObject = {"metadata": {"name": "eu-1", "annotations": {BANDWIDTH: "sixteen"}}}
+    scheme = builtin_scheme()
+    kind = scheme.named("", "v1", "Node")
+    assert kind is not None
+    request = Request(
+        kind=kind,
+        operation="UPDATE",
+        key=kind.key("", "eu-1"),
+        obj=node,
+        old=node,
+        subresource="",
+        actor=Actor(name="somebody"),
+        suffix="",
+        now_ms=0,
+    )
+    assert bandwidth(request, NoObjects()) is node
+    with pytest.raises(InvalidError):
+        bandwidth(replace(request, old={"metadata": {"name": "eu-1"}}), NoObjects())
+    assert bandwidth(replace(request, old=None, subresource="status"), NoObjects()) is node
+
+
+class NoObjects:
+    def read(self, key: Key) -> Stored | None:
+        return None
+
+    def select(self, resource: str, *, namespace: str = "") -> Sequence[Stored]:
+        return ()
+
+    def obj(self, stored: Stored) -> JsonObject:
+        raise AssertionError("nothing is there")

@@ -75,6 +75,9 @@ class FakeLink:
     def status(self) -> FakeLink:
         return self
 
+    def bandwidth(self) -> JsonObject:
+        return {"plan": "up 64kbit", "up": "64kbit", "down": "unlimited", "until": "2026-11-28T22:00:00Z"}
+
     def traffic(self) -> JsonObject:
         return {"hours": [], "days": []}
 
@@ -265,6 +268,8 @@ async def test_logs_are_asked_for_with_their_options(api: Api) -> None:
 
 async def test_the_link_is_cut_and_healed(api: Api) -> None:
     assert (await api.ask("GET", "/skerry/link"))[1]["lastError"] == "refused"
+    caps = (await api.ask("GET", "/skerry/link"))[1]["bandwidth"]
+    assert caps == "up 64kbit, down unlimited, until 2026-11-28T22:00:00Z"
     assert (await api.ask("POST", "/skerry/link/cut"))[1]["cut"] is True
     assert (await api.ask("POST", "/skerry/link/heal"))[1]["cut"] is False
     api.link.connected = True

@@ -12,6 +12,7 @@ from skerry.sync.cloud import TABLE, Admission, CloudSession, CloudState
 from skerry.sync.effects import Admit, CloseLink, Commit
 from skerry.sync.hashes import bucket_hashes, root_of
 from skerry.sync.ports import SyncSettings
+from skerry.sync.priorities import Priority
 from skerry.sync.received import Received
 from skerry.wire.frames import (
     Ack,
@@ -401,3 +402,59 @@ def test_a_slow_link_is_given_small_batches() -> None:
     assert max(sum(len(put.body) for put in frame.puts) for frame in pushed) < 10_000
     assert {frame.batch for frame in pushed} == set(range(1, session.unacknowledged + 1))
     assert session.unacknowledged > 2
+
+
+def test_what_is_next_is_told_without_being_made() -> None:
+    session, view = in_step()
+    assert session.idle_priority() is None
+    session.streams.open("logs", b"{}")
+    assert session.idle_priority() is Priority.STREAMS
+    session.changed(view.put(state("a", 11)), at(1))
+    assert session.idle_priority() is Priority.OBJECTS
+    session.changed(view.put(state("boiler", 12, resource="devices")), at(1))
+    assert session.idle_priority() is Priority.PROMPT
+    session.changed(view.put(state("a", 20)), at(2))
+    taken = session.idle_frame()
+    assert isinstance(taken, Objects)
+    assert [put.stamp.revision for put in taken.puts if put.key.name == "a"] == [20], "made when it went"
+    assert session.idle_priority() is Priority.STREAMS
+    session.lost("gone")
+    assert session.idle_priority() is None
+
+
+def test_a_rest_of_a_batch_is_as_urgent_as_what_waits_behind_it() -> None:
+    session, view = in_step(settings=SyncSettings(part_bytes=2500))
+    session.changed(view.put(*(state(name, 11, size=1500) for name in "abc")), at(1))
+    session.idle_frame()
+    assert session.idle_priority() is Priority.OBJECTS
+    session.changed(view.put(state("boiler", 13, resource="devices")), at(1))
+    assert session.idle_priority() is Priority.PROMPT
+
+
+def test_under_a_cap_what_is_urgent_takes_nothing_along() -> None:
+    session, view = in_step()
+    session.capped(2000)
+    session.changed(view.put(state("a", 11), state("boiler", 12, resource="devices")), at(1))
+    taken = session.idle_frame()
+    assert isinstance(taken, Objects)
+    assert [put.key.name for put in taken.puts] == ["boiler"]
+    assert session.idle_priority() is Priority.OBJECTS
+
+
+def test_stamps_are_urgent_for_nothing_is_pushed_before_them() -> None:
+    view = FakeView()
+    view.put(state("a", 9))
+    session = a_cloud(view)
+    session.receive(Compare(root=1, buckets=(1,) * 64), at(1))
+    assert session.idle_priority() is Priority.PROMPT
+    assert isinstance(session.idle_frame(), Stamps)
+
+
+def test_with_a_full_window_nothing_is_next() -> None:
+    session, view = in_step(settings=SyncSettings(window_batches=1))
+    session.changed(view.put(state("a", 11)), at(1))
+    session.idle_frame()
+    session.changed(view.put(state("b", 12)), at(1))
+    assert session.idle_priority() is None
+    session.receive(Ack(batch=1), at(2))
+    assert session.idle_priority() is Priority.OBJECTS

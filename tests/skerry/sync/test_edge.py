@@ -10,6 +10,7 @@ from skerry.sync.edge import TABLE, EdgeSession, EdgeState
 from skerry.sync.effects import BeginLife, CloseLink, Prune, Send, Write
 from skerry.sync.hashes import bucket_of
 from skerry.sync.ports import SyncSettings
+from skerry.sync.priorities import Priority
 from skerry.wire.frames import (
     BULK,
     PROMPT,
@@ -364,3 +365,39 @@ def test_every_state_of_the_table_is_reachable_and_ends_in_closed() -> None:
     assert reached == set(EdgeState) == set(TABLE)
     assert not TABLE[EdgeState.CLOSED]
     assert all(EdgeState.CLOSED in TABLE[here]["close"] for here in EdgeState if here is not EdgeState.CLOSED)
+
+
+def test_what_a_capped_cloud_may_not_send_yet_is_waited_for() -> None:
+    session = in_step(an_edge(settings=SyncSettings(compare_s=50)))
+    session.peer_is_capped = True
+    session.receive(Compare(), at(1))
+    for now in range(30, 301, 30):
+        session.receive(Pong(number=0), at(now))
+        session.tick(at(now + 25))
+        deadline = session.deadline()
+        assert deadline is not None and deadline > now
+    assert session.state is EdgeState.COMPARING
+    session.peer_is_capped = False
+    session.receive(Pong(number=0), at(370))
+    session.tick(at(380))
+    assert session.state is EdgeState.CLOSED
+
+
+def test_pieces_are_cut_to_the_cap_by_the_heartbeat_that_the_cloud_names() -> None:
+    outbox = FakeOutbox()
+    outbox.add(*(Item(seq=number, body=b"x" * 900) for number in range(1, 200)))
+    session = an_edge(outbox=outbox)
+    session.capped(4000)
+    session.effects()
+    session.receive(welcome(heartbeat_ms=16_000), at(0))
+    told = [frame for frame in frames(session.effects()) if isinstance(frame, Reports)]
+    assert told and all(len(frame.reports) == 8 for frame in told), "8,000 bytes: two seconds' worth"
+
+
+def test_streams_are_told_of_before_they_are_taken() -> None:
+    session = in_step(an_edge())
+    assert session.idle_priority() is None
+    session.streams.open("logs", b"{}")
+    assert session.idle_priority() is Priority.STREAMS
+    session.idle_frame()
+    assert session.idle_priority() is None

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from skerry.objects.meta import Revision
-from skerry.sync.priorities import FRAMES_MAX, PART_BYTES_MIN, Outgoing, Pace, Priority, priority_of
+from skerry.sync.priorities import FRAMES_MAX, PART_BYTES_MIN, Outgoing, Pace, Priority, as_sent, priority_of
 from skerry.wire.frames import (
     BULK,
     Ack,
@@ -20,6 +22,7 @@ from skerry.wire.frames import (
     Ping,
     Pong,
     Receipt,
+    Report,
     Reports,
     Stamps,
     StreamData,
@@ -155,3 +158,28 @@ def test_pieces_stay_within_their_bounds(sends: list[tuple[int, float]], bytes_m
     for size, took_s in sends:
         pace.sent(size, took_s=took_s, heartbeat_s=1)
         assert min(PART_BYTES_MIN, bytes_max) <= pace.part_bytes <= bytes_max
+
+
+def test_reports_that_waited_are_as_old_as_they_are_when_they_go() -> None:
+    outgoing = Outgoing()
+    report = Report(seq=1, kind="telemetry", key="k", body=b"{}", wall_ms=1, age_ms=40)
+    waits = Reports(reports=(report,), lane=BULK, first=1)
+    outgoing.add(waits, now_s=10.0)
+    outgoing.add(Ack(batch=1), now_s=10.0)
+    assert outgoing.take(now_s=12.0) == Ack(batch=1)
+    taken = outgoing.take(now_s=12.5)
+    assert isinstance(taken, Reports)
+    assert taken == replace(waits, reports=(replace(report, age_ms=2540),))
+    assert as_sent(waits, 0.0) is waits
+
+
+def test_pieces_under_a_cap_are_what_it_takes_in_an_eighth_of_a_heartbeat() -> None:
+    pace = Pace(64 * 1024)
+    pace.capped(2000, heartbeat_s=30)
+    assert pace.part_bytes == 7500
+    pace.sent(7000, took_s=0.001, heartbeat_s=30)
+    assert pace.part_bytes == 7500, "however fast the link is"
+    pace.capped(0, heartbeat_s=30)
+    assert pace.part_bytes == PART_BYTES_MIN
+    pace.capped(None, heartbeat_s=30)
+    assert pace.part_bytes == 64 * 1024

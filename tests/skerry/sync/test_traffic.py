@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from skerry.objects.traffic import CLASSES, Usage
-from skerry.sync.traffic import ANSWER_WIRE_BYTES, FRAME_WIRE_BYTES, Meter, class_of
+from skerry.sync.priorities import Priority, classified, priority_of
+from skerry.sync.traffic import ANSWER_WIRE_BYTES, FRAME_WIRE_BYTES, Meter, class_of, wire_size
 from skerry.wire.codec import FRAME_NUMBERS
-from skerry.wire.frames import Frame, Ping, Report, Reports
+from skerry.wire.frames import BULK, PROMPT, Ack, Close, Frame, Ping, Report, Reports
 from tests.skerry.wire.samples import SAMPLES
 
 
@@ -21,17 +22,22 @@ class Wire:
         return self.counted
 
 
-def reports(kind: str, age_ms: int) -> Reports:
-    return Reports(reports=(Report(seq=1, kind=kind, key="k", body=b"{}", wall_ms=1, age_ms=age_ms),))
+def reports(lane: int, *, first: int = 1, late: bool = False) -> Reports:
+    report = Report(seq=1, kind="telemetry", key="k", body=b"{}", wall_ms=1, age_ms=90_000)
+    return Reports(reports=(report,), lane=lane, first=first, late=late)
 
 
 @pytest.mark.parametrize(
     ("frame", "name"),
     [
-        (reports("pod_status", 90_000), "prompt"),
-        (reports("telemetry", 10), "live"),
-        (reports("telemetry", 90_000), "backfill"),
+        (reports(PROMPT), "prompt"),
+        (reports(BULK), "live"),
+        (reports(BULK, late=True), "backfill"),
+        (reports(0, first=0), "prompt"),
         (SAMPLES["objects"], "objects"),
+        (SAMPLES["compare"], "session"),
+        (Ack(batch=1), "session"),
+        (Close(code=1, reason=""), "session"),
         (SAMPLES["stream_data"], "streams"),
         (SAMPLES["hello"], "session"),
         (None, "session"),
@@ -39,6 +45,31 @@ def reports(kind: str, age_ms: int) -> Reports:
 )
 def test_frames_have_classes(frame: Frame | None, name: str) -> None:
     assert CLASSES[class_of(frame)] == name
+
+
+CLASSES_IN_LINE: dict[Priority, set[str]] = {
+    Priority.LIVENESS: {"session"},
+    Priority.ANSWERS: {"session"},
+    Priority.PROMPT: {"session", "prompt"},
+    Priority.OBJECTS: {"session", "objects"},
+    Priority.STREAMS: {"streams"},
+    Priority.LIVE: {"live"},
+    Priority.BACKFILL: {"backfill"},
+}
+
+
+def test_frames_wait_and_are_counted_by_one_classification() -> None:
+    """What waits as readings or streams is counted as that; only what is the session's own stands in other lines."""
+    frames = [*SAMPLES.values(), *(reports(lane, late=late) for lane in (PROMPT, BULK) for late in (False, True))]
+    for frame in frames:
+        assert CLASSES[class_of(frame)] in CLASSES_IN_LINE[priority_of(frame)], frame
+        assert classified(frame) == (priority_of(frame), CLASSES[class_of(frame)])
+
+
+@pytest.mark.parametrize("size", [4, 1448, 8192, 65_536])
+def test_the_network_carries_a_frame_with_headers_for_each_packet_and_record(size: int) -> None:
+    assert wire_size(4) == 4 + FRAME_WIRE_BYTES
+    assert size < wire_size(size) <= size * 1.05 + FRAME_WIRE_BYTES
 
 
 def test_every_kind_of_frame_is_counted() -> None:
