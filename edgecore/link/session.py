@@ -418,6 +418,8 @@ class _Run:
         self._driver = driver
         self._welcomed = welcomed
         self._streams = StreamHost(session.streams, parts.streams, driver.spawn, driver.kick)
+        self._writing: asyncio.Task[None] | None = None
+        """The last write that was begun."""
         self._prunes: list[Prune] = []
         """What may be forgotten and is not yet, neighbours in one."""
         self._pruning = False
@@ -427,7 +429,7 @@ class _Run:
         match effect:
             case Write():
                 # The store takes writes in the order of these calls, and the next session waits for them all.
-                self._driver.spawn(self._write(effect))
+                self._writing = self._driver.spawn(self._write(effect, self._writing))
             case BeginLife():
                 self._driver.spawn(self._begin_life(effect))
             case Prune():
@@ -444,10 +446,12 @@ class _Run:
             case Send() | CloseLink():
                 raise AssertionError("the driver's own")
 
-    async def _write(self, write: Write) -> None:
+    async def _write(self, write: Write, before: asyncio.Task[None] | None) -> None:
         try:
             if not write.empty:
                 await self._store.apply(batch_of(write, self._store))
+            if before is not None and not before.done():
+                await asyncio.wait((before,))  # what takes no time is written after what came first, too
         except SkerryError as error:
             self._session.close(CloseCode.FAILED, f"the gateway's store: {error}", self._driver.now())
         else:
