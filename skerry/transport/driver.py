@@ -123,6 +123,8 @@ class Driver(Generic[E]):
         finally:
             self._let_go()
             self._meter.look(self._link)
+            if self._gate is not None:
+                self._gate.end(self._link)
             self._machine.lost("stopped")
             with contextlib.suppress(UnavailableError, TimeoutError):
                 async with asyncio.timeout(CLOSE_S_MAX):

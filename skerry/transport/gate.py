@@ -53,6 +53,11 @@ class Gate:
         self._link = link
         self._begun, self._counted = self._sent(), 0
 
+    def end(self, link: object) -> None:
+        """Nothing more is sent over this link, nor is it kept."""
+        if self._link is link:
+            self.begin(None)
+
     def wall_ms(self) -> int | None:
         """The time by which plans are read; None while it is not known."""
         return self._clock.wall_ms() if self._knows_time() else None
