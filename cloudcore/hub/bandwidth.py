@@ -43,10 +43,17 @@ class _Capped:
 class Bandwidths:
     """Tell it every change of a Node, run `run` in a task group."""
 
-    def __init__(self, clock: Clock, recorder: EventRecorder, node_of: Callable[[str], JsonObject | None]) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        recorder: EventRecorder,
+        node_of: Callable[[str], JsonObject | None],
+        speaks: Callable[[], bool] = lambda: True,
+    ) -> None:
         self._clock = clock
         self._recorder = recorder
         self._node_of = node_of
+        self._speaks = speaks
         self._capped: dict[str, _Capped] = {}
         self._complaints: dict[str, str] = {}
         """By node: what is to be said of its annotation."""
@@ -98,7 +105,7 @@ class Bandwidths:
             while self._complaints:
                 name, message = self._complaints.popitem()
                 node = self._node_of(name)
-                if node is not None:
+                if node is not None and self._speaks():  # every replica follows all Nodes, and one is enough
                     await self._say(node, Saying(type="Warning", reason="BandwidthInvalid", message=message))
             await self._wake.wait()
 

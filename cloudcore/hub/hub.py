@@ -127,7 +127,7 @@ class Hub:
         )
         self.leases = HubLeases(lease_parts, hub=self._name, renew_s=self._settings.liveness.lease_s)
         recorder = EventRecorder(parts.objects, parts.kinds.event, parts.clock, component="skerry-hub")
-        self.bandwidths = Bandwidths(parts.clock, recorder, self._node)
+        self.bandwidths = Bandwidths(parts.clock, recorder, self._node, lambda: parts.leadership.leading)
         """The caps on what is sent to nodes."""
         elsewhere = NodesElsewhere(parts.store, self.leases, parts.replicas)
         self._keys = NodeKeys(parts.cache, recorder, parts.clock)

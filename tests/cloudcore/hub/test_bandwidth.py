@@ -87,6 +87,16 @@ async def test_of_a_plan_that_makes_no_sense_an_event_tells_and_the_one_before_s
     assert "invalid" not in caps.shown("eu-1")
 
 
+async def test_one_replica_is_enough_to_tell_it(world: World) -> None:
+    caps = Bandwidths(world.clock, world.tools.recorder("hub"), lambda name: world.get("nodes", name), lambda: False)
+    caps.apply(change("sixteen"))
+    telling = asyncio.create_task(caps.run())
+    for _ in range(20):
+        await asyncio.sleep(0)
+    telling.cancel()
+    assert world.events("BandwidthInvalid") == []
+
+
 async def test_what_never_made_sense_limits_nothing(world: World) -> None:
     caps = bandwidths(world)
     assert caps.apply(change("sixteen")) is None
