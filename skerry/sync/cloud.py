@@ -437,7 +437,8 @@ class CloudSession:
         return self._hello, self._admission
 
     def _ping_s(self) -> float:
-        """The edge pings every heartbeat; one and a half without a word are worth a question."""
+        """The edge asks after one and a third (version 1: after one); one and a half without a word are worth a
+        question of our own."""
         return max(self._heard_s, self._pinged_s) + 1.5 * self._settings.heartbeat_s
 
     def _silence_s(self) -> float:

@@ -301,16 +301,20 @@ def test_a_report_too_large_to_travel_is_told_by_name() -> None:
 
 def test_a_quiet_line_is_asked_and_then_given_up() -> None:
     session = in_step(an_edge())
-    assert session.deadline() == 30
-    session.tick(at(29))
+    assert session.deadline() == 40
+    session.tick(at(39))
     assert not session.effects()
-    session.tick(at(30))
+    session.tick(at(40))
     assert frames(session.effects()) == [Ping(number=1)]
-    session.tick(at(31))
-    assert not session.effects(), "one question a heartbeat"
-    session.receive(Pong(number=1), at(32))
-    assert session.deadline() == 60
-    session.tick(at(92))
+    session.tick(at(41))
+    assert not session.effects(), "one question"
+    session.receive(Pong(number=1), at(42))
+    assert session.deadline() == 80
+    session.tick(at(80))
+    assert frames(session.effects()) == [Ping(number=2)]
+    session.tick(at(101))
+    assert session.state is EdgeState.IN_STEP
+    session.tick(at(102))
     (end,) = session.effects()
     assert isinstance(end, CloseLink)
     assert end.code == CloseCode.SILENT
