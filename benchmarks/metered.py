@@ -135,6 +135,7 @@ def reconnect() -> list[Frame]:
                 view.revision,
                 next_contents(queue, view, settings, batch_bytes=settings.batch_bytes),
                 settings.part_bytes,
+                view.secret,
             )
     return frames
 

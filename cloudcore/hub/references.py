@@ -21,7 +21,7 @@ SLICES: Final = "endpointslices.discovery.k8s.io"
 DEVICES: Final = "devices.devices.kubeedge.io"
 MODELS: Final = "devicemodels.devices.kubeedge.io"
 _CONFIG_MAPS: Final = "configmaps"
-_SECRETS: Final = "secrets"
+SECRETS: Final = "secrets"
 _CLAIMS: Final = "persistentvolumeclaims"
 _ACCOUNTS: Final = "serviceaccounts"
 
@@ -32,7 +32,7 @@ ARRIVAL: Final = (
     NODES,
     _ACCOUNTS,
     _CONFIG_MAPS,
-    _SECRETS,
+    SECRETS,
     _CLAIMS,
     SERVICES,
     SLICES,

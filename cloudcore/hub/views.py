@@ -23,6 +23,7 @@ from cloudcore.hub.references import (
     NODES,
     PODS,
     PROMPT,
+    SECRETS,
     SERVICES,
     SLICES,
     node_of,
@@ -245,6 +246,9 @@ class NodeView:
     def closure(self, key: Key) -> Sequence[Key]:
         """What an object of this view refers to; what another node's object refers to is not this node's to know."""
         return self._views.references(key) if self._views.held(self._node, key) is not None else ()
+
+    def secret(self, key: Key) -> bool:
+        return key.resource == SECRETS
 
     def prompt(self, key: Key) -> bool:
         return key.resource in PROMPT

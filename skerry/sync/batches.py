@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from skerry.objects.meta import Key, Revision
@@ -57,13 +57,17 @@ def _group(queue: PushQueue, view: View) -> list[ObjectState | Key]:
     return [view.state(key) or key for key in (*dict.fromkeys(keys), first)]
 
 
-def object_frames(batch: int, revision: Revision, contents: Contents, part_bytes: int) -> Iterator[Objects]:
-    """One batch as frames of about `part_bytes`; an object over that has a frame of its own."""
+def object_frames(
+    batch: int, revision: Revision, contents: Contents, part_bytes: int, secret: Callable[[Key], bool]
+) -> Iterator[Objects]:
+    """One batch as frames of about `part_bytes`; an object over that, or that is secret, has a frame of its own."""
     puts: list[ObjectState] = []
     size = sum(size_of(key) for key in contents.deletes)
-    deletes = contents.deletes
+    deletes, alone = contents.deletes, False
     for put in contents.puts:
-        if (puts or deletes) and size + size_of(put) > part_bytes:
+        full = size + size_of(put) > part_bytes or alone or secret(put.key)
+        alone = secret(put.key)
+        if (puts or deletes) and full:
             yield Objects(batch=batch, revision=revision, puts=tuple(puts), deletes=deletes, more=True)
             puts, deletes, size = [], (), 0
         puts.append(put)

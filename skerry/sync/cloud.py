@@ -397,7 +397,7 @@ class CloudSession:
             batch_bytes = 1  # what is urgent takes nothing along that is not
         contents = next_contents(self._queue, view, self._settings, batch_bytes=batch_bytes)
         self._batch += 1
-        self._parts = object_frames(self._batch, view.revision, contents, part_bytes)
+        self._parts = object_frames(self._batch, view.revision, contents, part_bytes, view.secret)
 
     def _may_begin(self) -> bool:
         room = self.unacknowledged < self._settings.window_batches

@@ -102,6 +102,11 @@ class View(Protocol):
         """What the object refers to, itself left out, in the order in which it must arrive."""
         ...
 
+    def secret(self, key: Key) -> bool:
+        """Travels in a frame of its own: deflated together with text that somebody else chose, the frame's length
+        would tell how alike the two are."""
+        ...
+
     def prompt(self, key: Key) -> bool:
         """Goes before what isn't, together with its closure: somebody waits for a machine to obey."""
         ...

@@ -49,6 +49,9 @@ class WatchedView(FakeView):
         self.reads.append(key)
         return FakeView.state(self, key)
 
+    def secret(self, key: Key) -> bool:
+        return False
+
     def closure(self, key: Key) -> Sequence[Key]:
         return FakeView.closure(self, key)
 

@@ -49,6 +49,9 @@ class FakeView:
     def closure(self, key: Key) -> Sequence[Key]:
         return self.closures.get(key, ())
 
+    def secret(self, key: Key) -> bool:
+        return key.resource == "secrets"
+
     def prompt(self, key: Key) -> bool:
         return key.resource == "devices"
 

@@ -458,3 +458,20 @@ def test_with_a_full_window_nothing_is_next() -> None:
     assert session.idle_priority() is None
     session.receive(Ack(batch=1), at(2))
     assert session.idle_priority() is Priority.OBJECTS
+
+
+def test_a_secret_shares_no_frame_with_anything_that_somebody_else_may_have_written() -> None:
+    """Else its bytes could be guessed one by one: text that is like them makes the deflated frame shorter."""
+    session, view = in_step()
+    secrets = [state(name, 11, resource="secrets") for name in ("password", "token")]
+    pod = state("pod", 12, resource="pods")
+    view.closures[pod.key] = tuple(view.put(state("chosen", 11), *secrets, state("after", 11)))
+    gone = key("gone")
+    session.changed([gone, *view.closures[pod.key], *view.put(pod)], at(1))
+    told = sent(session)
+    assert {frame.batch for frame in told} == {1}, "one transaction all the same"
+    assert [frame.more for frame in told] == [True] * (len(told) - 1) + [False]
+    for frame in told:
+        if any(put.key.resource == "secrets" for put in frame.puts):
+            assert len(frame.puts) == 1 and not frame.deletes
+    assert [put.key.name for frame in told for put in frame.puts] == ["chosen", "password", "token", "after", "pod"]
