@@ -71,7 +71,8 @@ def test_a_newcomer_is_told_what_there_is() -> None:
 
 
 def test_after_the_end_it_says_that_it_is_over() -> None:
-    said = told("run", "step", "run", plant=Plant(no_fencing=True))
+    plant = Plant(no_fencing=True)
+    said = told("run", "step", "run", seed=first_seed(plant), plant=plant)
     assert said.count("it is over: 9 one voice") == 2
     assert "back 5" in said
 

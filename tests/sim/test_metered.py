@@ -8,9 +8,11 @@ from random import Random
 
 import pytest
 
+from cloudcore.registry.placements import record_key
 from edgecore.store.port import EdgeBatch, NewReport
 from skerry.errors import InvalidError
 from skerry.objects.bandwidth import BANDWIDTH
+from skerry.objects.json import JsonObject, str_at
 from skerry.objects.twins import DeviceName, Telemetry, encode_telemetry
 from skerry.testkit import FleetOptions
 from skerry.testkit.simulated.edge import SimulatedEdge
@@ -33,7 +35,24 @@ def fleet(tmp_path: Path) -> Iterator[SimulatedFleet]:
 def edge(fleet: SimulatedFleet) -> SimulatedEdge:
     made = fleet.edge("e1")
     fleet.eventually(lambda: made.in_step)
+    own(fleet)
     return made
+
+
+def own(fleet: SimulatedFleet) -> None:
+    """The pump was a device of e1 once, so that the cloud takes what is told of it."""
+    node = fleet.get("node", "e1")
+    assert node is not None
+    owner: JsonObject = {"apiVersion": "v1", "kind": "Node", "name": "e1", "uid": str_at(node, "metadata", "uid")}
+    key = record_key("e1")
+    fleet.apply(
+        {
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": {"name": key.name, "namespace": key.namespace, "ownerReferences": [owner]},
+            "data": {DEVICE.uid: f"2026-11-01T00:00:00Z {DEVICE.namespace}/{DEVICE.name}"},
+        }
+    )
 
 
 def annotate(fleet: SimulatedFleet, plan: str | None) -> None:

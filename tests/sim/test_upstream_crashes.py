@@ -23,7 +23,7 @@ from cloudcore.store.memory import MemoryState, MemoryStore
 from cloudcore.store.port import Advance, Batch, Record
 from edgecore.link.session import batch_of
 from edgecore.store.memory import MemoryEdgeStore
-from edgecore.store.port import META_EPOCH, EdgeBatch, NewReport, OutboxBudgets, report_cost_bytes
+from edgecore.store.port import META_EPOCH, META_LEAVING, EdgeBatch, NewReport, OutboxBudgets, report_cost_bytes
 from skerry.clocks import ManualClock
 from skerry.errors import FencedError
 from skerry.objects.json import JsonObject, decode_object, encode_object, int_at
@@ -32,7 +32,7 @@ from skerry.objects.reports import GAP, SERIES_GAP
 from skerry.objects.twins import DeviceName, Telemetry, encode_telemetry, series_of
 from skerry.sync.cloud import Admission, CloudSession
 from skerry.sync.edge import EdgeIdentity, EdgeSession
-from skerry.sync.effects import Admit, CloseLink, Commit, Prune, Send, Welcomed, Write
+from skerry.sync.effects import Admit, CloseLink, Commit, Prune, Send, Settled, Welcomed, Write
 from skerry.sync.ports import SyncSettings
 from skerry.sync.received import Received
 from skerry.transport.driver import now_of
@@ -216,6 +216,7 @@ class Rig:
             boot_id=f"boot-{self.boots}",
             epoch=store.meta(META_EPOCH) or "",
             revision=Revision(0),
+            leaving=store.meta(META_LEAVING) == "yes",
         )
         self.edge = EdgeSession(identity, store.stamps(), store, now_of(self.edge_clock), SETTINGS)
         self.cloud = CloudSession(now_of(self.clock), SETTINGS)
@@ -278,6 +279,8 @@ class Rig:
                     self._admit(cloud, effect)
                 case Commit():
                     self._commit(cloud, effect)
+                case Settled():
+                    pass
                 case CloseLink():
                     raise AssertionError(f"the cloud gave up: {effect.reason}")
                 case _:
