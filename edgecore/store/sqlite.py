@@ -18,7 +18,7 @@ import sqlite3
 import threading
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from shutil import disk_usage
@@ -214,7 +214,8 @@ class SqliteEdgeStore:
         self._incarnation = self.meta("incarnation") or ""
         assert self._incarnation, "a store is made with its incarnation"
         self._head = int(self.meta("head") or 0)
-        self._left = int(self.meta(_LEFT) or 0)
+        self._left = self._note_opening()
+        self._drop_unreadable()
         self._used: Counter[str]
         self._waiting: Counter[str]
         self._used, self._waiting = self._load_usage()
@@ -240,20 +241,27 @@ class SqliteEdgeStore:
         self._writer.execute(f"PRAGMA user_version = {VERSION}")
         made = (("incarnation", ids.token_hex(8)), ("head", "0"))
         self._writer.executemany("INSERT OR IGNORE INTO meta (name, value) VALUES (?, ?)", made)
-        # What can't be read is fetched again: the cloud compares by what is held.
-        self._writer.execute("DELETE FROM objects WHERE NOT json_valid(CAST(body AS TEXT))")
-        leaving = self._writer.execute("SELECT value FROM meta WHERE name = ?", (META_LEAVING,)).fetchone()
-        if leaving is None or leaving[0] != "no":
-            self._writer.execute(
-                "INSERT OR REPLACE INTO meta (name, value) SELECT ?, value FROM meta WHERE name = 'head'", (_LEFT,)
-            )
-            self._writer.execute(_SET_META, (META_LEAVING, "no"))
         boots = [_boot(row) for row in self._writer.execute(_BOOTS).fetchall()]
         if all(boot.boot_id != self._boot_id for boot in boots):
             self._begin_boot(boots)
         row = self._writer.execute("SELECT number, last_ms FROM boots WHERE boot_id = ?", (self._boot_id,)).fetchone()
         self._boot: int = row[0]
         self._last_ms: int = row[1]
+
+    def _note_opening(self) -> int:
+        """Up to which reports may have been sent. A full disk is no reason not to start: it is noted next time."""
+        if self.meta(META_LEAVING) == "no":
+            return int(self.meta(_LEFT) or 0)
+        with suppress(StorageFullError), self._transaction("noting what may have been sent"):
+            self._writer.executemany(_SET_META, ((_LEFT, str(self._head)), (META_LEAVING, "no")))
+        return self._head
+
+    def _drop_unreadable(self) -> None:
+        """What can't be read is fetched again: the cloud compares by what is held."""
+        unreadable = "FROM objects WHERE NOT json_valid(CAST(body AS TEXT))"
+        if self._read(f"SELECT 1 {unreadable} LIMIT 1"):
+            with suppress(StorageFullError), self._transaction("dropping what can't be read"):
+                self._writer.execute(f"DELETE {unreadable}")
 
     def _begin_boot(self, boots: Sequence[BootTimes]) -> None:
         if len(boots) >= BOOTS_MAX:

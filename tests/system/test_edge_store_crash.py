@@ -26,7 +26,7 @@ settings = StoreSettings(directory=Path(sys.argv[1]), boot_id="b", budgets=Outbo
 store = open_store(settings, SystemClock(), SystemIds()).store
 while True:
     name = str(store.outbox_head() + 1)
-    held = Held(key=Key("configmaps", "d", name), stamp=Stamp(name, Revision(1)), body=b"{}" * 500)
+    held = Held(key=Key("configmaps", "d", name), stamp=Stamp(name, Revision(1)), body=b"[]" + b" " * 998)
     report = NewReport(report_class="telemetry", kind="telemetry", key="s", body=name.encode())
     print(store.apply(EdgeBatch(puts=(held,), reports=(report,))), flush=True)
 """

@@ -26,7 +26,7 @@ done = 0
 try:
     while done < 9000:
         name = f"c{done}"
-        held = Held(key=Key("configmaps", "d", name), stamp=Stamp(name, Revision(1)), body=b"x" * 2000)
+        held = Held(key=Key("configmaps", "d", name), stamp=Stamp(name, Revision(1)), body=b"[]" + b" " * 1998)
         report = NewReport(report_class="event", kind="event", key="", body=b"y" * 1000)
         store.apply(EdgeBatch(puts=(held,), reports=(report,)))
         done += 1
