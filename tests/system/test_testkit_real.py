@@ -105,8 +105,7 @@ def test_an_app_and_a_device_live_through_cuts_power_cuts_and_a_killed_cloud(fle
     edge.start()
     edge.link.heal()
     fleet.eventually(lambda: edge.in_step)
-    held = edge.get("configmap", "settings")
-    assert held is not None and held["data"] == {"text": "second"}
+    fleet.eventually(lambda: (held := edge.get("configmap", "settings")) and held["data"] == {"text": "second"})
     after = edge.pod("web")
     assert before is not None and after is not None
     assert after.containers == before.containers, "never restarted"
