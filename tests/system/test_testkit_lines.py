@@ -119,10 +119,14 @@ def leave(process: subprocess.Popen[str]) -> None:
 
 
 def echo(stack: ExitStack, prefix: list[str], host: str) -> int:
-    process = subprocess.Popen([*prefix, sys.executable, "-c", ECHO, host, "0"], stdout=subprocess.PIPE, text=True)
-    stack.callback(leave, process)
-    assert process.stdout is not None
-    return int(process.stdout.readline())
+    while True:  # the port is free for TCP; somebody may have it for UDP
+        process = subprocess.Popen(
+            [*prefix, sys.executable, "-c", ECHO, host, "0"], stdout=subprocess.PIPE, text=True
+        )
+        stack.callback(leave, process)
+        assert process.stdout is not None
+        if port := process.stdout.readline():
+            return int(port)
 
 
 @pytest.fixture(params=["netem", "tunnel", "relay"])
