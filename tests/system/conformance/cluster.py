@@ -165,7 +165,7 @@ class Cluster:
                     headers=dict(response.getheaders()),
                     warnings=tuple(response.headers.get_all("Warning") or ()),
                 )
-            except (http.client.HTTPException, ConnectionError):
+            except (http.client.HTTPException, ConnectionError, ssl.SSLEOFError):  # kept idle for too long
                 self.close()
                 if not again:
                     raise
