@@ -12,9 +12,10 @@ import gc
 import logging
 import os
 import signal
+from collections.abc import Coroutine
 from dataclasses import replace
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 from edgecore.composition import Agent, Ground, agent_clock, compose
 from edgecore.config import MIB, EdgeSettings, labels_of, node_ip_of
@@ -25,6 +26,7 @@ from edgecore.link.renewal import CertificateKeeper
 from edgecore.local_api.server import LocalApi
 from edgecore.pods.node import Machine, read_machine
 from edgecore.pods.runtimes.process import ProcessRuntime, ProcessSettings
+from edgecore.store.guard import StoreGuard
 from edgecore.store.shell import AsyncEdgeStore
 from edgecore.store.sqlite import StoreSettings, open_store
 from edgecore.twins.drivers import driver_factories
@@ -45,7 +47,8 @@ async def serve(settings: EdgeSettings) -> None:
     clock, ids = SystemClock(), SystemIds()
     host, _ = split_address(membership.clouds[0], default_port=HUB_PORT)
     proxy = proxy_of(settings.proxy, os.environ, host=host)
-    store = _open(settings, _machine(settings).boot_id, clock, ids)
+    guard = StoreGuard()
+    store = _open(settings, guard, clock, ids)
     try:
         runtime = ProcessRuntime(_process_settings(settings), clock)
         time = agent_clock(clock, store)
@@ -77,22 +80,30 @@ async def serve(settings: EdgeSettings) -> None:
             bandwidth=bandwidth,
         )
         agent = compose(ground)
-        await _run(settings, membership, agent, certificate)
+        await _run(settings, membership, agent, certificate, guard.run(store.damage))
         await runtime.close()
     finally:
         store.close()
 
 
-def _open(settings: EdgeSettings, boot_id: str, clock: Clock, ids: Ids) -> AsyncEdgeStore:
+def _open(settings: EdgeSettings, guard: StoreGuard, clock: Clock, ids: Ids) -> AsyncEdgeStore:
     opened = open_store(
-        StoreSettings(directory=settings.data / "store", boot_id=boot_id, budgets=settings.budgets()), clock, ids
+        StoreSettings(
+            directory=settings.data / "store",
+            boot_id=_machine(settings).boot_id,
+            budgets=settings.budgets(),
+            damaged=guard.damaged,
+        ),
+        clock,
+        ids,
     )
     if opened.set_aside is not None:
         LOG.error(
             "the edge store was damaged: moved to %s, a new one begins; what the cloud had not received is lost "
-            "damage=%r incarnation=%s",
+            "damage=%r taken_over=%s incarnation=%s",
             opened.set_aside,
             opened.damage,
+            ",".join(opened.taken_over) or "nothing",
             opened.store.incarnation,
         )
     return AsyncEdgeStore(opened.store)
@@ -115,7 +126,13 @@ def _machine(settings: EdgeSettings) -> Machine:
     return replace(machine, addresses=(node_ip_of(settings.node_ip),)) if settings.node_ip else machine
 
 
-async def _run(settings: EdgeSettings, membership: Membership, agent: Agent, certificate: CertificateKeeper) -> None:
+async def _run(
+    settings: EdgeSettings,
+    membership: Membership,
+    agent: Agent,
+    certificate: CertificateKeeper,
+    guard: Coroutine[Any, Any, None],
+) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -128,6 +145,7 @@ async def _run(settings: EdgeSettings, membership: Membership, agent: Agent, cer
         # What was known is being brought up; only now is anything dialled.
         parts.append(tasks.create_task(agent.link.run(), name="link"))
         parts.append(tasks.create_task(certificate.run(), name="certificate"))
+        parts.append(tasks.create_task(guard, name="store"))
         gc.collect()
         gc.freeze()
         notify(os.environ, READY="1")

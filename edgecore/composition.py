@@ -22,6 +22,7 @@ from edgecore.pods.manager import PodManager
 from edgecore.pods.node import Machine, NodeIdentity, NodeReporter, amounts_of, runtime_version
 from edgecore.pods.port import Runtime
 from edgecore.pods.restarts import PodRestarts
+from edgecore.pods.volumes import private_pods
 from edgecore.pods.worker import PodParts
 from edgecore.store.memory import floor_of
 from edgecore.store.port import META_KNOWN_MS
@@ -109,7 +110,8 @@ def agent_clock(clock: Clock, store: AsyncEdgeStore) -> AgentClock:
 
 
 def compose(ground: Ground) -> Agent:
-    """Nothing runs yet."""
+    """Nothing runs yet. Raises `UnavailableError` where the directory can't be written."""
+    private_pods(ground.directory)
     store, clock, time = ground.store, ground.clock, ground.time
     machine = ground.machine()
     identity = NodeIdentity(

@@ -109,3 +109,7 @@ class UnansweredError(UnavailableError):
 
 class StorageFullError(UnavailableError):
     """No room to write; nothing was half-written."""
+
+
+class DamagedError(UnavailableError):
+    """What was kept can't be read any more: not retried, but set aside by whoever starts next."""

@@ -19,6 +19,7 @@ from typing import Final
 
 from edgecore.pods.env import ConfigError, Surroundings, data_of, field_value, not_found, resource_value
 from edgecore.pods.port import Mount
+from skerry.files import unavailable
 from skerry.objects.json import JsonObject, bool_at, dig, int_at, map_at, maps_at, str_at
 from skerry.objects.meta import namespace_of
 
@@ -92,9 +93,21 @@ def _relative(path: str) -> str:
     return str(pure)
 
 
+def private_pods(directory: Path) -> Path:
+    """Where the volumes of all pods are, for the agent's eyes alone: Secrets are in it, and containers see their
+    volumes through mounts of their own. Raises `UnavailableError`."""
+    place = directory / "pods"
+    try:
+        place.mkdir(mode=0o700, parents=True, exist_ok=True)
+        place.chmod(0o700)
+    except OSError as error:
+        raise unavailable(place, error) from error
+    return place
+
+
 def sync_volumes(directory: Path, around: Surroundings, *, root: Path = Path("/")) -> dict[str, Path]:
-    """Make all volumes of the pod, and bring the written ones up to date: their places by volume name. The paths of
-    hostPath volumes begin at `root`.
+    """Make all volumes of the pod, and bring the written ones up to date: their places by volume name. `directory` is
+    the pod's own, in one that is there (`private_pods`); the paths of hostPath volumes begin at `root`.
 
     Raises `ConfigError` naming the volume; `OSError` when the disk refuses.
     """
@@ -111,6 +124,7 @@ def sync_volumes(directory: Path, around: Surroundings, *, root: Path = Path("/"
         except ConfigError as error:
             raise ConfigError(f'MountVolume.SetUp failed for volume "{name}" : {error}') from error
         if not place.exists():
+            directory.mkdir(exist_ok=True)
             place.mkdir(parents=True)
             place.chmod(0o777 if files is None else 0o755)
             _give(place, group, 0o2770)

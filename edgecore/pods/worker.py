@@ -34,7 +34,7 @@ from edgecore.pods.plan import (
 from edgecore.pods.port import ContainerSpec, ImageMissingError, Runtime
 from edgecore.pods.records import PodRecord
 from edgecore.pods.status import Picture, pod_status
-from edgecore.pods.volumes import mounts_of, sync_volumes
+from edgecore.pods.volumes import mounts_of, private_pods, sync_volumes
 from edgecore.store.port import META_EPOCH, EdgeBatch, NewReport
 from edgecore.store.shell import AsyncEdgeStore
 from skerry.errors import InvalidError, UnavailableError
@@ -262,10 +262,10 @@ class PodWorker:
         """The pod's volumes, up to date; None when some can't be made: then no container starts."""
         try:
             everybodys = self._parts.directory / "pods"
-            everybodys.mkdir(mode=0o700, parents=True, exist_ok=True)
-            everybodys.chmod(0o700)  # Secrets are in it; containers see their volumes through mounts of their own
+            if not everybodys.is_dir():  # somebody took it away
+                private_pods(self._parts.directory)
             places = sync_volumes(everybodys / self._uid, self._around(seen.pod), root=self._parts.root)
-        except (ConfigError, OSError) as error:
+        except (ConfigError, OSError, UnavailableError) as error:
             for container in maps_at(seen.pod, "spec", "containers"):
                 self._fail(seen, str_at(container, "name"), NO_VOLUMES, str(error), event="FailedMount")
             return None

@@ -83,5 +83,8 @@ class FailingEdgeStore:
     def stats(self) -> StoreStats:
         return self._inner.stats()
 
+    def damage(self) -> str:
+        return self._inner.damage()
+
     def close(self) -> None:
         self._inner.close()

@@ -324,6 +324,9 @@ class MemoryEdgeStore:
             gaps=tuple(gap for _, gap in sorted(self._disk.gaps.items())),
         )
 
+    def damage(self) -> str:
+        return ""
+
     def close(self) -> None:
         """Nothing is held."""
 

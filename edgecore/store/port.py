@@ -29,6 +29,9 @@ META_EPOCH: Final = "epoch"
 """Name in `meta`: the life of the cloud's store that the objects held are of; "" before the first. A commit that
 carries it says that a cloud was met which may know less than was told: whoever tells states tells them again."""
 
+META_REVISION: Final = "revision"
+"""Name in `meta`: the newest revision of the cloud's store that was acted on."""
+
 META_LEAVING: Final = "outbox_leaving"
 """Name in `meta`: "yes" from before the first report is sent on, until the store is opened again. A store that says
 nothing is of an agent that did not know of this, and reports may have left it."""
@@ -202,7 +205,8 @@ class StoreStats:
 
 class EdgeStore(Protocol):
     """See the module. Methods are synchronous and short; `apply` may take a disk sync, so the shells call it
-    in the store's own thread (`AsyncEdgeStore`). A full disk raises `StorageFullError`, nothing half-written.
+    in the store's own thread (`AsyncEdgeStore`). A full disk raises `StorageFullError`, nothing half-written; what
+    can't be read any more, `DamagedError`.
 
     Within a batch deletes come first, then puts, so that an object re-created under its name is one batch.
     A `state` report replaces the waiting one of its kind and key under a new seq, sent or not: the receipt for
@@ -268,5 +272,10 @@ class EdgeStore(Protocol):
     def meta(self, name: str) -> str | None: ...
 
     def stats(self) -> StoreStats: ...
+
+    def damage(self) -> str:
+        """What is wrong with all that is kept, "" for nothing. It reads everything, which takes a slow card half a
+        minute: from a thread of its own, beside all others. Raises `UnavailableError` where it can't."""
+        ...
 
     def close(self) -> None: ...

@@ -39,6 +39,11 @@ STEPS: Final[tuple[tuple[str, ...], ...]] = (
         "ALTER TABLE boots ADD COLUMN heard_ms INTEGER",
         "ALTER TABLE boots ADD COLUMN server_ms INTEGER",
     ),
+    (  # What waits is counted once, here, and from then on kept (`edgecore.store.damage.META_USAGE`).
+        """INSERT OR REPLACE INTO meta (name, value)
+             SELECT 'outbox_usage', json_group_object(class, json_array(reports, bytes)) FROM (
+               SELECT class, count(*) AS reports, sum(cost) AS bytes FROM outbox GROUP BY class)""",
+    ),
 )
 """STEPS[n] leads from version n to n + 1."""
 

@@ -103,6 +103,10 @@ class AsyncEdgeStore:
     def stats(self) -> StoreStats:
         return self._store.stats()
 
+    def damage(self) -> str:
+        """As `EdgeStore.damage`: never from the loop's own thread."""
+        return self._store.damage()
+
     def close(self) -> None:
         """Finish the writes that were begun, then close the store. Blocks for as long as those take."""
         self._writer.shutdown(wait=True)

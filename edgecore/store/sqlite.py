@@ -4,9 +4,10 @@ Keeps everything of `EdgeStore` in `edge.db`. WAL with full syncs: a transaction
 cut, one that did not is there whole or not at all. One connection writes (from the store's one thread), one reads
 (from any, under a lock), so a read never waits for a disk sync.
 
-A file that fails its check at the start is set aside under another name and a new store is made, with a new
-incarnation: the cloud then knows that this gateway remembers nothing, and sends everything again. What that
-file still held of the outbox is lost to the cloud, so the caller says it loudly (`OpenedStore.set_aside`).
+A file that fails its check (`damage`) is set aside under another name and a new store is made, with a new
+incarnation: the cloud then knows that this outbox remembers nothing, and sends everything again. What is sound of
+the file's other tables is taken over. What it still held of the outbox is lost to the cloud, so the caller says it
+loudly (`OpenedStore.set_aside`).
 """
 
 from __future__ import annotations
@@ -18,12 +19,30 @@ import sqlite3
 import threading
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from shutil import disk_usage
 from typing import Final, TextIO
 
+from edgecore.store.damage import (
+    CACHE_KIB,
+    DROP_UNREADABLE,
+    META_LEFT,
+    META_USAGE,
+    Examined,
+    count_usage,
+    examine,
+    is_suspect,
+    look_through,
+    read_usage,
+    suspect,
+    take_over,
+    translated,
+    trust,
+    usage_text,
+    version_of,
+)
 from edgecore.store.expiry import EXPIRY_MS, expired
 from edgecore.store.gaps import Reason, cost_of, series_gaps, widen_gap
 from edgecore.store.memory import floor_of
@@ -47,7 +66,7 @@ from edgecore.store.port import (
     report_cost_bytes,
 )
 from edgecore.store.schema import STEPS, VERSION
-from skerry.errors import StorageFullError, UnavailableError
+from skerry.errors import DamagedError, StorageFullError, UnavailableError
 from skerry.files import unavailable
 from skerry.objects.json import decode_object
 from skerry.objects.meta import Key, Revision, Stamp
@@ -57,9 +76,6 @@ from skerry.ports import Clock, Ids
 from skerry.sync.ports import BootTimes, Reading
 
 FILE_NAME: Final = "edge.db"
-CACHE_KIB: Final = 512
-"""Page cache of each connection; SQLite's default of 2 MB counts on a gateway, and its pages are the kernel's too."""
-
 WAL_PAGES: Final = 256
 """Checkpoint after so many (1 MiB), so that what a checkpoint still needs fits the reserve."""
 RESERVE_BYTES: Final = 2 << 20
@@ -70,7 +86,6 @@ DROP_ROWS: Final = 1000
 """Dropped of a class by one transaction for one reason, or a few more; the next one goes on. A nearly full disk has
 no room for the log of a transaction that drops everything, after a budget was made smaller, say."""
 
-_LEFT: Final = "outbox_left"
 _SET_META: Final = "INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)"
 _OUTBOX_COLUMNS: Final = "seq, class, kind, key, body, wall_ms, boots.boot_id, monotonic_ms, cost"
 _OUTBOX_FROM: Final = "FROM outbox JOIN boots ON boots.number = outbox.boot"
@@ -88,6 +103,12 @@ class OpenedStore:
     """Where a damaged file was moved; None when nothing was wrong."""
     damage: str
     """What was wrong with it, in SQLite's words; "" when nothing was."""
+    taken_over: tuple[str, ...]
+    """The tables of the damaged file that were sound and that the new store has."""
+
+
+def _nobody(what: str) -> None:
+    """Nobody wants to know of damage."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +122,8 @@ class StoreSettings:
     max_pages: int = 0
     free_bytes: Callable[[Path], int] = lambda directory: disk_usage(directory).free
     """Room on the file system of the directory."""
+    damaged: Callable[[str], None] = _nobody
+    """Told once, from whatever thread, when the running store turns out to be damaged."""
 
 
 def open_store(settings: StoreSettings, clock: Clock, ids: Ids) -> OpenedStore:
@@ -114,16 +137,31 @@ def open_store(settings: StoreSettings, clock: Clock, ids: Ids) -> OpenedStore:
         lock = _lock(settings.directory / "edge.lock")
     except OSError as error:
         raise UnavailableError(f"opening the edge store in {settings.directory}: {error.strerror}") from error
-    path = settings.directory / FILE_NAME
     try:
-        damage = _damage(path)
-        set_aside = _set_aside(path, clock.wall_ms()) if damage else None
-        _private(path)
-        store = SqliteEdgeStore(path, lock, settings, clock, ids)
+        opened = _opened(settings, lock, clock, ids)
+        trust(settings.directory)
     except BaseException:
         lock.close()
         raise
-    return OpenedStore(store=store, set_aside=set_aside, damage=damage)
+    return opened
+
+
+def _opened(settings: StoreSettings, lock: TextIO, clock: Clock, ids: Ids) -> OpenedStore:
+    path = settings.directory / FILE_NAME
+    examined = examine(path, suspect=is_suspect(settings.directory))
+    damage = examined.damage
+    if not damage:
+        _private(path)
+        try:
+            store = SqliteEdgeStore(lock, settings, clock, ids, examined)
+        except DamagedError as error:  # in what was not asked of
+            damage = str(error)
+        else:
+            return OpenedStore(store=store, set_aside=None, damage="", taken_over=())
+    set_aside = _set_aside(path, clock.wall_ms())
+    _private(path)
+    store = SqliteEdgeStore(lock, settings, clock, ids, Examined())
+    return OpenedStore(store=store, set_aside=set_aside, damage=damage, taken_over=store.take_over(set_aside))
 
 
 def _lock(path: Path) -> TextIO:
@@ -146,25 +184,6 @@ def _private(path: Path) -> None:
         raise unavailable(path, error) from error
 
 
-def _damage(path: Path) -> str:
-    """What is wrong with the file, "" for nothing (or no file)."""
-    if not path.exists():
-        return ""
-    try:
-        with closing(sqlite3.connect(path, isolation_level=None)) as connection:
-            connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
-            found: str = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
-            if found == "ok" and 0 < _version(connection) <= VERSION:
-                return "" if connection.execute("SELECT 1 FROM meta WHERE name = 'head'").fetchone() else "no head"
-    except sqlite3.OperationalError as error:
-        if error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL):
-            raise _translated(error, "checking the edge store") from error
-        return str(error)
-    except sqlite3.DatabaseError as error:
-        return str(error)
-    return "" if found == "ok" else found
-
-
 def _set_aside(path: Path, wall_ms: int) -> Path:
     """Move the file and what SQLite keeps beside it, for people to look at."""
     target = path.with_name(f"{path.name}.damaged-{wall_ms}")
@@ -175,22 +194,12 @@ def _set_aside(path: Path, wall_ms: int) -> Path:
     return target
 
 
-def _version(connection: sqlite3.Connection) -> int:
-    version: int = connection.execute("PRAGMA user_version").fetchone()[0]
-    return version
-
-
-def _translated(error: sqlite3.Error, doing: str) -> UnavailableError:
-    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-    if code == sqlite3.SQLITE_FULL:
-        return StorageFullError(f"{doing}: no room left on the disk")
-    return UnavailableError(f"{doing}: {error}")
-
-
 class SqliteEdgeStore:
     """See `EdgeStore` and `open_store`."""
 
-    def __init__(self, path: Path, lock: TextIO, settings: StoreSettings, clock: Clock, ids: Ids) -> None:
+    def __init__(self, lock: TextIO, settings: StoreSettings, clock: Clock, ids: Ids, examined: Examined) -> None:
+        """Raises `DamagedError` for a file that can't be opened though it was examined."""
+        self._path = settings.directory / FILE_NAME
         self._lock_file = lock
         self._clock = clock
         self._budgets = settings.budgets
@@ -198,31 +207,47 @@ class SqliteEdgeStore:
         self._free_bytes = settings.free_bytes
         self._looked_ms: int | None = None
         """When expiry was last done with."""
-        try:
-            self._writer = self._connect(path)
-            if settings.max_pages:
-                self._writer.execute(f"PRAGMA max_page_count = {settings.max_pages}")
-            with self._transaction("making the edge store"):
-                self._migrate(ids)
-            # Known to be there now; the reader joins the same WAL.
-            self._reader = self._connect(path)
-        except sqlite3.Error as error:
-            raise _translated(error, f"opening the edge store {path}") from error
+        self._damaged: Callable[[str], None] | None = None
+        """Whom to tell of damage; None while it is opened, and when it was told."""
         self._read_lock = threading.Lock()
-        self._reserve = path.with_name("edge.reserve")
+        self._reserve = settings.directory / "edge.reserve"
+        self._connections: list[sqlite3.Connection] = []
+        try:
+            self._open(settings.max_pages, ids, examined)
+        except BaseException as error:
+            self._disconnect()
+            if isinstance(error, sqlite3.Error):
+                raise translated(error, f"opening the edge store {self._path}") from error
+            raise
+        self._damaged = settings.damaged
+
+    def _open(self, max_pages: int, ids: Ids, examined: Examined) -> None:
+        self._writer = self._connect()
+        if max_pages:
+            self._writer.execute(f"PRAGMA max_page_count = {max_pages}")
+        with self._transaction("making the edge store"):
+            self._migrate(ids)
+        # Known to be there now; the reader joins the same WAL.
+        self._reader = self._connect()
         self._keep_reserve()
         self._incarnation = self.meta("incarnation") or ""
         assert self._incarnation, "a store is made with its incarnation"
         self._head = int(self.meta("head") or 0)
         self._left = self._note_opening()
-        self._drop_unreadable()
+        if examined.unreadable:
+            with suppress(StorageFullError), self._transaction("dropping what can't be read"):
+                for statement in DROP_UNREADABLE:
+                    self._writer.execute(statement)
         self._used: Counter[str]
         self._waiting: Counter[str]
-        self._used, self._waiting = self._load_usage()
+        self._used, self._waiting = read_usage(self.meta(META_USAGE) or "{}")
+        if examined.suspect:
+            self._count_again()
 
-    @staticmethod
-    def _connect(path: Path) -> sqlite3.Connection:
-        connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5.0)
+    def _connect(self) -> sqlite3.Connection:
+        place = self._path.absolute().as_uri()  # so that a damaged store's may be one, too
+        connection = sqlite3.connect(place, uri=True, isolation_level=None, check_same_thread=False, timeout=5.0)
+        self._connections.append(connection)
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
@@ -230,7 +255,7 @@ class SqliteEdgeStore:
         return connection
 
     def _migrate(self, ids: Ids) -> None:
-        version = _version(self._writer)
+        version = version_of(self._writer)
         if version > VERSION:
             raise UnavailableError(
                 f"the edge store has version {version}, this agent knows {VERSION}: install the newer agent again"
@@ -251,17 +276,16 @@ class SqliteEdgeStore:
     def _note_opening(self) -> int:
         """Up to which reports may have been sent. A full disk is no reason not to start: it is noted next time."""
         if self.meta(META_LEAVING) == "no":
-            return int(self.meta(_LEFT) or 0)
+            return int(self.meta(META_LEFT) or 0)
         with suppress(StorageFullError), self._transaction("noting what may have been sent"):
-            self._writer.executemany(_SET_META, ((_LEFT, str(self._head)), (META_LEAVING, "no")))
+            self._writer.executemany(_SET_META, ((META_LEFT, str(self._head)), (META_LEAVING, "no")))
         return self._head
 
-    def _drop_unreadable(self) -> None:
-        """What can't be read is fetched again: the cloud compares by what is held."""
-        unreadable = "FROM objects WHERE NOT json_valid(CAST(body AS TEXT))"
-        if self._read(f"SELECT 1 {unreadable} LIMIT 1"):
-            with suppress(StorageFullError), self._transaction("dropping what can't be read"):
-                self._writer.execute(f"DELETE {unreadable}")
+    def _count_again(self) -> None:
+        """Where something was wrong, the counts may be."""
+        with suppress(StorageFullError), self._transaction("counting what waits"):
+            self._used, self._waiting = count_usage(self._writer)
+            self._writer.execute(_SET_META, (META_USAGE, usage_text(self._used, self._waiting)))
 
     def _begin_boot(self, boots: Sequence[BootTimes]) -> None:
         if len(boots) >= BOOTS_MAX:
@@ -286,22 +310,37 @@ class SqliteEdgeStore:
             if self._writer.in_transaction:  # SQLite itself rolls back after some errors
                 self._writer.execute("ROLLBACK")
             if isinstance(error, sqlite3.Error):
-                raise _translated(error, doing) from error
+                raise self._failed(error, doing) from error
             raise
+
+    def _failed(self, error: sqlite3.Error, doing: str) -> UnavailableError:
+        failure = translated(error, doing)
+        if isinstance(failure, DamagedError):
+            self._suspect(str(failure))
+        return failure
+
+    def _suspect(self, what: str) -> None:
+        tell, self._damaged = self._damaged, None
+        if tell is not None:
+            suspect(self._path.parent, what)
+            tell(what)
+
+    def damage(self) -> str:
+        found = look_through(self._path)
+        if found:
+            self._suspect(found)
+        return found
+
+    def take_over(self, damaged: Path) -> tuple[str, ...]:
+        """What is sound of a damaged store, into this new one: the names of those tables."""
+        return take_over(self._writer, damaged)
 
     def _read(self, sql: str, values: Sequence[object] = ()) -> list[tuple[object, ...]]:
         try:
             with self._read_lock:
                 return self._reader.execute(sql, values).fetchall()
         except sqlite3.Error as error:
-            raise _translated(error, "reading the edge store") from error
-
-    def _load_usage(self) -> tuple[Counter[str], Counter[str]]:
-        used, waiting = Counter[str](), Counter[str]()
-        for report_class, count, cost in self._read("SELECT class, count(*), sum(cost) FROM outbox GROUP BY class"):
-            used[str(report_class)] = int(str(cost))
-            waiting[str(report_class)] = int(str(count))
-        return used, waiting
+            raise self._failed(error, "reading the edge store") from error
 
     @property
     def incarnation(self) -> str:
@@ -329,11 +368,16 @@ class SqliteEdgeStore:
                 writing.make_room(free, self._budgets.free_floor)
             if writing.head != self._head:
                 self._writer.execute("UPDATE meta SET value = ? WHERE name = 'head'", (str(writing.head),))
+            self._keep_usage(writing.used, writing.waiting)
             last_ms = self._note_time(batch, writing.monotonic_ms)
         self._last_ms = last_ms
         self._head, self._used, self._waiting = writing.head, writing.used, writing.waiting
         self._looked_ms = looked_ms
         return self._head
+
+    def _keep_usage(self, used: Counter[str], waiting: Counter[str]) -> None:
+        if waiting != self._waiting or used != self._used:
+            self._writer.execute(_SET_META, (META_USAGE, usage_text(used, waiting)))
 
     def _note_time(self, batch: EdgeBatch, now_ms: int) -> int:
         """The boot's `last_ms` after this batch."""
@@ -374,15 +418,14 @@ class SqliteEdgeStore:
 
     def begin_life(self, incarnation: str, settled: Sequence[tuple[int, Span]]) -> None:
         with self._transaction("beginning a new life of the outbox"):
+            used, waiting = Counter(self._used), Counter(self._waiting)
             for lane, span in settled:
-                self._writer.execute(
-                    "DELETE FROM outbox WHERE class IN (SELECT value FROM json_each(?)) AND seq BETWEEN ? AND ?",
-                    (json.dumps(CLASSES_OF_LANE[lane]), span.first, span.through),
-                )
-            told = (("incarnation", incarnation), (_LEFT, "0"), (META_LEAVING, "no"))
+                self._forget(CLASSES_OF_LANE[lane], span, used, waiting)
+            self._keep_usage(used, waiting)
+            told = (("incarnation", incarnation), (META_LEFT, "0"), (META_LEAVING, "no"))
             self._writer.executemany(_SET_META, told)
         self._incarnation, self._left = incarnation, 0
-        self._used, self._waiting = self._load_usage()
+        self._used, self._waiting = used, waiting
 
     def prune_outbox(self, *, through: int, first: int = 1, lane: int | None = None) -> None:
         classes = tuple(_CLASSES.values()) if lane is None else CLASSES_OF_LANE[lane]
@@ -401,7 +444,7 @@ class SqliteEdgeStore:
                 try:
                     self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
                 except sqlite3.Error as error:
-                    raise _translated(error, "pruning the outbox") from error
+                    raise self._failed(error, "pruning the outbox") from error
                 self._prune((report_class,), first, int(str(rows[-1][0])))
 
     def _keep_reserve(self) -> None:
@@ -414,21 +457,27 @@ class SqliteEdgeStore:
             self._reserve.unlink(missing_ok=True)
 
     def _prune(self, classes: Sequence[ReportClass], first: int, through: int) -> None:
-        which = (json.dumps(classes), first, through)
+        used, waiting = Counter(self._used), Counter(self._waiting)
         with self._transaction("pruning the outbox"):
-            freed = self._writer.execute(
-                "SELECT class, count(*), sum(cost) FROM outbox"
-                " WHERE class IN (SELECT value FROM json_each(?)) AND seq BETWEEN ? AND ? GROUP BY class",
-                which,
-            ).fetchall()
-            self._writer.execute(
-                "DELETE FROM outbox WHERE class IN (SELECT value FROM json_each(?)) AND seq BETWEEN ? AND ?", which
-            )
-            if sum(count for _, count, _ in freed) == self._waiting.total():
+            self._forget(classes, Span(first, through), used, waiting)
+            self._keep_usage(used, waiting)
+            if not waiting.total():
                 self._writer.execute("DELETE FROM boots WHERE number != ?", (self._boot,))
+        self._used, self._waiting = used, waiting
+
+    def _forget(self, classes: Sequence[ReportClass], span: Span, used: Counter[str], waiting: Counter[str]) -> None:
+        which = (json.dumps(classes), *span)
+        freed = self._writer.execute(
+            "SELECT class, count(*), sum(cost) FROM outbox"
+            " WHERE class IN (SELECT value FROM json_each(?)) AND seq BETWEEN ? AND ? GROUP BY class",
+            which,
+        ).fetchall()
+        self._writer.execute(
+            "DELETE FROM outbox WHERE class IN (SELECT value FROM json_each(?)) AND seq BETWEEN ? AND ?", which
+        )
         for report_class, count, cost in freed:
-            self._used[report_class] -= cost
-            self._waiting[report_class] -= count
+            used[report_class] -= cost
+            waiting[report_class] -= count
 
     def get(self, key: Key) -> Held | None:
         rows = self._read(
@@ -516,10 +565,13 @@ class SqliteEdgeStore:
                 )
 
     def close(self) -> None:
-        with self._read_lock:
-            self._reader.close()
-        self._writer.close()
+        self._disconnect()
         self._lock_file.close()
+
+    def _disconnect(self) -> None:
+        with self._read_lock:
+            for connection in self._connections:
+                connection.close()
 
 
 @dataclass(slots=True, kw_only=True)

@@ -291,6 +291,11 @@ class EdgeStoreContract:
         assert (waits.report_class, waits.reports, waits.oldest.seq) == ("telemetry", 1, 4)
         assert sum(waits.size_bytes for waits in store.stats().waiting) == store.stats().outbox_bytes
 
+    def test_nothing_is_wrong_with_what_was_written(self, store: EdgeStore) -> None:
+        store.apply(EdgeBatch(puts=(held("a"),), reports=(report("p"), *(telemetry(number) for number in range(9)))))
+        store.prune_outbox(through=7)
+        assert store.damage() == ""
+
     def test_incarnations_are_not_empty(self, store: EdgeStore) -> None:
         assert store.incarnation
 

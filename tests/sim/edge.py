@@ -13,13 +13,14 @@ from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from edgecore.link.session import META_REVISION, batch_of
+from edgecore.link.session import batch_of
 from edgecore.store.gaps import Reason
 from edgecore.store.memory import MemoryEdgeStore
 from edgecore.store.port import (
     META_EPOCH,
     META_KNOWN_MS,
     META_LEAVING,
+    META_REVISION,
     EdgeBatch,
     NewReport,
     OutboxBudgets,

@@ -11,7 +11,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,8 @@ from typing import Any
 import pytest
 
 from edgecore.link.membership import Credentials, save_membership
-from edgecore.store.port import EdgeBatch, Held, OutboxBudgets
-from edgecore.store.sqlite import StoreSettings, open_store
+from edgecore.store.port import EdgeBatch, Held, NewReport, OutboxBudgets
+from edgecore.store.sqlite import FILE_NAME, StoreSettings, open_store
 from skerry.clocks import SystemClock, SystemIds
 from skerry.objects.json import JsonObject, encode_object
 from skerry.objects.meta import Key, Revision, Stamp
@@ -76,6 +76,13 @@ class Gateway:
             connection.close()
         kind = response.headers.get("Content-Type", "")
         return response.status, json.loads(content) if content and kind == "application/json" else content
+
+    def tell(self, reports: Iterable[NewReport]) -> None:
+        """As devices would, while no agent runs."""
+        settings = StoreSettings(directory=self.data / "store", boot_id="b", budgets=OutboxBudgets())
+        store = open_store(settings, SystemClock(), SystemIds()).store
+        store.apply(EdgeBatch(reports=tuple(reports)))
+        store.close()
 
     def change(self, *objects: tuple[str, JsonObject], deletes: tuple[Key, ...] = ()) -> None:
         """As the link would, while no agent runs."""
@@ -178,6 +185,30 @@ def test_pods_do_not_notice_what_happens_to_the_agent(gate: Gateway) -> None:
     gate.start()
     eventually(lambda: not Path(f"/proc/{pid}").exists(), gate.log)
     eventually(lambda: gate.ask("GET", "/api/v1/pods")[1]["items"] == [])
+
+
+def test_a_backlog_that_broke_costs_no_pod_and_nothing_that_is_held(gate: Gateway) -> None:
+    gate.change(("pods", POD), ("configmaps", config("one")))
+    gate.start()
+    eventually(gate.running_since, gate.log)
+    since = gate.running_since()
+    gate.end(signal.SIGKILL)
+    gate.tell(NewReport(report_class="telemetry", kind="telemetry", key="s", body=b"%0200d" % n) for n in range(900))
+    path = gate.data / "store" / FILE_NAME
+    content = bytearray(path.read_bytes())
+    page = content.rindex(b"%0200d" % 0) // 4096
+    content[page * 4096 : (page + 1) * 4096] = b"\xff" * 4096
+    path.write_bytes(content)
+
+    gate.start()  # looks at what it begins with, and then meets the rest
+    assert gate.agent is not None
+    assert gate.agent.wait(20) == 1
+    assert "the edge store is damaged, and the next start sets it aside" in gate.log()
+    gate.start()
+    assert "taken_over=objects,twins,pods,commands,meta" in gate.log()
+    assert gate.running_since() == since
+    assert gate.pod()["status"]["containerStatuses"][0]["restartCount"] == 0
+    assert len(list(path.parent.glob("edge.db.damaged-*"))) == 1
 
 
 def test_a_container_that_ended_while_no_agent_ran_is_known_by_its_exit_code(gate: Gateway) -> None:

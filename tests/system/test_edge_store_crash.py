@@ -53,5 +53,6 @@ def test_acknowledged_writes_survive_sigkill_and_none_is_half_there(tmp_path: Pa
         head = store.outbox_head()
         assert head in (acknowledged, acknowledged + 1)
         assert [int(item.body) for item in store.outbox(after=0, limit=10**6)] == list(range(1, head + 1))
-        assert len(list(store.stamps())) == head
+        assert len(list(store.stamps())) == store.stats().outbox_reports == head
+        assert store.damage() == ""
         store.close()

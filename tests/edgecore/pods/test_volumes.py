@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from edgecore.pods.env import ConfigError
-from edgecore.pods.volumes import File, mounts_of, sync_volumes, write_files
+from edgecore.pods.volumes import File, mounts_of, private_pods, sync_volumes, write_files
+from skerry.errors import UnavailableError
 from skerry.objects.json import Json, JsonObject
 from tests.edgecore.pods.pods_of import around, container, pod
 
@@ -116,3 +117,13 @@ def test_written_volumes_are_mounted_read_only(tmp_path: Path) -> None:
     assert (config.container_path, config.read_only, empty.read_only) == ("/c", True, False)
     with pytest.raises(ConfigError, match="can't be a mount point"):
         mounts_of(container(volumeMounts=[{"name": "c", "mountPath": "/"}]), the_pod, {"c": tmp_path})
+
+
+def test_the_place_of_all_volumes_is_for_the_agents_eyes_alone(tmp_path: Path) -> None:
+    place = private_pods(tmp_path / "agent")
+    assert place.stat().st_mode & 0o777 == 0o700
+    place.chmod(0o755)  # as an older agent made it
+    assert private_pods(tmp_path / "agent").stat().st_mode & 0o777 == 0o700
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UnavailableError, match="file"):
+        private_pods(tmp_path / "file")

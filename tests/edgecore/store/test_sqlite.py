@@ -56,6 +56,7 @@ class TestSqlite(EdgeStoreContract):
 
         yield make
         for store in stores:
+            assert store.damage() == "", "what waits is counted right, whatever was done"
             store.close()
 
 
@@ -228,6 +229,8 @@ def test_a_file_of_an_older_version_is_taken_over(tmp_path: Path, version: int) 
     ]
     (gap,) = store.stats().gaps
     assert (gap.total, gap.expired) == (3, 0)
+    assert store.stats().outbox_reports == 3
+    assert store.damage() == ""
     store.close()
 
 
