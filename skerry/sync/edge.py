@@ -84,8 +84,9 @@ class EdgeState(Enum):
     COMPARING = "comparing"
     """Hashes differ; the buckets are told, the stamps awaited."""
     CATCHING_UP = "catching_up"
-    """Missing objects are being fetched."""
+    """Missing objects are being fetched, or written."""
     IN_STEP = "in_step"
+    """All that the cloud named when both were compared last is written, and so is what was pushed before that."""
     CLOSED = "closed"
 
 
@@ -104,9 +105,9 @@ TABLE: Final[Table[EdgeState]] = {
         close=_S.CLOSED,
     ),
     _S.CATCHING_UP: row(
-        *(name for name in _OPEN if name != "Objects"),
+        *(name for name in _OPEN if name != "written"),
         here=_S.CATCHING_UP,
-        Objects=(_S.CATCHING_UP, _S.IN_STEP),
+        written=(_S.CATCHING_UP, _S.IN_STEP),
         Compare=_S.COMPARING,
         Close=_S.CLOSED,
         deadline=_S.CLOSED,
@@ -178,6 +179,8 @@ class EdgeSession:
         self._told_bytes = 0
         self._lacking: deque[Key] = deque()
         self._asked: set[Key] = set()
+        self._awaited: int | None = None
+        """The write with which this side has caught up; None while something lacks, and when it is done."""
         self._writes = 0
         self._unwritten: deque[_Unwritten] = deque()
         self._unwritten_bytes = 0
@@ -228,7 +231,9 @@ class EdgeSession:
         if done.leaving:
             self._leaving = True
             self._send_reports(now)
-        if self._root_due and self._state is EdgeState.IN_STEP:
+        if self._awaited is not None and number >= self._awaited:
+            self._in_step("written", now)
+        elif self._root_due and self._state is EdgeState.IN_STEP:
             self._tell_root(now)
 
     def appended(self, now: Instant) -> None:
@@ -387,7 +392,7 @@ class EdgeSession:
 
     def _tell_buckets(self, cause: str, now: Instant) -> None:
         self._compare_s = now.monotonic_s + self._settings.compare_s
-        self._told, self._told_bytes, self._asked = [], 0, set()
+        self._told, self._told_bytes, self._asked, self._awaited = [], 0, set(), None
         self._lacking.clear()
         self._enter(cause, EdgeState.COMPARING)
         buckets = bucket_hashes(self._held.items())
@@ -437,7 +442,7 @@ class EdgeSession:
         return held is None or held.revision < stamp.revision
 
     def _fetch(self, cause: str, now: Instant) -> None:
-        """Ask for what there is room for; in step when nothing lacks."""
+        """Ask for what there is room for. When nothing lacks, what has come is still to be written."""
         room = self._settings.fetch_keys - len(self._asked)
         if self._lacking and room >= self._settings.fetch_keys // 2:
             keys = tuple(islice(self._lacking, room))
@@ -445,12 +450,18 @@ class EdgeSession:
                 self._lacking.popleft()
             self._asked.update(keys)
             self._send(Fetch(keys=keys), now)
-        if self._asked:
-            if self._state is not EdgeState.CATCHING_UP:
-                self._enter(cause, EdgeState.CATCHING_UP)
-        else:
-            self._enter(cause, EdgeState.IN_STEP)
-            self._tell_root(now)
+        if not self._asked and not self._unwritten:
+            self._in_step(cause, now)
+            return
+        if self._state is not EdgeState.CATCHING_UP:
+            self._enter(cause, EdgeState.CATCHING_UP)
+        if not self._asked and self._awaited is None:
+            self._awaited = self._writes
+
+    def _in_step(self, cause: str, now: Instant) -> None:
+        self._awaited = None
+        self._enter(cause, EdgeState.IN_STEP)
+        self._tell_root(now)
 
     def _objects(self, frame: Objects, now: Instant) -> None:
         if frame.batch != self._batch + 1 or len(self._unwritten) >= UNWRITTEN_MAX:

@@ -79,6 +79,8 @@ class Checkers:
         """The number that the store gave each session as it entered."""
         self._sent: dict[tuple[Link, int, bool], int] = {}
         """By link, lane and whether of the backlog: up to where reports were sent."""
+        self._named: dict[Link, dict[Key, Stamp]] = {}
+        """What the cloud said that the edge should hold of the buckets that differed, until the edge says it does."""
         self._agreed: dict[str, tuple[str, int, int, int]] = {}
         """When each edge was last seen to hold its view: it does until one of the two changes."""
 
@@ -172,6 +174,18 @@ class Checkers:
         for replica in self._world.cloud.replicas:
             for served in replica.open:
                 self._look(replica, served)
+        for edge in self._world.edges:
+            if edge.link in self._named and edge.in_step:
+                self._says_so(edge, edge.link)
+
+    def _says_so(self, edge: Edge, link: Link) -> None:
+        """A gateway that calls itself in step has on its disk what was named, but for what has changed since."""
+        named, held = self._named.pop(link), dict(edge.store.stamps())
+        newest = max(self._world.cloud.replicas, key=lambda replica: replica.views.revision)
+        view = dict(newest.views.view(edge.name).stamps())
+        lacking = [str(key) for key, stamp in named.items() if view.get(key) == stamp and held.get(key) != stamp]
+        if lacking and edge.version > 1:  # the first release says so when it has arrived
+            self._broken(3, f"{edge.name} calls itself in step and has not written {sorted(lacking)}")
 
     def _look(self, replica: Replica, served: Served) -> None:
         edge, machine = served.edge, served.machine
@@ -279,6 +293,8 @@ class Checkers:
             self._broken(6, f"a {type(frame).__name__} of {size} bytes")
         if isinstance(frame, Hello | Welcome) and size > 128:
             self._broken(5, f"a {type(frame).__name__} of {size} bytes")
+        if isinstance(frame, Stamps):
+            self._named.setdefault(link, {}).update({entry.key: entry.stamp for entry in frame.entries})
         if isinstance(frame, Welcome) and not frame.in_step:
             self._needed(link, frame)
         if isinstance(frame, Reports) and frame.first:  # else it is one of the first release, without spans

@@ -435,7 +435,9 @@ class Edge:
 
     @property
     def in_step(self) -> bool:
-        return self.session is not None and self.session.state.value == "in_step"
+        """What it says of itself."""
+        states = {"in_step", "catching_up"} if self.world.plant.in_step_too_soon else {"in_step"}
+        return self.session is not None and self.session.state.value in states
 
 
 class Silent(MemoryEdgeStore):

@@ -12,6 +12,7 @@ from tests.sim.world import Plant
 
 PLANTS = {
     "acknowledge before write": (Plant(acknowledge_before_write=True), 3),
+    "in step too soon": (Plant(in_step_too_soon=True), 3),
     "drop of a tombstone": (Plant(drop_tombstones=True), 3),
     "receipt before commit": (Plant(receipt_before_commit=True), 4),
     "one number for a lane in pieces": (Plant(one_number_a_lane=True), 4),

@@ -58,6 +58,8 @@ class Plant:
     """Bugs planted to see that the checkers catch them."""
 
     acknowledge_before_write: bool = False
+    in_step_too_soon: bool = False
+    """An edge says so while it catches up."""
     drop_tombstones: bool = False
     receipt_before_commit: bool = False
     give_up_dialling: bool = False

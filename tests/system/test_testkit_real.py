@@ -105,7 +105,9 @@ def test_an_app_and_a_device_live_through_cuts_power_cuts_and_a_killed_cloud(fle
     edge.start()
     edge.link.heal()
     fleet.eventually(lambda: edge.in_step)
-    fleet.eventually(lambda: (held := edge.get("configmap", "settings")) and held["data"] == {"text": "second"})
+    held = edge.get("configmap", "settings")
+    assert held is not None
+    assert held["data"] == {"text": "second"}, "in step is said when it is written"
     after = edge.pod("web")
     assert before is not None and after is not None
     assert after.containers == before.containers, "never restarted"

@@ -117,11 +117,47 @@ def test_catching_up_deletes_what_is_too_much_and_asks_for_what_lacks_in_chunks(
     effects = session.effects()
     assert only(effects, Fetch) == [Fetch(keys=(key("c"),))]
     session.receive(objects(2, deletes=(key("c"),)), at(3))
-    assert session.state is EdgeState.IN_STEP
-    assert not only(session.effects(), Compare), "a root waits for the writes behind it"
     for number in (1, 2, 3):
+        assert session.state is EdgeState.CATCHING_UP, "what has come is not what is held"
+        assert not only(session.effects(), Compare), "a root waits for the writes behind it"
         session.written(number, at(4))
+    assert session.state is EdgeState.IN_STEP
     assert isinstance(frames(session.effects())[-1], Compare)
+
+
+def test_what_is_pushed_after_the_last_that_lacked_holds_up_nothing_but_the_root() -> None:
+    session = an_edge()
+    session.receive(welcome(in_step=False), at(0))
+    session.receive(stamps("a"), at(1))
+    session.receive(objects(1, "a"), at(2))
+    session.receive(objects(2, "later"), at(2))
+    session.effects()
+    session.written(1, at(3))
+    assert session.state is EdgeState.IN_STEP
+    assert not only(session.effects(), Compare)
+    session.receive(objects(3, "and", "so", "on"), at(3))
+    session.written(2, at(4))
+    session.written(3, at(4))
+    assert len(only(session.effects(), Compare)) == 1
+
+
+def test_one_that_only_had_too_much_is_in_step_when_that_is_deleted() -> None:
+    session = an_edge({key("old"): Stamp("u", Revision(1))})
+    session.receive(welcome(in_step=False), at(0))
+    session.receive(stamps(), at(1))
+    assert session.state is EdgeState.CATCHING_UP
+    session.written(1, at(2))
+    assert session.state is EdgeState.IN_STEP
+
+
+def test_a_comparison_that_is_asked_for_while_the_last_is_written_begins_anew() -> None:
+    session = an_edge()
+    session.receive(welcome(in_step=False), at(0))
+    session.receive(stamps("a"), at(1))
+    session.receive(objects(1, "a"), at(2))
+    session.receive(Compare(), at(2))
+    session.written(1, at(3))
+    assert session.state is EdgeState.COMPARING
 
 
 def test_buckets_that_were_not_told_are_left_alone() -> None:
