@@ -500,9 +500,10 @@ class Keeper:
         if config is None or known is None:
             return  # configured away while it was read
         first = place not in self._fresh
-        self._fresh[place] = reading
         before = self._twins.get(place) or TwinState(uid=known.uid)
         taken = take(before, config, reading, now_ms=self._clock.wall_ms(), synced=self._synced())
+        if not taken.late:
+            self._fresh[place] = reading
         self._keep(place, config, reading, taken)
         self.repeated += taken.repeated
         if taken.urgent:

@@ -14,11 +14,13 @@ from dataclasses import dataclass, replace
 from typing import Final, TypeAlias
 
 from devices.port import PropertyConfig, Reading, WriteResult
+from edgecore.twins.numbers import filled, first, lacks, onward
 from skerry.errors import InvalidError
 from skerry.objects.twins import (
     Ack,
     AckState,
     Desired,
+    Holes,
     Reported,
     TwinState,
     Value,
@@ -176,6 +178,8 @@ class Taken:
     """It becomes part of the history, as number `state.seq`, and the cloud's twin follows."""
     urgent: bool
     """Quality changed: do not wait for company."""
+    late: bool = False
+    """Something newer was taken before: it says nothing of how the device is."""
 
 
 def take(
@@ -183,7 +187,9 @@ def take(
 ) -> Taken:
     """Take a reading into a twin. `verbatim` tells it whatever the deadband (a value read back after a write)."""
     if _repeated(state, reading):
-        return Taken(state=state, repeated=True, record=False, urgent=False)
+        return Taken(state=state, repeated=True, record=False, urgent=False, late=_is_late(state, reading))
+    if _is_late(state, reading):
+        return _taken_late(state, reading)
     before = state.reported
     reported = _reported(before, config, reading, now_ms=now_ms, synced=synced)
     turned = before is None or before.quality != reported.quality
@@ -197,18 +203,43 @@ def take(
         reported=reported if record else before,
         seq=state.seq + 1 if record else state.seq,
         source_seq=source_seq,
+        source_holes=_holes_after(state, reading),
     )
     return Taken(state=after, repeated=False, record=record, urgent=turned)
 
 
-def _repeated(state: TwinState, reading: Reading) -> bool:
-    """The same number again; or an older one that its deliverer marks as perhaps repeated. (An older number alone
-    is a device that began to count anew.)"""
+def _is_late(state: TwinState, reading: Reading) -> bool:
+    """An older number that its deliverer marks as sent before. (An older number alone is a device that began to count
+    anew.)"""
     if reading.source_seq is None or state.source_seq is None:
         return False
-    if reading.source_seq == state.source_seq:
-        return True
     return reading.redelivered and reading.source_seq < state.source_seq
+
+
+def _repeated(state: TwinState, reading: Reading) -> bool:
+    """The same number again; or an older one that was sent before and is not known to lack. (One that lacks was
+    overtaken, by what was new when the broker had a connection again.)"""
+    if reading.source_seq is None:
+        return False
+    late = _is_late(state, reading) and not lacks(state.source_holes, reading.source_seq)
+    return late or reading.source_seq == state.source_seq
+
+
+def _taken_late(state: TwinState, reading: Reading) -> Taken:
+    """Part of the history whatever the deadband, which is of neighbours; the twin stays at what is newer."""
+    assert reading.source_seq is not None, "what has no number has no place to be late at"
+    holes = filled(state.source_holes, reading.source_seq)
+    after = replace(state, seq=state.seq + 1, source_holes=holes)
+    return Taken(state=after, repeated=False, record=True, urgent=False, late=True)
+
+
+def _holes_after(state: TwinState, reading: Reading) -> Holes:
+    number, last = reading.source_seq, state.source_seq
+    if number is None:
+        return state.source_holes
+    if last is None or number < last:  # counted anew, it says nothing of the numbers before
+        return first(number)
+    return onward(state.source_holes, last, number)
 
 
 def _reported(

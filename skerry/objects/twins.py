@@ -171,6 +171,10 @@ class Reported:
     synced: bool = True
 
 
+Holes: TypeAlias = tuple[tuple[int, int], ...]
+"""Spans of a device's own numbers, first and last of each."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TwinState:
     """One property of one device as the edge keeps it."""
@@ -185,7 +189,9 @@ class TwinState:
     seq: int = 0
     """Number of the last telemetry report of this property; dense."""
     source_seq: int | None = None
-    """The device's own sequence number of the last reading taken, where it gives one."""
+    """The device's own sequence number of the newest reading taken, where it gives one."""
+    source_holes: Holes = ()
+    """Numbers below that which were not taken (`edgecore.twins.numbers`), lowest first."""
     untold: bool = False
     """Only in a row: what is reported is newer than what the cloud was told (`edgecore.twins.pace`)."""
 
@@ -584,6 +590,8 @@ def encode_state(state: TwinState) -> bytes:
         out["ack"] = _ack_json(state.ack)
     if state.source_seq is not None:
         out["source_seq"] = state.source_seq
+    if state.source_holes:
+        out["source_holes"] = [[first, last] for first, last in state.source_holes]
     if state.untold:
         out["untold"] = True
     return encode_object(out)
@@ -599,8 +607,15 @@ def decode_state(body: bytes) -> TwinState:
         seen=vector_of(str_at(data, "seen")),
         seq=int_at(data, "seq"),
         source_seq=_int_or_none(data, "source_seq"),
+        source_holes=_holes_from(data.get("source_holes")),
         untold=bool_at(data, "untold"),
     )
+
+
+def _holes_from(data: Json) -> Holes:
+    spans = data if isinstance(data, list) else []
+    pairs = [span for span in spans if isinstance(span, list) and len(span) == 2]
+    return tuple((first, last) for first, last in pairs if isinstance(first, int) and isinstance(last, int))
 
 
 def _told(body: bytes) -> JsonObject:

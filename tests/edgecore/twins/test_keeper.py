@@ -188,6 +188,27 @@ async def test_a_restarted_gateway_recognises_what_it_had_stored_but_not_acknowl
     assert [(row.seq, row.source_seq) for row in gateway.telemetry("level")] == [(1, 41), (2, 42)]
 
 
+async def test_a_message_that_was_overtaken_while_the_gateway_was_down_is_kept_and_is_no_news(
+    gateway: Gateway,
+) -> None:
+    async with gateway.alive():
+        await gateway.put_device(device(level={"twin": {"everyReading": True}}))
+        await gateway.until(lambda: bool(gateway.driver.health()))
+        gateway.driver.play(reading(gateway.clock, 1, source_seq=41))
+        await gateway.until(lambda: len(gateway.telemetry("level")) == 1)
+    for _ in range(2):  # killed before it had acknowledged anything
+        gateway.start_over()
+        async with gateway.alive():
+            await gateway.until(lambda: bool(gateway.driver.health()))
+            gateway.driver.play(reading(gateway.clock, 3, source_seq=43, receipt=5))
+            gateway.driver.play(reading(gateway.clock, 2, source_seq=42, redelivered=True, receipt=6))
+            await gateway.until(lambda: gateway.driver.receipts == [5, 6])
+            shown = gateway.twin("level").reported
+            assert shown is not None
+            assert shown.value == "3"
+    assert [(row.seq, row.source_seq) for row in gateway.telemetry("level")] == [(1, 41), (2, 43), (3, 42)]
+
+
 async def test_only_what_moved_beyond_the_deadband_is_told_and_a_slow_drift_adds_up(gateway: Gateway) -> None:
     async with gateway.alive():
         await gateway.put_device(device(level={"twin": {"deadband": 2}}))

@@ -141,5 +141,31 @@ def test_a_repeated_reading_is_recognised_by_its_number(
     source_seq: int | None, redelivered: bool, repeated: bool
 ) -> None:
     before = take(NEW, CONFIG, seen(20.0, source_seq=5), now_ms=0, synced=True).state
+    before = replace(before, source_holes=())  # as an agent left it that kept none
     again = seen(21.0, source_seq=source_seq, redelivered=redelivered)
     assert take(before, CONFIG, again, now_ms=1, synced=True).repeated is repeated
+
+
+def test_what_was_overtaken_on_its_way_is_taken_once_and_the_twin_stays_at_what_is_newer() -> None:
+    state = take(NEW, CONFIG, seen(20.0, source_seq=3), now_ms=0, synced=True).state
+    state = take(state, CONFIG, seen(27.0, source_seq=7), now_ms=1, synced=True).state
+    late = take(state, CONFIG, seen(25.0, source_seq=5, redelivered=True), now_ms=2, synced=True)
+    assert (late.repeated, late.record, late.late) == (False, True, True)
+    assert late.state.reported == state.reported, "an older value is no news of the device"
+    assert (late.state.seq, late.state.source_seq) == (3, 7)
+    again = take(late.state, CONFIG, seen(25.0, source_seq=5, redelivered=True), now_ms=3, synced=True)
+    assert (again.repeated, again.late, again.state) == (True, True, late.state)
+    for number in (4, 6):
+        assert not take(
+            late.state, CONFIG, seen(1.0, source_seq=number, redelivered=True), now_ms=3, synced=True
+        ).repeated
+    assert not take(state, CONFIG, seen(1.0, source_seq=2, redelivered=True), now_ms=3, synced=True).repeated
+
+
+def test_a_device_that_counts_anew_has_no_holes_of_its_former_count() -> None:
+    state = take(NEW, CONFIG, seen(20.0, source_seq=3), now_ms=0, synced=True).state
+    state = take(state, CONFIG, seen(21.0, source_seq=900), now_ms=0, synced=True).state
+    anew = take(state, CONFIG, seen(22.0, source_seq=0), now_ms=0, synced=True).state
+    assert (anew.source_seq, anew.source_holes) == (0, ())
+    unnumbered = take(state, CONFIG, seen(22.0), now_ms=0, synced=True).state
+    assert unnumbered.source_holes == state.source_holes

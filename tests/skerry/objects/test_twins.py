@@ -205,7 +205,14 @@ def test_everything_that_is_stored_or_sent_reads_back_as_it_was() -> None:
     )
     answer = ack("refused", for_ver=desired.ver, at_ms=9, reason="out of range")
     state = TwinState(
-        uid="u1", desired=desired, reported=reported, ack=answer, seen=desired.ver, seq=7, source_seq=70
+        uid="u1",
+        desired=desired,
+        reported=reported,
+        ack=answer,
+        seen=desired.ver,
+        seq=7,
+        source_seq=70,
+        source_holes=((1, 3), (60, 69)),
     )
     assert decode_state(encode_state(state)) == state
     told = TwinReported(device=DEVICE, prop="t", reported=reported, observed=desired, ack=answer)
