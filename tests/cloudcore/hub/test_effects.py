@@ -141,6 +141,22 @@ def test_history_is_kept_of_devices_that_are_or_were_here() -> None:
     assert outcome("telemetry", telemetry()).records, "a device that is here needs no record"
 
 
+def test_what_a_node_had_is_asked_only_where_the_device_does_not_say_so_itself() -> None:
+    """The record of a node with a thousand devices is read for what was moved or deleted, not for each reading."""
+    asked: list[str] = []
+    quick = reporter()
+
+    def lookup(key: Key) -> JsonObject | None:
+        asked.append(key.resource)
+        return quick.lookup(key)
+
+    hole = SeriesGapReport(first_seq=1, dropped=1, first_wall_ms=1, last_wall_ms=1).encode()
+    for kind, key, body in (("telemetry", "", telemetry()), ("series_gap", "ns/plc/t", hole)):
+        report = Report(seq=1, kind=kind, key=key, body=body, wall_ms=0, age_ms=0)
+        assert replace(quick, lookup=lookup).outcome(DatedReport(report=report, at_ms=AT_MS)).records
+    assert asked == ["devices.devices.kubeedge.io"] * 2
+
+
 def test_no_history_of_devices_that_never_were_here() -> None:
     for device, told in ((None, PLC), (ELSEWHERE, PLC), (ELSEWHERE, OTHER_LIFE), (DEVICE, OTHER_LIFE)):
         assert outcome("telemetry", telemetry(told), device=device) == NOTHING

@@ -14,6 +14,8 @@ from edgecore.store.port import EdgeBatch
 from edgecore.store.shell import AsyncEdgeStore
 from skerry.clocks import ManualClock
 from skerry.errors import StorageFullError
+from skerry.objects.spans import Span
+from skerry.wire.frames import PROMPT
 from tests.contracts.edge_store_contract import held, report
 
 
@@ -50,6 +52,18 @@ async def test_writes_take_effect_in_the_order_of_the_calls() -> None:
     assert [item.body for item in store.outbox(after=0, limit=10)] == [b"19"]
     await store.prune_outbox(through=store.outbox_head())
     assert store.stats().outbox_reports == 0
+    store.close()
+
+
+async def test_what_is_sent_and_what_a_new_life_settles_reaches_the_store() -> None:
+    inner = MemoryEdgeStore(incarnation="i1", clock=ManualClock())
+    store = AsyncEdgeStore(inner)
+    await store.apply(EdgeBatch(reports=(report("p"), report("q"), report("r"))))
+    store.note_sent(2)
+    assert store.outbox_left() == inner.outbox_left() == 2
+    await store.begin_life("i2", ((PROMPT, Span(1, 2)),))
+    assert (inner.incarnation, [item.key for item in store.outbox(after=0, limit=9)]) == ("i2", ["r"])
+    assert store.damage() == ""
     store.close()
 
 
