@@ -12,25 +12,27 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import queue
 import sqlite3
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final, cast
 
 from benchmarks.edge_memory import agent, broker, process, run, until
+from benchmarks.fleet.cloud import cpu_s
 from edgecore.store.sqlite import FILE_NAME
 from skerry.cli import kubeconfig
 from skerry.cli.client import Client
 from skerry.objects.meta import revision_of
 
-TIMES: Final = 100
+TIMES: Final = int(os.environ.get("SKERRY_BENCH_TIMES", "100"))
 PAUSE_S: Final = 0.05
 WAIT_S_MAX: Final = 20.0
 REPORTS: Final = 5000
@@ -87,15 +89,22 @@ class Rig:
     mqtt: Any
     commands: queue.Queue[tuple[str, float]]
     """What the driver published, and when it was out of the broker."""
+    pids: tuple[int, int]
+    """Of cloud and agent."""
+
+    @property
+    def cpu_s(self) -> tuple[float, float]:
+        """Processor seconds that cloud and agent have used."""
+        return cpu_s(self.pids[0]), cpu_s(self.pids[1])
 
 
 def main() -> list[tuple[str, str]]:
     """Rows of (what, figure)."""
     with rig() as parts:
         return [
-            _row("ConfigMap: answered -> in the gateway's SQLite", _configs(parts), "3 / 8", "5.4 / 18.7"),
-            _row("desired value: answered -> published by the driver", _desired(parts), "3 / 8", "5.9 / 30"),
-            _row("reading: published -> seen by a watcher of the API", _reported(parts), "5 / 12", "9.7 / 20.9"),
+            *_rows(parts, "ConfigMap: answered -> in the gateway's SQLite", _configs, "3 / 8", "5.4 / 18.7"),
+            *_rows(parts, "desired value: answered -> published by the driver", _desired, "3 / 8", "5.9 / 30"),
+            *_rows(parts, "reading: published -> seen by a watcher of the API", _reported, "5 / 12", "9.7 / 20.9"),
             *_many(parts),
         ]
 
@@ -109,12 +118,12 @@ def rig() -> Generator[Rig]:
         port = stack.enter_context(broker(home))
         flags = ["--bind", "127.0.0.1", "--https-port", "0", "--hub-port", "0"]
         command = [sys.executable, "-m", "cloudcore.main", "--data", cloud, *flags]
-        stack.enter_context(process(home / "cloud.log", *command, ready="cloudcore ready"))
+        started = stack.enter_context(process(home / "cloud.log", *command, ready="cloudcore ready"))
         token = run("skerry.cli.main", "token", "create", "bench", "--data", cloud).strip()
         hub = str(json.loads((cloud / "endpoints.json").read_text())["hub"])
         run("edgecore.main", "join", "--data", edge, "--cloud", hub, "--token", token)
         (home / "all.yaml").write_text(MANIFESTS.replace("@MQTT@", str(port)))
-        stack.enter_context(agent(edge))
+        agent_pid = stack.enter_context(agent(edge))
         commands: queue.Queue[tuple[str, float]] = queue.Queue()
         mqtt = stack.enter_context(_mqtt(port, commands))
         client = Client(cluster=kubeconfig.load(cloud / "admin.kubeconfig"))
@@ -122,7 +131,7 @@ def rig() -> Generator[Rig]:
         try:
             until(lambda: "Running" in run("skerry.cli.main", "get", "pods", "--data", cloud), "the pod")
             until(lambda: "online" in run("skerry.cli.main", "device", "list", "--data", cloud), "the device")
-            yield Rig(client=client, edge=edge, mqtt=mqtt, commands=commands)
+            yield Rig(client=client, edge=edge, mqtt=mqtt, commands=commands, pids=(started.pid, agent_pid))
         finally:
             run("skerry.cli.main", "delete", "pod", "user", "--data", cloud)
             until(lambda: "user" not in run("skerry.cli.main", "get", "pods", "--data", cloud), "the pod to end")
@@ -171,9 +180,15 @@ def _each(one: Callable[[int], float]) -> list[float]:
     return sorted(took)
 
 
-def _row(what: str, took_ms: list[float], target: str, kubeedge: str) -> tuple[str, str]:
+def _rows(
+    parts: Rig, what: str, measure: Callable[[Rig], list[float]], target: str, kubeedge: str
+) -> Iterator[tuple[str, str]]:
+    before_s = parts.cpu_s
+    took_ms = measure(parts)
     p50, p99 = (took_ms[round(part * (len(took_ms) - 1))] for part in (0.5, 0.99))
-    return what, f"p50 {p50:.1f}, p99 {p99:.1f} ms  (target {target}; KubeEdge {kubeedge})"
+    yield what, f"p50 {p50:.1f}, p99 {p99:.1f} ms  (target {target}; KubeEdge {kubeedge})"
+    cloud, edge = (1000 * (now - then) / TIMES for now, then in zip(parts.cpu_s, before_s, strict=True))
+    yield "... processor time for each", f"cloud {cloud:.1f} ms, agent {edge:.1f} ms"
 
 
 def _configs(parts: Rig) -> list[float]:
@@ -250,7 +265,7 @@ def _many(parts: Rig) -> list[tuple[str, str]]:
     """Published as fast as the broker takes them; read back from the history."""
     first = 1_000_000
     path, want = f"{DEVICES}/devices/mast/history", [str(first + number) for number in range(REPORTS)]
-    began_s = time.perf_counter()
+    began_s, before_s = time.perf_counter(), parts.cpu_s
     for value in want:
         parts.mqtt.publish("wind", json.dumps({"n": int(value), "wind": int(value)}), qos=1)
     found: list[str] = []
@@ -260,13 +275,17 @@ def _many(parts: Rig) -> list[tuple[str, str]]:
             found = [value for value in _history(parts, path, limit="10000") if int(value) >= first]
         time.sleep(0.1)
     took_s = time.perf_counter() - began_s
+    cloud, edge = (now - then for now, then in zip(parts.cpu_s, before_s, strict=True))
     lost = len(set(want) - set(found))
     twice = len(found) - len(set(found))
     wrong = sum(after < before for before, after in pairwise(found))
     last = "right" if found and found[-1] == want[-1] else "wrong"
     figure = f"{took_s:.1f} s; {lost} lost, {twice} twice, {wrong} out of order, final value {last}"
     what = f"{REPORTS} readings published at once, until the last is in the history"
-    return [(what, f"{figure}  (target 2 s; KubeEdge 165 s, 1,631 out of order)")]
+    return [
+        (what, f"{figure}  (target 2 s; KubeEdge 165 s, 1,631 out of order)"),
+        ("... processor time for all", f"cloud {cloud:.1f} s, agent {edge:.1f} s"),
+    ]
 
 
 def _history(parts: Rig, path: str, **query: str) -> list[str]:

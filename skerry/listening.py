@@ -11,11 +11,16 @@ DATAGRAM_BUFFER_BYTES: Final = 4 << 20
 
 def listening_socket(host: str, port: int, *, backlog: int) -> socket.socket:
     """Bound and listening; port 0 means any. On `::` it takes IPv4 as well, which asyncio's own listeners don't:
-    they set IPV6_V6ONLY (RFC 3493 section 5.3). Raises `OSError`."""
+    they set IPV6_V6ONLY (RFC 3493 section 5.3). What it accepts sends small frames at once. Raises `OSError`."""
     if ":" not in host:
-        return socket.create_server((host, port), backlog=backlog)
-    both = host == "::" and socket.has_dualstack_ipv6()
-    return socket.create_server((host, port), family=socket.AF_INET6, backlog=backlog, dualstack_ipv6=both)
+        made = socket.create_server((host, port), backlog=backlog)
+    else:
+        both = host == "::" and socket.has_dualstack_ipv6()
+        made = socket.create_server((host, port), family=socket.AF_INET6, backlog=backlog, dualstack_ipv6=both)
+    # Accepted sockets inherit it. asyncio sets it by itself only where a socket was made with its protocol by number,
+    # which Python's is not; without, a second small frame waits until the peer's kernel has acknowledged the first.
+    made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return made
 
 
 def datagram_socket(host: str, port: int) -> socket.socket:

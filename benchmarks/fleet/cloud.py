@@ -19,6 +19,12 @@ ROOT = Path(__file__).parents[2]
 START_S_MAX = 120.0
 
 
+def cpu_s(pid: int) -> float:
+    """Processor seconds that a process has used so far, its own and the kernel's for it."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 @dataclass(slots=True)
 class Cloud:
     """One process on one directory."""
@@ -61,8 +67,7 @@ class Cloud:
     def cpu_s(self) -> float:
         """Processor seconds used so far."""
         assert self.process is not None
-        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        return cpu_s(self.process.pid)
 
 
 @dataclass(slots=True)

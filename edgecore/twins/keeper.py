@@ -22,7 +22,7 @@ from devices.port import DeviceConfig, DeviceHealth, Driver, PropertyConfig, Rea
 from edgecore.store.port import META_EPOCH, EdgeBatch, TwinRow
 from edgecore.store.shell import AsyncEdgeStore
 from edgecore.twins.config import DEVICES, MODELS, KnownDevice, known_devices
-from edgecore.twins.pace import Pace
+from edgecore.twins.pace import Credit, Pace
 from edgecore.twins.plan import (
     FINAL,
     Hold,
@@ -82,7 +82,9 @@ class KeeperSettings:
     """How long things wait."""
 
     group_s: float = 0.25
-    """Readings wait this long for others, to share a disk sync."""
+    """Between two commits of readings in the long run: those that come meanwhile share a disk sync."""
+    group_credit: int = 120
+    """Commits that need not wait, where none was made for so many times `group_s`."""
     group_rows: int = 200
     """Or until they are this many."""
     group_receipts: int = 16
@@ -103,7 +105,11 @@ class KeeperSettings:
     restart_s: float = 5.0
     """After a fault of our own in a driver."""
     tell_s: float = 1.0
-    """Between two times that the cloud is told of a device whose values move: what people follow with their eyes."""
+    """Between two times in the long run that the cloud is told of a device whose values move: what people follow with
+    their eyes."""
+    tell_credit: int = 120
+    """Times that need not wait, where the device was quiet for so many times `tell_s`: whoever turns a knob sees what
+    it does."""
 
 
 class Keeper:
@@ -143,7 +149,8 @@ class Keeper:
         self._writing: set[Key] = set()
         self._turns: dict[Key, asyncio.Lock] = {}
         self._stage = Stage()
-        self._pace = Pace(self._settings.tell_s)
+        self._pace = Pace(self._settings.tell_s, self._settings.tell_credit)
+        self._syncs = Credit(self._settings.group_s, self._settings.group_credit)
         for place, state in self._twins.items():
             if state.untold:
                 self._twins[place] = replace(state, untold=False)
@@ -566,14 +573,15 @@ class Keeper:
                 refused = ""
 
     async def _something_to_commit(self) -> None:
-        """Something is staged, and had company if there was any; or a device's turn to be told has come."""
-        due_s = self._pace.due_s()
-        wait_s = None if due_s is None else max(0.0, due_s - self._clock.monotonic_s())
+        """Something is staged, and there is credit for a commit; or a device's turn to be told has come."""
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(wait_s):
+            async with asyncio.timeout(self._in_s(self._pace.due_s())):
                 await self._staged.wait()
-            async with asyncio.timeout(self._settings.group_s):
+            async with asyncio.timeout(self._in_s(self._syncs.due_s())):
                 await self._urgent.wait()
+
+    def _in_s(self, at_s: float | None) -> float | None:
+        return None if at_s is None else max(0.0, at_s - self._clock.monotonic_s())
 
     async def _flush(self, *, last: bool = False) -> None:
         """Commit what is staged, and with the `last` what was to be told later. Raises what the store raises; then
@@ -594,6 +602,7 @@ class Keeper:
             try:
                 batch = stage.batch(self._twins.get, self._pace.pending)
                 if batch != EdgeBatch():
+                    self._syncs.spend(self._clock.monotonic_s())
                     await self._store.apply(batch)
             except UnavailableError:
                 self._stage.put_back(stage)

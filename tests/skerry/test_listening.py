@@ -20,3 +20,11 @@ def test_the_unspecified_ipv6_address_takes_both_families(bind: str, dialled: st
 def test_another_ipv6_address_takes_no_ipv4():
     with listening_socket("::1", 0, backlog=1) as server, pytest.raises(OSError, match="refused"):
         socket.create_connection(("127.0.0.1", int(server.getsockname()[1])), timeout=5)
+
+
+def test_what_is_accepted_sends_small_frames_at_once():
+    with listening_socket("127.0.0.1", 0, backlog=1) as server:
+        dialled = socket.create_connection(("127.0.0.1", int(server.getsockname()[1])), timeout=5)
+        accepted, _ = server.accept()
+        with dialled, accepted:
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)

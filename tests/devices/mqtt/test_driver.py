@@ -218,6 +218,16 @@ async def test_a_command_is_verified_by_what_the_device_tells(broker: Broker, de
         assert (await driver.write(KEY, "fan", True)).state == "failed"
 
 
+async def test_a_command_waits_for_no_other_packet(broker: Broker, device: Device) -> None:
+    async with driving(config(broker, prop("t", SEQUENCED))) as (driver, _):
+        await until(lambda: online(driver))
+        (session,) = driver._sessions.values()
+        assert session.connection is not None
+        sock = session.connection._client.socket()
+        assert isinstance(sock, socket.socket)
+        assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY), "Nagle's rule, and the broker's late answers"
+
+
 async def test_availability_and_silence_make_values_stale(broker: Broker, device: Device) -> None:
     made = config(broker, prop("t", {"topic": "s/t"}), availability={"topic": "s/state"}, expireAfterMs=600)
     device.say("s/state", "offline", retain=True)

@@ -365,10 +365,35 @@ async def test_a_property_taken_from_a_device_is_not_shown_as_current(gateway: G
         await gateway.until(lambda: gateway.quality() == "stale")
 
 
+# --- how soon readings are durable ---
+
+
+async def test_a_reading_after_a_silence_waits_for_no_company() -> None:
+    gateway = Gateway(settings=replace(FAST, group_s=1000.0, group_credit=10**6))
+    async with gateway.alive():
+        await _level_moves(gateway, 1, 2, 3)
+
+
+async def test_readings_that_never_end_share_commits() -> None:
+    gateway = Gateway(settings=replace(FAST, group_s=1000.0, group_credit=1, group_rows=3))
+    async with gateway.alive():
+        await gateway.put_device(device(level={"twin": {"everyReading": True}}))
+        await gateway.until(lambda: gateway.twin().reported is not None)
+        gateway.driver.play(reading(gateway.clock, 1))
+        await gateway.until(lambda: len(gateway.telemetry("level")) == 1)
+        gateway.driver.play(reading(gateway.clock, 2))
+        await gateway.until(lambda: gateway.twin("level").seq == 2)
+        assert [row.value for row in gateway.telemetry("level")] == ["1"]
+        for value in (3, 4):
+            gateway.driver.play(reading(gateway.clock, value))
+        await gateway.until(lambda: len(gateway.telemetry("level")) == 4)
+
+
 # --- how often the cloud hears of a value that moves ---
 
-SELDOM = replace(FAST, tell_s=1000.0)
-"""Longer than any test: what is told after the first value is told for another reason than that its turn came."""
+SELDOM = replace(FAST, tell_s=1000.0, tell_credit=1)
+"""Longer than any test. The first value is told because it is the first, the second is the device's credit, and what
+is told after that is told for another reason than that its turn came."""
 
 
 async def _level_moves(gateway: Gateway, *values: int) -> None:
@@ -391,14 +416,14 @@ def _level_told(gateway: Gateway) -> str | None:
 async def test_a_value_that_moves_is_told_at_first_and_then_in_turn_and_the_last_one_always() -> None:
     gateway = Gateway(settings=SELDOM)
     async with gateway.alive():
-        await _level_moves(gateway, 1, 2, 3, 4)
-        assert _level_told(gateway) == "1"
-        assert [row.value for row in gateway.telemetry("level")] == ["1", "2", "3", "4"], "history has them all"
-    assert _level_told(gateway) == "4", "the agent stopped"
+        await _level_moves(gateway, 1, 2, 3, 4, 5)
+        assert _level_told(gateway) == "2"
+        assert [row.value for row in gateway.telemetry("level")] == ["1", "2", "3", "4", "5"], "history has them all"
+    assert _level_told(gateway) == "5", "the agent stopped"
 
 
 async def test_a_devices_turn_comes_without_a_further_reading() -> None:
-    gateway = Gateway(settings=replace(FAST, tell_s=0.05))
+    gateway = Gateway(settings=replace(FAST, tell_s=0.05, tell_credit=1))
     async with gateway.alive():
         await _level_moves(gateway, 1, 2, 3)
         await gateway.until(lambda: _level_told(gateway) == "3")
@@ -407,9 +432,9 @@ async def test_a_devices_turn_comes_without_a_further_reading() -> None:
 async def test_quality_and_answers_are_told_at_once_with_what_was_pending() -> None:
     gateway = Gateway(settings=SELDOM)
     async with gateway.alive():
-        await _level_moves(gateway, 1, 2)
+        await _level_moves(gateway, 1, 2, 3)
         gateway.driver.play(reading(gateway.clock, None))
-        await gateway.until(lambda: _level_told(gateway) == "2")
+        await gateway.until(lambda: _level_told(gateway) == "3")
         told = gateway.told("level").reported
         assert told is not None and told.quality == "stale"
         await gateway.want_in_cloud("30")
@@ -421,11 +446,11 @@ async def test_quality_and_answers_are_told_at_once_with_what_was_pending() -> N
 async def test_what_was_pending_at_a_power_cut_is_told_after_it() -> None:
     gateway = Gateway(settings=SELDOM)
     async with gateway.alive():
-        await _level_moves(gateway, 1, 2)
+        await _level_moves(gateway, 1, 2, 3)
         disk = gateway.memory.snapshot()
     gateway.memory.restore(disk)
-    assert _level_told(gateway) == "1"
+    assert _level_told(gateway) == "2"
     gateway.start_over()
     async with gateway.alive():
-        await gateway.until(lambda: _level_told(gateway) == "2")
+        await gateway.until(lambda: _level_told(gateway) == "3")
         assert not any(decode_state(row.body).untold for row in gateway.memory.twins())
