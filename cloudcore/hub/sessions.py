@@ -40,6 +40,7 @@ from skerry.sync.ports import SyncSettings, View
 from skerry.transport.driver import Driver, now_of
 from skerry.transport.gate import Gate
 from skerry.wire.frames import CloseCode, Hello
+from skerry.wire.shared import SharedEncoder
 
 log = logging.getLogger(__name__)
 
@@ -99,6 +100,8 @@ class SessionParts:
     sync: SyncSettings = field(default_factory=SyncSettings)
     hub: str = ""
     """Name of the hub among several; "" where it is alone."""
+    encoder: SharedEncoder = field(default_factory=SharedEncoder)
+    """Makes the frames of all of them."""
 
 
 class NodeSession:
@@ -109,7 +112,7 @@ class NodeSession:
         self._parts = parts
         self._registry = registry
         self._machine = CloudSession(now_of(parts.clock), parts.sync)
-        self._driver: Driver[CloudEffect] = Driver(link, self._machine, parts.clock)
+        self._driver: Driver[CloudEffect] = Driver(link, self._machine, parts.clock, parts.encoder.encode)
         self.streams = NodeStreams(self._machine.streams, self._driver.kick)
         self.node = ""
         """Known once its certificate and its Hello agree."""

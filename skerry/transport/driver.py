@@ -62,6 +62,12 @@ class Machine(Protocol[E_co]):
     def lost(self, reason: str) -> None: ...
 
 
+class Encoder(Protocol):
+    """Makes a frame's bytes: `skerry.wire.codec.encode`, or one for many sessions."""
+
+    def __call__(self, frame: Frame, *, dictionary: int = 0) -> bytes: ...
+
+
 def now_of(clock: Clock) -> Instant:
     return Instant(monotonic_s=clock.monotonic_s(), wall_ms=clock.wall_ms())
 
@@ -69,10 +75,13 @@ def now_of(clock: Clock) -> Instant:
 class Driver(Generic[E]):
     """Runs one machine over one link. Make it, hand `kick` to whoever feeds the machine, then `run`."""
 
-    def __init__(self, link: Link, machine: Machine[E | Send | CloseLink], clock: Clock) -> None:
+    def __init__(
+        self, link: Link, machine: Machine[E | Send | CloseLink], clock: Clock, encoder: Encoder = encode
+    ) -> None:
         self._link = link
         self._machine = machine
         self._clock = clock
+        self._encode = encoder
         self._meter = Meter()
         self._out = Outgoing()
         self._ended: CloseLink | None = None
@@ -264,7 +273,7 @@ class Driver(Generic[E]):
             while following is not None:
                 frame, priority = following
                 stream = stream_of(frame)
-                data = encode(frame, dictionary=self._machine.dictionary)
+                data = self._encode(frame, dictionary=self._machine.dictionary)
                 if self._gate is not None:
                     self._gate.took(len(data), priority)
                 if stream and self._link.apart:

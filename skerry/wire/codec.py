@@ -226,6 +226,8 @@ FRAME_NUMBERS: Final[dict[type, int]] = {
     StreamCredit: 15,
     StreamClose: 16,
 }
+_OBJECTS_OWN: Final = tuple(field for field in SCHEMA[Objects] if field.name in ("batch", "revision"))
+_OBJECTS_SHARED: Final = tuple(field for field in SCHEMA[Objects] if field not in _OBJECTS_OWN)
 _FRAME_TYPES: Final = {number: message for message, number in FRAME_NUMBERS.items()}
 _FIELDS: Final = {message: {field.number: field for field in fields} for message, fields in SCHEMA.items()}
 _EMPTY: Final[dict[Form, object]] = {
@@ -245,9 +247,13 @@ def plain(frame: Frame) -> bytes:
     """The frame as one binary message, not deflated. Raises as `encode`."""
     body = _encode_message(frame)
     data = _tag(FRAME_NUMBERS[type(frame)], _BYTES) + _varint(len(body)) + body
-    if len(data) > FRAME_BYTES_MAX:
-        raise TooLargeError(f"a {type(frame).__name__} frame of {len(data)} bytes is over {FRAME_BYTES_MAX}")
+    _check_size(type(frame), len(data))
     return data
+
+
+def _check_size(kind: type, size: int) -> None:
+    if size > FRAME_BYTES_MAX:
+        raise TooLargeError(f"a {kind.__name__} frame of {size} bytes is over {FRAME_BYTES_MAX}")
 
 
 def encode(frame: Frame, *, dictionary: int = 0) -> bytes:
@@ -257,14 +263,49 @@ def encode(frame: Frame, *, dictionary: int = 0) -> bytes:
     by `size_of`, so that only one object or report, too large by itself, can come to this.
     """
     data = plain(frame)
-    if DICTIONARY_FROM <= len(data) <= DICTIONARY_TO and dictionary:
-        number, packed = _DICTIONARY, deflated(data, dictionary)
-    elif len(data) >= DEFLATE_FROM:
-        deflater = zlib.compressobj(level=6, wbits=-15)
-        number, packed = _DEFLATED, deflater.compress(data) + deflater.flush()
-    else:
+    packing = _packing(len(data), dictionary)
+    if packing is None:
         return data
+    number, deflate = packing
+    packed = deflate(data, zlib.Z_FINISH)
     wrapped = _tag(number, _BYTES) + _varint(len(packed)) + packed
+    return wrapped if len(wrapped) < len(data) else data
+
+
+def _packing(size: int, dictionary: int) -> tuple[int, Callable[[bytes, int], bytes]] | None:
+    """Field and deflater for a frame of this size; None where it travels as it is."""
+    if dictionary and DICTIONARY_FROM <= size <= DICTIONARY_TO:
+        return _DICTIONARY, lambda data, end: deflated(data, dictionary, end=end)
+    return (_DEFLATED, _deflated) if size >= DEFLATE_FROM else None
+
+
+def _deflated(data: bytes, end: int) -> bytes:
+    deflater = zlib.compressobj(level=6, wbits=-15)
+    return deflater.compress(data) + deflater.flush(end)
+
+
+def objects_tail(frame: Objects) -> bytes:
+    """The two numbers of an `Objects` frame that are its session's own or of the moment, as its last bytes: the order
+    of fields is free in Protocol Buffers."""
+    return _encode_fields(frame, _OBJECTS_OWN)
+
+
+def objects_head(frame: Objects, *, tail_bytes: int, dictionary: int = 0) -> bytes:
+    """All that comes before a tail of that length: the same for every session that is told these objects, so that it
+    has to be made once. Head and tail together are the frame, a few bytes longer than `encode` makes it.
+
+    A deflated head ends on a byte's border, and the tail is a stored block behind it (RFC 1951, 3.2.4). Raises as
+    `encode`.
+    """
+    content = _encode_fields(frame, _OBJECTS_SHARED)
+    data = _tag(FRAME_NUMBERS[Objects], _BYTES) + _varint(len(content) + tail_bytes) + content
+    _check_size(Objects, len(data) + tail_bytes)
+    packing = _packing(len(data) + tail_bytes, dictionary)
+    if packing is None:
+        return data
+    number, deflate = packing
+    packed = deflate(data, zlib.Z_SYNC_FLUSH) + struct.pack("<BHH", 1, tail_bytes, tail_bytes ^ 0xFFFF)
+    wrapped = _tag(number, _BYTES) + _varint(len(packed) + tail_bytes) + packed
     return wrapped if len(wrapped) < len(data) else data
 
 
@@ -342,8 +383,12 @@ def _delimited(number: int, content: bytes) -> bytes:
 
 
 def _encode_message(message: object) -> bytes:
+    return _encode_fields(message, SCHEMA[type(message)])
+
+
+def _encode_fields(message: object, fields: Iterable[Field]) -> bytes:
     out = bytearray()
-    for field in SCHEMA[type(message)]:
+    for field in fields:
         out += _WRITERS[field.form](field, cast(object, getattr(message, field.name)))
     return bytes(out)
 

@@ -25,7 +25,7 @@ _WINDOW_BITS: Final = 14
 
 class _Deflater(Protocol):
     def compress(self, data: bytes, /) -> bytes: ...
-    def flush(self) -> bytes: ...
+    def flush(self, mode: int = ..., /) -> bytes: ...
     def copy(self) -> _Deflater: ...
 
 
@@ -50,10 +50,11 @@ def _prepared(number: int) -> _Deflater:
     return zlib.compressobj(level=6, wbits=-_WINDOW_BITS, memLevel=7, zdict=dictionary(number))
 
 
-def deflated(data: bytes, number: int) -> bytes:
-    """The number of the dictionary in one byte, then raw deflate."""
+def deflated(data: bytes, number: int, *, end: int = zlib.Z_FINISH) -> bytes:
+    """The number of the dictionary in one byte, then raw deflate. With `zlib.Z_SYNC_FLUSH` as its end more blocks may
+    follow."""
     deflater = _prepared(number).copy()
-    return bytes((number,)) + deflater.compress(data) + deflater.flush()
+    return bytes((number,)) + deflater.compress(data) + deflater.flush(end)
 
 
 def inflated(data: bytes, *, bytes_max: int) -> bytes:

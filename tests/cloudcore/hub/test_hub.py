@@ -50,6 +50,19 @@ async def test_a_pod_and_what_it_refers_to_reach_its_gateway_and_no_other(fleet:
         assert not list(theirs.store.stamps())
 
 
+async def test_a_change_for_several_gateways_is_encoded_once(fleet: Fleet) -> None:
+    async with fleet.gateway("eu-1") as one, fleet.gateway("eu-2") as other:
+        await fleet.create("configmaps", "settings", data={"a": "1"})
+        for node in ("eu-1", "eu-2"):
+            await fleet.pod(f"web-{node}", node, "settings")
+        key, encoder = _key("configmaps", "settings"), fleet.hub._session_parts.encoder
+        await eventually(lambda: one.store.get(key) is not None and other.store.get(key) is not None)
+        found = encoder.found
+        await fleet.update("configmaps", "settings", lambda obj: {**obj, "data": {"a": "2"}})
+        await eventually(lambda: all(b'"a":"2"' in _body(gateway.store.get(key)) for gateway in (one, other)))
+        assert encoder.found == found + 1
+
+
 async def test_gateways_beyond_the_places_come_in_one_after_the_other() -> None:
     settings = replace(SETTINGS, places=replace(QUICK, places=1))
     async with (
