@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -63,6 +64,9 @@ class HubSettings:
     places: PlaceSettings = field(default_factory=PlaceSettings)
     fence_s_max: float = 10.0
     """How long a node's older session may take to end."""
+    links_of_peer_max: int = 16
+    """Links at once of one certificate. A gateway has one, and some that broke or were never greeted; each costs some
+    60 KB for the twenty seconds in which nothing need be said."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +90,8 @@ class _Slot:
 
     entering: asyncio.Lock = field(default_factory=asyncio.Lock)
     session: NodeSession | None = None
+    waiting: NodeSession | None = None
+    """It enters when the one before it has; a newer one takes its place."""
     elsewhere: int = 0
     """Number of the node's newest session at another hub that was heard of while it was here."""
 
@@ -113,6 +119,8 @@ class Hub:
         self._views = Views(_parse)
         self._slots: dict[str, _Slot] = {}
         self._open: set[NodeSession] = set()
+        self._links: Counter[str] = Counter()
+        """By who showed a certificate."""
         self._behind: set[NodeSession] = set()
         self._pushing = Pushing()
         self._places = Places(self._settings.places)
@@ -175,6 +183,20 @@ class Hub:
 
     async def handle(self, link: Link) -> None:
         """Serve one link until it ends."""
+        peer = link.peer_name
+        if self._links[peer] >= self._settings.links_of_peer_max:
+            log.debug("link refused peer=%s reason=too many at once", peer)
+            link.abort()
+            return
+        self._links[peer] += 1
+        try:
+            await self._serve(link)
+        finally:
+            self._links[peer] -= 1
+            if not self._links[peer]:
+                del self._links[peer]
+
+    async def _serve(self, link: Link) -> None:
         session = NodeSession(link, self._session_parts, self)
         self._open.add(session)
         heard_s = None
@@ -209,10 +231,18 @@ class Hub:
                 await self._loaded.wait()
         except TimeoutError as error:
             raise UnavailableError("the hub is still reading its store") from error
-        if not self._places.take(session, self._parts.clock.monotonic_s()):
-            return False
         slot = self._slots.setdefault(session.node, _Slot())
+        if slot.waiting is not None:
+            slot.waiting.close(CloseCode.FENCED, "a newer session of this node took over")
+        slot.waiting = session
         async with slot.entering:
+            if slot.waiting is session:
+                slot.waiting = None
+            if session.is_over:
+                raise FencedError("a newer session of this node took over")
+            # Inside, so that a node has one place at most: whoever dials in a loop keeps nobody else out.
+            if not self._places.take(session, self._parts.clock.monotonic_s()):
+                return False
             older = slot.session
             if older is not None:
                 older.close(CloseCode.FENCED, "a newer session of this node took over")
@@ -221,7 +251,7 @@ class Hub:
                         await asyncio.shield(older.ended)
                 except TimeoutError as error:
                     raise UnavailableError("the node's older session does not end") from error
-            if session.state is CloudState.CLOSED:
+            if session.is_over:
                 return False
             slot.session = session
         log.info("node session opens node=%s", session.node)
@@ -375,9 +405,12 @@ class Hub:
 
     def _leave(self, session: NodeSession, heard_s: float | None) -> None:
         slot = self._slots.get(session.node)
-        if slot is not None and slot.session is session:
-            slot.session = None
-            if not slot.entering.locked():
+        if slot is not None:
+            if slot.session is session:
+                slot.session = None
+            if slot.waiting is session:
+                slot.waiting = None
+            if slot.session is None and slot.waiting is None and not slot.entering.locked():
                 del self._slots[session.node]
         if session.fence is not None:
             self.liveness.silent(session.fence, heard_s=heard_s)

@@ -127,6 +127,11 @@ class NodeSession:
         return self._machine.state
 
     @property
+    def is_over(self) -> bool:
+        """Nothing more is said in it."""
+        return self._machine.state is CloudState.CLOSED
+
+    @property
     def peer_key(self) -> str:
         """See `Link.peer_key`."""
         return self._link.peer_key

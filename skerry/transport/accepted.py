@@ -21,7 +21,9 @@ from typing import Any, Final, TypeVar, cast
 
 from websockets.asyncio.server import ServerConnection
 from websockets.datastructures import Headers
+from websockets.frames import CTRL_OPCODES, CloseCode, Frame
 from websockets.http11 import Request
+from websockets.protocol import Event
 
 from skerry.clocks import uptime_s
 
@@ -30,6 +32,14 @@ T = TypeVar("T")
 READ_BYTES: Final = 4 * 1024
 """What is read from a connection at once; what a gateway sends is rarely longer. OpenSSL's own buffers grow to what
 is put into them and never shrink, so more would cost memory for good."""
+FRAGMENTS_MAX: Final = 4096
+"""Of one message: ours are cut into 512 at most. An empty one costs its sender six bytes and us three hundred, and no
+limit in bytes ever ends such a message."""
+PINGS_MAX: Final = 64
+"""WebSocket pings and pongs at once, and then one in a second. Gateways send none; each takes thirty times longer to
+answer than to send, and no window holds them back."""
+UNREAD_BYTES_MAX: Final = 256 * 1024
+"""Waits for a peer that pings and does not read the answers; whoever sends here waits from some 24 KiB on."""
 _READ: Final = bytearray(READ_BYTES)
 _READ_VIEW: Final = memoryview(_READ)
 _LOG: Final = logging.getLogger("websockets.server")
@@ -67,7 +77,14 @@ class Few(list[T]):
 
 
 class Accepted(Hearing, ServerConnection):
-    """A WebSocket that a hub accepted."""
+    """A WebSocket that a hub accepted. Ends the connection of a peer whose frames cost more than they say."""
+
+    fragments = 0
+    """Of the message that is not whole yet."""
+    pinged_s = 0.0
+    """When its pings are forgotten, by the loop's clock."""
+    settled: asyncio.Future[None] | None = None
+    """Done when it leaves the door, by `settle` or by its end; None then, and where nobody waits for it."""
 
     __slots__ = (
         *("close_deadline", "close_timeout", "connection_lost_waiter", "debug", "drain_waiters", "handler", "id"),
@@ -77,10 +94,41 @@ class Accepted(Hearing, ServerConnection):
         *("write_limit_high", "write_limit_low"),
     )
 
+    def process_event(self, event: Event) -> None:
+        super().process_event(event)
+        if not isinstance(event, Frame):
+            return
+        if event.opcode in CTRL_OPCODES:
+            now_s = self.loop.time()
+            self.pinged_s = max(self.pinged_s, now_s) + 1
+            if self.pinged_s > now_s + PINGS_MAX:
+                self._refuse("too many pings")
+            elif self.transport.get_write_buffer_size() > UNREAD_BYTES_MAX:
+                self.transport.abort()
+        elif not event.fin:
+            self.fragments += 1
+            if self.fragments > FRAGMENTS_MAX:
+                self._refuse("a message in too many pieces")
+        elif self.fragments:
+            self.fragments = 0
+
+    def settle(self) -> None:
+        """Leave the door."""
+        if self.settled is not None:
+            if not self.settled.done():
+                self.settled.set_result(None)
+            self.settled = None
+
+    def _refuse(self, reason: str) -> None:
+        """End it, and read nothing more of it."""
+        self.protocol.fail(CloseCode.POLICY_VIOLATION, reason)
+        self.send_data()
+
     def connection_lost(self, exc: Exception | None) -> None:
         """What refers to this connection in turn lets go of it, so that it and its TLS are freed with the last use,
         not when the collector passes by: after a storm there are thousands of them."""
         super().connection_lost(exc)
+        self.settle()
         for error in (self.protocol.parser_exc, self.recv_exc):
             if error is not None:
                 error.__traceback__ = None

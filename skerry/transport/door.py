@@ -45,6 +45,7 @@ class Door:
         self._shake = shake
         self._knocks = Knocks(limits or KnockLimits())
         self._sockets: dict[int, socket.socket] = {}
+        self._shaking: dict[int, asyncio.Task[None]] = {}
         self._number = 0
         self._changed = asyncio.Event()
         """A connection spoke, or a handshake is over."""
@@ -107,7 +108,7 @@ class Door:
     async def _begin(self, tasks: asyncio.TaskGroup) -> None:
         """Begin handshakes, one in each round of the loop."""
         while True:
-            number = self._knocks.next()
+            number = self._knocks.next(time.monotonic())
             if number is None:
                 self._changed.clear()
                 await self._changed.wait()
@@ -118,7 +119,7 @@ class Door:
                 sock.close()
                 self._knocks.ended(number)
                 continue
-            tasks.create_task(self._serve(number, sock))
+            self._shaking[number] = tasks.create_task(self._serve(number, sock))
             await asyncio.sleep(0)
 
     async def _serve(self, number: int, sock: socket.socket) -> None:
@@ -126,6 +127,7 @@ class Door:
             with contextlib.suppress(OSError, TimeoutError):
                 await self._shake(sock)
         finally:
+            del self._shaking[number]
             self._knocks.ended(number)
             self._changed.set()
 
@@ -137,6 +139,8 @@ class Door:
                 self._drop(number)
             if late:
                 self._room.set()
+            for number in self._knocks.overdue(time.monotonic()):
+                self._shaking[number].cancel()
             await asyncio.sleep(1.0)
 
     def _drop(self, number: int) -> None:

@@ -25,6 +25,8 @@ class KnockLimits:
     """How long a connection may say nothing."""
     crowded_s: float = 2.0
     """As long where all places are taken: a gateway's first words come with the third packet of its connection."""
+    handshake_s_max: float = 6.0
+    """How long a handshake may take while all are under way and somebody waits: five round trips of a second each."""
 
 
 class Knocks:
@@ -37,7 +39,8 @@ class Knocks:
         self._ready: dict[str, deque[int]] = {}
         """By address, in the order in which addresses have their turn."""
         self._ready_count = 0
-        self._shaking: dict[int, str] = {}
+        self._shaking: dict[int, tuple[float, str]] = {}
+        """Number -> (since when, address); in the order in which they began."""
         self._of_address: dict[str, int] = {}
 
     @property
@@ -68,7 +71,7 @@ class Knocks:
         """It ended before it spoke."""
         self._silent.pop(number, None)
 
-    def next(self) -> int | None:
+    def next(self, now_s: float) -> int | None:
         """Begin the handshake of this one; None when none is ready or there is no room."""
         if len(self._shaking) >= self._limits.handshakes_max:
             return None
@@ -82,13 +85,13 @@ class Knocks:
         if line:
             self._ready[address] = line  # behind the others now
         self._ready_count -= 1
-        self._shaking[number] = address
+        self._shaking[number] = (now_s, address)
         self._of_address[address] = self._of_address.get(address, 0) + 1
         return number
 
     def ended(self, number: int) -> None:
         """The handshake is over, one way or another."""
-        address = self._shaking.pop(number)
+        _, address = self._shaking.pop(number)
         self._of_address[address] -= 1
         if not self._of_address[address]:
             del self._of_address[address]
@@ -103,4 +106,16 @@ class Knocks:
             late.append(number)
         for number in late:
             del self._silent[number]
+        return late
+
+    def overdue(self, now_s: float) -> list[int]:
+        """Handshakes that have taken too long for how many want their places: end them, oldest first, one for each
+        that waits. It is `ended` that frees the place."""
+        if len(self._shaking) < self._limits.handshakes_max:
+            return []
+        late: list[int] = []
+        for number, (since_s, _) in self._shaking.items():
+            if len(late) >= self._ready_count or now_s < since_s + self._limits.handshake_s_max:
+                break
+            late.append(number)
         return late

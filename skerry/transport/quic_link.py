@@ -53,8 +53,15 @@ CONNECTION_WINDOW: Final = 1 << 60
 """No limit of the whole connection's: the streams' are enough, and a full log must not use up the session's."""
 UNSENT_BYTES: Final = 8 * 1024
 """What may wait to be sent of one stream before `send` returns: a few packets, so that the pipe does not run dry."""
+STREAM_FRAME_BYTES_MAX: Final = 128 * 1024
+"""A frame of a node stream: twice the largest piece that the codec lets through. A peer has `STREAMS_MAX` of them."""
+HOLES_MAX: Final = 256
+"""Pieces of one stream that arrived ahead of what is missing. A few hundred packets on their way, half of them lost,
+make as many; each is looked at again with every piece that comes."""
 CRYPTO_BYTES_MAX: Final = 16 * 1024
 """Handshake bytes of a peer that nobody knows yet; a certificate chain has 2 KB."""
+CRYPTO_HOLES_MAX: Final = 64
+"""The same for its pieces: some clients cut their first flight into a dozen, in any order."""
 FLUSH_S_MAX: Final = 1.5
 """How long an end waits until the peer has all that was sent."""
 REFUSED_S: Final = 3.0
@@ -186,6 +193,22 @@ class LinkConnection(QuicConnection):
                 reason_phrase="too much of a handshake",
             )
         super()._handle_crypto_frame(context, frame_type, buf)
+        self._check_holes(self._crypto_streams[context.epoch], CRYPTO_HOLES_MAX, frame_type)
+
+    def _handle_stream_frame(self, context: QuicReceiveContext, frame_type: int, buf: Buffer) -> None:
+        begin = buf.tell()
+        stream_id = buf.pull_uint_var()
+        buf.seek(begin)
+        super()._handle_stream_frame(context, frame_type, buf)
+        self._check_holes(self._streams[stream_id], HOLES_MAX, frame_type)
+
+    def _check_holes(self, stream: QuicStream, most: int, frame_type: int) -> None:
+        if len(stream.receiver._ranges) > most:  # pyright: ignore[reportPrivateUsage]  # nothing public tells
+            raise QuicConnectionError(
+                error_code=QuicErrorCode.INTERNAL_ERROR,
+                frame_type=frame_type,
+                reason_phrase="too many pieces out of order",
+            )
 
     def _write_stream_limits(self, builder: QuicPacketBuilder, space: QuicPacketSpace, stream: QuicStream) -> None:
         assert stream.stream_id is not None
@@ -324,7 +347,8 @@ class _Lane:
         self.id = stream_id
         self.number = number
         """As both machines call it; None until the peer that opened it has said."""
-        self.reader = FrameReader(frame_bytes_max=FRAME_BYTES_MAX + 64)
+        most = FRAME_BYTES_MAX + 64 if stream_id == SESSION_STREAM else STREAM_FRAME_BYTES_MAX
+        self.reader = FrameReader(frame_bytes_max=most)
         self.room = asyncio.Event()
         self.ended = False
         """The peer said its last."""

@@ -1,6 +1,8 @@
 """Listening for gateways over QUIC: one UDP socket, one connection for each gateway, every one with a certificate.
 
-Bounds: connections, handshakes under way (each with a deadline), handshake bytes. While many handshakes are under way
+Bounds: connections, handshakes under way (each with a deadline), handshake bytes, the length of datagrams, and the
+processor's time for each connection (`allowance`): all share one socket, so that one that sends without end would be
+all that is heard. While many handshakes are under way
 an address must first prove that it receives what is sent to it (Retry, RFC 9000 section 8.1.2), so that a flood from
 forged addresses costs a hash a packet. A packet of a connection that is not known here is answered with a stateless
 reset (section 10.3), whose tokens follow from a key that outlives the process: a gateway whose cloud was started anew
@@ -43,6 +45,7 @@ from cryptography.x509.verification import Store
 from skerry.errors import UnavailableError
 from skerry.listening import datagram_socket
 from skerry.ports import Clock
+from skerry.transport.allowance import Allowance
 from skerry.transport.quic_link import (
     OPEN_S_MAX,
     RESET_BYTES_MIN,
@@ -58,7 +61,7 @@ from skerry.transport.quic_tls import HubTls, PeerCertificate, ServerKeys, Ticke
 LOG: Final = logging.getLogger(__name__)
 
 CONNECTIONS_MAX: Final = 20_000
-"""Far above what one process drives well (docs/explanation/transports.md); a bound for memory."""
+"""Far above what one process drives well; a bound for memory."""
 HALF_OPEN_MAX: Final = 2_048
 """Handshakes under way; beyond, first packets are dropped, and well-behaved clients send theirs again."""
 RETRY_FROM: Final = 128
@@ -66,6 +69,9 @@ RETRY_FROM: Final = 128
 RETRY_S: Final = 35.0
 """How long that goes on after the last time: longer than a token lives, so that none comes back unexpected."""
 RESETS_PER_S: Final = 500
+DATAGRAM_BYTES_MAX: Final = 2048
+"""No way through the internet takes more in one packet. Sixty kilobytes of frames of one byte each, which arrive
+where the kernel puts fragments together, would be one turn of tenths of a second."""
 ID_BYTES: Final = 8
 _VERSIONS: Final = [int(QuicProtocolVersion.VERSION_1)]
 
@@ -120,6 +126,7 @@ class HubCarrier(Carrier):
 
     def __init__(self, connection: LinkConnection, table: dict[bytes, HubCarrier], ids: Sequence[bytes]) -> None:
         super().__init__(connection, owns_socket=False)
+        self.allowance = Allowance()
         self._table = table
         self._ids: set[bytes] = set()
         for each in (*ids, connection.host_cid):
@@ -194,6 +201,8 @@ class Endpoint(asyncio.DatagramProtocol):
         self._transport = cast("asyncio.DatagramTransport", transport)
 
     def datagram_received(self, data: bytes, addr: NetworkAddress) -> None:
+        if len(data) > DATAGRAM_BYTES_MAX:
+            return
         try:
             header = pull_quic_header(Buffer(data=data), host_cid_length=ID_BYTES)
         except ValueError:
@@ -213,12 +222,16 @@ class Endpoint(asyncio.DatagramProtocol):
             await asyncio.wait(self._tasks)
 
     def _deliver(self, carrier: HubCarrier, data: bytes, addr: NetworkAddress) -> None:
+        if carrier.allowance.used_up(self._loop.time()):
+            return  # as lost as if the network had dropped it: its sender slows down, and sends it again
+        began_s = time.thread_time()
         try:
             carrier.datagram_received(data, addr)
         except Exception:
             # The root of a connection's work: what one peer sent ends its own connection, and no other.
             LOG.exception("QUIC connection failed peer=%s", carrier.link.peer_address)
             carrier.link.broken("a fault here")
+        carrier.allowance.took(time.thread_time() - began_s, self._loop.time())
 
     # --- who is not known ---
 

@@ -12,6 +12,7 @@ Source: RFC 6455; the figures behind the limits are in docs/decisions/0022-webso
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 import ssl
 import struct
@@ -47,6 +48,8 @@ from skerry.transport.door import Door
 from skerry.transport.proxy import Proxy
 from skerry.transport.wire_bytes import wire_bytes_of
 from skerry.wire.codec import FRAME_BYTES_MAX
+
+LOG: Final = logging.getLogger(__name__)
 
 SESSION_PATH: Final = "/session"
 OPEN_S_MAX: Final = 20.0
@@ -240,6 +243,8 @@ class Route:
     handle: Callable[[WebSocketLink], Awaitable[None]]
     named: bool
     """Only for peers with a certificate that the context trusts."""
+    brief: bool = False
+    """A message each way and no more: until then it keeps its place at the door, so that there are never many."""
 
 
 @asynccontextmanager
@@ -271,8 +276,19 @@ async def listen(
     async def handle(connection: ServerConnection) -> None:
         assert connection.request is not None, "the handshake is over"
         route = routes[connection.request.path]
-        await route.handle(WebSocketLink(connection))
+        link = WebSocketLink(connection)
+        if isinstance(connection, Accepted) and not route.brief:
+            connection.settle()
+        try:
+            await route.handle(link)
+        except UnavailableError as error:
+            LOG.debug("link ended peer=%s reason=%s", link.peer_name, error)
+        except Exception:
+            # The root of a link's work: its fault ends it alone.
+            LOG.exception("link failed peer=%s", link.peer_name)
 
+    # Anybody can knock badly, as often as they like: that is no error of ours, and no line of the log.
+    logging.getLogger("websockets.server").setLevel(logging.CRITICAL)
     server = _Server(handle, process_request=check, server_header=None, open_timeout=OPEN_S_MAX)
     listener = listening_socket(host, port, backlog=BACKLOG)
     name: Any = listener.getsockname()
@@ -296,11 +312,14 @@ class _Server(Server):
         return self.serving
 
     async def shake(self, sock: socket.socket, context: ssl.SSLContext) -> None:
-        """TLS on an accepted socket; the upgrade and what follows then go on by themselves."""
+        """TLS on an accepted socket, and the upgrade; what follows then goes on by itself. Who is not through both
+        keeps its place at the door."""
         shaken: asyncio.Future[None] = self.loop.create_future()
+        connection = self._connection()
+        settled = connection.settled = self.loop.create_future()
         try:
             under, _ = await self.loop.connect_accepted_socket(
-                lambda: ServerTls(self._connection(), context, shaken, _TLS_LIMITS), sock
+                lambda: ServerTls(connection, context, shaken, _TLS_LIMITS), sock
             )
         except BaseException:
             sock.close()
@@ -309,6 +328,11 @@ class _Server(Server):
             await shaken
         except BaseException:
             under.close()
+            raise
+        try:
+            await settled
+        except BaseException:
+            under.abort()
             raise
 
     def _connection(self) -> Accepted:

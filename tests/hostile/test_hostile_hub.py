@@ -11,12 +11,15 @@ import json
 import logging
 import tracemalloc
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from dataclasses import replace
 
 import pytest
 
 from cloudcore.hub.bounds import BoundSettings
+from cloudcore.hub.hub import _Slot
 from cloudcore.registry.port import DeleteOptions
+from skerry.clocks import SystemClock
 from skerry.errors import UnavailableError
 from skerry.objects.json import Json, JsonObject, map_at, str_at
 from skerry.objects.meta import Key, uid_of
@@ -34,7 +37,7 @@ from skerry.wire.frames import (
     StreamOpen,
     Welcome,
 )
-from tests.cloudcore.hub.fleet import SETTINGS, Fleet, a_fleet, eventually
+from tests.cloudcore.hub.fleet import QUICK, SETTINGS, Fleet, a_fleet, eventually
 from tests.hostile.intruder import Intruder, an_intruder
 
 
@@ -410,7 +413,54 @@ async def test_streams_that_a_node_opens_are_refused_and_cost_nothing(fleet: Fle
         await intruder.tell("event", b"{}")
 
 
+async def test_links_of_one_certificate_that_say_nothing_are_few(fleet: Fleet) -> None:
+    most = SETTINGS.links_of_peer_max
+    async with AsyncExitStack() as stack:
+        silent = [await stack.enter_async_context(an_intruder(fleet, "mallory")) for _ in range(most)]
+        await eventually(lambda: len(fleet.hub._open) == most)
+        more = await stack.enter_async_context(an_intruder(fleet, "mallory"))
+        await more.until(more.ended.is_set)
+        assert not any(one.ended.is_set() for one in silent)
+        alice = await stack.enter_async_context(an_intruder(fleet, "alice"))
+        await alice.welcomed()
+        silent[0].link.cut()
+        await eventually(lambda: len(fleet.hub._open) == most)
+        again = await stack.enter_async_context(an_intruder(fleet, "mallory"))
+        await again.welcomed()
+    await eventually(lambda: not fleet.hub._links)
+
+
 # --- the others ---
+
+
+async def test_a_node_that_dials_in_a_loop_holds_no_place_but_its_own(fleet: Fleet) -> None:
+    """While a session of it enters, one more may wait; and who makes way is given no appointment."""
+    slot = fleet.hub._slots.setdefault("mallory", _Slot())
+    appointment = fleet.hub._places._next_s
+    async with AsyncExitStack() as stack:
+        await slot.entering.acquire()  # as long as an older session of it that is slow to end
+        entering = [await stack.enter_async_context(an_intruder(fleet, "mallory")) for _ in range(5)]
+        for intruder in entering:
+            await intruder.hello()
+            await eventually(lambda i=intruder: slot.waiting is not None or i.ended.is_set())
+        closed = [await intruder.closed() for intruder in entering[:-1]]
+        assert {close.code for close in closed} == {CloseCode.FENCED}
+        assert len(fleet.hub._places) == 0
+        slot.entering.release()
+        await entering[-1].hear(Welcome)
+        assert len(fleet.hub._places) == 1
+        assert fleet.hub._places._next_s == appointment
+    await eventually(lambda: not fleet.hub._slots)
+
+
+async def test_a_node_that_found_no_place_leaves_nothing_behind() -> None:
+    settings = replace(SETTINGS, places=replace(QUICK, places=1))
+    async with a_fleet(settings=settings) as fleet:
+        assert fleet.hub._places.take("somebody", SystemClock().monotonic_s())
+        async with an_intruder(fleet, "mallory") as intruder:
+            await intruder.hello()
+            assert (await intruder.closed()).code == CloseCode.BUSY
+        await eventually(lambda: not fleet.hub._slots)
 
 
 async def test_a_node_that_floods_does_not_hold_up_the_others(fleet: Fleet) -> None:

@@ -4,15 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+import time
 from collections.abc import Generator
 from contextlib import contextmanager
 
 from websockets.asyncio.server import Server
 from websockets.datastructures import Headers
+from websockets.frames import Frame, Opcode
 from websockets.http11 import Request
+from websockets.protocol import State
 from websockets.server import ServerProtocol
 
-from skerry.transport.accepted import Accepted, Few, ServerTls, TlsLimits
+from skerry.transport.accepted import (
+    FRAGMENTS_MAX,
+    PINGS_MAX,
+    UNREAD_BYTES_MAX,
+    Accepted,
+    Few,
+    ServerTls,
+    TlsLimits,
+)
 
 LIMITS = TlsLimits(handshake_s_max=5, shutdown_s_max=5)
 
@@ -57,6 +68,113 @@ async def test_what_the_handshake_left_is_forgotten() -> None:
     assert connection.request is not None and connection.request is not request
     assert not request.headers
     assert isinstance(connection.drain_waiters, Few)
+
+
+class Wire(asyncio.Transport):
+    """Under an open connection: takes what is written, and counts what nobody reads."""
+
+    def __init__(self, *, unread: int = 0) -> None:
+        super().__init__()
+        self.unread = unread
+        self.closed = self.aborted = False
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        pass
+
+    def pause_reading(self) -> None:
+        pass
+
+    def get_write_buffer_size(self) -> int:
+        return self.unread
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        pass
+
+    def can_write_eof(self) -> bool:
+        return False
+
+    def close(self) -> None:
+        self.closed = True
+
+    def abort(self) -> None:
+        self.aborted = True
+
+
+def an_open_connection(wire: Wire) -> Accepted:
+    connection = a_connection()
+    connection.connection_made(wire)
+    connection.request = Request("/session", Headers())
+    connection.protocol.state = State.OPEN
+    return connection
+
+
+def piece(opcode: Opcode, *, fin: bool = False) -> Frame:
+    return Frame(opcode, b"", fin)
+
+
+async def test_a_message_in_too_many_pieces_ends_the_connection() -> None:
+    wire = Wire()
+    connection = an_open_connection(wire)
+    connection.process_event(piece(Opcode.BINARY))
+    for _ in range(FRAGMENTS_MAX - 1):
+        connection.process_event(piece(Opcode.CONT))
+    assert not wire.closed
+    connection.process_event(piece(Opcode.CONT))
+    assert wire.closed
+
+
+async def test_pieces_are_counted_for_each_message() -> None:
+    wire = Wire()
+    connection = an_open_connection(wire)
+    for _ in range(3):
+        connection.process_event(piece(Opcode.BINARY))
+        for _ in range(FRAGMENTS_MAX - 1):
+            connection.process_event(piece(Opcode.CONT))
+        connection.process_event(piece(Opcode.CONT, fin=True))
+    assert not wire.closed
+
+
+async def test_pings_are_answered_in_a_burst_and_then_one_in_a_second() -> None:
+    wire = Wire()
+    connection = an_open_connection(wire)
+    for _ in range(PINGS_MAX):
+        connection.process_event(Frame(Opcode.PING, b""))
+    assert not wire.closed
+    connection.process_event(Frame(Opcode.PONG, b""))
+    connection.process_event(Frame(Opcode.PING, b""))
+    assert wire.closed
+
+
+async def test_pings_long_ago_are_forgotten() -> None:
+    wire = Wire()
+    connection = an_open_connection(wire)
+    connection.pinged_s = time.monotonic() - 1
+    for _ in range(PINGS_MAX):
+        connection.process_event(Frame(Opcode.PING, b""))
+    assert not wire.closed
+
+
+async def test_who_pings_and_does_not_read_is_given_up() -> None:
+    wire = Wire(unread=UNREAD_BYTES_MAX)
+    connection = an_open_connection(wire)
+    connection.process_event(Frame(Opcode.PING, b""))
+    assert not wire.aborted
+    wire.unread += 1
+    connection.process_event(Frame(Opcode.BINARY, b""))
+    assert not wire.aborted, "what is sent to it waits for it elsewhere"
+    connection.process_event(Frame(Opcode.PING, b""))
+    assert wire.aborted
+
+
+async def test_who_waits_at_the_door_hears_when_the_upgrade_is_over_or_never_will_be() -> None:
+    loop = asyncio.get_running_loop()
+    for leave in (Accepted.settle, lambda connection: connection.connection_lost(None)):
+        connection = an_open_connection(Wire())
+        settled = connection.settled = loop.create_future()
+        leave(connection)
+        assert settled.done()
+        assert connection.settled is None
+        connection.settle()
 
 
 def test_few_things_come_out_in_the_order_in_which_they_went_in() -> None:

@@ -21,17 +21,17 @@ def spoken(knocks: Knocks, *addresses: str, first: int = 1) -> None:
 def test_addresses_have_their_turn_one_after_the_other() -> None:
     knocks = Knocks(KnockLimits(handshakes_max=100, of_address_max=100))
     spoken(knocks, *["nat"] * 50, "single")
-    assert [knocks.next() for _ in range(4)] == [1, 51, 2, 3]
+    assert [knocks.next(0.0) for _ in range(4)] == [1, 51, 2, 3]
 
 
 def test_an_address_has_only_so_many_handshakes_and_others_go_past_it() -> None:
     knocks = Knocks(LIMITS)
     spoken(knocks, "nat", "nat", "nat", "single")
-    assert [knocks.next() for _ in range(4)] == [1, 4, 2, None]
+    assert [knocks.next(0.0) for _ in range(4)] == [1, 4, 2, None]
     knocks.ended(4)
-    assert knocks.next() is None, "two of the same address are under way"
+    assert knocks.next(0.0) is None, "two of the same address are under way"
     knocks.ended(1)
-    assert knocks.next() == 3
+    assert knocks.next(0.0) == 3
     assert (knocks.waiting, knocks.shaking) == (0, 2)
 
 
@@ -52,7 +52,24 @@ def test_one_that_left_before_it_spoke_is_forgotten() -> None:
     knocks = Knocks(LIMITS)
     knocks.arrived(1, "a", 0.0)
     knocks.gone(1)
-    assert (knocks.waiting, knocks.next()) == (0, None)
+    assert (knocks.waiting, knocks.next(0.0)) == (0, None)
+
+
+def test_handshakes_without_end_make_way_for_who_waits() -> None:
+    knocks = Knocks(LIMITS)
+    spoken(knocks, "a", "b", "c")
+    assert [knocks.next(float(at)) for at in range(3)] == [1, 2, 3]
+    late_s = LIMITS.handshake_s_max
+    assert knocks.overdue(100.0) == [], "nobody wants their places"
+    spoken(knocks, "d", first=4)
+    assert knocks.next(3.0) is None
+    assert knocks.overdue(late_s - 0.1) == []
+    assert knocks.overdue(100.0) == [1], "one place is wanted"
+    spoken(knocks, "e", "f", first=5)
+    assert knocks.overdue(late_s + 1) == [1, 2]
+    knocks.ended(1)
+    assert knocks.overdue(100.0) == [], "there is a place"
+    assert knocks.next(100.0) == 4
 
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.booleans()), max_size=80))
@@ -66,7 +83,7 @@ def test_limits_hold_and_everybody_has_a_turn(arrivals: list[tuple[str, bool]]) 
             knocks.arrived(number, address, 0.0)
             knocks.spoke(number)
             address_of[number] = address
-        if (begun := knocks.next()) is not None:
+        if (begun := knocks.next(0.0)) is not None:
             shaking.append(begun)
         assert knocks.shaking == len(shaking) <= LIMITS.handshakes_max
         assert max(Counter(address_of[one] for one in shaking).values(), default=0) <= LIMITS.of_address_max
@@ -74,7 +91,7 @@ def test_limits_hold_and_everybody_has_a_turn(arrivals: list[tuple[str, bool]]) 
             served.append(shaking.pop(0))
             knocks.ended(served[-1])
     while shaking or knocks.waiting:
-        while (begun := knocks.next()) is not None:
+        while (begun := knocks.next(0.0)) is not None:
             shaking.append(begun)
         served.append(shaking.pop(0))
         knocks.ended(served[-1])
