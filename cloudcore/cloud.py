@@ -278,6 +278,7 @@ def _hub_settings(settings: CloudSettings) -> HubSettings:
     return HubSettings(
         sync=SyncSettings(heartbeat_s=settings.heartbeat_s),
         liveness=LivenessSettings(grace_s=settings.node_grace_s, lease_s=lease_s_of(settings.node_grace_s)),
+        record_days=settings.record_days,
     )
 
 

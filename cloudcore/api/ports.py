@@ -184,12 +184,22 @@ class PodLogs(Protocol):
 
 
 class NodeTraffic(Protocol):
+    @property
+    def days_kept(self) -> int:
+        """How far back books reach."""
+        ...
+
     def bandwidth(self, node: str) -> JsonObject:
         """The caps in force on its link (`skerry.objects.bandwidth.shown_bandwidth`); empty for none."""
         ...
 
     async def book(self, node: str, since_ms: int) -> TrafficBook:
-        """Bytes between the node's gateway and this cloud since then. Raises `UnavailableError`."""
+        """Bytes between the node's gateway and this cloud since then, where an hour or a day begins
+        (`skerry.objects.traffic.whole_since`). Raises `UnavailableError`."""
+        ...
+
+    async def known(self, node: str) -> bool:
+        """Whether anything was ever counted of a node of this name. Raises `UnavailableError`."""
         ...
 
 

@@ -67,6 +67,8 @@ class HubSettings:
     links_of_peer_max: int = 16
     """Links at once of one certificate. A gateway has one, and some that broke or were never greeted; each costs some
     60 KB for the twenty seconds in which nothing need be said."""
+    record_days: int = 30
+    """How long records are kept, those of traffic among them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,6 +151,7 @@ class Hub:
                 caps_of=self.bandwidths.shown,
                 elsewhere=elsewhere.counted if self._name else None,
             ),
+            days_kept=self._settings.record_days,
         )
         """Bytes on the nodes' links, for the API."""
         self.logs = NodeLogs(self._streams_of, elsewhere.read)
@@ -321,8 +324,10 @@ class Hub:
             self.liveness.start(self._views.nodes())
         for node in self.bandwidths.load(cache.select(NODES)):
             self._limit(node)
+        self.traffic.budgets.load(cache.select(NODES))
         self._loaded.set()
         async for change in changes:
+            self.traffic.budgets.apply(change)
             if (capped := self.bandwidths.apply(change)) is not None:
                 self._limit(capped)
             if change.key.resource == NODES and change.after is not None and _SILENT in change.after:

@@ -153,6 +153,11 @@ class NodeSession:
         finally:
             self.ended.set_result(None)
 
+    @property
+    def counted(self) -> int:
+        """See `cloudcore.hub.traffic.Metered`."""
+        return self._driver.counted
+
     def take_usage(self) -> Usage:
         """See `cloudcore.hub.traffic.Metered`."""
         return self._driver.usage(sent_is_up=False)

@@ -34,6 +34,7 @@ from skerry.objects.json import (
 )
 from skerry.objects.meta import Key, annotations_of
 from skerry.objects.scheme import Kind
+from skerry.objects.traffic import BUDGET, parse_budget
 
 TOKEN_MOUNT: Final = "/var/run/secrets/kubernetes.io/serviceaccount"  # noqa: S105 - a path that every client knows
 TOKEN_VOLUME: Final = "kube-api-access-"  # noqa: S105 - a volume's name
@@ -242,19 +243,22 @@ def node_restriction(request: Request, reader: Reader) -> JsonObject:
     return request.obj
 
 
-def bandwidth(request: Request, _reader: Reader) -> JsonObject:
-    """The plan for a node's link makes sense when it is written. One that stands there since before is passed over:
-    it must not hold up what else is said of the node; the hub says so in an Event."""
-    if request.kind.resource != "nodes" or request.subresource or request.operation == "DELETE":
+def link_annotations(request: Request, _reader: Reader) -> JsonObject:
+    """What is said of a node's link, its plan and its budget, makes sense when it is written. What stands there since
+    before is passed over: it must not hold up what else is said of the node; the hub says so in an Event."""
+    if request.kind.resource != "nodes" or request.operation == "DELETE":
         return request.obj
-    text = annotations_of(request.obj).get(BANDWIDTH, "")
-    if text and text != annotations_of(request.old or {}).get(BANDWIDTH, ""):
-        field = f"metadata.annotations[{BANDWIDTH}]"
-        try:
-            parse_bandwidth(text, source=field)
-        except InvalidError as error:
-            reason = str(error).removeprefix(field).lstrip(":, ")
-            raise invalid(request.kind, request.key.name, [faults.invalid(field, text, reason)]) from None
+    wrong: list[Cause] = []
+    for name, parse in ((BANDWIDTH, parse_bandwidth), (BUDGET, parse_budget)):
+        text = annotations_of(request.obj).get(name, "")
+        if text and text != annotations_of(request.old or {}).get(name, ""):
+            field = f"metadata.annotations[{name}]"
+            try:
+                parse(text, source=field)
+            except InvalidError as error:
+                wrong.append(faults.invalid(field, text, str(error).removeprefix(field).lstrip(":, ")))
+    if wrong:
+        raise invalid(request.kind, request.key.name, wrong)
     return request.obj
 
 
@@ -267,7 +271,7 @@ STEPS: Final[tuple[Step, ...]] = (
     default_tolerations,
     runtime_class,
     desired_versions,
-    bandwidth,
+    link_annotations,
     certificate_requester,
 )
 """In the order of kube-apiserver, then our own."""

@@ -22,6 +22,8 @@ results. live and backfill: readings of now and of earlier. streams: logs and th
 BUDGET: Final = "skerry.dev/traffic-budget"
 """Annotation of a Node: `daily=2MB,monthly=50MB`, of bytes on the network in both directions together."""
 
+BUDGETS: Final = ("daily", "monthly")
+
 HOUR_MS: Final = 3_600_000
 DAY_MS: Final = 24 * HOUR_MS
 HOURS_KEPT: Final = 72
@@ -45,6 +47,15 @@ class Usage:
             down=_sum(self.down, other.down),
             wire_up=self.wire_up + other.wire_up,
             wire_down=self.wire_down + other.wire_down,
+        )
+
+    def __sub__(self, other: Usage) -> Usage:
+        """Without what was counted in it before."""
+        return Usage(
+            up={name: count - other.up.get(name, 0) for name, count in self.up.items()},
+            down={name: count - other.down.get(name, 0) for name, count in self.down.items()},
+            wire_up=self.wire_up - other.wire_up,
+            wire_down=self.wire_down - other.wire_down,
         )
 
     def __bool__(self) -> bool:
@@ -90,12 +101,16 @@ class TrafficBook:
             for old in sorted(kept)[:-count]:
                 del kept[old]
 
+    @property
+    def begin_ms(self) -> int | None:
+        """Where the earliest hour or day begins that is known; None where nothing is."""
+        return min(self._hours if len(self._hours) < HOURS_KEPT else (*self._hours, *self._days), default=None)
+
     def since(self, since_ms: int) -> Usage:
-        """All of the time since then: by hours as far as they reach, by days before."""
-        reach_ms = min(self._hours, default=0)
-        hours = [usage for start, usage in self._hours.items() if start + HOUR_MS > since_ms]
-        if since_ms >= reach_ms:
-            return sum(hours, Usage())
+        """All of the time since then, the hour or day that it lies in counted whole (`whole_since` says where that
+        begins): by hours as far as they reach, by days before."""
+        if len(self._hours) < HOURS_KEPT or since_ms >= min(self._hours):
+            return sum((usage for start, usage in self._hours.items() if start + HOUR_MS > since_ms), Usage())
         return sum((usage for start, usage in self._days.items() if start + DAY_MS > since_ms), Usage())
 
     def shown(self) -> JsonObject:
@@ -119,13 +134,23 @@ class TrafficBook:
         return book
 
 
+def whole_since(since_ms: int, now_ms: int, *, days_kept: int = DAYS_KEPT) -> int:
+    """Where the hour begins that a time lies in, or the day where hours are not kept so long (UTC); not before what
+    is kept at all. What a book counts since then, it counts exactly."""
+    first_ms = now_ms - days_kept * DAY_MS
+    if since_ms < first_ms:
+        return first_ms - first_ms % DAY_MS + DAY_MS
+    size_ms = HOUR_MS if now_ms - since_ms < (HOURS_KEPT - 1) * HOUR_MS else DAY_MS
+    return since_ms - since_ms % size_ms
+
+
 def _rows(kept: Mapping[int, Usage]) -> list[Json]:
     return [{"time": time_text(start), **kept[start].shown()} for start in sorted(kept)]
 
 
 # --- words for people ---
 
-_SIZE: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(B|kB|KB|MB|GB|KiB|MiB|GiB)")
+_SIZE: Final = re.compile(r"(\d{1,12}(?:\.\d{1,6})?)\s*(B|kB|KB|MB|GB|KiB|MiB|GiB)")
 _UNITS: Final = {
     "B": 1,
     "kB": 1000,
@@ -158,12 +183,20 @@ def parse_size(text: str) -> int:
     return round(float(found[1]) * _UNITS[found[2]])
 
 
-def parse_budget(text: str) -> dict[str, int]:
-    """`daily=2MB,monthly=50MB` in bytes. Raises `InvalidError` naming what is wrong."""
+def parse_budget(text: str, *, source: str = BUDGET) -> dict[str, int]:
+    """`daily=2MB,monthly=50MB` in bytes. Raises `InvalidError` naming `source`, the part and what to write."""
     budget: dict[str, int] = {}
-    for part in text.split(","):
-        name, sign, size = part.strip().partition("=")
-        if not sign or name not in ("daily", "monthly"):
-            raise InvalidError(f"{BUDGET}: {part.strip()!r}: write daily=SIZE or monthly=SIZE")
-        budget[name] = parse_size(size)
+    for number, part in enumerate(text.split(","), start=1):
+        name, sign, size = (each.strip() for each in part.partition("="))
+        if not sign or name not in BUDGETS:
+            reason = "write daily=SIZE or monthly=SIZE, as in daily=2MB,monthly=50MB"
+        elif name in budget:
+            reason = f"{name} is given twice; leave one out"
+        else:
+            try:
+                budget[name] = parse_size(size)
+                continue
+            except InvalidError as error:
+                reason = str(error)
+        raise InvalidError(f"{source}, part {number} ({part.strip()!r}): {reason}")
     return budget

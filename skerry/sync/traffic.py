@@ -59,6 +59,11 @@ class Meter:
         self._received[class_of(frame)] += size
         self._frames_received += 1
 
+    @property
+    def size(self) -> int:
+        """Bytes of frames in both directions since the counts were last taken; cheap to ask for."""
+        return sum(self._sent) + sum(self._received)
+
     def take(self, link: object, *, sent_is_up: bool) -> Usage:
         """What was counted since the last time, and count anew."""
         wire_sent, wire_received = self._wire_taken(link)

@@ -165,6 +165,11 @@ class Driver(Generic[E]):
         """What the link carried since this was last asked."""
         return self._meter.take(self._link, sent_is_up=sent_is_up)
 
+    @property
+    def counted(self) -> int:
+        """Bytes of frames that `usage` would tell of now."""
+        return self._meter.size
+
     def limit(self, gate: Gate | None) -> None:
         """What is sent goes through this gate from now on; call it again when that holds something else."""
         if gate is not self._gate:

@@ -128,8 +128,14 @@ class CloudProcess:
 
     def skerry(self, *arguments: str) -> str:
         """Output of the skerry command on the data directory."""
+        done = self.try_skerry(*arguments)
+        done.check_returncode()
+        return done.stdout
+
+    def try_skerry(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """The same, however it ends."""
         command = [sys.executable, "-m", "skerry.cli.main", *arguments, "--data", str(self.data)]
-        return subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
+        return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
     def _ready_lines(self) -> int:
         path = self.data.with_suffix(".log")

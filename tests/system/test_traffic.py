@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import random
+import signal
 import socket
+import sqlite3
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -57,6 +62,40 @@ def test_both_ends_keep_a_book_that_outlives_them(tmp_path: Path) -> None:
         until(lambda: fleet.edge.link_state() == "connected", "the link is up again")
         again = json.loads(fleet.cloud.skerry("node", "traffic", "eu-1", "-o", "json"))
         assert int_at(again, "total", "down", "objects") >= down
+
+
+def test_a_killed_cloud_keeps_what_a_busy_node_cost_and_its_past_when_it_is_deleted(tmp_path: Path) -> None:
+    with real_fleet(tmp_path, "--heartbeat-s", "1") as fleet:
+        fleet.edge.start()
+        until(lambda: fleet.ready() == "True", "the node is ready")
+        fleet.cloud.kubectl("annotate", "node", "eu-1", "skerry.dev/traffic-budget=daily=1kB")
+        refused = fleet.cloud.kubectl("annotate", "node", "eu-1", "skerry.dev/bandwidth=64kb", check=False)
+        assert "metadata.annotations[skerry.dev/bandwidth]" in refused, refused
+        fleet.create(f"{CORE}/configmaps", config_map("large", random_text(900_000)))
+        fleet.create(f"{CORE}/configmaps", config_map("larger", random_text(900_000)))
+        fleet.create(f"{CORE}/pods", pod("reader", "large", "larger"))
+        until(lambda: fleet.run_of("reader"), "the pod runs", deadline_s=60)
+        until(lambda: _records(fleet), "the book is written", deadline_s=90)
+        until(lambda: "TrafficOverBudget" in fleet.cloud.kubectl("get", "events"), "the warning", deadline_s=60)
+        fleet.cloud.stop(signal.SIGKILL)
+        fleet.start_cloud()
+        book = json.loads(fleet.cloud.skerry("node", "traffic", "eu-1", "-o", "json"))
+        assert int_at(book, "total", "wireDown") > 1_000_000, book
+        unknown = fleet.cloud.try_skerry("node", "traffic", "nosuch")
+        assert (unknown.returncode, unknown.stderr.strip()) == (3, 'error: nodes "nosuch" not found')
+        fleet.cloud.kubectl("delete", "node", "eu-1")
+        assert "on the network" in fleet.cloud.skerry("node", "traffic", "eu-1")
+
+
+def random_text(size: int) -> str:
+    """Not to be deflated much."""
+    return base64.b64encode(random.Random(1).randbytes(size * 3 // 4)).decode()
+
+
+def _records(fleet: RealFleet) -> bool:
+    """Whether the cloud's store has a record of the node's traffic."""
+    with closing(sqlite3.connect(f"file:{fleet.cloud.data / 'cloud.db'}?mode=ro", uri=True)) as store:
+        return bool(store.execute("SELECT 1 FROM records WHERE series = 'traffic:eu-1'").fetchone())
 
 
 def test_an_idle_day_is_within_its_budget(tmp_path: Path) -> None:

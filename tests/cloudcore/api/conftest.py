@@ -77,9 +77,16 @@ class Yes:
 
 
 class Quiet:
-    """Nodes with one hour of traffic."""
+    """Nodes with one hour of traffic; those of other regions have none."""
+
+    days_kept = 30
+
+    async def known(self, node: str) -> bool:
+        return node.startswith("eu-")
 
     async def book(self, node: str, since_ms: int) -> TrafficBook:
+        if not await self.known(node):
+            return TrafficBook()
         return TrafficBook.of([(since_ms + 60_000, Usage(up={"session": 5}, wire_up=100, wire_down=50))])
 
     def bandwidth(self, node: str) -> JsonObject:

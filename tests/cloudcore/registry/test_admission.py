@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from cloudcore.registry.admission import TOKEN_MOUNT, Request, bandwidth
+from cloudcore.registry.admission import TOKEN_MOUNT, Request, link_annotations
 from cloudcore.registry.kinds import builtin_scheme
 from cloudcore.registry.port import Actor, Transform, WriteOptions
 from cloudcore.store.port import Stored
@@ -16,6 +16,7 @@ from skerry.objects.bandwidth import BANDWIDTH
 from skerry.objects.device_twins import desired_of
 from skerry.objects.json import JsonObject, dig, list_at, map_at, maps_at, str_at
 from skerry.objects.meta import Key
+from skerry.objects.traffic import BUDGET
 from tests.cloudcore.registry.conftest import Registry
 
 
@@ -214,6 +215,41 @@ async def test_a_bandwidth_plan_that_makes_no_sense_is_refused_when_it_is_writte
     await registry.objects.update(kind, key, annotated(""))
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("daily=foo", "part 1 ('daily=foo'): 'foo' is no size: write 500kB, 2MB or 1.5GB"),
+        (
+            "daily=1MB,weekly=1kB",
+            "part 2 ('weekly=1kB'): write daily=SIZE or monthly=SIZE, as in daily=2MB,monthly=50MB",
+        ),
+    ],
+)
+async def test_a_traffic_budget_that_makes_no_sense_is_refused_when_it_is_written(
+    registry: Registry, text: str, message: str
+) -> None:
+    kind = registry.kind("nodes")
+    await registry.create("nodes", {"metadata": {"name": "eu-1", "annotations": {BUDGET: "daily=2MB"}}})
+    for subresource in ("", "status"):
+        with pytest.raises(InvalidError) as caught:
+            await registry.objects.update(
+                kind,
+                kind.key("", "eu-1"),
+                lambda obj: {**obj, "metadata": {**map_at(obj, "metadata"), "annotations": {BUDGET: text}}},
+                subresource=subresource,
+            )
+        (cause,) = caught.value.causes
+        assert cause.field == "metadata.annotations[skerry.dev/traffic-budget]"
+        assert cause.message == f'Invalid value: "{text}": {message}'
+
+
+async def test_both_annotations_of_a_link_are_told_at_once(registry: Registry) -> None:
+    annotations: JsonObject = {BANDWIDTH: "64kb", BUDGET: "daily"}
+    with pytest.raises(InvalidError) as caught:
+        await registry.create("nodes", {"metadata": {"name": "eu-1", "annotations": annotations}})
+    assert len(caught.value.causes) == 2
+
+
 def test_a_plan_that_stands_there_already_holds_up_nothing_else() -> None:
     """An older cloud took any text; what a node tells of itself is written all the same."""
     node: JsonObject = {"metadata": {"name": "eu-1", "annotations": {BANDWIDTH: "sixteen"}}}
@@ -231,10 +267,11 @@ def test_a_plan_that_stands_there_already_holds_up_nothing_else() -> None:
         suffix="",
         now_ms=0,
     )
-    assert bandwidth(request, NoObjects()) is node
+    assert link_annotations(request, NoObjects()) is node
     with pytest.raises(InvalidError):
-        bandwidth(replace(request, old={"metadata": {"name": "eu-1"}}), NoObjects())
-    assert bandwidth(replace(request, old=None, subresource="status"), NoObjects()) is node
+        link_annotations(replace(request, old={"metadata": {"name": "eu-1"}}), NoObjects())
+    with pytest.raises(InvalidError):
+        link_annotations(replace(request, old=None, subresource="status"), NoObjects())
 
 
 class NoObjects:

@@ -50,6 +50,13 @@ def test_an_unknown_output_format_names_the_known_ones() -> None:
     assert "wide" in output
 
 
+def test_traffic_of_less_than_the_books_have_is_refused_with_the_reason() -> None:
+    for since in ("1m", "59m", "3599s"):
+        code, output = run("node", "traffic", "--since", since)
+        assert code == EXIT_USAGE
+        assert f"--since {since}: the books have whole hours; write 1h or more" in output
+
+
 def cluster(**fields: str) -> str:
     return json.dumps(
         {

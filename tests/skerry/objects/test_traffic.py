@@ -15,6 +15,7 @@ from skerry.objects.traffic import (
     parse_budget,
     parse_size,
     size_text,
+    whole_since,
 )
 
 T0_MS = 1_790_000_000_000 - 1_790_000_000_000 % DAY_MS
@@ -49,6 +50,27 @@ def test_the_running_hour_counts_whole() -> None:
     assert book.since(T0_MS + 20).wire_up == 10
 
 
+def test_what_was_counted_before_is_taken_away() -> None:
+    assert usage(3) - usage(1) == Usage(up={"live": 2}, down={"session": 0}, wire_up=20, wire_down=0)
+    assert not usage() - usage()
+
+
+def test_a_time_is_asked_for_by_whole_hours_then_days_and_not_before_what_is_kept() -> None:
+    now_ms = T0_MS + 10 * DAY_MS + 6 * HOUR_MS + 180_000
+    assert whole_since(now_ms - HOUR_MS, now_ms) == T0_MS + 10 * DAY_MS + 5 * HOUR_MS
+    assert whole_since(now_ms - 70 * HOUR_MS, now_ms) == T0_MS + 7 * DAY_MS + 8 * HOUR_MS
+    assert whole_since(now_ms - 80 * HOUR_MS, now_ms) == T0_MS + 6 * DAY_MS
+    assert whole_since(now_ms - 300 * DAY_MS, now_ms, days_kept=5) == T0_MS + 6 * DAY_MS
+
+
+def test_a_young_book_counts_by_hours_however_far_back_it_is_asked() -> None:
+    at_ms = T0_MS + 5 * HOUR_MS
+    book = TrafficBook.of([(at_ms + 10, usage())])
+    assert book.begin_ms == at_ms and TrafficBook().begin_ms is None
+    assert book.since(T0_MS - 40 * DAY_MS).wire_up == 10
+    assert book.since(at_ms + HOUR_MS) == Usage(), "the day that it lies in has an hour which does not count"
+
+
 @pytest.mark.parametrize(
     ("count", "text"),
     [(0, "0 B"), (999, "999 B"), (4096, "4.1 kB"), (1_300_000, "1.3 MB"), (2 * 10**12, "2000.0 GB")],
@@ -60,6 +82,8 @@ def test_sizes_are_said_in_powers_of_ten(count: int, text: str) -> None:
 def test_budgets_are_read_or_named() -> None:
     assert parse_size("1.5GiB") == 1_610_612_736
     assert parse_budget("daily=2MB, monthly=50 MB") == {"daily": 2_000_000, "monthly": 50_000_000}
-    for bad in ("", "weekly=1MB", "daily", "daily=lots", "daily=5"):
-        with pytest.raises(InvalidError, match="write"):
+    for bad in ("", "weekly=1MB", "daily", "daily=lots", "daily=5", "daily=1MB,", "daily=" + "9" * 400 + "MB"):
+        with pytest.raises(InvalidError, match=r"skerry.dev/traffic-budget, part \d \(.*write"):
             parse_budget(bad)
+    with pytest.raises(InvalidError, match=r"f, part 2 .*daily is given twice"):
+        parse_budget("daily=1MB,daily=2MB", source="f")
