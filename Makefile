@@ -64,7 +64,7 @@ fuzz: $(STAMP) ## look for new hostile inputs, SECONDS_EACH=300 for each target 
 bench: $(STAMP) ## measure against the budgets; results in benchmarks/results
 	@$(PY) -m benchmarks
 
-faults: $(STAMP) apt ## fault cases on real links and processes, a figure each; writes docs/reference/faults.md
+faults: $(STAMP) apt ## fault cases on real links and processes, a figure each, into docs/reference/faults.md; CASES="half-open 12" runs some
 	@$(PY) -m benchmarks.faults --page $(CASES)
 
 docs: $(STAMP) ## draw the diagrams and reference pages that are made from the code

@@ -1,10 +1,10 @@
-"""Run the fault cases, print each figure beside its limit, and keep them.
+"""Run the fault cases and print each figure beside its limit.
 
-    python -m benchmarks.faults [CASE ...]        some cases; all by default
-    python -m benchmarks.faults --page [CASE ...] the same, and write docs/reference/faults.md from all figures kept
+    python -m benchmarks.faults [CASE ...]        some cases, by name or number; all by default; nothing is written
+    python -m benchmarks.faults --page [CASE ...] the same, and put their figures into docs/reference/faults.md
 
-Figures go to benchmarks/results/faults.json, which is not kept in the repository. Exit code 1: a limit was broken, or
-a case could not be carried out.
+The page is made of benchmarks/faults/figures.json, in which each case has its place: those that were not run stay as
+they are. Exit code 1: a limit was broken, or a case could not be carried out.
 """
 
 from __future__ import annotations
@@ -14,15 +14,16 @@ import json
 import sys
 import time
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.__main__ import machine
 from benchmarks.faults import crashes, devices, links, offline, replicas, scale
 from benchmarks.faults.case import Case, Figure
-from benchmarks.faults.page import PAGE, Result, page, results_in
+from benchmarks.faults.page import KEPT, PAGE, Result, page, results_in
 from skerry.errors import SkerryError
 
-RESULTS = Path(__file__).parents[1] / "results" / "faults.json"
+ROOT = Path(__file__).parents[2]
 CASES = sorted(
     (*links.CASES, *offline.CASES, *scale.CASES, *devices.CASES, *crashes.CASES, *replicas.CASES),
     key=lambda case: case.number,
@@ -41,8 +42,9 @@ def carry_out(case: Case) -> Result:
         failure = str(error).splitlines()[0]
         traceback.print_exc()
     for figure in figures:
-        verdict = "ok" if figure.holds else "BROKEN"
-        limit = f"   ({figure.limit_text})" if figure.limit_text else ""
+        verdict = "BROKEN" if not figure.holds else "ok" if figure.meets else "MISSED"
+        aims = [figure.limit_text, f"target {figure.target_text}" if figure.target_text else ""]
+        limit = f"   ({', '.join(aim for aim in aims if aim)})" if any(aims) else ""
         print(f"     {verdict:6} {figure.what}: {figure.text}{limit}", flush=True)
     if failure:
         print(f"     FAILED {failure}", flush=True)
@@ -50,31 +52,42 @@ def carry_out(case: Case) -> Result:
     return Result(case=case.name, machine=machine(), figures=tuple(figures), failure=failure)
 
 
-def keep(result: Result) -> None:
-    """Add it to what is kept, in the place of an older one of the same case."""
-    RESULTS.parent.mkdir(exist_ok=True)
-    kept = {each.case: each for each in results_in(RESULTS)} | {result.case: result}
-    RESULTS.write_text(json.dumps([each.as_json() for each in kept.values()], indent=1) + "\n")
+def keep(result: Result, root: Path) -> None:
+    """Put it in the place of an older one of the same case, and write the page anew."""
+    kept = {each.case: each for each in results_in(root / KEPT)} | {result.case: result}
+    ordered = [kept[case.name] for case in CASES if case.name in kept]
+    (root / KEPT).write_text(json.dumps([each.as_json() for each in ordered], indent=1, ensure_ascii=False) + "\n")
+    (root / PAGE).write_text(page(CASES, ordered))
+
+
+def chosen(words: Sequence[str]) -> list[Case]:
+    """The cases of these names and numbers, in the order of the list; all for none. Raises `ValueError`."""
+    unknown = [word for word in words if not any(word in (case.name, str(case.number)) for case in CASES)]
+    if unknown:
+        known = ", ".join(f"{case.number} {case.name}" for case in CASES)
+        raise ValueError(f"no such case: {', '.join(unknown)} (there are: {known})")
+    return [case for case in CASES if not words or case.name in words or str(case.number) in words]
 
 
 def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.faults", description="Fault cases, with a figure each."
     )
-    parser.add_argument("case", nargs="*", help="; ".join(case.name for case in CASES))
-    parser.add_argument("--page", action="store_true", help=f"write {PAGE} from the figures that are kept")
+    parser.add_argument("case", nargs="*", help="; ".join(f"{case.number} {case.name}" for case in CASES))
+    parser.add_argument(
+        "--page", action="store_true", help=f"put their figures into {PAGE}, in the places of the old"
+    )
     given = parser.parse_args(argv)
-    known = {case.name: case for case in CASES}
-    unknown = set(given.case) - known.keys()
-    if unknown:
-        parser.error(f"no such case: {', '.join(sorted(unknown))} (there are: {', '.join(known)})")
+    try:
+        cases = chosen(given.case)
+    except ValueError as error:
+        parser.error(str(error))
     good = True
-    for case in [known[name] for name in given.case] or CASES:
+    for case in cases:
         result = carry_out(case)
-        keep(result)
         good = good and result.holds
-    if given.page:
-        (Path(__file__).parents[2] / PAGE).write_text(page(CASES, results_in(RESULTS)))
+        if given.page:
+            keep(result, ROOT)
     return 0 if good else 1
 
 

@@ -18,6 +18,18 @@ class Figure:
     unit: str = ""
     at_most: float | None = None
     at_least: float | None = None
+    target: float | None = None
+    """The figure to beat, at most: what we aim at on a quiet machine, where the limit is what no machine may exceed.
+    None: none was set for it."""
+
+    @property
+    def meets(self) -> bool:
+        """At its target; true where it has none."""
+        return self.target is None or self.value <= self.target
+
+    @property
+    def target_text(self) -> str:
+        return "" if self.target is None else f"≤ {number_text(self.target)}"
 
     @property
     def holds(self) -> bool:

@@ -38,7 +38,13 @@ def half_open() -> Sequence[Figure]:
             edge_s, cloud_s = _noticed(here, up=up, down=down)
             limit = 2 * HEARTBEAT_S + SLACK_S
             figures += [
-                Figure(what=f"silent {silent}: the gateway knows after", value=edge_s, unit="s", at_most=limit),
+                Figure(
+                    what=f"silent {silent}: the gateway knows after",
+                    value=edge_s,
+                    unit="s",
+                    at_most=limit,
+                    target=2 * HEARTBEAT_S,
+                ),
                 Figure(what=f"silent {silent}: the cloud knows after", value=cloud_s, unit="s", at_most=limit),
             ]
             if up and down:
@@ -49,7 +55,13 @@ def half_open() -> Sequence[Figure]:
             back_s = until(lambda wanted=wanted: here.text_held("settings") == wanted, "the change", within_s=90)
             after = f"after {SILENT_S:.0f} s, both" if up and down else silent
             figures.append(
-                Figure(what=f"healed ({after}): new session works after", value=back_s, unit="s", at_most=5)
+                Figure(
+                    what=f"healed ({after}): new session works after",
+                    value=back_s,
+                    unit="s",
+                    at_most=5,
+                    target=5 if up and down else None,
+                )
             )
             until(lambda: here.ready() == "True", "the node to be Ready", within_s=60)
     return figures

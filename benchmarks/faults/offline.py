@@ -26,7 +26,7 @@ from skerry.testkit.real.clocks import FakedClock
 from skerry.testkit.real.programs import EDGE, until
 
 OFFLINE_S = float(os.environ.get("SKERRY_FAULTS_OFFLINE_S", "60"))
-"""Of the case that upstream's reports have at 30 minutes; nothing in it depends on more than a few heartbeats."""
+"""Of the case that upstream's reports have at 30 minutes: `SKERRY_FAULTS_OFFLINE_S=1800` takes as long."""
 OBJECTS = 100
 OTHERS = 3
 EVICTION_S = 5
@@ -63,8 +63,15 @@ def offline_changes() -> Sequence[Figure]:
             until(lambda: here.ready() == "True", "the node to be Ready", within_s=60)
         down, up = carried.down_bytes - before.down_bytes, carried.up_bytes - before.up_bytes
         return [
-            Figure(what="healed: all changes at the gateway after", value=back_s, unit="s", at_most=5),
-            Figure(what="bytes on the wire, TCP and TLS included", value=down + up, unit="B", at_most=40_000),
+            Figure(what="cut off for", value=OFFLINE_S, unit="s"),
+            Figure(what="healed: all changes at the gateway after", value=back_s, unit="s", at_most=5, target=1.5),
+            Figure(
+                what="bytes on the wire, TCP and TLS included",
+                value=down + up,
+                unit="B",
+                at_most=40_000,
+                target=25_000,
+            ),
             exactly("looks at which another node was not Ready", sum(readiness.seen.values()), 0),
             exactly("containers restarted", len(ran.items() ^ here.edge.containers().items()), 0),
         ]
@@ -256,9 +263,10 @@ CASES = (
         number=2,
         name="offline",
         title="Offline with 100 changed objects",
-        method=f"A gateway whose pod uses {OBJECTS} ConfigMaps of 91 bytes is cut off for {OFFLINE_S:.0f} s (a "
-        f"longer silence adds "
-        f"nothing that is kept or sent) while all of them change; {OTHERS} others are watched four times a second.",
+        method=f"A gateway whose pod uses {OBJECTS} ConfigMaps of 91 bytes is cut off for a minute while all of them "
+        f"change; {OTHERS} others are watched four times a second. The list's half hour is "
+        "`SKERRY_FAULTS_OFFLINE_S=1800`; what grows or ends with the time (readings that wait, tokens, certificates, "
+        "eviction) is in cases 6, 8, 10 and 15.",
         kubeedge="33.7 s and 102 KB after 60 s; other nodes NotReady (#3567)",
         run=offline_changes,
     ),
