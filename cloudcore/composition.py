@@ -32,6 +32,7 @@ from cloudcore.registry.admission import STEPS
 from cloudcore.registry.builtin import KindRules
 from cloudcore.registry.commands import IssuedCommands
 from cloudcore.registry.custom import CustomKinds
+from cloudcore.registry.devices import wanted_values
 from cloudcore.registry.kinds import builtin_scheme
 from cloudcore.registry.objects import LocalObjects
 from cloudcore.runtime.election import Alone, Election, Leadership
@@ -120,6 +121,7 @@ async def compose(store: Store, clock: Clock, ids: Ids, *, service_cidr: str, ho
             *STEPS,
             ServiceAddresses(service_cidr),
             escalation_step(authorizer),
+            wanted_values,
             IssuedCommands(store.epoch),
         ),
     )

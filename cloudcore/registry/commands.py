@@ -11,17 +11,18 @@ from dataclasses import dataclass
 from typing import Final
 
 from cloudcore.registry.admission import Reader, Request
+from cloudcore.registry.devices import DEVICES, model_of
 from cloudcore.registry.refusals import invalid
 from cloudcore.registry.validation.commands import validate_action
 from cloudcore.registry.validation.faults import invalid as wrong
 from cloudcore.registry.validation.faults import not_found
-from skerry.errors import Cause
+from skerry.errors import Cause, InvalidError
 from skerry.objects.commands import COMMANDS, INCARNATION, DeviceMethod, DeviceRefresh, PodRestart, action_of
+from skerry.objects.device_models import served_properties, wanted_value
 from skerry.objects.json import JsonObject, map_at, maps_at, str_at, strs_at
 from skerry.objects.meta import Key, annotations_of, being_deleted, uid_of
 from skerry.objects.times import micro_time_text
 
-_DEVICES: Final = "devices.devices.kubeedge.io"
 _NODES: Final = "nodes"
 
 
@@ -70,12 +71,13 @@ def _target(namespace: str, spec: JsonObject, reader: Reader) -> tuple[str, str]
     match action_of(map_at(spec, "action")):
         case DeviceMethod() as call:
             here = "spec.action.deviceMethod"
-            device = _found(f"{here}.device", Key(_DEVICES, namespace, call.device), reader)
-            _check_method(here, device, call)
+            device = _found(f"{here}.device", Key(DEVICES, namespace, call.device), reader)
+            _check_method(here, device, call, model_of(device, namespace, reader))
             return _placed(f"{here}.device", call.device, device), uid_of(device)
-        case DeviceRefresh(device=name):
+        case DeviceRefresh(device=name) as asked:
             field = "spec.action.deviceRefresh.device"
-            device = _found(field, Key(_DEVICES, namespace, name), reader)
+            device = _found(field, Key(DEVICES, namespace, name), reader)
+            _check_properties(asked, device, model_of(device, namespace, reader))
             return _placed(field, name, device), uid_of(device)
         case PodRestart() as restart:
             field = "spec.action.podRestart.pod"
@@ -105,17 +107,35 @@ def _placed(field: str, name: str, obj: JsonObject) -> str:
     return node
 
 
-def _check_method(here: str, device: JsonObject, call: DeviceMethod) -> None:
+def _check_method(here: str, device: JsonObject, call: DeviceMethod, model: JsonObject | None) -> None:
     methods = maps_at(device, "spec", "methods")
     method = next((each for each in methods if str_at(each, "name") == call.method), None)
     if method is None:
         known = ", ".join(str_at(each, "name") for each in methods) or "none"
         raise _WrongError(wrong(f"{here}.method", call.method, f"the device's methods are: {known}"))
     names = strs_at(method, "propertyNames")
+    served = None if model is None else served_properties(device, model)
+    for name in names:
+        if served is not None and name not in served:
+            text = f"the method names {name}; the device's properties are: {', '.join(served) or 'none'}"
+            raise _WrongError(wrong(f"{here}.method", call.method, text))
     for name, value in call.parameters:
+        field = f"{here}.parameters[{name}]"
         if name not in names:
-            text = f"the method's parameters are: {', '.join(names) or 'none'}"
-            raise _WrongError(wrong(f"{here}.parameters[{name}]", value, text))
+            raise _WrongError(wrong(field, value, f"the method's parameters are: {', '.join(names) or 'none'}"))
+        if served is not None:
+            try:
+                wanted_value(served[name], value)
+            except InvalidError as error:
+                raise _WrongError(wrong(field, value, str(error))) from error
+
+
+def _check_properties(asked: DeviceRefresh, device: JsonObject, model: JsonObject | None) -> None:
+    served = None if model is None else served_properties(device, model)
+    for index, name in enumerate(asked.properties):
+        if served is not None and name not in served:
+            text = f"the device's properties are: {', '.join(served) or 'none'}"
+            raise _WrongError(wrong(f"spec.action.deviceRefresh.properties[{index}]", name, text))
 
 
 def _incarnation(node: str, reader: Reader) -> str:

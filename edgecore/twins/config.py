@@ -14,12 +14,12 @@ from typing import Final
 from devices.fields import bool_in, decimal_in, int_in, map_in, refuse_unknown, text_in
 from devices.port import DeviceConfig, PropertyConfig, TwinConfig
 from skerry.errors import InvalidError
-from skerry.objects.json import JsonObject, map_at, maps_at, str_at
+from skerry.objects.device_models import is_writable, properties_in, served_properties
+from skerry.objects.json import JsonObject, map_at, str_at
 from skerry.objects.meta import Key, name_of, namespace_of, uid_of
 from skerry.objects.twins import POLICIES, policy_of
 
 DEVICES: Final = "devices.devices.kubeedge.io"
-MODELS: Final = "devicemodels.devices.kubeedge.io"
 
 COLLECT_MS_DEFAULT: Final = 1000
 """As KubeEdge's mapper framework."""
@@ -84,16 +84,12 @@ def device_config(key: Key, device: JsonObject, models: Mapping[tuple[str, str],
 
 
 def _properties(device: JsonObject, model: JsonObject, model_name: str, protocol: str) -> Iterable[PropertyConfig]:
-    modelled = {str_at(prop, "name"): prop for prop in maps_at(model, "spec", "properties")}
-    placed = {str_at(prop, "name"): prop for prop in maps_at(device, "spec", "properties")}
+    modelled, placed = properties_in(model), properties_in(device)
     for name in placed:
         if name not in modelled:
             raise InvalidError(f"spec.properties[{name}]: not in DeviceModel {model_name!r}; add it there")
-    for name, of_model in modelled.items():
-        instance = placed.get(name, {})
-        # What the instance does not name is served when the model says by itself where it is.
-        if name in placed or "visitors" in of_model:
-            yield _property(name, of_model, instance, every_reading=protocol == "mqtt")
+    for name, of_model in served_properties(device, model).items():
+        yield _property(name, of_model, placed.get(name, {}), every_reading=protocol == "mqtt")
 
 
 def _property(name: str, model: JsonObject, instance: JsonObject, *, every_reading: bool) -> PropertyConfig:
@@ -107,7 +103,7 @@ def _property(name: str, model: JsonObject, instance: JsonObject, *, every_readi
     return PropertyConfig(
         name=name,
         type=type,
-        writable=str_at(model, "accessMode", default="ReadWrite") == "ReadWrite",
+        writable=is_writable(model),
         unit=str_at(model, "unit"),
         minimum=_bound(model, "minimum", where),
         maximum=_bound(model, "maximum", where),

@@ -21,7 +21,7 @@ from typing import Final
 from devices.port import DeviceConfig, DeviceHealth, Driver, PropertyConfig, Reading, TwinConfig, WriteResult
 from edgecore.store.port import META_EPOCH, EdgeBatch, TwinRow
 from edgecore.store.shell import AsyncEdgeStore
-from edgecore.twins.config import DEVICES, MODELS, KnownDevice, known_devices
+from edgecore.twins.config import DEVICES, KnownDevice, known_devices
 from edgecore.twins.pace import Credit, Pace
 from edgecore.twins.plan import (
     FINAL,
@@ -49,6 +49,7 @@ from edgecore.twins.stage import (
     telemetry_report,
 )
 from skerry.errors import InvalidError, NotFoundError, UnavailableError
+from skerry.objects.device_models import MODELS, checked_value
 from skerry.objects.device_twins import desired_of
 from skerry.objects.json import decode_object
 from skerry.objects.meta import Key, name_of, namespace_of
@@ -64,7 +65,6 @@ from skerry.objects.twins import (
     encode_state,
     format_value,
     merge,
-    parse_value,
     write_desired,
 )
 from skerry.ports import Clock, Ids
@@ -240,17 +240,17 @@ class Keeper:
         self._notify()
         self._wish.set()
 
-    def _check_wanted(self, config: PropertyConfig, value: str, expires_ms: int | None) -> None:
-        if not config.writable:
-            raise InvalidError(f"{config.name} is read-only")
-        parsed = parse_value(config.type, value)
-        if isinstance(parsed, int | float) and not isinstance(parsed, bool):
-            if config.minimum is not None and parsed < config.minimum:
-                raise InvalidError(f"{value} is below the minimum of {config.minimum:g}")
-            if config.maximum is not None and parsed > config.maximum:
-                raise InvalidError(f"{value} is above the maximum of {config.maximum:g}")
+    def _check_wanted(self, config: PropertyConfig, value: str, expires_ms: int | None) -> Value:
+        checked = checked_value(
+            config.type,
+            value,
+            refusal="" if config.writable else f"{config.name} is read-only",
+            minimum=config.minimum,
+            maximum=config.maximum,
+        )
         if expires_ms is not None and expires_ms <= self._clock.wall_ms():
             raise InvalidError("it would have expired already")
+        return checked
 
     async def wait(
         self, device: Key, prop: str, *, for_ver: Vector, states: frozenset[AckState], timeout_s: float
@@ -289,8 +289,7 @@ class Keeper:
 
     def check_value(self, config: PropertyConfig, text: str) -> Value:
         """The value that the text means. Raises `InvalidError` where the property does not take it."""
-        self._check_wanted(config, text, None)
-        return parse_value(config.type, text)
+        return self._check_wanted(config, text, None)
 
     async def write_once(self, device: Key, prop: str, value: Value) -> WriteResult:
         """Write at most once, leaving what is wanted of the property as it is. Hold the device's `turn`."""

@@ -14,12 +14,14 @@ from typing import Final
 
 import click
 
+from skerry.cli.backlog import NODES
 from skerry.cli.client import Client, path_of
 from skerry.cli.logs import seconds_of
 from skerry.cli.output import check_format, print_data, print_table, resource_name
 from skerry.cli.target import DeadlineError, RefusedError, Target, with_target
-from skerry.errors import BadRequestError, NotFoundError, SkerryError, UnavailableError
+from skerry.errors import BadRequestError, ForbiddenError, NotFoundError, SkerryError, UnavailableError
 from skerry.objects.commands import FINAL, GROUP, SILENT, action_of, described, phase_of
+from skerry.objects.conditions import condition_of
 from skerry.objects.json import Json, JsonObject, decode_object, int_at, map_at, maps_at, str_at, to_json
 from skerry.objects.meta import name_of, namespace_of
 from skerry.objects.scheme import Kind
@@ -28,13 +30,17 @@ from skerry.objects.times import human_duration, ms_at
 COMMANDS: Final = Kind(
     group=GROUP, version="v1", kind="Command", plural="commands", singular="command", namespaced=True
 )
+WORD_S: Final = 5.0
+"""How long word of how it ended may be on its way."""
 _FORM: Final = click.option("-o", "--output", "form", default="text", help="text, json, yaml or name.")
 _NAMESPACE: Final = click.option("-n", "--namespace", default="")
 _DEADLINE: Final = click.option("--deadline", default="1h", help="Not begun any more after this: 60s, 15m, 1d.")
 _TIME: Final = click.option("--time-limit", default="1m", help="How long it may take once it was begun.")
 _WAIT: Final = click.option("--wait/--no-wait", default=True, help="Stay until it has ended (Ctrl-C leaves it).")
 _TIMEOUT: Final = click.option(
-    "--timeout", default="", help="How long --wait waits; until its deadline if not given."
+    "--timeout",
+    default="",
+    help="How long --wait waits; if not given, until the deadline, or once it was begun until its time limit.",
 )
 
 
@@ -87,7 +93,10 @@ def get(target: Target, name: str, namespace: str, form: str) -> None:
 @_FORM
 @with_target
 def wait(target: Target, name: str, namespace: str, timeout: str, form: str) -> None:
-    """Stay until a command has ended. Exit codes: 5 it failed or was refused, 6 it expired or goes on, 1 unknown."""
+    """Stay until a command has ended, or its deadline is over and nothing says that it was begun.
+
+    Exit codes: 5 it failed or was refused, 6 it expired or goes on, 1 unknown.
+    """
     client = target.client()
     place = namespace or client.namespace
     obj = client.request("GET", path_of(COMMANDS, place, name)).obj
@@ -254,7 +263,6 @@ def _give(target: Target, ask: _Ask) -> None:
     }
     obj = client.request("POST", path_of(COMMANDS, place), body=body).obj
     if ask.wait:
-        click.echo(f"{name_of(obj)} for {str_at(obj, 'spec', 'nodeName')}", err=True)
         _finish(_followed(client, place, obj, ask.timeout), ask.form)
     elif ask.form in ("json", "yaml"):
         print_data(obj, ask.form)
@@ -271,25 +279,77 @@ def _parameter(text: str) -> tuple[str, str]:
 
 def _followed(client: Client, place: str, obj: JsonObject, timeout: str) -> JsonObject:
     """The command when it has ended. Raises `DeadlineError` when that is not in time."""
-    limit_s = seconds_of(timeout) if timeout else _longest_s(obj)
-    until_s = time.monotonic() + limit_s
+    patience = Patience(seconds_of(timeout) if timeout else None, _left_s(obj))
+    if phase_of(obj) not in FINAL:
+        _tell_what_for(client, obj, patience)
     told = ""
     while phase_of(obj) not in FINAL:
         if phase_of(obj) != told:
             told = phase_of(obj)
             click.echo(f"  {told.lower()}", err=True)
-        left_s = until_s - time.monotonic()
+            if told == "Running":
+                patience.begin(int_at(obj, "spec", "timeoutSeconds"))
+        left_s = patience.left_s()
         if left_s <= 0:
-            raise DeadlineError(f"{name_of(obj)} is {told.lower()} after {limit_s} s, and goes on")
+            raise DeadlineError(f"{name_of(obj)} {patience.over(told.lower())}; it goes on (see skerry command wait)")
         news = next(_changes(client, place, obj, timeout_s=max(1, min(int(left_s) + 1, 60))), None)
         obj = news or client.request("GET", path_of(COMMANDS, place, name_of(obj))).obj
     return obj
 
 
-def _longest_s(obj: JsonObject) -> int:
-    """Its deadline, the time it may take, and the cloud's patience for the gateway's word."""
-    expires, limit = int_at(obj, "spec", "expiresAfterSeconds"), int_at(obj, "spec", "timeoutSeconds")
-    return expires + limit + 120
+class Patience:
+    """How long a command is waited for: as long as was asked for; else until its deadline, or once it was begun for
+    the time that it may take. The gateway's and the cloud's word of it may take a moment more."""
+
+    def __init__(self, asked_s: int | None, deadline_s: float) -> None:
+        now_s = time.monotonic()
+        self.asked_s = asked_s
+        self.until_s = now_s + (deadline_s + WORD_S if asked_s is None else asked_s)
+        self._begun = False
+
+    def begin(self, limit_s: int) -> None:
+        """It was begun, as far as is known here just now."""
+        if self.asked_s is None and not self._begun:
+            self.until_s = time.monotonic() + limit_s + WORD_S
+        self._begun = True
+
+    def left_s(self) -> float:
+        return self.until_s - time.monotonic()
+
+    def over(self, phase: str) -> str:
+        """What there is to say when it is over."""
+        if self.asked_s is not None:
+            return f"is {phase} after {self.asked_s} s"
+        if self._begun:
+            return "is running, and its time limit is over: its gateway has not told how it ended"
+        return f"is {phase}, and its deadline is over: not begun in time, as far as is known here"
+
+
+def _left_s(obj: JsonObject) -> float:
+    """Until the deadline. Counted on this machine's clock, and never more than the whole time."""
+    whole_s = int_at(obj, "spec", "expiresAfterSeconds")
+    given = str_at(obj, "spec", "issued", "time")
+    return max(0.0, min(whole_s, whole_s - (time.time() - ms_at(given) / 1000))) if given else whole_s
+
+
+def _tell_what_for(client: Client, obj: JsonObject, patience: Patience) -> None:
+    """On stderr, so that nobody wonders at a screen that says nothing."""
+    node = str_at(obj, "spec", "nodeName")
+    away = ", which is not heard now" if node and not client.local and not _is_heard(client, node) else ""
+    if patience.asked_s is None:
+        until = f"until its deadline, in {human_duration(max(0.0, patience.left_s() - WORD_S))}"
+    else:
+        until = f"for {human_duration(patience.asked_s)}"
+    click.echo(f"{name_of(obj)}: waiting for {node or 'its node'}{away}, {until}", err=True)
+
+
+def _is_heard(client: Client, node: str) -> bool:
+    """As the cloud knows; who may not read the Node is told nothing of it."""
+    try:
+        obj = client.request("GET", path_of(NODES, "", node)).obj
+    except (NotFoundError, ForbiddenError):
+        return True
+    return str_at(condition_of(obj, "Ready"), "status") != "Unknown"
 
 
 def _changes(client: Client, place: str, obj: JsonObject, *, timeout_s: int) -> Iterator[JsonObject]:

@@ -6,6 +6,7 @@ objects say what is wanted; the DeviceStatus of the same name, kept current by t
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from skerry.objects.json import JsonObject, clone, decode_object, ensure_map, li
 from skerry.objects.meta import name_of, namespace_of
 from skerry.objects.scheme import Kind
 from skerry.objects.times import human_duration, micro_time_text, time_text
+from skerry.objects.twins import same_value
 
 DEVICES: Final = Kind(
     group="devices.kubeedge.io", version="v1beta1", kind="Device", plural="devices", namespaced=True
@@ -36,6 +38,8 @@ STATUSES: Final = Kind(
 )
 _DONE: Final = {"applied": ("applied", "verified"), "verified": ("verified",)}
 _RETRIES: Final = 5
+_SAME: Final = 0.01
+"""Of what is wanted: within this a reading may differ by the device's resolution, or the tolerance of its twin."""
 
 
 @click.group("device")
@@ -140,9 +144,8 @@ def describe(target: Target, name: str, namespace: str) -> None:
     click.echo(f"Node:        {str_at(obj, 'spec', 'nodeName') or '<none>'}")
     click.echo(f"Model:       {str_at(obj, 'spec', 'deviceModelRef', 'name') or '<none>'}")
     click.echo(f"Protocol:    {str_at(obj, 'spec', 'protocol', 'protocolName') or '<none>'}")
-    for key, value in map_at(obj, "spec", "protocol", "configData").items():
-        secret = any(word in key.lower() for word in ("password", "secret", "key"))
-        click.echo(f"  {key}: {'(hidden)' if secret else value}")
+    for line in config_lines(map_at(obj, "spec", "protocol", "configData")):
+        click.echo(f"  {line}")
     click.echo(f"State:       {twin.state}{_state_reason(twin)}")
     click.echo(f"Last online: {str_at(twin.status, 'status', 'lastOnlineTime') or '<never>'}")
     click.echo()
@@ -393,6 +396,34 @@ def _pending(view: TwinView) -> str:
     return f"→{view.desired.value}({view.ack_state})"
 
 
+def config_lines(config: JsonObject) -> Iterator[str]:
+    """Settings of a protocol, one a line, what belongs together indented; nothing secret."""
+    for name, value in config.items():
+        if any(word in name.lower() for word in ("password", "secret", "key")):
+            yield f"{name}: (hidden)"
+        elif isinstance(value, dict):
+            yield f"{name}:"
+            yield from (f"  {line}" for line in config_lines(value))
+        else:
+            yield f"{name}: {value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)}"
+
+
+def ack_shown(view: TwinView) -> tuple[str, str]:
+    """(ACK, REASON): an answer is of when it was given, and says nothing of what a command or a hand did since."""
+    if view.ack_state not in ("applied", "verified") or view.desired is None or view.reported is None:
+        return view.ack_state or "-", view.ack_reason or view.reason
+    if same_value(view.type or "DOUBLE", view.reported, view.desired.value, _SAME * abs(_number(view.desired.value))):
+        return view.ack_state, view.ack_reason or view.reason
+    return f"was {view.ack_state}", view.ack_reason or view.reason or "it reads otherwise since"
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return 0.0
+
+
 def _state_reason(twin: Twin) -> str:
     holder = maps_at(twin.status, "status", "extensions", "conditions") or maps_at(
         twin.device, "status", "conditions"
@@ -411,8 +442,7 @@ def _print_values(twin: Twin) -> None:
             view.quality,
             human_duration((now_ms - view.source_ms) / 1000) if view.source_ms else "never",
             view.desired.value if view.desired else "-",
-            view.ack_state or "-",
-            view.ack_reason or view.reason,
+            *ack_shown(view),
         ]
         for view in twin.views
     ]

@@ -134,3 +134,26 @@ def test_a_cancelled_command_is_not_begun(fleet: RealFleet, plc: Plc) -> None:
     until(lambda: fleet.edge.link_state() == "connected", "the link is up again")
     time.sleep(1.0)
     assert plc.register(WRITES) == before
+
+
+def test_waiting_says_for_whom_and_ends_with_the_deadline(fleet: RealFleet, plc: Plc) -> None:
+    """Right after a cut neither the cloud nor its user knows; nobody waits longer than the help says."""
+    fleet.edge.api.request("POST", "/skerry/link/cut", body={})
+    until(lambda: fleet.ready() == "Unknown", "the cloud sees that the node is silent")
+    begun_s = time.monotonic()
+    given = fleet.cloud.try_skerry("device", "call", "boiler-1", "purge", "setpoint=17", "--deadline", "2s")
+    assert given.returncode == 6, given.stderr
+    assert "waiting for eu-1, which is not heard now, until its deadline, in " in given.stderr
+    assert time.monotonic() - begun_s < 40, "it took the 2 s, 5 s for the word of it, and a busy machine"
+    fleet.edge.api.request("POST", "/skerry/link/heal", body={})
+
+
+def test_what_the_model_does_not_take_is_refused_at_once_by_cli_and_kubectl(fleet: RealFleet, plc: Plc) -> None:
+    for args, said in (
+        (("device", "set", "boiler-1", "temperature=4"), "temperature is read-only"),
+        (("device", "set", "boiler-1", "setpoint=abc"), "'abc' is not"),
+        (("device", "refresh", "boiler-1", "bogus"), "spec.action.deviceRefresh.properties[0]"),
+        (("device", "call", "boiler-1", "purge", "setpoint=abc"), "spec.action.deviceMethod.parameters[setpoint]"),
+    ):
+        refused = fleet.cloud.try_skerry(*args)
+        assert (refused.returncode, said in refused.stderr) == (5, True), (args, refused.stderr)

@@ -12,7 +12,7 @@ from cloudcore.registry.commands import IssuedCommands
 from cloudcore.registry.port import Actor, WriteOptions
 from skerry.errors import InvalidError
 from skerry.objects.commands import INCARNATION
-from skerry.objects.json import JsonObject, clone, map_at, str_at
+from skerry.objects.json import Json, JsonObject, clone, map_at, str_at
 from tests.cloudcore.worlds import World, make_world
 
 
@@ -34,7 +34,10 @@ def boiler(name: str = "boiler", node: str = "eu-1") -> JsonObject:
         "spec": {
             "deviceModelRef": {"name": "m"},
             "nodeName": node,
-            "methods": [{"name": "ignite", "propertyNames": ["power", "flame"]}],
+            "methods": [
+                {"name": "ignite", "propertyNames": ["power", "flame"]},
+                {"name": "tune", "propertyNames": ["spare"]},
+            ],
         },
     }
 
@@ -83,7 +86,7 @@ async def test_what_the_server_writes_can_not_be_said_by_a_client(world: World) 
         (
             {"deviceMethod": {"device": "boiler", "method": "fly"}},
             {},
-            'spec.action.deviceMethod.method: Invalid value: "fly": the device\'s methods are: ignite',
+            'spec.action.deviceMethod.method: Invalid value: "fly": the device\'s methods are: ignite, tune',
         ),
         (
             {"deviceMethod": {"device": "boiler", "method": "ignite", "parameters": {"x": "1"}}},
@@ -135,3 +138,58 @@ async def test_a_command_stays_what_it_was_but_for_being_cancelled(world: World)
     assert (await world.update("commands.skerry.dev", "c", changed(cancel=True)))["spec"]["cancel"] is True
     with pytest.raises(InvalidError, match="can't be taken up again"):
         await world.update("commands.skerry.dev", "c", changed(cancel=False))
+
+
+def model() -> JsonObject:
+    properties: list[Json] = [
+        {"name": "power", "type": "INT", "minimum": "0", "maximum": "10", "visitors": {}},
+        {"name": "flame", "type": "BOOLEAN", "accessMode": "ReadOnly", "visitors": {}},
+        {"name": "spare", "type": "INT"},
+    ]
+    return {"metadata": {"name": "m"}, "spec": {"properties": properties}}
+
+
+@pytest.mark.parametrize(
+    ("action", "said"),
+    [
+        (
+            {"deviceMethod": {"device": "boiler", "method": "ignite", "parameters": {"power": "11"}}},
+            'spec.action.deviceMethod.parameters[power]: Invalid value: "11": 11 is above the maximum of 10',
+        ),
+        (
+            {"deviceMethod": {"device": "boiler", "method": "ignite", "parameters": {"power": "much"}}},
+            "spec.action.deviceMethod.parameters[power]: Invalid value: \"much\": 'much' is not an INT",
+        ),
+        (
+            {"deviceMethod": {"device": "boiler", "method": "ignite", "parameters": {"flame": "true"}}},
+            'spec.action.deviceMethod.parameters[flame]: Invalid value: "true": flame is read-only',
+        ),
+        (
+            {"deviceMethod": {"device": "boiler", "method": "tune"}},
+            'Invalid value: "tune": the method names spare; the device\'s properties are: power, flame',
+        ),
+        (
+            {"deviceRefresh": {"device": "boiler", "properties": ["power", "bogus"]}},
+            'deviceRefresh.properties[1]: Invalid value: "bogus": the device\'s properties are: power, flame',
+        ),
+    ],
+)
+async def test_what_the_device_s_model_does_not_have_is_refused_when_the_command_is_given(
+    world: World, action: JsonObject, said: str
+) -> None:
+    await world.create("devicemodels.devices.kubeedge.io", model())
+    with pytest.raises(InvalidError, match=re.escape(said)):
+        await world.create("commands.skerry.dev", command(action))
+
+
+async def test_what_the_model_has_is_taken(world: World) -> None:
+    await world.create("devicemodels.devices.kubeedge.io", model())
+    await world.create("commands.skerry.dev", command(IGNITE))
+    refresh: JsonObject = {"deviceRefresh": {"device": "boiler", "properties": ["power"]}}
+    await world.create("commands.skerry.dev", {**command(refresh), "metadata": {"name": "again"}})
+
+
+async def test_without_a_model_the_gateway_decides(world: World) -> None:
+    await world.create(
+        "commands.skerry.dev", command({"deviceRefresh": {"device": "boiler", "properties": ["bogus"]}})
+    )
