@@ -345,7 +345,7 @@ class Fleet(Protocol):
     def edge(self, name: str = "edge-1", *, labels: Mapping[str, str] | None = None, devices: Manifest = ()) -> Edge:
         """The gateway of this name. The first call makes it, joins it and waits until its node is Ready; `labels` are
         its node's, and Devices of the `devices` manifests are applied with this gateway as their node. Later calls
-        give the same one, and refuse other labels (`InvalidError`)."""
+        give the same one. Raises `InvalidError` for other labels than it has, and for what no Node can be called."""
         ...
 
     def apply(self, *manifests: Manifest, namespace: str = "default") -> Sequence[JsonObject]:

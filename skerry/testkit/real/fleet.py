@@ -22,6 +22,7 @@ from skerry.objects.json import JsonObject, int_at, list_at, str_at
 from skerry.objects.meta import name_of, uid_of
 from skerry.testkit import waiting
 from skerry.testkit.api import Api, objects_of, with_node
+from skerry.testkit.arguments import check_gateway, checked_seconds
 from skerry.testkit.face import BackendError, BootClock, Manifest, PodView, ReadingView, TwinView, UnsupportedError
 from skerry.testkit.fleets import FleetOptions
 from skerry.testkit.real.clocks import FakedClock, library
@@ -135,6 +136,7 @@ class RealClock:
         return self._faked.wall_ms
 
     def step(self, seconds: float) -> None:
+        seconds = checked_seconds(seconds, "clock.step")
         self._check()
         self._faked.step(seconds)
         self._transcript.note(self._name, f"clock stepped by {seconds:g} s")
@@ -434,6 +436,7 @@ class RealFleet:
     def edge(
         self, name: str = "edge-1", *, labels: Mapping[str, str] | None = None, devices: Manifest = ()
     ) -> RealEdge:
+        check_gateway(name, labels)
         known = self._edges.get(name)
         if known is not None:
             if labels is not None and dict(labels) != known.labels:

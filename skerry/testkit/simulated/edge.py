@@ -28,6 +28,7 @@ from skerry.objects.meta import Key
 from skerry.objects.scheme import Kind
 from skerry.ports import Clock, Link
 from skerry.sync.edge import EdgeState
+from skerry.testkit.arguments import checked_seconds
 from skerry.testkit.face import BootClock, PodView, TwinView
 from skerry.testkit.simulated.chance import GatewayClock, ids_of
 from skerry.testkit.simulated.disk import Disk
@@ -376,7 +377,7 @@ class SimulatedClock:
         return self._clock.wall_ms()
 
     def step(self, seconds: float) -> None:
-        self._clock.step(seconds)
+        self._clock.step(checked_seconds(seconds, "clock.step"))
         assert callable(self._say)
         self._say(f"clock stepped by {seconds:g} s")
 

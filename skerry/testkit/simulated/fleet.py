@@ -15,6 +15,7 @@ from skerry.errors import InvalidError, SkerryError
 from skerry.objects.json import JsonObject, str_at
 from skerry.objects.meta import name_of
 from skerry.testkit.api import objects_of, with_node
+from skerry.testkit.arguments import check_gateway
 from skerry.testkit.face import Fleet, Manifest, UnsupportedError
 from skerry.testkit.fleets import FleetOptions
 from skerry.testkit.simulated.cloud import SimulatedCloud
@@ -75,6 +76,7 @@ class SimulatedFleet:
     def edge(
         self, name: str = "edge-1", *, labels: Mapping[str, str] | None = None, devices: Manifest = ()
     ) -> SimulatedEdge:
+        check_gateway(name, labels)
         found = self._edges.get(name)
         if found is None:
             found = self._edges[name] = self._new_edge(name, labels or {})
