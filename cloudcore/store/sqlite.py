@@ -170,6 +170,9 @@ def storage_error(error: DBAPIError, path: Path, settings: SqliteSettings) -> Un
     if code == sqlite3.SQLITE_FULL:
         limit = f" (or its limit of {settings.max_bytes} bytes is reached)" if settings.max_bytes else ""
         return StorageFullError(f"the disk of the store {path} is full{limit}; nothing was written")
+    if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+        fix = "restore a backup (docs/howto/backups.md); gateways go on meanwhile, and catch up by themselves"
+        return UnavailableError(f"the store {path} is damaged ({original}): {fix}")
     return UnavailableError(f"the store {path} can't be used: {original}")
 
 

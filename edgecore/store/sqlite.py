@@ -66,6 +66,7 @@ from edgecore.store.port import (
     report_cost_bytes,
 )
 from edgecore.store.schema import STEPS, VERSION
+from edgecore.store.set_aside import drop_surplus
 from skerry.errors import DamagedError, StorageFullError, UnavailableError
 from skerry.files import unavailable
 from skerry.objects.json import decode_object
@@ -138,12 +139,19 @@ def open_store(settings: StoreSettings, clock: Clock, ids: Ids) -> OpenedStore:
     except OSError as error:
         raise UnavailableError(f"opening the edge store in {settings.directory}: {error.strerror}") from error
     try:
+        _drop_surplus(settings)  # room for what may have to be made anew
         opened = _opened(settings, lock, clock, ids)
         trust(settings.directory)
+        if opened.set_aside is not None:
+            _drop_surplus(settings)
     except BaseException:
         lock.close()
         raise
     return opened
+
+
+def _drop_surplus(settings: StoreSettings) -> None:
+    drop_surplus(settings.directory, settings.free_bytes, floor=settings.budgets.free_floor)
 
 
 def _opened(settings: StoreSettings, lock: TextIO, clock: Clock, ids: Ids) -> OpenedStore:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import shutil
 import sqlite3
 import stat
@@ -187,7 +188,8 @@ def broken(path: Path) -> Path:
 
 
 async def test_a_file_that_is_no_database_is_refused(broken: Path) -> None:
-    with pytest.raises(UnavailableError, match="not a database"):
+    said = re.escape("is damaged (file is not a database): restore a backup (docs/howto/backups.md)")
+    with pytest.raises(UnavailableError, match=said):
         await open_sql_store(broken, ids=SeededIds(9))
 
 

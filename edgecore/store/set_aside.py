@@ -1,0 +1,37 @@
+"""Damaged stores that were set aside, for people to look at: a few, and only while the disk has room for them.
+
+Files `NAME.damaged-MILLISECONDS`, and what SQLite keeps beside each. A card that damages its store once a month
+would otherwise fill itself with copies. A crash between two deletions leaves the rest to the next start.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+LOG: Final = logging.getLogger(__name__)
+
+KEPT: Final = 2
+_NAME: Final = re.compile(r".+\.damaged-(\d+)(-wal|-shm)?")
+
+
+def drop_surplus(directory: Path, free_bytes: Callable[[Path], int], *, floor: int) -> None:
+    """Keep the newest ones, and of these only as many as leave that much free on the disk. What can't be deleted
+    stays: it is in nobody's way but room's."""
+    found: dict[int, list[Path]] = {}
+    for path in directory.iterdir():
+        if (name := _NAME.fullmatch(path.name)) is not None:
+            found.setdefault(int(name[1]), []).append(path)
+    for place, at_ms in enumerate(sorted(found), start=1):
+        if place > len(found) - KEPT and free_bytes(directory) >= floor:
+            return
+        try:
+            for path in found[at_ms]:
+                path.unlink()
+        except OSError as error:
+            LOG.warning("a damaged store can't be dropped path=%s reason=%s", found[at_ms][0], error.strerror)
+            return
+        LOG.warning("a damaged store that was set aside is dropped path=%s", min(found[at_ms]))

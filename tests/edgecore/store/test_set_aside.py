@@ -1,0 +1,44 @@
+"""Of stores that were set aside a few are kept, and none where the disk is nearly full."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from edgecore.store.set_aside import KEPT, drop_surplus
+
+FLOOR = 16 << 20
+
+
+def leave(directory: Path, *times_ms: int) -> None:
+    for at_ms in times_ms:
+        for suffix in ("", "-wal"):
+            (directory / f"edge.db.damaged-{at_ms}{suffix}").write_bytes(b"x" * 1000)
+    (directory / "edge.db").write_bytes(b"good")
+
+
+def left(directory: Path) -> list[str]:
+    return sorted(path.name for path in directory.iterdir() if not path.name.endswith("-wal"))
+
+
+def test_the_newest_are_kept_with_all_that_belongs_to_them(tmp_path: Path) -> None:
+    leave(tmp_path, 900, 1000, 2000, 10_000)
+    drop_surplus(tmp_path, lambda _directory: 1 << 40, floor=FLOOR)
+    assert left(tmp_path) == ["edge.db", "edge.db.damaged-10000", "edge.db.damaged-2000"]
+    assert len(list(tmp_path.glob("*-wal"))) == KEPT
+
+
+def test_few_are_left_alone(tmp_path: Path) -> None:
+    leave(tmp_path, 1000, 2000)
+    drop_surplus(tmp_path, lambda _directory: FLOOR, floor=FLOOR)
+    assert len(left(tmp_path)) == 3
+
+
+@pytest.mark.parametrize(("each", "kept"), [(1000, ["edge.db"]), (FLOOR, ["edge.db", "edge.db.damaged-2000"])])
+def test_where_room_is_short_they_go_the_oldest_first_until_there_is_some(
+    tmp_path: Path, each: int, kept: list[str]
+) -> None:
+    leave(tmp_path, 1000, 2000)
+    drop_surplus(tmp_path, lambda directory: each * (2 - len(list(directory.glob("*-wal")))), floor=FLOOR)
+    assert left(tmp_path) == kept
