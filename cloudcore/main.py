@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from cloudcore.config import CloudSettings, check_settings
-from skerry.daemon import leaves, start_logging
+from skerry.daemon import leaves, missing_library, start_logging
 from skerry.errors import InvalidError, SkerryError
 from skerry.settings import add_arguments, resolve, suspects
 
@@ -26,6 +26,15 @@ LOG: Final = logging.getLogger("cloudcore")
 
 def main(argv: Sequence[str] | None = None) -> None:
     """The console script."""
+    try:
+        _main(argv)
+    except ModuleNotFoundError as error:
+        if not (said := missing_library(error, "cloudcore", "cloud")):
+            raise
+        sys.exit(said)
+
+
+def _main(argv: Sequence[str] | None) -> None:
     words = list(sys.argv[1:] if argv is None else argv)
     if words[:1] == ["ca"]:
         from cloudcore.pki import command  # of no use to a cloud that starts
@@ -74,6 +83,8 @@ def _raise_file_limit() -> None:
 def _say(error: BaseException) -> None:
     if isinstance(error, SkerryError):
         LOG.error("cloudcore stops: %s", error)
+    elif said := missing_library(error, "cloudcore", "cloud"):
+        LOG.error("cloudcore stops: %s", said)
     else:
         LOG.error("cloudcore stops", exc_info=error)
 

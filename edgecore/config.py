@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib.util import find_spec
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Final
@@ -111,6 +112,12 @@ class JoinSettings:
     token: str = setting(help="what `skerry token create NODE` printed")
     force: bool = setting(False, help="forget the cloud that was joined before")
     log_level: str = setting("warning", help="what is logged", choices=("debug", "info", "warning", "error"))
+
+
+def check_transport(transport: str) -> None:
+    """What can never work is not tried at every dial. Raises `InvalidError`."""
+    if transport == "quic" and find_spec("aioquic") is None:
+        raise InvalidError("--transport quic needs aioquic, which is not installed: pip install 'skerry[quic]'")
 
 
 def node_ip_of(text: str) -> str:

@@ -14,8 +14,8 @@ import sys
 from collections.abc import Sequence
 from typing import Final
 
-from edgecore.config import EdgeSettings, JoinSettings
-from skerry.daemon import leaves, start_logging
+from edgecore.config import EdgeSettings, JoinSettings, check_transport
+from skerry.daemon import leaves, missing_library, start_logging
 from skerry.errors import InvalidError, SkerryError
 from skerry.settings import add_arguments, resolve, suspects
 
@@ -46,6 +46,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         parser.exit(2, f"edgecore {command}: {error}\n")
     except SkerryError as error:
         parser.exit(1, f"edgecore {command}: {error}\n")
+    except ModuleNotFoundError as error:
+        if not (said := missing_library(error, "edgecore", "edge")):
+            raise
+        parser.exit(1, f"{said}\n")
 
 
 def _run(command: str, arguments: dict[str, object]) -> int:
@@ -54,6 +58,8 @@ def _run(command: str, arguments: dict[str, object]) -> int:
         _begin(JoinSettings, joining.log_level)
         return _join(joining)
     settings = resolve(EdgeSettings, arguments, os.environ)
+    if command == "run":
+        check_transport(settings.transport)
     _begin(EdgeSettings, settings.log_level)
     return _serve(settings) if command == "run" else _status(settings)
 
@@ -85,6 +91,8 @@ def _serve(settings: EdgeSettings) -> int:
         for error in leaves(fault):
             if isinstance(error, SkerryError):
                 LOG.error("edgecore stops reason=%s", error)
+            elif said := missing_library(error, "edgecore", "edge"):
+                LOG.error("edgecore stops reason=%s", said)
             else:
                 LOG.error("edgecore stops", exc_info=error)
         return 1

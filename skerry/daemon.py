@@ -1,4 +1,4 @@
-"""What both daemons do alike around their work: how they log, and what a crashed task group is told as.
+"""What both daemons do alike around their work: how they log, and what crashes and missing libraries are told as.
 
 Keeps nothing.
 """
@@ -11,6 +11,7 @@ from typing import Final, cast
 
 MESSAGE_MAX: Final = 4096
 """Characters of one line of the log."""
+_OURS: Final = frozenset({"skerry", "cloudcore", "edgecore", "devices"})
 _CONTROL: Final = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0))} | {
     code: f"\\u{code:04x}" for code in (0x2028, 0x2029, *range(0x202A, 0x202F), *range(0x2066, 0x206A))
 }
@@ -35,6 +36,15 @@ def start_logging(level: str) -> None:
     logging.basicConfig(level=level.upper(), handlers=[handler])
     # Its news of each connection are told by the hub and by the link.
     logging.getLogger("websockets").setLevel(logging.WARNING)
+
+
+def missing_library(error: BaseException, program: str, extra: str) -> str:
+    """What to say of an error that means that the program was installed without its libraries; "" for any other."""
+    name = (error.name or "") if isinstance(error, ModuleNotFoundError) else ""
+    root = name.partition(".")[0]
+    if not root or root in _OURS:
+        return ""
+    return f"{program} needs {root}, which is not installed: pip install 'skerry[{extra}]'"
 
 
 def leaves(error: BaseException) -> list[BaseException]:

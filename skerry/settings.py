@@ -117,7 +117,7 @@ def resolve(cls: type[T], flags: Mapping[str, object], environ: Mapping[str, str
             source, raw = "--" + name.replace("_", "-"), flag
         elif variable in environ:
             source, raw = variable, environ[variable]
-        elif name in given:
+        elif given.get(name) is not None:  # `name:` and nothing behind it, or null: not set
             source, raw = f"{name} in {named}", given[name]
         else:
             if field.default is dataclasses.MISSING:
@@ -227,6 +227,8 @@ def _read_bool(raw: object) -> bool:
 
 
 def _read_str(raw: object) -> str:
+    if raw is None:
+        raise ValueError("one of the items is empty")
     if isinstance(raw, dict | list | tuple):
         raise ValueError("one text is wanted, not a list or a map")
     return str(raw)

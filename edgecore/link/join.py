@@ -91,6 +91,13 @@ class _Peer:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
+def _peer(cloud: str) -> _Peer:
+    try:
+        return _Peer(*split_address(cloud, default_port=DEFAULT_PORT))
+    except BadRequestError as error:
+        raise BadRequestError(f"--cloud: {error}") from error
+
+
 def join(request: JoinRequest) -> Membership:
     """Join, and write what `edgecore run` needs.
 
@@ -100,7 +107,7 @@ def join(request: JoinRequest) -> Membership:
     token = parse_token(request.token)
     if not request.clouds:
         raise BadRequestError("--cloud: give at least one HOST:PORT")
-    peer, *others = [_Peer(*split_address(each, default_port=DEFAULT_PORT)) for each in request.clouds]
+    peer, *others = [_peer(each) for each in request.clouds]
     _check_not_joined(request)
     try:
         request.data.mkdir(parents=True, exist_ok=True)

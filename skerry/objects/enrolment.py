@@ -397,8 +397,13 @@ def key_refusal(node: str, obj: JsonObject | None, key: str) -> str:
 
 
 def split_address(text: str, *, default_port: int) -> tuple[str, int]:
-    """`HOST`, `HOST:PORT`, `[v6]:PORT` or an https:// form of these -> (host, port)."""
+    """`HOST`, `HOST:PORT`, `[v6]:PORT` or an https:// form of these -> (host, port). Raises `BadRequestError`."""
     rest = text.strip().removeprefix("https://").rstrip("/")
+    scheme, found, _ = rest.partition("://")
+    if found:
+        raise BadRequestError(f"{text!r} is not HOST:PORT: write it without {scheme}://")
+    if any(mark in rest for mark in "/@?# \t"):
+        raise BadRequestError(f"{text!r} is not HOST:PORT: write nothing before the host or after the port")
     if rest.startswith("["):
         host, bracket, port = rest[1:].partition("]")
         port = port.removeprefix(":")

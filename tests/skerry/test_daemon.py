@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 
-from skerry.daemon import MESSAGE_MAX, LineFormatter
+from skerry.daemon import MESSAGE_MAX, LineFormatter, missing_library
 
 
 def line(message: str, *args: object, exc_info: bool = False) -> str:
@@ -34,3 +34,14 @@ def test_a_traceback_keeps_its_lines() -> None:
     except ValueError:
         said = line("failed", exc_info=True)
     assert said.splitlines()[-1] == "ValueError: broken"
+
+
+def test_a_library_that_is_not_installed_is_named_with_the_extra_that_brings_it() -> None:
+    error = ModuleNotFoundError("No module named 'aiohttp.web'", name="aiohttp.web")
+    said = "cloudcore needs aiohttp, which is not installed: pip install 'skerry[cloud]'"
+    assert missing_library(error, "cloudcore", "cloud") == said
+
+
+def test_a_module_of_our_own_that_is_missing_is_a_fault_and_not_an_installation() -> None:
+    for error in (ModuleNotFoundError(name="cloudcore.nothing"), ImportError("x"), ValueError("x")):
+        assert missing_library(error, "cloudcore", "cloud") == ""

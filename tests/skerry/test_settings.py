@@ -36,6 +36,18 @@ def test_a_flag_beats_a_variable_beats_the_file_beats_the_default(tmp_path: Path
     assert resolve(Settings, parsed("--data", "/d"), {}) == Settings(data=Path("/d"))
 
 
+def test_null_in_the_file_is_not_set(tmp_path: Path):
+    file = tmp_path / "skerry.yaml"
+    file.write_text("data: /d\nhttps_port: null\nlog-level:\nnames: ~\n")
+    assert resolve(Settings, parsed("--config", str(file)), {}) == Settings(data=Path("/d"))
+    file.write_text("data: null\n")
+    with pytest.raises(InvalidError, match=r"--data .* is required"):
+        resolve(Settings, parsed("--config", str(file)), {})
+    file.write_text("data: /d\nnames: [a, null]\n")
+    with pytest.raises(InvalidError, match=r"names in .*: one of the items is empty"):
+        resolve(Settings, parsed("--config", str(file)), {})
+
+
 def test_lists_come_from_repeated_flags_or_commas():
     assert resolve(Settings, parsed("--data", "d", "--names", "a,b", "--names", "c"), {}).names == ("a", "b", "c")
     assert resolve(Settings, parsed("--data", "d"), {"SKERRY_NAMES": "a, b"}).names == ("a", "b")

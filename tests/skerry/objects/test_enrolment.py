@@ -147,6 +147,14 @@ def test_an_address_that_makes_no_sense_is_refused(text: str):
         split_address(text, default_port=6443)
 
 
+def test_an_address_with_another_scheme_says_what_to_leave_out():
+    with pytest.raises(BadRequestError, match="'http://a:1/' is not HOST:PORT: write it without http://"):
+        split_address("http://a:1/", default_port=6443)
+    for text in ("a:1/path", "user@a:1", "a b"):
+        with pytest.raises(BadRequestError, match="nothing before the host or after the port"):
+            split_address(text, default_port=6443)
+
+
 def test_only_a_nodes_common_name_speaks_for_a_node():
     assert node_of_user("system:node:eu-1") == "eu-1"
     assert node_of_user("jane") == ""
