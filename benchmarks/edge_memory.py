@@ -222,12 +222,12 @@ def modbus_slave() -> Generator[int]:
 
 @contextlib.contextmanager
 def broker(home: Path) -> Generator[int]:
-    """The port of a broker: mosquitto where it is installed, else the demo's."""
+    """The port of a broker: mosquitto where it is installed, else the test kit's."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = int(probe.getsockname()[1])
     mosquitto = shutil.which("mosquitto", path=os.environ.get("PATH", "") + ":/usr/sbin")
-    command: list[str | Path] = [sys.executable, ROOT / "examples" / "01-one-fleet" / "broker.py", str(port)]
+    command: list[str | Path] = [sys.executable, "-m", "skerry.testkit.real.broker", str(port), "anybody"]
     if mosquitto:
         config = home / "mosquitto.conf"
         config.write_text(f"listener {port} 127.0.0.1\nallow_anonymous true\nmax_queued_messages 0\n")

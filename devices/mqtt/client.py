@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol, cast
 
@@ -21,6 +20,7 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from devices.mqtt.config import Broker
+from devices.mqtt.port import Delivery, Hooks
 from skerry.errors import UnavailableError
 
 KEEPALIVE_S: Final = 20
@@ -36,31 +36,8 @@ class _Tls(Protocol):
     def tls_set(self, ca_certs: str | None, certfile: str | None, keyfile: str | None) -> None: ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Delivery:
-    """One message as delivered. `life` counts connections: an acknowledgement belongs to the connection on which
-    its message came, for packet ids begin anew with the next."""
-
-    life: int
-    mid: int
-    topic: str
-    payload: bytes
-    qos: int
-    retained: bool
-    redelivered: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Hooks:
-    """Called on the event loop."""
-
-    connected: Callable[[], None]
-    disconnected: Callable[[str], None]
-    delivered: Callable[[Delivery], None]
-
-
-class Connection:
-    """See the module. `start` and `stop` once each."""
+class PahoConnection:
+    """See the module. Implements `devices.mqtt.port.Connection`."""
 
     def __init__(self, broker: Broker, client_id: str, hooks: Hooks) -> None:
         self._broker = broker
@@ -87,7 +64,7 @@ class Connection:
         self._client.on_publish = self._on_publish
 
     def start(self) -> None:
-        """Connect, and stay connected. Raises `UnavailableError` when a file with credentials can't be read."""
+        """See `Connection`."""
         broker = self._broker
         try:
             if broker.username:
@@ -103,14 +80,14 @@ class Connection:
         self._client.loop_start()
 
     async def stop(self) -> None:
-        """Let go. The broker keeps the session, and what is not acknowledged."""
+        """See `Connection`."""
         self._client.disconnect()
         await asyncio.to_thread(self._client.loop_stop)
         for future in self._waiting.values():
             future.cancel()
 
     def subscribe(self, topics: set[str]) -> None:
-        """Hear these topics, and no others; also after each reconnect."""
+        """See `Connection`."""
         dropped, added, self._topics = self._topics - topics, topics - self._topics, set(topics)
         # Where `_begin` is still to come, it subscribes: doing so twice would bring every retained message twice.
         if self._begun and self._client.is_connected():
@@ -123,8 +100,7 @@ class Connection:
             self._client.subscribe([(topic, 1) for topic in sorted(topics)])
 
     def acknowledge(self, delivery: Delivery) -> bool:
-        """The message is durable here: the broker may forget it. False when it came on an earlier connection: then it
-        comes again, and is acknowledged on that occasion."""
+        """See `Connection`."""
         if delivery.life != self._life or not self._client.is_connected():
             return False
         if delivery.qos:
@@ -132,7 +108,7 @@ class Connection:
         return True
 
     async def publish(self, topic: str, payload: str, *, retain: bool, qos: int, timeout_s: float) -> None:
-        """Returns when the broker has it (with QoS 0: when it is sent). Raises `UnavailableError`."""
+        """See `Connection`."""
         if not self._client.is_connected():
             raise UnavailableError(f"no connection to broker {self._broker}")
         info = self._client.publish(topic, payload, qos=qos, retain=retain)

@@ -17,18 +17,16 @@ import logging
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from devices.mqtt.config import Broker, MqttDevice, MqttProperty, parse_device
 from devices.mqtt.payload import read_payload
+from devices.mqtt.port import Connect, Connection, Delivery, Hooks
 from devices.port import DeviceConfig, DeviceHealth, Reading, WriteResult
 from skerry.errors import InvalidError, UnavailableError
 from skerry.objects.meta import Key
 from skerry.objects.twins import Quality, Value, format_value, same_value
 from skerry.ports import Clock
-
-if TYPE_CHECKING:
-    from devices.mqtt.client import Connection, Delivery
 
 LOG = logging.getLogger(__name__)
 
@@ -76,10 +74,14 @@ class _Seen:
 class MqttDriver:
     """A `Driver`. See the module."""
 
-    def __init__(self, *, clock: Clock, client_id: str, away_s_max: float = AWAY_S_MAX) -> None:
+    def __init__(
+        self, *, clock: Clock, client_id: str, away_s_max: float = AWAY_S_MAX, connect: Connect | None = None
+    ) -> None:
         """`client_id` names this gateway to brokers; sessions hang on it, so it stays the same over restarts.
-        A broker may be away for `away_s_max` before the values that came over it count as old."""
+        A broker may be away for `away_s_max` before the values that came over it count as old. `connect` makes
+        connections; None: paho does, over the network."""
         self._away_s_max = away_s_max
+        self._connection_of = connect or _over_the_network
         self._clock = clock
         self._client_id = client_id
         self._devices: dict[Key, MqttDevice] = {}
@@ -151,8 +153,6 @@ class MqttDriver:
                 session.connection.subscribe(topics)
 
     def _connect(self, session: _Session) -> None:
-        from devices.mqtt.client import Connection, Hooks  # paho costs memory: only who has MQTT devices pays
-
         def connected() -> None:
             session.connected, session.reason = True, ""
             LOG.info("mqtt_connected broker=%s", session.broker)
@@ -170,7 +170,7 @@ class MqttDriver:
         )
         # One session for each broker: two with one id would throw each other out, if they lead to the same broker.
         suffix = hashlib.blake2b(repr(session.broker).encode(), digest_size=4).hexdigest()
-        connection = Connection(session.broker, f"skerry-{self._client_id}-{suffix}", hooks)
+        connection = self._connection_of(session.broker, f"skerry-{self._client_id}-{suffix}", hooks)
         try:
             connection.start()
         except UnavailableError as error:
@@ -400,3 +400,9 @@ class MqttDriver:
         """See `Driver`. Connections end with `run`."""
         self._devices, self._topics, self._availability, self._seen = {}, {}, {}, {}
         self._changed.set()
+
+
+def _over_the_network(broker: Broker, client_id: str, hooks: Hooks) -> Connection:
+    from devices.mqtt.client import PahoConnection  # paho costs memory: only who has MQTT devices pays
+
+    return PahoConnection(broker, client_id, hooks)

@@ -85,7 +85,7 @@ class Fleet:
         self.stage.start("plc", [*self._plc_program, str(self.plc_port), home / "state"])
 
     def _start_broker(self) -> None:
-        """mosquitto, else the small one beside this file."""
+        """mosquitto, else the small one of the test kit."""
         self.mqtt_port = free_port()
         home = self.directory / "broker"
         home.mkdir(parents=True, exist_ok=True)
@@ -105,8 +105,9 @@ class Fleet:
             )
             self.stage.start("broker", [mosquitto, "-c", config])
         else:
-            self.broker = "the demo's own"
-            command = [sys.executable, HERE / "broker.py", str(self.mqtt_port), MQTT_USER, self.password_file]
+            self.broker = "the test kit's"
+            module = "skerry.testkit.real.broker"
+            command = [sys.executable, "-m", module, str(self.mqtt_port), MQTT_USER, self.password_file]
             self.stage.start("broker", command)
 
     @property

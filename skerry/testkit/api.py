@@ -29,6 +29,7 @@ from skerry.objects.json import JsonObject, clone, ensure_map, int_at, maps_at, 
 from skerry.objects.meta import name_of, namespace_of
 from skerry.objects.scheme import Kind
 from skerry.objects.times import parse_time
+from skerry.testkit import arguments
 from skerry.testkit.face import ApplyError, Manifest, ReadingView, TwinView
 from skerry.testkit.views import twin_view
 
@@ -90,6 +91,7 @@ class Api:
 
     def set_desired(self, device: str, prop: str, value: str, namespace: str = "default") -> None:
         """What `skerry device set` does."""
+        arguments.wanted(value)
         set_in_cloud(self._server, namespace, device, {prop: value})
 
     def twin(self, device: str, prop: str, namespace: str = "default") -> TwinView | None:
@@ -112,10 +114,12 @@ class Api:
         condition = condition_of(node, "Ready") if node is not None else None
         return str_at(condition, "status") if condition is not None else ""
 
-    def apply(self, manifests: Sequence[Manifest], namespace: str = "default") -> list[JsonObject]:
-        """Every manifest is read and understood before the first is sent; a refusal does not stop the others."""
+    def apply(self, manifests: Sequence[Manifest], namespace: str = "default", *, node: str = "") -> list[JsonObject]:
+        """Every manifest is read and understood before the first is sent; a refusal does not stop the others. Devices
+        are placed on the gateway `node`, if one is named."""
         try:
             read = [found for manifest in manifests for found in objects_of(manifest)]
+            read = [(source, placed(obj, node)) for source, obj in read]
             resolved = [(source, obj, self._kind_of(source, obj)) for source, obj in read]
         except SkerryError as error:
             raise ApplyError(f"error: {error}") from error
@@ -167,6 +171,9 @@ def objects_of(manifest: Manifest) -> Iterator[tuple[str, JsonObject]]:
         else:
             yield "object", obj
     else:
+        several = cast(object, manifest)  # whatever a test hands over
+        if not isinstance(several, Sequence) or isinstance(several, bytes):
+            raise BadRequestError(f"{several!r} is no manifest: give a path, YAML or JSON text, an object, or a list")
         for one in manifest:
             yield from objects_of(one)
 
@@ -183,11 +190,10 @@ def refusal_text(kind: Kind, source: str, obj: JsonObject, error: SkerryError) -
     return f'Error from server ({reason}): error when applying "{source}": {error}'
 
 
-def with_node(manifest: Manifest, node: str) -> list[Manifest]:
-    """The objects of a manifest, its Devices placed on this gateway."""
-    placed: list[Manifest] = []
-    for _, obj in objects_of(manifest):
-        if str_at(obj, "kind") == "Device":
-            ensure_map(obj, "spec")["nodeName"] = node
-        placed.append(obj)
-    return placed
+def placed(obj: JsonObject, node: str) -> JsonObject:
+    """A Device, placed on this gateway, if one is named; anything else as it is."""
+    if not node or str_at(obj, "kind") != "Device":
+        return obj
+    moved = clone(obj)
+    ensure_map(moved, "spec")["nodeName"] = node
+    return moved

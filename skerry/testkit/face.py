@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Literal, Protocol, TypeAlias, TypeVar
 
 from skerry.errors import CallerError, SkerryError
-from skerry.objects.json import JsonObject
+from skerry.objects.json import Json, JsonObject
 
 T = TypeVar("T")
 
@@ -115,8 +115,18 @@ class ReadingView:
     """The gateway's own number of it: each is there once, in order; 0 where it gives none."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FaultView:
+    """One thing that a test did to a fleet: a fault, or the end of one."""
+
+    at_s: float
+    who: str
+    """A gateway, `cloud`, `plc boiler` ..."""
+    what: str
+
+
 class LinkFaults(Protocol):
-    """The link between one gateway and its cloud, and what can be done to it. Faults last until `heal`."""
+    """The link between one gateway and its cloud, and what can be done to it. Faults add up until `heal`."""
 
     @property
     def state(self) -> str:
@@ -324,6 +334,45 @@ class Plc(Protocol):
         ...
 
 
+class Broker(Protocol):
+    """An MQTT broker on the network of the gateways, and the devices that speak through it. Sessions and what is
+    retained outlive a stop. Nobody is asked for a password; of real processes, files that a Device names for one
+    have to be there all the same."""
+
+    @property
+    def host(self) -> str:
+        """Where gateways reach it; goes into a Device's `host`."""
+        ...
+
+    @property
+    def port(self) -> int: ...
+
+    def publish(self, topic: str, payload: object, *, retain: bool = False) -> None:
+        """A device tells something once, with QoS 1. Text and bytes are sent as they are, anything else as JSON."""
+        ...
+
+    def repeat(self, topic: str, payload: Json, *, every_s: float = 1.0) -> None:
+        """A device tells this now and every so often, until the next `repeat` of the topic; None: nothing more. The
+        texts `${n}` and `${at}` in it become the number of the message and the time in seconds since 1970."""
+        ...
+
+    def obey(self, command_topic: str, topic: str, *, path: str = "$", template: str = "${value}") -> None:
+        """A device does what it is told: the value that a gateway publishes on `command_topic`, in the form of
+        `template`, takes the place `path` of what is told on `topic`, which is told at once."""
+        ...
+
+    @property
+    def published(self) -> Sequence[tuple[float, str, bytes]]:
+        """What gateways published: (time, topic, payload), in order."""
+        ...
+
+    def stop(self) -> None:
+        """Connections break, and new ones are refused; devices are silent meanwhile."""
+        ...
+
+    def start(self) -> None: ...
+
+
 class Fleet(Protocol):
     """A cloud and its gateways."""
 
@@ -374,6 +423,16 @@ class Fleet(Protocol):
         """The Modbus device of this name; the first call puts it on the network."""
         ...
 
+    def broker(self, name: str = "broker", *, port: int = 1883) -> Broker:
+        """The MQTT broker of this name; the first call puts it on the network."""
+        ...
+
+    @property
+    def pace(self) -> float:
+        """How long this fleet's heartbeats are, as a share of the product's own: 1 where time costs nothing. What is
+        to last so many heartbeats lasts that share of its time."""
+        ...
+
     @property
     def now_s(self) -> float:
         """Seconds since the fleet was opened."""
@@ -392,8 +451,9 @@ class Fleet(Protocol):
         message: str = "",
     ) -> T:
         """Let time pass until the condition gives something true, and give that; otherwise an `AssertionError` that
-        tells what was seen on the way. A condition that raises `AssertionError`, `LookupError` or
-        `UnavailableError`, or that asks None for an attribute or item, is not true yet."""
+        tells what was seen on the way. A condition that raises `AssertionError`, `LookupError`, `UnavailableError`
+        or `StopIteration` (`next` of what is not there), or that asks None for an attribute or item, is not true
+        yet."""
         ...
 
     def throughout(
@@ -405,6 +465,11 @@ class Fleet(Protocol):
         message: str = "",
     ) -> None:
         """Let time pass, and fail at the first look at which the condition is not true."""
+        ...
+
+    @property
+    def faults(self) -> Sequence[FaultView]:
+        """What was done to this fleet, in order: links cut and healed, power, clocks, crashes."""
         ...
 
     @property

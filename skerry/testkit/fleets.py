@@ -25,6 +25,8 @@ class FleetOptions:
     directory: Path
     """Everything that is written goes below it."""
     seed: int = 0
+    full_time: bool = False
+    """On real processes: the product's own heartbeats, and faults as long as they say. Else both are shorter."""
     keep: bool = False
     """Leave the directory, and with it every log, where it is."""
 

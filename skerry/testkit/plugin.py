@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 
 if TYPE_CHECKING:
-    from skerry.testkit.face import Cloud, Edge, Fleet, Plc
+    from skerry.testkit.face import Broker, Cloud, Edge, Fleet, Plc
 
 FLEET: Final[pytest.StashKey[Fleet]] = pytest.StashKey()
 
@@ -41,6 +41,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         group.addoption("--skerry-manifests", **told)
     group.addoption(
         "--skerry-budget", type=float, metavar="SECONDS", help="begin no fault of a suite after so much time"
+    )
+    group.addoption(
+        "--skerry-full-time",
+        action="store_true",
+        help="on real processes: heartbeats of 30 s as in production, and faults that last as long as they say",
     )
     group.addoption("--skerry-keep", action="store_true", help="leave what fleets wrote to the disk where it is")
     group.addoption("--skerry-report", metavar="FILE", help="write what became of each fleet to FILE, as JSON")
@@ -76,7 +81,10 @@ def fleet(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     asked: dict[str, Any] = {name: config.getoption(f"skerry_{name}") for name in ("backend", "seed")}
     asked |= marker.kwargs if marker is not None else {}
     options = FleetOptions(
-        directory=tmp_path_factory.mktemp("skerry"), seed=asked["seed"], keep=bool(config.getoption("skerry_keep"))
+        directory=tmp_path_factory.mktemp("skerry"),
+        seed=asked["seed"],
+        full_time=bool(config.getoption("skerry_full_time")),
+        keep=bool(config.getoption("skerry_keep")),
     )
     made = open_fleet(asked["backend"], options)
     item.stash[FLEET] = made
@@ -116,6 +124,12 @@ def eventually(fleet: Fleet) -> Callable[..., Any]:
 def plc(fleet: Fleet) -> Callable[..., Plc]:
     """`plc("boiler", port=502)`: a Modbus device on the gateways' network."""
     return fleet.plc
+
+
+@pytest.fixture
+def broker(fleet: Fleet) -> Callable[..., Broker]:
+    """`broker(port=1883)`: an MQTT broker on the gateways' network, and the devices that speak through it."""
+    return fleet.broker
 
 
 @pytest.hookimpl(wrapper=True)

@@ -7,19 +7,24 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from skerry.errors import SkerryError
-from skerry.testkit.face import Edge, Fleet, PodView, TwinView
+from skerry.testkit.face import Edge, FaultView, Fleet, PodView, TwinView
 
 if TYPE_CHECKING:
     import pytest
 
+FAULTS: Final = 40
+"""Faults that a failure shows: a quarter of them the first, the rest the last."""
 TAIL: Final = 40
 """Lines of a transcript that a failure shows."""
 SECTION: Final = "skerry fleet"
+FAULTS_TOLD: Final = "skerry_faults"
+"""Attribute of a report."""
 
 
 def describe(fleet: Fleet, *, tail: int = TAIL) -> str:
@@ -33,9 +38,21 @@ def _lines(fleet: Fleet, tail: int) -> Iterator[str]:
     yield f"cloud: {'runs' if cloud.running else 'is down'}, connected: {', '.join(cloud.connected) or 'nobody'}"
     for edge in fleet.edges.values():
         yield from _edge_lines(fleet, edge)
+    yield from _fault_lines(fleet.faults)
     lines = fleet.transcript
     yield f"transcript, last {min(tail, len(lines))} of {len(lines)} lines:"
     yield from (f"  {line}" for line in lines[-tail:])
+
+
+def _fault_lines(faults: Sequence[FaultView]) -> Iterator[str]:
+    """What was done to the fleet, the beginning and the end of it."""
+    if not faults:
+        return
+    yield f"faults, {len(faults)}:"
+    told = [f"  {fault.at_s:10.3f} s  {fault.who}  {fault.what}" for fault in faults]
+    if len(told) > FAULTS:
+        told[FAULTS // 4 : FAULTS // 4 - FAULTS] = [f"  ... {len(told) - FAULTS} more"]
+    yield from told
 
 
 def _edge_lines(fleet: Fleet, edge: Edge) -> Iterator[str]:
@@ -80,7 +97,10 @@ def command_of(fleet: Fleet, nodeid: str, config: pytest.Config) -> str:
             words += ["--manifests", path]
     else:
         words = ["pytest", nodeid]
-    return shlex.join([*words, "--skerry-backend", fleet.backend, "--skerry-seed", str(fleet.seed)])
+    words += ["--skerry-backend", fleet.backend, "--skerry-seed", str(fleet.seed)]
+    if config.getoption("skerry_full_time"):
+        words.append("--skerry-full-time")
+    return shlex.join(words)
 
 
 def note_fleet(report: pytest.TestReport, fleet: Fleet, item: pytest.Item) -> None:
@@ -91,6 +111,8 @@ def note_fleet(report: pytest.TestReport, fleet: Fleet, item: pytest.Item) -> No
         ("skerry_fleet_s", round(fleet.now_s, 3)),
     ]
     report.user_properties += figures
+    # Plain values on the report itself, which a worker of pytest-xdist sends along.
+    setattr(report, FAULTS_TOLD, [asdict(fault) for fault in fleet.faults])
     item.user_properties += figures  # JUnit's file takes them from the last report of the test
     if not report.failed:
         return
@@ -114,6 +136,7 @@ class Ledger:
             return
         line: dict[str, object] = {"test": report.nodeid, "outcome": report.outcome, "took_s": report.duration}
         line |= {name.removeprefix("skerry_"): value for name, value in told.items()}
+        line["faults"] = getattr(report, FAULTS_TOLD, [])
         if report.failed:
             line["failure"] = report.longreprtext
             line["fleet"] = next((text for title, text in report.sections if title == SECTION), "")

@@ -12,7 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, Protocol, TypeVar
 
-from skerry.errors import UnavailableError
+from skerry.errors import InvalidError, UnavailableError
+from skerry.testkit import arguments
 
 T = TypeVar("T")
 
@@ -38,6 +39,14 @@ class Patience:
     """Between two looks."""
     message: str = ""
     """What is waited for, in the test's own words."""
+
+
+def patience(within_s: object, name: str, *, every_s: float | None, usual_s: float, message: str) -> Patience:
+    """What a test asked for; `name` says where. Raises `InvalidError`."""
+    between_s = usual_s if every_s is None else arguments.number(every_s, "every_s", least=0)
+    if between_s == 0:
+        raise InvalidError("every_s: time has to pass between two looks, so it is above 0")
+    return Patience(within_s=arguments.seconds(within_s, name), every_s=between_s, message=message)
 
 
 @dataclass(slots=True)
@@ -70,6 +79,7 @@ class UnmetError(AssertionError):
 
 def eventually(time: Time, condition: Callable[[], T], patience: Patience) -> T:
     """The condition's first true answer. Raises `UnmetError`."""
+    arguments.condition(condition, "eventually")
     seen = Seen()
     begun_s = time.now_s
     while True:
@@ -87,6 +97,7 @@ def eventually(time: Time, condition: Callable[[], T], patience: Patience) -> T:
 
 def throughout(time: Time, condition: Callable[[], object], patience: Patience) -> None:
     """The condition holds at every look. Raises `UnmetError` at the first at which it does not."""
+    arguments.condition(condition, "throughout")
     seen = Seen()
     begun_s = time.now_s
     while True:
@@ -105,7 +116,7 @@ def throughout(time: Time, condition: Callable[[], object], patience: Patience) 
 def _look(condition: Callable[[], T]) -> tuple[T | None, Exception | None]:
     try:
         return condition(), None
-    except (AssertionError, LookupError, UnavailableError, AttributeError, TypeError) as error:
+    except (AssertionError, LookupError, StopIteration, UnavailableError, AttributeError, TypeError) as error:
         # "Not yet": what is asked for has still to appear, or whoever is asked. An attribute or item of None is of
         # something that is not there; any other is a slip of the pen, which should not be waited for.
         if isinstance(error, AttributeError | TypeError) and "NoneType" not in str(error):
@@ -115,7 +126,8 @@ def _look(condition: Callable[[], T]) -> tuple[T | None, Exception | None]:
 
 def _told(answer: object, cause: Exception | None) -> str:
     if cause is not None:
-        text = f"{type(cause).__name__}: {cause}".rstrip(": ")
+        nothing = "StopIteration: there is none" if isinstance(cause, StopIteration) else ""
+        text = nothing or f"{type(cause).__name__}: {cause}".rstrip(": ")
     else:
         shown = reprlib.Repr()
         shown.maxstring = shown.maxother = TEXT_MAX

@@ -139,7 +139,7 @@ class Broker:
 @pytest.fixture
 def broker(tmp_path: Path) -> Iterator[Broker]:
     (tmp_path / "password").write_text("a secret\n")
-    command = [sys.executable, str(DEMO / "broker.py"), "0", "site", str(tmp_path / "password")]
+    command = [sys.executable, "-m", "skerry.testkit.real.broker", "0", "site", str(tmp_path / "password")]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     port = int(process.stdout.readline().rsplit(":", 1)[1])

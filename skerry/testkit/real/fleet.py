@@ -5,6 +5,7 @@ A fleet is a rig (`rig`), asked from outside. Times are everybody's. Keeps a lin
 
 from __future__ import annotations
 
+import base64
 import shutil
 import signal
 import time
@@ -18,35 +19,51 @@ from typing import Final, TypeVar, cast
 from edgecore.pods.port import ContainerState
 from skerry.errors import InvalidError, UnavailableError
 from skerry.objects.conditions import is_true
-from skerry.objects.json import JsonObject, int_at, list_at, str_at
+from skerry.objects.json import Json, JsonObject, int_at, list_at, str_at
 from skerry.objects.meta import name_of, uid_of
-from skerry.testkit import waiting
-from skerry.testkit.api import Api, objects_of, with_node
-from skerry.testkit.arguments import check_gateway, checked_seconds
-from skerry.testkit.face import BackendError, BootClock, Manifest, PodView, ReadingView, TwinView, UnsupportedError
+from skerry.sync.ports import SyncSettings
+from skerry.testkit import arguments, waiting
+from skerry.testkit.api import Api, objects_of
+from skerry.testkit.face import (
+    BackendError,
+    Backup,
+    BootClock,
+    FaultView,
+    Manifest,
+    PodView,
+    ReadingView,
+    TwinView,
+    UnsupportedError,
+)
+from skerry.testkit.faults import Faults, Timeline
 from skerry.testkit.fleets import FleetOptions
+from skerry.testkit.mqtt import Devices, payload_of, topic_of
 from skerry.testkit.real.clocks import FakedClock, library
 from skerry.testkit.real.containers import container_states
 from skerry.testkit.real.namespaces import tool
 from skerry.testkit.real.pipe import Direction
 from skerry.testkit.real.power import Steward
-from skerry.testkit.real.programs import CloudProgram, EdgeProgram, until
+from skerry.testkit.real.programs import CloudProgram, EdgeProgram
 from skerry.testkit.real.rig import Rig, RigSettings, rig
 from skerry.testkit.real.sites import Link
 from skerry.testkit.views import pod_view
 
 T = TypeVar("T")
 
-FLAGS: Final = ("--heartbeat-s", "2", "--node-grace-s", "1")
+HEARTBEAT_S: Final = 2.0
 """A test of a dead link should not take minutes; the rules are the same at every heartbeat."""
+PACE: Final = HEARTBEAT_S / SyncSettings().heartbeat_s
+FLAGS: Final = ("--heartbeat-s", f"{HEARTBEAT_S:g}", "--node-grace-s", "1")
 READY_S_MAX: Final = 90.0
+EVERY_S: Final = 0.1
+"""Between two looks of a wait."""
 
 
 def open_fleet(options: FleetOptions) -> RealFleet:
     """Raises `BackendError` where processes and links can't be had."""
     stack = ExitStack()
     try:
-        made = stack.enter_context(rig(RigSettings(cloud_flags=FLAGS)))
+        made = stack.enter_context(rig(RigSettings(cloud_flags=() if options.full_time else FLAGS)))
     except UnavailableError as error:
         stack.close()
         raise BackendError(f"the real backend can't run here: {error}") from error
@@ -59,13 +76,19 @@ class Transcript:
 
     began_s: float = field(default_factory=time.monotonic)
     lines: list[str] = field(default_factory=list[str])
+    timeline: Timeline = field(default_factory=Timeline)
 
     @property
     def now_s(self) -> float:
         return time.monotonic() - self.began_s
 
     def note(self, who: str, what: str) -> None:
-        self.lines.append(f"{self.now_s:9.3f}  {who}: {what}")
+        self.lines.append(f"{self.now_s:10.3f}  {who:<12} {what}")
+
+    def fault(self, who: str, what: str) -> None:
+        """Something that a test did."""
+        self.timeline.add(self.now_s, who, what)
+        self.note(who, what)
 
 
 class RealLink:
@@ -73,35 +96,31 @@ class RealLink:
 
     def __init__(self, name: str, link: Link, transcript: Transcript) -> None:
         self._name, self._link, self._transcript = name, link, transcript
-        self._slow = self._silent = ""
+        self._faults = Faults()
 
     @property
     def state(self) -> str:
-        return ", ".join(filter(None, (self._silent, self._slow))) or "healthy"
+        return self._faults.told()
 
     def cut(self) -> None:
+        self._faults.is_cut = True
         self._link.cut()
-        self._silent = "cut"
         self._noted()
 
     def half_open(self, *, up: bool = True, down: bool = True) -> None:
+        self._faults.half_open(up=up, down=down)
         self._link.half_open(up=up, down=down)
-        ways = " and ".join(way for way, silent in (("up", up), ("down", down)) if silent)
-        self._silent = f"half-open ({ways})" if ways else ""
         self._noted()
 
     def slow(self, *, kbit: float | None = None, loss: float = 0.0, delay_ms: float = 0.0) -> None:
+        self._faults.slow(kbit=kbit, loss=loss, delay_ms=delay_ms)
         way = Direction(kbit=kbit, loss=loss, delay_ms=delay_ms)
         self._link.slow_one_way(up=way, down=way)
-        parts = [f"{kbit:g} kbit/s"] if kbit is not None else []
-        parts += [f"{loss:.0%} loss"] if loss else []
-        parts += [f"{delay_ms:g} ms each way"] if delay_ms else []
-        self._slow, self._silent = ", ".join(parts), ""
         self._noted()
 
     def heal(self) -> None:
+        self._faults = Faults()
         self._link.heal()
-        self._slow = self._silent = ""
         self._noted()
 
     @property
@@ -113,7 +132,7 @@ class RealLink:
         return self._link.carried().down_bytes
 
     def _noted(self) -> None:
-        self._transcript.note(self._name, f"link {self.state}")
+        self._transcript.fault(self._name, f"link: {self.state}")
 
 
 class RealClock:
@@ -136,16 +155,15 @@ class RealClock:
         return self._faked.wall_ms
 
     def step(self, seconds: float) -> None:
-        seconds = checked_seconds(seconds, "clock.step")
+        by_s = arguments.clock_step(seconds)
         self._check()
-        self._faked.step(seconds)
-        self._transcript.note(self._name, f"clock stepped by {seconds:g} s")
+        self._faked.step(by_s)
+        self._transcript.fault(self._name, f"clock stepped by {seconds:g} s")
 
     def forget(self) -> None:
         """It says 1970."""
         self._check()
         self._faked.forget()
-        self._transcript.note(self._name, "clock says 1970")
 
     @staticmethod
     def _check() -> None:
@@ -206,17 +224,22 @@ class RealEdge:
     def start(self) -> None:
         if not self.running:
             self._program.start()
-            self._transcript.note(self.name, "agent started")
+            self._transcript.fault(self.name, "agent starts")
 
     def power_off(self) -> None:
+        if not self.powered:
+            return
+        self._transcript.fault(self.name, "power off")
         self._program.machine.power_off()
-        self._transcript.note(self.name, "power off")
 
     def power_cycle(self, off_s: float = 0.0, *, clock: BootClock = "kept") -> None:
+        dark_s = arguments.seconds(off_s, "power_cycle(off_s)")
+        arguments.boot_clock(clock)
         self.power_off()
-        time.sleep(off_s)
+        time.sleep(dark_s)
         if clock == "1970":
             self._clock.forget()
+        self._transcript.fault(self.name, f"power on, clock {clock}")
         self.start()
 
     def get(self, kind: str, name: str, namespace: str = "default") -> JsonObject | None:
@@ -244,6 +267,7 @@ class RealEdge:
         return self._api.twin(device, prop, namespace)
 
     def set_desired(self, device: str, prop: str, value: str, namespace: str = "default") -> None:
+        arguments.wanted(value)
         path = f"/apis/devices.kubeedge.io/v1beta1/namespaces/{namespace}/devices/{device}/twins/{prop}"
         self._program.api.request("PUT", path, body={"value": value})
 
@@ -287,12 +311,12 @@ class RealCloud:
     def kill(self) -> None:
         if self.running:
             self._program.stop(signal.SIGKILL)
-            self._transcript.note("cloud", "killed")
+            self._transcript.fault("cloud", "is killed")
 
     def start(self) -> None:
         if not self.running:
             self._program.start()
-            self._transcript.note("cloud", "started")
+            self._transcript.fault("cloud", "starts")
 
     def backup(self) -> RealBackup:
         """As the manual says: stop, copy, start."""
@@ -304,10 +328,12 @@ class RealCloud:
         shutil.copy(self._program.data / "cloud.db", file)
         if runs:
             self._program.start()
-        self._transcript.note("cloud", f"backup {self._backups} taken")
+        self._transcript.fault("cloud", "is backed up")
         return RealBackup(self._transcript.now_s, file)
 
-    def restore_backup(self, backup: RealBackup) -> None:
+    def restore_backup(self, backup: Backup) -> None:
+        if not isinstance(backup, RealBackup) or backup.file.parent != self._program.data.parent:
+            raise InvalidError("this backup is not one that this fleet's cloud.backup() made")
         if self.running:
             self._program.stop()
         for name in ("cloud.db-wal", "cloud.db-shm"):
@@ -316,7 +342,7 @@ class RealCloud:
         shutil.copy(backup.file, beside)
         beside.replace(self._program.data / "cloud.db")
         self._program.start()
-        self._transcript.note("cloud", f"restored from the backup of {backup.taken_s:.3f} s")
+        self._transcript.fault("cloud", f"is restored to the backup of {backup.taken_s:.3f} s")
 
     def get(self, kind: str, name: str, namespace: str = "default") -> JsonObject | None:
         return self.api.get(kind, name, namespace)
@@ -344,11 +370,9 @@ class Registers(MutableMapping[int, int]):
         return int_at(self._steward.order({"do": "get", "table": self._table, "address": address}), "value")
 
     def __setitem__(self, address: int, value: int) -> None:
-        if not 0 <= address <= 0xFFFF:
-            raise InvalidError(f"{self._table}[{address}]: addresses are 0 to 65535")
-        if not 0 <= value <= self._most:
-            raise InvalidError(f"{self._table}[{address}] = {value}: values are 0 to {self._most}")
-        self._steward.order({"do": "set", "table": self._table, "address": address, "value": value})
+        at = arguments.address(address, self._table)
+        held = arguments.place(value, self._most, f"{self._table}[{at}]")
+        self._steward.order({"do": "set", "table": self._table, "address": at, "value": held})
 
     def __delitem__(self, address: int) -> None:
         self._steward.order({"do": "unset", "table": self._table, "address": address})
@@ -394,15 +418,66 @@ class RealPlc:
 
     def stop(self) -> None:
         self._steward.order({"do": "stop"})
-        self._transcript.note(f"plc {self.name}", "stopped")
+        self._transcript.fault(f"plc {self.name}", "stopped")
 
     def start(self) -> None:
         self._steward.order({"do": "start"})
-        self._transcript.note(f"plc {self.name}", "started")
+        self._transcript.fault(f"plc {self.name}", "started")
 
     def silence(self, *, silent: bool = True) -> None:
         self._steward.order({"do": "silence", "silent": silent})
-        self._transcript.note(f"plc {self.name}", "silent" if silent else "answers")
+        self._transcript.fault(f"plc {self.name}", "falls silent" if silent else "answers again")
+
+
+class RealBroker:
+    """Implements `skerry.testkit.Broker`: a program on the network of every site."""
+
+    def __init__(self, name: str, port: int, steward: Steward, transcript: Transcript) -> None:
+        self.name, self._port, self._steward, self._transcript = name, port, steward, transcript
+        self._began_wall_s = time.time() - transcript.now_s
+
+    @property
+    def host(self) -> str:
+        return "127.0.0.1"
+
+    @property
+    def port(self) -> int:
+        return self._port
+
+    def publish(self, topic: str, payload: object, *, retain: bool = False) -> None:
+        data = base64.b64encode(payload_of(payload)).decode()
+        self._steward.order({"do": "publish", "topic": topic_of(topic), "payload": data, "retain": retain})
+
+    def repeat(self, topic: str, payload: Json, *, every_s: float = 1.0) -> None:
+        between_s = arguments.number(every_s, "repeat(every_s=...)", least=0.01)
+        payload_of(payload)
+        self._steward.order({"do": "repeat", "topic": topic_of(topic), "document": payload, "every_s": between_s})
+
+    def obey(self, command_topic: str, topic: str, *, path: str = "$", template: str = "${value}") -> None:
+        Devices().obeys(topic_of(command_topic), topic_of(topic), path, template)  # to refuse it here and now
+        self._steward.order(
+            {"do": "obey", "command_topic": command_topic, "topic": topic, "path": path, "template": template}
+        )
+
+    @property
+    def published(self) -> Sequence[tuple[float, str, bytes]]:
+        told = cast("list[list[object]]", self._steward.order({"do": "published"})["published"])
+        return [
+            (float(str(at_s)) - self._began_wall_s, str(topic), base64.b64decode(str(data)))
+            for at_s, topic, data in told
+        ]
+
+    def listen(self, namespace: str, host: str) -> None:
+        """Be there in one more network. Raises `UnavailableError` when the port is another's."""
+        self._steward.order({"do": "listen", "namespace": namespace, "host": host})
+
+    def stop(self) -> None:
+        self._steward.order({"do": "stop"})
+        self._transcript.fault(f"broker {self.name}", "stopped")
+
+    def start(self) -> None:
+        self._steward.order({"do": "start"})
+        self._transcript.fault(f"broker {self.name}", "started")
 
 
 class RealFleet:
@@ -414,6 +489,7 @@ class RealFleet:
         self._cloud = RealCloud(made.cloud, self.notes)
         self._edges: dict[str, RealEdge] = {}
         self._plcs: dict[str, RealPlc] = {}
+        self._brokers: dict[str, RealBroker] = {}
         self._device_hosts: set[str] = set()
         self.notes.note("fleet", made.describe)
 
@@ -436,31 +512,37 @@ class RealFleet:
     def edge(
         self, name: str = "edge-1", *, labels: Mapping[str, str] | None = None, devices: Manifest = ()
     ) -> RealEdge:
-        check_gateway(name, labels)
-        known = self._edges.get(name)
-        if known is not None:
-            if labels is not None and dict(labels) != known.labels:
-                raise InvalidError(f"{name} has the labels {known.labels} since it was made")
-            return known
+        found = self._edges.get(name)
+        if found is None:
+            found = self._new_edge(name, arguments.gateway(name, labels))
+        elif labels is not None and dict(labels) != found.labels:
+            raise InvalidError(f"gateway {name} was made with the labels {found.labels}, and can't get others now")
+        self._apply((devices,), node=name)
+        return found
+
+    def _new_edge(self, name: str, labels: Mapping[str, str]) -> RealEdge:
         clock = RealClock(name, self.rig.directory / f"{name}.clock", self.notes)
-        flags = [word for label, value in (labels or {}).items() for word in ("--label", f"{label}={value}")]
+        flags = [word for label, value in labels.items() for word in ("--label", f"{label}={value}")]
         program = self.rig.edge(name, flags=tuple(flags), env=clock.env)
-        made = RealEdge(self, program, clock, labels or {})
-        self._edges[name] = made
-        for plc in self._plcs.values():
-            self._put_at_sites(plc, [name])
+        made = self._edges[name] = RealEdge(self, program, clock, labels)
+        for device in (*self._plcs.values(), *self._brokers.values()):
+            self._put_at_sites(device, [name])
         self._give_addresses(name, self._device_hosts)
         program.start()
-        until(lambda: self._cloud.node_ready(name) == "True", f"node {name} to be Ready", within_s=READY_S_MAX)
+        self.eventually(
+            lambda: self._cloud.node_ready(name) == "True", READY_S_MAX, message=f"the new gateway {name} is Ready"
+        )
         self.notes.note(name, "joined, Ready")
-        placed = with_node(devices, name)
-        if placed:
-            self.apply(*placed)
         return made
 
     def apply(self, *manifests: Manifest, namespace: str = "default") -> Sequence[JsonObject]:
-        applied = self._cloud.api.apply(manifests, namespace)
-        hosts = {host for _, obj in objects_of(manifests) if (host := _modbus_host(obj))}
+        return self._apply(manifests, namespace)
+
+    def _apply(
+        self, manifests: Sequence[Manifest], namespace: str = "default", *, node: str = ""
+    ) -> Sequence[JsonObject]:
+        applied = self._cloud.api.apply(manifests, namespace, node=node)
+        hosts = {host for _, obj in objects_of(manifests) if (host := _device_host(obj))}
         for name in self._edges:
             self._give_addresses(name, hosts - self._device_hosts)
         self._device_hosts |= hosts
@@ -485,28 +567,38 @@ class RealFleet:
         found = self._plcs.get(name)
         if found is not None:
             return found
+        arguments.port(port, "plc(port=...)")
         other = next((plc.name for plc in self._plcs.values() if plc.port == port), None)
         if other is not None:
             raise InvalidError(f"port {port} is that of PLC {other!r}: give {name!r} another")
         made = RealPlc(name, port, self.rig.steward(f"plc {name}", "skerry.testkit.real.plc", str(port)), self.notes)
-        if self.rig.place is None:
-            self._put_at_sites(made, [""])
-        else:
-            self._put_at_sites(made, self._edges)
+        self._put_at_sites(made, [""] if self.rig.place is None else self._edges)
         self._plcs[name] = made
         return made
 
-    def _put_at_sites(self, plc: RealPlc, sites: Mapping[str, object] | Sequence[str]) -> None:
+    def broker(self, name: str = "broker", *, port: int = 1883) -> RealBroker:
+        found = self._brokers.get(name)
+        if found is not None:
+            return found
+        arguments.port(port, "broker(port=...)")
+        other = next((broker.name for broker in self._brokers.values() if broker.port == port), None)
+        if other is not None:
+            raise InvalidError(f"port {port} is that of broker {other!r}: give {name!r} another")
+        steward = self.rig.steward(f"broker {name}", "skerry.testkit.real.broker", str(port))
+        made = RealBroker(name, port, steward, self.notes)
+        self._put_at_sites(made, [""] if self.rig.place is None else self._edges)
+        self._brokers[name] = made
+        return made
+
+    def _put_at_sites(self, device: RealPlc | RealBroker, sites: Mapping[str, object] | Sequence[str]) -> None:
         for name in sites:
             namespace = self.rig.sites[name].namespace if name else None
             if namespace is None and name:
                 continue  # all sites share this machine's network, where it listens already
             try:
-                plc.listen(namespace.path if namespace else "", "0.0.0.0" if namespace else "127.0.0.1")
+                device.listen(namespace.path if namespace else "", "0.0.0.0" if namespace else "127.0.0.1")
             except UnavailableError as error:
-                raise BackendError(
-                    f"PLC {plc.name} can't listen: {error}; without root choose a free port"
-                ) from error
+                raise BackendError(f"{device.name} can't listen: {error}; without root choose a free port") from error
 
     def _give_addresses(self, edge: str, hosts: set[str]) -> None:
         """The PLC is at whatever address the manifests say: at each site that address is its own."""
@@ -516,11 +608,15 @@ class RealFleet:
                 namespace.run(tool("ip"), "addr", "replace", f"{host}/{ip_address(host).max_prefixlen}", "dev", "lo")
 
     @property
+    def pace(self) -> float:
+        return 1.0 if self._options.full_time else PACE
+
+    @property
     def now_s(self) -> float:
         return self.notes.now_s
 
     def wait(self, seconds: float) -> None:
-        time.sleep(seconds)
+        time.sleep(arguments.seconds(seconds, "wait(seconds)"))
 
     def eventually(
         self,
@@ -530,8 +626,8 @@ class RealFleet:
         every_s: float | None = None,
         message: str = "",
     ) -> T:
-        patience = waiting.Patience(within_s=within_s, every_s=every_s or 0.1, message=message)
-        return waiting.eventually(self, _patient(condition), patience)
+        asked = waiting.patience(within_s, "within_s", every_s=every_s, usual_s=EVERY_S, message=message)
+        return waiting.eventually(self, condition, asked)
 
     def throughout(
         self,
@@ -541,8 +637,12 @@ class RealFleet:
         every_s: float | None = None,
         message: str = "",
     ) -> None:
-        patience = waiting.Patience(within_s=for_s, every_s=every_s or 0.1, message=message)
-        waiting.throughout(self, condition, patience)
+        asked = waiting.patience(for_s, "for_s", every_s=every_s, usual_s=EVERY_S, message=message)
+        waiting.throughout(self, condition, asked)
+
+    @property
+    def faults(self) -> Sequence[FaultView]:
+        return self.notes.timeline.faults
 
     @property
     def transcript(self) -> Sequence[str]:
@@ -554,23 +654,11 @@ class RealFleet:
         self._stack.close()
 
 
-def _patient(condition: Callable[[], T]) -> Callable[[], T]:
-    """Somebody who does not answer while he starts is a reason to look again, as what is not there yet is."""
-
-    def look() -> T:
-        try:
-            return condition()
-        except UnavailableError as error:
-            raise LookupError(str(error)) from error
-
-    look.__wrapped__ = condition  # type: ignore[attr-defined] - how inspect finds what the test wrote
-    look.__name__ = getattr(condition, "__name__", "look")
-    return look
-
-
-def _modbus_host(obj: JsonObject) -> str:
-    """The address of a Modbus TCP device; "" for other objects, and for one that is loopback or a name."""
-    host = str_at(obj, "spec", "protocol", "configData", "tcp", "ip")
+def _device_host(obj: JsonObject) -> str:
+    """The address of a Modbus TCP device, or of an MQTT device's broker; "" for other objects, and for one that is
+    loopback or a name."""
+    config = ("spec", "protocol", "configData")
+    host = str_at(obj, *config, "tcp", "ip") or str_at(obj, *config, "host")
     try:
         return "" if not host or ip_address(host).is_loopback else host
     except ValueError:

@@ -12,11 +12,10 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from skerry.errors import InvalidError
+from skerry.testkit.arguments import DELAY_MS_MAX
 
 QUEUE_PACKETS_MAX: Final = 50
 """What a modem holds while its radio is busy, at 64 kbit/s about nine seconds. One more is dropped."""
-DELAY_MS_MAX: Final = 60_000.0
-"""Slower than any link that a TCP handshake survives; geostationary satellites have 300."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -103,7 +103,8 @@ class SimulatedCloud:
         if self.running:
             return
         self._lives += 1
-        self._transcript.note("cloud", f"starts life={self._lives} epoch={self._state.epoch[:8]}")
+        told = self._transcript.note if self._lives == 1 else self._transcript.fault
+        told("cloud", f"starts life={self._lives} epoch={self._state.epoch[:8]}")
         self._life = self._begin()
 
     def _begin(self) -> _Life:
@@ -139,7 +140,7 @@ class SimulatedCloud:
         life, self._life = self._life, None
         if life is None:
             return
-        self._transcript.note("cloud", "is killed")
+        self._transcript.fault("cloud", "is killed")
         for route in self._routes():
             route.hang_up("down")
         process = life.process
@@ -148,7 +149,7 @@ class SimulatedCloud:
         process.kill()
 
     def backup(self) -> SimulatedBackup:
-        self._transcript.note("cloud", f"is backed up at revision {self._state.revision}")
+        self._transcript.fault("cloud", f"is backed up at revision {self._state.revision}")
         return SimulatedBackup(self._loop.time(), copy.deepcopy(self._state))
 
     def restore_backup(self, backup: Backup) -> None:
@@ -157,7 +158,7 @@ class SimulatedCloud:
         self.kill()
         self._state = copy.deepcopy(backup.state)
         self._state.epoch = self.new_epoch()
-        self._transcript.note("cloud", f"is restored to revision {self._state.revision}")
+        self._transcript.fault("cloud", f"is restored to revision {self._state.revision}")
         self.start()
 
     def accept(self, end: WireEnd) -> None:

@@ -7,11 +7,13 @@ synced), the containers (until the power goes), the files of volumes below the g
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from devices.mqtt.config import Broker
+from devices.mqtt.port import Connection, Hooks
 from edgecore.composition import Agent, Ground, agent_clock, compose
 from edgecore.local_api.kinds import DEVICE, DEVICE_STATUS, SCHEME
 from edgecore.local_api.objects import LocalObjects
@@ -22,14 +24,15 @@ from edgecore.store.shell import AsyncEdgeStore
 from edgecore.twins.drivers import driver_factories
 from edgecore.twins.keeper import DriverFactory
 from skerry.clocks import SeededIds
-from skerry.errors import InvalidError, NotFoundError, UnavailableError
+from skerry.errors import NotFoundError, UnavailableError
 from skerry.objects.json import JsonObject, decode_object, map_at
 from skerry.objects.meta import Key
 from skerry.objects.scheme import Kind
 from skerry.ports import Clock, Link
 from skerry.sync.edge import EdgeState
-from skerry.testkit.arguments import checked_seconds
+from skerry.testkit import arguments
 from skerry.testkit.face import BootClock, PodView, TwinView
+from skerry.testkit.simulated.broker import SimulatedBroker, SimulatedConnection
 from skerry.testkit.simulated.chance import GatewayClock, ids_of
 from skerry.testkit.simulated.disk import Disk
 from skerry.testkit.simulated.loop import VirtualLoop
@@ -53,6 +56,8 @@ class Site:
     transcript: Transcript
     seed: int
     route: Route
+    brokers: Callable[[int], SimulatedBroker | None]
+    """The MQTT broker at a port."""
     directory: Path
     """Volumes are below it, and the root of its hostPath volumes."""
 
@@ -87,7 +92,7 @@ class SimulatedLink:
         return self._route.bytes["down"]
 
     def _note(self) -> None:
-        self._route.transcript.note(self._route.name, f"link: {self.state}")
+        self._route.transcript.fault(self._route.name, f"link: {self.state}")
 
     def cut(self) -> None:
         self._route.cut()
@@ -95,19 +100,11 @@ class SimulatedLink:
         self._route.loop.advance(NOTICE_S)
 
     def half_open(self, *, up: bool = True, down: bool = True) -> None:
-        self._route.faults.silent |= {"up"} if up else set()
-        self._route.faults.silent |= {"down"} if down else set()
+        self._route.faults.half_open(up=up, down=down)
         self._note()
 
     def slow(self, *, kbit: float | None = None, loss: float = 0.0, delay_ms: float = 0.0) -> None:
-        if kbit is not None and kbit <= 0:
-            raise InvalidError(f"kbit: a bandwidth is above 0, not {kbit:g}; use cut() for none at all")
-        if not 0 <= loss < 1:
-            raise InvalidError(f"loss: a share from 0 to below 1, not {loss:g}")
-        if delay_ms < 0:
-            raise InvalidError(f"delay_ms: can't be negative, is {delay_ms:g}")
-        faults = self._route.faults
-        faults.kbit, faults.loss, faults.delay_s = kbit, loss, delay_ms / 1000
+        self._route.faults.slow(kbit=kbit, loss=loss, delay_ms=delay_ms)
         self._note()
 
     def heal(self) -> None:
@@ -131,12 +128,17 @@ class SimulatedEdge:
         self._store = MemoryEdgeStore(incarnation=self._ids("incarnation").uid(), clock=self._clock)
         self._machinery = Machinery(clock=self._clock, note=self._note)
         self._root = site.directory / "root"
+        self._brokered: list[SimulatedConnection] = []
+        """Connections to MQTT brokers of the agent that runs."""
 
     def _ids(self, *names: str | int) -> SeededIds:
         return ids_of(self._site.seed, "edge", self._name, *names)
 
     def _note(self, text: str) -> None:
         self._site.transcript.note(self._name, text)
+
+    def _fault(self, text: str) -> None:
+        self._site.transcript.fault(self._name, text)
 
     @property
     def name(self) -> str:
@@ -148,7 +150,7 @@ class SimulatedEdge:
 
     @property
     def clock(self) -> SimulatedClock:
-        return SimulatedClock(self._clock, self._note)
+        return SimulatedClock(self._clock, self._fault)
 
     @property
     def root(self) -> Path:
@@ -175,7 +177,8 @@ class SimulatedEdge:
         if not self._powered:
             self._boot("kept")
         self._lives += 1
-        self._note(f"agent starts life={self._lives} boot={self._boots}")
+        told = self._note if self._lives == 1 else self._fault
+        told(f"agent starts life={self._lives} boot={self._boots}")
         self._life = self._begin()
 
     def _boot(self, clock: BootClock) -> None:
@@ -235,9 +238,12 @@ class SimulatedEdge:
         return SimulatedRuntime(machinery)
 
     def _drivers(self, ids: SeededIds, clock: Clock) -> Mapping[str, DriverFactory]:
-        """All but MQTT, whose library has threads and sockets of its own."""
-        every = driver_factories(clock=clock, ids=ids, node=self._name)
-        return {name: factory for name, factory in every.items() if name != "mqtt"}
+        return driver_factories(clock=clock, ids=ids, node=self._name, brokers=self._connect)
+
+    def _connect(self, broker: Broker, client_id: str, hooks: Hooks) -> Connection:
+        made = SimulatedConnection(broker, client_id, hooks, self._site.loop, self._site.brokers)
+        self._brokered.append(made)
+        return made
 
     def _machine(self) -> Machine:
         return Machine(
@@ -263,7 +269,7 @@ class SimulatedEdge:
 
     def kill(self) -> None:
         if self._life is not None:
-            self._note("agent is killed")
+            self._fault("agent is killed")
             self._site.route.hang_up("up")
             self._end()
 
@@ -272,6 +278,9 @@ class SimulatedEdge:
         if life is None:
             return
         life.process.silence()
+        for connection in self._brokered:
+            connection.die()
+        self._brokered.clear()
         life.runtime.dead = True
         life.disk.cut(self._site.route.random)
         life.process.kill()
@@ -279,17 +288,19 @@ class SimulatedEdge:
     def power_off(self) -> None:
         if not self._powered:
             return
-        self._note("power off")
+        self._fault("power off")
         self._site.route.hang_up("up", power=False)
         self._end()
         self._powered = False
         self._machinery.lose_power()
 
     def power_cycle(self, off_s: float = 0.0, *, clock: BootClock = "kept") -> None:
+        dark_s = arguments.seconds(off_s, "power_cycle(off_s)")
+        arguments.boot_clock(clock)
         self.power_off()
-        if off_s:
-            self._site.loop.advance(off_s)
-        self._note(f"power on, clock {clock}")
+        if dark_s:
+            self._site.loop.advance(dark_s)
+        self._fault(f"power on, clock {clock}")
         self._boot(clock)
         self.start()
 
@@ -360,6 +371,7 @@ class SimulatedEdge:
         return None if held is None else twin_view(held, objects.get(DEVICE_STATUS, namespace, device), prop)
 
     def set_desired(self, device: str, prop: str, value: str, namespace: str = "default") -> None:
+        arguments.wanted(value)
         twins = self._agent().twins
         key = Key(DEVICE.resource, namespace, device)
         self._site.loop.do(twins.set_desired(key, prop, value, origin="local:test"))
@@ -368,17 +380,16 @@ class SimulatedEdge:
 class SimulatedClock:
     """Implements `skerry.testkit.EdgeClock`."""
 
-    def __init__(self, clock: GatewayClock, note: object) -> None:
+    def __init__(self, clock: GatewayClock, say: Callable[[str], None]) -> None:
         self._clock = clock
-        self._say = note
+        self._say = say
 
     @property
     def wall_ms(self) -> int:
         return self._clock.wall_ms()
 
     def step(self, seconds: float) -> None:
-        self._clock.step(checked_seconds(seconds, "clock.step"))
-        assert callable(self._say)
+        self._clock.step(arguments.clock_step(seconds))
         self._say(f"clock stepped by {seconds:g} s")
 
 

@@ -12,19 +12,17 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from skerry.daemon import leaves
 from skerry.errors import InvalidError, SkerryError
-from skerry.objects.json import JsonObject, str_at
-from skerry.objects.meta import name_of
-from skerry.testkit.api import objects_of, with_node
-from skerry.testkit.arguments import check_gateway
-from skerry.testkit.face import Fleet, Manifest, UnsupportedError
+from skerry.objects.json import JsonObject
+from skerry.testkit import arguments, waiting
+from skerry.testkit.face import FaultView, Fleet, Manifest
 from skerry.testkit.fleets import FleetOptions
+from skerry.testkit.simulated.broker import SimulatedBroker
 from skerry.testkit.simulated.cloud import SimulatedCloud
 from skerry.testkit.simulated.edge import SimulatedEdge, Site
 from skerry.testkit.simulated.loop import VirtualLoop
 from skerry.testkit.simulated.modbus import SimulatedPlc
 from skerry.testkit.simulated.transcript import Transcript
 from skerry.testkit.simulated.wire import Listener, Route
-from skerry.testkit.waiting import Patience, eventually, throughout
 
 if TYPE_CHECKING:
     import asyncio
@@ -51,6 +49,7 @@ class SimulatedFleet:
         self._edges: dict[str, SimulatedEdge] = {}
         self._routes: list[Route] = []
         self._plcs: dict[str, SimulatedPlc] = {}
+        self._brokers: dict[str, SimulatedBroker] = {}
         self._closed = False
         self._cloud = self.new_cloud(self._loop, self._transcript)
         self._cloud.start()
@@ -76,10 +75,9 @@ class SimulatedFleet:
     def edge(
         self, name: str = "edge-1", *, labels: Mapping[str, str] | None = None, devices: Manifest = ()
     ) -> SimulatedEdge:
-        check_gateway(name, labels)
         found = self._edges.get(name)
         if found is None:
-            found = self._edges[name] = self._new_edge(name, labels or {})
+            found = self._edges[name] = self._new_edge(name, arguments.gateway(name, labels))
             found.start()
             self.eventually(
                 lambda: self._cloud.node_ready(name) == "True",
@@ -88,9 +86,7 @@ class SimulatedFleet:
             )
         elif labels is not None and dict(labels) != found.labels:
             raise InvalidError(f"gateway {name} was made with the labels {found.labels}, and can't get others now")
-        placed = with_node(devices, name)
-        if placed:
-            self.apply(placed)
+        self._apply((devices,), node=name)
         return found
 
     def _new_edge(self, name: str, labels: Mapping[str, str]) -> SimulatedEdge:
@@ -99,7 +95,14 @@ class SimulatedFleet:
         self._routes.append(route)
         directory = self._options.directory / name
         (directory / "root").mkdir(parents=True)
-        site = Site(loop=self._loop, transcript=self._transcript, seed=self.seed, route=route, directory=directory)
+        site = Site(
+            loop=self._loop,
+            transcript=self._transcript,
+            seed=self.seed,
+            route=route,
+            brokers=self._broker_at,
+            directory=directory,
+        )
         return self.new_gateway(name, labels, site)
 
     def new_cloud(self, loop: VirtualLoop, transcript: Transcript) -> SimulatedCloud:
@@ -115,14 +118,42 @@ class SimulatedFleet:
         found = self._plcs.get(name)
         if found is not None:
             return found
+        arguments.port(port, "plc(port=...)")
         other = next((plc.name for plc in self._plcs.values() if plc.port == port), None)
         if other is not None:
             raise InvalidError(f"port {port} is that of PLC {other!r}: give {name!r} another")
         made = SimulatedPlc(
-            name, "127.0.0.1", port, self._loop, lambda text: self._transcript.note(f"plc {name}", text)
+            name,
+            "127.0.0.1",
+            port,
+            self._loop,
+            note=lambda text: self._transcript.note(f"plc {name}", text),
+            fault=lambda text: self._transcript.fault(f"plc {name}", text),
         )
         self._plcs[name] = made
         return made
+
+    def broker(self, name: str = "broker", *, port: int = 1883) -> SimulatedBroker:
+        found = self._brokers.get(name)
+        if found is not None:
+            return found
+        arguments.port(port, "broker(port=...)")
+        other = self._broker_at(port)
+        if other is not None:
+            raise InvalidError(f"port {port} is that of broker {other.name!r}: give {name!r} another")
+        made = self._brokers[name] = SimulatedBroker(
+            name,
+            "127.0.0.1",
+            port,
+            self._loop,
+            wall_s=lambda: self._cloud.clock.wall_ms() / 1000,
+            note=lambda text: self._transcript.note(f"broker {name}", text),
+            fault=lambda text: self._transcript.fault(f"broker {name}", text),
+        )
+        return made
+
+    def _broker_at(self, port: int) -> SimulatedBroker | None:
+        return next((broker for broker in self._brokers.values() if broker.port == port), None)
 
     async def _connect(
         self, factory: Callable[[], asyncio.BaseProtocol], host: str, port: int
@@ -137,10 +168,12 @@ class SimulatedFleet:
     # --- objects ---
 
     def apply(self, *manifests: Manifest, namespace: str = "default") -> Sequence[JsonObject]:
-        for manifest in manifests:
-            for source, obj in _readable(manifest):
-                _refuse_unsupported(source, obj)
-        return self._cloud.api.apply(manifests, namespace)
+        return self._apply(manifests, namespace)
+
+    def _apply(
+        self, manifests: Sequence[Manifest], namespace: str = "default", *, node: str = ""
+    ) -> Sequence[JsonObject]:
+        return self._cloud.api.apply(manifests, namespace, node=node)
 
     def get(self, kind: str, name: str, namespace: str = "default") -> JsonObject | None:
         return self._cloud.api.get(kind, name, namespace)
@@ -160,13 +193,15 @@ class SimulatedFleet:
     # --- time ---
 
     @property
+    def pace(self) -> float:
+        return 1.0
+
+    @property
     def now_s(self) -> float:
         return self._loop.time()
 
     def wait(self, seconds: float) -> None:
-        if seconds < 0:
-            raise InvalidError(f"time does not go back: wait({seconds:g})")
-        self._loop.advance(seconds)
+        self._loop.advance(arguments.seconds(seconds, "wait(seconds)"))
         self._check()
 
     def _check(self) -> None:
@@ -184,8 +219,8 @@ class SimulatedFleet:
         every_s: float | None = None,
         message: str = "",
     ) -> T:
-        patience = Patience(within_s=within_s, every_s=every_s or EVERY_S, message=message)
-        return eventually(self, condition, patience)
+        asked = waiting.patience(within_s, "within_s", every_s=every_s, usual_s=EVERY_S, message=message)
+        return waiting.eventually(self, condition, asked)
 
     def throughout(
         self,
@@ -195,7 +230,12 @@ class SimulatedFleet:
         every_s: float | None = None,
         message: str = "",
     ) -> None:
-        throughout(self, condition, Patience(within_s=for_s, every_s=every_s or EVERY_S, message=message))
+        asked = waiting.patience(for_s, "for_s", every_s=every_s, usual_s=EVERY_S, message=message)
+        waiting.throughout(self, condition, asked)
+
+    @property
+    def faults(self) -> Sequence[FaultView]:
+        return self._transcript.timeline.faults
 
     @property
     def transcript(self) -> Sequence[str]:
@@ -224,19 +264,3 @@ class SimulatedFleet:
 def open_fleet(options: FleetOptions) -> Fleet:
     """See `skerry.testkit.fleets`."""
     return SimulatedFleet(options)
-
-
-def _readable(manifest: Manifest) -> Sequence[tuple[str, JsonObject]]:
-    try:
-        return list(objects_of(manifest))
-    except SkerryError:
-        return ()  # `apply` says what is wrong with it
-
-
-def _refuse_unsupported(source: str, obj: JsonObject) -> None:
-    """What can't be simulated is refused before anything is applied."""
-    protocol = str_at(obj, "spec", "protocol", "protocolName")
-    if str_at(obj, "kind") == "Device" and protocol.lower() == "mqtt":
-        raise UnsupportedError(
-            f"{source}: Device {name_of(obj)} speaks MQTT, which needs a broker: use --skerry-backend real"
-        )

@@ -13,10 +13,10 @@ import struct
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from skerry.errors import InvalidError
+from skerry.testkit import arguments
+from skerry.testkit.arguments import ADDRESSES
 from skerry.testkit.simulated.loop import VirtualLoop
 
-ADDRESSES: Final = 65_536
 TRIP_S: Final = 0.002
 """One way on a plant's network."""
 ILLEGAL_FUNCTION: Final = 1
@@ -28,37 +28,45 @@ _READS: Final = {1: "coils", 2: "discrete", 3: "holding", 4: "input"}
 class Table(dict[int, int]):
     """Places by address; what was never set is 0. Refuses what a place can't hold."""
 
-    def __init__(self, *, most: int) -> None:
+    def __init__(self, name: str, *, most: int) -> None:
         super().__init__()
+        self._name = name
         self._most = most
 
     def __missing__(self, address: int) -> int:
         return 0
 
     def __setitem__(self, address: int, value: int) -> None:
-        if not 0 <= address < ADDRESSES:
-            raise InvalidError(f"a Modbus address is from 0 to {ADDRESSES - 1}, not {address}")
-        if not 0 <= int(value) <= self._most:
-            raise InvalidError(f"place {address} holds 0 to {self._most}, not {value}")
-        super().__setitem__(address, int(value))
+        at = arguments.address(address, self._name)
+        super().__setitem__(at, arguments.place(value, self._most, f"{self._name}[{at}]"))
 
 
 class SimulatedPlc:
     """One device. Implements `skerry.testkit.Plc`."""
 
-    def __init__(self, name: str, host: str, port: int, loop: VirtualLoop, note: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        name: str,
+        host: str,
+        port: int,
+        loop: VirtualLoop,
+        *,
+        note: Callable[[str], None],
+        fault: Callable[[str], None],
+    ) -> None:
         self.name = name
         self._host = host
         self._port = port
         self._loop = loop
         self._note = note
+        self._fault = fault
         self._runs = True
         self._silent = False
         self._connections: list[_Connection] = []
-        self.holding = Table(most=0xFFFF)
-        self.input = Table(most=0xFFFF)
-        self.coils = Table(most=1)
-        self.discrete = Table(most=1)
+        self.holding = Table("holding", most=0xFFFF)
+        self.input = Table("input", most=0xFFFF)
+        self.coils = Table("coils", most=1)
+        self.discrete = Table("discrete", most=1)
         self._writes: list[tuple[float, str, int, tuple[int, ...]]] = []
 
     @property
@@ -75,17 +83,17 @@ class SimulatedPlc:
 
     def stop(self) -> None:
         self._runs = False
-        self._note("stopped")
+        self._fault("stopped")
         for connection in tuple(self._connections):
             connection.break_()
 
     def start(self) -> None:
         self._runs = True
-        self._note("started")
+        self._fault("started")
 
     def silence(self, *, silent: bool = True) -> None:
         self._silent = silent
-        self._note("falls silent" if silent else "answers again")
+        self._fault("falls silent" if silent else "answers again")
 
     # --- the network's side ---
 

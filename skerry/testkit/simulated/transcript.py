@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Final
 
+from skerry.testkit.faults import Timeline
 from skerry.testkit.simulated.loop import VirtualLoop
 from skerry.wire.frames import Compare, Fetch, Frame, Objects, Ping, Pong, Receipt, Reports, Stamps, Welcome
 
@@ -39,6 +40,7 @@ class Transcript:
     def __init__(self, loop: VirtualLoop) -> None:
         self._loop = loop
         self._lines: deque[str] = deque(maxlen=LINES_MAX)
+        self.timeline = Timeline()
         self._hash = blake2b(digest_size=16)
         self._handler = _Handler(self)
         self._levels: list[tuple[logging.Logger, int]] = []
@@ -53,6 +55,11 @@ class Transcript:
         self._lines.append(line)
         self._hash.update(line.encode())
         self._hash.update(b"\n")
+
+    def fault(self, who: str, what: str) -> None:
+        """Something that a test did."""
+        self.timeline.add(self._loop.time(), who, what)
+        self.note(who, what)
 
     @property
     def lines(self) -> Sequence[str]:

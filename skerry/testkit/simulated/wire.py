@@ -12,16 +12,14 @@ import asyncio
 import math
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from random import Random
-from typing import Final, Literal
+from typing import Final
 
 from skerry.errors import ProtocolError, UnavailableError
+from skerry.testkit.faults import Direction, Faults
 from skerry.testkit.simulated.loop import VirtualLoop
 from skerry.testkit.simulated.transcript import Transcript, told
 from skerry.wire.codec import decode
-
-Direction = Literal["up", "down"]
 
 DELAY_S: Final = 0.020
 """One way, on a healthy link: a gateway behind a good line."""
@@ -38,31 +36,6 @@ HANDSHAKE_BYTES: Final = 5_000
 HANDSHAKE_TRIPS: Final = 3
 DIAL_S_MAX: Final = 20.0
 """As `skerry.transport.websocket.OPEN_S_MAX`: after it a dial is given up."""
-
-
-@dataclass(slots=True)
-class Faults:
-    """What is wrong with a route now."""
-
-    is_cut: bool = False
-    silent: set[Direction] = field(default_factory=set[Direction])
-    kbit: float | None = None
-    loss: float = 0.0
-    delay_s: float = 0.0
-
-    def told(self) -> str:
-        if self.is_cut:
-            return "cut"
-        parts: list[str] = []
-        if self.silent:
-            parts.append(f"half-open ({' and '.join(sorted(self.silent))})")
-        if self.kbit is not None:
-            parts.append(f"{self.kbit:g} kbit/s")
-        if self.loss:
-            parts.append(f"{self.loss * 100:g} % loss")
-        if self.delay_s:
-            parts.append(f"{self.delay_s * 1000:g} ms delay")
-        return ", ".join(parts) or "healthy"
 
 
 class Route:

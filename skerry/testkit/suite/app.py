@@ -14,17 +14,21 @@ from typing import Final, cast
 import yaml
 
 from devices.modbus.config import parse_device
+from devices.mqtt import config as mqtt_config
+from devices.mqtt.payload import Path as Place
+from devices.port import DeviceConfig, PropertyConfig
 from edgecore.twins.config import device_config
 from skerry.errors import InvalidError, NotFoundError, SkerryError
 from skerry.objects.json import Json, JsonObject, int_at, map_at, maps_at, str_at, str_map_at
 from skerry.objects.meta import Key, annotations_of, name_of, namespace_of
 from skerry.testkit.api import DEVICES, objects_of
+from skerry.testkit.mqtt import NUMBER, TIME, document_of
 
 EXPECTATIONS: Final = "expectations.yaml"
 WITHIN: Final = "skerry.dev/expect-ready-within-s"
 """Annotation of a workload: its pods run and are ready so many seconds after they could."""
 WORKLOADS: Final = ("Deployment", "ReplicaSet", "Pod")
-_FIELDS: Final = ("gateways", "plcs", "desired", "readyWithinSeconds", "settleWithinSeconds", "skip")
+_FIELDS: Final = ("gateways", "plcs", "topics", "desired", "readyWithinSeconds", "settleWithinSeconds", "skip")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +50,19 @@ class Workload:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MqttPart:
+    """An MQTT device as somebody has to play it."""
+
+    broker_port: int
+    tells: Mapping[str, Json]
+    """By topic."""
+    obeys: tuple[tuple[str, str, str, str], ...]
+    """(command topic, topic, path, template), as `Broker.obey` has them."""
+    online: tuple[str, str] | None
+    """(topic, text) by which it says that it is there."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AppDevice:
     """A Device, as far as a suite can use it."""
 
@@ -55,6 +72,8 @@ class AppDevice:
     protocol: str
     plc_port: int
     """Where it is reached; 0 for a device without a PLC."""
+    mqtt: MqttPart | None
+    """What it tells and hears; None for a device that does not speak MQTT."""
     writable: Mapping[str, tuple[str, ...]]
     """Properties that can be wanted: two values each that differ."""
 
@@ -69,6 +88,8 @@ class Expectations:
         default_factory=dict[int, Mapping[str, Mapping[int, int]]]
     )
     """Memory by port and table."""
+    topics: Mapping[str, Json] = field(default_factory=dict[str, Json])
+    """What MQTT devices tell, by topic."""
     desired: Mapping[str, Mapping[str, tuple[str, ...]]] = field(
         default_factory=dict[str, Mapping[str, tuple[str, ...]]]
     )
@@ -194,12 +215,14 @@ def _configs_of(spec: JsonObject) -> list[str]:
 
 def _device(obj: JsonObject, models: Mapping[tuple[str, str], JsonObject], expects: Expectations) -> AppDevice:
     key = Key(DEVICES, namespace_of(obj) or "default", name_of(obj))
-    protocol, port = str_at(obj, "spec", "protocol", "protocolName").lower(), 0
+    protocol, port, mqtt = str_at(obj, "spec", "protocol", "protocolName").lower(), 0, None
     try:
         config = device_config(key, obj, models)
         protocol = config.protocol
         if protocol == "modbus":
             port = parse_device(config).endpoint.port
+        elif protocol == "mqtt":
+            mqtt = _mqtt_part(config, expects.topics)
     except SkerryError:
         pass  # the fleet says what is wrong with it, as it would to its owner
     model = models.get((key.namespace, str_at(obj, "spec", "deviceModelRef", "name")), {})
@@ -216,8 +239,43 @@ def _device(obj: JsonObject, models: Mapping[tuple[str, str], JsonObject], expec
         node=str_at(obj, "spec", "nodeName"),
         protocol=protocol,
         plc_port=port,
+        mqtt=mqtt,
         writable=writable,
     )
+
+
+def _mqtt_part(config: DeviceConfig, topics: Mapping[str, Json]) -> MqttPart:
+    """Of every topic of its properties something that they can read: a value, a time and a number at their places."""
+    device = mqtt_config.parse_device(config)
+    places: dict[str, dict[Place, Json]] = {}
+    obeys: list[tuple[str, str, str, str]] = []
+    for prop in device.properties.values():
+        if not prop.topic:
+            continue
+        told = places.setdefault(prop.topic, {})
+        told[prop.layout.value or ()] = _some_value(prop.config)
+        told |= {prop.layout.timestamp: TIME} if prop.layout.timestamp is not None else {}
+        told |= {prop.layout.sequence: NUMBER} if prop.layout.sequence is not None else {}
+        if prop.command_topic:
+            path = str_at(prop.config.visitor, "path", default="$")
+            obeys.append((prop.command_topic, prop.topic, path, prop.command.template))
+    return MqttPart(
+        broker_port=device.broker.port,
+        tells={topic: topics.get(topic, document_of(told)) for topic, told in places.items()},
+        obeys=tuple(obeys),
+        online=(device.availability.topic, device.availability.online) if device.availability else None,
+    )
+
+
+def _some_value(prop: PropertyConfig) -> Json:
+    match prop.type:
+        case "BOOLEAN":
+            return True
+        case "INT" | "FLOAT" | "DOUBLE":
+            least = prop.minimum if prop.minimum is not None else 1
+            return round(least if prop.maximum is None else (least + prop.maximum) / 2)
+        case _:
+            return "told"
 
 
 def _two_values(prop: JsonObject) -> tuple[str, ...]:
@@ -255,6 +313,7 @@ def read_expectations(path: Path) -> Expectations:
     return Expectations(
         gateways={name: str_map_at(told, "gateways", name, "labels") for name in _names(path, told, "gateways")},
         plcs={int(port): _memory(path, told, port) for port in _names(path, told, "plcs")},
+        topics=map_at(told, "topics") if _names(path, told, "topics") else {},
         desired={
             device: {prop: _values(path, told, device, prop) for prop in map_at(told, "desired", device)}
             for device in _names(path, told, "desired")

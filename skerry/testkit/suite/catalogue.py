@@ -44,7 +44,7 @@ def needs_config(stage: Stage) -> str:
 
 
 def needs_device(stage: Stage) -> str:
-    return "" if stage.devices else f"the app has no device that the {stage.fleet.backend} backend can play"
+    return "" if stage.devices else "the app has no device that can be played: Modbus, MQTT or virtual"
 
 
 def needs_writable(stage: Stage) -> str:
@@ -61,7 +61,7 @@ def needs_plc(stage: Stage) -> str:
 def cut_while_applying(stage: Stage) -> None:
     stage.apply()
     _cut(stage)
-    stage.fleet.wait(60)
+    stage.wait(60)
     _heal(stage)
     stage.settled("after a cut while the app was applied")
 
@@ -76,10 +76,10 @@ def half_open(stage: Stage) -> None:
             not any(edge.connected for edge in stage.every_link())
             and not set(gone) & set(stage.fleet.cloud.connected)
         ),
-        HEARTBEATS_S,
+        stage.lasting(HEARTBEATS_S, least_s=20.0),
         message="both ends notice the silence within two heartbeats",
     )
-    stage.fleet.throughout(lambda: stage.untouched(before), 120, every_s=5, message="pods go on through the silence")
+    stage.throughout(lambda: stage.untouched(before), 120, every_s=5, message="pods go on through the silence")
     _heal(stage)
     stage.settled("after a half-open link")
     stage.untouched(before)
@@ -92,7 +92,7 @@ def offline_half_an_hour(stage: Stage) -> None:
     for number in range(20):
         if stage.app.configs:
             stage.change_config(f"edition {number}")
-        stage.fleet.wait(90)
+        stage.wait(90)
         stage.untouched(before)
     assert _cloud_pods(stage) == uids, "silence deleted or replaced pods in the cloud"
     _heal(stage)
@@ -107,9 +107,9 @@ def flapping(stage: Stage) -> None:
     before = stage.containers()
     for _ in range(15):
         _cut(stage)
-        stage.fleet.wait(3)
+        stage.wait(3, least_s=1.5)
         _heal(stage)
-        stage.fleet.wait(7)
+        stage.wait(7, least_s=3.0)
         stage.untouched(before)
     stage.settled("after a link that flapped for minutes")
     stage.untouched(before)
@@ -124,7 +124,7 @@ def slow_link(stage: Stage) -> None:
         stage.fleet.eventually(
             lambda: stage.config_arrived(config, "over a slow link"), 90, message="a change arrives over 64 kbit/s"
         )
-    stage.fleet.throughout(
+    stage.throughout(
         lambda: all(edge.connected for edge in stage.every_link()),
         180,
         every_s=5,
@@ -138,10 +138,10 @@ def slow_link(stage: Stage) -> None:
 def reconnect(stage: Stage) -> None:
     before = stage.containers()
     _cut(stage)
-    stage.fleet.wait(30)
+    stage.wait(30)
     _heal(stage)
     stage.settled("after half a minute offline")
-    stage.fleet.throughout(lambda: stage.untouched(before), 60, every_s=5, message="healthy pods are left alone")
+    stage.throughout(lambda: stage.untouched(before), 60, every_s=5, message="healthy pods are left alone")
 
 
 # --- power, agents, clouds ---
@@ -151,7 +151,7 @@ def power_cycle_offline(stage: Stage) -> None:
     before = stage.containers()
     _cut(stage)
     for edge in stage.every_link():
-        edge.power_cycle(off_s=10)
+        edge.power_cycle(off_s=stage.lasting(10))
     stage.fleet.eventually(stage.running, stage.app.expects.ready_s, message="pods come back before the link does")
     assert not any(edge.connected for edge in stage.every_link())
     again = stage.containers()
@@ -166,7 +166,7 @@ def power_cut_while_applying(stage: Stage) -> None:
     stage.apply()
     stage.fleet.wait(0.08)
     for edge in stage.every_link():
-        edge.power_cycle(off_s=5)
+        edge.power_cycle(off_s=stage.lasting(5))
     stage.settled("after a power cut while the app arrived")
 
 
@@ -189,7 +189,7 @@ def agent_killed(stage: Stage) -> None:
     before = stage.containers()
     for edge in stage.every_link():
         edge.kill()
-    stage.fleet.throughout(lambda: stage.untouched(before), 30, every_s=5, message="pods need no agent to go on")
+    stage.throughout(lambda: stage.untouched(before), 30, every_s=5, message="pods need no agent to go on")
     for edge in stage.every_link():
         edge.start()
     stage.settled("after a crash of the agent")
@@ -199,7 +199,7 @@ def agent_killed(stage: Stage) -> None:
 def cloud_restarted(stage: Stage) -> None:
     before, uids = stage.containers(), _cloud_pods(stage)
     stage.fleet.cloud.kill()
-    stage.fleet.throughout(lambda: stage.untouched(before), 120, every_s=5, message="pods need no cloud to go on")
+    stage.throughout(lambda: stage.untouched(before), 120, every_s=5, message="pods need no cloud to go on")
     stage.fleet.cloud.start()
     stage.settled("after the cloud was killed and started")
     stage.untouched(before)
@@ -223,10 +223,10 @@ def clock_1970(stage: Stage) -> None:
     _cut(stage)
     begun_ms = min(edge.clock.wall_ms for edge in stage.every_link())
     for edge in stage.every_link():
-        edge.power_cycle(off_s=5, clock="1970")
+        edge.power_cycle(off_s=stage.lasting(5), clock="1970")
     _heal(stage)
     stage.settled("with clocks that say 1970")
-    stage.fleet.wait(60)
+    stage.wait(60, least_s=5.0)
     for device in stage.devices:
         for prop in device.writable:
             for reading in stage.fleet.cloud.history(device.name, prop, device.namespace):
@@ -240,7 +240,7 @@ def clock_stepped(stage: Stage) -> None:
     for seconds in (-7200, 86_400, -86_400):
         for edge in stage.every_link():
             edge.clock.step(seconds)
-        stage.fleet.wait(90)
+        stage.wait(90)
         stage.untouched(before)
     stage.settled("after clocks that jumped")
     stage.untouched(before)
@@ -253,7 +253,7 @@ def config_changed_offline(stage: Stage) -> None:
     before = stage.containers()
     _cut(stage)
     config = stage.change_config("changed while offline")
-    stage.fleet.wait(300)
+    stage.wait(300)
     assert not any(_holds(stage, text) for text in ("changed while offline",)), "it came over a link that was cut"
     _heal(stage)
     stage.settled("after a ConfigMap was changed offline")
@@ -265,7 +265,7 @@ def app_deleted_offline(stage: Stage) -> None:
     before = stage.containers()
     _cut(stage)
     stage.delete_workloads()
-    stage.fleet.throughout(
+    stage.throughout(
         lambda: stage.untouched(before), 300, every_s=10, message="pods run on while nobody can tell them"
     )
     _heal(stage)
@@ -275,7 +275,7 @@ def app_deleted_offline(stage: Stage) -> None:
     )
     for edge in stage.every_link():
         edge.power_cycle()
-    stage.fleet.throughout(stage.no_pods, 60, every_s=5, message="nothing of a deleted app comes back")
+    stage.throughout(stage.no_pods, 60, every_s=5, message="nothing of a deleted app comes back")
 
 
 # --- devices ---
@@ -287,7 +287,7 @@ def desired_changed_offline(stage: Stage) -> None:
     edge.link.cut()
     for value in values:
         stage.fleet.set_desired(device.name, prop, value, device.namespace)
-        stage.fleet.wait(60)
+        stage.wait(60)
     edge.link.heal()
     stage.fleet.eventually(
         lambda: stage.twin_is(device, prop, values[-1]),
@@ -301,9 +301,9 @@ def desired_on_both_sides(stage: Stage) -> None:
     edge = stage.edges[device.node]
     edge.link.cut()
     stage.fleet.set_desired(device.name, prop, values[0], device.namespace)
-    stage.fleet.wait(30)
+    stage.wait(30)
     edge.set_desired(device.name, prop, values[1], device.namespace)
-    stage.fleet.wait(30)
+    stage.wait(30)
     edge.link.heal()
     stage.fleet.eventually(
         lambda: stage.twin_is(device, prop, values[1]),
@@ -317,7 +317,7 @@ def device_deleted_offline(stage: Stage) -> None:
     edge = stage.edges[device.node]
     edge.link.cut()
     stage.fleet.delete("device", device.name, device.namespace)
-    stage.fleet.wait(120)
+    stage.wait(120)
     edge.link.heal()
     stage.fleet.eventually(
         lambda: edge.get("device", device.name, device.namespace) is None and edge.in_step,
@@ -325,7 +325,7 @@ def device_deleted_offline(stage: Stage) -> None:
         message=f"the gateway lets go of {device.name}",
     )
     edge.power_cycle()
-    stage.fleet.throughout(
+    stage.throughout(
         lambda: edge.get("device", device.name, device.namespace) is None, 60, every_s=5, message="and it stays away"
     )
 
@@ -339,12 +339,12 @@ def reports_arrive_once(stage: Stage) -> None:
         if props:
             value = device.writable[props[0]][number % 2]
             edge.set_desired(device.name, props[0], value, device.namespace)
-        stage.fleet.wait(20)
+        stage.wait(20, least_s=2.5)
         if number == 11:
             edge.power_cycle(off_s=2)
     edge.link.heal()
     stage.settled("after eight minutes of readings offline")
-    stage.fleet.wait(30)
+    stage.wait(30, least_s=5.0)
     for prop in props:
         readings = cloud.history(device.name, prop, device.namespace)
         sequences = [reading.sequence for reading in readings if reading.sequence]

@@ -127,6 +127,7 @@ class SuiteItem(pytest.Item):
         options = FleetOptions(
             directory=directory,
             seed=self.config.getoption("skerry_seed") or 0,
+            full_time=bool(self.config.getoption("skerry_full_time")),
             keep=bool(self.config.getoption("skerry_keep")),
         )
         fleet = open_fleet(str(self.config.getoption("skerry_backend")), options)

@@ -5,18 +5,21 @@ Uses the face of the test kit alone, so that it stands on either backend. Keeps 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
 from skerry.errors import UnavailableError
 from skerry.objects.json import JsonObject, clone, ensure_map, str_at
 from skerry.objects.meta import name_of, namespace_of
-from skerry.testkit.face import Edge, Fleet, Plc, PodView
+from skerry.testkit.face import Broker, Edge, Fleet, Plc, PodView
 from skerry.testkit.suite.app import App, AppDevice, Workload
 
 COMPARED: Final = ("pods", "configmaps", "secrets", "devices.devices.kubeedge.io", "devicemodels.devices.kubeedge.io")
 """Kinds of which a gateway has to hold what the cloud has."""
+
+PLAYED: Final = ("modbus", "virtual", "mqtt")
+"""Protocols of devices that both backends can play."""
 
 
 @dataclass(slots=True)
@@ -27,16 +30,33 @@ class Stage:
     app: App
     edges: dict[str, Edge] = field(default_factory=dict[str, Edge])
     plcs: dict[int, Plc] = field(default_factory=dict[int, Plc])
+    brokers: dict[int, Broker] = field(default_factory=dict[int, Broker])
+    """By port, as are the PLCs."""
 
     @property
     def settle_s(self) -> float:
         return self.app.expects.settle_s
 
+    # --- how long things last ---
+
+    def lasting(self, seconds: float, *, least_s: float = 1.0) -> float:
+        """How long something lasts on this fleet that lasts so long at the product's own heartbeats; not below
+        `least_s`, for what does not depend on heartbeats."""
+        return max(seconds * self.fleet.pace, min(seconds, least_s))
+
+    def wait(self, seconds: float, *, least_s: float = 1.0) -> None:
+        self.fleet.wait(self.lasting(seconds, least_s=least_s))
+
+    def throughout(self, condition: Callable[[], object], for_s: float, *, every_s: float, message: str = "") -> None:
+        between_s = self.lasting(every_s, least_s=0.5)
+        self.fleet.throughout(condition, self.lasting(for_s, least_s=2.0), every_s=between_s, message=message)
+
+    # --- who is there ---
+
     @property
     def devices(self) -> list[AppDevice]:
-        """Those that this backend can play."""
-        played = ("modbus", "virtual") if self.fleet.backend == "simulated" else ("modbus", "virtual", "mqtt")
-        return [device for device in self.app.devices if device.protocol in played and device.node in self.edges]
+        """Those that a fleet can play."""
+        return [device for device in self.app.devices if device.protocol in PLAYED and device.node in self.edges]
 
     # --- setting it ---
 
@@ -46,10 +66,28 @@ class Stage:
             plc = self.plcs[port] = self.fleet.plc(f"plc-{port}", port=port)
             for table, places in self.app.expects.plcs.get(port, {}).items():
                 getattr(plc, table).update(places)
+        self._play_mqtt()
         for name, labels in self.app.gateways.items():
             self.edges[name] = self.fleet.edge(name, labels=labels)
         for namespace in self.app.namespaces:
             self.fleet.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}})
+
+    def _play_mqtt(self) -> None:
+        """Devices that speak MQTT, each through the broker at its port: they are there, they tell, they obey."""
+        for device in self.app.devices:
+            mqtt = device.mqtt
+            if mqtt is None:
+                continue
+            broker = self.brokers.get(mqtt.broker_port)
+            if broker is None:
+                name = f"broker-{mqtt.broker_port}"
+                broker = self.brokers[mqtt.broker_port] = self.fleet.broker(name, port=mqtt.broker_port)
+            if mqtt.online is not None:
+                broker.publish(*mqtt.online, retain=True)
+            for topic, told in mqtt.tells.items():
+                broker.repeat(topic, told)
+            for command_topic, topic, path, template in mqtt.obeys:
+                broker.obey(command_topic, topic, path=path, template=template)
 
     def apply(self) -> None:
         left_out = {(device.namespace, device.name) for device in self.app.devices if device not in self.devices}
@@ -61,13 +99,20 @@ class Stage:
         self.fleet.apply(objects)
 
     def _placed(self, obj: JsonObject) -> JsonObject:
-        """A Device that speaks to a PLC is told where that is here."""
-        device = next((one for one in self.devices if one.plc_port and one.name == name_of(obj)), None)
+        """A Device that speaks to a PLC or a broker is told where that is here. The broker asks for no password, and
+        has no certificate."""
+        named = (namespace_of(obj) or "default", name_of(obj))
+        device = next((one for one in self.devices if (one.namespace, one.name) == named), None)
         if str_at(obj, "kind") != "Device" or device is None:
             return obj
         placed = clone(obj)
         config = ensure_map(placed, "spec", "protocol", "configData")
-        if isinstance(config.get("tcp"), dict):
+        if device.mqtt is not None:
+            port = device.mqtt.broker_port
+            config |= {"host": self.brokers[port].host, "port": port}
+            for field_of_secrets in ("username", "passwordFile", "tls"):
+                config.pop(field_of_secrets, None)
+        elif device.plc_port and isinstance(config.get("tcp"), dict):
             ensure_map(config, "tcp")["ip"] = self.plcs[device.plc_port].host
         return placed
 

@@ -17,6 +17,7 @@ import paho.mqtt.client as paho
 import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 
+from devices.mqtt.client import PahoConnection
 from devices.mqtt.driver import MqttDriver
 from devices.port import DeviceConfig, PropertyConfig, Reading
 from skerry.clocks import SystemClock
@@ -222,7 +223,7 @@ async def test_a_command_waits_for_no_other_packet(broker: Broker, device: Devic
     async with driving(config(broker, prop("t", SEQUENCED))) as (driver, _):
         await until(lambda: online(driver))
         (session,) = driver._sessions.values()
-        assert session.connection is not None
+        assert isinstance(session.connection, PahoConnection)
         sock = session.connection._client.socket()
         assert isinstance(sock, socket.socket)
         assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY), "Nagle's rule, and the broker's late answers"

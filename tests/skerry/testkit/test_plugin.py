@@ -68,6 +68,7 @@ def test_a_failure_shows_the_fleet_and_how_to_run_it_again(project: pytest.Pytes
         """
         def test_it(fleet):
             plant = fleet.edge("plant-7")
+            plant.link.half_open(down=False)
             plant.link.cut()
             fleet.eventually(lambda: plant.connected, within_s=300)
         """
@@ -78,12 +79,15 @@ def test_a_failure_shows_the_fleet_and_how_to_run_it_again(project: pytest.Pytes
     assert "not within 300 s: fleet.eventually(lambda: plant.connected, within_s=300)" in text
     assert "plant-7: agent runs, link cut, not connected" in text
     assert "plant-7      link: cut" in text
+    assert "faults, 2:" in text
+    assert "s  plant-7  link: half-open (up)" in text
     assert "run it again: pytest " in text
     assert "--skerry-backend simulated --skerry-seed 5" in text
     (line,) = json.loads((project.path / "report.json").read_text())["tests"]
     assert (line["outcome"], line["seed"], line["backend"]) == ("failed", 5, "simulated")
     assert line["fleet_s"] > 300
     assert "link cut" in line["fleet"]
+    assert [(fault["who"], fault["what"]) for fault in line["faults"]][-1] == ("plant-7", "link: cut")
     properties = ElementTree.parse(project.path / "junit.xml").iter("property")
     assert ("skerry_seed", "5") in {(one.get("name"), one.get("value")) for one in properties}
 
@@ -158,7 +162,7 @@ def test_a_command_that_makes_no_sense_is_refused_in_one_line(
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("gateway: {}", "gateway: no such field; there are gateways, plcs, desired"),
+        ("gateway: {}", "gateway: no such field; there are gateways, plcs, topics, desired"),
         ("settleWithinSeconds: soon", "settleWithinSeconds: is a number of seconds above 0"),
         ("plcs: {boiler: {}}", "plcs: is a map by TCP port"),
         ("plcs: {502: {holding: {a: 1}}}", "plcs[502].holding: is a map of addresses to whole numbers"),

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from skerry.errors import InvalidError, UnavailableError
-from skerry.testkit import ApplyError, Edge, Fleet, FleetOptions, UnsupportedError, open_fleet
+from skerry.testkit import ApplyError, Edge, Fleet, FleetOptions, open_fleet
 from skerry.testkit.simulated.edge import SimulatedEdge
 from skerry.testkit.simulated.fleet import SimulatedFleet
 from skerry.testkit.waiting import UnmetError
@@ -179,28 +179,115 @@ def test_refusals_read_as_kubectls(fleet: Fleet) -> None:
         fleet.apply("absent.yaml")
 
 
-def test_what_can_not_be_simulated_names_the_backend_that_can(fleet: Fleet) -> None:
-    device = {
-        "apiVersion": "devices.kubeedge.io/v1beta1",
-        "kind": "Device",
-        "metadata": {"name": "mast"},
-        "spec": {"protocol": {"protocolName": "mqtt"}},
-    }
-    with pytest.raises(UnsupportedError, match="--skerry-backend real"):
-        fleet.apply(device)
+MAST = """
+apiVersion: devices.kubeedge.io/v1beta1
+kind: DeviceModel
+metadata: {name: mast}
+spec:
+  protocol: mqtt
+  properties:
+  - {name: wind, type: FLOAT, accessMode: ReadOnly}
+  - {name: lamp, type: INT, accessMode: ReadWrite}
+---
+apiVersion: devices.kubeedge.io/v1beta1
+kind: Device
+metadata: {name: mast}
+spec:
+  deviceModelRef: {name: mast}
+  protocol: {protocolName: mqtt, configData: {host: 127.0.0.1, port: 1883, verifyTimeoutMs: 2000}}
+  properties:
+  - name: wind
+    visitors:
+      protocolName: mqtt
+      configData: {topic: mast, path: $.wind, sequencePath: $.n, timestampPath: $.at, twin: {everyReading: true}}
+  - name: lamp
+    visitors:
+      protocolName: mqtt
+      configData: {topic: mast/lamp, path: $.is, commandTopic: mast/set, commandTemplate: 'lamp=${value}'}
+"""
+
+
+def test_an_mqtt_device_is_read_and_obeys_through_the_fleets_broker(fleet: Fleet) -> None:
+    broker = fleet.broker()
+    broker.repeat("mast", {"wind": 7.5, "n": "${n}", "at": "${at}"})
+    broker.repeat("mast/lamp", {"is": 0}, every_s=5)
+    broker.obey("mast/set", "mast/lamp", path="$.is", template="lamp=${value}")
+    edge = fleet.edge("eu-1", devices=MAST)
+    fleet.eventually(lambda: fleet.cloud.twin("mast", "wind").reported == "7.5")  # pyright: ignore
+    fleet.set_desired("mast", "lamp", "3")
+    fleet.eventually(lambda: fleet.cloud.twin("mast", "lamp").state == "verified", within_s=10)  # pyright: ignore
+    assert [(topic, payload) for _, topic, payload in broker.published] == [("mast/set", b"lamp=3")]
+    assert broker.published[0][0] < fleet.now_s
+    broker.stop()
+    fleet.eventually(lambda: edge.twin("mast", "wind").quality == "stale", within_s=60)  # pyright: ignore
+    broker.start()
+    broker.repeat("mast", None)
+    broker.publish("mast", '{"wind": 9, "n": 1000000, "at": "2026-07-01T09:31:00Z"}')
+    fleet.eventually(lambda: edge.twin("mast", "wind").reported == "9.0", within_s=60)  # pyright: ignore
+    assert [fault.what for fault in fleet.faults] == ["stopped", "started"]
+
+
+def test_no_message_is_lost_or_taken_twice_over_crashes_and_power_cuts(fleet: Fleet) -> None:
+    broker = fleet.broker()
+    edge = fleet.edge("eu-1", devices=MAST)
+    fleet.eventually(lambda: edge.in_step and any("connected" in line for line in fleet.transcript))
+    fleet.wait(5)
+    edge.link.cut()
+    for number in range(1, 61):
+        broker.publish("mast", {"wind": number, "n": number, "at": 1_782_898_200 + number})
+        fleet.wait(0.003)
+        if number % 20 == 7:
+            edge.kill()
+        if number % 20 == 13:
+            edge.start()
+        if number % 20 == 19:
+            edge.power_cycle()
+    edge.link.heal()
+    fleet.eventually(lambda: edge.in_step and edge.waiting == 0, within_s=120)
+    values = [reading.value for reading in fleet.cloud.history("mast", "wind")]
+    assert values == [f"{number}.0" for number in range(1, 61)]
+
+
+def test_who_takes_a_port_that_is_taken_is_told(fleet: Fleet) -> None:
+    assert fleet.broker("site") is fleet.broker("site", port=1884)
+    with pytest.raises(InvalidError, match="port 1883 is that of broker 'site'"):
+        fleet.broker("other")
+    with pytest.raises(InvalidError, match=r"broker\(port=...\)"):
+        fleet.broker("third", port=0)
 
 
 def test_faults_that_make_no_sense_are_refused(fleet: Fleet) -> None:
     edge = fleet.edge()
+    begun_s = fleet.now_s
     for wrong in ({"kbit": 0.0}, {"loss": 1.0}, {"delay_ms": -1.0}):
         with pytest.raises(InvalidError):
             edge.link.slow(**wrong)
+    assert edge.link.state == "healthy"
+    with pytest.raises(InvalidError, match=r"edge\('BAD NAME'\)"):
+        fleet.edge("BAD NAME")
+    with pytest.raises(InvalidError, match=r"clock.step\(seconds\): a number, not 'x'"):
+        edge.clock.step("x")  # pyright: ignore[reportArgumentType]
+    with pytest.raises(InvalidError, match=r"power_cycle\(clock=...\)"):
+        edge.power_cycle(clock="2000")  # pyright: ignore[reportArgumentType]
+    assert (fleet.now_s, list(fleet.edges), edge.powered) == (begun_s, ["edge-1"], True), "nothing was done"
     with pytest.raises(InvalidError, match="can't get others"):
         fleet.edge(labels=EU)
     with pytest.raises(InvalidError, match="time does not go back"):
         fleet.wait(-1)
     with pytest.raises(InvalidError, match="holds 0 to 65535"):
         fleet.plc().holding[0] = 70_000
+
+
+def test_a_refusal_of_a_gateways_devices_names_their_file(fleet: Fleet, tmp_path: Path) -> None:
+    wrong = tmp_path / "devices.yaml"
+    wrong.write_text(BOILER.read_text().replace("methods:", "methodes:"))
+    with pytest.raises(ApplyError, match=r"devices.yaml:2"):
+        fleet.edge("us-1", devices=wrong)
+    assert fleet.get("device", "boiler-1") is None
+    fleet.edge("us-1", devices=BOILER)
+    device = fleet.get("device", "boiler-1")
+    assert device is not None
+    assert device["spec"]["nodeName"] == "us-1"  # pyright: ignore
 
 
 def test_a_failed_wait_tells_what_was_seen(fleet: Fleet, eu: Edge) -> None:

@@ -118,7 +118,7 @@ def test_a_cut_is_noticed_by_both_ends_and_power_by_neither(loop: VirtualLoop) -
 
 @pytest.fixture
 def plc(loop: VirtualLoop) -> SimulatedPlc:
-    return SimulatedPlc("plc", "127.0.0.1", 502, loop, lambda _: None)
+    return SimulatedPlc("plc", "127.0.0.1", 502, loop, note=lambda _: None, fault=lambda _: None)
 
 
 def test_a_modbus_device_answers_every_function_it_knows(plc: SimulatedPlc) -> None:

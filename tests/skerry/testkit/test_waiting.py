@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from skerry.testkit.waiting import SEEN_MAX, Patience, UnmetError, eventually, throughout
+from skerry.errors import InvalidError
+from skerry.testkit.waiting import SEEN_MAX, Patience, UnmetError, eventually, patience, throughout
 
 
 @dataclass
@@ -47,6 +48,29 @@ def test_asking_what_is_not_there_is_waited_for_and_a_slip_of_the_pen_is_not() -
     assert eventually(time, lambda: ("text" if time.now_s > 1 else None).upper() + "!", Patience()) == "TEXT!"  # pyright: ignore
     with pytest.raises(AttributeError, match="uper"):
         eventually(time, lambda: "text".uper() + "!", Patience())  # pyright: ignore
+
+
+def test_the_next_of_nothing_is_waited_for() -> None:
+    time, found = Hours(), list[str]()
+
+    def condition() -> str:
+        if time.now_s >= 2:
+            found.append("web-1")
+        return next(name for name in found if name.startswith("web"))
+
+    assert eventually(time, condition, Patience()) == "web-1"
+    with pytest.raises(UnmetError, match=r"at +2.000 s  StopIteration: there is none"):
+        throughout(time, lambda: next(iter([])), Patience())
+
+
+def test_how_long_and_how_often_is_checked() -> None:
+    asked = patience(10, "within_s", every_s=None, usual_s=0.25, message="")
+    assert (asked.within_s, asked.every_s) == (10, 0.25)
+    for within_s, every_s, said in ((-1, None, "within_s: time does not"), (1, 0, "every_s: time has to pass")):
+        with pytest.raises(InvalidError, match=said):
+            patience(within_s, "within_s", every_s=every_s, usual_s=0.25, message="")
+    with pytest.raises(InvalidError, match="takes a function"):
+        eventually(Hours(), True, Patience())  # pyright: ignore[reportArgumentType]
 
 
 def test_another_error_of_a_condition_comes_out() -> None:

@@ -1,0 +1,61 @@
+"""What the MQTT driver asks of a connection to a broker, and what it is told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from devices.mqtt.config import Broker
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivery:
+    """One message as delivered. `life` counts connections: an acknowledgement belongs to the connection on which
+    its message came, for packet ids begin anew with the next."""
+
+    life: int
+    mid: int
+    topic: str
+    payload: bytes
+    qos: int
+    retained: bool
+    redelivered: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hooks:
+    """Called on the event loop."""
+
+    connected: Callable[[], None]
+    disconnected: Callable[[str], None]
+    delivered: Callable[[Delivery], None]
+
+
+class Connection(Protocol):
+    """A lasting session with a broker. `start` and `stop` once each; it connects again by itself."""
+
+    def start(self) -> None:
+        """Connect, and stay connected. Raises `UnavailableError` when a file with credentials can't be read."""
+        ...
+
+    async def stop(self) -> None:
+        """Let go. The broker keeps the session, and what is not acknowledged."""
+        ...
+
+    def subscribe(self, topics: set[str]) -> None:
+        """Hear these topics, and no others; also after each reconnect."""
+        ...
+
+    def acknowledge(self, delivery: Delivery) -> bool:
+        """The message is durable here: the broker may forget it. False when it came on an earlier connection: then it
+        comes again, and is acknowledged on that occasion."""
+        ...
+
+    async def publish(self, topic: str, payload: str, *, retain: bool, qos: int, timeout_s: float) -> None:
+        """Returns when the broker has it (with QoS 0: when it is sent). Raises `UnavailableError`."""
+        ...
+
+
+Connect = Callable[[Broker, str, Hooks], Connection]
+"""(broker, client id, hooks): a connection that has not been started."""
