@@ -12,10 +12,13 @@ import pytest
 
 from skerry.errors import UnavailableError
 from skerry.ports import Link
+from skerry.sync.traffic import WireCounted
 from skerry.wire.codec import FRAME_BYTES_MAX
 
 NODE = "system:node:eu-1"
 WAIT_S = 30
+LOOKS = 12
+"""At which a count is the same before it is taken to stand still."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,9 +29,29 @@ class Ends:
     cloud: Link
     edge_key: str
     """`pin_of` the key that the edge has; "" where a link proves none."""
+    look_s: float = 0.0
+    """Between two looks at what is on its way; 0 where nothing is that has not arrived."""
+
+    async def still(self, count: Callable[[], int]) -> int:
+        """Wait until a count does not move any more, however slowly it did; what it is then."""
+        same, before = 0, -1
+        async with asyncio.timeout(WAIT_S):
+            while same < LOOKS:
+                now = count()
+                same, before = (same + 1 if now == before else 0), now
+                await asyncio.sleep(self.look_s)
+        return before
 
 
 MakeEnds = Callable[[], AbstractAsyncContextManager[Ends]]
+
+
+def arrived(link: Link) -> int:
+    """Bytes that have come to this end, taken or not."""
+    assert isinstance(link, WireCounted)
+    counted = link.wire_bytes()
+    assert counted is not None
+    return counted[1]
 
 
 async def taken(link: Link, count: int) -> list[bytes]:
@@ -134,17 +157,13 @@ class LinkContract:
                     sent += 1
 
             flooding = asyncio.create_task(flood())
-            before = -1
-            async with asyncio.timeout(WAIT_S):
-                while sent != before:  # until it stands still
-                    before = sent
-                    await asyncio.sleep(0.3)
+            before = await ends.still(lambda: sent)
             assert sent * 64 * 1024 < 32 * 1024 * 1024
             read = 0
             while sent == before:
                 await taken(ends.cloud, 1)
                 read += 1
-                await asyncio.sleep(0.001)
+                await asyncio.sleep(ends.look_s / 10)
             assert read <= before, "what was sent before is all that may lie on the way"
             flooding.cancel()
             with suppress(asyncio.CancelledError):
@@ -197,9 +216,13 @@ class ApartLinkContract(LinkContract):
 
     async def test_the_sessions_first_frame_is_received_before_any_stream(self, make: MakeEnds) -> None:
         async with make() as ends:
+            before = arrived(ends.edge)
             await ends.cloud.send(b"open", stream=1)
             waiting = asyncio.create_task(taken(ends.edge, 2))
-            await asyncio.sleep(0.2)
+            async with asyncio.timeout(WAIT_S):
+                while arrived(ends.edge) == before:
+                    await asyncio.sleep(ends.look_s)
+            await ends.still(lambda: arrived(ends.edge))
             await ends.cloud.send(b"welcome")
             assert await waiting == [b"welcome", b"open"]
 
@@ -208,16 +231,22 @@ class ApartLinkContract(LinkContract):
             await ends.cloud.send(b"welcome")
             assert await taken(ends.edge, 1) == [b"welcome"]
 
+            sent = 0
+
             async def a_big_log() -> None:
+                nonlocal sent
                 while True:
                     await ends.cloud.send(bytes(8 * 1024), stream=1)
+                    sent += 1
 
             flooding = asyncio.create_task(a_big_log())
-            await asyncio.sleep(0.5)  # nobody reads: the stream is stuck by now
+            await ends.still(lambda: sent)  # nobody reads: the stream is stuck
             assert not flooding.done()
             async with asyncio.timeout(WAIT_S):
+                before = arrived(ends.edge)
                 await ends.cloud.send(b"heartbeat")
-                await asyncio.sleep(0.3)
+                while arrived(ends.edge) == before:
+                    await asyncio.sleep(ends.look_s)
                 assert await ends.edge.receive() == b"heartbeat", "before the log that came long before it"
                 for _ in range(100):
                     assert len(await ends.edge.receive()) == 8 * 1024

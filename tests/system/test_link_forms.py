@@ -20,6 +20,8 @@ from tests.system.certificates import RESET_KEY, Site
 
 pytestmark = pytest.mark.system
 
+LOOK_S = 0.04
+
 
 class Meeting:
     """Hands the cloud's end to the test, and keeps it until the test is over."""
@@ -57,7 +59,7 @@ class TestWebSocket(LinkContract):
                 context = websocket.client_context(site.identity, trust_clock=True)
                 edge = await websocket.dial(f"{host}:{port}", context)
                 try:
-                    yield Ends(edge=edge, cloud=await meeting.met(edge), edge_key=site.key_pin())
+                    yield Ends(edge=edge, cloud=await meeting.met(edge), edge_key=site.key_pin(), look_s=LOOK_S)
                 finally:
                     meeting.over(edge)
 
@@ -84,7 +86,7 @@ class TestQuic(ApartLinkContract):
                 keys = quic.gateway_keys(site.identity)
                 edge = await quic.dial(f"{host}:{port}", keys, Tickets(), judgement)
                 try:
-                    yield Ends(edge=edge, cloud=await meeting.met(edge), edge_key=site.key_pin())
+                    yield Ends(edge=edge, cloud=await meeting.met(edge), edge_key=site.key_pin(), look_s=LOOK_S)
                 finally:
                     meeting.over(edge)
 

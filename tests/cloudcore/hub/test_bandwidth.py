@@ -123,8 +123,13 @@ async def test_both_ends_of_a_session_follow_the_annotation() -> None:
             await fleet.pod("p", "eu-1", "settings")
             shown = fleet.hub.traffic.bandwidth("eu-1")
             assert (shown["up"], shown["down"]) == ("16kbit", "pause")
-            await asyncio.sleep(0.05)
+            session = fleet.hub._slots["eu-1"].session
+            assert session is not None
+            await eventually(
+                lambda: session._machine.waiting and session._driver._gate_s is not None,
+                "the pod and what it needs to wait at the gate",
+            )
             assert not gateway.holds("configmaps", "settings"), "paused"
             await fleet.update("nodes", "eu-1", lambda obj: annotated(obj, ""))
             await eventually(lambda: gateway.holds("configmaps", "settings"))
-            assert gateway.link.bandwidth() == {}
+            await eventually(lambda: gateway.link.bandwidth() == {})

@@ -11,7 +11,7 @@ from cloudcore.hub.hub import HubSettings
 from cloudcore.hub.liveness import SILENT_REASON, LivenessSettings
 from cloudcore.store.failing import FailingStore, Fault, Operation
 from cloudcore.store.memory import MemoryState
-from cloudcore.store.port import Position, Standing
+from cloudcore.store.port import Advance, Position, Standing
 from edgecore.store.memory import MemoryEdgeStore
 from skerry.clocks import SystemClock
 from skerry.errors import UnavailableError
@@ -61,6 +61,7 @@ async def test_a_node_at_one_hub_is_ready_for_all_and_the_leader_speaks_for_thos
     store: SharedMemoryStore, north: Fleet
 ) -> None:
     await north.create("nodes", "nowhere")
+    await north.create("nodes", "silent")
     async with north.gateway() as gateway:
         await gateway.tell_node()
         await eventually(lambda: is_ready(north))
@@ -68,7 +69,8 @@ async def test_a_node_at_one_hub_is_ready_for_all_and_the_leader_speaks_for_thos
         async with a_fleet(store, settings(), leadership) as south:
             await eventually(lambda: lease_of(south, "north") and lease_of(north, "south"))
             await eventually(lambda: south.hub.leases.lives("north"))
-            await asyncio.sleep(0.2)  # four graces
+            south.hub.liveness.orphaned(Advance(node="silent", incarnation="", session=0, covered=()), lambda: True)
+            await eventually(lambda: is_silent(south, "silent"), "a whole grace to be over")
             assert not is_silent(south, "nowhere"), "who does not lead has no say"
             leadership.lead(True)
             await eventually(lambda: is_silent(south, "nowhere"))
@@ -166,7 +168,7 @@ async def test_a_session_that_hears_late_that_it_entered_is_over_when_its_node_i
     async with a_fleet(slow, settings(), Replica("north")) as north, north.gateway() as gateway:
         await eventually(lambda: slow.entered == 1)
         await slow.enter("eu-1", "eu-1-1", hub="south")
-        await asyncio.sleep(0.05)  # north hears of it
+        await eventually(lambda: north.hub._slots["eu-1"].elsewhere > 0, "north to hear of it")
         north.down = True
         slow.answers.set()
         await eventually(lambda: "another hub" in gateway.link.status.last_error)
