@@ -330,6 +330,7 @@ class Writer:
             outcomes = [error] * len(jobs)
             self._down = True
         except Exception as error:
+            # The root of this thread: whoever waits must hear of a fault of ours, and those after them be written.
             log.exception("store writer failed batches=%d", len(jobs))
             outcomes = [error] * len(jobs)
         self._loop.call_soon_threadsafe(self._tell, jobs, outcomes, written)
@@ -416,6 +417,7 @@ class Writer:
         except DBAPIError as error:
             outcome = self._database.explain(error)
         except Exception as error:
+            # As in `_commit`: a step that fails must not end the thread that writes.
             log.exception("store housekeeping failed")
             outcome = error
         self._loop.call_soon_threadsafe(_tell_housekeeper, job.done, outcome)
