@@ -56,7 +56,7 @@ async def serve(settings: EdgeSettings) -> None:
         def identity() -> Identity:
             return load_membership(settings.data).identity
 
-        certificate = CertificateKeeper(settings.data, store, time.known_ms)
+        certificate = CertificateKeeper(settings.data, store, time.known_ms, proxy)
         ground = Ground(
             node=membership.node,
             labels=labels_of(settings.label),

@@ -111,6 +111,11 @@ class JoinSettings:
     )
     token: str = setting(help="what `skerry token create NODE` printed")
     force: bool = setting(False, help="forget the cloud that was joined before")
+    proxy: str = setting(
+        "",
+        help="HTTP proxy for where the cloud can't be reached directly, http://[USER:PASSWORD@]HOST:PORT; "
+        "none: HTTPS_PROXY is not asked either. `edgecore run` has to be told as well",
+    )
     log_level: str = setting("warning", help="what is logged", choices=("debug", "info", "warning", "error"))
 
 

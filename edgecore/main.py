@@ -18,6 +18,7 @@ from edgecore.config import EdgeSettings, JoinSettings, check_transport
 from skerry.daemon import leaves, missing_library, start_logging
 from skerry.errors import InvalidError, SkerryError
 from skerry.settings import add_arguments, resolve, suspects
+from skerry.transport.proxy import Proxy, proxy_of
 
 LOG: Final = logging.getLogger("edgecore")
 _SETTINGS: Final = {"run": EdgeSettings, "join": JoinSettings, "status": EdgeSettings}
@@ -73,11 +74,21 @@ def _begin(cls: type[object], log_level: str) -> None:
 def _join(settings: JoinSettings) -> int:
     from edgecore.link.join import JoinRequest, join  # cryptography: 10 MB that a running agent does without
 
-    request = JoinRequest(data=settings.data, clouds=settings.cloud, token=settings.token, force=settings.force)
+    def proxy_for(host: str) -> Proxy | None:
+        return proxy_of(settings.proxy, os.environ, host=host)
+
+    request = JoinRequest(
+        data=settings.data,
+        clouds=settings.cloud,
+        token=settings.token,
+        force=settings.force,
+        proxy_for=proxy_for,
+    )
     membership = join(request)
+    same = ", and the same --proxy, SKERRY_PROXY or --config" if settings.proxy not in ("", "none") else ""
     sys.stdout.write(
         f"joined as node {membership.node}; cloud {', '.join(membership.clouds)}\n"
-        f"start it with: edgecore run --data {settings.data}\n"
+        f"start it with: edgecore run --data {settings.data}{same}\n"
     )
     return 0
 

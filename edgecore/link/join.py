@@ -3,7 +3,8 @@
 1. Ask the address for its CA, without trusting the answer. 2. Compare the CA's key with the pin in the token.
 3. Connect again, now accepting that CA alone. 4. Only then send the token, with a signing request for a key that
 was made here. The address may be that of the API (HTTPS) or of the hub (WebSocket): the answer to 1 says which,
-and a lie there leads nowhere, as 3 proves the peer either way.
+and a lie there leads nowhere, as 3 proves the peer either way. Where it does not answer directly and there is an HTTP
+proxy, all of this goes through that.
 
 The key waits in DIR/.join-key until the certificate for it is in place, so that a join whose answer was lost can
 be repeated with the same token. Runs as a command of its own: heavy imports are no burden on the agent. Not to be
@@ -14,20 +15,22 @@ from __future__ import annotations
 
 import asyncio
 import http.client
+import io
+import os
+import socket
 import ssl
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
+from typing import Final, cast
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
-from websockets.asyncio.client import connect
-from websockets.exceptions import WebSocketException
 
 from edgecore.link.membership import Credentials, Membership, load_membership, save_membership
 from skerry.errors import (
@@ -62,10 +65,14 @@ from skerry.objects.enrolment import (
     spki_of_certificate,
     split_address,
 )
+from skerry.transport.proxy import Proxy
+from skerry.transport.tunnel import Place, asked
+from skerry.transport.websocket import dial
 
 DEFAULT_PORT: Final = 6443
 ANSWER_S_MAX: Final = 20.0
-CLOSE_S_MAX: Final = 2.0
+HEAD_BYTES_MAX: Final = 16 * 1024
+"""Of an HTTP answer, beside its body."""
 _NO_CHECK_TIME: Final = 0x200000
 """X509_V_FLAG_NO_CHECK_TIME of OpenSSL, which Python's `ssl` does not name."""
 
@@ -80,6 +87,8 @@ class JoinRequest:
     token: str
     force: bool = False
     """Forget the cloud that was joined before."""
+    proxy_for: Callable[[str], Proxy | None] = lambda _: None
+    """The HTTP proxy for a host that does not answer directly; see `proxy_of`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +107,15 @@ def _peer(cloud: str) -> _Peer:
         raise BadRequestError(f"--cloud: {error}") from error
 
 
+@dataclass(frozen=True, slots=True)
+class _Route:
+    """How a peer is reached."""
+
+    peer: _Peer
+    proxy: Proxy | None
+    """None: directly."""
+
+
 def join(request: JoinRequest) -> Membership:
     """Join, and write what `edgecore run` needs.
 
@@ -113,10 +131,10 @@ def join(request: JoinRequest) -> Membership:
         request.data.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UnavailableError(f"{request.data}: {error.strerror}") from error
-    discovery = _discover(peer)
+    discovery, route = _discover(peer, request.proxy_for(peer.host))
     pinned = _pinned(discovery.ca_pem, token, peer)
     # Before the token is used: an address that is wrong would be found out when it is needed.
-    apis = {other for other in others if _checked_replica(other, token).transport == "https"}
+    apis = {other for other in others if _checked_replica(other, request, token).transport == "https"}
     key = _pending_key(request.data)
     enrol_request = EnrolRequest(token=request.token.strip(), csr_pem=_signing_request(key, token.node))
     context = _trusting(pinned)
@@ -124,10 +142,10 @@ def join(request: JoinRequest) -> Membership:
     if discovery.by_authority:
         name = hub_server_name(authority_id(spki_of_certificate(der_of_pem(pinned))))
     if discovery.transport == "https":
-        enrolled = _enrol_by_https(peer, context, name, enrol_request)
+        enrolled = _enrol_by_https(route, context, name, enrol_request)
         hub = _Peer(peer.host, enrolled.hub_port)
     else:
-        enrolled = asyncio.run(_enrol_by_websocket(peer, context, name, enrol_request))
+        enrolled = asyncio.run(_enrol_by_websocket(route, context, name, enrol_request))
         hub = peer  # the port that worked, which a firewall may have renamed
     hubs = [hub, *(_Peer(other.host, enrolled.hub_port) if other in apis else other for other in others)]
     certificate = _checked_certificate(enrolled, token, key)
@@ -175,12 +193,29 @@ def _check_not_joined(request: JoinRequest) -> None:
     )
 
 
-def _discover(peer: _Peer) -> Discovery:
-    """What the address says it is; nothing of it is believed yet."""
+def _discover(peer: _Peer, proxy: Proxy | None) -> tuple[Discovery, _Route]:
+    """What the address says it is, asked directly or else through the proxy, and which of both it was; nothing of it
+    is believed yet."""
+    directly = _Route(peer, None)
+    try:
+        return _told_by(directly), directly
+    except UnavailableError as error:
+        if proxy is None:
+            raise
+        fault = error
+    route = _Route(peer, proxy)
+    try:
+        return _told_by(route), route
+    except UnavailableError as error:
+        raise UnavailableError(f"{fault}; through the proxy: {error}") from error
+
+
+def _told_by(route: _Route) -> Discovery:
+    peer = route.peer
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE  # the CA that would be checked against is what is asked for
-    status, body = _https(peer, context, "GET", DISCOVERY_PATH, None, name=peer.host)
+    status, body = asyncio.run(_https(route, context, "GET", DISCOVERY_PATH, None, name=peer.host))
     if status != http.client.OK:
         raise UnavailableError(f"{peer} answers, but not as a Skerry cloud (HTTP {status}): is the port right?")
     try:
@@ -189,9 +224,9 @@ def _discover(peer: _Peer) -> Discovery:
         raise UnavailableError(f"{peer} answers, but not as a Skerry cloud: is the port right?") from error
 
 
-def _checked_replica(peer: _Peer, token: JoinToken) -> Discovery:
+def _checked_replica(peer: _Peer, request: JoinRequest, token: JoinToken) -> Discovery:
     """That a further address is of the same cloud, as far as it says; its certificate proves it at every dial."""
-    discovery = _discover(peer)
+    discovery, _ = _discover(peer, request.proxy_for(peer.host))
     _pinned(discovery.ca_pem, token, peer)
     return discovery
 
@@ -220,8 +255,9 @@ def _trusting(ca_pem: str) -> ssl.SSLContext:
     return context
 
 
-def _enrol_by_https(peer: _Peer, context: ssl.SSLContext, name: str, request: EnrolRequest) -> Enrolled:
-    status, body = _https(peer, context, "POST", ENROL_PATH, request_body(request), name=name)
+def _enrol_by_https(route: _Route, context: ssl.SSLContext, name: str, request: EnrolRequest) -> Enrolled:
+    peer = route.peer
+    status, body = asyncio.run(_https(route, context, "POST", ENROL_PATH, request_body(request), name=name))
     if status == http.client.TOO_MANY_REQUESTS:
         raise TooManyRequestsError(f"{peer}: too many failed attempts; try again later", retry_after_s=60)
     if status >= http.client.INTERNAL_SERVER_ERROR:
@@ -229,58 +265,53 @@ def _enrol_by_https(peer: _Peer, context: ssl.SSLContext, name: str, request: En
     return read_enrolled(body)
 
 
-async def _enrol_by_websocket(peer: _Peer, context: ssl.SSLContext, name: str, request: EnrolRequest) -> Enrolled:
+async def _enrol_by_websocket(route: _Route, context: ssl.SSLContext, name: str, request: EnrolRequest) -> Enrolled:
     # On asyncio, though there is nothing else to do meanwhile: the client for threads reads in one and writes in
     # another, which OpenSSL does not allow on one connection (https://github.com/python/cpython/issues/151508). It
     # lost one handshake in a few hundred.
     try:
-        async with (
-            asyncio.timeout(2 * ANSWER_S_MAX),
-            connect(
-                f"wss://{peer}{HUB_ENROL_PATH}",
-                ssl=context,
-                server_hostname=name,
-                compression=None,
-                open_timeout=ANSWER_S_MAX,
-                close_timeout=CLOSE_S_MAX,
-                max_size=MESSAGE_BYTES_MAX,
-                proxy=None,
-            ) as connection,
-        ):
-            await connection.send(request_body(request))
-            answer = await connection.recv()
-    except (OSError, TimeoutError, WebSocketException) as error:
-        raise _unreachable(peer, error) from error
-    return read_enrolled(answer if isinstance(answer, bytes) else answer.encode())
+        async with asyncio.timeout(2 * ANSWER_S_MAX):
+            link = await dial(str(route.peer), context, path=HUB_ENROL_PATH, server_name=name, proxy=route.proxy)
+            await link.send(request_body(request))
+            answer = await link.receive()
+            await link.close(code=1000, reason="")
+    except UnavailableError as error:
+        if isinstance(error.__cause__, ssl.SSLCertVerificationError):
+            raise _unreachable(route.peer, error.__cause__) from error
+        raise UnavailableError(f"can't reach the cloud at {error}") from error
+    except TimeoutError as error:
+        raise _unreachable(route.peer, error) from error
+    return read_enrolled(answer)
 
 
-def _https(
-    peer: _Peer, context: ssl.SSLContext, method: str, path: str, body: bytes | None, *, name: str
+async def _https(
+    route: _Route, context: ssl.SSLContext, method: str, path: str, body: bytes | None, *, name: str
 ) -> tuple[int, bytes]:
     """One request; the status and at most MESSAGE_BYTES_MAX + 1 bytes."""
-    connection = _Connection(peer, context, name)
+    peer = route.peer
+    lines = [f"{method} {path} HTTP/1.1", f"Host: {peer}", "Connection: close"]
+    if body is not None:
+        lines += ["Content-Type: application/json", f"Content-Length: {len(body)}"]
+    place = Place(host=peer.host, port=peer.port, server_name=name, proxy=route.proxy)
+    question = "\r\n".join([*lines, "", ""]).encode() + (body or b"")
     try:
-        headers = {"Content-Type": "application/json"} if body is not None else {}
-        connection.request(method, path, body=body, headers=headers)
-        response = connection.getresponse()
+        async with asyncio.timeout(ANSWER_S_MAX):
+            answer = await asked(place, context, question, bytes_max=HEAD_BYTES_MAX + MESSAGE_BYTES_MAX)
+        response = http.client.HTTPResponse(cast(socket.socket, _Received(answer)), method=method)
+        response.begin()
         return response.status, response.read(MESSAGE_BYTES_MAX + 1)
-    except (OSError, http.client.HTTPException) as error:
+    except (OSError, http.client.HTTPException, UnavailableError) as error:
         raise _unreachable(peer, error) from error
-    finally:
-        connection.close()
 
 
-class _Connection(http.client.HTTPSConnection):
-    """HTTPS to one address under the name that the certificate has."""
+class _Received:
+    """An answer where `http.client` looks for a socket."""
 
-    def __init__(self, peer: _Peer, context: ssl.SSLContext, server_name: str) -> None:
-        super().__init__(peer.host, peer.port, timeout=ANSWER_S_MAX, context=context)
-        self._tls = context
-        self._server_name = server_name
+    def __init__(self, answer: bytes) -> None:
+        self._answer = answer
 
-    def connect(self) -> None:
-        http.client.HTTPConnection.connect(self)
-        self.sock = self._tls.wrap_socket(self.sock, server_hostname=self._server_name)
+    def makefile(self, *_: object) -> io.BytesIO:
+        return io.BytesIO(self._answer)
 
 
 def _unreachable(peer: _Peer, error: Exception) -> CallerError | UnavailableError:
@@ -289,8 +320,16 @@ def _unreachable(peer: _Peer, error: Exception) -> CallerError | UnavailableErro
             f"the peer at {peer} showed a certificate that the cloud did not make ({error.verify_message}); "
             "the token was not sent"
         )
-    reason = "no answer in time" if isinstance(error, TimeoutError) else str(error) or type(error).__name__
-    return UnavailableError(f"can't reach the cloud at {peer}: {reason}")
+    return UnavailableError(f"can't reach the cloud at {peer}: {_reason(error)}")
+
+
+def _reason(error: Exception) -> str:
+    """For people, also where the exception has no text."""
+    if isinstance(error, TimeoutError):
+        return "no answer in time"
+    if isinstance(error, OSError) and not isinstance(error, ssl.SSLError | socket.gaierror) and error.errno:
+        return os.strerror(error.errno)
+    return str(error) or type(error).__name__
 
 
 def _pending_path(data: Path) -> Path:

@@ -3,24 +3,28 @@
 Where it has ended all the same (a spare in a store room, a clock that stood still), the cloud gives a new one for the
 same key: see `cloudcore.pki.enrolment`. The agent starts this module as a process of its own (`python -m
 edgecore.link.renewal DIR`), which happens about once in eight months: making a request needs a crypto library that is
-worth 10 MB of memory, which the agent never loads. Links read the files when they dial, so the next one uses the new
-certificate. A crash leaves the old certificate or the new one; the attempt is repeated.
+worth 10 MB of memory, which the agent never loads. It asks directly or through the HTTP proxy, as links do; they read
+the files when they dial, so the next one uses the new certificate. A crash leaves the old certificate or the new one;
+the attempt is repeated.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from ssl import SSLContext
 from typing import Final
 
 from edgecore.link.membership import Membership, load_membership, save_renewed
-from edgecore.store.port import EdgeBatch
+from edgecore.store.port import META_WAY, EdgeBatch
 from edgecore.store.shell import AsyncEdgeStore
 from skerry.clocks import SystemClock
-from skerry.errors import SkerryError, UnavailableError
+from skerry.errors import SkerryError, UnansweredError, UnavailableError
 from skerry.objects.enrolment import (
     HUB_RECOVER_PATH,
     HUB_RENEW_PATH,
@@ -38,25 +42,35 @@ from skerry.objects.enrolment import (
 from skerry.objects.json import decode_object, str_at
 from skerry.objects.meta import Key
 from skerry.sync.ages import clock_is_wrong
-from skerry.transport.websocket import WebSocketLink, client_context, dial, nameless_context
+from skerry.transport.proxy import Proxy, proxy_of
+from skerry.transport.websocket import client_context, dial, nameless_context
 
 LOG: Final = logging.getLogger(__name__)
 CHECK_INTERVAL_S: Final = 3600.0
 AGAIN_S_MIN: Final = 60.0
 """After an attempt that failed; doubled with each, up to the interval between checks."""
-ATTEMPT_S_MAX: Final = 120.0
+ASK_S_MAX: Final = 60.0
+"""One cloud, one way."""
+SAID_MAX: Final = 600
+"""Characters of what a failed attempt said; the end counts."""
+PROXY_VARIABLE: Final = "SKERRY_PROXY"
+"""Tells the process that renews of the proxy, or `none`: others on the machine may see its arguments."""
 _TRUST: Final = Key("configmaps", TRUST_NAMESPACE, TRUST_NAME)
 
 
 class CertificateKeeper:
     """Sees that there is a certificate the cloud takes. Run `run` in a task group."""
 
-    def __init__(self, data: Path, store: AsyncEdgeStore, now_ms: Callable[[], int]) -> None:
+    def __init__(
+        self, data: Path, store: AsyncEdgeStore, now_ms: Callable[[], int], proxy: Proxy | None = None
+    ) -> None:
         """`now_ms`: the newest time this gateway knows, milliseconds since the epoch. Not its wall clock: one in 2040
-        would have it renew for ever, and no cloud's certificate would be good enough."""
+        would have it renew for ever, and no cloud's certificate would be good enough. `proxy`: where the cloud is
+        asked through when it does not answer directly, or first of all where the link goes that way."""
         self._data = data
         self._store = store
         self._now_ms = now_ms
+        self._proxy = proxy
         self._doubted = False
         self._news = asyncio.Event()
 
@@ -116,13 +130,20 @@ class CertificateKeeper:
             if not self._doubted and not self._due():
                 return False, ""
             self._doubted = False
-            return True, await _attempt(self._data, self._now_ms())
+            return True, await _attempt(self._data, self._now_ms(), self._proxy, self._ways())
         except (OSError, ValueError, SkerryError) as error:
             return False, str(error)
 
+    def _ways(self) -> tuple[str, ...]:
+        """How to ask, in order: what the link remembers comes first."""
+        if self._proxy is None:
+            return ("websocket",)
+        return ("proxy", "websocket") if self._store.meta(META_WAY) == "proxy" else ("websocket", "proxy")
 
-async def renew(data: Path, *, known_ms: int) -> None:
-    """Renew now; `known_ms` is the newest time this gateway knows, milliseconds since the epoch.
+
+async def renew(data: Path, *, known_ms: int, proxies: Sequence[Proxy | None] = (None,)) -> None:
+    """Renew now; `known_ms` is the newest time this gateway knows, milliseconds since the epoch, and `proxies` the
+    ways to try, in order: through a proxy, or directly (None).
 
     Raises `UnavailableError` when no hub could be asked, or a `CallerError` with its refusal.
     """
@@ -133,12 +154,13 @@ async def renew(data: Path, *, known_ms: int) -> None:
     membership = load_membership(data)
     csr_pem = signing_request(membership.identity.key_file.read_bytes(), membership.node)
     faults: list[str] = []
-    for address in membership.clouds:
+    for proxy, address in ((proxy, address) for proxy in proxies for address in membership.clouds):
         try:
-            async with asyncio.timeout(ATTEMPT_S_MAX / 2):
-                enrolled = await _renewed(address, membership, csr_pem, known_ms)
+            async with asyncio.timeout(ASK_S_MAX):
+                enrolled = await _renewed(_Asking(address, proxy, known_ms), membership, csr_pem)
         except (UnavailableError, TimeoutError) as error:
-            faults.append(str(error) or f"{address}: no answer in time")
+            way = "" if proxy is None else f" through the proxy {proxy}"
+            faults.append(str(error) or f"{address}{way}: no answer in time")
             continue
         certificate = x509.load_pem_x509_certificate(enrolled.certificate_pem.encode())
         save_renewed(data, membership, enrolled, renew_after_ms=renew_after_ms(certificate))
@@ -146,23 +168,35 @@ async def renew(data: Path, *, known_ms: int) -> None:
     raise UnavailableError("; ".join(faults))
 
 
-async def _renewed(address: str, membership: Membership, csr_pem: str, known_ms: int) -> Enrolled:
+@dataclass(frozen=True, slots=True)
+class _Asking:
+    """Who is asked, and how."""
+
+    address: str
+    proxy: Proxy | None
+    known_ms: int
+
+
+async def _renewed(asking: _Asking, membership: Membership, csr_pem: str) -> Enrolled:
     """With the certificate where TLS still takes it, else with it as a mere paper."""
     identity = membership.identity
-    wrong = clock_is_wrong(wall_ms=SystemClock().wall_ms(), floor_ms=known_ms)
+    wrong = clock_is_wrong(wall_ms=SystemClock().wall_ms(), floor_ms=asking.known_ms)
     try:
         context = client_context(identity, trust_clock=not wrong)
-        link = await dial(address, context, path=HUB_RENEW_PATH, server_name=identity.server_name)
-        return await _asked(address, link, request_body(EnrolRequest(token="", csr_pem=csr_pem)), known_ms)
+        request = request_body(EnrolRequest(token="", csr_pem=csr_pem))
+        return await _asked(asking, HUB_RENEW_PATH, context, identity.server_name, request)
+    except UnansweredError:
+        raise  # nobody is there who could think more of a paper
     except UnavailableError:
         paper = identity.certificate_file.read_text(encoding="ascii")
         nameless = nameless_context(identity.ca_file, trust_clock=not wrong)
-        link = await dial(address, nameless, path=HUB_RECOVER_PATH, server_name=identity.server_name)
         request = recover_body(RecoverRequest(certificate_pem=paper, csr_pem=csr_pem))
-        return await _asked(address, link, request, known_ms)
+        return await _asked(asking, HUB_RECOVER_PATH, nameless, identity.server_name, request)
 
 
-async def _asked(address: str, link: WebSocketLink, request: bytes, known_ms: int) -> Enrolled:
+async def _asked(asking: _Asking, path: str, context: SSLContext, server_name: str, request: bytes) -> Enrolled:
+    address, known_ms = asking.address, asking.known_ms
+    link = await dial(address, context, path=path, server_name=server_name, proxy=asking.proxy)
     if link.not_after_ms < known_ms:
         await link.close(code=1008, reason="certificate expired")
         raise UnavailableError(f"{address}: the cloud's certificate expired before the last time known here")
@@ -172,13 +206,16 @@ async def _asked(address: str, link: WebSocketLink, request: bytes, known_ms: in
     return read_enrolled(answer)
 
 
-async def _attempt(data: Path, known_ms: int) -> str:
+async def _attempt(data: Path, known_ms: int, proxy: Proxy | None, ways: Sequence[str]) -> str:
     """Renew in a process of its own; why that failed, or ""."""
+    asks = len(load_membership(data).clouds) * len(ways)
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "edgecore.link.renewal", str(data), str(known_ms), stderr=asyncio.subprocess.PIPE
+        *(sys.executable, "-m", "edgecore.link.renewal", str(data), str(known_ms), *ways),
+        env={**os.environ, PROXY_VARIABLE: "none" if proxy is None else proxy.url},
+        stderr=asyncio.subprocess.PIPE,
     )
     try:
-        async with asyncio.timeout(ATTEMPT_S_MAX):
+        async with asyncio.timeout(ASK_S_MAX * (asks + 1)):
             _, said = await process.communicate()
     except TimeoutError:
         return "no answer in time"
@@ -188,16 +225,19 @@ async def _attempt(data: Path, known_ms: int) -> str:
             await process.communicate()
     if process.returncode == 0:
         return ""
-    return said.decode(errors="replace").strip()[-300:] or f"exit code {process.returncode}"
+    return said.decode(errors="replace").strip()[-SAID_MAX:] or f"exit code {process.returncode}"
 
 
-def main() -> None:
-    """One renewal, for the data directory and the newest time known that are given."""
+def main(arguments: Sequence[str], environ: Mapping[str, str]) -> None:
+    """One renewal, for the data directory, the newest time known and the ways that are given."""
+    data, known_ms, *ways = arguments
+    proxy = proxy_of(environ.get(PROXY_VARIABLE, "none"), {}, host="")
+    proxies = [proxy if way == "proxy" else None for way in ways or ("websocket",)]
     try:
-        asyncio.run(renew(Path(sys.argv[1]), known_ms=int(sys.argv[2])))
+        asyncio.run(renew(Path(data), known_ms=int(known_ms), proxies=proxies))
     except SkerryError as error:
         sys.exit(str(error))
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:], os.environ)

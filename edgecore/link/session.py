@@ -18,7 +18,7 @@ from edgecore.link.cloud_time import HeardTime
 from edgecore.link.dial import Dialer, WayMissingError
 from edgecore.link.streams import StreamHost, StreamSource
 from edgecore.link.traffic import TrafficKeeper
-from edgecore.store.port import META_EPOCH, META_KNOWN_MS, META_LEAVING, META_REVISION, EdgeBatch, Held
+from edgecore.store.port import META_EPOCH, META_KNOWN_MS, META_LEAVING, META_REVISION, META_WAY, EdgeBatch, Held
 from edgecore.store.shell import AsyncEdgeStore
 from skerry.errors import IdentityRefusedError, SkerryError, UnansweredError, UnavailableError
 from skerry.objects.bandwidth import BandwidthPlan
@@ -49,8 +49,6 @@ from skerry.wire.frames import CloseCode
 
 log = logging.getLogger(__name__)
 
-META_WAY: Final = "link_way"
-"""The way to the cloud that was welcomed last."""
 META_CUT: Final = "link_cut"
 """`yes` while an operator keeps the link down."""
 KNOWN_STEP_MS: Final = 600_000

@@ -36,6 +36,9 @@ META_LEAVING: Final = "outbox_leaving"
 """Name in `meta`: "yes" from before the first report is sent on, until the store is opened again. A store that says
 nothing is of an agent that did not know of this, and reports may have left it."""
 
+META_WAY: Final = "link_way"
+"""Name in `meta`: the way to the cloud that was welcomed last."""
+
 META_KNOWN_MS: Final = "known_ms"
 """Name in `meta`: the newest time of the cloud that was heard of, milliseconds."""
 LAST_STEP_MS: Final = 60_000

@@ -6,6 +6,7 @@ nothing else. Its password is in none of the texts made here.
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import quote, unquote, urlsplit
@@ -33,6 +34,13 @@ class Proxy:
         return f"Proxy({self})"
 
     @property
+    def authorization(self) -> str:
+        """Who asks, as HTTP's Basic scheme (RFC 7617); "" for nobody."""
+        if not self.user:
+            return ""
+        return f"Basic {base64.b64encode(f'{self.user}:{self.password}'.encode()).decode()}"
+
+    @property
     def url(self) -> str:
         """With everything that it wants to know: for the connection alone."""
         scheme, _, place = str(self).partition("://")
@@ -52,6 +60,18 @@ def proxy_of(setting: str, environ: Mapping[str, str], *, host: str) -> Proxy | 
         if environ.get(name) and not _spared(host, environ):
             return _read(environ[name], name)
     return None
+
+
+def refusal_of(proxy: Proxy, status: int, address: str) -> str:
+    """What it means that a proxy does not connect us to an address, and what is to be done. `status` is HTTP's, 0 for
+    an answer that is none."""
+    if status in (401, 407):
+        why = f" ({status}): it wants another user or password; see --proxy"
+    elif status == 403:
+        why = f" (403): it has to allow CONNECT to {address}"
+    else:
+        why = f" ({status})" if status else ""
+    return f"the proxy {proxy} opens no way{why}"
 
 
 def _read(text: str, name: str) -> Proxy:

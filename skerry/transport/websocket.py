@@ -45,7 +45,7 @@ from skerry.listening import listening_socket
 from skerry.objects.enrolment import HUB_SERVER_NAME, pin_of, spki_of_certificate
 from skerry.transport.accepted import READ_BYTES, Accepted, Hearing, ServerTls, TlsLimits
 from skerry.transport.door import Door
-from skerry.transport.proxy import Proxy
+from skerry.transport.proxy import Proxy, refusal_of
 from skerry.transport.wire_bytes import wire_bytes_of
 from skerry.wire.codec import FRAME_BYTES_MAX
 
@@ -221,7 +221,8 @@ async def dial(
     except (ProxyError, InvalidProxy) as error:
         # The proxy's own words may repeat what it was asked, and so its password.
         status = error.response.status_code if isinstance(error, InvalidProxyStatus) else 0
-        raise UnavailableError(f"{address}: the proxy {proxy} opens no way{_refusal(status, address)}") from None
+        assert proxy is not None, "there was one to fail"
+        raise UnavailableError(f"{address}: {refusal_of(proxy, status, address)}") from None
     except InvalidMessage as error:
         # In TLS 1.3 a client has finished its handshake before the server looks at its certificate, and asyncio's
         # servers hang up on a bad one without the alert that would say so.
@@ -406,12 +407,3 @@ def _reason(error: BaseException, *, answered: bool) -> str:
     if isinstance(error, TimeoutError):
         return f"no answer within {OPEN_S_MAX if answered else REACH_S_MAX:.0f} s"
     return str(error) or type(error).__name__
-
-
-def _refusal(status: int, address: str) -> str:
-    """What a proxy's status means, and what is to be done."""
-    if status in (401, 407):
-        return f" ({status}): it wants another user or password; see --proxy"
-    if status == 403:
-        return f" (403): it has to allow CONNECT to {address}"
-    return f" ({status})" if status else ""

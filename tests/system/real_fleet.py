@@ -38,6 +38,10 @@ class EdgeProcess:
 
     data: Path
     process: subprocess.Popen[bytes] | None = None
+    prefix: tuple[str, ...] = ()
+    """What stands before its commands, to run them in a namespace, say."""
+    environ: dict[str, str] = field(default_factory=dict[str, str])
+    """Beside this process's own."""
 
     @property
     def log(self) -> str:
@@ -46,9 +50,13 @@ class EdgeProcess:
 
     def join(self, *clouds: CloudProcess, node: str = NODE) -> None:
         """Join one cloud, whose replicas these are."""
+        assert self.try_join(*clouds, node=node) == 0, self.log
+
+    def try_join(self, *clouds: CloudProcess, node: str = NODE) -> int:
+        """The same; its exit code."""
         token = clouds[0].skerry("token", "create", node).strip()
         hubs = ",".join(cloud.hub for cloud in clouds)
-        assert self._main("join", "--cloud", hubs, "--token", token).wait(30) == 0, self.log
+        return self._main("join", "--cloud", hubs, "--token", token).wait(60)
 
     def start(self) -> None:
         """Start, and wait until it says that it is ready."""
@@ -64,7 +72,8 @@ class EdgeProcess:
     def _main(self, command: str, *flags: str) -> subprocess.Popen[bytes]:
         with self.data.with_suffix(".log").open("ab") as log:
             return subprocess.Popen(
-                [sys.executable, "-m", "edgecore.main", command, "--data", str(self.data), *flags],
+                [*self.prefix, sys.executable, "-m", "edgecore.main", command, "--data", str(self.data), *flags],
+                env={**os.environ, **self.environ},
                 stdout=log,
                 stderr=log,
                 start_new_session=True,

@@ -9,8 +9,9 @@ import sys
 import pytest
 
 from edgecore.link.dial import Dialer, WayMissingError, ways_of
-from edgecore.link.session import META_WAY, EdgeLink, LinkParts, LinkSettings
+from edgecore.link.session import EdgeLink, LinkParts, LinkSettings
 from edgecore.store.memory import MemoryEdgeStore
+from edgecore.store.port import META_WAY
 from edgecore.store.shell import AsyncEdgeStore
 from skerry.clocks import ManualClock, SeededIds, SystemClock
 from skerry.errors import IdentityRefusedError, UnavailableError
