@@ -11,7 +11,7 @@ from cloudcore.api.authz.attributes import Attributes
 from cloudcore.api.call import Call, Reply
 from cloudcore.api.ports import Parts
 from cloudcore.api.routing import Query, Target, asked_name
-from cloudcore.api.status import UNKNOWN_RESOURCE, MethodNotAllowedError
+from cloudcore.api.status import UNKNOWN_RESOURCE, MethodNotAllowedError, NotOfferedError
 from cloudcore.api.verbs.create import create, review
 from cloudcore.api.verbs.delete import delete, delete_collection
 from cloudcore.api.verbs.get import get
@@ -60,6 +60,8 @@ _SUBRESOURCE_VERBS: Final[dict[tuple[str, str], Verb]] = {
     ("history", "get"): history,
     ("traffic", "get"): traffic,
 }
+_INTO_PODS: Final = {"exec": "exec", "attach": "attach", "portforward": "port-forward"}
+"""Subresources of pods that Kubernetes has and we do not, and kubectl's words for them."""
 _ASKED_WITHOUT_STORING: Final = frozenset({"authorization.k8s.io", "authentication.k8s.io"})
 
 
@@ -168,6 +170,12 @@ def verb_for(kind: Kind, target: Target, verb: str) -> Verb:
     """What answers. Raises `NotFoundError`, `MethodNotAllowedError`."""
     if target.subresource:
         if target.subresource not in kind.subresources:
+            if kind.resource == "pods" and (word := _INTO_PODS.get(target.subresource)):
+                raise NotOfferedError(
+                    f"this version of Skerry opens no streams into pods: kubectl {word} does not work, nor do exec, "
+                    "attach, port-forward and cp; kubectl logs does, and on the gateway itself the processes of a "
+                    "pod are reached like any others of that machine"
+                )
             raise NotFoundError(UNKNOWN_RESOURCE)
         found = _SUBRESOURCE_VERBS.get((target.subresource, verb))
         if found is None:

@@ -57,6 +57,12 @@ async def test_a_created_object_comes_back_with_201_and_can_be_read(world: ApiWo
         ("PUT", "/api/v1/configmaps", {}, 405, {"reason": "MethodNotAllowed"}),
         ("DELETE", "/api/v1/namespaces", None, 405, {"reason": "MethodNotAllowed"}),
         ("GET", f"{PODS}/x/nope", None, 404, {"message": "the server could not find the requested resource"}),
+        ("GET", f"{CONFIGS}/x/exec", None, 404, {"message": "the server could not find the requested resource"}),
+        *(
+            (method, f"{PODS}/x/{stream}", None, 501, {"reason": "NotImplemented"})
+            for stream in ("exec", "attach", "portforward")
+            for method in ("GET", "POST")
+        ),
         ("DELETE", f"{CONFIGS}/x1", {"kind": "Pod"}, 400, {"reason": "BadRequest"}),
         ("DELETE", f"{CONFIGS}/x1?propagationPolicy=Never", None, 422, {"reason": "Invalid"}),
         ("POST", f"{CONFIGS}?dryRun=Some", {"metadata": {"name": "x"}}, 400, {"reason": "BadRequest"}),
