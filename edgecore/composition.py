@@ -161,7 +161,7 @@ def compose(ground: Ground) -> Agent:
         pods=pods,
         commands=lambda: shown_commands(store),
     )
-    node = NodeReporter(store, time, identity, ground.machine)
+    node = NodeReporter(store, time, identity, ground.machine, pods.moved)
     return Agent(clock=clock, pods=pods, node=node, twins=twins, commands=commands, link=link, local=local)
 
 

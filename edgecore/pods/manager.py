@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Final
 
 from edgecore.pods.records import PodRecord
@@ -52,6 +53,15 @@ class PodManager:
     def restart(self, uid: str, attempts: Mapping[str, int]) -> None:
         """End these runs of its containers, and start them again without delay. `has` it."""
         self._workers[uid].restart(attempts)
+
+    def moved(self, address: str) -> None:
+        """The gateway is reached by this address from now on: its pods tell it, and those that start hear of it."""
+        node = self._parts.node
+        if address == node.address:
+            return
+        self._parts = replace(self._parts, node=replace(node, address=address))
+        for worker in self._workers.values():
+            worker.move(self._parts.node)
 
     async def run(self) -> None:
         stop = self._parts.store.listen(self._committed)

@@ -16,7 +16,7 @@ import platform
 import shutil
 import socket
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -35,6 +35,8 @@ log = logging.getLogger(__name__)
 
 PODS_MAX: Final = 110
 """A kubelet's default."""
+NO_ROUTE: Final = ("127.0.0.1",)
+"""The addresses of a machine that can't speak to others."""
 LOOK_S: Final = 10.0
 """A kubelet's nodeStatusUpdateFrequency."""
 ARCHITECTURES: Final = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "armv6l": "arm", "i686": "386"}
@@ -239,21 +241,33 @@ def _addresses() -> tuple[str, ...]:
             probe.connect(("192.0.2.1", 9))  # TEST-NET-1 (RFC 5737)
             name: tuple[str, int] = probe.getsockname()
         except OSError:
-            return ("127.0.0.1",)
+            return NO_ROUTE
     return (name[0],)
+
+
+def _nothing(_: str) -> None:
+    """Where nobody wants to know."""
 
 
 class NodeReporter:
     """Tells the cloud what changed about this node. Run `run` in a task group."""
 
     def __init__(
-        self, store: AsyncEdgeStore, clock: Clock, identity: NodeIdentity, machine: Callable[[], Machine]
+        self,
+        store: AsyncEdgeStore,
+        clock: Clock,
+        identity: NodeIdentity,
+        machine: Callable[[], Machine],
+        moved: Callable[[str], None] = _nothing,
     ) -> None:
-        """`machine` gives the gateway as it is now, or raises `OSError`."""
+        """`machine` gives the gateway as it is now, or raises `OSError`. `moved` is told its address at the first
+        look, and when that is another one."""
         self._store = store
         self._clock = clock
         self._identity = identity
         self._machine = machine
+        self._moved = moved
+        self._addresses: tuple[str, ...] = ()
         self._told: NodeStatusReport | None = None
         self._told_epoch = ""
         self._restored = asyncio.Event()
@@ -287,12 +301,22 @@ class NodeReporter:
         before = self._told.status if self._told else {}
         now = Now(wall_ms=self._clock.wall_ms(), monotonic_ms=round(self._clock.monotonic_s() * 1000))
         backlog = backlog_of(self._store.stats(), self._store.boots(), now)
-        report = node_report(self._identity, self._machine(), before, backlog, now_ms=now.wall_ms)
+        report = node_report(self._identity, self._looked_at(), before, backlog, now_ms=now.wall_ms)
         epoch = self._store.meta(META_EPOCH) or ""
         if report != self._told or epoch != self._told_epoch:
             told = NewReport(report_class="state", kind=NODE_STATUS, key="", body=report.encode())
             await self._store.apply(EdgeBatch(reports=(told,)))
             self._told, self._told_epoch = report, epoch
+
+    def _looked_at(self) -> Machine:
+        """The machine; without a route it has the addresses that it had, as none else is known."""
+        machine = self._machine()
+        if self._addresses and machine.addresses == NO_ROUTE:
+            return replace(machine, addresses=self._addresses)
+        if machine.addresses != self._addresses:
+            self._addresses = machine.addresses
+            self._moved(machine.addresses[0])
+        return machine
 
 
 def runtime_version(runtime: Runtime) -> str:

@@ -102,6 +102,11 @@ class PodWorker:
         self._restarts |= attempts
         self._wake.set()
 
+    def move(self, node: NodeFacts) -> None:
+        """The node is another now, in its address."""
+        self._parts = replace(self._parts, node=node)
+        self._wake.set()
+
     def poke(self, *, retry: bool = False) -> None:
         """Something may have changed; `retry`: a ConfigMap or Secret that was missing may be there now."""
         if retry:
@@ -361,6 +366,9 @@ class PodWorker:
         True when nothing of the pod is left."""
         assert self._record is not None
         over = seen.terminating and all(state.phase == "exited" for state in seen.containers)
+        address = self._parts.node.address
+        if seen.finished:  # where it was
+            address = str_at(self._record.status, "hostIP", default=address)
         status = pod_status(
             Picture(
                 pod=seen.pod,
@@ -368,7 +376,7 @@ class PodWorker:
                 waiting=self._waits(seen, steps, refusal),
                 before=self._record.status or _map(seen.pod, "status"),
                 runtime=self._parts.runtime.name,
-                address=self._parts.node.address,
+                address=address,
                 start_ms=self._record.start_ms,
                 now_ms=self._parts.clock.wall_ms(),
                 terminating=seen.terminating,

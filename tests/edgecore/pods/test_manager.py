@@ -100,6 +100,23 @@ async def gate(tmp_path: Path) -> AsyncIterator[Gateway]:
     gateway.store.close()
 
 
+async def test_pods_tell_the_address_that_their_node_has_now(gate: Gateway) -> None:
+    early, late = (pod(container("a"), name=name, uid=name) for name in ("early", "late"))
+
+    def told() -> dict[str, str]:
+        return {str_at(each, "name"): str_at(each, "status", "podIP") for each in gate.reports()}
+
+    async with gate.running() as manager:
+        await gate.put(early)
+        await eventually(lambda: told() == {"early": NODE.address})
+        before = len(gate.reports())
+        manager.moved(NODE.address)
+        manager.moved("10.0.0.9")
+        await gate.put(late)
+        await eventually(lambda: told() == {"early": "10.0.0.9", "late": "10.0.0.9"})
+        assert all(str_at(each, "status", "hostIP") == "10.0.0.9" for each in gate.reports()[before:])
+
+
 async def test_a_pod_in_the_store_runs_and_is_told(gate: Gateway) -> None:
     async with gate.running():
         await gate.put(pod(container("a"), container("b")))

@@ -157,3 +157,18 @@ def test_this_machine_can_be_read(tmp_path: Path) -> None:
     machine = read_machine(tmp_path)
     assert machine.cpus > 0 and machine.memory_bytes > machine.memory_free_bytes > 0
     assert machine.addresses and machine.boot_id and machine.os_image and machine.kernel
+
+
+async def test_a_new_address_is_told_and_one_that_is_lost_with_the_route_is_kept(tmp_path: Path) -> None:
+    clock = ManualClock()
+    store = AsyncEdgeStore(MemoryEdgeStore(incarnation="i", clock=clock))
+    here, moved = [MACHINE], list[str]()
+    reporter = NodeReporter(store, clock, IDENTITY, lambda: here[0], moved.append)
+    heads: list[int] = []
+    for address in ("127.0.0.1", "10.0.0.7", "127.0.0.1", "10.0.0.7", "10.0.0.8"):
+        here[0] = replace(MACHINE, addresses=(address,))
+        await reporter.look()
+        heads.append(store.outbox_head())
+    assert heads == [1, 2, 2, 2, 3]
+    assert moved == ["127.0.0.1", "10.0.0.7", "10.0.0.8"]
+    store.close()
