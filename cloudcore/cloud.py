@@ -54,6 +54,7 @@ from skerry.objects.enrolment import (
 from skerry.ports import Clock, Ids
 from skerry.sdnotify import notify
 from skerry.sync.ports import SyncSettings
+from skerry.transport.door import Shutters
 from skerry.transport.websocket import SESSION_PATH, Route, limit_tls_read_buffers, listen
 
 LOG: Final = logging.getLogger("cloudcore")
@@ -130,7 +131,10 @@ async def serve(settings: CloudSettings) -> None:
             async with AsyncExitStack() as listeners:
                 hub = hub_of(core, _hub_settings(settings), _replicas(pki, clock) if store.shared else None)
                 await keep_defaults(core.objects, core.scheme)
-                doors = _Doors(settings=settings, core=core, pki=pki, certificates=certificates, hub=hub)
+                shutters = Shutters()
+                doors = _Doors(
+                    settings=settings, core=core, pki=pki, certificates=certificates, hub=hub, shutters=shutters
+                )
                 endpoints = await _listen(listeners, doors)
                 hub.leases.address = _advertised(settings, endpoints)
                 address = _address(settings, endpoints)
@@ -144,8 +148,9 @@ async def serve(settings: CloudSettings) -> None:
                 LOG.info("cloudcore stopping")
                 loop.call_later(STOP_S_MAX, _give_up)
                 (settings.data / "endpoints.json").unlink(missing_ok=True)
-                # Gateways are told before their links are cut: who was told comes back without waiting. And another
-                # replica need not wait to lead.
+                # Gateways are told before their links are cut: who was told comes back without waiting, to another
+                # replica or the next life of this one. And another replica need not wait to lead.
+                shutters.close()
                 running["leadership"].cancel()
                 running["hub"].cancel()
                 await _left(hub)
@@ -189,6 +194,7 @@ class _Doors:
     pki: Pki
     certificates: Serving
     hub: Hub
+    shutters: Shutters
 
 
 async def _listen(stack: AsyncExitStack, doors: _Doors) -> Endpoints:
@@ -214,7 +220,14 @@ async def _listen(stack: AsyncExitStack, doors: _Doors) -> Endpoints:
     pages = {DISCOVERY_PATH: lambda: discovery_body(enroller.discovery("websocket")).decode()}
     try:
         _, hub_port = await stack.enter_async_context(
-            listen(settings.bind, settings.hub_port, doors.certificates.hub, routes, pages=pages)
+            listen(
+                settings.bind,
+                settings.hub_port,
+                doors.certificates.hub,
+                routes,
+                pages=pages,
+                shutters=doors.shutters,
+            )
         )
     except OSError as error:
         raise UnavailableError(
@@ -265,7 +278,7 @@ async def _listen_quic(stack: AsyncExitStack, doors: _Doors, hub_port: int) -> i
     idle_s = QUIC_IDLE_HEARTBEATS * settings.heartbeat_s + QUIC_IDLE_S
     try:
         _, bound = await stack.enter_async_context(
-            quic_server.listen(settings.bind, port, credentials, handlers, idle_s=idle_s)
+            quic_server.listen(settings.bind, port, credentials, handlers, idle_s=idle_s, shutters=doors.shutters)
         )
     except OSError as error:
         raise UnavailableError(

@@ -50,6 +50,7 @@ from skerry.wire.frames import CloseCode
 log = logging.getLogger(__name__)
 
 _SILENT: Final = SILENT_REASON.encode()
+_STOPPING: Final = "the cloud is stopping"
 _LAST_WRITE_S_MAX: Final = 2.0
 """For the counts of traffic and the Lease, when the hub stops."""
 _RETRY_S: Final = 1.0
@@ -127,6 +128,8 @@ class Hub:
         self._pushing = Pushing()
         self._places = Places(self._settings.places)
         self._loaded = asyncio.Event()
+        self._stops = False
+        """Who still comes is told so: it was at the door before that closed."""
         self.liveness = Liveness(parts.objects, parts.kinds, parts.clock, self._settings.liveness)
         lease_parts = LeaseParts(
             objects=parts.objects,
@@ -178,7 +181,8 @@ class Hub:
                     tasks.create_task(self._follow_entries())
                     tasks.create_task(self._orphans().run())
         finally:
-            self._close_all(CloseCode.DONE, "the cloud is stopping", spread=False)
+            self._stops = True
+            self._close_all(CloseCode.DONE, _STOPPING, spread=False)
             with contextlib.suppress(TimeoutError, SkerryError):
                 async with asyncio.timeout(_LAST_WRITE_S_MAX):
                     await self.leases.release()
@@ -202,6 +206,8 @@ class Hub:
     async def _serve(self, link: Link) -> None:
         session = NodeSession(link, self._session_parts, self)
         self._open.add(session)
+        if self._stops:
+            session.close(CloseCode.DONE, _STOPPING)
         heard_s = None
         try:
             how = await session.run()

@@ -28,6 +28,22 @@ _ESTABLISHED: Final = 1
 _SHORT_OF_FILES: Final = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
+class Shutters:
+    """Close listeners to who is not inside yet, some time before what they let in is ended: who is told to leave
+    comes back at once, and must not find the same door open."""
+
+    def __init__(self) -> None:
+        self._doors: list[Callable[[], object]] = []
+
+    def add(self, close: Callable[[], object]) -> None:
+        self._doors.append(close)
+
+    def close(self) -> None:
+        """All of them; again is nothing."""
+        while self._doors:
+            self._doors.pop()()
+
+
 class Door:
     """Run `run` until cancelled; the listening socket is the caller's.
 

@@ -46,6 +46,7 @@ from skerry.errors import UnavailableError
 from skerry.listening import datagram_socket
 from skerry.ports import Clock
 from skerry.transport.allowance import Allowance
+from skerry.transport.door import Shutters
 from skerry.transport.quic_link import (
     OPEN_S_MAX,
     RESET_BYTES_MIN,
@@ -213,6 +214,10 @@ class Endpoint(asyncio.DatagramProtocol):
         if carrier is not None:
             self._deliver(carrier, data, addr)
 
+    def shut(self) -> None:
+        """Take no more."""
+        self._stopped = True
+
     async def stop(self) -> None:
         """Take no more, end every connection at once, and wait for whoever served them."""
         self._stopped = True
@@ -326,7 +331,10 @@ class Endpoint(asyncio.DatagramProtocol):
     def _opened(self, carrier: HubCarrier, deadline: asyncio.TimerHandle, done: asyncio.Future[None]) -> None:
         deadline.cancel()
         self._half_open.discard(carrier)
-        if done.cancelled() or done.exception() is not None or self._stopped:
+        if done.cancelled() or done.exception() is not None:
+            return
+        if self._stopped:
+            carrier.link.abort()
             return
         self._open.add(carrier)
         task = self._loop.create_task(self._serve(carrier))
@@ -377,8 +385,10 @@ async def listen(
     handlers: Mapping[str, Handler],
     *,
     idle_s: float,
+    shutters: Shutters | None = None,
 ) -> AsyncGenerator[tuple[str, int]]:
-    """Serve links for as long as the context lasts; gives the address bound (port 0 means any). Raises `OSError`.
+    """Serve links for as long as the context lasts; gives the address bound (port 0 means any). `shutters` can close
+    the door earlier. Raises `OSError`.
 
     `handlers` answer by the path that a link over WebSocket would ask for; every link has a peer that showed a
     certificate. `idle_s` ends a connection on which nothing at all is heard: above what the session allows.
@@ -387,6 +397,8 @@ async def listen(
     bound = datagram_socket(host, port)
     name: tuple[str, int] = bound.getsockname()[:2]
     endpoint = Endpoint(credentials, handlers, idle_s=idle_s)
+    if shutters is not None:
+        shutters.add(endpoint.shut)
     transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(lambda: endpoint, sock=bound)
     try:
         yield name

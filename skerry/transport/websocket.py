@@ -44,7 +44,7 @@ from skerry.errors import IdentityRefusedError, UnansweredError, UnavailableErro
 from skerry.listening import listening_socket
 from skerry.objects.enrolment import HUB_SERVER_NAME, pin_of, spki_of_certificate
 from skerry.transport.accepted import READ_BYTES, Accepted, Hearing, ServerTls, TlsLimits
-from skerry.transport.door import Door
+from skerry.transport.door import Door, Shutters
 from skerry.transport.proxy import Proxy, refusal_of
 from skerry.transport.wire_bytes import wire_bytes_of
 from skerry.wire.codec import FRAME_BYTES_MAX
@@ -256,8 +256,10 @@ async def listen(
     routes: Mapping[str, Route],
     *,
     pages: Mapping[str, Callable[[], str]] | None = None,
+    shutters: Shutters | None = None,
 ) -> AsyncGenerator[tuple[str, int]]:
-    """Serve links for as long as the context lasts; gives the address bound (port 0 means any).
+    """Serve links for as long as the context lasts; gives the address bound (port 0 means any). `shutters` can close
+    the door earlier.
 
     `pages` are texts that anybody may GET. Requests for other paths get 404, and 401 where a certificate is
     needed and there is none.
@@ -293,11 +295,22 @@ async def listen(
     server = _Server(handle, process_request=check, server_header=None, open_timeout=OPEN_S_MAX)
     listener = listening_socket(host, port, backlog=BACKLOG)
     name: Any = listener.getsockname()
+    loop = asyncio.get_running_loop()
     try:
         async with asyncio.TaskGroup() as tasks:
             door = tasks.create_task(Door(listener, lambda sock: server.shake(sock, context)).run())
+
+            def shut() -> None:
+                # In this order: nobody is accepted who would then be held by nobody.
+                if listener.fileno() >= 0:
+                    loop.remove_reader(listener)
+                    listener.close()
+                door.cancel()
+
+            if shutters is not None:
+                shutters.add(shut)
             yield str(name[0]), int(name[1])
-            door.cancel()
+            shut()
     finally:
         listener.close()
         await server.end()

@@ -54,3 +54,17 @@ def test_an_authority_that_gateways_need_is_not_retired(tmp_path: Path):
         refused = ca(fleet, "retire", old)
         assert (refused.returncode, NODE in refused.stderr) == (1, True), refused.stderr
         assert ca(fleet, "retire", old, "--force").returncode == 0
+
+
+def test_who_is_told_that_the_cloud_stops_finds_its_door_closed(tmp_path: Path):
+    with real_fleet(tmp_path) as fleet:
+        fleet.edge.start()
+        until(lambda: fleet.edge.link_state() == "connected", "the link")
+        fleet.cloud.stop()
+        _, stopping, after = fleet.cloud.log.rpartition("cloudcore stopping")
+        assert "node session ended node=eu-1" in after
+        assert stopping
+        assert "node session opens" not in after
+        until(lambda: "reason=the cloud is stopping" in fleet.edge.log, "the end of the session")
+        fleet.start_cloud()
+        until(lambda: fleet.edge.link_state() == "connected", "the link again", deadline_s=60)

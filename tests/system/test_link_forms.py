@@ -10,9 +10,11 @@ from pathlib import Path
 import pytest
 
 from skerry.clocks import SystemClock
+from skerry.errors import UnansweredError, UnavailableError
 from skerry.objects.enrolment import HUB_SERVER_NAME
 from skerry.ports import Link
 from skerry.transport import quic, quic_server, websocket
+from skerry.transport.door import Shutters
 from skerry.transport.quic_tls import Tickets
 from skerry.transport.websocket import SESSION_PATH, Route
 from tests.contracts.link_contract import WAIT_S, ApartLinkContract, Ends, LinkContract, MakeEnds
@@ -91,3 +93,39 @@ class TestQuic(ApartLinkContract):
                     meeting.over(edge)
 
         return ends
+
+
+async def test_doors_close_before_what_is_inside_is_ended(tmp_path: Path) -> None:
+    site = Site(tmp_path)
+    shutters, meeting, quic_meeting = Shutters(), Meeting(), Meeting()
+    routes = {SESSION_PATH: Route(handle=meeting.handle, named=True)}
+    credentials = quic_server.HubCredentials(
+        server_files={HUB_SERVER_NAME: site.path / "server.pem"},
+        roots_pem=site.authority.pem,
+        reset_key=RESET_KEY,
+        clock=SystemClock(),
+    )
+    keys = quic.gateway_keys(site.identity)
+    judgement = quic.Judgement(wall_ms=SystemClock().wall_ms(), floor_ms=0)
+    context = websocket.client_context(site.identity, trust_clock=True)
+    async with (
+        websocket.listen("127.0.0.1", 0, site.server_context(), routes, shutters=shutters) as (host, port),
+        quic_server.listen(
+            host, 0, credentials, {SESSION_PATH: quic_meeting.handle}, idle_s=60, shutters=shutters
+        ) as (_, udp),
+    ):
+        edge = await websocket.dial(f"{host}:{port}", context)
+        other = await quic.dial(f"{host}:{udp}", keys, Tickets(), judgement)
+        pairs = ((edge, await meeting.met(edge)), (other, await quic_meeting.met(other)))
+        shutters.close()
+        shutters.close()
+        with pytest.raises(UnansweredError):
+            await websocket.dial(f"{host}:{port}", context)
+        with pytest.raises(UnavailableError):
+            await quic.dial(f"{host}:{udp}", keys, Tickets(), judgement, open_s_max=0.5)
+        for ours, clouds in pairs:
+            await clouds.send(b"the cloud is stopping")
+            async with asyncio.timeout(WAIT_S):
+                assert await ours.receive() == b"the cloud is stopping"
+        meeting.over(edge)
+        quic_meeting.over(other)
