@@ -129,7 +129,12 @@ async def serve(settings: CloudSettings) -> None:
             running = {"watch cache": tasks.create_task(part("watch cache", core.cache.run()))}
             await asyncio.sleep(0)  # it has begun, then, and is ended in order when a port can't be had
             async with AsyncExitStack() as listeners:
-                hub = hub_of(core, _hub_settings(settings), _replicas(pki, clock) if store.shared else None)
+                hub = hub_of(
+                    core,
+                    _hub_settings(settings),
+                    _replicas(pki, clock) if store.shared else None,
+                    {authority.key_id: authority.id for authority in pki.authorities},
+                )
                 await keep_defaults(core.objects, core.scheme)
                 shutters = Shutters()
                 doors = _Doors(

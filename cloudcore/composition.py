@@ -144,8 +144,13 @@ async def compose(store: Store, clock: Clock, ids: Ids, *, service_cidr: str, ho
     )
 
 
-def hub_of(core: Core, settings: HubSettings, replicas: ReplicaClient | None = None) -> Hub:
-    """`replicas`: how others on the same store are asked."""
+def hub_of(
+    core: Core,
+    settings: HubSettings,
+    replicas: ReplicaClient | None = None,
+    authorities: Mapping[str, str] | None = None,
+) -> Hub:
+    """`replicas`: how others on the same store are asked; `authorities` as `HubParts` has them."""
     parts = HubParts(
         objects=core.objects,
         store=core.store,
@@ -155,6 +160,7 @@ def hub_of(core: Core, settings: HubSettings, replicas: ReplicaClient | None = N
         ids=core.ids,
         leadership=core.leadership,
         replicas=replicas,
+        authorities=authorities or {},
     )
     return Hub(parts, settings)
 

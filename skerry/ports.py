@@ -88,3 +88,8 @@ class Link(Protocol):
         """`skerry.objects.enrolment.pin_of` the key that the peer proved to have, or '' on a link within one process,
         where none is proved. A name is given anew with every certificate; a key is one machine's."""
         ...
+
+    @property
+    def peer_issuer(self) -> str:
+        """Key identifier (hex) of the authority that signed the certificate which the peer proved to have, or ''."""
+        ...

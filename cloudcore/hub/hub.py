@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
@@ -39,6 +39,7 @@ from cloudcore.runtime.informer import EVENTS_BY_HOST
 from cloudcore.store.cache import WatchCache
 from cloudcore.store.port import Advance, Entry, Store
 from skerry.errors import FencedError, GoneError, NotFoundError, SkerryError, UnavailableError
+from skerry.objects.enrolment import with_authority
 from skerry.objects.json import Json, JsonObject, str_at
 from skerry.objects.meta import Key, uid_of
 from skerry.ports import Clock, Ids, Link
@@ -85,6 +86,8 @@ class HubParts:
     leadership: Leadership
     replicas: Client | None = None
     """How others on this store are asked; None: there are none."""
+    authorities: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Ids of those who sign certificates, by their keys' identifiers."""
 
 
 @dataclass(slots=True)
@@ -286,7 +289,7 @@ class Hub:
             departed=partial(self.bounds.was_on, session.node),
         )
 
-    async def met(self, session: Advance) -> None:
+    async def met(self, session: Advance, *, issuer: str) -> None:
         node, incarnation = session.node, session.incarnation
         slot = self._slots.get(node)
         if slot is not None and slot.elsewhere > session.session:
@@ -295,10 +298,11 @@ class Hub:
         kind = self._parts.kinds.node
         key = kind.key("", node)
         known = self._lookup(key)
-        if known is None or with_incarnation(known, incarnation) is known:
+        noted = partial(_noting, incarnation=incarnation, authority=self._parts.authorities.get(issuer, ""))
+        if known is None or noted(known) is known:
             return  # where there is no Node yet, its first report makes it
         try:
-            await self._parts.objects.update(kind, key, partial(with_incarnation, incarnation=incarnation))
+            await self._parts.objects.update(kind, key, noted)
         except NotFoundError:
             return
 
@@ -436,6 +440,11 @@ class Hub:
     def _streams_of(self, node: str) -> NodeStreams | None:
         slot = self._slots.get(node)
         return slot.session.streams if slot is not None and slot.session is not None else None
+
+
+def _noting(node: JsonObject, *, incarnation: str, authority: str) -> JsonObject:
+    """The Node with what a session that opens shows of its gateway; itself where that is no news."""
+    return with_authority(with_incarnation(node, incarnation), authority)
 
 
 def _parse(body: bytes) -> JsonObject:

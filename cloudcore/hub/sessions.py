@@ -75,9 +75,10 @@ class Registry(Protocol):
         """What is sent to the node goes through this; None for no cap."""
         ...
 
-    async def met(self, session: Advance) -> None:
-        """The node's gateway is here with this session and this life of its store: commands are given to it from now
-        on. Raises `FencedError` when it has entered elsewhere meanwhile."""
+    async def met(self, session: Advance, *, issuer: str) -> None:
+        """The node's gateway is here with this session, this life of its store (commands are given to it from now on)
+        and a certificate by this issuer (`Link.peer_issuer`). Raises `FencedError` when it has entered elsewhere
+        meanwhile."""
         ...
 
     def retry_after_s(self) -> float:
@@ -210,7 +211,7 @@ class NodeSession:
             self._fence = Advance(
                 node=hello.node, incarnation=hello.incarnation, session=position.session, covered=()
             )
-            await self._registry.met(self._fence)
+            await self._registry.met(self._fence, issuer=self._link.peer_issuer)
             if await self._is_refused(hello.node):  # the node may have joined again meanwhile
                 return
         except FencedError as error:

@@ -57,6 +57,11 @@ class Authority:
         return authority_id(self._spki)
 
     @property
+    def key_id(self) -> str:
+        """By what certificates name their signer (RFC 5280 4.2.1.1), hex."""
+        return self.certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value.digest.hex()
+
+    @property
     def _spki(self) -> bytes:
         public = self.certificate.public_key()
         return public.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)

@@ -27,6 +27,8 @@ from skerry.objects.meta import name_of
 
 NAMED_MAX: Final = 10
 """Nodes named in a refusal; the others are counted."""
+NOT_KNOWN: Final = ""
+"""Where nodes stand of whom it is not known who signed their gateway's certificate."""
 
 
 def main(argv: Sequence[str]) -> int:
@@ -84,6 +86,8 @@ def _listed(data: Path, pki: Pki) -> str:
         since, until = (f"{at:%Y-%m-%d %H:%M:%SZ}" for at in _life(certificate))
         count = "unknown" if nodes is None else str(len(nodes.get(authority.id, ())))
         lines.append(f"{authority.id:<16}  {state:<7}  {since:<20}  {until:<20}  {count}")
+    if nodes is not None and (open_ones := nodes.get(NOT_KNOWN)):
+        lines.append(f"not known until their gateways connect: {_named(open_ones)}")
     return "\n".join(lines) + "\n"
 
 
@@ -94,8 +98,8 @@ def _life(certificate: x509.Certificate) -> tuple[datetime, datetime]:
 def nodes_by_authority(data: Path, pki: Pki) -> dict[str, list[str]]:
     """Names of the nodes whose gateway's certificate each authority signed, as the running cloud knows it.
 
-    A node that does not say was enrolled before nodes said so, by the oldest. Raises `UnavailableError` when no cloud
-    answers.
+    A session that opens notes it on the Node. One that does not say, or names an authority that is none any more,
+    stands under `NOT_KNOWN`: its gateway has not been here since. Raises `UnavailableError` when no cloud answers.
     """
     client = Client(cluster=kubeconfig.load(data / "admin.kubeconfig"))
     try:
@@ -103,24 +107,34 @@ def nodes_by_authority(data: Path, pki: Pki) -> dict[str, list[str]]:
     except OSError as error:
         raise UnavailableError(f"cloudcore does not answer: {error}") from error
     found: dict[str, list[str]] = {}
+    known = {authority.id for authority in pki.authorities}
     for node in maps_at(listed, "items"):
-        oldest = pki.authorities[-1].id
-        signed_by = str_at(node, "metadata", "annotations", NODE_AUTHORITY_ANNOTATION, default=oldest)
-        found.setdefault(signed_by, []).append(name_of(node))
+        signed_by = str_at(node, "metadata", "annotations", NODE_AUTHORITY_ANNOTATION)
+        found.setdefault(signed_by if signed_by in known else NOT_KNOWN, []).append(name_of(node))
     return found
+
+
+def _named(nodes: Sequence[str]) -> str:
+    more = f" and {len(nodes) - NAMED_MAX} more" if len(nodes) > NAMED_MAX else ""
+    return f"{', '.join(nodes[:NAMED_MAX])}{more}"
 
 
 def _check_unneeded(data: Path, authority: str) -> None:
     try:
-        nodes = nodes_by_authority(data, open_pki(data, now=None)).get(authority, [])
+        by_authority = nodes_by_authority(data, open_pki(data, now=None))
     except SkerryError as error:
         raise InvalidError(
             f"which gateways still need {authority} is not known, as the cloud can't be asked ({error}); "
             "start cloudcore, or add --force"
         ) from error
-    if nodes:
-        more = f" and {len(nodes) - NAMED_MAX} more" if len(nodes) > NAMED_MAX else ""
+    if nodes := by_authority.get(authority):
         raise InvalidError(
-            f"{len(nodes)} gateways still have a certificate by {authority}: {', '.join(nodes[:NAMED_MAX])}{more}; "
+            f"{len(nodes)} gateways still have a certificate by {authority}: {_named(nodes)}; "
             "they get a new one when they connect; with --force those that have not must join again"
+        )
+    if nodes := by_authority.get(NOT_KNOWN):
+        raise InvalidError(
+            f"who signed the certificate of {len(nodes)} gateways is not known: {_named(nodes)}; it is noted when "
+            "they connect; delete Nodes that have no gateway, or add --force: who still needs "
+            f"{authority} must join again then"
         )

@@ -36,7 +36,6 @@ from skerry.errors import (
     UnauthenticatedError,
 )
 from skerry.objects.enrolment import (
-    NODE_AUTHORITY_ANNOTATION,
     NODE_KEY_ANNOTATION,
     NODE_USER_PREFIX,
     NODES_GROUP,
@@ -56,6 +55,7 @@ from skerry.objects.enrolment import (
     parse_token,
     token_secret_name,
     used_secret,
+    with_authority,
 )
 from skerry.objects.json import JsonObject, decode_object, ensure_map, map_at, str_map_at, to_json
 from skerry.objects.scheme import Kind
@@ -271,9 +271,8 @@ class Enroller:
 def _remembering(node: JsonObject, *, fingerprint: str, authority: str) -> JsonObject:
     """The Node with the key that its gateway has now, and who signed for it."""
     metadata = map_at(node, "metadata")
-    told: JsonObject = {NODE_KEY_ANNOTATION: fingerprint, NODE_AUTHORITY_ANNOTATION: authority}
-    annotations = {**map_at(metadata, "annotations"), **told}
-    return {**node, "metadata": {**metadata, "annotations": annotations}}
+    annotations: JsonObject = {**map_at(metadata, "annotations"), NODE_KEY_ANNOTATION: fingerprint}
+    return with_authority({**node, "metadata": {**metadata, "annotations": annotations}}, authority)
 
 
 def _checked(token: JoinToken, grant: Grant | None, *, fingerprint: str, now: str) -> Grant:

@@ -51,6 +51,8 @@ NODE_KEY_ANNOTATION: Final = "skerry.dev/node-key"
 NODE_AUTHORITY_ANNOTATION: Final = "skerry.dev/node-authority"
 """On a Node: id of the authority that signed its gateway's certificate; before one is retired, nobody may need it."""
 
+_AUTHORITY_KEY_IDENTIFIER: Final = bytes((0x55, 0x1D, 0x23))
+"""Object identifier 2.5.29.35."""
 _NODE: Final = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*")
 _ID: Final = re.compile(r"[0-9a-f]{10}")
 _SECRET: Final = re.compile(r"[0-9a-f]{32}")
@@ -198,6 +200,45 @@ def spki_of_certificate(der: bytes) -> bytes:
 
     Raises `BadRequestError` when the bytes are no certificate.
     """
+    at, after, _ = _spki_in(der)
+    return der[at:after]
+
+
+def issuer_key_of_certificate(der: bytes) -> str:
+    """What a DER certificate says whose key signed it: the authority's key identifier (RFC 5280 4.2.1.1) in hex, ""
+    where it says nothing. All authorities of a cloud have one name, so it is the key that tells them apart.
+
+    Raises `BadRequestError` when the bytes are no certificate.
+    """
+    _, at, end = _spki_in(der)
+    try:
+        while at < end:  # issuerUniqueID, subjectUniqueID, extensions
+            tag, begin, at = _der(der, at)
+            if tag == 0xA3:
+                _, begin, stop = _der(der, begin)
+                return _issuer_key_in(der, begin, stop)
+    except (IndexError, ValueError) as error:
+        raise BadRequestError("the extensions of a certificate can't be read") from error
+    return ""
+
+
+def _issuer_key_in(der: bytes, at: int, end: int) -> str:
+    while at < end:
+        _, begin, at = _der(der, at)
+        _, identifier, after = _der(der, begin)
+        if der[identifier:after] != _AUTHORITY_KEY_IDENTIFIER:
+            continue
+        tag, begin, following = _der(der, after)
+        if tag == 0x01:  # whether it is critical
+            _, begin, _ = _der(der, following)
+        _, begin, _ = _der(der, begin)
+        tag, begin, after = _der(der, begin)
+        return der[begin:after].hex() if tag == 0x80 else ""
+    return ""
+
+
+def _spki_in(der: bytes) -> tuple[int, int, int]:
+    """Where the SubjectPublicKeyInfo begins and ends, and the end of what is signed."""
     try:
         tag, begin, _ = _der(der, 0)
         certificate_tag, begin, end = _der(der, begin)
@@ -213,7 +254,7 @@ def spki_of_certificate(der: bytes) -> bytes:
         raise BadRequestError("the CA is not a certificate in DER") from error
     if tag != 0x30 or after > end:
         raise BadRequestError("the CA is not a certificate in DER")
-    return der[at:after]
+    return at, after, end
 
 
 def _der(data: bytes, at: int) -> tuple[int, int, int]:
@@ -394,6 +435,16 @@ def key_refusal(node: str, obj: JsonObject | None, key: str) -> str:
         return f"the Node {node} is not known any more; join again with a new token"
     known = str_at(obj, "metadata", "annotations", NODE_KEY_ANNOTATION)
     return f"the Node {node} has joined again with another key since" if known and known != key else ""
+
+
+def with_authority(node: JsonObject, authority: str) -> JsonObject:
+    """The Node with the id of the authority that signed its gateway's certificate; itself where that is no news, or
+    not known ("")."""
+    held = map_at(node, "metadata", "annotations")
+    if not authority or held.get(NODE_AUTHORITY_ANNOTATION) == authority:
+        return node
+    annotations: JsonObject = {**held, NODE_AUTHORITY_ANNOTATION: authority}
+    return {**node, "metadata": {**map_at(node, "metadata"), "annotations": annotations}}
 
 
 def split_address(text: str, *, default_port: int) -> tuple[str, int]:

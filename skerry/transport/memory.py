@@ -20,9 +20,10 @@ IN_FLIGHT_MAX: Final = 64
 class MemoryLink:
     """One end. `pair` makes both."""
 
-    def __init__(self, *, peer_name: str, peer_key: str = "") -> None:
+    def __init__(self, *, peer_name: str, peer_key: str = "", peer_issuer: str = "") -> None:
         self._peer_name = peer_name
         self._peer_key = peer_key
+        self._peer_issuer = peer_issuer
         self.arrived: asyncio.Queue[bytes] = asyncio.Queue(IN_FLIGHT_MAX)
         self.ended = asyncio.Event()
         self.peer: MemoryLink | None = None
@@ -44,6 +45,10 @@ class MemoryLink:
     @property
     def peer_key(self) -> str:
         return self._peer_key
+
+    @property
+    def peer_issuer(self) -> str:
+        return self._peer_issuer
 
     async def send(self, data: bytes, *, stream: int = 0, last: bool = False) -> None:
         assert self.peer is not None
@@ -83,8 +88,9 @@ class MemoryLink:
             ended.cancel()
 
 
-def pair(*, edge_name: str, edge_key: str = "") -> tuple[MemoryLink, MemoryLink]:
-    """(the edge's end, the cloud's end); the cloud sees `edge_name` and `edge_key` as the peer's."""
-    edge, cloud = MemoryLink(peer_name="cloud"), MemoryLink(peer_name=edge_name, peer_key=edge_key)
+def pair(*, edge_name: str, edge_key: str = "", edge_issuer: str = "") -> tuple[MemoryLink, MemoryLink]:
+    """(the edge's end, the cloud's end); the cloud sees the three as the peer's."""
+    edge = MemoryLink(peer_name="cloud")
+    cloud = MemoryLink(peer_name=edge_name, peer_key=edge_key, peer_issuer=edge_issuer)
     edge.peer, cloud.peer = cloud, edge
     return edge, cloud

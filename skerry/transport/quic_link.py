@@ -395,6 +395,11 @@ class QuicLink:
         return peer.key if peer is not None else ""
 
     @property
+    def peer_issuer(self) -> str:
+        peer = self._connection.peer
+        return peer.issuer if peer is not None else ""
+
+    @property
     def apart(self) -> bool:
         return True
 

@@ -36,7 +36,7 @@ from cryptography.x509.verification import (
     VerificationError,
 )
 
-from skerry.objects.enrolment import pin_of
+from skerry.objects.enrolment import issuer_key_of_certificate, pin_of
 
 TICKETS_MAX: Final = 20_000
 """Twice the gateways of one hub, about a kilobyte each; the oldest go first."""
@@ -74,6 +74,11 @@ class PeerCertificate:
         """`pin_of` its public key."""
         public = self.chain[0].public_key()
         return pin_of(public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo))
+
+    @property
+    def issuer(self) -> str:
+        """Key identifier (hex) of who signed it, or ""."""
+        return issuer_key_of_certificate(self.chain[0].public_bytes(Encoding.DER))
 
     @property
     def not_after_ms(self) -> int:

@@ -16,6 +16,7 @@ import logging
 import socket
 import ssl
 import struct
+import sys
 from asyncio import sslproto
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -42,7 +43,12 @@ from websockets.server import ServerProtocol
 
 from skerry.errors import IdentityRefusedError, UnansweredError, UnavailableError
 from skerry.listening import listening_socket
-from skerry.objects.enrolment import HUB_SERVER_NAME, pin_of, spki_of_certificate
+from skerry.objects.enrolment import (
+    HUB_SERVER_NAME,
+    issuer_key_of_certificate,
+    pin_of,
+    spki_of_certificate,
+)
 from skerry.transport.accepted import READ_BYTES, Accepted, Hearing, ServerTls, TlsLimits
 from skerry.transport.door import Door, Shutters
 from skerry.transport.proxy import Proxy, refusal_of
@@ -82,7 +88,9 @@ class WebSocketLink:
         self._connection = connection
         certificate = _peer_certificate(connection)
         self._peer_name = common_name(certificate)
-        self._peer_key = _peer_key(connection)
+        shown = _shown(connection)
+        self._peer_key = "" if shown is None else pin_of(spki_of_certificate(shown))
+        self._peer_issuer = "" if shown is None else sys.intern(issuer_key_of_certificate(shown))
         text = certificate.get("notAfter")
         self._not_after_ms = round(ssl.cert_time_to_seconds(text) * 1000) if isinstance(text, str) else 0
         _keep_little(connection)
@@ -94,6 +102,10 @@ class WebSocketLink:
     @property
     def peer_key(self) -> str:
         return self._peer_key
+
+    @property
+    def peer_issuer(self) -> str:
+        return self._peer_issuer
 
     @property
     def apart(self) -> bool:
@@ -408,11 +420,10 @@ def _peer_certificate(connection: Connection) -> Mapping[str, object]:
     return cast("Mapping[str, object] | None", transport.get_extra_info("peercert")) or {}
 
 
-def _peer_key(connection: Connection) -> str:
-    """By TLS, and so also after a handshake that a ticket made short."""
+def _shown(connection: Connection) -> bytes | None:
+    """The peer's certificate in DER, by TLS, and so also after a handshake that a ticket made short."""
     tls = cast("ssl.SSLObject | None", connection.transport.get_extra_info("ssl_object"))
-    shown = None if tls is None else tls.getpeercert(binary_form=True)
-    return "" if shown is None else pin_of(spki_of_certificate(shown))
+    return None if tls is None else tls.getpeercert(binary_form=True)
 
 
 def _reason(error: BaseException, *, answered: bool) -> str:

@@ -29,6 +29,8 @@ class Ends:
     cloud: Link
     edge_key: str
     """`pin_of` the key that the edge has; "" where a link proves none."""
+    edge_issuer: str
+    """Key identifier of who signed the edge's certificate, hex."""
     look_s: float = 0.0
     """Between two looks at what is on its way; 0 where nothing is that has not arrived."""
 
@@ -105,6 +107,7 @@ class LinkContract:
     async def test_the_cloud_knows_the_key_of_who_dialled(self, make: MakeEnds) -> None:
         async with make() as ends:
             assert ends.cloud.peer_key == ends.edge_key
+            assert ends.cloud.peer_issuer == ends.edge_issuer
 
     async def test_a_close_comes_after_what_was_sent_and_ends_both(self, make: MakeEnds) -> None:
         async with make() as ends:

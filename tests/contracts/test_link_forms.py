@@ -16,7 +16,7 @@ class TestMemory(LinkContract):
     def make(self) -> MakeEnds:
         @asynccontextmanager
         async def ends() -> AsyncGenerator[Ends]:
-            edge, cloud = pair(edge_name=NODE, edge_key="a key")
-            yield Ends(edge=edge, cloud=cloud, edge_key="a key")
+            edge, cloud = pair(edge_name=NODE, edge_key="a key", edge_issuer="aa")
+            yield Ends(edge=edge, cloud=cloud, edge_key="a key", edge_issuer="aa")
 
         return ends

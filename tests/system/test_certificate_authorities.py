@@ -56,6 +56,24 @@ def test_an_authority_that_gateways_need_is_not_retired(tmp_path: Path):
         assert ca(fleet, "retire", old, "--force").returncode == 0
 
 
+def test_an_authority_is_not_retired_while_a_node_does_not_say_who_signed_for_it(tmp_path: Path):
+    with real_fleet(tmp_path) as fleet:
+        old = load_membership(fleet.edge.data).server_name.removeprefix("ca-").partition(".")[0]
+        assert ca(fleet, "rotate").returncode == 0
+        fleet.api().request("DELETE", f"/api/v1/nodes/{NODE}")
+        fleet.create("/api/v1/nodes", {"apiVersion": "v1", "kind": "Node", "metadata": {"name": NODE}})
+        assert f"not known until their gateways connect: {NODE}" in ca(fleet, "list").stdout
+        refused = ca(fleet, "retire", old)
+        assert (refused.returncode, f"is not known: {NODE};" in refused.stderr) == (1, True), refused.stderr
+        fleet.edge.start()
+        until(lambda: fleet.edge.link_state() == "connected", "the link")
+        refused = ca(fleet, "retire", old)
+        assert f"still have a certificate by {old}: {NODE};" in refused.stderr
+        fleet.cloud.stop()
+        fleet.start_cloud()
+        until(lambda: ca(fleet, "retire", old).returncode == 0, "a certificate by the new authority", deadline_s=90)
+
+
 def test_who_is_told_that_the_cloud_stops_finds_its_door_closed(tmp_path: Path):
     with real_fleet(tmp_path) as fleet:
         fleet.edge.start()

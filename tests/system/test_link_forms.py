@@ -61,7 +61,13 @@ class TestWebSocket(LinkContract):
                 context = websocket.client_context(site.identity, trust_clock=True)
                 edge = await websocket.dial(f"{host}:{port}", context)
                 try:
-                    yield Ends(edge=edge, cloud=await meeting.met(edge), edge_key=site.key_pin(), look_s=LOOK_S)
+                    yield Ends(
+                        edge=edge,
+                        cloud=await meeting.met(edge),
+                        edge_key=site.key_pin(),
+                        edge_issuer=site.authority.key_id,
+                        look_s=LOOK_S,
+                    )
                 finally:
                     meeting.over(edge)
 
@@ -88,7 +94,13 @@ class TestQuic(ApartLinkContract):
                 keys = quic.gateway_keys(site.identity)
                 edge = await quic.dial(f"{host}:{port}", keys, Tickets(), judgement)
                 try:
-                    yield Ends(edge=edge, cloud=await meeting.met(edge), edge_key=site.key_pin(), look_s=LOOK_S)
+                    yield Ends(
+                        edge=edge,
+                        cloud=await meeting.met(edge),
+                        edge_key=site.key_pin(),
+                        edge_issuer=site.authority.key_id,
+                        look_s=LOOK_S,
+                    )
                 finally:
                     meeting.over(edge)
 

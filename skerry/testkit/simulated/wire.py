@@ -170,6 +170,11 @@ class WireEnd:
         return ""
 
     @property
+    def peer_issuer(self) -> str:
+        """Nor are those who sign."""
+        return ""
+
+    @property
     def peer_address(self) -> str:
         return "192.0.2.1"
 

@@ -39,6 +39,8 @@ from skerry.ports import Link
 from skerry.sync.ports import SyncSettings
 from skerry.transport.memory import MemoryLink, pair
 
+AUTHORITIES = {"aa": "first", "bb": "second"}
+"""Who signs certificates, by their keys."""
 QUICK = PlaceSettings(retry_s_min=0.1)
 """Who is sent away comes back soon."""
 SETTINGS = HubSettings(
@@ -95,6 +97,8 @@ class Gateway:
         self.node = node
         self.key = ""
         """What its certificate proves; "" for a link that proves none."""
+        self.issuer = ""
+        """Whose key signed that."""
         self.ids = SeededIds(3)
         self.wire: MemoryLink | None = None
         self.store = AsyncEdgeStore(store)
@@ -109,7 +113,7 @@ class Gateway:
     async def dial(self, address: str) -> Link:
         if self.fleet.down:
             raise UnavailableError("no route")
-        edge, cloud = pair(edge_name=f"system:node:{self.node}", edge_key=self.key)
+        edge, cloud = pair(edge_name=f"system:node:{self.node}", edge_key=self.key, edge_issuer=self.issuer)
         self.wire = edge
         self.fleet.tasks.create_task(self.fleet.hub.handle(cloud))
         return edge
@@ -220,6 +224,7 @@ async def a_fleet(
             ids=ids,
             leadership=leadership or Replica(),
             replicas=replicas,
+            authorities=AUTHORITIES,
         )
         hub = Hub(parts, settings)
         hub.leases.address = address

@@ -109,6 +109,25 @@ async def test_a_node_without_a_key_admits_whoever_has_its_certificate(fleet: Fl
         await eventually(lambda: gateway.link.connected)
 
 
+async def test_who_signed_a_gateways_certificate_is_noted_when_its_session_opens(fleet: Fleet) -> None:
+    def noted() -> str:
+        return str_at(fleet.now("nodes", "eu-1"), "metadata", "annotations", "skerry.dev/node-authority")
+
+    await a_node(fleet)
+    async with fleet.gateway(key=KEY) as gateway:
+        for issuer, authority in (("aa", "first"), ("aa", "first"), ("cc", "first"), ("bb", "second")):
+            await gateway.link.cut()
+            await eventually(lambda: not fleet.hub.connected)
+            before = fleet.now("nodes", "eu-1")
+            known = noted()
+            gateway.issuer = issuer
+            await gateway.link.heal()
+            await eventually(lambda: gateway.link.connected)
+            assert noted() == authority, "before it is welcomed"
+            if authority == known:
+                assert fleet.now("nodes", "eu-1") == before, "what is known is not written again"
+
+
 async def test_a_node_that_joined_through_another_replica_just_now_is_let_in() -> None:
     state = MemoryState(epoch="e1")
     async with (

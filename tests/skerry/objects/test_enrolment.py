@@ -17,6 +17,7 @@ from skerry.objects.enrolment import (
     enrolled_body,
     grant_of,
     hash_secret,
+    issuer_key_of_certificate,
     node_of_user,
     parse_token,
     pin_of,
@@ -30,7 +31,9 @@ from skerry.objects.enrolment import (
     token_secret,
     used_secret,
     valid_node_name,
+    with_authority,
 )
+from skerry.objects.json import JsonObject
 
 TOKEN = JoinToken(id="0123456789", secret="ab" * 16, pin="A" * 43, node="eu-1.site.example")
 
@@ -182,3 +185,44 @@ def test_what_is_no_pem_is_refused():
     for text in ("", "-----BEGIN CERTIFICATE-----", "-----BEGIN CERTIFICATE-----\n*\n-----END CERTIFICATE-----"):
         with pytest.raises(BadRequestError):
             der_of_pem(text)
+
+
+def test_whose_key_signed_a_certificate_is_what_the_crypto_library_says():
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "skerry-ca")])
+    now = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
+    bare = x509.CertificateBuilder(name, name, key.public_key(), 1, now, now)
+    own = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
+    constraints = x509.BasicConstraints(ca=False, path_length=None)
+    signer = x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(own)
+    nameless = x509.AuthorityKeyIdentifier(None, [x509.DirectoryName(name)], 1)
+
+    def der(builder: x509.CertificateBuilder) -> bytes:
+        return builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.DER)
+
+    others = bare.add_extension(constraints, critical=True).add_extension(own, critical=False)
+    for critical in (True, False):
+        whole = der(others.add_extension(signer, critical=critical))
+        assert issuer_key_of_certificate(whole) == own.digest.hex()
+    for builder in (bare, others, others.add_extension(nameless, critical=False)):
+        assert issuer_key_of_certificate(der(builder)) == ""
+    for cut in range(0, len(whole) - 90, 3):
+        with pytest.raises(BadRequestError):
+            issuer_key_of_certificate(whole[:cut])
+    for at in range(len(whole)):  # whatever a byte says, it is an answer or a refusal
+        try:
+            issuer_key_of_certificate(whole[:at] + bytes([whole[at] ^ 0xFF]) + whole[at + 1 :])
+        except BadRequestError:
+            continue
+
+
+def test_an_authority_is_noted_where_it_is_news():
+    node: JsonObject = {"metadata": {"name": "n", "annotations": {"a": "b"}}}
+    noted = with_authority(node, "abc")
+    assert noted == {"metadata": {"name": "n", "annotations": {"a": "b", "skerry.dev/node-authority": "abc"}}}
+    assert with_authority(noted, "abc") is noted
+    assert with_authority(noted, "") is noted
