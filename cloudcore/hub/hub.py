@@ -44,6 +44,7 @@ from skerry.objects.json import Json, JsonObject, str_at
 from skerry.objects.meta import Key, uid_of
 from skerry.ports import Clock, Ids, Link
 from skerry.sync.cloud import CloudState
+from skerry.sync.effects import CloseLink
 from skerry.sync.ports import SyncSettings, View
 from skerry.transport.gate import Gate
 from skerry.wire.frames import CloseCode
@@ -211,11 +212,9 @@ class Hub:
         self._open.add(session)
         if self._stops:
             session.close(CloseCode.DONE, _STOPPING)
-        heard_s = None
+        how = None
         try:
             how = await session.run()
-            if how.code == CloseCode.SILENT and not how.by_peer:
-                heard_s = session.heard_s
             log.info("node session ended node=%s code=%d reason=%s", session.node, how.code, how.reason)
         except Exception:
             # The root of a session's work: its fault ends it alone, and the node comes back.
@@ -226,7 +225,7 @@ class Hub:
             self._places.leave(session)
             self._pushing.discard(session)
             self.traffic.note(session.node, session.take_usage())
-            self._leave(session, heard_s)
+            self._leave(session, how)
 
     # --- what sessions ask ---
 
@@ -294,7 +293,6 @@ class Hub:
         slot = self._slots.get(node)
         if slot is not None and slot.elsewhere > session.session:
             raise FencedError(f"node {node} has come to another hub meanwhile")
-        self.liveness.heard(session)
         kind = self._parts.kinds.node
         key = kind.key("", node)
         known = self._lookup(key)
@@ -305,6 +303,10 @@ class Hub:
             await self._parts.objects.update(kind, key, noted)
         except NotFoundError:
             return
+
+    def heard(self, session: NodeSession) -> None:
+        if session.fence is not None:
+            self.liveness.heard(session.fence)
 
     def retry_after_s(self) -> float:
         return self._places.appointment(self._parts.clock.monotonic_s(), self._parts.ids.unit())
@@ -374,8 +376,8 @@ class Hub:
     def _contradict(self, node: str) -> None:
         """Somebody wrote that nothing is heard of the node: a leader that took this hub for dead, say."""
         slot = self._slots.get(node)
-        if slot is not None and slot.session is not None and slot.session.fence is not None:
-            self.liveness.heard(slot.session.fence)
+        if slot is not None and slot.session is not None and slot.session.spoke_s is not None:
+            self.heard(slot.session)
 
     async def _follow_entries(self) -> None:
         """A gateway that came to another hub has left its session here, however much that looks alive."""
@@ -418,7 +420,8 @@ class Hub:
         for session in tuple(self._open):
             session.close(code, reason, retry_after_s=self.retry_after_s() if spread else 0.0)
 
-    def _leave(self, session: NodeSession, heard_s: float | None) -> None:
+    def _leave(self, session: NodeSession, how: CloseLink | None) -> None:
+        """It has ended; `how` is None where that was a fault in here."""
         slot = self._slots.get(session.node)
         if slot is not None:
             if slot.session is session:
@@ -427,8 +430,23 @@ class Hub:
                 slot.waiting = None
             if slot.session is None and slot.waiting is None and not slot.entering.locked():
                 del self._slots[session.node]
-        if session.fence is not None:
-            self.liveness.silent(session.fence, heard_s=heard_s)
+        if session.fence is None:
+            return
+        if self._is_failure(session, how):
+            self.liveness.failed(session.fence)
+        else:
+            is_mute = how is not None and how.code == CloseCode.SILENT and not how.by_peer
+            self.liveness.silent(session.fence, heard_s=session.heard_s if is_mute else None)
+
+    def _is_failure(self, session: NodeSession, how: CloseLink | None) -> bool:
+        """Whether the session says nothing of its gateway being any good: it never spoke, was at fault, or broke as
+        soon as it was open."""
+        if session.spoke_s is None:
+            return True
+        code = CloseCode.FAILED if how is None else how.code
+        lived_s = self._parts.clock.monotonic_s() - session.spoke_s
+        broke = code == CloseCode.FAILED and lived_s < self._settings.liveness.trial_s
+        return broke or code in (CloseCode.PROTOCOL, CloseCode.REFUSED)
 
     def _lookup(self, key: Key) -> JsonObject | None:
         stored = self._parts.cache.read(key)

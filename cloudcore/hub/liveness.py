@@ -3,7 +3,7 @@
 Heartbeats stay in memory: a condition is written when a node falls silent or is heard again, so that steady state
 costs writes in proportion to hubs (each renews one Lease, `cloudcore.hub.leases`), not to nodes. Silence kills
 nothing: only the condition changes (SYNC, promise 8). After a crash every node that is not heard within the grace
-counts as silent.
+counts as silent. So does one whose sessions end as soon as they begin, however often it comes.
 
 Where several hubs share a store, the one to which a node came last has the say about it, in life and after: whatever
 is written carries the session, and the store refuses it once a newer one has entered anywhere. For the nodes of hubs
@@ -50,6 +50,11 @@ class LivenessSettings:
     retry_s: float = 5.0
     """After a write that failed."""
 
+    @property
+    def trial_s(self) -> float:
+        """A session that ends sooner shows nothing of a gateway but that it can say hello."""
+        return self.grace_s / 4
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Due:
@@ -79,6 +84,8 @@ class Liveness:
         self._settings = settings
         self._due: dict[str, _Due] = {}
         """By node."""
+        self._doubts: dict[str, float] = {}
+        """Nodes whose last session ended as soon as it began, or by a fault of theirs, and when their grace ends."""
         self._heap: list[tuple[float, bool, str]] = []
         """The same by time, and entries that something newer has replaced in `_due`."""
         self._wake = asyncio.Event()
@@ -95,13 +102,26 @@ class Liveness:
                 self._note(node, _Due(at_s=self._grace_end_s(), heard=False, session=None))
 
     def heard(self, session: Advance) -> None:
-        """This session of a node is open."""
-        self._note(session.node, _Due(at_s=self._clock.monotonic_s(), heard=True, session=session))
+        """This session of a node is open, and it speaks. After one that failed that counts in a while, if it still is
+        open then."""
+        wait_s = self._settings.trial_s if session.node in self._doubts else 0.0
+        self._note(session.node, _Due(at_s=self._clock.monotonic_s() + wait_s, heard=True, session=session))
 
     def silent(self, session: Advance, *, heard_s: float | None = None) -> None:
         """The node's last session here has ended. `heard_s` (monotonic) is given where that was noticed by silence
         alone: the grace has been running since. A link that was closed, or broke, was heard to do so."""
+        self._doubts.pop(session.node, None)
         self._note(session.node, _Due(at_s=self._grace_end_s(heard_s), heard=False, session=session))
+
+    def failed(self, session: Advance) -> None:
+        """The node's last session here has ended without its having taken part, or by its own fault. So nothing was
+        heard, and a grace that is running goes on: else a gateway that only says hello would be ready for ever."""
+        ends_s = self._doubts.get(session.node)
+        if ends_s is None:
+            held = self._due.get(session.node)
+            ends_s = held.at_s if held is not None and not held.heard else self._grace_end_s()
+        self._doubts[session.node] = ends_s
+        self._note(session.node, _Due(at_s=ends_s, heard=False, session=session))
 
     def orphaned(self, session: Advance, holds: Callable[[], bool]) -> None:
         """The hub of the node's newest session has gone; silent unless it turns up elsewhere within the grace, or
@@ -162,6 +182,8 @@ class Liveness:
         if self._due.get(node) is due:  # else something newer was told meanwhile
             if again_s is None:
                 del self._due[node]
+                if due.heard:
+                    self._doubts.pop(node, None)
             else:
                 self._note(node, replace(due, at_s=again_s))
 
@@ -170,6 +192,7 @@ class Liveness:
         key = kind.key("", node)
         stored = self._objects.read(key)
         if stored is None:
+            self._doubts.pop(node, None)
             return  # it makes itself known with its first report
         transform: Transform
         transform = partial(with_heard if due.heard else with_silence, now_ms=self._clock.wall_ms())

@@ -29,6 +29,7 @@ from skerry.sync.effects import (
     CloudEffect,
     Commit,
     DatedReport,
+    Heard,
     Send,
     Settled,
     StreamArrived,
@@ -81,6 +82,10 @@ class Registry(Protocol):
         meanwhile."""
         ...
 
+    def heard(self, session: NodeSession) -> None:
+        """It said something after Welcome: only then is it alive."""
+        ...
+
     def retry_after_s(self) -> float:
         """When a node that finds no room should come back: one after the other."""
         ...
@@ -122,6 +127,9 @@ class NodeSession:
         self._fence: Advance | None = None
         """With the number that the store gave; a newer one fences this session."""
         self._reporter: Reporter | None = None
+        self.spoke_s: float | None = None
+        """When the node first said something after Welcome, monotonic; None: it has not."""
+        self._asked = False
 
     @property
     def state(self) -> CloudState:
@@ -166,6 +174,7 @@ class NodeSession:
     def changed(self, keys: Iterable[Key]) -> None:
         """The node's view changed. What that makes to say is said by `push`."""
         self._machine.changed(keys, self._driver.now())
+        self._ask()
 
     def push(self) -> None:
         """See `cloudcore.hub.pushing`."""
@@ -188,6 +197,9 @@ class NodeSession:
                 self._driver.spawn(self._commit(effect))
             case Settled():
                 self._registry.settled(self)
+            case Heard():
+                self.spoke_s = self._parts.clock.monotonic_s()
+                self._registry.heard(self)
             case StreamOpened() | StreamArrived() | StreamWritable() | StreamEnded():
                 self.streams.perform(effect)
             case Send() | CloseLink():
@@ -231,7 +243,14 @@ class NodeSession:
         self._machine.admitted(admission, self._driver.now())
         if self._machine.state is CloudState.BEHIND:
             self._registry.behind(self)
+        self._ask()
         self._driver.kick()
+
+    def _ask(self) -> None:
+        """Once, with Welcome: a node counts as heard by what it says then, and one that is in step says nothing."""
+        if not self._asked and self._machine.open:
+            self._asked = True
+            self._machine.ask(self._driver.now())
 
     async def _is_refused(self, node: str) -> bool:
         reason = await self._registry.refusal(node, self.peer_key)

@@ -16,7 +16,7 @@ from typing import Final
 from skerry.errors import ProtocolError
 from skerry.objects.meta import Key, Revision
 from skerry.sync.batches import next_contents, object_frames, stamp_frames
-from skerry.sync.effects import Admit, CloseLink, CloudEffect, Send, Settled
+from skerry.sync.effects import Admit, CloseLink, CloudEffect, Heard, Send, Settled
 from skerry.sync.hashes import BUCKETS, bucket_hashes, root_of
 from skerry.sync.intake import Intake
 from skerry.sync.ports import Instant, SyncSettings, View
@@ -103,6 +103,8 @@ class CloudSession:
         self._pings = 0
         self._pace = Pace(self._settings.part_bytes)
         self._is_capped = False
+        self._is_heard = False
+        """Since Welcome."""
         self._hello: Hello | None = None
         self._admission: Admission | None = None
         self._queue = PushQueue()
@@ -149,14 +151,23 @@ class CloudSession:
         if self._state is CloudState.CLOSED:
             return
         self._heard_s = self._progress_s = now.monotonic_s
-        if frame is None:
-            return
-        try:
-            if type(frame).__name__ not in TABLE[self._state]:
-                raise ProtocolError(f"{type(frame).__name__} while {self._state.value}")
-            self._take(frame, now)
-        except ProtocolError as error:
-            self.close(CloseCode.PROTOCOL, str(error))
+        was_open = self.open
+        if frame is not None:
+            try:
+                if type(frame).__name__ not in TABLE[self._state]:
+                    raise ProtocolError(f"{type(frame).__name__} while {self._state.value}")
+                self._take(frame, now)
+            except ProtocolError as error:
+                self.close(CloseCode.PROTOCOL, str(error))
+        if was_open and self.open and not self._is_heard:
+            self._is_heard = True
+            self._effects.append(Heard())
+
+    def ask(self, now: Instant) -> None:
+        """Have the edge say something now, where it has nothing to say of its own: one that is in step is silent for
+        more than a heartbeat."""
+        if self._state is CloudState.IN_STEP and not self._is_heard:
+            self._ping(now.monotonic_s)
 
     def admitted(self, admission: Admission, now: Instant) -> None:
         """The answer to `Admit`."""
@@ -215,9 +226,7 @@ class CloudSession:
         if at >= self._silence_s():
             self._end("deadline", CloseLink(code=CloseCode.SILENT, reason="nothing heard for two heartbeats"))
         elif at >= self._ping_s():
-            self._pings += 1
-            self._pinged_s = at
-            self._send(Ping(number=self._pings))
+            self._ping(at)
 
     def deadline(self) -> float | None:
         """When `tick` must be called next, monotonic seconds; None when closed."""
@@ -435,6 +444,11 @@ class CloudSession:
         assert self._hello is not None, "nothing happens before Hello"
         assert self._admission is not None, "nothing happens before the edge is admitted"
         return self._hello, self._admission
+
+    def _ping(self, at_s: float) -> None:
+        self._pings += 1
+        self._pinged_s = at_s
+        self._send(Ping(number=self._pings))
 
     def _ping_s(self) -> float:
         """The edge asks after one and a third (version 1: after one); one and a half without a word are worth a

@@ -108,6 +108,12 @@ class Settled:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Heard:
+    """Cloud: the edge said something after Welcome, for the first time, and neither Close nor nonsense: it is there,
+    and takes part. Needs no answer."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CloseLink:
     """Close the link once everything before this is sent. The last effect of a session."""
 
@@ -154,4 +160,4 @@ class StreamEnded:
 
 StreamEffect: TypeAlias = StreamOpened | StreamArrived | StreamWritable | StreamEnded
 EdgeEffect: TypeAlias = Send | Welcomed | Write | BeginLife | Prune | CloseLink | StreamEffect
-CloudEffect: TypeAlias = Send | Admit | Commit | Settled | CloseLink | StreamEffect
+CloudEffect: TypeAlias = Send | Admit | Commit | Settled | Heard | CloseLink | StreamEffect

@@ -32,7 +32,7 @@ from skerry.objects.reports import GAP, SERIES_GAP
 from skerry.objects.twins import DeviceName, Telemetry, encode_telemetry, series_of
 from skerry.sync.cloud import Admission, CloudSession
 from skerry.sync.edge import EdgeIdentity, EdgeSession
-from skerry.sync.effects import Admit, CloseLink, Commit, Prune, Send, Settled, Welcomed, Write
+from skerry.sync.effects import Admit, CloseLink, Commit, Heard, Prune, Send, Settled, Welcomed, Write
 from skerry.sync.ports import SyncSettings
 from skerry.sync.received import Received
 from skerry.transport.driver import now_of
@@ -279,7 +279,7 @@ class Rig:
                     self._admit(cloud, effect)
                 case Commit():
                     self._commit(cloud, effect)
-                case Settled():
+                case Settled() | Heard():
                     pass
                 case CloseLink():
                     raise AssertionError(f"the cloud gave up: {effect.reason}")

@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import pytest
 
-from cloudcore.hub.effects import kinds_in
+from cloudcore.hub.effects import GATEWAY_READY, kinds_in
 from cloudcore.hub.hub import HubSettings
 from cloudcore.hub.liveness import SILENT_REASON, Liveness, LivenessSettings
 from cloudcore.registry.kinds import builtin_scheme
 from cloudcore.store.port import Advance
-from skerry.clocks import ManualClock
+from edgecore.store.memory import MemoryEdgeStore
+from skerry.clocks import ManualClock, SystemClock
 from skerry.objects.conditions import condition_of, is_true
-from skerry.objects.json import str_at
+from skerry.objects.json import JsonObject, str_at
+from skerry.objects.meta import Revision, revision_of
+from skerry.sync.hashes import bucket_hashes, root_of
 from skerry.sync.ports import SyncSettings
+from skerry.transport.memory import pair
+from skerry.wire.codec import decode, encode
+from skerry.wire.frames import Ack, Close, CloseCode, Compare, Frame, Hello, Ping, Pong, Welcome
 from tests.cloudcore.hub.fleet import QUICK, Fleet, a_fleet, eventually
 
 
@@ -130,3 +137,140 @@ async def test_an_orphan_is_silent_after_its_grace_if_it_still_is_one(fleet: Fle
     assert (is_silent(fleet, "gone"), is_silent(fleet, "back"), is_silent(fleet, "never")) == (True, False, True)
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_a_session_that_failed_leaves_a_grace_that_runs_and_the_next_has_to_last(fleet: Fleet) -> None:
+    clock = ManualClock()
+    clock.advance(1000)
+    liveness = Liveness(fleet.objects, kinds_in(builtin_scheme()), clock, LivenessSettings(grace_s=40))
+    for name in ("bad", "wakes-it"):  # after the fleet's own hub has read its nodes, so that it has no say
+        await fleet.create("nodes", name)
+    await fleet.objects.update(fleet.kind("nodes"), fleet.kind("nodes").key("", "bad"), _ready, subresource="status")
+    running = asyncio.create_task(liveness.run())
+
+    async def after(seconds: float) -> None:
+        """Time passes, and what is due is written."""
+        clock.advance(seconds)
+        liveness.heard(await entered(fleet, "wakes-it"))
+        await eventually(lambda: liveness.waiting <= 1)
+
+    liveness.silent(await entered(fleet, "bad"))
+    await after(30)
+    for _ in range(3):
+        spoke = await entered(fleet, "bad")
+        liveness.heard(spoke)
+        liveness.failed(spoke)
+    liveness.failed(await entered(fleet, "bad"))  # this one never spoke
+    await after(39)
+    assert not is_silent(fleet, "bad"), "the first that failed had spoken, and was believed"
+    await after(2)
+    assert is_silent(fleet, "bad")
+    for _ in range(3):
+        spoke = await entered(fleet, "bad")
+        liveness.heard(spoke)
+        await after(9)
+        assert is_silent(fleet, "bad"), "it has not lasted yet"
+        liveness.failed(spoke)
+        await after(1)
+        assert is_silent(fleet, "bad")
+    good = await entered(fleet, "bad")
+    liveness.heard(good)
+    await after(11)
+    await eventually(lambda: not is_silent(fleet, "bad"))
+    liveness.failed(good)
+    await after(39)
+    assert not is_silent(fleet, "bad"), "it had lasted, and so its end begins a grace"
+    await after(2)
+    await eventually(lambda: is_silent(fleet, "bad"))
+    liveness.silent(await entered(fleet, "bad"))
+    liveness.heard(await entered(fleet, "bad"))
+    await eventually(lambda: not is_silent(fleet, "bad"))
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+
+def _ready(node: JsonObject) -> JsonObject:
+    told: list[JsonObject] = [{"type": kind, "status": "True", "reason": "R"} for kind in ("Ready", GATEWAY_READY)]
+    return {**node, "status": {"conditions": [*told]}}
+
+
+async def test_a_gateway_that_is_in_step_and_has_nothing_to_say_is_asked_with_welcome() -> None:
+    """Else it would say something after more than a heartbeat, and be silent until then."""
+    settings = HubSettings(
+        sync=SyncSettings(heartbeat_s=3000.0), liveness=LivenessSettings(grace_s=0.05, lease_s=5.0)
+    )
+    async with a_fleet(settings=settings) as fleet:
+        async with fleet.gateway() as gateway:
+            await gateway.tell_node()
+            await eventually(lambda: is_true(fleet.now("nodes", "eu-1") or {}, "Ready"))
+        await eventually(lambda: is_silent(fleet, "eu-1"))
+        node = fleet.now("nodes", "eu-1") or {}
+        await eventually(lambda: fleet.hub.view("eu-1").revision >= revision_of(node))
+        edge, cloud = pair(edge_name="system:node:eu-1")
+        serving = asyncio.create_task(fleet.hub.handle(cloud))
+        root = root_of(bucket_hashes(fleet.hub.view("eu-1").stamps()))
+        await edge.send(encode(replace(HELLO, root=root, epoch=fleet.store.epoch)))
+        welcome, ping = decode(await edge.receive()), decode(await edge.receive())
+        assert isinstance(welcome, Welcome)
+        assert welcome.in_step
+        assert isinstance(ping, Ping)
+        assert is_silent(fleet, "eu-1")
+        await edge.send(encode(Pong(number=ping.number)))
+        await eventually(lambda: not is_silent(fleet, "eu-1"))
+        edge.cut()
+        await serving
+
+
+HELLO = Hello(
+    versions=(2, 1),
+    node="eu-1",
+    agent_version="0",
+    incarnation="eu-1-1",
+    epoch="",
+    revision=Revision(0),
+    root=1,
+    outbox_head=0,
+)
+
+
+async def ends_at_once(fleet: Fleet, *words: Frame) -> None:
+    """A session that is welcomed, says this, and breaks."""
+    edge, cloud = pair(edge_name="system:node:eu-1")
+    serving = asyncio.create_task(fleet.hub.handle(cloud))
+    await edge.send(encode(HELLO))
+    assert type(decode(await edge.receive())).__name__ == "Welcome"
+    for word in words:
+        await edge.send(encode(word))
+    edge.cut()
+    await serving
+
+
+async def test_a_gateway_whose_every_session_ends_at_once_is_silent_and_stays_so() -> None:
+    settings = HubSettings(
+        sync=SyncSettings(heartbeat_s=30.0), liveness=LivenessSettings(grace_s=3.0, lease_s=5.0), places=QUICK
+    )
+    ways: tuple[tuple[Frame, ...], ...] = (
+        (),
+        (Close(code=CloseCode.PROTOCOL, reason="never heard of it"),),
+        (Pong(number=1),),
+        (Compare(batch=0, root=0, buckets=(0,) * 64), Ack(batch=99)),
+    )
+    store = MemoryEdgeStore(incarnation="eu-1-1", clock=SystemClock())
+    async with a_fleet(settings=settings) as fleet:
+        async with fleet.gateway(store=store) as gateway:
+            await gateway.tell_node()
+            await eventually(lambda: is_true(fleet.now("nodes", "eu-1") or {}, "Ready"))
+        attempts = 0
+        async with asyncio.timeout(30):
+            while not is_silent(fleet, "eu-1"):
+                await ends_at_once(fleet, *ways[attempts % len(ways)])
+                attempts += 1
+        assert attempts > 1
+        before = fleet.now("nodes", "eu-1")
+        for number in range(40):
+            await ends_at_once(fleet, *ways[number % len(ways)])
+            assert is_silent(fleet, "eu-1")
+        await eventually(lambda: fleet.hub.liveness.waiting == 0)
+        assert fleet.now("nodes", "eu-1") == before, "nothing is written of it in between"
+        async with fleet.gateway(store=store) as gateway:
+            await eventually(lambda: is_true(fleet.now("nodes", "eu-1") or {}, "Ready"))

@@ -9,7 +9,7 @@ import pytest
 from skerry.objects.meta import Key, Revision
 from skerry.objects.spans import Span, Spans
 from skerry.sync.cloud import TABLE, Admission, CloudSession, CloudState
-from skerry.sync.effects import Admit, CloseLink, Commit
+from skerry.sync.effects import Admit, CloseLink, Commit, Heard
 from skerry.sync.hashes import bucket_hashes, root_of
 from skerry.sync.ports import SyncSettings
 from skerry.sync.priorities import Priority
@@ -204,7 +204,7 @@ def test_a_group_too_large_for_one_batch_sends_what_is_referred_to_first() -> No
 def test_a_differing_root_is_asked_about_but_not_over_and_over() -> None:
     session, view = in_step(settings=SyncSettings(compare_s_min=60))
     session.receive(Compare(batch=0, root=99), at(30))
-    assert not session.effects()
+    assert not frames(session.effects())
     session.receive(Compare(batch=0, root=99), at(61))
     assert frames(session.effects()) == [Compare()]
     assert session.state is CloudState.COMPARING
@@ -219,7 +219,7 @@ def test_a_root_from_before_a_push_is_not_compared() -> None:
     assert sent(session)
     session.receive(Compare(batch=0, root=99), at(101))
     assert session.state is CloudState.IN_STEP
-    assert not session.effects()
+    assert not frames(session.effects())
 
 
 def test_a_receipt_waits_for_the_commit_and_one_commit_runs_at_a_time() -> None:
@@ -227,7 +227,7 @@ def test_a_receipt_waits_for_the_commit_and_one_commit_runs_at_a_time() -> None:
     session.receive(reports(1, 2, age_ms=1500), at(1))
     session.receive(reports(5), at(1))
     session.receive(reports(6, 7), at(1))
-    (commit,) = session.effects()
+    (commit,) = only(session.effects(), Commit)
     assert isinstance(commit, Commit)
     assert [dated.report.seq for dated in commit.reports] == [1, 2]
     assert commit.covered == ((0, Span(1, 2)), (1, Span(1, 2))), "version 1 means every lane"
@@ -248,7 +248,7 @@ def test_an_edge_of_version_2_is_told_of_the_lanes_and_reports_in_them() -> None
     assert Received.told(said.received, said.lanes) == received
     session.receive(replace(reports(10), first=10), at(1))
     session.receive(replace(reports(6), lane=1, first=5, through=7, late=True), at(1))
-    (commit,) = session.effects()
+    (commit,) = only(session.effects(), Commit)
     assert isinstance(commit, Commit)
     assert commit.covered == ((0, Span(10, 10)),)
     session.committed()
@@ -268,7 +268,7 @@ def test_a_silent_edge_is_asked_once_and_given_up_after_two_heartbeats() -> None
     session.tick(at(60))
     assert session.state is CloudState.IN_STEP
     session.tick(at(110))
-    (end,) = session.effects()
+    (end,) = only(session.effects(), CloseLink)
     assert isinstance(end, CloseLink)
     assert end.code == CloseCode.SILENT
 
@@ -330,6 +330,44 @@ def test_a_commit_that_ends_after_the_session_says_nothing() -> None:
     session.effects()
     session.committed()
     assert not only(session.effects(), Receipt)
+
+
+@pytest.mark.parametrize("first", [None, Pong(number=1), Ping(number=1), Compare(batch=0, root=1)])
+def test_an_edge_is_heard_by_the_first_that_it_says_after_welcome(first: Frame | None) -> None:
+    session, _ = in_step()
+    session.receive(first, at(1))
+    assert only(session.effects(), Heard) == [Heard()]
+    session.receive(Pong(number=2), at(2))
+    assert not only(session.effects(), Heard), "once a session"
+
+
+@pytest.mark.parametrize("first", [Close(code=CloseCode.PROTOCOL, reason="no"), Ack(batch=7), Fetch(keys=())])
+def test_an_end_or_a_fault_is_no_sign_of_life(first: Frame) -> None:
+    session, _ = in_step()
+    session.receive(first, at(1))
+    assert session.state is CloudState.CLOSED
+    assert not only(session.effects(), Heard)
+
+
+def test_nothing_before_welcome_counts_as_heard() -> None:
+    session = CloudSession(at(0))
+    session.receive(hello(), at(0))
+    assert not only(session.effects(), Heard)
+
+
+def test_an_edge_that_is_in_step_is_asked_to_say_something_and_no_other() -> None:
+    session, _ = in_step()
+    session.ask(at(1))
+    assert frames(session.effects()) == [Ping(number=1)]
+    assert session.deadline() == 46
+    session.receive(Pong(number=1), at(2))
+    session.effects()
+    session.ask(at(3))
+    assert not session.effects(), "it has said something"
+    comparing = a_cloud(FakeView(), root=1)
+    comparing.effects()
+    comparing.ask(at(1))
+    assert not comparing.effects(), "it has something to say"
 
 
 def test_every_state_of_the_table_is_reachable_and_ends_in_closed() -> None:
