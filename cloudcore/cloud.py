@@ -58,6 +58,9 @@ from skerry.transport.door import Shutters
 from skerry.transport.websocket import SESSION_PATH, Route, limit_tls_read_buffers, listen
 
 LOG: Final = logging.getLogger("cloudcore")
+GARBAGE: Final = (10_000, 20, 50)
+"""Python's collector looks for circles after so many new objects that stay. A request makes hundreds that don't, and
+circles are rare here; by default it looks after 700, which was a tenth of a write's processor time."""
 STOP_S_MAX: Final = 8.0
 """After this a stop is no longer waited for: the store is safe at any moment, and a supervisor's patience is not."""
 
@@ -344,6 +347,7 @@ def _announce(settings: CloudSettings, pki: Pki, clock: Clock, endpoints: Endpoi
     # What is there now stays for good: the collector need not walk over it again (a stop of a second at scale).
     gc.collect()
     gc.freeze()
+    gc.set_threshold(*GARBAGE)
     LOG.info("cloudcore ready https=%s hub=%s kubeconfig=%s", endpoints.https, endpoints.hub, endpoints.kubeconfig)
     notify(os.environ, READY="1", STATUS=f"https={endpoints.https} hub={endpoints.hub}")
 

@@ -78,6 +78,7 @@ def _weight(text: str) -> float:
         return 1.0
 
 
+@lru_cache(maxsize=512)
 def form_for(header: str, *, tables: bool, pretty: bool = False) -> Form:
     """The form of an object, a list or a watch. `tables` False: this answer has no tabular or partial form.
 

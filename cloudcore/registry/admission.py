@@ -72,7 +72,7 @@ class Request:
     subresource: Subresource
     actor: Actor
     suffix: str
-    """Chance, as an argument: five characters for generated names."""
+    """Chance, as an argument: five characters for names that are generated in a pod; "" for every other kind."""
     now_ms: int
     """Time, as an argument: milliseconds since the epoch."""
 
@@ -83,7 +83,9 @@ Step = Callable[[Request, Reader], JsonObject]
 def admitted(steps: Iterable[Step], request: Request, reader: Reader) -> JsonObject:
     """The object after all steps, in their order. Raises what the first refusing step raises."""
     for step in steps:
-        request = replace(request, obj=step(request, reader))
+        obj = step(request, reader)
+        if obj is not request.obj:  # most steps are of one kind, and pass all others on
+            request = replace(request, obj=obj)
     return request.obj
 
 

@@ -333,7 +333,7 @@ class LocalObjects:
             old=old,
             subresource=subresource,
             actor=options.actor,
-            suffix=self.ids.suffix(lifecycle.SUFFIX_LENGTH),
+            suffix=self.ids.suffix(lifecycle.SUFFIX_LENGTH) if kind.resource == "pods" else "",
             now_ms=self.clock.wall_ms(),
         )
         return self.rules.filled(kind, admitted(self.steps, request, self.cache))

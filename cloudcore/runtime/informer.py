@@ -11,11 +11,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
+from cloudcore.registry.bodies import object_of
 from cloudcore.store.cache import Index, WatchCache
 from cloudcore.store.port import Change
 from skerry.errors import GoneError
 from skerry.objects.commands import COMMANDS
-from skerry.objects.json import JsonObject, decode_object, str_at
+from skerry.objects.json import JsonObject, str_at
 from skerry.objects.meta import Key, Revision, owners_of
 
 BY_OWNER: Final = "owner"
@@ -76,14 +77,14 @@ class Seen:
     def before(self) -> JsonObject | None:
         """None for a creation, and for whatever is seen for the first time."""
         if self._before is None and self._change.before is not None:
-            self._before = decode_object(self._change.before)
+            self._before = object_of(self._change.before)
         return self._before
 
     @property
     def after(self) -> JsonObject | None:
         """None for a deletion; then `before` is the last state."""
         if self._after is None and self._change.after is not None:
-            self._after = decode_object(self._change.after)
+            self._after = object_of(self._change.after)
         return self._after
 
     @property

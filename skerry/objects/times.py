@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Final
 
 from skerry.errors import BadRequestError
@@ -36,6 +37,7 @@ def micro_time_text(ms: int) -> str:
     return _at(ms).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
 
 
+@lru_cache(maxsize=256)
 def parse_time(text: str) -> int:
     """RFC 3339 with any offset and fraction, as milliseconds since the epoch, rounded down.
 

@@ -84,7 +84,7 @@ async def test_a_name_is_generated_and_tried_again_when_taken(registry: Registry
 
         def suffix(self, length: int) -> str:
             self.calls += 1
-            return "bbbbb" if self.calls < 16 else "ccccc"
+            return "bbbbb" if self.calls < 9 else "ccccc"
 
         def uid(self) -> str:
             return f"uid-{self.calls}"
