@@ -27,6 +27,7 @@ from cloudcore.registry.commands import IssuedCommands  # noqa: E402
 from edgecore.pods.events import Happening, event_object  # noqa: E402
 from edgecore.pods.node import Machine, NodeIdentity, node_report  # noqa: E402
 from edgecore.pods.status import Picture, pod_status  # noqa: E402
+from edgecore.store.backlog import Backlog  # noqa: E402
 from skerry.objects.commands import INCARNATION, CommandReport  # noqa: E402
 from skerry.objects.json import JsonObject, encode_object  # noqa: E402
 from skerry.objects.meta import Key, Revision, Stamp  # noqa: E402
@@ -181,6 +182,22 @@ def reports() -> list[Report]:
     """As a gateway makes them, what is rare first."""
     named = pod()
     named["metadata"] = {"namespace": "default", "name": "web-5d4f8c7b9-x2x4z", "uid": UID}
+    happened = Happening(reason="Started", message="Started container app", container="app")
+    event = event_object(named, happened, node="edge-1", suffix="17f0c2d9a1b3e4f5", now_ms=NOW_MS)
+    told = [
+        ("node_status", "", _node_status()),
+        ("event", "", encode_object(event)),
+        ("command", UID, _command()),
+        ("pod_status", UID, _pod_status(named)),
+        *_twins(),
+    ]
+    return [
+        Report(seq=number, kind=kind, key=key, body=body, wall_ms=NOW_MS, age_ms=100)
+        for number, (kind, key, body) in enumerate(told, 1000)
+    ]
+
+
+def _node_status() -> bytes:
     identity = NodeIdentity(
         name="edge-1", labels={}, agent_version="v1.36.0+skerry-0.1.0", runtime_version="process://1"
     )
@@ -201,9 +218,11 @@ def reports() -> list[Report]:
         pids_max=32768,
         pids_used=120,
     )
-    node = node_report(identity, machine, {}, now_ms=NOW_MS)
-    happened = Happening(reason="Started", message="Started container app", container="app")
-    event = event_object(named, happened, node="edge-1", suffix="17f0c2d9a1b3e4f5", now_ms=NOW_MS)
+    node = node_report(identity, machine, {}, Backlog(reports=0, since_ms=0, dropped=0), now_ms=NOW_MS)
+    return NodeStatusReport(labels=node.labels, status=node.status).encode()
+
+
+def _pod_status(named: JsonObject) -> bytes:
     picture = Picture(
         pod=named,
         containers=[state()],
@@ -216,10 +235,13 @@ def reports() -> list[Report]:
         terminating=False,
         unsupported="",
     )
-    status = PodStatusReport(
+    return PodStatusReport(
         namespace="default", name="web-5d4f8c7b9-x2x4z", uid=UID, status=pod_status(picture), gone=False
-    )
-    command = CommandReport(
+    ).encode()
+
+
+def _command() -> bytes:
+    return CommandReport(
         namespace="default",
         name="boiler-1-x2x4z",
         uid=UID,
@@ -231,7 +253,11 @@ def reports() -> list[Report]:
         delivered_ago_ms=12,
         started_ago_ms=11,
         finished_ago_ms=0,
-    )
+    ).encode()
+
+
+def _twins() -> list[tuple[str, str, bytes]]:
+    """(kind, key, body) of what is told of a device."""
     desired = Desired(
         value="21.5",
         ver=Vector(cloud=1, edge=0),
@@ -250,49 +276,25 @@ def reports() -> list[Report]:
         synced=True,
     )
     ack = Ack(state="verified", code=200, reason="", for_ver=Vector(cloud=1, edge=0), at_ms=NOW_MS)
-    told: list[tuple[str, str, bytes]] = [
-        ("node_status", "", NodeStatusReport(labels=node.labels, status=node.status).encode()),
-        ("event", "", encode_object(event)),
-        ("command", UID, command.encode()),
-        ("pod_status", UID, status.encode()),
-        (
-            "device_state",
-            "default/boiler-1",
-            encode_device_state(DeviceState(device=DEVICE, state="online", reason="", last_online_ms=NOW_MS)),
-        ),
-        (
-            "twin_desired",
-            "default/boiler-1/setpoint",
-            encode_twin_desired(TwinDesired(device=DEVICE, prop="setpoint", desired=desired, policy="newest")),
-        ),
-        (
-            "twin_reported",
-            "default/boiler-1/setpoint",
-            encode_twin_reported(
-                TwinReported(device=DEVICE, prop="setpoint", reported=reported, observed=desired, ack=ack)
-            ),
-        ),
-        (
-            "telemetry",
-            "default/boiler-1/temperature",
-            encode_telemetry(
-                Telemetry(
-                    device=DEVICE,
-                    prop="temperature",
-                    seq=1000,
-                    value="21.5",
-                    type="FLOAT",
-                    quality="good",
-                    reason="",
-                    source_ms=NOW_MS,
-                    source_seq=None,
-                )
-            ),
-        ),
-    ]
+    reading = Telemetry(
+        device=DEVICE,
+        prop="temperature",
+        seq=1000,
+        value="21.5",
+        type="FLOAT",
+        quality="good",
+        reason="",
+        source_ms=NOW_MS,
+        source_seq=None,
+    )
+    online = DeviceState(device=DEVICE, state="online", reason="", last_online_ms=NOW_MS)
+    wanted = TwinDesired(device=DEVICE, prop="setpoint", desired=desired, policy="newest")
+    shown = TwinReported(device=DEVICE, prop="setpoint", reported=reported, observed=desired, ack=ack)
     return [
-        Report(seq=number, kind=kind, key=key, body=body, wall_ms=NOW_MS, age_ms=100)
-        for number, (kind, key, body) in enumerate(told, 1000)
+        ("device_state", "default/boiler-1", encode_device_state(online)),
+        ("twin_desired", "default/boiler-1/setpoint", encode_twin_desired(wanted)),
+        ("twin_reported", "default/boiler-1/setpoint", encode_twin_reported(shown)),
+        ("telemetry", "default/boiler-1/temperature", encode_telemetry(reading)),
     ]
 
 
