@@ -30,7 +30,7 @@ from edgecore.store.shell import AsyncEdgeStore
 from edgecore.twins.calls import DeviceCalls
 from edgecore.twins.keeper import DriverFactory, Keeper
 from skerry.objects.bandwidth import BandwidthPlan
-from skerry.objects.commands import DeviceMethod, DeviceRefresh, PodRestart
+from skerry.objects.commands import CAPABILITY, DeviceMethod, DeviceRefresh, PodRestart
 from skerry.objects.logs import LOGS
 from skerry.ports import Clock, Ids
 from skerry.sync.dial import Way
@@ -183,6 +183,7 @@ def _link(ground: Ground, boot_id: str, logs: PodLogs) -> EdgeLink:
             clock=ground.time,
             ids=ground.ids,
             streams={LOGS: logs},
+            capabilities=(CAPABILITY,),
             doubted=ground.doubted,
             heard=ground.time.hear,
             knows_time=lambda: ground.time.trusted,

@@ -8,7 +8,7 @@ malformed, and everything behind them would wait. Keeps no data.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final, TypeAlias, cast
@@ -22,11 +22,12 @@ from cloudcore.registry.placements import has_device, has_name, record_key
 from cloudcore.registry.port import Effect, Subresource, Transform
 from cloudcore.store.port import Record
 from skerry.errors import ProtocolError
+from skerry.objects.commands import CAPABILITIES, CAPABILITY, INCARNATION, CommandReport, with_report
 from skerry.objects.commands import GROUP as COMMAND_GROUP
-from skerry.objects.commands import INCARNATION, CommandReport, with_report
 from skerry.objects.conditions import find_condition
 from skerry.objects.device_twins import merged_desired, with_reported, with_reported_copy, with_state
 from skerry.objects.json import Json, JsonObject, encode_object, int_at, map_at, maps_at, str_at
+from skerry.objects.logs import LOGS
 from skerry.objects.meta import Key, uid_of
 from skerry.objects.names import label_1123_faults, node_may_label
 from skerry.objects.reports import (
@@ -61,6 +62,8 @@ READING_BYTES_MAX: Final = 16 * 1024
 _PROPERTY_LENGTH_MAX: Final = 253
 _WHY_LENGTH_MAX: Final = 1024
 """Of a reading that is bad; the rest is cut."""
+_ASKED_FOR: Final = frozenset({CAPABILITY, LOGS})
+"""Of what agents say that they can, what the cloud may ask them for; what else they say is not kept."""
 _NAMESPACE_OF_NODE_EVENTS: Final = "default"
 """Where Kubernetes keeps the events of cluster-scoped objects."""
 
@@ -127,6 +130,8 @@ class Reporter:
     lookup: Lookup
     incarnation: str = ""
     """The life of the gateway's store that reports."""
+    capabilities: tuple[str, ...] = ()
+    """What the agent says that it can."""
     node_uid: str = ""
     """The life of the Node that it reports of: what a deleted node's gateway says makes no new one. "" on a link that
     proves no key, where the first report makes the Node."""
@@ -182,7 +187,8 @@ class Reporter:
     def _node(self, dated: DatedReport) -> Outcome:
         told = NodeStatusReport.decode(_object(dated))
         key = self.kinds.node.key("", self.node)
-        labels = partial(_with_labels, name=self.node, labels=told.labels, incarnation=self.incarnation)
+        said = gateway_annotations(self.incarnation, self.capabilities)
+        labels = partial(_with_labels, name=self.node, labels=told.labels, said=said)
         status = partial(_with_node_status, status=told.status)
         return Outcome(effects=(self._upsert(key, "", labels), self._upsert(key, "status", status)))
 
@@ -467,7 +473,7 @@ def _with_pod_status(pod: JsonObject, *, node: str, status: JsonObject) -> JsonO
     return {**pod, "status": {**status, "conditions": [*kept, *told]}}
 
 
-def _with_labels(node: JsonObject, *, name: str, labels: JsonObject, incarnation: str) -> JsonObject:
+def _with_labels(node: JsonObject, *, name: str, labels: JsonObject, said: Mapping[str, str]) -> JsonObject:
     """The labels as told, but for those that only the cloud gives: they decide which pods, and with them which
     Secrets, come to a node."""
     labels = {key: value for key, value in labels.items() if node_may_label(key)}
@@ -476,15 +482,22 @@ def _with_labels(node: JsonObject, *, name: str, labels: JsonObject, incarnation
     held = map_at(node, "metadata", "labels")
     if not labels.items() <= held.items():
         node = {**node, "metadata": {**map_at(node, "metadata"), "labels": {**held, **labels}}}
-    return with_incarnation(node, incarnation)
+    return with_annotations(node, said)
 
 
-def with_incarnation(node: JsonObject, incarnation: str) -> JsonObject:
-    """The Node with the life of its gateway's store, as commands are given to it; itself where that is no news."""
+def gateway_annotations(incarnation: str, capabilities: Iterable[str]) -> Mapping[str, str]:
+    """What commands are decided by: the life of the gateway's store, and what its agent can of what is asked for."""
+    if not incarnation:
+        return {}
+    return {INCARNATION: incarnation, CAPABILITIES: ",".join(sorted(_ASKED_FOR & {*capabilities}))}
+
+
+def with_annotations(node: JsonObject, said: Mapping[str, str]) -> JsonObject:
+    """The Node with these annotations; itself where they are no news."""
     held = map_at(node, "metadata", "annotations")
-    if not incarnation or held.get(INCARNATION) == incarnation:
+    if said.items() <= held.items():
         return node
-    return {**node, "metadata": {**map_at(node, "metadata"), "annotations": {**held, INCARNATION: incarnation}}}
+    return {**node, "metadata": {**map_at(node, "metadata"), "annotations": {**held, **said}}}
 
 
 def _with_node_status(node: JsonObject, *, status: JsonObject) -> JsonObject:

@@ -19,7 +19,7 @@ import orjson
 
 from cloudcore.hub.bandwidth import Bandwidths
 from cloudcore.hub.bounds import Bounds, BoundSettings
-from cloudcore.hub.effects import Kinds, Reporter, with_incarnation
+from cloudcore.hub.effects import Kinds, Reporter, gateway_annotations, with_annotations
 from cloudcore.hub.elsewhere import Client, NodesElsewhere, NodesHere
 from cloudcore.hub.keys import NodeKeys
 from cloudcore.hub.leases import HubLeases, LeaseParts
@@ -284,6 +284,7 @@ class Hub:
             kinds=self._parts.kinds,
             lookup=self._lookup,
             incarnation=incarnation,
+            capabilities=session.capabilities,
             node_uid="" if known is None else uid_of(known),
             departed=partial(self.bounds.was_on, session.node),
         )
@@ -296,7 +297,9 @@ class Hub:
         kind = self._parts.kinds.node
         key = kind.key("", node)
         known = self._lookup(key)
-        noted = partial(_noting, incarnation=incarnation, authority=self._parts.authorities.get(issuer, ""))
+        capabilities = () if slot is None or slot.session is None else slot.session.capabilities
+        said = gateway_annotations(incarnation, capabilities)
+        noted = partial(_noting, said=said, authority=self._parts.authorities.get(issuer, ""))
         if known is None or noted(known) is known:
             return  # where there is no Node yet, its first report makes it
         try:
@@ -460,9 +463,9 @@ class Hub:
         return slot.session.streams if slot is not None and slot.session is not None else None
 
 
-def _noting(node: JsonObject, *, incarnation: str, authority: str) -> JsonObject:
+def _noting(node: JsonObject, *, said: Mapping[str, str], authority: str) -> JsonObject:
     """The Node with what a session that opens shows of its gateway; itself where that is no news."""
-    return with_authority(with_incarnation(node, incarnation), authority)
+    return with_authority(with_annotations(node, said), authority)
 
 
 def _parse(body: bytes) -> JsonObject:

@@ -122,6 +122,8 @@ class NodeSession:
         self.streams = NodeStreams(self._machine.streams, self._driver.kick)
         self.node = ""
         """Known once its certificate and its Hello agree."""
+        self.capabilities: tuple[str, ...] = ()
+        """What the agent says that it can, from then on."""
         self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         """Done when everything of it is over, commits included."""
         self._fence: Advance | None = None
@@ -215,7 +217,7 @@ class NodeSession:
         try:
             if await self._is_refused(hello.node):  # before the node's own session has to go for this one
                 return
-            self.node = hello.node
+            self.node, self.capabilities = hello.node, hello.capabilities
             if not await self._registry.enter(self):
                 self.close(CloseCode.BUSY, "too many at once", retry_after_s=self._registry.retry_after_s())
                 return

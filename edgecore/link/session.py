@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, Protocol
 
@@ -92,6 +92,8 @@ class LinkParts:
     ids: Ids
     streams: Mapping[str, StreamSource] = field(default_factory=dict[str, StreamSource])
     """What this gateway can stream, by kind (`logs`)."""
+    capabilities: Sequence[str] = ()
+    """What it can besides (`commands`)."""
     doubted: Callable[[], None] = _nothing
     """Told when the cloud may not take this gateway's certificate any more."""
     heard: Callable[[Reading], None] = _nothing
@@ -318,7 +320,7 @@ class EdgeLink:
             boot_id=settings.boot_id,
             epoch=store.meta(META_EPOCH) or "",
             revision=Revision(_number(store.meta(META_REVISION))),
-            capabilities=tuple(sorted(self._parts.streams)),
+            capabilities=tuple(sorted({*self._parts.streams, *self._parts.capabilities})),
             leaving=store.meta(META_LEAVING) == "yes",
         )
         return EdgeSession(identity, store.stamps(), store, now_of(self._parts.clock), settings.sync)

@@ -34,6 +34,12 @@ REPORT: Final = "command"
 INCARNATION: Final = "skerry.dev/incarnation"
 """Annotation of a Node: which life of its gateway's store was heard last. A command is given to that life alone."""
 
+CAPABILITY: Final = "commands"
+"""Of an agent that carries them out, in its `Hello`. The first release had none."""
+CAPABILITIES: Final = "skerry.dev/capabilities"
+"""Annotation of a Node: what its agent said that it can when it was heard last, of what the cloud asks for, with
+commas between. Where it is missing nobody has said."""
+
 EXPIRES_S: Final = 3600
 EXPIRES_S_MAX: Final = 30 * 86_400
 TIMEOUT_S: Final = 60

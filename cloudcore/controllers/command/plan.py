@@ -10,9 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
-from skerry.objects.commands import FINAL, SILENT, Phase, command_spec, phase_of
+from skerry.objects.commands import CAPABILITIES, CAPABILITY, FINAL, SILENT, Phase, command_spec, phase_of
 from skerry.objects.conditions import condition_of
-from skerry.objects.json import JsonObject, int_at, str_at
+from skerry.objects.json import JsonObject, int_at, map_at, str_at
 from skerry.objects.meta import being_deleted
 from skerry.objects.times import ms_at
 
@@ -43,6 +43,12 @@ class Wait:
 
     until_ms: int | None
 
+
+_UNKNOWN_THERE: Final = End(
+    phase="Rejected",
+    reason="NotSupported",
+    message="the agent on this node is of a release that knows no commands; upgrade it and give the command again",
+)
 
 Step: TypeAlias = Offer | End | Remove | Wait
 
@@ -80,8 +86,14 @@ def _before_its_offer(command: JsonObject, node: JsonObject | None, *, epoch: st
         message = "the gateway was not reached before the deadline"
         return End(phase="Expired", reason="DeadlineExceeded", message=message)
     if node is not None and is_heard(node):
-        return Offer()
+        return Offer() if knows_commands(node) else _UNKNOWN_THERE
     return Wait(until_ms=spec.expires_ms)
+
+
+def knows_commands(node: JsonObject) -> bool:
+    """False where the agent that was heard last has said what it can, and commands are not among it."""
+    said = map_at(node, "metadata", "annotations").get(CAPABILITIES)
+    return not isinstance(said, str) or CAPABILITY in said.split(",")
 
 
 def is_heard(node: JsonObject) -> bool:

@@ -12,8 +12,8 @@ from cloudcore.controllers.command.plan import PATIENCE_S, End, Offer, Remove, W
 from cloudcore.registry.commands import IssuedCommands
 from cloudcore.runtime.informer import Seen
 from cloudcore.store.port import Change
-from skerry.objects.commands import INCARNATION, CommandReport, Phase, ended, is_open_to, with_report
-from skerry.objects.json import JsonObject, encode_object
+from skerry.objects.commands import CAPABILITIES, INCARNATION, CommandReport, Phase, ended, is_open_to, with_report
+from skerry.objects.json import JsonObject, encode_object, map_at
 from skerry.objects.meta import Key, Revision
 from skerry.objects.times import micro_time_text
 from tests.cloudcore.worlds import World, make_world
@@ -49,6 +49,20 @@ def test_it_is_offered_when_the_gateway_is_heard_and_not_before() -> None:
         assert next_step(command(), node(ready), epoch="e1", now_ms=T0_MS) == Offer()
     for unheard in (node("Unknown"), None):
         assert next_step(command(), unheard, epoch="e1", now_ms=T0_MS) == Wait(until_ms=T0_MS + 60_000)
+
+
+@pytest.mark.parametrize(("said", "knows"), [(None, True), ("commands,logs", True), ("logs", False), ("", False)])
+def test_an_agent_that_said_it_knows_no_commands_is_offered_none(said: str | None, knows: bool) -> None:
+    heard = node("True")
+    if said is not None:
+        map_at(heard, "metadata")["annotations"] = {CAPABILITIES: said}
+    step = next_step(command(), heard, epoch="e1", now_ms=T0_MS)
+    assert (step == Offer()) is knows
+    if not knows:
+        assert isinstance(step, End) and (step.phase, step.reason) == ("Rejected", "NotSupported")
+        away: JsonObject = {**heard, "status": {}}
+        waits = next_step(command(), away, epoch="e1", now_ms=T0_MS)
+        assert waits == Wait(until_ms=T0_MS + 60_000), "it may come back newer"
 
 
 def test_the_cloud_says_expired_only_where_nobody_can_have_begun_it() -> None:

@@ -31,6 +31,7 @@ from edgecore.store.port import EdgeBatch, EdgeStore, NewReport, ReportClass
 from edgecore.store.shell import AsyncEdgeStore
 from skerry.clocks import SeededIds, SystemClock
 from skerry.errors import AlreadyExistsError, UnavailableError
+from skerry.objects.commands import CAPABILITY
 from skerry.objects.json import Json, JsonObject
 from skerry.objects.meta import Key
 from skerry.objects.reports import NODE_STATUS, NodeStatusReport
@@ -106,7 +107,12 @@ class Gateway:
             node=node, agent_version="test", boot_id="boot", addresses=("one:1",), sync=SyncSettings(heartbeat_s=1.0)
         )
         parts = LinkParts(
-            store=self.store, dialer=dialer or self.dial, clock=SystemClock(), ids=self.ids, streams=sources
+            store=self.store,
+            dialer=dialer or self.dial,
+            clock=SystemClock(),
+            ids=self.ids,
+            streams=sources,
+            capabilities=fleet.capabilities,
         )
         self.link = EdgeLink(settings, parts)
 
@@ -148,6 +154,8 @@ class Fleet:
     hub: Hub
     tasks: asyncio.TaskGroup
     down: bool = False
+    capabilities: tuple[str, ...] = (CAPABILITY,)
+    """Of the agents of gateways that come next."""
 
     def kind(self, resource: str) -> Kind:
         found = builtin_scheme().of_resource(resource)

@@ -15,9 +15,9 @@ from cloudcore.runtime.manager import Tools, run_controllers
 from edgecore.commands.runner import CommandParts, CommandRunner
 from edgecore.store.memory import MemoryEdgeStore
 from skerry.clocks import SeededIds, SystemClock
-from skerry.objects.commands import CommandReport, DeviceRefresh
+from skerry.objects.commands import CAPABILITIES, CAPABILITY, CommandReport, DeviceRefresh
 from skerry.objects.json import JsonObject, str_at
-from skerry.objects.meta import Key
+from skerry.objects.meta import Key, annotations_of
 from skerry.sync.effects import DatedReport
 from skerry.wire.frames import Report
 from tests.cloudcore.hub.fleet import Fleet, Gateway, a_fleet, eventually
@@ -117,6 +117,24 @@ async def test_a_gateway_whose_store_was_lost_begins_nothing_that_was_given_befo
             await fleet.create(COMMANDS, "again", spec={"action": REFRESH})
             await eventually(lambda: phase(fleet, "again") == "Succeeded")
         assert executor.done == ["again"]
+
+
+async def test_a_command_for_an_agent_that_knows_none_is_rejected_until_the_agent_is_upgraded() -> None:
+    executor = Counting()
+    store = MemoryEdgeStore(incarnation="eu-1-1", clock=SystemClock())
+    async with commanding() as fleet:
+        fleet.capabilities = ()
+        async with fleet.gateway(store=store) as gateway:
+            await known(fleet, gateway)
+            await fleet.create(COMMANDS, "c", spec={"action": REFRESH})
+            await eventually(lambda: phase(fleet) == "Rejected")
+            assert str_at(fleet.now(COMMANDS, "c"), "status", "reason") == "NotSupported"
+            assert not gateway.holds(COMMANDS, "c")
+        fleet.capabilities = (CAPABILITY, "later")
+        async with fleet.gateway(store=store) as gateway, carrying_out(gateway, executor):
+            await eventually(lambda: annotations_of(fleet.now("nodes", "eu-1") or {}).get(CAPABILITIES) == CAPABILITY)
+            await fleet.create(COMMANDS, "again", spec={"action": REFRESH})
+            await eventually(lambda: phase(fleet, "again") == "Succeeded")
 
 
 def _ready(fleet: Fleet) -> JsonObject:
