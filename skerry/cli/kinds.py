@@ -34,16 +34,6 @@ def named(kinds: Sequence[Kind], word: str) -> Kind:
     raise NotFoundError(f"the server knows no kind {word!r}{hint}")
 
 
-def of_object(client: Server, obj: JsonObject) -> Kind:
-    """The kind that a manifest names."""
-    api_version, kind_name = str_at(obj, "apiVersion"), str_at(obj, "kind")
-    group, version = split_api_version(api_version)
-    for kind in discover(client):
-        if (kind.group, kind.version, kind.kind) == (group, version, kind_name):
-            return kind
-    raise NotFoundError(f"the server knows no kind {kind_name!r} in apiVersion {api_version!r}")
-
-
 def _names(kind: Kind) -> set[str]:
     names = {kind.plural, kind.singular or kind.kind.lower(), kind.kind.lower(), *kind.short_names}
     if kind.group:

@@ -54,11 +54,6 @@ class Intake:
         self._reports = 0
         self._bytes = 0
 
-    @property
-    def committing(self) -> bool:
-        """A commit is under way; the next waits for it."""
-        return bool(self._committing)
-
     def take(self, frame: Reports, now: Instant) -> None:
         """A frame came. Raises `ProtocolError` where it breaks a rule or a limit."""
         size = sum(size_of(report) for report in frame.reports)

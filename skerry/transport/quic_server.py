@@ -190,11 +190,6 @@ class Endpoint(asyncio.DatagramProtocol):
         self._stopped = False
 
     @property
-    def known_ids(self) -> int:
-        """How many connection ids lead somewhere."""
-        return len(self._table)
-
-    @property
     def connections(self) -> int:
         return len(self._open) + len(self._half_open)
 

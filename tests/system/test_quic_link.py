@@ -457,10 +457,10 @@ async def test_an_end_costs_the_same_however_many_connections_there_are(site: Si
     transport, _ = await loop.create_datagram_endpoint(lambda: endpoint, local_addr=("127.0.0.1", 0))
     address = "{}:{}".format(*transport.get_extra_info("sockname"))
     links = [await dialled(address, site.identity) for _ in range(20)]
-    await eventually(lambda: len(handled) == 20 and endpoint.known_ids == 20 * 9)
+    await eventually(lambda: len(handled) == 20 and len(endpoint._table) == 20 * 9)
     for link in links[:15]:
         await link.close(code=1000, reason="")
-    await eventually(lambda: endpoint.known_ids == 5 * 9)
+    await eventually(lambda: len(endpoint._table) == 5 * 9)
     assert endpoint.connections == 5
     await endpoint.stop()
     transport.close()

@@ -35,11 +35,6 @@ class _Summary:
             self.restarted = ended
 
 
-def pod_reason(pod: JsonObject) -> str:
-    """The STATUS column."""
-    return _summary(pod).reason
-
-
 def _summary(pod: JsonObject) -> _Summary:
     summary = _Summary(reason=str_at(pod, "status", "reason") or str_at(pod, "status", "phase") or "Unknown")
     if _gated(pod) and not str_at(pod, "status", "reason"):

@@ -8,7 +8,6 @@ import pytest
 
 from cloudcore.api.ports import PrinterColumn
 from cloudcore.api.tables.custom import custom_printer, find
-from cloudcore.api.tables.pods import pod_reason
 from cloudcore.api.tables.printers import printer_of
 from cloudcore.registry.kinds import builtin_kinds, builtin_scheme
 from skerry.errors import BadRequestError
@@ -60,7 +59,7 @@ def status(name: str = "c", **state: Any) -> dict[str, Any]:
     ],
 )  # fmt: skip
 def test_a_pods_status_says_what_is_happening(pod: dict[str, Any], reason: str) -> None:
-    assert pod_reason(pod) == reason
+    assert shown("pods", pod)["Status"] == reason
 
 
 def test_a_pods_row_counts_ready_containers_and_restarts() -> None:
