@@ -1,9 +1,9 @@
 """Values that are wanted of devices, checked when they are written: against the DeviceModel, where it is there.
 
-An admission step. What a value may be is decided by the gateway, which has the model, too; said here at once, it does
-not stand in the Device until a gateway that is away has come back. Only what a write changes is looked at: a value
-that no longer fits a changed model holds up nothing else, nor does one that was written on the gateway, where it was
-checked already. Models may come after devices: without one, nobody can tell. Keeps no data.
+An admission step. What a value may be is decided by the gateway, which has the model, too; said here at once, it
+does not stand in the Device until a gateway that is away has come back. Only what its writer wants now is looked at:
+a value that no longer fits a changed model holds up nothing else, nor does one that a gateway tells of, where it was
+checked when it was written. Models may come after devices: without one, nobody can tell. Keeps no data.
 """
 
 from __future__ import annotations
@@ -44,8 +44,10 @@ def _wrong(request: Request, reader: Reader) -> Iterator[Cause]:
         name = str_at(entry, "name")
         desired = desired_of(request.obj, name)
         # KubeEdge's manifests say "" where nothing is wanted.
-        if desired is None or not desired.value or desired.side == "edge":
+        if desired is None or not desired.value:
             continue
+        if desired.origin != request.actor.name:
+            continue  # merged from what a gateway holds: refused here, the two sides would differ for good
         before = None if request.old is None else desired_of(request.old, name)
         if before is not None and (before.value, before.ver) == (desired.value, desired.ver):
             continue

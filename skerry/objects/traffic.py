@@ -23,6 +23,7 @@ BUDGET: Final = "skerry.dev/traffic-budget"
 """Annotation of a Node: `daily=2MB,monthly=50MB`, of bytes on the network in both directions together."""
 
 BUDGETS: Final = ("daily", "monthly")
+BUDGET_LENGTH_MAX: Final = 200
 
 HOUR_MS: Final = 3_600_000
 DAY_MS: Final = 24 * HOUR_MS
@@ -185,6 +186,8 @@ def parse_size(text: str) -> int:
 
 def parse_budget(text: str, *, source: str = BUDGET) -> dict[str, int]:
     """`daily=2MB,monthly=50MB` in bytes. Raises `InvalidError` naming `source`, the part and what to write."""
+    if len(text) > BUDGET_LENGTH_MAX:
+        raise InvalidError(f"{source}: {len(text)} characters are over {BUDGET_LENGTH_MAX}")
     budget: dict[str, int] = {}
     for number, part in enumerate(text.split(","), start=1):
         name, sign, size = (each.strip() for each in part.partition("="))

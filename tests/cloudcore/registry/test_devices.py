@@ -10,9 +10,9 @@ from cloudcore.registry.admission import STEPS
 from cloudcore.registry.devices import DEVICES, wanted_values
 from cloudcore.registry.port import Transform
 from skerry.errors import InvalidError
-from skerry.objects.device_twins import merged_desired
+from skerry.objects.device_twins import desired_of, merged_desired
 from skerry.objects.json import JsonObject, clone, maps_at
-from skerry.objects.twins import DeviceName, TwinDesired, write_desired
+from skerry.objects.twins import DeviceName, Side, TwinDesired, write_desired
 from tests.cloudcore.worlds import World, make_world
 
 MODELS = "devicemodels.devices.kubeedge.io"
@@ -116,10 +116,12 @@ async def test_an_empty_value_is_how_manifests_want_nothing(world: World) -> Non
     await world.create(DEVICES, boiler({"temperature": ""}))
 
 
-async def test_what_a_gateway_was_told_on_site_was_checked_there(world: World) -> None:
-    """Its model may be another one by now; refused here, the two sides would differ for good."""
+@pytest.mark.parametrize("side", ["edge", "cloud"])
+async def test_what_a_gateway_holds_was_checked_when_it_was_written(world: World, side: Side) -> None:
+    """On site, or in the cloud before that was restored from a backup. The model may be another one by now."""
     await world.create(DEVICES, boiler({"setpoint": "64"}))
-    desired = write_desired(None, value="99", side="edge", origin="local", now_ms=2**41, synced=True, expires_ms=None)
+    held = desired_of(world.get(DEVICES, "boiler"), "setpoint")
+    desired = write_desired(held, value="99", side=side, origin="ann", now_ms=2**41, synced=True, expires_ms=None)
     report = TwinDesired(
         device=DeviceName(namespace="d", name="boiler", uid="u"), prop="setpoint", desired=desired, policy="newest"
     )
