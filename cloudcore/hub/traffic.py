@@ -24,7 +24,7 @@ from skerry.ports import Clock
 LOG: Final = logging.getLogger(__name__)
 
 LOOK_S: Final = 15.0
-"""How often what waits is looked at: ten milliseconds for 10,000 sessions."""
+"""How often what waits is looked at: twenty milliseconds for 10,000 sessions, and not in one go."""
 PROMPT_BYTES: Final = 1_000_000
 PROMPT_PART: Final = 8
 """A megabyte is written at the next look; in a busy hour an eighth of what was written in it, so that a link at its
