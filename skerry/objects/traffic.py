@@ -139,10 +139,10 @@ def whole_since(since_ms: int, now_ms: int, *, days_kept: int = DAYS_KEPT) -> in
     """Where the hour begins that a time lies in, or the day where hours are not kept so long (UTC); not before what
     is kept at all. What a book counts since then, it counts exactly."""
     first_ms = now_ms - days_kept * DAY_MS
-    if since_ms < first_ms:
-        return first_ms - first_ms % DAY_MS + DAY_MS
-    size_ms = HOUR_MS if now_ms - since_ms < (HOURS_KEPT - 1) * HOUR_MS else DAY_MS
-    return since_ms - since_ms % size_ms
+    from_ms = max(since_ms, first_ms)
+    size_ms = HOUR_MS if now_ms - from_ms < (HOURS_KEPT - 1) * HOUR_MS else DAY_MS
+    start_ms = from_ms - from_ms % size_ms
+    return start_ms + size_ms if since_ms < first_ms else start_ms
 
 
 def _rows(kept: Mapping[int, Usage]) -> list[Json]:

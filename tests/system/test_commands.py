@@ -157,3 +157,6 @@ def test_what_the_model_does_not_take_is_refused_at_once_by_cli_and_kubectl(flee
     ):
         refused = fleet.cloud.try_skerry(*args)
         assert (refused.returncode, said in refused.stderr) == (5, True), (args, refused.stderr)
+    patch = json.dumps([{"op": "add", "path": "/spec/properties/0/desired", "value": {"value": "4"}}])
+    told = fleet.cloud.kubectl("patch", "device", "boiler-1", "--type=json", "-p", patch, check=False)
+    assert 'spec.properties[0].desired.value: Invalid value: "4": temperature is read-only' in told

@@ -61,6 +61,7 @@ def test_a_time_is_asked_for_by_whole_hours_then_days_and_not_before_what_is_kep
     assert whole_since(now_ms - 70 * HOUR_MS, now_ms) == T0_MS + 7 * DAY_MS + 8 * HOUR_MS
     assert whole_since(now_ms - 80 * HOUR_MS, now_ms) == T0_MS + 6 * DAY_MS
     assert whole_since(now_ms - 300 * DAY_MS, now_ms, days_kept=5) == T0_MS + 6 * DAY_MS
+    assert whole_since(now_ms - 300 * DAY_MS, now_ms, days_kept=1) == T0_MS + 9 * DAY_MS + 7 * HOUR_MS
 
 
 def test_a_young_book_counts_by_hours_however_far_back_it_is_asked() -> None:
