@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from skerry.errors import InvalidError
-from skerry.transport.proxy import Proxy, proxy_of
+from skerry.transport.proxy import Proxy, proxy_of, refusal_of
 
 
 def test_the_setting_goes_before_the_environment() -> None:
@@ -48,3 +48,24 @@ def test_ports_and_ipv6_have_their_usual_form() -> None:
     assert str(proxy_of("p.example", {}, host="c")) == "http://p.example:80"
     assert str(proxy_of("https://p.example", {}, host="c")) == "https://p.example:443"
     assert str(proxy_of("http://[fd00::1]:3128", {}, host="c")) == "http://[fd00::1]:3128"
+
+
+def test_who_asks_is_told_in_the_basic_scheme_and_nobody_is_nobody() -> None:
+    proxy = Proxy(scheme="http", host="p", port=1, user="Aladdin", password="open sesame")
+    assert proxy.authorization == "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==", "the example of RFC 7617"
+    assert Proxy(scheme="http", host="p", port=1).authorization == ""
+
+
+@pytest.mark.parametrize(
+    ("status", "why"),
+    [
+        (0, ""),
+        (502, " (502)"),
+        (401, " (401): it wants another user or password; see --proxy"),
+        (407, " (407): it wants another user or password; see --proxy"),
+        (403, " (403): it has to allow CONNECT to cloud:10443"),
+    ],
+)
+def test_what_a_proxy_refuses_is_said_with_what_to_do(status: int, why: str) -> None:
+    proxy = Proxy(scheme="http", host="p", port=1, user="u", password="s3cret")
+    assert refusal_of(proxy, status, "cloud:10443") == f"the proxy http://p:1 opens no way{why}"
