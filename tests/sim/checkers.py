@@ -11,6 +11,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from edgecore.store.port import META_EPOCH, OutboxReport
+from skerry.objects.commands import FINAL, SILENT, phase_of
+from skerry.objects.commands import REPORT as COMMAND_REPORT
+from skerry.objects.json import str_at
 from skerry.objects.meta import Key, Stamp
 from skerry.sync.effects import DatedReport, Write
 from skerry.sync.intake import lane_of_report
@@ -34,6 +37,8 @@ PROMISES: Final = {
     8: "silence kills nothing",
     9: "one voice",
     10: "wrong clock",
+    11: "commands at most once",
+    12: "metered",
 }
 
 
@@ -81,6 +86,8 @@ class Checkers:
         """By link, lane and whether of the backlog: up to where reports were sent."""
         self._named: dict[Link, dict[Key, Stamp]] = {}
         """What the cloud said that the edge should hold of the buckets that differed, until the edge says it does."""
+        self._carried_out: set[str] = set()
+        """Uids of commands."""
         self._agreed: dict[str, tuple[str, int, int, int]] = {}
         """When each edge was last seen to hold its view: it does until one of the two changes."""
 
@@ -245,6 +252,8 @@ class Checkers:
         if self._order[served] < self._newest.get(served.node, 0):
             self._broken(9, f"{served.node} session {self._order[served]} after {self._newest[served.node]}")
         self._value(served.node, dated)
+        if dated.report.kind == COMMAND_REPORT:
+            return
         body = json.loads(dated.report.body)
         bound_ms: int = getattr(dated.report, "error_ms", 0)
         if dated.report.kind not in {"gap", "series_gap"} and (bound_ms or not dated.report.estimated):
@@ -283,6 +292,43 @@ class Checkers:
     def stopped(self, edge: Edge, uid: str) -> None:
         if uid not in self._deleted and uid not in self._world.leaving:
             self._broken(8, f"{edge.name} stopped {uid}, which nobody deleted")
+
+    # --- promise 11 ---
+
+    def carried_out(self, edge: Edge, uid: str, expires_ms: int) -> None:
+        """A gateway began a command, and it took effect."""
+        if uid in self._carried_out:
+            self._broken(11, f"{edge.name} carried {uid} out twice")
+        self._carried_out.add(uid)
+        if self._world.true_ms() >= expires_ms:
+            late_s = (self._world.true_ms() - expires_ms) / 1000
+            self._broken(11, f"{edge.name} began {uid} {late_s:.1f} s after its deadline")
+
+    def _ends(self) -> None:
+        """The cloud knows how every command ended, as far as anybody does."""
+        for key in self._world.cloud.commands.keys:
+            uid = self._world.cloud.disk.objects[key].uid
+            obj = self._world.cloud_object(key)
+            phase, reason = phase_of(obj), str_at(obj, "status", "reason")
+            if phase not in FINAL or reason == SILENT:
+                self._broken(11, f"{key.name} ({uid}) is {phase} {reason}".rstrip())
+            done = uid in self._carried_out
+            if phase != "Unknown" and done != (phase == "Succeeded"):
+                self._broken(11, f"{key.name} ({uid}) is {phase}, and was {'' if done else 'not '}carried out")
+
+    # --- promise 12 ---
+
+    def _metered(self, link: Link) -> None:
+        """What both books say of a link agrees with what it carried, and the two with each other as far as it did."""
+        edge, cloud = (book.take(link, sent_is_up=up) for book, up in zip(link.books, (True, False), strict=True))
+        counted = (sum(edge.up.values()), sum(edge.down.values()), sum(cloud.up.values()), sum(cloud.down.values()))
+        carried = (link.up.sent_bytes, link.down.given_bytes, link.up.given_bytes, link.down.sent_bytes)
+        if counted != carried:
+            self._broken(12, f"of a link of {link.edge.name} {counted} bytes were counted, and {carried} went")
+        for name in edge.up.keys() | cloud.down.keys():
+            beyond = cloud.up.get(name, 0) > edge.up.get(name, 0) or edge.down.get(name, 0) > cloud.down.get(name, 0)
+            if beyond:
+                self._broken(12, f"of {name} more came to {link.edge.name} or from it than was sent")
 
     # --- promise 5 ---
 
@@ -340,6 +386,9 @@ class Checkers:
                 self._broken(4, f"{incarnation} lost reports {sorted(lost)[:5]}")
         for edge in self._world.edges:
             self._shown(edge)
+        self._ends()
+        for link in self._world.links:
+            self._metered(link)
 
     def _shown(self, edge: Edge) -> None:
         """What the cloud shows of a gateway is what the gateway said last, also to a cloud that was restored."""

@@ -18,6 +18,7 @@ from cloudcore.hub.views import Views
 from cloudcore.store.port import Advance, Change, Position, Stored
 from cloudcore.store.positions import Life, advanced, entered, newest, position_of
 from skerry.errors import FencedError
+from skerry.objects.commands import REPORT as COMMAND_REPORT
 from skerry.objects.json import JsonObject, encode_object
 from skerry.objects.meta import Key, Revision
 from skerry.objects.spans import Span, Spans
@@ -26,6 +27,7 @@ from skerry.sync.effects import Admit, Commit, DatedReport
 from skerry.sync.ports import Instant
 from skerry.sync.received import Received
 from skerry.wire.frames import LANES, PROMPT, CloseCode, Frame, Objects, Welcome
+from tests.sim.commands import CloudCommands
 from tests.sim.network import Link
 from tests.sim.releases import RELEASES, FirstView, Release
 
@@ -172,6 +174,7 @@ class Served:
         )
         self.machine.admitted(admission, self.replica.now())
         self.pump()
+        self.store.commands.look_at_all(self.node)
 
     def _admit_again(self, admit: Admit) -> None:
         if self.alive:
@@ -300,6 +303,7 @@ class Replica:
             self.up = True
             self.version = self.world.cloud_version
             self.reload()
+            self.cloud.commands.look_at_all()
 
     def pause(self) -> None:
         """The process stands still, and does not know it."""
@@ -332,6 +336,7 @@ class Cloud:
         self.epochs = 1
         self.uids = 0
         self.replicas = [Replica(self, number, world.cloud_version) for number in range(world.replica_count)]
+        self.commands = CloudCommands(self)
 
     @property
     def sessions(self) -> dict[str, Served]:
@@ -404,6 +409,9 @@ class Cloud:
                 dated = replace(dated, at_ms=dated.report.wall_ms)
             self.disk.effects.append((served.node, commit.incarnation, dated))
             self.world.checkers.took_effect(served, commit.incarnation, dated)
+            if dated.report.kind == COMMAND_REPORT:
+                self.commands.told(dated)
+                continue
             body = json.loads(dated.report.body)
             if "gone" in body:
                 self._pod_gone(body["pod"], body["gone"])

@@ -27,6 +27,7 @@ from edgecore.store.port import (
     OutboxReport,
     ReportClass,
 )
+from skerry.objects.commands import COMMANDS
 from skerry.objects.json import str_at
 from skerry.objects.meta import Key, Revision
 from skerry.sync.dial import DialPolicy, Ended
@@ -34,6 +35,7 @@ from skerry.sync.edge import EdgeSession
 from skerry.sync.effects import BeginLife, CloseLink, Prune, Write
 from skerry.sync.ports import Instant
 from skerry.wire.frames import CloseCode, Frame, ObjectState
+from tests.sim.commands import EdgeCommands
 from tests.sim.network import Link
 from tests.sim.releases import NEWEST, RELEASES, Release
 
@@ -101,6 +103,7 @@ class Edge:
         """Changes whenever what the store holds may have changed."""
         self.first: dict[Key, ObjectState] = {}
         """The state in which each object came first, for a planted bug."""
+        self.commands = EdgeCommands(self)
 
     # --- life ---
 
@@ -126,6 +129,7 @@ class Edge:
             self.reconcile()
         self.world.checkers.agent_started(self, set(self._pods()[0]))
         self.tell_anew()
+        self.commands.poke()
         self.policy = DialPolicy(self.policy_addresses())
         self.dial_later(0.0)
 
@@ -149,6 +153,7 @@ class Edge:
         if self.link is not None:
             self.link.vanish(self)
         self.session = self.link = self.tick_s = None
+        self.commands.forget()
         self.store.restore(self.store.snapshot())  # opened anew when it starts
 
     def restore_copy(self, copy: object) -> None:
@@ -270,10 +275,11 @@ class Edge:
                 case "Prune":
                     self._prune(one)
                 case "BeginLife":
-                    self._queue(partial(self._begin_life, one), None)
+                    self.queue(partial(self._begin_life, one), None)
                 case "Welcomed" if hasattr(one, "reading"):  # the first release keeps no times of boots
                     heard = EdgeBatch(reading=one.reading, meta=((META_KNOWN_MS, str(one.server_ms)),))
                     self.store.apply(heard)  # at once: a brownout is a boot whose reading was never durable
+                    self.commands.hear(one.server_ms, self.opened_s)
                 case "CloseLink":
                     link.hang_up(self)
                     self.session = self.link = None
@@ -303,7 +309,7 @@ class Edge:
 
     def _prune(self, prune: Prune) -> None:
         first, lane = getattr(prune, "first", 1), getattr(prune, "lane", None)
-        self._queue(lambda: self.store.prune_outbox(through=prune.through, first=first, lane=lane), None)
+        self.queue(lambda: self.store.prune_outbox(through=prune.through, first=first, lane=lane), None)
 
     def _begin_life(self, effect: BeginLife) -> None:
         self.lives += 1
@@ -319,9 +325,9 @@ class Edge:
 
         if self.world.plant.acknowledge_before_write:
             session.written(write.number, self.clock.now())
-            self._queue(lambda: self._apply(write), None)
+            self.queue(lambda: self._apply(write), None)
             return
-        self._queue((lambda: self._apply(write)) if not write.empty else lambda: None, told)
+        self.queue((lambda: self._apply(write)) if not write.empty else lambda: None, told)
 
     def _apply(self, write: Write) -> None:
         before = dict(self.store.stamps())
@@ -333,6 +339,9 @@ class Edge:
         self.writes += 1
         self.world.checkers.applied(self, before, write)
         self.reconcile()
+        touched = (*(put.key for put in write.puts), *write.deletes)
+        if write.epoch or any(key.resource == COMMANDS for key in touched):
+            self.world.after(0.0, self.guarded(self.commands.poke))
         if write.epoch:
             self.world.after(0.01, self.guarded(self.tell_anew))
 
@@ -343,7 +352,7 @@ class Edge:
         puts = tuple(self.first[put.key] for put in write.puts)
         return replace(write, puts=puts) if write.number % 3 == 0 else write
 
-    def _queue(self, durable: Callable[[], None], told: Callable[[], None] | None) -> None:
+    def queue(self, durable: Callable[[], None], told: Callable[[], None] | None) -> None:
         """One disk, one line."""
         self.writing.append(lambda: self._sync(durable, told))
         self.lines.append(durable)
@@ -380,6 +389,22 @@ class Edge:
         if self.session is not None and self.agent_up:
             self.session.appended(self.clock.now())
             self.pump()
+
+    def note(self, batch: EdgeBatch, told: Callable[[], None]) -> None:
+        """Write reports with something else, durable some time later as everything on this disk; then `told`."""
+
+        def durable() -> None:
+            waiting = {item.seq: item for item in self.store.outbox(after=0, limit=100_000)}
+            self.store.apply(batch)
+            self.world.checkers.appended(self, waiting)
+
+        def after() -> None:
+            if self.session is not None:
+                self.session.appended(self.clock.now())
+                self.pump()
+            told()
+
+        self.queue(durable, after)
 
     def sense(self) -> None:
         """A device moved: its twin and its history go on."""

@@ -55,7 +55,7 @@ class Hands:
 
     def act(self, action: Action) -> None:
         args: dict[str, Any] = dict(action.args)
-        if "edge" in args and action.verb != "pod":
+        if "edge" in args and action.verb not in ("pod", "command"):
             args["edge"] = self._edge(args["edge"])
         if "replica" in args:
             args["replica"] = self.world.cloud.replicas[args["replica"]]
@@ -78,6 +78,9 @@ class Hands:
 
     def service(self, name: str) -> None:
         self.world.service(name)
+
+    def command(self, name: str, edge: str, expires_s: int) -> None:
+        self.world.command(name, edge, expires_s)
 
     def delete(self, resource: str, name: str) -> None:
         self.world.delete(resource, name)

@@ -10,8 +10,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
+from skerry.sync.traffic import Meter
 from skerry.wire.codec import decode
-from skerry.wire.frames import Frame
+from skerry.wire.frames import Frame, Pong
 from tests.sim.releases import Release
 
 if TYPE_CHECKING:
@@ -36,6 +37,10 @@ class _Way:
 
     silent: bool = False
     last_s: float = 0.0
+    sent_bytes: int = 0
+    """By the sender, whatever became of it."""
+    given_bytes: int = 0
+    """To the receiver."""
 
 
 @dataclass(eq=False, slots=True)
@@ -52,6 +57,8 @@ class Link:
     cloud_gone: bool = False
     frames: int = 0
     bytes_sent: int = 0
+    books: tuple[Meter, Meter] = field(default_factory=lambda: (Meter(), Meter()))
+    """What the edge and the cloud count, as their shells do."""
     cut_at_frame: int | None = None
 
     def send(self, sender: End, frame: Frame) -> None:
@@ -61,20 +68,28 @@ class Link:
         noted = decode(data)
         assert noted is not None, "every release's frames are known to this one"
         self.world.note(self, sender, noted, len(data))
+        self._book(sender).sent(noted, len(data))
+        way, receiver = (self.up, self.cloud) if sender is self.edge else (self.down, self.edge)
+        way.sent_bytes += len(data)
         if self.cut_at_frame is not None and self.frames >= self.cut_at_frame:
             self.cut()
             return
-        way, receiver = (self.up, self.cloud) if sender is self.edge else (self.down, self.edge)
         if self.ended or way.silent:
             return
         way.last_s = max(way.last_s + 0.0001, self.world.now_s + self.world.latency_s())
         about = f"{sender.name} -> {receiver.name}: {type(frame).__name__}"
-        self.world.at(way.last_s, lambda: self._deliver(receiver, data, way), about)
+        self.world.at(way.last_s, lambda: self._deliver(receiver, data, noted, way), about)
 
-    def _deliver(self, receiver: End, data: bytes, way: _Way) -> None:
+    def _deliver(self, receiver: End, data: bytes, noted: Frame, way: _Way) -> None:
         gone = self.edge_gone if receiver is self.edge else self.cloud_gone
         if not (self.ended or way.silent or gone):
+            way.given_bytes += len(data)
+            if not (self.world.plant.uncounted_answers and isinstance(noted, Pong)):
+                self._book(receiver).received(noted, len(data))
             receiver.arrived(self, receiver.release.codec.decode(data))
+
+    def _book(self, end: End) -> Meter:
+        return self.books[0] if end is self.edge else self.books[1]
 
     def cut(self) -> None:
         """Both ends hear of it, each in its own time."""

@@ -95,6 +95,8 @@ def drawn(seed: int) -> Schedule:
         actions += dice.brownouts()
     if random.random() < 0.25:
         actions.append(Action(at_s=FAULTS_S, verb="restore", args={"off_s": 0.0}))
+    if cloud_version == NEWEST and not versions:
+        actions += dice.commands()
     return Schedule(
         seed=seed,
         edges=edges,
@@ -160,6 +162,17 @@ class _Dice:
             while at_s < FAULTS_S:
                 actions.append(Action(at_s=at_s, verb="sense", args={"edge": f"edge-{number + 1}"}))
                 at_s = round(at_s + self.random.uniform(0.3, 4.0), 3)
+        return actions
+
+    def commands(self) -> list[Action]:
+        """Each of its own name; some are given so late, or for so short, that they can't be begun in time."""
+        actions: list[Action] = []
+        at_s = self._uniform(5, 30)
+        while at_s < FAULTS_S:
+            args: dict[str, Value] = {"name": f"command-{len(actions)}", "edge": self._edge()}
+            args["expires_s"] = self.random.choice((2, 10, 60))
+            actions.append(Action(at_s=at_s, verb="command", args=args))
+            at_s = round(at_s + self.random.uniform(0.5, 30), 3)
         return actions
 
     def strikes(self) -> list[Action]:

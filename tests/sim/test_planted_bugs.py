@@ -33,6 +33,10 @@ PLANTS = {
     "trust in the gateway's clock": (Plant(trust_clocks=True), 10),
     "trust in the clock of an earlier boot": (Plant(trust_earlier_clocks=True), 10),
     "one reading of the cloud's clock for all boots": (Plant(one_reading=True), 10),
+    "a command that is begun before that is written down": (Plant(begin_unwritten=True), 11),
+    "deadlines that nobody looks at": (Plant(deaf_to_deadlines=True), 11),
+    "a command for a life of the store that is over": (Plant(obey_any_life=True), 11),
+    "answers that nobody counts": (Plant(uncounted_answers=True), 12),
 }
 
 

@@ -93,6 +93,14 @@ class Plant:
     """Reports are dated by the gateway's clock."""
     trust_earlier_clocks: bool = False
     """The same, only where no clock that was known to be right counted the age."""
+    begin_unwritten: bool = False
+    """A command is carried out before it is written down that it is."""
+    deaf_to_deadlines: bool = False
+    """A gateway begins commands whose time is over."""
+    obey_any_life: bool = False
+    """A gateway whose store began anew carries out what was given to the store before."""
+    uncounted_answers: bool = False
+    """Who is answered does not count the answer."""
     one_reading: bool = False
     """What a boot heard of the cloud's clock is taken for the next boot's, whose monotonic clock began anew."""
 
@@ -201,6 +209,9 @@ class World:
     def service(self, name: str) -> None:
         obj: JsonObject = {"metadata": {"namespace": "default", "name": name}, "spec": {}}
         self.cloud.write(Key("services", "default", name), obj)
+
+    def command(self, name: str, edge: str, expires_s: int) -> None:
+        self.cloud.commands.give(name, edge, expires_s)
 
     def delete(self, resource: str, name: str) -> None:
         """Pods leave gracefully: they are marked, and go when their node says so."""
