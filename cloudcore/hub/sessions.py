@@ -264,7 +264,11 @@ class NodeSession:
     # --- what it reports ---
 
     async def _commit(self, commit: Commit) -> None:
-        outcomes = [self._outcome(dated) for dated in commit.reports]
+        turn = self._driver.turns.begin()
+        outcomes: list[Outcome] = []
+        for dated in commit.reports:
+            outcomes.append(self._outcome(dated))
+            await turn.step()
         assert self._fence is not None, "reports come after Welcome"
         advance = replace(self._fence, incarnation=commit.incarnation, covered=commit.covered)
         try:
@@ -272,6 +276,7 @@ class NodeSession:
                 advance,
                 [effect for outcome in outcomes for effect in outcome.effects],
                 [record for outcome in outcomes for record in outcome.records],
+                pause=turn.step,
             )
             self._machine.committed()
         except FencedError as error:

@@ -19,7 +19,7 @@ from cloudcore.registry import lifecycle
 from cloudcore.registry.admission import STEPS, Request, Step, admitted
 from cloudcore.registry.bodies import body_of, copy_of, object_of, same, stamped
 from cloudcore.registry.custom import RESOURCE as DEFINITIONS
-from cloudcore.registry.port import DeleteOptions, Effect, Subresource, Transform, WriteOptions, Written
+from cloudcore.registry.port import DeleteOptions, Effect, Pause, Subresource, Transform, WriteOptions, Written
 from cloudcore.registry.refusals import already_exists, conflict, invalid, not_found
 from cloudcore.registry.rules import Rules
 from cloudcore.store.cache import WatchCache
@@ -217,10 +217,13 @@ class LocalObjects:
     ) -> Sequence[StoredRecord]:
         return await self.store.arrivals(series, after=after, since_ms=since_ms, limit=limit)
 
-    async def report(self, advance: Advance, effects: Sequence[Effect], records: Sequence[Record]) -> None:
+    async def report(
+        self, advance: Advance, effects: Sequence[Effect], records: Sequence[Record], *, pause: Pause | None = None
+    ) -> None:
         for turn in range(_TRIES):
             seen = self.cache.revision
-            outcome = await self._outcome_of(effects, cached=turn == 0)
+            # Only the first time: who takes long meets other writers, and would meet them again and again.
+            outcome = await self._outcome_of(effects, cached=turn == 0, pause=pause if turn == 0 else None)
             if turn == 0 and outcome.idle and await self.cache.missed_since(seen, timeout_s=self.cache_wait_s):
                 continue
             for key, reason in outcome.refused:
@@ -367,7 +370,7 @@ class LocalObjects:
 
     # Reports of nodes
 
-    async def _outcome_of(self, effects: Sequence[Effect], *, cached: bool) -> _Outcome:
+    async def _outcome_of(self, effects: Sequence[Effect], *, cached: bool, pause: Pause | None) -> _Outcome:
         """What the effects come to, each seeing the ones before it. Without `cached`, from the store itself."""
         held: dict[Key, _Held | None] = {}
         writes: dict[Key, list[Put | Delete]] = {}
@@ -384,6 +387,8 @@ class LocalObjects:
                 # Sent again it would be refused again, and hold up all that the node has to say after it.
                 refused.append((key, error))
                 decision = None
+            if pause is not None:
+                await pause()
             if decision is None or decision.write is None:
                 idle = True
                 continue

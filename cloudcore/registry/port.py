@@ -73,6 +73,8 @@ class Written:
     warnings: tuple[str, ...] = ()
 
 
+Pause = Callable[[], Awaitable[None]]
+"""Awaited between pieces of long work; comes back when the work may go on."""
 Transform = Callable[[JsonObject], JsonObject]
 """Current object (a copy of its own) -> wanted object; called again when somebody else wrote in between."""
 
@@ -130,9 +132,12 @@ class Objects(Protocol):
         """The same in the order in which it was committed: see `Store.arrivals`."""
         ...
 
-    async def report(self, advance: Advance, effects: Sequence[Effect], records: Sequence[Record]) -> None:
+    async def report(
+        self, advance: Advance, effects: Sequence[Effect], records: Sequence[Record], *, pause: Pause | None = None
+    ) -> None:
         """Apply what a node told: status updates, events and records, and the advance of its outbox, in ONE commit.
 
+        `pause` is awaited after each effect that was worked out: a place to let others have their turn.
         Effects on objects that are gone, or whose uid is another's, are dropped: the node will learn of it.
         Raises `FencedError` when a newer session of the node has entered, or the advance took effect before.
         """

@@ -24,6 +24,7 @@ from skerry.sync.ports import Instant
 from skerry.sync.priorities import Outgoing, Priority
 from skerry.sync.traffic import Meter
 from skerry.transport.gate import Gate
+from skerry.transport.turns import TURN_S, Turns
 from skerry.wire.codec import decode, encode
 from skerry.wire.frames import CloseCode, Frame, StreamClose, StreamCredit, StreamData, StreamOpen
 
@@ -35,10 +36,8 @@ FLUSH_S_MAX: Final = 2.0
 CLOSE_S_MAX: Final = 2.0
 """How long the transport may take to end a link."""
 TURN_FRAMES: Final = 32
-"""Frames that are taken of one link before every other session has had its turn: about a millisecond of small ones.
-Where frames are there already, taking them waits for nothing, so a peer that floods would be heard alone."""
-TURN_S: Final = 0.005
-"""The same for those that take longer, by what they inflate to or ask for; one frame may take more."""
+"""Frames that are taken of one link in a turn (`turns`): about a millisecond of small ones. Where frames are there
+already, taking them waits for nothing, so a peer that floods would be heard alone."""
 
 
 class Machine(Protocol[E_co]):
@@ -82,6 +81,8 @@ class Driver(Generic[E]):
         self._machine = machine
         self._clock = clock
         self._encode = encoder
+        self.turns = Turns(clock)
+        """Of all that is done for the peer on the loop."""
         self._meter = Meter()
         self._out = Outgoing()
         self._ended: CloseLink | None = None
@@ -199,6 +200,7 @@ class Driver(Generic[E]):
         try:
             self._carry_out(self._tasks, self._perform)
         except Exception as error:
+            # Of whatever kind: it is raised by `run`, to whoever owns the session, and not at somebody else's call.
             self._broken = error
             if not self._done.done():
                 self._done.set_result(None)
@@ -328,13 +330,14 @@ class Driver(Generic[E]):
             self._fault = error
 
     async def _read(self) -> None:
-        frames, began_s = 0, self._clock.monotonic_s()
+        frames, worked_s = 0, 0.0
         while not self._done.done():
-            if frames >= TURN_FRAMES or self._clock.monotonic_s() - began_s >= TURN_S:
-                await asyncio.sleep(0)
-                frames, began_s = 0, self._clock.monotonic_s()
+            if frames >= TURN_FRAMES or worked_s >= TURN_S:
+                await self.turns.rest(worked_s)
+                frames, worked_s = 0, 0.0
             try:
                 data = await self._link.receive()
+                began_s = self._clock.monotonic_s()
                 frame = decode(data)
                 self._meter.received(frame, len(data))
             except UnavailableError as error:
@@ -346,9 +349,10 @@ class Driver(Generic[E]):
                 self._machine.refuse(str(error), self.now())
                 self.kick()
                 return
-            frames += 1
             self._machine.receive(frame, self.now())
             self.kick()
+            frames += 1
+            worked_s += self._clock.monotonic_s() - began_s
 
     @property
     def _peer_is_silent(self) -> bool:

@@ -18,7 +18,8 @@ import pytest
 
 from cloudcore.hub.bounds import BoundSettings
 from cloudcore.hub.hub import _Slot
-from cloudcore.registry.port import DeleteOptions
+from cloudcore.registry.port import DeleteOptions, Effect
+from cloudcore.store.port import Advance
 from skerry.clocks import SystemClock
 from skerry.errors import UnavailableError
 from skerry.objects.json import Json, JsonObject, map_at, str_at
@@ -451,6 +452,30 @@ async def test_a_node_that_dials_in_a_loop_holds_no_place_but_its_own(fleet: Fle
         assert len(fleet.hub._places) == 1
         assert fleet.hub._places._next_s == appointment
     await eventually(lambda: not fleet.hub._slots)
+
+
+async def test_what_a_node_tells_is_worked_out_with_pauses_in_between(fleet: Fleet) -> None:
+    position = await fleet.store.enter("mallory", "i", hub="")
+    advance = Advance(node="mallory", incarnation="i", session=position.session, covered=())
+    pauses: list[str] = []
+
+    async def pause() -> None:
+        """Somebody else writes the object once meanwhile: it is worked out again, and in one go."""
+        if not pauses:
+            await fleet.update("configmaps", "ours", lambda obj: {**obj, "data": {"theirs": "1"}})
+        pauses.append("")
+
+    def effect(number: int) -> Effect:
+        def told(obj: JsonObject) -> JsonObject:
+            return {**obj, "data": {**map_at(obj, "data"), f"n{number}": ""}}
+
+        key = Key("configmaps", "ns", "ours")
+        return Effect(kind=fleet.kind("configmaps"), key=key, uid="", subresource="", transform=told)
+
+    await fleet.objects.report(advance, [effect(number) for number in range(20)], [], pause=pause)
+    assert len(pauses) == 20
+    held = map_at(fleet.now("configmaps", "ours", "ns"), "data")
+    assert set(held) == {"theirs", *(f"n{number}" for number in range(20))}, "nothing of either is lost"
 
 
 async def test_a_node_that_found_no_place_leaves_nothing_behind() -> None:
