@@ -32,6 +32,7 @@ from skerry.sync.ports import BootTimes, OutboxItem
 from skerry.transport.driver import now_of
 from skerry.transport.websocket import SESSION_PATH
 from skerry.wire.codec import decode, encode
+from skerry.wire.frames import Start
 
 CLOCK = SystemClock()
 CONNECTING_MAX = 256
@@ -49,6 +50,9 @@ class NoReports:
 
     def outbox_left(self) -> int:
         return 0
+
+    def outbox_starts(self) -> tuple[Start, ...]:
+        return ()
 
     def note_sent(self, through: int) -> None:
         raise AssertionError("there is nothing to send")

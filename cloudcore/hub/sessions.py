@@ -221,7 +221,9 @@ class NodeSession:
             if not await self._registry.enter(self):
                 self.close(CloseCode.BUSY, "too many at once", retry_after_s=self._registry.retry_after_s())
                 return
-            position = await self._parts.store.enter(hello.node, hello.incarnation, hub=self._parts.hub)
+            position = await self._parts.store.enter(
+                hello.node, hello.incarnation, hub=self._parts.hub, starts=hello.starts
+            )
             self._fence = Advance(
                 node=hello.node, incarnation=hello.incarnation, session=position.session, covered=()
             )
@@ -241,6 +243,7 @@ class NodeSession:
             epoch=self._parts.store.epoch,
             session=position.session,
             received=position.received,
+            common=position.common,
         )
         self._machine.admitted(admission, self._driver.now())
         if self._machine.state is CloudState.BEHIND:

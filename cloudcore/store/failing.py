@@ -12,6 +12,7 @@ from typing import Literal
 from cloudcore.store.port import Batch, Change, Entry, Page, Place, Position, Standing, Store, Stored, StoredRecord
 from skerry.errors import SkerryError
 from skerry.objects.meta import Key, Revision
+from skerry.wire.frames import Start
 
 Operation = Literal["commit", "enter", "read", "watch", "compact", "trim"]
 
@@ -113,10 +114,16 @@ class FailingStore:
         self._after(fault)
 
     async def enter(
-        self, node: str, incarnation: str, *, hub: str = "", while_at: Standing | None = None
+        self,
+        node: str,
+        incarnation: str,
+        *,
+        hub: str = "",
+        while_at: Standing | None = None,
+        starts: Sequence[Start] = (),
     ) -> Position:
         fault = self._before("enter")
-        position = await self._store.enter(node, incarnation, hub=hub, while_at=while_at)
+        position = await self._store.enter(node, incarnation, hub=hub, while_at=while_at, starts=starts)
         self._after(fault)
         return position
 

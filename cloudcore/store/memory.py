@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from cloudcore.store.port import (
     ABSENT,
@@ -29,6 +29,7 @@ from cloudcore.store.revisions import Row, check_basis, check_kept, check_standi
 from cloudcore.store.ring import Ring
 from skerry.errors import UnavailableError
 from skerry.objects.meta import Key, Revision
+from skerry.wire.frames import Start
 
 _PAGE = 1000
 
@@ -164,13 +165,20 @@ class MemoryStore:
             state.compacted = to
 
     async def enter(
-        self, node: str, incarnation: str, *, hub: str = "", while_at: Standing | None = None
+        self,
+        node: str,
+        incarnation: str,
+        *,
+        hub: str = "",
+        while_at: Standing | None = None,
+        starts: Sequence[Start] = (),
     ) -> Position:
         self._check_open()
         state = self.state
         if while_at is not None:
             check_standing(while_at, state.objects.get(while_at.key))
-        lives = state.lives[node] = entered(state.lives.get(node, {}), incarnation)
+        lives, common = entered(state.lives.get(node, {}), incarnation, starts)
+        state.lives[node] = lives
         position = position_of(node, lives)
         assert position is not None, "somebody has just entered"
         if hub:
@@ -178,7 +186,7 @@ class MemoryStore:
             state.entries.pop(node, None)
             state.entries[node] = entry_of(position, hub=hub, number=state.entry_number)
             self._wake()
-        return position
+        return replace(position, common=common)
 
     async def entry(self, node: str) -> Entry | None:
         self._check_open()

@@ -18,6 +18,7 @@ from typing import Final, NamedTuple, Protocol
 from skerry.objects.meta import Key, Revision
 from skerry.objects.spans import Span
 from skerry.sync.received import Received
+from skerry.wire.frames import Start
 
 ABSENT: Final = Revision(0)
 """As `Put.expected`: the object must not exist."""
@@ -58,6 +59,9 @@ class Position:
     session: int
     """Counts the node's sessions from 1, whatever replica they came to."""
     received: Received
+    common: int = 0
+    """Where a session has just entered and more was received than its store may have sent: up to which that is the
+    store's own past (`skerry.sync.starts`)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -262,9 +266,16 @@ class Store(Protocol):
         ...
 
     async def enter(
-        self, node: str, incarnation: str, *, hub: str = "", while_at: Standing | None = None
+        self,
+        node: str,
+        incarnation: str,
+        *,
+        hub: str = "",
+        while_at: Standing | None = None,
+        starts: Sequence[Start] = (),
     ) -> Position:
-        """Begin a session of this node: its number, and what took effect of this life of its outbox.
+        """Begin a session of this node: its number, and what took effect of this life of its outbox, of which the
+        node tells these starts.
 
         Durable when it returns. From then on nothing is committed for an older session of the node, so what this
         says has taken effect is all that ever will but for the new session's own commits. The lives that entered

@@ -15,7 +15,8 @@ from cloudcore.store.dates import Dates
 from cloudcore.store.port import Advance, Entry, Position, Record
 from skerry.errors import FencedError
 from skerry.sync.received import Received
-from skerry.wire.frames import BULK
+from skerry.sync.starts import Starts
+from skerry.wire.frames import BULK, Start
 
 LIVES: Final = 4
 """Lives of one node's outbox that are remembered: more than a swapped card and its return need."""
@@ -30,19 +31,24 @@ class Life:
     received: Received
     dates: Dates = field(default_factory=Dates)
     """Of the bulk lane."""
+    starts: Starts = field(default_factory=Starts)
+    """Of the agent that writes it."""
 
 
 Lives = Mapping[str, Life]
 """By incarnation: all that a store keeps of one node."""
 
 
-def entered(lives: Lives, incarnation: str) -> dict[str, Life]:
-    """With a new session of this life; the life that entered longest ago goes when there are too many."""
+def entered(lives: Lives, incarnation: str, starts: Sequence[Start] = ()) -> tuple[dict[str, Life], int]:
+    """With a new session of this life; the life that entered longest ago goes when there are too many. And up to
+    where what was received is the past of the store that tells these starts; 0 where it may have sent all of it."""
     session = newest(lives) + 1
     held = lives.get(incarnation, Life(session=session, received=Received()))
-    known = {**lives, incarnation: replace(held, session=session)}
+    top = held.received.top
+    known_starts, common = held.starts.met(starts, top)
+    known = {**lives, incarnation: replace(held, session=session, starts=known_starts)}
     kept = sorted(known, key=lambda name: known[name].session)[-LIVES:]
-    return {name: known[name] for name in kept}
+    return {name: known[name] for name in kept}, common if starts and top >= starts[0].first else 0
 
 
 def advanced(lives: Lives, advance: Advance, records: Sequence[Record]) -> tuple[dict[str, Life], tuple[Record, ...]]:

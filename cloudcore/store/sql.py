@@ -33,6 +33,7 @@ from cloudcore.store.sqlite import SqliteDatabase, SqliteSettings
 from skerry.errors import GoneError, UnavailableError
 from skerry.objects.meta import Key, Revision
 from skerry.ports import Ids
+from skerry.wire.frames import Start
 
 T = TypeVar("T")
 
@@ -205,9 +206,15 @@ class SqlStore:
             pass
 
     async def enter(
-        self, node: str, incarnation: str, *, hub: str = "", while_at: Standing | None = None
+        self,
+        node: str,
+        incarnation: str,
+        *,
+        hub: str = "",
+        while_at: Standing | None = None,
+        starts: Sequence[Start] = (),
     ) -> Position:
-        position = await self._writer.enter(node, incarnation, hub, while_at)
+        position = await self._writer.enter(node, incarnation, hub, while_at, starts)
         if hub:
             self._wake()
         return position

@@ -37,6 +37,8 @@ _STEPS: Final[dict[int, tuple[str, ...]]] = {
              session BIGINT NOT NULL, hub TEXT NOT NULL)""",
         "CREATE INDEX entries_by_number ON entries (number)",
     ),
+    # Nobody told when its agent had started.
+    4: ("ALTER TABLE outboxes ADD COLUMN starts TEXT NOT NULL DEFAULT ''",),
 }
 """_STEPS[n] leads from schema version n to n + 1."""
 

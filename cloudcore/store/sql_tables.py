@@ -38,7 +38,7 @@ from sqlalchemy import (
     update,
 )
 
-SCHEMA: Final = 4
+SCHEMA: Final = 5
 """Version of the tables below. An older store is brought here in place (`sql_schema`), a newer one is refused."""
 
 tables: Final = MetaData()
@@ -91,6 +91,7 @@ outboxes: Final = Table(
     Column("session", BigInteger, nullable=False),
     Column("received", Text, nullable=False),
     Column("dates", Text, nullable=False, server_default=""),
+    Column("starts", Text, nullable=False, server_default=""),
 )
 
 entries: Final = Table(
@@ -232,13 +233,23 @@ delete_log: Final = delete(log).where(log.c.rev <= bindparam("b_to"))
 
 _IS_OUTBOX = and_(outboxes.c.node == bindparam("b_node"), outboxes.c.incarnation == bindparam("b_incarnation"))
 select_outboxes: Final = select(
-    outboxes.c.node, outboxes.c.incarnation, outboxes.c.session, outboxes.c.received, outboxes.c.dates
+    outboxes.c.node,
+    outboxes.c.incarnation,
+    outboxes.c.session,
+    outboxes.c.received,
+    outboxes.c.dates,
+    outboxes.c.starts,
 ).where(outboxes.c.node.in_(bindparam("b_nodes", expanding=True)))
 insert_outboxes: Final = insert(outboxes)
 update_outboxes: Final = (
     update(outboxes)
     .where(_IS_OUTBOX)
-    .values(session=bindparam("b_session"), received=bindparam("b_received"), dates=bindparam("b_dates"))
+    .values(
+        session=bindparam("b_session"),
+        received=bindparam("b_received"),
+        dates=bindparam("b_dates"),
+        starts=bindparam("b_starts"),
+    )
 )
 delete_outboxes: Final = delete(outboxes).where(_IS_OUTBOX)
 

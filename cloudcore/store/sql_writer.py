@@ -20,7 +20,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, TypeAlias
 
 from sqlalchemy import Connection, RootTransaction
@@ -36,6 +36,8 @@ from cloudcore.store.sql_database import Database, News
 from skerry.errors import SkerryError, UnavailableError
 from skerry.objects.meta import Key, Revision
 from skerry.sync.received import Received
+from skerry.sync.starts import Starts
+from skerry.wire.frames import Start
 
 log: Final = logging.getLogger(__name__)
 
@@ -66,6 +68,7 @@ class _Enter:
     incarnation: str
     hub: str
     while_at: Standing | None
+    starts: Sequence[Start]
     done: asyncio.Future[Position]
 
 
@@ -157,13 +160,14 @@ class _Group:
         """Begin a session of the node. Raises `ConflictError`, and then nobody has entered."""
         if job.while_at is not None:
             check_standing(job.while_at, self.current(job.while_at.key))
-        lives = self.lives_now[job.node] = entered(self.lives_now[job.node], job.incarnation)
+        lives, common = entered(self.lives_now[job.node], job.incarnation, job.starts)
+        self.lives_now[job.node] = lives
         position = position_of(job.node, lives)
         assert position is not None, "somebody has just entered"
         if job.hub:
             self.entry_number += 1
             self.entries[job.node] = entry_of(position, hub=job.hub, number=self.entry_number)
-        return position
+        return replace(position, common=common)
 
     @property
     def empty(self) -> bool:
@@ -217,6 +221,7 @@ class _Group:
                         "b_session": life.session,
                         "b_received": life.received.text,
                         "b_dates": life.dates.text,
+                        "b_starts": life.starts.text,
                     }
                     changed.append({"b_node": node, "b_incarnation": incarnation} | values)
             gone += [{"b_node": node, "b_incarnation": incarnation} for incarnation in before.keys() - now.keys()]
@@ -264,9 +269,12 @@ class Writer:
         self._put(_Commit(batch=batch, done=done), first=batch.urgent)
         return done
 
-    def enter(self, node: str, incarnation: str, hub: str, while_at: Standing | None) -> asyncio.Future[Position]:
+    def enter(
+        self, node: str, incarnation: str, hub: str, while_at: Standing | None, starts: Sequence[Start]
+    ) -> asyncio.Future[Position]:
         done: asyncio.Future[Position] = self._loop.create_future()
-        self._put(_Enter(node=node, incarnation=incarnation, hub=hub, while_at=while_at, done=done))
+        job = _Enter(node=node, incarnation=incarnation, hub=hub, while_at=while_at, starts=starts, done=done)
+        self._put(job)
         return done
 
     def housekeeping(self, step: Step) -> asyncio.Future[int]:
@@ -463,7 +471,10 @@ def _select_lives(connection: Connection, nodes: Sequence[str]) -> dict[str, Liv
     found: dict[str, dict[str, Life]] = {node: {} for node in nodes}
     for row in connection.execute(t.select_outboxes, {"b_nodes": nodes}):
         found[row.node][row.incarnation] = Life(
-            session=row.session, received=Received.read(row.received), dates=Dates.read(row.dates)
+            session=row.session,
+            received=Received.read(row.received),
+            dates=Dates.read(row.dates),
+            starts=Starts.read(row.starts),
         )
     return {**found}
 
@@ -505,6 +516,7 @@ def _life_values(node: str, incarnation: str, life: Life) -> dict[str, Any]:
         "session": life.session,
         "received": life.received.text,
         "dates": life.dates.text,
+        "starts": life.starts.text,
     }
 
 

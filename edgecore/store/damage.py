@@ -31,11 +31,13 @@ from skerry.objects.json import decode_object, encode_object
 CACHE_KIB: Final = 512
 """Page cache of each connection; SQLite's default of 2 MB counts on a gateway, and its pages are the kernel's too."""
 META_LEFT: Final = "outbox_left"
+META_STARTS: Final = "outbox_starts"
 META_USAGE: Final = "outbox_usage"
 """Name in `meta`: how many reports of each class wait, and their bytes, as `{"telemetry": [reports, bytes]}`. Written
 in the transactions that change it: to count a million rows at a start takes as long as to check them."""
-_LEFT_BEHIND: Final = ("incarnation", "head", META_LEFT, META_LEAVING, META_USAGE, META_EPOCH, META_REVISION)
-"""Of `meta`: what is the outbox's own; and the epoch, for a commit that carries one has everybody tell again what
+_OF_THE_OUTBOX: Final = ("incarnation", "head", META_LEFT, META_STARTS, META_LEAVING, META_USAGE)
+_LEFT_BEHIND: Final = (*_OF_THE_OUTBOX, META_EPOCH, META_REVISION)
+"""Of `meta`: the outbox's own, and the epoch, for a commit that carries one has everybody tell again what
 waited in the outbox that is lost."""
 _TAKEN_OVER: Final[Mapping[str, str]] = {
     "objects": "INSERT INTO main.objects (resource, namespace, name, uid, revision, body)"

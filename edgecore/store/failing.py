@@ -13,6 +13,7 @@ from skerry.errors import UnavailableError
 from skerry.objects.meta import Key, Stamp
 from skerry.objects.spans import Span
 from skerry.sync.ports import BootTimes
+from skerry.wire.frames import Start
 
 
 class FailingEdgeStore:
@@ -38,6 +39,9 @@ class FailingEdgeStore:
 
     def outbox_left(self) -> int:
         return self._inner.outbox_left()
+
+    def outbox_starts(self) -> Sequence[Start]:
+        return self._inner.outbox_starts()
 
     def note_sent(self, through: int) -> None:
         self._inner.note_sent(through)

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import get_args
+from zlib import crc32
 
 from edgecore.store.expiry import EXPIRY_MS, expired
 from edgecore.store.gaps import Reason, cost_of, series_gaps, widen_gap
@@ -40,6 +41,8 @@ from skerry.objects.spans import Span
 from skerry.ports import Clock
 from skerry.sync.ages import known_ms
 from skerry.sync.ports import BootTimes
+from skerry.sync.starts import Starts
+from skerry.wire.frames import Start
 
 
 @dataclass(slots=True)
@@ -50,6 +53,7 @@ class _Disk:
     head: int = 0
     left: int = 0
     """The newest seq that may have been sent before the store was opened."""
+    starts: Starts = field(default_factory=Starts)
     objects: dict[Key, Held] = field(default_factory=dict[Key, Held])
     outbox: dict[int, OutboxReport] = field(default_factory=dict[int, OutboxReport])
     twins: dict[tuple[Key, str], TwinRow] = field(default_factory=dict[tuple[Key, str], TwinRow])
@@ -86,14 +90,21 @@ class MemoryEdgeStore:
         self._free_bytes = free_bytes
         self._looked_ms: int | None = None
         """When expiry was last done with."""
+        self._openings = 0
         self._open()
 
     def _open(self) -> None:
         disk = self._disk
         if disk.meta.get(META_LEAVING) != "no":
-            disk.left = disk.head
+            disk.left, disk.starts = disk.head, Starts()
             disk.meta[META_LEAVING] = "no"
+        disk.starts = disk.starts.begun(Start(mark=self._mark(), first=disk.head + 1))
         self._begin_boot()
+
+    def _mark(self) -> int:
+        """Of this opening alone, also among those of copies: they are opened by one object, or in another boot."""
+        self._openings += 1
+        return crc32(f"{self._disk.incarnation} {self._boot_id} {self._openings}".encode())
 
     def _begin_boot(self) -> None:
         boots, now_ms = self._disk.boots, self._monotonic_ms()
@@ -273,6 +284,9 @@ class MemoryEdgeStore:
     def outbox_left(self) -> int:
         return self._disk.left
 
+    def outbox_starts(self) -> Sequence[Start]:
+        return self._disk.starts.starts
+
     def note_sent(self, through: int) -> None:
         self._disk.left = max(self._disk.left, through)
 
@@ -280,6 +294,7 @@ class MemoryEdgeStore:
         for lane, span in settled:
             self.prune_outbox(first=span.first, through=span.through, lane=lane)
         self._disk.incarnation, self._disk.left = incarnation, 0
+        self._disk.starts = Starts((Start(mark=self._mark(), first=1),))
         self._disk.meta[META_LEAVING] = "no"
 
     def prune_outbox(self, *, through: int, first: int = 1, lane: int | None = None) -> None:

@@ -23,7 +23,7 @@ from skerry.objects.meta import Key, Stamp
 from skerry.objects.reports import GapReport
 from skerry.objects.spans import Span
 from skerry.sync.ports import BootTimes, Reading
-from skerry.wire.frames import BULK, PROMPT
+from skerry.wire.frames import BULK, PROMPT, Start
 
 META_EPOCH: Final = "epoch"
 """Name in `meta`: the life of the cloud's store that the objects held are of; "" before the first. A commit that
@@ -245,6 +245,10 @@ class EdgeStore(Protocol):
     def outbox_left(self) -> int:
         """The newest seq that may have been sent, before this store was opened or since. What the cloud has beyond,
         another copy of this store told it."""
+        ...
+
+    def outbox_starts(self) -> Sequence[Start]:
+        """The openings of this store since reports may have left it, oldest first (`skerry.sync.starts`)."""
         ...
 
     def note_sent(self, through: int) -> None:

@@ -16,6 +16,7 @@ from edgecore.store.port import EdgeBatch, EdgeStore, Held, OutboxReport, StoreS
 from skerry.objects.meta import Key, Stamp
 from skerry.objects.spans import Span
 from skerry.sync.ports import BootTimes
+from skerry.wire.frames import Start
 
 CommitListener: TypeAlias = Callable[[EdgeBatch], None]
 """Called on the event loop after the batch is durable. Short: set an event, add a key to a queue. Never raises."""
@@ -81,6 +82,9 @@ class AsyncEdgeStore:
 
     def outbox_left(self) -> int:
         return self._store.outbox_left()
+
+    def outbox_starts(self) -> Sequence[Start]:
+        return self._store.outbox_starts()
 
     def note_sent(self, through: int) -> None:
         self._store.note_sent(through)

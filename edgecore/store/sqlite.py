@@ -29,6 +29,7 @@ from edgecore.store.damage import (
     CACHE_KIB,
     DROP_UNREADABLE,
     META_LEFT,
+    META_STARTS,
     META_USAGE,
     Examined,
     count_usage,
@@ -75,6 +76,8 @@ from skerry.objects.reports import GAP, SERIES_GAP, GapReport, SeriesGapReport
 from skerry.objects.spans import Span
 from skerry.ports import Clock, Ids
 from skerry.sync.ports import BootTimes, Reading
+from skerry.sync.starts import Starts
+from skerry.wire.frames import Start
 
 FILE_NAME: Final = "edge.db"
 WAL_PAGES: Final = 256
@@ -108,10 +111,6 @@ class OpenedStore:
     """The tables of the damaged file that were sound and that the new store has."""
 
 
-def _nobody(what: str) -> None:
-    """Nobody wants to know of damage."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoreSettings:
     """How a store is opened. `max_pages` bounds the file (4 KiB each); 0 leaves it to the disk."""
@@ -123,7 +122,7 @@ class StoreSettings:
     max_pages: int = 0
     free_bytes: Callable[[Path], int] = lambda directory: disk_usage(directory).free
     """Room on the file system of the directory."""
-    damaged: Callable[[str], None] = _nobody
+    damaged: Callable[[str], None] = lambda what: None
     """Told once, from whatever thread, when the running store turns out to be damaged."""
 
 
@@ -210,6 +209,7 @@ class SqliteEdgeStore:
         self._path = settings.directory / FILE_NAME
         self._lock_file = lock
         self._clock = clock
+        self._ids = ids
         self._budgets = settings.budgets
         self._boot_id = settings.boot_id
         self._free_bytes = settings.free_bytes
@@ -221,7 +221,7 @@ class SqliteEdgeStore:
         self._reserve = settings.directory / "edge.reserve"
         self._connections: list[sqlite3.Connection] = []
         try:
-            self._open(settings.max_pages, ids, examined)
+            self._open(settings.max_pages, examined)
         except BaseException as error:
             self._disconnect()
             if isinstance(error, sqlite3.Error):
@@ -229,19 +229,19 @@ class SqliteEdgeStore:
             raise
         self._damaged = settings.damaged
 
-    def _open(self, max_pages: int, ids: Ids, examined: Examined) -> None:
+    def _open(self, max_pages: int, examined: Examined) -> None:
         self._writer = self._connect()
         if max_pages:
             self._writer.execute(f"PRAGMA max_page_count = {max_pages}")
         with self._transaction("making the edge store"):
-            self._migrate(ids)
+            self._migrate()
         # Known to be there now; the reader joins the same WAL.
         self._reader = self._connect()
         self._keep_reserve()
         self._incarnation = self.meta("incarnation") or ""
         assert self._incarnation, "a store is made with its incarnation"
         self._head = int(self.meta("head") or 0)
-        self._left = self._note_opening()
+        self._left, self._starts = self._note_opening(self._mark())
         if examined.unreadable:
             with suppress(StorageFullError), self._transaction("dropping what can't be read"):
                 for statement in DROP_UNREADABLE:
@@ -262,7 +262,7 @@ class SqliteEdgeStore:
         connection.execute(f"PRAGMA wal_autocheckpoint = {WAL_PAGES}")
         return connection
 
-    def _migrate(self, ids: Ids) -> None:
+    def _migrate(self) -> None:
         version = version_of(self._writer)
         if version > VERSION:
             raise UnavailableError(
@@ -272,7 +272,7 @@ class SqliteEdgeStore:
             for statement in step:
                 self._writer.execute(statement)
         self._writer.execute(f"PRAGMA user_version = {VERSION}")
-        made = (("incarnation", ids.token_hex(8)), ("head", "0"))
+        made = (("incarnation", self._ids.token_hex(8)), ("head", "0"))
         self._writer.executemany("INSERT OR IGNORE INTO meta (name, value) VALUES (?, ?)", made)
         boots = [_boot(row) for row in self._writer.execute(_BOOTS).fetchall()]
         if all(boot.boot_id != self._boot_id for boot in boots):
@@ -281,13 +281,19 @@ class SqliteEdgeStore:
         self._boot: int = row[0]
         self._last_ms: int = row[1]
 
-    def _note_opening(self) -> int:
-        """Up to which reports may have been sent. A full disk is no reason not to start: it is noted next time."""
-        if self.meta(META_LEAVING) == "no":
-            return int(self.meta(META_LEFT) or 0)
+    def _note_opening(self, mark: int) -> tuple[int, Starts]:
+        """Up to which reports may have been sent, and the starts since. A full disk is no reason not to start: it is
+        noted next time."""
+        before = (int(self.meta(META_LEFT) or 0), Starts.read(self.meta(META_STARTS) or ""))
+        left, starts = before if self.meta(META_LEAVING) == "no" else (self._head, Starts())
+        starts = starts.begun(Start(mark=mark, first=self._head + 1))
+        noted = ((META_LEFT, str(left)), (META_STARTS, starts.text), (META_LEAVING, "no"))
         with suppress(StorageFullError), self._transaction("noting what may have been sent"):
-            self._writer.executemany(_SET_META, ((META_LEFT, str(self._head)), (META_LEAVING, "no")))
-        return self._head
+            self._writer.executemany(_SET_META, noted)
+        return left, starts
+
+    def _mark(self) -> int:
+        return int(self._ids.token_hex(4), 16)
 
     def _count_again(self) -> None:
         """Where something was wrong, the counts may be."""
@@ -421,6 +427,9 @@ class SqliteEdgeStore:
     def outbox_left(self) -> int:
         return self._left
 
+    def outbox_starts(self) -> Sequence[Start]:
+        return self._starts.starts
+
     def note_sent(self, through: int) -> None:
         self._left = max(self._left, through)
 
@@ -430,9 +439,10 @@ class SqliteEdgeStore:
             for lane, span in settled:
                 self._forget(CLASSES_OF_LANE[lane], span, used, waiting)
             self._keep_usage(used, waiting)
-            told = (("incarnation", incarnation), (META_LEFT, "0"), (META_LEAVING, "no"))
+            starts = Starts((Start(mark=self._mark(), first=1),))
+            told = (("incarnation", incarnation), (META_LEFT, "0"), (META_STARTS, starts.text), (META_LEAVING, "no"))
             self._writer.executemany(_SET_META, told)
-        self._incarnation, self._left = incarnation, 0
+        self._incarnation, self._left, self._starts = incarnation, 0, starts
         self._used, self._waiting = used, waiting
 
     def prune_outbox(self, *, through: int, first: int = 1, lane: int | None = None) -> None:

@@ -89,6 +89,8 @@ class Admission:
     """Larger than any earlier session's of this edge."""
     received: Received
     """What took effect of the outbox whose incarnation is in Hello."""
+    common: int = 0
+    """Up to which that is the past of the store that said Hello (`skerry.sync.starts`); 0 for as far as it sent."""
 
 
 class CloudSession:
@@ -348,6 +350,7 @@ class CloudSession:
                 in_step=in_step,
                 lanes=admission.received.beyond if version >= 2 else (),
                 dictionary=self.dictionary,
+                common=admission.common,
             )
         )
 

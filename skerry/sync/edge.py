@@ -358,9 +358,11 @@ class EdgeSession:
         if frame.server_ms > SERVER_MS_MAX:
             raise ProtocolError(f"the cloud's clock reads {frame.server_ms} ms, after the year 9999")
         received = self._received(frame)
-        if received.top > self._outbox.outbox_left():
-            self._begin_life(received, now)
+        left = max(self._outbox.outbox_left(), frame.common)
+        if received.top > left:
+            self._begin_life(received, left, now)
             return
+        self._outbox.note_sent(received.top)  # by this store, or by a copy in what is this one's past, too
         if frame.dictionary not in (0, *NUMBERS):
             raise ProtocolError(f"dictionary {frame.dictionary} was not offered")
         self.dictionary = frame.dictionary
@@ -525,17 +527,16 @@ class EdgeSession:
             raise ProtocolError(str(error)) from error
         return received
 
-    def _begin_life(self, received: Received, now: Instant) -> None:
-        """The cloud has what this store never sent: it is an older copy, of a card or of a machine's memory. Numbers
-        up to the last that it sent itself mean the same on both; beyond, the same numbers are other reports."""
-        left = self._outbox.outbox_left()
+    def _begin_life(self, received: Received, left: int, now: Instant) -> None:
+        """The cloud has what is not this store's past: it is an older copy, of a card or of a machine's memory. Up to
+        `left` numbers mean the same on both; beyond, the same numbers are other reports."""
         common = tuple(
             (lane, Span(span.first, min(span.through, left)))
             for lane, spans in enumerate(received.lanes)
             for span in spans.spans
             if span.first <= left
         )
-        why = f"the cloud has report {received.top}, and this store sent none after {left}: it is an older copy"
+        why = f"the cloud has report {received.top}, and this store's past ends with {left}: it is an older copy"
         self._effects.append(BeginLife(settled=common))
         self.close(CloseCode.FAILED, f"{why}, and begins a new life", now)
 
@@ -553,6 +554,7 @@ class EdgeSession:
             outbox_head=self._outbox.outbox_head(),
             capabilities=self._identity.capabilities,
             dictionaries=NUMBERS,
+            starts=() if self._leaving else tuple(self._outbox.outbox_starts()),
         )
 
     def _write(self, write: Write, *, ack: int = 0, size: int = 0) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from skerry.objects.meta import Key, Revision, Stamp
-from skerry.wire.frames import ObjectState
+from skerry.wire.frames import ObjectState, Start
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,6 +144,10 @@ class Outbox(Protocol):
 
     def outbox_left(self) -> int:
         """The newest number that may have been sent, by this run of the agent or by those before it."""
+        ...
+
+    def outbox_starts(self) -> Sequence[Start]:
+        """Of the agent, since reports may have left, oldest first, the present one last unless there are too many."""
         ...
 
     def note_sent(self, through: int) -> None:

@@ -43,6 +43,7 @@ from skerry.wire.frames import (
     Reports,
     Stamped,
     Stamps,
+    Start,
     StreamClose,
     StreamCredit,
     StreamData,
@@ -133,6 +134,7 @@ SCHEMA: Final[dict[type, tuple[Field, ...]]] = {
     Key: (_text(1, "resource"), _text(2, "namespace"), _text(3, "name")),
     Stamp: (_text(1, "uid"), _uint(2, "revision")),
     Span: (_uint(1, "first"), _uint(2, "through")),
+    Start: (_uint(1, "mark"), _uint(2, "first")),
     LaneReceived: (_uint(1, "lane"), _each(2, "spans", Span, SPANS_MAX)),
     Stamped: (_of(1, "key", Key), _of(2, "stamp", Stamp)),
     ObjectState: (_of(1, "key", Key), _of(2, "stamp", Stamp), _data(3, "body")),
@@ -157,6 +159,7 @@ SCHEMA: Final[dict[type, tuple[Field, ...]]] = {
         _uint(8, "outbox_head"),
         Field(number=9, name="capabilities", form=Form.STRINGS, limit=64),
         Field(number=10, name="dictionaries", form=Form.UINTS, limit=16),
+        _each(11, "starts", Start, 16),
     ),
     Welcome: (
         _uint(1, "version"),
@@ -169,6 +172,7 @@ SCHEMA: Final[dict[type, tuple[Field, ...]]] = {
         _bool(8, "in_step"),
         _each(9, "lanes", LaneReceived, len(LANES)),
         _uint(10, "dictionary"),
+        _uint(11, "common"),
     ),
     Compare: (
         _uint(1, "batch"),

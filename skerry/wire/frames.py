@@ -47,6 +47,16 @@ class CloseCode:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Start:
+    """One start of an edge's agent, as its outbox knows it (`skerry.sync.starts`)."""
+
+    mark: int
+    """Random."""
+    first: int
+    """The lowest number that it may give out."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Hello:
     """Edge to cloud, first: who I am and what I hold."""
 
@@ -66,6 +76,8 @@ class Hello:
     capabilities: tuple[str, ...] = ()
     dictionaries: tuple[int, ...] = ()
     """Numbers of the dictionaries known (`skerry.wire.dictionary`), best first."""
+    starts: tuple[Start, ...] = ()
+    """Since reports may have left this store, oldest first; told until they may."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +109,9 @@ class Welcome:
     """Version 2: the lanes of which more took effect than 1 to `received`, whole."""
     dictionary: int = 0
     """Both sides deflate with it from now on, where that is smaller; 0 for none."""
+    common: int = 0
+    """Up to which what was received is the past of the store that said `Hello`, whatever it has sent itself; 0 where
+    nothing was received that it may not have sent, or nothing is known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

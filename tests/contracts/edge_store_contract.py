@@ -136,6 +136,16 @@ class EdgeStoreContract:
         assert 0 < store.stats().outbox_bytes < used
         assert store.apply(EdgeBatch(reports=(report("f"),))) == 6
 
+    def test_an_opening_and_a_new_life_are_starts(self, store: EdgeStore) -> None:
+        (opened,) = store.outbox_starts()
+        assert opened.first == 1
+        store.apply(EdgeBatch(reports=(report("a"), report("b"))))
+        assert list(store.outbox_starts()) == [opened]
+        store.begin_life("second", ())
+        (begun,) = store.outbox_starts()
+        assert begun.first == 1, "all that waits is of this life"
+        assert begun.mark != opened.mark
+
     def test_what_is_deleted_is_gone_and_what_is_put_again_stays(self, store: EdgeStore) -> None:
         store.apply(EdgeBatch(puts=(held("a"), held("b")), pods=(("uid", b"x"),), commands=(("order", b"begun"),)))
         key_a, key_b = Key("configmaps", "default", "a"), Key("configmaps", "default", "b")

@@ -45,7 +45,7 @@ from skerry.errors import (
 from skerry.objects.meta import Key, Revision
 from skerry.objects.spans import Span, Spans
 from skerry.sync.received import Received
-from skerry.wire.frames import BULK, PROMPT
+from skerry.wire.frames import BULK, PROMPT, Start
 
 Disk = Callable[[], Awaitable[Store]]
 Several = Callable[[int], Awaitable[Sequence[Store]]]
@@ -359,6 +359,18 @@ class StoreContract:
         again = await store.enter("n", "i")
         assert (again.session, again.received) == (3, Received((Spans.upto(2), Spans()))), "a life that came back"
         await store.commit(Batch(advance=advance(3, Span(3, 3))))
+
+    async def test_starts_are_kept_with_the_life_of_an_outbox_and_tell_where_a_copy_parted(self, disk: Disk) -> None:
+        store = await disk()
+        first, second, other = Start(mark=1, first=1), Start(mark=0xFFFFFFFF, first=5), Start(mark=3, first=4)
+        assert (await store.enter("n", "i", starts=(first,))).common == 0
+        await store.enter("n", "j", starts=(other,))
+        assert (await store.enter("n", "i", starts=(first, second))).common == 0
+        await store.commit(Batch(advance=advance(3, Span(1, 6))))
+        again = await disk()
+        copy = await again.enter("n", "i", starts=(first, other))
+        assert copy.common == 3
+        assert (await again.enter("n", "i", starts=(first, second))).common == 4, "of the copy nothing was kept"
 
     async def test_of_many_lives_the_oldest_is_forgotten(self, disk: Disk) -> None:
         store = await disk()

@@ -66,8 +66,8 @@ class Told:
     """The newest of the prompt lane that took effect."""
     state: dict[str, int] = field(default_factory=dict[str, int])
     """Newest seq of each state key."""
-    common: int = 0
-    """Up to which the older copy of the store that the edge was set back to had sent reports."""
+    common: int | None = None
+    """Up to which the older copy of the store that the edge was set back to is the same; None before it was."""
 
 
 class Checkers:
@@ -131,15 +131,18 @@ class Checkers:
         told.excused.update(told.appended.keys() - told.effects - waiting)
         told.appended = {seq: body for seq, body in told.appended.items() if seq <= edge.store.outbox_head()}
         told.dropped = sum(gap.total for gap in edge.store.stats().gaps)
-        told.common = edge.store.outbox_left()
+        told.state = {key: seq for key, seq in told.state.items() if seq <= edge.store.outbox_head()}
+        self._gone -= {held.stamp.uid for held in edge.store.list("pods")}  # that is forgotten, too
+        own = edge.store.outbox_left() if edge.version == 1 else edge.store.outbox_head()
+        told.common = own if told.common is None else min(told.common, own)
         self._values = {shown: value for shown, value in self._values.items() if shown[0] != edge.name}
 
     def new_life(self, edge: Edge, before: str) -> None:
-        """What waits was given another incarnation. What the older copy had sent itself must not come twice."""
+        """What waits was given another incarnation. What was written before the copy was made must not come twice."""
         old = self._told.setdefault(before, Told())
         new = self._told[edge.store.incarnation] = Told(dropped=old.dropped)
         for item in edge.store.outbox(after=0, limit=100_000):
-            if item.seq <= old.common and item.seq in old.effects:
+            if item.seq <= (old.common or 0) and item.seq in old.effects:
                 self._broken(4, f"{edge.name} tells report {item.seq} again in another life")
             new.appended[item.seq] = item.body
             if item.report_class == "state":
@@ -154,6 +157,7 @@ class Checkers:
         for told in self._told.values():
             told.excused.update(told.appended)
             told.effects, told.prompt = set(), 0
+            told.common = 0  # nor does it know of their starts
         self._values = {}
         self._newest = {}
         for node, incarnation, dated in cloud.disk.effects:

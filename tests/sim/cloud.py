@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +26,7 @@ from skerry.sync.cloud import CloudSession
 from skerry.sync.effects import Admit, Commit, DatedReport
 from skerry.sync.ports import Instant
 from skerry.sync.received import Received
-from skerry.wire.frames import LANES, PROMPT, CloseCode, Frame, Objects, Welcome
+from skerry.wire.frames import LANES, PROMPT, CloseCode, Frame, Objects, Start, Welcome
 from tests.sim.commands import CloudCommands
 from tests.sim.network import Link
 from tests.sim.releases import RELEASES, FirstView, Release
@@ -159,7 +159,7 @@ class Served:
         if not self.alive or self.state != "admitting":
             return
         self.replica.sessions[self.node] = self
-        position = self.store.enter(self.node, admit.hello.incarnation)
+        position = self.store.enter(self.node, admit.hello.incarnation, getattr(admit.hello, "starts", ()))
         self.number = position.session
         if self.world.plant.number_from_memory:
             self.replica.numbers += 1
@@ -167,10 +167,11 @@ class Served:
         self.world.checkers.admitted(self, position.session)
         view: Any = self.replica.views.view(self.node)
         received: Any = position.received
+        of_today: dict[str, Any] = {"common": position.common}
         if self.release.version == 1:
-            view, received = FirstView(view), received.unbroken
+            view, received, of_today = FirstView(view), received.unbroken, {}
         admission = self.release.cloud.Admission(
-            view=view, epoch=self.store.disk.epoch, session=self.number, received=received
+            view=view, epoch=self.store.disk.epoch, session=self.number, received=received, **of_today
         )
         self.machine.admitted(admission, self.replica.now())
         self.pump()
@@ -375,11 +376,13 @@ class Cloud:
             about = f"{replica.name}: follows the log"
             self.world.after(replica.lag * self.world.watch_s(), lambda r=replica: r.awake(r.follow), about)
 
-    def enter(self, node: str, incarnation: str) -> Position:
+    def enter(self, node: str, incarnation: str, starts: Sequence[Start] = ()) -> Position:
         """Begin a session of the node, durably."""
-        lives = self.disk.lives[node] = entered(self.disk.lives.get(node, {}), incarnation)
+        lives, common = entered(self.disk.lives.get(node, {}), incarnation, starts)
+        self.disk.lives[node] = lives
         position = position_of(node, lives)
         assert position is not None
+        position = replace(position, common=0 if self.world.plant.deaf_to_starts else common)
         if self.world.plant.one_number_a_lane:
             tops = tuple(Spans.upto(spans.top) for spans in position.received.lanes)
             return replace(position, received=Received(tops))

@@ -51,6 +51,8 @@ class Hands:
     def __init__(self, world: World) -> None:
         self.world = world
         self.backup_held = world.cloud.disk.copy()
+        self.copies: dict[str, object] = {}
+        """Images of cards, by edge."""
         self.healed = False
 
     def act(self, action: Action) -> None:
@@ -144,6 +146,17 @@ class Hands:
     def new_disk(self, edge: Edge, off_s: float) -> None:
         edge.reset_disk()
         self._restart(edge, off_s)
+
+    def copy_disk(self, edge: Edge) -> None:
+        """Somebody takes an image of its card."""
+        self.copies[edge.name] = edge.store.snapshot()
+
+    def set_back(self, edge: Edge, off_s: float) -> None:
+        """And puts it back."""
+        if edge.name in self.copies:
+            edge.cut_power(battery=True)
+            edge.restore_copy(self.copies[edge.name])
+            self._restart(edge, off_s)
 
     def change_agent(self, edge: Edge, version: int, off_s: float) -> None:
         """Another release is installed, over the same store."""

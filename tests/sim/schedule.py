@@ -97,6 +97,8 @@ def drawn(seed: int) -> Schedule:
         actions.append(Action(at_s=FAULTS_S, verb="restore", args={"off_s": 0.0}))
     if cloud_version == NEWEST and not versions:
         actions += dice.commands()
+    if seed % 6 == 5 and not versions and cloud_version == NEWEST:
+        actions = [action for action in actions if action.verb != "restore"] + dice.copies()
     return Schedule(
         seed=seed,
         edges=edges,
@@ -192,6 +194,21 @@ class _Dice:
             args: dict[str, Value] = {"edge": f"edge-{number + 1}"}
             args |= {"off_s": self._uniform(1, 10), "up_s": self._uniform(2, 30)}
             actions.append(Action(at_s=self._uniform(10, FAULTS_S), verb="brownout", args=args))
+        return actions
+
+    def copies(self) -> list[Action]:
+        """Cards of which an image is taken and put back: of a gateway that is offline and was started so, and of any.
+        No cloud is restored beside that: it knows no more what was told before."""
+        actions: list[Action] = []
+        for number in range(self.edges):
+            args: dict[str, Value] = {"edge": f"edge-{number + 1}"}
+            at_s, off_s = self._uniform(5, 180), self._uniform(12, 40)
+            if self.random.random() < 0.7:
+                actions.append(Action(at_s=at_s, verb="block", args={**args, "off_s": off_s}))
+                actions.append(Action(at_s=at_s + 1, verb="crash_agent", args={**args, "off_s": 0.5}))
+            actions.append(Action(at_s=at_s + 11, verb="copy_disk", args=args))
+            back_s = at_s + off_s + self._uniform(5, 60)
+            actions.append(Action(at_s=back_s, verb="set_back", args={**args, "off_s": self._uniform(0.5, 5)}))
         return actions
 
     def _strike(self) -> tuple[str, dict[str, Value]]:

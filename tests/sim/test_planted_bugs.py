@@ -17,6 +17,7 @@ PLANTS = {
     "receipt before commit": (Plant(receipt_before_commit=True), 4),
     "one number for a lane in pieces": (Plant(one_number_a_lane=True), 4),
     "a bulk lane that is forgotten": (Plant(forget_bulk=True), 4),
+    "a cloud that knows no starts of an agent": (Plant(deaf_to_starts=True), 4),
     "an edge that gives up dialling": (Plant(give_up_dialling=True), 1),
     "a restored cloud that is told nothing": (Plant(silent_about_epochs=True), 1),
     "a replay of old states": (Plant(replay_first_state=True), 2),

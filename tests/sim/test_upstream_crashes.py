@@ -289,11 +289,14 @@ class Rig:
 
     def _admit(self, cloud: CloudSession, admit: Admit) -> None:
         self.point()
-        position = done(self.cloud_store.enter(admit.hello.node, admit.hello.incarnation))
+        hello = admit.hello
+        position = done(self.cloud_store.enter(hello.node, hello.incarnation, starts=hello.starts))
         self.point()
         self.number = position.session
         received = Received() if self.plant.position_in_memory else position.received
-        admission = Admission(view=FakeView(), epoch="e", session=position.session, received=received)
+        admission = Admission(
+            view=FakeView(), epoch="e", session=position.session, received=received, common=position.common
+        )
         cloud.admitted(admission, now_of(self.clock))
 
     def _commit(self, cloud: CloudSession, commit: Commit) -> None:

@@ -66,6 +66,8 @@ class Plant:
     """After the third session."""
     silent_about_epochs: bool = False
     """A restored cloud is not told again."""
+    deaf_to_starts: bool = False
+    """A cloud does not say where an older copy of an outbox and its own past part."""
     replay_first_state: bool = False
     """What is written to the edge's store now and then is the state in which the object came first."""
     always_compare: bool = False

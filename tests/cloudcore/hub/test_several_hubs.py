@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 import pytest
 
@@ -18,6 +18,7 @@ from skerry.errors import UnavailableError
 from skerry.objects.conditions import condition_of, is_true
 from skerry.objects.json import str_at
 from skerry.sync.ports import SyncSettings
+from skerry.wire.frames import Start
 from tests.cloudcore.hub.fleet import QUICK, Fleet, Replica, SharedMemoryStore, a_fleet, eventually
 
 
@@ -154,9 +155,15 @@ class SlowStore(SharedMemoryStore):
         self.answers = asyncio.Event()
 
     async def enter(
-        self, node: str, incarnation: str, *, hub: str = "", while_at: Standing | None = None
+        self,
+        node: str,
+        incarnation: str,
+        *,
+        hub: str = "",
+        while_at: Standing | None = None,
+        starts: Sequence[Start] = (),
     ) -> Position:
-        position = await super().enter(node, incarnation, hub=hub, while_at=while_at)
+        position = await super().enter(node, incarnation, hub=hub, while_at=while_at, starts=starts)
         if hub == "north":
             self.entered += 1
             await self.answers.wait()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Awaitable, Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
@@ -22,6 +22,7 @@ from skerry.errors import FencedError, UnavailableError
 from skerry.objects.json import str_at
 from skerry.objects.meta import Key, Revision
 from skerry.testkit.simulated.loop import VirtualLoop
+from skerry.wire.frames import Start
 from tests.cloudcore.worlds import make_world
 
 POD = Key("pods", "d", "p")
@@ -66,10 +67,16 @@ class Line(FailingStore):
         return await asyncio.shield(task)
 
     async def enter(
-        self, node: str, incarnation: str, *, hub: str = "", while_at: Standing | None = None
+        self,
+        node: str,
+        incarnation: str,
+        *,
+        hub: str = "",
+        while_at: Standing | None = None,
+        starts: Sequence[Start] = (),
     ) -> Position:
         await asyncio.sleep(self.delays_s())
-        return await super().enter(node, incarnation, hub=hub, while_at=while_at)
+        return await super().enter(node, incarnation, hub=hub, while_at=while_at, starts=starts)
 
     def _arrived(self, task: asyncio.Task[tuple[Revision, ...]]) -> None:
         self._sent.discard(task)

@@ -39,6 +39,19 @@ def test_a_snapshot_is_what_a_power_cut_leaves() -> None:
     assert store.apply(EdgeBatch(reports=(report("p", b"3"),))) == 2
 
 
+def test_each_opening_of_a_copy_has_a_mark_of_its_own() -> None:
+    store = MemoryEdgeStore(incarnation="i1", clock=ManualClock())
+    store.apply(EdgeBatch(reports=(report("p"),)))
+    copy = store.snapshot()
+    found = set[tuple[int, ...]]()
+    for _ in range(3):
+        store.restore(copy)
+        assert [start.first for start in store.outbox_starts()] == [1, 2]
+        found.add(tuple(start.mark for start in store.outbox_starts()))
+    assert len({marks[0] for marks in found}) == 1
+    assert len({marks[1] for marks in found}) == 3
+
+
 def test_a_failing_store_refuses_writes_and_keeps_nothing_of_them() -> None:
     store = FailingEdgeStore(MemoryEdgeStore(incarnation="i1", clock=ManualClock()))
     store.apply(EdgeBatch(puts=(held("a"),), reports=(report("p"),)))

@@ -333,6 +333,24 @@ def test_an_object_that_can_not_be_read_is_dropped_so_that_it_is_fetched_again(t
     store.close()
 
 
+def test_starts_are_kept_until_reports_may_have_left(tmp_path: Path) -> None:
+    def begun(*names: str, meta: tuple[tuple[str, str], ...] = ()) -> list[int]:
+        """What an agent writes in one start; the first numbers of the starts that it knew of."""
+        store = opened(tmp_path).store
+        firsts = [start.first for start in store.outbox_starts()]
+        assert len({start.mark for start in store.outbox_starts()}) == len(firsts)
+        store.apply(EdgeBatch(reports=tuple(report(name) for name in names), meta=meta))
+        store.close()
+        return firsts
+
+    assert begun("a", "b") == [1]
+    assert begun("c") == [1, 3]
+    assert begun() == [1, 3, 4]
+    assert begun("d", meta=((META_LEAVING, "yes"),)) == [1, 3, 4], "one that wrote nothing gave way"
+    assert begun("e") == [5]
+    assert begun() == [5, 6]
+
+
 def test_what_may_have_been_sent_is_known_when_the_store_is_opened_again(tmp_path: Path) -> None:
     """Also after starts that met no cloud: what those wrote was sent by nobody."""
 

@@ -11,7 +11,7 @@ from skerry.sync.edge import EdgeIdentity, EdgeSession
 from skerry.sync.effects import CloudEffect, EdgeEffect, Send
 from skerry.sync.ports import BootTimes, Instant, SyncSettings
 from skerry.sync.received import Received
-from skerry.wire.frames import BULK, PROMPT, Frame, Hello, ObjectState, Welcome
+from skerry.wire.frames import BULK, PROMPT, Frame, Hello, ObjectState, Start, Welcome
 
 
 def at(seconds: float) -> Instant:
@@ -79,6 +79,7 @@ class FakeOutbox:
     head: int = 0
     left: int | None = None
     """None: everything was sent before."""
+    starts: list[Start] = field(default_factory=list[Start])
     known_boots: list[BootTimes] = field(default_factory=list[BootTimes])
 
     def add(self, *items: Item) -> None:
@@ -93,6 +94,9 @@ class FakeOutbox:
 
     def outbox_left(self) -> int:
         return self.head if self.left is None else self.left
+
+    def outbox_starts(self) -> tuple[Start, ...]:
+        return tuple(self.starts)
 
     def note_sent(self, through: int) -> None:
         if self.left is not None:

@@ -29,6 +29,7 @@ from skerry.wire.frames import (
     Reports,
     Stamped,
     Stamps,
+    Start,
 )
 from tests.skerry.sync.conversation import FakeOutbox, Item, an_edge, at, frames, key, only, state, welcome
 
@@ -236,9 +237,34 @@ def test_a_store_that_sent_less_than_the_cloud_has_begins_a_new_life_and_forgets
     )
     assert isinstance(close, Send)
     assert isinstance(end, CloseLink)
-    assert "the cloud has report 20, and this store sent none after 4" in end.reason
+    assert "the cloud has report 20, and this store's past ends with 4" in end.reason
     assert session.session == 0
     assert session.state is EdgeState.CLOSED
+
+
+def test_a_copy_settles_what_it_has_in_common_with_the_one_that_told_it() -> None:
+    outbox = FakeOutbox(left=4, starts=[Start(mark=1, first=5), Start(mark=2, first=11)])
+    outbox.add(*(Item(seq=number) for number in range(1, 41)))
+    session = an_edge(outbox=outbox, leaving=False)
+    (hello,) = frames(session.effects())
+    assert isinstance(hello, Hello)
+    assert hello.starts == tuple(outbox.starts)
+    session.receive(welcome(version=2, received=20, common=10), at(1))
+    assert session.effects()[0] == BeginLife(settled=((PROMPT, Span(1, 10)), (BULK, Span(1, 10))))
+
+
+def test_a_copy_that_has_everything_in_common_goes_on_with_its_life() -> None:
+    outbox = FakeOutbox(left=4, starts=[Start(mark=1, first=5), Start(mark=2, first=11)])
+    outbox.add(*(Item(seq=number) for number in range(1, 41)))
+    session = an_edge(outbox=outbox, leaving=False)
+    session.receive(welcome(version=2, received=10, common=10), at(1))
+    assert session.state is EdgeState.IN_STEP
+    again = an_edge(outbox=outbox)
+    (hello,) = frames(again.effects())
+    assert isinstance(hello, Hello)
+    assert hello.starts == (), "told until reports may leave"
+    again.receive(welcome(version=2, received=10), at(2))
+    assert again.state is EdgeState.IN_STEP, "it is known in this run"
 
 
 def test_what_this_run_of_the_agent_sent_is_no_sign_of_another_copy() -> None:

@@ -24,6 +24,7 @@ from skerry.wire.frames import (
     Reports,
     Stamped,
     Stamps,
+    Start,
     StreamClose,
     StreamCredit,
     StreamData,
@@ -104,6 +105,30 @@ SAMPLES: dict[str, Frame] = {
 }
 
 SAMPLES_2: dict[str, Frame] = {
+    "hello_with_starts": Hello(
+        versions=(2, 1),
+        node="eu-1",
+        agent_version="0.2.0",
+        incarnation="7f3a9c",
+        epoch="e1",
+        revision=Revision(4711),
+        root=0x0123456789ABCDEF,
+        outbox_head=200,
+        dictionaries=(1,),
+        starts=(Start(mark=0x9A8B7C6D, first=101), Start(mark=7, first=160)),
+    ),
+    "welcome_with_common": Welcome(
+        version=2,
+        session=9,
+        server_ms=1_764_000_000_000,
+        heartbeat_ms=30_000,
+        epoch="e1",
+        revision=Revision(4712),
+        received=200,
+        in_step=True,
+        dictionary=1,
+        common=159,
+    ),
     "hello": Hello(
         versions=(2, 1),
         node="eu-1",
