@@ -11,7 +11,7 @@ SECONDS_EACH ?= 300
 SEEDS ?= 10000
 FROM ?= 0
 
-.PHONY: help install apt demo test check unit system sim sim-debug fuzz bench faults docs format clean
+.PHONY: help install apt demo test check unit system sim sim-debug fuzz soak bench faults docs format clean
 
 help: ## list the entry points
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -60,6 +60,9 @@ fuzz: $(STAMP) ## look for new hostile inputs, SECONDS_EACH=300 for each target 
 	  $(PY) -m tests.fuzz.guided $$target $(SECONDS_EACH) || exit 1; \
 	  $(PY) -m tests.fuzz.search $$target --seconds $(SECONDS_EACH) || exit 1; \
 	done
+
+soak: $(STAMP) apt ## the whole disconnect suite on real processes, every fault of the catalogue (20 minutes)
+	@SKERRY_SOAK=1 $(BIN)/pytest -q -m system tests/system/test_testkit_suite.py
 
 bench: $(STAMP) ## measure against the budgets; results in benchmarks/results
 	@$(PY) -m benchmarks
