@@ -108,8 +108,7 @@ class KeeperSettings:
     """Between two times in the long run that the cloud is told of a device whose values move: what people follow with
     their eyes."""
     tell_credit: int = 120
-    """Times that need not wait, where the device was quiet for so many times `tell_s`: whoever turns a knob sees what
-    it does."""
+    """Times that need not wait, where the device was quiet for so many times `tell_s`."""
 
 
 class Keeper:
@@ -578,6 +577,8 @@ class Keeper:
                 await self._staged.wait()
             async with asyncio.timeout(self._in_s(self._syncs.due_s())):
                 await self._urgent.wait()
+            return  # what can't wait costs no credit
+        self._syncs.spend(self._clock.monotonic_s())
 
     def _in_s(self, at_s: float | None) -> float | None:
         return None if at_s is None else max(0.0, at_s - self._clock.monotonic_s())
@@ -601,7 +602,6 @@ class Keeper:
             try:
                 batch = stage.batch(self._twins.get, self._pace.pending)
                 if batch != EdgeBatch():
-                    self._syncs.spend(self._clock.monotonic_s())
                     await self._store.apply(batch)
             except UnavailableError:
                 self._stage.put_back(stage)
