@@ -160,6 +160,7 @@ class Checkers:
             told.common = 0  # nor does it know of their starts
         self._values = {}
         self._newest = {}
+        self._named = {}  # by the epoch before; what it named later stands for nothing, and older may stand again
         for node, incarnation, dated in cloud.disk.effects:
             told = self._told.setdefault(incarnation, Told())
             told.effects.add(dated.report.seq)
