@@ -346,6 +346,9 @@ class Checkers:
             self._broken(5, f"a {type(frame).__name__} of {size} bytes")
         if isinstance(frame, Stamps):
             self._named.setdefault(link, {}).update({entry.key: entry.stamp for entry in frame.entries})
+        if isinstance(frame, Objects) and link in self._named:
+            for key in frame.deletes:  # and what is wanted once more, after that, was not named
+                self._named[link].pop(key, None)
         if isinstance(frame, Welcome) and not frame.in_step:
             self._needed(link, frame)
         if isinstance(frame, Reports) and frame.first:  # else it is one of the first release, without spans

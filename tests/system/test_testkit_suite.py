@@ -1,5 +1,5 @@
 """The disconnect suite on real processes and links, as users run it, on an app with a pod, a ConfigMap, a Modbus
-device and one that speaks MQTT. A few faults of the catalogue in every run; `make soak` runs them all (20 minutes)."""
+device and one that speaks MQTT. Every run has a few faults of it; `make soak` has them all, in 20 minutes."""
 
 from __future__ import annotations
 
