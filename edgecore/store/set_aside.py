@@ -1,4 +1,4 @@
-"""Damaged stores that were set aside, for people to look at: a few, and only while the disk has room for them.
+"""Damaged stores that are set aside, for people to look at: a few, and only while the disk has room for them.
 
 Files `NAME.damaged-MILLISECONDS`, and what SQLite keeps beside each. A card that damages its store once a month
 would otherwise fill itself with copies. A crash between two deletions leaves the rest to the next start.
@@ -16,6 +16,16 @@ LOG: Final = logging.getLogger(__name__)
 
 KEPT: Final = 2
 _NAME: Final = re.compile(r".+\.damaged-(\d+)(-wal|-shm)?")
+
+
+def set_aside(path: Path, wall_ms: int) -> Path:
+    """Move the file and what SQLite keeps beside it, for people to look at."""
+    target = path.with_name(f"{path.name}.damaged-{wall_ms}")
+    for suffix in ("", "-wal", "-shm"):
+        part = path.with_name(path.name + suffix)
+        if part.exists():
+            part.rename(target.with_name(target.name + suffix))
+    return target
 
 
 def drop_surplus(directory: Path, free_bytes: Callable[[Path], int], *, floor: int) -> None:

@@ -67,7 +67,7 @@ from edgecore.store.port import (
     report_cost_bytes,
 )
 from edgecore.store.schema import STEPS, VERSION
-from edgecore.store.set_aside import drop_surplus
+from edgecore.store.set_aside import drop_surplus, set_aside
 from skerry.errors import DamagedError, StorageFullError, UnavailableError
 from skerry.files import unavailable
 from skerry.objects.json import decode_object
@@ -165,10 +165,10 @@ def _opened(settings: StoreSettings, lock: TextIO, clock: Clock, ids: Ids) -> Op
             damage = str(error)
         else:
             return OpenedStore(store=store, set_aside=None, damage="", taken_over=())
-    set_aside = _set_aside(path, clock.wall_ms())
+    moved = set_aside(path, clock.wall_ms())
     _private(path)
     store = SqliteEdgeStore(lock, settings, clock, ids, Examined())
-    return OpenedStore(store=store, set_aside=set_aside, damage=damage, taken_over=store.take_over(set_aside))
+    return OpenedStore(store=store, set_aside=moved, damage=damage, taken_over=store.take_over(moved))
 
 
 def _lock(path: Path) -> TextIO:
@@ -189,16 +189,6 @@ def _private(path: Path) -> None:
         path.chmod(0o600)
     except OSError as error:
         raise unavailable(path, error) from error
-
-
-def _set_aside(path: Path, wall_ms: int) -> Path:
-    """Move the file and what SQLite keeps beside it, for people to look at."""
-    target = path.with_name(f"{path.name}.damaged-{wall_ms}")
-    for suffix in ("", "-wal", "-shm"):
-        part = path.with_name(path.name + suffix)
-        if part.exists():
-            part.rename(target.with_name(target.name + suffix))
-    return target
 
 
 class SqliteEdgeStore:
