@@ -15,6 +15,7 @@ from cloudcore.registry.kinds import builtin_scheme
 from cloudcore.store.port import Advance
 from edgecore.store.memory import MemoryEdgeStore
 from skerry.clocks import ManualClock, SystemClock
+from skerry.objects.commands import CAPABILITY
 from skerry.objects.conditions import condition_of, is_true
 from skerry.objects.json import JsonObject, str_at
 from skerry.objects.meta import Revision, revision_of
@@ -230,6 +231,7 @@ HELLO = Hello(
     revision=Revision(0),
     root=1,
     outbox_head=0,
+    capabilities=(CAPABILITY,),
 )
 
 
