@@ -78,6 +78,9 @@ class Checkers:
         self._told: dict[str, Told] = {}
         self._deleted: set[str] = set()
         self._gone: set[str] = set()
+        self._revived: dict[str, set[str]] = {}
+        """Pods that a store which was set back holds, until it is in step: what it told of their end is forgotten, even
+        where that is still on its way."""
         self._values: dict[tuple[str, str], int] = {}
         self._newest: dict[str, int] = {}
         self._order: dict[Served, int] = {}
@@ -132,7 +135,8 @@ class Checkers:
         told.appended = {seq: body for seq, body in told.appended.items() if seq <= edge.store.outbox_head()}
         told.dropped = sum(gap.total for gap in edge.store.stats().gaps)
         told.state = {key: seq for key, seq in told.state.items() if seq <= edge.store.outbox_head()}
-        self._gone -= {held.stamp.uid for held in edge.store.list("pods")}  # that is forgotten, too
+        self._revived[edge.name] = {held.stamp.uid for held in edge.store.list("pods")}
+        self._gone -= self._revived[edge.name]
         own = edge.store.outbox_left() if edge.version == 1 else edge.store.outbox_head()
         told.common = own if told.common is None else min(told.common, own)
         self._values = {shown: value for shown, value in self._values.items() if shown[0] != edge.name}
@@ -174,7 +178,8 @@ class Checkers:
 
     def gone(self, uid: str) -> None:
         """The cloud let a pod go, because its node says that nothing of it is left."""
-        self._gone.add(uid)
+        if not any(uid in revived for revived in self._revived.values()):
+            self._gone.add(uid)
         for edge in self._world.edges:
             if uid in edge.pods.running:
                 self._broken(8, f"{uid} runs after it was told to be gone")
@@ -211,6 +216,7 @@ class Checkers:
             moment = (replica.name, replica.loads, replica.views.revision, edge.writes)
             if self._agreed.get(edge.name) != moment:
                 self._same(edge, replica, 3)
+                self._revived.pop(edge.name, None)
                 self._agreed[edge.name] = moment
 
     def _same(self, edge: Edge, replica: Replica, promise: int) -> None:

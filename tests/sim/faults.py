@@ -144,6 +144,9 @@ class Hands:
         edge.blocked = False
 
     def new_disk(self, edge: Edge, off_s: float) -> None:
+        """And throws away what image there was of the old one: the cloud keeps nothing of a life that was followed by
+        another (decision 0228)."""
+        self.copies.pop(edge.name, None)
         edge.reset_disk()
         self._restart(edge, off_s)
 
