@@ -2,9 +2,9 @@
 
 `node_status` is pure; `read_machine` reads /proc and the like. Sizes that move all the time (free memory, free disk)
 only enter as conditions with hysteresis, so a node at rest tells nothing; of what waits for the cloud, in steps that
-double. Keeps nothing; what was told last is
-compared with what the store's outbox was given in this life, and told once after each start and in each new epoch of
-the cloud.
+double. Keeps nothing; what was told last is compared with what the store's outbox was given in this life, and told
+once after each start, in each new epoch of the cloud, and to each new Node of this name: one that a person made knows
+nothing.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from edgecore.store.shell import AsyncEdgeStore
 from skerry.errors import UnavailableError
 from skerry.objects.conditions import find_condition
 from skerry.objects.json import JsonObject, maps_at, str_at, to_json
+from skerry.objects.meta import Key
 from skerry.objects.reports import BACKLOG, NODE_STATUS, NodeStatusReport
 from skerry.objects.times import time_text
 from skerry.ports import Clock
@@ -269,14 +270,17 @@ class NodeReporter:
         self._moved = moved
         self._addresses: tuple[str, ...] = ()
         self._told: NodeStatusReport | None = None
-        self._told_epoch = ""
-        self._restored = asyncio.Event()
+        self._told_to = ("", "")
+        """Epoch of the cloud, and uid of the Node."""
+        self._key = Key("nodes", "", identity.name)
+        self._renewed = asyncio.Event()
+        """There is perhaps somebody new to tell."""
 
     async def run(self) -> None:
         stop = self._store.listen(self._committed)
         try:
             while True:
-                self._restored.clear()
+                self._renewed.clear()
                 try:
                     await self.look()
                 except (UnavailableError, OSError) as error:
@@ -288,13 +292,14 @@ class NodeReporter:
     async def _rest(self) -> None:
         try:
             async with asyncio.timeout(LOOK_S):
-                await self._restored.wait()
+                await self._renewed.wait()
         except TimeoutError:
             return
 
     def _committed(self, batch: EdgeBatch) -> None:
-        if any(name == META_EPOCH for name, _ in batch.meta):
-            self._restored.set()
+        is_another = any(put.key == self._key and put.stamp.uid != self._told_to[1] for put in batch.puts)
+        if is_another or any(name == META_EPOCH for name, _ in batch.meta):
+            self._renewed.set()
 
     async def look(self) -> None:
         """Look once; tell what is new."""
@@ -302,11 +307,12 @@ class NodeReporter:
         now = Now(wall_ms=self._clock.wall_ms(), monotonic_ms=round(self._clock.monotonic_s() * 1000))
         backlog = backlog_of(self._store.stats(), self._store.boots(), now)
         report = node_report(self._identity, self._looked_at(), before, backlog, now_ms=now.wall_ms)
-        epoch = self._store.meta(META_EPOCH) or ""
-        if report != self._told or epoch != self._told_epoch:
+        held = self._store.get(self._key)
+        to = (self._store.meta(META_EPOCH) or "", self._told_to[1] if held is None else held.stamp.uid)
+        if report != self._told or to != self._told_to:
             told = NewReport(report_class="state", kind=NODE_STATUS, key="", body=report.encode())
             await self._store.apply(EdgeBatch(reports=(told,)))
-            self._told, self._told_epoch = report, epoch
+            self._told, self._told_to = report, to
 
     def _looked_at(self) -> Machine:
         """The machine; without a route it has the addresses that it had, as none else is known."""

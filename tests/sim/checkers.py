@@ -79,8 +79,8 @@ class Checkers:
         self._deleted: set[str] = set()
         self._gone: set[str] = set()
         self._revived: dict[str, set[str]] = {}
-        """Pods that a store which was set back holds, until it is in step: what it told of their end is forgotten, even
-        where that is still on its way."""
+        """Pods that a store which was set back holds, until it is in step: what it told of their end is forgotten,
+        even where that is still on its way."""
         self._values: dict[tuple[str, str], int] = {}
         self._newest: dict[str, int] = {}
         self._order: dict[Served, int] = {}

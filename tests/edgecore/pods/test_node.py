@@ -10,11 +10,12 @@ from pathlib import Path
 from edgecore.pods.node import Machine, NodeIdentity, NodeReporter, node_report, read_machine
 from edgecore.store.backlog import Backlog
 from edgecore.store.memory import MemoryEdgeStore
-from edgecore.store.port import META_EPOCH, EdgeBatch, NewReport
+from edgecore.store.port import META_EPOCH, EdgeBatch, Held, NewReport
 from edgecore.store.shell import AsyncEdgeStore
 from skerry.clocks import ManualClock
 from skerry.objects.conditions import find_condition
 from skerry.objects.json import decode_object, map_at, maps_at, str_at
+from skerry.objects.meta import Key, Revision, Stamp
 from skerry.objects.reports import BACKLOG, NodeStatusReport
 from skerry.wire.frames import PROMPT
 
@@ -151,6 +152,32 @@ async def test_a_restored_cloud_is_told_of_the_node_at_once(tmp_path: Path) -> N
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     store.close()
+
+
+async def test_a_node_that_was_made_again_is_told_at_once(tmp_path: Path) -> None:
+    clock = ManualClock()
+    store = AsyncEdgeStore(MemoryEdgeStore(incarnation="i", clock=clock))
+    await store.apply(EdgeBatch(puts=(a_node("uid-1", 1),)))
+    reporter = NodeReporter(store, clock, IDENTITY, lambda: MACHINE)
+    await reporter.look()
+    await store.apply(EdgeBatch(puts=(a_node("uid-1", 2),)))
+    await reporter.look()
+    assert store.outbox_head() == 1, "a change of the same Node is no news to it"
+    task = asyncio.create_task(reporter.run())
+    async with asyncio.timeout(5):  # well below the time between two looks
+        await store.apply(EdgeBatch(puts=(a_node("uid-2", 3),)))
+        while store.outbox_head() == 1:
+            await asyncio.sleep(0.005)
+    await store.apply(EdgeBatch(deletes=(Key("nodes", "", "gate-1"),)))
+    await reporter.look()
+    assert store.outbox_head() == 2, "and there is nobody to tell where it is gone"
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    store.close()
+
+
+def a_node(uid: str, revision: int) -> Held:
+    return Held(key=Key("nodes", "", IDENTITY.name), stamp=Stamp(uid, Revision(revision)), body=b"{}")
 
 
 def test_this_machine_can_be_read(tmp_path: Path) -> None:
