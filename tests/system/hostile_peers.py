@@ -11,6 +11,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import os
+import select
 import socket
 import ssl
 import struct
@@ -137,6 +138,22 @@ class WebPeer:
             except OSError:
                 break
         return taken
+
+    def pour_and_read(self, data: bytes, *, within_s: float) -> None:
+        """Write the same bytes again and again, and read all that is answered. In one thread: an SSL socket is not made
+        for two."""
+        until = time.monotonic() + within_s
+        self.sock.setblocking(False)
+        while time.monotonic() < until:
+            try:
+                with contextlib.suppress(ssl.SSLWantReadError, ssl.SSLWantWriteError):
+                    self.sock.send(data)
+                with contextlib.suppress(ssl.SSLWantReadError, ssl.SSLWantWriteError):
+                    while self.sock.recv(65536):
+                        pass
+            except OSError:
+                return
+            select.select([self.sock], [self.sock], [], 0.1)
 
     def upgraded(self) -> WebPeer:
         assert self.send(upgrade())

@@ -261,13 +261,7 @@ def flooded(ground: Ground, flood: Callable[[WebPeer], None]) -> None:
 
 def test_a_flood_of_signs_of_life_holds_up_nobody(ground: Ground) -> None:
     words = web_frame(encode(Ping(number=1))) * 500
-
-    def flood(peer: WebPeer) -> None:
-        reading = threading.Thread(target=peer.is_ended, args=(8,), daemon=True)
-        reading.start()
-        peer.pour(words, total=100 * MIB, within_s=6)
-
-    flooded(ground, flood)
+    flooded(ground, lambda peer: peer.pour_and_read(words, within_s=6))
 
 
 def test_a_flood_of_signs_of_life_whose_answers_are_not_read_is_ended(ground: Ground) -> None:

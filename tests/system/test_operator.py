@@ -120,7 +120,10 @@ def test_a_watch_of_a_device_that_is_not_there_ends_at_once(cloud: CloudProcess,
 
 def test_a_watch_has_its_columns_in_every_line_and_ends_on_an_interrupt(cloud: CloudProcess) -> None:
     cloud.kubectl("create", "configmap", "first")
-    command = [sys.executable, "-m", "skerry.cli.main", "get", "configmaps", "-w", "--data", str(cloud.data)]
+    # What a shell starts in the background is deaf to interrupts, and so is all that it starts.
+    hearing = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    program = f"{hearing}; from skerry.cli.main import main; main()"
+    command = [sys.executable, "-c", program, "get", "configmaps", "-w", "--data", str(cloud.data)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as watching:
         assert watching.stdout is not None and watching.stderr is not None
         assert watching.stdout.readline().split() == ["NAME", "DATA", "AGE"]
