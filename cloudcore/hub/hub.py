@@ -24,7 +24,7 @@ from cloudcore.hub.elsewhere import Client, NodesElsewhere, NodesHere
 from cloudcore.hub.keys import NodeKeys
 from cloudcore.hub.leases import HubLeases, LeaseParts
 from cloudcore.hub.liveness import SILENT_REASON, Liveness, LivenessSettings
-from cloudcore.hub.orphans import Orphans
+from cloudcore.hub.orphans import Orphans, fence_of
 from cloudcore.hub.places import Places, PlaceSettings
 from cloudcore.hub.pushing import Pushing
 from cloudcore.hub.references import ARRIVAL, NODES, PODS
@@ -383,17 +383,27 @@ class Hub:
             self.heard(slot.session)
 
     async def _follow_entries(self) -> None:
-        """A gateway that came to another hub has left its session here, however much that looks alive."""
+        """A gateway that came to another hub has left its session here, however much that looks alive. One may have
+        come here without this hub's knowing: the store's answer was lost, or came when the link had ended.
+        """
         after = 0
         while True:
             try:
                 async for entry in self._parts.store.watch_entries(after=after):
                     after = entry.number
-                    if entry.hub != self._name:
+                    if entry.hub == self._name:
+                        self._entered_here(entry)
+                    else:
                         self._entered_elsewhere(entry)
             except UnavailableError as error:
                 log.warning("who enters at other hubs is not known error=%s", error)
                 await asyncio.sleep(_RETRY_S)
+
+    def _entered_here(self, entry: Entry) -> None:
+        slot = self._slots.get(entry.node)
+        session = None if slot is None else slot.session
+        if session is None or session.fence is None or session.fence.session < entry.session:
+            self.liveness.entered(fence_of(entry))
 
     def _entered_elsewhere(self, entry: Entry) -> None:
         slot = self._slots.get(entry.node)
@@ -434,6 +444,8 @@ class Hub:
             if slot.session is None and slot.waiting is None and not slot.entering.locked():
                 del self._slots[session.node]
         if session.fence is None:
+            if session.may_have_entered and not self._name and (slot is None or slot.session is None):
+                self.liveness.unanswered(session.node)
             return
         if self._is_failure(session, how):
             self.liveness.failed(session.fence)

@@ -123,6 +123,21 @@ class Liveness:
         self._doubts[session.node] = ends_s
         self._note(session.node, _Due(at_s=ends_s, heard=False, session=session))
 
+    def entered(self, session: Advance) -> None:
+        """The store says that this session began here, of which nothing else may ever be known; silent unless it is
+        heard within the grace, or within what is left of one that is running."""
+        held = self._due.get(session.node)
+        if held is None or _number(held) < session.session:
+            ends_s = held.at_s if held is not None and not held.heard else self._grace_end_s()
+            self._note(session.node, _Due(at_s=ends_s, heard=False, session=session))
+
+    def unanswered(self, node: str) -> None:
+        """A session may have begun, of a store that nobody shares: it gave no answer. So what is due may be fenced by
+        then, and is said without a fence."""
+        held = self._due.pop(node, None)
+        ends_s = held.at_s if held is not None and not held.heard else self._grace_end_s()
+        self._note(node, _Due(at_s=ends_s, heard=False, session=None))
+
     def orphaned(self, session: Advance, holds: Callable[[], bool]) -> None:
         """The hub of the node's newest session has gone; silent unless it turns up elsewhere within the grace, or
         `holds` says when that is over that it was not so."""

@@ -128,6 +128,8 @@ class NodeSession:
         """Done when everything of it is over, commits included."""
         self._fence: Advance | None = None
         """With the number that the store gave; a newer one fences this session."""
+        self.may_have_entered = False
+        """The store was asked for that number, whether or not its answer came."""
         self._reporter: Reporter | None = None
         self.spoke_s: float | None = None
         """When the node first said something after Welcome, monotonic; None: it has not."""
@@ -221,6 +223,7 @@ class NodeSession:
             if not await self._registry.enter(self):
                 self.close(CloseCode.BUSY, "too many at once", retry_after_s=self._registry.retry_after_s())
                 return
+            self.may_have_entered = True
             position = await self._parts.store.enter(
                 hello.node, hello.incarnation, hub=self._parts.hub, starts=hello.starts
             )

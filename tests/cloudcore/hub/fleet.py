@@ -36,7 +36,7 @@ from skerry.objects.json import Json, JsonObject
 from skerry.objects.meta import Key
 from skerry.objects.reports import NODE_STATUS, NodeStatusReport
 from skerry.objects.scheme import Kind
-from skerry.ports import Link
+from skerry.ports import Clock, Ids, Link
 from skerry.sync.ports import SyncSettings
 from skerry.transport.memory import MemoryLink, pair
 
@@ -88,6 +88,19 @@ class SharedMemoryStore(MemoryStore):
         return True
 
 
+def node_report(*, ready: str = "True", site: str = "north") -> bytes:
+    """What a gateway says of itself."""
+    condition: JsonObject = {
+        "type": "Ready",
+        "status": ready,
+        "reason": "EdgeReady",
+        "message": "works",
+        "lastTransitionTime": "2026-11-21T03:00:00Z",
+        "lastHeartbeatTime": "2026-11-21T03:00:00Z",
+    }
+    return NodeStatusReport(labels={"site": site}, status={"conditions": [condition]}).encode()
+
+
 class Gateway:
     """One gateway: store, link, and the wire to its hub."""
 
@@ -129,16 +142,7 @@ class Gateway:
         await self.store.apply(EdgeBatch(reports=(report,)))
 
     async def tell_node(self, *, ready: str = "True") -> None:
-        condition: JsonObject = {
-            "type": "Ready",
-            "status": ready,
-            "reason": "EdgeReady",
-            "message": "works",
-            "lastTransitionTime": "2026-11-21T03:00:00Z",
-            "lastHeartbeatTime": "2026-11-21T03:00:00Z",
-        }
-        body = NodeStatusReport(labels={"site": "north"}, status={"conditions": [condition]})
-        await self.tell("state", NODE_STATUS, "", body.encode())
+        await self.tell("state", NODE_STATUS, "", node_report(ready=ready))
 
     def holds(self, resource: str, name: str, namespace: str = "ns") -> bool:
         return self.store.get(Key(resource, namespace, name)) is not None
@@ -213,12 +217,15 @@ class Fleet:
 async def a_fleet(
     store: Store | None = None,
     settings: HubSettings = SETTINGS,
-    leadership: Leadership | None = None,
+    leadership: Leadership | Callable[[WatchCache], Leadership] | None = None,
     replicas: Client | None = None,
     address: str = "",
+    *,
+    clock: Clock | None = None,
+    ids: Ids | None = None,
 ) -> AsyncGenerator[Fleet]:
-    """A cloud with the namespaces `ns`, `default` and `kube-system`."""
-    scheme, ids, clock = builtin_scheme(), SeededIds(1), SystemClock()
+    """A cloud with the namespaces `ns`, `default` and `kube-system`. Its leadership may be made of its cache."""
+    scheme, ids, clock = builtin_scheme(), ids or SeededIds(1), clock or SystemClock()
     store = store or MemoryStore(MemoryState(epoch="e1"))
     async with following(store, indexes=INDEXES) as cache:
         rules = KindRules(CustomKinds(scheme))
@@ -230,7 +237,7 @@ async def a_fleet(
             kinds=kinds_in(scheme),
             clock=clock,
             ids=ids,
-            leadership=leadership or Replica(),
+            leadership=(leadership(cache) if callable(leadership) else leadership) or Replica(),
             replicas=replicas,
             authorities=AUTHORITIES,
         )

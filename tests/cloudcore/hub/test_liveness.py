@@ -12,9 +12,12 @@ from cloudcore.hub.effects import GATEWAY_READY, kinds_in
 from cloudcore.hub.hub import HubSettings
 from cloudcore.hub.liveness import SILENT_REASON, Liveness, LivenessSettings
 from cloudcore.registry.kinds import builtin_scheme
+from cloudcore.store.failing import FailingStore, Fault, Operation
+from cloudcore.store.memory import MemoryState, MemoryStore
 from cloudcore.store.port import Advance
 from edgecore.store.memory import MemoryEdgeStore
 from skerry.clocks import ManualClock, SystemClock
+from skerry.errors import UnavailableError
 from skerry.objects.commands import CAPABILITY
 from skerry.objects.conditions import condition_of, is_true
 from skerry.objects.json import JsonObject, str_at
@@ -276,3 +279,46 @@ async def test_a_gateway_whose_every_session_ends_at_once_is_silent_and_stays_so
         assert fleet.now("nodes", "eu-1") == before, "nothing is written of it in between"
         async with fleet.gateway(store=store) as gateway:
             await eventually(lambda: is_true(fleet.now("nodes", "eu-1") or {}, "Ready"))
+
+
+async def test_a_hub_that_is_alone_calls_a_node_silent_whose_last_entry_was_never_answered() -> None:
+    lost = entered = 0
+
+    def plan(operation: Operation, _number: int) -> Fault | None:
+        nonlocal entered
+        entered += lost if operation == "enter" else 0
+        return Fault(error=UnavailableError("no answer"), after=True) if lost and operation == "enter" else None
+
+    settings = HubSettings(liveness=LivenessSettings(grace_s=0.5), places=QUICK)
+    disk = MemoryEdgeStore(incarnation="eu-1-1", clock=SystemClock())
+    async with a_fleet(FailingStore(MemoryStore(MemoryState(epoch="e1")), plan), settings) as fleet:
+        async with fleet.gateway(store=disk) as gateway:
+            await gateway.tell_node()
+            await eventually(lambda: is_true(fleet.now("nodes", "eu-1") or {}, "Ready"))
+        lost = 1
+        async with fleet.gateway(store=disk):
+            await eventually(lambda: entered)
+            fleet.down = True
+        await eventually(lambda: is_silent(fleet, "eu-1"), "what the older session says is refused")
+
+
+async def test_what_was_not_answered_lets_a_grace_that_is_running_go_on(fleet: Fleet) -> None:
+    clock = ManualClock()
+    clock.advance(1000)
+    liveness = Liveness(fleet.objects, kinds_in(builtin_scheme()), clock, LivenessSettings(grace_s=40))
+    for name in ("here", "alone", "speaks"):
+        await fleet.create("nodes", name)
+        liveness.silent(await entered(fleet, name))
+    clock.advance(39)
+    for name in ("here", "speaks"):
+        liveness.entered(await entered(fleet, name))
+    liveness.unanswered("alone")
+    newest = await fleet.store.position("speaks")
+    assert newest is not None
+    liveness.heard(Advance(node="speaks", incarnation="i", session=newest.session, covered=()))
+    clock.advance(2)
+    running = asyncio.create_task(liveness.run())
+    await eventually(lambda: liveness.waiting == 0)
+    assert (is_silent(fleet, "here"), is_silent(fleet, "alone"), is_silent(fleet, "speaks")) == (True, True, False)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)

@@ -188,3 +188,15 @@ async def test_without_an_entry_the_newest_session_of_an_older_version_counts(st
         await south.create("nodes", "eu-1")
     async with a_fleet(store, settings(), Replica("south-2")) as south:
         await eventually(lambda: is_silent(south, "eu-1"))
+
+
+async def test_a_node_whose_entry_was_never_answered_is_silent_after_its_grace(
+    store: SharedMemoryStore, north: Fleet
+) -> None:
+    async with north.gateway() as gateway:
+        await gateway.tell_node()
+        await eventually(lambda: is_ready(north))
+        north.down = True
+        await store.enter("eu-1", "eu-1-1", hub="north")  # it took effect, and the hub does not know
+        await eventually(lambda: north.hub.liveness.waiting or is_silent(north, "eu-1"), "the hub to hear of it")
+    await eventually(lambda: is_silent(north, "eu-1"), "the older session's word is refused")
