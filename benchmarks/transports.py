@@ -3,7 +3,7 @@
     python -m benchmarks transports
 
 Both ends are in this one process on loopback, so a figure is the processor's time of both together. A short handshake
-is one by ticket, which WebSocket links do not have. An end is measured among many connections, as aioquic's own
+is one by ticket. An end is measured among many connections, as aioquic's own
 server searches the ids of all of them. Medians of several runs.
 """
 
@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Final
 
 from cloudcore.pki.certificates import issue_client, issue_server, new_authority
+from edgecore.link.dial import websocket_dialer
 from skerry.clocks import SystemClock
 from skerry.errors import UnavailableError
 from skerry.objects.enrolment import HUB_SERVER_NAME
@@ -61,18 +62,21 @@ async def echo(link: Link) -> None:
 
 
 @asynccontextmanager
-async def over_websocket(home: Path, identity: Identity) -> AsyncGenerator[Dial]:
+async def over_websocket(home: Path, identity: Identity, *, tickets: bool) -> AsyncGenerator[Dial]:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     context.load_cert_chain(home / "server.pem")
     context.load_verify_locations(cafile=home / "ca.pem")
     context.verify_mode = ssl.CERT_OPTIONAL
+    context.num_tickets = 1
     websocket.limit_tls_read_buffers()
     routes = {SESSION_PATH: Route(handle=echo, named=True)}
     async with websocket.listen("127.0.0.1", 0, context, routes) as (host, port):
+        resuming = websocket_dialer(lambda: identity, SystemClock(), lambda: 0)
 
         async def dial() -> Link:
-            return await websocket.dial(f"{host}:{port}", websocket.client_context(identity, trust_clock=True))
+            kept = resuming if tickets else websocket_dialer(lambda: identity, SystemClock(), lambda: 0)
+            return await kept(f"{host}:{port}")
 
         yield dial
 
@@ -152,7 +156,8 @@ async def measured() -> list[tuple[str, str]]:
         identity = identity_in(home)
         rows: list[tuple[str, str]] = []
         forms = (
-            ("WebSocket", lambda: over_websocket(home, identity)),
+            ("WebSocket", lambda: over_websocket(home, identity, tickets=False)),
+            ("WebSocket by ticket", lambda: over_websocket(home, identity, tickets=True)),
             ("QUIC", lambda: over_quic(home, identity, None)),
             ("QUIC by ticket", lambda: over_quic(home, identity, Tickets())),
         )
@@ -161,7 +166,7 @@ async def measured() -> list[tuple[str, str]]:
                 dial = await stack.enter_async_context(form())
                 shaken = statistics.median([await handshake_ms(dial) for _ in range(RUNS)])
                 rows.append((f"{name}: handshake, a message, an end, both ends", f"{shaken:.2f} ms"))
-                if name == "QUIC by ticket":
+                if name.endswith("by ticket"):
                     continue
                 told = statistics.median([await message_us(dial) for _ in range(RUNS)])
                 rows.append((f"{name}: {MESSAGE_BYTES} bytes there and back, both ends", f"{told:.0f} µs"))

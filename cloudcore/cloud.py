@@ -221,9 +221,9 @@ async def _listen(stack: AsyncExitStack, doors: _Doors) -> Endpoints:
     limit_tls_read_buffers()
     routes = {
         SESSION_PATH: Route(handle=hub.handle, named=True),
-        HUB_ENROL_PATH: Route(handle=enrolling(enroller), named=False, brief=True),
-        HUB_RENEW_PATH: Route(handle=renewing(enroller), named=True, brief=True),
-        HUB_RECOVER_PATH: Route(handle=recovering(enroller), named=False, brief=True),
+        HUB_ENROL_PATH: Route(handle=enrolling(enroller), named=False, anew=True, brief=True),
+        HUB_RENEW_PATH: Route(handle=renewing(enroller), named=True, anew=True, brief=True),
+        HUB_RECOVER_PATH: Route(handle=recovering(enroller), named=False, anew=True, brief=True),
     }
     pages = {DISCOVERY_PATH: lambda: discovery_body(enroller.discovery("websocket")).decode()}
     try:

@@ -73,6 +73,7 @@ class Serving:
         self.api = self._contexts(ssl.TLSVersion.TLSv1_2)
         """kubectl 1.20 speaks 1.3 as well, but proxies and older language runtimes in front of users do not."""
         self.hub = self._contexts(ssl.TLSVersion.TLSv1_3)
+        self.hub.num_tickets = 1  # a gateway keeps the newest, and each is a kilobyte on its link
 
     @property
     def server_files(self) -> dict[str, Path]:

@@ -1,7 +1,7 @@
 """How a gateway opens a link: over QUIC, WebSocket or WebSocket through a proxy, with mutual TLS, and with a clock
 that may be wrong. Which way is tried when is decided by `skerry.sync.dial`.
 
-Keeps nothing but the tickets of short QUIC handshakes, in memory; the files it reads were written by `edgecore join`.
+Keeps nothing but the tickets of short handshakes, in memory; the files it reads were written by `edgecore join`.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from skerry.ports import Clock, Link
 from skerry.sync.ages import clock_is_wrong
 from skerry.sync.dial import WAYS, Way
 from skerry.transport.proxy import Proxy
+from skerry.transport.resumption import Resumption, meaning_of
 from skerry.transport.websocket import Identity, client_context, dial
 
 if TYPE_CHECKING:
@@ -47,20 +48,33 @@ def websocket_dialer(
     identity: Callable[[], Identity], clock: Clock, floor_ms: Callable[[], int], *, proxy: Proxy | None = None
 ) -> Dialer:
     """Dials over WebSocket and TLS 1.3. `identity` is asked at each dial, as a renewal changes it; `floor_ms`: the
-    newest time that this gateway has known, 0 for none."""
+    newest time that this gateway has known, 0 for none. Handshakes after the first are short where the cloud agrees;
+    see `skerry.transport.resumption`."""
+    resumption = Resumption()
 
     async def open_link(address: str) -> Link:
-        floor = floor_ms()
-        wrong = clock_is_wrong(wall_ms=clock.wall_ms(), floor_ms=floor)
+        floor, wall_ms = floor_ms(), clock.wall_ms()
+        wrong = clock_is_wrong(wall_ms=wall_ms, floor_ms=floor)
         try:
             own = identity()
-            context = client_context(own, trust_clock=not wrong)
+            context = resumption.context(
+                address,
+                meaning_of(
+                    server_name=own.server_name,
+                    ca_file=own.ca_file,
+                    certificate_file=own.certificate_file,
+                    trust_clock=not wrong,
+                ),
+                lambda: client_context(own, trust_clock=not wrong),
+                now_ms=max(floor, wall_ms),
+            )
         except (OSError, ValueError, CallerError) as error:
             raise UnavailableError(f"this gateway's certificate can't be used: {error}") from error
         link = await dial(address, context, server_name=own.server_name, proxy=proxy)
         if wrong and link.not_after_ms < floor:
             await link.close(code=1008, reason="certificate expired")
             raise UnavailableError(f"{address}: the cloud's certificate expired before the last time known here")
+        resumption.keep(address, context, link.session, until_ms=link.not_after_ms)
         return link
 
     return open_link

@@ -2,7 +2,7 @@
 
 aioquic's server asks nobody for a certificate, and its private flag that asks checks neither issuer nor dates nor
 purpose. Here the TLS context is subclassed: after the proof of possession (CertificateVerify) the chain is checked
-against the one CA by `cryptography`'s RFC 5280 verifier, with the purpose; no certificate ends the handshake. What
+against the one CA (`skerry.transport.chains`), with the purpose; no certificate ends the handshake. What
 was proved is in `peer`, which stays None unless every check ran: a library that changes its ways under us gives
 links without a peer, and those are refused.
 
@@ -27,21 +27,15 @@ from aioquic._buffer import Buffer
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
-from cryptography.x509.verification import (
-    Criticality,
-    ExtensionPolicy,
-    PolicyBuilder,
-    Store,
-    VerificationError,
-)
+from cryptography.x509.oid import NameOID
+from cryptography.x509.verification import Store
 
 from skerry.objects.enrolment import issuer_key_of_certificate, pin_of
+from skerry.transport import chains
+from skerry.transport.chains import ChainError, Flaw
 
 TICKETS_MAX: Final = 20_000
 """Twice the gateways of one hub, about a kilobyte each; the oldest go first."""
-CHAIN_MAX: Final = 4
-"""Certificates that a peer may show: our CA signs leaves, and a foreign one has hardly ever more."""
 
 
 class CertificateRequiredError(tls.Alert):
@@ -54,6 +48,15 @@ class UnknownCaError(tls.Alert):
     """RFC 8446 section 6.2: the chain does not end at our CA."""
 
     description = tls.AlertDescription.unknown_ca
+
+
+_ALERT_OF: Final[dict[Flaw, type[tls.Alert]]] = {
+    Flaw.MISSING: CertificateRequiredError,
+    Flaw.BAD: tls.AlertBadCertificate,
+    Flaw.EXPIRED: tls.AlertCertificateExpired,
+    Flaw.PURPOSE: tls.AlertUnsupportedCertificate,
+    Flaw.UNTRUSTED: UnknownCaError,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,56 +127,21 @@ def authorities(pem: bytes) -> Store:
 
 
 def check_client(store: Store, chain: Sequence[x509.Certificate], at: datetime) -> PeerCertificate:
-    """A gateway's chain, checked for the purpose clientAuth (RFC 5280 section 4.2.1.12). Raises `tls.Alert`.
-
-    A node's certificate names it in the subject alone, as Kubernetes does, so no subjectAltName is asked for.
-    """
-    leaf = ExtensionPolicy.webpki_defaults_ee().may_be_present(
-        x509.SubjectAlternativeName, Criticality.AGNOSTIC, None
-    )
-    builder = PolicyBuilder().store(store).time(at).max_chain_depth(CHAIN_MAX)
-    verifier = builder.extension_policies(
-        ca_policy=ExtensionPolicy.webpki_defaults_ca(), ee_policy=leaf
-    ).build_client_verifier()
-    _check(chain, at, ExtendedKeyUsageOID.CLIENT_AUTH, verifier.verify)
+    """A gateway's chain, checked for the purpose clientAuth. Raises `tls.Alert`."""
+    try:
+        chains.check_client(store, chain, at)
+    except ChainError as error:
+        raise _ALERT_OF[error.flaw](str(error)) from error
     return PeerCertificate(chain=tuple(chain))
 
 
 def check_server(store: Store, chain: Sequence[x509.Certificate], at: datetime, *, name: str) -> PeerCertificate:
     """A cloud's chain, checked for the purpose serverAuth and this DNS name. Raises `tls.Alert`."""
-    builder = PolicyBuilder().store(store).time(at).max_chain_depth(CHAIN_MAX)
-    verifier = builder.build_server_verifier(x509.DNSName(name))
-    _check(chain, at, ExtendedKeyUsageOID.SERVER_AUTH, verifier.verify)
+    try:
+        chains.check_server(store, chain, at, name=name)
+    except ChainError as error:
+        raise _ALERT_OF[error.flaw](str(error)) from error
     return PeerCertificate(chain=tuple(chain))
-
-
-def _check(
-    chain: Sequence[x509.Certificate],
-    at: datetime,
-    purpose: x509.ObjectIdentifier,
-    verify: Callable[[x509.Certificate, list[x509.Certificate]], object],
-) -> None:
-    if not chain:
-        raise CertificateRequiredError("a certificate is needed")
-    if len(chain) > CHAIN_MAX:
-        raise tls.AlertBadCertificate(f"more than {CHAIN_MAX} certificates")
-    own = chain[0]
-    if at > own.not_valid_after_utc:
-        raise tls.AlertCertificateExpired(f"certificate expired on {own.not_valid_after_utc:%Y-%m-%d}")
-    if at < own.not_valid_before_utc:
-        raise tls.AlertCertificateExpired(f"certificate not valid before {own.not_valid_before_utc:%Y-%m-%d}")
-    try:
-        usage = own.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
-    except (x509.ExtensionNotFound, ValueError) as error:
-        raise tls.AlertUnsupportedCertificate("certificate without an extended key usage") from error
-    if purpose not in usage:
-        raise tls.AlertUnsupportedCertificate("certificate of another purpose")
-    try:
-        verify(own, list(chain[1:]))
-    except VerificationError as error:
-        raise UnknownCaError(f"certificate not trusted: {str(error)[:200]}") from error
-    except ValueError as error:
-        raise tls.AlertBadCertificate("certificate can't be read") from error
 
 
 def judged_at(chain: Sequence[x509.Certificate], roots: Sequence[x509.Certificate], *, floor_ms: int) -> datetime:

@@ -21,6 +21,7 @@ from asyncio import sslproto
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Final, cast
@@ -34,6 +35,7 @@ from websockets.exceptions import (
     InvalidMessage,
     InvalidProxy,
     InvalidProxyStatus,
+    InvalidStatus,
     InvalidURI,
     ProxyError,
 )
@@ -52,6 +54,7 @@ from skerry.objects.enrolment import (
 from skerry.transport.accepted import READ_BYTES, Accepted, Hearing, ServerTls, TlsLimits
 from skerry.transport.door import Door, Shutters
 from skerry.transport.proxy import Proxy, refusal_of
+from skerry.transport.resumption import ResumingContext
 from skerry.transport.wire_bytes import wire_bytes_of
 from skerry.wire.codec import FRAME_BYTES_MAX
 
@@ -110,6 +113,18 @@ class WebSocketLink:
     @property
     def apart(self) -> bool:
         return False
+
+    @property
+    def resumed(self) -> bool:
+        """The handshake was a short one, by a ticket."""
+        return _resumed(self._connection)
+
+    @property
+    def session(self) -> ssl.SSLSession | None:
+        """What may make the next handshake short; None without TLS. Its ticket, where the peer gave one, came before
+        the peer's first word."""
+        tls = _tls(self._connection)
+        return None if tls is None else tls.session
 
     @property
     def heard_s(self) -> float:
@@ -173,7 +188,7 @@ class Identity:
     """The name that the cloud's certificate must have; see `hub_server_name`."""
 
 
-def client_context(identity: Identity, *, trust_clock: bool) -> ssl.SSLContext:
+def client_context(identity: Identity, *, trust_clock: bool) -> ResumingContext:
     """TLS 1.3 with the gateway's certificate. Without `trust_clock` dates are not checked by TLS: the caller
     knows that its clock is wrong, and checks them against the last time it knows (`not_after_ms`)."""
     context = nameless_context(identity.ca_file, trust_clock=trust_clock)
@@ -181,9 +196,9 @@ def client_context(identity: Identity, *, trust_clock: bool) -> ssl.SSLContext:
     return context
 
 
-def nameless_context(ca_file: Path, *, trust_clock: bool) -> ssl.SSLContext:
+def nameless_context(ca_file: Path, *, trust_clock: bool) -> ResumingContext:
     """The same for who has no certificate to show."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context = ResumingContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     context.load_verify_locations(cafile=str(ca_file))
     if not trust_clock:
@@ -239,6 +254,11 @@ async def dial(
         # In TLS 1.3 a client has finished its handshake before the server looks at its certificate, and asyncio's
         # servers hang up on a bad one without the alert that would say so.
         raise IdentityRefusedError(f"{address}: the peer hung up on this gateway's certificate") from error
+    except InvalidStatus as error:
+        said = f"{address}: {error}"
+        if error.response.status_code == HTTPStatus.UNAUTHORIZED:
+            raise IdentityRefusedError(f"{said}: the peer does not take this gateway's certificate") from error
+        raise UnavailableError(said) from error
     except (OSError, TimeoutError, InvalidHandshake, InvalidURI, ConnectionClosed) as error:
         way = "" if proxy is None else f" through the proxy {proxy}"
         # Also where the kernel refuses: that costs the machine nothing, and the cloud may be there in a moment.
@@ -256,6 +276,8 @@ class Route:
     handle: Callable[[WebSocketLink], Awaitable[None]]
     named: bool
     """Only for peers with a certificate that the context trusts."""
+    anew: bool = False
+    """Only after a full handshake: a ticket does not prove that the peer has its key now."""
     brief: bool = False
     """A message each way and no more: until then it keeps its place at the door, so that there are never many."""
 
@@ -286,6 +308,10 @@ async def listen(
             return connection.respond(HTTPStatus.NOT_FOUND, "no such path\n")
         if route.named and not common_name(_peer_certificate(connection)):
             return connection.respond(HTTPStatus.UNAUTHORIZED, "a client certificate is needed\n")
+        if _resumed(connection):
+            flaw = "a full handshake is needed here" if route.anew else _flaw(connection)
+            if flaw:
+                return connection.respond(HTTPStatus.UNAUTHORIZED, f"this TLS session can't be resumed: {flaw}\n")
         return None
 
     async def handle(connection: ServerConnection) -> None:
@@ -415,6 +441,30 @@ def _keep_little(connection: Connection) -> None:
         cast("dict[str, object]", extra).pop("peercert", None)
 
 
+def _resumed(connection: Connection) -> bool:
+    """Whether a ticket made its handshake short."""
+    tls = _tls(connection)
+    return tls is not None and tls.session_reused is True
+
+
+def _tls(connection: Connection) -> ssl.SSLObject | None:
+    return cast("ssl.SSLObject | None", connection.transport.get_extra_info("ssl_object"))
+
+
+def _flaw(connection: Connection) -> str:
+    """Why the certificate of a resumed session is not good by now, or "". OpenSSL looked at it when the session was
+    made, whose tickets lead to further ones: without this, one would lead on beyond the certificate's end. A session
+    without a certificate has none to be judged."""
+    tls = _tls(connection)
+    assert tls is not None, "there was a session to resume"
+    shown = tls.getpeercert(binary_form=True)
+    if shown is None:
+        return ""
+    from skerry.transport.chains import client_flaw  # of the hub alone: a gateway has no use for its libraries
+
+    return client_flaw(tls.context.get_ca_certs(binary_form=True), shown, datetime.now(UTC))
+
+
 def _peer_certificate(connection: Connection) -> Mapping[str, object]:
     transport = cast("asyncio.BaseTransport", connection.transport)
     return cast("Mapping[str, object] | None", transport.get_extra_info("peercert")) or {}
@@ -422,7 +472,7 @@ def _peer_certificate(connection: Connection) -> Mapping[str, object]:
 
 def _shown(connection: Connection) -> bytes | None:
     """The peer's certificate in DER, by TLS, and so also after a handshake that a ticket made short."""
-    tls = cast("ssl.SSLObject | None", connection.transport.get_extra_info("ssl_object"))
+    tls = _tls(connection)
     return None if tls is None else tls.getpeercert(binary_form=True)
 
 

@@ -13,7 +13,8 @@ import pytest
 from edgecore.link.membership import Membership, load_membership
 from edgecore.link.renewal import renew
 from skerry.clocks import SystemClock
-from skerry.errors import SkerryError
+from skerry.errors import IdentityRefusedError, SkerryError
+from skerry.objects.enrolment import HUB_ENROL_PATH, HUB_RECOVER_PATH, HUB_RENEW_PATH
 from skerry.objects.json import maps_at, str_at
 from skerry.objects.meta import Revision
 from skerry.ports import Link
@@ -120,6 +121,42 @@ def test_a_gateway_that_was_replaced_is_out_at_once_and_stays_out(tmp_path: Path
         finally:
             new.stop()
             new.end_containers()
+
+
+def test_a_ticket_admits_nobody_who_was_replaced_and_is_none_for_joining_and_renewing(tmp_path: Path):
+    with real_fleet(tmp_path) as fleet:
+        fleet.edge.start()
+        until(lambda: fleet.ready() == "True", "the gateway's session")
+        membership = load_membership(kept(fleet.edge.data, tmp_path / "copy"))
+        context = websocket.client_context(membership.identity, trust_clock=True)
+
+        async def dialled(path: str = websocket.SESSION_PATH) -> websocket.WebSocketLink:
+            name = membership.identity.server_name
+            return await websocket.dial(fleet.cloud.hub, context, server_name=name, path=path)
+
+        async def ticket() -> ssl.SSLSession | None:
+            link = await dialled()
+            link.abort()
+            return link.session
+
+        session = asyncio.run(ticket())
+        for path in (HUB_ENROL_PATH, HUB_RENEW_PATH, HUB_RECOVER_PATH):
+            context.offer(session)
+            with pytest.raises(IdentityRefusedError, match="401"):
+                asyncio.run(dialled(path))
+        new = EdgeProcess(data=tmp_path / "new")
+        new.data.mkdir()
+        new.join(fleet.cloud)
+
+        async def resumed() -> Close | Welcome:
+            context.offer(session)
+            link = await dialled()
+            assert link.resumed
+            return await answered(link)
+
+        frame = asyncio.run(resumed())
+        assert isinstance(frame, Close)
+        assert (frame.code, frame.reason) == (CloseCode.REFUSED, REPLACED)
 
 
 def test_a_node_that_is_deleted_has_no_session_and_does_not_come_back(tmp_path: Path):

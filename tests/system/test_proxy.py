@@ -115,6 +115,10 @@ async def test_a_link_goes_through_a_proxy_and_refusals_are_said_without_the_pas
                 assert await link.receive() == b"hello"
             await link.close(code=1000, reason="")
             assert peers == ["system:node:eu-1"], "TLS is end to end"
+            link = await dial(address)
+            assert isinstance(link, websocket.WebSocketLink)
+            assert link.resumed, "a ticket is as good here as without a proxy"
+            await link.close(code=1000, reason="")
             log = (tmp_path / "tinyproxy.log").read_text()
             assert f"CONNECT {address}" in log
 
