@@ -140,8 +140,7 @@ class WebPeer:
         return taken
 
     def pour_and_read(self, data: bytes, *, within_s: float) -> None:
-        """Write the same bytes again and again, and read all that is answered. In one thread: an SSL socket is not made
-        for two."""
+        """Write the same bytes again and again, and read all answers. In one thread: an SSL socket is not for two."""
         until = time.monotonic() + within_s
         self.sock.setblocking(False)
         while time.monotonic() < until:
