@@ -38,11 +38,15 @@ class SeveralClouds:
 
     def add(self) -> CloudProcess:
         """One more replica, running."""
+        return self.start(self.prepare())
+
+    def prepare(self) -> CloudProcess:
+        """One more replica, not yet running."""
         data = self.directory / f"cloud-{len(self.replicas)}"
         key = str(self.directory / "cluster.key")
         cloud = CloudProcess(data=data, flags=("--database", self.dsn, "--cluster-key", key, *self.flags))
         self.replicas.append(cloud)
-        return self.start(cloud)
+        return cloud
 
     def start(self, cloud: CloudProcess) -> CloudProcess:
         cloud.start(*self._ports.get(cloud.data, ()))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import os
 import re
 import signal
 import ssl
@@ -12,7 +10,6 @@ import time
 from collections import Counter
 from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from itertools import pairwise
@@ -29,6 +26,7 @@ from skerry.objects.meta import name_of
 from tests.postgres_server import PostgresServer, postgres_server
 from tests.system.cloud_process import CloudProcess
 from tests.system.real_fleet import config_map, until
+from tests.system.several_clouds import SeveralClouds, several_clouds
 
 pytestmark = pytest.mark.system
 CONFIGS: Final = "/api/v1/namespaces/default/configmaps"
@@ -42,59 +40,6 @@ _NEVER: Final = datetime.max.replace(tzinfo=UTC)
 _TURN: Final = re.compile(
     r"^(\S+) INFO \S+: (leading|following|cloudcore stopped)\b(?:.* reign=(\d+))?", re.MULTILINE
 )
-
-
-@dataclass(slots=True)
-class SeveralClouds:
-    """One cloud in several processes. A replica keeps its ports over restarts."""
-
-    directory: Path
-    dsn: str
-    flags: tuple[str, ...]
-    replicas: list[CloudProcess] = field(default_factory=list[CloudProcess])
-    _ports: dict[Path, tuple[str, ...]] = field(default_factory=dict[Path, tuple[str, ...]])
-
-    def add(self) -> CloudProcess:
-        """One more replica, running."""
-        return self.start(self.prepare())
-
-    def prepare(self) -> CloudProcess:
-        """One more replica, not yet running."""
-        data = self.directory / f"cloud-{len(self.replicas)}"
-        key = str(self.directory / "cluster.key")
-        cloud = CloudProcess(data=data, flags=("--database", self.dsn, "--cluster-key", key, *self.flags))
-        self.replicas.append(cloud)
-        return cloud
-
-    def start(self, cloud: CloudProcess) -> CloudProcess:
-        cloud.start(*self._ports.get(cloud.data, ()))
-        ports = {name: str(cloud.endpoints[name]) for name in ("https_port", "hub_port")}
-        self._ports[cloud.data] = ("--https-port", ports["https_port"], "--hub-port", ports["hub_port"])
-        return cloud
-
-    def kill(self, cloud: CloudProcess) -> None:
-        cloud.stop(signal.SIGKILL)
-
-    def leave(self) -> None:
-        for cloud in self.replicas:
-            if cloud.process is not None:
-                cloud.process.kill()
-                cloud.process.wait()
-
-
-@contextmanager
-def several_clouds(directory: Path, server: PostgresServer, *flags: str, count: int = 2) -> Generator[SeveralClouds]:
-    """That many replicas, running, of a cloud of its own in the server."""
-    key = directory / "cluster.key"
-    key.write_bytes(base64.b64encode(os.urandom(32)))
-    key.chmod(0o600)
-    clouds = SeveralClouds(directory=directory, dsn=server.dsn(server.create_database()), flags=flags)
-    try:
-        for _ in range(count):
-            clouds.add()
-        yield clouds
-    finally:
-        clouds.leave()
 
 
 @pytest.fixture(scope="module")
