@@ -13,8 +13,9 @@ import logging
 import os
 import signal
 import ssl
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
+from importlib import import_module
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Final
@@ -219,6 +220,7 @@ async def _listen(stack: AsyncExitStack, doors: _Doors) -> Endpoints:
         )
     )
     limit_tls_read_buffers()
+    _import_quic(settings)
     routes = {
         SESSION_PATH: Route(handle=hub.handle, named=True),
         HUB_ENROL_PATH: Route(handle=enrolling(enroller), named=False, anew=True, brief=True),
@@ -260,6 +262,13 @@ async def _listen(stack: AsyncExitStack, doors: _Doors) -> Endpoints:
         quic_port=quic_port,
         kubeconfig=settings.data / "admin.kubeconfig",
     )
+
+
+def _import_quic(settings: CloudSettings) -> None:
+    """Before the first port opens: it takes half a second, in which gateways would find one way without the other."""
+    if quic_port_of(settings.quic_port, hub_port=settings.hub_port) is not None:
+        with suppress(ImportError):  # said by who needs it
+            import_module("skerry.transport.quic_server")
 
 
 async def _listen_quic(stack: AsyncExitStack, doors: _Doors, hub_port: int) -> int | None:

@@ -77,6 +77,9 @@ class DialPolicy:
         """Ways that this round has still to try."""
         self._again_s: float | None = None
         """When a better way may be tried again; None: as soon as a time is known."""
+        self._best_carried = remembered == ways[0]
+        """The best way was the one that was welcomed last. Where another one is now, that was perhaps only the first
+        to come back after an outage of all, and the best is tried again at the next dial, once."""
         self._broken = 0
         self._carried = False
         """In this round, the present way led to a cloud."""
@@ -105,8 +108,10 @@ class DialPolicy:
 
     def welcomed(self, at_s: float) -> None:
         """The session that was dialled counts."""
-        if self._way != self._ways[0] and (self._preferred != self._way or self._again_s is None):
-            self._again_s = at_s + AGAIN_S
+        best = self._ways[0]
+        if self._way != best and (self._preferred != self._way or self._again_s is None):
+            self._again_s = at_s if self._best_carried else at_s + AGAIN_S
+        self._best_carried = self._way == best
         self._preferred = self._way
 
     def ended(self, how: Ended, unit: float) -> None:

@@ -17,7 +17,7 @@ from skerry.errors import BadRequestError, NotFoundError
 from skerry.objects.json import JsonObject, str_at
 from skerry.objects.meta import Key
 from skerry.objects.times import ms_at, parse_time, time_text
-from skerry.objects.traffic import DAY_MS, whole_since
+from skerry.objects.traffic import DAY_MS, HOUR_MS, whole_since
 
 _NODES: Final = "nodes"
 
@@ -35,8 +35,7 @@ async def traffic(call: Call) -> Reply:
     if stored is None and not await counted.known(name):
         raise NotFoundError(f'nodes "{name}" not found')
     node = {} if stored is None else call.parts.cache.obj(stored)
-    begins = [book.begin_ms, ms_at(str_at(node, "metadata", "creationTimestamp")) or None]
-    first_ms = min((each for each in begins if each is not None), default=now_ms)
+    first_ms = first_counted_ms(book.begin_ms, ms_at(str_at(node, "metadata", "creationTimestamp")) or None, now_ms)
     bandwidth = counted.bandwidth(name)
     shown: JsonObject = {
         "kind": "NodeTraffic",
@@ -49,3 +48,11 @@ async def traffic(call: Call) -> Reply:
         **({"bandwidth": bandwidth} if bandwidth else {}),
     }
     return plain_reply(call, shown)
+
+
+def first_counted_ms(begin_ms: int | None, made_ms: int | None, now_ms: int) -> int:
+    """Since when there is something to count: the book begins with a whole hour, in which the Node may not have been
+    there yet; or it is of a Node of that name that was there before."""
+    if begin_ms is None or made_ms is None:
+        return begin_ms or made_ms or now_ms
+    return made_ms if begin_ms <= made_ms < begin_ms + HOUR_MS else min(begin_ms, made_ms)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pytest
+
+from cloudcore.api.verbs.traffic import first_counted_ms
 from skerry.objects.times import time_text
 from skerry.objects.traffic import HOUR_MS
 from tests.cloudcore.api.conftest import ApiWorld
@@ -38,3 +41,15 @@ async def test_a_time_to_come_is_refused(world: ApiWorld) -> None:
     later = time_text(world.clock.wall_ms() + HOUR_MS)
     replied = await world.ask("GET", f"/api/v1/nodes/eu-1/traffic?sinceTime={later}")
     assert replied.code == 400 and "lies in the future" in replied.message
+
+
+@pytest.mark.parametrize(
+    ("begin_h", "made_h", "first_h"),
+    [(2, 2.5, 2.5), (2, 3.5, 2), (2, 1.5, 1.5), (2, None, 2), (None, 2.5, 2.5), (None, None, 9)],
+    ids=["made in the first hour", "made again since", "told nothing at first", "deleted", "told nothing", "neither"],
+)
+def test_a_day_is_reckoned_from_when_the_node_was_there(
+    begin_h: float | None, made_h: float | None, first_h: float
+) -> None:
+    begin_ms, made_ms = (None if hours is None else round(hours * HOUR_MS) for hours in (begin_h, made_h))
+    assert first_counted_ms(begin_ms, made_ms, 9 * HOUR_MS) == first_h * HOUR_MS

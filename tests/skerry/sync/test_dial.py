@@ -135,6 +135,27 @@ def test_what_is_remembered_over_a_restart_is_tried_first() -> None:
     assert attempts(DialPolicy(("a",), ("websocket",), remembered="quic"), 2) == ["websocket a", "websocket a"]
 
 
+def test_the_best_way_is_tried_at_the_next_dial_where_another_was_the_first_to_come_back() -> None:
+    policy = DialPolicy(("a",), WAYS, remembered="quic")
+    policy.ended(failed(0), 0.5)
+    assert policy.way == "websocket"
+    policy.welcomed(0)
+    policy.ended(lived(600), 0.5)
+    assert policy.way == "quic"
+    policy.ended(failed(600), 0.5)
+    assert policy.way == "websocket", "what was welcomed last, before the rest"
+    policy.welcomed(600)
+    policy.ended(lived(1200), 0.5)
+    assert policy.way == "websocket", "it was tried once, and failed: an hour counts from then"
+    policy.ended(lived(600 + AGAIN_S), 0.5)
+    assert policy.way == "quic"
+    policy.welcomed(600 + AGAIN_S)
+    policy.ended(failed(9000), 0.5)
+    policy.welcomed(9000)
+    policy.ended(lived(9600), 0.5)
+    assert policy.way == "quic", "it carried in between"
+
+
 def test_a_better_way_is_tried_again_once_when_an_hour_is_over() -> None:
     policy = DialPolicy(("a", "b"), WAYS)
     policy.ended(failed(0), 0.5)
