@@ -172,8 +172,8 @@ def verb_for(kind: Kind, target: Target, verb: str) -> Verb:
         if target.subresource not in kind.subresources:
             if kind.resource == "pods" and (word := _INTO_PODS.get(target.subresource)):
                 raise NotOfferedError(
-                    f"this version of Skerry opens no streams into pods: kubectl {word} does not work, nor do exec, "
-                    "attach, port-forward and cp; kubectl logs does, and on the gateway itself the processes of a "
+                    f"this version of Skerry opens no streams into pods: kubectl {word} does not work (exec, attach, "
+                    "port-forward and cp need them); kubectl logs does, and on the gateway itself the processes of a "
                     "pod are reached like any others of that machine"
                 )
             raise NotFoundError(UNKNOWN_RESOURCE)

@@ -18,7 +18,7 @@ from cloudcore.registry.validation.faults import invalid as wrong
 from cloudcore.registry.validation.faults import not_found
 from skerry.errors import Cause, InvalidError
 from skerry.objects.commands import COMMANDS, INCARNATION, DeviceMethod, DeviceRefresh, PodRestart, action_of
-from skerry.objects.device_models import served_properties, wanted_value
+from skerry.objects.device_models import is_writable, served_properties, wanted_value
 from skerry.objects.json import JsonObject, map_at, maps_at, str_at, strs_at
 from skerry.objects.meta import Key, annotations_of, being_deleted, uid_of
 from skerry.objects.times import micro_time_text
@@ -122,7 +122,8 @@ def _check_method(here: str, device: JsonObject, call: DeviceMethod, model: Json
     for name, value in call.parameters:
         field = f"{here}.parameters[{name}]"
         if name not in names:
-            raise _WrongError(wrong(field, value, f"the method's parameters are: {', '.join(names) or 'none'}"))
+            taken = [each for each in names if served is None or is_writable(served[each])]
+            raise _WrongError(wrong(field, value, f"the method's parameters are: {', '.join(taken) or 'none'}"))
         if served is not None:
             try:
                 wanted_value(served[name], value)

@@ -217,6 +217,12 @@ class Devices:
                 told.append(each.topic)
         return list(dict.fromkeys(told))
 
+    def is_misunderstood(self, message: Message) -> bool:
+        """Whether somebody waits for commands on its topic, and none of them takes one of this form."""
+        waiting = self._obeyed.get(message.topic, [])
+        text = message.payload.decode(errors="replace")
+        return bool(waiting) and not any(each.template.fullmatch(text) for each in waiting)
+
 
 def topic_of(topic: object) -> str:
     """Raises `InvalidError` for what nobody can publish on."""

@@ -99,6 +99,8 @@ class SimulatedBroker:
     def _heard(self, message: Message) -> None:
         self._published.append((self._loop.time(), message.topic, message.payload))
         self._note(f"hears {message.topic} {message.payload.decode(errors='replace')[:80]}")
+        if self._devices.is_misunderstood(message):
+            self._note(f"obeys nothing of this form on {message.topic}: see the template of obey()")
         for topic in self._devices.commanded(message):
             self._tell(topic)
 

@@ -134,6 +134,14 @@ def test_a_device_does_what_it_is_told(path: str, template: str, command: str, b
     assert json.loads(devices.payload("state", 0.0) or b"") == (becomes if told else {"level": 1})
 
 
+def test_a_command_of_another_form_is_told_from_one_that_nobody_waits_for() -> None:
+    devices = Devices()
+    devices.obeys("command", "state", "$", "set ${value}")
+    heard = [("command", b"set 3"), ("command", b"3"), ("elsewhere", b"3")]
+    messages = [Message(topic=topic, payload=payload, qos=1) for topic, payload in heard]
+    assert [devices.is_misunderstood(message) for message in messages] == [False, True, False]
+
+
 def test_what_can_not_be_told_is_refused_with_the_fix() -> None:
     for call, word in (
         (lambda: topic_of("site/+"), "a plain MQTT topic such as site/mast"),
