@@ -12,10 +12,9 @@ import gc
 import logging
 import os
 import signal
-from collections.abc import Coroutine
 from dataclasses import replace
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
 from edgecore.composition import Agent, Ground, agent_clock, compose
 from edgecore.config import MIB, EdgeSettings, labels_of, node_ip_of
@@ -23,6 +22,7 @@ from edgecore.link.bandwidth import own_plan
 from edgecore.link.dial import HUB_PORT, quic_dialer, ways_of, websocket_dialer
 from edgecore.link.membership import Membership, load_membership
 from edgecore.link.renewal import CertificateKeeper
+from edgecore.link.session import EdgeLink
 from edgecore.local_api.server import LocalApi
 from edgecore.pods.node import Machine, read_machine
 from edgecore.pods.runtimes.process import ProcessRuntime, ProcessSettings
@@ -80,7 +80,7 @@ async def serve(settings: EdgeSettings) -> None:
             bandwidth=bandwidth,
         )
         agent = compose(ground)
-        await _run(settings, membership, agent, certificate, guard.run(store.damage))
+        await _run(settings, membership, agent, certificate, store, guard)
         await runtime.close()
     finally:
         store.close()
@@ -99,8 +99,8 @@ def _open(settings: EdgeSettings, guard: StoreGuard, clock: Clock, ids: Ids) -> 
     )
     if opened.set_aside is not None:
         LOG.error(
-            "the edge store was damaged: moved to %s, a new one begins; what the cloud had not received is lost "
-            "damage=%r taken_over=%s incarnation=%s",
+            "the edge store was damaged: moved to %s, a new one begins; what can be read of what the cloud had not "
+            "received is saved beside the running agent damage=%r taken_over=%s incarnation=%s",
             opened.set_aside,
             opened.damage,
             ",".join(opened.taken_over) or "nothing",
@@ -131,7 +131,8 @@ async def _run(
     membership: Membership,
     agent: Agent,
     certificate: CertificateKeeper,
-    guard: Coroutine[Any, Any, None],
+    store: AsyncEdgeStore,
+    guard: StoreGuard,
 ) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -143,9 +144,9 @@ async def _run(
         await local.listen()
         parts.append(tasks.create_task(local.run(), name="local-api"))
         # What was known is being brought up; only now is anything dialled.
-        parts.append(tasks.create_task(agent.link.run(), name="link"))
+        parts.append(tasks.create_task(_link(store, agent.link), name="link"))
         parts.append(tasks.create_task(certificate.run(), name="certificate"))
-        parts.append(tasks.create_task(guard, name="store"))
+        parts.append(tasks.create_task(guard.run(store.damage), name="store"))
         gc.collect()
         gc.freeze()
         notify(os.environ, READY="1")
@@ -161,3 +162,9 @@ async def _run(
         LOG.info("edgecore stops; its pods go on")
         for part in parts:
             part.cancel()
+
+
+async def _link(store: AsyncEdgeStore, link: EdgeLink) -> None:
+    """The link, when all that a damaged store had for the cloud is in the outbox. Pods and devices don't wait."""
+    await store.salvage()
+    await link.run()

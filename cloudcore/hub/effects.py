@@ -246,8 +246,8 @@ class Reporter:
             name = f"{self.node}.gap-{gap.report_class}-{gap.first_seq}"
             reason = "ReportsDropped"
             text = (
-                f"{gap.dropped} {gap.report_class} reports ({gap.size_bytes} bytes) that waited for the cloud were "
-                f"dropped{_why(gap)}, {gap.total} since the gateway's outbox was made"
+                f"{_how_many(gap)} that waited for the cloud were dropped{_why(gap)}, {gap.total} since the "
+                "gateway's outbox was made"
             )
         else:
             name = f"{self.node}.oversize-{dated.report.seq}"
@@ -427,12 +427,23 @@ def _dating(report: Report) -> JsonObject:
 
 def _why(gap: GapReport) -> str:
     causes = {
-        "the outbox was full": gap.dropped - gap.expired - gap.for_room,
+        "the outbox was full": gap.dropped - gap.expired - gap.for_room - gap.damaged,
         "their time was over": gap.expired,
         "the disk was nearly full": gap.for_room,
+        "the gateway's store was damaged": gap.damaged,
     }
-    told = ", ".join(f"{count} because {cause}" for cause, count in causes.items() if count > 0)
-    return f" ({told})" if told else ""
+    told = [f"{count} because {cause}" for cause, count in causes.items() if count > 0]
+    if gap.unknown:
+        told.append("an unknown number because the gateway's store was damaged")
+    return f" ({', '.join(told)})" if told else ""
+
+
+def _how_many(gap: GapReport) -> str:
+    if not gap.unknown:
+        return f"{gap.dropped} {gap.report_class} reports ({gap.size_bytes} bytes)"
+    if not gap.dropped:
+        return f"an unknown number of {gap.report_class} reports"
+    return f"at least {gap.dropped} {gap.report_class} reports ({gap.size_bytes} bytes)"
 
 
 def _about_node(node: str) -> JsonObject:

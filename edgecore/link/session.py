@@ -20,7 +20,8 @@ from edgecore.link.streams import StreamHost, StreamSource
 from edgecore.link.traffic import TrafficKeeper
 from edgecore.store.port import META_EPOCH, META_KNOWN_MS, META_LEAVING, META_REVISION, META_WAY, EdgeBatch, Held
 from edgecore.store.shell import AsyncEdgeStore
-from skerry.errors import IdentityRefusedError, SkerryError, UnansweredError, UnavailableError
+from skerry.daemon import leaves
+from skerry.errors import DamagedError, IdentityRefusedError, SkerryError, UnansweredError, UnavailableError
 from skerry.objects.bandwidth import BandwidthPlan
 from skerry.objects.json import JsonObject
 from skerry.objects.meta import Key, Revision, Stamp
@@ -244,8 +245,16 @@ class EdgeLink:
                 how, welcomed = CloseLink(code=CloseCode.FAILED, reason=str(error)), False
             except Exception as error:
                 # The root of this worker: whatever broke one session, the next one starts from the store.
-                log.exception("session failed cloud=%s", self._policy.address)
-                how, welcomed = CloseLink(code=CloseCode.FAILED, reason=str(error)), False
+                task = asyncio.current_task()
+                if task is not None and task.cancelling():
+                    # A task group that ends by an error of its own keeps to itself that it was cancelled meanwhile.
+                    raise asyncio.CancelledError from error
+                damage = next((leaf for leaf in leaves(error) if isinstance(leaf, DamagedError)), None)
+                if damage is None:
+                    log.exception("session failed cloud=%s", self._policy.address)
+                else:  # the guard of the store ends the agent, and says why in one line
+                    log.debug("session failed cloud=%s error=%s", self._policy.address, damage)
+                how, welcomed = CloseLink(code=CloseCode.FAILED, reason=str(damage or error)), False
             ended_s = self._parts.clock.monotonic_s()
             ended = Ended(
                 at_s=ended_s,

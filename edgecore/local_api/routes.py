@@ -153,6 +153,8 @@ class Routes:
                         "to": time_text(gap.last_wall_ms),
                         "expired": gap.expired,
                         "forRoom": gap.for_room,
+                        "damaged": gap.damaged,
+                        "unknown": gap.unknown,
                     }
                     for gap in stats.gaps
                 ],

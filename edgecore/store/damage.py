@@ -18,13 +18,14 @@ import sqlite3
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import closing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
 from edgecore.store.port import META_EPOCH, META_LEAVING, META_REVISION
+from edgecore.store.salvage import META_SALVAGE, Outbox, Salvage, outbox_of, reading_uri
 from edgecore.store.schema import VERSION
-from skerry.errors import DamagedError, StorageFullError, UnavailableError
+from skerry.errors import DamagedError, SkerryError, StorageFullError, UnavailableError
 from skerry.files import write_private
 from skerry.objects.json import decode_object, encode_object
 
@@ -35,10 +36,10 @@ META_STARTS: Final = "outbox_starts"
 META_USAGE: Final = "outbox_usage"
 """Name in `meta`: how many reports of each class wait, and their bytes, as `{"telemetry": [reports, bytes]}`. Written
 in the transactions that change it: to count a million rows at a start takes as long as to check them."""
-_OF_THE_OUTBOX: Final = ("incarnation", "head", META_LEFT, META_STARTS, META_LEAVING, META_USAGE)
-_LEFT_BEHIND: Final = (*_OF_THE_OUTBOX, META_EPOCH, META_REVISION)
-"""Of `meta`: the outbox's own, and the epoch, for a commit that carries one has everybody tell again what
-waited in the outbox that is lost."""
+_OF_THE_OUTBOX: Final = ("incarnation", META_LEFT, META_STARTS, META_LEAVING)
+_LEFT_BEHIND: Final = (*_OF_THE_OUTBOX, "head", META_USAGE, META_SALVAGE, META_EPOCH, META_REVISION)
+"""Of `meta`: the outbox's own, which comes over apart, and the epoch, for a commit that carries one has everybody
+tell again what may be lost of the outbox."""
 _TAKEN_OVER: Final[Mapping[str, str]] = {
     "objects": "INSERT INTO main.objects (resource, namespace, name, uid, revision, body)"
     " SELECT resource, namespace, name, uid, revision, body FROM damaged.objects"
@@ -52,6 +53,10 @@ _TAKEN_OVER: Final[Mapping[str, str]] = {
     "meta": "INSERT INTO main.meta (name, value) SELECT name, value FROM damaged.meta"
     " WHERE name NOT IN (SELECT value FROM json_each(:left_behind))",
 }
+LOST_BOOTS: Final = -(1 << 40)
+"""Where the table of boots broke: numbers before all others, of boots of which nothing is known."""
+_BOOTS_TAKEN_OVER: Final = "INSERT INTO main.boots ({columns}) SELECT {columns} FROM damaged.boots"
+_FORGET_LIFE: Final = "DELETE FROM main.meta WHERE name IN (SELECT value FROM json_each(?))"
 _UNREADABLE: Final = "SELECT 1 FROM objects WHERE NOT json_valid(CAST(body AS TEXT)) LIMIT 1"
 DROP_UNREADABLE: Final = (
     "DELETE FROM pods WHERE uid IN (SELECT uid FROM objects WHERE NOT json_valid(CAST(body AS TEXT)))",
@@ -134,28 +139,87 @@ def usage_text(used: Mapping[str, int], waiting: Mapping[str, int]) -> str:
 
 
 def take_over(connection: sqlite3.Connection, damaged: Path) -> tuple[str, ...]:
-    """Bring into a new store, in one transaction, each table of a damaged one that is sound: their names. It leaves
-    the damaged file as it is, and the new one unchanged where that can't be read."""
-    log = damaged.with_name(damaged.name + "-wal")
-    how = "mode=ro" if log.exists() and log.stat().st_size else "immutable=1"
+    """Bring into a new store, in one transaction, each table of a damaged one that is sound (their names), the life
+    of its outbox where that is known, and the order to save what waited in it. Whoever calls opens the new store
+    again. It leaves the damaged file as it is. Raises `sqlite3.Error` where the new one can't be written."""
+    sound: tuple[str, ...] = ()
+    outbox = Outbox(life=None, top=0, held=None)
+    boots = gaps = False
+    attached = _attach(connection, damaged)
     try:
-        connection.execute("ATTACH ? AS damaged", (f"{damaged.absolute().as_uri()}?{how}",))
-    except sqlite3.Error:
-        return ()
+        if attached:
+            sound = tuple(table for table in _TAKEN_OVER if _is_sound(connection, table))
+            boots, gaps = _is_sound(connection, "boots"), _is_sound(connection, "gaps")
+            with suppress(sqlite3.Error, SkerryError):
+                outbox = outbox_of(
+                    connection, _OF_THE_OUTBOX, META_USAGE, meta="meta" in sound, commands="commands" in sound
+                )
+        found = _Found(sound=sound, boots=boots, gaps=gaps, outbox=outbox)
+        try:
+            _write(connection, damaged.name, found)
+        except sqlite3.DatabaseError as error:
+            if isinstance(translated(error, ""), StorageFullError):
+                raise
+            # Something that looked sound can't be read after all: a start that fails over it would fail for ever.
+            # The life ends with the commands that were begun (`outbox_of`).
+            sound, outbox = (), replace(outbox, life=None)
+            _write(connection, damaged.name, _Found(sound=(), boots=False, gaps=False, outbox=outbox))
+    finally:
+        if attached:
+            with suppress(sqlite3.Error):
+                connection.execute("DETACH damaged")
+    return sound
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Found:
+    """What is sound of a damaged store."""
+
+    sound: tuple[str, ...]
+    """Of `_TAKEN_OVER`."""
+    boots: bool
+    gaps: bool
+    outbox: Outbox
+
+
+def _write(connection: sqlite3.Connection, name: str, found: _Found) -> None:
+    outbox = found.outbox
+    shift = 0 if found.boots else LOST_BOOTS
+    salvage = Salvage(file=name, through=outbox.top, held=outbox.held, boots_shift=shift)
+    connection.execute("BEGIN IMMEDIATE")
     try:
-        sound = tuple(table for table in _TAKEN_OVER if _is_sound(connection, table))
-        connection.execute("BEGIN IMMEDIATE")
-        for table in sound:
+        for table in found.sound:
             connection.execute(_TAKEN_OVER[table], {"left_behind": json.dumps(_LEFT_BEHIND)})
+        if found.boots:
+            connection.execute("DELETE FROM main.boots")
+            connection.execute(_BOOTS_TAKEN_OVER.format(columns=_columns_of_boots(connection)))
+        if found.gaps:
+            connection.execute("INSERT OR REPLACE INTO main.gaps (class, body) SELECT class, body FROM damaged.gaps")
+        if outbox.life is not None:
+            connection.execute(_FORGET_LIFE, (json.dumps(_OF_THE_OUTBOX),))
+        said = {**(outbox.life or {}), "head": str(outbox.top), META_SALVAGE: salvage.text}
+        connection.executemany("INSERT OR REPLACE INTO main.meta (name, value) VALUES (?, ?)", said.items())
         connection.execute("COMMIT")
-    except sqlite3.Error:
+    except BaseException:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
-        return ()
-    finally:
+        raise
+
+
+def _attach(connection: sqlite3.Connection, damaged: Path) -> bool:
+    try:
+        connection.execute("ATTACH ? AS damaged", (reading_uri(damaged),))
+        connection.execute("SELECT count(*) FROM damaged.sqlite_schema").fetchone()
+    except sqlite3.Error:
         with suppress(sqlite3.Error):
             connection.execute("DETACH damaged")
-    return sound
+        return False
+    return True
+
+
+def _columns_of_boots(connection: sqlite3.Connection) -> str:
+    """Those that the damaged store has: it may be of an older agent."""
+    return ", ".join(str(row[1]) for row in connection.execute("PRAGMA damaged.table_info('boots')").fetchall())
 
 
 def _is_sound(connection: sqlite3.Connection, table: str) -> bool:

@@ -54,6 +54,10 @@ class FailingEdgeStore:
         self._check()
         self._inner.prune_outbox(through=through, first=first, lane=lane)
 
+    def salvage(self) -> bool:
+        self._check()
+        return self._inner.salvage()
+
     def get(self, key: Key) -> Held | None:
         return self._inner.get(key)
 

@@ -7,7 +7,7 @@ hole; no more than `SERIES_MAX` of them wait for the cloud, beyond those the rep
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 from edgecore.store.port import NewReport, OutboxReport, ReportClass, report_cost_bytes
 from skerry.objects.reports import SERIES_GAP, GapReport, SeriesGapReport
@@ -16,6 +16,15 @@ SERIES_MAX: Final = 64
 
 Reason = Literal["budget", "expired", "room"]
 """Why a report was dropped."""
+
+
+class Lost(NamedTuple):
+    """From where to where reports can't be read any more: numbers, and the gateway's clock around them."""
+
+    first_seq: int
+    last_seq: int
+    first_wall_ms: int
+    last_wall_ms: int
 
 
 def cost_of(report: OutboxReport) -> int:
@@ -47,6 +56,29 @@ def widen_gap(
         last_wall_ms=dropped[-1].wall_ms,
         expired=(count if reason == "expired" else 0) + (going_on.expired if going_on else 0),
         for_room=(count if reason == "room" else 0) + (going_on.for_room if going_on else 0),
+        damaged=going_on.damaged if going_on else 0,
+        unknown=going_on is not None and going_on.unknown,
+    )
+
+
+def damaged_gap(
+    before: GapReport | None, report_class: ReportClass, lost: Lost, *, count: int, size: int, same_episode: bool
+) -> GapReport:
+    """The gap after so many reports can't be read any more; 0 for a number that nobody knows."""
+    going_on = before if same_episode else None
+    return GapReport(
+        report_class=report_class,
+        dropped=count + (going_on.dropped if going_on else 0),
+        size_bytes=size + (going_on.size_bytes if going_on else 0),
+        total=count + (before.total if before else 0),
+        first_seq=going_on.first_seq if going_on else lost.first_seq,
+        last_seq=lost.last_seq,
+        first_wall_ms=going_on.first_wall_ms if going_on else lost.first_wall_ms,
+        last_wall_ms=lost.last_wall_ms,
+        expired=going_on.expired if going_on else 0,
+        for_room=going_on.for_room if going_on else 0,
+        damaged=count + (going_on.damaged if going_on else 0),
+        unknown=count == 0 or (going_on is not None and going_on.unknown),
     )
 
 

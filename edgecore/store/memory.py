@@ -308,6 +308,9 @@ class MemoryEdgeStore:
     def boots(self) -> Sequence[BootTimes]:
         return tuple(self._disk.boots)
 
+    def salvage(self) -> bool:
+        return False
+
     def twins(self, device: Key | None = None) -> Sequence[TwinRow]:
         rows = sorted(self._disk.twins.items(), key=lambda item: item[0])
         return [row for key, row in rows if device is None or key[0] == device]

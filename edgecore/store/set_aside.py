@@ -18,19 +18,22 @@ KEPT: Final = 2
 _NAME: Final = re.compile(r".+\.damaged-(\d+)(-wal|-shm)?")
 
 
-def set_aside(path: Path, wall_ms: int) -> Path:
-    """Move the file and what SQLite keeps beside it, for people to look at."""
-    target = path.with_name(f"{path.name}.damaged-{wall_ms}")
+def name_aside(path: Path, wall_ms: int) -> Path:
+    """What the file is to be called."""
+    return path.with_name(f"{path.name}.damaged-{wall_ms}")
+
+
+def set_aside(path: Path, target: Path) -> None:
+    """Move the file and what SQLite keeps beside it, for people to look at. Again after a crash: what is left."""
     for suffix in ("", "-wal", "-shm"):
         part = path.with_name(path.name + suffix)
         if part.exists():
             part.rename(target.with_name(target.name + suffix))
-    return target
 
 
-def drop_surplus(directory: Path, free_bytes: Callable[[Path], int], *, floor: int) -> None:
-    """Keep the newest ones, and of these only as many as leave that much free on the disk. What can't be deleted
-    stays: it is in nobody's way but room's."""
+def drop_surplus(directory: Path, free_bytes: Callable[[Path], int], *, floor: int, spare: Path | None) -> None:
+    """Keep the newest ones, and of these only as many as leave that much free on the disk; and the spared one. What
+    can't be deleted stays: it is in nobody's way but room's."""
     found: dict[int, list[Path]] = {}
     for path in directory.iterdir():
         if (name := _NAME.fullmatch(path.name)) is not None:
@@ -38,6 +41,8 @@ def drop_surplus(directory: Path, free_bytes: Callable[[Path], int], *, floor: i
     for place, at_ms in enumerate(sorted(found), start=1):
         if place > len(found) - KEPT and free_bytes(directory) >= floor:
             return
+        if spare in found[at_ms]:
+            continue
         try:
             for path in found[at_ms]:
                 path.unlink()

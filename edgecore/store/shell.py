@@ -8,15 +8,21 @@ and nobody acknowledges those.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from edgecore.store.port import EdgeBatch, EdgeStore, Held, OutboxReport, StoreStats, TwinRow
+from skerry.errors import DamagedError, UnavailableError
 from skerry.objects.meta import Key, Stamp
 from skerry.objects.spans import Span
 from skerry.sync.ports import BootTimes
 from skerry.wire.frames import Start
+
+LOG: Final = logging.getLogger(__name__)
+
+SALVAGE_AGAIN_S: Final = 10.0
 
 CommitListener: TypeAlias = Callable[[EdgeBatch], None]
 """Called on the event loop after the batch is durable. Short: set an event, add a key to a queue. Never raises."""
@@ -60,6 +66,22 @@ class AsyncEdgeStore:
     async def prune_outbox(self, *, through: int, first: int = 1, lane: int | None = None) -> None:
         future = self._writer.submit(self._store.prune_outbox, through=through, first=first, lane=lane)
         await asyncio.wrap_future(future)
+
+    async def salvage(self) -> None:
+        """Save what a damaged store had for the cloud; before it returns, nothing of the outbox may be told. Other
+        writes go in between. Raises `DamagedError`; what else stands in the way, a full disk, is waited for."""
+        told = False
+        while True:
+            try:
+                if not await asyncio.wrap_future(self._writer.submit(self._store.salvage)):
+                    return
+            except DamagedError:
+                raise
+            except UnavailableError as error:
+                if not told:
+                    LOG.warning("what a damaged store had for the cloud can't be saved yet error=%s", error)
+                told = True
+                await asyncio.sleep(SALVAGE_AGAIN_S)
 
     @property
     def incarnation(self) -> str:

@@ -4,10 +4,9 @@ Keeps everything of `EdgeStore` in `edge.db`. WAL with full syncs: a transaction
 cut, one that did not is there whole or not at all. One connection writes (from the store's one thread), one reads
 (from any, under a lock), so a read never waits for a disk sync.
 
-A file that fails its check (`damage`) is set aside under another name and a new store is made, with a new
-incarnation: the cloud then knows that this outbox remembers nothing, and sends everything again. What is sound of
-the file's other tables is taken over. What it still held of the outbox is lost to the cloud, so the caller says it
-loudly (`OpenedStore.set_aside`).
+A file that fails its check (`damage`) is set aside under another name and a new store is made. What is sound of its
+small tables is taken over at once, and the life of its outbox goes on where that is known; what waited in it is saved
+beside the running agent (`salvage`), and what can't be is told to the cloud as gaps.
 """
 
 from __future__ import annotations
@@ -21,6 +20,7 @@ from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from shutil import disk_usage
 from typing import Final, TextIO
@@ -44,38 +44,47 @@ from edgecore.store.damage import (
     usage_text,
     version_of,
 )
-from edgecore.store.expiry import EXPIRY_MS, expired
-from edgecore.store.gaps import Reason, cost_of, series_gaps, widen_gap
+from edgecore.store.expiry import EXPIRY_MS
 from edgecore.store.memory import floor_of
+from edgecore.store.outbox import BOOTS, CLASSES, OUTBOX_COLUMNS, OUTBOX_FROM, Writing, boot_of, bytes_of, report_of
 from edgecore.store.port import (
     BOOTS_MAX,
     CLASSES_OF_LANE,
-    FLOOR_KEEPS_BYTES,
     LAST_STEP_MS,
-    LOWEST_FIRST,
     META_KNOWN_MS,
     META_LEAVING,
     ClassWaits,
     EdgeBatch,
     Held,
-    NewReport,
     OutboxBudgets,
     OutboxReport,
     ReportClass,
     StoreStats,
     TwinRow,
-    report_cost_bytes,
+)
+from edgecore.store.salvage import (
+    META_SALVAGE,
+    DamagedOutbox,
+    Salvage,
+    Stretch,
+    begin_salvage,
+    bring,
+    end_salvage,
+    finish,
+    read_on,
+    salvage_from,
+    say,
 )
 from edgecore.store.schema import STEPS, VERSION
-from edgecore.store.set_aside import drop_surplus, set_aside
+from edgecore.store.set_aside import drop_surplus, name_aside, set_aside
 from skerry.errors import DamagedError, StorageFullError, UnavailableError
 from skerry.files import unavailable
 from skerry.objects.json import decode_object
 from skerry.objects.meta import Key, Revision, Stamp
-from skerry.objects.reports import GAP, SERIES_GAP, GapReport, SeriesGapReport
+from skerry.objects.reports import GapReport
 from skerry.objects.spans import Span
 from skerry.ports import Clock, Ids
-from skerry.sync.ports import BootTimes, Reading
+from skerry.sync.ports import BootTimes
 from skerry.sync.starts import Starts
 from skerry.wire.frames import Start
 
@@ -86,16 +95,8 @@ RESERVE_BYTES: Final = 2 << 20
 """Kept as a file and given up on a full disk: deleting needs room first, and receipts must be able to make some."""
 PRUNE_ROWS: Final = 64
 """In one transaction of a prune that lives on the reserve."""
-DROP_ROWS: Final = 1000
-"""Dropped of a class by one transaction for one reason, or a few more; the next one goes on. A nearly full disk has
-no room for the log of a transaction that drops everything, after a budget was made smaller, say."""
 
 _SET_META: Final = "INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)"
-_OUTBOX_COLUMNS: Final = "seq, class, kind, key, body, wall_ms, boots.boot_id, monotonic_ms, cost"
-_OUTBOX_FROM: Final = "FROM outbox JOIN boots ON boots.number = outbox.boot"
-_BOOTS: Final = (
-    "SELECT boot_id, opened_ms, last_ms, floor_ms, said_ms, heard_ms, server_ms FROM boots ORDER BY number"
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,11 +151,16 @@ def open_store(settings: StoreSettings, clock: Clock, ids: Ids) -> OpenedStore:
 
 
 def _drop_surplus(settings: StoreSettings) -> None:
-    drop_surplus(settings.directory, settings.free_bytes, floor=settings.budgets.free_floor)
+    spare = salvage_from(settings.directory)
+    drop_surplus(settings.directory, settings.free_bytes, floor=settings.budgets.free_floor, spare=spare)
 
 
 def _opened(settings: StoreSettings, lock: TextIO, clock: Clock, ids: Ids) -> OpenedStore:
     path = settings.directory / FILE_NAME
+    again = partial(SqliteEdgeStore, lock, settings, clock, ids, Examined())
+    target = salvage_from(settings.directory)
+    if target is not None and target.exists() and not path.exists():
+        set_aside(path, target)  # a crash came in between
     examined = examine(path, suspect=is_suspect(settings.directory))
     damage = examined.damage
     if not damage:
@@ -164,11 +170,25 @@ def _opened(settings: StoreSettings, lock: TextIO, clock: Clock, ids: Ids) -> Op
         except DamagedError as error:  # in what was not asked of
             damage = str(error)
         else:
-            return OpenedStore(store=store, set_aside=None, damage="", taken_over=())
-    moved = set_aside(path, clock.wall_ms())
+            if target is None or not target.exists() or store.follows(target):
+                return OpenedStore(store=store, set_aside=None, damage="", taken_over=())
+            return _taking_over(store, target, "seen by a start that was cut short", again)
+    target = name_aside(path, clock.wall_ms())
+    begin_salvage(target)
+    set_aside(path, target)
     _private(path)
-    store = SqliteEdgeStore(lock, settings, clock, ids, Examined())
-    return OpenedStore(store=store, set_aside=moved, damage=damage, taken_over=store.take_over(moved))
+    return _taking_over(again(), target, damage, again)
+
+
+def _taking_over(
+    store: SqliteEdgeStore, damaged: Path, damage: str, again: Callable[[], SqliteEdgeStore]
+) -> OpenedStore:
+    """Opened once more, for it goes on with the life of the damaged one."""
+    try:
+        taken_over = store.take_over(damaged)
+    finally:
+        store.disconnect()
+    return OpenedStore(store=again(), set_aside=damaged, damage=damage, taken_over=taken_over)
 
 
 def _lock(path: Path) -> TextIO:
@@ -207,13 +227,15 @@ class SqliteEdgeStore:
         """When expiry was last done with."""
         self._damaged: Callable[[str], None] | None = None
         """Whom to tell of damage; None while it is opened, and when it was told."""
+        self._damaged_outbox: DamagedOutbox | None = None
+        """Of the store before this one, while that is being saved."""
         self._read_lock = threading.Lock()
         self._reserve = settings.directory / "edge.reserve"
         self._connections: list[sqlite3.Connection] = []
         try:
             self._open(settings.max_pages, examined)
         except BaseException as error:
-            self._disconnect()
+            self.disconnect()
             if isinstance(error, sqlite3.Error):
                 raise translated(error, f"opening the edge store {self._path}") from error
             raise
@@ -236,6 +258,8 @@ class SqliteEdgeStore:
             with suppress(StorageFullError), self._transaction("dropping what can't be read"):
                 for statement in DROP_UNREADABLE:
                     self._writer.execute(statement)
+        salvage = self.meta(META_SALVAGE)
+        self._salvage = Salvage.read(salvage) if salvage else None
         self._used: Counter[str]
         self._waiting: Counter[str]
         self._used, self._waiting = read_usage(self.meta(META_USAGE) or "{}")
@@ -264,7 +288,7 @@ class SqliteEdgeStore:
         self._writer.execute(f"PRAGMA user_version = {VERSION}")
         made = (("incarnation", self._ids.token_hex(8)), ("head", "0"))
         self._writer.executemany("INSERT OR IGNORE INTO meta (name, value) VALUES (?, ?)", made)
-        boots = [_boot(row) for row in self._writer.execute(_BOOTS).fetchall()]
+        boots = [boot_of(row) for row in self._writer.execute(BOOTS).fetchall()]
         if all(boot.boot_id != self._boot_id for boot in boots):
             self._begin_boot(boots)
         row = self._writer.execute("SELECT number, last_ms FROM boots WHERE boot_id = ?", (self._boot_id,)).fetchone()
@@ -336,8 +360,56 @@ class SqliteEdgeStore:
         return found
 
     def take_over(self, damaged: Path) -> tuple[str, ...]:
-        """What is sound of a damaged store, into this new one: the names of those tables."""
-        return take_over(self._writer, damaged)
+        """What is sound of a damaged store, into this new one: the names of those tables. Open it again then."""
+        try:
+            return take_over(self._writer, damaged)
+        except sqlite3.Error as error:
+            raise translated(error, "taking over a damaged edge store") from error
+
+    def follows(self, damaged: Path) -> bool:
+        """Whether it has taken over that one."""
+        return self._salvage is not None and self._salvage.file == damaged.name
+
+    def salvage(self) -> bool:
+        if self._salvage is None or self._salvage.done:
+            end_salvage(self._path.parent)
+            return False
+        try:
+            stretch = self._stretch(self._salvage)
+            self._save(self._salvage, stretch, has_room=self._free() >= self._budgets.free_floor)
+        except StorageFullError:
+            self._reserve.unlink(missing_ok=True)  # what follows needs little, and makes room for nothing
+            self._save(self._salvage, self._stretch(self._salvage), has_room=False)
+        if not self._salvage.done:
+            return True
+        say(self._salvage)
+        end_salvage(self._path.parent)
+        self._end_reading()
+        self._keep_reserve()
+        return False
+
+    def _stretch(self, salvage: Salvage) -> Stretch:
+        if self._damaged_outbox is None:
+            with suppress(sqlite3.Error):
+                self._damaged_outbox = DamagedOutbox(self._path.with_name(salvage.file))
+        return read_on(self._damaged_outbox, salvage)
+
+    def _save(self, salvage: Salvage, stretch: Stretch, *, has_room: bool) -> None:
+        writing = self._writing()
+        with self._transaction("saving what a damaged store had for the cloud"):
+            salvage = bring(writing, salvage, stretch, has_room=has_room)
+            if salvage.after >= salvage.through:
+                salvage = finish(writing, salvage)
+            self._writer.execute(_SET_META, (META_SALVAGE, salvage.text))
+            self._keep_head(writing.head)
+            self._keep_usage(writing.used, writing.waiting)
+        self._salvage = salvage
+        self._head, self._used, self._waiting = writing.head, writing.used, writing.waiting
+
+    def _end_reading(self) -> None:
+        if self._damaged_outbox is not None:
+            self._damaged_outbox.close()
+        self._damaged_outbox = None
 
     def _read(self, sql: str, values: Sequence[object] = ()) -> list[tuple[object, ...]]:
         try:
@@ -351,15 +423,7 @@ class SqliteEdgeStore:
         return self._incarnation
 
     def apply(self, batch: EdgeBatch) -> int:
-        writing = _Writing(
-            connection=self._writer,
-            head=self._head,
-            used=Counter(self._used),
-            waiting=Counter(self._waiting),
-            wall_ms=self._clock.wall_ms(),
-            monotonic_ms=self._now_ms(),
-            boot=self._boot,
-        )
+        writing = self._writing()
         with self._transaction("writing to the edge store"):
             _write_facts(self._writer, batch)
             for report in batch.reports:
@@ -370,14 +434,28 @@ class SqliteEdgeStore:
             looked_ms = self._expire(writing)
             if (free := self._free()) < self._budgets.free_floor:
                 writing.make_room(free, self._budgets.free_floor)
-            if writing.head != self._head:
-                self._writer.execute("UPDATE meta SET value = ? WHERE name = 'head'", (str(writing.head),))
+            self._keep_head(writing.head)
             self._keep_usage(writing.used, writing.waiting)
             last_ms = self._note_time(batch, writing.monotonic_ms)
         self._last_ms = last_ms
         self._head, self._used, self._waiting = writing.head, writing.used, writing.waiting
         self._looked_ms = looked_ms
         return self._head
+
+    def _writing(self) -> Writing:
+        return Writing(
+            connection=self._writer,
+            head=self._head,
+            used=Counter(self._used),
+            waiting=Counter(self._waiting),
+            wall_ms=self._clock.wall_ms(),
+            monotonic_ms=self._now_ms(),
+            boot=self._boot,
+        )
+
+    def _keep_head(self, head: int) -> None:
+        if head != self._head:
+            self._writer.execute("UPDATE meta SET value = ? WHERE name = 'head'", (str(head),))
 
     def _keep_usage(self, used: Counter[str], waiting: Counter[str]) -> None:
         if waiting != self._waiting or used != self._used:
@@ -405,12 +483,12 @@ class SqliteEdgeStore:
         except OSError:  # a disk that does not even say how full it is: nothing is dropped for that
             return self._budgets.free_floor
 
-    def _expire(self, writing: _Writing) -> int | None:
+    def _expire(self, writing: Writing) -> int | None:
         """Once in a while, and again at once while there is more to drop; when it was last done with."""
         now_ms = writing.monotonic_ms
         if self._looked_ms is not None and now_ms - self._looked_ms < EXPIRY_MS:
             return self._looked_ms
-        boots = [_boot(row) for row in self._writer.execute(_BOOTS).fetchall()]
+        boots = [boot_of(row) for row in self._writer.execute(BOOTS).fetchall()]
         done = [writing.expire(report_class, ttl, boots) for report_class, ttl in self._budgets.times().items()]
         return now_ms if all(done) else None
 
@@ -436,7 +514,7 @@ class SqliteEdgeStore:
         self._used, self._waiting = used, waiting
 
     def prune_outbox(self, *, through: int, first: int = 1, lane: int | None = None) -> None:
-        classes = tuple(_CLASSES.values()) if lane is None else CLASSES_OF_LANE[lane]
+        classes = tuple(CLASSES.values()) if lane is None else CLASSES_OF_LANE[lane]
         try:
             self._prune(classes, first, through)
         except StorageFullError:
@@ -510,25 +588,25 @@ class SqliteEdgeStore:
     def outbox(self, *, after: int, limit: int, lane: int | None = None) -> Sequence[OutboxReport]:
         if lane is None:
             rows = self._read(
-                f"SELECT {_OUTBOX_COLUMNS} {_OUTBOX_FROM} WHERE seq > ? ORDER BY seq LIMIT ?", (after, limit)
+                f"SELECT {OUTBOX_COLUMNS} {OUTBOX_FROM} WHERE seq > ? ORDER BY seq LIMIT ?", (after, limit)
             )
-            return [_report(row) for row in rows]
+            return [report_of(row) for row in rows]
         # Class by class, each along its index: one may have millions of rows, the next few and far between.
         found = [
             self._read(
-                f"SELECT {_OUTBOX_COLUMNS} {_OUTBOX_FROM} WHERE class = ? AND seq > ? ORDER BY seq LIMIT ?",
+                f"SELECT {OUTBOX_COLUMNS} {OUTBOX_FROM} WHERE class = ? AND seq > ? ORDER BY seq LIMIT ?",
                 (report_class, after, limit),
             )
             for report_class in CLASSES_OF_LANE[lane]
         ]
-        reports = [_report(row) for rows in found for row in rows]
+        reports = [report_of(row) for rows in found for row in rows]
         return sorted(reports, key=lambda report: report.seq)[:limit]
 
     def outbox_head(self) -> int:
         return self._head
 
     def boots(self) -> Sequence[BootTimes]:
-        return [_boot(row) for row in self._read(_BOOTS)]
+        return [boot_of(row) for row in self._read(BOOTS)]
 
     def twins(self, device: Key | None = None) -> Sequence[TwinRow]:
         select = "SELECT resource, namespace, name, prop, body FROM twins"
@@ -538,13 +616,13 @@ class SqliteEdgeStore:
         else:
             at = (device.resource, device.namespace, device.name)
             rows = self._read(select + " WHERE resource = ? AND namespace = ? AND name = ?" + order, at)
-        return [TwinRow(device=_key(row), prop=str(row[3]), body=_bytes(row[4])) for row in rows]
+        return [TwinRow(device=_key(row), prop=str(row[3]), body=bytes_of(row[4])) for row in rows]
 
     def pods(self) -> Sequence[tuple[str, bytes]]:
-        return [(str(uid), _bytes(body)) for uid, body in self._read("SELECT uid, body FROM pods ORDER BY uid")]
+        return [(str(uid), bytes_of(body)) for uid, body in self._read("SELECT uid, body FROM pods ORDER BY uid")]
 
     def commands(self) -> Sequence[tuple[str, bytes]]:
-        return [(str(uid), _bytes(body)) for uid, body in self._read("SELECT uid, body FROM commands ORDER BY uid")]
+        return [(str(uid), bytes_of(body)) for uid, body in self._read("SELECT uid, body FROM commands ORDER BY uid")]
 
     def meta(self, name: str) -> str | None:
         rows = self._read("SELECT value FROM meta WHERE name = ?", (name,))
@@ -558,156 +636,30 @@ class SqliteEdgeStore:
             outbox_bytes=self._used.total(),
             waiting=tuple(self._waits()),
             objects=int(str(count[0])),
-            gaps=tuple(GapReport.decode(decode_object(_bytes(body))) for (body,) in gaps),
+            gaps=tuple(GapReport.decode(decode_object(bytes_of(body))) for (body,) in gaps),
         )
 
     def _waits(self) -> Iterator[ClassWaits]:
-        for report_class in _CLASSES.values():
-            select = f"SELECT {_OUTBOX_COLUMNS} {_OUTBOX_FROM} WHERE class = ? ORDER BY seq LIMIT 1"
+        for report_class in CLASSES.values():
+            select = f"SELECT {OUTBOX_COLUMNS} {OUTBOX_FROM} WHERE class = ? ORDER BY seq LIMIT 1"
             for row in self._read(select, (report_class,)):
                 yield ClassWaits(
                     report_class=report_class,
                     reports=self._waiting[report_class],
                     size_bytes=self._used[report_class],
-                    oldest=_report(row),
+                    oldest=report_of(row),
                 )
 
     def close(self) -> None:
-        self._disconnect()
+        self.disconnect()
         self._lock_file.close()
 
-    def _disconnect(self) -> None:
+    def disconnect(self) -> None:
+        """As `close`, and nobody else may open it yet."""
         with self._read_lock:
             for connection in self._connections:
                 connection.close()
-
-
-@dataclass(slots=True, kw_only=True)
-class _Writing:
-    """The outbox in one transaction: counts that become the store's when it has committed."""
-
-    connection: sqlite3.Connection
-    head: int
-    used: Counter[str]
-    waiting: Counter[str]
-    wall_ms: int
-    monotonic_ms: int
-    boot: int
-
-    def add(self, report: NewReport) -> None:
-        if report.report_class == "state":
-            replaced = self.connection.execute(
-                "DELETE FROM outbox WHERE class = 'state' AND kind = ? AND key = ? RETURNING cost",
-                (report.kind, report.key),
-            ).fetchall()
-            self.used["state"] -= sum(cost for (cost,) in replaced)
-            self.waiting["state"] -= len(replaced)
-        self.head += 1
-        cost = report_cost_bytes(report)
-        self.connection.execute(
-            "INSERT INTO outbox (seq, class, kind, key, body, wall_ms, boot, monotonic_ms, cost)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (
-                self.head,
-                report.report_class,
-                report.kind,
-                report.key,
-                report.body,
-                self.wall_ms,
-                self.boot,
-                self.monotonic_ms,
-                cost,
-            ),
-        )
-        self.used[report.report_class] += cost
-        self.waiting[report.report_class] += 1
-
-    def keep_within(self, report_class: ReportClass, budget: int | None) -> None:
-        if budget is None or self.used[report_class] <= budget:
-            return
-        dropped: list[OutboxReport] = []
-        while self.used[report_class] > budget and len(dropped) < DROP_ROWS:
-            over = self.used[report_class] - budget
-            for report in self._oldest(report_class):
-                if over <= 0:
-                    break
-                over -= cost_of(report)
-                dropped.append(self._take_out(report))
-        self._tell_gap(report_class, dropped, "budget")
-
-    def expire(self, report_class: ReportClass, ttl_ms: int, boots: Sequence[BootTimes]) -> bool:
-        """At most `DROP_ROWS` of a class; whether that was all. Ages grow with the distance from the end, so it looks
-        no further than the first that stays."""
-        dropped: list[OutboxReport] = []
-        done = False
-        while not done and len(dropped) < DROP_ROWS:
-            oldest = self._oldest(report_class)
-            gone = expired(oldest, ttl_ms, boots, self.monotonic_ms)
-            dropped += [self._take_out(report) for report in gone]
-            done = not oldest or len(gone) < len(oldest)
-        self._tell_gap(report_class, dropped, "expired")
-        return done
-
-    def make_room(self, free_bytes: int, floor: int) -> None:
-        """At most `DROP_ROWS` of each of the lowest classes. Pages that deleting leaves in the file are room, too."""
-        for report_class in LOWEST_FIRST:
-            dropped: list[OutboxReport] = []
-            while (
-                self.used[report_class] > FLOOR_KEEPS_BYTES
-                and len(dropped) < DROP_ROWS
-                and free_bytes + self._free_in_file() < floor
-            ):
-                dropped += [
-                    self._take_out(report)
-                    for report in self._oldest(report_class)
-                    if self.used[report_class] > FLOOR_KEEPS_BYTES
-                ]
-            self._tell_gap(report_class, dropped, "room")
-
-    def _free_in_file(self) -> int:
-        (pages,) = self.connection.execute("PRAGMA freelist_count").fetchone()
-        (size,) = self.connection.execute("PRAGMA page_size").fetchone()
-        return int(pages) * int(size)
-
-    def _oldest(self, report_class: ReportClass) -> list[OutboxReport]:
-        rows = self.connection.execute(
-            f"SELECT {_OUTBOX_COLUMNS} {_OUTBOX_FROM} WHERE class = ? ORDER BY seq LIMIT 100", (report_class,)
-        )
-        return [_report(row) for row in rows]
-
-    def _take_out(self, report: OutboxReport) -> OutboxReport:
-        self.connection.execute("DELETE FROM outbox WHERE seq = ?", (report.seq,))
-        self.used[report.report_class] -= cost_of(report)
-        self.waiting[report.report_class] -= 1
-        return report
-
-    def _tell_gap(self, report_class: ReportClass, dropped: list[OutboxReport], reason: Reason) -> None:
-        if not dropped:
-            return
-        before = self.connection.execute("SELECT body FROM gaps WHERE class = ?", (report_class,)).fetchone()
-        told = self.connection.execute(
-            "SELECT 1 FROM outbox WHERE class = 'state' AND kind = ? AND key = ?", (GAP, report_class)
-        ).fetchone()
-        gap = widen_gap(
-            GapReport.decode(decode_object(before[0])) if before else None,
-            report_class,
-            dropped,
-            same_episode=told is not None,
-            reason=reason,
-        )
-        body = gap.encode()
-        self.connection.execute("INSERT OR REPLACE INTO gaps (class, body) VALUES (?, ?)", (report_class, body))
-        self.add(NewReport(report_class="state", kind=GAP, key=report_class, body=body))
-        if report_class == "telemetry":
-            self._tell_series(dropped)
-
-    def _tell_series(self, dropped: list[OutboxReport]) -> None:
-        rows = self.connection.execute(
-            "SELECT key, body FROM outbox WHERE class = 'state' AND kind = ?", (SERIES_GAP,)
-        ).fetchall()
-        waiting = {str(key): SeriesGapReport.decode(decode_object(body)) for key, body in rows}
-        for report in series_gaps(waiting, dropped):
-            self.add(report)
+        self._end_reading()
 
 
 def _write_facts(connection: sqlite3.Connection, batch: EdgeBatch) -> None:
@@ -748,48 +700,9 @@ def _write_facts(connection: sqlite3.Connection, batch: EdgeBatch) -> None:
     connection.executemany("INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)", batch.meta)
 
 
-def _bytes(value: object) -> bytes:
-    assert isinstance(value, bytes)
-    return value
-
-
 def _key(row: tuple[object, ...]) -> Key:
     return Key(str(row[0]), str(row[1]), str(row[2]))
 
 
 def _held(row: tuple[object, ...]) -> Held:
-    return Held(key=_key(row), stamp=Stamp(str(row[3]), Revision(int(str(row[4])))), body=_bytes(row[5]))
-
-
-_CLASSES: Final[dict[str, ReportClass]] = {
-    "state": "state",
-    "event": "event",
-    "alarm": "alarm",
-    "telemetry": "telemetry",
-}
-
-
-def _boot(row: tuple[object, ...]) -> BootTimes:
-    said, heard, server = row[4:7]
-    return BootTimes(
-        boot_id=str(row[0]),
-        opened_ms=int(str(row[1])),
-        last_ms=int(str(row[2])),
-        floor_ms=int(str(row[3])),
-        reading=None
-        if server is None
-        else Reading(said_ms=int(str(said)), heard_ms=int(str(heard)), server_ms=int(str(server))),
-    )
-
-
-def _report(row: tuple[object, ...]) -> OutboxReport:
-    return OutboxReport(
-        seq=int(str(row[0])),
-        report_class=_CLASSES[str(row[1])],
-        kind=str(row[2]),
-        key=str(row[3]),
-        body=_bytes(row[4]),
-        wall_ms=int(str(row[5])),
-        boot_id=str(row[6]),
-        monotonic_ms=int(str(row[7])),
-    )
+    return Held(key=_key(row), stamp=Stamp(str(row[3]), Revision(int(str(row[4])))), body=bytes_of(row[5]))

@@ -12,7 +12,7 @@ from skerry.cli.output import print_data, print_table
 from skerry.cli.target import Target, with_target
 from skerry.errors import BadRequestError
 from skerry.objects.conditions import condition_of
-from skerry.objects.json import Json, JsonObject, int_at, map_at, maps_at, str_at
+from skerry.objects.json import Json, JsonObject, bool_at, int_at, map_at, maps_at, str_at
 from skerry.objects.meta import name_of
 from skerry.objects.reports import BACKLOG
 from skerry.objects.scheme import Kind
@@ -71,6 +71,14 @@ def _told(node: JsonObject) -> JsonObject:
     }
 
 
+def dropped_shown(gap: JsonObject | None) -> str:
+    """How many reports of a class were dropped; nobody may know all of them."""
+    total = int_at(gap, "total")
+    if not bool_at(gap, "unknown"):
+        return str(total)
+    return f"at least {total}" if total else "unknown"
+
+
 def _here(client: Client, name: str, form: str) -> None:
     status = client.request("GET", "/skerry/status").obj
     here, outbox = str_at(status, "node"), map_at(status, "outbox")
@@ -87,7 +95,7 @@ def _here(client: Client, name: str, form: str) -> None:
             str(int_at(waits.get(each), "reports")),
             size_text(int_at(waits.get(each), "bytes")),
             str_at(waits.get(each), "since", default="-"),
-            str(int_at(gaps.get(each), "total")),
+            dropped_shown(gaps.get(each)),
         ]
         for each in sorted({*waits, *gaps})
     ]

@@ -103,8 +103,8 @@ class EventReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GapReport:
-    """State, keyed by the class: what an outbox had to drop, because the class's byte budget was used up, or its time
-    was over (`expired` of them), or the disk ran out (`for_room` of them).
+    """State, keyed by the class: what an outbox had to drop, because the class's byte budget was used up, or its
+    time was over (`expired` of them), or the disk ran out (`for_room`), or its file was damaged (`damaged`).
 
     `dropped` and `size_bytes` count this episode (it ends when the cloud has a report of it), `total` all since
     the outbox was made. The times are the gateway's wall clock of the first and the last report dropped. A
@@ -121,6 +121,9 @@ class GapReport:
     last_wall_ms: int
     expired: int = 0
     for_room: int = 0
+    damaged: int = 0
+    unknown: bool = False
+    """More were lost with a damaged file than are counted here, and nobody knows how many."""
 
     def encode(self) -> bytes:
         return encode_object(
@@ -135,6 +138,8 @@ class GapReport:
                 "lastMs": self.last_wall_ms,
                 "expired": self.expired,
                 "forRoom": self.for_room,
+                "damaged": self.damaged,
+                "unknown": self.unknown,
             }
         )
 
@@ -151,6 +156,8 @@ class GapReport:
             last_wall_ms=int_at(body, "lastMs"),
             expired=int_at(body, "expired"),
             for_room=int_at(body, "forRoom"),
+            damaged=int_at(body, "damaged"),
+            unknown=bool_at(body, "unknown"),
         )
 
 

@@ -200,10 +200,13 @@ class Driver(Generic[E]):
         try:
             self._carry_out(self._tasks, self._perform)
         except Exception as error:
-            # Of whatever kind: it is raised by `run`, to whoever owns the session, and not at somebody else's call.
-            self._broken = error
-            if not self._done.done():
-                self._done.set_result(None)
+            self._break(error)
+
+    def _break(self, error: Exception) -> None:
+        """Of whatever kind: it is raised by `run`, to whoever owns the session, and not at somebody else's call."""
+        self._broken = error
+        if not self._done.done():
+            self._done.set_result(None)
 
     def _carry_out(self, tasks: asyncio.TaskGroup, perform: Callable[[E], None]) -> None:
         for effect in self._machine.effects():
@@ -242,9 +245,13 @@ class Driver(Generic[E]):
     def _tick(self) -> None:
         self._timer, self._gate_s = None, None
         self._meter.look(self._link)
-        self._machine.progressed(self._link.heard_s)
-        self._machine.tick(self.now())
-        self.kick()
+        try:
+            self._machine.progressed(self._link.heard_s)
+            self._machine.tick(self.now())
+        except Exception as error:
+            self._break(error)
+        else:
+            self.kick()
 
     def _next(self) -> tuple[Frame, Priority] | None:
         """What goes before the view, then the view and streams, then bulk reports; None where nothing may go now."""

@@ -95,6 +95,11 @@ class EdgeStoreContract:
     def store(self, open_store: OpenStore) -> EdgeStore:
         return open_store(BUDGETS)
 
+    def test_a_store_that_follows_no_damaged_one_has_nothing_to_salvage(self, store: EdgeStore) -> None:
+        store.apply(EdgeBatch(reports=(report("p"),)))
+        assert not store.salvage()
+        assert kept(store) == ["state"]
+
     def test_a_batch_is_read_back_whole(self, store: EdgeStore) -> None:
         twin = TwinRow(device=DEVICE, prop="speed", body=b"{}")
         head = store.apply(

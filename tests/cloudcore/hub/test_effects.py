@@ -249,6 +249,59 @@ def test_a_hole_begins_at_a_number_that_a_store_can_keep(seq: int) -> None:
         outcome("series_gap", replace(HOLE, first_seq=seq).encode(), key="ns/plc/t")
 
 
+@pytest.mark.parametrize(
+    ("dropped", "damaged", "unknown", "said"),
+    [
+        (
+            5,
+            4,
+            False,
+            (
+                "5 alarm reports (900 bytes) that waited for the cloud were dropped (1 because the outbox was "
+                "full, 4 because the gateway's store was damaged), "
+            ),
+        ),
+        (
+            0,
+            0,
+            True,
+            (
+                "an unknown number of alarm reports that waited for the cloud were dropped (an unknown number "
+                "because the gateway's store was damaged), "
+            ),
+        ),
+        (
+            1,
+            0,
+            True,
+            (
+                "at least 1 alarm reports (900 bytes) that waited for the cloud were dropped (1 because the "
+                "outbox was full, an unknown number because the gateway's store was damaged), "
+            ),
+        ),
+    ],
+)
+def test_an_event_says_what_was_lost_with_a_damaged_store(
+    *, dropped: int, damaged: int, unknown: bool, said: str
+) -> None:
+    gap = GapReport(
+        report_class="alarm",
+        dropped=dropped,
+        size_bytes=900,
+        total=9,
+        first_seq=1,
+        last_seq=9,
+        first_wall_ms=0,
+        last_wall_ms=0,
+        damaged=damaged,
+        unknown=unknown,
+    )
+    (effect,) = outcome("gap", gap.encode()).effects
+    event = effect.transform({})
+    assert event is not None
+    assert str_at(event, "message") == said + "9 since the gateway's outbox was made"
+
+
 def test_an_event_says_why_reports_were_dropped() -> None:
     gap = GapReport(
         report_class="telemetry",

@@ -100,8 +100,8 @@ def test_what_is_sound_beside_a_damaged_outbox_is_taken_over(tmp_path: Path) -> 
     store = found.store
     assert found.set_aside is not None
     assert found.taken_over == ("objects", "twins", "pods", "commands", "meta")
-    assert store.incarnation != incarnation
-    assert (store.outbox_head(), store.stats().outbox_reports) == (0, 0)
+    assert (store.incarnation, store.outbox_head()) == (incarnation, ROWS), "its life goes on"
+    assert store.stats().outbox_reports == 0, "what waited is saved beside the agent"
     assert len(list(store.stamps())) == 401
     assert list(store.twins()) == [TWIN]
     assert [uid for uid, _ in store.pods()] == ["uid-web"], "of a pod that is not held nothing is known"
@@ -202,7 +202,8 @@ def test_a_power_cut_after_a_file_was_set_aside_leaves_a_store_that_opens(tmp_pa
         open_store(settings, ManualClock(), DyingIds())
     assert is_suspect(tmp_path), "the next start looks at everything again"
     found = opened(tmp_path)
-    assert (found.set_aside, list(found.store.stamps()), found.store.damage()) == (None, [], "")
+    assert found.set_aside is not None, "it goes on where the start before it was cut short"
+    assert (len(list(found.store.stamps())), found.store.damage()) == (401, "")
     assert not is_suspect(tmp_path)
     assert len([path for path in tmp_path.iterdir() if "damaged" in path.name]) == 1
     found.store.close()

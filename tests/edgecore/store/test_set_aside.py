@@ -24,14 +24,14 @@ def left(directory: Path) -> list[str]:
 
 def test_the_newest_are_kept_with_all_that_belongs_to_them(tmp_path: Path) -> None:
     leave(tmp_path, 900, 1000, 2000, 10_000)
-    drop_surplus(tmp_path, lambda _directory: 1 << 40, floor=FLOOR)
+    drop_surplus(tmp_path, lambda _directory: 1 << 40, floor=FLOOR, spare=None)
     assert left(tmp_path) == ["edge.db", "edge.db.damaged-10000", "edge.db.damaged-2000"]
     assert len(list(tmp_path.glob("*-wal"))) == KEPT
 
 
 def test_few_are_left_alone(tmp_path: Path) -> None:
     leave(tmp_path, 1000, 2000)
-    drop_surplus(tmp_path, lambda _directory: FLOOR, floor=FLOOR)
+    drop_surplus(tmp_path, lambda _directory: FLOOR, floor=FLOOR, spare=None)
     assert len(left(tmp_path)) == 3
 
 
@@ -40,5 +40,11 @@ def test_where_room_is_short_they_go_the_oldest_first_until_there_is_some(
     tmp_path: Path, each: int, kept: list[str]
 ) -> None:
     leave(tmp_path, 1000, 2000)
-    drop_surplus(tmp_path, lambda directory: each * (2 - len(list(directory.glob("*-wal")))), floor=FLOOR)
+    drop_surplus(tmp_path, lambda directory: each * (2 - len(list(directory.glob("*-wal")))), floor=FLOOR, spare=None)
     assert left(tmp_path) == kept
+
+
+def test_the_one_that_is_being_salvaged_stays_whatever_room_is_left(tmp_path: Path) -> None:
+    leave(tmp_path, 1000, 2000, 3000)
+    drop_surplus(tmp_path, lambda _directory: 0, floor=FLOOR, spare=tmp_path / "edge.db.damaged-1000")
+    assert left(tmp_path) == ["edge.db", "edge.db.damaged-1000"]

@@ -8,12 +8,13 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from edgecore.store import shell
 from edgecore.store.failing import FailingEdgeStore
 from edgecore.store.memory import MemoryEdgeStore
 from edgecore.store.port import EdgeBatch
 from edgecore.store.shell import AsyncEdgeStore
 from skerry.clocks import ManualClock
-from skerry.errors import StorageFullError
+from skerry.errors import DamagedError, StorageFullError, UnavailableError
 from skerry.objects.spans import Span
 from skerry.wire.frames import PROMPT
 from tests.contracts.edge_store_contract import held, report
@@ -80,4 +81,37 @@ async def test_writes_go_through_the_writer_that_was_given() -> None:
     go_on.set()
     await waiting
     assert len(store.list("configmaps")) == 1
+    store.close()
+
+
+class Salvaging(MemoryEdgeStore):
+    """After a damaged store; what each step meets, and None for nothing."""
+
+    def __init__(self, *steps: UnavailableError | None) -> None:
+        super().__init__(incarnation="i", clock=ManualClock())
+        self.steps = [*steps]
+
+    def salvage(self) -> bool:
+        met = self.steps.pop(0)
+        if met is not None:
+            raise met
+        return bool(self.steps)
+
+
+async def test_a_salvage_goes_on_step_by_step_and_waits_for_room(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(shell, "SALVAGE_AGAIN_S", 0.0)
+    inner = Salvaging(None, StorageFullError("full"), StorageFullError("full"), None, None)
+    store = AsyncEdgeStore(inner)
+    await store.salvage()
+    assert inner.steps == []
+    assert caplog.text.count("can't be saved yet error=full") == 1
+    store.close()
+
+
+async def test_a_salvage_ends_where_its_own_store_breaks() -> None:
+    store = AsyncEdgeStore(Salvaging(None, DamagedError("page 7"), None))
+    with pytest.raises(DamagedError):
+        await store.salvage()
     store.close()

@@ -14,7 +14,7 @@ from skerry.objects.meta import Revision
 from skerry.ports import Clock
 from skerry.sync.edge import EdgeIdentity, EdgeSession, EdgeState
 from skerry.sync.effects import EdgeEffect, Write
-from skerry.sync.ports import SyncSettings
+from skerry.sync.ports import Instant, SyncSettings
 from skerry.sync.priorities import FRAMES_MAX
 from skerry.transport.driver import TURN_FRAMES, Driver, now_of
 from skerry.transport.memory import IN_FLIGHT_MAX, MemoryLink, pair
@@ -322,3 +322,20 @@ async def test_what_is_told_to_a_session_whose_work_has_failed_reaches_nobody() 
         await running
     assert [type(error) for error in raised.value.exceptions] == [ZeroDivisionError]
     assert hold.is_set()
+
+
+async def test_a_fault_when_time_passes_is_the_sessions_own() -> None:
+    """Nothing else would hear of it: the loop logs what a timer raises, and the session would hang."""
+    edge, cloud = pair(edge_name="x")
+    session, driver = a_session(edge)
+
+    def tick(now: Instant) -> None:
+        raise ZeroDivisionError
+
+    session.tick = tick
+    session.deadline = lambda: 0.0
+    running = asyncio.create_task(driver.run(lambda effect: None))
+    await cloud.receive()
+    with pytest.raises(ZeroDivisionError):
+        await running
+    assert cloud.ended.is_set()

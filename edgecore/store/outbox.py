@@ -1,0 +1,268 @@
+"""The outbox's tables in the edge store's SQLite file: rows read, and everything that one transaction does to them.
+
+Counts go along in memory and become the store's when the transaction has committed, so a crash or a full disk
+leaves neither rows that nobody counted nor counts of rows that aren't there.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from edgecore.store.expiry import expired
+from edgecore.store.gaps import Lost, Reason, cost_of, damaged_gap, series_gaps, widen_gap
+from edgecore.store.port import (
+    FLOOR_KEEPS_BYTES,
+    LOWEST_FIRST,
+    NewReport,
+    OutboxReport,
+    ReportClass,
+    report_cost_bytes,
+)
+from skerry.objects.json import decode_object
+from skerry.objects.reports import GAP, SERIES_GAP, GapReport, SeriesGapReport
+from skerry.sync.ports import BootTimes, Reading
+
+CLASSES: Final[dict[str, ReportClass]] = {
+    "state": "state",
+    "event": "event",
+    "alarm": "alarm",
+    "telemetry": "telemetry",
+}
+
+DROP_ROWS: Final = 1000
+"""Dropped of a class by one transaction for one reason, or a few more; the next one goes on. A nearly full disk has
+no room for the log of a transaction that drops everything, after a budget was made smaller, say."""
+OUTBOX_COLUMNS: Final = "seq, class, kind, key, body, wall_ms, boots.boot_id, monotonic_ms, cost"
+OUTBOX_FROM: Final = "FROM outbox JOIN boots ON boots.number = outbox.boot"
+BOOTS: Final = "SELECT boot_id, opened_ms, last_ms, floor_ms, said_ms, heard_ms, server_ms FROM boots ORDER BY number"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SavedRow:
+    """A row as another store had it."""
+
+    seq: int
+    report_class: ReportClass
+    kind: str
+    key: str
+    body: bytes
+    wall_ms: int
+    boot: int
+    """Number of its boot there."""
+    monotonic_ms: int
+    cost: int
+
+    @property
+    def report(self) -> OutboxReport:
+        """Without its boot."""
+        return OutboxReport(
+            seq=self.seq,
+            report_class=self.report_class,
+            kind=self.kind,
+            key=self.key,
+            body=self.body,
+            wall_ms=self.wall_ms,
+            boot_id="",
+            monotonic_ms=self.monotonic_ms,
+        )
+
+
+@dataclass(slots=True, kw_only=True)
+class Writing:
+    """The outbox in one transaction: counts that become the store's when it has committed."""
+
+    connection: sqlite3.Connection
+    head: int
+    used: Counter[str]
+    waiting: Counter[str]
+    wall_ms: int
+    monotonic_ms: int
+    boot: int
+
+    def add(self, report: NewReport) -> None:
+        if report.report_class == "state":
+            replaced = self.connection.execute(
+                "DELETE FROM outbox WHERE class = 'state' AND kind = ? AND key = ? RETURNING cost",
+                (report.kind, report.key),
+            ).fetchall()
+            self.used["state"] -= sum(cost for (cost,) in replaced)
+            self.waiting["state"] -= len(replaced)
+        self.head += 1
+        cost = report_cost_bytes(report)
+        self.connection.execute(
+            "INSERT INTO outbox (seq, class, kind, key, body, wall_ms, boot, monotonic_ms, cost)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                self.head,
+                report.report_class,
+                report.kind,
+                report.key,
+                report.body,
+                self.wall_ms,
+                self.boot,
+                self.monotonic_ms,
+                cost,
+            ),
+        )
+        self.used[report.report_class] += cost
+        self.waiting[report.report_class] += 1
+
+    def keep_within(self, report_class: ReportClass, budget: int | None) -> None:
+        if budget is None or self.used[report_class] <= budget:
+            return
+        dropped: list[OutboxReport] = []
+        while self.used[report_class] > budget and len(dropped) < DROP_ROWS:
+            over = self.used[report_class] - budget
+            for report in self._oldest(report_class):
+                if over <= 0:
+                    break
+                over -= cost_of(report)
+                dropped.append(self._take_out(report))
+        self.tell_gap(report_class, dropped, "budget")
+
+    def expire(self, report_class: ReportClass, ttl_ms: int, boots: Sequence[BootTimes]) -> bool:
+        """At most `DROP_ROWS` of a class; whether that was all. Ages grow with the distance from the end, so it looks
+        no further than the first that stays."""
+        dropped: list[OutboxReport] = []
+        done = False
+        while not done and len(dropped) < DROP_ROWS:
+            oldest = self._oldest(report_class)
+            gone = expired(oldest, ttl_ms, boots, self.monotonic_ms)
+            dropped += [self._take_out(report) for report in gone]
+            done = not oldest or len(gone) < len(oldest)
+        self.tell_gap(report_class, dropped, "expired")
+        return done
+
+    def make_room(self, free_bytes: int, floor: int) -> None:
+        """At most `DROP_ROWS` of each of the lowest classes. Pages that deleting leaves in the file are room, too."""
+        for report_class in LOWEST_FIRST:
+            dropped: list[OutboxReport] = []
+            while (
+                self.used[report_class] > FLOOR_KEEPS_BYTES
+                and len(dropped) < DROP_ROWS
+                and free_bytes + self._free_in_file() < floor
+            ):
+                dropped += [
+                    self._take_out(report)
+                    for report in self._oldest(report_class)
+                    if self.used[report_class] > FLOOR_KEEPS_BYTES
+                ]
+            self.tell_gap(report_class, dropped, "room")
+
+    def _free_in_file(self) -> int:
+        (pages,) = self.connection.execute("PRAGMA freelist_count").fetchone()
+        (size,) = self.connection.execute("PRAGMA page_size").fetchone()
+        return int(pages) * int(size)
+
+    def _oldest(self, report_class: ReportClass) -> list[OutboxReport]:
+        rows = self.connection.execute(
+            f"SELECT {OUTBOX_COLUMNS} {OUTBOX_FROM} WHERE class = ? ORDER BY seq LIMIT 100", (report_class,)
+        )
+        return [report_of(row) for row in rows]
+
+    def _take_out(self, report: OutboxReport) -> OutboxReport:
+        self.connection.execute("DELETE FROM outbox WHERE seq = ?", (report.seq,))
+        self.used[report.report_class] -= cost_of(report)
+        self.waiting[report.report_class] -= 1
+        return report
+
+    def tell_gap(self, report_class: ReportClass, dropped: list[OutboxReport], reason: Reason) -> None:
+        if not dropped:
+            return
+        before, told = self._gap_before(report_class)
+        self._put_gap(widen_gap(before, report_class, dropped, same_episode=told, reason=reason))
+        if report_class == "telemetry":
+            self._tell_series(dropped)
+
+    def bring(self, row: SavedRow, *, boot: int) -> None:
+        """What another store had, under its number; not a state of which there is something newer. Of a boot that is
+        not among those that are known nothing is known."""
+        self.connection.execute("INSERT OR IGNORE INTO boots (number, boot_id) VALUES (?, ?)", (boot, f"lost-{boot}"))
+        brought = self.connection.execute(
+            "INSERT OR IGNORE INTO outbox (seq, class, kind, key, body, wall_ms, boot, monotonic_ms, cost)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                row.seq,
+                row.report_class,
+                row.kind,
+                row.key,
+                row.body,
+                row.wall_ms,
+                boot,
+                row.monotonic_ms,
+                row.cost,
+            ),
+        )
+        self.used[row.report_class] += row.cost * brought.rowcount
+        self.waiting[row.report_class] += brought.rowcount
+
+    def tell_damaged(self, report_class: ReportClass, lost: Lost, *, count: int, size: int) -> None:
+        """Reports of a class that can't be read any more; a count of 0 is an unknown number."""
+        before, told = self._gap_before(report_class)
+        self._put_gap(damaged_gap(before, report_class, lost, count=count, size=size, same_episode=told))
+
+    def tell_gaps_again(self) -> None:
+        """Those that don't wait to be told: what waited of them may be lost. Twice said is one Event."""
+        rows = self.connection.execute(
+            "SELECT class, body FROM gaps"
+            " WHERE class NOT IN (SELECT key FROM outbox WHERE class = 'state' AND kind = ?) ORDER BY class",
+            (GAP,),
+        ).fetchall()
+        for report_class, body in rows:
+            self.add(NewReport(report_class="state", kind=GAP, key=report_class, body=body))
+
+    def _gap_before(self, report_class: ReportClass) -> tuple[GapReport | None, bool]:
+        """The newest one of the class, and whether it waits to be told."""
+        before = self.connection.execute("SELECT body FROM gaps WHERE class = ?", (report_class,)).fetchone()
+        told = self.connection.execute(
+            "SELECT 1 FROM outbox WHERE class = 'state' AND kind = ? AND key = ?", (GAP, report_class)
+        ).fetchone()
+        return GapReport.decode(decode_object(before[0])) if before else None, told is not None
+
+    def _put_gap(self, gap: GapReport) -> None:
+        body = gap.encode()
+        self.connection.execute("INSERT OR REPLACE INTO gaps (class, body) VALUES (?, ?)", (gap.report_class, body))
+        self.add(NewReport(report_class="state", kind=GAP, key=gap.report_class, body=body))
+
+    def _tell_series(self, dropped: list[OutboxReport]) -> None:
+        rows = self.connection.execute(
+            "SELECT key, body FROM outbox WHERE class = 'state' AND kind = ?", (SERIES_GAP,)
+        ).fetchall()
+        waiting = {str(key): SeriesGapReport.decode(decode_object(body)) for key, body in rows}
+        for report in series_gaps(waiting, dropped):
+            self.add(report)
+
+
+def bytes_of(value: object) -> bytes:
+    assert isinstance(value, bytes)
+    return value
+
+
+def boot_of(row: tuple[object, ...]) -> BootTimes:
+    said, heard, server = row[4:7]
+    return BootTimes(
+        boot_id=str(row[0]),
+        opened_ms=int(str(row[1])),
+        last_ms=int(str(row[2])),
+        floor_ms=int(str(row[3])),
+        reading=None
+        if server is None
+        else Reading(said_ms=int(str(said)), heard_ms=int(str(heard)), server_ms=int(str(server))),
+    )
+
+
+def report_of(row: tuple[object, ...]) -> OutboxReport:
+    return OutboxReport(
+        seq=int(str(row[0])),
+        report_class=CLASSES[str(row[1])],
+        kind=str(row[2]),
+        key=str(row[3]),
+        body=bytes_of(row[4]),
+        wall_ms=int(str(row[5])),
+        boot_id=str(row[6]),
+        monotonic_ms=int(str(row[7])),
+    )
