@@ -8,8 +8,11 @@ holds `admin.kubeconfig`) or of a gateway (it holds `edgecore.sock`).
 from __future__ import annotations
 
 import os
+import signal
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import wraps
 from pathlib import Path
@@ -135,7 +138,8 @@ def with_target(command: Callable[Concatenate[Target, P], None]) -> Callable[P, 
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
         target = click.get_current_context().find_object(Target) or Target()
         try:
-            command(target, *args, **kwargs)
+            with _heard_interrupts():
+                command(target, *args, **kwargs)
         except SkerryError as error:
             fail(error)
         except KeyboardInterrupt:
@@ -145,6 +149,32 @@ def with_target(command: Callable[Concatenate[Target, P], None]) -> Callable[P, 
             sys.exit(141)
 
     return target_options(run)
+
+
+@contextmanager
+def _heard_interrupts() -> Generator[None]:
+    """Python looks for signals, then waits in a system call: one that comes just between is seen only when that call
+    is interrupted, which for a quiet watch is never. So something interrupts it every second."""
+    main = threading.main_thread()
+    if threading.current_thread() is not main or main.ident is None:
+        yield
+        return
+    waits_in, over = main.ident, threading.Event()
+
+    def interrupt() -> None:
+        while not over.wait(1.0):
+            signal.pthread_kill(waits_in, signal.SIGURG)  # which nobody minds otherwise
+
+    def look(_number: int, _frame: object) -> None:
+        """What was missed is seen before this is called."""
+
+    before = signal.signal(signal.SIGURG, look)
+    threading.Thread(target=interrupt, daemon=True).start()
+    try:
+        yield
+    finally:
+        over.set()
+        signal.signal(signal.SIGURG, before or signal.SIG_DFL)
 
 
 def target_options(command: Callable[P, None]) -> Callable[P, None]:
