@@ -28,7 +28,7 @@ from skerry.objects.conditions import find_condition
 from skerry.objects.device_twins import merged_desired, with_reported, with_reported_copy, with_state
 from skerry.objects.json import Json, JsonObject, encode_object, int_at, map_at, maps_at, str_at
 from skerry.objects.logs import LOGS
-from skerry.objects.meta import Key, uid_of
+from skerry.objects.meta import Key, uid_of, with_annotations
 from skerry.objects.names import label_1123_faults, node_may_label
 from skerry.objects.reports import (
     GAP,
@@ -501,14 +501,6 @@ def gateway_annotations(incarnation: str, capabilities: Iterable[str]) -> Mappin
     if not incarnation:
         return {}
     return {INCARNATION: incarnation, CAPABILITIES: ",".join(sorted(_ASKED_FOR & {*capabilities}))}
-
-
-def with_annotations(node: JsonObject, said: Mapping[str, str]) -> JsonObject:
-    """The Node with these annotations; itself where they are no news."""
-    held = map_at(node, "metadata", "annotations")
-    if said.items() <= held.items():
-        return node
-    return {**node, "metadata": {**map_at(node, "metadata"), "annotations": {**held, **said}}}
 
 
 def _with_node_status(node: JsonObject, *, status: JsonObject) -> JsonObject:

@@ -19,7 +19,7 @@ import orjson
 
 from cloudcore.hub.bandwidth import Bandwidths
 from cloudcore.hub.bounds import Bounds, BoundSettings
-from cloudcore.hub.effects import Kinds, Reporter, gateway_annotations, with_annotations
+from cloudcore.hub.effects import Kinds, Reporter, gateway_annotations
 from cloudcore.hub.elsewhere import Client, NodesElsewhere, NodesHere
 from cloudcore.hub.keys import NodeKeys
 from cloudcore.hub.leases import HubLeases, LeaseParts
@@ -41,7 +41,7 @@ from cloudcore.store.port import Advance, Entry, Store
 from skerry.errors import FencedError, GoneError, NotFoundError, SkerryError, UnavailableError
 from skerry.objects.enrolment import with_authority
 from skerry.objects.json import Json, JsonObject, str_at
-from skerry.objects.meta import Key, uid_of
+from skerry.objects.meta import Key, uid_of, with_annotations
 from skerry.ports import Clock, Ids, Link
 from skerry.sync.cloud import CloudState
 from skerry.sync.effects import CloseLink

@@ -23,6 +23,7 @@ from typing import Final, Literal
 
 from skerry.errors import BadRequestError, InvalidError
 from skerry.objects.json import Json, JsonObject, bool_at, int_at, map_at, str_at, str_map_at
+from skerry.objects.meta import with_annotations
 
 PREFIX: Final = "skerry1"
 HUB_SERVER_NAME: Final = "hub.skerry.internal"
@@ -440,11 +441,7 @@ def key_refusal(node: str, obj: JsonObject | None, key: str) -> str:
 def with_authority(node: JsonObject, authority: str) -> JsonObject:
     """The Node with the id of the authority that signed its gateway's certificate; itself where that is no news, or
     not known ("")."""
-    held = map_at(node, "metadata", "annotations")
-    if not authority or held.get(NODE_AUTHORITY_ANNOTATION) == authority:
-        return node
-    annotations: JsonObject = {**held, NODE_AUTHORITY_ANNOTATION: authority}
-    return {**node, "metadata": {**map_at(node, "metadata"), "annotations": annotations}}
+    return with_annotations(node, {NODE_AUTHORITY_ANNOTATION: authority}) if authority else node
 
 
 def split_address(text: str, *, default_port: int) -> tuple[str, int]:

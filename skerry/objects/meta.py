@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NewType
 
-from skerry.objects.json import JsonObject, int_at, maps_at, str_at, str_map_at
+from skerry.objects.json import JsonObject, int_at, map_at, maps_at, str_at, str_map_at
 
 NodeName = NewType("NodeName", str)
 Revision = NewType("Revision", int)
@@ -100,3 +101,11 @@ def owners_of(obj: JsonObject) -> list[OwnerReference]:
 def controller_of(obj: JsonObject) -> OwnerReference | None:
     """The one owner that manages this object, if any."""
     return next((owner for owner in owners_of(obj) if owner.controller), None)
+
+
+def with_annotations(obj: JsonObject, said: Mapping[str, str]) -> JsonObject:
+    """The object with these annotations; itself where they are no news."""
+    held = map_at(obj, "metadata", "annotations")
+    if said.items() <= held.items():
+        return obj
+    return {**obj, "metadata": {**map_at(obj, "metadata"), "annotations": {**held, **said}}}

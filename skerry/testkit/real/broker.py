@@ -16,10 +16,8 @@ import base64
 import contextlib
 import hmac
 import json
-import os
 import secrets
 import signal
-import socket
 import sys
 import time
 from collections.abc import Callable
@@ -28,7 +26,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from skerry.testkit.mqtt import PUBLISHED_MAX, Devices, Exchange, Message, Session
-from skerry.testkit.real.namespaces import enter
+from skerry.testkit.real.namespaces import bound_in
 
 CONNECT, CONNACK, PUBLISH, PUBACK, PUBREC, PUBREL, PUBCOMP = 1, 2, 3, 4, 5, 6, 7
 SUBSCRIBE, SUBACK, UNSUBSCRIBE, UNSUBACK, PINGREQ, PINGRESP, DISCONNECT = 8, 9, 10, 11, 12, 13, 14
@@ -313,16 +311,9 @@ class Steward:
         return {}
 
     async def _listen(self, namespace: str, host: str) -> dict[str, Any]:
-        if namespace:
-            fd = os.open(namespace, os.O_RDONLY | os.O_CLOEXEC)
-            enter(fd)
-            os.close(fd)
-        place = socket.socket(socket.AF_INET)
-        place.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            place.bind((host, self.port))
+            place = bound_in(namespace, host, self.port)
         except OSError as error:
-            place.close()
             return {"error": f"port {self.port}: {error.strerror}"}
         self._servers.append(await asyncio.start_server(self.broker.serve, sock=place))
         return {}

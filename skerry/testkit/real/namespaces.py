@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import os
 import shutil
+import socket
 import subprocess
 import threading
 from collections.abc import Sequence
@@ -78,6 +79,25 @@ def new_namespace(name: str) -> Namespace:
 def enter(fd: int) -> None:
     """Move this thread into the namespace; sockets made from now on belong to it."""
     _call("setns", fd, CLONE_NEWNET)
+
+
+def bound_in(namespace: str, host: str, port: int) -> socket.socket:
+    """A TCP socket there, not listening yet; `namespace` is its path, "" for the one of this thread, which moves into
+    it. Raises `OSError` where the port is another's."""
+    if namespace:
+        fd = os.open(namespace, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            enter(fd)
+        finally:
+            os.close(fd)
+    place = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    place.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        place.bind((host, port))
+    except OSError:
+        place.close()
+        raise
+    return place
 
 
 def tool(name: str) -> str:

@@ -11,15 +11,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import socket
 import struct
 import sys
 import time
 from collections.abc import Sequence
 from typing import Any, Final
 
-from skerry.testkit.real.namespaces import enter
+from skerry.testkit.real.namespaces import bound_in
 
 READS: Final = {1: "coils", 2: "discrete", 3: "holding", 4: "input"}
 TABLES: Final = {**READS, 5: "coils", 6: "holding", 15: "coils", 16: "holding"}
@@ -133,16 +131,9 @@ class Device:
         return {}
 
     async def _listen(self, namespace: str, host: str) -> dict[str, Any]:
-        if namespace:
-            fd = os.open(namespace, os.O_RDONLY | os.O_CLOEXEC)
-            enter(fd)
-            os.close(fd)
-        place = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
-        place.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            place.bind((host, self._port))
+            place = bound_in(namespace, host, self._port)
         except OSError as error:
-            place.close()
             return {"error": f"port {self._port}: {error.strerror}"}
         self._servers.append(await asyncio.start_server(self._talk, sock=place))
         return {}
