@@ -2,7 +2,8 @@
 
 The promise is *at most once*, and it rests on four rules.
 
-1. Nothing is begun but by `Begin`, whose record is durable before anything is done.
+1. Nothing is carried out before its `Begin` is durable here and known to the cloud (`CarryOut`). A store that is set
+   back to a copy from before is found out by what the cloud has of it, and begins a new life: rule 3.
 2. A command that has a record beyond Delivered is never begun again: one that was running when the agent died is
    `Unknown`, for good.
 3. A command is begun only by the life of the store (the incarnation) that the cloud knew when it was given: a store
@@ -41,6 +42,10 @@ class Seen:
     records: Mapping[str, CommandRecord]
     running: frozenset[str]
     """Begun by this agent and not ended."""
+    waiting: frozenset[str]
+    """Of those, what is not carried out yet."""
+    known: frozenset[str]
+    """Of those that wait, where the cloud has the report that they are begun."""
     stopping: frozenset[str]
     """Of those, asked to stop."""
     refusals: Mapping[str, Refusal]
@@ -61,7 +66,14 @@ class Keep:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Begin:
-    """Write the record, tell the cloud, and only when that is durable carry the command out."""
+    """Write the record, and tell the cloud. When it knows, the command is carried out."""
+
+    record: CommandRecord
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CarryOut:
+    """Act: here and in the cloud it is known that the command is begun."""
 
     record: CommandRecord
 
@@ -80,7 +92,9 @@ class Forget:
     uid: str
 
 
-Step: TypeAlias = Keep | Begin | Halt | Forget
+_End: TypeAlias = tuple[Phase, str, str]
+"""Phase, reason, message."""
+Step: TypeAlias = Keep | Begin | CarryOut | Halt | Forget
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,6 +139,9 @@ def _look_back(draft: _Draft) -> None:
         if record.final:
             if _over(record, seen.cloud_ms):
                 past.append(record)
+        elif uid in seen.waiting:
+            gone = record.ended("Cancelled", "Cancelled", "deleted before it was carried out", seen.now)
+            draft.steps.append(Keep(record=gone))
         elif uid in seen.running:
             draft.steps += [Halt(uid=uid)] if uid not in seen.stopping else []
         elif record.phase == "Running":
@@ -138,6 +155,9 @@ def _look_back(draft: _Draft) -> None:
 def _look_at(draft: _Draft, spec: CommandSpec, uid: str, obj: JsonObject) -> None:
     seen = draft.seen
     record = seen.records.get(uid)
+    if record is not None and uid in seen.waiting:
+        _look_at_waiting(draft, spec, record)
+        return
     if record is not None and record.phase != "Delivered":
         if record.phase == "Running" and uid not in seen.running:
             draft.steps.append(Keep(record=_interrupted(record, seen.now)))
@@ -147,11 +167,8 @@ def _look_at(draft: _Draft, spec: CommandSpec, uid: str, obj: JsonObject) -> Non
             draft.steps.append(Halt(uid=uid))
         return
     before = record or delivered(obj, uid, seen.now, seen.epoch)
-    end = _end(draft, spec, uid, before)
-    if end is not None:
-        phase, reason, message = end
-        ended = before.ended(phase, reason, message, seen.now)
-        draft.steps.append(Keep(record=replace(ended, epoch=seen.epoch)))
+    if (end := _end(draft, spec, uid, before)) is not None:
+        _put_end(draft, before, end)
         return
     lane = _lane(spec, namespace_of(obj), uid)
     ready = seen.cloud_ms is not None and uid not in seen.refusals
@@ -169,7 +186,27 @@ def _look_at(draft: _Draft, spec: CommandSpec, uid: str, obj: JsonObject) -> Non
         draft.room -= record is None
 
 
-def _end(draft: _Draft, spec: CommandSpec, uid: str, record: CommandRecord) -> tuple[Phase, str, str] | None:
+def _look_at_waiting(draft: _Draft, spec: CommandSpec, record: CommandRecord) -> None:
+    """It is begun, and nothing is done yet."""
+    seen = draft.seen
+    if (end := _end(draft, spec, record.uid, record)) is not None:
+        _put_end(draft, record, end)
+    elif record.epoch != seen.epoch:
+        # The cloud was restored: what the one before knew is forgotten.
+        draft.steps.append(Begin(record=replace(record, epoch=seen.epoch)))
+    elif record.uid in seen.known and seen.cloud_ms is not None:
+        draft.steps.append(CarryOut(record=record))
+    elif seen.cloud_ms is not None:
+        draft.wakes.append((spec.expires_ms - seen.cloud_ms) / 1000)
+
+
+def _put_end(draft: _Draft, record: CommandRecord, end: _End) -> None:
+    phase, reason, message = end
+    ended = record.ended(phase, reason, message, draft.seen.now)
+    draft.steps.append(Keep(record=replace(ended, epoch=draft.seen.epoch)))
+
+
+def _end(draft: _Draft, spec: CommandSpec, uid: str, record: CommandRecord) -> _End | None:
     """The end of a command that is not to be begun: phase, reason, message."""
     seen = draft.seen
     if spec.incarnation != seen.incarnation:

@@ -1,4 +1,4 @@
-"""Carries out what `plan` decides about commands: write down, then act, then write down how it ended.
+"""Carries out what `plan` decides about commands: write down, tell the cloud, act, write down how it ended.
 
 What it keeps is in the edge store (`CommandRecord`). A crash before a record is durable leaves a command that was not
 begun; one after it leaves a command that counts as begun, whose end is Unknown. Everything is written by one loop, so
@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from edgecore.commands.plan import Begin, Forget, Halt, Keep, Seen, Step, plan
+from edgecore.commands.plan import Begin, CarryOut, Forget, Halt, Keep, Seen, Step, plan
 from edgecore.commands.port import Executor
 from edgecore.commands.records import CommandRecord, Moment
 from edgecore.store.port import META_EPOCH, EdgeBatch
@@ -23,6 +23,7 @@ from skerry.objects.commands import COMMANDS, Action, Order, Outcome, Refusal, c
 from skerry.objects.json import JsonObject, decode_object, str_at
 from skerry.objects.meta import name_of, namespace_of
 from skerry.ports import Clock
+from skerry.wire.frames import PROMPT
 
 LOG: Final = logging.getLogger(__name__)
 
@@ -51,6 +52,8 @@ class CommandRunner:
     def __init__(self, parts: CommandParts) -> None:
         self._parts = parts
         self._running: dict[str, asyncio.Event] = {}
+        self._waiting: dict[str, int] = {}
+        """Of those, what is not carried out yet: the number of the report that it is begun."""
         self._ended: dict[str, Outcome] = {}
         self._wake = asyncio.Event()
         self._failure = ""
@@ -60,7 +63,8 @@ class CommandRunner:
         self._wake.set()
 
     async def run(self) -> None:
-        stop = self._parts.store.listen(self._committed)
+        store = self._parts.store
+        stops = store.listen(self._committed), store.listen_receipts(self._receipted)
         try:
             async with asyncio.TaskGroup() as tasks:
                 while True:
@@ -72,10 +76,15 @@ class CommandRunner:
                     except TimeoutError:
                         continue
         finally:
-            stop()
+            for stop in stops:
+                stop()
 
     def _committed(self, batch: EdgeBatch) -> None:
         if batch.meta or any(key.resource == COMMANDS for key in (*(put.key for put in batch.puts), *batch.deletes)):
+            self._wake.set()
+
+    def _receipted(self) -> None:
+        if self._waiting:
             self._wake.set()
 
     async def _attempt(self, tasks: asyncio.TaskGroup) -> float:
@@ -106,6 +115,8 @@ class CommandRunner:
             held=held,
             records=self._records(),
             running=frozenset(self._running),
+            waiting=frozenset(self._waiting),
+            known=frozenset(uid for uid, seq in self._waiting.items() if self._is_known(seq)),
             stopping=frozenset(uid for uid, halt in self._running.items() if halt.is_set()),
             refusals={
                 uid: refusal for uid, obj in held.items() if (refusal := self._refusal(_order(uid, obj))) is not None
@@ -118,6 +129,14 @@ class CommandRunner:
 
     def _records(self) -> dict[str, CommandRecord]:
         return {uid: CommandRecord.decode(uid, body) for uid, body in self._parts.store.commands()}
+
+    def _is_known(self, seq: int) -> bool:
+        """The cloud has the report of this number: state leaves the outbox for no other reason."""
+        store = self._parts.store
+        if store.is_beginning_life:
+            return False
+        oldest = store.outbox(after=seq - 1, limit=1, lane=PROMPT)
+        return not oldest or oldest[0].seq > seq
 
     def _refusal(self, order: Order) -> Refusal | None:
         executor = self._parts.executors.get(type(order.action))
@@ -139,29 +158,30 @@ class CommandRunner:
         match step:
             case Keep():
                 await self._keep(step.record)
+                if step.record.uid in self._waiting:  # it has ended, and nothing was done
+                    del self._waiting[step.record.uid], self._running[step.record.uid]
             case Begin():
-                await self._begin(step.record, tasks)
+                self._waiting[step.record.uid] = await self._keep(step.record)
+                self._running[step.record.uid] = asyncio.Event()
+            case CarryOut():
+                cloud_ms = self._parts.cloud_ms()  # a write may have come before, and taken its time
+                if cloud_ms is not None and cloud_ms < step.record.command.expires_ms:
+                    del self._waiting[step.record.uid]
+                    tasks.create_task(self._carry_out(step.record, self._running[step.record.uid]))
             case Halt():
                 self._running[step.uid].set()
             case Forget():
                 await self._parts.store.apply(EdgeBatch(commands=((step.uid, None),)))
 
-    async def _begin(self, record: CommandRecord, tasks: asyncio.TaskGroup) -> None:
-        await self._keep(record)
-        halt = self._running[record.uid] = asyncio.Event()
-        cloud_ms = self._parts.cloud_ms()
-        if cloud_ms is None or cloud_ms >= record.command.expires_ms:
-            why = "its deadline came while this gateway wrote down that it begins"
-            self._ended[record.uid] = Outcome(phase="Expired", reason="DeadlineExceeded", message=why, result={})
-            return
-        tasks.create_task(self._carry_out(record, halt))
-
-    async def _keep(self, record: CommandRecord) -> None:
+    async def _keep(self, record: CommandRecord) -> int:
+        """Durable; the number of its report."""
         report = record.report(self._now(), self._parts.store.incarnation)
-        await self._parts.store.apply(EdgeBatch(commands=((record.uid, record.encode()),), reports=(report,)))
+        batch = EdgeBatch(commands=((record.uid, record.encode()),), reports=(report,))
+        seq = await self._parts.store.apply(batch)
         LOG.info(
             "command command=%s/%s phase=%s reason=%s", record.namespace, record.name, record.phase, record.reason
         )
+        return seq
 
     async def _carry_out(self, record: CommandRecord, halt: asyncio.Event) -> None:
         command = record.command

@@ -40,11 +40,18 @@ class AsyncEdgeStore:
         self._store = store
         self._writer = writer or ThreadPoolExecutor(max_workers=1, thread_name_prefix="edge-store")
         self._listeners: list[CommitListener] = []
+        self._receipt_listeners: list[Callable[[], None]] = []
+        self._lives_being_begun = 0
 
     def listen(self, listener: CommitListener) -> Callable[[], None]:
         """Hear of every commit from now on; the result ends it."""
         self._listeners.append(listener)
         return lambda: self._listeners.remove(listener)
+
+    def listen_receipts(self, listener: Callable[[], None]) -> Callable[[], None]:
+        """Called whenever reports left the outbox because the cloud has them, from now on; the result ends it."""
+        self._receipt_listeners.append(listener)
+        return lambda: self._receipt_listeners.remove(listener)
 
     async def apply(self, batch: EdgeBatch) -> int:
         """Durable when it returns; the outbox's newest seq. Errors as `EdgeStore.apply`."""
@@ -52,7 +59,7 @@ class AsyncEdgeStore:
         # Told from a callback of the write itself, so that a caller's cancellation can't keep a commit secret.
         future = self._writer.submit(self._store.apply, batch)
         future.add_done_callback(
-            lambda done: None if done.cancelled() or done.exception() else _later(loop, self._tell, batch)
+            lambda done: None if done.cancelled() or done.exception() else _later(loop, lambda: self._tell(batch))
         )
         return await asyncio.wrap_future(future)
 
@@ -61,11 +68,29 @@ class AsyncEdgeStore:
             listener(batch)
 
     async def begin_life(self, incarnation: str, settled: Sequence[tuple[int, Span]]) -> None:
-        await asyncio.wrap_future(self._writer.submit(self._store.begin_life, incarnation, settled))
+        loop = asyncio.get_running_loop()
+        self._lives_being_begun += 1
+        future = self._writer.submit(self._store.begin_life, incarnation, settled)
+        future.add_done_callback(lambda _: _later(loop, self._life_was_begun))
+        await asyncio.wrap_future(future)
+
+    def _life_was_begun(self) -> None:
+        self._lives_being_begun -= 1
+        self._tell_receipt()
+
+    @property
+    def is_beginning_life(self) -> bool:
+        """Between the old `incarnation` and the new: which of them the outbox is of can't be told."""
+        return self._lives_being_begun > 0
+
+    def _tell_receipt(self) -> None:
+        for listener in tuple(self._receipt_listeners):
+            listener()
 
     async def prune_outbox(self, *, through: int, first: int = 1, lane: int | None = None) -> None:
         future = self._writer.submit(self._store.prune_outbox, through=through, first=first, lane=lane)
         await asyncio.wrap_future(future)
+        self._tell_receipt()
 
     async def salvage(self) -> None:
         """Save what a damaged store had for the cloud; before it returns, nothing of the outbox may be told. Other
@@ -139,6 +164,6 @@ class AsyncEdgeStore:
         self._store.close()
 
 
-def _later(loop: asyncio.AbstractEventLoop, tell: CommitListener, batch: EdgeBatch) -> None:
+def _later(loop: asyncio.AbstractEventLoop, act: Callable[[], None]) -> None:
     if not loop.is_closed():
-        loop.call_soon_threadsafe(tell, batch)
+        loop.call_soon_threadsafe(act)

@@ -11,15 +11,16 @@ from typing import TYPE_CHECKING, Final
 
 from cloudcore.controllers.command.plan import End, Offer, Remove, Wait, next_step
 from cloudcore.store.positions import position_of
-from edgecore.commands.plan import Begin, Forget, Halt, Keep, Seen, Step, plan
+from edgecore.commands.plan import Begin, CarryOut, Forget, Halt, Keep, Seen, Step, plan
 from edgecore.commands.records import CommandRecord, Moment
 from edgecore.link.cloud_time import HeardTime
 from edgecore.store.port import META_EPOCH, EdgeBatch
-from skerry.objects.commands import COMMANDS, CommandReport, Outcome, command_spec, ended, with_report
+from skerry.objects.commands import COMMANDS, REPORT, CommandReport, Outcome, command_spec, ended, with_report
 from skerry.objects.json import JsonObject, decode_object, map_at, str_at
 from skerry.objects.meta import Key
 from skerry.objects.times import micro_time_text
 from skerry.sync.effects import DatedReport
+from skerry.wire.frames import PROMPT
 
 if TYPE_CHECKING:
     from tests.sim.cloud import Cloud
@@ -118,6 +119,8 @@ class EdgeCommands:
         self._world = edge.world
         self._heard: HeardTime | None = None
         self._running: set[str] = set()
+        self._waiting: set[str] = set()
+        """Of those, what is not carried out yet."""
         self._stopping: set[str] = set()
         self._ended: dict[str, Outcome] = {}
         self._busy = False
@@ -126,6 +129,7 @@ class EdgeCommands:
         """The agent died."""
         self._heard = None
         self._running.clear()
+        self._waiting.clear()
         self._stopping.clear()
         self._ended.clear()
         self._busy = False
@@ -169,6 +173,8 @@ class EdgeCommands:
             held=held,
             records={uid: CommandRecord.decode(uid, body) for uid, body in store.commands()},
             running=frozenset(self._running),
+            waiting=frozenset(self._waiting),
+            known=self._known(),
             stopping=frozenset(self._stopping),
             refusals={},
             incarnation=store.incarnation,
@@ -207,6 +213,11 @@ class EdgeCommands:
                     self._write(record, lambda: self._take(rest))
                 else:
                     self._write(record, lambda: self._begun(record, rest))
+            case CarryOut(record=record):
+                cloud_ms = self._cloud_ms()
+                if cloud_ms is not None and cloud_ms < record.command.expires_ms:
+                    self._carry_out(record)
+                self._take(rest)
             case Forget(uid=uid):
                 batch = EdgeBatch(commands=((uid, None),))
                 self._edge.note(batch, lambda: self._take(rest))
@@ -219,19 +230,29 @@ class EdgeCommands:
         self._edge.note(EdgeBatch(commands=((record.uid, record.encode()),), reports=(report,)), told)
 
     def _kept(self, record: CommandRecord, rest: list[Step]) -> None:
-        if self._ended.pop(record.uid, None) is not None:
+        if self._ended.pop(record.uid, None) is not None or record.uid in self._waiting:
             self._running.discard(record.uid)
+            self._waiting.discard(record.uid)
         self._take(rest)
 
     def _begun(self, record: CommandRecord, rest: list[Step]) -> None:
-        cloud_ms = self._cloud_ms()
-        if cloud_ms is None or cloud_ms >= record.command.expires_ms:
-            self._ended[record.uid] = Outcome(phase="Expired", reason="DeadlineExceeded", message="", result={})
-        else:
-            self._carry_out(record)
+        self._waiting.add(record.uid)
         self._take(rest)
 
+    def _known(self) -> frozenset[str]:
+        """The cloud has the report that they are begun: state leaves the outbox for no other reason."""
+        if not self._waiting or self._world.plant.carry_out_unknown:
+            return frozenset(self._waiting)
+        told = self._edge.store.outbox(after=0, limit=100_000, lane=PROMPT)
+        return frozenset(self._waiting - {report.key for report in told if report.kind == REPORT})
+
+    def receipted(self) -> None:
+        """Reports left the outbox because the cloud has them."""
+        if self._waiting:
+            self.poke()
+
     def _carry_out(self, record: CommandRecord) -> None:
+        self._waiting.discard(record.uid)
         self._world.checkers.carried_out(self._edge, record.uid, record.command.expires_ms)
         takes_s = self._world.random.uniform(0.02, TAKES_S)
         done = self._edge.guarded(lambda: self._done(record.uid))

@@ -275,7 +275,7 @@ class Edge:
                 case "Prune":
                     self._prune(one)
                 case "BeginLife":
-                    self.queue(partial(self._begin_life, one), None)
+                    self.queue(partial(self._begin_life, one), self.commands.receipted)
                 case "Welcomed" if hasattr(one, "reading"):  # the first release keeps no times of boots
                     heard = EdgeBatch(reading=one.reading, meta=((META_KNOWN_MS, str(one.server_ms)),))
                     self.store.apply(heard)  # at once: a brownout is a boot whose reading was never durable
@@ -309,7 +309,8 @@ class Edge:
 
     def _prune(self, prune: Prune) -> None:
         first, lane = getattr(prune, "first", 1), getattr(prune, "lane", None)
-        self.queue(lambda: self.store.prune_outbox(through=prune.through, first=first, lane=lane), None)
+        forget = partial(self.store.prune_outbox, through=prune.through, first=first, lane=lane)
+        self.queue(forget, self.commands.receipted)
 
     def _begin_life(self, effect: BeginLife) -> None:
         self.lives += 1

@@ -26,7 +26,7 @@ PLANTS = {
     "pods that wait for the link": (Plant(pods_wait_for_link=True), 7),
     "pods that stop with the link": (Plant(stop_when_lost=True), 8),
     "no fencing": (Plant(no_fencing=True), 9),
-    "fencing that each replica does for itself": (Plant(fencing_in_memory=True), 4),
+    "fencing that each replica does for itself": (Plant(fencing_in_memory=True), 9),
     "session numbers that each replica gives for itself": (Plant(number_from_memory=True), 9),
     "an outbox that drops silently": (Plant(drop_silently=True), 4),
     "holes in histories that nobody sees": (Plant(holes_unseen=True), 4),
@@ -35,10 +35,14 @@ PLANTS = {
     "trust in the clock of an earlier boot": (Plant(trust_earlier_clocks=True), 10),
     "one reading of the cloud's clock for all boots": (Plant(one_reading=True), 10),
     "a command that is begun before that is written down": (Plant(begin_unwritten=True), 11),
+    "a command that is carried out before the cloud knows of it": (Plant(carry_out_unknown=True), 11),
     "deadlines that nobody looks at": (Plant(deaf_to_deadlines=True), 11),
     "a command for a life of the store that is over": (Plant(obey_any_life=True), 11),
     "answers that nobody counts": (Plant(uncounted_answers=True), 12),
 }
+
+FOUND = {"a command that is carried out before the cloud knows of it": (5975,)}
+"""Seeds that see what few others do: here an image of a card, put back while its original acts."""
 
 
 def caught(seed: int, plant: Plant) -> str:
@@ -52,7 +56,7 @@ def caught(seed: int, plant: Plant) -> str:
 @pytest.mark.parametrize("bug", PLANTS)
 def test_a_planted_bug_is_caught_and_its_promise_named(bug: str) -> None:
     plant, promise = PLANTS[bug]
-    for seed in range(200):
+    for seed in (*FOUND.get(bug, ()), *range(200)):
         said = caught(seed, plant)
         if said:
             assert said.startswith(f"{promise} {PROMISES[promise]}: "), f"seed {seed}: {said}"

@@ -97,6 +97,8 @@ class Plant:
     """The same, only where no clock that was known to be right counted the age."""
     begin_unwritten: bool = False
     """A command is carried out before it is written down that it is."""
+    carry_out_unknown: bool = False
+    """A command is carried out before the cloud knows that it is begun."""
     deaf_to_deadlines: bool = False
     """A gateway begins commands whose time is over."""
     obey_any_life: bool = False

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from edgecore.commands.runner import CommandParts, CommandRunner
 from edgecore.store.memory import MemoryEdgeStore
-from edgecore.store.port import META_EPOCH, EdgeBatch, Held
+from edgecore.store.port import META_EPOCH, EdgeBatch, Held, OutboxReport
 from edgecore.store.shell import AsyncEdgeStore
 from skerry.clocks import ManualClock
 from skerry.objects.commands import (
@@ -128,6 +128,10 @@ class Gateway:
     cloud_ms: int | None = T0_MS + 1000
     boot: str = "b1"
     revision: int = 0
+    connected: bool = True
+    """What is reported has its receipt at once."""
+    received: dict[str, CommandReport] = field(default_factory=dict[str, CommandReport])
+    """What the cloud was told last, by uid."""
 
     def __post_init__(self) -> None:
         self.memory = DyingStore(incarnation="one", clock=self.clock)
@@ -155,14 +159,33 @@ class Gateway:
         self.start_over()
 
     @asynccontextmanager
-    async def alive(self) -> AsyncGenerator[Gateway]:
-        task = asyncio.create_task(self.runner.run())
+    async def alive(self) -> AsyncGenerator[asyncio.Task[None]]:
+        tasks = [asyncio.create_task(self.runner.run()), asyncio.create_task(self._report())]
         try:
-            yield self
+            yield tasks[0]
         finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
             self.store.close()
+
+    async def _report(self) -> None:
+        """The link, as long as there is one."""
+        written = asyncio.Event()
+        self.store.listen(lambda _: written.set())
+        while True:
+            written.clear()
+            if self.connected:
+                await self.connect()
+            await written.wait()
+
+    async def connect(self) -> None:
+        """What waits is told, and receipted."""
+        self.connected = True
+        waiting = self.memory.outbox(after=0, limit=1000)
+        if waiting:
+            self.received |= {report.key: _told(report) for report in waiting}
+            await self.store.prune_outbox(through=waiting[-1].seq)
 
     async def put(self, *objects: JsonObject) -> None:
         self.revision += 1
@@ -178,17 +201,14 @@ class Gateway:
     async def meet_restored_cloud(self, epoch: str = "e2") -> None:
         """Whatever was told had its receipt from the cloud of before."""
         self.memory.prune_outbox(through=self.memory.outbox_head())
+        self.received.clear()
         await self.store.apply(EdgeBatch(meta=((META_EPOCH, epoch),)))
 
     def told(self, name: str = "ignite") -> CommandReport | None:
         """The newest word to the cloud."""
-        bodies = [
-            CommandReport.decode(decode_object(report.body))
-            for report in self.memory.outbox(after=0, limit=1000)
-            if report.key == f"u-{name}"
-        ]
+        bodies = [_told(report) for report in self.memory.outbox(after=0, limit=1000) if report.key == f"u-{name}"]
         assert len(bodies) <= 1, "the newest replaces the others"
-        return bodies[0] if bodies else None
+        return bodies[0] if bodies else self.received.get(f"u-{name}")
 
     def phase(self, name: str = "ignite") -> str:
         told = self.told(name)
@@ -214,6 +234,10 @@ def ended(gateway: Gateway, names: Sequence[str]) -> bool:
 
 def expiry_ms(obj: JsonObject) -> int:
     return command_spec(obj).expires_ms
+
+
+def _told(report: OutboxReport) -> CommandReport:
+    return CommandReport.decode(decode_object(report.body))
 
 
 def _key(obj: JsonObject) -> Key:

@@ -10,22 +10,20 @@ import pytest
 from edgecore.commands.runner import shown_commands
 from skerry.objects.commands import Outcome, Refusal
 from skerry.objects.json import str_at
+from skerry.objects.spans import Span
+from skerry.wire.frames import PROMPT
 from tests.edgecore.commands.gateway import T0_MS, Gateway, command, ended
 
 
 async def live_until_death(gateway: Gateway) -> None:
     """Run the agent until it dies, or has nothing more to do."""
-    running = asyncio.create_task(gateway.runner.run())
-    try:
+    async with gateway.alive() as running:
         for _ in range(400):
             if running.done() or gateway.memory.dead:
                 break
             await asyncio.sleep(0.0005)
             if ended(gateway, ["ignite"]):
                 break
-    finally:
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
 
 
 async def test_a_command_is_delivered_begun_and_its_end_told() -> None:
@@ -132,6 +130,62 @@ async def test_a_deadline_that_passes_while_the_beginning_is_written_ends_it() -
         object.__setattr__(gateway.runner._parts, "cloud_ms", lambda: next(times, T0_MS + 60_000))
         gateway.runner.poke()
         await gateway.until(lambda: gateway.phase() == "Expired")
+        assert gateway.executor.done == []
+
+
+async def test_nothing_is_done_before_the_cloud_knows_that_it_is_begun() -> None:
+    """Or a copy of the store from before could not be told from the store that has done it."""
+    gateway = Gateway(connected=False)
+    async with gateway.alive():
+        await gateway.put(command())
+        await gateway.until(lambda: gateway.phase() == "Running")
+        await gateway.quiet()
+        assert gateway.executor.done == []
+        await gateway.connect()
+        await gateway.until(lambda: gateway.phase() == "Succeeded")
+        assert gateway.executor.done == ["ignite"]
+
+
+@pytest.mark.parametrize("how", ["cancelled", "deleted", "expired", "a new life", "a restored cloud"])
+async def test_what_waits_for_the_cloud_to_know_it_can_still_end(how: str) -> None:
+    gateway = Gateway(connected=False)
+    async with gateway.alive():
+        await gateway.put(command())
+        await gateway.until(lambda: gateway.phase() == "Running")
+        match how:
+            case "cancelled":
+                await gateway.put(command(cancel=True))
+            case "deleted":
+                await gateway.take_away(command())
+            case "expired":
+                gateway.cloud_ms = T0_MS + 60_000
+                gateway.runner.poke()
+            case "a new life":
+                # What the cloud has of the former leaves the outbox without having been told by this store.
+                await gateway.store.begin_life("two", [(PROMPT, Span(1, gateway.memory.outbox_head()))])
+            case _:
+                await gateway.meet_restored_cloud()
+                await gateway.until(lambda: gateway.phase() == "Running")
+                await gateway.quiet()
+                assert gateway.executor.done == [], "the cloud that knew is no more"
+                await gateway.connect()
+        ends = {"cancelled": "Cancelled", "deleted": "Cancelled", "expired": "Expired", "a new life": "Unknown"}
+        await gateway.until(lambda: gateway.phase() == ends.get(how, "Succeeded"))
+        await gateway.connect()
+        await gateway.quiet()
+        assert gateway.executor.done == ([] if how in ends else ["ignite"])
+
+
+async def test_nothing_is_done_between_two_lives_of_the_store() -> None:
+    """What leaves the outbox then may leave it without a receipt."""
+    gateway = Gateway(connected=False)
+    async with gateway.alive():
+        await gateway.put(command())
+        await gateway.until(lambda: gateway.phase() == "Running")
+        gateway.memory.prune_outbox(through=gateway.memory.outbox_head())
+        object.__setattr__(gateway.store, "_lives_being_begun", 1)
+        gateway.runner.poke()
+        await gateway.quiet()
         assert gateway.executor.done == []
 
 
