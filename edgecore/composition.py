@@ -28,7 +28,8 @@ from edgecore.store.memory import floor_of
 from edgecore.store.port import META_KNOWN_MS
 from edgecore.store.shell import AsyncEdgeStore
 from edgecore.twins.calls import DeviceCalls
-from edgecore.twins.keeper import DriverFactory, Keeper
+from edgecore.twins.configuring import DriverFactory
+from edgecore.twins.keeper import Keeper
 from skerry.objects.bandwidth import BandwidthPlan
 from skerry.objects.commands import CAPABILITY, DeviceMethod, DeviceRefresh, PodRestart
 from skerry.objects.logs import LOGS

@@ -11,7 +11,7 @@ from devices.modbus.driver import ModbusDriver
 from devices.mqtt.driver import MqttDriver
 from devices.mqtt.port import Connect
 from devices.virtual import VirtualDriver
-from edgecore.twins.keeper import DriverFactory
+from edgecore.twins.configuring import DriverFactory
 from skerry.ports import Clock, Ids
 
 

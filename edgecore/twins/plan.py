@@ -1,7 +1,7 @@
 """What happens to a twin: a Device object arrives, a reading arrives, a desired value is carried out.
 
 Pure. States, readings and `now` go in; new states and what is to be told or written come out. The shell is
-`edgecore.twins.keeper`.
+`edgecore.twins.keeper` and its rooms.
 
 A desired value is carried out once for each version. A device that is changed later by somebody at its own panel
 is not overruled: the twin shows the difference, and whoever wants the value again says so again

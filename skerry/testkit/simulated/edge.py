@@ -21,8 +21,8 @@ from edgecore.pods.node import Machine
 from edgecore.pods.records import PodRecord
 from edgecore.store.memory import MemoryEdgeStore
 from edgecore.store.shell import AsyncEdgeStore
+from edgecore.twins.configuring import DriverFactory
 from edgecore.twins.drivers import driver_factories
-from edgecore.twins.keeper import DriverFactory
 from skerry.clocks import SeededIds
 from skerry.errors import NotFoundError, UnavailableError
 from skerry.objects.json import JsonObject, decode_object, map_at

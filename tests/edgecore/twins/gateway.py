@@ -13,7 +13,8 @@ from edgecore.store.failing import FailingEdgeStore
 from edgecore.store.memory import MemoryEdgeStore
 from edgecore.store.port import META_EPOCH, EdgeBatch, Held
 from edgecore.store.shell import AsyncEdgeStore
-from edgecore.twins.keeper import Keeper, KeeperSettings
+from edgecore.twins.keeper import Keeper
+from edgecore.twins.settings import KeeperSettings
 from skerry.clocks import ManualClock, SeededIds, SystemClock
 from skerry.objects.device_twins import stamp_desired
 from skerry.objects.json import JsonObject, clone, encode_object, maps_at

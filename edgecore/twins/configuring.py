@@ -1,0 +1,224 @@
+"""Device objects that changed in the store: what they want is merged into the twins, and drivers get their devices.
+
+What an object means is decided by `edgecore.twins.config`, what it changes in a twin by `edgecore.twins.plan`. In
+memory; made anew from the store when the agent starts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeAlias
+
+from devices.port import DeviceConfig, Driver, PropertyConfig, TwinConfig
+from edgecore.store.port import META_EPOCH, EdgeBatch
+from edgecore.store.shell import AsyncEdgeStore
+from edgecore.twins.carrying import Carrying
+from edgecore.twins.config import DEVICES, known_devices
+from edgecore.twins.health import Health
+from edgecore.twins.ledger import Ledger
+from edgecore.twins.plan import observe, unserved
+from edgecore.twins.readings import Readings
+from edgecore.twins.served import Served
+from edgecore.twins.settings import KeeperSettings
+from edgecore.twins.stage import Place
+from skerry.objects.device_models import MODELS
+from skerry.objects.device_twins import desired_of
+from skerry.objects.json import decode_object
+from skerry.objects.meta import Key, name_of, namespace_of
+from skerry.objects.twins import TwinState, Vector
+from skerry.ports import Clock
+
+LOG = logging.getLogger(__name__)
+
+DriverFactory: TypeAlias = "Callable[[], Driver]"
+"""Makes a driver when the first device needs it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rooms:
+    """The other rooms of the keeper."""
+
+    served: Served
+    ledger: Ledger
+    readings: Readings
+    carrying: Carrying
+    health: Health
+
+
+class Configuring:
+    """Hears of objects, configures drivers and keeps them running."""
+
+    def __init__(
+        self,
+        store: AsyncEdgeStore,
+        factories: Mapping[str, DriverFactory],
+        rooms: Rooms,
+        *,
+        clock: Clock,
+        settings: KeeperSettings,
+    ) -> None:
+        """`factories` by protocol."""
+        self._store = store
+        self._factories = factories
+        self._served = rooms.served
+        self._ledger = rooms.ledger
+        self._readings = rooms.readings
+        self._carrying = rooms.carrying
+        self._health = rooms.health
+        self._clock = clock
+        self._settings = settings
+        self._given: dict[str, Sequence[DeviceConfig]] = {}
+        self._changed = asyncio.Event()
+        self._changed.set()
+
+    def objects_changed(self, keys: Iterable[Key]) -> None:
+        """These objects in the store were put or deleted. Returns at once."""
+        if any(key.resource in (DEVICES, MODELS) for key in keys):
+            self._changed.set()
+
+    def committed(self, batch: EdgeBatch) -> None:
+        """Everything that the store commits."""
+        self.objects_changed(held.key for held in batch.puts)
+        self.objects_changed(batch.deletes)
+        if any(name == META_EPOCH for name, _ in batch.meta):
+            self._changed.set()
+
+    async def configure_always(self, group: asyncio.TaskGroup) -> None:
+        """Follow the objects, until cancelled; drivers run in `group`."""
+        while True:
+            await self._changed.wait()
+            self._changed.clear()
+            self._observe()
+            await self._configure(group)
+
+    def _observe(self) -> None:
+        """Read the objects anew, and merge what they want into the twins."""
+        models = {
+            (namespace_of(model), name_of(model)): model
+            for model in (decode_object(held.body) for held in self._store.list(MODELS))
+        }
+        before, devices = self._served.known, self._store.list(DEVICES)
+        self._served.known = known_devices((decode_object(held.body) for held in devices), models)
+        void = {held.key for held in devices if held.stamp.revision == 0}
+        epoch = self._store.meta(META_EPOCH) or ""  # after the devices: theirs is no newer
+        now_s = self._clock.monotonic_s()
+        self._served.configs = {
+            (key, prop.name): prop
+            for key, known in self._served.known.items()
+            if known.config
+            for prop in known.config.properties
+        }
+        for key, known in self._served.known.items():
+            held = before.get(key)
+            if held is None or held.config != known.config:
+                self._served.configured_s[key] = now_s
+        for place in [place for place in self._ledger.twins if place[0] not in self._served.known]:
+            self._forget(place)
+        if epoch != self._ledger.epoch:
+            self._tell_anew(epoch)
+        for place, config in self._served.configs.items():
+            self._observe_one(place, config, void=place[0] in void)
+        self._ledger.wish.set()
+
+    def _tell_anew(self, epoch: str) -> None:
+        """The cloud was restored: it may lack whatever was told before, and what it was seen to want says nothing.
+
+        What it lacks of desired values it gets from here (docs/decisions/0105), by the rules of merging.
+        """
+        self._ledger.epoch = self._ledger.stage.epoch = epoch
+        for place, state in self._ledger.twins.items():
+            self._ledger.twins[place] = replace(state, seen=Vector())
+            self._ledger.stage.rows.add(place)
+            self._ledger.stage.told.add(place)
+            if state.desired is not None:
+                config = self._served.configs.get(place)
+                self._ledger.stage.wanted[place] = config.twin.policy if config else TwinConfig().policy
+        self._ledger.stage.states |= self._health.states
+        self._ledger.hurry()
+
+    def _forget(self, place: Place) -> None:
+        """The device is gone from this gateway."""
+        del self._ledger.twins[place]
+        self._ledger.pace.forget(place)
+        self._served.forget(place)
+        self._carrying.forget(place)
+        self._health.forget(place[0])
+        self._ledger.stage.gone.add(place[0])
+        self._ledger.hurry()
+
+    def _observe_one(self, place: Place, config: PropertyConfig, *, void: bool) -> None:
+        """Merge what the Device object wants; with `void`, what it wanted in an earlier epoch."""
+        known = self._served.known[place[0]]
+        held = self._ledger.twins.get(place)
+        before = held or TwinState(uid=known.uid)
+        if before.uid != known.uid:
+            # Another life of the device: nothing of the old is true of it, but its history goes on counting.
+            before = TwinState(uid=known.uid, seq=before.seq)
+        observed = observe(before, desired_of(known.body, place[1]), config, self._clock.wall_ms())
+        if void:
+            observed = replace(observed, state=replace(observed.state, seen=before.seen))
+        if held == observed.state and not observed.tell_desired:
+            return
+        self._ledger.twins[place] = observed.state
+        self._ledger.stage.rows.add(place)
+        if observed.tell_desired:
+            self._ledger.stage.wanted[place] = config.twin.policy
+        if observed.state.desired != before.desired or observed.state.ack != before.ack:
+            self._ledger.stage.told.add(place)
+        self._ledger.hurry()
+
+    async def _configure(self, group: asyncio.TaskGroup) -> None:
+        """Give each driver its devices; drivers are made when they are first needed."""
+        wanted: dict[str, list[DeviceConfig]] = {name: [] for name in self._served.drivers}
+        refused: dict[Key, str] = {}
+        for key, known in self._served.known.items():
+            if known.config is None:
+                refused[key] = known.reason
+            elif known.config.protocol not in self._factories:
+                refused[key] = f"this agent has no driver for {known.config.protocol}"
+            else:
+                wanted.setdefault(known.config.protocol, []).append(known.config)
+        for name, configs in wanted.items():
+            if name not in self._served.drivers:
+                driver = self._served.drivers[name] = self._factories[name]()
+                group.create_task(self._drive(name, driver))
+                group.create_task(self._readings.read_always(name, driver))
+            if self._given.get(name) != configs:
+                self._given[name] = configs
+                kept = {
+                    key: why for key, why in self._served.refused.items() if self._served.protocol_of(key) != name
+                }
+                self._served.refused = kept | dict(await self._served.drivers[name].configure(configs))
+        self._served.refused = {
+            key: why for key, why in self._served.refused.items() if self._served.is_served(key)
+        } | refused
+        for key, reason in self._served.refused.items():
+            self._health.tell(key, "invalid", reason)
+        self._set_unserved()
+
+    def _set_unserved(self) -> None:
+        """What isn't read any more must not go on looking like a good value."""
+        now_ms = self._clock.wall_ms()
+        for place, state in self._ledger.twins.items():
+            device = place[0]
+            known = self._served.known.get(device)
+            if known is None or known.uid != state.uid:
+                continue
+            reason = self._served.refused.get(
+                device, "" if place in self._served.configs else "the device has no such property now"
+            )
+            if reason:
+                self._served.fresh.pop(place, None)
+                self._ledger.answered(place, unserved(state, reason, now_ms=now_ms))
+
+    async def _drive(self, name: str, driver: Driver) -> None:
+        """A driver's root: a fault in one leaves the others, and the agent, alone."""
+        while True:
+            try:
+                await driver.run()
+            except Exception:
+                LOG.exception("driver_failed driver=%s restart_s=%g", name, self._settings.restart_s)
+                await asyncio.sleep(self._settings.restart_s)

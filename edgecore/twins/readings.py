@@ -1,0 +1,99 @@
+"""Readings are taken into twins here: from what drivers read by themselves, and from what is read on demand.
+
+What a reading changes is decided by `edgecore.twins.plan.take`. In memory; what was not committed is read again, or
+sent again by its broker.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from devices.port import Driver, PropertyConfig, Reading
+from edgecore.twins.ledger import Ledger
+from edgecore.twins.plan import Taken, is_settled, take
+from edgecore.twins.served import Served
+from edgecore.twins.stage import Place, name_of_device, telemetry_report
+from skerry.objects.twins import Telemetry, TwinState, format_value
+from skerry.ports import Clock
+
+
+class Readings:
+    """One for all drivers."""
+
+    def __init__(self, served: Served, ledger: Ledger, *, clock: Clock, synced: Callable[[], bool]) -> None:
+        self._served = served
+        self._ledger = ledger
+        self._clock = clock
+        self._synced = synced
+        self.repeated = 0
+        """Readings recognised as taken before."""
+
+    async def read_always(self, name: str, driver: Driver) -> None:
+        """Take what a driver reads, for as long as it has readings."""
+        async for reading in driver.readings():
+            await self._ledger.has_room()
+            self._take(name, reading)
+
+    def _take(self, name: str, reading: Reading) -> None:
+        place = (reading.device, reading.prop)
+        config = self._served.configs.get(place)
+        known = self._served.known.get(reading.device)
+        if reading.receipt:
+            self._ledger.stage.receipts.append((name, reading.receipt))
+            self._ledger.staged()
+        if config is None or known is None:
+            return  # configured away while it was read
+        first = place not in self._served.fresh
+        before = self._ledger.twins.get(place) or TwinState(uid=known.uid)
+        taken = take(before, config, reading, now_ms=self._clock.wall_ms(), synced=self._synced())
+        if not taken.late:
+            self._served.fresh[place] = reading
+        self._keep(place, config, reading, taken)
+        self.repeated += taken.repeated
+        if taken.urgent:
+            self._ledger.hurry()
+        if first or (not is_settled(taken.state) and taken.record):
+            self._ledger.wish.set()
+
+    def _keep(
+        self, place: Place, config: PropertyConfig, reading: Reading, taken: Taken, *, at_once: bool = False
+    ) -> None:
+        """Stage a twin after a reading, and the reading itself when it is to be part of the history."""
+        state = taken.state
+        if self._ledger.twins.get(place) == state:
+            return
+        self._ledger.twins[place] = state
+        self._ledger.stage.rows.add(place)
+        if taken.record and config.report_to_cloud:
+            if at_once or taken.urgent:
+                self._ledger.stage.told.add(place)
+            else:
+                self._ledger.pace.moved(place)
+            row = Telemetry(
+                device=name_of_device(place[0], state.uid),
+                prop=place[1],
+                seq=state.seq,
+                value=None if reading.value is None else format_value(reading.value),
+                type=config.type,
+                quality=reading.quality,
+                reason=reading.reason,
+                source_ms=reading.source_ms,
+                source_seq=reading.source_seq,
+            )
+            self._ledger.stage.telemetry.append(telemetry_report(place[0], row))
+        self._ledger.staged()
+
+    def take_back(self, place: Place, config: PropertyConfig, reading: Reading) -> TwinState:
+        """A value read back after a write is told at once, whatever the deadband."""
+        self._served.fresh[place] = reading
+        known = self._served.known.get(place[0])
+        taken = take(
+            self._ledger.twins.get(place) or TwinState(uid=known.uid if known else ""),
+            config,
+            reading,
+            now_ms=self._clock.wall_ms(),
+            synced=self._synced(),
+            verbatim=True,
+        )
+        self._keep(place, config, reading, taken, at_once=True)
+        return self._ledger.twins[place]
