@@ -131,7 +131,7 @@ class Driver(Protocol):
 
     async def read(self, device: Key, prop: str) -> Reading:
         """Read one property now, whatever its cycle. Never raises for a sick device; a device that only tells by
-        itself gives a reading of bad quality that says so."""
+        itself gives a reading of bad quality that says so. One with a receipt is among `readings` too."""
         ...
 
     async def close(self) -> None: ...

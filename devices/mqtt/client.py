@@ -1,27 +1,33 @@
 """The one module that knows paho-mqtt (2): a connection to a broker that loses no message on its own.
 
-The session is persistent (`clean_session` off, a stable client id, QoS 1), and a message is acknowledged only
-when `acknowledge` is called: until then the broker keeps it, and sends it again after a crash of ours. paho runs in
-its own thread and reconnects with backoff; everything it tells is handed to the event loop. MQTT 3.1.1, which all
-brokers speak. Imported only when an MQTT device exists.
+The session is persistent (a stable client id, QoS 1), and a message is acknowledged only when `acknowledge` is
+called: until then the broker keeps it, and sends it again after a crash of ours. paho runs in its own thread and
+reconnects with backoff; everything it tells is handed to the event loop. MQTT 5 is tried first, and 3.1.1 where the
+broker says that it does not speak it, or hangs up on it twice; what worked is remembered until the agent ends.
+Imported only when an MQTT device exists.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Final, Protocol, cast
 
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from devices.mqtt.config import Broker
-from devices.mqtt.port import Delivery, Hooks
+from devices.mqtt.payload import PAYLOAD_BYTES_MAX
+from devices.mqtt.port import Delivery, Hooks, Outgoing
 from skerry.errors import UnavailableError
+
+LOG = logging.getLogger(__name__)
 
 KEEPALIVE_S: Final = 20
 """A broker that does not answer for this long is gone."""
@@ -29,9 +35,27 @@ KEEPALIVE_S: Final = 20
 RECONNECT_S: Final = (1, 30)
 """A broker on the same gateway is back in seconds."""
 
+RECEIVE_MAX: Final = 100
+"""Messages that the broker may send without our acknowledgement (MQTT 5, 3.1.2.11.3): as many as wait for one commit,
+and no more than memory has to hold while the store takes none."""
 
-class _Tls(Protocol):
-    """The one method that paho leaves half typed."""
+PACKET_BYTES_MAX: Final = 4 * PAYLOAD_BYTES_MAX
+"""Of one packet; larger ones a broker of MQTT 5 keeps from us (3.1.2.11.4)."""
+
+HANGUPS_MAX: Final = 2
+"""An old broker may close the connection on a version that it does not know; so may one that is being stopped."""
+
+GOODBYE_S: Final = 1.0
+"""So long the last word of an agent that ends is waited for."""
+
+NO_SUBSCRIBERS: Final = 0x10
+UNSUPPORTED_VERSION: Final = 0x84
+FAILURES: Final = 0x80
+"""Reason codes from here on are failures (MQTT 5, 2.4)."""
+
+
+class _Half(Protocol):
+    """Methods that paho leaves half typed."""
 
     def tls_set(self, ca_certs: str | None, certfile: str | None, keyfile: str | None) -> None: ...
 
@@ -41,63 +65,115 @@ class PahoConnection:
 
     def __init__(self, broker: Broker, client_id: str, hooks: Hooks) -> None:
         self._broker = broker
+        self._client_id = client_id
         self._hooks = hooks
         self._loop = asyncio.get_running_loop()
         self._life = 0
         self._begun = False
         """This loop knows of the connection, and has subscribed on it; paho knows of it earlier."""
-        self._waiting: dict[int, asyncio.Future[None]] = {}
+        self._waiting: dict[int, asyncio.Future[int]] = {}
         self._topics: set[str] = set()
-        self._client = paho.Client(
+        self._asked: dict[int, list[str]] = {}
+        """Topics by the packet that subscribed to them."""
+        self._granted: set[str] = set()
+        """Subscriptions that the broker's session holds, as far as this process knows."""
+        self._hangups = 0
+        self._proven = False
+        """A connection stood with this version: who hangs up now has another reason."""
+        self._version = MQTTProtocolVersion.MQTTv311 if broker.version == "3.1.1" else MQTTProtocolVersion.MQTTv5
+        self._client = self._make()
+        self._changing: asyncio.Task[None] | None = None
+
+    @property
+    def version(self) -> int:
+        """See `Connection`."""
+        return int(self._version)
+
+    def _make(self) -> paho.Client:
+        five = self._version == MQTTProtocolVersion.MQTTv5
+        client = paho.Client(
             CallbackAPIVersion.VERSION2,
-            client_id=client_id,
-            clean_session=False,
-            protocol=MQTTProtocolVersion.MQTTv311,
+            client_id=self._client_id,
+            clean_session=None if five else False,
+            protocol=self._version,
             manual_ack=True,
         )
-        self._client.reconnect_delay_set(*RECONNECT_S)
-        self._client.on_connect = self._on_connect
-        self._client.on_connect_fail = self._on_connect_fail
-        self._client.on_disconnect = self._on_disconnect
-        self._client.on_message = self._on_message
-        self._client.on_socket_open = _send_at_once
-        self._client.on_publish = self._on_publish
+        client.reconnect_delay_set(*RECONNECT_S)
+        client.on_connect = self._on_connect
+        client.on_connect_fail = self._on_connect_fail
+        client.on_disconnect = self._on_disconnect
+        client.on_message = self._on_message
+        client.on_socket_open = _send_at_once
+        client.on_publish = self._on_publish
+        client.on_subscribe = self._on_subscribe
+        return client
 
     def start(self) -> None:
         """See `Connection`."""
-        broker = self._broker
+        broker, client = self._broker, self._client
         try:
             if broker.username:
                 password = Path(broker.password_file).read_text().strip() if broker.password_file else None
-                self._client.username_pw_set(broker.username, password)
+                client.username_pw_set(broker.username, password)
             if broker.tls:
-                cast(_Tls, self._client).tls_set(
-                    broker.ca_file or None, broker.cert_file or None, broker.key_file or None
-                )
+                cast(_Half, client).tls_set(broker.ca_file or None, broker.cert_file or None, broker.key_file or None)
         except OSError as error:
             raise UnavailableError(f"broker {broker}: {error}") from error
-        self._client.connect_async(broker.host, broker.port, keepalive=KEEPALIVE_S)
-        self._client.loop_start()
+        if broker.presence is not None:
+            client.will_set(broker.presence.topic, broker.presence.offline, qos=1, retain=True)
+        if self._version == MQTTProtocolVersion.MQTTv5:
+            client.connect_async(
+                broker.host,
+                broker.port,
+                keepalive=KEEPALIVE_S,
+                clean_start=False,
+                properties=_properties(
+                    PacketTypes.CONNECT,
+                    SessionExpiryInterval=broker.session_expiry_s,
+                    ReceiveMaximum=RECEIVE_MAX,
+                    MaximumPacketSize=PACKET_BYTES_MAX,
+                ),
+            )
+        else:
+            client.connect_async(broker.host, broker.port, keepalive=KEEPALIVE_S)
+        client.loop_start()
 
     async def stop(self) -> None:
         """See `Connection`."""
-        self._client.disconnect()
-        await asyncio.to_thread(self._client.loop_stop)
+        if self._changing is not None:
+            self._changing.cancel()
+            await asyncio.gather(self._changing, return_exceptions=True)
+        presence = self._broker.presence
+        if presence is not None and self._client.is_connected():
+            said = Outgoing(topic=presence.topic, payload=presence.offline.encode(), retain=True)
+            try:
+                await self.publish(said, timeout_s=GOODBYE_S)
+            except UnavailableError as error:
+                LOG.info("mqtt_goodbye_unheard broker=%s reason=%r", self._broker, str(error))
+        await self._let_go()
         for future in self._waiting.values():
             future.cancel()
+
+    async def _let_go(self) -> None:
+        self._client.disconnect()
+        await asyncio.to_thread(self._client.loop_stop)
 
     def subscribe(self, topics: set[str]) -> None:
         """See `Connection`."""
         dropped, added, self._topics = self._topics - topics, topics - self._topics, set(topics)
         # Where `_begin` is still to come, it subscribes: doing so twice would bring every retained message twice.
         if self._begun and self._client.is_connected():
+            self._granted -= dropped
             for topic in dropped:
                 self._client.unsubscribe(topic)
             self._subscribe(added)
 
-    def _subscribe(self, topics: set[str]) -> None:
-        if topics:
-            self._client.subscribe([(topic, 1) for topic in sorted(topics)])
+    def _subscribe(self, topics: Iterable[str]) -> None:
+        wanted = sorted(topics)
+        if wanted:
+            code, mid = self._client.subscribe([(topic, 1) for topic in wanted])
+            if code == paho.MQTT_ERR_SUCCESS and mid is not None:
+                self._asked[mid] = wanted
 
     def acknowledge(self, delivery: Delivery) -> bool:
         """See `Connection`."""
@@ -107,22 +183,103 @@ class PahoConnection:
             self._client.ack(delivery.mid, delivery.qos)
         return True
 
-    async def publish(self, topic: str, payload: str, *, retain: bool, qos: int, timeout_s: float) -> None:
+    async def publish(self, message: Outgoing, *, timeout_s: float) -> bool:
         """See `Connection`."""
         if not self._client.is_connected():
             raise UnavailableError(f"no connection to broker {self._broker}")
-        info = self._client.publish(topic, payload, qos=qos, retain=retain)
-        if info.is_published():
-            return
-        future: asyncio.Future[None] = self._loop.create_future()
+        info = self._client.publish(
+            message.topic, message.payload, qos=message.qos, retain=message.retain, properties=self._said_of(message)
+        )
+        if not message.qos and info.is_published():
+            return True
+        future: asyncio.Future[int] = self._loop.create_future()
         self._waiting[info.mid] = future
         try:
             async with asyncio.timeout(timeout_s):
-                await future
+                code = await future
         except TimeoutError as error:
             raise UnavailableError(f"broker {self._broker} did not acknowledge within {timeout_s:g} s") from error
         finally:
             self._waiting.pop(info.mid, None)
+        if code >= FAILURES:
+            reason = ReasonCode(PacketTypes.PUBACK, identifier=code)
+            raise UnavailableError(f"broker {self._broker} refuses a message on {message.topic}: {reason}")
+        return code != NO_SUBSCRIBERS
+
+    def _said_of(self, message: Outgoing) -> Properties | None:
+        if self._version != MQTTProtocolVersion.MQTTv5:
+            return None
+        said: dict[str, Any] = {}
+        if message.expiry_s:
+            said["MessageExpiryInterval"] = message.expiry_s
+        if message.response_topic:
+            said["ResponseTopic"] = message.response_topic
+        if message.correlation:
+            said["CorrelationData"] = message.correlation
+        return _properties(PacketTypes.PUBLISH, **said)
+
+    # --- on the loop --------------------------------------------------------------------------------------
+
+    def _begin(self, *, resumed: bool) -> None:
+        self._life += 1
+        self._begun = self._proven = True
+        self._hangups = 0
+        self._asked.clear()
+        if not resumed:
+            self._granted.clear()
+        # A session that was resumed has its subscriptions; once more would bring every retained message once more,
+        # of which nobody could say how old it is.
+        self._subscribe(self._topics - self._granted)
+        presence = self._broker.presence
+        if presence is not None:
+            self._client.publish(presence.topic, presence.online, qos=1, retain=True)
+        self._hooks.connected()
+
+    def _end(self, client: paho.Client, reason: str) -> None:
+        if client is not self._client:
+            return
+        begun, self._begun = self._begun, False
+        if not begun and not self._proven:
+            self._hangups += 1
+            if self._hangups >= HANGUPS_MAX:
+                self._change_version(reason)
+        self._hooks.disconnected(reason)
+
+    def _refused(self, client: paho.Client, code: int, reason: str) -> None:
+        if client is not self._client:
+            return
+        self._hangups = 0
+        if code == UNSUPPORTED_VERSION:
+            self._change_version(reason)
+        self._hooks.disconnected(reason)
+
+    def _change_version(self, reason: str) -> None:
+        """Try the other version, where both may be used: that paho goes on with the same is of no use."""
+        if self._broker.version != "auto" or self._changing is not None:
+            return
+        self._hangups = 0
+        self._proven = False
+        five = self._version == MQTTProtocolVersion.MQTTv5
+        LOG.info("mqtt_version broker=%s version=%s reason=%r", self._broker, "3.1.1" if five else "5", reason)
+        self._changing = asyncio.create_task(self._change(to_five=not five))
+
+    async def _change(self, *, to_five: bool) -> None:
+        await self._let_go()
+        self._version = MQTTProtocolVersion.MQTTv5 if to_five else MQTTProtocolVersion.MQTTv311
+        self._client = self._make()
+        try:
+            self.start()
+        except UnavailableError as error:
+            self._hooks.disconnected(str(error))
+        self._changing = None
+
+    def _answered(self, mid: int, codes: list[int]) -> None:
+        for topic, code in zip(self._asked.pop(mid, ()), codes, strict=False):
+            if code < FAILURES:
+                self._granted.add(topic)
+            elif topic in self._topics:
+                words = str(ReasonCode(PacketTypes.SUBACK, identifier=code))
+                self._hooks.refused(topic, f"broker {self._broker} does not let it be heard: {words}")
 
     # --- in paho's thread ---------------------------------------------------------------------------------
 
@@ -131,36 +288,36 @@ class PahoConnection:
             self._loop.call_soon_threadsafe(call)
 
     def _on_connect(
-        self, _client: paho.Client, _data: Any, _flags: object, code: ReasonCode, _properties: Properties | None
+        self,
+        client: paho.Client,
+        _data: Any,
+        flags: paho.ConnectFlags,
+        code: ReasonCode,
+        _properties: Properties | None,
     ) -> None:
         if code.is_failure:
-            self._tell(lambda: self._hooks.disconnected(f"broker {self._broker}: {code}"))
+            reason, value = f"broker {self._broker}: {code}", code.value
+            self._tell(lambda: self._refused(client, value, reason))
             return
-        self._tell(self._begin)
-
-    def _begin(self) -> None:
-        self._life += 1
-        self._begun = True
-        self._subscribe(self._topics)
-        self._hooks.connected()
-
-    def _end(self, reason: str) -> None:
-        self._begun = False
-        self._hooks.disconnected(reason)
+        resumed = flags.session_present
+        self._tell(lambda: self._begin(resumed=resumed))
 
     def _on_connect_fail(self, _client: paho.Client, _data: Any) -> None:
         self._tell(lambda: self._hooks.disconnected(f"cannot connect to broker {self._broker}"))
 
     def _on_disconnect(
-        self, _client: paho.Client, _data: Any, _flags: object, code: ReasonCode, _properties: Properties | None
+        self, client: paho.Client, _data: Any, _flags: object, code: ReasonCode, _properties: Properties | None
     ) -> None:
-        self._tell(lambda: self._end(f"connection to broker {self._broker} lost: {code}"))
+        self._tell(lambda: self._end(client, f"connection to broker {self._broker} lost: {code}"))
 
-    def _on_message(self, _client: paho.Client, _data: Any, message: paho.MQTTMessage) -> None:
+    def _on_message(self, client: paho.Client, _data: Any, message: paho.MQTTMessage) -> None:
         topic, payload, mid, qos = message.topic, bytes(message.payload), message.mid, message.qos
         retained, dup = message.retain, message.dup
+        correlation = bytes(getattr(message.properties, "CorrelationData", b"")) if message.properties else b""
 
         def deliver() -> None:
+            if client is not self._client:
+                return
             self._hooks.delivered(
                 Delivery(
                     life=self._life,
@@ -170,20 +327,37 @@ class PahoConnection:
                     qos=qos,
                     retained=retained,
                     redelivered=dup,
+                    correlation=correlation,
                 )
             )
 
         self._tell(deliver)
 
     def _on_publish(
-        self, _client: paho.Client, _data: Any, mid: int, _code: ReasonCode, _properties: Properties
+        self, _client: paho.Client, _data: Any, mid: int, code: ReasonCode, _properties: Properties
     ) -> None:
+        value = code.value
+
         def published() -> None:
             future = self._waiting.get(mid)
             if future is not None and not future.done():
-                future.set_result(None)
+                future.set_result(value)
 
         self._tell(published)
+
+    def _on_subscribe(
+        self, client: paho.Client, _data: Any, mid: int, codes: list[ReasonCode], _properties: Properties
+    ) -> None:
+        values = [code.value for code in codes]
+        self._tell(lambda: self._answered(mid, values) if client is self._client else None)
+
+
+def _properties(packet: int, **said: Any) -> Properties:
+    """paho's own form: names of the specification as attributes, checked when they are set."""
+    made = Properties(packet)
+    for name, value in said.items():
+        setattr(made, name, value)
+    return made
 
 
 def _send_at_once(_client: paho.Client, _data: Any, sock: Any) -> None:

@@ -3,7 +3,8 @@
 No reading is lost between the broker and the store: a message is acknowledged only when every reading made of it is
 durable (`stored`), and until then the broker keeps it. A message that comes again on a new connection before that
 is recognised by its packet id; one that comes again after a restart of the agent by the sensor's own sequence number
-(`sequencePath`), or else it is taken twice: that is what "at least once" means.
+(`sequencePath`), or else it is taken twice: that is what "at least once" means. (Messages of QoS 0 nobody keeps; of
+those that come faster than the store takes them, `UNSTORED_MAX` wait.)
 
 It keeps unacknowledged deliveries and the time of each device's last message in memory; nothing on disk. paho is
 imported when the first device needs it.
@@ -13,16 +14,37 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
 import logging
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Final
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
 
-from devices.mqtt.config import Broker, MqttDevice, MqttProperty, parse_device
-from devices.mqtt.payload import read_payload
-from devices.mqtt.port import Connect, Connection, Delivery, Hooks
-from devices.port import DeviceConfig, DeviceHealth, Reading, WriteResult
+from devices.mqtt.config import (
+    Availability,
+    Broker,
+    Command,
+    MqttDevice,
+    MqttProperty,
+    Question,
+    Response,
+    fill,
+    parse_device,
+)
+from devices.mqtt.payload import (
+    Binary,
+    Said,
+    at_path,
+    read_json,
+    read_payload,
+    text_of,
+    written_bytes,
+    written_text,
+)
+from devices.mqtt.port import Connect, Connection, Delivery, Hooks, Outgoing
+from devices.mqtt.requests import Request, Requests, judge, outcome
+from devices.port import DeviceConfig, DeviceHealth, Reading, WriteResult, WriteState
 from skerry.errors import InvalidError, UnavailableError
 from skerry.objects.meta import Key
 from skerry.objects.twins import Quality, Value, format_value, same_value
@@ -37,6 +59,11 @@ AWAY_S_MAX: Final = 30.0
 """A broker that is restarted is back before; after it nobody can say that its last values still hold."""
 LOOK_S: Final = 0.5
 """Between two looks at whether values have become stale."""
+
+UNSTORED_MAX: Final = 10_000
+"""Readings of messages that no broker keeps (QoS 0) which wait for the store; beyond, the newest are dropped."""
+
+MQTT_5: Final = 5
 
 
 @dataclass(slots=True, kw_only=True)
@@ -60,6 +87,10 @@ class _Session:
     """When it was connected last, or first asked for."""
     unacknowledged: dict[int, _Taken] = field(default_factory=dict[int, "_Taken"])
     """By packet id."""
+    refused: dict[str, str] = field(default_factory=dict[str, str])
+    """Topics that the broker does not let us hear, and why."""
+    dropped: int = 0
+    """Messages of QoS 0 that found no room."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -67,7 +98,8 @@ class _Seen:
     """What is known of one device's life."""
 
     heard_s: float
-    available: bool = True
+    away: set[str] = field(default_factory=set[str])
+    """Topics on which it is said to be offline."""
     stale: bool = False
 
 
@@ -86,7 +118,9 @@ class MqttDriver:
         self._client_id = client_id
         self._devices: dict[Key, MqttDevice] = {}
         self._topics: dict[tuple[Broker, str], list[tuple[MqttDevice, MqttProperty]]] = {}
-        self._availability: dict[tuple[Broker, str], list[MqttDevice]] = {}
+        self._availability: dict[tuple[Broker, str], list[tuple[MqttDevice, Availability]]] = {}
+        self._answers: set[tuple[Broker, str]] = set()
+        self._requests = Requests(f"{clock.wall_ms():x}")
         self._sessions: dict[Broker, _Session] = {}
         self._seen: dict[Key, _Seen] = {}
         self._receipts: dict[int, tuple[_Session, _Taken]] = {}
@@ -107,15 +141,26 @@ class MqttDriver:
                 refused.append((config.device, str(error)))
         now_s = self._clock.monotonic_s()
         self._seen = {key: self._seen.get(key, _Seen(heard_s=now_s)) for key in self._devices}
-        self._topics, self._availability = {}, {}
+        self._topics, self._availability, self._answers = {}, {}, set()
         for device in self._devices.values():
             for prop in device.properties.values():
                 if prop.topic:
                     self._topics.setdefault((device.broker, prop.topic), []).append((device, prop))
-            if device.availability:
-                self._availability.setdefault((device.broker, device.availability.topic), []).append(device)
+                if prop.response is not None:
+                    self._answers.add((device.broker, self._answer_topic(device.broker, prop.response)))
+            for said in device.availability:
+                self._availability.setdefault((device.broker, said.topic), []).append((device, said))
+            self._seen[device.key].away &= {said.topic for said in device.availability}
         self._changed.set()
         return refused
+
+    def _answer_topic(self, broker: Broker, response: Response) -> str:
+        return response.topic or f"{self._session_name(broker)}/response"
+
+    def _session_name(self, broker: Broker) -> str:
+        # One session for each broker: two with one id would throw each other out, if they lead to the same broker.
+        suffix = hashlib.blake2b(repr(broker).encode(), digest_size=4).hexdigest()
+        return f"skerry-{self._client_id}-{suffix}"
 
     async def run(self) -> None:
         """See `Driver`."""
@@ -149,13 +194,17 @@ class MqttDriver:
             if session.connection is None:
                 self._connect(session)
             if session.connection is not None:
-                topics = {topic for at, topic in (*self._topics, *self._availability) if at == broker}
+                places = (*self._topics, *self._availability, *self._answers)
+                topics = {topic for at, topic in places if at == broker}
+                session.refused = {topic: why for topic, why in session.refused.items() if topic in topics}
                 session.connection.subscribe(topics)
 
     def _connect(self, session: _Session) -> None:
         def connected() -> None:
-            session.connected, session.reason = True, ""
-            LOG.info("mqtt_connected broker=%s", session.broker)
+            session.connected, session.reason, session.refused = True, "", {}
+            level = session.connection.version if session.connection else 0
+            version = "5" if level == MQTT_5 else "3.1.1"
+            LOG.info("mqtt_connected broker=%s version=%s", session.broker, version)
 
         def disconnected(reason: str) -> None:
             if session.connected:
@@ -167,10 +216,9 @@ class MqttDriver:
             connected=connected,
             disconnected=disconnected,
             delivered=lambda delivery: self._delivered(session, delivery),
+            refused=lambda topic, reason: self._refused(session, topic, reason),
         )
-        # One session for each broker: two with one id would throw each other out, if they lead to the same broker.
-        suffix = hashlib.blake2b(repr(session.broker).encode(), digest_size=4).hexdigest()
-        connection = self._connection_of(session.broker, f"skerry-{self._client_id}-{suffix}", hooks)
+        connection = self._connection_of(session.broker, self._session_name(session.broker), hooks)
         try:
             connection.start()
         except UnavailableError as error:
@@ -178,26 +226,50 @@ class MqttDriver:
             return
         session.connection = connection
 
+    def _refused(self, session: _Session, topic: str, reason: str) -> None:
+        """Values that we are not let hear are none, and their devices are told of with the reason."""
+        session.refused[topic] = reason
+        LOG.warning("mqtt_topic_refused broker=%s topic=%r reason=%r", session.broker, topic, reason)
+        for device, prop in self._topics.get((session.broker, topic), []):
+            self._tell(self._silence(device.key, prop, f"topic {topic}: {reason}"))
+
     # --- messages -----------------------------------------------------------------------------------------
 
     def _delivered(self, session: _Session, delivery: Delivery) -> None:
         if self._came_again(session, delivery):
             return
-        for device in self._availability.get((session.broker, delivery.topic), []):
-            self._available(device, delivery.payload)
+        for device, said in self._availability.get((session.broker, delivery.topic), []):
+            self._available(device, said, delivery.payload)
+        if (session.broker, delivery.topic) in self._answers:
+            self._requests.heard(session.broker, delivery)
         owners = self._topics.get((session.broker, delivery.topic), [])
-        taken = _Taken(delivery=delivery, waiting=len(owners))
-        if not owners:
+        if not delivery.qos and len(self._ready) >= UNSTORED_MAX:
+            self._drop(session, delivery)
+            owners = []
+        readings = [reading for device, prop in owners if (reading := self._reading(device, prop, delivery))]
+        for device, _ in owners:
+            self._heard(device)
+        taken = _Taken(delivery=delivery, waiting=len(readings))
+        if not readings:
             self._acknowledge(session, taken)
             return
         if delivery.qos:
             session.unacknowledged[delivery.mid] = taken
-        for device, prop in owners:
+        for reading in readings:
             receipt = self._next_receipt
             self._next_receipt += 1
             self._receipts[receipt] = session, taken
-            self._heard(device)
-            self._tell(self._reading(device, prop, delivery, receipt))
+            self._tell(replace(reading, receipt=receipt))
+
+    def _drop(self, session: _Session, delivery: Delivery) -> None:
+        session.dropped += 1
+        if session.dropped == 1 or session.dropped % UNSTORED_MAX == 0:
+            LOG.warning(
+                "mqtt_dropped broker=%s topic=%r messages=%d reason='of QoS 0, and the store is too slow'",
+                session.broker,
+                delivery.topic,
+                session.dropped,
+            )
 
     def _came_again(self, session: _Session, delivery: Delivery) -> bool:
         """A message that we hold already, sent again because the connection broke before its acknowledgement."""
@@ -226,17 +298,19 @@ class MqttDriver:
         if session.unacknowledged.get(taken.delivery.mid) is taken:
             del session.unacknowledged[taken.delivery.mid]
 
-    def _reading(self, device: MqttDevice, prop: MqttProperty, delivery: Delivery, receipt: int) -> Reading:
+    def _reading(self, device: MqttDevice, prop: MqttProperty, delivery: Delivery) -> Reading | None:
+        """What the message says of a property; None when it says nothing of it."""
         value: Value | None = None
         quality: Quality = "bad"
         source_ms, source_seq, reason = self._clock.wall_ms(), None, ""
         try:
             said = read_payload(delivery.payload, prop.config.type, prop.layout)
-            value, source_seq, quality = said.value, said.source_seq, "good"
+            if said is None:
+                return None
+            value, source_seq = said.value, said.source_seq
+            quality, reason = _quality(prop, delivery, said)
             if said.source_ms is not None:
                 source_ms = said.source_ms
-            elif delivery.retained:
-                quality, reason = "uncertain", "a retained message without a timestamp: of unknown age"
         except InvalidError as error:
             reason = str(error)
         return Reading(
@@ -249,11 +323,10 @@ class MqttDriver:
             monotonic_s=self._clock.monotonic_s(),
             source_seq=source_seq,
             redelivered=delivery.redelivered,
-            receipt=receipt,
         )
 
     def _tell(self, reading: Reading) -> None:
-        # Bounded by the broker: it sends no more than its window of unacknowledged messages (20 in mosquitto).
+        # Bounded by the broker, which sends no more than a window of unacknowledged messages, and by `UNSTORED_MAX`.
         self._ready.append(reading)
         self._arrived.set()
         for waiter in self._verifying.get((reading.device, reading.prop), []):
@@ -274,14 +347,18 @@ class MqttDriver:
         seen.heard_s = self._clock.monotonic_s()
         seen.stale = False
 
-    def _available(self, device: MqttDevice, payload: bytes) -> None:
-        assert device.availability is not None
-        text = payload.decode(errors="replace").strip()
+    def _available(self, device: MqttDevice, said: Availability, payload: bytes) -> None:
+        try:
+            text = payload.decode().strip()
+            if said.path is not None:
+                text = text_of(at_path(read_json(text), said.path)) or ""
+        except (InvalidError, UnicodeDecodeError):
+            return  # it says neither
         seen = self._seen[device.key]
-        if text == device.availability.online:
-            seen.available = True
-        elif text == device.availability.offline:
-            seen.available = False
+        if text == said.online:
+            seen.away.discard(said.topic)
+        elif text == said.offline:
+            seen.away.add(said.topic)
 
     def _look_for_stale(self) -> None:
         """Say once of each device that went silent that its values are old."""
@@ -300,7 +377,7 @@ class MqttDriver:
         session = self._sessions.get(device.broker)
         away_s = self._clock.monotonic_s() - session.away_since_s if session else 0.0
         away = session is None or (not session.connected and away_s < self._away_s_max)
-        return away and seen.available and not self._is_expired(device, seen)
+        return away and not seen.away and not self._is_expired(device, seen)
 
     def _is_expired(self, device: MqttDevice, seen: _Seen) -> bool:
         return device.expire_s > 0 and self._clock.monotonic_s() - seen.heard_s > device.expire_s
@@ -325,41 +402,143 @@ class MqttDriver:
         reason = ""
         if session is None or not session.connected:
             reason = session.reason if session else "not connected yet"
-        elif not seen.available:
+        elif seen.away:
             reason = "the device is said to be offline"
         elif self._is_expired(device, seen):
             reason = f"no message for {device.expire_s:g} s"
+        elif session.refused and all(
+            prop.topic in session.refused for prop in device.properties.values() if prop.topic
+        ):
+            reason = next(iter(session.refused.values()))
         return DeviceHealth(device=device.key, online=not reason, reason=reason)
 
-    # --- writing ------------------------------------------------------------------------------------------
+    # --- writing and asking -------------------------------------------------------------------------------
 
     async def read(self, device: Key, prop: str) -> Reading:
-        """See `Driver`: MQTT has no question to ask."""
+        """See `Driver`: ask on the property's `readTopic`, and take the first value that is told after it."""
+        known, found = self._find(device, prop)
+        if known is None or found is None or found.question is None:
+            return self._none(device, prop, "an MQTT device tells its values by itself; it can't be asked")
+        connection = self._connected(known)
+        if isinstance(connection, str):
+            return self._none(device, prop, connection)
+        back: asyncio.Future[Reading] = asyncio.get_running_loop().create_future()
+
+        def told(reading: Reading) -> None:
+            if not back.done():
+                back.set_result(reading)
+
+        waiters = self._verifying.setdefault((device, prop), [])
+        waiters.append(told)
+        request = self._request(known, found) if found.response and found.response.value is not None else None
+        wait_s = request.response.timeout_s if request else known.verify_s
+        try:
+            message = self._asked(known, found, found.question, request, connection)
+            await connection.publish(message, timeout_s=PUBLISH_S_MAX)
+            async with asyncio.timeout(wait_s):
+                waits: list[asyncio.Future[Any]] = [back] if request is None else [back, request.answer]
+                await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+            return back.result() if back.done() else self._answered(known, found, request)
+        except TimeoutError:
+            return self._none(device, prop, f"asked; the device did not tell within {wait_s:g} s")
+        except (UnavailableError, InvalidError) as error:
+            return self._none(device, prop, str(error))
+        finally:
+            waiters.remove(told)
+            if request is not None:
+                self._requests.forget(known.broker, request)
+
+    def _answered(self, device: MqttDevice, prop: MqttProperty, request: Request | None) -> Reading:
+        assert request is not None and prop.response is not None, "something was waited for"
+        verdict = judge(prop, prop.response, request.answer.result().payload)
+        if verdict.value is None:
+            return self._none(device.key, prop.config.name, verdict.reason or "the answer has no value")
+        return self._good(device.key, prop.config.name, verdict.value)
+
+    def _find(self, device: Key, prop: str) -> tuple[MqttDevice | None, MqttProperty | None]:
+        known = self._devices.get(device)
+        return known, known.properties.get(prop) if known else None
+
+    def _none(self, device: Key, prop: str, reason: str) -> Reading:
         return Reading(
             device=device,
             prop=prop,
             value=None,
             quality="bad",
-            reason="an MQTT device tells its values by itself; it can't be asked",
+            reason=reason,
             source_ms=self._clock.wall_ms(),
             monotonic_s=self._clock.monotonic_s(),
         )
 
-    async def write(self, device: Key, prop: str, value: Value, *, once: bool = False) -> WriteResult:
-        """See `Driver`: publish the command, then await the value on the property's own topic. `once` is MQTT's
-        QoS 0, and not retained: neither this client nor the broker sends it again."""
-        known = self._devices.get(device)
-        found = known.properties.get(prop) if known else None
-        if known is None or found is None:
-            return WriteResult(state="failed", reason=f"{device} has no property {prop} here", read_back=None)
-        if not found.config.writable or not found.command_topic:
-            return WriteResult(state="refused", reason=f"{prop} has no commandTopic", read_back=None)
-        session = self._sessions.get(known.broker)
+    def _good(self, device: Key, prop: str, value: Value) -> Reading:
+        return Reading(
+            device=device,
+            prop=prop,
+            value=value,
+            quality="good",
+            reason="",
+            source_ms=self._clock.wall_ms(),
+            monotonic_s=self._clock.monotonic_s(),
+        )
+
+    def _connected(self, device: MqttDevice) -> Connection | str:
+        """The connection, or why there is none."""
+        session = self._sessions.get(device.broker)
         if session is None or session.connection is None or not session.connected:
-            reason = session.reason if session else "not connected yet"
-            return WriteResult(state="failed", reason=reason, read_back=None)
-        text = format_value(value)
+            return session.reason if session else "not connected yet"
+        return session.connection
+
+    def _request(self, device: MqttDevice, prop: MqttProperty) -> Request:
+        assert prop.response is not None
+        topic = self._answer_topic(device.broker, prop.response)
+        return self._requests.ask(device.broker, topic, prop.response)
+
+    def _asked(
+        self,
+        device: MqttDevice,
+        prop: MqttProperty,
+        question: Question,
+        request: Request | None,
+        connection: Connection,
+    ) -> Outgoing:
+        text = fill(question.template, self._words(device, prop, request))
+        return _with_request(Outgoing(topic=question.topic, payload=text.encode()), request, connection)
+
+    def _words(self, device: MqttDevice, prop: MqttProperty, request: Request | None) -> dict[str, str]:
+        return {
+            "timestamp": str(self._clock.wall_ms()),
+            "correlation": request.correlation if request else "",
+            "response": request.topic if request else "",
+            "device": device.key.name,
+            "property": prop.config.name,
+        }
+
+    def _commanded(
+        self, device: MqttDevice, prop: MqttProperty, command: Command, value: Value, request: Request | None
+    ) -> Outgoing:
+        """Raises `InvalidError` where the device has no form for the value."""
+        if command.template is None:
+            assert isinstance(prop.layout.source, Binary), "only bytes go without a template"
+            payload = written_bytes(value, prop.layout.source)
+        else:
+            text = written_text(value, prop.config.type, prop.layout)
+            words = self._words(device, prop, request) | {"value": text, "json": _as_json(value, text)}
+            payload = fill(command.template, words).encode()
+        return Outgoing(topic=command.topic, payload=payload, retain=command.retain, expiry_s=command.expiry_s)
+
+    async def write(self, device: Key, prop: str, value: Value, *, once: bool = False) -> WriteResult:
+        """See `Driver`: publish the command, then await the device's answer, or the value on the property's own
+        topic. `once` is MQTT's QoS 0, and not retained: neither this client nor the broker sends it again."""
+        known, found = self._find(device, prop)
+        if known is None or found is None:
+            return _result("failed", f"{device} has no property {prop} here")
+        if not found.config.writable or found.command is None:
+            return _result("refused", f"{prop} has no commandTopic")
+        connection = self._connected(known)
+        if isinstance(connection, str):
+            return _result("failed", connection)
         back: asyncio.Future[Reading] = asyncio.get_running_loop().create_future()
+        text = format_value(value)
 
         def verify(reading: Reading) -> None:
             if reading.value is None or back.done():
@@ -369,37 +548,109 @@ class MqttDriver:
 
         waiters = self._verifying.setdefault((device, prop), [])
         waiters.append(verify)
+        request = self._request(known, found) if found.response is not None else None
         try:
-            command = found.command.substitute(value=text)
-            await session.connection.publish(
-                found.command_topic,
-                command,
-                retain=found.command_retain and not once,
-                qos=0 if once else 1,
-                timeout_s=PUBLISH_S_MAX,
-            )
-            return await self._verdict(known, found, back)
+            message = self._commanded(known, found, found.command, value, request)
+            if once:
+                message = replace(message, qos=0, retain=False)
+            message = _with_request(message, request, connection)
+            heard = await connection.publish(message, timeout_s=PUBLISH_S_MAX)
+            if not heard and not message.retain:
+                return _result("failed", f"nobody has subscribed to {message.topic}")
+            return await self._verdict(known, found, value, back, request)
+        except InvalidError as error:
+            return _result("refused", str(error))
         except UnavailableError as error:
-            return WriteResult(state="failed", reason=str(error), read_back=None)
+            return _result("failed", str(error))
         finally:
             waiters.remove(verify)
+            if request is not None:
+                self._requests.forget(known.broker, request)
 
-    async def _verdict(self, device: MqttDevice, prop: MqttProperty, back: asyncio.Future[Reading]) -> WriteResult:
+    async def _verdict(
+        self,
+        device: MqttDevice,
+        prop: MqttProperty,
+        value: Value,
+        back: asyncio.Future[Reading],
+        request: Request | None,
+    ) -> WriteResult:
+        answered = ""
+        if request is not None:
+            try:
+                async with asyncio.timeout(request.response.timeout_s):
+                    delivery = await request.answer
+            except TimeoutError:
+                return _result("failed", f"sent; the device did not answer within {request.response.timeout_s:g} s")
+            verdict = judge(prop, request.response, delivery.payload)
+            done = outcome(prop, verdict, value)
+            if done is not None:
+                if verdict.value is not None and not prop.topic:
+                    return replace(done, read_back=self._good(device.key, prop.config.name, verdict.value))
+                return done
+            answered = "taken by the device; "
         if not prop.topic:
-            return WriteResult(state="applied", reason="", read_back=None)
+            return _result("applied", "")
         try:
             async with asyncio.timeout(device.verify_s):
                 await back
         except TimeoutError:
-            reason = f"sent; the device did not tell this value within {device.verify_s:g} s"
-            return WriteResult(state="applied", reason=reason, read_back=None)
+            reason = f"{answered or 'sent; '}the device did not tell this value within {device.verify_s:g} s"
+            return _result("applied", reason)
         # The reading goes its own way to the store, with its message's receipt.
-        return WriteResult(state="verified", reason="", read_back=None)
+        return _result("verified", "")
 
     async def close(self) -> None:
         """See `Driver`. Connections end with `run`."""
         self._devices, self._topics, self._availability, self._seen = {}, {}, {}, {}
+        self._answers = set()
         self._changed.set()
+
+
+def _quality(prop: MqttProperty, delivery: Delivery, said: Said) -> tuple[Quality, str]:
+    if said.source_ms is None and delivery.retained:
+        return "uncertain", "a retained message without a timestamp: of unknown age"
+    value, low, high = said.value, prop.config.minimum, prop.config.maximum
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        if low is not None and value < low:
+            return "uncertain", f"below the minimum of {low:g}"
+        if high is not None and value > high:
+            return "uncertain", f"above the maximum of {high:g}"
+    return "good", ""
+
+
+def _result(state: WriteState, reason: str) -> WriteResult:
+    return WriteResult(state=state, reason=reason, read_back=None)
+
+
+def _as_json(value: Value, text: str) -> str:
+    """The text as JSON has it: a number or truth value where it is one, else quoted."""
+    if not isinstance(value, str | bytes):
+        try:
+            read = read_json(text)
+        except InvalidError:
+            return json.dumps(text)
+        return text if isinstance(read, bool | int | float) else json.dumps(text)
+    return json.dumps(text)
+
+
+def _with_request(message: Outgoing, request: Request | None, connection: Connection) -> Outgoing:
+    """The message with where and how it is to be answered. Raises `InvalidError` where the version of MQTT in use
+    can't tell the device, and neither does the payload."""
+    if request is None:
+        return message
+    if connection.version < MQTT_5 and request.response.correlation is None:
+        raise InvalidError(
+            "the broker speaks MQTT 3.1.1, where an answer needs response.correlationPath, and ${correlation} in the "
+            "template"
+        )
+    expiry_s = max(1, round(request.response.timeout_s))  # an answer that comes later belongs to nobody
+    return replace(
+        message,
+        response_topic=request.topic,
+        correlation=request.correlation.encode(),
+        expiry_s=message.expiry_s or (0 if message.retain else expiry_s),
+    )
 
 
 def _over_the_network(broker: Broker, client_id: str, hooks: Hooks) -> Connection:

@@ -21,6 +21,22 @@ class Delivery:
     qos: int
     retained: bool
     redelivered: bool
+    correlation: bytes = b""
+    """Of a request that this answers (MQTT 5)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outgoing:
+    """One message to publish. What only MQTT 5 can say is left out on a connection of an older version."""
+
+    topic: str
+    payload: bytes
+    qos: int = 1
+    retain: bool = False
+    expiry_s: int = 0
+    """The broker may forget it when it could not be delivered for so long; 0: never."""
+    response_topic: str = ""
+    correlation: bytes = b""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,10 +46,17 @@ class Hooks:
     connected: Callable[[], None]
     disconnected: Callable[[str], None]
     delivered: Callable[[Delivery], None]
+    refused: Callable[[str, str], None]
+    """(topic, reason): the broker does not let us hear it."""
 
 
 class Connection(Protocol):
     """A lasting session with a broker. `start` and `stop` once each; it connects again by itself."""
+
+    @property
+    def version(self) -> int:
+        """5, or 4 for MQTT 3.1.1: the protocol level of the last connection that stood."""
+        ...
 
     def start(self) -> None:
         """Connect, and stay connected. Raises `UnavailableError` when a file with credentials can't be read."""
@@ -52,8 +75,9 @@ class Connection(Protocol):
         comes again, and is acknowledged on that occasion."""
         ...
 
-    async def publish(self, topic: str, payload: str, *, retain: bool, qos: int, timeout_s: float) -> None:
-        """Returns when the broker has it (with QoS 0: when it is sent). Raises `UnavailableError`."""
+    async def publish(self, message: Outgoing, *, timeout_s: float) -> bool:
+        """Returns when the broker has it (with QoS 0: when it is sent); False when the broker says that nobody has
+        subscribed to it. Raises `UnavailableError`, also when the broker refuses it."""
         ...
 
 

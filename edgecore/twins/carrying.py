@@ -66,7 +66,7 @@ class Carrying:
         """Read, and tell what was read. Hold the device's turn."""
         config, driver = self._served.serving(place)
         reading = await driver.read(*place)
-        if reading.value is not None and place in self._served.configs:
+        if reading.value is not None and not reading.receipt and place in self._served.configs:
             self._readings.take_back(place, config, reading)
         return reading
 

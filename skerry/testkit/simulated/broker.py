@@ -13,12 +13,14 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from devices.mqtt.config import Broker
-from devices.mqtt.port import Delivery, Hooks
+from devices.mqtt.port import Delivery, Hooks, Outgoing
 from skerry.errors import UnavailableError
 from skerry.objects.json import Json
 from skerry.testkit import arguments
 from skerry.testkit.mqtt import PUBLISHED_MAX, Devices, Exchange, Message, Session, payload_of, topic_of
 
+MQTT_3_1_1: Final = 4
+"""What this broker speaks."""
 TRIP_S: Final = 0.002
 """One way on a plant's network."""
 RECONNECT_S: Final = (1.0, 30.0)
@@ -154,6 +156,10 @@ class SimulatedConnection:
         self._coming: deque[tuple[int, Message, int, bool]] = deque()
         """What is on its way here: (life, message, packet id, again). Timers of one instant have no order."""
 
+    @property
+    def version(self) -> int:
+        return MQTT_3_1_1
+
     def start(self) -> None:
         self._loop.call_later(2 * TRIP_S, self._connect)
 
@@ -233,16 +239,19 @@ class SimulatedConnection:
             self._there[1].acknowledged(delivery.mid)
         return True
 
-    async def publish(self, topic: str, payload: str, *, retain: bool, qos: int, timeout_s: float) -> None:
+    async def publish(self, message: Outgoing, *, timeout_s: float) -> bool:
         there = self._there
         if there is None:
             raise UnavailableError(f"no connection to broker {self._broker}")
         await asyncio.sleep(TRIP_S)
         if self._there is not there:  # each connection has a pair of its own
-            if not qos:
-                return  # sent, and lost on its way
+            if not message.qos:
+                return True  # sent, and lost on its way
             await asyncio.sleep(timeout_s)
             raise UnavailableError(f"broker {self._broker} did not acknowledge within {timeout_s:g} s")
-        there[0].exchange.publish(Message(topic=topic, payload=payload.encode(), qos=qos, retain=retain))
-        if qos:
+        there[0].exchange.publish(
+            Message(topic=message.topic, payload=message.payload, qos=message.qos, retain=message.retain)
+        )
+        if message.qos:
             await asyncio.sleep(TRIP_S)
+        return True

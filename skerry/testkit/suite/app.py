@@ -15,6 +15,7 @@ import yaml
 
 from devices.modbus.config import parse_device
 from devices.mqtt import config as mqtt_config
+from devices.mqtt.payload import JsonPaths, Text
 from devices.mqtt.payload import Path as Place
 from devices.port import DeviceConfig, PropertyConfig
 from edgecore.twins.config import device_config
@@ -253,18 +254,34 @@ def _mqtt_part(config: DeviceConfig, topics: Mapping[str, Json]) -> MqttPart:
         if not prop.topic:
             continue
         told = places.setdefault(prop.topic, {})
-        told[prop.layout.value or ()] = _some_value(prop.config)
-        told |= {prop.layout.timestamp: TIME} if prop.layout.timestamp is not None else {}
-        told |= {prop.layout.sequence: NUMBER} if prop.layout.sequence is not None else {}
-        if prop.command_topic:
+        match prop.layout.source:
+            case Text():
+                told[()] = _told_value(prop)
+            case JsonPaths(value=value, timestamp=timestamp, sequence=sequence):
+                told[value or ()] = _told_value(prop)
+                told |= {timestamp: TIME} if timestamp is not None else {}
+                told |= {sequence: NUMBER} if sequence is not None else {}
+            case _ if prop.topic not in topics:
+                raise InvalidError(f"topics[{prop.topic}]: required, as its payload is neither plain text nor JSON")
+            case _:
+                pass
+        if prop.command is not None and prop.command.template is not None:
             path = str_at(prop.config.visitor, "path", default="$")
-            obeys.append((prop.command_topic, prop.topic, path, prop.command.template))
+            obeys.append((prop.command.topic, prop.topic, path, prop.command.template.template))
     return MqttPart(
         broker_port=device.broker.port,
         tells={topic: topics.get(topic, document_of(told)) for topic, told in places.items()},
         obeys=tuple(obeys),
-        online=(device.availability.topic, device.availability.online) if device.availability else None,
+        online=next(((said.topic, said.online) for said in device.availability if said.path is None), None),
     )
+
+
+def _told_value(prop: mqtt_config.MqttProperty) -> Json:
+    """A value as the device tells it."""
+    value = _some_value(prop.config)
+    if isinstance(value, bool | str) and prop.layout.values:
+        return next(iter(prop.layout.values))
+    return value
 
 
 def _some_value(prop: PropertyConfig) -> Json:

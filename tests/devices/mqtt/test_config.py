@@ -29,6 +29,15 @@ def prop(visitor: JsonObject) -> PropertyConfig:
         ({"topic": "a", "path": "x"}, "begin with $"),
         ({"commandTopic": "a", "commandTemplate": "on"}, "must contain ${value}"),
         ({"commandTopic": "a", "commandTemplate": "${value} ${name}"}, "no other"),
+        ({"commandTopic": "a", "commandTemplate": "${value} costs 3 $"}, "is written $$"),
+        ({"topic": "a", "commandTemplate": "${value}"}, "commandTopic: required with commandTemplate"),
+        ({"topic": "a", "response": {}}, "response: of what?"),
+        ({"commandTopic": "a", "response": {"ok": "yes"}}, "statusPath: required with ok"),
+        ({"commandTopic": "a", "response": {"ok": {}, "statusPath": "$"}}, "ok: must be a text"),
+        ({"commandTopic": "a", "response": {"valuePath": "x"}}, "response.valuePath: 'x' is not a path"),
+        ({"commandTopic": "a", "readTopic": "b"}, "readTopic: needs a topic"),
+        ({"topic": "a", "readTemplate": "x"}, "readTopic: required with readTemplate"),
+        ({"commandTopic": "a", "binary": {"dataType": "uint8", "offset": 2}}, "commandTemplate: required, as"),
     ],
 )
 def test_a_mistake_in_a_property_is_refused(visitor: JsonObject, says: str) -> None:
@@ -45,6 +54,10 @@ def test_a_mistake_in_a_property_is_refused(visitor: JsonObject, says: str) -> N
         ({"host": "b", "tls": {"certFile": "/x"}}, "belong together"),
         ({"host": "b", "availability": {"online": "1"}}, "availability.topic: required"),
         ({"host": "b", "password": "x"}, "did you mean passwordFile?"),
+        ({"host": "b", "version": 4}, "'4' is not one of auto, 5, 3.1.1"),
+        ({"host": "b", "presence": {"online": "1"}}, "presence.topic: required"),
+        ({"host": "b", "availability": [{"topic": "a"}, "b"]}, "availability[1]: must be an object"),
+        ({"host": "b", "availability": [{"topic": "a"}] * 9}, "at most 8"),
     ],
 )
 def test_a_mistake_in_the_protocol_is_refused(data: JsonObject, says: str) -> None:

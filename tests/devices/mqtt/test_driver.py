@@ -12,10 +12,13 @@ from collections.abc import AsyncGenerator, Iterator
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import paho.mqtt.client as paho
 import pytest
 from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
 
 from devices.mqtt.client import PahoConnection
 from devices.mqtt.driver import MqttDriver
@@ -28,6 +31,8 @@ from tests.devices.raw_slave import until
 MOSQUITTO = shutil.which("mosquitto") or shutil.which("/usr/sbin/mosquitto")
 
 pytestmark = [pytest.mark.system, pytest.mark.skipif(MOSQUITTO is None, reason="mosquitto is not installed")]
+
+CONNACK_BAD_VERSION = b"\x20\x02\x00\x01"
 
 KEY = Key("devices.devices.kubeedge.io", "default", "sensor")
 
@@ -272,3 +277,191 @@ async def test_values_are_old_when_their_broker_stays_away(broker: Broker, devic
         await until(lambda: len(taken) == 2)
         assert taken[1].value is None
         assert "lost" in taken[1].reason or "cannot connect" in taken[1].reason
+
+
+@asynccontextmanager
+async def older(broker: Broker, *, hangs_up: bool) -> AsyncGenerator[int]:
+    """A way to the broker on which only MQTT 3.1.1 is spoken: it hangs up on any other, or says so."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        first = await reader.read(4096)
+        there: asyncio.StreamWriter | None = None
+        try:
+            if first[2:8] == b"\x00\x04MQTT" and first[8] == 5:
+                writer.write(b"" if hangs_up else CONNACK_BAD_VERSION)
+                return
+            back, there = await asyncio.open_connection("127.0.0.1", broker.port)
+            there.write(first)
+            await asyncio.gather(_pump(reader, there), _pump(back, writer))
+        finally:
+            for end in (writer, there):
+                if end is not None:
+                    end.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server:
+        yield server.sockets[0].getsockname()[1]
+
+
+async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while data := await reader.read(65536):
+        writer.write(data)
+    writer.close()
+
+
+def level(driver: MqttDriver) -> int:
+    (session,) = driver._sessions.values()
+    return session.connection.version if session.connection else 0
+
+
+@pytest.mark.parametrize("hangs_up", [False, True])
+async def test_an_older_broker_is_spoken_to_in_its_own_version(
+    broker: Broker, device: Device, hangs_up: bool
+) -> None:
+    async with older(broker, hangs_up=hangs_up) as port:
+        made = config(Broker(broker.directory, port), prop("t", {"topic": "s/t", **asked(3000)}))
+        async with driving(made) as (driver, taken):
+            await until(lambda: online(driver), deadline_s=20)
+            assert level(driver) == 4
+            device.say("s/t", "3", retain=True)  # whether it is subscribed to by now, or not yet
+            await until(lambda: len(taken) == 1)
+            told = await driver.write(KEY, "t", 4.0)
+            assert told.state == "refused" and "correlationPath" in told.reason
+
+
+async def test_a_version_that_is_asked_for_is_the_only_one(broker: Broker, device: Device) -> None:
+    async with driving(config(broker, prop("t", {"topic": "s/t"}), version="3.1.1")) as (driver, _):
+        await until(lambda: online(driver))
+        assert level(driver) == 4
+    async with driving(config(broker, prop("t", {"topic": "s/t"}))) as (driver, _):
+        await until(lambda: online(driver))
+        assert level(driver) == 5
+
+
+def asked(timeout_ms: int) -> JsonObject:
+    """A visitor of a device that answers."""
+    response: JsonObject = {"statusPath": "$.status", "ok": ["done"], "reasonPath": "$.why", "valuePath": "$.now"}
+    template = '{"to": ${json}}'
+    return {
+        "commandTopic": "s/set",
+        "commandTemplate": template,
+        "response": {**response, "timeoutMs": timeout_ms},
+    }
+
+
+class Answering:
+    """A device of MQTT 5 that answers each command with the next of what it was given, as the request says."""
+
+    def __init__(self, broker: Broker, answers: list[JsonObject | None], *, late: bool = False) -> None:
+        self.heard: list[bytes] = []
+        self._answers = answers
+        self._late = late
+        self._before: object = None
+        self.client = paho.Client(CallbackAPIVersion.VERSION2, protocol=paho.MQTTv5)
+        self.client.on_message = self._asked
+        self.client.connect("127.0.0.1", broker.port)
+        self.client.subscribe("s/set", 1)
+        self.client.loop_start()
+
+    def _asked(self, client: paho.Client, _data: object, message: paho.MQTTMessage) -> None:
+        self.heard.append(bytes(message.payload))
+        answer = self._answers.pop(0)
+        said = Properties(PacketTypes.PUBLISH)
+        asked: Any = message.properties
+        correlation = asked.CorrelationData
+        setattr(said, "CorrelationData", (self._before or b"none") if self._late else correlation)  # noqa: B010
+        self._before = correlation
+        if answer is not None:
+            client.publish(asked.ResponseTopic, json.dumps(answer), qos=1, properties=said)
+
+    async def stop(self) -> None:
+        self.client.disconnect()
+        await asyncio.to_thread(self.client.loop_stop)
+
+
+@pytest.mark.usefixtures("device")
+async def test_a_device_answers_a_write_with_what_became_of_it(broker: Broker) -> None:
+    plc = Answering(
+        broker,
+        [{"status": "done", "now": 4}, {"status": "no", "why": "locked by hand"}, {"status": "done", "now": 5}, None],
+    )
+    made = config(broker, prop("t", asked(1000)))
+    async with driving(made) as (driver, _):
+        await until(lambda: online(driver))
+        done = await driver.write(KEY, "t", 4.0)
+        assert (done.state, done.read_back and done.read_back.value) == ("verified", 4.0)
+        no = await driver.write(KEY, "t", 4.5, once=True)
+        assert (no.state, no.reason) == ("refused", "locked by hand")
+        other = await driver.write(KEY, "t", 4.5)
+        assert (other.state, other.reason) == ("refused", "the device answered that it has 5.0")
+        deaf = await driver.write(KEY, "t", 4.5)
+        assert (deaf.state, deaf.reason) == ("failed", "sent; the device did not answer within 1 s")
+    assert plc.heard == [b'{"to": 4.0}', b'{"to": 4.5}', b'{"to": 4.5}', b'{"to": 4.5}']
+    await plc.stop()
+
+
+@pytest.mark.usefixtures("device")
+async def test_a_late_answer_is_not_taken_for_that_to_another_request(broker: Broker) -> None:
+    plc = Answering(broker, [{"status": "done", "now": 4}, {"status": "done", "now": 5}], late=True)
+    made = config(broker, prop("t", asked(400)))
+    async with driving(made) as (driver, _):
+        await until(lambda: online(driver))
+        assert [(await driver.write(KEY, "t", value)).state for value in (4.0, 5.0)] == ["failed", "failed"]
+    await plc.stop()
+
+
+async def test_a_device_is_asked_for_its_value(broker: Broker, device: Device) -> None:
+    asked: JsonObject = {"topic": "s/t", "readTopic": "s/t/get", "readTemplate": '{"p": "${property}"}'}
+    device.client.subscribe("s/t/get", 1)
+    async with driving(config(broker, prop("t", asked), verifyTimeoutMs=500)) as (driver, taken):
+        await until(lambda: online(driver))
+        reading = asyncio.create_task(driver.read(KEY, "t"))
+        await until(lambda: device.heard == [("s/t/get", b'{"p": "t"}')])
+        device.say("s/t", "8.5")
+        assert (await reading).value == 8.5 and (await reading).receipt == taken[0].receipt
+        silent = await driver.read(KEY, "t")
+        assert (silent.value, silent.reason) == (None, "asked; the device did not tell within 0.5 s")
+
+
+async def test_a_command_that_nobody_hears_has_failed(broker: Broker) -> None:
+    async with driving(config(broker, prop("t", {"commandTopic": "s/nobody"}))) as (driver, _):
+        await until(lambda: online(driver))
+        done = await driver.write(KEY, "t", 4.0)
+    assert (done.state, done.reason) == ("failed", "nobody has subscribed to s/nobody")
+
+
+async def test_a_gateway_says_that_it_is_there_and_its_last_will_that_it_is_not(
+    broker: Broker, device: Device
+) -> None:
+    device.client.subscribe("gw/state", 1)
+    presence: JsonObject = {"topic": "gw/state", "online": "up", "offline": "down"}
+    async with driving(config(broker, prop("t", {"topic": "s/t"}), presence=presence)) as (driver, _):
+        await until(lambda: device.heard == [("gw/state", b"up")])
+        (session,) = driver._sessions.values()
+        assert isinstance(session.connection, PahoConnection)
+        sock = session.connection._client.socket()
+        assert isinstance(sock, socket.socket)
+        sock.shutdown(socket.SHUT_RDWR)
+        await until(lambda: [payload for _, payload in device.heard] == [b"up", b"down", b"up"], deadline_s=20)
+    await until(lambda: device.heard[-1] == ("gw/state", b"down"))
+
+
+async def test_a_reconnect_brings_no_retained_value_once_more(broker: Broker, device: Device) -> None:
+    async with driving(config(broker, prop("t", {"topic": "s/t", "commandTopic": "s/x"}))) as (driver, taken):
+        await until(lambda: online(driver))
+        device.say("s/t", "3", retain=True)
+        await until(lambda: len(taken) == 1)
+        driver.stored([taken[0].receipt])
+        assert (await driver.write(KEY, "t", 4.0)).state == "failed", (
+            "the broker has answered: it has what went before"
+        )
+        (session,) = driver._sessions.values()
+        assert isinstance(session.connection, PahoConnection) and session.connection._granted == {"s/t"}
+        sock = session.connection._client.socket()
+        assert isinstance(sock, socket.socket)
+        sock.shutdown(socket.SHUT_RDWR)
+        await until(lambda: not online(driver))
+        await until(lambda: online(driver), deadline_s=20)
+        device.say("s/t", "4")
+        await until(lambda: len(taken) == 2)
+    assert [(reading.value, reading.quality) for reading in taken] == [(3.0, "good"), (4.0, "good")]
