@@ -142,8 +142,11 @@ _IS_OBJECT = and_(
 )
 select_object: Final = select(*_OBJECT).where(_IS_OBJECT)
 select_objects: Final = select(*_OBJECT).where(
-    tuple_(objects.c.resource, objects.c.ns, objects.c.name).in_(bindparam("b_keys", expanding=True))
+    objects.c.resource == bindparam("b_resource"),
+    objects.c.ns == bindparam("b_ns"),
+    objects.c.name.in_(bindparam("b_names", expanding=True)),
 )
+"""Of one resource and namespace: for a list of whole keys SQLite reads the whole table."""
 insert_objects: Final = insert(objects)
 update_objects: Final = (
     update(objects).where(_IS_OBJECT).values(rev=bindparam("b_rev"), body=bindparam("b_body"), uid=bindparam("b_uid"))

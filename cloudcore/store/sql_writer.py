@@ -17,7 +17,7 @@ import asyncio
 import logging
 import threading
 import time
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -46,7 +46,7 @@ GROUP: Final = 64
 WAITING_MAX: Final = 10_000
 """Batches waiting; beyond this the store is not keeping up and says so."""
 
-_KEYS: Final = 256
+_NAMES: Final = 256
 """Objects read by one statement."""
 _PAUSE_S: Final = 0.05
 _PAUSE_S_MAX: Final = 0.5
@@ -115,11 +115,15 @@ class _Group:
         keys = {write.key for batch in batches for write in batch.writes}
         keys.update(job.while_at.key for job in jobs if isinstance(job, _Enter) and job.while_at is not None)
         self.before.update(dict.fromkeys(keys))
-        places = [(key.resource, key.namespace, key.name) for key in keys]
-        for first in range(0, len(places), _KEYS):
-            for row in connection.execute(t.select_objects, {"b_keys": places[first : first + _KEYS]}):
-                stored = _stored(row)
-                self.before[stored.key] = stored
+        names: dict[tuple[str, str], list[str]] = defaultdict(list)
+        for key in sorted(keys):
+            names[key.resource, key.namespace].append(key.name)
+        for (resource, namespace), its in names.items():
+            for first in range(0, len(its), _NAMES):
+                values = {"b_resource": resource, "b_ns": namespace, "b_names": its[first : first + _NAMES]}
+                for row in connection.execute(t.select_objects, values):
+                    stored = _stored(row)
+                    self.before[stored.key] = stored
 
     def _fetch_changed(self, bases: Sequence[Basis], connection: Connection) -> None:
         for resource in {basis.resource for basis in bases}:
