@@ -10,9 +10,10 @@ STAMP := $(VENV)/.installed
 .DEFAULT_GOAL := help
 SECONDS_EACH ?= 300
 SEEDS ?= 10000
+READS ?= 10000
 FROM ?= 0
 
-.PHONY: help install apt demo test check unit system sim sim-debug fuzz soak bench faults docs format clean
+.PHONY: help install apt demo test check unit system sim sim-debug fuzz soak bus bench faults docs format clean
 
 help: ## list the entry points
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -64,6 +65,9 @@ fuzz: $(STAMP) ## look for new hostile inputs, SECONDS_EACH=300 for each target 
 
 soak: $(STAMP) apt ## the whole disconnect suite on real processes, every fault of the catalogue (20 minutes)
 	@SKERRY_SOAK=1 $(BIN)/pytest -q -m system tests/system/test_testkit_suite.py
+
+bus: $(STAMP) apt ## READS=10000 on every kind of Modbus line with late, damaged, doubled and cut answers: none may be wrong (an hour)
+	@SKERRY_BUS_READS=$(READS) $(BIN)/pytest -q --timeout 7200 tests/devices/modbus/test_wire_lines.py tests/devices/modbus/test_driver.py -k 'late or wrong'
 
 bench: $(STAMP) ## measure against the budgets; results in benchmarks/results
 	@$(PY) -m benchmarks

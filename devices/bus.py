@@ -1,8 +1,9 @@
 """A line: one worker for one TCP endpoint or serial port, one request in flight.
 
 Modbus slaves are single-minded, and many gateways serve one connection: so everything that wants something of a
-line stands in its queue here. Writes go before polls; polls go by due time; a silent unit is asked ever less
-often. The worker knows registers and coils but no protocol library: `Wire` is the port to one.
+line stands in its queue here. Writes go before reads that somebody waits for, and these before polls; polls go by
+due time; a silent unit is asked ever less often, so that it takes no more than `BreakerSettings.share_max` of the
+line from the others. The worker knows registers and coils, and nothing of bytes: `Wire` is the port to them.
 
 **No wrong value, rather none.** An answer is taken only when it is of the right unit, function and length
 (`check`), and after any silence the wire is reset, because an answer that comes late must find nobody to mistake
@@ -16,7 +17,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol, TypeAlias
 
@@ -55,11 +56,15 @@ class Request:
 
     unit: int
     function: int
-    """1 to 6, 15, 16, 22."""
+    """1 to 6, 15, 16, 22, 23."""
     address: int
+    """The first place, counted from 0; of function 23 the first to read."""
     count: int = 1
+    """How many places are read."""
     values: tuple[int, ...] = ()
     """What to write: registers, or bits as 0 and 1; for function 22 the AND mask and the OR mask."""
+    write_address: int = 0
+    """Function 23 writes here, before it reads."""
 
 
 class SilentError(UnavailableError):
@@ -85,6 +90,10 @@ class ExceptionAnswerError(UnavailableError):
 class Wire(Protocol):
     """One connection to a line. Never retries by itself."""
 
+    async def ready(self) -> None:
+        """Connect where that is needed, and wait until the line may be used. Raises `LineDownError`."""
+        ...
+
     async def transact(self, request: Request) -> tuple[int, ...]:
         """The registers or bits read; () for a write whose echo was right.
 
@@ -92,8 +101,13 @@ class Wire(Protocol):
         """
         ...
 
+    async def identify(self, unit: int) -> Mapping[int, bytes]:
+        """What a unit says of itself (function 43/14): texts by object number. Raises what `transact` does."""
+        ...
+
     async def reset(self) -> None:
-        """Make sure that no answer to an earlier request can be taken for one to a later."""
+        """Make sure that no answer to an earlier request can be taken for one to a later; this may take a while.
+        Never raises for a sick line."""
         ...
 
     async def close(self) -> None: ...
@@ -106,7 +120,10 @@ class LineSettings:
     pause_s: float = 0.0
     """Between an answer and the next request: some devices need a breath."""
     writes_max: int = 64
-    """Waiting at once; more are refused, as whoever writes faster than a line takes has to know."""
+    """Waiting at once; more are refused, as whoever writes faster than a line takes has to know. As many reads."""
+    retries: int = 1
+    """A poll that went wrong is asked again at once, as its next turn may be minutes away; only of a unit that
+    answered the time before."""
     reconnect_s_min: float = 0.5
     reconnect_s_max: float = 30.0
     """A PLC that reboots is back in seconds; one that is gone is not worth a connection attempt each second."""
@@ -147,6 +164,10 @@ class LineStats:
     wrong_answers: int = 0
     skipped: int = 0
     """Polls of units that are left alone."""
+    missed: dict[str, int] = field(default_factory=dict[str, int])
+    """Cycles skipped because the line was busy, by device."""
+    busy_s: float = 0.0
+    """Time in which the line was used, pauses and quiet included."""
 
 
 BlockKey = tuple[float, int, str, int]
@@ -173,14 +194,13 @@ class Line:
         self._down_until_s = 0.0
         self._down_backoff_s = 0.0
         self._down_reason = ""
+        self._ended_s = 0.0
         self._writes: deque[_Write] = deque()
+        self._reads: deque[_Write] = deque()
+        self._units: frozenset[int] = frozenset()
+        self._answering: set[int] = set()
         self._wake = asyncio.Event()
         self.stats = LineStats()
-
-    @property
-    def missed(self) -> int:
-        """Poll cycles skipped because the line was busy."""
-        return self._schedule.missed
 
     def configure(self, points: Sequence[tuple[Point, float]], limits: dict[int, Limits]) -> None:
         """Poll these points, each every so many seconds; `limits` by unit."""
@@ -188,6 +208,7 @@ class Line:
         for point, period_s in points:
             self._points.setdefault(period_s, []).append(point)
         self._limits = limits
+        self._units = frozenset(point.unit for point, _ in points)
         self._plan()
 
     def _plan(self) -> None:
@@ -204,13 +225,22 @@ class Line:
         self._wake.set()
 
     async def write(self, unit: int, transaction: Transaction, *, timeout_s: float) -> None:
-        """Run a transaction before any poll. What it raises is raised here; `UnavailableError` as well when the
+        """Run a transaction before anything else. What it raises is raised here; `UnavailableError` as well when the
         unit is left alone now, the queue is full, or its turn did not come in time."""
         if len(self._writes) >= self._settings.writes_max:
             raise UnavailableError(f"{self._settings.writes_max} writes are waiting for this line already")
+        await self._queue(self._writes, unit, transaction, timeout_s)
+
+    async def read(self, unit: int, transaction: Transaction, *, timeout_s: float) -> None:
+        """As `write`, after all writes and before any poll: somebody waits for what is read."""
+        if len(self._reads) >= self._settings.writes_max:
+            raise UnavailableError(f"{self._settings.writes_max} reads are waiting for this line already")
+        await self._queue(self._reads, unit, transaction, timeout_s)
+
+    async def _queue(self, queue: deque[_Write], unit: int, transaction: Transaction, timeout_s: float) -> None:
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         entry = _Write(unit=unit, transaction=transaction, done=done)
-        self._writes.append(entry)
+        queue.append(entry)
         self._wake.set()
         try:
             async with asyncio.timeout(timeout_s):
@@ -229,7 +259,7 @@ class Line:
                 if not await self._step():
                     await self._sleep()
         finally:
-            for entry in self._writes:
+            for entry in (*self._writes, *self._reads):
                 if not entry.done.done():
                     entry.done.set_exception(UnavailableError("the line was given up"))
             await self._wire.close()
@@ -247,17 +277,21 @@ class Line:
 
     async def _step(self) -> bool:
         """Do the most urgent thing; False when there is nothing to do now."""
-        while self._writes:
-            entry = self._writes.popleft()
-            if not entry.done.done():
-                await self._write(entry)
-                return True
+        for queue in (self._writes, self._reads):
+            while queue:
+                entry = queue.popleft()
+                if not entry.done.done():
+                    await self._write(entry)
+                    return True
         due = self._schedule.next()
         now_s = self._clock.monotonic_s()
         if due is None or due[1] > now_s:
             return False
-        self._schedule.done(due[0], now_s)
-        await self._poll(self._blocks[due[0]])
+        block = self._blocks[due[0]]
+        if missed := self._schedule.done(due[0], now_s):
+            for device in {point.device for point in block.points}:
+                self.stats.missed[device] = self.stats.missed.get(device, 0) + missed
+        await self._poll(block)
         return True
 
     def _closed(self, unit: int) -> str:
@@ -266,7 +300,7 @@ class Line:
         if self._down_until_s > now_s:
             return self._down_reason
         wait_s = self._breakers.wait_s(unit, now_s)
-        return f"unit {unit} is silent; it is asked again in {wait_s:.1f} s" if wait_s else ""
+        return f"unit {unit} gives no answer that counts; it is asked again in {wait_s:.1f} s" if wait_s else ""
 
     async def _write(self, entry: _Write) -> None:
         closed = self._closed(entry.unit)
@@ -289,7 +323,6 @@ class Line:
     async def _poll(self, block: Block) -> None:
         closed = self._closed(block.unit)
         begun_ms, begun_s = self._clock.wall_ms(), self._clock.monotonic_s()
-        words: tuple[int, ...] | None = None
         if closed:
             self.stats.skipped += 1
             self._tell(block, None, reason=closed, lives=False, at=(begun_ms, begun_s))
@@ -297,23 +330,39 @@ class Line:
         request = Request(
             unit=block.unit, function=READ_FUNCTIONS[block.table], address=block.address, count=block.count
         )
+        words: tuple[int, ...] | None = None
 
         async def read(wire: Wire) -> None:
-            nonlocal words
+            nonlocal words, begun_ms, begun_s
+            begun_ms, begun_s = self._clock.wall_ms(), self._clock.monotonic_s()
             words = await wire.transact(request)
 
         reason, lives = "", True
         try:
-            await self._guarded(block.unit, read)
+            await self._again(block.unit, read)
         except ExceptionAnswerError as error:
             reason, lives = str(error), error.code not in AWAY_EXCEPTIONS
             if error.code == 2 and self._divide(block):
                 return
         except UnavailableError as error:
             reason, lives = str(error), False
-        taken_s = self._clock.monotonic_s() - begun_s
+        taken_s = self._ended_s - begun_s
         middle = (begun_ms + round(taken_s * 500), begun_s + taken_s / 2)
         self._tell(block, words, reason=reason, lives=lives, at=middle)
+
+    async def _again(self, unit: int, transaction: Transaction) -> None:
+        """Run it, and once more where it went wrong and a unit answered before."""
+        for left in range(self._settings.retries, -1, -1):
+            known = unit in self._answering
+            try:
+                await self._guarded(unit, transaction)
+            except ExceptionAnswerError:
+                raise
+            except UnavailableError:
+                if not left or not known or self._writes or self._closed(unit):
+                    raise
+            else:
+                return
 
     def _tell(
         self, block: Block, words: tuple[int, ...] | None, *, reason: str, lives: bool, at: tuple[int, float]
@@ -338,30 +387,54 @@ class Line:
         if self._settings.pause_s:
             await asyncio.sleep(self._settings.pause_s)
         self.stats.requests += 1
+        begun_s = self._clock.monotonic_s()
         try:
+            await self._wire.ready()
             await transaction(self._wire)
         except ExceptionAnswerError as error:
+            self._ended_s = self._clock.monotonic_s()
             if error.code in AWAY_EXCEPTIONS:
-                self._breakers.silent(unit, self._clock.monotonic_s(), self._ids.unit())
+                self._unanswered(unit, begun_s)
             else:
-                self._breakers.answered(unit)
+                self._answered(unit)
             self._line_up()
             raise
         except SilentError:
             self.stats.silences += 1
-            self._breakers.silent(unit, self._clock.monotonic_s(), self._ids.unit())
-            await self._wire.reset()
+            await self._disturbed(unit, begun_s)
             raise
         except WrongAnswerError:
             self.stats.wrong_answers += 1
-            await self._wire.reset()
+            await self._disturbed(unit, begun_s)
             raise
         except LineDownError as error:
+            self._ended_s = self._clock.monotonic_s()
             self._line_down(str(error))
             await self._wire.reset()
             raise
+        else:
+            self._ended_s = self._clock.monotonic_s()
+            self._answered(unit)
+            self._line_up()
+        finally:
+            self.stats.busy_s += self._clock.monotonic_s() - begun_s + self._settings.pause_s
+
+    async def _disturbed(self, unit: int, begun_s: float) -> None:
+        """No answer, or none that counts: nothing is sent until nothing late can come any more."""
+        self._ended_s = self._clock.monotonic_s()
+        await self._wire.reset()
+        self._unanswered(unit, begun_s)
+
+    def _answered(self, unit: int) -> None:
+        self._answering.add(unit)
         self._breakers.answered(unit)
-        self._line_up()
+
+    def _unanswered(self, unit: int, begun_s: float) -> None:
+        """The breaker knows what it cost the others, the quiet after it included."""
+        self._answering.discard(unit)
+        now_s = self._clock.monotonic_s()
+        cost_s = now_s - begun_s if len(self._units | {unit}) > 1 else 0.0
+        self._breakers.silent(unit, now_s, self._ids.unit(), cost_s=cost_s)
 
     def _line_up(self) -> None:
         self._down_backoff_s = 0.0

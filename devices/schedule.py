@@ -26,6 +26,9 @@ class BreakerSettings:
     """A unit that restarts is back in seconds."""
     backoff_s_max: float = 60.0
     """One probe a minute costs a line nothing."""
+    share_max: float = 0.025
+    """Of the line's time that a unit which does not answer may take from others: a probe that costs two seconds is
+    made every 80."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -51,15 +54,17 @@ class Breakers(Generic[K]):
         """It lives: whatever it said."""
         self._units.pop(unit, None)
 
-    def silent(self, unit: K, now_s: float, chance: float) -> None:
-        """It did not answer. `chance` in [0, 1) spreads the probes of units that died together."""
+    def silent(self, unit: K, now_s: float, chance: float, *, cost_s: float = 0.0) -> None:
+        """It did not answer, which took `cost_s` from others. `chance` in [0, 1) spreads the probes of units that
+        died together."""
         known = self._units.setdefault(unit, _Unit())
         known.silences += 1
         if known.silences >= self._settings.silences_max:
             known.backoff_s = min(
                 max(known.backoff_s * 2, self._settings.backoff_s_min), self._settings.backoff_s_max
             )
-            known.closed_until_s = now_s + known.backoff_s * (0.75 + chance / 4)
+            wait_s = known.backoff_s * (0.75 + chance / 4)
+            known.closed_until_s = now_s + max(wait_s, cost_s / self._settings.share_max)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,8 +86,6 @@ class Schedule(Generic[K]):
 
     def __init__(self) -> None:
         self._due: dict[K, _Due[K]] = {}
-        self.missed = 0
-        """Cycles skipped because the line was busy."""
 
     def configure(self, polls: Iterable[Poll[K]], now_s: float) -> None:
         """Take over this set. What stays keeps its time; what is new starts at its own phase within a period (at
@@ -101,15 +104,16 @@ class Schedule(Generic[K]):
         due = min(self._due.values(), key=lambda due: due.at_s)
         return due.poll.key, due.at_s
 
-    def done(self, key: K, now_s: float) -> None:
-        """The poll was made (or skipped on purpose); plan its next, in its own rhythm."""
+    def done(self, key: K, now_s: float) -> int:
+        """The poll was made (or skipped on purpose); plan its next, in its own rhythm. Returns how many cycles were
+        missed meanwhile: they are skipped."""
         due = self._due.get(key)
         if due is None:
-            return
+            return 0
         period_s = due.poll.period_s
         missed = max(0, int((now_s - due.at_s) // period_s))
-        self.missed += missed
         due.at_s += (missed + 1) * period_s
+        return missed
 
 
 def phase(key: Hashable) -> float:

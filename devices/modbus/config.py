@@ -11,17 +11,14 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from devices.codec import RAW_TYPES, REGISTERS, Codec, RawType, positions
-from devices.fields import bool_in, decimal_in, int_in, map_in, refuse_unknown, text_in
-from devices.plan import Address, Limits, Point, Table, parse_address
+from devices.fields import bool_in, decimal_in, int_in, refuse_unknown, text_in
+from devices.modbus.endpoints import Endpoint, Manners, parse_endpoint, parse_manners
+from devices.plan import Address, Point, Table, parse_address
 from devices.port import DeviceConfig, PropertyConfig
 from skerry.errors import InvalidError
 from skerry.objects.json import Json, JsonObject
 from skerry.objects.meta import Key
 
-PROTOCOL_FIELDS: Final = (
-    "tcp", "ip", "host", "port", "slaveID", "unit", "timeoutMs", "pauseMs", "registersMax", "bitsMax",
-    "gapMax", "verifyDelayMs",
-)  # fmt: skip
 VISITOR_FIELDS: Final = (
     "register", "offset", "limit", "scale", "isSwap", "isRegisterSwap", "address", "dataType", "order", "bit",
     "valueOffset", "sentinels", "encoding", "write", "alone",
@@ -33,20 +30,6 @@ KUBEEDGE_TABLES: Final[dict[str, Table]] = {
     "InputRegister": "input",
     "HoldingRegister": "holding",
 }
-
-DEFAULT_PORT: Final = 502
-"""IANA's, for Modbus TCP."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Endpoint:
-    """One line."""
-
-    host: str
-    port: int
-
-    def __str__(self) -> str:
-        return f"{self.host}:{self.port}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,40 +54,19 @@ class ModbusDevice:
     key: Key
     endpoint: Endpoint
     unit: int
-    timeout_s: float
-    pause_s: float
-    verify_delay_s: float
-    limits: Limits
+    manners: Manners
     properties: dict[str, ModbusProperty]
 
 
 def parse_device(config: DeviceConfig) -> ModbusDevice:
     """Raises `InvalidError` that names the field and the fix."""
     where = "spec.protocol.configData"
-    data = config.protocol_config
-    for name in ("com", "serialPort", "baudRate"):
-        if name in data:
-            raise InvalidError(f"{where}.{name}: serial lines are not served; reach the line by tcp.ip and tcp.port")
-    refuse_unknown(data, PROTOCOL_FIELDS, where)
-    tcp = map_in(data, "tcp", where=where)
-    refuse_unknown(tcp, ("ip", "host", "port", "slaveID", "unit"), f"{where}.tcp")
-    both: JsonObject = {**data, **tcp}
-    unit = int_in(both, "slaveID", "unit", where=where, low=0, high=255, default=1)
+    endpoint, unit = parse_endpoint(config.protocol_config, where)
     return ModbusDevice(
         key=config.device,
-        endpoint=Endpoint(
-            host=text_in(both, "ip", "host", where=f"{where}.tcp"),
-            port=int_in(both, "port", where=f"{where}.tcp", low=1, high=65535, default=DEFAULT_PORT),
-        ),
+        endpoint=endpoint,
         unit=unit,
-        timeout_s=int_in(data, "timeoutMs", where=where, low=10, high=60_000, default=1000) / 1000,
-        pause_s=int_in(data, "pauseMs", where=where, low=0, high=10_000, default=0) / 1000,
-        verify_delay_s=int_in(data, "verifyDelayMs", where=where, low=0, high=10_000, default=0) / 1000,
-        limits=Limits(
-            registers_max=int_in(data, "registersMax", where=where, low=4, high=125, default=125),
-            bits_max=int_in(data, "bitsMax", where=where, low=1, high=2000, default=2000),
-            gap_max=int_in(data, "gapMax", where=where, low=0, high=124, default=16),
-        ),
+        manners=parse_manners(config.protocol_config, endpoint, where),
         properties={prop.name: parse_property(config.device, unit, prop) for prop in config.properties},
     )
 

@@ -1,7 +1,7 @@
 """The Modbus driver: devices to lines, answers to readings, values to writes that are read back.
 
-It keeps what is configured, and what each device last said of itself, in memory; nothing on disk. pymodbus is
-imported when the first line connects.
+It keeps what is configured, and what each device last said of itself, in memory; nothing on disk. One line is one
+TCP endpoint or one serial port, whatever devices share it and by whatever name of the port: a line has one master.
 """
 
 from __future__ import annotations
@@ -9,8 +9,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
 from typing import Final
 
 from devices.bus import (
@@ -25,7 +27,11 @@ from devices.bus import (
     Wire,
 )
 from devices.codec import Codec, check_range, decode, encode
-from devices.modbus.config import Endpoint, ModbusDevice, ModbusProperty, parse_device
+from devices.modbus.channels import channel_to
+from devices.modbus.config import ModbusDevice, ModbusProperty, parse_device
+from devices.modbus.endpoints import Endpoint, SerialEndpoint
+from devices.modbus.frames import FRAMINGS
+from devices.modbus.wire import StreamWire, WireSettings
 from devices.plan import Block, Limits, Point
 from devices.port import DeviceConfig, DeviceHealth, Reading, WriteResult, WriteState
 from skerry.errors import InvalidError, UnavailableError
@@ -45,14 +51,18 @@ WRITE_TURN_S_MAX: Final = 30.0
 RESTART_S: Final = 5.0
 """After a fault of our own in a line's worker."""
 
-WireFactory = Callable[[Endpoint, float], Wire]
+WireFactory = Callable[[Endpoint, WireSettings], Wire]
 
 
-def tcp_wire(endpoint: Endpoint, timeout_s: float) -> Wire:
+def stream_wire(endpoint: Endpoint, settings: WireSettings, *, ids: Ids) -> Wire:
     """The real one."""
-    from devices.modbus.client import TcpWire  # pymodbus costs 10 MB: only who has Modbus devices pays
-
-    return TcpWire(endpoint.host, endpoint.port, timeout_s=timeout_s)
+    return StreamWire(
+        channel_to(endpoint, connect_s=settings.timeout_s),
+        FRAMINGS[endpoint.framing](),
+        settings,
+        name=str(endpoint),
+        ids=ids,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +70,8 @@ class _Hold:
     """A line and what it was made for."""
 
     line: Line
-    timeout_s: float
+    endpoint: Endpoint
+    settings: WireSettings
     pause_s: float
 
 
@@ -72,16 +83,16 @@ class ModbusDriver:
         *,
         clock: Clock,
         ids: Ids,
-        wires: WireFactory = tcp_wire,
+        wires: WireFactory | None = None,
         settings: LineSettings | None = None,
     ) -> None:
         self._clock = clock
         self._ids = ids
-        self._wires = wires
+        self._wires: WireFactory = wires or partial(stream_wire, ids=ids)
         self._settings = settings or LineSettings()
         self._devices: dict[Key, ModbusDevice] = {}
         self._by_name: dict[str, ModbusDevice] = {}
-        self._lines: dict[Endpoint, _Hold] = {}
+        self._lines: dict[str, _Hold] = {}
         self._health: dict[Key, DeviceHealth] = {}
         self._ready: deque[Reading] = deque()
         self._arrived = asyncio.Event()
@@ -98,72 +109,82 @@ class ModbusDriver:
                 self._devices[config.device] = parse_device(config)
             except InvalidError as error:
                 refused.append((config.device, str(error)))
+        refused += self._place()
         self._by_name = {f"{key.namespace}/{key.name}": device for key, device in self._devices.items()}
         self._health = {key: health for key, health in self._health.items() if key in self._devices}
         self._no_mask &= self._devices.keys()
-        self._place()
         self._changed.set()
         return refused
 
-    def _place(self) -> None:
-        """Put every device on its line; lines that stay as they are keep their connection."""
-        by_endpoint: dict[Endpoint, list[ModbusDevice]] = {}
-        for device in self._devices.values():
-            by_endpoint.setdefault(device.endpoint, []).append(device)
-        lines: dict[Endpoint, _Hold] = {}
-        for endpoint, its in by_endpoint.items():
-            timeout_s = max(device.timeout_s for device in its)
-            pause_s = max(device.pause_s for device in its)
-            hold = self._lines.get(endpoint)
-            if hold is None or (hold.timeout_s, hold.pause_s) != (timeout_s, pause_s):
-                hold = self._new_line(endpoint, timeout_s=timeout_s, pause_s=pause_s)
+    def _place(self) -> Sequence[tuple[Key, str]]:
+        """Put every device on its line; lines that stay as they are keep their connection. Devices that want a line
+        otherwise than the first one on it are refused."""
+        refused: list[tuple[Key, str]] = []
+        by_line: dict[str, list[ModbusDevice]] = {}
+        for key, device in sorted(self._devices.items(), key=lambda item: (item[0].namespace, item[0].name)):
+            its = by_line.setdefault(line_name(device.endpoint), [])
+            reason = _unlike(device, its[0]) if its else ""
+            if reason:
+                refused.append((key, reason))
+                del self._devices[key]
+            else:
+                its.append(device)
+        lines: dict[str, _Hold] = {}
+        for name, its in by_line.items():
+            settings, pause_s = _wire_settings(its), max(device.manners.pause_s for device in its)
+            endpoint = its[0].endpoint
+            hold = self._lines.get(name)
+            if hold is None or (hold.endpoint, hold.settings, hold.pause_s) != (endpoint, settings, pause_s):
+                hold = self._new_line(endpoint, settings, pause_s=pause_s)
             points = [
                 (prop.point, prop.config.collect_ms / 1000) for device in its for prop in device.properties.values()
             ]
             hold.line.configure(points, _limits(its))
-            lines[endpoint] = hold
+            lines[name] = hold
         self._lines = lines
+        return refused
 
-    def _new_line(self, endpoint: Endpoint, *, timeout_s: float, pause_s: float) -> _Hold:
-        settings = LineSettings(
-            pause_s=pause_s,
-            writes_max=self._settings.writes_max,
-            reconnect_s_min=self._settings.reconnect_s_min,
-            reconnect_s_max=self._settings.reconnect_s_max,
-            breaker=self._settings.breaker,
+    def _new_line(self, endpoint: Endpoint, settings: WireSettings, *, pause_s: float) -> _Hold:
+        wire = self._wires(endpoint, settings)
+        line = Line(
+            wire,
+            settings=replace(self._settings, pause_s=pause_s),
+            clock=self._clock,
+            ids=self._ids,
+            sink=self._take,
         )
-        wire = self._wires(endpoint, timeout_s)
-        line = Line(wire, settings=settings, clock=self._clock, ids=self._ids, sink=self._take)
-        return _Hold(line=line, timeout_s=timeout_s, pause_s=pause_s)
+        return _Hold(line=line, endpoint=endpoint, settings=settings, pause_s=pause_s)
 
     async def run(self) -> None:
         """See `Driver`."""
-        running: dict[Endpoint, tuple[_Hold, asyncio.Task[None]]] = {}
+        running: dict[str, tuple[_Hold, asyncio.Task[None]]] = {}
         async with asyncio.TaskGroup() as group:
             while True:
-                for endpoint, (hold, task) in list(running.items()):
-                    if self._lines.get(endpoint) is not hold:
-                        task.cancel()
-                        del running[endpoint]
-                for endpoint, hold in self._lines.items():
-                    if endpoint not in running:
-                        running[endpoint] = hold, group.create_task(self._keep(endpoint, hold.line))
+                ending = [name for name, (hold, _) in running.items() if self._lines.get(name) is not hold]
+                for name in ending:
+                    running[name][1].cancel()
+                if ending:
+                    # A port is opened again when whoever had it has let go of it.
+                    await asyncio.wait([running.pop(name)[1] for name in ending])
+                for name, hold in self._lines.items():
+                    if name not in running:
+                        running[name] = hold, group.create_task(self._keep(name, hold.line))
                 await self._changed.wait()
                 self._changed.clear()
 
-    async def _keep(self, endpoint: Endpoint, line: Line) -> None:
+    async def _keep(self, name: str, line: Line) -> None:
         """A worker's root: a fault in one line is told, and leaves the others alone."""
         while True:
             try:
                 await line.run()
                 return  # it was cancelled: a library may have swallowed what says so, but not the wish to end
             except Exception:
-                LOG.exception("modbus_line_failed endpoint=%s restart_s=%g", endpoint, RESTART_S)
+                LOG.exception("modbus_line_failed line=%s restart_s=%g", name, RESTART_S)
                 await asyncio.sleep(RESTART_S)
 
     def stats(self) -> dict[str, LineStats]:
-        """By endpoint, counted since each line was made."""
-        return {str(endpoint): hold.line.stats for endpoint, hold in self._lines.items()}
+        """By line, counted since each was made."""
+        return {str(hold.endpoint): hold.line.stats for hold in self._lines.values()}
 
     async def readings(self) -> AsyncIterator[Reading]:
         """See `Driver`."""
@@ -219,7 +240,7 @@ class ModbusDriver:
             words = [int(bool(value))] if _is_bit(found) else encode(found.codec, value)
         except InvalidError as error:
             return _result("refused", str(error))
-        hold = self._lines[known.endpoint]
+        hold = self._lines[line_name(known.endpoint)]
         back: list[BlockRead] = []
 
         async def transaction(wire: Wire) -> None:
@@ -235,7 +256,7 @@ class ModbusDriver:
         return _verdict(known, found, value, back[0])
 
     async def read(self, device: Key, prop: str) -> Reading:
-        """See `Driver`: a request of its own, before any poll."""
+        """See `Driver`: a request of its own, after writes and before any poll."""
         known = self._devices.get(device)
         found = known.properties.get(prop) if known else None
         if known is None or found is None:
@@ -246,7 +267,9 @@ class ModbusDriver:
             got.append(await self._read_point(wire, known, found))
 
         try:
-            await self._lines[known.endpoint].line.write(known.unit, transaction, timeout_s=WRITE_TURN_S_MAX)
+            await self._lines[line_name(known.endpoint)].line.read(
+                known.unit, transaction, timeout_s=WRITE_TURN_S_MAX
+            )
         except UnavailableError as error:
             return self._no_reading(device, prop, str(error))
         return _reading(known, found, got[0])
@@ -294,8 +317,8 @@ class ModbusDriver:
         await wire.transact(Request(unit=device.unit, function=function, address=address, values=(word,)))
 
     async def _read_back(self, wire: Wire, device: ModbusDevice, prop: ModbusProperty) -> BlockRead:
-        if device.verify_delay_s:
-            await asyncio.sleep(device.verify_delay_s)
+        if device.manners.verify_delay_s:
+            await asyncio.sleep(device.manners.verify_delay_s)
         return await self._read_point(wire, device, prop)
 
     async def _read_point(self, wire: Wire, device: ModbusDevice, prop: ModbusProperty) -> BlockRead:
@@ -321,15 +344,52 @@ class ModbusDriver:
         )
 
 
+def line_name(endpoint: Endpoint) -> str:
+    """What tells one line from another: the port itself, not one of the names that link to it."""
+    if isinstance(endpoint, SerialEndpoint):
+        return str(Path(endpoint.path).resolve())
+    return f"{endpoint.host}:{endpoint.port}"
+
+
+def _unlike(device: ModbusDevice, first: ModbusDevice) -> str:
+    """Why a device can't share the line of another; "" when it can."""
+    one, other = device.endpoint, first.endpoint
+    if isinstance(one, SerialEndpoint) and isinstance(other, SerialEndpoint):
+        one = replace(one, path=other.path)  # two names of one port
+    if one != other:
+        return f"spec.protocol.configData: a line has one speed and one framing, and {first.key} has {other}"
+    return ""
+
+
+def _wire_settings(devices: Sequence[ModbusDevice]) -> WireSettings:
+    """A line keeps to the gentlest of its devices."""
+    endpoint, manners = devices[0].endpoint, [device.manners for device in devices]
+    timeouts_s: Mapping[int, float] = {
+        unit: max(device.manners.timeout_s for device in devices if device.unit == unit)
+        for unit in sorted({device.unit for device in devices})
+    }
+    return WireSettings(
+        timeout_s=max(timeouts_s.values()),
+        timeouts_s=timeouts_s,
+        drain_s=max(one.drain_s for one in manners),
+        pause_after_connect_s=max(one.pause_after_connect_s for one in manners),
+        silence_chars=max(one.silence_chars for one in manners),
+        character_s=endpoint.character_s if isinstance(endpoint, SerialEndpoint) else 0.0,
+        local_echo=any(one.local_echo for one in manners),
+        barriers=frozenset(device.unit for device in devices if device.manners.barrier),
+    )
+
+
 def _limits(devices: Sequence[ModbusDevice]) -> dict[int, Limits]:
     """By unit; where two devices are one unit, the tighter."""
     out: dict[int, Limits] = {}
     for device in devices:
-        held = out.get(device.unit, device.limits)
+        its = device.manners.limits
+        held = out.get(device.unit, its)
         out[device.unit] = Limits(
-            registers_max=min(held.registers_max, device.limits.registers_max),
-            bits_max=min(held.bits_max, device.limits.bits_max),
-            gap_max=min(held.gap_max, device.limits.gap_max),
+            registers_max=min(held.registers_max, its.registers_max),
+            bits_max=min(held.bits_max, its.bits_max),
+            gap_max=min(held.gap_max, its.gap_max),
         )
     return out
 

@@ -53,6 +53,12 @@ class MemoryWire:
         finally:
             self.busy -= 1
 
+    async def ready(self) -> None:
+        pass
+
+    async def identify(self, unit: int) -> dict[int, bytes]:
+        return {}
+
     async def reset(self) -> None:
         self.resets += 1
 
@@ -107,7 +113,7 @@ async def test_after_a_silence_the_wire_is_reset_and_the_unit_left_alone() -> No
     async with at_work(wire, points, breaker=breaker) as (line, reads):
         await until(lambda: line.stats.skipped >= 5)
         assert (wire.resets, line.stats.silences) == (2, 2)
-        with pytest.raises(UnavailableError, match="unit 2 is silent; it is asked again in"):
+        with pytest.raises(UnavailableError, match="unit 2 gives no answer that counts; it is asked again in"):
             await line.write(2, writing(1), timeout_s=5)
         await line.write(1, writing(1), timeout_s=5)
     assert all(read.words is None and read.reason for read in reads if read.block.unit == 2)

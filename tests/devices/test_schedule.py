@@ -12,8 +12,7 @@ def test_missed_cycles_are_skipped_and_counted_and_the_rhythm_is_kept() -> None:
     assert due is not None
     first = due[1]
     assert 100.0 <= first < 101.0
-    schedule.done("a", first + 3.5)
-    assert schedule.missed == 3
+    assert schedule.done("a", first + 3.5) == 3
     assert schedule.next() == ("a", first + 4.0)
 
 
@@ -56,3 +55,11 @@ def test_a_unit_is_left_alone_ever_longer_while_it_is_silent_and_at_once_back_wh
     breakers.answered(3)
     breakers.silent(3, now, 0.0)
     assert breakers.wait_s(3, now) == 0
+
+
+def test_a_unit_that_does_not_answer_takes_no_more_than_its_share_from_the_others() -> None:
+    breakers: Breakers[int] = Breakers(BreakerSettings(silences_max=1, backoff_s_max=8.0, share_max=0.025))
+    breakers.silent(3, 0.0, 0.0, cost_s=2.0)
+    assert breakers.wait_s(3, 0.0) == 80
+    breakers.silent(4, 0.0, 0.999)
+    assert 0 < breakers.wait_s(4, 0.0) <= 1, "alone on its line it costs nobody anything"

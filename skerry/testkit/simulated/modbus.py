@@ -1,7 +1,7 @@
 """Modbus devices on the network of simulated gateways: the TCP under the real driver, and the device that answers.
 
-The gateway's side is the product's own, the Modbus library's client and framing included; this is what it is
-connected to. A device has four tables of 65,536 places and knows functions 1 to 6, 15, 16 and 22.
+The gateway's side is the product's own, framing included; this is what it is connected to.
+A device has four tables of 65,536 places and knows functions 1 to 6, 15, 16 and 22.
 
 Source: MODBUS Application Protocol 1.1b3, sections 6 and 7; MODBUS Messaging on TCP/IP 1.0b, 3.1 (the header).
 """

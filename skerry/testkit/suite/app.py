@@ -14,6 +14,7 @@ from typing import Final, cast
 import yaml
 
 from devices.modbus.config import parse_device
+from devices.modbus.endpoints import TcpEndpoint
 from devices.mqtt import config as mqtt_config
 from devices.mqtt.payload import JsonPaths, Text
 from devices.mqtt.payload import Path as Place
@@ -221,7 +222,11 @@ def _device(obj: JsonObject, models: Mapping[tuple[str, str], JsonObject], expec
         config = device_config(key, obj, models)
         protocol = config.protocol
         if protocol == "modbus":
-            port = parse_device(config).endpoint.port
+            endpoint = parse_device(config).endpoint
+            if isinstance(endpoint, TcpEndpoint) and endpoint.framing == "tcp" and not endpoint.tls:
+                port = endpoint.port
+            else:
+                protocol = "modbus on a line of its own"  # which nobody plays
         elif protocol == "mqtt":
             mqtt = _mqtt_part(config, expects.topics)
     except SkerryError:

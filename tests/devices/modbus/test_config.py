@@ -73,10 +73,10 @@ def test_a_mistake_is_refused_by_the_name_of_the_field(visitor: JsonObject, type
 @pytest.mark.parametrize(
     ("data", "says"),
     [
-        ({}, "spec.protocol.configData.tcp.ip: required"),
+        ({}, "give either tcp.ip (and tcp.port) or serialPort; neither is there"),
         ({"tcp": {"ip": "plc", "prot": 502}}, "did you mean port?"),
         ({"ip": "plc", "port": 70000}, "port: must be a whole number from 1 to 65535"),
-        ({"com": {"serialPort": "/dev/ttyS0"}}, "serial lines are not served"),
+        ({"com": {"serialPort": "/dev/ttyS0"}}, "baudRate: required"),
         ({"ip": "plc", "timeoutMs": 1}, "timeoutMs"),
     ],
 )
@@ -88,4 +88,4 @@ def test_a_mistake_in_the_protocol_is_refused_too(data: JsonObject, says: str) -
 
 def test_the_defaults_are_those_of_the_protocol() -> None:
     device = parse_device(DeviceConfig(device=KEY, protocol="modbus", protocol_config={"ip": "plc"}, properties=()))
-    assert (str(device.endpoint), device.unit, device.timeout_s) == ("plc:502", 1, 1.0)
+    assert (str(device.endpoint), device.unit, device.manners.timeout_s) == ("plc:502", 1, 1.0)

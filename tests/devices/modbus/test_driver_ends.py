@@ -47,6 +47,12 @@ class DeafWire:
             return (0,) * request.count
         raise AssertionError("nobody sets it")
 
+    async def ready(self) -> None:
+        pass
+
+    async def identify(self, unit: int) -> dict[int, bytes]:
+        return {}
+
     async def reset(self) -> None:
         pass
 
@@ -57,7 +63,7 @@ class DeafWire:
 @pytest.mark.parametrize("how", ["stopped", "device_gone"])
 async def test_a_line_whose_cancellation_came_with_an_answer_ends(how: str) -> None:
     wire = DeafWire()
-    driver = ModbusDriver(clock=SystemClock(), ids=SeededIds(1), wires=lambda _endpoint, _timeout_s: wire)
+    driver = ModbusDriver(clock=SystemClock(), ids=SeededIds(1), wires=lambda _endpoint, _settings: wire)
     assert await driver.configure([PLC]) == []
     task = asyncio.create_task(driver.run())
     async with asyncio.timeout(5):
