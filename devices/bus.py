@@ -17,7 +17,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol, TypeAlias
 
@@ -45,6 +45,9 @@ EXCEPTIONS: Final[dict[int, str]] = {
 
 PERMANENT_EXCEPTIONS: Final = frozenset({1, 2, 3})
 """Asking the same again gets the same answer."""
+
+DIVIDING_EXCEPTIONS: Final = frozenset({2, 3})
+"""What a device says of a block that touches a place it does not have, or that is longer than it likes."""
 
 AWAY_EXCEPTIONS: Final = frozenset({10, 11})
 """The gateway answers for a unit that does not."""
@@ -170,6 +173,21 @@ class LineStats:
     """Time in which the line was used, pauses and quiet included."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hole:
+    """A place at which a device wants a block to begin, because it refused one across it."""
+
+    boundary: Boundary
+    learned_ms: int
+    """Wall clock; see `HOLES_MS_MAX`."""
+
+
+HOLES_MS_MAX: Final = 7 * 24 * 3600 * 1000
+"""So long a refusal is believed: then the joined block is tried again, as devices are changed and updated. A hole
+that is still there costs a few requests a week."""
+HOLES_MAX: Final = 512
+"""Of one line; a device that refuses more is read place by place all the same, and learned anew after a start."""
+
 BlockKey = tuple[float, int, str, int]
 """Period, unit, table and first address of a block."""
 
@@ -178,8 +196,17 @@ class Line:
     """The queue and the worker of one line. Use: `configure`, `run` in a task, `write` from others."""
 
     def __init__(
-        self, wire: Wire, *, settings: LineSettings, clock: Clock, ids: Ids, sink: Callable[[BlockRead], object]
+        self,
+        wire: Wire,
+        *,
+        settings: LineSettings,
+        clock: Clock,
+        ids: Ids,
+        sink: Callable[[BlockRead], object],
+        holes: Iterable[Hole] = (),
+        learned: Callable[[], object] = lambda: None,
     ) -> None:
+        """`holes` are what an earlier life of this line knew; `learned` is told when `holes` have changed."""
         self._wire = wire
         self._settings = settings
         self._clock = clock
@@ -187,7 +214,9 @@ class Line:
         self._sink = sink
         self._points: dict[float, list[Point]] = {}
         self._limits: dict[int, Limits] = {}
-        self._boundaries: frozenset[Boundary] = frozenset()
+        self._holes = {hole.boundary: hole for hole in holes}
+        self._learned = learned
+        self._recheck_ms: int | None = None
         self._blocks: dict[BlockKey, Block] = {}
         self._schedule: Schedule[BlockKey] = Schedule()
         self._breakers: Breakers[int] = Breakers(settings.breaker)
@@ -211,14 +240,27 @@ class Line:
         self._units = frozenset(point.unit for point, _ in points)
         self._plan()
 
+    @property
+    def holes(self) -> Sequence[Hole]:
+        """What is believed of the devices' holes now, the newest last."""
+        return sorted(self._holes.values(), key=lambda hole: hole.learned_ms)
+
     def _plan(self) -> None:
+        now_ms = self._clock.wall_ms()
+        # What was learned in the future was so under a clock that was wrong.
+        held = [hole for hole in self.holes if now_ms - HOLES_MS_MAX < hole.learned_ms <= now_ms][-HOLES_MAX:]
+        if len(held) < len(self._holes):
+            self._holes = {hole.boundary: hole for hole in held}
+            self._learned()
+        self._recheck_ms = held[0].learned_ms + HOLES_MS_MAX if held else None
+        boundaries = frozenset(self._holes)
         self._blocks = {}
         for period_s, points in self._points.items():
             by_unit: dict[int, list[Point]] = {}
             for point in points:
                 by_unit.setdefault(point.unit, []).append(point)
             for unit, its in by_unit.items():
-                for block in plan_blocks(its, self._limits.get(unit, Limits()), self._boundaries):
+                for block in plan_blocks(its, self._limits.get(unit, Limits()), boundaries):
                     self._blocks[period_s, unit, block.table, block.address] = block
         polls = [Poll(key=key, period_s=key[0]) for key in self._blocks]
         self._schedule.configure(polls, self._clock.monotonic_s())
@@ -283,6 +325,8 @@ class Line:
                 if not entry.done.done():
                     await self._write(entry)
                     return True
+        if self._recheck_ms is not None and self._clock.wall_ms() >= self._recheck_ms:
+            self._plan()
         due = self._schedule.next()
         now_s = self._clock.monotonic_s()
         if due is None or due[1] > now_s:
@@ -342,7 +386,7 @@ class Line:
             await self._again(block.unit, read)
         except ExceptionAnswerError as error:
             reason, lives = str(error), error.code not in AWAY_EXCEPTIONS
-            if error.code == 2 and self._divide(block):
+            if error.code in DIVIDING_EXCEPTIONS and self._divide(block):
                 return
         except UnavailableError as error:
             reason, lives = str(error), False
@@ -377,7 +421,8 @@ class Line:
         if halves is None:
             return False
         boundary: Boundary = (block.unit, block.table, halves[1].address)
-        self._boundaries |= {boundary}
+        self._holes[boundary] = Hole(boundary=boundary, learned_ms=self._clock.wall_ms())
+        self._learned()
         LOG.info("modbus_block_divided unit=%d table=%s at=%d", block.unit, block.table, halves[1].address)
         self._plan()
         return True

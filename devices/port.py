@@ -103,6 +103,17 @@ class DeviceHealth:
     reason: str
 
 
+class Notes(Protocol):
+    """What a driver has learned and wants to know again after a restart: a text by name. Losing one costs a little
+    work, never a value."""
+
+    def read(self, name: str) -> str:
+        """ "" when there is none."""
+        ...
+
+    async def write(self, name: str, text: str) -> None: ...
+
+
 class Driver(Protocol):
     """Serves all devices of one protocol. `configure` may be called again at any time with the whole set."""
 

@@ -30,6 +30,7 @@ from edgecore.store.guard import StoreGuard
 from edgecore.store.shell import AsyncEdgeStore
 from edgecore.store.sqlite import StoreSettings, open_store
 from edgecore.twins.drivers import driver_factories
+from edgecore.twins.notes import StoredNotes
 from skerry.clocks import SystemClock, SystemIds
 from skerry.objects.enrolment import split_address
 from skerry.ports import Clock, Ids
@@ -72,7 +73,7 @@ async def serve(settings: EdgeSettings) -> None:
             },
             ways=ways_of(settings.transport, proxied=proxy is not None),
             doubted=certificate.doubt,
-            drivers=driver_factories(clock=time, ids=ids, node=membership.node),
+            drivers=driver_factories(clock=time, ids=ids, node=membership.node, notes=StoredNotes(store)),
             clock=clock,
             time=time,
             ids=ids,

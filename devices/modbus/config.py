@@ -13,6 +13,8 @@ from typing import Final, Literal
 from devices.codec import RAW_TYPES, REGISTERS, Codec, RawType, positions
 from devices.fields import bool_in, decimal_in, int_in, refuse_unknown, text_in
 from devices.modbus.endpoints import Endpoint, Manners, parse_endpoint, parse_manners
+from devices.modbus.meaning import parse_meaning
+from devices.moments import MOMENT_REGISTERS
 from devices.plan import Address, Point, Table, parse_address
 from devices.port import DeviceConfig, PropertyConfig
 from skerry.errors import InvalidError
@@ -21,7 +23,8 @@ from skerry.objects.meta import Key
 
 VISITOR_FIELDS: Final = (
     "register", "offset", "limit", "scale", "isSwap", "isRegisterSwap", "address", "dataType", "order", "bit",
-    "valueOffset", "sentinels", "encoding", "write", "alone",
+    "valueOffset", "sentinels", "encoding", "write", "alone", "addressBase", "enum", "flags", "mask", "time", "epoch",
+    "padding", "oneCharacter", "step",
 )  # fmt: skip
 
 KUBEEDGE_TABLES: Final[dict[str, Table]] = {
@@ -30,6 +33,11 @@ KUBEEDGE_TABLES: Final[dict[str, Table]] = {
     "InputRegister": "input",
     "HoldingRegister": "holding",
 }
+
+KUBEEDGE_TYPES: Final[dict[str, str]] = {
+    "int": "INT", "float": "FLOAT", "double": "DOUBLE", "boolean": "BOOLEAN", "string": "STRING",
+}  # fmt: skip
+"""Its mapper's names for what a number of registers is (`string` is ours as well)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +92,8 @@ def parse_property(device: Key, unit: int, prop: PropertyConfig) -> ModbusProper
         if str(error).startswith(where):
             raise
         raise InvalidError(f"{where}: {error}") from error
+    if prop.writable and codec.flags and codec.count > 1:
+        raise InvalidError(f"{where}.flags: of more than one register can't be written: make the property ReadOnly")
     if prop.writable and address.table in ("discrete", "input"):
         raise InvalidError(f"{where}.register: a {address.table} can't be written: make the property ReadOnly")
     point = Point(
@@ -103,16 +113,17 @@ def parse_property(device: Key, unit: int, prop: PropertyConfig) -> ModbusProper
 
 def _address(data: JsonObject, where: str) -> Address:
     bit = int_in(data, "bit", where=where, low=0, high=15, default=-1)
-    if "address" in data:
+    if "address" in data and "addressBase" in data:
+        base = int_in(data, "addressBase", where=where, low=0, high=1)
+        number = int_in(data, "address", where=where, low=base, high=65535 + base)
+        address = Address(table=_table(data, where), offset=number - base)
+    elif "address" in data:
         if "register" in data or "offset" in data:
             raise InvalidError(f"{where}.address: give either address, or register and offset")
         address = parse_address(text_in(data, "address", where=where))
     else:
-        register = text_in(data, "register", where=where)
-        if register not in KUBEEDGE_TABLES:
-            raise InvalidError(f"{where}.register: {register!r} is not one of {', '.join(KUBEEDGE_TABLES)}")
         offset = int_in(data, "offset", where=where, low=0, high=65535)
-        address = Address(table=KUBEEDGE_TABLES[register], offset=offset)
+        address = Address(table=_table(data, where), offset=offset)
     if bit < 0:
         return address
     if address.table in ("coil", "discrete"):
@@ -120,17 +131,32 @@ def _address(data: JsonObject, where: str) -> Address:
     return Address(table=address.table, offset=address.offset, bit=bit)
 
 
+def _table(data: JsonObject, where: str) -> Table:
+    register = text_in(data, "register", where=where)
+    if register not in KUBEEDGE_TABLES:
+        raise InvalidError(f"{where}.register: {register!r} is not one of {', '.join(KUBEEDGE_TABLES)}")
+    return KUBEEDGE_TABLES[register]
+
+
 def _codec(data: JsonObject, prop: PropertyConfig, address: Address, where: str) -> Codec:
     raw = _raw_type(data, prop, address, where)
+    meaning = parse_meaning(data, raw, prop.type, where)
     size = REGISTERS.get(raw)
+    if raw == "moment" and meaning.moment is not None:
+        size = MOMENT_REGISTERS[meaning.moment]
     limit = int_in(data, "limit", where=where, low=1, high=123, default=size or 1)
     if size is not None and "limit" in data and limit != size:
         raise InvalidError(f"{where}.limit: {raw} takes {size} registers, not {limit}")
+    if raw == "mod10k" and not 2 <= limit <= 4:
+        raise InvalidError(f"{where}.limit: mod10k takes 2 to 4 registers, not {limit}")
     scale = decimal_in(data, "scale", where=where, default="1")
     if scale == 0:
         raise InvalidError(f"{where}.scale: a scale of 0 makes every value 0; leave it out for 1")
     if (raw in ("string", "bytes")) != (prop.type in ("STRING", "BYTES")) and prop.type != "STRING":
         raise InvalidError(f"{where}.dataType: a property of type {prop.type} can't be kept as {raw}")
+    step = decimal_in(data, "step", where=where, default="0")
+    if step < 0:
+        raise InvalidError(f"{where}.step: must be above 0, not {step}")
     return Codec(
         raw=raw,
         type=prop.type,
@@ -141,6 +167,14 @@ def _codec(data: JsonObject, prop: PropertyConfig, address: Address, where: str)
         offset=decimal_in(data, "valueOffset", where=where, default="0"),
         sentinels=_sentinels(data, where),
         encoding=_encoding(data, where),
+        padding=meaning.padding,
+        one_char=meaning.one_char,
+        mask=meaning.mask,
+        names=meaning.names,
+        flags=meaning.flags,
+        moment=meaning.moment,
+        epoch_s=meaning.epoch_s,
+        step=step or None,
         minimum=prop.minimum,
         maximum=prop.maximum,
         tolerance=prop.twin.tolerance,
@@ -157,11 +191,16 @@ def _raw_type(data: JsonObject, prop: PropertyConfig, address: Address, where: s
             raise InvalidError(f"{where}.bit: one bit is a BOOLEAN, not {prop.type}")
         return "bool"
     given = text_in(data, "dataType", where=where, default="").lower()
-    if given:
+    if not given and text_in(data, "time", where=where, default="") in MOMENT_REGISTERS:
+        return "moment"
+    if given and given not in KUBEEDGE_TYPES:
         if given not in RAW_TYPES:
             raise InvalidError(f"{where}.dataType: {given!r} is not one of {', '.join(RAW_TYPES)}")
         return given
-    return _implied_type(prop.type, data.get("limit"), where)
+    type = KUBEEDGE_TYPES.get(given, prop.type)
+    if not given and any(name in data for name in ("enum", "flags", "time")):
+        type = "INT"  # the number that a name or a moment stands for
+    return _implied_type(type, data.get("limit"), where)
 
 
 def _implied_type(type: str, limit: Json, where: str) -> RawType:

@@ -20,20 +20,22 @@ from devices.bus import (
     READ_FUNCTIONS,
     BlockRead,
     ExceptionAnswerError,
+    Hole,
     Line,
     LineSettings,
     LineStats,
     Request,
     Wire,
 )
-from devices.codec import Codec, check_range, decode, encode
+from devices.codec import Codec, check_range, decode, encode, mask_of
 from devices.modbus.channels import channel_to
 from devices.modbus.config import ModbusDevice, ModbusProperty, parse_device
 from devices.modbus.endpoints import Endpoint, SerialEndpoint
 from devices.modbus.frames import FRAMINGS
+from devices.modbus.holes import NOTE, read_holes, write_holes
 from devices.modbus.wire import StreamWire, WireSettings
 from devices.plan import Block, Limits, Point
-from devices.port import DeviceConfig, DeviceHealth, Reading, WriteResult, WriteState
+from devices.port import DeviceConfig, DeviceHealth, Notes, Reading, WriteResult, WriteState
 from skerry.errors import InvalidError, UnavailableError
 from skerry.objects.meta import Key
 from skerry.objects.twins import Quality, Value, format_value, same_value
@@ -47,6 +49,9 @@ truer; it is counted in `dropped`."""
 
 WRITE_TURN_S_MAX: Final = 30.0
 """A write that did not get its turn by then tells so; the line is overloaded."""
+
+NOTE_S: Final = 2.0
+"""A device with holes shows them all within its first few polls: one write for all of them."""
 
 RESTART_S: Final = 5.0
 """After a fault of our own in a line's worker."""
@@ -85,6 +90,7 @@ class ModbusDriver:
         ids: Ids,
         wires: WireFactory | None = None,
         settings: LineSettings | None = None,
+        notes: Notes | None = None,
     ) -> None:
         self._clock = clock
         self._ids = ids
@@ -98,6 +104,10 @@ class ModbusDriver:
         self._arrived = asyncio.Event()
         self._changed = asyncio.Event()
         self._no_mask: set[Key] = set()
+        self._notes = notes
+        self._holes = read_holes(notes.read(NOTE) if notes else "")
+        """Of lines that are not there now; the others know themselves."""
+        self._to_note = asyncio.Event()
         self.dropped = 0
 
     async def configure(self, devices: Sequence[DeviceConfig]) -> Sequence[tuple[Key, str]]:
@@ -135,7 +145,8 @@ class ModbusDriver:
             endpoint = its[0].endpoint
             hold = self._lines.get(name)
             if hold is None or (hold.endpoint, hold.settings, hold.pause_s) != (endpoint, settings, pause_s):
-                hold = self._new_line(endpoint, settings, pause_s=pause_s)
+                known = hold.line.holes if hold else self._holes.get(name, ())
+                hold = self._new_line(endpoint, settings, pause_s=pause_s, holes=known)
             points = [
                 (prop.point, prop.config.collect_ms / 1000) for device in its for prop in device.properties.values()
             ]
@@ -144,7 +155,9 @@ class ModbusDriver:
         self._lines = lines
         return refused
 
-    def _new_line(self, endpoint: Endpoint, settings: WireSettings, *, pause_s: float) -> _Hold:
+    def _new_line(
+        self, endpoint: Endpoint, settings: WireSettings, *, pause_s: float, holes: Sequence[Hole]
+    ) -> _Hold:
         wire = self._wires(endpoint, settings)
         line = Line(
             wire,
@@ -152,6 +165,8 @@ class ModbusDriver:
             clock=self._clock,
             ids=self._ids,
             sink=self._take,
+            holes=holes,
+            learned=self._to_note.set,
         )
         return _Hold(line=line, endpoint=endpoint, settings=settings, pause_s=pause_s)
 
@@ -159,6 +174,7 @@ class ModbusDriver:
         """See `Driver`."""
         running: dict[str, tuple[_Hold, asyncio.Task[None]]] = {}
         async with asyncio.TaskGroup() as group:
+            group.create_task(self._note_always())
             while True:
                 ending = [name for name, (hold, _) in running.items() if self._lines.get(name) is not hold]
                 for name in ending:
@@ -171,6 +187,18 @@ class ModbusDriver:
                         running[name] = hold, group.create_task(self._keep(name, hold.line))
                 await self._changed.wait()
                 self._changed.clear()
+
+    async def _note_always(self) -> None:
+        """Write down what lines have learned, a while after they did, as holes come in numbers."""
+        while self._notes is not None:
+            await self._to_note.wait()
+            await asyncio.sleep(NOTE_S)
+            self._to_note.clear()
+            self._holes |= {name: list(hold.line.holes) for name, hold in self._lines.items()}
+            try:
+                await self._notes.write(NOTE, write_holes(self._holes))
+            except UnavailableError as error:
+                LOG.warning("modbus_holes_not_noted reason=%r", str(error))
 
     async def _keep(self, name: str, line: Line) -> None:
         """A worker's root: a fault in one line is told, and leaves the others alone."""
@@ -237,7 +265,7 @@ class ModbusDriver:
             return _result("refused", f"{prop} is read-only")
         try:
             check_range(found.codec, value)
-            words = [int(bool(value))] if _is_bit(found) else encode(found.codec, value)
+            words = [int(bool(value))] if found.point.table == "coil" else encode(found.codec, value)
         except InvalidError as error:
             return _result("refused", str(error))
         hold = self._lines[line_name(known.endpoint)]
@@ -287,24 +315,25 @@ class ModbusDriver:
 
     async def _put(self, wire: Wire, device: ModbusDevice, prop: ModbusProperty, words: list[int]) -> None:
         point, values = prop.point, tuple(words)
+        mask = None if point.table == "coil" else mask_of(prop.codec)
+        if mask is not None:
+            await self._put_part(wire, device, prop, mask=mask, bits=words[0])
+            return
         if point.table == "coil":
             function = 15 if prop.multiple else 5
-        elif prop.codec.bit is not None:
-            await self._put_bit(wire, device, prop, on=bool(words[0]))
-            return
         else:
             function = 16 if prop.multiple or len(words) > 1 else 6
         await wire.transact(Request(unit=device.unit, function=function, address=point.address, values=values))
 
-    async def _put_bit(self, wire: Wire, device: ModbusDevice, prop: ModbusProperty, *, on: bool) -> None:
-        """One bit of a register: by mask (function 22); where the device does not know it, by reading and writing,
+    async def _put_part(
+        self, wire: Wire, device: ModbusDevice, prop: ModbusProperty, *, mask: int, bits: int
+    ) -> None:
+        """Some bits of a register: by mask (function 22); where the device does not know it, by reading and writing,
         which nobody parts on this line."""
-        assert prop.codec.bit is not None
-        mask = 1 << prop.codec.bit
         address = prop.point.address
         if device.key not in self._no_mask:
-            masks = (0xFFFF & ~mask, mask if on else 0)
             try:
+                masks = (0xFFFF & ~mask, bits)
                 await wire.transact(Request(unit=device.unit, function=22, address=address, values=masks))
                 return
             except ExceptionAnswerError as error:
@@ -312,8 +341,8 @@ class ModbusDriver:
                     raise
                 self._no_mask.add(device.key)
         (word,) = await wire.transact(Request(unit=device.unit, function=3, address=address))
-        word = word | mask if on else word & ~mask
         function = 16 if prop.multiple else 6
+        word = word & ~mask | bits
         await wire.transact(Request(unit=device.unit, function=function, address=address, values=(word,)))
 
     async def _read_back(self, wire: Wire, device: ModbusDevice, prop: ModbusProperty) -> BlockRead:
@@ -390,12 +419,9 @@ def _limits(devices: Sequence[ModbusDevice]) -> dict[int, Limits]:
             registers_max=min(held.registers_max, its.registers_max),
             bits_max=min(held.bits_max, its.bits_max),
             gap_max=min(held.gap_max, its.gap_max),
+            no_read=tuple(dict.fromkeys((*held.no_read, *its.no_read))),
         )
     return out
-
-
-def _is_bit(prop: ModbusProperty) -> bool:
-    return prop.codec.bit is not None or prop.point.table == "coil"
 
 
 def _reading(device: ModbusDevice, prop: ModbusProperty, read: BlockRead) -> Reading:

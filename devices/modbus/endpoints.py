@@ -12,7 +12,7 @@ from typing import Final, Literal, TypeAlias
 
 from devices.fields import bool_in, decimal_in, int_in, map_in, refuse_unknown, text_in
 from devices.modbus.frames import FRAMINGS, FramingName
-from devices.plan import Limits
+from devices.plan import GAP_TCP, Limits, Range, gap_worth, parse_range
 from skerry.errors import InvalidError
 from skerry.objects.json import JsonObject
 
@@ -20,7 +20,7 @@ TCP_FIELDS: Final = ("ip", "host", "port", "slaveID", "unit")
 SERIAL_FIELDS: Final = ("serialPort", "baudRate", "dataBits", "parity", "stopBits", "slaveID", "unit", "serialType")
 LINE_FIELDS: Final = (
     "framing", "tls", "timeoutMs", "timeout", "pauseMs", "pauseAfterConnectMs", "drainMs", "silenceChars",
-    "localEcho", "barrier", "registersMax", "bitsMax", "gapMax", "verifyDelayMs",
+    "localEcho", "barrier", "registersMax", "bitsMax", "gapMax", "noRead", "verifyDelayMs",
 )  # fmt: skip
 PROTOCOL_FIELDS: Final = ("tcp", "rtu", "com", *TCP_FIELDS, *SERIAL_FIELDS, *LINE_FIELDS)
 TLS_FIELDS: Final = ("caFile", "certFile", "keyFile", "serverName")
@@ -33,6 +33,8 @@ BAUDS: Final = (
     300, 600, 1200, 1800, 2400, 4800, 9600, 14400, 19200, 28800, 38400, 57600, 76800, 115200, 128000, 230400, 256000,
     460800, 500000, 576000, 921600, 1000000, 1152000, 1500000, 2000000, 2500000, 3000000, 3500000, 4000000,
 )  # fmt: skip
+
+SLOW_CHARACTER_S: Final = 11 / 9600
 
 Parity: TypeAlias = Literal["N", "E", "O"]
 _PARITIES: Final[dict[str, Parity]] = {"none": "N", "n": "N", "even": "E", "e": "E", "odd": "O", "o": "O"}
@@ -215,6 +217,26 @@ def parse_manners(data: JsonObject, endpoint: Endpoint, where: str) -> Manners:
         limits=Limits(
             registers_max=int_in(data, "registersMax", where=where, low=4, high=125, default=125),
             bits_max=int_in(data, "bitsMax", where=where, low=1, high=2000, default=2000),
-            gap_max=int_in(data, "gapMax", where=where, low=0, high=124, default=16),
+            gap_max=int_in(data, "gapMax", where=where, low=0, high=124, default=_gap(endpoint)),
+            no_read=_no_read(data, where),
         ),
     )
+
+
+def _gap(endpoint: Endpoint) -> int:
+    if isinstance(endpoint, SerialEndpoint):
+        return gap_worth(endpoint.character_s)
+    # The line behind a gateway is of a speed that nobody told.
+    return GAP_TCP if endpoint.framing == "tcp" else gap_worth(SLOW_CHARACTER_S)
+
+
+def _no_read(data: JsonObject, where: str) -> tuple[Range, ...]:
+    given = data.get("noRead")
+    if given is None:
+        return ()
+    if not isinstance(given, list):
+        raise InvalidError(f"{where}.noRead: must be a list of places, such as [hr:100-120]")
+    try:
+        return tuple(parse_range(str(one)) for one in given)
+    except InvalidError as error:
+        raise InvalidError(f"{where}.noRead: {error}") from error

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 import pytest
 
 from devices.bus import (
+    HOLES_MS_MAX,
     BlockRead,
     ExceptionAnswerError,
+    Hole,
     Line,
     LineDownError,
     LineSettings,
@@ -72,11 +74,11 @@ def point(address: int, unit: int = 1) -> Point:
 
 @asynccontextmanager
 async def at_work(
-    wire: MemoryWire, points: list[tuple[Point, float]], **settings: float | BreakerSettings
+    wire: MemoryWire, points: list[tuple[Point, float]], *, holes: Sequence[Hole] = (), **settings: object
 ) -> AsyncGenerator[tuple[Line, list[BlockRead]]]:
     reads: list[BlockRead] = []
     made = LineSettings(**settings)  # pyright: ignore[reportArgumentType] - a table of settings
-    line = Line(wire, settings=made, clock=SystemClock(), ids=SeededIds(1), sink=reads.append)
+    line = Line(wire, settings=made, clock=SystemClock(), ids=SeededIds(1), sink=reads.append, holes=holes)
     line.configure(points, {})
     task = asyncio.create_task(line.run())
     try:
@@ -170,3 +172,68 @@ async def test_points_of_one_unit_are_read_together_and_each_period_apart() -> N
             lambda: any(read.block.count == 3 for read in reads) and any(read.block.address == 5 for read in reads)
         )
     assert {(request.address, request.count) for request in wire.asked} == {(1, 3), (5, 1)}
+
+
+async def test_a_poll_that_went_wrong_is_asked_again_where_the_unit_answered_before() -> None:
+    wire = MemoryWire()
+    wrong = iter([False, True, False, False, True, True, True])
+    wire.fails = lambda _: SilentError("unit 1 is silent") if next(wrong, False) else None
+    async with at_work(wire, [(point(1), 0.005)], breaker=BreakerSettings(silences_max=100)) as (line, reads):
+        await until(lambda: len(reads) >= 6)
+    # The second poll's first answer was lost and nobody saw it; of three in a row one is told.
+    assert [read.words is not None for read in reads[:5]] == [True, True, True, False, False]
+    assert line.stats.silences == 4
+
+
+async def test_what_was_learned_of_holes_is_believed_for_a_while() -> None:
+    now_ms = SystemClock().wall_ms()
+    fresh = Hole(boundary=(1, "holding", 3), learned_ms=now_ms - 1000)
+    old = Hole(boundary=(1, "holding", 5), learned_ms=now_ms - HOLES_MS_MAX)
+    ahead = Hole(boundary=(1, "holding", 7), learned_ms=now_ms + 60_000)
+    wire = MemoryWire()
+    places = [(point(at), 0.005) for at in range(1, 9)]
+    async with at_work(wire, places, holes=[fresh, old, ahead]) as (line, reads):
+        await until(lambda: len(reads) >= 2)
+        assert list(line.holes) == [fresh]
+    assert {(request.address, request.count) for request in wire.asked} == {(1, 2), (3, 6)}
+
+
+async def test_a_hole_is_learned_by_halving_and_told() -> None:
+    def refuse(request: Request) -> Exception | None:
+        inside = request.address <= 4 < request.address + request.count
+        return ExceptionAnswerError(2) if inside else None
+
+    wire = MemoryWire(fails=refuse)
+    async with at_work(wire, [(point(at), 0.005) for at in range(8)]) as (line, reads):
+        await until(lambda: {read.block.address for read in reads if read.words} >= {0, 5})
+        assert {hole.boundary[2] for hole in line.holes} == {4, 5, 6}
+
+
+async def test_missed_cycles_are_counted_by_device() -> None:
+    gate = asyncio.Event()
+    wire = MemoryWire(gate=gate)
+    async with at_work(wire, [(point(1), 0.01)]) as (line, reads):
+        await until(lambda: len(wire.asked) == 1)
+        await asyncio.sleep(0.1)
+        gate.set()
+        await until(lambda: len(reads) >= 2)
+        assert line.stats.missed["d"] >= 5
+
+
+async def test_a_read_waits_for_writes_and_goes_before_polls() -> None:
+    wire = MemoryWire(gate=asyncio.Event())
+
+    async def look(wire: Wire) -> None:
+        await wire.transact(Request(unit=1, function=4, address=99))
+
+    async with at_work(wire, [(point(at * 100), 0.001) for at in range(20)]) as (line, _):
+        await until(lambda: len(wire.asked) == 1)
+        waiting = [
+            asyncio.create_task(line.read(1, look, timeout_s=5)),
+            asyncio.create_task(line.write(1, writing(7), timeout_s=5)),
+        ]
+        await asyncio.sleep(0)
+        assert wire.gate is not None
+        wire.gate.set()
+        await asyncio.gather(*waiting)
+    assert [(request.function, request.address) for request in wire.asked[1:3]] == [(6, 7), (4, 99)]

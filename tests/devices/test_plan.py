@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from devices.plan import Boundary, Limits, Point, Table, parse_address, plan_blocks, split
+from devices.plan import Boundary, Limits, Point, Table, gap_worth, parse_address, parse_range, plan_blocks, split
 from skerry.errors import InvalidError
 
 
@@ -15,7 +15,11 @@ def point(address: int, count: int = 1, *, unit: int = 1, table: Table = "holdin
 
 
 def spans(points: list[Point], **limits: int) -> list[tuple[int, int]]:
-    return [(block.address, block.count) for block in plan_blocks(points, Limits(**limits))]
+    return within(points, Limits(**limits))  # pyright: ignore[reportArgumentType] - a table of limits
+
+
+def within(points: list[Point], limits: Limits) -> list[tuple[int, int]]:
+    return [(block.address, block.count) for block in plan_blocks(points, limits)]
 
 
 def test_neighbours_are_joined_and_strangers_are_not() -> None:
@@ -96,3 +100,27 @@ def test_addresses_in_the_forms_that_manuals_use(text: str, shown: str) -> None:
 def test_what_can_be_read_in_two_ways_is_refused(text: str) -> None:
     with pytest.raises(InvalidError):
         parse_address(text)
+
+
+def test_a_gap_is_worth_what_another_request_would_cost_the_line() -> None:
+    assert gap_worth(0) == 64
+    assert gap_worth(11 / 1200) == 11
+    assert gap_worth(11 / 9600) == 18
+    assert gap_worth(10 / 115200) == 124
+
+
+def test_places_that_must_not_be_read_are_not_read_along() -> None:
+    no_read = (parse_range("hr:3-4"),)
+    assert within([point(0), point(9)], Limits(no_read=no_read)) == [
+        (0, 1),
+        (9, 1),
+    ]
+    assert within([point(4), point(9)], Limits(no_read=no_read)) == [(4, 6)]
+    other = (parse_range("ir:3-4"), parse_range("hr:200"))
+    assert within([point(0), point(9)], Limits(no_read=other)) == [(0, 10)]
+
+
+@pytest.mark.parametrize("text", ["hr:9-3", "40001-40009", "hr:1-x", "hr:1.3", "5", "hr:0-70000"])
+def test_a_range_that_makes_no_sense_is_refused(text: str) -> None:
+    with pytest.raises(InvalidError):
+        parse_range(text)

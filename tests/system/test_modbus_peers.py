@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
 from devices.bus import ExceptionAnswerError, LineDownError, Request, SilentError
+from devices.codec import Codec, decode, encode
 from devices.modbus.channels import channel_to
 from devices.modbus.endpoints import Endpoint, Parity, SerialEndpoint, TcpEndpoint, TlsFiles
 from devices.modbus.frames import FRAMINGS
@@ -176,3 +178,32 @@ async def test_tls_before_libmodbus_which_knows_nothing_of_it(built: Path, tmp_p
 
 
 READ = Request(unit=1, function=3, address=0)
+
+
+@pytest.mark.parametrize(
+    ("codec", "value", "how", "shown"),
+    [
+        (Codec(raw="float32", type="FLOAT", count=2), -23.5, ["-t", "4:float", "-B"], "-23.5"),
+        (Codec(raw="float32", type="FLOAT", count=2, order="CDAB"), 1e10, ["-t", "4:float"], "1e+10"),
+        (Codec(raw="int32", type="INT", count=2), -123456, ["-t", "4:int", "-B"], "-123456"),
+        (Codec(raw="int32", type="INT", count=2, order="CDAB"), 123456, ["-t", "4:int"], "123456"),
+        (Codec(raw="int16", type="FLOAT", count=1, scale=Decimal("0.1")), -4.2, ["-t", "4"], "65494 (-42)"),
+        (Codec(raw="uint16", type="INT", count=1), 0xBEEF, ["-t", "4:hex"], "0xBEEF"),
+        (Codec(raw="bcd16", type="INT", count=1), 1234, ["-t", "4:hex"], "0x1234"),
+    ],
+)
+async def test_mbpoll_sees_what_we_wrote(built: Path, codec: Codec, value: float, how: list[str], shown: str) -> None:
+    mbpoll = shutil.which("mbpoll")
+    if mbpoll is None:
+        pytest.skip("mbpoll is not installed")
+    port = free_port()
+    async with program(libmodbus(built), "slave", "tcp", str(port)):
+        wire = wire_to(TcpEndpoint(host="127.0.0.1", port=port))
+        await wire.transact(Request(unit=1, function=16, address=20, values=tuple(encode(codec, value))))
+        words = await wire.transact(Request(unit=1, function=3, address=20, count=codec.count))
+        assert decode(codec, words) == value
+        await wire.close()
+        asked = [mbpoll, "-m", "tcp", "-p", str(port), "-0", "-r", "20", "-c", "1", *how, "-1", "127.0.0.1"]
+        process = await asyncio.create_subprocess_exec(*asked, stdout=asyncio.subprocess.PIPE)
+        said, _ = await process.communicate()
+    assert f"[20]: \t{shown}" in said.decode()

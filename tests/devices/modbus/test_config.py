@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from devices.codec import decode
 from devices.modbus.config import ModbusProperty, parse_device, parse_property
 from devices.port import DeviceConfig, PropertyConfig
 from skerry.errors import InvalidError
@@ -89,3 +90,75 @@ def test_a_mistake_in_the_protocol_is_refused_too(data: JsonObject, says: str) -
 def test_the_defaults_are_those_of_the_protocol() -> None:
     device = parse_device(DeviceConfig(device=KEY, protocol="modbus", protocol_config={"ip": "plc"}, properties=()))
     assert (str(device.endpoint), device.unit, device.manners.timeout_s) == ("plc:502", 1, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("visitor", "type", "registers", "value"),
+    [
+        ({"address": "hr:0", "enum": {"0": "off", "1": "on"}}, "STRING", [1], "on"),
+        ({"address": "hr:0", "flags": {"pump": 0, "alarm": 3}}, "STRING", [9], "pump,alarm"),
+        ({"address": "hr:0", "dataType": "uint32", "flags": {"top": 31}}, "STRING", [0x8000, 0], "top"),
+        ({"address": "hr:0", "mask": 0xF0}, "INT", [0x1234], 3),
+        ({"address": "hr:0", "dataType": "uint32", "time": "seconds"}, "STRING", [0x6553, 0xF100],
+         "2023-11-14T22:13:20Z"),
+        ({"address": "hr:0", "limit": 2, "time": "seconds", "epoch": "2000-01-01T00:00:00Z"}, "STRING", [0, 1],
+         "2000-01-01T00:00:01Z"),
+        ({"address": "hr:0", "time": "ymdhms6"}, "STRING", [2026, 1, 2, 3, 4, 5], "2026-01-02T03:04:05Z"),
+        ({"address": "hr:0", "dataType": "mod10k", "limit": 2}, "INT", [1, 2], 10_002),
+        ({"address": "hr:0", "dataType": "string", "limit": 2, "oneCharacter": "low"}, "STRING", [65, 66], "AB"),
+        ({"address": "hr:0", "dataType": "int", "limit": 2}, "INT", [1, 0], 65_536),
+        ({"address": "hr:0", "dataType": "float"}, "FLOAT", [0x4060, 0], 3.5),
+    ],
+)  # fmt: skip
+def test_meanings_of_numbers(visitor: JsonObject, type: str, registers: list[int], value: object) -> None:
+    made = parsed(visitor, type=type, writable=False)
+    assert decode(made.codec, registers) == value
+
+
+@pytest.mark.parametrize(
+    ("visitor", "type", "says"),
+    [
+        ({"address": "hr:0", "enum": {"on": 1}}, "STRING", "enum: 'on' is no raw value"),
+        ({"address": "hr:0", "enum": {"1": "on", "2": "on"}}, "STRING", "two values have one name"),
+        ({"address": "hr:0", "enum": {"1": "on"}}, "INT", "enum: gives texts: make the property a STRING"),
+        ({"address": "hr:0", "enum": {"1": "on"}, "flags": {"a": 1}}, "STRING", "a number has one meaning"),
+        (
+            {"address": "hr:0", "enum": {"1": "on"}, "scale": 2},
+            "STRING",
+            "scale: a number with enum is not calculated",
+        ),
+        ({"address": "hr:0", "enum": {"1": "on"}, "dataType": "float32"}, "STRING", "belongs to a whole number"),
+        ({"address": "hr:0", "flags": {"a": 16}}, "STRING", "flags.a: must be a whole number from 0 to 15"),
+        ({"address": "hr:0", "flags": {"a": 1, "b": 1}}, "STRING", "bit 1 is called a already"),
+        ({"address": "hr:0", "flags": {"none": 1}}, "STRING", "or is 'none'"),
+        (
+            {"address": "hr:0", "dataType": "uint32", "flags": {"a": 1}},
+            "STRING",
+            "can't be written: make the property",
+        ),
+        ({"address": "hr:0", "dataType": "uint32", "mask": 1}, "INT", "mask: is of one register"),
+        ({"address": "hr:0", "time": "noon"}, "STRING", "time: 'noon' is not one of seconds"),
+        ({"address": "hr:0", "dataType": "moment"}, "STRING", "time: required with dataType moment"),
+        ({"address": "hr:0", "dataType": "uint16", "time": "iec"}, "STRING", "iec can't be kept as uint16"),
+        ({"address": "hr:0", "time": "iec", "epoch": "2000-01-01T00:00:00Z"}, "STRING", "epoch: belongs to"),
+        ({"address": "hr:0", "dataType": "mod10k", "limit": 5}, "INT", "mod10k takes 2 to 4 registers"),
+        ({"address": "hr:0", "padding": "nul"}, "INT", "padding: belongs to dataType string"),
+        ({"address": "hr:0", "step": -1}, "INT", "step: must be above 0"),
+        ({"address": "1", "addressBase": 1}, "INT", "register: required"),
+        (
+            {"address": 0, "addressBase": 1, "register": "HoldingRegister"},
+            "INT",
+            "address: must be a whole number from 1",
+        ),
+    ],
+)
+def test_a_meaning_that_makes_no_sense_is_refused(visitor: JsonObject, type: str, says: str) -> None:
+    with pytest.raises(InvalidError) as refusal:
+        parsed(visitor, type=type)
+    assert says in str(refusal.value)
+
+
+def test_a_bare_number_is_an_address_once_its_base_is_told() -> None:
+    one = parsed({"address": 100, "addressBase": 1, "register": "HoldingRegister"}, type="INT")
+    zero = parsed({"address": "0x64", "addressBase": 0, "register": "HoldingRegister"}, type="INT")
+    assert (one.point.address, zero.point.address) == (99, 100)

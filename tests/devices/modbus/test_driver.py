@@ -205,3 +205,33 @@ async def test_a_device_that_wants_a_port_at_another_speed_is_refused() -> None:
         ((key, reason),) = await driver.configure([one, two])
         assert key == two.device and "a line has one speed and one framing" in reason and "115200 8N1" in reason
         assert (await driver.write(two.device, "x", 1)).state == "failed"
+
+
+class KeptNotes:
+    """Notes in memory, which outlive a driver."""
+
+    def __init__(self) -> None:
+        self.texts: dict[str, str] = {}
+
+    def read(self, name: str) -> str:
+        return self.texts.get(name, "")
+
+    async def write(self, name: str, text: str) -> None:
+        self.texts[name] = text
+
+
+async def test_holes_are_known_again_after_a_restart() -> None:
+    notes = KeptNotes()
+    async with running(Slave(illegal=frozenset({5}))) as slave:
+        plc = device(slave, *(prop(f"r{at}", {"address": f"hr:{at}"}) for at in (0, 1, 7, 9)))
+        for life in range(2):
+            driver = ModbusDriver(clock=SystemClock(), ids=SeededIds(1), notes=notes)
+            assert await driver.configure([plc]) == []
+            task = asyncio.create_task(driver.run())
+            slave.requests.clear()
+            await until(lambda: len(slave.requests) >= 8 and bool(notes.texts), deadline_s=20)
+            await driver.close()
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            refused = sum(request[8:12] == b"\x00\x00\x00\x0a" for request in slave.requests)
+            assert refused == (1 if life == 0 else 0)
