@@ -21,6 +21,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol, TypeAlias
 
+from devices.budget import Budget, LineCosts, budget
 from devices.plan import Block, Boundary, Limits, Point, Table, plan_blocks, split
 from devices.schedule import Breakers, BreakerSettings, Poll, Schedule
 from skerry.errors import UnavailableError
@@ -131,6 +132,8 @@ class LineSettings:
     reconnect_s_max: float = 30.0
     """A PLC that reboots is back in seconds; one that is gone is not worth a connection attempt each second."""
     breaker: BreakerSettings = field(default_factory=BreakerSettings)
+    costs: LineCosts | None = None
+    """What a request costs, for the budget; None: it is not known before devices have answered for a while."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -185,6 +188,8 @@ class Hole:
 HOLES_MS_MAX: Final = 7 * 24 * 3600 * 1000
 """So long a refusal is believed: then the joined block is tried again, as devices are changed and updated. A hole
 that is still there costs a few requests a week."""
+ANSWERS_KNOWN: Final = 100
+"""Polls answered, after which it is known how long devices on this line take."""
 HOLES_MAX: Final = 512
 """Of one line; a device that refuses more is read place by place all the same, and learned anew after a start."""
 
@@ -228,6 +233,10 @@ class Line:
         self._reads: deque[_Write] = deque()
         self._units: frozenset[int] = frozenset()
         self._answering: set[int] = set()
+        self._polled_s = 0.0
+        self._polled = 0
+        self.budget: Budget | None = None
+        """What the polls need of the line; None until that is known."""
         self._wake = asyncio.Event()
         self.stats = LineStats()
 
@@ -262,9 +271,24 @@ class Line:
             for unit, its in by_unit.items():
                 for block in plan_blocks(its, self._limits.get(unit, Limits()), boundaries):
                     self._blocks[period_s, unit, block.table, block.address] = block
+        self._judge()
         polls = [Poll(key=key, period_s=key[0]) for key in self._blocks]
         self._schedule.configure(polls, self._clock.monotonic_s())
         self._wake.set()
+
+    def _judge(self) -> None:
+        """Reckon what the polls need: from the line's speed, and from how long devices took once that is known."""
+        costs = self._settings.costs
+        polls = [(block, key[0]) for key, block in self._blocks.items()]
+        if self._polled >= ANSWERS_KNOWN:
+            # Measured whole, characters and thinking together: reckoned once, so that what is told stays the same.
+            each_s = self._polled_s / self._polled + self._settings.pause_s
+            measured = LineCosts(character_s=0.0, answer_s=each_s)
+            of_speed = budget(polls, costs) if costs else None
+            found = budget(polls, measured)
+            self.budget = of_speed if of_speed and of_speed.needs > found.needs else found
+        elif costs is not None:
+            self.budget = budget(polls, costs)
 
     async def write(self, unit: int, transaction: Transaction, *, timeout_s: float) -> None:
         """Run a transaction before anything else. What it raises is raised here; `UnavailableError` as well when the
@@ -391,6 +415,10 @@ class Line:
         except UnavailableError as error:
             reason, lives = str(error), False
         taken_s = self._ended_s - begun_s
+        if words is not None and self._polled < ANSWERS_KNOWN:
+            self._polled, self._polled_s = self._polled + 1, self._polled_s + taken_s
+            if self._polled == ANSWERS_KNOWN:
+                self._judge()
         middle = (begun_ms + round(taken_s * 500), begun_s + taken_s / 2)
         self._tell(block, words, reason=reason, lives=lives, at=middle)
 

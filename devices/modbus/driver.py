@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
+from devices.budget import LineCosts
 from devices.bus import (
     PERMANENT_EXCEPTIONS,
     READ_FUNCTIONS,
@@ -161,7 +162,7 @@ class ModbusDriver:
         wire = self._wires(endpoint, settings)
         line = Line(
             wire,
-            settings=replace(self._settings, pause_s=pause_s),
+            settings=replace(self._settings, pause_s=pause_s, costs=line_costs(endpoint, settings, pause_s)),
             clock=self._clock,
             ids=self._ids,
             sink=self._take,
@@ -227,7 +228,14 @@ class ModbusDriver:
 
     def health(self) -> Sequence[DeviceHealth]:
         """See `Driver`."""
-        return tuple(self._health.values())
+        warnings = {
+            name: hold.line.budget.warning(str(hold.endpoint)) if hold.line.budget else ""
+            for name, hold in self._lines.items()
+        }
+        return tuple(
+            replace(told, reason=warnings.get(line_name(self._devices[key].endpoint), "")) if told.online else told
+            for key, told in self._health.items()
+        )
 
     async def close(self) -> None:
         """See `Driver`. The lines end with `run`."""
@@ -378,6 +386,18 @@ def line_name(endpoint: Endpoint) -> str:
     if isinstance(endpoint, SerialEndpoint):
         return str(Path(endpoint.path).resolve())
     return f"{endpoint.host}:{endpoint.port}"
+
+
+def line_costs(endpoint: Endpoint, settings: WireSettings, pause_s: float) -> LineCosts | None:
+    """What a request costs there; None where only devices can tell."""
+    if settings.character_s == 0:
+        return None
+    return LineCosts(
+        character_s=settings.character_s,
+        characters_a_byte=2 if endpoint.framing == "ascii" else 1,
+        silence_s=settings.silence_s,
+        pause_s=pause_s,
+    )
 
 
 def _unlike(device: ModbusDevice, first: ModbusDevice) -> str:

@@ -52,7 +52,7 @@ class Health:
         known = self._served.known[key]
         before = self.states.get(key)
         now_s = self._clock.monotonic_s()
-        same = before is not None and before.state == state and (state != "invalid" or before.reason == reason)
+        same = before is not None and before.state == state and (state == "offline" or before.reason == reason)
         if same and (state != "online" or now_s - self._states_s[key] < self._settings.seen_s):
             return
         online_ms = self._clock.wall_ms() if state == "online" else before.last_online_ms if before else 0

@@ -235,3 +235,16 @@ async def test_holes_are_known_again_after_a_restart() -> None:
             await asyncio.gather(task, return_exceptions=True)
             refused = sum(request[8:12] == b"\x00\x00\x00\x0a" for request in slave.requests)
             assert refused == (1 if life == 0 else 0)
+
+
+async def test_a_line_that_is_asked_for_too_much_says_so_on_its_devices() -> None:
+    async with on_a_pty(EvilSlave()) as slave:
+        slow = on_line(
+            slave, prop("x", {"address": "hr:0", "dataType": "bytes", "limit": 100}, type="BYTES", collect_ms=100),
+            name="slow", baudRate=9600,
+        )  # fmt: skip
+        async with driving([slow]) as (driver, _):
+            await until(lambda: bool(driver.health()))
+            (health,) = driver.health()
+    assert health.online and "its polls need 234% of the line" in health.reason
+    assert "default/slow takes 234%; a collectCycle of 300 ms in place of 100 would do" in health.reason
