@@ -290,6 +290,14 @@ class Line:
         elif costs is not None:
             self.budget = budget(polls, costs)
 
+    def poll_of(self, point: Point) -> tuple[Block, float] | None:
+        """The request that reads a point, and in how many seconds it is due; None where it is not polled."""
+        for key, block in self._blocks.items():
+            if point in block.points:
+                due_s = self._schedule.due_s(key)
+                return block, max(0.0, (due_s or 0.0) - self._clock.monotonic_s())
+        return None
+
     async def write(self, unit: int, transaction: Transaction, *, timeout_s: float) -> None:
         """Run a transaction before anything else. What it raises is raised here; `UnavailableError` as well when the
         unit is left alone now, the queue is full, or its turn did not come in time."""

@@ -114,6 +114,50 @@ class Notes(Protocol):
     async def write(self, name: str, text: str) -> None: ...
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One step between what is on the wire and the value that people see."""
+
+    name: str
+    """`words`, `order`, `int16`, `scale`, `range`, `payload`, `path`, `sent` ..."""
+    says: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Explanation:
+    """Where a property's value comes from, and how it was made."""
+
+    place: str
+    """Where the device keeps it, in the protocol's words."""
+    asked: str
+    """How it is come by: `every 1 s`, `it tells by itself`."""
+    raw: JsonObject
+    """What came over the wire with the newest answer, in the protocol's own fields; empty when there was none yet."""
+    steps: tuple[Step, ...]
+    """From there to the value, and what was thought of it."""
+    reading: Reading | None
+    """What it came to, or why there is no value; None when nothing was heard yet."""
+    error: str = ""
+    """The newest failure since this agent serves the property, be it over by now; "" for none."""
+    error_ms: int = 0
+    """When that was."""
+    next_s: float | None = None
+    """In how many seconds it is asked for next; None: it isn't."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rehearsal:
+    """What writing a value would come to, as far as can be said without the device."""
+
+    place: str
+    requests: tuple[JsonObject, ...]
+    """What would be sent, in order, in the protocol's own fields; empty when it is refused."""
+    steps: tuple[Step, ...]
+    """From the value to that."""
+    refusal: str
+    """Why nothing would be sent; "" when it would."""
+
+
 class Driver(Protocol):
     """Serves all devices of one protocol. `configure` may be called again at any time with the whole set."""
 
@@ -143,6 +187,14 @@ class Driver(Protocol):
     async def read(self, device: Key, prop: str) -> Reading:
         """Read one property now, whatever its cycle. Never raises for a sick device; a device that only tells by
         itself gives a reading of bad quality that says so. One with a receipt is among `readings` too."""
+        ...
+
+    def explain(self, device: Key, prop: str) -> Explanation | None:
+        """How the newest value came to be, from what is remembered: nothing is asked. None: no such property here."""
+        ...
+
+    def rehearse(self, device: Key, prop: str, value: Value) -> Rehearsal | None:
+        """What `write` would send and check; nothing is sent. None: no such property here."""
         ...
 
     async def close(self) -> None: ...

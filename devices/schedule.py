@@ -104,6 +104,11 @@ class Schedule(Generic[K]):
         due = min(self._due.values(), key=lambda due: due.at_s)
         return due.poll.key, due.at_s
 
+    def due_s(self, key: K) -> float | None:
+        """When the poll is due; None where there is no such poll."""
+        due = self._due.get(key)
+        return due.at_s if due is not None else None
+
     def done(self, key: K, now_s: float) -> int:
         """The poll was made (or skipped on purpose); plan its next, in its own rhythm. Returns how many cycles were
         missed meanwhile: they are skipped."""

@@ -14,7 +14,16 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from devices.fields import bool_in, refuse_unknown, text_in
-from devices.port import DeviceConfig, DeviceHealth, PropertyConfig, Reading, WriteResult
+from devices.port import (
+    DeviceConfig,
+    DeviceHealth,
+    Explanation,
+    PropertyConfig,
+    Reading,
+    Rehearsal,
+    Step,
+    WriteResult,
+)
 from devices.schedule import Poll, Schedule
 from skerry.errors import InvalidError
 from skerry.objects.json import list_at
@@ -111,6 +120,9 @@ class VirtualDriver:
         found = known.properties.get(prop) if known else None
         if known is None or found is None:
             return self._reading(device, prop, None, f"{device} has no property {prop} here")
+        return self._answer(device, prop, known, found)
+
+    def _answer(self, device: Key, prop: str, known: _Device, found: _Property) -> Reading:
         if known.silent:
             return self._reading(device, prop, None, "the device is silent")
         if found.held is None and not found.script:
@@ -164,18 +176,64 @@ class VirtualDriver:
             return WriteResult(state="failed", reason=f"{device} has no property {prop} here", read_back=None)
         if known.silent:
             return WriteResult(state="failed", reason="the device is silent", read_back=None)
-        if not found.config.writable:
-            return WriteResult(state="refused", reason=f"{prop} is read-only", read_back=None)
-        if format_value(value) in found.refused:
-            return WriteResult(state="refused", reason=f"the device won't take {format_value(value)}", read_back=None)
+        if refusal := _refusal(found, value):
+            return WriteResult(state="refused", reason=refusal, read_back=None)
         self.writes.append((device, prop, value))
         found.held = value
         return WriteResult(state="verified", reason="", read_back=self._reading(device, prop, value, ""))
+
+    def explain(self, device: Key, prop: str) -> Explanation | None:
+        """See `Driver`: what the script, or who wrote last, makes of it now."""
+        known = self._devices.get(device)
+        found = known.properties.get(prop) if known else None
+        if known is None or found is None:
+            return None
+        due_s = self._schedule.due_s((device, prop))
+        reading = self._answer(device, prop, known, found)
+        return Explanation(
+            place="in the agent's memory",
+            asked=f"every {found.config.collect_ms / 1000:g} s",
+            raw={"value": format_value(reading.value)} if reading.value is not None else {},
+            steps=_steps(found) if reading.value is not None else (),
+            reading=reading,
+            next_s=None if due_s is None else max(0.0, due_s - self._clock.monotonic_s()),
+        )
+
+    def rehearse(self, device: Key, prop: str, value: Value) -> Rehearsal | None:
+        """See `Driver`."""
+        known = self._devices.get(device)
+        found = known.properties.get(prop) if known else None
+        if known is None or found is None:
+            return None
+        refusal = _refusal(found, value)
+        return Rehearsal(
+            place="in the agent's memory",
+            requests=() if refusal else ({"value": format_value(value)},),
+            steps=(Step(name="value", says=f"{format_value(value)} ({found.config.type})"),),
+            refusal=refusal,
+        )
 
     async def close(self) -> None:
         """See `Driver`."""
         self._devices = {}
         self._schedule.configure([], self._clock.monotonic_s())
+
+
+def _refusal(prop: _Property, value: Value) -> str:
+    """Why it does not take the value; "" when it does."""
+    if not prop.config.writable:
+        return f"{prop.config.name} is read-only"
+    return f"the device won't take {format_value(value)}" if format_value(value) in prop.refused else ""
+
+
+def _steps(prop: _Property) -> tuple[Step, ...]:
+    value = Step(name="value", says=f"{format_value(prop.now())} ({prop.config.type})")
+    if prop.held is not None:
+        return Step(name="held", says="what was written last"), value
+    if len(prop.script) == 1:
+        return Step(name="initial", says="what it holds until somebody writes"), value
+    place = prop.at % len(prop.script) + 1
+    return Step(name="script", says=f"place {place} of {len(prop.script)}"), value
 
 
 def _device(config: DeviceConfig, before: _Device | None) -> _Device:

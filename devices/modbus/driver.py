@@ -28,15 +28,25 @@ from devices.bus import (
     Request,
     Wire,
 )
-from devices.codec import Codec, check_range, decode, encode, mask_of
+from devices.codec import Codec, check_range, decode
 from devices.modbus.channels import channel_to
 from devices.modbus.config import ModbusDevice, ModbusProperty, parse_device
 from devices.modbus.endpoints import Endpoint, SerialEndpoint
+from devices.modbus.explain import Answers, asked_of, decoding, place_of, rehearsal, words_of, writing
 from devices.modbus.frames import FRAMINGS
 from devices.modbus.holes import NOTE, read_holes, write_holes
 from devices.modbus.wire import StreamWire, WireSettings
 from devices.plan import Block, Limits, Point
-from devices.port import DeviceConfig, DeviceHealth, Notes, Reading, WriteResult, WriteState
+from devices.port import (
+    DeviceConfig,
+    DeviceHealth,
+    Explanation,
+    Notes,
+    Reading,
+    Rehearsal,
+    WriteResult,
+    WriteState,
+)
 from skerry.errors import InvalidError, UnavailableError
 from skerry.objects.meta import Key
 from skerry.objects.twins import Quality, Value, format_value, same_value
@@ -109,6 +119,7 @@ class ModbusDriver:
         self._holes = read_holes(notes.read(NOTE) if notes else "")
         """Of lines that are not there now; the others know themselves."""
         self._to_note = asyncio.Event()
+        self._answers = Answers()
         self.dropped = 0
 
     async def configure(self, devices: Sequence[DeviceConfig]) -> Sequence[tuple[Key, str]]:
@@ -124,6 +135,7 @@ class ModbusDriver:
         self._by_name = {f"{key.namespace}/{key.name}": device for key, device in self._devices.items()}
         self._health = {key: health for key, health in self._health.items() if key in self._devices}
         self._no_mask &= self._devices.keys()
+        self._answers.keep(self._devices)
         self._changed.set()
         return refused
 
@@ -252,6 +264,7 @@ class ModbusDriver:
             self._health[device.key] = DeviceHealth(
                 device=device.key, online=read.device_lives, reason="" if read.device_lives else read.reason
             )
+            self._answers.take(device, prop, read)
             self._tell(_reading(device, prop, read))
 
     def _tell(self, reading: Reading) -> None:
@@ -272,15 +285,15 @@ class ModbusDriver:
         if not found.writable:
             return _result("refused", f"{prop} is read-only")
         try:
-            check_range(found.codec, value)
-            words = [int(bool(value))] if found.point.table == "coil" else encode(found.codec, value)
+            made = writing(known, found, value)
         except InvalidError as error:
             return _result("refused", str(error))
         hold = self._lines[line_name(known.endpoint)]
         back: list[BlockRead] = []
 
         async def transaction(wire: Wire) -> None:
-            await self._put(wire, known, found, words)
+            for request in made.requests:
+                await self._put(wire, known, found, request)
             back.append(await self._read_back(wire, known, found))
 
         try:
@@ -289,7 +302,34 @@ class ModbusDriver:
             return _result("refused" if error.code in PERMANENT_EXCEPTIONS else "failed", str(error))
         except UnavailableError as error:
             return _result("failed", str(error))
+        self._answers.take(known, found, back[0])
         return _verdict(known, found, value, back[0])
+
+    def explain(self, device: Key, prop: str) -> Explanation | None:
+        """See `Driver`."""
+        known = self._devices.get(device)
+        found = known.properties.get(prop) if known else None
+        if known is None or found is None:
+            return None
+        poll = self._lines[line_name(known.endpoint)].line.poll_of(found.point)
+        read, error = self._answers.of(known, found)
+        words = words_of(found, read) if read is not None else None
+        return Explanation(
+            place=place_of(known, found),
+            asked=asked_of(found, poll[0] if poll else None),
+            raw={"words": [*words]} if words is not None else {},
+            steps=tuple(decoding(found.codec, words)) if words is not None else (),
+            reading=_reading(known, found, read) if read is not None else None,
+            error=error.reason if error is not None else "",
+            error_ms=error.source_ms if error is not None else 0,
+            next_s=poll[1] if poll else None,
+        )
+
+    def rehearse(self, device: Key, prop: str, value: Value) -> Rehearsal | None:
+        """See `Driver`."""
+        known = self._devices.get(device)
+        found = known.properties.get(prop) if known else None
+        return rehearsal(known, found, value) if known is not None and found is not None else None
 
     async def read(self, device: Key, prop: str) -> Reading:
         """See `Driver`: a request of its own, after writes and before any poll."""
@@ -308,6 +348,7 @@ class ModbusDriver:
             )
         except UnavailableError as error:
             return self._no_reading(device, prop, str(error))
+        self._answers.take(known, found, got[0])
         return _reading(known, found, got[0])
 
     def _no_reading(self, device: Key, prop: str, reason: str) -> Reading:
@@ -321,37 +362,24 @@ class ModbusDriver:
             monotonic_s=self._clock.monotonic_s(),
         )
 
-    async def _put(self, wire: Wire, device: ModbusDevice, prop: ModbusProperty, words: list[int]) -> None:
-        point, values = prop.point, tuple(words)
-        mask = None if point.table == "coil" else mask_of(prop.codec)
-        if mask is not None:
-            await self._put_part(wire, device, prop, mask=mask, bits=words[0])
+    async def _put(self, wire: Wire, device: ModbusDevice, prop: ModbusProperty, request: Request) -> None:
+        """Send it. A part of a register goes by mask (function 22); where the device does not know that, by reading
+        and writing, which nobody parts on this line."""
+        if request.function != 22:
+            await wire.transact(request)
             return
-        if point.table == "coil":
-            function = 15 if prop.multiple else 5
-        else:
-            function = 16 if prop.multiple or len(words) > 1 else 6
-        await wire.transact(Request(unit=device.unit, function=function, address=point.address, values=values))
-
-    async def _put_part(
-        self, wire: Wire, device: ModbusDevice, prop: ModbusProperty, *, mask: int, bits: int
-    ) -> None:
-        """Some bits of a register: by mask (function 22); where the device does not know it, by reading and writing,
-        which nobody parts on this line."""
-        address = prop.point.address
         if device.key not in self._no_mask:
             try:
-                masks = (0xFFFF & ~mask, bits)
-                await wire.transact(Request(unit=device.unit, function=22, address=address, values=masks))
+                await wire.transact(request)
                 return
             except ExceptionAnswerError as error:
                 if error.code != 1:
                     raise
                 self._no_mask.add(device.key)
-        (word,) = await wire.transact(Request(unit=device.unit, function=3, address=address))
+        (word,) = await wire.transact(Request(unit=device.unit, function=3, address=request.address))
+        word = word & request.values[0] | request.values[1]
         function = 16 if prop.multiple else 6
-        word = word & ~mask | bits
-        await wire.transact(Request(unit=device.unit, function=function, address=address, values=(word,)))
+        await wire.transact(Request(unit=device.unit, function=function, address=request.address, values=(word,)))
 
     async def _read_back(self, wire: Wire, device: ModbusDevice, prop: ModbusProperty) -> BlockRead:
         if device.manners.verify_delay_s:

@@ -32,6 +32,7 @@ from devices.mqtt.config import (
     fill,
     parse_device,
 )
+from devices.mqtt.explain import CORRELATION, Note, explanation, note_of, refused, rehearsal
 from devices.mqtt.payload import (
     Binary,
     Said,
@@ -44,7 +45,7 @@ from devices.mqtt.payload import (
 )
 from devices.mqtt.port import Connect, Connection, Delivery, Hooks, Outgoing
 from devices.mqtt.requests import Request, Requests, judge, outcome
-from devices.port import DeviceConfig, DeviceHealth, Reading, WriteResult, WriteState
+from devices.port import DeviceConfig, DeviceHealth, Explanation, Reading, Rehearsal, WriteResult, WriteState
 from skerry.errors import InvalidError, UnavailableError
 from skerry.objects.meta import Key
 from skerry.objects.twins import Quality, Value, format_value, same_value
@@ -129,6 +130,7 @@ class MqttDriver:
         self._arrived = asyncio.Event()
         self._changed = asyncio.Event()
         self._verifying: dict[tuple[Key, str], list[Callable[[Reading], None]]] = {}
+        self._notes: dict[tuple[Key, str], Note] = {}
 
     async def configure(self, devices: Sequence[DeviceConfig]) -> Sequence[tuple[Key, str]]:
         """See `Driver`."""
@@ -141,6 +143,7 @@ class MqttDriver:
                 refused.append((config.device, str(error)))
         now_s = self._clock.monotonic_s()
         self._seen = {key: self._seen.get(key, _Seen(heard_s=now_s)) for key in self._devices}
+        self._notes = {place: note for place, note in self._notes.items() if place[0] in self._devices}
         self._topics, self._availability, self._answers = {}, {}, set()
         for device in self._devices.values():
             for prop in device.properties.values():
@@ -249,6 +252,9 @@ class MqttDriver:
         readings = [reading for device, prop in owners if (reading := self._reading(device, prop, delivery))]
         for device, _ in owners:
             self._heard(device)
+        for reading in readings:
+            place = (reading.device, reading.prop)
+            self._notes[place] = note_of(self._notes.get(place), delivery, reading)
         taken = _Taken(delivery=delivery, waiting=len(readings))
         if not readings:
             self._acknowledge(session, taken)
@@ -599,6 +605,31 @@ class MqttDriver:
             return _result("applied", reason)
         # The reading goes its own way to the store, with its message's receipt.
         return _result("verified", "")
+
+    def explain(self, device: Key, prop: str) -> Explanation | None:
+        """See `Driver`."""
+        known, found = self._find(device, prop)
+        if known is None or found is None:
+            return None
+        return explanation(known, found, self._notes.get((device, prop)), self._health_of(known))
+
+    def rehearse(self, device: Key, prop: str, value: Value) -> Rehearsal | None:
+        """See `Driver`."""
+        known, found = self._find(device, prop)
+        if known is None or found is None:
+            return None
+        if not found.config.writable or found.command is None:
+            return refused(known, found, value, f"{prop} has no commandTopic")
+        request: Request | None = None
+        if found.response is not None:
+            answer: asyncio.Future[Delivery] = asyncio.get_running_loop().create_future()
+            topic = self._answer_topic(known.broker, found.response)
+            request = Request(topic=topic, correlation=CORRELATION, response=found.response, answer=answer)
+        try:
+            message = self._commanded(known, found, found.command, value, request)
+        except InvalidError as error:
+            return refused(known, found, value, str(error))
+        return rehearsal(known, found, value, message)
 
     async def close(self) -> None:
         """See `Driver`. Connections end with `run`."""

@@ -111,3 +111,28 @@ class DriverContract:
         async with make() as form, Running(form):
             form.driver.stored([1, 999_999])
             await first(form, lambda reading: reading.prop == "level")
+
+    async def test_a_value_can_be_explained_from_what_came_to_what_it_is(self, make: MakeForm) -> None:
+        async with make() as form, Running(form):
+            await first(form, lambda reading: reading.prop == "level")
+            told = form.driver.explain(form.config.device, "level")
+            assert told is not None and told.place and told.asked and told.raw
+            assert told.steps[-1].name == "value" and told.steps[-1].says == "7 (INT)"
+            assert told.reading is not None and told.reading.value == 7
+            assert told.error == "" and (told.next_s is None or 0 <= told.next_s <= 1)
+            assert form.driver.explain(form.config.device, "nothing") is None
+            assert form.driver.explain(Key(form.config.device.resource, "default", "elsewhere"), "level") is None
+
+    async def test_a_rehearsal_says_what_a_write_does_and_sends_nothing(self, make: MakeForm) -> None:
+        async with make() as form, Running(form):
+            await first(form, lambda reading: reading.prop == "level")
+            before = (await form.driver.write(form.config.device, "setpoint", 42)).state
+            told = form.driver.rehearse(form.config.device, "setpoint", 43)
+            assert (before, told is not None and told.refusal) == ("verified", "")
+            assert told is not None and told.requests and told.steps[0].says == "43 (INT)"
+            seen = form.driver.explain(form.config.device, "setpoint")
+            assert seen is not None and seen.reading is not None and seen.reading.value == 42
+            refused = form.driver.rehearse(form.config.device, "level", 1)
+            assert refused is not None and refused.refusal and not refused.requests
+            assert refused.refusal == (await form.driver.write(form.config.device, "level", 1)).reason
+            assert form.driver.rehearse(form.config.device, "nothing", 1) is None
