@@ -220,6 +220,7 @@ def api_parts(core: Core, hub: Hub, tokens: ServiceTokens, endpoints: Mapping[st
             authorizer=core.authorizer, authenticator=authenticator, tokens=tokens, objects=core.objects
         ),
         logs=hub.logs,
+        devices=hub.devices,
         traffic=hub.traffic,
         clock=core.clock,
         ids=core.ids,

@@ -15,6 +15,7 @@ from edgecore.commands.runner import CommandParts, CommandRunner, shown_commands
 from edgecore.link.cloud_time import AgentClock
 from edgecore.link.dial import Dialer
 from edgecore.link.session import EdgeLink, LinkParts, LinkSettings
+from edgecore.link.streams import StreamSource
 from edgecore.local_api.ports import LocalParts
 from edgecore.pods.env import NodeFacts
 from edgecore.pods.logs import LogParts, PodLogs
@@ -30,8 +31,10 @@ from edgecore.store.shell import AsyncEdgeStore
 from edgecore.twins.calls import DeviceCalls
 from edgecore.twins.configuring import DriverFactory
 from edgecore.twins.keeper import Keeper
+from edgecore.twins.questions import DeviceQuestions
 from skerry.objects.bandwidth import BandwidthPlan
 from skerry.objects.commands import CAPABILITY, DeviceMethod, DeviceRefresh, PodRestart
+from skerry.objects.device_questions import DEVICES
 from skerry.objects.logs import LOGS
 from skerry.ports import Clock, Ids
 from skerry.sync.dial import Way
@@ -123,7 +126,9 @@ def compose(ground: Ground) -> Agent:
     )
     facts = NodeFacts(name=identity.name, address=machine.addresses[0], allocatable=amounts_of(machine))
     logs = PodLogs(LogParts(store=store, runtime=ground.runtime, clock=clock, directory=ground.directory))
-    link = _link(ground, machine.boot_id, logs)
+    twins = Keeper(store, ground.drivers, clock=time, ids=ground.ids, clock_is_synced=lambda: time.trusted)
+    questions = DeviceQuestions(store, twins, node=identity.name, clock=time)
+    link = _link(ground, machine.boot_id, {LOGS: logs, DEVICES: questions})
     pods = PodManager(
         PodParts(
             store=store,
@@ -136,7 +141,6 @@ def compose(ground: Ground) -> Agent:
         ),
         lambda: link.status.state == EdgeState.IN_STEP.value,
     )
-    twins = Keeper(store, ground.drivers, clock=time, ids=ground.ids, clock_is_synced=lambda: time.trusted)
     calls = DeviceCalls(store, twins)
     commands = CommandRunner(
         CommandParts(
@@ -160,13 +164,14 @@ def compose(ground: Ground) -> Agent:
         clock=time,
         node=identity.name,
         pods=pods,
+        questions=questions,
         commands=lambda: shown_commands(store),
     )
     node = NodeReporter(store, time, identity, ground.machine, pods.moved)
     return Agent(clock=clock, pods=pods, node=node, twins=twins, commands=commands, link=link, local=local)
 
 
-def _link(ground: Ground, boot_id: str, logs: PodLogs) -> EdgeLink:
+def _link(ground: Ground, boot_id: str, streams: Mapping[str, StreamSource]) -> EdgeLink:
     return EdgeLink(
         LinkSettings(
             node=ground.node,
@@ -183,7 +188,7 @@ def _link(ground: Ground, boot_id: str, logs: PodLogs) -> EdgeLink:
             dialers=ground.dialers,
             clock=ground.time,
             ids=ground.ids,
-            streams={LOGS: logs},
+            streams=streams,
             capabilities=(CAPABILITY,),
             doubted=ground.doubted,
             heard=ground.time.hear,

@@ -39,6 +39,8 @@ SUBRESOURCES: Final[dict[str, Sub]] = {
     "eviction": Sub(verbs=("create",), group="policy", version="v1", kind="Eviction"),
     "log": Sub(verbs=("get",)),
     "history": Sub(verbs=("get",), group="skerry.dev", version="v1", kind="DeviceHistory"),
+    "explain": Sub(verbs=("get",), group="skerry.dev", version="v1", kind="DeviceExplanation"),
+    "read": Sub(verbs=("create",), group="skerry.dev", version="v1", kind="DeviceReading"),
     "traffic": Sub(verbs=("get",), group="skerry.dev", version="v1", kind="NodeTraffic"),
     "token": Sub(verbs=("create",), group="authentication.k8s.io", version="v1", kind="TokenRequest"),
 }

@@ -14,6 +14,8 @@ from cloudcore.api.routing import Query, Target, asked_name
 from cloudcore.api.status import UNKNOWN_RESOURCE, MethodNotAllowedError, NotOfferedError
 from cloudcore.api.verbs.create import create, review
 from cloudcore.api.verbs.delete import delete, delete_collection
+from cloudcore.api.verbs.devices import explain
+from cloudcore.api.verbs.devices import read as read_device
 from cloudcore.api.verbs.get import get
 from cloudcore.api.verbs.history import history
 from cloudcore.api.verbs.lists import CATCH_UP_S, list_
@@ -58,6 +60,8 @@ _SUBRESOURCE_VERBS: Final[dict[tuple[str, str], Verb]] = {
     ("log", "get"): log,
     ("token", "create"): token,
     ("history", "get"): history,
+    ("explain", "get"): explain,
+    ("read", "create"): read_device,
     ("traffic", "get"): traffic,
 }
 _INTO_PODS: Final = {"exec": "exec", "attach": "attach", "portforward": "port-forward"}

@@ -1,4 +1,4 @@
-"""What the HTTP layer asks of its neighbours: identity, permission, shapes, documents, reviews and pod logs.
+"""What the HTTP layer asks of its neighbours: identity, permission, shapes, documents, reviews, gateways.
 
 The verbs know nothing of certificates, roles, OpenAPI or gateways; whoever composes the process hands them one
 `Parts`. Ports keep no data here; what each one keeps, and loses in a crash, is said by its implementation.
@@ -13,6 +13,7 @@ from typing import Protocol
 from cloudcore.api.authz.attributes import Attributes
 from cloudcore.registry.port import Actor, Objects
 from cloudcore.store.cache import WatchCache
+from skerry.objects.device_questions import Question
 from skerry.objects.json import JsonObject
 from skerry.objects.patches import MergeRules
 from skerry.objects.scheme import Kind, Scheme
@@ -183,6 +184,13 @@ class PodLogs(Protocol):
         ...
 
 
+class NodeDevices(Protocol):
+    async def ask(self, node: str, question: Question) -> JsonObject:
+        """The answer of the node's gateway. Raises `UnavailableError` when it can't be asked now or does not answer,
+        `NotFoundError` and `BadRequestError` with the gateway's reason."""
+        ...
+
+
 class NodeTraffic(Protocol):
     @property
     def days_kept(self) -> int:
@@ -244,6 +252,7 @@ class Parts:
     gate: Gate
     reviews: Reviews
     logs: PodLogs
+    devices: NodeDevices
     traffic: NodeTraffic
     clock: Clock
     ids: Ids

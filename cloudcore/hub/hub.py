@@ -29,7 +29,7 @@ from cloudcore.hub.places import Places, PlaceSettings
 from cloudcore.hub.pushing import Pushing
 from cloudcore.hub.references import ARRIVAL, NODES, PODS
 from cloudcore.hub.sessions import NodeSession, SessionParts
-from cloudcore.hub.streams import NodeLogs, NodeStreams
+from cloudcore.hub.streams import NodeDevices, NodeLogs, NodeStreams
 from cloudcore.hub.traffic import TrafficLedger, TrafficSources
 from cloudcore.hub.views import Views
 from cloudcore.registry.port import Objects
@@ -163,6 +163,8 @@ class Hub:
         """Bytes on the nodes' links, for the API."""
         self.logs = NodeLogs(self._streams_of, elsewhere.read)
         """Pod logs, for the API."""
+        self.devices = NodeDevices(self._streams_of, elsewhere.read)
+        """What gateways are asked of their devices, for the API."""
         self.here = NodesHere(self._streams_of, self.traffic)
         """What other replicas ask of this one."""
 

@@ -8,13 +8,21 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable
-from typing import Protocol
+from contextlib import aclosing
+from typing import Final, Protocol
+
+import orjson
 
 from skerry.errors import BadRequestError, NotFoundError, SkerryError, UnavailableError
-from skerry.objects.json import encode_object
+from skerry.objects.device_questions import DEVICES, TIMEOUT_S_MAX, Question
+from skerry.objects.json import Json, JsonObject, encode_object
 from skerry.objects.logs import LOGS, LogRequest
 from skerry.sync.effects import StreamArrived, StreamEffect, StreamEnded, StreamOpened, StreamWritable
 from skerry.sync.streams import STREAM_BAD_REQUEST, STREAM_DONE, STREAM_NOT_FOUND, STREAM_REFUSED, Streams
+
+ANSWER_S_MAX: Final = TIMEOUT_S_MAX + 5.0
+"""For a question about a device: as long as a gateway may take, and the way."""
+ANSWER_BYTES_MAX: Final = 1024 * 1024
 
 
 class NodeStreams:
@@ -127,9 +135,46 @@ class NodeLogs:
             await chunks.aclose()
 
 
+class NodeDevices:
+    """Questions about devices through the hub: the API's `NodeDevices`."""
+
+    def __init__(
+        self,
+        streams_of: Callable[[str], NodeStreams | None],
+        elsewhere: Callable[[str, str, bytes], AsyncGenerator[bytes]],
+    ) -> None:
+        """As `NodeLogs` has them."""
+        self._streams_of = streams_of
+        self._elsewhere = elsewhere
+
+    async def ask(self, node: str, question: Question) -> JsonObject:
+        """See `cloudcore.api.ports.NodeDevices`."""
+        params = encode_object(question.params())
+        streams = self._streams_of(node)
+        pieces = self._elsewhere(node, DEVICES, params) if streams is None else streams.read(DEVICES, params)
+        answer = bytearray()
+        try:
+            async with asyncio.timeout(ANSWER_S_MAX), aclosing(pieces):
+                async for piece in pieces:
+                    answer += piece
+                    if len(answer) > ANSWER_BYTES_MAX:
+                        raise UnavailableError(f"node {node} answers more than {ANSWER_BYTES_MAX} bytes")
+        except TimeoutError as error:
+            raise UnavailableError(f"node {node} does not answer within {ANSWER_S_MAX:g} s") from error
+        try:
+            told: Json = orjson.loads(answer)
+        except orjson.JSONDecodeError:
+            told = None
+        if not isinstance(told, dict):
+            raise UnavailableError(f"node {node} answers what makes no sense")
+        return told
+
+
 def _error(ended: StreamEnded) -> SkerryError:
     if ended.code == STREAM_NOT_FOUND:
         return NotFoundError(ended.reason)
+    if ended.code == STREAM_REFUSED:
+        return UnavailableError(f"{ended.reason}: its agent may be of an older release")
     if ended.code == STREAM_BAD_REQUEST:
         return BadRequestError(ended.reason)
     return UnavailableError(ended.reason or f"the stream ended with code {ended.code}")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from edgecore.store.shell import AsyncEdgeStore
+from skerry.objects.device_questions import Question
 from skerry.objects.json import JsonObject
 from skerry.objects.meta import Key
 from skerry.objects.twins import TwinState, Vector
@@ -81,6 +82,12 @@ class Logs(Protocol):
     def __call__(self, params: JsonObject, /) -> AsyncGenerator[bytes]: ...
 
 
+class Questions(Protocol):
+    """About devices. Raises the errors of `skerry.errors`."""
+
+    async def answer(self, question: Question) -> JsonObject: ...
+
+
 class Pods(Protocol):
     @property
     def count(self) -> int: ...
@@ -97,5 +104,6 @@ class LocalParts:
     pods: Pods
     clock: Clock
     node: str
+    questions: Questions
     commands: Callable[[], list[JsonObject]] = list
     """Every command that this gateway knows, as objects."""

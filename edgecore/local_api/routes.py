@@ -20,6 +20,7 @@ from edgecore.local_api.ports import LocalParts
 from edgecore.store.backlog import Now, backlog_shown
 from skerry.errors import BadRequestError, GoneError, NotFoundError, SkerryError, UnavailableError
 from skerry.objects.bandwidth import bandwidth_text
+from skerry.objects.device_questions import explain_of, read_of
 from skerry.objects.json import Json, JsonObject, encode_object, maps_at, str_at
 from skerry.objects.logs import LogRequest
 from skerry.objects.meta import Key, annotations_of, name_of, namespace_of
@@ -173,6 +174,8 @@ class Routes:
             return await self._log(request, target)
         if target.rest[:1] == ("twins",) and target.kind is DEVICE and len(target.rest) == 2:
             return await self._set_twin(request, target, target.rest[1])
+        if target.rest in (("explain",), ("read",)) and target.kind is DEVICE:
+            return await self._asked(request, target)
         if target.rest not in ((), ("status",)):
             raise NotFoundError("the server could not find the requested resource")
         if request.method != "GET":
@@ -226,6 +229,17 @@ class Routes:
             expires_ms=parse_time(expires) if expires else None,
         )
         return json_answer({"device": target.name, "property": prop, "value": value, "version": str(version)})
+
+    async def _asked(self, request: Request, target: Target) -> Answer:
+        """What the cloud answers at the same paths by asking here."""
+        if (request.method, target.rest[0]) not in (("GET", "explain"), ("POST", "read")):
+            raise MethodNotAllowedError("explain takes GET, and read takes POST")
+        about = {"namespace": target.namespace, "device": target.name, "uid": ""}
+        if target.rest[0] == "explain":
+            query: JsonObject = {name: request.query[name] for name in ("property", "value") if name in request.query}
+            return json_answer(await self._parts.questions.answer(explain_of(query, **about)))
+        body = _object(request.body) if request.body else {}
+        return json_answer(await self._parts.questions.answer(read_of(body, **about)), 201)
 
     async def _log(self, request: Request, target: Target) -> Stream:
         pod = self._objects.get(POD, target.namespace, target.name)

@@ -54,6 +54,23 @@ class Carrying:
         """The device is gone from this gateway."""
         self._attempts.pop(place, None)
 
+    def waits(self, place: Place) -> tuple[str, float | None]:
+        """Why what is wanted is not carried out just now, and in how many seconds it is looked at again (None: nobody
+        knows). "" where nothing waits."""
+        twin = self._ledger.twins.get(place)
+        if twin is None or is_settled(twin) or place not in self._served.configs:
+            return "", None
+        now_s, not_before_s = self._clock.monotonic_s(), self._not_before_s(place)
+        if not_before_s > now_s:
+            return "the last attempt failed", not_before_s - now_s
+        match self._step(place):
+            case Hold(reason=reason, until_ms=until_ms):
+                return reason, None if until_ms is None else max(0.0, (until_ms - self._clock.wall_ms()) / 1000)
+            case Write():
+                return "it is being written", None
+            case _:
+                return "", None
+
     async def write_once(self, place: Place, value: Value) -> WriteResult:
         """Write at most once, leaving what is wanted of the property as it is. Hold the device's turn."""
         config, driver = self._served.serving(place)

@@ -20,10 +20,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from devices.port import PropertyConfig, Reading, WriteResult
+from devices.port import PropertyConfig, Reading, Rehearsal, WriteResult
 from edgecore.store.shell import AsyncEdgeStore
 from edgecore.twins.carrying import Carrying
 from edgecore.twins.configuring import Configuring, DriverFactory, Rooms
+from edgecore.twins.explained import PropertySight
 from edgecore.twins.health import Health
 from edgecore.twins.ledger import Ledger
 from edgecore.twins.plan import FINAL
@@ -33,6 +34,7 @@ from edgecore.twins.served import Served
 from edgecore.twins.settings import CLOCK_FLOOR_MS, KeeperSettings
 from skerry.errors import InvalidError, NotFoundError, UnavailableError
 from skerry.objects.device_models import checked_value
+from skerry.objects.json import JsonObject
 from skerry.objects.meta import Key
 from skerry.objects.twins import AckState, TwinState, Value, Vector, write_desired
 from skerry.ports import Clock, Ids
@@ -180,6 +182,48 @@ class Keeper:
     async def read_now(self, device: Key, prop: str) -> Reading:
         """Read, and tell what was read. Hold the device's `turn`."""
         return await self._carrying.read_now((device, prop))
+
+    # --- for those who ask why ----------------------------------------------------------------------------
+
+    def properties(self, device: Key) -> Sequence[str]:
+        """Those that are served, in the order of the configuration."""
+        known = self._served.known.get(device)
+        return [prop.name for prop in known.config.properties] if known and known.config else []
+
+    def sight(self, device: Key, prop: str) -> PropertySight | None:
+        """All that is known of a property; None for one that is neither served nor remembered."""
+        place = (device, prop)
+        config, twin = self._served.configs.get(place), self._ledger.twins.get(place)
+        if config is None and twin is None:
+            return None
+        driver, fresh = self._served.driver_of(device), self._served.fresh.get(place)
+        summary = next((one for one in self.devices() if one.device == device), None)
+        waits, waits_s = self._carrying.waits(place)
+        return PropertySight(
+            device=device,
+            prop=prop,
+            config=config,
+            state=summary.state if summary else "offline",
+            state_reason=summary.reason if summary else "",
+            last_online_ms=summary.last_online_ms if summary else 0,
+            explanation=driver.explain(device, prop) if driver is not None else None,
+            fresh=fresh,
+            fresh_age_s=self._clock.monotonic_s() - fresh.monotonic_s if fresh is not None else 0.0,
+            twin=twin,
+            waits=waits,
+            waits_s=waits_s,
+        )
+
+    def raw(self, device: Key, prop: str) -> JsonObject:
+        """What came over the wire last, in the protocol's own fields; empty for nothing."""
+        driver = self._served.driver_of(device)
+        told = driver.explain(device, prop) if driver is not None else None
+        return told.raw if told is not None else {}
+
+    def rehearse(self, device: Key, prop: str, value: Value) -> Rehearsal | None:
+        """What writing it would come to; None where no driver serves it now."""
+        driver = self._served.driver_of(device)
+        return driver.rehearse(device, prop, value) if driver is not None else None
 
     def objects_changed(self, keys: Iterable[Key]) -> None:
         """See `Twins`."""

@@ -52,7 +52,7 @@ def main() -> None:
     """Keep fleets of edge gateways working: from the cloud when it is there, alone when it is not.
 
     \b
-    Exit codes: 0 done, 2 usage, 3 not found, 4 conflict, 5 refused, 6 not in time, 7 out of reach.
+    Exit codes: 0 done, 2 usage, 3 not found, 4 conflict, 5 refused, 6 not in time, 7 out of reach or queued.
     """
 
 

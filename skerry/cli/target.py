@@ -56,6 +56,10 @@ class DeadlineError(SkerryError):
     """What was waited for did not come in time."""
 
 
+class QueuedError(SkerryError):
+    """It waits for somebody who is out of reach, and goes on by itself when they are back."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
     """Where the options point; connecting waits until a command needs it."""
@@ -108,7 +112,7 @@ def exit_code(error: SkerryError) -> int:
             return EXIT_REFUSED
         case DeadlineError():
             return EXIT_TIMEOUT
-        case UnavailableError():
+        case UnavailableError() | QueuedError():
             return EXIT_OFFLINE
         case BadRequestError():
             return EXIT_USAGE

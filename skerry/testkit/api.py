@@ -13,7 +13,7 @@ from typing import Final, cast
 from skerry.cli import kinds
 from skerry.cli.apply import apply_one, documents, kind_of, read_manifests
 from skerry.cli.client import Server, path_of
-from skerry.cli.device import set_in_cloud
+from skerry.cli.device_set import set_in_cloud
 from skerry.errors import (
     AlreadyExistsError,
     BadRequestError,

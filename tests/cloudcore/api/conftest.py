@@ -31,6 +31,7 @@ from cloudcore.store.memory import MemoryState, MemoryStore
 from cloudcore.store.port import ABSENT, Batch, Put
 from skerry.clocks import ManualClock, SeededIds
 from skerry.errors import SkerryError, UnavailableError
+from skerry.objects.device_questions import Question
 from skerry.objects.json import JsonObject
 from skerry.objects.meta import Key, name_of
 from skerry.objects.scheme import Kind
@@ -109,6 +110,20 @@ class Shelf:
 
 
 @dataclass
+class Gateways:
+    """Answers of gateways by name, and what they were asked; a name that is not there is a gateway out of reach."""
+
+    answers: dict[str, JsonObject] = field(default_factory=dict)
+    asked: list[Question] = field(default_factory=list)
+
+    async def ask(self, node: str, question: Question) -> JsonObject:
+        self.asked.append(question)
+        if node not in self.answers:
+            raise UnavailableError(f"node {node} is not connected: its devices are on the gateway")
+        return self.answers[node]
+
+
+@dataclass
 class Replied:
     """What came back, read."""
 
@@ -133,7 +148,7 @@ class ApiWorld:
         self.scheme = builtin_scheme()
         self.custom = CustomKinds(self.scheme)
         rules = KindRules(self.custom)
-        self.gate, self.shelf = OpenDoor(), Shelf()
+        self.gate, self.shelf, self.gateways = OpenDoor(), Shelf(), Gateways()
         self.objects = LocalObjects(store=store, cache=cache, rules=rules, clock=self.clock, ids=self.ids)
         self.parts = Parts(
             objects=self.objects,
@@ -146,6 +161,7 @@ class ApiWorld:
             gate=self.gate,
             reviews=Yes(),
             logs=self.shelf,
+            devices=self.gateways,
             traffic=Quiet(),
             clock=self.clock,
             ids=self.ids,

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import replace
 
 import pytest
 
 from cloudcore.hub.places import PlaceSettings
+from cloudcore.hub.streams import NodeDevices
 from cloudcore.store.failing import FailingStore, Fault, Operation
 from cloudcore.store.memory import MemoryState, MemoryStore
 from edgecore.store.failing import FailingEdgeStore
@@ -18,6 +19,7 @@ from edgecore.store.port import Held
 from skerry.clocks import SystemClock
 from skerry.errors import NotFoundError, StorageFullError, UnavailableError
 from skerry.objects.conditions import condition_of, is_true
+from skerry.objects.device_questions import Explain
 from skerry.objects.json import JsonObject, map_at, maps_at, str_at
 from skerry.objects.logs import LogRequest
 from skerry.objects.meta import Key, uid_of
@@ -292,6 +294,34 @@ async def test_logs_end_with_the_gateways_reason(fleet: Fleet) -> None:
         assert seen == [b"one line\n"]
     with pytest.raises(UnavailableError, match="not connected"):
         await anext(fleet.hub.logs.read("nowhere", query))
+
+
+async def test_a_question_about_a_device_is_answered_by_its_gateway(fleet: Fleet) -> None:
+    question = Explain(namespace="ns", device="plc", uid="u", prop="t")
+
+    async def devices(params: JsonObject) -> AsyncIterator[bytes]:
+        assert params == question.params()
+        for piece in (b'{"property"', b': "t"}'):
+            yield piece
+
+    async with fleet.gateway(sources={"devices": devices}) as gateway:
+        await eventually(lambda: gateway.link.connected)
+        assert await fleet.hub.devices.ask("eu-1", question) == {"property": "t"}
+    async with fleet.gateway(sources={}) as gateway:
+        await eventually(lambda: gateway.link.connected)
+        with pytest.raises(UnavailableError, match="older release"):
+            await fleet.hub.devices.ask("eu-1", question)
+    with pytest.raises(UnavailableError, match="its devices are on the gateway"):
+        await fleet.hub.devices.ask("nowhere", question)
+
+
+@pytest.mark.parametrize(("piece", "why"), [(b"[]", "makes no sense"), (b"x" * 2_000_000, "more than")])
+async def test_an_answer_about_a_device_that_is_none_is_not_passed_on(piece: bytes, why: str) -> None:
+    async def elsewhere(node: str, kind: str, params: bytes) -> AsyncGenerator[bytes]:
+        yield piece
+
+    with pytest.raises(UnavailableError, match=why):
+        await NodeDevices(lambda _: None, elsewhere).ask("eu-1", Explain(namespace="n", device="d", uid="", prop="t"))
 
 
 async def test_the_hub_keeps_one_lease(fleet: Fleet) -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 from devices.mqtt.config import MqttDevice, MqttProperty, parse_device
-from devices.mqtt.explain import PAYLOAD_BYTES_SHOWN, explanation, note_of, rehearsal
-from devices.mqtt.port import Delivery
+from devices.mqtt.driver import MqttDriver
+from devices.mqtt.explain import PAYLOAD_BYTES_SHOWN, explanation, note_of, refused, rehearsal, shown_payload
+from devices.mqtt.port import Delivery, Outgoing
 from devices.port import DeviceConfig, DeviceHealth, PropertyConfig, Reading
+from skerry.clocks import SystemClock
 from skerry.objects.json import JsonObject
 from skerry.objects.meta import Key
 
@@ -84,12 +86,39 @@ def test_a_message_of_another_topic_is_not_taken_for_this_one() -> None:
 
 def test_a_rehearsal_names_topic_and_payload() -> None:
     device, prop = made({"topic": "a/t", "commandTopic": "a/t/set", "commandTemplate": '{"set": ${value}}'})
-    told = rehearsal(device, prop, 21.5)
+    told = rehearsal(device, prop, 21.5, Outgoing(topic="a/t/set", payload=b'{"set": 21.5}'))
     assert told.requests == ({"topic": "a/t/set", "payload": '{"set": 21.5}', "qos": 1, "retain": False},)
     assert told.steps[-1].says == "a/t is to tell this value within 5 s"
     device, prop = made({"commandTopic": "a/t/set", "commandRetain": True})
-    told = rehearsal(device, prop, 21.5)
+    told = rehearsal(device, prop, 21.5, Outgoing(topic="a/t/set", payload=b"21.5", retain=True, expiry_s=60))
     assert told.place == "written only: topic a/t/set at broker:1883"
-    assert "retained" in told.steps[2].says and told.steps[-1].says == "none: it is not told back"
-    device, prop = made({"topic": "a/t"})
-    assert rehearsal(device, prop, 1.0).refusal == "t has no commandTopic"
+    assert told.steps[2].says == "publish on a/t/set at broker:1883, QoS 1, retained, thrown away after 60 s"
+    assert told.steps[-1].says == "none: it is not told back"
+    assert refused(device, prop, 1.0, "no").refusal == "no" and not refused(device, prop, 1.0, "no").requests
+
+
+def test_payloads_are_one_line_or_hexadecimal() -> None:
+    assert shown_payload(b'{\n  "t": 1\n}') == '{ "t": 1 }'
+    assert shown_payload("71 °C".encode()[:4]) == "71", "the end of a payload that was cut"
+    assert (shown_payload(b"\xff\x00"), shown_payload(b"\x00\x01")) == ("0xff00", "0x0001")
+
+
+async def test_the_driver_rehearses_what_it_would_send_and_says_what_it_can_t() -> None:
+    driver = MqttDriver(clock=SystemClock(), client_id="x")
+    visitor: JsonObject = {
+        "topic": "a/t",
+        "commandTopic": "a/t/set",
+        "commandTemplate": '{"id": "${correlation}", "to": "${response}", "v": ${value}}',
+        "response": {"topic": "a/answers"},
+        "readTopic": "a/ask",
+    }
+    _, prop = made(visitor)
+    data: JsonObject = {"host": "broker"}
+    config = DeviceConfig(device=KEY, protocol="mqtt", protocol_config=data, properties=(prop.config,))
+    assert await driver.configure([config]) == []
+    told = driver.rehearse(KEY, "t", 21.5)
+    assert told is not None and told.requests[0]["payload"] == '{"id": "<correlation>", "to": "a/answers", "v": 21.5}'
+    assert [step.name for step in told.steps] == ["value", "payload", "sent", "answer", "check"]
+    explained = driver.explain(KEY, "t")
+    assert explained is not None and explained.asked == "it tells by itself, and when it is asked on a/ask"
+    assert explained.error == "not connected yet" and explained.reading is None

@@ -19,6 +19,7 @@ from edgecore.store.port import EdgeBatch, Held, NewReport, TwinRow
 from edgecore.store.shell import AsyncEdgeStore
 from skerry.clocks import ManualClock
 from skerry.errors import BadRequestError, NotFoundError, SkerryError, StorageFullError, UnavailableError
+from skerry.objects.device_questions import Explain, Question, Read
 from skerry.objects.json import JsonObject, encode_object
 from skerry.objects.meta import Key, Revision, Stamp
 from skerry.objects.times import time_text
@@ -89,6 +90,17 @@ class FakeLink:
 
 
 @dataclass
+class Answers:
+    """Says what it was asked."""
+
+    asked: list[Question] = field(default_factory=list)
+
+    async def answer(self, question: Question) -> JsonObject:
+        self.asked.append(question)
+        return {"kind": "Answer"}
+
+
+@dataclass
 class NoPods:
     count: int = 0
 
@@ -100,12 +112,14 @@ class Api:
         self.twins = RecordingTwins()
         self.link = FakeLink()
         self.asked: list[JsonObject] = []
+        self.answers = Answers()
         parts = LocalParts(
             store=self.store,
             twins=self.twins,
             link=self.link,
             logs=self.logs,
             pods=NoPods(),
+            questions=self.answers,
             clock=self.clock,
             node="gate-1",
         )
@@ -336,3 +350,18 @@ async def test_the_status_says_what_waits_for_the_cloud_since_when_and_what_was_
     api.clock.step_wall(5_000)
     (waiting,) = (await api.ask("GET", "skerry/status"))[1]["outbox"]["waiting"]
     assert waiting["since"] == time_text(api.clock.wall_ms() - 100_000), "a clock that is set moves what it dated"
+
+
+async def test_questions_about_devices_are_handed_on_as_the_cloud_hands_them_on(api: Api) -> None:
+    place = "apis/devices.kubeedge.io/v1beta1/namespaces/default/devices/plc"
+    assert await api.ask("GET", f"{place}/explain", property="t", value="5") == (200, {"kind": "Answer"})
+    assert (await api.ask("POST", f"{place}/read", {"properties": ["t"], "freshMs": 5000}))[0] == 201
+    assert (await api.ask("POST", f"{place}/read"))[0] == 201
+    assert api.answers.asked == [
+        Explain(namespace="default", device="plc", uid="", prop="t", value="5"),
+        Read(namespace="default", device="plc", uid="", props=("t",), fresh_ms=5000),
+        Read(namespace="default", device="plc", uid="", props=()),
+    ]
+    assert (await api.ask("GET", f"{place}/explain"))[1]["message"].startswith("property: required")
+    assert (await api.ask("POST", f"{place}/read", {"freshMs": "soon"}))[0] == 400
+    assert (await api.ask("GET", f"{place}/read"))[0] == 405

@@ -1,0 +1,142 @@
+"""Answers to questions about devices, for the cloud over a stream and for the local API: the same ones.
+
+Explaining asks nobody: it tells what is remembered. Reading goes to the device in its turn, unless what was read last
+is fresh enough. Keeps nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+
+from devices.port import Reading, Rehearsal
+from edgecore.store.shell import AsyncEdgeStore
+from edgecore.twins.config import DEVICES
+from edgecore.twins.explained import PropertySight, explained, reading_shown
+from edgecore.twins.keeper import Keeper
+from skerry.errors import InvalidError, NotFoundError
+from skerry.objects.device_questions import Explain, Question, Read, question_of
+from skerry.objects.json import JsonObject, encode_object
+from skerry.objects.meta import Key
+from skerry.ports import Clock
+
+
+class DeviceQuestions:
+    """A source of streams of kind `devices`, and of the local API."""
+
+    def __init__(self, store: AsyncEdgeStore, keeper: Keeper, *, node: str, clock: Clock) -> None:
+        self._store = store
+        self._keeper = keeper
+        self._node = node
+        self._clock = clock
+
+    async def __call__(self, params: JsonObject) -> AsyncGenerator[bytes]:
+        """One document."""
+        yield encode_object(await self.answer(question_of(params)))
+
+    async def answer(self, question: Question) -> JsonObject:
+        """Raises `NotFoundError` for a device or property that is not on this gateway."""
+        device = self._device(question)
+        match question:
+            case Explain():
+                return self._explain(device, question)
+            case Read():
+                return await self._read(device, question)
+
+    def _device(self, question: Question) -> Key:
+        key = Key(DEVICES, question.namespace, question.device)
+        held = self._store.get(key)
+        if held is None:
+            raise NotFoundError(f'device "{question.device}" is not on this gateway ({self._node})')
+        if question.uid and held.stamp.uid != question.uid:
+            raise NotFoundError(
+                f'device "{question.device}" was made again, and gateway {self._node} has the one before: ask again'
+            )
+        return key
+
+    def _known(self, device: Key, prop: str) -> PropertySight:
+        sight = self._keeper.sight(device, prop)
+        if sight is None:
+            known = ", ".join(self._keeper.properties(device)) or "none"
+            raise NotFoundError(f"device {device.name} has no property {prop!r} (it has: {known})")
+        return sight
+
+    # --- explaining ---------------------------------------------------------------------------------------
+
+    def _explain(self, device: Key, question: Explain) -> JsonObject:
+        sight = self._known(device, question.prop)
+        if question.value is not None:
+            sight = self._rehearsed(sight, question.value)
+        return explained(sight, node=self._node, now_ms=self._clock.wall_ms())
+
+    def _rehearsed(self, sight: PropertySight, text: str) -> PropertySight:
+        """What the model's checks say, then the driver's."""
+        config = sight.config
+        rehearsal: Rehearsal | None = None
+        refusal = ""
+        if config is None:
+            refusal = sight.state_reason or "it is not served by this gateway"
+        else:
+            try:
+                value = self._keeper.check_value(config, text)
+            except InvalidError as error:
+                refusal = str(error)
+            else:
+                rehearsal = self._keeper.rehearse(sight.device, sight.prop, value)
+                refusal = "" if rehearsal is not None else "no driver serves it at this moment: ask again"
+        if rehearsal is None:
+            place = sight.explanation.place if sight.explanation is not None else ""
+            rehearsal = Rehearsal(place=place, requests=(), steps=(), refusal=refusal)
+        return sight.rehearsed(rehearsal, text)
+
+    # --- reading ------------------------------------------------------------------------------------------
+
+    async def _read(self, device: Key, question: Read) -> JsonObject:
+        names = question.props or self._keeper.properties(device)
+        sights = {name: self._known(device, name) for name in names}
+        told: JsonObject = {}
+        asked: list[str] = []
+        for name, sight in sights.items():
+            fresh = sight.fresh
+            if fresh is not None and fresh.value is not None and sight.fresh_age_s * 1000 <= question.fresh_ms:
+                told[name] = self._shown(sight, fresh, asked=False)
+            else:
+                asked.append(name)
+        async for name, reading in self._readings(device, asked, question.timeout_s):
+            told[name] = self._shown(sights[name], reading, asked=True)
+        for name in asked:
+            if name not in told:
+                told[name] = {"quality": "bad", "reason": f"not read within {question.timeout_s} s", "late": True}
+        return {
+            "kind": "DeviceReading",
+            "apiVersion": "skerry.dev/v1",
+            "metadata": {"namespace": device.namespace, "name": device.name},
+            "node": self._node,
+            "properties": {name: told[name] for name in names},
+        }
+
+    async def _readings(
+        self, device: Key, names: Sequence[str], timeout_s: float
+    ) -> AsyncGenerator[tuple[str, Reading]]:
+        """One after the other, for as long as there is time."""
+        until_s = self._clock.monotonic_s() + timeout_s
+        for name in names:
+            left_s = until_s - self._clock.monotonic_s()
+            if left_s <= 0:
+                return
+            try:
+                async with asyncio.timeout(left_s), self._keeper.turn(device):
+                    reading = await self._keeper.read_now(device, name)
+            except TimeoutError:
+                return
+            yield name, reading
+
+    def _shown(self, sight: PropertySight, reading: Reading, *, asked: bool) -> JsonObject:
+        told = reading_shown(reading, now_ms=self._clock.wall_ms())
+        told["from"] = "device" if asked else "memory"
+        if sight.config is not None:
+            told |= {"type": sight.config.type, "unit": sight.config.unit}
+        raw = self._keeper.raw(sight.device, sight.prop)
+        if raw:
+            told["raw"] = raw
+        return told

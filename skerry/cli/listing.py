@@ -1,0 +1,177 @@
+"""One list in every form: tables for people, JSON, YAML, CSV and names for programs, and `--fields` for both.
+
+Rows are made once, of text; the objects behind them are what programs get. A table on a terminal is cut to its
+width, and has colours; anywhere else every cell is whole and plain. Keeps nothing.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import shutil
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import click
+
+from skerry.cli.output import print_data, print_table
+from skerry.errors import BadRequestError
+from skerry.objects.json import Json, JsonObject, dig
+
+LISTED: Final = ("table", "wide", "json", "yaml", "jsonl", "csv", "name")
+"""Forms of `-o`."""
+_STEP: Final = re.compile(r"\.([A-Za-z0-9_-]+)|\[(\d+)\]|\['([^']+)'\]")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One thing: its cells, one a column of the listing, and the object that programs get."""
+
+    cells: tuple[str, ...]
+    obj: JsonObject
+    name: str = ""
+    """What `-o name` prints: `device/boiler`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listing:
+    """Columns by title (`NAME`); those in `wide` are left out of a plain table."""
+
+    titles: tuple[str, ...]
+    rows: tuple[Row, ...]
+    wide: frozenset[str] = frozenset()
+
+    def without(self, *titles: str) -> Listing:
+        """The listing without these columns."""
+        kept = [index for index, title in enumerate(self.titles) if title not in titles]
+        rows = tuple(
+            Row(cells=tuple(row.cells[index] for index in kept), obj=row.obj, name=row.name) for row in self.rows
+        )
+        return Listing(titles=tuple(self.titles[index] for index in kept), rows=rows, wide=self.wide)
+
+
+def check_listed(form: str) -> str:
+    """Raises `BadRequestError` for a form that there is not."""
+    if form not in LISTED:
+        raise BadRequestError(f"-o {form}: use one of {', '.join(LISTED)}")
+    return form
+
+
+def fields_of(text: str) -> tuple[str, ...]:
+    """`name,state,.spec.nodeName` of `--fields`."""
+    return tuple(part for part in (part.strip() for part in text.split(",")) if part)
+
+
+def print_listing(
+    listing: Listing, form: str, fields: Sequence[str] = (), *, empty: str = "", one: bool = False
+) -> None:
+    """In that form. `empty`: what to tell people where there is nothing; `one`: JSON and YAML of the only row, not of
+    a list. Raises `BadRequestError` for a field that there is not."""
+    values = [[value_of(listing, row, field) for field in fields] for row in listing.rows]
+    if not listing.rows:
+        for field in fields:
+            _known(listing, field)
+    match form:
+        case "json" | "yaml":
+            _print_documents(listing, form, fields, values, one=one)
+        case "jsonl":
+            for row, held in zip(listing.rows, values, strict=True):
+                click.echo(json.dumps(_chosen(fields, held) if fields else row.obj, ensure_ascii=False))
+        case "csv":
+            _print_csv(listing, fields, values)
+        case "name":
+            for row in listing.rows:
+                click.echo(row.name)
+        case _:
+            if not listing.rows:
+                click.echo(empty, err=True)
+            elif fields:
+                print_table(
+                    [_title(field) for field in fields], fitted([[_cell(each) for each in held] for held in values])
+                )
+            else:
+                shown = listing if form == "wide" else listing.without(*listing.wide)
+                cells = [[*row.cells] for row in shown.rows]
+                print_table(shown.titles, fitted(cells, shown.titles))
+
+
+def _print_documents(
+    listing: Listing, form: str, fields: Sequence[str], values: Sequence[Sequence[Json]], *, one: bool
+) -> None:
+    items: list[Json] = [_chosen(fields, held) for held in values] if fields else [row.obj for row in listing.rows]
+    if one and len(items) == 1:
+        print_data(items[0], form)
+    elif fields:
+        print_data(items, form)
+    else:
+        print_data({"kind": "List", "apiVersion": "v1", "items": items}, form)
+
+
+def _print_csv(listing: Listing, fields: Sequence[str], values: Sequence[Sequence[Json]]) -> None:
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    if fields:
+        writer.writerow([field.removeprefix(".") for field in fields])
+        writer.writerows([_cell(each) for each in held] for held in values)
+    else:
+        writer.writerow([title.lower() for title in listing.titles])
+        writer.writerows(row.cells for row in listing.rows)
+
+
+def _chosen(fields: Sequence[str], values: Sequence[Json]) -> JsonObject:
+    return {field.removeprefix("."): value for field, value in zip(fields, values, strict=True)}
+
+
+def _title(field: str) -> str:
+    return field.removeprefix(".").rsplit(".", 1)[-1].upper()
+
+
+def _cell(value: Json) -> str:
+    if value is None:
+        return "<none>"
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def value_of(listing: Listing, row: Row, field: str) -> Json:
+    """A column by its title, or (`.spec.nodeName`) a place in the object. Raises `BadRequestError`."""
+    _known(listing, field)
+    if not field.startswith("."):
+        return row.cells[[title.lower() for title in listing.titles].index(field.lower())]
+    at: Json = row.obj
+    for name, index, quoted in _STEP.findall(field):
+        at = _item(at, int(index)) if index else dig(at, name or quoted)
+    return at
+
+
+def _item(holder: Json, index: int) -> Json:
+    return holder[index] if isinstance(holder, list) and index < len(holder) else None
+
+
+def _known(listing: Listing, field: str) -> None:
+    if field.startswith("."):
+        if "".join(found.group() for found in _STEP.finditer(field)) != field:
+            raise BadRequestError(
+                f"--fields {field}: a path is written as .spec.nodeName or .spec.properties[0].name"
+            )
+        return
+    known = [title.lower() for title in listing.titles]
+    if field.lower() not in known:
+        raise BadRequestError(f"--fields {field}: use {', '.join(known)}, or a path such as .spec.nodeName")
+
+
+def fitted(rows: Sequence[Sequence[str]], titles: Sequence[str] = ()) -> list[list[str]]:
+    """The rows with their last cells cut where they would not fit on the terminal; whole where there is none."""
+    if not rows or not sys.stdout.isatty():
+        return [[*row] for row in rows]
+    columns = shutil.get_terminal_size().columns
+    before = [*([titles] if titles else []), *rows]
+    taken = sum(max(len(row[index]) for row in before) + 3 for index in range(len(rows[0]) - 1))
+    room = max(columns - taken, 8)
+    return [[*row[:-1], cut(row[-1], room)] for row in rows]
+
+
+def cut(text: str, room: int) -> str:
+    """At most `room` characters, the last an ellipsis where something is missing."""
+    return text if len(text) <= room else text[: max(0, room - 1)] + "…"

@@ -1,0 +1,64 @@
+"""Questions about devices, handed on to their gateways."""
+
+from __future__ import annotations
+
+import pytest
+
+from skerry.objects.device_questions import Explain, Read
+from tests.cloudcore.api.conftest import ApiWorld
+
+DEVICES = "/apis/devices.kubeedge.io/v1beta1/namespaces/default/devices"
+SPEC = {"deviceModelRef": {"name": "m"}, "protocol": {"protocolName": "virtual", "configData": {}}}
+
+
+@pytest.fixture
+async def uid(world: ApiWorld) -> str:
+    """A device on node n1."""
+    made = await world.post(DEVICES, {"metadata": {"name": "plc"}, "spec": {"nodeName": "n1", **SPEC}})
+    return str(made["metadata"]["uid"])
+
+
+async def test_a_question_goes_to_the_gateway_of_the_device_with_the_life_that_is_meant(
+    world: ApiWorld, uid: str
+) -> None:
+    world.gateways.answers["n1"] = {"kind": "DeviceExplanation", "property": "t"}
+    assert (await world.get(f"{DEVICES}/plc/explain?property=t&value="))["property"] == "t"
+    replied = await world.ask("POST", f"{DEVICES}/plc/read", {"properties": ["t"], "freshMs": 100})
+    assert replied.code == 201
+    assert (await world.ask("POST", f"{DEVICES}/plc/read")).code == 201
+    assert world.gateways.asked == [
+        Explain(namespace="default", device="plc", uid=uid, prop="t", value=""),
+        Read(namespace="default", device="plc", uid=uid, props=("t",), fresh_ms=100),
+        Read(namespace="default", device="plc", uid=uid, props=()),
+    ]
+
+
+async def test_whoever_may_look_may_ask_why_and_reading_is_a_right_of_its_own(world: ApiWorld, uid: str) -> None:
+    world.gate.closed |= {("get", "devices/explain"), ("create", "devices/read")}
+    for method, part, verb in (("GET", "explain?property=t", "get"), ("POST", "read", "create")):
+        assert (await world.ask(method, f"{DEVICES}/plc/{part}")).code == 403
+        assert (world.gate.asked[-1].verb, world.gate.asked[-1].subresource) == (verb, part.partition("?")[0])
+    assert world.gateways.asked == []
+
+
+@pytest.mark.parametrize(
+    ("method", "place", "body", "code", "why"),
+    [
+        ("GET", "plc/explain", None, 400, "property: required"),
+        ("POST", "plc/read", [], 400, "must be an object"),
+        ("POST", "plc/read", {"freshMs": "1"}, 400, "freshMs: must be a whole number"),
+        ("GET", "absent/explain?property=t", None, 404, "not found"),
+        ("GET", "plc/explain?property=t", None, 503, "is not connected"),
+        ("GET", "plc/read", None, 405, "does not allow"),
+    ],
+)
+async def test_what_can_t_be_asked_says_why(
+    world: ApiWorld, uid: str, method: str, place: str, body: object, code: int, why: str
+) -> None:
+    replied = await world.ask(method, f"{DEVICES}/{place}", body)
+    assert (replied.code, why in replied.message) == (code, True), replied.message
+
+
+async def test_a_device_on_no_node_has_nobody_to_ask(world: ApiWorld) -> None:
+    await world.post(DEVICES, {"metadata": {"name": "spare"}, "spec": SPEC})
+    assert "on no node yet" in (await world.ask("GET", f"{DEVICES}/spare/explain?property=t")).message

@@ -1,0 +1,40 @@
+"""Questions about devices: written, read, and refused where they make no sense."""
+
+from __future__ import annotations
+
+import pytest
+
+from skerry.errors import BadRequestError
+from skerry.objects.device_questions import PROPERTIES_MAX, Explain, Question, Read, question_of
+from skerry.objects.json import JsonObject
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        Explain(namespace="ns", device="d", uid="u", prop="t"),
+        Explain(namespace="ns", device="d", uid="", prop="t", value=""),
+        Read(namespace="ns", device="d", uid="u", props=()),
+        Read(namespace="ns", device="d", uid="u", props=("a", "b"), fresh_ms=5000, timeout_s=3),
+    ],
+)
+def test_what_is_asked_is_what_arrives(question: Question) -> None:
+    assert question_of(question.params()) == question
+
+
+@pytest.mark.parametrize(
+    ("params", "why"),
+    [
+        ({"ask": "explain", "device": "d"}, "names its namespace"),
+        ({"ask": "explain", "namespace": "n", "device": "d"}, "property: required"),
+        ({"ask": "explain", "namespace": "n", "device": "d", "property": "t", "value": 5}, "value: must be a text"),
+        ({"ask": "sing", "namespace": "n", "device": "d"}, "'sing': it knows explain and read"),
+        ({"ask": "read", "namespace": "n", "device": "d", "freshMs": -1}, "freshMs: must be a whole number from 0"),
+        ({"ask": "read", "namespace": "n", "device": "d", "freshMs": True}, "freshMs"),
+        ({"ask": "read", "namespace": "n", "device": "d", "timeoutSeconds": 51}, "from 1 to 50"),
+        ({"ask": "read", "namespace": "n", "device": "d", "properties": ["p"] * (PROPERTIES_MAX + 1)}, "at most 64"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_by_its_name(params: JsonObject, why: str) -> None:
+    with pytest.raises(BadRequestError, match=why):
+        question_of(params)

@@ -1,0 +1,111 @@
+"""The real `skerry device` against a real cloud, and against the agent of a gateway that is cut off: same words."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from skerry.objects.json import dig, ensure_map, maps_at, str_at
+from tests.system.real_fleet import RealFleet, real_fleet, until
+from tests.system.test_devices import Plc, example, plc
+
+__all__ = ["plc"]
+
+pytestmark = pytest.mark.system
+
+
+@pytest.fixture
+def fleet(tmp_path: Path, plc: Plc) -> Iterator[RealFleet]:
+    """A cloud, a gateway that runs, and a boiler on it."""
+    with real_fleet(tmp_path, "--heartbeat-s", "1", "--node-grace-s", "1") as made:
+        made.edge.start()
+        until(lambda: made.ready() == "True", "the node is ready")
+        for obj in example("plc", plc.port):
+            ensure_map(obj, "metadata").pop("uid", None)
+            kind = "devicemodels" if obj["kind"] == "DeviceModel" else "devices"
+            made.create(f"/apis/devices.kubeedge.io/v1beta1/namespaces/default/{kind}", obj)
+        until(lambda: made.device_state("boiler-1") == "online", "the boiler is there")
+        until(lambda: str_at(made.twin("boiler-1", "temperature"), "reported", "value"), "it told its temperature")
+        yield made
+
+
+def skerry(where: Path, *words: str) -> tuple[int, str, str]:
+    """Exit code, output and errors of the real command, without a terminal."""
+    done = subprocess.run(
+        [sys.executable, "-m", "skerry.cli.main", "device", *words, "--data", str(where)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert "Traceback" not in done.stderr, done.stderr
+    assert "\x1b" not in done.stdout + done.stderr, "no colour where there is no terminal"
+    return done.returncode, done.stdout, done.stderr
+
+
+def test_the_same_words_work_in_the_cloud_and_on_a_gateway_that_is_cut_off(fleet: RealFleet, plc: Plc) -> None:
+    cloud, edge = fleet.cloud.data, fleet.edge.data
+    for where in (cloud, edge):
+        if where is edge:
+            fleet.edge.api.request("POST", "/skerry/link/cut", body={})
+            until(lambda: fleet.ready() == "Unknown", "the cloud sees that the node is silent")
+        assert skerry(where, "list", "-o", "csv", "--fields", "name,state")[1] == "name,state\nboiler-1,online\n"
+        _, out, _ = skerry(where, "get", "boiler-1", "-o", "jsonl")
+        assert [json.loads(line)["property"] for line in out.splitlines()][:2] == ["temperature", "setpoint"]
+        _, out, _ = skerry(where, "why", "boiler-1/temperature")
+        assert "hr:0 (40001), 2 registers" in out and "order       CDAB" in out and "float32" in out
+        code, out, _ = skerry(where, "read", "boiler-1/setpoint")
+        assert (code, out.strip()) == (0, str(plc.register(2) / 10))
+        code, out, _ = skerry(where, "read", "boiler-1", "--fresh", "1m", "--raw", "-o", "csv")
+        rows = {row["property"]: row for row in csv.DictReader(io.StringIO(out))}
+        assert rows["setpoint"]["raw"] == f"0x{plc.register(2):04X}" and rows["setpoint"]["from"] == "memory"
+        writes = plc.register(10)
+        wanted = "61" if where is cloud else "62"
+        code, out, _ = skerry(where, "set", "boiler-1", f"setpoint={wanted}", "--dry-run")
+        assert code == 0 and f"hr:2 (40003) = 0x{int(wanted) * 10:04X}" in out and "would be written" in out
+        code, out, err = skerry(where, "set", "boiler-1", "setpoint=61.25", "--dry-run")
+        assert code == 5 and "between two steps" in out and "between two steps" in err
+        assert plc.register(10) == writes, "a rehearsal writes nothing"
+        if where is cloud:
+            assert skerry(where, "set", "boiler-1", f"setpoint={wanted}", "--wait", "verified")[0] == 0
+        else:
+            assert skerry(where, "set", "boiler-1", f"setpoint={wanted}", "--wait", "verified", "--ttl", "1h")[0] == 0
+        assert (plc.register(2), plc.register(10)) == (int(wanted) * 10, writes + 1)
+        _, out, _ = skerry(where, "why", "boiler-1", "setpoint", "-o", "json")
+        told = json.loads(out)
+        assert (dig(told, "ack", "state"), dig(told, "desired", "value")) == ("verified", wanted)
+        assert maps_at(told, "steps")[0] == {"name": "words", "says": f"0x{int(wanted) * 10:04X}"}
+
+
+def test_what_can_t_be_done_says_why_with_its_exit_code_and_what_to_do_next(fleet: RealFleet, plc: Plc) -> None:
+    cloud, edge = fleet.cloud.data, fleet.edge.data
+    for where in (cloud, edge):
+        code, _, err = skerry(where, "get", "absent")
+        assert code == 3 and "skerry device list -A" in err
+        code, _, err = skerry(where, "why", "boiler-1/speed")
+        assert code == 3 and "it has: temperature" in err
+        code, _, err = skerry(where, "why", "boiler-1")
+        assert code == 2 and "skerry device why boiler-1/PROPERTY" in err
+        code, _, err = skerry(where, "set", "boiler-1", "setpoint=91")
+        assert code == 5 and "above the maximum of 90" in err
+        assert skerry(where, "list", "-o", "xml")[0] == 2
+        assert skerry(where, "list", "--fields", "nmae")[0] == 2
+    code, _, err = skerry(cloud, "set", "boiler-1", "setpoint=50", "--if-match", "1")
+    assert code == 4
+    assert skerry(edge, "events", "boiler-1")[0] == 7
+    fleet.edge.api.request("POST", "/skerry/link/cut", body={})
+    until(lambda: fleet.ready() == "Unknown", "the cloud sees that the node is silent")
+    code, _, err = skerry(cloud, "why", "boiler-1/setpoint")
+    assert code == 7 and "not connected" in err
+    code, _, err = skerry(cloud, "set", "boiler-1", "setpoint=50", "--wait", "verified", "--timeout", "1s")
+    assert code == 7 and "queued: gateway eu-1 is not heard" in err
+    fleet.edge.api.request("POST", "/skerry/link/heal", body={})
+    until(lambda: plc.register(2) == 500, "what was queued is carried out")
+    assert skerry(cloud, "unset", "boiler-1", "setpoint")[0] == 0
+    assert "wanted      nothing" in skerry(cloud, "why", "boiler-1/setpoint")[1]
