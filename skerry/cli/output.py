@@ -59,7 +59,13 @@ def _widths(rows: Sequence[Sequence[str]]) -> list[int]:
 
 def _print_rows(rows: Sequence[Sequence[str]], widths: Sequence[int]) -> None:
     for row in rows:
-        click.echo("   ".join(_coloured(cell, width) for cell, width in zip(row, widths, strict=True)).rstrip())
+        filled = max((index for index, cell in enumerate(row) if cell), default=0)
+        shown = [
+            _coloured(cell, width if index < filled else 0)
+            for index, (cell, width) in enumerate(zip(row, widths, strict=True))
+            if index <= filled
+        ]
+        click.echo("   ".join(shown))
 
 
 def _line(cells: Sequence[str], widths: Sequence[int]) -> str:

@@ -96,6 +96,11 @@ def test_what_can_t_be_done_says_why_with_its_exit_code_and_what_to_do_next(flee
         assert code == 5 and "above the maximum of 90" in err
         assert skerry(where, "list", "-o", "xml")[0] == 2
         assert skerry(where, "list", "--fields", "nmae")[0] == 2
+    code, out, _ = skerry(
+        cloud, "history", "boiler-1/temperature", "--step", "1h", "--agg", "count,min", "-o", "jsonl"
+    )
+    assert code == 0 and int(json.loads(out.splitlines()[-1])["count"]) > 0
+    assert skerry(edge, "history", "boiler-1/temperature")[0] == 7
     code, _, err = skerry(cloud, "set", "boiler-1", "setpoint=50", "--if-match", "1")
     assert code == 4
     assert skerry(edge, "events", "boiler-1")[0] == 7

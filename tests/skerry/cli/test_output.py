@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from skerry.cli.output import ServerTable, resource_name
+from skerry.cli.output import ServerTable, print_table, resource_name
 from skerry.objects.json import Json, JsonObject
 from skerry.objects.scheme import Kind
 
@@ -37,6 +37,11 @@ def test_wide_tables_over_all_namespaces_name_both(capsys: pytest.CaptureFixture
         "NAMESPACE   NAME   STATUS    NODE",
         "plant       db     Running   eu-1",
     ]
+
+
+def test_a_line_ends_with_its_last_word(capsys: pytest.CaptureFixture[str]) -> None:
+    print_table(["VALUE", "QUALITY", "REASON"], [["1", "good", ""], ["2", "bad", "silent"]])
+    assert capsys.readouterr().out == "VALUE   QUALITY   REASON\n1       good\n2       bad       silent\n"
 
 
 def test_objects_are_named_as_kubectl_names_them() -> None:

@@ -1,0 +1,193 @@
+"""`skerry device history`: what a property was, as rows, as steps, or as a picture in the terminal."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import time
+from collections.abc import Sequence
+from typing import Final
+
+import click
+
+from skerry.cli.client import Client, path_of
+from skerry.cli.device_objects import DEVICES, complete_places, fields_option, namespace_option, split_name
+from skerry.cli.downsampling import (
+    Reading,
+    aggregates_of,
+    columns_of,
+    number_text,
+    plot,
+    reading_of,
+    sparkline,
+    steps_of,
+)
+from skerry.cli.listing import LISTED, Listing, Row, fields_of, print_listing
+from skerry.cli.logs import seconds_of
+from skerry.cli.target import Target, with_target
+from skerry.errors import BadRequestError, NotFoundError, UnavailableError
+from skerry.objects.json import JsonObject, dig, int_at, map_at, maps_at, str_at
+from skerry.objects.times import micro_time_text, ms_at, parse_time, time_text
+
+ROWS_MAX: Final = 1_000_000
+"""Read for one look; beyond, a shorter time is asked for."""
+_PAGE: Final = 10_000
+_HEIGHT: Final = 10
+_FORMS: Final = (*LISTED, "plot")
+
+
+@click.command("history")
+@click.argument("name", shell_complete=complete_places)
+@click.argument("prop", required=False, default="")
+@namespace_option
+@click.option("--since", default="1h", help="From so long ago, or from a time on: 90s, 2h, 7d, 2026-11-28T06:00:00Z.")
+@click.option("--until", default="", help="Up to so long ago, or to a time.")
+@click.option("--limit", type=click.IntRange(min=1), default=None, help="Only the newest N rows.")
+@click.option("--step", default="", help="One row for each 10s, 1m, 1h.")
+@click.option("--agg", default="min,max,avg", help="What a step shows: min, max, avg, first, last, count.")
+@click.option("--gaps", is_flag=True, help="Only what a gateway had to drop.")
+@click.option("-o", "--output", "form", default="table", help="table, wide, json, yaml, jsonl, csv or plot.")
+@fields_option
+@with_target
+def history(
+    target: Target,
+    name: str,
+    prop: str,
+    namespace: str,
+    since: str,
+    until: str,
+    limit: int | None,
+    step: str,
+    agg: str,
+    gaps: bool,
+    form: str,
+    fields: str,
+) -> None:
+    """Show what a property was: `skerry device history boiler/temperature --since 24h --step 10m`.
+
+    Every reading that was told, in order of time, with its quality, and the holes where a gateway had to drop some.
+    `-o plot` draws it, `-o csv` is for a spreadsheet.
+    """
+    if form not in _FORMS or form == "name":
+        raise BadRequestError(f"-o {form}: use one of {', '.join(each for each in _FORMS if each != 'name')}")
+    name, named = split_name(name)
+    prop = prop or named
+    if not prop:
+        raise BadRequestError(f"name a property: skerry device history {name}/PROPERTY")
+    now_ms = round(time.time() * 1000)
+    since_ms, until_ms = moment(since, now_ms), moment(until, now_ms) if until else now_ms
+    if since_ms >= until_ms:
+        raise BadRequestError(f"--since {since}: must lie before --until {until or 'now'}")
+    names = aggregates_of(agg)
+    client = target.client()
+    rows = read_rows(client, namespace or client.namespace, name, prop, since_ms, until_ms, limit)
+    if gaps:
+        rows = [row for row in rows if map_at(row, "gap")]
+    if form == "plot":
+        _draw(rows, since_ms=since_ms, until_ms=until_ms)
+        return
+    if form == "table" and sys.stdout.isatty() and rows and not gaps and not fields:
+        click.echo(_summary(rows, since_ms=since_ms, until_ms=until_ms))
+    listing = steps_listed(rows, seconds_of(step) * 1000, names) if step else rows_listed(rows)
+    print_listing(listing, form, fields_of(fields), empty=f"Nothing of {name}/{prop} since {time_text(since_ms)}.")
+
+
+def moment(text: str, now_ms: int) -> int:
+    """`2h` ago, or a time. Raises `BadRequestError`."""
+    if text[:4].isdecimal() and "-" in text:
+        return parse_time(text)
+    return now_ms - seconds_of(text) * 1000
+
+
+def read_rows(
+    client: Client, place: str, name: str, prop: str, since_ms: int, until_ms: int, limit: int | None
+) -> list[JsonObject]:
+    """In order of time, the newest `limit` of them. Raises `BadRequestError` for more than can be read."""
+    order = "newest" if limit is not None else "oldest"
+    query = {"property": prop, "sinceTime": time_text(since_ms), "order": order, "limit": str(_PAGE)}
+    rows: list[JsonObject] = []
+    while True:
+        try:
+            page = client.request("GET", path_of(DEVICES, place, name, "history"), query=query).obj
+        except NotFoundError as error:
+            if client.local and "requested resource" in str(error):
+                raise UnavailableError(
+                    "the cloud keeps the history: ask it with --kubeconfig; here, `skerry device why` says how it is"
+                ) from error
+            raise
+        rows += [row for row in maps_at(page, "items") if since_ms <= ms_at(str_at(row, "time")) <= until_ms]
+        token = str_at(page, "metadata", "continue")
+        if not token or (limit is not None and len(rows) >= limit):
+            break
+        if len(rows) >= ROWS_MAX:
+            raise BadRequestError(f"there are more than {ROWS_MAX} readings since then: give a later --since")
+        if sys.stderr.isatty():
+            click.echo(f"\r  {len(rows)} readings ...", nl=False, err=True)
+        query = {"property": prop, "limit": str(_PAGE), "continue": token, "sinceTime": time_text(since_ms)}
+    if sys.stderr.isatty() and len(rows) >= _PAGE:
+        click.echo("\r" + " " * 32 + "\r", nl=False, err=True)
+    return rows if limit is None else rows[:limit][::-1]
+
+
+def rows_listed(rows: Sequence[JsonObject]) -> Listing:
+    """One row a reading or hole."""
+    made = tuple(Row(cells=_cells(row), obj=row) for row in rows)
+    titles = ("TIME", "VALUE", "QUALITY", "SEQUENCE", "NODE", "REASON")
+    return Listing(titles=titles, rows=made, wide=frozenset({"SEQUENCE", "NODE"}))
+
+
+def _cells(row: JsonObject) -> tuple[str, ...]:
+    gap = map_at(row, "gap")
+    at = str_at(row, "time")
+    if gap:
+        what = f"up to {int_at(gap, 'count')} readings dropped, {str_at(gap, 'from')} to {str_at(gap, 'to')}"
+        return at, "-", "gap", "-", str_at(row, "node"), what
+    value, number = dig(row, "value"), dig(row, "sequence")
+    doubt = "the gateway's clock was not known to be right" if dig(row, "estimated") else ""
+    reason = "; ".join(part for part in (str_at(row, "reason"), doubt) if part)
+    shown = value if isinstance(value, str) else "-"
+    return at, shown, str_at(row, "quality"), str(number or "-"), str_at(row, "node"), reason
+
+
+def steps_listed(rows: Sequence[JsonObject], step_ms: int, names: Sequence[str]) -> Listing:
+    """One row a step."""
+    made: list[Row] = []
+    for step in steps_of(rows, step_ms):
+        at = micro_time_text(step.at_ms)
+        values = [step.aggregate(name) for name in names]
+        obj: JsonObject = {"time": at, **dict(zip(names, values, strict=True)), "bad": step.bad, "dropped": step.lost}
+        cells = (at, *(value or "-" for value in values), str(step.bad), str(step.lost))
+        made.append(Row(cells=cells, obj=obj))
+    titles = ("TIME", *(name.upper() for name in names), "BAD", "DROPPED")
+    return Listing(titles=titles, rows=tuple(made))
+
+
+def _summary(rows: Sequence[JsonObject], *, since_ms: int, until_ms: int) -> str:
+    readings = [reading_of(row) for row in rows if not map_at(row, "gap")]
+    width = min(60, shutil.get_terminal_size().columns - 30)
+    numbers = [reading.number for reading in readings if reading.number is not None]
+    if not numbers or width < 10:
+        return f"{len(readings)} readings"
+    line = sparkline(columns_of(readings, since_ms=_begin(readings, since_ms), until_ms=until_ms, width=width))
+    return f"{number_text(min(numbers))} {line} {number_text(max(numbers))}   {len(readings)} readings"
+
+
+def _begin(readings: Sequence[Reading], since_ms: int) -> int:
+    """Where a picture begins: not long before there was anything."""
+    return max(since_ms, readings[0].at_ms) if readings else since_ms
+
+
+def _draw(rows: Sequence[JsonObject], *, since_ms: int, until_ms: int) -> None:
+    readings = [reading_of(row) for row in rows if not map_at(row, "gap")]
+    begin_ms = _begin(readings, since_ms)
+    columns = max(20, shutil.get_terminal_size().columns - 16)
+    lines = plot(columns_of(readings, since_ms=begin_ms, until_ms=until_ms, width=columns), _HEIGHT)
+    if not lines:
+        click.echo("No numbers to draw.", err=True)
+        return
+    for line in lines:
+        click.echo(line.rstrip())
+    margin = lines[0].index("┤")
+    first, last = (time.strftime("%d.%m. %H:%M", time.localtime(at / 1000)) for at in (begin_ms, until_ms))
+    click.echo(f"{' ' * margin}└{'─' * columns}")
+    click.echo(f"{' ' * (margin + 1)}{first}{last:>{columns - len(first)}}")
