@@ -71,6 +71,15 @@ class PropertyConfig:
     twin: TwinConfig = TwinConfig()
     report_to_cloud: bool = True
 
+    def quality_of(self, value: Value) -> tuple[Quality, str]:
+        """Of a value that was told in time, and why it is not good: outside of the model's range it is uncertain."""
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            if self.minimum is not None and value < self.minimum:
+                return "uncertain", f"below the minimum of {self.minimum:g}"
+            if self.maximum is not None and value > self.maximum:
+                return "uncertain", f"above the maximum of {self.maximum:g}"
+        return "good", ""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeviceConfig:

@@ -16,8 +16,10 @@ from dataclasses import replace
 from functools import partial
 from typing import Final
 
+from devices.mqtt.port import Connection, Hooks
+from edgecore.bus.shell import Open
 from edgecore.composition import Agent, Ground, agent_clock, compose
-from edgecore.config import MIB, EdgeSettings, labels_of, node_ip_of
+from edgecore.config import MIB, EdgeSettings, broker_of, labels_of, node_ip_of
 from edgecore.link.bandwidth import own_plan
 from edgecore.link.dial import HUB_PORT, quic_dialer, ways_of, websocket_dialer
 from edgecore.link.membership import Membership, load_membership
@@ -45,6 +47,7 @@ async def serve(settings: EdgeSettings) -> None:
     """Run until SIGTERM or SIGINT. Raises what a part failed with."""
     membership = load_membership(settings.data)
     bandwidth = own_plan(settings.bandwidth)
+    broker = _broker(settings, membership.node)
     clock, ids = SystemClock(), SystemIds()
     host, _ = split_address(membership.clouds[0], default_port=HUB_PORT)
     proxy = proxy_of(settings.proxy, os.environ, host=host)
@@ -79,12 +82,27 @@ async def serve(settings: EdgeSettings) -> None:
             ids=ids,
             sync=settings.sync(),
             bandwidth=bandwidth,
+            broker=broker,
         )
         agent = compose(ground)
         await _run(settings, membership, agent, certificate, store, guard)
         await runtime.close()
     finally:
         store.close()
+
+
+def _broker(settings: EdgeSettings, node: str) -> Open | None:
+    """How the gateway's MQTT broker is reached. Raises `InvalidError`."""
+    broker = broker_of(settings)
+    if broker is None:
+        return None
+
+    def connect(hooks: Hooks) -> Connection:
+        from devices.mqtt.client import PahoConnection  # paho costs memory: only who has a broker pays
+
+        return PahoConnection(broker, f"skerry-{node}-bus", hooks)
+
+    return connect
 
 
 def _open(settings: EdgeSettings, guard: StoreGuard, clock: Clock, ids: Ids) -> AsyncEdgeStore:

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from devices.external import ExternalDriver
+from edgecore.bus.shell import BusParts, EventBus, Open
 from edgecore.commands.runner import CommandParts, CommandRunner, shown_commands
 from edgecore.link.cloud_time import AgentClock
 from edgecore.link.dial import Dialer
@@ -29,6 +31,7 @@ from edgecore.store.memory import floor_of
 from edgecore.store.port import META_KNOWN_MS
 from edgecore.store.shell import AsyncEdgeStore
 from edgecore.twins.calls import DeviceCalls
+from edgecore.twins.config import EXTERNAL
 from edgecore.twins.configuring import DriverFactory
 from edgecore.twins.keeper import Keeper
 from edgecore.twins.questions import DeviceQuestions
@@ -82,6 +85,8 @@ class Ground:
     sync: SyncSettings = field(default_factory=SyncSettings)
     bandwidth: BandwidthPlan | None = None
     """What the gateway itself lets its link carry."""
+    broker: Open | None = None
+    """Opens the connection to the MQTT broker over which KubeEdge's apps and mappers talk; None: there is none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,6 +99,8 @@ class Agent:
     twins: Keeper
     commands: CommandRunner
     link: EdgeLink
+    bus: EventBus | None
+    """None without a broker."""
     local: LocalParts
     """What the local API answers from."""
 
@@ -104,6 +111,7 @@ class Agent:
             "twins": self.twins.run(),
             "commands": self.commands.run(),
             "node": self.node.run(),
+            **({"bus": self.bus.run()} if self.bus else {}),
         }
 
 
@@ -126,7 +134,9 @@ def compose(ground: Ground) -> Agent:
     )
     facts = NodeFacts(name=identity.name, address=machine.addresses[0], allocatable=amounts_of(machine))
     logs = PodLogs(LogParts(store=store, runtime=ground.runtime, clock=clock, directory=ground.directory))
-    twins = Keeper(store, ground.drivers, clock=time, ids=ground.ids, clock_is_synced=lambda: time.trusted)
+    external = ExternalDriver(clock=time)
+    drivers = {**ground.drivers, EXTERNAL: lambda: external} if ground.broker else ground.drivers
+    twins = Keeper(store, drivers, clock=time, ids=ground.ids, clock_is_synced=lambda: time.trusted)
     questions = DeviceQuestions(store, twins, node=identity.name, clock=time)
     link = _link(ground, machine.boot_id, {LOGS: logs, DEVICES: questions})
     pods = PodManager(
@@ -141,6 +151,7 @@ def compose(ground: Ground) -> Agent:
         ),
         lambda: link.status.state == EdgeState.IN_STEP.value,
     )
+    bus = _bus(ground, twins, external)
     calls = DeviceCalls(store, twins)
     commands = CommandRunner(
         CommandParts(
@@ -168,7 +179,23 @@ def compose(ground: Ground) -> Agent:
         commands=lambda: shown_commands(store),
     )
     node = NodeReporter(store, time, identity, ground.machine, pods.moved)
-    return Agent(clock=clock, pods=pods, node=node, twins=twins, commands=commands, link=link, local=local)
+    return Agent(clock=clock, pods=pods, node=node, twins=twins, commands=commands, link=link, bus=bus, local=local)
+
+
+def _bus(ground: Ground, twins: Keeper, external: ExternalDriver) -> EventBus | None:
+    if ground.broker is None:
+        return None
+    return EventBus(
+        BusParts(
+            node=ground.node,
+            store=ground.store,
+            twins=twins,
+            external=external,
+            open=ground.broker,
+            clock=ground.time,
+            ids=ground.ids,
+        )
+    )
 
 
 def _link(ground: Ground, boot_id: str, streams: Mapping[str, StreamSource]) -> EdgeLink:

@@ -7,7 +7,9 @@ from importlib.util import find_spec
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Final
+from urllib.parse import urlsplit
 
+from devices.mqtt.config import Broker
 from edgecore.store.port import DAY_MS, OutboxBudgets
 from skerry.errors import InvalidError
 from skerry.objects.names import label_key_faults, label_value_faults, node_may_label
@@ -43,6 +45,16 @@ class EdgeSettings:
         help="what the link to the cloud may carry up at what time of day, e.g. 06:00-22:00 up 64kbit; "
         "none: all that it can, or what the Node's annotation skerry.dev/bandwidth says",
     )
+    mqtt_broker: str = setting(
+        "",
+        help="MQTT broker on which apps and mappers talk about devices in KubeEdge's topics ($hw/events/...), "
+        "mqtt://HOST[:PORT] or mqtts://HOST[:PORT]; none: those topics are not served",
+    )
+    mqtt_username: str = setting("", help="user at the MQTT broker; none: nobody")
+    mqtt_password_file: str = setting("", help="file with the password of the user at the MQTT broker")
+    mqtt_ca_file: str = setting("", help="file with the authorities of the MQTT broker; none: the system's")
+    mqtt_cert_file: str = setting("", help="file with this gateway's certificate for the MQTT broker")
+    mqtt_key_file: str = setting("", help="file with the key of that certificate")
     label: tuple[str, ...] = setting((), help="NAME=VALUE labels of the node, e.g. topology.kubernetes.io/region=eu")
     telemetry_mib: int = setting(512, help="room for readings that wait for the cloud", low=1, high=1 << 20)
     telemetry_days: float = setting(
@@ -117,6 +129,41 @@ class JoinSettings:
         "none: HTTPS_PROXY is not asked either. `edgecore run` has to be told as well",
     )
     log_level: str = setting("warning", help="what is logged", choices=("debug", "info", "warning", "error"))
+
+
+def broker_of(settings: EdgeSettings) -> Broker | None:
+    """The gateway's MQTT broker; None where there is none. Raises `InvalidError` naming the setting."""
+    if settings.mqtt_broker in ("", "none"):
+        for name in ("username", "password_file", "ca_file", "cert_file", "key_file"):
+            if getattr(settings, f"mqtt_{name}"):
+                raise InvalidError(f"--mqtt-{name.replace('_', '-')}: of no use without --mqtt-broker")
+        return None
+    parts = urlsplit(settings.mqtt_broker)
+    try:
+        port = parts.port
+    except ValueError:
+        port = 0
+    secure = parts.scheme == "mqtts"
+    if parts.scheme not in ("mqtt", "mqtts") or not parts.hostname or port == 0 or parts.path.strip("/"):
+        raise InvalidError(f"--mqtt-broker {settings.mqtt_broker!r}: write mqtt://HOST[:PORT] or mqtts://HOST[:PORT]")
+    if parts.username is not None or parts.password is not None:
+        raise InvalidError("--mqtt-broker: the user is --mqtt-username, and a password belongs into a file")
+    if settings.mqtt_password_file and not settings.mqtt_username:
+        raise InvalidError("--mqtt-username: required with --mqtt-password-file")
+    if bool(settings.mqtt_cert_file) != bool(settings.mqtt_key_file):
+        raise InvalidError("--mqtt-cert-file and --mqtt-key-file belong together")
+    if (settings.mqtt_ca_file or settings.mqtt_cert_file) and not secure:
+        raise InvalidError("--mqtt-broker: certificates are for mqtts://")
+    return Broker(
+        host=parts.hostname,
+        port=port or (8883 if secure else 1883),
+        username=settings.mqtt_username,
+        password_file=settings.mqtt_password_file,
+        tls=secure,
+        ca_file=settings.mqtt_ca_file,
+        cert_file=settings.mqtt_cert_file,
+        key_file=settings.mqtt_key_file,
+    )
 
 
 def check_transport(transport: str) -> None:

@@ -641,13 +641,7 @@ class MqttDriver:
 def _quality(prop: MqttProperty, delivery: Delivery, said: Said) -> tuple[Quality, str]:
     if said.source_ms is None and delivery.retained:
         return "uncertain", "a retained message without a timestamp: of unknown age"
-    value, low, high = said.value, prop.config.minimum, prop.config.maximum
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        if low is not None and value < low:
-            return "uncertain", f"below the minimum of {low:g}"
-        if high is not None and value > high:
-            return "uncertain", f"above the maximum of {high:g}"
-    return "good", ""
+    return prop.config.quality_of(said.value)
 
 
 def _result(state: WriteState, reason: str) -> WriteResult:

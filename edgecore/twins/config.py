@@ -32,6 +32,9 @@ TYPES: Final = ("INT", "FLOAT", "DOUBLE", "STRING", "BOOLEAN", "BYTES")
 PROTOCOLS: Final[dict[str, str]] = {"modbus": "modbus", "modbus-tcp": "modbus", "mqtt": "mqtt", "virtual": "virtual"}
 """Names that manifests use, in lower case, and the driver that is meant."""
 
+EXTERNAL: Final = "external"
+"""The driver of all other protocols: apps and mappers speak them (`devices.external`)."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KnownDevice:
@@ -45,25 +48,28 @@ class KnownDevice:
 
 
 def known_devices(
-    devices: Iterable[JsonObject], models: Mapping[tuple[str, str], JsonObject]
+    devices: Iterable[JsonObject], models: Mapping[tuple[str, str], JsonObject], drivers: Collection[str] = ()
 ) -> dict[Key, KnownDevice]:
-    """Every Device, read with its model; `models` by (namespace, name)."""
+    """Every Device, read with its model; `models` by (namespace, name). `drivers` that this agent has: with
+    `EXTERNAL` a protocol may be any."""
     out: dict[Key, KnownDevice] = {}
     for device in devices:
         key = Key(DEVICES, namespace_of(device), name_of(device))
         try:
-            config, reason = device_config(key, device, models), ""
+            config, reason = device_config(key, device, models, drivers), ""
         except InvalidError as error:
             config, reason = None, str(error)
         out[key] = KnownDevice(uid=uid_of(device), body=device, config=config, reason=reason)
     return out
 
 
-def device_config(key: Key, device: JsonObject, models: Mapping[tuple[str, str], JsonObject]) -> DeviceConfig:
+def device_config(
+    key: Key, device: JsonObject, models: Mapping[tuple[str, str], JsonObject], drivers: Collection[str] = ()
+) -> DeviceConfig:
     """Raises `InvalidError` that names the field and the fix."""
     named = str_at(device, "spec", "protocol", "protocolName")
-    protocol = PROTOCOLS.get(named.lower())
-    if protocol is None:
+    protocol = PROTOCOLS.get(named.lower(), EXTERNAL if named and EXTERNAL in drivers else "")
+    if not protocol:
         known = ", ".join(sorted(set(PROTOCOLS.values())))
         raise InvalidError(f"spec.protocol.protocolName: {named!r} is not served here: use one of {known}")
     model_name = str_at(device, "spec", "deviceModelRef", "name")

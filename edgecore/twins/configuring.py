@@ -101,7 +101,8 @@ class Configuring:
             for model in (decode_object(held.body) for held in self._store.list(MODELS))
         }
         before, devices = self._served.known, self._store.list(DEVICES)
-        self._served.known = known_devices((decode_object(held.body) for held in devices), models)
+        bodies = (decode_object(held.body) for held in devices)
+        self._served.known = known_devices(bodies, models, self._factories)
         void = {held.key for held in devices if held.stamp.revision == 0}
         epoch = self._store.meta(META_EPOCH) or ""  # after the devices: theirs is no newer
         now_s = self._clock.monotonic_s()

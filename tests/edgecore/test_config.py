@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from edgecore.config import MIB, EdgeSettings, labels_of, node_ip_of
+from edgecore.config import MIB, EdgeSettings, broker_of, labels_of, node_ip_of
 from edgecore.store.port import DAY_MS, OutboxBudgets
 from skerry.errors import InvalidError
 from skerry.settings import resolve
@@ -83,3 +83,39 @@ def test_the_backlogs_rate_is_a_setting_and_none_is_refused_by_its_name(tmp_path
     assert resolve(EdgeSettings, {"backlog_bytes_s": "2048"}, {}).sync().backlog_bytes_s == 2048
     with pytest.raises(InvalidError, match="SKERRY_BACKLOG_BYTES_S: 0 is below 1024"):
         resolve(EdgeSettings, {}, {"SKERRY_BACKLOG_BYTES_S": "0"})
+
+
+def settings_with(**given: str) -> EdgeSettings:
+    return EdgeSettings(**given)  # type: ignore[arg-type]
+
+
+def test_the_broker_is_a_url_and_its_password_a_file() -> None:
+    assert broker_of(settings_with()) is None and broker_of(settings_with(mqtt_broker="none")) is None
+    plain = broker_of(settings_with(mqtt_broker="mqtt://127.0.0.1"))
+    assert plain is not None and (plain.host, plain.port, plain.tls) == ("127.0.0.1", 1883, False)
+    secure = broker_of(settings_with(mqtt_broker="mqtts://b:8884", mqtt_ca_file="/ca", mqtt_username="ann"))
+    assert secure is not None and (secure.port, secure.tls, secure.ca_file, secure.username) == (
+        8884,
+        True,
+        "/ca",
+        "ann",
+    )
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"mqtt_username": "ann"}, "--mqtt-username: of no use without --mqtt-broker"),
+        ({"mqtt_broker": "127.0.0.1:1883"}, "write mqtt://HOST"),
+        ({"mqtt_broker": "mqtt://h:99999"}, "write mqtt://HOST"),
+        ({"mqtt_broker": "mqtt://h/x"}, "write mqtt://HOST"),
+        ({"mqtt_broker": "mqtt://ann:secret@h"}, "a password belongs into a file"),
+        ({"mqtt_broker": "mqtt://h", "mqtt_password_file": "/p"}, "--mqtt-username: required"),
+        ({"mqtt_broker": "mqtts://h", "mqtt_cert_file": "/c"}, "belong together"),
+        ({"mqtt_broker": "mqtt://h", "mqtt_ca_file": "/c"}, "certificates are for mqtts://"),
+    ],
+)
+def test_a_mistake_in_the_brokers_settings_is_named_without_its_secrets(given: dict[str, str], says: str) -> None:
+    with pytest.raises(InvalidError) as refusal:
+        broker_of(settings_with(**given))
+    assert says in str(refusal.value) and "secret" not in str(refusal.value)

@@ -52,6 +52,8 @@ class Agent:
 
     directory: Path
     process: subprocess.Popen[str] | None = None
+    broker_port: int = 0
+    """Of the broker on which KubeEdge's apps talk to it; 0: none."""
 
     def start(self, objects: list[JsonObject]) -> None:
         manifest = self.directory / "manifest.json"
@@ -59,7 +61,14 @@ class Agent:
             manifest.write_text(json.dumps([[RESOURCES[str_at(obj, "kind")], obj] for obj in objects]))
         with (self.directory / "agent.log").open("a") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "tests.system.device_agent", str(self.directory), str(manifest)],
+                [
+                    sys.executable,
+                    "-m",
+                    "tests.system.device_agent",
+                    str(self.directory),
+                    str(manifest),
+                    str(self.broker_port),
+                ],
                 cwd=ROOT,
                 stdout=subprocess.PIPE,
                 stderr=log,

@@ -1,0 +1,245 @@
+"""Devices that somebody else speaks to: a program tells the gateway what it read, and is told what is wanted.
+
+A `Driver` for every protocol that has none here. What comes in (`report`, `say`) and how wanted values get out
+(`Face`) is the business of whoever talks to those programs, `edgecore.bus` over MQTT; this keeps what is the same for
+all: types, receipts, health, and that a wanted value counts as carried out when the program reports it.
+
+In memory: what was said of each device's state. After a restart a device is offline until its program speaks again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Final, Protocol
+
+from devices.port import DeviceConfig, DeviceHealth, PropertyConfig, Reading, WriteResult
+from skerry.errors import NotFoundError
+from skerry.objects.meta import Key
+from skerry.objects.twins import Value, format_value, parse_value, same_value
+from skerry.ports import Clock
+
+VERIFY_S: Final = 10.0
+"""So long a program has to report the value that was wanted of it. Programs poll, often every second or few."""
+
+WAITING: Final = "nobody has reported it yet: it waits for the app or mapper that speaks its protocol"
+
+
+class Face(Protocol):
+    """Who talks to the programs."""
+
+    async def tell(self, device: Key, prop: str, value: str) -> str:
+        """Tell them what is wanted. Returns "" when that was done, else why it could not be."""
+        ...
+
+
+@dataclass(slots=True, kw_only=True)
+class _Device:
+    properties: dict[str, PropertyConfig]
+    online: bool = False
+    reason: str = WAITING
+    told: set[str] = field(default_factory=set[str])
+    """Properties that have a value which is not known to be old."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """One value that a program read."""
+
+    prop: str
+    value: str
+    source_ms: int
+
+
+class ExternalDriver:
+    """A `Driver`. See the module."""
+
+    def __init__(self, *, clock: Clock, verify_s: float = VERIFY_S) -> None:
+        self._clock = clock
+        self._verify_s = verify_s
+        self._devices: dict[Key, _Device] = {}
+        self._faces: list[Face] = []
+        self._ready: deque[Reading] = deque()
+        self._arrived = asyncio.Event()
+        self._next_receipt = 1
+        self._waiting: dict[int, _Stored] = {}
+        self._verifying: dict[tuple[Key, str], list[Callable[[Reading], None]]] = {}
+
+    def attach(self, face: Face) -> None:
+        """From now on it is told what is wanted."""
+        self._faces.append(face)
+
+    # --- for faces ----------------------------------------------------------------------------------------
+
+    @property
+    def waiting(self) -> int:
+        """Readings that wait for the store."""
+        return len(self._ready)
+
+    def serves(self, device: Key) -> bool:
+        """It is one of those that others speak to."""
+        return device in self._devices
+
+    def report(self, device: Key, reports: Sequence[Report], stored: Callable[[], None]) -> None:
+        """Take these values; all of them or none. `stored` is called when they are durable. Raises `NotFoundError`
+        for a device or property that is not served so, `InvalidError` for a value that is not of its type."""
+        known = self._devices.get(device)
+        if known is None:
+            raise NotFoundError(f'device "{device.namespace}/{device.name}" is not served by an app or mapper here')
+        readings: list[Reading] = []
+        for report in reports:
+            config = known.properties.get(report.prop)
+            if config is None:
+                raise NotFoundError(f'device "{device.name}" has no property "{report.prop}"')
+            readings.append(self._reading(device, config, report))
+        known.online, known.reason = True, ""
+        known.told |= {report.prop for report in reports}
+        together = _Stored(left=len(readings), done=stored)
+        if not readings:
+            stored()
+        for reading in readings:
+            receipt = self._next_receipt
+            self._next_receipt += 1
+            self._waiting[receipt] = together
+            self._tell(replace(reading, receipt=receipt))
+
+    def say(self, device: Key, *, online: bool, reason: str) -> None:
+        """A program says how a device is. One that is away has no fresh values any more."""
+        known = self._devices.get(device)
+        if known is None:
+            raise NotFoundError(f'device "{device.namespace}/{device.name}" is not served by an app or mapper here')
+        known.online, known.reason = online, reason
+        if not online:
+            self._silence(device, known, reason)
+
+    def lose(self, reason: str) -> None:
+        """Nothing can be heard of any device any more."""
+        for key, known in self._devices.items():
+            if known.online:
+                known.online, known.reason = False, reason
+                self._silence(key, known, reason)
+
+    def _silence(self, key: Key, known: _Device, reason: str) -> None:
+        for prop in sorted(known.told):
+            self._tell(self._none(key, prop, reason))
+        known.told.clear()
+
+    def _reading(self, device: Key, config: PropertyConfig, report: Report) -> Reading:
+        value = parse_value(config.type, report.value)
+        quality, reason = config.quality_of(value)
+        return Reading(
+            device=device,
+            prop=config.name,
+            value=value,
+            quality=quality,
+            reason=reason,
+            source_ms=report.source_ms,
+            monotonic_s=self._clock.monotonic_s(),
+        )
+
+    def _none(self, device: Key, prop: str, reason: str) -> Reading:
+        return Reading(
+            device=device,
+            prop=prop,
+            value=None,
+            quality="bad",
+            reason=reason,
+            source_ms=self._clock.wall_ms(),
+            monotonic_s=self._clock.monotonic_s(),
+        )
+
+    def _tell(self, reading: Reading) -> None:
+        self._ready.append(reading)
+        self._arrived.set()
+        for waiter in self._verifying.get((reading.device, reading.prop), []):
+            waiter(reading)
+
+    # --- the driver ---------------------------------------------------------------------------------------
+
+    async def configure(self, devices: Sequence[DeviceConfig]) -> Sequence[tuple[Key, str]]:
+        """See `Driver`. What the protocol's own fields mean only its program knows, so nothing is refused."""
+        before, self._devices = self._devices, {}
+        for config in devices:
+            properties = {prop.name: prop for prop in config.properties}
+            held = before.get(config.device)
+            if held is not None:
+                held.properties = properties
+                held.told &= set(properties)
+            self._devices[config.device] = held or _Device(properties=properties)
+        return []
+
+    async def run(self) -> None:
+        """See `Driver`: others do the work."""
+        await asyncio.Event().wait()
+
+    async def readings(self) -> AsyncIterator[Reading]:
+        """See `Driver`."""
+        while True:
+            while self._ready:
+                yield self._ready.popleft()
+            self._arrived.clear()
+            await self._arrived.wait()
+
+    def stored(self, receipts: Sequence[int]) -> None:
+        """See `Driver`."""
+        for receipt in receipts:
+            together = self._waiting.pop(receipt, None)
+            if together is None:
+                continue
+            together.left -= 1
+            if together.left == 0:
+                together.done()
+
+    def health(self) -> Sequence[DeviceHealth]:
+        """See `Driver`."""
+        return [
+            DeviceHealth(device=key, online=known.online, reason=known.reason) for key, known in self._devices.items()
+        ]
+
+    async def read(self, device: Key, prop: str) -> Reading:
+        """See `Driver`."""
+        return self._none(device, prop, "its app or mapper reports by itself; it can't be asked")
+
+    async def write(self, device: Key, prop: str, value: Value, *, once: bool = False) -> WriteResult:
+        """See `Driver`: tell what is wanted, then await that it is reported."""
+        known = self._devices.get(device)
+        config = known.properties.get(prop) if known else None
+        if config is None:
+            return WriteResult(state="failed", reason=f"{device} has no property {prop} here", read_back=None)
+        back: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        text = format_value(value)
+
+        def verify(reading: Reading) -> None:
+            if reading.value is None or back.done():
+                return
+            if same_value(config.type, format_value(reading.value), text, config.twin.tolerance):
+                back.set_result(None)
+
+        waiters = self._verifying.setdefault((device, prop), [])
+        waiters.append(verify)
+        try:
+            untold = [why for face in self._faces if (why := await face.tell(device, prop, text))]
+            if len(untold) == len(self._faces):
+                return WriteResult(state="failed", reason="; ".join(untold) or WAITING, read_back=None)
+            async with asyncio.timeout(self._verify_s):
+                await back
+        except TimeoutError:
+            reason = f"told; its app or mapper did not report this value within {self._verify_s:g} s"
+            return WriteResult(state="applied", reason=reason, read_back=None)
+        finally:
+            waiters.remove(verify)
+        return WriteResult(state="verified", reason="", read_back=None)
+
+    async def close(self) -> None:
+        """See `Driver`."""
+        self._devices = {}
+
+
+@dataclass(slots=True, kw_only=True)
+class _Stored:
+    """Readings that came together."""
+
+    left: int
+    done: Callable[[], None]

@@ -1,0 +1,1 @@
+"""KubeEdge's event bus: apps and mappers that talk about devices over this gateway's MQTT broker."""

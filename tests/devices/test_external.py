@@ -1,0 +1,118 @@
+"""Devices that programs of others speak to."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from devices.external import ExternalDriver, Report
+from devices.port import DeviceConfig, PropertyConfig, Reading
+from skerry.clocks import SystemClock
+from skerry.errors import InvalidError, NotFoundError
+from skerry.objects.meta import Key
+
+KEY = Key("devices.devices.kubeedge.io", "default", "lamp")
+
+
+class Program:
+    """A face whose program does as it is told, or why it can't be told."""
+
+    def __init__(self, driver: ExternalDriver, *, away: str = "", obeys: bool = True) -> None:
+        self._driver = driver
+        self.away = away
+        self.obeys = obeys
+
+    async def tell(self, device: Key, prop: str, value: str) -> str:
+        if not self.away and self.obeys:
+            self._driver.report(device, [Report(prop=prop, value=value, source_ms=1)], lambda: None)
+        return self.away
+
+
+async def made(*faces: dict[str, object]) -> ExternalDriver:
+    driver = ExternalDriver(clock=SystemClock(), verify_s=0.05)
+    level = PropertyConfig(
+        name="level", type="INT", writable=True, unit="", minimum=0, maximum=90, collect_ms=1000, visitor={"any": 1}
+    )
+    for face in faces:
+        driver.attach(Program(driver, **face))  # type: ignore[arg-type]
+    config = DeviceConfig(device=KEY, protocol="external", protocol_config={"any": 2}, properties=(level,))
+    assert await driver.configure([config]) == []
+    return driver
+
+
+async def taken(driver: ExternalDriver, count: int) -> list[Reading]:
+    out: list[Reading] = []
+    async for reading in driver.readings():
+        out.append(reading)
+        if len(out) == count:
+            return out
+    raise AssertionError("readings never end by themselves")
+
+
+async def test_what_came_together_is_stored_together() -> None:
+    driver, done = await made(), list[str]()
+    reports = [Report(prop="level", value=value, source_ms=7) for value in ("1", "91")]
+    driver.report(KEY, reports, lambda: done.append("stored"))
+    first, second = await taken(driver, 2)
+    assert [(each.value, each.quality, each.source_ms) for each in (first, second)] == [
+        (1, "good", 7),
+        (91, "uncertain", 7),
+    ]
+    driver.stored([first.receipt])
+    assert done == []
+    driver.stored([second.receipt, 99])
+    assert done == ["stored"]
+
+
+async def test_all_reports_are_taken_or_none() -> None:
+    driver = await made()
+    good = Report(prop="level", value="1", source_ms=7)
+    with pytest.raises(InvalidError):
+        driver.report(KEY, [good, Report(prop="level", value="warm", source_ms=7)], lambda: None)
+    with pytest.raises(NotFoundError):
+        driver.report(KEY, [good, Report(prop="power", value="1", source_ms=7)], lambda: None)
+    with pytest.raises(NotFoundError):
+        driver.say(Key(KEY.resource, "default", "fan"), online=True, reason="")
+    assert driver.waiting == 0 and not driver.health()[0].online
+    assert "waits for the app or mapper" in driver.health()[0].reason
+
+
+async def test_a_device_that_is_away_has_no_fresh_values() -> None:
+    driver = await made()
+    driver.report(KEY, [Report(prop="level", value="1", source_ms=7)], lambda: None)
+    assert driver.health()[0].online
+    driver.lose("the broker is away")
+    driver.lose("the broker is away")
+    told = await taken(driver, 2)
+    assert (told[1].value, told[1].reason) == (None, "the broker is away")
+    assert driver.waiting == 0 and not driver.health()[0].online
+
+
+@pytest.mark.parametrize(
+    ("faces", "state", "reason"),
+    [
+        ([], "failed", "nobody has reported it yet: it waits for the app or mapper that speaks its protocol"),
+        ([{"away": "the broker is away"}], "failed", "the broker is away"),
+        ([{"away": "the broker is away"}, {}], "verified", ""),
+        ([{"obeys": False}], "applied", "told; its app or mapper did not report this value within 0.05 s"),
+    ],
+)
+async def test_a_write_is_verified_by_what_a_program_reports(
+    faces: list[dict[str, object]], state: str, reason: str
+) -> None:
+    driver = await made(*faces)
+    told = await driver.write(KEY, "level", 5)
+    assert (told.state, told.reason) == (state, reason)
+    assert (await driver.write(KEY, "power", 5)).state == "failed"
+    assert (await driver.read(KEY, "level")).value is None
+
+
+async def test_a_device_that_stays_keeps_what_is_known_of_it() -> None:
+    driver = await made()
+    driver.report(KEY, [Report(prop="level", value="1", source_ms=7)], lambda: None)
+    await driver.configure([DeviceConfig(device=KEY, protocol="external", protocol_config={}, properties=())])
+    assert driver.health()[0].online
+    driver.lose("away")
+    assert driver.waiting == 1, "of properties that are gone nothing is said"
+    await asyncio.sleep(0)
