@@ -15,7 +15,16 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, Protocol
 
-from devices.port import DeviceConfig, DeviceHealth, PropertyConfig, Reading, WriteResult
+from devices.port import (
+    DeviceConfig,
+    DeviceHealth,
+    Explanation,
+    PropertyConfig,
+    Reading,
+    Rehearsal,
+    Step,
+    WriteResult,
+)
 from skerry.errors import NotFoundError
 from skerry.objects.meta import Key
 from skerry.objects.twins import Value, format_value, parse_value, same_value
@@ -24,6 +33,7 @@ from skerry.ports import Clock
 VERIFY_S: Final = 10.0
 """So long a program has to report the value that was wanted of it. Programs poll, often every second or few."""
 
+_PLACE: Final = "at the app or mapper that speaks its protocol"
 WAITING: Final = "nobody has reported it yet: it waits for the app or mapper that speaks its protocol"
 
 
@@ -42,6 +52,8 @@ class _Device:
     reason: str = WAITING
     told: set[str] = field(default_factory=set[str])
     """Properties that have a value which is not known to be old."""
+    newest: dict[str, tuple[str, Reading]] = field(default_factory=dict[str, "tuple[str, Reading]"])
+    """Of each property, as it was reported and what was made of it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,6 +108,9 @@ class ExternalDriver:
             readings.append(self._reading(device, config, report))
         known.online, known.reason = True, ""
         known.told |= {report.prop for report in reports}
+        known.newest |= {
+            report.prop: (report.value, reading) for report, reading in zip(reports, readings, strict=True)
+        }
         together = _Stored(left=len(readings), done=stored)
         if not readings:
             stored()
@@ -167,6 +182,7 @@ class ExternalDriver:
             if held is not None:
                 held.properties = properties
                 held.told &= set(properties)
+                held.newest = {prop: newest for prop, newest in held.newest.items() if prop in properties}
             self._devices[config.device] = held or _Device(properties=properties)
         return []
 
@@ -231,6 +247,36 @@ class ExternalDriver:
         finally:
             waiters.remove(verify)
         return WriteResult(state="verified", reason="", read_back=None)
+
+    def explain(self, device: Key, prop: str) -> Explanation | None:
+        """See `Driver`: how its program came by the value only that knows."""
+        known = self._devices.get(device)
+        config = known.properties.get(prop) if known else None
+        if known is None or config is None:
+            return None
+        raw, reading = known.newest.get(prop, ("", None))
+        return Explanation(
+            place=_PLACE,
+            asked="reported by itself",
+            raw={} if reading is None else {"value": raw},
+            steps=() if reading is None else (Step(name="type", says=f"{raw!r} as {config.type}"),),
+            reading=reading,
+            error="" if known.online else known.reason,
+        )
+
+    def rehearse(self, device: Key, prop: str, value: Value) -> Rehearsal | None:
+        """See `Driver`."""
+        known = self._devices.get(device)
+        config = known.properties.get(prop) if known else None
+        if config is None:
+            return None
+        text, refusal = format_value(value), "" if config.writable else f"{prop} is read-only"
+        return Rehearsal(
+            place=_PLACE,
+            requests=() if refusal else ({"value": text},),
+            steps=(Step(name="told", says=f"{text} ({config.type}), to whoever speaks the device's protocol"),),
+            refusal=refusal,
+        )
 
     async def close(self) -> None:
         """See `Driver`."""

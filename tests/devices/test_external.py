@@ -116,3 +116,15 @@ async def test_a_device_that_stays_keeps_what_is_known_of_it() -> None:
     driver.lose("away")
     assert driver.waiting == 1, "of properties that are gone nothing is said"
     await asyncio.sleep(0)
+
+
+async def test_a_value_is_explained_by_what_was_reported_and_a_write_rehearsed() -> None:
+    driver = await made()
+    before = driver.explain(KEY, "level")
+    assert before is not None and before.reading is None and before.error
+    driver.report(KEY, [Report(prop="level", value="7", source_ms=1)], lambda: None)
+    told = driver.explain(KEY, "level")
+    assert told is not None and told.raw == {"value": "7"} and told.reading is not None and told.reading.value == 7
+    said = driver.rehearse(KEY, "level", 9)
+    assert said is not None and said.requests == ({"value": "9"},) and not said.refusal
+    assert driver.explain(KEY, "nothing") is None and driver.rehearse(KEY, "nothing", 1) is None
