@@ -16,10 +16,12 @@ from dataclasses import replace
 from functools import partial
 from typing import Final
 
+from devices.mqtt.config import Broker, Presence
 from devices.mqtt.port import Connection, Hooks
-from edgecore.bus.shell import Open
+from edgecore.bus.homeassistant import OFFLINE, ONLINE, presence_topic
+from edgecore.bus.port import Open
 from edgecore.composition import Agent, Ground, agent_clock, compose
-from edgecore.config import MIB, EdgeSettings, broker_of, labels_of, node_ip_of
+from edgecore.config import MIB, EdgeSettings, broker_of, homeassistant_prefix_of, labels_of, node_ip_of
 from edgecore.link.bandwidth import own_plan
 from edgecore.link.dial import HUB_PORT, quic_dialer, ways_of, websocket_dialer
 from edgecore.link.membership import Membership, load_membership
@@ -83,6 +85,7 @@ async def serve(settings: EdgeSettings) -> None:
             sync=settings.sync(),
             bandwidth=bandwidth,
             broker=broker,
+            home=_home(settings, membership.node),
         )
         agent = compose(ground)
         await _run(settings, membership, agent, certificate, store, guard)
@@ -94,13 +97,23 @@ async def serve(settings: EdgeSettings) -> None:
 def _broker(settings: EdgeSettings, node: str) -> Open | None:
     """How the gateway's MQTT broker is reached. Raises `InvalidError`."""
     broker = broker_of(settings)
-    if broker is None:
-        return None
+    return None if broker is None else _opener(broker, f"skerry-{node}-bus")
 
+
+def _home(settings: EdgeSettings, node: str) -> tuple[str, Open] | None:
+    """The same for Home Assistant, where it is to be told. Raises `InvalidError`."""
+    prefix, broker = homeassistant_prefix_of(settings), broker_of(settings)
+    if broker is None or not prefix:
+        return None
+    presence = Presence(topic=presence_topic(node), online=ONLINE, offline=OFFLINE)
+    return prefix, _opener(replace(broker, presence=presence), f"skerry-{node}-home")
+
+
+def _opener(broker: Broker, client_id: str) -> Open:
     def connect(hooks: Hooks) -> Connection:
         from devices.mqtt.client import PahoConnection  # paho costs memory: only who has a broker pays
 
-        return PahoConnection(broker, f"skerry-{node}-bus", hooks)
+        return PahoConnection(broker, client_id, hooks)
 
     return connect
 

@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from devices.external import ExternalDriver
-from edgecore.bus.shell import BusParts, EventBus, Open
+from edgecore.bus.announcer import Announcer, AnnouncerParts
+from edgecore.bus.port import Open
+from edgecore.bus.shell import BusParts, EventBus
 from edgecore.commands.runner import CommandParts, CommandRunner, shown_commands
 from edgecore.link.cloud_time import AgentClock
 from edgecore.link.dial import Dialer
@@ -87,6 +89,8 @@ class Ground:
     """What the gateway itself lets its link carry."""
     broker: Open | None = None
     """Opens the connection to the MQTT broker over which KubeEdge's apps and mappers talk; None: there is none."""
+    home: tuple[str, Open] | None = None
+    """Home Assistant's prefix of topics, and what opens the connection to its broker; None: it is told nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +105,8 @@ class Agent:
     link: EdgeLink
     bus: EventBus | None
     """None without a broker."""
+    announcer: Announcer | None
+    """None where Home Assistant is told nothing."""
     local: LocalParts
     """What the local API answers from."""
 
@@ -112,6 +118,7 @@ class Agent:
             "commands": self.commands.run(),
             "node": self.node.run(),
             **({"bus": self.bus.run()} if self.bus else {}),
+            **({"homeassistant": self.announcer.run()} if self.announcer else {}),
         }
 
 
@@ -179,7 +186,17 @@ def compose(ground: Ground) -> Agent:
         commands=lambda: shown_commands(store),
     )
     node = NodeReporter(store, time, identity, ground.machine, pods.moved)
-    return Agent(clock=clock, pods=pods, node=node, twins=twins, commands=commands, link=link, bus=bus, local=local)
+    return Agent(
+        clock=clock,
+        pods=pods,
+        node=node,
+        twins=twins,
+        commands=commands,
+        link=link,
+        bus=bus,
+        announcer=_announcer(ground, twins),
+        local=local,
+    )
 
 
 def _bus(ground: Ground, twins: Keeper, external: ExternalDriver) -> EventBus | None:
@@ -194,6 +211,22 @@ def _bus(ground: Ground, twins: Keeper, external: ExternalDriver) -> EventBus | 
             open=ground.broker,
             clock=ground.time,
             ids=ground.ids,
+        )
+    )
+
+
+def _announcer(ground: Ground, twins: Keeper) -> Announcer | None:
+    if ground.home is None:
+        return None
+    prefix, connect = ground.home
+    return Announcer(
+        AnnouncerParts(
+            prefix=prefix,
+            node=ground.node,
+            version=AGENT_VERSION,
+            store=ground.store,
+            twins=twins,
+            open=connect,
         )
     )
 

@@ -55,6 +55,11 @@ class EdgeSettings:
     mqtt_ca_file: str = setting("", help="file with the authorities of the MQTT broker; none: the system's")
     mqtt_cert_file: str = setting("", help="file with this gateway's certificate for the MQTT broker")
     mqtt_key_file: str = setting("", help="file with the key of that certificate")
+    homeassistant_prefix: str = setting(
+        "",
+        help="show every device to Home Assistant over the MQTT broker, on its discovery topics below this prefix: "
+        "homeassistant, unless you changed it there; none: it is told nothing",
+    )
     label: tuple[str, ...] = setting((), help="NAME=VALUE labels of the node, e.g. topology.kubernetes.io/region=eu")
     telemetry_mib: int = setting(512, help="room for readings that wait for the cloud", low=1, high=1 << 20)
     telemetry_days: float = setting(
@@ -164,6 +169,18 @@ def broker_of(settings: EdgeSettings) -> Broker | None:
         cert_file=settings.mqtt_cert_file,
         key_file=settings.mqtt_key_file,
     )
+
+
+def homeassistant_prefix_of(settings: EdgeSettings) -> str:
+    """The first levels of Home Assistant's topics; "" where it is told nothing. Raises `InvalidError`."""
+    prefix = settings.homeassistant_prefix
+    if prefix in ("", "none"):
+        return ""
+    if broker_of(settings) is None:
+        raise InvalidError("--homeassistant-prefix: of no use without --mqtt-broker")
+    if any(letter in prefix for letter in "+#$\x00") or prefix.startswith("/") or prefix.endswith("/"):
+        raise InvalidError(f"--homeassistant-prefix {prefix!r}: write the start of a topic, such as homeassistant")
+    return prefix
 
 
 def check_transport(transport: str) -> None:

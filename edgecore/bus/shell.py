@@ -22,6 +22,7 @@ from devices.mqtt.port import Connection, Delivery, Hooks, Outgoing
 from edgecore.bus import messages
 from edgecore.bus.catalogue import DEVICES, KnownDevice, catalogue
 from edgecore.bus.messages import Member, RefusedError, Told, TwinUpdate, TwinView
+from edgecore.bus.port import PUBLISH_S_MAX, Open, begin
 from edgecore.bus.topics import (
     DevicePath,
     DeviceRequest,
@@ -43,7 +44,6 @@ from skerry.ports import Clock, Ids
 
 LOG = logging.getLogger(__name__)
 
-PUBLISH_S_MAX: Final = 5.0
 OUTGOING_MAX: Final = 1000
 """Answers and news that wait for the broker. Beyond, the oldest go: a newer document or delta says more."""
 UNHEARD_MAX: Final = 1000
@@ -56,8 +56,6 @@ LOOK_S: Final = 0.5
 ORIGIN: Final = "mqtt"
 
 Place: TypeAlias = "tuple[Key, str]"
-Open: TypeAlias = Callable[[Hooks], Connection]
-"""A connection to the broker, as this node, that has not been started."""
 
 
 class Summary(Protocol):
@@ -142,7 +140,7 @@ class EventBus:
         hooks = Hooks(connected=self._begin, disconnected=self._end, delivered=self._deliver, refused=self._withheld)
         connection = self._connection = self._parts.open(hooks)
         try:
-            await self._start(connection)
+            await begin(connection)
             connection.subscribe(subscriptions(self._parts.node))
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._work_always())
@@ -151,19 +149,6 @@ class EventBus:
         finally:
             stop_listening()
             await connection.stop()
-
-    async def _start(self, connection: Connection) -> None:
-        told = ""
-        while True:
-            try:
-                connection.start()
-            except UnavailableError as error:  # a password file that is not there yet, say
-                if str(error) != told:
-                    LOG.warning("bus_not_started reason=%r", str(error))
-                told = str(error)
-                await asyncio.sleep(AWAY_S_MAX)
-            else:
-                return
 
     # --- the broker ---------------------------------------------------------------------------------------
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from edgecore.config import MIB, EdgeSettings, broker_of, labels_of, node_ip_of
+from edgecore.config import MIB, EdgeSettings, broker_of, homeassistant_prefix_of, labels_of, node_ip_of
 from edgecore.store.port import DAY_MS, OutboxBudgets
 from skerry.errors import InvalidError
 from skerry.settings import resolve
@@ -119,3 +119,13 @@ def test_a_mistake_in_the_brokers_settings_is_named_without_its_secrets(given: d
     with pytest.raises(InvalidError) as refusal:
         broker_of(settings_with(**given))
     assert says in str(refusal.value) and "secret" not in str(refusal.value)
+
+
+def test_home_assistant_is_told_where_a_prefix_and_a_broker_are_given() -> None:
+    there = {"mqtt_broker": "mqtt://h"}
+    assert homeassistant_prefix_of(settings_with(**there)) == ""
+    assert homeassistant_prefix_of(settings_with(**there, homeassistant_prefix="home/ha")) == "home/ha"
+    with pytest.raises(InvalidError, match="of no use without --mqtt-broker"):
+        homeassistant_prefix_of(settings_with(homeassistant_prefix="homeassistant"))
+    with pytest.raises(InvalidError, match="write the start of a topic"):
+        homeassistant_prefix_of(settings_with(**there, homeassistant_prefix="homeassistant/#"))

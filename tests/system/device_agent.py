@@ -3,7 +3,7 @@
     python -m tests.system.device_agent STORE_DIR MANIFEST.json [BROKER_PORT]
 
 The manifest is a list of [resource, object]. The process says "ready" and then works until it is killed. With the
-port of a broker, KubeEdge's apps may talk to it.
+port of a broker, KubeEdge's apps may talk to it, and Home Assistant.
 """
 
 from __future__ import annotations
@@ -12,11 +12,14 @@ import asyncio
 import json
 import logging
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from devices.external import ExternalDriver
 from devices.mqtt.client import PahoConnection
-from devices.mqtt.config import Broker
+from devices.mqtt.config import Broker, Presence
+from edgecore.bus.announcer import Announcer, AnnouncerParts
+from edgecore.bus.homeassistant import presence_topic
 from edgecore.bus.shell import BusParts, EventBus
 from edgecore.store.port import EdgeBatch, Held, OutboxBudgets
 from edgecore.store.shell import AsyncEdgeStore
@@ -62,6 +65,18 @@ async def main(directory: Path, manifest: Path, broker_port: int) -> None:
                 ids=ids,
             )
             group.create_task(EventBus(parts).run())
+            there = replace(
+                broker, presence=Presence(topic=presence_topic("eu-1"), online="online", offline="offline")
+            )
+            shown = AnnouncerParts(
+                prefix="homeassistant",
+                node="eu-1",
+                version="v1",
+                store=store,
+                twins=keeper,
+                open=lambda hooks: PahoConnection(there, "skerry-eu-1-home", hooks),
+            )
+            group.create_task(Announcer(shown).run())
 
 
 if __name__ == "__main__":

@@ -55,8 +55,8 @@ def hearing(port: int, *topics: str) -> Generator[list[tuple[str, Any]]]:
     def read() -> None:
         assert process.stdout is not None
         for line in process.stdout:
-            topic, _, payload = line.partition(" ")
-            heard.append((topic, json.loads(payload)))
+            topic, _, payload = line.rstrip("\n").partition(" ")
+            heard.append((topic, json.loads(payload) if payload[:1] == "{" else payload))
 
     thread = threading.Thread(target=read)
     thread.start()
@@ -140,3 +140,23 @@ def test_what_an_app_was_not_answered_for_is_not_lost_with_the_agent(talking: Ag
     )
     app.disconnect()
     app.loop_stop()
+
+
+def test_home_assistant_finds_a_device_sets_it_and_sees_it_go(talking: Agent) -> None:
+    port = talking.broker_port
+    document, root = "homeassistant/device/skerry_default_lamp/config", "skerry/eu-1/default/lamp"
+    with hearing(port, "homeassistant/#", "skerry/#", f"{LAMP}/twin/+/+") as heard:
+        until(lambda: document in dict(heard) and dict(heard).get("skerry/eu-1/presence") == "online")
+        entity = dict(heard)[document]["components"]["level"]
+        assert (entity["platform"], entity["command_topic"]) == ("number", f"{root}/level/set")
+        until(lambda: dict(heard).get(f"{root}/availability") == "offline")
+        say(port, f"{LAMP}/twin/update", {"twin": {"level": {"actual": {"value": "21"}}}})
+        until(lambda: dict(heard).get(f"{root}/state") == {"level": 21})
+        until(lambda: dict(heard).get(f"{root}/availability") == "online")
+        say(port, entity["command_topic"], "25")
+        until(lambda: (twin := talking.twin("level")) is not None and twin.desired and twin.desired.value == "25")
+        told = len([topic for topic, _ in heard if topic == document])
+        say(port, "homeassistant/status", "online")
+        until(lambda: len([topic for topic, _ in heard if topic == document]) > told)
+        talking.kill()
+        until(lambda: dict(heard).get("skerry/eu-1/presence") == "offline")

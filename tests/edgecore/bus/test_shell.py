@@ -51,6 +51,7 @@ async def test_a_value_that_the_cloud_wants_is_told_as_a_delta_and_verified_by_w
         await stage.until(lambda: stage.broker.on("lamp/twin/update/delta"))
         delta = stage.broker.on("lamp/twin/update/delta")[0]
         assert delta["delta"] == {"level": "25"} and delta["twin"]["level"]["expected"]["value"] == "25"
+        await stage.until(lambda: stage.broker.on("lamp/twin/cloud_updated"))
         cloud = stage.broker.on("lamp/twin/cloud_updated")[0]
         assert cloud["twin"]["level"]["expected_version"] == {"cloud": 1, "edge": 0}
         stage.broker.hear(UPDATE, update(level=actual("25")))
