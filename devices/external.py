@@ -4,7 +4,8 @@ A `Driver` for every protocol that has none here. What comes in (`report`, `say`
 (`Face`) is the business of whoever talks to those programs, `edgecore.bus` over MQTT; this keeps what is the same for
 all: types, receipts, health, and that a wanted value counts as carried out when the program reports it.
 
-In memory: what was said of each device's state. After a restart a device is offline until its program speaks again.
+In memory: what was said of each device's state, and which protocols have a mapper. After a restart a device is
+offline until its program speaks again; one that nobody is known to speak to waits for its mapper.
 """
 
 from __future__ import annotations
@@ -32,9 +33,10 @@ from skerry.ports import Clock
 
 VERIFY_S: Final = 10.0
 """So long a program has to report the value that was wanted of it. Programs poll, often every second or few."""
+VERIFY_S_MAX: Final = 60.0
+"""The same where the device's own cycle is longer."""
 
 _PLACE: Final = "at the app or mapper that speaks its protocol"
-WAITING: Final = "nobody has reported it yet: it waits for the app or mapper that speaks its protocol"
 
 
 class Face(Protocol):
@@ -48,8 +50,10 @@ class Face(Protocol):
 @dataclass(slots=True, kw_only=True)
 class _Device:
     properties: dict[str, PropertyConfig]
+    protocol: str
     online: bool = False
-    reason: str = WAITING
+    reason: str = ""
+    """"" until somebody speaks of it."""
     told: set[str] = field(default_factory=set[str])
     """Properties that have a value which is not known to be old."""
     newest: dict[str, tuple[str, Reading]] = field(default_factory=dict[str, "tuple[str, Reading]"])
@@ -72,16 +76,21 @@ class ExternalDriver:
         self._clock = clock
         self._verify_s = verify_s
         self._devices: dict[Key, _Device] = {}
-        self._faces: list[Face] = []
+        self._faces: list[tuple[Face, Callable[[Key], bool]]] = []
+        self._mappers: dict[str, str] = {}
         self._ready: deque[Reading] = deque()
         self._arrived = asyncio.Event()
         self._next_receipt = 1
         self._waiting: dict[int, _Stored] = {}
         self._verifying: dict[tuple[Key, str], list[Callable[[Reading], None]]] = {}
 
-    def attach(self, face: Face) -> None:
-        """From now on it is told what is wanted."""
-        self._faces.append(face)
+    def attach(self, face: Face, owns: Callable[[Key], bool] = lambda _: False) -> None:
+        """From now on it is told what is wanted; of a device that it `owns`, it alone."""
+        self._faces.append((face, owns))
+
+    def announce(self, protocol: str, mapper: str) -> None:
+        """This mapper speaks the protocol: its devices don't wait for one any more."""
+        self._mappers[protocol] = mapper
 
     # --- for faces ----------------------------------------------------------------------------------------
 
@@ -130,9 +139,9 @@ class ExternalDriver:
             self._silence(device, known, reason)
 
     def lose(self, reason: str) -> None:
-        """Nothing can be heard of any device any more."""
+        """Nothing can be heard of any device any more that nobody owns."""
         for key, known in self._devices.items():
-            if known.online:
+            if known.online and not any(owns(key) for _, owns in self._faces):
                 known.online, known.reason = False, reason
                 self._silence(key, known, reason)
 
@@ -179,11 +188,13 @@ class ExternalDriver:
         for config in devices:
             properties = {prop.name: prop for prop in config.properties}
             held = before.get(config.device)
-            if held is not None:
-                held.properties = properties
-                held.told &= set(properties)
-                held.newest = {prop: newest for prop, newest in held.newest.items() if prop in properties}
-            self._devices[config.device] = held or _Device(properties=properties)
+            if held is None or held.protocol != config.named:
+                self._devices[config.device] = _Device(properties=properties, protocol=config.named)
+                continue
+            held.properties = properties
+            held.told &= set(properties)
+            held.newest = {prop: newest for prop, newest in held.newest.items() if prop in properties}
+            self._devices[config.device] = held
         return []
 
     async def run(self) -> None:
@@ -210,9 +221,18 @@ class ExternalDriver:
 
     def health(self) -> Sequence[DeviceHealth]:
         """See `Driver`."""
-        return [
-            DeviceHealth(device=key, online=known.online, reason=known.reason) for key, known in self._devices.items()
-        ]
+        return [self._health(key, known) for key, known in self._devices.items()]
+
+    def _health(self, device: Key, known: _Device) -> DeviceHealth:
+        if known.online or known.reason:
+            return DeviceHealth(device=device, online=known.online, reason=known.reason)
+        mapper = self._mappers.get(known.protocol)
+        return DeviceHealth(
+            device=device,
+            online=False,
+            reason=f"mapper {mapper} has not reported it yet" if mapper else _waits(known),
+            waiting=mapper is None,
+        )
 
     async def read(self, device: Key, prop: str) -> Reading:
         """See `Driver`."""
@@ -222,8 +242,9 @@ class ExternalDriver:
         """See `Driver`: tell what is wanted, then await that it is reported."""
         known = self._devices.get(device)
         config = known.properties.get(prop) if known else None
-        if config is None:
+        if known is None or config is None:
             return WriteResult(state="failed", reason=f"{device} has no property {prop} here", read_back=None)
+        verify_s = min(VERIFY_S_MAX, max(self._verify_s, 2.5 * config.collect_ms / 1000))
         back: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         text = format_value(value)
 
@@ -236,13 +257,14 @@ class ExternalDriver:
         waiters = self._verifying.setdefault((device, prop), [])
         waiters.append(verify)
         try:
-            untold = [why for face in self._faces if (why := await face.tell(device, prop, text))]
-            if len(untold) == len(self._faces):
-                return WriteResult(state="failed", reason="; ".join(untold) or WAITING, read_back=None)
-            async with asyncio.timeout(self._verify_s):
+            faces = [face for face, owns in self._faces if owns(device)] or [face for face, _ in self._faces]
+            untold = [why for face in faces if (why := await face.tell(device, prop, text))]
+            if len(untold) == len(faces):
+                return WriteResult(state="failed", reason="; ".join(untold) or _waits(known), read_back=None)
+            async with asyncio.timeout(verify_s):
                 await back
         except TimeoutError:
-            reason = f"told; its app or mapper did not report this value within {self._verify_s:g} s"
+            reason = f"told; its app or mapper did not report this value within {verify_s:g} s"
             return WriteResult(state="applied", reason=reason, read_back=None)
         finally:
             waiters.remove(verify)
@@ -281,6 +303,10 @@ class ExternalDriver:
     async def close(self) -> None:
         """See `Driver`."""
         self._devices = {}
+
+
+def _waits(known: _Device) -> str:
+    return f"waits for a mapper of protocol {known.protocol}"
 
 
 @dataclass(slots=True, kw_only=True)

@@ -87,8 +87,11 @@ class DeviceConfig:
 
     device: Key
     protocol: str
+    """The driver's name."""
     protocol_config: JsonObject
     properties: tuple[PropertyConfig, ...]
+    named: str = ""
+    """The protocol as the manifest names it."""
 
 
 WriteState = Literal["verified", "applied", "refused", "failed"]
@@ -110,6 +113,8 @@ class DeviceHealth:
     device: Key
     online: bool
     reason: str
+    waiting: bool = False
+    """Nobody here speaks its protocol, and whoever does has not come yet."""
 
 
 class Notes(Protocol):

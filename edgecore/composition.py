@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from devices.external import ExternalDriver
+from devices.protocols import EXTERNAL
 from edgecore.bus.announcer import Announcer, AnnouncerParts
 from edgecore.bus.port import Open
 from edgecore.bus.shell import BusParts, EventBus
@@ -33,7 +34,6 @@ from edgecore.store.memory import floor_of
 from edgecore.store.port import META_KNOWN_MS
 from edgecore.store.shell import AsyncEdgeStore
 from edgecore.twins.calls import DeviceCalls
-from edgecore.twins.config import EXTERNAL
 from edgecore.twins.configuring import DriverFactory
 from edgecore.twins.keeper import Keeper
 from edgecore.twins.questions import DeviceQuestions
@@ -142,7 +142,7 @@ def compose(ground: Ground) -> Agent:
     facts = NodeFacts(name=identity.name, address=machine.addresses[0], allocatable=amounts_of(machine))
     logs = PodLogs(LogParts(store=store, runtime=ground.runtime, clock=clock, directory=ground.directory))
     external = ExternalDriver(clock=time)
-    drivers = {**ground.drivers, EXTERNAL: lambda: external} if ground.broker else ground.drivers
+    drivers = {**ground.drivers, EXTERNAL: lambda: external}
     twins = Keeper(store, drivers, clock=time, ids=ground.ids, clock_is_synced=lambda: time.trusted)
     questions = DeviceQuestions(store, twins, node=identity.name, clock=time)
     link = _link(ground, machine.boot_id, {LOGS: logs, DEVICES: questions})

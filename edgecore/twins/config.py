@@ -13,6 +13,7 @@ from typing import Final
 
 from devices.fields import bool_in, decimal_in, int_in, map_in, refuse_unknown, text_in
 from devices.port import DeviceConfig, PropertyConfig, TwinConfig
+from devices.protocols import EXTERNAL, driver_of
 from skerry.errors import InvalidError
 from skerry.objects.device_models import is_writable, properties_in, served_properties
 from skerry.objects.json import JsonObject, map_at, str_at
@@ -25,15 +26,16 @@ COLLECT_MS_DEFAULT: Final = 1000
 """As KubeEdge's mapper framework."""
 COLLECT_MS_MIN: Final = 10
 CYCLE_MS_MAX: Final = 24 * 3600 * 1000
-"""A day. Some of KubeEdge's samples give nanoseconds where milliseconds are meant."""
+"""A day."""
 
 TYPES: Final = ("INT", "FLOAT", "DOUBLE", "STRING", "BOOLEAN", "BYTES")
 
-PROTOCOLS: Final[dict[str, str]] = {"modbus": "modbus", "modbus-tcp": "modbus", "mqtt": "mqtt", "virtual": "virtual"}
-"""Names that manifests use, in lower case, and the driver that is meant."""
+STREAM: Final = "STREAM"
+"""KubeEdge's type of pictures and films, which its mappers save as files: there is no value to tell."""
 
-EXTERNAL: Final = "external"
-"""The driver of all other protocols: apps and mappers speak them (`devices.external`)."""
+NANOSECONDS_FROM: Final = 1_000_000_000
+"""A cycle from here on is one of nanoseconds, as KubeEdge's samples for its older mappers have it: of milliseconds it
+would be eleven days."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,30 +50,26 @@ class KnownDevice:
 
 
 def known_devices(
-    devices: Iterable[JsonObject], models: Mapping[tuple[str, str], JsonObject], drivers: Collection[str] = ()
+    devices: Iterable[JsonObject], models: Mapping[tuple[str, str], JsonObject]
 ) -> dict[Key, KnownDevice]:
-    """Every Device, read with its model; `models` by (namespace, name). `drivers` that this agent has: with
-    `EXTERNAL` a protocol may be any."""
+    """Every Device, read with its model; `models` by (namespace, name)."""
     out: dict[Key, KnownDevice] = {}
     for device in devices:
         key = Key(DEVICES, namespace_of(device), name_of(device))
         try:
-            config, reason = device_config(key, device, models, drivers), ""
+            config, reason = device_config(key, device, models), ""
         except InvalidError as error:
             config, reason = None, str(error)
         out[key] = KnownDevice(uid=uid_of(device), body=device, config=config, reason=reason)
     return out
 
 
-def device_config(
-    key: Key, device: JsonObject, models: Mapping[tuple[str, str], JsonObject], drivers: Collection[str] = ()
-) -> DeviceConfig:
+def device_config(key: Key, device: JsonObject, models: Mapping[tuple[str, str], JsonObject]) -> DeviceConfig:
     """Raises `InvalidError` that names the field and the fix."""
     named = str_at(device, "spec", "protocol", "protocolName")
-    protocol = PROTOCOLS.get(named.lower(), EXTERNAL if named and EXTERNAL in drivers else "")
-    if not protocol:
-        known = ", ".join(sorted(set(PROTOCOLS.values())))
-        raise InvalidError(f"spec.protocol.protocolName: {named!r} is not served here: use one of {known}")
+    if not named:
+        raise InvalidError("spec.protocol.protocolName: required: modbus, mqtt, or what your mapper calls it")
+    protocol = driver_of(named)
     model_name = str_at(device, "spec", "deviceModelRef", "name")
     if not model_name:
         raise InvalidError("spec.deviceModelRef.name: required")
@@ -86,6 +84,7 @@ def device_config(
             **map_at(device, "spec", "protocol", "configData"),
         },
         properties=tuple(_properties(device, model, model_name, protocol)),
+        named=named,
     )
 
 
@@ -95,16 +94,20 @@ def _properties(device: JsonObject, model: JsonObject, model_name: str, protocol
         if name not in modelled:
             raise InvalidError(f"spec.properties[{name}]: not in DeviceModel {model_name!r}; add it there")
     for name, of_model in served_properties(device, model).items():
+        if protocol == EXTERNAL and str_at(of_model, "type").upper() == STREAM:
+            continue  # its mapper's own business, as in KubeEdge
         yield _property(name, of_model, placed.get(name, {}), every_reading=protocol == "mqtt")
 
 
 def _property(name: str, model: JsonObject, instance: JsonObject, *, every_reading: bool) -> PropertyConfig:
     where = f"spec.properties[{name}]"
     type = str_at(model, "type").upper()
+    if type == STREAM:
+        raise InvalidError(f"DeviceModel {where}.type: {STREAM} is served by mappers only: take another type here")
     if type not in TYPES:
         raise InvalidError(f"DeviceModel {where}.type: {type!r} is not one of {', '.join(TYPES)}")
     visitor: JsonObject = {**map_at(model, "visitors", "configData"), **map_at(instance, "visitors", "configData")}
-    silence_ms = int_in(instance, "reportCycle", where=where, low=0, high=CYCLE_MS_MAX, default=0)
+    silence_ms = _cycle_ms(instance, "reportCycle", where)
     twin = twin_config(map_in(visitor, "twin", where=where), where, silence_ms or 60_000, every_reading=every_reading)
     return PropertyConfig(
         name=name,
@@ -113,14 +116,19 @@ def _property(name: str, model: JsonObject, instance: JsonObject, *, every_readi
         unit=str_at(model, "unit"),
         minimum=_bound(model, "minimum", where),
         maximum=_bound(model, "maximum", where),
-        collect_ms=max(
-            COLLECT_MS_MIN,
-            int_in(instance, "collectCycle", where=where, low=0, high=CYCLE_MS_MAX, default=0) or COLLECT_MS_DEFAULT,
-        ),
+        collect_ms=max(COLLECT_MS_MIN, _cycle_ms(instance, "collectCycle", where) or COLLECT_MS_DEFAULT),
         visitor={field: value for field, value in visitor.items() if field != "twin"},
         twin=twin,
         report_to_cloud=bool_in(instance, "reportToCloud", where=where, default=True),
     )
+
+
+def _cycle_ms(instance: JsonObject, name: str, where: str) -> int:
+    """0: none was given."""
+    given = int_in(instance, name, where=where, low=0, high=CYCLE_MS_MAX * 1_000_000, default=0)
+    if CYCLE_MS_MAX < given < NANOSECONDS_FROM:
+        raise InvalidError(f"{where}.{name}: must be milliseconds up to {CYCLE_MS_MAX} (a day), not {given}")
+    return given if given < NANOSECONDS_FROM else given // 1_000_000
 
 
 def _bound(model: JsonObject, name: str, where: str) -> float | None:

@@ -14,7 +14,7 @@ from edgecore.twins.served import Served
 from edgecore.twins.settings import KeeperSettings
 from edgecore.twins.stage import name_of_device
 from skerry.objects.meta import Key
-from skerry.objects.twins import DeviceState
+from skerry.objects.twins import DeviceState, State
 from skerry.ports import Clock
 
 LOG = logging.getLogger(__name__)
@@ -45,9 +45,10 @@ class Health:
 
     def _look(self, health: DeviceHealth) -> None:
         if health.device in self._served.known and health.device not in self._served.refused:
-            self.tell(health.device, "online" if health.online else "offline", health.reason)
+            state: State = "waiting" if health.waiting else "online" if health.online else "offline"
+            self.tell(health.device, state, health.reason)
 
-    def tell(self, key: Key, state: str, reason: str) -> None:
+    def tell(self, key: Key, state: State, reason: str) -> None:
         """Report a device's state when it changed, or when it has lived on for a while."""
         known = self._served.known[key]
         before = self.states.get(key)
@@ -58,7 +59,7 @@ class Health:
         online_ms = self._clock.wall_ms() if state == "online" else before.last_online_ms if before else 0
         told = DeviceState(
             device=name_of_device(key, known.uid),
-            state="online" if state == "online" else "invalid" if state == "invalid" else "offline",
+            state=state,
             reason=reason,
             last_online_ms=online_ms,
         )

@@ -86,7 +86,7 @@ class Keeper:
                     device=key,
                     state=state.state if state else "offline",
                     reason=state.reason if state else "not heard of since the agent started",
-                    protocol=known.config.protocol if known.config else "",
+                    protocol=known.config.named if known.config else "",
                     last_online_ms=state.last_online_ms if state else 0,
                 )
             )

@@ -28,7 +28,7 @@ class DeviceSummary:
 
     device: Key
     state: str
-    """online, offline, invalid."""
+    """online, offline, invalid, waiting."""
     reason: str
     protocol: str
     last_online_ms: int

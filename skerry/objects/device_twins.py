@@ -25,6 +25,7 @@ from skerry.objects.twins import (
     Hlc,
     Loser,
     Quality,
+    State,
     TwinDesired,
     TwinReported,
     Vector,
@@ -309,6 +310,14 @@ def _twin_shown(report: TwinReported, *, received_ms: int) -> JsonObject:
     return shown
 
 
+_REASONS: Final[dict[State, str]] = {
+    "online": "DeviceOnline",
+    "offline": "DeviceSilent",
+    "invalid": "InvalidConfiguration",
+    "waiting": "WaitingForMapper",
+}
+
+
 def with_state(obj: JsonObject, report: DeviceState) -> JsonObject:
     """A Device or DeviceStatus with its connection's state: the transform of a `device_state` report.
 
@@ -322,7 +331,7 @@ def with_state(obj: JsonObject, report: DeviceState) -> JsonObject:
         status["lastOnlineTime"] = time_text(report.last_online_ms)
     # A DeviceStatus's schema has no conditions; its free-form part has.
     holder = ensure_map(status, "extensions") if str_at(out, "kind") == "DeviceStatus" else status
-    reason = {"online": "DeviceOnline", "offline": "DeviceSilent", "invalid": "InvalidConfiguration"}[report.state]
+    reason = _REASONS[report.state]
     holder["conditions"] = [
         {
             "type": "Ready",

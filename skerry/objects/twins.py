@@ -406,13 +406,17 @@ class TwinDesired:
     policy: Policy
 
 
+State: TypeAlias = Literal["online", "offline", "invalid", "waiting"]
+"""`invalid`: its configuration can't be used; the reason names the field and the fix. `waiting`: it is right, and
+waits for the mapper that speaks its protocol."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeviceState:
     """Body of `device_state` (a state report, coalesced by `namespace/name`)."""
 
     device: DeviceName
-    state: Literal["online", "offline", "invalid"]
-    """`invalid`: its configuration can't be used; the reason names the field and the fix."""
+    state: State
     reason: str
     last_online_ms: int
     """0: never."""
@@ -704,10 +708,11 @@ def encode_device_state(report: DeviceState) -> bytes:
 def decode_device_state(body: bytes) -> DeviceState:
     """Raises `InvalidError` for a body that names no device."""
     data = _told(body)
-    state = str_at(data, "state")
+    told = str_at(data, "state")
+    states: dict[str, State] = {state: state for state in get_args(State)}
     return DeviceState(
         device=_device_from(data),
-        state="online" if state == "online" else "invalid" if state == "invalid" else "offline",
+        state=states.get(told, "offline"),
         reason=str_at(data, "reason"),
         last_online_ms=int_at(data, "last_online"),
     )

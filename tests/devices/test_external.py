@@ -32,11 +32,13 @@ class Program:
 async def made(*faces: dict[str, object]) -> ExternalDriver:
     driver = ExternalDriver(clock=SystemClock(), verify_s=0.05)
     level = PropertyConfig(
-        name="level", type="INT", writable=True, unit="", minimum=0, maximum=90, collect_ms=1000, visitor={"any": 1}
+        name="level", type="INT", writable=True, unit="", minimum=0, maximum=90, collect_ms=10, visitor={"any": 1}
     )
     for face in faces:
         driver.attach(Program(driver, **face))  # type: ignore[arg-type]
-    config = DeviceConfig(device=KEY, protocol="external", protocol_config={"any": 2}, properties=(level,))
+    config = DeviceConfig(
+        device=KEY, protocol="external", named="zigbee", protocol_config={"any": 2}, properties=(level,)
+    )
     assert await driver.configure([config]) == []
     return driver
 
@@ -75,7 +77,40 @@ async def test_all_reports_are_taken_or_none() -> None:
     with pytest.raises(NotFoundError):
         driver.say(Key(KEY.resource, "default", "fan"), online=True, reason="")
     assert driver.waiting == 0 and not driver.health()[0].online
-    assert "waits for the app or mapper" in driver.health()[0].reason
+    (health,) = driver.health()
+    assert health.waiting and health.reason == "waits for a mapper of protocol zigbee"
+
+
+async def test_a_device_whose_protocol_has_a_mapper_waits_for_none() -> None:
+    driver = await made()
+    driver.announce("zwave", "other")
+    assert driver.health()[0].waiting
+    driver.announce("zigbee", "mine")
+    (health,) = driver.health()
+    assert (health.waiting, health.online, health.reason) == (False, False, "mapper mine has not reported it yet")
+    driver.report(KEY, [Report(prop="level", value="1", source_ms=7)], lambda: None)
+    assert driver.health()[0].online
+
+
+async def test_who_owns_a_device_is_told_alone_and_its_word_counts() -> None:
+    driver = await made()
+    other, owner = Program(driver), Program(driver, away="the mapper is away")
+    driver.attach(other)
+    driver.attach(owner, lambda device: device == KEY)
+    told = await driver.write(KEY, "level", 5)
+    assert (told.state, told.reason) == ("failed", "the mapper is away")
+    driver.say(KEY, online=True, reason="")
+    driver.lose("the broker is away")
+    assert driver.health()[0].online
+
+
+async def test_another_protocol_is_another_device() -> None:
+    driver = await made()
+    driver.report(KEY, [Report(prop="level", value="1", source_ms=7)], lambda: None)
+    await driver.configure(
+        [DeviceConfig(device=KEY, protocol="external", named="zwave", protocol_config={}, properties=())]
+    )
+    assert driver.health()[0].waiting
 
 
 async def test_a_device_that_is_away_has_no_fresh_values() -> None:
@@ -92,7 +127,7 @@ async def test_a_device_that_is_away_has_no_fresh_values() -> None:
 @pytest.mark.parametrize(
     ("faces", "state", "reason"),
     [
-        ([], "failed", "nobody has reported it yet: it waits for the app or mapper that speaks its protocol"),
+        ([], "failed", "waits for a mapper of protocol zigbee"),
         ([{"away": "the broker is away"}], "failed", "the broker is away"),
         ([{"away": "the broker is away"}, {}], "verified", ""),
         ([{"obeys": False}], "applied", "told; its app or mapper did not report this value within 0.05 s"),
@@ -111,7 +146,9 @@ async def test_a_write_is_verified_by_what_a_program_reports(
 async def test_a_device_that_stays_keeps_what_is_known_of_it() -> None:
     driver = await made()
     driver.report(KEY, [Report(prop="level", value="1", source_ms=7)], lambda: None)
-    await driver.configure([DeviceConfig(device=KEY, protocol="external", protocol_config={}, properties=())])
+    await driver.configure(
+        [DeviceConfig(device=KEY, protocol="external", named="zigbee", protocol_config={}, properties=())]
+    )
     assert driver.health()[0].online
     driver.lose("away")
     assert driver.waiting == 1, "of properties that are gone nothing is said"

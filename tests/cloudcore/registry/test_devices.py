@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
+import yaml
 
 from cloudcore.registry.admission import STEPS
 from cloudcore.registry.devices import DEVICES, wanted_values
@@ -16,6 +18,7 @@ from skerry.objects.twins import DeviceName, Side, TwinDesired, write_desired
 from tests.cloudcore.worlds import World, make_world
 
 MODELS = "devicemodels.devices.kubeedge.io"
+EXAMPLES = Path(__file__).parents[3] / "examples" / "kubeedge-devices"
 
 
 @pytest.fixture
@@ -128,3 +131,13 @@ async def test_what_a_gateway_holds_was_checked_when_it_was_written(world: World
     await world.update(DEVICES, "boiler", lambda obj: merged_desired(obj, report))
     (entry,) = maps_at(world.get(DEVICES, "boiler"), "spec", "properties")
     assert entry["desired"]["value"] == "99"  # type: ignore[index,call-overload]
+
+
+@pytest.mark.parametrize("manifest", sorted(path.stem for path in EXAMPLES.glob("*.yaml")))
+async def test_devices_of_every_published_shape_are_taken_as_they_are(world: World, manifest: str) -> None:
+    for obj in yaml.safe_load_all((EXAMPLES / f"{manifest}.yaml").read_text()):
+        written = {**obj, "metadata": {"name": obj["metadata"]["name"]}}
+        made = await world.create(DEVICES if obj["kind"] == "Device" else MODELS, written)
+        for name, value in obj["spec"].items():
+            kept = made["spec"][name]
+            assert kept == value or name == "properties", "nothing of it is dropped"

@@ -63,13 +63,15 @@ def test_what_sensors_tell_by_themselves_is_all_kept() -> None:
 @pytest.mark.parametrize(
     ("obj", "of_model", "says"),
     [
-        (device(protocol="opcua"), model(), "spec.protocol.protocolName: 'opcua' is not served here"),
+        (device(protocol=""), model(), "spec.protocol.protocolName: required"),
         (device(model=""), model(), "spec.deviceModelRef.name: required"),
         (device(model="other"), model(), "there is no DeviceModel 'other' in default"),
         (device({"name": "y"}), model(), "spec.properties[y]: not in DeviceModel 'm'"),
-        (device({"name": "x"}), model(type="STREAM"), "'STREAM' is not one of INT"),
+        (device({"name": "x"}), model(type="STREAM"), "STREAM is served by mappers only"),
+        (device({"name": "x"}), model(type="COMPLEX"), "'COMPLEX' is not one of INT"),
         (device({"name": "x"}), model(minimum="low"), "minimum: must be a number"),
-        (device({"name": "x", "collectCycle": 10_000_000_000}), model(), "collectCycle: must be a whole number"),
+        (device({"name": "x", "collectCycle": 10**14}), model(), "collectCycle: must be a whole number"),
+        (device({"name": "x", "reportCycle": 100_000_000}), model(), "milliseconds up to 86400000 (a day)"),
         (device({"name": "x", "visitors": {"configData": {"twin": {"policy": "x"}}}}), model(), "twin.policy"),
         (device({"name": "x", "visitors": {"configData": {"twin": {"deadband": -1}}}}), model(), "negative"),
         (device({"name": "x", "visitors": {"configData": {"twin": {"dead": 1}}}}), model(), "did you mean deadband?"),
@@ -81,3 +83,21 @@ def test_a_mistake_is_refused_by_the_name_of_the_field(obj: JsonObject, of_model
     assert says in str(refusal.value)
     (known,) = known_devices([obj], {("default", "m"): of_model}).values()
     assert known.config is None and says in known.reason
+
+
+def test_what_no_driver_here_speaks_is_left_to_a_mapper() -> None:
+    of_model = model(type="STREAM")
+    config = device_config(KEY, device({"name": "x"}, protocol="onvif", any=[1]), {("default", "m"): of_model})
+    assert (config.protocol, config.named, config.properties) == ("external", "onvif", ())
+    config = device_config(KEY, device({"name": "x"}, protocol="onvif", any=[1]), {("default", "m"): model()})
+    assert [prop.name for prop in config.properties] == ["x"] and config.protocol_config == {"any": [1]}
+
+
+@pytest.mark.parametrize(
+    ("given", "collect_ms"), [(0, 1000), (5000, 5000), (86_400_000, 86_400_000), (10**10, 10_000)]
+)
+def test_a_cycle_that_can_be_nothing_but_nanoseconds_is_one(given: int, collect_ms: int) -> None:
+    """As in KubeEdge's samples for its mappers before 1.16."""
+    placed: JsonObject = {"name": "x", "collectCycle": given}
+    (made,) = device_config(KEY, device(placed), {("default", "m"): model()}).properties
+    assert made.collect_ms == collect_ms

@@ -23,6 +23,8 @@ from skerry.objects.twins import (
     TwinReported,
     Vector,
     ack,
+    decode_device_state,
+    encode_device_state,
     write_desired,
 )
 
@@ -162,6 +164,10 @@ def test_the_state_of_a_device_is_shown_with_its_reason() -> None:
     assert str_at(shown, "status", "lastOnlineTime") == "1970-01-01T00:00:01Z"
     assert maps_at(shown, "status", "conditions")[0]["message"] == "unit 3 is silent"
     assert maps_at(with_state({}, report), "status", "extensions", "conditions")[0]["reason"] == "DeviceSilent"
+    waits = DeviceState(device=NAME, state="waiting", reason="waits for a mapper of protocol x", last_online_ms=0)
+    assert decode_device_state(encode_device_state(waits)) == waits
+    (ready,) = maps_at(with_state(device(), waits), "status", "conditions")
+    assert (ready["status"], ready["reason"]) == ("False", "WaitingForMapper")
 
 
 def test_a_view_says_pending_until_the_answer_is_for_the_value_wanted_now() -> None:

@@ -1,0 +1,20 @@
+"""Which driver speaks a protocol by the name that a Device gives it.
+
+Pure. What no driver here speaks is left to mappers and apps (`devices.external`): KubeEdge lets anybody invent a
+protocol, so a name that we do not know is no mistake.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+PROTOCOLS: Final[dict[str, str]] = {"modbus": "modbus", "modbus-tcp": "modbus", "mqtt": "mqtt", "virtual": "virtual"}
+"""Names that manifests use, in lower case, and the driver that is meant."""
+
+EXTERNAL: Final = "external"
+"""The driver of all other protocols."""
+
+
+def driver_of(protocol: str) -> str:
+    """The driver for `spec.protocol.protocolName`."""
+    return PROTOCOLS.get(protocol.lower(), EXTERNAL)
