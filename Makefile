@@ -12,8 +12,9 @@ SECONDS_EACH ?= 300
 SEEDS ?= 10000
 READS ?= 10000
 FROM ?= 0
+SCHEDULES ?= 3000
 
-.PHONY: help install apt demo test check unit system sim sim-debug fuzz soak bus bench faults docs format clean
+.PHONY: help install apt demo test check unit system sim sim-debug twins fuzz soak bus bench faults docs format clean
 
 help: ## list the entry points
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -55,6 +56,9 @@ sim: $(STAMP) ## SEEDS=10000 of simulated disconnection on all cores, FROM=0; wh
 
 sim-debug: $(STAMP) ## step through one simulated world: SEED=17, or a file that a failing seed left (PLANT=no_fencing: with a bug)
 	@$(PY) -m tests.sim.debug $(if $(SEED),$(SEED),$(error which world? SEED=17, or SEED=a file that a failing seed left)) $(if $(PLANT),--plant $(PLANT))
+
+twins: $(STAMP) ## SCHEDULES=3000 of writes on both sides, for each policy: cut links, wrong clocks, restarts, restored clouds
+	@SKERRY_TWIN_SCHEDULES=$(SCHEDULES) $(BIN)/pytest -q tests/edgecore/twins/test_schedules.py -n $(JOBS)
 
 fuzz: $(STAMP) ## look for new hostile inputs, SECONDS_EACH=300 for each target and way, guided by coverage where atheris can be had
 	@$(BIN)/pip install -q --disable-pip-version-check -e '.[fuzz]' || echo "atheris can't be installed here"

@@ -11,9 +11,10 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+from skerry.objects.desired import OnReconnect, Policy
 from skerry.objects.json import JsonObject
 from skerry.objects.meta import Key
-from skerry.objects.twins import Policy, Quality, Value
+from skerry.objects.twins import Quality, Value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +46,9 @@ class TwinConfig:
 
     policy: Policy = "newest"
     """Who wins a true conflict of desired values."""
+    on_reconnect: OnReconnect = "apply"
+    """What becomes of a desired value that the cloud was given while the gateway was away, where its writer did not
+    say."""
     tolerance: float = 0.0
     """Within it, a value read back is the value wanted."""
     deadband: float = 0.0

@@ -143,7 +143,14 @@ def compose(ground: Ground) -> Agent:
     logs = PodLogs(LogParts(store=store, runtime=ground.runtime, clock=clock, directory=ground.directory))
     external = ExternalDriver(clock=time)
     drivers = {**ground.drivers, EXTERNAL: lambda: external}
-    twins = Keeper(store, drivers, clock=time, ids=ground.ids, clock_is_synced=lambda: time.trusted)
+    twins = Keeper(
+        store,
+        drivers,
+        clock=time,
+        ids=ground.ids,
+        clock_is_synced=lambda: time.trusted,
+        in_step=lambda: link.status.state == EdgeState.IN_STEP.value,  # the link is made below, and runs last
+    )
     questions = DeviceQuestions(store, twins, node=identity.name, clock=time)
     link = _link(ground, machine.boot_id, {LOGS: logs, DEVICES: questions})
     pods = PodManager(

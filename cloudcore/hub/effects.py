@@ -8,7 +8,8 @@ malformed, and everything behind them would wait. Keeps no data.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final, TypeAlias, cast
@@ -25,7 +26,9 @@ from skerry.errors import ProtocolError
 from skerry.objects.commands import CAPABILITIES, CAPABILITY, INCARNATION, CommandReport, with_report
 from skerry.objects.commands import GROUP as COMMAND_GROUP
 from skerry.objects.conditions import find_condition
-from skerry.objects.device_twins import merged_desired, with_reported, with_reported_copy, with_state
+from skerry.objects.desired import merge
+from skerry.objects.device_desired import merged_desired, record_of, with_tombstone_seen
+from skerry.objects.device_twins import with_reported, with_reported_copy, with_state
 from skerry.objects.json import Json, JsonObject, encode_object, int_at, map_at, maps_at, str_at
 from skerry.objects.logs import LOGS
 from skerry.objects.meta import Key, uid_of, with_annotations
@@ -43,6 +46,8 @@ from skerry.objects.scheme import Kind, Scheme
 from skerry.objects.times import time_text
 from skerry.objects.twins import (
     DeviceName,
+    TwinDesired,
+    TwinReported,
     decode_device_state,
     decode_telemetry,
     decode_twin_desired,
@@ -324,6 +329,7 @@ class Reporter:
             return Outcome()
         return Outcome(
             effects=(
+                *self._tombstone_seen(told),
                 self._device_status(told.device, lambda obj: with_reported(obj, told, received_ms=dated.at_ms)),
                 self._device(
                     told.device, "status", lambda obj: with_reported_copy(obj, told, received_ms=dated.at_ms)
@@ -331,12 +337,63 @@ class Reporter:
             )
         )
 
+    def _tombstone_seen(self, told: TwinReported) -> Iterator[Effect]:
+        gone = told.observed
+        if gone is not None and gone.removed:
+            seen = partial(with_tombstone_seen, prop=told.prop, ver=gone.ver)
+            yield self._device(told.device, "", seen)
+
     def _desired(self, dated: DatedReport) -> Outcome:
         _object(dated)
         told = decode_twin_desired(dated.report.body)
         if not self._is_ours(told.device):
             return Outcome()
-        return Outcome(effects=(self._device(told.device, "", lambda obj: merged_desired(obj, told)),))
+        effect = self._device(told.device, "", lambda obj: merged_desired(obj, told))
+        found = self._conflict(told, at_ms=dated.at_ms)
+        if found is None:
+            return Outcome(effects=(effect,))
+        event = self._event_effect(found)
+        return replace(event, effects=(effect, *event.effects))
+
+    def _conflict(self, told: TwinDesired, *, at_ms: int) -> JsonObject | None:
+        """The Event of a true conflict that this write of the gateway meets, or that the gateway met first."""
+        held = self.lookup(Key(DEVICES, told.device.namespace, told.device.name))
+        before = None if held is None else record_of(held, told.prop)
+        merged = merge(before, told.desired, told.policy)
+        assert merged is not None, "the report carries a write"
+        lost = merged.conflict
+        if lost is None or (before is not None and before.conflict == lost):
+            return None
+        wins, loses = (
+            f"{each.side} ({each.origin}) {'nothing' if each.removed else repr(each.value)}"
+            for each in (merged, lost)
+        )
+        how = "a person is to choose" if merged.waiting else f"policy {told.policy}"
+        return {
+            "apiVersion": "v1",
+            "kind": "Event",
+            "metadata": {
+                "name": f"{told.device.name}.conflict-{_digest(told.prop, str(merged.ver))}",
+                "namespace": told.device.namespace,
+            },
+            "involvedObject": {
+                "apiVersion": self.kinds.device.api_version,
+                "kind": self.kinds.device.kind,
+                "namespace": told.device.namespace,
+                "name": told.device.name,
+                "uid": told.device.uid,
+            },
+            "type": "Warning",
+            "reason": "TwinConflict",
+            "message": (
+                f"{told.prop}: both sides wrote while they could not hear each other. Wanted now: {wins}; kept "
+                f"beside it: {loses} ({how})"
+            )[:MESSAGE_LENGTH_MAX],
+            "source": {"component": "edgecore", "host": self.node},
+            "firstTimestamp": time_text(at_ms),
+            "lastTimestamp": time_text(at_ms),
+            "count": 1,
+        }
 
     def _device_state(self, dated: DatedReport) -> Outcome:
         _object(dated)
@@ -416,6 +473,11 @@ class Reporter:
         if device is not None and str_at(device, "spec", "nodeName") == self.node:
             return True
         return has_name(self.lookup(record_key(self.node)), namespace=namespace, name=name)
+
+
+def _digest(*parts: str) -> str:
+    """A short name for what may have characters that no name has."""
+    return hashlib.blake2s("\0".join(parts).encode(), digest_size=8).hexdigest()
 
 
 def _dating(report: Report) -> JsonObject:

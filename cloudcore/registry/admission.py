@@ -12,13 +12,13 @@ from dataclasses import dataclass, replace
 from typing import Final, Literal, Protocol
 
 from cloudcore.registry.custom import RESOURCE as DEFINITIONS
-from cloudcore.registry.port import Actor, Subresource
+from cloudcore.registry.port import SYSTEM, Actor, Subresource
 from cloudcore.registry.refusals import forbidden, invalid
 from cloudcore.registry.validation import faults
 from cloudcore.store.port import Stored
 from skerry.errors import Cause, InvalidError, NotFoundError
 from skerry.objects.bandwidth import BANDWIDTH, parse_bandwidth
-from skerry.objects.device_twins import stamp_desired
+from skerry.objects.device_desired import stamp_desired
 from skerry.objects.enrolment import NODES_GROUP
 from skerry.objects.json import (
     Json,
@@ -75,6 +75,8 @@ class Request:
     """Chance, as an argument: five characters for names that are generated in a pod; "" for every other kind."""
     now_ms: int
     """Time, as an argument: milliseconds since the epoch."""
+    life: str = ""
+    """The store's, where it was restored from a backup (`cloudcore.store.port.life_of`)."""
 
 
 Step = Callable[[Request, Reader], JsonObject]
@@ -214,7 +216,14 @@ def desired_versions(request: Request, _reader: Reader) -> JsonObject:
     later without trusting clocks (`skerry.objects.device_twins`)."""
     if request.kind.resource != "devices.devices.kubeedge.io" or request.subresource or request.operation == "DELETE":
         return request.obj
-    return stamp_desired(request.old, request.obj, now_ms=request.now_ms, origin=request.actor.name)
+    return stamp_desired(
+        request.old,
+        request.obj,
+        now_ms=request.now_ms,
+        origin=request.actor.name,
+        life=request.life,
+        merging=request.actor == SYSTEM,
+    )
 
 
 def certificate_requester(request: Request, _reader: Reader) -> JsonObject:

@@ -35,6 +35,7 @@ from cloudcore.store.port import (
     Store,
     Stored,
     StoredRecord,
+    life_of,
 )
 from skerry.errors import (
     AlreadyExistsError,
@@ -338,6 +339,7 @@ class LocalObjects:
             actor=options.actor,
             suffix=self.ids.suffix(lifecycle.SUFFIX_LENGTH) if kind.resource == "pods" else "",
             now_ms=self.clock.wall_ms(),
+            life=life_of(self.store.epoch),
         )
         return self.rules.filled(kind, admitted(self.steps, request, self.cache))
 

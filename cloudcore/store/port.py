@@ -198,6 +198,19 @@ class Page:
     """How many follow."""
 
 
+_LATER: Final = "r-"
+
+
+def later_epoch(uid: str) -> str:
+    """The epoch of a store that was restored from a backup."""
+    return _LATER + uid
+
+
+def life_of(epoch: str) -> str:
+    """A short name for a later life of a store; "" for its first one."""
+    return epoch.removeprefix(_LATER).replace("-", "")[:8] if epoch.startswith(_LATER) else ""
+
+
 class Store(Protocol):
     """See the module. Every method raises `UnavailableError` when the store can't answer now (locked, disk
     full: `StorageFullError`), with nothing half-applied."""

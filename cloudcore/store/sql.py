@@ -22,7 +22,18 @@ from sqlalchemy import Connection, Executable, RowMapping
 from sqlalchemy.exc import DBAPIError
 
 from cloudcore.store import sql_tables as t
-from cloudcore.store.port import Batch, Change, Entry, Page, Place, Position, Standing, Stored, StoredRecord
+from cloudcore.store.port import (
+    Batch,
+    Change,
+    Entry,
+    Page,
+    Place,
+    Position,
+    Standing,
+    Stored,
+    StoredRecord,
+    later_epoch,
+)
 from cloudcore.store.positions import position_of
 from cloudcore.store.revisions import Row, check_kept
 from cloudcore.store.ring import Ring
@@ -100,7 +111,7 @@ def _prepare(connection: Connection, database: Database, ids: Ids) -> tuple[str,
         return row.epoch, Revision(row.rev)
     # The database is a copy: a backup that was restored, perhaps older than what gateways have seen (SYNC.md,
     # promise 2). A new epoch tells them that revisions may go back.
-    epoch = ids.uid()
+    epoch = later_epoch(ids.uid())
     connection.execute(t.update_epoch, {"b_epoch": epoch, "b_file": identity})
     return epoch, Revision(row.rev)
 

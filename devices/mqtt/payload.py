@@ -19,7 +19,7 @@ from typing import Final, TypeAlias, assert_never
 
 from devices import codec
 from skerry.errors import InvalidError
-from skerry.objects.device_twins import ms_of
+from skerry.objects.device_desired import ms_of
 from skerry.objects.json import Json
 from skerry.objects.twins import Value, format_value, parse_value, same_value
 

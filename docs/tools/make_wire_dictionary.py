@@ -29,20 +29,18 @@ from edgecore.pods.node import Machine, NodeIdentity, node_report  # noqa: E402
 from edgecore.pods.status import Picture, pod_status  # noqa: E402
 from edgecore.store.backlog import Backlog  # noqa: E402
 from skerry.objects.commands import INCARNATION, CommandReport  # noqa: E402
+from skerry.objects.desired import Desired, Hlc, Vector  # noqa: E402
 from skerry.objects.json import JsonObject, encode_object  # noqa: E402
 from skerry.objects.meta import Key, Revision, Stamp  # noqa: E402
 from skerry.objects.reports import NodeStatusReport, PodStatusReport  # noqa: E402
 from skerry.objects.twins import (  # noqa: E402
     Ack,
-    Desired,
     DeviceName,
     DeviceState,
-    Hlc,
     Reported,
     Telemetry,
     TwinDesired,
     TwinReported,
-    Vector,
     encode_device_state,
     encode_telemetry,
     encode_twin_desired,

@@ -24,10 +24,11 @@ from edgecore.bus.port import PUBLISH_S_MAX, Open, begin
 from edgecore.store.port import EdgeBatch
 from edgecore.store.shell import AsyncEdgeStore
 from skerry.errors import CallerError, InvalidError, UnavailableError
+from skerry.objects.desired import Vector
 from skerry.objects.device_models import MODELS, served_properties
 from skerry.objects.json import JsonObject, decode_object, str_at
 from skerry.objects.meta import Key, name_of, namespace_of
-from skerry.objects.twins import Vector, decode_state
+from skerry.objects.twins import decode_state
 
 LOG = logging.getLogger(__name__)
 

@@ -14,8 +14,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, cast
 
+from skerry.objects.desired import Vector
 from skerry.objects.json import Json, JsonObject
-from skerry.objects.twins import VALUE_BYTES_MAX, TwinState, Vector, same_value
+from skerry.objects.twins import VALUE_BYTES_MAX, TwinState, same_value
 
 UNREADABLE: Final = "Unmarshal update request body failed, please check the request"
 NO_TWIN: Final = "Update twin error, key:twin does not exist"

@@ -35,11 +35,12 @@ from edgecore.bus.topics import (
 from edgecore.store.port import EdgeBatch
 from edgecore.store.shell import AsyncEdgeStore
 from skerry.errors import InvalidError, NotFoundError, UnavailableError
+from skerry.objects.desired import Vector
 from skerry.objects.device_models import MODELS
 from skerry.objects.json import decode_object
 from skerry.objects.meta import Key, name_of, namespace_of
 from skerry.objects.times import time_text
-from skerry.objects.twins import TwinState, Vector, decode_state, parse_value
+from skerry.objects.twins import TwinState, decode_state, parse_value
 from skerry.ports import Clock, Ids
 
 LOG = logging.getLogger(__name__)

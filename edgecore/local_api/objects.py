@@ -17,7 +17,8 @@ from edgecore.local_api.ports import DeviceSummary, LocalParts, PropertyTwin
 from edgecore.store.port import EdgeBatch, NewReport
 from skerry.errors import GoneError
 from skerry.objects.commands import REPORT
-from skerry.objects.device_twins import merged_desired, with_reported, with_state
+from skerry.objects.device_desired import merged_desired
+from skerry.objects.device_twins import with_reported, with_state
 from skerry.objects.json import JsonObject, decode_object, ensure_map, map_at, str_at
 from skerry.objects.meta import Key, name_of, namespace_of, uid_of
 from skerry.objects.reports import POD_STATUS

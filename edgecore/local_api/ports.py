@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from edgecore.store.shell import AsyncEdgeStore
+from skerry.objects.desired import Vector
 from skerry.objects.device_questions import Question
 from skerry.objects.json import JsonObject
 from skerry.objects.meta import Key
-from skerry.objects.twins import TwinState, Vector
+from skerry.objects.twins import TwinState
 from skerry.ports import Clock
 
 

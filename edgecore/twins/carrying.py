@@ -18,8 +18,9 @@ from edgecore.twins.readings import Readings
 from edgecore.twins.served import Served
 from edgecore.twins.settings import KeeperSettings
 from edgecore.twins.stage import Place
+from skerry.objects.desired import HLC_ZERO, Hlc, Vector
 from skerry.objects.meta import Key
-from skerry.objects.twins import Value, Vector
+from skerry.objects.twins import Value, ack
 from skerry.ports import Clock, Ids
 
 LOG = logging.getLogger(__name__)
@@ -111,7 +112,13 @@ class Carrying:
                 group.create_task(self._carry_out(device))
 
     def _places(self, device: Key) -> list[Place]:
-        return [place for place, state in self._ledger.twins.items() if place[0] == device and not is_settled(state)]
+        """What is to be carried out of a device, in the order in which it was wanted."""
+        found = [place for place, state in self._ledger.twins.items() if place[0] == device and not is_settled(state)]
+        return sorted(found, key=self._wanted_at)
+
+    def _wanted_at(self, place: Place) -> Hlc:
+        desired = self._ledger.twins[place].desired
+        return desired.hlc if desired else HLC_ZERO
 
     def _due_s(self, device: Key) -> float | None:
         """In how many seconds something is to be done for this device; None: when something changes."""
@@ -122,6 +129,7 @@ class Carrying:
                 continue
             step = self._step(place)
             if isinstance(step, Hold):
+                self._tell_hold(place, step)
                 wait_s = self._settings.retry_s_max
                 if step.until_ms is not None:
                     wait_s = max(0.01, (step.until_ms - self._clock.wall_ms()) / 1000)
@@ -129,6 +137,14 @@ class Carrying:
             elif step is not None:
                 due.append(max(0.0, self._not_before_s(place) - now_s))
         return min(due, default=None)
+
+    def _tell_hold(self, place: Place, step: Hold) -> None:
+        """Whoever it waits for is to see why."""
+        state = self._ledger.twins[place]
+        assert state.desired is not None, "nothing is held back where nothing is wanted"
+        if step.tell and (state.ack is None or state.ack.reason != step.reason):
+            why = ack("pending", for_ver=state.desired.ver, at_ms=self._clock.wall_ms(), reason=step.reason)
+            self._ledger.answered(place, replace(state, ack=why))
 
     def _not_before_s(self, place: Place) -> float:
         """When a failed write is tried again; a newer desired value does not wait."""

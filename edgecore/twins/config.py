@@ -15,10 +15,10 @@ from devices.fields import bool_in, decimal_in, int_in, map_in, refuse_unknown, 
 from devices.port import DeviceConfig, PropertyConfig, TwinConfig
 from devices.protocols import EXTERNAL, driver_of
 from skerry.errors import InvalidError
+from skerry.objects.desired import ON_RECONNECT, POLICIES, on_reconnect_of, policy_of
 from skerry.objects.device_models import is_writable, properties_in, served_properties
 from skerry.objects.json import JsonObject, map_at, str_at
 from skerry.objects.meta import Key, name_of, namespace_of, uid_of
-from skerry.objects.twins import POLICIES, policy_of
 
 DEVICES: Final = "devices.devices.kubeedge.io"
 
@@ -138,7 +138,14 @@ def _bound(model: JsonObject, name: str, where: str) -> float | None:
     return float(decimal_in(model, name, where=f"DeviceModel {where}", default="0"))
 
 
-TWIN_FIELDS: Final[Collection[str]] = ("policy", "tolerance", "deadband", "maxSilenceMs", "everyReading")
+TWIN_FIELDS: Final[Collection[str]] = (
+    "policy",
+    "onReconnect",
+    "tolerance",
+    "deadband",
+    "maxSilenceMs",
+    "everyReading",
+)
 
 
 def twin_config(data: JsonObject, where: str, silence_ms_max: int, *, every_reading: bool) -> TwinConfig:
@@ -149,12 +156,17 @@ def twin_config(data: JsonObject, where: str, silence_ms_max: int, *, every_read
     policy = policy_of(named)
     if policy is None:
         raise InvalidError(f"{where}.policy: {named!r} is not one of {', '.join(POLICIES)}")
+    late = text_in(data, "onReconnect", where=where, default="apply")
+    on_reconnect = on_reconnect_of(late)
+    if on_reconnect is None:
+        raise InvalidError(f"{where}.onReconnect: {late!r} is not one of {', '.join(ON_RECONNECT)}")
     tolerance = decimal_in(data, "tolerance", where=where, default="0")
     deadband = decimal_in(data, "deadband", where=where, default="0")
     if tolerance < 0 or deadband < 0:
         raise InvalidError(f"{where}: tolerance and deadband can't be negative")
     return TwinConfig(
         policy=policy,
+        on_reconnect=on_reconnect,
         tolerance=float(tolerance),
         deadband=float(deadband),
         silence_ms_max=int_in(

@@ -16,7 +16,7 @@ from devices.port import DeviceConfig, Driver, PropertyConfig, TwinConfig
 from edgecore.store.port import META_EPOCH, EdgeBatch
 from edgecore.store.shell import AsyncEdgeStore
 from edgecore.twins.carrying import Carrying
-from edgecore.twins.config import DEVICES, known_devices
+from edgecore.twins.config import DEVICES, KnownDevice, known_devices
 from edgecore.twins.health import Health
 from edgecore.twins.ledger import Ledger
 from edgecore.twins.plan import observe, unserved
@@ -24,11 +24,12 @@ from edgecore.twins.readings import Readings
 from edgecore.twins.served import Served
 from edgecore.twins.settings import KeeperSettings
 from edgecore.twins.stage import Place
+from skerry.objects.desired import UNSEEN, Desired
+from skerry.objects.device_desired import record_of
 from skerry.objects.device_models import MODELS
-from skerry.objects.device_twins import desired_of
 from skerry.objects.json import decode_object
 from skerry.objects.meta import Key, name_of, namespace_of
-from skerry.objects.twins import TwinState, Vector
+from skerry.objects.twins import TwinState
 from skerry.ports import Clock
 
 LOG = logging.getLogger(__name__)
@@ -59,8 +60,10 @@ class Configuring:
         *,
         clock: Clock,
         settings: KeeperSettings,
+        in_step: Callable[[], bool],
     ) -> None:
-        """`factories` by protocol."""
+        """`factories` by protocol. `in_step`: whether what the cloud sends was written just now, and not while the
+        gateway was away."""
         self._store = store
         self._factories = factories
         self._served = rooms.served
@@ -70,6 +73,9 @@ class Configuring:
         self._health = rooms.health
         self._clock = clock
         self._settings = settings
+        self._in_step = in_step
+        self._late: set[Key] | None = None
+        """Devices that came after an absence and weren't looked at yet; None: any may have."""
         self._given: dict[str, Sequence[DeviceConfig]] = {}
         self._changed = asyncio.Event()
         self._changed.set()
@@ -82,6 +88,8 @@ class Configuring:
     def committed(self, batch: EdgeBatch) -> None:
         """Everything that the store commits."""
         self.objects_changed(held.key for held in batch.puts)
+        if self._late is not None and not self._in_step():
+            self._late |= {held.key for held in batch.puts if held.key.resource == DEVICES}
         self.objects_changed(batch.deletes)
         if any(name == META_EPOCH for name, _ in batch.meta):
             self._changed.set()
@@ -120,8 +128,9 @@ class Configuring:
             self._forget(place)
         if epoch != self._ledger.epoch:
             self._tell_anew(epoch)
-        for place, config in self._served.configs.items():
-            self._observe_one(place, config, void=place[0] in void)
+        late, self._late = self._late, set()
+        for place in {**self._served.configs, **self._ledger.twins}:
+            self._observe_one(place, void=place[0] in void, late=late is None or place[0] in late)
         self._ledger.wish.set()
 
     def _tell_anew(self, epoch: str) -> None:
@@ -131,7 +140,7 @@ class Configuring:
         """
         self._ledger.epoch = self._ledger.stage.epoch = epoch
         for place, state in self._ledger.twins.items():
-            self._ledger.twins[place] = replace(state, seen=Vector())
+            self._ledger.twins[place] = replace(state, seen=UNSEEN)
             self._ledger.stage.rows.add(place)
             self._ledger.stage.told.add(place)
             if state.desired is not None:
@@ -150,15 +159,19 @@ class Configuring:
         self._ledger.stage.gone.add(place[0])
         self._ledger.hurry()
 
-    def _observe_one(self, place: Place, config: PropertyConfig, *, void: bool) -> None:
+    def _observe_one(self, place: Place, *, void: bool, late: bool) -> None:
         """Merge what the Device object wants; with `void`, what it wanted in an earlier epoch."""
-        known = self._served.known[place[0]]
+        known, config = self._served.known[place[0]], self._served.configs.get(place)
         held = self._ledger.twins.get(place)
         before = held or TwinState(uid=known.uid)
         if before.uid != known.uid:
             # Another life of the device: nothing of the old is true of it, but its history goes on counting.
             before = TwinState(uid=known.uid, seq=before.seq)
-        observed = observe(before, desired_of(known.body, place[1]), config, self._clock.wall_ms())
+        wanted = _wanted(known, place[1], config)
+        if config is None and (wanted is None or not wanted.removed):
+            return  # of a property that isn't there, only that nothing is wanted of it any more is of interest
+        policy = config.twin.policy if config else TwinConfig().policy
+        observed = observe(before, wanted, policy, self._clock.wall_ms(), late=late)
         if void:
             observed = replace(observed, state=replace(observed.state, seen=before.seen))
         if held == observed.state and not observed.tell_desired:
@@ -166,7 +179,7 @@ class Configuring:
         self._ledger.twins[place] = observed.state
         self._ledger.stage.rows.add(place)
         if observed.tell_desired:
-            self._ledger.stage.wanted[place] = config.twin.policy
+            self._ledger.stage.wanted[place] = policy
         if observed.state.desired != before.desired or observed.state.ack != before.ack:
             self._ledger.stage.told.add(place)
         self._ledger.hurry()
@@ -223,3 +236,11 @@ class Configuring:
             except Exception:
                 LOG.exception("driver_failed driver=%s restart_s=%g", name, self._settings.restart_s)
                 await asyncio.sleep(self._settings.restart_s)
+
+
+def _wanted(known: KnownDevice, prop: str, config: PropertyConfig | None) -> Desired | None:
+    """What the Device wants of a property. KubeEdge's manifests say "" where that is nothing."""
+    record = record_of(known.body, prop)
+    if record is not None and not record.value and config is not None and config.type not in ("STRING", "BYTES"):
+        return replace(record, removed=True)
+    return record

@@ -8,10 +8,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from devices.port import Explanation, PropertyConfig, Reading, Rehearsal, Step
+from skerry.objects.desired import Desired
 from skerry.objects.json import Json, JsonObject
 from skerry.objects.meta import Key
 from skerry.objects.times import micro_time_text
-from skerry.objects.twins import Ack, Desired, TwinState, format_value
+from skerry.objects.twins import Ack, TwinState, format_value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

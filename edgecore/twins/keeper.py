@@ -33,10 +33,11 @@ from edgecore.twins.readings import Readings
 from edgecore.twins.served import Served
 from edgecore.twins.settings import CLOCK_FLOOR_MS, KeeperSettings
 from skerry.errors import InvalidError, NotFoundError, UnavailableError
+from skerry.objects.desired import Vector, write_desired
 from skerry.objects.device_models import checked_value
 from skerry.objects.json import JsonObject
 from skerry.objects.meta import Key
-from skerry.objects.twins import AckState, TwinState, Value, Vector, write_desired
+from skerry.objects.twins import AckState, TwinState, Value
 from skerry.ports import Clock, Ids
 
 
@@ -52,9 +53,11 @@ class Keeper:
         ids: Ids,
         settings: KeeperSettings | None = None,
         clock_is_synced: Callable[[], bool] | None = None,
+        in_step: Callable[[], bool] = lambda: True,
     ) -> None:
         """`drivers` by protocol: made when the first device needs them. `clock_is_synced`: whether the wall clock can
-        be trusted; by default, that it was set at all."""
+        be trusted; by default, that it was set at all. `in_step`: whether what the cloud sends now was written just
+        now, and not while the gateway was away."""
         settings = settings or KeeperSettings()
         self._store = store
         self._clock = clock
@@ -67,7 +70,7 @@ class Keeper:
         )
         self._health = health = Health(served, ledger, clock=clock, settings=settings)
         rooms = Rooms(served=served, ledger=ledger, readings=readings, carrying=carrying, health=health)
-        self._configuring = Configuring(store, drivers, rooms, clock=clock, settings=settings)
+        self._configuring = Configuring(store, drivers, rooms, clock=clock, settings=settings, in_step=in_step)
 
     @property
     def repeated(self) -> int:

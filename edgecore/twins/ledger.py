@@ -22,7 +22,8 @@ from edgecore.twins.plan import want
 from edgecore.twins.settings import KeeperSettings
 from edgecore.twins.stage import META_TOLD_EPOCH, Place, Stage, desired_report, reported_report
 from skerry.errors import UnavailableError
-from skerry.objects.twins import Desired, TwinState, decode_state, encode_state, merge
+from skerry.objects.desired import Desired, merge
+from skerry.objects.twins import TwinState, decode_state, encode_state
 from skerry.ports import Clock
 
 LOG = logging.getLogger(__name__)

@@ -16,18 +16,16 @@ from typing import Final, TypeAlias
 from devices.port import PropertyConfig, Reading, WriteResult
 from edgecore.twins.numbers import filled, first, lacks, onward
 from skerry.errors import InvalidError
+from skerry.objects.desired import Desired, Policy, Vector, merge
 from skerry.objects.twins import (
     Ack,
     AckState,
-    Desired,
     Holes,
     Reported,
     TwinState,
     Value,
-    Vector,
     ack,
     format_value,
-    merge,
     parse_value,
     same_value,
 )
@@ -45,25 +43,48 @@ class Observed:
     """The cloud does not hold what we do now: send it up."""
 
 
-def observe(state: TwinState, wanted: Desired | None, config: PropertyConfig, now_ms: int) -> Observed:
-    """Merge what the cloud's Device wants into the twin."""
+def observe(state: TwinState, wanted: Desired | None, policy: Policy, now_ms: int, *, late: bool = False) -> Observed:
+    """Merge what the cloud's Device wants into the twin: a value, or the tombstone of one. `late`: it may have been
+    written while this gateway was away."""
     mine = state.desired
     if wanted is None:
-        # The cloud has nothing. Ours is forgotten if the cloud has had it, and taken it away; else it is on its way.
-        gone = mine is not None and state.seen.covers(mine.ver)
-        kept = replace(state, desired=None, ack=None) if gone else state
+        # The cloud knows of nothing. A tombstone stays here, for a cloud that is restored later. A value is forgotten
+        # if the cloud has had it, and taken it away; else it is on its way.
+        gone = mine is not None and not mine.removed and state.seen.covers(mine.ver)
+        kept = replace(state, desired=None, ack=None, late=None) if gone else state
         return Observed(state=kept, tell_desired=False)
-    merged = merge(mine, wanted, config.twin.policy)
+    merged = merge(mine, wanted, policy)
     assert merged is not None, "one of them is there"
     went_back = not wanted.ver.covers(state.seen)
     tell = merged != wanted and (merged != mine or went_back)
-    # Versions of two epochs may be equal and mean two writes: an answer to the one is none to the other.
-    another = mine is not None and merged.ver == mine.ver and (merged.value, merged.hlc) != (mine.value, mine.hlc)
-    answer = None if another else state.ack
-    return Observed(
-        state=_pending(replace(state, desired=merged, seen=wanted.ver, ack=answer), now_ms),
-        tell_desired=tell,
+    after = replace(
+        state,
+        desired=merged,
+        seen=wanted.ver,
+        ack=_still_answered(state, merged),
+        late=_late(state, wanted, merged, late=late),
     )
+    return Observed(state=_pending(after, now_ms), tell_desired=tell)
+
+
+def _still_answered(state: TwinState, merged: Desired) -> Ack | None:
+    """What was answered stays answered when others' writes were merged in and lost. To another write it is no answer,
+    though its version may be the same."""
+    mine, answer = state.desired, state.ack
+    if mine is None or answer is None or answer.for_ver != mine.ver:
+        return answer
+    if not merged.is_same_write(mine):
+        return None if merged.ver == mine.ver else answer
+    return replace(answer, for_ver=merged.ver) if answer.state in FINAL and not merged.waiting else answer
+
+
+def _late(state: TwinState, wanted: Desired, merged: Desired, *, late: bool) -> Vector | None:
+    """The version that came late, if that is what is wanted now."""
+    known = state.desired is not None and merged.is_same_write(state.desired)
+    if known:
+        return merged.ver if state.desired is not None and state.late == state.desired.ver else None
+    from_cloud = merged.side == "cloud" and not merged.removed and merged.is_same_write(wanted)
+    return merged.ver if late and from_cloud else None
 
 
 def _pending(state: TwinState, now_ms: int) -> TwinState:
@@ -71,12 +92,15 @@ def _pending(state: TwinState, now_ms: int) -> TwinState:
     desired = state.desired
     if desired is None or (state.ack is not None and state.ack.for_ver == desired.ver):
         return state
+    if desired.removed:
+        return replace(state, ack=None)
     return replace(state, ack=ack("pending", for_ver=desired.ver, at_ms=now_ms))
 
 
 def want(state: TwinState, desired: Desired, now_ms: int) -> TwinState:
     """A desired value written on this gateway."""
-    return _pending(replace(state, desired=desired), now_ms)
+    late = state.late if state.late == desired.ver else None
+    return _pending(replace(state, desired=desired, late=late), now_ms)
 
 
 # --- carrying out -----------------------------------------------------------------------------------------
@@ -103,6 +127,8 @@ class Hold:
 
     reason: str
     until_ms: int | None
+    tell: bool = False
+    """It waits for a person, who is to see why."""
 
 
 Step: TypeAlias = "Write | Settle | Hold | None"
@@ -131,6 +157,8 @@ def next_step(state: TwinState, config: PropertyConfig, sight: Sight) -> Step:
             return Hold(reason="it has an expiry, and this gateway's clock is not known to be right", until_ms=None)
         if desired.expires_ms <= sight.now_ms:
             return _settle(desired, "expired", sight, "it was not carried out in time")
+    if step := _for_a_person(state, desired, config, sight):
+        return step
     if not config.writable:
         return _settle(desired, "refused", sight, f"{config.name} is read-only")
     try:
@@ -146,9 +174,27 @@ def next_step(state: TwinState, config: PropertyConfig, sight: Sight) -> Step:
     return Write(value=value, for_ver=desired.ver)
 
 
+def _for_a_person(state: TwinState, desired: Desired, config: PropertyConfig, sight: Sight) -> Step:
+    """What is not to be carried out before somebody has had a look at it."""
+    if desired.waiting and desired.conflict is not None:
+        lost = "nothing" if desired.conflict.removed else repr(desired.conflict.value)
+        why = f"a conflict waits for a person: {desired.side} wants {desired.value!r}, {desired.conflict.side} {lost}"
+        return Hold(reason=why, until_ms=None, tell=True)
+    if state.late != desired.ver:
+        return None
+    match desired.on_reconnect or config.twin.on_reconnect:
+        case "apply":
+            return None
+        case "confirm":
+            why = "it was written while this gateway was away, and waits to be wanted once more"
+            return Hold(reason=why, until_ms=None, tell=True)
+        case "drop":
+            return _settle(desired, "expired", sight, "it was written while this gateway was away")
+
+
 def is_settled(state: TwinState) -> bool:
     """Nothing is wanted that has not been answered for good."""
-    if state.desired is None:
+    if state.desired is None or state.desired.removed:
         return True
     return state.ack is not None and state.ack.for_ver == state.desired.ver and state.ack.state in FINAL
 

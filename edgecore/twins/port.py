@@ -9,8 +9,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from skerry.objects.desired import Vector
 from skerry.objects.meta import Key
-from skerry.objects.twins import AckState, TwinState, Vector
+from skerry.objects.twins import AckState, TwinState
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

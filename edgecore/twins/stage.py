@@ -12,11 +12,11 @@ from dataclasses import dataclass, field, replace
 from typing import Final, TypeAlias
 
 from edgecore.store.port import EdgeBatch, NewReport, TwinRow
+from skerry.objects.desired import Policy
 from skerry.objects.meta import Key
 from skerry.objects.twins import (
     DeviceName,
     DeviceState,
-    Policy,
     Telemetry,
     TwinDesired,
     TwinReported,

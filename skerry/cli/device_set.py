@@ -32,7 +32,8 @@ from skerry.cli.output import print_data
 from skerry.cli.target import DeadlineError, QueuedError, RefusedError, Target, with_target
 from skerry.errors import BadRequestError, ConflictError, ForbiddenError, NotFoundError
 from skerry.objects.conditions import condition_of
-from skerry.objects.device_twins import TwinView, property_of
+from skerry.objects.device_desired import property_of
+from skerry.objects.device_twins import TwinView
 from skerry.objects.json import Json, JsonObject, clone, ensure_map, list_at, map_at, str_at
 from skerry.objects.meta import name_of
 from skerry.objects.times import micro_time_text, time_text

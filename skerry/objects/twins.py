@@ -1,14 +1,9 @@
-"""Twins: what is wanted of a device's property, what was last told, and how two sides that both wrote agree.
+"""Twins: what is wanted of a device's property, what was last told, and what became of what was wanted.
 
-Both ends must come to the same answer alone, so the rules live here, in pure code. Each desired value carries a
-two-entry version vector (how many writes of the cloud, how many of the edge its writer had seen). One vector
-covers the other: the later write stands, whatever the clocks say. Neither does: a true conflict, settled by the
-property's policy; the loser is kept beside the winner. A hybrid logical clock only breaks ties of true conflicts,
-because the clock of a gateway without a battery can't be trusted with anything else.
-
-Values are text here, as in KubeEdge's API; `parse_value` gives them their declared type. This module keeps no
-data: the edge stores `TwinState` rows, the cloud keeps twins in Device and DeviceStatus objects
-(`skerry.objects.device_twins`), and the report bodies below travel between them.
+How two sides that both wrote agree is `skerry.objects.desired`. Values are text here, as in KubeEdge's API;
+`parse_value` gives them their declared type. This module keeps no data: the edge stores `TwinState` rows, the cloud
+keeps twins in Device and DeviceStatus objects (`skerry.objects.device_twins`), and the report bodies below travel
+between them.
 """
 
 from __future__ import annotations
@@ -16,12 +11,23 @@ from __future__ import annotations
 import base64
 import binascii
 import math
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from typing import Final, Literal, TypeAlias, cast, get_args
 
 from skerry.errors import InvalidError
+from skerry.objects.desired import (
+    FALSE,
+    TRUE,
+    UNSEEN,
+    Desired,
+    Policy,
+    Vector,
+    desired_from,
+    desired_json,
+    policy_of,
+    vector_of,
+)
 from skerry.objects.json import (
     Json,
     JsonObject,
@@ -40,11 +46,6 @@ Value: TypeAlias = "bool | int | float | str | bytes"
 Quality = Literal["good", "uncertain", "bad", "stale"]
 """`good`: read now. `uncertain`: true once, of unknown age. `bad`: no value. `stale`: an old value, none newer."""
 
-Side = Literal["cloud", "edge"]
-
-Policy = Literal["newest", "cloud", "edge", "min", "max"]
-"""Who wins a true conflict: the later by hybrid clock, one side, or the smaller or larger number (the safe one)."""
-
 AckState = Literal["pending", "applied", "verified", "refused", "failed", "expired"]
 """`applied`: the device took it, and it can't be read back. `verified`: read back and equal within tolerance.
 `refused`: the device or the model says no, and asking again won't help. `failed`: retried. `expired`: too late."""
@@ -59,87 +60,8 @@ ACK_CODES: Final[dict[AckState, int]] = {
 }
 """HTTP-like codes, as Azure's writable properties acknowledge (`ac`)."""
 
-CLOCK_LEAD_MS_MAX: Final = 5 * 60 * 1000
-"""A hybrid clock follows another's at most this far ahead of its own wall clock, so that one fast gateway does
-not drag everyone's time into the future."""
-
 VALUE_BYTES_MAX: Final = 4096
 """Of one value as text; a twin is not a file store."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Vector:
-    """How many writes of each side a write had seen, itself included."""
-
-    cloud: int = 0
-    edge: int = 0
-
-    def covers(self, other: Vector) -> bool:
-        """Whoever wrote this had seen the other (or they are the same)."""
-        return self.cloud >= other.cloud and self.edge >= other.edge
-
-    def joined(self, other: Vector) -> Vector:
-        return Vector(cloud=max(self.cloud, other.cloud), edge=max(self.edge, other.edge))
-
-    def advanced(self, side: Side) -> Vector:
-        """The vector of the next write by `side`."""
-        if side == "cloud":
-            return Vector(cloud=self.cloud + 1, edge=self.edge)
-        return Vector(cloud=self.cloud, edge=self.edge + 1)
-
-    def __str__(self) -> str:
-        return f"{self.cloud}.{self.edge}"
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class Hlc:
-    """A hybrid logical clock reading: never smaller than what its writer had seen (Kulkarni et al., 2014)."""
-
-    wall_ms: int
-    counter: int
-
-    def __str__(self) -> str:
-        return f"{self.wall_ms}.{self.counter}"
-
-
-HLC_ZERO: Final = Hlc(0, 0)
-
-
-def next_hlc(seen: Hlc, now_ms: int) -> Hlc:
-    """The reading for a write made at `now_ms` by someone who has seen `seen`, clamped (`CLOCK_LEAD_MS_MAX`)."""
-    if now_ms > seen.wall_ms:
-        return Hlc(now_ms, 0)
-    if seen.wall_ms > now_ms + CLOCK_LEAD_MS_MAX:
-        return Hlc(now_ms + CLOCK_LEAD_MS_MAX, 0)
-    return Hlc(seen.wall_ms, seen.counter + 1)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Loser:
-    """The value that lost a true conflict, kept so that its author can find it."""
-
-    value: str
-    hlc: Hlc
-    origin: str
-    side: Side
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Desired:
-    """What is wanted of one property, and who wanted it when."""
-
-    value: str
-    ver: Vector
-    hlc: Hlc
-    side: Side
-    """Which side wrote it."""
-    origin: str
-    """Who, for people and the audit: a user, `local:uid 0`."""
-    synced: bool = True
-    """The writer's clock was known to be right."""
-    expires_ms: int | None = None
-    """Wall clock milliseconds after which it must not be applied any more; None: never."""
-    conflict: Loser | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -184,8 +106,11 @@ class TwinState:
     desired: Desired | None = None
     reported: Reported | None = None
     ack: Ack | None = None
-    seen: Vector = Vector()
+    seen: Vector = UNSEEN
     """The newest vector seen in the cloud's Device object: what it surely holds."""
+    late: Vector | None = None
+    """The version of a desired value that the cloud was given while this gateway was away, as long as it is the one
+    that is wanted (`OnReconnect`)."""
     seq: int = 0
     """Number of the last telemetry report of this property; dense."""
     source_seq: int | None = None
@@ -196,105 +121,12 @@ class TwinState:
     """Only in a row: what is reported is newer than what the cloud was told (`edgecore.twins.pace`)."""
 
 
-def write_desired(
-    before: Desired | None, *, value: str, side: Side, origin: str, now_ms: int, synced: bool, expires_ms: int | None
-) -> Desired:
-    """The record of a new write by `side`, which has seen `before`."""
-    return Desired(
-        value=value,
-        ver=(before.ver if before else Vector()).advanced(side),
-        hlc=next_hlc(before.hlc if before else HLC_ZERO, now_ms),
-        side=side,
-        origin=origin,
-        synced=synced,
-        expires_ms=expires_ms,
-    )
-
-
-def merge(mine: Desired | None, theirs: Desired | None, policy: Policy) -> Desired | None:
-    """What both sides hold after they have exchanged these. Commutative, idempotent, and never loses a write that
-    nobody contested, whatever the clocks were."""
-    if mine is None or theirs is None:
-        return mine or theirs
-    if mine.ver != theirs.ver:
-        if mine.ver.covers(theirs.ver):
-            return mine
-        if theirs.ver.covers(mine.ver):
-            return theirs
-    rank = _RANKS[policy]
-    winner, loser = (mine, theirs) if rank(mine) >= rank(theirs) else (theirs, mine)
-    return replace(winner, ver=mine.ver.joined(theirs.ver), conflict=_loser(winner, loser))
-
-
-def _loser(winner: Desired, loser: Desired) -> Loser | None:
-    """The best of the values that lost: this loser, or one that either had beaten before."""
-    found = [kept for kept in (winner.conflict, loser.conflict) if kept is not None]
-    found.append(Loser(value=loser.value, hlc=loser.hlc, origin=loser.origin, side=loser.side))
-    found = [kept for kept in found if kept.value != winner.value]
-    return max(found, key=lambda kept: (kept.hlc, kept.side, kept.value, kept.origin), default=None)
-
-
-Rank: TypeAlias = "tuple[bool, Decimal, bool, Hlc, bool, str, str, int, bool]"
-"""A total order, so that either side picks the same winner."""
-
-
-def _rank(desired: Desired, *, first: Decimal) -> Rank:
-    # An unsynced clock proves nothing: such a write loses to a synced one, and among themselves the cloud decides.
-    return (
-        desired.synced,
-        first,
-        desired.side == "cloud" and not desired.synced,
-        desired.hlc,
-        desired.side == "cloud",
-        desired.value,
-        desired.origin,
-        -1 if desired.expires_ms is None else desired.expires_ms,
-        desired.synced,
-    )
-
-
-def _by_side(side: Side) -> Callable[[Desired], Rank]:
-    def rank(desired: Desired) -> Rank:
-        ordinary = _rank(desired, first=Decimal(0))
-        return (True, Decimal(desired.side == side), *ordinary[2:])
-
-    return rank
-
-
-def _by_number(sign: int) -> Callable[[Desired], Rank]:
-    def rank(desired: Desired) -> Rank:
-        try:
-            number = Decimal(desired.value)
-        except InvalidOperation:
-            number = Decimal("NaN")
-        # What is not a number is never the safe choice.
-        first = number * sign if number.is_finite() else Decimal("-Infinity")
-        ordinary = _rank(desired, first=first)
-        return (True, *ordinary[1:])
-
-    return rank
-
-
-_RANKS: Final[dict[Policy, Callable[[Desired], Rank]]] = {
-    "newest": lambda desired: _rank(desired, first=Decimal(0)),
-    "cloud": _by_side("cloud"),
-    "edge": _by_side("edge"),
-    "min": _by_number(-1),
-    "max": _by_number(1),
-}
-
-POLICIES: Final[tuple[Policy, ...]] = tuple(_RANKS)
-
-
 def ack(state: AckState, *, for_ver: Vector, at_ms: int, reason: str = "") -> Ack:
     """An acknowledgement with the code that belongs to its state."""
     return Ack(state=state, code=ACK_CODES[state], reason=reason, for_ver=for_ver, at_ms=at_ms)
 
 
 # --- values -----------------------------------------------------------------------------------------------
-
-_TRUE: Final = frozenset({"true", "1", "on"})
-_FALSE: Final = frozenset({"false", "0", "off"})
 
 
 def parse_value(type: str, text: str) -> Value:
@@ -310,9 +142,9 @@ def parse_value(type: str, text: str) -> Value:
         case "FLOAT" | "DOUBLE":
             return _parse_float(text)
         case "BOOLEAN":
-            if text.strip().lower() in _TRUE:
+            if text.strip().lower() in TRUE:
                 return True
-            if text.strip().lower() in _FALSE:
+            if text.strip().lower() in FALSE:
                 return False
             raise InvalidError(f"{text!r} is not a BOOLEAN: use true or false")
         case "BYTES":
@@ -449,72 +281,6 @@ def series_of(namespace: str, device: str, prop: str) -> str:
 # --- JSON -------------------------------------------------------------------------------------------------
 
 
-def vector_of(text: str) -> Vector:
-    """`3.1` -> three writes of the cloud, one of the edge. What does not parse is the beginning: `0.0`."""
-    cloud, _, edge = text.partition(".")
-    if not (cloud.isdecimal() and edge.isdecimal()):
-        return Vector()
-    return Vector(cloud=int(cloud), edge=int(edge))
-
-
-def hlc_of(text: str) -> Hlc:
-    """`1750000000000.2`. What does not parse is older than everything."""
-    wall, _, counter = text.partition(".")
-    if not (wall.isdecimal() and counter.isdecimal()):
-        return HLC_ZERO
-    return Hlc(int(wall), int(counter))
-
-
-def desired_json(desired: Desired) -> JsonObject:
-    out: JsonObject = {
-        "value": desired.value,
-        "ver": str(desired.ver),
-        "hlc": str(desired.hlc),
-        "side": desired.side,
-        "origin": desired.origin,
-    }
-    if not desired.synced:
-        out["synced"] = False
-    if desired.expires_ms is not None:
-        out["expires"] = desired.expires_ms
-    if desired.conflict:
-        out["conflict"] = {
-            "value": desired.conflict.value,
-            "hlc": str(desired.conflict.hlc),
-            "origin": desired.conflict.origin,
-            "side": desired.conflict.side,
-        }
-    return out
-
-
-def desired_from(data: Json) -> Desired | None:
-    """Inverse of `desired_json`; None where there is none."""
-    if not isinstance(data, dict):
-        return None
-    lost = map_at(data, "conflict")
-    return Desired(
-        value=str_at(data, "value"),
-        ver=vector_of(str_at(data, "ver")),
-        hlc=hlc_of(str_at(data, "hlc")),
-        side=side_of(str_at(data, "side")),
-        origin=str_at(data, "origin"),
-        synced=bool_at(data, "synced", default=True),
-        expires_ms=_int_or_none(data, "expires"),
-        conflict=Loser(
-            value=str_at(lost, "value"),
-            hlc=hlc_of(str_at(lost, "hlc")),
-            origin=str_at(lost, "origin"),
-            side=side_of(str_at(lost, "side")),
-        )
-        if lost
-        else None,
-    )
-
-
-def side_of(text: str) -> Side:
-    return "edge" if text == "edge" else "cloud"
-
-
 def _int_or_none(data: JsonObject, name: str) -> int | None:
     value = dig(data, name)
     return value if isinstance(value, int) and not isinstance(value, bool) else None
@@ -592,6 +358,8 @@ def encode_state(state: TwinState) -> bytes:
         out["reported"] = _reported_json(state.reported)
     if state.ack:
         out["ack"] = _ack_json(state.ack)
+    if state.late is not None:
+        out["late"] = str(state.late)
     if state.source_seq is not None:
         out["source_seq"] = state.source_seq
     if state.source_holes:
@@ -609,6 +377,7 @@ def decode_state(body: bytes) -> TwinState:
         reported=_reported_from(dig(data, "reported")),
         ack=_ack_from(dig(data, "ack")),
         seen=vector_of(str_at(data, "seen")),
+        late=vector_of(str_at(data, "late")) if "late" in data else None,
         seq=int_at(data, "seq"),
         source_seq=_int_or_none(data, "source_seq"),
         source_holes=_holes_from(data.get("source_holes")),
@@ -687,11 +456,6 @@ def decode_twin_desired(body: bytes) -> TwinDesired:
         desired=desired,
         policy=policy_of(str_at(data, "policy")) or "newest",
     )
-
-
-def policy_of(text: str) -> Policy | None:
-    """None for a policy that does not exist."""
-    return text if text in POLICIES else None
 
 
 def encode_device_state(report: DeviceState) -> bytes:

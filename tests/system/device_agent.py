@@ -27,7 +27,7 @@ from edgecore.store.sqlite import StoreSettings, open_store
 from edgecore.twins.drivers import driver_factories
 from edgecore.twins.keeper import Keeper
 from skerry.clocks import SystemClock, SystemIds
-from skerry.objects.device_twins import stamp_desired
+from skerry.objects.device_desired import stamp_desired
 from skerry.objects.json import encode_object
 from skerry.objects.meta import Key, Revision, Stamp, name_of
 

@@ -30,6 +30,7 @@ from cloudcore.pki.service_tokens import ServiceTokens
 from cloudcore.registry.port import Actor
 from cloudcore.store.housekeeping import HousekeepingSettings
 from cloudcore.store.memory import MemoryState, MemoryStore
+from cloudcore.store.port import later_epoch
 from skerry.cli.client import Answer, error_of
 from skerry.errors import InvalidError, SkerryError, UnavailableError
 from skerry.objects.json import JsonObject, decode_object, encode_object
@@ -134,7 +135,7 @@ class SimulatedCloud:
 
     def new_epoch(self) -> str:
         """Of a store that was restored."""
-        return ids_of(self._seed, "epoch", self._lives).uid()
+        return later_epoch(ids_of(self._seed, "epoch", self._lives).uid())
 
     def kill(self) -> None:
         life, self._life = self._life, None

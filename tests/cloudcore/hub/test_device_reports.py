@@ -15,7 +15,9 @@ from cloudcore.registry.port import WriteOptions
 from cloudcore.store.memory import MemoryState, MemoryStore
 from cloudcore.store.port import Advance
 from skerry.clocks import ManualClock, SeededIds
-from skerry.objects.device_twins import desired_of, twin_views
+from skerry.objects.desired import write_desired
+from skerry.objects.device_desired import desired_of
+from skerry.objects.device_twins import twin_views
 from skerry.objects.json import JsonObject, str_at
 from skerry.objects.meta import Key, uid_of
 from skerry.objects.spans import Span
@@ -29,7 +31,6 @@ from skerry.objects.twins import (
     encode_device_state,
     encode_twin_desired,
     encode_twin_reported,
-    write_desired,
 )
 from skerry.sync.effects import DatedReport
 from skerry.wire.frames import PROMPT, Report

@@ -12,19 +12,18 @@ from cloudcore.hub.liveness import with_heard, with_silence
 from cloudcore.registry.kinds import builtin_scheme
 from skerry.errors import ProtocolError
 from skerry.objects.conditions import condition_of
+from skerry.objects.desired import Desired, Hlc, Side, Vector
+from skerry.objects.device_desired import record_of, stamp_desired, with_desired
 from skerry.objects.json import JsonObject, maps_at, str_at
 from skerry.objects.meta import Key
 from skerry.objects.reports import GapReport, NodeStatusReport, SeriesGapReport
 from skerry.objects.twins import (
-    Desired,
     DeviceName,
     DeviceState,
-    Hlc,
     Reported,
     Telemetry,
     TwinDesired,
     TwinReported,
-    Vector,
     encode_device_state,
     encode_telemetry,
     encode_twin_desired,
@@ -111,6 +110,33 @@ def test_a_value_wanted_on_the_edge_is_merged_into_the_device() -> None:
     (entry,) = maps_at(effect.transform(DEVICE), "spec", "properties")
     assert str_at(entry, "desired", "value") == "7"
     assert effect.subresource == ""
+
+
+def wanting(side: Side, value: str, ver: Vector) -> Desired:
+    return Desired(value=value, ver=ver, hlc=Hlc(AT_MS, 0), side=side, origin=f"the {side}'s")
+
+
+def test_a_true_conflict_makes_an_event_that_names_both_values_once() -> None:
+    device = with_desired(DEVICE, "t", wanting("cloud", "20", Vector(cloud=1)))
+    rival = TwinDesired(device=PLC, prop="t", desired=wanting("edge", "7", Vector(edge=1)), policy="manual")
+    told = outcome("twin_desired", encode_twin_desired(rival), device=device)
+    change, event = told.effects
+    shown = event.transform({})
+    assert str_at(shown, "reason") == "TwinConflict" and "'7'" in str_at(shown, "message")
+    assert "'20'" in str_at(shown, "message") and "a person is to choose" in str_at(shown, "message")
+    assert told.event == event.key
+    after = change.transform(device)
+    assert len(outcome("twin_desired", encode_twin_desired(rival), device=after).effects) == 1, "it was told before"
+
+
+def test_a_tombstone_that_the_gateway_has_seen_is_marked() -> None:
+    gone = replace(wanting("edge", "", Vector(cloud=1, edge=1)), removed=True)
+    device = with_desired(DEVICE, "t", gone)
+    seen = TwinReported(device=PLC, prop="t", reported=None, observed=gone, ack=None)
+    effects = outcome("twin_reported", encode_twin_reported(seen), device=device).effects
+    assert [effect.subresource for effect in effects] == ["", "status", "status"]
+    after = stamp_desired(device, effects[0].transform(device), now_ms=AT_MS, origin="hub", merging=True)
+    assert record_of(after, "t") is None
 
 
 def test_a_devices_connection_shows_in_both() -> None:

@@ -13,7 +13,7 @@ from cloudcore.registry.port import Actor, Transform, WriteOptions
 from cloudcore.store.port import Stored
 from skerry.errors import ForbiddenError, InvalidError, NotFoundError
 from skerry.objects.bandwidth import BANDWIDTH
-from skerry.objects.device_twins import desired_of
+from skerry.objects.device_desired import desired_of
 from skerry.objects.json import JsonObject, dig, list_at, map_at, maps_at, str_at
 from skerry.objects.meta import Key
 from skerry.objects.traffic import BUDGET

@@ -12,9 +12,10 @@ from cloudcore.registry.admission import STEPS
 from cloudcore.registry.devices import DEVICES, wanted_values
 from cloudcore.registry.port import Transform
 from skerry.errors import InvalidError
-from skerry.objects.device_twins import desired_of, merged_desired
+from skerry.objects.desired import Side, write_desired
+from skerry.objects.device_desired import desired_of, merged_desired
 from skerry.objects.json import JsonObject, clone, maps_at
-from skerry.objects.twins import DeviceName, Side, TwinDesired, write_desired
+from skerry.objects.twins import DeviceName, TwinDesired
 from tests.cloudcore.worlds import World, make_world
 
 MODELS = "devicemodels.devices.kubeedge.io"

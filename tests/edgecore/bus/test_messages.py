@@ -12,7 +12,7 @@ from hypothesis import strategies as some
 
 from edgecore.bus import messages
 from edgecore.bus.messages import Member, RefusedError, StateUpdate, Told, TwinUpdate, TwinView
-from skerry.objects.twins import Vector
+from skerry.objects.desired import Vector
 
 GOLDEN = dict(
     line.split(" ", 1) for line in (Path(__file__).parent / "golden.txt").read_text().splitlines() if line[0] != "#"

@@ -19,11 +19,12 @@ from edgecore.store.port import EdgeBatch, Held, NewReport, TwinRow
 from edgecore.store.shell import AsyncEdgeStore
 from skerry.clocks import ManualClock
 from skerry.errors import BadRequestError, NotFoundError, SkerryError, StorageFullError, UnavailableError
+from skerry.objects.desired import Vector, write_desired
 from skerry.objects.device_questions import Explain, Question, Read
 from skerry.objects.json import JsonObject, encode_object
 from skerry.objects.meta import Key, Revision, Stamp
 from skerry.objects.times import time_text
-from skerry.objects.twins import Reported, TwinState, Vector, write_desired
+from skerry.objects.twins import Reported, TwinState
 
 DEVICE = Key("devices.devices.kubeedge.io", "default", "plc")
 

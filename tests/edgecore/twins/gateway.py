@@ -16,7 +16,7 @@ from edgecore.store.shell import AsyncEdgeStore
 from edgecore.twins.keeper import Keeper
 from edgecore.twins.settings import KeeperSettings
 from skerry.clocks import ManualClock, SeededIds, SystemClock
-from skerry.objects.device_twins import stamp_desired
+from skerry.objects.device_desired import stamp_desired
 from skerry.objects.json import JsonObject, clone, encode_object, maps_at
 from skerry.objects.meta import Key, Revision, Stamp
 from skerry.objects.twins import (

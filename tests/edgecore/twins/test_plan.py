@@ -8,8 +8,9 @@ import pytest
 
 from devices.port import PropertyConfig, Reading, TwinConfig, WriteResult
 from edgecore.twins.plan import Hold, Settle, Sight, Step, Write, next_step, observe, take, want, written
+from skerry.objects.desired import Desired, Hlc, OnReconnect, Vector
 from skerry.objects.meta import Key
-from skerry.objects.twins import AckState, Desired, Hlc, TwinState, Vector, ack
+from skerry.objects.twins import AckState, TwinState, ack, decode_state, encode_state
 
 KEY = Key("devices.devices.kubeedge.io", "default", "d")
 CONFIG = PropertyConfig(
@@ -101,21 +102,21 @@ def test_the_answer_to_an_older_wish_is_not_taken_for_one_to_the_newer() -> None
 
 
 def test_the_cloud_is_told_only_what_it_does_not_hold() -> None:
-    first = observe(NEW, wanted(), CONFIG, 1)
+    first = observe(NEW, wanted(), "newest", 1)
     assert not first.tell_desired and first.state.ack is not None and first.state.ack.state == "pending"
-    assert observe(first.state, wanted(), CONFIG, 2) == replace(first, tell_desired=False)
+    assert observe(first.state, wanted(), "newest", 2) == replace(first, tell_desired=False)
     rival = replace(wanted("30", cloud=0, edge=1), side="edge", hlc=Hlc(9, 0))
-    met = observe(want(NEW, rival, 1), wanted(), CONFIG, 2)
+    met = observe(want(NEW, rival, 1), wanted(), "newest", 2)
     assert met.tell_desired and met.state.desired is not None and met.state.desired.value == "30"
-    restored = observe(replace(met.state, seen=Vector(cloud=1, edge=1)), wanted(), CONFIG, 3)
+    restored = observe(replace(met.state, seen=Vector(cloud=1, edge=1)), wanted(), "newest", 3)
     assert restored.tell_desired, "a cloud that came back from a backup is told again"
 
 
 def test_what_the_cloud_took_away_is_forgotten_unless_it_never_had_it() -> None:
-    known = observe(NEW, wanted(), CONFIG, 1).state
-    assert observe(known, None, CONFIG, 2).state.desired is None
+    known = observe(NEW, wanted(), "newest", 1).state
+    assert observe(known, None, "newest", 2).state.desired is None
     mine = want(NEW, replace(wanted(cloud=0, edge=1), side="edge"), 1)
-    assert observe(mine, None, CONFIG, 2).state == mine
+    assert observe(mine, None, "newest", 2).state == mine
 
 
 def test_readings_are_recorded_when_they_tell_something() -> None:
@@ -169,3 +170,57 @@ def test_a_device_that_counts_anew_has_no_holes_of_its_former_count() -> None:
     assert (anew.source_seq, anew.source_holes) == (0, ())
     unnumbered = take(state, CONFIG, seen(22.0), now_ms=0, synced=True).state
     assert unnumbered.source_holes == state.source_holes
+
+
+def test_a_conflict_that_waits_for_a_person_is_not_carried_out_and_says_so() -> None:
+    rival = replace(wanted("30", cloud=0, edge=1), side="edge")
+    met = observe(want(NEW, rival, 1), wanted(), "manual", 2).state
+    step = next_step(met, CONFIG, sight(seen(20.0)))
+    assert isinstance(step, Hold) and step.tell and "'30'" in step.reason and "'21'" in step.reason
+    assert met.desired is not None
+    chosen = replace(wanted("21", cloud=2, edge=1), hlc=Hlc(9, 0))
+    assert isinstance(next_step(observe(met, chosen, "manual", 3).state, CONFIG, sight(seen(20.0))), Write)
+
+
+LATE_STEPS: list[tuple[OnReconnect | None, OnReconnect, type[Write | Hold | Settle]]] = [
+    (None, "apply", Write),
+    (None, "confirm", Hold),
+    (None, "drop", Settle),
+    ("apply", "drop", Write),
+    ("drop", "apply", Settle),
+]
+
+
+@pytest.mark.parametrize(("asked", "by_default", "step"), LATE_STEPS)
+def test_what_becomes_of_a_value_that_was_written_while_the_gateway_was_away(
+    asked: OnReconnect | None, by_default: OnReconnect, step: type[Write | Hold | Settle]
+) -> None:
+    config = replace(CONFIG, twin=TwinConfig(on_reconnect=by_default))
+    late = observe(NEW, replace(wanted(), on_reconnect=asked), "newest", 1, late=True).state
+    assert isinstance(next_step(late, config, sight(seen(20.0))), step)
+    assert decode_state(encode_state(late)) == late, "a restart changes nothing"
+    in_time = observe(late, replace(wanted("21", cloud=2), on_reconnect=asked), "newest", 2).state
+    assert isinstance(next_step(in_time, config, sight(seen(20.0))), Write), "it was wanted once more"
+
+
+def test_what_was_being_carried_out_is_not_late_when_the_cloud_is_seen_again() -> None:
+    known = observe(NEW, wanted(), "newest", 1).state
+    assert observe(replace(known, seen=Vector()), wanted(), "newest", 2, late=True).state.late is None
+
+
+def test_a_finished_write_is_not_repeated_because_somebody_elses_lost_against_it() -> None:
+    done = replace(PENDING, ack=ack("verified", for_ver=Vector(cloud=1), at_ms=2))
+    rival = replace(wanted("30", cloud=0, edge=1), side="edge")
+    met = observe(done, rival, "cloud", 3).state
+    assert met.desired is not None and met.desired.ver == Vector(cloud=1, edge=1)
+    assert next_step(met, CONFIG, sight(seen(99.0))) is None
+    assert met.ack is not None and (met.ack.state, met.ack.for_ver) == ("verified", met.desired.ver)
+
+
+def test_of_a_tombstone_nothing_is_carried_out_and_it_is_kept_for_a_cloud_that_is_restored() -> None:
+    gone = replace(wanted("", cloud=2), removed=True)
+    state = observe(PENDING, gone, "newest", 2).state
+    assert state.ack is None and next_step(state, CONFIG, sight(seen(20.0))) is None
+    assert observe(state, None, "newest", 3).state.desired == gone
+    back = observe(replace(state, seen=Vector()), wanted(), "newest", 4)
+    assert back.state.desired == gone

@@ -11,7 +11,7 @@ from skerry.cli.client import Answer
 from skerry.cli.device_set import Wishes, assignment, with_wishes, without_wishes, write_device
 from skerry.cli.target import EXIT_OFFLINE, QueuedError, exit_code
 from skerry.errors import BadRequestError, ConflictError, NotFoundError
-from skerry.objects.device_twins import property_of
+from skerry.objects.device_desired import property_of
 from skerry.objects.json import JsonObject, dig, str_at
 
 

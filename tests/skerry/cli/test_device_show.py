@@ -9,9 +9,9 @@ import pytest
 
 from skerry.cli.device_objects import Twin
 from skerry.cli.device_show import Follower, ack_shown, config_lines, devices_listed
+from skerry.objects.desired import Desired, Hlc, Vector
 from skerry.objects.device_twins import TwinView
 from skerry.objects.json import JsonObject
-from skerry.objects.twins import Desired, Hlc, Vector
 
 
 def test_settings_of_a_protocol_are_indented_and_nothing_secret_is_shown() -> None:
@@ -46,7 +46,6 @@ VIEW = TwinView(
         origin="ann",
         synced=True,
         expires_ms=None,
-        conflict=None,
     ),
     reported="64.0",
     quality="good",

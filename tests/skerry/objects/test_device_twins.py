@@ -2,18 +2,9 @@
 
 from __future__ import annotations
 
-from skerry.objects.device_twins import (
-    COPY_MS_MIN,
-    desired_of,
-    merged_desired,
-    ms_of,
-    stamp_desired,
-    twin_views,
-    with_desired,
-    with_reported,
-    with_reported_copy,
-    with_state,
-)
+from skerry.objects.desired import Vector, write_desired
+from skerry.objects.device_desired import desired_of, merged_desired, ms_of, stamp_desired, with_desired
+from skerry.objects.device_twins import COPY_MS_MIN, twin_views, with_reported, with_reported_copy, with_state
 from skerry.objects.json import JsonObject, clone, dig, maps_at, str_at
 from skerry.objects.twins import (
     DeviceName,
@@ -21,11 +12,9 @@ from skerry.objects.twins import (
     Reported,
     TwinDesired,
     TwinReported,
-    Vector,
     ack,
     decode_device_state,
     encode_device_state,
-    write_desired,
 )
 
 NAME = DeviceName(namespace="default", name="boiler", uid="u1")
@@ -127,7 +116,7 @@ def test_a_write_of_the_edge_is_merged_into_the_device_once() -> None:
     assert desired_of(merged, "setpoint") == wish
     assert merged_desired(merged, report) is merged
     # The API server's stamping lets the decided merge stand.
-    assert desired_of(stamp_desired(first, merged, now_ms=9000, origin="node"), "setpoint") == wish
+    assert desired_of(stamp_desired(first, merged, now_ms=9000, origin="node", merging=True), "setpoint") == wish
 
 
 def test_a_property_the_instance_does_not_name_is_added_when_it_is_wanted() -> None:

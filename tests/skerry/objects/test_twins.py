@@ -10,21 +10,28 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from skerry.errors import InvalidError
-from skerry.objects.twins import (
+from skerry.objects.desired import (
     CLOCK_LEAD_MS_MAX,
     POLICIES,
     Desired,
-    DeviceName,
-    DeviceState,
     Hlc,
     Policy,
-    Reported,
     Side,
+    Vector,
+    merge,
+    next_hlc,
+    policy_of,
+    vector_of,
+    write_desired,
+)
+from skerry.objects.twins import (
+    DeviceName,
+    DeviceState,
+    Reported,
     Telemetry,
     TwinDesired,
     TwinReported,
     TwinState,
-    Vector,
     ack,
     decode_device_state,
     decode_state,
@@ -37,11 +44,8 @@ from skerry.objects.twins import (
     encode_twin_desired,
     encode_twin_reported,
     format_value,
-    merge,
-    next_hlc,
     parse_value,
     same_value,
-    write_desired,
 )
 
 DEVICE = DeviceName(namespace="default", name="boiler", uid="u1")
@@ -69,8 +73,8 @@ policies = st.sampled_from(POLICIES)
 def test_merging_is_commutative_and_idempotent(left: Desired, right: Desired, policy: Policy) -> None:
     merged = merge(left, right, policy)
     assert merged is not None
-    assert merge(right, left, policy) == merged or left.ver == right.ver
-    assert merge(merged, left, policy) == merged or left.ver == right.ver
+    assert merge(right, left, policy) == merged
+    assert merge(merged, left, policy) == merged
     assert merge(left, left, policy) == left
 
 
@@ -150,6 +154,62 @@ def test_the_policy_decides_a_true_conflict(policy: Policy, winner: str) -> None
     assert merged is not None and merged.value == winner
 
 
+@pytest.mark.parametrize(
+    ("policy", "cloud", "edge", "winner"),
+    [
+        ("off", "true", "false", "false"),
+        ("off", "-3", "2", "2"),
+        ("off", "on", "1.5", "on"),
+        ("min", "x", "7", "7"),
+        ("manual", "1", "2", "2"),
+    ],
+)
+def test_the_safe_one_wins_and_with_manual_what_the_device_was_told_last(
+    policy: Policy, cloud: str, edge: str, winner: str
+) -> None:
+    merged = merge(wanted(cloud, cloud=1, edge=0), wanted(edge, cloud=0, edge=1, side="edge"), policy)
+    assert merged is not None and merged.value == winner
+    assert merged.waiting == (policy == "manual")
+
+
+def test_a_value_that_its_own_author_has_overwritten_since_wins_nothing() -> None:
+    cloud = wanted("3", cloud=1, edge=0)
+    first = wanted("1", cloud=0, edge=1, side="edge")
+    second = wanted("20", cloud=0, edge=2, side="edge")
+    met = merge(cloud, first, "min")
+    assert met is not None and met.value == "1"
+    now = merge(met, second, "min")
+    assert now is not None and now.value == "3" and now.conflict == second
+    assert merge(merge(cloud, second, "min"), first, "min") == now
+
+
+def test_what_a_restored_cloud_writes_has_not_seen_what_was_lost_whatever_the_numbers() -> None:
+    lost = wanted("1", cloud=5, edge=0, hlc=9)
+    since = replace(wanted("2", cloud=3, edge=0, hlc=5), ver=Vector(cloud=3).advanced("cloud", life="b"))
+    merged = merge(lost, since, "newest")
+    assert merged is not None and merged.value == "1"
+    assert merged.conflict is not None and merged.conflict.value == "2"
+    assert vector_of(str(merged.ver)) == merged.ver == Vector(cloud=5, lives=(("b", 1),))
+
+
+def test_what_a_gateway_did_by_itself_never_wins_against_anybodys_wish() -> None:
+    by_itself = replace(wanted("0", cloud=0, edge=1, side="edge", hlc=9), fallback=True)
+    for policy in POLICIES:
+        merged = merge(wanted("20", cloud=1, edge=0), by_itself, policy)
+        assert merged is not None and (merged.value, merged.waiting) == ("20", False)
+
+
+@pytest.mark.parametrize("text", ["", "1", "1.2.3", "x.y", "1.2+b", "1.2+b:x", "9" * 30 + ".0"])
+def test_a_version_that_does_not_parse_is_the_beginning(text: str) -> None:
+    assert vector_of(text) == Vector()
+
+
+@pytest.mark.parametrize(("text", "policy"), [("safe(min)", "min"), ("safe", "off"), ("manual", "manual")])
+def test_policies_have_other_names(text: str, policy: Policy) -> None:
+    assert policy_of(text) == policy
+    assert policy_of("whatever") is None
+
+
 def test_two_sides_that_wanted_the_same_have_no_conflict() -> None:
     merged = merge(wanted("20", cloud=1, edge=0), wanted("20", cloud=0, edge=1, side="edge"), "newest")
     assert merged is not None and merged.conflict is None
@@ -199,7 +259,7 @@ def test_everything_that_is_stored_or_sent_reads_back_as_it_was() -> None:
     one = wanted("1", cloud=1, edge=0, hlc=5)
     both = merge(one, wanted("2", cloud=0, edge=1, side="edge", hlc=9, synced=False), "newest")
     assert both is not None
-    desired = replace(both, expires_ms=77)
+    desired = replace(both, expires_ms=77, on_reconnect="confirm", waiting=True)
     reported = Reported(
         value="1", type="INT", unit="C", quality="stale", reason="old", source_ms=1, gateway_ms=2, synced=False
     )
