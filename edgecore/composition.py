@@ -142,15 +142,11 @@ def compose(ground: Ground) -> Agent:
     facts = NodeFacts(name=identity.name, address=machine.addresses[0], allocatable=amounts_of(machine))
     logs = PodLogs(LogParts(store=store, runtime=ground.runtime, clock=clock, directory=ground.directory))
     external = ExternalDriver(clock=time)
-    drivers = {**ground.drivers, EXTERNAL: lambda: external}
-    twins = Keeper(
-        store,
-        drivers,
-        clock=time,
-        ids=ground.ids,
-        clock_is_synced=lambda: time.trusted,
-        in_step=lambda: link.status.state == EdgeState.IN_STEP.value,  # the link is made below, and runs last
-    )
+
+    def in_step() -> bool:
+        return link.status.state == EdgeState.IN_STEP.value  # the link is made below, and runs last
+
+    twins = _keeper(ground, external, in_step)
     questions = DeviceQuestions(store, twins, node=identity.name, clock=time)
     link = _link(ground, machine.boot_id, {LOGS: logs, DEVICES: questions})
     pods = PodManager(
@@ -163,23 +159,10 @@ def compose(ground: Ground) -> Agent:
             directory=ground.directory,
             root=ground.root,
         ),
-        lambda: link.status.state == EdgeState.IN_STEP.value,
+        in_step,
     )
     bus = _bus(ground, twins, external)
-    calls = DeviceCalls(store, twins)
-    commands = CommandRunner(
-        CommandParts(
-            store=store,
-            executors={
-                DeviceMethod: calls,
-                DeviceRefresh: calls,
-                PodRestart: PodRestarts(store, ground.runtime, pods),
-            },
-            clock=time,
-            boot_id=machine.boot_id,
-            cloud_ms=link.cloud_ms,
-        )
-    )
+    commands = _commands(ground, machine.boot_id, twins, pods, link)
     link.on_welcome(commands.poke)
     local = LocalParts(
         store=store,
@@ -234,6 +217,34 @@ def _announcer(ground: Ground, twins: Keeper) -> Announcer | None:
             store=ground.store,
             twins=twins,
             open=connect,
+        )
+    )
+
+
+def _keeper(ground: Ground, external: ExternalDriver, in_step: Callable[[], bool]) -> Keeper:
+    return Keeper(
+        ground.store,
+        {**ground.drivers, EXTERNAL: lambda: external},
+        clock=ground.time,
+        ids=ground.ids,
+        clock_is_synced=lambda: ground.time.trusted,
+        in_step=in_step,
+    )
+
+
+def _commands(ground: Ground, boot_id: str, twins: Keeper, pods: PodManager, link: EdgeLink) -> CommandRunner:
+    calls = DeviceCalls(ground.store, twins)
+    return CommandRunner(
+        CommandParts(
+            store=ground.store,
+            executors={
+                DeviceMethod: calls,
+                DeviceRefresh: calls,
+                PodRestart: PodRestarts(ground.store, ground.runtime, pods),
+            },
+            clock=ground.time,
+            boot_id=boot_id,
+            cloud_ms=link.cloud_ms,
         )
     )
 

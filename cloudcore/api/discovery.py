@@ -38,6 +38,7 @@ SUBRESOURCES: Final[dict[str, Sub]] = {
     "binding": Sub(verbs=("create",), version="v1", kind="Binding"),
     "eviction": Sub(verbs=("create",), group="policy", version="v1", kind="Eviction"),
     "log": Sub(verbs=("get",)),
+    "desiredlog": Sub(verbs=("get",), group="skerry.dev", version="v1", kind="DesiredLog"),
     "history": Sub(verbs=("get",), group="skerry.dev", version="v1", kind="DeviceHistory"),
     "explain": Sub(verbs=("get",), group="skerry.dev", version="v1", kind="DeviceExplanation"),
     "read": Sub(verbs=("create",), group="skerry.dev", version="v1", kind="DeviceReading"),

@@ -14,6 +14,7 @@ from cloudcore.api.routing import Query, Target, asked_name
 from cloudcore.api.status import UNKNOWN_RESOURCE, MethodNotAllowedError, NotOfferedError
 from cloudcore.api.verbs.create import create, review
 from cloudcore.api.verbs.delete import delete, delete_collection
+from cloudcore.api.verbs.desired_log import desired_log
 from cloudcore.api.verbs.devices import explain
 from cloudcore.api.verbs.devices import read as read_device
 from cloudcore.api.verbs.get import get
@@ -59,6 +60,7 @@ _SUBRESOURCE_VERBS: Final[dict[tuple[str, str], Verb]] = {
     ("eviction", "create"): evict,
     ("log", "get"): log,
     ("token", "create"): token,
+    ("desiredlog", "get"): desired_log,
     ("history", "get"): history,
     ("explain", "get"): explain,
     ("read", "create"): read_device,

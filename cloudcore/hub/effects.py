@@ -27,6 +27,7 @@ from skerry.objects.commands import CAPABILITIES, CAPABILITY, INCARNATION, Comma
 from skerry.objects.commands import GROUP as COMMAND_GROUP
 from skerry.objects.conditions import find_condition
 from skerry.objects.desired import merge
+from skerry.objects.desired_log import answer, log_series
 from skerry.objects.device_desired import merged_desired, record_of, with_tombstone_seen
 from skerry.objects.device_twins import with_reported, with_reported_copy, with_state
 from skerry.objects.json import Json, JsonObject, encode_object, int_at, map_at, maps_at, str_at
@@ -328,14 +329,22 @@ class Reporter:
         if not self._is_ours(told.device):
             return Outcome()
         return Outcome(
+            records=tuple(self._answers(told, at_ms=dated.at_ms)),
             effects=(
                 *self._tombstone_seen(told),
                 self._device_status(told.device, lambda obj: with_reported(obj, told, received_ms=dated.at_ms)),
                 self._device(
                     told.device, "status", lambda obj: with_reported_copy(obj, told, received_ms=dated.at_ms)
                 ),
-            )
+            ),
         )
+
+    def _answers(self, told: TwinReported, *, at_ms: int) -> Iterator[Record]:
+        """What became of what was wanted, for the log, once."""
+        namespace, name = told.device.namespace, told.device.name
+        found = answer(told, self.lookup(self.kinds.device_status.key(namespace, name)))
+        if found is not None:
+            yield Record(series=log_series(namespace, name), at_ms=at_ms, body=encode_object(found.body))
 
     def _tombstone_seen(self, told: TwinReported) -> Iterator[Effect]:
         gone = told.observed

@@ -20,6 +20,7 @@ from skerry.errors import Cause, InvalidError, NotFoundError
 from skerry.objects.bandwidth import BANDWIDTH, parse_bandwidth
 from skerry.objects.device_desired import stamp_desired
 from skerry.objects.enrolment import NODES_GROUP
+from skerry.objects.holds import stamp_hold
 from skerry.objects.json import (
     Json,
     JsonObject,
@@ -213,12 +214,13 @@ def runtime_class(request: Request, reader: Reader) -> JsonObject:
 
 def desired_versions(request: Request, _reader: Reader) -> JsonObject:
     """Number the wanted values of a Device that this write changes, so that its gateway can tell which of two is
-    later without trusting clocks (`skerry.objects.device_twins`)."""
+    later without trusting clocks (`skerry.objects.device_desired`), and say who holds it (`skerry.objects.holds`)."""
     if request.kind.resource != "devices.devices.kubeedge.io" or request.subresource or request.operation == "DELETE":
         return request.obj
+    held = stamp_hold(request.old, request.obj, now_ms=request.now_ms, origin=request.actor.name)
     return stamp_desired(
         request.old,
-        request.obj,
+        held,
         now_ms=request.now_ms,
         origin=request.actor.name,
         life=request.life,

@@ -19,6 +19,7 @@ from cloudcore.registry import lifecycle
 from cloudcore.registry.admission import STEPS, Request, Step, admitted
 from cloudcore.registry.bodies import body_of, copy_of, object_of, same, stamped
 from cloudcore.registry.custom import RESOURCE as DEFINITIONS
+from cloudcore.registry.desired_log import noted
 from cloudcore.registry.port import DeleteOptions, Effect, Pause, Subresource, Transform, WriteOptions, Written
 from cloudcore.registry.refusals import already_exists, conflict, invalid, not_found
 from cloudcore.registry.rules import Rules
@@ -78,6 +79,8 @@ class _Decision:
     """None: nothing changes."""
     created: bool = False
     warnings: tuple[str, ...] = ()
+    records: tuple[Record, ...] = ()
+    """What is noted of it, in the same transaction."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +88,7 @@ class _Outcome:
     """What the effects of a report come to."""
 
     writes: tuple[Put | Delete, ...]
+    records: tuple[Record, ...]
     refused: tuple[tuple[Key, CallerError], ...]
     idle: bool
     """Some effect writes nothing, which no commit will check: it has to be decided on what the store has."""
@@ -229,7 +233,7 @@ class LocalObjects:
                 continue
             for key, reason in outcome.refused:
                 log.warning("effect refused key=%s reason=%s", key, reason)
-            batch = Batch(writes=outcome.writes, advance=advance, records=tuple(records))
+            batch = Batch(writes=outcome.writes, advance=advance, records=(*records, *outcome.records))
             try:
                 revisions = await self.store.commit(batch)
             except FencedError:
@@ -291,7 +295,13 @@ class LocalObjects:
         if causes:
             raise invalid(kind, key.name, causes)
         put = Put(key=key, uid=birth.uid, body=body_of(new), expected=ABSENT)
-        return _Decision(obj=new, write=put, created=True, warnings=self.rules.warnings(kind, new, None))
+        return _Decision(
+            obj=new,
+            write=put,
+            created=True,
+            warnings=self.rules.warnings(kind, new, None),
+            records=noted(key, None, new, now_ms=birth.now_ms),
+        )
 
     # Changing
 
@@ -318,7 +328,12 @@ class LocalObjects:
         causes = self.rules.validate(kind, new, old, subresource)
         if causes:
             raise invalid(kind, key.name, causes)
-        return _Decision(obj=new, write=_write_of(key, new, held), warnings=self.rules.warnings(kind, new, old))
+        return _Decision(
+            obj=new,
+            write=_write_of(key, new, held),
+            warnings=self.rules.warnings(kind, new, old),
+            records=() if subresource else noted(key, old, new, now_ms=self.clock.wall_ms()),
+        )
 
     def _admit(
         self,
@@ -376,6 +391,7 @@ class LocalObjects:
         """What the effects come to, each seeing the ones before it. Without `cached`, from the store itself."""
         held: dict[Key, _Held | None] = {}
         writes: dict[Key, list[Put | Delete]] = {}
+        records: list[Record] = []
         refused: list[tuple[Key, CallerError]] = []
         idle = False
         for effect in effects:
@@ -395,9 +411,10 @@ class LocalObjects:
                 idle = True
                 continue
             held[key] = _after(decision, held[key])
+            records += decision.records
             _merge(writes.setdefault(key, []), decision.write)
         merged = tuple(write for each in writes.values() for write in each)
-        return _Outcome(writes=merged, refused=tuple(refused), idle=idle)
+        return _Outcome(writes=merged, records=tuple(records), refused=tuple(refused), idle=idle)
 
     def _effect(self, effect: Effect, held: _Held | None) -> _Decision | None:
         """None: the effect is on an object that is no longer there."""
@@ -433,7 +450,8 @@ class LocalObjects:
             if current is None or current.revision != stored.revision:
                 raise ConflictError(f"{stored.key} was changed by another process")
         if decision.write is not None and not dry_run:
-            (revision,) = await self.store.commit(Batch(writes=(decision.write,), advance=self.fence(), basis=basis))
+            batch = Batch(writes=(decision.write,), advance=self.fence(), basis=basis, records=decision.records)
+            (revision,) = await self.store.commit(batch)
             await self.cache.wait_for(revision, timeout_s=self.cache_wait_s)
             obj = stamped(obj, revision)
         return Written(obj=obj, created=decision.created, deleted=gone, warnings=decision.warnings)

@@ -17,13 +17,14 @@ from edgecore.local_api.ports import DeviceSummary, LocalParts, PropertyTwin
 from edgecore.store.port import EdgeBatch, NewReport
 from skerry.errors import GoneError
 from skerry.objects.commands import REPORT
-from skerry.objects.device_desired import merged_desired
+from skerry.objects.device_desired import with_twins
 from skerry.objects.device_twins import with_reported, with_state
+from skerry.objects.holds import with_holding
 from skerry.objects.json import JsonObject, decode_object, ensure_map, map_at, str_at
 from skerry.objects.meta import Key, name_of, namespace_of, uid_of
 from skerry.objects.reports import POD_STATUS
 from skerry.objects.scheme import Kind
-from skerry.objects.twins import DeviceName, DeviceState, TwinDesired, TwinReported, decode_device_state
+from skerry.objects.twins import DeviceName, DeviceState, TwinReported, decode_device_state, state_of
 
 CHANGES_KEPT: Final = 2048
 DEVICE_STATE: Final = "device_state"
@@ -109,13 +110,11 @@ class LocalObjects:
         return map_at(decode_object(record), "status") if record is not None else {}
 
     def _device(self, key: Key, obj: JsonObject) -> JsonObject:
-        for twin in self._parts.twins.twins(key):
-            if twin.state.desired is not None:
-                wanted = TwinDesired(
-                    device=_name(key, obj), prop=twin.prop, desired=twin.state.desired, policy="newest"
-                )
-                obj = merged_desired(obj, wanted)
-        return obj
+        wanted = {
+            twin.prop: twin.state.desired for twin in self._parts.twins.twins(key) if twin.state.desired is not None
+        }
+        summary = next((one for one in self._parts.twins.devices() if one.device == key), None)
+        return with_holding(with_twins(obj, wanted), summary.holding if summary is not None else None)
 
     def _device_status(self, key: Key, device: JsonObject) -> JsonObject:
         status: JsonObject = {}
@@ -161,7 +160,7 @@ def _reported(key: Key, device: JsonObject, twin: PropertyTwin) -> TwinReported:
 def _state(key: Key, device: JsonObject, summary: DeviceSummary) -> DeviceState:
     return DeviceState(
         device=_name(key, device),
-        state="online" if summary.state == "online" else "invalid" if summary.state == "invalid" else "offline",
+        state=state_of(summary.state),
         reason=summary.reason,
         last_online_ms=summary.last_online_ms,
     )

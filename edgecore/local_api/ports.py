@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from edgecore.store.shell import AsyncEdgeStore
-from skerry.objects.desired import Vector
+from skerry.objects.desired import Vector, Wish
 from skerry.objects.device_questions import Question
+from skerry.objects.holds import Holding
 from skerry.objects.json import JsonObject
 from skerry.objects.meta import Key
 from skerry.objects.twins import TwinState
@@ -27,7 +28,7 @@ class PropertyTwin(Protocol):
 
 
 class DeviceSummary(Protocol):
-    """One device now. `state`: online, offline, invalid; `last_online_ms` 0: never."""
+    """One device now. `state`: online, offline, invalid, held; `last_online_ms` 0: never."""
 
     @property
     def device(self) -> Key: ...
@@ -37,14 +38,21 @@ class DeviceSummary(Protocol):
     def reason(self) -> str: ...
     @property
     def last_online_ms(self) -> int: ...
+    @property
+    def holding(self) -> Holding | None: ...
 
 
 class Twins(Protocol):
     def devices(self) -> Sequence[DeviceSummary]: ...
     def twins(self, device: Key | None = None) -> Sequence[PropertyTwin]: ...
-    async def set_desired(
-        self, device: Key, prop: str, value: str, *, origin: str, expires_ms: int | None = None
-    ) -> Vector: ...
+    async def write(
+        self, device: Key, wishes: Sequence[Wish], *, origin: str, if_match: str = ""
+    ) -> Sequence[Vector]:
+        """See `edgecore.twins.port.Twins`."""
+        ...
+
+    async def hold(self, device: Key, *, reason: str, by: str, until_ms: int | None) -> Holding: ...
+    async def release(self, device: Key) -> None: ...
 
 
 class LinkStatus(Protocol):

@@ -20,6 +20,7 @@ from edgecore.local_api.ports import LocalParts
 from edgecore.store.backlog import Now, backlog_shown
 from skerry.errors import BadRequestError, GoneError, NotFoundError, SkerryError, UnavailableError
 from skerry.objects.bandwidth import bandwidth_text
+from skerry.objects.desired import Wish
 from skerry.objects.device_questions import explain_of, read_of
 from skerry.objects.json import Json, JsonObject, encode_object, maps_at, str_at
 from skerry.objects.logs import LogRequest
@@ -30,6 +31,7 @@ from skerry.objects.times import parse_time, time_text
 
 WATCH_S_MAX: Final = 3600.0
 BOOKMARK_S: Final = 60.0
+_WISH_FIELDS: Final = ("name", "value", "take", "expires", "ifMatch")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +44,8 @@ class Request:
     query: Mapping[str, str]
     body: bytes
     uid: int
+    if_match: str = ""
+    """The header If-Match."""
 
     def flag(self, name: str) -> bool:
         return self.query.get(name, "") in ("true", "1")
@@ -172,10 +176,12 @@ class Routes:
         target = target_of(request.parts)
         if target.rest[:1] == ("log",) and target.kind is POD and len(target.rest) == 1 and request.method == "GET":
             return await self._log(request, target)
-        if target.rest[:1] == ("twins",) and target.kind is DEVICE and len(target.rest) == 2:
-            return await self._set_twin(request, target, target.rest[1])
+        if target.rest[:1] == ("twins",) and target.kind is DEVICE and len(target.rest) <= 2:
+            return await self._set_twins(request, target, target.rest[1:])
         if target.rest in (("explain",), ("read",)) and target.kind is DEVICE:
             return await self._asked(request, target)
+        if target.rest == ("hold",) and target.kind is DEVICE:
+            return await self._hold(request, target)
         if target.rest not in ((), ("status",)):
             raise NotFoundError("the server could not find the requested resource")
         if request.method != "GET":
@@ -213,22 +219,36 @@ class Routes:
 
     # --- twins and logs ---
 
-    async def _set_twin(self, request: Request, target: Target, prop: str) -> Answer:
-        if request.method != "PUT":
-            raise MethodNotAllowedError("a twin is written with PUT and read with its device")
-        body = _object(request.body)
-        value = body.get("value")
-        if not isinstance(value, str):
-            raise BadRequestError("value: a string is required")
-        expires = str_at(body, "expires")
-        version = await self._parts.twins.set_desired(
+    async def _set_twins(self, request: Request, target: Target, prop: tuple[str, ...]) -> Answer:
+        """One property, or several at once. If-Match is the version of the one, or the revision of all."""
+        several = not prop
+        if request.method not in (("PUT",) if several else ("PUT", "DELETE")):
+            raise MethodNotAllowedError(
+                "a twin is written with PUT, taken away with DELETE, and read with its device"
+            )
+        body = _object(request.body) if request.method == "PUT" else {}
+        if several:
+            wishes = [
+                _wish(entry, f"properties[{index}].") for index, entry in enumerate(maps_at(body, "properties"))
+            ]
+            revision = request.if_match or str_at(body, "ifMatch")
+        else:
+            wish = _wish(
+                {"ifMatch": request.if_match, **body, "name": prop[0]}, "", removing=request.method == "DELETE"
+            )
+            wishes, revision = [wish], ""
+        versions = await self._parts.twins.write(
             Key(DEVICE.resource, target.namespace, target.name),
-            prop,
-            value,
+            wishes,
             origin=f"local:uid {request.uid}",
-            expires_ms=parse_time(expires) if expires else None,
+            if_match=revision,
         )
-        return json_answer({"device": target.name, "property": prop, "value": value, "version": str(version)})
+        told: JsonObject = {wish.prop: str(version) for wish, version in zip(wishes, versions, strict=True)}
+        if several:
+            return json_answer({"device": target.name, "versions": told})
+        (wish,) = wishes
+        shown: JsonObject = {} if wish.value is None else {"value": wish.value}
+        return json_answer({"device": target.name, "property": wish.prop, **shown, "version": told[wish.prop]})
 
     async def _asked(self, request: Request, target: Target) -> Answer:
         """What the cloud answers at the same paths by asking here."""
@@ -240,6 +260,25 @@ class Routes:
             return json_answer(await self._parts.questions.answer(explain_of(query, **about)))
         body = _object(request.body) if request.body else {}
         return json_answer(await self._parts.questions.answer(read_of(body, **about)), 201)
+
+    async def _hold(self, request: Request, target: Target) -> Answer:
+        device = Key(DEVICE.resource, target.namespace, target.name)
+        match request.method:
+            case "PUT":
+                body = _object(request.body)
+                until = str_at(body, "until")
+                holding = await self._parts.twins.hold(
+                    device,
+                    reason=str_at(body, "reason"),
+                    by=f"local:uid {request.uid}",
+                    until_ms=parse_time(until) if until else None,
+                )
+                return json_answer({"device": target.name, "hold": str(holding)})
+            case "DELETE":
+                await self._parts.twins.release(device)
+                return json_answer({"device": target.name, "hold": ""})
+            case _:
+                raise MethodNotAllowedError("a device is held with PUT and released with DELETE")
 
     async def _log(self, request: Request, target: Target) -> Stream:
         pod = self._objects.get(POD, target.namespace, target.name)
@@ -338,6 +377,25 @@ class View:
             "metadata": {"resourceVersion": str(self._objects.revision)},
         }
         return _event("BOOKMARK", mark)
+
+
+def _wish(body: JsonObject, where: str, *, removing: bool = False) -> Wish:
+    """What a body wants of one property. `value: null` wants nothing any more."""
+    for name in body:
+        if name not in _WISH_FIELDS:
+            raise BadRequestError(f"{where}{name}: there is no such field; use {', '.join(_WISH_FIELDS)}")
+    value, take, expires = body.get("value"), str_at(body, "take"), str_at(body, "expires")
+    if not str_at(body, "name"):
+        raise BadRequestError(f"{where}name: the name of a property is required")
+    if not (isinstance(value, str) or take or removing or ("value" in body and value is None)):
+        raise BadRequestError(f"{where}value: a string is required")
+    return Wish(
+        prop=str_at(body, "name"),
+        value=value if isinstance(value, str) else None,
+        take=take,
+        expires_ms=parse_time(expires) if expires else None,
+        if_match=str_at(body, "ifMatch"),
+    )
 
 
 def target_of(parts: tuple[str, ...]) -> Target:

@@ -151,6 +151,7 @@ class _Connection:
             query=dict(parse_qsl(query, keep_blank_values=True, max_num_fields=64)),
             body=body,
             uid=self._uid,
+            if_match=next((value.decode("latin-1") for name, value in head.headers if name == b"if-match"), ""),
         )
 
     async def _respond(self, request: Request) -> None:

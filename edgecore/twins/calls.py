@@ -114,7 +114,8 @@ class DeviceCalls:
 
     def _served(self, key: Key, name: str) -> str:
         if self._keeper.config_of(key, name) is None:
-            why = f'property "{name}" of device "{key.name}" is not served on this gateway'
+            reason = self._keeper.refusal_of(key)
+            why = f'property "{name}" of device "{key.name}" is not served on this gateway{reason and f": {reason}"}'
             raise _RefusedError("NotFound", why, patience_s=ARRIVES_S)
         return name
 

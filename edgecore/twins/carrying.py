@@ -100,7 +100,7 @@ class Carrying:
             self._ledger.wish.clear()
             wait_s = None
             for device in {place[0] for place, state in self._ledger.twins.items() if not is_settled(state)}:
-                if device in self._writing or device not in self._served.known:
+                if device in self._writing or device not in self._served.known or device in self._served.held:
                     continue
                 due_s = self._due_s(device)
                 if due_s is None:
@@ -181,6 +181,8 @@ class Carrying:
 
     async def _carry_out_in_turn(self, device: Key) -> None:
         for place in self._places(device):
+            if device in self._served.held:
+                return
             if place not in self._served.configs or self._not_before_s(place) > self._clock.monotonic_s():
                 continue
             match self._step(place):

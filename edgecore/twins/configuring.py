@@ -7,6 +7,7 @@ memory; made anew from the store when the agent starts.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -18,6 +19,7 @@ from edgecore.store.shell import AsyncEdgeStore
 from edgecore.twins.carrying import Carrying
 from edgecore.twins.config import DEVICES, KnownDevice, known_devices
 from edgecore.twins.health import Health
+from edgecore.twins.holds import Holds
 from edgecore.twins.ledger import Ledger
 from edgecore.twins.plan import observe, unserved
 from edgecore.twins.readings import Readings
@@ -47,6 +49,7 @@ class Rooms:
     readings: Readings
     carrying: Carrying
     health: Health
+    holds: Holds
 
 
 class Configuring:
@@ -71,6 +74,8 @@ class Configuring:
         self._readings = rooms.readings
         self._carrying = rooms.carrying
         self._health = rooms.health
+        self._holds = rooms.holds
+        self._holds.changed = self._look_again
         self._clock = clock
         self._settings = settings
         self._in_step = in_step
@@ -97,10 +102,15 @@ class Configuring:
     async def configure_always(self, group: asyncio.TaskGroup) -> None:
         """Follow the objects, until cancelled; drivers run in `group`."""
         while True:
-            await self._changed.wait()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._holds.next_end_s()):
+                    await self._changed.wait()
             self._changed.clear()
             self._observe()
             await self._configure(group)
+
+    def _look_again(self) -> None:
+        self._changed.set()
 
     def _observe(self) -> None:
         """Read the objects anew, and merge what they want into the twins."""
@@ -126,6 +136,9 @@ class Configuring:
                 self._served.configured_s[key] = now_s
         for place in [place for place in self._ledger.twins if place[0] not in self._served.known]:
             self._forget(place)
+        for device in self._holds.gone():
+            self._holds.forget(device)
+            self._ledger.stage.gone.add(device)
         if epoch != self._ledger.epoch:
             self._tell_anew(epoch)
         late, self._late = self._late, set()
@@ -156,6 +169,7 @@ class Configuring:
         self._served.forget(place)
         self._carrying.forget(place)
         self._health.forget(place[0])
+        self._holds.forget(place[0])
         self._ledger.stage.gone.add(place[0])
         self._ledger.hurry()
 
@@ -188,8 +202,12 @@ class Configuring:
         """Give each driver its devices; drivers are made when they are first needed."""
         wanted: dict[str, list[DeviceConfig]] = {name: [] for name in self._served.drivers}
         refused: dict[Key, str] = {}
+        held = {key: holding for key in self._served.known if (holding := self._holds.holding(key)) is not None}
+        self._served.held = {*held}
         for key, known in self._served.known.items():
-            if known.config is None:
+            if key in held:
+                refused[key] = str(held[key])
+            elif known.config is None:
                 refused[key] = known.reason
             elif known.config.protocol not in self._factories:
                 refused[key] = f"this agent has no driver for {known.config.protocol}"
@@ -210,7 +228,7 @@ class Configuring:
             key: why for key, why in self._served.refused.items() if self._served.is_served(key)
         } | refused
         for key, reason in self._served.refused.items():
-            self._health.tell(key, "invalid", reason)
+            self._health.tell(key, "held" if key in held else "invalid", reason)
         self._set_unserved()
 
     def _set_unserved(self) -> None:
@@ -226,7 +244,8 @@ class Configuring:
             )
             if reason:
                 self._served.fresh.pop(place, None)
-                self._ledger.answered(place, unserved(state, reason, now_ms=now_ms))
+                paused = device in self._served.held
+                self._ledger.answered(place, unserved(state, reason, now_ms=now_ms, paused=paused))
 
     async def _drive(self, name: str, driver: Driver) -> None:
         """A driver's root: a fault in one leaves the others, and the agent, alone."""

@@ -8,7 +8,9 @@ others, and where the rooms are put together:
 - `served`: which devices there are, and what serves them
 - `configuring`: objects in the store, and the drivers
 - `readings`: from the drivers into the twins
+- `wishes`: what is wanted here, into the twins
 - `carrying`: desired values, to the devices
+- `holds`: devices whose polls and writes pause
 - `health`: whether devices live
 
 What decides is `edgecore.twins.plan`. After a crash it goes on from the store: pending desired values are carried
@@ -26,15 +28,17 @@ from edgecore.twins.carrying import Carrying
 from edgecore.twins.configuring import Configuring, DriverFactory, Rooms
 from edgecore.twins.explained import PropertySight
 from edgecore.twins.health import Health
+from edgecore.twins.holds import Holds
 from edgecore.twins.ledger import Ledger
 from edgecore.twins.plan import FINAL
 from edgecore.twins.port import DeviceSummary, PropertyTwin
 from edgecore.twins.readings import Readings
 from edgecore.twins.served import Served
 from edgecore.twins.settings import CLOCK_FLOOR_MS, KeeperSettings
-from skerry.errors import InvalidError, NotFoundError, UnavailableError
-from skerry.objects.desired import Vector, write_desired
-from skerry.objects.device_models import checked_value
+from edgecore.twins.wishes import Wishes
+from skerry.errors import NotFoundError, UnavailableError
+from skerry.objects.desired import Vector, Wish
+from skerry.objects.holds import Holding
 from skerry.objects.json import JsonObject
 from skerry.objects.meta import Key
 from skerry.objects.twins import AckState, TwinState, Value
@@ -59,17 +63,19 @@ class Keeper:
         be trusted; by default, that it was set at all. `in_step`: whether what the cloud sends now was written just
         now, and not while the gateway was away."""
         settings = settings or KeeperSettings()
-        self._store = store
         self._clock = clock
-        self._synced = synced = clock_is_synced or (lambda: clock.wall_ms() >= CLOCK_FLOOR_MS)
+        self._store = store
+        synced = clock_is_synced or (lambda: clock.wall_ms() >= CLOCK_FLOOR_MS)
         self._served = served = Served()
         self._ledger = ledger = Ledger(store, clock=clock, settings=settings, stored=served.stored)
         self._readings = readings = Readings(served, ledger, clock=clock, synced=synced)
         self._carrying = carrying = Carrying(
             served, ledger, readings, clock=clock, ids=ids, settings=settings, synced=synced
         )
+        self._wishes = Wishes(served, ledger, clock=clock, synced=synced)
+        self._holds = holds = Holds(store, served, clock=clock, synced=synced)
         self._health = health = Health(served, ledger, clock=clock, settings=settings)
-        rooms = Rooms(served=served, ledger=ledger, readings=readings, carrying=carrying, health=health)
+        rooms = Rooms(served=served, ledger=ledger, readings=readings, carrying=carrying, health=health, holds=holds)
         self._configuring = Configuring(store, drivers, rooms, clock=clock, settings=settings, in_step=in_step)
 
     @property
@@ -90,6 +96,7 @@ class Keeper:
                     state=state.state if state else "offline",
                     reason=state.reason if state else "not heard of since the agent started",
                     protocol=known.config.named if known.config else "",
+                    holding=self._holds.holding(key),
                     last_online_ms=state.last_online_ms if state else 0,
                 )
             )
@@ -107,37 +114,22 @@ class Keeper:
         self, device: Key, prop: str, value: str, *, origin: str, expires_ms: int | None = None
     ) -> Vector:
         """See `Twins`."""
-        place, config = (device, prop), self._served.configs.get((device, prop))
-        known = self._served.known.get(device)
-        if known is None or config is None:
-            raise NotFoundError(
-                f'property "{prop}" of device "{device.namespace}/{device.name}" not found on this gateway'
-            )
-        self._check_wanted(config, value, expires_ms)
-        before = self._ledger.twins.get(place) or TwinState(uid=known.uid)
-        desired = write_desired(
-            before.desired,
-            value=value,
-            side="edge",
-            origin=origin,
-            now_ms=self._clock.wall_ms(),
-            synced=self._synced(),
-            expires_ms=expires_ms,
-        )
-        await self._ledger.want(place, config, before, desired)
-        return desired.ver
+        (ver,) = await self.write(device, [Wish(prop=prop, value=value, expires_ms=expires_ms)], origin=origin)
+        return ver
 
-    def _check_wanted(self, config: PropertyConfig, value: str, expires_ms: int | None) -> Value:
-        checked = checked_value(
-            config.type,
-            value,
-            refusal="" if config.writable else f"{config.name} is read-only",
-            minimum=config.minimum,
-            maximum=config.maximum,
-        )
-        if expires_ms is not None and expires_ms <= self._clock.wall_ms():
-            raise InvalidError("it would have expired already")
-        return checked
+    async def write(
+        self, device: Key, wishes: Sequence[Wish], *, origin: str, if_match: str = ""
+    ) -> Sequence[Vector]:
+        """See `Twins`."""
+        return await self._wishes.write(device, wishes, origin=origin, if_match=if_match)
+
+    async def hold(self, device: Key, *, reason: str, by: str, until_ms: int | None) -> Holding:
+        """See `Twins`."""
+        return await self._holds.hold(device, reason=reason, by=by, until_ms=until_ms)
+
+    async def release(self, device: Key) -> None:
+        """See `Twins`."""
+        await self._holds.release(device)
 
     async def wait(
         self, device: Key, prop: str, *, for_ver: Vector, states: frozenset[AckState], timeout_s: float
@@ -174,9 +166,13 @@ class Keeper:
         """How the property is served here now; None when it is not."""
         return self._served.configs.get((device, prop)) if device not in self._served.refused else None
 
+    def refusal_of(self, device: Key) -> str:
+        """Why nothing can be done to a device now; "" where there is no reason."""
+        return self._served.refused.get(device, "")
+
     def check_value(self, config: PropertyConfig, text: str) -> Value:
         """The value that the text means. Raises `InvalidError` where the property does not take it."""
-        return self._check_wanted(config, text, None)
+        return self._wishes.check_value(config, text)
 
     async def write_once(self, device: Key, prop: str, value: Value) -> WriteResult:
         """Write at most once, leaving what is wanted of the property as it is. Hold the device's `turn`."""

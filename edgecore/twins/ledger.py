@@ -11,18 +11,18 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
-from devices.port import PropertyConfig
-from edgecore.store.port import EdgeBatch, TwinRow
+from edgecore.store.port import EdgeBatch, NewReport, TwinRow
 from edgecore.store.shell import AsyncEdgeStore
+from edgecore.twins.holds import HOLD_ROW
 from edgecore.twins.pace import Credit, Pace
 from edgecore.twins.plan import want
 from edgecore.twins.settings import KeeperSettings
 from edgecore.twins.stage import META_TOLD_EPOCH, Place, Stage, desired_report, reported_report
 from skerry.errors import UnavailableError
-from skerry.objects.desired import Desired, merge
+from skerry.objects.desired import HLC_ZERO, Desired, Hlc, Policy, merge
 from skerry.objects.twins import TwinState, decode_state, encode_state
 from skerry.ports import Clock
 
@@ -30,6 +30,18 @@ LOG = logging.getLogger(__name__)
 
 Stored: TypeAlias = "Callable[[str, Sequence[int]], None]"
 """These receipts of a driver are for readings that are durable now."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """A write of a desired value on this gateway."""
+
+    place: Place
+    uid: str
+    """Life of the device."""
+    policy: Policy
+    make: Callable[[Desired | None, Hlc], Desired]
+    """The write, of what is wanted before it and after what else was written. May raise an error of the caller's."""
 
 
 class Ledger:
@@ -40,7 +52,9 @@ class Ledger:
         self._clock = clock
         self._settings = settings
         self._stored = stored
-        self.twins: dict[Place, TwinState] = {(row.device, row.prop): decode_state(row.body) for row in store.twins()}
+        self.twins: dict[Place, TwinState] = {
+            (row.device, row.prop): decode_state(row.body) for row in store.twins() if row.prop != HOLD_ROW
+        }
         self.stage = Stage()
         self.pace = Pace(settings.tell_s, settings.tell_credit)
         self.epoch = store.meta(META_TOLD_EPOCH) or ""
@@ -71,29 +85,47 @@ class Ledger:
         self.stage.told.add(place)
         self.hurry()
 
-    async def want(self, place: Place, config: PropertyConfig, before: TwinState, desired: Desired) -> None:
-        """Commit a desired value, and only then take it for true. Raises what the store raises."""
-        await _to_the_end(self._want(place, config, before, desired))
+    async def want(self, changes: Sequence[Change], check: Callable[[], None]) -> Sequence[Desired]:
+        """Commit desired values together, and only then take them for true. `check`, and what makes them, may refuse:
+        then nothing is written. Raises what they raise, and what the store raises."""
+        written: list[Desired] = []
+        await _to_the_end(self._want(changes, check, written))
+        return written
 
-    async def _want(self, place: Place, config: PropertyConfig, before: TwinState, desired: Desired) -> None:
-        device, prop = place
+    async def _want(self, changes: Sequence[Change], check: Callable[[], None], written: list[Desired]) -> None:
         async with self._commit:
-            after = want(before, desired, self._clock.wall_ms())
-            reports = (desired_report(device, prop, after, config.twin.policy), reported_report(device, prop, after))
-            row = TwinRow(device=device, prop=prop, body=encode_state(after))
-            await self._store.apply(EdgeBatch(twins=(row,), reports=reports))
-            # While the disk was at work readings may have come, and even another desired value from the cloud.
-            now = self.twins.get(place) or before
-            merged = merge(now.desired, desired, config.twin.policy)
-            assert merged is not None, "this one is there"
-            self.twins[place] = want(now, merged, self._clock.wall_ms())
-            self.stage.rows.add(place)
-            if merged != desired:
-                self.stage.wanted[place] = config.twin.policy
-                self.stage.told.add(place)
+            check()
+            rows: list[TwinRow] = []
+            reports: list[NewReport] = []
+            last = HLC_ZERO
+            for change in changes:
+                (device, prop), before = change.place, self._state(change)
+                desired = change.make(before.desired, last)
+                last = desired.hlc
+                written.append(desired)
+                after = want(before, desired, self._clock.wall_ms())
+                rows.append(TwinRow(device=device, prop=prop, body=encode_state(after)))
+                reports += [desired_report(device, prop, after, change.policy), reported_report(device, prop, after)]
+            await self._store.apply(EdgeBatch(twins=tuple(rows), reports=tuple(reports)))
+            for change, desired in zip(changes, written, strict=True):
+                self._take_for_true(change, desired)
             self._staged.set()
         self.notify()
         self.wish.set()
+
+    def _state(self, change: Change) -> TwinState:
+        return self.twins.get(change.place) or TwinState(uid=change.uid)
+
+    def _take_for_true(self, change: Change, desired: Desired) -> None:
+        """While the disk was at work readings may have come, and even another desired value from the cloud."""
+        now = self._state(change)
+        merged = merge(now.desired, desired, change.policy)
+        assert merged is not None, "this one is there"
+        self.twins[change.place] = want(now, merged, self._clock.wall_ms())
+        self.stage.rows.add(change.place)
+        if merged != desired:
+            self.stage.wanted[change.place] = change.policy
+            self.stage.told.add(change.place)
 
     def staged(self) -> None:
         """Something was staged: it is committed with what else comes meanwhile."""

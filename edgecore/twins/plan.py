@@ -315,15 +315,16 @@ def _reported(
     )
 
 
-def unserved(state: TwinState, reason: str, *, now_ms: int) -> TwinState:
-    """A twin whose property isn't read any more, since its device's configuration is wrong. Its last value is an old
-    one from now on, and what is wanted and was not yet carried out can't be. The next reading makes it good again."""
+def unserved(state: TwinState, reason: str, *, now_ms: int, paused: bool = False) -> TwinState:
+    """A twin whose property isn't read any more, since its device's configuration is wrong, or a while (`paused`).
+    Its last value is an old one from now on, and what is wanted and was not yet carried out can't be, or waits. The
+    next reading makes it good again."""
     reported, desired = state.reported, state.desired
     if reported is not None and reported.value is not None and reported.quality != "stale":
         reported = replace(reported, quality="stale", reason=reason, gateway_ms=now_ms)
     answer = state.ack
     if desired is not None and not is_settled(state) and (answer is None or answer.reason != reason):
-        answer = ack("failed", for_ver=desired.ver, at_ms=now_ms, reason=reason)
+        answer = ack("pending" if paused else "failed", for_ver=desired.ver, at_ms=now_ms, reason=reason)
     return replace(state, reported=reported, ack=answer)
 
 

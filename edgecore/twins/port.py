@@ -9,7 +9,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from skerry.objects.desired import Vector
+from skerry.objects.desired import Vector, Wish
+from skerry.objects.holds import Holding
 from skerry.objects.meta import Key
 from skerry.objects.twins import AckState, TwinState
 
@@ -29,9 +30,11 @@ class DeviceSummary:
 
     device: Key
     state: str
-    """online, offline, invalid, waiting."""
+    """online, offline, invalid, waiting, held."""
     reason: str
     protocol: str
+    holding: Holding | None
+    """Polls and writes pause."""
     last_online_ms: int
     """0: never."""
 
@@ -51,6 +54,26 @@ class Twins(Protocol):
         Raises `NotFoundError` (no such device or property here), `InvalidError` (read-only, wrong type, out of
         range, already expired), `StorageFullError`.
         """
+        ...
+
+    async def write(
+        self, device: Key, wishes: Sequence[Wish], *, origin: str, if_match: str = ""
+    ) -> Sequence[Vector]:
+        """Want several properties of one device, or nothing of them any more: all are checked before any is written;
+        durable together when this returns. They are carried out in their order. `if_match`: the revision of all that
+        is wanted of the device (`skerry.objects.device_desired.desired_revision`) that the author has seen.
+
+        Raises as `set_desired`, and `ConflictError` where something else is wanted by now, saying what.
+        """
+        ...
+
+    async def hold(self, device: Key, *, reason: str, by: str, until_ms: int | None) -> Holding:
+        """Pause polls and writes of a device, until it is released or until a time; durable when this returns. In
+        place of what was said here before. Raises `NotFoundError`, `InvalidError`, `StorageFullError`."""
+        ...
+
+    async def release(self, device: Key) -> None:
+        """Go on with a device, whoever held it; a newer hold of the cloud's counts. Raises as `hold`."""
         ...
 
     async def wait(

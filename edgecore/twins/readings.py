@@ -43,6 +43,8 @@ class Readings:
             self._ledger.staged()
         if config is None or known is None:
             return  # configured away while it was read
+        if reading.device in self._served.held and not reading.receipt:
+            return  # held while it was read; what somebody waits for is kept
         first = place not in self._served.fresh
         before = self._ledger.twins.get(place) or TwinState(uid=known.uid)
         taken = take(before, config, reading, now_ms=self._clock.wall_ms(), synced=self._synced())

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from devices.port import Driver, PropertyConfig, Reading
 from edgecore.twins.config import KnownDevice
 from edgecore.twins.stage import Place
-from skerry.errors import NotFoundError
+from skerry.errors import NotFoundError, UnavailableError
 from skerry.objects.meta import Key
 
 
@@ -28,6 +28,8 @@ class Served:
         """By protocol."""
         self.refused: dict[Key, str] = {}
         """Devices that aren't served, and why."""
+        self.held: set[Key] = set()
+        """Those of them whose polls and writes pause."""
         self.fresh: dict[Place, Reading] = {}
         """The newest reading since the agent started."""
         self.turns: dict[Key, asyncio.Lock] = {}
@@ -50,7 +52,11 @@ class Served:
         return self.drivers.get(self.protocol_of(key))
 
     def serving(self, place: Place) -> tuple[PropertyConfig, Driver]:
-        """Raises `NotFoundError` for what is not served."""
+        """Raises `NotFoundError` for what is not served, `UnavailableError` for what is held."""
+        if place[0] in self.held:
+            raise UnavailableError(
+                f'device "{place[0].name}" is not served now: {self.refused.get(place[0], "held")}'
+            )
         config, driver = self.configs.get(place), self.driver_of(place[0])
         if config is None or driver is None:
             raise NotFoundError(f'property "{place[1]}" of device "{place[0].name}" is not served on this gateway')

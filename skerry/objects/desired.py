@@ -175,6 +175,23 @@ class Desired:
         return self.alone == other.alone
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """What somebody on a gateway wants of one property."""
+
+    prop: str
+    value: str | None = None
+    """None, where nothing is taken either: nothing is wanted any more."""
+    take: str = ""
+    """In place of a value: `cloud` or `edge` (what that side wrote in a conflict), or `desired` (what is wanted now,
+    to be wanted anew)."""
+    expires_ms: int | None = None
+    if_match: str = ""
+    """The version that its author has seen."""
+    fallback: bool = False
+    """Nobody wants it: it is what the gateway does by itself while nobody is heard."""
+
+
 def write_desired(
     before: Desired | None,
     *,
@@ -187,12 +204,13 @@ def write_desired(
     on_reconnect: OnReconnect | None = None,
     removed: bool = False,
     fallback: bool = False,
+    after: Hlc = HLC_ZERO,
 ) -> Desired:
-    """The record of a new write by `side`, which has seen `before`."""
+    """The record of a new write by `side`, which has seen `before`, and comes after another of the same author's."""
     return Desired(
         value=value,
         ver=(before.ver if before else Vector()).advanced(side),
-        hlc=next_hlc(before.hlc if before else HLC_ZERO, now_ms),
+        hlc=next_hlc(max(before.hlc if before else HLC_ZERO, after), now_ms),
         side=side,
         origin=origin,
         synced=synced,

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final
 
@@ -42,6 +43,10 @@ REMOVED: Final = "twin.skerry.dev/removed"
 """Annotation: tombstones by property, as JSON."""
 SEEN: Final = "twin.skerry.dev/seen"
 """Annotation: the joined version of the tombstones that the gateway has seen."""
+REVISION: Final = "twin.skerry.dev/revision"
+"""Annotation: of all that is wanted of the device, another text whenever any of it is another."""
+IF_MATCH: Final = "twin.skerry.dev/if-match"
+"""Annotation of a write, not kept: the revision that its author has seen."""
 TOMBSTONES_MAX: Final = 256
 """Of one Device; beyond, those that come last in the alphabet are taken for seen."""
 
@@ -201,6 +206,15 @@ def with_desired(device: JsonObject, prop: str, desired: Desired) -> JsonObject:
     return device
 
 
+def with_twins(device: JsonObject, wanted: Mapping[str, Desired]) -> JsonObject:
+    """The Device with what a gateway holds of what is wanted, by property, where the Device does not know better."""
+    for prop, desired in wanted.items():
+        held = record_of(device, prop)
+        if held is None or (held != desired and not held.ver.covers(desired.ver)) or _is_newer(desired.ver, held.ver):
+            device = with_desired(device, prop, desired)
+    return _with_revision(device)
+
+
 def _annotate(device: JsonObject, name: str, held: JsonObject) -> None:
     annotations = ensure_map(device, "metadata", "annotations")
     if held:
@@ -243,9 +257,11 @@ def stamp_desired(
     already (by the hub, which merged what a gateway holds), and stand. Returns `new` itself when nothing is to be
     done.
 
-    Raises `ConflictError` where `ifMatch` names another version than what is there, `InvalidError` for metadata that
+    Raises `ConflictError` where `ifMatch` names another version than what is there, or the annotation `IF_MATCH`
+    another revision of it all, `InvalidError` for metadata that
     mean nothing.
     """
+    _check_revision(old, new)
     write = _Write(old=old, now_ms=now_ms, origin=origin, life=life, merging=merging)
     stamped, last = new, HLC_ZERO
     for entry in maps_at(new, "spec", "properties"):
@@ -262,7 +278,31 @@ def stamp_desired(
             target = property_of(stamped, prop)
             assert target is not None, "a clone has the same properties"
             target["desired"] = shown
-    return write.buried(stamped)
+    return _with_revision(write.buried(stamped))
+
+
+def _check_revision(old: JsonObject | None, new: JsonObject) -> None:
+    expected = annotations_of(new).get(IF_MATCH, "")
+    now = desired_revision(old) if old is not None else ""
+    if expected and expected.strip('"') != now:
+        there = f"is at revision {now}" if now else "is nothing"
+        raise ConflictError(f"what is wanted of the device {there}; the write expects {expected}")
+
+
+def _with_revision(device: JsonObject) -> JsonObject:
+    """The Device with the revision of what is wanted, where anything is or was."""
+    annotations = annotations_of(device)
+    wants = any(isinstance(dig(entry, "desired", "value"), str) for entry in maps_at(device, "spec", "properties"))
+    revision = desired_revision(device) if wants or REVISION in annotations or SEEN in annotations else ""
+    if IF_MATCH not in annotations and annotations.get(REVISION, "") == revision:
+        return device
+    device = clone(device)
+    kept = ensure_map(device, "metadata", "annotations")
+    kept.pop(IF_MATCH, None)
+    kept.pop(REVISION, None)
+    if revision:
+        kept[REVISION] = revision
+    return device
 
 
 def _refuse_orders(entry: JsonObject) -> None:

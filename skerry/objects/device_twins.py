@@ -131,6 +131,7 @@ _REASONS: Final[dict[State, str]] = {
     "offline": "DeviceSilent",
     "invalid": "InvalidConfiguration",
     "waiting": "WaitingForMapper",
+    "held": "DeviceHeld",
 }
 
 

@@ -238,9 +238,14 @@ class TwinDesired:
     policy: Policy
 
 
-State: TypeAlias = Literal["online", "offline", "invalid", "waiting"]
+State: TypeAlias = Literal["online", "offline", "invalid", "waiting", "held"]
 """`invalid`: its configuration can't be used; the reason names the field and the fix. `waiting`: it is right, and
-waits for the mapper that speaks its protocol."""
+waits for the mapper that speaks its protocol. `held`: its polls and writes pause; the reason says who holds it."""
+
+
+def state_of(text: str) -> State:
+    """Of a device. What is not known is taken for offline."""
+    return cast(State, text) if text in get_args(State) else "offline"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -472,11 +477,9 @@ def encode_device_state(report: DeviceState) -> bytes:
 def decode_device_state(body: bytes) -> DeviceState:
     """Raises `InvalidError` for a body that names no device."""
     data = _told(body)
-    told = str_at(data, "state")
-    states: dict[str, State] = {state: state for state in get_args(State)}
     return DeviceState(
         device=_device_from(data),
-        state=states.get(told, "offline"),
+        state=state_of(str_at(data, "state")),
         reason=str_at(data, "reason"),
         last_online_ms=int_at(data, "last_online"),
     )

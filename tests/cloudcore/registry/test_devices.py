@@ -11,10 +11,13 @@ import yaml
 from cloudcore.registry.admission import STEPS
 from cloudcore.registry.devices import DEVICES, wanted_values
 from cloudcore.registry.port import Transform
-from skerry.errors import InvalidError
+from skerry.errors import ConflictError, InvalidError
 from skerry.objects.desired import Side, write_desired
-from skerry.objects.device_desired import desired_of, merged_desired
-from skerry.objects.json import JsonObject, clone, maps_at
+from skerry.objects.desired_log import log_series
+from skerry.objects.device_desired import IF_MATCH, desired_of, desired_revision, merged_desired
+from skerry.objects.holds import HOLD, HOLD_UNTIL, holding_of
+from skerry.objects.json import JsonObject, clone, decode_object, maps_at
+from skerry.objects.meta import with_annotations
 from skerry.objects.twins import DeviceName, TwinDesired
 from tests.cloudcore.worlds import World, make_world
 
@@ -142,3 +145,44 @@ async def test_devices_of_every_published_shape_are_taken_as_they_are(world: Wor
         for name, value in obj["spec"].items():
             kept = made["spec"][name]
             assert kept == value or name == "properties", "nothing of it is dropped"
+
+
+async def test_a_write_that_expects_another_version_or_revision_is_refused_as_a_conflict(world: World) -> None:
+    await world.create(DEVICES, boiler({"setpoint": "64"}))
+
+    def expecting(obj: JsonObject) -> JsonObject:
+        obj = clone(obj)
+        maps_at(obj, "spec", "properties")[0]["desired"] = {"value": "65", "metadata": {"ifMatch": "7.0"}}
+        return obj
+
+    with pytest.raises(ConflictError, match="'64' is wanted of it"):
+        await world.update(DEVICES, "boiler", expecting)
+    with pytest.raises(ConflictError, match="revision"):
+        await world.update(
+            DEVICES, "boiler", lambda obj: with_annotations(want("setpoint", "65")(obj), {IF_MATCH: "0"})
+        )
+    await world.update(
+        DEVICES,
+        "boiler",
+        lambda obj: with_annotations(want("setpoint", "65")(obj), {IF_MATCH: desired_revision(obj)}),
+    )
+
+
+async def test_who_holds_a_device_is_written_beside_it(world: World) -> None:
+    await world.create(DEVICES, boiler({"setpoint": "64"}))
+    await world.update(DEVICES, "boiler", lambda obj: with_annotations(obj, {HOLD: "new pump"}))
+    holding = holding_of(world.get(DEVICES, "boiler"))
+    assert holding is not None and holding.reason == "new pump" and holding.by
+    with pytest.raises(InvalidError, match="hold"):
+        await world.update(DEVICES, "boiler", lambda obj: with_annotations(obj, {HOLD_UNTIL: "soon"}))
+
+
+async def test_what_is_wanted_is_noted_in_the_transaction_that_changes_it(world: World) -> None:
+    await world.create(DEVICES, boiler({"setpoint": "64"}))
+    await world.update(DEVICES, "boiler", want("setpoint", "65"))
+    await world.update(DEVICES, "boiler", lambda obj: with_annotations(obj, {"other": "1"}))
+    noted = [decode_object(row.body) for row in await world.objects.records(log_series("d", "boiler"))]
+    assert [(row["before"], row["desired"]["value"]) for row in noted] == [  # type: ignore[index,call-overload]
+        (None, "64"),
+        ("64", "65"),
+    ]

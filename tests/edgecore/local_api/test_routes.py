@@ -19,8 +19,9 @@ from edgecore.store.port import EdgeBatch, Held, NewReport, TwinRow
 from edgecore.store.shell import AsyncEdgeStore
 from skerry.clocks import ManualClock
 from skerry.errors import BadRequestError, NotFoundError, SkerryError, StorageFullError, UnavailableError
-from skerry.objects.desired import Vector, write_desired
+from skerry.objects.desired import Vector, Wish, write_desired
 from skerry.objects.device_questions import Explain, Question, Read
+from skerry.objects.holds import HOLD, HOLD_BY, Holding
 from skerry.objects.json import JsonObject, encode_object
 from skerry.objects.meta import Key, Revision, Stamp
 from skerry.objects.times import time_text
@@ -42,24 +43,36 @@ class Summary:
     state: str = "online"
     reason: str = ""
     last_online_ms: int = 1000
+    holding: Holding | None = None
 
 
 @dataclass
 class RecordingTwins:
     held: list[PropertyTwin] = field(default_factory=list)
     wanted: list[tuple[str, str, str, int | None]] = field(default_factory=list)
+    wishes: list[tuple[list[Wish], str]] = field(default_factory=list)
+    said: list[tuple[str, str, str, int | None]] = field(default_factory=list)
+    holding: Holding | None = None
 
     def devices(self) -> Sequence[DeviceSummary]:
-        return [Summary(device=DEVICE)]
+        return [Summary(device=DEVICE, holding=self.holding)]
 
     def twins(self, device: Key | None = None) -> Sequence[PropertyTwin]:
         return [twin for twin in self.held if device in (None, twin.device)]
 
-    async def set_desired(
-        self, device: Key, prop: str, value: str, *, origin: str, expires_ms: int | None = None
-    ) -> Vector:
-        self.wanted.append((prop, value, origin, expires_ms))
-        return Vector()
+    async def write(
+        self, device: Key, wishes: Sequence[Wish], *, origin: str, if_match: str = ""
+    ) -> Sequence[Vector]:
+        self.wishes.append((list(wishes), if_match))
+        self.wanted += [(wish.prop, wish.value or "", origin, wish.expires_ms) for wish in wishes]
+        return [Vector() for _ in wishes]
+
+    async def hold(self, device: Key, *, reason: str, by: str, until_ms: int | None) -> Holding:
+        self.said.append((device.name, reason, by, until_ms))
+        return Holding(reason=reason, by=by, since_ms=0, until_ms=until_ms)
+
+    async def release(self, device: Key) -> None:
+        self.said.append((device.name, "", "", None))
 
 
 @dataclass
@@ -222,6 +235,40 @@ async def test_a_twin_is_wanted_with_who_wants_it_and_until_when(api: Api) -> No
     assert api.twins.wanted == [("speed", "64", "local:uid 1000", 5000)]
     assert (await api.ask("PUT", f"{DEVICES}/devices/plc/twins/speed", {"value": 64}))[0] == 400
     assert (await api.ask("GET", f"{DEVICES}/devices/plc/twins/speed"))[0] == 405
+
+
+async def test_several_twins_are_wanted_at_once_with_what_their_author_has_seen(api: Api) -> None:
+    body: JsonObject = {
+        "ifMatch": "3fa9",
+        "properties": [{"name": "speed", "value": "64", "ifMatch": "1.0"}, {"name": "lamp", "value": None}],
+    }
+    code, answer = await api.ask("PUT", f"{DEVICES}/devices/plc/twins", body)
+    assert code == 200 and answer["versions"] == {"speed": "0.0", "lamp": "0.0"}
+    assert api.twins.wishes == [([Wish(prop="speed", value="64", if_match="1.0"), Wish(prop="lamp")], "3fa9")]
+    wrong: list[JsonObject] = [{"name": "speed"}, {"value": "1"}, {"name": "speed", "valeu": "1"}]
+    for entry in wrong:
+        assert (await api.ask("PUT", f"{DEVICES}/devices/plc/twins", {"properties": [entry]}))[0] == 400
+
+
+async def test_a_twin_is_taken_away_and_a_conflict_is_settled(api: Api) -> None:
+    assert (await api.ask("DELETE", f"{DEVICES}/devices/plc/twins/speed"))[0] == 200
+    assert (await api.ask("PUT", f"{DEVICES}/devices/plc/twins/speed", {"take": "cloud"}))[0] == 200
+    assert [wishes for wishes, _ in api.twins.wishes] == [[Wish(prop="speed")], [Wish(prop="speed", take="cloud")]]
+
+
+async def test_a_device_is_held_and_released_and_shows_it(api: Api) -> None:
+    where = f"{DEVICES}/devices/plc/hold"
+    body = {"reason": "new pump", "until": "1970-01-01T00:00:05Z"}
+    assert (await api.ask("PUT", where, body))[1]["hold"] == (
+        "held by local:uid 1000 until 1970-01-01T00:00:05Z: new pump"
+    )
+    assert (await api.ask("DELETE", where))[0] == 200
+    assert (await api.ask("POST", where))[0] == 405
+    assert api.twins.said == [("plc", "new pump", "local:uid 1000", 5000), ("plc", "", "", None)]
+    await api.put(DEVICE.resource, {"metadata": {"name": "plc", "namespace": "default", "uid": "d"}, "spec": {}})
+    api.twins.holding = Holding(reason="new pump", by="ann", since_ms=0, until_ms=None)
+    shown = (await api.ask("GET", f"{DEVICES}/devices/plc"))[1]["metadata"]["annotations"]
+    assert (shown[HOLD], shown[HOLD_BY]) == ("new pump", "ann")
 
 
 async def test_a_device_status_is_made_from_the_twins(api: Api) -> None:

@@ -78,6 +78,7 @@ class Gateway:
     clock: SystemClock = field(default_factory=SystemClock)
     settings: KeeperSettings = FAST
     synced: bool = True
+    in_step: bool = True
     revision: int = 0
 
     def __post_init__(self) -> None:
@@ -96,6 +97,7 @@ class Gateway:
             ids=SeededIds(1),
             settings=self.settings,
             clock_is_synced=lambda: self.synced,
+            in_step=lambda: self.in_step,
         )
 
     @asynccontextmanager

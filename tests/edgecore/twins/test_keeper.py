@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 
 import pytest
 
-from skerry.errors import InvalidError, NotFoundError, StorageFullError, UnavailableError
-from skerry.objects.desired import Vector, merge
+from skerry.errors import ConflictError, InvalidError, NotFoundError, StorageFullError, UnavailableError
+from skerry.objects.desired import Vector, Wish, merge
 from skerry.objects.json import clone, list_at, maps_at
 from skerry.objects.meta import Key
 from skerry.objects.twins import decode_device_state, decode_state
@@ -456,3 +457,65 @@ async def test_what_was_pending_at_a_power_cut_is_told_after_it() -> None:
     async with gateway.alive():
         await gateway.until(lambda: _level_told(gateway) == "3")
         assert not any(decode_state(row.body).untold for row in gateway.memory.twins())
+
+
+async def test_several_values_are_all_checked_before_any_is_written(gateway: Gateway) -> None:
+    async with gateway.alive():
+        await gateway.put_device(device(level={"initial": 1}))
+        await gateway.until(lambda: gateway.twin().reported is not None)
+        two = [Wish(prop="setpoint", value="30"), Wish(prop="level", value="3")]
+        with pytest.raises(InvalidError, match="level is read-only"):
+            await gateway.keeper.write(DEVICE, two, origin="op")
+        assert gateway.twin().desired is None and gateway.wanted_up() == []
+        with pytest.raises(InvalidError, match="once"):
+            await gateway.keeper.write(DEVICE, [two[0], two[0]], origin="op")
+        with pytest.raises(InvalidError, match="between 1 and"):
+            await gateway.keeper.write(DEVICE, [], origin="op")
+
+
+async def test_a_write_on_the_gateway_is_refused_where_something_else_is_wanted_by_now(gateway: Gateway) -> None:
+    async with gateway.alive():
+        await gateway.put_device(device())
+        await gateway.want_in_cloud("21.5")
+        await gateway.until(lambda: gateway.ack() == "verified")
+        for wish in (Wish(prop="setpoint", value="30", if_match="7.0"), Wish(prop="setpoint", take="cloud")):
+            with pytest.raises((ConflictError, InvalidError)):
+                await gateway.keeper.write(DEVICE, [wish], origin="op")
+        held = gateway.twin().desired
+        assert held is not None
+        with pytest.raises(ConflictError, match="at revision"):
+            await gateway.keeper.write(DEVICE, [Wish(prop="setpoint", value="30")], origin="op", if_match="0")
+        await gateway.keeper.write(DEVICE, [Wish(prop="setpoint", value="30", if_match=str(held.ver))], origin="op")
+        await gateway.until(lambda: gateway.ack() == "verified" and gateway.driver.writes[-1][2] == 30.0)
+        await gateway.keeper.write(DEVICE, [Wish(prop="setpoint")], origin="op")
+        gone = gateway.twin().desired
+        assert gone is not None and gone.removed and gateway.twin().ack is None
+
+
+async def test_two_who_write_at_once_on_the_gateway_are_one_after_the_other(gateway: Gateway) -> None:
+    async with gateway.alive():
+        await gateway.put_device(device())
+        await gateway.until(lambda: gateway.twin().reported is not None)
+        first, second = await asyncio.gather(
+            gateway.keeper.set_desired(DEVICE, "setpoint", "30", origin="op"),
+            gateway.keeper.set_desired(DEVICE, "setpoint", "31", origin="op"),
+        )
+        held = gateway.twin().desired
+    assert second.covers(first) and second != first
+    assert held is not None and (held.value, held.rivals) == ("31", ())
+
+
+async def test_what_the_cloud_sends_while_the_gateway_catches_up_waits_where_it_is_to_be_confirmed(
+    gateway: Gateway,
+) -> None:
+    async with gateway.alive():
+        await gateway.put_device(device(setpoint={"initial": 20, "twin": {"onReconnect": "confirm"}}))
+        await gateway.until(lambda: gateway.twin().reported is not None)
+        gateway.in_step = False
+        await gateway.want_in_cloud("21.5")
+        await gateway.until(lambda: "wanted once more" in gateway.ack_reason())
+        assert gateway.ack() == "pending" and gateway.driver.writes == []
+        gateway.in_step = True
+        await gateway.want_in_cloud("21.5", requested="now")
+        await gateway.until(lambda: gateway.ack() == "verified")
+        assert gateway.driver.writes == [(DEVICE, "setpoint", 21.5)]

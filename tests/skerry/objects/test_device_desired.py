@@ -9,7 +9,9 @@ import pytest
 from skerry.errors import ConflictError, InvalidError
 from skerry.objects.desired import Desired, Vector, write_desired
 from skerry.objects.device_desired import (
+    IF_MATCH,
     REMOVED,
+    REVISION,
     TOMBSTONES_MAX,
     desired_of,
     desired_revision,
@@ -18,8 +20,10 @@ from skerry.objects.device_desired import (
     stamp_desired,
     tombstones_of,
     with_tombstone_seen,
+    with_twins,
 )
 from skerry.objects.json import JsonObject, clone, ensure_map, map_at, maps_at
+from skerry.objects.meta import annotations_of
 from skerry.objects.twins import DeviceName, TwinDesired
 
 NAME = DeviceName(namespace="default", name="boiler", uid="u1")
@@ -182,3 +186,28 @@ def test_tombstones_are_bounded_and_what_a_hand_broke_is_none() -> None:
     broken = clone(removed)
     ensure_map(broken, "metadata", "annotations")[REMOVED] = "{"
     assert tombstones_of(broken) == {}
+
+
+def test_a_write_may_expect_a_revision_of_all_that_is_wanted() -> None:
+    first = write(None, device(t={"value": "20"}, fan=None))
+    revision = annotations_of(first)[REVISION]
+    assert revision == desired_revision(first)
+
+    def expecting(obj: JsonObject, expected: str) -> JsonObject:
+        out = clone(obj)
+        ensure_map(out, "metadata", "annotations")[IF_MATCH] = expected
+        return out
+
+    second = write(first, expecting(changed(first, "fan", "1"), revision))
+    assert IF_MATCH not in annotations_of(second) and annotations_of(second)[REVISION] == desired_revision(second)
+    with pytest.raises(ConflictError, match=f"at revision {desired_revision(second)}"):
+        write(second, expecting(changed(second, "fan", "0"), revision))
+
+
+def test_what_a_gateway_holds_shows_where_it_is_newer_than_the_device() -> None:
+    first = write(None, device(t={"value": "20"}))
+    mine = write_desired(wanted(first), value="9", side="edge", origin="op", now_ms=5, synced=True, expires_ms=None)
+    shown = with_twins(first, {"t": mine})
+    assert wanted(shown) == mine and annotations_of(shown)[REVISION] == desired_revision(shown)
+    later = write(shown, changed(shown, "t", "30"))
+    assert wanted(with_twins(later, {"t": mine})).value == "30"
