@@ -116,10 +116,9 @@ def _twin(twin: TwinState) -> JsonObject:
         told |= {"reason": twin.reported.reason} if twin.reported.reason else {}
         told |= {"clock": "unsynced"} if not twin.reported.synced else {}
         out["twin"] = told | _time(twin.reported.source_ms) | {"gateway": micro_time_text(twin.reported.gateway_ms)}
-    if twin.desired is not None:
+    if twin.desired is not None and not twin.desired.removed:
         out["desired"] = _desired(twin.desired)
-    if twin.ack is not None and twin.desired is not None:
-        out["ack"] = _ack(twin.ack)
+        out |= {"ack": _ack(twin.ack)} if twin.ack is not None else {}
     return out
 
 
@@ -134,7 +133,12 @@ def _desired(desired: Desired) -> JsonObject:
     out |= {"expires": micro_time_text(desired.expires_ms)} if desired.expires_ms is not None else {}
     lost = desired.conflict
     if lost is not None:
-        out["conflict"] = {"value": lost.value, "origin": lost.origin, "side": lost.side}
+        out["conflict"] = {
+            "value": None if lost.removed else lost.value,
+            "origin": lost.origin,
+            "side": lost.side,
+            "waiting": desired.waiting,
+        }
     return out
 
 

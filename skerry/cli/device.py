@@ -8,6 +8,7 @@ from __future__ import annotations
 import click
 
 from skerry.cli.command import call, refresh
+from skerry.cli.device_conflicts import conflicts
 from skerry.cli.device_history import history
 from skerry.cli.device_read import read
 from skerry.cli.device_set import set_values, unset
@@ -20,5 +21,8 @@ def device() -> None:
     """Devices as twins: what is wanted of them, and what they last told."""
 
 
-for command in (list_devices, get, describe, events, watch, history, read, why, set_values, unset, call, refresh):
+for command in (
+    *(list_devices, get, describe, events, watch, history, read, why),
+    *(set_values, unset, conflicts, call, refresh),
+):
     device.add_command(command)

@@ -55,7 +55,27 @@ class Wishes:
     reason: str = ""
     """For whoever reads it later."""
     if_match: str = ""
-    """The Device's resourceVersion that its writer has seen."""
+    """What its writer has seen: the Device's resourceVersion, or the version of what is wanted (3.1)."""
+    on_reconnect: str = ""
+    """What becomes of it where the gateway is away: apply, confirm, drop; "" for what the model says."""
+    take: str = ""
+    """Of a conflict, whose value it is: cloud, edge, desired."""
+
+    @property
+    def revision(self) -> str:
+        """The resourceVersion that must hold; "" for any."""
+        return "" if "." in self.if_match else self.if_match
+
+    def metadata(self) -> JsonObject:
+        """As the API has it beside each value."""
+        said = {
+            "expires": self.expires,
+            "reason": self.reason,
+            "onReconnect": self.on_reconnect,
+            "take": self.take,
+            "ifMatch": self.if_match if "." in self.if_match else "",
+        }
+        return {name: text for name, text in said.items() if text}
 
 
 @click.command("set")
@@ -67,7 +87,15 @@ class Wishes:
 )
 @click.option("--timeout", default="30s", help="How long --wait waits.")
 @click.option("--ttl", default="", help="Don't apply it any more after this: 10m, 2h.")
-@click.option("--if-match", default="", help="Only if the Device is still at this resourceVersion.")
+@click.option(
+    "--if-match", default="", help="Only if this is still so: a resourceVersion, or a value's version (3.1)."
+)
+@click.option(
+    "--on-reconnect",
+    type=click.Choice(["apply", "confirm", "drop"]),
+    default=None,
+    help="If the gateway is away: carry it out when it is back, wait for a yes, or forget it.",
+)
 @click.option("--reason", default="", help="Why, for whoever asks later; kept with the value.")
 @click.option("--dry-run", is_flag=True, help="Say what would be written, to the register; write nothing.")
 @output_option("text", "text, table, json, yaml, jsonl, csv or name")
@@ -81,6 +109,7 @@ def set_values(
     timeout: str,
     ttl: str,
     if_match: str,
+    on_reconnect: str | None,
     reason: str,
     dry_run: bool,
     form: str,
@@ -99,6 +128,7 @@ def set_values(
         expires=time_text(int(time.time() * 1000) + seconds_of(ttl) * 1000) if ttl else "",
         reason=reason,
         if_match=if_match,
+        on_reconnect=on_reconnect or "",
     )
     deadline_s = seconds_of(timeout)
     if dry_run:
@@ -168,12 +198,12 @@ def write_device(
         obj = client.request("GET", path_of(DEVICES, place, name)).obj
         _check_properties(client, place, obj, list(wishes.values))
         changed = change(obj)
-        if wishes.if_match:
-            ensure_map(changed, "metadata")["resourceVersion"] = wishes.if_match
+        if wishes.revision:
+            ensure_map(changed, "metadata")["resourceVersion"] = wishes.revision
         try:
             return client.request("PUT", path_of(DEVICES, place, name), query=query, body=changed).obj
         except ConflictError:
-            if wishes.if_match or attempt == _RETRIES:
+            if wishes.revision or attempt == _RETRIES:
                 raise
 
 
@@ -204,12 +234,11 @@ def with_wishes(obj: JsonObject, wishes: Wishes) -> JsonObject:
         desired = ensure_map(entry, "desired")
         desired["value"] = value
         metadata = ensure_map(desired, "metadata")
-        for held in ("expires", "reason"):
+        for held in ("expires", "reason", "onReconnect"):
             metadata.pop(held, None)
         # Asked for again, a value is carried out again, also where the device was changed by hand in the meantime.
         metadata["requested"] = micro_time_text(time.time_ns() // 1_000_000)
-        metadata |= {"expires": wishes.expires} if wishes.expires else {}
-        metadata |= {"reason": wishes.reason} if wishes.reason else {}
+        metadata |= wishes.metadata()
     return changed
 
 
@@ -227,6 +256,8 @@ def _set_here(client: Client, place: str, name: str, wishes: Wishes) -> None:
     """On the gateway, twins may be written with or without the cloud; the two are merged when they meet."""
     if wishes.if_match:
         raise BadRequestError("--if-match: goes by the resourceVersion that the cloud gave; ask it with --kubeconfig")
+    if wishes.on_reconnect:
+        raise BadRequestError("--on-reconnect: this is the gateway itself; it is for those who write in the cloud")
     if wishes.reason:
         raise BadRequestError("--reason: is kept with the Device in the cloud; ask it with --kubeconfig")
     for prop, value in wishes.values.items():

@@ -146,8 +146,10 @@ def _wish_lines(told: JsonObject) -> Iterator[Line]:
     yield Line(about="wanted", says=f"{says}; version {str_at(desired, 'version')}")
     lost = map_at(desired, "conflict")
     if lost:
-        loser = f"{str_at(lost, 'value')} by {str_at(lost, 'origin')} ({str_at(lost, 'side')})"
-        yield Line(about="conflict", says=f"{loser} was wanted at the same time, and lost", word="uncertain")
+        value = dig(lost, "value")
+        loser = f"{'nothing' if value is None else value} by {str_at(lost, 'origin')} ({str_at(lost, 'side')})"
+        end = "; a person has to choose: skerry device conflicts" if bool_at(lost, "waiting") else ", and lost"
+        yield Line(about="conflict", says=f"{loser} was wanted at the same time{end}", word="uncertain")
     if ack:
         state, reason = str_at(ack, "state"), str_at(ack, "reason")
         other = "" if str_at(ack, "version") == str_at(desired, "version") else " an earlier version"

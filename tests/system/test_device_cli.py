@@ -108,9 +108,17 @@ def test_what_can_t_be_done_says_why_with_its_exit_code_and_what_to_do_next(flee
     until(lambda: fleet.ready() == "Unknown", "the cloud sees that the node is silent")
     code, _, err = skerry(cloud, "why", "boiler-1/setpoint")
     assert code == 7 and "not connected" in err
+    assert skerry(edge, "set", "boiler-1", "setpoint=51", "--wait", "verified")[0] == 0
     code, _, err = skerry(cloud, "set", "boiler-1", "setpoint=50", "--wait", "verified", "--timeout", "1s")
     assert code == 7 and "queued: gateway eu-1 is not heard" in err
     fleet.edge.api.request("POST", "/skerry/link/heal", body={})
     until(lambda: plc.register(2) == 500, "what was queued is carried out")
+    for where in (cloud, edge):
+        _, out, _ = skerry(where, "conflicts", "list", "-o", "jsonl")
+        assert (dig(json.loads(out), "lost", "value"), dig(json.loads(out), "wanted", "value")) == ("51", "50")
+    assert skerry(cloud, "conflicts", "resolve", "boiler-1/setpoint", "--take", "edge")[0] == 0
+    until(lambda: plc.register(2) == 510, "what a person chose is carried out")
+    assert skerry(cloud, "conflicts", "list")[1:] == ("", "No conflicts.\n")
+    assert skerry(cloud, "set", "boiler-1", "setpoint=52", "--if-match", "1.1")[0] == 4
     assert skerry(cloud, "unset", "boiler-1", "setpoint")[0] == 0
     assert "wanted      nothing" in skerry(cloud, "why", "boiler-1/setpoint")[1]

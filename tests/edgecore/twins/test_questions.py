@@ -47,6 +47,18 @@ async def test_a_value_is_explained_from_its_source_to_the_answer_to_what_was_wa
         assert 0 <= int(str(told["nextMs"])) <= 20
 
 
+async def test_a_wish_that_was_taken_back_is_none() -> None:
+    async with Gateway().alive() as gateway:
+        questions = await asking(gateway, device())
+        await gateway.want_in_cloud("64")
+        await gateway.until(lambda: gateway.ack() == "verified")
+        assert "desired" in await questions.answer(explain("setpoint"))
+        await gateway.put_device(device())
+        await gateway.until(lambda: (held := gateway.twin().desired) is None or held.removed)
+        told = await questions.answer(explain("setpoint"))
+        assert "desired" not in told and "ack" not in told
+
+
 async def test_what_waits_says_why_and_until_when() -> None:
     async with Gateway(synced=False).alive() as gateway:
         questions = await asking(gateway, device())

@@ -12,7 +12,7 @@ from skerry.cli.device_set import Wishes, assignment, with_wishes, without_wishe
 from skerry.cli.target import EXIT_OFFLINE, QueuedError, exit_code
 from skerry.errors import BadRequestError, ConflictError, NotFoundError
 from skerry.objects.device_desired import property_of
-from skerry.objects.json import JsonObject, dig, str_at
+from skerry.objects.json import JsonObject, dig, map_at, str_at
 
 
 def device() -> JsonObject:
@@ -87,6 +87,17 @@ def test_a_write_is_made_again_where_somebody_wrote_in_between_unless_that_is_wh
     with pytest.raises(ConflictError):
         write(server, Wishes(values={"setpoint": "64"}))
     assert len(server.written) == 5
+
+
+def test_terms_that_the_server_checks_go_beside_the_value() -> None:
+    wishes = Wishes(values={"setpoint": "64"}, if_match="3.1", on_reconnect="confirm", take="edge")
+    made = with_wishes(device(), wishes)
+    metadata = map_at(property_of(made, "setpoint"), "desired", "metadata")
+    assert (metadata["ifMatch"], metadata["onReconnect"], metadata["take"]) == ("3.1", "confirm", "edge")
+    server = Server(conflicts=1)
+    write(server, wishes)
+    assert len(server.written) == 2, "whether it holds the server says each time"
+    assert str_at(server.written[0][0], "metadata", "resourceVersion") == "7"
 
 
 def test_a_dry_run_asks_for_checks_alone() -> None:
