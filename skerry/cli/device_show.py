@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 import sys
 import time
 from collections.abc import Iterator
@@ -42,6 +43,8 @@ from skerry.objects.twins import same_value
 
 _EVENTS: Final = Kind(group="", version="v1", kind="Event", plural="events", namespaced=True)
 _WATCHED: Final = ("text", "jsonl", "csv")
+_WIDE: Final = 110
+"""Columns of a terminal in which all of a property fits on a line."""
 _SAME: Final = 0.01
 """Of what is wanted: within this a reading may differ by the device's resolution, or the tolerance of its twin."""
 
@@ -200,7 +203,8 @@ def describe(target: Target, name: str, namespace: str) -> None:
         click.echo(line)
     click.echo()
     listing = values_listed(name, place, twin.views, time.time() * 1000)
-    print_listing(listing, "wide", empty="No properties.")
+    wide = not sys.stdout.isatty() or shutil.get_terminal_size().columns >= _WIDE
+    print_listing(listing, "wide" if wide else "table", empty="No properties.")
     model = find_model(client, place, twin.device)
     if properties_in(model):
         click.echo()
