@@ -7,6 +7,7 @@ imported when the first line of that kind is opened. Nothing is kept; a lost cha
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol, cast
@@ -40,6 +41,24 @@ class Inbox:
         self.buffer += data[: INBOX_BYTES_MAX - len(self.buffer)]
         self.last_s = asyncio.get_running_loop().time()
         self.arrived.set()
+
+    async def quiet(self, quiet_s: float, *, until_s: float | None = None) -> bool:
+        """Wait until nothing arrived for so long, or the channel is lost; False when bytes still came at `until_s`,
+        by the loop's clock."""
+        loop = asyncio.get_running_loop()
+        while not self.lost:
+            last_s, now_s = self.last_s, loop.time()
+            if last_s + quiet_s <= now_s:
+                # After a stall of this process the kernel may have what the loop has not heard yet: let it hear.
+                await asyncio.sleep(0)
+                await asyncio.sleep(0)
+                if self.last_s == last_s:
+                    return True
+            elif until_s is not None and now_s >= until_s:
+                return False
+            else:
+                await asyncio.sleep(last_s + quiet_s - now_s)
+        return True
 
     def lose(self, reason: str) -> None:
         if not self.lost:
@@ -124,7 +143,10 @@ async def open_tcp(endpoint: TcpEndpoint, *, connect_s: float) -> Channel:
 
 def _plainly(error: OSError) -> str:
     """Of several addresses of a name, or a handshake, the reason without Python's own words around it."""
-    return getattr(error, "verify_message", "") or getattr(error, "reason", "") or error.strerror or str(error)
+    said = getattr(error, "verify_message", "") or getattr(error, "reason", "")
+    if not said and isinstance(error, ConnectionRefusedError | ConnectionResetError):
+        said = os.strerror(error.errno or 0)
+    return said or error.strerror or str(error)
 
 
 def _tls(files: TlsFiles) -> ssl.SSLContext:

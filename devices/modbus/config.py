@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from devices.codec import RAW_TYPES, REGISTERS, Codec, RawType, positions
+from devices.codec import RAW_TYPES, REGISTERS, Codec, RawType, mask_of, positions
 from devices.fields import bool_in, decimal_in, int_in, refuse_unknown, text_in
 from devices.modbus.endpoints import Endpoint, Manners, parse_endpoint, parse_manners
 from devices.modbus.meaning import parse_meaning
@@ -49,6 +49,11 @@ class ModbusProperty:
     codec: Codec
     multiple: bool
     """Write with function 15 or 16 even where one register or coil is written."""
+
+    @property
+    def mask(self) -> int | None:
+        """The bits of one register that are its value, where it is not all of it."""
+        return None if self.point.table in ("coil", "discrete") else mask_of(self.codec)
 
     @property
     def writable(self) -> bool:

@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from devices.budget import LineCosts
+from devices.budget import ANSWER_S_ASSUMED, LineCosts
 from devices.bus import (
     PERMANENT_EXCEPTIONS,
     READ_FUNCTIONS,
@@ -154,7 +154,7 @@ class ModbusDriver:
                 its.append(device)
         lines: dict[str, _Hold] = {}
         for name, its in by_line.items():
-            settings, pause_s = _wire_settings(its), max(device.manners.pause_s for device in its)
+            settings, pause_s = wire_settings(its), max(device.manners.pause_s for device in its)
             endpoint = its[0].endpoint
             hold = self._lines.get(name)
             if hold is None or (hold.endpoint, hold.settings, hold.pause_s) != (endpoint, settings, pause_s):
@@ -163,7 +163,7 @@ class ModbusDriver:
             points = [
                 (prop.point, prop.config.collect_ms / 1000) for device in its for prop in device.properties.values()
             ]
-            hold.line.configure(points, _limits(its))
+            hold.line.configure(points, limits_of(its))
             lines[name] = hold
         self._lines = lines
         return refused
@@ -416,7 +416,9 @@ def line_name(endpoint: Endpoint) -> str:
     return f"{endpoint.host}:{endpoint.port}"
 
 
-def line_costs(endpoint: Endpoint, settings: WireSettings, pause_s: float) -> LineCosts | None:
+def line_costs(
+    endpoint: Endpoint, settings: WireSettings, pause_s: float, *, answer_s: float = ANSWER_S_ASSUMED
+) -> LineCosts | None:
     """What a request costs there; None where only devices can tell."""
     if settings.character_s == 0:
         return None
@@ -425,6 +427,7 @@ def line_costs(endpoint: Endpoint, settings: WireSettings, pause_s: float) -> Li
         characters_a_byte=2 if endpoint.framing == "ascii" else 1,
         silence_s=settings.silence_s,
         pause_s=pause_s,
+        answer_s=answer_s,
     )
 
 
@@ -438,7 +441,7 @@ def _unlike(device: ModbusDevice, first: ModbusDevice) -> str:
     return ""
 
 
-def _wire_settings(devices: Sequence[ModbusDevice]) -> WireSettings:
+def wire_settings(devices: Sequence[ModbusDevice]) -> WireSettings:
     """A line keeps to the gentlest of its devices."""
     endpoint, manners = devices[0].endpoint, [device.manners for device in devices]
     timeouts_s: Mapping[int, float] = {
@@ -457,7 +460,7 @@ def _wire_settings(devices: Sequence[ModbusDevice]) -> WireSettings:
     )
 
 
-def _limits(devices: Sequence[ModbusDevice]) -> dict[int, Limits]:
+def limits_of(devices: Sequence[ModbusDevice]) -> dict[int, Limits]:
     """By unit; where two devices are one unit, the tighter."""
     out: dict[int, Limits] = {}
     for device in devices:

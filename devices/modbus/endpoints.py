@@ -141,8 +141,11 @@ def _tcp_endpoint(data: JsonObject, where: str) -> TcpEndpoint:
         if data.get(name) is not None:
             raise InvalidError(f"{where}.{name}: belongs to a serialPort; what is behind a gateway is set there")
     tls = _tls_files(data, where)
+    host = text_in(data, "ip", "host", where=f"{where}.tcp")
+    if not host:
+        raise InvalidError(f"{where}.tcp.ip: must be an address or a name")
     return TcpEndpoint(
-        host=text_in(data, "ip", "host", where=f"{where}.tcp"),
+        host=host,
         port=int_in(
             data, "port", where=f"{where}.tcp", low=1, high=65535, default=SECURE_PORT if tls else DEFAULT_PORT
         ),

@@ -191,24 +191,11 @@ class StreamWire:
     # --- quiet --------------------------------------------------------------------------------------------------
 
     async def _quiet(self, channel: Channel, quiet_s: float, *, until_s: float | None = None) -> bool:
-        """Wait until nothing arrived for so long; False when the line was still talking at `until_s`."""
-        loop = asyncio.get_running_loop()
-        while True:
-            now_s = loop.time()
-            if channel.inbox.lost:
-                raise LineDownError(channel.inbox.lost)
-            last_s = channel.inbox.last_s
-            left_s = last_s + quiet_s - now_s
-            if left_s <= 0:
-                # After a stall of this process the kernel may have what the loop has not heard yet: let it hear.
-                await asyncio.sleep(0)
-                await asyncio.sleep(0)
-                if channel.inbox.last_s == last_s:
-                    return True
-                continue
-            if until_s is not None and now_s >= until_s:
-                return False
-            await asyncio.sleep(left_s)
+        """See `Inbox.quiet`. Raises `LineDownError`."""
+        quiet = await channel.inbox.quiet(quiet_s, until_s=until_s)
+        if channel.inbox.lost:
+            raise LineDownError(channel.inbox.lost)
+        return quiet
 
     async def _drain(self, channel: Channel) -> None:
         """Throw away what arrives until nothing did for `drain_s`."""

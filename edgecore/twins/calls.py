@@ -13,9 +13,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from devices.manifests import DEVICES
 from devices.port import PropertyConfig, Reading, WriteResult
 from edgecore.store.shell import AsyncEdgeStore
-from edgecore.twins.config import DEVICES
 from edgecore.twins.keeper import Keeper
 from skerry.errors import InvalidError
 from skerry.objects.commands import DeviceMethod, DeviceRefresh, Order, Outcome, Refusal

@@ -1,6 +1,6 @@
 """Device objects that changed in the store: what they want is merged into the twins, and drivers get their devices.
 
-What an object means is decided by `edgecore.twins.config`, what it changes in a twin by `edgecore.twins.plan`. In
+What an object means is decided by `devices.manifests`, what it changes in a twin by `edgecore.twins.plan`. In
 memory; made anew from the store when the agent starts.
 """
 
@@ -13,11 +13,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
+from devices.manifests import DEVICES, KnownDevice, known_devices
 from devices.port import DeviceConfig, Driver, PropertyConfig, TwinConfig
 from edgecore.store.port import META_EPOCH, EdgeBatch
 from edgecore.store.shell import AsyncEdgeStore
 from edgecore.twins.carrying import Carrying
-from edgecore.twins.config import DEVICES, KnownDevice, known_devices
 from edgecore.twins.health import Health
 from edgecore.twins.holds import Holds
 from edgecore.twins.ledger import Ledger

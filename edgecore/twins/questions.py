@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
 
+from devices.manifests import DEVICES
 from devices.port import Reading, Rehearsal
 from edgecore.store.shell import AsyncEdgeStore
-from edgecore.twins.config import DEVICES
 from edgecore.twins.explained import PropertySight, explained, reading_shown
 from edgecore.twins.keeper import Keeper
 from skerry.errors import InvalidError, NotFoundError

@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
+from devices.manifests import KnownDevice
 from devices.port import Driver, PropertyConfig, Reading
-from edgecore.twins.config import KnownDevice
 from edgecore.twins.stage import Place
 from skerry.errors import NotFoundError, UnavailableError
 from skerry.objects.meta import Key

@@ -14,9 +14,10 @@ from skerry.cli.device_read import read
 from skerry.cli.device_set import set_values, unset
 from skerry.cli.device_show import describe, events, get, list_devices, watch
 from skerry.cli.device_why import why
+from skerry.cli.plugged import PluggedGroup
 
 
-@click.group("device")
+@click.group("device", cls=PluggedGroup)
 def device() -> None:
     """Devices as twins: what is wanted of them, and what they last told."""
 

@@ -12,12 +12,12 @@ import pytest
 import yaml
 
 from devices.external import ExternalDriver
+from devices.manifests import device_config
 from devices.modbus.driver import ModbusDriver
 from devices.port import DeviceConfig, Driver
 from edgecore.store.memory import MemoryEdgeStore
 from edgecore.store.port import EdgeBatch, Held
 from edgecore.store.shell import AsyncEdgeStore
-from edgecore.twins.config import device_config
 from edgecore.twins.keeper import Keeper
 from skerry.clocks import SeededIds, SystemClock
 from skerry.objects.json import JsonObject, encode_object

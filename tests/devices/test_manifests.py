@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from edgecore.twins.config import device_config, known_devices
+from devices.manifests import device_config, known_devices
 from skerry.errors import InvalidError
 from skerry.objects.json import JsonObject
 from skerry.objects.meta import Key

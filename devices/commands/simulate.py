@@ -1,0 +1,171 @@
+"""`skerry device simulate`: devices of a manifest as Modbus slaves, with faults on demand.
+
+What a DeviceModel or a Device says of registers is what the slave has. Nothing is kept: each start begins anew.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
+
+import click
+
+from devices.bus import Request
+from devices.codec import encode
+from devices.commands.lines import listening, parse_line, seconds, told
+from devices.commands.manifests import ModelledDevice, read_devices
+from devices.modbus.config import ModbusDevice, ModbusProperty
+from devices.modbus.endpoints import SerialEndpoint
+from devices.modbus.faults import FAULTS, Faults, parse_faults
+from devices.modbus.frames import FRAMINGS, FramingName
+from devices.modbus.player import Answer, Player
+from devices.modbus.slave import Memory, Slave
+from skerry.clocks import SystemIds
+from skerry.errors import BadRequestError, InvalidError, UnavailableError
+from skerry.objects.twins import Value, parse_value
+
+_FAULTS = "; ".join(f"{name}: {what}" for name, what in FAULTS.items())
+
+
+@click.command("simulate", epilog=f"Faults: {_FAULTS}.")
+@click.argument("manifest", nargs=-1, required=True)
+@click.option("--tcp", default="", help="Listen here: HOST:PORT, or :PORT on loopback. Default :1502.")
+@click.option("--serial", default="", help="Answer on this port: /dev/ttyUSB1?baudRate=9600")
+@click.option("--framing", type=click.Choice(["tcp", "rtu", "ascii"]), default="tcp", help="With --tcp.")
+@click.option("-u", "--unit", type=click.IntRange(1, 247), default=1, help="Of a model without a device.")
+@click.option("--set", "settings", multiple=True, help="DEVICE/PROPERTY=VALUE or PROPERTY=VALUE, at the start.")
+@click.option("--fault", default="", help="late=8%,busy=1%,silent=unit5")
+@click.option("--late", default="", help="How late is late: 1500ms.")
+@click.option("-q", "--quiet", is_flag=True, help="Don't print writes.")
+@told
+async def simulate(
+    manifest: tuple[str, ...], tcp: str, serial: str, framing: str, unit: int, settings: tuple[str, ...], fault: str,
+    late: str, quiet: bool,
+) -> None:  # fmt: skip
+    """Play the devices of MANIFEST (DeviceModels and Devices, YAML or JSON) as Modbus slaves.
+
+    Registers that no property names do not exist: they are refused, as by real devices.
+    """
+    if tcp and serial:
+        raise BadRequestError("give either --tcp or --serial")
+    devices = read_devices(manifest, unit=unit)
+    slave = Slave(units=memories(devices))
+    for text in settings:
+        apply_setting(slave, devices, text)
+    if not quiet:
+        slave.written = lambda request: click.echo(_told(devices, request))
+    faults = _faults(fault, late)
+    named: FramingName = "ascii" if framing == "ascii" else "rtu" if framing == "rtu" else "tcp"
+    for device in devices:
+        click.echo(f"unit {device.parsed.unit}: {device.name} with {len(device.parsed.properties)} properties")
+    await play(slave.answer, faults, tcp=tcp, serial=serial, framing=named)
+
+
+async def play(answer: Answer, faults: Faults, *, tcp: str, serial: str, framing: FramingName) -> None:
+    """Answer on a port until cancelled. Raises `UnavailableError`, `BadRequestError`."""
+    if serial:
+        endpoint = parse_line(serial).endpoint
+        if not isinstance(endpoint, SerialEndpoint):
+            raise BadRequestError(f"--serial: {serial!r} is no serial port")
+        player = Player(answer, FRAMINGS[endpoint.framing](), ids=SystemIds(), faults=faults)
+        await player.serve_serial(endpoint, lambda: click.echo(f"answering on {endpoint}"))
+        return
+    player = Player(answer, FRAMINGS[framing](), ids=SystemIds(), faults=faults)
+    host, port = listening(tcp or ":1502")
+    try:
+        server = await player.serve_tcp(host, port)
+    except OSError as error:
+        raise UnavailableError(f"cannot listen on {host}:{port}: {error.strerror}") from error
+    address = server.sockets[0].getsockname()
+    click.echo(f"listening on {address[0]}:{address[1]} ({framing})")
+    async with server:
+        await asyncio.Event().wait()
+
+
+def _faults(fault: str, late: str) -> Faults:
+    try:
+        faults = parse_faults(fault)
+    except InvalidError as error:
+        raise BadRequestError(f"--fault: {error}") from error
+    return replace(faults, late_s=seconds(late)) if late else faults
+
+
+def memories(devices: Sequence[ModelledDevice]) -> dict[int, Memory]:
+    """What units hold at the start: of every property its nearest value to 0 that it may have."""
+    units: dict[int, Memory] = {}
+    for device in devices:
+        memory = units.setdefault(device.parsed.unit, Memory())
+        for prop in device.parsed.properties.values():
+            place(memory, prop, first_value(prop))
+    return units
+
+
+def first_value(prop: ModbusProperty) -> Value | None:
+    """None: all bits off, where no value of the type says so."""
+    codec = prop.codec
+    if codec.names:
+        return next(iter(codec.names.values()))
+    if codec.moment is not None:
+        return "2000-01-01T00:00:00Z"
+    if prop.config.type == "BOOLEAN":
+        return False
+    if prop.config.type in ("INT", "FLOAT", "DOUBLE"):
+        low, high = prop.config.minimum, prop.config.maximum
+        nearest = max(low or 0.0, 0.0) if high is None or high >= 0 else high
+        return round(nearest) if prop.config.type == "INT" else nearest
+    return None
+
+
+def place(memory: Memory, prop: ModbusProperty, value: Value | None) -> None:
+    """Put a value where the property keeps it. Raises `InvalidError`."""
+    point = prop.point
+    if value is None:
+        memory.set(point.table, point.address, [0] * point.count)
+        return
+    if point.table in ("coil", "discrete"):
+        memory.set(point.table, point.address, [int(bool(value))])
+        return
+    words = encode(prop.codec, value)
+    held = memory.tables.get(point.table, {})
+    mask = prop.mask
+    if mask is not None:
+        words = [held.get(point.address, 0) & ~mask | words[0]]
+    memory.set(point.table, point.address, words)
+
+
+def apply_setting(slave: Slave, devices: Sequence[ModelledDevice], text: str) -> None:
+    """`DEVICE/PROPERTY=VALUE`. Raises `BadRequestError`."""
+    path, equals, given = text.partition("=")
+    name, _, prop_name = path.rpartition("/")
+    found = [
+        (device.parsed, device.parsed.properties[prop_name])
+        for device in devices
+        if prop_name in device.parsed.properties and name in ("", device.name)
+    ]
+    if not equals or not found:
+        raise BadRequestError(f"--set {text!r}: there is no such property: write DEVICE/PROPERTY=VALUE")
+    for device, prop in found:
+        try:
+            place(slave.units[device.unit], prop, parse_value(prop.config.type, given))
+        except InvalidError as error:
+            raise BadRequestError(f"--set {text!r}: {error}") from error
+
+
+def _told(devices: Sequence[ModelledDevice], request: Request) -> str:
+    """A write in words: what was written where, and which property that is."""
+    at = request.write_address if request.function == 23 else request.address
+    table = "coil" if request.function in (5, 15) else "holding"
+    places = range(at, at + (1 if request.function == 22 else len(request.values)))
+    named = [
+        f"{device.name}/{prop.config.name}"
+        for device in devices
+        if device.parsed.unit == request.unit
+        for prop in _touched(device.parsed, table, places)
+    ]
+    words = " ".join(f"{word:04x}" for word in request.values)
+    return f"written by function {request.function} to unit {request.unit} at {at}: {words} ({', '.join(named)})"
+
+
+def _touched(device: ModbusDevice, table: str, places: range) -> list[ModbusProperty]:
+    return [prop for prop in device.properties.values() if prop.point.table == table and prop.point.address in places]

@@ -1,0 +1,40 @@
+"""Groups of commands that installed packages add to: the entry point group `skerry.commands`.
+
+An entry point `device.bus = "devices.commands.bus:bus"` adds the command `bus` to `skerry device`. So the kernel,
+which knows no drivers, has commands that do where the drivers are installed. A command is imported when it is called.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from importlib.metadata import EntryPoint, entry_points
+from typing import Final
+
+import click
+
+ENTRY_POINTS: Final = "skerry.commands"
+
+
+class PluggedGroup(click.Group):
+    """A group whose own commands come before those of the same name that others add."""
+
+    @cached_property
+    def _plugged(self) -> dict[str, EntryPoint]:
+        prefix = f"{self.name}."
+        found = entry_points(group=ENTRY_POINTS)
+        return {point.name.removeprefix(prefix): point for point in found if point.name.startswith(prefix)}
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted({*super().list_commands(ctx), *self._plugged})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        own = super().get_command(ctx, cmd_name)
+        point = self._plugged.get(cmd_name)
+        if own is not None or point is None:
+            return own
+        try:
+            command = point.load()
+        except ImportError as error:
+            raise click.UsageError(f"{self.name} {cmd_name} can't be loaded: {error}") from error
+        assert isinstance(command, click.Command)
+        return command
