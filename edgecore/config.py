@@ -118,6 +118,15 @@ class EdgeSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DiscoverSettings(EdgeSettings):
+    """`edgecore discover`: those of the agent, and these."""
+
+    node: str = setting("", help="node that the devices are to hang on; none: this gateway's, as it has joined")
+    namespace: str = setting("default", help="namespace of the objects")
+    seconds: float = setting(5.0, help="how long devices are listened for", low=0.1, high=600)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class JoinSettings:
     """`edgecore join`."""
 

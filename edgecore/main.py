@@ -14,14 +14,19 @@ import sys
 from collections.abc import Sequence
 from typing import Final
 
-from edgecore.config import EdgeSettings, JoinSettings, check_transport
+from edgecore.config import DiscoverSettings, EdgeSettings, JoinSettings, check_transport
 from skerry.daemon import leaves, missing_library, start_logging
 from skerry.errors import InvalidError, SkerryError
 from skerry.settings import add_arguments, resolve, suspects
 from skerry.transport.proxy import Proxy, proxy_of
 
 LOG: Final = logging.getLogger("edgecore")
-_SETTINGS: Final = {"run": EdgeSettings, "join": JoinSettings, "status": EdgeSettings}
+_SETTINGS: Final = {
+    "run": EdgeSettings,
+    "join": JoinSettings,
+    "status": EdgeSettings,
+    "discover": DiscoverSettings,
+}
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -37,6 +42,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         ("join", "make this gateway a node of a cloud, with a token from `skerry token create`"),
         ("run", "run until told to stop; pods go on when the agent stops"),
         ("status", "show what a running agent says of itself"),
+        ("discover", "write a Device and a DeviceModel for each device that announces itself to Home Assistant"),
     ):
         add_arguments(commands.add_parser(name, help=text, description=text), _SETTINGS[name])
     arguments = vars(parser.parse_args(argv))
@@ -58,6 +64,10 @@ def _run(command: str, arguments: dict[str, object]) -> int:
         joining = resolve(JoinSettings, arguments, os.environ)
         _begin(JoinSettings, joining.log_level)
         return _join(joining)
+    if command == "discover":
+        discovering = resolve(DiscoverSettings, arguments, os.environ)
+        _begin(DiscoverSettings, discovering.log_level)
+        return _discover(discovering)
     settings = resolve(EdgeSettings, arguments, os.environ)
     if command == "run":
         check_transport(settings.transport)
@@ -107,6 +117,16 @@ def _serve(settings: EdgeSettings) -> int:
             else:
                 LOG.error("edgecore stops", exc_info=error)
         return 1
+    return 0
+
+
+def _discover(settings: DiscoverSettings) -> int:
+    from edgecore.discover import discover  # paho and YAML, which a running agent may do without
+
+    found = discover(settings)
+    for line in found.skipped:
+        sys.stderr.write(f"left out: {line}\n")
+    sys.stdout.write(found.text)
     return 0
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Final, Protocol, cast
@@ -47,6 +48,9 @@ HANGUPS_MAX: Final = 2
 
 GOODBYE_S: Final = 1.0
 """So long the last word of an agent that ends is waited for."""
+
+COLLECTED_MAX: Final = 10_000
+"""Documents of devices that announce themselves on one broker."""
 
 NO_SUBSCRIBERS: Final = 0x10
 UNSUPPORTED_VERSION: Final = 0x84
@@ -112,11 +116,7 @@ class PahoConnection:
         """See `Connection`."""
         broker, client = self._broker, self._client
         try:
-            if broker.username:
-                password = Path(broker.password_file).read_text().strip() if broker.password_file else None
-                client.username_pw_set(broker.username, password)
-            if broker.tls:
-                cast(_Half, client).tls_set(broker.ca_file or None, broker.cert_file or None, broker.key_file or None)
+            _identify(client, broker)
         except OSError as error:
             raise UnavailableError(f"broker {broker}: {error}") from error
         if broker.presence is not None:
@@ -350,6 +350,54 @@ class PahoConnection:
     ) -> None:
         values = [code.value for code in codes]
         self._tell(lambda: self._answered(mid, values) if client is self._client else None)
+
+
+def collect(broker: Broker, filters: Iterable[str], *, client_id: str, seconds: float) -> dict[str, bytes]:
+    """What is retained on these topics, and said within so many seconds, the newest of each. Leaves no session at the
+    broker. Raises `UnavailableError`. Blocks."""
+    found: dict[str, bytes] = {}
+    refused: list[str] = []
+    wanted = [(each, 0) for each in sorted(filters)]
+    client = paho.Client(
+        CallbackAPIVersion.VERSION2, client_id=client_id, protocol=MQTTProtocolVersion.MQTTv311, clean_session=True
+    )
+
+    def connected(client: paho.Client, _data: Any, _flags: Any, code: ReasonCode, _properties: Any) -> None:
+        if code.is_failure:
+            refused.append(str(code))
+        else:
+            client.subscribe(wanted)
+
+    def heard(_client: paho.Client, _data: Any, message: paho.MQTTMessage) -> None:
+        if len(found) < COLLECTED_MAX:
+            found[message.topic] = bytes(message.payload)
+
+    client.on_connect, client.on_message = connected, heard
+    try:
+        _identify(client, broker)
+        client.connect(broker.host, broker.port, keepalive=KEEPALIVE_S)
+    except OSError as error:
+        raise UnavailableError(f"broker {broker}: {error}") from error
+    client.loop_start()
+    try:
+        until_s = time.monotonic() + seconds
+        while time.monotonic() < until_s and not refused:
+            time.sleep(0.05)
+    finally:
+        client.disconnect()
+        client.loop_stop()
+    if refused:
+        raise UnavailableError(f"broker {broker}: {refused[0]}")
+    return found
+
+
+def _identify(client: paho.Client, broker: Broker) -> None:
+    """Raises `OSError` for files that can't be read."""
+    if broker.username:
+        password = Path(broker.password_file).read_text().strip() if broker.password_file else None
+        client.username_pw_set(broker.username, password)
+    if broker.tls:
+        cast(_Half, client).tls_set(broker.ca_file or None, broker.cert_file or None, broker.key_file or None)
 
 
 def _properties(packet: int, **said: Any) -> Properties:
