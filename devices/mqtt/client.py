@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+import ssl
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -45,6 +46,9 @@ PACKET_BYTES_MAX: Final = 4 * PAYLOAD_BYTES_MAX
 
 HANGUPS_MAX: Final = 2
 """An old broker may close the connection on a version that it does not know; so may one that is being stopped."""
+
+DIAGNOSIS_S: Final = 5.0
+"""So long a broker that can't be connected to is asked why."""
 
 GOODBYE_S: Final = 1.0
 """So long the last word of an agent that ends is waited for."""
@@ -233,7 +237,7 @@ class PahoConnection:
         presence = self._broker.presence
         if presence is not None:
             self._client.publish(presence.topic, presence.online, qos=1, retain=True)
-        self._hooks.connected()
+        self._hooks.connected(resumed)
 
     def _end(self, client: paho.Client, reason: str) -> None:
         if client is not self._client:
@@ -303,7 +307,8 @@ class PahoConnection:
         self._tell(lambda: self._begin(resumed=resumed))
 
     def _on_connect_fail(self, _client: paho.Client, _data: Any) -> None:
-        self._tell(lambda: self._hooks.disconnected(f"cannot connect to broker {self._broker}"))
+        reason = f"cannot connect to broker {self._broker}: {_obstacle(self._broker)}"
+        self._tell(lambda: self._hooks.disconnected(reason))
 
     def _on_disconnect(
         self, client: paho.Client, _data: Any, _flags: object, code: ReasonCode, _properties: Properties | None
@@ -397,7 +402,28 @@ def _identify(client: paho.Client, broker: Broker) -> None:
         password = Path(broker.password_file).read_text().strip() if broker.password_file else None
         client.username_pw_set(broker.username, password)
     if broker.tls:
+        for path in filter(None, (broker.ca_file, broker.cert_file, broker.key_file)):
+            Path(path).read_bytes()  # `ssl` does not say which of them it can't read
         cast(_Half, client).tls_set(broker.ca_file or None, broker.cert_file or None, broker.key_file or None)
+
+
+def _obstacle(broker: Broker) -> str:
+    """What stands in the way of a connection; paho keeps it to itself. Tries once, and blocks."""
+    try:
+        with socket.create_connection((broker.host, broker.port), timeout=DIAGNOSIS_S) as raw:
+            if not broker.tls:
+                return "it did not answer"
+            context = ssl.create_default_context(cafile=broker.ca_file or None)
+            if broker.cert_file:
+                context.load_cert_chain(broker.cert_file, broker.key_file)
+            with context.wrap_socket(raw, server_hostname=broker.host):
+                return "it did not answer"
+    except ssl.SSLCertVerificationError as error:
+        return f"its certificate is not good: {error.verify_message}"
+    except ssl.SSLError as error:
+        return f"TLS failed: {error.reason or error}"
+    except OSError as error:
+        return error.strerror or str(error)
 
 
 def _properties(packet: int, **said: Any) -> Properties:

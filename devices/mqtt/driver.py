@@ -61,6 +61,11 @@ AWAY_S_MAX: Final = 30.0
 LOOK_S: Final = 0.5
 """Between two looks at whether values have become stale."""
 
+WAITED_S_MIN: Final = 5.0
+"""A broker that was away for less can't have kept a message for longer: its time of arrival is near enough."""
+BACKLOG_S_MAX: Final = 60.0
+"""So long after a connection messages are taken for old at most, where the broker does not say when they end."""
+
 UNSTORED_MAX: Final = 10_000
 """Readings of messages that no broker keeps (QoS 0) which wait for the store; beyond, the newest are dropped."""
 
@@ -74,6 +79,17 @@ class _Taken:
     delivery: Delivery
     waiting: int
     stored: bool = False
+
+
+@dataclass(slots=True, kw_only=True)
+class _Backlog:
+    """Messages that waited at the broker while nobody was connected come first; then what we publish to ourselves."""
+
+    reason: str
+    until_s: float
+    marker: bytes
+    marked: bool = False
+    """The marker was published."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -92,6 +108,10 @@ class _Session:
     """Topics that the broker does not let us hear, and why."""
     dropped: int = 0
     """Messages of QoS 0 that found no room."""
+    seen_s: float | None = None
+    """When it was connected last; None: not by this agent."""
+    backlog: _Backlog | None = None
+    """What waited at the broker is still coming."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -172,6 +192,7 @@ class MqttDriver:
                 self._changed.clear()
                 await self._connect_all()
                 self._look_for_stale()
+                await self._mark_backlogs()
                 try:
                     async with asyncio.timeout(LOOK_S):
                         await self._changed.wait()
@@ -198,13 +219,16 @@ class MqttDriver:
                 self._connect(session)
             if session.connection is not None:
                 places = (*self._topics, *self._availability, *self._answers)
-                topics = {topic for at, topic in places if at == broker}
+                topics = {topic for at, topic in places if at == broker} | {self._backlog_topic(broker)}
                 session.refused = {topic: why for topic, why in session.refused.items() if topic in topics}
                 session.connection.subscribe(topics)
 
     def _connect(self, session: _Session) -> None:
-        def connected() -> None:
+        def connected(resumed: bool) -> None:
             session.connected, session.reason, session.refused = True, "", {}
+            session.backlog = self._backlog(session) if resumed else None
+            session.seen_s = self._clock.monotonic_s()
+            self._changed.set()
             level = session.connection.version if session.connection else 0
             version = "5" if level == MQTT_5 else "3.1.1"
             LOG.info("mqtt_connected broker=%s version=%s", session.broker, version)
@@ -212,7 +236,7 @@ class MqttDriver:
         def disconnected(reason: str) -> None:
             if session.connected:
                 LOG.info("mqtt_disconnected broker=%s reason=%r", session.broker, reason)
-                session.away_since_s = self._clock.monotonic_s()
+                session.away_since_s = session.seen_s = self._clock.monotonic_s()
             session.connected, session.reason = False, reason
 
         hooks = Hooks(
@@ -228,6 +252,43 @@ class MqttDriver:
             session.reason = str(error)  # a missing password file, say; tried again at the next look
             return
         session.connection = connection
+
+    def _backlog(self, session: _Session) -> _Backlog | None:
+        now_s = self._clock.monotonic_s()
+        if session.seen_s is None:
+            reason = "it may have waited at the broker since before the agent was started"
+        elif now_s - session.seen_s > WAITED_S_MIN:
+            reason = f"it may have waited at the broker for up to {now_s - session.seen_s:.0f} s"
+        else:
+            return None
+        marker = f"{self._clock.wall_ms():x}-{now_s:.6f}".encode()
+        return _Backlog(reason=reason, until_s=now_s + BACKLOG_S_MAX, marker=marker)
+
+    def _backlog_topic(self, broker: Broker) -> str:
+        return f"{self._session_name(broker)}/backlog"
+
+    async def _mark_backlogs(self) -> None:
+        """A broker sends in the order in which it got: when this comes back, all that waited has come."""
+        for session in list(self._sessions.values()):
+            backlog = session.backlog
+            if backlog is None or backlog.marked or session.connection is None or not session.connected:
+                continue
+            backlog.marked = True
+            message = Outgoing(topic=self._backlog_topic(session.broker), payload=backlog.marker)
+            try:
+                await session.connection.publish(message, timeout_s=PUBLISH_S_MAX)
+            except UnavailableError as error:
+                LOG.info("mqtt_backlog_unmarked broker=%s reason=%r", session.broker, str(error))
+
+    def _waited(self, session: _Session, delivery: Delivery) -> str:
+        """Why the time at which a message arrives says nothing of when it was sent; "" when it does."""
+        backlog = session.backlog
+        if backlog is None or not delivery.qos or delivery.retained:
+            return ""
+        if self._clock.monotonic_s() > backlog.until_s:
+            session.backlog = None
+            return ""
+        return backlog.reason
 
     def _refused(self, session: _Session, topic: str, reason: str) -> None:
         """Values that we are not let hear are none, and their devices are told of with the reason."""
@@ -249,7 +310,10 @@ class MqttDriver:
         if not delivery.qos and len(self._ready) >= UNSTORED_MAX:
             self._drop(session, delivery)
             owners = []
-        readings = [reading for device, prop in owners if (reading := self._reading(device, prop, delivery))]
+        if session.backlog is not None and delivery.payload == session.backlog.marker:
+            session.backlog = None
+        waited = self._waited(session, delivery)
+        readings = [reading for each in owners if (reading := self._reading(*each, delivery, waited))]
         for device, _ in owners:
             self._heard(device)
         for reading in readings:
@@ -304,7 +368,7 @@ class MqttDriver:
         if session.unacknowledged.get(taken.delivery.mid) is taken:
             del session.unacknowledged[taken.delivery.mid]
 
-    def _reading(self, device: MqttDevice, prop: MqttProperty, delivery: Delivery) -> Reading | None:
+    def _reading(self, device: MqttDevice, prop: MqttProperty, delivery: Delivery, waited: str) -> Reading | None:
         """What the message says of a property; None when it says nothing of it."""
         value: Value | None = None
         quality: Quality = "bad"
@@ -314,7 +378,7 @@ class MqttDriver:
             if said is None:
                 return None
             value, source_seq = said.value, said.source_seq
-            quality, reason = _quality(prop, delivery, said)
+            quality, reason = _quality(prop, delivery, said, waited)
             if said.source_ms is not None:
                 source_ms = said.source_ms
         except InvalidError as error:
@@ -638,9 +702,11 @@ class MqttDriver:
         self._changed.set()
 
 
-def _quality(prop: MqttProperty, delivery: Delivery, said: Said) -> tuple[Quality, str]:
+def _quality(prop: MqttProperty, delivery: Delivery, said: Said, waited: str) -> tuple[Quality, str]:
     if said.source_ms is None and delivery.retained:
         return "uncertain", "a retained message without a timestamp: of unknown age"
+    if said.source_ms is None and waited:
+        return "uncertain", f"a message without a timestamp: {waited}"
     return prop.config.quality_of(said.value)
 
 

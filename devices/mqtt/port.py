@@ -43,7 +43,8 @@ class Outgoing:
 class Hooks:
     """Called on the event loop."""
 
-    connected: Callable[[], None]
+    connected: Callable[[bool], None]
+    """Whether the broker had a session of ours: messages may have waited in it."""
     disconnected: Callable[[str], None]
     delivered: Callable[[Delivery], None]
     refused: Callable[[str, str], None]

@@ -110,7 +110,7 @@ class Announcer:
 
     # --- what comes in ------------------------------------------------------------------------------------
 
-    def _begin(self) -> None:
+    def _begin(self, _resumed: bool) -> None:
         self._connected = True
         LOG.info("homeassistant_connected")
         self._announce_all()

@@ -153,7 +153,7 @@ class EventBus:
 
     # --- the broker ---------------------------------------------------------------------------------------
 
-    def _begin(self) -> None:
+    def _begin(self, _resumed: bool) -> None:
         self._connected, self._away_since_s = True, None
         LOG.info("bus_connected")
         for device in self._known:

@@ -118,13 +118,13 @@ class SimulatedBroker:
 
     # --- the network's side ---
 
-    def entered(self, connection: SimulatedConnection, client: str) -> Session:
-        """A client connects. The newer connection of a client replaces the older (MQTT 3.1.1, section 3.1.4)."""
+    def entered(self, connection: SimulatedConnection, client: str) -> tuple[Session, bool]:
+        """A client connects: its session, and whether it is one of before. The newer connection of a client replaces
+        the older (MQTT 3.1.1, section 3.1.4)."""
         for older in [one for one in self._connections if one.client == client]:
             older.broken("another client has taken its name")
         self._connections.append(connection)
-        session, _ = self.exchange.session(client, clean=False)
-        return session
+        return self.exchange.session(client, clean=False)
 
     def gone(self, connection: SimulatedConnection, session: Session) -> None:
         if connection in self._connections:
@@ -173,11 +173,11 @@ class SimulatedConnection:
             return
         self._life += 1
         self._backoff_s = RECONNECT_S[0]
-        session = broker.entered(self, self.client)
+        session, known = broker.entered(self, self.client)
         self._there = broker, session
         session.resume(self._deliver)
         broker.exchange.subscribe(session, [(topic, 1) for topic in sorted(self._topics)])
-        self._hooks.connected()
+        self._hooks.connected(known)
 
     def _again(self) -> None:
         self._loop.call_later(self._backoff_s, self._connect)

@@ -265,7 +265,7 @@ async def test_a_broker_that_is_not_there_is_said_by_name() -> None:
         port = probe.getsockname()[1]
     async with driving(config(Broker(Path(), port), prop("t", {"topic": "s/t"}))) as (driver, _):
         await until(lambda: "cannot connect" in driver.health()[0].reason)
-        assert driver.health()[0].reason == f"cannot connect to broker 127.0.0.1:{port}"
+        assert driver.health()[0].reason == f"cannot connect to broker 127.0.0.1:{port}: Connection refused"
 
 
 async def test_values_are_old_when_their_broker_stays_away(broker: Broker, device: Device) -> None:
@@ -456,7 +456,7 @@ async def test_a_reconnect_brings_no_retained_value_once_more(broker: Broker, de
             "the broker has answered: it has what went before"
         )
         (session,) = driver._sessions.values()
-        assert isinstance(session.connection, PahoConnection) and session.connection._granted == {"s/t"}
+        assert isinstance(session.connection, PahoConnection) and "s/t" in session.connection._granted
         sock = session.connection._client.socket()
         assert isinstance(sock, socket.socket)
         sock.shutdown(socket.SHUT_RDWR)

@@ -33,7 +33,7 @@ class FakeConnection:
     heard: bool = True
 
     def start(self) -> None:
-        self.hooks.connected()
+        self.hooks.connected(False)
 
     async def stop(self) -> None:
         pass
@@ -137,7 +137,7 @@ async def test_all_of_several_availabilities_have_to_say_that_a_device_is_there(
         {"topic": "dev/here", "online": "1", "offline": "0"},
     ]
     async with driving({"t": {"topic": "z"}}, availability=said) as stage:
-        assert stage.connection.topics == {"z", "bridge", "dev/here"}
+        assert stage.connection.topics >= {"z", "bridge", "dev/here"}
         for topic, payload, online in [
             ("bridge", '{"state": "offline"}', False),
             ("dev/here", "1", False),
@@ -158,7 +158,7 @@ async def test_a_topic_that_the_broker_withholds_gives_a_reason_and_no_value() -
         assert [(each.value, each.reason) for each in stage.taken] == [(None, "topic z: not authorized")]
         health = stage.driver.health()[0]
         assert (health.online, health.reason) == (False, "not authorized")
-        stage.connection.hooks.connected()
+        stage.connection.hooks.connected(False)
         assert stage.driver.health()[0].online
 
 
@@ -226,3 +226,32 @@ async def test_a_command_that_is_no_state_is_sent_once_and_not_kept() -> None:
     kept, once = stage.connection.published
     assert (kept.qos, kept.retain, kept.expiry_s) == (1, True, 2)
     assert (once.qos, once.retain, once.expiry_s) == (0, False, 2)
+
+
+async def test_what_waited_at_the_broker_is_not_passed_off_as_fresh_until_all_of_it_has_come() -> None:
+    dated: JsonObject = {"topic": "d", "path": "$.t", "timestampPath": "$.at"}
+    async with driving({"t": {"topic": "z"}, "d": dated}) as stage:
+        connection = stage.connection
+        connection.hooks.disconnected("lost")
+        connection.hooks.connected(True)
+        connection.say("z", "1", mid=1)
+        stage.driver._sessions[next(iter(stage.driver._sessions))].seen_s = stage.driver._clock.monotonic_s() - 60
+        connection.hooks.connected(True)
+        await settle()
+        (marker,) = connection.published
+        assert marker.topic in connection.topics
+        connection.say("z", "2", mid=2)
+        connection.say("d", '{"t": 3, "at": 1750000000}', mid=3)
+        connection.say("z", "4", mid=0, qos=0)
+        connection.say(marker.topic, marker.payload.decode(), mid=4)
+        connection.say("z", "5", mid=5)
+        await settle()
+    assert [(each.value, each.quality) for each in stage.taken] == [
+        (1, "good"),
+        (2, "uncertain"),
+        (3, "good"),
+        (4, "good"),
+        (5, "good"),
+    ]
+    assert stage.taken[1].reason == "a message without a timestamp: it may have waited at the broker for up to 60 s"
+    assert 4 in stage.connection.acknowledged

@@ -76,7 +76,7 @@ class FakeBroker:
 
     def start(self) -> None:
         assert self.hooks is not None
-        self.hooks.connected()
+        self.hooks.connected(False)
 
     async def stop(self) -> None:
         pass

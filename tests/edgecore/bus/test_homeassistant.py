@@ -152,7 +152,7 @@ class Home:
 
     def start(self) -> None:
         assert self.hooks is not None
-        self.hooks.connected()
+        self.hooks.connected(False)
 
     async def stop(self) -> None:
         pass

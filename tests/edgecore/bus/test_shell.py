@@ -206,7 +206,7 @@ async def test_what_was_wanted_while_the_broker_was_away_is_told_when_it_is_back
         await stage.want_in_cloud(LAMP, "bluetooth", "25")
         await stage.until(lambda: (ack := stage.twin().ack) is not None and ack.state == "failed")
         assert stage.broker.on("delta") == []
-        stage.broker.hooks.connected()
+        stage.broker.hooks.connected(False)
         await stage.until(lambda: stage.broker.on("lamp/twin/update/delta"))
 
 
