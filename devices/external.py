@@ -129,6 +129,15 @@ class ExternalDriver:
             self._waiting[receipt] = together
             self._tell(replace(reading, receipt=receipt))
 
+    def doubt(self, device: Key, prop: str, reason: str) -> None:
+        """A program told something of a property that is no value of it: there is none now."""
+        known = self._devices.get(device)
+        if known is not None and prop in known.properties:
+            known.told.discard(prop)
+            reading = self._none(device, prop, reason)
+            known.newest[prop] = ("", reading)
+            self._tell(reading)
+
     def say(self, device: Key, *, online: bool, reason: str) -> None:
         """A program says how a device is. One that is away has no fresh values any more."""
         known = self._devices.get(device)
@@ -283,7 +292,7 @@ class ExternalDriver:
             raw={} if reading is None else {"value": raw},
             steps=() if reading is None else (Step(name="type", says=f"{raw!r} as {config.type}"),),
             reading=reading,
-            error="" if known.online else known.reason,
+            error="" if known.online else self._health(device, known).reason,
         )
 
     def rehearse(self, device: Key, prop: str, value: Value) -> Rehearsal | None:

@@ -21,7 +21,16 @@ from devices.mqtt.port import Connection, Hooks
 from edgecore.bus.homeassistant import OFFLINE, ONLINE, presence_topic
 from edgecore.bus.port import Open
 from edgecore.composition import Agent, Ground, agent_clock, compose
-from edgecore.config import MIB, EdgeSettings, broker_of, homeassistant_prefix_of, labels_of, node_ip_of
+from edgecore.config import (
+    MIB,
+    EdgeSettings,
+    broker_of,
+    dmi_socket_of,
+    homeassistant_prefix_of,
+    labels_of,
+    node_ip_of,
+)
+from edgecore.dmi.mappers import Sockets
 from edgecore.link.bandwidth import own_plan
 from edgecore.link.dial import HUB_PORT, quic_dialer, ways_of, websocket_dialer
 from edgecore.link.membership import Membership, load_membership
@@ -85,6 +94,7 @@ async def serve(settings: EdgeSettings) -> None:
             sync=settings.sync(),
             bandwidth=bandwidth,
             broker=broker,
+            mappers=_mappers(settings),
             home=_home(settings, membership.node),
         )
         agent = compose(ground)
@@ -92,6 +102,16 @@ async def serve(settings: EdgeSettings) -> None:
         await runtime.close()
     finally:
         store.close()
+
+
+def _mappers(settings: EdgeSettings) -> Sockets | None:
+    """How mappers are spoken to. Raises `InvalidError`."""
+    path = dmi_socket_of(settings)
+    if path is None:
+        return None
+    from edgecore.dmi.server import DmiServer, dial  # gRPC costs memory: only who has a socket for mappers pays
+
+    return Sockets(dial=dial, serve=lambda mappers: DmiServer(mappers, path, settings.dmi_group).run())
 
 
 def _broker(settings: EdgeSettings, node: str) -> Open | None:

@@ -17,6 +17,7 @@ from edgecore.bus.announcer import Announcer, AnnouncerParts
 from edgecore.bus.port import Open
 from edgecore.bus.shell import BusParts, EventBus
 from edgecore.commands.runner import CommandParts, CommandRunner, shown_commands
+from edgecore.dmi.mappers import Mappers, MappersParts, Sockets
 from edgecore.link.cloud_time import AgentClock
 from edgecore.link.dial import Dialer
 from edgecore.link.session import EdgeLink, LinkParts, LinkSettings
@@ -87,6 +88,8 @@ class Ground:
     sync: SyncSettings = field(default_factory=SyncSettings)
     bandwidth: BandwidthPlan | None = None
     """What the gateway itself lets its link carry."""
+    mappers: Sockets | None = None
+    """How KubeEdge's mappers are spoken to; None: none are."""
     broker: Open | None = None
     """Opens the connection to the MQTT broker over which KubeEdge's apps and mappers talk; None: there is none."""
     home: tuple[str, Open] | None = None
@@ -107,6 +110,8 @@ class Agent:
     """None without a broker."""
     announcer: Announcer | None
     """None where Home Assistant is told nothing."""
+    mappers: Mappers | None
+    """None without a socket for KubeEdge's mappers."""
     local: LocalParts
     """What the local API answers from."""
 
@@ -118,6 +123,7 @@ class Agent:
             "commands": self.commands.run(),
             "node": self.node.run(),
             **({"bus": self.bus.run()} if self.bus else {}),
+            **({"mappers": self.mappers.run()} if self.mappers else {}),
             **({"homeassistant": self.announcer.run()} if self.announcer else {}),
         }
 
@@ -184,9 +190,16 @@ def compose(ground: Ground) -> Agent:
         commands=commands,
         link=link,
         bus=bus,
+        mappers=_mappers(ground, external),
         announcer=_announcer(ground, twins),
         local=local,
     )
+
+
+def _mappers(ground: Ground, external: ExternalDriver) -> Mappers | None:
+    if ground.mappers is None:
+        return None
+    return Mappers(MappersParts(store=ground.store, external=external, clock=ground.time, sockets=ground.mappers))
 
 
 def _bus(ground: Ground, twins: Keeper, external: ExternalDriver) -> EventBus | None:

@@ -60,6 +60,12 @@ class EdgeSettings:
         help="show every device to Home Assistant over the MQTT broker, on its discovery topics below this prefix: "
         "homeassistant, unless you changed it there; none: it is told nothing",
     )
+    dmi_socket: str = setting(
+        "auto",
+        help="unix socket on which KubeEdge's mappers register; auto: /etc/kubeedge/dmi.sock, where there is that "
+        "directory and the extra `dmi` is installed; none: mappers are not served",
+    )
+    dmi_group: str = setting("", help="group that may connect to the mappers' socket; none: the agent's user alone")
     label: tuple[str, ...] = setting((), help="NAME=VALUE labels of the node, e.g. topology.kubernetes.io/region=eu")
     telemetry_mib: int = setting(512, help="room for readings that wait for the cloud", low=1, high=1 << 20)
     telemetry_days: float = setting(
@@ -190,6 +196,24 @@ def homeassistant_prefix_of(settings: EdgeSettings) -> str:
     if any(letter in prefix for letter in "+#$\x00") or prefix.startswith("/") or prefix.endswith("/"):
         raise InvalidError(f"--homeassistant-prefix {prefix!r}: write the start of a topic, such as homeassistant")
     return prefix
+
+
+DMI_SOCKET: Final = Path("/etc/kubeedge/dmi.sock")
+"""KubeEdge's own."""
+
+
+def dmi_socket_of(settings: EdgeSettings) -> Path | None:
+    """Where mappers are served; None: nowhere. Raises `InvalidError`."""
+    if settings.dmi_socket == "none":
+        return None
+    installed = find_spec("grpclib") is not None
+    if settings.dmi_socket == "auto":
+        return DMI_SOCKET if installed and DMI_SOCKET.parent.is_dir() else None
+    if not settings.dmi_socket.startswith("/"):
+        raise InvalidError(f"--dmi-socket {settings.dmi_socket!r}: write auto, none or an absolute path")
+    if not installed:
+        raise InvalidError("--dmi-socket needs grpclib, which is not installed: pip install 'skerry[dmi]'")
+    return Path(settings.dmi_socket)
 
 
 def check_transport(transport: str) -> None:

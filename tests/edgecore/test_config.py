@@ -7,7 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from edgecore.config import MIB, EdgeSettings, broker_of, homeassistant_prefix_of, labels_of, node_ip_of
+from edgecore.config import (
+    DMI_SOCKET,
+    MIB,
+    EdgeSettings,
+    broker_of,
+    dmi_socket_of,
+    homeassistant_prefix_of,
+    labels_of,
+    node_ip_of,
+)
 from edgecore.store.port import DAY_MS, OutboxBudgets
 from skerry.errors import InvalidError
 from skerry.settings import resolve
@@ -129,3 +138,11 @@ def test_home_assistant_is_told_where_a_prefix_and_a_broker_are_given() -> None:
         homeassistant_prefix_of(settings_with(homeassistant_prefix="homeassistant"))
     with pytest.raises(InvalidError, match="write the start of a topic"):
         homeassistant_prefix_of(settings_with(**there, homeassistant_prefix="homeassistant/#"))
+
+
+def test_mappers_are_served_where_kubeedge_would_or_where_it_is_said() -> None:
+    assert dmi_socket_of(settings_with()) == (DMI_SOCKET if DMI_SOCKET.parent.is_dir() else None)
+    assert dmi_socket_of(settings_with(dmi_socket="none")) is None
+    assert dmi_socket_of(settings_with(dmi_socket="/run/dmi.sock")) == Path("/run/dmi.sock")
+    with pytest.raises(InvalidError, match=r"--dmi-socket 'dmi\.sock': write auto, none or an absolute path"):
+        dmi_socket_of(settings_with(dmi_socket="dmi.sock"))

@@ -1,9 +1,10 @@
 """An agent of twins alone, as a process that tests may kill: store, keeper, real drivers, no link.
 
-    python -m tests.system.device_agent STORE_DIR MANIFEST.json [BROKER_PORT]
+    python -m tests.system.device_agent STORE_DIR MANIFEST.json [BROKER_PORT [DMI_SOCKET]]
 
 The manifest is a list of [resource, object]. The process says "ready" and then works until it is killed. With the
-port of a broker, KubeEdge's apps may talk to it, and Home Assistant.
+port of a broker, KubeEdge's apps may talk to it, and Home Assistant; with a socket, its mappers. On SIGHUP it takes
+the manifest as it is then.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import signal
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +23,8 @@ from devices.mqtt.config import Broker, Presence
 from edgecore.bus.announcer import Announcer, AnnouncerParts
 from edgecore.bus.homeassistant import presence_topic
 from edgecore.bus.shell import BusParts, EventBus
+from edgecore.dmi.mappers import Mappers, MappersParts, Sockets
+from edgecore.dmi.server import DmiServer, dial
 from edgecore.store.port import EdgeBatch, Held, OutboxBudgets
 from edgecore.store.shell import AsyncEdgeStore
 from edgecore.store.sqlite import StoreSettings, open_store
@@ -28,31 +32,55 @@ from edgecore.twins.drivers import driver_factories
 from edgecore.twins.keeper import Keeper
 from skerry.clocks import SystemClock, SystemIds
 from skerry.objects.device_desired import stamp_desired
-from skerry.objects.json import encode_object
+from skerry.objects.json import decode_object, encode_object
 from skerry.objects.meta import Key, Revision, Stamp, name_of
 
 
-async def main(directory: Path, manifest: Path, broker_port: int) -> None:
+async def take(store: AsyncEdgeStore, manifest: Path, now_ms: int, *, anew: bool) -> None:
+    """What is missing of the manifest; `anew`: all of it and nothing else, as from the cloud."""
+    puts: list[Held] = []
+    for resource, obj in json.loads(manifest.read_text()):
+        key = Key(resource, "default", name_of(obj))
+        held = store.get(key)
+        if held is None or anew:
+            before = decode_object(held.body) if held else None
+            obj = stamp_desired(before, obj, now_ms=now_ms, origin="test")
+            revision = Revision(held.stamp.revision + 1 if held else 1)
+            puts.append(Held(key=key, stamp=Stamp("u", revision), body=encode_object(obj)))
+    kept = {held.key for held in puts}
+    held = [*store.list("devices.devices.kubeedge.io"), *store.list("devicemodels.devices.kubeedge.io")]
+    gone = tuple(each.key for each in held if anew and each.key not in kept)
+    if puts or gone:
+        await store.apply(EdgeBatch(puts=tuple(puts), deletes=gone))
+
+
+async def follow(store: AsyncEdgeStore, manifest: Path, clock: SystemClock, hangup: asyncio.Event) -> None:
+    while True:
+        await hangup.wait()
+        hangup.clear()
+        await take(store, manifest, clock.wall_ms(), anew=True)
+
+
+async def main(directory: Path, manifest: Path, broker_port: int, dmi_socket: str) -> None:
     clock, ids = SystemClock(), SystemIds()
     boot_id = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     settings = StoreSettings(directory=directory, boot_id=boot_id, budgets=OutboxBudgets())
     store = AsyncEdgeStore(open_store(settings, clock, ids).store)
     external = ExternalDriver(clock=clock)
     drivers = dict(driver_factories(clock=clock, ids=ids, node="eu-1"))
-    if broker_port:
-        drivers["external"] = lambda: external
+    drivers["external"] = lambda: external
     keeper = Keeper(store, drivers, clock=clock, ids=ids)
-    puts: list[Held] = []
-    for resource, obj in json.loads(manifest.read_text()):
-        key = Key(resource, "default", name_of(obj))
-        if store.get(key) is None:
-            obj = stamp_desired(None, obj, now_ms=clock.wall_ms(), origin="test")
-            puts.append(Held(key=key, stamp=Stamp("u", Revision(1)), body=encode_object(obj)))
-    if puts:
-        await store.apply(EdgeBatch(puts=tuple(puts)))
+    await take(store, manifest, clock.wall_ms(), anew=False)
+    hangup = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, hangup.set)
     print("ready", flush=True)
     async with asyncio.TaskGroup() as group:
         group.create_task(keeper.run())
+        group.create_task(follow(store, manifest, clock, hangup))
+        if dmi_socket:
+            sockets = Sockets(dial=dial, serve=lambda mappers: DmiServer(mappers, Path(dmi_socket)).run())
+            mappers = MappersParts(store=store, external=external, clock=clock, sockets=sockets, look_s=0.5)
+            group.create_task(Mappers(mappers).run())
         if broker_port:
             broker = Broker(host="127.0.0.1", port=broker_port)
             parts = BusParts(
@@ -81,4 +109,5 @@ async def main(directory: Path, manifest: Path, broker_port: int) -> None:
 
 if __name__ == "__main__":
     logging.basicConfig(level=logging.INFO)
-    asyncio.run(main(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]) if len(sys.argv) > 3 else 0))
+    given = [*sys.argv[3:], "0", ""]
+    asyncio.run(main(Path(sys.argv[1]), Path(sys.argv[2]), int(given[0]), given[1] if len(sys.argv) > 4 else ""))

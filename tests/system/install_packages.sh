@@ -15,6 +15,10 @@ if [ "$#" = 0 ]; then
   [ -e /usr/include/modbus/modbus.h ] || missing+=(libmodbus-dev)
   compgen -G '/usr/lib/*/faketime/libfaketimeMT.so.1' >/dev/null || missing+=(libfaketime)
   [ -e /usr/include/stdio.h ] || missing+=(libc6-dev)
+  # A mapper of KubeEdge's in Go, with Google's gRPC.
+  for package in golang-go golang-google-grpc-dev golang-goprotobuf-dev protobuf-compiler; do
+    dpkg -s "$package" >/dev/null 2>&1 || missing+=("$package")
+  done
 fi
 [ "${#missing[@]}" = 0 ] && exit 0
 if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null 2>&1; then

@@ -54,6 +54,8 @@ class Agent:
     process: subprocess.Popen[str] | None = None
     broker_port: int = 0
     """Of the broker on which KubeEdge's apps talk to it; 0: none."""
+    dmi_socket: str = ""
+    """On which KubeEdge's mappers register; "": they can't."""
 
     def start(self, objects: list[JsonObject]) -> None:
         manifest = self.directory / "manifest.json"
@@ -68,6 +70,7 @@ class Agent:
                     str(self.directory),
                     str(manifest),
                     str(self.broker_port),
+                    *([self.dmi_socket] if self.dmi_socket else []),
                 ],
                 cwd=ROOT,
                 stdout=subprocess.PIPE,
@@ -76,6 +79,13 @@ class Agent:
             )
         assert self.process.stdout is not None
         assert self.process.stdout.readline() == "ready\n"
+
+    def change(self, objects: list[JsonObject]) -> None:
+        """The cloud says that it is these now."""
+        manifest = self.directory / "manifest.json"
+        manifest.write_text(json.dumps([[RESOURCES[str_at(obj, "kind")], obj] for obj in objects]))
+        assert self.process is not None
+        self.process.send_signal(signal.SIGHUP)
 
     def kill(self) -> None:
         if self.process:

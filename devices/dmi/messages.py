@@ -1,0 +1,456 @@
+"""The messages of KubeEdge's Device Mapper Interface, package `v1beta1`, and the numbers of their fields.
+
+Names follow our own style; what counts on the wire are numbers and forms, in `SCHEMA`. docs/reference/dmi.proto has
+them as Protocol Buffers' own language; a test compiles it and compares. A message that is absent is None, since Go
+programs tell absent from empty. Pure data.
+
+Source: KubeEdge's `API/dmi/v1beta1/api.proto`, v1.21.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Final
+
+
+class Form(Enum):
+    """How a field is written."""
+
+    STRING = "string"
+    BYTES = "bytes"
+    BOOL = "bool"
+    INT32 = "int32"
+    INT64 = "int64"
+    STRINGS = "repeated string"
+    MESSAGE = "message"
+    MESSAGES = "repeated message"
+    TEXTS = "map<string, string>"
+    ANYS = "map<string, google.protobuf.Any>"
+
+
+def _no_texts() -> Mapping[str, str]:
+    return {}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Any:
+    """`google.protobuf.Any`: a message of some other type."""
+
+    type_url: str = ""
+    value: bytes = b""
+
+
+def _no_anys() -> Mapping[str, Any]:
+    return {}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CustomizedValue:
+    """Free-form configuration; see `devices.dmi.values`."""
+
+    data: Mapping[str, Any] = field(default_factory=_no_anys)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TwinProperty:
+    value: str = ""
+    metadata: Mapping[str, str] = field(default_factory=_no_texts)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Twin:
+    property_name: str = ""
+    observed_desired: TwinProperty | None = None
+    reported: TwinProperty | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceStatus:
+    twins: tuple[Twin, ...] = ()
+    report_to_cloud: bool = False
+    report_cycle: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PushMethodHttp:
+    hostname: str = ""
+    port: int = 0
+    request_path: str = ""
+    timeout: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PushMethodMqtt:
+    address: str = ""
+    topic: str = ""
+    qos: int = 0
+    retained: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PushMethodOtel:
+    endpoint_url: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Influxdb2ClientConfig:
+    url: str = ""
+    org: str = ""
+    bucket: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Influxdb2DataConfig:
+    measurement: str = ""
+    tag: Mapping[str, str] = field(default_factory=_no_texts)
+    field_key: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DbMethodInfluxdb2:
+    client_config: Influxdb2ClientConfig | None = None
+    data_config: Influxdb2DataConfig | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RedisClientConfig:
+    addr: str = ""
+    db: int = 0
+    poolsize: int = 0
+    min_idle_conns: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DbMethodRedis:
+    client_config: RedisClientConfig | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TdEngineClientConfig:
+    addr: str = ""
+    dbname: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DbMethodTdEngine:
+    client_config: TdEngineClientConfig | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MySqlClientConfig:
+    addr: str = ""
+    database: str = ""
+    user_name: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DbMethodMySql:
+    client_config: MySqlClientConfig | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DbMethod:
+    influxdb2: DbMethodInfluxdb2 | None = None
+    redis: DbMethodRedis | None = None
+    tdengine: DbMethodTdEngine | None = None
+    mysql: DbMethodMySql | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnomalyDetection:
+    data: Mapping[str, Any] = field(default_factory=_no_anys)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PushMethod:
+    http: PushMethodHttp | None = None
+    mqtt: PushMethodMqtt | None = None
+    db_method: DbMethod | None = None
+    otel: PushMethodOtel | None = None
+    anomaly_detection: AnomalyDetection | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VisitorConfig:
+    protocol_name: str = ""
+    config_data: CustomizedValue | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProtocolConfig:
+    protocol_name: str = ""
+    config_data: CustomizedValue | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceProperty:
+    name: str = ""
+    desired: TwinProperty | None = None
+    visitors: VisitorConfig | None = None
+    report_cycle: int = 0
+    collect_cycle: int = 0
+    report_to_cloud: bool = False
+    push_method: PushMethod | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceMethod:
+    name: str = ""
+    description: str = ""
+    property_names: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceSpec:
+    device_model_reference: str = ""
+    protocol: ProtocolConfig | None = None
+    properties: tuple[DeviceProperty, ...] = ()
+    methods: tuple[DeviceMethod, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Device:
+    name: str = ""
+    spec: DeviceSpec | None = None
+    status: DeviceStatus | None = None
+    namespace: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelProperty:
+    name: str = ""
+    description: str = ""
+    type: str = ""
+    access_mode: str = ""
+    minimum: str = ""
+    maximum: str = ""
+    unit: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceCommand:
+    name: str = ""
+    url: str = ""
+    method: str = ""
+    status_code: tuple[str, ...] = ()
+    parameters: tuple[str, ...] = ()
+    response: bytes = b""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceModelSpec:
+    properties: tuple[ModelProperty, ...] = ()
+    commands: tuple[DeviceCommand, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceModel:
+    name: str = ""
+    spec: DeviceModelSpec | None = None
+    namespace: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MapperInfo:
+    name: str = ""
+    version: str = ""
+    api_version: str = ""
+    protocol: str = ""
+    address: bytes = b""
+    """The path of the mapper's own socket."""
+    state: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MapperRegisterRequest:
+    with_data: bool = False
+    mapper: MapperInfo | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MapperRegisterResponse:
+    model_list: tuple[DeviceModel, ...] = ()
+    device_list: tuple[Device, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReportDeviceStatusRequest:
+    device_name: str = ""
+    reported_device: DeviceStatus | None = None
+    device_namespace: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReportDeviceStatesRequest:
+    device_name: str = ""
+    device_namespace: str = ""
+    state: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Nothing:
+    """Every answer that says no more than that it was done."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceRequest:
+    """RegisterDevice and UpdateDevice."""
+
+    device: Device | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Named:
+    """RemoveDevice, GetDevice, RemoveDeviceModel ask by it; RegisterDevice and CreateDeviceModel answer with it."""
+
+    name: str = ""
+    namespace: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelRequest:
+    """CreateDeviceModel and UpdateDeviceModel."""
+
+    model: DeviceModel | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GetDeviceResponse:
+    device: Device | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One row of the table."""
+
+    number: int
+    name: str
+    form: Form
+    message: type | None = None
+
+
+_S, _B, _I, _L = Form.STRING, Form.BOOL, Form.INT32, Form.INT64
+_M, _MS, _T, _A = Form.MESSAGE, Form.MESSAGES, Form.TEXTS, Form.ANYS
+
+
+def _row(*fields: tuple[int, str, Form] | tuple[int, str, Form, type]) -> tuple[Field, ...]:
+    return tuple(Field(each[0], each[1], each[2], each[3]) if len(each) == 4 else Field(*each) for each in fields)
+
+
+SCHEMA: Final[dict[type, tuple[Field, ...]]] = {
+    Any: _row((1, "type_url", _S), (2, "value", Form.BYTES)),
+    CustomizedValue: _row((1, "data", _A)),
+    TwinProperty: _row((1, "value", _S), (2, "metadata", _T)),
+    Twin: _row(
+        (1, "property_name", _S), (2, "observed_desired", _M, TwinProperty), (3, "reported", _M, TwinProperty)
+    ),
+    DeviceStatus: _row((1, "twins", _MS, Twin), (2, "report_to_cloud", _B), (3, "report_cycle", _L)),
+    PushMethodHttp: _row((1, "hostname", _S), (2, "port", _L), (3, "request_path", _S), (4, "timeout", _L)),
+    PushMethodMqtt: _row((1, "address", _S), (2, "topic", _S), (3, "qos", _I), (4, "retained", _B)),
+    PushMethodOtel: _row((1, "endpoint_url", _S)),
+    Influxdb2ClientConfig: _row((1, "url", _S), (2, "org", _S), (3, "bucket", _S)),
+    Influxdb2DataConfig: _row((1, "measurement", _S), (2, "tag", _T), (3, "field_key", _S)),
+    DbMethodInfluxdb2: _row(
+        (1, "client_config", _M, Influxdb2ClientConfig), (2, "data_config", _M, Influxdb2DataConfig)
+    ),
+    RedisClientConfig: _row((1, "addr", _S), (2, "db", _I), (3, "poolsize", _I), (4, "min_idle_conns", _I)),
+    DbMethodRedis: _row((1, "client_config", _M, RedisClientConfig)),
+    TdEngineClientConfig: _row((1, "addr", _S), (2, "dbname", _S)),
+    DbMethodTdEngine: _row((1, "client_config", _M, TdEngineClientConfig)),
+    MySqlClientConfig: _row((1, "addr", _S), (2, "database", _S), (3, "user_name", _S)),
+    DbMethodMySql: _row((1, "client_config", _M, MySqlClientConfig)),
+    DbMethod: _row(
+        (1, "influxdb2", _M, DbMethodInfluxdb2),
+        (2, "redis", _M, DbMethodRedis),
+        (3, "tdengine", _M, DbMethodTdEngine),
+        (4, "mysql", _M, DbMethodMySql),
+    ),
+    AnomalyDetection: _row((1, "data", _A)),
+    PushMethod: _row(
+        (1, "http", _M, PushMethodHttp),
+        (2, "mqtt", _M, PushMethodMqtt),
+        (3, "db_method", _M, DbMethod),
+        (4, "otel", _M, PushMethodOtel),
+        (5, "anomaly_detection", _M, AnomalyDetection),
+    ),
+    VisitorConfig: _row((1, "protocol_name", _S), (2, "config_data", _M, CustomizedValue)),
+    ProtocolConfig: _row((1, "protocol_name", _S), (2, "config_data", _M, CustomizedValue)),
+    DeviceProperty: _row(
+        (1, "name", _S),
+        (2, "desired", _M, TwinProperty),
+        (3, "visitors", _M, VisitorConfig),
+        (4, "report_cycle", _L),
+        (5, "collect_cycle", _L),
+        (6, "report_to_cloud", _B),
+        (7, "push_method", _M, PushMethod),
+    ),
+    DeviceMethod: _row((1, "name", _S), (2, "description", _S), (3, "property_names", Form.STRINGS)),
+    DeviceSpec: _row(
+        (1, "device_model_reference", _S),
+        (2, "protocol", _M, ProtocolConfig),
+        (3, "properties", _MS, DeviceProperty),
+        (4, "methods", _MS, DeviceMethod),
+    ),
+    Device: _row((1, "name", _S), (2, "spec", _M, DeviceSpec), (3, "status", _M, DeviceStatus), (4, "namespace", _S)),
+    ModelProperty: _row(
+        (1, "name", _S),
+        (2, "description", _S),
+        (3, "type", _S),
+        (4, "access_mode", _S),
+        (5, "minimum", _S),
+        (6, "maximum", _S),
+        (7, "unit", _S),
+    ),
+    DeviceCommand: _row(
+        (1, "name", _S),
+        (2, "url", _S),
+        (3, "method", _S),
+        (4, "status_code", Form.STRINGS),
+        (5, "parameters", Form.STRINGS),
+        (6, "response", Form.BYTES),
+    ),
+    DeviceModelSpec: _row((1, "properties", _MS, ModelProperty), (2, "commands", _MS, DeviceCommand)),
+    DeviceModel: _row((1, "name", _S), (2, "spec", _M, DeviceModelSpec), (3, "namespace", _S)),
+    MapperInfo: _row(
+        (1, "name", _S),
+        (2, "version", _S),
+        (3, "api_version", _S),
+        (4, "protocol", _S),
+        (5, "address", Form.BYTES),
+        (6, "state", _S),
+    ),
+    MapperRegisterRequest: _row((1, "with_data", _B), (2, "mapper", _M, MapperInfo)),
+    MapperRegisterResponse: _row((1, "model_list", _MS, DeviceModel), (2, "device_list", _MS, Device)),
+    ReportDeviceStatusRequest: _row(
+        (1, "device_name", _S), (2, "reported_device", _M, DeviceStatus), (3, "device_namespace", _S)
+    ),
+    ReportDeviceStatesRequest: _row((1, "device_name", _S), (2, "device_namespace", _S), (3, "state", _S)),
+    Nothing: (),
+    DeviceRequest: _row((1, "device", _M, Device)),
+    Named: _row((1, "name", _S), (2, "namespace", _S)),
+    ModelRequest: _row((1, "model", _M, DeviceModel)),
+    GetDeviceResponse: _row((1, "device", _M, Device)),
+}
+
+Call = tuple[type, type]
+
+MANAGER: Final = "v1beta1.DeviceManagerService"
+"""Served by the gateway."""
+MANAGER_CALLS: Final[Mapping[str, Call]] = {
+    "MapperRegister": (MapperRegisterRequest, MapperRegisterResponse),
+    "ReportDeviceStatus": (ReportDeviceStatusRequest, Nothing),
+    "ReportDeviceStates": (ReportDeviceStatesRequest, Nothing),
+}
+MAPPER: Final = "v1beta1.DeviceMapperService"
+"""Served by each mapper."""
+MAPPER_CALLS: Final[Mapping[str, Call]] = {
+    "RegisterDevice": (DeviceRequest, Named),
+    "RemoveDevice": (Named, Nothing),
+    "UpdateDevice": (DeviceRequest, Nothing),
+    "CreateDeviceModel": (ModelRequest, Named),
+    "RemoveDeviceModel": (Named, Nothing),
+    "UpdateDeviceModel": (ModelRequest, Nothing),
+    "GetDevice": (Named, GetDeviceResponse),
+}

@@ -1,0 +1,140 @@
+"""The gateway's end of DMI: the socket where mappers find it, and calls to theirs.
+
+The socket belongs to the agent's user, or to a group as well: who may connect may report in the name of every mapper.
+Keeps nothing; the socket is made anew when the agent starts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import shutil
+import socket
+from pathlib import Path
+from typing import Any, Final
+
+from grpclib import client, server
+
+from devices.dmi.messages import MANAGER, MANAGER_CALLS, MAPPER, MAPPER_CALLS
+from devices.dmi.rpc import Codec, Service, call, configuration
+from edgecore.dmi.mappers import MapperClient, Mappers
+from skerry.errors import UnavailableError
+
+LOG: Final = logging.getLogger(__name__)
+
+CONNECTIONS_MAX: Final = 64
+"""KubeEdge's framework opens one for each report, and closes it."""
+RETRY_S: Final = 30.0
+
+
+class DmiServer:
+    """Serves `Mappers` on a socket."""
+
+    def __init__(self, mappers: Mappers, path: Path, group: str = "") -> None:
+        """`group`: who may connect beside the agent's own user; "" for nobody."""
+        self._mappers = mappers
+        self._path = path
+        self._group = group
+
+    async def run(self) -> None:
+        """Work until cancelled. What keeps the socket from being made is said once, and tried again."""
+        told = ""
+        while True:
+            try:
+                listening = listen(self._path, self._group)
+            except UnavailableError as error:
+                if str(error) != told:
+                    LOG.warning("dmi_not_served reason=%r", str(error))
+                told = str(error)
+                await asyncio.sleep(RETRY_S)
+                continue
+            await self._serve(listening)
+
+    async def _serve(self, listening: socket.socket) -> None:
+        calls = {
+            "MapperRegister": self._mappers.register,
+            "ReportDeviceStatus": self._mappers.report,
+            "ReportDeviceStates": self._mappers.report_state,
+        }
+        serving = _Bounded([Service(MANAGER, MANAGER_CALLS, calls)], codec=Codec(), config=configuration())
+        await serving.start(sock=listening)
+        LOG.info("dmi_served socket=%s", self._path)
+        try:
+            await asyncio.Event().wait()
+        finally:
+            serving.close()
+            await serving.wait_closed()
+            self._path.unlink(missing_ok=True)
+
+
+class _Bounded(server.Server):
+    """Takes no more connections than it can serve."""
+
+    def _protocol_factory(self) -> Any:
+        if sum(not handler.closing for handler in self._handlers) >= CONNECTIONS_MAX:
+            return _Refuses()
+        return super()._protocol_factory()
+
+
+class _Refuses(asyncio.Protocol):
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        transport.close()
+
+
+def listen(path: Path, group: str = "") -> socket.socket:
+    """The socket, for its owner and the group alone from its first moment. Raises `UnavailableError`."""
+    listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists():
+            if _is_served(path):
+                raise UnavailableError(f"{path}: another program listens there")
+            path.unlink()
+        before = os.umask(0o177)
+        try:
+            listening.bind(str(path))
+        finally:
+            os.umask(before)
+        if group:
+            shutil.chown(path, group=group)
+            path.chmod(0o660)
+        listening.listen(CONNECTIONS_MAX)
+        listening.setblocking(False)
+    except (OSError, LookupError) as error:
+        listening.close()
+        raise UnavailableError(f"{path}: {error}") from error
+    except UnavailableError:
+        listening.close()
+        raise
+    return listening
+
+
+def _is_served(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(1.0)
+        try:
+            probe.connect(str(path))
+        except OSError:
+            return False
+        return True
+
+
+class _Client:
+    """Calls to one mapper over a connection that is made when it is needed."""
+
+    def __init__(self, path: str) -> None:
+        self._channel = client.Channel(path=path, codec=Codec(), config=configuration())
+
+    async def call(self, name: str, request: object, *, timeout_s: float) -> object:
+        """See `MapperClient`."""
+        return await call(self._channel, MAPPER, MAPPER_CALLS, name, request, timeout_s=timeout_s)
+
+    def close(self) -> None:
+        """See `MapperClient`."""
+        self._channel.close()
+
+
+def dial(path: str) -> MapperClient:
+    """See `edgecore.dmi.mappers.Sockets`."""
+    return _Client(path)
