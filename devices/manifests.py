@@ -33,6 +33,9 @@ TYPES: Final = ("INT", "FLOAT", "DOUBLE", "STRING", "BOOLEAN", "BYTES")
 STREAM: Final = "STREAM"
 """KubeEdge's type of pictures and films, which its mappers save as files: there is no value to tell."""
 
+NOTED_MAX: Final = 5
+"""Properties named in a note."""
+
 NANOSECONDS_FROM: Final = 1_000_000_000
 """A cycle from here on is one of nanoseconds, as KubeEdge's samples for its older mappers have it: of milliseconds it
 would be eleven days."""
@@ -47,6 +50,8 @@ class KnownDevice:
     config: DeviceConfig | None
     reason: str
     """"" exactly when there is a configuration."""
+    note: str = ""
+    """What the manifest asks for beside, that is not done here."""
 
 
 def known_devices(
@@ -60,8 +65,22 @@ def known_devices(
             config, reason = device_config(key, device, models), ""
         except InvalidError as error:
             config, reason = None, str(error)
-        out[key] = KnownDevice(uid=uid_of(device), body=device, config=config, reason=reason)
+        note = _unpublished(device) if config and config.protocol != EXTERNAL else ""
+        out[key] = KnownDevice(uid=uid_of(device), body=device, config=config, reason=reason, note=note)
     return out
+
+
+def _unpublished(device: JsonObject) -> str:
+    """Which `pushMethod`s go unheard: mappers publish, the gateway's own drivers leave that to history and broker."""
+    asked = {name: ", ".join(map_at(prop, "pushMethod")) for name, prop in properties_in(device).items()}
+    listed = [f"{name} ({methods})" for name, methods in asked.items() if methods]
+    if not listed:
+        return ""
+    more = f" and {len(listed) - NOTED_MAX} more" if len(listed) > NOTED_MAX else ""
+    return (
+        f"pushMethod of {', '.join(listed[:NOTED_MAX])}{more} is not served: only mappers publish so, "
+        "not the gateway's own drivers"
+    )
 
 
 def device_config(key: Key, device: JsonObject, models: Mapping[tuple[str, str], JsonObject]) -> DeviceConfig:

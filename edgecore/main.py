@@ -14,7 +14,7 @@ import sys
 from collections.abc import Sequence
 from typing import Final
 
-from edgecore.config import DiscoverSettings, EdgeSettings, JoinSettings, check_transport
+from edgecore.config import DiscoverSettings, EdgeSettings, JoinSettings, check_transport, dmi_socket_of
 from skerry.daemon import leaves, missing_library, start_logging
 from skerry.errors import InvalidError, SkerryError
 from skerry.settings import add_arguments, resolve, suspects
@@ -71,6 +71,7 @@ def _run(command: str, arguments: dict[str, object]) -> int:
     settings = resolve(EdgeSettings, arguments, os.environ)
     if command == "run":
         check_transport(settings.transport)
+        dmi_socket_of(settings)
     _begin(EdgeSettings, settings.log_level)
     return _serve(settings) if command == "run" else _status(settings)
 

@@ -46,7 +46,8 @@ class Health:
     def _look(self, health: DeviceHealth) -> None:
         if health.device in self._served.known and health.device not in self._served.refused:
             state: State = "waiting" if health.waiting else "online" if health.online else "offline"
-            self.tell(health.device, state, health.reason)
+            note = self._served.known[health.device].note if state == "online" else ""
+            self.tell(health.device, state, health.reason or note)
 
     def tell(self, key: Key, state: State, reason: str) -> None:
         """Report a device's state when it changed, or when it has lived on for a while."""

@@ -18,6 +18,14 @@ from skerry.objects.json import Json, JsonObject, maps_at, str_at
 from skerry.objects.meta import name_of, namespace_of
 from skerry.objects.scheme import Kind
 
+V1ALPHA2_HINT = (
+    "write it as devices.kubeedge.io/v1beta1 (KubeEdge since 1.15). Device: propertyVisitors[] become properties[] "
+    "with visitors.configData; protocol.PROTOCOL and protocol.common become protocol.protocolName and "
+    "protocol.configData; nodeSelector becomes nodeName; status.twins[].desired becomes properties[].desired. "
+    "DeviceModel: type.int {...} becomes type INT beside accessMode, minimum, maximum and unit. "
+    "Examples: docs/howto/devices-of-v1alpha2.md"
+)
+
 _SUFFIXES = (".yaml", ".yml", ".json")
 
 
@@ -101,7 +109,8 @@ def kind_of(known: Sequence[Kind], source: str, obj: JsonObject) -> Kind:
     for kind in known:
         if kind.api_version == api_version and kind.kind == word:
             return kind
-    raise NotFoundError(f"{source}: the server knows no kind {word!r} in apiVersion {api_version!r}")
+    hint = f": {V1ALPHA2_HINT}" if api_version == "devices.kubeedge.io/v1alpha2" else ""
+    raise NotFoundError(f"{source}: the server knows no kind {word!r} in apiVersion {api_version!r}{hint}")
 
 
 def read_manifests(file: str) -> Iterator[tuple[str, JsonObject]]:

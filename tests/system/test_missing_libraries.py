@@ -48,6 +48,13 @@ def started(module: str, missing: str, *words: str) -> subprocess.CompletedProce
             2,
             "edgecore run: --transport quic needs aioquic, which is not installed: pip install 'skerry[quic]'",
         ),
+        (
+            "edgecore",
+            "grpclib",
+            ["run", "--data", "DIR", "--dmi-socket", "DIR/dmi.sock"],
+            2,
+            "edgecore run: --dmi-socket needs grpclib, which is not installed: pip install 'skerry[dmi]'",
+        ),
     ],
 )
 def test_a_missing_library_is_one_line_that_says_what_to_install(

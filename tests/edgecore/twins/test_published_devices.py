@@ -15,14 +15,15 @@ from devices.external import ExternalDriver
 from devices.manifests import device_config
 from devices.modbus.driver import ModbusDriver
 from devices.port import DeviceConfig, Driver
+from devices.virtual import VirtualDriver
 from edgecore.store.memory import MemoryEdgeStore
 from edgecore.store.port import EdgeBatch, Held
 from edgecore.store.shell import AsyncEdgeStore
 from edgecore.twins.keeper import Keeper
 from skerry.clocks import SeededIds, SystemClock
-from skerry.objects.json import JsonObject, encode_object
+from skerry.objects.json import JsonObject, encode_object, maps_at
 from skerry.objects.meta import Key, Revision, Stamp
-from tests.edgecore.twins.gateway import FAST
+from tests.edgecore.twins.gateway import DEVICE, FAST, MODEL, device, model
 
 EXAMPLES = Path(__file__).parents[3] / "examples" / "kubeedge-devices"
 FILES = sorted(path.stem for path in EXAMPLES.glob("*.yaml"))
@@ -30,15 +31,15 @@ FILES = sorted(path.stem for path in EXAMPLES.glob("*.yaml"))
 
 def read(name: str) -> tuple[JsonObject, JsonObject]:
     """The model and the device."""
-    model, device = yaml.safe_load_all((EXAMPLES / f"{name}.yaml").read_text())
-    return cast(JsonObject, model), cast(JsonObject, device)
+    of_model, instance = yaml.safe_load_all((EXAMPLES / f"{name}.yaml").read_text())
+    return cast(JsonObject, of_model), cast(JsonObject, instance)
 
 
 def configured(name: str) -> DeviceConfig:
-    model, device = read(name)
-    named: Any = device["metadata"]
+    of_model, instance = read(name)
+    named: Any = instance["metadata"]
     key = Key("devices.devices.kubeedge.io", "default", named["name"])
-    return device_config(key, device, {("default", cast(Any, model)["metadata"]["name"]): model})
+    return device_config(key, instance, {("default", cast(Any, of_model)["metadata"]["name"]): of_model})
 
 
 @pytest.mark.parametrize("name", ["modbus-rtu", "modbus-tcp"])
@@ -90,6 +91,40 @@ async def test_a_protocol_that_nobody_here_speaks_is_accepted_and_waits_for_its_
     async with gateway(name) as keeper, asyncio.timeout(10):
         while not any(each.state == "waiting" for each in keeper.devices()):
             await asyncio.sleep(0.005)
-        (device,) = keeper.devices()
+        (summary,) = keeper.devices()
         protocol = configured(name).named
-        assert (device.protocol, device.reason) == (protocol, f"waits for a mapper of protocol {protocol}")
+        assert (summary.protocol, summary.reason) == (protocol, f"waits for a mapper of protocol {protocol}")
+
+
+async def test_where_nobody_publishes_the_device_says_so_and_is_served() -> None:
+    clock = SystemClock()
+    store = AsyncEdgeStore(MemoryEdgeStore(clock=clock, incarnation="one"))
+    keeper = Keeper(
+        store, {"virtual": lambda: VirtualDriver(clock=clock)}, clock=clock, ids=SeededIds(1), settings=FAST
+    )
+    running = asyncio.create_task(keeper.run())
+    obj = device({"initial": 20})
+    prop = maps_at(obj, "spec", "properties")[0]
+    prop["pushMethod"] = {"http": {"hostName": "h", "port": 1}, "dbMethod": {"redis": {}}}
+    for key, each in ((MODEL, model()), (DEVICE, obj)):
+        held = Held(key=key, stamp=Stamp("u", Revision(1)), body=encode_object(each))
+        await store.apply(EdgeBatch(puts=(held,)))
+    try:
+        async with asyncio.timeout(10):
+            while not any(each.reason for each in keeper.devices() if each.state == "online"):
+                await asyncio.sleep(0.005)
+        (summary,) = keeper.devices()
+        assert summary.reason.startswith("pushMethod of setpoint (http, dbMethod) is not served")
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        store.close()
+
+
+def test_the_page_on_v1alpha2_ends_with_a_device_that_is_served() -> None:
+    page = (EXAMPLES.parents[1] / "docs/howto/devices-of-v1alpha2.md").read_text()
+    _, after = yaml.safe_load_all(page[page.index("```yaml") + 7 : page.rindex("```")])
+    of_model, _ = read("modbus-tcp")
+    key = Key("devices.devices.kubeedge.io", "default", "dryer-1")
+    config = device_config(key, after, {("default", "dryer"): of_model})
+    assert config.protocol == "modbus" and config.properties[0].collect_ms == 5000
