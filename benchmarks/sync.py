@@ -37,7 +37,7 @@ NOW = Instant(monotonic_s=1.0, wall_ms=1_790_000_000_000)
 class NoReports:
     """An outbox with nothing in it."""
 
-    def outbox(self, *, after: int, limit: int, lane: int | None = None) -> list[Stored]:
+    def outbox(self, *, after: int, limit: int, lane: int | None = None, taking: bool = False) -> list[Stored]:
         return []
 
     def outbox_head(self) -> int:

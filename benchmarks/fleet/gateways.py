@@ -42,7 +42,9 @@ CONNECTING_MAX = 256
 class NoReports:
     """An outbox with nothing in it."""
 
-    def outbox(self, *, after: int, limit: int, lane: int | None = None) -> Sequence[OutboxItem]:
+    def outbox(
+        self, *, after: int, limit: int, lane: int | None = None, taking: bool = False
+    ) -> Sequence[OutboxItem]:
         return ()
 
     def outbox_head(self) -> int:

@@ -23,6 +23,7 @@ from cloudcore.registry.placements import has_device, has_name, record_key
 from cloudcore.registry.port import Effect, Subresource, Transform
 from cloudcore.store.port import Record
 from skerry.errors import ProtocolError
+from skerry.objects.blocks import Reading, decode_block
 from skerry.objects.commands import CAPABILITIES, CAPABILITY, INCARNATION, CommandReport, with_report
 from skerry.objects.commands import GROUP as COMMAND_GROUP
 from skerry.objects.conditions import find_condition
@@ -164,6 +165,8 @@ class Reporter:
                 return self._device_state(dated)
             case "telemetry":
                 return self._telemetry(dated)
+            case "telemetry_block":
+                return self._block(dated)
             case "command":
                 return self._command(dated)
             case kind:
@@ -438,6 +441,31 @@ class Reporter:
         )
         return Outcome(records=(record,))
 
+    def _block(self, dated: DatedReport) -> Outcome:
+        """As `_telemetry`, of all its readings: one that can't be kept leaves the others."""
+        block = decode_block(dated.report.body)
+        first = dated.report.seq - len(block) + 1
+        if first < 1:
+            raise ProtocolError(f"a block of {len(block)} readings whose last has number {dated.report.seq}")
+        devices = {reading.device for reading in block}
+        _storable(*(name for device in devices for name in (device.namespace, device.name)))
+        _storable(*{reading.prop for reading in block})
+        had = {device for device in devices if self._had(device)}
+        error_ms = None if dated.report.estimated and not dated.report.error_ms else dated.report.error_ms
+        shared = {"node": self.node} | _dating(dated.report)
+        records: list[Record] = []
+        refused: Refusal | None = None if had == devices else "reading-device"
+        for seq, reading in enumerate(block, first):
+            if reading.device not in had:
+                continue
+            body = _reading_body(reading, shared)
+            if len(body) > READING_BYTES_MAX or len(reading.prop) > _PROPERTY_LENGTH_MAX:
+                refused = "reading-size"
+                continue
+            at_ms = max(0, dated.at_ms - reading.ago_ms)
+            records.append(Record(series=reading.series, at_ms=at_ms, body=body, seq=seq, error_ms=error_ms))
+        return Outcome(records=tuple(records), refused=refused)
+
     def _series_gap(self, dated: DatedReport) -> Outcome:
         """A hole in a history, kept as a row of it: where the first reading that was dropped would stand, or at the
         time of the last one where nothing is known around it."""
@@ -494,6 +522,26 @@ def _dating(report: Report) -> JsonObject:
     if not (report.estimated or report.error_ms):
         return {}
     return {"dated": {"estimated": report.estimated, "errorMs": report.error_ms}}
+
+
+def _reading_body(reading: Reading, shared: JsonObject) -> bytes:
+    """What `_telemetry` keeps of a reading, but for what the series says."""
+    body: JsonObject = {
+        "seq": reading.seq,
+        "value": reading.value,
+        "type": reading.type,
+        "q": reading.quality,
+        "ts_src": reading.source_ms,
+        **shared,
+    }
+    if reading.reason:
+        body["reason"] = reading.reason[:_WHY_LENGTH_MAX]
+    if reading.source_seq is not None:
+        body["source_seq"] = reading.source_seq
+    try:
+        return orjson.dumps(body)
+    except orjson.JSONEncodeError:  # a sensor's number of more than 64 bits
+        return encode_object(body)
 
 
 def _why(gap: GapReport) -> str:

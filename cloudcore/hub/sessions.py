@@ -317,11 +317,11 @@ class NodeSession:
         return self._bounded(outcome)
 
     def _bounded(self, outcome: Outcome) -> Outcome:
-        """Nothing, where the node tells what is not its own or more than there is room for."""
+        """Without what is not the node's own, and what there is no room for."""
         bounds = self._parts.bounds
         if outcome.refused is not None:
             bounds.refuse(self.node, outcome.refused)
-            return Outcome()
+            return Outcome(records=outcome.records)
         if outcome.event is not None:
             new = self._parts.objects.read(outcome.event) is None
             if not bounds.allows_event(self.node, new=new):

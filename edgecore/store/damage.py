@@ -115,10 +115,10 @@ def look_through(path: Path) -> str:
 
 
 def count_usage(connection: sqlite3.Connection) -> tuple[Counter[str], Counter[str]]:
-    """Bytes and reports of each class that waits, counted."""
+    """Bytes and reports of each class that waits, counted; of telemetry, readings."""
     used, waiting = Counter[str](), Counter[str]()
     for report_class, count, cost in connection.execute(
-        "SELECT class, count(*), sum(cost) FROM outbox GROUP BY class"
+        "SELECT class, sum(readings), sum(cost) FROM outbox GROUP BY class"
     ):
         used[report_class], waiting[report_class] = cost, count
     return used, waiting

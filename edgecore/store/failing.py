@@ -67,8 +67,10 @@ class FailingEdgeStore:
     def stamps(self) -> Iterable[tuple[Key, Stamp]]:
         return self._inner.stamps()
 
-    def outbox(self, *, after: int, limit: int, lane: int | None = None) -> Sequence[OutboxReport]:
-        return self._inner.outbox(after=after, limit=limit, lane=lane)
+    def outbox(
+        self, *, after: int, limit: int, lane: int | None = None, taking: bool = False
+    ) -> Sequence[OutboxReport]:
+        return self._inner.outbox(after=after, limit=limit, lane=lane, taking=taking)
 
     def outbox_head(self) -> int:
         return self._inner.outbox_head()

@@ -6,13 +6,15 @@ hole; no more than `SERIES_MAX` of them wait for the cloud, beyond those the rep
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, Literal, NamedTuple
 
 from edgecore.store.port import NewReport, OutboxReport, ReportClass, report_cost_bytes
+from skerry.errors import ProtocolError
+from skerry.objects.blocks import TELEMETRY_BLOCK, decode_block
 from skerry.objects.reports import SERIES_GAP, GapReport, SeriesGapReport
 
-SERIES_MAX: Final = 64
+SERIES_MAX: Final = 512
 
 Reason = Literal["budget", "expired", "room"]
 """Why a report was dropped."""
@@ -43,14 +45,14 @@ def widen_gap(
     reason: Reason = "budget",
 ) -> GapReport:
     """The gap after these reports were dropped too; a new episode counts from zero and keeps the total."""
-    count, size = len(dropped), sum(cost_of(report) for report in dropped)
+    count, size = sum(report.count for report in dropped), sum(cost_of(report) for report in dropped)
     going_on = before if same_episode else None
     return GapReport(
         report_class=report_class,
         dropped=count + (going_on.dropped if going_on else 0),
         size_bytes=size + (going_on.size_bytes if going_on else 0),
         total=count + (before.total if before else 0),
-        first_seq=going_on.first_seq if going_on else dropped[0].seq,
+        first_seq=going_on.first_seq if going_on else dropped[0].seq - dropped[0].count + 1,
         last_seq=dropped[-1].seq,
         first_wall_ms=going_on.first_wall_ms if going_on else dropped[0].wall_ms,
         last_wall_ms=dropped[-1].wall_ms,
@@ -85,17 +87,30 @@ def damaged_gap(
 def series_gaps(waiting: Mapping[str, SeriesGapReport], dropped: Sequence[OutboxReport]) -> list[NewReport]:
     """What to tell of each series, given what waits already to be told of series."""
     widened: dict[str, SeriesGapReport] = {}
-    for report in dropped:
-        before = widened.get(report.key) or waiting.get(report.key)
+    for series, seq, wall_ms in (lost for report in dropped for lost in _readings_of(report)):
+        before = widened.get(series) or waiting.get(series)
         if before is None and len(waiting.keys() | widened.keys()) >= SERIES_MAX:
             continue
-        widened[report.key] = SeriesGapReport(
-            first_seq=before.first_seq if before else report.seq,
+        widened[series] = SeriesGapReport(
+            first_seq=before.first_seq if before else seq,
             dropped=1 + (before.dropped if before else 0),
-            first_wall_ms=before.first_wall_ms if before else report.wall_ms,
-            last_wall_ms=report.wall_ms,
+            first_wall_ms=min(before.first_wall_ms, wall_ms) if before else wall_ms,
+            last_wall_ms=max(before.last_wall_ms, wall_ms) if before else wall_ms,
         )
     return [
         NewReport(report_class="state", kind=SERIES_GAP, key=series, body=gap.encode())
         for series, gap in widened.items()
     ]
+
+
+def _readings_of(report: OutboxReport) -> Iterator[tuple[str, int, int]]:
+    """Series, number and the gateway's clock of each reading of a report that was dropped."""
+    if report.kind != TELEMETRY_BLOCK:
+        yield report.key, report.seq, report.wall_ms
+        return
+    try:
+        block = decode_block(report.body)
+    except ProtocolError:
+        return  # a page that broke unseen: the report of the class counts what it held
+    for seq, reading in enumerate(block, report.seq - len(block) + 1):
+        yield reading.series, seq, report.wall_ms - reading.ago_ms

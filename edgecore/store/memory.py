@@ -15,6 +15,7 @@ from zlib import crc32
 
 from edgecore.store.expiry import EXPIRY_MS, expired
 from edgecore.store.gaps import Reason, cost_of, series_gaps, widen_gap
+from edgecore.store.packing import Tails, pack
 from edgecore.store.port import (
     BOOTS_MAX,
     CLASSES_OF_LANE,
@@ -34,6 +35,7 @@ from edgecore.store.port import (
     TwinRow,
     report_cost_bytes,
 )
+from skerry.objects.blocks import TELEMETRY_BLOCK, count_of, part_of
 from skerry.objects.json import decode_object
 from skerry.objects.meta import Key, Stamp
 from skerry.objects.reports import GAP, SERIES_GAP, GapReport, SeriesGapReport
@@ -99,6 +101,7 @@ class MemoryEdgeStore:
             disk.left, disk.starts = disk.head, Starts()
             disk.meta[META_LEAVING] = "no"
         disk.starts = disk.starts.begun(Start(mark=self._mark(), first=disk.head + 1))
+        self._tails = Tails()
         self._begin_boot()
 
     def _mark(self) -> int:
@@ -161,9 +164,14 @@ class MemoryEdgeStore:
                 disk.commands[uid] = body
         disk.meta.update(batch.meta)
         self._note_time(batch)
+        now_ms = self._monotonic_ms()
+        growing = self._tails.growing(now_ms)
+        self._tails = pack(batch.readings, self, self._tails, growing=growing, now_ms=now_ms)
         for report in batch.reports:
             self._add(report)
         classes: set[ReportClass] = {report.report_class for report in batch.reports}
+        if batch.readings:
+            classes.add("telemetry")
         for report_class in sorted(classes):
             self._keep_within_budget(report_class)
         self._expire(self._monotonic_ms())
@@ -200,7 +208,7 @@ class MemoryEdgeStore:
 
     def _add(self, report: NewReport) -> None:
         disk = self._disk
-        disk.head += 1
+        disk.head += count_of(report.kind, report.body)
         if report.report_class == "state":
             replaced = disk.state_seqs.get((report.kind, report.key))
             if replaced is not None:
@@ -219,6 +227,19 @@ class MemoryEdgeStore:
             boot_id=self._boot_id,
             monotonic_ms=self._monotonic_ms(),
         )
+
+    def put_block(self, body: bytes) -> int:
+        """As `edgecore.store.packing.Rows`."""
+        self._add(NewReport(report_class="telemetry", kind=TELEMETRY_BLOCK, key="", body=body))
+        return self._disk.head
+
+    def block_row(self, seq: int) -> OutboxReport | None:
+        """As `edgecore.store.packing.Rows`."""
+        return self._disk.outbox.get(seq)
+
+    def drop_block(self, row: OutboxReport) -> None:
+        """As `edgecore.store.packing.Rows`."""
+        self._take_out(row.seq)
 
     def _take_out(self, seq: int) -> OutboxReport:
         report = self._disk.outbox.pop(seq)
@@ -269,7 +290,15 @@ class MemoryEdgeStore:
     def stamps(self) -> Iterable[tuple[Key, Stamp]]:
         return [(held.key, held.stamp) for held in self._disk.objects.values()]
 
-    def outbox(self, *, after: int, limit: int, lane: int | None = None) -> Sequence[OutboxReport]:
+    def outbox(
+        self, *, after: int, limit: int, lane: int | None = None, taking: bool = False
+    ) -> Sequence[OutboxReport]:
+        found = self._waiting_reports(after, limit, lane)
+        if taking:
+            self._tails = self._tails.after_taking(found, self._monotonic_ms())
+        return found
+
+    def _waiting_reports(self, after: int, limit: int, lane: int | None) -> Sequence[OutboxReport]:
         found: list[OutboxReport] = []
         for seq, report in self._disk.outbox.items():
             if len(found) == limit:
@@ -289,13 +318,24 @@ class MemoryEdgeStore:
 
     def note_sent(self, through: int) -> None:
         self._disk.left = max(self._disk.left, through)
+        self._tails = replace(self._tails, taken=max(self._tails.taken, through))
 
     def begin_life(self, incarnation: str, settled: Sequence[tuple[int, Span]]) -> None:
         for lane, span in settled:
             self.prune_outbox(first=span.first, through=span.through, lane=lane)
+            self._keep_part(lane, span.through)
+        self._tails = Tails(taken=self._disk.head)
         self._disk.incarnation, self._disk.left = incarnation, 0
         self._disk.starts = Starts((Start(mark=self._mark(), first=1),))
         self._disk.meta[META_LEAVING] = "no"
+
+    def _keep_part(self, lane: int, after: int) -> None:
+        """Of a block of which only the first numbers are settled."""
+        for seq, report in self._disk.outbox.items():
+            if _in_lane(report, lane) and seq - report.count < after < seq:
+                left = replace(report, body=part_of(report.body, last=seq, after=after, until=seq))
+                self._disk.used[report.report_class] += cost_of(left) - cost_of(report)
+                self._disk.outbox[seq] = left
 
     def prune_outbox(self, *, through: int, first: int = 1, lane: int | None = None) -> None:
         settled = [seq for seq, report in self._disk.outbox.items() if _in_lane(report, lane)]
@@ -326,12 +366,12 @@ class MemoryEdgeStore:
 
     def stats(self) -> StoreStats:
         return StoreStats(
-            outbox_reports=len(self._disk.outbox),
+            outbox_reports=sum(report.count for report in self._disk.outbox.values()),
             outbox_bytes=self._disk.used.total(),
             waiting=tuple(
                 ClassWaits(
                     report_class=report_class,
-                    reports=len(waiting),
+                    reports=sum(report.count for report in waiting),
                     size_bytes=self._disk.used[report_class],
                     oldest=waiting[0],
                 )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sqlite3
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from edgecore.store.expiry import expired
@@ -22,6 +22,7 @@ from edgecore.store.port import (
     ReportClass,
     report_cost_bytes,
 )
+from skerry.objects.blocks import TELEMETRY_BLOCK, count_of, part_of
 from skerry.objects.json import decode_object
 from skerry.objects.reports import GAP, SERIES_GAP, GapReport, SeriesGapReport
 from skerry.sync.ports import BootTimes, Reading
@@ -55,6 +56,11 @@ class SavedRow:
     """Number of its boot there."""
     monotonic_ms: int
     cost: int
+
+    @property
+    def count(self) -> int:
+        """As `OutboxReport.count`."""
+        return count_of(self.kind, self.body)
 
     @property
     def report(self) -> OutboxReport:
@@ -91,11 +97,12 @@ class Writing:
             ).fetchall()
             self.used["state"] -= sum(cost for (cost,) in replaced)
             self.waiting["state"] -= len(replaced)
-        self.head += 1
+        count = count_of(report.kind, report.body)
+        self.head += count
         cost = report_cost_bytes(report)
         self.connection.execute(
-            "INSERT INTO outbox (seq, class, kind, key, body, wall_ms, boot, monotonic_ms, cost)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO outbox (seq, class, kind, key, body, wall_ms, boot, monotonic_ms, cost, readings)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 self.head,
                 report.report_class,
@@ -106,10 +113,24 @@ class Writing:
                 self.boot,
                 self.monotonic_ms,
                 cost,
+                count,
             ),
         )
         self.used[report.report_class] += cost
-        self.waiting[report.report_class] += 1
+        self.waiting[report.report_class] += count
+
+    def put_block(self, body: bytes) -> int:
+        self.add(NewReport(report_class="telemetry", kind=TELEMETRY_BLOCK, key="", body=body))
+        return self.head
+
+    def block_row(self, seq: int) -> OutboxReport | None:
+        row = self.connection.execute(
+            f"SELECT {OUTBOX_COLUMNS} {OUTBOX_FROM} WHERE seq = ? AND kind = ?", (seq, TELEMETRY_BLOCK)
+        ).fetchone()
+        return None if row is None else report_of(row)
+
+    def drop_block(self, row: OutboxReport) -> None:
+        self._take_out(row)
 
     def keep_within(self, report_class: ReportClass, budget: int | None) -> None:
         if budget is None or self.used[report_class] <= budget:
@@ -167,8 +188,27 @@ class Writing:
     def _take_out(self, report: OutboxReport) -> OutboxReport:
         self.connection.execute("DELETE FROM outbox WHERE seq = ?", (report.seq,))
         self.used[report.report_class] -= cost_of(report)
-        self.waiting[report.report_class] -= 1
+        self.waiting[report.report_class] -= report.count
         return report
+
+    def keep_part(self, after: int) -> None:
+        """Forget what of a block has numbers up to this one. A cloud that took its readings one by one may have the
+        first of them only."""
+        row = self.connection.execute(
+            f"SELECT {OUTBOX_COLUMNS} {OUTBOX_FROM} WHERE seq > ? AND seq - readings < ? AND readings > 1",
+            (after, after),
+        ).fetchone()
+        if row is None:
+            return
+        report = report_of(row)
+        body = part_of(report.body, last=report.seq, after=after, until=report.seq)
+        left = replace(report, body=body)
+        self.connection.execute(
+            "UPDATE outbox SET body = ?, cost = ?, readings = ? WHERE seq = ?",
+            (body, cost_of(left), left.count, report.seq),
+        )
+        self.used[report.report_class] += cost_of(left) - cost_of(report)
+        self.waiting[report.report_class] += left.count - report.count
 
     def tell_gap(self, report_class: ReportClass, dropped: list[OutboxReport], reason: Reason) -> None:
         if not dropped:
@@ -183,8 +223,8 @@ class Writing:
         not among those that are known nothing is known."""
         self.connection.execute("INSERT OR IGNORE INTO boots (number, boot_id) VALUES (?, ?)", (boot, f"lost-{boot}"))
         brought = self.connection.execute(
-            "INSERT OR IGNORE INTO outbox (seq, class, kind, key, body, wall_ms, boot, monotonic_ms, cost)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT OR IGNORE INTO outbox (seq, class, kind, key, body, wall_ms, boot, monotonic_ms, cost, readings)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 row.seq,
                 row.report_class,
@@ -195,10 +235,11 @@ class Writing:
                 boot,
                 row.monotonic_ms,
                 row.cost,
+                row.count,
             ),
         )
         self.used[row.report_class] += row.cost * brought.rowcount
-        self.waiting[row.report_class] += brought.rowcount
+        self.waiting[row.report_class] += row.count * brought.rowcount
 
     def tell_damaged(self, report_class: ReportClass, lost: Lost, *, count: int, size: int) -> None:
         """Reports of a class that can't be read any more; a count of 0 is an unknown number."""

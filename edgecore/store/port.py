@@ -17,8 +17,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal, Protocol
+from typing import Final, Literal, NamedTuple, Protocol
 
+from skerry.objects.blocks import Reading as BlockReading
+from skerry.objects.blocks import count_of
 from skerry.objects.meta import Key, Stamp
 from skerry.objects.reports import GapReport
 from skerry.objects.spans import Span
@@ -83,11 +85,21 @@ class NewReport:
     body: bytes
 
 
+class NewReading(NamedTuple):
+    """A reading for its device's history. It waits with others in a block (`edgecore.store.packing`)."""
+
+    reading: BlockReading
+    """As it was taken: how long ago that is, the store reckons."""
+    taken_ms: int
+    """When, by the monotonic clock."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutboxReport:
     """The same, numbered and dated."""
 
     seq: int
+    """A block has as many numbers as readings, and this is the last of them."""
     report_class: ReportClass
     kind: str
     key: str
@@ -97,6 +109,11 @@ class OutboxReport:
     boot_id: str
     """Which boot `monotonic_ms` belongs to."""
     monotonic_ms: int
+
+    @property
+    def count(self) -> int:
+        """Of how many things it tells, each with a number of its own: more than one in a block of readings."""
+        return count_of(self.kind, self.body)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,6 +132,8 @@ class EdgeBatch:
     puts: tuple[Held, ...] = ()
     deletes: tuple[Key, ...] = ()
     reports: tuple[NewReport, ...] = ()
+    readings: tuple[NewReading, ...] = ()
+    """In the order in which they were taken; of the class `telemetry`."""
     twins: tuple[TwinRow, ...] = ()
     twin_deletes: tuple[Key, ...] = ()
     """Devices whose rows go."""
@@ -135,8 +154,8 @@ class OutboxBudgets:
     """How many bytes of each ordered class wait for the cloud, and how long; beyond, the oldest go and a gap is
     reported.
 
-    Telemetry is what fills it: half a GiB is two and a half million readings, a week at four a second, on a
-    small disk. It can't crowd out alarms, which have room of their own. State needs no budget: there is one
+    Telemetry is what fills it: half a GiB is two hundred million readings in blocks, a fortnight and more at a
+    hundred a second. It can't crowd out alarms, which have room of their own. State needs no budget: there is one
     report a key, and what is the case does not grow old. Nor does an alarm, unless somebody says so. Readings wait
     for as long as the cloud would keep them.
     """
@@ -189,7 +208,7 @@ class ClassWaits:
 
     report_class: ReportClass
     reports: int
-    """At least one."""
+    """At least one; of telemetry, readings."""
     size_bytes: int
     oldest: OutboxReport
 
@@ -233,9 +252,11 @@ class EdgeStore(Protocol):
         """The inventory."""
         ...
 
-    def outbox(self, *, after: int, limit: int, lane: int | None = None) -> Sequence[OutboxReport]:
+    def outbox(
+        self, *, after: int, limit: int, lane: int | None = None, taking: bool = False
+    ) -> Sequence[OutboxReport]:
         """Waiting reports of a lane (None: of all) with seq > `after`, in order. Seqs have holes where state was
-        replaced, and where the other lane's are."""
+        replaced, and where the other lane's are. `taking`: to send them, so that blocks among them grow no more."""
         ...
 
     def outbox_head(self) -> int:

@@ -113,7 +113,7 @@ class Salvage:
         held = self.held
         if held is not None:
             count, size = held.get(row.report_class, (0, 0))
-            held = {**held, row.report_class: (max(0, count - 1), max(0, size - row.cost))}
+            held = {**held, row.report_class: (max(0, count - row.count), max(0, size - row.cost))}
         return replace(self, held=held, saved=self.saved + 1)
 
 
@@ -307,11 +307,11 @@ def _sum(
 
 def _counted(connection: sqlite3.Connection) -> Mapping[str, tuple[int, int]] | None:
     """By the index of the classes, which holds all of it; None where that broke."""
-    count = "SELECT class, count(*), sum(cost) FROM damaged.outbox INDEXED BY outbox_class GROUP BY class"
-    try:
-        return {str(row[0]): (int(row[1]), int(row[2])) for row in connection.execute(count) if row[0] in CLASSES}
-    except (sqlite3.Error, TypeError, ValueError):
-        return None
+    by_class = "sum(cost) FROM damaged.outbox INDEXED BY outbox_class GROUP BY class"
+    for count in (f"SELECT class, sum(readings), {by_class}", f"SELECT class, count(*), {by_class}"):  # older ones
+        with suppress(sqlite3.Error, TypeError, ValueError):
+            return {str(row[0]): (int(row[1]), int(row[2])) for row in connection.execute(count) if row[0] in CLASSES}
+    return None
 
 
 def _tops(connection: sqlite3.Connection) -> Iterator[int]:

@@ -44,6 +44,11 @@ STEPS: Final[tuple[tuple[str, ...], ...]] = (
              SELECT 'outbox_usage', json_group_object(class, json_array(reports, bytes)) FROM (
                SELECT class, count(*) AS reports, sum(cost) AS bytes FROM outbox GROUP BY class)""",
     ),
+    (  # Telemetry waits in blocks. A row that is none has one number, as before.
+        "ALTER TABLE outbox ADD COLUMN readings INTEGER NOT NULL DEFAULT 1",
+        "DROP INDEX outbox_class",
+        "CREATE INDEX outbox_class ON outbox (class, seq, cost, readings)",
+    ),
 )
 """STEPS[n] leads from version n to n + 1."""
 

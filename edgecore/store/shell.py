@@ -121,8 +121,10 @@ class AsyncEdgeStore:
     def stamps(self) -> Iterable[tuple[Key, Stamp]]:
         return self._store.stamps()
 
-    def outbox(self, *, after: int, limit: int, lane: int | None = None) -> Sequence[OutboxReport]:
-        return self._store.outbox(after=after, limit=limit, lane=lane)
+    def outbox(
+        self, *, after: int, limit: int, lane: int | None = None, taking: bool = False
+    ) -> Sequence[OutboxReport]:
+        return self._store.outbox(after=after, limit=limit, lane=lane, taking=taking)
 
     def outbox_head(self) -> int:
         return self._store.outbox_head()

@@ -19,7 +19,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from shutil import disk_usage
@@ -47,6 +47,7 @@ from edgecore.store.damage import (
 from edgecore.store.expiry import EXPIRY_MS
 from edgecore.store.memory import floor_of
 from edgecore.store.outbox import BOOTS, CLASSES, OUTBOX_COLUMNS, OUTBOX_FROM, Writing, boot_of, bytes_of, report_of
+from edgecore.store.packing import Tails, pack
 from edgecore.store.port import (
     BOOTS_MAX,
     CLASSES_OF_LANE,
@@ -230,6 +231,11 @@ class SqliteEdgeStore:
         self._damaged_outbox: DamagedOutbox | None = None
         """Of the store before this one, while that is being saved."""
         self._read_lock = threading.Lock()
+        self._tails = Tails()
+        """Blocks that may grow; read and written under `_claims`."""
+        self._claims = threading.Condition()
+        self._growing: frozenset[int] = frozenset()
+        """Rows that the transaction under way may put into others: not given out to be sent before it ends."""
         self._reserve = settings.directory / "edge.reserve"
         self._connections: list[sqlite3.Connection] = []
         try:
@@ -424,11 +430,34 @@ class SqliteEdgeStore:
 
     def apply(self, batch: EdgeBatch) -> int:
         writing = self._writing()
+        with self._claims:
+            tails = self._tails
+            self._growing = tails.growing(writing.monotonic_ms) if batch.readings else frozenset()
+        try:
+            tails = self._apply(batch, writing, tails)
+        except BaseException:
+            self._let_go(None)
+            raise
+        self._let_go(tails)
+        return self._head
+
+    def _let_go(self, tails: Tails | None) -> None:
+        """What may grow now; None: as before."""
+        with self._claims:
+            if tails is not None:
+                self._tails = replace(self._tails, rows=tails.rows)
+            self._growing = frozenset()
+            self._claims.notify_all()
+
+    def _apply(self, batch: EdgeBatch, writing: Writing, tails: Tails) -> Tails:
         with self._transaction("writing to the edge store"):
             _write_facts(self._writer, batch)
+            tails = pack(batch.readings, writing, tails, growing=self._growing, now_ms=writing.monotonic_ms)
             for report in batch.reports:
                 writing.add(report)
             classes: set[ReportClass] = {report.report_class for report in batch.reports}
+            if batch.readings:
+                classes.add("telemetry")
             for report_class in sorted(classes):
                 writing.keep_within(report_class, self._budgets.of(report_class))
             looked_ms = self._expire(writing)
@@ -440,7 +469,7 @@ class SqliteEdgeStore:
         self._last_ms = last_ms
         self._head, self._used, self._waiting = writing.head, writing.used, writing.waiting
         self._looked_ms = looked_ms
-        return self._head
+        return tails
 
     def _writing(self) -> Writing:
         return Writing(
@@ -506,12 +535,25 @@ class SqliteEdgeStore:
             used, waiting = Counter(self._used), Counter(self._waiting)
             for lane, span in settled:
                 self._forget(CLASSES_OF_LANE[lane], span, used, waiting)
+            used, waiting = self._keep_parts(settled, used, waiting)
             self._keep_usage(used, waiting)
             starts = Starts((Start(mark=self._mark(), first=1),))
             told = (("incarnation", incarnation), (META_LEFT, "0"), (META_STARTS, starts.text), (META_LEAVING, "no"))
             self._writer.executemany(_SET_META, told)
         self._incarnation, self._left, self._starts = incarnation, 0, starts
         self._used, self._waiting = used, waiting
+        with self._claims:
+            self._tails = Tails(taken=self._head)
+
+    def _keep_parts(
+        self, settled: Sequence[tuple[int, Span]], used: Counter[str], waiting: Counter[str]
+    ) -> tuple[Counter[str], Counter[str]]:
+        """Of blocks of which only the first numbers are settled."""
+        writing = replace(self._writing(), used=used, waiting=waiting)
+        for lane, span in settled:
+            if "telemetry" in CLASSES_OF_LANE[lane]:
+                writing.keep_part(span.through)
+        return writing.used, writing.waiting
 
     def prune_outbox(self, *, through: int, first: int = 1, lane: int | None = None) -> None:
         classes = tuple(CLASSES.values()) if lane is None else CLASSES_OF_LANE[lane]
@@ -554,7 +596,7 @@ class SqliteEdgeStore:
     def _forget(self, classes: Sequence[ReportClass], span: Span, used: Counter[str], waiting: Counter[str]) -> None:
         which = (json.dumps(classes), *span)
         freed = self._writer.execute(
-            "SELECT class, count(*), sum(cost) FROM outbox"
+            "SELECT class, sum(readings), sum(cost) FROM outbox"
             " WHERE class IN (SELECT value FROM json_each(?)) AND seq BETWEEN ? AND ? GROUP BY class",
             which,
         ).fetchall()
@@ -585,7 +627,20 @@ class SqliteEdgeStore:
         rows = self._read("SELECT resource, namespace, name, uid, revision FROM objects")
         return [(_key(row), Stamp(str(row[3]), Revision(int(str(row[4]))))) for row in rows]
 
-    def outbox(self, *, after: int, limit: int, lane: int | None = None) -> Sequence[OutboxReport]:
+    def outbox(
+        self, *, after: int, limit: int, lane: int | None = None, taking: bool = False
+    ) -> Sequence[OutboxReport]:
+        if not taking:
+            return self._waiting_reports(after, limit, lane)
+        with self._claims:
+            found = self._waiting_reports(after, limit, lane)
+            while any(report.seq in self._growing for report in found):
+                self._claims.wait()
+                found = self._waiting_reports(after, limit, lane)
+            self._tails = self._tails.after_taking(found, self._now_ms())
+            return found
+
+    def _waiting_reports(self, after: int, limit: int, lane: int | None) -> Sequence[OutboxReport]:
         if lane is None:
             rows = self._read(
                 f"SELECT {OUTBOX_COLUMNS} {OUTBOX_FROM} WHERE seq > ? ORDER BY seq LIMIT ?", (after, limit)

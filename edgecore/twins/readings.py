@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from devices.port import Driver, PropertyConfig, Reading
+from edgecore.store.port import NewReading
 from edgecore.twins.ledger import Ledger
 from edgecore.twins.plan import Taken, is_settled, take
 from edgecore.twins.served import Served
-from edgecore.twins.stage import Place, name_of_device, telemetry_report
-from skerry.objects.twins import Telemetry, TwinState, format_value
+from edgecore.twins.stage import Place, name_of_device
+from skerry.objects.blocks import Reading as BlockReading
+from skerry.objects.twins import TwinState, format_value
 from skerry.ports import Clock
 
 
@@ -71,7 +73,7 @@ class Readings:
                 self._ledger.stage.told.add(place)
             else:
                 self._ledger.pace.moved(place)
-            row = Telemetry(
+            told = BlockReading(
                 device=name_of_device(place[0], state.uid),
                 prop=place[1],
                 seq=state.seq,
@@ -81,8 +83,10 @@ class Readings:
                 reason=reading.reason,
                 source_ms=reading.source_ms,
                 source_seq=reading.source_seq,
+                ago_ms=0,
             )
-            self._ledger.stage.telemetry.append(telemetry_report(place[0], row))
+            taken_ms = round(self._clock.monotonic_s() * 1000)
+            self._ledger.stage.telemetry.append(NewReading(reading=told, taken_ms=taken_ms))
         self._ledger.staged()
 
     def take_back(self, place: Place, config: PropertyConfig, reading: Reading) -> TwinState:

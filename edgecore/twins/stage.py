@@ -11,19 +11,17 @@ from collections.abc import Callable, Set
 from dataclasses import dataclass, field, replace
 from typing import Final, TypeAlias
 
-from edgecore.store.port import EdgeBatch, NewReport, TwinRow
+from edgecore.store.port import EdgeBatch, NewReading, NewReport, TwinRow
 from skerry.objects.desired import Policy
 from skerry.objects.meta import Key
 from skerry.objects.twins import (
     DeviceName,
     DeviceState,
-    Telemetry,
     TwinDesired,
     TwinReported,
     TwinState,
     encode_device_state,
     encode_state,
-    encode_telemetry,
     encode_twin_desired,
     encode_twin_reported,
     series_of,
@@ -43,7 +41,7 @@ class Stage:
     rows: set[Place] = field(default_factory=set[Place])
     told: set[Place] = field(default_factory=set[Place])
     wanted: dict[Place, Policy] = field(default_factory=dict[Place, Policy])
-    telemetry: list[NewReport] = field(default_factory=list[NewReport])
+    telemetry: list[NewReading] = field(default_factory=list[NewReading])
     states: dict[Key, DeviceState] = field(default_factory=dict[Key, DeviceState])
     gone: set[Key] = field(default_factory=set[Key])
     receipts: list[tuple[str, int]] = field(default_factory=list[tuple[str, int]])
@@ -66,7 +64,7 @@ class Stage:
 
     def batch(self, state_of: Callable[[Place], TwinState | None], pending: Set[Place] = frozenset()) -> EdgeBatch:
         """Everything staged, as one transaction. `pending`: what the cloud is told of later."""
-        reports = list(self.telemetry)
+        reports: list[NewReport] = []
         rows: list[TwinRow] = []
         for place in sorted(self.rows):
             state = state_of(place)
@@ -85,6 +83,7 @@ class Stage:
             reports.append(NewReport(report_class="state", kind="device_state", key=key, body=body))
         return EdgeBatch(
             reports=tuple(reports),
+            readings=tuple(self.telemetry),
             twins=tuple(rows),
             twin_deletes=tuple(sorted(self.gone)),
             meta=((META_TOLD_EPOCH, self.epoch),) if self.epoch else (),
@@ -116,9 +115,3 @@ def desired_report(device: Key, prop: str, state: TwinState, policy: Policy) -> 
     report = TwinDesired(device=name_of_device(device, state.uid), prop=prop, desired=state.desired, policy=policy)
     key = series_of(device.namespace, device.name, prop)
     return NewReport(report_class="state", kind="twin_desired", key=key, body=encode_twin_desired(report))
-
-
-def telemetry_report(device: Key, report: Telemetry) -> NewReport:
-    """One row of a property's history."""
-    key = series_of(device.namespace, device.name, report.prop)
-    return NewReport(report_class="telemetry", kind="telemetry", key=key, body=encode_telemetry(report))

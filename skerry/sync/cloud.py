@@ -14,6 +14,7 @@ from enum import Enum
 from typing import Final
 
 from skerry.errors import ProtocolError
+from skerry.objects.blocks import CAPABILITY as BLOCKS
 from skerry.objects.meta import Key, Revision
 from skerry.sync.batches import next_contents, object_frames, stamp_frames
 from skerry.sync.effects import Admit, CloseLink, CloudEffect, Heard, Send, Settled
@@ -351,6 +352,7 @@ class CloudSession:
                 lanes=admission.received.beyond if version >= 2 else (),
                 dictionary=self.dictionary,
                 common=admission.common,
+                capabilities=(BLOCKS,) if version >= 2 else (),
             )
         )
 

@@ -18,6 +18,7 @@ from itertools import islice
 from typing import Final
 
 from skerry.errors import InvalidError, ProtocolError
+from skerry.objects.blocks import CAPABILITY as BLOCKS
 from skerry.objects.meta import Key, Revision, Stamp
 from skerry.objects.spans import Span
 from skerry.sync.ages import Chronology
@@ -383,7 +384,8 @@ class EdgeSession:
             self._held = {key: Stamp(stamp.uid, Revision(0)) for key, stamp in self._held.items()}
             self._write(Write(number=0, epoch=frame.epoch, revision=Revision(0), void=True))
         chronology = Chronology(self._outbox.boots(), self._identity.boot_id, reading)
-        self._effects += self._upstream.welcomed(frame.version, received, chronology)
+        blocks = BLOCKS in frame.capabilities
+        self._effects += self._upstream.welcomed(frame.version, received, chronology, blocks=blocks)
         if not self._leaving:
             self._write(Write(number=0, leaving=True))
         if frame.in_step:

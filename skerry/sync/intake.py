@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from skerry.errors import ProtocolError
+from skerry.objects.blocks import TELEMETRY_BLOCK, count_of
 from skerry.objects.spans import Span
 from skerry.sync.effects import Commit, DatedReport
 from skerry.sync.ports import Instant
@@ -26,7 +27,9 @@ WAITING_FRAMES_MAX: Final = 128
 WAITING_BYTES_MAX: Final = 32 * 1024 * 1024
 """The same in bytes, as `size_of` counts: 18 frames, each of one report as large as can travel, are 18 MiB."""
 COMMIT_REPORTS_MAX: Final = 1024
-"""No further frame joins a transaction that has this many reports."""
+"""No further frame joins a transaction that has this many reports; each reading of a block counts."""
+FRAME_READINGS_MAX: Final = 8192
+"""Of one frame, counted so: an edge sends some 2,500, and a frame is committed whole."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +41,8 @@ class _Taken:
     reports: tuple[DatedReport, ...]
     receipt: Receipt
     size: int
+    readings: int
+    """Its reports, each reading of a block counted."""
 
 
 class Intake:
@@ -63,10 +68,13 @@ class Intake:
             or len(self._waiting) >= WAITING_FRAMES_MAX
         ):
             raise ProtocolError("more reports without a receipt than any window allows")
+        readings = sum(count_of(report.kind, report.body) for report in frame.reports)
+        if readings > FRAME_READINGS_MAX:
+            raise ProtocolError(f"{readings} readings in one frame")
         if self._lanes_known:
-            taken = self._lane(frame, now, size)
+            taken = self._lane(frame, now, size, readings)
         elif frame.reports:
-            taken = self._all_lanes(frame, now, size)
+            taken = self._all_lanes(frame, now, size, readings)
         else:
             return
         for lane, span in taken.covered:
@@ -75,7 +83,7 @@ class Intake:
         self._bytes += size
         self._waiting.append(taken)
 
-    def _lane(self, frame: Reports, now: Instant, size: int) -> _Taken:
+    def _lane(self, frame: Reports, now: Instant, size: int, readings: int) -> _Taken:
         span = frame.span
         if frame.lane not in LANES:
             raise ProtocolError(f"lane {frame.lane} is not known")
@@ -94,9 +102,10 @@ class Intake:
             reports=tuple(_dated(report, now) for report in frame.reports),
             receipt=Receipt(lane=frame.lane, first=span.first, through=span.through),
             size=size,
+            readings=readings,
         )
 
-    def _all_lanes(self, frame: Reports, now: Instant, size: int) -> _Taken:
+    def _all_lanes(self, frame: Reports, now: Instant, size: int, readings: int) -> _Taken:
         span = Span(self._through + 1, frame.reports[-1].seq)
         _check_order(frame, span)
         self._through = span.through
@@ -106,7 +115,8 @@ class Intake:
             for report in frame.reports
             if report.seq not in self._received.lanes[lane_of_report(report)]
         )
-        return _Taken(covered=covered, reports=fresh, receipt=Receipt(through=span.through), size=size)
+        receipt = Receipt(through=span.through)
+        return _Taken(covered=covered, reports=fresh, receipt=receipt, size=size, readings=readings)
 
     def commit(self, incarnation: str) -> Commit | None:
         """The next transaction, unless one is under way or nothing waits."""
@@ -116,7 +126,7 @@ class Intake:
         count = 0
         while self._waiting and count < COMMIT_REPORTS_MAX:
             chosen.append(self._waiting.pop(0))
-            count += len(chosen[-1].reports)
+            count += chosen[-1].readings
         self._committing = tuple(chosen)
         return Commit(
             incarnation=incarnation,
@@ -148,7 +158,7 @@ class Intake:
 def lane_of_report(report: Report) -> int:
     """The lane in which a version 1 edge would have sent this, did it know lanes: telemetry is its only bulk."""
     oversize = report.kind == "oversize" and report.body.startswith(b'{"kind":"telemetry",')
-    return BULK if oversize or report.kind == "telemetry" else PROMPT
+    return BULK if oversize or report.kind in ("telemetry", TELEMETRY_BLOCK) else PROMPT
 
 
 def _check_order(frame: Reports, span: Span) -> None:

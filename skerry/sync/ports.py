@@ -63,11 +63,14 @@ class SyncSettings:
     """`Reports` frames that may lack a receipt."""
     reports_max: int = 256
     """Reports in one frame; also how much of a backlog is sent before live telemetry, rather than beside it."""
+    readings_max: int = 2048
+    """The same of readings, which travel in blocks: what a cloud takes up in a tenth of a second, so that what is
+    live waits no longer for it."""
     backlog_frames: int = 2
     """`Reports` frames of the backlog that may lack a receipt: one on its way while one is being committed."""
     backlog_bytes_s: int = 128 * 1024
-    """How fast a backlog is sent, bytes of reports in a second, before compression: a day of ten readings a second
-    in twenty minutes, and ten thousand gateways that come back at once leave the cloud room to breathe."""
+    """How fast a backlog is sent, bytes of reports in a second, before frames are compressed: ten thousand gateways
+    that come back at once leave the cloud room to breathe."""
     heartbeat_s: float = 30.0
     """The cloud's choice, told in `Welcome`: two in which nothing is heard end a session. An idle gateway asks after
     4/3 of it (`skerry.sync.edge.PING_HEARTBEATS`): with 30 s, 2160 times a day, of 214 bytes on IPv4 with the answer
@@ -134,8 +137,11 @@ class OutboxItem(Protocol):
 class Outbox(Protocol):
     """What an edge still has to tell (`edgecore.store.port.EdgeStore` is one)."""
 
-    def outbox(self, *, after: int, limit: int, lane: int | None = None) -> Sequence[OutboxItem]:
-        """Items of a lane (None: of all) with `seq` > `after`, ascending."""
+    def outbox(
+        self, *, after: int, limit: int, lane: int | None = None, taking: bool = False
+    ) -> Sequence[OutboxItem]:
+        """Items of a lane (None: of all) with `seq` > `after`, ascending. `taking`: to send them; blocks of
+        readings among them grow no more."""
         ...
 
     def outbox_head(self) -> int:

@@ -4,17 +4,22 @@ Three channels, each with a window of its own: *prompt* (its lane, in order), *l
 lane from now on) and the *backlog* (what the bulk lane held before, oldest first), which is sent only when the
 other two have nothing, and no faster than its rate. It keeps only what is on its way; a crash loses that, and the
 next session is told what has arrived. To a version 1 cloud there is one channel with everything in order.
+
+A block of readings travels as it lies in the outbox, to a cloud that unpacks blocks; any other is told each reading
+alone. Either way each has its own number, so that what was told in part goes on from there.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 from skerry.errors import ProtocolError
+from skerry.objects.blocks import TELEMETRY_BLOCK, Reading, count_of, decode_block, part_of
 from skerry.objects.spans import Span
+from skerry.objects.twins import encode_telemetry
 from skerry.sync.ages import Chronology
 from skerry.sync.effects import Prune
 from skerry.sync.ports import Instant, Outbox, OutboxItem, SyncSettings
@@ -28,6 +33,43 @@ JUMP_SPANS_MAX: Final = SPANS_MAX - 4
 """With more spans than this received, live telemetry waits behind the backlog: it would open one more."""
 BURST_S: Final = 8.0
 """Seconds of the backlog's rate that may be sent at once: a short outage is made up for without waiting."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Part:
+    """A block, a part of it, or a reading of it: an `OutboxItem`."""
+
+    seq: int
+    kind: str
+    key: str
+    body: bytes
+    wall_ms: int
+    boot_id: str
+    monotonic_ms: int
+
+    @classmethod
+    def of(cls, item: OutboxItem, *, seq: int, body: bytes) -> _Part:
+        return cls(
+            seq=seq,
+            kind=item.kind,
+            key=item.key,
+            body=body,
+            wall_ms=item.wall_ms,
+            boot_id=item.boot_id,
+            monotonic_ms=item.monotonic_ms,
+        )
+
+    @classmethod
+    def alone(cls, item: OutboxItem, seq: int, reading: Reading) -> _Part:
+        return cls(
+            seq=seq,
+            kind="telemetry",
+            key=reading.series,
+            body=encode_telemetry(reading.telemetry()),
+            wall_ms=item.wall_ms - reading.ago_ms,
+            boot_id=item.boot_id,
+            monotonic_ms=item.monotonic_ms - reading.ago_ms,
+        )
 
 
 @dataclass(slots=True, kw_only=True)
@@ -58,6 +100,7 @@ class Upstream:
         self._settings = settings
         self._chronology: Chronology | None = None
         self._version = 0
+        self._blocks = False
         self._urgent: list[_Channel] = []
         """What the backlog waits for."""
         self._backlog: _Channel | None = None
@@ -70,12 +113,14 @@ class Upstream:
         self._resting = False
         """The backlog waits for its allowance, and for nothing else."""
 
-    def welcomed(self, version: int, received: Received, chronology: Chronology) -> list[Prune]:
-        """The cloud said what it has, and the time; what the outbox may forget for it.
+    def welcomed(
+        self, version: int, received: Received, chronology: Chronology, *, blocks: bool = False
+    ) -> list[Prune]:
+        """The cloud said what it has, the time, and whether it knows blocks; what the outbox may forget for it.
 
         Raises `ProtocolError` where it can't have that.
         """
-        self._version, self._chronology = version, chronology
+        self._version, self._chronology, self._blocks = version, chronology, blocks
         if version < 2:
             through = received.unbroken
             self._urgent = [_Channel(lane=None, next=through + 1, window=self._settings.report_frames)]
@@ -101,8 +146,10 @@ class Upstream:
 
     def _is_long(self, *, after: int) -> bool:
         """More waits than one frame takes: worth overtaking, at the price of one more span."""
-        limit = self._settings.reports_max
-        return len(self._outbox.outbox(after=after, limit=limit + 1, lane=BULK)) > limit
+        settings = self._settings
+        items = self._outbox.outbox(after=after, limit=settings.reports_max + 1, lane=BULK)
+        readings = sum(count_of(item.kind, item.body) for item in items)
+        return len(items) > settings.reports_max or readings > settings.readings_max
 
     def _next_hole(self) -> _Channel | None:
         if not self._holes:
@@ -172,15 +219,15 @@ class Upstream:
 
     def _frame(self, channel: _Channel, now: Instant) -> Reports | None:
         limit = self._settings.reports_max
-        items = self._outbox.outbox(after=channel.next - 1, limit=limit, lane=channel.lane)
+        items = self._outbox.outbox(after=channel.next - 1, limit=limit, lane=channel.lane, taking=True)
         exhausted = len(items) < limit
         if channel.until is not None:
-            within = [item for item in items if item.seq <= channel.until]
+            within = [item for item in items if item.seq - count_of(item.kind, item.body) < channel.until]
             exhausted = exhausted or len(within) < len(items)
             items = within
-        reports = self._reports(items, now)
+        reports, complete = self._reports(items, channel, now)
         through = reports[-1].seq if reports else 0
-        if channel.until is not None and exhausted and len(reports) == len(items):
+        if channel.until is not None and exhausted and complete:
             through = channel.until  # the rest of the hole was replaced or dropped
         if not through:
             return None
@@ -198,17 +245,39 @@ class Upstream:
             late=channel.late,
         )
 
-    def _reports(self, items: Sequence[OutboxItem], now: Instant) -> list[Report]:
-        """As many as one frame takes."""
+    def _reports(self, items: Sequence[OutboxItem], channel: _Channel, now: Instant) -> tuple[list[Report], bool]:
+        """As many as one frame takes, and whether those are all."""
         reports: list[Report] = []
-        size = 0
+        size = readings = 0
         for item in items:
-            report = self._report(item, now)
-            size += size_of(report)
-            if reports and size > self._part_bytes:
-                break
-            reports.append(report)
-        return reports
+            for part in self._parts(item, channel):
+                report = self._report(part, now)
+                size += size_of(report)
+                readings += count_of(report.kind, report.body)
+                full = size > self._part_bytes or readings > self._settings.readings_max
+                if reports and (full or len(reports) >= self._settings.reports_max):
+                    return reports, False
+                reports.append(report)
+        return reports, True
+
+    def _parts(self, item: OutboxItem, channel: _Channel) -> Iterator[OutboxItem]:
+        """What of an item the channel is to account for, in the form that this cloud knows."""
+        if item.kind != TELEMETRY_BLOCK:
+            yield item
+            return
+        until = item.seq if channel.until is None else min(item.seq, channel.until)
+        after = channel.next - 1
+        try:
+            if self._blocks:
+                yield _Part.of(item, seq=until, body=part_of(item.body, last=item.seq, after=after, until=until))
+                return
+            block = decode_block(item.body)
+        except ProtocolError:
+            yield _Part.of(item, seq=until, body=item.body)  # the cloud, too, sees that it is none, and goes on
+            return
+        for seq, reading in enumerate(block, item.seq - len(block) + 1):
+            if after < seq <= until:
+                yield _Part.alone(item, seq, reading)
 
     def _report(self, item: OutboxItem, now: Instant) -> Report:
         assert self._chronology is not None, "nothing is sent before Welcome"

@@ -173,6 +173,7 @@ SCHEMA: Final[dict[type, tuple[Field, ...]]] = {
         _each(9, "lanes", LaneReceived, len(LANES)),
         _uint(10, "dictionary"),
         _uint(11, "common"),
+        Field(number=12, name="capabilities", form=Form.STRINGS, limit=64),
     ),
     Compare: (
         _uint(1, "batch"),

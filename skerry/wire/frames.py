@@ -112,6 +112,8 @@ class Welcome:
     common: int = 0
     """Up to which what was received is the past of the store that said `Hello`, whatever it has sent itself; 0 where
     nothing was received that it may not have sent, or nothing is known."""
+    capabilities: tuple[str, ...] = ()
+    """What the cloud can besides keeping in step: `blocks`, to unpack blocks of readings."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -189,8 +191,9 @@ class Report:
     """One item of the edge's outbox."""
 
     seq: int
+    """The last of its numbers: a block of readings has one for each."""
     kind: str
-    """`pod_status`, `node_status`, `twin_reported`, `telemetry`, `event` ..."""
+    """`pod_status`, `node_status`, `twin_reported`, `telemetry`, `telemetry_block`, `event` ..."""
     key: str
     body: bytes
     wall_ms: int

@@ -14,16 +14,21 @@ from edgecore.store.port import (
     EdgeBatch,
     EdgeStore,
     Held,
+    NewReading,
     NewReport,
     OutboxBudgets,
+    OutboxReport,
     ReportClass,
     TwinRow,
 )
 from skerry.clocks import ManualClock
+from skerry.objects.blocks import READINGS_MAX, TELEMETRY_BLOCK, Block, decode_block
+from skerry.objects.blocks import Reading as BlockReading
 from skerry.objects.json import decode_object
 from skerry.objects.meta import Key, Revision, Stamp
 from skerry.objects.reports import GAP, SERIES_GAP, GapReport, SeriesGapReport
 from skerry.objects.spans import Span
+from skerry.objects.twins import DeviceName
 from skerry.sync.ports import Reading
 from skerry.wire.frames import BULK, PROMPT
 
@@ -52,8 +57,43 @@ def telemetry(number: int) -> NewReport:
     return report("series", b"%090d" % number, report_class="telemetry", kind="telemetry")
 
 
+def readings(clock: ManualClock, *numbers: int, device: str = "boiler", ago_ms: int = 0) -> tuple[NewReading, ...]:
+    """Of two properties in turn."""
+    return tuple(
+        NewReading(
+            reading=BlockReading(
+                DeviceName(namespace="default", name=device, uid="uid"),
+                f"p{number % 2}",
+                number,
+                str(number),
+                "INT",
+                "good",
+                "",
+                number,
+                None,
+                0,
+            ),
+            taken_ms=round(clock.monotonic_s() * 1000) - ago_ms,
+        )
+        for number in numbers
+    )
+
+
+def blocks_of(store: EdgeStore, *, taking: bool = False) -> list[tuple[int, Block]]:
+    found = store.outbox(after=0, limit=10_000, lane=BULK, taking=taking)
+    return [(report.seq, decode_block(report.body)) for report in found if report.kind == TELEMETRY_BLOCK]
+
+
+def seqs_of(blocks: list[tuple[int, Block]]) -> list[list[int]]:
+    return [[reading.seq for reading in block] for _, block in blocks]
+
+
 def gaps_of(store: EdgeStore) -> dict[str, GapReport]:
     return {gap.report_class: gap for gap in store.stats().gaps}
+
+
+def told_holes(store: EdgeStore) -> list[OutboxReport]:
+    return [report for report in store.outbox(after=0, limit=10_000) if report.kind == SERIES_GAP]
 
 
 def holes_of(store: EdgeStore) -> dict[str, SeriesGapReport]:
@@ -408,3 +448,97 @@ class EdgeStoreContract:
         assert kept(store).count("telemetry") == 1
         assert gaps_of(store)["event"].dropped > 0
         assert holes_of(store) == {}
+
+    # --- readings ---
+
+    def test_readings_are_a_block_with_a_number_each(self, store: EdgeStore, clock: ManualClock) -> None:
+        both = (*readings(clock, 1, 2, ago_ms=70), *readings(clock, 8, device="pump"), *readings(clock, 3))
+        assert store.apply(EdgeBatch(readings=both)) == 4
+        ((seq, block),) = blocks_of(store)
+        assert seq == 4
+        assert [(each.device.name, each.seq, each.ago_ms) for each in block] == [
+            ("boiler", 1, 70),
+            ("boiler", 2, 70),
+            ("pump", 8, 0),
+            ("boiler", 3, 0),
+        ]
+        assert store.stats().outbox_reports == 4
+        assert [(waits.report_class, waits.reports) for waits in store.stats().waiting] == [("telemetry", 4)]
+
+    def test_blocks_grow_while_nobody_asks_for_them(self, store: EdgeStore, clock: ManualClock) -> None:
+        for number in range(1, 101):
+            store.apply(EdgeBatch(readings=readings(clock, number)))
+            clock.advance(0.25)
+        found = blocks_of(store)
+        assert len(found) <= 8
+        assert [seq for block in seqs_of(found) for seq in block] == list(range(1, 101))
+        now_ms = round(clock.monotonic_s() * 1000)
+        rows = store.outbox(after=0, limit=100)
+        taken = [
+            row.monotonic_ms - reading.ago_ms
+            for row, (_, block) in zip(rows, found, strict=True)
+            for reading in block
+        ]
+        assert taken == [now_ms - 250 * (100 - number) for number in range(100)], "when each was taken"
+        assert store.stats().outbox_reports == 100
+
+    def test_what_was_taken_to_be_sent_stays_as_it_is(self, store: EdgeStore, clock: ManualClock) -> None:
+        store.apply(EdgeBatch(readings=readings(clock, 1, 2)))
+        taken = blocks_of(store, taking=True)
+        clock.advance(60)
+        store.apply(EdgeBatch(readings=readings(clock, 3, 4)))
+        assert blocks_of(store)[:1] == taken
+        clock.advance(60)
+        store.apply(EdgeBatch(readings=readings(clock, 5, 6)))
+        assert seqs_of(blocks_of(store)) == [[1, 2], [3, 4, 5, 6]]
+
+    def test_blocks_are_left_alone_where_somebody_sends(self, store: EdgeStore, clock: ManualClock) -> None:
+        for number in (1, 2, 3):
+            blocks_of(store, taking=True)
+            store.apply(EdgeBatch(readings=readings(clock, number)))
+            clock.advance(0.25)
+        assert seqs_of(blocks_of(store)) == [[1], [2], [3]]
+
+    def test_a_block_is_no_longer_than_ten_minutes(self, store: EdgeStore, clock: ManualClock) -> None:
+        store.apply(EdgeBatch(readings=readings(clock, 1)))
+        clock.advance(599)
+        store.apply(EdgeBatch(readings=readings(clock, 2)))
+        clock.advance(2)
+        store.apply(EdgeBatch(readings=readings(clock, 3)))
+        assert seqs_of(blocks_of(store)) == [[1, 2], [3]]
+
+    def test_more_readings_than_a_block_has_are_several(self, store: EdgeStore, clock: ManualClock) -> None:
+        assert store.apply(EdgeBatch(readings=readings(clock, *range(READINGS_MAX + 2)))) == READINGS_MAX + 2
+        assert [len(block) for block in seqs_of(blocks_of(store))] == [READINGS_MAX, 2]
+
+    def test_a_receipt_for_a_part_of_a_block_leaves_it_and_a_new_life_the_rest(
+        self, store: EdgeStore, clock: ManualClock
+    ) -> None:
+        store.apply(EdgeBatch(readings=readings(clock, 1, 2, 3, 4)))
+        store.prune_outbox(first=1, through=2, lane=BULK)
+        assert seqs_of(blocks_of(store)) == [[1, 2, 3, 4]]
+        store.begin_life("second", [(BULK, Span(1, 3))])
+        assert [seq for seq, _ in blocks_of(store)] == [4]
+        assert seqs_of(blocks_of(store)) == [[4]]
+        assert store.stats().outbox_reports == 1
+        store.prune_outbox(first=1, through=4, lane=BULK)
+        assert store.stats().outbox_reports == store.stats().outbox_bytes == 0
+
+    def test_readings_of_a_block_that_is_dropped_are_counted_by_their_series(
+        self, open_store: OpenStore, clock: ManualClock
+    ) -> None:
+        store = open_store(BUDGETS)
+        for first in range(0, 400, 4):
+            store.apply(EdgeBatch(readings=readings(clock, *range(first, first + 4))))
+            clock.advance(601)
+        kept = [seq for block in seqs_of(blocks_of(store)) for seq in block]
+        lost = 400 - len(kept)
+        assert kept == list(range(lost, 400))
+        assert gaps_of(store)["telemetry"].dropped == lost
+        holes = {report.key: SeriesGapReport.decode(decode_object(report.body)) for report in told_holes(store)}
+        assert {key: hole.dropped for key, hole in holes.items()} == {
+            "default/boiler/p0": lost // 2,
+            "default/boiler/p1": lost // 2,
+        }
+        assert [hole.first_seq for hole in holes.values()] == [1, 2]
+        assert store.stats().outbox_reports == len(kept) + 3

@@ -11,13 +11,15 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from edgecore.store.port import META_EPOCH, OutboxReport
+from skerry.objects.blocks import TELEMETRY_BLOCK, decode_block
 from skerry.objects.commands import FINAL, SILENT, phase_of
 from skerry.objects.commands import REPORT as COMMAND_REPORT
 from skerry.objects.json import str_at
 from skerry.objects.meta import Key, Stamp
+from skerry.objects.twins import encode_telemetry
 from skerry.sync.effects import DatedReport, Write
 from skerry.sync.intake import lane_of_report
-from skerry.wire.frames import PROMPT, Frame, Hello, Objects, Reports, Stamps, Welcome
+from skerry.wire.frames import PROMPT, Frame, Hello, Objects, Report, Reports, Stamps, Welcome
 
 if TYPE_CHECKING:
     from tests.sim.cloud import Cloud, Replica, Served
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
     from tests.sim.world import World
 
 
+TELEMETRY: Final = "telemetry"
+"""A reading alone, as a cloud that knows no blocks is told it."""
 PROMISES: Final = {
     1: "convergence",
     2: "no going back",
@@ -51,6 +55,15 @@ class BrokenPromiseError(AssertionError):
         self.at_s = at_s
 
 
+def parts_of(item: OutboxReport | Report) -> list[tuple[int, bytes, str]]:
+    """Numbers, what each tells, and of which series: several of a block of readings."""
+    if item.kind != TELEMETRY_BLOCK:
+        return [(item.seq, item.body, item.key)]
+    block = decode_block(item.body)
+    first = item.seq - len(block) + 1
+    return [(seq, encode_telemetry(each.telemetry()), each.series) for seq, each in enumerate(block, first)]
+
+
 @dataclass(slots=True)
 class Told:
     """What became of the reports of one life of one outbox."""
@@ -66,8 +79,18 @@ class Told:
     """The newest of the prompt lane that took effect."""
     state: dict[str, int] = field(default_factory=dict[str, int])
     """Newest seq of each state key."""
+    readings: set[bytes] = field(default_factory=set[bytes])
+    """Those that took effect, by what they tell: under whatever number it happened, it happens once."""
     common: int | None = None
     """Up to which the older copy of the store that the edge was set back to is the same; None before it was."""
+
+
+def times_of(dated: DatedReport) -> list[tuple[int, int]]:
+    """When what a report tells took place: as it is dated, and truly."""
+    if dated.report.kind == TELEMETRY_BLOCK:
+        return [(dated.at_ms - each.ago_ms, each.source_ms) for each in decode_block(dated.report.body)]
+    body = json.loads(dated.report.body)
+    return [(dated.at_ms, body["at"] if "at" in body else body["ts_src"])]
 
 
 class Checkers:
@@ -103,23 +126,43 @@ class Checkers:
         """A report was written; what vanished was coalesced or dropped."""
         told = self._told.setdefault(edge.store.incarnation, Told())
         after = {item.seq: item for item in edge.store.outbox(after=0, limit=100_000)}
-        for seq in before.keys() - after.keys():
-            told.excused.add(seq)
-        self._counted(edge, told, [before[seq] for seq in before.keys() - after.keys()], after)
+        vanished = [before[seq] for seq in before.keys() - after.keys()]
+        for item in vanished:
+            told.excused.update(seq for seq, _, _ in parts_of(item))
+        self._counted(edge, told, vanished, before, after)
         for seq, item in after.items():
-            told.appended[seq] = item.body
+            if seq not in before:
+                told.appended.update((number, body) for number, body, _ in parts_of(item))
             if item.report_class == "state":
                 told.state[item.key] = max(told.state.get(item.key, 0), seq)
 
-    def _counted(self, edge: Edge, told: Told, vanished: list[OutboxReport], after: dict[int, OutboxReport]) -> None:
+    def _counted(
+        self,
+        edge: Edge,
+        told: Told,
+        vanished: list[OutboxReport],
+        before: dict[int, OutboxReport],
+        after: dict[int, OutboxReport],
+    ) -> None:
         """Nothing is dropped silently: all of it is counted, and of telemetry the series is told."""
-        dropped = [item for item in vanished if item.report_class != "state"]
+        grown = {
+            body
+            for seq, item in after.items()
+            if vanished and seq not in before and item.kind == TELEMETRY_BLOCK
+            for _, body, _ in parts_of(item)
+        }
+        dropped = [
+            (item.report_class, series)
+            for item in vanished
+            for _, body, series in parts_of(item)
+            if item.report_class != "state" and body not in grown
+        ]
         told.dropped += len(dropped)
         counted = sum(gap.total for gap in edge.store.stats().gaps)
         if counted != told.dropped:
             self._broken(4, f"{edge.name} dropped {told.dropped} reports, and tells of {counted}")
         holes = {item.key for item in after.values() if item.kind == "series_gap"}
-        if unseen := {item.key for item in dropped if item.report_class == "telemetry"} - holes:
+        if unseen := {series for report_class, series in dropped if report_class == "telemetry"} - holes:
             self._broken(4, f"{edge.name} dropped readings of {sorted(unseen)}, and does not say so")
 
     def forgot(self, edge: Edge) -> None:
@@ -130,7 +173,7 @@ class Checkers:
     def set_back(self, edge: Edge) -> None:
         """Its disk is an older copy: what it wrote since and the cloud has not is gone, and so is what it dropped."""
         told = self._told.setdefault(edge.store.incarnation, Told())
-        waiting = {item.seq for item in edge.store.outbox(after=0, limit=100_000)}
+        waiting = {seq for item in edge.store.outbox(after=0, limit=100_000) for seq, _, _ in parts_of(item)}
         told.excused.update(told.appended.keys() - told.effects - waiting)
         told.appended = {seq: body for seq, body in told.appended.items() if seq <= edge.store.outbox_head()}
         told.dropped = sum(gap.total for gap in edge.store.stats().gaps)
@@ -145,10 +188,12 @@ class Checkers:
         """What waits was given another incarnation. What was written before the copy was made must not come twice."""
         old = self._told.setdefault(before, Told())
         new = self._told[edge.store.incarnation] = Told(dropped=old.dropped)
+        new.readings = old.readings
         for item in edge.store.outbox(after=0, limit=100_000):
-            if item.seq <= (old.common or 0) and item.seq in old.effects:
-                self._broken(4, f"{edge.name} tells report {item.seq} again in another life")
-            new.appended[item.seq] = item.body
+            for seq, body, _ in parts_of(item):
+                if seq <= (old.common or 0) and seq in old.effects:
+                    self._broken(4, f"{edge.name} tells report {seq} again in another life")
+                new.appended[seq] = body
             if item.report_class == "state":
                 new.state[item.key] = max(new.state.get(item.key, 0), item.seq)
         old.excused.update(old.appended.keys())
@@ -160,14 +205,17 @@ class Checkers:
         """What took effect after the backup was taken is gone from the cloud, receipts or not."""
         for told in self._told.values():
             told.excused.update(told.appended)
-            told.effects, told.prompt = set(), 0
+            told.effects, told.prompt, told.readings = set(), 0, set()
             told.common = 0  # nor does it know of their starts
         self._values = {}
         self._newest = {}
         self._named = {}  # by the epoch before; what it named later stands for nothing, and older may stand again
         for node, incarnation, dated in cloud.disk.effects:
             told = self._told.setdefault(incarnation, Told())
-            told.effects.add(dated.report.seq)
+            for seq, body, _ in parts_of(dated.report):
+                told.effects.add(seq)
+                if dated.report.kind in (TELEMETRY, TELEMETRY_BLOCK):
+                    told.readings.add(body)
             if lane_of_report(dated.report) == PROMPT:
                 told.prompt = dated.report.seq
             self._value(node, dated)
@@ -253,25 +301,30 @@ class Checkers:
         """The cloud committed a report."""
         told = self._told.setdefault(incarnation, Told())
         seq = dated.report.seq
-        if seq in told.effects:
-            self._broken(4, f"{incarnation} report {seq} took effect twice")
+        for number, body, _ in parts_of(dated.report):
+            if number in told.effects:
+                self._broken(4, f"{incarnation} report {number} took effect twice")
+            told.effects.add(number)
+            if dated.report.kind in (TELEMETRY, TELEMETRY_BLOCK):
+                if body in told.readings:
+                    self._broken(4, f"{incarnation} tells a reading twice, at last as {number}")
+                told.readings.add(body)
         if lane_of_report(dated.report) == PROMPT:
             if seq <= told.prompt:
                 self._broken(4, f"{incarnation} report {seq} after {told.prompt}")
             told.prompt = seq
-        told.effects.add(seq)
         if self._order[served] < self._newest.get(served.node, 0):
             self._broken(9, f"{served.node} session {self._order[served]} after {self._newest[served.node]}")
         self._value(served.node, dated)
         if dated.report.kind == COMMAND_REPORT:
             return
-        body = json.loads(dated.report.body)
         bound_ms: int = getattr(dated.report, "error_ms", 0)
         if dated.report.kind not in {"gap", "series_gap"} and (bound_ms or not dated.report.estimated):
-            error_s = abs(dated.at_ms - body["at"]) / 1000
-            # What waits at a process that stands still is older than it says.
-            if error_s > 3.0 + served.replica.slept_s + bound_ms / 1000:
-                self._broken(10, f"{incarnation} report {seq} is dated {error_s:.1f} s off")
+            for at_ms, true_ms in times_of(dated):
+                error_s = abs(at_ms - true_ms) / 1000
+                # What waits at a process that stands still is older than it says.
+                if error_s > 3.0 + served.replica.slept_s + bound_ms / 1000:
+                    self._broken(10, f"{incarnation} report {seq} is dated {error_s:.1f} s off")
 
     def _value(self, node: str, dated: DatedReport) -> None:
         if dated.report.kind != "twin_reported":

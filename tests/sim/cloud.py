@@ -18,6 +18,7 @@ from cloudcore.hub.views import Views
 from cloudcore.store.port import Advance, Change, Position, Stored
 from cloudcore.store.positions import Life, advanced, entered, newest, position_of
 from skerry.errors import FencedError
+from skerry.objects.blocks import TELEMETRY_BLOCK
 from skerry.objects.commands import REPORT as COMMAND_REPORT
 from skerry.objects.json import JsonObject, encode_object
 from skerry.objects.meta import Key, Revision
@@ -414,6 +415,8 @@ class Cloud:
             self.world.checkers.took_effect(served, commit.incarnation, dated)
             if dated.report.kind == COMMAND_REPORT:
                 self.commands.told(dated)
+                continue
+            if dated.report.kind == TELEMETRY_BLOCK:
                 continue
             body = json.loads(dated.report.body)
             if "gone" in body:

@@ -22,14 +22,17 @@ from edgecore.store.port import (
     META_LEAVING,
     META_REVISION,
     EdgeBatch,
+    NewReading,
     NewReport,
     OutboxBudgets,
     OutboxReport,
     ReportClass,
 )
+from skerry.objects.blocks import Reading as BlockReading
 from skerry.objects.commands import COMMANDS
 from skerry.objects.json import str_at
 from skerry.objects.meta import Key, Revision
+from skerry.objects.twins import DeviceName
 from skerry.sync.dial import DialPolicy, Ended
 from skerry.sync.edge import EdgeSession
 from skerry.sync.effects import BeginLife, CloseLink, Prune, Write
@@ -384,8 +387,12 @@ class Edge:
     ) -> None:
         """Append durably, then tell the session, as the agent's rooms do."""
         report = NewReport(report_class=report_class, kind=kind, key=key, body=body)
+        self.append(EdgeBatch(reports=(report,), meta=meta))
+
+    def append(self, batch: EdgeBatch) -> None:
+        """The same of several."""
         waiting = {item.seq: item for item in self.store.outbox(after=0, limit=100_000)}
-        self.store.apply(EdgeBatch(reports=(report,), meta=meta))
+        self.store.apply(batch)
         self.world.checkers.appended(self, waiting)
         if self.session is not None and self.agent_up:
             self.session.appended(self.clock.now())
@@ -414,9 +421,28 @@ class Edge:
         self.value += 1
         at = self.world.true_ms()
         body = json.dumps({"edge": self.name, "value": self.value, "at": at}).encode()
-        self.report("telemetry", "telemetry", "series", body)
+        if self.world.plain_telemetry:
+            self.report("telemetry", "telemetry", "series", body)
+        else:
+            self.append(EdgeBatch(readings=(self._reading(at),)))
         if self.value % 3 == 0:
             self.report("state", "twin_reported", "twin", body, meta=(("twin", str(self.value)), self._epoch()))
+
+    def _reading(self, at_ms: int) -> NewReading:
+        """Its `source_ms` is the true time, by which the checkers judge what it is dated."""
+        reading = BlockReading(
+            device=DeviceName(namespace="default", name=f"plc-{self.value % 3}", uid="uid"),
+            prop=f"p{self.value % 2}",
+            seq=self.value,
+            value=str(self.value),
+            type="INT",
+            quality="good",
+            reason="",
+            source_ms=at_ms,
+            source_seq=None,
+            ago_ms=0,
+        )
+        return NewReading(reading=reading, taken_ms=round(self.clock.monotonic_s() * 1000))
 
     def _epoch(self) -> tuple[str, str]:
         return "told_epoch", self.store.meta(META_EPOCH) or ""

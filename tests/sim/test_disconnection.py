@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from skerry.sync.edge import PING_HEARTBEATS, EdgeState
 from skerry.sync.effects import DatedReport
 from skerry.sync.ports import SyncSettings
 from skerry.sync.traffic import ANSWER_WIRE_BYTES, FRAME_WIRE_BYTES
+from tests.sim.checkers import times_of
 from tests.sim.cloud import Disk
 from tests.sim.world import World
 
@@ -300,7 +300,7 @@ def test_a_gateway_that_boots_in_1970_connects_and_its_reports_are_dated_right(w
 def told_at(world: World, happened_ms: int) -> DatedReport:
     """What was told of that moment."""
     told = [dated for _, _, dated in world.cloud.disk.effects]
-    return next(dated for dated in told if json.loads(dated.report.body)["at"] == happened_ms)
+    return next(dated for dated in told if happened_ms in {true_ms for _, true_ms in times_of(dated)})
 
 
 def test_a_report_of_an_earlier_boot_is_dated_by_what_that_boot_heard(world: World) -> None:
@@ -318,9 +318,7 @@ def test_a_report_of_an_earlier_boot_is_dated_by_what_that_boot_heard(world: Wor
     edge.start()
     edge.blocked = False
     world.run(90)
-    dated = next(
-        dated for _, _, dated in world.cloud.disk.effects if json.loads(dated.report.body)["at"] == happened_ms
-    )
+    dated = told_at(world, happened_ms)
     assert abs(dated.at_ms - happened_ms) < 3000
     assert not dated.report.estimated
     assert 0 < dated.report.error_ms < 3000
@@ -343,9 +341,7 @@ def test_a_report_of_a_boot_that_never_heard_the_cloud_is_dated_between_what_is_
     edge.start()
     edge.blocked = False
     world.run(90)
-    dated = next(
-        dated for _, _, dated in world.cloud.disk.effects if json.loads(dated.report.body)["at"] == happened_ms
-    )
+    dated = told_at(world, happened_ms)
     assert dated.report.estimated
     assert known_ms - 60_000 < dated.at_ms < world.true_ms()
     assert abs(dated.at_ms - happened_ms) <= dated.report.error_ms < 4 * 3_600_000
@@ -398,4 +394,49 @@ def test_an_old_copy_of_a_gateway_begins_a_new_life_and_says_so(world: World) ->
     assert any("it is an older copy, and begins a new life" in line for line in world.transcript)
     assert edge.in_step
     assert edge.store.incarnation == "edge-1.2"
+    world.checkers.final()
+
+
+def test_a_backlog_of_readings_waits_in_few_blocks_and_arrives_once_with_its_times(world: World) -> None:
+    edge = world.edges[0]
+    world.run(60)
+    edge.blocked = True
+    assert edge.link is not None
+    edge.link.cut()
+    for _ in range(300):
+        world.run(1)
+        edge.sense()
+    rows = [item for item in edge.store.outbox(after=0, limit=1000) if item.report_class == "telemetry"]
+    assert sum(item.count for item in rows) == 300
+    assert len(rows) < 12, "they grew while nobody asked for them"
+    edge.blocked = False
+    world.run(90)
+    told = [dated for _, _, dated in world.cloud.disk.effects if dated.report.kind == "telemetry_block"]
+    times = [pair for dated in told for pair in times_of(dated)]
+    assert len(times) == 300, "whether they took effect once, the checkers see"
+    assert max(abs(at_ms - true_ms) for at_ms, true_ms in times) < 3000
+    world.checkers.final()
+
+
+def test_a_cloud_that_knows_no_blocks_is_told_each_reading_and_its_successor_the_rest() -> None:
+    world = World(7, edges=1, cloud_version=1)
+    edge = world.edges[0]
+    edge.blocked = True
+    for _ in range(60):
+        world.run(1)
+        edge.sense()
+    edge.blocked = False
+    while not any(dated.report.kind == "telemetry" for _, _, dated in world.cloud.disk.effects):
+        world.run(0.2)
+    assert edge.link is not None
+    edge.link.cut()
+    world.cloud_version = 2
+    for replica in world.cloud.replicas:
+        replica.crash()
+        replica.start()
+    world.run(120)
+    kinds = [dated.report.kind for _, _, dated in world.cloud.disk.effects if "telemetry" in dated.report.kind]
+    assert {*kinds} == {"telemetry", "telemetry_block"}, "a part of a block was told by its readings"
+    readings = [true_ms for _, _, dated in world.cloud.disk.effects for _, true_ms in times_of(dated)]
+    assert len(set(readings)) >= 60
     world.checkers.final()

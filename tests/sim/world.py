@@ -131,6 +131,8 @@ class World:
         self.now_s = 0.0
         self.replica_count = replicas
         self.cloud_version = cloud_version
+        self.plain_telemetry = bool(versions)
+        """Agents of the first release may find the stores: they know no blocks, and refuse stores that have them."""
         self._events: list[tuple[float, int, Callable[[], None], str]] = []
         self._number = 0
         self.links: list[Link] = []

@@ -21,13 +21,13 @@ import pytest
 import yaml
 
 from edgecore.store.sqlite import FILE_NAME
+from skerry.objects.blocks import decode_block
 from skerry.objects.json import JsonObject, ensure_map, maps_at, str_at
 from skerry.objects.twins import (
     Telemetry,
     TwinReported,
     TwinState,
     decode_state,
-    decode_telemetry,
     decode_twin_reported,
 )
 
@@ -101,8 +101,8 @@ class Agent:
             return reader.execute(sql, given).fetchall()
 
     def telemetry(self, prop: str) -> list[Telemetry]:
-        rows = self.rows("SELECT body FROM outbox WHERE kind = 'telemetry' ORDER BY seq")
-        return [row for (body,) in rows if (row := decode_telemetry(body)).prop == prop]
+        rows = self.rows("SELECT body FROM outbox WHERE kind = 'telemetry_block' ORDER BY seq")
+        return [each.telemetry() for (body,) in rows for each in decode_block(body) if each.prop == prop]
 
     def told(self, prop: str) -> TwinReported | None:
         rows = self.rows("SELECT body FROM outbox WHERE kind = 'twin_reported' ORDER BY seq DESC")

@@ -7,10 +7,11 @@ from dataclasses import replace
 
 import pytest
 
-from cloudcore.hub.effects import Outcome, Reporter, kinds_in
+from cloudcore.hub.effects import READING_BYTES_MAX, Outcome, Reporter, kinds_in
 from cloudcore.hub.liveness import with_heard, with_silence
 from cloudcore.registry.kinds import builtin_scheme
 from skerry.errors import ProtocolError
+from skerry.objects.blocks import Reading, encode_block
 from skerry.objects.conditions import condition_of
 from skerry.objects.desired import Desired, Hlc, Side, Vector
 from skerry.objects.device_desired import record_of, stamp_desired, with_desired
@@ -348,3 +349,54 @@ def test_an_event_says_why_reports_were_dropped() -> None:
         "9 telemetry reports (900 bytes) that waited for the cloud were dropped (4 because the outbox was full, "
         "2 because their time was over, 3 because the disk was nearly full), 10 since the gateway's outbox was made"
     )
+
+
+A_READING = Reading(PLC, "t", 4, "21.5", "FLOAT", "good", "", AT_MS, None, 250)
+
+
+def told_block(*block: Reading, seq: int = 9, estimated: bool = False, error_ms: int = 0, **of: object) -> Outcome:
+    of_block = replace(SURE, seq=seq, kind="telemetry_block", body=encode_block(block))
+    report = replace(of_block, estimated=estimated, error_ms=error_ms)
+    return reporter(**of).outcome(DatedReport(report=report, at_ms=AT_MS))  # type: ignore[arg-type]
+
+
+def test_a_block_is_history_of_each_of_its_properties_with_numbers_and_times_of_their_own() -> None:
+    bad = A_READING._replace(
+        prop="u", seq=1, value=None, quality="bad", reason="x" * 2000, source_seq=2**70, ago_ms=0
+    )
+    first, second = told_block(A_READING, bad, estimated=True, error_ms=5).records
+    assert (first.series, first.seq, first.at_ms) == ("ns/plc/t", 8, AT_MS - 250)
+    assert (second.series, second.seq, second.at_ms) == ("ns/plc/u", 9, AT_MS)
+    assert (first.error_ms, second.error_ms) == (5, 5)
+    assert json.loads(first.body) == {
+        "seq": 4,
+        "value": "21.5",
+        "type": "FLOAT",
+        "q": "good",
+        "ts_src": AT_MS,
+        "node": "eu-1",
+        "dated": {"estimated": True, "errorMs": 5},
+    }
+    assert json.loads(second.body)["source_seq"] == 2**70
+    assert len(json.loads(second.body)["reason"]) == 1024
+    (unsure,) = told_block(A_READING, estimated=True).records
+    assert unsure.error_ms is None
+
+
+def test_a_block_of_what_is_not_here_or_can_not_be_is_not_history() -> None:
+    assert told_block(A_READING, device=ELSEWHERE) == NOTHING
+    assert told_block(A_READING, device=ELSEWHERE, record=RECORD).records, "it was here"
+    mixed = told_block(A_READING._replace(device=replace(PLC, name="other")), A_READING)
+    assert ([record.seq for record in mixed.records], mixed.refused) == ([9], "reading-device")
+    with pytest.raises(ProtocolError, match="whose last has number 1"):
+        told_block(A_READING, A_READING, seq=1)
+    with pytest.raises(ProtocolError, match="NUL"):
+        told_block(A_READING._replace(prop="a\0b"))
+    with pytest.raises(ProtocolError):
+        outcome("telemetry_block", encode_block((A_READING,))[:-1])
+
+
+def test_a_reading_that_is_too_large_leaves_the_others_of_its_block() -> None:
+    large, long = A_READING._replace(value="x" * READING_BYTES_MAX), A_READING._replace(prop="x" * 300)
+    found = told_block(large, A_READING, long)
+    assert (len(found.records), found.refused) == (1, "reading-size")

@@ -206,6 +206,9 @@ def old_file(directory: Path, version: int) -> None:
             " VALUES (?, 'telemetry', 'telemetry', 'series', x'31', 100, 1, 999999, 81)",
             [(1,), (2,)],
         )
+        if version >= 4:
+            usage = '{"telemetry":[2,162]}'
+            connection.execute("INSERT OR REPLACE INTO meta (name, value) VALUES ('outbox_usage', ?)", (usage,))
         old = b'{"class":"telemetry","dropped":3,"bytes":9,"total":3,"firstSeq":1,"lastSeq":3,"firstMs":1,"lastMs":2}'
         connection.execute("INSERT INTO gaps (class, body) VALUES ('telemetry', ?)", (old,))
 

@@ -16,6 +16,7 @@ from edgecore.store.shell import AsyncEdgeStore
 from edgecore.twins.keeper import Keeper
 from edgecore.twins.settings import KeeperSettings
 from skerry.clocks import ManualClock, SeededIds, SystemClock
+from skerry.objects.blocks import TELEMETRY_BLOCK, decode_block
 from skerry.objects.device_desired import stamp_desired
 from skerry.objects.json import JsonObject, clone, encode_object, maps_at
 from skerry.objects.meta import Key, Revision, Stamp
@@ -24,7 +25,6 @@ from skerry.objects.twins import (
     TwinDesired,
     TwinReported,
     TwinState,
-    decode_telemetry,
     decode_twin_desired,
     decode_twin_reported,
 )
@@ -154,11 +154,12 @@ class Gateway:
         return held.quality if held else ""
 
     def telemetry(self, prop: str) -> list[Telemetry]:
-        return [
-            decode_telemetry(report.body)
+        blocks = [
+            decode_block(report.body)
             for report in self.memory.outbox(after=0, limit=100_000)
-            if report.kind == "telemetry" and report.key == f"default/boiler/{prop}"
+            if report.kind == TELEMETRY_BLOCK
         ]
+        return [each.telemetry() for block in blocks for each in block if each.series == f"default/boiler/{prop}"]
 
     def told(self, prop: str = "setpoint") -> TwinReported:
         bodies = [

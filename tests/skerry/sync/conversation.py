@@ -70,7 +70,7 @@ class Item:
 
     @property
     def lane(self) -> int:
-        return BULK if self.kind == "telemetry" else PROMPT
+        return BULK if self.kind.startswith("telemetry") else PROMPT
 
 
 @dataclass(slots=True)
@@ -86,7 +86,7 @@ class FakeOutbox:
         self.items += items
         self.head = max(self.head, *(item.seq for item in items))
 
-    def outbox(self, *, after: int, limit: int, lane: int | None = None) -> list[Item]:
+    def outbox(self, *, after: int, limit: int, lane: int | None = None, taking: bool = False) -> list[Item]:
         return [item for item in self.items if item.seq > after and lane in (None, item.lane)][:limit]
 
     def outbox_head(self) -> int:

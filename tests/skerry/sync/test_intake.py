@@ -10,7 +10,14 @@ from hypothesis import strategies as st
 
 from skerry.errors import ProtocolError
 from skerry.objects.spans import Span, Spans
-from skerry.sync.intake import COMMIT_REPORTS_MAX, WAITING_BYTES_MAX, WAITING_FRAMES_MAX, WAITING_REPORTS_MAX, Intake
+from skerry.sync.intake import (
+    COMMIT_REPORTS_MAX,
+    FRAME_READINGS_MAX,
+    WAITING_BYTES_MAX,
+    WAITING_FRAMES_MAX,
+    WAITING_REPORTS_MAX,
+    Intake,
+)
 from skerry.sync.received import Received
 from skerry.wire.frames import BULK, PROMPT, SPANS_MAX, Receipt, Report, Reports
 from tests.skerry.sync.conversation import at
@@ -186,3 +193,23 @@ def test_whatever_an_edge_sends_nothing_takes_effect_twice(
     assert not [seq for lane, seq in effects if seq in HELD.lanes[lane]]
     prompt = [seq for lane, seq in effects if lane == PROMPT]
     assert prompt == sorted(prompt)
+
+
+def of_block(seq: int, count: int) -> Report:
+    return report(seq, "telemetry_block", b"\x01" + count.to_bytes(2, "little"))
+
+
+def test_each_reading_of_a_block_counts_where_a_transaction_is_full() -> None:
+    intake = Intake(2, Received())
+    for number in (1, 2, 3):
+        of = Reports(reports=(of_block(number * 512, 512),), lane=1, first=number * 512 - 511)
+        intake.take(of, at(0))
+    assert COMMIT_REPORTS_MAX == 2 * 512
+    assert seqs(intake) == [512, 1024]
+
+
+def test_a_frame_has_no_more_readings_than_a_transaction_may_have() -> None:
+    many = tuple(of_block(512 * number, 512) for number in range(1, FRAME_READINGS_MAX // 512 + 2))
+    Intake(2, Received()).take(Reports(reports=many[:-1], lane=1, first=1), at(0))
+    with pytest.raises(ProtocolError, match="readings in one frame"):
+        Intake(2, Received()).take(Reports(reports=many, lane=1, first=1), at(0))

@@ -9,7 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from skerry.errors import ProtocolError
+from skerry.objects.blocks import TELEMETRY_BLOCK, decode_block, encode_block
+from skerry.objects.blocks import Reading as BlockReading
 from skerry.objects.spans import Span, Spans
+from skerry.objects.twins import DeviceName, decode_telemetry
 from skerry.sync.ages import Chronology
 from skerry.sync.effects import Prune
 from skerry.sync.intake import Intake
@@ -211,3 +214,81 @@ def forget(outbox: FakeOutbox, prune: Prune) -> None:
     outbox.items = [
         item for item in outbox.items if item.lane != prune.lane or not prune.first <= item.seq <= prune.through
     ]
+
+
+DEVICE = DeviceName(namespace="default", name="boiler", uid="uid")
+
+
+def block(last: int, count: int, *, ago_ms: int = 0) -> Item:
+    """With the numbers up to `last`, which are also the readings' own."""
+    readings = tuple(
+        BlockReading(DEVICE, "p", seq, str(seq), "INT", "good", "", seq, None, ago_ms + last - seq)
+        for seq in range(last - count + 1, last + 1)
+    )
+    return Item(seq=last, kind=TELEMETRY_BLOCK, body=encode_block(readings))
+
+
+def told_readings(frames: list[Reports]) -> list[int]:
+    found: list[int] = []
+    for report in (report for frame in frames for report in frame.reports):
+        if report.kind == TELEMETRY_BLOCK:
+            seqs = [reading.seq for reading in decode_block(report.body)]
+            assert seqs == list(range(report.seq - len(seqs) + 1, report.seq + 1)), "each has its own number"
+            found += seqs
+        else:
+            assert decode_telemetry(report.body).seq == report.seq
+            found.append(report.seq)
+    return found
+
+
+@pytest.mark.parametrize("knows", [True, False])
+@given(data=st.data())
+def test_readings_of_blocks_are_told_once_whatever_was_received_of_them(data: st.DataObject, knows: bool) -> None:
+    outbox = FakeOutbox()
+    last = 0
+    for count in data.draw(st.lists(st.integers(1, 5), min_size=1, max_size=5)):
+        last += count
+        outbox.add(block(last, count))
+    cuts = sorted(data.draw(st.sets(st.integers(1, last), max_size=4)))
+    had = Spans()
+    for first, through in zip(cuts[::2], cuts[1::2], strict=False):
+        had = had.add(Span(first, through))
+    upstream = Upstream(outbox, replace(SETTINGS, readings_max=3, backlog_frames=2))
+    upstream.welcomed(2, Received((Spans(), had)), CHRONOLOGY, blocks=knows)
+    intake = Intake(2, Received((Spans(), had)))
+    found: list[int] = []
+    while frames := sent(upstream, at(0)):
+        for frame in frames:
+            intake.take(frame, at(0))
+            upstream.receipt(receipt_of(frame))
+        found += told_readings(frames)
+    received = {seq for span in had.spans for seq in range(span.first, span.through + 1)}
+    assert sorted(found) == sorted(set(range(1, last + 1)) - received)
+
+
+def test_a_reading_told_alone_is_as_old_as_it_is() -> None:
+    outbox = FakeOutbox()
+    outbox.add(replace(block(3, 3, ago_ms=10), wall_ms=1000, monotonic_ms=500))
+    for knows, ages in ((False, [512, 511, 510]), (True, [500])):
+        upstream = Upstream(outbox, SETTINGS)
+        upstream.welcomed(2, Received(), CHRONOLOGY, blocks=knows)
+        (frame,) = sent(upstream, at(1))
+        assert [report.age_ms for report in frame.reports] == ages
+        assert [report.wall_ms for report in frame.reports] == [1500 - age for age in ages]
+
+
+def test_readings_count_where_a_frame_or_a_short_backlog_is_full() -> None:
+    upstream = an_upstream(block(2, 2), block(4, 2), block(6, 2), settings=replace(SETTINGS, readings_max=4))
+    upstream.welcomed(2, Received(), CHRONOLOGY, blocks=True)
+    frames = sent(upstream, at(0))
+    assert [(frame.span, frame.late) for frame in frames] == [(Span(1, 4), True)], "six are a long one"
+
+
+def test_what_is_no_block_any_more_does_not_hold_up_the_rest() -> None:
+    broken = block(2, 2)
+    items = (replace(broken, body=broken.body[:5]), block(4, 2))
+    upstream = an_upstream(*items)
+    upstream.welcomed(2, Received(), CHRONOLOGY)
+    (frame,) = sent(upstream, at(0))
+    assert [report.seq for report in frame.reports] == [2, 3, 4]
+    Intake(2, Received()).take(frame, at(0))

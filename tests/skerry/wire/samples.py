@@ -129,6 +129,18 @@ SAMPLES_2: dict[str, Frame] = {
         dictionary=1,
         common=159,
     ),
+    "welcome_with_capabilities": Welcome(
+        version=2,
+        session=10,
+        server_ms=1_764_000_000_000,
+        heartbeat_ms=30_000,
+        epoch="e1",
+        revision=Revision(4712),
+        received=200,
+        in_step=True,
+        dictionary=1,
+        capabilities=("blocks",),
+    ),
     "hello": Hello(
         versions=(2, 1),
         node="eu-1",

@@ -1,0 +1,116 @@
+"""How readings become rows of the outbox: in blocks, which grow for as long as nobody asks for them.
+
+While the link is up each commit's readings are a row of their own and on their way at once. While it is not, a commit
+has a handful of readings, and a row for each handful would fill the disk with overhead. So a block takes in the ones
+before it that are at most twice its size: a reading is written again about as often as a block doubles, and a week is
+rows of two thousand readings. Only the newest rows are put together, so numbers stay in the order of time.
+
+What was taken to be sent stays as it is: its numbers may take effect in the cloud at any moment. What grows gets new
+numbers, as a state that is told anew does, and the row before goes in the same transaction. Pure; which rows may
+grow is known in memory, and after a crash new ones begin.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Final, NamedTuple, Protocol
+
+from edgecore.store.port import NewReading, OutboxReport
+from skerry.errors import ProtocolError
+from skerry.objects.blocks import READINGS_MAX, Block, decode_block, encode_block, joined
+
+SPAN_MS_MAX: Final = 600_000
+"""From a block's first reading to its last: it expires, or is dropped, as a whole."""
+QUIET_MS: Final = 2_000
+"""What was committed is taken to be sent within this, where somebody sends: nothing grows under his hands."""
+
+
+class Tail(NamedTuple):
+    """A row that may still grow."""
+
+    seq: int
+    readings: int
+    since_ms: int
+    """When its first reading was taken; of the monotonic clock."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tails:
+    """Of the outbox of one open store."""
+
+    rows: tuple[Tail, ...] = ()
+    """The youngest is the last. Few, as each is more than twice the one behind it."""
+    taken: int = 0
+    """Rows up to this number were read to be sent."""
+    taken_ms: int | None = None
+    """When, last; of the monotonic clock."""
+
+    def after_taking(self, reports: Iterable[OutboxReport], now_ms: int) -> Tails:
+        """These were read to be sent."""
+        return replace(self, taken=max([self.taken, *(report.seq for report in reports)]), taken_ms=now_ms)
+
+    def growing(self, now_ms: int) -> frozenset[int]:
+        """Numbers of the rows that new readings may be put together with."""
+        if self.taken_ms is not None and now_ms - self.taken_ms <= QUIET_MS:
+            return frozenset()
+        return frozenset(
+            tail.seq for tail in self.rows if tail.seq > self.taken and now_ms - tail.since_ms <= SPAN_MS_MAX
+        )
+
+
+class Rows(Protocol):
+    """The outbox in one transaction."""
+
+    def block_row(self, seq: int) -> OutboxReport | None:
+        """The row of a block; None where it has gone."""
+        ...
+
+    def drop_block(self, row: OutboxReport) -> None:
+        """It goes: its readings are in another."""
+        ...
+
+    def put_block(self, body: bytes) -> int:
+        """Add a row; its number."""
+        ...
+
+
+def pack(readings: Sequence[NewReading], rows: Rows, tails: Tails, *, growing: frozenset[int], now_ms: int) -> Tails:
+    """Add readings to the outbox, together with the rows of `growing` where that pays; what may grow next.
+
+    Its numbers count, one a reading. Raises what `rows` raises."""
+    stack = list(tails.rows)
+    for block, since_ms in _blocks_of(readings, now_ms):
+        while stack and stack[-1].seq in growing and _pays(stack[-1], block):
+            tail = stack.pop()
+            row = rows.block_row(tail.seq)
+            older = _readable(row)
+            if row is not None and older is not None:
+                rows.drop_block(row)
+                block = joined(older, block, later_ms=now_ms - row.monotonic_ms)
+                since_ms = min(since_ms, tail.since_ms)
+        seq = rows.put_block(encode_block(block))
+        stack = [tail for tail in stack if tail.seq in growing]
+        stack.append(Tail(seq=seq, readings=len(block), since_ms=since_ms))
+    return replace(tails, rows=tuple(stack))
+
+
+def _readable(row: OutboxReport | None) -> Block | None:
+    """What a damaged page holds is for the check of the store to find; readings go on."""
+    try:
+        return None if row is None else decode_block(row.body)
+    except ProtocolError:
+        return None
+
+
+def _pays(tail: Tail, block: Block) -> bool:
+    return tail.readings <= 2 * len(block) and tail.readings + len(block) <= READINGS_MAX
+
+
+def _blocks_of(readings: Sequence[NewReading], now_ms: int) -> Iterator[tuple[Block, int]]:
+    """New readings as blocks of the time `now_ms` of the monotonic clock, and when the first of each was taken."""
+    ordered = sorted(readings, key=lambda new: new.taken_ms)
+    for first in range(0, len(ordered), READINGS_MAX):
+        some = ordered[first : first + READINGS_MAX]
+        block = tuple(new.reading._replace(ago_ms=max(0, now_ms - new.taken_ms)) for new in some)
+        yield block, some[0].taken_ms
