@@ -17,7 +17,7 @@ from edgecore.store.shell import AsyncEdgeStore
 from edgecore.twins.keeper import Keeper
 from skerry.clocks import SeededIds, SystemClock
 from skerry.errors import InvalidError, UnavailableError
-from skerry.objects.device_twins import stamp_desired
+from skerry.objects.device_desired import stamp_desired
 from skerry.objects.json import JsonObject, encode_object
 from skerry.objects.meta import Key, Revision, Stamp
 from skerry.objects.twins import TwinState
