@@ -105,7 +105,7 @@ class _Mapper:
     """By namespace/name, the fingerprint of what it knows."""
     models: dict[str, str] = field(default_factory=dict[str, str])
     refused: dict[str, str] = field(default_factory=dict[str, str])
-    """What it did not take, by its fingerprint: not said again."""
+    """What it did not take, device and model, by their fingerprints: not said again."""
     away: str = ""
     misses: int = 0
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -370,17 +370,23 @@ class Mappers:
 
     async def _serve(self, mapper: _Mapper) -> None:
         """Keep one mapper up to date, and look whether it lives."""
+        unsaved = False
         while True:
             mapper.wake.clear()
             try:
                 async with mapper.turn:
-                    changed = await self._bring_all(mapper)
+                    unsaved |= await self._bring_all(mapper)
                     await self._ping(mapper)
                 self._found(mapper)
-                if changed:
-                    await self._save()
             except UnavailableError as error:
                 self._missed(mapper, str(error))
+            except Exception as error:  # whatever a mapper makes of gRPC, the agent lives
+                LOG.exception("mapper_call_failed mapper=%s", mapper.name)
+                self._missed(mapper, type(error).__name__)
+            if unsaved:
+                with contextlib.suppress(UnavailableError):  # a full disk; at worst it is told once more
+                    await self._save()
+                    unsaved = False
             in_grace = mapper.misses and self._parts.clock.monotonic_s() < mapper.grace_until_s
             try:
                 async with asyncio.timeout(GRACE_LOOK_S if in_grace else self._parts.look_s):
@@ -445,18 +451,20 @@ class Mappers:
         device, model = self._message(known), model_message(known.model)
         name, model_name = _name(device), _name(model)
         now, model_now = fingerprint(device), fingerprint(model)
-        call = mapper.client.call
-        if mapper.models.get(model_name) != model_now:
-            verb = "UpdateDeviceModel" if model_name in mapper.models else "CreateDeviceModel"
-            await call(verb, messages.ModelRequest(model=model), timeout_s=CALL_S)
-            mapper.models[model_name] = model_now
-        if mapper.devices.get(name) == now or mapper.refused.get(name) == now:
+        call, both = mapper.client.call, f"{now}/{model_now}"
+        if mapper.refused.get(name) == both:
             return False
-        verb = "UpdateDevice" if name in mapper.devices else "RegisterDevice"
         try:
+            if mapper.models.get(model_name) != model_now:
+                verb = "UpdateDeviceModel" if model_name in mapper.models else "CreateDeviceModel"
+                await call(verb, messages.ModelRequest(model=model), timeout_s=CALL_S)
+                mapper.models[model_name] = model_now
+            if mapper.devices.get(name) == now:
+                return False
+            verb = "UpdateDevice" if name in mapper.devices else "RegisterDevice"
             await call(verb, messages.DeviceRequest(device=device), timeout_s=CALL_S)
         except InvalidError:
-            mapper.refused[name] = now
+            mapper.refused[name] = both
             raise
         mapper.refused.pop(name, None)
         mapper.devices[name] = now

@@ -47,10 +47,11 @@ class Gateway:
     agent: subprocess.Popen[bytes] | None = None
     revision: int = 1
     code: tuple[str, ...] = field(default=("-m", "edgecore.main"))
+    options: tuple[str, ...] = ()
 
     def start(self) -> None:
         log = (self.data / "agent.log").open("wb")
-        command = [sys.executable, *self.code, "run", "--data", str(self.data)]
+        command = [sys.executable, *self.code, "run", "--data", str(self.data), *self.options]
         env = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "SKERRY_TRANSPORT": "websocket"}
         self.agent = subprocess.Popen(command, stderr=log, stdout=log, cwd="/", env=env)
         log.close()

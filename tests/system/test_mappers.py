@@ -7,6 +7,7 @@ import importlib
 import json
 import os
 import shutil
+import signal
 import socket
 import stat
 import subprocess
@@ -22,15 +23,16 @@ import grpc
 import pytest
 
 from skerry.objects.json import JsonObject
-from tests.system import test_devices
-from tests.system.test_devices import ROOT, Agent, until
+from tests.system import test_devices, test_edge_agent
+from tests.system.test_devices import RESOURCES, ROOT, Agent, until
+from tests.system.test_edge_agent import Gateway
 
 GO = shutil.which("go")
 GO_LIBRARIES = Path("/usr/share/gocode/src/google.golang.org/grpc")
 
 pytestmark = pytest.mark.system
 
-agent = test_devices.agent
+agent, gate = test_devices.agent, test_edge_agent.gate
 
 
 def manifest(protocol: str = "lamps", factor: float = 1, level: str = "") -> list[JsonObject]:
@@ -261,3 +263,23 @@ def test_a_mapper_that_stops_without_dying_is_noticed(served: Agent, stubs: tupl
         info = pb.MapperInfo(name="mute", protocol="lamps", address=address)
         gateway.MapperRegister(pb.MapperRegisterRequest(withData=True, mapper=info))
         until(lambda: "mapper_away mapper=mute" in log_of(served), deadline_s=60)
+
+
+def test_the_agent_serves_mappers_where_it_is_told_and_takes_the_socket_away_with_it(
+    gate: Gateway, stubs: tuple[ModuleType, ModuleType]
+) -> None:
+    pb, services = stubs
+    path = gate.data / "rooms" / "dmi.sock"
+    gate.options = ("--dmi-socket", str(path))
+    objects: list[tuple[str, JsonObject]] = [(RESOURCES[str(obj["kind"])], obj) for obj in manifest()]
+    gate.change(*objects)
+    for code in (signal.SIGKILL, signal.SIGTERM):  # the socket of one that was killed is still there
+        gate.start()
+        until(lambda: f"dmi_served socket={path}" in gate.log())
+        with grpc.insecure_channel(f"unix://{path}") as channel:
+            gateway: Any = services.DeviceManagerServiceStub(channel)
+            info = pb.MapperInfo(name="m", protocol="lamps", address=b"/run/nobody.sock")
+            answer = gateway.MapperRegister(pb.MapperRegisterRequest(withData=True, mapper=info), timeout=30)
+            assert [each.name for each in answer.deviceList] == ["lamp-1"]
+        gate.end(code)
+    assert not path.exists()

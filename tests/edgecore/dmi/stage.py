@@ -61,10 +61,13 @@ class Mapper:
         self.pings = 0
         self.closed = False
         self.away = ""
+        self.breaks: Exception | None = None
         self.refuses: dict[str, str] = {}
 
     async def call(self, name: str, request: object, *, timeout_s: float) -> object:
         await asyncio.sleep(0)
+        if self.breaks:
+            raise self.breaks
         if self.away:
             raise UnavailableError(self.away)
         if isinstance(request, messages.Named) and not request.name:

@@ -192,6 +192,47 @@ async def test_devices_of_a_dead_mapper_are_offline_and_stale_until_it_reports(
     await stage.until(lambda: stage.state()[0] == "online")
 
 
+async def test_a_model_that_its_mapper_does_not_take_is_not_told_again_until_it_changes(stage: Stage) -> None:
+    await stage.register()
+    mapper = stage.dialled[0]
+    mapper.refuses["CreateDeviceModel"] = "too many"
+    await stage.put_lamp()
+    await stage.until(lambda: stage.state() == ("offline", "mapper mine refuses it: too many"))
+    del mapper.refuses["CreateDeviceModel"]
+    pings = mapper.pings
+    await stage.until(lambda: mapper.pings > pings + 2)
+    assert mapper.heard == []
+    changed = model()
+    changed["spec"]["properties"][0]["maximum"] = "90"  # type: ignore[index, call-overload]
+    await stage.put(MODEL, changed)
+    await stage.until(lambda: [name for name, _ in mapper.heard] == ["CreateDeviceModel", "RegisterDevice"])
+
+
+async def test_whatever_a_mapper_makes_of_the_protocol_the_others_are_served(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mappers_module, "GRACE_S", 0.0)
+    await stage.put_lamp()
+    await stage.put_lamp(name="other", protocol="zwave")
+    await stage.register()
+    await stage.register(protocol="zwave", name="sound")
+    stage.dialled[0].breaks = RuntimeError("a frame that nobody foresaw")
+    await stage.until(lambda: "is away: RuntimeError" in stage.external.health()[0].reason)
+    await stage.report("7", device="other")
+    await stage.until(lambda: stage.state("other")[0] == "online")
+
+
+async def test_a_full_disk_is_no_fault_of_the_mapper(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mappers_module, "GRACE_S", 0.0)
+    await stage.put_lamp()
+    await stage.register(with_data=False)
+    stage.failing.fail_writes_with = UnavailableError("the disk is full")
+    pings = stage.dialled[0].pings
+    await stage.until(lambda: stage.dialled[0].pings > pings + 3)
+    stage.failing.fail_writes_with = None
+    assert "away" not in stage.external.health()[0].reason
+
+
 async def test_the_broker_of_others_says_nothing_of_a_mappers_devices(stage: Stage) -> None:
     await stage.put_lamp()
     await stage.register()
