@@ -19,3 +19,9 @@ print([name for name in heavy if name in sys.modules])
 def test_no_protocol_library_is_imported_before_a_device_needs_it() -> None:
     done = subprocess.run([sys.executable, "-c", LOOK], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_grpc_is_imported_by_an_agent_that_serves_mappers_alone() -> None:
+    look = "import sys, edgecore.agent; print([name for name in ('grpclib', 'h2') if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
