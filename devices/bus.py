@@ -447,9 +447,11 @@ class Line:
     def _tell(
         self, block: Block, words: tuple[int, ...] | None, *, reason: str, lives: bool, at: tuple[int, float]
     ) -> None:
-        self._sink(
-            BlockRead(block=block, words=words, reason=reason, device_lives=lives, source_ms=at[0], monotonic_s=at[1])
+        read = BlockRead(
+            block=block, words=words, reason=reason, device_lives=lives, source_ms=at[0], monotonic_s=at[1]
         )
+        # Values are made of the words while the next request is under way: the line does not wait for that.
+        asyncio.get_running_loop().call_soon(self._sink, read)
 
     def _divide(self, block: Block) -> bool:
         """A block was refused for its addresses: read its halves apart from now on. False when it is one place."""

@@ -21,6 +21,7 @@ import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import ROUND_HALF_EVEN, Decimal, localcontext
+from functools import lru_cache
 from typing import Final, Literal, cast, get_args
 
 from devices.moments import MomentForm, moment_from_number, moment_from_words, moment_to_number, moment_to_words
@@ -96,6 +97,7 @@ class Codec:
     tolerance: float = 0.0
 
 
+@lru_cache(maxsize=1024)
 def positions(order: str, n_bytes: int) -> tuple[int, ...]:
     """For each byte on the wire, which byte of the value it is (0 is the most significant).
 
@@ -120,7 +122,9 @@ def positions(order: str, n_bytes: int) -> tuple[int, ...]:
 
 
 def _value_bytes(codec: Codec, words: Sequence[int]) -> bytes:
-    wire = b"".join(word.to_bytes(2, "big") for word in words)
+    wire = struct.pack(f">{len(words)}H", *words)
+    if codec.order == "ABCD":
+        return wire
     value = bytearray(len(wire))
     for at, belongs in zip(wire, positions(codec.order, len(wire)), strict=True):
         value[belongs] = at
