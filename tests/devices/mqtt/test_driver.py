@@ -137,7 +137,10 @@ async def driving(made: DeviceConfig, *, away_s_max: float = 30) -> AsyncGenerat
 
 
 def online(driver: MqttDriver) -> bool:
-    return driver.health()[0].online
+    """Connected, and the broker has taken the subscriptions: what is said from now on is heard."""
+    connections = [session.connection for session in driver._sessions.values()]
+    heard = all(isinstance(each, PahoConnection) and each._granted >= each._topics for each in connections)
+    return heard and driver.health()[0].online
 
 
 async def test_readings_come_with_their_own_time_and_number(broker: Broker, device: Device) -> None:
