@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from typing import Final
 
 from devices.fields import bool_in, decimal_in, int_in, map_in, refuse_unknown, text_in
-from devices.port import DeviceConfig, PropertyConfig, TwinConfig
+from devices.port import DeviceConfig, Fallback, PropertyConfig, TwinConfig
 from devices.protocols import EXTERNAL, driver_of
 from skerry.errors import InvalidError
 from skerry.objects.desired import ON_RECONNECT, POLICIES, on_reconnect_of, policy_of
-from skerry.objects.device_models import is_writable, properties_in, served_properties
+from skerry.objects.device_models import checked_value, is_writable, properties_in, served_properties
 from skerry.objects.json import JsonObject, map_at, str_at
 from skerry.objects.meta import Key, name_of, namespace_of, uid_of
 
@@ -128,7 +128,7 @@ def _property(name: str, model: JsonObject, instance: JsonObject, *, every_readi
     visitor: JsonObject = {**map_at(model, "visitors", "configData"), **map_at(instance, "visitors", "configData")}
     silence_ms = _cycle_ms(instance, "reportCycle", where)
     twin = twin_config(map_in(visitor, "twin", where=where), where, silence_ms or 60_000, every_reading=every_reading)
-    return PropertyConfig(
+    made = PropertyConfig(
         name=name,
         type=type,
         writable=is_writable(model),
@@ -140,6 +140,17 @@ def _property(name: str, model: JsonObject, instance: JsonObject, *, every_readi
         twin=twin,
         report_to_cloud=bool_in(instance, "reportToCloud", where=where, default=True),
     )
+    if twin.fallback is not None:
+        _check_fallback(made, twin.fallback, where)
+    return made
+
+
+def _check_fallback(config: PropertyConfig, fallback: Fallback, where: str) -> None:
+    refusal = "" if config.writable else f"{config.name} is read-only"
+    try:
+        checked_value(config.type, fallback.value, refusal=refusal, minimum=config.minimum, maximum=config.maximum)
+    except InvalidError as error:
+        raise InvalidError(f"{where}.visitors.configData.twin.fallback.value: {error}") from error
 
 
 def _cycle_ms(instance: JsonObject, name: str, where: str) -> int:
@@ -160,6 +171,7 @@ def _bound(model: JsonObject, name: str, where: str) -> float | None:
 TWIN_FIELDS: Final[Collection[str]] = (
     "policy",
     "onReconnect",
+    "fallback",
     "tolerance",
     "deadband",
     "maxSilenceMs",
@@ -186,6 +198,7 @@ def twin_config(data: JsonObject, where: str, silence_ms_max: int, *, every_read
     return TwinConfig(
         policy=policy,
         on_reconnect=on_reconnect,
+        fallback=_fallback(data, where),
         tolerance=float(tolerance),
         deadband=float(deadband),
         silence_ms_max=int_in(
@@ -193,3 +206,15 @@ def twin_config(data: JsonObject, where: str, silence_ms_max: int, *, every_read
         ),
         every_reading=bool_in(data, "everyReading", where=where, default=every_reading),
     )
+
+
+def _fallback(data: JsonObject, where: str) -> Fallback | None:
+    if "fallback" not in data:
+        return None
+    given = map_in(data, "fallback", where=where)
+    where = f"{where}.fallback"
+    refuse_unknown(given, ("value", "afterSeconds"), where)
+    if "value" not in given or "afterSeconds" not in given:
+        raise InvalidError(f"{where}: needs value and afterSeconds")
+    after_s = int_in(given, "afterSeconds", where=where, low=1, high=CYCLE_MS_MAX // 1000 * 7, default=0)
+    return Fallback(value=text_in(given, "value", where=where, default=""), after_s=float(after_s))

@@ -41,6 +41,14 @@ class Reading:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Fallback:
+    """What is wanted by itself when the cloud was not heard for so long."""
+
+    value: str
+    after_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TwinConfig:
     """How a property's twin behaves: `twin` in the visitor's configData (docs/reference/devices.md)."""
 
@@ -51,6 +59,7 @@ class TwinConfig:
     say."""
     tolerance: float = 0.0
     """Within it, a value read back is the value wanted."""
+    fallback: Fallback | None = None
     deadband: float = 0.0
     """Reported only when the value moved by more than this (or `silence_ms_max` passed)."""
     silence_ms_max: int = 60_000

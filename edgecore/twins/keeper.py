@@ -9,6 +9,7 @@ others, and where the rooms are put together:
 - `configuring`: objects in the store, and the drivers
 - `readings`: from the drivers into the twins
 - `wishes`: what is wanted here, into the twins
+- `fallback`: what is wanted when the cloud is silent
 - `carrying`: desired values, to the devices
 - `holds`: devices whose polls and writes pause
 - `health`: whether devices live
@@ -23,10 +24,12 @@ import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from devices.port import PropertyConfig, Reading, Rehearsal, WriteResult
+from edgecore.store.port import EdgeBatch
 from edgecore.store.shell import AsyncEdgeStore
 from edgecore.twins.carrying import Carrying
 from edgecore.twins.configuring import Configuring, DriverFactory, Rooms
 from edgecore.twins.explained import PropertySight
+from edgecore.twins.fallback import Fallbacks
 from edgecore.twins.health import Health
 from edgecore.twins.holds import Holds
 from edgecore.twins.ledger import Ledger
@@ -73,6 +76,9 @@ class Keeper:
             served, ledger, readings, clock=clock, ids=ids, settings=settings, synced=synced
         )
         self._wishes = Wishes(served, ledger, clock=clock, synced=synced)
+        self._fallbacks = Fallbacks(
+            served, ledger, self._wishes, clock=clock, look_s=settings.health_s, heard=in_step
+        )
         self._holds = holds = Holds(store, served, clock=clock, synced=synced)
         self._health = health = Health(served, ledger, clock=clock, settings=settings)
         rooms = Rooms(served=served, ledger=ledger, readings=readings, carrying=carrying, health=health, holds=holds)
@@ -230,15 +236,21 @@ class Keeper:
 
     # --- running ------------------------------------------------------------------------------------------
 
+    def _committed(self, batch: EdgeBatch) -> None:
+        self._configuring.committed(batch)
+        if batch.puts:
+            self._fallbacks.hear()
+
     async def run(self) -> None:
         """See `Twins`. What was staged is committed before this ends."""
-        stop_listening = self._store.listen(self._configuring.committed)
+        stop_listening = self._store.listen(self._committed)
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._configuring.configure_always(group))
                 group.create_task(self._ledger.commit_always())
                 group.create_task(self._carrying.carry_out_always(group))
                 group.create_task(self._health.watch_always())
+                group.create_task(self._fallbacks.watch_always())
         finally:
             stop_listening()
             for driver in self._served.drivers.values():

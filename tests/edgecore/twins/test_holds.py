@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import pytest
 
 from skerry.errors import InvalidError, NotFoundError, UnavailableError
@@ -40,7 +38,8 @@ async def test_a_held_device_is_neither_read_nor_written_until_it_is_released(ga
         rows = len(gateway.telemetry("level"))
         await gateway.keeper.set_desired(DEVICE, "setpoint", "30", origin="op")
         await gateway.until(lambda: "new pump" in gateway.ack_reason() or gateway.ack() == "pending")
-        await asyncio.sleep(0.1)
+        over_s = gateway.clock.monotonic_s() + 0.1
+        await gateway.until(lambda: gateway.clock.monotonic_s() > over_s)
         assert gateway.driver.writes == [] and len(gateway.telemetry("level")) == rows
         with pytest.raises(UnavailableError, match="new pump"):
             await gateway.keeper.read_now(DEVICE, "level")
