@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from edgecore.twins.config import twin_config
+from devices.manifests import twin_config
 from skerry.errors import InvalidError
 from skerry.objects.json import JsonObject
 from tests.edgecore.twins.gateway import DEVICE, Gateway, device
