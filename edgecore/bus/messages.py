@@ -192,7 +192,7 @@ class TwinView:
 
 def view_of(type: str, tolerance: float, state: TwinState | None) -> TwinView:
     """A twin as these topics show it."""
-    desired, reported = (state.desired, state.reported) if state else (None, None)
+    desired, reported = (state.wanted, state.reported) if state else (None, None)
     return TwinView(
         type=type,
         expected=desired.value if desired else None,

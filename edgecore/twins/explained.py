@@ -116,9 +116,11 @@ def _twin(twin: TwinState) -> JsonObject:
         told |= {"reason": twin.reported.reason} if twin.reported.reason else {}
         told |= {"clock": "unsynced"} if not twin.reported.synced else {}
         out["twin"] = told | _time(twin.reported.source_ms) | {"gateway": micro_time_text(twin.reported.gateway_ms)}
-    if twin.desired is not None and not twin.desired.removed:
-        out["desired"] = _desired(twin.desired)
-        out |= {"ack": _ack(twin.ack)} if twin.ack is not None else {}
+    wanted = twin.wanted
+    if wanted is not None:
+        out["desired"] = _desired(wanted)
+    if twin.ack is not None and wanted is not None:
+        out["ack"] = _ack(twin.ack)
     return out
 
 

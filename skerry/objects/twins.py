@@ -120,6 +120,11 @@ class TwinState:
     untold: bool = False
     """Only in a row: what is reported is newer than what the cloud was told (`edgecore.twins.pace`)."""
 
+    @property
+    def wanted(self) -> Desired | None:
+        """What is desired, where that is something: no tombstone."""
+        return None if self.desired is None or self.desired.removed else self.desired
+
 
 def ack(state: AckState, *, for_ver: Vector, at_ms: int, reason: str = "") -> Ack:
     """An acknowledgement with the code that belongs to its state."""
