@@ -68,6 +68,7 @@ class Keeper:
         settings = settings or KeeperSettings()
         self._clock = clock
         self._store = store
+        self._clock = clock
         synced = clock_is_synced or (lambda: clock.wall_ms() >= CLOCK_FLOOR_MS)
         self._served = served = Served()
         self._ledger = ledger = Ledger(store, clock=clock, settings=settings, stored=served.stored)

@@ -83,7 +83,8 @@ class DeviceQuestions:
                 refusal = str(error)
             else:
                 rehearsal = self._keeper.rehearse(sight.device, sight.prop, value)
-                refusal = "" if rehearsal is not None else "no driver serves it at this moment: ask again"
+                if rehearsal is None:
+                    refusal = self._keeper.refusal_of(sight.device) or "no driver serves it at this moment: ask again"
         if rehearsal is None:
             place = sight.explanation.place if sight.explanation is not None else ""
             rehearsal = Rehearsal(place=place, requests=(), steps=(), refusal=refusal)
@@ -102,6 +103,9 @@ class DeviceQuestions:
                 told[name] = self._shown(sight, fresh, asked=False)
             else:
                 asked.append(name)
+        if refusal := self._keeper.refusal_of(device):
+            told |= {name: {"quality": "bad", "reason": refusal} for name in asked}
+            asked = []
         async for name, reading in self._readings(device, asked, question.timeout_s):
             told[name] = self._shown(sights[name], reading, asked=True)
         for name in asked:

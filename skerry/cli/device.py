@@ -10,6 +10,7 @@ import click
 from skerry.cli.command import call, refresh
 from skerry.cli.device_conflicts import conflicts
 from skerry.cli.device_history import history
+from skerry.cli.device_hold import hold, release
 from skerry.cli.device_read import read
 from skerry.cli.device_set import set_values, unset
 from skerry.cli.device_show import describe, events, get, list_devices, watch
@@ -24,6 +25,6 @@ def device() -> None:
 
 for command in (
     *(list_devices, get, describe, events, watch, history, read, why),
-    *(set_values, unset, conflicts, call, refresh),
+    *(set_values, unset, conflicts, hold, release, call, refresh),
 ):
     device.add_command(command)

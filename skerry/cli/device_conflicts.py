@@ -128,7 +128,8 @@ def resolve(target: Target, place: str, namespace: str, take: str | None, value:
         )
     chosen = value if value is not None else chosen_of(wanted, take or "")
     if client.local:
-        client.request("PUT", f"{path_of(DEVICES, where, name)}/twins/{prop}", body={"value": chosen})
+        body: JsonObject = {"value": value} if value is not None else {"take": take}
+        client.request("PUT", f"{path_of(DEVICES, where, name)}/twins/{prop}", body=body)
     else:
         wishes = Wishes(values={prop: chosen}, take=take or "")
         write_device(client, where, name, lambda obj: with_wishes(obj, wishes), wishes=wishes)

@@ -99,6 +99,13 @@ def moment(text: str, now_ms: int) -> int:
     return now_ms - seconds_of(text) * 1000
 
 
+def moment_ahead(text: str, now_ms: int) -> int:
+    """In `2h`, or a time. Raises `BadRequestError`."""
+    if text[:4].isdecimal() and "-" in text:
+        return parse_time(text)
+    return now_ms + seconds_of(text) * 1000
+
+
 def read_rows(
     client: Client, place: str, name: str, prop: str, since_ms: int, until_ms: int, limit: int | None
 ) -> list[JsonObject]:

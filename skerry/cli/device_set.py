@@ -154,13 +154,12 @@ def set_values(
 def unset(target: Target, name: str, props: Sequence[str], namespace: str, if_match: str) -> None:
     """Want nothing of these properties any more. The device keeps what it holds; nothing is written to it."""
     client = target.client()
-    if client.local:
-        raise BadRequestError(
-            "a wish is taken back in the cloud, which holds it: name it with --kubeconfig; here, `skerry device set` "
-            "puts another value in its place"
-        )
+    place = namespace or client.namespace
     wishes = Wishes(values=dict.fromkeys(props, ""), if_match=if_match)
-    write_device(client, namespace or client.namespace, name, lambda obj: without_wishes(obj, props), wishes=wishes)
+    if client.local:
+        _write_here(client, place, name, [{"name": prop, "value": None} for prop in wishes.values], wishes)
+    else:
+        write_device(client, place, name, lambda obj: without_wishes(obj, props), wishes=wishes)
     click.echo(f"{name}: nothing is wanted of {', '.join(props)}")
 
 
@@ -254,17 +253,24 @@ def without_wishes(obj: JsonObject, props: Sequence[str]) -> JsonObject:
 
 def _set_here(client: Client, place: str, name: str, wishes: Wishes) -> None:
     """On the gateway, twins may be written with or without the cloud; the two are merged when they meet."""
-    if wishes.if_match:
-        raise BadRequestError("--if-match: goes by the resourceVersion that the cloud gave; ask it with --kubeconfig")
     if wishes.on_reconnect:
         raise BadRequestError("--on-reconnect: this is the gateway itself; it is for those who write in the cloud")
     if wishes.reason:
         raise BadRequestError("--reason: is kept with the Device in the cloud; ask it with --kubeconfig")
-    for prop, value in wishes.values.items():
-        body: JsonObject = {"value": value}
-        if wishes.expires:
-            body["expires"] = wishes.expires
-        client.request("PUT", f"{path_of(DEVICES, place, name)}/twins/{prop}", body=body)
+    terms: JsonObject = {"expires": wishes.expires} if wishes.expires else {}
+    entries: list[JsonObject] = [{"name": prop, "value": value} | terms for prop, value in wishes.values.items()]
+    _write_here(client, place, name, entries, wishes)
+
+
+def _write_here(client: Client, place: str, name: str, entries: Sequence[JsonObject], wishes: Wishes) -> None:
+    """All at once, or none."""
+    if wishes.revision:
+        raise BadRequestError(
+            "--if-match: on a gateway, give the version of the value, as `device get -o wide` has it"
+        )
+    version: JsonObject = {"ifMatch": wishes.if_match} if wishes.if_match else {}
+    body: JsonObject = {"properties": [entry | version for entry in entries]}
+    client.request("PUT", path_of(DEVICES, place, name, "twins"), body=body)
 
 
 # --- rehearsing -------------------------------------------------------------------------------------------

@@ -54,7 +54,7 @@ _SAME: Final = 0.01
 @click.option("-A", "--all-namespaces", is_flag=True, help="In every namespace.")
 @click.option("-l", "--selector", default="", help="Label selector, as kubectl's.")
 @click.option("--node", default="", help="Only those of this node's gateway.")
-@click.option("--state", default="", help="Only those that are online, offline or invalid.")
+@click.option("--state", default="", help="Only those that are online, offline, invalid or held.")
 @output_option()
 @fields_option
 @with_target
@@ -143,7 +143,7 @@ def get(target: Target, name: str, prop: str, namespace: str, form: str, fields:
 
 def values_listed(name: str, namespace: str, views: list[TwinView], now_ms: float) -> Listing:
     """One row a property."""
-    titles = ("PROPERTY", "REPORTED", "UNIT", "QUALITY", "AGE", "DESIRED", "BY", "ACK", "REASON")
+    titles = ("PROPERTY", "REPORTED", "UNIT", "QUALITY", "AGE", "DESIRED", "BY", "VERSION", "ACK", "REASON")
     rows = tuple(
         Row(
             cells=_value_cells(view, now_ms),
@@ -152,7 +152,7 @@ def values_listed(name: str, namespace: str, views: list[TwinView], now_ms: floa
         )
         for view in views
     )
-    return Listing(titles=titles, rows=rows, wide=frozenset({"BY"}))
+    return Listing(titles=titles, rows=rows, wide=frozenset({"BY", "VERSION"}))
 
 
 def _value_cells(view: TwinView, now_ms: float) -> tuple[str, ...]:
@@ -164,6 +164,7 @@ def _value_cells(view: TwinView, now_ms: float) -> tuple[str, ...]:
         human_duration((now_ms - view.source_ms) / 1000) if view.source_ms else "never",
         view.desired.value if view.desired else "-",
         (view.desired.origin or "-") if view.desired else "-",
+        str(view.desired.ver) if view.desired else "-",
         *ack_shown(view),
     )
 

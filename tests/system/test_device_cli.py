@@ -119,6 +119,14 @@ def test_what_can_t_be_done_says_why_with_its_exit_code_and_what_to_do_next(flee
     assert skerry(cloud, "conflicts", "resolve", "boiler-1/setpoint", "--take", "edge")[0] == 0
     until(lambda: plc.register(2) == 510, "what a person chose is carried out")
     assert skerry(cloud, "conflicts", "list")[1:] == ("", "No conflicts.\n")
-    assert skerry(cloud, "set", "boiler-1", "setpoint=52", "--if-match", "1.1")[0] == 4
-    assert skerry(cloud, "unset", "boiler-1", "setpoint")[0] == 0
-    assert "wanted      nothing" in skerry(cloud, "why", "boiler-1/setpoint")[1]
+    for where in (cloud, edge):
+        assert skerry(where, "set", "boiler-1", "setpoint=52", "--if-match", "1.1")[0] == 4
+    assert skerry(edge, "unset", "boiler-1", "setpoint")[0] == 0
+    assert "wanted      nothing" in skerry(edge, "why", "boiler-1/setpoint")[1]
+    for where in (cloud, edge):
+        assert skerry(where, "hold", "boiler-1", "--reason", "new pump", "--until", "1h")[0] == 0
+        until(lambda: "boiler-1" in skerry(edge, "list", "--state", "held", "-o", "name")[1], "it is held")
+        code, _, err = skerry(edge, "read", "boiler-1/setpoint")
+        assert code == 7 and "new pump" in err
+        assert skerry(where, "release", "boiler-1")[0] == 0
+        until(lambda: "boiler-1" in skerry(edge, "list", "--state", "online", "-o", "name")[1], "it is released")

@@ -147,3 +147,15 @@ async def test_a_device_whose_configuration_is_wrong_says_so_when_it_is_asked_wh
         told = await questions.answer(explain("setpoint", "5"))
         assert dig(told, "device", "state") == "invalid" and "skript" in str_at(told, "device", "reason")
         assert dig(told, "write", "refusal")
+
+
+async def test_a_device_that_is_held_is_not_asked_and_says_who_holds_it() -> None:
+    async with Gateway().alive() as gateway:
+        questions = await asking(gateway, device())
+        await gateway.until(lambda: gateway.quality() == "good")
+        await gateway.keeper.hold(DEVICE, reason="new pump", by="ann", until_ms=None)
+        await gateway.until(lambda: bool(gateway.keeper.refusal_of(DEVICE)))
+        told = await questions.answer(read("setpoint"))
+        assert "held by ann" in str_at(told, "properties", "setpoint", "reason")
+        told = await questions.answer(explain("setpoint", "30"))
+        assert "held by ann" in str_at(told, "write", "refusal")
