@@ -73,6 +73,9 @@ soak: $(STAMP) apt ## the whole disconnect suite on real processes, every fault 
 bus: $(STAMP) apt ## READS=10000 on every kind of Modbus line with late, damaged, doubled and cut answers: none may be wrong (an hour)
 	@SKERRY_BUS_READS=$(READS) $(BIN)/pytest -q --timeout 7200 tests/devices/modbus/test_wire_lines.py tests/devices/modbus/test_driver.py -k 'late or wrong'
 
+kills: $(STAMP) ## kill -9 a gateway's store at a hundred random points of taking readings: none that it acknowledged is lost
+	@SKERRY_KILLS=100 $(BIN)/pytest -q -m system tests/system/test_edge_store_crash.py
+
 bench: $(STAMP) ## measure against the budgets; results in benchmarks/results
 	@$(PY) -m benchmarks
 

@@ -14,6 +14,10 @@ import pytest
 from edgecore.store.port import OutboxBudgets
 from edgecore.store.sqlite import StoreSettings, open_store
 from skerry.clocks import SystemClock, SystemIds
+from skerry.objects.blocks import decode_block
+
+KILLS = int(os.environ.get("SKERRY_KILLS", "12"))
+"""`make kills` makes it a hundred."""
 
 WRITER = """
 import sys
@@ -30,6 +34,66 @@ while True:
     report = NewReport(report_class="telemetry", kind="telemetry", key="s", body=name.encode())
     print(store.apply(EdgeBatch(puts=(held,), reports=(report,))), flush=True)
 """
+
+
+READER = """
+import sys
+from pathlib import Path
+from edgecore.store.port import EdgeBatch, NewReading, OutboxBudgets
+from edgecore.store.sqlite import StoreSettings, open_store
+from skerry.clocks import SystemClock, SystemIds
+from skerry.objects.blocks import Reading
+from skerry.objects.twins import DeviceName
+clock = SystemClock()
+settings = StoreSettings(directory=Path(sys.argv[1]), boot_id="b", budgets=OutboxBudgets())
+store = open_store(settings, clock, SystemIds()).store
+seq = int(sys.argv[2])
+device = DeviceName(namespace="default", name="boiler", uid="u")
+while True:
+    now_ms = round(clock.monotonic_s() * 1000)
+    seqs = (seq + 1, seq + 2, seq + 3)
+    some = [Reading(device, "t", n, f"{n / 8}", "FLOAT", "good", "", now_ms, None, 0) for n in seqs]
+    store.apply(EdgeBatch(readings=tuple(NewReading(reading=each, taken_ms=now_ms) for each in some)))
+    seq += 3
+    print(seq, flush=True)
+"""
+
+
+@pytest.mark.system
+@pytest.mark.timeout(600)
+def test_no_acknowledged_reading_is_lost_or_kept_twice_where_blocks_grow_and_the_agent_is_killed(
+    tmp_path: Path,
+) -> None:
+    chance = random.Random(2)
+    acknowledged = 0
+    settings = StoreSettings(directory=tmp_path, boot_id="b", budgets=OutboxBudgets())
+    for _ in range(KILLS):
+        begun = acknowledged
+        writer = subprocess.Popen(
+            [sys.executable, "-c", READER, str(tmp_path), str(begun)], stdout=subprocess.PIPE, text=True
+        )
+        assert writer.stdout is not None
+        for _ in range(chance.randrange(1, 80)):
+            acknowledged = int(writer.stdout.readline())
+        os.kill(writer.pid, signal.SIGKILL)
+        rest = writer.stdout.read().split()
+        writer.stdout.close()
+        writer.wait()
+        acknowledged = int(rest[-1]) if rest else acknowledged
+        opened = open_store(settings, SystemClock(), SystemIds())
+        assert opened.set_aside is None
+        rows = opened.store.outbox(after=0, limit=10**6)
+        found = [reading for row in rows for reading in decode_block(row.body)]
+        assert [reading.seq for reading in found] == list(range(1, len(found) + 1))
+        assert [reading.value for reading in found] == [f"{reading.seq / 8}" for reading in found]
+        assert len(found) in (acknowledged, acknowledged + 3), "what was being written is there whole, or not at all"
+        assert opened.store.stats().outbox_reports == len(found)
+        assert len(rows) < len(found) / 3 or len(found) < 30, "they grew"
+        acknowledged = len(found)
+        opened.store.close()
+    opened = open_store(settings, SystemClock(), SystemIds())
+    assert opened.store.damage() == ""
+    opened.store.close()
 
 
 @pytest.mark.system
