@@ -8,6 +8,7 @@ import itertools
 import pytest
 
 from edgecore.commands.runner import shown_commands
+from edgecore.store.port import META_EPOCH, EdgeBatch
 from skerry.objects.commands import Outcome, Refusal
 from skerry.objects.json import str_at
 from skerry.objects.spans import Span
@@ -164,8 +165,9 @@ async def test_what_waits_for_the_cloud_to_know_it_can_still_end(how: str) -> No
                 # What the cloud has of the former leaves the outbox without having been told by this store.
                 await gateway.store.begin_life("two", [(PROMPT, Span(1, gateway.memory.outbox_head()))])
             case _:
-                await gateway.meet_restored_cloud()
-                await gateway.until(lambda: gateway.phase() == "Running")
+                begun = gateway.memory.outbox_head()
+                await gateway.store.apply(EdgeBatch(meta=((META_EPOCH, "e2"),)))
+                await gateway.until(lambda: gateway.memory.outbox_head() > begun)
                 await gateway.quiet()
                 assert gateway.executor.done == [], "the cloud that knew is no more"
                 await gateway.connect()
