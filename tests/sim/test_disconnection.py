@@ -12,9 +12,9 @@ from skerry.sync.edge import PING_HEARTBEATS, EdgeState
 from skerry.sync.effects import DatedReport
 from skerry.sync.ports import SyncSettings
 from skerry.sync.traffic import ANSWER_WIRE_BYTES, FRAME_WIRE_BYTES
-from tests.sim.checkers import times_of
+from tests.sim.checkers import BrokenPromiseError, times_of
 from tests.sim.cloud import Disk
-from tests.sim.world import World
+from tests.sim.world import Plant, World
 
 TRANSCRIPTS = Path(__file__).parent / "transcripts"
 
@@ -277,6 +277,32 @@ def test_an_edge_that_was_set_back_to_an_older_copy_of_its_store_loses_nothing_t
     assert lives
     assert set(lives) == {"edge-1.2"}
     world.checkers.final()
+
+
+@pytest.mark.parametrize("bug", [False, True], ids=["as it is", "carried out before the cloud knows of it"])
+def test_a_command_is_carried_out_once_though_its_gateway_is_set_back_while_its_word_is_on_the_way(
+    *, bug: bool
+) -> None:
+    """The original acts, and what it says of that is lost with the link; the image has neither command nor record."""
+    world = World(7, edges=1, plant=Plant(carry_out_unknown=bug))
+    edge = world.edges[0]
+    world.run(15)
+    image = edge.store.snapshot()
+    assert edge.link is not None
+    edge.link.half_open(up=True, down=False)  # it hears, and is not heard
+    world.command("purge", "edge-1", 600)
+    world.run(4)
+    assert edge.store.commands(), "it has come, and is begun"
+    edge.cut_power(battery=True)
+    edge.restore_copy(image)
+    edge.start()
+    try:
+        world.run(120)
+        world.checkers.final()
+    except BrokenPromiseError as error:
+        assert bug and str(error).startswith("11 commands at most once: edge-1 carried")
+    else:
+        assert not bug
 
 
 def test_a_gateway_that_boots_in_1970_connects_and_its_reports_are_dated_right(world: World) -> None:
