@@ -268,13 +268,15 @@ class PahoConnection:
         self._changing = asyncio.create_task(self._change(to_five=not five))
 
     async def _change(self, *, to_five: bool) -> None:
-        await self._let_go()
+        former = self._client
+        former.disconnect()  # it dials no more, though its thread may sleep for as long as it meant to wait
         self._version = MQTTProtocolVersion.MQTTv5 if to_five else MQTTProtocolVersion.MQTTv311
         self._client = self._make()
         try:
             self.start()
         except UnavailableError as error:
             self._hooks.disconnected(str(error))
+        await asyncio.to_thread(former.loop_stop)
         self._changing = None
 
     def _answered(self, mid: int, codes: list[int]) -> None:

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Any, cast
 
 import paho.mqtt.client as paho
 import pytest
-from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
 pytestmark = pytest.mark.system
 ROOT = Path(__file__).resolve().parents[2]
@@ -180,3 +181,15 @@ def test_the_demos_broker_lets_nobody_in_without_the_password(broker: Broker) ->
     assert stranger.refusal == "Bad user name or password"
     stranger.client.disconnect()
     stranger.client.loop_stop()
+
+
+def test_the_demos_broker_says_to_a_client_of_mqtt_5_that_it_does_not_speak_it(broker: Broker) -> None:
+    """The bytes of its CONNECT are paho's; a client that is hung up on has to guess, and loses what comes meanwhile."""
+    said: list[str] = []
+    client = paho.Client(CallbackAPIVersion.VERSION2, client_id="newer", protocol=MQTTProtocolVersion.MQTTv5)
+    client.on_connect = lambda *told: said.append(str(told[3]))
+    client.connect("127.0.0.1", broker.port)
+    until_s = time.monotonic() + WAIT_S
+    while not said and time.monotonic() < until_s:
+        client.loop(0.1)
+    assert said == ["Unsupported protocol version"]

@@ -87,16 +87,19 @@ class Broker:
         if kind != CONNECT:
             raise ProtocolError("the first packet must be CONNECT")
         fields = Fields(body)
-        name, level, flags, keep_alive_s = fields.text(), fields.byte(), fields.byte(), fields.number()
+        name, level = fields.text(), fields.byte()
+        if name != "MQTT" or level != 4:
+            # What follows is of another version, and may be laid out in another way (section 3.1.2.2).
+            writer.write(packet(CONNACK, bytes([0, 1])))
+            return None, None
+        flags, keep_alive_s = fields.byte(), fields.number()
         client, clean = fields.text(), bool(flags & 2)
         will = None
         if flags & 4:
             topic, payload = fields.text(), fields.blob()
             will = Message(topic=topic, payload=payload, qos=min(flags >> 3 & 3, 1), retain=bool(flags & 32))
         given = (fields.blob() if flags & 128 else b"", fields.blob() if flags & 64 else b"")
-        if name != "MQTT" or level != 4:
-            refusal = 1
-        elif not client and not clean:
+        if not client and not clean:
             refusal = 2
         elif self._credentials and not all(
             hmac.compare_digest(*pair) for pair in zip(given, self._credentials, strict=True)
