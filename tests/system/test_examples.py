@@ -184,7 +184,7 @@ def test_the_demos_broker_lets_nobody_in_without_the_password(broker: Broker) ->
 
 
 def test_the_demos_broker_says_to_a_client_of_mqtt_5_that_it_does_not_speak_it(broker: Broker) -> None:
-    """The bytes of its CONNECT are paho's; a client that is hung up on has to guess, and loses what comes meanwhile."""
+    """A client that is hung up on has to guess, and what is published meanwhile finds no session of its own."""
     said: list[str] = []
     client = paho.Client(CallbackAPIVersion.VERSION2, client_id="newer", protocol=MQTTProtocolVersion.MQTTv5)
     client.on_connect = lambda *told: said.append(str(told[3]))
