@@ -16,11 +16,9 @@ from devices.port import DeviceConfig, Fallback, PropertyConfig, TwinConfig
 from devices.protocols import EXTERNAL, driver_of
 from skerry.errors import InvalidError
 from skerry.objects.desired import ON_RECONNECT, POLICIES, on_reconnect_of, policy_of
-from skerry.objects.device_models import checked_value, is_writable, properties_in, served_properties
+from skerry.objects.device_models import DEVICES, checked_value, is_writable, properties_in, served_properties
 from skerry.objects.json import JsonObject, map_at, str_at
 from skerry.objects.meta import Key, name_of, namespace_of, uid_of
-
-DEVICES: Final = "devices.devices.kubeedge.io"
 
 COLLECT_MS_DEFAULT: Final = 1000
 """As KubeEdge's mapper framework."""

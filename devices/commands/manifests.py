@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from devices.manifests import DEVICES, device_config
+from devices.manifests import device_config
 from devices.modbus.config import ModbusDevice, parse_device
 from skerry.cli.apply import read_manifests
 from skerry.errors import BadRequestError, InvalidError
+from skerry.objects.device_models import DEVICES
 from skerry.objects.json import JsonObject, map_at, str_at
 from skerry.objects.meta import Key, name_of, namespace_of
 

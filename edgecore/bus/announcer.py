@@ -13,49 +13,28 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final
 
 from devices.mqtt.port import Connection, Delivery, Hooks, Outgoing
 from edgecore.bus import homeassistant
 from edgecore.bus.homeassistant import OFFLINE, ONLINE, Topics
-from edgecore.bus.port import PUBLISH_S_MAX, Open, begin
+from edgecore.bus.port import PUBLISH_S_MAX, Open, Twins, begin
 from edgecore.store.port import EdgeBatch
 from edgecore.store.shell import AsyncEdgeStore
 from skerry.errors import CallerError, InvalidError, UnavailableError
-from skerry.objects.desired import Vector
-from skerry.objects.device_models import MODELS, served_properties
+from skerry.objects.device_models import DEVICES, MODELS, served_properties
 from skerry.objects.json import JsonObject, decode_object, str_at
 from skerry.objects.meta import Key, name_of, namespace_of
 from skerry.objects.twins import decode_state
 
 LOG = logging.getLogger(__name__)
 
-DEVICES: Final = "devices.devices.kubeedge.io"
 COMMANDS_MAX: Final = 1000
 """That wait for the store; beyond, the newest of QoS 0 are dropped."""
 LOOK_S: Final = 1.0
 """Between two looks at whether devices live."""
 ORIGIN: Final = "homeassistant"
-
-
-class Summary(Protocol):
-    """See `edgecore.twins.port.DeviceSummary`."""
-
-    @property
-    def device(self) -> Key: ...
-    @property
-    def state(self) -> str: ...
-
-
-class Twins(Protocol):
-    """See `edgecore.twins.port.Twins`."""
-
-    def devices(self) -> Sequence[Summary]: ...
-    async def set_desired(
-        self, device: Key, prop: str, value: str, *, origin: str, expires_ms: int | None = None
-    ) -> Vector: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,13 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Final
 
-from skerry.objects.device_models import served_properties
+from skerry.objects.device_models import DEVICES, properties_in, served_properties
 from skerry.objects.json import JsonObject, map_at, str_at
 from skerry.objects.meta import Key, labels_of, name_of, namespace_of
-
-DEVICES: Final = "devices.devices.kubeedge.io"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +31,7 @@ def catalogue(devices: Iterable[JsonObject], models: Mapping[tuple[str, str], Js
     for device in devices:
         namespace, name = namespace_of(device), name_of(device)
         model = models.get((namespace, str_at(device, "spec", "deviceModelRef", "name")), {})
-        placed = {str_at(each, "name"): each for each in _properties(device)}
+        placed = properties_in(device)
         out[Key(DEVICES, namespace, name)] = KnownDevice(
             description=labels_of(device).get("description", ""),
             properties={
@@ -46,11 +43,6 @@ def catalogue(devices: Iterable[JsonObject], models: Mapping[tuple[str, str], Js
             },
         )
     return out
-
-
-def _properties(device: JsonObject) -> Iterable[JsonObject]:
-    listed = map_at(device, "spec").get("properties")
-    return [each for each in listed if isinstance(each, dict)] if isinstance(listed, list) else []
 
 
 def _tolerance(model: JsonObject, instance: JsonObject) -> float:

@@ -15,14 +15,14 @@ import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Final, Protocol, TypeAlias
+from typing import Final, TypeAlias
 
 from devices.external import ExternalDriver, Report
 from devices.mqtt.port import Connection, Delivery, Hooks, Outgoing
 from edgecore.bus import messages
-from edgecore.bus.catalogue import DEVICES, KnownDevice, catalogue
+from edgecore.bus.catalogue import KnownDevice, catalogue
 from edgecore.bus.messages import Member, RefusedError, Told, TwinUpdate, TwinView
-from edgecore.bus.port import PUBLISH_S_MAX, Open, begin
+from edgecore.bus.port import PUBLISH_S_MAX, Open, Summary, Twins, begin
 from edgecore.bus.topics import (
     DevicePath,
     DeviceRequest,
@@ -36,7 +36,7 @@ from edgecore.store.port import EdgeBatch
 from edgecore.store.shell import AsyncEdgeStore
 from skerry.errors import InvalidError, NotFoundError, UnavailableError
 from skerry.objects.desired import Vector
-from skerry.objects.device_models import MODELS
+from skerry.objects.device_models import DEVICES, MODELS
 from skerry.objects.json import decode_object
 from skerry.objects.meta import Key, name_of, namespace_of
 from skerry.objects.times import time_text
@@ -57,26 +57,6 @@ LOOK_S: Final = 0.5
 ORIGIN: Final = "mqtt"
 
 Place: TypeAlias = "tuple[Key, str]"
-
-
-class Summary(Protocol):
-    """See `edgecore.twins.port.DeviceSummary`."""
-
-    @property
-    def device(self) -> Key: ...
-    @property
-    def state(self) -> str: ...
-    @property
-    def last_online_ms(self) -> int: ...
-
-
-class Twins(Protocol):
-    """See `edgecore.twins.port.Twins`."""
-
-    def devices(self) -> Sequence[Summary]: ...
-    async def set_desired(
-        self, device: Key, prop: str, value: str, *, origin: str, expires_ms: int | None = None
-    ) -> Vector: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -27,7 +27,7 @@ from edgecore.dmi.translate import device_message, fingerprint, model_message
 from edgecore.store.port import EdgeBatch
 from edgecore.store.shell import AsyncEdgeStore
 from skerry.errors import ConflictError, InvalidError, NotFoundError, UnavailableError
-from skerry.objects.device_models import MODELS
+from skerry.objects.device_models import DEVICES, MODELS
 from skerry.objects.json import Json, JsonObject, decode_object, encode_object, maps_at, str_at, str_map_at
 from skerry.objects.meta import Key, name_of, namespace_of
 from skerry.objects.twins import TwinState, decode_state
@@ -35,7 +35,6 @@ from skerry.ports import Clock
 
 LOG: Final = logging.getLogger(__name__)
 
-DEVICES: Final = "devices.devices.kubeedge.io"
 META_MAPPERS: Final = "dmi_mappers"
 """Name in the store's `meta`."""
 

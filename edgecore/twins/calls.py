@@ -13,12 +13,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from devices.manifests import DEVICES
 from devices.port import PropertyConfig, Reading, WriteResult
 from edgecore.store.shell import AsyncEdgeStore
 from edgecore.twins.keeper import Keeper
 from skerry.errors import InvalidError
 from skerry.objects.commands import DeviceMethod, DeviceRefresh, Order, Outcome, Refusal
+from skerry.objects.device_models import DEVICES
 from skerry.objects.json import Json, JsonObject, decode_object, maps_at, str_at, strs_at
 from skerry.objects.meta import Key
 from skerry.objects.twins import Value, format_value

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
-from devices.manifests import DEVICES, KnownDevice, known_devices
+from devices.manifests import KnownDevice, known_devices
 from devices.port import DeviceConfig, Driver, PropertyConfig, TwinConfig
 from edgecore.store.port import META_EPOCH, EdgeBatch
 from edgecore.store.shell import AsyncEdgeStore
@@ -28,7 +28,7 @@ from edgecore.twins.settings import KeeperSettings
 from edgecore.twins.stage import Place
 from skerry.objects.desired import UNSEEN, Desired
 from skerry.objects.device_desired import record_of
-from skerry.objects.device_models import MODELS
+from skerry.objects.device_models import DEVICES, MODELS
 from skerry.objects.json import decode_object
 from skerry.objects.meta import Key, name_of, namespace_of
 from skerry.objects.twins import TwinState

@@ -9,12 +9,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
 
-from devices.manifests import DEVICES
 from devices.port import Reading, Rehearsal
 from edgecore.store.shell import AsyncEdgeStore
 from edgecore.twins.explained import PropertySight, explained, reading_shown
 from edgecore.twins.keeper import Keeper
 from skerry.errors import InvalidError, NotFoundError
+from skerry.objects.device_models import DEVICES
 from skerry.objects.device_questions import Explain, Question, Read, question_of
 from skerry.objects.json import JsonObject, encode_object
 from skerry.objects.meta import Key

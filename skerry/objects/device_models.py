@@ -13,6 +13,7 @@ from skerry.errors import InvalidError
 from skerry.objects.json import JsonObject, maps_at, str_at
 from skerry.objects.twins import Value, parse_value
 
+DEVICES: Final = "devices.devices.kubeedge.io"
 MODELS: Final = "devicemodels.devices.kubeedge.io"
 
 

@@ -84,6 +84,31 @@ async def test_writes_go_through_the_writer_that_was_given() -> None:
     store.close()
 
 
+async def test_who_waits_for_the_cloud_hears_of_receipts_and_sees_a_new_life_being_begun() -> None:
+    writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="given")
+    store = AsyncEdgeStore(MemoryEdgeStore(incarnation="i1", clock=ManualClock()), writer)
+    heard: list[bool] = []
+    stop = store.listen_receipts(lambda: heard.append(store.is_beginning_life))
+    await store.prune_outbox(through=1)
+    assert heard == [False]
+    begun, go_on = threading.Event(), threading.Event()
+    writer.submit(lambda: (begun.set(), go_on.wait(5)))
+    assert begun.wait(5)
+    beginning = asyncio.create_task(store.begin_life("i2", ()))
+    await asyncio.sleep(0)
+    assert store.is_beginning_life
+    go_on.set()
+    await beginning
+    async with asyncio.timeout(5):
+        while store.is_beginning_life:
+            await asyncio.sleep(0)
+    assert heard == [False, False] and store.incarnation == "i2"
+    stop()
+    await store.prune_outbox(through=2)
+    assert len(heard) == 2
+    store.close()
+
+
 class Salvaging(MemoryEdgeStore):
     """After a damaged store; what each step meets, and None for nothing."""
 
