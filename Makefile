@@ -4,7 +4,7 @@ VENV ?= .venv
 PY := $(VENV)/bin/python
 BIN := $(VENV)/bin
 JOBS ?= 2
-SYSTEM_JOBS ?= $(shell expr $(JOBS) + 1)
+SYSTEM_JOBS ?= $(shell expr $(JOBS) '*' 2)
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
@@ -43,13 +43,13 @@ check: $(STAMP) ## format, lint, types, imports, repo rules, and 200 seeds of si
 
 test: check apt ## everything: check, unit and contract tests, system tests
 	@$(BIN)/pytest -q --ignore=tests/repo --ignore=tests/sim -m 'not system' -n $(JOBS)
-	@$(BIN)/pytest -q -m system -n $(SYSTEM_JOBS) --dist loadfile
+	@$(BIN)/pytest -q -m system -n $(SYSTEM_JOBS) --dist loadfile --no-loadscope-reorder
 
 unit: $(STAMP) ## the fast tests alone
 	@$(BIN)/pytest -q -m 'not system' -n $(JOBS)
 
 system: $(STAMP) apt ## tests with real processes, sockets, brokers and clients
-	@$(BIN)/pytest -q -m system -n $(SYSTEM_JOBS) --dist loadfile
+	@$(BIN)/pytest -q -m system -n $(SYSTEM_JOBS) --dist loadfile --no-loadscope-reorder
 
 sim: $(STAMP) ## SEEDS=10000 of simulated disconnection on all cores, FROM=0; what fails is shrunk and kept
 	@$(PY) -m tests.sim.run --seeds $(SEEDS) --from $(FROM) $(if $(filter command\ line environment,$(origin JOBS)),--jobs $(JOBS))

@@ -31,3 +31,8 @@ def websocket_unless_said() -> Iterator[None]:
         if "SKERRY_TRANSPORT" not in os.environ:
             patch.setenv("SKERRY_TRANSPORT", "websocket")
         yield
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files that are marked as long come first."""
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)

@@ -43,6 +43,17 @@ PLANTS = {
 BREAKS_TOO = {"fencing that each replica does for itself": "4 "}
 """What else a bug breaks, in seeds that see that first."""
 
+SEEN_BY = {
+    "one number for a lane in pieces": 97,
+    "a command for a life of the store that is over": 35,
+    "fencing that each replica does for itself": 28,
+    "session numbers that each replica gives for itself": 23,
+    "a command that is begun before that is written down": 22,
+    "receipt before commit": 23,
+    "a cloud that knows no starts of an agent": 11,
+}
+"""The seed that saw it last time saves the search from the beginning; in other worlds it is one like any other."""
+
 
 def caught(seed: int, plant: Plant) -> str:
     try:
@@ -55,7 +66,7 @@ def caught(seed: int, plant: Plant) -> str:
 @pytest.mark.parametrize("bug", PLANTS)
 def test_a_planted_bug_is_caught_and_its_promise_named(bug: str) -> None:
     plant, promise = PLANTS[bug]
-    for seed in range(200):
+    for seed in (SEEN_BY.get(bug, 0), *range(200)):
         said = caught(seed, plant)
         if said and not said.startswith(BREAKS_TOO.get(bug, "nothing")):
             assert said.startswith(f"{promise} {PROMISES[promise]}: "), f"seed {seed}: {said}"

@@ -19,7 +19,7 @@ from skerry.objects.meta import uid_of
 from skerry.objects.twins import DeviceName, Telemetry, encode_telemetry, series_of
 from tests.system.real_fleet import DEVICES, NODE, RealFleet, boiler, real_fleet, until
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.long]
 
 BACKLOG = 6_000
 KILLS = ("edge", "cloud", "edge", "both", "cloud", "edge")

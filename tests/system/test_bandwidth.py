@@ -19,7 +19,7 @@ from skerry.objects.json import dig, int_at, str_at
 from skerry.objects.twins import DeviceName, Telemetry, encode_telemetry
 from tests.system.real_fleet import CORE, RealFleet, config_map, pod, real_fleet, until
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.long]
 
 UP, DOWN = 4000, 8000
 """Bytes a second: 32 and 64 kbit/s."""

@@ -58,7 +58,7 @@ from tests.system.hostile_peers import (
 )
 from tests.system.real_fleet import CORE, NODE, until
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.long]
 
 MIB = 1024 * 1024
 

@@ -33,7 +33,7 @@ from tests.system.real_fleet import (
     until,
 )
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.long]
 
 FAULTS_S = 40.0
 CONFIGS = ("a", "b", "c", "d")

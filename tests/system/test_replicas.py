@@ -28,7 +28,7 @@ from tests.system.cloud_process import CloudProcess
 from tests.system.real_fleet import config_map, until
 from tests.system.several_clouds import SeveralClouds, several_clouds
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.long]
 CONFIGS: Final = "/api/v1/namespaces/default/configmaps"
 SERVICES: Final = "/api/v1/namespaces/default/services"
 PODS: Final = "/api/v1/namespaces/default/pods"

@@ -21,7 +21,7 @@ from tests.system.cloud_process import CloudProcess
 from tests.system.real_fleet import CORE, DEVICES, boiler, pod, until
 from tests.system.several_clouds import SeveralClouds, find, hub_of, hubs, ready, several_clouds
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.long]
 NODE = "eu-1"
 GRACE_S = 4.0
 QUICK = ("--node-grace-s", str(GRACE_S), "--heartbeat-s", "2")

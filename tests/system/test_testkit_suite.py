@@ -14,7 +14,7 @@ import pytest
 from skerry.testkit.real.rig import may_isolate
 from skerry.testkit.suite.catalogue import DISCONNECT
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.system, pytest.mark.long, pytest.mark.timeout(600)]
 
 ROOT = Path(__file__).resolve().parents[2]
 FEW = ("reconnect", "power-cut-while-applying", "agent-killed", "desired-changed-offline")

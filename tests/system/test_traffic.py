@@ -20,7 +20,7 @@ from skerry.sync.ports import SyncSettings
 from skerry.transport.wire_bytes import wire_bytes_of
 from tests.system.real_fleet import CORE, RealFleet, config_map, pod, real_fleet, until
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.long]
 
 PING_BYTES = 4
 
