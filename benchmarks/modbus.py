@@ -26,7 +26,8 @@ from devices.modbus.channels import channel_to
 from devices.modbus.driver import ModbusDriver
 from devices.modbus.endpoints import TcpEndpoint
 from devices.modbus.frames import FRAMINGS, FramingName
-from devices.modbus.wire import StreamWire, WireSettings
+from devices.modbus.settings import WireSettings
+from devices.modbus.wire import StreamWire
 from devices.port import DeviceConfig, PropertyConfig, TwinConfig
 from skerry.clocks import SystemClock, SystemIds
 from skerry.errors import UnavailableError

@@ -327,8 +327,8 @@ class Line:
         task = asyncio.current_task()
         assert task is not None
         try:
-            # Python 3.11's `wait_for`, which pymodbus uses, swallows a cancellation that comes together with an
-            # answer; the count of requests to cancel does not forget.
+            # Python 3.11's `wait_for` swallows a cancellation that comes together with an answer, whoever uses it in
+            # a wire; the count of requests to cancel does not forget.
             while not task.cancelling():
                 if not await self._step():
                     await self._sleep()

@@ -29,11 +29,11 @@ from devices.commands.lines import (
 )
 from devices.commands.manifests import ModelledDevice, read_devices
 from devices.commands.simulate import play
+from devices.modbus.asks import OBJECT_NAMES
 from devices.modbus.channels import channel_to
 from devices.modbus.detective import Guess, guesses
 from devices.modbus.driver import limits_of, line_costs, line_name, wire_settings
 from devices.modbus.faults import Faults
-from devices.modbus.pdu import OBJECT_NAMES
 from devices.modbus.recording import Piece, Recording, Replay, first_line, piece_line, read_recording
 from devices.modbus.scan import FoundUnit, scan_places, scan_units
 from devices.modbus.tap import Tap

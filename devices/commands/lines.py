@@ -23,7 +23,8 @@ from devices.bus import ExceptionAnswerError, LineDownError, SilentError
 from devices.modbus.channels import channel_to
 from devices.modbus.endpoints import Endpoint, SerialEndpoint, parse_endpoint, parse_manners
 from devices.modbus.frames import FRAMINGS
-from devices.modbus.wire import StreamWire, Trace, WireSettings
+from devices.modbus.settings import WireSettings
+from devices.modbus.wire import StreamWire, Trace
 from skerry.cli.target import DeadlineError, RefusedError, fail
 from skerry.clocks import SystemIds
 from skerry.errors import BadRequestError, InvalidError, SkerryError

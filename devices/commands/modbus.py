@@ -13,8 +13,8 @@ import click
 from devices.bus import READ_FUNCTIONS, Request
 from devices.codec import RAW_TYPES, REGISTERS, Codec, RawType, decode, encode, mask_of, positions
 from devices.commands.lines import line_argument, parse_line, seconds, timeout_option, told, wire_to
+from devices.modbus.asks import OBJECT_NAMES
 from devices.modbus.detective import ORDERS
-from devices.modbus.pdu import OBJECT_NAMES
 from devices.plan import Address, parse_address
 from skerry.cli.output import print_table
 from skerry.errors import BadRequestError, InvalidError

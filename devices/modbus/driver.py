@@ -35,7 +35,7 @@ from devices.modbus.endpoints import Endpoint, SerialEndpoint
 from devices.modbus.explain import Answers, asked_of, decoding, place_of, rehearsal, words_of, writing
 from devices.modbus.frames import FRAMINGS
 from devices.modbus.holes import NOTE, read_holes, write_holes
-from devices.modbus.wire import StreamWire, WireSettings
+from devices.modbus.settings import WireSettings
 from devices.plan import Block, Limits, Point
 from devices.port import (
     DeviceConfig,
@@ -72,6 +72,8 @@ WireFactory = Callable[[Endpoint, WireSettings], Wire]
 
 def stream_wire(endpoint: Endpoint, settings: WireSettings, *, ids: Ids) -> Wire:
     """The real one."""
+    from devices.modbus.wire import StreamWire  # pymodbus costs memory: only who has Modbus devices pays
+
     return StreamWire(
         channel_to(endpoint, connect_s=settings.timeout_s),
         FRAMINGS[endpoint.framing](),
@@ -159,7 +161,13 @@ class ModbusDriver:
             hold = self._lines.get(name)
             if hold is None or (hold.endpoint, hold.settings, hold.pause_s) != (endpoint, settings, pause_s):
                 known = hold.line.holes if hold else self._holes.get(name, ())
-                hold = self._new_line(endpoint, settings, pause_s=pause_s, holes=known)
+                try:
+                    hold = self._new_line(endpoint, settings, pause_s=pause_s, holes=known)
+                except ImportError as error:
+                    reason = f"Modbus needs {error.name}, which is not installed: pip install 'skerry[edge]'"
+                    refused += [(device.key, reason) for device in its]
+                    self._devices = {key: device for key, device in self._devices.items() if device not in its}
+                    continue
             points = [
                 (prop.point, prop.config.collect_ms / 1000) for device in its for prop in device.properties.values()
             ]

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal, Protocol
 
 from devices.bus import WrongAnswerError
-from devices.modbus.pdu import PDU_BYTES_MAX, Ask, request_size
+from devices.modbus.asks import PDU_BYTES_MAX, Ask, request_size
 
 FramingName = Literal["tcp", "rtu", "ascii"]
 

@@ -13,9 +13,11 @@ from typing import Final
 from devices.bus import ExceptionAnswerError, Request
 from devices.modbus.pdu import (
     IDENTIFY,
+    OBJECT_BYTES_MAX,
     Query,
     decode_request,
     encode_answer,
+    encode_echo,
     encode_exception,
     encode_identification,
 )
@@ -23,6 +25,9 @@ from devices.plan import Table
 
 READS: Final[dict[int, Table]] = {1: "coil", 2: "discrete", 3: "holding", 4: "input", 23: "holding"}
 WRITES: Final[dict[int, Table]] = {5: "coil", 15: "coil", 6: "holding", 16: "holding", 22: "holding", 23: "holding"}
+
+_HIGHEST: Final = {1: 2, 2: 0x7F, 3: 0xFF}
+"""Objects of an identification: basic, regular, extended (6.21)."""
 
 
 @dataclass(kw_only=True)
@@ -55,6 +60,9 @@ class Slave:
     written: Callable[[Request], object] = lambda _: None
     """Told of each write that was carried out."""
 
+    def __post_init__(self) -> None:
+        assert all(len(text) <= OBJECT_BYTES_MAX for text in self.identity.values()), "an object fits into an answer"
+
     def answer(self, unit: int, pdu: bytes) -> bytes | None:
         """The answer to one request; None where nobody answers: no such unit, or all of them (unit 0)."""
         if unit == 0:
@@ -75,18 +83,20 @@ class Slave:
 
     def _query(self, query: Query) -> bytes:
         if query.function != IDENTIFY:
-            return bytes((query.function,)) + query.data
-        level, first = query.data[1], query.data[2]
-        if query.data[0] != 14 or not 1 <= level <= 4:
+            return encode_echo(query)
+        level, first = query.level, query.first
+        if not 1 <= level <= 4:
             raise ExceptionAnswerError(3)
+        # One object by its number is served as well as streams of them (6.21): 0x81 to 0x83 say how far these go.
+        conformity = 0x80 | next(one for one, highest in _HIGHEST.items() if max(self.identity, default=0) <= highest)
         if level == 4:
             if first not in self.identity:
                 raise ExceptionAnswerError(2)
-            return encode_identification(level, {first: self.identity[first]})
-        highest = 2 if level == 1 else 0x7F if level == 2 else 0xFF
-        return encode_identification(
-            level, {number: text for number, text in self.identity.items() if first <= number <= highest}
-        )
+            return encode_identification(level, {first: self.identity[first]}, conformity=conformity)
+        asked = {number: text for number, text in self.identity.items() if number <= _HIGHEST[level]}
+        # An object that is not there begins the stream anew (6.21).
+        wanted = {number: text for number, text in asked.items() if number >= first} if first in asked else asked
+        return encode_identification(level, wanted, conformity=conformity)
 
     def _carry_out(self, memory: Memory, request: Request) -> tuple[int, ...]:
         table = WRITES.get(request.function)

@@ -20,20 +20,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
 from devices.bus import ExceptionAnswerError, LineDownError, Request, SilentError, WrongAnswerError
+from devices.modbus.asks import Ask
 from devices.modbus.channels import Channel, OpenChannel
 from devices.modbus.frames import Framing
-from devices.modbus.pdu import Ask, DataAsk, EchoAsk, IdentifyAsk
+from devices.modbus.pdu import DataAsk, EchoAsk, IdentifyAsk
+from devices.modbus.settings import WireSettings
 from skerry.errors import UnavailableError
 from skerry.ports import Ids
 
 T = TypeVar("T")
 
-SILENCE_S_MIN: Final = 0.00175
-"""3.5 characters are no shorter than this, however fast the line (2.5.1.1)."""
 DRAIN_GROWTH_MAX: Final = 8
 CALM_ANSWERS: Final = 500
 DRAINS_MAX: Final = 10
@@ -43,32 +42,6 @@ IDENTIFICATIONS_MAX: Final = 16
 
 Trace = Callable[[str, bytes], None]
 """Told of each frame sent (`>`) and of bytes as they arrive (`<`), and of what is thrown away (`!`)."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WireSettings:
-    """How a line is spoken to."""
-
-    timeout_s: float = 1.0
-    """An answer that is later than this does not count."""
-    timeouts_s: Mapping[int, float] = field(default_factory=dict[int, float])
-    """By unit, where it differs."""
-    drain_s: float = 1.0
-    """How long a line without transaction ids must be quiet after a disturbance."""
-    pause_after_connect_s: float = 0.0
-    """Some gateways and slaves lose what is sent in the first moments."""
-    silence_chars: float = 3.5
-    """What tells frames apart on a line without lengths."""
-    character_s: float = 0.0
-    """One character on the line; 0 where nobody knows."""
-    local_echo: bool = False
-    """The adapter hears what it sends."""
-    barriers: frozenset[int] = frozenset()
-    """Units asked to return a nonce after a disturbance."""
-
-    @property
-    def silence_s(self) -> float:
-        return max(self.silence_chars * self.character_s, SILENCE_S_MIN)
 
 
 class StreamWire:

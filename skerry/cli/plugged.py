@@ -12,6 +12,8 @@ from typing import Final
 
 import click
 
+from skerry.daemon import missing_library
+
 ENTRY_POINTS: Final = "skerry.commands"
 
 
@@ -35,6 +37,19 @@ class PluggedGroup(click.Group):
         try:
             command = point.load()
         except ImportError as error:
-            raise click.UsageError(f"{self.name} {cmd_name} can't be loaded: {error}") from error
+            said = missing_library(error, f"skerry {self.name} {cmd_name}", "edge")
+            return _refusing(cmd_name, said or f"skerry {self.name} {cmd_name} can't be loaded: {error}")
         assert isinstance(command, click.Command)
         return command
+
+
+def _refusing(name: str, reason: str) -> click.Command:
+    """A command that can only say why it isn't there: the help of its group shows that, and goes on."""
+
+    def refuse() -> None:
+        raise click.UsageError(reason)
+
+    whatever = {"ignore_unknown_options": True, "allow_extra_args": True}
+    return click.Command(
+        name, callback=refuse, context_settings=whatever, add_help_option=False, short_help=f"({reason})"
+    )

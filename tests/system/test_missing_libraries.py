@@ -63,3 +63,12 @@ def test_a_missing_library_is_one_line_that_says_what_to_install(
     done = started(module, missing, *(word.replace("DIR", str(tmp_path)) for word in words))
     assert (done.returncode, done.stderr.strip()) == (code, said)
     assert list(tmp_path.iterdir()) == [], "nothing was begun"
+
+
+def test_commands_that_lack_a_library_say_so_and_leave_the_others_alone() -> None:
+    said = "skerry device bus needs pymodbus, which is not installed: pip install 'skerry[edge]'"
+    done = started("skerry.cli", "pymodbus", "device", "bus", "scan", "--units", "1-3")
+    assert done.returncode == 2 and said in done.stderr and "Traceback" not in done.stderr
+    shown = started("skerry.cli", "pymodbus", "device", "--help")
+    words = " ".join(shown.stdout.split())
+    assert shown.returncode == 0 and said in words and "history" in words

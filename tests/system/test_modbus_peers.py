@@ -14,7 +14,8 @@ from devices.codec import Codec, decode, encode
 from devices.modbus.channels import channel_to
 from devices.modbus.endpoints import Endpoint, Parity, SerialEndpoint, TcpEndpoint, TlsFiles
 from devices.modbus.frames import FRAMINGS
-from devices.modbus.wire import StreamWire, WireSettings
+from devices.modbus.settings import WireSettings
+from devices.modbus.wire import StreamWire
 from skerry.clocks import SeededIds
 from tests.system.certificates import Site
 from tests.system.modbus_peers import free_port, libmodbus, modbus_serial, program, pymodbus, serial_pair

@@ -7,8 +7,10 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from devices.bus import Request
+from devices.bus import Request, Wire
 from devices.modbus.driver import ModbusDriver
+from devices.modbus.endpoints import Endpoint
+from devices.modbus.settings import WireSettings
 from devices.port import DeviceConfig, PropertyConfig, TwinConfig
 from skerry.clocks import SeededIds, SystemClock
 from skerry.objects.meta import Key
@@ -75,3 +77,14 @@ async def test_a_line_whose_cancellation_came_with_an_answer_ends(how: str) -> N
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
     assert wire.closed
+
+
+async def test_without_the_library_devices_are_refused_and_told_what_to_install() -> None:
+    def missing(_endpoint: Endpoint, _settings: WireSettings) -> Wire:
+        raise ModuleNotFoundError("No module named 'pymodbus'", name="pymodbus")
+
+    driver = ModbusDriver(clock=SystemClock(), ids=SeededIds(1), wires=missing)
+    ((_, reason),) = await driver.configure([PLC])
+    assert reason == "Modbus needs pymodbus, which is not installed: pip install 'skerry[edge]'"
+    assert (await driver.write(PLC.device, "level", 1)).state == "failed"
+    assert driver.stats() == {}

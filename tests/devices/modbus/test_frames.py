@@ -6,55 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from devices.bus import ExceptionAnswerError, Request, WrongAnswerError
+from devices.bus import Request, WrongAnswerError
+from devices.modbus.asks import request_size
 from devices.modbus.frames import FRAMINGS, AsciiFraming, FramingName, RtuFraming, TcpFraming, crc16
-from devices.modbus.pdu import (
-    DataAsk,
-    EchoAsk,
-    IdentifyAsk,
-    Query,
-    decode_request,
-    encode_answer,
-    encode_exception,
-    encode_identification,
-    encode_request,
-    request_size,
-)
-
-WORDS = st.lists(st.integers(0, 0xFFFF), min_size=1, max_size=121).map(tuple)
-BITS = st.lists(st.integers(0, 1), min_size=1, max_size=1968).map(tuple)
-
-
-@st.composite
-def requests(draw: st.DrawFn) -> tuple[Request, tuple[int, ...]]:
-    """A request, and what a slave would read for it."""
-    function = draw(st.sampled_from((1, 2, 3, 4, 5, 6, 15, 16, 22, 23)))
-    address, unit = draw(st.integers(0, 60_000)), draw(st.integers(1, 247))
-    match function:
-        case 1 | 2:
-            values = draw(BITS)
-            return Request(unit=unit, function=function, address=address, count=len(values)), values
-        case 3 | 4:
-            values = draw(WORDS)
-            return Request(unit=unit, function=function, address=address, count=len(values)), values
-        case 5:
-            return Request(unit=unit, function=5, address=address, values=(draw(st.integers(0, 1)),)), ()
-        case 15:
-            return Request(unit=unit, function=15, address=address, values=draw(BITS)), ()
-        case 22:
-            masks = (draw(st.integers(0, 0xFFFF)), draw(st.integers(0, 0xFFFF)))
-            return Request(unit=unit, function=22, address=address, values=masks), ()
-        case 23:
-            values = draw(WORDS)
-            request = Request(
-                unit=unit, function=23, address=address, count=len(values), values=draw(WORDS), write_address=7
-            )
-            return request, values
-        case _:
-            words = draw(WORDS)
-            return Request(
-                unit=unit, function=function, address=address, values=words[: 1 if function == 6 else 121]
-            ), ()
+from devices.modbus.pdu import DataAsk, decode_request, encode_answer, encode_request
+from tests.devices.modbus.questions import requests
 
 
 @given(requests(), st.sampled_from(("tcp", "rtu", "ascii")), st.integers(0, 0xFFFF))
@@ -118,14 +74,6 @@ def test_the_examples_of_the_specifications() -> None:
     assert AsciiFraming().encode(0x11, encode_request(read), 0) == b":1103006B00037E\r\n"
     assert TcpFraming().encode(0x11, encode_request(read), 1).hex() == "0001000000061103006b0003"
     assert crc16(b"\x02\x07").hex() == "4112"
-    got = DataAsk(read).decode(bytes.fromhex("0306022b00000064"))
-    assert got == (555, 0, 100)
-    coils = Request(unit=1, function=15, address=0x13, values=(1, 0, 1, 1, 0, 0, 1, 1, 1, 0))
-    assert encode_request(coils).hex() == "0f0013000a02cd01"
-    mask = Request(unit=1, function=22, address=4, values=(0xF2, 0x25))
-    assert encode_request(mask).hex() == "16000400f20025"
-    both = Request(unit=1, function=23, address=3, count=6, values=(255, 255, 255), write_address=14)
-    assert encode_request(both).hex() == "1700030006000e00030600ff00ff00ff"
 
 
 def test_answers_under_other_transactions_are_passed_over() -> None:
@@ -144,52 +92,3 @@ def test_an_answer_with_more_after_it_is_none(name: FramingName) -> None:
     answer = framing.encode(1, b"\x03\x02\x00\x07", 0)
     with pytest.raises(WrongAnswerError, match="more than the answer"):
         framing.take(ask, 0, answer + answer)
-
-
-def test_exceptions_are_of_the_function_that_was_asked_for() -> None:
-    ask = DataAsk(Request(unit=1, function=3, address=0))
-    with pytest.raises(ExceptionAnswerError, match="exception 6: device busy"):
-        ask.decode(encode_exception(3, 6))
-    with pytest.raises(WrongAnswerError, match="an exception of function 4 answered for 3"):
-        ask.decode(encode_exception(4, 6))
-
-
-def test_an_echo_that_differs_is_none() -> None:
-    write = DataAsk(Request(unit=1, function=6, address=3, values=(5,)))
-    with pytest.raises(WrongAnswerError, match="echo"):
-        write.decode(b"\x06\x00\x03\x00\x06")
-    nonce = EchoAsk(unit=1, nonce=b"\xa5\x37")
-    assert nonce.encode().hex() == "080000a537"
-    with pytest.raises(WrongAnswerError, match="another echo"):
-        nonce.decode(bytes.fromhex("080000a538"))
-
-
-def test_an_identification_is_put_together_object_by_object() -> None:
-    ask = IdentifyAsk(unit=1, level=1, first=0)
-    answer = encode_identification(1, {0: b"Skerry", 1: b"S-1", 2: b"1.0"})
-    for cut in range(len(answer)):
-        size = ask.size(answer[:cut])
-        assert size is None or size > cut
-    page = ask.decode(answer)
-    assert dict(page.objects) == {0: b"Skerry", 1: b"S-1", 2: b"1.0"} and page.more is None
-    again = bytearray(answer)
-    again[4], again[5] = 0xFF, 2
-    with pytest.raises(WrongAnswerError, match="never ends"):
-        ask.decode(bytes(again))
-
-
-@pytest.mark.parametrize(
-    ("pdu", "code"),
-    [
-        ("63", 1), ("0300000000", 3), ("030000007e", 3), ("03ffff0002", 2), ("050000ff01", 3),
-        ("1000000002030001", 3), ("0300", 3), ("0f000000090100", 3),
-    ],
-)  # fmt: skip
-def test_requests_that_make_no_sense_are_answered_with_what_the_specification_says(pdu: str, code: int) -> None:
-    with pytest.raises(ExceptionAnswerError) as refusal:
-        decode_request(1, bytes.fromhex(pdu))
-    assert refusal.value.code == code
-
-
-def test_queries_are_told_from_data() -> None:
-    assert decode_request(3, bytes.fromhex("080000a537")) == Query(unit=3, function=8, data=b"\x00\x00\xa5\x37")

@@ -96,3 +96,25 @@ def test_every_fault_changes_something(fault: str, pdu: bytes, chance: float) ->
     unit, said = spoiled(fault, 7, pdu)
     sent = sendings(fault, said, chance, late_s=0.5)
     assert (unit, sent) != (7, [Sending(frame=pdu)]) or fault == "garbage"
+
+
+def test_a_long_identification_comes_in_pages_and_begins_anew_at_what_is_not_there() -> None:
+    texts = {0: b"Skerry", 1: b"S-1", 2: b"1.0", 4: b"x" * 200, 0x80: b"y" * 200}
+    played = Slave(units={3: Memory(anywhere=True)}, identity=texts)
+
+    def page(level: int, first: int) -> bytes:
+        answer = played.answer(3, bytes((43, 14, level, first)))
+        assert answer is not None
+        return answer
+
+    begun = page(3, 0)
+    assert begun[3:7] == bytes((0x83, 0xFF, 0x80, 4)), "extended, more follows, at 0x80, four objects"
+    rest = IdentifyAsk(unit=3, level=3, first=0x80).decode(page(3, 0x80))
+    assert dict(rest.objects) == {0x80: texts[0x80]} and rest.more is None
+    assert page(2, 0)[4:7] == bytes((0, 0, 4)) and page(1, 0)[6] == 3
+    assert page(1, 9) == page(1, 0), "no such object: from the beginning (6.21)"
+    assert page(5, 0) == bytes((0xAB, 3))
+
+
+def test_a_counter_that_nobody_plays_is_an_illegal_function() -> None:
+    assert slave().answer(3, bytes.fromhex("08000b0000")) == bytes.fromhex("8801")

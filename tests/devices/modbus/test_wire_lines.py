@@ -12,7 +12,8 @@ from devices.bus import ExceptionAnswerError, LineDownError, Request, SilentErro
 from devices.modbus.channels import channel_to
 from devices.modbus.endpoints import Endpoint, SerialEndpoint, TcpEndpoint
 from devices.modbus.frames import FRAMINGS
-from devices.modbus.wire import StreamWire, WireSettings
+from devices.modbus.settings import WireSettings
+from devices.modbus.wire import StreamWire
 from skerry.clocks import SeededIds
 from skerry.errors import UnavailableError
 from tests.devices.evil_slave import FAULTS, EvilSlave, on_a_pty, on_tcp

@@ -10,7 +10,8 @@ from devices.bus import ExceptionAnswerError, LineDownError, Request, SilentErro
 from devices.modbus.channels import channel_to
 from devices.modbus.endpoints import TcpEndpoint
 from devices.modbus.frames import TcpFraming
-from devices.modbus.wire import StreamWire, WireSettings
+from devices.modbus.settings import WireSettings
+from devices.modbus.wire import StreamWire
 from skerry.clocks import SeededIds
 from skerry.errors import UnavailableError
 from tests.devices.raw_slave import Slave, running, until
