@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from collections import Counter
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -136,31 +137,47 @@ async def test_one_illegal_register_does_not_take_the_others_away() -> None:
 
 
 async def test_a_silent_unit_is_said_to_be_and_costs_the_others_little() -> None:
-    settings = LineSettings(breaker=BreakerSettings(silences_max=2, backoff_s_min=1.0, backoff_s_max=8.0))
+    settings = LineSettings(breaker=BreakerSettings(silences_max=2, backoff_s_min=0.1, backoff_s_max=0.1))
+    timeout_s = 0.2
     async with running(Slave(units=frozenset(range(1, 10)))) as slave:
         plcs = [
-            device(slave, prop("x", {"address": "hr:1"}), name=f"plc{unit}", unit=unit, timeout_ms=50)
+            device(
+                slave,
+                prop("x", {"address": "hr:1"}),
+                name=f"plc{unit}",
+                unit=unit,
+                timeout_ms=round(timeout_s * 1000),
+            )
             for unit in range(1, 11)
         ]
+        begun = time.monotonic()
         async with driving(plcs, settings) as (driver, taken):
-            begun = time.monotonic()
-            await until(lambda: time.monotonic() - begun >= 3)
+
+            def told() -> bool:
+                by_device = Counter(reading.device.name for reading in taken if reading.value == 1)
+                online = {entry.device.name for entry in driver.health() if entry.online}
+                others = {f"plc{unit}" for unit in range(1, 10)}
+                return online == others and all(by_device[name] >= 100 for name in others)
+
+            await until(told, deadline_s=90)
             health = {entry.device.name: entry for entry in driver.health()}
-    assert not health["plc10"].online and "unit 10" in health["plc10"].reason
-    assert all(health[f"plc{unit}"].online for unit in range(1, 10))
-    good = sum(1 for reading in taken if reading.value == 1)
-    assert good >= 0.85 * 9 * 3 / 0.02, f"{good} of 1350 readings"
+        took_s = time.monotonic() - begun
+    assert "unit 10" in health["plc10"].reason
+    # Counted, as a busy machine stretches times: what it may be asked with its breaker open is a share of the time.
+    asked = sum(request[6] == 10 for request in slave.requests)
+    assert 2 <= asked <= 3 + took_s * settings.breaker.share_max / timeout_s, f"asked {asked} times in {took_s:.1f} s"
 
 
 async def test_many_reads_with_eight_percent_late_answers_give_no_wrong_value() -> None:
     """Every read asks for another address, so that a value that belongs to another request is seen."""
-    total = int(os.environ.get("SKERRY_BUS_READS", "0")) or 800
+    total = int(os.environ.get("SKERRY_BUS_READS", "0")) or 400
     settings = LineSettings(breaker=BreakerSettings(silences_max=10**9))
-    async with running(Slave(late_share=0.08, late_s=0.06)) as slave:
+    # Only what is late on purpose is late: a busy machine answers within the time-out.
+    async with running(Slave(late_share=0.08, late_s=0.4)) as slave:
         props = [prop(f"r{at}", {"address": f"hr:{at}", "alone": True}, collect_ms=1) for at in range(0, 60000, 120)]
-        async with driving([device(slave, *props, timeout_ms=20)], settings) as (_, taken):
+        async with driving([device(slave, *props, timeout_ms=150)], settings) as (_, taken):
             # Requests that reached the slave: a hang-up gives many readings without a value and costs no request.
-            await until(lambda: len(slave.requests) >= total, deadline_s=110)
+            await until(lambda: len(slave.requests) >= total, deadline_s=max(100, total / 5))
     wrong = [reading for reading in taken if reading.value is not None and reading.value != int(reading.prop[1:])]
     right = [reading for reading in taken if reading.value is not None]
     assert not wrong
