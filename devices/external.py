@@ -11,11 +11,11 @@ offline until its program speaks again; one that nobody is known to speak to wai
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, Protocol
 
+from devices.inflow import Inflow, no_value
 from devices.port import (
     DeviceConfig,
     DeviceHealth,
@@ -78,8 +78,7 @@ class ExternalDriver:
         self._devices: dict[Key, _Device] = {}
         self._faces: list[tuple[Face, Callable[[Key], bool]]] = []
         self._mappers: dict[str, str] = {}
-        self._ready: deque[Reading] = deque()
-        self._arrived = asyncio.Event()
+        self._inflow = Inflow()
         self._next_receipt = 1
         self._waiting: dict[int, _Stored] = {}
         self._verifying: dict[tuple[Key, str], list[Callable[[Reading], None]]] = {}
@@ -97,7 +96,7 @@ class ExternalDriver:
     @property
     def waiting(self) -> int:
         """Readings that wait for the store."""
-        return len(self._ready)
+        return len(self._inflow)
 
     def serves(self, device: Key) -> bool:
         """It is one of those that others speak to."""
@@ -173,19 +172,10 @@ class ExternalDriver:
         )
 
     def _none(self, device: Key, prop: str, reason: str) -> Reading:
-        return Reading(
-            device=device,
-            prop=prop,
-            value=None,
-            quality="bad",
-            reason=reason,
-            source_ms=self._clock.wall_ms(),
-            monotonic_s=self._clock.monotonic_s(),
-        )
+        return no_value(device, prop, reason, self._clock)
 
     def _tell(self, reading: Reading) -> None:
-        self._ready.append(reading)
-        self._arrived.set()
+        self._inflow.tell(reading)
         for waiter in self._verifying.get((reading.device, reading.prop), []):
             waiter(reading)
 
@@ -210,13 +200,9 @@ class ExternalDriver:
         """See `Driver`: others do the work."""
         await asyncio.Event().wait()
 
-    async def readings(self) -> AsyncIterator[Reading]:
+    def readings(self) -> AsyncIterator[Reading]:
         """See `Driver`."""
-        while True:
-            while self._ready:
-                yield self._ready.popleft()
-            self._arrived.clear()
-            await self._arrived.wait()
+        return self._inflow.readings()
 
     def stored(self, receipts: Sequence[int]) -> None:
         """See `Driver`."""

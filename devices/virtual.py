@@ -8,12 +8,12 @@ the device won't take. Keeps its values in memory; a restart begins anew.
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 from devices.fields import bool_in, refuse_unknown, text_in
+from devices.inflow import Inflow
 from devices.port import (
     DeviceConfig,
     DeviceHealth,
@@ -61,8 +61,7 @@ class VirtualDriver:
         self._clock = clock
         self._devices: dict[Key, _Device] = {}
         self._schedule: Schedule[tuple[Key, str]] = Schedule()
-        self._ready: deque[Reading] = deque(maxlen=READINGS_MAX)
-        self._arrived = asyncio.Event()
+        self._inflow = Inflow(most=READINGS_MAX)
         self._changed = asyncio.Event()
         self.writes: list[tuple[Key, str, Value]] = []
         self.receipts: list[int] = []
@@ -142,20 +141,15 @@ class VirtualDriver:
 
     def play(self, reading: Reading) -> None:
         """Say this, as a device that tells by itself."""
-        self._ready.append(reading)
-        self._arrived.set()
+        self._inflow.tell(reading)
 
     def silence(self, device: Key, *, silent: bool) -> None:
         """Stop answering, or answer again."""
         self._devices[device].silent = silent
 
-    async def readings(self) -> AsyncIterator[Reading]:
+    def readings(self) -> AsyncIterator[Reading]:
         """See `Driver`."""
-        while True:
-            while self._ready:
-                yield self._ready.popleft()
-            self._arrived.clear()
-            await self._arrived.wait()
+        return self._inflow.readings()
 
     def stored(self, receipts: Sequence[int]) -> None:
         """See `Driver`."""

@@ -1,10 +1,8 @@
 """DMI's messages as bytes: the Protocol Buffers wire format, from `devices.dmi.messages.SCHEMA`.
 
-By hand, as `skerry.wire.codec` and for its reason: a protobuf runtime costs a gateway ten megabytes, the format is a
-page. Fields that are not known are skipped. Whatever comes in, `decode` returns a message or raises `ProtocolError`;
-sizes are bounded by whoever reads them from a socket, counts and depth here. Pure.
-
-Source of the format: https://protobuf.dev/programming-guides/encoding/
+By hand, as `skerry.wire.codec` and for its reason: a protobuf runtime costs a gateway ten megabytes. Fields that are
+not known are skipped. Whatever comes in, `decode` returns a message or raises `ProtocolError`; sizes are bounded by
+whoever reads them from a socket, counts and depth here. Pure. The format itself is `skerry.wire.fields`.
 """
 
 from __future__ import annotations
@@ -14,10 +12,10 @@ from typing import Final, TypeVar, cast
 
 from devices.dmi.messages import SCHEMA, Any, Field, Form
 from skerry.errors import ProtocolError
+from skerry.wire.fields import FIXED64, VARINT, Budget, delimited, fields_in, tag, varint
 
 FIELDS_MAX: Final = 100_000
 """In one message with all that is in it: a report of some ten thousand properties."""
-_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _MASK: Final = (1 << 64) - 1
 
 M = TypeVar("M")
@@ -39,26 +37,9 @@ def decode(data: bytes, message: type[M]) -> M:
 # --- writing ---
 
 
-def varint(number: int) -> bytes:
-    """Seven bits a byte; what is negative as its two's complement of 64 bits."""
-    number &= _MASK
-    out = bytearray()
-    while number > 0x7F:
-        out.append(number & 0x7F | 0x80)
-        number >>= 7
-    out.append(number)
-    return bytes(out)
-
-
-def _lengthy(out: bytearray, number: int, data: bytes) -> None:
-    out += varint(number << 3 | _BYTES) + varint(len(data)) + data
-
-
-def lengthy(number: int, data: bytes) -> bytes:
-    """One field of text, bytes or a message."""
-    out = bytearray()
-    _lengthy(out, number, data)
-    return bytes(out)
+def complement(number: int) -> int:
+    """What stands for a number, negative or not, in 64 bits."""
+    return number & _MASK
 
 
 def _write(out: bytearray, field: Field, value: object) -> None:
@@ -66,67 +47,40 @@ def _write(out: bytearray, field: Field, value: object) -> None:
         case Form.BOOL | Form.INT32 | Form.INT64:
             assert isinstance(value, int)
             if value:
-                out += varint(field.number << 3 | _VARINT) + varint(int(value))
+                out += tag(field.number, VARINT) + varint(complement(int(value)))
         case Form.STRING:
             assert isinstance(value, str)
             if value:
-                _lengthy(out, field.number, value.encode())
+                out += delimited(field.number, value.encode())
         case Form.BYTES:
             assert isinstance(value, bytes)
             if value:
-                _lengthy(out, field.number, value)
+                out += delimited(field.number, value)
         case Form.MESSAGE:
             if value is not None:
-                _lengthy(out, field.number, encode(value))
+                out += delimited(field.number, encode(value))
         case Form.MESSAGES | Form.STRINGS:
             for each in cast("tuple[object, ...]", value):
-                _lengthy(out, field.number, each.encode() if isinstance(each, str) else encode(each))
+                out += delimited(field.number, each.encode() if isinstance(each, str) else encode(each))
         case Form.TEXTS:
             for name, text in cast("Mapping[str, str]", value).items():
-                _lengthy(out, field.number, lengthy(1, name.encode()) + lengthy(2, text.encode()))
+                out += delimited(field.number, delimited(1, name.encode()) + delimited(2, text.encode()))
         case Form.ANYS:
             for name, each in cast("Mapping[str, Any]", value).items():
-                _lengthy(out, field.number, lengthy(1, name.encode()) + lengthy(2, encode(each)))
+                out += delimited(field.number, delimited(1, name.encode()) + delimited(2, encode(each)))
 
 
 # --- reading ---
 
 
-def fields_of(data: bytes) -> Iterator[tuple[int, int | bytes]]:
-    """(number, value): an int of a varint, else the bytes. Raises `ProtocolError`."""
-    at, end = 0, len(data)
-    while at < end:
-        tag, at = _varint(data, at)
-        number, kind = tag >> 3, tag & 7
-        if not number:
-            raise ProtocolError("a field without a number")
-        if kind == _VARINT:
-            value, at = _varint(data, at)
-            yield number, value
-            continue
-        if kind == _BYTES:
-            size, at = _varint(data, at)
-        elif kind in (_FIXED64, _FIXED32):
-            size = 8 if kind == _FIXED64 else 4
+def fields_of(data: bytes, budget: Budget | None = None) -> Iterator[tuple[int, int | bytes]]:
+    """(number, value): an int of a varint, else the bytes, those of a number of fixed width too. Raises
+    `ProtocolError`."""
+    for number, wire, value in fields_in(data, budget or Budget(FIELDS_MAX)):
+        if isinstance(value, int) and wire != VARINT:
+            yield number, value.to_bytes(8 if wire == FIXED64 else 4, "little")
         else:
-            raise ProtocolError(f"field {number} is of unknown form {kind}")
-        if size > end - at:
-            raise ProtocolError(f"field {number} is cut short")
-        yield number, data[at : at + size]
-        at += size
-
-
-def _varint(data: bytes, at: int) -> tuple[int, int]:
-    number = shift = 0
-    while True:
-        if at >= len(data) or shift > 63:
-            raise ProtocolError("a number is cut short, or longer than 64 bits")
-        byte = data[at]
-        at += 1
-        number |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return number & _MASK, at
-        shift += 7
+            yield number, value
 
 
 def text_of(data: int | bytes) -> str:
@@ -155,17 +109,14 @@ class _Reader:
     """Reads one message and counts its fields."""
 
     def __init__(self) -> None:
-        self._left = FIELDS_MAX
+        self._budget = Budget(FIELDS_MAX)
 
     def message(self, data: bytes, message: type) -> object:
         known = {field.number: field for field in SCHEMA[message]}
         found: dict[str, object] = {}
         lists: dict[str, list[object]] = {}
         maps: dict[str, dict[str, object]] = {}
-        for number, value in fields_of(data):
-            self._left -= 1
-            if self._left < 0:
-                raise ProtocolError(f"more than {FIELDS_MAX} fields")
+        for number, value in fields_of(data, self._budget):
             field = known.get(number)
             if field is None:
                 continue
@@ -196,7 +147,7 @@ class _Reader:
 
     def _entry(self, data: bytes, *, anys: bool) -> tuple[str, object]:
         name, value = "", cast(object, Any() if anys else "")
-        for number, each in fields_of(data):
+        for number, each in fields_of(data, self._budget):
             if number == 1:
                 name = text_of(each)
             elif number == 2:

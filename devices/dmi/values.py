@@ -16,10 +16,11 @@ import struct
 from collections.abc import Mapping
 from typing import Final
 
-from devices.dmi.codec import fields_of, lengthy, signed, text_of, varint
+from devices.dmi.codec import complement, fields_of, signed, text_of
 from devices.dmi.messages import Any
 from skerry.errors import ProtocolError
 from skerry.objects.json import Json, JsonObject
+from skerry.wire.fields import delimited, varint
 
 TYPES: Final = "type.googleapis.com/google.protobuf."
 DEPTH_MAX: Final = 32
@@ -35,16 +36,16 @@ def any_of(value: Json) -> Any:
     """One value, wrapped. None is Protocol Buffers' JSON null."""
     match value:
         case str():
-            return _wrapped("StringValue", lengthy(1, value.encode()) if value else b"")
+            return _wrapped("StringValue", delimited(1, value.encode()) if value else b"")
         case bool():
             return _wrapped("BoolValue", b"\x08\x01" if value else b"")
         case int() if not _is_float32(value) and -(2**63) <= value < 2**63:
-            return _wrapped("Int64Value", b"\x08" + varint(value))
+            return _wrapped("Int64Value", b"\x08" + varint(complement(value)))
         case int() | float():
             number = max(-FLOAT_MAX, min(FLOAT_MAX, float(value))) if math.isfinite(value) else float(value)
             return _wrapped("FloatValue", b"\x0d" + struct.pack("<f", number) if number else b"")
         case list():
-            return _wrapped("ListValue", b"".join(lengthy(1, _json(each, 0)) for each in value))
+            return _wrapped("ListValue", b"".join(delimited(1, _json(each, 0)) for each in value))
         case dict():
             return _wrapped("Struct", _struct(value, 0))
         case None:
@@ -94,7 +95,7 @@ def _is_float32(value: int) -> bool:
 
 def _struct(value: JsonObject, depth: int) -> bytes:
     return b"".join(
-        lengthy(1, lengthy(1, name.encode()) + lengthy(2, _json(each, depth))) for name, each in value.items()
+        delimited(1, delimited(1, name.encode()) + delimited(2, _json(each, depth))) for name, each in value.items()
     )
 
 
@@ -110,11 +111,11 @@ def _json(value: Json, depth: int) -> bytes:
         case int() | float():
             return b"\x11" + struct.pack("<d", float(value))
         case str():
-            return lengthy(3, value.encode())
+            return delimited(3, value.encode())
         case dict():
-            return lengthy(5, _struct(value, depth + 1))
+            return delimited(5, _struct(value, depth + 1))
         case list():
-            return lengthy(6, b"".join(lengthy(1, _json(each, depth + 1)) for each in value))
+            return delimited(6, b"".join(delimited(1, _json(each, depth + 1)) for each in value))
 
 
 def _read(data: bytes, depth: int) -> Json:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -29,6 +28,7 @@ from devices.bus import (
     Wire,
 )
 from devices.codec import Codec, check_range, decode
+from devices.inflow import Inflow, no_value
 from devices.modbus.channels import channel_to
 from devices.modbus.config import ModbusDevice, ModbusProperty, parse_device
 from devices.modbus.endpoints import Endpoint, SerialEndpoint
@@ -56,7 +56,7 @@ LOG = logging.getLogger(__name__)
 
 READINGS_MAX: Final = 4096
 """Waiting to be taken. When full the oldest goes: its property is read again in a moment, and what is newer is
-truer; it is counted in `dropped`."""
+truer."""
 
 WRITE_TURN_S_MAX: Final = 30.0
 """A write that did not get its turn by then tells so; the line is overloaded."""
@@ -113,8 +113,7 @@ class ModbusDriver:
         self._by_name: dict[str, ModbusDevice] = {}
         self._lines: dict[str, _Hold] = {}
         self._health: dict[Key, DeviceHealth] = {}
-        self._ready: deque[Reading] = deque()
-        self._arrived = asyncio.Event()
+        self._inflow = Inflow(most=READINGS_MAX)
         self._changed = asyncio.Event()
         self._no_mask: set[Key] = set()
         self._notes = notes
@@ -122,7 +121,6 @@ class ModbusDriver:
         """Of lines that are not there now; the others know themselves."""
         self._to_note = asyncio.Event()
         self._answers = Answers()
-        self.dropped = 0
 
     async def configure(self, devices: Sequence[DeviceConfig]) -> Sequence[tuple[Key, str]]:
         """See `Driver`."""
@@ -235,13 +233,9 @@ class ModbusDriver:
         """By line, counted since each was made."""
         return {str(hold.endpoint): hold.line.stats for hold in self._lines.values()}
 
-    async def readings(self) -> AsyncIterator[Reading]:
+    def readings(self) -> AsyncIterator[Reading]:
         """See `Driver`."""
-        while True:
-            while self._ready:
-                yield self._ready.popleft()
-            self._arrived.clear()
-            await self._arrived.wait()
+        return self._inflow.readings()
 
     def stored(self, receipts: Sequence[int]) -> None:
         """See `Driver`: nothing waits; a value is polled again."""
@@ -276,11 +270,7 @@ class ModbusDriver:
             self._tell(_reading(device, prop, read))
 
     def _tell(self, reading: Reading) -> None:
-        if len(self._ready) >= READINGS_MAX:
-            self._ready.popleft()
-            self.dropped += 1
-        self._ready.append(reading)
-        self._arrived.set()
+        self._inflow.tell(reading)
 
     # --- writing ------------------------------------------------------------------------------------------
 
@@ -360,15 +350,7 @@ class ModbusDriver:
         return _reading(known, found, got[0])
 
     def _no_reading(self, device: Key, prop: str, reason: str) -> Reading:
-        return Reading(
-            device=device,
-            prop=prop,
-            value=None,
-            quality="bad",
-            reason=reason,
-            source_ms=self._clock.wall_ms(),
-            monotonic_s=self._clock.monotonic_s(),
-        )
+        return no_value(device, prop, reason, self._clock)
 
     async def _put(self, wire: Wire, device: ModbusDevice, prop: ModbusProperty, request: Request) -> None:
         """Send it. A part of a register goes by mask (function 22); where the device does not know that, by reading

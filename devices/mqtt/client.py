@@ -25,8 +25,8 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from devices.mqtt.config import Broker
-from devices.mqtt.payload import PAYLOAD_BYTES_MAX
 from devices.mqtt.port import Delivery, Hooks, Outgoing
+from devices.payload import PAYLOAD_BYTES_MAX
 from skerry.errors import UnavailableError
 
 LOG = logging.getLogger(__name__)

@@ -6,15 +6,16 @@ read by many.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from string import Template
 from typing import Final, Literal, cast
 
 from devices.fields import bool_in, int_in, map_in, refuse_unknown, text_in
-from devices.mqtt.layouts import LAYOUT_FIELDS, parse_layout, path_in
-from devices.mqtt.payload import Binary, JsonPaths, Layout, Path
+from devices.layouts import LAYOUT_FIELDS, parse_layout, path_in
+from devices.payload import Binary, JsonPaths, Layout, Path
 from devices.port import DeviceConfig, PropertyConfig
+from devices.templates import command_in, template_in
 from skerry.errors import InvalidError
 from skerry.objects.json import JsonObject
 from skerry.objects.meta import Key
@@ -271,9 +272,7 @@ def _command(data: JsonObject, layout: Layout, where: str) -> Command | None:
             raise InvalidError(f"{where}.commandTemplate: required, as the value is only a part of the payload")
         template = None
     else:
-        template = _template(data, "commandTemplate", where, default="${value}")
-        if not {"value", "json"} & set(template.get_identifiers()):
-            raise InvalidError(f"{where}.commandTemplate: must contain ${{value}} or ${{json}}")
+        template = command_in(data, "commandTemplate", where, TEMPLATE_NAMES)
     return Command(
         topic=parse_topic(topic, f"{where}.commandTopic"),
         template=template,
@@ -285,21 +284,6 @@ def _command(data: JsonObject, layout: Layout, where: str) -> Command | None:
 TEMPLATE_NAMES: Final = ("value", "json", "timestamp", "correlation", "response", "device", "property")
 
 
-def _template(data: JsonObject, name: str, where: str, *, default: str) -> Template:
-    template = Template(text_in(data, name, where=where, default=default))
-    if not template.is_valid():
-        raise InvalidError(f"{where}.{name}: a $ that begins no ${{name}} is written $$")
-    for unknown in set(template.get_identifiers()) - set(TEMPLATE_NAMES):
-        known = ", ".join(f"${{{each}}}" for each in TEMPLATE_NAMES)
-        raise InvalidError(f"{where}.{name}: ${{{unknown}}} is unknown; there are {known}, and no other")
-    return template
-
-
-def fill(template: Template, values: Mapping[str, str]) -> str:
-    """The text with its values in place."""
-    return template.substitute(dict.fromkeys(TEMPLATE_NAMES, "") | dict(values))
-
-
 def _question(data: JsonObject, where: str) -> Question | None:
     topic = text_in(data, "readTopic", where=where, default="")
     if not topic:
@@ -308,7 +292,7 @@ def _question(data: JsonObject, where: str) -> Question | None:
         return None
     return Question(
         topic=parse_topic(topic, f"{where}.readTopic"),
-        template=_template(data, "readTemplate", where, default=""),
+        template=template_in(data, "readTemplate", where, TEMPLATE_NAMES, default=""),
     )
 
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Final, TypeAlias, cast
 
 from devices.mqtt.config import AVAILABILITIES_MAX, parse_property
-from devices.mqtt.payload import parse_path
+from devices.payload import parse_path
 from devices.port import PropertyConfig
 from skerry.errors import InvalidError
 from skerry.objects.json import Json, JsonObject, str_at

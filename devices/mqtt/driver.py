@@ -14,13 +14,12 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import json
 import logging
-from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
+from devices.inflow import Inflow, no_value
 from devices.mqtt.config import (
     Availability,
     Broker,
@@ -29,11 +28,12 @@ from devices.mqtt.config import (
     MqttProperty,
     Question,
     Response,
-    fill,
     parse_device,
 )
 from devices.mqtt.explain import CORRELATION, Note, explanation, note_of, refused, rehearsal
-from devices.mqtt.payload import (
+from devices.mqtt.port import Connect, Connection, Delivery, Hooks, Outgoing
+from devices.mqtt.requests import Request, Requests, judge, outcome
+from devices.payload import (
     Binary,
     Said,
     at_path,
@@ -43,9 +43,8 @@ from devices.mqtt.payload import (
     written_bytes,
     written_text,
 )
-from devices.mqtt.port import Connect, Connection, Delivery, Hooks, Outgoing
-from devices.mqtt.requests import Request, Requests, judge, outcome
 from devices.port import DeviceConfig, DeviceHealth, Explanation, Reading, Rehearsal, WriteResult, WriteState
+from devices.templates import as_json, fill
 from skerry.errors import InvalidError, UnavailableError
 from skerry.objects.meta import Key
 from skerry.objects.twins import Quality, Value, format_value, same_value
@@ -146,8 +145,7 @@ class MqttDriver:
         self._seen: dict[Key, _Seen] = {}
         self._receipts: dict[int, tuple[_Session, _Taken]] = {}
         self._next_receipt = 1
-        self._ready: deque[Reading] = deque()
-        self._arrived = asyncio.Event()
+        self._inflow = Inflow()
         self._changed = asyncio.Event()
         self._verifying: dict[tuple[Key, str], list[Callable[[Reading], None]]] = {}
         self._notes: dict[tuple[Key, str], Note] = {}
@@ -307,7 +305,7 @@ class MqttDriver:
         if (session.broker, delivery.topic) in self._answers:
             self._requests.heard(session.broker, delivery)
         owners = self._topics.get((session.broker, delivery.topic), [])
-        if not delivery.qos and len(self._ready) >= UNSTORED_MAX:
+        if not delivery.qos and len(self._inflow) >= UNSTORED_MAX:
             self._drop(session, delivery)
             owners = []
         if session.backlog is not None and delivery.payload == session.backlog.marker:
@@ -397,18 +395,13 @@ class MqttDriver:
 
     def _tell(self, reading: Reading) -> None:
         # Bounded by the broker, which sends no more than a window of unacknowledged messages, and by `UNSTORED_MAX`.
-        self._ready.append(reading)
-        self._arrived.set()
+        self._inflow.tell(reading)
         for waiter in self._verifying.get((reading.device, reading.prop), []):
             waiter(reading)
 
-    async def readings(self) -> AsyncIterator[Reading]:
+    def readings(self) -> AsyncIterator[Reading]:
         """See `Driver`."""
-        while True:
-            while self._ready:
-                yield self._ready.popleft()
-            self._arrived.clear()
-            await self._arrived.wait()
+        return self._inflow.readings()
 
     # --- health -------------------------------------------------------------------------------------------
 
@@ -453,15 +446,7 @@ class MqttDriver:
         return device.expire_s > 0 and self._clock.monotonic_s() - seen.heard_s > device.expire_s
 
     def _silence(self, key: Key, prop: MqttProperty, reason: str) -> Reading:
-        return Reading(
-            device=key,
-            prop=prop.config.name,
-            value=None,
-            quality="bad",
-            reason=reason,
-            source_ms=self._clock.wall_ms(),
-            monotonic_s=self._clock.monotonic_s(),
-        )
+        return no_value(key, prop.config.name, reason, self._clock)
 
     def health(self) -> Sequence[DeviceHealth]:
         """See `Driver`."""
@@ -530,15 +515,7 @@ class MqttDriver:
         return known, known.properties.get(prop) if known else None
 
     def _none(self, device: Key, prop: str, reason: str) -> Reading:
-        return Reading(
-            device=device,
-            prop=prop,
-            value=None,
-            quality="bad",
-            reason=reason,
-            source_ms=self._clock.wall_ms(),
-            monotonic_s=self._clock.monotonic_s(),
-        )
+        return no_value(device, prop, reason, self._clock)
 
     def _good(self, device: Key, prop: str, value: Value) -> Reading:
         return Reading(
@@ -592,7 +569,7 @@ class MqttDriver:
             payload = written_bytes(value, prop.layout.source)
         else:
             text = written_text(value, prop.config.type, prop.layout)
-            words = self._words(device, prop, request) | {"value": text, "json": _as_json(value, text)}
+            words = self._words(device, prop, request) | {"value": text, "json": as_json(value, text)}
             payload = fill(command.template, words).encode()
         return Outgoing(topic=command.topic, payload=payload, retain=command.retain, expiry_s=command.expiry_s)
 
@@ -712,17 +689,6 @@ def _quality(prop: MqttProperty, delivery: Delivery, said: Said, waited: str) ->
 
 def _result(state: WriteState, reason: str) -> WriteResult:
     return WriteResult(state=state, reason=reason, read_back=None)
-
-
-def _as_json(value: Value, text: str) -> str:
-    """The text as JSON has it: a number or truth value where it is one, else quoted."""
-    if not isinstance(value, str | bytes):
-        try:
-            read = read_json(text)
-        except InvalidError:
-            return json.dumps(text)
-        return text if isinstance(read, bool | int | float) else json.dumps(text)
-    return json.dumps(text)
 
 
 def _with_request(message: Outgoing, request: Request | None, connection: Connection) -> Outgoing:

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from devices.mqtt.config import Broker, MqttProperty, Response
-from devices.mqtt.payload import at_path, read_json, read_payload, text_of
 from devices.mqtt.port import Delivery
+from devices.payload import at_path, read_json, read_payload, text_of
 from devices.port import WriteResult
 from skerry.errors import InvalidError
 from skerry.objects.twins import Value, format_value, same_value

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from devices.mqtt.payload import Path, parse_path
+from devices.payload import Path, parse_path
 from skerry.errors import InvalidError
 from skerry.objects.json import Json, JsonObject
 

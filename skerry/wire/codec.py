@@ -24,6 +24,7 @@ from skerry.errors import ProtocolError, TooLargeError
 from skerry.objects.meta import Key, Stamp
 from skerry.objects.spans import Span
 from skerry.wire.dictionary import deflated, inflated, inflated_by
+from skerry.wire.fields import BYTES, FIXED64, VARINT, Budget, delimited, fields_in, read_varint, tag, varint
 from skerry.wire.frames import (
     LANES,
     SPANS_MAX,
@@ -77,7 +78,6 @@ _DEFLATED: Final = 31
 _DICTIONARY: Final = 30
 """The same, deflated with a dictionary whose number is the first byte."""
 _PACKED: Final = (_DICTIONARY, _DEFLATED)
-_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 
 
 class Form(Enum):
@@ -251,7 +251,7 @@ _EMPTY: Final[dict[Form, object]] = {
 def plain(frame: Frame) -> bytes:
     """The frame as one binary message, not deflated. Raises as `encode`."""
     body = _encode_message(frame)
-    data = _tag(FRAME_NUMBERS[type(frame)], _BYTES) + _varint(len(body)) + body
+    data = tag(FRAME_NUMBERS[type(frame)], BYTES) + varint(len(body)) + body
     _check_size(type(frame), len(data))
     return data
 
@@ -273,7 +273,7 @@ def encode(frame: Frame, *, dictionary: int = 0) -> bytes:
         return data
     number, deflate = packing
     packed = deflate(data, zlib.Z_FINISH)
-    wrapped = _tag(number, _BYTES) + _varint(len(packed)) + packed
+    wrapped = tag(number, BYTES) + varint(len(packed)) + packed
     return wrapped if len(wrapped) < len(data) else data
 
 
@@ -303,14 +303,14 @@ def objects_head(frame: Objects, *, tail_bytes: int, dictionary: int = 0) -> byt
     `encode`.
     """
     content = _encode_fields(frame, _OBJECTS_SHARED)
-    data = _tag(FRAME_NUMBERS[Objects], _BYTES) + _varint(len(content) + tail_bytes) + content
+    data = tag(FRAME_NUMBERS[Objects], BYTES) + varint(len(content) + tail_bytes) + content
     _check_size(Objects, len(data) + tail_bytes)
     packing = _packing(len(data) + tail_bytes, dictionary)
     if packing is None:
         return data
     number, deflate = packing
     packed = deflate(data, zlib.Z_SYNC_FLUSH) + struct.pack("<BHH", 1, tail_bytes, tail_bytes ^ 0xFFFF)
-    wrapped = _tag(number, _BYTES) + _varint(len(packed) + tail_bytes) + packed
+    wrapped = tag(number, BYTES) + varint(len(packed) + tail_bytes) + packed
     return wrapped if len(wrapped) < len(data) else data
 
 
@@ -319,7 +319,7 @@ def decode(data: bytes) -> Frame | None:
 
     Raises `ProtocolError` for anything that is not a frame within the limits.
     """
-    budget = _Budget()
+    budget = Budget(FIELDS_MAX)
     number, body = _only_field(data, budget)
     if number in _PACKED:
         inner = _inflate(body) if number == _DEFLATED else inflated(body, bytes_max=FRAME_BYTES_MAX)
@@ -347,19 +347,12 @@ def _inflate(data: bytes) -> bytes:
     return inflated_by(zlib.decompressobj(wbits=-15), data, bytes_max=FRAME_BYTES_MAX)
 
 
-@dataclass(slots=True)
-class _Budget:
-    """Fields that may still be read of one frame."""
-
-    left: int = FIELDS_MAX
-
-
-def _only_field(data: bytes, budget: _Budget) -> tuple[int, bytes]:
+def _only_field(data: bytes, budget: Budget) -> tuple[int, bytes]:
     """Number and content of the last length-delimited field of `Frame`: proto3 readers take the last one too."""
     if len(data) > FRAME_BYTES_MAX:
         raise ProtocolError(f"a frame of {len(data)} bytes is over {FRAME_BYTES_MAX}")
     found: tuple[int, bytes] | None = None
-    for number, value in _fields_in(data, budget):
+    for number, _, value in fields_in(data, budget):
         if isinstance(value, bytes):
             found = number, value
     if found is None:
@@ -368,23 +361,6 @@ def _only_field(data: bytes, budget: _Budget) -> tuple[int, bytes]:
 
 
 # --- writing ---
-
-
-def _varint(value: int) -> bytes:
-    out = bytearray()
-    while value > 0x7F:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
-    return bytes(out)
-
-
-def _tag(number: int, wire: int) -> bytes:
-    return _varint(number << 3 | wire)
-
-
-def _delimited(number: int, content: bytes) -> bytes:
-    return _tag(number, _BYTES) + _varint(len(content)) + content
 
 
 def _encode_message(message: object) -> bytes:
@@ -402,12 +378,12 @@ def _write_number(field: Field, value: object) -> bytes:
     number = cast(int, value)
     if not 0 <= number <= field.limit:
         raise TooLargeError(f"{field.name} {number} is not within 0..{field.limit}")
-    return _tag(field.number, _VARINT) + _varint(number) if number else b""
+    return tag(field.number, VARINT) + varint(number) if number else b""
 
 
 def _write_fixed64(field: Field, value: object) -> bytes:
     number = cast(int, value)
-    return _tag(field.number, _FIXED64) + struct.pack("<Q", number) if number else b""
+    return tag(field.number, FIXED64) + struct.pack("<Q", number) if number else b""
 
 
 def _write_string(field: Field, value: object) -> bytes:
@@ -418,7 +394,7 @@ def _write_bytes(field: Field, value: object) -> bytes:
     content = cast(bytes, value)
     if len(content) > field.limit:
         raise TooLargeError(f"{field.name} of {len(content)} bytes is over {field.limit}")
-    return _delimited(field.number, content) if content else b""
+    return delimited(field.number, content) if content else b""
 
 
 def _checked(field: Field, value: object) -> tuple[object, ...]:
@@ -429,21 +405,21 @@ def _checked(field: Field, value: object) -> tuple[object, ...]:
 
 
 def _write_numbers(field: Field, value: object) -> bytes:
-    content = b"".join(_varint(cast(int, item)) for item in _checked(field, value))
-    return _delimited(field.number, content) if content else b""
+    content = b"".join(varint(cast(int, item)) for item in _checked(field, value))
+    return delimited(field.number, content) if content else b""
 
 
 def _write_fixed64s(field: Field, value: object) -> bytes:
     items = _checked(field, value)
-    return _delimited(field.number, struct.pack(f"<{len(items)}Q", *items)) if items else b""
+    return delimited(field.number, struct.pack(f"<{len(items)}Q", *items)) if items else b""
 
 
 def _write_strings(field: Field, value: object) -> bytes:
-    return b"".join(_delimited(field.number, cast(str, item).encode()) for item in _checked(field, value))
+    return b"".join(delimited(field.number, cast(str, item).encode()) for item in _checked(field, value))
 
 
 def _write_message(field: Field, value: object) -> bytes:
-    return _delimited(field.number, _encode_message(value))
+    return delimited(field.number, _encode_message(value))
 
 
 def _write_messages(field: Field, value: object) -> bytes:
@@ -467,57 +443,11 @@ _WRITERS: Final[dict[Form, Callable[[Field, object], bytes]]] = {
 # --- reading ---
 
 
-def _read_varint(data: bytes, at: int) -> tuple[int, int]:
-    value = shift = 0
-    while True:
-        if at >= len(data):
-            raise ProtocolError("a number is cut short")
-        byte = data[at]
-        at += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            break
-        shift += 7
-        if shift > 63:
-            raise ProtocolError("a number of more than ten bytes")
-    if value >= 2**64:
-        raise ProtocolError("a number over 64 bits")
-    return value, at
-
-
-def _fields_in(data: bytes, budget: _Budget) -> Iterable[tuple[int, int | bytes]]:
-    """(field number, value) in order; a fixed number is an int as a varint is, whatever its width."""
-    at = 0
-    while at < len(data):
-        budget.left -= 1
-        if budget.left < 0:
-            raise ProtocolError(f"a frame of more than {FIELDS_MAX} fields")
-        tag, at = _read_varint(data, at)
-        number, wire = tag >> 3, tag & 7
-        if number == 0:
-            raise ProtocolError("field number 0")
-        if wire == _VARINT:
-            value, at = _read_varint(data, at)
-            yield number, value
-            continue
-        if wire == _BYTES:
-            length, at = _read_varint(data, at)
-        elif wire in (_FIXED64, _FIXED32):
-            length = 8 if wire == _FIXED64 else 4
-        else:
-            raise ProtocolError(f"wire type {wire} is not in use")
-        if length > len(data) - at:
-            raise ProtocolError("a field is cut short")
-        content = data[at : at + length]
-        at += length
-        yield number, content if wire == _BYTES else int.from_bytes(content, "little")
-
-
-def _decode_message(message: type, data: bytes, budget: _Budget) -> object:
+def _decode_message(message: type, data: bytes, budget: Budget) -> object:
     fields = _FIELDS[message]
     values: dict[str, object] = {}
     lists: dict[str, list[object]] = {}
-    for number, raw in _fields_in(data, budget):
+    for number, _, raw in fields_in(data, budget):
         field = fields.get(number)
         if field is None:
             continue
@@ -538,7 +468,7 @@ def _decode_message(message: type, data: bytes, budget: _Budget) -> object:
     return cast("Callable[..., object]", message)(**values)
 
 
-def _read_single(field: Field, raw: int | bytes, budget: _Budget) -> object:
+def _read_single(field: Field, raw: int | bytes, budget: Budget) -> object:
     if field.form in (Form.UINT, Form.BOOL, Form.FIXED64):
         if not isinstance(raw, int):
             raise ProtocolError(f"{field.name} is not a number")
@@ -570,7 +500,7 @@ def _string(field: Field, content: bytes) -> str:
         raise ProtocolError(f"{field.name} is not UTF-8") from error
 
 
-def _read_items(field: Field, raw: int | bytes, budget: _Budget) -> list[object]:
+def _read_items(field: Field, raw: int | bytes, budget: Budget) -> list[object]:
     if field.form is Form.MESSAGES:
         assert field.message is not None, "a message field names its message"
         return [_decode_message(field.message, _content(field, raw), budget)]
@@ -588,7 +518,7 @@ def _read_items(field: Field, raw: int | bytes, budget: _Budget) -> list[object]
     items: list[object] = []
     at = 0
     while at < len(raw) and len(items) <= field.limit:
-        value, at = _read_varint(raw, at)
+        value, at = read_varint(raw, at)
         items.append(_listed(field, value))
     return items
 

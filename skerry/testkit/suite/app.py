@@ -17,8 +17,8 @@ from devices.manifests import device_config
 from devices.modbus.config import parse_device
 from devices.modbus.endpoints import TcpEndpoint
 from devices.mqtt import config as mqtt_config
-from devices.mqtt.payload import JsonPaths, Text
-from devices.mqtt.payload import Path as Place
+from devices.payload import JsonPaths, Text
+from devices.payload import Path as Place
 from devices.port import DeviceConfig, PropertyConfig
 from skerry.errors import InvalidError, NotFoundError, SkerryError
 from skerry.objects.json import Json, JsonObject, int_at, map_at, maps_at, str_at, str_map_at

@@ -16,9 +16,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from devices.dmi import messages
-from devices.dmi.codec import FIELDS_MAX, decode, encode, lengthy
+from devices.dmi.codec import FIELDS_MAX, decode, encode
 from devices.dmi.messages import MANAGER, MANAGER_CALLS, MAPPER, MAPPER_CALLS, SCHEMA, Form
 from skerry.errors import ProtocolError
+from skerry.wire.fields import delimited
 
 PROTO = Path(__file__).parents[3] / "docs" / "reference" / "dmi.proto"
 
@@ -121,9 +122,9 @@ def test_whatever_comes_in_is_a_message_or_an_error(data: bytes) -> None:
         (b"\x0a\x05ab", "cut short"),
         (b"\x0a\x01\xff", "not UTF-8"),
         (b"\x08\x01", "a number where"),
-        (b"\x00\x00", "without a number"),
-        (b"\x0b", "of unknown form"),
-        (b"\x08" + b"\xff" * 11, "longer than 64 bits"),
+        (b"\x00\x00", "field number 0"),
+        (b"\x0b", "wire type 3"),
+        (b"\x08" + b"\xff" * 11, "more than ten bytes"),
         (b"\x12\x02\x0a\x00" * (FIELDS_MAX // 2 + 1), "more than"),
     ],
 )
@@ -133,5 +134,5 @@ def test_what_is_no_message_is_refused(data: bytes, says: str) -> None:
 
 
 def test_fields_of_newer_versions_are_skipped() -> None:
-    newer = lengthy(1, b"lamp") + lengthy(90, b"new") + b"\xd8\x05\x07" + b"\xe5\x05abcd" + b"\xe1\x05abcdefgh"
+    newer = delimited(1, b"lamp") + delimited(90, b"new") + b"\xd8\x05\x07" + b"\xe5\x05abcd" + b"\xe1\x05abcdefgh"
     assert decode(newer, messages.Named) == messages.Named(name="lamp")

@@ -1,4 +1,4 @@
-"""What an MQTT message says: a value, when it was true, and its number.
+"""What a message of a device says: a value, when it was true, and its number.
 
 Pure. A payload is plain text, JSON of which a path picks one value (`$.sensors[0].temperature`, `$['a b']`: the part
 of RFC 9535 that names one place), text that a regular expression takes apart, one row of separated columns, or

@@ -12,7 +12,7 @@ from typing import Final
 
 from devices.codec import Codec, RawType, positions
 from devices.fields import decimal_in, int_in, map_in, refuse_unknown, text_in
-from devices.mqtt.payload import Binary, Columns, JsonPaths, Layout, Path, Regex, Source, Text, parse_path
+from devices.payload import Binary, Columns, JsonPaths, Layout, Path, Regex, Source, Text, parse_path
 from devices.port import PropertyConfig
 from skerry.errors import InvalidError
 from skerry.objects.json import JsonObject

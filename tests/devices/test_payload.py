@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from devices.mqtt.layouts import parse_layout
-from devices.mqtt.payload import Binary, Layout, Said, parse_path, read_payload, written_bytes, written_text
+from devices.layouts import parse_layout
+from devices.payload import Binary, Layout, Said, parse_path, read_payload, written_bytes, written_text
 from devices.port import PropertyConfig
 from skerry.errors import InvalidError
 from skerry.objects.json import Json
