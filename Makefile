@@ -13,8 +13,10 @@ SEEDS ?= 10000
 READS ?= 10000
 FROM ?= 0
 SCHEDULES ?= 3000
+DAYS ?= 7
+POINTS ?= 100
 
-.PHONY: help install apt demo test check unit system sim sim-debug twins fuzz soak bus bench faults docs format clean
+.PHONY: help install apt demo test check unit system sim sim-debug twins fuzz soak bus kills week bench faults docs format clean
 
 help: ## list the entry points
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -75,6 +77,9 @@ bus: $(STAMP) apt ## READS=10000 on every kind of Modbus line with late, damaged
 
 kills: $(STAMP) ## kill -9 a gateway's store at a hundred random points of taking readings: none that it acknowledged is lost
 	@SKERRY_KILLS=100 $(BIN)/pytest -q -m system tests/system/test_edge_store_crash.py
+
+week: $(STAMP) ## DAYS=7 without a link at POINTS=100 a second, in virtual time on real stores, and the way back (hours)
+	@SKERRY_WEEK_DAYS=$(DAYS) SKERRY_WEEK_POINTS=$(POINTS) $(BIN)/pytest -q -s tests/sim/test_week.py -k a_week -n 0
 
 bench: $(STAMP) ## measure against the budgets; results in benchmarks/results
 	@$(PY) -m benchmarks

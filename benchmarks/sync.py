@@ -20,7 +20,7 @@ from skerry.objects.meta import Key, Revision, Stamp
 from skerry.sync.cloud import Admission, CloudSession
 from skerry.sync.edge import EdgeIdentity, EdgeSession, EdgeState
 from skerry.sync.effects import Admit, Send, Write
-from skerry.sync.ports import BootTimes, Instant
+from skerry.sync.ports import BootTimes, Instant, OutboxItem, Taken
 from skerry.sync.received import Received
 from skerry.wire.codec import decode, encode
 from skerry.wire.shared import SharedEncoder
@@ -37,8 +37,11 @@ NOW = Instant(monotonic_s=1.0, wall_ms=1_790_000_000_000)
 class NoReports:
     """An outbox with nothing in it."""
 
-    def outbox(self, *, after: int, limit: int, lane: int | None = None, taking: bool = False) -> list[Stored]:
+    def outbox(self, *, after: int, limit: int, lane: int | None = None) -> list[OutboxItem]:
         return []
+
+    def take(self, *, after: int, limit: int, lane: int | None = None) -> Taken[OutboxItem]:
+        return Taken(items=())
 
     def outbox_head(self) -> int:
         return 0

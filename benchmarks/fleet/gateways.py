@@ -28,7 +28,7 @@ from skerry.objects.enrolment import HUB_SERVER_NAME
 from skerry.objects.meta import Key, Revision, Stamp
 from skerry.sync.edge import EdgeIdentity, EdgeSession, EdgeState
 from skerry.sync.effects import CloseLink, Send, Write
-from skerry.sync.ports import BootTimes, OutboxItem
+from skerry.sync.ports import BootTimes, OutboxItem, Taken
 from skerry.transport.driver import now_of
 from skerry.transport.websocket import SESSION_PATH
 from skerry.wire.codec import decode, encode
@@ -42,10 +42,11 @@ CONNECTING_MAX = 256
 class NoReports:
     """An outbox with nothing in it."""
 
-    def outbox(
-        self, *, after: int, limit: int, lane: int | None = None, taking: bool = False
-    ) -> Sequence[OutboxItem]:
+    def outbox(self, *, after: int, limit: int, lane: int | None = None) -> Sequence[OutboxItem]:
         return ()
+
+    def take(self, *, after: int, limit: int, lane: int | None = None) -> Taken[OutboxItem]:
+        return Taken(items=())
 
     def outbox_head(self) -> int:
         return 0

@@ -380,7 +380,7 @@ class EdgeLink:
         """Somebody in this agent committed: reports may wait, and the Node may say something else."""
         if self._caps.touches(batch) and self._caps.reread():
             self._limit()
-        if batch.reports and self._session is not None and self._driver is not None:
+        if (batch.reports or batch.readings) and self._session is not None and self._driver is not None:
             self._session.appended(self._driver.now())
             self._driver.kick()
 

@@ -12,7 +12,7 @@ from edgecore.store.port import EdgeBatch, EdgeStore, Held, OutboxReport, StoreS
 from skerry.errors import UnavailableError
 from skerry.objects.meta import Key, Stamp
 from skerry.objects.spans import Span
-from skerry.sync.ports import BootTimes
+from skerry.sync.ports import BootTimes, Taken
 from skerry.wire.frames import Start
 
 
@@ -67,10 +67,11 @@ class FailingEdgeStore:
     def stamps(self) -> Iterable[tuple[Key, Stamp]]:
         return self._inner.stamps()
 
-    def outbox(
-        self, *, after: int, limit: int, lane: int | None = None, taking: bool = False
-    ) -> Sequence[OutboxReport]:
-        return self._inner.outbox(after=after, limit=limit, lane=lane, taking=taking)
+    def outbox(self, *, after: int, limit: int, lane: int | None = None) -> Sequence[OutboxReport]:
+        return self._inner.outbox(after=after, limit=limit, lane=lane)
+
+    def take(self, *, after: int, limit: int, lane: int | None = None) -> Taken[OutboxReport]:
+        return self._inner.take(after=after, limit=limit, lane=lane)
 
     def outbox_head(self) -> int:
         return self._inner.outbox_head()

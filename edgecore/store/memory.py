@@ -10,12 +10,14 @@ import copy
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import get_args
 from zlib import crc32
 
+from edgecore.store.claims import Claims
 from edgecore.store.expiry import EXPIRY_MS, expired
 from edgecore.store.gaps import Reason, cost_of, series_gaps, widen_gap
-from edgecore.store.packing import Tails, pack
+from edgecore.store.packing import Tails, halves, pack
 from edgecore.store.port import (
     BOOTS_MAX,
     CLASSES_OF_LANE,
@@ -42,7 +44,7 @@ from skerry.objects.reports import GAP, SERIES_GAP, GapReport, SeriesGapReport
 from skerry.objects.spans import Span
 from skerry.ports import Clock
 from skerry.sync.ages import known_ms
-from skerry.sync.ports import BootTimes
+from skerry.sync.ports import BootTimes, Taken
 from skerry.sync.starts import Starts
 from skerry.wire.frames import Start
 
@@ -101,7 +103,7 @@ class MemoryEdgeStore:
             disk.left, disk.starts = disk.head, Starts()
             disk.meta[META_LEAVING] = "no"
         disk.starts = disk.starts.begun(Start(mark=self._mark(), first=disk.head + 1))
-        self._tails = Tails()
+        self._claims = Claims()
         self._begin_boot()
 
     def _mark(self) -> int:
@@ -165,8 +167,8 @@ class MemoryEdgeStore:
         disk.meta.update(batch.meta)
         self._note_time(batch)
         now_ms = self._monotonic_ms()
-        growing = self._tails.growing(now_ms)
-        self._tails = pack(batch.readings, self, self._tails, growing=growing, now_ms=now_ms)
+        tails = self._claims.begin(now_ms, packs=bool(batch.readings))
+        tails = pack(batch.readings, self, tails, growing=self._claims.growing, now_ms=now_ms)
         for report in batch.reports:
             self._add(report)
         classes: set[ReportClass] = {report.report_class for report in batch.reports}
@@ -176,6 +178,7 @@ class MemoryEdgeStore:
             self._keep_within_budget(report_class)
         self._expire(self._monotonic_ms())
         self._keep_floor()
+        self._claims.end(tails)
         return disk.head
 
     def _expire(self, now_ms: int) -> None:
@@ -183,14 +186,14 @@ class MemoryEdgeStore:
             return
         self._looked_ms = now_ms
         for report_class, ttl_ms in self._budgets.times().items():
-            gone = expired(self._of(report_class), ttl_ms, self._disk.boots, now_ms)
+            gone = expired(self._droppable(report_class), ttl_ms, self._disk.boots, now_ms)
             self._drop(report_class, gone, "expired")
 
     def _keep_floor(self) -> None:
         for report_class in LOWEST_FIRST:
             gone: list[OutboxReport] = []
             left, used = self._free_bytes() + self._disk.room, self._disk.used[report_class]
-            for report in self._of(report_class):
+            for report in self._droppable(report_class):
                 if left >= self._budgets.free_floor or used <= FLOOR_KEEPS_BYTES:
                     break
                 left, used = left + cost_of(report), used - cost_of(report)
@@ -199,6 +202,10 @@ class MemoryEdgeStore:
 
     def _of(self, report_class: ReportClass) -> Sequence[OutboxReport]:
         return [report for report in self._disk.outbox.values() if report.report_class == report_class]
+
+    def _droppable(self, report_class: ReportClass) -> Sequence[OutboxReport]:
+        spared = self._claims.spared(report_class)
+        return [report for report in self._of(report_class) if report.seq not in spared]
 
     def _drop(self, report_class: ReportClass, gone: Sequence[OutboxReport], reason: Reason) -> None:
         for report in gone:
@@ -254,11 +261,22 @@ class MemoryEdgeStore:
         if budget is None or self._disk.used[report_class] <= budget:
             return
         dropped: list[OutboxReport] = []
-        for report in self._of(report_class):
-            if self._disk.used[report_class] <= budget:
+        for report in self._droppable(report_class):
+            while (over := self._disk.used[report_class] - budget) > 0:
+                held = self._disk.outbox[report.seq]
+                parts = halves(held) if 2 * over < cost_of(held) else None
+                if parts is None:
+                    dropped.append(self._take_out(report.seq))
+                    break
+                dropped.append(parts[0])
+                self._shrink(held, parts[1])
+            if over <= 0:
                 break
-            dropped.append(self._take_out(report.seq))
         self._tell_gap(report_class, dropped, "budget")
+
+    def _shrink(self, report: OutboxReport, left: OutboxReport) -> None:
+        self._disk.used[report.report_class] += cost_of(left) - cost_of(report)
+        self._disk.outbox[report.seq] = left
 
     def _tell_gap(self, report_class: ReportClass, dropped: Sequence[OutboxReport], reason: Reason) -> None:
         told = (GAP, report_class) in self._disk.state_seqs
@@ -290,15 +308,11 @@ class MemoryEdgeStore:
     def stamps(self) -> Iterable[tuple[Key, Stamp]]:
         return [(held.key, held.stamp) for held in self._disk.objects.values()]
 
-    def outbox(
-        self, *, after: int, limit: int, lane: int | None = None, taking: bool = False
-    ) -> Sequence[OutboxReport]:
-        found = self._waiting_reports(after, limit, lane)
-        if taking:
-            self._tails = self._tails.after_taking(found, self._monotonic_ms())
-        return found
+    def take(self, *, after: int, limit: int, lane: int | None = None) -> Taken[OutboxReport]:
+        read = partial(self.outbox, after=after, limit=limit, lane=lane)
+        return self._claims.take(read, CLASSES_OF_LANE[lane], self._monotonic_ms())
 
-    def _waiting_reports(self, after: int, limit: int, lane: int | None) -> Sequence[OutboxReport]:
+    def outbox(self, *, after: int, limit: int, lane: int | None = None) -> Sequence[OutboxReport]:
         found: list[OutboxReport] = []
         for seq, report in self._disk.outbox.items():
             if len(found) == limit:
@@ -318,13 +332,13 @@ class MemoryEdgeStore:
 
     def note_sent(self, through: int) -> None:
         self._disk.left = max(self._disk.left, through)
-        self._tails = replace(self._tails, taken=max(self._tails.taken, through))
+        self._claims.sent(through)
 
     def begin_life(self, incarnation: str, settled: Sequence[tuple[int, Span]]) -> None:
         for lane, span in settled:
             self.prune_outbox(first=span.first, through=span.through, lane=lane)
             self._keep_part(lane, span.through)
-        self._tails = Tails(taken=self._disk.head)
+        self._claims.reset(Tails(taken=self._disk.head))
         self._disk.incarnation, self._disk.left = incarnation, 0
         self._disk.starts = Starts((Start(mark=self._mark(), first=1),))
         self._disk.meta[META_LEAVING] = "no"
@@ -333,15 +347,14 @@ class MemoryEdgeStore:
         """Of a block of which only the first numbers are settled."""
         for seq, report in self._disk.outbox.items():
             if _in_lane(report, lane) and seq - report.count < after < seq:
-                left = replace(report, body=part_of(report.body, last=seq, after=after, until=seq))
-                self._disk.used[report.report_class] += cost_of(left) - cost_of(report)
-                self._disk.outbox[seq] = left
+                self._shrink(report, replace(report, body=part_of(report.body, last=seq, after=after, until=seq)))
 
     def prune_outbox(self, *, through: int, first: int = 1, lane: int | None = None) -> None:
         settled = [seq for seq, report in self._disk.outbox.items() if _in_lane(report, lane)]
         for seq in settled:
             if first <= seq <= through:
                 self._take_out(seq)
+        self._claims.arrived(first, through, CLASSES_OF_LANE[lane])
         if not self._disk.outbox:
             del self._disk.boots[:-1]
 
@@ -390,7 +403,7 @@ class MemoryEdgeStore:
 
 
 def _in_lane(report: OutboxReport, lane: int | None) -> bool:
-    return lane is None or report.report_class in CLASSES_OF_LANE[lane]
+    return report.report_class in CLASSES_OF_LANE[lane]
 
 
 def floor_of(boots: Sequence[BootTimes], known: str | None) -> int:

@@ -6,14 +6,16 @@ leaves neither rows that nobody counted nor counts of rows that aren't there.
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from edgecore.store.expiry import expired
 from edgecore.store.gaps import Lost, Reason, cost_of, damaged_gap, series_gaps, widen_gap
+from edgecore.store.packing import halves
 from edgecore.store.port import (
     FLOOR_KEEPS_BYTES,
     LOWEST_FIRST,
@@ -37,6 +39,10 @@ CLASSES: Final[dict[str, ReportClass]] = {
 DROP_ROWS: Final = 1000
 """Dropped of a class by one transaction for one reason, or a few more; the next one goes on. A nearly full disk has
 no room for the log of a transaction that drops everything, after a budget was made smaller, say."""
+DROP_READINGS: Final = 16_384
+"""The same in readings: each is read, so that its series can be told."""
+_LOOKED_AT: Final = {"telemetry": 8}
+"""Rows that are read at once to be dropped; 100 of a class whose rows are small."""
 OUTBOX_COLUMNS: Final = "seq, class, kind, key, body, wall_ms, boots.boot_id, monotonic_ms, cost"
 OUTBOX_FROM: Final = "FROM outbox JOIN boots ON boots.number = outbox.boot"
 BOOTS: Final = "SELECT boot_id, opened_ms, last_ms, floor_ms, said_ms, heard_ms, server_ms FROM boots ORDER BY number"
@@ -77,6 +83,23 @@ class SavedRow:
         )
 
 
+@dataclass(slots=True)
+class Dropped:
+    """By one transaction, for one reason."""
+
+    reports: list[OutboxReport] = field(default_factory=list[OutboxReport])
+    readings: int = 0
+
+    def add(self, reports: Iterable[OutboxReport]) -> None:
+        for report in reports:
+            self.reports.append(report)
+            self.readings += report.count
+
+    @property
+    def full(self) -> bool:
+        return len(self.reports) >= DROP_ROWS or self.readings >= DROP_READINGS
+
+
 @dataclass(slots=True, kw_only=True)
 class Writing:
     """The outbox in one transaction: counts that become the store's when it has committed."""
@@ -88,6 +111,8 @@ class Writing:
     wall_ms: int
     monotonic_ms: int
     boot: int
+    spared: Callable[[ReportClass], frozenset[int]]
+    """Asked before some of a class are dropped: rows that stay (`edgecore.store.claims`)."""
 
     def add(self, report: NewReport) -> None:
         if report.report_class == "state":
@@ -135,53 +160,70 @@ class Writing:
     def keep_within(self, report_class: ReportClass, budget: int | None) -> None:
         if budget is None or self.used[report_class] <= budget:
             return
-        dropped: list[OutboxReport] = []
-        while self.used[report_class] > budget and len(dropped) < DROP_ROWS:
-            over = self.used[report_class] - budget
-            for report in self._oldest(report_class):
-                if over <= 0:
-                    break
-                over -= cost_of(report)
-                dropped.append(self._take_out(report))
-        self.tell_gap(report_class, dropped, "budget")
+        self._drop(report_class, "budget", wanted=lambda: self.used[report_class] - budget)
 
     def expire(self, report_class: ReportClass, ttl_ms: int, boots: Sequence[BootTimes]) -> bool:
         """At most `DROP_ROWS` of a class; whether that was all. Ages grow with the distance from the end, so it looks
         no further than the first that stays."""
-        dropped: list[OutboxReport] = []
+        if not expired(self._oldest(report_class, frozenset()), ttl_ms, boots, self.monotonic_ms):
+            return True
+        stay = self.spared(report_class)
+        dropped = Dropped()
         done = False
-        while not done and len(dropped) < DROP_ROWS:
-            oldest = self._oldest(report_class)
+        while not done and not dropped.full:
+            oldest = self._oldest(report_class, stay)
             gone = expired(oldest, ttl_ms, boots, self.monotonic_ms)
-            dropped += [self._take_out(report) for report in gone]
+            dropped.add(self._take_out(report) for report in gone)
             done = not oldest or len(gone) < len(oldest)
-        self.tell_gap(report_class, dropped, "expired")
+        self.tell_gap(report_class, dropped.reports, "expired")
         return done
 
     def make_room(self, free_bytes: int, floor: int) -> None:
         """At most `DROP_ROWS` of each of the lowest classes. Pages that deleting leaves in the file are room, too."""
         for report_class in LOWEST_FIRST:
-            dropped: list[OutboxReport] = []
-            while (
-                self.used[report_class] > FLOOR_KEEPS_BYTES
-                and len(dropped) < DROP_ROWS
-                and free_bytes + self._free_in_file() < floor
-            ):
-                dropped += [
-                    self._take_out(report)
-                    for report in self._oldest(report_class)
-                    if self.used[report_class] > FLOOR_KEEPS_BYTES
-                ]
-            self.tell_gap(report_class, dropped, "room")
+            self._drop(
+                report_class,
+                "room",
+                wanted=lambda report_class=report_class: min(
+                    floor - free_bytes - self._free_in_file(), self.used[report_class] - FLOOR_KEEPS_BYTES
+                ),
+            )
+
+    def _drop(self, report_class: ReportClass, reason: Reason, *, wanted: Callable[[], int]) -> None:
+        """The oldest of a class, for as long as bytes are wanted, or as many as one transaction may."""
+        if wanted() <= 0:
+            return
+        stay = self.spared(report_class)
+        dropped = Dropped()
+        while not dropped.full and wanted() > 0 and (oldest := self._oldest(report_class, stay)):
+            for report in oldest:
+                if (over := wanted()) <= 0 or dropped.full:
+                    break
+                gone = self._take_some(report, over)
+                dropped.add((gone,))
+                if gone.seq != report.seq:
+                    break  # what is left of it is the oldest now
+        self.tell_gap(report_class, dropped.reports, reason)
+
+    def _take_some(self, report: OutboxReport, over: int) -> OutboxReport:
+        """What goes of a report that is dropped for so many bytes."""
+        parts = halves(report) if 2 * over < cost_of(report) else None
+        if parts is None:
+            return self._take_out(report)
+        first, second = parts
+        self._shrink(report, second)
+        return first
 
     def _free_in_file(self) -> int:
         (pages,) = self.connection.execute("PRAGMA freelist_count").fetchone()
         (size,) = self.connection.execute("PRAGMA page_size").fetchone()
         return int(pages) * int(size)
 
-    def _oldest(self, report_class: ReportClass) -> list[OutboxReport]:
+    def _oldest(self, report_class: ReportClass, stay: frozenset[int]) -> list[OutboxReport]:
+        where = "class = ? AND seq NOT IN (SELECT value FROM json_each(?)) ORDER BY seq LIMIT ?"
         rows = self.connection.execute(
-            f"SELECT {OUTBOX_COLUMNS} {OUTBOX_FROM} WHERE class = ? ORDER BY seq LIMIT 100", (report_class,)
+            f"SELECT {OUTBOX_COLUMNS} {OUTBOX_FROM} WHERE {where}",
+            (report_class, json.dumps(sorted(stay)), _LOOKED_AT.get(report_class, 100)),
         )
         return [report_of(row) for row in rows]
 
@@ -202,10 +244,12 @@ class Writing:
             return
         report = report_of(row)
         body = part_of(report.body, last=report.seq, after=after, until=report.seq)
-        left = replace(report, body=body)
+        self._shrink(report, replace(report, body=body))
+
+    def _shrink(self, report: OutboxReport, left: OutboxReport) -> None:
         self.connection.execute(
             "UPDATE outbox SET body = ?, cost = ?, readings = ? WHERE seq = ?",
-            (body, cost_of(left), left.count, report.seq),
+            (left.body, cost_of(left), left.count, report.seq),
         )
         self.used[report.report_class] += cost_of(left) - cost_of(report)
         self.waiting[report.report_class] += left.count - report.count

@@ -18,7 +18,16 @@ from typing import Final, NamedTuple, Protocol
 
 from edgecore.store.port import NewReading, OutboxReport
 from skerry.errors import ProtocolError
-from skerry.objects.blocks import READINGS_MAX, Block, decode_block, encode_block, joined
+from skerry.objects.blocks import (
+    READINGS_MAX,
+    TELEMETRY_BLOCK,
+    TEXT_MAX,
+    Block,
+    decode_block,
+    encode_block,
+    joined,
+    split_block,
+)
 
 SPAN_MS_MAX: Final = 600_000
 """From a block's first reading to its last: it expires, or is dropped, as a whole."""
@@ -26,11 +35,17 @@ QUIET_MS: Final = 2_000
 """What was committed is taken to be sent within this, where somebody sends: nothing grows under his hands."""
 
 
+HALVED_MIN: Final = 256
+"""Readings of a block that is dropped half by half: what is over is little, and a large block would go for it."""
+
+
 class Tail(NamedTuple):
     """A row that may still grow."""
 
     seq: int
     readings: int
+    text: int
+    """Characters, as `TEXT_MAX` counts."""
     since_ms: int
     """When its first reading was taken; of the monotonic clock."""
 
@@ -91,7 +106,7 @@ def pack(readings: Sequence[NewReading], rows: Rows, tails: Tails, *, growing: f
                 since_ms = min(since_ms, tail.since_ms)
         seq = rows.put_block(encode_block(block))
         stack = [tail for tail in stack if tail.seq in growing]
-        stack.append(Tail(seq=seq, readings=len(block), since_ms=since_ms))
+        stack.append(Tail(seq=seq, readings=len(block), text=_text_of(block), since_ms=since_ms))
     return replace(tails, rows=tuple(stack))
 
 
@@ -104,13 +119,43 @@ def _readable(row: OutboxReport | None) -> Block | None:
 
 
 def _pays(tail: Tail, block: Block) -> bool:
-    return tail.readings <= 2 * len(block) and tail.readings + len(block) <= READINGS_MAX
+    return (
+        tail.readings <= 2 * len(block)
+        and tail.readings + len(block) <= READINGS_MAX
+        and tail.text + _text_of(block) <= TEXT_MAX
+    )
+
+
+def _text_of(block: Block) -> int:
+    return sum(reading.text_length for reading in block)
 
 
 def _blocks_of(readings: Sequence[NewReading], now_ms: int) -> Iterator[tuple[Block, int]]:
     """New readings as blocks of the time `now_ms` of the monotonic clock, and when the first of each was taken."""
-    ordered = sorted(readings, key=lambda new: new.taken_ms)
-    for first in range(0, len(ordered), READINGS_MAX):
-        some = ordered[first : first + READINGS_MAX]
-        block = tuple(new.reading._replace(ago_ms=max(0, now_ms - new.taken_ms)) for new in some)
-        yield block, some[0].taken_ms
+    some: list[NewReading] = []
+    text = 0
+    for new in sorted(readings, key=lambda new: new.taken_ms):
+        length = new.reading.text_length
+        if some and (len(some) == READINGS_MAX or text + length > TEXT_MAX):
+            yield _block_of(some, now_ms), some[0].taken_ms
+            some, text = [], 0
+        some.append(new)
+        text += length
+    if some:
+        yield _block_of(some, now_ms), some[0].taken_ms
+
+
+def _block_of(readings: Sequence[NewReading], now_ms: int) -> Block:
+    return tuple(new.reading._replace(ago_ms=max(0, now_ms - new.taken_ms)) for new in readings)
+
+
+def halves(report: OutboxReport) -> tuple[OutboxReport, OutboxReport] | None:
+    """A large block as two reports; the second keeps its number. None for what is none."""
+    count = report.count
+    if report.kind != TELEMETRY_BLOCK or count <= HALVED_MIN:
+        return None
+    try:
+        first, second = split_block(report.body, at=count // 2)
+    except ProtocolError:
+        return None  # a page that broke goes as a whole
+    return replace(report, seq=report.seq - count + count // 2, body=first), replace(report, body=second)

@@ -24,7 +24,7 @@ from skerry.objects.blocks import count_of
 from skerry.objects.meta import Key, Stamp
 from skerry.objects.reports import GapReport
 from skerry.objects.spans import Span
-from skerry.sync.ports import BootTimes, Reading
+from skerry.sync.ports import BootTimes, Reading, Taken
 from skerry.wire.frames import BULK, PROMPT, Start
 
 META_EPOCH: Final = "epoch"
@@ -57,11 +57,12 @@ FLOOR_KEEPS_BYTES: Final = 64 << 10
 """The newest so many bytes of each class stay also then: what is on its way to the cloud is not what fills a disk."""
 
 
-CLASSES_OF_LANE: Final[Mapping[int, tuple[ReportClass, ...]]] = {
+CLASSES_OF_LANE: Final[Mapping[int | None, tuple[ReportClass, ...]]] = {
     PROMPT: ("state", "event", "alarm"),
     BULK: ("telemetry",),
+    None: ("state", "event", "alarm", "telemetry"),
 }
-"""Which lane of the session a class travels in."""
+"""Which lane of the session a class travels in; None: all together, to a cloud that knows no lanes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -252,11 +253,13 @@ class EdgeStore(Protocol):
         """The inventory."""
         ...
 
-    def outbox(
-        self, *, after: int, limit: int, lane: int | None = None, taking: bool = False
-    ) -> Sequence[OutboxReport]:
+    def outbox(self, *, after: int, limit: int, lane: int | None = None) -> Sequence[OutboxReport]:
         """Waiting reports of a lane (None: of all) with seq > `after`, in order. Seqs have holes where state was
-        replaced, and where the other lane's are. `taking`: to send them, so that blocks among them grow no more."""
+        replaced, and where the other lane's are."""
+        ...
+
+    def take(self, *, after: int, limit: int, lane: int | None = None) -> Taken[OutboxReport]:
+        """The same, to send them (`edgecore.store.claims`). Waits for no disk."""
         ...
 
     def outbox_head(self) -> int:

@@ -17,7 +17,7 @@ from edgecore.store.port import EdgeBatch, EdgeStore, Held, OutboxReport, StoreS
 from skerry.errors import DamagedError, UnavailableError
 from skerry.objects.meta import Key, Stamp
 from skerry.objects.spans import Span
-from skerry.sync.ports import BootTimes
+from skerry.sync.ports import BootTimes, Taken
 from skerry.wire.frames import Start
 
 LOG: Final = logging.getLogger(__name__)
@@ -121,10 +121,11 @@ class AsyncEdgeStore:
     def stamps(self) -> Iterable[tuple[Key, Stamp]]:
         return self._store.stamps()
 
-    def outbox(
-        self, *, after: int, limit: int, lane: int | None = None, taking: bool = False
-    ) -> Sequence[OutboxReport]:
-        return self._store.outbox(after=after, limit=limit, lane=lane, taking=taking)
+    def outbox(self, *, after: int, limit: int, lane: int | None = None) -> Sequence[OutboxReport]:
+        return self._store.outbox(after=after, limit=limit, lane=lane)
+
+    def take(self, *, after: int, limit: int, lane: int | None = None) -> Taken[OutboxReport]:
+        return self._store.take(after=after, limit=limit, lane=lane)
 
     def outbox_head(self) -> int:
         return self._store.outbox_head()

@@ -25,6 +25,7 @@ from pathlib import Path
 from shutil import disk_usage
 from typing import Final, TextIO
 
+from edgecore.store.claims import Claims
 from edgecore.store.damage import (
     CACHE_KIB,
     DROP_UNREADABLE,
@@ -85,7 +86,7 @@ from skerry.objects.meta import Key, Revision, Stamp
 from skerry.objects.reports import GapReport
 from skerry.objects.spans import Span
 from skerry.ports import Clock, Ids
-from skerry.sync.ports import BootTimes
+from skerry.sync.ports import BootTimes, Taken
 from skerry.sync.starts import Starts
 from skerry.wire.frames import Start
 
@@ -231,11 +232,7 @@ class SqliteEdgeStore:
         self._damaged_outbox: DamagedOutbox | None = None
         """Of the store before this one, while that is being saved."""
         self._read_lock = threading.Lock()
-        self._tails = Tails()
-        """Blocks that may grow; read and written under `_claims`."""
-        self._claims = threading.Condition()
-        self._growing: frozenset[int] = frozenset()
-        """Rows that the transaction under way may put into others: not given out to be sent before it ends."""
+        self._claims = Claims()
         self._reserve = settings.directory / "edge.reserve"
         self._connections: list[sqlite3.Connection] = []
         try:
@@ -430,29 +427,18 @@ class SqliteEdgeStore:
 
     def apply(self, batch: EdgeBatch) -> int:
         writing = self._writing()
-        with self._claims:
-            tails = self._tails
-            self._growing = tails.growing(writing.monotonic_ms) if batch.readings else frozenset()
+        tails = self._claims.begin(writing.monotonic_ms, packs=bool(batch.readings))
+        grown: Tails | None = None
         try:
-            tails = self._apply(batch, writing, tails)
-        except BaseException:
-            self._let_go(None)
-            raise
-        self._let_go(tails)
+            grown = self._apply(batch, writing, tails)
+        finally:
+            self._claims.end(grown)
         return self._head
-
-    def _let_go(self, tails: Tails | None) -> None:
-        """What may grow now; None: as before."""
-        with self._claims:
-            if tails is not None:
-                self._tails = replace(self._tails, rows=tails.rows)
-            self._growing = frozenset()
-            self._claims.notify_all()
 
     def _apply(self, batch: EdgeBatch, writing: Writing, tails: Tails) -> Tails:
         with self._transaction("writing to the edge store"):
             _write_facts(self._writer, batch)
-            tails = pack(batch.readings, writing, tails, growing=self._growing, now_ms=writing.monotonic_ms)
+            tails = pack(batch.readings, writing, tails, growing=self._claims.growing, now_ms=writing.monotonic_ms)
             for report in batch.reports:
                 writing.add(report)
             classes: set[ReportClass] = {report.report_class for report in batch.reports}
@@ -480,6 +466,7 @@ class SqliteEdgeStore:
             wall_ms=self._clock.wall_ms(),
             monotonic_ms=self._now_ms(),
             boot=self._boot,
+            spared=self._claims.spared,
         )
 
     def _keep_head(self, head: int) -> None:
@@ -542,8 +529,7 @@ class SqliteEdgeStore:
             self._writer.executemany(_SET_META, told)
         self._incarnation, self._left, self._starts = incarnation, 0, starts
         self._used, self._waiting = used, waiting
-        with self._claims:
-            self._tails = Tails(taken=self._head)
+        self._claims.reset(Tails(taken=self._head))
 
     def _keep_parts(
         self, settled: Sequence[tuple[int, Span]], used: Counter[str], waiting: Counter[str]
@@ -556,11 +542,12 @@ class SqliteEdgeStore:
         return writing.used, writing.waiting
 
     def prune_outbox(self, *, through: int, first: int = 1, lane: int | None = None) -> None:
-        classes = tuple(CLASSES.values()) if lane is None else CLASSES_OF_LANE[lane]
+        classes = CLASSES_OF_LANE[lane]
         try:
             self._prune(classes, first, through)
         except StorageFullError:
             self._prune_on_reserve(classes, first, through)
+        self._claims.arrived(first, through, classes)
         self._keep_reserve()
 
     def _prune_on_reserve(self, classes: Sequence[ReportClass], first: int, through: int) -> None:
@@ -627,20 +614,11 @@ class SqliteEdgeStore:
         rows = self._read("SELECT resource, namespace, name, uid, revision FROM objects")
         return [(_key(row), Stamp(str(row[3]), Revision(int(str(row[4]))))) for row in rows]
 
-    def outbox(
-        self, *, after: int, limit: int, lane: int | None = None, taking: bool = False
-    ) -> Sequence[OutboxReport]:
-        if not taking:
-            return self._waiting_reports(after, limit, lane)
-        with self._claims:
-            found = self._waiting_reports(after, limit, lane)
-            while any(report.seq in self._growing for report in found):
-                self._claims.wait()
-                found = self._waiting_reports(after, limit, lane)
-            self._tails = self._tails.after_taking(found, self._now_ms())
-            return found
+    def take(self, *, after: int, limit: int, lane: int | None = None) -> Taken[OutboxReport]:
+        read = partial(self.outbox, after=after, limit=limit, lane=lane)
+        return self._claims.take(read, CLASSES_OF_LANE[lane], self._now_ms())
 
-    def _waiting_reports(self, after: int, limit: int, lane: int | None) -> Sequence[OutboxReport]:
+    def outbox(self, *, after: int, limit: int, lane: int | None = None) -> Sequence[OutboxReport]:
         if lane is None:
             rows = self._read(
                 f"SELECT {OUTBOX_COLUMNS} {OUTBOX_FROM} WHERE seq > ? ORDER BY seq LIMIT ?", (after, limit)

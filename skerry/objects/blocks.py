@@ -32,6 +32,9 @@ CAPABILITY: Final = "blocks"
 
 READINGS_MAX: Final = 2048
 """Of one block: beyond, another reading gains little, and each is lost with its block."""
+TEXT_MAX: Final = 1 << 18
+"""Characters in one block: with more it would neither be a report that can travel nor one that is read. A reading
+that has more is a block by itself."""
 _PAYLOAD_BYTES_MAX: Final = 4 << 20
 """Of an inflated one: readings of texts may be long."""
 _FORMAT: Final = 1
@@ -63,6 +66,11 @@ class Reading(NamedTuple):
     @property
     def series(self) -> str:
         return series_of(self.device.namespace, self.device.name, self.prop)
+
+    @property
+    def text_length(self) -> int:
+        """Characters that it may take of `TEXT_MAX`."""
+        return len(self.value or "") + len(self.reason)
 
     def telemetry(self) -> Telemetry:
         """As it is told alone."""
@@ -427,3 +435,9 @@ def part_of(body: bytes, *, last: int, after: int, until: int) -> bytes:
     if after < first and last <= until:
         return body
     return encode_block(decode_block(body)[max(0, after + 1 - first) : until + 1 - first])
+
+
+def split_block(body: bytes, *, at: int) -> tuple[bytes, bytes]:
+    """Its first `at` readings and the others, as blocks of the same time. There must be some of both."""
+    block = decode_block(body)
+    return encode_block(block[:at]), encode_block(block[at:])

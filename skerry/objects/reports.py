@@ -108,7 +108,8 @@ class GapReport:
 
     `dropped` and `size_bytes` count this episode (it ends when the cloud has a report of it), `total` all since
     the outbox was made. The times are the gateway's wall clock of the first and the last report dropped. A
-    dropped report may have reached the cloud when its receipt had not come back yet; so this is an upper bound.
+    report that was on its way is not dropped (`edgecore.store.claims`); after a crash of the agent nobody knows what
+    was, and this is an upper bound.
     """
 
     report_class: str

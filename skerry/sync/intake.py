@@ -43,6 +43,8 @@ class _Taken:
     size: int
     readings: int
     """Its reports, each reading of a block counted."""
+    late: bool = False
+    """Of a backlog: it waits for what is of now, in a transaction of its own."""
 
 
 class Intake:
@@ -103,6 +105,7 @@ class Intake:
             receipt=Receipt(lane=frame.lane, first=span.first, through=span.through),
             size=size,
             readings=readings,
+            late=frame.late,
         )
 
     def _all_lanes(self, frame: Reports, now: Instant, size: int, readings: int) -> _Taken:
@@ -119,15 +122,21 @@ class Intake:
         return _Taken(covered=covered, reports=fresh, receipt=receipt, size=size, readings=readings)
 
     def commit(self, incarnation: str) -> Commit | None:
-        """The next transaction, unless one is under way or nothing waits."""
+        """The next transaction, unless one is under way or nothing waits: of what is of now, or else of a backlog.
+        Either is in its own order; a receipt for both together would be of nothing that was sent."""
         if self._committing or not self._waiting:
             return None
+        late = all(taken.late for taken in self._waiting)
         chosen: list[_Taken] = []
+        left: list[_Taken] = []
         count = 0
-        while self._waiting and count < COMMIT_REPORTS_MAX:
-            chosen.append(self._waiting.pop(0))
-            count += chosen[-1].readings
-        self._committing = tuple(chosen)
+        for taken in self._waiting:
+            if taken.late == late and count < COMMIT_REPORTS_MAX:
+                chosen.append(taken)
+                count += taken.readings
+            else:
+                left.append(taken)
+        self._waiting, self._committing = left, tuple(chosen)
         return Commit(
             incarnation=incarnation,
             reports=tuple(dated for taken in chosen for dated in taken.reports),

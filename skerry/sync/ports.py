@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
 from skerry.objects.meta import Key, Revision, Stamp
 from skerry.wire.frames import ObjectState, Start
@@ -134,14 +134,28 @@ class OutboxItem(Protocol):
     def monotonic_ms(self) -> int: ...
 
 
+_Item_co = TypeVar("_Item_co", bound=OutboxItem, covariant=True)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Taken(Generic[_Item_co]):
+    """What of an outbox was given out to be sent."""
+
+    items: Sequence[_Item_co]
+    complete: bool = True
+    """False: a write under way has hold of what would come next. Ask again when it has ended."""
+
+
 class Outbox(Protocol):
     """What an edge still has to tell (`edgecore.store.port.EdgeStore` is one)."""
 
-    def outbox(
-        self, *, after: int, limit: int, lane: int | None = None, taking: bool = False
-    ) -> Sequence[OutboxItem]:
-        """Items of a lane (None: of all) with `seq` > `after`, ascending. `taking`: to send them; blocks of
-        readings among them grow no more."""
+    def outbox(self, *, after: int, limit: int, lane: int | None = None) -> Sequence[OutboxItem]:
+        """Items of a lane (None: of all) with `seq` > `after`, ascending."""
+        ...
+
+    def take(self, *, after: int, limit: int, lane: int | None = None) -> Taken[OutboxItem]:
+        """The same, to send them: blocks of readings among them grow no more, and none of them is dropped before a
+        receipt came. Waits for no write."""
         ...
 
     def outbox_head(self) -> int:

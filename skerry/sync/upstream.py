@@ -31,6 +31,8 @@ REPORT_BODY_MAX: Final = 1024 * 1024
 """A larger report can't travel; a short one says so in its place."""
 JUMP_SPANS_MAX: Final = SPANS_MAX - 4
 """With more spans than this received, live telemetry waits behind the backlog: it would open one more."""
+WRITE_S: Final = 0.1
+"""Until what a write had hold of is asked for again, where nobody says that it has ended."""
 BURST_S: Final = 8.0
 """Seconds of the backlog's rate that may be sent at once: a short outage is made up for without waiting."""
 
@@ -112,6 +114,8 @@ class Upstream:
         """When the allowance was counted."""
         self._resting = False
         """The backlog waits for its allowance, and for nothing else."""
+        self._asked_s: float | None = None
+        """When a write had hold of what was asked for; None where none had."""
 
     def welcomed(
         self, version: int, received: Received, chronology: Chronology, *, blocks: bool = False
@@ -161,6 +165,7 @@ class Upstream:
     def frames(self, now: Instant, part_bytes: int) -> list[Reports]:
         """All that may be sent now, what is urgent first, in frames of at most so many bytes (or one report)."""
         self._part_bytes = part_bytes
+        self._asked_s = None
         made: list[Reports] = []
         held_back = False
         for channel in self._urgent:
@@ -185,7 +190,9 @@ class Upstream:
                 self._resting = True
                 break
             frame = self._frame(channel, now)
-            assert frame is not None, "a hole is accounted for, with reports or without"
+            if frame is None:
+                assert self._asked_s is not None, "a hole is accounted for, with reports or without"
+                return made
             self._allowance -= sum(size_of(report) for report in frame.reports)
             made.append(frame)
         if not channel.in_flight and not self._resting:
@@ -201,9 +208,11 @@ class Upstream:
 
     def deadline(self) -> float | None:
         """When `frames` has something that it has not now, unless somebody writes; monotonic seconds."""
+        asked_s = None if self._asked_s is None else self._asked_s + WRITE_S
         if not self._resting:
-            return None
-        return self._allowed_s + max(0.0, -self._allowance) / self._settings.backlog_bytes_s + 0.001
+            return asked_s
+        rested_s = self._allowed_s + max(0.0, -self._allowance) / self._settings.backlog_bytes_s + 0.001
+        return rested_s if asked_s is None else min(asked_s, rested_s)
 
     def receipt(self, receipt: Receipt) -> Prune:
         """What took effect may be forgotten. Raises `ProtocolError` for what was not sent."""
@@ -219,8 +228,11 @@ class Upstream:
 
     def _frame(self, channel: _Channel, now: Instant) -> Reports | None:
         limit = self._settings.reports_max
-        items = self._outbox.outbox(after=channel.next - 1, limit=limit, lane=channel.lane, taking=True)
-        exhausted = len(items) < limit
+        taken = self._outbox.take(after=channel.next - 1, limit=limit, lane=channel.lane)
+        items = taken.items
+        exhausted = taken.complete and len(items) < limit
+        if not taken.complete:
+            self._asked_s = now.monotonic_s
         if channel.until is not None:
             within = [item for item in items if item.seq - count_of(item.kind, item.body) < channel.until]
             exhausted = exhausted or len(within) < len(items)

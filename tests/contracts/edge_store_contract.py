@@ -22,7 +22,7 @@ from edgecore.store.port import (
     TwinRow,
 )
 from skerry.clocks import ManualClock
-from skerry.objects.blocks import READINGS_MAX, TELEMETRY_BLOCK, Block, decode_block
+from skerry.objects.blocks import READINGS_MAX, TELEMETRY_BLOCK, TEXT_MAX, Block, decode_block
 from skerry.objects.blocks import Reading as BlockReading
 from skerry.objects.json import decode_object
 from skerry.objects.meta import Key, Revision, Stamp
@@ -80,7 +80,9 @@ def readings(clock: ManualClock, *numbers: int, device: str = "boiler", ago_ms: 
 
 
 def blocks_of(store: EdgeStore, *, taking: bool = False) -> list[tuple[int, Block]]:
-    found = store.outbox(after=0, limit=10_000, lane=BULK, taking=taking)
+    found = store.outbox(after=0, limit=10_000, lane=BULK)
+    if taking:
+        assert store.take(after=0, limit=10_000, lane=BULK).items == found
     return [(report.seq, decode_block(report.body)) for report in found if report.kind == TELEMETRY_BLOCK]
 
 
@@ -412,7 +414,7 @@ class EdgeStoreContract:
         assert kept(store).count("telemetry") == 400
         room.free = (1 << 20) - 100_000
         store.apply(EdgeBatch())
-        assert 50 < kept(store).count("telemetry") < 310
+        assert 50 < kept(store).count("telemetry") < 340
         room.free = 0
         for _ in range(3):
             store.apply(EdgeBatch())
@@ -542,3 +544,50 @@ class EdgeStoreContract:
         }
         assert [hole.first_seq for hole in holes.values()] == [1, 2]
         assert store.stats().outbox_reports == len(kept) + 3
+
+    def test_of_a_large_block_no_more_is_dropped_than_there_is_no_room_for(
+        self, open_store: OpenStore, clock: ManualClock
+    ) -> None:
+        store = open_store(OutboxBudgets(telemetry=1_000))
+        store.apply(EdgeBatch(readings=readings(clock, *range(1500))))
+        made = 1500
+        while not gaps_of(store):
+            clock.advance(601)
+            store.apply(EdgeBatch(readings=readings(clock, made)))
+            made += 1
+        held_seqs = [seq for block in seqs_of(blocks_of(store)) for seq in block]
+        assert held_seqs == list(range(made - len(held_seqs), made))
+        assert gaps_of(store)["telemetry"].dropped == made - len(held_seqs) < 1500
+        holes = [SeriesGapReport.decode(decode_object(report.body)) for report in told_holes(store)]
+        assert sum(hole.dropped for hole in holes) == made - len(held_seqs)
+
+    def test_what_is_on_its_way_is_not_dropped_before_one_knows_that_it_is_lost(
+        self, open_store: OpenStore, clock: ManualClock
+    ) -> None:
+        store = open_store(replace(BUDGETS, telemetry_ttl_ms=2 * DAY_MS))
+        store.apply(EdgeBatch(readings=readings(clock, 1, 2)))
+        (sent,) = blocks_of(store, taking=True)
+        clock.advance(3 * DAY_S)
+        for first in range(3, 203, 4):
+            store.apply(EdgeBatch(readings=readings(clock, *range(first, first + 4))))
+            clock.advance(601)
+        assert blocks_of(store)[0] == sent, "over budget, and older than it may be"
+        lost = gaps_of(store)["telemetry"].dropped
+        store.prune_outbox(first=1, through=sent[0], lane=BULK)
+        kept_seqs = [seq for block in seqs_of(blocks_of(store)) for seq in block]
+        assert kept_seqs == list(range(203 - len(kept_seqs), 203))
+        assert lost == 200 - len(kept_seqs), "what arrived, what waits and what was dropped are all that was made"
+
+    def test_a_block_has_no_more_text_than_can_travel(self, open_store: OpenStore, clock: ManualClock) -> None:
+        store = open_store(OutboxBudgets())
+        long = [
+            new._replace(reading=new.reading._replace(value=f"{new.reading.seq:04d}" * (TEXT_MAX // 40)))
+            for new in readings(clock, *range(25))
+        ]
+        for first in range(0, 25, 5):
+            store.apply(EdgeBatch(readings=tuple(long[first : first + 5])))
+        sizes = [len(block) for block in seqs_of(blocks_of(store))]
+        assert sizes == [10, 10, 5]
+        assert [reading.value for _, block in blocks_of(store) for reading in block] == [
+            new.reading.value for new in long
+        ]

@@ -9,7 +9,7 @@ from skerry.objects.meta import Key, Revision, Stamp
 from skerry.sync.cloud import Admission, CloudSession
 from skerry.sync.edge import EdgeIdentity, EdgeSession
 from skerry.sync.effects import CloudEffect, EdgeEffect, Send
-from skerry.sync.ports import BootTimes, Instant, SyncSettings
+from skerry.sync.ports import BootTimes, Instant, SyncSettings, Taken
 from skerry.sync.received import Received
 from skerry.wire.frames import BULK, PROMPT, Frame, Hello, ObjectState, Start, Welcome
 
@@ -81,13 +81,20 @@ class FakeOutbox:
     """None: everything was sent before."""
     starts: list[Start] = field(default_factory=list[Start])
     known_boots: list[BootTimes] = field(default_factory=list[BootTimes])
+    held_from: int | None = None
+    """A write under way has hold of the items from this number on."""
 
     def add(self, *items: Item) -> None:
         self.items += items
         self.head = max(self.head, *(item.seq for item in items))
 
-    def outbox(self, *, after: int, limit: int, lane: int | None = None, taking: bool = False) -> list[Item]:
+    def outbox(self, *, after: int, limit: int, lane: int | None = None) -> list[Item]:
         return [item for item in self.items if item.seq > after and lane in (None, item.lane)][:limit]
+
+    def take(self, *, after: int, limit: int, lane: int | None = None) -> Taken[Item]:
+        found = self.outbox(after=after, limit=limit, lane=lane)
+        free = [item for item in found if self.held_from is None or item.seq < self.held_from]
+        return Taken(items=free, complete=len(free) == len(found))
 
     def outbox_head(self) -> int:
         return self.head

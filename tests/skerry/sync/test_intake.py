@@ -54,6 +54,20 @@ def test_frames_of_both_lanes_are_committed_together_and_receipted_each() -> Non
     assert intake.commit("i") is None
 
 
+def test_what_is_of_now_goes_before_a_backlog_and_either_has_a_receipt_of_its_own() -> None:
+    intake = Intake(2, HELD)
+    late = replace(frame(1, 31, 31, through=40), late=True)
+    for taken in (replace(frame(1, 11, through=20), late=True), late, frame(1, 41, 41), frame(0, 11, 12)):
+        intake.take(taken, at(0))
+    assert seqs(intake) == [41, 12]
+    assert intake.committed() == (Receipt(lane=1, first=41, through=41), Receipt(lane=0, first=11, through=12))
+    intake.take(frame(1, 42, 42), at(0))
+    assert seqs(intake) == [42], "also what came later"
+    assert intake.committed() == (Receipt(lane=1, first=42, through=42),)
+    assert seqs(intake) == [31]
+    assert intake.committed() == (Receipt(lane=1, first=11, through=20), Receipt(lane=1, first=31, through=40))
+
+
 @pytest.mark.parametrize(
     ("bad", "why"),
     [

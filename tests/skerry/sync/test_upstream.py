@@ -18,7 +18,7 @@ from skerry.sync.effects import Prune
 from skerry.sync.intake import Intake
 from skerry.sync.ports import Instant, Reading, SyncSettings
 from skerry.sync.received import Received
-from skerry.sync.upstream import JUMP_SPANS_MAX, Upstream
+from skerry.sync.upstream import JUMP_SPANS_MAX, WRITE_S, Upstream
 from skerry.wire.frames import BULK, PROMPT, SPANS_MAX, Receipt, Reports
 from tests.skerry.sync.conversation import FakeOutbox, Item, at
 
@@ -99,6 +99,26 @@ def test_what_is_left_of_a_hole_is_accounted_for_though_nothing_is_in_it() -> No
     assert said([live, first]) == [(BULK, Span(21, 21), [21], False), (BULK, Span(1, 2), [2], True)]
     upstream.receipt(receipt_of(first))
     assert said(sent(upstream, at(0))) == [(BULK, Span(5, 8), [], True)], "all of it was replaced or dropped"
+
+
+def test_what_a_write_has_hold_of_is_neither_sent_nor_passed_over_and_is_asked_for_again() -> None:
+    outbox = FakeOutbox(held_from=6)
+    outbox.add(*telemetry(*range(1, 21)))
+    upstream = Upstream(outbox, replace(SETTINGS, report_frames=8))
+    upstream.welcomed(2, Received(), CHRONOLOGY)
+    got: list[tuple[Span, list[int]]] = []
+    for now_s in (0.0, 1.0):
+        while frames := sent(upstream, at(now_s)):
+            got += [(span, seqs) for _, span, seqs, _ in said(frames)]
+            for frame in frames:
+                upstream.receipt(receipt_of(frame))
+        if outbox.held_from is not None:
+            assert got == [(Span(1, 3), [1, 2, 3]), (Span(4, 5), [4, 5])]
+            assert upstream.deadline() == pytest.approx(WRITE_S)
+        outbox.held_from = None
+    assert [seq for _, seqs in got for seq in seqs] == list(range(1, 21))
+    assert got[-1][0].through == 20
+    assert upstream.deadline() is None
 
 
 def test_a_backlog_goes_no_faster_than_its_rate_and_says_when_it_goes_on() -> None:

@@ -1,0 +1,93 @@
+"""Who has which rows of the outbox in hand: the transaction under way, or the link that sends them.
+
+A row that a transaction may put into another, or drop, is not given out to be sent before that has ended: it would be
+sent and told of as dropped, or twice. What was given out is not dropped while nobody knows whether it has arrived, so
+that a gap counts what is lost and nothing else. In memory: after a crash nothing is under way, and what was given out
+may have arrived, which a gap can't know.
+
+Asked from two threads. Nobody waits for a disk: who comes too early is told so (`Taken.complete`).
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
+
+from edgecore.store.packing import Tails
+from edgecore.store.port import OutboxReport, ReportClass
+from skerry.sync.ports import Taken
+
+
+class Claims:
+    """Of the outbox of one open store."""
+
+    def __init__(self, tails: Tails | None = None) -> None:
+        self._lock = threading.Lock()
+        self._tails = tails or Tails()
+        """Blocks that may grow."""
+        self._growing: frozenset[int] = frozenset()
+        """Rows that the transaction under way may put into others."""
+        self._dropping: set[ReportClass] = set()
+        """Classes of which it drops some."""
+        self._out: dict[int, ReportClass] = {}
+        """Rows that were given out and of which nobody has said that they arrived. As many as the windows of a
+        session allow, or a few times that where sessions end badly."""
+
+    @property
+    def growing(self) -> frozenset[int]:
+        """Of the transaction under way."""
+        return self._growing
+
+    def begin(self, now_ms: int, *, packs: bool) -> Tails:
+        """A transaction begins; `packs`: with new readings."""
+        with self._lock:
+            self._growing = self._tails.growing(now_ms) if packs else frozenset()
+            return self._tails
+
+    def spared(self, report_class: ReportClass) -> frozenset[int]:
+        """The transaction under way drops some of a class, but not these."""
+        with self._lock:
+            self._dropping.add(report_class)
+            return frozenset(seq for seq, each in self._out.items() if each == report_class)
+
+    def end(self, tails: Tails | None) -> None:
+        """It has ended. What may grow now; None: as before."""
+        with self._lock:
+            if tails is not None:
+                self._tails = replace(self._tails, rows=tails.rows)
+            self._growing = frozenset()
+            self._dropping.clear()
+
+    def take(
+        self, read: Callable[[], Sequence[OutboxReport]], classes: Collection[ReportClass], now_ms: int
+    ) -> Taken[OutboxReport]:
+        """Give out what `read` finds, which is of these classes and in order."""
+        with self._lock:
+            if self._dropping.intersection(classes):
+                return Taken(items=(), complete=False)
+            found = read()
+            end = next((at for at, report in enumerate(found) if report.seq in self._growing), len(found))
+            given = found[:end]
+            self._tails = self._tails.after_taking(given, now_ms)
+            self._out.update((report.seq, report.report_class) for report in given)
+            return Taken(items=given, complete=end == len(found))
+
+    def sent(self, through: int) -> None:
+        """An agent that takes nothing, of an older release, sends what it reads: rows up to this number stay as they
+        are."""
+        with self._lock:
+            self._tails = replace(self._tails, taken=max(self._tails.taken, through))
+
+    def arrived(self, first: int, through: int, classes: Collection[ReportClass]) -> None:
+        """The cloud has these."""
+        with self._lock:
+            here = [seq for seq, each in self._out.items() if first <= seq <= through and each in classes]
+            for seq in here:
+                del self._out[seq]
+
+    def reset(self, tails: Tails) -> None:
+        """Another life of the outbox: nothing of it was given out."""
+        with self._lock:
+            self._tails = tails
+            self._out.clear()

@@ -1,0 +1,71 @@
+"""Rows of the outbox in hand: what a transaction has hold of is not given out, what was given out is not dropped."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from edgecore.store.claims import Claims
+from edgecore.store.packing import Tail, Tails
+from edgecore.store.port import OutboxReport, ReportClass
+from skerry.sync.ports import Taken
+
+
+def row(seq: int, report_class: ReportClass = "telemetry") -> OutboxReport:
+    return OutboxReport(
+        seq=seq, report_class=report_class, kind="k", key="", body=b"", wall_ms=0, boot_id="b", monotonic_ms=0
+    )
+
+
+ROWS = [row(4), row(6), row(9)]
+
+
+def given(claims: Claims, rows: Sequence[OutboxReport] = ROWS) -> Taken[OutboxReport]:
+    return claims.take(lambda: rows, ("telemetry",), 0)
+
+
+def growing(*seqs: int) -> Claims:
+    return Claims(Tails(rows=tuple(Tail(seq=seq, readings=1, text=0, since_ms=0) for seq in seqs)))
+
+
+def test_what_may_grow_now_and_what_follows_it_waits_for_the_transaction() -> None:
+    claims = growing(6)
+    claims.begin(10, packs=True)
+    assert claims.growing == {6}
+    assert given(claims) == Taken(items=ROWS[:1], complete=False)
+    claims.end(None)
+    assert given(claims) == Taken(items=ROWS, complete=True)
+
+
+def test_a_transaction_without_readings_holds_nothing() -> None:
+    claims = growing(6)
+    claims.begin(10, packs=False)
+    assert given(claims).complete
+
+
+def test_what_was_given_out_grows_no_more() -> None:
+    claims = growing(9)
+    given(claims)
+    claims.begin(10_000, packs=True)
+    assert claims.growing == frozenset()
+
+
+def test_while_some_of_a_class_are_dropped_none_of_it_is_given_out_and_what_is_out_stays() -> None:
+    claims = Claims()
+    given(claims, ROWS[:2])
+    claims.begin(10, packs=False)
+    assert claims.spared("telemetry") == {4, 6}
+    assert given(claims) == Taken(items=(), complete=False)
+    assert claims.take(lambda: [row(5, "event")], ("state", "event", "alarm"), 0).items, "the other lane goes on"
+    claims.end(None)
+    assert given(claims).items == ROWS
+
+
+def test_what_arrived_is_out_no_more_in_its_own_lane() -> None:
+    claims = Claims()
+    given(claims)
+    claims.arrived(1, 6, ("state", "event", "alarm"))
+    assert claims.spared("telemetry") == {4, 6, 9}
+    claims.arrived(5, 9, ("telemetry",))
+    assert claims.spared("telemetry") == {4}
+    claims.reset(Tails())
+    assert claims.spared("telemetry") == frozenset()
