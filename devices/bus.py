@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from typing import Final, Protocol, TypeAlias
 
 from devices.budget import Budget, LineCosts, budget
+from devices.figures import LineFigures, Recent, UnitCounts, UnitFigures
 from devices.plan import Block, Boundary, Limits, Point, Table, plan_blocks, split
 from devices.schedule import Breakers, BreakerSettings, Poll, Schedule
 from skerry.errors import UnavailableError
@@ -174,6 +175,7 @@ class LineStats:
     """Cycles skipped because the line was busy, by device."""
     busy_s: float = 0.0
     """Time in which the line was used, pauses and quiet included."""
+    units: dict[int, UnitCounts] = field(default_factory=dict[int, UnitCounts])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -235,6 +237,8 @@ class Line:
         self._answering: set[int] = set()
         self._polled_s = 0.0
         self._polled = 0
+        self._made_s = clock.monotonic_s()
+        self._recent = Recent(self._made_s)
         self.budget: Budget | None = None
         """What the polls need of the line; None until that is known."""
         self._wake = asyncio.Event()
@@ -247,6 +251,8 @@ class Line:
             self._points.setdefault(period_s, []).append(point)
         self._limits = limits
         self._units = frozenset(point.unit for point, _ in points)
+        devices = {point.device for point, _ in points}
+        self.stats.missed = {device: missed for device, missed in self.stats.missed.items() if device in devices}
         self._plan()
 
     @property
@@ -297,6 +303,37 @@ class Line:
                 due_s = self._schedule.due_s(key)
                 return block, max(0.0, (due_s or 0.0) - self._clock.monotonic_s())
         return None
+
+    def figures(self, name: str) -> LineFigures:
+        """How it does, under this name."""
+        now_s = self._clock.monotonic_s()
+        requests_s, used = self._recent.rates(now_s)
+        return LineFigures(
+            line=name,
+            counted_s=now_s - self._made_s,
+            requests=self.stats.requests,
+            requests_s=requests_s,
+            used=used,
+            needs=self.budget.needs if self.budget is not None else None,
+            waiting_writes=len(self._writes),
+            waiting_reads=len(self._reads),
+            down=self._down_reason if self._down_until_s > now_s else "",
+            units=tuple(self._unit_figures(unit, now_s) for unit in sorted(self._units | self.stats.units.keys())),
+            missed=dict(self.stats.missed),
+        )
+
+    def _unit_figures(self, unit: int, now_s: float) -> UnitFigures:
+        counts = self.stats.units.get(unit) or UnitCounts()
+        its = {point.device for points in self._points.values() for point in points if point.unit == unit}
+        return UnitFigures(
+            unit=unit,
+            devices=tuple(sorted(its)),
+            requests=counts.requests,
+            silences=counts.silences,
+            wrong_answers=counts.wrong_answers,
+            refusals=counts.refusals,
+            alone_s=self._breakers.wait_s(unit, now_s),
+        )
 
     async def write(self, unit: int, transaction: Transaction, *, timeout_s: float) -> None:
         """Run a transaction before anything else. What it raises is raised here; `UnavailableError` as well when the
@@ -470,12 +507,15 @@ class Line:
         if self._settings.pause_s:
             await asyncio.sleep(self._settings.pause_s)
         self.stats.requests += 1
+        counts = self.stats.units.setdefault(unit, UnitCounts())
+        counts.requests += 1
         begun_s = self._clock.monotonic_s()
         try:
             await self._wire.ready()
             await transaction(self._wire)
         except ExceptionAnswerError as error:
             self._ended_s = self._clock.monotonic_s()
+            counts.refusals += 1
             if error.code in AWAY_EXCEPTIONS:
                 self._unanswered(unit, begun_s)
             else:
@@ -484,10 +524,12 @@ class Line:
             raise
         except SilentError:
             self.stats.silences += 1
+            counts.silences += 1
             await self._disturbed(unit, begun_s)
             raise
         except WrongAnswerError:
             self.stats.wrong_answers += 1
+            counts.wrong_answers += 1
             await self._disturbed(unit, begun_s)
             raise
         except LineDownError as error:
@@ -500,7 +542,10 @@ class Line:
             self._answered(unit)
             self._line_up()
         finally:
-            self.stats.busy_s += self._clock.monotonic_s() - begun_s + self._settings.pause_s
+            now_s = self._clock.monotonic_s()
+            busy_s = now_s - begun_s + self._settings.pause_s
+            self.stats.busy_s += busy_s
+            self._recent.add(now_s, busy_s)
 
     async def _disturbed(self, unit: int, begun_s: float) -> None:
         """No answer, or none that counts: nothing is sent until nothing late can come any more."""

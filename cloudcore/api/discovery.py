@@ -41,6 +41,7 @@ SUBRESOURCES: Final[dict[str, Sub]] = {
     "desiredlog": Sub(verbs=("get",), group="skerry.dev", version="v1", kind="DesiredLog"),
     "history": Sub(verbs=("get",), group="skerry.dev", version="v1", kind="DeviceHistory"),
     "explain": Sub(verbs=("get",), group="skerry.dev", version="v1", kind="DeviceExplanation"),
+    "line": Sub(verbs=("get",), group="skerry.dev", version="v1", kind="DeviceLine"),
     "read": Sub(verbs=("create",), group="skerry.dev", version="v1", kind="DeviceReading"),
     "traffic": Sub(verbs=("get",), group="skerry.dev", version="v1", kind="NodeTraffic"),
     "token": Sub(verbs=("create",), group="authentication.k8s.io", version="v1", kind="TokenRequest"),

@@ -15,7 +15,7 @@ from cloudcore.api.status import UNKNOWN_RESOURCE, MethodNotAllowedError, NotOff
 from cloudcore.api.verbs.create import create, review
 from cloudcore.api.verbs.delete import delete, delete_collection
 from cloudcore.api.verbs.desired_log import desired_log
-from cloudcore.api.verbs.devices import explain
+from cloudcore.api.verbs.devices import explain, line
 from cloudcore.api.verbs.devices import read as read_device
 from cloudcore.api.verbs.get import get
 from cloudcore.api.verbs.history import history
@@ -63,6 +63,7 @@ _SUBRESOURCE_VERBS: Final[dict[tuple[str, str], Verb]] = {
     ("desiredlog", "get"): desired_log,
     ("history", "get"): history,
     ("explain", "get"): explain,
+    ("line", "get"): line,
     ("read", "create"): read_device,
     ("traffic", "get"): traffic,
 }

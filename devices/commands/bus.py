@@ -1,7 +1,8 @@
 """`skerry device bus`: lines and what is on them.
 
-Plan says before a manifest is applied whether its line can carry it; scan and probe find out about devices that
-nobody has described; trace, record and replay make what a line said something to look at and to play again.
+Stats tells how lines do that gateways drive (`devices.commands.stats`). Plan says before a manifest is applied
+whether its line can carry it; scan and probe find out about devices that nobody has described; trace, record and
+replay make what a line said something to look at and to play again.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from devices.commands.lines import (
 )
 from devices.commands.manifests import ModelledDevice, read_devices
 from devices.commands.simulate import play
+from devices.commands.stats import stats
 from devices.modbus.asks import OBJECT_NAMES
 from devices.modbus.channels import channel_to
 from devices.modbus.detective import Guess, guesses
@@ -51,12 +53,15 @@ _TABLES: Final[dict[str, Table]] = {"hr": "holding", "ir": "input", "co": "coil"
 
 @click.group("bus")
 def bus() -> None:
-    """Lines and what is on them: plan, scan, probe, trace, record, replay.
+    """Lines and what is on them: stats, plan, scan, probe, trace, record, replay.
 
     \b
     LINE is tcp://HOST[:PORT], rtu+tcp://..., ascii+tcp://..., tls://..., or a serial port:
     /dev/ttyUSB0?baudRate=9600&parity=even
     """
+
+
+bus.add_command(stats)
 
 
 # --- plan -----------------------------------------------------------------------------------------------------

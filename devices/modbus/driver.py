@@ -28,6 +28,7 @@ from devices.bus import (
     Wire,
 )
 from devices.codec import Codec, check_range, decode
+from devices.figures import LineFigures
 from devices.inflow import Inflow, no_value
 from devices.modbus.channels import channel_to
 from devices.modbus.config import ModbusDevice, ModbusProperty, parse_device
@@ -232,6 +233,14 @@ class ModbusDriver:
     def stats(self) -> dict[str, LineStats]:
         """By line, counted since each was made."""
         return {str(hold.endpoint): hold.line.stats for hold in self._lines.values()}
+
+    def line(self, device: Key) -> LineFigures | None:
+        """See `OnLines`."""
+        known = self._devices.get(device)
+        if known is None:
+            return None
+        hold = self._lines[line_name(known.endpoint)]
+        return hold.line.figures(str(hold.endpoint))
 
     def readings(self) -> AsyncIterator[Reading]:
         """See `Driver`."""

@@ -21,7 +21,7 @@ from edgecore.store.backlog import Now, backlog_shown
 from skerry.errors import BadRequestError, GoneError, NotFoundError, SkerryError, UnavailableError
 from skerry.objects.bandwidth import bandwidth_text
 from skerry.objects.desired import Wish
-from skerry.objects.device_questions import explain_of, read_of
+from skerry.objects.device_questions import OfLine, explain_of, read_of
 from skerry.objects.json import Json, JsonObject, encode_object, maps_at, str_at
 from skerry.objects.logs import LogRequest
 from skerry.objects.meta import Key, annotations_of, name_of, namespace_of
@@ -178,7 +178,7 @@ class Routes:
             return await self._log(request, target)
         if target.rest[:1] == ("twins",) and target.kind is DEVICE and len(target.rest) <= 2:
             return await self._set_twins(request, target, target.rest[1:])
-        if target.rest in (("explain",), ("read",)) and target.kind is DEVICE:
+        if target.rest in (("explain",), ("line",), ("read",)) and target.kind is DEVICE:
             return await self._asked(request, target)
         if target.rest == ("hold",) and target.kind is DEVICE:
             return await self._hold(request, target)
@@ -252,12 +252,14 @@ class Routes:
 
     async def _asked(self, request: Request, target: Target) -> Answer:
         """What the cloud answers at the same paths by asking here."""
-        if (request.method, target.rest[0]) not in (("GET", "explain"), ("POST", "read")):
-            raise MethodNotAllowedError("explain takes GET, and read takes POST")
+        if (request.method, target.rest[0]) not in (("GET", "explain"), ("GET", "line"), ("POST", "read")):
+            raise MethodNotAllowedError("explain and line take GET, and read takes POST")
         about = {"namespace": target.namespace, "device": target.name, "uid": ""}
         if target.rest[0] == "explain":
             query: JsonObject = {name: request.query[name] for name in ("property", "value") if name in request.query}
             return json_answer(await self._parts.questions.answer(explain_of(query, **about)))
+        if target.rest[0] == "line":
+            return json_answer(await self._parts.questions.answer(OfLine(**about)))
         body = _object(request.body) if request.body else {}
         return json_answer(await self._parts.questions.answer(read_of(body, **about)), 201)
 

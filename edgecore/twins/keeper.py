@@ -23,6 +23,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
+from devices.figures import LineFigures, OnLines
 from devices.port import PropertyConfig, Reading, Rehearsal, WriteResult
 from edgecore.store.port import EdgeBatch
 from edgecore.store.shell import AsyncEdgeStore
@@ -225,6 +226,11 @@ class Keeper:
         driver = self._served.driver_of(device)
         told = driver.explain(device, prop) if driver is not None else None
         return told.raw if told is not None else {}
+
+    def line(self, device: Key) -> LineFigures | None:
+        """How the line of a device does; None where it is on none, or not served."""
+        driver = self._served.driver_of(device)
+        return driver.line(device) if isinstance(driver, OnLines) else None
 
     def rehearse(self, device: Key, prop: str, value: Value) -> Rehearsal | None:
         """What writing it would come to; None where no driver serves it now."""

@@ -1,7 +1,7 @@
 """Answers to questions about devices, for the cloud over a stream and for the local API: the same ones.
 
-Explaining asks nobody: it tells what is remembered. Reading goes to the device in its turn, unless what was read last
-is fresh enough. Keeps nothing.
+Explaining asks nobody: it tells what is remembered, and so do the figures of lines. Reading goes to the device in its
+turn, unless what was read last is fresh enough. Keeps nothing.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ from devices.port import Reading, Rehearsal
 from edgecore.store.shell import AsyncEdgeStore
 from edgecore.twins.explained import PropertySight, explained, reading_shown
 from edgecore.twins.keeper import Keeper
+from edgecore.twins.lines import line_shown
 from skerry.errors import InvalidError, NotFoundError
 from skerry.objects.device_models import DEVICES
-from skerry.objects.device_questions import Explain, Question, Read, question_of
+from skerry.objects.device_questions import Explain, OfLine, Question, Read, question_of
 from skerry.objects.json import JsonObject, encode_object
 from skerry.objects.meta import Key
 from skerry.ports import Clock
@@ -42,6 +43,8 @@ class DeviceQuestions:
                 return self._explain(device, question)
             case Read():
                 return await self._read(device, question)
+            case OfLine():
+                return self._line(device)
 
     def _device(self, question: Question) -> Key:
         key = Key(DEVICES, question.namespace, question.device)
@@ -89,6 +92,19 @@ class DeviceQuestions:
             place = sight.explanation.place if sight.explanation is not None else ""
             rehearsal = Rehearsal(place=place, requests=(), steps=(), refusal=refusal)
         return sight.rehearsed(rehearsal, text)
+
+    # --- lines --------------------------------------------------------------------------------------------
+
+    def _line(self, device: Key) -> JsonObject:
+        figures = self._keeper.line(device)
+        if figures is None:
+            reason = self._keeper.refusal_of(device)
+            raise NotFoundError(
+                f'device "{device.name}" is not served: {reason}'
+                if reason
+                else f'device "{device.name}" is on no line: only devices that share one (Modbus) have its figures'
+            )
+        return line_shown(figures, device, node=self._node, now_ms=self._clock.wall_ms())
 
     # --- reading ------------------------------------------------------------------------------------------
 

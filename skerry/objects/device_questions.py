@@ -70,12 +70,24 @@ class Read:
         }
 
 
-Question = Explain | Read
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OfLine:
+    """How the line does that a device is on, and who else is on it."""
+
+    namespace: str
+    device: str
+    uid: str
+
+    def params(self) -> JsonObject:
+        return {"ask": "line", "namespace": self.namespace, "device": self.device, "uid": self.uid}
+
+
+Question = Explain | Read | OfLine
 
 
 def question_of(params: JsonObject) -> Question:
     """Raises `BadRequestError` where it is none that is known."""
-    asked: Literal["explain", "read"] | str = str_at(params, "ask")
+    asked: Literal["explain", "read", "line"] | str = str_at(params, "ask")
     namespace, device, uid = (str_at(params, name) for name in ("namespace", "device", "uid"))
     if not namespace or not device:
         raise BadRequestError("a question about a device names its namespace and its name")
@@ -83,7 +95,11 @@ def question_of(params: JsonObject) -> Question:
         return explain_of(params, namespace=namespace, device=device, uid=uid)
     if asked == "read":
         return read_of(params, namespace=namespace, device=device, uid=uid)
-    raise BadRequestError(f"this gateway's agent does not know the question {asked!r}: it knows explain and read")
+    if asked == "line":
+        return OfLine(namespace=namespace, device=device, uid=uid)
+    raise BadRequestError(
+        f"this gateway's agent does not know the question {asked!r}: it knows explain, read and line"
+    )
 
 
 def explain_of(params: JsonObject, *, namespace: str, device: str, uid: str) -> Explain:

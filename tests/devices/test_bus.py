@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from devices.budget import LineCosts
 from devices.bus import (
     HOLES_MS_MAX,
     BlockRead,
@@ -237,3 +238,45 @@ async def test_a_read_waits_for_writes_and_goes_before_polls() -> None:
         wire.gate.set()
         await asyncio.gather(*waiting)
     assert [(request.function, request.address) for request in wire.asked[1:3]] == [(6, 7), (4, 99)]
+
+
+async def test_a_line_tells_how_it_does() -> None:
+    def fails(request: Request) -> Exception | None:
+        if request.unit == 2:
+            return SilentError("unit 2 is silent")
+        return ExceptionAnswerError(6) if request.address == 70 else None
+
+    wire = MemoryWire(fails=fails)
+    breaker = BreakerSettings(silences_max=2, backoff_s_min=60, backoff_s_max=60)
+    costs = LineCosts(character_s=0.001)
+    points = [(point(1), 0.005), (point(70), 0.005), (point(2, unit=2), 0.005)]
+    async with at_work(wire, points, breaker=breaker, costs=costs) as (line, _):
+        await until(lambda: line.stats.skipped >= 3 and line.stats.requests >= 20)
+        told = line.figures("tcp://x")
+        asked = {unit.unit: unit for unit in told.units}
+        assert (told.line, told.down, told.waiting_writes, told.waiting_reads) == ("tcp://x", "", 0, 0)
+        assert told.needs is not None and told.needs > 1 and told.requests == sum(u.requests for u in told.units)
+        assert told.requests_s > 0 and 0 < told.used <= 1 and told.counted_s > 0
+        one, two = asked[1], asked[2]
+        assert (two.requests, two.silences, two.refusals) == (2, 2, 0) and 0 < two.alone_s <= 60
+        assert one.refusals > 0 and (one.silences, one.wrong_answers, one.alone_s) == (0, 0, 0)
+        assert (one.devices, two.devices) == (("d",), ("d",))
+
+
+async def test_cycles_that_a_busy_line_skips_are_counted_by_device() -> None:
+    wire = MemoryWire(gate=asyncio.Event())
+    async with at_work(wire, [(point(1), 0.01)]) as (line, _):
+        await until(lambda: len(wire.asked) == 1)
+        await asyncio.sleep(0.05)
+        assert wire.gate is not None
+        wire.gate.set()
+        await until(lambda: line.figures("x").missed.get("d", 0) >= 3)
+        line.configure([], {})
+        assert line.figures("x").missed == {}
+
+
+async def test_a_line_that_is_down_says_why() -> None:
+    wire = MemoryWire(fails=lambda _: LineDownError("cannot connect to plc:502: refused"))
+    async with at_work(wire, [(point(1), 0.005)], reconnect_s_min=60, reconnect_s_max=60) as (line, _):
+        await until(lambda: line.stats.skipped >= 1)
+        assert line.figures("x").down == "cannot connect to plc:502: refused"

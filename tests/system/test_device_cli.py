@@ -65,6 +65,12 @@ def test_the_same_words_work_in_the_cloud_and_on_a_gateway_that_is_cut_off(fleet
         code, out, _ = skerry(where, "read", "boiler-1", "--fresh", "1m", "--raw", "-o", "csv")
         rows = {row["property"]: row for row in csv.DictReader(io.StringIO(out))}
         assert rows["setpoint"]["raw"] == f"0x{plc.register(2):04X}" and rows["setpoint"]["from"] == "memory"
+        code, out, _ = skerry(where, "bus", "stats")
+        assert code == 0 and f"127.0.0.1:{plc.port} at eu-1: " in out and " requests a second" in out
+        (line,) = maps_at(json.loads(skerry(where, "bus", "stats", "boiler-1", "-o", "json")[1]), "items")
+        (unit,) = maps_at(line, "units")
+        assert (dig(unit, "devices"), dig(unit, "breaker")) == (["default/boiler-1"], "closed")
+        assert int(str(dig(unit, "requests"))) > 0 and dig(unit, "wrongAnswers") == 0
         writes = plc.register(10)
         wanted = "61" if where is cloud else "62"
         code, out, _ = skerry(where, "set", "boiler-1", f"setpoint={wanted}", "--dry-run")
@@ -95,6 +101,7 @@ def test_what_can_t_be_done_says_why_with_its_exit_code_and_what_to_do_next(flee
         code, _, err = skerry(where, "set", "boiler-1", "setpoint=91")
         assert code == 5 and "above the maximum of 90" in err
         assert skerry(where, "list", "-o", "xml")[0] == 2
+        assert skerry(where, "bus", "stats", "absent")[0] == 3
         assert skerry(where, "list", "--fields", "nmae")[0] == 2
     code, out, _ = skerry(
         cloud, "history", "boiler-1/temperature", "--step", "1h", "--agg", "count,min", "-o", "jsonl"

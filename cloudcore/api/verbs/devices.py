@@ -1,8 +1,8 @@
-"""What only the gateway of a device can answer: why a value is what it is, and what it is just now.
+"""What only the gateway of a device can answer: why a value is what it is, what it is just now, how its line does.
 
 Subresources of ours on KubeEdge's Device: GET `devices/NAME/explain?property=P` (with `value=V` also what writing
-that would do), POST `devices/NAME/read`. Both are asked of the gateway while the caller waits, and nothing is kept of
-them (docs/decisions/0290). The local API of a gateway has the same paths.
+that would do), POST `devices/NAME/read`, GET `devices/NAME/line`. All are asked of the gateway while the caller
+waits, and nothing is kept of them (docs/decisions/0290). The local API of a gateway has the same paths.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from cloudcore.api.call import Call, Reply
 from cloudcore.api.writing import parse, plain_reply
 from cloudcore.registry.refusals import not_found
 from skerry.errors import BadRequestError
-from skerry.objects.device_questions import Question, explain_of, read_of
+from skerry.objects.device_questions import OfLine, Question, explain_of, read_of
 from skerry.objects.json import Json, JsonObject, str_at
 from skerry.objects.meta import uid_of
 
@@ -33,6 +33,13 @@ async def read(call: Call) -> Reply:
         raise BadRequestError("the body must be an object: properties, freshMs, timeoutSeconds")
     question = read_of(body, namespace=call.target.namespace, device=call.target.name, uid=uid)
     return await _answered(call, node, question, code=201)
+
+
+async def line(call: Call) -> Reply:
+    """The figures of the line that the device is on."""
+    node, uid = _place(call)
+    question = OfLine(namespace=call.target.namespace, device=call.target.name, uid=uid)
+    return await _answered(call, node, question, code=200)
 
 
 def _place(call: Call) -> tuple[str, str]:

@@ -20,7 +20,7 @@ from edgecore.store.shell import AsyncEdgeStore
 from skerry.clocks import ManualClock
 from skerry.errors import BadRequestError, NotFoundError, SkerryError, StorageFullError, UnavailableError
 from skerry.objects.desired import Vector, Wish, write_desired
-from skerry.objects.device_questions import Explain, Question, Read
+from skerry.objects.device_questions import Explain, OfLine, Question, Read
 from skerry.objects.holds import HOLD, HOLD_BY, Holding
 from skerry.objects.json import JsonObject, encode_object
 from skerry.objects.meta import Key, Revision, Stamp
@@ -405,11 +405,14 @@ async def test_questions_about_devices_are_handed_on_as_the_cloud_hands_them_on(
     assert await api.ask("GET", f"{place}/explain", property="t", value="5") == (200, {"kind": "Answer"})
     assert (await api.ask("POST", f"{place}/read", {"properties": ["t"], "freshMs": 5000}))[0] == 201
     assert (await api.ask("POST", f"{place}/read"))[0] == 201
+    assert (await api.ask("GET", f"{place}/line"))[0] == 200
     assert api.answers.asked == [
         Explain(namespace="default", device="plc", uid="", prop="t", value="5"),
         Read(namespace="default", device="plc", uid="", props=("t",), fresh_ms=5000),
         Read(namespace="default", device="plc", uid="", props=()),
+        OfLine(namespace="default", device="plc", uid=""),
     ]
     assert (await api.ask("GET", f"{place}/explain"))[1]["message"].startswith("property: required")
     assert (await api.ask("POST", f"{place}/read", {"freshMs": "soon"}))[0] == 400
     assert (await api.ask("GET", f"{place}/read"))[0] == 405
+    assert (await api.ask("PUT", f"{place}/line", {}))[0] == 405

@@ -8,7 +8,7 @@ import pytest
 
 from edgecore.twins.questions import DeviceQuestions
 from skerry.errors import BadRequestError, NotFoundError
-from skerry.objects.device_questions import Explain, Read
+from skerry.objects.device_questions import Explain, OfLine, Read, question_of
 from skerry.objects.json import JsonObject, dig, map_at, maps_at, str_at
 from tests.edgecore.twins.gateway import DEVICE, FAST, Gateway, device
 
@@ -159,3 +159,13 @@ async def test_a_device_that_is_held_is_not_asked_and_says_who_holds_it() -> Non
         assert "held by ann" in str_at(told, "properties", "setpoint", "reason")
         told = await questions.answer(explain("setpoint", "30"))
         assert "held by ann" in str_at(told, "write", "refusal")
+
+
+async def test_a_device_that_shares_no_line_has_no_figures_of_one() -> None:
+    async with Gateway().alive() as gateway:
+        questions = await asking(gateway, device())
+        with pytest.raises(NotFoundError, match="is on no line"):
+            await questions.answer(OfLine(namespace="default", device="boiler", uid=""))
+        assert question_of(OfLine(namespace="a", device="b", uid="c").params()) == OfLine(
+            namespace="a", device="b", uid="c"
+        )

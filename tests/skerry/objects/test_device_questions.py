@@ -28,7 +28,7 @@ def test_what_is_asked_is_what_arrives(question: Question) -> None:
         ({"ask": "explain", "device": "d"}, "names its namespace"),
         ({"ask": "explain", "namespace": "n", "device": "d"}, "property: required"),
         ({"ask": "explain", "namespace": "n", "device": "d", "property": "t", "value": 5}, "value: must be a text"),
-        ({"ask": "sing", "namespace": "n", "device": "d"}, "'sing': it knows explain and read"),
+        ({"ask": "sing", "namespace": "n", "device": "d"}, "'sing': it knows explain, read and line"),
         ({"ask": "read", "namespace": "n", "device": "d", "freshMs": -1}, "freshMs: must be a whole number from 0"),
         ({"ask": "read", "namespace": "n", "device": "d", "freshMs": True}, "freshMs"),
         ({"ask": "read", "namespace": "n", "device": "d", "timeoutSeconds": 51}, "from 1 to 50"),
