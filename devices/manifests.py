@@ -170,6 +170,7 @@ TWIN_FIELDS: Final[Collection[str]] = (
     "policy",
     "onReconnect",
     "fallback",
+    "writeIntervalMs",
     "tolerance",
     "deadband",
     "maxSilenceMs",
@@ -197,6 +198,7 @@ def twin_config(data: JsonObject, where: str, silence_ms_max: int, *, every_read
         policy=policy,
         on_reconnect=on_reconnect,
         fallback=_fallback(data, where),
+        write_interval_ms=int_in(data, "writeIntervalMs", where=where, low=0, high=CYCLE_MS_MAX, default=0),
         tolerance=float(tolerance),
         deadband=float(deadband),
         silence_ms_max=int_in(

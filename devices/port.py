@@ -57,6 +57,8 @@ class TwinConfig:
     on_reconnect: OnReconnect = "apply"
     """What becomes of a desired value that the cloud was given while the gateway was away, where its writer did not
     say."""
+    write_interval_ms: int = 0
+    """The device is written no more often than this, whatever is wanted: some wear out."""
     tolerance: float = 0.0
     """Within it, a value read back is the value wanted."""
     fallback: Fallback | None = None

@@ -10,9 +10,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from devices.codec import RAW_TYPES, REGISTERS, Codec, RawType, mask_of, positions
+from devices.codec import RAW_TYPES, REGISTERS, Codec, RawType, check_range, encode, mask_of, positions
 from devices.fields import bool_in, decimal_in, int_in, refuse_unknown, text_in
 from devices.modbus.endpoints import Endpoint, Manners, parse_endpoint, parse_manners
+from devices.modbus.guards import Guards, parse_guards
 from devices.modbus.meaning import parse_meaning
 from devices.moments import MOMENT_REGISTERS
 from devices.plan import Address, Point, Table, parse_address
@@ -20,11 +21,12 @@ from devices.port import DeviceConfig, PropertyConfig
 from skerry.errors import InvalidError
 from skerry.objects.json import Json, JsonObject
 from skerry.objects.meta import Key
+from skerry.objects.twins import Value
 
 VISITOR_FIELDS: Final = (
     "register", "offset", "limit", "scale", "isSwap", "isRegisterSwap", "address", "dataType", "order", "bit",
     "valueOffset", "sentinels", "encoding", "write", "alone", "addressBase", "enum", "flags", "mask", "time", "epoch",
-    "padding", "oneCharacter", "step",
+    "padding", "oneCharacter", "step", "unlock", "pulse",
 )  # fmt: skip
 
 KUBEEDGE_TABLES: Final[dict[str, Table]] = {
@@ -49,6 +51,7 @@ class ModbusProperty:
     codec: Codec
     multiple: bool
     """Write with function 15 or 16 even where one register or coil is written."""
+    guards: Guards
 
     @property
     def mask(self) -> int | None:
@@ -113,7 +116,21 @@ def parse_property(device: Key, unit: int, prop: PropertyConfig) -> ModbusProper
     write = text_in(data, "write", where=where, default="single")
     if write not in ("single", "multiple"):
         raise InvalidError(f"{where}.write: must be single or multiple, not {write!r}")
-    return ModbusProperty(config=prop, point=point, codec=codec, multiple=write == "multiple")
+    guards = parse_guards(data, prop.type, where)
+    if guards != Guards() and not prop.writable:
+        name = "unlock" if guards.unlock else "pulse"
+        raise InvalidError(f"{where}.{name}: belongs to a property that is written: make it ReadWrite")
+    if guards.pulse is not None:
+        _can_be_written(codec, guards.pulse.back, f"{where}.pulse.back")
+    return ModbusProperty(config=prop, point=point, codec=codec, multiple=write == "multiple", guards=guards)
+
+
+def _can_be_written(codec: Codec, value: Value, where: str) -> None:
+    try:
+        check_range(codec, value)
+        encode(codec, value)
+    except InvalidError as error:
+        raise InvalidError(f"{where}: {error}") from error
 
 
 def _address(data: JsonObject, where: str) -> Address:

@@ -25,6 +25,7 @@ from devices.bus import (
     LineSettings,
     LineStats,
     Request,
+    Transaction,
     Wire,
 )
 from devices.codec import Codec, check_range, decode
@@ -33,9 +34,20 @@ from devices.inflow import Inflow, no_value
 from devices.modbus.channels import channel_to
 from devices.modbus.config import ModbusDevice, ModbusProperty, parse_device
 from devices.modbus.endpoints import Endpoint, SerialEndpoint
-from devices.modbus.explain import Answers, asked_of, decoding, place_of, rehearsal, words_of, writing
+from devices.modbus.explain import (
+    Answers,
+    Writing,
+    asked_of,
+    decoding,
+    is_pulse,
+    place_of,
+    rehearsal,
+    words_of,
+    writing,
+)
 from devices.modbus.frames import FRAMINGS
 from devices.modbus.holes import NOTE, read_holes, write_holes
+from devices.modbus.pulses import PulsePlace, Pulses
 from devices.modbus.settings import WireSettings
 from devices.plan import Block, Limits, Point
 from devices.port import (
@@ -122,6 +134,7 @@ class ModbusDriver:
         """Of lines that are not there now; the others know themselves."""
         self._to_note = asyncio.Event()
         self._answers = Answers()
+        self._pulses = Pulses(notes, self._take_back)
 
     async def configure(self, devices: Sequence[DeviceConfig]) -> Sequence[tuple[Key, str]]:
         """See `Driver`."""
@@ -195,6 +208,7 @@ class ModbusDriver:
         running: dict[str, tuple[_Hold, asyncio.Task[None]]] = {}
         async with asyncio.TaskGroup() as group:
             group.create_task(self._note_always())
+            group.create_task(self._pulses.run())
             while True:
                 ending = [name for name, (hold, _) in running.items() if self._lines.get(name) is not hold]
                 for name in ending:
@@ -295,7 +309,12 @@ class ModbusDriver:
             made = writing(known, found, value)
         except InvalidError as error:
             return _result("refused", str(error))
-        hold = self._lines[line_name(known.endpoint)]
+        if is_pulse(found, value):
+            return await self._pulse(known, found, made)
+        return await self._write(known, found, made, value)
+
+    async def _write(self, known: ModbusDevice, found: ModbusProperty, made: Writing, value: Value) -> WriteResult:
+        """Write and read back, in one turn of the line."""
         back: list[BlockRead] = []
 
         async def transaction(wire: Wire) -> None:
@@ -303,14 +322,66 @@ class ModbusDriver:
                 await self._put(wire, known, found, request)
             back.append(await self._read_back(wire, known, found))
 
+        failure = await self._in_turn(known, transaction)
+        if failure is not None:
+            return failure
+        self._answers.take(known, found, back[0])
+        return _verdict(known, found, value, back[0])
+
+    async def _in_turn(self, known: ModbusDevice, transaction: Transaction) -> WriteResult | None:
+        """None where all went well."""
+        hold = self._lines.get(line_name(known.endpoint))
+        if hold is None:
+            return _result("failed", f"{known.key} is not served now")
         try:
             await hold.line.write(known.unit, transaction, timeout_s=WRITE_TURN_S_MAX)
         except ExceptionAnswerError as error:
             return _result("refused" if error.code in PERMANENT_EXCEPTIONS else "failed", str(error))
         except UnavailableError as error:
             return _result("failed", str(error))
-        self._answers.take(known, found, back[0])
-        return _verdict(known, found, value, back[0])
+        return None
+
+    async def _pulse(self, known: ModbusDevice, found: ModbusProperty, made: Writing) -> WriteResult:
+        """Write, and have it written back after a while, whatever becomes of this call and of this agent."""
+        pulse, place = found.guards.pulse, (found.point.device, found.point.prop)
+        assert pulse is not None, "it is one"
+        begun = False
+
+        async def transaction(wire: Wire) -> None:
+            nonlocal begun
+            for request in made.requests:
+                begun = begun or request is made.requests[-1]
+                await self._put(wire, known, found, request)
+
+        try:
+            await self._pulses.begin(place)
+        except UnavailableError as error:
+            return _result("failed", str(error))
+        failure = await self._in_turn(known, transaction)
+        if failure is not None and (failure.state == "refused" or not begun):
+            await self._pulses.forget(place)
+            return failure
+        # Nobody knows whether what went unanswered was carried out: it is taken back at once, and not done again.
+        ended = await self._pulses.end(place, pulse.after_s if failure is None else 0.0)
+        if failure is not None:
+            return _result("refused", f"the device may have had it, and a pulse is not given twice: {failure.reason}")
+        if ended.state in ("failed", "refused"):
+            more = ", which is tried until it is" if ended.state == "failed" else ""
+            return _result("refused", f"it was written, and not taken back{more}: {ended.reason}")
+        return replace(
+            ended, state="applied", reason=f"for {pulse.after_s:g} s, then back to {format_value(pulse.back)}"
+        )
+
+    async def _take_back(self, place: PulsePlace) -> WriteResult:
+        """See `Pulses`. Of a device that is not there now it waits; one that has no pulse any more is left alone."""
+        known = self._by_name.get(place[0])
+        if known is None:
+            return _result("failed", f"{place[0]} is not served now")
+        found = known.properties.get(place[1])
+        if found is None or found.guards.pulse is None:
+            return _result("refused", f"{place[1]} of {place[0]} has no pulse any more")
+        back = found.guards.pulse.back
+        return await self._write(known, found, writing(known, found, back), back)
 
     def explain(self, device: Key, prop: str) -> Explanation | None:
         """See `Driver`."""

@@ -15,12 +15,12 @@ from typing import Final
 from devices.bus import READ_FUNCTIONS, BlockRead, Request
 from devices.codec import Codec, check_range, decode, encode, mask_of, positions
 from devices.modbus.config import ModbusDevice, ModbusProperty
-from devices.plan import Address, Block, Point
+from devices.plan import Address, Block, Point, Table
 from devices.port import Rehearsal, Step
 from skerry.errors import InvalidError
 from skerry.objects.json import JsonObject
 from skerry.objects.meta import Key
-from skerry.objects.twins import Value, format_value
+from skerry.objects.twins import Value, format_value, same_value
 
 _TEXTS: Final = ("string", "bytes", "moment")
 """Types whose registers are no number."""
@@ -216,7 +216,15 @@ def writing(device: ModbusDevice, prop: ModbusProperty, value: Value) -> Writing
     else:
         values, function = words, 16 if prop.multiple or len(words) > 1 else 6
     request = Request(unit=device.unit, function=function, address=point.address, values=values)
-    return Writing(words=words, requests=(request,))
+    keys = prop.guards.keys(device.unit, multiple=prop.multiple)
+    return Writing(words=words, requests=(*keys, request))
+
+
+def is_pulse(prop: ModbusProperty, value: Value) -> bool:
+    """The value is taken back after a while."""
+    pulse = prop.guards.pulse
+    type, tolerance = prop.config.type, prop.config.twin.tolerance
+    return pulse is not None and not same_value(type, format_value(value), format_value(pulse.back), tolerance)
 
 
 def rehearsal(device: ModbusDevice, prop: ModbusProperty, value: Value) -> Rehearsal:
@@ -231,17 +239,28 @@ def rehearsal(device: ModbusDevice, prop: ModbusProperty, value: Value) -> Rehea
     except InvalidError as error:
         return Rehearsal(place=place, requests=(), steps=tuple(steps), refusal=str(error))
     steps += _encoding(prop, made.words)
-    for request in made.requests:
-        steps.append(
-            Step(
-                name="sent",
-                says=f"function {request.function}, {FUNCTIONS[request.function]}: "
-                f"unit {request.unit}, {_target(prop, request)}",
-            )
-        )
+    steps += _sent(made.requests)
+    shown = [_shown(request) for request in made.requests]
+    pulse = prop.guards.pulse
+    if pulse is not None and is_pulse(prop, value):
+        after_ms = round(pulse.after_s * 1000)
+        back = writing(device, prop, pulse.back)
+        steps.append(Step(name="pulse", says=f"after {after_ms} ms back to {_text(pulse.back)}"))
+        steps += _sent(back.requests)
+        shown += [{**_shown(request), "afterMs": after_ms} for request in back.requests]
+        value = pulse.back
     steps.append(Step(name="check", says=_check(prop, value)))
-    shown = tuple(_shown(prop, request) for request in made.requests)
-    return Rehearsal(place=place, requests=shown, steps=tuple(steps), refusal="")
+    return Rehearsal(place=place, requests=tuple(shown), steps=tuple(steps), refusal="")
+
+
+def _sent(requests: Sequence[Request]) -> Iterator[Step]:
+    """The keys that unlock the device, then the value."""
+    for at, request in enumerate(requests, start=1):
+        yield Step(
+            name="sent" if at == len(requests) else "unlock",
+            says=f"function {request.function}, {FUNCTIONS[request.function]}: "
+            f"unit {request.unit}, {_target(request)}",
+        )
 
 
 def _encoding(prop: ModbusProperty, words: Sequence[int]) -> Iterator[Step]:
@@ -260,8 +279,12 @@ def _encoding(prop: ModbusProperty, words: Sequence[int]) -> Iterator[Step]:
         yield Step(name="order", says=f"{codec.order} on the wire")
 
 
-def _target(prop: ModbusProperty, request: Request) -> str:
-    address = Address(table=prop.point.table, offset=request.address)
+def _table(request: Request) -> Table:
+    return "coil" if request.function in (5, 15) else "holding"
+
+
+def _target(request: Request) -> str:
+    address = Address(table=_table(request), offset=request.address)
     if request.function == 22:
         return f"{address}, AND 0x{request.values[0]:04X}, OR 0x{request.values[1]:04X}"
     if request.function in (5, 15):
@@ -275,11 +298,11 @@ def _check(prop: ModbusProperty, value: Value) -> str:
     return f"read back with function {READ_FUNCTIONS[prop.point.table]}, and {_text(value)}{within} is expected"
 
 
-def _shown(prop: ModbusProperty, request: Request) -> JsonObject:
+def _shown(request: Request) -> JsonObject:
     return {
         "unit": request.unit,
         "function": request.function,
-        "table": prop.point.table,
+        "table": _table(request),
         "address": request.address,
         "values": [*request.values],
     }

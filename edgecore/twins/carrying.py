@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import Callable
 from dataclasses import replace
 
-from devices.port import Reading, WriteResult
+from devices.port import PropertyConfig, Reading, WriteResult
 from edgecore.twins.ledger import Ledger
-from edgecore.twins.plan import Hold, Settle, Sight, Write, is_settled, next_step, written
+from edgecore.twins.plan import Hold, Settle, Sight, Write, is_settled, next_step, written, written_lately
 from edgecore.twins.readings import Readings
 from edgecore.twins.served import Served
 from edgecore.twins.settings import KeeperSettings
@@ -50,10 +51,13 @@ class Carrying:
         self._attempts: dict[Place, tuple[Vector, float, float]] = {}
         """What failed: the version, when it is tried again, and how long that was put off."""
         self._writing: set[Key] = set()
+        self._written_s: dict[Place, float] = {}
+        """When places whose device is to be spared were last written; monotonic."""
 
     def forget(self, place: Place) -> None:
         """The device is gone from this gateway."""
         self._attempts.pop(place, None)
+        self._written_s.pop(place, None)
 
     def waits(self, place: Place) -> tuple[str, float | None]:
         """Why what is wanted is not carried out just now, and in how many seconds it is looked at again (None: nobody
@@ -75,7 +79,10 @@ class Carrying:
     async def write_once(self, place: Place, value: Value) -> WriteResult:
         """Write at most once, leaving what is wanted of the property as it is. Hold the device's turn."""
         config, driver = self._served.serving(place)
+        if self._pause_s(place, config):
+            return WriteResult(state="failed", reason=written_lately(config), read_back=None)
         result = await driver.write(*place, value, once=True)
+        self._spare(place, config)
         if result.read_back is not None and place in self._served.configs:
             self._readings.take_back(place, config, result.read_back)
         return result
@@ -162,8 +169,21 @@ class Carrying:
             clock_is_synced=self._synced(),
             fresh=self._served.fresh.get(place),
             unread_until_ms=now_ms + round(max(0.0, awaited_s - age_s) * 1000),
+            pause_until_ms=now_ms + math.ceil(self._pause_s(place, config) * 1000),
         )
         return next_step(self._ledger.twins[place], config, sight)
+
+    def _pause_s(self, place: Place, config: PropertyConfig) -> float:
+        """So long yet the device is not to be written at this place."""
+        last_s = self._written_s.get(place)
+        if last_s is None:
+            return 0.0
+        return max(0.0, last_s + config.twin.write_interval_ms / 1000 - self._clock.monotonic_s())
+
+    def _spare(self, place: Place, config: PropertyConfig) -> None:
+        """It was written, or may have been."""
+        if config.twin.write_interval_ms:
+            self._written_s[place] = self._clock.monotonic_s()
 
     async def _carry_out(self, device: Key) -> None:
         """Carry out what is wanted of one device, one property after the other."""
@@ -192,7 +212,9 @@ class Carrying:
                     driver = self._served.driver_of(device)
                     if driver is None:
                         continue
+                    config = self._served.configs[place]
                     result = await driver.write(device, place[1], value)
+                    self._spare(place, config)
                     self._retry_later(place, ver, failed=result.state == "failed")
                     state = self._ledger.twins.get(place)
                     config = self._served.configs.get(place)

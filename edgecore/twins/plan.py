@@ -145,6 +145,8 @@ class Sight:
     """The newest reading since the agent started."""
     unread_until_ms: int
     """Until then a first reading is still to be expected; afterwards one writes without."""
+    pause_until_ms: int = 0
+    """The device is not to be written again before."""
 
 
 def next_step(state: TwinState, config: PropertyConfig, sight: Sight) -> Step:
@@ -171,7 +173,14 @@ def next_step(state: TwinState, config: PropertyConfig, sight: Sight) -> Step:
             return _settle(desired, "verified", sight, "")
     elif fresh is None and sight.now_ms < sight.unread_until_ms:
         return Hold(reason="the first reading is awaited", until_ms=sight.unread_until_ms)
+    if sight.now_ms < sight.pause_until_ms:
+        return Hold(reason=written_lately(config), until_ms=sight.pause_until_ms)
     return Write(value=value, for_ver=desired.ver)
+
+
+def written_lately(config: PropertyConfig) -> str:
+    """Why it is not written now."""
+    return f"it was written a moment ago, and is written at most every {config.twin.write_interval_ms / 1000:g} s"
 
 
 def _for_a_person(state: TwinState, desired: Desired, config: PropertyConfig, sight: Sight) -> Step:

@@ -30,9 +30,10 @@ def device(*props: JsonObject, protocol: str = "modbus", model: str = "m", **dat
 
 
 def test_the_instance_overrides_the_model() -> None:
+    twin: JsonObject = {"tolerance": 0.5, "writeIntervalMs": 5000}
     of_model = model(
         minimum="1", maximum="", unit="C", accessMode="ReadOnly",
-        visitors={"configData": {"register": "HoldingRegister", "offset": 1, "twin": {"tolerance": 0.5}}},
+        visitors={"configData": {"register": "HoldingRegister", "offset": 1, "twin": twin}},
     )  # fmt: skip
     of_model["spec"]["protocolConfigData"] = {"timeoutMs": 5, "ip": "a"}  # pyright: ignore[reportIndexIssue, reportArgumentType, reportCallIssue, reportOptionalSubscript]
     prop: JsonObject = {
@@ -46,6 +47,7 @@ def test_the_instance_overrides_the_model() -> None:
     (made,) = config.properties
     assert made.visitor == {"register": "HoldingRegister", "offset": 9}
     assert (made.minimum, made.maximum, made.unit, made.writable, made.collect_ms) == (1.0, None, "C", False, 250)
+    assert made.twin.write_interval_ms == 5000
     assert (made.twin.tolerance, made.twin.silence_ms_max, made.twin.every_reading) == (0.5, 5000, False)
 
 

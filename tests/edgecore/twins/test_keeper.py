@@ -9,7 +9,7 @@ import pytest
 
 from skerry.errors import ConflictError, InvalidError, NotFoundError, StorageFullError, UnavailableError
 from skerry.objects.desired import Vector, Wish, merge
-from skerry.objects.json import clone, list_at, maps_at
+from skerry.objects.json import clone, ensure_map, list_at, maps_at
 from skerry.objects.meta import Key
 from skerry.objects.twins import decode_device_state, decode_state
 from tests.edgecore.twins.gateway import DEVICE, FAST, Gateway, device, reading
@@ -519,3 +519,26 @@ async def test_what_the_cloud_sends_while_the_gateway_catches_up_waits_where_it_
         await gateway.want_in_cloud("21.5", requested="now")
         await gateway.until(lambda: gateway.ack() == "verified")
         assert gateway.driver.writes == [(DEVICE, "setpoint", 21.5)]
+
+
+async def test_a_device_that_is_to_be_spared_is_written_the_newest_value_when_it_may_be(gateway: Gateway) -> None:
+    async with gateway.alive():
+        await gateway.put_device(device({"initial": 20, "twin": {"writeIntervalMs": 600_000}}))
+        await gateway.until(lambda: gateway.quality() == "good")
+        await gateway.want_in_cloud("64")
+        await gateway.until(lambda: gateway.ack() == "verified")
+        await gateway.want_in_cloud("65")
+        await gateway.until(lambda: gateway.ack() == "pending")
+        sight = gateway.keeper.sight(DEVICE, "setpoint")
+        assert sight is not None and "is written at most every 600 s" in sight.waits
+        assert sight.waits_s is not None and 0 < sight.waits_s <= 600
+        once = await gateway.keeper.write_once(DEVICE, "setpoint", 70.0)
+        assert once.state == "failed" and "is written at most every 600 s" in once.reason
+        assert gateway.object is not None
+        later = clone(gateway.object)
+        entry = maps_at(later, "spec", "properties")[0]
+        entry["desired"] = {"value": "66", "metadata": {}}
+        ensure_map(entry, "visitors", "configData")["twin"] = {"writeIntervalMs": 1}
+        await gateway.put_device(later)
+        await gateway.until(lambda: gateway.ack() == "verified")
+    assert [value for _, _, value in gateway.driver.writes] == [64.0, 66.0], "what was wanted in between is not"

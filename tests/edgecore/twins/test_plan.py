@@ -88,6 +88,16 @@ def test_a_value_with_an_expiry_waits_for_a_right_clock() -> None:
     assert isinstance(step, Hold) and step.until_ms is None
 
 
+def test_a_device_that_is_to_be_spared_is_not_written_again_too_soon() -> None:
+    spared = replace(CONFIG, twin=TwinConfig(write_interval_ms=10_000))
+    lately = replace(sight(seen(20.0)), pause_until_ms=5000)
+    why = "it was written a moment ago, and is written at most every 10 s"
+    assert next_step(PENDING, spared, lately) == Hold(reason=why, until_ms=5000)
+    assert isinstance(next_step(PENDING, spared, replace(lately, now_ms=5000)), Write)
+    there = replace(sight(seen(21.0)), pause_until_ms=5000)
+    assert isinstance(next_step(PENDING, spared, there), Settle), "what is there already needs no write"
+
+
 def test_a_read_only_property_refuses() -> None:
     step = next_step(PENDING, replace(CONFIG, writable=False), sight(seen(20.0)))
     assert isinstance(step, Settle) and (step.ack.state, step.ack.reason) == ("refused", "x is read-only")
