@@ -218,7 +218,7 @@ class EventBus:
             for model in (decode_object(held.body) for held in store.list(MODELS))
         }
         self._known = catalogue((decode_object(held.body) for held in store.list(DEVICES)), models)
-        states = {(row.device, row.prop): decode_state(row.body) for row in store.twins()}
+        states = {(row.device, row.prop): decode_state(row.body) for row in store.twins() if row.is_twin}
         for place in [place for place in self._shown if not self._has(place)]:
             del self._shown[place]
             self._acquainted.pop(place, None)

@@ -267,7 +267,7 @@ class Mappers:
         wanted is told when its time has come."""
         out: dict[str, str] = {}
         for row in self._parts.store.twins():
-            if row.device == device:
+            if row.device == device and row.is_twin:
                 state = decode_state(row.body)
                 if state.desired is not None and _carried_out(state):
                     out[row.prop] = state.desired.value

@@ -21,6 +21,7 @@ from edgecore.store.backlog import Now, backlog_shown
 from skerry.errors import BadRequestError, GoneError, NotFoundError, SkerryError, UnavailableError
 from skerry.objects.bandwidth import bandwidth_text
 from skerry.objects.desired import Wish
+from skerry.objects.desired_log import desired_log, log_limit
 from skerry.objects.device_questions import OfLine, explain_of, read_of
 from skerry.objects.json import Json, JsonObject, encode_object, maps_at, str_at
 from skerry.objects.logs import LogRequest
@@ -180,6 +181,8 @@ class Routes:
             return await self._set_twins(request, target, target.rest[1:])
         if target.rest in (("explain",), ("line",), ("read",)) and target.kind is DEVICE:
             return await self._asked(request, target)
+        if target.rest == ("desiredlog",) and target.kind is DEVICE:
+            return self._desired_log(request, target)
         if target.rest == ("hold",) and target.kind is DEVICE:
             return await self._hold(request, target)
         if target.rest not in ((), ("status",)):
@@ -262,6 +265,16 @@ class Routes:
             return json_answer(await self._parts.questions.answer(OfLine(**about)))
         body = _object(request.body) if request.body else {}
         return json_answer(await self._parts.questions.answer(read_of(body, **about)), 201)
+
+    def _desired_log(self, request: Request, target: Target) -> Answer:
+        """As the cloud tells it, from what this gateway knows."""
+        if request.method != "GET":
+            raise MethodNotAllowedError("the log is read with GET")
+        limit, since = log_limit(request.query.get("limit", "")), request.query.get("sinceTime", "")
+        device = Key(DEVICE.resource, target.namespace, target.name)
+        rows = self._parts.twins.desired_log(device, since_ms=parse_time(since) if since else 0)
+        prop = request.query.get("property", "")
+        return json_answer(desired_log(target.namespace, target.name, [*rows], prop=prop, limit=limit))
 
     async def _hold(self, request: Request, target: Target) -> Answer:
         device = Key(DEVICE.resource, target.namespace, target.name)

@@ -117,13 +117,22 @@ class OutboxReport:
         return count_of(self.kind, self.body)
 
 
+BESIDE: Final = "\x1f"
+"""Names of rows beside the twins of a device begin with this, or are empty; no property's does."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TwinRow:
-    """One property of one device, as JSON (`skerry.objects.twins` reads it)."""
+    """One property of one device, as JSON (`skerry.objects.twins` reads it), or what is kept beside them."""
 
     device: Key
     prop: str
     body: bytes
+
+    @property
+    def is_twin(self) -> bool:
+        """Of a property."""
+        return self.prop != "" and not self.prop.startswith(BESIDE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -170,6 +170,7 @@ class Configuring:
         self._carrying.forget(place)
         self._health.forget(place[0])
         self._holds.forget(place[0])
+        self._ledger.log.forget(place[0])
         self._ledger.stage.gone.add(place[0])
         self._ledger.hurry()
 

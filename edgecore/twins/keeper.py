@@ -29,6 +29,7 @@ from edgecore.store.port import EdgeBatch
 from edgecore.store.shell import AsyncEdgeStore
 from edgecore.twins.carrying import Carrying
 from edgecore.twins.configuring import Configuring, DriverFactory, Rooms
+from edgecore.twins.desired_log import log_entries
 from edgecore.twins.explained import PropertySight
 from edgecore.twins.fallback import Fallbacks
 from edgecore.twins.health import Health
@@ -72,7 +73,9 @@ class Keeper:
         self._clock = clock
         synced = clock_is_synced or (lambda: clock.wall_ms() >= CLOCK_FLOOR_MS)
         self._served = served = Served()
-        self._ledger = ledger = Ledger(store, clock=clock, settings=settings, stored=served.stored)
+        self._ledger = ledger = Ledger(
+            store, clock=clock, settings=settings, stored=served.stored, body_of=served.body_of
+        )
         self._readings = readings = Readings(served, ledger, clock=clock, synced=synced)
         self._carrying = carrying = Carrying(
             served, ledger, readings, clock=clock, ids=ids, settings=settings, synced=synced
@@ -130,6 +133,10 @@ class Keeper:
     ) -> Sequence[Vector]:
         """See `Twins`."""
         return await self._wishes.write(device, wishes, origin=origin, if_match=if_match)
+
+    def desired_log(self, device: Key, *, since_ms: int = 0) -> Sequence[tuple[int, str, JsonObject]]:
+        """See `Twins`."""
+        return log_entries(self._store.twins(device), since_ms=since_ms)
 
     async def hold(self, device: Key, *, reason: str, by: str, until_ms: int | None) -> Holding:
         """See `Twins`."""

@@ -10,19 +10,22 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from edgecore.store.port import EdgeBatch, NewReport, TwinRow
 from edgecore.store.shell import AsyncEdgeStore
-from edgecore.twins.holds import HOLD_ROW
+from edgecore.twins.desired_log import DesiredLog
 from edgecore.twins.pace import Credit, Pace
 from edgecore.twins.plan import want
 from edgecore.twins.settings import KeeperSettings
 from edgecore.twins.stage import META_TOLD_EPOCH, Place, Stage, desired_report, reported_report
 from skerry.errors import UnavailableError
 from skerry.objects.desired import HLC_ZERO, Desired, Hlc, Policy, merge
+from skerry.objects.device_desired import desired_revision, with_twins
+from skerry.objects.json import JsonObject
+from skerry.objects.meta import Key
 from skerry.objects.twins import TwinState, decode_state, encode_state
 from skerry.ports import Clock
 
@@ -47,14 +50,25 @@ class Change:
 class Ledger:
     """Everything runs on one event loop."""
 
-    def __init__(self, store: AsyncEdgeStore, *, clock: Clock, settings: KeeperSettings, stored: Stored) -> None:
+    def __init__(
+        self,
+        store: AsyncEdgeStore,
+        *,
+        clock: Clock,
+        settings: KeeperSettings,
+        stored: Stored,
+        body_of: Callable[[Key], JsonObject | None],
+    ) -> None:
+        """`body_of` gives the Device as it is known here."""
         self._store = store
         self._clock = clock
         self._settings = settings
         self._stored = stored
         self.twins: dict[Place, TwinState] = {
-            (row.device, row.prop): decode_state(row.body) for row in store.twins() if row.prop != HOLD_ROW
+            (row.device, row.prop): decode_state(row.body) for row in store.twins() if row.is_twin
         }
+        self._body_of = body_of
+        self.log = DesiredLog(store.twins(), self.twins, self._revision)
         self.stage = Stage()
         self.pace = Pace(settings.tell_s, settings.tell_credit)
         self.epoch = store.meta(META_TOLD_EPOCH) or ""
@@ -73,6 +87,19 @@ class Ledger:
             if state.untold:
                 self.twins[place] = replace(state, untold=False)
                 self.pace.moved(place)
+
+    def revision(self, device: Key) -> str:
+        """Of all that is wanted of a device, as `if_match` expects it."""
+        return self._revision(device, {})
+
+    def _revision(self, device: Key, changed: Mapping[Place, TwinState]) -> str:
+        known = self._body_of(device)
+        if known is None:
+            return ""
+        states = {place: state for place, state in self.twins.items() if place[0] == device}
+        states |= {place: state for place, state in changed.items() if place[0] == device}
+        wanted = {place[1]: state.desired for place, state in states.items() if state.desired is not None}
+        return desired_revision(with_twins(known, wanted))
 
     # --- changing twins -----------------------------------------------------------------------------------
 
@@ -97,16 +124,19 @@ class Ledger:
             check()
             rows: list[TwinRow] = []
             reports: list[NewReport] = []
+            states: dict[Place, TwinState] = {}
             last = HLC_ZERO
             for change in changes:
                 (device, prop), before = change.place, self._state(change)
                 desired = change.make(before.desired, last)
                 last = desired.hlc
                 written.append(desired)
-                after = want(before, desired, self._clock.wall_ms())
+                after = states[change.place] = want(before, desired, self._clock.wall_ms())
                 rows.append(TwinRow(device=device, prop=prop, body=encode_state(after)))
                 reports += [desired_report(device, prop, after, change.policy), reported_report(device, prop, after)]
-            await self._store.apply(EdgeBatch(twins=tuple(rows), reports=tuple(reports)))
+            noted = self.log.note(states, now_ms=self._clock.wall_ms())
+            await self._store.apply(EdgeBatch(twins=(*rows, *noted.rows), reports=tuple(reports)))
+            self.log.keep(noted)
             for change, desired in zip(changes, written, strict=True):
                 self._take_for_true(change, desired)
             self._staged.set()
@@ -205,8 +235,12 @@ class Ledger:
             self._urgent.clear()
             try:
                 batch = stage.batch(self.twins.get, self.pace.pending)
+                states = {place: state for place in stage.rows if (state := self.twins.get(place)) is not None}
+                noted = self.log.note(states, now_ms=self._clock.wall_ms())
+                batch = replace(batch, twins=(*batch.twins, *noted.rows))
                 if batch != EdgeBatch():
                     await self._store.apply(batch)
+                self.log.keep(noted)
             except UnavailableError:
                 self.stage.put_back(stage)
                 self._staged.set()

@@ -11,6 +11,7 @@ from typing import Protocol
 
 from skerry.objects.desired import Vector, Wish
 from skerry.objects.holds import Holding
+from skerry.objects.json import JsonObject
 from skerry.objects.meta import Key
 from skerry.objects.twins import AckState, TwinState
 
@@ -65,6 +66,11 @@ class Twins(Protocol):
 
         Raises as `set_desired`, and `ConflictError` where something else is wanted by now, saying what.
         """
+        ...
+
+    def desired_log(self, device: Key, *, since_ms: int = 0) -> Sequence[tuple[int, str, JsonObject]]:
+        """What was wanted of a device and what became of it, as durable here: (number, time, entry), the newest
+        first (`skerry.objects.desired_log.shown`)."""
         ...
 
     async def hold(self, device: Key, *, reason: str, by: str, until_ms: int | None) -> Holding:

@@ -13,6 +13,7 @@ from devices.manifests import KnownDevice
 from devices.port import Driver, PropertyConfig, Reading
 from edgecore.twins.stage import Place
 from skerry.errors import NotFoundError, UnavailableError
+from skerry.objects.json import JsonObject
 from skerry.objects.meta import Key
 
 
@@ -37,6 +38,11 @@ class Served:
     def turn(self, device: Key) -> asyncio.Lock:
         """Hold it while several things are done to one device: nobody else writes to it meanwhile."""
         return self.turns.setdefault(device, asyncio.Lock())
+
+    def body_of(self, key: Key) -> JsonObject | None:
+        """The Device; None where there is none."""
+        known = self.known.get(key)
+        return known.body if known else None
 
     def protocol_of(self, key: Key) -> str:
         """ "" for a device that is not known, or not understood."""

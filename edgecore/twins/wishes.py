@@ -15,7 +15,7 @@ from edgecore.twins.ledger import Change, Ledger
 from edgecore.twins.served import Served
 from skerry.errors import ConflictError, InvalidError, NotFoundError
 from skerry.objects.desired import Desired, Hlc, Vector, Wish, write_desired
-from skerry.objects.device_desired import check_version, desired_revision, taken_value, with_twins
+from skerry.objects.device_desired import check_version, taken_value
 from skerry.objects.device_models import checked_value
 from skerry.objects.meta import Key
 from skerry.objects.twins import Value
@@ -46,16 +46,6 @@ class Wishes:
         changes = [self._change(device, wish, origin, named=several) for wish in wishes]
         written = await self._ledger.want(changes, partial(self._check_revision, device, if_match))
         return [desired.ver for desired in written]
-
-    def revision(self, device: Key) -> str:
-        """Of all that is wanted of a device, as `if_match` expects it."""
-        known = self._served.known[device]
-        wanted = {
-            place[1]: state.desired
-            for place, state in self._ledger.twins.items()
-            if place[0] == device and state.desired is not None
-        }
-        return desired_revision(with_twins(known.body, wanted))
 
     def check_value(self, config: PropertyConfig, text: str) -> Value:
         """The value that the text means. Raises `InvalidError` where the property does not take it."""
@@ -114,7 +104,7 @@ class Wishes:
         )
 
     def _check_revision(self, device: Key, expected: str) -> None:
-        if expected and expected.strip('"') != (now := self.revision(device)):
+        if expected and expected.strip('"') != (now := self._ledger.revision(device)):
             raise ConflictError(
                 f'what is wanted of device "{device.name}" is at revision {now}; the write expects {expected}'
             )

@@ -9,9 +9,11 @@ from collections.abc import Sequence
 from typing import Final
 
 import click
+from click.core import ParameterSource
 
 from skerry.cli.client import Client, path_of
 from skerry.cli.device_objects import DEVICES, complete_places, fields_option, namespace_option, split_name
+from skerry.cli.device_wanted import read_wanted, wanted_listed
 from skerry.cli.downsampling import (
     Reading,
     aggregates_of,
@@ -46,6 +48,7 @@ _FORMS: Final = (*LISTED, "plot")
 @click.option("--step", default="", help="One row for each 10s, 1m, 1h.")
 @click.option("--agg", default="min,max,avg", help="What a step shows: min, max, avg, first, last, count.")
 @click.option("--gaps", is_flag=True, help="Only what a gateway had to drop.")
+@click.option("--desired", is_flag=True, help="What was wanted instead: by whom, and what became of it.")
 @click.option("-o", "--output", "form", default="table", help="table, wide, json, yaml, jsonl, csv or plot.")
 @fields_option
 @with_target
@@ -60,18 +63,23 @@ def history(
     step: str,
     agg: str,
     gaps: bool,
+    desired: bool,
     form: str,
     fields: str,
 ) -> None:
     """Show what a property was: `skerry device history boiler/temperature --since 24h --step 10m`.
 
     Every reading that was told, in order of time, with its quality, and the holes where a gateway had to drop some.
-    `-o plot` draws it, `-o csv` is for a spreadsheet.
+    `-o plot` draws it, `-o csv` is for a spreadsheet. `--desired` shows what was wanted of the device, or of one of
+    its properties, from the beginning of the log on where no --since is given; on a gateway from its own log.
     """
     if form not in _FORMS or form == "name":
         raise BadRequestError(f"-o {form}: use one of {', '.join(each for each in _FORMS if each != 'name')}")
     name, named = split_name(name)
     prop = prop or named
+    if desired:
+        _wanted(target, namespace, name, prop, since if _was_given("since") else "", limit, form, fields)
+        return
     if not prop:
         raise BadRequestError(f"name a property: skerry device history {name}/PROPERTY")
     now_ms = round(time.time() * 1000)
@@ -90,6 +98,26 @@ def history(
         click.echo(_summary(rows, since_ms=since_ms, until_ms=until_ms))
     listing = steps_listed(rows, seconds_of(step) * 1000, names) if step else rows_listed(rows)
     print_listing(listing, form, fields_of(fields), empty=f"Nothing of {name}/{prop} since {time_text(since_ms)}.")
+
+
+def _was_given(option: str) -> bool:
+    return click.get_current_context().get_parameter_source(option) is not ParameterSource.DEFAULT
+
+
+def _wanted(
+    target: Target, namespace: str, name: str, prop: str, since: str, limit: int | None, form: str, fields: str
+) -> None:
+    for option in ("until", "step", "agg", "gaps"):
+        if _was_given(option):
+            raise BadRequestError(f"--{option}: belongs to the history of values, and not to --desired")
+    if form == "plot":
+        raise BadRequestError("-o plot: what was wanted can't be drawn")
+    client = target.client()
+    since_ms = moment(since, round(time.time() * 1000)) if since else None
+    items = read_wanted(client, namespace or client.namespace, name, prop, since_ms=since_ms, limit=limit)
+    listing = wanted_listed(name, items)
+    what = f"{name}/{prop}" if prop else name
+    print_listing(listing, form, fields_of(fields), empty=f"Nothing was wanted of {what}.")
 
 
 def moment(text: str, now_ms: int) -> int:

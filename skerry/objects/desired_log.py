@@ -1,22 +1,28 @@
 """The log of what was wanted of a device: who wanted what instead of what, when, and what became of it. Pure.
 
-One entry for each change of a desired value that the cloud stores, from whichever side it came, and one for each
-answer of the gateway. The cloud keeps them as records (`cloudcore.store.port.Record`), in the transaction of the
-change itself, bounded as all records are. Keeps no data.
+One entry for each change of a desired value that is stored, from whichever side it came, and one for each answer of
+the gateway. The cloud keeps them as records (`cloudcore.store.port.Record`), bounded as all records are, a gateway in
+a ring beside its twins (`edgecore.twins.desired_log`); both in the transaction of the change itself. Keeps no data.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
+from skerry.errors import BadRequestError
 from skerry.objects.desired import Desired, desired_json
 from skerry.objects.device_desired import desired_revision, record_of, tombstones_of
 from skerry.objects.json import Json, JsonObject, bool_at, maps_at, str_at
 from skerry.objects.meta import uid_of
-from skerry.objects.twins import TwinReported
+from skerry.objects.twins import Ack, TwinReported
 
+LIMIT: Final = 100
+LIMIT_MAX: Final = 1000
+"""Items in one answer."""
+_NUMBER: Final = re.compile(r"\d{1,9}")
 FINAL_ANSWERS: Final = frozenset({"applied", "verified", "refused", "failed", "expired"})
 
 
@@ -44,15 +50,29 @@ def changes(old: JsonObject | None, new: JsonObject) -> Iterator[Entry]:
         after = record_of(new, prop)
         if after is None or after == before:
             continue  # a tombstone that the gateway has seen
-        body: JsonObject = {
-            "prop": prop,
-            "before": _wanted(before),
-            "desired": desired_json(after),
-            "revision": desired_revision(new),
-            "uid": uid_of(new),
-        }
+        body = change_body(prop, before, after, revision=desired_revision(new), uid=uid_of(new))
         found.append((after, Entry(prop=prop, body=body)))
     yield from (entry for _, entry in sorted(found, key=lambda pair: pair[0].hlc))
+
+
+def change_body(prop: str, before: Desired | None, after: Desired, *, revision: str, uid: str) -> JsonObject:
+    """An entry for one change of what is wanted of a property."""
+    return {
+        "prop": prop,
+        "before": _wanted(before),
+        "desired": desired_json(after),
+        "revision": revision,
+        "uid": uid,
+    }
+
+
+def answer_body(prop: str, ack: Ack, *, uid: str) -> JsonObject:
+    """An entry for what became of one."""
+    return {
+        "prop": prop,
+        "ack": {"for": str(ack.for_ver), "state": ack.state, "reason": ack.reason},
+        "uid": uid,
+    }
 
 
 def _wanted(desired: Desired | None) -> Json:
@@ -68,12 +88,28 @@ def answer(told: TwinReported, status: JsonObject | None) -> Entry | None:
             known = [str_at(twin, "reported", "metadata", name) for name in ("ackFor", "ackState", "ackReason")]
             if known == [str(told.ack.for_ver), told.ack.state, told.ack.reason]:
                 return None
-    body: JsonObject = {
-        "prop": told.prop,
-        "ack": {"for": str(told.ack.for_ver), "state": told.ack.state, "reason": told.ack.reason},
-        "uid": told.device.uid,
+    return Entry(prop=told.prop, body=answer_body(told.prop, told.ack, uid=told.device.uid))
+
+
+def log_limit(text: str) -> int:
+    """How many items are asked for. Raises `BadRequestError`."""
+    if text and not _NUMBER.fullmatch(text):
+        raise BadRequestError(f"limit: must be a whole number, not {text!r}")
+    return min(int(text or LIMIT) or LIMIT, LIMIT_MAX)
+
+
+def desired_log(
+    namespace: str, device: str, rows: list[tuple[int, str, JsonObject]], *, prop: str, limit: int
+) -> JsonObject:
+    """`DesiredLog`: at most `limit` items of `rows` (the newest first), of one property where it is named."""
+    wanted = [item for item in shown(rows) if prop in ("", item["property"])]
+    items: list[Json] = [*wanted[:limit]]
+    return {
+        "kind": "DesiredLog",
+        "apiVersion": "skerry.dev/v1",
+        "metadata": {"name": device, "namespace": namespace},
+        "items": items,
     }
-    return Entry(prop=told.prop, body=body)
 
 
 def shown(rows: list[tuple[int, str, JsonObject]]) -> list[JsonObject]:

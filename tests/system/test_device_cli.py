@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from skerry.objects.json import dig, ensure_map, maps_at, str_at
+from skerry.objects.json import JsonObject, dig, ensure_map, maps_at, str_at
 from tests.system.real_fleet import RealFleet, real_fleet, until
 from tests.system.test_devices import Plc, example, plc
 
@@ -120,9 +120,20 @@ def test_what_can_t_be_done_says_why_with_its_exit_code_and_what_to_do_next(flee
     assert code == 7 and "queued: gateway eu-1 is not heard" in err
     fleet.edge.api.request("POST", "/skerry/link/heal", body={})
     until(lambda: plc.register(2) == 500, "what was queued is carried out")
+    logs: list[dict[str, JsonObject]] = []
     for where in (cloud, edge):
         _, out, _ = skerry(where, "conflicts", "list", "-o", "jsonl")
         assert (dig(json.loads(out), "lost", "value"), dig(json.loads(out), "wanted", "value")) == ("51", "50")
+        _, out, _ = skerry(where, "history", "boiler-1/setpoint", "--desired", "-o", "jsonl")
+        log = {str_at(item, "version"): item for item in map(json.loads, out.splitlines())}
+        newest = str_at(json.loads(out.splitlines()[-1]), "value")
+        assert newest == "50", "what won is what was wanted last"
+        logs.append(log)
+    assert ("51", "edge") in {(str_at(item, "value"), str_at(item, "side")) for item in logs[1].values()}
+    assert logs[0].keys() & logs[1].keys(), "both sides know the versions by the same names"
+    for version in logs[0].keys() & logs[1].keys():
+        told = [[dig(log[version], name) for name in ("property", "value", "by", "side", "uid")] for log in logs]
+        assert told[0] == told[1]
     assert skerry(cloud, "conflicts", "resolve", "boiler-1/setpoint", "--take", "edge")[0] == 0
     until(lambda: plc.register(2) == 510, "what a person chose is carried out")
     assert skerry(cloud, "conflicts", "list")[1:] == ("", "No conflicts.\n")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncGenerator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
@@ -19,13 +19,14 @@ from edgecore.store.port import EdgeBatch, Held, NewReport, TwinRow
 from edgecore.store.shell import AsyncEdgeStore
 from skerry.clocks import ManualClock
 from skerry.errors import BadRequestError, NotFoundError, SkerryError, StorageFullError, UnavailableError
-from skerry.objects.desired import Vector, Wish, write_desired
+from skerry.objects.desired import Desired, Hlc, Vector, Wish, write_desired
+from skerry.objects.desired_log import answer_body, change_body
 from skerry.objects.device_questions import Explain, OfLine, Question, Read
 from skerry.objects.holds import HOLD, HOLD_BY, Holding
 from skerry.objects.json import JsonObject, encode_object
 from skerry.objects.meta import Key, Revision, Stamp
-from skerry.objects.times import time_text
-from skerry.objects.twins import Reported, TwinState
+from skerry.objects.times import ms_at, time_text
+from skerry.objects.twins import Reported, TwinState, ack
 
 DEVICE = Key("devices.devices.kubeedge.io", "default", "plc")
 
@@ -53,6 +54,7 @@ class RecordingTwins:
     wishes: list[tuple[list[Wish], str]] = field(default_factory=list)
     said: list[tuple[str, str, str, int | None]] = field(default_factory=list)
     holding: Holding | None = None
+    log: list[tuple[int, str, JsonObject]] = field(default_factory=list)
 
     def devices(self) -> Sequence[DeviceSummary]:
         return [Summary(device=DEVICE, holding=self.holding)]
@@ -70,6 +72,9 @@ class RecordingTwins:
     async def hold(self, device: Key, *, reason: str, by: str, until_ms: int | None) -> Holding:
         self.said.append((device.name, reason, by, until_ms))
         return Holding(reason=reason, by=by, since_ms=0, until_ms=until_ms)
+
+    def desired_log(self, device: Key, *, since_ms: int = 0) -> Sequence[tuple[int, str, JsonObject]]:
+        return [entry for entry in self.log if ms_at(entry[1]) >= since_ms]
 
     async def release(self, device: Key) -> None:
         self.said.append((device.name, "", "", None))
@@ -416,3 +421,27 @@ async def test_questions_about_devices_are_handed_on_as_the_cloud_hands_them_on(
     assert (await api.ask("POST", f"{place}/read", {"freshMs": "soon"}))[0] == 400
     assert (await api.ask("GET", f"{place}/read"))[0] == 405
     assert (await api.ask("PUT", f"{place}/line", {}))[0] == 405
+
+
+async def test_the_log_of_what_was_wanted_is_told_as_the_cloud_tells_it(api: Api) -> None:
+    place = "apis/devices.kubeedge.io/v1beta1/namespaces/default/devices/plc/desiredlog"
+    first = Desired(value="20", ver=Vector(cloud=1), hlc=Hlc(1, 0), side="cloud", origin="ann")
+    second = replace(first, value="21", ver=Vector(cloud=1, edge=1), side="edge", origin="local:uid 0")
+    done = ack("verified", for_ver=first.ver, at_ms=1)
+    api.twins.log = [
+        (3, "1970-01-01T00:00:03.000000Z", change_body("t", first, second, revision="r2", uid="u")),
+        (2, "1970-01-01T00:00:02.000000Z", answer_body("t", done, uid="u")),
+        (1, "1970-01-01T00:00:01.000000Z", change_body("t", None, first, revision="r1", uid="u")),
+    ]
+    code, told = await api.ask("GET", place)
+    assert code == 200 and told["kind"] == "DesiredLog"
+    assert [(item["before"], item["value"], item["by"], item["side"]) for item in told["items"]] == [
+        ("20", "21", "local:uid 0", "edge"),
+        (None, "20", "ann", "cloud"),
+    ]
+    assert told["items"][1]["answer"]["state"] == "verified"
+    assert len((await api.ask("GET", place, limit="1"))[1]["items"]) == 1
+    assert (await api.ask("GET", place, property="fan"))[1]["items"] == []
+    assert len((await api.ask("GET", place, sinceTime="1970-01-01T00:00:02Z"))[1]["items"]) == 1
+    assert (await api.ask("GET", place, limit="x"))[0] == 400
+    assert (await api.ask("PUT", place, {}))[0] == 405
