@@ -1,15 +1,19 @@
 """`skerry device simulate`: devices of a manifest as Modbus slaves, with faults on demand.
 
-What a DeviceModel or a Device says of registers is what the slave has. Nothing is kept: each start begins anew.
+What a DeviceModel or a Device says of registers is what the slave has. Values may move by signals, as those of
+virtual devices do. Nothing is kept: each start begins anew.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import cast
 
 import click
+import yaml
 
 from devices.bus import Request
 from devices.codec import encode
@@ -21,9 +25,12 @@ from devices.modbus.faults import FAULTS, Faults, parse_faults
 from devices.modbus.frames import FRAMINGS, FramingName
 from devices.modbus.player import Answer, Player
 from devices.modbus.slave import Memory, Slave
-from skerry.clocks import SystemIds
+from devices.signals import Playing, signal_in
+from skerry.clocks import SystemClock, SystemIds
 from skerry.errors import BadRequestError, InvalidError, UnavailableError
+from skerry.objects.json import JsonObject
 from skerry.objects.twins import Value, parse_value
+from skerry.ports import Clock
 
 _FAULTS = "; ".join(f"{name}: {what}" for name, what in FAULTS.items())
 
@@ -35,13 +42,17 @@ _FAULTS = "; ".join(f"{name}: {what}" for name, what in FAULTS.items())
 @click.option("--framing", type=click.Choice(["tcp", "rtu", "ascii"]), default="tcp", help="With --tcp.")
 @click.option("-u", "--unit", type=click.IntRange(1, 247), default=1, help="Of a model without a device.")
 @click.option("--set", "settings", multiple=True, help="DEVICE/PROPERTY=VALUE or PROPERTY=VALUE, at the start.")
+@click.option(
+    "--signal", "signals", multiple=True, help="DEVICE/PROPERTY={kind: sine, amplitude: 5, periodS: 60}: it moves."
+)
+@click.option("--seed", type=click.IntRange(min=0), default=0, help="Of what signals leave to chance.")
 @click.option("--fault", default="", help="late=8%,busy=1%,silent=unit5")
 @click.option("--late", default="", help="How late is late: 1500ms.")
 @click.option("-q", "--quiet", is_flag=True, help="Don't print writes.")
 @told
 async def simulate(
-    manifest: tuple[str, ...], tcp: str, serial: str, framing: str, unit: int, settings: tuple[str, ...], fault: str,
-    late: str, quiet: bool,
+    manifest: tuple[str, ...], tcp: str, serial: str, framing: str, unit: int, settings: tuple[str, ...],
+    signals: tuple[str, ...], seed: int, fault: str, late: str, quiet: bool,
 ) -> None:  # fmt: skip
     """Play the devices of MANIFEST (DeviceModels and Devices, YAML or JSON) as Modbus slaves.
 
@@ -53,13 +64,15 @@ async def simulate(
     slave = Slave(units=memories(devices))
     for text in settings:
         apply_setting(slave, devices, text)
+    moved = [parse_signal(devices, text, seed=seed) for text in signals]
     if not quiet:
         slave.written = lambda request: click.echo(_told(devices, request))
     faults = _faults(fault, late)
     named: FramingName = "ascii" if framing == "ascii" else "rtu" if framing == "rtu" else "tcp"
     for device in devices:
         click.echo(f"unit {device.parsed.unit}: {device.name} with {len(device.parsed.properties)} properties")
-    await play(slave.answer, faults, tcp=tcp, serial=serial, framing=named)
+    moving = Moving(slave, [each for one in moved for each in one], SystemClock())
+    await play(moving.answer, faults, tcp=tcp, serial=serial, framing=named)
 
 
 async def play(answer: Answer, faults: Faults, *, tcp: str, serial: str, framing: FramingName) -> None:
@@ -134,20 +147,78 @@ def place(memory: Memory, prop: ModbusProperty, value: Value | None) -> None:
     memory.set(point.table, point.address, words)
 
 
-def apply_setting(slave: Slave, devices: Sequence[ModelledDevice], text: str) -> None:
-    """`DEVICE/PROPERTY=VALUE`. Raises `BadRequestError`."""
-    path, equals, given = text.partition("=")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mover:
+    """A property whose value moves."""
+
+    device: ModelledDevice
+    prop: ModbusProperty
+    playing: Playing
+
+
+class Moving:
+    """A slave whose values are where their signals have them whenever it is asked. A property that is written moves
+    on with the next request: its signal is what the device measures."""
+
+    def __init__(self, slave: Slave, movers: Sequence[Mover], clock: Clock) -> None:
+        self._slave = slave
+        self._movers = movers
+        self._clock = clock
+        self._start_s = clock.monotonic_s()
+
+    def answer(self, unit: int, pdu: bytes) -> bytes | None:
+        """See `Slave.answer`."""
+        elapsed_s = self._clock.monotonic_s() - self._start_s
+        for mover in self._movers:
+            value = mover.playing.at(elapsed_s).value
+            if mover.device.parsed.unit == unit and value is not None:
+                with contextlib.suppress(InvalidError):  # no register can hold it: it stays where it was
+                    place(self._slave.units[unit], mover.prop, value)
+        return self._slave.answer(unit, pdu)
+
+
+def parse_signal(devices: Sequence[ModelledDevice], text: str, *, seed: int) -> list[Mover]:
+    """`DEVICE/PROPERTY={kind: ...}`. Raises `BadRequestError`."""
+    path, _, given = text.partition("=")
+    found = _properties_at(devices, path)
+    if not found:
+        raise BadRequestError(f"--signal {text!r}: there is no such property: write DEVICE/PROPERTY={{kind: ...}}")
+    try:
+        data = yaml.safe_load(given)
+    except yaml.YAMLError as error:
+        raise BadRequestError(f"--signal {text!r}: not YAML: write {{kind: sine, amplitude: 5}}") from error
+    if not isinstance(data, dict):
+        raise BadRequestError(f"--signal {text!r}: write {{kind: sine, amplitude: 5, periodS: 60}}")
+    movers: list[Mover] = []
+    for device, prop in found:
+        try:
+            signal = signal_in(cast(JsonObject, data), prop.config, f"--signal {path}")
+        except InvalidError as error:
+            raise BadRequestError(str(error)) from error
+        name = f"{device.name}/{prop.config.name}"
+        movers.append(Mover(device=device, prop=prop, playing=Playing(signal, seed=seed, name=name)))
+    return movers
+
+
+def _properties_at(devices: Sequence[ModelledDevice], path: str) -> list[tuple[ModelledDevice, ModbusProperty]]:
+    """`DEVICE/PROPERTY`, or `PROPERTY` of every device that has it."""
     name, _, prop_name = path.rpartition("/")
-    found = [
-        (device.parsed, device.parsed.properties[prop_name])
+    return [
+        (device, device.parsed.properties[prop_name])
         for device in devices
         if prop_name in device.parsed.properties and name in ("", device.name)
     ]
+
+
+def apply_setting(slave: Slave, devices: Sequence[ModelledDevice], text: str) -> None:
+    """`DEVICE/PROPERTY=VALUE`. Raises `BadRequestError`."""
+    path, equals, given = text.partition("=")
+    found = _properties_at(devices, path)
     if not equals or not found:
         raise BadRequestError(f"--set {text!r}: there is no such property: write DEVICE/PROPERTY=VALUE")
     for device, prop in found:
         try:
-            place(slave.units[device.unit], prop, parse_value(prop.config.type, given))
+            place(slave.units[device.parsed.unit], prop, parse_value(prop.config.type, given))
         except InvalidError as error:
             raise BadRequestError(f"--set {text!r}: {error}") from error
 

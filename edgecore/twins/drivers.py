@@ -11,7 +11,7 @@ from devices.modbus.driver import ModbusDriver
 from devices.mqtt.driver import MqttDriver
 from devices.mqtt.port import Connect
 from devices.port import Notes
-from devices.virtual import VirtualDriver
+from devices.virtual.driver import VirtualDriver
 from edgecore.twins.configuring import DriverFactory
 from skerry.ports import Clock, Ids
 

@@ -18,7 +18,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 from devices.modbus.driver import ModbusDriver
 from devices.mqtt.driver import MqttDriver
 from devices.port import DeviceConfig, PropertyConfig
-from devices.virtual import VirtualDriver
+from devices.virtual.driver import VirtualDriver
 from skerry.clocks import SeededIds, SystemClock
 from skerry.objects.json import JsonObject
 from skerry.objects.meta import Key

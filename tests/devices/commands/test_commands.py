@@ -7,12 +7,16 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from devices.codec import decode
 from devices.commands.bus import bus
 from devices.commands.lines import listening, parse_line, seconds
+from devices.commands.manifests import read_devices
 from devices.commands.modbus import modbus
-from devices.commands.simulate import simulate
+from devices.commands.simulate import Moving, memories, parse_signal, simulate
 from devices.modbus.endpoints import Endpoint, SerialEndpoint, TcpEndpoint, TlsFiles
+from devices.modbus.slave import Slave
 from skerry.cli.device import device
+from skerry.clocks import ManualClock
 from skerry.errors import BadRequestError
 
 PLC = Path(__file__).parents[3] / "examples" / "plc" / "device.yaml"
@@ -128,6 +132,10 @@ def test_what_would_be_written_is_shown_without_a_line() -> None:
         ([str(PLC), "--fault", "late=200%"], "--fault"),
         ([str(PLC), "--set", "colour=red"], "there is no such property"),
         ([str(PLC), "--set", "setpoint=1000"], "above the maximum"),
+        ([str(PLC), "--signal", "colour={kind: constant, value: 1}"], "there is no such property"),
+        ([str(PLC), "--signal", "setpoint={kind: sin}"], "'sin' is not one of"),
+        ([str(PLC), "--signal", "setpoint=21"], "write {kind: sine"),
+        ([str(PLC), "--signal", "setpoint={"], "not YAML"),
         ([str(PLC), "--tcp", ":1", "--serial", "/dev/x"], "give either --tcp or --serial"),
         ([str(PLC), "--serial", "/dev/ttyNOWHERE?baudRate=9600"], "there is no /dev/ttyNOWHERE"),
     ],
@@ -135,3 +143,20 @@ def test_what_would_be_written_is_shown_without_a_line() -> None:
 def test_a_simulation_that_makes_no_sense_is_refused(arguments: list[str], says: str) -> None:
     ended = CliRunner().invoke(simulate, arguments)
     assert ended.exit_code in (2, 3, 7) and says in ended.output
+
+
+def test_a_value_that_moves_is_where_its_signal_has_it_when_it_is_asked() -> None:
+    devices = read_devices([str(PLC)])
+    (mover,) = parse_signal(devices, "temperature={kind: ramp, from: 10, to: 20, overS: 10}", seed=1)
+    slave, clock = Slave(units=memories(devices)), ManualClock()
+    moving = Moving(slave, [mover], clock)
+    point, unit = mover.prop.point, mover.device.parsed.unit
+    asked = bytes((4 if point.table == "input" else 3, *point.address.to_bytes(2, "big"), 0, point.count))
+    told: list[object] = []
+    for _ in range(3):
+        answer = moving.answer(unit, asked)
+        assert answer is not None
+        words = [int.from_bytes(answer[at : at + 2], "big") for at in range(2, len(answer), 2)]
+        told.append(decode(mover.prop.codec, words))
+        clock.advance(2.5)
+    assert told == [10.0, 12.5, 15.0]

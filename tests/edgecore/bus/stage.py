@@ -11,7 +11,7 @@ from typing import Any
 
 from devices.external import ExternalDriver
 from devices.mqtt.port import Delivery, Hooks, Outgoing
-from devices.virtual import VirtualDriver
+from devices.virtual.driver import VirtualDriver
 from edgecore.bus.shell import BusParts, EventBus
 from edgecore.store.memory import MemoryEdgeStore
 from edgecore.store.port import EdgeBatch, Held

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 
 from devices.port import Reading
-from devices.virtual import VirtualDriver
+from devices.virtual.driver import VirtualDriver
 from edgecore.store.failing import FailingEdgeStore
 from edgecore.store.memory import MemoryEdgeStore
 from edgecore.store.port import META_EPOCH, EdgeBatch, Held

@@ -15,7 +15,7 @@ from devices.external import ExternalDriver
 from devices.manifests import device_config
 from devices.modbus.driver import ModbusDriver
 from devices.port import DeviceConfig, Driver
-from devices.virtual import VirtualDriver
+from devices.virtual.driver import VirtualDriver
 from edgecore.store.memory import MemoryEdgeStore
 from edgecore.store.port import EdgeBatch, Held
 from edgecore.store.shell import AsyncEdgeStore

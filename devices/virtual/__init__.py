@@ -1,0 +1,1 @@
+"""Devices that exist in memory: for trying models and manifests without hardware, and the fake form of `Driver`."""
