@@ -6,6 +6,7 @@ the payload is the value. A form that is given twice is an error: nobody could s
 
 from __future__ import annotations
 
+import json
 import re
 from decimal import Decimal
 from typing import Final
@@ -13,9 +14,9 @@ from typing import Final
 from devices.codec import Codec, RawType, positions
 from devices.fields import decimal_in, int_in, map_in, refuse_unknown, text_in
 from devices.payload import Binary, Columns, JsonPaths, Layout, Path, Regex, Source, Text, parse_path
-from devices.port import PropertyConfig
+from devices.port import PropertyConfig, Step
 from skerry.errors import InvalidError
-from skerry.objects.json import JsonObject
+from skerry.objects.json import Json, JsonObject
 from skerry.objects.twins import parse_value
 
 LAYOUT_FIELDS: Final = (
@@ -31,6 +32,33 @@ _BYTES: Final[dict[str, tuple[RawType, int]]] = {
 """How registers would hold it, and the bytes it takes; 0: as `length` says."""
 
 VALUES_MAX: Final = 256
+
+
+PAYLOAD_BYTES_SHOWN: Final = 1024
+"""Of a payload: enough to see what a sensor says; a thousand properties then cost a megabyte."""
+_SHOWN: Final = ("path", "regex", "csv", "binary", "values", "scale", "valueOffset")
+"""Fields that say how a payload becomes a value."""
+
+
+def layout_steps(visitor: JsonObject) -> list[Step]:
+    """What is done to a payload, in the words of the manifest."""
+    return [Step(name=name, says=_configured(visitor[name])) for name in _SHOWN if name in visitor]
+
+
+def _configured(value: Json) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def shown_payload(payload: bytes) -> str:
+    """On one line: as text where it is one (its end may be cut), else in hexadecimal."""
+    try:
+        text = payload.decode()
+    except UnicodeDecodeError as error:
+        if error.reason != "unexpected end of data":
+            return f"0x{payload.hex()}"
+        text = payload[: error.start].decode()
+    line = " ".join(text.split())
+    return line if line.isprintable() else f"0x{payload.hex()}"
 
 
 def parse_layout(data: JsonObject, prop: PropertyConfig, where: str) -> Layout:

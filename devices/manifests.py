@@ -7,18 +7,22 @@ device that makes no sense is refused with a reason that names the field and the
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+import base64
+import binascii
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeAlias
 
 from devices.fields import bool_in, decimal_in, int_in, map_in, refuse_unknown, text_in
 from devices.port import DeviceConfig, Fallback, PropertyConfig, TwinConfig
-from devices.protocols import EXTERNAL, driver_of
+from devices.protocols import EXTERNAL, WITHOUT_SECRET, driver_of
 from skerry.errors import InvalidError
 from skerry.objects.desired import ON_RECONNECT, POLICIES, on_reconnect_of, policy_of
 from skerry.objects.device_models import DEVICES, checked_value, is_writable, properties_in, served_properties
 from skerry.objects.json import JsonObject, map_at, str_at
 from skerry.objects.meta import Key, name_of, namespace_of, uid_of
+
+PROTOCOL_DATA: Final = "spec.protocol.configData"
 
 COLLECT_MS_DEFAULT: Final = 1000
 """As KubeEdge's mapper framework."""
@@ -52,15 +56,29 @@ class KnownDevice:
     """What the manifest asks for beside, that is not done here."""
 
 
+SECRET_TYPE: Final = "skerry.dev/device"  # noqa: S105 - a type, no secret
+"""Of Secrets that devices may use: whoever may write Devices could have any other sent to a server of theirs."""
+
+Secrets: TypeAlias = "Callable[[str, str], JsonObject | None]"
+"""The Secret in a namespace and of a name, where it is on this gateway."""
+
+
+def no_secrets(namespace: str, name: str) -> JsonObject | None:
+    """For whoever has none."""
+    return None
+
+
 def known_devices(
-    devices: Iterable[JsonObject], models: Mapping[tuple[str, str], JsonObject]
+    devices: Iterable[JsonObject],
+    models: Mapping[tuple[str, str], JsonObject],
+    secrets: Secrets = no_secrets,
 ) -> dict[Key, KnownDevice]:
     """Every Device, read with its model; `models` by (namespace, name)."""
     out: dict[Key, KnownDevice] = {}
     for device in devices:
         key = Key(DEVICES, namespace_of(device), name_of(device))
         try:
-            config, reason = device_config(key, device, models), ""
+            config, reason = device_config(key, device, models, secrets), ""
         except InvalidError as error:
             config, reason = None, str(error)
         note = _unpublished(device) if config and config.protocol != EXTERNAL else ""
@@ -81,7 +99,12 @@ def _unpublished(device: JsonObject) -> str:
     )
 
 
-def device_config(key: Key, device: JsonObject, models: Mapping[tuple[str, str], JsonObject]) -> DeviceConfig:
+def device_config(
+    key: Key,
+    device: JsonObject,
+    models: Mapping[tuple[str, str], JsonObject],
+    secrets: Secrets = no_secrets,
+) -> DeviceConfig:
     """Raises `InvalidError` that names the field and the fix."""
     named = str_at(device, "spec", "protocol", "protocolName")
     if not named:
@@ -93,16 +116,44 @@ def device_config(key: Key, device: JsonObject, models: Mapping[tuple[str, str],
     model = models.get((key.namespace, model_name))
     if model is None:
         raise InvalidError(f"spec.deviceModelRef.name: there is no DeviceModel {model_name!r} in {key.namespace}")
+    data: JsonObject = {
+        **map_at(model, "spec", "protocolConfigData"),
+        **map_at(device, "spec", "protocol", "configData"),
+    }
+    secret: Mapping[str, bytes] = {}
+    if protocol not in WITHOUT_SECRET | {EXTERNAL} and "secretRef" in data:
+        secret = _secret(map_in(data, "secretRef", where=PROTOCOL_DATA), key.namespace, secrets)
+        data = {name: value for name, value in data.items() if name != "secretRef"}
     return DeviceConfig(
         device=key,
         protocol=protocol,
-        protocol_config={
-            **map_at(model, "spec", "protocolConfigData"),
-            **map_at(device, "spec", "protocol", "configData"),
-        },
+        protocol_config=data,
         properties=tuple(_properties(device, model, model_name, protocol)),
         named=named,
+        secret=secret,
     )
+
+
+def _secret(ref: JsonObject, namespace: str, secrets: Secrets) -> Mapping[str, bytes]:
+    where = f"{PROTOCOL_DATA}.secretRef"
+    refuse_unknown(ref, ("name",), where)
+    name = text_in(ref, "name", where=where)
+    found = secrets(namespace, name)
+    if found is None:
+        raise InvalidError(f"{where}.name: there is no Secret {name!r} in {namespace}")
+    if str_at(found, "type") != SECRET_TYPE:
+        raise InvalidError(
+            f"{where}.name: Secret {name!r} is not of type {SECRET_TYPE}: make one with "
+            f"kubectl create secret generic NAME --type={SECRET_TYPE} ..."
+        )
+    try:
+        return {
+            each: base64.b64decode(text, validate=True)
+            for each, text in map_at(found, "data").items()
+            if isinstance(text, str)
+        }
+    except binascii.Error as error:
+        raise InvalidError(f"{where}.name: Secret {name!r} has data that is not base64") from error
 
 
 def _properties(device: JsonObject, model: JsonObject, model_name: str, protocol: str) -> Iterable[PropertyConfig]:

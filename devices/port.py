@@ -7,8 +7,8 @@ returns a reading with bad quality and a reason. Forms: `modbus`, `mqtt`, `virtu
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from skerry.objects.desired import OnReconnect, Policy
@@ -107,6 +107,8 @@ class DeviceConfig:
     properties: tuple[PropertyConfig, ...]
     named: str = ""
     """The protocol as the manifest names it."""
+    secret: Mapping[str, bytes] = field(default_factory=dict[str, bytes], repr=False)
+    """What the Secret holds that the device's `secretRef` names. Never shown, logged or told."""
 
 
 WriteState = Literal["verified", "applied", "refused", "failed"]

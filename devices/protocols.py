@@ -8,8 +8,18 @@ from __future__ import annotations
 
 from typing import Final
 
-PROTOCOLS: Final[dict[str, str]] = {"modbus": "modbus", "modbus-tcp": "modbus", "mqtt": "mqtt", "virtual": "virtual"}
+PROTOCOLS: Final[dict[str, str]] = {
+    "modbus": "modbus",
+    "modbus-tcp": "modbus",
+    "mqtt": "mqtt",
+    "http": "http",
+    "https": "http",
+    "virtual": "virtual",
+}
 """Names that manifests use, in lower case, and the driver that is meant."""
+
+WITHOUT_SECRET: Final = frozenset({"modbus", "mqtt", "virtual"})
+"""Drivers that have no use for a Secret; a `secretRef` of their devices is a mistake."""
 
 EXTERNAL: Final = "external"
 """The driver of all other protocols."""

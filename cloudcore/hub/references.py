@@ -63,6 +63,8 @@ def references_of(key: Key, obj: JsonObject) -> tuple[Key, ...]:
     if key.resource == PODS:
         return tuple(sorted(needed_by_pod(obj), key=lambda ref: (ARRIVAL.index(ref.resource), ref.name)))
     if key.resource == DEVICES:
+        secret = str_at(obj, "spec", "protocol", "configData", "secretRef", "name")
         model = str_at(obj, "spec", "deviceModelRef", "name")
-        return (Key(MODELS, key.namespace, model),) if model else ()
+        named = ((SECRETS, secret), (MODELS, model))
+        return tuple(Key(resource, key.namespace, name) for resource, name in named if name)
     return ()

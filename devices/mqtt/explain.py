@@ -6,25 +6,19 @@ message brings it.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import Final
 
+from devices.layouts import PAYLOAD_BYTES_SHOWN, layout_steps, shown_payload
 from devices.mqtt.config import MqttDevice, MqttProperty
 from devices.mqtt.port import Delivery, Outgoing
 from devices.port import DeviceHealth, Explanation, Reading, Rehearsal, Step
-from skerry.objects.json import Json, JsonObject
+from skerry.objects.json import JsonObject
 from skerry.objects.times import micro_time_text
 from skerry.objects.twins import Value, format_value
 
-PAYLOAD_BYTES_SHOWN: Final = 1024
-"""Of a payload: enough to see what a sensor says; a thousand properties then cost a megabyte."""
-
-
 CORRELATION: Final = "<correlation>"
 """In rehearsed payloads: each request has another."""
-_LAYOUT: Final = ("path", "regex", "csv", "binary", "values", "scale", "valueOffset")
-"""Fields of a visitor that say how a payload becomes a value."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,7 +99,7 @@ def _steps(prop: MqttProperty, note: Note) -> tuple[Step, ...]:
     marked = f" ({', '.join(marks)})" if marks else ""
     steps = [Step(name="payload", says=f"{text}{cut}{marked}")]
     visitor = prop.config.visitor
-    steps += [Step(name=name, says=_configured(visitor[name])) for name in _LAYOUT if name in visitor]
+    steps += layout_steps(visitor)
     if "timestampPath" in visitor and note.reading.value is not None:
         steps.append(Step(name="time", says=f"{visitor['timestampPath']}: {micro_time_text(note.reading.source_ms)}"))
     if "sequencePath" in visitor and note.reading.value is not None:
@@ -117,10 +111,6 @@ def _steps(prop: MqttProperty, note: Note) -> tuple[Step, ...]:
         shown = repr(value) if isinstance(value, str) else format_value(value)
         steps.append(Step(name="value", says=f"{shown} ({prop.config.type})"))
     return tuple(steps)
-
-
-def _configured(value: Json) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 # --- writing ----------------------------------------------------------------------------------------------
@@ -155,15 +145,3 @@ def rehearsal(device: MqttDevice, prop: MqttProperty, value: Value, message: Out
 
 def _wanted(prop: MqttProperty, value: Value) -> Step:
     return Step(name="value", says=f"{format_value(value)} ({prop.config.type})")
-
-
-def shown_payload(payload: bytes) -> str:
-    """On one line: as text where it is one (its end may be cut), else in hexadecimal."""
-    try:
-        text = payload.decode()
-    except UnicodeDecodeError as error:
-        if error.reason != "unexpected end of data":
-            return f"0x{payload.hex()}"
-        text = payload[: error.start].decode()
-    line = " ".join(text.split())
-    return line if line.isprintable() else f"0x{payload.hex()}"

@@ -11,7 +11,7 @@ import contextlib
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from devices.manifests import KnownDevice, known_devices
 from devices.port import DeviceConfig, Driver, PropertyConfig, TwinConfig
@@ -29,12 +29,14 @@ from edgecore.twins.stage import Place
 from skerry.objects.desired import UNSEEN, Desired
 from skerry.objects.device_desired import record_of
 from skerry.objects.device_models import DEVICES, MODELS
-from skerry.objects.json import decode_object
+from skerry.objects.json import JsonObject, decode_object
 from skerry.objects.meta import Key, name_of, namespace_of
 from skerry.objects.twins import TwinState
 from skerry.ports import Clock
 
 LOG = logging.getLogger(__name__)
+
+SECRETS: Final = "secrets"
 
 DriverFactory: TypeAlias = "Callable[[], Driver]"
 """Makes a driver when the first device needs it."""
@@ -87,7 +89,7 @@ class Configuring:
 
     def objects_changed(self, keys: Iterable[Key]) -> None:
         """These objects in the store were put or deleted. Returns at once."""
-        if any(key.resource in (DEVICES, MODELS) for key in keys):
+        if any(key.resource in (DEVICES, MODELS, SECRETS) for key in keys):
             self._changed.set()
 
     def committed(self, batch: EdgeBatch) -> None:
@@ -120,7 +122,7 @@ class Configuring:
         }
         before, devices = self._served.known, self._store.list(DEVICES)
         bodies = (decode_object(held.body) for held in devices)
-        self._served.known = known_devices(bodies, models)
+        self._served.known = known_devices(bodies, models, self._secret)
         void = {held.key for held in devices if held.stamp.revision == 0}
         epoch = self._store.meta(META_EPOCH) or ""  # after the devices: theirs is no newer
         now_s = self._clock.monotonic_s()
@@ -145,6 +147,10 @@ class Configuring:
         for place in {**self._served.configs, **self._ledger.twins}:
             self._observe_one(place, void=place[0] in void, late=late is None or place[0] in late)
         self._ledger.wish.set()
+
+    def _secret(self, namespace: str, name: str) -> JsonObject | None:
+        held = self._store.get(Key(SECRETS, namespace, name))
+        return None if held is None else decode_object(held.body)
 
     def _tell_anew(self, epoch: str) -> None:
         """The cloud was restored: it may lack whatever was told before, and what it was seen to want says nothing.

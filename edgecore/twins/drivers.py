@@ -1,12 +1,14 @@
 """Which drivers this agent has, made when the first device needs them.
 
-Importing this costs no protocol library: paho and pyserial are imported when a first broker or port is opened.
+Importing this costs no protocol library: paho, pyserial and h11 are imported when a first broker, port or device is
+opened.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
+from devices.http.driver import HttpDriver
 from devices.modbus.driver import ModbusDriver
 from devices.mqtt.driver import MqttDriver
 from devices.mqtt.port import Connect
@@ -24,5 +26,6 @@ def driver_factories(
     return {
         "modbus": lambda: ModbusDriver(clock=clock, ids=ids, notes=notes),
         "mqtt": lambda: MqttDriver(clock=clock, client_id=f"skerry-{node}", connect=brokers),
+        "http": lambda: HttpDriver(clock=clock, ids=ids),
         "virtual": lambda: VirtualDriver(clock=clock),
     }

@@ -1,4 +1,4 @@
-"""Every driver keeps the contract: virtual in memory, Modbus and MQTT on real sockets."""
+"""Every driver keeps the contract: virtual in memory, the others on real sockets."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ import paho.mqtt.client as paho
 import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 
+from devices.http.driver import HttpDriver
 from devices.modbus.driver import ModbusDriver
 from devices.mqtt.driver import MqttDriver
 from devices.port import DeviceConfig, PropertyConfig
@@ -23,6 +24,7 @@ from skerry.clocks import SeededIds, SystemClock
 from skerry.objects.json import JsonObject
 from skerry.objects.meta import Key
 from tests.contracts.driver_contract import DriverContract, Form, MakeForm
+from tests.devices.http.nginx import NGINX, nginx
 from tests.devices.raw_slave import Slave, running
 
 MOSQUITTO = shutil.which("mosquitto") or shutil.which("/usr/sbin/mosquitto")
@@ -77,6 +79,27 @@ class TestModbus(DriverContract):
                 yield Form(
                     driver=ModbusDriver(clock=SystemClock(), ids=SeededIds(1)), config=good, broken=broken(good)
                 )
+
+        return made
+
+
+@pytest.mark.system
+@pytest.mark.skipif(NGINX is None, reason="nginx is not installed")
+class TestHttp(DriverContract):
+    @pytest.fixture
+    def make(self, tmp_path: Path) -> MakeForm:
+        @asynccontextmanager
+        async def made() -> AsyncGenerator[Form]:
+            with nginx(tmp_path) as server:
+                server.put("level", "7")
+                server.put("setpoint", "1")
+                good = config(
+                    "http",
+                    {"url": f"http://127.0.0.1:{server.port}/"},
+                    {"url": "level"},
+                    {"url": "setpoint", "writeTemplate": "${value}"},
+                )
+                yield Form(driver=HttpDriver(clock=SystemClock(), ids=SeededIds(1)), config=good, broken=broken(good))
 
         return made
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
+
 import pytest
 
-from devices.manifests import device_config, known_devices
+from devices.manifests import KnownDevice, device_config, known_devices
 from skerry.errors import InvalidError
 from skerry.objects.json import JsonObject
 from skerry.objects.meta import Key
@@ -103,3 +105,52 @@ def test_a_cycle_that_can_be_nothing_but_nanoseconds_is_one(given: int, collect_
     placed: JsonObject = {"name": "x", "collectCycle": given}
     (made,) = device_config(KEY, device(placed), {("default", "m"): model()}).properties
     assert made.collect_ms == collect_ms
+
+
+def secret(type: str = "skerry.dev/device", **data: str) -> JsonObject:
+    encoded: JsonObject = {name: base64.b64encode(text.encode()).decode() for name, text in data.items()}
+    return {"metadata": {"name": "s", "namespace": "default"}, "type": type, "data": encoded}
+
+
+def with_secret(protocol: str, found: JsonObject | None) -> KnownDevice:
+    obj: JsonObject = {
+        "metadata": {"name": "one", "namespace": "default", "uid": "u"},
+        "spec": {
+            "deviceModelRef": {"name": "m"},
+            "protocol": {"protocolName": protocol, "configData": {"url": "http://plc/", "secretRef": {"name": "s"}}},
+            "properties": [],
+        },
+    }
+    model: JsonObject = {"metadata": {"name": "m", "namespace": "default"}, "spec": {"properties": []}}
+
+    def secrets(namespace: str, name: str) -> JsonObject | None:
+        return found if (namespace, name) == ("default", "s") else None
+
+    (known,) = known_devices([obj], {("default", "m"): model}, secrets).values()
+    return known
+
+
+def test_a_device_gets_what_is_in_its_secret_and_shows_it_to_nobody() -> None:
+    known = with_secret("http", secret(token="t0ken"))
+    assert known.config is not None and known.config.secret == {"token": b"t0ken"}
+    assert known.config.protocol_config == {"url": "http://plc/"}
+    assert "t0ken" not in repr(known)
+
+
+@pytest.mark.parametrize(
+    ("found", "said"),
+    [
+        (None, "secretRef.name: there is no Secret 's' in default"),
+        (secret("Opaque", token="t0ken"), "Secret 's' is not of type skerry.dev/device"),
+        ({"type": "skerry.dev/device", "data": {"token": "%"}}, "not base64"),
+    ],
+)
+def test_a_secret_that_is_not_for_devices_is_not_used(found: JsonObject | None, said: str) -> None:
+    known = with_secret("http", found)
+    assert known.config is None and said in known.reason
+
+
+def test_a_mapper_reads_what_stands_in_its_devices_itself() -> None:
+    known = with_secret("acme", None)
+    assert known.config is not None and known.config.protocol_config["secretRef"] == {"name": "s"}
+    assert known.config.secret == {}

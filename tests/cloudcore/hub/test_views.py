@@ -189,3 +189,13 @@ def test_every_way_to_name_an_object_in_a_pod_is_followed() -> None:
         "secrets ns/volume",
         "persistentvolumeclaims ns/claim",
     ]
+
+
+def test_a_device_needs_its_model_and_the_secret_that_it_names() -> None:
+    obj = device("n1", "m")
+    spec = obj["spec"]
+    assert isinstance(spec, dict)
+    spec["protocol"] = {"protocolName": "http", "configData": {"secretRef": {"name": "s"}}}
+    key = Key("devices.devices.kubeedge.io", "ns", "d")
+    found = references_of(key, obj)
+    assert [str(key) for key in found] == ["secrets ns/s", "devicemodels.devices.kubeedge.io ns/m"]

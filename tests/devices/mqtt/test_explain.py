@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from devices.layouts import PAYLOAD_BYTES_SHOWN, shown_payload
 from devices.mqtt.config import MqttDevice, MqttProperty, parse_device
 from devices.mqtt.driver import MqttDriver
-from devices.mqtt.explain import PAYLOAD_BYTES_SHOWN, explanation, note_of, refused, rehearsal, shown_payload
+from devices.mqtt.explain import explanation, note_of, refused, rehearsal
 from devices.mqtt.port import Delivery, Outgoing
 from devices.port import DeviceConfig, DeviceHealth, PropertyConfig, Reading
 from skerry.clocks import SystemClock

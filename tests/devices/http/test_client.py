@@ -1,0 +1,144 @@
+"""The HTTP client against servers that do not behave."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+
+from devices.http.client import HttpClient
+from devices.http.config import Origin, Tls
+from devices.http.driver import Asked
+from skerry.errors import UnavailableError
+
+pytestmark = pytest.mark.system
+GET = Asked(method="GET", target="/x", headers={})
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n5"
+
+Answering = Callable[[int, bytes, asyncio.StreamWriter], Awaitable[None]]
+"""Number of the request, its head, and where to answer."""
+
+
+class Server:
+    def __init__(self) -> None:
+        self.port = 0
+        self.requests: list[bytes] = []
+        self.connections = 0
+
+
+@asynccontextmanager
+async def serving(answer: Answering) -> AsyncGenerator[Server]:
+    made = Server()
+
+    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        made.connections += 1
+        try:
+            while True:
+                head = await reader.readuntil(b"\r\n\r\n")
+                made.requests.append(head)
+                await answer(len(made.requests), head, writer)
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass
+        finally:
+            writer.close()
+
+    server = await asyncio.start_server(connected, "127.0.0.1", 0)
+    made.port = server.sockets[0].getsockname()[1]
+    async with server:
+        yield made
+
+
+@asynccontextmanager
+async def client(server: Server, *, timeout_s: float = 10, bytes_max: int = 1000) -> AsyncGenerator[HttpClient]:
+    origin = Origin(scheme="http", host="127.0.0.1", port=server.port)
+    made = HttpClient(origin, Tls(), timeout_s=timeout_s, bytes_max=bytes_max)
+    try:
+        yield made
+    finally:
+        await made.close()
+
+
+def saying(data: bytes, *, end: bool = False) -> Answering:
+    async def answer(_number: int, _head: bytes, writer: asyncio.StreamWriter) -> None:
+        writer.write(data)
+        if end:
+            writer.close()
+
+    return answer
+
+
+async def test_a_connection_is_kept() -> None:
+    async with serving(saying(OK)) as server, client(server) as asks:
+        for _ in range(3):
+            assert (await asks.exchange(GET)).body == b"5"
+        assert server.connections == 1
+        assert b"Host: 127.0.0.1:" in server.requests[0] and b"Accept-Encoding: identity" in server.requests[0]
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (b"", "ended before the answer"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n5", "no HTTP|ended before"),
+        (b"SSH-2.0-OpenSSH\r\n\r\n", "the answer is no HTTP"),
+        (b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 1\r\n\r\n5", "encoded .gzip."),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", "the answer is no HTTP"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 2000\r\n\r\n" + b"5" * 2000, "larger than 1000 bytes"),
+        (b"HTTP/1.1 200 OK\r\nX: " + b"x" * 70_000, "the answer is no HTTP"),
+    ],
+)
+async def test_an_answer_that_is_none_is_no_value(data: bytes, said: str) -> None:
+    async with serving(saying(data, end=True)) as server, client(server) as asks:
+        with pytest.raises(UnavailableError, match=said):
+            await asks.exchange(GET)
+
+
+async def test_a_late_answer_is_nobodys() -> None:
+    first = asyncio.Event()
+
+    async def answer(number: int, _head: bytes, writer: asyncio.StreamWriter) -> None:
+        if number == 1:
+            await first.wait()
+            writer.write(OK.replace(b"5", b"1"))
+        else:
+            writer.write(OK)
+
+    async with serving(answer) as server, client(server, timeout_s=0.1) as asks:
+        with pytest.raises(UnavailableError, match=r"no answer within 0\.1 s"):
+            await asks.exchange(GET)
+        first.set()
+    async with serving(saying(OK)) as server, client(server) as asks:
+        assert (await asks.exchange(GET)).body == b"5"
+
+
+async def test_what_was_asked_on_a_connection_that_the_server_had_ended_is_asked_again_but_no_command_is() -> None:
+    async def once_each(_number: int, _head: bytes, writer: asyncio.StreamWriter) -> None:
+        writer.write(OK)
+        await writer.drain()
+        writer.close()
+
+    async with serving(once_each) as server, client(server) as asks:
+        for _ in range(3):
+            assert (await asks.exchange(GET)).body == b"5"
+        assert len(server.requests) == server.connections == 3
+
+    async def never(_number: int, _head: bytes, writer: asyncio.StreamWriter) -> None:
+        writer.close()
+
+    post = Asked(method="POST", target="/x", headers={}, body=b"")
+    for asked, once in ((post, False), (Asked(method="PUT", target="/x", headers={}), True)):
+        async with serving(never) as server, client(server) as asks:
+            with pytest.raises(UnavailableError):
+                await asks.exchange(asked, once=once)
+            assert len(server.requests) == 1
+
+
+async def test_a_body_without_a_length_ends_with_the_connection_and_chunks_are_put_together() -> None:
+    async with serving(saying(b"HTTP/1.0 200 OK\r\n\r\n42", end=True)) as server, client(server) as asks:
+        assert (await asks.exchange(GET)).body == b"42"
+    chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n4\r\n1\r\n2\r\n0\r\n\r\n"
+    async with serving(saying(chunked)) as server, client(server) as asks:
+        assert (await asks.exchange(GET)).body == b"42"
+        assert (await asks.exchange(GET)).body == b"42" and server.connections == 1
