@@ -11,7 +11,7 @@ a card one small row and the log never grows. It goes with the device.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from edgecore.store.port import BESIDE, TwinRow
@@ -69,8 +69,11 @@ class DesiredLog:
             for place, state in twins.items()
         }
 
-    def note(self, states: Mapping[Place, TwinState], *, now_ms: int) -> Noted:
-        """What these twins, which are about to be committed, change of the log."""
+    def note(
+        self, states: Mapping[Place, TwinState], answers: Iterable[tuple[Place, TwinState]] = (), *, now_ms: int
+    ) -> Noted:
+        """What these twins, which are about to be committed, change of the log. `answers`: twins as they were
+        answered since the last commit, in order; another value may be wanted of them by now."""
         rows: dict[tuple[Key, int], TwinRow] = {}
         logged: dict[Place, _Logged] = {}
         following = dict[Key, int]()
@@ -83,20 +86,27 @@ class DesiredLog:
             rows[device, number % SLOTS] = _row(device, number, now_ms, body)
             return number
 
+        def answer(place: Place, state: TwinState, known: _Logged) -> tuple[Vector, int] | None:
+            if state.ack is None or not _says_more(state.ack, known.ack):
+                return known.answered
+            version, number = known.answered or (None, 0)
+            held = version == state.ack.for_ver and number > self._next.get(place[0], 1) - SLOTS
+            body = answer_body(place[1], state.ack, uid=state.uid)
+            return state.ack.for_ver, add(place, body, number if held else None)
+
+        for place, state in answers:
+            known = logged.get(place) or self._logged.get(place, _Logged())
+            if known.uid == state.uid and state.desired == known.desired:
+                logged[place] = replace(known, answered=answer(place, state, known), ack=state.ack)
         moved = [entry for entry in states.items() if self._moved(*entry)]
         for place, state in sorted(moved, key=lambda entry: _wanted_at(entry[1])):
-            known = self._logged.get(place, _Logged())
+            known = logged.get(place) or self._logged.get(place, _Logged())
             if known.uid != state.uid:
                 known = _Logged(uid=state.uid)
             if state.desired is not None and state.desired != known.desired:
                 revision = self._revision_of(place[0], states)
                 add(place, change_body(place[1], known.desired, state.desired, revision=revision, uid=state.uid))
-            answered = known.answered
-            if state.ack is not None and _says_more(state.ack, known.ack):
-                again = answered[1] if answered is not None and answered[0] == state.ack.for_ver else None
-                held = again is not None and again > self._next.get(place[0], 1) - SLOTS
-                body = answer_body(place[1], state.ack, uid=state.uid)
-                answered = (state.ack.for_ver, add(place, body, again if held else None))
+            answered = answer(place, state, known)
             logged[place] = _Logged(uid=state.uid, desired=state.desired, ack=state.ack, answered=answered)
         return Noted(rows=tuple(rows.values()), logged=logged, next=following)
 

@@ -110,6 +110,7 @@ class Ledger:
         self.twins[place] = state
         self.stage.rows.add(place)
         self.stage.told.add(place)
+        self.stage.answered.append((place, state))
         self.hurry()
 
     async def want(self, changes: Sequence[Change], check: Callable[[], None]) -> Sequence[Desired]:
@@ -134,8 +135,13 @@ class Ledger:
                 after = states[change.place] = want(before, desired, self._clock.wall_ms())
                 rows.append(TwinRow(device=device, prop=prop, body=encode_state(after)))
                 reports += [desired_report(device, prop, after, change.policy), reported_report(device, prop, after)]
-            noted = self.log.note(states, now_ms=self._clock.wall_ms())
-            await self._store.apply(EdgeBatch(twins=(*rows, *noted.rows), reports=tuple(reports)))
+            answered, self.stage.answered = self.stage.answered, []
+            noted = self.log.note(states, answered, now_ms=self._clock.wall_ms())
+            try:
+                await self._store.apply(EdgeBatch(twins=(*rows, *noted.rows), reports=tuple(reports)))
+            except UnavailableError:
+                self.stage.answered[:0] = answered
+                raise
             self.log.keep(noted)
             for change, desired in zip(changes, written, strict=True):
                 self._take_for_true(change, desired)
@@ -236,7 +242,7 @@ class Ledger:
             try:
                 batch = stage.batch(self.twins.get, self.pace.pending)
                 states = {place: state for place in stage.rows if (state := self.twins.get(place)) is not None}
-                noted = self.log.note(states, now_ms=self._clock.wall_ms())
+                noted = self.log.note(states, stage.answered, now_ms=self._clock.wall_ms())
                 batch = replace(batch, twins=(*batch.twins, *noted.rows))
                 if batch != EdgeBatch():
                     await self._store.apply(batch)

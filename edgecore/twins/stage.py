@@ -41,6 +41,8 @@ class Stage:
     rows: set[Place] = field(default_factory=set[Place])
     told: set[Place] = field(default_factory=set[Place])
     wanted: dict[Place, Policy] = field(default_factory=dict[Place, Policy])
+    answered: list[tuple[Place, TwinState]] = field(default_factory=list[tuple[Place, TwinState]])
+    """Twins as they were answered, in order, for the log: another value may be wanted before the next commit."""
     telemetry: list[NewReading] = field(default_factory=list[NewReading])
     states: dict[Key, DeviceState] = field(default_factory=dict[Key, DeviceState])
     gone: set[Key] = field(default_factory=set[Key])
@@ -56,6 +58,7 @@ class Stage:
         self.rows |= unsaved.rows
         self.told |= unsaved.told
         self.wanted = unsaved.wanted | self.wanted
+        self.answered = unsaved.answered + self.answered
         self.telemetry = unsaved.telemetry + self.telemetry
         self.states = unsaved.states | self.states
         self.gone |= unsaved.gone

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import pytest
@@ -38,8 +38,10 @@ class Kept:
     def begin_anew(self) -> None:
         self.log = DesiredLog(self.rows.values(), self.twins, lambda _device, states: f"rev {len(states)}")
 
-    def commit(self, states: Mapping[Place, TwinState], now_ms: int = 1) -> None:
-        noted = self.log.note(states, now_ms=now_ms)
+    def commit(
+        self, states: Mapping[Place, TwinState], now_ms: int = 1, answers: Sequence[tuple[Place, TwinState]] = ()
+    ) -> None:
+        noted = self.log.note(states, answers, now_ms=now_ms)
         self.rows |= {row.prop: row for row in noted.rows}
         self.twins |= states
         self.log.keep(noted)
@@ -65,6 +67,19 @@ def test_a_change_and_its_last_answer_are_one_item() -> None:
     ]  # fmt: skip
     assert len(kept.rows) == 6, "answers to one version take each other's place"
     assert [dig(item, "revision") for item in kept.items()] == ["rev 1"] * 3
+
+
+def test_an_answer_is_logged_though_another_value_is_wanted_before_it_is_committed() -> None:
+    kept, one, two = Kept(), wanted("20", 1), wanted("21", 2)
+    kept.commit({SETPOINT: answered(one, "pending")})
+    said = [(SETPOINT, answered(one, "failed", "silent")), (SETPOINT, answered(one, "verified"))]
+    kept.commit({SETPOINT: answered(two, "pending")}, 2, answers=said)
+    late = [(SETPOINT, answered(one, "verified"))]
+    kept.commit({SETPOINT: answered(two, "refused", "no")}, 3, answers=late)
+    assert [(dig(item, "before"), dig(item, "value"), dig(item, "answer", "state")) for item in kept.items()] == [
+        ("20", "21", "refused"), (None, "20", "verified"),
+    ]  # fmt: skip
+    assert len(kept.rows) == 4, "an answer to what nobody wants any more, which came late, has no say"
 
 
 def test_readings_and_what_is_known_already_write_nothing() -> None:
