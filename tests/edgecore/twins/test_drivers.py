@@ -10,7 +10,7 @@ import sys
 from edgecore.twins.drivers import driver_factories
 from skerry.clocks import SeededIds, SystemClock
 made = driver_factories(clock=SystemClock(), ids=SeededIds(1), node="eu-1")
-assert set(made) == {"modbus", "mqtt", "virtual"}
+assert set(made) == {"http", "modbus", "mqtt", "virtual"}
 heavy = ("pymodbus", "paho", "serial", "aiohttp", "sqlalchemy", "cryptography")
 print([name for name in heavy if name in sys.modules])
 """
