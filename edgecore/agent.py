@@ -31,6 +31,7 @@ from edgecore.config import (
     node_ip_of,
 )
 from edgecore.dmi.mappers import Sockets
+from edgecore.history.file import HistoryFile
 from edgecore.link.bandwidth import own_plan
 from edgecore.link.dial import HUB_PORT, quic_dialer, ways_of, websocket_dialer
 from edgecore.link.membership import Membership, load_membership
@@ -96,12 +97,21 @@ async def serve(settings: EdgeSettings) -> None:
             broker=broker,
             mappers=_mappers(settings),
             home=_home(settings, membership.node),
+            history=_history(settings),
         )
         agent = compose(ground)
         await _run(settings, membership, agent, certificate, store, guard)
         await runtime.close()
     finally:
         store.close()
+
+
+def _history(settings: EdgeSettings) -> HistoryFile | None:
+    """What the gateway itself remembers of its devices: the first to give way on a full disk."""
+    if not settings.history_mib:
+        return None
+    floor = 2 * settings.free_floor_mib * MIB
+    return HistoryFile(settings.data / "store" / "history.db", bytes_max=settings.history_mib * MIB, free_floor=floor)
 
 
 def _mappers(settings: EdgeSettings) -> Sockets | None:

@@ -18,6 +18,8 @@ from edgecore.bus.port import Open
 from edgecore.bus.shell import BusParts, EventBus
 from edgecore.commands.runner import CommandParts, CommandRunner, shown_commands
 from edgecore.dmi.mappers import Mappers, MappersParts, Sockets
+from edgecore.history.file import HistoryFile
+from edgecore.history.keeper import HistoryKeeper
 from edgecore.link.cloud_time import AgentClock
 from edgecore.link.dial import Dialer
 from edgecore.link.session import EdgeLink, LinkParts, LinkSettings
@@ -92,6 +94,8 @@ class Ground:
     """How KubeEdge's mappers are spoken to; None: none are."""
     broker: Open | None = None
     """Opens the connection to the MQTT broker over which KubeEdge's apps and mappers talk; None: there is none."""
+    history: HistoryFile | None = None
+    """What the gateway itself remembers of its devices; None: nothing."""
     home: tuple[str, Open] | None = None
     """Home Assistant's prefix of topics, and what opens the connection to its broker; None: it is told nothing."""
 
@@ -112,6 +116,8 @@ class Agent:
     """None where Home Assistant is told nothing."""
     mappers: Mappers | None
     """None without a socket for KubeEdge's mappers."""
+    history: HistoryKeeper | None
+    """None where the gateway keeps none of its own."""
     local: LocalParts
     """What the local API answers from."""
 
@@ -124,6 +130,7 @@ class Agent:
             "node": self.node.run(),
             **({"bus": self.bus.run()} if self.bus else {}),
             **({"mappers": self.mappers.run()} if self.mappers else {}),
+            **({"history": self.history.run()} if self.history else {}),
             **({"homeassistant": self.announcer.run()} if self.announcer else {}),
         }
 
@@ -170,7 +177,9 @@ def compose(ground: Ground) -> Agent:
     bus = _bus(ground, twins, external)
     commands = _commands(ground, machine.boot_id, twins, pods, link)
     link.on_welcome(commands.poke)
+    history = _history(ground)
     local = LocalParts(
+        history=history,
         store=store,
         twins=twins,
         link=link,
@@ -191,9 +200,17 @@ def compose(ground: Ground) -> Agent:
         link=link,
         bus=bus,
         mappers=_mappers(ground, external),
+        history=history,
         announcer=_announcer(ground, twins),
         local=local,
     )
+
+
+def _history(ground: Ground) -> HistoryKeeper | None:
+    if ground.history is None:
+        return None
+    time = ground.time
+    return HistoryKeeper(ground.store, ground.history, node=ground.node, clock=time, trusted=lambda: time.trusted)
 
 
 def _mappers(ground: Ground, external: ExternalDriver) -> Mappers | None:

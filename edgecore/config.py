@@ -79,6 +79,13 @@ class EdgeSettings:
     alarm_days: float = setting(
         0.0, help="days of running that an alarm waits for the cloud; 0: for ever", low=0, high=DAYS_MAX
     )
+    history_mib: int = setting(
+        128,
+        help="room for what the gateway itself remembers of its devices, whether the cloud has it or not (some days "
+        "of a hundred readings a second); the oldest go. 0: nothing is remembered",
+        low=0,
+        high=1 << 20,
+    )
     free_floor_mib: int = setting(
         16,
         help="room that stays free on the disk of the data: below, readings that wait for the cloud are dropped; "

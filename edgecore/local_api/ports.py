@@ -9,6 +9,7 @@ from typing import Protocol
 from edgecore.store.shell import AsyncEdgeStore
 from skerry.objects.desired import Vector, Wish
 from skerry.objects.device_questions import Question
+from skerry.objects.history import HistoryQuestion
 from skerry.objects.holds import Holding
 from skerry.objects.json import JsonObject
 from skerry.objects.meta import Key
@@ -98,6 +99,12 @@ class Questions(Protocol):
     async def answer(self, question: Question) -> JsonObject: ...
 
 
+class DeviceHistory(Protocol):
+    """What this gateway itself remembers. Raises the errors of `skerry.errors`."""
+
+    async def answer(self, namespace: str, name: str, question: HistoryQuestion, /) -> JsonObject: ...
+
+
 class Pods(Protocol):
     @property
     def count(self) -> int: ...
@@ -115,5 +122,7 @@ class LocalParts:
     clock: Clock
     node: str
     questions: Questions
+    history: DeviceHistory | None = None
+    """None where the gateway keeps none of its own."""
     commands: Callable[[], list[JsonObject]] = list
     """Every command that this gateway knows, as objects."""

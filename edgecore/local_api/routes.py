@@ -23,6 +23,7 @@ from skerry.objects.bandwidth import bandwidth_text
 from skerry.objects.desired import Wish
 from skerry.objects.desired_log import desired_log, log_limit
 from skerry.objects.device_questions import OfLine, explain_of, read_of
+from skerry.objects.history import question_of
 from skerry.objects.json import Json, JsonObject, encode_object, maps_at, str_at
 from skerry.objects.logs import LogRequest
 from skerry.objects.meta import Key, annotations_of, name_of, namespace_of
@@ -185,6 +186,8 @@ class Routes:
             return self._desired_log(request, target)
         if target.rest == ("hold",) and target.kind is DEVICE:
             return await self._hold(request, target)
+        if target.rest == ("history",) and target.kind is DEVICE:
+            return await self._history(request, target)
         if target.rest not in ((), ("status",)):
             raise NotFoundError("the server could not find the requested resource")
         if request.method != "GET":
@@ -294,6 +297,15 @@ class Routes:
                 return json_answer({"device": target.name, "hold": ""})
             case _:
                 raise MethodNotAllowedError("a device is held with PUT and released with DELETE")
+
+    async def _history(self, request: Request, target: Target) -> Answer:
+        """Of devices that are gone as well."""
+        if request.method != "GET":
+            raise MethodNotAllowedError("a history takes GET")
+        if self._parts.history is None:
+            raise UnavailableError("this gateway keeps no history of its own (--history-mib 0): ask the cloud")
+        question = question_of(lambda name: request.query.get(name, ""))
+        return json_answer(await self._parts.history.answer(target.namespace, target.name, question))
 
     async def _log(self, request: Request, target: Target) -> Stream:
         pod = self._objects.get(POD, target.namespace, target.name)

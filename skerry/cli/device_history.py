@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 import click
@@ -14,22 +14,14 @@ from click.core import ParameterSource
 from skerry.cli.client import Client, path_of
 from skerry.cli.device_objects import DEVICES, complete_places, fields_option, namespace_option, split_name
 from skerry.cli.device_wanted import read_wanted, wanted_listed
-from skerry.cli.downsampling import (
-    Reading,
-    aggregates_of,
-    columns_of,
-    number_text,
-    plot,
-    reading_of,
-    sparkline,
-    steps_of,
-)
 from skerry.cli.listing import LISTED, Listing, Row, fields_of, print_listing
 from skerry.cli.logs import seconds_of
+from skerry.cli.pictures import Reading, columns_of, number_text, plot, reading_of, sparkline
 from skerry.cli.target import Target, with_target
-from skerry.errors import BadRequestError, NotFoundError, UnavailableError
+from skerry.errors import BadRequestError, UnavailableError
+from skerry.objects.history import aggregates_of
 from skerry.objects.json import JsonObject, dig, int_at, map_at, maps_at, str_at
-from skerry.objects.times import micro_time_text, ms_at, parse_time, time_text
+from skerry.objects.times import micro_time_text, parse_time, time_text
 
 ROWS_MAX: Final = 1_000_000
 """Read for one look; beyond, a shorter time is asked for."""
@@ -45,8 +37,14 @@ _FORMS: Final = (*LISTED, "plot")
 @click.option("--since", default="1h", help="From so long ago, or from a time on: 90s, 2h, 7d, 2026-11-28T06:00:00Z.")
 @click.option("--until", default="", help="Up to so long ago, or to a time.")
 @click.option("--limit", type=click.IntRange(min=1), default=None, help="Only the newest N rows.")
-@click.option("--step", default="", help="One row for each 10s, 1m, 1h.")
-@click.option("--agg", default="min,max,avg", help="What a step shows: min, max, avg, first, last, count.")
+@click.option("--step", default="", help="One row for each 500ms, 10s, 1m, 1h, 1d, made where the history is.")
+@click.option(
+    "--aggregate",
+    "--agg",
+    "aggregate",
+    default="min,max,avg",
+    help="What a step shows: min, max, avg, first, last, count.",
+)
 @click.option("--gaps", is_flag=True, help="Only what a gateway had to drop.")
 @click.option("--desired", is_flag=True, help="What was wanted instead: by whom, and what became of it.")
 @click.option("-o", "--output", "form", default="table", help="table, wide, json, yaml, jsonl, csv or plot.")
@@ -61,7 +59,7 @@ def history(
     until: str,
     limit: int | None,
     step: str,
-    agg: str,
+    aggregate: str,
     gaps: bool,
     desired: bool,
     form: str,
@@ -86,9 +84,18 @@ def history(
     since_ms, until_ms = moment(since, now_ms), moment(until, now_ms) if until else now_ms
     if since_ms >= until_ms:
         raise BadRequestError(f"--since {since}: must lie before --until {until or 'now'}")
-    names = aggregates_of(agg)
     client = target.client()
-    rows = read_rows(client, namespace or client.namespace, name, prop, since_ms, until_ms, limit)
+    place = namespace or client.namespace
+    empty = f"Nothing of {name}/{prop} since {time_text(since_ms)}."
+    if step:
+        if gaps or form == "plot" or limit is not None:
+            raise BadRequestError("--step: without --gaps, --limit and -o plot, which are of readings")
+        names = aggregates_of(aggregate)
+        thinned = {"step": step, "aggregate": ",".join(names)}
+        steps = read_steps(client, place, name, prop, since_ms, until_ms, thinned)
+        print_listing(steps_listed(steps, names), form, fields_of(fields), empty=empty)
+        return
+    rows = read_rows(client, place, name, prop, since_ms, until_ms, limit)
     if gaps:
         rows = [row for row in rows if map_at(row, "gap")]
     if form == "plot":
@@ -96,8 +103,7 @@ def history(
         return
     if form == "table" and sys.stdout.isatty() and rows and not gaps and not fields:
         click.echo(_summary(rows, since_ms=since_ms, until_ms=until_ms))
-    listing = steps_listed(rows, seconds_of(step) * 1000, names) if step else rows_listed(rows)
-    print_listing(listing, form, fields_of(fields), empty=f"Nothing of {name}/{prop} since {time_text(since_ms)}.")
+    print_listing(rows_listed(rows), form, fields_of(fields), empty=empty)
 
 
 def _was_given(option: str) -> bool:
@@ -107,7 +113,7 @@ def _was_given(option: str) -> bool:
 def _wanted(
     target: Target, namespace: str, name: str, prop: str, since: str, limit: int | None, form: str, fields: str
 ) -> None:
-    for option in ("until", "step", "agg", "gaps"):
+    for option in ("until", "step", "aggregate", "gaps"):
         if _was_given(option):
             raise BadRequestError(f"--{option}: belongs to the history of values, and not to --desired")
     if form == "plot":
@@ -139,29 +145,50 @@ def read_rows(
 ) -> list[JsonObject]:
     """In order of time, the newest `limit` of them. Raises `BadRequestError` for more than can be read."""
     order = "newest" if limit is not None else "oldest"
-    query = {"property": prop, "sinceTime": time_text(since_ms), "order": order, "limit": str(_PAGE)}
+    query = {"property": prop, "order": order} | _between(since_ms, until_ms)
     rows: list[JsonObject] = []
-    while True:
-        try:
-            page = client.request("GET", path_of(DEVICES, place, name, "history"), query=query).obj
-        except NotFoundError as error:
-            if client.local and "requested resource" in str(error):
-                raise UnavailableError(
-                    "the cloud keeps the history: ask it with --kubeconfig; here, `skerry device why` says how it is"
-                ) from error
-            raise
-        rows += [row for row in maps_at(page, "items") if since_ms <= ms_at(str_at(row, "time")) <= until_ms]
-        token = str_at(page, "metadata", "continue")
-        if not token or (limit is not None and len(rows) >= limit):
+    for page in _pages(client, place, name, query):
+        rows += maps_at(page, "items")
+        if limit is not None and len(rows) >= limit:
             break
-        if len(rows) >= ROWS_MAX:
-            raise BadRequestError(f"there are more than {ROWS_MAX} readings since then: give a later --since")
+        if len(rows) > ROWS_MAX:
+            raise BadRequestError(
+                f"there are more than {ROWS_MAX} readings since then: give a later --since, or --step"
+            )
         if sys.stderr.isatty():
             click.echo(f"\r  {len(rows)} readings ...", nl=False, err=True)
-        query = {"property": prop, "limit": str(_PAGE), "continue": token, "sinceTime": time_text(since_ms)}
     if sys.stderr.isatty() and len(rows) >= _PAGE:
         click.echo("\r" + " " * 32 + "\r", nl=False, err=True)
     return rows if limit is None else rows[:limit][::-1]
+
+
+def read_steps(
+    client: Client, place: str, name: str, prop: str, since_ms: int, until_ms: int, thinned: dict[str, str]
+) -> list[JsonObject]:
+    """As the server made them. Raises `BadRequestError` for more than anybody reads."""
+    rows: list[JsonObject] = []
+    query = {"property": prop} | thinned | _between(since_ms, until_ms)
+    for page in _pages(client, place, name, query):
+        if not int_at(page, "stepMs"):
+            raise UnavailableError("the server is too old to make steps: leave --step out")
+        rows += maps_at(page, "items")
+        if len(rows) > ROWS_MAX:
+            raise BadRequestError(f"there are more than {ROWS_MAX} steps since then: give a longer --step")
+    return rows
+
+
+def _between(since_ms: int, until_ms: int) -> dict[str, str]:
+    return {"sinceTime": micro_time_text(since_ms), "untilTime": micro_time_text(until_ms)}
+
+
+def _pages(client: Client, place: str, name: str, query: dict[str, str]) -> Iterator[JsonObject]:
+    query = {**query, "limit": str(_PAGE)}
+    while True:
+        page = client.request("GET", path_of(DEVICES, place, name, "history"), query=query).obj
+        yield page
+        query["continue"] = str_at(page, "metadata", "continue")
+        if not query["continue"]:
+            return
 
 
 def rows_listed(rows: Sequence[JsonObject]) -> Listing:
@@ -175,7 +202,8 @@ def _cells(row: JsonObject) -> tuple[str, ...]:
     gap = map_at(row, "gap")
     at = str_at(row, "time")
     if gap:
-        what = f"up to {int_at(gap, 'count')} readings dropped, {str_at(gap, 'from')} to {str_at(gap, 'to')}"
+        why = str_at(row, "reason") or "dropped"
+        what = f"{int_at(gap, 'count')} readings {why}, {str_at(gap, 'from')} to {str_at(gap, 'to')}"
         return at, "-", "gap", "-", str_at(row, "node"), what
     value, number = dig(row, "value"), dig(row, "sequence")
     doubt = "the gateway's clock was not known to be right" if dig(row, "estimated") else ""
@@ -184,16 +212,15 @@ def _cells(row: JsonObject) -> tuple[str, ...]:
     return at, shown, str_at(row, "quality"), str(number or "-"), str_at(row, "node"), reason
 
 
-def steps_listed(rows: Sequence[JsonObject], step_ms: int, names: Sequence[str]) -> Listing:
+def steps_listed(steps: Sequence[JsonObject], names: Sequence[str]) -> Listing:
     """One row a step."""
     made: list[Row] = []
-    for step in steps_of(rows, step_ms):
-        at = micro_time_text(step.at_ms)
-        values = [step.aggregate(name) for name in names]
-        obj: JsonObject = {"time": at, **dict(zip(names, values, strict=True)), "bad": step.bad, "dropped": step.lost}
-        cells = (at, *(value or "-" for value in values), str(step.bad), str(step.lost))
-        made.append(Row(cells=cells, obj=obj))
-    titles = ("TIME", *(name.upper() for name in names), "BAD", "DROPPED")
+    for step in steps:
+        values = [dig(step, name) for name in names]
+        counts = [str(int_at(step, name)) for name in ("uncertain", "bad", "dropped")]
+        cells = (str_at(step, "time"), *("-" if value is None else str(value) for value in values), *counts)
+        made.append(Row(cells=cells, obj=step))
+    titles = ("TIME", *(name.upper() for name in names), "UNCERTAIN", "BAD", "DROPPED")
     return Listing(titles=titles, rows=tuple(made))
 
 

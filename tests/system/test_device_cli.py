@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from skerry.objects.json import JsonObject, dig, ensure_map, maps_at, str_at
-from tests.system.real_fleet import RealFleet, real_fleet, until
+from tests.system.real_fleet import NODE, RealFleet, real_fleet, until
 from tests.system.test_devices import Plc, example, plc
 
 __all__ = ["plc"]
@@ -47,6 +47,12 @@ def skerry(where: Path, *words: str) -> tuple[int, str, str]:
     assert "Traceback" not in done.stderr, done.stderr
     assert "\x1b" not in done.stdout + done.stderr, "no colour where there is no terminal"
     return done.returncode, done.stdout, done.stderr
+
+
+def last(where: Path) -> dict[str, str]:
+    """The newest row of the setpoint's history, of what the gateway remembers or the cloud has."""
+    _, out, _ = skerry(where, "history", "boiler-1/setpoint", "--limit", "1", "-o", "jsonl")
+    return json.loads(out.splitlines()[-1])
 
 
 def test_the_same_words_work_in_the_cloud_and_on_a_gateway_that_is_cut_off(fleet: RealFleet, plc: Plc) -> None:
@@ -86,6 +92,13 @@ def test_the_same_words_work_in_the_cloud_and_on_a_gateway_that_is_cut_off(fleet
         _, out, _ = skerry(where, "why", "boiler-1", "setpoint", "-o", "json")
         told = json.loads(out)
         assert (dig(told, "ack", "state"), dig(told, "desired", "value")) == ("verified", wanted)
+        until(lambda: last(where)["value"] == f"{wanted}.0", "its history to show it")  # noqa: B023 - asked at once
+        assert last(where)["node"] == NODE
+        _, out, _ = skerry(
+            where, "history", "boiler-1/setpoint", "--step", "1d", "--aggregate", "last,count", "-o", "jsonl"
+        )
+        step = json.loads(out.splitlines()[-1])
+        assert (step["last"], step["dropped"]) == (f"{wanted}.0", 0) and step["count"] > 1
         assert maps_at(told, "steps")[0] == {"name": "words", "says": f"0x{int(wanted) * 10:04X}"}
 
 
@@ -107,7 +120,6 @@ def test_what_can_t_be_done_says_why_with_its_exit_code_and_what_to_do_next(flee
         cloud, "history", "boiler-1/temperature", "--step", "1h", "--agg", "count,min", "-o", "jsonl"
     )
     assert code == 0 and int(json.loads(out.splitlines()[-1])["count"]) > 0
-    assert skerry(edge, "history", "boiler-1/temperature")[0] == 7
     code, _, err = skerry(cloud, "set", "boiler-1", "setpoint=50", "--if-match", "1")
     assert code == 4
     assert skerry(edge, "events", "boiler-1")[0] == 7

@@ -2,7 +2,8 @@
 
 Readings are in order of time, and those of one gateway in its own order (`cloudcore.store.dates`), whenever they
 arrived. A page begins where the one before it ended; what arrives late belongs before that and is not shown any more.
-Whoever must have every reading follows the numbers instead (`after`): what arrives later has a higher one.
+Whoever must have every reading follows the numbers instead (`after`): what arrives later has a higher one. With
+`step`, rows are thinned here, where they are (`skerry.objects.history`).
 
 A subresource of ours on KubeEdge's Device (`devices/NAME/history?property=P`), because the kind itself has no
 place for more than the last value. Readings outlive the Device that they came from.
@@ -10,24 +11,31 @@ place for more than the last value. Readings outlive the Device that they came f
 
 from __future__ import annotations
 
-import re
-from typing import Final, Literal
+from typing import Final
 
 from cloudcore.api.call import Call, Reply
 from cloudcore.api.writing import parse, plain_reply
 from cloudcore.store.port import Place, StoredRecord
-from skerry.errors import BadRequestError
+from skerry.objects.history import (
+    HistoryQuestion,
+    Hole,
+    Point,
+    Steps,
+    Thinning,
+    answer_of,
+    question_of,
+    step_token,
+    token_of,
+)
+from skerry.objects.history import Place as Told
 from skerry.objects.json import Json, JsonObject, bool_at, dig, int_at, str_at
-from skerry.objects.times import micro_time_text, parse_time
+from skerry.objects.times import micro_time_text
 from skerry.objects.twins import series_of
 
-_LIMIT: Final = 1000
-_LIMIT_MAX: Final = 10_000
-_NUMBER: Final = re.compile(r"\d{1,18}")
-_TOKEN: Final = re.compile(r"(oldest|newest)\.(\d{1,19})\.(\d{1,19})\.(\d{1,19})")
-_HIGHEST: Final = 2**63 - 1
-
-_Order = Literal["oldest", "newest"]
+SCAN_ROWS: Final = 2000
+"""Read at once to be thinned: ten milliseconds in which nobody else is answered."""
+SCANNED_MAX: Final = 1_000_000
+"""Rows read for one answer, or for its first step if that has more: the next page goes on."""
 
 
 async def history(call: Call) -> Reply:
@@ -37,81 +45,66 @@ async def history(call: Call) -> Reply:
     next page. With `after`, a number, in the order in which they arrived after that one, and `metadata.continue` is
     the `after` of the next page. It is left out on the last page.
     """
-    prop = call.query.text("property")
-    if not prop:
-        raise BadRequestError("property: required: which property's history? (`?property=NAME`)")
-    limit = min(_number(call, "limit", default=_LIMIT) or _LIMIT, _LIMIT_MAX)
-    series = series_of(call.target.namespace, call.target.name, prop)
-    metadata: JsonObject = {"name": call.target.name, "namespace": call.target.namespace}
-    found, token = await _page(call, series, limit)
-    if token:
-        metadata["continue"] = token
-    items: list[Json] = [_reading(record) for record in found]
-    shown: JsonObject = {
-        "kind": "DeviceHistory",
-        "apiVersion": "skerry.dev/v1",
-        "metadata": metadata,
-        "property": prop,
-        "items": items,
-    }
-    return plain_reply(call, shown)
+    question = question_of(call.query.text)
+    series = series_of(call.target.namespace, call.target.name, question.prop)
+    if question.steps is not None:
+        items, token = await _steps(call, series, question, question.steps)
+    else:
+        found, token = await _page(call, series, question)
+        items = [_reading(record) for record in found]
+    named = {"namespace": call.target.namespace, "name": call.target.name}
+    return plain_reply(call, answer_of(question, items=[*items], token=token, **named))
 
 
-async def _page(call: Call, series: str, limit: int) -> tuple[list[StoredRecord], str]:
+async def _page(call: Call, series: str, question: HistoryQuestion) -> tuple[list[StoredRecord], str]:
     """The page that is asked for, and where the next begins; "" for nowhere."""
-    since = call.query.text("sinceTime")
-    since_ms = parse_time(since) if since else 0
-    objects = call.parts.objects
-    order, place = _order(call), None
-    token = call.query.text("continue")
-    if token:
-        order, place = _place(token, order)
-    if call.query.text("after"):
-        if order or token:
-            raise BadRequestError("after: goes by arrival and without `order` and `continue`: leave one of them out")
-        after = _number(call, "after", default=0)
-        found = await objects.arrivals(series, after=after, since_ms=since_ms, limit=limit + 1)
-        return list(found[:limit]), str(found[limit - 1].number) if len(found) > limit else ""
-    newest_first = order == "newest"
-    found = await objects.records(series, after=place, since_ms=since_ms, limit=limit + 1, newest_first=newest_first)
+    objects, limit, since_ms = call.parts.objects, question.limit, question.since_ms
+    if question.after is not None:
+        found = await objects.arrivals(series, after=question.after, since_ms=since_ms, limit=limit + 1)
+        within = [record for record in found[:limit] if record.at_ms <= question.until_ms]
+        return within, str(found[limit - 1].number) if len(found) > limit else ""
+    place = Place(*question.place) if question.place is not None else _begin(question)
+    found = await objects.records(
+        series, after=place, since_ms=since_ms, limit=limit + 1, newest_first=question.newest_first
+    )
+    found = [record for record in found if record.at_ms <= question.until_ms]
     if len(found) <= limit:
         return list(found), ""
-    at_ms, seq, number = found[limit - 1].place
-    return list(found[:limit]), f"{order or 'oldest'}.{at_ms}.{seq}.{number}"
+    return list(found[:limit]), token_of(question.order, Told(*found[limit - 1].place))
 
 
-def _order(call: Call) -> _Order | None:
-    match call.query.text("order"):
-        case "":
-            return None
-        case "oldest":
-            return "oldest"
-        case "newest":
-            return "newest"
-        case other:
-            raise BadRequestError(f"order: must be `oldest` or `newest`, not {other!r}")
+def _begin(question: HistoryQuestion) -> Place | None:
+    """The newest first begin below the end of the time that is asked for."""
+    if not question.newest_first or question.until_ms >= 2**63 - 1:
+        return None
+    return Place(question.until_ms + 1, 0, 0)
 
 
-def _place(token: str, order: _Order | None) -> tuple[_Order, Place]:
-    """Where a page ended, and in which order it was."""
-    found = _TOKEN.fullmatch(token)
-    numbers = tuple(map(int, found.groups()[1:])) if found else ()
-    if found is None or max(numbers) > _HIGHEST:
-        raise BadRequestError(f"continue: must be what `metadata.continue` of a page said, not {token[:80]!r}")
-    before: _Order = "newest" if found[1] == "newest" else "oldest"
-    if order not in (None, before):
-        raise BadRequestError(f"order: the page before was in order `{before}`: go on with that, or begin anew")
-    return before, Place(*numbers)
+async def _steps(call: Call, series: str, question: HistoryQuestion, thinning: Thinning) -> tuple[list[Json], str]:
+    """Rows of steps, and where the next page begins."""
+    steps, shown, place, scanned = Steps(thinning), list[Json](), None, 0
+    while True:
+        found = await call.parts.objects.records(series, after=place, since_ms=question.since_ms, limit=SCAN_ROWS)
+        for record in found:
+            if record.at_ms > question.until_ms:
+                return [*shown, *steps.end()], ""
+            shown += steps.add(_point(record))
+            if len(shown) >= question.limit and steps.open_ms is not None:
+                return shown, step_token(steps.open_ms)
+        if len(found) < SCAN_ROWS:
+            return [*shown, *steps.end()], ""
+        place, scanned = found[-1].place, scanned + len(found)
+        if scanned >= SCANNED_MAX and shown and steps.open_ms is not None:
+            return shown, step_token(steps.open_ms)
 
 
-def _number(call: Call, name: str, *, default: int) -> int:
-    text = call.query.text(name)
-    if not text:
-        return default
-    if not _NUMBER.fullmatch(text):
-        hint = ": a page in order of time goes on with `continue`" if _TOKEN.fullmatch(text) else ""
-        raise BadRequestError(f"{name}: must be a whole number, not {text!r}{hint}")
-    return int(text)
+def _point(record: StoredRecord) -> Point:
+    body = parse(record.body)
+    if "gap" in body:
+        hole = Hole(str_at(body, "node"), int_at(body, "gap", "id"), int_at(body, "gap", "count"))
+        return Point(record.at_ms, hole=hole)
+    value = dig(body, "value")
+    return Point(record.at_ms, value if isinstance(value, str) else None, str_at(body, "q") != "good")
 
 
 def _reading(record: StoredRecord) -> JsonObject:

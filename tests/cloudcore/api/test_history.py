@@ -110,3 +110,51 @@ async def test_a_time_says_how_sure_it_is_where_there_is_a_doubt(world: ApiWorld
     items = (await world.get(URL))["items"]
     told = [{name: item[name] for name in ("estimated", "errorMs") if name in item} for item in items]
     assert told == [{}, {"errorMs": 40}, {"estimated": True}]
+
+
+async def test_steps_are_made_here_and_go_on_where_the_page_ended(
+    world: ApiWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cloudcore.api.verbs.history.SCAN_ROWS", 4)
+    await append(world, *range(1000, 12_000, 1000))
+    url = f"{URL}&step=2s&aggregate=count,last&untilTime=1970-01-01T00:00:10Z"
+    page = await world.get(f"{url}&limit=3")
+    rest = await world.get(f"{url}&continue={page['metadata']['continue']}")
+    assert (page["stepMs"], page["aggregates"]) == (2000, ["count", "last"])
+    assert [item["last"] for item in [*page["items"], *rest["items"]]] == [
+        "1000",
+        "3000",
+        "5000",
+        "7000",
+        "9000",
+        "10000",
+    ]
+    assert [item["count"] for item in [*page["items"], *rest["items"]]] == [1, 2, 2, 2, 2, 1]
+    assert "continue" not in rest["metadata"]
+
+
+async def test_a_look_at_a_long_time_ends_with_a_whole_step(world: ApiWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cloudcore.api.verbs.history.SCAN_ROWS", 2)
+    monkeypatch.setattr("cloudcore.api.verbs.history.SCANNED_MAX", 4)
+    await append(world, *range(1000, 11_000, 1000))
+    url, counts = f"{URL}&step=3s&aggregate=count", list[int]()
+    page = await world.get(url)
+    assert len(page["items"]) < 4, "it read no more than it may"
+    while True:
+        counts += [item["count"] for item in page["items"]]
+        token = page["metadata"].get("continue")
+        if not token:
+            break
+        page = await world.get(f"{url}&continue={token}")
+    assert counts == [2, 3, 3, 2]
+
+
+async def test_a_history_ends_where_it_is_asked_to(world: ApiWorld) -> None:
+    await append(world, 1000, 2000, 3000, 4000)
+    until = "untilTime=1970-01-01T00:00:03Z"
+    assert values(await world.get(f"{URL}&{until}")) == [1000, 2000, 3000]
+    page = await world.get(f"{URL}&{until}&order=newest&limit=2")
+    assert values(page) == [3000, 2000]
+    rest = await world.get(f"{URL}&{until}&continue={page['metadata']['continue']}")
+    assert values(rest) == [1000]
+    assert "continue" not in (await world.get(f"{URL}&{until}&limit=3"))["metadata"]

@@ -22,6 +22,7 @@ from skerry.errors import BadRequestError, NotFoundError, SkerryError, StorageFu
 from skerry.objects.desired import Desired, Hlc, Vector, Wish, write_desired
 from skerry.objects.desired_log import answer_body, change_body
 from skerry.objects.device_questions import Explain, OfLine, Question, Read
+from skerry.objects.history import HistoryQuestion, Thinning
 from skerry.objects.holds import HOLD, HOLD_BY, Holding
 from skerry.objects.json import JsonObject, encode_object
 from skerry.objects.meta import Key, Revision, Stamp
@@ -124,8 +125,20 @@ class NoPods:
     count: int = 0
 
 
+@dataclass
+class Remembers:
+    """Says what it was asked."""
+
+    asked: list[tuple[str, str, HistoryQuestion]] = field(default_factory=list)
+
+    async def answer(self, namespace: str, name: str, question: HistoryQuestion, /) -> JsonObject:
+        self.asked.append((namespace, name, question))
+        return {"kind": "DeviceHistory"}
+
+
 class Api:
-    def __init__(self) -> None:
+    def __init__(self, *, remembers: bool = True) -> None:
+        self.history = Remembers() if remembers else None
         self.clock = ManualClock()
         self.store = AsyncEdgeStore(MemoryEdgeStore(incarnation="i", clock=self.clock))
         self.twins = RecordingTwins()
@@ -141,6 +154,7 @@ class Api:
             questions=self.answers,
             clock=self.clock,
             node="gate-1",
+            history=self.history,
         )
         self.objects = LocalObjects(parts)
         self.objects.listen()
@@ -445,3 +459,20 @@ async def test_the_log_of_what_was_wanted_is_told_as_the_cloud_tells_it(api: Api
     assert len((await api.ask("GET", place, sinceTime="1970-01-01T00:00:02Z"))[1]["items"]) == 1
     assert (await api.ask("GET", place, limit="x"))[0] == 400
     assert (await api.ask("PUT", place, {}))[0] == 405
+
+
+async def test_a_history_is_answered_from_what_the_gateway_remembers() -> None:
+    api, path = Api(), "/apis/devices.kubeedge.io/v1beta1/namespaces/default/devices/gone/history"
+    answer = await api.routes.answer(api.request("GET", path, property="t", step="1m", aggregate="last"))
+    assert isinstance(answer, Answer) and json.loads(answer.body) == {"kind": "DeviceHistory"}
+    assert api.history is not None
+    ((namespace, name, question),) = api.history.asked
+    assert (namespace, name, question.prop) == ("default", "gone", "t")
+    assert question.steps == Thinning(step_ms=60_000, aggregates=("last",))
+    with pytest.raises(BadRequestError, match="property: required"):
+        await api.routes.answer(api.request("GET", path))
+    with pytest.raises(SkerryError, match="takes GET"):
+        await api.routes.answer(api.request("POST", path, {}, property="t"))
+    forgetful = Api(remembers=False)
+    with pytest.raises(UnavailableError, match="--history-mib 0"):
+        await forgetful.routes.answer(forgetful.request("GET", path, property="t"))

@@ -1,0 +1,1 @@
+"""What the gateway itself remembers of its devices."""

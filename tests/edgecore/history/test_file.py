@@ -1,0 +1,119 @@
+"""The gateway's own history on a disk that is full, damaged or cut off."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgecore.history.chunks import READINGS_MAX, Kept, in_order, with_gaps
+from edgecore.history.file import HistoryFile
+from skerry.objects.blocks import Reading
+from skerry.objects.twins import DeviceName
+
+MIB = 1 << 20
+DEVICE = DeviceName(namespace="default", name="plc", uid="u")
+
+
+def kept(seq: int, at_ms: int | None = None, *, sure: bool = True) -> Kept:
+    reading = Reading(DEVICE, "t", seq, str(seq), "INT", "good", "", 5, None, 0)
+    return Kept(seq * 1000 if at_ms is None else at_ms, reading, sure)
+
+
+def opened(directory: Path, *, bytes_max: int = MIB, free: int = 1 << 40) -> HistoryFile:
+    return HistoryFile(directory / "history.db", bytes_max=bytes_max, free_floor=1 << 20, free_bytes=lambda _: free)
+
+
+def seqs(file: HistoryFile, *, series: str = "s") -> list[int]:
+    chunks = file.chunks(series, since_ms=0, until_ms=2**62, newest_first=False)
+    return [each.reading.seq for chunk in chunks for each in chunk.kept()]
+
+
+def test_what_was_kept_is_there_after_a_restart_and_goes_on(tmp_path: Path) -> None:
+    file = opened(tmp_path)
+    file.keep({"s": [kept(1), kept(2)], "other": [kept(7)]})
+    file.close()
+    again = opened(tmp_path)
+    again.keep({"s": [kept(3)]})
+    assert seqs(again) == [1, 2, 3]
+    assert seqs(again, series="other") == [7]
+    assert (tmp_path / "history.db").stat().st_mode & 0o077 == 0
+    again.close()
+
+
+def test_chunks_grow_and_are_no_longer_than_they_may_be(tmp_path: Path) -> None:
+    file = opened(tmp_path)
+    for seq in range(1, 2500):
+        file.keep({"s": [kept(seq)]})
+    found = list(file.chunks("s", since_ms=0, until_ms=2**62, newest_first=False))
+    assert seqs(file) == list(range(1, 2500))
+    assert len(found) < 16
+    assert max(chunk.readings for chunk in found) <= READINGS_MAX
+    file.keep({"s": [kept(2500, 2500_000 + 7 * 3600_000)]})
+    last = next(file.chunks("s", since_ms=0, until_ms=2**62, newest_first=True))
+    assert last.readings == 1, "hours later"
+    file.close()
+
+
+def test_a_doubtful_clock_is_not_mixed_with_a_sure_one(tmp_path: Path) -> None:
+    file = opened(tmp_path)
+    file.keep({"s": [kept(1, 5, sure=False), kept(2, 10, sure=False), kept(3, 90_000), kept(4, 91_000)]})
+    found = list(file.chunks("s", since_ms=0, until_ms=2**62, newest_first=False))
+    assert [(chunk.sure, [each.reading.seq for each in chunk.kept()]) for chunk in found] == [
+        (False, [1, 2]),
+        (True, [3, 4]),
+    ]
+    assert [each.at_ms for chunk in found for each in chunk.kept()] == [5, 10, 90_000, 91_000]
+    file.close()
+
+
+def test_a_full_ring_drops_the_oldest(tmp_path: Path) -> None:
+    file = opened(tmp_path, bytes_max=5_000)
+    for first in range(1, 40_001, 1000):
+        file.keep({"s": [kept(seq) for seq in range(first, first + 1000)]})
+    found = seqs(file)
+    assert found[-1] == 40_000
+    assert found[0] > 1 and found == list(range(found[0], 40_001))
+    file.close()
+    assert (tmp_path / "history.db").stat().st_size < 200_000
+
+
+def test_a_disk_that_is_nearly_full_takes_nothing_and_is_given_room(tmp_path: Path) -> None:
+    file = opened(tmp_path)
+    file.keep({"s": [kept(1)]})
+    file.close()
+    short = opened(tmp_path, free=1000)
+    short.keep({"s": [kept(2)]})
+    assert seqs(short) == []
+    short.close()
+
+
+@pytest.mark.parametrize("damage", [b"no database at all" * 100, b""])
+def test_a_file_that_can_not_be_read_begins_anew(tmp_path: Path, damage: bytes) -> None:
+    (tmp_path / "history.db").write_bytes(damage)
+    file = opened(tmp_path)
+    file.keep({"s": [kept(1)]})
+    assert seqs(file) == [1]
+    file.close()
+
+
+@given(st.lists(st.lists(st.integers(0, 50), min_size=1, max_size=5), max_size=8), st.booleans())
+def test_parts_that_overlap_come_in_order(parts: list[list[int]], newest_first: bool) -> None:
+    made = [[kept(number, at) for at in part] for number, part in enumerate(parts)]
+    edge = (
+        (lambda part: max(each.at_ms for each in part)) if newest_first else (lambda part: min(x.at_ms for x in part))
+    )
+    ordered = sorted(made, key=edge, reverse=newest_first)
+    found = list(in_order(((edge(part), part) for part in ordered), newest_first=newest_first))
+    assert [each.at_ms for each in found] == sorted((at for part in parts for at in part), reverse=newest_first)
+
+
+def test_numbers_that_lack_are_a_gap_and_one_that_comes_late_is_none() -> None:
+    rows = list(with_gaps([kept(1), kept(2), kept(5), kept(4, 5500), kept(6), kept(8)]))
+    gaps = [row for row in rows if not isinstance(row, Kept)]
+    assert [(gap.first_seq, gap.number, gap.from_ms, gap.to_ms) for gap in gaps] == [
+        (3, 2, 2000, 5000),
+        (7, 1, 6000, 8000),
+    ]
