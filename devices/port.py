@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from skerry.objects.desired import OnReconnect, Policy
-from skerry.objects.json import JsonObject
+from skerry.objects.json import Json, JsonObject
 from skerry.objects.meta import Key
 from skerry.objects.twins import Quality, Value
 
@@ -187,6 +187,21 @@ class Rehearsal:
     """From the value to that."""
     refusal: str
     """Why nothing would be sent; "" when it would."""
+
+    def shown(self, value: str) -> JsonObject:
+        """As people and programs are told of it; `value`: what was to be written."""
+        out: JsonObject = {
+            "value": value,
+            "place": self.place,
+            "steps": steps_shown(self.steps),
+            "requests": [*self.requests],
+        }
+        return out | ({"refusal": self.refusal} if self.refusal else {})
+
+
+def steps_shown(steps: tuple[Step, ...]) -> list[Json]:
+    """Steps as people and programs are told of them."""
+    return [{"name": step.name, "says": step.says} for step in steps]
 
 
 class Driver(Protocol):

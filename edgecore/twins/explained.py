@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from devices.port import Explanation, PropertyConfig, Reading, Rehearsal, Step
+from devices.port import Explanation, PropertyConfig, Reading, Rehearsal, steps_shown
 from skerry.objects.desired import Desired
-from skerry.objects.json import Json, JsonObject
+from skerry.objects.json import JsonObject
 from skerry.objects.meta import Key
 from skerry.objects.times import micro_time_text
 from skerry.objects.twins import Ack, TwinState, format_value
@@ -79,7 +79,7 @@ def explained(sight: PropertySight, *, node: str, now_ms: int) -> JsonObject:
         later: JsonObject = {} if sight.waits_s is None else {"nextMs": round(sight.waits_s * 1000)}
         out["waits"] = {"reason": sight.waits} | later
     if sight.rehearsal is not None:
-        out["write"] = _write(sight.rehearsal, sight.written)
+        out["write"] = sight.rehearsal.shown(sight.written)
         out.setdefault("place", sight.rehearsal.place)
     return out
 
@@ -88,10 +88,6 @@ def _device(sight: PropertySight) -> JsonObject:
     out: JsonObject = {"state": sight.state}
     out |= {"reason": sight.state_reason} if sight.state_reason else {}
     return out | ({"lastOnline": micro_time_text(sight.last_online_ms)} if sight.last_online_ms else {})
-
-
-def steps_shown(steps: tuple[Step, ...]) -> list[Json]:
-    return [{"name": step.name, "says": step.says} for step in steps]
 
 
 def reading_shown(reading: Reading, *, now_ms: int) -> JsonObject:
@@ -147,13 +143,3 @@ def _desired(desired: Desired) -> JsonObject:
 def _ack(ack: Ack) -> JsonObject:
     out: JsonObject = {"state": ack.state, "code": ack.code, "version": str(ack.for_ver)}
     return out | ({"reason": ack.reason} if ack.reason else {}) | _time(ack.at_ms)
-
-
-def _write(rehearsal: Rehearsal, value: str) -> JsonObject:
-    out: JsonObject = {
-        "value": value,
-        "place": rehearsal.place,
-        "steps": steps_shown(rehearsal.steps),
-        "requests": [*rehearsal.requests],
-    }
-    return out | ({"refusal": rehearsal.refusal} if rehearsal.refusal else {})

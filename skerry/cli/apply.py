@@ -13,8 +13,9 @@ from skerry.cli import kinds, threeway
 from skerry.cli.client import Server, path_of
 from skerry.cli.output import print_warnings, resource_name
 from skerry.cli.target import Target, with_target
-from skerry.errors import BadRequestError, ForbiddenError, InvalidError, NotFoundError, SkerryError
-from skerry.objects.json import Json, JsonObject, maps_at, str_at
+from skerry.errors import BadRequestError, ConflictError, ForbiddenError, InvalidError, NotFoundError, SkerryError
+from skerry.objects import device_manifests
+from skerry.objects.json import Json, JsonObject, map_at, maps_at, str_at
 from skerry.objects.meta import name_of, namespace_of
 from skerry.objects.scheme import Kind
 
@@ -27,6 +28,7 @@ V1ALPHA2_HINT = (
 )
 
 _SUFFIXES = (".yaml", ".yml", ".json")
+_TRIES = 5
 
 
 @click.command("apply")
@@ -69,7 +71,16 @@ def _summary(refused: int, count: int, *, dry_run: bool) -> str:
 
 
 def apply_one(client: Server, kind: Kind, namespace: str, manifest: JsonObject, *, dry_run: bool = False) -> str:
-    """Apply one object: `created`, `configured` or `unchanged`."""
+    """Apply one object: `created`, `configured` or `unchanged`; again where somebody wrote it in between."""
+    for _ in range(_TRIES - 1):
+        try:
+            return _applied(client, kind, namespace, manifest, dry_run=dry_run)
+        except ConflictError:
+            continue
+    return _applied(client, kind, namespace, manifest, dry_run=dry_run)
+
+
+def _applied(client: Server, kind: Kind, namespace: str, manifest: JsonObject, *, dry_run: bool) -> str:
     name = name_of(manifest)
     place = namespace_of(manifest) or namespace or client.namespace
     wanted = threeway.annotated(manifest)
@@ -84,7 +95,15 @@ def apply_one(client: Server, kind: Kind, namespace: str, manifest: JsonObject, 
         print_warnings(answer.warnings)
         return "created"
     strategic = _is_built_in(kind)
-    patch = threeway.patch_for(current, wanted, strategic=strategic)
+    if kind.group == device_manifests.GROUP:
+        # Their lists are merged by name, from what is there: not from what somebody makes of it meanwhile.
+        after = device_manifests.applied(current, wanted, threeway.last_applied(current))
+        patch = device_manifests.merge_patch(current, after)
+        if patch:
+            revision = str_at(current, "metadata", "resourceVersion")
+            patch["metadata"] = {**map_at(patch, "metadata"), "resourceVersion": revision}
+    else:
+        patch = threeway.patch_for(current, wanted, strategic=strategic)
     if not patch:
         return "unchanged"
     form = "strategic-merge-patch" if strategic else "merge-patch"

@@ -8,7 +8,9 @@ from __future__ import annotations
 import click
 
 from skerry.cli.command import call, refresh
+from skerry.cli.device_apply import apply, diff
 from skerry.cli.device_conflicts import conflicts
+from skerry.cli.device_export import delete, edit, export
 from skerry.cli.device_history import history
 from skerry.cli.device_hold import hold, release
 from skerry.cli.device_read import read
@@ -26,5 +28,6 @@ def device() -> None:
 for command in (
     *(list_devices, get, describe, events, watch, history, read, why),
     *(set_values, unset, conflicts, hold, release, call, refresh),
+    *(diff, apply, export, edit, delete),
 ):
     device.add_command(command)

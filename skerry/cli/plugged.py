@@ -1,20 +1,40 @@
-"""Groups of commands that installed packages add to: the entry point group `skerry.commands`.
+"""What installed packages add to the CLI, which knows no drivers itself. It is imported when it is called.
 
-An entry point `device.bus = "devices.commands.bus:bus"` adds the command `bus` to `skerry device`. So the kernel,
-which knows no drivers, has commands that do where the drivers are installed. A command is imported when it is called.
+An entry point `device.bus = "devices.commands.bus:bus"` of the group `skerry.commands` adds the command `bus` to
+`skerry device`. One of the group `skerry.devices` answers a question about devices for commands of our own:
+`preview`, what a gateway would make of a Device (`devices.commands.preview`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cached_property
 from importlib.metadata import EntryPoint, entry_points
-from typing import Final
+from typing import Final, Protocol, cast
 
 import click
 
 from skerry.daemon import missing_library
+from skerry.objects.json import JsonObject
 
 ENTRY_POINTS: Final = "skerry.commands"
+ANSWERS: Final = "skerry.devices"
+
+
+class Preview(Protocol):
+    """See `devices.commands.preview.preview`."""
+
+    def __call__(self, device: JsonObject, model: JsonObject, wanted: Mapping[str, str], /) -> JsonObject: ...
+
+
+def previewed(device: JsonObject, model: JsonObject, wanted: Mapping[str, str]) -> JsonObject | None:
+    """What a gateway would make of a Device; None where no drivers are installed here."""
+    for point in entry_points(group=ANSWERS, name="preview"):
+        try:
+            return cast(Preview, point.load())(device, model, wanted)
+        except ImportError:
+            return None
+    return None
 
 
 class PluggedGroup(click.Group):

@@ -12,9 +12,8 @@ from __future__ import annotations
 import json
 from typing import Final
 
+from skerry.objects.device_manifests import LAST_APPLIED
 from skerry.objects.json import Json, JsonObject, clone, ensure_map, str_at
-
-LAST_APPLIED: Final = "kubectl.kubernetes.io/last-applied-configuration"
 
 _MERGE_KEYS: Final[dict[str, tuple[str, ...]]] = {
     "containers": ("name",),

@@ -140,11 +140,13 @@ def _rivals_in(text: str) -> tuple[Desired, ...]:
     return holder.rivals if holder is not None else ()
 
 
-_OURS: Final = frozenset(
-    {"ver", "hlc", "side", "origin", "clock", "expires", "timestamp", "onReconnect", "fallback", "ifMatch", "take"}
+SERVERS_METADATA: Final = frozenset(
+    {"ver", "hlc", "side", "origin", "clock", "timestamp", "fallback"}
     | {"conflict", "conflictValue", "conflictHlc", "conflictOrigin", "conflictSide", "conflictRemoved"}
     | {"write", "rivals"}
 )
+"""Metadata of a desired value that the API server writes."""
+_OURS: Final = SERVERS_METADATA | {"expires", "onReconnect", "ifMatch", "take"}
 
 
 # --- writing ----------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -40,6 +41,7 @@ def skerry(where: Path, *words: str) -> tuple[int, str, str]:
     """Exit code, output and errors of the real command, without a terminal."""
     done = subprocess.run(
         [sys.executable, "-m", "skerry.cli.main", "device", *words, "--data", str(where)],
+        stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
         timeout=60,
@@ -160,3 +162,49 @@ def test_what_can_t_be_done_says_why_with_its_exit_code_and_what_to_do_next(flee
         assert code == 7 and "new pump" in err
         assert skerry(where, "release", "boiler-1")[0] == 0
         until(lambda: "boiler-1" in skerry(edge, "list", "--state", "online", "-o", "name")[1], "it is released")
+
+
+def test_devices_are_exported_compared_applied_edited_and_deleted(
+    fleet: RealFleet, plc: Plc, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cloud, edge, file = fleet.cloud.data, fleet.edge.data, tmp_path / "devices.yaml"
+    assert skerry(cloud, "set", "boiler-1", "setpoint=60", "--wait", "verified")[0] == 0
+    file.write_text(skerry(cloud, "export")[1])
+    for where in (cloud, edge):
+        assert skerry(where, "apply", "-f", str(file))[0] == 0
+        assert skerry(where, "diff", "-f", str(file), "--check")[:2] == (
+            0,
+            "Nothing would change: all is as the manifests have it.\n",
+        )
+    other = tmp_path / "other.yaml"
+    for where, value in ((cloud, "61"), (edge, "62")):
+        if where is edge:
+            fleet.edge.api.request("POST", "/skerry/link/cut", body={})
+        other.write_text(re.sub(r"value: .*", f"value: '{value}'", file.read_text()))
+        code, out, _ = skerry(where, "diff", "-f", str(other), "--check")
+        assert code == 4 and f"hr:2 (40003) = 0x{int(value) * 10:04X}" in out
+        assert plc.register(2) != int(value) * 10
+        assert skerry(where, "apply", "-f", str(other), "--wait", "verified")[0] == 0
+        assert plc.register(2) == int(value) * 10
+    other.write_text(other.read_text().replace("timeoutMs: 500", "timeoutMs: 600"))
+    code, _, err = skerry(edge, "apply", "-f", str(other))
+    assert code == 7 and "only the cloud changes spec.protocol.configData.timeoutMs" in err
+    fleet.edge.api.request("POST", "/skerry/link/heal", body={})
+    until(lambda: "62" in skerry(cloud, "get", "boiler-1", "setpoint")[1], "the cloud has what was applied there")
+    monkeypatch.setenv("EDITOR", "sed -i s/'62'/'63'/")
+    assert skerry(cloud, "edit", "boiler-1")[0] == 0
+    until(lambda: plc.register(2) == 630, "what was edited is carried out")
+    monkeypatch.setenv("EDITOR", "sed -i s/'63'/'99'/")
+    code, _, err = skerry(cloud, "edit", "boiler-1")
+    assert code == 5 and "above the maximum of 90" in err
+    kept = Path(err.split("is kept in ")[1].split()[0].rstrip(":"))
+    assert "99" in kept.read_text()
+    kept.unlink()
+    assert skerry(cloud, "delete", "boiler-1")[0] == 2, "nobody is there to be asked"
+    assert skerry(edge, "delete", "boiler-1", "--yes")[0] == 7
+    assert skerry(cloud, "delete", "boiler-1", "--yes", "--with-model")[0] == 0
+    assert skerry(cloud, "export")[0] == 3
+    assert skerry(cloud, "apply", "-f", str(file))[:2] == (
+        0,
+        "devicemodel.devices.kubeedge.io/boiler created\ndevice.devices.kubeedge.io/boiler-1 created\n",
+    )

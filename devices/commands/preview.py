@@ -1,0 +1,72 @@
+"""What a gateway would make of a Device before it has it: whether it would serve it, and what it would write.
+
+The CLI finds this by the entry point group `skerry.devices`, as it knows no drivers. It is judged by the parsers that
+drivers use, and written by what their writes use, so that neither can differ from what happens on the gateway, short
+of what the device does. Pure; keeps nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from devices.manifests import device_config
+from devices.modbus.config import ModbusDevice
+from devices.modbus.config import parse_device as parse_modbus
+from devices.modbus.explain import rehearsal
+from devices.mqtt.config import parse_device as parse_mqtt
+from devices.port import DeviceConfig, Rehearsal
+from skerry.errors import InvalidError
+from skerry.objects.device_models import DEVICES, properties_in, wanted_value
+from skerry.objects.json import JsonObject
+from skerry.objects.meta import Key, name_of, namespace_of
+
+
+def judged(device: JsonObject, model: JsonObject) -> DeviceConfig:
+    """The device as its gateway would configure it. Raises `InvalidError` that names the field and the fix where the
+    gateway would call it invalid."""
+    config = _configured(device, model)
+    _parsed(config)
+    return config
+
+
+def _configured(device: JsonObject, model: JsonObject) -> DeviceConfig:
+    key = Key(DEVICES, namespace_of(device), name_of(device))
+    return device_config(key, device, {(key.namespace, name_of(model)): model})
+
+
+def _parsed(config: DeviceConfig) -> ModbusDevice | None:
+    """As its driver reads it; None for a protocol whose writes can't be told beforehand."""
+    match config.protocol:
+        case "modbus":
+            return parse_modbus(config)
+        case "mqtt":
+            parse_mqtt(config)
+        case _:
+            pass
+    return None
+
+
+def preview(device: JsonObject, model: JsonObject, wanted: Mapping[str, str]) -> JsonObject:
+    """`problem`: why the gateway would not serve the device ("" where it would); `writes`: by property what writing
+    the wanted values comes to, with `refusal` where it comes to nothing, as far as that can be told beforehand."""
+    try:
+        modbus = _parsed(_configured(device, model))
+    except InvalidError as error:
+        return {"problem": str(error), "writes": {}}
+    writes: JsonObject = {}
+    for prop, text in wanted.items():
+        written = _written(modbus, properties_in(model).get(prop), prop, text)
+        writes |= {prop: written.shown(text)} if written is not None else {}
+    return {"problem": "", "writes": writes}
+
+
+def _written(modbus: ModbusDevice | None, modelled: JsonObject | None, prop: str, text: str) -> Rehearsal | None:
+    """None: the value is right, and how it would be written is not known here."""
+    try:
+        if modelled is None:
+            raise InvalidError(f"the DeviceModel has no property {prop!r}")
+        value = wanted_value(modelled, text)
+    except InvalidError as error:
+        return Rehearsal(place="", requests=(), steps=(), refusal=str(error))
+    found = modbus.properties.get(prop) if modbus is not None else None
+    return rehearsal(modbus, found, value) if modbus is not None and found is not None else None

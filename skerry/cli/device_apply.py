@@ -1,0 +1,326 @@
+"""`skerry device diff|apply`: see what manifests would change, to the register, and make it so, all of it or nothing.
+
+Every object is read, understood and checked by the server before the first is written. What was written is undone
+where a later one fails. A process that dies in between leaves some objects written: applied again, the rest follows.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+import click
+
+from skerry.cli.apply import read_manifests
+from skerry.cli.client import Client, path_of
+from skerry.cli.device_objects import DEVICES, namespace_option, output_option
+from skerry.cli.device_plan import MANAGER, Planned, entries_here, is_as_planned, planned
+from skerry.cli.device_set import DONE, wait_for_device
+from skerry.cli.listing import LISTED, Listing, Row, print_listing
+from skerry.cli.logs import seconds_of
+from skerry.cli.output import print_warnings, resource_name
+from skerry.cli.target import Target, with_target
+from skerry.errors import BadRequestError, ConflictError, SkerryError
+from skerry.objects.device_manifests import FieldChange, bare
+from skerry.objects.json import Json, JsonObject, ensure_map, map_at, maps_at, str_at
+from skerry.objects.meta import uid_of
+
+_TRIES: Final = 5
+_SIGNS: Final = {"create": "+", "change": "~", "nothing": " "}
+_SECRET: Final = ("password", "secret", "token")
+_COLOURS: Final = {"+": "green", "-": "red", "~": "yellow"}
+_files = click.option(
+    "-f", "--filename", "files", multiple=True, required=True, help="File, directory or - for standard input."
+)
+_form = output_option("text", "text, table, wide, json, yaml, jsonl, csv or name")
+
+
+class DiffersError(ConflictError):
+    """What is there is not what the manifests say."""
+
+
+@click.command("diff")
+@_files
+@namespace_option
+@click.option("--check", is_flag=True, help="End with exit code 4 where anything would change.")
+@_form
+@with_target
+def diff(target: Target, files: Sequence[str], namespace: str, check: bool, form: str) -> None:
+    """Show what `skerry device apply` would change: per property, and the registers that would be written.
+
+    Nothing is stored. On a gateway itself, link or no link, desired values may be applied and nothing else.
+    """
+    plan = _read_plan(target.client(), files, namespace, form)
+    print_plan(plan, form)
+    changed = [one for one in plan if one.action != "nothing"]
+    if check and changed:
+        raise DiffersError(f"{len(changed)} of {len(plan)} objects are not as the manifests have them")
+
+
+@click.command("apply")
+@_files
+@namespace_option
+@click.option("--dry-run", is_flag=True, help="As `skerry device diff`: show it, and store nothing.")
+@click.option("-y", "--yes", is_flag=True, help="Don't ask on a terminal.")
+@click.option(
+    "--wait", "wait_for", type=click.Choice(["applied", "verified"]), default=None, help="Until the devices have it."
+)
+@click.option("--timeout", default="30s", help="How long --wait waits, for each device.")
+@_form
+@with_target
+def apply(
+    target: Target,
+    files: Sequence[str],
+    namespace: str,
+    dry_run: bool,
+    yes: bool,
+    wait_for: str | None,
+    timeout: str,
+    form: str,
+) -> None:
+    """Make devices and models as the manifests have them: all of them, or none.
+
+    Fields and properties that the manifests don't name stay as they are, values that somebody set among them.
+    """
+    client = target.client()
+    deadline_s = seconds_of(timeout)
+    plan = _read_plan(client, files, namespace, form)
+    if dry_run:
+        print_plan(plan, form)
+        return
+    changed = [one for one in plan if one.action != "nothing"]
+    if changed and not yes and sys.stdin.isatty() and sys.stdout.isatty():
+        print_plan(plan, "text")
+        if not click.confirm("Apply this?", err=True):
+            raise SkerryError("nothing is applied")
+    carry_out(client, changed)
+    _print_applied(plan, form)
+    if wait_for is not None:
+        for one in changed:
+            props = [prop for prop, value in one.wanted.items() if value is not None]
+            if props:
+                wait_for_device(client, one.namespace, one.name, props, DONE[wait_for], deadline_s)
+
+
+def _read_plan(client: Client, files: Sequence[str], namespace: str, form: str) -> list[Planned]:
+    if form not in ("text", *LISTED):
+        raise BadRequestError(f"-o {form}: use one of {', '.join(('text', *LISTED))}")
+    manifests = [found for file in files for found in read_manifests(file)]
+    if not manifests:
+        raise BadRequestError(f"no objects in {', '.join(files)}")
+    return planned(client, manifests, namespace)
+
+
+# --- carrying it out --------------------------------------------------------------------------------------
+
+
+def carry_out(client: Client, plan: Sequence[Planned]) -> None:
+    """Write it all. Where one fails, those before it are made again as they were, and its error says so."""
+    written: list[tuple[Planned, JsonObject]] = []
+    for one in plan:
+        try:
+            written.append((one, _write(client, one)))
+        except SkerryError:
+            left = [told for held in reversed(written) if (told := _undo(client, *held))]
+            done = "what was applied before it is undone" if written else "nothing is applied"
+            click.echo(f"{one.title} was not written; {'; '.join(left) or done}", err=True)
+            raise
+
+
+def _write(client: Client, one: Planned) -> JsonObject:
+    if client.local:
+        body: JsonObject = {"properties": [*entries_here(one)]}
+        return client.request("PUT", path_of(DEVICES, one.namespace, one.name, "twins"), body=body).obj
+    query = {"fieldManager": MANAGER, "fieldValidation": "Strict"}
+    if not one.before:
+        answer = client.request("POST", path_of(one.kind, one.namespace), query=query, body=one.after)
+        print_warnings(answer.warnings)
+        return answer.obj
+    revision, attempt = str_at(one.before, "metadata", "resourceVersion"), 0
+    while True:
+        patch: JsonObject = {**one.patch}
+        ensure_map(patch, "metadata")["resourceVersion"] = revision
+        try:
+            answer = client.request(
+                "PATCH", one.path, query=query, body=patch, content_type="application/merge-patch+json"
+            )
+        except ConflictError as error:
+            attempt += 1
+            now = client.request("GET", one.path).obj
+            if not is_as_planned(one, now) or attempt == _TRIES:
+                raise ConflictError("somebody changed it meanwhile: look at `skerry device diff` again") from error
+            revision = str_at(now, "metadata", "resourceVersion")  # a device told something, no more
+            continue
+        print_warnings(answer.warnings)
+        return answer.obj
+
+
+def _undo(client: Client, one: Planned, made: JsonObject) -> str:
+    """Make it again as it was; what could not be done, in words."""
+    try:
+        if client.local:
+            _undo_here(client, one)
+        elif not one.before:
+            body: JsonObject = {"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": {"uid": uid_of(made)}}
+            client.request("DELETE", one.path, body=body)
+        else:
+            now = client.request("GET", one.path).obj
+            if now.get("spec") != made.get("spec"):
+                return f"{one.title} stays applied: somebody changed it since"
+            body = {**now, "spec": one.before.get("spec")}
+            metadata = {**map_at(now, "metadata")}
+            for name in ("labels", "annotations"):
+                metadata[name] = map_at(one.before, "metadata", name)
+            client.request("PUT", one.path, query={"fieldManager": MANAGER}, body={**body, "metadata": metadata})
+    except SkerryError as error:
+        return f"{one.title} stays applied: {error}"
+    return ""
+
+
+def _undo_here(client: Client, one: Planned) -> None:
+    held = {str_at(entry, "name"): entry for entry in maps_at(one.before, "spec", "properties")}
+    entries: list[Json] = [
+        {"name": prop, "value": str_at(held.get(prop, {}), "desired", "value") or None} for prop in one.wanted
+    ]
+    client.request("PUT", path_of(DEVICES, one.namespace, one.name, "twins"), body={"properties": entries})
+
+
+# --- showing it -------------------------------------------------------------------------------------------
+
+
+def print_plan(plan: Sequence[Planned], form: str) -> None:
+    """In that form: text for people, a row a change in tables, an object a device for programs."""
+    if form == "text":
+        for line in plan_lines(plan):
+            click.echo(line)
+    elif form in ("table", "wide", "csv"):
+        print_listing(changes_listed(plan), form, empty="Nothing would change.")
+    else:
+        print_listing(objects_listed(plan), form, empty="Nothing would change.")
+
+
+def plan_lines(plan: Sequence[Planned]) -> Iterator[str]:
+    """As people read it, with colours."""
+    words = {"create": "will be made", "change": "will be changed"}
+    for one in plan:
+        if one.action == "nothing":
+            continue
+        sign = _SIGNS[one.action]
+        yield click.style(f"{sign} {one.title} {words[one.action]}", bold=True, fg=_COLOURS[sign])
+        width = max((len(change.field) for change in one.changes), default=0)
+        for change in one.changes:
+            yield click.style(
+                f"    {change.sign} {change.field:<{width}}  {_says(change)}".rstrip(), fg=_COLOURS[change.sign]
+            )
+            yield from (f"        sends {line}" for line in _sent(one, change))
+        yield ""
+    yield summary(plan)
+
+
+def _says(change: FieldChange) -> str:
+    match change.sign:
+        case "+":
+            return _shown(change, change.after)
+        case "-":
+            return _shown(change, change.before)
+        case "~":
+            return f"{_shown(change, change.before)} -> {_shown(change, change.after)}"
+
+
+def _shown(change: FieldChange, value: Json) -> str:
+    """As text; nothing secret."""
+    if any(word in change.field.rpartition(".")[2].lower() for word in _SECRET):
+        return "(hidden)"
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _sent(one: Planned, change: FieldChange) -> list[str]:
+    """Requests to the device, where the change is of a value that is wanted and they can be told beforehand."""
+    if not change.field.endswith(".desired.value"):
+        return []
+    steps = maps_at(one.writes, change.prop, "steps")
+    return [str_at(step, "says") for step in steps if str_at(step, "name") == "sent"]
+
+
+def summary(plan: Sequence[Planned]) -> str:
+    """`1 to make, 2 to change, 1 as it is; 3 writes to devices.`"""
+    count = {action: sum(one.action == action for one in plan) for action in ("create", "change", "nothing")}
+    if not count["create"] and not count["change"]:
+        return "Nothing would change: all is as the manifests have it."
+    values = sum(value is not None for one in plan for value in one.wanted.values())
+    parts = [
+        f"{number} to {word}" if word else f"{number} as {'it is' if number == 1 else 'they are'}"
+        for number, word in ((count["create"], "make"), (count["change"], "change"), (count["nothing"], ""))
+        if number
+    ]
+    wanted = f"; {values} value{'' if values == 1 else 's'} to be written to devices" if values else ""
+    return f"{', '.join(parts)}{wanted}."
+
+
+def changes_listed(plan: Sequence[Planned]) -> Listing:
+    """One row a change."""
+    rows = [
+        Row(
+            cells=(
+                one.kind.kind,
+                one.namespace,
+                one.name,
+                change.sign,
+                change.field,
+                "" if change.sign == "+" else _shown(change, change.before),
+                "" if change.sign == "-" else _shown(change, change.after),
+                "; ".join(_sent(one, change)),
+            ),
+            obj={"kind": one.kind.kind, "namespace": one.namespace, "name": one.name, **_change_shown(change)},
+            name=resource_name(one.kind, one.name),
+        )
+        for one in plan
+        for change in one.changes
+    ]
+    titles = ("KIND", "NAMESPACE", "NAME", "SIGN", "FIELD", "BEFORE", "AFTER", "SENT")
+    return Listing(titles=titles, rows=tuple(rows), wide=frozenset({"NAMESPACE", "SENT"}))
+
+
+def objects_listed(plan: Sequence[Planned]) -> Listing:
+    """One row an object that would be another."""
+    rows = tuple(
+        Row(
+            cells=(one.kind.kind, one.namespace, one.name, one.action),
+            obj={
+                "kind": one.kind.kind,
+                "namespace": one.namespace,
+                "name": one.name,
+                "action": one.action,
+                "changes": [_change_shown(change) for change in one.changes],
+                "writes": one.writes,
+            },
+            name=resource_name(one.kind, one.name),
+        )
+        for one in plan
+        if one.action != "nothing"
+    )
+    return Listing(titles=("KIND", "NAMESPACE", "NAME", "ACTION"), rows=rows)
+
+
+def _change_shown(change: FieldChange) -> JsonObject:
+    return {"field": change.field, "sign": change.sign, "before": change.before, "after": change.after}
+
+
+def _print_applied(plan: Sequence[Planned], form: str) -> None:
+    done = {"create": "created", "change": "configured", "nothing": "unchanged"}
+    if form == "text":
+        for one in plan:
+            click.echo(f"{resource_name(one.kind, one.name)} {done[one.action]}")
+    else:
+        rows = tuple(
+            Row(
+                cells=(one.kind.kind, one.namespace, one.name, done[one.action]),
+                obj={**bare(one.after), "result": done[one.action]},
+                name=resource_name(one.kind, one.name),
+            )
+            for one in plan
+        )
+        listing = Listing(titles=("KIND", "NAMESPACE", "NAME", "RESULT"), rows=rows)
+        print_listing(listing, form)

@@ -1,0 +1,56 @@
+"""What a gateway would make of a device, told before it has it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import cast
+
+import yaml
+
+from devices.commands.preview import preview
+from skerry.cli.plugged import previewed
+from skerry.objects.json import JsonObject, ensure_map, map_at, maps_at, str_at
+
+EXAMPLE = Path(__file__).parents[3] / "examples" / "plc" / "device.yaml"
+
+
+def example() -> tuple[JsonObject, JsonObject]:
+    model, device = cast("list[JsonObject]", list(yaml.safe_load_all(EXAMPLE.read_text())))
+    return model, device
+
+
+def test_registers_are_told_before_the_gateway_has_the_device() -> None:
+    model, device = example()
+    told = preview(device, model, {"setpoint": "64", "fan": "true"})
+    assert str_at(told, "problem") == ""
+    sent = {
+        prop: maps_at(told, "writes", prop, "requests")[0] for prop in map_at(told, "writes")
+    }  # fmt: skip
+    assert sent["setpoint"] == {"unit": 1, "function": 6, "table": "holding", "address": 2, "values": [640]}
+    assert (sent["fan"]["function"], sent["fan"]["address"]) == (5, 1)
+    assert previewed(device, model, {"setpoint": "64"}) == preview(device, model, {"setpoint": "64"})
+
+
+def test_what_can_t_be_written_says_why() -> None:
+    model, device = example()
+    writes = map_at(preview(device, model, {"setpoint": "91", "temperature": "1", "speed": "1"}), "writes")
+    assert "above the maximum of 90" in str_at(writes, "setpoint", "refusal")
+    assert "read-only" in str_at(writes, "temperature", "refusal")
+    assert "no property 'speed'" in str_at(writes, "speed", "refusal")
+    assert "between two steps" in str_at(
+        preview(device, model, {"setpoint": "61.25"}), "writes", "setpoint", "refusal"
+    )
+
+
+def test_a_device_that_its_gateway_would_call_invalid_is_told_of_with_its_field() -> None:
+    model, device = example()
+    ensure_map(device, "spec", "protocol", "configData")["timeoutMS"] = 500
+    assert "timeoutMS" in str_at(preview(device, model, {}), "problem")
+
+
+def test_of_other_protocols_values_are_checked_and_requests_are_not_made_up() -> None:
+    model, device = example()
+    device["spec"] = {**map_at(device, "spec"), "protocol": {"protocolName": "opcua", "configData": {}}}
+    told = preview(device, model, {"setpoint": "64"})
+    assert told == {"problem": "", "writes": {}}
+    assert "above" in str_at(preview(device, model, {"setpoint": "91"}), "writes", "setpoint", "refusal")
