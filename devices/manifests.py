@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Container, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
@@ -72,13 +72,15 @@ def known_devices(
     devices: Iterable[JsonObject],
     models: Mapping[tuple[str, str], JsonObject],
     secrets: Secrets = no_secrets,
+    drivers: Container[str] = (),
 ) -> dict[Key, KnownDevice]:
-    """Every Device, read with its model; `models` by (namespace, name)."""
+    """Every Device, read with its model; `models` by (namespace, name). `drivers`: names of those that others have
+    added."""
     out: dict[Key, KnownDevice] = {}
     for device in devices:
         key = Key(DEVICES, namespace_of(device), name_of(device))
         try:
-            config, reason = device_config(key, device, models, secrets), ""
+            config, reason = device_config(key, device, models, secrets, drivers), ""
         except InvalidError as error:
             config, reason = None, str(error)
         note = _unpublished(device) if config and config.protocol != EXTERNAL else ""
@@ -104,12 +106,13 @@ def device_config(
     device: JsonObject,
     models: Mapping[tuple[str, str], JsonObject],
     secrets: Secrets = no_secrets,
+    drivers: Container[str] = (),
 ) -> DeviceConfig:
     """Raises `InvalidError` that names the field and the fix."""
     named = str_at(device, "spec", "protocol", "protocolName")
     if not named:
         raise InvalidError("spec.protocol.protocolName: required: modbus, mqtt, or what your mapper calls it")
-    protocol = driver_of(named)
+    protocol = driver_of(named, drivers)
     model_name = str_at(device, "spec", "deviceModelRef", "name")
     if not model_name:
         raise InvalidError("spec.deviceModelRef.name: required")

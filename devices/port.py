@@ -1,8 +1,8 @@
 """What a driver is: code that speaks to real devices, and the values that leave it.
 
 No value without quality and time; no wrong value, rather none. A driver never raises for a sick device: it
-returns a reading with bad quality and a reason. Forms: `modbus`, `mqtt`, `virtual`. All pass
-`tests/contracts/driver_contract.py`.
+returns a reading with bad quality and a reason. Forms: `modbus`, `mqtt`, `http`, `virtual`,
+and what others write (`devices.mapper`). All pass the suite of `skerry.testkit.drivers`.
 """
 
 from __future__ import annotations

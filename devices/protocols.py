@@ -6,6 +6,7 @@ protocol, so a name that we do not know is no mistake.
 
 from __future__ import annotations
 
+from collections.abc import Container
 from typing import Final
 
 PROTOCOLS: Final[dict[str, str]] = {
@@ -25,6 +26,8 @@ EXTERNAL: Final = "external"
 """The driver of all other protocols."""
 
 
-def driver_of(protocol: str) -> str:
-    """The driver for `spec.protocol.protocolName`."""
-    return PROTOCOLS.get(protocol.lower(), EXTERNAL)
+def driver_of(protocol: str, others: Container[str] = ()) -> str:
+    """The driver for `spec.protocol.protocolName`. `others`: protocols of which somebody has added a driver, in lower
+    case; asked for those alone that none of ours speaks."""
+    name = protocol.lower()
+    return PROTOCOLS.get(name) or (name if name in others else EXTERNAL)

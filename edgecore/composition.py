@@ -6,10 +6,11 @@ Keeps nothing; each part says what it keeps.
 
 from __future__ import annotations
 
+from collections import ChainMap
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from devices.external import ExternalDriver
 from devices.protocols import EXTERNAL
@@ -216,7 +217,15 @@ def _history(ground: Ground) -> HistoryKeeper | None:
 def _mappers(ground: Ground, external: ExternalDriver) -> Mappers | None:
     if ground.mappers is None:
         return None
-    return Mappers(MappersParts(store=ground.store, external=external, clock=ground.time, sockets=ground.mappers))
+    return Mappers(
+        MappersParts(
+            store=ground.store,
+            external=external,
+            clock=ground.time,
+            sockets=ground.mappers,
+            drivers=ground.drivers,
+        )
+    )
 
 
 def _bus(ground: Ground, twins: Keeper, external: ExternalDriver) -> EventBus | None:
@@ -252,9 +261,12 @@ def _announcer(ground: Ground, twins: Keeper) -> Announcer | None:
 
 
 def _keeper(ground: Ground, external: ExternalDriver, in_step: Callable[[], bool]) -> Keeper:
+    # Not one dictionary of both: to list the drivers that packages add costs memory, and often none is asked for.
+    own = cast("dict[str, DriverFactory]", ground.drivers)
+    drivers = ChainMap[str, DriverFactory]({EXTERNAL: lambda: external}, own)
     return Keeper(
         ground.store,
-        {**ground.drivers, EXTERNAL: lambda: external},
+        drivers,
         clock=ground.time,
         ids=ground.ids,
         clock_is_synced=lambda: ground.time.trusted,

@@ -1,6 +1,6 @@
 """How an answer became a value, and what request a value would become, in words. Credentials are never among them.
 
-Pure. Keeps the newest answer to each request in memory.
+Pure.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Final
 
 from devices.http.config import HttpDevice, HttpProperty
 from devices.layouts import PAYLOAD_BYTES_SHOWN, layout_steps, shown_payload
-from devices.port import Explanation, Reading, Rehearsal, Step
+from devices.port import Rehearsal, Step
 from skerry.objects.json import JsonObject
 from skerry.objects.twins import Value, format_value
 
@@ -27,24 +27,12 @@ class Heard:
     payload: bytes
     tag: str
     """Its ETag; "" for none."""
-    at_ms: int
-    """The middle of request and answer."""
-    at_s: float
     unchanged: int = 0
     """So often the device has said since that it is the same (304)."""
 
-    @staticmethod
-    def of(status: int, body: bytes, *, tag: str, at_ms: int, at_s: float) -> Heard:
-        return Heard(status=status, payload=body, tag=tag, at_ms=at_ms, at_s=at_s)
-
-    @property
-    def body(self) -> bytes | None:
-        """What a 304 stands for; None where it can't be asked for so."""
-        return self.payload if self.tag else None
-
-    def again(self, at_ms: int, at_s: float) -> Heard:
-        """The same, as of now."""
-        return replace(self, at_ms=at_ms, at_s=at_s, unchanged=self.unchanged + 1)
+    def again(self) -> Heard:
+        """The same, once more."""
+        return replace(self, unchanged=self.unchanged + 1)
 
 
 def reason_of(status: int, body: bytes) -> str:
@@ -65,29 +53,8 @@ def place_of(device: HttpDevice, prop: HttpProperty) -> str:
     return f"written only: {device.origin}{target}"
 
 
-def explanation(
-    device: HttpDevice,
-    prop: HttpProperty,
-    heard: Heard | None,
-    reading: Reading | None,
-    *,
-    error: tuple[str, int],
-    next_s: float | None,
-) -> Explanation:
-    """`error`: the newest failure, and when."""
-    return Explanation(
-        place=place_of(device, prop),
-        asked=f"every {prop.config.collect_ms / 1000:g} s",
-        raw=_raw(heard) if heard is not None else {},
-        steps=_steps(prop, heard, reading) if heard is not None else (),
-        reading=reading,
-        error=error[0],
-        error_ms=error[1],
-        next_s=next_s,
-    )
-
-
-def _raw(heard: Heard) -> JsonObject:
+def raw_of(heard: Heard) -> JsonObject:
+    """The answer, its end cut where it is long."""
     return {
         "status": heard.status,
         "payload": shown_payload(heard.payload[:PAYLOAD_BYTES_SHOWN]),
@@ -96,19 +63,12 @@ def _raw(heard: Heard) -> JsonObject:
     }
 
 
-def _steps(prop: HttpProperty, heard: Heard, reading: Reading | None) -> tuple[Step, ...]:
+def heard_steps(prop: HttpProperty, heard: Heard) -> tuple[Step, ...]:
+    """From the answer to what is taken for the value."""
     shown = shown_payload(heard.payload[:PAYLOAD_BYTES_SHOWN])
     cut = f" … ({len(heard.payload)} bytes)" if len(heard.payload) > PAYLOAD_BYTES_SHOWN else ""
     again = f" (said to be the same {heard.unchanged} times)" if heard.unchanged else ""
-    steps = [Step(name="payload", says=f"{shown}{cut}{again}"), *layout_steps(prop.config.visitor)]
-    if reading is None:
-        steps.append(Step(name="value", says="none: the answer says nothing of it"))
-    elif reading.value is None:
-        steps.append(Step(name="value", says=f"none: {reading.reason}"))
-    else:
-        value = repr(reading.value) if isinstance(reading.value, str) else format_value(reading.value)
-        steps.append(Step(name="value", says=f"{value} ({prop.config.type})"))
-    return tuple(steps)
+    return Step(name="payload", says=f"{shown}{cut}{again}"), *layout_steps(prop.config.visitor)
 
 
 def rehearsal(device: HttpDevice, prop: HttpProperty, value: Value, body: bytes, refusal: str) -> Rehearsal:

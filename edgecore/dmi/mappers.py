@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Container, Coroutine, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
@@ -89,6 +89,8 @@ class MappersParts:
     external: ExternalDriver
     clock: Clock
     sockets: Sockets
+    drivers: Container[str] = ()
+    """Protocols of which somebody has added a driver: no mapper is needed."""
     look_s: float = LOOK_S
 
 
@@ -151,7 +153,7 @@ class Mappers:
 
     async def register(self, request: messages.MapperRegisterRequest) -> messages.MapperRegisterResponse:
         """A mapper is there. Raises `InvalidError`, `ConflictError` where the gateway itself speaks the protocol."""
-        info = _checked(request.mapper)
+        info = _checked(request.mapper, self._parts.drivers)
         if info.protocol not in self._mappers and len(self._mappers) >= MAPPERS_MAX:
             raise ConflictError(f"{MAPPERS_MAX} mappers are registered here already")
         if self._group is None:
@@ -296,7 +298,7 @@ class Mappers:
             body = decode_object(held.body)
             protocol = str_at(body, "spec", "protocol", "protocolName")
             model = models.get((held.key.namespace, str_at(body, "spec", "deviceModelRef", "name")))
-            if protocol and model is not None and driver_of(protocol) == EXTERNAL:
+            if protocol and model is not None and driver_of(protocol, self._parts.drivers) == EXTERNAL:
                 self._known[held.key] = _Known(key=held.key, protocol=protocol, body=body, model=model)
         for place in [place for place in self._told if place[0] not in self._known]:
             del self._told[place]
@@ -494,7 +496,7 @@ def _carried_out(state: TwinState) -> bool:
     )
 
 
-def _checked(info: messages.MapperInfo | None) -> messages.MapperInfo:
+def _checked(info: messages.MapperInfo | None, drivers: Container[str]) -> messages.MapperInfo:
     """Raises `InvalidError`, `ConflictError`."""
     if info is None:
         raise InvalidError("mapper: required")
@@ -503,7 +505,7 @@ def _checked(info: messages.MapperInfo | None) -> messages.MapperInfo:
             raise InvalidError(f"mapper.{name}: must be a text of 1 to {NAME_MAX} characters")
     if len(info.version) > NAME_MAX:
         raise InvalidError(f"mapper.version: longer than {NAME_MAX} characters")
-    if driver_of(info.protocol) != EXTERNAL:
+    if driver_of(info.protocol, drivers) != EXTERNAL:
         raise ConflictError(
             f"mapper.protocol: the gateway itself speaks {info.protocol}; give the mapper, and protocolName of its "
             "devices, another name"

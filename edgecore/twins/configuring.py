@@ -122,7 +122,7 @@ class Configuring:
         }
         before, devices = self._served.known, self._store.list(DEVICES)
         bodies = (decode_object(held.body) for held in devices)
-        self._served.known = known_devices(bodies, models, self._secret)
+        self._served.known = known_devices(bodies, models, self._secret, self._factories)
         void = {held.key for held in devices if held.stamp.revision == 0}
         epoch = self._store.meta(META_EPOCH) or ""  # after the devices: theirs is no newer
         now_s = self._clock.monotonic_s()

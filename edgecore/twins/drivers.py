@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from devices.http.driver import HttpDriver
+from devices.http.driver import http_driver
+from devices.mapper import Drivers, Services
 from devices.modbus.driver import ModbusDriver
 from devices.mqtt.driver import MqttDriver
 from devices.mqtt.port import Connect
@@ -21,11 +22,12 @@ from skerry.ports import Clock, Ids
 def driver_factories(
     *, clock: Clock, ids: Ids, node: str, brokers: Connect | None = None, notes: Notes | None = None
 ) -> Mapping[str, DriverFactory]:
-    """By protocol, for `Keeper`. `node` names this gateway to MQTT brokers; `brokers` connects to them (None: over
-    the network), `notes` outlive the agent."""
-    return {
+    """By protocol, for `Keeper`, with those that installed packages add. `node` names this gateway to MQTT brokers;
+    `brokers` connects to them (None: over the network), `notes` outlive the agent."""
+    own: Mapping[str, DriverFactory] = {
         "modbus": lambda: ModbusDriver(clock=clock, ids=ids, notes=notes),
         "mqtt": lambda: MqttDriver(clock=clock, client_id=f"skerry-{node}", connect=brokers),
-        "http": lambda: HttpDriver(clock=clock, ids=ids),
+        "http": lambda: http_driver(clock=clock, ids=ids),
         "virtual": lambda: VirtualDriver(clock=clock),
     }
+    return Drivers(own, Services(clock=clock, ids=ids, node=node))

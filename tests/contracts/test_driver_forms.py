@@ -15,7 +15,7 @@ import paho.mqtt.client as paho
 import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 
-from devices.http.driver import HttpDriver
+from devices.http.driver import http_driver
 from devices.modbus.driver import ModbusDriver
 from devices.mqtt.driver import MqttDriver
 from devices.port import DeviceConfig, PropertyConfig
@@ -23,7 +23,7 @@ from devices.virtual.driver import VirtualDriver
 from skerry.clocks import SeededIds, SystemClock
 from skerry.objects.json import JsonObject
 from skerry.objects.meta import Key
-from tests.contracts.driver_contract import DriverContract, Form, MakeForm
+from skerry.testkit.drivers import DriverContract, Form, MakeForm
 from tests.devices.http.nginx import NGINX, nginx
 from tests.devices.raw_slave import Slave, running
 
@@ -99,7 +99,9 @@ class TestHttp(DriverContract):
                     {"url": "level"},
                     {"url": "setpoint", "writeTemplate": "${value}"},
                 )
-                yield Form(driver=HttpDriver(clock=SystemClock(), ids=SeededIds(1)), config=good, broken=broken(good))
+                yield Form(
+                    driver=http_driver(clock=SystemClock(), ids=SeededIds(1)), config=good, broken=broken(good)
+                )
 
         return made
 

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from devices.http.driver import HttpDriver
+from devices.http.driver import http_driver
+from devices.polling import PollingDriver
 from devices.port import DeviceConfig, PropertyConfig, Reading
 from skerry.clocks import SeededIds, SystemClock
 from skerry.objects.json import JsonObject
@@ -53,7 +54,7 @@ def config(
 class Running:
     """A driver at work, and the newest reading of each property."""
 
-    def __init__(self, driver: HttpDriver) -> None:
+    def __init__(self, driver: PollingDriver) -> None:
         self.driver = driver
         self.newest: dict[str, Reading] = {}
         self.count = 0
@@ -74,7 +75,7 @@ class Running:
 
 @asynccontextmanager
 async def running(made: DeviceConfig) -> AsyncGenerator[Running]:
-    driver = HttpDriver(clock=SystemClock(), ids=SeededIds(1))
+    driver = http_driver(clock=SystemClock(), ids=SeededIds(1))
     assert list(await driver.configure([made])) == []
     at_work = Running(driver)
     tasks = [asyncio.create_task(driver.run()), asyncio.create_task(at_work.listen())]

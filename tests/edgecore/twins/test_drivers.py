@@ -1,27 +1,45 @@
-"""What a gateway pays for devices that it does not have."""
+"""Drivers of installed packages serve Devices of their protocol."""
 
 from __future__ import annotations
 
-import subprocess
 import sys
+from pathlib import Path
 
-LOOK = """
-import sys
+import pytest
+
 from edgecore.twins.drivers import driver_factories
-from skerry.clocks import SeededIds, SystemClock
-made = driver_factories(clock=SystemClock(), ids=SeededIds(1), node="eu-1")
-assert set(made) == {"http", "modbus", "mqtt", "virtual"}
-heavy = ("pymodbus", "paho", "serial", "aiohttp", "sqlalchemy", "cryptography")
-print([name for name in heavy if name in sys.modules])
+from edgecore.twins.keeper import Keeper
+from skerry.clocks import SeededIds
+from tests.edgecore.twins.gateway import FAST, Gateway, device
+
+CODE = """
+from devices.virtual.driver import VirtualDriver
+def driver(services):
+    return VirtualDriver(clock=services.clock)
 """
 
 
-def test_no_protocol_library_is_imported_before_a_device_needs_it() -> None:
-    done = subprocess.run([sys.executable, "-c", LOOK], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
-
-
-def test_grpc_is_imported_by_an_agent_that_serves_mappers_alone() -> None:
-    look = "import sys, edgecore.agent; print([name for name in ('grpclib', 'h2') if name in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+async def test_a_device_of_a_protocol_that_a_package_speaks_is_served(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "gadget_package.py").write_text(CODE)
+    info = tmp_path / "gadget-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: gadget\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[skerry.drivers]\ngadget = gadget_package:driver\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    gateway = Gateway()
+    drivers = driver_factories(clock=gateway.clock, ids=SeededIds(1), node="eu-1")
+    gateway.keeper = Keeper(gateway.store, drivers, clock=gateway.clock, ids=SeededIds(1), settings=FAST)
+    obj = device(level={"initial": 7})
+    spec = obj["spec"]
+    assert isinstance(spec, dict)
+    spec["protocol"] = {"protocolName": "Gadget", "configData": {}}
+    try:
+        async with gateway.alive():
+            await gateway.put_device(obj)
+            await gateway.until(lambda: gateway.quality() == "good", deadline_s=10)
+            await gateway.want_in_cloud("42")
+            await gateway.until(lambda: gateway.ack() == "verified", deadline_s=10)
+    finally:
+        sys.modules.pop("gadget_package", None)

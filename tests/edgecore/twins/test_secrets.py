@@ -6,7 +6,7 @@ import asyncio
 import base64
 
 from devices.http.config import HttpDevice
-from devices.http.driver import Asked, HttpDriver
+from devices.http.driver import Asked, http_driver
 from edgecore.store.memory import MemoryEdgeStore
 from edgecore.store.port import EdgeBatch, Held
 from edgecore.store.shell import AsyncEdgeStore
@@ -51,7 +51,7 @@ async def test_a_device_waits_for_its_secret_and_takes_another() -> None:
 
     keeper = Keeper(
         store,
-        {"http": lambda: HttpDriver(clock=clock, ids=SeededIds(1), connect=connect)},
+        {"http": lambda: http_driver(clock=clock, ids=SeededIds(1), connect=connect)},
         clock=clock,
         ids=SeededIds(1),
         settings=FAST,

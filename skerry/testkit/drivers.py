@@ -1,9 +1,17 @@
-"""What every driver promises. Collected by `test_driver_forms.py` for each form."""
+"""What every driver promises, as tests: for ours, and for the driver that you write.
+
+    class TestAcme(DriverContract):
+        @pytest.fixture
+        def make(self) -> MakeForm: ...
+
+It needs a device that answers, real or played; see `Form`. docs/howto/write-a-driver.md has a whole example.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Coroutine
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 
@@ -50,9 +58,20 @@ class Running:
         await asyncio.gather(self._task, return_exceptions=True)
 
 
+def _on_a_loop(test: Callable[..., Coroutine[None, None, None]]) -> Callable[..., None]:
+    """So that the suite needs no plugin but pytest itself."""
+
+    @functools.wraps(test)
+    def run(self: object, make: MakeForm) -> None:
+        asyncio.run(test(self, make))
+
+    return run
+
+
 class DriverContract:
     """Subclass, and provide the fixture `make`."""
 
+    @_on_a_loop
     async def test_a_reading_has_value_quality_and_time(self, make: MakeForm) -> None:
         async with make() as form, Running(form):
             reading = await first(form, lambda reading: reading.prop == "level")
@@ -60,18 +79,21 @@ class DriverContract:
             assert reading.source_ms > 1_700_000_000_000
             assert form.driver.health()[0].online
 
+    @_on_a_loop
     async def test_a_write_is_verified_and_shows(self, make: MakeForm) -> None:
         async with make() as form, Running(form):
             await first(form, lambda reading: reading.prop == "level")
             assert (await form.driver.write(form.config.device, "setpoint", 42)).state == "verified"
             await first(form, lambda reading: reading.prop == "setpoint" and reading.value == 42)
 
+    @_on_a_loop
     async def test_what_is_written_once_shows_as_well(self, make: MakeForm) -> None:
         async with make() as form, Running(form):
             await first(form, lambda reading: reading.prop == "level")
             assert (await form.driver.write(form.config.device, "setpoint", 43, once=True)).state == "verified"
             await first(form, lambda reading: reading.prop == "setpoint" and reading.value == 43)
 
+    @_on_a_loop
     async def test_a_property_is_read_when_asked_or_says_why_not(self, make: MakeForm) -> None:
         async with make() as form, Running(form):
             await first(form, lambda reading: reading.prop == "level")
@@ -81,6 +103,7 @@ class DriverContract:
             missing = await form.driver.read(form.config.device, "nothing")
             assert missing.quality == "bad" and missing.value is None and missing.reason
 
+    @_on_a_loop
     async def test_what_can_t_be_written_is_refused_and_never_raised(self, make: MakeForm) -> None:
         async with make() as form, Running(form):
             await first(form, lambda reading: reading.prop == "level")
@@ -91,6 +114,7 @@ class DriverContract:
             elsewhere = Key(form.config.device.resource, "default", "elsewhere")
             assert (await form.driver.write(elsewhere, "level", 1)).state == "failed"
 
+    @_on_a_loop
     async def test_a_mistake_is_refused_by_the_name_of_the_field_and_harms_no_other(self, make: MakeForm) -> None:
         async with make() as form:
             other = replace(form.broken, device=Key(form.config.device.resource, "default", "other"))
@@ -99,6 +123,7 @@ class DriverContract:
             async with Running(form):
                 await first(form, lambda reading: reading.device == form.config.device)
 
+    @_on_a_loop
     async def test_another_set_may_be_given_at_any_time(self, make: MakeForm) -> None:
         async with make() as form, Running(form):
             await first(form, lambda reading: reading.prop == "level")
@@ -107,11 +132,13 @@ class DriverContract:
             assert list(await form.driver.configure([form.config])) == []
             await first(form, lambda reading: reading.prop == "level" and reading.value == 7)
 
+    @_on_a_loop
     async def test_receipts_nobody_knows_do_no_harm(self, make: MakeForm) -> None:
         async with make() as form, Running(form):
             form.driver.stored([1, 999_999])
             await first(form, lambda reading: reading.prop == "level")
 
+    @_on_a_loop
     async def test_a_value_can_be_explained_from_what_came_to_what_it_is(self, make: MakeForm) -> None:
         async with make() as form, Running(form):
             await first(form, lambda reading: reading.prop == "level")
@@ -123,6 +150,7 @@ class DriverContract:
             assert form.driver.explain(form.config.device, "nothing") is None
             assert form.driver.explain(Key(form.config.device.resource, "default", "elsewhere"), "level") is None
 
+    @_on_a_loop
     async def test_a_rehearsal_says_what_a_write_does_and_sends_nothing(self, make: MakeForm) -> None:
         async with make() as form, Running(form):
             await first(form, lambda reading: reading.prop == "level")
