@@ -41,6 +41,7 @@ from cloudcore.runtime.manager import Controller, Tools, run_controllers
 from cloudcore.runtime.parts import lead
 from cloudcore.runtime.replicas import ReplicaClient
 from cloudcore.scheduler.scheduler import Scheduler
+from cloudcore.sinks.runner import SINKS, SinkParts, Sinks
 from cloudcore.store.cache import WatchCache
 from cloudcore.store.housekeeping import Housekeeping, HousekeepingSettings
 from cloudcore.store.port import Store
@@ -190,9 +191,20 @@ def _leader_parts(core: Core, *, ca_pem: str, housekeeping: HousekeepingSettings
     return {
         "controllers": run_controllers(core.cache, core.clock, controllers, [scheduler]),
         "scheduler": scheduler.run(),
+        "sinks": Sinks(_sink_parts(core)).run(),
         "housekeeping": Housekeeping(core.store, core.clock, housekeeping).run(),
         "expiry of events": EventExpiry(core.leader_objects, core.scheme, core.clock).run(),
     }
+
+
+def _sink_parts(core: Core) -> SinkParts:
+    return SinkParts(
+        objects=core.leader_objects,
+        store=core.store,
+        cache=core.cache,
+        kind=core.kind(SINKS),
+        clock=core.clock,
+    )
 
 
 def _address_of(lease: JsonObject) -> str:

@@ -382,7 +382,8 @@ def _skerry() -> list[Kind]:
             subresources=_STATUS,
             strategic_patch=False,
             selectable=("spec.nodeName", "status.phase"),
-        )
+        ),
+        replace(_in("skerry.dev", "v1", "Sink", "sinks"), subresources=_STATUS, strategic_patch=False),
     ]
 
 

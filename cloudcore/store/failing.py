@@ -175,6 +175,18 @@ class FailingStore:
         self._after(fault)
         return found
 
+    async def tail(self, *, after: int, limit: int = 1000) -> Sequence[StoredRecord]:
+        fault = self._before("read")
+        found = await self._store.tail(after=after, limit=limit)
+        self._after(fault)
+        return found
+
+    async def newest_record(self) -> int:
+        fault = self._before("read")
+        found = await self._store.newest_record()
+        self._after(fault)
+        return found
+
     async def trim_records(self, *, before_ms: int, keep_per_series: int) -> int:
         fault = self._before("trim")
         dropped = await self._store.trim_records(before_ms=before_ms, keep_per_series=keep_per_series)

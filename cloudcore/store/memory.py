@@ -238,6 +238,14 @@ class MemoryStore:
         ]
         return found[:limit]
 
+    async def tail(self, *, after: int, limit: int = _PAGE) -> Sequence[StoredRecord]:
+        self._check_open()
+        return [record for record in self.state.records if record.number > after][:limit]
+
+    async def newest_record(self) -> int:
+        self._check_open()
+        return self.state.record_number
+
     async def trim_records(self, *, before_ms: int, keep_per_series: int) -> int:
         self._check_open()
         seen: dict[str, int] = {}

@@ -339,6 +339,14 @@ class Store(Protocol):
         later comes later."""
         ...
 
+    async def tail(self, *, after: int, limit: int = 1000) -> Sequence[StoredRecord]:
+        """Records of all series with `number` > `after`, in order. A number that lacks between them was trimmed."""
+        ...
+
+    async def newest_record(self) -> int:
+        """The highest `number` that was given; 0 before the first."""
+        ...
+
     async def trim_records(self, *, before_ms: int, keep_per_series: int) -> int:
         """Drop records older than `before_ms` or beyond the `keep_per_series` of the latest times; how many were
         dropped."""

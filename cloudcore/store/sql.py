@@ -280,6 +280,13 @@ class SqlStore:
         values = {"b_series": series, "b_after": after, "b_since_ms": since_ms, "b_limit": limit}
         return await self._read(lambda connection: _records(connection, t.select_arrivals, values))
 
+    async def tail(self, *, after: int, limit: int = 1000) -> Sequence[StoredRecord]:
+        values = {"b_after": after, "b_limit": limit}
+        return await self._read(lambda connection: _records(connection, t.select_tail, values))
+
+    async def newest_record(self) -> int:
+        return await self._read(lambda connection: connection.execute(t.newest_record).scalar_one())
+
     async def trim_records(self, *, before_ms: int, keep_per_series: int) -> int:
         dropped = 0
         while n := await self._writer.housekeeping(lambda connection: _drop_old(connection, before_ms)):

@@ -293,6 +293,13 @@ select_arrivals: Final = (
     .order_by(records.c.number)
     .limit(bindparam("b_limit", type_=Integer))
 )
+select_tail: Final = (
+    select(*_RECORD)
+    .where(records.c.number > bindparam("b_after"))
+    .order_by(records.c.number)
+    .limit(bindparam("b_limit", type_=Integer))
+)
+newest_record: Final = select(meta.c.record_number)
 next_series: Final = select(func.min(records.c.series)).where(records.c.series > bindparam("b_series"))
 # The newest are those of the latest time: what arrives last may be of long ago.
 newest_dropped: Final = (

@@ -7,6 +7,7 @@ if [ "$#" = 0 ]; then
   declare -A wanted=(
     [mosquitto]=mosquitto [mosquitto_pub]=mosquitto-clients [mbpoll]=mbpoll [gcc]=gcc
     [socat]=socat [npm]=npm [openssl]=openssl [ip]=iproute2 [tmux]=tmux [strace]=strace [kubectl]=kubernetes-client [tinyproxy]=tinyproxy [nginx]=nginx-light [snmpd]=snmpd
+    [prometheus]=prometheus [influxd]=influxdb
   )
   for command in "${!wanted[@]}"; do
     command -v "$command" >/dev/null 2>&1 || [ -x "/usr/sbin/$command" ] || missing+=("${wanted[$command]}")

@@ -70,7 +70,7 @@ _VIEW: Final = (
     _rule("policy", "poddisruptionbudgets poddisruptionbudgets/status", _READ),
     _rule("networking.k8s.io", "ingresses ingresses/status networkpolicies", _READ),
     _rule("devices.kubeedge.io", f"devices/explain devices/history devices/line {_DEVICES}", _READ),
-    _rule("skerry.dev", "commands commands/status", _READ),
+    _rule("skerry.dev", "commands commands/status sinks sinks/status", _READ),
 )
 
 _EDIT: Final = (

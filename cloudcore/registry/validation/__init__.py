@@ -9,7 +9,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Final, TypeAlias
 
-from cloudcore.registry.validation import certificates, cluster, commands, definitions, devices, services, workloads
+from cloudcore.registry.validation import (
+    certificates,
+    cluster,
+    commands,
+    definitions,
+    devices,
+    services,
+    sinks,
+    workloads,
+)
 from skerry.errors import Cause
 from skerry.objects.json import JsonObject
 
@@ -50,6 +59,7 @@ CHECKS: Final[Mapping[tuple[str, str], Check]] = {
     ("devices.kubeedge.io", "Device"): devices.validate_device,
     ("devices.kubeedge.io", "DeviceModel"): devices.validate_device_model,
     ("skerry.dev", "Command"): commands.validate_command,
+    ("skerry.dev", "Sink"): sinks.validate_sink,
 }
 """(group, kind) -> faults, beyond those of metadata. Pods have their own, which knows of binding."""
 

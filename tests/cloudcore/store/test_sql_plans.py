@@ -20,6 +20,7 @@ WHOLE = {
     "select_resources": "every name of a resource, once, when a reader starts",
     "select_meta": "a table of one row",
     "lock_meta": "a table of one row",
+    "newest_record": "a table of one row",
     "update_numbers": "a table of one row",
     "update_compacted": "a table of one row",
     "update_schema": "a table of one row",

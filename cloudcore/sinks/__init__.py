@@ -1,0 +1,1 @@
+"""Readings of the history, sent on to databases, brokers and services of others."""

@@ -1,0 +1,142 @@
+"""Rows in the words of those who take them: JSON, InfluxDB's line protocol, Prometheus' remote write. Pure.
+
+Each form says which rows it has no words for; these are counted (`skipped`) and never told as something else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import struct
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+from cloudcore.sinks.rows import Row
+
+LITERAL_MAX: Final = 60_000
+
+
+class Formed(NamedTuple):
+    """What is sent for some rows."""
+
+    body: bytes
+    taken: int
+    """Rows that are in it; the others have no form here."""
+
+
+# --- JSON ---
+
+
+def json_rows(rows: Sequence[Row], *, sink: str) -> Formed:
+    """One document for all."""
+    document = {"sink": sink, "items": [row.shown() for row in rows]}
+    return Formed(json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode(), len(rows))
+
+
+def signature(secret: bytes, at_s: int, body: bytes) -> str:
+    """`t=SECONDS,v1=HEX`: HMAC-SHA256 over the time, a point and the body, so that a call can't be played again
+    later."""
+    digest = hmac.new(secret, b"%d." % at_s + body, hashlib.sha256).hexdigest()
+    return f"t={at_s},v1={digest}"
+
+
+# --- InfluxDB: https://docs.influxdata.com/influxdb/v2/reference/syntax/line-protocol/ ---
+
+
+def influx_lines(rows: Sequence[Row], *, measurement: str) -> Formed:
+    """Numbers are the field `value`, truth `flag`, all else `text`; a reading without a value has none of them.
+
+    Times are nanoseconds, of which the last six digits are of the row's number: of two points of one time InfluxDB
+    keeps one, and a history knows milliseconds."""
+    lines = [_line(row, measurement) for row in rows]
+    return Formed("\n".join(lines).encode() + b"\n", len(lines))
+
+
+def _line(row: Row, measurement: str) -> str:
+    tags = {"namespace": row.namespace, "device": row.device, "property": row.prop, "node": row.node}
+    named = "".join(f",{name}={_tag(value)}" for name, value in tags.items() if value)
+    fields: dict[str, str] = {}
+    if row.hole:
+        fields["dropped"] = f"{row.hole}i"
+    else:
+        if row.value is not None:
+            number = row.float
+            if row.type == "BOOLEAN" and number is not None:
+                fields["flag"] = row.value
+            elif number is not None:
+                fields["value"] = repr(number)
+            else:
+                fields["text"] = _text(row.value)
+        fields["quality"] = _text(row.quality)
+        fields["sequence"] = f"{row.seq}i"
+    said = ",".join(f"{name}={value}" for name, value in fields.items())
+    return f"{_tag(measurement)}{named} {said} {row.at_ms}{row.number % 1_000_000:06d}"
+
+
+def _tag(text: str) -> str:
+    """Line ends have no form in a tag."""
+    clean = text.replace("\n", " ").replace("\r", " ")
+    for letter in (",", "=", " "):
+        clean = clean.replace(letter, "\\" + letter)
+    return clean[:-1] + "_" if clean.endswith("\\") else clean
+
+
+def _text(text: str) -> str:
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+# --- Prometheus: https://prometheus.io/docs/specs/prw/remote_write_spec/ (1.0) ---
+
+
+def remote_write(rows: Sequence[Row], *, metric: str) -> Formed:
+    """A `WriteRequest`, as snappy. Only numbers and truth are samples, and of one millisecond only the last one."""
+    series: defaultdict[tuple[tuple[str, str], ...], dict[int, float]] = defaultdict(dict)
+    for row in rows:
+        number = row.float
+        if number is None:
+            continue
+        labels = {
+            "__name__": metric,
+            "device": row.device,
+            "namespace": row.namespace,
+            "node": row.node,
+            "property": row.prop,
+        }
+        series[tuple(sorted((name, value) for name, value in labels.items() if value))][row.at_ms] = number
+    request = b"".join(_field(1, _series(labels, samples)) for labels, samples in sorted(series.items()))
+    return Formed(snappy(request), sum(map(len, series.values())))
+
+
+def _series(labels: Sequence[tuple[str, str]], samples: dict[int, float]) -> bytes:
+    named = b"".join(_field(1, _field(1, name.encode()) + _field(2, value.encode())) for name, value in labels)
+    valued = b"".join(
+        _field(2, b"\x09" + struct.pack("<d", number) + b"\x10" + _varint(at_ms))
+        for at_ms, number in sorted(samples.items())
+    )
+    return named + valued
+
+
+def _field(number: int, data: bytes) -> bytes:
+    """Length-delimited, as Protocol Buffers has it."""
+    return _varint(number << 3 | 2) + _varint(len(data)) + data
+
+
+def _varint(number: int) -> bytes:
+    made = bytearray()
+    while number > 0x7F:
+        made.append(number & 0x7F | 0x80)
+        number >>= 7
+    made.append(number)
+    return bytes(made)
+
+
+def snappy(data: bytes) -> bytes:
+    """The block format (https://github.com/google/snappy/blob/main/format_description.txt) with literals alone:
+    every reader takes it, and what goes over a local network is not worth another library."""
+    made = bytearray(_varint(len(data)))
+    for first in range(0, len(data), LITERAL_MAX):
+        piece = data[first : first + LITERAL_MAX]
+        made += struct.pack("<BH", 61 << 2, len(piece) - 1) + piece
+    return bytes(made)

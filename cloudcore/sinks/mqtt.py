@@ -1,0 +1,117 @@
+"""Rows to an MQTT broker, each a message of QoS 1, in order.
+
+The broker has acknowledged all of them when `send` returns. Keeps one connection, whose thread is paho's; messages
+that were not acknowledged are not kept here but sent again from the history.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import ssl
+import threading
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final, Protocol, cast
+from urllib.parse import urlsplit
+
+from cloudcore.sinks.port import Secret
+from cloudcore.sinks.rows import Row
+from skerry.errors import UnavailableError
+from skerry.objects.json import JsonObject, str_at
+
+if TYPE_CHECKING:
+    from paho.mqtt.client import Client
+    from paho.mqtt.reasoncodes import ReasonCode
+
+TIMEOUT_S: Final = 30.0
+TOPIC: Final = "skerry/{namespace}/{device}/{property}"
+NAMES: Final = ("namespace", "device", "property", "node")
+_UNSAFE: Final = str.maketrans({"+": "_", "#": "_", "/": "_", "\x00": "_"})
+
+
+class _Half(Protocol):
+    """A method that paho leaves half typed."""
+
+    def tls_set_context(self, context: ssl.SSLContext) -> None: ...
+
+
+def topic_of(template: str, row: Row) -> str:
+    """A name stays within its level."""
+    names = {"namespace": row.namespace, "device": row.device, "property": row.prop, "node": row.node}
+    topic = template
+    for name, value in names.items():
+        topic = topic.replace("{" + name + "}", value.translate(_UNSAFE))
+    return topic
+
+
+class MqttReceiver:
+    """See the module. The Secret's `username` and `password` are ours at the broker, `ca.crt` its authorities."""
+
+    def __init__(self, spec: JsonObject, secret: Secret, *, client_id: str) -> None:
+        self._address = urlsplit(str_at(spec, "url"))
+        self._template = str_at(spec, "topic") or TOPIC
+        self._secret = secret
+        self._client_id = client_id
+        self._client: Client | None = None
+
+    async def send(self, rows: Sequence[Row]) -> int:
+        try:
+            async with asyncio.timeout(2 * TIMEOUT_S):
+                await asyncio.to_thread(self._send, rows)
+        except (OSError, ValueError, RuntimeError, TimeoutError) as error:
+            await self.close()
+            raise UnavailableError(f"{type(error).__name__}: {error}"[:300]) from error
+        return 0
+
+    def _send(self, rows: Sequence[Row]) -> None:
+        if self._client is None:
+            self._client = self._connected()
+        if not self._client.is_connected():
+            raise ConnectionError("the broker has hung up")
+        under_way = [
+            self._client.publish(
+                topic_of(self._template, row), json.dumps(row.shown(), separators=(",", ":")).encode(), qos=1
+            )
+            for row in rows
+        ]
+        for message in under_way:
+            message.wait_for_publish(TIMEOUT_S)
+            if not message.is_published():
+                raise ConnectionError("the broker does not acknowledge")
+
+    def _connected(self) -> Client:
+        from paho.mqtt.client import Client
+        from paho.mqtt.enums import CallbackAPIVersion
+
+        client = Client(CallbackAPIVersion.VERSION2, client_id=self._client_id, reconnect_on_failure=False)
+        client.max_inflight_messages_set(100)
+        secure = self._address.scheme == "mqtts"
+        if secure:
+            cast(_Half, client).tls_set_context(ssl.create_default_context(cadata=self._secret.get("ca.crt") or None))
+        if self._secret.get("username"):
+            client.username_pw_set(self._secret["username"], self._secret.get("password", ""))
+        answered, refused = threading.Event(), list[str]()
+
+        def told(_client: Client, _data: object, _flags: object, reason: ReasonCode, _properties: object) -> None:
+            if reason.is_failure:
+                refused.append(str(reason))
+            answered.set()
+
+        client.on_connect = told
+        client.connect_timeout = TIMEOUT_S / 3
+        client.connect(self._address.hostname or "", self._address.port or (8883 if secure else 1883))
+        client.loop_start()
+        if not answered.wait(TIMEOUT_S / 3) or refused:
+            client.loop_stop()
+            raise ConnectionError(f"the broker refuses: {refused[0]}" if refused else "the broker does not answer")
+        return client
+
+    async def close(self) -> None:
+        client, self._client = self._client, None
+        if client is not None:
+            await asyncio.to_thread(_end, client)
+
+
+def _end(client: Client) -> None:
+    client.disconnect()
+    client.loop_stop()

@@ -1,0 +1,272 @@
+"""What a sink sends over failures, refusals and another leader; and what a Sink may say."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import pytest
+
+from cloudcore.registry.port import Objects
+from cloudcore.registry.validation.sinks import validate_sink
+from cloudcore.sinks.port import RefusedRowsError, Secret
+from cloudcore.sinks.rows import Row
+from cloudcore.sinks.runner import SINKS, SinkParts, Sinks
+from cloudcore.store.port import Batch, Record
+from skerry.errors import FencedError, UnavailableError
+from skerry.objects.json import JsonObject
+from tests.cloudcore.worlds import World, make_world
+
+
+@dataclass
+class Fake:
+    """Takes rows in memory, as told."""
+
+    rows: list[Row] = field(default_factory=list[Row])
+    calls: list[int] = field(default_factory=list[int])
+    secrets: list[dict[str, str]] = field(default_factory=list[dict[str, str]])
+    away: int = 0
+    """Times that it is not there."""
+    refuses: Callable[[Row], bool] = lambda row: False
+    skips: Callable[[Row], bool] = lambda row: False
+    closed: int = 0
+
+    def make(self, sink: JsonObject, secret: Secret) -> Fake:
+        self.secrets.append(dict(secret))
+        return self
+
+    async def send(self, rows: Sequence[Row]) -> int:
+        self.calls.append(len(rows))
+        if self.away:
+            self.away -= 1
+            raise UnavailableError("nobody there")
+        if any(self.refuses(row) for row in rows):
+            raise RefusedRowsError("HTTP 400: no")
+        taken = [row for row in rows if not self.skips(row)]
+        self.rows += taken
+        return len(rows) - len(taken)
+
+    async def close(self) -> None:
+        self.closed += 1
+
+    @property
+    def numbers(self) -> list[int]:
+        return [row.number for row in self.rows]
+
+
+@dataclass
+class FencedObjects:
+    """Of a replica that another one has taken over from."""
+
+    async def update(self, *_: object, **__: object) -> None:
+        raise FencedError("another leads")
+
+
+@pytest.fixture
+async def world() -> AsyncIterator[World]:
+    async with make_world(real_rules=True) as made:
+        yield made
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("LOOK_S", "BACKOFF_S"):
+        monkeypatch.setattr(f"cloudcore.sinks.runner.{name}", 0.001)
+    monkeypatch.setattr("cloudcore.sinks.runner.TOLD_S", 0.0)
+
+
+async def append(world: World, *series: str) -> None:
+    body = json.dumps({"seq": 1, "value": "1", "type": "INT", "q": "good", "node": "eu-1"}).encode()
+    records = tuple(Record(series=name, at_ms=number * 1000, body=body) for number, name in enumerate(series))
+    await world.store.commit(Batch(records=records))
+
+
+@asynccontextmanager
+async def sending(world: World, fake: Fake) -> AsyncGenerator[None]:
+    parts = SinkParts(
+        objects=world.objects, store=world.store, cache=world.cache, kind=world.kind(SINKS), clock=world.clock
+    )
+    running = asyncio.create_task(Sinks(parts, fake.make).run())
+    try:
+        yield
+    finally:
+        running.cancel()
+        await asyncio.wait([running])
+
+
+async def until(level: Callable[[], object]) -> None:
+    async with asyncio.timeout(20):
+        while not level():
+            await asyncio.sleep(0.005)
+
+
+def sink(**spec: Any) -> JsonObject:
+    return {
+        "apiVersion": "skerry.dev/v1",
+        "kind": "Sink",
+        "metadata": {"name": "s"},
+        "spec": {"webhook": {"url": "https://there.example/in"}, "from": "Beginning", **spec},
+    }
+
+
+def status(world: World) -> Any:
+    return world.get(SINKS, "s").get("status", {})
+
+
+async def test_every_row_of_the_namespace_is_sent_in_order_and_goes_on_after_a_restart(world: World) -> None:
+    await append(world, "d/plc/t", "other/plc/t", "desired:d/plc", "d/plc/t", "d/plc/u")
+    await world.create(SINKS, sink(selector={"properties": ["t"]}, batch=2))
+    fake = Fake()
+    async with sending(world, fake):
+        await until(lambda: status(world).get("cursor") == 5)
+    assert fake.numbers == [1, 4]
+    assert (status(world)["sent"], status(world)["behind"], status(world)["trimmed"]) == (2, 0, 0)
+    (ready,) = status(world)["conditions"]
+    assert (ready["type"], ready["status"]) == ("Ready", "True")
+    await append(world, "d/plc/t", "d/plc/t")
+    again = Fake()
+    async with sending(world, again):
+        await until(lambda: status(world).get("sent") == 4)
+        assert again.numbers == [6, 7]
+        await append(world, "d/plc/t")
+        await until(lambda: again.numbers == [6, 7, 8])
+
+
+async def test_a_new_sink_begins_with_what_comes_unless_it_says_otherwise(world: World) -> None:
+    await append(world, "d/plc/t")
+    await world.create(SINKS, sink(**{"from": "Now"}))
+    fake = Fake()
+    async with sending(world, fake):
+        await until(lambda: status(world).get("cursor") == 1)
+        await append(world, "d/plc/t")
+        await until(lambda: fake.numbers == [2])
+
+
+async def test_who_is_away_is_tried_again_and_that_is_said(world: World) -> None:
+    await append(world, "d/plc/t", "d/plc/t")
+    await world.create(SINKS, sink())
+    fake = Fake(away=3)
+    seen: list[str] = []
+    async with sending(world, fake):
+        while not status(world).get("sent"):
+            seen += [each["message"] for each in status(world).get("conditions", []) if each["status"] == "False"]
+            await asyncio.sleep(0.001)
+    assert set(seen) == {"nobody there"}
+    assert fake.numbers == [1, 2] and status(world)["conditions"][0]["status"] == "True"
+
+
+async def test_a_row_that_is_refused_is_found_named_and_passed_over(world: World) -> None:
+    await append(world, *["d/plc/t"] * 9)
+    await world.create(SINKS, sink())
+    fake = Fake(refuses=lambda row: row.number in (3, 8), skips=lambda row: row.number == 5)
+    async with sending(world, fake):
+        await until(lambda: status(world).get("cursor") == 9)
+    assert fake.numbers == [1, 2, 4, 6, 7, 9]
+    told = status(world)
+    assert (told["sent"], told["refused"], told["skipped"]) == (6, 2, 1)
+    assert told["lastRefused"].startswith("d/plc/t of 1970-01-01T00:00:07.000000Z: HTTP 400: no")
+
+
+async def test_what_the_history_gave_up_before_it_was_sent_is_counted(world: World) -> None:
+    await world.create(SINKS, sink())
+    fake = Fake(away=10**6)
+    async with sending(world, fake):
+        await until(lambda: "cursor" in status(world))
+        await append(world, *["d/plc/t"] * 10)
+        await world.store.trim_records(before_ms=0, keep_per_series=4)
+        fake.away = 0
+        await until(lambda: status(world).get("cursor") == 10)
+    assert fake.numbers == [7, 8, 9, 10] and status(world)["trimmed"] == 6
+
+
+async def test_credentials_come_from_the_secret_and_a_change_of_it_begins_anew(world: World) -> None:
+    await append(world, "d/plc/t")
+    await world.create(SINKS, sink(secretRef={"name": "key"}))
+    fake = Fake()
+    async with sending(world, fake):
+        await until(lambda: status(world).get("conditions"))
+        assert "there is no Secret key in d" in status(world)["conditions"][0]["message"]
+        secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "key"}, "data": {"token": "YWJj"}}
+        await world.create("secrets", secret)
+        await until(lambda: fake.numbers == [1])
+    assert fake.secrets[-1] == {"token": "abc"}
+
+
+async def test_a_paused_sink_sends_nothing_and_goes_on_where_it_was(world: World) -> None:
+    await append(world, "d/plc/t")
+    await world.create(SINKS, sink())
+    fake = Fake()
+    async with sending(world, fake):
+        await until(lambda: status(world).get("sent") == 1)
+        await world.set_spec(SINKS, "s", paused=True)
+        await until(lambda: fake.closed)
+        await append(world, "d/plc/t")
+        await asyncio.sleep(0.02)
+        assert fake.numbers == [1]
+        await world.set_spec(SINKS, "s", paused=False)
+        await until(lambda: fake.numbers == [1, 2])
+        await world.delete(SINKS, "s")
+        await until(lambda: fake.closed == 2)
+
+
+async def test_who_does_not_lead_any_more_says_nothing_and_the_next_one_sends_again(world: World) -> None:
+    await append(world, "d/plc/t")
+    await world.create(SINKS, sink())
+    fake = Fake()
+    parts = SinkParts(
+        objects=cast(Objects, FencedObjects()),
+        store=world.store,
+        cache=world.cache,
+        kind=world.kind(SINKS),
+        clock=world.clock,
+    )
+    running = asyncio.create_task(Sinks(parts, fake.make).run())
+    await until(lambda: fake.closed)
+    running.cancel()
+    await asyncio.wait([running])
+    assert "cursor" not in status(world)
+    again = Fake()
+    async with sending(world, again):
+        await until(lambda: again.numbers == [1])
+
+
+def faults(spec: JsonObject, namespace: str = "d") -> list[str]:
+    obj: JsonObject = {"metadata": {"name": "s", "namespace": namespace}, "spec": spec}
+    return [f"{cause.field}: {cause.message}" for cause in validate_sink(obj, None)]
+
+
+@pytest.mark.parametrize(
+    ("spec", "told"),
+    [
+        ({}, "spec: Required value: must have exactly one of webhook, influx"),
+        ({"webhook": {"url": "https://a"}, "mqtt": {"url": "mqtts://a"}}, "must have exactly one of"),
+        ({"webhook": {}}, "spec.webhook.url: Required value"),
+        ({"webhook": {"url": "http://there.example"}}, "must be https://, or spec.allowPlain"),
+        ({"webhook": {"url": "ftp://a"}}, "must be https://HOST"),
+        ({"webhook": {"url": "https://u:p@a"}}, "credentials belong into the Secret"),
+        ({"mqtt": {"url": "mqtts://a", "topic": "x/{nam}"}}, "{nam} is none of {namespace}"),
+        ({"mqtt": {"url": "mqtts://a", "topic": "x/+"}}, "must be a topic that can be published to"),
+        ({"postgres": {"table": "a;b"}, "secretRef": {"name": "x"}}, "must be TABLE or SCHEMA.TABLE"),
+        ({"postgres": {}}, "spec.secretRef: Required value"),
+        ({"influx": {"url": "https://a/write?db=x&precision=ms"}}, "times are sent in nanoseconds"),
+        ({"prometheus": {"url": "https://a", "metric": "a b"}}, "must be a name of a metric"),
+        ({"webhook": {"url": "https://a"}, "batch": 0}, "spec.batch"),
+        ({"webhook": {"url": "https://a"}, "from": "Then"}, "spec.from"),
+        ({"webhook": {"url": "https://a"}, "selector": {"namespaces": ["x"]}}, "its own namespace"),
+        ({"webhook": {"url": "https://a"}, "selector": {"qualities": ["fine"]}}, "qualities[0]"),
+    ],
+)
+def test_what_a_sink_may_not_say(spec: JsonObject, told: str) -> None:
+    (found,) = faults(spec)
+    assert told in found and "u:p" not in found
+
+
+def test_what_a_sink_may_say() -> None:
+    assert faults({"webhook": {"url": "http://127.0.0.1:8080/in"}}) == []
+    assert faults({"webhook": {"url": "http://there.example"}, "allowPlain": True}) == []
+    system: JsonObject = {"mqtt": {"url": "mqtts://a"}, "selector": {"namespaces": ["*"]}}
+    assert faults(system, namespace="kube-system") == []
