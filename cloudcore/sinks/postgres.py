@@ -75,7 +75,7 @@ class PostgresReceiver:
         insert = sql.SQL("INSERT INTO {} ({}) VALUES ({}) ON CONFLICT DO NOTHING").format(
             self._table,
             sql.SQL(", ").join(map(sql.Identifier, _COLUMNS)),
-            sql.SQL(", ").join(sql.Placeholder() for _ in _COLUMNS),
+            sql.SQL(", ").join([sql.SQL("%s")] * len(_COLUMNS)),
         )
         async with self._connection.transaction(), self._connection.cursor() as cursor:
             await cursor.executemany(insert, [self._values(row) for row in rows])
