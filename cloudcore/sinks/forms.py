@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from cloudcore.sinks.rows import Row
+from skerry.wire.fields import FIXED64, VARINT, delimited, tag, varint
 
 LITERAL_MAX: Final = 60_000
 
@@ -105,37 +106,25 @@ def remote_write(rows: Sequence[Row], *, metric: str) -> Formed:
             "property": row.prop,
         }
         series[tuple(sorted((name, value) for name, value in labels.items() if value))][row.at_ms] = number
-    request = b"".join(_field(1, _series(labels, samples)) for labels, samples in sorted(series.items()))
+    request = b"".join(delimited(1, _series(labels, samples)) for labels, samples in sorted(series.items()))
     return Formed(snappy(request), sum(map(len, series.values())))
 
 
 def _series(labels: Sequence[tuple[str, str]], samples: dict[int, float]) -> bytes:
-    named = b"".join(_field(1, _field(1, name.encode()) + _field(2, value.encode())) for name, value in labels)
+    named = b"".join(
+        delimited(1, delimited(1, name.encode()) + delimited(2, value.encode())) for name, value in labels
+    )
     valued = b"".join(
-        _field(2, b"\x09" + struct.pack("<d", number) + b"\x10" + _varint(at_ms))
+        delimited(2, tag(1, FIXED64) + struct.pack("<d", number) + tag(2, VARINT) + varint(at_ms))
         for at_ms, number in sorted(samples.items())
     )
     return named + valued
 
 
-def _field(number: int, data: bytes) -> bytes:
-    """Length-delimited, as Protocol Buffers has it."""
-    return _varint(number << 3 | 2) + _varint(len(data)) + data
-
-
-def _varint(number: int) -> bytes:
-    made = bytearray()
-    while number > 0x7F:
-        made.append(number & 0x7F | 0x80)
-        number >>= 7
-    made.append(number)
-    return bytes(made)
-
-
 def snappy(data: bytes) -> bytes:
     """The block format (https://github.com/google/snappy/blob/main/format_description.txt) with literals alone:
     every reader takes it, and what goes over a local network is not worth another library."""
-    made = bytearray(_varint(len(data)))
+    made = bytearray(varint(len(data)))
     for first in range(0, len(data), LITERAL_MAX):
         piece = data[first : first + LITERAL_MAX]
         made += struct.pack("<BH", 61 << 2, len(piece) - 1) + piece
