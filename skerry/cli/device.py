@@ -8,12 +8,14 @@ from __future__ import annotations
 import click
 
 from skerry.cli.command import call, refresh
+from skerry.cli.device_acks import ack, delta
 from skerry.cli.device_apply import apply, diff
 from skerry.cli.device_conflicts import conflicts
 from skerry.cli.device_export import delete, edit, export
 from skerry.cli.device_history import history
 from skerry.cli.device_hold import hold, release
 from skerry.cli.device_read import read
+from skerry.cli.device_rollback import log, rollback
 from skerry.cli.device_set import set_values, unset
 from skerry.cli.device_show import describe, events, get, list_devices, watch
 from skerry.cli.device_why import why
@@ -28,6 +30,6 @@ def device() -> None:
 for command in (
     *(list_devices, get, describe, events, watch, history, read, why),
     *(set_values, unset, conflicts, hold, release, call, refresh),
-    *(diff, apply, export, edit, delete),
+    *(diff, apply, export, edit, delete, log, rollback, ack, delta),
 ):
     device.add_command(command)

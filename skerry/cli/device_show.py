@@ -428,9 +428,25 @@ def ack_shown(view: TwinView) -> tuple[str, str]:
     """(ACK, REASON): an answer is of when it was given, and says nothing of what a command or a hand did since."""
     if view.ack_state not in ("applied", "verified") or view.desired is None or view.reported is None:
         return view.ack_state or "-", view.ack_reason or view.reason
-    if same_value(view.type or "DOUBLE", view.reported, view.desired.value, _SAME * abs(_number(view.desired.value))):
+    if not delta_of_wish(view):
         return view.ack_state, view.ack_reason or view.reason
     return f"was {view.ack_state}", view.ack_reason or view.reason or "it reads otherwise since"
+
+
+def delta_of_wish(view: TwinView) -> str:
+    """How far a device is from what is wanted of it: a number with its sign, `differs` where there is none to tell,
+    `unknown` while it has told nothing; "" where it is as it is wanted, or nothing is wanted."""
+    if view.desired is None or view.desired.removed:
+        return ""
+    if view.reported is None:
+        return "unknown"
+    wanted = view.desired.value
+    if same_value(view.type or "DOUBLE", view.reported, wanted, _SAME * abs(_number(wanted))):
+        return ""
+    try:
+        return f"{Decimal(view.reported) - Decimal(wanted):+f}"
+    except InvalidOperation:
+        return "differs"
 
 
 def _number(text: str) -> float:

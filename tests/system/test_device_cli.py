@@ -194,6 +194,19 @@ def test_devices_are_exported_compared_applied_edited_and_deleted(
     monkeypatch.setenv("EDITOR", "sed -i s/'62'/'63'/")
     assert skerry(cloud, "edit", "boiler-1")[0] == 0
     until(lambda: plc.register(2) == 630, "what was edited is carried out")
+    code, out, _ = skerry(cloud, "rollback", "boiler-1", "--dry-run")
+    assert code == 0 and "63 -> 62" in out and "hr:2 (40003) = 0x026C" in out
+    assert skerry(cloud, "rollback", "boiler-1/setpoint", "--wait", "verified")[0] == 0
+    assert plc.register(2) == 620
+    assert skerry(edge, "rollback", "boiler-1")[0] == 7
+    assert [line.split(",")[4] for line in skerry(cloud, "log", "boiler-1", "-o", "csv")[1].splitlines()[1:4]] == [
+        *("62", "63", "62"),
+    ]
+    assert skerry(cloud, "ack", "list", "--state", "verified", "-o", "csv", "--fields", "property,wanted")[1] == (
+        "property,wanted\nsetpoint,62\n"
+    )
+    assert skerry(cloud, "delta")[2] == "All is as it is wanted.\n"
+    assert skerry(cloud, "set", "boiler-1", "setpoint=63", "--wait", "verified")[0] == 0
     monkeypatch.setenv("EDITOR", "sed -i s/'63'/'99'/")
     code, _, err = skerry(cloud, "edit", "boiler-1")
     assert code == 5 and "above the maximum of 90" in err
