@@ -76,6 +76,7 @@ def backlog_shown(stats: StoreStats, boots: Sequence[BootTimes], now: Now) -> li
             "reports": waits.reports,
             "bytes": waits.size_bytes,
             "since": time_text(written_ms(waits.oldest, boots, now)),
+            "ageMs": max(0, now.wall_ms - written_ms(waits.oldest, boots, now)),
         }
         for waits in stats.waiting
     ]

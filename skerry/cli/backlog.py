@@ -38,8 +38,7 @@ def backlog(target: Target, name: str, form: str) -> None:
     if client.local:
         _here(client, name, form)
         return
-    nodes = [client.request("GET", path_of(NODES, "", name)).obj] if name else _nodes(client)
-    shown = [_told(obj) for obj in nodes]
+    shown = [backlog_told(obj) for obj in nodes_named(client, name)]
     if form != "table":
         items: list[Json] = [*shown]
         print_data(items[0] if name else {"kind": "List", "apiVersion": "v1", "items": items}, form)
@@ -53,12 +52,15 @@ def backlog(target: Target, name: str, form: str) -> None:
         click.echo("No nodes found.", err=True)
 
 
-def _nodes(client: Client) -> list[JsonObject]:
+def nodes_named(client: Client, name: str) -> list[JsonObject]:
+    """The Node of that name, or all."""
+    if name:
+        return [client.request("GET", path_of(NODES, "", name)).obj]
     return sorted(maps_at(client.request("GET", path_of(NODES)).obj, "items"), key=name_of)
 
 
-def _told(node: JsonObject) -> JsonObject:
-    """A gateway that is not heard may have told something else long ago."""
+def backlog_told(node: JsonObject) -> JsonObject:
+    """What waits on it, as it said last. A gateway that is not heard may have told something else long ago."""
     condition = condition_of(node, BACKLOG)
     silent = str_at(condition_of(node, "Ready"), "status") == "Unknown"
     return {

@@ -189,7 +189,16 @@ def test_devices_are_exported_compared_applied_edited_and_deleted(
     other.write_text(other.read_text().replace("timeoutMs: 500", "timeoutMs: 600"))
     code, _, err = skerry(edge, "apply", "-f", str(other))
     assert code == 7 and "only the cloud changes spec.protocol.configData.timeoutMs" in err
+    code, _, err = skerry(edge, "queue", "drain")
+    assert code == 7 and "skerry link heal" in err
+    assert "telemetry" in skerry(edge, "queue", "status", "-o", "csv")[1]
     fleet.edge.api.request("POST", "/skerry/link/heal", body={})
+    until(lambda: fleet.ready() == "True", "the cloud hears the gateway")
+    assert skerry(edge, "queue", "drain")[:2] == (0, "eu-1: all that waited is in the cloud\n")
+    assert skerry(cloud, "queue", "drain", "eu-1")[0] == 0
+    assert (
+        skerry(edge, "queue", "gaps")[2] == skerry(cloud, "queue", "gaps", "boiler-1")[2] == "Nothing was dropped.\n"
+    )
     until(lambda: "62" in skerry(cloud, "get", "boiler-1", "setpoint")[1], "the cloud has what was applied there")
     monkeypatch.setenv("EDITOR", "sed -i s/'62'/'63'/")
     assert skerry(cloud, "edit", "boiler-1")[0] == 0
