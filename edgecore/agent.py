@@ -12,20 +12,25 @@ import gc
 import logging
 import os
 import signal
+from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 from devices.mqtt.config import Broker, Presence
 from devices.mqtt.port import Connection, Hooks
 from edgecore.bus.homeassistant import OFFLINE, ONLINE, presence_topic
 from edgecore.bus.port import Open
-from edgecore.composition import Agent, Ground, agent_clock, compose
+from edgecore.composition import AGENT_VERSION, Agent, Ground, agent_clock, compose
 from edgecore.config import (
     MIB,
+    MQTT,
+    USERS,
     EdgeSettings,
+    agent_password_file,
     broker_of,
     dmi_socket_of,
+    embedded_of,
     homeassistant_prefix_of,
     labels_of,
     node_ip_of,
@@ -95,6 +100,7 @@ async def serve(settings: EdgeSettings) -> None:
             sync=settings.sync(),
             bandwidth=bandwidth,
             broker=broker,
+            own_broker=_own_broker(settings, time, ids),
             mappers=_mappers(settings),
             home=_home(settings, membership.node),
             history=_history(settings),
@@ -128,6 +134,29 @@ def _broker(settings: EdgeSettings, node: str) -> Open | None:
     """How the gateway's MQTT broker is reached. Raises `InvalidError`."""
     broker = broker_of(settings)
     return None if broker is None else _opener(broker, f"skerry-{node}-bus")
+
+
+def _own_broker(settings: EdgeSettings, clock: Clock, ids: Ids) -> Callable[[], Coroutine[Any, Any, None]] | None:
+    """What runs the embedded broker; None where there is none. Raises `InvalidError`, `UnavailableError`."""
+    addresses = embedded_of(settings)
+    if not addresses:
+        return None
+    from edgecore.broker.embedded import Embedding, open_embedded  # only who has it pays
+
+    files = (settings.mqtt_listen_cert_file, settings.mqtt_listen_key_file)
+    return open_embedded(
+        Embedding(
+            directory=settings.data / MQTT,
+            users_file=settings.data / MQTT / USERS,
+            agent_password_file=agent_password_file(settings),
+            plain=[(each.host, each.port) for each in addresses if each.is_loopback],
+            secure=[(each.host, each.port) for each in addresses if not each.is_loopback],
+            tls_files=files if all(files) else None,
+            version=AGENT_VERSION,
+        ),
+        clock,
+        ids,
+    ).run
 
 
 def _home(settings: EdgeSettings, node: str) -> tuple[str, Open] | None:

@@ -97,6 +97,8 @@ class Ground:
     """Opens the connection to the MQTT broker over which KubeEdge's apps and mappers talk; None: there is none."""
     history: HistoryFile | None = None
     """What the gateway itself remembers of its devices; None: nothing."""
+    own_broker: Callable[[], Coroutine[Any, Any, None]] | None = None
+    """Runs an MQTT broker in the agent; None: there is another, or none."""
     home: tuple[str, Open] | None = None
     """Home Assistant's prefix of topics, and what opens the connection to its broker; None: it is told nothing."""
 
@@ -111,6 +113,8 @@ class Agent:
     twins: Keeper
     commands: CommandRunner
     link: EdgeLink
+    own_broker: Callable[[], Coroutine[Any, Any, None]] | None
+    """See `Ground`."""
     bus: EventBus | None
     """None without a broker."""
     announcer: Announcer | None
@@ -129,6 +133,7 @@ class Agent:
             "twins": self.twins.run(),
             "commands": self.commands.run(),
             "node": self.node.run(),
+            **({"broker": self.own_broker()} if self.own_broker else {}),
             **({"bus": self.bus.run()} if self.bus else {}),
             **({"mappers": self.mappers.run()} if self.mappers else {}),
             **({"history": self.history.run()} if self.history else {}),
@@ -199,6 +204,7 @@ def compose(ground: Ground) -> Agent:
         twins=twins,
         commands=commands,
         link=link,
+        own_broker=ground.own_broker,
         bus=bus,
         mappers=_mappers(ground, external),
         history=history,

@@ -10,6 +10,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from devices.mqtt.config import Broker
+from edgecore.broker.users import AGENT
 from edgecore.store.port import DAY_MS, OutboxBudgets
 from skerry.errors import InvalidError
 from skerry.objects.names import label_key_faults, label_value_faults, node_may_label
@@ -48,13 +49,19 @@ class EdgeSettings:
     mqtt_broker: str = setting(
         "",
         help="MQTT broker on which apps and mappers talk about devices in KubeEdge's topics ($hw/events/...), "
-        "mqtt://HOST[:PORT] or mqtts://HOST[:PORT]; none: those topics are not served",
+        "mqtt://HOST[:PORT] or mqtts://HOST[:PORT]; embedded: the agent is one; none: those topics are not served",
     )
     mqtt_username: str = setting("", help="user at the MQTT broker; none: nobody")
     mqtt_password_file: str = setting("", help="file with the password of the user at the MQTT broker")
     mqtt_ca_file: str = setting("", help="file with the authorities of the MQTT broker; none: the system's")
     mqtt_cert_file: str = setting("", help="file with this gateway's certificate for the MQTT broker")
     mqtt_key_file: str = setting("", help="file with the key of that certificate")
+    mqtt_listen: tuple[str, ...] = setting(
+        ("127.0.0.1:1883",),
+        help="HOST:PORT where the embedded broker listens, the first on loopback; others with TLS alone",
+    )
+    mqtt_listen_cert_file: str = setting("", help="file with the embedded broker's certificate, and those above it")
+    mqtt_listen_key_file: str = setting("", help="file with the key of that certificate")
     homeassistant_prefix: str = setting(
         "",
         help="show every device to Home Assistant over the MQTT broker, on its discovery topics below this prefix: "
@@ -158,13 +165,105 @@ class JoinSettings:
     log_level: str = setting("warning", help="what is logged", choices=("debug", "info", "warning", "error"))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MqttUserSettings:
+    """`edgecore mqtt-user`."""
+
+    data: Path = setting(DATA, help="directory for everything that is kept")
+    add: str = setting("", help="name of a user to add; without it and --remove the users are listed")
+    remove: str = setting("", help="name of a user to remove; its clients are disconnected")
+    publish: tuple[str, ...] = setting(
+        (),
+        help="topic filters on which the user may publish, in which %u is the user and %c the client id; "
+        "neither these nor --subscribe: all topics",
+    )
+    subscribe: tuple[str, ...] = setting((), help="topic filters that the user may hear, in the same way")
+    password_file: str = setting(
+        "",
+        help="file with the password; where there is none yet, a new one is written; none: DATA/mqtt/NAME.password",
+    )
+    log_level: str = setting("warning", help="what is logged", choices=("debug", "info", "warning", "error"))
+
+    @property
+    def users_file(self) -> Path:
+        return self.data / MQTT / USERS
+
+
+MQTT: Final = "mqtt"
+"""Below the data: what the embedded broker keeps."""
+USERS: Final = "users.json"
+EMBEDDED: Final = "embedded"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Address:
+    """Where the embedded broker listens."""
+
+    host: str
+    port: int
+
+    @property
+    def is_loopback(self) -> bool:
+        return ip_address(self.host).is_loopback
+
+
+def embedded_of(settings: EdgeSettings) -> tuple[Address, ...]:
+    """Where the embedded broker listens; nowhere where there is none. Raises `InvalidError` naming the setting."""
+    if settings.mqtt_broker != EMBEDDED:
+        for name in ("cert_file", "key_file"):
+            if getattr(settings, f"mqtt_listen_{name}"):
+                raise InvalidError(
+                    f"--mqtt-listen-{name.replace('_', '-')}: of no use without --mqtt-broker {EMBEDDED}"
+                )
+        return ()
+    addresses = tuple(_address(text) for text in settings.mqtt_listen)
+    if not addresses or not addresses[0].is_loopback:
+        raise InvalidError("--mqtt-listen: the first is on loopback, e.g. 127.0.0.1:1883: the agent itself uses it")
+    if bool(settings.mqtt_listen_cert_file) != bool(settings.mqtt_listen_key_file):
+        raise InvalidError("--mqtt-listen-cert-file and --mqtt-listen-key-file belong together")
+    for each in addresses:
+        if not each.is_loopback and not settings.mqtt_listen_cert_file:
+            raise InvalidError(
+                f"--mqtt-listen {each.host}:{each.port}: passwords and values would cross the network in the clear; "
+                "give --mqtt-listen-cert-file and --mqtt-listen-key-file, or an address on loopback"
+            )
+    return addresses
+
+
+def _address(text: str) -> Address:
+    host, sign, port = text.rpartition(":")
+    try:
+        if not sign:
+            raise ValueError
+        made = Address(host=str(ip_address(host.strip("[]"))), port=int(port))
+    except ValueError:
+        raise InvalidError(f"--mqtt-listen {text!r}: write ADDRESS:PORT, e.g. 127.0.0.1:1883") from None
+    if not 0 < made.port < 1 << 16:
+        raise InvalidError(f"--mqtt-listen {text!r}: a port is 1 to 65535")
+    return made
+
+
+def agent_password_file(settings: EdgeSettings) -> Path:
+    """The password of the agent itself at the embedded broker: written anew by every start of it."""
+    return settings.data / MQTT / f"{AGENT}.password"
+
+
 def broker_of(settings: EdgeSettings) -> Broker | None:
     """The gateway's MQTT broker; None where there is none. Raises `InvalidError` naming the setting."""
-    if settings.mqtt_broker in ("", "none"):
+    addresses = embedded_of(settings)
+    if settings.mqtt_broker in ("", "none", EMBEDDED):
         for name in ("username", "password_file", "ca_file", "cert_file", "key_file"):
             if getattr(settings, f"mqtt_{name}"):
-                raise InvalidError(f"--mqtt-{name.replace('_', '-')}: of no use without --mqtt-broker")
-        return None
+                without = f"with --mqtt-broker {EMBEDDED}" if addresses else "without --mqtt-broker"
+                raise InvalidError(f"--mqtt-{name.replace('_', '-')}: of no use {without}")
+        if not addresses:
+            return None
+        return Broker(
+            host=addresses[0].host,
+            port=addresses[0].port,
+            username=AGENT,
+            password_file=str(agent_password_file(settings)),
+        )
     parts = urlsplit(settings.mqtt_broker)
     try:
         port = parts.port
@@ -172,7 +271,9 @@ def broker_of(settings: EdgeSettings) -> Broker | None:
         port = 0
     secure = parts.scheme == "mqtts"
     if parts.scheme not in ("mqtt", "mqtts") or not parts.hostname or port == 0 or parts.path.strip("/"):
-        raise InvalidError(f"--mqtt-broker {settings.mqtt_broker!r}: write mqtt://HOST[:PORT] or mqtts://HOST[:PORT]")
+        raise InvalidError(
+            f"--mqtt-broker {settings.mqtt_broker!r}: write mqtt://HOST[:PORT], mqtts://HOST[:PORT] or embedded"
+        )
     if parts.username is not None or parts.password is not None:
         raise InvalidError("--mqtt-broker: the user is --mqtt-username, and a password belongs into a file")
     if settings.mqtt_password_file and not settings.mqtt_username:

@@ -14,7 +14,15 @@ import sys
 from collections.abc import Sequence
 from typing import Final
 
-from edgecore.config import DiscoverSettings, EdgeSettings, JoinSettings, check_transport, dmi_socket_of
+from edgecore.config import (
+    DiscoverSettings,
+    EdgeSettings,
+    JoinSettings,
+    MqttUserSettings,
+    broker_of,
+    check_transport,
+    dmi_socket_of,
+)
 from skerry.daemon import leaves, missing_library, start_logging
 from skerry.errors import InvalidError, SkerryError
 from skerry.settings import add_arguments, resolve, suspects
@@ -26,6 +34,7 @@ _SETTINGS: Final = {
     "join": JoinSettings,
     "status": EdgeSettings,
     "discover": DiscoverSettings,
+    "mqtt-user": MqttUserSettings,
 }
 
 
@@ -43,6 +52,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         ("run", "run until told to stop; pods go on when the agent stops"),
         ("status", "show what a running agent says of itself"),
         ("discover", "write a Device and a DeviceModel for each device that announces itself to Home Assistant"),
+        ("mqtt-user", "add, remove or list the users of the embedded MQTT broker (run --mqtt-broker embedded)"),
     ):
         add_arguments(commands.add_parser(name, help=text, description=text), _SETTINGS[name])
     arguments = vars(parser.parse_args(argv))
@@ -68,10 +78,15 @@ def _run(command: str, arguments: dict[str, object]) -> int:
         discovering = resolve(DiscoverSettings, arguments, os.environ)
         _begin(DiscoverSettings, discovering.log_level)
         return _discover(discovering)
+    if command == "mqtt-user":
+        of_users = resolve(MqttUserSettings, arguments, os.environ)
+        _begin(MqttUserSettings, of_users.log_level)
+        return _users(of_users)
     settings = resolve(EdgeSettings, arguments, os.environ)
     if command == "run":
         check_transport(settings.transport)
         dmi_socket_of(settings)
+        broker_of(settings)
     _begin(EdgeSettings, settings.log_level)
     return _serve(settings) if command == "run" else _status(settings)
 
@@ -128,6 +143,13 @@ def _discover(settings: DiscoverSettings) -> int:
     for line in found.skipped:
         sys.stderr.write(f"left out: {line}\n")
     sys.stdout.write(found.text)
+    return 0
+
+
+def _users(settings: MqttUserSettings) -> int:
+    from edgecore.broker.commands import change_users
+
+    sys.stdout.write(change_users(settings))
     return 0
 
 

@@ -13,6 +13,7 @@ from edgecore.config import (
     EdgeSettings,
     broker_of,
     dmi_socket_of,
+    embedded_of,
     homeassistant_prefix_of,
     labels_of,
     node_ip_of,
@@ -122,12 +123,48 @@ def test_the_broker_is_a_url_and_its_password_a_file() -> None:
         ({"mqtt_broker": "mqtt://h", "mqtt_password_file": "/p"}, "--mqtt-username: required"),
         ({"mqtt_broker": "mqtts://h", "mqtt_cert_file": "/c"}, "belong together"),
         ({"mqtt_broker": "mqtt://h", "mqtt_ca_file": "/c"}, "certificates are for mqtts://"),
+        ({"mqtt_broker": "embedded", "mqtt_username": "ann"}, "of no use with --mqtt-broker embedded"),
+        ({"mqtt_listen_cert_file": "/c"}, "--mqtt-listen-cert-file: of no use without --mqtt-broker embedded"),
     ],
 )
 def test_a_mistake_in_the_brokers_settings_is_named_without_its_secrets(given: dict[str, str], says: str) -> None:
     with pytest.raises(InvalidError) as refusal:
         broker_of(settings_with(**given))
     assert says in str(refusal.value) and "secret" not in str(refusal.value)
+
+
+def embedded(*listen: str, **given: str) -> EdgeSettings:
+    return EdgeSettings(mqtt_broker="embedded", data=Path("/d"), mqtt_listen=listen, **given)  # type: ignore[arg-type]
+
+
+def test_the_embedded_broker_is_on_loopback_and_the_agent_has_a_user_of_its_own() -> None:
+    assert embedded_of(EdgeSettings()) == ()
+    made = broker_of(EdgeSettings(mqtt_broker="embedded", data=Path("/d")))
+    assert made is not None and (made.host, made.port, made.tls) == ("127.0.0.1", 1883, False)
+    assert (made.username, made.password_file) == ("edgecore", "/d/mqtt/edgecore.password")
+    both = embedded("[::1]:1884", "10.0.0.1:8883", mqtt_listen_cert_file="/c", mqtt_listen_key_file="/k")
+    assert [(each.host, each.port, each.is_loopback) for each in embedded_of(both)] == [
+        ("::1", 1884, True),
+        ("10.0.0.1", 8883, False),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("listen", "says"),
+    [
+        ((), "the first is on loopback"),
+        (("0.0.0.0:1883",), "the first is on loopback"),
+        (("127.0.0.1:1883", "10.0.0.1:1883"), "would cross the network in the clear"),
+        (("localhost:1883",), "write ADDRESS:PORT"),
+        (("127.0.0.1",), "write ADDRESS:PORT"),
+        (("127.0.0.1:0",), "a port is 1 to 65535"),
+    ],
+)
+def test_where_the_embedded_broker_may_not_listen_is_said(listen: tuple[str, ...], says: str) -> None:
+    with pytest.raises(InvalidError, match=says):
+        embedded_of(embedded(*listen))
+    with pytest.raises(InvalidError, match="belong together"):
+        embedded_of(embedded("127.0.0.1:1", mqtt_listen_cert_file="/c"))
 
 
 def test_home_assistant_is_told_where_a_prefix_and_a_broker_are_given() -> None:

@@ -1,0 +1,468 @@
+"""The gateway's MQTT broker at work: sockets around `skerry.mqtt.broker`, and a disk behind it.
+
+What a turn changed is committed before what it sends goes out, many turns in one commit where the disk is slow: a
+client is never told that a message was taken which a power cut could take back. Nobody's slowness costs others: a
+client that reads too slowly loses messages of QoS 0, has those of QoS 1 and 2 wait in its queue, and is read from no
+more.
+
+In memory: bytes on their way, bounded a client; all else is the broker's own. A crash leaves what was committed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, Protocol, cast
+
+from edgecore.broker.journal import Journal
+from skerry.errors import UnavailableError
+from skerry.listening import listening_socket
+from skerry.mqtt.broker import Broker, Close, Guard, Send
+from skerry.mqtt.codec import Decoder, encode
+from skerry.mqtt.kept import Changes, Message
+from skerry.mqtt.ledger import joined
+from skerry.mqtt.packets import V3, V5, Connack, Connect, Farewell, Packet, PacketError, Reason
+from skerry.mqtt.session import Limits
+from skerry.ports import Clock, Ids
+
+LOG = logging.getLogger(__name__)
+
+CONNECT_S_MAX: Final = 10.0
+"""From the first byte to a CONNECT whose password was looked at."""
+REFUSED_S: Final = 1.0
+"""Before a wrong password is answered."""
+GOODBYE_S: Final = 5.0
+"""So long a connection that ends may take to be sent what is left."""
+READ_BYTES_MAX: Final = 16 * 1024
+"""Read at once: the agent's other work waits for as long as these take."""
+UNSENT_BYTES_MAX: Final = 256 * 1024
+"""Beyond, messages of QoS 0 for this client are dropped."""
+BUFFER_BYTES_MAX: Final = 1 << 20
+"""Beyond, a client that does not read is not read from either."""
+HELD_MAX: Final = 1000
+"""Packets that wait for a commit; beyond, the client is not read from."""
+TICK_S: Final = 1.0
+FIGURES_S: Final = 10.0
+"""Between two tellings of $SYS."""
+RETRY_S: Final = 1.0
+"""Before a disk that took no commit is tried again."""
+
+
+class Authority(Protocol):
+    """Who comes in. `Guard` says what he may do there."""
+
+    def refresh(self) -> bool:
+        """Whether users changed."""
+        ...
+
+    def knows(self, user: str) -> bool: ...
+    async def admit(self, username: str | None, password: bytes | None) -> str | None: ...
+
+
+class Book(Authority, Guard, Protocol):
+    """Both."""
+
+
+class OpenHouse:
+    """Whoever comes may do all. Implements `Book`, for tests and demos."""
+
+    def refresh(self) -> bool:
+        return False
+
+    def knows(self, user: str) -> bool:
+        del user
+        return True
+
+    async def admit(self, username: str | None, password: bytes | None) -> str | None:
+        del username, password
+        return "anybody"
+
+    def may_publish(self, user: str, client: str, topic: str) -> bool:
+        del user, client, topic
+        return True
+
+    def may_hear(self, user: str, client: str, filter: str) -> bool:
+        del user, client, filter
+        return True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listener:
+    host: str
+    port: int
+    tls: ssl.SSLContext | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerParts:
+    """What a broker is made of."""
+
+    version: str
+    listeners: Sequence[Listener]
+    journal: Journal
+    book: Book
+    clock: Clock
+    ids: Ids
+    limits: Limits = field(default_factory=Limits)
+    heard: Callable[[Message], None] = lambda message: None
+
+
+class BrokerServer:
+    """See the module. Everything but the commits runs on one event loop."""
+
+    def __init__(self, parts: ServerParts) -> None:
+        self.parts = parts
+        self._began_s = self.now_s()
+        self.broker = Broker(
+            parts.book, now_s=self._began_s, limits=parts.limits, kept=parts.journal.load(), heard=parts.heard
+        )
+        self.peers: dict[int, Peer] = {}
+        self._last_number = 0
+        self._generation = 0
+        """Counts what is to be committed."""
+        self._committed = 0
+        self._waiting: Changes | None = None
+        self._to_commit = asyncio.Event()
+        self._scheduled = False
+        self._dropped_seen = 0
+
+    def now_s(self) -> float:
+        return self.parts.clock.monotonic_s()
+
+    async def run(self) -> None:
+        """Serve until cancelled. Raises `UnavailableError` when an address can't be listened on."""
+        servers: list[asyncio.Server] = []
+        try:
+            servers.extend([await self._listen(listener) for listener in self.parts.listeners])
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._commit_always())
+                group.create_task(self._tick_always())
+        finally:
+            for server in servers:
+                server.close()
+            self._goodbye()
+            self.parts.journal.close()
+
+    async def _listen(self, listener: Listener) -> asyncio.Server:
+        try:
+            place = listening_socket(listener.host, listener.port, backlog=100)
+        except OSError as error:
+            raise UnavailableError(
+                f"the broker can't listen on {listener.host}:{listener.port}: {error.strerror or error}; a broker "
+                "that is there already is named with --mqtt-broker mqtt://HOST:PORT"
+            ) from error
+        LOG.info("broker_listens address=%s:%d tls=%s", listener.host, listener.port, listener.tls is not None)
+        return await self.serve_on(place, listener.tls)
+
+    async def serve_on(self, place: Any, tls: ssl.SSLContext | None = None) -> asyncio.Server:
+        """Take connections on a socket that listens."""
+        loop = asyncio.get_running_loop()
+        return await loop.create_server(lambda: Peer(self), sock=place, ssl=tls)
+
+    def _goodbye(self) -> None:
+        for peer in list(self.peers.values()):
+            if peer.version == V5:
+                peer.write(encode(_SHUTTING_DOWN, V5))
+            peer.close()
+
+    def hang_up(self) -> None:
+        """Every connection ends at once, as if the network did."""
+        for peer in list(self.peers.values()):
+            peer.abort()
+
+    # --- connections --------------------------------------------------------------------------------------
+
+    def enter(self, peer: Peer) -> int:
+        """A connection's number; 0 when there are too many."""
+        if len(self.peers) >= 2 * self.parts.limits.connections:
+            return 0
+        self._last_number += 1
+        self.peers[self._last_number] = peer
+        return self._last_number
+
+    def leave(self, peer: Peer) -> None:
+        if self.peers.pop(peer.number, None) is not None:
+            self.broker.lost(peer.number, self.now_s())
+            self.schedule()
+
+    def schedule(self) -> None:
+        """What the broker has to say is sent at the end of this turn of the loop."""
+        if not self._scheduled:
+            self._scheduled = True
+            asyncio.get_running_loop().call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self._scheduled = False
+        changes = self.broker.take_changes()
+        if changes is not None:
+            self._waiting = changes if self._waiting is None else joined(self._waiting, changes)
+            self._generation += 1
+            self._to_commit.set()
+        touched: set[Peer] = set()
+        for effect in self.broker.take_effects():
+            peer = self.peers.get(effect.connection)
+            if peer is None:
+                continue
+            match effect:
+                case Send(_, packet, droppable):
+                    peer.give(packet, self._due, droppable=droppable)
+                case Close():
+                    peer.end(self._due)
+            touched.add(peer)
+        for peer in touched:
+            peer.flush()
+
+    @property
+    def _due(self) -> int:
+        """The generation that what is sent now waits for; 0: none."""
+        return self._generation if self._generation > self._committed else 0
+
+    async def _commit_always(self) -> None:
+        told = ""
+        while True:
+            await self._to_commit.wait()
+            self._to_commit.clear()
+            changes, self._waiting = self._waiting, None
+            if changes is None:
+                continue
+            generation = self._generation
+            try:
+                await asyncio.shield(asyncio.to_thread(self.parts.journal.commit, changes))
+            except UnavailableError as error:
+                if str(error) != told:
+                    LOG.error("broker_unwritten clients wait for their acknowledgements reason=%r", str(error))
+                told = str(error)
+                self._waiting = changes if self._waiting is None else joined(changes, self._waiting)
+                await asyncio.sleep(RETRY_S)
+                self._to_commit.set()
+                continue
+            if told:
+                LOG.info("broker_writes_again")
+                told = ""
+            self._committed = generation
+            for peer in list(self.peers.values()):
+                peer.release(generation)
+
+    async def _tick_always(self) -> None:
+        told_s = float("-inf")
+        while True:
+            now_s = self.now_s()
+            self.broker.tick(now_s)
+            if self.parts.book.refresh():
+                self._dismiss_strangers(now_s)
+            if now_s - told_s >= FIGURES_S:
+                told_s = now_s
+                self._tell_figures(now_s)
+            self.schedule()
+            await asyncio.sleep(TICK_S)
+
+    def _dismiss_strangers(self, now_s: float) -> None:
+        for number, user in self.broker.users().items():
+            if not self.parts.book.knows(user):
+                LOG.info("broker_dismissed user=%r", user)
+                self.broker.dismiss(number, Reason.ADMINISTRATIVE, now_s)
+
+    def _tell_figures(self, now_s: float) -> None:
+        said = {
+            **self.broker.figures,
+            "uptime": f"{round(now_s - self._began_s)} seconds",
+            "version": self.parts.version,
+        }
+        for name, value in said.items():
+            topic = f"$SYS/broker/{name}"
+            self.broker.publish(Message(topic=topic, payload=str(value).encode(), qos=0, retain=True), now_s)
+        dropped = self.broker.figures["publish/messages/dropped"]
+        if dropped > self._dropped_seen:
+            self._dropped_seen = dropped
+            LOG.warning(
+                "broker_dropped queues were full, in all dropped=%d clients=%s", dropped, self.broker.dropped()
+            )
+
+
+_SHUTTING_DOWN: Final = Farewell(reason=Reason.SHUTTING_DOWN)
+
+
+class Peer(asyncio.Protocol):
+    """One connection."""
+
+    def __init__(self, server: BrokerServer) -> None:
+        self._server = server
+        self._decoder = Decoder(packet_bytes_max=server.parts.limits.packet_bytes)
+        self._transport: asyncio.Transport = cast(asyncio.Transport, None)
+        self._held: deque[tuple[int, bytes]] = deque()
+        """What waits for a commit, by its generation; b"" is the end."""
+        self._out: list[bytes] = []
+        self._out_bytes = 0
+        self._deadline: asyncio.TimerHandle | None = None
+        self._asking: asyncio.Task[None] | None = None
+        self._welcome = False
+        self._ended = False
+        self._closing = False
+        self._choked = False
+        self.number = 0
+
+    @property
+    def version(self) -> int:
+        return self._decoder.version
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        self.number = self._server.enter(self)
+        if not self.number:
+            self._transport.abort()
+            return
+        # asyncio would read up to 256 KiB at once, thousands of packets, between two turns of the agent's loop.
+        if hasattr(self._transport, "max_size"):
+            self._transport.max_size = READ_BYTES_MAX  # pyright: ignore[reportAttributeAccessIssue]
+        self._transport.set_write_buffer_limits(high=BUFFER_BYTES_MAX)
+        self._deadline = asyncio.get_running_loop().call_later(CONNECT_S_MAX, self.abort)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        del exc
+        if self._deadline is not None:
+            self._deadline.cancel()
+        if self._asking is not None:
+            self._asking.cancel()
+        self._ended = True
+        self._held.clear()
+        self._server.leave(self)
+
+    # --- what comes ---------------------------------------------------------------------------------------
+
+    def data_received(self, data: bytes) -> None:
+        if self._ended or self._closing:
+            return  # a client that is told why it has to go may still be sending
+        self._decoder.feed(data)
+        self._work()
+
+    def _work(self) -> None:
+        """Follow what has come, as far as it may be now."""
+        server = self._server
+        now_s = server.now_s()
+        try:
+            while not self._closing and self._asking is None and not self._is_full:
+                packet = self._decoder.next()
+                if packet is None:
+                    break
+                if isinstance(packet, Connect):
+                    self._asking = asyncio.get_running_loop().create_task(self._admit(packet))
+                else:
+                    server.broker.receive(self.number, packet, now_s)
+        except PacketError as error:
+            self._break(error, now_s)
+        self._breathe()
+        server.schedule()
+
+    @property
+    def _is_full(self) -> bool:
+        return self._choked or len(self._held) >= HELD_MAX
+
+    def _breathe(self) -> None:
+        """Read on, or not."""
+        if self._closing or self._transport.is_closing():
+            return
+        if self._is_full or self._asking is not None:
+            self._transport.pause_reading()
+        else:
+            self._transport.resume_reading()
+
+    def _break(self, error: PacketError, now_s: float) -> None:
+        LOG.info("broker_refuses_packet reason=%r", str(error))
+        if self._welcome:
+            self._server.broker.broken(self.number, error, now_s)
+            return
+        if error.reason == Reason.UNSUPPORTED_VERSION:
+            self.write(encode(Connack(reason=error.reason), V3))
+        self.close()
+
+    async def _admit(self, packet: Connect) -> None:
+        server = self._server
+        user = await server.parts.book.admit(packet.username, packet.password)
+        if user is None:
+            LOG.warning("broker_refuses_user user=%r client=%r", (packet.username or "")[:64], packet.client[:64])
+            await asyncio.sleep(REFUSED_S)
+            self.write(encode(Connack(reason=Reason.BAD_CREDENTIALS), packet.version))
+            self.close()
+            return
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+        self._asking = None
+        self._welcome = True
+        assigned = f"auto-{server.parts.ids.token_hex(8)}"
+        server.broker.connect(self.number, user, packet, assigned=assigned, now_s=server.now_s())
+        self._work()
+
+    # --- what goes ----------------------------------------------------------------------------------------
+
+    def give(self, packet: Packet, due: int, *, droppable: bool) -> None:
+        """To be sent when generation `due` is committed."""
+        if self._ended or self._closing:
+            return
+        if droppable and self._transport.get_write_buffer_size() + self._out_bytes > UNSENT_BYTES_MAX:
+            return
+        self._put(encode(packet, self._decoder.version), due)
+
+    def end(self, due: int) -> None:
+        """To be closed then."""
+        self._put(b"", due)
+
+    def _put(self, data: bytes, due: int) -> None:
+        if due or self._held:
+            self._held.append((due, data))
+        else:
+            self._out.append(data)
+            self._out_bytes += len(data)
+
+    def release(self, generation: int) -> None:
+        """This is committed."""
+        if not self._held:
+            return
+        full = self._is_full
+        while self._held and self._held[0][0] <= generation:
+            data = self._held.popleft()[1]
+            self._out.append(data)
+            self._out_bytes += len(data)
+        self.flush()
+        if full and not self._is_full:
+            self._work()
+
+    def flush(self) -> None:
+        out, self._out, self._out_bytes = self._out, [], 0
+        if out and not self._closing and not self._transport.is_closing():
+            last = b"" in out
+            self._transport.write(b"".join(out))
+            if last:
+                self.close()
+
+    def write(self, data: bytes) -> None:
+        if not self._closing and not self._transport.is_closing():
+            self._transport.write(data)
+
+    def pause_writing(self) -> None:
+        self._choked = True
+        self._breathe()
+
+    def resume_writing(self) -> None:
+        self._choked = False
+        self._work()
+
+    def close(self) -> None:
+        """When what is left is sent and the client has closed as well, or after a while: closing a socket on which
+        something unread is makes the peer's kernel throw away our last word."""
+        if self._closing or self._transport.is_closing():
+            return
+        self._closing = True
+        if self._transport.can_write_eof():
+            self._transport.write_eof()
+            self._transport.resume_reading()
+        else:
+            self._transport.close()
+        asyncio.get_running_loop().call_later(GOODBYE_S, self.abort)
+
+    def abort(self) -> None:
+        self._transport.abort()

@@ -1,0 +1,660 @@
+"""An MQTT broker without its network, disk and clock: packets and `now_s` in, packets to send and rows to write out.
+
+Whoever runs it decides on bytes and passwords, and keeps one rule: what `take_effects` gives is sent when what
+`take_changes` gave before is durable. Then nothing that was acknowledged is lost to a crash, and no message of QoS 2
+comes twice.
+
+In memory: connections, sessions, what waits for them and what is retained, all bounded (`Limits`). A broker that is
+made of what was kept goes on where it was; clients that were there have a while to come back before their wills are
+published.
+
+Source: MQTT Version 5.0 and MQTT Version 3.1.1 (OASIS).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Final, Protocol, TypeAlias, assert_never
+
+from skerry.mqtt.codec import encode, forwarded
+from skerry.mqtt.kept import Changes, Delivery, Kept, Message, Stage, Subscription
+from skerry.mqtt.ledger import Ledger, keeps
+from skerry.mqtt.packets import (
+    FAILURES,
+    FOREVER,
+    V5,
+    Ack,
+    Connack,
+    Connect,
+    Farewell,
+    Granted,
+    Kind,
+    Packet,
+    PacketError,
+    Ping,
+    Properties,
+    Publish,
+    Reason,
+    Subscribe,
+    Unsubscribe,
+    Wanted,
+    Will,
+)
+from skerry.mqtt.routing import Retained, Routes
+from skerry.mqtt.session import PACKET_IDS, Limits, Session, Totals, is_expired
+from skerry.mqtt.topics import SHARE, may_subscribe, shared
+
+CLIENT_BYTES_MAX: Final = 256
+"""Of a client id."""
+BACK_S_MAX: Final = 10.0
+"""So long a client that was there may take to come back to a broker that was started anew."""
+SWEEP_S: Final = 30.0
+"""Between two looks for messages whose time is over."""
+SYS: Final = "$SYS/"
+"""Topics on which the broker itself speaks."""
+
+
+class Guard(Protocol):
+    """Who may do what."""
+
+    def may_publish(self, user: str, client: str, topic: str) -> bool: ...
+    def may_hear(self, user: str, client: str, filter: str) -> bool: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    connection: int
+    packet: Packet
+    droppable: bool = False
+    """Of QoS 0: for a client that reads too slowly it may be left out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    connection: int
+
+
+Effect: TypeAlias = Send | Close
+
+
+@dataclass(slots=True, eq=False)
+class _Connection:
+    number: int
+    session: Session
+    version: int
+    keepalive_s: int
+    heard_s: float
+    packet_bytes_max: int | None
+    aliases: dict[int, str] = field(default_factory=dict[int, str])
+
+
+@dataclass(slots=True)
+class Counts:
+    """Since it was started."""
+
+    received: int = 0
+    sent: int = 0
+    refused: int = 0
+    """Messages that their publisher had no right to, or that had no room."""
+
+
+class Broker:
+    """See the module."""
+
+    def __init__(
+        self,
+        guard: Guard,
+        *,
+        now_s: float,
+        limits: Limits | None = None,
+        kept: Kept | None = None,
+        heard: Callable[[Message], None] = lambda message: None,
+    ) -> None:
+        """`heard` is told of every message that a client publishes."""
+        self.limits = limits or Limits()
+        self.counts = Counts()
+        self._guard = guard
+        self._heard = heard
+        self._totals = Totals()
+        self._connections: dict[int, _Connection] = {}
+        self._sessions: dict[str, Session] = {}
+        self._routes = Routes()
+        self._retained = Retained(self.limits)
+        self._ledger = Ledger(row.client for row in kept.sessions) if kept else Ledger()
+        self._effects: list[Effect] = []
+        self._swept_s = now_s
+        if kept is not None:
+            self._restore(kept, now_s)
+
+    def _restore(self, kept: Kept, now_s: float) -> None:
+        for row in kept.sessions:
+            session = self._sessions[row.client] = Session(row.client, row.user, self._totals)
+            session.expiry_s, session.will, session.will_due_s = row.expiry_s, row.will, row.will_due_s
+            session.left_s = now_s if row.left_s is None else row.left_s
+            if row.left_s is None and row.will is not None:
+                session.will_due_s = now_s + max(row.will.properties.will_delay_s or 0, BACK_S_MAX)
+        for client, subscription in kept.subscriptions:
+            if client in self._sessions:
+                self._routes.add(self._sessions[client], subscription)
+        for each in kept.deliveries:
+            if each.client in self._sessions:
+                self._sessions[each.client].restore(
+                    Delivery(
+                        number=each.number,
+                        message=each.message,
+                        qos=each.qos,
+                        retain=each.retain,
+                        subscription_ids=each.subscription_ids,
+                        packet_id=each.packet_id,
+                        stage=each.stage,
+                        saved=True,
+                    )
+                )
+        for client, packet_id in kept.received:
+            if client in self._sessions:
+                self._sessions[client].received.add(packet_id)
+        for message in kept.retained:
+            self._retained.put(message)
+
+    # --- what its shell asks ------------------------------------------------------------------------------
+
+    def take_effects(self) -> list[Effect]:
+        effects, self._effects = self._effects, []
+        return effects
+
+    def take_changes(self) -> Changes | None:
+        """What is to be durable before the effects that are there now."""
+        return None if self._ledger.is_empty else self._ledger.take(self._sessions)
+
+    @property
+    def figures(self) -> Mapping[str, int]:
+        """What it holds, and what it did since it was started, by their topics below $SYS/broker."""
+        return {
+            "clients/connected": len(self._connections),
+            "clients/total": len(self._sessions),
+            "subscriptions/count": self._routes.count,
+            "retained messages/count": len(self._retained),
+            "messages/received": self.counts.received,
+            "messages/sent": self.counts.sent,
+            "messages/stored/bytes": self._totals.queued_bytes,
+            "publish/messages/dropped": self._totals.dropped,
+            "publish/messages/refused": self.counts.refused,
+        }
+
+    def dropped(self) -> Mapping[str, int]:
+        """By client, what its queue had no room for."""
+        return {client: session.dropped for client, session in self._sessions.items() if session.dropped}
+
+    def users(self) -> Mapping[int, str]:
+        """Who is there, by connection."""
+        return {number: connection.session.user for number, connection in self._connections.items()}
+
+    # --- connections --------------------------------------------------------------------------------------
+
+    def connect(self, number: int, user: str, packet: Connect, *, assigned: str, now_s: float) -> None:
+        """A client whose password was right. `assigned` names one that gave itself no name."""
+        refusal = self._refusal(user, packet)
+        if refusal is not None:
+            self._effects += (Send(number, Connack(reason=refusal)), Close(number))
+            return
+        client = packet.client or assigned
+        expiry_s = packet.properties.session_expiry_s or 0
+        if packet.version != V5:
+            expiry_s = 0 if packet.clean else FOREVER
+        session, resumed = self._admit(client, user, packet, now_s)
+        session.connection = number
+        session.expiry_s = expiry_s
+        session.will = packet.will
+        session.window = packet.properties.receive_max or PACKET_IDS
+        self._connections[number] = _Connection(
+            number=number,
+            session=session,
+            version=packet.version,
+            keepalive_s=packet.keepalive_s,
+            heard_s=now_s,
+            packet_bytes_max=packet.properties.packet_bytes_max,
+        )
+        if resumed and not keeps(session):
+            self._ledger.ended(client)  # it ends with this connection: nothing of it is kept any more
+            for delivery in (*session.inflight.values(), *session.queue):
+                delivery.saved = False
+        elif keeps(session):
+            self._note_whole(session)
+        self._ledger.session(session)
+        self._effects.append(Send(number, self._welcome(packet, assigned, resumed=resumed)))
+        self._resend(session, now_s)
+
+    def _note_whole(self, session: Session) -> None:
+        """A session that begins to be kept, with what it holds already."""
+        for filter in session.subscriptions:
+            self._ledger.subscription(session, filter)
+        for delivery in (*session.inflight.values(), *session.queue):
+            if not delivery.saved:
+                self._ledger.delivery(session, delivery)
+
+    def _refusal(self, user: str, packet: Connect) -> Reason | None:
+        client, will = packet.client, packet.will
+        held = self._sessions.get(client)
+        if packet.properties.auth_method is not None:
+            return Reason.BAD_METHOD
+        if not client and packet.version != V5 and not packet.clean:
+            return Reason.BAD_CLIENT
+        if len(client) > CLIENT_BYTES_MAX or (held is not None and held.user != user):
+            return Reason.BAD_CLIENT  # a session is its user's: what waits there is for nobody else
+        if will is not None and not self._may_publish(user, client, will.topic):
+            return Reason.NOT_AUTHORIZED
+        there = held is not None and held.connection is not None
+        if len(self._connections) >= self.limits.connections and not there:
+            return Reason.QUOTA
+        if held is None and len(self._sessions) >= self.limits.sessions:
+            return Reason.QUOTA
+        return None
+
+    def _admit(self, client: str, user: str, packet: Connect, now_s: float) -> tuple[Session, bool]:
+        """The client's session, and whether it is one of before (3.1.2.4)."""
+        held = self._sessions.get(client)
+        if held is not None and held.connection is not None:
+            # The newer connection of a client replaces the older (3.1.4-3); a will that has time is not for this.
+            delay_s = held.will.properties.will_delay_s if held.will else None
+            older = self._connections[held.connection]
+            self._dismiss(older, Reason.TAKEN_OVER)
+            self._end(older, will=packet.clean or not delay_s, now_s=now_s, goes_on=not packet.clean)
+            held = self._sessions.get(client)
+        if held is not None and not packet.clean and keeps(held):
+            held.will_due_s = None
+            return held, True
+        if held is not None:
+            if keeps(held):
+                self._publish_will(held, now_s)
+            self._end_session(held)
+        made = self._sessions[client] = Session(client, user, self._totals)
+        return made, False
+
+    def _welcome(self, packet: Connect, assigned: str, *, resumed: bool) -> Connack:
+        if packet.version != V5:
+            return Connack(resumed=resumed)
+        limits = self.limits
+        return Connack(
+            resumed=resumed,
+            properties=Properties(
+                receive_max=limits.receive,
+                packet_bytes_max=limits.packet_bytes,
+                topic_alias_max=limits.aliases,
+                assigned_client=None if packet.client else assigned,
+            ),
+        )
+
+    def _resend(self, session: Session, now_s: float) -> None:
+        """What was under way, in order (4.4), then what waits."""
+        for delivery in list(session.inflight.values()):
+            if delivery.stage == Stage.RELEASED:
+                self._send(session, Ack(kind=Kind.PUBREL, packet_id=delivery.packet_id))
+            else:
+                self._send_delivery(session, delivery, now_s, again=True)
+        self._pump(session, now_s)
+
+    def broken(self, number: int, error: PacketError, now_s: float) -> None:
+        """The client sent what MQTT does not allow: its connection ends, and it is told why (4.13)."""
+        self.dismiss(number, error.reason, now_s)
+
+    def dismiss(self, number: int, reason: Reason, now_s: float) -> None:
+        """End a connection from here."""
+        connection = self._connections.get(number)
+        if connection is None:
+            self._effects.append(Close(number))
+            return
+        self._dismiss(connection, reason)
+        self._end(connection, will=True, now_s=now_s)
+
+    def lost(self, number: int, now_s: float) -> None:
+        """The network has ended it. Of one that ended before, nothing is to be done."""
+        connection = self._connections.get(number)
+        if connection is not None:
+            self._end(connection, will=True, now_s=now_s)
+
+    def _dismiss(self, connection: _Connection, reason: Reason) -> None:
+        if connection.version == V5:
+            self._effects.append(Send(connection.number, Farewell(reason=reason)))
+        self._effects.append(Close(connection.number))
+
+    def _end(self, connection: _Connection, *, will: bool, now_s: float, goes_on: bool = False) -> None:
+        """`goes_on`: another connection takes the session over at once."""
+        session = connection.session
+        del self._connections[connection.number]
+        session.connection, session.left_s = None, now_s
+        delay_s = min(session.will.properties.will_delay_s or 0, session.expiry_s) if session.will else 0
+        if not will or goes_on:
+            if will:
+                self._publish_will(session, now_s)
+            session.will = None
+        elif delay_s:
+            session.will_due_s = now_s + delay_s
+        else:
+            self._publish_will(session, now_s)
+        if not keeps(session):
+            self._end_session(session)
+        else:
+            self._ledger.session(session)
+
+    def _publish_will(self, session: Session, now_s: float) -> None:
+        will, session.will, session.will_due_s = session.will, None, None
+        if will is None:
+            return
+        self._publish(_message_of(will, session.client, now_s), now_s)
+
+    def _end_session(self, session: Session) -> None:
+        for filter in tuple(session.subscriptions):
+            self._routes.remove(session, filter)
+        session.forget()
+        if self._sessions.get(session.client) is session:
+            del self._sessions[session.client]
+        self._ledger.ended(session.client)
+
+    # --- packets ------------------------------------------------------------------------------------------
+
+    def receive(self, number: int, packet: Packet, now_s: float) -> None:
+        """A client's. Whatever it is, it does no harm to others."""
+        connection = self._connections.get(number)
+        if connection is None:
+            return  # it was dismissed, and these were on their way
+        connection.heard_s = now_s
+        try:
+            self._receive(connection, packet, now_s)
+        except PacketError as error:
+            self.broken(number, error, now_s)
+
+    def _receive(self, connection: _Connection, packet: Packet, now_s: float) -> None:
+        match packet:
+            case Publish():
+                self._published(connection, packet, now_s)
+            case Ack():
+                self._acknowledged(connection.session, packet, now_s)
+            case Subscribe():
+                self._subscribe(connection, packet, now_s)
+            case Unsubscribe():
+                self._unsubscribe(connection.session, packet)
+            case Ping():
+                self._send(connection.session, Ping(kind=Kind.PINGRESP))
+            case Farewell():
+                self._farewell(connection, packet, now_s)
+            case Connect() | Connack() | Granted():
+                raise PacketError(Reason.PROTOCOL_ERROR, "not now, and not from a client")
+            case _:
+                assert_never(packet)
+
+    def _farewell(self, connection: _Connection, packet: Farewell, now_s: float) -> None:
+        if packet.kind == Kind.AUTH:
+            raise PacketError(Reason.PROTOCOL_ERROR, "AUTH without a method")
+        session, expiry_s = connection.session, packet.properties.session_expiry_s
+        if expiry_s is not None:
+            if expiry_s and not session.expiry_s:
+                raise PacketError(Reason.PROTOCOL_ERROR, "a session can't be kept that was not to be")
+            session.expiry_s = expiry_s
+        self._effects.append(Close(connection.number))
+        self._end(connection, will=bool(packet.reason), now_s=now_s)
+
+    # --- messages from clients ----------------------------------------------------------------------------
+
+    def _published(self, connection: _Connection, packet: Publish, now_s: float) -> None:
+        session = connection.session
+        topic = _topic(connection, packet, self.limits.aliases)
+        self.counts.received += 1
+        if packet.qos == 2:
+            if packet.packet_id in session.received:
+                self._send(session, Ack(kind=Kind.PUBREC, packet_id=packet.packet_id))
+                return
+            if connection.version == V5 and len(session.received) >= self.limits.receive:
+                raise PacketError(Reason.RECEIVE_MAX, f"more than {self.limits.receive} messages without an answer")
+        reason = self._take(session, topic, packet, now_s)
+        if packet.qos == 1:
+            self._send(session, Ack(kind=Kind.PUBACK, packet_id=packet.packet_id, reason=reason))
+        elif packet.qos == 2:
+            if reason < FAILURES:
+                session.received.add(packet.packet_id)
+                self._ledger.received(session, packet.packet_id, here=True)
+            elif connection.version != V5:
+                session.received.add(packet.packet_id)  # 3.1.1 can't say no: what was refused goes the usual way
+            self._send(session, Ack(kind=Kind.PUBREC, packet_id=packet.packet_id, reason=reason))
+
+    def _take(self, session: Session, topic: str, packet: Publish, now_s: float) -> Reason:
+        """What becomes of a message."""
+        if not self._may_publish(session.user, session.client, topic):
+            self.counts.refused += 1
+            return Reason.NOT_AUTHORIZED
+        expiry_s = packet.properties.message_expiry_s
+        message = Message(
+            topic=topic,
+            payload=packet.payload,
+            qos=packet.qos,
+            retain=packet.retain,
+            properties=forwarded(packet.properties),
+            origin=session.client,
+            expires_s=None if expiry_s is None else now_s + expiry_s,
+        )
+        if message.retain and message.payload and not self._retained.has_room(message):
+            self.counts.refused += 1
+            return Reason.QUOTA
+        count = self._publish(message, now_s)
+        self._heard(message)
+        return Reason.SUCCESS if count else Reason.NO_SUBSCRIBERS
+
+    def _may_publish(self, user: str, client: str, topic: str) -> bool:
+        return not topic.startswith((SYS, SHARE)) and self._guard.may_publish(user, client, topic)
+
+    def publish(self, message: Message, now_s: float) -> int:
+        """A message of whoever runs the broker. How many hear it."""
+        return self._publish(message, now_s)
+
+    def _publish(self, message: Message, now_s: float) -> int:
+        if message.retain:
+            self._retain(message)
+        hearings = self._routes.hearings(message)
+        for heard in hearings:
+            self._deliver(heard.session, message, qos=heard.qos, retain=heard.retain, ids=heard.ids, now_s=now_s)
+        return len(hearings)
+
+    def _retain(self, message: Message) -> None:
+        ours = message.topic.startswith(SYS)
+        if message.payload:
+            if self._retained.has_room(message):
+                self._retained.put(message)
+                if not ours:
+                    self._ledger.retained(message.topic, message)
+        elif self._retained.clear(message.topic) and not ours:
+            self._ledger.retained(message.topic, None)
+
+    # --- messages to clients ------------------------------------------------------------------------------
+
+    def _deliver(
+        self, session: Session, message: Message, *, qos: int, retain: bool, ids: tuple[int, ...], now_s: float
+    ) -> None:
+        if not qos:
+            if session.connection is not None:
+                packet = _packet(message, qos=0, retain=retain, ids=ids, now_s=now_s)
+                self._send_message(session, packet, droppable=True)
+            return
+        room, gone = session.admit(message.size, self.limits)
+        for delivery in gone:
+            self._ledger.done(session, delivery)
+        if room:
+            self._ledger.delivery(session, session.push(message, qos=qos, retain=retain, ids=ids))
+            self._pump(session, now_s)
+
+    def _pump(self, session: Session, now_s: float) -> None:
+        while session.connection is not None and (delivery := session.next(self.limits)) is not None:
+            if is_expired(delivery.message, now_s):
+                session.settle(delivery.packet_id)
+                self._ledger.done(session, delivery)
+                continue
+            self._ledger.delivery(session, delivery)
+            self._send_delivery(session, delivery, now_s)
+
+    def _send_delivery(self, session: Session, delivery: Delivery, now_s: float, *, again: bool = False) -> None:
+        packet = _packet(
+            delivery.message, qos=delivery.qos, retain=delivery.retain, ids=delivery.subscription_ids, now_s=now_s
+        )
+        if not self._send_message(session, replace(packet, packet_id=delivery.packet_id, again=again)):
+            session.settle(delivery.packet_id)
+            self._ledger.done(session, delivery)
+
+    def _send_message(self, session: Session, packet: Publish, *, droppable: bool = False) -> bool:
+        """Whether the client may be sent a packet of this size (3.1.2.11.4); what it may not is as if it was sent."""
+        assert session.connection is not None, "its client is there"
+        connection = self._connections[session.connection]
+        most = connection.packet_bytes_max
+        if most is not None and len(encode(packet, connection.version)) > most:
+            session.dropped += 1
+            self._totals.dropped += 1
+            return False
+        self.counts.sent += 1
+        self._effects.append(Send(session.connection, packet, droppable))
+        return True
+
+    def _acknowledged(self, session: Session, packet: Ack, now_s: float) -> None:
+        number = packet.packet_id
+        if packet.kind == Kind.PUBREL:
+            known = number in session.received
+            session.received.discard(number)
+            self._ledger.received(session, number, here=False)
+            reason = Reason.SUCCESS if known else Reason.ID_NOT_FOUND
+            self._send(session, Ack(kind=Kind.PUBCOMP, packet_id=number, reason=reason))
+            return
+        delivery = session.inflight.get(number)
+        if packet.kind == Kind.PUBREC:
+            self._received_by_client(session, delivery, packet)
+        elif delivery is not None and (packet.kind == Kind.PUBACK) == (delivery.qos == 1):
+            if packet.kind == Kind.PUBCOMP and delivery.stage != Stage.RELEASED:
+                raise PacketError(Reason.PROTOCOL_ERROR, "PUBCOMP before PUBREL")
+            session.settle(number)
+            self._ledger.done(session, delivery)
+        self._pump(session, now_s)
+
+    def _received_by_client(self, session: Session, delivery: Delivery | None, packet: Ack) -> None:
+        if delivery is None or delivery.qos != 2:
+            reason = Reason.ID_NOT_FOUND
+        elif packet.reason >= FAILURES:
+            session.settle(packet.packet_id)
+            self._ledger.done(session, delivery)
+            return
+        else:
+            reason = Reason.SUCCESS
+            delivery.stage = Stage.RELEASED
+            self._ledger.delivery(session, delivery)
+        self._send(session, Ack(kind=Kind.PUBREL, packet_id=packet.packet_id, reason=reason))
+
+    def _send(self, session: Session, packet: Packet) -> None:
+        assert session.connection is not None, "its client is there"
+        self._effects.append(Send(session.connection, packet))
+
+    # --- subscriptions ------------------------------------------------------------------------------------
+
+    def _subscribe(self, connection: _Connection, packet: Subscribe, now_s: float) -> None:
+        session = connection.session
+        identifier = packet.properties.subscription_ids[0] if packet.properties.subscription_ids else 0
+        reasons: list[int] = []
+        granted: list[tuple[Subscription, bool]] = []
+        for wanted in packet.wanted:
+            refusal = self._refusal_of(session, wanted)
+            reasons.append(wanted.qos if refusal is None else refusal)
+            if refusal is None:
+                subscription = Subscription(wanted=wanted, identifier=identifier)
+                granted.append((subscription, self._routes.add(session, subscription)))
+                self._ledger.subscription(session, wanted.filter)
+        self._send(session, Granted(kind=Kind.SUBACK, packet_id=packet.packet_id, reasons=tuple(reasons)))
+        for subscription, new in granted:
+            self._tell_retained(session, subscription, now_s, new=new)
+
+    def _refusal_of(self, session: Session, wanted: Wanted) -> Reason | None:
+        if not may_subscribe(wanted.filter):
+            return Reason.BAD_FILTER
+        group, filter = shared(wanted.filter)
+        if group and wanted.no_local:
+            raise PacketError(Reason.PROTOCOL_ERROR, "no local in a shared subscription")
+        if not self._guard.may_hear(session.user, session.client, filter):
+            return Reason.NOT_AUTHORIZED
+        if wanted.filter not in session.subscriptions and len(session.subscriptions) >= self.limits.subscriptions:
+            return Reason.QUOTA
+        return None
+
+    def _tell_retained(self, session: Session, subscription: Subscription, now_s: float, *, new: bool) -> None:
+        wanted = subscription.wanted
+        group, filter = shared(wanted.filter)
+        if group or wanted.retain_handling == 2 or (wanted.retain_handling == 1 and not new):
+            return
+        ids = (subscription.identifier,) if subscription.identifier else ()
+        for message in self._retained.find(filter, now_s):
+            if not (wanted.no_local and message.origin == session.client):
+                qos = min(wanted.qos, message.qos)
+                self._deliver(session, message, qos=qos, retain=True, ids=ids, now_s=now_s)
+
+    def _unsubscribe(self, session: Session, packet: Unsubscribe) -> None:
+        reasons: list[int] = []
+        for filter in packet.filters:
+            known = self._routes.remove(session, filter)
+            self._ledger.subscription(session, filter)
+            reasons.append(Reason.SUCCESS if known else Reason.NO_SUBSCRIPTION)
+        self._send(session, Granted(kind=Kind.UNSUBACK, packet_id=packet.packet_id, reasons=tuple(reasons)))
+
+    # --- time ---------------------------------------------------------------------------------------------
+
+    def tick(self, now_s: float) -> None:
+        """Once a second, or thereabouts."""
+        for connection in list(self._connections.values()):
+            # One and a half times what the client said without a word from it (3.1.2.10).
+            if connection.keepalive_s and now_s - connection.heard_s > 1.5 * connection.keepalive_s:
+                self.dismiss(connection.number, Reason.SILENT, now_s)
+        for session in [each for each in self._sessions.values() if each.connection is None]:
+            if session.will_due_s is not None and session.will_due_s <= now_s:
+                self._publish_will(session, now_s)
+                self._ledger.session(session)
+            away = session.expiry_s != FOREVER and now_s - session.left_s >= session.expiry_s
+            if away and session.will_due_s is None:
+                self._end_session(session)
+        if now_s - self._swept_s >= SWEEP_S:
+            self._swept_s = now_s
+            self._sweep(now_s)
+
+    def _sweep(self, now_s: float) -> None:
+        for topic in self._retained.expired(now_s):
+            self._retained.clear(topic)
+            self._ledger.retained(topic, None)
+        for session in self._sessions.values():
+            for delivery in session.expire(now_s):
+                self._ledger.done(session, delivery)
+
+
+def _topic(connection: _Connection, packet: Publish, aliases_max: int) -> str:
+    """With aliases understood (3.3.2.3.4). Raises `PacketError`."""
+    alias = packet.properties.topic_alias
+    if alias is None:
+        return packet.topic
+    if alias > aliases_max:
+        raise PacketError(Reason.BAD_ALIAS, f"topic alias {alias}; {aliases_max} are allowed")
+    if packet.topic:
+        connection.aliases[alias] = packet.topic
+    elif alias not in connection.aliases:
+        raise PacketError(Reason.PROTOCOL_ERROR, f"topic alias {alias} stands for nothing")
+    return connection.aliases[alias]
+
+
+def _message_of(will: Will, client: str, now_s: float) -> Message:
+    expiry_s = will.properties.message_expiry_s
+    return Message(
+        topic=will.topic,
+        payload=will.payload,
+        qos=will.qos,
+        retain=will.retain,
+        properties=forwarded(will.properties),
+        origin=client,
+        expires_s=None if expiry_s is None else now_s + expiry_s,
+    )
+
+
+def _packet(message: Message, *, qos: int, retain: bool, ids: tuple[int, ...], now_s: float) -> Publish:
+    """With as much of its time as is left (3.3.2.3.3)."""
+    properties = message.properties
+    if ids or message.expires_s is not None:
+        left_s = None if message.expires_s is None else max(1, round(message.expires_s - now_s))
+        properties = replace(properties, subscription_ids=ids, message_expiry_s=left_s)
+    return Publish(topic=message.topic, payload=message.payload, qos=qos, retain=retain, properties=properties)

@@ -1,0 +1,165 @@
+"""Who hears a message: subscriptions by filter, groups that share one, and what is retained by topic.
+
+Pure. Keeps sessions under their filters, and one message a topic within its bounds. Source: MQTT 5.0, sections
+3.3.1.3 (retain), 3.3.4 (overlapping subscriptions), 3.8.3.1 (options), 4.8.2 (shared subscriptions).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from skerry.mqtt.kept import Message, Subscription
+from skerry.mqtt.session import Limits, Session, is_expired
+from skerry.mqtt.topics import FilterTree, TopicTree, shared
+
+
+@dataclass(slots=True, eq=False)
+class _Group:
+    """Who share a subscription: each message goes to one of them."""
+
+    members: dict[str, tuple[Session, Subscription]] = field(default_factory=dict[str, tuple[Session, Subscription]])
+    turn: int = 0
+
+    def choose(self) -> tuple[Session, Subscription] | None:
+        """The next in turn of those that are there and have room, else of those that are there, else of all."""
+        members = list(self.members.values())
+        there = [each for each in members if each[0].connection is not None]
+        free = [each for each in there if not each[0].queue]
+        among = free or there or members
+        if not among:
+            return None
+        self.turn += 1
+        return among[self.turn % len(among)]
+
+
+@dataclass(frozen=True, slots=True)
+class Hearing:
+    """One session that hears a message."""
+
+    session: Session
+    qos: int
+    retain: bool
+    ids: tuple[int, ...]
+
+
+class Routes:
+    """Subscriptions."""
+
+    def __init__(self) -> None:
+        self._plain: FilterTree[tuple[Session, Subscription]] = FilterTree()
+        self._groups: FilterTree[_Group] = FilterTree()
+        self._shares: dict[tuple[str, str], _Group] = {}
+        self.count = 0
+
+    def add(self, session: Session, subscription: Subscription) -> bool:
+        """Whether it is new; else it replaces the one of the same filter."""
+        wanted = subscription.wanted.filter
+        new = wanted not in session.subscriptions
+        self.count += new
+        session.subscriptions[wanted] = subscription
+        group, filter = shared(wanted)
+        if not group:
+            self._plain.put(filter, session.client, (session, subscription))
+            return new
+        held = self._shares.get((group, filter))
+        if held is None:
+            held = self._shares[group, filter] = _Group()
+            self._groups.put(filter, group, held)
+        held.members[session.client] = session, subscription
+        return new
+
+    def remove(self, session: Session, wanted: str) -> bool:
+        """Whether it was there."""
+        if session.subscriptions.pop(wanted, None) is None:
+            return False
+        self.count -= 1
+        group, filter = shared(wanted)
+        if not group:
+            self._plain.remove(filter, session.client)
+            return True
+        held = self._shares[group, filter]
+        del held.members[session.client]
+        if not held.members:
+            del self._shares[group, filter]
+            self._groups.remove(filter, group)
+        return True
+
+    def hearings(self, message: Message) -> Sequence[Hearing]:
+        """One for each session, however many of its subscriptions match (3.3.4)."""
+        found = self._plain.find(message.topic)
+        if len(found) == 1:
+            heard = _heard(message, *found[0])
+            hearings = [heard] if heard is not None else []
+        else:
+            hearings = list(_merged(message, found))
+        if self._shares:
+            for group in self._groups.find(message.topic):
+                chosen = group.choose()
+                if chosen is not None and (heard := _heard(message, *chosen)) is not None:
+                    hearings.append(heard)
+        return hearings
+
+
+def _heard(message: Message, session: Session, subscription: Subscription) -> Hearing | None:
+    wanted = subscription.wanted
+    if wanted.no_local and session.client == message.origin:
+        return None
+    return Hearing(
+        session,
+        min(wanted.qos, message.qos),
+        message.retain and wanted.as_published,
+        (subscription.identifier,) if subscription.identifier else (),
+    )
+
+
+def _merged(message: Message, found: Sequence[tuple[Session, Subscription]]) -> Iterator[Hearing]:
+    by_client: dict[str, Hearing] = {}
+    for session, subscription in found:
+        heard = _heard(message, session, subscription)
+        if heard is None:
+            continue
+        before = by_client.get(session.client)
+        if before is not None:
+            heard = Hearing(
+                session, max(before.qos, heard.qos), before.retain or heard.retain, before.ids + heard.ids
+            )
+        by_client[session.client] = heard
+    yield from by_client.values()
+
+
+class Retained:
+    """The newest message of each topic that was published to be kept."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._tree: TopicTree[Message] = TopicTree()
+        self._bytes = 0
+
+    def __len__(self) -> int:
+        return len(self._tree)
+
+    def has_room(self, message: Message) -> bool:
+        before = self._tree.get(message.topic)
+        size = message.size - (before.size if before else 0)
+        return self._bytes + size <= self._limits.retained_bytes and (
+            before is not None or len(self._tree) < self._limits.retained
+        )
+
+    def put(self, message: Message) -> None:
+        before = self._tree.get(message.topic)
+        self._bytes += message.size - (before.size if before else 0)
+        self._tree.put(message.topic, message)
+
+    def clear(self, topic: str) -> bool:
+        """Whether something was there."""
+        before = self._tree.remove(topic)
+        if before is not None:
+            self._bytes -= before.size
+        return before is not None
+
+    def find(self, filter: str, now_s: float) -> list[Message]:
+        return [message for message in self._tree.find(filter) if not is_expired(message, now_s)]
+
+    def expired(self, now_s: float) -> list[str]:
+        return [topic for topic, message in self._tree.items() if is_expired(message, now_s)]

@@ -1,0 +1,173 @@
+"""What a broker knows of one client, also while it is away: subscriptions, and messages on their way to and from it.
+
+Pure. A session has bounds: what is too much for its queue pushes out the oldest that was not sent, and is counted.
+Source: MQTT 5.0, sections 4.1 (sessions), 4.3 (QoS), 4.4 (delivery again), 4.6 (order), 4.9 (flow control).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Final
+
+from skerry.mqtt.kept import Delivery, Message, Stage, Subscription
+from skerry.mqtt.packets import Will
+
+PACKET_IDS: Final = 0xFFFF
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """Of everything that a broker holds. What each is for, and what happens there, stands beside it."""
+
+    connections: int = 200
+    """More are refused (0x97)."""
+    sessions: int = 1000
+    """That outlive their connection, too; a client that would need one more is refused (0x97)."""
+    subscriptions: int = 500
+    """Of a session; more are refused (0x97)."""
+    packet_bytes: int = 1 << 20
+    """Of one packet from a client; a longer one ends the connection (0x95)."""
+    receive: int = 64
+    """Messages of QoS 1 and 2 that a client may send without an answer (its Receive Maximum)."""
+    inflight: int = 64
+    """Messages sent to a client and not acknowledged; the rest waits in its queue."""
+    inflight_bytes: int = 1 << 19
+    """The same in bytes; one message may always be on its way."""
+    queue: int = 10_000
+    """Messages that wait for a client; then the oldest is dropped, and counted."""
+    queue_bytes: int = 8 << 20
+    total_bytes: int = 64 << 20
+    """Of all queues: beyond, a session with something to drop drops it, and one without does not take more."""
+    retained: int = 10_000
+    """Topics of which something is retained; a message for one more is refused (0x97)."""
+    retained_bytes: int = 16 << 20
+    aliases: int = 32
+    """Topic aliases of a connection."""
+
+
+@dataclass(slots=True)
+class Totals:
+    """Shared by all sessions of a broker."""
+
+    queued_bytes: int = 0
+    dropped: int = 0
+
+
+@dataclass(slots=True, eq=False)
+class Session:
+    """See the module."""
+
+    client: str
+    user: str
+    totals: Totals
+    expiry_s: int = 0
+    connection: int | None = None
+    """None: it is away."""
+    left_s: float = 0.0
+    will: Will | None = None
+    will_due_s: float | None = None
+    window: int = PACKET_IDS
+    """The client's Receive Maximum."""
+    subscriptions: dict[str, Subscription] = field(default_factory=dict[str, Subscription])
+    queue: deque[Delivery] = field(default_factory=deque[Delivery])
+    inflight: dict[int, Delivery] = field(default_factory=dict[int, Delivery])
+    """By packet id, in the order of sending."""
+    received: set[int] = field(default_factory=set[int])
+    """Packet ids of QoS 2 that came and were not released."""
+    bytes: int = 0
+    """Of the queue and of what is in flight."""
+    inflight_bytes: int = 0
+    dropped: int = 0
+    last_number: int = 0
+    last_packet_id: int = 0
+
+    def admit(self, size: int, limits: Limits) -> tuple[bool, list[Delivery]]:
+        """Whether one more of this size has room, and what goes for it."""
+        gone: list[Delivery] = []
+        while (
+            len(self.queue) >= limits.queue
+            or self.bytes + size > limits.queue_bytes
+            or self.totals.queued_bytes + size > limits.total_bytes
+        ):
+            self.dropped += 1
+            self.totals.dropped += 1
+            if not self.queue:
+                return False, gone
+            oldest = self.queue.popleft()
+            self._count(-oldest.message.size)
+            gone.append(oldest)
+        return True, gone
+
+    def push(self, message: Message, *, qos: int, retain: bool, ids: tuple[int, ...]) -> Delivery:
+        """It waits; `admit` was asked."""
+        self.last_number += 1
+        delivery = Delivery(number=self.last_number, message=message, qos=qos, retain=retain, subscription_ids=ids)
+        self.queue.append(delivery)
+        self._count(message.size)
+        return delivery
+
+    def restore(self, delivery: Delivery) -> None:
+        """One that was kept, in the order of their numbers."""
+        self.last_number = max(self.last_number, delivery.number)
+        self._count(delivery.message.size)
+        if delivery.stage == Stage.WAITS:
+            self.queue.append(delivery)
+        else:
+            self.inflight[delivery.packet_id] = delivery
+            self.inflight_bytes += delivery.message.size
+
+    def next(self, limits: Limits) -> Delivery | None:
+        """The oldest that waits, with a packet id, if the client may be sent one more."""
+        if not self.queue or len(self.inflight) >= min(self.window, limits.inflight):
+            return None
+        size = self.queue[0].message.size
+        if self.inflight and self.inflight_bytes + size > limits.inflight_bytes:
+            return None
+        delivery = self.queue.popleft()
+        delivery.packet_id = self._next_packet_id()
+        delivery.stage = Stage.SENT
+        self.inflight[delivery.packet_id] = delivery
+        self.inflight_bytes += size
+        return delivery
+
+    def settle(self, packet_id: int) -> Delivery | None:
+        """It is done, acknowledged or of no use any more."""
+        delivery = self.inflight.pop(packet_id, None)
+        if delivery is not None:
+            self.inflight_bytes -= delivery.message.size
+            self._count(-delivery.message.size)
+        return delivery
+
+    def forget(self) -> None:
+        """Its end: what it held counts no more."""
+        self._count(-self.bytes)
+        self.queue.clear()
+        self.inflight.clear()
+        self.inflight_bytes = 0
+
+    def expire(self, now_s: float) -> Iterator[Delivery]:
+        """Drop what waits for too long."""
+        kept: deque[Delivery] = deque()
+        for delivery in self.queue:
+            if is_expired(delivery.message, now_s):
+                self._count(-delivery.message.size)
+                yield delivery
+            else:
+                kept.append(delivery)
+        self.queue = kept
+
+    def _count(self, size: int) -> None:
+        self.bytes += size
+        self.totals.queued_bytes += size
+
+    def _next_packet_id(self) -> int:
+        while True:
+            self.last_packet_id = self.last_packet_id % PACKET_IDS + 1
+            if self.last_packet_id not in self.inflight:
+                return self.last_packet_id
+
+
+def is_expired(message: Message, now_s: float) -> bool:
+    return message.expires_s is not None and message.expires_s <= now_s

@@ -1,0 +1,321 @@
+"""The shell's own promises, on transports that are lists of bytes: what waits for the disk, and who for whom."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+from edgecore.broker import server as module
+from edgecore.broker.journal import MemoryJournal
+from edgecore.broker.server import BrokerServer, OpenHouse, Peer, ServerParts
+from skerry.clocks import SeededIds, SystemClock
+from skerry.errors import UnavailableError
+from skerry.mqtt.codec import encode
+from skerry.mqtt.fields import varint
+from skerry.mqtt.kept import Changes
+from skerry.mqtt.packets import V5, Ack, Kind, Publish
+from skerry.mqtt.session import Limits
+
+CONNACK, PUBLISH, PUBACK, SUBACK, PINGRESP, DISCONNECT = 0x20, 0x30, 0x40, 0x90, 0xD0, 0xE0
+
+
+@dataclass
+class FakeTransport:
+    """Implements what a peer uses of a transport."""
+
+    written: bytearray = field(default_factory=bytearray)
+    buffered: int = 0
+    reading: bool = True
+    closing: bool = False
+    max_size: int = 1 << 18
+
+    def write(self, data: bytes) -> None:
+        self.written += data
+
+    def get_write_buffer_size(self) -> int:
+        return self.buffered
+
+    def set_write_buffer_limits(self, high: int) -> None:
+        pass
+
+    def pause_reading(self) -> None:
+        self.reading = False
+
+    def resume_reading(self) -> None:
+        self.reading = True
+
+    def is_closing(self) -> bool:
+        return self.closing
+
+    def close(self) -> None:
+        self.closing = True
+
+    def abort(self) -> None:
+        self.closing = True
+
+    def can_write_eof(self) -> bool:
+        return True
+
+    def write_eof(self) -> None:
+        self.closing = True
+
+    def kinds(self) -> list[int]:
+        """The packets written, by the first half of their first byte."""
+        found, at = [], 0
+        while at < len(self.written):
+            length = self.written[at + 1]
+            step = 2
+            if length & 0x80:
+                length, step = (length & 0x7F) | self.written[at + 2] << 7, 3
+            found.append(self.written[at] & 0xF0)
+            at += step + length
+        return found
+
+
+class SlowJournal(MemoryJournal):
+    """Commits when it is let; raises what it is told to. Implements `Journal`."""
+
+    def __init__(self) -> None:
+        self.go = threading.Event()
+        self.go.set()
+        self.fails = 0
+        self.commits: list[Changes] = []
+
+    def commit(self, changes: Changes) -> None:
+        self.go.wait(20)
+        if self.fails:
+            self.fails -= 1
+            raise UnavailableError("no room")
+        self.commits.append(changes)
+
+
+class Strict(OpenHouse):
+    async def admit(self, username: str | None, password: bytes | None) -> str | None:
+        return username if password == b"right" else None
+
+
+@dataclass
+class Stage:
+    server: BrokerServer
+    journal: SlowJournal
+
+    def arrive(self) -> tuple[Peer, FakeTransport]:
+        peer, transport = Peer(self.server), FakeTransport()
+        peer.connection_made(cast(asyncio.BaseTransport, transport))
+        return peer, transport
+
+    async def greet(self, name: str, *, lasting: bool = False) -> tuple[Peer, FakeTransport]:
+        peer, transport = self.arrive()
+        peer.data_received(hello(name, lasting=lasting))
+        await until(lambda: CONNACK in transport.kinds())
+        return peer, transport
+
+
+def hello(name: str, *, lasting: bool = False, user: str = "", password: str = "") -> bytes:
+    properties = b"\x05\x11\xff\xff\xff\xff" if lasting else b"\x00"
+    flags = (0 if lasting else 2) | (0xC0 if user else 0)
+    body = b"\x00\x04MQTT\x05" + bytes((flags,)) + b"\x00\x00" + properties
+    for text in (name, *((user, password) if user else ())):
+        body += len(text).to_bytes(2, "big") + text.encode()
+    return b"\x10" + varint(len(body)) + body
+
+
+def subscribe(filter: str, qos: int) -> bytes:
+    body = b"\x00\x01\x00" + len(filter).to_bytes(2, "big") + filter.encode() + bytes((qos,))
+    return b"\x82" + varint(len(body)) + body
+
+
+def publish(topic: str, qos: int = 1, payload: bytes = b"x", number: int = 1) -> bytes:
+    return encode(Publish(topic=topic, payload=payload, qos=qos, packet_id=number if qos else 0), V5)
+
+
+async def until(true: Callable[[], object], deadline_s: float = 10.0) -> None:
+    async with asyncio.timeout(deadline_s):
+        while not true():
+            await asyncio.sleep(0.002)
+
+
+@asynccontextmanager
+async def serving(limits: Limits | None = None, book: Any = None) -> AsyncGenerator[Stage]:
+    journal = SlowJournal()
+    server = BrokerServer(
+        ServerParts(
+            version="v",
+            listeners=[],
+            journal=journal,
+            book=book or OpenHouse(),
+            clock=SystemClock(),
+            ids=SeededIds(1),
+            limits=limits or Limits(),
+        )
+    )
+    task = asyncio.create_task(server.run())
+    try:
+        yield Stage(server, journal)
+    finally:
+        journal.go.set()
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_an_acknowledgement_waits_until_the_message_is_durable() -> None:
+    async with serving() as stage:
+        hearer, heard = await stage.greet("h", lasting=True)
+        hearer.data_received(subscribe("a", 1))
+        await until(lambda: SUBACK in heard.kinds())
+        publisher, told = await stage.greet("p")
+        stage.journal.go.clear()
+        publisher.data_received(publish("a"))
+        await asyncio.sleep(0.05)
+        assert PUBACK not in told.kinds() and PUBLISH not in heard.kinds()
+        stage.journal.go.set()
+        await until(lambda: PUBACK in told.kinds())
+        assert any(changes.deliveries for changes in stage.journal.commits)
+        assert PUBLISH in heard.kinds()
+
+
+async def test_many_turns_share_a_commit_and_order_is_kept() -> None:
+    async with serving() as stage:
+        hearer, heard = await stage.greet("h", lasting=True)
+        hearer.data_received(subscribe("a", 1))
+        await until(lambda: SUBACK in heard.kinds())
+        publisher, told = await stage.greet("p")
+        told.written.clear()
+        stage.journal.go.clear()
+        before = len(stage.journal.commits)
+        for number in range(1, 21):
+            publisher.data_received(publish("a", number=number))
+            await asyncio.sleep(0)
+        stage.journal.go.set()
+        await until(lambda: told.kinds().count(PUBACK) == 20)
+        assert len(stage.journal.commits) - before <= 4
+        numbers = [told.written[at + 3] for at in range(len(told.written) - 3) if told.written[at] == PUBACK]
+        assert numbers == sorted(numbers)
+
+
+async def test_a_disk_that_takes_nothing_is_tried_again_and_nothing_is_acknowledged_before(
+    monkeypatch: Any, caplog: Any
+) -> None:
+    monkeypatch.setattr(module, "RETRY_S", 0.01)
+    async with serving() as stage:
+        hearer, heard = await stage.greet("h", lasting=True)
+        hearer.data_received(subscribe("a", 1))
+        await until(lambda: SUBACK in heard.kinds())
+        publisher, told = await stage.greet("p")
+        stage.journal.fails = 5
+        publisher.data_received(publish("a"))
+        await until(lambda: stage.journal.fails < 3)
+        assert PUBACK not in told.kinds()
+        publisher.data_received(publish("a", number=2))
+        await until(lambda: told.kinds().count(PUBACK) == 2)
+        assert len(stage.journal.commits[-1].deliveries) == 2
+        assert caplog.text.count("broker_unwritten") == 1
+
+
+async def test_messages_of_qos_0_wait_for_no_disk() -> None:
+    async with serving() as stage:
+        hearer, heard = await stage.greet("h")
+        hearer.data_received(subscribe("a", 0))
+        await until(lambda: SUBACK in heard.kinds())
+        stage.journal.go.clear()
+        publisher, _ = await stage.greet("p")
+        publisher.data_received(publish("a", 0))
+        await until(lambda: PUBLISH in heard.kinds())
+
+
+async def test_a_client_that_does_not_read_loses_qos_0_and_is_read_from_no_more() -> None:
+    async with serving() as stage:
+        slow, heard = await stage.greet("h")
+        slow.data_received(subscribe("a", 1))
+        await until(lambda: SUBACK in heard.kinds())
+        publisher, told = await stage.greet("p")
+        heard.buffered = module.UNSENT_BYTES_MAX + 1
+        slow.pause_writing()
+        assert not heard.reading
+        publisher.data_received(publish("a", 0) + publish("a", 1))
+        await until(lambda: PUBACK in told.kinds())
+        assert heard.kinds().count(PUBLISH) == 1  # that of QoS 1: at most as many as are allowed under way
+        slow.data_received(b"\xc0\x00")
+        await asyncio.sleep(0.01)
+        assert PINGRESP not in heard.kinds()
+        heard.buffered = 0
+        slow.resume_writing()
+        assert heard.reading
+        await until(lambda: PINGRESP in heard.kinds())
+
+
+async def test_a_wrong_password_is_answered_late_and_closes(monkeypatch: Any) -> None:
+    monkeypatch.setattr(module, "REFUSED_S", 0.05)
+    async with serving(book=Strict()) as stage:
+        peer, transport = stage.arrive()
+        peer.data_received(hello("c", user="ann", password="wrong") + b"\xc0\x00")
+        assert not transport.reading
+        await until(lambda: transport.closing)
+        assert bytes(transport.written) == b"\x20\x03\x00\x86\x00"
+        peer, transport = stage.arrive()
+        peer.data_received(hello("c", user="ann", password="right") + b"\xc0\x00")
+        await until(lambda: transport.kinds() == [CONNACK, PINGRESP])  # what came meanwhile is followed
+
+
+async def test_a_version_that_is_not_spoken_is_answered_so() -> None:
+    async with serving() as stage:
+        peer, transport = stage.arrive()
+        peer.data_received(b"\x10\x0e\x00\x06MQIsdp\x03\x02\x00\x3c\x00\x00")
+        assert bytes(transport.written) == b"\x20\x02\x00\x01" and transport.closing
+        peer, transport = stage.arrive()
+        peer.data_received(b"GET / HTTP/1.1\r\n\r\n")
+        assert transport.written == b"" and transport.closing
+
+
+async def test_connections_that_say_nothing_are_bounded() -> None:
+    async with serving(Limits(connections=2)) as stage:
+        transports = [stage.arrive()[1] for _ in range(6)]
+        assert [transport.closing for transport in transports] == [False] * 4 + [True] * 2
+
+
+async def test_a_user_that_is_removed_is_disconnected(monkeypatch: Any) -> None:
+    monkeypatch.setattr(module, "TICK_S", 0.01)
+
+    class Book(OpenHouse):
+        removed = False
+
+        def refresh(self) -> bool:
+            return self.removed
+
+        def knows(self, user: str) -> bool:
+            return not self.removed
+
+    book = Book()
+    async with serving(book=book) as stage:
+        _, transport = await stage.greet("c")
+        book.removed = True
+        await until(lambda: transport.closing)
+        assert transport.written.endswith(b"\xe0\x02\x98\x00")
+
+
+async def test_figures_are_told_to_whoever_wants_them() -> None:
+    async with serving() as stage:
+        peer, transport = await stage.greet("c")
+        peer.data_received(subscribe("$SYS/broker/clients/connected", 0))
+        await until(lambda: PUBLISH in transport.kinds() or PUBLISH | 1 in transport.kinds())
+
+
+async def test_at_its_end_clients_are_told() -> None:
+    async with serving() as stage:
+        _, transport = await stage.greet("c")
+    assert transport.written.endswith(b"\xe0\x02\x8b\x00") and transport.closing
+
+
+async def test_an_acknowledgement_of_ours_is_understood() -> None:
+    async with serving() as stage:
+        hearer, heard = await stage.greet("h", lasting=True)
+        hearer.data_received(subscribe("a", 1))
+        publisher, told = await stage.greet("p")
+        publisher.data_received(publish("a"))
+        await until(lambda: PUBLISH in heard.kinds() and PUBACK in told.kinds())
+        hearer.data_received(encode(Ack(kind=Kind.PUBACK, packet_id=1), V5))
+        await until(lambda: any(changes.done for changes in stage.journal.commits))

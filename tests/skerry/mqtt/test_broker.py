@@ -1,0 +1,632 @@
+from __future__ import annotations
+
+from typing import Any, cast
+
+import pytest
+
+from skerry.mqtt.packets import (
+    FOREVER,
+    V3,
+    V5,
+    Ack,
+    Connect,
+    Farewell,
+    Granted,
+    Kind,
+    PacketError,
+    Ping,
+    Properties,
+    Publish,
+    Reason,
+    Subscribe,
+    Unsubscribe,
+    Wanted,
+    Will,
+)
+from skerry.mqtt.session import Limits
+from tests.skerry.mqtt.table import Rules, Table
+
+
+def lasting(seconds: int = FOREVER, **more: Any) -> dict[str, Any]:
+    """What a client says that has its session kept."""
+    return {"clean": False, "properties": Properties(session_expiry_s=seconds, **more)}
+
+
+# --- who hears what ---------------------------------------------------------------------------------------------
+
+
+def test_a_message_reaches_whoever_subscribed_with_the_lower_qos() -> None:
+    table = Table()
+    publisher, hearer = table.client("p"), table.client("h")
+    assert hearer.subscribe("a/+", 1) == (1,)
+    for qos in (0, 1, 2):
+        publisher.publish("a/b", b"%d" % qos, qos=qos, id=qos)
+    assert [(packet.payload, packet.qos) for packet in hearer.got(Publish)] == [(b"0", 0), (b"1", 1), (b"2", 1)]
+
+
+def test_overlapping_subscriptions_bring_one_copy_with_every_identifier() -> None:
+    table = Table()
+    publisher, hearer = table.client("p"), table.client("h")
+    hearer.subscribe("o/#", 0, identifier=7)
+    hearer.subscribe("o/x", 2, identifier=9)
+    publisher.publish("o/x", qos=2)
+    (packet,) = hearer.got(Publish)
+    assert packet.qos == 2 and sorted(packet.properties.subscription_ids) == [7, 9]
+
+
+def test_a_client_does_not_hear_itself_where_it_asked_not_to() -> None:
+    table = Table()
+    client = table.client("p")
+    client.subscribe("mine", no_local=True)
+    client.publish("mine", qos=1)
+    assert client.messages() == []
+    assert client.got(Ack)[0].reason == Reason.NO_SUBSCRIBERS
+
+
+def test_a_publisher_is_told_whether_anybody_hears() -> None:
+    table = Table()
+    publisher = table.client("p")
+    publisher.publish("a", qos=1)
+    table.client("h").subscribe("a")
+    publisher.publish("a", qos=1, id=2)
+    assert [ack.reason for ack in publisher.got(Ack)] == [Reason.NO_SUBSCRIBERS, Reason.SUCCESS]
+
+
+def test_a_shared_subscription_gives_each_message_to_one_who_is_there() -> None:
+    table = Table()
+    publisher, one, two = table.client("p"), table.client("one", **lasting()), table.client("two")
+    other = table.client("other")
+    for member in (one, two):
+        assert member.subscribe("$share/g/s/#", 1) == (1,)
+    assert other.subscribe("$share/h/s/#") == (0,)
+    for number in range(6):
+        publisher.publish("s/t", b"%d" % number, qos=1, id=number + 1)
+    first, second = one.got(Publish), two.got(Publish)
+    assert len(first) == len(second) == 3 and len(other.messages()) == 6
+    one.vanish()
+    for packet in second:
+        two.ack(packet)
+    publisher.publish("s/t", qos=1)
+    assert len(two.messages()) == 1
+
+
+def test_a_shared_subscription_that_is_not_local_is_refused() -> None:
+    table = Table()
+    client = table.client("c")
+    client.send(Subscribe(packet_id=1, wanted=(Wanted(filter="$share/g/a", no_local=True),)))
+    assert client.got(Farewell)[0].reason == Reason.PROTOCOL_ERROR and client.closed
+
+
+def test_what_nobody_may_subscribe_to_is_refused_and_the_rest_is_not() -> None:
+    table = Table(rules=Rules(unheard={"secret"}))
+    client = table.client("c")
+    wanted = tuple(Wanted(filter=filter, qos=1) for filter in ("a/#/b", "secret", "fine", "$share//x"))
+    client.send(Subscribe(packet_id=3, wanted=wanted))
+    assert client.got(Granted)[0].reasons == (Reason.BAD_FILTER, Reason.NOT_AUTHORIZED, 1, Reason.BAD_FILTER)
+
+
+def test_after_unsubscribing_nothing_is_heard() -> None:
+    table = Table()
+    publisher, hearer = table.client("p"), table.client("h", **lasting())
+    hearer.subscribe("a/#", 1)
+    hearer.subscribe("$share/g/a/#", 1)
+    hearer.send(Unsubscribe(packet_id=4, filters=("a/#", "$share/g/a/#", "b")))
+    assert hearer.got(Granted)[0].reasons == (0, 0, Reason.NO_SUBSCRIPTION)
+    publisher.publish("a/b", qos=1)
+    assert hearer.messages() == []
+    assert not table.disk.subscriptions
+
+
+def test_properties_of_a_message_travel_on() -> None:
+    table = Table()
+    publisher, hearer = table.client("p"), table.client("h")
+    hearer.subscribe("a")
+    said = Properties(
+        payload_format=1,
+        content_type="text/plain",
+        response_topic="r",
+        correlation=b"7",
+        user=(("k", "v"), ("k", "w")),
+    )
+    publisher.publish("a", properties=said)
+    assert hearer.got(Publish)[0].properties == said
+
+
+# --- retained ---------------------------------------------------------------------------------------------------
+
+
+def test_what_is_retained_comes_to_whoever_subscribes_later() -> None:
+    table = Table()
+    publisher = table.client("p")
+    publisher.publish("a/1", b"old", retain=True)
+    publisher.publish("a/1", b"new", retain=True)
+    publisher.publish("a/2", b"gone", retain=True)
+    publisher.publish("a/2", b"", retain=True)
+    hearer = table.client("h")
+    hearer.subscribe("a/#", 1)
+    (packet,) = hearer.got(Publish)
+    assert (packet.topic, packet.payload, packet.retain) == ("a/1", b"new", True)
+    publisher.publish("a/1", b"live", retain=True)
+    assert not hearer.got(Publish)[0].retain
+
+
+def test_a_subscriber_says_how_retained_messages_are_handled() -> None:
+    table = Table()
+    table.client("p").publish("a", b"kept", retain=True)
+    client = table.client("c")
+    client.subscribe("a", retain_handling=2)
+    assert client.messages() == []
+    client.subscribe("a", retain_handling=1)
+    assert client.messages() == []  # it is not new
+    client.subscribe("a", retain_handling=0)
+    assert client.messages() == [("a", b"kept")]
+    client.subscribe("+", retain_handling=1)
+    assert client.messages() == [("a", b"kept")]
+    client.subscribe("$share/g/a")
+    assert client.messages() == []
+
+
+def test_the_retain_flag_stays_where_it_was_asked_for() -> None:
+    table = Table()
+    publisher, hearer = table.client("p"), table.client("h")
+    hearer.subscribe("a", as_published=True)
+    publisher.publish("a", retain=True)
+    publisher.publish("a")
+    assert [packet.retain for packet in hearer.got(Publish)] == [True, False]
+
+
+def test_retained_messages_have_bounds_and_a_refusal_keeps_the_old() -> None:
+    table = Table(Limits(retained=1))
+    publisher = table.client("p")
+    publisher.publish("a", b"1", qos=1, retain=True)
+    publisher.publish("b", b"2", qos=1, id=2, retain=True)
+    publisher.publish("a", b"3", qos=1, id=3, retain=True)
+    assert [ack.reason for ack in publisher.got(Ack)] == [Reason.NO_SUBSCRIBERS, Reason.QUOTA, Reason.NO_SUBSCRIBERS]
+    assert {topic: message.payload for topic, message in table.disk.retained.items()} == {"a": b"3"}
+    big = Table(Limits(retained_bytes=1000))
+    publisher = big.client("p")
+    publisher.publish("a", b"x" * 700, qos=1, retain=True)
+    assert publisher.got(Ack)[0].reason == Reason.QUOTA
+
+
+def test_a_retained_message_ends_when_its_time_is_over() -> None:
+    table = Table()
+    table.client("p").publish("a", b"short", retain=True, properties=Properties(message_expiry_s=10))
+    table.after(4)
+    hearer = table.client("h")
+    hearer.subscribe("a")
+    assert hearer.got(Publish)[0].properties.message_expiry_s == 6
+    table.after(6)
+    later = table.client("l")
+    later.subscribe("a")
+    assert later.messages() == []
+    table.after(30)
+    assert table.disk.retained == {}
+
+
+# --- sessions ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("version", [V3, V5])
+def test_what_waits_for_a_client_comes_when_it_is_back_and_in_order(version: int) -> None:
+    table = Table()
+    more: dict[str, Any] = lasting() if version == V5 else {"clean": False}
+    hearer = table.client("h", version=version, **more)
+    assert not hearer.welcome().resumed
+    hearer.subscribe("a", 1)
+    hearer.vanish()
+    publisher = table.client("p")
+    for number in range(5):
+        publisher.publish("a", b"%d" % number, qos=1, id=number + 1)
+    publisher.publish("a", b"of QoS 0")
+    back = table.client("h", version=version, **more)
+    assert back.welcome().resumed
+    assert [payload for _, payload in back.messages()] == [b"0", b"1", b"2", b"3", b"4"]
+
+
+def test_what_was_not_acknowledged_is_sent_again_with_the_same_id() -> None:
+    table = Table()
+    hearer = table.client("h", **lasting())
+    hearer.subscribe("a", 2)
+    publisher = table.client("p")
+    publisher.publish("a", b"1", qos=1)
+    publisher.publish("a", b"2", qos=2, id=2)
+    one, two = hearer.got(Publish)
+    hearer.ack(two, Kind.PUBREC)
+    hearer.vanish()
+    back = table.client("h", **lasting())
+    (again,) = back.got(Publish)
+    assert (again.payload, again.packet_id, again.again) == (b"1", one.packet_id, True)
+    released = [ack for ack in back.got(Ack) if ack.kind == Kind.PUBREL]
+    assert [ack.packet_id for ack in released] == [two.packet_id]
+
+
+def test_a_clean_start_forgets_what_was() -> None:
+    table = Table()
+    hearer = table.client("h", **lasting())
+    hearer.subscribe("a", 1)
+    hearer.vanish()
+    table.client("p").publish("a", qos=1)
+    fresh = table.client("h", clean=True)
+    assert not fresh.welcome().resumed
+    table.client("q").publish("a", qos=1)
+    assert fresh.messages() == [] and not table.disk.deliveries and not table.disk.subscriptions
+
+
+def test_a_session_ends_when_its_time_is_over() -> None:
+    table = Table()
+    table.client("h", **lasting(60)).vanish()
+    table.after(59)
+    assert table.client("h", **lasting(60)).welcome().resumed
+    table.broker.lost(table.last, table.now_s)
+    table.after(61)
+    assert not table.disk.sessions
+    assert not table.client("h", **lasting(60)).welcome().resumed
+
+
+def test_a_client_may_say_at_its_end_how_long_its_session_is_kept() -> None:
+    table = Table()
+    client = table.client("h", **lasting(60))
+    client.send(Farewell(properties=Properties(session_expiry_s=0)))
+    assert client.closed and not table.disk.sessions
+    brief = table.client("b")
+    brief.send(Farewell(properties=Properties(session_expiry_s=60)))
+    assert brief.got(Farewell)[0].reason == Reason.PROTOCOL_ERROR
+
+
+def test_the_newer_connection_takes_the_session_over() -> None:
+    table = Table()
+    older = table.client("c", **lasting())
+    older.subscribe("a", 1)
+    newer = table.client("c", **lasting())
+    assert older.closed and older.got(Farewell)[0].reason == Reason.TAKEN_OVER
+    assert newer.welcome().resumed
+    table.client("p").publish("a", qos=1)
+    assert older.messages() == [] and newer.messages() == [("a", b"x")]
+    older.vanish()  # its network ends late
+    table.client("q").publish("a", b"2", qos=1)
+    assert newer.messages() == [("a", b"2")]
+
+
+def test_a_session_is_its_users_alone() -> None:
+    table = Table()
+    held = table.client("c", user="ann", **lasting())
+    other = table.client("c", user="bob", clean=True)
+    assert other.welcome().reason == Reason.BAD_CLIENT and other.closed
+    assert not held.closed
+
+
+def test_a_session_that_is_resumed_for_its_connection_alone_is_kept_no_more() -> None:
+    table = Table()
+    hearer = table.client("h", **lasting())
+    hearer.subscribe("a", 1)
+    hearer.vanish()
+    table.client("p").publish("a", qos=1)
+    back = table.client("h", clean=False)
+    assert back.messages() == [("a", b"x")] and not table.disk.sessions and not table.disk.deliveries
+    back.vanish()
+    assert not table.client("h", clean=False).welcome().resumed
+
+
+def test_a_session_that_becomes_lasting_is_kept_whole() -> None:
+    table = Table()
+    hearer = table.client("h", **lasting(5))
+    hearer.subscribe("a", 1)
+    hearer.vanish()
+    table.client("p").publish("a", qos=1)
+    table.client("h", clean=False).vanish()
+    assert not table.disk.sessions
+
+
+def test_a_client_without_a_name_gets_one() -> None:
+    table = Table()
+    assert table.client("").welcome().properties.assigned_client == "auto-1"
+    assert table.client("", version=V3, clean=False).welcome().reason == Reason.BAD_CLIENT
+
+
+def test_connections_and_sessions_are_bounded() -> None:
+    table = Table(Limits(connections=2, sessions=3))
+    table.client("a")
+    table.client("b")
+    assert table.client("c").welcome().reason == Reason.QUOTA
+    table = Table(Limits(connections=9, sessions=1))
+    table.client("a", **lasting()).vanish()
+    assert table.client("b").welcome().reason == Reason.QUOTA
+    assert table.client("a", **lasting()).welcome().resumed
+
+
+# --- acknowledgements and flow ----------------------------------------------------------------------------------
+
+
+def test_a_message_of_qos_2_that_comes_twice_is_delivered_once() -> None:
+    table = Table()
+    publisher, hearer = table.client("p"), table.client("h")
+    hearer.subscribe("a", 2)
+    publisher.publish("a", qos=2, id=5)
+    publisher.publish("a", qos=2, id=5, again=True)
+    assert [ack.kind for ack in publisher.got(Ack)] == [Kind.PUBREC, Kind.PUBREC]
+    publisher.send(Ack(kind=Kind.PUBREL, packet_id=5))
+    publisher.send(Ack(kind=Kind.PUBREL, packet_id=5))
+    assert [ack.reason for ack in publisher.got(Ack)] == [0, Reason.ID_NOT_FOUND]
+    publisher.publish("a", qos=2, id=5)
+    assert len(hearer.messages()) == 2
+
+
+def test_no_more_is_under_way_than_the_client_asked_for() -> None:
+    table = Table()
+    hearer = table.client("h", properties=Properties(receive_max=2))
+    hearer.subscribe("a", 1)
+    publisher = table.client("p")
+    for number in range(5):
+        publisher.publish("a", b"%d" % number, qos=1, id=number + 1)
+    first = hearer.got(Publish)
+    assert [packet.payload for packet in first] == [b"0", b"1"]
+    hearer.ack(first[0])
+    assert hearer.messages() == [("a", b"2")]
+
+
+def test_a_client_that_sends_more_of_qos_2_than_it_may_is_cut_off() -> None:
+    table = Table(Limits(receive=2))
+    publisher = table.client("p")
+    assert publisher.welcome().properties.receive_max == 2
+    for number in (1, 2, 3):
+        publisher.publish("a", qos=2, id=number)
+    assert publisher.got(Farewell)[0].reason == Reason.RECEIVE_MAX
+
+
+def test_a_full_queue_drops_the_oldest_and_counts() -> None:
+    table = Table(Limits(queue=3))
+    hearer = table.client("h", **lasting())
+    hearer.subscribe("a", 1)
+    hearer.vanish()
+    publisher = table.client("p")
+    for number in range(5):
+        publisher.publish("a", b"%d" % number, qos=1, id=number + 1)
+    assert table.broker.dropped() == {"h": 2} and table.broker.figures["publish/messages/dropped"] == 2
+    assert [row.message.payload for row in table.disk.kept().deliveries] == [b"2", b"3", b"4"]
+    assert [payload for _, payload in table.client("h", **lasting()).messages()] == [b"2", b"3", b"4"]
+
+
+def test_queues_are_bounded_in_bytes_too_each_and_all() -> None:
+    for limits in (Limits(queue_bytes=1200), Limits(total_bytes=1200)):
+        table = Table(limits)
+        hearer = table.client("h", **lasting())
+        hearer.subscribe("a", 1)
+        hearer.vanish()
+        publisher = table.client("p")
+        for number in range(5):
+            publisher.publish("a", b"%d" % number, qos=1, id=number + 1)
+        assert [payload for _, payload in table.client("h", **lasting()).messages()] == [b"3", b"4"]
+    assert table.broker.figures["messages/stored/bytes"] == 2 * 402
+
+
+def test_a_packet_that_is_too_large_for_a_client_is_kept_from_it_alone() -> None:
+    table = Table()
+    small = table.client("s", properties=Properties(packet_bytes_max=30, session_expiry_s=9))
+    large = table.client("l")
+    small.subscribe("a", 1)
+    large.subscribe("a", 1)
+    publisher = table.client("p")
+    publisher.publish("a", b"x" * 40, qos=1)
+    publisher.publish("a", b"y", qos=1, id=2)
+    assert small.messages() == [("a", b"y")] and len(large.messages()) == 2
+
+
+def test_a_message_ends_in_the_queue_when_its_time_is_over() -> None:
+    table = Table()
+    hearer = table.client("h", **lasting())
+    hearer.subscribe("a", 1)
+    hearer.vanish()
+    publisher = table.client("p")
+    publisher.publish("a", b"short", qos=1, properties=Properties(message_expiry_s=1))
+    publisher.publish("a", b"long", qos=1, id=2, properties=Properties(message_expiry_s=100))
+    table.now_s += 2
+    (packet,) = table.client("h", **lasting()).got(Publish)
+    assert packet.payload == b"long" and packet.properties.message_expiry_s == 98
+    assert len(table.disk.deliveries) == 1
+
+
+def test_topic_aliases_stand_for_topics_on_their_connection() -> None:
+    table = Table()
+    publisher, hearer = table.client("p"), table.client("h")
+    hearer.subscribe("#")
+    publisher.publish("long/topic", properties=Properties(topic_alias=3))
+    publisher.publish("", b"2", properties=Properties(topic_alias=3))
+    assert hearer.messages() == [("long/topic", b"x"), ("long/topic", b"2")]
+    publisher.publish("", properties=Properties(topic_alias=4))
+    assert publisher.got(Farewell)[0].reason == Reason.PROTOCOL_ERROR
+    other = table.client("o")
+    other.publish("t", properties=Properties(topic_alias=99))
+    assert other.got(Farewell)[0].reason == Reason.BAD_ALIAS
+
+
+# --- rights -----------------------------------------------------------------------------------------------------
+
+
+def test_what_a_client_may_not_publish_goes_nowhere_and_it_is_told() -> None:
+    table = Table(rules=Rules(unpublished={"secret"}))
+    hearer, publisher = table.client("h"), table.client("p")
+    hearer.subscribe("#", 2)
+    hearer.subscribe("$SYS/#", 2)
+    publisher.publish("secret")
+    publisher.publish("secret", qos=1, retain=True)
+    publisher.publish("secret", qos=2, id=2)
+    publisher.publish("$SYS/broker/version", qos=1, id=3)
+    publisher.publish("$share/g/a", qos=1, id=4)
+    assert hearer.messages() == [] and not table.disk.retained
+    assert [ack.reason for ack in publisher.got(Ack)] == [Reason.NOT_AUTHORIZED] * 4
+    assert table.broker.figures["publish/messages/refused"] == 5
+
+
+def test_a_will_is_a_message_like_any_other_to_the_guard() -> None:
+    table = Table(rules=Rules(unpublished={"secret"}))
+    client = table.client("c", will=Will(topic="secret", payload=b""))
+    assert client.welcome().reason == Reason.NOT_AUTHORIZED and client.closed
+
+
+# --- wills ------------------------------------------------------------------------------------------------------
+
+
+def gone(retain: bool = False, delay_s: int | None = None) -> Will:
+    return Will(topic="gone", payload=b"bye", qos=1, retain=retain, properties=Properties(will_delay_s=delay_s))
+
+
+def test_a_will_is_published_for_who_goes_without_a_word() -> None:
+    table = Table()
+    hearer = table.client("h")
+    hearer.subscribe("gone", 1)
+    table.client("a", will=gone()).vanish()
+    assert hearer.messages() == [("gone", b"bye")]
+    table.client("b", will=gone()).send(Farewell())
+    assert hearer.messages() == []
+    table.client("c", will=gone()).send(Farewell(reason=Reason.WITH_WILL))
+    assert hearer.messages() == [("gone", b"bye")]
+
+
+def test_a_will_waits_as_long_as_it_was_told_to_and_a_return_stops_it() -> None:
+    table = Table()
+    hearer = table.client("h")
+    hearer.subscribe("gone", 1)
+    table.client("a", will=gone(delay_s=10), **lasting()).vanish()
+    table.after(9)
+    assert hearer.messages() == []
+    table.client("a", **lasting()).vanish()
+    table.after(30)
+    assert hearer.messages() == []
+    table.client("b", will=gone(delay_s=10), **lasting(5)).vanish()
+    table.after(6)  # the session ends before the delay does
+    assert hearer.messages() == [("gone", b"bye")]
+    table.client("c", will=gone(delay_s=10), **lasting()).vanish()
+    table.client("c", clean=True)
+    assert hearer.messages() == [("gone", b"bye")]
+
+
+def test_a_will_of_who_is_taken_over_is_published_unless_it_has_time() -> None:
+    table = Table()
+    hearer = table.client("h")
+    hearer.subscribe("gone", 1)
+    table.client("a", will=gone(), **lasting())
+    table.client("a", **lasting())
+    assert hearer.messages() == [("gone", b"bye")]
+    table.client("b", will=gone(delay_s=5), **lasting())
+    table.client("b", **lasting())
+    table.after(60)
+    assert hearer.messages() == []
+
+
+def test_a_client_that_says_nothing_is_gone_after_one_and_a_half_times_its_keepalive() -> None:
+    table = Table()
+    client = table.client("c", keepalive_s=10, will=gone())
+    quiet = table.client("q", keepalive_s=0)
+    hearer = table.client("h")
+    hearer.subscribe("gone")
+    table.after(14)
+    client.send(Ping())
+    assert client.got(Ping)[0].kind == Kind.PINGRESP
+    table.after(14)
+    assert not client.closed
+    table.after(2)
+    assert client.closed and client.got(Farewell)[0].reason == Reason.SILENT
+    assert hearer.messages() == [("gone", b"bye")] and not quiet.closed
+
+
+# --- a new start ------------------------------------------------------------------------------------------------
+
+
+def test_a_power_cut_costs_nothing_that_was_acknowledged() -> None:
+    table = Table()
+    hearer = table.client("h", **lasting())
+    hearer.subscribe("a", 2, identifier=4)
+    hearer.vanish()
+    publisher = table.client("p", **lasting())
+    publisher.publish("a", b"1", qos=1)
+    publisher.publish("a", b"2", qos=2, id=2)
+    publisher.publish("kept", b"3", qos=1, id=3, retain=True)
+    assert len(publisher.got(Ack)) == 3
+    table.power_cut()
+    again = table.client("p", **lasting())
+    again.publish("a", b"2", qos=2, id=2, again=True)  # it had not heard of the PUBREC
+    back = table.client("h", **lasting())
+    assert back.welcome().resumed
+    packets = back.got(Publish)
+    assert [packet.payload for packet in packets] == [b"1", b"2"]
+    assert packets[0].properties.subscription_ids == (4,)
+    back.subscribe("kept")
+    assert back.messages() == [("kept", b"3")]
+
+
+def test_wills_outlive_a_power_cut_and_give_clients_time_to_return() -> None:
+    table = Table()
+    table.client("stays-away", will=gone(retain=True))
+    table.client("returns", will=gone())
+    table.power_cut()
+    hearer = table.client("h")
+    hearer.subscribe("gone", 1)
+    table.client("returns", will=gone())
+    table.after(9)
+    assert hearer.messages() == []
+    table.after(2)
+    assert hearer.messages() == [("gone", b"bye")]
+    assert "stays-away" not in table.disk.sessions and table.disk.retained["gone"].payload == b"bye"
+
+
+def test_a_client_that_comes_and_goes_costs_the_disk_nothing() -> None:
+    table = Table()
+    client = table.client("c")
+    client.subscribe("a", 1)
+    client.publish("a", qos=1)
+    client.ack(client.got(Publish)[0])
+    client.send(Farewell())
+    assert table.broker.take_changes() is None and table.broker.figures["clients/total"] == 0
+
+
+def test_a_message_that_is_acknowledged_within_a_turn_costs_the_disk_nothing() -> None:
+    table = Table()
+    hearer, publisher = table.client("h", **lasting()), table.client("p")
+    hearer.subscribe("a", 1)
+    table.broker.receive(publisher.number, Publish(topic="a", payload=b"x", qos=1, packet_id=1), table.now_s)
+    sent = [effect.packet for effect in table.broker.take_effects() if hasattr(effect, "packet")]  # type: ignore[union-attr]
+    number = next(packet.packet_id for packet in sent if isinstance(packet, Publish))
+    table.broker.receive(hearer.number, Ack(kind=Kind.PUBACK, packet_id=number), table.now_s)
+    assert table.broker.take_changes() is None
+
+
+def test_what_a_client_may_not_send_ends_its_connection_alone() -> None:
+    table = Table()
+    bad, good = table.client("bad"), table.client("good")
+    bad.send(Connect(client="bad"))
+    assert bad.got(Farewell)[0].reason == Reason.PROTOCOL_ERROR and bad.closed and not good.closed
+    bad.send(Ping())  # what was on its way
+    assert bad.got(Ping) == []
+    table.broker.broken(good.number, PacketError(Reason.MALFORMED, "no"), table.now_s)
+    table.turn()
+    assert good.got(Farewell)[0].reason == Reason.MALFORMED
+    old = table.client("old", version=V3)
+    table.broker.broken(old.number, PacketError(Reason.MALFORMED, "no"), table.now_s)
+    table.turn()
+    assert old.closed and old.got(Farewell) == []
+
+
+def test_methods_of_authentication_are_not_spoken() -> None:
+    refused = Table().client("c", properties=Properties(auth_method="SCRAM-SHA-1"))
+    assert refused.welcome().reason == Reason.BAD_METHOD
+    client = Table().client("c")
+    client.send(Farewell(kind=Kind.AUTH))
+    assert client.got(Farewell)[0].reason == Reason.PROTOCOL_ERROR
+
+
+def test_acknowledgements_of_what_was_not_sent_do_no_harm() -> None:
+    table = Table()
+    client = table.client("c")
+    client.subscribe("a", 2)
+    for kind in (Kind.PUBACK, Kind.PUBCOMP):
+        client.send(Ack(kind=cast(Kind, kind), packet_id=77))  # type: ignore[arg-type]
+    assert client.got(Ack) == []
+    client.send(Ack(kind=Kind.PUBREC, packet_id=77))
+    assert client.got(Ack)[0].reason == Reason.ID_NOT_FOUND
+    client.publish("a", qos=2)
+    sent = client.got(Publish)[0]
+    client.ack(sent, Kind.PUBACK)  # of the wrong kind: it is still under way
+    client.ack(sent, Kind.PUBREC, Reason.UNSPECIFIED)  # refused: it is done
+    client.vanish()
+    assert table.broker.figures["messages/stored/bytes"] == 0
