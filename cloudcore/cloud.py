@@ -14,7 +14,7 @@ import os
 import signal
 import ssl
 from contextlib import AsyncExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from ipaddress import ip_address
 from pathlib import Path
@@ -25,8 +25,16 @@ from cloudcore.api.authz.defaults import keep_defaults
 from cloudcore.api.bootstrap import Address, bootstrap, first_address
 from cloudcore.api.enrolment import enrolment_endpoints
 from cloudcore.api.replicas import replica_endpoints
-from cloudcore.composition import Core, api_parts, authenticator_of, compose, hub_of, workers_of
-from cloudcore.config import CloudSettings, quic_port_of, reachable_at
+from cloudcore.composition import (
+    Core,
+    api_parts,
+    authenticator_of,
+    compose,
+    hub_of,
+    router_of,
+    workers_of,
+)
+from cloudcore.config import CloudSettings, quic_port_of, reachable_at, router_port_of
 from cloudcore.hub.hub import Hub, HubSettings
 from cloudcore.hub.liveness import LivenessSettings, lease_s_of
 from cloudcore.pki.directory import Pki, admin_identity, open_pki, replica_file, reset_key
@@ -36,6 +44,8 @@ from cloudcore.pki.links import enrolling, recovering, renewing
 from cloudcore.pki.service_tokens import ServiceTokens
 from cloudcore.pki.serving import Serving, asking_context, host_name, local_names, now_of
 from cloudcore.pki.shared import read_cluster_key, shared_pki
+from cloudcore.rules.counts import RuleCounts
+from cloudcore.rules.router import routing
 from cloudcore.runtime.parts import part
 from cloudcore.runtime.replicas import GROUP, USER, ReplicaClient
 from cloudcore.store.housekeeping import HousekeepingSettings
@@ -88,6 +98,8 @@ class Endpoints:
     hub_port: int
     quic_port: int | None = None
     """UDP; None where gateways can't dial over QUIC."""
+    router_port: int | None = None
+    """Where requests are carried to gateways by rules; None: nowhere."""
     kubeconfig: Path
 
     @property
@@ -106,6 +118,7 @@ class Endpoints:
             "https_port": self.https_port,
             "hub_port": self.hub_port,
             "quic_port": self.quic_port,
+            "router_port": self.router_port,
             "kubeconfig": str(self.kubeconfig),
             "pid": os.getpid(),
         }
@@ -149,7 +162,9 @@ async def serve(settings: CloudSettings) -> None:
                 address = _address(settings, endpoints)
                 await bootstrap(core.objects, core.scheme, address, alone=not store.shared)
                 workers = workers_of(core, hub, ca_pem=pki.bundle_pem, housekeeping=_housekeeping_settings(settings))
-                for name, work in {**workers, "certificates": certificates.run()}.items():
+                endpoints, counts = await _listen_router(listeners, doors, endpoints)
+                own = {"certificates": certificates.run(), "counts of rules": counts.run()}
+                for name, work in {**workers, **own}.items():
                     running[name] = tasks.create_task(part(name, work))
                 _announce(settings, pki, clock, endpoints)
                 await stop.wait()
@@ -262,6 +277,22 @@ async def _listen(stack: AsyncExitStack, doors: _Doors) -> Endpoints:
         quic_port=quic_port,
         kubeconfig=settings.data / "admin.kubeconfig",
     )
+
+
+async def _listen_router(stack: AsyncExitStack, doors: _Doors, endpoints: Endpoints) -> tuple[Endpoints, RuleCounts]:
+    """Open the port of the rules where it is wanted; the endpoints with it, and what counts its requests."""
+    settings, core = doors.settings, doors.core
+    tokens = ServiceTokens(doors.pki.token_key, core.clock, core.ids)
+    is_open = settings.router_access == "open"
+    router, counts = router_of(core, doors.hub, None if is_open else authenticator_of(core, tokens))
+    port = router_port_of(settings.router_port)
+    if port is None:
+        return endpoints, counts
+    if is_open:
+        LOG.warning("--router-access open: whoever reaches %s:%s may send messages to gateways", settings.bind, port)
+    tls = None if is_open else doors.certificates.api
+    bound = await stack.enter_async_context(routing(router, host=settings.bind, port=port, tls=tls))
+    return replace(endpoints, router_port=bound), counts
 
 
 def _import_quic(settings: CloudSettings) -> None:

@@ -8,15 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from typing import Final
 
-from cloudcore.api.authn import Authenticator
+from aiohttp import web
+
+from cloudcore.api.app import presented
+from cloudcore.api.authn import ANONYMOUS, Authenticator
 from cloudcore.api.authz.aggregation import AggregationController
+from cloudcore.api.authz.attributes import Attributes
 from cloudcore.api.authz.authorizer import Authorizer
 from cloudcore.api.authz.escalation import escalation_step
 from cloudcore.api.endpoints import ApiEndpoints
 from cloudcore.api.expire import EventExpiry
 from cloudcore.api.openapi import PublishedOpenApi
-from cloudcore.api.ports import Endpoint, Parts
+from cloudcore.api.ports import Endpoint, Gate, Parts
 from cloudcore.api.protobuf import protobuf_decoder
 from cloudcore.api.reviews import ReviewDesk
 from cloudcore.api.shapes import KindShapes
@@ -35,6 +40,11 @@ from cloudcore.registry.custom import CustomKinds
 from cloudcore.registry.devices import wanted_values
 from cloudcore.registry.kinds import builtin_scheme
 from cloudcore.registry.objects import LocalObjects
+from cloudcore.registry.routes import fitting_rules
+from cloudcore.rules.counts import RuleCounts
+from cloudcore.rules.delivery import RuleDelivery
+from cloudcore.rules.posting import posting
+from cloudcore.rules.router import Admit, Router, RouterParts
 from cloudcore.runtime.election import Alone, Election, Leadership
 from cloudcore.runtime.informer import COMMANDS_BY_NODE, DEVICES_BY_NODE, INDEXES, PODS_BY_NODE
 from cloudcore.runtime.manager import Controller, Tools, run_controllers
@@ -45,9 +55,17 @@ from cloudcore.sinks.runner import SINKS, SinkParts, Sinks
 from cloudcore.store.cache import WatchCache
 from cloudcore.store.housekeeping import Housekeeping, HousekeepingSettings
 from cloudcore.store.port import Store
+from skerry.errors import UnauthenticatedError
 from skerry.objects.json import JsonObject
+from skerry.objects.rules import GROUP as RULE_GROUP
+from skerry.objects.rules import RULES
 from skerry.objects.scheme import Kind, Scheme
 from skerry.ports import Clock, Ids
+
+CREDENTIALS: Final = frozenset(
+    {"authorization", "impersonate-user", "impersonate-group", "impersonate-uid", "sec-websocket-protocol"}
+)
+"""Headers in which clients show to this cloud who they are."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,6 +142,7 @@ async def compose(store: Store, clock: Clock, ids: Ids, *, service_cidr: str, ho
             escalation_step(authorizer),
             wanted_values,
             IssuedCommands(store.epoch),
+            fitting_rules,
         ),
     )
     leadership: Leadership = Alone()
@@ -143,6 +162,43 @@ async def compose(store: Store, clock: Clock, ids: Ids, *, service_cidr: str, ho
         leadership=leadership,
         service_cidr=service_cidr,
     )
+
+
+def router_of(core: Core, hub: Hub, authenticator: Authenticator | None) -> tuple[Router, RuleCounts]:
+    """What carries requests to gateways by rules, and its counts, which are to be run. `authenticator` None: anybody
+    may ask."""
+    counts = RuleCounts(core.objects, core.kind(RULES), core.clock)
+    admit = _admit_anybody if authenticator is None else _admitted_by(authenticator, core.authorizer)
+    hidden = frozenset[str]() if authenticator is None else CREDENTIALS
+    parts = RouterParts(cache=core.cache, calls=hub.calls, admit=admit, counts=counts, hidden=hidden)
+    return Router(parts), counts
+
+
+def _admitted_by(authenticator: Authenticator, gate: Gate) -> Admit:
+    """Whoever may `create` the subresource `call` of the Rule."""
+
+    async def admit(request: web.BaseRequest, namespace: str, rule: str) -> None:
+        actor = await authenticator.authenticate(presented(request))
+        if actor == ANONYMOUS:
+            raise UnauthenticatedError("show a bearer token of a ServiceAccount, or a client certificate")
+        gate.require(
+            Attributes(
+                actor=actor,
+                verb="create",
+                group=RULE_GROUP,
+                version="v1",
+                resource="rules",
+                subresource="call",
+                namespace=namespace,
+                name=rule,
+            )
+        )
+
+    return admit
+
+
+async def _admit_anybody(_request: web.BaseRequest, _namespace: str, _rule: str) -> None:
+    """Where the operator says that the network is trusted."""
 
 
 def hub_of(
@@ -190,6 +246,7 @@ def _leader_parts(core: Core, *, ca_pem: str, housekeeping: HousekeepingSettings
         controllers.append(ApiEndpoints(tools, service_cidr=core.service_cidr, address_of=_address_of))
     return {
         "controllers": run_controllers(core.cache, core.clock, controllers, [scheduler]),
+        "rules": _deliver(core),
         "scheduler": scheduler.run(),
         "sinks": Sinks(_sink_parts(core)).run(),
         "housekeeping": Housekeeping(core.store, core.clock, housekeeping).run(),
@@ -205,6 +262,12 @@ def _sink_parts(core: Core) -> SinkParts:
         kind=core.kind(SINKS),
         clock=core.clock,
     )
+
+
+async def _deliver(core: Core) -> None:
+    """Messages of rules, to wherever they go: apart from the controllers, as it waits for strangers."""
+    async with posting() as post:
+        await run_controllers(core.cache, core.clock, [RuleDelivery(core.leader_tools, post)])
 
 
 def _address_of(lease: JsonObject) -> str:

@@ -25,7 +25,18 @@ class CloudSettings:
         "same",
         help="UDP port on which gateways dial over QUIC: same as the hub's number, a number (0 means any), or off",
     )
-    bind: str = setting("0.0.0.0", help="address to listen on, for both ports; :: for IPv6 and IPv4")
+    router_port: str = setting(
+        "off",
+        help="TCP port on which applications' requests are carried to gateways by rules: a number (9443 in KubeEdge; "
+        "0 means any), or off",
+    )
+    router_access: str = setting(
+        "tls",
+        help="who may ask there: tls, whoever shows a token or a certificate and has the right; open, anybody, over "
+        "plain HTTP as in KubeEdge, for trusted networks alone",
+        choices=("tls", "open"),
+    )
+    bind: str = setting("0.0.0.0", help="address to listen on, for all ports; :: for IPv6 and IPv4")
     names: tuple[str, ...] = setting(
         (), help="more DNS names and addresses for the server certificate, comma-separated or repeated"
     )
@@ -71,6 +82,15 @@ def quic_port_of(text: str, *, hub_port: int) -> int | None:
     return int(text)
 
 
+def router_port_of(text: str) -> int | None:
+    """The port that a setting means; None for off. Raises `InvalidError`."""
+    if text == "off":
+        return None
+    if not (text.isascii() and text.isdecimal() and int(text) <= 65535):
+        raise InvalidError(f"--router-port: {text!r} is neither off nor a port number from 0 to 65535")
+    return int(text)
+
+
 def check_settings(settings: CloudSettings) -> None:
     """What no single field can say. Raises `InvalidError`."""
     try:
@@ -93,6 +113,7 @@ def check_settings(settings: CloudSettings) -> None:
         if not _is_name(name):
             raise InvalidError(f"--names: {name!r} is neither a DNS name nor an IP address")
     quic_port_of(settings.quic_port, hub_port=settings.hub_port)
+    router_port_of(settings.router_port)
     if settings.https_port and settings.https_port == settings.hub_port:
         raise InvalidError(f"--https-port and --hub-port must differ (both are {settings.hub_port})")
 

@@ -101,6 +101,7 @@ async def serve(settings: EdgeSettings) -> None:
             bandwidth=bandwidth,
             broker=broker,
             own_broker=_own_broker(settings, time, ids),
+            rules=_rules(settings, membership.node),
             mappers=_mappers(settings),
             home=_home(settings, membership.node),
             history=_history(settings),
@@ -157,6 +158,12 @@ def _own_broker(settings: EdgeSettings, clock: Clock, ids: Ids) -> Callable[[], 
         clock,
         ids,
     ).run
+
+
+def _rules(settings: EdgeSettings, node: str) -> Open | None:
+    """The same for the rules, with a session of their own: their messages are kept while the agent is away."""
+    broker = broker_of(settings)
+    return None if broker is None else _opener(broker, f"skerry-{node}-rules")
 
 
 def _home(settings: EdgeSettings, node: str) -> tuple[str, Open] | None:

@@ -15,7 +15,7 @@ from typing import Any, Final, cast
 from devices.external import ExternalDriver
 from devices.protocols import EXTERNAL
 from edgecore.bus.announcer import Announcer, AnnouncerParts
-from edgecore.bus.port import Open
+from edgecore.bus.port import Open, begin
 from edgecore.bus.shell import BusParts, EventBus
 from edgecore.commands.runner import CommandParts, CommandRunner, shown_commands
 from edgecore.dmi.mappers import Mappers, MappersParts, Sockets
@@ -24,7 +24,7 @@ from edgecore.history.keeper import HistoryKeeper
 from edgecore.link.cloud_time import AgentClock
 from edgecore.link.dial import Dialer
 from edgecore.link.session import EdgeLink, LinkParts, LinkSettings
-from edgecore.link.streams import StreamSource
+from edgecore.link.streams import BodySource, StreamSource
 from edgecore.local_api.ports import LocalParts
 from edgecore.pods.env import NodeFacts
 from edgecore.pods.logs import LogParts, PodLogs
@@ -34,6 +34,9 @@ from edgecore.pods.port import Runtime
 from edgecore.pods.restarts import PodRestarts
 from edgecore.pods.volumes import private_pods
 from edgecore.pods.worker import PodParts
+from edgecore.rules.calls import RuleCalls
+from edgecore.rules.services import Services
+from edgecore.rules.shell import GatewayRules, RulesParts
 from edgecore.store.memory import floor_of
 from edgecore.store.port import META_KNOWN_MS
 from edgecore.store.shell import AsyncEdgeStore
@@ -45,6 +48,7 @@ from skerry.objects.bandwidth import BandwidthPlan
 from skerry.objects.commands import CAPABILITY, DeviceMethod, DeviceRefresh, PodRestart
 from skerry.objects.device_questions import DEVICES
 from skerry.objects.logs import LOGS
+from skerry.objects.rule_calls import CALLS
 from skerry.ports import Clock, Ids
 from skerry.sync.dial import Way
 from skerry.sync.edge import EdgeState
@@ -95,6 +99,8 @@ class Ground:
     """How KubeEdge's mappers are spoken to; None: none are."""
     broker: Open | None = None
     """Opens the connection to the MQTT broker over which KubeEdge's apps and mappers talk; None: there is none."""
+    rules: Open | None = None
+    """The same for the rules; None: there is no broker whose messages they could carry."""
     history: HistoryFile | None = None
     """What the gateway itself remembers of its devices; None: nothing."""
     own_broker: Callable[[], Coroutine[Any, Any, None]] | None = None
@@ -117,6 +123,8 @@ class Agent:
     """See `Ground`."""
     bus: EventBus | None
     """None without a broker."""
+    rules: GatewayRules | None
+    """None without a broker."""
     announcer: Announcer | None
     """None where Home Assistant is told nothing."""
     mappers: Mappers | None
@@ -135,6 +143,7 @@ class Agent:
             "node": self.node.run(),
             **({"broker": self.own_broker()} if self.own_broker else {}),
             **({"bus": self.bus.run()} if self.bus else {}),
+            **({"rules": self.rules.run()} if self.rules else {}),
             **({"mappers": self.mappers.run()} if self.mappers else {}),
             **({"history": self.history.run()} if self.history else {}),
             **({"homeassistant": self.announcer.run()} if self.announcer else {}),
@@ -167,7 +176,13 @@ def compose(ground: Ground) -> Agent:
 
     twins = _keeper(ground, external, in_step)
     questions = DeviceQuestions(store, twins, node=identity.name, clock=time)
-    link = _link(ground, machine.boot_id, {LOGS: logs, DEVICES: questions})
+    rules = _rules(ground)
+    link = _link(
+        ground,
+        machine.boot_id,
+        {LOGS: logs, DEVICES: questions},
+        {CALLS: RuleCalls(identity.name, rules, Services())},
+    )
     pods = PodManager(
         PodParts(
             store=store,
@@ -206,6 +221,7 @@ def compose(ground: Ground) -> Agent:
         link=link,
         own_broker=ground.own_broker,
         bus=bus,
+        rules=rules,
         mappers=_mappers(ground, external),
         history=history,
         announcer=_announcer(ground, twins),
@@ -248,6 +264,12 @@ def _bus(ground: Ground, twins: Keeper, external: ExternalDriver) -> EventBus | 
             ids=ground.ids,
         )
     )
+
+
+def _rules(ground: Ground) -> GatewayRules | None:
+    if ground.rules is None:
+        return None
+    return GatewayRules(RulesParts(node=ground.node, store=ground.store, open=ground.rules, begin=begin))
 
 
 def _announcer(ground: Ground, twins: Keeper) -> Announcer | None:
@@ -297,7 +319,9 @@ def _commands(ground: Ground, boot_id: str, twins: Keeper, pods: PodManager, lin
     )
 
 
-def _link(ground: Ground, boot_id: str, streams: Mapping[str, StreamSource]) -> EdgeLink:
+def _link(
+    ground: Ground, boot_id: str, streams: Mapping[str, StreamSource], body_streams: Mapping[str, BodySource]
+) -> EdgeLink:
     return EdgeLink(
         LinkSettings(
             node=ground.node,
@@ -315,6 +339,7 @@ def _link(ground: Ground, boot_id: str, streams: Mapping[str, StreamSource]) -> 
             clock=ground.time,
             ids=ground.ids,
             streams=streams,
+            body_streams=body_streams,
             capabilities=(CAPABILITY,),
             doubted=ground.doubted,
             heard=ground.time.hear,

@@ -93,6 +93,10 @@ class EdgeSettings:
         low=0,
         high=1 << 20,
     )
+    message_mib: int = setting(16, help="room for messages of rules that wait for the cloud", low=1, high=1 << 20)
+    message_days: float = setting(
+        7.0, help="days of running that a message of a rule waits for the cloud; 0: for ever", low=0, high=DAYS_MAX
+    )
     free_floor_mib: int = setting(
         16,
         help="room that stays free on the disk of the data: below, readings that wait for the cloud are dropped; "
@@ -124,6 +128,8 @@ class EdgeSettings:
             event_ttl_ms=round(self.event_days * DAY_MS),
             alarm=self.alarm_mib * MIB,
             alarm_ttl_ms=round(self.alarm_days * DAY_MS),
+            message=self.message_mib * MIB,
+            message_ttl_ms=round(self.message_days * DAY_MS),
             free_floor=self.free_floor_mib * MIB,
         )
 

@@ -20,7 +20,14 @@ from skerry.ports import Clock
 log = logging.getLogger(__name__)
 
 Refusal: TypeAlias = Literal[
-    "malformed", "event-subject", "event-pace", "event-room", "reading-device", "reading-size"
+    "malformed",
+    "event-subject",
+    "event-pace",
+    "event-room",
+    "reading-device",
+    "reading-size",
+    "message-rule",
+    "message-room",
 ]
 REFUSALS: Final[tuple[Refusal, ...]] = get_args(Refusal)
 """Why something that a node told came to nothing; each is counted from the start of the process."""
@@ -37,6 +44,10 @@ class BoundSettings:
     events_per_s: float = 0.5
     events_max: int = 2048
     """Events of one node that are in the store; they expire after an hour."""
+    messages_max: int = 10_000
+    """Messages of one node's rules that are in the store, waiting or given up."""
+    message_bytes_max: int = 32 * 1024 * 1024
+    """Of them together."""
     departed_max: int = 10_000
     """Pods of all nodes that are remembered after they left."""
 
@@ -56,6 +67,8 @@ class Bounds:
     clock: Clock
     events_of: Callable[[str], int]
     """How many Events of a node the store has."""
+    messages_of: Callable[[str], tuple[int, int]]
+    """How many messages of a node's rules the store has, and how many bytes they take."""
     settings: BoundSettings = field(default_factory=BoundSettings)
     refusals: Counter[Refusal] = field(default_factory=Counter[Refusal])
     _free_s: dict[str, float] = field(default_factory=dict[str, float])
@@ -77,6 +90,14 @@ class Bounds:
             return False
         self._free_s[node] = free_s
         return True
+
+    def allows_message(self, node: str, size: int) -> bool:
+        """Whether there is room for one more message of the node."""
+        count, held = self.messages_of(node)
+        if count < self.settings.messages_max and held + size <= self.settings.message_bytes_max:
+            return True
+        self.refuse(node, "message-room")
+        return False
 
     def refuse(self, node: str, why: Refusal) -> None:
         """Count it; tell it at once, and after that once an hour with the number."""

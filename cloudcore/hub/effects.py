@@ -17,6 +17,7 @@ from typing import Final, TypeAlias, cast
 import orjson
 
 from cloudcore.hub.bounds import Refusal
+from cloudcore.hub.messages import message_name, message_object
 from cloudcore.hub.node_events import MESSAGE_LENGTH_MAX, bounded_event
 from cloudcore.hub.references import DEVICES
 from cloudcore.registry.placements import has_device, has_name, record_key
@@ -44,6 +45,8 @@ from skerry.objects.reports import (
     PodStatusReport,
     SeriesGapReport,
 )
+from skerry.objects.rules import GROUP as RULE_GROUP
+from skerry.objects.rules import RuleMessage, counted, rule_of
 from skerry.objects.scheme import Kind, Scheme
 from skerry.objects.times import time_text
 from skerry.objects.twins import (
@@ -85,6 +88,8 @@ class Kinds:
     device: Kind
     device_status: Kind
     command: Kind
+    rule: Kind
+    message: Kind
     lease: Kind
 
 
@@ -98,6 +103,8 @@ def kinds_in(scheme: Scheme) -> Kinds:
         "device": scheme.named(devices, "v1beta1", "Device"),
         "device_status": scheme.named(devices, "v1beta1", "DeviceStatus"),
         "command": scheme.named(COMMAND_GROUP, "v1", "Command"),
+        "rule": scheme.named(RULE_GROUP, "v1", "Rule"),
+        "message": scheme.named(COMMAND_GROUP, "v1", "RuleMessage"),
         "lease": scheme.named("coordination.k8s.io", "v1", "Lease"),
     }
     assert all(found.values()), "built-in kinds are served"
@@ -118,6 +125,10 @@ class Outcome:
     """Why it comes to nothing, where that is to be counted."""
     event: Key | None = None
     """The Event that it makes or changes: there is a bound to them (`cloudcore.hub.bounds`)."""
+    message_bytes: int | None = None
+    """Size of the message that it makes, which has a bound as well; None: it makes none."""
+    without_room: tuple[Effect, ...] = ()
+    """What it comes to where there is no room for it."""
 
 
 Departed: TypeAlias = "Callable[[str, Key], bool]"
@@ -169,6 +180,8 @@ class Reporter:
                 return self._block(dated)
             case "command":
                 return self._command(dated)
+            case "rule_message":
+                return self._message(dated)
             case kind:
                 raise ProtocolError(f"reports of kind {kind} are not known here")
 
@@ -302,6 +315,42 @@ class Reporter:
             transform=partial(_with_command, node=self.node, told=told, at_ms=dated.at_ms),
         )
         return Outcome(effects=(effect,))
+
+    # --- rules ---
+
+    def _message(self, dated: DatedReport) -> Outcome:
+        told = RuleMessage.decode(_object(dated))
+        _storable(told.namespace, told.rule, told.topic)
+        rule = self.lookup(self.kinds.rule.key(told.namespace, told.rule))
+        if rule is None or rule_of(rule).node != self.node:
+            return Outcome(refused="message-rule")
+        if told.left_out_bytes:
+            reason = f"{told.topic}: a message of {told.left_out_bytes} bytes was too large"
+            return Outcome(effects=(self._failed(told, dated, reason),))
+        name = message_name(told.rule, node=self.node, incarnation=self.incarnation, seq=dated.report.seq)
+        message = message_object(told, rule, dated, node=self.node, name=name)
+        effect = Effect(
+            kind=self.kinds.message,
+            key=self.kinds.message.key(told.namespace, name),
+            uid="",
+            subresource="",
+            transform=lambda held: held or message,
+        )
+        full = f"{told.topic}: too many messages of node {self.node} wait in the cloud"
+        return Outcome(
+            effects=(effect,),
+            message_bytes=len(told.payload),
+            without_room=(self._failed(told, dated, full),),
+        )
+
+    def _failed(self, told: RuleMessage, dated: DatedReport, reason: str) -> Effect:
+        return Effect(
+            kind=self.kinds.rule,
+            key=self.kinds.rule.key(told.namespace, told.rule),
+            uid=uid_of(self.lookup(self.kinds.rule.key(told.namespace, told.rule)) or {}),
+            subresource="status",
+            transform=lambda rule: counted(rule, at_ms=dated.at_ms, failed=1, reason=reason),
+        )
 
     # --- devices ---
 

@@ -91,7 +91,9 @@ class NodesHere:
         streams = self._streams_of(node)
         if streams is None:
             raise UnavailableError(f"node {node} is not connected to this replica any more; try again")
-        chunks = streams.read(kind, params)
+        # Of a call, what is sent to the node follows the parameters, which have no line feed.
+        params, _, body = params.partition(b"\n")
+        chunks = streams.read(kind, params, body)
         try:
             async for chunk in chunks:
                 yield chunk

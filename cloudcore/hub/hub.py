@@ -24,12 +24,13 @@ from cloudcore.hub.elsewhere import Client, NodesElsewhere, NodesHere
 from cloudcore.hub.keys import NodeKeys
 from cloudcore.hub.leases import HubLeases, LeaseParts
 from cloudcore.hub.liveness import SILENT_REASON, Liveness, LivenessSettings
+from cloudcore.hub.messages import MessageRoom
 from cloudcore.hub.orphans import Orphans, fence_of
 from cloudcore.hub.places import Places, PlaceSettings
 from cloudcore.hub.pushing import Pushing
 from cloudcore.hub.references import ARRIVAL, NODES, PODS
 from cloudcore.hub.sessions import NodeSession, SessionParts
-from cloudcore.hub.streams import NodeDevices, NodeLogs, NodeStreams
+from cloudcore.hub.streams import NodeCalls, NodeDevices, NodeLogs, NodeStreams
 from cloudcore.hub.traffic import TrafficLedger, TrafficSources
 from cloudcore.hub.views import Views
 from cloudcore.registry.port import Objects
@@ -113,6 +114,7 @@ class Hub:
         self.bounds = Bounds(
             clock=parts.clock,
             events_of=lambda node: parts.cache.count_indexed(EVENTS_BY_HOST, node),
+            messages_of=MessageRoom(parts.cache).of,
             settings=self._settings.bounds,
         )
         self._session_parts = SessionParts(
@@ -164,6 +166,7 @@ class Hub:
         self.logs = NodeLogs(self._streams_of, elsewhere.read)
         """Pod logs, for the API."""
         self.devices = NodeDevices(self._streams_of, elsewhere.read)
+        self.calls = NodeCalls(self._streams_of, elsewhere.read)
         """What gateways are asked of their devices, for the API."""
         self.here = NodesHere(self._streams_of, self.traffic)
         """What other replicas ask of this one."""

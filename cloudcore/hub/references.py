@@ -12,6 +12,7 @@ from skerry.objects.commands import is_open_to
 from skerry.objects.enrolment import TRUST_NAME, TRUST_NAMESPACE
 from skerry.objects.json import JsonObject, str_at
 from skerry.objects.meta import Key
+from skerry.objects.rules import ENDPOINTS, RULES, rule_of
 
 NODES: Final = "nodes"
 PODS: Final = "pods"
@@ -38,6 +39,8 @@ ARRIVAL: Final = (
     SLICES,
     MODELS,
     DEVICES,
+    ENDPOINTS,
+    RULES,
     PODS,
     COMMANDS,
 )
@@ -53,6 +56,8 @@ def node_of(key: Key, obj: JsonObject) -> str:
         return key.name
     if key.resource == COMMANDS:
         return is_open_to(obj)
+    if key.resource == RULES:
+        return rule_of(obj).node
     return str_at(obj, "spec", "nodeName") if key.resource in (PODS, DEVICES) else ""
 
 
@@ -67,4 +72,8 @@ def references_of(key: Key, obj: JsonObject) -> tuple[Key, ...]:
         model = str_at(obj, "spec", "deviceModelRef", "name")
         named = ((SECRETS, secret), (MODELS, model))
         return tuple(Key(resource, key.namespace, name) for resource, name in named if name)
+    if key.resource == RULES:
+        rule = rule_of(obj)
+        names = dict.fromkeys(name for name in (rule.source, rule.target) if name)
+        return tuple(Key(ENDPOINTS, key.namespace, name) for name in names)
     return ()

@@ -326,6 +326,8 @@ class NodeSession:
             new = self._parts.objects.read(outcome.event) is None
             if not bounds.allows_event(self.node, new=new):
                 return Outcome()
+        if outcome.message_bytes is not None and not bounds.allows_message(self.node, outcome.message_bytes):
+            return Outcome(effects=outcome.without_room)
         for effect in outcome.effects:
             if effect.gone:
                 bounds.left(self.node, effect.uid, effect.key)

@@ -1,7 +1,8 @@
-"""Streams from nodes, as the API reads them: open one, take its bytes, and let the node know what was taken.
+"""Streams of nodes, as the API reads them: open one, send its body, take its bytes, and let the node know what was
+taken.
 
-Keeps the bytes that arrived and were not taken, at most one window a stream. A crash or a lost session ends the
-stream with an error; whoever reads it asks again.
+Keeps the bytes that arrived and were not taken, at most one window a stream, and what of a body has not been sent. A
+crash or a lost session ends the stream with an error; whoever reads it asks again.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from skerry.errors import BadRequestError, NotFoundError, SkerryError, Unavailab
 from skerry.objects.device_questions import DEVICES, TIMEOUT_S_MAX, Question
 from skerry.objects.json import Json, JsonObject, encode_object
 from skerry.objects.logs import LOGS, LogRequest
+from skerry.objects.rule_calls import BODY_BYTES, CALL_BYTES_MAX, CALL_HEAD_BYTES_MAX, CALLS
 from skerry.sync.effects import StreamArrived, StreamEffect, StreamEnded, StreamOpened, StreamWritable
 from skerry.sync.streams import STREAM_BAD_REQUEST, STREAM_DONE, STREAM_NOT_FOUND, STREAM_REFUSED, Streams
 
@@ -32,6 +34,7 @@ class NodeStreams:
         self._streams = streams
         self._kick = kick
         self._arrived: dict[int, asyncio.Queue[bytes | StreamEnded]] = {}
+        self._unsent: dict[int, memoryview] = {}
 
     def perform(self, effect: StreamEffect) -> None:
         """React to the node."""
@@ -45,15 +48,31 @@ class NodeStreams:
             case StreamOpened():
                 self._streams.close(effect.stream, code=STREAM_REFUSED, reason="nodes open no streams")
             case StreamWritable():
-                pass  # nothing is sent to nodes on the streams there are
+                self._send(effect.stream)
 
-    async def read(self, kind: str, params: bytes) -> AsyncGenerator[bytes]:
-        """What the stream carries, until it ends. Raises as `cloudcore.api` says of logs."""
+    def _send(self, stream: int) -> None:
+        """As much of the body as the node takes."""
+        left = self._unsent.get(stream)
+        room = self._streams.room(stream)
+        if left is None or not room:
+            return
+        self._streams.send(stream, bytes(left[:room]))
+        if len(left) > room:
+            self._unsent[stream] = left[room:]
+        else:
+            del self._unsent[stream]
+        self._kick()
+
+    async def read(self, kind: str, params: bytes, body: bytes = b"") -> AsyncGenerator[bytes]:
+        """What the stream carries, until it ends; `body` is sent to the node. Raises as `cloudcore.api` says of
+        logs."""
         if self._streams.full():
             raise UnavailableError("too many streams are open to this node")
         stream = self._streams.open(kind, params)
         # Unbounded in length only by name: the peer stops at its credit.
         arrived = self._arrived[stream] = asyncio.Queue()
+        if body:
+            self._unsent[stream] = memoryview(body)  # it goes when the node says how much it takes
         self._kick()
         try:
             while True:
@@ -67,6 +86,7 @@ class NodeStreams:
                 self._kick()
         finally:
             del self._arrived[stream]
+            self._unsent.pop(stream, None)
             self._streams.close(stream)
             self._kick()
 
@@ -168,6 +188,36 @@ class NodeDevices:
         if not isinstance(told, dict):
             raise UnavailableError(f"node {node} answers what makes no sense")
         return told
+
+
+class NodeCalls:
+    """What rules ask of gateways, through the hub: see `cloudcore.rules.router.Calls`."""
+
+    def __init__(
+        self,
+        streams_of: Callable[[str], NodeStreams | None],
+        elsewhere: Callable[[str, str, bytes], AsyncGenerator[bytes]],
+    ) -> None:
+        """As `NodeLogs` has them."""
+        self._streams_of = streams_of
+        self._elsewhere = elsewhere
+
+    async def call(self, node: str, params: JsonObject, body: bytes) -> bytes:
+        """The gateway's answer, when the thing is done. Raises `UnavailableError` where the gateway is not connected
+        or the link is lost before it answers: then it may have been done."""
+        said = encode_object({**params, BODY_BYTES: len(body)})
+        streams = self._streams_of(node)
+        if streams is None:
+            pieces = self._elsewhere(node, CALLS, said + b"\n" + body)
+        else:
+            pieces = streams.read(CALLS, said, body)
+        answer = bytearray()
+        async with aclosing(pieces):
+            async for piece in pieces:
+                answer += piece
+                if len(answer) > CALL_BYTES_MAX + CALL_HEAD_BYTES_MAX:
+                    raise UnavailableError(f"node {node} answers more than {CALL_BYTES_MAX} bytes")
+        return bytes(answer)
 
 
 def _error(ended: StreamEnded) -> SkerryError:

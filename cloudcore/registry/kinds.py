@@ -373,6 +373,15 @@ def _devices() -> list[Kind]:
     ]
 
 
+def _rules() -> list[Kind]:
+    """KubeEdge's kinds. Custom resources there, as devices are."""
+    group = "rules.kubeedge.io"
+    return [
+        replace(_in(group, "v1", "Rule", "rules"), subresources=_STATUS, strategic_patch=False),
+        replace(_in(group, "v1", "RuleEndpoint", "ruleendpoints"), short_names=("re",), strategic_patch=False),
+    ]
+
+
 def _skerry() -> list[Kind]:
     """What neither Kubernetes nor KubeEdge can say."""
     return [
@@ -382,6 +391,13 @@ def _skerry() -> list[Kind]:
             subresources=_STATUS,
             strategic_patch=False,
             selectable=("spec.nodeName", "status.phase"),
+        ),
+        replace(
+            _in("skerry.dev", "v1", "RuleMessage", "rulemessages"),
+            short_names=("rmsg",),
+            subresources=_STATUS,
+            strategic_patch=False,
+            selectable=("spec.rule", "spec.nodeName", "status.phase"),
         ),
         replace(_in("skerry.dev", "v1", "Sink", "sinks"), subresources=_STATUS, strategic_patch=False),
     ]
@@ -408,6 +424,7 @@ def builtin_kinds() -> tuple[Kind, ...]:
         *_storage(),
         *_cluster(),
         *_devices(),
+        *_rules(),
         *_skerry(),
     )
 

@@ -49,6 +49,7 @@ _STATUS_AT_BIRTH: Final[dict[str, JsonObject]] = {
     "persistentvolumeclaims": {"phase": "Pending"},
     "persistentvolumes": {"phase": "Pending"},
     "commands.skerry.dev": {"phase": "Pending"},
+    "rulemessages.skerry.dev": {"phase": "Pending"},
 }
 _BORN_WITH_STATUS: Final = frozenset({"nodes"})
 """A node is created by its agent, which knows its status."""

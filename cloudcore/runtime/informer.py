@@ -18,6 +18,7 @@ from skerry.errors import GoneError
 from skerry.objects.commands import COMMANDS
 from skerry.objects.json import JsonObject, str_at
 from skerry.objects.meta import Key, Revision, owners_of
+from skerry.objects.rules import MESSAGES
 
 BY_OWNER: Final = "owner"
 """Index of all objects by the uids of their owners."""
@@ -27,6 +28,8 @@ DEVICES_BY_NODE: Final = "devices_by_node"
 """Index of Devices by the node they are placed on."""
 COMMANDS_BY_NODE: Final = "commands_by_node"
 """Index of Commands by the node they are for."""
+MESSAGES_BY_RULE: Final = "messages_by_rule"
+"""Index of RuleMessages by the namespace and name of their Rule."""
 EVENTS_BY_HOST: Final = "events_by_host"
 """Index of Events by the node that tells them."""
 
@@ -40,6 +43,11 @@ def _node_of(obj: JsonObject) -> Iterable[str]:
     return [node] if node else []
 
 
+def _rule_of(obj: JsonObject) -> Iterable[str]:
+    rule = str_at(obj, "spec", "rule")
+    return [f"{str_at(obj, 'metadata', 'namespace')}/{rule}"] if rule else []
+
+
 def _host_of(obj: JsonObject) -> Iterable[str]:
     host = str_at(obj, "source", "host")
     return [host] if host else []
@@ -50,6 +58,7 @@ INDEXES: Final[Mapping[str, Index]] = {
     PODS_BY_NODE: Index(resource="pods", values=_node_of),
     DEVICES_BY_NODE: Index(resource="devices.devices.kubeedge.io", values=_node_of),
     COMMANDS_BY_NODE: Index(resource=COMMANDS, values=_node_of),
+    MESSAGES_BY_RULE: Index(resource=MESSAGES, values=_rule_of),
     EVENTS_BY_HOST: Index(resource="events", values=_host_of),
 }
 """The indexes that controllers rely on; whoever makes the watch cache gives them to it."""

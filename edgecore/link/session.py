@@ -16,7 +16,7 @@ from typing import Final, Protocol
 from edgecore.link.bandwidth import Caps
 from edgecore.link.cloud_time import HeardTime
 from edgecore.link.dial import Dialer, WayMissingError
-from edgecore.link.streams import StreamHost, StreamSource
+from edgecore.link.streams import BodySource, StreamHost, StreamSource
 from edgecore.link.traffic import TrafficKeeper
 from edgecore.store.port import META_EPOCH, META_KNOWN_MS, META_LEAVING, META_REVISION, META_WAY, EdgeBatch, Held
 from edgecore.store.shell import AsyncEdgeStore
@@ -93,6 +93,8 @@ class LinkParts:
     ids: Ids
     streams: Mapping[str, StreamSource] = field(default_factory=dict[str, StreamSource])
     """What this gateway can stream, by kind (`logs`)."""
+    body_streams: Mapping[str, BodySource] = field(default_factory=dict[str, BodySource])
+    """The same of what is asked with a body (`rules`)."""
     capabilities: Sequence[str] = ()
     """What it can besides (`commands`)."""
     doubted: Callable[[], None] = _nothing
@@ -425,7 +427,7 @@ class _Run:
         self._session = session
         self._driver = driver
         self._welcomed = welcomed
-        self._streams = StreamHost(session.streams, parts.streams, driver.spawn, driver.kick)
+        self._streams = StreamHost(session.streams, parts.streams, parts.body_streams, driver.spawn, driver.kick)
         self._writing: asyncio.Task[None] | None = None
         """The last write that was begun."""
         self._prunes: list[Prune] = []

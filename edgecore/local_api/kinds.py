@@ -38,6 +38,19 @@ def _device(kind: str, plural: str) -> Kind:
     )
 
 
+def _rule(kind: str, plural: str, *short: str) -> Kind:
+    return Kind(
+        group="rules.kubeedge.io",
+        version="v1",
+        kind=kind,
+        plural=plural,
+        singular=kind.lower(),
+        namespaced=True,
+        short_names=short,
+        verbs=_READ,
+    )
+
+
 DEVICE: Final = _device("Device", "devices")
 DEVICE_STATUS: Final = _device("DeviceStatus", "devicestatuses")
 COMMAND: Final = Kind(
@@ -51,6 +64,8 @@ COMMAND: Final = Kind(
     verbs=_READ,
     selectable=("spec.nodeName", "status.phase"),
 )
+RULE: Final = _rule("Rule", "rules")
+RULE_ENDPOINT: Final = _rule("RuleEndpoint", "ruleendpoints", "re")
 POD: Final = _core("Pod", "pods", "po")
 SCHEME: Final = Scheme(
     [
@@ -72,6 +87,8 @@ SCHEME: Final = Scheme(
         DEVICE,
         _device("DeviceModel", "devicemodels"),
         DEVICE_STATUS,
+        RULE,
+        RULE_ENDPOINT,
         COMMAND,
     ]
 )

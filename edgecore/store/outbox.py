@@ -33,6 +33,7 @@ CLASSES: Final[dict[str, ReportClass]] = {
     "state": "state",
     "event": "event",
     "alarm": "alarm",
+    "message": "message",
     "telemetry": "telemetry",
 }
 

@@ -48,7 +48,7 @@ LAST_STEP_MS: Final = 60_000
 BOOTS_MAX: Final = 1000
 """Beyond, boots that have nothing to date are forgotten: a gateway may start over and over for months."""
 
-ReportClass = Literal["state", "event", "alarm", "telemetry"]
+ReportClass = Literal["state", "event", "alarm", "message", "telemetry"]
 """`state` is coalesced by key; the others are kept in order within their budgets and times."""
 
 LOWEST_FIRST: Final[tuple[ReportClass, ...]] = ("telemetry",)
@@ -58,9 +58,9 @@ FLOOR_KEEPS_BYTES: Final = 64 << 10
 
 
 CLASSES_OF_LANE: Final[Mapping[int | None, tuple[ReportClass, ...]]] = {
-    PROMPT: ("state", "event", "alarm"),
+    PROMPT: ("state", "event", "alarm", "message"),
     BULK: ("telemetry",),
-    None: ("state", "event", "alarm", "telemetry"),
+    None: ("state", "event", "alarm", "message", "telemetry"),
 }
 """Which lane of the session a class travels in; None: all together, to a cloud that knows no lanes."""
 
@@ -172,10 +172,13 @@ class OutboxBudgets:
 
     event: int = 4 << 20
     alarm: int = 16 << 20
+    message: int = 16 << 20
+    """Of rules: for applications, whatever is in them."""
     telemetry: int = 512 << 20
     event_ttl_ms: int = 30 * DAY_MS
     """Times are of `edgecore.store.expiry`: time that the gateway ran. 0: for ever."""
     alarm_ttl_ms: int = 0
+    message_ttl_ms: int = 7 * DAY_MS
     telemetry_ttl_ms: int = 30 * DAY_MS
     free_floor: int = 16 << 20
     """Bytes that stay free on the store's file system, counting what the store's file has room for itself: below,
@@ -190,6 +193,8 @@ class OutboxBudgets:
                 return self.event
             case "alarm":
                 return self.alarm
+            case "message":
+                return self.message
             case "telemetry":
                 return self.telemetry
 
@@ -198,6 +203,7 @@ class OutboxBudgets:
         every: dict[ReportClass, int] = {
             "event": self.event_ttl_ms,
             "alarm": self.alarm_ttl_ms,
+            "message": self.message_ttl_ms,
             "telemetry": self.telemetry_ttl_ms,
         }
         return {report_class: ttl_ms for report_class, ttl_ms in every.items() if ttl_ms > 0}

@@ -37,7 +37,7 @@ STEP_BYTES: Final = 256 << 10
 PROBES: Final = 256
 """Numbers that are tried one by one behind the last row that can be read; then in steps of two, and so on. A page
 holds fewer rows, and numbers reach to 2^63."""
-UNCOUNTED: Final = ("alarm", "event", "telemetry")
+UNCOUNTED: Final = ("alarm", "event", "message", "telemetry")
 """Classes of which something may be lost where nobody knows what there was. States are told again in any case."""
 _SELECT: Final = (
     "SELECT seq, class, kind, key, body, wall_ms, boot, monotonic_ms, cost FROM outbox NOT INDEXED"

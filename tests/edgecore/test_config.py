@@ -63,6 +63,8 @@ def test_each_class_has_its_room_and_time() -> None:
         "SKERRY_EVENT_DAYS": "2",
         "SKERRY_ALARM_MIB": "3",
         "SKERRY_ALARM_DAYS": "3",
+        "SKERRY_MESSAGE_MIB": "4",
+        "SKERRY_MESSAGE_DAYS": "4",
         "SKERRY_FREE_FLOOR_MIB": "6",
     }
     budgets = resolve(EdgeSettings, {}, environ).budgets()
@@ -73,9 +75,16 @@ def test_each_class_has_its_room_and_time() -> None:
         event_ttl_ms=2 * DAY_MS,
         alarm=3 * MIB,
         alarm_ttl_ms=3 * DAY_MS,
+        message=4 * MIB,
+        message_ttl_ms=4 * DAY_MS,
         free_floor=6 * MIB,
     )
-    assert budgets.times() == {"telemetry": DAY_MS // 2, "event": 2 * DAY_MS, "alarm": 3 * DAY_MS}
+    assert budgets.times() == {
+        "telemetry": DAY_MS // 2,
+        "event": 2 * DAY_MS,
+        "alarm": 3 * DAY_MS,
+        "message": 4 * DAY_MS,
+    }
 
 
 @pytest.mark.parametrize("name", ["SKERRY_TELEMETRY_DAYS", "SKERRY_ALARM_MIB", "SKERRY_FREE_FLOOR_MIB"])

@@ -70,7 +70,8 @@ _VIEW: Final = (
     _rule("policy", "poddisruptionbudgets poddisruptionbudgets/status", _READ),
     _rule("networking.k8s.io", "ingresses ingresses/status networkpolicies", _READ),
     _rule("devices.kubeedge.io", f"devices/explain devices/history devices/line {_DEVICES}", _READ),
-    _rule("skerry.dev", "commands commands/status sinks sinks/status", _READ),
+    _rule("rules.kubeedge.io", "ruleendpoints rules rules/status", _READ),
+    _rule("skerry.dev", "commands commands/status rulemessages rulemessages/status sinks sinks/status", _READ),
 )
 
 _EDIT: Final = (
@@ -93,7 +94,10 @@ _EDIT: Final = (
     _rule("coordination.k8s.io", "leases", f"{_READ} {_WRITE}"),
     _rule("devices.kubeedge.io", _DEVICES, _WRITE),
     _rule("devices.kubeedge.io", "devices/read", "create"),
+    _rule("rules.kubeedge.io", "ruleendpoints rules", _WRITE),
+    _rule("rules.kubeedge.io", "rules/call", "create"),
     _rule("skerry.dev", "commands", _WRITE),
+    _rule("skerry.dev", "rulemessages", "delete deletecollection patch update"),
 )
 
 _NODE: Final = (

@@ -15,6 +15,7 @@ from cloudcore.registry.validation import (
     commands,
     definitions,
     devices,
+    rules,
     services,
     sinks,
     workloads,
@@ -58,7 +59,10 @@ CHECKS: Final[Mapping[tuple[str, str], Check]] = {
     ("apiextensions.k8s.io", "CustomResourceDefinition"): definitions.validate_definition,
     ("devices.kubeedge.io", "Device"): devices.validate_device,
     ("devices.kubeedge.io", "DeviceModel"): devices.validate_device_model,
+    ("rules.kubeedge.io", "Rule"): rules.validate_rule,
+    ("rules.kubeedge.io", "RuleEndpoint"): rules.validate_endpoint,
     ("skerry.dev", "Command"): commands.validate_command,
+    ("skerry.dev", "RuleMessage"): rules.validate_message,
     ("skerry.dev", "Sink"): sinks.validate_sink,
 }
 """(group, kind) -> faults, beyond those of metadata. Pods have their own, which knows of binding."""

@@ -14,7 +14,9 @@ SETTINGS = BoundSettings(events_burst=3, events_per_s=0.5, events_max=10, depart
 
 
 def bounds(clock: ManualClock, kept: int = 0) -> Bounds:
-    return Bounds(clock=clock, events_of=lambda _node: kept, settings=SETTINGS)
+    return Bounds(
+        clock=clock, events_of=lambda _node: kept, messages_of=lambda _node: (kept, 10 * kept), settings=SETTINGS
+    )
 
 
 def test_a_node_has_a_burst_and_after_that_a_pace() -> None:

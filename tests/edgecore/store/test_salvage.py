@@ -161,6 +161,7 @@ def test_of_a_file_that_is_none_an_unknown_number_is_told(tmp_path: Path) -> Non
     assert {name: (gap.dropped, gap.unknown) for name, gap in gaps_of(store).items()} == {
         "alarm": (0, True),
         "event": (0, True),
+        "message": (0, True),
         "telemetry": (0, True),
     }
     assert waiting(store) == []

@@ -1,0 +1,1 @@
+"""KubeEdge's rules on the gateway: what is heard for the cloud, and what the cloud has said here."""

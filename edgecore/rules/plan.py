@@ -1,0 +1,109 @@
+"""Which messages on the gateway's broker are for the cloud, by the rules that are held here; and which came before.
+Pure; keeps nothing but what it is given.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from skerry.objects.json import Json, JsonObject
+from skerry.objects.meta import being_deleted
+from skerry.objects.rules import (
+    EVENT_BUS,
+    PAYLOAD_BYTES_MAX,
+    REST,
+    Rule,
+    RuleMessage,
+    endpoint_type,
+    heard_topic,
+    matches,
+    rule_of,
+    topic_faults,
+)
+
+DIGEST_BYTES: Final = 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """One rule that hears a topic."""
+
+    namespace: str
+    rule: str
+    topic: str
+    """The filter that the broker is asked for."""
+
+
+def sources_of(
+    rules: Iterable[JsonObject], endpoints: Mapping[tuple[str, str], JsonObject], *, node: str
+) -> tuple[Source, ...]:
+    """In the order of the rules. `endpoints` by namespace and name: a rule whose ends are not both there, or that is
+    for another node, hears nothing."""
+
+    def is_heard(rule: Rule) -> bool:
+        ends = [endpoints.get((rule.namespace, name)) for name in (rule.source, rule.target)]
+        types = [None if end is None else endpoint_type(end) for end in ends]
+        topic = rule.source_resource.get("topic", "")
+        return types == [EVENT_BUS, REST] and rule.node == node and not topic_faults(topic, wildcards=True)
+
+    known = [rule_of(obj) for obj in rules if not being_deleted(obj)]
+    return tuple(
+        Source(
+            namespace=rule.namespace,
+            rule=rule.name,
+            topic=heard_topic(rule.namespace, rule.source_resource["topic"]),
+        )
+        for rule in known
+        if is_heard(rule)
+    )
+
+
+def messages_of(sources: Sequence[Source], topic: str, payload: bytes) -> tuple[RuleMessage, ...]:
+    """One for each rule that means the topic."""
+    large = len(payload) > PAYLOAD_BYTES_MAX
+    return tuple(
+        RuleMessage(
+            namespace=source.namespace,
+            rule=source.rule,
+            topic=topic,
+            payload=b"" if large else payload,
+            left_out_bytes=len(payload) if large else 0,
+        )
+        for source in sources
+        if matches(source.topic, topic)
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A message that was stored and that the broker may not know to be done: packet id and a digest."""
+
+    mid: int
+    digest: str
+
+
+def mark_of(mid: int, topic: str, payload: bytes) -> Mark:
+    return Mark(mid, hashlib.blake2s(topic.encode() + b"\0" + payload, digest_size=DIGEST_BYTES).hexdigest())
+
+
+def marks_text(marks: Iterable[Mark]) -> str:
+    return json.dumps([[mark.mid, mark.digest] for mark in marks], separators=(",", ":"))
+
+
+def read_marks(text: str | None) -> frozenset[Mark]:
+    """Nothing where nothing was written, or nothing that makes sense: then a message may be told twice, none is
+    lost."""
+    try:
+        told: Json = json.loads(text or "[]")
+    except ValueError:
+        return frozenset()
+    pairs = told if isinstance(told, list) else []
+    return frozenset(
+        Mark(pair[0], pair[1])
+        for pair in pairs
+        if isinstance(pair, list) and len(pair) == 2 and isinstance(pair[0], int) and isinstance(pair[1], str)
+    )
