@@ -177,12 +177,8 @@ def compose(ground: Ground) -> Agent:
     twins = _keeper(ground, external, in_step)
     questions = DeviceQuestions(store, twins, node=identity.name, clock=time)
     rules = _rules(ground)
-    link = _link(
-        ground,
-        machine.boot_id,
-        {LOGS: logs, DEVICES: questions},
-        {CALLS: RuleCalls(identity.name, rules, Services())},
-    )
+    calls = RuleCalls(identity.name, rules, Services())
+    link = _link(ground, machine.boot_id, {LOGS: logs, DEVICES: questions}, {CALLS: calls})
     pods = PodManager(
         PodParts(
             store=store,

@@ -406,9 +406,8 @@ async def test_the_status_says_what_waits_for_the_cloud_since_when_and_what_was_
     await api.store.apply(EdgeBatch(reports=(alarm, alarm)))
     outbox = (await api.ask("GET", "skerry/status"))[1]["outbox"]
     since = time_text(api.clock.wall_ms())
-    assert outbox["waiting"] == [
-        {"class": "alarm", "reports": 2, "bytes": 2 * (2 + len("event") + 64), "since": since}
-    ]
+    size_bytes = 2 * (2 + len("event") + 64)
+    assert outbox["waiting"] == [{"class": "alarm", "reports": 2, "bytes": size_bytes, "since": since, "ageMs": 0}]
     assert (outbox["reports"], outbox["gaps"]) == (2, [])
     api.clock.advance(100)
     await api.store.apply(EdgeBatch(reports=(alarm,)))
