@@ -6,6 +6,7 @@ runs on it is the same. Keeps nothing; each part says what it keeps.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
@@ -41,6 +42,7 @@ from cloudcore.registry.devices import wanted_values
 from cloudcore.registry.kinds import builtin_scheme
 from cloudcore.registry.objects import LocalObjects
 from cloudcore.registry.routes import fitting_rules
+from cloudcore.rules.answering import CallAnswering
 from cloudcore.rules.counts import RuleCounts
 from cloudcore.rules.delivery import RuleDelivery
 from cloudcore.rules.posting import posting
@@ -266,8 +268,12 @@ def _sink_parts(core: Core) -> SinkParts:
 
 async def _deliver(core: Core) -> None:
     """Messages of rules, to wherever they go: apart from the controllers, as it waits for strangers."""
-    async with posting() as post:
-        await run_controllers(core.cache, core.clock, [RuleDelivery(core.leader_tools, post)])
+    tools = core.leader_tools
+    counts = RuleCounts(tools.objects, core.kind(RULES), core.clock)
+    async with posting() as post, asyncio.TaskGroup() as tasks:
+        tasks.create_task(counts.run())
+        controllers: list[Controller] = [RuleDelivery(tools, post), CallAnswering(tools, post, counts)]
+        tasks.create_task(run_controllers(core.cache, core.clock, controllers))
 
 
 def _address_of(lease: JsonObject) -> str:

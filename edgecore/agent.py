@@ -34,6 +34,7 @@ from edgecore.config import (
     homeassistant_prefix_of,
     labels_of,
     node_ip_of,
+    service_bus_port_of,
 )
 from edgecore.dmi.mappers import Sockets
 from edgecore.history.file import HistoryFile
@@ -45,6 +46,7 @@ from edgecore.link.session import EdgeLink
 from edgecore.local_api.server import LocalApi
 from edgecore.pods.node import Machine, read_machine
 from edgecore.pods.runtimes.process import ProcessRuntime, ProcessSettings
+from edgecore.rules.service_bus import BusSettings
 from edgecore.store.guard import StoreGuard
 from edgecore.store.shell import AsyncEdgeStore
 from edgecore.store.sqlite import StoreSettings, open_store
@@ -102,6 +104,7 @@ async def serve(settings: EdgeSettings) -> None:
             broker=broker,
             own_broker=_own_broker(settings, time, ids),
             rules=_rules(settings, membership.node),
+            service_bus=_service_bus(settings),
             mappers=_mappers(settings),
             home=_home(settings, membership.node),
             history=_history(settings),
@@ -164,6 +167,11 @@ def _rules(settings: EdgeSettings, node: str) -> Open | None:
     """The same for the rules, with a session of their own: their messages are kept while the agent is away."""
     broker = broker_of(settings)
     return None if broker is None else _opener(broker, f"skerry-{node}-rules")
+
+
+def _service_bus(settings: EdgeSettings) -> BusSettings | None:
+    port = service_bus_port_of(settings)
+    return None if port is None else BusSettings(port=port)
 
 
 def _home(settings: EdgeSettings, node: str) -> tuple[str, Open] | None:

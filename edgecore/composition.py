@@ -35,6 +35,7 @@ from edgecore.pods.restarts import PodRestarts
 from edgecore.pods.volumes import private_pods
 from edgecore.pods.worker import PodParts
 from edgecore.rules.calls import RuleCalls
+from edgecore.rules.service_bus import BusSettings, ServiceBus, ServiceBusParts
 from edgecore.rules.services import Services
 from edgecore.rules.shell import GatewayRules, RulesParts
 from edgecore.store.memory import floor_of
@@ -101,6 +102,8 @@ class Ground:
     """Opens the connection to the MQTT broker over which KubeEdge's apps and mappers talk; None: there is none."""
     rules: Open | None = None
     """The same for the rules; None: there is no broker whose messages they could carry."""
+    service_bus: BusSettings | None = None
+    """Where applications ask those in the cloud; None: nowhere."""
     history: HistoryFile | None = None
     """What the gateway itself remembers of its devices; None: nothing."""
     own_broker: Callable[[], Coroutine[Any, Any, None]] | None = None
@@ -125,6 +128,8 @@ class Agent:
     """None without a broker."""
     rules: GatewayRules | None
     """None without a broker."""
+    service_bus: ServiceBus | None
+    """None where it may not listen."""
     announcer: Announcer | None
     """None where Home Assistant is told nothing."""
     mappers: Mappers | None
@@ -144,6 +149,7 @@ class Agent:
             **({"broker": self.own_broker()} if self.own_broker else {}),
             **({"bus": self.bus.run()} if self.bus else {}),
             **({"rules": self.rules.run()} if self.rules else {}),
+            **({"service bus": self.service_bus.run()} if self.service_bus else {}),
             **({"mappers": self.mappers.run()} if self.mappers else {}),
             **({"history": self.history.run()} if self.history else {}),
             **({"homeassistant": self.announcer.run()} if self.announcer else {}),
@@ -179,18 +185,7 @@ def compose(ground: Ground) -> Agent:
     rules = _rules(ground)
     calls = RuleCalls(identity.name, rules, Services())
     link = _link(ground, machine.boot_id, {LOGS: logs, DEVICES: questions}, {CALLS: calls})
-    pods = PodManager(
-        PodParts(
-            store=store,
-            runtime=ground.runtime,
-            clock=clock,
-            ids=ground.ids,
-            node=facts,
-            directory=ground.directory,
-            root=ground.root,
-        ),
-        in_step,
-    )
+    pods = _pods(ground, facts, in_step)
     bus = _bus(ground, twins, external)
     commands = _commands(ground, machine.boot_id, twins, pods, link)
     link.on_welcome(commands.poke)
@@ -218,10 +213,26 @@ def compose(ground: Ground) -> Agent:
         own_broker=ground.own_broker,
         bus=bus,
         rules=rules,
+        service_bus=_service_bus(ground, in_step),
         mappers=_mappers(ground, external),
         history=history,
         announcer=_announcer(ground, twins),
         local=local,
+    )
+
+
+def _pods(ground: Ground, facts: NodeFacts, in_step: Callable[[], bool]) -> PodManager:
+    return PodManager(
+        PodParts(
+            store=ground.store,
+            runtime=ground.runtime,
+            clock=ground.clock,
+            ids=ground.ids,
+            node=facts,
+            directory=ground.directory,
+            root=ground.root,
+        ),
+        in_step,
     )
 
 
@@ -266,6 +277,13 @@ def _rules(ground: Ground) -> GatewayRules | None:
     if ground.rules is None:
         return None
     return GatewayRules(RulesParts(node=ground.node, store=ground.store, open=ground.rules, begin=begin))
+
+
+def _service_bus(ground: Ground, in_step: Callable[[], bool]) -> ServiceBus | None:
+    if ground.service_bus is None:
+        return None
+    parts = ServiceBusParts(store=ground.store, ids=ground.ids, connected=in_step, node=ground.node)
+    return ServiceBus(parts, ground.service_bus)
 
 
 def _announcer(ground: Ground, twins: Keeper) -> Announcer | None:

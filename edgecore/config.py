@@ -72,6 +72,11 @@ class EdgeSettings:
         help="unix socket on which KubeEdge's mappers register; auto: /etc/kubeedge/dmi.sock, where there is that "
         "directory and the extra `dmi` is installed; none: mappers are not served",
     )
+    service_bus_port: str = setting(
+        "9060",
+        help="TCP port of 127.0.0.1 on which applications ask those in the cloud, while a rule from servicebus is "
+        "held (9060 in KubeEdge); off: none",
+    )
     dmi_group: str = setting("", help="group that may connect to the mappers' socket; none: the agent's user alone")
     label: tuple[str, ...] = setting((), help="NAME=VALUE labels of the node, e.g. topology.kubernetes.io/region=eu")
     telemetry_mib: int = setting(512, help="room for readings that wait for the cloud", low=1, high=1 << 20)
@@ -328,6 +333,16 @@ def dmi_socket_of(settings: EdgeSettings) -> Path | None:
     if not installed:
         raise InvalidError("--dmi-socket needs grpclib, which is not installed: pip install 'skerry[dmi]'")
     return Path(settings.dmi_socket)
+
+
+def service_bus_port_of(settings: EdgeSettings) -> int | None:
+    """None: off. Raises `InvalidError`."""
+    text = settings.service_bus_port
+    if text == "off":
+        return None
+    if not (text.isascii() and text.isdecimal() and 1 <= int(text) <= 65535):
+        raise InvalidError(f"--service-bus-port {text!r}: write a port number from 1 to 65535, or off")
+    return int(text)
 
 
 def check_transport(transport: str) -> None:

@@ -46,9 +46,14 @@ def message_object(told: RuleMessage, rule: JsonObject, dated: DatedReport, *, n
             "heardTime": micro_time_text(dated.at_ms),
             "order": dated.report.seq,
         }
-        | payload_json(told.payload),
-        "status": {"phase": "Pending"},
+        | payload_json(told.payload)
+        | ({"call": told.call} if told.call else {}),
+        "status": {"phase": "Pending"} | _call_ends(told, dated),
     }
+
+
+def _call_ends(told: RuleMessage, dated: DatedReport) -> JsonObject:
+    return {"deadlineTime": micro_time_text(dated.at_ms + told.within_ms)} if told.call else {}
 
 
 class MessageRoom:

@@ -12,7 +12,7 @@ from skerry.objects.commands import is_open_to
 from skerry.objects.enrolment import TRUST_NAME, TRUST_NAMESPACE
 from skerry.objects.json import JsonObject, str_at
 from skerry.objects.meta import Key
-from skerry.objects.rules import ENDPOINTS, RULES, rule_of
+from skerry.objects.rules import ENDPOINTS, MESSAGES, RULES, answered_node, rule_of
 
 NODES: Final = "nodes"
 PODS: Final = "pods"
@@ -43,11 +43,12 @@ ARRIVAL: Final = (
     RULES,
     PODS,
     COMMANDS,
+    MESSAGES,
 )
 """The resources of a view, what is referred to before what refers: the order in which they are sent."""
-PROMPT: Final = frozenset((NODES, DEVICES, COMMANDS))
+PROMPT: Final = frozenset((NODES, DEVICES, COMMANDS, MESSAGES))
 """The resources whose objects go before all others that wait, with what they refer to: desired values of devices,
-commands, and the node itself, which says what its link may carry."""
+commands, answers that applications wait for, and the node itself, which says what its link may carry."""
 
 
 def node_of(key: Key, obj: JsonObject) -> str:
@@ -58,6 +59,8 @@ def node_of(key: Key, obj: JsonObject) -> str:
         return is_open_to(obj)
     if key.resource == RULES:
         return rule_of(obj).node
+    if key.resource == MESSAGES:
+        return answered_node(obj)
     return str_at(obj, "spec", "nodeName") if key.resource in (PODS, DEVICES) else ""
 
 

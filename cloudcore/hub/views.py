@@ -33,10 +33,10 @@ from cloudcore.hub.references import (
 from cloudcore.store.port import Change, Stored
 from skerry.objects.json import JsonObject
 from skerry.objects.meta import Key, Revision, Stamp
-from skerry.objects.rules import RULES
+from skerry.objects.rules import MESSAGES, RULES
 from skerry.wire.frames import ObjectState
 
-_ROOTS: Final = frozenset((NODES, PODS, DEVICES, RULES, COMMANDS))
+_ROOTS: Final = frozenset((NODES, PODS, DEVICES, RULES, COMMANDS, MESSAGES))
 _NAMESPACE_WIDE: Final = frozenset((SERVICES, SLICES))
 _RANKS: Final = {resource: rank for rank, resource in enumerate(ARRIVAL)}
 

@@ -96,6 +96,12 @@ def _message() -> dict[str, JsonObject]:
             spec=_OURS.ref("RuleMessageSpec", "What is to be delivered."),
             status=_OURS.ref("RuleMessageStatus", "What was tried."),
         ),
+        "dev.skerry.v1.RuleMessageAnswer": obj(
+            "What the target has said to a call.",
+            status=int64("HTTP status."),
+            payload=string("The body, where it is text."),
+            payloadBase64=string("The body, where it is not."),
+        ),
         "dev.skerry.v1.RuleMessageSpec": obj(
             "What is to be delivered.",
             rule=string("Name of the Rule, in the message's namespace."),
@@ -105,11 +111,18 @@ def _message() -> dict[str, JsonObject]:
             payloadBase64=string("The message, where it is not."),
             heardTime=string("When the gateway heard it, by the cloud's clock: RFC 3339."),
             order=int64("Its place among the gateway's messages."),
+            call=string("Of an application that waits for an answer: the name of its call."),
             redeliver=boolean("Of a message that was given up: try again, for as long as a new one is tried."),
         ),
         "dev.skerry.v1.RuleMessageStatus": obj(
             "What was tried.",
-            phase=string("Pending: it waits; Dead: it is tried no more.", "Pending", "Dead"),
+            phase=string(
+                "Pending: it waits; Answered: a call has its answer; Dead: it is tried no more.",
+                "Pending",
+                "Answered",
+                "Dead",
+            ),
+            answer=_OURS.ref("RuleMessageAnswer", "What the target has said to a call."),
             attempts=int64("How often it was sent."),
             lastAttemptTime=string("When it was sent last."),
             deadlineTime=string("From when on it is tried no more."),

@@ -14,7 +14,7 @@ from cloudcore.registry.port import Objects
 from skerry.errors import CallerError, UnavailableError
 from skerry.objects.json import JsonObject
 from skerry.objects.meta import Key
-from skerry.objects.rules import ERRORS_KEPT, RULES, Rule, counted
+from skerry.objects.rules import ERRORS_KEPT, counted
 from skerry.objects.scheme import Kind
 from skerry.ports import Clock
 
@@ -39,17 +39,17 @@ class RuleCounts:
         self._counts: dict[Key, _Count] = {}
         self._some = asyncio.Event()
 
-    def succeeded(self, rule: Rule) -> None:
+    def succeeded(self, rule: Key) -> None:
         self._of(rule).succeeded += 1
 
-    def failed(self, rule: Rule, reason: str) -> None:
+    def failed(self, rule: Key, reason: str) -> None:
         count = self._of(rule)
         count.failed += 1
         count.errors = [*count.errors, (self._clock.wall_ms(), reason)][-ERRORS_KEPT:]
 
-    def _of(self, rule: Rule) -> _Count:
+    def _of(self, rule: Key) -> _Count:
         self._some.set()
-        return self._counts.setdefault(Key(RULES, rule.namespace, rule.name), _Count())
+        return self._counts.setdefault(rule, _Count())
 
     async def run(self) -> None:
         """Until cancelled."""

@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
-from urllib.parse import quote
 
 from cloudcore.registry.port import DeleteOptions
 from cloudcore.registry.routes import route_faults, types_of
@@ -31,7 +30,7 @@ from cloudcore.rules.plan import (
     waits,
     why,
 )
-from cloudcore.rules.posting import Post, Target
+from cloudcore.rules.posting import Post, Target, headers_of, target_of
 from cloudcore.runtime.informer import MESSAGES_BY_RULE, Keys, Seen
 from cloudcore.runtime.manager import Tools
 from skerry.errors import ConflictError, NotFoundError, ProtocolError
@@ -39,7 +38,6 @@ from skerry.objects.conditions import Condition, condition_of, with_condition
 from skerry.objects.json import JsonObject, map_at, maps_at, str_at, str_map_at
 from skerry.objects.meta import Key, being_deleted, name_of, namespace_of, uid_of
 from skerry.objects.rules import (
-    CARRIED,
     ENDPOINTS,
     EVENT_BUS,
     MESSAGES,
@@ -122,9 +120,6 @@ class RuleDelivery:
         if faults:
             return Condition(type="Ready", status="False", reason="DoesNotFit", message="; ".join(faults)), False
         text = f"from {source} to {target}"
-        if (source, target) not in CARRIED:
-            text = f"this release carries no messages {text}"
-            return Condition(type="Ready", status="False", reason="NotCarried", message=text), False
         carries = (source, target) == (EVENT_BUS, REST)
         return Condition(type="Ready", status="True", reason="EndpointsFit", message=text), carries
 
@@ -134,11 +129,7 @@ class RuleDelivery:
         """Until nothing is due, or the pass has taken its time. Seconds until something is; None: nothing waits."""
         endpoint = self._endpoint(rule)
         within_s = int(endpoint.get("deliver_within_seconds", WITHIN_S))
-        target = Target(
-            url=rule.target_resource["resource"],
-            ca_pem=endpoint.get("ca", ""),
-            unverified=endpoint.get("insecure_skip_verify") == "true",
-        )
+        target = target_of(rule, endpoint)
         clock = self._tools.clock
         until_s = clock.monotonic_s() + PASS_S_MAX
         while clock.monotonic_s() < until_s:
@@ -167,7 +158,12 @@ class RuleDelivery:
     def _waiting(self, rule: Rule) -> Sequence[JsonObject]:
         cache = self._tools.cache
         found = cache.indexed(MESSAGES_BY_RULE, f"{rule.namespace}/{rule.name}")
-        return in_order(message for message in map(cache.obj, found) if not being_deleted(message))
+        # Calls are answered each on its own (`answering`).
+        return in_order(
+            message
+            for message in map(cache.obj, found)
+            if not being_deleted(message) and not str_at(message, "spec", "call")
+        )
 
     async def _send(self, target: Target, message: JsonObject, tally: _Tally, *, within_s: int) -> None:
         spec = map_at(message, "spec")
@@ -176,12 +172,7 @@ class RuleDelivery:
         except ProtocolError as error:
             answer: Answered | Unreached = Answered(status=400, words=str(error))
         else:
-            headers = {
-                "NodeName": str_at(spec, "nodeName"),
-                "Skerry-Topic": quote(str_at(spec, "topic"), safe="/$+#"),
-                "Idempotency-Key": uid_of(message),
-            }
-            answer = await self._post(target, body, headers)
+            answer = await self._post(target, body, headers_of(message))
         if taken(answer):
             tally.trouble = ""
             await self._remove(message)

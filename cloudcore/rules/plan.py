@@ -15,7 +15,7 @@ from typing import Final, TypeAlias
 
 from skerry.objects.json import JsonObject, bool_at, int_at, map_at, str_at
 from skerry.objects.meta import name_of
-from skerry.objects.times import ms_at, time_text
+from skerry.objects.times import micro_time_text, ms_at, time_text
 
 BACKOFF_S_MIN: Final = 1.0
 BACKOFF_S_MAX: Final = 300.0
@@ -33,6 +33,7 @@ class Answered:
     status: int
     words: str = ""
     """The beginning of its body."""
+    body: bytes = b""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,10 +99,10 @@ def next_step(messages: Sequence[JsonObject], *, within_s: int, now_ms: int) -> 
             continue
         if now_ms >= deadline_ms(message, within_s=within_s):
             return GiveUp(message=message)
-        due_ms = _due_ms(message)
-        if now_ms >= due_ms:
+        next_ms = due_ms(message)
+        if now_ms >= next_ms:
             return Send(message=message)
-        until_ms = due_ms if until_ms is None else min(until_ms, due_ms)
+        until_ms = next_ms if until_ms is None else min(until_ms, next_ms)
         if not _steps_aside(message):
             break
     return Wait(until_ms=until_ms)
@@ -115,7 +116,8 @@ def deadline_ms(message: JsonObject, *, within_s: int) -> int:
     return ms_at(str_at(message, "metadata", "creationTimestamp")) + 1000 * within_s
 
 
-def _due_ms(message: JsonObject) -> int:
+def due_ms(message: JsonObject) -> int:
+    """When it may be sent next."""
     attempts = int_at(message, "status", "attempts")
     last = str_at(message, "status", "lastAttemptTime")
     if not attempts or not last:
@@ -138,7 +140,7 @@ def after(message: JsonObject, answer: Answer, *, within_s: int, now_ms: int) ->
         **map_at(message, "status"),
         "phase": "Dead" if never else "Pending",
         "attempts": int_at(message, "status", "attempts") + 1,
-        "lastAttemptTime": time_text(now_ms),
+        "lastAttemptTime": micro_time_text(now_ms),
         "deadlineTime": time_text(deadline_ms(message, within_s=within_s)),
         "reason": "Refused" if isinstance(answer, Answered) else "Unreached",
         "message": why(answer),

@@ -11,16 +11,22 @@ from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Final, Protocol
+from urllib.parse import quote
 
 import aiohttp
 
 from cloudcore.rules.plan import Answer, Answered, Unreached
+from skerry.objects.json import JsonObject, str_at
+from skerry.objects.meta import uid_of
+from skerry.objects.rules import Rule
 
 CONNECT_S_MAX: Final = 10.0
 ANSWER_S_MAX: Final = 30.0
 """For the whole of a request; KubeEdge's `restTimeout` is for requests that come in."""
-WORDS_BYTES_MAX: Final = 512
-"""Of an answer that is told to people; the rest is not read."""
+ANSWER_BYTES_MAX: Final = 256 * 1024
+"""Of an answer, as much as is kept of it; the rest is not read."""
+WORDS_LENGTH_MAX: Final = 512
+"""Of an answer that is told to people."""
 CONNECTIONS_MAX: Final = 64
 
 
@@ -57,8 +63,9 @@ class Poster:
                 allow_redirects=False,
                 skip_auto_headers=("Content-Type", "User-Agent"),
             ) as response:
-                words = await response.content.read(WORDS_BYTES_MAX)
-                return Answered(status=response.status, words=words.decode(errors="replace"))
+                said = await _first(response.content)
+                words = said[:WORDS_LENGTH_MAX].decode(errors="replace")
+                return Answered(status=response.status, words=words, body=said)
         except TimeoutError:
             return Unreached(why=f"no answer within {ANSWER_S_MAX:g} s")
         except (aiohttp.ClientError, OSError, ValueError) as error:
@@ -79,6 +86,31 @@ class Poster:
                 self.contexts.clear()
             self.contexts[target.ca_pem, target.unverified] = known
         return known
+
+
+async def _first(content: aiohttp.StreamReader) -> bytes:
+    said = bytearray()
+    while len(said) < ANSWER_BYTES_MAX and (piece := await content.readany()):
+        said += piece
+    return bytes(said[:ANSWER_BYTES_MAX])
+
+
+def target_of(rule: Rule, properties: Mapping[str, str]) -> Target:
+    """Of a rule to rest, with the properties of its target's endpoint."""
+    return Target(
+        url=rule.target_resource["resource"],
+        ca_pem=properties.get("ca", ""),
+        unverified=properties.get("insecure_skip_verify") == "true",
+    )
+
+
+def headers_of(message: JsonObject) -> Mapping[str, str]:
+    """What is said beside a message."""
+    return {
+        "NodeName": str_at(message, "spec", "nodeName"),
+        "Skerry-Topic": quote(str_at(message, "spec", "topic"), safe="/$+#:"),
+        "Idempotency-Key": uid_of(message),
+    }
 
 
 @asynccontextmanager

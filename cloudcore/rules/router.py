@@ -148,12 +148,12 @@ class Router:
                 reply = await self._carried(rule, asked, rest, body, request)
         except TimeoutError:
             text = f"node {asked.node} has not answered within {self._parts.timeout_s:g} s: it may still do it"
-            self._parts.counts.failed(rule, text)
+            self._parts.counts.failed(rule.key, text)
             return Reply(status=504, body=text.encode())
         except SkerryError as error:
-            self._parts.counts.failed(rule, str(error))
+            self._parts.counts.failed(rule.key, str(error))
             raise
-        self._parts.counts.succeeded(rule)
+        self._parts.counts.succeeded(rule.key)
         return reply
 
     def _from_rest(self, namespace: str) -> list[Rule]:

@@ -6,9 +6,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeAlias
 
 from skerry.objects.json import Json, JsonObject
 from skerry.objects.meta import being_deleted
@@ -16,6 +16,8 @@ from skerry.objects.rules import (
     EVENT_BUS,
     PAYLOAD_BYTES_MAX,
     REST,
+    SERVICE_BUS,
+    EndpointType,
     Rule,
     RuleMessage,
     endpoint_type,
@@ -30,36 +32,47 @@ DIGEST_BYTES: Final = 16
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
-    """One rule that hears a topic."""
+    """One rule that hears something."""
 
     namespace: str
     rule: str
     topic: str
-    """The filter that the broker is asked for."""
+    """The filter that the broker is asked for; of a rule from servicebus, its `target_url`."""
 
 
-def sources_of(
-    rules: Iterable[JsonObject], endpoints: Mapping[tuple[str, str], JsonObject], *, node: str
-) -> tuple[Source, ...]:
-    """In the order of the rules. `endpoints` by namespace and name: a rule whose ends are not both there, or that is
-    for another node, hears nothing."""
+Endpoints: TypeAlias = "Mapping[tuple[str, str], JsonObject]"
+"""By namespace and name."""
 
-    def is_heard(rule: Rule) -> bool:
-        ends = [endpoints.get((rule.namespace, name)) for name in (rule.source, rule.target)]
-        types = [None if end is None else endpoint_type(end) for end in ends]
-        topic = rule.source_resource.get("topic", "")
-        return types == [EVENT_BUS, REST] and rule.node == node and not topic_faults(topic, wildcards=True)
 
-    known = [rule_of(obj) for obj in rules if not being_deleted(obj)]
+def sources_of(rules: Iterable[JsonObject], endpoints: Endpoints, *, node: str) -> tuple[Source, ...]:
+    """Of rules from eventbus, in their order. A rule whose ends are not both there, or that is for another node,
+    hears nothing."""
     return tuple(
         Source(
             namespace=rule.namespace,
             rule=rule.name,
             topic=heard_topic(rule.namespace, rule.source_resource["topic"]),
         )
-        for rule in known
-        if is_heard(rule)
+        for rule in _to_rest(EVENT_BUS, rules, endpoints, node)
+        if not topic_faults(rule.source_resource.get("topic", ""), wildcards=True)
     )
+
+
+def called_of(rules: Iterable[JsonObject], endpoints: Endpoints, *, node: str) -> tuple[Source, ...]:
+    """Of rules from servicebus: what applications may name."""
+    return tuple(
+        Source(namespace=rule.namespace, rule=rule.name, topic=rule.source_resource["target_url"])
+        for rule in _to_rest(SERVICE_BUS, rules, endpoints, node)
+        if rule.source_resource.get("target_url")
+    )
+
+
+def _to_rest(source: EndpointType, rules: Iterable[JsonObject], endpoints: Endpoints, node: str) -> Iterator[Rule]:
+    for rule in (rule_of(obj) for obj in rules if not being_deleted(obj)):
+        ends = [endpoints.get((rule.namespace, name)) for name in (rule.source, rule.target)]
+        types = [None if end is None else endpoint_type(end) for end in ends]
+        if types == [source, REST] and rule.node == node:
+            yield rule
 
 
 def messages_of(sources: Sequence[Source], topic: str, payload: bytes) -> tuple[RuleMessage, ...]:

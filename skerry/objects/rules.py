@@ -14,7 +14,7 @@ from typing import Final, Literal, TypeAlias
 
 from skerry.errors import ProtocolError
 from skerry.objects.json import Json, JsonObject, encode_object, int_at, map_at, str_at, str_map_at, strs_at
-from skerry.objects.meta import name_of, namespace_of
+from skerry.objects.meta import Key, name_of, namespace_of
 from skerry.objects.times import time_text
 
 GROUP: Final = "rules.kubeedge.io"
@@ -42,8 +42,6 @@ TARGET_KEYS: Final[Mapping[EndpointType, tuple[str, ...]]] = {
 }
 PAIRS: Final = frozenset({(REST, EVENT_BUS), (REST, SERVICE_BUS), (EVENT_BUS, REST), (SERVICE_BUS, REST)})
 """Source and target types that make a rule."""
-CARRIED: Final = frozenset({(REST, EVENT_BUS), (EVENT_BUS, REST), (REST, SERVICE_BUS)})
-"""Those of them whose messages this release carries."""
 
 SHARED_TOPICS: Final = ("SYS/", "$hw/events/upload/")
 """Topics on which KubeEdge's apps tell what is for the cloud: a rule that names one of them means it as written,
@@ -59,6 +57,7 @@ WITHIN_S_MAX: Final = 30 * 86_400
 ERRORS_KEPT: Final = 10
 _TOPIC_BYTES_MAX: Final = 1024
 _ERROR_LENGTH_MAX: Final = 512
+_CALL_LENGTH_MAX: Final = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +70,10 @@ class Rule:
     source_resource: Mapping[str, str]
     target: str
     target_resource: Mapping[str, str]
+
+    @property
+    def key(self) -> Key:
+        return Key(RULES, self.namespace, self.name)
 
     @property
     def node(self) -> str:
@@ -148,12 +151,17 @@ class RuleMessage:
     payload: bytes
     left_out_bytes: int = 0
     """Size of a payload that was too large to be kept, which is empty then."""
+    call: str = ""
+    """Of an application that waits for an answer: the name by which that is known."""
+    within_ms: int = 0
+    """How long it waits."""
 
     def encode(self) -> bytes:
         return encode_object(
             {"namespace": self.namespace, "rule": self.rule, "topic": self.topic}
             | payload_json(self.payload)
             | ({"leftOutBytes": self.left_out_bytes} if self.left_out_bytes else {})
+            | ({"call": self.call, "withinMs": self.within_ms} if self.call else {})
         )
 
     @classmethod
@@ -165,9 +173,13 @@ class RuleMessage:
             topic=str_at(body, "topic"),
             payload=payload_of(body),
             left_out_bytes=int_at(body, "leftOutBytes"),
+            call=str_at(body, "call"),
+            within_ms=int_at(body, "withinMs"),
         )
         if not (message.namespace and message.rule):
             raise ProtocolError(f"{MESSAGE}: namespace and rule are required")
+        if len(message.call) > _CALL_LENGTH_MAX or not 0 <= message.within_ms <= 1000 * WITHIN_S:
+            raise ProtocolError(f"{MESSAGE}: call or withinMs make no sense")
         if len(message.payload) > PAYLOAD_BYTES_MAX or message.left_out_bytes < 0:
             raise ProtocolError(f"{MESSAGE}: the payload is of more than {PAYLOAD_BYTES_MAX} bytes")
         return message
@@ -201,7 +213,25 @@ def payload_json(payload: bytes) -> JsonObject:
     return {"payload": text}
 
 
-def payload_of(body: JsonObject) -> bytes:
+def answer_json(body: bytes) -> JsonObject:
+    """What a target has answered to a call, in the message's status."""
+    return payload_json(body)
+
+
+def answered_node(message: JsonObject) -> str:
+    """The gateway that is to have the answer of a call, or that there is none; "" while it is not known, and for what
+    is no call."""
+    if not str_at(message, "spec", "call") or str_at(message, "status", "phase", default="Pending") == "Pending":
+        return ""
+    return str_at(message, "spec", "nodeName")
+
+
+def answer_of(message: JsonObject) -> bytes:
+    """Raises `ProtocolError`."""
+    return payload_of(map_at(message, "status", "answer"))
+
+
+def payload_of(body: Json) -> bytes:
     """Raises `ProtocolError` where it says base64 and is not."""
     coded = str_at(body, "payloadBase64")
     if not coded:

@@ -8,7 +8,7 @@ import signal
 import socket
 import subprocess
 import threading
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import closing, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -86,9 +86,12 @@ def a_broker(directory: Path) -> Generator[int]:
 
 
 @contextmanager
-def a_fleet(directory: Path, *flags: str) -> Generator[tuple[RealFleet, int]]:
+def a_fleet(
+    directory: Path, *flags: str, environ: Mapping[str, str] | None = None
+) -> Generator[tuple[RealFleet, int]]:
     """A cloud with a router, and a gateway with a broker, that runs; the broker's port."""
     with a_broker(directory) as port, real_fleet(directory, "--router-port", "0", *flags) as fleet:
+        fleet.edge.environ |= environ or {}
         fleet.edge.environ["SKERRY_MQTT_BROKER"] = f"mqtt://127.0.0.1:{port}"
         for name, type_ in (("cloud", "rest"), ("mqtt", "eventbus")):
             fleet.create(ENDPOINTS, {**meta("RuleEndpoint", name), "spec": {"ruleEndpointType": type_}})
@@ -240,6 +243,37 @@ def test_a_service_on_a_gateway_answers_a_request_in_the_cloud(
         status_said, body = curl("-d", "x", url)
         assert status_said == 503
         assert "the service on port 1 of the gateway can't be asked" in body
+
+
+def test_an_application_on_a_gateway_asks_one_in_the_cloud(tmp_path: Path, target: tuple[type[Target], int]) -> None:
+    desk, port = target
+    with closing(socket.socket()) as probe:
+        probe.bind(("127.0.0.1", 0))
+        bus = str(probe.getsockname()[1])
+    url, asked = f"http://127.0.0.1:{bus}", f"http://127.0.0.1:{port}/echo"
+    body = json.dumps({"method": "POST", "targetURL": asked, "payload": {"a": 1}})
+    with a_fleet(tmp_path, environ={"SKERRY_SERVICE_BUS_PORT": bus}) as (fleet, _):
+        endpoint: JsonObject = {"ruleEndpointType": "servicebus", "properties": {"service_port": "1"}}
+        fleet.create(ENDPOINTS, {**meta("RuleEndpoint", "services"), "spec": endpoint})
+        assert curl("-d", body, url)[0] == 0, "nothing listens without a rule"
+        spec: JsonObject = {
+            "source": "services",
+            "sourceResource": {"target_url": asked, "node_name": "eu-1"},
+            "target": "cloud",
+            "targetResource": {"resource": asked},
+        }
+        fleet.create(RULES, {**meta("Rule", "ask"), "spec": spec})
+        until(lambda: curl("-d", body, url)[0] == 200, "it listens")
+        code, said = curl("-d", body, url)
+        assert (code, json.loads(said)) == (
+            200,
+            {"code": 200, "msg": "receive response from cloud successfully", "body": ""},
+        )
+        assert set(desk.got) == {body}, "the whole request is posted, as in KubeEdge"
+        assert json.loads(curl("-d", "{}", url)[1])["code"] == 400
+        until(lambda: status(fleet, "ask").get("successMessages") == len(desk.got), "they are counted")
+        fleet.cloud.stop()
+        until(lambda: json.loads(curl("-d", body, url)[1])["code"] == 503, "the cloud is away, and that is said")
 
 
 def test_where_the_operator_says_so_anybody_may_ask_over_plain_http_as_in_kubeedge(tmp_path: Path) -> None:

@@ -57,7 +57,7 @@ async def test_published_shapes_are_taken_in_any_order(world: World, order: str)
     for name in order.split():
         for obj in yaml.safe_load_all((EXAMPLES / name).read_text()):
             await world.create(RULES if obj["kind"] == "Rule" else ENDPOINTS, obj)
-    assert world.names(RULES) == ["batches-up", "recipes-down"]
+    assert world.names(RULES) == ["batches-up", "line-status", "next-order", "recipes-down"]
 
 
 async def test_a_status_that_kubeedges_client_sends_along_is_let_go(world: World) -> None:

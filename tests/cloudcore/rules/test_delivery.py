@@ -29,7 +29,7 @@ class Desk:
         self.got: list[tuple[str, bytes, Mapping[str, str]]] = []
 
     async def __call__(self, target: Target, body: bytes, headers: Mapping[str, str], /) -> Answer:
-        answer = self.answers.pop(0) if self.answers else Answered(status=200)
+        answer = self.answers.pop(0) if self.answers else Answered(status=200, body=b"thanks")
         self.got.append((target.url, body, headers))
         return answer
 
