@@ -7,7 +7,8 @@ runs on it is the same. Keeps nothing; each part says what it keeps.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -45,7 +46,7 @@ from cloudcore.registry.routes import fitting_rules
 from cloudcore.rules.answering import CallAnswering
 from cloudcore.rules.counts import RuleCounts
 from cloudcore.rules.delivery import RuleDelivery
-from cloudcore.rules.posting import posting
+from cloudcore.rules.posting import Post, posting
 from cloudcore.rules.router import Admit, Router, RouterParts
 from cloudcore.runtime.election import Alone, Election, Leadership
 from cloudcore.runtime.informer import COMMANDS_BY_NODE, DEVICES_BY_NODE, INDEXES, PODS_BY_NODE
@@ -225,17 +226,29 @@ def hub_of(
 
 
 def workers_of(
-    core: Core, hub: Hub, *, ca_pem: str, housekeeping: HousekeepingSettings
+    core: Core,
+    hub: Hub,
+    *,
+    ca_pem: str,
+    housekeeping: HousekeepingSettings,
+    poster: Callable[[], AbstractAsyncContextManager[Post]] = posting,
 ) -> dict[str, Awaitable[None]]:
-    """What runs until the process stops, by the name that is said when it fails."""
+    """What runs until the process stops, by the name that is said when it fails. `poster`: what sends messages of
+    rules to their targets."""
 
     def leader_parts() -> dict[str, Awaitable[None]]:
-        return _leader_parts(core, ca_pem=ca_pem, housekeeping=housekeeping)
+        return _leader_parts(core, poster, ca_pem=ca_pem, housekeeping=housekeeping)
 
     return {"hub": hub.run(), "leadership": lead(core.leadership, leader_parts)}
 
 
-def _leader_parts(core: Core, *, ca_pem: str, housekeeping: HousekeepingSettings) -> dict[str, Awaitable[None]]:
+def _leader_parts(
+    core: Core,
+    poster: Callable[[], AbstractAsyncContextManager[Post]],
+    *,
+    ca_pem: str,
+    housekeeping: HousekeepingSettings,
+) -> dict[str, Awaitable[None]]:
     """What one process alone does."""
     core.definitions.refresh()
     tools = core.leader_tools
@@ -248,7 +261,7 @@ def _leader_parts(core: Core, *, ca_pem: str, housekeeping: HousekeepingSettings
         controllers.append(ApiEndpoints(tools, service_cidr=core.service_cidr, address_of=_address_of))
     return {
         "controllers": run_controllers(core.cache, core.clock, controllers, [scheduler]),
-        "rules": _deliver(core),
+        "rules": _deliver(core, poster),
         "scheduler": scheduler.run(),
         "sinks": Sinks(_sink_parts(core)).run(),
         "housekeeping": Housekeeping(core.store, core.clock, housekeeping).run(),
@@ -266,11 +279,11 @@ def _sink_parts(core: Core) -> SinkParts:
     )
 
 
-async def _deliver(core: Core) -> None:
+async def _deliver(core: Core, poster: Callable[[], AbstractAsyncContextManager[Post]]) -> None:
     """Messages of rules, to wherever they go: apart from the controllers, as it waits for strangers."""
     tools = core.leader_tools
     counts = RuleCounts(tools.objects, core.kind(RULES), core.clock)
-    async with posting() as post, asyncio.TaskGroup() as tasks:
+    async with poster() as post, asyncio.TaskGroup() as tasks:
         tasks.create_task(counts.run())
         controllers: list[Controller] = [RuleDelivery(tools, post), CallAnswering(tools, post, counts)]
         tasks.create_task(run_controllers(core.cache, core.clock, controllers))

@@ -4,6 +4,9 @@ A message is acknowledged to the broker when it is in the outbox, and the transa
 which messages those were: one that the broker sends again, because a power cut came between the two, is known by
 that. While the gateway is off, the broker keeps what comes in the session of `skerry-NODE-rules`.
 
+The broker is connected to when the first rule is held, or the cloud has something to publish: most gateways have
+neither.
+
 In memory: messages that were heard and are not in the store yet, as many as a broker sends without being
 acknowledged. A crash costs messages of QoS 0 among them; all others come again.
 """
@@ -14,6 +17,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
@@ -37,6 +41,9 @@ UNHEARD_MAX: Final = 1000
 """Messages of QoS 0, which no broker keeps, that wait for their turn; beyond, the newest are dropped."""
 AGAIN_S: Final = (0.5, 30.0)
 """Between tries to write when the disk is full."""
+
+CONNECT_S_MAX: Final = 10.0
+"""So long the first connection is waited for by who wants to publish."""
 
 Open: TypeAlias = Callable[[Hooks], Connection]
 """A connection to the broker that has not been started."""
@@ -67,7 +74,8 @@ class GatewayRules:
     def __init__(self, parts: RulesParts) -> None:
         self._parts = parts
         self._connection: Connection | None = None
-        self._connected = False
+        self._connected = asyncio.Event()
+        self._wanted = asyncio.Event()
         self._sources: tuple[Source, ...] = ()
         self._heard: deque[_Taken] = deque()
         self._taken: dict[int, _Taken] = {}
@@ -81,27 +89,34 @@ class GatewayRules:
         """Work until cancelled."""
         self._marks = read_marks(self._parts.store.meta(META_HEARD))
         stop_listening = self._parts.store.listen(self._committed)
-        hooks = Hooks(connected=self._begin, disconnected=self._end, delivered=self._deliver, refused=self._withheld)
-        connection = self._connection = self._parts.open(hooks)
         try:
             self._sources = self._read_sources()
-            await self._parts.begin(connection)
-            self._work.set()
-            await self._work_always(connection)
+            if self._sources:
+                self._wanted.set()
+            await self._wanted.wait()
+            hooks = Hooks(
+                connected=self._begin, disconnected=self._end, delivered=self._deliver, refused=self._withheld
+            )
+            connection = self._connection = self._parts.open(hooks)
+            try:
+                await self._parts.begin(connection)
+                self._work.set()
+                await self._work_always(connection)
+            finally:
+                await connection.stop()
         finally:
             stop_listening()
-            await connection.stop()
 
     # --- the broker ---------------------------------------------------------------------------------------
 
     def _begin(self, _resumed: bool) -> None:
-        self._connected = True
+        self._connected.set()
         LOG.info("rules_connected")
 
     def _end(self, reason: str) -> None:
-        if self._connected:
+        if self._connected.is_set():
             LOG.info("rules_disconnected reason=%r", reason)
-        self._connected = False
+        self._connected.clear()
 
     def _withheld(self, topic: str, reason: str) -> None:
         LOG.warning("rules_topic_refused topic=%r reason=%r", topic, reason)
@@ -142,6 +157,8 @@ class GatewayRules:
         if touched & {RULES, ENDPOINTS}:
             self._changed = True
             self._work.set()
+            if not self._wanted.is_set() and self._read_sources():
+                self._wanted.set()
 
     def _read_sources(self) -> tuple[Source, ...]:
         store = self._parts.store
@@ -193,6 +210,11 @@ class GatewayRules:
 
     async def publish(self, topic: str, payload: bytes) -> None:
         """Returns when the broker has it. Raises `UnavailableError`."""
-        if self._connection is None or not self._connected:
+        if not self._wanted.is_set():
+            self._wanted.set()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(CONNECT_S_MAX):
+                    await self._connected.wait()
+        if self._connection is None or not self._connected.is_set():
             raise UnavailableError(f"the MQTT broker of node {self._parts.node} is away")
         await self._connection.publish(Outgoing(topic=topic, payload=payload), timeout_s=PUBLISH_S_MAX)

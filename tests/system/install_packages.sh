@@ -6,7 +6,7 @@ missing=("$@")
 if [ "$#" = 0 ]; then
   declare -A wanted=(
     [mosquitto]=mosquitto [mosquitto_pub]=mosquitto-clients [mbpoll]=mbpoll [gcc]=gcc
-    [socat]=socat [npm]=npm [openssl]=openssl [ip]=iproute2 [tmux]=tmux [strace]=strace [kubectl]=kubernetes-client [tinyproxy]=tinyproxy [nginx]=nginx-light [snmpd]=snmpd
+    [socat]=socat [npm]=npm [openssl]=openssl [ip]=iproute2 [tmux]=tmux [strace]=strace [kubectl]=kubernetes-client [tinyproxy]=tinyproxy [nginx]=nginx-light [snmpd]=snmpd [curl]=curl
     [prometheus]=prometheus [influxd]=influxdb
   )
   for command in "${!wanted[@]}"; do

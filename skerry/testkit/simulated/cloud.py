@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import copy
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlencode
@@ -28,6 +29,9 @@ from cloudcore.composition import Core, api_parts, compose, hub_of, workers_of
 from cloudcore.hub.hub import Hub, HubSettings
 from cloudcore.pki.service_tokens import ServiceTokens
 from cloudcore.registry.port import Actor
+from cloudcore.rules.plan import Answer as TargetAnswer
+from cloudcore.rules.plan import Answered, Unreached
+from cloudcore.rules.posting import Post, Target
 from cloudcore.store.housekeeping import HousekeepingSettings
 from cloudcore.store.memory import MemoryState, MemoryStore
 from cloudcore.store.port import later_epoch
@@ -52,6 +56,10 @@ CA_PEM: Final = (
     "-----END CERTIFICATE-----\n"
 )
 """Goes to kube-root-ca.crt, where nothing reads it. The text says that there are no certificates here."""
+
+
+POST_S: Final = 0.01
+"""What a target takes to answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +97,10 @@ class SimulatedCloud:
         self._state = MemoryState(epoch=ids_of(seed, "epoch", 0).uid())
         self.clock = CloudClock(loop)
         self.api = Api(self)
+        self.targets: dict[str, int] = {}
+        """By URL, with what status an application answers messages of rules there; nothing answers elsewhere."""
+        self.posted: list[tuple[str, bytes, Mapping[str, str]]] = []
+        """What came to those."""
 
     # --- its life ---
 
@@ -120,7 +132,8 @@ class SimulatedCloud:
             hub = hub_of(core, HubSettings())
             await keep_defaults(core.objects, core.scheme)
             await bootstrap(core.objects, core.scheme, ADDRESS)
-            for work in workers_of(core, hub, ca_pem=CA_PEM, housekeeping=HousekeepingSettings()).values():
+            settings = HousekeepingSettings()
+            for work in workers_of(core, hub, ca_pem=CA_PEM, housekeeping=settings, poster=self._posting).values():
                 tasks.create_task(_part(work))
             tokens = ServiceTokens(ec.derive_private_key(self._seed % (1 << 64) + 1, ec.SECP256R1()), self.clock, ids)
             parts = api_parts(core, hub, tokens)
@@ -129,6 +142,19 @@ class SimulatedCloud:
 
         process.start(main)
         return made[0]
+
+    @asynccontextmanager
+    async def _posting(self) -> AsyncGenerator[Post]:
+        """What messages of rules are sent with: nobody outside is asked."""
+        yield self._post
+
+    async def _post(self, target: Target, body: bytes, headers: Mapping[str, str], /) -> TargetAnswer:
+        await asyncio.sleep(POST_S)
+        answer = self.targets.get(target.url)
+        if answer is None:
+            return Unreached(why="nothing answers there in this simulated fleet")
+        self.posted.append((target.url, body, headers))
+        return Answered(status=answer)
 
     def new_store(self, state: MemoryState) -> MemoryStore:
         return MemoryStore(state)

@@ -44,6 +44,7 @@ from skerry.testkit.views import pod_view, twin_view
 
 GIB: Final = 1 << 30
 POD: Final = "pods"
+MQTT_PORT: Final = 1883
 NOTICE_S: Final = 0.001
 """Until both ends of a link have noticed that it was cut."""
 
@@ -212,6 +213,7 @@ class SimulatedEdge:
                 runtime=runtime,
                 dialer=self._dial,
                 drivers=self._drivers(ids, time),
+                rules=self._rules,
                 clock=self._clock,
                 time=time,
                 ids=ids,
@@ -244,6 +246,10 @@ class SimulatedEdge:
         made = SimulatedConnection(broker, client_id, hooks, self._site.loop, self._site.brokers)
         self._brokered.append(made)
         return made
+
+    def _rules(self, hooks: Hooks) -> Connection:
+        """To the broker at MQTT's own port, once there is a rule."""
+        return self._connect(Broker(host="127.0.0.1", port=MQTT_PORT), f"skerry-{self._name}-rules", hooks)
 
     def _machine(self) -> Machine:
         return Machine(

@@ -70,7 +70,7 @@ async def running(memory: FailingEdgeStore | None = None, broker: FakeBroker | N
         await stage.put(ENDPOINTS, name, endpoint)
     task = asyncio.create_task(rules.run())
     try:
-        await stage.until(lambda: broker.hooks is not None)
+        await asyncio.sleep(0)
         yield stage
     finally:
         task.cancel()
@@ -179,6 +179,8 @@ async def test_what_the_cloud_says_is_published_and_then_answered() -> None:
 
 async def test_without_a_broker_it_is_said_that_nothing_was_published() -> None:
     async with running() as stage:
+        await stage.put(RULES, "x", rule("t"))
+        await stage.until(lambda: stage.broker.topics)
         assert stage.broker.hooks is not None
         stage.broker.hooks.disconnected("gone")
         with pytest.raises(UnavailableError, match="away"):
@@ -187,3 +189,10 @@ async def test_without_a_broker_it_is_said_that_nothing_was_published() -> None:
     with pytest.raises(UnavailableError, match="--mqtt-broker"):
         async for _ in RuleCalls("eu-1", None, Services())(Publish(topic="t").params(), b"1"):
             pass
+
+
+async def test_a_gateway_without_rules_does_not_bother_the_broker_until_something_is_said() -> None:
+    async with running() as stage:
+        await stage.put(RULES, "x", rule("t", node="eu-2"))
+        assert stage.broker.hooks is None
+        assert await said(stage, Publish(topic="t"), b"1") == b'{"published":true}'
