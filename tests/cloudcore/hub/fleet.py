@@ -25,7 +25,7 @@ from cloudcore.store.memory import MemoryState, MemoryStore
 from cloudcore.store.port import Advance, Store
 from edgecore.link.dial import Dialer
 from edgecore.link.session import EdgeLink, LinkParts, LinkSettings
-from edgecore.link.streams import StreamSource
+from edgecore.link.streams import BodySource, StreamSource
 from edgecore.store.memory import MemoryEdgeStore
 from edgecore.store.port import EdgeBatch, EdgeStore, NewReport, ReportClass
 from edgecore.store.shell import AsyncEdgeStore
@@ -105,7 +105,13 @@ class Gateway:
     """One gateway: store, link, and the wire to its hub."""
 
     def __init__(
-        self, fleet: Fleet, node: str, store: EdgeStore, dialer: Dialer | None, sources: Mapping[str, StreamSource]
+        self,
+        fleet: Fleet,
+        node: str,
+        store: EdgeStore,
+        dialer: Dialer | None,
+        sources: Mapping[str, StreamSource],
+        body_sources: Mapping[str, BodySource],
     ) -> None:
         self.fleet = fleet
         self.node = node
@@ -125,6 +131,7 @@ class Gateway:
             clock=SystemClock(),
             ids=self.ids,
             streams=sources,
+            body_streams=body_sources,
             capabilities=fleet.capabilities,
         )
         self.link = EdgeLink(settings, parts)
@@ -199,11 +206,12 @@ class Fleet:
         store: EdgeStore | None = None,
         dialer: Dialer | None = None,
         sources: Mapping[str, StreamSource] | None = None,
+        body_sources: Mapping[str, BodySource] | None = None,
         key: str = "",
     ) -> AsyncGenerator[Gateway]:
         clock = SystemClock()
         held = store or MemoryEdgeStore(incarnation=f"{node}-1", clock=clock)
-        gateway = Gateway(self, node, held, dialer, sources or {})
+        gateway = Gateway(self, node, held, dialer, sources or {}, body_sources or {})
         gateway.key = key
         running = asyncio.create_task(gateway.link.run())
         try:

@@ -1,0 +1,56 @@
+"""What is asked of gateways for rules: parameters and a body go down, an answer comes up, at this hub or through
+another."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+
+import pytest
+
+from skerry.errors import BadRequestError, UnavailableError
+from skerry.objects.json import JsonObject, encode_object, str_at
+from skerry.objects.rule_calls import BODY_BYTES, CALL_BYTES_MAX, CALLS
+from tests.cloudcore.hub.fleet import a_fleet, eventually
+
+BODY = bytes(range(256)) * 2000
+"""Half a MiB: more than a stream's window, and with line feeds in it."""
+
+
+async def echo(params: JsonObject, body: bytes) -> AsyncGenerator[bytes]:
+    """A source of the gateway's."""
+    if str_at(params, "ask") == "refuse":
+        raise BadRequestError("not that")
+    yield str_at(params, "ask").encode() + b":" + body
+
+
+@pytest.mark.parametrize("body", [b"", b"one", BODY, b"x" * CALL_BYTES_MAX])
+async def test_a_body_arrives_whole_and_is_answered(body: bytes) -> None:
+    async with a_fleet() as fleet, fleet.gateway(body_sources={CALLS: echo}) as gateway:
+        await eventually(lambda: gateway.link.connected)
+        assert await fleet.hub.calls.call("eu-1", {"ask": "echo"}, body) == b"echo:" + body
+
+
+async def test_another_replica_passes_the_body_on_with_the_parameters() -> None:
+    async with a_fleet() as fleet, fleet.gateway(body_sources={CALLS: echo}) as gateway:
+        await eventually(lambda: gateway.link.connected)
+        said = encode_object({"ask": "echo", BODY_BYTES: len(BODY)}) + b"\n" + BODY
+        assert b"".join([piece async for piece in fleet.hub.here.read("eu-1", CALLS, said)]) == b"echo:" + BODY
+
+
+async def test_what_the_gateway_refuses_is_refused_with_its_words() -> None:
+    async with a_fleet() as fleet, fleet.gateway(body_sources={CALLS: echo}) as gateway:
+        await eventually(lambda: gateway.link.connected)
+        with pytest.raises(BadRequestError, match="not that"):
+            await fleet.hub.calls.call("eu-1", {"ask": "refuse"}, BODY)
+        with pytest.raises(BadRequestError, match="at most"):
+            await fleet.hub.calls.call("eu-1", {"ask": "echo"}, b"x" * (CALL_BYTES_MAX + 1))
+
+
+async def test_a_gateway_that_is_away_or_of_an_older_release_is_said_to_be() -> None:
+    async with a_fleet() as fleet:
+        with pytest.raises(UnavailableError, match="not connected"):
+            await fleet.hub.calls.call("eu-1", {"ask": "echo"}, b"")
+        async with fleet.gateway() as gateway:
+            await eventually(lambda: gateway.link.connected)
+            with pytest.raises(UnavailableError, match="older release"):
+                await fleet.hub.calls.call("eu-1", {"ask": "echo"}, b"")
