@@ -256,7 +256,8 @@ def stamp_desired(
     of the user's own (`requested: <time>`): that is how one asks for it again. What the write removes becomes a
     tombstone. Values of one write are numbered in the order of the properties, and carried out in it. `life` is the
     cloud's, "" until it is restored from a backup. With `merging` versions that cover the old ones were decided
-    already (by the hub, which merged what a gateway holds), and stand. Returns `new` itself when nothing is to be
+    already (by the hub, which merged what a gateway holds), and stand: also the same version, where a policy that was
+    changed settles it otherwise. Returns `new` itself when nothing is to be
     done.
 
     Raises `ConflictError` where `ifMatch` names another version than what is there, or the annotation `IF_MATCH`
@@ -336,7 +337,7 @@ class _Write:
         _check_orders(prop, metadata, before)
         if "take" in metadata:
             return self._next(before, replace(given, value=_taken(prop, metadata["take"], before)), after)
-        if self.merging and "ver" in metadata and (before is None or _is_newer(given.ver, before.ver)):
+        if self.merging and "ver" in metadata and (before is None or given.ver.covers(before.ver)):
             return given
         if before is not None:
             asked_again = _own_of(entry) != _own_of(self.old, prop)
@@ -385,7 +386,7 @@ class _Write:
             if prop in wanted:
                 continue
             before, decided = self.before.get(prop), told.get(prop) if self.merging else None
-            if decided is not None and (before is None or _is_newer(decided.ver, before.ver)):
+            if decided is not None and (before is None or decided.ver.covers(before.ver)):
                 after[prop] = decided
             elif before is None:
                 continue  # what nobody wanted needs no tombstone

@@ -3,17 +3,20 @@ restored clouds, in virtual time. From a seed; what decides is the product's own
 
 Beside the two sides stands what really happened: for each write, which writes its author could have seen. Of that the
 sides know nothing; `verdict` compares it with what they came to agree on.
+
+That a schedule would see a bug is shown by planting one (`Plants`): each is a line of the product left out.
 """
 
 from __future__ import annotations
 
 import random
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, Literal
 
 from edgecore.twins.plan import observe, want
-from skerry.objects.desired import UNSEEN, Desired, Policy, Side, merge, write_desired
+from skerry.objects.desired import POLICIES, UNSEEN, Desired, Policy, Side, merge, write_desired
 from skerry.objects.device_desired import (
     merged_desired,
     record_of,
@@ -30,6 +33,26 @@ START_MS: Final = 1_790_000_000_000
 Seen = frozenset[int]
 """Numbers of writes."""
 
+Diet = Literal["mixed", "models", "restores"]
+"""A bug that needs six things in a row is never met where fifteen are equally likely."""
+STEPS: Final[dict[Diet, int]] = {"mixed": 40, "models": 40, "restores": 80}
+DIETS: Final[dict[Diet, dict[str, int]]] = {
+    "mixed": {
+        "write_cloud": 5, "write_edge": 5, "remove_cloud": 2, "remove_edge": 1, "fall_back": 2, "down": 6, "up": 6,
+        "look": 6, "connect": 4, "cut": 2, "crash": 1, "step_clock": 1, "back_up": 2, "restore": 2,
+    },
+    # Somebody edits the model: what is settled by one policy meets another.
+    "models": {
+        "write_cloud": 5, "write_edge": 5, "change_policy": 6, "down": 6, "up": 6, "look": 6, "connect": 4, "cut": 2,
+        "crash": 1, "step_clock": 1,
+    },
+    # Little is wanted, that is taken back, and clouds that had forgotten it are set back to before.
+    "restores": {
+        "write_cloud": 10, "write_edge": 3, "remove_cloud": 20, "remove_edge": 10, "down": 80, "up": 80, "look": 80,
+        "connect": 80, "cut": 5, "crash": 5, "back_up": 20, "restore": 10,
+    },
+}  # fmt: skip
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WriteMade:
@@ -41,6 +64,18 @@ class WriteMade:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Plants:
+    """Bugs, for the test of the tests."""
+
+    forget_tombstones: bool = False
+    """The gateway forgets that nothing is wanted as soon as the cloud has."""
+    tell_nothing_merged: bool = False
+    """The gateway keeps to itself what it made of the cloud's value and its own."""
+    fallback_is_a_wish: bool = False
+    """What the gateway does by itself ranks as what somebody wants."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Told:
     """What the gateway's outbox holds for the cloud."""
 
@@ -48,6 +83,7 @@ class Told:
     """None: only that a tombstone was seen."""
     tombstone: Desired | None
     seen: Seen
+    policy: Policy
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,9 +97,12 @@ class CloudState:
 class Schedule:
     """`Schedule(seed, policy).run()`, then `verdict()`: "" when all is well."""
 
-    def __init__(self, seed: int, policy: Policy) -> None:
+    def __init__(self, seed: int, policy: Policy, *, plants: Plants | None = None, diet: Diet = "mixed") -> None:
+        """`diet`: which things happen often."""
         self.chance = random.Random(seed)
         self.policy: Policy = policy
+        self.plants = plants or Plants()
+        self.diet: Diet = diet
         self.writes: dict[int, WriteMade] = {}
         self.story: list[str] = []
         self.now_ms = START_MS
@@ -86,26 +125,29 @@ class Schedule:
         self.linked = False
         self.way_down: deque[tuple[CloudState, str]] = deque()
 
-    def run(self, steps: int = 40) -> None:
-        acts = [
-            (5, self.write_cloud),
-            (5, self.write_edge),
-            (2, self.remove_cloud),
-            (1, self.remove_edge),
-            (6, self.down),
-            (6, self.up),
-            (6, self.look),
-            (4, self.connect),
-            (2, self.cut),
-            (1, self.crash),
-            (1, self.step_clock),
-            (2, self.back_up),
-            (2, self.restore),
-        ]
-        weights = [weight for weight, _ in acts]
-        for _ in range(steps):
+    def run(self) -> None:
+        acts: dict[str, Callable[[], None]] = {
+            "write_cloud": self.write_cloud,
+            "write_edge": self.write_edge,
+            "remove_cloud": self.remove_cloud,
+            "remove_edge": self.remove_edge,
+            "fall_back": self.fall_back,
+            "change_policy": self.change_policy,
+            "down": self.down,
+            "up": self.up,
+            "look": self.look,
+            "connect": self.connect,
+            "cut": self.cut,
+            "crash": self.crash,
+            "step_clock": self.step_clock,
+            "back_up": self.back_up,
+            "restore": self.restore,
+        }
+        often = DIETS[self.diet]
+        for _ in range(STEPS[self.diet]):
             self.now_ms += self.chance.choice([0, 1, 50, 5_000, 3_600_000])
-            self.chance.choices(acts, weights)[0][1]()
+            (act,) = self.chance.choices([*often], [*often.values()])
+            acts[act]()
         self.heal()
 
     def heal(self) -> None:
@@ -148,19 +190,31 @@ class Schedule:
         if self.edge.desired is not None and not self.edge.desired.removed:
             self._change_edge("", removed=True)
 
-    def _change_edge(self, value: str, *, removed: bool) -> None:
+    def fall_back(self) -> None:
+        """Nobody was heard for long, and nobody here wants anything."""
+        wanted_here = self.edge.desired is not None and self.edge.desired.side == "edge"
+        if not self.linked and not wanted_here:
+            self._change_edge(self._value(), removed=False, fallback=True)
+
+    def change_policy(self) -> None:
+        """In the model, which the gateway has at once: reports carry what it was then."""
+        self.policy = self.chance.choice(POLICIES)
+        self.story.append(f"the policy is {self.policy}")
+
+    def _change_edge(self, value: str, *, removed: bool, fallback: bool = False) -> None:
         made = write_desired(
             self.edge.desired,
             value=value,
             side="edge",
-            origin="op",
+            origin="fallback" if fallback else "op",
             now_ms=max(0, self.now_ms + self.edge_clock_ms),
             synced=self.edge_clock_ms == 0,
             expires_ms=None,
             removed=removed,
+            fallback=fallback and not self.plants.fallback_is_a_wish,
         )
         self.edge = want(self.edge, made, self.now_ms)
-        self.edge_seen = self._made("edge", made, self.edge_seen)
+        self.edge_seen = self._made("edge", replace(made, fallback=fallback), self.edge_seen)
         self._tell(desired=True)
 
     def _made(self, side: Side, desired: Desired, past: Seen) -> Seen:
@@ -200,17 +254,21 @@ class Schedule:
 
     def look(self) -> None:
         """The keeper looks at what the store holds."""
-        observed = observe(self.edge, record_of(self.held.device, PROP), self.policy, self.now_ms)
+        wanted = record_of(self.held.device, PROP)
+        observed = observe(self.edge, wanted, self.policy, self.now_ms)
         self.edge = observed.state
+        if self.plants.forget_tombstones and wanted is None:
+            self.edge = _without_tombstone(self.edge)
         self.edge_seen |= self.held.seen
-        if observed.tell_desired or self.edge.desired is not None:
-            self._tell(desired=observed.tell_desired)
+        told = observed.tell_desired and not self.plants.tell_nothing_merged
+        if told or self.edge.desired is not None:
+            self._tell(desired=told)
 
     def _tell(self, *, desired: bool) -> None:
         now = self.edge.desired
         wanted = now if desired or (self.outbox is not None and self.outbox.desired is not None) else None
         tombstone = now if now is not None and now.removed else None
-        self.outbox = Told(desired=wanted, tombstone=tombstone, seen=self.edge_seen)
+        self.outbox = Told(desired=wanted, tombstone=tombstone, seen=self.edge_seen, policy=self.policy)
 
     def up(self) -> None:
         """A report arrives; its receipt may be lost, and then it comes again."""
@@ -219,7 +277,7 @@ class Schedule:
         told, before = self.outbox, self.cloud.device
         device, seen = self.cloud.device, self.cloud.seen
         if told.desired is not None:
-            report = TwinDesired(device=NAME, prop=PROP, desired=told.desired, policy=self.policy)
+            report = TwinDesired(device=NAME, prop=PROP, desired=told.desired, policy=told.policy)
             device, seen = self._stamped(merged_desired(device, report), merging=True), seen | told.seen
         if told.tombstone is not None:
             self.cloud = CloudState(device=device, seen=seen)
@@ -271,15 +329,21 @@ class Schedule:
         ]
         if not last:
             return "" if _meaning(cloud) is None else f"nobody wanted {cloud}"
-        ranked = last[0].desired
-        for made in last[1:]:
-            merged = merge(ranked, replace(made.desired, ver=made.desired.ver), self.policy)
+        # What nobody wanted never wins against what somebody did, whatever the policy.
+        people = [made for made in last if not made.desired.fallback] or last
+        if self.diet == "models":
+            # Which policy it was settled by is anybody's guess; that both sides agree is not.
+            if _meaning(edge) not in {_meaning(made.desired) for made in people}:
+                return f"agreed on {edge}, wanted was {[made.desired for made in last]}"
+            return ""
+        ranked = people[0].desired
+        for made in people[1:]:
+            merged = merge(ranked, made.desired, self.policy)
             assert merged is not None
             ranked = merged
-        agreed = edge
-        if _meaning(agreed) != _meaning(ranked):
-            return f"agreed on {agreed}, wanted was {[made.desired for made in last]}"
-        return self._verdict_on_losers(agreed, last)
+        if _meaning(edge) != _meaning(ranked):
+            return f"agreed on {edge}, wanted was {[made.desired for made in last]}"
+        return self._verdict_on_losers(edge, last)
 
     def _verdict_on_losers(self, agreed: Desired | None, last: list[WriteMade]) -> str:
         values = {(made.desired.value, made.desired.removed) for made in last}
@@ -289,9 +353,17 @@ class Schedule:
             return f"the loser was not kept: {values}"
         if (agreed.conflict.value, agreed.conflict.removed) not in values:
             return f"a loser that lost nothing: {agreed.conflict}"
-        if (self.policy == "manual") != agreed.waiting:
-            return f"with policy {self.policy} waiting is {agreed.waiting}"
+        wished = {(made.desired.value, made.desired.removed) for made in last if not made.desired.fallback}
+        if (self.policy == "manual" and len(wished) > 1) != agreed.waiting:
+            return f"with policy {self.policy} and {len(wished)} wishes waiting is {agreed.waiting}"
         return ""
+
+
+def _without_tombstone(state: TwinState) -> TwinState:
+    held = state.desired
+    return (
+        replace(state, desired=None) if held is not None and held.removed and state.seen.covers(held.ver) else state
+    )
 
 
 def _meaning(desired: Desired | None) -> str | None:

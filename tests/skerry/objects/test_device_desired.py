@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from skerry.errors import ConflictError, InvalidError
-from skerry.objects.desired import Desired, Vector, write_desired
+from skerry.objects.desired import Desired, Policy, Vector, merge, write_desired
 from skerry.objects.device_desired import (
     IF_MATCH,
     REMOVED,
@@ -211,3 +211,31 @@ def test_what_a_gateway_holds_shows_where_it_is_newer_than_the_device() -> None:
     assert wanted(shown) == mine and annotations_of(shown)[REVISION] == desired_revision(shown)
     later = write(shown, changed(shown, "t", "30"))
     assert wanted(with_twins(later, {"t": mine})).value == "30"
+
+
+@pytest.mark.parametrize("removed", [False, True])
+def test_what_another_policy_settles_otherwise_stands_as_it_was_written_and_is_no_new_write(removed: bool) -> None:
+    first = write(None, device(t={"value": "20"}))
+    rival = write_desired(
+        None, value="" if removed else "25", side="edge", origin="op", now_ms=9, synced=True, expires_ms=None,
+        removed=removed,
+    )  # fmt: skip
+
+    def settled(obj: JsonObject, policy: Policy) -> JsonObject:
+        report = TwinDesired(device=NAME, prop="t", desired=rival, policy=policy)
+        return stamp_desired(obj, merged_desired(obj, report), now_ms=9, origin="hub", merging=True)
+
+    by_cloud = settled(first, "cloud")
+    assert wanted(by_cloud).value == "20" and wanted(by_cloud).rivals == (rival,)
+    # The gateway has the model with another policy meanwhile, and settles the same two writes by that.
+    mine = merge(rival, wanted(by_cloud), "edge")
+    assert mine is not None and mine.ver == wanted(by_cloud).ver
+    report = TwinDesired(device=NAME, prop="t", desired=mine, policy="edge")
+    by_edge = stamp_desired(by_cloud, merged_desired(by_cloud, report), now_ms=10, origin="hub", merging=True)
+    assert record_of(by_edge, "t") == mine
+    # And back: a value that a removal had won against.
+    back = merge(wanted(by_cloud), mine, "cloud")
+    assert back is not None
+    report = TwinDesired(device=NAME, prop="t", desired=back, policy="cloud")
+    again = stamp_desired(by_edge, merged_desired(by_edge, report), now_ms=11, origin="hub", merging=True)
+    assert record_of(again, "t") == wanted(by_cloud)
