@@ -31,6 +31,7 @@ from skerry.objects.conditions import find_condition
 from skerry.objects.desired import merge
 from skerry.objects.desired_log import answer, log_series
 from skerry.objects.device_desired import merged_desired, record_of, with_tombstone_seen
+from skerry.objects.device_owner import is_outdated
 from skerry.objects.device_twins import with_reported, with_reported_copy, with_state
 from skerry.objects.json import Json, JsonObject, encode_object, int_at, map_at, maps_at, str_at
 from skerry.objects.logs import LOGS
@@ -357,6 +358,11 @@ class Reporter:
     def _is_ours(self, device: DeviceName) -> bool:
         return self._is_here(self.lookup(Key(DEVICES, device.namespace, device.name)), device.uid)
 
+    def _may_tell(self, device: DeviceName) -> bool:
+        """Of its state: it is here, and was so without a break since this was told."""
+        held = self.lookup(Key(DEVICES, device.namespace, device.name))
+        return self._is_here(held, device.uid) and not is_outdated(device.owner, held)
+
     def _device(self, device: DeviceName, subresource: Subresource, transform: Transform) -> Effect:
         return Effect(
             kind=self.kinds.device,
@@ -378,7 +384,7 @@ class Reporter:
     def _reported(self, dated: DatedReport) -> Outcome:
         _object(dated)
         told = decode_twin_reported(dated.report.body)
-        if not self._is_ours(told.device):
+        if not self._may_tell(told.device):
             return Outcome()
         return Outcome(
             records=tuple(self._answers(told, at_ms=dated.at_ms)),
@@ -459,7 +465,7 @@ class Reporter:
     def _device_state(self, dated: DatedReport) -> Outcome:
         _object(dated)
         told = decode_device_state(dated.report.body)
-        if not self._is_ours(told.device):
+        if not self._may_tell(told.device):
             return Outcome()
         return Outcome(
             effects=(

@@ -19,6 +19,7 @@ from cloudcore.store.port import Stored
 from skerry.errors import Cause, InvalidError, NotFoundError
 from skerry.objects.bandwidth import BANDWIDTH, parse_bandwidth
 from skerry.objects.device_desired import stamp_desired
+from skerry.objects.device_owner import stamp_owner
 from skerry.objects.enrolment import NODES_GROUP
 from skerry.objects.holds import stamp_hold
 from skerry.objects.json import (
@@ -214,10 +215,12 @@ def runtime_class(request: Request, reader: Reader) -> JsonObject:
 
 def desired_versions(request: Request, _reader: Reader) -> JsonObject:
     """Number the wanted values of a Device that this write changes, so that its gateway can tell which of two is
-    later without trusting clocks (`skerry.objects.device_desired`), and say who holds it (`skerry.objects.holds`)."""
+    later without trusting clocks (`skerry.objects.device_desired`), say who holds it (`skerry.objects.holds`), and
+    count its moves (`skerry.objects.device_owner`)."""
     if request.kind.resource != "devices.devices.kubeedge.io" or request.subresource or request.operation == "DELETE":
         return request.obj
-    held = stamp_hold(request.old, request.obj, now_ms=request.now_ms, origin=request.actor.name)
+    moved = stamp_owner(request.old, request.obj)
+    held = stamp_hold(request.old, moved, now_ms=request.now_ms, origin=request.actor.name)
     return stamp_desired(
         request.old,
         held,

@@ -29,6 +29,7 @@ from edgecore.twins.stage import Place
 from skerry.objects.desired import UNSEEN, Desired
 from skerry.objects.device_desired import record_of
 from skerry.objects.device_models import DEVICES, MODELS
+from skerry.objects.device_owner import owner_of
 from skerry.objects.json import JsonObject, decode_object
 from skerry.objects.meta import Key, name_of, namespace_of
 from skerry.objects.twins import TwinState
@@ -195,6 +196,7 @@ class Configuring:
         observed = observe(before, wanted, policy, self._clock.wall_ms(), late=late)
         if void:
             observed = replace(observed, state=replace(observed.state, seen=before.seen))
+        observed = replace(observed, state=replace(observed.state, owner=owner_of(known.body)))
         if held == observed.state and not observed.tell_desired:
             return
         self._ledger.twins[place] = observed.state
@@ -203,6 +205,8 @@ class Configuring:
             self._ledger.stage.wanted[place] = policy
         if observed.state.desired != before.desired or observed.state.ack != before.ack:
             self._ledger.stage.told.add(place)
+        elif observed.state.owner != before.owner and observed.state.reported is not None:
+            self._ledger.stage.told.add(place)  # what was told when the device was here before counts no more
         self._ledger.hurry()
 
     async def _configure(self, group: asyncio.TaskGroup) -> None:

@@ -13,6 +13,7 @@ from edgecore.twins.ledger import Ledger
 from edgecore.twins.served import Served
 from edgecore.twins.settings import KeeperSettings
 from edgecore.twins.stage import name_of_device
+from skerry.objects.device_owner import owner_of
 from skerry.objects.meta import Key
 from skerry.objects.twins import DeviceState, State
 from skerry.ports import Clock
@@ -54,12 +55,14 @@ class Health:
         known = self._served.known[key]
         before = self.states.get(key)
         now_s = self._clock.monotonic_s()
+        owner = owner_of(known.body)
         same = before is not None and before.state == state and (state == "offline" or before.reason == reason)
+        same = same and before is not None and before.device.owner == owner
         if same and (state != "online" or now_s - self._states_s[key] < self._settings.seen_s):
             return
         online_ms = self._clock.wall_ms() if state == "online" else before.last_online_ms if before else 0
         told = DeviceState(
-            device=name_of_device(key, known.uid),
+            device=name_of_device(key, known.uid, owner),
             state=state,
             reason=reason,
             last_online_ms=online_ms,

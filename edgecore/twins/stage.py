@@ -93,15 +93,15 @@ class Stage:
         )
 
 
-def name_of_device(device: Key, uid: str) -> DeviceName:
-    return DeviceName(namespace=device.namespace, name=device.name, uid=uid)
+def name_of_device(device: Key, uid: str, owner: int = 0) -> DeviceName:
+    return DeviceName(namespace=device.namespace, name=device.name, uid=uid, owner=owner)
 
 
 def reported_report(device: Key, prop: str, state: TwinState) -> NewReport:
     """What the cloud's twin is to show."""
     body = encode_twin_reported(
         TwinReported(
-            device=name_of_device(device, state.uid),
+            device=name_of_device(device, state.uid, state.owner),
             prop=prop,
             reported=state.reported,
             observed=state.desired,

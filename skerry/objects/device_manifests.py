@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from skerry.objects.device_desired import IF_MATCH, REMOVED, REVISION, SEEN, SERVERS_METADATA
+from skerry.objects.device_owner import OWNER
 from skerry.objects.holds import HOLD_BY, HOLD_SINCE
 from skerry.objects.json import Json, JsonObject, clone, map_at, maps_at, str_at, str_map_at
 
@@ -25,7 +26,7 @@ NAMED_LISTS: Final = frozenset({"properties", "methods"})
 NUDGE: Final = "requested"
 """Metadata of a desired value that says no more than when it was asked for again."""
 
-_SERVERS_ANNOTATIONS: Final = frozenset({REMOVED, SEEN, REVISION, IF_MATCH, HOLD_BY, HOLD_SINCE, LAST_APPLIED})
+_SERVERS_ANNOTATIONS: Final = frozenset({REMOVED, SEEN, REVISION, IF_MATCH, OWNER, HOLD_BY, HOLD_SINCE, LAST_APPLIED})
 _AUTHORS_METADATA: Final = ("name", "namespace", "labels", "annotations", "finalizers")
 _TERMS: Final = ("expires", "reason", "onReconnect")
 """Metadata that belong to the value with which they were written."""

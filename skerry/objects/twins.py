@@ -103,6 +103,8 @@ class TwinState:
 
     uid: str
     """Life of the Device object that this belongs to."""
+    owner: int = 0
+    """The number of the move by which the device is here, under which the cloud was told."""
     desired: Desired | None = None
     reported: Reported | None = None
     ack: Ack | None = None
@@ -218,6 +220,8 @@ class DeviceName:
     namespace: str
     name: str
     uid: str
+    owner: int = 0
+    """The number of the move that brought it to its gateway (`skerry.objects.device_owner`); 0 says nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -362,6 +366,8 @@ def _reported_from(data: Json) -> Reported | None:
 def encode_state(state: TwinState) -> bytes:
     """A `TwinRow.body` of the edge store."""
     out: JsonObject = {"uid": state.uid, "seen": str(state.seen), "seq": state.seq}
+    if state.owner:
+        out["owner"] = state.owner
     if state.desired:
         out["desired"] = desired_json(state.desired)
     if state.reported:
@@ -383,6 +389,7 @@ def decode_state(body: bytes) -> TwinState:
     data = decode_object(body)
     return TwinState(
         uid=str_at(data, "uid"),
+        owner=int_at(data, "owner"),
         desired=desired_from(dig(data, "desired")),
         reported=_reported_from(dig(data, "reported")),
         ack=_ack_from(dig(data, "ack")),
@@ -410,14 +417,20 @@ def _told(body: bytes) -> JsonObject:
 
 
 def _device_json(device: DeviceName) -> JsonObject:
-    return {"ns": device.namespace, "name": device.name, "uid": device.uid}
+    out: JsonObject = {"ns": device.namespace, "name": device.name, "uid": device.uid}
+    return out | ({"owner": device.owner} if device.owner else {})
 
 
 def _device_from(data: JsonObject) -> DeviceName:
     device = map_at(data, "device")
     if not str_at(device, "name") or not str_at(device, "ns"):
         raise InvalidError("a report about a device names it: device.ns, device.name")
-    return DeviceName(namespace=str_at(device, "ns"), name=str_at(device, "name"), uid=str_at(device, "uid"))
+    return DeviceName(
+        namespace=str_at(device, "ns"),
+        name=str_at(device, "name"),
+        uid=str_at(device, "uid"),
+        owner=max(0, int_at(device, "owner")),
+    )
 
 
 def encode_twin_reported(report: TwinReported) -> bytes:

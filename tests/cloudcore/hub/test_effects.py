@@ -15,7 +15,8 @@ from skerry.objects.blocks import Reading, encode_block
 from skerry.objects.conditions import condition_of
 from skerry.objects.desired import Desired, Hlc, Side, Vector
 from skerry.objects.device_desired import record_of, stamp_desired, with_desired
-from skerry.objects.json import JsonObject, maps_at, str_at
+from skerry.objects.device_owner import owner_of, stamp_owner
+from skerry.objects.json import JsonObject, clone, ensure_map, maps_at, str_at
 from skerry.objects.meta import Key
 from skerry.objects.reports import GapReport, NodeStatusReport, SeriesGapReport
 from skerry.objects.twins import (
@@ -92,6 +93,31 @@ def test_a_reported_value_shows_in_the_device_status_and_the_device() -> None:
     assert (device.kind.kind, device.uid, device.subresource) == ("Device", "uid-plc", "status")
     (copy,) = maps_at(device.transform(DEVICE), "status", "twins")
     assert str_at(copy, "reported", "value") == "21.5"
+
+
+@pytest.mark.parametrize("kind", ["twin_reported", "device_state"])
+def test_what_was_told_before_a_device_went_to_another_gateway_and_came_back_is_nothing(kind: str) -> None:
+    def effects(owner: int) -> int:
+        name = replace(PLC, owner=owner)
+        state = DeviceState(device=name, state="online", reason="", last_online_ms=AT_MS)
+        body = told(name) if kind == "twin_reported" else encode_device_state(state)
+        return len(outcome(kind, body, device=back_here).effects)
+
+    assert owner_of(DEVICE) == 0
+    here = stamp_owner(None, DEVICE)
+    away = stamp_owner(here, with_node(here, "eu-2"))
+    back_here = stamp_owner(away, with_node(away, "eu-1"))
+    assert [owner_of(each) for each in (here, away, back_here)] == [1, 2, 3]
+    assert effects(1) == 0, "told before it went, and sent when it was back"
+    assert effects(3) == 2
+    assert effects(0) == 2, "an older agent does not count"
+    assert effects(4) == 2, "the cloud was restored since"
+
+
+def with_node(device: JsonObject, node: str) -> JsonObject:
+    moved = clone(device)
+    ensure_map(moved, "spec")["nodeName"] = node
+    return moved
 
 
 def test_what_a_node_says_of_itself_is_of_the_life_that_its_node_had_when_it_came() -> None:

@@ -9,9 +9,10 @@ import pytest
 
 from skerry.errors import ConflictError, InvalidError, NotFoundError, StorageFullError, UnavailableError
 from skerry.objects.desired import Vector, Wish, merge
-from skerry.objects.json import clone, ensure_map, list_at, maps_at
+from skerry.objects.device_owner import OWNER
+from skerry.objects.json import JsonObject, clone, ensure_map, list_at, maps_at
 from skerry.objects.meta import Key
-from skerry.objects.twins import decode_device_state, decode_state
+from skerry.objects.twins import decode_device_state, decode_state, encode_state
 from tests.edgecore.twins.gateway import DEVICE, FAST, Gateway, device, reading
 
 
@@ -542,3 +543,28 @@ async def test_a_device_that_is_to_be_spared_is_written_the_newest_value_when_it
         await gateway.put_device(later)
         await gateway.until(lambda: gateway.ack() == "verified")
     assert [value for _, _, value in gateway.driver.writes] == [64.0, 66.0], "what was wanted in between is not"
+
+
+async def test_a_device_that_came_back_from_another_gateway_is_told_anew_under_its_new_number(
+    gateway: Gateway,
+) -> None:
+    def moved(owner: int) -> JsonObject:
+        obj = device()
+        ensure_map(obj, "metadata")["annotations"] = {OWNER: str(owner)}
+        return obj
+
+    def state_of(owner: int) -> bool:
+        told = [report for report in gateway.memory.outbox(after=0, limit=1000) if report.kind == "device_state"]
+        return bool(told) and decode_device_state(told[-1].body).device.owner == owner
+
+    async with gateway.alive():
+        await gateway.put_device(moved(1))
+        await gateway.until(lambda: gateway.quality() == "good" and state_of(1))
+        await gateway.until(lambda: gateway.told().device.owner == 1)
+    gateway.start_over()
+    async with gateway.alive():
+        await gateway.put_device(moved(3))
+        await gateway.until(lambda: gateway.told().device.owner == 3 and state_of(3))
+        reported = gateway.told().reported
+        assert reported is not None and reported.value == "20.0"
+        assert decode_state(encode_state(gateway.twin())).owner == 3
