@@ -15,6 +15,7 @@ PROTOCOLS: Final[dict[str, str]] = {
     "mqtt": "mqtt",
     "http": "http",
     "https": "http",
+    "snmp": "snmp",
     "virtual": "virtual",
 }
 """Names that manifests use, in lower case, and the driver that is meant."""

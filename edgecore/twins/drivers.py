@@ -1,7 +1,7 @@
 """Which drivers this agent has, made when the first device needs them.
 
-Importing this costs no protocol library: paho, pyserial and h11 are imported when a first broker, port or device is
-opened.
+Importing this costs no protocol library: paho, pyserial, h11 and pysnmp are imported when a first broker, port or
+device is opened.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from devices.modbus.driver import ModbusDriver
 from devices.mqtt.driver import MqttDriver
 from devices.mqtt.port import Connect
 from devices.port import Notes
+from devices.snmp.driver import snmp_driver
 from devices.virtual.driver import VirtualDriver
 from edgecore.twins.configuring import DriverFactory
 from skerry.ports import Clock, Ids
@@ -28,6 +29,7 @@ def driver_factories(
         "modbus": lambda: ModbusDriver(clock=clock, ids=ids, notes=notes),
         "mqtt": lambda: MqttDriver(clock=clock, client_id=f"skerry-{node}", connect=brokers),
         "http": lambda: http_driver(clock=clock, ids=ids),
+        "snmp": lambda: snmp_driver(clock=clock, ids=ids),
         "virtual": lambda: VirtualDriver(clock=clock),
     }
     return Drivers(own, Services(clock=clock, ids=ids, node=node))

@@ -19,6 +19,7 @@ from devices.http.driver import http_driver
 from devices.modbus.driver import ModbusDriver
 from devices.mqtt.driver import MqttDriver
 from devices.port import DeviceConfig, PropertyConfig
+from devices.snmp.driver import snmp_driver
 from devices.virtual.driver import VirtualDriver
 from skerry.clocks import SeededIds, SystemClock
 from skerry.objects.json import JsonObject
@@ -26,6 +27,7 @@ from skerry.objects.meta import Key
 from skerry.testkit.drivers import DriverContract, Form, MakeForm
 from tests.devices.http.nginx import NGINX, nginx
 from tests.devices.raw_slave import Slave, running
+from tests.devices.snmp.snmpd import LEVEL, SETPOINT, SNMPD, snmpd
 
 MOSQUITTO = shutil.which("mosquitto") or shutil.which("/usr/sbin/mosquitto")
 
@@ -102,6 +104,24 @@ class TestHttp(DriverContract):
                 yield Form(
                     driver=http_driver(clock=SystemClock(), ids=SeededIds(1)), config=good, broken=broken(good)
                 )
+
+        return made
+
+
+@pytest.mark.system
+@pytest.mark.skipif(SNMPD is None, reason="snmpd is not installed")
+class TestSnmp(DriverContract):
+    @pytest.fixture
+    def make(self, tmp_path: Path) -> MakeForm:
+        @asynccontextmanager
+        async def made() -> AsyncGenerator[Form]:
+            with snmpd(tmp_path) as agent:
+                protocol: JsonObject = {"host": "127.0.0.1", "port": agent.port, "timeoutMs": 5000}
+                good = config("snmp", protocol, {"oid": LEVEL}, {"oid": SETPOINT})
+                secret = {"username": b"ann", "authPassword": b"authpass12", "privPassword": b"privpass12"}
+                good = replace(good, secret=secret)
+                driver = snmp_driver(clock=SystemClock(), ids=SeededIds(1))
+                yield Form(driver=driver, config=good, broken=broken(good))
 
         return made
 
