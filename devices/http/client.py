@@ -1,8 +1,9 @@
-"""HTTP/1.1 to one device: one connection that is kept, one exchange at a time, nothing larger than was agreed.
+"""HTTP/1.1 to one device: one exchange at a time, nothing larger than was agreed.
 
-The protocol is h11's (imported with the first exchange); this opens the connection and carries the bytes. It asks
-nobody else: proxies of the environment are not taken, redirects are the driver's matter. Keeps a connection; a crash
-closes it.
+Answers of HTTP have no number: on a connection that is kept, an answer that is sent twice is the next one's. So each
+exchange has a connection of its own, unless the manifest says otherwise (`keepAlive`); then bytes that nobody asked
+for cost the connection. The protocol is h11's (imported with the first exchange). It asks nobody else: proxies of the
+environment are not taken, redirects are the driver's matter. Keeps at most a connection; a crash closes it.
 """
 
 from __future__ import annotations
@@ -50,11 +51,13 @@ class _Open:
 class HttpClient:
     """Exchanges with one origin, one after the other; whoever uses it sees to that."""
 
-    def __init__(self, origin: Origin, tls: Tls, *, timeout_s: float, bytes_max: int) -> None:
+    def __init__(self, origin: Origin, tls: Tls, *, timeout_s: float, bytes_max: int, keep: bool = False) -> None:
+        """`keep`: use a connection again."""
         self._origin = origin
         self._tls = tls
         self._timeout_s = timeout_s
         self._bytes_max = bytes_max
+        self._keep = keep
         self._context: ssl.SSLContext | None = None
         self._open: _Open | None = None
 
@@ -75,8 +78,8 @@ class HttpClient:
             raise
 
     async def _exchange(self, asked: Asked, *, once: bool) -> Answer:
-        if once:
-            await self.close()  # a connection that was kept may be dead, and sending again is not allowed
+        if once or (self._open is not None and await _has_spoken(self._open)):
+            await self.close()  # one that was kept may be dead, and sending again is not allowed
         opened = self._open or await self._connect()
         again = opened.used
         try:
@@ -115,6 +118,7 @@ class HttpClient:
             "Host": self._origin.authority,
             "User-Agent": AGENT,
             "Accept-Encoding": "identity",
+            **({} if self._keep else {"Connection": "close"}),
             **asked.headers,
         }
         if asked.body or asked.method not in ("GET", "HEAD"):
@@ -132,7 +136,8 @@ class HttpClient:
             raise UnavailableError(f"this can't be asked by HTTP: {error}") from error
         except h11.RemoteProtocolError as error:
             raise UnavailableError(f"the answer is no HTTP: {error}") from error
-        if opened.protocol.our_state is h11.DONE and opened.protocol.their_state is h11.DONE:
+        done = opened.protocol.our_state is h11.DONE and opened.protocol.their_state is h11.DONE
+        if self._keep and done and not opened.protocol.trailing_data[0]:
             opened.protocol.start_next_cycle()
         else:
             await self.close()
@@ -175,6 +180,17 @@ class HttpClient:
             with contextlib.suppress(OSError, asyncio.CancelledError):
                 async with asyncio.timeout(0.5):
                     await opened.writer.wait_closed()
+
+
+async def _has_spoken(opened: _Open) -> bool:
+    """Bytes have come, or the end, since the last answer: whatever they are, the next answer is not theirs."""
+    await asyncio.sleep(0)  # what the socket has is read
+    try:
+        async with asyncio.timeout(0):
+            await opened.reader.read(1)
+    except TimeoutError:
+        return False
+    return True
 
 
 def _said(error: BaseException) -> str:

@@ -14,7 +14,7 @@ from string import Template
 from typing import Final
 from urllib.parse import SplitResult, urljoin, urlsplit
 
-from devices.fields import int_in, map_in, refuse_unknown, text_in
+from devices.fields import bool_in, int_in, map_in, refuse_unknown, text_in
 from devices.layouts import LAYOUT_FIELDS, parse_layout
 from devices.payload import Binary, Layout, read_json
 from devices.port import DeviceConfig, PropertyConfig
@@ -24,7 +24,7 @@ from skerry.objects.json import JsonObject
 from skerry.objects.meta import Key
 
 PROTOCOL_FIELDS: Final = (
-    "url", "headers", "tls", "timeoutMs", "responseBytesMax", "redirects", "verifyDelayMs",
+    "url", "headers", "tls", "timeoutMs", "responseBytesMax", "redirects", "keepAlive", "verifyDelayMs",
 )  # fmt: skip
 VISITOR_FIELDS: Final = (
     *LAYOUT_FIELDS, "url", "method", "body", "headers", "writeUrl", "writeMethod", "writeTemplate", "writeType",
@@ -109,6 +109,8 @@ class HttpDevice:
     timeout_s: float
     bytes_max: int
     redirects: int
+    keep: bool
+    """Connections are used again."""
     verify_delay_s: float
     properties: dict[str, HttpProperty]
 
@@ -128,6 +130,7 @@ def parse_device(config: DeviceConfig) -> HttpDevice:
         timeout_s=int_in(data, "timeoutMs", where=where, low=10, high=60_000, default=5000) / 1000,
         bytes_max=int_in(data, "responseBytesMax", where=where, low=1, high=BYTES_MAX, default=BYTES_MAX),
         redirects=int_in(data, "redirects", where=where, low=0, high=10, default=3),
+        keep=bool_in(data, "keepAlive", where=where, default=False),
         verify_delay_s=int_in(data, "verifyDelayMs", where=where, low=0, high=60_000, default=0) / 1000,
         properties={prop.name: _property(prop, base, origin, headers) for prop in config.properties},
     )

@@ -245,4 +245,6 @@ def body_of(prop: HttpProperty, command: Command, value: Value, words: Mapping[s
 def _over_the_network(device: HttpDevice) -> Client:
     from devices.http.client import HttpClient  # h11 and TLS cost memory: only who has HTTP devices pays
 
-    return HttpClient(device.origin, device.tls, timeout_s=device.timeout_s, bytes_max=device.bytes_max)
+    return HttpClient(
+        device.origin, device.tls, timeout_s=device.timeout_s, bytes_max=device.bytes_max, keep=device.keep
+    )

@@ -47,7 +47,6 @@ class Controller:
                     raise InvalidError(f"{where}.{field}: unknown field; there is name")
             self._names[prop.name] = str(prop.visitor.get("name", prop.name))
             self._types[prop.name] = prop.type
-        self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
     async def read(self, names: Sequence[str]) -> Mapping[str, Sample]:
         """All of one cycle."""
@@ -69,23 +68,21 @@ class Controller:
         return WriteResult(state="refused", reason=f"the controller says {answer}", read_back=None)
 
     async def _ask(self, line: str) -> str:
-        """No answer, or half of one: the connection is given up, so that the next answer is the right one."""
+        """On a connection of its own: answers have no number here, and a late one, or one that comes twice, would be
+        taken for the next."""
         try:
             async with asyncio.timeout(TIMEOUT_S):
-                if self._streams is None:
-                    self._streams = await asyncio.open_connection(*self._address)
-                reader, writer = self._streams
-                writer.write(line.encode() + b"\n")
-                answer = await reader.readline()
-        except BaseException as error:
-            await self.close()
-            if isinstance(error, TimeoutError):
-                raise UnavailableError(f"no answer within {TIMEOUT_S:g} s") from error
-            if isinstance(error, OSError | ValueError):
-                raise UnavailableError(f"can't be reached: {error}") from error
-            raise
+                reader, writer = await asyncio.open_connection(*self._address)
+                try:
+                    writer.write(line.encode() + b"\n")
+                    answer = await reader.readline()
+                finally:
+                    writer.close()
+        except TimeoutError as error:
+            raise UnavailableError(f"no answer within {TIMEOUT_S:g} s") from error
+        except (OSError, ValueError) as error:
+            raise UnavailableError(f"can't be reached: {error}") from error
         if not answer.endswith(b"\n"):
-            await self.close()
             raise UnavailableError("the connection ended before the answer")
         return answer.decode(errors="replace").strip()
 
@@ -113,6 +110,4 @@ class Controller:
         return Rehearsal(place=self.place(name), requests=({"line": line},), steps=steps, refusal="")
 
     async def close(self) -> None:
-        streams, self._streams = self._streams, None
-        if streams is not None:
-            streams[1].close()
+        """There is nothing to let go of."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
@@ -51,9 +52,11 @@ async def serving(answer: Answering) -> AsyncGenerator[Server]:
 
 
 @asynccontextmanager
-async def client(server: Server, *, timeout_s: float = 10, bytes_max: int = 1000) -> AsyncGenerator[HttpClient]:
+async def client(
+    server: Server, *, timeout_s: float = 10, bytes_max: int = 1000, keep: bool = False
+) -> AsyncGenerator[HttpClient]:
     origin = Origin(scheme="http", host="127.0.0.1", port=server.port)
-    made = HttpClient(origin, Tls(), timeout_s=timeout_s, bytes_max=bytes_max)
+    made = HttpClient(origin, Tls(), timeout_s=timeout_s, bytes_max=bytes_max, keep=keep)
     try:
         yield made
     finally:
@@ -69,11 +72,15 @@ def saying(data: bytes, *, end: bool = False) -> Answering:
     return answer
 
 
-async def test_a_connection_is_kept() -> None:
+async def test_each_exchange_has_a_connection_of_its_own_unless_it_may_be_kept() -> None:
     async with serving(saying(OK)) as server, client(server) as asks:
         for _ in range(3):
             assert (await asks.exchange(GET)).body == b"5"
-        assert server.connections == 1
+        assert server.connections == 3 and b"Connection: close" in server.requests[0]
+    async with serving(saying(OK)) as server, client(server, keep=True) as asks:
+        for _ in range(3):
+            assert (await asks.exchange(GET)).body == b"5"
+        assert server.connections == 1 and b"Connection" not in server.requests[0]
         assert b"Host: 127.0.0.1:" in server.requests[0] and b"Accept-Encoding: identity" in server.requests[0]
 
 
@@ -119,7 +126,7 @@ async def test_what_was_asked_on_a_connection_that_the_server_had_ended_is_asked
         await writer.drain()
         writer.close()
 
-    async with serving(once_each) as server, client(server) as asks:
+    async with serving(once_each) as server, client(server, keep=True) as asks:
         for _ in range(3):
             assert (await asks.exchange(GET)).body == b"5"
         assert len(server.requests) == server.connections == 3
@@ -129,7 +136,7 @@ async def test_what_was_asked_on_a_connection_that_the_server_had_ended_is_asked
 
     post = Asked(method="POST", target="/x", headers={}, body=b"")
     for asked, once in ((post, False), (Asked(method="PUT", target="/x", headers={}), True)):
-        async with serving(never) as server, client(server) as asks:
+        async with serving(never) as server, client(server, keep=True) as asks:
             with pytest.raises(UnavailableError):
                 await asks.exchange(asked, once=once)
             assert len(server.requests) == 1
@@ -139,6 +146,51 @@ async def test_a_body_without_a_length_ends_with_the_connection_and_chunks_are_p
     async with serving(saying(b"HTTP/1.0 200 OK\r\n\r\n42", end=True)) as server, client(server) as asks:
         assert (await asks.exchange(GET)).body == b"42"
     chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n4\r\n1\r\n2\r\n0\r\n\r\n"
-    async with serving(saying(chunked)) as server, client(server) as asks:
+    async with serving(saying(chunked)) as server, client(server, keep=True) as asks:
         assert (await asks.exchange(GET)).body == b"42"
         assert (await asks.exchange(GET)).body == b"42" and server.connections == 1
+
+
+@pytest.mark.parametrize("keep", [False, True])
+@pytest.mark.parametrize("apart_s", [0.0, 0.02])
+async def test_an_answer_that_comes_twice_is_not_the_next_ones(keep: bool, apart_s: float) -> None:
+    async def answer(number: int, _head: bytes, writer: asyncio.StreamWriter) -> None:
+        for _ in range(2):
+            writer.write(OK.replace(b"5", str(number % 10).encode()))
+            await asyncio.sleep(apart_s)
+
+    async with serving(answer) as server, client(server, keep=keep) as asks:
+        for number in range(1, 10):
+            assert (await asks.exchange(GET)).body == str(number).encode()
+            await asyncio.sleep(3 * apart_s)
+
+
+async def test_no_late_damaged_or_repeated_answer_is_a_wrong_value() -> None:
+    chance = random.Random(7)
+
+    async def answer(_number: int, head: bytes, writer: asyncio.StreamWriter) -> None:
+        said = head.split()[1][1:]
+        data, at = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(said), said), chance.random()
+        if at < 0.08:
+            await asyncio.sleep(0.3)
+        elif at < 0.12:
+            data = data[: len(data) // 2]
+        elif at < 0.16:
+            data += data
+        elif at < 0.18:
+            data = chance.randbytes(40) + b"\r\n\r\n"
+        writer.write(data)
+        if 0.08 <= at < 0.12:
+            writer.close()
+
+    right = none = 0
+    async with serving(answer) as server, client(server, timeout_s=0.2) as asks:
+        for number in range(300):
+            try:
+                answered = await asks.exchange(Asked(method="GET", target=f"/{number}", headers={}))
+            except UnavailableError:
+                none += 1
+            else:
+                assert answered.body == str(number).encode()
+                right += 1
+    assert right > 150 and none > 10
