@@ -83,6 +83,12 @@ class EdgeSettings:
     telemetry_days: float = setting(
         30.0, help="days of running that a reading waits for the cloud; 0: for ever", low=0, high=DAYS_MAX
     )
+    telemetry_full: str = setting(
+        "drop",
+        help="what goes when there is no room for readings that wait; drop: the oldest; thin: first all but the "
+        "lowest, highest and last of a minute and property, then of ten minutes, then the oldest",
+        choices=("drop", "thin"),
+    )
     event_mib: int = setting(4, help="room for events that wait for the cloud", low=1, high=1 << 20)
     event_days: float = setting(
         30.0, help="days of running that an event waits for the cloud; 0: for ever", low=0, high=DAYS_MAX
@@ -129,6 +135,7 @@ class EdgeSettings:
         return OutboxBudgets(
             telemetry=self.telemetry_mib * MIB,
             telemetry_ttl_ms=round(self.telemetry_days * DAY_MS),
+            telemetry_full="thin" if self.telemetry_full == "thin" else "drop",
             event=self.event_mib * MIB,
             event_ttl_ms=round(self.event_days * DAY_MS),
             alarm=self.alarm_mib * MIB,

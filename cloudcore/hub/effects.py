@@ -544,6 +544,8 @@ class Reporter:
             "fromMs": min(max(0, gap.first_wall_ms + shift_ms), last_ms),
             "toMs": last_ms,
         }
+        if gap.thinned > 0:
+            hole["thinned"] = min(gap.thinned, gap.dropped)
         record = Record(
             series=series_of(namespace, name, prop),
             at_ms=last_ms,
@@ -601,7 +603,8 @@ def _reading_body(reading: Reading, shared: JsonObject) -> bytes:
 
 def _why(gap: GapReport) -> str:
     causes = {
-        "the outbox was full": gap.dropped - gap.expired - gap.for_room - gap.damaged,
+        "the outbox was full": gap.dropped - gap.expired - gap.for_room - gap.damaged - gap.thinned,
+        "the outbox was full, from between others that stayed": gap.thinned,
         "their time was over": gap.expired,
         "the disk was nearly full": gap.for_room,
         "the gateway's store was damaged": gap.damaged,

@@ -161,6 +161,7 @@ class Routes:
                         "expired": gap.expired,
                         "forRoom": gap.for_room,
                         "damaged": gap.damaged,
+                        "thinned": gap.thinned,
                         "unknown": gap.unknown,
                     }
                     for gap in stats.gaps

@@ -16,7 +16,7 @@ from skerry.objects.reports import SERIES_GAP, GapReport, SeriesGapReport
 
 SERIES_MAX: Final = 512
 
-Reason = Literal["budget", "expired", "room"]
+Reason = Literal["budget", "expired", "room", "thinned"]
 """Why a report was dropped."""
 
 
@@ -58,6 +58,7 @@ def widen_gap(
         last_wall_ms=dropped[-1].wall_ms,
         expired=(count if reason == "expired" else 0) + (going_on.expired if going_on else 0),
         for_room=(count if reason == "room" else 0) + (going_on.for_room if going_on else 0),
+        thinned=(count if reason == "thinned" else 0) + (going_on.thinned if going_on else 0),
         damaged=going_on.damaged if going_on else 0,
         unknown=going_on is not None and going_on.unknown,
     )
@@ -79,12 +80,15 @@ def damaged_gap(
         last_wall_ms=lost.last_wall_ms,
         expired=going_on.expired if going_on else 0,
         for_room=going_on.for_room if going_on else 0,
+        thinned=going_on.thinned if going_on else 0,
         damaged=count + (going_on.damaged if going_on else 0),
         unknown=count == 0 or (going_on is not None and going_on.unknown),
     )
 
 
-def series_gaps(waiting: Mapping[str, SeriesGapReport], dropped: Sequence[OutboxReport]) -> list[NewReport]:
+def series_gaps(
+    waiting: Mapping[str, SeriesGapReport], dropped: Sequence[OutboxReport], reason: Reason
+) -> list[NewReport]:
     """What to tell of each series, given what waits already to be told of series."""
     widened: dict[str, SeriesGapReport] = {}
     for series, seq, wall_ms in (lost for report in dropped for lost in _readings_of(report)):
@@ -94,6 +98,7 @@ def series_gaps(waiting: Mapping[str, SeriesGapReport], dropped: Sequence[Outbox
         widened[series] = SeriesGapReport(
             first_seq=before.first_seq if before else seq,
             dropped=1 + (before.dropped if before else 0),
+            thinned=(reason == "thinned") + (before.thinned if before else 0),
             first_wall_ms=min(before.first_wall_ms, wall_ms) if before else wall_ms,
             last_wall_ms=max(before.last_wall_ms, wall_ms) if before else wall_ms,
         )

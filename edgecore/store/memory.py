@@ -37,6 +37,7 @@ from edgecore.store.port import (
     TwinRow,
     report_cost_bytes,
 )
+from edgecore.store.thinning import SPANS_MS, Thinned, thinned
 from skerry.objects.blocks import TELEMETRY_BLOCK, count_of, part_of
 from skerry.objects.json import decode_object
 from skerry.objects.meta import Key, Stamp
@@ -71,6 +72,7 @@ class _Disk:
     """Oldest first; the present one is the last."""
     used: Counter[ReportClass] = field(default_factory=Counter[ReportClass])
     """Bytes of each class in the outbox."""
+    thinned: Thinned = field(default_factory=Thinned)
     room: int = 0
     """Bytes that dropped reports left in the file; what is written next takes none of the disk."""
 
@@ -260,6 +262,10 @@ class MemoryEdgeStore:
         budget = self._budgets.of(report_class)
         if budget is None or self._disk.used[report_class] <= budget:
             return
+        if self._budgets.when_full(report_class) == "thin":
+            self._thin(report_class, budget)
+            if self._disk.used[report_class] <= budget:
+                return
         dropped: list[OutboxReport] = []
         for report in self._droppable(report_class):
             while (over := self._disk.used[report_class] - budget) > 0:
@@ -274,6 +280,22 @@ class MemoryEdgeStore:
                 break
         self._tell_gap(report_class, dropped, "budget")
 
+    def _thin(self, report_class: ReportClass, budget: int) -> None:
+        dropped: list[OutboxReport] = []
+        for level in range(len(SPANS_MS)):
+            for report in self._droppable(report_class):
+                if self._disk.used[report_class] <= budget:
+                    break
+                if report.seq <= self._disk.thinned.through[level]:
+                    continue
+                self._disk.thinned = self._disk.thinned.after(level, report.seq)
+                parts = thinned(report, level)
+                if parts is not None:
+                    self._shrink(report, parts[1])
+                    dropped.append(parts[0])
+        if dropped:
+            self._tell_gap(report_class, dropped, "thinned")
+
     def _shrink(self, report: OutboxReport, left: OutboxReport) -> None:
         self._disk.used[report.report_class] += cost_of(left) - cost_of(report)
         self._disk.outbox[report.seq] = left
@@ -284,15 +306,15 @@ class MemoryEdgeStore:
         self._disk.gaps[report_class] = gap
         self._add(NewReport(report_class="state", kind=GAP, key=report_class, body=gap.encode()))
         if report_class == "telemetry":
-            self._tell_series(dropped)
+            self._tell_series(dropped, reason)
 
-    def _tell_series(self, dropped: Sequence[OutboxReport]) -> None:
+    def _tell_series(self, dropped: Sequence[OutboxReport], reason: Reason) -> None:
         waiting = {
             key: SeriesGapReport.decode(decode_object(self._disk.outbox[seq].body))
             for (kind, key), seq in self._disk.state_seqs.items()
             if kind == SERIES_GAP
         }
-        for report in series_gaps(waiting, dropped):
+        for report in series_gaps(waiting, dropped, reason):
             self._add(report)
 
     def get(self, key: Key) -> Held | None:

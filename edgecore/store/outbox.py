@@ -22,8 +22,10 @@ from edgecore.store.port import (
     NewReport,
     OutboxReport,
     ReportClass,
+    WhenFull,
     report_cost_bytes,
 )
+from edgecore.store.thinning import SPANS_MS, Thinned, thinned
 from skerry.objects.blocks import TELEMETRY_BLOCK, count_of, part_of
 from skerry.objects.json import decode_object
 from skerry.objects.reports import GAP, SERIES_GAP, GapReport, SeriesGapReport
@@ -114,6 +116,7 @@ class Writing:
     boot: int
     spared: Callable[[ReportClass], frozenset[int]]
     """Asked before some of a class are dropped: rows that stay (`edgecore.store.claims`)."""
+    thinned: Thinned = field(default_factory=Thinned)
 
     def add(self, report: NewReport) -> None:
         if report.report_class == "state":
@@ -158,10 +161,34 @@ class Writing:
     def drop_block(self, row: OutboxReport) -> None:
         self._take_out(row)
 
-    def keep_within(self, report_class: ReportClass, budget: int | None) -> None:
+    def keep_within(self, report_class: ReportClass, budget: int | None, when_full: WhenFull = "drop") -> None:
         if budget is None or self.used[report_class] <= budget:
             return
+        if when_full == "thin" and self._thin(report_class, budget):
+            return
         self._drop(report_class, "budget", wanted=lambda: self.used[report_class] - budget)
+
+    def _thin(self, report_class: ReportClass, budget: int) -> bool:
+        """The oldest that were not thinned yet, and when there is none, those that can be thinned more. Whether that
+        is enough, or the next transaction goes on."""
+        stay = self.spared(report_class)
+        dropped = Dropped()
+        looked = 0
+        for level in range(len(SPANS_MS)):
+            while self.used[report_class] > budget and looked < DROP_READINGS:
+                report = next(
+                    iter(self._oldest(report_class, stay, after=self.thinned.through[level], limit=1)), None
+                )
+                if report is None:
+                    break
+                looked += report.count
+                self.thinned = self.thinned.after(level, report.seq)
+                parts = thinned(report, level)
+                if parts is not None:
+                    self._shrink(report, parts[1])
+                    dropped.add((parts[0],))
+        self.tell_gap(report_class, dropped.reports, "thinned")
+        return self.used[report_class] <= budget or looked >= DROP_READINGS
 
     def expire(self, report_class: ReportClass, ttl_ms: int, boots: Sequence[BootTimes]) -> bool:
         """At most `DROP_ROWS` of a class; whether that was all. Ages grow with the distance from the end, so it looks
@@ -220,11 +247,13 @@ class Writing:
         (size,) = self.connection.execute("PRAGMA page_size").fetchone()
         return int(pages) * int(size)
 
-    def _oldest(self, report_class: ReportClass, stay: frozenset[int]) -> list[OutboxReport]:
-        where = "class = ? AND seq NOT IN (SELECT value FROM json_each(?)) ORDER BY seq LIMIT ?"
+    def _oldest(
+        self, report_class: ReportClass, stay: frozenset[int], *, after: int = 0, limit: int = 0
+    ) -> list[OutboxReport]:
+        where = "class = ? AND seq > ? AND seq NOT IN (SELECT value FROM json_each(?)) ORDER BY seq LIMIT ?"
         rows = self.connection.execute(
             f"SELECT {OUTBOX_COLUMNS} {OUTBOX_FROM} WHERE {where}",
-            (report_class, json.dumps(sorted(stay)), _LOOKED_AT.get(report_class, 100)),
+            (report_class, after, json.dumps(sorted(stay)), limit or _LOOKED_AT.get(report_class, 100)),
         )
         return [report_of(row) for row in rows]
 
@@ -261,7 +290,7 @@ class Writing:
         before, told = self._gap_before(report_class)
         self._put_gap(widen_gap(before, report_class, dropped, same_episode=told, reason=reason))
         if report_class == "telemetry":
-            self._tell_series(dropped)
+            self._tell_series(dropped, reason)
 
     def bring(self, row: SavedRow, *, boot: int) -> None:
         """What another store had, under its number; not a state of which there is something newer. Of a boot that is
@@ -314,12 +343,12 @@ class Writing:
         self.connection.execute("INSERT OR REPLACE INTO gaps (class, body) VALUES (?, ?)", (gap.report_class, body))
         self.add(NewReport(report_class="state", kind=GAP, key=gap.report_class, body=body))
 
-    def _tell_series(self, dropped: list[OutboxReport]) -> None:
+    def _tell_series(self, dropped: list[OutboxReport], reason: Reason) -> None:
         rows = self.connection.execute(
             "SELECT key, body FROM outbox WHERE class = 'state' AND kind = ?", (SERIES_GAP,)
         ).fetchall()
         waiting = {str(key): SeriesGapReport.decode(decode_object(body)) for key, body in rows}
-        for report in series_gaps(waiting, dropped):
+        for report in series_gaps(waiting, dropped, reason):
             self.add(report)
 
 

@@ -41,6 +41,9 @@ nothing is of an agent that did not know of this, and reports may have left it."
 META_WAY: Final = "link_way"
 """Name in `meta`: the way to the cloud that was welcomed last."""
 
+META_THINNED: Final = "outbox_thinned"
+"""Name in `meta`: up to where readings that wait were thinned (`edgecore.store.thinning`)."""
+
 META_KNOWN_MS: Final = "known_ms"
 """Name in `meta`: the newest time of the cloud that was heard of, milliseconds."""
 LAST_STEP_MS: Final = 60_000
@@ -50,6 +53,8 @@ BOOTS_MAX: Final = 1000
 
 ReportClass = Literal["state", "event", "alarm", "message", "telemetry"]
 """`state` is coalesced by key; the others are kept in order within their budgets and times."""
+
+WhenFull = Literal["drop", "thin"]
 
 LOWEST_FIRST: Final[tuple[ReportClass, ...]] = ("telemetry",)
 """What goes when the disk runs out, in this order. Never anything else."""
@@ -180,6 +185,9 @@ class OutboxBudgets:
     alarm_ttl_ms: int = 0
     message_ttl_ms: int = 7 * DAY_MS
     telemetry_ttl_ms: int = 30 * DAY_MS
+    telemetry_full: WhenFull = "drop"
+    """What goes when its bytes are used up: the oldest readings, or first most of those between others
+    (`edgecore.store.thinning`)."""
     free_floor: int = 16 << 20
     """Bytes that stay free on the store's file system, counting what the store's file has room for itself: below,
     the lowest classes go. 0: whatever there is."""
@@ -197,6 +205,9 @@ class OutboxBudgets:
                 return self.message
             case "telemetry":
                 return self.telemetry
+
+    def when_full(self, report_class: ReportClass) -> WhenFull:
+        return self.telemetry_full if report_class == "telemetry" else "drop"
 
     def times(self) -> Mapping[ReportClass, int]:
         """Milliseconds, of the classes that grow old."""

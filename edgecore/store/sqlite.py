@@ -55,6 +55,7 @@ from edgecore.store.port import (
     LAST_STEP_MS,
     META_KNOWN_MS,
     META_LEAVING,
+    META_THINNED,
     ClassWaits,
     EdgeBatch,
     Held,
@@ -79,6 +80,7 @@ from edgecore.store.salvage import (
 )
 from edgecore.store.schema import STEPS, VERSION
 from edgecore.store.set_aside import drop_surplus, name_aside, set_aside
+from edgecore.store.thinning import Thinned
 from skerry.errors import DamagedError, StorageFullError, UnavailableError
 from skerry.files import unavailable
 from skerry.objects.json import decode_object
@@ -256,6 +258,7 @@ class SqliteEdgeStore:
         self._incarnation = self.meta("incarnation") or ""
         assert self._incarnation, "a store is made with its incarnation"
         self._head = int(self.meta("head") or 0)
+        self._thinned = Thinned.read(self.meta(META_THINNED) or "")
         self._left, self._starts = self._note_opening(self._mark())
         if examined.unreadable:
             with suppress(StorageFullError), self._transaction("dropping what can't be read"):
@@ -445,16 +448,20 @@ class SqliteEdgeStore:
             if batch.readings:
                 classes.add("telemetry")
             for report_class in sorted(classes):
-                writing.keep_within(report_class, self._budgets.of(report_class))
+                writing.keep_within(
+                    report_class, self._budgets.of(report_class), self._budgets.when_full(report_class)
+                )
             looked_ms = self._expire(writing)
             if (free := self._free()) < self._budgets.free_floor:
                 writing.make_room(free, self._budgets.free_floor)
             self._keep_head(writing.head)
             self._keep_usage(writing.used, writing.waiting)
+            if writing.thinned != self._thinned:
+                self._writer.execute(_SET_META, (META_THINNED, writing.thinned.text))
             last_ms = self._note_time(batch, writing.monotonic_ms)
         self._last_ms = last_ms
         self._head, self._used, self._waiting = writing.head, writing.used, writing.waiting
-        self._looked_ms = looked_ms
+        self._thinned, self._looked_ms = writing.thinned, looked_ms
         return tails
 
     def _writing(self) -> Writing:
@@ -467,6 +474,7 @@ class SqliteEdgeStore:
             monotonic_ms=self._now_ms(),
             boot=self._boot,
             spared=self._claims.spared,
+            thinned=self._thinned,
         )
 
     def _keep_head(self, head: int) -> None:

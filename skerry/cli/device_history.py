@@ -202,7 +202,9 @@ def _cells(row: JsonObject) -> tuple[str, ...]:
     gap = map_at(row, "gap")
     at = str_at(row, "time")
     if gap:
-        why = str_at(row, "reason") or "dropped"
+        why = str_at(row, "reason") or (
+            "thinned out" if int_at(gap, "thinned") == int_at(gap, "count") else "dropped"
+        )
         what = f"{int_at(gap, 'count')} readings {why}, {str_at(gap, 'from')} to {str_at(gap, 'to')}"
         return at, "-", "gap", "-", str_at(row, "node"), what
     value, number = dig(row, "value"), dig(row, "sequence")

@@ -103,8 +103,9 @@ class EventReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GapReport:
-    """State, keyed by the class: what an outbox had to drop, because the class's byte budget was used up, or its
-    time was over (`expired` of them), or the disk ran out (`for_room`), or its file was damaged (`damaged`).
+    """State, keyed by the class: what an outbox had to drop, because the class's byte budget was used up (`thinned`
+    of them from between others, which stayed), or its time was over (`expired`), or the disk ran out (`for_room`),
+    or its file was damaged (`damaged`).
 
     `dropped` and `size_bytes` count this episode (it ends when the cloud has a report of it), `total` all since
     the outbox was made. The times are the gateway's wall clock of the first and the last report dropped. A
@@ -123,6 +124,7 @@ class GapReport:
     expired: int = 0
     for_room: int = 0
     damaged: int = 0
+    thinned: int = 0
     unknown: bool = False
     """More were lost with a damaged file than are counted here, and nobody knows how many."""
 
@@ -140,6 +142,7 @@ class GapReport:
                 "expired": self.expired,
                 "forRoom": self.for_room,
                 "damaged": self.damaged,
+                "thinned": self.thinned,
                 "unknown": self.unknown,
             }
         )
@@ -158,6 +161,7 @@ class GapReport:
             expired=int_at(body, "expired"),
             for_room=int_at(body, "forRoom"),
             damaged=int_at(body, "damaged"),
+            thinned=int_at(body, "thinned"),
             unknown=bool_at(body, "unknown"),
         )
 
@@ -174,12 +178,15 @@ class SeriesGapReport:
     dropped: int
     first_wall_ms: int
     last_wall_ms: int
+    thinned: int = 0
+    """Of `dropped`: from between readings that stayed."""
 
     def encode(self) -> bytes:
         return encode_object(
             {
                 "firstSeq": self.first_seq,
                 "dropped": self.dropped,
+                "thinned": self.thinned,
                 "firstMs": self.first_wall_ms,
                 "lastMs": self.last_wall_ms,
             }
@@ -190,6 +197,7 @@ class SeriesGapReport:
         return cls(
             first_seq=int_at(body, "firstSeq"),
             dropped=int_at(body, "dropped"),
+            thinned=int_at(body, "thinned"),
             first_wall_ms=int_at(body, "firstMs"),
             last_wall_ms=int_at(body, "lastMs"),
         )

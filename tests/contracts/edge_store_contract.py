@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from random import Random
 
 import pytest
 
@@ -591,3 +592,34 @@ class EdgeStoreContract:
         assert [reading.value for _, block in blocks_of(store) for reading in block] == [
             new.reading.value for new in long
         ]
+
+    def test_a_full_outbox_that_thins_keeps_the_shape_and_counts_what_went(
+        self, open_store: OpenStore, clock: ManualClock
+    ) -> None:
+        store = open_store(OutboxBudgets(telemetry=3_000, telemetry_full="thin"))
+        chance, made = Random(1), 0
+        for _ in range(40):
+            noisy = [
+                new._replace(
+                    reading=new.reading._replace(
+                        value="-1000000" if new.reading.seq % 600 == 0 else str(chance.randrange(99_999))
+                    )
+                )
+                for new in readings(clock, *range(made, made + 120))
+            ]
+            spread = [new._replace(taken_ms=new.taken_ms - 1000 * (119 - at)) for at, new in enumerate(noisy)]
+            store.apply(EdgeBatch(readings=tuple(spread)))
+            made += 120
+            clock.advance(120)
+        held_readings = [reading for _, block in blocks_of(store) for reading in block]
+        gap = gaps_of(store)["telemetry"]
+        assert len(held_readings) + gap.dropped == made
+        assert 0 < gap.thinned <= gap.dropped
+        assert [reading.seq for reading in held_readings] == sorted(reading.seq for reading in held_readings)
+        kept_peaks = [reading.seq for reading in held_readings if reading.value == "-1000000"]
+        oldest = held_readings[0].seq
+        assert kept_peaks == [seq for seq in range(0, made, 600) if seq >= oldest], "every peak is still there"
+        holes = [SeriesGapReport.decode(decode_object(report.body)) for report in told_holes(store)]
+        assert sum(hole.dropped for hole in holes) == gap.dropped
+        assert sum(hole.thinned for hole in holes) == gap.thinned
+        assert store.stats().outbox_bytes < 6_000

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -74,6 +75,24 @@ async def test_beyond_its_room_the_oldest_go_and_every_series_says_how_many(tmp_
             assert seqs[-1] == account.made, "the newest are kept"
         assert week.total_dropped == sum(account.dropped for account in accounts.values())
         assert week.live_s_max < 1
+    finally:
+        await week.close()
+
+
+async def test_where_it_thins_the_whole_time_stays_and_what_went_is_counted(tmp_path: Path) -> None:
+    budgets = OutboxBudgets(telemetry=10_000, telemetry_full="thin")
+    plan = Plan(directory=tmp_path, devices=4, properties=5, offline_s=900, cuts_s=(1,), budgets=budgets)
+    week = await lived(plan)
+    try:
+        accounts = week.account()
+        for series, account in accounts.items():
+            assert account.twice == 0
+            assert account.made == account.arrived + account.dropped, series
+            seqs = await in_order(week, series)
+            assert seqs == sorted(seqs)
+            assert max(after - before for before, after in pairwise(seqs)) <= 600, "of every ten minutes, at least"
+            assert seqs[0] == 1, "nothing went as the oldest"
+        assert week.total_dropped == sum(account.dropped for account in accounts.values()) > 0
     finally:
         await week.close()
 

@@ -132,7 +132,8 @@ def _reading(record: StoredRecord) -> JsonObject:
 
 
 def _hole(record: StoredRecord, body: JsonObject) -> JsonObject:
-    """Readings that there were and that the gateway had to drop. A later hole with the same `node` and `id` counts
+    """Readings that there were and that the gateway had to drop, `thinned` of them from between others that stayed. A
+    later hole with the same `node` and `id` counts
     more of the same, and stands for both."""
     gap: JsonObject = {
         "id": int_at(body, "gap", "id"),
@@ -140,6 +141,8 @@ def _hole(record: StoredRecord, body: JsonObject) -> JsonObject:
         "from": micro_time_text(int_at(body, "gap", "fromMs")),
         "to": micro_time_text(int_at(body, "gap", "toMs")),
     }
+    if int_at(body, "gap", "thinned"):
+        gap["thinned"] = int_at(body, "gap", "thinned")
     return {
         "number": record.number,
         "time": micro_time_text(record.at_ms),

@@ -49,7 +49,7 @@ def test_holes_that_wait_are_widened_when_there_are_as_many_as_may() -> None:
         f"s{number}": SeriesGapReport(first_seq=number, dropped=1, first_wall_ms=5, last_wall_ms=5)
         for number in range(SERIES_MAX)
     }
-    (told,) = series_gaps(waiting, [dropped(900, "s3"), dropped(901, "new"), dropped(902, "s3")])
+    (told,) = series_gaps(waiting, [dropped(900, "s3"), dropped(901, "new"), dropped(902, "s3")], "budget")
     assert told.key == "s3"
     assert SeriesGapReport.decode(decode_object(told.body)) == SeriesGapReport(
         first_seq=3, dropped=3, first_wall_ms=5, last_wall_ms=9020
