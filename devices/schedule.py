@@ -11,6 +11,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
+from heapq import heapify, heappop, heappush
 from typing import Generic, TypeVar
 
 K = TypeVar("K", bound=Hashable)
@@ -79,6 +80,8 @@ class Poll(Generic[K]):
 class _Due(Generic[K]):
     poll: Poll[K]
     at_s: float
+    number: int = 0
+    """Its turn among those that are due at the same moment."""
 
 
 class Schedule(Generic[K]):
@@ -86,6 +89,8 @@ class Schedule(Generic[K]):
 
     def __init__(self) -> None:
         self._due: dict[K, _Due[K]] = {}
+        self._heap: list[tuple[float, int, K]] = []
+        """Moments, turns and keys. A moment that is not the poll's any more is passed over."""
 
     def configure(self, polls: Iterable[Poll[K]], now_s: float) -> None:
         """Take over this set. What stays keeps its time; what is new starts at its own phase within a period (at
@@ -96,13 +101,19 @@ class Schedule(Generic[K]):
             if key not in kept:
                 kept[key] = _Due(poll=poll, at_s=now_s + phase(key) * min(poll.period_s, 1.0))
         self._due = kept
+        for number, due in enumerate(kept.values()):
+            due.number = number
+        self._heap = [(due.at_s, due.number, key) for key, due in kept.items()]
+        heapify(self._heap)
 
     def next(self) -> tuple[K, float] | None:
         """The poll that is due first, and when; None when there are none."""
-        if not self._due:
-            return None
-        due = min(self._due.values(), key=lambda due: due.at_s)
-        return due.poll.key, due.at_s
+        while self._heap:
+            at_s, _, key = self._heap[0]
+            if self._due[key].at_s == at_s:
+                return key, at_s
+            heappop(self._heap)
+        return None
 
     def due_s(self, key: K) -> float | None:
         """When the poll is due; None where there is no such poll."""
@@ -118,6 +129,7 @@ class Schedule(Generic[K]):
         period_s = due.poll.period_s
         missed = max(0, int((now_s - due.at_s) // period_s))
         due.at_s += (missed + 1) * period_s
+        heappush(self._heap, (due.at_s, due.number, key))
         return missed
 
 

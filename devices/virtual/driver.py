@@ -149,6 +149,7 @@ class VirtualDriver:
             if due is not None and due[1] <= now_s:
                 self._schedule.done(due[0], now_s)
                 self._poll(*due[0])
+                await asyncio.sleep(0)  # who has more to read than there is time leaves the others theirs
                 continue
             wake_s = min(self._late[0][0] if self._late else math.inf, due[1] if due is not None else math.inf)
             try:

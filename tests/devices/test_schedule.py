@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from hypothesis import given
+from hypothesis import strategies as st
+
 from devices.schedule import Breakers, BreakerSettings, Poll, Schedule
 
 
@@ -37,6 +40,20 @@ def test_the_earliest_poll_comes_first() -> None:
         seen.append(due[1])
         schedule.done(due[0], due[1])
     assert seen == sorted(seen) and len(set(seen)) == 3
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), st.floats(0.1, 3.0)), max_size=40), st.integers(1, 6))
+def test_whatever_is_done_the_earliest_is_next(told: list[tuple[int, float]], count: int) -> None:
+    schedule: Schedule[int] = Schedule()
+    schedule.configure([Poll(key=key, period_s=1.0 + key / 3) for key in range(count)], 0.0)
+    now_s = 0.0
+    for key, step_s in told:
+        now_s += step_s
+        schedule.done(key, now_s)
+        moments = [at_s for each in range(count) if (at_s := schedule.due_s(each)) is not None]
+        found = schedule.next()
+        assert found is not None
+        assert found[1] == min(moments) == schedule.due_s(found[0])
 
 
 def test_a_unit_is_left_alone_ever_longer_while_it_is_silent_and_at_once_back_when_it_answers() -> None:

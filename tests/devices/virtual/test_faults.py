@@ -228,6 +228,32 @@ async def test_why_names_the_signal_and_the_faults() -> None:
         ]
 
 
+class RacingClock:
+    """A second passes with every look: there is always more to read than there is time."""
+
+    def __init__(self) -> None:
+        self.now_s = 0.0
+
+    def monotonic_s(self) -> float:
+        self.now_s += 1.0
+        return self.now_s
+
+    def wall_ms(self) -> int:
+        return round(self.now_s * 1000)
+
+
+async def test_a_driver_with_more_to_read_than_there_is_time_leaves_the_others_theirs() -> None:
+    driver = VirtualDriver(clock=RacingClock())
+    assert list(await driver.configure([config()])) == []
+    running = asyncio.create_task(driver.run())
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert not running.done(), "and so it goes on"
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    await driver.close()
+
+
 def test_a_share_of_nothing_and_of_all() -> None:
     for share, expected in (("0%", 0), ("100%", 50)):
         faults = faults_in({"faults": [{"fault": "bad", "share": share}]}, [LEVEL], "here")
