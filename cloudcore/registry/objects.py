@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field
@@ -23,6 +24,7 @@ from cloudcore.registry.desired_log import noted
 from cloudcore.registry.port import DeleteOptions, Effect, Pause, Subresource, Transform, WriteOptions, Written
 from cloudcore.registry.refusals import already_exists, conflict, invalid, not_found
 from cloudcore.registry.rules import Rules
+from cloudcore.registry.together import as_one, together
 from cloudcore.store.cache import WatchCache
 from cloudcore.store.port import (
     ABSENT,
@@ -394,14 +396,19 @@ class LocalObjects:
         records: list[Record] = []
         refused: list[tuple[Key, CallerError]] = []
         idle = False
-        for effect in effects:
-            key = effect.key
+        waiting = deque(together(effects))
+        while waiting:
+            run = waiting.popleft()
+            key = run[0].key
             if key not in held:
                 stored = self.cache.read(key) if cached else await self.store.get(key)
                 held[key] = stored and _Held(obj=object_of(stored.body), expected=stored.revision)
             try:
-                decision = self._effect(effect, held[key])
+                decision = self._effect(as_one(run), held[key])
             except CallerError as error:
+                if len(run) > 1:
+                    waiting.extendleft((each,) for each in reversed(run))
+                    continue
                 # Sent again it would be refused again, and hold up all that the node has to say after it.
                 refused.append((key, error))
                 decision = None

@@ -9,6 +9,7 @@ import pytest
 
 from cloudcore.registry.objects import LocalObjects
 from cloudcore.registry.port import DeleteOptions, Effect, Transform, WriteOptions
+from cloudcore.registry.together import together
 from cloudcore.store.failing import FailingStore, Fault, Operation
 from cloudcore.store.port import Advance, Record
 from skerry.errors import (
@@ -326,6 +327,32 @@ async def test_effects_on_other_lives_and_refused_ones_are_dropped_and_the_rest_
     assert registry.now("configmaps", "new") is None
     assert str_at(registry.now("nodes", "n"), "status", "phase") == "y"
     assert await registry.store.revision() == 6
+
+
+async def test_changes_of_one_status_are_decided_together_and_a_bad_one_falls_alone(registry: Registry) -> None:
+    await registry.store.enter("n", "i")
+    await registry.create("pods", pod("p", nodeName="n"))
+    await registry.create("pods", pod("q", nodeName="n"))
+
+    def counted(obj: JsonObject) -> JsonObject:
+        return {**obj, "status": {**map_at(obj, "status"), "count": int_at(obj, "status", "count") + 1}}
+
+    def bad(_: JsonObject) -> JsonObject:
+        raise InvalidError("no such status")
+
+    good = effect(registry, "pods", "p", transform=counted)
+    ours = [good, effect(registry, "pods", "q", transform=running), good, good]
+    assert [len(run) for run in together(ours)] == [3, 1]
+    spec = effect(registry, "pods", "p", transform=counted, subresource="")
+    gone = effect(registry, "pods", "p", transform=counted, gone=True)
+    other = effect(registry, "pods", "p", transform=counted, uid="another")
+    assert [len(run) for run in together([good, spec, good, gone, good, other, good])] == [1] * 7
+    before = await registry.store.revision()
+    await registry.objects.report(advance(), ours, [])
+    assert int_at(registry.now("pods", "p"), "status", "count") == 3
+    assert await registry.store.revision() == before + 2
+    await registry.objects.report(advance(2), [good, effect(registry, "pods", "p", transform=bad), good], [])
+    assert int_at(registry.now("pods", "p"), "status", "count") == 5
 
 
 async def test_a_pod_that_is_gone_from_its_node_leaves_when_it_was_asked_to(registry: Registry) -> None:
