@@ -14,6 +14,7 @@ import click
 
 from devices.budget import WARN
 from devices.commands.bus import line_plan
+from devices.commands.importing import import_model
 from devices.commands.manifests import ModelledDevice
 from devices.commands.preview import judged
 from devices.lint import Finding, modbus_findings, model_findings
@@ -48,7 +49,10 @@ class Judged:
 
 @click.group("model")
 def model() -> None:
-    """DeviceModels: list, show, validate, lint."""
+    """DeviceModels: list, show, validate, lint, import."""
+
+
+model.add_command(import_model)
 
 
 @model.command("list")

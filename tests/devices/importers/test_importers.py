@@ -1,0 +1,279 @@
+"""What other tools know of a device, as manifests: samples in their documented forms, written here."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from devices.commands.importing import guessed, manifests
+from devices.commands.model import judgements, model
+from devices.importers.draft import Draft
+from devices.importers.edgex import import_edgex
+from devices.importers.homeassistant import import_home_assistant
+from devices.importers.sunspec import import_sunspec
+from devices.importers.table import import_csv
+from devices.importers.telegraf import import_telegraf
+from skerry.errors import BadRequestError, InvalidError
+from skerry.objects.json import JsonObject, dig, map_at, str_at
+
+TELEGRAF = """
+[[inputs.modbus]]
+  name = "pump"
+  controller = "tcp://10.0.0.7:1502"
+  transmission_mode = "RTUoverTCP"
+  slave_id = 3
+  timeout = "500ms"
+  busy_retries = 2
+  discrete_inputs = [{ name = "door", address = [4] }]
+  holding_registers = [
+    { name = "power", byte_order = "CDAB", data_type = "FLOAT32", scale = 1.0, address = [10, 11] },
+    { name = "volt", byte_order = "AB", data_type = "UFIXED", scale = 0.1, address = [12] },
+    { name = "torn", byte_order = "ABCD", data_type = "INT32", address = [20, 22] },
+  ]
+  [inputs.modbus.workarounds]
+    pause_between_requests = "20ms"
+    one_request_per_field = true
+
+[[inputs.modbus]]
+  name = "line"
+  controller = "file:///dev/ttyUSB0"
+  baud_rate = 19200
+  parity = "E"
+  configuration_type = "request"
+  [[inputs.modbus.request]]
+    slave_id = 1
+    register = "input"
+    byte_order = "DCBA"
+    fields = [
+      { address = 0, name = "temp", type = "INT16", scale = 0.1 },
+      { address = 1, name = "total", type = "UINT64" },
+      { address = 5, name = "x", omit = true },
+      { address = 6, name = "run", type = "BIT", bit = 3 },
+    ]
+  [[inputs.modbus.request]]
+    slave_id = 2
+    register = "coil"
+    fields = [{ address = 7, name = "on" }]
+"""
+HOME_ASSISTANT = """
+modbus:
+  - name: hub1
+    type: tcp
+    host: 10.0.0.9
+    port: 502
+    delay: 2
+    timeout: 5
+    message_wait_milliseconds: 30
+    sensors:
+      - {name: "Flow temp", slave: 2, address: 100, input_type: input, data_type: float32, swap: word,
+         unit_of_measurement: "°C", scan_interval: 5}
+      - {name: level, slave: 2, address: 102, scale: 0.01, offset: -5, nan_value: 0x8000}
+      - {name: odd, slave: 2, address: 103, data_type: custom, structure: ">f"}
+    binary_sensors:
+      - {name: alarm, slave: 2, address: 7, input_type: discrete_input}
+    switches:
+      - {name: fan, slave: 2, address: 8, write_type: coil}
+      - {name: mode, slave: 2, address: 30, write_type: holding, command_on: 3, command_off: 1}
+    climates:
+      - {name: room, address: 1}
+"""
+EDGEX = """
+name: Meter
+deviceResources:
+  - name: Energy
+    properties: {valueType: Uint64, readWrite: R, units: Wh, scale: 10}
+    attributes: {primaryTable: INPUT_REGISTERS, startingAddress: 4, isWordSwap: true}
+  - name: Limit
+    properties: {valueType: Float32, readWrite: RW, minimum: 0, maximum: 16}
+    attributes: {primaryTable: HOLDING_REGISTERS, startingAddress: "8", rawType: INT16}
+  - name: Relay
+    properties: {valueType: Bool, readWrite: RW}
+    attributes: {primaryTable: HOLDING_REGISTERS, startingAddress: "9.5"}
+  - name: Masked
+    properties: {valueType: Uint16, readWrite: R, mask: 255}
+    attributes: {primaryTable: HOLDING_REGISTERS, startingAddress: 10}
+deviceCommands: [{name: All}]
+---
+deviceList:
+  - name: meter-1
+    profileName: Meter
+    protocols: {modbus-rtu: {Address: /dev/ttyS1, BaudRate: "9600", Parity: E, UnitID: "5", Timeout: "2"}}
+"""
+SUNSPEC = json.dumps(
+    {
+        "id": 103,
+        "group": {
+            "name": "inverter",
+            "points": [
+                {"name": "ID", "type": "uint16", "size": 1},
+                {"name": "L", "type": "uint16", "size": 1},
+                {"name": "A", "type": "uint16", "size": 1, "sf": "A_SF", "units": "A"},
+                {"name": "W", "type": "int16", "size": 1, "sf": "W_SF", "units": "W"},
+                {"name": "WH", "type": "acc32", "size": 2, "units": "Wh"},
+                {"name": "A_SF", "type": "sunssf", "size": 1},
+                {"name": "St", "type": "enum16", "size": 1, "symbols": [{"name": "OFF", "value": 1}]},
+                {"name": "Vr", "type": "string", "size": 8},
+                {"name": "Evt", "type": "bitfield16", "size": 1, "symbols": [{"name": "HOT", "value": 2}]},
+            ],
+            "groups": [{"name": "mod", "count": 2, "points": [{"name": "T", "type": "int16", "size": 1}]}],
+        },
+    }
+)
+CSV = """\
+name;address;type;scale;unit;access;minimum;maximum;order
+setpoint;40003;int16;0.1;°C;RW;5;90;
+flow;ir:4;float32;;l/s;R;;;CDAB
+pump;co:1;;;;RW;;;
+"""
+
+
+def where(draft: Draft) -> dict[str, JsonObject]:
+    return {str_at(prop, "name"): map_at(prop, "visitors", "configData") for prop in draft.properties}
+
+
+def types(draft: Draft) -> dict[str, str]:
+    return {str_at(prop, "name"): f"{str_at(prop, 'type')} {str_at(prop, 'accessMode')}" for prop in draft.properties}
+
+
+def test_telegraf_s_registers_and_requests() -> None:
+    pump, one, two = import_telegraf(TELEGRAF)
+    assert pump.endpoint == {
+        "tcp": {"ip": "10.0.0.7", "port": 1502},
+        "framing": "rtu",
+        "timeoutMs": 500,
+        "pauseMs": 20,
+        "slaveID": 3,
+    }
+    assert where(pump) == {
+        "door": {"address": "di:4"},
+        "power": {"address": "hr:10", "dataType": "float32", "order": "CDAB"},
+        "volt": {"address": "hr:12", "dataType": "uint16", "scale": 0.1},
+    }
+    assert [note.split(":")[0] for note in pump.notes] == [
+        "busy_retries",
+        "workarounds.one_request_per_field",
+        "torn",
+    ]
+    assert (one.name, two.name) == ("line-1", "line-2")
+    assert (one.endpoint["parity"], one.endpoint["baudRate"], two.endpoint["slaveID"]) == ("even", 19200, 2)
+    assert where(one) == {
+        "temp": {"address": "ir:0", "dataType": "int16", "scale": 0.1},
+        "total": {"address": "ir:1", "dataType": "uint64", "order": "DCBA"},
+        "run": {"address": "ir:6", "bit": 3},
+    }
+    assert types(one) == {"temp": "DOUBLE ReadOnly", "total": "INT ReadOnly", "run": "BOOLEAN ReadOnly"}
+    assert where(two) == {"on": {"address": "co:7"}}
+
+
+def test_home_assistant_s_hub() -> None:
+    (hub,) = import_home_assistant(HOME_ASSISTANT)
+    assert hub.endpoint == {
+        "tcp": {"ip": "10.0.0.9", "port": 502},
+        "timeoutMs": 5000,
+        "pauseAfterConnectMs": 2000,
+        "pauseMs": 30,
+        "slaveID": 2,
+    }
+    assert where(hub) == {
+        "Flow_temp": {"address": "ir:100", "dataType": "float32", "order": "CDAB"},
+        "level": {
+            "address": "hr:102", "dataType": "int16", "scale": 0.01, "valueOffset": -5, "sentinels": [0x8000]
+        },
+        "alarm": {"address": "di:7"},
+        "fan": {"address": "co:8"},
+        "mode": {"address": "hr:30", "dataType": "uint16", "enum": {"1": "off", "3": "on"}},
+    }  # fmt: skip
+    assert hub.cycles_ms["Flow_temp"] == 5000
+    assert types(hub)["fan"] == "BOOLEAN ReadWrite"
+    told = "; ".join(hub.notes)
+    for part in ("climates: not carried over (1)", "'Flow temp' is called 'Flow_temp'", "odd: data_type 'custom'"):
+        assert part in told
+    secret = import_home_assistant("modbus:\n  - {name: h, type: tcp, host: !secret place, port: 502}\n")
+    assert "host: !secret place is not followed" in secret[0].notes[0]
+
+
+def test_edgex_s_profile_with_its_device() -> None:
+    (meter,) = import_edgex(EDGEX)
+    assert meter.name == "meter-1"
+    assert meter.endpoint == {
+        "serialPort": "/dev/ttyS1",
+        "baudRate": 9600,
+        "dataBits": 8,
+        "parity": "even",
+        "stopBits": 1,
+        "slaveID": 5,
+        "timeoutMs": 2000,
+    }
+    assert where(meter) == {
+        "Energy": {"address": "ir:4", "dataType": "uint64", "order": "CDAB", "scale": 10},
+        "Limit": {"address": "hr:8", "dataType": "int16"},
+        "Relay": {"address": "hr:9", "bit": 5},
+    }
+    assert [note.split(":")[0] for note in meter.notes] == ["Energy", "Masked", "deviceCommands"]
+    assert str_at(meter.properties[1], "maximum") == "16"
+
+
+def test_sunspec_s_points_lie_one_after_the_other_and_no_scale_is_made_up() -> None:
+    (inverter,) = import_sunspec(SUNSPEC, base=40002, factors={"W_SF": -1})
+    assert where(inverter) == {
+        "W": {"address": "hr:40005", "dataType": "int16", "sentinels": [0x8000], "scale": 0.1},
+        "WH": {"address": "hr:40006", "dataType": "uint32", "order": "ABCD", "sentinels": [0]},
+        "St": {"address": "hr:40009", "dataType": "uint16", "sentinels": [0xFFFF], "enum": {"1": "OFF"}},
+        "Vr": {"address": "hr:40010", "dataType": "string", "limit": 8},
+        "Evt": {"address": "hr:40018", "dataType": "uint16", "flags": {"HOT": 2}, "sentinels": [0xFFFF]},
+        "mod_1_T": {"address": "hr:40019", "dataType": "int16", "sentinels": [0x8000]},
+        "mod_2_T": {"address": "hr:40020", "dataType": "int16", "sentinels": [0x8000]},
+    }
+    assert inverter.notes == ["A: left out: its scale factor A_SF is in the device; give --factor A_SF=N"]
+
+
+def test_a_table_of_registers() -> None:
+    (draft,) = import_csv(CSV)
+    assert where(draft) == {
+        "setpoint": {"address": "40003", "dataType": "int16", "scale": "0.1"},
+        "flow": {"address": "ir:4", "dataType": "float32", "order": "CDAB"},
+        "pump": {"address": "co:1"},
+    }
+    assert types(draft)["setpoint"] == "DOUBLE ReadWrite"
+    with pytest.raises(InvalidError, match=r"line 2, type: int99 is not one of"):
+        import_csv("name,address,type\na,hr:0,int99\n")
+    with pytest.raises(InvalidError, match=r"line 2, address: '7' can be read in two ways"):
+        import_csv("name,address,type\na,7,int16\n")
+
+
+@pytest.mark.parametrize("text", ["", "x = 1", "[", "modbus: 1", "{}", "a,b\n"])
+def test_what_is_none_of_these_says_so(text: str) -> None:
+    for read in (import_telegraf, import_home_assistant, import_edgex, import_csv):
+        with pytest.raises(InvalidError):
+            read(text)
+    with pytest.raises(InvalidError):
+        import_sunspec(text, base=0, factors={})
+
+
+def test_what_is_imported_would_be_served() -> None:
+    drafts = [
+        *(*import_telegraf(TELEGRAF), *import_home_assistant(HOME_ASSISTANT), *import_edgex(EDGEX)),
+        *(*import_csv(CSV), *import_sunspec(SUNSPEC, base=0, factors={"A_SF": 0, "W_SF": 1})),
+    ]
+    objects = manifests(drafts, name="", node="eu-1", namespace="plant")
+    models = [obj for obj in objects if obj["kind"] == "DeviceModel"]
+    devices = [obj for obj in objects if obj["kind"] == "Device"]
+    assert (len(models), len(devices)) == (7, 5)
+    assert all(dig(device, "spec", "nodeName") == "eu-1" for device in devices)
+    assert [one for one in judgements(models, devices) if one.finding.level == "fault"] == []
+
+
+def test_the_command_prints_manifests_and_tells_on_stderr_what_was_left(tmp_path: Path) -> None:
+    runner, file = CliRunner(), tmp_path / "pump.conf"
+    file.write_text(TELEGRAF)
+    done = runner.invoke(model, ["import", str(file)])
+    assert done.exit_code == 0 and "kind: DeviceModel" in done.stdout
+    assert "torn: addresses [20, 22]" in done.stderr and "from telegraf" in done.stderr
+    assert runner.invoke(model, ["import", str(tmp_path / "absent.conf")]).exit_code == 3
+    assert runner.invoke(model, ["import", str(file), "--from", "csv"]).exit_code == 5
+    assert guessed("x.yaml", EDGEX) == "edgex" and guessed("x.yaml", HOME_ASSISTANT) == "homeassistant"
+    with pytest.raises(BadRequestError, match="--from"):
+        guessed("x", "")
