@@ -23,6 +23,9 @@ from skerry.objects.json import Json, JsonObject, dig
 
 LISTED: Final = ("table", "wide", "json", "yaml", "jsonl", "csv", "name")
 """Forms of `-o`."""
+_LEAST: Final = 6
+"""Characters that a cell is not cut below."""
+_FRACTION: Final = re.compile(r"(?<=T\d\d:\d\d:\d\d)\.\d+Z$")
 _STEP: Final = re.compile(r"\.([A-Za-z0-9_-]+)|\[(\d+)\]|\['([^']+)'\]")
 
 
@@ -94,6 +97,8 @@ def print_listing(
                 )
             else:
                 shown = listing if form == "wide" else listing.without(*listing.wide)
+                if form != "wide" and sys.stdout.isatty():
+                    shown = shown.without(*_empty(shown))
                 cells = [[*row.cells] for row in shown.rows]
                 print_table(shown.titles, fitted(cells, shown.titles))
 
@@ -161,15 +166,47 @@ def _known(listing: Listing, field: str) -> None:
         raise BadRequestError(f"--fields {field}: use {', '.join(known)}, or a path such as .spec.nodeName")
 
 
+def _empty(listing: Listing) -> list[str]:
+    """Columns after the first in which nothing stands: a reason that nobody has."""
+    return [title for at, title in enumerate(listing.titles) if at and not any(row.cells[at] for row in listing.rows)]
+
+
 def fitted(rows: Sequence[Sequence[str]], titles: Sequence[str] = ()) -> list[list[str]]:
-    """The rows with their last cells cut where they would not fit on the terminal; whole where there is none."""
+    """The rows with cells cut where they would not fit on the terminal; whole where there is none."""
     if not rows or not sys.stdout.isatty():
         return [[*row] for row in rows]
     columns = shutil.get_terminal_size().columns
-    before = [*([titles] if titles else []), *rows]
-    taken = sum(max(len(row[index]) for row in before) + 3 for index in range(len(rows[0]) - 1))
-    room = max(columns - taken, 8)
-    return [[*row[:-1], cut(row[-1], room)] for row in rows]
+    return narrowed(rows, titles or [""] * len(rows[0]), columns)
+
+
+def narrowed(rows: Sequence[Sequence[str]], titles: Sequence[str], columns: int) -> list[list[str]]:
+    """Within so many columns, if that can be: the last cell gives way first, down to its title or `_LEAST`, then
+    fractions of seconds, then the widest of the others, one character after the other. The first, the name, stays
+    whole."""
+    cells = [[*row] for row in rows]
+    if _excess(cells, titles, columns) > 0:
+        cells = [[_FRACTION.sub("Z", cell) for cell in row] for row in cells]
+    widths = _widths(cells, titles)
+    floors = [max(len(title), _LEAST) for title in titles]
+    last = len(widths) - 1
+    while sum(widths[:-1]) + 3 * last + min(widths[-1], floors[-1]) > columns:
+        widest = max(range(1, last), key=lambda at: widths[at] - floors[at], default=0)
+        if not widest or widths[widest] <= floors[widest]:
+            break
+        widths[widest] -= 1
+    widths[-1] = max(columns - sum(widths[:-1]) - 3 * last, _LEAST)
+    return [[row[0], *map(cut, row[1:], widths[1:])] if last else [cut(row[0], widths[0])] for row in cells]
+
+
+def _widths(rows: Sequence[Sequence[str]], titles: Sequence[str]) -> list[int]:
+    return [max(len(line[at]) for line in (titles, *rows)) for at in range(len(titles))]
+
+
+def _excess(rows: Sequence[Sequence[str]], titles: Sequence[str], columns: int) -> int:
+    """By how many characters a table is too wide, its last column cut."""
+    widths = _widths(rows, titles)
+    widths[-1] = min(widths[-1], max(len(titles[-1]), _LEAST))
+    return sum(widths) + 3 * (len(widths) - 1) - columns
 
 
 def cut(text: str, room: int) -> str:

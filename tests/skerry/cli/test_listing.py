@@ -9,7 +9,7 @@ import json
 import pytest
 import yaml
 
-from skerry.cli.listing import Listing, Row, check_listed, cut, fields_of, print_listing
+from skerry.cli.listing import Listing, Row, check_listed, cut, fields_of, narrowed, print_listing
 from skerry.errors import BadRequestError
 
 LISTING = Listing(
@@ -91,3 +91,48 @@ def test_what_does_not_fit_ends_in_an_ellipsis() -> None:
 def test_a_form_that_there_is_not_names_those_that_there_are() -> None:
     with pytest.raises(BadRequestError, match="jsonl, csv"):
         check_listed("xml")
+
+
+TITLES = ("TIME", "PROPERTY", "BEFORE", "WANTED", "BY", "REASON")
+WANTED = [
+    ["2026-11-28T16:46:25.519000Z", "setpoint", "(nothing)", "21.5", "system:serviceaccount:plant", "a long story"],
+    ["2026-11-28T16:46:28.793000Z", "fan", "false", "true", "ann", ""],
+]  # fmt: skip
+
+
+def line_lengths(columns: int) -> list[int]:
+    rows = narrowed(WANTED, TITLES, columns)
+    widths = [max(len(line[at]) for line in (TITLES, *rows)) for at in range(len(TITLES))]
+    return [sum(widths[:-1]) + 15 + len(row[-1]) for row in rows]
+
+
+def test_a_table_fits_on_the_terminal_whatever_gives_way() -> None:
+    for columns in range(76, 200):
+        assert max(line_lengths(columns)) <= columns, columns
+    assert narrowed(WANTED, TITLES, 200) == WANTED, "where there is room nothing is cut"
+
+
+def test_at_eighty_columns_fractions_go_and_the_widest_is_cut() -> None:
+    assert narrowed(WANTED, TITLES, 80) == [
+        ["2026-11-28T16:46:25Z", "setpoint", "(nothing)", "21.5", "system:servic…", "a long …"],
+        ["2026-11-28T16:46:28Z", "fan", "false", "true", "ann", ""],
+    ]
+
+
+def test_the_name_stays_whole_and_so_does_a_table_that_can_t_be_made_to_fit() -> None:
+    assert narrowed([["x" * 100, "abc"]], ("NAME", "A"), 80) == [["x" * 100, "abc"]]
+    assert narrowed([["x" * 100]], ("NAME",), 80) == [["x" * 79 + "…"]]
+
+
+def test_on_a_terminal_columns_in_which_nothing_stands_are_left_out(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = (Row(cells=("a", "", "1"), obj={}), Row(cells=("b", "", "2"), obj={}))
+    listing = Listing(titles=("NAME", "REASON", "N"), rows=rows)
+    print_listing(listing, "table")
+    assert capsys.readouterr().out == "NAME   REASON   N\na               1\nb               2\n"
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    print_listing(listing, "table")
+    assert "REASON" not in capsys.readouterr().out
+    print_listing(listing, "wide")
+    assert "REASON" in capsys.readouterr().out
