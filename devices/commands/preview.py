@@ -9,48 +9,58 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from devices.http.config import parse_device as parse_http
 from devices.manifests import device_config
 from devices.modbus.config import ModbusDevice
 from devices.modbus.config import parse_device as parse_modbus
 from devices.modbus.explain import rehearsal
 from devices.mqtt.config import parse_device as parse_mqtt
-from devices.port import DeviceConfig, Rehearsal
+from devices.port import Rehearsal
+from devices.virtual.config import parse_device as parse_virtual
 from skerry.errors import InvalidError
 from skerry.objects.device_models import DEVICES, properties_in, wanted_value
-from skerry.objects.json import JsonObject
+from skerry.objects.json import JsonObject, clone, map_at
 from skerry.objects.meta import Key, name_of, namespace_of
 
 
-def judged(device: JsonObject, model: JsonObject) -> DeviceConfig:
-    """The device as its gateway would configure it. Raises `InvalidError` that names the field and the fix where the
-    gateway would call it invalid."""
-    config = _configured(device, model)
-    _parsed(config)
-    return config
+def judged(device: JsonObject, model: JsonObject) -> ModbusDevice | None:
+    """The device as its driver reads it; None for a protocol whose writes can't be told beforehand.
 
-
-def _configured(device: JsonObject, model: JsonObject) -> DeviceConfig:
+    Raises `InvalidError` that names the field and the fix where the gateway would call the device invalid. Secrets
+    are on gateways only: of a device that uses one, what depends on it is not looked at.
+    """
     key = Key(DEVICES, namespace_of(device), name_of(device))
-    return device_config(key, device, {(key.namespace, name_of(model)): model})
-
-
-def _parsed(config: DeviceConfig) -> ModbusDevice | None:
-    """As its driver reads it; None for a protocol whose writes can't be told beforehand."""
+    open_device, has_secret = _without_secret(device, "protocol", "configData")
+    open_model, model_has = _without_secret(model, "protocolConfigData")
+    config = device_config(key, open_device, {(key.namespace, name_of(model)): open_model})
     match config.protocol:
         case "modbus":
             return parse_modbus(config)
         case "mqtt":
             parse_mqtt(config)
+        case "virtual":
+            parse_virtual(config)
+        case "http" if not (has_secret or model_has):
+            parse_http(config)
         case _:
             pass
     return None
+
+
+def _without_secret(obj: JsonObject, *path: str) -> tuple[JsonObject, bool]:
+    """The object without the name of a Secret in its settings; whether it had one."""
+    if "secretRef" not in map_at(obj, "spec", *path):
+        return obj, False
+    obj = clone(obj)
+    del map_at(obj, "spec", *path)["secretRef"]
+    return obj, True
 
 
 def preview(device: JsonObject, model: JsonObject, wanted: Mapping[str, str]) -> JsonObject:
     """`problem`: why the gateway would not serve the device ("" where it would); `writes`: by property what writing
     the wanted values comes to, with `refusal` where it comes to nothing, as far as that can be told beforehand."""
     try:
-        modbus = _parsed(_configured(device, model))
+        modbus = judged(device, model)
     except InvalidError as error:
         return {"problem": str(error), "writes": {}}
     writes: JsonObject = {}

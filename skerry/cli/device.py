@@ -16,7 +16,7 @@ from skerry.cli.device_history import history
 from skerry.cli.device_hold import hold, release
 from skerry.cli.device_queue import queue
 from skerry.cli.device_read import read
-from skerry.cli.device_rollback import log, rollback
+from skerry.cli.device_rollback import rollback
 from skerry.cli.device_set import set_values, unset
 from skerry.cli.device_show import describe, events, get, list_devices, watch
 from skerry.cli.device_why import why
@@ -31,6 +31,6 @@ def device() -> None:
 for command in (
     *(list_devices, get, describe, events, watch, history, read, why),
     *(set_values, unset, conflicts, hold, release, call, refresh),
-    *(diff, apply, export, edit, delete, log, rollback, ack, delta, queue),
+    *(diff, apply, export, edit, delete, rollback, ack, delta, queue),
 ):
     device.add_command(command)

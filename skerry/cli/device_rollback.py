@@ -1,7 +1,8 @@
-"""`skerry device log|rollback`: who wanted what of a device and when, and want again what was wanted then.
+"""`skerry device rollback`: want again what was wanted of a device before.
 
-The cloud keeps the log of what was wanted (`devices/NAME/desiredlog`). Going back is a write like any other: it has
-an author and a version, is checked against the model as it is now, and can be gone back from. Keeps nothing.
+The cloud and each gateway keep a log of what was wanted (`devices/NAME/desiredlog`). Going back is a write like any
+other: it has an author and a version, is checked against the model as it is now, and can be gone back from. Keeps
+nothing.
 """
 
 from __future__ import annotations
@@ -18,7 +19,6 @@ from skerry.cli.device_history import moment
 from skerry.cli.device_objects import (
     DEVICES,
     complete_places,
-    fields_option,
     find_model,
     find_twin,
     namespace_option,
@@ -26,21 +26,21 @@ from skerry.cli.device_objects import (
     split_name,
 )
 from skerry.cli.device_set import DONE, Wishes, wait_for_device, with_wishes, without_wishes, write_device
-from skerry.cli.listing import LISTED, Listing, Row, check_listed, fields_of, print_listing
+from skerry.cli.device_wanted import NOTHING, read_wanted
+from skerry.cli.listing import LISTED, Listing, Row, print_listing
 from skerry.cli.logs import seconds_of
 from skerry.cli.output import resource_name
 from skerry.cli.plugged import previewed
 from skerry.cli.target import RefusedError, Target, with_target
-from skerry.errors import BadRequestError, GoneError, NotFoundError, UnavailableError
-from skerry.objects.device_desired import REVISION, desired_of
+from skerry.errors import BadRequestError, GoneError, NotFoundError
+from skerry.objects.device_desired import IF_MATCH, REVISION, desired_of
 from skerry.objects.device_models import properties_in
-from skerry.objects.json import JsonObject, int_at, map_at, maps_at, str_at
+from skerry.objects.json import Json, JsonObject, int_at, map_at, maps_at, str_at
 from skerry.objects.meta import annotations_of, name_of, uid_of
-from skerry.objects.times import human_duration, ms_at, time_text
+from skerry.objects.times import ms_at
 
 LIMIT_MAX: Final = 1000
 """Entries of the log that the API gives at most."""
-NOTHING: Final = "(nothing)"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,66 +53,6 @@ class Return:
     after: str | None
     number: int
     """Of the entry of the log that is gone back behind, the oldest of them."""
-
-
-@click.command("log")
-@click.argument("name", shell_complete=complete_places)
-@namespace_option
-@click.option("--since", default="", help="Only what is no older: 2h, or 2026-12-01T16:00:00Z.")
-@click.option("--limit", type=click.IntRange(1, LIMIT_MAX), default=50, show_default=True)
-@output_option()
-@fields_option
-@with_target
-def log(target: Target, name: str, namespace: str, since: str, limit: int, form: str, fields: str) -> None:
-    """Show what was wanted of a device, the newest first: who wanted it, instead of what, and what came of it."""
-    check_listed(form)
-    client = target.client()
-    name, prop = split_name(name)
-    place = namespace or client.namespace
-    now_ms = round(time.time() * 1000)
-    since_ms = moment(since, now_ms) if since else 0
-    items = _logged(client, place, name, prop, since_ms=since_ms, limit=limit)
-    if not items:
-        find_twin(client, place, name)  # a misspelt name has no log either
-    print_listing(log_listed(name, items, now_ms), form, fields_of(fields), empty=f"Nothing was wanted of {name}.")
-
-
-def log_listed(name: str, items: Sequence[JsonObject], now_ms: float) -> Listing:
-    """One row a change."""
-    rows = tuple(
-        Row(
-            cells=(
-                str(int_at(item, "number")),
-                f"{human_duration((now_ms - ms_at(str_at(item, 'time'))) / 1000)} ago",
-                str_at(item, "property"),
-                _said(item.get("before")),
-                _said(item.get("value")),
-                str_at(item, "by") or "-",
-                str_at(item, "side"),
-                str_at(item, "version"),
-                str_at(item, "revision"),
-                str_at(item, "answer", "state") or "-",
-                str_at(item, "answer", "reason"),
-            ),
-            obj={**item, "device": name},
-            name=f"device/{name}/{str_at(item, 'property')}",
-        )
-        for item in items
-    )
-    titles = (
-        "NUMBER",
-        "WHEN",
-        "PROPERTY",
-        "BEFORE",
-        "WANTED",
-        "BY",
-        "SIDE",
-        "VERSION",
-        "REVISION",
-        "ANSWER",
-        "REASON",
-    )
-    return Listing(titles=titles, rows=rows, wide=frozenset({"VERSION", "REVISION"}))
 
 
 def _said(value: object) -> str:
@@ -160,7 +100,7 @@ def rollback(
     place, deadline_s = namespace or client.namespace, seconds_of(timeout)
     device = find_twin(client, place, name).device
     since_ms = moment(since, round(time.time() * 1000)) if since else None
-    items = _logged(client, place, name, prop, since_ms=0, limit=LIMIT_MAX)
+    items = read_wanted(client, place, name, prop, since_ms=None, limit=LIMIT_MAX)[::-1]
     items = [item for item in items if str_at(item, "uid") in ("", uid_of(device))]
     plan = returns(device, taken_back(items, to=to, since_ms=since_ms, prop=prop))
     listing = _returns_listed(client, place, device, plan)
@@ -169,6 +109,8 @@ def rollback(
         _refuse(listing)
         return
     _refuse(listing)
+    if reason and client.local:
+        raise BadRequestError("--reason: is kept with the Device in the cloud; ask it with --kubeconfig")
     _want(client, place, device, plan, reason or f"back to what was wanted {_when(to, since)}")
     _print_returns(name, listing, plan, form, done=True)
     wanted = [one.prop for one in plan if one.after is not None]
@@ -178,20 +120,6 @@ def rollback(
 
 def _when(to: str, since: str) -> str:
     return f"after {to}" if to else f"{since} before" if since else "before"
-
-
-def _logged(client: Client, place: str, name: str, prop: str, *, since_ms: int, limit: int) -> list[JsonObject]:
-    query = {"limit": str(limit)} | ({"property": prop} if prop else {})
-    query |= {"sinceTime": time_text(since_ms)} if since_ms else {}
-    try:
-        return maps_at(client.request("GET", path_of(DEVICES, place, name, "desiredlog"), query=query).obj, "items")
-    except NotFoundError as error:
-        if client.local and "requested resource" in str(error):
-            raise UnavailableError(
-                "the log of what was wanted is kept by the cloud: ask it with --kubeconfig; here, `skerry device "
-                "why` says who wants what now"
-            ) from error
-        raise
 
 
 # --- pure -------------------------------------------------------------------------------------------------
@@ -216,7 +144,8 @@ def taken_back(items: Sequence[JsonObject], *, to: str, since_ms: int | None, pr
         raise BadRequestError(f"--to {to} is the version of one property: name it, as in NAME/PROP")
     found = next((at for at, item in enumerate(items) if to in (str(item.get(field)) for field in fields)), None)
     if found is None:
-        raise NotFoundError(f"the log has no change {to}; `skerry device log` shows those that it has")
+        shows = "`skerry device history NAME --desired -o wide` shows those that it has"
+        raise NotFoundError(f"the log has no change {to}; {shows}")
     # Several properties that were wanted in one write share its revision, and it is complete with the newest.
     return [*items[:found]]
 
@@ -247,11 +176,16 @@ def returns(device: JsonObject, undone: Sequence[JsonObject]) -> list[Return]:
 def _want(client: Client, place: str, device: JsonObject, plan: Sequence[Return], reason: str) -> None:
     wishes = Wishes(values={one.prop: one.after for one in plan if one.after is not None}, reason=reason)
     gone = [one.prop for one in plan if one.after is None]
+    if client.local:
+        entries: list[Json] = [{"name": one.prop, "value": one.after} for one in plan]
+        body: JsonObject = {"properties": entries, "ifMatch": annotations_of(device).get(REVISION, "")}
+        client.request("PUT", path_of(DEVICES, place, name_of(device), "twins"), body=body)
+        return
     revision = annotations_of(device).get(REVISION, "")
 
     def changed(obj: JsonObject) -> JsonObject:
         made = without_wishes(with_wishes(obj, wishes), gone)
-        annotations = {**map_at(made, "metadata", "annotations"), "twin.skerry.dev/if-match": revision}
+        annotations = {**map_at(made, "metadata", "annotations"), IF_MATCH: revision}
         if revision:
             made["metadata"] = {**map_at(made, "metadata"), "annotations": annotations}
         return made

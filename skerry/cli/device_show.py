@@ -209,7 +209,7 @@ def describe(target: Target, name: str, namespace: str) -> None:
     model = find_model(client, place, twin.device)
     if properties_in(model):
         click.echo()
-        print_listing(_model_listed(model), "table")
+        print_listing(model_listed(model), "table")
     for line in _rest_lines(twin):
         click.echo(line)
     if not client.local:
@@ -233,7 +233,8 @@ def _head_lines(twin: Twin) -> Iterator[str]:
     yield f"Last online: {str_at(twin.status, 'status', 'lastOnlineTime') or '<never>'}"
 
 
-def _model_listed(model: JsonObject) -> Listing:
+def model_listed(model: JsonObject) -> Listing:
+    """One row a property."""
     rows: list[Row] = []
     for name, prop in properties_in(model).items():
         data = map_at(prop, "visitors", "configData")

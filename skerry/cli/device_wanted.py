@@ -10,11 +10,12 @@ from typing import Final
 from skerry.cli.client import Client, path_of
 from skerry.cli.device_objects import DEVICES
 from skerry.cli.listing import Listing, Row
-from skerry.objects.json import JsonObject, dig, map_at, maps_at, str_at
+from skerry.objects.json import JsonObject, dig, int_at, map_at, maps_at, str_at
 from skerry.objects.times import time_text
 
 ITEMS: Final = 100
 """Shown where nobody says how many."""
+NOTHING: Final = "(nothing)"
 
 
 def read_wanted(
@@ -29,17 +30,29 @@ def read_wanted(
 
 def wanted_listed(name: str, items: list[JsonObject]) -> Listing:
     """One row a change."""
-    titles = ("TIME", "PROPERTY", "BEFORE", "WANTED", "BY", "SIDE", "ANSWER", "REASON", "VERSION", "REVISION")
+    titles = (
+        "TIME",
+        "PROPERTY",
+        "BEFORE",
+        "WANTED",
+        "BY",
+        "SIDE",
+        "ANSWER",
+        "REASON",
+        "NUMBER",
+        "VERSION",
+        "REVISION",
+    )
     rows = tuple(
         Row(cells=_cells(item), obj=item, name=f"device/{name}/{str_at(item, 'property')}") for item in items
     )
-    return Listing(titles=titles, rows=rows, wide=frozenset({"VERSION", "REVISION"}))
+    return Listing(titles=titles, rows=rows, wide=frozenset({"NUMBER", "VERSION", "REVISION"}))
 
 
 def _cells(item: JsonObject) -> tuple[str, ...]:
     answer = map_at(item, "answer")
     values = [dig(item, name) for name in ("before", "value")]
-    before, wanted = ("(nothing)" if value is None else str(value) for value in values)
+    before, wanted = (NOTHING if value is None else str(value) for value in values)
     return (
         str_at(item, "time"),
         str_at(item, "property"),
@@ -49,6 +62,7 @@ def _cells(item: JsonObject) -> tuple[str, ...]:
         str_at(item, "side"),
         str_at(answer, "state") or "-",
         str_at(answer, "reason"),
+        str(int_at(item, "number")),
         str_at(item, "version"),
         str_at(item, "revision") or "-",
     )

@@ -54,3 +54,18 @@ def test_of_other_protocols_values_are_checked_and_requests_are_not_made_up() ->
     told = preview(device, model, {"setpoint": "64"})
     assert told == {"problem": "", "writes": {}}
     assert "above" in str_at(preview(device, model, {"setpoint": "91"}), "writes", "setpoint", "refusal")
+
+
+def test_a_secret_that_only_the_gateway_has_is_no_fault() -> None:
+    model, device = example()
+    model["spec"] = {"protocol": "http", "properties": [{"name": "t", "type": "INT"}]}
+    held: JsonObject = {"url": "https://10.0.0.5/", "secretRef": {"name": "s"}}
+    device["spec"] = {
+        "deviceModelRef": {"name": "boiler"},
+        "protocol": {"protocolName": "http", "configData": held},
+    }
+    assert str_at(preview(device, model, {}), "problem") == ""
+    assert held["secretRef"] == {"name": "s"}
+    held["url"] = "ftp://x"
+    del held["secretRef"]
+    assert "spec.protocol.configData.url" in str_at(preview(device, model, {}), "problem")

@@ -6,7 +6,7 @@ import pytest
 
 from skerry.cli.device_acks import wanted_listed
 from skerry.cli.device_objects import Twin
-from skerry.cli.device_rollback import LIMIT_MAX, Return, log_listed, returns, taken_back
+from skerry.cli.device_rollback import LIMIT_MAX, Return, returns, taken_back
 from skerry.errors import BadRequestError, GoneError, NotFoundError
 from skerry.objects.json import Json, JsonObject, ensure_map
 from skerry.objects.times import micro_time_text
@@ -57,7 +57,7 @@ def test_a_moment_is_a_number_a_revision_a_version_or_a_time() -> None:
     assert back(to="r3") == []
     assert back(since_ms=3000) == [5, 4]
     assert back(since_ms=0) == [5, 4, 3, 1]
-    with pytest.raises(NotFoundError, match="skerry device log"):
+    with pytest.raises(NotFoundError, match="skerry device history NAME --desired"):
         back(to="7")
     with pytest.raises(BadRequestError, match="NAME/PROP"):
         back(to="3.0")
@@ -80,13 +80,6 @@ def test_each_property_is_wanted_as_it_was_before_the_oldest_of_the_changes() ->
         Return(prop="t", before="30", after=None, number=1),
     ]
     assert returns(device(t="20", fan="false"), LOG[:2]) == [], "it is so already"
-
-
-def test_the_log_shows_who_wanted_what_and_what_came_of_it() -> None:
-    answered: JsonObject = {**LOG[0], "answer": {"state": "refused", "reason": "busy"}}
-    first, second = log_listed("boiler", [answered, LOG[3]], 65_000).rows
-    assert first.cells == ("5", "60s ago", "fan", "false", "true", "ann", "cloud", "5.0", "r3", "refused", "busy")
-    assert second.cells[3:5] == ("(nothing)", "10")
 
 
 def test_answers_and_differences_are_of_what_is_wanted() -> None:

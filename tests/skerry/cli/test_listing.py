@@ -114,7 +114,7 @@ def test_a_table_fits_on_the_terminal_whatever_gives_way() -> None:
 
 def test_at_eighty_columns_fractions_go_and_the_widest_is_cut() -> None:
     assert narrowed(WANTED, TITLES, 80) == [
-        ["2026-11-28T16:46:25Z", "setpoint", "(nothing)", "21.5", "system:servic…", "a long …"],
+        ["2026-11-28T16:46:25Z", "setpoint", "(nothing)", "21.5", "system:servicea…", "a lon…"],
         ["2026-11-28T16:46:28Z", "fan", "false", "true", "ann", ""],
     ]
 
