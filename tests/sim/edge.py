@@ -502,7 +502,7 @@ class Silent(MemoryEdgeStore):
 class Vague(MemoryEdgeStore):
     """A planted bug: it is not told of which series."""
 
-    def _tell_series(self, dropped: Sequence[OutboxReport]) -> None:
+    def _tell_series(self, dropped: Sequence[OutboxReport], reason: Reason) -> None:
         """Nothing."""
 
 

@@ -557,14 +557,18 @@ async def test_a_device_that_came_back_from_another_gateway_is_told_anew_under_i
         told = [report for report in gateway.memory.outbox(after=0, limit=1000) if report.kind == "device_state"]
         return bool(told) and decode_device_state(told[-1].body).device.owner == owner
 
+    def told_of(owner: int) -> bool:
+        told = [report for report in gateway.memory.outbox(after=0, limit=1000) if report.kind == "twin_reported"]
+        return bool(told) and gateway.told().device.owner == owner
+
     async with gateway.alive():
         await gateway.put_device(moved(1))
         await gateway.until(lambda: gateway.quality() == "good" and state_of(1))
-        await gateway.until(lambda: gateway.told().device.owner == 1)
+        await gateway.until(lambda: told_of(1))
     gateway.start_over()
     async with gateway.alive():
         await gateway.put_device(moved(3))
-        await gateway.until(lambda: gateway.told().device.owner == 3 and state_of(3))
+        await gateway.until(lambda: told_of(3) and state_of(3))
         reported = gateway.told().reported
         assert reported is not None and reported.value == "20.0"
         assert decode_state(encode_state(gateway.twin())).owner == 3
