@@ -46,7 +46,10 @@ class Pulses:
         self._open: dict[PulsePlace, _Open] = {}
         self._left = read_pulses(notes.read(NOTE) if notes else "")
         """By an agent before this one."""
+        self._ending: dict[PulsePlace, _Open] = {}
+        """Those that are to be taken back."""
         self._ready: dict[PulsePlace, _Open] = {}
+        """Those of them that have no task yet."""
         self._wake = asyncio.Event()
 
     async def begin(self, place: PulsePlace) -> None:
@@ -71,7 +74,7 @@ class Pulses:
         """Have it taken back in so many seconds; what came of the first attempt. More follow where that failed."""
         opened = self._open[place]
         opened.due_s = asyncio.get_running_loop().time() + after_s
-        self._ready[place] = opened
+        self._ready[place] = self._ending[place] = opened
         self._wake.set()
         return await asyncio.shield(opened.first)
 
@@ -79,8 +82,9 @@ class Pulses:
         """Until cancelled."""
         for device, props in self._left.items():
             for prop in props:
-                self._ready[device, prop] = self._open[device, prop] = _Open(due_s=0.0)
+                self._ending[device, prop] = self._open[device, prop] = _Open(due_s=0.0)
         self._left = {}
+        self._ready = {**self._ending}  # a run before this one may have ended in the middle of them
         async with asyncio.TaskGroup() as group:
             while True:
                 for place, opened in self._ready.items():
@@ -102,6 +106,7 @@ class Pulses:
                 break
             await asyncio.sleep(retry_s)
             retry_s = min(2 * retry_s, RETRY_S_MAX)
+        self._ending.pop(place, None)
         self._open.pop(place, None)
         await self._note_if_possible()
 

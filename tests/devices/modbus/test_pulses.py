@@ -145,3 +145,20 @@ async def test_nothing_is_begun_that_can_t_be_noted_and_a_refusal_leaves_nothing
         assert (await driver.write(GATE, "door", True)).state == "refused"
         assert notes.texts[NOTE] == "{}"
     assert writes(slave) == [(5, 3, 0xFF00)]
+
+
+async def test_a_driver_that_is_started_again_ends_what_it_had_begun() -> None:
+    async with running(Slave()) as slave:
+        driver = ModbusDriver(clock=SystemClock(), ids=SeededIds(1), settings=PATIENT, notes=Kept())
+        assert await driver.configure([gate(slave, ms=500)]) == []
+        first = asyncio.create_task(driver.run())
+        write = asyncio.create_task(driver.write(GATE, "door", True))
+        await until(lambda: slave.coils.get((1, 3), False))
+        await until(lambda: bool(driver._pulses._ending))
+        first.cancel()
+        await asyncio.gather(first, return_exceptions=True)
+        second = asyncio.create_task(driver.run())
+        assert (await write).state == "applied" and not slave.coils[1, 3]
+        await driver.close()
+        second.cancel()
+        await asyncio.gather(second, return_exceptions=True)
