@@ -131,15 +131,19 @@ async def test_what_was_asked_on_a_connection_that_the_server_had_ended_is_asked
             assert (await asks.exchange(GET)).body == b"5"
         assert len(server.requests) == server.connections == 3
 
-    async def never(_number: int, _head: bytes, writer: asyncio.StreamWriter) -> None:
-        writer.close()
+    async def reads_only(_number: int, head: bytes, writer: asyncio.StreamWriter) -> None:
+        if head.startswith(b"GET"):
+            writer.write(OK)
+        else:
+            writer.close()
 
     post = Asked(method="POST", target="/x", headers={}, body=b"")
     for asked, once in ((post, False), (Asked(method="PUT", target="/x", headers={}), True)):
-        async with serving(never) as server, client(server, keep=True) as asks:
+        async with serving(reads_only) as server, client(server, keep=True) as asks:
+            await asks.exchange(GET)
             with pytest.raises(UnavailableError):
                 await asks.exchange(asked, once=once)
-            assert len(server.requests) == 1
+            assert [head.split()[0] for head in server.requests] == [b"GET", asked.method.encode()]
 
 
 async def test_a_body_without_a_length_ends_with_the_connection_and_chunks_are_put_together() -> None:

@@ -5,14 +5,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Generator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from devices.polling import PollingDriver
 from devices.port import DeviceConfig, PropertyConfig, Reading
+from devices.snmp.client import Engines
+from devices.snmp.config import Target, Written, parse_device
 from devices.snmp.driver import snmp_driver
 from skerry.clocks import SeededIds, SystemClock
+from skerry.errors import UnavailableError
 from skerry.objects.json import JsonObject
 from skerry.objects.meta import Key
 from tests.devices.raw_slave import until
@@ -246,6 +250,31 @@ async def test_late_lost_and_repeated_answers_make_no_wrong_value(
             await until(lambda: sum(each in good for each in device.values) >= 20, deadline_s=60)
             assert {each for each in device.values if each[1] is not None} <= good
             assert relay.spoiled > 5
+
+
+@pytest.mark.parametrize(("secret", "version"), [(PRIVATE, "2c"), (V3, "3")])
+async def test_a_late_answer_is_never_that_to_the_question_after(
+    agent: Snmpd, secret: Mapping[str, bytes], version: str
+) -> None:
+    async with relaying(agent.port, lambda number: "late" if number % 2 else "", late_s=0.25) as relay:
+        made = config(relay.port, prop("setpoint", {"oid": SETPOINT}), secret=secret, version=version)
+        access, engines = parse_device(made).access, Engines()
+        target = Target(host="127.0.0.1", port=agent.port, context="", timeout_s=5, retries=0)
+        direct = engines.session(access, target)
+        asked = Engines().session(access, replace(target, port=relay.port, timeout_s=0.2))
+        right = none = 0
+        for number in range(40):
+            assert await direct.set(SETPOINT, Written(kind="integer", value=number), once=False) is None
+            try:
+                (bound,) = await asked.get([SETPOINT])  # pyright: ignore[reportGeneralTypeIssues]
+            except UnavailableError:
+                none += 1
+            else:
+                assert bound.value == number
+                right += 1
+        await direct.close()
+        await asked.close()
+        assert right >= 5 and none >= 5
 
 
 async def test_a_device_that_is_gone_is_left_alone(tmp_path: Path) -> None:
