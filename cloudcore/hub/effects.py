@@ -329,7 +329,7 @@ class Reporter:
             reason = f"{told.topic}: a message of {told.left_out_bytes} bytes was too large"
             return Outcome(effects=(self._failed(told, dated, reason),))
         name = message_name(told.rule, node=self.node, incarnation=self.incarnation, seq=dated.report.seq)
-        message = message_object(told, rule, dated, node=self.node, name=name)
+        message = message_object(told, rule, dated, node=self.node, incarnation=self.incarnation, name=name)
         effect = Effect(
             kind=self.kinds.message,
             key=self.kinds.message.key(told.namespace, name),

@@ -27,7 +27,9 @@ def message_name(rule: str, *, node: str, incarnation: str, seq: int) -> str:
     return f"{rule[:_STEM_LENGTH_MAX].rstrip('.-')}.{digest}"
 
 
-def message_object(told: RuleMessage, rule: JsonObject, dated: DatedReport, *, node: str, name: str) -> JsonObject:
+def message_object(
+    told: RuleMessage, rule: JsonObject, dated: DatedReport, *, node: str, incarnation: str, name: str
+) -> JsonObject:
     """The RuleMessage of a Rule that is there."""
     return {
         "apiVersion": "skerry.dev/v1",
@@ -44,6 +46,7 @@ def message_object(told: RuleMessage, rule: JsonObject, dated: DatedReport, *, n
             "nodeName": node,
             "topic": told.topic,
             "heardTime": micro_time_text(dated.at_ms),
+            "incarnation": incarnation,
             "order": dated.report.seq,
         }
         | payload_json(told.payload)

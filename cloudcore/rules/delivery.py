@@ -132,22 +132,27 @@ class RuleDelivery:
         target = target_of(rule, endpoint)
         clock = self._tools.clock
         until_s = clock.monotonic_s() + PASS_S_MAX
+        messages: list[JsonObject] = []
         while clock.monotonic_s() < until_s:
             now_ms = clock.wall_ms()
-            match next_step(self._waiting(rule), within_s=within_s, now_ms=now_ms):
+            messages = messages or self._waiting(rule)
+            match next_step(messages, within_s=within_s, now_ms=now_ms):
                 case Wait(until_ms=None):
                     return None
                 case Wait(until_ms=due_ms):
                     assert due_ms is not None, "the case before has the other"
                     return min(max(0.0, (due_ms - now_ms) / 1000) + 0.05, WAIT_S_MAX)
                 case Send(message=message):
-                    await self._send(target, message, tally, within_s=within_s)
+                    if await self._send(target, message, tally, within_s=within_s):
+                        messages.remove(message)  # those behind it need not be read and put in order anew
+                        continue
                 case GiveUp(message=message):
                     status = given_up(message)
                     if await self._write(message, status):
                         tally.failures.append(str_at(status, "message"))
                 case Revive(message=message):
                     await self._revive(message, within_s=within_s)
+            messages = []
         return 0.0
 
     def _endpoint(self, rule: Rule) -> Mapping[str, str]:
@@ -155,7 +160,7 @@ class RuleDelivery:
         stored = self._tools.cache.read(Key(ENDPOINTS, rule.namespace, rule.target))
         return {} if stored is None else str_map_at(self._tools.cache.obj(stored), "spec", "properties")
 
-    def _waiting(self, rule: Rule) -> Sequence[JsonObject]:
+    def _waiting(self, rule: Rule) -> list[JsonObject]:
         cache = self._tools.cache
         found = cache.indexed(MESSAGES_BY_RULE, f"{rule.namespace}/{rule.name}")
         # Calls are answered each on its own (`answering`).
@@ -165,7 +170,8 @@ class RuleDelivery:
             if not being_deleted(message) and not str_at(message, "spec", "call")
         )
 
-    async def _send(self, target: Target, message: JsonObject, tally: _Tally, *, within_s: int) -> None:
+    async def _send(self, target: Target, message: JsonObject, tally: _Tally, *, within_s: int) -> bool:
+        """Whether the target has it."""
         spec = map_at(message, "spec")
         try:
             body = payload_of(spec)
@@ -177,11 +183,12 @@ class RuleDelivery:
             tally.trouble = ""
             await self._remove(message)
             tally.succeeded += 1
-            return
+            return True
         tally.trouble = why(answer)
         status = after(message, answer, within_s=within_s, now_ms=self._tools.clock.wall_ms())
         if await self._write(message, status) and status["phase"] == "Dead":
             tally.failures.append(tally.trouble)
+        return False
 
     async def _remove(self, message: JsonObject) -> None:
         try:

@@ -78,10 +78,19 @@ Step: TypeAlias = Send | GiveUp | Revive | Wait
 
 
 def in_order(messages: Iterable[JsonObject]) -> list[JsonObject]:
-    """As their gateways heard them."""
-    return sorted(
-        messages, key=lambda each: (str_at(each, "spec", "heardTime"), int_at(each, "spec", "order"), name_of(each))
-    )
+    """As their gateway heard them: by its own numbers, which begin anew with each life of its outbox. Times would not
+    do: they are estimates, and jump by the milliseconds that a frame takes."""
+    found = list(messages)
+    begun: dict[str, str] = {}
+    for message in found:
+        life, made = str_at(message, "spec", "incarnation"), str_at(message, "metadata", "creationTimestamp")
+        begun[life] = min(begun.get(life, made), made)
+
+    def place(message: JsonObject) -> tuple[str, str, int, str]:
+        life = str_at(message, "spec", "incarnation")
+        return begun[life], life, int_at(message, "spec", "order"), name_of(message)
+
+    return sorted(found, key=place)
 
 
 def waits(message: JsonObject) -> bool:
@@ -90,12 +99,11 @@ def waits(message: JsonObject) -> bool:
 
 def next_step(messages: Sequence[JsonObject], *, within_s: int, now_ms: int) -> Step:
     """`messages`: of one rule, in order."""
-    for message in messages:
-        if not waits(message) and bool_at(message, "spec", "redeliver"):
-            return Revive(message=message)
     until_ms: int | None = None
     for message in messages:
         if not waits(message):
+            if bool_at(message, "spec", "redeliver"):
+                return Revive(message=message)
             continue
         if now_ms >= deadline_ms(message, within_s=within_s):
             return GiveUp(message=message)

@@ -16,7 +16,7 @@ from skerry.objects.names import subdomain_faults
 from skerry.objects.rules import SERVICE_BUS, TYPES, WITHIN_S_MAX
 
 _PORT_MAX: Final = 65_535
-FIXED: Final = ("rule", "nodeName", "topic", "payload", "payloadBase64", "heardTime", "order", "call")
+FIXED: Final = ("rule", "nodeName", "topic", "payload", "payloadBase64", "heardTime", "incarnation", "order", "call")
 """Fields of a message that stay as they were told."""
 
 

@@ -46,6 +46,20 @@ def step(*messages: JsonObject, at_s: float = 0) -> object:
     return next_step(in_order(messages), within_s=WITHIN_S, now_ms=NOW_MS + round(1000 * at_s))
 
 
+def test_numbers_decide_and_not_times_which_are_estimates() -> None:
+    early = message(2)
+    early["spec"] = {**map_at(early, "spec"), "heardTime": time_text(NOW_MS - 5000)}
+    assert step(early, message(1)) == Send(message=message(1))
+
+
+def test_a_later_life_of_the_outbox_comes_after_the_one_before() -> None:
+    before, after_it = message(100), message(1)
+    before["spec"] = {**map_at(before, "spec"), "incarnation": "z"}
+    after_it["spec"] = {**map_at(after_it, "spec"), "incarnation": "a"}
+    after_it["metadata"] = {**map_at(after_it, "metadata"), "creationTimestamp": time_text(NOW_MS + 60_000)}
+    assert in_order([after_it, before]) == [before, after_it]
+
+
 def test_messages_go_in_the_order_in_which_they_were_heard() -> None:
     assert step(message(2), message(10), message(1)) == Send(message=message(1))
     assert step() == Wait(until_ms=None)
