@@ -20,6 +20,7 @@ from devices.importers.homeassistant import import_home_assistant
 from devices.importers.sunspec import import_sunspec
 from devices.importers.table import import_csv
 from devices.importers.telegraf import import_telegraf
+from devices.importers.v1alpha2 import convert, is_v1alpha2
 from devices.plan import parse_address
 from skerry.cli.device_export import manifest_text
 from skerry.cli.output import print_data
@@ -41,7 +42,7 @@ _SUFFIXES: Final = {".toml": "telegraf", ".conf": "telegraf", ".csv": "csv", ".t
 @click.option(
     "--from",
     "form",
-    type=click.Choice([*_FORMS, "sunspec"]),
+    type=click.Choice([*_FORMS, "sunspec", "v1alpha2"]),
     default=None,
     help="Which tool wrote it; else by FILE's name and contents.",
 )
@@ -54,36 +55,40 @@ _SUFFIXES: Final = {".toml": "telegraf", ".conf": "telegraf", ".csv": "csv", ".t
 def import_model(
     file: str, form: str | None, name: str, node: str, namespace: str, base: str, factors: Sequence[str], output: str
 ) -> None:
-    """Make manifests of FILE, which Telegraf, Home Assistant, EdgeX or SunSpec wrote, or a table (CSV):
-    `skerry device model import telegraf.conf > boiler.yaml`. What could not be carried over is told on stderr.
+    """Make manifests of FILE, which Telegraf, Home Assistant, EdgeX, SunSpec or KubeEdge before 1.15 wrote, or of a
+    table (CSV): `skerry device model import telegraf.conf > boiler.yaml`. What could not be carried over is told on
+    stderr.
     """
     try:
         text = _read(file)
         chosen = form or guessed(file, text)
-        if chosen == "sunspec":
-            if not base:
-                raise BadRequestError("--base: say where the model begins in the device, such as --base hr:40002")
-            drafts = import_sunspec(text, base=parse_address(base).offset, factors=_factors(factors))
+        if chosen == "v1alpha2":
+            objects, notes = convert(text, node=node, namespace=namespace)
         else:
-            drafts = _FORMS[chosen](text)
-        objects = manifests(drafts, name=name, node=node, namespace=namespace)
+            drafts = _drafts(chosen, text, base, factors)
+            objects = manifests(drafts, name=name, node=node, namespace=namespace)
+            notes = [f"{draft.name}: {note}" for draft in drafts for note in draft.notes]
     except InvalidError as error:
         fail(InvalidError(f"{file}: {error}"))
     except SkerryError as error:
         fail(error)
-    for draft in drafts:
-        for note in draft.notes:
-            click.echo(f"{draft.name}: {note}", err=True)
-    count = sum(len(draft.properties) for draft in drafts)
-    noted = sum(len(draft.notes) for draft in drafts)
-    click.echo(
-        f"{count} properties from {chosen}; {noted} notes; look at them with `skerry device model lint`", err=True
-    )
+    for note in notes:
+        click.echo(note, err=True)
+    told = f"{len(objects)} objects from {chosen}, {len(notes)} notes"
+    click.echo(f"{told}; `skerry device model lint` says more", err=True)
     if output == "json":
         items: list[Json] = [*objects]
         print_data({"kind": "List", "apiVersion": "v1", "items": items}, "json")
     else:
         click.echo(manifest_text(objects), nl=False)
+
+
+def _drafts(form: str, text: str, base: str, factors: Sequence[str]) -> list[Draft]:
+    if form != "sunspec":
+        return _FORMS[form](text)
+    if not base:
+        raise BadRequestError("--base: say where the model begins in the device, such as --base hr:40002")
+    return import_sunspec(text, base=parse_address(base).offset, factors=_factors(factors))
 
 
 def _read(file: str) -> str:
@@ -100,6 +105,8 @@ def guessed(file: str, text: str) -> str:
     suffix = Path(file).suffix.lower()
     if suffix in _SUFFIXES:
         return _SUFFIXES[suffix]
+    if is_v1alpha2(text):
+        return "v1alpha2"
     if "deviceResources" in text:
         return "edgex"
     if any(word in text for word in ("modbus:", "sensors:", "binary_sensors:", "switches:")):

@@ -20,10 +20,10 @@ from skerry.objects.meta import name_of, namespace_of
 from skerry.objects.scheme import Kind
 
 V1ALPHA2_HINT = (
-    "write it as devices.kubeedge.io/v1beta1 (KubeEdge since 1.15). Device: propertyVisitors[] become properties[] "
-    "with visitors.configData; protocol.PROTOCOL and protocol.common become protocol.protocolName and "
-    "protocol.configData; nodeSelector becomes nodeName; status.twins[].desired becomes properties[].desired. "
-    "DeviceModel: type.int {...} becomes type INT beside accessMode, minimum, maximum and unit. "
+    "`skerry device model import FILE` makes devices.kubeedge.io/v1beta1 of it (KubeEdge since 1.15). Device: "
+    "propertyVisitors[] become properties[] with visitors.configData; protocol.PROTOCOL and protocol.common become "
+    "protocol.protocolName and protocol.configData; nodeSelector becomes nodeName; status.twins[].desired becomes "
+    "properties[].desired. DeviceModel: type.int {...} becomes type INT beside accessMode, minimum, maximum, unit. "
     "Examples: docs/howto/devices-of-v1alpha2.md"
 )
 

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+import yaml
 from click.testing import CliRunner
 
 from devices.commands.importing import guessed, manifests
@@ -16,6 +17,7 @@ from devices.importers.homeassistant import import_home_assistant
 from devices.importers.sunspec import import_sunspec
 from devices.importers.table import import_csv
 from devices.importers.telegraf import import_telegraf
+from devices.importers.v1alpha2 import OLD, convert
 from skerry.errors import BadRequestError, InvalidError
 from skerry.objects.json import JsonObject, dig, map_at, str_at
 
@@ -277,3 +279,64 @@ def test_the_command_prints_manifests_and_tells_on_stderr_what_was_left(tmp_path
     assert guessed("x.yaml", EDGEX) == "edgex" and guessed("x.yaml", HOME_ASSISTANT) == "homeassistant"
     with pytest.raises(BadRequestError, match="--from"):
         guessed("x", "")
+
+
+def test_kubeedge_s_older_objects_become_what_the_page_about_them_says() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "howto" / "devices-of-v1alpha2.md").read_text()
+    text = page[page.index("```yaml") + 7 : page.rindex("```")]
+    before, after = yaml.safe_load_all(text)
+    objects, notes = convert(yaml.safe_dump(before), node="", namespace="default")
+    assert (objects, notes) == ([after], [])
+    assert guessed("x.yaml", text) == "v1alpha2"
+
+
+def test_of_kubeedge_s_older_objects_types_and_wanted_values_are_kept() -> None:
+    told: JsonObject = {"accessMode": "ReadWrite", "minimum": 1, "maximum": 9, "unit": "rpm", "defaultValue": 3}
+    speed: JsonObject = {"name": "speed", "type": {"int": told}}
+    of_model: JsonObject = {
+        "apiVersion": OLD,
+        "kind": "DeviceModel",
+        "metadata": {"name": "m"},
+        "spec": {"properties": [speed, {"name": "odd", "type": {"tensor": {}}}]},
+    }
+    device: JsonObject = {
+        "apiVersion": OLD,
+        "kind": "Device",
+        "metadata": {"name": "d", "namespace": "plant"},
+        "spec": {
+            "deviceModelRef": {"name": "m"},
+            "protocol": {"customizedProtocol": {"protocolName": "own", "configData": {"a": 1}}},
+            "propertyVisitors": [
+                {
+                    "propertyName": "speed",
+                    "customizedProtocol": {"protocolName": "own", "configData": {"at": 2}},
+                    "customizedValues": {"def": 5},
+                }
+            ],
+        },
+        "status": {"twins": [{"propertyName": "speed", "desired": {"value": "4"}}]},
+    }
+    (model_made, device_made), notes = convert(yaml.safe_dump_all([of_model, device]), node="eu-1", namespace="plant")
+    assert dig(model_made, "spec", "properties") == [
+        {
+            "name": "speed", "type": "INT", "accessMode": "ReadWrite", "minimum": "1", "maximum": "9", "unit": "rpm"
+        }
+    ]  # fmt: skip
+    assert map_at(device_made, "spec") == {
+        "deviceModelRef": {"name": "m"},
+        "nodeName": "eu-1",
+        "protocol": {"protocolName": "own", "configData": {"a": 1}},
+        "properties": [
+            {
+                "name": "speed",
+                "desired": {"value": "4"},
+                "visitors": {"protocolName": "own", "configData": {"at": 2, "def": 5}},
+            }
+        ],
+    }
+    assert notes == [
+        "DeviceModel m/speed: defaultValue: not carried over",
+        "DeviceModel m/odd: type tensor: left out",
+    ]
+    with pytest.raises(InvalidError, match="no object of"):
+        convert("a: 1", node="", namespace="default")
