@@ -75,6 +75,12 @@ def test_nothing_is_left_for_later() -> None:
     assert not found, f"finish it or leave it out: {found}"
 
 
+def test_no_conflict_is_left_standing() -> None:
+    mark = re.compile(rb"^(<{7}|>{7}) ", re.MULTILINE)
+    found = [named(path) for path in FILES if path.is_file() and mark.search(path.read_bytes())]
+    assert not found, f"two sides of a merge stand here: {found}"
+
+
 def test_modules_are_nouns_of_the_field() -> None:
     vague = {"utils", "util", "common", "helpers", "helper", "misc", "base", "core", "manager_utils"}
     found = [named(path) for path in MODULES if path.stem in vague]
