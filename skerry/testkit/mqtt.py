@@ -1,28 +1,19 @@
-"""An MQTT broker without its network, and the devices that speak through it. Both backends play by these rules. Pure.
-
-It does the one thing that gateways rest on: what a client with a lasting session has not acknowledged is sent again,
-in order, however the client went away. Sessions and retained messages are in memory.
-
-Source: MQTT 3.1.1 (OASIS), sections 3.1.2.4 (sessions), 3.3.1.3 (retained), 4.4 (delivery again), 4.7 (topics).
-"""
+"""The devices that speak through a broker, by whose rules both backends play. The broker is `skerry.mqtt`'s. Pure."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Final
 
 from devices.payload import Path, parse_path
 from skerry.errors import InvalidError
+from skerry.mqtt.kept import Message
+from skerry.mqtt.session import Limits
 from skerry.objects.json import Json, JsonObject
 
-WINDOW: Final = 64
-"""Messages sent to a client and not yet acknowledged; the rest wait in its queue."""
-QUEUE_MAX: Final = 100_000
-"""Messages kept for a client that is away; then the oldest goes, and is counted."""
 PUBLISHED_MAX: Final = 10_000
 """Messages of gateways that are remembered; then the oldest is forgotten."""
 NUMBER: Final = "${n}"
@@ -31,139 +22,8 @@ TIME: Final = "${at}"
 """In what a device tells: the time, in seconds since 1970."""
 VALUE: Final = "${value}"
 """In the template of a command."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Message:
-    topic: str
-    payload: bytes
-    qos: int
-    retain: bool = False
-
-
-Deliver = Callable[[Message, int, bool], None]
-"""(message, packet id or 0 with QoS 0, whether it was sent before)."""
-
-
-@dataclass(slots=True)
-class Session:
-    """What the broker knows of a client, also while it is away unless it asked for a clean session."""
-
-    client: str
-    clean: bool
-    filters: dict[str, int] = field(default_factory=dict[str, int])
-    queue: deque[Message] = field(default_factory=deque[Message])
-    unacknowledged: dict[int, Message] = field(default_factory=dict[int, Message])
-    """By packet id, in the order of sending."""
-    received: set[int] = field(default_factory=set[int])
-    """Packet ids of QoS 2 that came and were not yet released."""
-    will: Message | None = None
-    deliver: Deliver | None = None
-    """While the client is there."""
-    last_id: int = 0
-    dropped: int = 0
-
-    def take(self, message: Message) -> None:
-        if message.qos == 0:
-            if self.deliver:
-                self.deliver(message, 0, False)
-            return
-        if len(self.queue) >= QUEUE_MAX:
-            self.queue.popleft()
-            self.dropped += 1
-        self.queue.append(message)
-        self.pump()
-
-    def pump(self) -> None:
-        while self.deliver and self.queue and len(self.unacknowledged) < WINDOW:
-            message = self.queue.popleft()
-            number = self._next_id()
-            self.unacknowledged[number] = message
-            self.deliver(message, number, False)
-
-    def acknowledged(self, number: int) -> None:
-        self.unacknowledged.pop(number, None)
-        self.pump()
-
-    def resume(self, deliver: Deliver) -> None:
-        """The client is there again: what it has not acknowledged is sent again, in order (section 4.4)."""
-        self.deliver = deliver
-        for number, message in list(self.unacknowledged.items()):
-            deliver(message, number, True)
-        self.pump()
-
-    def _next_id(self) -> int:
-        while True:
-            self.last_id = self.last_id % 0xFFFF + 1
-            if self.last_id not in self.unacknowledged:
-                return self.last_id
-
-
-class Exchange:
-    """Sessions and what is retained: who gets which message."""
-
-    def __init__(self, heard: Callable[[Message], None]) -> None:
-        """`heard` is told of every message that a client publishes."""
-        self._heard = heard
-        self._retained: dict[str, Message] = {}
-        self.sessions: dict[str, Session] = {}
-
-    def session(self, client: str, *, clean: bool) -> tuple[Session, bool]:
-        """The client's session, and whether it is one of before. Whoever holds it lets go first (`left`)."""
-        held = self.sessions.get(client)
-        known = held is not None and not clean
-        if held is None or clean:
-            held = self.sessions[client] = Session(client, clean)
-        held.clean = clean
-        return held, known
-
-    def left(self, session: Session) -> None:
-        """The client is gone; its will is published."""
-        session.deliver = None
-        will, session.will = session.will, None
-        if session.clean and self.sessions.get(session.client) is session:
-            del self.sessions[session.client]
-        if will:
-            self.route(will)
-
-    def subscribe(self, session: Session, filters: Sequence[tuple[str, int]]) -> None:
-        """What is retained of them is sent at once."""
-        session.filters.update(filters)
-        for wanted, qos in filters:
-            for message in [kept for kept in self._retained.values() if matches(wanted, kept.topic)]:
-                session.take(replace(message, qos=min(qos, message.qos)))
-
-    def publish(self, message: Message) -> None:
-        """A client's."""
-        self.route(message)
-        self._heard(message)
-
-    def route(self, message: Message) -> None:
-        if message.retain and message.payload:
-            self._retained[message.topic] = message
-        elif message.retain:
-            self._retained.pop(message.topic, None)
-        for session in list(self.sessions.values()):
-            qos = max((qos for wanted, qos in session.filters.items() if matches(wanted, message.topic)), default=-1)
-            if qos >= 0:
-                session.take(replace(message, qos=min(qos, message.qos), retain=False))
-
-
-def matches(wanted: str, topic: str) -> bool:
-    """Section 4.7: `+` is one level, `#` the rest; topics that begin with $ match no leading wildcard."""
-    if topic.startswith("$") and wanted[:1] in ("+", "#"):
-        return False
-    levels: Iterator[str] = iter(topic.split("/"))
-    for part in wanted.split("/"):
-        if part == "#":
-            return True
-        level = next(levels, None)
-        if level is None or part not in ("+", level):
-            return False
-    return next(levels, None) is None
-
-
-# --- devices that speak through it ---
+LIMITS: Final = Limits(queue=100_000, queue_bytes=256 << 20, total_bytes=512 << 20)
+"""Of a broker on a machine that runs tests: it keeps what a gateway misses for days."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -158,7 +158,7 @@ async def running(slave: Slave) -> AsyncGenerator[Slave]:
         await asyncio.gather(*connections, return_exceptions=True)
 
 
-async def until(true: Callable[[], bool] | Callable[[], Awaitable[bool]], *, deadline_s: float = 10.0) -> None:
+async def until(true: Callable[[], bool] | Callable[[], Awaitable[bool]], *, deadline_s: float = 60.0) -> None:
     """Wait for a level, not for a time."""
     async with asyncio.timeout(deadline_s):
         while True:

@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import Any, cast
 
 import paho.mqtt.client as paho
 import pytest
-from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+from paho.mqtt.enums import CallbackAPIVersion
 
 pytestmark = [pytest.mark.system, pytest.mark.long]
 ROOT = Path(__file__).resolve().parents[2]
@@ -181,15 +180,3 @@ def test_the_demos_broker_lets_nobody_in_without_the_password(broker: Broker) ->
     assert stranger.refusal == "Bad user name or password"
     stranger.client.disconnect()
     stranger.client.loop_stop()
-
-
-def test_the_demos_broker_says_to_a_client_of_mqtt_5_that_it_does_not_speak_it(broker: Broker) -> None:
-    """A client that is hung up on has to guess, and what is published meanwhile finds no session of its own."""
-    said: list[str] = []
-    client = paho.Client(CallbackAPIVersion.VERSION2, client_id="newer", protocol=MQTTProtocolVersion.MQTTv5)
-    client.on_connect = lambda *told: said.append(str(told[3]))
-    client.connect("127.0.0.1", broker.port)
-    until_s = time.monotonic() + WAIT_S
-    while not said and time.monotonic() < until_s:
-        client.loop(0.1)
-    assert said == ["Unsupported protocol version"]

@@ -14,13 +14,15 @@ from typing import Final
 
 from devices.mqtt.config import Broker
 from devices.mqtt.port import Delivery, Hooks, Outgoing
+from edgecore.broker.server import OpenHouse
 from skerry.errors import UnavailableError
+from skerry.mqtt import broker as core
+from skerry.mqtt.kept import Message
+from skerry.mqtt.packets import V3, Ack, Connack, Connect, Kind, Packet, Publish, Subscribe, Unsubscribe, Wanted
 from skerry.objects.json import Json
 from skerry.testkit import arguments
-from skerry.testkit.mqtt import PUBLISHED_MAX, Devices, Exchange, Message, Session, payload_of, topic_of
+from skerry.testkit.mqtt import LIMITS, PUBLISHED_MAX, Devices, payload_of, topic_of
 
-MQTT_3_1_1: Final = 4
-"""What this broker speaks."""
 TRIP_S: Final = 0.002
 """One way on a plant's network."""
 RECONNECT_S: Final = (1.0, 30.0)
@@ -52,8 +54,9 @@ class SimulatedBroker:
         self._published: deque[tuple[float, str, bytes]] = deque(maxlen=PUBLISHED_MAX)
         self._devices = Devices()
         self._timers: dict[str, asyncio.TimerHandle] = {}
-        self._connections: list[SimulatedConnection] = []
-        self.exchange = Exchange(self._heard)
+        self._connections: dict[int, SimulatedConnection] = {}
+        self._last_number = 0
+        self._broker = core.Broker(OpenHouse(), now_s=loop.time(), limits=LIMITS, heard=self._heard)
 
     @property
     def host(self) -> str:
@@ -73,7 +76,11 @@ class SimulatedBroker:
 
     def publish(self, topic: str, payload: object, *, retain: bool = False) -> None:
         message = Message(topic=topic_of(topic), payload=payload_of(payload), qos=1, retain=retain)
-        self._loop.call_soon(self.exchange.route, message)
+        self._loop.call_soon(self._route, message)
+
+    def _route(self, message: Message) -> None:
+        self._broker.publish(message, self._loop.time())
+        self._turn()
 
     def repeat(self, topic: str, payload: Json, *, every_s: float = 1.0) -> None:
         between_s = arguments.number(every_s, "repeat(every_s=...)", least=0.01)
@@ -93,7 +100,7 @@ class SimulatedBroker:
     def _tell(self, topic: str) -> None:
         payload = self._devices.payload(topic, self._wall_s())
         if payload is not None:
-            self.exchange.route(Message(topic=topic, payload=payload, qos=1))
+            self._route(Message(topic=topic, payload=payload, qos=1))
 
     def obey(self, command_topic: str, topic: str, *, path: str = "$", template: str = "${value}") -> None:
         self._devices.obeys(topic_of(command_topic), topic_of(topic), path, template)
@@ -109,7 +116,7 @@ class SimulatedBroker:
     def stop(self) -> None:
         self._runs = False
         self._fault("stopped")
-        for connection in tuple(self._connections):
+        for connection in tuple(self._connections.values()):
             connection.broken("the broker stopped")
 
     def start(self) -> None:
@@ -118,18 +125,43 @@ class SimulatedBroker:
 
     # --- the network's side ---
 
-    def entered(self, connection: SimulatedConnection, client: str) -> tuple[Session, bool]:
-        """A client connects: its session, and whether it is one of before. The newer connection of a client replaces
-        the older (MQTT 3.1.1, section 3.1.4)."""
-        for older in [one for one in self._connections if one.client == client]:
-            older.broken("another client has taken its name")
-        self._connections.append(connection)
-        return self.exchange.session(client, clean=False)
+    def entered(self, connection: SimulatedConnection) -> tuple[int, bool]:
+        """A client connects: its number, and whether its session is one of before."""
+        self._last_number += 1
+        number = self._last_number
+        hello = Connect(version=V3, client=connection.client, clean=False)
+        self._broker.connect(number, "anybody", hello, assigned="", now_s=self._loop.time())
+        self._connections[number] = connection
+        return number, self._turn(number)
 
-    def gone(self, connection: SimulatedConnection, session: Session) -> None:
-        if connection in self._connections:
-            self._connections.remove(connection)
-            self.exchange.left(session)
+    def hear(self, number: int, packet: Packet) -> None:
+        """A client's."""
+        self._broker.receive(number, packet, self._loop.time())
+        self._turn()
+
+    def _turn(self, greeted: int = 0) -> bool:
+        """Send what there is to send; whether the client that is greeted has a session of before."""
+        self._broker.take_changes()  # nothing outlives the process
+        resumed = False
+        for effect in self._broker.take_effects():
+            connection = self._connections.get(effect.connection)
+            if connection is None:
+                continue
+            match effect:
+                case core.Send(_, Publish() as packet, _):
+                    connection.deliver(packet)
+                case core.Send(number, Connack() as packet, _):
+                    resumed = resumed or (number == greeted and packet.resumed)
+                case core.Close():
+                    connection.broken("another client has taken its name")
+                case _:
+                    pass
+        return resumed
+
+    def gone(self, number: int) -> None:
+        if self._connections.pop(number, None) is not None:
+            self._broker.lost(number, self._loop.time())
+            self._turn()
 
 
 class SimulatedConnection:
@@ -151,14 +183,15 @@ class SimulatedConnection:
         self._life = 0
         self._backoff_s = RECONNECT_S[0]
         self._topics: set[str] = set()
-        self._there: tuple[SimulatedBroker, Session] | None = None
+        self._there: tuple[SimulatedBroker, int] | None = None
+        """The broker, and the number of the connection there."""
         self._dead = False
-        self._coming: deque[tuple[int, Message, int, bool]] = deque()
-        """What is on its way here: (life, message, packet id, again). Timers of one instant have no order."""
+        self._coming: deque[tuple[int, Publish]] = deque()
+        """What is on its way here, and in which life. Timers of one instant have no order."""
 
     @property
     def version(self) -> int:
-        return MQTT_3_1_1
+        return V3
 
     def start(self) -> None:
         self._loop.call_later(2 * TRIP_S, self._connect)
@@ -173,33 +206,39 @@ class SimulatedConnection:
             return
         self._life += 1
         self._backoff_s = RECONNECT_S[0]
-        session, known = broker.entered(self, self.client)
-        self._there = broker, session
-        session.resume(self._deliver)
-        broker.exchange.subscribe(session, [(topic, 1) for topic in sorted(self._topics)])
+        number, known = broker.entered(self)
+        self._there = broker, number
+        self._subscribe(self._topics)
         self._hooks.connected(known)
+
+    def _subscribe(self, topics: set[str]) -> None:
+        if self._there is not None and topics:
+            broker, number = self._there
+            wanted = tuple(Wanted(filter=topic, qos=1) for topic in sorted(topics))
+            broker.hear(number, Subscribe(packet_id=1, wanted=wanted))
 
     def _again(self) -> None:
         self._loop.call_later(self._backoff_s, self._connect)
         self._backoff_s = min(2 * self._backoff_s, RECONNECT_S[1])
 
-    def _deliver(self, message: Message, number: int, again: bool) -> None:
-        self._coming.append((self._life, message, number, again))
+    def deliver(self, packet: Publish) -> None:
+        """The broker sends it."""
+        self._coming.append((self._life, packet))
         self._loop.call_later(TRIP_S, self._arrive)
 
     def _arrive(self) -> None:
-        life, message, number, again = self._coming.popleft()
+        life, packet = self._coming.popleft()
         if self._there is None or life != self._life:
             return
         self._hooks.delivered(
             Delivery(
                 life=life,
-                mid=number,
-                topic=message.topic,
-                payload=message.payload,
-                qos=message.qos,
-                retained=message.retain,
-                redelivered=again,
+                mid=packet.packet_id,
+                topic=packet.topic,
+                payload=packet.payload,
+                qos=packet.qos,
+                retained=packet.retain,
+                redelivered=packet.again,
             )
         )
 
@@ -218,8 +257,8 @@ class SimulatedConnection:
     def _leave(self) -> None:
         there, self._there = self._there, None
         if there is not None:
-            broker, session = there
-            broker.gone(self, session)
+            broker, number = there
+            broker.gone(number)
 
     async def stop(self) -> None:
         self.die()
@@ -227,16 +266,17 @@ class SimulatedConnection:
     def subscribe(self, topics: set[str]) -> None:
         dropped, added, self._topics = self._topics - topics, topics - self._topics, set(topics)
         if self._there is not None:
-            broker, session = self._there
-            for topic in dropped:
-                session.filters.pop(topic, None)
-            broker.exchange.subscribe(session, [(topic, 1) for topic in sorted(added)])
+            broker, number = self._there
+            if dropped:
+                broker.hear(number, Unsubscribe(packet_id=1, filters=tuple(sorted(dropped))))
+            self._subscribe(added)
 
     def acknowledge(self, delivery: Delivery) -> bool:
         if delivery.life != self._life or self._there is None:
             return False
         if delivery.qos:
-            self._there[1].acknowledged(delivery.mid)
+            broker, number = self._there
+            broker.hear(number, Ack(kind=Kind.PUBACK, packet_id=delivery.mid))
         return True
 
     async def publish(self, message: Outgoing, *, timeout_s: float) -> bool:
@@ -249,8 +289,16 @@ class SimulatedConnection:
                 return True  # sent, and lost on its way
             await asyncio.sleep(timeout_s)
             raise UnavailableError(f"broker {self._broker} did not acknowledge within {timeout_s:g} s")
-        there[0].exchange.publish(
-            Message(topic=message.topic, payload=message.payload, qos=message.qos, retain=message.retain)
+        broker, number = there
+        broker.hear(
+            number,
+            Publish(
+                topic=message.topic,
+                payload=message.payload,
+                qos=message.qos,
+                retain=message.retain,
+                packet_id=1 if message.qos else 0,
+            ),
         )
         if message.qos:
             await asyncio.sleep(TRIP_S)

@@ -167,7 +167,7 @@ class Stage:
         held = self.twin(key, prop).reported
         return (held.value, held.quality) if held else (None, "")
 
-    async def until(self, true: Callable[[], object], deadline_s: float = 10.0) -> None:
+    async def until(self, true: Callable[[], object], deadline_s: float = 60.0) -> None:
         async with asyncio.timeout(deadline_s):
             while not true():
                 await asyncio.sleep(0.002)

@@ -1,4 +1,4 @@
-"""The broker's rules and the devices behind it, without a network."""
+"""The devices behind a broker, without a network."""
 
 from __future__ import annotations
 
@@ -7,104 +7,13 @@ import json
 import pytest
 
 from skerry.errors import InvalidError
+from skerry.mqtt.kept import Message
 from skerry.objects.json import Json
-from skerry.testkit.mqtt import (
-    QUEUE_MAX,
-    WINDOW,
-    Devices,
-    Exchange,
-    Message,
-    Session,
-    document_of,
-    matches,
-    payload_of,
-    topic_of,
-)
-
-
-class Client:
-    """Somebody with a lasting session."""
-
-    def __init__(self, exchange: Exchange, name: str, *filters: str) -> None:
-        self.exchange = exchange
-        self.session: Session
-        self.got: list[tuple[str, int, bool]] = []
-        self.session, self.known = exchange.session(name, clean=False)
-        self.come()
-        exchange.subscribe(self.session, [(wanted, 1) for wanted in filters])
-
-    def come(self) -> None:
-        self.session.resume(lambda message, number, again: self.got.append((message.payload.decode(), number, again)))
+from skerry.testkit.mqtt import Devices, document_of, payload_of, topic_of
 
 
 def said(text: str, topic: str = "site/mast", *, qos: int = 1, retain: bool = False) -> Message:
     return Message(topic=topic, payload=text.encode(), qos=qos, retain=retain)
-
-
-def test_what_was_not_acknowledged_comes_again_in_order_with_what_came_meanwhile() -> None:
-    exchange = Exchange(lambda message: None)
-    client = Client(exchange, "eu-1", "site/+")
-    for text in "abc":
-        exchange.route(said(text))
-    client.session.acknowledged(1)
-    exchange.left(client.session)
-    exchange.route(said("d"))
-    exchange.route(said("lost", qos=0))
-    client.come()
-    assert client.got == [(text, at, False) for at, text in enumerate("abc", 1)] + [
-        ("b", 2, True),
-        ("c", 3, True),
-        ("d", 4, False),
-    ]
-    assert Client(exchange, "eu-1").known
-
-
-def test_no_more_than_a_window_is_on_its_way_and_no_more_than_a_queue_is_kept() -> None:
-    exchange = Exchange(lambda message: None)
-    client = Client(exchange, "eu-1", "site/mast")
-    for number in range(WINDOW + 2):
-        exchange.route(said(str(number)))
-    assert len(client.got) == WINDOW
-    client.session.acknowledged(1)
-    assert client.got[-1][0] == str(WINDOW)
-    for number in range(QUEUE_MAX):
-        exchange.route(said(str(number)))
-    assert (len(client.session.queue), client.session.dropped) == (QUEUE_MAX, 1)
-
-
-def test_what_is_retained_greets_who_comes_until_it_is_cleared() -> None:
-    exchange = Exchange(lambda message: None)
-    exchange.route(said("online", retain=True))
-    client = Client(exchange, "eu-1", "site/#")
-    assert client.got == [("online", 1, False)]
-    exchange.route(said("", retain=True))
-    assert Client(exchange, "us-1", "site/#").got == []
-
-
-def test_a_will_is_said_when_its_client_is_gone() -> None:
-    exchange = Exchange(lambda message: None)
-    listener, mast = Client(exchange, "eu-1", "state"), Client(exchange, "mast")
-    mast.session.will = said("offline", "state")
-    exchange.left(mast.session)
-    exchange.left(mast.session)
-    assert [text for text, *_ in listener.got] == ["offline"]
-
-
-@pytest.mark.parametrize(
-    ("wanted", "topic", "fits"),
-    [
-        ("a/b", "a/b", True),
-        ("a/+", "a/b", True),
-        ("a/+", "a/b/c", False),
-        ("a/#", "a/b/c", True),
-        ("a/#", "a", True),
-        ("+", "$SYS", False),
-        ("#", "$SYS/x", False),
-        ("a/b", "a", False),
-    ],
-)
-def test_filters_are_as_the_protocol_has_them(wanted: str, topic: str, fits: bool) -> None:
-    assert matches(wanted, topic) is fits
 
 
 def test_a_device_numbers_and_dates_what_it_tells() -> None:
