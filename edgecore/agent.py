@@ -53,6 +53,7 @@ from edgecore.store.sqlite import StoreSettings, open_store
 from edgecore.twins.drivers import driver_factories
 from edgecore.twins.notes import StoredNotes
 from skerry.clocks import SystemClock, SystemIds
+from skerry.errors import UnavailableError
 from skerry.objects.enrolment import split_address
 from skerry.ports import Clock, Ids
 from skerry.sdnotify import notify
@@ -107,7 +108,7 @@ async def serve(settings: EdgeSettings) -> None:
             service_bus=_service_bus(settings),
             mappers=_mappers(settings),
             home=_home(settings, membership.node),
-            history=_history(settings),
+            history=history_of(settings),
         )
         agent = compose(ground)
         await _run(settings, membership, agent, certificate, store, guard)
@@ -116,12 +117,18 @@ async def serve(settings: EdgeSettings) -> None:
         store.close()
 
 
-def _history(settings: EdgeSettings) -> HistoryFile | None:
-    """What the gateway itself remembers of its devices: the first to give way on a full disk."""
+def history_of(settings: EdgeSettings) -> HistoryFile | None:
+    """What the gateway itself remembers of its devices: the first to give way on a full disk, and no reason not to
+    start."""
     if not settings.history_mib:
         return None
     floor = 2 * settings.free_floor_mib * MIB
-    return HistoryFile(settings.data / "store" / "history.db", bytes_max=settings.history_mib * MIB, free_floor=floor)
+    file = settings.data / "store" / "history.db"
+    try:
+        return HistoryFile(file, bytes_max=settings.history_mib * MIB, free_floor=floor)
+    except UnavailableError as error:
+        LOG.warning("the gateway remembers nothing of its devices until its agent is started again error=%s", error)
+        return None
 
 
 def _mappers(settings: EdgeSettings) -> Sockets | None:

@@ -16,6 +16,7 @@ from typing import Final
 
 import psycopg
 from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict
 
 from cloudcore.sinks.port import RefusedRowsError, Secret
 from cloudcore.sinks.rows import Row
@@ -69,7 +70,7 @@ class PostgresReceiver:
 
     async def _send(self, rows: Sequence[Row]) -> None:
         if self._connection is None:
-            self._connection = await psycopg.AsyncConnection.connect(self._dsn)
+            self._connection = await psycopg.AsyncConnection.connect(_whole(self._dsn))
             async with self._connection.transaction():
                 await self._connection.execute(sql.SQL(_MADE).format(self._table))
         insert = sql.SQL("INSERT INTO {} ({}) VALUES ({}) ON CONFLICT DO NOTHING").format(
@@ -103,6 +104,15 @@ class PostgresReceiver:
                 await connection.close()
 
 
+def _whole(dsn: str) -> str:
+    """Raises `UnavailableError` where it can't be read, without libpq's words, which repeat a part of it."""
+    try:
+        conninfo_to_dict(dsn)
+    except psycopg.Error:
+        raise UnavailableError("the Secret's dsn can't be read: postgresql://USER:PASSWORD@HOST/DATABASE") from None
+    return dsn
+
+
 def _said(error: BaseException) -> str:
-    """One line; a failed connection's text has no password in it."""
+    """One line; a failed connection's text has no password in it, once its string could be read."""
     return " ".join(str(error).split())[:300] or type(error).__name__

@@ -186,11 +186,19 @@ class SinkTask:
             newest = await self._newest()
             progress = Progress.of(self._sink, newest=newest)
             if "cursor" not in map_at(self._sink, "status") and str_at(self._sink, "spec", "from") == "Beginning":
-                oldest = await self._parts.store.tail(after=0, limit=1)
-                progress = Progress(cursor=oldest[0].number - 1 if oldest else newest)
+                progress = Progress(cursor=await self._before_oldest(newest))
             await self._send_all(progress)
         except (FencedError, NotFoundError):
             return  # another leads, or the Sink is gone
+
+    async def _before_oldest(self, newest: int) -> int:
+        """Waits as `_newest` does."""
+        while True:
+            try:
+                oldest = await self._parts.store.tail(after=0, limit=1)
+                return oldest[0].number - 1 if oldest else newest
+            except UnavailableError:
+                await asyncio.sleep(BACKOFF_S)
 
     async def _newest(self) -> int:
         """Waits for a store that does not answer."""
@@ -210,9 +218,13 @@ class SinkTask:
                         receiver = self._make(self._sink, self._secret())
                     progress, moved = await self._step(receiver, progress)
                     failures = 0
-                except UnavailableError as error:
+                except (FencedError, NotFoundError):
+                    raise
+                except Exception as error:
+                    # What a library says of a Sink's or a Secret's words is that Sink's trouble, and no other's.
                     failures += 1
-                    await self._tell(await self._counted(progress), _failing(self._sink, str(error)), urgent=True)
+                    why = str(error) if isinstance(error, UnavailableError) else _unforeseen(self._key, error)
+                    await self._tell(await self._counted(progress), _failing(self._sink, why), urgent=True)
                     if receiver is not None:
                         await receiver.close()
                         receiver = None
@@ -291,6 +303,15 @@ class SinkTask:
             LOG.warning("a sink's status can't be written sink=%s error=%s", self._key, error)
             return
         self._told, self._told_s = (progress, condition), now_s
+
+
+def _unforeseen(key: Key, error: Exception) -> str:
+    """Without the error's own words, which may hold what is secret; the log has where it comes from."""
+    LOG.warning("a sink fails sink=%s", key, exc_info=error)
+    return (
+        f"its spec or its Secret can't be used as it is ({type(error).__name__}): look at the host's name, for line "
+        "ends, and for signs that are no ASCII"
+    )
 
 
 def _ready(sink: JsonObject) -> Condition:

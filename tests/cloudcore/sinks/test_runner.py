@@ -14,11 +14,12 @@ import pytest
 from cloudcore.registry.port import Objects
 from cloudcore.registry.validation.sinks import validate_sink
 from cloudcore.sinks.port import RefusedRowsError, Secret
+from cloudcore.sinks.postgres import PostgresReceiver
 from cloudcore.sinks.rows import Row
 from cloudcore.sinks.runner import SINKS, SinkParts, Sinks
 from cloudcore.store.port import Batch, Record
 from skerry.errors import FencedError, UnavailableError
-from skerry.objects.json import JsonObject
+from skerry.objects.json import JsonObject, str_at
 from tests.cloudcore.worlds import World, make_world
 
 
@@ -34,6 +35,7 @@ class Fake:
     refuses: Callable[[Row], bool] = lambda row: False
     skips: Callable[[Row], bool] = lambda row: False
     closed: int = 0
+    fails_with: Exception = field(default_factory=lambda: UnavailableError("nobody there"))
 
     def make(self, sink: JsonObject, secret: Secret) -> Fake:
         self.secrets.append(dict(secret))
@@ -43,7 +45,7 @@ class Fake:
         self.calls.append(len(rows))
         if self.away:
             self.away -= 1
-            raise UnavailableError("nobody there")
+            raise self.fails_with
         if any(self.refuses(row) for row in rows):
             raise RefusedRowsError("HTTP 400: no")
         taken = [row for row in rows if not self.skips(row)]
@@ -144,6 +146,36 @@ async def test_a_new_sink_begins_with_what_comes_unless_it_says_otherwise(world:
         await until(lambda: status(world).get("cursor") == 1)
         await append(world, "d/plc/t")
         await until(lambda: fake.numbers == [2])
+
+
+async def test_a_sink_that_its_library_can_not_use_is_no_other_sinks_trouble(world: World) -> None:
+    await append(world, "d/plc/t")
+    for name in ("broken", "s"):
+        await world.create(SINKS, {**sink(), "metadata": {"name": name}})
+    good = Fake()
+    broken = Fake(away=1_000_000, fails_with=ValueError("a line end in 'hunter2'"))
+    parts = SinkParts(
+        objects=world.objects, store=world.store, cache=world.cache, kind=world.kind(SINKS), clock=world.clock
+    )
+
+    def make(made: JsonObject, secret: Secret) -> Fake:
+        return (broken if str_at(made, "metadata", "name") == "broken" else good).make(made, secret)
+
+    running = asyncio.create_task(Sinks(parts, make).run())
+    try:
+        await until(lambda: good.numbers == [1] and len(broken.calls) > 2)
+        said = world.get(SINKS, "broken")["status"]["conditions"][0]
+        assert said["status"] == "False" and "ValueError" in said["message"] and "hunter2" not in said["message"]
+    finally:
+        running.cancel()
+        await asyncio.wait([running])
+
+
+async def test_a_connection_string_that_can_not_be_read_is_not_repeated() -> None:
+    receiver = PostgresReceiver({}, {"dsn": "postgresql//skerry:hunter2@db/plant"}, epoch="e")
+    with pytest.raises(UnavailableError) as caught:
+        await receiver.send([])
+    assert "hunter2" not in str(caught.value) and "postgresql://" in str(caught.value)
 
 
 async def test_who_is_away_is_tried_again_and_that_is_said(world: World) -> None:

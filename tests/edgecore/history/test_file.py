@@ -8,6 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edgecore.agent import history_of
+from edgecore.config import EdgeSettings
 from edgecore.history.chunks import READINGS_MAX, Kept, in_order, with_gaps
 from edgecore.history.file import HistoryFile
 from skerry.objects.blocks import Reading
@@ -117,3 +119,9 @@ def test_numbers_that_lack_are_a_gap_and_one_that_comes_late_is_none() -> None:
         (3, 2, 2000, 5000),
         (7, 1, 6000, 8000),
     ]
+
+
+def test_an_agent_starts_without_a_history_where_it_can_not_be_opened(tmp_path: Path) -> None:
+    (tmp_path / "store" / "history.db" / "in the way").mkdir(parents=True)
+    assert history_of(EdgeSettings(data=tmp_path)) is None
+    assert history_of(EdgeSettings(data=tmp_path / "other")) is not None
