@@ -4,7 +4,7 @@ VENV ?= .venv
 PY := $(VENV)/bin/python
 BIN := $(VENV)/bin
 JOBS ?= 2
-SYSTEM_JOBS ?= $(shell expr $(JOBS) '*' 3)
+SYSTEM_JOBS ?= $(shell expr $(JOBS) '*' 2)
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
