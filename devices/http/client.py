@@ -9,7 +9,6 @@ environment are not taken, redirects are the driver's matter. Keeps at most a co
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import ssl
 from collections.abc import Mapping
@@ -177,9 +176,16 @@ class HttpClient:
         opened, self._open = self._open, None
         if opened is not None:
             opened.writer.close()
-            with contextlib.suppress(OSError, asyncio.CancelledError):
+            try:
                 async with asyncio.timeout(0.5):
                     await opened.writer.wait_closed()
+            except OSError:  # a time-out among them
+                opened.writer.transport.abort()
+            except asyncio.CancelledError:
+                opened.writer.transport.abort()
+                task = asyncio.current_task()
+                if task is not None and task.cancelling():
+                    raise  # it is whoever waits that is cancelled, and not a connection that was
 
 
 async def _has_spoken(opened: _Open) -> bool:

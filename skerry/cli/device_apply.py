@@ -29,7 +29,7 @@ from skerry.objects.meta import uid_of
 
 _TRIES: Final = 5
 _SIGNS: Final = {"create": "+", "change": "~", "nothing": " "}
-_SECRET: Final = ("password", "secret", "token")
+_SECRET: Final = ("password", "secret", "token", "community", "authorization")
 _COLOURS: Final = {"+": "green", "-": "red", "~": "yellow"}
 _files = click.option(
     "-f", "--filename", "files", multiple=True, required=True, help="File, directory or - for standard input."
@@ -229,10 +229,16 @@ def _says(change: FieldChange) -> str:
             return f"{_shown(change, change.before)} -> {_shown(change, change.after)}"
 
 
+def _open(change: FieldChange, value: Json) -> Json:
+    """What anybody may see of it."""
+    if value is not None and any(word in change.field.rpartition(".")[2].lower() for word in _SECRET):
+        return "(hidden)"
+    return value
+
+
 def _shown(change: FieldChange, value: Json) -> str:
     """As text; nothing secret."""
-    if any(word in change.field.rpartition(".")[2].lower() for word in _SECRET):
-        return "(hidden)"
+    value = _open(change, value)
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
@@ -273,7 +279,7 @@ def changes_listed(plan: Sequence[Planned]) -> Listing:
                 "" if change.sign == "-" else _shown(change, change.after),
                 "; ".join(_sent(one, change)),
             ),
-            obj={"kind": one.kind.kind, "namespace": one.namespace, "name": one.name, **_change_shown(change)},
+            obj={"kind": one.kind.kind, "namespace": one.namespace, "name": one.name, **change_shown(change)},
             name=resource_name(one.kind, one.name),
         )
         for one in plan
@@ -293,7 +299,7 @@ def objects_listed(plan: Sequence[Planned]) -> Listing:
                 "namespace": one.namespace,
                 "name": one.name,
                 "action": one.action,
-                "changes": [_change_shown(change) for change in one.changes],
+                "changes": [change_shown(change) for change in one.changes],
                 "writes": one.writes,
             },
             name=resource_name(one.kind, one.name),
@@ -304,8 +310,10 @@ def objects_listed(plan: Sequence[Planned]) -> Listing:
     return Listing(titles=("KIND", "NAMESPACE", "NAME", "ACTION"), rows=rows)
 
 
-def _change_shown(change: FieldChange) -> JsonObject:
-    return {"field": change.field, "sign": change.sign, "before": change.before, "after": change.after}
+def change_shown(change: FieldChange) -> JsonObject:
+    """One change, for programs; nothing secret."""
+    before, after = _open(change, change.before), _open(change, change.after)
+    return {"field": change.field, "sign": change.sign, "before": before, "after": after}
 
 
 def _print_applied(plan: Sequence[Planned], form: str) -> None:

@@ -198,3 +198,22 @@ async def test_no_late_damaged_or_repeated_answer_is_a_wrong_value() -> None:
                 assert answered.body == str(number).encode()
                 right += 1
     assert right > 150 and none > 10
+
+
+async def test_who_is_cancelled_while_a_connection_closes_stays_cancelled(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    closing = asyncio.Event()
+
+    async def never(_: asyncio.StreamWriter) -> None:
+        closing.set()
+        await asyncio.Event().wait()
+
+    async with serving(saying(OK)) as server, client(server) as asks:
+        with monkeypatch.context() as patch:
+            patch.setattr(asyncio.StreamWriter, "wait_closed", never)
+            asking = asyncio.create_task(asks.exchange(GET))
+            await closing.wait()
+            asking.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await asking

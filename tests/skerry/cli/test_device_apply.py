@@ -9,7 +9,7 @@ from typing import cast
 import pytest
 
 from skerry.cli.client import Answer, Client
-from skerry.cli.device_apply import carry_out, plan_lines, summary
+from skerry.cli.device_apply import carry_out, change_shown, plan_lines, summary
 from skerry.cli.device_plan import Planned, planned
 from skerry.errors import (
     BadRequestError,
@@ -19,6 +19,7 @@ from skerry.errors import (
     NotFoundError,
     UnavailableError,
 )
+from skerry.objects.device_manifests import FieldChange
 from skerry.objects.json import JsonObject, clone, ensure_map, map_at, maps_at, str_at
 
 API = "devices.kubeedge.io/v1beta1"
@@ -216,3 +217,10 @@ def test_secrets_are_not_shown() -> None:
     obj = device()
     obj["spec"] = {**map_at(obj, "spec"), "protocol": {"protocolName": "own", "configData": {"password": "hush"}}}
     assert "hush" not in text(plan_of(server, obj)) and "(hidden)" in text(plan_of(server, obj))
+
+
+def test_what_is_secret_is_shown_in_no_form() -> None:
+    change = FieldChange(field="spec.protocol.configData.password", before="old", after="new", sign="~")
+    assert change_shown(change) == {**change_shown(change), "before": "(hidden)", "after": "(hidden)"}
+    added = FieldChange(field="spec.protocol.configData.community", before=None, after="private", sign="+")
+    assert (change_shown(added)["before"], change_shown(added)["after"]) == (None, "(hidden)")
