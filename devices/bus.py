@@ -160,6 +160,8 @@ class _Write:
     unit: int
     transaction: Transaction
     done: asyncio.Future[None]
+    turn: asyncio.Timeout
+    """Until its turn has to come; none from then on: what is on the wire is waited for to its end."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -350,11 +352,10 @@ class Line:
 
     async def _queue(self, queue: deque[_Write], unit: int, transaction: Transaction, timeout_s: float) -> None:
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        entry = _Write(unit=unit, transaction=transaction, done=done)
-        queue.append(entry)
-        self._wake.set()
         try:
-            async with asyncio.timeout(timeout_s):
+            async with asyncio.timeout(timeout_s) as turn:
+                queue.append(_Write(unit=unit, transaction=transaction, done=done, turn=turn))
+                self._wake.set()
                 await done
         except TimeoutError as error:
             raise UnavailableError(f"its turn on the line did not come within {timeout_s:g} s") from error
@@ -392,6 +393,7 @@ class Line:
             while queue:
                 entry = queue.popleft()
                 if not entry.done.done():
+                    entry.turn.reschedule(None)
                     await self._write(entry)
                     return True
         if self._recheck_ms is not None and self._clock.wall_ms() >= self._recheck_ms:

@@ -150,8 +150,25 @@ async def test_more_writes_than_fit_are_refused_at_once() -> None:
         await asyncio.sleep(0)
         with pytest.raises(UnavailableError, match="2 writes are waiting"):
             await line.write(1, writing(9), timeout_s=5)
-        results = await asyncio.gather(*waiting, return_exceptions=True)
+        results = await asyncio.gather(*waiting[1:], return_exceptions=True)
         assert all(isinstance(result, UnavailableError) for result in results), "no turn within 0.2 s"
+        assert not waiting[0].done(), "its turn has come: it is waited for to its end"
+        assert wire.gate is not None
+        wire.gate.set()
+        await waiting[0]
+
+
+async def test_a_write_whose_turn_has_come_is_waited_for_to_its_end() -> None:
+    async with at_work(MemoryWire(), []) as (line, _):
+        ended = False
+
+        async def slow(wire: Wire) -> None:
+            nonlocal ended
+            await asyncio.sleep(0.6)
+            ended = True
+
+        await line.write(1, slow, timeout_s=0.5)
+        assert ended, "nobody hears that it failed while it is carried out"
 
 
 async def test_writes_that_wait_for_a_line_that_is_given_up_hear_of_it() -> None:
