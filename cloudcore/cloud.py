@@ -14,7 +14,6 @@ import os
 import signal
 import ssl
 from contextlib import AsyncExitStack, suppress
-from dataclasses import dataclass, replace
 from importlib import import_module
 from ipaddress import ip_address
 from pathlib import Path
@@ -54,6 +53,7 @@ from cloudcore.store.sql import SqlStore, open_sql_store
 from skerry.clocks import SystemClock, SystemIds
 from skerry.errors import UnavailableError
 from skerry.files import write_private
+from skerry.frozen import Frozen, replace
 from skerry.objects.enrolment import (
     DISCOVERY_PATH,
     HUB_ENROL_PATH,
@@ -89,8 +89,7 @@ LAST_WRITES_S_MAX: Final = 3.0
 """For what is written at a stop; without it others find out by waiting."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Endpoints:
+class Endpoints(Frozen):
     """Where this process is reached, from this machine."""
 
     host: str
@@ -209,8 +208,7 @@ def _housekeeping_settings(settings: CloudSettings) -> HousekeepingSettings:
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Doors:
+class _Doors(Frozen):
     """What the ports are opened with."""
 
     settings: CloudSettings

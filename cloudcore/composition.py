@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, replace
 from typing import Final
 
 from aiohttp import web
@@ -59,6 +58,7 @@ from cloudcore.store.cache import WatchCache
 from cloudcore.store.housekeeping import Housekeeping, HousekeepingSettings
 from cloudcore.store.port import Store
 from skerry.errors import UnauthenticatedError
+from skerry.frozen import Frozen, replace
 from skerry.objects.json import JsonObject
 from skerry.objects.rules import GROUP as RULE_GROUP
 from skerry.objects.rules import RULES
@@ -71,8 +71,7 @@ CREDENTIALS: Final = frozenset(
 """Headers in which clients show to this cloud who they are."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Bound:
+class _Bound(Frozen):
     """What is bound to a node, from the watch cache's indexes."""
 
     cache: WatchCache
@@ -87,8 +86,7 @@ class _Bound:
         return [self.cache.obj(stored) for stored in self.cache.indexed(COMMANDS_BY_NODE, node)]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Core:
+class Core(Frozen):
     """What everything else is built on."""
 
     clock: Clock

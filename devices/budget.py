@@ -10,10 +10,10 @@ Sources: MODBUS over Serial Line 1.02, 2.5.1.1 (silence); 6.1 to 6.4 of the appl
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from devices.plan import Block
+from skerry.frozen import Frozen
 
 WARN: Final = 0.8
 """Writes, retries and probes of silent units need room too."""
@@ -21,8 +21,7 @@ ANSWER_S_ASSUMED: Final = 0.005
 """Until it is known how long devices on a serial line think."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LineCosts:
+class LineCosts(Frozen):
     """What a request costs on one line."""
 
     character_s: float
@@ -47,8 +46,7 @@ def cost_s(block: Block, costs: LineCosts) -> float:
     return on_line_s + 2 * costs.silence_s + costs.pause_s + costs.answer_s
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Budget:
+class Budget(Frozen):
     """What a plan needs of its line; 1.0 is all of it."""
 
     needs: float

@@ -15,10 +15,10 @@ Nothing is kept on disk; a crash costs the polls and writes in flight, whose own
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Final, Protocol, TypeAlias
 
 from devices.budget import Budget, LineCosts, budget
@@ -26,6 +26,7 @@ from devices.figures import LineFigures, Recent, UnitCounts, UnitFigures
 from devices.plan import Block, Boundary, Limits, Point, Table, plan_blocks, split
 from devices.schedule import Breakers, BreakerSettings, Poll, Schedule
 from skerry.errors import UnavailableError
+from skerry.frozen import Frozen, field
 from skerry.ports import Clock, Ids
 
 LOG = logging.getLogger(__name__)
@@ -55,8 +56,7 @@ AWAY_EXCEPTIONS: Final = frozenset({10, 11})
 """The gateway answers for a unit that does not."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
+class Request(Frozen):
     """One request to one unit."""
 
     unit: int
@@ -118,8 +118,7 @@ class Wire(Protocol):
     async def close(self) -> None: ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LineSettings:
+class LineSettings(Frozen):
     """How one line is treated."""
 
     pause_s: float = 0.0
@@ -137,8 +136,7 @@ class LineSettings:
     """What a request costs, for the budget; None: it is not known before devices have answered for a while."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BlockRead:
+class BlockRead(Frozen):
     """The outcome of one poll: the answer's words, or why there is none."""
 
     block: Block
@@ -155,8 +153,7 @@ Transaction: TypeAlias = "Callable[[Wire], Awaitable[None]]"
 """Several requests that must not be parted: a write and its reading back."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Write:
+class _Write(Frozen):
     unit: int
     transaction: Transaction
     done: asyncio.Future[None]
@@ -164,7 +161,7 @@ class _Write:
     """Until its turn has to come; none from then on: what is on the wire is waited for to its end."""
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclasses.dataclass(slots=True, kw_only=True)
 class LineStats:
     """Counted since the start."""
 
@@ -173,15 +170,14 @@ class LineStats:
     wrong_answers: int = 0
     skipped: int = 0
     """Polls of units that are left alone."""
-    missed: dict[str, int] = field(default_factory=dict[str, int])
+    missed: dict[str, int] = dataclasses.field(default_factory=dict[str, int])
     """Cycles skipped because the line was busy, by device."""
     busy_s: float = 0.0
     """Time in which the line was used, pauses and quiet included."""
-    units: dict[int, UnitCounts] = field(default_factory=dict[int, UnitCounts])
+    units: dict[int, UnitCounts] = dataclasses.field(default_factory=dict[int, UnitCounts])
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Hole:
+class Hole(Frozen):
     """A place at which a device wants a block to begin, because it refused one across it."""
 
     boundary: Boundary

@@ -19,13 +19,13 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from decimal import ROUND_HALF_EVEN, Decimal, localcontext
 from functools import lru_cache
 from typing import Final, Literal, cast, get_args
 
 from devices.moments import MomentForm, moment_from_number, moment_from_words, moment_to_number, moment_to_words
 from skerry.errors import InvalidError
+from skerry.frozen import Frozen, field
 from skerry.objects.twins import Value
 
 RawType = Literal[
@@ -58,8 +58,7 @@ _DECIMAL_DIGITS: Final = 40
 """More than any 64-bit integer times any scale needs."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Codec:
+class Codec(Frozen):
     """How one property is kept in registers."""
 
     raw: RawType

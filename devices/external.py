@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from devices.inflow import Inflow, no_value
@@ -27,6 +27,7 @@ from devices.port import (
     WriteResult,
 )
 from skerry.errors import NotFoundError
+from skerry.frozen import Frozen, replace
 from skerry.objects.meta import Key
 from skerry.objects.twins import Value, format_value, parse_value, same_value
 from skerry.ports import Clock
@@ -60,8 +61,7 @@ class _Device:
     """Of each property, as it was reported and what was made of it."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Report:
+class Report(Frozen):
     """One value that a program read."""
 
     prop: str

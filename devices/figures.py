@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Protocol, runtime_checkable
 
+from skerry.frozen import Frozen
 from skerry.objects.meta import Key
 
 RECENT_S: Final = 60
@@ -26,8 +27,7 @@ class UnitCounts:
     """It answered that it can't."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UnitFigures:
+class UnitFigures(Frozen):
     """One unit of a line."""
 
     unit: int
@@ -41,8 +41,7 @@ class UnitFigures:
     """It is left alone for so long yet, as it gave no answer that counts; 0 while it is asked."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LineFigures:
+class LineFigures(Frozen):
     """One line."""
 
     line: str

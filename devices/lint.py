@@ -7,7 +7,6 @@ something that manuals say and the model does not. Pure; keeps nothing.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from itertools import pairwise
 from typing import Final, Literal
@@ -16,6 +15,7 @@ from devices.codec import check_range, encode
 from devices.modbus.config import ModbusDevice, ModbusProperty
 from devices.plan import Address
 from skerry.errors import InvalidError
+from skerry.frozen import Frozen
 from skerry.objects.device_models import is_writable, properties_in
 from skerry.objects.json import JsonObject, map_at, maps_at, str_at
 
@@ -25,8 +25,7 @@ _ORDERED: Final = ("int32", "uint32", "int64", "uint64", "float32", "float64")
 _WITH_SENTINEL: Final = ("int16", "uint16", "int32", "uint32")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
+class Finding(Frozen):
     """One thing that was found, and what to do about it."""
 
     level: Level

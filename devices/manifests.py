@@ -10,13 +10,13 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Callable, Collection, Container, Iterable, Mapping
-from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 from devices.fields import bool_in, decimal_in, int_in, map_in, refuse_unknown, text_in
 from devices.port import DeviceConfig, Fallback, PropertyConfig, TwinConfig
 from devices.protocols import EXTERNAL, WITHOUT_SECRET, driver_of
 from skerry.errors import InvalidError
+from skerry.frozen import Frozen
 from skerry.objects.desired import ON_RECONNECT, POLICIES, on_reconnect_of, policy_of
 from skerry.objects.device_models import DEVICES, checked_value, is_writable, properties_in, served_properties
 from skerry.objects.json import JsonObject, map_at, str_at
@@ -43,8 +43,7 @@ NANOSECONDS_FROM: Final = 1_000_000_000
 would be eleven days."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KnownDevice:
+class KnownDevice(Frozen):
     """A Device object on this gateway: its configuration, or why it has none."""
 
     uid: str

@@ -17,7 +17,6 @@ import asyncio
 import logging
 import math
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from devices.inflow import Inflow, no_value
@@ -35,6 +34,7 @@ from devices.port import (
 )
 from devices.protocols import EXTERNAL, PROTOCOLS
 from skerry.errors import InvalidError, UnavailableError
+from skerry.frozen import Frozen, replace
 from skerry.objects.json import JsonObject
 from skerry.objects.meta import Key
 from skerry.objects.twins import Value
@@ -83,8 +83,7 @@ _OF_TYPE: Final[Mapping[str, type | tuple[type, ...]]] = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Services:
+class Services(Frozen):
     """What an agent gives its drivers."""
 
     clock: Clock

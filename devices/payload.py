@@ -13,12 +13,12 @@ import csv
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation, localcontext
 from typing import Final, TypeAlias, assert_never
 
 from devices import codec
 from skerry.errors import InvalidError
+from skerry.frozen import Frozen, field
 from skerry.objects.device_desired import ms_of
 from skerry.objects.json import Json
 from skerry.objects.twins import Value, format_value, parse_value, same_value
@@ -40,13 +40,11 @@ _DECIMAL_DIGITS: Final = 40
 """More than any 64-bit integer times any scale needs."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Text:
+class Text(Frozen):
     """The payload is the value."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JsonPaths:
+class JsonPaths(Frozen):
     """Places in a JSON document. `value` None: the document is the value."""
 
     value: Path | None
@@ -54,15 +52,13 @@ class JsonPaths:
     sequence: Path | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Regex:
+class Regex(Frozen):
     """The groups `value`, `timestamp` and `sequence` of an expression, or its only group. It is searched for."""
 
     pattern: re.Pattern[str]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Columns:
+class Columns(Frozen):
     """Columns of a row of separated values (RFC 4180 quotes), counted from 0."""
 
     value: int
@@ -71,8 +67,7 @@ class Columns:
     separator: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Binary:
+class Binary(Frozen):
     """Bytes of the payload, from `offset` on."""
 
     codec: codec.Codec
@@ -84,8 +79,7 @@ class Binary:
 Source: TypeAlias = "Text | JsonPaths | Regex | Columns | Binary"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Layout:
+class Layout(Frozen):
     """Where in a payload what is, and what it means."""
 
     source: Source
@@ -99,8 +93,7 @@ class Layout:
     has some of them); else it is a fault."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Said:
+class Said(Frozen):
     """What one message says of one property."""
 
     value: Value
@@ -108,8 +101,7 @@ class Said:
     source_seq: int | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Found:
+class _Found(Frozen):
     """What stands in the places of a layout; None: nothing does."""
 
     value: Json

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
 from skerry.errors import InvalidError
+from skerry.frozen import Frozen
 
 Table = Literal["coil", "discrete", "input", "holding"]
 
@@ -29,8 +29,7 @@ _PREFIXES: Final[dict[str, Table]] = {
 _DIGITS: Final[dict[str, Table]] = {"0": "coil", "1": "discrete", "3": "input", "4": "holding"}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Address:
+class Address(Frozen):
     """A place in a device, counted from 0 as in the protocol."""
 
     table: Table
@@ -69,8 +68,7 @@ def _checked(table: Table, offset: int, bit: int | None, text: str) -> Address:
     return Address(table=table, offset=offset, bit=bit)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Point:
+class Point(Frozen):
     """One value's place, and who wants it."""
 
     device: str
@@ -84,8 +82,7 @@ class Point:
     """Never read together with others: reading it does something."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Block:
+class Block(Frozen):
     """One read request, and the values that its answer holds."""
 
     unit: int
@@ -99,8 +96,7 @@ class Block:
         return self.address + self.count
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Range:
+class Range(Frozen):
     """Places of one table, from the first to the last."""
 
     table: Table
@@ -123,8 +119,7 @@ def parse_range(text: str) -> Range:
     return Range(table=first.table, first=first.offset, last=last)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
+class Limits(Frozen):
     """What one request may ask of a device."""
 
     registers_max: int = REGISTERS_MAX

@@ -28,6 +28,7 @@ from devices.port import (
 )
 from devices.schedule import Breakers, BreakerSettings, Poll, Schedule
 from skerry.errors import InvalidError, UnavailableError
+from skerry.frozen import Frozen
 from skerry.objects.json import JsonObject
 from skerry.objects.meta import Key
 from skerry.objects.twins import Quality, Value, format_value, same_value
@@ -47,8 +48,7 @@ class LeftAloneError(UnavailableError):
     """The device is there, and not to be asked just now."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sample:
+class Sample(Frozen):
     """What a device said of one property."""
 
     value: Value | None

@@ -8,17 +8,16 @@ and what others write (`devices.mapper`). All pass the suite of `skerry.testkit.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
+from skerry.frozen import Frozen, field
 from skerry.objects.desired import OnReconnect, Policy
 from skerry.objects.json import Json, JsonObject
 from skerry.objects.meta import Key
 from skerry.objects.twins import Quality, Value
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reading:
+class Reading(Frozen):
     """One value of one property, or the reason why there is none."""
 
     device: Key
@@ -40,16 +39,14 @@ class Reading:
     """What to hand to `Driver.stored` once this reading is durable; 0: nobody waits for it."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fallback:
+class Fallback(Frozen):
     """What is wanted by itself when the cloud was not heard for so long."""
 
     value: str
     after_s: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TwinConfig:
+class TwinConfig(Frozen):
     """How a property's twin behaves: `twin` in the visitor's configData (docs/reference/devices.md)."""
 
     policy: Policy = "newest"
@@ -70,8 +67,7 @@ class TwinConfig:
     """Every reading is kept as history (sensors that tell by themselves), not only changes."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PropertyConfig:
+class PropertyConfig(Frozen):
     """One property with everything a driver needs: the instance's visitor merged over the model's."""
 
     name: str
@@ -96,8 +92,7 @@ class PropertyConfig:
         return "good", ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeviceConfig:
+class DeviceConfig(Frozen, hidden=("secret",)):
     """One device as a driver sees it."""
 
     device: Key
@@ -107,7 +102,7 @@ class DeviceConfig:
     properties: tuple[PropertyConfig, ...]
     named: str = ""
     """The protocol as the manifest names it."""
-    secret: Mapping[str, bytes] = field(default_factory=dict[str, bytes], repr=False)
+    secret: Mapping[str, bytes] = field(default_factory=dict[str, bytes])
     """What the Secret holds that the device's `secretRef` names. Never shown, logged or told."""
 
 
@@ -116,8 +111,7 @@ WriteState = Literal["verified", "applied", "refused", "failed"]
 again is useless, after `failed` it is not."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WriteResult:
+class WriteResult(Frozen):
     """What became of one write."""
 
     state: WriteState
@@ -125,8 +119,7 @@ class WriteResult:
     read_back: Reading | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeviceHealth:
+class DeviceHealth(Frozen):
     device: Key
     online: bool
     reason: str
@@ -145,8 +138,7 @@ class Notes(Protocol):
     async def write(self, name: str, text: str) -> None: ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Step:
+class Step(Frozen):
     """One step between what is on the wire and the value that people see."""
 
     name: str
@@ -154,8 +146,7 @@ class Step:
     says: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Explanation:
+class Explanation(Frozen):
     """Where a property's value comes from, and how it was made."""
 
     place: str
@@ -176,8 +167,7 @@ class Explanation:
     """In how many seconds it is asked for next; None: it isn't."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rehearsal:
+class Rehearsal(Frozen):
     """What writing a value would come to, as far as can be said without the device."""
 
     place: str

@@ -14,11 +14,12 @@ from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
 from typing import Generic, TypeVar
 
+from skerry.frozen import Frozen
+
 K = TypeVar("K", bound=Hashable)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BreakerSettings:
+class BreakerSettings(Frozen):
     """When a silent unit is left alone, and for how long."""
 
     silences_max: int = 2
@@ -68,8 +69,7 @@ class Breakers(Generic[K]):
             known.closed_until_s = now_s + max(wait_s, cost_s / self._settings.share_max)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Poll(Generic[K]):
+class Poll(Frozen, Generic[K]):
     """Something to read again and again."""
 
     key: K

@@ -12,7 +12,6 @@ import hashlib
 import math
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from decimal import Decimal
 from itertools import pairwise
 from typing import Final, Literal, TypeAlias, cast
@@ -20,6 +19,7 @@ from typing import Final, Literal, TypeAlias, cast
 from devices.fields import decimal_in, int_in, refuse_unknown, text_in
 from devices.port import PropertyConfig
 from skerry.errors import BadRequestError, InvalidError
+from skerry.frozen import Frozen
 from skerry.objects.json import Json, JsonObject
 from skerry.objects.times import parse_time
 from skerry.objects.twins import Quality, Value, parse_value
@@ -44,8 +44,7 @@ def chance(seed: int, *place: int | str) -> float:
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=7).digest(), "big") / 2**56
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Point:
+class Point(Frozen):
     """A value, or the reason why there is none."""
 
     value: Value | None
@@ -53,8 +52,7 @@ class Point:
     reason: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ramp:
+class Ramp(Frozen):
     """From one number to another, then again, or there and back, or no further."""
 
     first: float
@@ -63,8 +61,7 @@ class Ramp:
     then: Literal["repeat", "hold", "back"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sine:
+class Sine(Frozen):
     mean: float
     amplitude: float
     period_s: float
@@ -72,8 +69,7 @@ class Sine:
     """Where in the period it begins: 0.25 is at the top."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Walk:
+class Walk(Frozen):
     """A step up or down, of chance and at most so long, each so many seconds; bounds throw it back."""
 
     start: float
@@ -83,8 +79,7 @@ class Walk:
     high: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Steps:
+class Steps(Frozen):
     """Values, each from its second on."""
 
     starts_s: tuple[float, ...]
@@ -97,8 +92,7 @@ class Steps:
 Shape: TypeAlias = "Ramp | Sine | Walk | Steps"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Signal:
+class Signal(Frozen):
     """A shape, and what numbers become of it."""
 
     kind: str

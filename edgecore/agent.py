@@ -13,7 +13,6 @@ import logging
 import os
 import signal
 from collections.abc import Callable, Coroutine
-from dataclasses import replace
 from functools import partial
 from typing import Any, Final
 
@@ -54,6 +53,7 @@ from edgecore.twins.drivers import driver_factories
 from edgecore.twins.notes import StoredNotes
 from skerry.clocks import SystemClock, SystemIds
 from skerry.errors import UnavailableError
+from skerry.frozen import replace
 from skerry.objects.enrolment import split_address
 from skerry.ports import Clock, Ids
 from skerry.sdnotify import notify

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import ChainMap
 from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -45,6 +44,7 @@ from edgecore.twins.calls import DeviceCalls
 from edgecore.twins.configuring import DriverFactory
 from edgecore.twins.keeper import Keeper
 from edgecore.twins.questions import DeviceQuestions
+from skerry.frozen import Frozen, field
 from skerry.objects.bandwidth import BandwidthPlan
 from skerry.objects.commands import CAPABILITY, DeviceMethod, DeviceRefresh, PodRestart
 from skerry.objects.device_questions import DEVICES
@@ -63,8 +63,7 @@ def _nothing() -> None:
     """Nobody wants to know."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ground:
+class Ground(Frozen):
     """What an agent stands on."""
 
     node: str
@@ -112,8 +111,7 @@ class Ground:
     """Home Assistant's prefix of topics, and what opens the connection to its broker; None: it is told nothing."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Agent:
+class Agent(Frozen):
     """The parts that run: pods, twins, commands and node first, the link last."""
 
     clock: Clock

@@ -13,6 +13,7 @@ from devices.mqtt.config import Broker
 from edgecore.broker.users import AGENT
 from edgecore.store.port import DAY_MS, OutboxBudgets
 from skerry.errors import InvalidError
+from skerry.frozen import Frozen
 from skerry.objects.names import label_key_faults, label_value_faults, node_may_label
 from skerry.settings import setting
 from skerry.sync.ports import SyncSettings
@@ -213,8 +214,7 @@ USERS: Final = "users.json"
 EMBEDDED: Final = "embedded"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Address:
+class Address(Frozen):
     """Where the embedded broker listens."""
 
     host: str

@@ -6,8 +6,6 @@ A gateway has no right to make objects in the cloud, and gets none for this: who
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import yaml
 
 from devices.mqtt.client import collect
@@ -17,11 +15,11 @@ from devices.mqtt.discovery import discover as objects_of
 from edgecore.config import DiscoverSettings, broker_of
 from edgecore.link.membership import load_membership
 from skerry.errors import InvalidError
+from skerry.frozen import Frozen
 from skerry.objects.json import JsonObject
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Manifests:
+class Manifests(Frozen):
     """What was found."""
 
     text: str

@@ -8,11 +8,11 @@ else: `cloudcore.api.status` into HTTP, `skerry.wire` into close codes, `skerry.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from skerry.frozen import Frozen
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cause:
+class Cause(Frozen):
     """One reason for a refusal: which field, why, in Kubernetes' words (metav1.StatusCause)."""
 
     field: str

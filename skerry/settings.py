@@ -18,11 +18,11 @@ import difflib
 import math
 import typing
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeVar, cast
 
 from skerry.errors import InvalidError
+from skerry.frozen import Frozen
 
 T = TypeVar("T")
 
@@ -32,8 +32,7 @@ _TRUE: Final = frozenset({"true", "yes", "on", "1"})
 _FALSE: Final = frozenset({"false", "no", "off", "0"})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _About:
+class _About(Frozen):
     """What a field says of itself beside its type and default."""
 
     help: str
@@ -60,8 +59,7 @@ def setting(
     return dataclasses.field(default=default, metadata={_META: about})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Described:
+class Described(Frozen):
     """One setting, for a reference page."""
 
     name: str

@@ -15,7 +15,6 @@ import logging
 import ssl
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing, asynccontextmanager, suppress
-from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Final
 from urllib.parse import unquote
@@ -44,6 +43,7 @@ from skerry.errors import (
     TooManyRequestsError,
     UnavailableError,
 )
+from skerry.frozen import Frozen, field
 from skerry.listening import listening_socket
 from skerry.objects.json import encode_object
 
@@ -59,8 +59,7 @@ _FRAME_BYTES_MAX: Final = 16 * 1024
 """What a client may send on a watch's WebSocket: nothing is expected."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ApiSettings:
+class ApiSettings(Frozen):
     unary_s_max: float = 60.0
     """Seconds a request that is no watch may take, and its answer to be read (apiserver's own limit)."""
     running_max: int = 400
@@ -75,8 +74,7 @@ class ApiSettings:
     """Seconds that requests may go on when the server stops."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Exchange:
+class _Exchange(Frozen):
     """One request, as read from the socket."""
 
     request: web.BaseRequest
@@ -485,8 +483,7 @@ def _unpacked(body: bytes, encoding: str) -> bytes:
     return body
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Listening:
+class Listening(Frozen):
     """Where the API answers."""
 
     host: str

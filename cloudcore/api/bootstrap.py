@@ -7,12 +7,12 @@ anew at each start where they are missing; the addresses follow the server. Noth
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Final
 
 from cloudcore.registry.port import Objects
 from skerry.errors import AlreadyExistsError
+from skerry.frozen import Frozen
 from skerry.objects.json import Json, JsonObject, str_at
 from skerry.objects.scheme import Kind, Scheme, split_api_version
 
@@ -21,8 +21,7 @@ _NAME: Final = "kubernetes"
 _LABELS: Final[JsonObject] = {"component": "apiserver", "provider": "kubernetes"}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Address:
+class Address(Frozen):
     """Where pods and clients inside reach the API."""
 
     host: str

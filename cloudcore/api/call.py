@@ -18,14 +18,14 @@ from cloudcore.api.reading import Body, parse_body
 from cloudcore.api.routing import Query, Target
 from cloudcore.registry.port import Actor, FieldValidation, WriteOptions
 from skerry.errors import BadRequestError, Cause, InvalidError
+from skerry.frozen import Frozen
 from skerry.objects.meta import Key
 from skerry.objects.scheme import Kind
 
 FIELD_MANAGER_LENGTH_MAX: Final = 128
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Whole:
+class Whole(Frozen):
     """An answer in one piece."""
 
     body: bytes
@@ -36,8 +36,7 @@ class Whole:
     """The same, compressed beforehand."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stream:
+class Stream(Frozen):
     """An answer in pieces, each sent as soon as it is there. `framed`: a piece is one event (one WebSocket frame)."""
 
     pieces: AsyncGenerator[bytes, None]

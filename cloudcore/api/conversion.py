@@ -8,10 +8,10 @@ Field mappings are Kubernetes' own (`pkg/apis/{events,autoscaling}/v1/conversion
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from typing import Final
 
 from skerry.errors import BadRequestError
+from skerry.frozen import Frozen, replace
 from skerry.objects.json import Json, JsonObject, decode_object, dig, encode_object, int_at, map_at, maps_at, str_at
 from skerry.objects.meta import annotations_of
 from skerry.objects.scheme import Kind, Scheme
@@ -20,8 +20,7 @@ from skerry.objects.times import micro_time_text, parse_time
 Convert = Callable[[JsonObject], JsonObject]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Version:
+class Version(Frozen):
     """How one spoken kind relates to the kept one."""
 
     spoken: Kind

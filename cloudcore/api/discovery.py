@@ -10,18 +10,17 @@ import gzip
 import hashlib
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from cloudcore.api.ports import Document
+from skerry.frozen import Frozen
 from skerry.objects.json import Json, JsonObject, encode_object
 from skerry.objects.scheme import Kind, Scheme
 
 _READ_WRITE: Final = ("get", "patch", "update")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sub:
+class Sub(Frozen):
     """How a subresource shows in discovery; "" means the kind's own."""
 
     verbs: tuple[str, ...]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import Final
 
 from cloudcore.api.authn import AUTHENTICATED
@@ -30,6 +29,7 @@ from cloudcore.api.verbs.update import approve, finalize, update, update_status
 from cloudcore.api.verbs.watch import watch
 from cloudcore.registry.port import Actor
 from skerry.errors import BadRequestError, ForbiddenError, NotFoundError
+from skerry.frozen import Frozen
 from skerry.objects.scheme import Kind
 
 Verb = Callable[[Call], Awaitable[Reply]]
@@ -72,8 +72,7 @@ _INTO_PODS: Final = {"exec": "exec", "attach": "attach", "portforward": "port-fo
 _ASKED_WITHOUT_STORING: Final = frozenset({"authorization.k8s.io", "authentication.k8s.io"})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Incoming:
+class Incoming(Frozen):
     """A request to a resource path, without its body."""
 
     target: Target

@@ -9,7 +9,6 @@ before.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Final
 
@@ -18,6 +17,7 @@ from cloudcore.registry.port import DeleteOptions
 from cloudcore.runtime.informer import Keys, Seen
 from cloudcore.runtime.manager import Tools
 from skerry.errors import AlreadyExistsError, NotFoundError
+from skerry.frozen import Frozen
 from skerry.objects.json import Json, JsonObject, str_at
 from skerry.objects.meta import Key, labels_of, name_of
 from skerry.objects.scheme import Kind
@@ -31,8 +31,7 @@ _KEY: Final = Key("endpoints", NAMESPACE, NAME)
 """What is reconciled: all of it is one thing."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, order=True)
-class Reached:
+class Reached(Frozen, order=True):
     """Where one replica's API is."""
 
     version: int

@@ -9,13 +9,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Final
 
 from cloudcore.api.writing import parse
 from cloudcore.registry.port import DeleteOptions, Objects
 from cloudcore.store.port import Stored
 from skerry.errors import BadRequestError, ConflictError, NotFoundError, UnavailableError
+from skerry.frozen import Frozen
 from skerry.objects.json import JsonObject, str_at
 from skerry.objects.meta import Key, Revision
 from skerry.objects.scheme import Kind, Scheme
@@ -34,8 +34,7 @@ _TIMES: Final = (
 _PARSED_AT_ONCE: Final = 500
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ExpirySettings:
+class ExpirySettings(Frozen):
     life_s: float = 3600.0
     """Seconds an event is kept after it was last seen (kube-apiserver's default)."""
     events_max: int = 50_000
@@ -44,8 +43,7 @@ class ExpirySettings:
     """Between two looks."""
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
+class Seen(Frozen, kw_only=False):
     """An event, and when it was last seen (milliseconds since the epoch)."""
 
     key: Key

@@ -8,11 +8,11 @@ every client that prefers it also takes JSON.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final, Literal
 
 from cloudcore.api.status import NotAcceptableError
+from skerry.frozen import Frozen
 
 Transform = Literal["", "Table", "PartialObjectMetadata", "PartialObjectMetadataList"]
 Encoding = Literal["json", "yaml"]
@@ -33,8 +33,7 @@ _ENCODINGS: Final[Mapping[str, Encoding]] = {
 _CLAUSES_MAX: Final = 32
 
 
-@dataclass(frozen=True, slots=True)
-class Clause:
+class Clause(Frozen, kw_only=False):
     """One alternative of an Accept header."""
 
     media: str
@@ -45,8 +44,7 @@ class Clause:
         return next((value for key, value in self.parameters if key == name), "")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Form:
+class Form(Frozen):
     """How to write an answer."""
 
     encoding: Encoding = "json"

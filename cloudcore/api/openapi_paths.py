@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Final
 
+from skerry.frozen import Frozen
 from skerry.objects.json import JsonObject
 from skerry.objects.scheme import Kind
 
@@ -15,8 +15,7 @@ _PATCHES: Final = ("application/json-patch+json", "application/merge-patch+json"
 _STRATEGIC: Final = "application/strategic-merge-patch+json"
 
 
-@dataclass(frozen=True, slots=True)
-class Parameter:
+class Parameter(Frozen, kw_only=False):
     """A query parameter."""
 
     name: str
@@ -24,8 +23,7 @@ class Parameter:
     description: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Operation:
+class Operation(Frozen):
     """One method of one path."""
 
     method: str
@@ -49,8 +47,7 @@ class Operation:
         return {"group": self.group, "kind": self.kind, "version": self.version}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PathItem:
+class PathItem(Frozen):
     """One path and what can be done there."""
 
     path: str
@@ -218,8 +215,7 @@ def _where(kind: Kind) -> str:
     return f"{group}{kind.version.capitalize()}{'Namespaced' if kind.namespaced else ''}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Plan:
+class _Plan(Frozen):
     """What differs between operations."""
 
     method: str

@@ -9,10 +9,10 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from dataclasses import dataclass
 from typing import Final, Literal
 
 from skerry.errors import BadRequestError, Cause, InvalidError
+from skerry.frozen import Frozen
 from skerry.objects.json import Json, int_at, str_at
 from skerry.objects.meta import Revision
 
@@ -23,8 +23,7 @@ _LIMIT_MAX: Final = 2**31
 _TOKEN_LENGTH_MAX: Final = 4096
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Token:
+class Token(Frozen):
     """Where a list goes on."""
 
     revision: Revision
@@ -32,8 +31,7 @@ class Token:
     """(namespace, name) of the last item given."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ListOptions:
+class ListOptions(Frozen):
     """What a list asks for, checked."""
 
     match: Literal["now", "not_older", "exact"]

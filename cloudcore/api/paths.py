@@ -6,7 +6,6 @@ Keeps the discovery documents, which are made from the scheme and lost with the 
 from __future__ import annotations
 
 import platform
-from dataclasses import dataclass
 from functools import lru_cache
 from importlib import metadata
 from typing import Final
@@ -21,6 +20,7 @@ from cloudcore.api.routing import is_api
 from cloudcore.api.status import UNKNOWN_RESOURCE, MethodNotAllowedError
 from cloudcore.registry.port import Actor
 from skerry.errors import NotFoundError
+from skerry.frozen import Frozen
 from skerry.objects.json import JsonObject, encode_object
 
 KUBERNETES_MINOR: Final = 36
@@ -30,8 +30,7 @@ _PLAIN: Final = "text/plain; charset=utf-8"
 _NOT_FOUND: Final = Whole(body=b"404 page not found\n", media_type=_PLAIN, code=404)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
+class Asked(Frozen):
     """A GET of a path that is no resource."""
 
     path: str

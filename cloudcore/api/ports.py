@@ -7,12 +7,12 @@ The verbs know nothing of certificates, roles, OpenAPI or gateways; whoever comp
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Protocol
 
 from cloudcore.api.authz.attributes import Attributes
 from cloudcore.registry.port import Actor, Objects
 from cloudcore.store.cache import WatchCache
+from skerry.frozen import Frozen, field
 from skerry.objects.device_questions import Question
 from skerry.objects.json import JsonObject
 from skerry.objects.patches import MergeRules
@@ -21,8 +21,7 @@ from skerry.objects.traffic import TrafficBook
 from skerry.ports import Clock, Ids
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Presented:
+class Presented(Frozen):
     """What a client shows of itself, before anything of it is believed."""
 
     certificate: bytes | None = None
@@ -67,8 +66,7 @@ class Decoded(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ScalePaths:
+class ScalePaths(Frozen):
     """Where the scale subresource finds its numbers in an object; paths as steps."""
 
     replicas: tuple[str, ...] = ("spec", "replicas")
@@ -77,8 +75,7 @@ class ScalePaths:
     """A string in serialised form; () for none. Built-in kinds have a LabelSelector or a map in spec.selector."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PrinterColumn:
+class PrinterColumn(Frozen):
     """One additional printer column of a CustomResourceDefinition version."""
 
     name: str
@@ -119,8 +116,7 @@ class ProtobufReader(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Document:
+class Document(Frozen):
     """A prepared answer that changes seldom."""
 
     body: bytes
@@ -156,8 +152,7 @@ class Reviews(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LogQuery:
+class LogQuery(Frozen):
     """Which lines of a container's log (core/v1 PodLogOptions)."""
 
     namespace: str
@@ -211,8 +206,7 @@ class NodeTraffic(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Posted:
+class Posted(Frozen):
     """A request to an endpoint that is no Kubernetes API: whole, and bounded in size."""
 
     method: str
@@ -223,8 +217,7 @@ class Posted:
     presented: Presented
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Replied:
+class Replied(Frozen):
     status: int
     body: bytes
     media_type: str = "application/json"
@@ -238,8 +231,7 @@ Endpoint = Callable[[Posted], Awaitable[Replied]]
 Errors of `skerry.errors` become a Status."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Parts:
+class Parts(Frozen):
     """Everything the API is made of."""
 
     objects: Objects

@@ -15,7 +15,6 @@ import base64
 import json
 import struct
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Final, TypeAlias, cast
@@ -23,6 +22,7 @@ from typing import Final, TypeAlias, cast
 from cloudcore.registry.definitions import INT_OR_STRING, QUANTITY, REF, Definitions, definitions
 from cloudcore.registry.go_fields import GoFields, go_fields
 from skerry.errors import BadRequestError
+from skerry.frozen import Frozen
 from skerry.objects.json import Json, JsonObject, map_at, str_at
 from skerry.objects.scheme import split_api_version
 
@@ -49,8 +49,7 @@ Reader = Callable[[Wire, int], Json]
 """Wire value and depth -> JSON."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Field:
+class _Field(Frozen, kw_only=False):
     """How one number of a message is read."""
 
     name: str

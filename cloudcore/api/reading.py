@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final, NoReturn, cast
 
 import orjson
@@ -17,6 +16,7 @@ from cloudcore.api.ports import ProtobufReader, Shapes
 from cloudcore.api.status import UnsupportedMediaTypeError
 from cloudcore.registry.port import FieldValidation
 from skerry.errors import BadRequestError
+from skerry.frozen import Frozen
 from skerry.objects.json import Json, JsonObject, str_at
 from skerry.objects.scheme import Kind, split_api_version
 
@@ -26,8 +26,7 @@ YAML_TYPES: Final = frozenset({"application/yaml", "application/x-yaml", "text/y
 PROTOBUF_TYPE: Final = "application/vnd.kubernetes.protobuf"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Body:
+class Body(Frozen):
     """A parsed body, before its kind's schema has looked at it."""
 
     value: Json
@@ -35,8 +34,7 @@ class Body:
     """Paths of keys that came twice; the last one counted."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Read:
+class Read(Frozen):
     """An object as asked for, and what its writer should be told."""
 
     obj: JsonObject

@@ -5,7 +5,6 @@ Keeps nothing. Shapes and texts are those of authorization.k8s.io/v1 and authent
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Final
 
 from cloudcore.api.authn import Authenticator
@@ -24,6 +23,7 @@ from skerry.errors import (
     NotFoundError,
     UnauthenticatedError,
 )
+from skerry.frozen import replace
 from skerry.objects.enrolment import NODES_GROUP, node_of_user
 from skerry.objects.json import Json, JsonObject, decode_object, dig, int_at, map_at, str_at, strs_at
 from skerry.objects.meta import Key

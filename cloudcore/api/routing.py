@@ -7,19 +7,18 @@ group, `/apis/GROUP/VERSION/...` every other, and `namespaces/NAME` before a res
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final
 from urllib.parse import unquote
 
 from skerry.errors import NotFoundError
+from skerry.frozen import Frozen
 from skerry.objects.select import parse_fields
 
 _NAMESPACE_SUBRESOURCES: Final = frozenset({"status", "finalize"})
 _PATH_LENGTH_MAX: Final = 4096
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Target:
+class Target(Frozen):
     """A resource path, taken apart. Names are unescaped."""
 
     group: str
@@ -30,8 +29,7 @@ class Target:
     subresource: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Query:
+class Query(Frozen):
     """The query, as far as it steers a request; several values of one name keep the first."""
 
     values: Mapping[str, str]

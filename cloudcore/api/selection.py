@@ -7,7 +7,6 @@ version shows it, because that is whose fields they name.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Final
 
 from cloudcore.api.call import Call
@@ -15,6 +14,7 @@ from cloudcore.api.conversion import Version
 from cloudcore.api.writing import parse
 from cloudcore.store.cache import WatchCache
 from cloudcore.store.port import Stored
+from skerry.frozen import Frozen
 from skerry.objects.json import JsonObject
 from skerry.objects.meta import Key, labels_of
 from skerry.objects.select import EVERYTHING, FieldSelector, FieldTerm, LabelSelector, parse_fields, parse_labels
@@ -22,8 +22,7 @@ from skerry.objects.select import EVERYTHING, FieldSelector, FieldTerm, LabelSel
 ANY_FIELDS: Final = FieldSelector()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Selection:
+class Selection(Frozen):
     """What is asked for of one resource."""
 
     namespace: str = ""

@@ -7,11 +7,11 @@ back from the message, whose forms are apimachinery's (`pkg/api/errors`) and par
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import Final
 
 from skerry import errors
 from skerry.errors import Cause
+from skerry.frozen import Frozen
 from skerry.objects.json import Json, JsonObject
 
 UNKNOWN_RESOURCE: Final = "the server could not find the requested resource"
@@ -52,8 +52,7 @@ class DeadlineError(errors.UnavailableError):
     """The request took longer than its deadline (HTTP 504, Timeout)."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+class Answer(Frozen):
     """An error, ready to be sent."""
 
     code: int

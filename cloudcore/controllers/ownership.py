@@ -7,15 +7,14 @@ that nobody controls. Keeps nothing.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 
+from skerry.frozen import Frozen
 from skerry.objects.json import Json, JsonObject, map_at, maps_at, str_at
 from skerry.objects.meta import being_deleted, controller_of, name_of, uid_of
 from skerry.objects.select import LabelSelector
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Claims:
+class Claims(Frozen):
     """The outcome of claiming. `mine` are those already controlled; adopted ones become it by a write."""
 
     mine: tuple[JsonObject, ...]

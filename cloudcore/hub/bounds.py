@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, Literal, TypeAlias, get_args
 
+from skerry.frozen import Frozen
 from skerry.objects.meta import Key
 from skerry.ports import Clock
 
@@ -35,8 +36,7 @@ _LOGGED_S: Final = 3600.0
 """At most one line in this time for a node and a reason."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BoundSettings:
+class BoundSettings(Frozen):
     """What a node may tell. An Event is bounded to some 8 KiB, so that a node's are at most 16 MiB."""
 
     events_burst: int = 1000

@@ -18,6 +18,7 @@ from cloudcore.hub.references import NODES
 from cloudcore.runtime.events import EventRecorder, Saying
 from cloudcore.store.port import Change, Stored
 from skerry.errors import InvalidError, SkerryError
+from skerry.frozen import Frozen
 from skerry.objects.json import JsonObject, decode_object
 from skerry.objects.meta import annotations_of
 from skerry.objects.times import time_text
@@ -55,8 +56,7 @@ class _Budgeted:
     told_ms: dict[str, int] = field(default_factory=dict[str, int])
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BudgetSources:
+class BudgetSources(Frozen):
     """Where budgets learn what is so."""
 
     node_of: Callable[[str], JsonObject | None]

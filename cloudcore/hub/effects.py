@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final, TypeAlias, cast
 
@@ -24,6 +23,7 @@ from cloudcore.registry.placements import has_device, has_name, record_key
 from cloudcore.registry.port import Effect, Subresource, Transform
 from cloudcore.store.port import Record
 from skerry.errors import ProtocolError
+from skerry.frozen import Frozen, replace
 from skerry.objects.blocks import Reading, decode_block
 from skerry.objects.commands import CAPABILITIES, CAPABILITY, INCARNATION, CommandReport, with_report
 from skerry.objects.commands import GROUP as COMMAND_GROUP
@@ -79,8 +79,7 @@ _NAMESPACE_OF_NODE_EVENTS: Final = "default"
 """Where Kubernetes keeps the events of cluster-scoped objects."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Kinds:
+class Kinds(Frozen):
     """The kinds that reports touch."""
 
     node: Kind
@@ -116,8 +115,7 @@ Lookup: TypeAlias = "Callable[[Key], JsonObject | None]"
 """An object as the cloud has it now; not to be changed."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
+class Outcome(Frozen):
     """What one report comes to."""
 
     effects: tuple[Effect, ...] = ()
@@ -140,8 +138,7 @@ def _never(_uid: str, _key: Key) -> bool:
     return False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reporter:
+class Reporter(Frozen):
     """Reads the reports of one node."""
 
     node: str

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
 
@@ -40,6 +40,7 @@ from cloudcore.runtime.informer import EVENTS_BY_HOST
 from cloudcore.store.cache import WatchCache
 from cloudcore.store.port import Advance, Entry, Store
 from skerry.errors import FencedError, GoneError, NotFoundError, SkerryError, UnavailableError
+from skerry.frozen import Frozen, field
 from skerry.objects.enrolment import with_authority
 from skerry.objects.json import Json, JsonObject, str_at
 from skerry.objects.meta import Key, uid_of, with_annotations
@@ -60,8 +61,7 @@ _RETRY_S: Final = 1.0
 """Before the store is asked again who entered elsewhere."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HubSettings:
+class HubSettings(Frozen):
     sync: SyncSettings = field(default_factory=SyncSettings)
     liveness: LivenessSettings = field(default_factory=LivenessSettings)
     bounds: BoundSettings = field(default_factory=BoundSettings)
@@ -75,8 +75,7 @@ class HubSettings:
     """How long records are kept, those of traffic among them."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HubParts:
+class HubParts(Frozen):
     """What the hub is made of."""
 
     objects: Objects
@@ -92,11 +91,11 @@ class HubParts:
     """Ids of those who sign certificates, by their keys' identifiers."""
 
 
-@dataclass(slots=True)
+@dataclasses.dataclass(slots=True)
 class _Slot:
     """One node's place: at most one session, and one at a time that enters."""
 
-    entering: asyncio.Lock = field(default_factory=asyncio.Lock)
+    entering: asyncio.Lock = dataclasses.field(default_factory=asyncio.Lock)
     session: NodeSession | None = None
     waiting: NodeSession | None = None
     """It enters when the one before it has; a newer one takes its place."""

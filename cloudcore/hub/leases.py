@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
@@ -19,6 +18,7 @@ from cloudcore.registry.port import DeleteOptions, Objects
 from cloudcore.store.cache import WatchCache
 from cloudcore.store.port import Store, Stored
 from skerry.errors import AlreadyExistsError, ConflictError, GoneError, NotFoundError, SkerryError
+from skerry.frozen import Frozen
 from skerry.objects.json import JsonObject, decode_object
 from skerry.objects.meta import Key
 from skerry.objects.scheme import Kind
@@ -31,8 +31,7 @@ RENEWALS: Final = 4
 """As many renewals must fail until the others take a hub for dead."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LeaseParts:
+class LeaseParts(Frozen):
     """What the Leases are kept with."""
 
     objects: Objects

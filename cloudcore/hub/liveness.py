@@ -16,7 +16,6 @@ import asyncio
 import heapq
 import logging
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
 
@@ -25,6 +24,7 @@ from cloudcore.hub.leases import RENEWALS
 from cloudcore.registry.port import Effect, Objects, Transform
 from cloudcore.store.port import Advance
 from skerry.errors import FencedError, NotFoundError, SkerryError
+from skerry.frozen import Frozen, replace
 from skerry.objects.conditions import Condition, condition_of, with_condition
 from skerry.objects.json import JsonObject, decode_object, map_at, maps_at, str_at
 from skerry.ports import Clock
@@ -39,8 +39,7 @@ SILENT_REASON = "NodeStatusUnknown"
 SILENT_MESSAGE = "Skerry: the gateway is silent"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LivenessSettings:
+class LivenessSettings(Frozen):
     grace_s: float = 40.0
     """From the last that was heard of a node to `Ready` Unknown, though never before its session has ended: a link
     that flaps should not flap the condition (kube-controller-manager's node-monitor-grace-period has the same
@@ -56,8 +55,7 @@ class LivenessSettings:
         return self.grace_s / 4
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Due:
+class _Due(Frozen):
     """What is to be written of a node."""
 
     at_s: float

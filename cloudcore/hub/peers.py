@@ -8,9 +8,9 @@ Keeps what it saw; lost in a crash.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
+from skerry.frozen import Frozen
 from skerry.objects.json import JsonObject, ensure_map, int_at, map_at, str_at
 from skerry.objects.meta import annotations_of, name_of, namespace_of
 
@@ -24,8 +24,7 @@ _DURATION_S_MAX: Final = 3600
 """Whatever a Lease says: a hub that is believed in for a day would hold up what must be said of its nodes."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HubLease:
+class HubLease(Frozen):
     """What the Lease of one of several hubs says."""
 
     hub: str

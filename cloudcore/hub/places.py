@@ -10,15 +10,15 @@ place from others. In memory; after a crash the hub learns anew how long a place
 from __future__ import annotations
 
 from collections.abc import Hashable
-from dataclasses import dataclass
 from typing import Final
+
+from skerry.frozen import Frozen
 
 _WEIGHT: Final = 1 / 64
 """Of the newest stay in the average: some dozens tell, one slow gateway does not."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PlaceSettings:
+class PlaceSettings(Frozen):
     places: int = 2000
     """Sessions on their way into step: megabytes of queues, and as many as keep a slow link's round trips covered."""
     stay_s: float = 4.0

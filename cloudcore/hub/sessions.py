@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from cloudcore.hub.bounds import Bounds
@@ -19,6 +18,7 @@ from cloudcore.hub.streams import NodeStreams
 from cloudcore.registry.port import Objects
 from cloudcore.store.port import Advance, Store
 from skerry.errors import CallerError, FencedError, SkerryError
+from skerry.frozen import Frozen, field, replace
 from skerry.objects.meta import Key
 from skerry.objects.traffic import Usage
 from skerry.ports import Clock, Link
@@ -95,8 +95,7 @@ class Registry(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SessionParts:
+class SessionParts(Frozen):
     """What every session of a hub is made of."""
 
     objects: Objects

@@ -17,6 +17,7 @@ from cloudcore.hub.budgets import Budgets, BudgetSources
 from cloudcore.runtime.events import EventRecorder
 from cloudcore.store.port import Batch, Place, Record, Store, StoredRecord
 from skerry.errors import SkerryError
+from skerry.frozen import Frozen
 from skerry.objects.json import JsonObject, decode_object, encode_object, int_at
 from skerry.objects.traffic import DAYS_KEPT, HOUR_MS, TrafficBook, Usage
 from skerry.ports import Clock
@@ -59,8 +60,7 @@ class Metered(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrafficSources:
+class TrafficSources(Frozen):
     """Where the ledger learns what it writes down."""
 
     sessions: Callable[[], Iterable[Metered]]

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from sys import intern
 from typing import Final
 
@@ -31,6 +30,7 @@ from cloudcore.hub.references import (
     references_of,
 )
 from cloudcore.store.port import Change, Stored
+from skerry.frozen import Frozen
 from skerry.objects.json import JsonObject
 from skerry.objects.meta import Key, Revision, Stamp
 from skerry.objects.rules import MESSAGES, RULES
@@ -43,8 +43,7 @@ _RANKS: Final = {resource: rank for rank, resource in enumerate(ARRIVAL)}
 Parse = Callable[[bytes], JsonObject]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Root:
+class _Root(Frozen):
     """An object that is on a node by itself, and what it brings along."""
 
     node: str

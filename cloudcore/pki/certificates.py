@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -21,6 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from skerry.errors import BadRequestError, UnauthenticatedError
+from skerry.frozen import Frozen
 from skerry.objects.enrolment import authority_id, pin_of, spki_of_certificate
 
 CA_VALID: Final = timedelta(days=3650)
@@ -35,8 +35,7 @@ _RSA_BITS_MIN: Final = 2048
 _CURVES: Final = (ec.SECP256R1, ec.SECP384R1, ec.SECP521R1)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Authority:
+class Authority(Frozen):
     """A CA: its certificate and the key that signs."""
 
     certificate: x509.Certificate
@@ -67,8 +66,7 @@ class Authority:
         return public.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Issued:
+class Issued(Frozen):
     """A certificate with the key that was made for it, both in PEM."""
 
     certificate_pem: str
@@ -164,8 +162,7 @@ def key_fingerprint(public_key: PublicKey) -> str:
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Subject:
+class Subject(Frozen):
     """Who a client certificate says its holder is."""
 
     user: str
@@ -191,8 +188,7 @@ def subject_of(certificate_der: bytes) -> Subject:
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClientCertificate:
+class ClientCertificate(Frozen):
     """A client certificate that we signed, in date or not."""
 
     user: str

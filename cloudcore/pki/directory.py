@@ -20,7 +20,6 @@ import secrets
 import shutil
 import tempfile
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Final
@@ -46,6 +45,7 @@ from cloudcore.pki.certificates import (
 )
 from skerry.errors import NotFoundError, UnavailableError
 from skerry.files import sync_directory, unavailable, write_private
+from skerry.frozen import Frozen
 from skerry.objects.enrolment import hub_server_name
 
 ADMIN_USER: Final = "skerry:admin"
@@ -55,8 +55,7 @@ _FORMER: Final = "former"
 _ROTATION: Final = "rotation.pem"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Material:
+class Material(Frozen):
     """What makes a cloud this cloud: whoever has it may serve its gateways and users."""
 
     authority: Authority
@@ -66,8 +65,7 @@ class Material:
     token_key: ec.EllipticCurvePrivateKey
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pki:
+class Pki(Frozen):
     """What was found or made: the authorities, the token key, and where the files are."""
 
     directory: Path

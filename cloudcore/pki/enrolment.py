@@ -12,7 +12,6 @@ from __future__ import annotations
 import hmac
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from typing import Final
@@ -35,6 +34,7 @@ from skerry.errors import (
     TooManyRequestsError,
     UnauthenticatedError,
 )
+from skerry.frozen import Frozen
 from skerry.objects.enrolment import (
     NODE_KEY_ANNOTATION,
     NODE_USER_PREFIX,
@@ -101,8 +101,7 @@ class Limiter:
         return max(0.0, level - (self._clock.monotonic_s() - at) / FAILURE_FORGOTTEN_S)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EnrollerParts:
+class EnrollerParts(Frozen):
     """What enrolment works with."""
 
     authorities: Sequence[Authority]

@@ -9,13 +9,13 @@ from __future__ import annotations
 import hashlib
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final, cast
 
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from skerry.errors import UnauthenticatedError
+from skerry.frozen import Frozen
 from skerry.objects.json import Json, JsonObject, int_at, map_at, str_at, strs_at
 from skerry.ports import Clock, Ids
 
@@ -27,8 +27,7 @@ REMEMBERED_MAX: Final = 2048
 _PRIVATE: Final = "kubernetes.io"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BoundTo:
+class BoundTo(Frozen):
     """An object whose end is the token's end."""
 
     kind: str
@@ -37,8 +36,7 @@ class BoundTo:
     uid: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Claims:
+class Claims(Frozen):
     """What a token says."""
 
     namespace: str

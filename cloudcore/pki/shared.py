@@ -19,7 +19,6 @@ import logging
 import os
 import stat
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -36,6 +35,7 @@ from cloudcore.pki.serving import now_of
 from cloudcore.registry.bodies import body_of, object_of
 from cloudcore.store.port import ABSENT, Batch, Put, Store, Stored
 from skerry.errors import AlreadyExistsError, ConflictError, InvalidError, UnavailableError
+from skerry.frozen import Frozen
 from skerry.objects.enrolment import authority_id
 from skerry.objects.json import JsonObject, map_at, maps_at, str_at
 from skerry.objects.meta import Key
@@ -52,8 +52,7 @@ _TRIES: Final = 8
 _HOW: Final = "see docs/howto/postgresql.md"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sealed:
+class Sealed(Frozen):
     """What the Secret says."""
 
     bundle_pem: str

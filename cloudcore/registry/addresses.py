@@ -12,13 +12,13 @@ from __future__ import annotations
 import hashlib
 import ipaddress
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Final
 
 from cloudcore.registry.admission import Reader, Request
 from cloudcore.registry.refusals import invalid
 from cloudcore.registry.validation import faults
 from skerry.errors import UnavailableError
+from skerry.frozen import Frozen
 from skerry.objects.json import Json, JsonObject, int_at, map_at, maps_at, str_at, strs_at
 
 NODE_PORT_FIRST: Final = 30_000
@@ -31,8 +31,7 @@ _WITH_PORTS: Final = ("NodePort", "LoadBalancer")
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Taken:
+class _Taken(Frozen):
     """What other services have."""
 
     addresses: frozenset[str]

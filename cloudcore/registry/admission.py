@@ -8,7 +8,6 @@ names (k8s.io/kubernetes `plugin/pkg/admission`).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
 from typing import Final, Literal, Protocol
 
 from cloudcore.registry.custom import RESOURCE as DEFINITIONS
@@ -17,6 +16,7 @@ from cloudcore.registry.refusals import forbidden, invalid
 from cloudcore.registry.validation import faults
 from cloudcore.store.port import Stored
 from skerry.errors import Cause, InvalidError, NotFoundError
+from skerry.frozen import Frozen, replace
 from skerry.objects.bandwidth import BANDWIDTH, parse_bandwidth
 from skerry.objects.device_desired import stamp_desired
 from skerry.objects.device_owner import stamp_owner
@@ -61,8 +61,7 @@ class Reader(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
+class Request(Frozen):
     """One write, as admission sees it."""
 
     kind: Kind

@@ -7,7 +7,6 @@ lost its memory, or a cloud that was restored, knows that it can't know (docs/de
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
 from cloudcore.registry.admission import Reader, Request
@@ -17,6 +16,7 @@ from cloudcore.registry.validation.commands import validate_action
 from cloudcore.registry.validation.faults import invalid as wrong
 from cloudcore.registry.validation.faults import not_found
 from skerry.errors import Cause, InvalidError
+from skerry.frozen import Frozen
 from skerry.objects.commands import COMMANDS, INCARNATION, DeviceMethod, DeviceRefresh, PodRestart, action_of
 from skerry.objects.device_models import is_writable, served_properties, wanted_value
 from skerry.objects.json import JsonObject, map_at, maps_at, str_at, strs_at
@@ -32,8 +32,7 @@ class _WrongError(Exception):
         self.cause = cause
 
 
-@dataclass(frozen=True, slots=True)
-class IssuedCommands:
+class IssuedCommands(Frozen, kw_only=False):
     """The step. `epoch` is that of the store."""
 
     epoch: str

@@ -7,9 +7,9 @@ taken out by the definitions' controller and are made again from the store after
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Final
 
+from skerry.frozen import Frozen
 from skerry.objects.json import JsonObject, bool_at, int_at, map_at, maps_at, str_at, strs_at
 from skerry.objects.meta import name_of
 from skerry.objects.scheme import Kind, Scheme
@@ -18,8 +18,7 @@ RESOURCE: Final = "customresourcedefinitions.apiextensions.k8s.io"
 CLEANUP_FINALIZER: Final = "customresourcecleanup.apiextensions.k8s.io"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Column:
+class Column(Frozen):
     """An additional printer column."""
 
     name: str
@@ -30,8 +29,7 @@ class Column:
     priority: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Scale:
+class Scale(Frozen):
     """Where the scale subresource finds its numbers; paths as steps, `selector` () for none."""
 
     replicas: tuple[str, ...]
@@ -39,8 +37,7 @@ class Scale:
     selector: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CustomKind:
+class CustomKind(Frozen):
     """One served version of a definition."""
 
     kind: Kind

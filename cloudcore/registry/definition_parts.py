@@ -5,16 +5,15 @@ Keeps no data; nothing to lose in a crash.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
+from skerry.frozen import Frozen
 from skerry.objects.json import Json, JsonObject, map_at
 
 _META: Final = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GroupParts:
+class GroupParts(Frozen):
     """What the definitions of one group version share."""
 
     prefix: str

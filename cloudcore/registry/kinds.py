@@ -10,9 +10,9 @@ Keeps no data; nothing to lose in a crash.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Final
 
+from skerry.frozen import replace
 from skerry.objects.scheme import Kind, Scheme
 
 _CREATE_ONLY: Final = ("create",)

@@ -7,13 +7,13 @@ of each kind, as observed from kube-apiserver 1.36.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
 from cloudcore.registry.bodies import same
 from cloudcore.registry.port import DeleteOptions, Subresource
 from cloudcore.registry.refusals import conflict, invalid
 from skerry.errors import BadRequestError, Cause
+from skerry.frozen import Frozen
 from skerry.objects.conditions import Condition, with_condition
 from skerry.objects.json import (
     Json,
@@ -79,8 +79,7 @@ _NEVER = ("managedFields", "selfLink")
 _OMITTED_WHEN_EMPTY = ("labels", "annotations", "finalizers", "ownerReferences")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Birth:
+class Birth(Frozen):
     """What an object does not bring itself."""
 
     name: str
@@ -90,8 +89,7 @@ class Birth:
     """The creator knows the status as well: a node's report."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Deletion:
+class Deletion(Frozen):
     """What a delete makes of an object."""
 
     obj: JsonObject

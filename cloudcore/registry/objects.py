@@ -13,7 +13,6 @@ import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
-from dataclasses import dataclass, field
 from typing import Final
 
 from cloudcore.registry import lifecycle
@@ -50,6 +49,7 @@ from skerry.errors import (
     NotFoundError,
     UnavailableError,
 )
+from skerry.frozen import Frozen, field
 from skerry.objects.json import JsonObject, map_at, str_at
 from skerry.objects.meta import Key, Revision, name_of, uid_of
 from skerry.objects.scheme import Kind
@@ -63,8 +63,7 @@ _OPTIONS: Final = WriteOptions()
 _DELETE_OPTIONS: Final = DeleteOptions()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Held:
+class _Held(Frozen):
     """An object as a write finds it."""
 
     obj: JsonObject
@@ -72,8 +71,7 @@ class _Held:
     """What the store has: a revision, or ABSENT for an object that the same batch creates."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Decision:
+class _Decision(Frozen):
     """What a write comes to."""
 
     obj: JsonObject
@@ -85,8 +83,7 @@ class _Decision:
     """What is noted of it, in the same transaction."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Outcome:
+class _Outcome(Frozen):
     """What the effects of a report come to."""
 
     writes: tuple[Put | Delete, ...]
@@ -96,8 +93,7 @@ class _Outcome:
     """Some effect writes nothing, which no commit will check: it has to be decided on what the store has."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LocalObjects:
+class LocalObjects(Frozen):
     """See the module and `cloudcore.registry.port.Objects`."""
 
     store: Store

@@ -11,10 +11,10 @@ Reads come from the watch cache: JSON bytes, no parsing until somebody looks.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from cloudcore.store.port import Advance, Place, Record, Stored, StoredRecord
+from skerry.frozen import Frozen
 from skerry.objects.json import JsonObject
 from skerry.objects.meta import Key, Revision
 from skerry.objects.scheme import Kind
@@ -24,8 +24,7 @@ Propagation = Literal["", "Background", "Foreground", "Orphan"]
 FieldValidation = Literal["Ignore", "Warn", "Strict"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Actor:
+class Actor(Frozen):
     """Who is asking, as proved by authentication: what admission and authorization look at."""
 
     name: str
@@ -38,8 +37,7 @@ SYSTEM = Actor(name="system:apiserver", groups=("system:masters",))
 """The control plane itself."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WriteOptions:
+class WriteOptions(Frozen):
     """What a writer may ask beside the object (metav1.CreateOptions, UpdateOptions)."""
 
     actor: Actor = SYSTEM
@@ -48,8 +46,7 @@ class WriteOptions:
     field_validation: FieldValidation = "Warn"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeleteOptions:
+class DeleteOptions(Frozen):
     """metav1.DeleteOptions, parsed."""
 
     actor: Actor = SYSTEM
@@ -62,8 +59,7 @@ class DeleteOptions:
     """Precondition."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Written:
+class Written(Frozen):
     """The outcome of a write."""
 
     obj: JsonObject
@@ -144,8 +140,7 @@ class Objects(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Effect:
+class Effect(Frozen):
     """One change that a node's report asks for."""
 
     kind: Kind

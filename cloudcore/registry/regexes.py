@@ -7,9 +7,10 @@ nearly the same language and comes with jsonschema-rs. Keeps compiled patterns, 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Protocol
+
+from skerry.frozen import Frozen
 
 _SIZE_MAX = 1024 * 1024
 """Bytes that one compiled pattern may take: `a{1000}{1000}` is refused instead of built."""
@@ -19,8 +20,7 @@ class _Validator(Protocol):
     def is_valid(self, instance: str) -> bool: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Pattern:
+class Pattern(Frozen, kw_only=False):
     """A compiled pattern."""
 
     _validator: _Validator

@@ -20,6 +20,7 @@ from typing import Final, NoReturn
 from cloudcore.registry.definitions import INT_OR_STRING, QUANTITY, REF, Definitions
 from cloudcore.registry.go_fields import GoFields
 from skerry.errors import BadRequestError, InvalidError
+from skerry.frozen import Frozen
 from skerry.objects.json import Json, JsonObject, map_at, str_at, strs_at
 from skerry.objects.quantity import canonical
 from skerry.objects.times import micro_time_text, parse_time, time_text
@@ -42,8 +43,7 @@ class MismatchError(Exception):
         self.struct = ""
 
 
-@dataclass(frozen=True, slots=True)
-class MapKey:
+class MapKey(Frozen, kw_only=False):
     """A step of a path that names a map's key: Go's type errors leave it out."""
 
     name: str
@@ -518,8 +518,7 @@ class Shapes:
                 return self._any
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Decoded:
+class Decoded(Frozen):
     """An object as understood, and the fields that were not."""
 
     obj: JsonObject

@@ -14,7 +14,6 @@ import json
 import re
 import uuid
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Final, cast
 
 from cloudcore.registry.regexes import compiled
@@ -29,6 +28,7 @@ from cloudcore.registry.validation.faults import (
     wrong_type,
 )
 from skerry.errors import BadRequestError, Cause
+from skerry.frozen import Frozen
 from skerry.objects.json import Json, JsonObject, bool_at, clone, int_at, list_at, map_at, maps_at, str_at, strs_at
 from skerry.objects.times import parse_time
 
@@ -57,8 +57,7 @@ def pruned(schema: JsonObject, obj: JsonObject, walk: Walk, metadata: Decode = a
     return _Pruning(walk, metadata).map(schema, obj, embedded=True)
 
 
-@dataclass(frozen=True, slots=True)
-class _Pruning:
+class _Pruning(Frozen, kw_only=False):
     walk: Walk
     metadata: Decode
 
@@ -357,8 +356,7 @@ def _join(path: str, name: str) -> str:
 # --- formats -----------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class _Parses:
+class _Parses(Frozen, kw_only=False):
     """Good when a parser takes it."""
 
     parse: Callable[[str], object]

@@ -8,10 +8,10 @@ told of (the log of wanted values). Where the whole is refused, each is tried al
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from functools import reduce
 
 from cloudcore.registry.port import Effect
+from skerry.frozen import replace
 from skerry.objects.json import JsonObject
 from skerry.objects.meta import Key
 

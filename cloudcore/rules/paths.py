@@ -10,16 +10,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from urllib.parse import unquote
 
+from skerry.frozen import Frozen
 from skerry.objects.rules import Rule
 
 _PARAMETER = re.compile(r"\{[^{}/]+\}")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
+class Asked(Frozen):
     """A request's path in its parts, as it was written."""
 
     node: str

@@ -10,9 +10,9 @@ stays, with the reason, until somebody deletes it or has it sent again.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Final, TypeAlias
 
+from skerry.frozen import Frozen
 from skerry.objects.json import JsonObject, bool_at, int_at, map_at, str_at
 from skerry.objects.meta import name_of
 from skerry.objects.times import micro_time_text, ms_at, time_text
@@ -26,8 +26,7 @@ LATER: Final = frozenset({401, 403, 404, 405, 407, 408, 409, 421, 423, 425, 429}
 REASON_LENGTH_MAX: Final = 256
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answered:
+class Answered(Frozen):
     """The target's answer."""
 
     status: int
@@ -36,8 +35,7 @@ class Answered:
     body: bytes = b""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Unreached:
+class Unreached(Frozen):
     """There was none."""
 
     why: str
@@ -46,29 +44,25 @@ class Unreached:
 Answer: TypeAlias = "Answered | Unreached"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Send:
+class Send(Frozen):
     """The message is due."""
 
     message: JsonObject
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GiveUp:
+class GiveUp(Frozen):
     """Its time is over."""
 
     message: JsonObject
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Revive:
+class Revive(Frozen):
     """Somebody wants it to be tried again."""
 
     message: JsonObject
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wait:
+class Wait(Frozen):
     """Nothing is due before then; None: nothing waits."""
 
     until_ms: int | None

@@ -16,6 +16,7 @@ from urllib.parse import quote
 import aiohttp
 
 from cloudcore.rules.plan import Answer, Answered, Unreached
+from skerry.frozen import Frozen
 from skerry.objects.json import JsonObject, str_at
 from skerry.objects.meta import uid_of
 from skerry.objects.rules import Rule
@@ -30,8 +31,7 @@ WORDS_LENGTH_MAX: Final = 512
 CONNECTIONS_MAX: Final = 64
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Target:
+class Target(Frozen):
     """Where to, and by what it is known."""
 
     url: str

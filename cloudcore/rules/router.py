@@ -16,7 +16,6 @@ import asyncio
 import ssl
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from typing import Final, Protocol
 from urllib.parse import unquote
 
@@ -36,6 +35,7 @@ from skerry.errors import (
     UnauthenticatedError,
     UnavailableError,
 )
+from skerry.frozen import Frozen
 from skerry.listening import listening_socket
 from skerry.objects.json import JsonObject, encode_object, str_map_at
 from skerry.objects.meta import Key
@@ -91,8 +91,7 @@ Admit = Callable[[web.BaseRequest, str, str], Awaitable[None]]
 `ForbiddenError`."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RouterParts:
+class RouterParts(Frozen):
     """What it works with."""
 
     cache: Cache
@@ -104,8 +103,7 @@ class RouterParts:
     timeout_s: float = TIMEOUT_S
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reply:
+class Reply(Frozen):
     status: int
     body: bytes
     headers: Headers = ()

@@ -6,14 +6,14 @@ Keeps one count per failing key, until the key succeeds; a crash forgets them, a
 from __future__ import annotations
 
 from collections.abc import Hashable
-from dataclasses import dataclass
 from typing import Generic, TypeVar
+
+from skerry.frozen import Frozen
 
 K = TypeVar("K", bound=Hashable)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BackoffSettings:
+class BackoffSettings(Frozen):
     first_s: float = 0.02
     """After the first failure: most are conflicts with another writer, and gone at once."""
     most_s: float = 60.0

@@ -9,13 +9,11 @@ before the lease ends by anybody's clock. Keeps no data.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-
+from skerry.frozen import Frozen, replace
 from skerry.objects.json import Json, JsonObject, ensure_map, int_at, map_at, str_at
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ElectionSettings:
+class ElectionSettings(Frozen):
     """The defaults are those of Kubernetes' own controllers (`--leader-elect-lease-duration` and its neighbours)."""
 
     lease_s: int = 15
@@ -26,8 +24,7 @@ class ElectionSettings:
     """Between two attempts to take or renew."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LeaseRecord:
+class LeaseRecord(Frozen):
     """What the Lease says."""
 
     holder: str
@@ -41,8 +38,7 @@ class LeaseRecord:
     """The holder's own time of its last renewal; here only ever compared for being another."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Observed:
+class Observed(Frozen):
     """A lease as a candidate sees it, and since when it has been so, by the candidate's monotonic clock."""
 
     record: LeaseRecord | None

@@ -15,7 +15,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Final, Protocol
 
 from cloudcore.registry.bodies import body_of, object_of
@@ -41,6 +40,7 @@ from skerry.errors import (
     NotFoundError,
     UnavailableError,
 )
+from skerry.frozen import Frozen
 from skerry.objects.json import JsonObject
 from skerry.objects.meta import Key
 from skerry.objects.times import micro_time_text, time_text
@@ -83,8 +83,7 @@ class Leadership(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Alone:
+class Alone(Frozen):
     """The leadership of a process that shares its store with nobody: it always leads, and writes nothing for it."""
 
     identity: str = "cloudcore"
@@ -97,8 +96,7 @@ class Alone:
         return None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Reign:
+class _Reign(Frozen):
     """One time of leading, without a break."""
 
     session: int

@@ -8,11 +8,11 @@ that is going away takes no more, and none is worth failing the work it tells of
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass
 from typing import Final, Literal
 
 from cloudcore.registry.port import Objects
 from skerry.errors import CallerError, NotFoundError
+from skerry.frozen import Frozen
 from skerry.objects.json import JsonObject, int_at, str_at
 from skerry.objects.meta import Key, name_of, namespace_of, uid_of
 from skerry.objects.scheme import Kind
@@ -26,8 +26,7 @@ _SERIES_MS_MAX: Final = 10 * 60_000
 """After ten silent minutes the same thing is news again."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Saying:
+class Saying(Frozen):
     """What is told."""
 
     type: Literal["Normal", "Warning"]
@@ -36,8 +35,7 @@ class Saying:
     message: str
 
 
-@dataclass(frozen=True, slots=True)
-class _Said:
+class _Said(Frozen, kw_only=False):
     key: Key
     at_ms: int
 

@@ -8,13 +8,13 @@ many look. Keeps nothing but its place in the log; a subscriber that keeps state
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final, Protocol
 
 from cloudcore.registry.bodies import object_of
 from cloudcore.store.cache import Index, WatchCache
 from cloudcore.store.port import Change
 from skerry.errors import GoneError
+from skerry.frozen import Frozen
 from skerry.objects.commands import COMMANDS
 from skerry.objects.json import JsonObject, str_at
 from skerry.objects.meta import Key, Revision, owners_of
@@ -125,8 +125,7 @@ class Subscriber(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Keys:
+class Keys(Frozen):
     """A subscriber that turns changes into keys for a queue."""
 
     resource: str

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Iterable, Sequence
-from dataclasses import dataclass
 from typing import Final, Protocol
 
 from cloudcore.registry.port import Objects
@@ -18,6 +17,7 @@ from cloudcore.runtime.informer import Informer, Keys, Seen, Subscriber
 from cloudcore.runtime.workqueue import WorkQueue
 from cloudcore.store.cache import WatchCache
 from skerry.errors import ConflictError, SkerryError
+from skerry.frozen import Frozen
 from skerry.objects.meta import Key
 from skerry.objects.scheme import Kind, Scheme
 from skerry.ports import Clock, Ids
@@ -28,8 +28,7 @@ _RECONCILE_S_MAX: Final = 120.0
 """No single pass over a key takes longer; one that hangs is cut off and tried again."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tools:
+class Tools(Frozen):
     """What a controller works with."""
 
     objects: Objects

@@ -11,13 +11,13 @@ import asyncio
 import logging
 import ssl
 from collections.abc import AsyncGenerator, Callable
-from dataclasses import dataclass
 from typing import Final
 
 import aiohttp
 import orjson
 
 from skerry.errors import BadRequestError, NotFoundError, SkerryError, UnavailableError
+from skerry.frozen import Frozen
 from skerry.objects.json import Json, str_at
 
 log = logging.getLogger(__name__)
@@ -43,8 +43,7 @@ def traffic_path(node: str) -> str:
     return f"{PREFIX}/{node}/traffic"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Replica:
+class Replica(Frozen):
     """The replica to which a node is connected."""
 
     name: str
@@ -54,8 +53,7 @@ class Replica:
     """Whether it is still heard."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReplicaClient:
+class ReplicaClient(Frozen):
     """Asks other replicas."""
 
     tls: Callable[[], ssl.SSLContext]

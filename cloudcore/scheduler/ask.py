@@ -7,9 +7,9 @@ units").
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Final
 
+from skerry.frozen import Frozen
 from skerry.objects.json import JsonObject, bool_at, int_at, map_at, maps_at, str_at, str_map_at, strs_at
 from skerry.objects.meta import Key, controller_of, labels_of, name_of, namespace_of, uid_of
 from skerry.objects.quantity import canonical, parse_quantity
@@ -31,15 +31,13 @@ Port = tuple[str, str, int]
 """(protocol, host address, port)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Taint:
+class Taint(Frozen, kw_only=False):
     key: str
     value: str
     effect: str
 
 
-@dataclass(frozen=True, slots=True)
-class Toleration:
+class Toleration(Frozen, kw_only=False):
     """core/v1 Toleration. "" for key or effect means any."""
 
     key: str
@@ -58,8 +56,7 @@ class Toleration:
         return bool(self.key) and self.value == taint.value
 
 
-@dataclass(frozen=True, slots=True)
-class AffinityTerm:
+class AffinityTerm(Frozen, kw_only=False):
     """core/v1 PodAffinityTerm, with the pod's own namespace filled in where it names none."""
 
     selector: LabelSelector
@@ -76,16 +73,14 @@ class AffinityTerm:
         return self.selector.matches(labels)
 
 
-@dataclass(frozen=True, slots=True)
-class Weighted:
+class Weighted(Frozen, kw_only=False):
     """A wish among pods: negative weights push apart."""
 
     weight: int
     term: AffinityTerm
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ask:
+class Ask(Frozen):
     """A pod as the scheduler sees it."""
 
     key: Key

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
 from typing import Final
 
 from cloudcore.scheduler.ask import Ask
 from cloudcore.scheduler.cluster import Cluster, Node
 from cloudcore.scheduler.filters import domains, faults
 from cloudcore.scheduler.scores import best
+from skerry.frozen import Frozen
 
 FITTING_ENOUGH: Final = 100
 """Nodes that fit before looking stops: in a large fleet a good node is good enough, as in Kubernetes."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Decision:
+class Decision(Frozen):
     """`node` is "" when there is none now; then `message` says why, in Kubernetes' words."""
 
     node: str

@@ -6,18 +6,17 @@ The order and the words are those of Kubernetes' scheduler plugins; a node is ju
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final
 
 from cloudcore.scheduler.ask import AffinityTerm, Ask, Port, Taint
 from cloudcore.scheduler.cluster import Cluster, Node
+from skerry.frozen import Frozen
 
 _UNSCHEDULABLE: Final = Taint("node.kubernetes.io/unschedulable", "", "NoSchedule")
 _ANY_ADDRESS: Final = "0.0.0.0"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Domains:
+class Domains(Frozen):
     """Where, by labels of nodes, a pod must or must not go because of other pods. Found once for each decision."""
 
     near: tuple[tuple[str, frozenset[str]], ...] = ()

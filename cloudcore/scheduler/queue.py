@@ -7,19 +7,18 @@ doubles from one to ten seconds. Bounded by the number of pods that wait; rebuil
 from __future__ import annotations
 
 import heapq
-from dataclasses import dataclass
 from typing import Final
 
 from cloudcore.runtime.backoff import Backoff, BackoffSettings
 from cloudcore.scheduler.ask import Ask
+from skerry.frozen import Frozen
 from skerry.objects.meta import Key
 
 ASIDE_S_MAX: Final = 300.0
 """However quiet it is, a pod is tried again after this: a change may have been one we don't know to help."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Aside:
+class _Aside(Frozen, kw_only=False):
     since: float
     delay_s: float
 

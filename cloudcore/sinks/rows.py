@@ -6,7 +6,6 @@ reading, and goes nowhere.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from math import isfinite
 from typing import Final
@@ -14,14 +13,14 @@ from typing import Final
 import orjson
 
 from cloudcore.store.port import StoredRecord
+from skerry.frozen import Frozen
 from skerry.objects.json import Json, JsonObject, int_at, map_at, str_at, strs_at
 from skerry.objects.times import micro_time_text
 
 NUMBERS: Final = frozenset({"INT", "FLOAT", "DOUBLE"})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
+class Row(Frozen):
     """A reading, or (`hole`) readings that a gateway had to drop."""
 
     number: int
@@ -84,8 +83,7 @@ class Row:
         return about | told | reason
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Selector:
+class Selector(Frozen):
     """Which rows a sink takes: of all that is said here. Names are patterns (`pump-*`); empty: every one."""
 
     namespaces: tuple[str, ...]

@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
 
@@ -23,6 +22,7 @@ from cloudcore.sinks.rows import Row, Selector, row_of
 from cloudcore.store.cache import WatchCache
 from cloudcore.store.port import Store
 from skerry.errors import CallerError, FencedError, NotFoundError, UnavailableError
+from skerry.frozen import Frozen, replace
 from skerry.objects.conditions import Condition, with_condition
 from skerry.objects.json import Json, JsonObject, bool_at, int_at, map_at, maps_at, str_at
 from skerry.objects.meta import Key, generation_of
@@ -42,8 +42,7 @@ BACKOFF_S: Final = 1.0
 BACKOFF_S_MAX: Final = 60.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SinkParts:
+class SinkParts(Frozen):
     """What sinks are sent from."""
 
     objects: Objects
@@ -54,8 +53,7 @@ class SinkParts:
     clock: Clock
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Progress:
+class Progress(Frozen):
     """How far a sink is."""
 
     cursor: int

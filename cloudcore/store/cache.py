@@ -18,7 +18,6 @@ from bisect import bisect_left, bisect_right, insort
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from typing import Final
 
 import orjson
@@ -26,6 +25,7 @@ import orjson
 from cloudcore.store.port import Change, Page, Store, Stored
 from cloudcore.store.ring import Ring
 from skerry.errors import GoneError, UnavailableError
+from skerry.frozen import Frozen
 from skerry.objects.json import Json, JsonObject
 from skerry.objects.meta import Key, Revision, labels_of, owners_of
 
@@ -34,8 +34,7 @@ log: Final = logging.getLogger(__name__)
 _AFTER_ALL_NAMES: Final = "\U0010ffff"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CacheSettings:
+class CacheSettings(Frozen):
     ring: int = 4096
     """Changes kept per resource (four times that for all of them together); older ones are in the log."""
     ring_bytes: int = 16 * 1024 * 1024
@@ -48,8 +47,7 @@ class CacheSettings:
     """Objects asked of the store at a time while loading."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Index:
+class Index(Frozen):
     """A secondary index: which values each object is found under."""
 
     resource: str | None
@@ -57,8 +55,7 @@ class Index:
     values: Callable[[JsonObject], Iterable[str]]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Facts:
+class Facts(Frozen):
     """What lists, selectors and garbage collection ask of an object's metadata, parsed once."""
 
     labels: Mapping[str, str]
@@ -66,8 +63,7 @@ class Facts:
     uid: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Snapshot:
+class Snapshot(Frozen):
     """Objects of a resource at one revision; watching after that revision misses nothing."""
 
     items: Sequence[Stored]

@@ -13,11 +13,11 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
 from cloudcore.store.port import Record
 from skerry.errors import InvalidError
+from skerry.frozen import Frozen, replace
 from skerry.objects.spans import Span, Spans
 
 TRANSIT_MS_MAX: Final = 15 * 60_000
@@ -29,8 +29,7 @@ class Dated(NamedTuple):
     at_ms: int
 
 
-@dataclass(frozen=True, slots=True)
-class Dates:
+class Dates(Frozen, kw_only=False):
     """See the module. `Dates()` is that of a new outbox."""
 
     known: tuple[Dated, ...] = ()

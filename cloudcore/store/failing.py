@@ -6,19 +6,18 @@ Wraps another store and keeps nothing but a count of operations.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass
 from typing import Literal
 
 from cloudcore.store.port import Batch, Change, Entry, Page, Place, Position, Standing, Store, Stored, StoredRecord
 from skerry.errors import SkerryError
+from skerry.frozen import Frozen
 from skerry.objects.meta import Key, Revision
 from skerry.wire.frames import Start
 
 Operation = Literal["commit", "enter", "read", "watch", "compact", "trim"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fault:
+class Fault(Frozen):
     """How one operation fails."""
 
     error: SkerryError

@@ -10,11 +10,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from dataclasses import dataclass
 from typing import Final
 
 from cloudcore.store.port import Store
 from skerry.errors import UnavailableError
+from skerry.frozen import Frozen
 from skerry.objects.meta import Revision
 from skerry.ports import Clock
 
@@ -23,8 +23,7 @@ log: Final = logging.getLogger(__name__)
 _MS_PER_DAY: Final = 24 * 3600 * 1000
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HousekeepingSettings:
+class HousekeepingSettings(Frozen):
     interval_s: float = 60.0
     """How often to look: a minute's writes are dropped in well under a second."""
     history_s: float = 300.0

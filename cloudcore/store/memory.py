@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from cloudcore.store.port import (
     ABSENT,
@@ -28,6 +28,7 @@ from cloudcore.store.positions import Life, advanced, entered, entry_of, positio
 from cloudcore.store.revisions import Row, check_basis, check_kept, check_standing, rows_of
 from cloudcore.store.ring import Ring
 from skerry.errors import UnavailableError
+from skerry.frozen import replace
 from skerry.objects.meta import Key, Revision
 from skerry.wire.frames import Start
 

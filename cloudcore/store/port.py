@@ -12,9 +12,9 @@ Forms: `memory` (tests, simulation), `failing` (errors on plan), `sql` (SQLAlche
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
 from typing import Final, NamedTuple, Protocol
 
+from skerry.frozen import Frozen
 from skerry.objects.meta import Key, Revision
 from skerry.objects.spans import Span
 from skerry.sync.received import Received
@@ -24,8 +24,7 @@ ABSENT: Final = Revision(0)
 """As `Put.expected`: the object must not exist."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Put:
+class Put(Frozen):
     """Create or replace one object.
 
     `body` is the object as JSON bytes *without* `metadata.resourceVersion`: the store assigns the revision and
@@ -39,8 +38,7 @@ class Put:
     """The revision the object must have now; ABSENT: it must not exist; None: whatever is there."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Delete:
+class Delete(Frozen):
     """Remove one object. The log keeps its last state, stamped with the deletion's revision."""
 
     key: Key
@@ -49,8 +47,7 @@ class Delete:
     """The last state to log where it differs from the stored one (a final status); None: as stored."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Position:
+class Position(Frozen):
     """What of a node's outbox has taken effect, and which of the node's sessions may say more."""
 
     node: str
@@ -64,8 +61,7 @@ class Position:
     store's own past (`skerry.sync.starts`)."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
+class Entry(Frozen):
     """Where a node's newest session is, of those that entered through a hub that gave its name."""
 
     number: int
@@ -76,8 +72,7 @@ class Entry:
     hub: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Advance:
+class Advance(Frozen):
     """What of a node's outbox takes effect with a batch. Numbers that took effect before are a `FencedError`."""
 
     node: str
@@ -90,8 +85,7 @@ class Advance:
     """By lane."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Record:
+class Record(Frozen):
     """One row of a series (a device property's history, say)."""
 
     series: str
@@ -115,8 +109,7 @@ class Place(NamedTuple):
     number: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StoredRecord:
+class StoredRecord(Frozen):
     series: str
     number: int
     """Dense within a store, ascending in the order committed."""
@@ -129,8 +122,7 @@ class StoredRecord:
         return Place(self.at_ms, self.seq, self.number)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Basis:
+class Basis(Frozen):
     """All objects of a resource, as a batch was decided on them: an address that none of them had, say."""
 
     resource: str
@@ -138,8 +130,7 @@ class Basis:
     """Of what the decider saw."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Standing:
+class Standing(Frozen):
     """An object as somebody saw it."""
 
     key: Key
@@ -147,8 +138,7 @@ class Standing:
     """ABSENT: it was not there."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Batch:
+class Batch(Frozen):
     """What commits together, or not at all."""
 
     writes: tuple[Put | Delete, ...] = ()
@@ -160,8 +150,7 @@ class Batch:
     """Before others that wait to be committed: what is too late does harm (a leader's renewal)."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stored:
+class Stored(Frozen):
     """One current object."""
 
     key: Key
@@ -171,8 +160,7 @@ class Stored:
     """JSON as served, `metadata.resourceVersion` included."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Change:
+class Change(Frozen):
     """One row of the log: what an object was, and what it became.
 
     `before` is None for a creation, `after` is None for a deletion; then `before` is the last state, its
@@ -186,8 +174,7 @@ class Change:
     after: bytes | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Page:
+class Page(Frozen):
     """A slice of a list, all at one revision, in order of (namespace, name)."""
 
     items: tuple[Stored, ...]

@@ -8,12 +8,12 @@ it keeps no data.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from typing import Final
 
 from cloudcore.store.dates import Dates
 from cloudcore.store.port import Advance, Entry, Position, Record
 from skerry.errors import FencedError
+from skerry.frozen import Frozen, field, replace
 from skerry.sync.received import Received
 from skerry.sync.starts import Starts
 from skerry.wire.frames import BULK, Start
@@ -22,8 +22,7 @@ LIVES: Final = 4
 """Lives of one node's outbox that are remembered: more than a swapped card and its return need."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Life:
+class Life(Frozen):
     """One life of a node's outbox."""
 
     session: int

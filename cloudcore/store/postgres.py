@@ -20,7 +20,6 @@ import threading
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any, Final
 
 import psycopg
@@ -33,6 +32,7 @@ from cloudcore.store.postgres_errors import connection_fault, database_fault
 from cloudcore.store.sql import SqlStore, open_database
 from cloudcore.store.sql_database import Heard, News
 from skerry.errors import GoneError, InvalidError, UnavailableError
+from skerry.frozen import Frozen
 from skerry.objects.meta import Revision
 from skerry.ports import Ids
 
@@ -73,8 +73,7 @@ SELECT (SELECT system_identifier FROM pg_control_system()) || '/'
 _DURABLE: Final = "SELECT current_setting('fsync'), current_setting('full_page_writes')"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PostgresSettings:
+class PostgresSettings(Frozen):
     """How the server is used."""
 
     readers: int = 4

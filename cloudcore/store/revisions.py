@@ -7,15 +7,14 @@ for it, so that optimistic concurrency means the same in memory and in a databas
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from cloudcore.store.port import ABSENT, Basis, Change, Delete, Put, Standing, Stored, with_revision, without_revision
 from skerry.errors import AlreadyExistsError, ConflictError, GoneError, NotFoundError
+from skerry.frozen import Frozen
 from skerry.objects.meta import Key, Revision
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
+class Row(Frozen):
     """One row of the log, complete enough to tell the state before it at any later time."""
 
     revision: Revision

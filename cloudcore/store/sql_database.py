@@ -8,18 +8,17 @@ same for every database. What differs is behind this port: `sqlite.py` (one file
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Protocol
 
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
 from skerry.errors import GoneError, UnavailableError
+from skerry.frozen import Frozen
 from skerry.objects.meta import Revision
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class News:
+class News(Frozen):
     """How far the database has come."""
 
     revision: Revision

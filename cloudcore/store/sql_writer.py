@@ -20,7 +20,7 @@ import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 
 from sqlalchemy import Connection, RootTransaction
@@ -34,6 +34,7 @@ from cloudcore.store.positions import Life, Lives, advanced, entered, entry_of, 
 from cloudcore.store.revisions import Row, check_basis, check_standing, rows_of
 from cloudcore.store.sql_database import Database, News
 from skerry.errors import SkerryError, UnavailableError
+from skerry.frozen import Frozen, replace
 from skerry.objects.meta import Key, Revision
 from skerry.sync.received import Received
 from skerry.sync.starts import Starts
@@ -56,14 +57,12 @@ Step = Callable[[Connection], int]
 """A small piece of housekeeping in a transaction of its own; how many rows it touched."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Commit:
+class _Commit(Frozen):
     batch: Batch
     done: asyncio.Future[tuple[Revision, ...]]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Enter:
+class _Enter(Frozen):
     node: str
     incarnation: str
     hub: str
@@ -72,8 +71,7 @@ class _Enter:
     done: asyncio.Future[Position]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Housekeeping:
+class _Housekeeping(Frozen):
     step: Step
     done: asyncio.Future[int]
 
@@ -238,8 +236,7 @@ _Outcome: TypeAlias = tuple[Revision, ...] | Position | Exception
 """What became of a batch, or of a session that enters."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Written:
+class _Written(Frozen):
     """A group that is durable, or in which nothing was allowed."""
 
     outcomes: list[_Outcome]

@@ -11,7 +11,6 @@ from __future__ import annotations
 import fcntl
 import os
 import sqlite3
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,13 +19,13 @@ from sqlalchemy.exc import DBAPIError
 
 from cloudcore.store.sql_database import Heard, News
 from skerry.errors import StorageFullError, UnavailableError
+from skerry.frozen import Frozen
 
 _PAGE_BYTES: Final = 4096
 _WAL_BYTES_KEPT: Final = 64 * 1024 * 1024
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SqliteSettings:
+class SqliteSettings(Frozen):
     """How the file is used."""
 
     lock_wait_s: float = 5.0

@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
 from functools import wraps
 from typing import Any, Final, ParamSpec
 from urllib.parse import parse_qsl, urlsplit
@@ -28,6 +27,7 @@ from devices.modbus.wire import StreamWire, Trace
 from skerry.cli.target import DeadlineError, RefusedError, fail
 from skerry.clocks import SystemIds
 from skerry.errors import BadRequestError, InvalidError, SkerryError
+from skerry.frozen import Frozen
 from skerry.objects.json import JsonObject
 
 P = ParamSpec("P")
@@ -38,8 +38,7 @@ _SCHEMES: Final = {
 WHERE: Final = "LINE"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NamedLine:
+class NamedLine(Frozen):
     """A line as somebody typed it."""
 
     endpoint: Endpoint

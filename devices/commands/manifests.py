@@ -7,19 +7,18 @@ is taken for a device of its own, so that a model can be tried before there is a
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 from devices.manifests import device_config
 from devices.modbus.config import ModbusDevice, parse_device
 from skerry.cli.apply import read_manifests
 from skerry.errors import BadRequestError, InvalidError
+from skerry.frozen import Frozen
 from skerry.objects.device_models import DEVICES
 from skerry.objects.json import JsonObject, map_at, str_at
 from skerry.objects.meta import Key, name_of, namespace_of
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ModelledDevice:
+class ModelledDevice(Frozen):
     """A Modbus device of a manifest."""
 
     name: str

@@ -7,7 +7,6 @@ that the drivers use (`devices.commands.preview`) and by `devices.lint`.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 import click
@@ -28,6 +27,7 @@ from skerry.cli.listing import Listing, Row, check_listed, fields_of, print_list
 from skerry.cli.output import print_data, resource_name
 from skerry.cli.target import RefusedError, Target, with_target
 from skerry.errors import BadRequestError, InvalidError, NotFoundError
+from skerry.frozen import Frozen
 from skerry.objects.device_manifests import bare
 from skerry.objects.device_models import is_writable, properties_in
 from skerry.objects.json import JsonObject, ensure_map, map_at, maps_at, str_at
@@ -39,8 +39,7 @@ _ANYWHERE: Final[JsonObject] = {"ip": "127.0.0.1"}
 """Where a model without a device is taken to be: it is not dialled."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Judged:
+class Judged(Frozen):
     """One finding, and of which object."""
 
     title: str

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from typing import cast
 
 import click
@@ -28,6 +27,7 @@ from devices.modbus.slave import Memory, Slave
 from devices.signals import Playing, signal_in
 from skerry.clocks import SystemClock, SystemIds
 from skerry.errors import BadRequestError, InvalidError, UnavailableError
+from skerry.frozen import Frozen, replace
 from skerry.objects.json import JsonObject
 from skerry.objects.twins import Value, parse_value
 from skerry.ports import Clock
@@ -147,8 +147,7 @@ def place(memory: Memory, prop: ModbusProperty, value: Value | None) -> None:
     memory.set(point.table, point.address, words)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Mover:
+class Mover(Frozen):
     """A property whose value moves."""
 
     device: ModelledDevice

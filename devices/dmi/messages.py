@@ -10,9 +10,10 @@ Source: KubeEdge's `API/dmi/v1beta1/api.proto`, v1.21.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final
+
+from skerry.frozen import Frozen, field
 
 
 class Form(Enum):
@@ -34,8 +35,7 @@ def _no_texts() -> Mapping[str, str]:
     return {}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Any:
+class Any(Frozen):
     """`google.protobuf.Any`: a message of some other type."""
 
     type_url: str = ""
@@ -46,125 +46,106 @@ def _no_anys() -> Mapping[str, Any]:
     return {}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CustomizedValue:
+class CustomizedValue(Frozen):
     """Free-form configuration; see `devices.dmi.values`."""
 
     data: Mapping[str, Any] = field(default_factory=_no_anys)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TwinProperty:
+class TwinProperty(Frozen):
     value: str = ""
     metadata: Mapping[str, str] = field(default_factory=_no_texts)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Twin:
+class Twin(Frozen):
     property_name: str = ""
     observed_desired: TwinProperty | None = None
     reported: TwinProperty | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeviceStatus:
+class DeviceStatus(Frozen):
     twins: tuple[Twin, ...] = ()
     report_to_cloud: bool = False
     report_cycle: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PushMethodHttp:
+class PushMethodHttp(Frozen):
     hostname: str = ""
     port: int = 0
     request_path: str = ""
     timeout: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PushMethodMqtt:
+class PushMethodMqtt(Frozen):
     address: str = ""
     topic: str = ""
     qos: int = 0
     retained: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PushMethodOtel:
+class PushMethodOtel(Frozen):
     endpoint_url: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Influxdb2ClientConfig:
+class Influxdb2ClientConfig(Frozen):
     url: str = ""
     org: str = ""
     bucket: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Influxdb2DataConfig:
+class Influxdb2DataConfig(Frozen):
     measurement: str = ""
     tag: Mapping[str, str] = field(default_factory=_no_texts)
     field_key: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DbMethodInfluxdb2:
+class DbMethodInfluxdb2(Frozen):
     client_config: Influxdb2ClientConfig | None = None
     data_config: Influxdb2DataConfig | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RedisClientConfig:
+class RedisClientConfig(Frozen):
     addr: str = ""
     db: int = 0
     poolsize: int = 0
     min_idle_conns: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DbMethodRedis:
+class DbMethodRedis(Frozen):
     client_config: RedisClientConfig | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TdEngineClientConfig:
+class TdEngineClientConfig(Frozen):
     addr: str = ""
     dbname: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DbMethodTdEngine:
+class DbMethodTdEngine(Frozen):
     client_config: TdEngineClientConfig | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MySqlClientConfig:
+class MySqlClientConfig(Frozen):
     addr: str = ""
     database: str = ""
     user_name: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DbMethodMySql:
+class DbMethodMySql(Frozen):
     client_config: MySqlClientConfig | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DbMethod:
+class DbMethod(Frozen):
     influxdb2: DbMethodInfluxdb2 | None = None
     redis: DbMethodRedis | None = None
     tdengine: DbMethodTdEngine | None = None
     mysql: DbMethodMySql | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AnomalyDetection:
+class AnomalyDetection(Frozen):
     data: Mapping[str, Any] = field(default_factory=_no_anys)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PushMethod:
+class PushMethod(Frozen):
     http: PushMethodHttp | None = None
     mqtt: PushMethodMqtt | None = None
     db_method: DbMethod | None = None
@@ -172,20 +153,17 @@ class PushMethod:
     anomaly_detection: AnomalyDetection | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VisitorConfig:
+class VisitorConfig(Frozen):
     protocol_name: str = ""
     config_data: CustomizedValue | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProtocolConfig:
+class ProtocolConfig(Frozen):
     protocol_name: str = ""
     config_data: CustomizedValue | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeviceProperty:
+class DeviceProperty(Frozen):
     name: str = ""
     desired: TwinProperty | None = None
     visitors: VisitorConfig | None = None
@@ -195,31 +173,27 @@ class DeviceProperty:
     push_method: PushMethod | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeviceMethod:
+class DeviceMethod(Frozen):
     name: str = ""
     description: str = ""
     property_names: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeviceSpec:
+class DeviceSpec(Frozen):
     device_model_reference: str = ""
     protocol: ProtocolConfig | None = None
     properties: tuple[DeviceProperty, ...] = ()
     methods: tuple[DeviceMethod, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Device:
+class Device(Frozen):
     name: str = ""
     spec: DeviceSpec | None = None
     status: DeviceStatus | None = None
     namespace: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ModelProperty:
+class ModelProperty(Frozen):
     name: str = ""
     description: str = ""
     type: str = ""
@@ -229,8 +203,7 @@ class ModelProperty:
     unit: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeviceCommand:
+class DeviceCommand(Frozen):
     name: str = ""
     url: str = ""
     method: str = ""
@@ -239,21 +212,18 @@ class DeviceCommand:
     response: bytes = b""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeviceModelSpec:
+class DeviceModelSpec(Frozen):
     properties: tuple[ModelProperty, ...] = ()
     commands: tuple[DeviceCommand, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeviceModel:
+class DeviceModel(Frozen):
     name: str = ""
     spec: DeviceModelSpec | None = None
     namespace: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MapperInfo:
+class MapperInfo(Frozen):
     name: str = ""
     version: str = ""
     api_version: str = ""
@@ -263,66 +233,56 @@ class MapperInfo:
     state: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MapperRegisterRequest:
+class MapperRegisterRequest(Frozen):
     with_data: bool = False
     mapper: MapperInfo | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MapperRegisterResponse:
+class MapperRegisterResponse(Frozen):
     model_list: tuple[DeviceModel, ...] = ()
     device_list: tuple[Device, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReportDeviceStatusRequest:
+class ReportDeviceStatusRequest(Frozen):
     device_name: str = ""
     reported_device: DeviceStatus | None = None
     device_namespace: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReportDeviceStatesRequest:
+class ReportDeviceStatesRequest(Frozen):
     device_name: str = ""
     device_namespace: str = ""
     state: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Nothing:
+class Nothing(Frozen):
     """Every answer that says no more than that it was done."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeviceRequest:
+class DeviceRequest(Frozen):
     """RegisterDevice and UpdateDevice."""
 
     device: Device | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Named:
+class Named(Frozen):
     """RemoveDevice, GetDevice, RemoveDeviceModel ask by it; RegisterDevice and CreateDeviceModel answer with it."""
 
     name: str = ""
     namespace: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ModelRequest:
+class ModelRequest(Frozen):
     """CreateDeviceModel and UpdateDeviceModel."""
 
     model: DeviceModel | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GetDeviceResponse:
+class GetDeviceResponse(Frozen):
     device: Device | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Field:
+class Field(Frozen, kw_only=False):
     """One row of the table."""
 
     number: int

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final
 from devices.http.config import Origin, Tls
 from devices.http.driver import Asked
 from skerry.errors import InvalidError, UnavailableError
+from skerry.frozen import Frozen
 
 if TYPE_CHECKING:
     import h11
@@ -29,8 +30,7 @@ IDEMPOTENT: Final = frozenset({"GET", "HEAD", "PUT", "DELETE"})
 AGENT: Final = "skerry"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+class Answer(Frozen):
     """What came back."""
 
     status: int

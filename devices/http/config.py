@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from string import Template
 from typing import Final
 from urllib.parse import SplitResult, urljoin, urlsplit
@@ -20,6 +19,7 @@ from devices.payload import Binary, Layout, read_json
 from devices.port import DeviceConfig, PropertyConfig
 from devices.templates import command_in, fill
 from skerry.errors import InvalidError
+from skerry.frozen import Frozen
 from skerry.objects.json import JsonObject
 from skerry.objects.meta import Key
 
@@ -40,8 +40,7 @@ _CREDENTIALS: Final = frozenset({"authorization", "proxy-authorization", "cookie
 _PORTS: Final = {"http": 80, "https": 443}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Origin:
+class Origin(Frozen):
     scheme: str
     host: str
     port: int
@@ -56,19 +55,17 @@ class Origin:
         return f"{self.scheme}://{self.authority}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tls:
+class Tls(Frozen, hidden=("key_pem",)):
     ca_file: str = ""
     cert_file: str = ""
     key_file: str = ""
     server_name: str = ""
     ca_pem: str = ""
     cert_pem: str = ""
-    key_pem: str = field(default="", repr=False)
+    key_pem: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Question:
+class Question(Frozen):
     """A request that reads; properties that say the same share one."""
 
     method: str
@@ -77,8 +74,7 @@ class Question:
     body: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Command:
+class Command(Frozen):
     """A request that writes."""
 
     method: str
@@ -89,8 +85,7 @@ class Command:
     """None: the value's bytes, as the layout has them."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HttpProperty:
+class HttpProperty(Frozen):
     config: PropertyConfig
     question: Question | None
     """None for a property that is only written."""
@@ -99,12 +94,11 @@ class HttpProperty:
     """None for a property that is only read."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HttpDevice:
+class HttpDevice(Frozen, hidden=("credentials",)):
     key: Key
     origin: Origin
     tls: Tls
-    credentials: Mapping[str, str] = field(repr=False)
+    credentials: Mapping[str, str]
     """Headers that are never shown."""
     timeout_s: float
     bytes_max: int

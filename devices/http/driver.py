@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Final, Protocol, TypeAlias
 from urllib.parse import urljoin
 
@@ -28,6 +27,7 @@ from devices.polling import LeftAloneError, PollingDriver, Sample
 from devices.port import DeviceConfig, Rehearsal, Step, WriteResult
 from devices.templates import as_json, fill
 from skerry.errors import InvalidError, UnavailableError
+from skerry.frozen import Frozen
 from skerry.objects.json import JsonObject
 from skerry.objects.twins import Value
 from skerry.ports import Clock, Ids
@@ -43,13 +43,12 @@ _OK: Final = range(200, 300)
 _NOT_MODIFIED: Final = 304
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
+class Asked(Frozen, hidden=("headers",)):
     """A request as a client gets it, with the credentials."""
 
     method: str
     target: str
-    headers: Mapping[str, str] = field(repr=False)
+    headers: Mapping[str, str]
     body: bytes = b""
 
 

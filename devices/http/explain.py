@@ -5,13 +5,13 @@ Pure.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import Final
 
 from devices.http.config import HttpDevice, HttpProperty
 from devices.layouts import PAYLOAD_BYTES_SHOWN, layout_steps, shown_payload
 from devices.port import Rehearsal, Step
+from skerry.frozen import Frozen, replace
 from skerry.objects.json import JsonObject
 from skerry.objects.twins import Value, format_value
 
@@ -19,8 +19,7 @@ REASON_CHARACTERS_MAX: Final = 120
 """Of what a device says of its refusal."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Heard:
+class Heard(Frozen):
     """An answer that counts."""
 
     status: int

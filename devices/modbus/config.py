@@ -7,7 +7,6 @@ Pure. Two dialects are understood and may be mixed: KubeEdge's (`register`, `off
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final, Literal
 
 from devices.codec import RAW_TYPES, REGISTERS, Codec, RawType, check_range, encode, mask_of, positions
@@ -19,6 +18,7 @@ from devices.moments import MOMENT_REGISTERS
 from devices.plan import Address, Point, Table, parse_address
 from devices.port import DeviceConfig, PropertyConfig
 from skerry.errors import InvalidError
+from skerry.frozen import Frozen
 from skerry.objects.json import Json, JsonObject
 from skerry.objects.meta import Key
 from skerry.objects.twins import Value
@@ -42,8 +42,7 @@ KUBEEDGE_TYPES: Final[dict[str, str]] = {
 """Its mapper's names for what a number of registers is (`string` is ours as well)."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ModbusProperty:
+class ModbusProperty(Frozen):
     """One property, ready to read and write."""
 
     config: PropertyConfig
@@ -63,8 +62,7 @@ class ModbusProperty:
         return self.config.writable and self.point.table in ("coil", "holding")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ModbusDevice:
+class ModbusDevice(Frozen):
     """One device, ready to be put on its line."""
 
     key: Key

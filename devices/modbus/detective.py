@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from devices.codec import REGISTERS, Codec, RawType, decode
 from skerry.errors import InvalidError
+from skerry.frozen import Frozen
 from skerry.objects.twins import Value
 
 TYPES: Final[tuple[RawType, ...]] = (
@@ -33,8 +33,7 @@ NARROW: Final = 0.7
 PARTLY: Final = 0.9
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Guess:
+class Guess(Frozen):
     """One way to read the registers."""
 
     raw: RawType

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -61,6 +60,7 @@ from devices.port import (
     WriteState,
 )
 from skerry.errors import InvalidError, UnavailableError
+from skerry.frozen import Frozen, replace
 from skerry.objects.meta import Key
 from skerry.objects.twins import Quality, Value, format_value, same_value
 from skerry.ports import Clock, Ids
@@ -96,8 +96,7 @@ def stream_wire(endpoint: Endpoint, settings: WireSettings, *, ids: Ids) -> Wire
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Hold:
+class _Hold(Frozen):
     """A line and what it was made for."""
 
     line: Line

@@ -7,13 +7,13 @@ docs/reference/devices.md describes every field.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
 from devices.fields import bool_in, decimal_in, int_in, map_in, refuse_unknown, text_in
 from devices.modbus.frames import FRAMINGS, FramingName
 from devices.plan import GAP_TCP, Limits, Range, gap_worth, parse_range
 from skerry.errors import InvalidError
+from skerry.frozen import Frozen
 from skerry.objects.json import JsonObject
 
 TCP_FIELDS: Final = ("ip", "host", "port", "slaveID", "unit")
@@ -40,8 +40,7 @@ Parity: TypeAlias = Literal["N", "E", "O"]
 _PARITIES: Final[dict[str, Parity]] = {"none": "N", "n": "N", "even": "E", "e": "E", "odd": "O", "o": "O"}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TlsFiles:
+class TlsFiles(Frozen):
     """Files on the gateway; "" is none."""
 
     ca_file: str
@@ -52,8 +51,7 @@ class TlsFiles:
     """What the peer's certificate must name; "" is the host it is dialled by."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TcpEndpoint:
+class TcpEndpoint(Frozen):
     """A line reached by TCP."""
 
     host: str
@@ -66,8 +64,7 @@ class TcpEndpoint:
         return f"{self.host}:{self.port}{how}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SerialEndpoint:
+class SerialEndpoint(Frozen):
     """A serial line of this machine."""
 
     path: str
@@ -90,8 +87,7 @@ class SerialEndpoint:
 Endpoint: TypeAlias = TcpEndpoint | SerialEndpoint
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Manners:
+class Manners(Frozen):
     """How one device wants to be spoken to; a line keeps to the gentlest of its devices."""
 
     timeout_s: float

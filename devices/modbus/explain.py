@@ -8,7 +8,6 @@ Keeps the newest answers in memory; after a crash the next poll brings them.
 from __future__ import annotations
 
 from collections.abc import Container, Iterator, Sequence
-from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Final
 
@@ -18,6 +17,7 @@ from devices.modbus.config import ModbusDevice, ModbusProperty
 from devices.plan import Address, Block, Point, Table
 from devices.port import Rehearsal, Step
 from skerry.errors import InvalidError
+from skerry.frozen import Frozen, replace
 from skerry.objects.json import JsonObject
 from skerry.objects.meta import Key
 from skerry.objects.twins import Value, format_value, same_value
@@ -193,8 +193,7 @@ def _text(value: Value) -> str:
 # --- writing ----------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Writing:
+class Writing(Frozen):
     """A value on its way to a device: what is to be sent, in order."""
 
     words: tuple[int, ...]

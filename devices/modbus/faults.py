@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Final
 
 from devices.modbus.pdu import encode_exception
 from skerry.errors import InvalidError
+from skerry.frozen import Frozen, field
 
 FAULTS: Final = {
     "late": "the answer comes later (late=8%@1500ms; 1500 ms when not said)",
@@ -31,16 +31,14 @@ LATE_S: Final = 1.5
 _FAULT: Final = re.compile(r"([a-z]+)=(?:(\d+(?:\.\d+)?)%(?:@(\d+)ms)?|unit(\d+))")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sending:
+class Sending(Frozen):
     """What a slave sends in place of its answer."""
 
     frame: bytes
     after_s: float = 0.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Faults:
+class Faults(Frozen):
     """How often what goes wrong."""
 
     shares: Mapping[str, float] = field(default_factory=dict[str, float])

@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Final, Literal, Protocol
 
 from devices.bus import WrongAnswerError
 from devices.modbus.asks import PDU_BYTES_MAX, Ask, request_size
+from skerry.frozen import Frozen
 
 FramingName = Literal["tcp", "rtu", "ascii"]
 
@@ -23,8 +23,7 @@ WAITING_BYTES_MAX: Final = 8192
 """Frames of other transactions that may come before ours; a peer that sends more has lost its senses."""
 
 
-@dataclass(frozen=True, slots=True)
-class Taken:
+class Taken(Frozen, kw_only=False):
     """An answer found in what arrived."""
 
     pdu: bytes
@@ -32,8 +31,7 @@ class Taken:
     """Bytes of the buffer that are done with."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TakenRequest:
+class TakenRequest(Frozen):
     """A request found by a slave in what arrived."""
 
     unit: int

@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Final, cast
 
 from devices.bus import Request
 from devices.fields import int_in, map_in, refuse_unknown, text_in
 from devices.plan import Table, parse_address
 from skerry.errors import InvalidError
+from skerry.frozen import Frozen
 from skerry.objects.json import JsonObject
 from skerry.objects.twins import Value, parse_value
 
@@ -31,8 +31,7 @@ PULSES_MAX: Final = 256
 """Under way at once; more are refused, and nothing is begun that might not be ended."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KeyWrite:
+class KeyWrite(Frozen):
     """One write that opens a device for the next."""
 
     table: Table
@@ -40,16 +39,14 @@ class KeyWrite:
     value: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pulse:
+class Pulse(Frozen):
     """So long a written value stays, and what it is written back to."""
 
     after_s: float
     back: Value
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Guards:
+class Guards(Frozen):
     """Of one property."""
 
     unlock: tuple[KeyWrite, ...] = ()

@@ -5,13 +5,13 @@ Pure. The fields are described in docs/reference/devices.md.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from devices.codec import NO_FLAGS, RawType
 from devices.fields import int_in, map_in, text_in
 from devices.moments import COUNTED, MOMENT_FORMS, MOMENT_REGISTERS, MomentForm, parse_moment
 from skerry.errors import InvalidError
+from skerry.frozen import Frozen, field
 from skerry.objects.json import JsonObject
 
 WHOLE_NUMBERS: Final = frozenset({
@@ -20,8 +20,7 @@ WHOLE_NUMBERS: Final = frozenset({
 })  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Meaning:
+class Meaning(Frozen):
     """See `devices.codec.Codec`, which has the same fields."""
 
     names: dict[int, str] = field(default_factory=dict[int, str])

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Final
 
 from pymodbus.exceptions import ModbusException
@@ -28,6 +27,7 @@ from pymodbus.pdu.pdu import ModbusPDU
 
 from devices.bus import ExceptionAnswerError, Request, WrongAnswerError
 from devices.modbus.asks import ERROR_BIT, PDU_BYTES_MAX, request_size
+from skerry.frozen import Frozen
 
 COIL_ON: Final = 0xFF00
 RETURN_QUERY_DATA: Final = 8
@@ -89,8 +89,7 @@ def _whole(pdu: bytes, size: int | None) -> None:
         raise ExceptionAnswerError(refusal.exception_code)
 
 
-@dataclass(frozen=True, slots=True)
-class DataAsk:
+class DataAsk(Frozen, kw_only=False):
     """Reading and writing: an `Ask` for registers or bits, () for a write whose echo was right."""
 
     request: Request
@@ -143,8 +142,7 @@ class DataAsk:
         return tuple(values)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EchoAsk:
+class EchoAsk(Frozen):
     """Return query data (8/0): what comes back before this very nonce belongs to the past."""
 
     unit: int
@@ -167,8 +165,7 @@ class EchoAsk:
             raise WrongAnswerError("another echo than the one asked for")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Identification:
+class Identification(Frozen):
     """One answer of a device about itself."""
 
     objects: Mapping[int, bytes]
@@ -176,8 +173,7 @@ class Identification:
     """The object to go on with; None when this was the last."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class IdentifyAsk:
+class IdentifyAsk(Frozen):
     """Device identification (43/14), as a stream of objects from `first` on."""
 
     unit: int
@@ -258,13 +254,12 @@ def encode_request(request: Request) -> bytes:
 # --- the other side: slaves that are played -------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Query:
+class Query(Frozen, hidden=("data",)):
     """A request of function 8/0 or 43/14, which read or write no place."""
 
     unit: int
     function: int
-    data: bytes = field(repr=False)
+    data: bytes
     """What to return."""
     level: int = 0
     """Of an identification: 1 basic, 2 regular, 3 extended, 4 one object."""

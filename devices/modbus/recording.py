@@ -12,20 +12,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from typing import Any, Final, Literal, cast
 
 from devices.bus import WrongAnswerError
 from devices.modbus.frames import FRAMINGS, Framing, FramingName
 from skerry.errors import InvalidError
+from skerry.frozen import Frozen
 
 VERSION: Final = 1
 FIRST: Final = "skerryBusRecording"
 PIECES_MAX: Final = 1_000_000
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Piece:
+class Piece(Frozen):
     """Bytes that went one way at one time."""
 
     at_s: float
@@ -33,8 +32,7 @@ class Piece:
     data: bytes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Recording:
+class Recording(Frozen):
     """All of a file."""
 
     line: str
@@ -149,8 +147,7 @@ def _request(framing: Framing, data: bytes) -> tuple[int, bytes, int] | None:
     return None if taken is None else (taken.unit, taken.pdu, taken.transaction)
 
 
-@dataclass(frozen=True, slots=True)
-class _AnyAnswer:
+class _AnyAnswer(Frozen, kw_only=False):
     """An `Ask` that takes what is whole: a recording keeps also what was wrong."""
 
     unit: int

@@ -7,7 +7,6 @@ that exist cost a few requests, those that don't about one each. A scan only rea
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Mapping
-from dataclasses import dataclass
 from typing import Final
 
 from devices.bus import (
@@ -20,6 +19,7 @@ from devices.bus import (
     WrongAnswerError,
 )
 from devices.plan import Range, Table
+from skerry.frozen import Frozen
 
 BLOCK: Final[dict[Table, int]] = {"holding": 64, "input": 64, "coil": 512, "discrete": 512}
 
@@ -27,8 +27,7 @@ SINGLY: Final = 8
 """What is refused and no longer than this is looked at place by place: halving on would cost twice as much."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FoundUnit:
+class FoundUnit(Frozen):
     """A unit that answers."""
 
     unit: int

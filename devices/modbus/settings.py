@@ -6,15 +6,15 @@ Pure; made from what its devices say of themselves (`devices.modbus.endpoints`).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Final
+
+from skerry.frozen import Frozen, field
 
 SILENCE_S_MIN: Final = 0.00175
 """3.5 characters are no shorter than this, however fast the line (MODBUS over Serial Line 1.02, 2.5.1.1)."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WireSettings:
+class WireSettings(Frozen):
     """How a line is spoken to."""
 
     timeout_s: float = 1.0

@@ -7,7 +7,6 @@ read by many.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from string import Template
 from typing import Final, Literal, cast
 
@@ -17,6 +16,7 @@ from devices.payload import Binary, JsonPaths, Layout, Path
 from devices.port import DeviceConfig, PropertyConfig
 from devices.templates import command_in, template_in
 from skerry.errors import InvalidError
+from skerry.frozen import Frozen, replace
 from skerry.objects.json import JsonObject
 from skerry.objects.meta import Key
 
@@ -40,8 +40,7 @@ AVAILABILITIES_MAX: Final = 8
 OK_DEFAULT: Final = ("true", "ok", "OK", "success", "200")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Presence:
+class Presence(Frozen):
     """Where this gateway says whether it is there: by a retained message when it connects, by its last will when it
     is gone."""
 
@@ -50,8 +49,7 @@ class Presence:
     offline: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Broker:
+class Broker(Frozen):
     """One connection: devices that say the same share it."""
 
     host: str
@@ -72,8 +70,7 @@ class Broker:
         return f"{self.host}:{self.port}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Availability:
+class Availability(Frozen):
     """A topic on which a device, or the broker as its last will, says whether it is there."""
 
     topic: str
@@ -83,8 +80,7 @@ class Availability:
     offline: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Response:
+class Response(Frozen):
     """How a device answers a request: on a topic, with the correlation that the request had (MQTT 5, 4.10)."""
 
     topic: str
@@ -100,8 +96,7 @@ class Response:
     timeout_s: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Command:
+class Command(Frozen):
     """What is sent to have a property written."""
 
     topic: str
@@ -112,16 +107,14 @@ class Command:
     """The broker throws it away when it could not be delivered for so long (MQTT 5); 0: never."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Question:
+class Question(Frozen):
     """What is sent to have a property told."""
 
     topic: str
     template: Template
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MqttProperty:
+class MqttProperty(Frozen):
     config: PropertyConfig
     topic: str
     """"" for a property that is only written."""
@@ -137,8 +130,7 @@ class MqttProperty:
         return replace(self.layout, source=JsonPaths(value=self.response.value), missing_is_silence=True)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MqttDevice:
+class MqttDevice(Frozen):
     key: Key
     broker: Broker
     availability: tuple[Availability, ...]

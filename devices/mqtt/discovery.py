@@ -19,6 +19,7 @@ from devices.mqtt.config import AVAILABILITIES_MAX, parse_property
 from devices.payload import parse_path
 from devices.port import PropertyConfig
 from skerry.errors import InvalidError
+from skerry.frozen import Frozen
 from skerry.objects.json import Json, JsonObject, str_at
 
 ORIGIN_OF_OURS: Final = "skerry"
@@ -48,8 +49,7 @@ _WORDS: Final[Mapping[str, str]] = {
 DOCUMENT_BYTES_MAX: Final = 256 * 1024
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
+class Place(Frozen):
     """What the objects say of where the devices are."""
 
     node: str
@@ -58,8 +58,7 @@ class Place:
     """`spec.protocol.configData`: the broker, as the gateway reaches it."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Discovered:
+class Discovered(Frozen):
     """Objects to apply, and what was left out."""
 
     objects: tuple[JsonObject, ...]
@@ -76,8 +75,7 @@ class _Device:
     """By their keys."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Property:
+class _Property(Frozen):
     """One of ours."""
 
     name: str

@@ -16,7 +16,7 @@ import asyncio
 import hashlib
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from devices.inflow import Inflow, no_value
@@ -46,6 +46,7 @@ from devices.payload import (
 from devices.port import DeviceConfig, DeviceHealth, Explanation, Reading, Rehearsal, WriteResult, WriteState
 from devices.templates import as_json, fill
 from skerry.errors import InvalidError, UnavailableError
+from skerry.frozen import replace
 from skerry.objects.meta import Key
 from skerry.objects.twins import Quality, Value, format_value, same_value
 from skerry.ports import Clock

@@ -6,13 +6,13 @@ message brings it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
 from devices.layouts import PAYLOAD_BYTES_SHOWN, layout_steps, shown_payload
 from devices.mqtt.config import MqttDevice, MqttProperty
 from devices.mqtt.port import Delivery, Outgoing
 from devices.port import DeviceHealth, Explanation, Reading, Rehearsal, Step
+from skerry.frozen import Frozen
 from skerry.objects.json import JsonObject
 from skerry.objects.times import micro_time_text
 from skerry.objects.twins import Value, format_value
@@ -21,8 +21,7 @@ CORRELATION: Final = "<correlation>"
 """In rehearsed payloads: each request has another."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Note:
+class Note(Frozen):
     """What came last for one property."""
 
     topic: str

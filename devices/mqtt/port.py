@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Protocol
 
 from devices.mqtt.config import Broker
+from skerry.frozen import Frozen
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Delivery:
+class Delivery(Frozen):
     """One message as delivered. `life` counts connections: an acknowledgement belongs to the connection on which
     its message came, for packet ids begin anew with the next."""
 
@@ -25,8 +24,7 @@ class Delivery:
     """Of a request that this answers (MQTT 5)."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outgoing:
+class Outgoing(Frozen):
     """One message to publish. What only MQTT 5 can say is left out on a connection of an older version."""
 
     topic: str
@@ -39,8 +37,7 @@ class Outgoing:
     correlation: bytes = b""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Hooks:
+class Hooks(Frozen):
     """Called on the event loop."""
 
     connected: Callable[[bool], None]

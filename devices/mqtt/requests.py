@@ -17,14 +17,14 @@ from devices.mqtt.port import Delivery
 from devices.payload import at_path, read_json, read_payload, text_of
 from devices.port import WriteResult
 from skerry.errors import InvalidError
+from skerry.frozen import Frozen
 from skerry.objects.twins import Value, format_value, same_value
 
 EXCERPT_MAX: Final = 200
 """Characters of a device's own words that a reason quotes."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
+class Request(Frozen):
     """One that waits for its answer."""
 
     topic: str
@@ -84,8 +84,7 @@ def _belongs(request: Request, delivery: Delivery) -> bool:
         return False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
+class Verdict(Frozen):
     """What an answer says."""
 
     accepted: bool

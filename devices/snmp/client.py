@@ -9,15 +9,14 @@ from __future__ import annotations
 import asyncio
 import struct
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, Final, Protocol, TypeAlias
 
 from devices.snmp.config import Access, Target, Written
 from skerry.errors import UnavailableError
+from skerry.frozen import Frozen
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Bound:
+class Bound(Frozen):
     """An object and what the device says of it."""
 
     oid: str
@@ -27,8 +26,7 @@ class Bound:
     """None: it has none; the syntax says why (`NoSuchInstance`)."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Refused:
+class Refused(Frozen):
     """The device's own error."""
 
     status: str

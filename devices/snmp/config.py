@@ -9,7 +9,6 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Final, Literal, cast
 
@@ -18,6 +17,7 @@ from devices.layouts import parse_layout
 from devices.payload import Layout, written_text
 from devices.port import DeviceConfig, PropertyConfig
 from skerry.errors import InvalidError
+from skerry.frozen import Frozen, replace
 from skerry.objects.json import JsonObject
 from skerry.objects.meta import Key
 from skerry.objects.twins import Value
@@ -47,22 +47,27 @@ TRUTH: Final[Mapping[str, str]] = {"1": "true", "2": "false"}
 _OID: Final = re.compile(r"[012](\.\d{1,10}){1,127}")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Access:
+class Access(
+    Frozen,
+    hidden=(
+        "community",
+        "auth_password",
+        "priv_password",
+    ),
+):
     """Who we are to a device; where that is the same, an engine is shared."""
 
     version: Version
-    community: str = field(default="", repr=False)
+    community: str = ""
     user: str = ""
     level: Level = "authPriv"
     auth: Auth = "SHA256"
     priv: Priv = "AES"
-    auth_password: str = field(default="", repr=False)
-    priv_password: str = field(default="", repr=False)
+    auth_password: str = ""
+    priv_password: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Target:
+class Target(Frozen):
     """Where a device is, and how patient one is with it."""
 
     host: str
@@ -72,24 +77,21 @@ class Target:
     retries: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Written:
+class Written(Frozen):
     """A value as it is sent."""
 
     kind: Kind
     value: int | bytes | str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SnmpProperty:
+class SnmpProperty(Frozen):
     config: PropertyConfig
     oid: str
     layout: Layout
     kind: Kind
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SnmpDevice:
+class SnmpDevice(Frozen):
     key: Key
     access: Access
     target: Target

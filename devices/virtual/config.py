@@ -5,7 +5,6 @@ Pure. docs/reference/devices.md describes every field.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
 from devices.fields import bool_in, int_in, map_in, refuse_unknown
@@ -13,6 +12,7 @@ from devices.port import DeviceConfig, PropertyConfig
 from devices.signals import Playing, Signal, signal_in, value_in
 from devices.virtual.faults import Fault, faults_in
 from skerry.errors import InvalidError
+from skerry.frozen import Frozen
 from skerry.objects.json import list_at
 from skerry.objects.meta import Key
 from skerry.objects.twins import Value
@@ -25,8 +25,7 @@ SCRIPT_MAX: Final = 1000
 SEED_MAX: Final = 2**53
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VirtualProperty:
+class VirtualProperty(Frozen):
     config: PropertyConfig
     script: tuple[Value, ...]
     """Played by the reading, not by the clock."""
@@ -43,8 +42,7 @@ class VirtualProperty:
         return Playing(self.signal, seed=seed, name=self.config.name) if self.signal is not None else None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VirtualDevice:
+class VirtualDevice(Frozen):
     key: Key
     silent: bool
     seed: int

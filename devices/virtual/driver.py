@@ -12,7 +12,7 @@ import asyncio
 import heapq
 import math
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Final
 
 from devices.inflow import Inflow, no_value
@@ -31,6 +31,7 @@ from devices.signals import Playing, Point
 from devices.virtual.config import VirtualDevice, VirtualProperty, parse_device
 from devices.virtual.faults import Fault, Moment, is_offline, met, spoiled
 from skerry.errors import InvalidError
+from skerry.frozen import Frozen, replace
 from skerry.objects.json import JsonObject
 from skerry.objects.meta import Key
 from skerry.objects.twins import Value, format_value, same_value
@@ -89,8 +90,7 @@ class _Device:
     properties: dict[str, _Property] = field(default_factory=dict[str, _Property])
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Read:
+class _Read(Frozen):
     """One reading of a property."""
 
     reading: Reading

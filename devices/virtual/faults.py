@@ -9,13 +9,13 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import Final, cast
 
 from devices.fields import int_in, refuse_unknown, text_in
 from devices.port import PropertyConfig
 from devices.signals import Point, chance, in_type, number_in, seconds_in
 from skerry.errors import InvalidError
+from skerry.frozen import Frozen, replace
 from skerry.objects.json import JsonObject
 
 FAULTS: Final[Mapping[str, tuple[str, ...]]] = {
@@ -51,8 +51,7 @@ _DECIMALS: Final = 6
 _SHARE: Final = re.compile(r"(\d{1,3}(?:\.\d+)?) ?%")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fault:
+class Fault(Frozen):
     name: str
     number: int
     """Its place in the list: chance differs from one to the next."""
@@ -81,8 +80,7 @@ class Fault:
         return not self.properties or prop in self.properties
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Moment:
+class Moment(Frozen):
     """One reading or write: which, and when."""
 
     seed: int

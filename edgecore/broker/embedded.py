@@ -9,7 +9,6 @@ from __future__ import annotations
 import secrets
 import ssl
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -18,14 +17,14 @@ from edgecore.broker.server import BrokerServer, Listener, ServerParts
 from edgecore.broker.users import UserBook
 from skerry.errors import InvalidError
 from skerry.files import unavailable, write_private
+from skerry.frozen import Frozen
 from skerry.ports import Clock, Ids
 
 DATABASE: Final = "broker.db"
 PASSWORD_BYTES: Final = 24
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Embedding:
+class Embedding(Frozen):
     """What the settings say."""
 
     directory: Path

@@ -15,11 +15,11 @@ import logging
 import ssl
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Final, Protocol, cast
 
 from edgecore.broker.journal import Journal
 from skerry.errors import UnavailableError
+from skerry.frozen import Frozen, field
 from skerry.listening import listening_socket
 from skerry.mqtt.broker import Broker, Close, Guard, Send
 from skerry.mqtt.codec import Decoder, encode
@@ -90,15 +90,13 @@ class OpenHouse:
         return True
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Listener:
+class Listener(Frozen):
     host: str
     port: int
     tls: ssl.SSLContext | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ServerParts:
+class ServerParts(Frozen):
     """What a broker is made of."""
 
     version: str

@@ -22,6 +22,7 @@ from typing import Any, Final, cast
 
 from skerry.errors import AlreadyExistsError, InvalidError, NotFoundError, UnavailableError
 from skerry.files import unavailable, write_private
+from skerry.frozen import Frozen
 from skerry.mqtt.topics import covers, is_filter, matches
 
 LOG = logging.getLogger(__name__)
@@ -39,8 +40,7 @@ _N, _R, _P = 1 << 13, 8, 2
 """scrypt's costs: 8 MiB and some 50 ms of a small gateway, for passwords that a person may have chosen."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class User:
+class User(Frozen):
     salt: bytes
     hash: bytes
     publish: tuple[str, ...]

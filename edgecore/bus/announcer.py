@@ -13,7 +13,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from dataclasses import dataclass
 from typing import Final
 
 from devices.mqtt.port import Connection, Delivery, Hooks, Outgoing
@@ -23,6 +22,7 @@ from edgecore.bus.port import PUBLISH_S_MAX, Open, Twins, begin
 from edgecore.store.port import EdgeBatch
 from edgecore.store.shell import AsyncEdgeStore
 from skerry.errors import CallerError, InvalidError, UnavailableError
+from skerry.frozen import Frozen
 from skerry.objects.device_models import DEVICES, MODELS, served_properties
 from skerry.objects.json import JsonObject, decode_object, str_at
 from skerry.objects.meta import Key, name_of, namespace_of
@@ -37,8 +37,7 @@ LOOK_S: Final = 1.0
 ORIGIN: Final = "homeassistant"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AnnouncerParts:
+class AnnouncerParts(Frozen):
     """What it is made of."""
 
     prefix: str

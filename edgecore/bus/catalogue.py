@@ -6,21 +6,19 @@ Pure. Keeps nothing.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 
+from skerry.frozen import Frozen
 from skerry.objects.device_models import DEVICES, properties_in, served_properties
 from skerry.objects.json import JsonObject, map_at, str_at
 from skerry.objects.meta import Key, labels_of, name_of, namespace_of
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Property:
+class Property(Frozen):
     type: str
     tolerance: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KnownDevice:
+class KnownDevice(Frozen):
     description: str
     properties: Mapping[str, Property]
 

@@ -10,10 +10,10 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final, cast
 
 from skerry.errors import InvalidError
+from skerry.frozen import Frozen
 from skerry.objects.device_models import is_writable, served_properties
 from skerry.objects.json import Json, JsonObject, map_at, maps_at, str_at
 from skerry.objects.meta import Key, annotations_of
@@ -39,8 +39,7 @@ FLOAT_STEP: Final = 0.001
 TEXT_MAX: Final = 255
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Topics:
+class Topics(Frozen):
     """Where one device is spoken of."""
 
     prefix: str

@@ -11,9 +11,9 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Final, cast
 
+from skerry.frozen import Frozen, field
 from skerry.objects.desired import Vector
 from skerry.objects.json import Json, JsonObject
 from skerry.objects.twins import VALUE_BYTES_MAX, TwinState, same_value
@@ -51,8 +51,7 @@ class RefusedError(Exception):
 # --- what apps send ---------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Told:
+class Told(Frozen):
     """What an update says of one property."""
 
     expected: str | None
@@ -61,15 +60,13 @@ class Told:
     """When it was read, as far as the app says; 0: it does not."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TwinUpdate:
+class TwinUpdate(Frozen):
     event_id: str
     twin: Mapping[str, Told | None]
     """None: the app wants the property gone."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StateUpdate:
+class StateUpdate(Frozen):
     state: str
 
 
@@ -165,8 +162,7 @@ def mistyped(type: str, reason: str) -> str:
 # --- what they are told -----------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TwinView:
+class TwinView(Frozen):
     """One property as these topics show it."""
 
     type: str
@@ -282,8 +278,7 @@ def synced(event_id: str, now_ms: int, views: Mapping[str, TwinView]) -> bytes:
     return _message(event_id, now_ms, twin=_twins(views, versions=True))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Member:
+class Member(Frozen):
     """One device of this node."""
 
     namespace: str

@@ -14,7 +14,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
 from devices.external import ExternalDriver, Report
@@ -35,6 +35,7 @@ from edgecore.bus.topics import (
 from edgecore.store.port import EdgeBatch
 from edgecore.store.shell import AsyncEdgeStore
 from skerry.errors import InvalidError, NotFoundError, UnavailableError
+from skerry.frozen import Frozen, replace
 from skerry.objects.desired import Vector
 from skerry.objects.device_models import DEVICES, MODELS
 from skerry.objects.json import decode_object
@@ -59,8 +60,7 @@ ORIGIN: Final = "mqtt"
 Place: TypeAlias = "tuple[Key, str]"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BusParts:
+class BusParts(Frozen):
     """What the bus is made of."""
 
     node: str

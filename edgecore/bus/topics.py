@@ -6,8 +6,9 @@ of a device; older apps leave the namespace out, are understood as well, and ans
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final, Literal
+
+from skerry.frozen import Frozen
 
 DEVICES: Final = "$hw/events/device"
 NODES: Final = "$hw/events/node"
@@ -21,8 +22,7 @@ News = Literal[
 ]  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class DevicePath:
+class DevicePath(Frozen, kw_only=False):
     """How a topic names a device. `namespace` "": it does not, in the form of before KubeEdge 1.12."""
 
     namespace: str
@@ -34,16 +34,14 @@ class DevicePath:
         return f"{DEVICES}/{named}/{news}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeviceRequest:
+class DeviceRequest(Frozen):
     """Somebody wants something of a device."""
 
     request: Request
     device: DevicePath
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MembershipRequest:
+class MembershipRequest(Frozen):
     """Somebody wants to know which devices this node has."""
 
 

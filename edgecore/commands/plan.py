@@ -17,10 +17,11 @@ Rules 3 and 4 are what lets a record be forgotten: once the deadline is over, th
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
 from edgecore.commands.records import CommandRecord, Moment, delivered
+from skerry.frozen import Frozen, replace
 from skerry.objects.commands import CommandSpec, Phase, Refusal, command_spec, lane_of
 from skerry.objects.json import JsonObject
 from skerry.objects.meta import namespace_of
@@ -33,8 +34,7 @@ REMEMBERED_MAX: Final = 200
 """Records that are kept for people alone: their commands are over, and can't come again."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Seen:
+class Seen(Frozen):
     """Everything that decides."""
 
     held: Mapping[str, JsonObject]
@@ -57,36 +57,31 @@ class Seen:
     now: Moment
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Keep:
+class Keep(Frozen):
     """Write the record, and tell the cloud."""
 
     record: CommandRecord
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Begin:
+class Begin(Frozen):
     """Write the record, and tell the cloud. When it knows, the command is carried out."""
 
     record: CommandRecord
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CarryOut:
+class CarryOut(Frozen):
     """Act: here and in the cloud it is known that the command is begun."""
 
     record: CommandRecord
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Halt:
+class Halt(Frozen):
     """Ask the running command to stop before its next step."""
 
     uid: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Forget:
+class Forget(Frozen):
     """Remove the record."""
 
     uid: str
@@ -97,8 +92,7 @@ _End: TypeAlias = tuple[Phase, str, str]
 Step: TypeAlias = Keep | Begin | CarryOut | Halt | Forget
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class Plan(Frozen):
     steps: tuple[Step, ...]
     wake_s: float | None = None
     """When to plan again if nothing happens; None: only when something does."""

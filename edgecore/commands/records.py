@@ -7,10 +7,10 @@ another incarnation, for which the command is not meant.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import cast
 
 from edgecore.store.port import NewReport
+from skerry.frozen import Frozen, replace
 from skerry.objects.commands import (
     FINAL,
     REPORT,
@@ -25,8 +25,7 @@ from skerry.objects.json import JsonObject, decode_object, encode_object, int_at
 from skerry.objects.meta import name_of, namespace_of
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Moment:
+class Moment(Frozen):
     """An instant on this gateway: its wall clock may be wrong, its monotonic clock is true within one boot."""
 
     wall_ms: int
@@ -39,8 +38,7 @@ class Moment:
         return max(0, now.wall_ms - self.wall_ms)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CommandRecord:
+class CommandRecord(Frozen):
     """See the module. `phase` is Delivered, Running or final."""
 
     namespace: str

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Final
 
 from edgecore.commands.plan import Begin, CarryOut, Forget, Halt, Keep, Seen, Step, plan
@@ -19,6 +18,7 @@ from edgecore.commands.records import CommandRecord, Moment
 from edgecore.store.port import META_EPOCH, EdgeBatch
 from edgecore.store.shell import AsyncEdgeStore
 from skerry.errors import SkerryError, UnavailableError
+from skerry.frozen import Frozen
 from skerry.objects.commands import COMMANDS, Action, Order, Outcome, Refusal, command_spec, described
 from skerry.objects.json import JsonObject, decode_object, str_at
 from skerry.objects.meta import name_of, namespace_of
@@ -33,8 +33,7 @@ LOOK_AGAIN_S: Final = 60.0
 """Something that a command waits for may come without a word."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CommandParts:
+class CommandParts(Frozen):
     """What the runner is made of."""
 
     store: AsyncEdgeStore

@@ -27,6 +27,7 @@ from edgecore.dmi.translate import device_message, fingerprint, model_message
 from edgecore.store.port import EdgeBatch
 from edgecore.store.shell import AsyncEdgeStore
 from skerry.errors import ConflictError, InvalidError, NotFoundError, UnavailableError
+from skerry.frozen import Frozen
 from skerry.objects.device_models import DEVICES, MODELS
 from skerry.objects.json import Json, JsonObject, decode_object, encode_object, maps_at, str_at, str_map_at
 from skerry.objects.meta import Key, name_of, namespace_of
@@ -71,8 +72,7 @@ class MapperClient(Protocol):
     def close(self) -> None: ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sockets:
+class Sockets(Frozen):
     """What is spoken over."""
 
     dial: Callable[[str], MapperClient]
@@ -81,8 +81,7 @@ class Sockets:
     """Serves mappers until it is cancelled."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MappersParts:
+class MappersParts(Frozen):
     """What it is made of."""
 
     store: AsyncEdgeStore
@@ -114,8 +113,7 @@ class _Mapper:
     worker: asyncio.Task[None] | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Known:
+class _Known(Frozen):
     """A device that mappers may speak to."""
 
     key: Key

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import replace
 
 from devices.dmi import messages
 from devices.dmi.codec import encode
 from devices.dmi.values import anys
+from skerry.frozen import replace
 from skerry.objects.device_models import properties_in, served_properties
 from skerry.objects.json import JsonObject, bool_at, int_at, map_at, maps_at, str_at, str_map_at, strs_at
 from skerry.objects.meta import name_of, namespace_of

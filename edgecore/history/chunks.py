@@ -8,9 +8,9 @@ its size, so that a reading is written a few times and a day is rows of hundreds
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Final, NamedTuple
 
+from skerry.frozen import Frozen
 from skerry.objects.blocks import Reading, decode_block, encode_block
 
 READINGS_MAX: Final = 1024
@@ -33,8 +33,7 @@ class Kept(NamedTuple):
         return self.at_ms, self.reading.seq
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Chunk:
+class Chunk(Frozen):
     """Readings of one series, in the order in which they were taken; all of them sure or none."""
 
     series: str

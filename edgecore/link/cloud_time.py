@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
 
+from skerry.frozen import Frozen
 from skerry.ports import Clock
 from skerry.sync.ages import DRIFT_MAX, clock_is_wrong, cloud_time
 from skerry.sync.ports import BootTimes, Reading
@@ -21,8 +21,7 @@ SANE_MS: Final = 1_767_225_600_000
 """2026-01-01: a wall clock before this was never set."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HeardTime:
+class HeardTime(Frozen):
     """One reading of the cloud's clock."""
 
     server_ms: int

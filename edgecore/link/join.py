@@ -21,7 +21,6 @@ import socket
 import ssl
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, cast
@@ -42,6 +41,7 @@ from skerry.errors import (
     UnavailableError,
 )
 from skerry.files import write_private
+from skerry.frozen import Frozen
 from skerry.objects.enrolment import (
     DISCOVERY_PATH,
     ENROL_PATH,
@@ -77,8 +77,7 @@ _NO_CHECK_TIME: Final = 0x200000
 """X509_V_FLAG_NO_CHECK_TIME of OpenSSL, which Python's `ssl` does not name."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JoinRequest:
+class JoinRequest(Frozen):
     """What the operator gives."""
 
     data: Path
@@ -91,8 +90,7 @@ class JoinRequest:
     """The HTTP proxy for a host that does not answer directly; see `proxy_of`."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Peer:
+class _Peer(Frozen, kw_only=False):
     host: str
     port: int
 
@@ -107,8 +105,7 @@ def _peer(cloud: str) -> _Peer:
         raise BadRequestError(f"--cloud: {error}") from error
 
 
-@dataclass(frozen=True, slots=True)
-class _Route:
+class _Route(Frozen, kw_only=False):
     """How a peer is reached."""
 
     peer: _Peer

@@ -12,18 +12,17 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 
 from skerry.errors import InvalidError, NotFoundError
 from skerry.files import unavailable, write_private
+from skerry.frozen import Frozen
 from skerry.objects.enrolment import HUB_SERVER_NAME, Enrolled
 from skerry.objects.json import Json, JsonObject, int_at, str_at, strs_at
 from skerry.transport.websocket import Identity
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Membership:
+class Membership(Frozen):
     """As joined."""
 
     node: str
@@ -36,8 +35,7 @@ class Membership:
     """When two thirds of the certificate's life are over, by the cloud's clock; milliseconds since the epoch."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Credentials:
+class Credentials(Frozen):
     """What joining gave, in PEM."""
 
     key_pem: str

@@ -15,7 +15,6 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from ssl import SSLContext
 from typing import Final
@@ -25,6 +24,7 @@ from edgecore.store.port import META_WAY, EdgeBatch
 from edgecore.store.shell import AsyncEdgeStore
 from skerry.clocks import SystemClock
 from skerry.errors import SkerryError, UnansweredError, UnavailableError
+from skerry.frozen import Frozen
 from skerry.objects.enrolment import (
     HUB_RECOVER_PATH,
     HUB_RENEW_PATH,
@@ -168,8 +168,7 @@ async def renew(data: Path, *, known_ms: int, proxies: Sequence[Proxy | None] = 
     raise UnavailableError("; ".join(faults))
 
 
-@dataclass(frozen=True, slots=True)
-class _Asking:
+class _Asking(Frozen, kw_only=False):
     """Who is asked, and how."""
 
     address: str

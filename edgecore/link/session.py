@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from typing import Final, Protocol
 
 from edgecore.link.bandwidth import Caps
@@ -22,6 +21,7 @@ from edgecore.store.port import META_EPOCH, META_KNOWN_MS, META_LEAVING, META_RE
 from edgecore.store.shell import AsyncEdgeStore
 from skerry.daemon import leaves
 from skerry.errors import DamagedError, IdentityRefusedError, SkerryError, UnansweredError, UnavailableError
+from skerry.frozen import Frozen, field, replace
 from skerry.objects.bandwidth import BandwidthPlan
 from skerry.objects.json import JsonObject
 from skerry.objects.meta import Key, Revision, Stamp
@@ -64,8 +64,7 @@ def _yes() -> bool:
     return True
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LinkSettings:
+class LinkSettings(Frozen):
     """Who this gateway is, and where its cloud is."""
 
     node: str
@@ -81,8 +80,7 @@ class LinkSettings:
     """What this gateway may send at what time of day, beside what its Node says; None: all it can."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LinkParts:
+class LinkParts(Frozen):
     """What the link is made of."""
 
     store: AsyncEdgeStore
@@ -105,8 +103,7 @@ class LinkParts:
     """Whether the clock's time of day is to be believed."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LinkStatus:
+class LinkStatus(Frozen):
     """For the local API and people."""
 
     state: str

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Final
 
@@ -19,17 +18,17 @@ from skerry.errors import (
     TooManyRequestsError,
     UnavailableError,
 )
+from skerry.frozen import Frozen
 from skerry.objects.json import JsonObject, encode_object
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+class Answer(Frozen):
     """A whole answer."""
 
     code: int = 200
     body: bytes = b""
     content_type: str = "application/json"
-    headers: tuple[tuple[str, str], ...] = field(default=())
+    headers: tuple[tuple[str, str], ...] = ()
 
 
 class MethodNotAllowedError(BadRequestError):

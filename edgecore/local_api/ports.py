@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 from edgecore.store.shell import AsyncEdgeStore
+from skerry.frozen import Frozen
 from skerry.objects.desired import Vector, Wish
 from skerry.objects.device_questions import Question
 from skerry.objects.history import HistoryQuestion
@@ -110,8 +110,7 @@ class Pods(Protocol):
     def count(self) -> int: ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LocalParts:
+class LocalParts(Frozen):
     """What the local API is made of."""
 
     store: AsyncEdgeStore

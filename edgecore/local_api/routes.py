@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncGenerator, Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, cast
 
@@ -19,6 +18,7 @@ from edgecore.local_api.objects import LocalObjects
 from edgecore.local_api.ports import LocalParts
 from edgecore.store.backlog import Now, backlog_shown
 from skerry.errors import BadRequestError, GoneError, NotFoundError, SkerryError, UnavailableError
+from skerry.frozen import Frozen
 from skerry.objects.bandwidth import bandwidth_text
 from skerry.objects.desired import Wish
 from skerry.objects.desired_log import desired_log, log_limit
@@ -36,8 +36,7 @@ BOOKMARK_S: Final = 60.0
 _WISH_FIELDS: Final = ("name", "value", "take", "expires", "ifMatch")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
+class Request(Frozen):
     """One request as parsed. `uid` is the caller's, as the kernel says."""
 
     method: str
@@ -53,16 +52,14 @@ class Request:
         return self.query.get(name, "") in ("true", "1")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stream:
+class Stream(Frozen):
     """An answer without a length. The first piece is there before the head is sent, so errors still get a status."""
 
     chunks: AsyncGenerator[bytes]
     content_type: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Target:
+class Target(Frozen):
     """What a path names in the API: a collection (`name` ""), an object, or a part of one."""
 
     kind: Kind

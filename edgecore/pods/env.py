@@ -10,11 +10,11 @@ import base64
 import binascii
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from decimal import ROUND_CEILING, Decimal
 from typing import Final, TypeAlias
 
 from skerry.errors import InvalidError
+from skerry.frozen import Frozen
 from skerry.objects.json import JsonObject, bool_at, map_at, maps_at, str_at, str_map_at, strs_at
 from skerry.objects.meta import annotations_of, labels_of, name_of, namespace_of, uid_of
 from skerry.objects.quantity import Quantity, parse_quantity
@@ -27,8 +27,7 @@ class ConfigError(InvalidError):
     """Something that a container names is not there (yet). The text is the kubelet's."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NodeFacts:
+class NodeFacts(Frozen):
     """What pods may ask of their node."""
 
     name: str
@@ -37,8 +36,7 @@ class NodeFacts:
     """Quantities by resource: what a container may use that has no limit."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Surroundings:
+class Surroundings(Frozen):
     """Where values come from."""
 
     pod: JsonObject

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from skerry.frozen import Frozen
 from skerry.objects.json import JsonObject
 from skerry.objects.meta import name_of, namespace_of, uid_of
 from skerry.objects.reports import EVENT, EventReport
@@ -12,8 +11,7 @@ from skerry.objects.times import time_text
 COMPONENT = "edgecore"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Happening:
+class Happening(Frozen):
     """One thing worth telling people. `container` is "" for the pod as a whole."""
 
     reason: str

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncGenerator, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -18,6 +17,7 @@ from edgecore.pods.port import ContainerState, Runtime
 from edgecore.pods.worker import log_directory
 from edgecore.store.shell import AsyncEdgeStore
 from skerry.errors import BadRequestError, NotFoundError
+from skerry.frozen import Frozen
 from skerry.objects.json import JsonObject, decode_object, maps_at, str_at
 from skerry.objects.logs import LogRequest
 from skerry.objects.meta import Key
@@ -29,8 +29,7 @@ FOLLOW_S: Final = 0.2
 """How often a followed file is looked at."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LogParts:
+class LogParts(Frozen):
     store: AsyncEdgeStore
     runtime: Runtime
     clock: Clock

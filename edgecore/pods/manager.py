@@ -9,13 +9,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import Final
 
 from edgecore.pods.records import PodRecord
 from edgecore.pods.worker import FAILED_AGAIN_S, PodParts, PodWorker
 from edgecore.store.port import META_EPOCH, EdgeBatch
 from skerry.errors import UnavailableError
+from skerry.frozen import replace
 from skerry.objects.meta import Key
 
 log = logging.getLogger(__name__)

@@ -16,7 +16,6 @@ import platform
 import shutil
 import socket
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -25,6 +24,7 @@ from edgecore.store.backlog import Backlog, Now, backlog_of, backlog_text, waits
 from edgecore.store.port import META_EPOCH, EdgeBatch, NewReport
 from edgecore.store.shell import AsyncEdgeStore
 from skerry.errors import UnavailableError
+from skerry.frozen import Frozen, replace
 from skerry.objects.conditions import find_condition
 from skerry.objects.json import JsonObject, maps_at, str_at, to_json
 from skerry.objects.meta import Key
@@ -48,8 +48,7 @@ DISK_LOW_SHARE: Final = 0.10
 PIDS_LOW_SHARE: Final = 0.05
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Machine:
+class Machine(Frozen):
     """The gateway as it is now."""
 
     hostname: str
@@ -70,8 +69,7 @@ class Machine:
     pids_used: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NodeIdentity:
+class NodeIdentity(Frozen):
     """What the node is by its settings."""
 
     name: str

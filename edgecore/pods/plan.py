@@ -8,10 +8,10 @@ a step back ends it.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
 from edgecore.pods.port import ContainerState
+from skerry.frozen import Frozen, field
 from skerry.objects.json import JsonObject, maps_at, str_at
 from skerry.objects.meta import name_of, namespace_of, uid_of
 
@@ -23,16 +23,14 @@ KEPT_RUNS: Final = 2
 """The current container and the one before it: for `lastState` and `logs --previous`."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Backoff:
+class Backoff(Frozen):
     """How long a container waits after its next end, and when that was decided."""
 
     delay_s: int
     at_ms: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Problem:
+class Problem(Frozen):
     """Why a container could not be started at the last try, and when to try again."""
 
     reason: str
@@ -42,8 +40,7 @@ class Problem:
     tries: int = 1
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Seen:
+class Seen(Frozen):
     """Everything that decides."""
 
     pod: JsonObject
@@ -58,37 +55,32 @@ class Seen:
     now_ms: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Start:
+class Start(Frozen):
     name: str
     attempt: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stop:
+class Stop(Frozen):
     container_id: str
     name: str
     grace_s: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Remove:
+class Remove(Frozen):
     container_id: str
 
 
 Action: TypeAlias = Start | Stop | Remove
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Waiting:
+class Waiting(Frozen):
     """What a container waits for, as `state.waiting` says it."""
 
     reason: str
     message: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class Plan(Frozen):
     actions: tuple[Action, ...] = ()
     waiting: Mapping[str, Waiting] = field(default_factory=dict[str, Waiting])
     backoff: Mapping[str, Backoff] = field(default_factory=dict[str, Backoff])

@@ -8,22 +8,20 @@ started across a restart of the agent: `list` finds it again by the labels it wa
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
 from skerry.errors import InvalidError
+from skerry.frozen import Frozen
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Mount:
+class Mount(Frozen):
     host_path: Path
     container_path: str
     read_only: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ContainerSpec:
+class ContainerSpec(Frozen):
     """One container to run, everything resolved: no ConfigMap, Secret or field reference is left."""
 
     pod_uid: str
@@ -45,8 +43,7 @@ class ContainerSpec:
     run_as_group: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ContainerState:
+class ContainerState(Frozen):
     """One container as the runtime sees it. Times are wall clock milliseconds, 0 for not yet."""
 
     id: str

@@ -7,14 +7,13 @@ conditions would lose the time of their last change.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from edgecore.pods.plan import Backoff
+from skerry.frozen import Frozen
 from skerry.objects.json import JsonObject, bool_at, decode_object, encode_object, float_at, int_at, map_at, str_at
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PodRecord:
+class PodRecord(Frozen):
     """See the module. `status` is what was told the cloud last; `gone`, that it was told that nothing is left."""
 
     namespace: str

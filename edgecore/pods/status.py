@@ -7,10 +7,10 @@ scheduler's; it is only given where nobody wrote it.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from edgecore.pods.plan import Waiting, runs_of
 from edgecore.pods.port import ContainerState
+from skerry.frozen import Frozen
 from skerry.objects.conditions import find_condition
 from skerry.objects.json import JsonObject, maps_at, str_at, str_map_at
 from skerry.objects.meta import generation_of
@@ -19,8 +19,7 @@ from skerry.objects.times import time_text
 CREATING = Waiting(reason="ContainerCreating", message="")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Picture:
+class Picture(Frozen):
     """What the status is made of."""
 
     pod: JsonObject
@@ -173,8 +172,7 @@ def _all_over(picture: Picture) -> bool:
     return picture.terminating and all(state.phase == "exited" for state in picture.containers)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Fact:
+class _Fact(Frozen):
     status: str
     reason: str = ""
     message: str = ""

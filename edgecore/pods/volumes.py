@@ -13,21 +13,20 @@ import os
 import shutil
 import stat
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Final
 
 from edgecore.pods.env import ConfigError, Surroundings, data_of, field_value, not_found, resource_value
 from edgecore.pods.port import Mount
 from skerry.files import unavailable
+from skerry.frozen import Frozen
 from skerry.objects.json import JsonObject, bool_at, dig, int_at, map_at, maps_at, str_at
 from skerry.objects.meta import namespace_of
 
 _MODE: Final = 0o644
 
 
-@dataclass(frozen=True, slots=True)
-class File:
+class File(Frozen, kw_only=False):
     """One file of a written volume."""
 
     content: bytes

@@ -10,7 +10,6 @@ import asyncio
 import logging
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -38,6 +37,7 @@ from edgecore.pods.volumes import mounts_of, private_pods, sync_volumes
 from edgecore.store.port import META_EPOCH, EdgeBatch, NewReport
 from edgecore.store.shell import AsyncEdgeStore
 from skerry.errors import InvalidError, UnavailableError
+from skerry.frozen import Frozen, replace
 from skerry.objects.json import JsonObject, decode_object, dig, int_at, maps_at, str_at
 from skerry.objects.meta import Key, being_deleted, name_of, namespace_of, uid_of
 from skerry.objects.reports import POD_STATUS, PodStatusReport
@@ -57,8 +57,7 @@ NO_VOLUMES: Final = "ContainerCreating"
 FINAL: Final = frozenset({"Succeeded", "Failed"})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PodParts:
+class PodParts(Frozen):
     """What workers are made of."""
 
     store: AsyncEdgeStore

@@ -7,9 +7,9 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final, TypeAlias
 
+from skerry.frozen import Frozen
 from skerry.objects.json import Json, JsonObject
 from skerry.objects.meta import being_deleted
 from skerry.objects.rules import (
@@ -30,8 +30,7 @@ from skerry.objects.rules import (
 DIGEST_BYTES: Final = 16
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Source:
+class Source(Frozen):
     """One rule that hears something."""
 
     namespace: str
@@ -91,8 +90,7 @@ def messages_of(sources: Sequence[Source], topic: str, payload: bytes) -> tuple[
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Mark:
+class Mark(Frozen, kw_only=False):
     """A message that was stored and that the broker may not know to be done: packet id and a digest."""
 
     mid: int

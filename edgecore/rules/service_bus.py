@@ -15,7 +15,6 @@ import asyncio
 import json
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 import h11
@@ -24,6 +23,7 @@ from edgecore.rules.plan import Source, called_of
 from edgecore.store.port import EdgeBatch, NewReport
 from edgecore.store.shell import AsyncEdgeStore
 from skerry.errors import BadRequestError, SkerryError, TooLargeError, UnavailableError
+from skerry.frozen import Frozen
 from skerry.objects.json import Json, JsonObject, decode_object, encode_object, int_at, str_at
 from skerry.objects.meta import name_of, namespace_of
 from skerry.objects.rules import (
@@ -51,16 +51,14 @@ SUCCESS: Final = "receive response from cloud successfully"
 NO_PARAMS: Final = "invalid params"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BusSettings:
+class BusSettings(Frozen):
     """Where and how long."""
 
     port: int
     within_s: float = WITHIN_S
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ServiceBusParts:
+class ServiceBusParts(Frozen):
     """What it works with."""
 
     store: AsyncEdgeStore

@@ -26,6 +26,7 @@ from edgecore.rules.plan import Mark, Source, mark_of, marks_text, messages_of, 
 from edgecore.store.port import EdgeBatch, NewReport
 from edgecore.store.shell import AsyncEdgeStore
 from skerry.errors import UnavailableError
+from skerry.frozen import Frozen
 from skerry.objects.json import decode_object
 from skerry.objects.meta import name_of, namespace_of
 from skerry.objects.rule_calls import PUBLISH_S_MAX
@@ -49,8 +50,7 @@ Open: TypeAlias = Callable[[Hooks], Connection]
 """A connection to the broker that has not been started."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RulesParts:
+class RulesParts(Frozen):
     """What it is made of."""
 
     node: str

@@ -8,10 +8,10 @@ double. A week without a link is a dozen changes of one coalesced report, and so
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from edgecore.store.port import OutboxReport, StoreStats
+from skerry.frozen import Frozen
 from skerry.objects.json import JsonObject
 from skerry.objects.times import time_text
 from skerry.sync.ages import cloud_time
@@ -39,8 +39,7 @@ _AGES: Final = (
 """Minutes, and how they are said."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Backlog:
+class Backlog(Frozen):
     """What waits, all classes together."""
 
     reports: int
@@ -50,8 +49,7 @@ class Backlog:
     """Since the outbox was made: gaps."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Now:
+class Now(Frozen):
     """The present boot's clocks, read together."""
 
     wall_ms: int

@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import replace
 
 from edgecore.store.packing import Tails
 from edgecore.store.port import OutboxReport, ReportClass
+from skerry.frozen import replace
 from skerry.sync.ports import Taken
 
 

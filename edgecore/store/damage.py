@@ -18,7 +18,6 @@ import sqlite3
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import closing, suppress
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -27,6 +26,7 @@ from edgecore.store.salvage import META_SALVAGE, Outbox, Salvage, outbox_of, rea
 from edgecore.store.schema import VERSION
 from skerry.errors import DamagedError, SkerryError, StorageFullError, UnavailableError
 from skerry.files import write_private
+from skerry.frozen import Frozen, replace
 from skerry.objects.json import decode_object, encode_object
 
 CACHE_KIB: Final = 512
@@ -66,8 +66,7 @@ DROP_UNREADABLE: Final = (
 nothing is known; a record of it would say that it was deleted."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Examined:
+class Examined(Frozen):
     """What a start knows of the file before it opens it."""
 
     damage: str = ""
@@ -171,8 +170,7 @@ def take_over(connection: sqlite3.Connection, damaged: Path) -> tuple[str, ...]:
     return sound
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Found:
+class _Found(Frozen):
     """What is sound of a damaged store."""
 
     sound: tuple[str, ...]

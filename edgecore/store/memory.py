@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from typing import get_args
 from zlib import crc32
@@ -38,6 +38,7 @@ from edgecore.store.port import (
     report_cost_bytes,
 )
 from edgecore.store.thinning import SPANS_MS, Thinned, thinned
+from skerry.frozen import replace
 from skerry.objects.blocks import TELEMETRY_BLOCK, count_of, part_of
 from skerry.objects.json import decode_object
 from skerry.objects.meta import Key, Stamp

@@ -10,7 +10,7 @@ import json
 import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Final
 
 from edgecore.store.expiry import expired
@@ -26,6 +26,7 @@ from edgecore.store.port import (
     report_cost_bytes,
 )
 from edgecore.store.thinning import SPANS_MS, Thinned, thinned
+from skerry.frozen import Frozen, replace
 from skerry.objects.blocks import TELEMETRY_BLOCK, count_of, part_of
 from skerry.objects.json import decode_object
 from skerry.objects.reports import GAP, SERIES_GAP, GapReport, SeriesGapReport
@@ -51,8 +52,7 @@ OUTBOX_FROM: Final = "FROM outbox JOIN boots ON boots.number = outbox.boot"
 BOOTS: Final = "SELECT boot_id, opened_ms, last_ms, floor_ms, said_ms, heard_ms, server_ms FROM boots ORDER BY number"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SavedRow:
+class SavedRow(Frozen):
     """A row as another store had it."""
 
     seq: int

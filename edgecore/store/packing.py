@@ -13,11 +13,11 @@ grow is known in memory, and after a crash new ones begin.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
 from typing import Final, NamedTuple, Protocol
 
 from edgecore.store.port import NewReading, OutboxReport
 from skerry.errors import ProtocolError
+from skerry.frozen import Frozen, replace
 from skerry.objects.blocks import (
     READINGS_MAX,
     TELEMETRY_BLOCK,
@@ -50,8 +50,7 @@ class Tail(NamedTuple):
     """When its first reading was taken; of the monotonic clock."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tails:
+class Tails(Frozen):
     """Of the outbox of one open store."""
 
     rows: tuple[Tail, ...] = ()

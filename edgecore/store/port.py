@@ -16,9 +16,9 @@ for the agent's event loop, and where the agent's rooms hear of each other's com
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple, Protocol
 
+from skerry.frozen import Frozen
 from skerry.objects.blocks import Reading as BlockReading
 from skerry.objects.blocks import count_of
 from skerry.objects.meta import Key, Stamp
@@ -70,8 +70,7 @@ CLASSES_OF_LANE: Final[Mapping[int | None, tuple[ReportClass, ...]]] = {
 """Which lane of the session a class travels in; None: all together, to a cloud that knows no lanes."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Held:
+class Held(Frozen):
     """One object as held."""
 
     key: Key
@@ -79,8 +78,7 @@ class Held:
     body: bytes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NewReport:
+class NewReport(Frozen):
     """Something to tell the cloud."""
 
     report_class: ReportClass
@@ -100,8 +98,7 @@ class NewReading(NamedTuple):
     """When, by the monotonic clock."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OutboxReport:
+class OutboxReport(Frozen):
     """The same, numbered and dated."""
 
     seq: int
@@ -126,8 +123,7 @@ BESIDE: Final = "\x1f"
 """Names of rows beside the twins of a device begin with this, or are empty; no property's does."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TwinRow:
+class TwinRow(Frozen):
     """One property of one device, as JSON (`skerry.objects.twins` reads it), or what is kept beside them."""
 
     device: Key
@@ -140,8 +136,7 @@ class TwinRow:
         return self.prop != "" and not self.prop.startswith(BESIDE)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EdgeBatch:
+class EdgeBatch(Frozen):
     """What commits together on the edge. Every part may be empty."""
 
     puts: tuple[Held, ...] = ()
@@ -164,8 +159,7 @@ class EdgeBatch:
 DAY_MS: Final = 86_400_000
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OutboxBudgets:
+class OutboxBudgets(Frozen):
     """How many bytes of each ordered class wait for the cloud, and how long; beyond, the oldest go and a gap is
     reported.
 
@@ -229,8 +223,7 @@ def report_cost_bytes(report: NewReport) -> int:
     return len(report.body) + len(report.kind) + len(report.key) + ROW_OVERHEAD_BYTES
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClassWaits:
+class ClassWaits(Frozen):
     """What waits for the cloud of one class."""
 
     report_class: ReportClass
@@ -240,8 +233,7 @@ class ClassWaits:
     oldest: OutboxReport
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StoreStats:
+class StoreStats(Frozen):
     """For people: what waits and what was lost."""
 
     outbox_reports: int

@@ -16,7 +16,6 @@ import logging
 import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
@@ -25,6 +24,7 @@ from edgecore.store.outbox import CLASSES, SavedRow, Writing
 from edgecore.store.port import NewReport, report_cost_bytes
 from skerry.errors import UnavailableError
 from skerry.files import write_private
+from skerry.frozen import Frozen, replace
 from skerry.objects.json import Json, JsonObject, bool_at, decode_object, dig, encode_object, int_at, map_at, str_at
 
 LOG: Final = logging.getLogger(__name__)
@@ -45,8 +45,7 @@ _SELECT: Final = (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Salvage:
+class Salvage(Frozen):
     """How far it is. What is left of `held` when all was read is lost."""
 
     file: str
@@ -117,14 +116,13 @@ class Salvage:
         return replace(self, held=held, saved=self.saved + 1)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stretch:
+class Stretch(Frozen):
     """A part of a damaged outbox."""
 
     rows: tuple[SavedRow, ...]
     after: int
     """All up to this number was looked at."""
-    holes: tuple[tuple[int, int], ...] = field(default=())
+    holes: tuple[tuple[int, int], ...] = ()
     """Numbers that can't be read, from and to; each before the rows that follow it in number."""
 
 
@@ -260,8 +258,7 @@ def say(salvage: Salvage) -> None:
 # --- what the damaged file says of its outbox ---
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outbox:
+class Outbox(Frozen):
     """Of a damaged store, attached as `damaged`."""
 
     life: Mapping[str, str] | None

@@ -19,7 +19,6 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from shutil import disk_usage
@@ -83,6 +82,7 @@ from edgecore.store.set_aside import drop_surplus, name_aside, set_aside
 from edgecore.store.thinning import Thinned
 from skerry.errors import DamagedError, StorageFullError, UnavailableError
 from skerry.files import unavailable
+from skerry.frozen import Frozen, replace
 from skerry.objects.json import decode_object
 from skerry.objects.meta import Key, Revision, Stamp
 from skerry.objects.reports import GapReport
@@ -103,8 +103,7 @@ PRUNE_ROWS: Final = 64
 _SET_META: Final = "INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OpenedStore:
+class OpenedStore(Frozen):
     """What `open_store` gives."""
 
     store: SqliteEdgeStore
@@ -116,8 +115,7 @@ class OpenedStore:
     """The tables of the damaged file that were sound and that the new store has."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StoreSettings:
+class StoreSettings(Frozen):
     """How a store is opened. `max_pages` bounds the file (4 KiB each); 0 leaves it to the disk."""
 
     directory: Path

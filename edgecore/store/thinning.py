@@ -10,11 +10,11 @@ A span is a minute at first; when there is nothing left to thin, ten minutes; th
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass, replace
 from typing import Final
 
 from edgecore.store.port import OutboxReport
 from skerry.errors import ProtocolError
+from skerry.frozen import Frozen, replace
 from skerry.objects.blocks import TELEMETRY_BLOCK, Block, decode_block, encode_block
 from skerry.objects.history import number_of
 
@@ -24,8 +24,7 @@ LEFT_MAX: Final = 0.75
 """A block of which more than this part would stay is left as it is."""
 
 
-@dataclass(frozen=True, slots=True)
-class Thinned:
+class Thinned(Frozen, kw_only=False):
     """Up to which number blocks were thinned, by level: the next one is looked for behind it."""
 
     through: tuple[int, ...] = (0,) * len(SPANS_MS)

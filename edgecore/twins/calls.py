@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from devices.port import PropertyConfig, Reading, WriteResult
 from edgecore.store.shell import AsyncEdgeStore
 from edgecore.twins.keeper import Keeper
 from skerry.errors import InvalidError
+from skerry.frozen import Frozen
 from skerry.objects.commands import DeviceMethod, DeviceRefresh, Order, Outcome, Refusal
 from skerry.objects.device_models import DEVICES
 from skerry.objects.json import Json, JsonObject, decode_object, maps_at, str_at, strs_at
@@ -27,15 +27,13 @@ ARRIVES_S: Final = 20.0
 """A command may overtake the device it is about, and a driver takes a moment to know it."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Writing:
+class _Writing(Frozen):
     prop: str
     config: PropertyConfig
     value: Value
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Call:
+class _Call(Frozen):
     """What one command comes to."""
 
     device: Key

@@ -10,7 +10,6 @@ import asyncio
 import logging
 import math
 from collections.abc import Callable
-from dataclasses import replace
 
 from devices.port import PropertyConfig, Reading, WriteResult
 from edgecore.twins.ledger import Ledger
@@ -19,6 +18,7 @@ from edgecore.twins.readings import Readings
 from edgecore.twins.served import Served
 from edgecore.twins.settings import KeeperSettings
 from edgecore.twins.stage import Place
+from skerry.frozen import replace
 from skerry.objects.desired import HLC_ZERO, Hlc, Vector
 from skerry.objects.meta import Key
 from skerry.objects.twins import Value, ack

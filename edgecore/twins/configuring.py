@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import Final, TypeAlias
 
 from devices.manifests import KnownDevice, known_devices
@@ -26,6 +25,7 @@ from edgecore.twins.readings import Readings
 from edgecore.twins.served import Served
 from edgecore.twins.settings import KeeperSettings
 from edgecore.twins.stage import Place
+from skerry.frozen import Frozen, replace
 from skerry.objects.desired import UNSEEN, Desired
 from skerry.objects.device_desired import record_of
 from skerry.objects.device_models import DEVICES, MODELS
@@ -43,8 +43,7 @@ DriverFactory: TypeAlias = "Callable[[], Driver]"
 """Makes a driver when the first device needs it."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rooms:
+class Rooms(Frozen):
     """The other rooms of the keeper."""
 
     served: Served

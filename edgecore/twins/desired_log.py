@@ -11,11 +11,11 @@ a card one small row and the log never grows. It goes with the device.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
 from typing import Final
 
 from edgecore.store.port import BESIDE, TwinRow
 from edgecore.twins.stage import Place
+from skerry.frozen import Frozen, replace
 from skerry.objects.desired import HLC_ZERO, Desired, Vector, vector_of
 from skerry.objects.desired_log import FINAL_ANSWERS, answer_body, change_body
 from skerry.objects.json import JsonObject, decode_object, encode_object, int_at, map_at
@@ -32,8 +32,7 @@ RevisionOf = Callable[[Key, Mapping[Place, TwinState]], str]
 """Of all that is wanted of a device, with these twins in place of those that are known."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Logged:
+class _Logged(Frozen):
     """What the log says of a property at last."""
 
     uid: str = ""
@@ -43,8 +42,7 @@ class _Logged:
     """The version that the newest answer is to, and its number: a later answer to the same takes its place."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Noted:
+class Noted(Frozen):
     """Rows to commit, and what is true once they are."""
 
     rows: tuple[TwinRow, ...]

@@ -5,9 +5,8 @@ Pure. Times are of this gateway's clock, and so is `time`, against which ages ar
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-
 from devices.port import Explanation, PropertyConfig, Reading, Rehearsal, steps_shown
+from skerry.frozen import Frozen, replace
 from skerry.objects.desired import Desired
 from skerry.objects.json import JsonObject
 from skerry.objects.meta import Key
@@ -15,8 +14,7 @@ from skerry.objects.times import micro_time_text
 from skerry.objects.twins import Ack, TwinState, format_value
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PropertySight:
+class PropertySight(Frozen):
     """Everything that this gateway knows of one property."""
 
     device: Key

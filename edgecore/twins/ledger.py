@@ -11,7 +11,6 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from edgecore.store.port import EdgeBatch, NewReport, TwinRow
@@ -22,6 +21,7 @@ from edgecore.twins.plan import want
 from edgecore.twins.settings import KeeperSettings
 from edgecore.twins.stage import META_TOLD_EPOCH, Place, Stage, desired_report, reported_report
 from skerry.errors import UnavailableError
+from skerry.frozen import Frozen, replace
 from skerry.objects.desired import HLC_ZERO, Desired, Hlc, Policy, merge
 from skerry.objects.device_desired import desired_revision, with_twins
 from skerry.objects.json import JsonObject
@@ -35,8 +35,7 @@ Stored: TypeAlias = "Callable[[str, Sequence[int]], None]"
 """These receipts of a driver are for readings that are durable now."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Change:
+class Change(Frozen):
     """A write of a desired value on this gateway."""
 
     place: Place

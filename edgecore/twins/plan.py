@@ -10,12 +10,12 @@ is not overruled: the twin shows the difference, and whoever wants the value aga
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import Final, TypeAlias
 
 from devices.port import PropertyConfig, Reading, WriteResult
 from edgecore.twins.numbers import filled, first, lacks, onward
 from skerry.errors import InvalidError
+from skerry.frozen import Frozen, replace
 from skerry.objects.desired import Desired, Policy, Vector, merge
 from skerry.objects.twins import (
     Ack,
@@ -34,8 +34,7 @@ FINAL: Final[frozenset[AckState]] = frozenset({"verified", "applied", "refused",
 """Nothing more is done for this version. (`failed` is tried again.)"""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Observed:
+class Observed(Frozen):
     """What a Device object changed in a twin."""
 
     state: TwinState
@@ -106,23 +105,20 @@ def want(state: TwinState, desired: Desired, now_ms: int) -> TwinState:
 # --- carrying out -----------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Write:
+class Write(Frozen):
     """Write this, then say what came of it with `written`."""
 
     value: Value
     for_ver: Vector
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settle:
+class Settle(Frozen):
     """The answer is known without writing."""
 
     ack: Ack
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Hold:
+class Hold(Frozen):
     """Not now: look again at `until_ms` (None: nobody knows when; now and then)."""
 
     reason: str
@@ -135,8 +131,7 @@ Step: TypeAlias = "Write | Settle | Hold | None"
 """None: nothing is to be done."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sight:
+class Sight(Frozen):
     """What the gateway knows at the moment of deciding."""
 
     now_ms: int
@@ -222,8 +217,7 @@ def written(state: TwinState, for_ver: Vector, result: WriteResult, now_ms: int)
 # --- readings ---------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Taken:
+class Taken(Frozen):
     """What a reading changed in a twin."""
 
     state: TwinState

@@ -6,9 +6,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
+from skerry.frozen import Frozen
 from skerry.objects.desired import Vector, Wish
 from skerry.objects.holds import Holding
 from skerry.objects.json import JsonObject
@@ -16,8 +16,7 @@ from skerry.objects.meta import Key
 from skerry.objects.twins import AckState, TwinState
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PropertyTwin:
+class PropertyTwin(Frozen):
     """One property of one device now."""
 
     device: Key
@@ -25,8 +24,7 @@ class PropertyTwin:
     state: TwinState
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeviceSummary:
+class DeviceSummary(Frozen):
     """One device now."""
 
     device: Key

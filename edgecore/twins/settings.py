@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
+
+from skerry.frozen import Frozen
 
 CLOCK_FLOOR_MS: Final = 1_767_225_600_000
 """2026-01-01: a wall clock before this was never set."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KeeperSettings:
+class KeeperSettings(Frozen):
     """How long things wait."""
 
     group_s: float = 0.25

@@ -8,10 +8,11 @@ never acknowledged to anybody.
 from __future__ import annotations
 
 from collections.abc import Callable, Set
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
 from edgecore.store.port import EdgeBatch, NewReading, NewReport, TwinRow
+from skerry.frozen import replace
 from skerry.objects.desired import Policy
 from skerry.objects.meta import Key
 from skerry.objects.twins import (

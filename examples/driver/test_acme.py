@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from dataclasses import replace
 
 import pytest
 from acme_skerry import driver
 
 from devices.mapper import DeviceConfig, PropertyConfig, Services
 from skerry.clocks import SystemClock, SystemIds
+from skerry.frozen import replace
 from skerry.objects.meta import Key
 from skerry.testkit.drivers import DriverContract, Form, MakeForm
 

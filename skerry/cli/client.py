@@ -12,7 +12,6 @@ import socket
 import ssl
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol, cast
 from urllib.parse import quote, urlencode
@@ -33,6 +32,7 @@ from skerry.errors import (
     UnauthenticatedError,
     UnavailableError,
 )
+from skerry.frozen import Frozen
 from skerry.objects.json import Json, JsonObject, int_at, maps_at, str_at
 from skerry.objects.scheme import Kind
 
@@ -53,8 +53,7 @@ class _UnixConnection(http.client.HTTPConnection):
         self.sock.connect(str(self._path))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+class Answer(Frozen):
     """What came back."""
 
     status: int

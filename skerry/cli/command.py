@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 import click
@@ -20,6 +19,7 @@ from skerry.cli.logs import seconds_of
 from skerry.cli.output import check_format, print_data, print_table, resource_name
 from skerry.cli.target import DeadlineError, RefusedError, Target, with_target
 from skerry.errors import BadRequestError, ForbiddenError, NotFoundError, SkerryError, UnavailableError
+from skerry.frozen import Frozen
 from skerry.objects.commands import FINAL, GROUP, SILENT, action_of, described, phase_of
 from skerry.objects.conditions import condition_of
 from skerry.objects.json import Json, JsonObject, decode_object, int_at, map_at, maps_at, str_at, to_json
@@ -229,8 +229,7 @@ def restart(
 # --- giving and following ---------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class _Ask:
+class _Ask(Frozen, kw_only=False):
     """One command to be given, and what its giver wants to see of it."""
 
     base: str

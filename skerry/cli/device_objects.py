@@ -7,7 +7,6 @@ is how both are found, how their names are completed, and the options that all c
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Final, ParamSpec, TypeAlias
 
 import click
@@ -16,6 +15,7 @@ from click.shell_completion import CompletionItem
 from skerry.cli.client import Client, path_of
 from skerry.cli.target import Target
 from skerry.errors import NotFoundError, SkerryError, UnavailableError
+from skerry.frozen import Frozen
 from skerry.objects.device_models import properties_in
 from skerry.objects.device_twins import TwinView, twin_views
 from skerry.objects.json import JsonObject, clone, decode_object, ensure_map, map_at, maps_at, str_at
@@ -31,8 +31,7 @@ MODELS: Final = Kind(group=_GROUP, version="v1beta1", kind="DeviceModel", plural
 STATUSES: Final = Kind(group=_GROUP, version="v1beta1", kind="DeviceStatus", plural="devicestatuses", namespaced=True)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Twin:
+class Twin(Frozen):
     """A Device and its DeviceStatus."""
 
     device: JsonObject

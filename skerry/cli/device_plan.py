@@ -8,7 +8,6 @@ gateway would serve the device and which registers it would write. Keeps nothing
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 from skerry.cli import threeway
@@ -17,6 +16,7 @@ from skerry.cli.client import Client, Server, path_of
 from skerry.cli.device_objects import DEVICES, MODELS
 from skerry.cli.plugged import previewed
 from skerry.errors import BadRequestError, Cause, ForbiddenError, InvalidError, NotFoundError, UnavailableError
+from skerry.frozen import Frozen, replace
 from skerry.objects.device_manifests import (
     GROUP,
     FieldChange,
@@ -36,8 +36,7 @@ _KINDS: Final = {kind.kind: kind for kind in (MODELS, DEVICES)}
 """Models first: a device is checked against its model."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Planned:
+class Planned(Frozen):
     """One object of the manifests, as it is and as it would be."""
 
     kind: Kind

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 import click
@@ -31,6 +30,7 @@ from skerry.cli.listing import Listing, Row, check_listed, fields_of, print_list
 from skerry.cli.logs import seconds_of
 from skerry.cli.target import DeadlineError, QueuedError, Target, with_target
 from skerry.errors import BadRequestError
+from skerry.frozen import Frozen
 from skerry.objects.json import JsonObject, bool_at, int_at, map_at, maps_at, str_at
 from skerry.objects.times import human_duration, ms_at
 from skerry.objects.traffic import size_text
@@ -46,8 +46,7 @@ _REASONS: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sample:
+class Sample(Frozen):
     """What a gateway says of its outbox, and when it was asked."""
 
     at_s: float

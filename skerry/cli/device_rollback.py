@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
 
 import click
@@ -33,6 +32,7 @@ from skerry.cli.output import resource_name
 from skerry.cli.plugged import previewed
 from skerry.cli.target import RefusedError, Target, with_target
 from skerry.errors import BadRequestError, GoneError, NotFoundError
+from skerry.frozen import Frozen
 from skerry.objects.device_desired import IF_MATCH, REVISION, desired_of
 from skerry.objects.device_models import properties_in
 from skerry.objects.json import Json, JsonObject, int_at, map_at, maps_at, str_at
@@ -43,8 +43,7 @@ LIMIT_MAX: Final = 1000
 """Entries of the log that the API gives at most."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Return:
+class Return(Frozen):
     """One property that is to be as it was."""
 
     prop: str

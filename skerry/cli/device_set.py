@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 import click
@@ -31,6 +30,7 @@ from skerry.cli.logs import seconds_of
 from skerry.cli.output import print_data
 from skerry.cli.target import DeadlineError, QueuedError, RefusedError, Target, with_target
 from skerry.errors import BadRequestError, ConflictError, ForbiddenError, NotFoundError
+from skerry.frozen import Frozen
 from skerry.objects.conditions import condition_of
 from skerry.objects.device_desired import property_of
 from skerry.objects.device_twins import TwinView
@@ -44,8 +44,7 @@ _TOLD_S: Final = 2.0
 """After so long a wait says what it waits for."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wishes:
+class Wishes(Frozen):
     """What is wanted of one device, and on what terms."""
 
     values: dict[str, str]
@@ -320,8 +319,7 @@ def rehearsals_listed(name: str, told: Sequence[JsonObject]) -> Listing:
 # --- waiting ----------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Waited:
+class Waited(Frozen):
     """How it ended well."""
 
     views: dict[str, TwinView]

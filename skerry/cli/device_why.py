@@ -7,7 +7,6 @@ would send (`device set --dry-run`). Keeps nothing.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Final
 
 import click
@@ -24,6 +23,7 @@ from skerry.cli.device_objects import (
 from skerry.cli.output import print_data
 from skerry.cli.target import Target, with_target
 from skerry.errors import BadRequestError
+from skerry.frozen import Frozen
 from skerry.objects.json import JsonObject, bool_at, dig, int_at, map_at, maps_at, str_at
 from skerry.objects.meta import name_of
 from skerry.objects.times import human_duration, ms_at
@@ -36,8 +36,7 @@ _COLOURS: Final = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Line:
+class Line(Frozen):
     """One line: what it is about, what there is to say, and the word that gives it its colour."""
 
     about: str

@@ -10,17 +10,16 @@ import base64
 import binascii
 import ssl
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 from urllib.parse import urlsplit
 
 from skerry.errors import BadRequestError, NotFoundError
+from skerry.frozen import Frozen
 from skerry.objects.json import Json, JsonObject, bool_at, dig, maps_at, str_at
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cluster:
+class Cluster(Frozen):
     """One way to reach one API server."""
 
     host: str

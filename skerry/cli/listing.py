@@ -12,13 +12,13 @@ import re
 import shutil
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
 
 import click
 
 from skerry.cli.output import print_data, print_table
 from skerry.errors import BadRequestError
+from skerry.frozen import Frozen
 from skerry.objects.json import Json, JsonObject, dig
 
 LISTED: Final = ("table", "wide", "json", "yaml", "jsonl", "csv", "name")
@@ -29,8 +29,7 @@ _FRACTION: Final = re.compile(r"(?<=T\d\d:\d\d:\d\d)\.\d+Z$")
 _STEP: Final = re.compile(r"\.([A-Za-z0-9_-]+)|\[(\d+)\]|\['([^']+)'\]")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
+class Row(Frozen):
     """One thing: its cells, one a column of the listing, and the object that programs get."""
 
     cells: tuple[str, ...]
@@ -39,8 +38,7 @@ class Row:
     """What `-o name` prints: `device/boiler`."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Listing:
+class Listing(Frozen):
     """Columns by title (`NAME`); those in `wide` are left out of a plain table."""
 
     titles: tuple[str, ...]

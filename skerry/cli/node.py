@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 
 import click
 
@@ -13,6 +12,7 @@ from skerry.cli.logs import seconds_of
 from skerry.cli.output import print_data, print_table
 from skerry.cli.target import Target, with_target
 from skerry.errors import BadRequestError
+from skerry.frozen import Frozen
 from skerry.objects.bandwidth import bandwidth_text
 from skerry.objects.json import Json, JsonObject, int_at, map_at, maps_at, str_at
 from skerry.objects.meta import name_of
@@ -80,8 +80,7 @@ def _books(client: Client, name: str, since_ms: int) -> dict[str, JsonObject]:
     }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Told:
+class _Told(Frozen):
     """What is said of one node."""
 
     usage: Usage

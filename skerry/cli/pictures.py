@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
 
+from skerry.frozen import Frozen
 from skerry.objects.history import number_of
 from skerry.objects.json import JsonObject, dig, str_at
 from skerry.objects.times import ms_at
@@ -13,8 +13,7 @@ from skerry.objects.times import ms_at
 BLOCKS: Final = " ▁▂▃▄▅▆▇█"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reading:
+class Reading(Frozen):
     """One row of a history."""
 
     at_ms: int

@@ -13,7 +13,6 @@ import sys
 import threading
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
 from functools import wraps
 from pathlib import Path
 from typing import Concatenate, Final, NoReturn, ParamSpec
@@ -33,6 +32,7 @@ from skerry.errors import (
     UnauthenticatedError,
     UnavailableError,
 )
+from skerry.frozen import Frozen, replace
 
 EDGE_DATA: Final = Path("/var/lib/skerry/edge")
 SOCKET_NAME: Final = "edgecore.sock"
@@ -60,8 +60,7 @@ class QueuedError(SkerryError):
     """It waits for somebody who is out of reach, and goes on by itself when they are back."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Target:
+class Target(Frozen):
     """Where the options point; connecting waits until a command needs it."""
 
     kubeconfig: Path | None = None

@@ -14,9 +14,10 @@ Source: MQTT Version 5.0 and MQTT Version 3.1.1 (OASIS).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Final, Protocol, TypeAlias, assert_never
 
+from skerry.frozen import Frozen, replace
 from skerry.mqtt.codec import encode, forwarded
 from skerry.mqtt.kept import Changes, Delivery, Kept, Message, Stage, Subscription
 from skerry.mqtt.ledger import Ledger, keeps
@@ -62,16 +63,14 @@ class Guard(Protocol):
     def may_hear(self, user: str, client: str, filter: str) -> bool: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Send:
+class Send(Frozen, kw_only=False):
     connection: int
     packet: Packet
     droppable: bool = False
     """Of QoS 0: for a client that reads too slowly it may be left out."""
 
 
-@dataclass(frozen=True, slots=True)
-class Close:
+class Close(Frozen, kw_only=False):
     connection: int
 
 

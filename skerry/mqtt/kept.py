@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import TypeAlias
 
+from skerry.frozen import Frozen
 from skerry.mqtt.packets import NONE, Properties, Wanted, Will
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Message:
+class Message(Frozen):
     """What somebody published."""
 
     topic: str
@@ -64,15 +64,13 @@ class Delivery:
     """A row of it was given to be written."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Subscription:
+class Subscription(Frozen):
     wanted: Wanted
     identifier: int = 0
     """0: none."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SessionRow:
+class SessionRow(Frozen):
     client: str
     user: str
     expiry_s: int
@@ -87,8 +85,7 @@ DeliveryKey: TypeAlias = tuple[str, int]
 """Client and number."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeliveryRow:
+class DeliveryRow(Frozen):
     client: str
     number: int
     qos: int
@@ -99,8 +96,7 @@ class DeliveryRow:
     message: Message
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Changes:
+class Changes(Frozen):
     """In the order of the fields: what is deleted of a session's goes before what is put of it."""
 
     ended: tuple[str, ...] = ()

@@ -7,8 +7,8 @@ connection only a will is kept: it is to be published after a power cut as well.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 
+from skerry.frozen import replace
 from skerry.mqtt.kept import Changes, Delivery, DeliveryKey, DeliveryRow, Message, SessionRow
 from skerry.mqtt.session import Session
 

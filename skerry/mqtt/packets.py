@@ -6,11 +6,11 @@ Source: MQTT Version 5.0 and MQTT Version 3.1.1 (OASIS), chapters 2 and 3.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final, Literal, TypeAlias
 
 from skerry.errors import ProtocolError
+from skerry.frozen import Frozen
 
 V3: Final = 4
 """Protocol level of MQTT 3.1.1."""
@@ -84,8 +84,7 @@ class PacketError(ProtocolError):
         self.reason = reason
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Properties:
+class Properties(Frozen):
     """Section 2.2.2; None: not said. What each means, and where it may stand, is in `skerry.mqtt.properties`."""
 
     payload_format: int | None = None
@@ -121,8 +120,7 @@ class Properties:
 NONE: Final = Properties()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Will:
+class Will(Frozen):
     """What is published for a client that goes without a word."""
 
     topic: str
@@ -132,8 +130,7 @@ class Will:
     properties: Properties = NONE
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Connect:
+class Connect(Frozen):
     version: int = V5
     client: str = ""
     clean: bool = True
@@ -144,15 +141,13 @@ class Connect:
     properties: Properties = NONE
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Connack:
+class Connack(Frozen):
     resumed: bool = False
     reason: Reason = Reason.SUCCESS
     properties: Properties = NONE
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Publish:
+class Publish(Frozen):
     topic: str
     payload: bytes
     qos: int = 0
@@ -166,8 +161,7 @@ class Publish:
 AckKind: TypeAlias = Literal[Kind.PUBACK, Kind.PUBREC, Kind.PUBREL, Kind.PUBCOMP]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ack:
+class Ack(Frozen):
     """PUBACK, PUBREC, PUBREL or PUBCOMP."""
 
     kind: AckKind
@@ -176,8 +170,7 @@ class Ack:
     properties: Properties = NONE
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
+class Wanted(Frozen):
     """One subscription of a SUBSCRIBE (3.8.3.1)."""
 
     filter: str
@@ -189,22 +182,19 @@ class Wanted:
     """0: what is retained is sent; 1: if the subscription is new; 2: not."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Subscribe:
+class Subscribe(Frozen):
     packet_id: int
     wanted: tuple[Wanted, ...]
     properties: Properties = NONE
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Unsubscribe:
+class Unsubscribe(Frozen):
     packet_id: int
     filters: tuple[str, ...]
     properties: Properties = NONE
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Granted:
+class Granted(Frozen):
     """SUBACK or UNSUBACK."""
 
     kind: Literal[Kind.SUBACK, Kind.UNSUBACK]
@@ -213,13 +203,11 @@ class Granted:
     properties: Properties = NONE
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ping:
+class Ping(Frozen):
     kind: Literal[Kind.PINGREQ, Kind.PINGRESP] = Kind.PINGREQ
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Farewell:
+class Farewell(Frozen):
     """DISCONNECT or AUTH: a reason and properties, and nothing else."""
 
     kind: Literal[Kind.DISCONNECT, Kind.AUTH] = Kind.DISCONNECT

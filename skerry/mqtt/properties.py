@@ -6,9 +6,9 @@ Pure; keeps nothing. Source: MQTT Version 5.0 (OASIS), section 2.2.2.2, table 2-
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Final
 
+from skerry.frozen import Frozen
 from skerry.mqtt.fields import Fields, blob, text, varint
 from skerry.mqtt.packets import NONE, Kind, PacketError, Properties, Reason
 
@@ -26,8 +26,7 @@ _EVERYWHERE: Final = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class _Type:
+class _Type(Frozen, kw_only=False):
     read: Callable[[Fields], Any]
     write: Callable[[Any], bytes]
 
@@ -41,8 +40,7 @@ _BLOB: Final = _Type(Fields.blob, blob)
 _PAIR: Final = _Type(lambda fields: (fields.text(), fields.text()), lambda pair: text(pair[0]) + text(pair[1]))
 
 
-@dataclass(frozen=True, slots=True)
-class _Row:
+class _Row(Frozen, kw_only=False):
     name: str
     type: _Type
     packets: frozenset[Kind]

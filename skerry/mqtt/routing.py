@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
+from skerry.frozen import Frozen
 from skerry.mqtt.kept import Message, Subscription
 from skerry.mqtt.session import Limits, Session, is_expired
 from skerry.mqtt.topics import FilterTree, TopicTree, shared
@@ -33,8 +34,7 @@ class _Group:
         return among[self.turn % len(among)]
 
 
-@dataclass(frozen=True, slots=True)
-class Hearing:
+class Hearing(Frozen, kw_only=False):
     """One session that hears a message."""
 
     session: Session

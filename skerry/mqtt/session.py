@@ -11,14 +11,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
+from skerry.frozen import Frozen
 from skerry.mqtt.kept import Delivery, Message, Stage, Subscription
 from skerry.mqtt.packets import Will
 
 PACKET_IDS: Final = 0xFFFF
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
+class Limits(Frozen):
     """Of everything that a broker holds. What each is for, and what happens there, stands beside it."""
 
     connections: int = 200

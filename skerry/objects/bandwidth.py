@@ -16,12 +16,12 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
 from fractions import Fraction
 from typing import Final, Literal
 
 from skerry.errors import InvalidError
+from skerry.frozen import Frozen
 from skerry.objects.json import JsonObject, bool_at, str_at
 from skerry.objects.times import time_text
 
@@ -63,8 +63,7 @@ _RATES_HELP: Final = "write 64kbit, 1.5mbit, 20kB/s, unlimited or pause"
 _RULE_HELP: Final = "write [mon-fri] [06:00-22:00] RATE, else RATE or zone NAME"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rates:
+class Rates(Frozen):
     """Bytes a second in each direction; None: unlimited, 0: paused."""
 
     up: int | None = None
@@ -74,8 +73,7 @@ class Rates:
         return self.up if direction == "up" else self.down
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rule:
+class Rule(Frozen):
     """One part of a plan."""
 
     days: frozenset[int]
@@ -97,8 +95,7 @@ class Rule:
         return (weekday in self.days and minute >= self.begin) or (yesterday in self.days and minute < self.end)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BandwidthPlan:
+class BandwidthPlan(Frozen):
     """A plan that was understood. Made by `parse_bandwidth`."""
 
     text: str

@@ -7,10 +7,10 @@ status only ever moves forward: what was said last, and for good, stands. Pure; 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
 from skerry.errors import ProtocolError
+from skerry.frozen import Frozen
 from skerry.objects.conditions import Condition, with_condition
 from skerry.objects.json import (
     Json,
@@ -74,8 +74,7 @@ SILENT: Final = "GatewaySilent"
 # --- what is asked ---
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeviceMethod:
+class DeviceMethod(Frozen):
     """Write the parameters to the method's properties, in the method's order; read the others of them back."""
 
     device: str
@@ -84,8 +83,7 @@ class DeviceMethod:
     """Property and value as text."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeviceRefresh:
+class DeviceRefresh(Frozen):
     """Read a device now, whatever its cycles."""
 
     device: str
@@ -93,8 +91,7 @@ class DeviceRefresh:
     """Empty: all."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PodRestart:
+class PodRestart(Frozen):
     """End a pod's containers as its deletion would, and let them start again."""
 
     pod: str
@@ -102,15 +99,13 @@ class PodRestart:
     """"" for all."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ImagePull:
+class ImagePull(Frozen):
     """Fetch an image now, so that a pod that needs it later starts at once."""
 
     image: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OtherAction:
+class OtherAction(Frozen):
     """Something that only newer versions know, or nothing at all ("")."""
 
     name: str
@@ -121,8 +116,7 @@ ACTIONS: Final = ("deviceMethod", "deviceRefresh", "podRestart", "imagePull")
 """Fields of `spec.action`, of which a command has one."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CommandSpec:
+class CommandSpec(Frozen):
     """A command's spec, read."""
 
     node: str
@@ -223,8 +217,7 @@ def is_open_to(obj: JsonObject) -> str:
     return str_at(obj, "spec", "nodeName")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CommandReport:
+class CommandReport(Frozen):
     """What a gateway tells of one command: the whole of it each time, so that the newest report is enough.
 
     The ages are of the moments before the report, in milliseconds; None: not yet (or never).
@@ -353,8 +346,7 @@ def _conditions(held: list[JsonObject], phase: Phase, reason: str, message: str,
 # --- what a gateway's rooms hand each other ---
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Order:
+class Order(Frozen):
     """One command to be carried out now, once."""
 
     namespace: str
@@ -364,8 +356,7 @@ class Order:
     target_uid: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Refusal:
+class Refusal(Frozen):
     """Why a command can't be begun. With `patience_s` it may be a matter of moments: what it is about can be on its
     way from the cloud."""
 
@@ -374,8 +365,7 @@ class Refusal:
     patience_s: float = 0.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
+class Outcome(Frozen):
     """How it ended."""
 
     phase: Literal["Succeeded", "Failed", "Expired", "Cancelled"]

@@ -7,17 +7,16 @@ Pure; a condition's `lastTransitionTime` moves only when its `status` does (Kube
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Literal
 
+from skerry.frozen import Frozen
 from skerry.objects.json import Json, JsonObject, maps_at, str_at
 from skerry.objects.times import time_text
 
 Truth = Literal["True", "False", "Unknown"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Condition:
+class Condition(Frozen):
     """One fact as it now is."""
 
     type: str

@@ -14,10 +14,10 @@ taken for having seen what was lost. Keeps no data.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
 from decimal import Decimal, InvalidOperation
 from typing import Final, Literal, TypeAlias, get_args
 
+from skerry.frozen import Frozen, replace
 from skerry.objects.json import Json, JsonObject, bool_at, dig, int_at, maps_at, str_at
 
 Side = Literal["cloud", "edge"]
@@ -41,8 +41,7 @@ LIVES_MAX: Final = 32
 """Lives of the cloud that a version tells of: nobody restores one cloud more often."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Vector:
+class Vector(Frozen):
     """How many writes of each side a write had seen, itself included."""
 
     cloud: int = 0
@@ -98,8 +97,7 @@ def vector_of(text: str) -> Vector:
     )
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Hlc:
+class Hlc(Frozen, kw_only=False, order=True):
     """A hybrid logical clock reading: never smaller than what its writer had seen (Kulkarni et al., 2014)."""
 
     wall_ms: int
@@ -129,8 +127,7 @@ def next_hlc(seen: Hlc, now_ms: int) -> Hlc:
     return Hlc(seen.wall_ms, seen.counter + 1)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Desired:
+class Desired(Frozen):
     """What is wanted of one property, and who wanted it when."""
 
     value: str
@@ -175,8 +172,7 @@ class Desired:
         return self.alone == other.alone
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wish:
+class Wish(Frozen):
     """What somebody on a gateway wants of one property."""
 
     prop: str

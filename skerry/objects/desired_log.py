@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Final
 
 from skerry.errors import BadRequestError
+from skerry.frozen import Frozen
 from skerry.objects.desired import Desired, desired_json
 from skerry.objects.device_desired import desired_revision, record_of, tombstones_of
 from skerry.objects.json import Json, JsonObject, bool_at, maps_at, str_at
@@ -26,8 +26,7 @@ _NUMBER: Final = re.compile(r"\d{1,9}")
 FINAL_ANSWERS: Final = frozenset({"applied", "verified", "refused", "failed", "expired"})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
+class Entry(Frozen):
     """One row of the log, as stored."""
 
     prop: str

@@ -14,10 +14,10 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Final
 
 from skerry.errors import BadRequestError, ConflictError, InvalidError
+from skerry.frozen import replace
 from skerry.objects.desired import (
     HLC_ZERO,
     ON_RECONNECT,

@@ -11,9 +11,9 @@ calculates differences and merges changes").
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Final, Literal
 
+from skerry.frozen import Frozen
 from skerry.objects.device_desired import IF_MATCH, REMOVED, REVISION, SEEN, SERVERS_METADATA
 from skerry.objects.device_owner import OWNER
 from skerry.objects.holds import HOLD_BY, HOLD_SINCE
@@ -158,8 +158,7 @@ def merge_patch(current: JsonObject, wanted: JsonObject) -> JsonObject:
 # --- differences ------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FieldChange:
+class FieldChange(Frozen):
     """One field that is another afterwards."""
 
     field: str

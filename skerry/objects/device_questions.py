@@ -7,10 +7,10 @@ API answers the same ones. For what should wait until a gateway is back there ar
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final, Literal
 
 from skerry.errors import BadRequestError
+from skerry.frozen import Frozen
 from skerry.objects.json import JsonObject, dig, int_at, str_at, strs_at
 
 DEVICES: Final = "devices"
@@ -24,8 +24,7 @@ TIMEOUT_S_MAX: Final = 50
 """Less than what an HTTP client waits for."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Explain:
+class Explain(Frozen):
     """How the newest value of a property came to be; with a value, also what writing that would do."""
 
     namespace: str
@@ -46,8 +45,7 @@ class Explain:
         return asked | ({"value": self.value} if self.value is not None else {})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Read:
+class Read(Frozen):
     """What properties are now: asked of the device, or what was read no more than `fresh_ms` ago."""
 
     namespace: str
@@ -70,8 +68,7 @@ class Read:
         }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OfLine:
+class OfLine(Frozen):
     """How the line does that a device is on, and who else is on it."""
 
     namespace: str

@@ -9,9 +9,9 @@ not (docs/decisions/0080).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
+from skerry.frozen import Frozen
 from skerry.objects.desired import Desired, vector_of
 from skerry.objects.device_desired import desired_of, desired_shown, ms_of
 from skerry.objects.json import JsonObject, clone, ensure_map, map_at, maps_at, str_at, str_map_at
@@ -163,8 +163,7 @@ def with_state(obj: JsonObject, report: DeviceState) -> JsonObject:
 # --- for those who look -----------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TwinView:
+class TwinView(Frozen):
     """One property as shown: what a CLI prints."""
 
     prop: str

@@ -18,10 +18,10 @@ import hmac
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final, Literal
 
 from skerry.errors import BadRequestError, InvalidError
+from skerry.frozen import Frozen
 from skerry.objects.json import Json, JsonObject, bool_at, int_at, map_at, str_at, str_map_at
 from skerry.objects.meta import with_annotations
 
@@ -63,8 +63,7 @@ _PIN: Final = re.compile(r"[A-Za-z0-9_-]{43}")
 Transport = Literal["https", "websocket"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JoinToken:
+class JoinToken(Frozen):
     """A token, taken apart."""
 
     id: str
@@ -130,8 +129,7 @@ def hash_secret(secret: str) -> str:
     return hashlib.sha256(f"skerry join token {secret}".encode()).hexdigest()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Grant:
+class Grant(Frozen):
     """What the cloud keeps of a token."""
 
     node: str
@@ -301,16 +299,14 @@ def _decoded(text: str) -> str:
         return ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EnrolRequest:
+class EnrolRequest(Frozen):
     """What a gateway sends: the token, and a PKCS#10 request in PEM for the key it made."""
 
     token: str
     csr_pem: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RecoverRequest:
+class RecoverRequest(Frozen):
     """What a gateway sends whose certificate ended while it was away: that certificate, and a PKCS#10 request by its
     key. The request's signature is the proof; heard by somebody else, it gets them a certificate for a key that
     they don't have."""
@@ -319,8 +315,7 @@ class RecoverRequest:
     csr_pem: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Enrolled:
+class Enrolled(Frozen):
     """What it gets."""
 
     node: str
@@ -332,8 +327,7 @@ class Enrolled:
     """What to ask the cloud's servers by (`hub_server_name`); "" from a cloud that knows `HUB_SERVER_NAME` alone."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Discovery:
+class Discovery(Frozen):
     """What anybody may read before trust is made: the CA, and by which transport this port enrols.
 
     Worth nothing until the CA's key matches the pin in a token.

@@ -15,6 +15,7 @@ from math import fsum, inf, isfinite
 from typing import Final, Literal, NamedTuple
 
 from skerry.errors import BadRequestError
+from skerry.frozen import Frozen
 from skerry.objects.json import Json, JsonObject
 from skerry.objects.times import micro_time_text, parse_time
 
@@ -41,16 +42,14 @@ class Place(NamedTuple):
     number: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Thinning:
+class Thinning(Frozen):
     """One row a step."""
 
     step_ms: int
     aggregates: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HistoryQuestion:
+class HistoryQuestion(Frozen):
     """As it was asked."""
 
     prop: str

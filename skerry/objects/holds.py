@@ -7,10 +7,10 @@ the device, who may also release what the cloud holds.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
 from skerry.errors import BadRequestError, InvalidError
+from skerry.frozen import Frozen
 from skerry.objects.json import JsonObject, clone, ensure_map, int_at, map_at, str_at
 from skerry.objects.meta import annotations_of
 from skerry.objects.times import parse_time, time_text
@@ -25,8 +25,7 @@ HOLD_SINCE: Final = "twin.skerry.dev/hold-since"
 REASON_LENGTH_MAX: Final = 512
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Holding:
+class Holding(Frozen):
     """A device is held."""
 
     reason: str
@@ -43,8 +42,7 @@ class Holding:
         return f"held by {self.by} until {until}: {self.reason}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LocalHold:
+class LocalHold(Frozen):
     """What was said of holding a device on its gateway."""
 
     uid: str

@@ -5,18 +5,17 @@ The JSON form travels as the parameters of a `logs` stream; its names are those 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
 from skerry.errors import BadRequestError
+from skerry.frozen import Frozen
 from skerry.objects.json import JsonObject, bool_at, dig, int_at, str_at
 
 LOGS: Final = "logs"
 """The kind of stream."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LogRequest:
+class LogRequest(Frozen):
     """One container of one life of a pod. None: not given."""
 
     namespace: str

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import NewType
 
+from skerry.frozen import Frozen
 from skerry.objects.json import JsonObject, int_at, map_at, maps_at, str_at, str_map_at
 
 NodeName = NewType("NodeName", str)
@@ -13,8 +13,7 @@ Revision = NewType("Revision", int)
 """A position in the cloud's log. The API's opaque `resourceVersion` string is its decimal form."""
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Key:
+class Key(Frozen, kw_only=False, order=True):
     """Which object. `resource` is Kubernetes' group-resource form: `pods`, `deployments.apps`.
 
     `namespace` is "" for cluster-scoped kinds.
@@ -30,16 +29,14 @@ class Key:
         return f"{self.resource} {place}{self.name}"
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Stamp:
+class Stamp(Frozen, kw_only=False, order=True):
     """Which state of which life of an object: a re-created object has another uid."""
 
     uid: str
     revision: Revision
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OwnerReference:
+class OwnerReference(Frozen):
     """metav1.OwnerReference, parsed."""
 
     api_version: str

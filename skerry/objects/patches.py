@@ -12,10 +12,10 @@ from __future__ import annotations
 import importlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final, Literal, Protocol, cast
 
 from skerry.errors import BadRequestError, InvalidError, TooLargeError
+from skerry.frozen import Frozen
 from skerry.objects.json import Json, JsonObject, clone, list_at, map_at, str_at
 
 JSON_PATCH_OPERATIONS_MAX: Final = 10_000
@@ -125,8 +125,7 @@ _RETAIN_KEYS: Final = "$retainKeys"
 _DEPTH_MAX: Final = 200
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FieldRule:
+class FieldRule(Frozen):
     """How one field merges."""
 
     strategy: Literal["merge", "replace", ""] = ""

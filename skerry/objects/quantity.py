@@ -7,12 +7,12 @@ from zero, and what is over 2^63-1 is cut off there (apimachinery `pkg/api/resou
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from decimal import Decimal
 from functools import lru_cache
 from typing import Final, Literal
 
 from skerry.errors import InvalidError
+from skerry.frozen import Frozen
 
 Form = Literal["decimal", "binary", "exponent"]
 """How it was written, and so will be: DecimalSI, BinarySI, DecimalExponent."""
@@ -28,8 +28,7 @@ _DIGITS_MAX: Final = 100
 _TEXT_WRONG: Final = "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'"
 
 
-@dataclass(frozen=True, slots=True)
-class Quantity:
+class Quantity(Frozen, kw_only=False):
     """An exact amount and the form it is written in. Compared and ordered by amount (`nano`) by its users."""
 
     nano: int

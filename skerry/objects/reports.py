@@ -7,9 +7,8 @@ each. Nothing here names the node: a link carries the reports of one node, prove
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from skerry.errors import ProtocolError
+from skerry.frozen import Frozen
 from skerry.objects.json import JsonObject, bool_at, encode_object, int_at, map_at, str_at
 
 POD_STATUS = "pod_status"
@@ -23,8 +22,7 @@ BACKLOG = "UpstreamBacklog"
 for a minute."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PodStatusReport:
+class PodStatusReport(Frozen):
     """State, keyed by the pod's uid: the whole `status` as it is on the gateway.
 
     `gone` says that nothing of the pod is left there: its containers ended, its volumes were removed. A pod
@@ -63,8 +61,7 @@ class PodStatusReport:
         return report
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NodeStatusReport:
+class NodeStatusReport(Frozen):
     """State, keyed by "": labels the gateway gives itself, and its whole `status`.
 
     The cloud creates the Node where there is none, adds the labels (never removes any), and keeps for itself
@@ -82,8 +79,7 @@ class NodeStatusReport:
         return cls(labels=map_at(body, "labels"), status=map_at(body, "status"))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EventReport:
+class EventReport(Frozen):
     """In order: a core/v1 Event, complete but for what the cloud gives (uid, resourceVersion, creationTimestamp)."""
 
     event: JsonObject
@@ -101,8 +97,7 @@ class EventReport:
         return cls(event=body)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GapReport:
+class GapReport(Frozen):
     """State, keyed by the class: what an outbox had to drop, because the class's byte budget was used up (`thinned`
     of them from between others, which stayed), or its time was over (`expired`), or the disk ran out (`for_room`),
     or its file was damaged (`damaged`).
@@ -166,8 +161,7 @@ class GapReport:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SeriesGapReport:
+class SeriesGapReport(Frozen):
     """State, keyed by the series (`skerry.objects.twins.series_of`): readings of it that an outbox had to drop.
 
     Counts one episode, as `GapReport` does. `first_seq`, of the first report dropped, names the episode: a later

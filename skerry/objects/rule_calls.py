@@ -9,10 +9,10 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 from skerry.errors import BadRequestError, UnavailableError
+from skerry.frozen import Frozen
 from skerry.objects.json import Json, JsonObject, encode_object, int_at, list_at, str_at
 from skerry.objects.rules import topic_faults
 
@@ -55,8 +55,7 @@ _HOP_BY_HOP: Final = frozenset(
 """Of one connection, or said anew by whoever sends (RFC 9110, 7.6.1)."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Publish:
+class Publish(Frozen):
     """Publish the body on a topic of the gateway's broker, with QoS 1."""
 
     topic: str
@@ -65,8 +64,7 @@ class Publish:
         return {"ask": "publish", "topic": self.topic}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ServiceRequest:
+class ServiceRequest(Frozen):
     """Ask an HTTP service on the gateway's own loopback address, with the body."""
 
     method: str
@@ -139,8 +137,7 @@ def end_to_end(headers: Iterable[tuple[str, str]], *, without: Iterable[str] = (
     return tuple((name, value) for name, value in pairs if name.lower() not in dropped and _is_header(name, value))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ServiceReply:
+class ServiceReply(Frozen):
     """What a service has answered."""
 
     status: int

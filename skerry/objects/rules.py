@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
 from skerry.errors import ProtocolError
+from skerry.frozen import Frozen
 from skerry.objects.json import Json, JsonObject, encode_object, int_at, map_at, str_at, str_map_at, strs_at
 from skerry.objects.meta import Key, name_of, namespace_of
 from skerry.objects.times import time_text
@@ -60,8 +60,7 @@ _ERROR_LENGTH_MAX: Final = 512
 _CALL_LENGTH_MAX: Final = 64
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rule:
+class Rule(Frozen):
     """What a Rule says, its types aside: those are in the RuleEndpoints."""
 
     namespace: str
@@ -140,8 +139,7 @@ def matches(topic_filter: str, topic: str) -> bool:
     return len(levels) == len(wanted)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RuleMessage:
+class RuleMessage(Frozen):
     """Kept in order, of the class `message`: what was heard for a rule. The rule is named, not its life: one that is
     made again under its name takes what waits."""
 

@@ -7,15 +7,14 @@ edge learns the few it handles from the objects it is sent.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 
+from skerry.frozen import Frozen
 from skerry.objects.meta import Key
 
 ALL_VERBS = ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Kind:
+class Kind(Frozen):
     """One kind in one version, and how the API treats it.
 
     `storage` names the resource under which objects are kept when two group versions are one storage
@@ -42,7 +41,7 @@ class Kind:
     """Strategic merge patch is understood (built-in kinds); custom resources answer 415."""
     selectable: tuple[str, ...] = ()
     """Field selectors beyond metadata.name and metadata.namespace, as dotted paths."""
-    custom: bool = field(default=False)
+    custom: bool = False
     """Defined by a CustomResourceDefinition."""
     stored_version: str = ""
     """The version in which objects are kept where it is not this one; "" means this one. Reads convert."""

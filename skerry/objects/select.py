@@ -9,11 +9,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final, Literal
 
 from skerry.errors import BadRequestError
+from skerry.frozen import Frozen
 from skerry.objects.json import Json, JsonObject, dig, maps_at, str_at, str_map_at, strs_at
 from skerry.objects.meta import labels_of, name_of
 from skerry.objects.names import label_key_faults, label_value_faults
@@ -21,8 +21,7 @@ from skerry.objects.names import label_key_faults, label_value_faults
 Operator = Literal["In", "NotIn", "Exists", "DoesNotExist", "Gt", "Lt"]
 
 
-@dataclass(frozen=True, slots=True)
-class Requirement:
+class Requirement(Frozen, kw_only=False):
     """One thing asked of a set of labels."""
 
     key: str
@@ -52,8 +51,7 @@ class Requirement:
         return have > bound if self.operator == "Gt" else have < bound
 
 
-@dataclass(frozen=True, slots=True)
-class LabelSelector:
+class LabelSelector(Frozen, kw_only=False):
     """All requirements must hold; none asked means every object. `nothing` matches no object at all."""
 
     requirements: tuple[Requirement, ...] = ()
@@ -281,8 +279,7 @@ def _expression(expression: JsonObject, allowed: Collection[str]) -> Requirement
 # --- node selectors ----------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class NodeTerm:
+class NodeTerm(Frozen, kw_only=False):
     """One alternative: every requirement on labels and on fields (metadata.name alone) must hold."""
 
     labels: tuple[Requirement, ...]
@@ -309,8 +306,7 @@ def node_term(term: JsonObject) -> NodeTerm:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class NodeSelector:
+class NodeSelector(Frozen, kw_only=False):
     """core/v1 NodeSelector: one of the terms must hold; no term, no node."""
 
     terms: tuple[NodeTerm, ...]
@@ -343,8 +339,7 @@ _STORED_AT: Final = {
 """Selectable names that differ from where the value is."""
 
 
-@dataclass(frozen=True, slots=True)
-class FieldTerm:
+class FieldTerm(Frozen, kw_only=False):
     path: str
     value: str
     equal: bool
@@ -353,8 +348,7 @@ class FieldTerm:
         return (field_text(obj, self.path) == self.value) is self.equal
 
 
-@dataclass(frozen=True, slots=True)
-class FieldSelector:
+class FieldSelector(Frozen, kw_only=False):
     """All terms must hold."""
 
     terms: tuple[FieldTerm, ...] = ()

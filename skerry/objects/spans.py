@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from skerry.errors import InvalidError
+from skerry.frozen import Frozen
 
 
 class Span(NamedTuple):
@@ -22,8 +22,7 @@ class Span(NamedTuple):
     through: int
 
 
-@dataclass(frozen=True, slots=True)
-class Spans:
+class Spans(Frozen, kw_only=False):
     """See the module. Make one with `Spans()`, `upto`, `read` or `add`."""
 
     spans: tuple[Span, ...] = ()

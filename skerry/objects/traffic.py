@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from typing import Final, Literal, get_args
 
 from skerry.errors import InvalidError
+from skerry.frozen import Frozen, field
 from skerry.objects.json import Json, JsonObject, int_at, map_at, maps_at
 from skerry.objects.times import ms_at, time_text
 
@@ -31,8 +31,7 @@ HOURS_KEPT: Final = 72
 DAYS_KEPT: Final = 62
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Usage:
+class Usage(Frozen):
     """What travelled in some time."""
 
     up: Mapping[str, int] = field(default_factory=dict[str, int])

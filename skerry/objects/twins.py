@@ -11,11 +11,11 @@ from __future__ import annotations
 import base64
 import binascii
 import math
-from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from typing import Final, Literal, TypeAlias, cast, get_args
 
 from skerry.errors import InvalidError
+from skerry.frozen import Frozen
 from skerry.objects.desired import (
     FALSE,
     TRUE,
@@ -64,8 +64,7 @@ VALUE_BYTES_MAX: Final = 4096
 """Of one value as text; a twin is not a file store."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ack:
+class Ack(Frozen):
     """What became of a desired value."""
 
     state: AckState
@@ -76,8 +75,7 @@ class Ack:
     at_ms: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reported:
+class Reported(Frozen):
     """What the device last told. Written by its gateway alone."""
 
     value: str | None
@@ -97,8 +95,7 @@ Holes: TypeAlias = tuple[tuple[int, int], ...]
 """Spans of a device's own numbers, first and last of each."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TwinState:
+class TwinState(Frozen):
     """One property of one device as the edge keeps it."""
 
     uid: str
@@ -213,8 +210,7 @@ def same_value(type: str, left: str, right: str, tolerance: float) -> bool:
 # --- report bodies ----------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeviceName:
+class DeviceName(Frozen):
     """Which device a report is about; `uid` guards against a re-created one."""
 
     namespace: str
@@ -224,8 +220,7 @@ class DeviceName:
     """The number of the move that brought it to its gateway (`skerry.objects.device_owner`); 0 says nothing."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TwinReported:
+class TwinReported(Frozen):
     """Body of `twin_reported` (a state report, coalesced by `series_of`): what the device tells, and the answer to
     what was wanted."""
 
@@ -237,8 +232,7 @@ class TwinReported:
     ack: Ack | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TwinDesired:
+class TwinDesired(Frozen):
     """Body of `twin_desired` (a state report): a desired value written on the edge, for the cloud to merge."""
 
     device: DeviceName
@@ -257,8 +251,7 @@ def state_of(text: str) -> State:
     return cast(State, text) if text in get_args(State) else "offline"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeviceState:
+class DeviceState(Frozen):
     """Body of `device_state` (a state report, coalesced by `namespace/name`)."""
 
     device: DeviceName
@@ -268,8 +261,7 @@ class DeviceState:
     """0: never."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Telemetry:
+class Telemetry(Frozen):
     """Body of `telemetry`: one reading, in order, kept as history.
 
     `seq` is dense within a series (gateway and property), so a gap or a repetition would show.

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
+from skerry.frozen import Frozen, replace
 from skerry.sync.ports import BootTimes, Instant, OutboxItem, Reading
 
 DRIFT_MAX: Final = 0.0005
@@ -44,8 +44,7 @@ class Within(NamedTuple):
         return (self.earliest_ms + self.latest_ms) // 2
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Age:
+class Age(Frozen):
     """How old a report is."""
 
     ms: int

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
+from skerry.frozen import Frozen
 from skerry.objects.meta import Key, Revision
 from skerry.sync.hashes import bucket_of
 from skerry.sync.ports import SyncSettings, View
@@ -16,8 +16,7 @@ KEYS_MAX = LIST_MAX // 2
 """Of one frame, with room to spare."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Contents:
+class Contents(Frozen):
     """What one batch says."""
 
     puts: tuple[ObjectState, ...]

@@ -9,11 +9,11 @@ the edge's buckets are being compared nothing is pushed, so that hashes are alwa
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
 from skerry.errors import ProtocolError
+from skerry.frozen import Frozen
 from skerry.objects.blocks import CAPABILITY as BLOCKS
 from skerry.objects.meta import Key, Revision
 from skerry.sync.batches import next_contents, object_frames, stamp_frames
@@ -80,8 +80,7 @@ TABLE: Final[Table[CloudState]] = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Admission:
+class Admission(Frozen):
     """What the shell found out about the edge that said hello."""
 
     view: View

@@ -12,8 +12,9 @@ Source of the method: Marc Brooker, "Exponential Backoff And Jitter" (AWS Archit
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final, Literal
+
+from skerry.frozen import Frozen
 
 BACKOFF_S_MIN: Final = 1.0
 BACKOFF_S_MAX: Final = 60.0
@@ -38,8 +39,7 @@ WAYS: Final[tuple[Way, ...]] = ("quic", "websocket", "proxy")
 """In order of preference."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ended:
+class Ended(Frozen):
     """How a session, or the attempt at one, came to its end."""
 
     at_s: float

@@ -12,12 +12,12 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass
 from enum import Enum
 from itertools import islice
 from typing import Final
 
 from skerry.errors import InvalidError, ProtocolError
+from skerry.frozen import Frozen
 from skerry.objects.blocks import CAPABILITY as BLOCKS
 from skerry.objects.meta import Key, Revision, Stamp
 from skerry.objects.spans import Span
@@ -121,8 +121,7 @@ TABLE: Final[Table[EdgeState]] = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EdgeIdentity:
+class EdgeIdentity(Frozen):
     """What a session says of its side, and what it holds from before."""
 
     node: str
@@ -136,8 +135,7 @@ class EdgeIdentity:
     """It is written that reports may leave; else it has to be before the first one does."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Unwritten:
+class _Unwritten(Frozen):
     number: int
     ack: int
     """Batch to acknowledge once written; 0 for a write of our own."""

@@ -7,9 +7,9 @@ no answer; `Write` is answered by `written`, `Commit` by `committed` or `close`,
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TypeAlias
 
+from skerry.frozen import Frozen
 from skerry.objects.meta import Key, Revision
 from skerry.objects.spans import Span
 from skerry.sync.ports import Reading
@@ -17,15 +17,13 @@ from skerry.sync.priorities import Priority
 from skerry.wire.frames import Frame, Hello, ObjectState, Report
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Send:
+class Send(Frozen):
     frame: Frame
     priority: Priority | None = None
     """None: the frame's own class (`priority_of`)."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Welcomed:
+class Welcomed(Frozen):
     """Edge: the cloud took us in; the session counts from now on."""
 
     session: int
@@ -36,8 +34,7 @@ class Welcomed:
     """The same time, with the moments on this side between which it was read."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Write:
+class Write(Frozen):
     """Edge: commit this in one durable transaction, then call `written(number)`. In order, none skipped."""
 
     number: int
@@ -58,8 +55,7 @@ class Write:
         return not (self.puts or self.deletes or self.epoch or self.void or self.leaving)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BeginLife:
+class BeginLife(Frozen):
     """Edge: this store is an older copy of one that reported more. Give its outbox a new life, and in the same
     transaction forget what the cloud has of what both had in common. The session ends after it."""
 
@@ -67,8 +63,7 @@ class BeginLife:
     """By lane."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Prune:
+class Prune(Frozen):
     """Edge: the outbox may forget these numbers of a lane. Needs no answer and no haste."""
 
     lane: int | None
@@ -77,23 +72,20 @@ class Prune:
     through: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Admit:
+class Admit(Frozen):
     """Cloud: somebody says hello. Check who it is, end its older session, enter it in the store; then `admitted`."""
 
     hello: Hello
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DatedReport:
+class DatedReport(Frozen):
     """A report and when it happened, by the cloud's clock minus the report's age."""
 
     report: Report
     at_ms: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Commit:
+class Commit(Frozen):
     """Cloud: apply these reports and add to the received set what they cover, in one transaction. One at a time."""
 
     incarnation: str
@@ -102,19 +94,16 @@ class Commit:
     """By lane. Nothing of it has taken effect before."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settled:
+class Settled(Frozen):
     """Cloud: the edge is in step, which it was not a moment ago. Needs no answer."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Heard:
+class Heard(Frozen):
     """Cloud: the edge said something after Welcome, for the first time, and neither Close nor nonsense: it is there,
     and takes part. Needs no answer."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CloseLink:
+class CloseLink(Frozen):
     """Close the link once everything before this is sent. The last effect of a session."""
 
     code: int
@@ -125,8 +114,7 @@ class CloseLink:
     """What the peer asked for, when it did."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StreamOpened:
+class StreamOpened(Frozen):
     """The peer opened a stream; `streams.send` and `streams.close` may be used on it now."""
 
     stream: int
@@ -134,23 +122,20 @@ class StreamOpened:
     params: bytes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StreamArrived:
+class StreamArrived(Frozen):
     """Bytes came; call `streams.consumed` when they are used up."""
 
     stream: int
     data: bytes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StreamWritable:
+class StreamWritable(Frozen):
     """The peer can take more."""
 
     stream: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StreamEnded:
+class StreamEnded(Frozen):
     """The peer (or the end of the session) ended it."""
 
     stream: int

@@ -8,10 +8,10 @@ session got across is passed over by what the report is about. A crash loses onl
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
 from skerry.errors import ProtocolError
+from skerry.frozen import Frozen
 from skerry.objects.blocks import TELEMETRY_BLOCK, count_of
 from skerry.objects.spans import Span
 from skerry.sync.effects import Commit, DatedReport
@@ -32,8 +32,7 @@ FRAME_READINGS_MAX: Final = 8192
 """Of one frame, counted so: an edge sends some 2,500, and a frame is committed whole."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Taken:
+class _Taken(Frozen):
     """One frame, waiting."""
 
     covered: tuple[tuple[int, Span], ...]

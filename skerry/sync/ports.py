@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
+from skerry.frozen import Frozen
 from skerry.objects.meta import Key, Revision, Stamp
 from skerry.wire.frames import ObjectState, Start
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Instant:
+class Instant(Frozen):
     """Now, on both of a machine's clocks (`skerry.ports.Clock`)."""
 
     monotonic_s: float
     wall_ms: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reading:
+class Reading(Frozen):
     """The cloud's clock as a boot heard it once: it read `server_ms` at some moment from `said_ms` to `heard_ms`."""
 
     said_ms: int
@@ -29,8 +27,7 @@ class Reading:
     server_ms: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BootTimes:
+class BootTimes(Frozen):
     """What a gateway keeps of one boot, to date its reports after the next. Milliseconds."""
 
     boot_id: str
@@ -44,8 +41,7 @@ class BootTimes:
     """The newest one; None where this boot never heard the cloud."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SyncSettings:
+class SyncSettings(Frozen):
     """Limits of a session; both sides have the same defaults. Each is named with its unit and its reason."""
 
     window_batches: int = 8
@@ -137,8 +133,7 @@ class OutboxItem(Protocol):
 _Item_co = TypeVar("_Item_co", bound=OutboxItem, covariant=True)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Taken(Generic[_Item_co]):
+class Taken(Frozen, Generic[_Item_co]):
     """What of an outbox was given out to be sent."""
 
     items: Sequence[_Item_co]

@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import heapq
 import math
-from dataclasses import replace
 from enum import IntEnum
 from typing import Final
 
+from skerry.frozen import replace
 from skerry.objects.traffic import TrafficClass
 from skerry.wire.frames import (
     PROMPT,

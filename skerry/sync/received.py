@@ -7,15 +7,14 @@ The cloud keeps one for each life of a node's outbox, in the transaction of the 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from skerry.errors import InvalidError
+from skerry.frozen import Frozen
 from skerry.objects.spans import Span, Spans
 from skerry.wire.frames import LANES, LaneReceived
 
 
-@dataclass(frozen=True, slots=True)
-class Received:
+class Received(Frozen, kw_only=False):
     """See the module. `Received()` is that of a new outbox."""
 
     lanes: tuple[Spans, ...] = (Spans(),) * len(LANES)

@@ -10,10 +10,10 @@ past: below the first start that only one of them knows. Written as text, `1f2e3
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from skerry.errors import InvalidError
+from skerry.frozen import Frozen
 from skerry.wire.frames import Start
 
 TOLD_MAX: Final = 16
@@ -22,8 +22,7 @@ KNOWN_MAX: Final = 64
 """Of one life of an outbox, the newest that a cloud keeps."""
 
 
-@dataclass(frozen=True, slots=True)
-class Starts:
+class Starts(Frozen, kw_only=False):
     """Starts of one life of an outbox, oldest first."""
 
     starts: tuple[Start, ...] = ()

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from skerry.errors import ProtocolError
+from skerry.frozen import Frozen
 from skerry.objects.blocks import TELEMETRY_BLOCK, Reading, count_of, decode_block, part_of
 from skerry.objects.spans import Span
 from skerry.objects.twins import encode_telemetry
@@ -37,8 +38,7 @@ BURST_S: Final = 8.0
 """Seconds of the backlog's rate that may be sent at once: a short outage is made up for without waiting."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Part:
+class _Part(Frozen):
     """A block, a part of it, or a reading of it: an `OutboxItem`."""
 
     seq: int

@@ -13,14 +13,13 @@ import asyncio
 import functools
 from collections.abc import Callable, Coroutine
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, replace
 
 from devices.port import DeviceConfig, Driver, Reading
+from skerry.frozen import Frozen, replace
 from skerry.objects.meta import Key
 
 
-@dataclass(frozen=True, kw_only=True)
-class Form:
+class Form(Frozen, caches=True):
     """A driver with one device that holds 7 in `level` (INT, read-only) and takes values for `setpoint` (INT, from 0
     to 90); `broken` is the same device with a mistake in the visitor of `level`."""
 

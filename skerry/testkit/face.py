@@ -11,11 +11,11 @@ Source of the promises that a test may rely on: docs/explanation/session.md.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol, TypeAlias, TypeVar
 
 from skerry.errors import CallerError, SkerryError
+from skerry.frozen import Frozen
 from skerry.objects.json import Json, JsonObject
 
 T = TypeVar("T")
@@ -40,8 +40,7 @@ class ApplyError(CallerError):
     """Manifests that were refused. The text has a line for each refusal, in kubectl's words."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ContainerView:
+class ContainerView(Frozen):
     """One container as the gateway's runtime has it now."""
 
     name: str
@@ -57,8 +56,7 @@ class ContainerView:
     """What it was started with; empty where the runtime doesn't say."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PodView:
+class PodView(Frozen):
     """One pod on a gateway: what the gateway says of it, and what runs."""
 
     namespace: str
@@ -82,8 +80,7 @@ class PodView:
         return bool(self.containers) and all(container.running for container in self.containers)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TwinView:
+class TwinView(Frozen):
     """One property of one device, as somebody sees it (the gateway or the cloud). Values are text, as in the API."""
 
     device: str
@@ -100,8 +97,7 @@ class TwinView:
     """When the value was read, by the clock of who tells."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReadingView:
+class ReadingView(Frozen):
     """One reading in the cloud's history."""
 
     number: int
@@ -115,8 +111,7 @@ class ReadingView:
     """The gateway's own number of it: each is there once, in order; 0 where it gives none."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FaultView:
+class FaultView(Frozen):
     """One thing that a test did to a fleet: a fault, or the end of one."""
 
     at_s: float

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, cast
 
 from skerry.errors import InvalidError
+from skerry.frozen import Frozen
 from skerry.testkit.face import BackendError, Fleet
 
 BACKENDS: Final = {
@@ -18,8 +18,7 @@ BACKENDS: Final = {
 """Where each backend's `open_fleet(options)` is."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FleetOptions:
+class FleetOptions(Frozen):
     """What a backend is told."""
 
     directory: Path

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final
 
 from devices.payload import Path, parse_path
 from skerry.errors import InvalidError
+from skerry.frozen import Frozen
 from skerry.mqtt.kept import Message
 from skerry.mqtt.session import Limits
 from skerry.objects.json import Json, JsonObject
@@ -26,8 +26,7 @@ LIMITS: Final = Limits(queue=100_000, queue_bytes=256 << 20, total_bytes=512 << 
 """Of a broker on a machine that runs tests: it keeps what a gateway misses for days."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Obedience:
+class Obedience(Frozen):
     """What a device does with a command."""
 
     topic: str

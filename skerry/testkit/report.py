@@ -8,11 +8,11 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from skerry.errors import SkerryError
+from skerry.frozen import as_dict
 from skerry.testkit.face import Edge, FaultView, Fleet, PodView, TwinView
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ def note_fleet(report: pytest.TestReport, fleet: Fleet, item: pytest.Item) -> No
     ]
     report.user_properties += figures
     # Plain values on the report itself, which a worker of pytest-xdist sends along.
-    setattr(report, FAULTS_TOLD, [asdict(fault) for fault in fleet.faults])
+    setattr(report, FAULTS_TOLD, [as_dict(fault) for fault in fleet.faults])
     item.user_properties += figures  # JUnit's file takes them from the last report of the test
     if not report.failed:
         return

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Final, Protocol, TypeVar
 
 from skerry.errors import InvalidError, UnavailableError
+from skerry.frozen import Frozen
 from skerry.testkit import arguments
 
 T = TypeVar("T")
@@ -30,8 +31,7 @@ class Time(Protocol):
     def wait(self, seconds: float) -> None: ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Patience:
+class Patience(Frozen):
     """How a wait goes on."""
 
     within_s: float = 60.0

@@ -16,7 +16,6 @@ import collections
 import logging
 import ssl
 from asyncio import sslproto
-from dataclasses import dataclass
 from typing import Any, Final, TypeVar, cast
 
 from websockets.asyncio.server import ServerConnection
@@ -26,6 +25,7 @@ from websockets.http11 import Request
 from websockets.protocol import Event
 
 from skerry.clocks import uptime_s
+from skerry.frozen import Frozen
 
 T = TypeVar("T")
 
@@ -46,8 +46,7 @@ _LOG: Final = logging.getLogger("websockets.server")
 _FORGOTTEN: Final = Request("", Headers())
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TlsLimits:
+class TlsLimits(Frozen):
     """How long the two ends of a TLS connection's life may take."""
 
     handshake_s_max: int

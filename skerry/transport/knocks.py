@@ -10,11 +10,11 @@ gateway elsewhere from its turn. Everything is bounded in number and in time. A 
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
+
+from skerry.frozen import Frozen
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KnockLimits:
+class KnockLimits(Frozen):
     waiting_max: int = 4096
     """Connections that wait; beyond it the kernel's backlog fills, and then gateways dial again."""
     handshakes_max: int = 512

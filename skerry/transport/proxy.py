@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping
-from dataclasses import dataclass
 from urllib.parse import quote, unquote, urlsplit
 
 from skerry.errors import InvalidError
+from skerry.frozen import Frozen
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Proxy:
+class Proxy(Frozen):
     """One proxy. Its text is without user and password."""
 
     scheme: str

@@ -16,7 +16,6 @@ import hashlib
 import logging
 import socket
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
@@ -28,6 +27,7 @@ from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from skerry.errors import BadRequestError, UnansweredError, UnavailableError
+from skerry.frozen import Frozen
 from skerry.objects.enrolment import split_address
 from skerry.sync.ages import clock_is_wrong
 from skerry.transport.quic_link import OPEN_S_MAX, Carrier, LinkConnection, QuicLink, protocol_of, quic_configuration
@@ -44,8 +44,7 @@ _IPV6_RECVERR: Final = 25
 """ip(7), ipv6(7): tell of ICMP errors on a socket that is not connected. Python's `socket` does not name them."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GatewayKeys:
+class GatewayKeys(Frozen):
     """What a gateway shows and whom it trusts, read from its files."""
 
     roots_pem: bytes
@@ -78,8 +77,7 @@ def client_tickets() -> Tickets:
     return Tickets(limit=CLIENT_TICKETS_MAX)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Judgement:
+class Judgement(Frozen):
     """By which time a gateway judges the cloud's certificate."""
 
     wall_ms: int
@@ -121,8 +119,7 @@ async def dial(
         raise UnavailableError(f"{address}: {error}") from error
 
 
-@dataclass(frozen=True, slots=True)
-class _Greeting:
+class _Greeting(Frozen, kw_only=False):
     """All that a handshake needs but the place."""
 
     address: str

@@ -21,7 +21,6 @@ import os
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, cast
@@ -43,6 +42,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from cryptography.x509.verification import Store
 
 from skerry.errors import UnavailableError
+from skerry.frozen import Frozen
 from skerry.listening import datagram_socket
 from skerry.ports import Clock
 from skerry.transport.allowance import Allowance
@@ -150,8 +150,7 @@ class HubCarrier(Carrier):
         self._ids.clear()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Origin:
+class _Origin(Frozen):
     """Which ids a connection begins with."""
 
     original: bytes

@@ -18,7 +18,6 @@ from __future__ import annotations
 import ssl
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final, cast
 
@@ -30,6 +29,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import NameOID
 from cryptography.x509.verification import Store
 
+from skerry.frozen import Frozen
 from skerry.objects.enrolment import issuer_key_of_certificate, pin_of
 from skerry.transport import chains
 from skerry.transport.chains import ChainError, Flaw
@@ -59,8 +59,7 @@ _ALERT_OF: Final[dict[Flaw, type[tls.Alert]]] = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PeerCertificate:
+class PeerCertificate(Frozen):
     """A certificate that was checked, with what the peer showed beside it."""
 
     chain: tuple[x509.Certificate, ...]
@@ -88,8 +87,7 @@ class PeerCertificate:
         return round(self.chain[0].not_valid_after_utc.timestamp() * 1000)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Kept:
+class Kept(Frozen):
     """A ticket and whom it is bound to."""
 
     ticket: tls.SessionTicket
@@ -151,8 +149,7 @@ def judged_at(chain: Sequence[x509.Certificate], roots: Sequence[x509.Certificat
     return max(known, *(certificate.not_valid_before_utc for certificate in (*chain, *roots)))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ServerKeys:
+class ServerKeys(Frozen):
     """What a hub shows under one name."""
 
     chain: tuple[x509.Certificate, ...]

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from skerry.frozen import Frozen
+
 ADDRESSES_MAX: Final = 8
 """Of one cloud, whose replicas are few; the one dialled longest ago goes first."""
 
@@ -41,8 +43,7 @@ class ResumingContext(ssl.SSLContext):
         return super().wrap_bio(incoming, outgoing, server_side, server_hostname, offered)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Meaning:
+class Meaning(Frozen):
     """What a session with one address stands for: no other one may be offered in its place."""
 
     server_name: str

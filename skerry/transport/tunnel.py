@@ -11,10 +11,10 @@ import asyncio
 import re
 import ssl
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final, TypeVar
 
 from skerry.errors import UnavailableError
+from skerry.frozen import Frozen
 from skerry.transport.proxy import Proxy, refusal_of
 
 T = TypeVar("T")
@@ -27,8 +27,7 @@ _STATUS: Final = re.compile(rb"HTTP/1\.[01] (\d{3})\b")
 _Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
+class Place(Frozen):
     """Where to ask."""
 
     host: str

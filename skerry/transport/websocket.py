@@ -20,7 +20,6 @@ import sys
 from asyncio import sslproto
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from http import HTTPStatus
 from pathlib import Path
@@ -44,6 +43,7 @@ from websockets.protocol import State
 from websockets.server import ServerProtocol
 
 from skerry.errors import IdentityRefusedError, UnansweredError, UnavailableError
+from skerry.frozen import Frozen
 from skerry.listening import listening_socket
 from skerry.objects.enrolment import (
     HUB_SERVER_NAME,
@@ -177,8 +177,7 @@ class WebSocketLink:
         return None if sock is None else wire_bytes_of(sock)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Identity:
+class Identity(Frozen):
     """Files that prove who a gateway is, and whom it trusts (PEM)."""
 
     ca_file: Path
@@ -269,8 +268,7 @@ async def dial(
     return WebSocketLink(connection)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Route:
+class Route(Frozen):
     """What answers on one path of a listener."""
 
     handle: Callable[[WebSocketLink], Awaitable[None]]

@@ -16,11 +16,11 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from enum import Enum
 from typing import Final, cast
 
 from skerry.errors import ProtocolError, TooLargeError
+from skerry.frozen import Frozen
 from skerry.objects.meta import Key, Stamp
 from skerry.objects.spans import Span
 from skerry.wire.dictionary import deflated, inflated, inflated_by
@@ -95,8 +95,7 @@ class Form(Enum):
     MESSAGES = "repeated message"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Field:
+class Field(Frozen):
     """One row of the table. `limit` is bytes of a string, elements of a list, or the largest number."""
 
     number: int

@@ -7,9 +7,9 @@ docs/reference/wire.proto. The order of a conversation is the business of `skerr
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final, TypeAlias
 
+from skerry.frozen import Frozen
 from skerry.objects.meta import Key, Revision, Stamp
 from skerry.objects.spans import Span
 
@@ -46,8 +46,7 @@ class CloseCode:
     """An operator cut the link."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Start:
+class Start(Frozen):
     """One start of an edge's agent, as its outbox knows it (`skerry.sync.starts`)."""
 
     mark: int
@@ -56,8 +55,7 @@ class Start:
     """The lowest number that it may give out."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Hello:
+class Hello(Frozen):
     """Edge to cloud, first: who I am and what I hold."""
 
     versions: tuple[int, ...]
@@ -80,16 +78,14 @@ class Hello:
     """Since reports may have left this store, oldest first; told until they may."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LaneReceived:
+class LaneReceived(Frozen):
     """What of one lane has taken effect."""
 
     lane: int
     spans: tuple[Span, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Welcome:
+class Welcome(Frozen):
     """Cloud to edge, first: this session counts."""
 
     version: int
@@ -116,8 +112,7 @@ class Welcome:
     """What the cloud can besides keeping in step: `blocks`, to unpack blocks of readings."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Compare:
+class Compare(Frozen):
     """Edge to cloud: the hashes of what I hold after your batch `batch`. Cloud to edge (empty): tell me yours.
 
     With buckets the cloud answers with `Stamps`; with the root alone it answers only where that differs.
@@ -129,16 +124,14 @@ class Compare:
     """All 64, or none."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stamped:
+class Stamped(Frozen):
     """One entry of a view: this object, in this state."""
 
     key: Key
     stamp: Stamp
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stamps:
+class Stamps(Frozen):
     """Cloud to edge: all that you should hold in these buckets, referenced objects before those that refer."""
 
     revision: Revision
@@ -149,15 +142,13 @@ class Stamps:
     """The same answer goes on in the next `Stamps`."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fetch:
+class Fetch(Frozen):
     """Edge to cloud: send me these."""
 
     keys: tuple[Key, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ObjectState:
+class ObjectState(Frozen):
     """One object in one state, its body as the JSON bytes that the API serves."""
 
     key: Key
@@ -165,8 +156,7 @@ class ObjectState:
     body: bytes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Objects:
+class Objects(Frozen):
     """Cloud to edge: commit this together with the other parts of the same batch, then `Ack`."""
 
     batch: int
@@ -179,15 +169,13 @@ class Objects:
     """The batch goes on in the next `Objects`."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ack:
+class Ack(Frozen):
     """Edge to cloud: every batch up to this one is durable here."""
 
     batch: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Report:
+class Report(Frozen):
     """One item of the edge's outbox."""
 
     seq: int
@@ -207,8 +195,7 @@ class Report:
     """How far off the age may be, either way. 0: it is exact, or (`estimated`) nobody knows. Not in version 1."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reports:
+class Reports(Frozen):
     """Edge to cloud: what happened, in order of `seq`.
 
     In version 2 it accounts for every number of its lane from `first` to `through`: what is not among the reports
@@ -231,8 +218,7 @@ class Reports:
         return Span(self.first, self.through or last)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Receipt:
+class Receipt(Frozen):
     """Cloud to edge: every report of `lane` from `first` to `through` has taken effect, durably.
 
     In version 1, every report up to `through`.
@@ -243,22 +229,19 @@ class Receipt:
     first: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ping:
+class Ping(Frozen):
     """Either way: are you there?"""
 
     number: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pong:
+class Pong(Frozen):
     """The answer to the ping of that number."""
 
     number: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Close:
+class Close(Frozen):
     """Either way, last: why this session ends and when to come back."""
 
     code: int
@@ -266,8 +249,7 @@ class Close:
     retry_after_ms: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StreamOpen:
+class StreamOpen(Frozen):
     """Either way: open a stream of bytes beside the state. The cloud's ids are odd, the edge's even."""
 
     stream: int
@@ -279,22 +261,19 @@ class StreamOpen:
     """Bytes the opener is ready to take."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StreamData:
+class StreamData(Frozen):
     stream: int
     data: bytes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StreamCredit:
+class StreamCredit(Frozen):
     """Either way: I can take this many bytes more."""
 
     stream: int
     credit: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StreamClose:
+class StreamClose(Frozen):
     """Either way: nothing more comes, nothing more is wanted. Code 0 is a good end."""
 
     stream: int

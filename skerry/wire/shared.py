@@ -9,9 +9,9 @@ memory, bounded by bytes; a crash loses nothing but the time to make them again.
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass
 from typing import Final, TypeAlias
 
+from skerry.frozen import Frozen
 from skerry.objects.meta import Key, Stamp
 from skerry.wire.codec import encode, objects_head, objects_tail
 from skerry.wire.frames import Frame, Objects
@@ -28,8 +28,7 @@ _Said: TypeAlias = "tuple[int, int, bool, tuple[Key, ...], tuple[tuple[Key, Stam
 compared as well."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Head:
+class _Head(Frozen, kw_only=False):
     data: bytes
     bodies: tuple[bytes, ...]
     """The store's own bytes, not copies."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from random import Random
 
 import pytest
@@ -23,6 +23,7 @@ from edgecore.store.port import (
     TwinRow,
 )
 from skerry.clocks import ManualClock
+from skerry.frozen import replace
 from skerry.objects.blocks import READINGS_MAX, TELEMETRY_BLOCK, TEXT_MAX, Block, decode_block
 from skerry.objects.blocks import Reading as BlockReading
 from skerry.objects.json import decode_object

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from edgecore.pods.port import ContainerSpec, ContainerState, ImageMissingError, Runtime
+from skerry.frozen import replace
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,6 @@ import socket
 import subprocess
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, closing
-from dataclasses import replace
 from pathlib import Path
 
 import paho.mqtt.client as paho
@@ -22,6 +21,7 @@ from devices.port import DeviceConfig, PropertyConfig
 from devices.snmp.driver import snmp_driver
 from devices.virtual.driver import VirtualDriver
 from skerry.clocks import SeededIds, SystemClock
+from skerry.frozen import replace
 from skerry.objects.json import JsonObject
 from skerry.objects.meta import Key
 from skerry.testkit.drivers import DriverContract, Form, MakeForm

@@ -13,6 +13,7 @@ from dataclasses import fields, is_dataclass
 from typing import Final, Generic, TypeVar, cast
 
 from skerry.errors import ProtocolError
+from skerry.frozen import Frozen, as_dict
 from skerry.objects.meta import Key, Revision, Stamp
 from skerry.sync.cloud import Admission, CloudSession, CloudState
 from skerry.sync.edge import UNWRITTEN_MAX, EdgeIdentity, EdgeSession, EdgeState
@@ -58,6 +59,8 @@ def weigh(root: object, shared: tuple[object, ...] = ()) -> tuple[int, int]:
             many = cast("list[object]", one)
             items += len(many)
             line += many
+        elif isinstance(one, Frozen):
+            line += as_dict(one).values()
         elif is_dataclass(one):
             line += [getattr(one, field.name) for field in fields(one)]
         elif type(one).__module__.startswith("skerry.sync"):

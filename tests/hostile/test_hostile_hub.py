@@ -12,7 +12,6 @@ import logging
 import tracemalloc
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
-from dataclasses import replace
 
 import pytest
 
@@ -22,6 +21,7 @@ from cloudcore.registry.port import DeleteOptions, Effect
 from cloudcore.store.port import Advance
 from skerry.clocks import SystemClock
 from skerry.errors import UnavailableError
+from skerry.frozen import replace
 from skerry.objects.json import Json, JsonObject, map_at, str_at
 from skerry.objects.meta import Key, uid_of
 from skerry.wire.frames import (

@@ -64,6 +64,27 @@ def test_no_function_grows_over_70_lines() -> None:
     assert not long, f"a function fits a screen: {long}"
 
 
+def test_what_is_made_once_is_frozen_without_a_dataclass() -> None:
+    found = [
+        f"{named(path)}:{node.lineno} {node.name}"
+        for path in MODULES
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ClassDef) and _is_frozen_dataclass(node) and not _has_settings(node)
+    ]
+    assert not found, f"derive it from skerry.frozen.Frozen (0320): {found}"
+
+
+def _is_frozen_dataclass(node: ast.ClassDef) -> bool:
+    return any("frozen=True" in ast.unparse(one) for one in node.decorator_list)
+
+
+def _has_settings(node: ast.ClassDef) -> bool:
+    return any(ast.unparse(one).startswith(("Settings", "EdgeSettings")) for one in node.bases) or any(
+        isinstance(one, ast.AnnAssign) and one.value is not None and ast.unparse(one.value).startswith("setting(")
+        for one in node.body
+    )
+
+
 def test_nothing_is_left_for_later() -> None:
     words = re.compile(r"\b(TODO|FIXME|XXX|NotImplementedError)\b|\b[Ff]or now\b|\b[Pp]laceholder\b")
     found = [

@@ -11,13 +11,14 @@ from __future__ import annotations
 import json
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from cloudcore.hub.views import Views
 from cloudcore.store.port import Advance, Change, Position, Stored
 from cloudcore.store.positions import Life, advanced, entered, newest, position_of
 from skerry.errors import FencedError
+from skerry.frozen import replace
 from skerry.objects.blocks import TELEMETRY_BLOCK
 from skerry.objects.commands import REPORT as COMMAND_REPORT
 from skerry.objects.json import JsonObject, encode_object

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +28,7 @@ from edgecore.store.port import (
     OutboxReport,
     ReportClass,
 )
+from skerry.frozen import replace
 from skerry.objects.blocks import Reading as BlockReading
 from skerry.objects.commands import COMMANDS
 from skerry.objects.json import str_at

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from random import Random
 from typing import Any, Final, TypeVar
 
@@ -26,6 +26,7 @@ from edgecore.store.memory import MemoryEdgeStore
 from edgecore.store.port import EdgeBatch, NewReport
 from edgecore.store.shell import AsyncEdgeStore
 from skerry.errors import ConflictError, FencedError, SkerryError, UnavailableError
+from skerry.frozen import replace
 from skerry.objects.json import JsonObject
 from skerry.objects.meta import Key, Revision
 from skerry.objects.reports import NODE_STATUS

@@ -9,11 +9,12 @@ there is nothing.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from random import Random
 from typing import Any, Final, TypeAlias
 
+from skerry.frozen import replace
 from tests.sim.releases import NEWEST
 
 FAULTS_S: Final = 300.0

@@ -11,10 +11,11 @@ import argparse
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from skerry.frozen import replace
 from tests.sim.checkers import BrokenPromiseError
 from tests.sim.faults import prepared
 from tests.sim.schedule import Action, Schedule, schedule_of

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Coroutine, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import product
 from typing import Any, Literal, TypeVar
 
@@ -26,6 +26,7 @@ from edgecore.store.memory import MemoryEdgeStore
 from edgecore.store.port import META_EPOCH, META_LEAVING, EdgeBatch, NewReport, OutboxBudgets, report_cost_bytes
 from skerry.clocks import ManualClock
 from skerry.errors import FencedError
+from skerry.frozen import replace
 from skerry.objects.json import JsonObject, decode_object, encode_object, int_at
 from skerry.objects.meta import Key, Revision
 from skerry.objects.reports import GAP, SERIES_GAP

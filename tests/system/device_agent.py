@@ -14,7 +14,6 @@ import json
 import logging
 import signal
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 from devices.external import ExternalDriver
@@ -31,6 +30,7 @@ from edgecore.store.sqlite import StoreSettings, open_store
 from edgecore.twins.drivers import driver_factories
 from edgecore.twins.keeper import Keeper
 from skerry.clocks import SystemClock, SystemIds
+from skerry.frozen import replace
 from skerry.objects.device_desired import stamp_desired
 from skerry.objects.json import decode_object, encode_object
 from skerry.objects.meta import Key, Revision, Stamp, name_of

@@ -7,7 +7,6 @@ import json
 import socket
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -18,6 +17,7 @@ from cloudcore.api.ports import Endpoint, Posted, Replied
 from cloudcore.store.cache import following
 from cloudcore.store.memory import MemoryState, MemoryStore
 from skerry.errors import UnavailableError
+from skerry.frozen import replace
 from tests.cloudcore.api.conftest import ApiWorld
 
 pytestmark = pytest.mark.system

@@ -11,10 +11,10 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 
 import pytest
 
+from skerry.frozen import replace
 from skerry.transport.framing import varint as short_varint
 from skerry.wire.codec import FRAME_BYTES_MAX, encode
 from skerry.wire.frames import Close, CloseCode, Ping, Pong, StreamOpen, Welcome

@@ -7,7 +7,6 @@ import gc
 import ssl
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from weakref import WeakSet
@@ -18,6 +17,7 @@ from cloudcore.pki.certificates import new_authority
 from edgecore.link.dial import websocket_dialer
 from skerry.clocks import ManualClock, SystemClock
 from skerry.errors import UnavailableError
+from skerry.frozen import replace
 from skerry.objects.conditions import is_true
 from skerry.objects.enrolment import NODE_KEY_ANNOTATION
 from skerry.objects.json import JsonObject

@@ -11,7 +11,6 @@ import subprocess
 import time
 from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,6 +18,7 @@ import pytest
 from edgecore.link.dial import websocket_dialer
 from skerry.clocks import SystemClock
 from skerry.errors import UnavailableError
+from skerry.frozen import replace
 from skerry.ports import Link
 from skerry.transport import websocket
 from skerry.transport.proxy import Proxy, proxy_of

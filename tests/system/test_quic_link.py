@@ -7,7 +7,6 @@ import os
 import socket
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from aioquic.tls import SessionTicket
 from cloudcore.pki.certificates import issue_server, new_authority
 from skerry.clocks import ManualClock, SystemClock
 from skerry.errors import UnavailableError
+from skerry.frozen import replace
 from skerry.objects.enrolment import HUB_SERVER_NAME
 from skerry.ports import Clock
 from skerry.transport.quic import Judgement, dial, gateway_keys

@@ -10,7 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
@@ -21,6 +21,7 @@ import pytest
 from skerry.cli import kubeconfig
 from skerry.cli.client import Client
 from skerry.errors import AlreadyExistsError, ForbiddenError, InvalidError, NotFoundError, SkerryError
+from skerry.frozen import replace
 from skerry.objects.json import JsonObject, decode_object, int_at, map_at, maps_at, str_at, strs_at
 from skerry.objects.meta import name_of
 from tests.postgres_server import PostgresServer, postgres_server

@@ -7,7 +7,6 @@ import contextlib
 import ssl
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from cloudcore.pki.serving import Serving
 from edgecore.link.dial import Dialer, websocket_dialer
 from skerry.clocks import ManualClock, SystemClock
 from skerry.errors import IdentityRefusedError, UnavailableError
+from skerry.frozen import replace
 from skerry.objects.enrolment import hub_server_name
 from skerry.transport.websocket import SESSION_PATH, Identity, Route, WebSocketLink, client_context, dial, listen
 from tests.system.certificates import NOW, Site

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from cloudcore.registry.port import Actor
 from skerry.errors import ForbiddenError
+from skerry.frozen import Frozen
 
 READ_VERBS = frozenset({"get", "list", "watch"})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Attributes:
+class Attributes(Frozen):
     """One act of one actor: on a resource, or (`path` set) on a URL that is none."""
 
     actor: Actor
@@ -32,8 +30,7 @@ class Attributes:
         return f"{self.resource}/{self.subresource}" if self.subresource else self.resource
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Decision:
+class Decision(Frozen):
     """Yes, or no; and why, as far as there is something to say."""
 
     allowed: bool

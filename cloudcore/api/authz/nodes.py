@@ -8,11 +8,11 @@ it, needs that object, and may list only where a list holds nothing else. Kubern
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Final, Protocol
 
 from cloudcore.api.authz.attributes import READ_VERBS, Attributes, Decision
 from cloudcore.registry.references import references_of
+from skerry.frozen import Frozen
 from skerry.objects.enrolment import NODES_GROUP, node_of_user
 from skerry.objects.json import JsonObject, str_at
 from skerry.objects.meta import Key, name_of, namespace_of
@@ -33,8 +33,7 @@ class Bound(Protocol):
     def commands(self, node: str) -> Iterable[JsonObject]: ...
 
 
-@dataclass(frozen=True, slots=True)
-class _Asked:
+class _Asked(Frozen, kw_only=False):
     """One request of one node."""
 
     node: str

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import Final
 
 from cloudcore.api.authz.attributes import Attributes, Decision
 from cloudcore.api.authz.rules import Rule, rules_of
 from cloudcore.registry.port import Actor
+from skerry.frozen import Frozen, field
 from skerry.objects.json import JsonObject, dig, maps_at, str_at
 from skerry.objects.meta import labels_of, name_of, namespace_of
 from skerry.objects.select import LabelSelector, label_selector
@@ -25,8 +25,7 @@ Subject = tuple[str, str]
 """("User", name) or ("Group", name); a service account is the user it acts as."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Grant:
+class Grant(Frozen):
     """What one binding gives one subject."""
 
     rules: tuple[Rule, ...]
@@ -37,8 +36,7 @@ class Grant:
     """The role that is bound does not exist."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Policy:
+class Policy(Frozen):
     """Grants by scope and subject."""
 
     cluster: Mapping[Subject, tuple[Grant, ...]] = field(default_factory=dict[Subject, tuple[Grant, ...]])
@@ -78,8 +76,7 @@ class Policy:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ParsedRole:
+class ParsedRole(Frozen):
     """A Role or ClusterRole, compiled once for as long as it stays as it is."""
 
     namespace: str
@@ -90,8 +87,7 @@ class ParsedRole:
     """Of an aggregated ClusterRole; None: it has rules of its own."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ParsedBinding:
+class ParsedBinding(Frozen):
     """A RoleBinding or ClusterRoleBinding, compiled."""
 
     namespace: str

@@ -6,11 +6,11 @@ Meaning and texts are those of rbac.authorization.k8s.io/v1 (PolicyRule).
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
 from itertools import product
 from typing import Final
 
 from skerry.errors import InvalidError
+from skerry.frozen import Frozen, replace
 from skerry.objects.json import Json, JsonObject, maps_at, strs_at
 
 ALL: Final = "*"
@@ -18,8 +18,7 @@ PARTS_MAX: Final = 50_000
 """Single permissions that a role's rules may take apart into when they are checked against the writer's own."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rule:
+class Rule(Frozen):
     """rbac/v1 PolicyRule."""
 
     verbs: frozenset[str] = frozenset()

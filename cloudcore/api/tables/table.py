@@ -7,10 +7,10 @@ an argument; AGE is a string that the server computes.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import Final, Literal
 
 from skerry.errors import BadRequestError
+from skerry.frozen import Frozen
 from skerry.objects.json import Json, JsonObject, map_at, str_at
 from skerry.objects.times import human_duration, ms_at
 
@@ -19,8 +19,7 @@ NONE: Final = "<none>"
 IncludeObject = Literal["None", "Metadata", "Object"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Column:
+class Column(Frozen):
     name: str
     type: str = "string"
     format: str = ""
@@ -28,8 +27,7 @@ class Column:
     priority: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Printer:
+class Printer(Frozen):
     """Columns of a kind, and how an object fills them at `now` (milliseconds since the epoch)."""
 
     columns: tuple[Column, ...]

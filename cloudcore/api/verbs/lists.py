@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from cloudcore.api.call import Call, Reply
@@ -16,6 +15,7 @@ from cloudcore.api.writing import list_metadata, list_reply
 from cloudcore.store.cache import WatchCache
 from cloudcore.store.port import Stored
 from skerry.errors import GoneError, UnavailableError
+from skerry.frozen import Frozen
 from skerry.objects.json import JsonObject
 from skerry.objects.meta import Key, Revision
 
@@ -31,8 +31,7 @@ _EXPIRED: Final = (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Listed:
+class Listed(Frozen):
     """One page."""
 
     items: Sequence[Stored]

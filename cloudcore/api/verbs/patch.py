@@ -15,6 +15,7 @@ from cloudcore.api.status import UnsupportedMediaTypeError
 from cloudcore.api.writing import object_reply
 from cloudcore.registry.port import FieldValidation, Subresource, WriteOptions
 from skerry.errors import BadRequestError
+from skerry.frozen import Frozen
 from skerry.objects.json import Json, JsonObject
 from skerry.objects.patches import MergeRules, json_patch, merge_patch, strategic_merge_patch
 from skerry.objects.scheme import Kind
@@ -36,8 +37,7 @@ async def approve(call: Call) -> Reply:
     return await patched(call, "approval")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Patch:
+class Patch(Frozen):
     """A parsed patch."""
 
     media: str

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from typing import Final
 
 from cloudcore.api.call import Call, Reply, Stream
@@ -13,6 +12,7 @@ from cloudcore.api.writing import parse, plain_reply
 from cloudcore.registry.port import DeleteOptions
 from cloudcore.registry.refusals import not_found
 from skerry.errors import BadRequestError
+from skerry.frozen import replace
 from skerry.objects.json import Json, JsonObject, encode_object, map_at, maps_at, str_at
 from skerry.objects.meta import uid_of
 from skerry.objects.times import parse_time

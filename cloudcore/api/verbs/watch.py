@@ -25,6 +25,7 @@ from cloudcore.api.verbs.lists import CATCH_UP_S
 from cloudcore.api.writing import as_table, parse, partial
 from cloudcore.store.port import Change
 from skerry.errors import BadRequestError, GoneError
+from skerry.frozen import Frozen
 from skerry.objects.json import JsonObject
 from skerry.objects.meta import Key, Revision
 
@@ -40,8 +41,7 @@ _SECONDS_MAX: Final = 86_400.0
 _INITIAL_END: Final = "k8s.io/initial-events-end"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WatchOptions:
+class WatchOptions(Frozen):
     """What a watch asks for, checked."""
 
     after: Revision | None

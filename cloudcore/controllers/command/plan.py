@@ -7,9 +7,9 @@ its deadline, but it may have begun it before and not said so yet. What it says 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final, TypeAlias
 
+from skerry.frozen import Frozen
 from skerry.objects.commands import CAPABILITIES, CAPABILITY, FINAL, SILENT, Phase, command_spec, phase_of
 from skerry.objects.conditions import condition_of
 from skerry.objects.json import JsonObject, int_at, map_at, str_at
@@ -20,25 +20,21 @@ PATIENCE_S: Final = 60
 """Beyond a command's deadline and the time it may take, for the gateway's word to arrive."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Offer:
+class Offer(Frozen):
     """From now on the gateway may be told of it."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class End:
+class End(Frozen):
     phase: Phase
     reason: str
     message: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Remove:
+class Remove(Frozen):
     """Its time after the end is over."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wait:
+class Wait(Frozen):
     """Nothing to do until then; None: until something changes."""
 
     until_ms: int | None

@@ -6,10 +6,10 @@ Source: apiextensions-apiserver `pkg/controller/{status,establish,finalizer}`; t
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from cloudcore.registry.custom import storage_version
+from skerry.frozen import Frozen
 from skerry.objects.conditions import Condition, is_true, with_condition
 from skerry.objects.json import Json, JsonObject, map_at, maps_at, str_at, strs_at
 from skerry.objects.meta import being_deleted, name_of
@@ -20,8 +20,7 @@ _NAMES: Final = ("plural", "singular", "shortNames", "kind", "listKind")
 """In the order in which they are looked at: the last conflict is the one that is told."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Names:
+class Names(Frozen):
     """Words that a definition wants or has: kinds and resource names are two separate lists."""
 
     resources: frozenset[str]

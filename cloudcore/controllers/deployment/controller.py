@@ -7,7 +7,6 @@ writes leaves a step half done; the next pass plans from what is there.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 from cloudcore.controllers.claiming import claim_all, owned
 from cloudcore.controllers.deployment.model import (
@@ -40,6 +39,7 @@ from cloudcore.runtime.events import Saying
 from cloudcore.runtime.informer import BY_OWNER, Keys, Seen
 from cloudcore.runtime.manager import Tools, UnfinishedError
 from skerry.errors import AlreadyExistsError, CallerError, NotFoundError
+from skerry.frozen import Frozen
 from skerry.objects.json import Json, JsonObject, map_at
 from skerry.objects.meta import Key, controller_of, name_of, namespace_of, uid_of
 from skerry.objects.select import label_selector
@@ -48,8 +48,7 @@ RESOURCE = "deployments.apps"
 _SETS = "replicasets.apps"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Outcome:
+class _Outcome(Frozen):
     """What carrying out the actions came to."""
 
     made: Made

@@ -10,9 +10,9 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Final
 
+from skerry.frozen import Frozen
 from skerry.objects.json import Json, JsonObject, bool_at, dig, int_at, map_at, str_at, str_map_at
 from skerry.objects.meta import annotations_of, being_deleted, generation_of, labels_of, name_of, uid_of
 from skerry.objects.times import ms_at
@@ -39,8 +39,7 @@ _NO_DEADLINE: Final = 2**31 - 1
 _HISTORY_LENGTH_MAX: Final = 2000
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Set:
+class Set(Frozen):
     """One ReplicaSet of the deployment. `replicas` is what its spec asks for, and what a plan may change."""
 
     name: str
@@ -97,8 +96,7 @@ def replica_set(obj: JsonObject) -> Set:
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Deployment:
+class Deployment(Frozen):
     """What the deployment asks for."""
 
     name: str

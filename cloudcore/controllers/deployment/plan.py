@@ -8,7 +8,6 @@ nothing but the present state. Rules, order and words are those of Kubernetes' d
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 
 from cloudcore.controllers.deployment.model import (
     REVISION,
@@ -18,18 +17,17 @@ from cloudcore.controllers.deployment.model import (
     scaled_annotations,
     with_revision,
 )
+from skerry.frozen import Frozen, replace
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MakeSet:
+class MakeSet(Frozen):
     """Create the ReplicaSet of the present template."""
 
     replicas: int
     revision: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ChangeSet:
+class ChangeSet(Frozen):
     """Write a ReplicaSet's size, annotations and minReadySeconds."""
 
     target: Set
@@ -39,15 +37,13 @@ class ChangeSet:
     min_ready_s: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DropSet:
+class DropSet(Frozen):
     """Delete a ReplicaSet that is beyond the history limit."""
 
     target: Set
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NoteRevision:
+class NoteRevision(Frozen):
     """Write the deployment's own revision annotation."""
 
     revision: str
@@ -56,8 +52,7 @@ class NoteRevision:
 Action = MakeSet | ChangeSet | DropSet | NoteRevision
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class Plan(Frozen):
     """`sets` and `new` are as they will be once the actions are done, for the status."""
 
     actions: tuple[Action, ...]
@@ -67,8 +62,7 @@ class Plan:
     """The status tells of progress (a paused or scaling deployment does not)."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Observed:
+class Observed(Frozen):
     """`old_pods_run`: some pod of an old set isn't over yet; asked only of deployments that recreate."""
 
     sets: Sequence[Set]

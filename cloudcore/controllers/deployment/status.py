@@ -7,10 +7,10 @@ read the reasons. Keeps nothing; the time of the last progress is kept in the Pr
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 
 from cloudcore.controllers.deployment.model import Deployment, Set
 from cloudcore.controllers.deployment.plan import Plan
+from skerry.frozen import Frozen, replace
 from skerry.objects.conditions import Condition, Truth, find_condition, with_condition, without_condition
 from skerry.objects.json import Json, JsonObject, int_at, map_at, maps_at, str_at
 from skerry.objects.times import ms_at, time_text
@@ -19,8 +19,7 @@ DEADLINE_EXCEEDED = "ProgressDeadlineExceeded"
 DONE = "NewReplicaSetAvailable"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Made:
+class Made(Frozen):
     """What became of making the new ReplicaSet in this pass."""
 
     name: str = ""
@@ -29,8 +28,7 @@ class Made:
     """Why it could not be made."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Counts:
+class _Counts(Frozen):
     replicas: int
     updated: int
     ready: int

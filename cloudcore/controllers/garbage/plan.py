@@ -8,11 +8,11 @@ orphaning one cuts them loose. Keeps nothing.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Literal
 
 from cloudcore.controllers.ownership import with_metadata
 from cloudcore.registry.port import Propagation
+from skerry.frozen import Frozen
 from skerry.objects.json import Json, JsonObject, maps_at, str_at, strs_at
 from skerry.objects.meta import being_deleted, owners_of, uid_of
 
@@ -23,32 +23,27 @@ Fate = Literal["solid", "dangling", "waiting"]
 """Of an owner: it stands; it is gone; it is going, and waits for its dependents."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CutLoose:
+class CutLoose(Frozen):
     """Take the owner out of every dependent, then its `orphan` finalizer away."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LetGo:
+class LetGo(Frozen):
     """Nothing blocks it any more: take its `foregroundDeletion` finalizer away."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wait:
+class Wait(Frozen):
     """Dependents still block it; `ask` those that nobody has asked to go."""
 
     ask: tuple[JsonObject, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Forget:
+class Forget(Frozen):
     """It has an owner that stands: only the references to the others go."""
 
     uids: frozenset[str]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Collect:
+class Collect(Frozen):
     """No owner of it stands: delete it. `unblock` first where it would wait for itself, round a circle."""
 
     propagation: Propagation

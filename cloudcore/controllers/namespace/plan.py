@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from cloudcore.controllers.ownership import with_metadata
+from skerry.frozen import Frozen
 from skerry.objects.conditions import Condition, with_condition
 from skerry.objects.json import Json, JsonObject, map_at, maps_at, strs_at
 from skerry.objects.meta import Key, being_deleted
@@ -18,8 +18,7 @@ from skerry.objects.meta import Key, being_deleted
 FINALIZER = "kubernetes"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Content:
+class Content(Frozen):
     """One object that is left."""
 
     key: Key

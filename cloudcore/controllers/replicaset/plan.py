@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from cloudcore.controllers.ownership import controller_reference
 from cloudcore.controllers.pod_state import available_at_ms, is_active, is_ready, ready_since_ms, restarts
+from skerry.frozen import Frozen
 from skerry.objects.conditions import Condition, find_condition, with_condition, without_condition
 from skerry.objects.json import Json, JsonObject, int_at, map_at, maps_at, str_at, str_map_at
 from skerry.objects.meta import annotations_of, being_deleted, generation_of, labels_of, name_of
@@ -24,8 +24,7 @@ DELETION_COST: Final = "controller.kubernetes.io/pod-deletion-cost"
 _PHASE_RANK: Final = {"Pending": 0, "": 0, "Unknown": 1, "Running": 2}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class Plan(Frozen):
     """What to do about the number of pods: at most one of the two isn't empty."""
 
     create: int = 0
@@ -93,8 +92,7 @@ def template_finalizers(template: JsonObject) -> list[Json]:
     return found if isinstance(found, list) else []
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Failure:
+class Failure(Frozen):
     """What kept the last pass from creating or deleting."""
 
     reason: str

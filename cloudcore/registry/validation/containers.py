@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Final
 
 from cloudcore.registry.validation.faults import (
@@ -19,6 +18,7 @@ from cloudcore.registry.validation.faults import (
     required,
 )
 from skerry.errors import Cause, InvalidError
+from skerry.frozen import Frozen
 from skerry.objects.json import Json, JsonObject, int_at, map_at, maps_at, str_at
 from skerry.objects.names import config_key_faults, label_1123_faults, port_name_faults, qualified_name_faults
 from skerry.objects.quantity import Quantity, parse_quantity
@@ -32,8 +32,7 @@ _ENV_TEXT: Final = "a valid environment variable name must consist only of print
 _OVERCOMMIT: Final = ("cpu", "memory", "ephemeral-storage")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ContainerContext:
+class ContainerContext(Frozen):
     """What of its pod a container may refer to."""
 
     volumes: frozenset[str]

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import replace
 
 from edgecore.pods.port import ContainerSpec, ContainerState, ImageMissingError
 from skerry.errors import UnavailableError
+from skerry.frozen import replace
 from skerry.ports import Clock
 
 

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, cast
 
 from edgecore.pods.port import ContainerSpec, ImageMissingError
 from skerry.errors import InvalidError
+from skerry.frozen import Frozen
 from skerry.objects.json import Json, str_at, str_map_at, strs_at
 
 MANIFEST: Final = "skerry-image.json"
@@ -20,8 +20,7 @@ SEARCH_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/b
 """PATH of a container whose image and pod say nothing; the agent's own environment is not passed on."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Image:
+class Image(Frozen):
     """An image as found."""
 
     id: str
@@ -32,8 +31,7 @@ class Image:
     workdir: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Execution:
+class Execution(Frozen):
     """What is executed in the end."""
 
     image_id: str

@@ -17,13 +17,13 @@ import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from edgecore.pods.port import ContainerSpec, ContainerState
 from edgecore.pods.runtimes.images import Execution, execution, find_image
 from skerry.errors import InvalidError, StorageFullError, UnavailableError
+from skerry.frozen import Frozen
 from skerry.objects.json import JsonObject, decode_object, encode_object, int_at, str_at
 from skerry.ports import Clock
 
@@ -37,8 +37,7 @@ STOP_EXTRA_S: Final = 20.0
 NOTICE_BYTES: Final = 65536
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProcessSettings:
+class ProcessSettings(Frozen):
     """Where containers are kept, images looked for, and how much of their logs."""
 
     directory: Path

@@ -7,11 +7,11 @@ what the machine uses, nor one run's with another's.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 from typing import Final
 
 from skerry.errors import InvalidError
+from skerry.frozen import Frozen
 
 POOL_4: Final = IPv4Address("10.203.0.0")
 POOL_6: Final = IPv6Address("fd5c:e221:7c0d::")
@@ -19,8 +19,7 @@ REPLICAS_MAX: Final = 254
 LINES_MAX: Final = (65_536 - 256) // 4
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ends:
+class Ends(Frozen):
     """Both ends of one line."""
 
     site_4: IPv4Address

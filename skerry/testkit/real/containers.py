@@ -8,10 +8,10 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-from dataclasses import replace
 from pathlib import Path
 
 from edgecore.pods.port import ContainerState
+from skerry.frozen import replace
 from skerry.objects.json import JsonObject, decode_object, int_at, str_at
 
 

@@ -18,6 +18,7 @@ from typing import Final, TypeVar, cast
 
 from edgecore.pods.port import ContainerState
 from skerry.errors import InvalidError, UnavailableError
+from skerry.frozen import Frozen
 from skerry.objects.conditions import is_true
 from skerry.objects.json import Json, JsonObject, int_at, list_at, str_at
 from skerry.objects.meta import name_of, uid_of
@@ -282,8 +283,7 @@ def _unknown_pod(states: Sequence[ContainerState], uid: str) -> PodView:
     return pod_view({"metadata": metadata}, [state for state in states if state.pod_uid == uid])
 
 
-@dataclass(frozen=True, slots=True)
-class RealBackup:
+class RealBackup(Frozen, kw_only=False):
     """Implements `skerry.testkit.Backup`."""
 
     taken_s: float

@@ -10,12 +10,12 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
-from dataclasses import asdict, dataclass
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 from typing import Final, Protocol
 
 from skerry.errors import UnavailableError
+from skerry.frozen import Frozen, as_dict
 from skerry.objects.json import JsonObject, int_at
 from skerry.testkit.real.addresses import Ends, cloud_addresses, ends_of
 from skerry.testkit.real.namespaces import Namespace, new_namespace, tool
@@ -26,8 +26,7 @@ SITE_DEVICE: Final = "wan0"
 SEED: Final = 7
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Carried:
+class Carried(Frozen):
     """What a line has carried since it was made, in bytes of IP (of streams, on a relay), and lost, in packets."""
 
     up_bytes: int
@@ -171,7 +170,7 @@ class TunnelLine(_Wired):
         self._configure()
 
     def shape(self, shape: Shape, *, unplugged: bool = False) -> None:
-        self._steward.order({"up": asdict(shape.up), "down": asdict(shape.down)})
+        self._steward.order({"up": as_dict(shape.up), "down": as_dict(shape.down)})
         self._plug(unplugged=unplugged)
 
     def carried(self) -> Carried:
@@ -191,7 +190,7 @@ class RelayLine:
         """What the site dials in the cloud's stead."""
 
     def shape(self, shape: Shape, *, unplugged: bool = False) -> None:
-        self._steward.order({"up": asdict(shape.up), "down": asdict(shape.down), "refuse": unplugged})
+        self._steward.order({"up": as_dict(shape.up), "down": as_dict(shape.down), "refuse": unplugged})
 
     def sever(self) -> None:
         self._steward.order({"sever": True})

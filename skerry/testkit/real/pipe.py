@@ -8,18 +8,17 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from typing import Final
 
 from skerry.errors import InvalidError
+from skerry.frozen import Frozen, replace
 from skerry.testkit.arguments import DELAY_MS_MAX
 
 QUEUE_PACKETS_MAX: Final = 50
 """What a modem holds while its radio is busy, at 64 kbit/s about nine seconds. One more is dropped."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Direction:
+class Direction(Frozen):
     """How one direction treats what is sent along it."""
 
     blocked: bool = False
@@ -42,8 +41,7 @@ class Direction:
 CLEAR: Final = Direction()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Shape:
+class Shape(Frozen):
     """Both directions of a line, as the site sees them."""
 
     up: Direction = CLEAR

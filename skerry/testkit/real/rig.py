@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from skerry.errors import InvalidError, UnavailableError
+from skerry.frozen import Frozen
 from skerry.testkit.real.addresses import cloud_addresses
 from skerry.testkit.real.lines import (
     Gate,
@@ -38,8 +39,7 @@ HUB_PORT: Final = 10443
 LineForm = Literal["netem", "tunnel", "relay"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RigSettings:
+class RigSettings(Frozen):
     """How the rig is built."""
 
     line: LineForm | None = None

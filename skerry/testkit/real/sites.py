@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
+from skerry.frozen import replace
 from skerry.testkit.real.lines import Carried, Line
 from skerry.testkit.real.namespaces import Namespace
 from skerry.testkit.real.pipe import CLEAR, Direction, Shape

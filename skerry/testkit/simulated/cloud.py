@@ -10,7 +10,6 @@ import asyncio
 import copy
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlencode
 
@@ -37,6 +36,7 @@ from cloudcore.store.memory import MemoryState, MemoryStore
 from cloudcore.store.port import later_epoch
 from skerry.cli.client import Answer, error_of
 from skerry.errors import InvalidError, SkerryError, UnavailableError
+from skerry.frozen import Frozen
 from skerry.objects.json import JsonObject, decode_object, encode_object
 from skerry.testkit.api import Api
 from skerry.testkit.face import Backup, ReadingView, TwinView
@@ -62,16 +62,14 @@ POST_S: Final = 0.01
 """What a target takes to answer."""
 
 
-@dataclass(frozen=True, slots=True)
-class SimulatedBackup:
+class SimulatedBackup(Frozen, kw_only=False):
     """A copy of the store."""
 
     taken_s: float
     state: MemoryState
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Life:
+class _Life(Frozen):
     """The parts of one life of the cloud."""
 
     process: Process

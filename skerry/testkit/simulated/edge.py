@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -25,6 +24,7 @@ from edgecore.twins.configuring import DriverFactory
 from edgecore.twins.drivers import driver_factories
 from skerry.clocks import SeededIds
 from skerry.errors import NotFoundError, UnavailableError
+from skerry.frozen import Frozen
 from skerry.objects.json import JsonObject, decode_object, map_at
 from skerry.objects.meta import Key
 from skerry.objects.scheme import Kind
@@ -49,8 +49,7 @@ NOTICE_S: Final = 0.001
 """Until both ends of a link have noticed that it was cut."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Site:
+class Site(Frozen):
     """What a gateway is put into."""
 
     loop: VirtualLoop
@@ -63,8 +62,7 @@ class Site:
     """Volumes are below it, and the root of its hostPath volumes."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Life:
+class _Life(Frozen):
     """One agent."""
 
     process: Process

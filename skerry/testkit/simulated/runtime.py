@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from edgecore.pods.port import ContainerSpec, ContainerState
 from skerry.errors import NotFoundError, UnavailableError
+from skerry.frozen import replace
 from skerry.ports import Clock
 
 

@@ -7,7 +7,6 @@ can't, and is checked field by field. Pure but for the reading.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, cast
 
@@ -21,6 +20,7 @@ from devices.payload import JsonPaths, Text
 from devices.payload import Path as Place
 from devices.port import DeviceConfig, PropertyConfig
 from skerry.errors import InvalidError, NotFoundError, SkerryError
+from skerry.frozen import Frozen, field, replace
 from skerry.objects.json import Json, JsonObject, int_at, map_at, maps_at, str_at, str_map_at
 from skerry.objects.meta import Key, annotations_of, name_of, namespace_of
 from skerry.testkit.api import DEVICES, objects_of
@@ -33,8 +33,7 @@ WORKLOADS: Final = ("Deployment", "ReplicaSet", "Pod")
 _FIELDS: Final = ("gateways", "plcs", "topics", "desired", "readyWithinSeconds", "settleWithinSeconds", "skip")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Workload:
+class Workload(Frozen):
     """Something that pods come of."""
 
     kind: str
@@ -51,8 +50,7 @@ class Workload:
     """Of its pods."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MqttPart:
+class MqttPart(Frozen):
     """An MQTT device as somebody has to play it."""
 
     broker_port: int
@@ -64,8 +62,7 @@ class MqttPart:
     """(topic, text) by which it says that it is there."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AppDevice:
+class AppDevice(Frozen):
     """A Device, as far as a suite can use it."""
 
     namespace: str
@@ -80,8 +77,7 @@ class AppDevice:
     """Properties that can be wanted: two values each that differ."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Expectations:
+class Expectations(Frozen):
     """What the owner of an app says of it."""
 
     gateways: Mapping[str, Mapping[str, str]] = field(default_factory=dict[str, Mapping[str, str]])
@@ -101,8 +97,7 @@ class Expectations:
     skip: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class App:
+class App(Frozen):
     """See the module."""
 
     name: str
@@ -182,8 +177,6 @@ def _title(path: Path) -> str:
 
 
 def _with_ready(expects: Expectations, ready_s: float) -> Expectations:
-    from dataclasses import replace
-
     return replace(expects, ready_s=ready_s)
 
 

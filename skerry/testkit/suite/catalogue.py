@@ -8,10 +8,10 @@ is in step again soon.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final
 
+from skerry.frozen import Frozen
 from skerry.objects.meta import name_of, uid_of
 from skerry.testkit.suite.app import AppDevice
 from skerry.testkit.suite.stage import Stage, is_of
@@ -21,8 +21,7 @@ HEARTBEATS_S: Final = 62.0
 DAY_MS: Final = 86_400_000
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fault:
+class Fault(Frozen):
     """One test of the suite."""
 
     name: str

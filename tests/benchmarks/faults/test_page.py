@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,6 +8,7 @@ import pytest
 from benchmarks.faults.__main__ import CASES, ROOT, chosen, keep
 from benchmarks.faults.case import NOT_TESTED, Case, Figure, exactly, number_text
 from benchmarks.faults.page import KEPT, LIST, PAGE, Result, page, results_in
+from skerry.frozen import replace
 
 CASE = Case(number=2, name="offline", title="Offline", method="Cut it.", kubeedge=NOT_TESTED, run=lambda: ())
 

@@ -8,6 +8,7 @@ from cloudcore.api.ports import Presented
 from cloudcore.pki.certificates import issue_client, new_authority
 from cloudcore.pki.service_tokens import BoundTo, ServiceTokens
 from skerry.errors import BadRequestError, ForbiddenError, UnauthenticatedError
+from skerry.frozen import replace
 from skerry.objects.enrolment import der_of_pem
 from skerry.objects.json import JsonObject, str_at
 from tests.cloudcore.api.access_world import RBAC, World, kind, world
@@ -31,8 +32,6 @@ async def account_token(w: World, name: str = "app", *, bound: BoundTo | None = 
     claims = w.tokens.new_claims(
         namespace="a", account=name, account_uid=str_at(account, "metadata", "uid"), audiences=(), valid_s=valid_s
     )
-    from dataclasses import replace
-
     return w.tokens.sign(replace(claims, bound=bound))
 
 

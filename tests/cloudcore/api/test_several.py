@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
+from typing import Any, cast
 
 import pytest
+from msgspec.structs import force_setattr
 
 from cloudcore.api.authn import ANONYMOUS, AUTHENTICATED
 from cloudcore.api.authz.attributes import Attributes
@@ -35,8 +37,8 @@ class Follower:
 
     def __init__(self, store: MemoryStore, lagging: LaggingStore, world: ApiWorld) -> None:
         self.store, self.lagging, self.world = store, lagging, world
-        object.__setattr__(world.parts, "gate", self)
-        object.__setattr__(world.parts, "refresh", ServedDefinitions(world.custom, world.cache).refresh)
+        force_setattr(cast("Any", world.parts), "gate", self)
+        force_setattr(cast("Any", world.parts), "refresh", ServedDefinitions(world.custom, world.cache).refresh)
 
     def require(self, attributes: Attributes) -> None:
         """As roles would: nobody may anything before it was granted."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import AsyncGenerator
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -19,6 +18,7 @@ from cloudcore.registry.kinds import builtin_scheme
 from cloudcore.registry.port import DeleteOptions
 from cloudcore.runtime.manager import Tools
 from skerry.errors import BadRequestError, ForbiddenError, InvalidError, NotFoundError
+from skerry.frozen import replace
 from tests.cloudcore.worlds import World, make_world
 
 CRDS = "customresourcedefinitions.apiextensions.k8s.io"

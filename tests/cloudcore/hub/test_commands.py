@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from dataclasses import replace
 
 from cloudcore.controllers.command.controller import CommandController
 from cloudcore.hub.effects import Reporter, kinds_in
@@ -15,6 +14,7 @@ from cloudcore.runtime.manager import Tools, run_controllers
 from edgecore.commands.runner import CommandParts, CommandRunner
 from edgecore.store.memory import MemoryEdgeStore
 from skerry.clocks import SeededIds, SystemClock
+from skerry.frozen import replace
 from skerry.objects.commands import CAPABILITIES, CAPABILITY, CommandReport, DeviceRefresh
 from skerry.objects.json import JsonObject, str_at
 from skerry.objects.meta import Key, annotations_of

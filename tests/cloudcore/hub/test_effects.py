@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 
 import pytest
 
@@ -11,6 +10,7 @@ from cloudcore.hub.effects import READING_BYTES_MAX, Outcome, Reporter, kinds_in
 from cloudcore.hub.liveness import with_heard, with_silence
 from cloudcore.registry.kinds import builtin_scheme
 from skerry.errors import ProtocolError
+from skerry.frozen import replace
 from skerry.objects.blocks import Reading, encode_block
 from skerry.objects.conditions import condition_of
 from skerry.objects.desired import Desired, Hlc, Side, Vector

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncGenerator, AsyncIterator
-from dataclasses import replace
 
 import pytest
 
@@ -18,6 +17,7 @@ from edgecore.store.memory import MemoryEdgeStore
 from edgecore.store.port import Held
 from skerry.clocks import SystemClock
 from skerry.errors import NotFoundError, StorageFullError, UnavailableError
+from skerry.frozen import replace
 from skerry.objects.conditions import condition_of, is_true
 from skerry.objects.device_questions import Explain
 from skerry.objects.json import JsonObject, map_at, maps_at, str_at

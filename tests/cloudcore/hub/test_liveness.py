@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from dataclasses import replace
 
 import pytest
 
@@ -18,6 +17,7 @@ from cloudcore.store.port import Advance
 from edgecore.store.memory import MemoryEdgeStore
 from skerry.clocks import ManualClock, SystemClock
 from skerry.errors import UnavailableError
+from skerry.frozen import replace
 from skerry.objects.commands import CAPABILITY
 from skerry.objects.conditions import condition_of, is_true
 from skerry.objects.json import JsonObject, str_at

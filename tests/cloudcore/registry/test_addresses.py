@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,6 +11,7 @@ from cloudcore.registry.addresses import ServiceAddresses
 from cloudcore.registry.builtin import KindRules
 from cloudcore.registry.custom import CustomKinds
 from skerry.errors import InvalidError, UnavailableError
+from skerry.frozen import replace
 from tests.cloudcore.worlds import World, make_world
 
 

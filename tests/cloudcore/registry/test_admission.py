@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import pytest
 
@@ -12,6 +11,7 @@ from cloudcore.registry.kinds import builtin_scheme
 from cloudcore.registry.port import Actor, Transform, WriteOptions
 from cloudcore.store.port import Stored
 from skerry.errors import ForbiddenError, InvalidError, NotFoundError
+from skerry.frozen import replace
 from skerry.objects.bandwidth import BANDWIDTH
 from skerry.objects.device_desired import desired_of
 from skerry.objects.json import JsonObject, dig, list_at, map_at, maps_at, str_at

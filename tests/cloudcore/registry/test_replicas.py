@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
@@ -21,6 +21,7 @@ from cloudcore.registry.port import Effect, Transform
 from cloudcore.store.cache import following
 from cloudcore.store.port import Advance, Batch, Change, Store
 from skerry.errors import ForbiddenError, InvalidError, NotFoundError
+from skerry.frozen import replace
 from skerry.objects.json import Json, JsonObject, int_at, map_at, maps_at, str_at
 from skerry.objects.meta import Revision, uid_of
 from skerry.objects.scheme import Kind

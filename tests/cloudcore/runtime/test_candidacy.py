@@ -1,7 +1,5 @@
 """Who may take a lease, when, and what it then says."""
 
-from dataclasses import replace
-
 from cloudcore.runtime.candidacy import (
     ElectionSettings,
     LeaseRecord,
@@ -14,6 +12,7 @@ from cloudcore.runtime.candidacy import (
     released,
     with_record,
 )
+from skerry.frozen import replace
 from skerry.objects.json import JsonObject
 
 SETTINGS = ElectionSettings()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Generator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import pytest
 
@@ -19,6 +19,7 @@ from cloudcore.store.memory import MemoryState, MemoryStore
 from cloudcore.store.port import Advance, Batch, Position, Put, Standing
 from skerry.clocks import SeededIds
 from skerry.errors import FencedError, UnavailableError
+from skerry.frozen import replace
 from skerry.objects.json import str_at
 from skerry.objects.meta import Key, Revision
 from skerry.testkit.simulated.loop import VirtualLoop

@@ -1,9 +1,8 @@
 """The scheduler's queue."""
 
-from dataclasses import replace
-
 from cloudcore.scheduler.ask import Ask, ask_of
 from cloudcore.scheduler.queue import PodQueue
+from skerry.frozen import replace
 from skerry.objects.meta import Key
 
 

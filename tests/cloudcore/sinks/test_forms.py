@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import struct
-from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -14,6 +13,7 @@ from cloudcore.sinks.forms import LITERAL_MAX, influx_lines, json_rows, remote_w
 from cloudcore.sinks.mqtt import TOPIC, topic_of
 from cloudcore.sinks.rows import Row, Selector, row_of
 from cloudcore.store.port import StoredRecord
+from skerry.frozen import replace
 from skerry.objects.json import JsonObject
 
 AT_MS = 1_790_000_000_000

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,6 +13,7 @@ from devices.modbus.explain import Answers, asked_of, decoding, place_of, rehear
 from devices.plan import Limits, plan_blocks
 from devices.port import DeviceConfig, PropertyConfig, Step, TwinConfig
 from skerry.errors import InvalidError
+from skerry.frozen import replace
 from skerry.objects.json import JsonObject
 from skerry.objects.meta import Key
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from devices.layouts import PAYLOAD_BYTES_SHOWN, shown_payload
 from devices.mqtt.config import MqttDevice, MqttProperty, parse_device
 from devices.mqtt.driver import MqttDriver
@@ -11,6 +9,7 @@ from devices.mqtt.explain import explanation, note_of, refused, rehearsal
 from devices.mqtt.port import Delivery, Outgoing
 from devices.port import DeviceConfig, DeviceHealth, PropertyConfig, Reading
 from skerry.clocks import SystemClock
+from skerry.frozen import replace
 from skerry.objects.json import JsonObject
 from skerry.objects.meta import Key
 

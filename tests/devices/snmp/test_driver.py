@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Generator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,6 +16,7 @@ from devices.snmp.config import Target, Written, parse_device
 from devices.snmp.driver import snmp_driver
 from skerry.clocks import SeededIds, SystemClock
 from skerry.errors import UnavailableError
+from skerry.frozen import replace
 from skerry.objects.json import JsonObject
 from skerry.objects.meta import Key
 from tests.devices.raw_slave import until

@@ -6,7 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
@@ -17,6 +17,7 @@ from edgecore.bus.announcer import Announcer, AnnouncerParts
 from edgecore.bus.homeassistant import Topics
 from edgecore.store.port import EdgeBatch
 from skerry.errors import InvalidError
+from skerry.frozen import replace
 from skerry.objects.json import JsonObject
 from skerry.objects.meta import Key
 from skerry.objects.twins import Reported, TwinState

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +11,7 @@ from hypothesis import strategies as some
 
 from edgecore.bus import messages
 from edgecore.bus.messages import Member, RefusedError, StateUpdate, Told, TwinUpdate, TwinView
+from skerry.frozen import replace
 from skerry.objects.desired import Vector
 
 GOLDEN = dict(

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from edgecore.commands.plan import RECORDS_MAX, REMEMBERED_MAX, Begin, Forget, Keep, Seen, plan
 from edgecore.commands.records import CommandRecord, Moment, delivered
+from skerry.frozen import replace
 from skerry.objects.json import JsonObject
 from tests.edgecore.commands.gateway import T0_MS, command
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+from typing import Any, cast
 
 import pytest
+from msgspec.structs import force_setattr
 
 from edgecore.commands.runner import shown_commands
 from edgecore.store.port import META_EPOCH, EdgeBatch
@@ -128,7 +130,7 @@ async def test_a_deadline_that_passes_while_the_beginning_is_written_ends_it() -
     async with gateway.alive():
         await gateway.put(command())
         await gateway.until(lambda: gateway.phase() == "Delivered")
-        object.__setattr__(gateway.runner._parts, "cloud_ms", lambda: next(times, T0_MS + 60_000))
+        force_setattr(cast("Any", gateway.runner._parts), "cloud_ms", lambda: next(times, T0_MS + 60_000))
         gateway.runner.poke()
         await gateway.until(lambda: gateway.phase() == "Expired")
         assert gateway.executor.done == []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncGenerator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
@@ -19,6 +19,7 @@ from edgecore.store.port import EdgeBatch, Held, NewReport, TwinRow
 from edgecore.store.shell import AsyncEdgeStore
 from skerry.clocks import ManualClock
 from skerry.errors import BadRequestError, NotFoundError, SkerryError, StorageFullError, UnavailableError
+from skerry.frozen import replace
 from skerry.objects.desired import Desired, Hlc, Vector, Wish, write_desired
 from skerry.objects.desired_log import answer_body, change_body
 from skerry.objects.device_questions import Explain, OfLine, Question, Read

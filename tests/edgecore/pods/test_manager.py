@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from edgecore.store.port import META_EPOCH, EdgeBatch, Held
 from edgecore.store.shell import AsyncEdgeStore
 from skerry.clocks import ManualClock, SeededIds
 from skerry.errors import BadRequestError, NotFoundError, StorageFullError
+from skerry.frozen import replace
 from skerry.objects.json import Json, JsonObject, decode_object, dig, maps_at, str_at
 from skerry.objects.logs import LogRequest
 from skerry.objects.meta import Key

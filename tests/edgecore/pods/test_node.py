@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from edgecore.store.memory import MemoryEdgeStore
 from edgecore.store.port import META_EPOCH, EdgeBatch, Held, NewReport
 from edgecore.store.shell import AsyncEdgeStore
 from skerry.clocks import ManualClock
+from skerry.frozen import replace
 from skerry.objects.conditions import find_condition
 from skerry.objects.json import decode_object, map_at, maps_at, str_at
 from skerry.objects.meta import Key, Revision, Stamp

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 import pytest
 
@@ -21,6 +20,7 @@ from edgecore.pods.plan import (
     unsupported,
 )
 from edgecore.pods.port import ContainerState
+from skerry.frozen import replace
 from skerry.objects.json import JsonObject
 from tests.edgecore.pods.pods_of import NOW_MS, container, ended, pod, state
 

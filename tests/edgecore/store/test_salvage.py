@@ -7,7 +7,6 @@ import sqlite3
 from collections import Counter
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -22,6 +21,7 @@ from edgecore.store.salvage import DamagedOutbox, Salvage, begin_salvage, salvag
 from edgecore.store.sqlite import FILE_NAME, OpenedStore, SqliteEdgeStore, StoreSettings, open_store
 from skerry.clocks import ManualClock, SystemIds
 from skerry.errors import StorageFullError
+from skerry.frozen import replace
 from skerry.objects.reports import GAP, GapReport
 from tests.contracts.edge_store_contract import gaps_of, held, report, telemetry
 from tests.edgecore.store.test_damage import PAGE, tear

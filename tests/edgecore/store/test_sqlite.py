@@ -5,7 +5,6 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import replace
 from itertools import count
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from edgecore.store.schema import STEPS, VERSION
 from edgecore.store.sqlite import FILE_NAME, OpenedStore, SqliteEdgeStore, StoreSettings, open_store
 from skerry.clocks import ManualClock, SystemIds
 from skerry.errors import StorageFullError, UnavailableError
+from skerry.frozen import replace
 from skerry.objects.meta import Key
 from skerry.sync.ages import known_ms
 from skerry.sync.ports import Reading

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from hypothesis import given
 from hypothesis import strategies as st
 
 from edgecore.store.port import OutboxReport
 from edgecore.store.thinning import SPANS_MS, Thinned, staying, thinned
+from skerry.frozen import replace
 from skerry.objects.blocks import TELEMETRY_BLOCK, Reading, decode_block, encode_block
 from skerry.objects.twins import DeviceName, Quality
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from devices.port import Reading
 from devices.virtual.driver import VirtualDriver
@@ -16,6 +16,7 @@ from edgecore.store.shell import AsyncEdgeStore
 from edgecore.twins.keeper import Keeper
 from edgecore.twins.settings import KeeperSettings
 from skerry.clocks import ManualClock, SeededIds, SystemClock
+from skerry.frozen import replace
 from skerry.objects.blocks import TELEMETRY_BLOCK, decode_block
 from skerry.objects.device_desired import stamp_desired
 from skerry.objects.json import JsonObject, clone, encode_object, maps_at

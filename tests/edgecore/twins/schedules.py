@@ -12,10 +12,11 @@ from __future__ import annotations
 import random
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final, Literal
 
 from edgecore.twins.plan import observe, want
+from skerry.frozen import replace
 from skerry.objects.desired import POLICIES, UNSEEN, Desired, Policy, Side, merge, write_desired
 from skerry.objects.device_desired import (
     merged_desired,

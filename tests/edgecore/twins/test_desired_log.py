@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -13,6 +12,7 @@ from edgecore.store.port import EdgeBatch, TwinRow
 from edgecore.twins.desired_log import SLOTS, DesiredLog, log_entries
 from edgecore.twins.stage import Place
 from skerry.errors import StorageFullError
+from skerry.frozen import replace
 from skerry.objects.desired import Desired, Hlc, Vector
 from skerry.objects.desired_log import shown
 from skerry.objects.json import JsonObject, dig

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 
 import pytest
 
 from skerry.errors import ConflictError, InvalidError, NotFoundError, StorageFullError, UnavailableError
+from skerry.frozen import replace
 from skerry.objects.desired import Vector, Wish, merge
 from skerry.objects.device_owner import OWNER
 from skerry.objects.json import JsonObject, clone, ensure_map, list_at, maps_at

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from devices.port import PropertyConfig, Reading, TwinConfig, WriteResult
 from edgecore.twins.plan import Hold, Settle, Sight, Step, Write, next_step, observe, take, want, written
+from skerry.frozen import replace
 from skerry.objects.desired import Desired, Hlc, OnReconnect, Vector
 from skerry.objects.meta import Key
 from skerry.objects.twins import AckState, TwinState, ack, decode_state, encode_state

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from skerry.cli.device_conflicts import chosen_of, conflicts_listed
 from skerry.cli.device_objects import Twin
 from skerry.errors import BadRequestError
+from skerry.frozen import replace
 from skerry.objects.desired import Desired, Hlc, Vector
 from skerry.objects.device_desired import with_desired
 from skerry.objects.json import JsonObject

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 
 import pytest
 
 from skerry.cli.device_objects import Twin
 from skerry.cli.device_show import Follower, ack_shown, config_lines, devices_listed
+from skerry.frozen import replace
 from skerry.objects.desired import Desired, Hlc, Vector
 from skerry.objects.device_twins import TwinView
 from skerry.objects.json import JsonObject

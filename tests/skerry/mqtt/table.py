@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TypeVar
 
+from skerry.frozen import replace
 from skerry.mqtt.broker import Broker, Close, Send
 from skerry.mqtt.kept import Changes, DeliveryRow, Kept, Message, SessionRow, Subscription
 from skerry.mqtt.packets import (

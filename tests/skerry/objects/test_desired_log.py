@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
+from skerry.frozen import replace
 from skerry.objects.desired import Vector, write_desired
 from skerry.objects.desired_log import answer, changes, shown
 from skerry.objects.device_desired import desired_of, merged_desired, stamp_desired

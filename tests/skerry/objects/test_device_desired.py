@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from skerry.errors import ConflictError, InvalidError
+from skerry.frozen import replace
 from skerry.objects.desired import Desired, Policy, Vector, merge, write_desired
 from skerry.objects.device_desired import (
     IF_MATCH,

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from skerry.errors import InvalidError
+from skerry.frozen import replace
 from skerry.objects.holds import (
     HOLD,
     HOLD_BY,

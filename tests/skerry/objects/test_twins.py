@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import get_args
 
 import pytest
@@ -10,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from skerry.errors import InvalidError
+from skerry.frozen import replace
 from skerry.objects.desired import (
     CLOCK_LEAD_MS_MAX,
     POLICIES,

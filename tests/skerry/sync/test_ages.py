@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from skerry.frozen import replace
 from skerry.sync.ages import AHEAD_MS_MAX, Age, Chronology, clock_is_wrong, cloud_time, known_ms
 from skerry.sync.ports import BootTimes, Instant, Reading
 from tests.skerry.sync.conversation import Item

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
+from skerry.frozen import replace
 from skerry.objects.meta import Key, Revision
 from skerry.objects.spans import Span, Spans
 from skerry.sync.cloud import TABLE, Admission, CloudSession, CloudState

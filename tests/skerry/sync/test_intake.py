@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from skerry.errors import ProtocolError
+from skerry.frozen import replace
 from skerry.objects.spans import Span, Spans
 from skerry.sync.intake import (
     COMMIT_REPORTS_MAX,

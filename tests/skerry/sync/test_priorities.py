@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from skerry.frozen import replace
 from skerry.objects.meta import Revision
 from skerry.sync.priorities import FRAMES_MAX, PART_BYTES_MIN, Outgoing, Pace, Priority, as_sent, priority_of
 from skerry.wire.frames import (

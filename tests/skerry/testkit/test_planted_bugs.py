@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 from typing import Any, TypeVar
@@ -18,6 +18,7 @@ from edgecore.pods.port import ContainerSpec, ContainerState
 from edgecore.store.memory import MemoryEdgeStore
 from edgecore.store.port import EdgeBatch
 from skerry.errors import UnavailableError
+from skerry.frozen import replace
 from skerry.objects.meta import Revision
 from skerry.sync.received import Received
 from skerry.testkit.fleets import FleetOptions

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from skerry.frozen import replace
 from skerry.transport.resumption import ADDRESSES_MAX, Meaning, ResumingContext, Resumption, meaning_of
 from skerry.transport.websocket import client_context
 from tests.system.certificates import Site

@@ -8,7 +8,6 @@ import json
 import os
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,6 +17,7 @@ from edgecore.pods.port import ContainerSpec, Mount, Runtime
 from edgecore.pods.runtimes.process import ProcessRuntime, ProcessSettings
 from skerry.clocks import SystemClock
 from skerry.errors import InvalidError
+from skerry.frozen import replace
 from tests.contracts.runtime_contract import Programs, RuntimeContract, spec_of, until
 
 STUBBORN = ("sh", "-c", "trap '' TERM; echo ready; while :; do sleep 0.05; done")
