@@ -12,17 +12,20 @@ import random
 import resource
 import time
 import tracemalloc
+from collections.abc import Sequence
 
 from cloudcore.hub.views import Views
 from cloudcore.store.port import Change, Stored
 from skerry.objects.json import encode_object
 from skerry.objects.meta import Key, Revision, Stamp
+from skerry.objects.spans import Span
 from skerry.sync.cloud import Admission, CloudSession
 from skerry.sync.edge import EdgeIdentity, EdgeSession, EdgeState
 from skerry.sync.effects import Admit, Send, Write
 from skerry.sync.ports import BootTimes, Instant, OutboxItem, Taken
 from skerry.sync.received import Received
 from skerry.wire.codec import decode, encode
+from skerry.wire.frames import Start
 from skerry.wire.shared import SharedEncoder
 
 Rows = list[tuple[str, str]]
@@ -40,14 +43,26 @@ class NoReports:
     def outbox(self, *, after: int, limit: int, lane: int | None = None) -> list[OutboxItem]:
         return []
 
-    def take(self, *, after: int, limit: int, lane: int | None = None) -> Taken[OutboxItem]:
+    def take(self, *, after: int, limit: int, lane: int | None = None, until: int | None = None) -> Taken[OutboxItem]:
         return Taken(items=())
+
+    def give_back(self, seqs: Sequence[int]) -> None:
+        assert not seqs, "nothing was taken"
+
+    def welcomed(self, settled: Sequence[tuple[int | None, Span]]) -> None:
+        """Nothing was taken before."""
 
     def outbox_head(self) -> int:
         return 0
 
     def outbox_left(self) -> int:
         return 0
+
+    def outbox_starts(self) -> tuple[Start, ...]:
+        return ()
+
+    def note_sent(self, through: int) -> None:
+        assert through == 0, "there is nothing to send"
 
     def boots(self) -> tuple[BootTimes, ...]:
         return ()
@@ -61,7 +76,7 @@ class Pair:
             node=node, agent_version="0", incarnation="i", boot_id="b", epoch="e", revision=Revision(0)
         )
         self.views, self.node, self.held = views, node, held
-        self.edge = EdgeSession(identity, held.items(), NoReports(), NOW)  # type: ignore[arg-type]
+        self.edge = EdgeSession(identity, held.items(), NoReports(), NOW)
         self.cloud = CloudSession(NOW)
         self.size = 0
 

@@ -26,6 +26,7 @@ from benchmarks.fleet.world import SHARED, node_name
 from skerry.clocks import SystemClock
 from skerry.objects.enrolment import HUB_SERVER_NAME
 from skerry.objects.meta import Key, Revision, Stamp
+from skerry.objects.spans import Span
 from skerry.sync.edge import EdgeIdentity, EdgeSession, EdgeState
 from skerry.sync.effects import CloseLink, Send, Write
 from skerry.sync.ports import BootTimes, OutboxItem, Taken
@@ -45,8 +46,14 @@ class NoReports:
     def outbox(self, *, after: int, limit: int, lane: int | None = None) -> Sequence[OutboxItem]:
         return ()
 
-    def take(self, *, after: int, limit: int, lane: int | None = None) -> Taken[OutboxItem]:
+    def take(self, *, after: int, limit: int, lane: int | None = None, until: int | None = None) -> Taken[OutboxItem]:
         return Taken(items=())
+
+    def give_back(self, seqs: Sequence[int]) -> None:
+        assert not seqs, "nothing was taken"
+
+    def welcomed(self, settled: Sequence[tuple[int | None, Span]]) -> None:
+        """Nothing was taken before."""
 
     def outbox_head(self) -> int:
         return 0

@@ -1,9 +1,11 @@
 """Who has which rows of the outbox in hand: the transaction under way, or the link that sends them.
 
 A row that a transaction may put into another, or drop, is not given out to be sent before that has ended: it would be
-sent and told of as dropped, or twice. What was given out is not dropped while nobody knows whether it has arrived, so
-that a gap counts what is lost and nothing else. In memory: after a crash nothing is under way, and what was given out
-may have arrived, which a gap can't know.
+sent and told of as dropped, or twice. What was sent is not dropped while nobody knows whether it has arrived, so that
+a gap counts what is lost and nothing else. The next session's cloud says what has: all else is nobody's then, and of
+what was read for a frame only what went into it is kept so. Else a link on which nothing is ever receipted would keep
+all that is old, and a full outbox would drop what is new. In memory: after a crash nothing is under way, and what was
+given out may have arrived, which a gap can't know.
 
 Asked from two threads. Nobody waits for a disk: who comes too early is told so (`Taken.complete`).
 """
@@ -11,12 +13,22 @@ Asked from two threads. Nobody waits for a disk: who comes too early is told so 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
+from typing import NamedTuple
 
 from edgecore.store.packing import Tails
 from edgecore.store.port import OutboxReport, ReportClass
 from skerry.frozen import replace
+from skerry.objects.spans import Span
 from skerry.sync.ports import Taken
+
+
+class _Out(NamedTuple):
+    """A row that was given out."""
+
+    report_class: ReportClass
+    first: int
+    """The lowest of its numbers; the row's own is the last."""
 
 
 class Claims:
@@ -30,9 +42,9 @@ class Claims:
         """Rows that the transaction under way may put into others."""
         self._dropping: set[ReportClass] = set()
         """Classes of which it drops some."""
-        self._out: dict[int, ReportClass] = {}
-        """Rows that were given out and of which nobody has said that they arrived. As many as the windows of a
-        session allow, or a few times that where sessions end badly."""
+        self._out: dict[int, _Out] = {}
+        """Rows that were given out and of which nobody has said that they arrived. As many as the windows of one
+        session allow, and what the cloud said to have and is not forgotten yet."""
 
     @property
     def growing(self) -> frozenset[int]:
@@ -49,7 +61,7 @@ class Claims:
         """The transaction under way drops some of a class, but not these."""
         with self._lock:
             self._dropping.add(report_class)
-            return frozenset(seq for seq, each in self._out.items() if each == report_class)
+            return frozenset(seq for seq, each in self._out.items() if each.report_class == report_class)
 
     def end(self, tails: Tails | None) -> None:
         """It has ended. What may grow now; None: as before."""
@@ -60,18 +72,30 @@ class Claims:
             self._dropping.clear()
 
     def take(
-        self, read: Callable[[], Sequence[OutboxReport]], classes: Collection[ReportClass], now_ms: int
+        self,
+        read: Callable[[], Sequence[OutboxReport]],
+        classes: Collection[ReportClass],
+        now_ms: int,
+        *,
+        until: int | None = None,
     ) -> Taken[OutboxReport]:
-        """Give out what `read` finds, which is of these classes and in order."""
+        """Give out what `read` finds, which is of these classes and in order, and begins no later than `until`."""
         with self._lock:
             if self._dropping.intersection(classes):
                 return Taken(items=(), complete=False)
-            found = read()
+            found = [report for report in read() if until is None or report.seq - report.count < until]
             end = next((at for at, report in enumerate(found) if report.seq in self._growing), len(found))
             given = found[:end]
             self._tails = self._tails.after_taking(given, now_ms)
-            self._out.update((report.seq, report.report_class) for report in given)
+            for report in given:
+                self._out[report.seq] = _Out(report.report_class, report.seq - report.count + 1)
             return Taken(items=given, complete=end == len(found))
+
+    def give_back(self, seqs: Iterable[int]) -> None:
+        """Nothing of these rows was sent."""
+        with self._lock:
+            for seq in seqs:
+                self._out.pop(seq, None)
 
     def sent(self, through: int) -> None:
         """An agent that takes nothing, of an older release, sends what it reads: rows up to this number stay as they
@@ -82,9 +106,24 @@ class Claims:
     def arrived(self, first: int, through: int, classes: Collection[ReportClass]) -> None:
         """The cloud has these."""
         with self._lock:
-            here = [seq for seq, each in self._out.items() if first <= seq <= through and each in classes]
+            here = [
+                seq for seq, each in self._out.items() if first <= seq <= through and each.report_class in classes
+            ]
             for seq in here:
                 del self._out[seq]
+
+    def welcomed(self, settled: Sequence[tuple[Collection[ReportClass], Span]]) -> None:
+        """A session begins, and the cloud has these. What it has nothing of has not arrived; what it has is out until
+        it is forgotten, as it is not lost."""
+        with self._lock:
+            self._out = {
+                seq: each
+                for seq, each in self._out.items()
+                if any(
+                    each.report_class in classes and each.first <= span.through and span.first <= seq
+                    for classes, span in settled
+                )
+            }
 
     def reset(self, tails: Tails) -> None:
         """Another life of the outbox: nothing of it was given out."""

@@ -70,8 +70,16 @@ class FailingEdgeStore:
     def outbox(self, *, after: int, limit: int, lane: int | None = None) -> Sequence[OutboxReport]:
         return self._inner.outbox(after=after, limit=limit, lane=lane)
 
-    def take(self, *, after: int, limit: int, lane: int | None = None) -> Taken[OutboxReport]:
-        return self._inner.take(after=after, limit=limit, lane=lane)
+    def take(
+        self, *, after: int, limit: int, lane: int | None = None, until: int | None = None
+    ) -> Taken[OutboxReport]:
+        return self._inner.take(after=after, limit=limit, lane=lane, until=until)
+
+    def give_back(self, seqs: Sequence[int]) -> None:
+        self._inner.give_back(seqs)
+
+    def welcomed(self, settled: Sequence[tuple[int | None, Span]]) -> None:
+        self._inner.welcomed(settled)
 
     def outbox_head(self) -> int:
         return self._inner.outbox_head()

@@ -331,9 +331,17 @@ class MemoryEdgeStore:
     def stamps(self) -> Iterable[tuple[Key, Stamp]]:
         return [(held.key, held.stamp) for held in self._disk.objects.values()]
 
-    def take(self, *, after: int, limit: int, lane: int | None = None) -> Taken[OutboxReport]:
+    def take(
+        self, *, after: int, limit: int, lane: int | None = None, until: int | None = None
+    ) -> Taken[OutboxReport]:
         read = partial(self.outbox, after=after, limit=limit, lane=lane)
-        return self._claims.take(read, CLASSES_OF_LANE[lane], self._monotonic_ms())
+        return self._claims.take(read, CLASSES_OF_LANE[lane], self._monotonic_ms(), until=until)
+
+    def give_back(self, seqs: Sequence[int]) -> None:
+        self._claims.give_back(seqs)
+
+    def welcomed(self, settled: Sequence[tuple[int | None, Span]]) -> None:
+        self._claims.welcomed([(CLASSES_OF_LANE[lane], span) for lane, span in settled])
 
     def outbox(self, *, after: int, limit: int, lane: int | None = None) -> Sequence[OutboxReport]:
         found: list[OutboxReport] = []

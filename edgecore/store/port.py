@@ -276,8 +276,20 @@ class EdgeStore(Protocol):
         replaced, and where the other lane's are."""
         ...
 
-    def take(self, *, after: int, limit: int, lane: int | None = None) -> Taken[OutboxReport]:
-        """The same, to send them (`edgecore.store.claims`). Waits for no disk."""
+    def take(
+        self, *, after: int, limit: int, lane: int | None = None, until: int | None = None
+    ) -> Taken[OutboxReport]:
+        """The same, to send them (`edgecore.store.claims`), without those that begin behind `until`. Waits for no
+        disk."""
+        ...
+
+    def give_back(self, seqs: Sequence[int]) -> None:
+        """Nothing of these was sent, though they were taken."""
+        ...
+
+    def welcomed(self, settled: Sequence[tuple[int | None, Span]]) -> None:
+        """A session begins. The cloud has these spans of lanes (None: of all), and will not have what else was
+        taken before, unless it is taken again."""
         ...
 
     def outbox_head(self) -> int:

@@ -124,8 +124,16 @@ class AsyncEdgeStore:
     def outbox(self, *, after: int, limit: int, lane: int | None = None) -> Sequence[OutboxReport]:
         return self._store.outbox(after=after, limit=limit, lane=lane)
 
-    def take(self, *, after: int, limit: int, lane: int | None = None) -> Taken[OutboxReport]:
-        return self._store.take(after=after, limit=limit, lane=lane)
+    def take(
+        self, *, after: int, limit: int, lane: int | None = None, until: int | None = None
+    ) -> Taken[OutboxReport]:
+        return self._store.take(after=after, limit=limit, lane=lane, until=until)
+
+    def give_back(self, seqs: Sequence[int]) -> None:
+        self._store.give_back(seqs)
+
+    def welcomed(self, settled: Sequence[tuple[int | None, Span]]) -> None:
+        self._store.welcomed(settled)
 
     def outbox_head(self) -> int:
         return self._store.outbox_head()

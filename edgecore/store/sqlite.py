@@ -620,9 +620,17 @@ class SqliteEdgeStore:
         rows = self._read("SELECT resource, namespace, name, uid, revision FROM objects")
         return [(_key(row), Stamp(str(row[3]), Revision(int(str(row[4]))))) for row in rows]
 
-    def take(self, *, after: int, limit: int, lane: int | None = None) -> Taken[OutboxReport]:
+    def take(
+        self, *, after: int, limit: int, lane: int | None = None, until: int | None = None
+    ) -> Taken[OutboxReport]:
         read = partial(self.outbox, after=after, limit=limit, lane=lane)
-        return self._claims.take(read, CLASSES_OF_LANE[lane], self._now_ms())
+        return self._claims.take(read, CLASSES_OF_LANE[lane], self._now_ms(), until=until)
+
+    def give_back(self, seqs: Sequence[int]) -> None:
+        self._claims.give_back(seqs)
+
+    def welcomed(self, settled: Sequence[tuple[int | None, Span]]) -> None:
+        self._claims.welcomed([(CLASSES_OF_LANE[lane], span) for lane, span in settled])
 
     def outbox(self, *, after: int, limit: int, lane: int | None = None) -> Sequence[OutboxReport]:
         if lane is None:

@@ -28,6 +28,9 @@ WAITING_BYTES_MAX: Final = 32 * 1024 * 1024
 """The same in bytes, as `size_of` counts: 18 frames, each of one report as large as can travel, are 18 MiB."""
 COMMIT_REPORTS_MAX: Final = 1024
 """No further frame joins a transaction that has this many reports; each reading of a block counts."""
+LATE_AFTER: Final = 4
+"""So many transactions of what is of now go before a backlog that waits; then one is of the backlog. Live readings
+that never end would keep it away for ever; now and then they wait for the tenth of a second that it takes."""
 FRAME_READINGS_MAX: Final = 8192
 """Of one frame, counted so: an edge sends some 2,500, and a frame is committed whole."""
 
@@ -59,6 +62,8 @@ class Intake:
         self._committing: tuple[_Taken, ...] = ()
         self._reports = 0
         self._bytes = 0
+        self._passed = 0
+        """Transactions of what is of now, one after the other, while a backlog waited."""
 
     def take(self, frame: Reports, now: Instant) -> None:
         """A frame came. Raises `ProtocolError` where it breaks a rule or a limit."""
@@ -121,11 +126,14 @@ class Intake:
         return _Taken(covered=covered, reports=fresh, receipt=receipt, size=size, readings=readings)
 
     def commit(self, incarnation: str) -> Commit | None:
-        """The next transaction, unless one is under way or nothing waits: of what is of now, or else of a backlog.
-        Either is in its own order; a receipt for both together would be of nothing that was sent."""
+        """The next transaction, unless one is under way or nothing waits: of what is of now, or else of a backlog,
+        which has its turn after `LATE_AFTER`. Either is in its own order; a receipt for both together would be of
+        nothing that was sent."""
         if self._committing or not self._waiting:
             return None
-        late = all(taken.late for taken in self._waiting)
+        waits = any(taken.late for taken in self._waiting)
+        late = waits and (self._passed >= LATE_AFTER or all(taken.late for taken in self._waiting))
+        self._passed = self._passed + 1 if waits and not late else 0
         chosen: list[_Taken] = []
         left: list[_Taken] = []
         count = 0

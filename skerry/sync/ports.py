@@ -7,6 +7,7 @@ from typing import Generic, Protocol, TypeVar
 
 from skerry.frozen import Frozen
 from skerry.objects.meta import Key, Revision, Stamp
+from skerry.objects.spans import Span
 from skerry.wire.frames import ObjectState, Start
 
 
@@ -148,9 +149,18 @@ class Outbox(Protocol):
         """Items of a lane (None: of all) with `seq` > `after`, ascending."""
         ...
 
-    def take(self, *, after: int, limit: int, lane: int | None = None) -> Taken[OutboxItem]:
-        """The same, to send them: blocks of readings among them grow no more, and none of them is dropped before a
-        receipt came. Waits for no write."""
+    def take(self, *, after: int, limit: int, lane: int | None = None, until: int | None = None) -> Taken[OutboxItem]:
+        """The same, to send them, those that begin behind `until` left out: blocks of readings among them grow no
+        more, and none of them is dropped before a receipt came or they are given back. Waits for no write."""
+        ...
+
+    def give_back(self, seqs: Sequence[int]) -> None:
+        """Nothing of these was sent, though they were taken: they may be dropped."""
+        ...
+
+    def welcomed(self, settled: Sequence[tuple[int | None, Span]]) -> None:
+        """A session begins, whose cloud has these spans of lanes (None: of all). Whatever else was taken before has
+        not arrived, and no more will come of it: it may be dropped."""
         ...
 
     def outbox_head(self) -> int:

@@ -1,9 +1,9 @@
 """The edge's half of the reports of one session, without I/O: what to send next, and what a receipt lets go.
 
 Three channels, each with a window of its own: *prompt* (its lane, in order), *live* (what is written to the bulk
-lane from now on) and the *backlog* (what the bulk lane held before, oldest first), which is sent only when the
-other two have nothing, and no faster than its rate. It keeps only what is on its way; a crash loses that, and the
-next session is told what has arrived. To a version 1 cloud there is one channel with everything in order.
+lane from now on) and the *backlog* (what the bulk lane held before, oldest first), which is sent when the other two
+have nothing, or have sent much, and no faster than its rate. It keeps only what is on its way; a crash loses that,
+and the next session is told what has arrived. To a version 1 cloud there is one channel with everything in order.
 
 A block of readings travels as it lies in the outbox, to a cloud that unpacks blocks; any other is told each reading
 alone. Either way each has its own number, so that what was told in part goes on from there.
@@ -34,6 +34,9 @@ JUMP_SPANS_MAX: Final = SPANS_MAX - 4
 """With more spans than this received, live telemetry waits behind the backlog: it would open one more."""
 WRITE_S: Final = 0.1
 """Until what a write had hold of is asked for again, where nobody says that it has ended."""
+PASSED_MAX: Final = 32
+"""So many frames of what is urgent go while the backlog waits for room in their windows; then a frame of the backlog
+does. On a long way to the cloud the windows of who reads all the time are never open, and the link has room."""
 BURST_S: Final = 8.0
 """Seconds of the backlog's rate that may be sent at once: a short outage is made up for without waiting."""
 
@@ -114,6 +117,8 @@ class Upstream:
         """When the allowance was counted."""
         self._resting = False
         """The backlog waits for its allowance, and for nothing else."""
+        self._passed = 0
+        """Frames of what is urgent that were sent since the backlog was."""
         self._asked_s: float | None = None
         """When a write had hold of what was asked for; None where none had."""
 
@@ -128,7 +133,7 @@ class Upstream:
         if version < 2:
             through = received.unbroken
             self._urgent = [_Channel(lane=None, next=through + 1, window=self._settings.report_frames)]
-            return [Prune(lane=None, first=1, through=through)] if through else []
+            return self._settled([Prune(lane=None, first=1, through=through)] if through else [])
         prompt, bulk = received.lanes[PROMPT], received.lanes[BULK]
         if len(prompt) > 1 or prompt.top != prompt.unbroken:
             raise ProtocolError(f"the prompt lane was received in pieces: {prompt.text}")
@@ -142,11 +147,18 @@ class Upstream:
             _Channel(lane=BULK, next=live, window=frames),
         ]
         self._backlog = self._next_hole()
-        return [
-            Prune(lane=lane, first=span.first, through=span.through)
-            for lane, spans in enumerate(received.lanes)
-            for span in spans.spans
-        ]
+        return self._settled(
+            [
+                Prune(lane=lane, first=span.first, through=span.through)
+                for lane, spans in enumerate(received.lanes)
+                for span in spans.spans
+            ]
+        )
+
+    def _settled(self, prunes: list[Prune]) -> list[Prune]:
+        """Earlier sessions are over: what of theirs the cloud does not have now, it will have of this one alone."""
+        self._outbox.welcomed([(prune.lane, Span(prune.first, prune.through)) for prune in prunes])
+        return prunes
 
     def _is_long(self, *, after: int) -> bool:
         """More waits than one frame takes: worth overtaking, at the price of one more span."""
@@ -173,14 +185,15 @@ class Upstream:
                 made.append(frame)
             held_back = held_back or channel.full
         self._resting = False
-        if self._backlog is not None and not held_back:
-            made += self._from_backlog(self._backlog, now)
+        self._passed += len(made)
+        if self._backlog is not None and (not held_back or self._passed >= PASSED_MAX):
+            made += self._from_backlog(self._backlog, now, frames=1 if held_back else self._backlog.window)
         return made
 
-    def _from_backlog(self, channel: _Channel, now: Instant) -> list[Reports]:
+    def _from_backlog(self, channel: _Channel, now: Instant, *, frames: int) -> list[Reports]:
         made: list[Reports] = []
         self._refill(now)
-        while not channel.full:
+        while not channel.full and len(made) < frames:
             if channel.until is not None and channel.next > channel.until:
                 following = self._next_hole()
                 if following is None:
@@ -194,6 +207,7 @@ class Upstream:
                 assert self._asked_s is not None, "a hole is accounted for, with reports or without"
                 return made
             self._allowance -= sum(size_of(report) for report in frame.reports)
+            self._passed = 0
             made.append(frame)
         if not channel.in_flight and not self._resting:
             self._backlog = None
@@ -228,18 +242,14 @@ class Upstream:
 
     def _frame(self, channel: _Channel, now: Instant) -> Reports | None:
         limit = self._settings.reports_max
-        taken = self._outbox.take(after=channel.next - 1, limit=limit, lane=channel.lane)
+        taken = self._outbox.take(after=channel.next - 1, limit=limit, lane=channel.lane, until=channel.until)
         items = taken.items
-        exhausted = taken.complete and len(items) < limit
         if not taken.complete:
             self._asked_s = now.monotonic_s
-        if channel.until is not None:
-            within = [item for item in items if item.seq - count_of(item.kind, item.body) < channel.until]
-            exhausted = exhausted or len(within) < len(items)
-            items = within
-        reports, complete = self._reports(items, channel, now)
+        reports, used, complete = self._reports(items, channel, now)
+        self._outbox.give_back([item.seq for item in items[used:]])
         through = reports[-1].seq if reports else 0
-        if channel.until is not None and exhausted and complete:
+        if channel.until is not None and taken.complete and len(items) < limit and complete:
             through = channel.until  # the rest of the hole was replaced or dropped
         if not through:
             return None
@@ -257,20 +267,23 @@ class Upstream:
             late=channel.late,
         )
 
-    def _reports(self, items: Sequence[OutboxItem], channel: _Channel, now: Instant) -> tuple[list[Report], bool]:
-        """As many as one frame takes, and whether those are all."""
+    def _reports(
+        self, items: Sequence[OutboxItem], channel: _Channel, now: Instant
+    ) -> tuple[list[Report], int, bool]:
+        """As many as one frame takes; of how many items they are; and whether that is all."""
         reports: list[Report] = []
-        size = readings = 0
-        for item in items:
+        size = readings = used = 0
+        for number, item in enumerate(items, 1):
             for part in self._parts(item, channel):
                 report = self._report(part, now)
                 size += size_of(report)
                 readings += count_of(report.kind, report.body)
                 full = size > self._part_bytes or readings > self._settings.readings_max
                 if reports and (full or len(reports) >= self._settings.reports_max):
-                    return reports, False
+                    return reports, used, False
                 reports.append(report)
-        return reports, True
+                used = number
+        return reports, used, True
 
     def _parts(self, item: OutboxItem, channel: _Channel) -> Iterator[OutboxItem]:
         """What of an item the channel is to account for, in the form that this cloud knows."""

@@ -496,6 +496,23 @@ class EdgeStoreContract:
         store.apply(EdgeBatch(readings=readings(clock, 5, 6)))
         assert seqs_of(blocks_of(store)) == [[1, 2], [3, 4, 5, 6]]
 
+    def test_what_was_taken_is_dropped_like_all_else_once_a_session_knows_nothing_of_it(
+        self, store: EdgeStore
+    ) -> None:
+        """Else a link on which no receipt comes keeps what is old, and what is new is dropped."""
+        store.apply(EdgeBatch(reports=tuple(telemetry(number) for number in range(6))))
+        assert [item.seq for item in store.take(after=0, limit=9, lane=BULK, until=5).items] == [2, 3, 4, 5]
+        store.welcomed([(BULK, Span(1, 2)), (PROMPT, Span(1, 99))])
+        store.apply(EdgeBatch(reports=tuple(telemetry(number) for number in range(6, 9))))
+        assert [int(item.body) for item in store.outbox(after=0, limit=99, lane=BULK)] == [1, 5, 6, 7, 8]
+
+    def test_what_was_given_back_is_dropped_and_what_stays_taken_is_not(self, store: EdgeStore) -> None:
+        store.apply(EdgeBatch(reports=tuple(telemetry(number) for number in range(5))))
+        store.take(after=0, limit=3, lane=BULK)
+        store.give_back([2, 3])
+        store.apply(EdgeBatch(reports=tuple(telemetry(number) for number in range(5, 7))))
+        assert [int(item.body) for item in store.outbox(after=0, limit=99, lane=BULK)] == [0, 3, 4, 5, 6]
+
     def test_blocks_are_left_alone_where_somebody_sends(self, store: EdgeStore, clock: ManualClock) -> None:
         for number in (1, 2, 3):
             blocks_of(store, taking=True)

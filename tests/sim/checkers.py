@@ -16,10 +16,12 @@ from skerry.objects.commands import FINAL, SILENT, phase_of
 from skerry.objects.commands import REPORT as COMMAND_REPORT
 from skerry.objects.json import str_at
 from skerry.objects.meta import Key, Stamp
+from skerry.objects.spans import Span
 from skerry.objects.twins import encode_telemetry
 from skerry.sync.effects import DatedReport, Write
 from skerry.sync.intake import lane_of_report
-from skerry.wire.frames import PROMPT, Frame, Hello, Objects, Report, Reports, Stamps, Welcome
+from skerry.sync.received import Received
+from skerry.wire.frames import BULK, PROMPT, Frame, Hello, Objects, Report, Reports, Stamps, Welcome
 
 if TYPE_CHECKING:
     from tests.sim.cloud import Cloud, Replica, Served
@@ -112,6 +114,10 @@ class Checkers:
         """By link, lane and whether of the backlog: up to where reports were sent."""
         self._named: dict[Link, dict[Key, Stamp]] = {}
         """What the cloud said that the edge should hold of the buckets that differed, until the edge says it does."""
+        self._going: dict[Link, list[tuple[int | None, Span]]] = {}
+        """By link, the spans of lanes that were sent over it, and those that the cloud had when it welcomed."""
+        self._hands: dict[str, Link] = {}
+        """The link on which each edge was welcomed last, by incarnation: what its outbox may have to spare."""
         self._carried_out: set[str] = set()
         """Uids of commands."""
         self._agreed: dict[str, tuple[str, int, int, int]] = {}
@@ -158,12 +164,36 @@ class Checkers:
             if item.report_class != "state" and body not in grown
         ]
         told.dropped += len(dropped)
+        self._oldest_first(edge, [item for item in vanished if parts_of(item)[-1][1] not in grown], after)
         counted = sum(gap.total for gap in edge.store.stats().gaps)
         if counted != told.dropped:
             self._broken(4, f"{edge.name} dropped {told.dropped} reports, and tells of {counted}")
         holes = {item.key for item in after.values() if item.kind == "series_gap"}
         if unseen := {series for report_class, series in dropped if report_class == "telemetry"} - holes:
             self._broken(4, f"{edge.name} dropped readings of {sorted(unseen)}, and does not say so")
+
+    def _oldest_first(self, edge: Edge, gone: list[OutboxReport], after: dict[int, OutboxReport]) -> None:
+        """A full outbox drops the oldest, but for what is on its way or there: whatever else stays of the same class
+        is younger."""
+        newest = {item.report_class: item.seq for item in sorted(gone, key=lambda item: item.seq)}
+        spared = (
+            self._going.get(self._hands[edge.store.incarnation], []) if edge.store.incarnation in self._hands else []
+        )
+        for seq, item in after.items():
+            if item.report_class == "state" or seq > newest.get(item.report_class, 0):
+                continue
+            lane = BULK if item.report_class == "telemetry" else PROMPT
+            if not any(
+                each in (lane, None) and span.first <= seq and seq - item.count < span.through
+                for each, span in spared
+            ):
+                self._broken(
+                    6, f"{edge.name} keeps {seq} of {item.report_class} and dropped {newest[item.report_class]}"
+                )
+
+    def welcomed(self, edge: Edge, link: Link) -> None:
+        """A session of this edge begins."""
+        self._hands[edge.store.incarnation] = link
 
     def forgot(self, edge: Edge) -> None:
         """The edge's disk is lost, and with it what it had not told."""
@@ -410,6 +440,12 @@ class Checkers:
                 self._named[link].pop(key, None)
         if isinstance(frame, Welcome) and not frame.in_step:
             self._needed(link, frame)
+        if isinstance(frame, Welcome):
+            received = Received.told(frame.received, frame.lanes)
+            self._going[link] = [(lane, span) for lane, spans in enumerate(received.lanes) for span in spans.spans]
+        if isinstance(frame, Reports) and frame.reports:
+            sent = Span(frame.reports[0].seq, frame.reports[-1].seq)
+            self._going.setdefault(link, []).append((frame.lane if frame.first else None, sent))
         if isinstance(frame, Reports) and frame.first:  # else it is one of the first release, without spans
             self._in_order(link, frame)
 

@@ -33,6 +33,7 @@ from skerry.objects.blocks import Reading as BlockReading
 from skerry.objects.commands import COMMANDS
 from skerry.objects.json import str_at
 from skerry.objects.meta import Key, Revision
+from skerry.objects.spans import Span
 from skerry.objects.twins import DeviceName
 from skerry.sync.dial import DialPolicy, Ended
 from skerry.sync.edge import EdgeSession
@@ -117,7 +118,13 @@ class Edge:
 
     def _store(self, incarnation: str) -> MemoryEdgeStore:
         plant = self.world.plant
-        form = Silent if plant.drop_silently else Vague if plant.holes_unseen else MemoryEdgeStore
+        form = MemoryEdgeStore
+        if plant.drop_silently:
+            form = Silent
+        elif plant.holes_unseen:
+            form = Vague
+        elif plant.cling_to_taken:
+            form = Clinging
         return form(
             incarnation=incarnation,
             clock=self.clock,
@@ -281,6 +288,7 @@ class Edge:
                 case "BeginLife":
                     self.queue(partial(self._begin_life, one), self.commands.receipted)
                 case "Welcomed" if hasattr(one, "reading"):  # the first release keeps no times of boots
+                    self.world.checkers.welcomed(self, link)
                     heard = EdgeBatch(reading=one.reading, meta=((META_KNOWN_MS, str(one.server_ms)),))
                     self.store.apply(heard)  # at once: a brownout is a boot whose reading was never durable
                     self.commands.hear(one.server_ms, self.opened_s)
@@ -504,6 +512,13 @@ class Vague(MemoryEdgeStore):
     """A planted bug: it is not told of which series."""
 
     def _tell_series(self, dropped: Sequence[OutboxReport], reason: Reason) -> None:
+        """Nothing."""
+
+
+class Clinging(MemoryEdgeStore):
+    """A planted bug: what was taken is kept until a receipt comes, in whatever session."""
+
+    def welcomed(self, settled: Sequence[tuple[int | None, Span]]) -> None:
         """Nothing."""
 
 

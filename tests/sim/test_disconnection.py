@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,8 +13,10 @@ from skerry.sync.edge import PING_HEARTBEATS, EdgeState
 from skerry.sync.effects import DatedReport
 from skerry.sync.ports import SyncSettings
 from skerry.sync.traffic import ANSWER_WIRE_BYTES, FRAME_WIRE_BYTES
-from tests.sim.checkers import BrokenPromiseError, times_of
+from skerry.wire.frames import BULK
+from tests.sim.checkers import BrokenPromiseError, parts_of, times_of
 from tests.sim.cloud import Disk
+from tests.sim.edge import SMALL_BUDGETS
 from tests.sim.world import Plant, World
 
 TRANSCRIPTS = Path(__file__).parent / "transcripts"
@@ -301,6 +304,35 @@ def test_a_command_is_carried_out_once_though_its_gateway_is_set_back_while_its_
         world.checkers.final()
     except BrokenPromiseError as error:
         assert bug and str(error).startswith("11 commands at most once: edge-1 carried")
+    else:
+        assert not bug
+
+
+@pytest.mark.parametrize("bug", [False, True])
+def test_a_full_outbox_keeps_what_is_new_over_links_on_which_no_receipt_comes(*, bug: bool) -> None:
+    """A modem that lets a greeting through and nothing after it: each session sends what is new, and ends."""
+    budgets = replace(SMALL_BUDGETS, telemetry=4000)
+    world = World(7, edges=1, budgets=budgets, plant=Plant(cling_to_taken=bug))
+    edge = world.edges[0]
+    world.run(15)
+    try:
+        for _ in range(30):
+            before = edge.link
+            assert before is not None
+            before.cut()
+            while edge.link in (before, None) or edge.session is None or edge.session.state is EdgeState.GREETING:
+                world.step()
+            edge.link.half_open(up=True, down=False)
+            for _ in range(10):
+                edge.sense()
+                world.run(0.5)
+        assert sum(gap.dropped for gap in edge.store.stats().gaps) > 40
+        waiting = [seq for item in edge.store.outbox(after=0, limit=1000, lane=BULK) for seq, _, _ in parts_of(item)]
+        assert waiting[-1] > edge.store.outbox_head() - 5, "what was read last is there"
+        world.run(120)
+        world.checkers.final()
+    except BrokenPromiseError as error:
+        assert bug and str(error).startswith("6 bounded: edge-1 keeps"), error
     else:
         assert not bug
 

@@ -89,6 +89,8 @@ class Plant:
     """An outbox says nothing of what it had no room for."""
     holes_unseen: bool = False
     """It counts that, and does not say in which series."""
+    cling_to_taken: bool = False
+    """It drops nothing that was ever taken to be sent, before a receipt comes, and what is new instead."""
     deaf_to_versions: bool = False
     """A cloud answers in its own version, whatever the edge offers."""
     trust_clocks: bool = False

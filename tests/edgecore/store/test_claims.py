@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from edgecore.store.claims import Claims
 from edgecore.store.packing import Tail, Tails
 from edgecore.store.port import OutboxReport, ReportClass
+from skerry.objects.blocks import TELEMETRY_BLOCK
+from skerry.objects.spans import Span
 from skerry.sync.ports import Taken
 
 
@@ -69,3 +72,31 @@ def test_what_arrived_is_out_no_more_in_its_own_lane() -> None:
     assert claims.spared("telemetry") == {4}
     claims.reset(Tails())
     assert claims.spared("telemetry") == frozenset()
+
+
+def test_what_was_not_sent_after_all_and_what_lies_behind_is_spared_no_more() -> None:
+    claims = Claims()
+    assert claims.take(lambda: ROWS, ("telemetry",), 0, until=6).items == ROWS[:2]
+    assert claims.spared("telemetry") == {4, 6}
+    claims.give_back([6, 7])
+    assert claims.spared("telemetry") == {4}
+
+
+def test_a_session_that_begins_leaves_in_hand_only_what_the_cloud_has() -> None:
+    """A link on which no receipt ever comes would otherwise keep all that is old."""
+    block = replace(row(40), kind=TELEMETRY_BLOCK, body=b"\x01" + (10).to_bytes(2, "little"))
+    cases: list[tuple[list[tuple[tuple[ReportClass, ...], Span]], set[int]]] = [
+        ([], set()),
+        ([(("state", "event"), Span(1, 99))], set()),
+        ([(("telemetry",), Span(5, 6))], {6}),
+        ([(("telemetry",), Span(1, 30))], {4, 6, 9}),
+        ([(("telemetry",), Span(9, 31))], {9, 40}),
+    ]
+    claims = Claims()
+    for settled, left in cases:
+        claims = Claims()
+        given(claims, [*ROWS, block])
+        claims.welcomed(settled)
+        assert claims.spared("telemetry") == left, settled
+    claims.arrived(31, 40, ("telemetry",))
+    assert claims.spared("telemetry") == {9}

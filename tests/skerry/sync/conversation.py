@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
+from skerry.objects.blocks import count_of
 from skerry.objects.meta import Key, Revision, Stamp
+from skerry.objects.spans import Span
 from skerry.sync.cloud import Admission, CloudSession
 from skerry.sync.edge import EdgeIdentity, EdgeSession
 from skerry.sync.effects import CloudEffect, EdgeEffect, Send
@@ -83,6 +85,9 @@ class FakeOutbox:
     known_boots: list[BootTimes] = field(default_factory=list[BootTimes])
     held_from: int | None = None
     """A write under way has hold of the items from this number on."""
+    out: set[int] = field(default_factory=set[int])
+    """Taken in this session and not given back."""
+    settled: list[tuple[int | None, Span]] = field(default_factory=list[tuple[int | None, Span]])
 
     def add(self, *items: Item) -> None:
         self.items += items
@@ -91,10 +96,20 @@ class FakeOutbox:
     def outbox(self, *, after: int, limit: int, lane: int | None = None) -> list[Item]:
         return [item for item in self.items if item.seq > after and lane in (None, item.lane)][:limit]
 
-    def take(self, *, after: int, limit: int, lane: int | None = None) -> Taken[Item]:
+    def take(self, *, after: int, limit: int, lane: int | None = None, until: int | None = None) -> Taken[Item]:
         found = self.outbox(after=after, limit=limit, lane=lane)
+        if until is not None:
+            found = [item for item in found if item.seq - count_of(item.kind, item.body) < until]
         free = [item for item in found if self.held_from is None or item.seq < self.held_from]
+        self.out |= {item.seq for item in free}
         return Taken(items=free, complete=len(free) == len(found))
+
+    def give_back(self, seqs: Sequence[int]) -> None:
+        self.out -= set(seqs)
+
+    def welcomed(self, settled: Sequence[tuple[int | None, Span]]) -> None:
+        self.settled = list(settled)
+        self.out.clear()
 
     def outbox_head(self) -> int:
         return self.head

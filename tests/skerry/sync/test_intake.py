@@ -12,6 +12,7 @@ from skerry.objects.spans import Span, Spans
 from skerry.sync.intake import (
     COMMIT_REPORTS_MAX,
     FRAME_READINGS_MAX,
+    LATE_AFTER,
     WAITING_BYTES_MAX,
     WAITING_FRAMES_MAX,
     WAITING_REPORTS_MAX,
@@ -65,6 +66,23 @@ def test_what_is_of_now_goes_before_a_backlog_and_either_has_a_receipt_of_its_ow
     assert intake.committed() == (Receipt(lane=1, first=42, through=42),)
     assert seqs(intake) == [31]
     assert intake.committed() == (Receipt(lane=1, first=11, through=20), Receipt(lane=1, first=31, through=40))
+
+
+def test_a_backlog_has_its_turn_beside_live_reports_that_never_end() -> None:
+    intake = Intake(2, HELD)
+    for number in (11, 12):
+        intake.take(replace(frame(1, number, number), late=True), at(0))
+    committed: list[list[int]] = []
+    for number in range(31, 43):
+        intake.take(frame(1, number, number), at(0))
+        committed.append(seqs(intake))
+        intake.committed()
+        if number == 37:
+            intake.take(replace(frame(1, 13, 13), late=True), at(0))
+    live = [[number] for number in range(31, 35)]
+    assert committed[: LATE_AFTER + 1] == [*live, [11, 12]]
+    assert committed[5:7] == [[35, 36], [37]], "nothing of it waited"
+    assert committed[7:] == [[38], [39], [40], [41], [13]]
 
 
 @pytest.mark.parametrize(

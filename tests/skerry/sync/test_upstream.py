@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,7 +19,7 @@ from skerry.sync.effects import Prune
 from skerry.sync.intake import Intake
 from skerry.sync.ports import Instant, Reading, SyncSettings
 from skerry.sync.received import Received
-from skerry.sync.upstream import JUMP_SPANS_MAX, WRITE_S, Upstream
+from skerry.sync.upstream import JUMP_SPANS_MAX, PASSED_MAX, WRITE_S, Upstream
 from skerry.wire.frames import BULK, PROMPT, SPANS_MAX, Receipt, Reports
 from tests.skerry.sync.conversation import FakeOutbox, Item, at
 
@@ -91,6 +93,32 @@ def test_the_backlog_waits_while_what_is_urgent_fills_its_window() -> None:
     assert said(sent(upstream, at(0))) == [(BULK, Span(4, 6), [4, 5, 6], True)]
 
 
+def test_over_a_long_way_the_backlog_goes_on_though_the_windows_of_what_is_urgent_are_always_full() -> None:
+    """Each turn the oldest receipt comes, and more has been read than its frame had."""
+    outbox = FakeOutbox()
+    outbox.add(*telemetry(*range(1, 9)))
+    upstream = Upstream(outbox, replace(SETTINGS, reports_max=1, backlog_frames=2))
+    upstream.welcomed(2, Received(), CHRONOLOGY)
+    flying = sent(upstream, at(0))
+    late = [frame.span for frame in flying]
+    assert late == [Span(1, 1), Span(2, 2)]
+    for frame in flying:
+        upstream.receipt(receipt_of(frame))
+    outbox.add(*telemetry(*range(9, 200)))
+    live = sent(upstream, at(0))
+    late, order = list[Span](), list[bool]()
+    while len(late) < 3:
+        upstream.receipt(receipt_of(live.pop(0)))
+        for frame in sent(upstream, at(0)):
+            order.append(frame.late)
+            (late.append(frame.span) if frame.late else live.append(frame))
+            if frame.late:
+                upstream.receipt(receipt_of(frame))
+    assert late == [Span(3, 3), Span(4, 4), Span(5, 5)]
+    places = [at for at, is_late in enumerate(order) if is_late]
+    assert [after - before for before, after in pairwise(places)] == [PASSED_MAX + 1] * 2
+
+
 def test_what_is_left_of_a_hole_is_accounted_for_though_nothing_is_in_it() -> None:
     received = Received((Spans(), Spans.read("3-4,9-20")))
     upstream = an_upstream(*telemetry(2, 21), received=received)
@@ -157,6 +185,40 @@ def test_what_has_arrived_is_forgotten_at_welcome() -> None:
         Prune(lane=1, first=1, through=4),
         Prune(lane=1, first=6, through=7),
     ]
+
+
+def test_an_outbox_hears_what_the_cloud_has_before_it_is_asked_for_more() -> None:
+    outbox = FakeOutbox(out={3, 4})
+    upstream = Upstream(outbox, SETTINGS)
+    upstream.welcomed(2, Received((Spans.upto(9), Spans.read("1-4,6-7"))), CHRONOLOGY)
+    assert (outbox.settled, outbox.out) == ([(0, Span(1, 9)), (1, Span(1, 4)), (1, Span(6, 7))], set())
+    upstream.welcomed(1, Received((Spans.upto(9), Spans.upto(9))), CHRONOLOGY)
+    assert outbox.settled == [(None, Span(1, 9))]
+
+
+@pytest.mark.parametrize("knows", [True, False])
+def test_only_what_goes_into_a_frame_stays_taken(knows: bool) -> None:
+    """A look takes many rows, and a frame has room for a few: the others may still be dropped for what is new."""
+    outbox = FakeOutbox()
+    outbox.add(*(block(2 * number, 2) for number in range(1, 11)))
+    upstream = Upstream(outbox, replace(SETTINGS, reports_max=9, readings_max=5))
+    upstream.welcomed(2, Received(), CHRONOLOGY, blocks=knows)
+    told = said(sent(upstream, at(0)))
+    if knows:
+        assert told == [(BULK, Span(1, 4), [2, 4], True)]
+        assert outbox.out == {2, 4}
+    else:
+        assert told == [(BULK, Span(1, 5), [1, 2, 3, 4, 5], True)]
+        assert outbox.out == {2, 4, 6}, "also a block of which only a part went"
+
+
+def test_a_look_at_a_hole_takes_nothing_behind_it() -> None:
+    outbox = FakeOutbox()
+    outbox.add(*(block(2 * number, 2) for number in range(1, 11)))
+    upstream = Upstream(outbox, replace(SETTINGS, reports_max=9))
+    upstream.welcomed(2, Received((Spans(), Spans.read("1-2,7-20"))), CHRONOLOGY, blocks=True)
+    assert said(sent(upstream, at(0))) == [(BULK, Span(3, 6), [4, 6], True)]
+    assert outbox.out == {4, 6}
 
 
 @pytest.mark.parametrize("text", ["2-4", "1-2,4-5"])
