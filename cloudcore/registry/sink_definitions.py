@@ -63,6 +63,12 @@ def _spec() -> JsonObject:
         "What is sent, and where: exactly one of webhook, influx, prometheus, postgres and mqtt.",
         selector=_PARTS.ref("SinkSelector", "Which readings; all of the namespace where it is left out."),
         batch=int32("Rows sent at once, at most; 1000 where left out."),
+        refusalPolicy=string(
+            "Where every row is refused: Hold (also where it is left out) lets them wait, as it may be no fault of "
+            "theirs; Skip passes over them.",
+            "Hold",
+            "Skip",
+        ),
         paused=boolean("Send nothing; what comes meanwhile is sent later."),
         allowPlain=boolean("Send without TLS to somewhere other than this machine."),
         secretRef=_PARTS.ref("SinkSecretReference", "Credentials."),

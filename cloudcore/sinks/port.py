@@ -6,11 +6,15 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from cloudcore.sinks.rows import Row
-from skerry.errors import SkerryError
+from skerry.errors import SkerryError, UnavailableError
 
 
 class RefusedRowsError(SkerryError):
     """The other side has the rows and will not take them, now or later: something of them is at fault."""
+
+
+class SlowError(UnavailableError):
+    """The other side is there, and has not answered in time: so many rows may be too many at once."""
 
 
 class Receiver(Protocol):

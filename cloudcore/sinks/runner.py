@@ -1,9 +1,9 @@
 """Sends the history on, for every Sink, from where it stopped. The leader's work: one task a Sink.
 
 What a sink keeps is in its status: the number of the last row that was sent (`cursor`), and counts. It is written
-after rows were taken, every few seconds, fenced as all that the leader writes: so a crash, or another leader,
-sends again what was sent since, and leaves out nothing. A batch that is refused is halved until the row at fault is
-found; that one is counted, named in the status, and passed over.
+after rows were taken, every few seconds and at the end, fenced as all that the leader writes: so a crash, or another
+leader, sends again what was sent since, and leaves out nothing. Rows that are refused are counted, the last one named
+in the status, and passed over where others are taken; where none is, all of them wait (`cloudcore.sinks.halving`).
 """
 
 from __future__ import annotations
@@ -11,23 +11,26 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Final
 
 from cloudcore.registry.port import Objects
+from cloudcore.sinks.halving import Sent, send_halving
 from cloudcore.sinks.http import influx, prometheus, secret_of, webhook
 from cloudcore.sinks.mqtt import MqttReceiver
-from cloudcore.sinks.port import Receiver, RefusedRowsError, Secret
+from cloudcore.sinks.port import Receiver, RefusedRowsError, Secret, SlowError
+from cloudcore.sinks.progress import Held, HeldError, Progress, failing, paused, sending
 from cloudcore.sinks.rows import Row, Selector, row_of
 from cloudcore.store.cache import WatchCache
-from cloudcore.store.port import Store
+from cloudcore.store.port import Store, StoredRecord
 from skerry.errors import CallerError, FencedError, NotFoundError, UnavailableError
 from skerry.frozen import Frozen, replace
 from skerry.objects.conditions import Condition, with_condition
 from skerry.objects.json import Json, JsonObject, bool_at, int_at, map_at, maps_at, str_at
 from skerry.objects.meta import Key, generation_of
 from skerry.objects.scheme import Kind
-from skerry.objects.times import micro_time_text, time_text
+from skerry.objects.times import time_text
 from skerry.ports import Clock
 
 LOG: Final = logging.getLogger(__name__)
@@ -38,8 +41,15 @@ LOOK_S: Final = 1.0
 """Between two looks for new rows, and for Sinks that came or went."""
 TOLD_S: Final = 5.0
 """Between two writes of a status while rows move: what a crash has sent again."""
+LAST_S: Final = 5.0
+"""For the last write of a status, and for a receiver to close."""
 BACKOFF_S: Final = 1.0
 BACKOFF_S_MAX: Final = 60.0
+REFUSED_MAX: Final = 100
+"""Rows that are refused one by one, without one that is taken, before that is no fault of theirs; and how many more
+are tried at each later look."""
+QUICK_S: Final = 5.0
+"""A batch that was taken so soon may be larger the next time, where it was made smaller."""
 
 
 class SinkParts(Frozen):
@@ -51,46 +61,6 @@ class SinkParts(Frozen):
     cache: WatchCache
     kind: Kind
     clock: Clock
-
-
-class Progress(Frozen):
-    """How far a sink is."""
-
-    cursor: int
-    sent: int = 0
-    skipped: int = 0
-    """Rows that the other side has no form for."""
-    refused: int = 0
-    trimmed: int = 0
-    """Rows, of whatever device, that the history had given up before they were read."""
-    last_refused: str = ""
-    behind: int = 0
-
-    @classmethod
-    def of(cls, sink: JsonObject, *, newest: int) -> Progress:
-        """As the status says; of a new sink, what comes from now on."""
-        status = map_at(sink, "status")
-        if "cursor" not in status:
-            return cls(cursor=newest)
-        return cls(
-            cursor=min(int_at(status, "cursor"), newest),
-            sent=int_at(status, "sent"),
-            skipped=int_at(status, "skipped"),
-            refused=int_at(status, "refused"),
-            trimmed=int_at(status, "trimmed"),
-            last_refused=str_at(status, "lastRefused"),
-        )
-
-    def shown(self) -> JsonObject:
-        counts: JsonObject = {
-            "cursor": self.cursor,
-            "behind": self.behind,
-            "sent": self.sent,
-            "skipped": self.skipped,
-            "refused": self.refused,
-            "trimmed": self.trimmed,
-        }
-        return counts | ({"lastRefused": self.last_refused} if self.last_refused else {})
 
 
 def receiver_of(sink: JsonObject, secret: Secret, *, epoch: str) -> Receiver:
@@ -121,44 +91,36 @@ class Sinks:
         self._parts = parts
         self._make: MakeReceiver = make or partial(receiver_of, epoch=parts.store.epoch)
         self._running: dict[Key, tuple[object, asyncio.Task[None]]] = {}
+        self._ending: dict[Key, asyncio.Task[None]] = {}
+        """Told to end. The next one of a key begins when the one before has ended; the others wait for neither."""
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as tasks:
             while True:
-                await self._follow(tasks)
+                self._follow(tasks)
                 await asyncio.sleep(LOOK_S)
 
-    async def _follow(self, tasks: asyncio.TaskGroup) -> None:
+    def _follow(self, tasks: asyncio.TaskGroup) -> None:
         """One task for each Sink as it is now; one that changed begins anew when the old one has ended."""
         cache = self._parts.cache
         wanted = {stored.key: _identity(cache.obj(stored), cache) for stored in cache.select(SINKS)}
-        ending: list[asyncio.Task[None]] = []
         for key, (identity, task) in list(self._running.items()):
             if wanted.get(key) != identity or task.done():
                 task.cancel()
-                ending.append(task)
+                self._ending[key] = task
                 del self._running[key]
-        if ending:
-            await asyncio.wait(ending)
+        self._ending = {key: task for key, task in self._ending.items() if not task.done()}
         for key, identity in wanted.items():
             stored = cache.read(key)
-            if key not in self._running and stored is not None:
-                sink = cache.obj(stored)
-                if bool_at(sink, "spec", "paused"):
-                    continue
-                work = SinkTask(self._parts, key, stored.uid, sink, self._make)
+            if key not in self._running and key not in self._ending and stored is not None:
+                work = SinkTask(self._parts, key, stored.uid, cache.obj(stored), self._make)
                 self._running[key] = identity, tasks.create_task(work.run(), name=f"sink {key.namespace}/{key.name}")
 
 
 def _identity(sink: JsonObject, cache: WatchCache) -> object:
     """What, when it changes, makes another sink of it: its life, what it is to do, its Secret."""
     secret = cache.read(_secret_key(sink))
-    return (
-        str_at(sink, "metadata", "uid"),
-        generation_of(sink),
-        bool_at(sink, "spec", "paused"),
-        None if secret is None else secret.revision,
-    )
+    return str_at(sink, "metadata", "uid"), generation_of(sink), None if secret is None else secret.revision
 
 
 def _secret_key(sink: JsonObject) -> Key:
@@ -175,17 +137,30 @@ class SinkTask:
         self._sink = sink
         self._make = make
         self._selector = Selector.of(sink)
+        self._skips = str_at(sink, "spec", "refusalPolicy") == "Skip"
         self._batch = int_at(sink, "spec", "batch") or BATCH
+        self._size = self._batch
+        """Records that are read at once: fewer where the other side is too slow for more."""
+        self._slow = 0
+        """Times that it did not answer, one after the other."""
+        self._through: int | None = None
+        """The last number of the batch that was tried: it is the same when it is tried again, and is told to be."""
+        self._held: Held | None = None
+        self._progress: Progress = Progress(cursor=0)
         self._told: tuple[Progress, Condition] | None = None
         self._told_s = float("-inf")
 
     async def run(self) -> None:
         try:
             newest = await self._newest()
-            progress = Progress.of(self._sink, newest=newest)
+            self._progress = Progress.of(self._sink, newest=newest)
             if "cursor" not in map_at(self._sink, "status") and str_at(self._sink, "spec", "from") == "Beginning":
-                progress = Progress(cursor=await self._before_oldest(newest))
-            await self._send_all(progress)
+                self._progress = Progress(cursor=await self._before_oldest(newest))
+            try:
+                await (self._rest() if bool_at(self._sink, "spec", "paused") else self._send_all())
+            except asyncio.CancelledError:
+                await self._say_last()
+                raise
         except (FencedError, NotFoundError):
             return  # another leads, or the Sink is gone
 
@@ -206,7 +181,16 @@ class SinkTask:
             except UnavailableError:
                 await asyncio.sleep(BACKOFF_S)
 
-    async def _send_all(self, progress: Progress) -> None:
+    async def _rest(self) -> None:
+        """Nothing is sent, and what waits is counted."""
+        urgent = True
+        while True:
+            await self._count()
+            await self._tell(paused(self._sink), urgent=urgent)
+            urgent = False
+            await asyncio.sleep(LOOK_S)
+
+    async def _send_all(self) -> None:
         receiver: Receiver | None = None
         failures = 0
         try:
@@ -214,26 +198,28 @@ class SinkTask:
                 try:
                     if receiver is None:
                         receiver = self._make(self._sink, self._secret())
-                    progress, moved = await self._step(receiver, progress)
+                    moved = await self._step(receiver)
                     failures = 0
                 except (FencedError, NotFoundError):
                     raise
                 except Exception as error:
                     # What a library says of a Sink's or a Secret's words is that Sink's trouble, and no other's.
                     failures += 1
-                    why = str(error) if isinstance(error, UnavailableError) else _unforeseen(self._key, error)
-                    await self._tell(await self._counted(progress), _failing(self._sink, why), urgent=True)
+                    why = error if isinstance(error, UnavailableError) else _unforeseen(self._key, error)
+                    await self._count()
+                    await self._tell(failing(self._sink, why), urgent=True)
                     if receiver is not None:
-                        await receiver.close()
+                        await _close(receiver)
                         receiver = None
                     await asyncio.sleep(min(BACKOFF_S * 2 ** min(failures - 1, 10), BACKOFF_S_MAX))
                     continue
-                await self._tell(progress, _ready(self._sink), urgent=not moved)
+                await self._count()
+                await self._tell(sending(self._sink), urgent=not moved)
                 if not moved:
                     await asyncio.sleep(LOOK_S)
         finally:
             if receiver is not None:
-                await receiver.close()
+                await _close(receiver)
 
     def _secret(self) -> Secret:
         if not str_at(self._sink, "spec", "secretRef", "name"):
@@ -244,40 +230,94 @@ class SinkTask:
             raise UnavailableError(f"spec.secretRef: there is no Secret {key.name} in {key.namespace}")
         return secret_of(self._parts.cache.obj(stored))
 
-    async def _counted(self, progress: Progress) -> Progress:
+    async def _count(self) -> None:
         newest = await self._newest()
-        return replace(progress, behind=max(0, newest - progress.cursor))
+        self._progress = replace(self._progress, behind=max(0, newest - self._progress.cursor))
 
-    async def _step(self, receiver: Receiver, progress: Progress) -> tuple[Progress, bool]:
+    # --- sending ---
+
+    async def _step(self, receiver: Receiver) -> bool:
         """The next rows; whether there were any."""
-        records = await self._parts.store.tail(after=progress.cursor, limit=self._batch)
+        if self._held is not None:
+            return await self._try_held(receiver, self._held)
+        store, cursor = self._parts.store, self._progress.cursor
+        newest = await store.newest_record()  # asked first: all up to it can be read, or was trimmed
+        records = await store.tail(after=cursor, limit=self._size)
+        if self._through is not None:
+            records = [record for record in records if record.number <= self._through] or records
         if not records:
-            return await self._counted(progress), False
-        last = records[-1].number
-        rows = [row for record in records if (row := row_of(record)) is not None and self._selector.takes(row)]
-        progress = replace(progress, trimmed=progress.trimmed + last - progress.cursor - len(records))
-        if rows:
-            progress = await self._sent(receiver, rows, progress)
-        return await self._counted(replace(progress, cursor=last)), True
+            self._progress = self._progress.moved((), max(cursor, newest))
+            return newest > cursor
+        self._through = records[-1].number
+        await self._send(receiver, records, self._rows(records))
+        self._through = None
+        return True
 
-    async def _sent(self, receiver: Receiver, rows: Sequence[Row], progress: Progress) -> Progress:
+    def _rows(self, records: Sequence[StoredRecord]) -> list[Row]:
+        return [row for record in records if (row := row_of(record)) is not None and self._selector.takes(row)]
+
+    async def _send(self, receiver: Receiver, records: Sequence[StoredRecord], rows: Sequence[Row]) -> None:
+        """Rows of these records. What was taken of them is done with also where it ends early."""
+        sent = Sent()
+        begun_s = self._parts.clock.monotonic_s()
+        if rows:
+            refused_max = len(rows) if self._skips else REFUSED_MAX
+            try:
+                await send_halving(receiver, rows, sent, refused_max=refused_max)
+            except SlowError:
+                self._slower(len(records))
+                raise
+            finally:
+                if sent.taken and sent.through < rows[-1].number:
+                    self._progress = self._progress.moved(records, sent.through).counted(sent)
+        if self._parts.clock.monotonic_s() - begun_s < QUICK_S:
+            self._size = min(self._batch, 2 * self._size)
+        self._slow = 0
+        if sent.proves_nothing and not self._skips:
+            self._held, self._through = Held.of(records, sent), None
+            raise HeldError(self._held.text)
+        self._progress = self._progress.moved(records, records[-1].number).counted(sent)
+
+    def _slower(self, tried: int) -> None:
+        """Once more the same, as it may have arrived; then half of it."""
+        self._slow += 1
+        if self._slow > 1:
+            self._size = max(1, tried // 2)
+            self._through = None
+
+    async def _try_held(self, receiver: Receiver, held: Held) -> bool:
+        """The first of them again, and then some behind them. Raises `HeldError` where none is taken."""
         try:
-            skipped = await receiver.send(rows)
-        except RefusedRowsError as error:
-            if len(rows) == 1:
-                (row,) = rows
-                where = f"{row.namespace}/{row.device}/{row.prop} of {micro_time_text(row.at_ms)}"
-                return replace(progress, refused=progress.refused + 1, last_refused=f"{where}: {error}"[:500])
-            middle = len(rows) // 2
-            progress = await self._sent(receiver, rows[:middle], progress)
-            return await self._sent(receiver, rows[middle:], progress)
-        return replace(progress, sent=progress.sent + len(rows) - skipped, skipped=progress.skipped + skipped)
+            skipped = await receiver.send([held.first.row])
+        except RefusedRowsError:
+            pass
+        else:
+            self._progress = held.first_taken(self._progress, skipped=skipped)
+            self._held = None
+            return True
+        records = await self._parts.store.tail(after=held.through, limit=REFUSED_MAX)
+        rows, sent = self._rows(records), Sent()
+        if rows:
+            await send_halving(receiver, rows, sent, refused_max=len(rows))
+        if sent.taken:
+            self._progress = held.passed_over(self._progress).moved(records, records[-1].number).counted(sent)
+            self._held = None
+            return True
+        self._held = held.widened(records, sent)
+        raise HeldError(self._held.text)
 
     # --- what is told ---
 
-    async def _tell(self, progress: Progress, condition: Condition, *, urgent: bool) -> None:
-        """Write the status where it says something new: at once where nothing moves, else once a second."""
-        now_s = self._parts.clock.monotonic_s()
+    async def _say_last(self) -> None:
+        """How far it is, where the last status does not say so: else another sends again what was sent since."""
+        condition = sending(self._sink) if self._told is None else self._told[1]
+        with suppress(FencedError, NotFoundError, TimeoutError):
+            async with asyncio.timeout(LAST_S):
+                await self._tell(condition, urgent=True)
+
+    async def _tell(self, condition: Condition, *, urgent: bool) -> None:
+        """Write the status where it says something new: at once where nothing moves, else every few seconds."""
+        now_s, progress = self._parts.clock.monotonic_s(), self._progress
         if self._told == (progress, condition) or (not urgent and now_s < self._told_s + TOLD_S):
             return
         now_ms = self._parts.clock.wall_ms()
@@ -303,20 +343,16 @@ class SinkTask:
         self._told, self._told_s = (progress, condition), now_s
 
 
-def _unforeseen(key: Key, error: Exception) -> str:
+async def _close(receiver: Receiver) -> None:
+    with suppress(TimeoutError):
+        async with asyncio.timeout(LAST_S):
+            await receiver.close()
+
+
+def _unforeseen(key: Key, error: Exception) -> UnavailableError:
     """Without the error's own words, which may hold what is secret; the log has where it comes from."""
     LOG.warning("a sink fails sink=%s", key, exc_info=error)
-    return (
+    return UnavailableError(
         f"its spec or its Secret can't be used as it is ({type(error).__name__}): look at the host's name, for line "
         "ends, and for signs that are no ASCII"
-    )
-
-
-def _ready(sink: JsonObject) -> Condition:
-    return Condition(type="Ready", status="True", reason="Sending", observed_generation=generation_of(sink))
-
-
-def _failing(sink: JsonObject, why: str) -> Condition:
-    return Condition(
-        type="Ready", status="False", reason="Failing", message=why[:500], observed_generation=generation_of(sink)
     )

@@ -34,6 +34,7 @@ def validate_sink(obj: JsonObject, _old: JsonObject | None) -> Iterator[Cause]:
     if "batch" in spec and not 1 <= int_at(spec, "batch") <= BATCH_MAX:
         yield invalid("spec.batch", int_at(spec, "batch"), f"must be between 1 and {BATCH_MAX}, inclusive")
     yield from one_of("spec.from", str_at(spec, "from"), ("Now", "Beginning"), needed=False)
+    yield from one_of("spec.refusalPolicy", str_at(spec, "refusalPolicy"), ("Hold", "Skip"), needed=False)
     if "secretRef" in spec:
         yield from named("spec.secretRef.name", str_at(spec, "secretRef", "name"), subdomain_faults)
     yield from _selector(map_at(spec, "selector"), str_at(obj, "metadata", "namespace"))

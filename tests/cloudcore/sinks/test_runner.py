@@ -13,7 +13,7 @@ import pytest
 
 from cloudcore.registry.port import Objects
 from cloudcore.registry.validation.sinks import validate_sink
-from cloudcore.sinks.port import RefusedRowsError, Secret
+from cloudcore.sinks.port import RefusedRowsError, Secret, SlowError
 from cloudcore.sinks.postgres import PostgresReceiver
 from cloudcore.sinks.rows import Row
 from cloudcore.sinks.runner import SINKS, SinkParts, Sinks
@@ -28,13 +28,18 @@ class Fake:
     """Takes rows in memory, as told."""
 
     rows: list[Row] = field(default_factory=list[Row])
-    calls: list[int] = field(default_factory=list[int])
+    calls: list[list[int]] = field(default_factory=list[list[int]])
+    """Numbers of the rows of each call."""
     secrets: list[dict[str, str]] = field(default_factory=list[dict[str, str]])
     away: int = 0
     """Times that it is not there."""
     refuses: Callable[[Row], bool] = lambda row: False
     skips: Callable[[Row], bool] = lambda row: False
+    rows_max: int = 10_000
+    """It is too slow for more."""
     closed: int = 0
+    closes: asyncio.Event | None = None
+    """It does not close before this."""
     fails_with: Exception = field(default_factory=lambda: UnavailableError("nobody there"))
 
     def make(self, sink: JsonObject, secret: Secret) -> Fake:
@@ -42,7 +47,9 @@ class Fake:
         return self
 
     async def send(self, rows: Sequence[Row]) -> int:
-        self.calls.append(len(rows))
+        self.calls.append([row.number for row in rows])
+        if len(rows) > self.rows_max:
+            raise SlowError("no answer in time")
         if self.away:
             self.away -= 1
             raise self.fails_with
@@ -53,6 +60,8 @@ class Fake:
         return len(rows) - len(taken)
 
     async def close(self) -> None:
+        if self.closes is not None:
+            await self.closes.wait()
         self.closed += 1
 
     @property
@@ -203,6 +212,134 @@ async def test_a_row_that_is_refused_is_found_named_and_passed_over(world: World
     assert told["lastRefused"].startswith("d/plc/t of 1970-01-01T00:00:07.000000Z: HTTP 400: no")
 
 
+def ready(world: World) -> tuple[str, str]:
+    conditions = status(world).get("conditions")
+    return (conditions[0]["status"], conditions[0]["reason"]) if conditions else ("", "")
+
+
+async def test_who_refuses_everything_loses_nothing_and_is_tried_with_one_row_until_it_is_mended(
+    world: World,
+) -> None:
+    """A wrong URL answers 400 as one answers a row at fault."""
+    await append(world, *["d/plc/t"] * 9)
+    await world.create(SINKS, sink())
+    fake = Fake(refuses=lambda row: True)
+    async with sending(world, fake):
+        await until(lambda: ready(world) == ("False", "Refused"))
+        said = status(world)["conditions"][0]["message"]
+        assert said.startswith("none of 9 rows is taken, so they wait: d/plc/t of 1970-01-01T00:00:08")
+        assert said.endswith("HTTP 400: no (spec.refusalPolicy: Skip passes over them)")
+        before = len(fake.calls)
+        await until(lambda: len(fake.calls) > before + 5)
+        assert all(len(call) == 1 for call in fake.calls[before + 2 :]), "one row asks whether it is mended"
+        await append(world, "d/plc/t")
+        await until(lambda: "none of 10 rows" in status(world)["conditions"][0]["message"])
+        told = status(world)
+        assert (told["cursor"], told["sent"], told["refused"], told["behind"]) == (0, 0, 0, 10)
+        fake.refuses = lambda row: row.number == 4
+        await until(lambda: ready(world) == ("True", "Sending"))
+        await until(lambda: status(world)["cursor"] == 10)
+    assert fake.numbers == [1, 2, 3, 5, 6, 7, 8, 9, 10]
+    assert (status(world)["sent"], status(world)["refused"], status(world)["trimmed"]) == (9, 1, 0)
+
+
+async def test_refused_rows_are_passed_over_when_one_behind_them_is_taken(world: World) -> None:
+    await append(world, "d/plc/u", *["d/plc/t"] * 3)
+    await world.create(SINKS, sink(selector={"properties": ["t"]}))
+    fake = Fake(refuses=lambda row: row.number < 6, skips=lambda row: row.number == 3)
+    async with sending(world, fake):
+        await until(lambda: ready(world) == ("False", "Refused"))
+        await append(world, *["d/plc/t"] * 3)
+        await until(lambda: status(world).get("cursor") == 7)
+        assert ready(world) == ("True", "Sending")
+    told = status(world)
+    assert fake.numbers == [6, 7]
+    assert (told["sent"], told["refused"], told["skipped"], told["trimmed"]) == (2, 4, 0, 0)
+    assert told["lastRefused"].startswith("d/plc/t of 1970-01-01T00:00:00.000000Z: HTTP 400: no")
+
+
+async def test_who_wants_it_so_has_every_refused_row_passed_over(world: World) -> None:
+    await append(world, *["d/plc/t"] * 7)
+    await world.create(SINKS, sink(refusalPolicy="Skip"))
+    async with sending(world, Fake(refuses=lambda row: True)):
+        await until(lambda: status(world).get("cursor") == 7)
+    assert (status(world)["refused"], ready(world)) == (7, ("True", "Sending"))
+
+
+async def test_no_more_rows_are_tried_in_vain_than_make_it_plain(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cloudcore.sinks.runner.REFUSED_MAX", 3)
+    await append(world, *["d/plc/t"] * 64)
+    await world.create(SINKS, sink())
+    fake = Fake(refuses=lambda row: row.number < 9)
+    seen: set[str] = set()
+    async with sending(world, fake):
+        await until(lambda: seen.add(str(status(world).get("conditions"))) or status(world).get("cursor") == 64)
+    assert [call[0] for call in fake.calls if len(call) == 1][:4] == [1, 2, 3, 1], "then it stopped for a while"
+    assert fake.numbers == [*range(9, 65)] and status(world)["refused"] == 8
+
+
+async def test_a_row_that_holds_a_sink_up_and_goes_from_the_history_meanwhile_is_counted_once(world: World) -> None:
+    await append(world, *["d/plc/t"] * 6)
+    await world.create(SINKS, sink())
+    fake = Fake(refuses=lambda row: row.number < 5)
+    fake.refuses = lambda row: True
+    async with sending(world, fake):
+        await until(lambda: ready(world) == ("False", "Refused"))
+        await world.store.trim_records(before_ms=2000, keep_per_series=99)
+        fake.refuses = lambda row: False
+        await until(lambda: status(world).get("cursor") == 6)
+    assert fake.numbers == [1, 3, 4, 5, 6], "the first one is remembered"
+    assert (status(world)["sent"], status(world)["trimmed"]) == (5, 1)
+
+
+async def test_what_is_tried_again_is_the_same_rows_though_more_have_come(world: World) -> None:
+    """Who has them already can tell by their numbers."""
+    await append(world, "d/plc/t", "d/plc/t")
+    await world.create(SINKS, sink())
+    fake = Fake(away=10**6)
+    async with sending(world, fake):
+        await until(lambda: fake.calls)
+        await append(world, "d/plc/t")
+        fake.away = 1
+        await until(lambda: fake.numbers == [1, 2, 3])
+    assert {tuple(call) for call in fake.calls} == {(1, 2), (3,)}
+
+
+async def test_what_was_taken_of_a_batch_is_not_sent_again_when_the_rest_fails(world: World) -> None:
+    await append(world, *["d/plc/t"] * 4)
+    await world.create(SINKS, sink())
+    fake = Fake(refuses=lambda row: row.number == 4)
+    taken = fake.send
+
+    async def send(rows: Sequence[Row]) -> int:
+        if rows[0].number == 3 and len(fake.calls) < 5:
+            fake.calls.append([row.number for row in rows])
+            raise UnavailableError("gone in between")
+        return await taken(rows)
+
+    fake.send = send
+    async with sending(world, fake):
+        await until(lambda: status(world).get("cursor") == 4)
+    assert fake.numbers == [1, 2, 3]
+    assert (status(world)["sent"], status(world)["refused"], status(world)["trimmed"]) == (3, 1, 0)
+
+
+async def test_who_is_too_slow_for_so_many_is_sent_fewer_and_more_again_when_that_goes_well(world: World) -> None:
+    await append(world, *["d/plc/t"] * 16)
+    await world.create(SINKS, sink(batch=8))
+    fake = Fake(rows_max=3)
+    async with sending(world, fake):
+        await until(lambda: len(fake.numbers) > 2)
+        fake.rows_max = 10_000
+        await until(lambda: status(world).get("cursor") == 16)
+    assert fake.numbers == [*range(1, 17)]
+    lengths = [len(call) for call in fake.calls]
+    assert lengths[:4] == [8, 8, 4, 2], "once more the same, as it may have arrived"
+    assert max(lengths[4:]) >= 4
+
+
 async def test_what_the_history_gave_up_before_it_was_sent_is_counted(world: World) -> None:
     await world.create(SINKS, sink())
     fake = Fake(away=10**6)
@@ -213,6 +350,67 @@ async def test_what_the_history_gave_up_before_it_was_sent_is_counted(world: Wor
         fake.away = 0
         await until(lambda: status(world).get("cursor") == 10)
     assert fake.numbers == [7, 8, 9, 10] and status(world)["trimmed"] == 6
+
+
+async def test_a_history_that_gave_up_everything_leaves_nobody_behind(world: World) -> None:
+    await world.create(SINKS, sink())
+    fake = Fake(away=10**6)
+    async with sending(world, fake):
+        await until(lambda: "cursor" in status(world))
+        await append(world, *["d/plc/t"] * 10)
+        await until(lambda: status(world)["behind"] == 10)
+        await world.store.trim_records(before_ms=10**15, keep_per_series=1)
+        fake.away = 0
+        await until(lambda: status(world)["behind"] == 0)
+    assert (status(world)["cursor"], status(world)["trimmed"], fake.numbers) == (10, 10, [])
+
+
+async def test_who_stops_says_how_far_it_came(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cloudcore.sinks.runner.TOLD_S", 1e9)
+    await append(world, *["d/plc/t"] * 6)
+    await world.create(SINKS, sink(batch=1))
+    fake = Fake()
+    taken = fake.send
+
+    async def send(rows: Sequence[Row]) -> int:
+        if rows[0].number == 5:
+            await asyncio.Event().wait()
+        return await taken(rows)
+
+    fake.send = send
+    async with sending(world, fake):
+        await until(lambda: fake.numbers == [1, 2, 3, 4])
+        assert status(world)["cursor"] < 4
+    assert (status(world)["cursor"], status(world)["sent"]) == (4, 4), "another one goes on from there"
+
+
+async def test_one_that_does_not_end_keeps_no_other_from_beginning_and_begins_anew_when_it_has(world: World) -> None:
+    await append(world, "d/plc/t")
+    for name in ("stuck", "s"):
+        await world.create(SINKS, {**sink(), "metadata": {"name": name}})
+    stuck, good = Fake(closes=asyncio.Event()), Fake()
+    parts = SinkParts(
+        objects=world.objects, store=world.store, cache=world.cache, kind=world.kind(SINKS), clock=world.clock
+    )
+
+    def make(made: JsonObject, secret: Secret) -> Fake:
+        return (stuck if str_at(made, "metadata", "name") == "stuck" else good).make(made, secret)
+
+    running = asyncio.create_task(Sinks(parts, make).run())
+    try:
+        await until(lambda: stuck.numbers == good.numbers == [1])
+        await world.set_spec(SINKS, "stuck", batch=5)
+        await world.set_spec(SINKS, "s", batch=5)
+        await until(lambda: len(good.secrets) == 2)
+        await append(world, "d/plc/t")
+        await until(lambda: good.numbers == [1, 2])
+        assert (len(stuck.secrets), stuck.numbers) == (1, [1])
+        assert stuck.closes is not None
+        stuck.closes.set()
+        await until(lambda: stuck.numbers == [1, 2])
+    finally:
+        running.cancel()
+        await asyncio.wait([running])
 
 
 async def test_credentials_come_from_the_secret_and_a_change_of_it_begins_anew(world: World) -> None:
@@ -236,11 +434,12 @@ async def test_a_paused_sink_sends_nothing_and_goes_on_where_it_was(world: World
         await until(lambda: status(world).get("sent") == 1)
         await world.set_spec(SINKS, "s", paused=True)
         await until(lambda: fake.closed)
+        await until(lambda: ready(world) == ("False", "Paused"))
         await append(world, "d/plc/t")
-        await asyncio.sleep(0.02)
+        await until(lambda: status(world)["behind"] == 1)
         assert fake.numbers == [1]
         await world.set_spec(SINKS, "s", paused=False)
-        await until(lambda: fake.numbers == [1, 2])
+        await until(lambda: fake.numbers == [1, 2] and ready(world) == ("True", "Sending"))
         await world.delete(SINKS, "s")
         await until(lambda: fake.closed == 2)
 
@@ -288,6 +487,7 @@ def faults(spec: JsonObject, namespace: str = "d") -> list[str]:
         ({"prometheus": {"url": "https://a", "metric": "a b"}}, "must be a name of a metric"),
         ({"webhook": {"url": "https://a"}, "batch": 0}, "spec.batch"),
         ({"webhook": {"url": "https://a"}, "from": "Then"}, "spec.from"),
+        ({"webhook": {"url": "https://a"}, "refusalPolicy": "Drop"}, "spec.refusalPolicy"),
         ({"webhook": {"url": "https://a"}, "selector": {"namespaces": ["x"]}}, "its own namespace"),
         ({"webhook": {"url": "https://a"}, "selector": {"qualities": ["fine"]}}, "qualities[0]"),
     ],
