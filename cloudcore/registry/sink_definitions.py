@@ -31,7 +31,7 @@ def sink_definitions() -> dict[str, JsonObject]:
             qualities=strings_list("good, uncertain, bad, stale."),
         ),
         PREFIX + "SinkSecretReference": obj(
-            "A Secret in the sink's namespace. Keys: token; username, password; signingKey; dsn; ca.crt.",
+            "A Secret in the sink's namespace. Keys: token; username, password; signingKey; ca.crt.",
             name=string("Its name."),
         ),
         PREFIX + "WebhookSink": obj("A service that takes JSON.", url=string("Where: https://...")),
@@ -46,7 +46,10 @@ def sink_definitions() -> dict[str, JsonObject]:
             metric=string("Name of the metric; skerry_reading where left out."),
         ),
         PREFIX + "PostgresSink": obj(
-            "A database of PostgreSQL or TimescaleDB; the Secret's dsn says where.",
+            "A database of PostgreSQL or TimescaleDB. Its certificate is checked, unless spec.allowPlain.",
+            host=string("Where: a name or an address."),
+            port=int32("5432 where left out."),
+            database=string("Its name."),
             table=string("TABLE or SCHEMA.TABLE, made where it is not there; skerry_readings where left out."),
         ),
         PREFIX + "MqttSink": obj(

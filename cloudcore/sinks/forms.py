@@ -30,9 +30,9 @@ class Formed(NamedTuple):
 # --- JSON ---
 
 
-def json_rows(rows: Sequence[Row], *, sink: str) -> Formed:
+def json_rows(rows: Sequence[Row], *, sink: str, epoch: str) -> Formed:
     """One document for all."""
-    document = {"sink": sink, "items": [row.shown() for row in rows]}
+    document = {"sink": sink, "items": [row.shown(epoch) for row in rows]}
     return Formed(json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode(), len(rows))
 
 
@@ -50,17 +50,21 @@ def influx_lines(rows: Sequence[Row], *, measurement: str) -> Formed:
     """Numbers are the field `value`, truth `flag`, all else `text`; a reading without a value has none of them.
 
     Times are nanoseconds, of which the last six digits are of the row's number: of two points of one time InfluxDB
-    keeps one, and a history knows milliseconds."""
+    keeps one, and a history knows milliseconds. A hole has its `gap` as a tag: of those with one tag the largest
+    counts, as each later one counts more of the same."""
     lines = [_line(row, measurement) for row in rows]
     return Formed("\n".join(lines).encode() + b"\n", len(lines))
 
 
 def _line(row: Row, measurement: str) -> str:
     tags = {"namespace": row.namespace, "device": row.device, "property": row.prop, "node": row.node}
+    if row.hole:
+        tags["gap"] = str(row.gap)
     named = "".join(f",{name}={_tag(value)}" for name, value in tags.items() if value)
     fields: dict[str, str] = {}
     if row.hole:
         fields["dropped"] = f"{row.hole}i"
+        fields["thinned"] = f"{row.thinned}i"
     else:
         if row.value is not None:
             number = row.float

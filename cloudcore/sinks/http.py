@@ -16,12 +16,13 @@ from typing import Final
 import aiohttp
 
 from cloudcore.sinks.forms import Formed, influx_lines, json_rows, remote_write, signature
-from cloudcore.sinks.port import RefusedRowsError, Secret
+from cloudcore.sinks.port import RefusedRowsError, Secret, SlowError
 from cloudcore.sinks.rows import Row
 from skerry.errors import UnavailableError
 from skerry.objects.json import JsonObject, map_at, str_at
 
 TIMEOUT_S: Final = 30.0
+CONNECT_S: Final = 10.0
 SAID_MAX: Final = 300
 """Characters of an answer that are shown."""
 _AT_FAULT: Final = frozenset({400, 413, 422})
@@ -34,31 +35,45 @@ class HttpReceiver:
     """See the module."""
 
     def __init__(
-        self, url: str, form: Form, *, headers: Mapping[str, str], secret: Secret, signed_with: bytes = b""
+        self,
+        url: str,
+        form: Form,
+        *,
+        headers: Mapping[str, str],
+        secret: Secret,
+        epoch: str,
+        signed_with: bytes = b"",
     ) -> None:
         self._url = url
         self._form = form
         self._headers = dict(headers)
+        self._epoch = epoch
         self._signed_with = signed_with
-        self._tls = _tls_of(secret) if url.startswith("https://") else None
+        self._tls = authorities_of(secret) if url.startswith("https://") else None
         self._session: aiohttp.ClientSession | None = None
 
     async def send(self, rows: Sequence[Row]) -> int:
         formed = self._form(rows)
         if not formed.taken:
             return len(rows)
-        headers = self._headers | {"Idempotency-Key": f"{rows[0].number}-{rows[-1].number}"}
+        headers = self._headers | {"Idempotency-Key": f"{self._epoch}.{rows[0].number}-{rows[-1].number}"}
         if self._signed_with:
             headers["Skerry-Signature"] = signature(self._signed_with, round(time.time()), formed.body)
         if self._session is None:
-            self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=TIMEOUT_S))
+            self._session = aiohttp.ClientSession(
+                timeout=aiohttp.ClientTimeout(total=TIMEOUT_S, sock_connect=CONNECT_S)
+            )
         try:
             async with self._session.post(
                 self._url, data=formed.body, headers=headers, ssl=self._tls or True, allow_redirects=False
             ) as response:
                 said = (await response.content.read(4 * SAID_MAX)).decode(errors="replace")[:SAID_MAX].strip()
                 status = response.status
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+        except aiohttp.ConnectionTimeoutError as error:
+            raise UnavailableError(f"nobody there in {CONNECT_S:.0f} s") from error
+        except TimeoutError as error:
+            raise SlowError(f"no answer in {TIMEOUT_S:.0f} s") from error
+        except (aiohttp.ClientError, OSError) as error:
             raise UnavailableError(f"{type(error).__name__}: {error}"[:SAID_MAX]) from error
         if status in _AT_FAULT:
             raise RefusedRowsError(f"HTTP {status}: {said}")
@@ -73,26 +88,28 @@ class HttpReceiver:
         self._session = None
 
 
-def _tls_of(secret: Secret) -> ssl.SSLContext:
+def authorities_of(secret: Secret) -> ssl.SSLContext:
+    """Those of the Secret's `ca.crt`, or the system's. Raises `UnavailableError`."""
     try:
         return ssl.create_default_context(cadata=secret.get("ca.crt") or None)
     except (ssl.SSLError, ValueError) as error:
         raise UnavailableError("the Secret's ca.crt is no certificate in PEM") from error
 
 
-def webhook(spec: JsonObject, secret: Secret, *, sink: str) -> HttpReceiver:
+def webhook(spec: JsonObject, secret: Secret, *, sink: str, epoch: str) -> HttpReceiver:
     """`spec.webhook`. The Secret's `signingKey` signs, its `token` is sent as a bearer's."""
     headers = {"Content-Type": "application/json", **_credentials(secret)}
     return HttpReceiver(
         str_at(spec, "url"),
-        lambda rows: json_rows(rows, sink=sink),
+        lambda rows: json_rows(rows, sink=sink, epoch=epoch),
         headers=headers,
         secret=secret,
+        epoch=epoch,
         signed_with=secret.get("signingKey", "").encode(),
     )
 
 
-def influx(spec: JsonObject, secret: Secret) -> HttpReceiver:
+def influx(spec: JsonObject, secret: Secret, *, epoch: str) -> HttpReceiver:
     """`spec.influx`. The Secret's `token` is InfluxDB 2's, `username` and `password` are those of 1.x."""
     headers = {"Content-Type": "text/plain; charset=utf-8"}
     if secret.get("token"):
@@ -101,11 +118,15 @@ def influx(spec: JsonObject, secret: Secret) -> HttpReceiver:
         headers |= _credentials(secret)
     measurement = str_at(spec, "measurement") or "readings"
     return HttpReceiver(
-        str_at(spec, "url"), lambda rows: influx_lines(rows, measurement=measurement), headers=headers, secret=secret
+        str_at(spec, "url"),
+        lambda rows: influx_lines(rows, measurement=measurement),
+        headers=headers,
+        secret=secret,
+        epoch=epoch,
     )
 
 
-def prometheus(spec: JsonObject, secret: Secret) -> HttpReceiver:
+def prometheus(spec: JsonObject, secret: Secret, *, epoch: str) -> HttpReceiver:
     """`spec.prometheus`: remote write 1.0."""
     headers = {
         "Content-Type": "application/x-protobuf",
@@ -115,7 +136,11 @@ def prometheus(spec: JsonObject, secret: Secret) -> HttpReceiver:
     }
     metric = str_at(spec, "metric") or "skerry_reading"
     return HttpReceiver(
-        str_at(spec, "url"), lambda rows: remote_write(rows, metric=metric), headers=headers, secret=secret
+        str_at(spec, "url"),
+        lambda rows: remote_write(rows, metric=metric),
+        headers=headers,
+        secret=secret,
+        epoch=epoch,
     )
 
 

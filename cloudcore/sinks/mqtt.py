@@ -10,11 +10,14 @@ import asyncio
 import json
 import ssl
 import threading
+import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final, Protocol, cast
 from urllib.parse import urlsplit
 
-from cloudcore.sinks.port import Secret
+from cloudcore.sinks.port import RefusedRowsError, Secret, SlowError
 from cloudcore.sinks.rows import Row
 from skerry.errors import UnavailableError
 from skerry.objects.json import JsonObject, str_at
@@ -24,6 +27,10 @@ if TYPE_CHECKING:
     from paho.mqtt.reasoncodes import ReasonCode
 
 TIMEOUT_S: Final = 30.0
+CLOSE_S: Final = 5.0
+TOPIC_BYTES_MAX: Final = 65_535
+BODY_BYTES_MAX: Final = 256_000_000
+"""What a packet may have, less what is around it (MQTT 3.1.1, 1.5.3 and 2.2.3)."""
 TOPIC: Final = "skerry/{namespace}/{device}/{property}"
 NAMES: Final = ("namespace", "device", "property", "node")
 _UNSAFE: Final = str.maketrans({"+": "_", "#": "_", "/": "_", "\x00": "_"})
@@ -47,37 +54,53 @@ def topic_of(template: str, row: Row) -> str:
 class MqttReceiver:
     """See the module. The Secret's `username` and `password` are ours at the broker, `ca.crt` its authorities."""
 
-    def __init__(self, spec: JsonObject, secret: Secret, *, client_id: str) -> None:
+    def __init__(self, spec: JsonObject, secret: Secret, *, client_id: str, epoch: str) -> None:
         self._address = urlsplit(str_at(spec, "url"))
         self._template = str_at(spec, "topic") or TOPIC
         self._secret = secret
         self._client_id = client_id
+        self._epoch = epoch
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="sink-mqtt")
+        """paho waits in threads; those of everybody else are not for that."""
         self._client: Client | None = None
 
     async def send(self, rows: Sequence[Row]) -> int:
+        messages = [self._message(row) for row in rows]
         try:
             async with asyncio.timeout(2 * TIMEOUT_S):
-                await asyncio.to_thread(self._send, rows)
+                await asyncio.get_running_loop().run_in_executor(self._thread, self._send, messages)
+        except SlowError:
+            await self.close()
+            raise
         except (OSError, ValueError, RuntimeError, TimeoutError) as error:
             await self.close()
             raise UnavailableError(f"{type(error).__name__}: {error}"[:300]) from error
         return 0
 
-    def _send(self, rows: Sequence[Row]) -> None:
+    def _message(self, row: Row) -> tuple[str, bytes]:
+        """Raises `RefusedRowsError` for a row that no message can tell."""
+        topic = topic_of(self._template, row)
+        if len(topic.encode()) > TOPIC_BYTES_MAX:
+            raise RefusedRowsError(f"its topic is longer than {TOPIC_BYTES_MAX} bytes")
+        body = json.dumps(row.shown(self._epoch), separators=(",", ":"), ensure_ascii=False).encode()
+        if len(body) > BODY_BYTES_MAX:
+            raise RefusedRowsError(f"it is longer than {BODY_BYTES_MAX} bytes")
+        return topic, body
+
+    def _send(self, messages: Sequence[tuple[str, bytes]]) -> None:
+        deadline_s = time.monotonic() + TIMEOUT_S
         if self._client is None:
             self._client = self._connected()
         if not self._client.is_connected():
             raise ConnectionError("the broker has hung up")
-        under_way = [
-            self._client.publish(
-                topic_of(self._template, row), json.dumps(row.shown(), separators=(",", ":")).encode(), qos=1
-            )
-            for row in rows
-        ]
+        under_way = [self._client.publish(topic, body, qos=1) for topic, body in messages]
         for message in under_way:
-            message.wait_for_publish(TIMEOUT_S)
-            if not message.is_published():
-                raise ConnectionError("the broker does not acknowledge")
+            message.wait_for_publish(max(0.001, deadline_s - time.monotonic()))
+            if message.is_published():
+                continue
+            if not self._client.is_connected():
+                raise ConnectionError("the broker has hung up")
+            raise SlowError(f"the broker has not acknowledged in {TIMEOUT_S:.0f} s")
 
     def _connected(self) -> Client:
         from paho.mqtt.client import Client
@@ -107,9 +130,15 @@ class MqttReceiver:
         return client
 
     async def close(self) -> None:
+        """Behind what the thread is at; nobody waits for long, and the thread ends by its own deadlines."""
         client, self._client = self._client, None
         if client is not None:
-            await asyncio.to_thread(_end, client)
+            ending = asyncio.get_running_loop().run_in_executor(self._thread, _end, client)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(CLOSE_S):
+                    await ending
+        self._thread.shutdown(wait=False)
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="sink-mqtt")
 
 
 def _end(client: Client) -> None:

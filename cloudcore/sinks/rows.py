@@ -36,6 +36,10 @@ class Row(Frozen):
     seq: int = 0
     hole: int = 0
     """How many; 0 for a reading."""
+    gap: int = 0
+    """Which hole: a later row with the same node and gap counts more of the same, and stands for both."""
+    thinned: int = 0
+    """How many of them lay between others that stayed."""
     hole_from_ms: int = 0
     hole_to_ms: int = 0
 
@@ -56,9 +60,10 @@ class Row(Frozen):
             return None
         return number if exact and isfinite(number) else None
 
-    def shown(self) -> JsonObject:
-        """For whoever takes JSON."""
+    def shown(self, epoch: str) -> JsonObject:
+        """For whoever takes JSON. Numbers begin anew in another life of the cloud's store."""
         about: JsonObject = {
+            "epoch": epoch,
             "number": self.number,
             "time": micro_time_text(self.at_ms),
             "namespace": self.namespace,
@@ -68,7 +73,9 @@ class Row(Frozen):
         }
         if self.hole:
             gap: JsonObject = {
+                "id": self.gap,
                 "count": self.hole,
+                "thinned": self.thinned,
                 "from": micro_time_text(self.hole_from_ms),
                 "to": micro_time_text(self.hole_to_ms),
             }
@@ -134,6 +141,8 @@ def row_of(record: StoredRecord) -> Row | None:
             prop=prop,
             node=str_at(body, "node"),
             hole=max(1, int_at(body, "gap", "count")),
+            gap=int_at(body, "gap", "id"),
+            thinned=int_at(body, "gap", "thinned"),
             hole_from_ms=int_at(body, "gap", "fromMs"),
             hole_to_ms=int_at(body, "gap", "toMs"),
         )

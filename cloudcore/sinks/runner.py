@@ -68,17 +68,17 @@ def receiver_of(sink: JsonObject, secret: Secret, *, epoch: str) -> Receiver:
     spec = map_at(sink, "spec")
     name = f"{str_at(sink, 'metadata', 'namespace')}/{str_at(sink, 'metadata', 'name')}"
     if "webhook" in spec:
-        return webhook(map_at(spec, "webhook"), secret, sink=name)
+        return webhook(map_at(spec, "webhook"), secret, sink=name, epoch=epoch)
     if "influx" in spec:
-        return influx(map_at(spec, "influx"), secret)
+        return influx(map_at(spec, "influx"), secret, epoch=epoch)
     if "prometheus" in spec:
-        return prometheus(map_at(spec, "prometheus"), secret)
+        return prometheus(map_at(spec, "prometheus"), secret, epoch=epoch)
     if "postgres" in spec:
         from cloudcore.sinks.postgres import PostgresReceiver  # psycopg costs memory: only who has such a sink pays
 
-        return PostgresReceiver(map_at(spec, "postgres"), secret, epoch=epoch)
+        return PostgresReceiver(spec, secret, epoch=epoch)
     uid = str_at(sink, "metadata", "uid")
-    return MqttReceiver(map_at(spec, "mqtt"), secret, client_id=f"skerry-{uid[:18]}")
+    return MqttReceiver(map_at(spec, "mqtt"), secret, client_id=f"skerry-{uid[:18]}", epoch=epoch)
 
 
 MakeReceiver = Callable[[JsonObject, Secret], Receiver]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import shutil
 import signal
 import socket
@@ -14,6 +15,8 @@ import urllib.parse
 import urllib.request
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any, ClassVar
@@ -21,9 +24,15 @@ from typing import Any, ClassVar
 import psycopg
 import pytest
 
+from cloudcore.pki.certificates import certificate_pem, issue_server, new_authority
+from cloudcore.sinks.port import RefusedRowsError
+from cloudcore.sinks.postgres import PostgresReceiver
+from cloudcore.sinks.rows import Row
+from skerry.errors import UnavailableError
 from skerry.objects.json import JsonObject, str_at
 from skerry.objects.times import ms_at
-from tests.postgres_server import postgres_server
+from tests.cloudcore.sinks.test_forms import HOLE, ROW
+from tests.postgres_server import PASSWORD, PostgresServer, postgres_server
 from tests.system.real_fleet import DEVICES, RealFleet, boiler, real_fleet, until
 
 pytestmark = pytest.mark.system
@@ -271,14 +280,19 @@ def test_a_webhook_is_sent_signed_json(fleet: RealFleet) -> None:
         serving.join(10)
 
 
+def database_of(server: PostgresServer, name: str, table: str) -> dict[str, Any]:
+    return {"host": "127.0.0.1", "port": server.port, "database": name, "table": table}
+
+
 def test_a_table_of_postgresql_has_every_row_once_though_the_cloud_is_killed(fleet: RealFleet) -> None:
     with postgres_server(durable=False) as server:
-        dsn = server.dsn(server.create_database())
-        make(fleet, "table", {"dsn": dsn}, postgres={"table": "plant"})
+        name = server.create_database()
+        secret = {"username": "postgres", "password": PASSWORD}
+        make(fleet, "table", secret, postgres=database_of(server, name, "plant"))
 
         def held() -> dict[int, str]:
             try:
-                with psycopg.connect(dsn) as connection:
+                with psycopg.connect(server.dsn(name)) as connection:
                     rows = connection.execute("SELECT sequence, text, value FROM plant ORDER BY number").fetchall()
             except psycopg.Error:
                 return {}
@@ -297,3 +311,55 @@ def test_a_table_of_postgresql_has_every_row_once_though_the_cloud_is_killed(fle
         server.start()
         agrees(fleet, "table", held)
         fleet.api().request("DELETE", f"{SINKS}/table")
+
+
+def encrypted(server: PostgresServer) -> str:
+    """The server speaks TLS from now on; the authority of its certificate."""
+    authority = new_authority(name="of the database", now=datetime.now(UTC))
+    issued = issue_server(authority, names=["127.0.0.1"], now=datetime.now(UTC))
+    owner = server.data.stat()
+    for name, text in (("server.crt", issued.certificate_pem), ("server.key", issued.key_pem)):
+        path = server.data / name
+        path.write_text(text)
+        path.chmod(0o600)
+        os.chown(path, owner.st_uid, owner.st_gid)
+    server.run_sql("ALTER SYSTEM SET ssl = on")
+    server.run_sql("SELECT pg_reload_conf()")
+    return certificate_pem(authority.certificate)
+
+
+async def written(receiver: PostgresReceiver, *rows: Row) -> None:
+    try:
+        await receiver.send(rows)
+    finally:
+        await receiver.close()
+
+
+async def test_a_role_that_may_only_insert_is_enough_and_certificates_are_checked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with postgres_server(durable=False) as server:
+        name = server.create_database()
+        spec: JsonObject = {"postgres": database_of(server, name, "plant")}
+        owner = {"username": "postgres", "password": PASSWORD}
+        writer = {"username": "writer", "password": "w"}
+        monkeypatch.setenv("PGPASSWORD", PASSWORD)
+        await written(PostgresReceiver(spec, owner, epoch="e"), ROW)
+        with pytest.raises(UnavailableError, match="no password"):
+            await written(PostgresReceiver(spec, {"username": "postgres"}, epoch="e"), ROW)
+        server.run_sql("CREATE ROLE writer LOGIN PASSWORD 'w'; GRANT INSERT ON plant TO writer", name)
+        await written(PostgresReceiver(spec, writer, epoch="e"), replace(ROW, number=9), HOLE)
+        server.run_sql("ALTER TABLE plant ADD CHECK (value < 1000)", name)
+        large = replace(ROW, number=10, value="5000")
+        with pytest.raises(RefusedRowsError, match="violates check constraint"):
+            await written(PostgresReceiver(spec, writer, epoch="e"), large, ROW)
+        found = server.run_sql("SELECT number, gap, dropped, thinned FROM plant ORDER BY number", name)
+        assert found == [(7, None, 0, 0), (8, 1, 12, 5), (9, None, 0, 0)]
+        other = certificate_pem(new_authority(name="another", now=datetime.now(UTC)).certificate)
+        with pytest.raises(UnavailableError, match="SSL"):
+            await written(PostgresReceiver(spec, writer | {"ca.crt": other}, epoch="e"), ROW)
+        ours = encrypted(server)
+        with pytest.raises(UnavailableError, match="certificate verify failed"):
+            await written(PostgresReceiver(spec, writer | {"ca.crt": other}, epoch="e"), ROW)
+        await written(PostgresReceiver(spec, writer | {"ca.crt": ours}, epoch="e"), replace(ROW, number=11))
+        assert server.run_sql("SELECT count(*) FROM plant", name) == [(4,)]

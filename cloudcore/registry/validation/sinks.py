@@ -20,6 +20,7 @@ BATCH_MAX: Final = 10_000
 PATTERNS_MAX: Final = 100
 _METRIC: Final = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]{0,199}")
 _TABLE: Final = re.compile(r"([a-z_][a-z0-9_]{0,62}\.)?[a-z_][a-z0-9_]{0,62}")
+_DATABASE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_$-]{0,62}")
 _FIELD: Final = re.compile(r"\{([^{}]*)\}")
 _NAMES: Final = ("namespace", "device", "property", "node")
 
@@ -60,13 +61,7 @@ def _selector(selector: JsonObject, namespace: str) -> Iterator[Cause]:
 def _place(place: str, body: JsonObject, spec: JsonObject) -> Iterator[Cause]:
     where = f"spec.{place}"
     if place == "postgres":
-        table = str_at(body, "table")
-        if table and not _TABLE.fullmatch(table):
-            yield invalid(
-                f"{where}.table", table, "must be TABLE or SCHEMA.TABLE, of lower case letters, digits and _"
-            )
-        if "secretRef" not in spec:
-            yield required("spec.secretRef", "a Secret whose `dsn` says where the database is")
+        yield from _database(where, body, spec)
         return
     secure, plain = ("mqtts", "mqtt") if place == "mqtt" else ("https", "http")
     yield from _url(f"{where}.url", str_at(body, "url"), secure, plain, allow_plain=bool_at(spec, "allowPlain"))
@@ -78,6 +73,24 @@ def _place(place: str, body: JsonObject, spec: JsonObject) -> Iterator[Cause]:
         if precision != ["ns"]:
             yield invalid(f"{where}.url", str_at(body, "url"), "times are sent in nanoseconds: leave precision out")
     yield from _topic(f"{where}.topic", str_at(body, "topic"))
+
+
+def _database(where: str, body: JsonObject, spec: JsonObject) -> Iterator[Cause]:
+    host, name, table = (str_at(body, each) for each in ("host", "database", "table"))
+    if not host:
+        yield required(f"{where}.host", "where the database is")
+    elif not _is_address(host) and any(subdomain_faults(host.lower())):
+        yield invalid(f"{where}.host", host, "must be one name or address, without a port")
+    if "port" in body and not 1 <= int_at(body, "port") <= 65_535:
+        yield invalid(f"{where}.port", int_at(body, "port"), "must be between 1 and 65535, inclusive")
+    if not name:
+        yield required(f"{where}.database", "its name")
+    elif not _DATABASE.fullmatch(name):
+        yield invalid(f"{where}.database", name, "must be a name: letters, digits, _, $ and -, 63 at most")
+    if table and not _TABLE.fullmatch(table):
+        yield invalid(f"{where}.table", table, "must be TABLE or SCHEMA.TABLE, of lower case letters, digits and _")
+    if "secretRef" not in spec:
+        yield required("spec.secretRef", "a Secret with the `username` and `password` of the database")
 
 
 def _url(field: str, url: str, secure: str, plain: str, *, allow_plain: bool) -> Iterator[Cause]:
@@ -94,7 +107,7 @@ def _url(field: str, url: str, secure: str, plain: str, *, allow_plain: bool) ->
         yield invalid(field, url, f"must be {secure}://HOST...")
     elif parts.username or parts.password:
         yield invalid(field, f"{parts.scheme}://...@{host}", "credentials belong into the Secret of spec.secretRef")
-    elif parts.scheme == plain and not allow_plain and not _is_here(host):
+    elif parts.scheme == plain and not allow_plain and not is_here(host):
         yield invalid(field, url, f"must be {secure}://, or spec.allowPlain says that it may go without TLS")
 
 
@@ -105,7 +118,16 @@ def _query_of(url: str) -> str:
         return ""
 
 
-def _is_here(host: str) -> bool:
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def is_here(host: str) -> bool:
+    """Whether it is this machine."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

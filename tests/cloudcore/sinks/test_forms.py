@@ -37,6 +37,8 @@ HOLE = Row(
     prop="flow",
     node="eu-1",
     hole=12,
+    gap=1,
+    thinned=5,
     hole_from_ms=AT_MS - 60_000,
     hole_to_ms=AT_MS,
 )
@@ -49,7 +51,7 @@ def record(series: str, body: JsonObject) -> StoredRecord:
 def test_readings_and_holes_are_rows_and_nothing_else_is() -> None:
     body: JsonObject = {"seq": 4, "value": "21.5", "type": "FLOAT", "q": "good", "node": "eu-1", "ts_src": 1}
     assert row_of(record("plant/pump-1/flow", body)) == ROW
-    gap: JsonObject = {"id": 1, "count": 12, "fromMs": AT_MS - 60_000, "toMs": AT_MS}
+    gap: JsonObject = {"id": 1, "count": 12, "thinned": 5, "fromMs": AT_MS - 60_000, "toMs": AT_MS}
     assert row_of(record("plant/pump-1/flow", {"gap": gap, "node": "eu-1"})) == replace(HOLE, number=7)
     for series in ("desired:plant/pump-1/flow", "desired:plant/pump-1", "other"):
         assert row_of(record(series, body)) is None, "the log of what was wanted is nobody's reading"
@@ -89,9 +91,10 @@ def test_a_sink_takes_what_every_list_of_its_selector_matches() -> None:
 
 
 def test_json_says_all_that_is_known() -> None:
-    told = json.loads(json_rows([ROW, HOLE], sink="plant/s").body)
+    told = json.loads(json_rows([ROW, HOLE], sink="plant/s", epoch="e1").body)
     assert told["sink"] == "plant/s"
     assert told["items"][0] == {
+        "epoch": "e1",
         "number": 7,
         "time": "2026-09-21T14:13:20.000000Z",
         "namespace": "plant",
@@ -103,7 +106,15 @@ def test_json_says_all_that_is_known() -> None:
         "quality": "good",
         "sequence": 4,
     }
-    assert told["items"][1]["gap"]["count"] == 12 and "value" not in told["items"][1]
+    hole = told["items"][1]
+    assert hole["gap"] == {
+        "id": 1,
+        "count": 12,
+        "thinned": 5,
+        "from": "2026-09-21T14:12:20.000000Z",
+        "to": "2026-09-21T14:13:20.000000Z",
+    }
+    assert hole["epoch"] == "e1" and "value" not in hole and "quality" not in hole
 
 
 def test_a_signature_is_of_the_time_and_the_body() -> None:
@@ -128,7 +139,7 @@ def test_lines_of_influx_are_escaped_and_typed() -> None:
         f'text="say \\"hi\\"\\\\",quality="uncertain",sequence=4i {AT_MS}000007'
     )
     assert " flag=true," in third
-    assert fourth == f"read\\ ings,{named} dropped=12i {AT_MS}000008"
+    assert fourth == f"read\\ ings,{named},gap=1 dropped=12i,thinned=5i {AT_MS}000008"
 
 
 def unsnapped(data: bytes) -> bytes:
