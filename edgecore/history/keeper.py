@@ -28,7 +28,6 @@ from skerry.objects.history import (
     Steps,
     Thinning,
     answer_of,
-    step_token,
     token_of,
 )
 from skerry.objects.json import Json, JsonObject
@@ -158,11 +157,11 @@ class HistoryKeeper:
         return [self._shown(row) for row in found[: question.limit]], token
 
     def _steps(self, series: str, question: HistoryQuestion, thinning: Thinning) -> tuple[list[Json], str]:
-        steps, shown = Steps(thinning), list[Json]()
+        steps, shown = Steps(thinning, question.told), list[Json]()
         for scanned, row in enumerate(with_gaps(self._between(series, question))):
             shown += steps.add(self._point(row))
             if steps.open_ms is not None and (len(shown) >= question.limit or (shown and scanned >= SCANNED_MAX)):
-                return shown, step_token(steps.open_ms)
+                return shown, steps.token
         return [*shown, *steps.end()], ""
 
     def _point(self, row: Kept | Lacking) -> Point:

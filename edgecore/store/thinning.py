@@ -16,7 +16,7 @@ from edgecore.store.port import OutboxReport
 from skerry.errors import ProtocolError
 from skerry.frozen import Frozen, replace
 from skerry.objects.blocks import TELEMETRY_BLOCK, Block, decode_block, encode_block
-from skerry.objects.history import number_of
+from skerry.objects.history import exact_of
 
 SPANS_MS: Final = (60_000, 600_000)
 """By level."""
@@ -76,7 +76,7 @@ def staying(block: Block, span_ms: int, *, end_ms: int) -> set[int]:
             parts[reading.series, (end_ms - reading.ago_ms) // span_ms].append(at)
     for places in parts.values():
         stay.add(places[-1])
-        numbers = [(number_of(block[at].value or ""), at) for at in places]
+        numbers = [(exact_of(block[at].value or ""), at) for at in places]
         known = [(number, at) for number, at in numbers if number is not None]
         if known:
             stay |= {min(known)[1], max(known)[1]}

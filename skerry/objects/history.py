@@ -9,8 +9,9 @@ the mean of the readings, however long each of them held. Pure.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from fractions import Fraction
 from math import fsum, inf, isfinite
 from typing import Final, Literal, NamedTuple
 
@@ -28,7 +29,12 @@ _UNITS_MS: Final = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400
 _DURATION: Final = re.compile(r"(\d{1,12})(ms|s|m|h|d)")
 _NUMBER: Final = re.compile(r"\d{1,18}")
 _TOKEN: Final = re.compile(r"(oldest|newest)\.(\d{1,19})\.(\d{1,19})\.(\d{1,19})")
-_STEP_TOKEN: Final = re.compile(r"step\.(\d{1,16})")
+_STEP_TOKEN: Final = re.compile(r"step\.([0-9]{1,16})((?:~[0-9]{1,19}~[0-9]{1,19}~[a-z0-9.-]{1,253}){0,8})")
+_TOLD_MAX: Final = 8
+"""Holes that a page tells the next one of: the newest ones, as no older one grows any more."""
+_WHOLE: Final = re.compile(r"[+-]?[0-9]{1,400}")
+_DECIMAL: Final = re.compile(r"[+-]?([0-9]{1,400}(\.[0-9]{0,400})?|\.[0-9]{1,400})([eE][+-]?[0-9]{1,4})?")
+_SUMMED_MAX: Final = 4096
 _HIGHEST: Final = 2**63 - 1
 
 Order = Literal["oldest", "newest"]
@@ -63,6 +69,8 @@ class HistoryQuestion(Frozen):
     after: int | None = None
     """By arrival, behind this number; None: by time."""
     steps: Thinning | None = None
+    told: tuple[Hole, ...] = ()
+    """Of pages before this one of steps."""
 
     @property
     def newest_first(self) -> bool:
@@ -104,6 +112,7 @@ def _with(
     after: int | None = None,
     steps: Thinning | None = None,
     since_ms: int | None = None,
+    told: tuple[Hole, ...] = (),
 ) -> HistoryQuestion:
     return HistoryQuestion(
         prop=question.prop,
@@ -114,6 +123,7 @@ def _with(
         place=place,
         after=after,
         steps=steps,
+        told=told,
     )
 
 
@@ -127,7 +137,12 @@ def _by_steps(question: HistoryQuestion, text: Callable[[str], str]) -> HistoryQ
     found = _STEP_TOKEN.fullmatch(token)
     if found is None:
         raise BadRequestError(f"continue: must be what `metadata.continue` of a page said, not {token[:80]!r}")
-    return _with(question, steps=steps, since_ms=max(question.since_ms, int(found[1])))
+    parts = found[2].split("~")[1:]
+    told = tuple(
+        Hole(node, int(number), int(count))
+        for number, count, node in zip(parts[::3], parts[1::3], parts[2::3], strict=True)
+    )
+    return _with(question, steps=steps, since_ms=max(question.since_ms, int(found[1])), told=told)
 
 
 def step_ms_of(text: str) -> int:
@@ -230,15 +245,24 @@ class Point(NamedTuple):
     hole: Hole | None = None
 
 
-def number_of(text: str) -> float | None:
-    """A value as a number (true is 1); None where it is none."""
+def exact_of(text: str) -> int | float | None:
+    """A value as the number that it says (true is 1): whole ones as such, however many digits they have. None where
+    it is none."""
     if text in ("true", "false"):
-        return float(text == "true")
+        return int(text == "true")
     try:
-        number = float(text)
-    except ValueError:
+        if _WHOLE.fullmatch(text):
+            return int(text) if isfinite(float(text)) else None
+        number = float(text) if _DECIMAL.fullmatch(text) else inf
+    except (ValueError, OverflowError):
         return None
     return number if isfinite(number) else None
+
+
+def number_of(text: str) -> float | None:
+    """The same as a double, which may be a neighbour of a large whole number."""
+    number = exact_of(text)
+    return None if number is None else float(number)
 
 
 @dataclass(slots=True)
@@ -246,10 +270,12 @@ class _Step:
     at_ms: int
     first: str | None = None
     last: str | None = None
-    low: tuple[float, str] | None = None
-    high: tuple[float, str] | None = None
+    low: tuple[int | float, str] | None = None
+    high: tuple[int | float, str] | None = None
     numbers: list[float] = field(default_factory=list[float])
     """For an exact sum; made short from time to time."""
+    total: Fraction = Fraction(0)
+    """Of those that were."""
     numeric: int = 0
     count: int = 0
     uncertain: int = 0
@@ -261,13 +287,13 @@ class _Step:
         self.uncertain += uncertain
         self.first = value if self.first is None else self.first
         self.last = value
-        number = number_of(value)
+        number = exact_of(value)
         if number is None:
             return
         self.numeric += 1
-        self.numbers.append(number)
-        if len(self.numbers) > 4096:
-            self.numbers = [_sum(self.numbers)]
+        self.numbers.append(float(number))
+        if len(self.numbers) >= _SUMMED_MAX:
+            self.total, self.numbers = self.total + _sum(self.numbers), []
         if self.low is None or number < self.low[0]:
             self.low = number, value
         if self.high is None or number > self.high[0]:
@@ -275,8 +301,9 @@ class _Step:
 
     @property
     def _mean(self) -> str | None:
-        mean = _sum(self.numbers) / self.numeric if self.numeric else inf
-        return f"{mean:.15g}" if isfinite(mean) else None
+        if not self.numeric:
+            return None
+        return f"{float((self.total + _sum(self.numbers)) / self.numeric):.15g}"
 
     def shown(self, aggregates: tuple[str, ...]) -> JsonObject:
         every: dict[str, Json] = {
@@ -296,20 +323,25 @@ class _Step:
         }
 
 
-def _sum(numbers: list[float]) -> float:
+def _sum(numbers: list[float]) -> Fraction:
+    """Also where it is no double, though their mean is."""
     try:
-        return fsum(numbers)
-    except (OverflowError, ValueError):
-        return inf  # there is no mean that could be written
+        return Fraction(fsum(numbers))
+    except OverflowError:
+        return sum(map(Fraction, numbers), Fraction(0))
 
 
 class Steps:
     """Thins points, given in order of time, to rows."""
 
-    def __init__(self, thinning: Thinning) -> None:
+    def __init__(self, thinning: Thinning, told: Sequence[Hole] = ()) -> None:
+        """`told`: holes of pages before."""
         self._thinning = thinning
         self._open: _Step | None = None
-        self._holes: dict[tuple[str, int], int] = {}
+        self._holes = {(hole.node, hole.id): hole.readings for hole in told}
+        """What was told of each, the newest last."""
+        self._before = tuple(told)
+        """The same, when the step that is not over began."""
 
     @property
     def open_ms(self) -> int | None:
@@ -322,10 +354,12 @@ class Steps:
         if self._open is None or self._open.at_ms != at_ms:
             yield from self.end()
             self._open = _Step(at_ms)
+            newest = list(self._holes.items())[-_TOLD_MAX:]
+            self._before = tuple(Hole(node, number, count) for (node, number), count in newest)
         step = self._open
         if point.hole is not None:
             node, number, count = point.hole
-            told = self._holes.get((node, number), 0)
+            told = self._holes.pop((node, number), 0)
             step.dropped += max(0, count - told)
             self._holes[node, number] = max(count, told)
         elif point.value is None:
@@ -333,13 +367,15 @@ class Steps:
         else:
             step.add(point.value, uncertain=point.uncertain)
 
+    @property
+    def token(self) -> str:
+        """What `question_of` reads as `continue` of steps: the next page begins with the one that is not over."""
+        assert self._open is not None, "there is a step"
+        told = "".join(f"~{hole.id}~{hole.readings}~{hole.node}" for hole in self._before if hole.node)
+        return f"step.{self._open.at_ms}{told}"
+
     def end(self) -> Iterator[JsonObject]:
         """The last step."""
         if self._open is not None:
             yield self._open.shown(self._thinning.aggregates)
         self._open = None
-
-
-def step_token(at_ms: int) -> str:
-    """What `question_of` reads as `continue` of steps: the next one begins there."""
-    return f"step.{at_ms}"

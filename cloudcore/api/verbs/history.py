@@ -24,7 +24,6 @@ from skerry.objects.history import (
     Thinning,
     answer_of,
     question_of,
-    step_token,
     token_of,
 )
 from skerry.objects.history import Place as Told
@@ -82,7 +81,7 @@ def _begin(question: HistoryQuestion) -> Place | None:
 
 async def _steps(call: Call, series: str, question: HistoryQuestion, thinning: Thinning) -> tuple[list[Json], str]:
     """Rows of steps, and where the next page begins."""
-    steps, shown, place, scanned = Steps(thinning), list[Json](), None, 0
+    steps, shown, place, scanned = Steps(thinning, question.told), list[Json](), None, 0
     while True:
         found = await call.parts.objects.records(series, after=place, since_ms=question.since_ms, limit=SCAN_ROWS)
         for record in found:
@@ -90,12 +89,12 @@ async def _steps(call: Call, series: str, question: HistoryQuestion, thinning: T
                 return [*shown, *steps.end()], ""
             shown += steps.add(_point(record))
             if len(shown) >= question.limit and steps.open_ms is not None:
-                return shown, step_token(steps.open_ms)
+                return shown, steps.token
         if len(found) < SCAN_ROWS:
             return [*shown, *steps.end()], ""
         place, scanned = found[-1].place, scanned + len(found)
         if scanned >= SCANNED_MAX and shown and steps.open_ms is not None:
-            return shown, step_token(steps.open_ms)
+            return shown, steps.token
 
 
 def _point(record: StoredRecord) -> Point:

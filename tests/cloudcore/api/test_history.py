@@ -133,6 +133,19 @@ async def test_steps_are_made_here_and_go_on_where_the_page_ended(
     assert "continue" not in rest["metadata"]
 
 
+async def test_a_hole_that_grew_is_counted_once_over_pages_of_steps(world: ApiWorld) -> None:
+    bodies = [{"gap": {"id": 4, "count": count, "fromMs": 0, "toMs": 1}, "node": "eu-1"} for count in (100, 150)]
+    records = [
+        Record(series="ns/plc/t", at_ms=at_s * 1000, body=json.dumps(body).encode())
+        for at_s, body in zip((1, 61), bodies, strict=True)
+    ]
+    await world.store.commit(Batch(records=tuple(records)))
+    url = f"{URL}&step=1m&aggregate=count&limit=1"
+    page = await world.get(url)
+    rest = await world.get(f"{url}&continue={page['metadata']['continue']}")
+    assert [item["dropped"] for item in [*page["items"], *rest["items"]]] == [100, 50]
+
+
 async def test_a_look_at_a_long_time_ends_with_a_whole_step(world: ApiWorld, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cloudcore.api.verbs.history.SCAN_ROWS", 2)
     monkeypatch.setattr("cloudcore.api.verbs.history.SCANNED_MAX", 4)

@@ -40,6 +40,12 @@ def test_of_a_minute_stay_the_lowest_the_highest_and_the_last() -> None:
     assert staying(later, 60_000, end_ms=END_MS) == {1, 3, 5, 6, 9}
 
 
+def test_of_large_whole_numbers_stay_the_lowest_and_the_highest_though_as_doubles_they_are_one() -> None:
+    values = ["9007199254740994", "9007199254740992", "9007199254740995", "9007199254740993"]
+    block = tuple(reading(at * 1000, value) for at, value in enumerate(values))
+    assert staying(block, 60_000, end_ms=END_MS) == {1, 2, 3}
+
+
 def test_what_is_not_good_stays_and_texts_stay_where_they_turn() -> None:
     block = (
         reading(0, "1"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,9 +19,9 @@ from skerry.objects.history import (
     Thinning,
     aggregates_of,
     answer_of,
+    number_of,
     question_of,
     step_ms_of,
-    step_token,
     token_of,
 )
 from skerry.objects.json import JsonObject, int_at, str_at
@@ -79,7 +81,52 @@ def test_what_is_no_number_has_no_mean_and_truth_has_one() -> None:
     (row,) = thinned(Point(1, "nan"), Point(2, "inf"), Point(3, "7"))
     assert (row["avg"], row["max"], row["count"]) == ("7", "7", 3)
     (row,) = thinned(Point(1, "1e308"), Point(2, "1e308"))
-    assert (row["avg"], row["max"]) == (None, "1e308")
+    assert (row["avg"], row["max"]) == ("1e+308", "1e308"), "their sum is no double, and their mean is"
+    (row,) = thinned(*(Point(1, "1e308") for _ in range(5000)), *(Point(2, "-1e308") for _ in range(5000)))
+    assert row["avg"] == "0"
+    (row,) = thinned(Point(1, "1_000"), Point(2, " 7 "), Point(3, chr(0xFF15)), Point(4, "0x10"))
+    assert (row["avg"], row["max"], row["count"]) == (None, None, 4), "texts that Python would read as numbers"
+
+
+def test_of_large_whole_numbers_the_lowest_and_the_highest_are_what_was_read() -> None:
+    """As doubles all of these are one."""
+    whole = ["9007199254740993", "9007199254740992", "9007199254740994", "-9223372036854775807"]
+    (row,) = thinned(*(Point(1, text) for text in whole))
+    assert (row["min"], row["max"]) == (whole[3], whole[2])
+    assert number_of("9" * 400) is None and number_of("-.5e1") == -5.0 and number_of("+7.") == 7.0
+
+
+def paged(points: list[Point], step: str, limit: int) -> list[JsonObject]:
+    """Page by page, as the cloud does."""
+    shown, token = list[JsonObject](), ""
+    while True:
+        asked = question(step=step, aggregate="count", **({"continue": token} if token else {}))
+        assert asked.steps is not None
+        steps, page = Steps(asked.steps, asked.told), list[JsonObject]()
+        for point in points:
+            if point.at_ms >= asked.since_ms:
+                page += steps.add(point)
+            if len(page) >= limit:
+                break
+        else:
+            return [*shown, *page, *steps.end()]
+        shown, token = shown + page, steps.token
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 30), st.integers(0, 3), st.sampled_from(["a", "b.c"])), max_size=30),
+    st.integers(1, 4),
+)
+def test_holes_count_once_over_any_pages(told: list[tuple[int, int, str]], limit: int) -> None:
+    """Each is told again when it has grown."""
+    counts: Counter[tuple[str, int]] = Counter()
+    points: list[Point] = []
+    for at_s, number, node in sorted(told):
+        counts[node, number] += 1 + at_s % 3
+        points.append(Point(at_s * 1000, hole=Hole(node, number, counts[node, number])))
+    rows = paged(points, "5s", limit)
+    assert rows == paged(points, "5s", 1000)
+    assert sum(int_at(row, "dropped") for row in rows) == counts.total()
 
 
 @given(st.lists(st.integers(0, 100_000), max_size=50), st.integers(1, 1000))
@@ -104,8 +151,9 @@ def test_a_question_by_time_by_arrival_and_by_steps() -> None:
     assert question(after="4").after == 4
     steps = question(step="90s", aggregate="max, last,max", limit="99999")
     assert (steps.steps, steps.limit) == (Thinning(step_ms=90_000, aggregates=("max", "last")), 10_000)
-    on = question(step="1m", sinceTime="1970-01-01T00:00:01Z", **{"continue": step_token(120_000)})
+    on = question(step="1m", sinceTime="1970-01-01T00:00:01Z", **{"continue": "step.120000~7~3~eu-1~9~1~eu.2"})
     assert on.since_ms == 120_000
+    assert on.told == (Hole("eu-1", 7, 3), Hole("eu.2", 9, 1))
     told = answer_of(on, namespace="ns", name="plc", items=[], token="x")
     assert (told["stepMs"], told["aggregates"], told["metadata"]) == (
         60_000,
