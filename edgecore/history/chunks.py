@@ -3,6 +3,9 @@
 A chunk is a block (`skerry.objects.blocks`) of one property, dated by the clock that the agent believed in when the
 readings were taken. Chunks grow as blocks of the outbox do: a new one takes in those before it that are at most twice
 its size, so that a reading is written a few times and a day is rows of hundreds.
+
+A series' numbers begin anew where its device is made anew, or the agent's store is; that is another *life* of it.
+What is asked for by number goes by life and number together.
 """
 
 from __future__ import annotations
@@ -19,6 +22,10 @@ SPAN_MS_MAX: Final = 6 * 3600 * 1000
 """From the first to the last: the oldest chunks go as a whole."""
 
 
+LIFE: Final = 1 << 40
+"""Numbers of one life; eight thousand lives of as many are whole numbers to every reader of JSON."""
+
+
 class Kept(NamedTuple):
     """A reading and when it was taken."""
 
@@ -26,11 +33,28 @@ class Kept(NamedTuple):
     reading: Reading
     sure: bool
     """The clock was believed to be right."""
+    life: int = 0
+
+    @property
+    def number(self) -> int:
+        """Of this history's own: it grows over lives."""
+        return self.life * LIFE + self.reading.seq
 
     @property
     def place(self) -> tuple[int, int]:
         """In order of time; of one time in the order in which they were taken."""
-        return self.at_ms, self.reading.seq
+        return self.at_ms, self.number
+
+
+def in_lives(kept: Iterable[Kept], last: int) -> list[Kept]:
+    """Readings in the order in which they were taken, each in its life; `last` is the newest number before them."""
+    found: list[Kept] = []
+    for each in kept:
+        life, seq = divmod(last, LIFE)
+        one = each._replace(life=life if each.reading.seq > seq else life + 1)
+        last = one.number
+        found.append(one)
+    return found
 
 
 class Chunk(Frozen):
@@ -44,11 +68,12 @@ class Chunk(Frozen):
     sure: bool
     readings: int
     body: bytes
+    life: int = 0
 
     def kept(self) -> list[Kept]:
         """Raises `ProtocolError` for what is none."""
         return [
-            Kept(self.last_ms - reading.ago_ms, reading._replace(ago_ms=0), self.sure)
+            Kept(self.last_ms - reading.ago_ms, reading._replace(ago_ms=0), self.sure, self.life)
             for reading in decode_block(self.body)
         ]
 
@@ -63,13 +88,14 @@ def chunk_of(series: str, kept: Sequence[Kept]) -> Chunk:
         first_seq=min(each.reading.seq for each in kept),
         last_seq=max(each.reading.seq for each in kept),
         sure=kept[0].sure,
+        life=kept[0].life,
         readings=len(kept),
         body=encode_block(tuple(each.reading._replace(ago_ms=last_ms - each.at_ms) for each in kept)),
     )
 
 
 def runs_of(kept: Sequence[Kept]) -> Iterator[list[Kept]]:
-    """Parts that may be a chunk each: alike in how sure they are, not too many, not too long."""
+    """Parts that may be a chunk each: alike in how sure they are, of one life, not too many, not too long."""
     run: list[Kept] = []
     for each in kept:
         if run and not _fits(run, each):
@@ -81,7 +107,9 @@ def runs_of(kept: Sequence[Kept]) -> Iterator[list[Kept]]:
 
 
 def _fits(run: Sequence[Kept], more: Kept) -> bool:
-    return len(run) < READINGS_MAX and more.sure == run[0].sure and abs(more.at_ms - run[0].at_ms) <= SPAN_MS_MAX
+    first = run[0]
+    alike = (more.sure, more.life) == (first.sure, first.life)
+    return alike and len(run) < READINGS_MAX and abs(more.at_ms - first.at_ms) <= SPAN_MS_MAX
 
 
 def pays(older: Chunk, newer: Sequence[Kept]) -> bool:
@@ -89,7 +117,7 @@ def pays(older: Chunk, newer: Sequence[Kept]) -> bool:
     return (
         older.readings <= 2 * len(newer)
         and older.readings + len(newer) <= READINGS_MAX
-        and older.sure == newer[0].sure
+        and (older.sure, older.life) == (newer[0].sure, newer[0].life)
         and abs(newer[-1].at_ms - older.first_ms) <= SPAN_MS_MAX
     )
 
@@ -111,22 +139,25 @@ def in_order(parts: Iterable[tuple[int, Sequence[Kept]]], *, newest_first: bool 
 
 
 class Lacking(NamedTuple):
-    """Readings that were told and are not kept: between these two."""
+    """Readings that were told and are not kept: between two that are."""
 
-    first_seq: int
+    first: int
+    """Of them; a number of this history's own."""
     number: int
     from_ms: int
     to_ms: int
 
 
-def with_gaps(kept: Iterable[Kept]) -> Iterator[Kept | Lacking]:
+def with_gaps(kept: Iterable[Kept], *, newest_first: bool = False) -> Iterator[Kept | Lacking]:
     """Readings in order of time, with what their numbers say is missing between them. A number that comes late fills
-    no gap that was told."""
-    before: Kept | None = None
+    no gap that was told; between two lives nothing is missing that anybody knows of."""
+    before: dict[int, Kept] = {}
     for each in kept:
-        if before is not None and each.reading.seq > before.reading.seq + 1:
-            count = each.reading.seq - before.reading.seq - 1
-            yield Lacking(before.reading.seq + 1, count, before.at_ms, each.at_ms)
+        known = before.get(each.life)
+        if known is not None:
+            first, second = (each, known) if newest_first else (known, each)
+            if (count := second.number - first.number - 1) > 0:
+                yield Lacking(first.number + 1, count, first.at_ms, second.at_ms)
         yield each
-        if before is None or each.reading.seq > before.reading.seq:
-            before = each
+        if known is None or (each.number < known.number if newest_first else each.number > known.number):
+            before[each.life] = each

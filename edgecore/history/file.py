@@ -2,8 +2,9 @@
 
 It is a convenience and not the record: what the cloud must have waits in the outbox, whose file this is not. So
 nothing here is synced commit by commit (WAL, `synchronous=NORMAL`: a power cut costs the newest chunks and never the
-file), and a file that can't be read is thrown away. Methods may take a disk's time: call them from a thread. One
-connection, under a lock.
+file), and a file that turns out to be damaged is thrown away, at whatever moment. One that can't be opened for
+another reason (a full disk, another process, a newer agent's) stays as it is. Methods may take a disk's time: call
+them from a thread. One connection, under a lock.
 """
 
 from __future__ import annotations
@@ -17,35 +18,51 @@ from pathlib import Path
 from shutil import disk_usage
 from typing import Final
 
-from edgecore.history.chunks import Chunk, Kept, chunk_of, pays, runs_of
+from edgecore.history.chunks import LIFE, Chunk, Kept, chunk_of, in_lives, pays, runs_of
 from skerry.errors import ProtocolError, UnavailableError
 
 LOG: Final = logging.getLogger(__name__)
 
-_VERSION: Final = 1
+_VERSION: Final = 2
 _ROW_BYTES: Final = 120
 """What a chunk takes beside its body: its columns and its place in two indexes."""
 _MADE: Final = (
     """CREATE TABLE chunks (
          number INTEGER PRIMARY KEY, series TEXT NOT NULL, first_ms INTEGER NOT NULL, last_ms INTEGER NOT NULL,
-         first_seq INTEGER NOT NULL, last_seq INTEGER NOT NULL, sure INTEGER NOT NULL, readings INTEGER NOT NULL,
-         body BLOB NOT NULL)""",
+         life INTEGER NOT NULL, first_seq INTEGER NOT NULL, last_seq INTEGER NOT NULL, sure INTEGER NOT NULL,
+         readings INTEGER NOT NULL, body BLOB NOT NULL)""",
     "CREATE INDEX chunks_first ON chunks (series, first_ms, last_ms)",
     "CREATE INDEX chunks_last ON chunks (series, last_ms)",
     "CREATE TABLE total (bytes INTEGER NOT NULL)",
     "INSERT INTO total (bytes) VALUES (0)",
 )
-_INSERT: Final = """INSERT INTO chunks (series, first_ms, last_ms, first_seq, last_seq, sure, readings, body)
-  VALUES (?, ?, ?, ?, ?, ?, ?, ?)"""
-_CHUNK: Final = """SELECT series, first_ms, last_ms, first_seq, last_seq, sure, readings, body
+_STEPS: Final[tuple[tuple[str, ...], ...]] = (
+    ("BEGIN IMMEDIATE", *_MADE, f"PRAGMA user_version = {_VERSION}", "COMMIT"),
+    (
+        "BEGIN IMMEDIATE",
+        "ALTER TABLE chunks ADD COLUMN life INTEGER NOT NULL DEFAULT 0",
+        f"PRAGMA user_version = {_VERSION}",
+        "COMMIT",
+    ),
+    (),
+)
+"""What makes a file of this version of each one before it."""
+_INSERT: Final = """INSERT INTO chunks (series, first_ms, last_ms, life, first_seq, last_seq, sure, readings, body)
+  VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+_CHUNK: Final = """SELECT series, first_ms, last_ms, life, first_seq, last_seq, sure, readings, body
   FROM chunks WHERE number = ?"""
+_LAST: Final = "SELECT life, last_seq FROM chunks WHERE series = ? ORDER BY life DESC, last_seq DESC LIMIT 1"
 _NEWEST: Final = "SELECT number FROM chunks WHERE series = ? ORDER BY last_ms DESC LIMIT 1"
 _OLDEST: Final = "SELECT number, length(body) FROM chunks ORDER BY number LIMIT 500"
 _UPWARD: Final = """SELECT number FROM chunks WHERE series = ? AND last_ms >= ? AND first_ms <= ?
   ORDER BY first_ms, number"""
 _DOWNWARD: Final = """SELECT number FROM chunks WHERE series = ? AND last_ms >= ? AND first_ms <= ?
   ORDER BY last_ms DESC, number DESC"""
-_AFTER: Final = "SELECT number FROM chunks WHERE series = ? AND last_seq > ? ORDER BY first_seq"
+_AFTER: Final = "SELECT number FROM chunks WHERE series = ? AND (life, last_seq) > (?, ?) ORDER BY life, first_seq"
+
+
+class _BegunAnewError(UnavailableError):
+    """The file was damaged, and there is another."""
 
 
 class HistoryFile:
@@ -67,8 +84,10 @@ class HistoryFile:
         self._lock = threading.Lock()
         self._newest: dict[str, int] = {}
         """The chunk of each series that may still grow."""
+        self._last: dict[str, int] = {}
+        """The newest number of each series that was kept since the file was opened."""
+        self._size = 0
         self._connection = self._open()
-        (self._size,) = self._connection.execute("SELECT bytes FROM total").fetchone()
 
     def _open(self) -> sqlite3.Connection:
         try:
@@ -76,14 +95,20 @@ class HistoryFile:
             try:
                 return self._connected()
             except sqlite3.DatabaseError as error:
-                LOG.warning("the gateway's own history can't be read and begins anew error=%s", error)
-                for suffix in ("", "-wal", "-shm"):
-                    self._path.with_name(self._path.name + suffix).unlink(missing_ok=True)
+                if not _is_damage(error):
+                    raise
+                self._throw_away(error)
                 return self._connected()
         except (OSError, sqlite3.Error) as error:
             raise UnavailableError(f"opening {self._path}: {error}") from error
 
+    def _throw_away(self, why: Exception) -> None:
+        LOG.warning("the gateway's own history is damaged and begins anew error=%s", why)
+        for suffix in ("", "-wal", "-shm"):
+            self._path.with_name(self._path.name + suffix).unlink(missing_ok=True)
+
     def _connected(self) -> sqlite3.Connection:
+        """Raises `UnavailableError` for a newer agent's."""
         self._path.touch(mode=0o600)
         connection = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False, timeout=5.0)
         try:
@@ -93,32 +118,59 @@ class HistoryFile:
             connection.execute("PRAGMA cache_size = -1024")
             (version,) = connection.execute("PRAGMA user_version").fetchone()
             if version > _VERSION:
-                raise sqlite3.DatabaseError(f"it has version {version}, this agent knows {_VERSION}")
-            if not version:
-                for statement in _MADE:
-                    connection.execute(statement)
-                connection.execute(f"PRAGMA user_version = {_VERSION}")
+                raise UnavailableError(f"{self._path} has version {version}, this agent knows {_VERSION}")
+            for statement in _STEPS[int(version)]:
+                connection.execute(statement)
             connection.execute("SELECT number FROM chunks LIMIT 1").fetchone()
+            (self._size,) = connection.execute("SELECT bytes FROM total").fetchone()
         except BaseException:
             connection.close()
             raise
         return connection
 
+    def _begin_anew(self, why: sqlite3.Error) -> None:
+        """It broke while it was open. Under the lock."""
+        with suppress(sqlite3.Error):
+            self._connection.close()
+        self._newest, self._last, self._size = {}, {}, 0
+        try:
+            self._throw_away(why)
+            self._connection = self._connected()
+        except (OSError, sqlite3.Error) as error:
+            raise UnavailableError(f"opening {self._path}: {error}") from error
+
     # --- writing ---
 
     def keep(self, series: Mapping[str, Sequence[Kept]]) -> None:
         """Add these readings, of each series in the order in which they were taken. On a disk that is nearly full the
-        oldest go, and of the new ones none is kept."""
+        oldest go, and of the new ones none is kept. Where the file turns out to be damaged they are the first of
+        another."""
+        try:
+            self._keep(series)
+        except _BegunAnewError:
+            self._keep(series)
+
+    def _keep(self, series: Mapping[str, Sequence[Kept]]) -> None:
         with self._transaction():
             if self._free() < self._free_floor:
                 self._drop()
                 self._connection.execute("PRAGMA incremental_vacuum").fetchall()
                 return
             for name, kept in series.items():
-                for run in runs_of(kept):
+                numbered = in_lives(kept, self._last_of(name))
+                self._last[name] = numbered[-1].number
+                for run in runs_of(numbered):
                     self._add(name, run)
             while self._size > self._bytes_max and self._drop():
                 pass
+
+    def _last_of(self, series: str) -> int:
+        """Its newest number; 0 before the first."""
+        known = self._last.get(series)
+        if known is None:
+            row = self._connection.execute(_LAST, (series,)).fetchone()
+            known = 0 if row is None else int(row[0]) * LIFE + int(row[1])
+        return known
 
     def _add(self, series: str, run: list[Kept]) -> None:
         number = self._newest.get(series)
@@ -136,6 +188,7 @@ class HistoryFile:
                 series,
                 chunk.first_ms,
                 chunk.last_ms,
+                chunk.life,
                 chunk.first_seq,
                 chunk.last_seq,
                 chunk.sure,
@@ -172,20 +225,27 @@ class HistoryFile:
     @contextmanager
     def _transaction(self) -> Generator[None]:
         with self._lock:
-            size, newest = self._size, dict(self._newest)
+            size, newest, last = self._size, dict(self._newest), dict(self._last)
             try:
                 self._connection.execute("BEGIN IMMEDIATE")
                 yield
                 self._connection.execute("UPDATE total SET bytes = ?", (self._size,))
                 self._connection.execute("COMMIT")
             except BaseException as error:
-                self._size, self._newest = size, newest
+                self._size, self._newest, self._last = size, newest, last
                 with suppress(sqlite3.Error):
                     if self._connection.in_transaction:
                         self._connection.execute("ROLLBACK")
                 if isinstance(error, sqlite3.Error):
-                    raise UnavailableError(f"writing {self._path.name}: {error}") from error
+                    raise self._failed(error, "writing") from error
                 raise
+
+    def _failed(self, error: sqlite3.Error, doing: str) -> UnavailableError:
+        """What to raise; a damaged file begins anew."""
+        if not _is_damage(error):
+            return UnavailableError(f"{doing} {self._path.name}: {error}")
+        self._begin_anew(error)
+        return _BegunAnewError(f"{doing} {self._path.name}: it was damaged and has begun anew: {error}")
 
     # --- reading ---
 
@@ -193,18 +253,19 @@ class HistoryFile:
         """Of a series and a time, in order of their first moments, or from the last of their last ones."""
         yield from self._selected(_DOWNWARD if newest_first else _UPWARD, (series, since_ms, until_ms))
 
-    def after(self, series: str, seq: int) -> Iterator[Chunk]:
-        """Those with readings of higher numbers, in order of these."""
-        yield from self._selected(_AFTER, (series, seq))
+    def after(self, series: str, number: int) -> Iterator[Chunk]:
+        """Those with readings of higher numbers (`Kept.number`), in order of these."""
+        yield from self._selected(_AFTER, (series, *divmod(number, LIFE)))
 
     def _selected(self, select: str, values: Sequence[object]) -> Iterator[Chunk]:
-        """One after the other, so that an answer holds little; what grows or goes meanwhile is read as it is then."""
+        """One after the other, so that an answer holds little; what grows or goes meanwhile is read as it is then.
+        The number of one that went may be another series' by then."""
         with self._reading():
             numbers = [number for (number,) in self._connection.execute(select, values).fetchall()]
         for number in numbers:
             with self._reading():
                 chunk = self._chunk(number)
-            if chunk is not None:
+            if chunk is not None and chunk.series == values[0]:
                 yield chunk
 
     @contextmanager
@@ -213,20 +274,26 @@ class HistoryFile:
             try:
                 yield
             except sqlite3.Error as error:
-                raise UnavailableError(f"reading {self._path.name}: {error}") from error
+                raise self._failed(error, "reading") from error
 
     def close(self) -> None:
         with self._lock:
             self._connection.close()
 
 
+def _is_damage(error: sqlite3.Error) -> bool:
+    """And no lock, no lack of room, nor anything else that goes away."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+
 def _chunk_of(row: Sequence[object]) -> Chunk:
-    series, first_ms, last_ms, first_seq, last_seq, sure, readings, body = row
+    series, first_ms, last_ms, life, first_seq, last_seq, sure, readings, body = row
     assert isinstance(body, bytes)
     return Chunk(
         series=str(series),
         first_ms=int(str(first_ms)),
         last_ms=int(str(last_ms)),
+        life=int(str(life)),
         first_seq=int(str(first_seq)),
         last_seq=int(str(last_seq)),
         sure=bool(sure),

@@ -1,9 +1,10 @@
 """Remembers what the gateway's devices read, and answers for it without a cloud.
 
 It hears of every commit of readings, whether the cloud has them or not, and writes them into `HistoryFile` once a
-minute or when many wait. In memory until then; a crash loses that minute of this history, and nothing of what goes to
-the cloud. Answers have the form of the cloud's (`skerry.objects.history`); what the numbers of a series say is not
-kept here is shown as a gap.
+minute or when many wait, in order, in a thread of its own. In memory until then; a crash loses that minute of this
+history, and nothing of what goes to the cloud. Where the disk is slower than what is read, what is too much is left
+out of this history. Answers have the form of the cloud's (`skerry.objects.history`); what the numbers of a series
+say is not kept here is shown as a gap.
 """
 
 from __future__ import annotations
@@ -12,14 +13,15 @@ import asyncio
 import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from typing import Final
 
-from edgecore.history.chunks import Kept, Lacking, in_order, with_gaps
+from edgecore.history.chunks import Chunk, Kept, Lacking, in_order, with_gaps
 from edgecore.history.file import HistoryFile
 from edgecore.store.port import EdgeBatch
 from edgecore.store.shell import AsyncEdgeStore
-from skerry.errors import UnavailableError
+from skerry.errors import ProtocolError, UnavailableError
 from skerry.objects.history import (
     HistoryQuestion,
     Hole,
@@ -40,6 +42,8 @@ LOG: Final = logging.getLogger(__name__)
 FLUSH_S: Final = 60.0
 WAITING_MAX: Final = 10_000
 """Readings in memory; beyond, they are written at once. Some 4 MB."""
+HELD_MAX: Final = 2 * WAITING_MAX
+"""Beyond, while others are being written, they are not kept here."""
 SCANNED_MAX: Final = 1_000_000
 """Readings that are thinned for one answer, or its first step if that has more; the next page goes on."""
 NOT_HERE: Final = "not kept on the gateway; the cloud may have them"
@@ -58,12 +62,15 @@ class HistoryKeeper:
         self._trusted = trusted
         self._waiting: defaultdict[str, list[Kept]] = defaultdict(list)
         self._count = 0
+        self._flushing = asyncio.Lock()
+        self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="edge-history")
+        """Also what somebody does not wait for any more is written before what comes next."""
         self._full = asyncio.Event()
         self._failed = False
         self._forget = store.listen(self._committed)
 
     def _committed(self, batch: EdgeBatch) -> None:
-        if not batch.readings:
+        if not batch.readings or self._count + len(batch.readings) > max(HELD_MAX, len(batch.readings)):
             return
         offset_ms = self._clock.wall_ms() - round(self._clock.monotonic_s() * 1000)
         sure = self._trusted()
@@ -86,21 +93,24 @@ class HistoryKeeper:
         finally:
             self._forget()
             await self.flush()
-            self._file.close()
+            await asyncio.get_running_loop().run_in_executor(self._writer, self._file.close)
+            self._writer.shutdown(wait=False)
 
     async def flush(self) -> None:
-        """Write what waits. Where that can't be, it is lost for this history, and said once."""
-        self._full.clear()
-        waiting, self._waiting, self._count = self._waiting, defaultdict(list), 0
-        if not waiting:
-            return
-        try:
-            await asyncio.to_thread(self._file.keep, waiting)
-            self._failed = False
-        except UnavailableError as error:
-            if not self._failed:
-                LOG.warning("the gateway's own history can't be written error=%s", error)
-            self._failed = True
+        """Write what waits; when it returns, that is written, whoever began it. Where that can't be, it is lost for
+        this history, and said once."""
+        async with self._flushing:
+            self._full.clear()
+            waiting, self._waiting, self._count = self._waiting, defaultdict(list), 0
+            if not waiting:
+                return
+            try:
+                await asyncio.get_running_loop().run_in_executor(self._writer, self._file.keep, waiting)
+                self._failed = False
+            except UnavailableError as error:
+                if not self._failed:
+                    LOG.warning("the gateway's own history can't be written error=%s", error)
+                self._failed = True
 
     # --- answering ---
 
@@ -128,7 +138,7 @@ class HistoryKeeper:
         elif place is not None:
             since_ms = max(since_ms, place.at_ms)
         chunks = self._file.chunks(series, since_ms=since_ms, until_ms=until_ms, newest_first=newest_first)
-        parts = ((chunk.last_ms if newest_first else chunk.first_ms, chunk.kept()) for chunk in chunks)
+        parts = ((chunk.last_ms if newest_first else chunk.first_ms, _readable(chunk)) for chunk in chunks)
         for kept in in_order(parts, newest_first=newest_first):
             if since_ms <= kept.at_ms <= until_ms:
                 yield kept
@@ -136,7 +146,7 @@ class HistoryKeeper:
     def _page(self, series: str, question: HistoryQuestion) -> tuple[list[Json], str]:
         limit, place = question.limit, question.place
         kept = self._between(series, question)
-        rows = reversed_gaps(kept) if question.newest_first else with_gaps(kept)
+        rows = with_gaps(kept, newest_first=question.newest_first)
         behind = (row for row in rows if place is None or _is_behind(row, place, newest_first=question.newest_first))
         found = list(islice(behind, limit + 1))
         if len(found) <= limit:
@@ -149,11 +159,11 @@ class HistoryKeeper:
         rows = (
             kept
             for chunk in self._file.after(series, after)
-            for kept in sorted(chunk.kept(), key=lambda each: each.reading.seq)
-            if kept.reading.seq > after and question.since_ms <= kept.at_ms <= question.until_ms
+            for kept in sorted(_readable(chunk), key=lambda each: each.number)
+            if kept.number > after and question.since_ms <= kept.at_ms <= question.until_ms
         )
         found = list(islice(rows, question.limit + 1))
-        token = str(found[question.limit - 1].reading.seq) if len(found) > question.limit else ""
+        token = str(found[question.limit - 1].number) if len(found) > question.limit else ""
         return [self._shown(row) for row in found[: question.limit]], token
 
     def _steps(self, series: str, question: HistoryQuestion, thinning: Thinning) -> tuple[list[Json], str]:
@@ -166,22 +176,22 @@ class HistoryKeeper:
 
     def _point(self, row: Kept | Lacking) -> Point:
         if isinstance(row, Lacking):
-            return Point(row.from_ms, hole=Hole(self._node, row.first_seq, row.number))
+            return Point(row.from_ms, hole=Hole(self._node, row.first, row.number))
         return Point(row.at_ms, row.reading.value, row.reading.quality != "good")
 
     def _shown(self, row: Kept | Lacking) -> JsonObject:
         if isinstance(row, Lacking):
             gap: JsonObject = {
-                "id": row.first_seq,
+                "id": row.first,
                 "count": row.number,
                 "from": micro_time_text(row.from_ms),
                 "to": micro_time_text(row.to_ms),
             }
             time = micro_time_text(row.from_ms)
-            return {"number": row.first_seq, "time": time, "node": self._node, "gap": gap, "reason": NOT_HERE}
+            return {"number": row.first, "time": time, "node": self._node, "gap": gap, "reason": NOT_HERE}
         reading = row.reading
         shown: JsonObject = {
-            "number": reading.seq,
+            "number": row.number,
             "time": micro_time_text(row.at_ms),
             "value": reading.value,
             "type": reading.type,
@@ -198,20 +208,16 @@ class HistoryKeeper:
         return shown
 
 
-def reversed_gaps(kept: Iterator[Kept]) -> Iterator[Kept | Lacking]:
-    """As `with_gaps`, of the newest first."""
-    before: Kept | None = None
-    for each in kept:
-        if before is not None and each.reading.seq < before.reading.seq - 1:
-            count = before.reading.seq - each.reading.seq - 1
-            yield Lacking(each.reading.seq + 1, count, each.at_ms, before.at_ms)
-        yield each
-        if before is None or each.reading.seq < before.reading.seq:
-            before = each
+def _readable(chunk: Chunk) -> list[Kept]:
+    """What a damaged page holds is a gap."""
+    try:
+        return chunk.kept()
+    except ProtocolError:
+        return []
 
 
 def _place(row: Kept | Lacking) -> tuple[int, int]:
-    return row.place if isinstance(row, Kept) else (row.from_ms, row.first_seq)
+    return row.place if isinstance(row, Kept) else (row.from_ms, row.first)
 
 
 def _is_behind(row: Kept | Lacking, place: Place, *, newest_first: bool) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -10,8 +12,9 @@ from hypothesis import strategies as st
 
 from edgecore.agent import history_of
 from edgecore.config import EdgeSettings
-from edgecore.history.chunks import READINGS_MAX, Kept, in_order, with_gaps
+from edgecore.history.chunks import LIFE, READINGS_MAX, Kept, Lacking, in_lives, in_order, with_gaps
 from edgecore.history.file import HistoryFile
+from skerry.errors import UnavailableError
 from skerry.objects.blocks import Reading
 from skerry.objects.twins import DeviceName
 
@@ -101,6 +104,122 @@ def test_a_file_that_can_not_be_read_begins_anew(tmp_path: Path, damage: bytes) 
     file.close()
 
 
+def spoilt(path: Path) -> None:
+    """Every third page, behind those that are read when it is opened."""
+    body = bytearray(path.read_bytes())
+    for at in range(4096 * 6, len(body), 3 * 4096):
+        body[at : at + 4096] = b"\xff" * min(4096, len(body) - at)
+    path.write_bytes(body)
+
+
+def test_a_file_that_turns_out_to_be_damaged_begins_anew_at_once_and_takes_what_is_new(tmp_path: Path) -> None:
+    names = [f"s{number}" for number in range(40)]
+    file = opened(tmp_path)
+    for name in names:
+        file.keep({name: [kept(seq) for seq in range(1, 900)]})
+    file.close()
+    spoilt(tmp_path / "history.db")
+    again = opened(tmp_path)
+    again.keep({name: [kept(1000)] for name in names})
+    for name in names:
+        assert seqs(again, series=name)[-1] == 1000
+    again.close()
+    last = opened(tmp_path)
+    assert seqs(last, series="s39") == [1000], "it is another file"
+    last.close()
+
+
+def test_who_reads_a_damaged_file_is_told_and_the_next_one_is_answered(tmp_path: Path) -> None:
+    file = opened(tmp_path)
+    for number in range(40):
+        file.keep({f"s{number}": [kept(seq) for seq in range(1, 900)]})
+    file.close()
+    spoilt(tmp_path / "history.db")
+    again = opened(tmp_path)
+    with pytest.raises(UnavailableError, match="was damaged and has begun anew"):
+        for number in range(40):
+            seqs(again, series=f"s{number}")
+    assert seqs(again, series="s3") == []
+    again.keep({"s3": [kept(1)]})
+    assert seqs(again, series="s3") == [1]
+    again.close()
+
+
+def test_a_file_that_somebody_else_has_locked_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = opened(tmp_path)
+    file.keep({"s": [kept(1)]})
+    file.close()
+    connect = sqlite3.connect
+    other = connect(tmp_path / "history.db", isolation_level=None)
+    other.execute("PRAGMA locking_mode = EXCLUSIVE")
+    other.execute("BEGIN EXCLUSIVE")
+    monkeypatch.setattr(sqlite3, "connect", lambda *args, **named: connect(*args, **(named | {"timeout": 0.01})))
+    with pytest.raises(UnavailableError, match="locked"):
+        opened(tmp_path)
+    other.close()
+    again = opened(tmp_path)
+    assert seqs(again) == [1]
+    again.close()
+
+
+def test_a_newer_agents_file_is_left_alone(tmp_path: Path) -> None:
+    file = opened(tmp_path)
+    file.keep({"s": [kept(1)]})
+    file.close()
+    for version in (99, 2):
+        with closing(sqlite3.connect(tmp_path / "history.db")) as other:
+            other.execute(f"PRAGMA user_version = {version}")
+        if version == 99:
+            with pytest.raises(UnavailableError, match="has version 99, this agent knows 2"):
+                opened(tmp_path)
+    again = opened(tmp_path)
+    assert seqs(again) == [1]
+    again.close()
+
+
+def test_a_file_without_lives_is_of_one(tmp_path: Path) -> None:
+    file = opened(tmp_path)
+    file.keep({"s": [kept(1)]})
+    file.close()
+    with closing(sqlite3.connect(tmp_path / "history.db")) as other:
+        other.execute("ALTER TABLE chunks DROP COLUMN life")
+        other.execute("PRAGMA user_version = 1")
+    again = opened(tmp_path)
+    again.keep({"s": [kept(2)]})
+    assert seqs(again) == [1, 2]
+    again.close()
+
+
+def test_numbers_that_begin_anew_are_another_life_also_after_a_restart(tmp_path: Path) -> None:
+    file = opened(tmp_path)
+    file.keep({"s": [kept(7, 1000), kept(8, 2000), kept(1, 3000), kept(2, 4000)]})
+    file.keep({"s": [kept(3, 5000)]})
+    file.close()
+    again = opened(tmp_path)
+    again.keep({"s": [kept(2, 6000)]})
+    found = [each for chunk in again.after("s", 0) for each in chunk.kept()]
+    assert [(each.life, each.reading.seq) for each in found] == [(0, 7), (0, 8), (1, 1), (1, 2), (1, 3), (2, 2)]
+    behind = [each.number for chunk in again.after("s", LIFE + 3) for each in chunk.kept()]
+    assert behind == [2 * LIFE + 2]
+    again.close()
+
+
+def test_a_chunk_that_went_while_somebody_reads_is_not_taken_for_the_one_that_has_its_number_now(
+    tmp_path: Path,
+) -> None:
+    file = opened(tmp_path)
+    file.keep({"s": [kept(1, 1)]})
+    file.keep({"s": [kept(2, 8 * 3600_000)]})
+    reading = file.chunks("s", since_ms=0, until_ms=2**62, newest_first=False)
+    assert [each.reading.seq for each in next(reading).kept()] == [1]
+    file.keep({"other": [kept(50, 9 * 3600_000)], "s": [kept(3, 8 * 3600_000 + 1)]})
+    with closing(sqlite3.connect(tmp_path / "history.db", isolation_level=None)) as other:
+        other.execute("DELETE FROM chunks WHERE series = 's' AND number = 2")
+        other.execute("UPDATE chunks SET number = 2 WHERE series = 'other'")
+    assert [each.reading.seq for chunk in reading for each in chunk.kept()] == []
+    file.close()
+
+
 @given(st.lists(st.lists(st.integers(0, 50), min_size=1, max_size=5), max_size=8), st.booleans())
 def test_parts_that_overlap_come_in_order(parts: list[list[int]], newest_first: bool) -> None:
     made = [[kept(number, at) for at in part] for number, part in enumerate(parts)]
@@ -115,10 +234,21 @@ def test_parts_that_overlap_come_in_order(parts: list[list[int]], newest_first: 
 def test_numbers_that_lack_are_a_gap_and_one_that_comes_late_is_none() -> None:
     rows = list(with_gaps([kept(1), kept(2), kept(5), kept(4, 5500), kept(6), kept(8)]))
     gaps = [row for row in rows if not isinstance(row, Kept)]
-    assert [(gap.first_seq, gap.number, gap.from_ms, gap.to_ms) for gap in gaps] == [
+    assert [(gap.first, gap.number, gap.from_ms, gap.to_ms) for gap in gaps] == [
         (3, 2, 2000, 5000),
         (7, 1, 6000, 8000),
     ]
+
+
+@pytest.mark.parametrize("newest_first", [False, True])
+def test_between_two_lives_nothing_lacks_and_within_each_what_does(*, newest_first: bool) -> None:
+    taken = in_lives([kept(7, 1), kept(9, 2), kept(1, 3), kept(4, 4), kept(5, 5)], 0)
+    order = taken[::-1] if newest_first else taken
+    gaps = [row for row in with_gaps(order, newest_first=newest_first) if isinstance(row, Lacking)]
+    found = gaps[::-1] if newest_first else gaps
+    assert [(gap.first, gap.number, gap.from_ms, gap.to_ms) for gap in found] == [(8, 1, 1, 2), (LIFE + 2, 2, 3, 4)]
+    assert in_lives([kept(5)], 4)[0].life == 0 and in_lives([kept(5)], 5)[0].life == 1
+    assert in_lives([kept(5)], 3 * LIFE + 9)[0].life == 4
 
 
 def test_an_agent_starts_without_a_history_where_it_can_not_be_opened(tmp_path: Path) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import threading
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
+from edgecore.history.chunks import Kept
 from edgecore.history.file import HistoryFile
 from edgecore.history.keeper import NOT_HERE, WAITING_MAX, HistoryKeeper
 from edgecore.store.memory import MemoryEdgeStore
@@ -68,7 +70,7 @@ async def paged(world: World, **given: str) -> list[Any]:
     page = await world.ask(**given)
     found = shown(page)
     while token := page["metadata"].get("continue"):
-        page = await world.ask(**given, **{"after" if "after" in given else "continue": token})
+        page = await world.ask(**(given | {"after" if "after" in given else "continue": token}))
         found += shown(page)
     return found
 
@@ -158,6 +160,58 @@ async def test_it_is_written_by_and_by_and_at_the_end(world: World, tmp_path: Pa
     ]
     again.close()
     assert found == list(range(1, WAITING_MAX + 2))
+
+
+async def test_numbers_that_begin_anew_are_shown_and_asked_for_as_what_comes_later(world: World) -> None:
+    await world.read(1, 2, 3)
+    world.clock.advance(60)
+    await world.read(1, 2)
+    assert await paged(world, limit="2") == [1, 2, 3, 1, 2]
+    assert await paged(world, limit="2", order="newest") == [2, 1, 3, 2, 1]
+    assert await paged(world, limit="1", after="2") == [3, 1, 2]
+    last = (await world.ask())["items"][-1]
+    assert last["number"] == (1 << 40) + 2
+    assert shown(await world.ask(after=str(last["number"]))) == []
+
+
+class SlowFile:
+    """Writes when it may."""
+
+    def __init__(self) -> None:
+        self.may = threading.Event()
+        self.kept: list[int] = []
+        self.closed = False
+
+    def keep(self, series: Mapping[str, Sequence[Kept]]) -> None:
+        assert self.may.wait(20)
+        self.kept += [each.reading.seq for kept in series.values() for each in kept]
+
+    def close(self) -> None:
+        self.closed = True
+
+
+async def test_what_is_flushed_twice_at_once_is_written_in_order_and_no_more_is_held_than_may_be(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edgecore.history.keeper.HELD_MAX", 3)
+    slow = SlowFile()
+    keeper = HistoryKeeper(world.store, cast(HistoryFile, slow), node="eu-1", clock=world.clock, trusted=lambda: True)
+    run = asyncio.create_task(keeper.run())
+    await asyncio.sleep(0)
+    await world.read(1, 2)
+    first = asyncio.create_task(keeper.flush())
+    await asyncio.sleep(0)
+    await world.read(3, 4)
+    await world.read(5, 6)  # more than may be held while the disk is busy
+    second = asyncio.create_task(keeper.flush())
+    await asyncio.sleep(0.01)
+    assert not first.done() and not second.done()
+    slow.may.set()
+    await asyncio.gather(first, second)
+    assert slow.kept == [1, 2, 3, 4]
+    run.cancel()
+    await asyncio.wait([run])
+    assert slow.closed
 
 
 async def test_a_disk_that_takes_nothing_costs_this_history_and_nothing_else(world: World) -> None:
