@@ -5,12 +5,14 @@ from __future__ import annotations
 import base64
 import json
 import os
+import re
 import shutil
 import signal
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
 from skerry.cli import kubeconfig
 from skerry.cli.client import Client
@@ -22,6 +24,8 @@ from tests.postgres_server import PostgresServer
 from tests.system.cloud_process import CloudProcess
 from tests.system.real_fleet import EdgeProcess
 
+TURN: Final = re.compile(r"^(\S+) INFO \S+: (leading|following|cloudcore stopped)\b(?:.* reign=(\d+))?", re.MULTILINE)
+"""What a log says of leading: when, what, and which reign."""
 LEASES = "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases"
 
 
@@ -101,6 +105,15 @@ def several_clouds(directory: Path, server: PostgresServer, *flags: str, count: 
         yield clouds
     finally:
         clouds.leave()
+
+
+def leader_of(clouds: SeveralClouds) -> CloudProcess | None:
+    """Of those that run, whose log said last, since its last start, that it leads."""
+    for cloud in clouds.replicas:
+        turns = TURN.findall(cloud.log.rpartition("cloudcore ready")[2])
+        if cloud.process is not None and turns and turns[-1][1] == "leading":
+            return cloud
+    return None
 
 
 def find(cloud: CloudProcess, path: str) -> JsonObject | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import signal
 import ssl
 import threading
@@ -27,7 +26,7 @@ from skerry.objects.meta import name_of
 from tests.postgres_server import PostgresServer, postgres_server
 from tests.system.cloud_process import CloudProcess
 from tests.system.real_fleet import config_map, until
-from tests.system.several_clouds import SeveralClouds, several_clouds
+from tests.system.several_clouds import TURN, SeveralClouds, leader_of, several_clouds
 
 pytestmark = [pytest.mark.system, pytest.mark.long]
 CONFIGS: Final = "/api/v1/namespaces/default/configmaps"
@@ -38,9 +37,6 @@ LEASE: Final = "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases/skerr
 DEFINITIONS: Final = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 WIDGETS: Final = "/apis/example.com/v1/namespaces/default/widgets"
 _NEVER: Final = datetime.max.replace(tzinfo=UTC)
-_TURN: Final = re.compile(
-    r"^(\S+) INFO \S+: (leading|following|cloudcore stopped)\b(?:.* reign=(\d+))?", re.MULTILINE
-)
 
 
 @pytest.fixture(scope="module")
@@ -58,15 +54,6 @@ def clouds(server: PostgresServer, tmp_path: Path) -> Generator[SeveralClouds]:
 
 def client_of(cloud: CloudProcess) -> Client:
     return Client(cluster=kubeconfig.load(cloud.kubeconfig))
-
-
-def leader_of(clouds: SeveralClouds) -> CloudProcess | None:
-    """Of those that run, whose log said last, since its last start, that it leads."""
-    for cloud in clouds.replicas:
-        turns = _TURN.findall(cloud.log.rpartition("cloudcore ready")[2])
-        if cloud.process is not None and turns and turns[-1][1] == "leading":
-            return cloud
-    return None
 
 
 def others(clouds: SeveralClouds, cloud: CloudProcess | None) -> list[CloudProcess]:
@@ -87,7 +74,7 @@ def reigns(clouds: SeveralClouds, killed: dict[Path, datetime] | None = None) ->
     found: list[Reign] = []
     for cloud in clouds.replicas:
         since: tuple[datetime, int] | None = None
-        for at, what, number in _TURN.findall(cloud.log):
+        for at, what, number in TURN.findall(cloud.log):
             when = datetime.fromisoformat(at).astimezone(UTC)
             if since is not None:
                 found.append(
