@@ -59,7 +59,7 @@ def influx_lines(rows: Sequence[Row], *, measurement: str) -> Formed:
 def _line(row: Row, measurement: str) -> str:
     tags = {"namespace": row.namespace, "device": row.device, "property": row.prop, "node": row.node}
     if row.hole:
-        tags["gap"] = str(row.gap)
+        tags["gap"] = row.gap
     named = "".join(f",{name}={_tag(value)}" for name, value in tags.items() if value)
     fields: dict[str, str] = {}
     if row.hole:
@@ -77,15 +77,17 @@ def _line(row: Row, measurement: str) -> str:
         fields["quality"] = _text(row.quality)
         fields["sequence"] = f"{row.seq}i"
     said = ",".join(f"{name}={value}" for name, value in fields.items())
-    return f"{_tag(measurement)}{named} {said} {row.at_ms}{row.number % 1_000_000:06d}"
+    return f"{_name(measurement)}{named} {said} {row.at_ms}{row.number % 1_000_000:06d}"
+
+
+def _name(text: str) -> str:
+    """Line ends have no form in a name, nor has a stroke at its end."""
+    clean = text.replace("\n", " ").replace("\r", " ").replace(",", "\\,").replace(" ", "\\ ")
+    return clean[:-1] + "_" if clean.endswith("\\") else clean
 
 
 def _tag(text: str) -> str:
-    """Line ends have no form in a tag."""
-    clean = text.replace("\n", " ").replace("\r", " ")
-    for letter in (",", "=", " "):
-        clean = clean.replace(letter, "\\" + letter)
-    return clean[:-1] + "_" if clean.endswith("\\") else clean
+    return _name(text).replace("=", "\\=")
 
 
 def _text(text: str) -> str:

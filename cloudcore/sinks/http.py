@@ -25,6 +25,7 @@ TIMEOUT_S: Final = 30.0
 CONNECT_S: Final = 10.0
 SAID_MAX: Final = 300
 """Characters of an answer that are shown."""
+SECRET_KEYS: Final = ("token", "username", "password", "signingKey", "ca.crt")
 _AT_FAULT: Final = frozenset({400, 413, 422})
 """Answers that say that the rows are at fault. Others (401, 404, 429, 5xx) say that something else is."""
 
@@ -154,11 +155,13 @@ def _credentials(secret: Secret) -> dict[str, str]:
 
 
 def secret_of(obj: JsonObject | None) -> dict[str, str]:
-    """The text values of a Secret. Raises `UnavailableError` for what is none."""
+    """What a Secret says to a sink, without line ends behind it, as files have them. Raises `UnavailableError` for
+    what is no text; what else is in the Secret is not looked at."""
     found: dict[str, str] = {}
-    for name, value in map_at(obj or {}, "data").items():
+    data = map_at(obj or {}, "data")
+    for name, value in ((name, data[name]) for name in SECRET_KEYS if name in data):
         try:
-            found[name] = b64decode(str(value), validate=True).decode().strip()
+            found[name] = b64decode(str(value), validate=True).decode().rstrip("\r\n")
         except ValueError as error:
             raise UnavailableError(f"the Secret's {name} is no text") from error
     return found

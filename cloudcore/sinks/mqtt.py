@@ -125,7 +125,7 @@ class MqttReceiver:
         client.connect(self._address.hostname or "", self._address.port or (8883 if secure else 1883))
         client.loop_start()
         if not answered.wait(TIMEOUT_S / 3) or refused:
-            client.loop_stop()
+            _end(client)
             raise ConnectionError(f"the broker refuses: {refused[0]}" if refused else "the broker does not answer")
         return client
 

@@ -60,7 +60,7 @@ _COLUMNS: Final = (
 _MADE: Final = """CREATE TABLE IF NOT EXISTS {} (
   epoch text NOT NULL, number bigint NOT NULL, time timestamptz NOT NULL, namespace text NOT NULL,
   device text NOT NULL, property text NOT NULL, node text NOT NULL, value double precision, text text,
-  quality text NOT NULL, sequence bigint NOT NULL, gap bigint, dropped bigint NOT NULL, thinned bigint NOT NULL,
+  quality text NOT NULL, sequence bigint NOT NULL, gap text, dropped bigint NOT NULL, thinned bigint NOT NULL,
   PRIMARY KEY (epoch, number, time))"""
 
 

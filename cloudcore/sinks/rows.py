@@ -36,8 +36,9 @@ class Row(Frozen):
     seq: int = 0
     hole: int = 0
     """How many; 0 for a reading."""
-    gap: int = 0
-    """Which hole: a later row with the same node and gap counts more of the same, and stands for both."""
+    gap_id: int = 0
+    gap_life: str = ""
+    """Of the gateway's outbox."""
     thinned: int = 0
     """How many of them lay between others that stayed."""
     hole_from_ms: int = 0
@@ -60,6 +61,11 @@ class Row(Frozen):
             return None
         return number if exact and isfinite(number) else None
 
+    @property
+    def gap(self) -> str:
+        """Which hole: a later row with the same node and gap counts more of the same, and stands for both."""
+        return f"{self.gap_life}.{self.gap_id}"
+
     def shown(self, epoch: str) -> JsonObject:
         """For whoever takes JSON. Numbers begin anew in another life of the cloud's store."""
         about: JsonObject = {
@@ -73,7 +79,8 @@ class Row(Frozen):
         }
         if self.hole:
             gap: JsonObject = {
-                "id": self.gap,
+                "id": self.gap_id,
+                "life": self.gap_life,
                 "count": self.hole,
                 "thinned": self.thinned,
                 "from": micro_time_text(self.hole_from_ms),
@@ -141,7 +148,8 @@ def row_of(record: StoredRecord) -> Row | None:
             prop=prop,
             node=str_at(body, "node"),
             hole=max(1, int_at(body, "gap", "count")),
-            gap=int_at(body, "gap", "id"),
+            gap_id=int_at(body, "gap", "id"),
+            gap_life=str_at(body, "gap", "life"),
             thinned=int_at(body, "gap", "thinned"),
             hole_from_ms=int_at(body, "gap", "fromMs"),
             hole_to_ms=int_at(body, "gap", "toMs"),

@@ -232,12 +232,12 @@ def _device_gaps(client: Client, place: str, name: str, since: str) -> list[Json
 
 def series_gaps(stream: str, rows: Sequence[JsonObject]) -> list[JsonObject]:
     """The holes in a history, each once: a later row of the same hole stands for the earlier ones."""
-    latest: dict[tuple[str, str], JsonObject] = {}
+    latest: dict[tuple[str, str, str], JsonObject] = {}
     for row in rows:
         gap = map_at(row, "gap")
         if not gap:
             continue
-        key = (str_at(row, "node"), str(gap.get("id")))
+        key = (str_at(row, "node"), str_at(gap, "life"), str(gap.get("id")))
         if key not in latest or int_at(gap, "count") >= int_at(latest[key], "gap", "count"):
             latest[key] = row
     return [

@@ -232,6 +232,7 @@ class Hole(NamedTuple):
     """Readings that a gateway had to drop. A later one with the same node and id counts more of the same."""
 
     node: str
+    """And the life of its outbox, where that is told."""
     id: int
     readings: int
 

@@ -25,6 +25,7 @@ import psycopg
 import pytest
 
 from cloudcore.pki.certificates import certificate_pem, issue_server, new_authority
+from cloudcore.sinks.mqtt import MqttReceiver
 from cloudcore.sinks.port import RefusedRowsError
 from cloudcore.sinks.postgres import PostgresReceiver
 from cloudcore.sinks.rows import Row
@@ -158,6 +159,54 @@ def test_a_broker_of_mosquitto_is_told_each_reading(fleet: RealFleet, tmp_path: 
             listener.wait(10)
             reader.join(10)
             said.close()
+
+
+@contextmanager
+def secure_broker(directory: Path) -> Generator[tuple[str, str]]:
+    """Mosquitto with TLS and a password; where it is, and its authority."""
+    port = free_port()
+    authority = new_authority(name="of the broker", now=datetime.now(UTC))
+    issued = issue_server(authority, names=["127.0.0.1"], now=datetime.now(UTC))
+    ours = certificate_pem(authority.certificate)
+    for name, text in (("ca.crt", ours), ("crt", issued.certificate_pem), ("key", issued.key_pem)):
+        (directory / name).write_text(text)
+    passwords = directory / "passwords"
+    subprocess.run(["mosquitto_passwd", "-b", "-c", passwords, "sink", "s3cret"], check=True)
+    config = directory / "mosquitto.conf"
+    config.write_text(
+        f"listener {port} 127.0.0.1\ncertfile {directory}/crt\nkeyfile {directory}/key\nuser root\n"
+        f"allow_anonymous false\npassword_file {passwords}\n"
+    )
+    with program("mosquitto", "-c", str(config), port=port):
+        yield f"mqtts://127.0.0.1:{port}", ours
+
+
+@pytest.mark.skipif(shutil.which("mosquitto") is None, reason="mosquitto is not installed")
+@pytest.mark.filterwarnings("ignore:Exception ignored in. <ssl.SSLSocket")  # paho's, of a handshake that failed
+async def test_a_broker_shows_a_certificate_and_asks_who_is_there(tmp_path: Path) -> None:
+    other = certificate_pem(new_authority(name="another", now=datetime.now(UTC)).certificate)
+    with secure_broker(tmp_path) as (url, ours):
+        good = {"username": "sink", "password": "s3cret", "ca.crt": ours}
+
+        async def told(secret: dict[str, str]) -> None:
+            receiver = MqttReceiver({"url": url}, secret, client_id="s", epoch="e")
+            try:
+                assert await receiver.send([ROW, HOLE]) == 0
+            finally:
+                await receiver.close()
+
+        await told(good)
+        for bad, why in (
+            ({**good, "ca.crt": other}, "CERTIFICATE_VERIFY_FAILED"),
+            ({"username": "sink", "password": "s3cret"}, "CERTIFICATE_VERIFY_FAILED"),
+            ({**good, "password": "wrong"}, "the broker refuses"),
+            ({"ca.crt": ours}, "the broker refuses"),
+        ):
+            with pytest.raises(UnavailableError, match=why):
+                await told(bad)
+        await told(good)
+    with pytest.raises(UnavailableError, match="refused"):
+        await told(good)
 
 
 def ask(url: str, **form: str) -> Any:
@@ -354,7 +403,7 @@ async def test_a_role_that_may_only_insert_is_enough_and_certificates_are_checke
         with pytest.raises(RefusedRowsError, match="violates check constraint"):
             await written(PostgresReceiver(spec, writer, epoch="e"), large, ROW)
         found = server.run_sql("SELECT number, gap, dropped, thinned FROM plant ORDER BY number", name)
-        assert found == [(7, None, 0, 0), (8, 1, 12, 5), (9, None, 0, 0)]
+        assert found == [(7, None, 0, 0), (8, "0a1b.1", 12, 5), (9, None, 0, 0)]
         other = certificate_pem(new_authority(name="another", now=datetime.now(UTC)).certificate)
         with pytest.raises(UnavailableError, match="SSL"):
             await written(PostgresReceiver(spec, writer | {"ca.crt": other}, epoch="e"), ROW)

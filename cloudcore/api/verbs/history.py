@@ -100,7 +100,8 @@ async def _steps(call: Call, series: str, question: HistoryQuestion, thinning: T
 def _point(record: StoredRecord) -> Point:
     body = parse(record.body)
     if "gap" in body:
-        hole = Hole(str_at(body, "node"), int_at(body, "gap", "id"), int_at(body, "gap", "count"))
+        where = f"{str_at(body, 'node')}.{str_at(body, 'gap', 'life')}".rstrip(".")
+        hole = Hole(where, int_at(body, "gap", "id"), int_at(body, "gap", "count"))
         return Point(record.at_ms, hole=hole)
     value = dig(body, "value")
     return Point(record.at_ms, value if isinstance(value, str) else None, str_at(body, "q") != "good")
@@ -132,14 +133,15 @@ def _reading(record: StoredRecord) -> JsonObject:
 
 def _hole(record: StoredRecord, body: JsonObject) -> JsonObject:
     """Readings that there were and that the gateway had to drop, `thinned` of them from between others that stayed. A
-    later hole with the same `node` and `id` counts
-    more of the same, and stands for both."""
+    later hole with the same `node`, `id` and `life` counts more of the same, and stands for both."""
     gap: JsonObject = {
         "id": int_at(body, "gap", "id"),
         "count": int_at(body, "gap", "count"),
         "from": micro_time_text(int_at(body, "gap", "fromMs")),
         "to": micro_time_text(int_at(body, "gap", "toMs")),
     }
+    if str_at(body, "gap", "life"):
+        gap["life"] = str_at(body, "gap", "life")
     if int_at(body, "gap", "thinned"):
         gap["thinned"] = int_at(body, "gap", "thinned")
     return {

@@ -133,6 +133,17 @@ async def test_steps_are_made_here_and_go_on_where_the_page_ended(
     assert "continue" not in rest["metadata"]
 
 
+async def test_holes_of_two_lives_of_an_outbox_are_two_though_their_numbers_are_one(world: ApiWorld) -> None:
+    gaps = [{"id": 1, "life": life, "count": 30, "fromMs": 0, "toMs": 1} for life in ("0a1b", "0c2d")]
+    records = [
+        Record(series="ns/plc/t", at_ms=1000, body=json.dumps({"gap": gap, "node": "eu-1"}).encode()) for gap in gaps
+    ]
+    await world.store.commit(Batch(records=tuple(records)))
+    (step,) = (await world.get(f"{URL}&step=1m&aggregate=count"))["items"]
+    assert step["dropped"] == 60
+    assert [item["gap"]["life"] for item in (await world.get(URL))["items"]] == ["0a1b", "0c2d"]
+
+
 async def test_a_hole_that_grew_is_counted_once_over_pages_of_steps(world: ApiWorld) -> None:
     bodies = [{"gap": {"id": 4, "count": count, "fromMs": 0, "toMs": 1}, "node": "eu-1"} for count in (100, 150)]
     records = [

@@ -275,6 +275,16 @@ def test_a_hole_in_a_history_is_a_row_of_it_by_the_clouds_clock() -> None:
     assert json.loads(record.body) == {"gap": gap, "node": "eu-1"}
 
 
+def test_a_hole_says_of_which_life_of_the_outbox_its_number_is() -> None:
+    report = Report(seq=1, kind="series_gap", key="ns/plc/t", body=HOLE.encode(), wall_ms=0, age_ms=0)
+    dated = DatedReport(report=report, at_ms=AT_MS)
+    lives: list[str] = []
+    for incarnation in ("i1", "i1", "i2"):
+        (record,) = replace(reporter(), incarnation=incarnation).outcome(dated).records
+        lives.append(json.loads(record.body)["gap"]["life"])
+    assert lives[0] == lives[1] != lives[2] and all(len(life) == 8 for life in lives)
+
+
 def test_a_hole_is_never_dated_into_the_future() -> None:
     hole = SeriesGapReport(first_seq=4, dropped=7, first_wall_ms=2 * AT_MS, last_wall_ms=3 * AT_MS)
     (record,) = outcome("series_gap", hole.encode(), key="ns/plc/t").records

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -37,7 +38,8 @@ HOLE = Row(
     prop="flow",
     node="eu-1",
     hole=12,
-    gap=1,
+    gap_id=1,
+    gap_life="0a1b",
     thinned=5,
     hole_from_ms=AT_MS - 60_000,
     hole_to_ms=AT_MS,
@@ -51,11 +53,16 @@ def record(series: str, body: JsonObject) -> StoredRecord:
 def test_readings_and_holes_are_rows_and_nothing_else_is() -> None:
     body: JsonObject = {"seq": 4, "value": "21.5", "type": "FLOAT", "q": "good", "node": "eu-1", "ts_src": 1}
     assert row_of(record("plant/pump-1/flow", body)) == ROW
-    gap: JsonObject = {"id": 1, "count": 12, "thinned": 5, "fromMs": AT_MS - 60_000, "toMs": AT_MS}
+    gap: JsonObject = {"id": 1, "life": "0a1b", "count": 12, "thinned": 5, "fromMs": AT_MS - 60_000, "toMs": AT_MS}
     assert row_of(record("plant/pump-1/flow", {"gap": gap, "node": "eu-1"})) == replace(HOLE, number=7)
     for series in ("desired:plant/pump-1/flow", "desired:plant/pump-1", "other"):
         assert row_of(record(series, body)) is None, "the log of what was wanted is nobody's reading"
     assert row_of(record("plant/pump-1/flow", {"verb": "set"})) is None
+    assert row_of(replace(record("plant/pump-1/flow", {}), body=b"[]")) is None
+    slashed = row_of(record("plant/pump-1/a/b", body))
+    assert slashed is not None and slashed.prop == "a/b"
+    empty = row_of(record("plant/pump-1/flow", {"gap": {"id": 1}, "node": "eu-1"}))
+    assert empty is not None and (empty.hole, empty.gap) == (1, ".1"), "a hole is of something"
 
 
 @pytest.mark.parametrize(
@@ -93,6 +100,7 @@ def test_a_sink_takes_what_every_list_of_its_selector_matches() -> None:
 def test_json_says_all_that_is_known() -> None:
     told = json.loads(json_rows([ROW, HOLE], sink="plant/s", epoch="e1").body)
     assert told["sink"] == "plant/s"
+    assert "°C".encode() in json_rows([replace(ROW, value="°C")], sink="s", epoch="e").body, "as it is, not escaped"
     assert told["items"][0] == {
         "epoch": "e1",
         "number": 7,
@@ -109,6 +117,7 @@ def test_json_says_all_that_is_known() -> None:
     hole = told["items"][1]
     assert hole["gap"] == {
         "id": 1,
+        "life": "0a1b",
         "count": 12,
         "thinned": 5,
         "from": "2026-09-21T14:12:20.000000Z",
@@ -132,6 +141,9 @@ def test_lines_of_influx_are_escaped_and_typed() -> None:
         .body.decode()
         .splitlines()
     )
+    assert influx_lines([ROW], measurement="a=b,c\\").body.startswith(b"a=b\\,c_,namespace="), "a sign of tags alone"
+    late = influx_lines([replace(ROW, number=3_000_042, value=None)], measurement="m").body
+    assert late.endswith(f' quality="good",sequence=4i {AT_MS}000042\n'.encode())
     named = "namespace=plant,device=pump-1,property=flow,node=eu-1"
     assert first == f'read\\ ings,{named} value=21.5,quality="good",sequence=4i {AT_MS}000007'
     assert second == (
@@ -139,7 +151,7 @@ def test_lines_of_influx_are_escaped_and_typed() -> None:
         f'text="say \\"hi\\"\\\\",quality="uncertain",sequence=4i {AT_MS}000007'
     )
     assert " flag=true," in third
-    assert fourth == f"read\\ ings,{named},gap=1 dropped=12i,thinned=5i {AT_MS}000008"
+    assert fourth == f"read\\ ings,{named},gap=0a1b.1 dropped=12i,thinned=5i {AT_MS}000008"
 
 
 def unsnapped(data: bytes) -> bytes:
@@ -166,6 +178,66 @@ def unsnapped(data: bytes) -> bytes:
 def test_snappy_literals_are_read_back(data: bytes, times: int) -> None:
     assert unsnapped(snappy(data * times)) == data * times
     assert LITERAL_MAX <= 1 << 16
+
+
+def test_long_data_is_several_literals() -> None:
+    data = bytes(number % 251 for number in range(2 * LITERAL_MAX + 5))
+    assert unsnapped(snappy(data)) == data
+
+
+def fields(data: bytes) -> list[tuple[int, Any]]:
+    """Of one message of Protocol Buffers, as its specification has them: number and value."""
+    found: list[tuple[int, Any]] = []
+    at = 0
+
+    def varint() -> int:
+        nonlocal at
+        value = shift = 0
+        while True:
+            byte = data[at]
+            at += 1
+            value |= (byte & 0x7F) << shift
+            shift += 7
+            if byte < 0x80:
+                return value
+
+    while at < len(data):
+        number, kind = divmod(varint(), 8)
+        if kind == 0:
+            found.append((number, varint()))
+        elif kind == 1:
+            found.append((number, struct.unpack_from("<d", data, at)[0]))
+            at += 8
+        else:
+            assert kind == 2
+            length = varint()
+            found.append((number, data[at : at + length]))
+            at += length
+    return found
+
+
+def test_a_write_request_is_as_prometheus_has_it() -> None:
+    """WriteRequest{timeseries=1}, TimeSeries{labels=1, samples=2}, Label{name=1, value=2}, and a Sample has its value
+    as 1 and its time as 2."""
+    rows = [
+        ROW,
+        replace(ROW, at_ms=AT_MS + 5, value="-2"),
+        replace(ROW, prop="on", value="true", type="BOOLEAN", node=""),
+    ]
+    found: dict[tuple[tuple[bytes, bytes], ...], list[tuple[float, int]]] = {}
+    for number, series in fields(unsnapped(remote_write(rows, metric="m").body)):
+        assert number == 1
+        labels, samples = list[tuple[bytes, bytes]](), list[tuple[float, int]]()
+        for part, body in fields(series):
+            (first, one), (second, two) = fields(body)
+            assert (part in (1, 2), first, second) == (True, 1, 2)
+            (labels if part == 1 else samples).append((one, two))
+        found[tuple(labels)] = samples
+    about = ((b"__name__", b"m"), (b"device", b"pump-1"), (b"namespace", b"plant"))
+    assert found == {
+        (*about, (b"node", b"eu-1"), (b"property", b"flow")): [(21.5, AT_MS), (-2.0, AT_MS + 5)],
+        (*about, (b"property", b"on")): [(1.0, AT_MS)],
+    }
 
 
 def test_samples_are_of_numbers_in_order_of_time() -> None:

@@ -7,11 +7,13 @@ from base64 import b64decode, b64encode
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 import aiohttp
 import pytest
 
+from cloudcore.pki.certificates import certificate_pem, new_authority
 from cloudcore.sinks.forms import signature
 from cloudcore.sinks.http import HttpReceiver, influx, prometheus, secret_of, webhook
 from cloudcore.sinks.port import RefusedRowsError, SlowError
@@ -111,7 +113,7 @@ async def test_answers_that_are_about_the_rows_refuse_them(service: Service, sta
         await sent(webhook(URL, {}, sink="d/s", epoch="e"))
 
 
-@pytest.mark.parametrize("status", [199, 301, 302, 401, 403, 404, 408, 409, 429, 500, 503])
+@pytest.mark.parametrize("status", [199, 300, 301, 302, 401, 403, 404, 408, 409, 429, 500, 503])
 async def test_other_answers_let_them_wait(service: Service, status: int) -> None:
     service.status, service.text = status, b"x" * 2000
     with pytest.raises(UnavailableError, match=f"^HTTP {status}: x{{300}}$") as caught:
@@ -137,14 +139,22 @@ async def test_silence_of_who_is_there_may_be_too_much_at_once(
     assert isinstance(caught.value, SlowError) == slow
 
 
+async def test_over_tls_the_secrets_authorities_are_the_only_ones(service: Service) -> None:
+    own = certificate_pem(new_authority(name="own", now=datetime.now(UTC)).certificate)
+    await sent(webhook({"url": "https://there"}, {"ca.crt": own}, sink="d/s", epoch="e"))
+    await sent(webhook(URL, {"ca.crt": "not looked at"}, sink="d/s", epoch="e"))
+    secure, plain = (options["ssl"] for options in service.kept)
+    assert len(secure.get_ca_certs()) == 1 and plain is True
+
+
 async def test_a_certificate_that_is_none_is_told_before_anybody_is_called() -> None:
     with pytest.raises(UnavailableError, match=r"ca\.crt is no certificate"):
         webhook({"url": "https://there"}, {"ca.crt": "none"}, sink="d/s", epoch="e")
 
 
 def test_a_secret_is_read_as_text() -> None:
-    data = {"token": b64encode(b" abc\n").decode()}
-    assert secret_of({"data": {**data}}) == {"token": "abc"} and secret_of(None) == {}
+    data = {"password": b64encode(b" a bc \r\n").decode(), "store.p12": b64encode(b"\xff").decode()}
+    assert secret_of({"data": {**data}}) == {"password": " a bc "} and secret_of(None) == {}
     for bad in ("not base64", b64encode(b"\xff").decode()):
         with pytest.raises(UnavailableError, match="the Secret's token is no text"):
             secret_of({"data": {"token": bad}})

@@ -80,13 +80,19 @@ async def test_each_row_is_a_message_of_qos_1_and_says_in_which_life_its_number_
     assert broker.ended == 1
 
 
-@pytest.mark.parametrize("row", [replace(ROW, prop="p" * 70_000), replace(ROW, value="v" * 200)])
+@pytest.mark.parametrize(
+    ("row", "why"),
+    [
+        (replace(ROW, prop="é" * 40_000), "its topic is longer than 65535 bytes"),
+        (replace(ROW, value="v" * 90_000), "it is longer than 90000 bytes"),
+    ],
+)
 async def test_a_row_that_no_message_can_tell_is_refused_before_any_is_told(
-    row: Row, monkeypatch: pytest.MonkeyPatch
+    row: Row, why: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(mqtt, "BODY_BYTES_MAX", 300)
+    monkeypatch.setattr(mqtt, "BODY_BYTES_MAX", 90_000)
     broker = Broker()
-    with pytest.raises(RefusedRowsError, match="longer than"):
+    with pytest.raises(RefusedRowsError, match=why):
         await receiver(broker).send([ROW, row])
     assert not broker.told
 

@@ -155,7 +155,7 @@ async def test_what_a_row_is_in_a_table(server: Server) -> None:
     assert server.rows == [
         ("e1", 7, *about, 21.5, "21.5", "good", 4, None, 0, 0),
         ("e1", 7, *about, None, "on", "good", 4, None, 0, 0),
-        ("e1", 8, *about, None, None, "", 0, 1, 12, 5),
+        ("e1", 8, *about, None, None, "", 0, "0a1b.1", 12, 5),
     ]
 
 

@@ -50,8 +50,9 @@ def test_why_something_was_dropped_is_said_in_words() -> None:
 
 
 def test_a_hole_that_grew_is_told_once() -> None:
-    def hole(node: str, number: int, count: int) -> JsonObject:
-        return {"node": node, "gap": {"id": number, "count": count, "from": "a", "to": "b"}}
+    def hole(node: str, number: int, count: int, life: str = "a") -> JsonObject:
+        return {"node": node, "gap": {"id": number, "life": life, "count": count, "from": "a", "to": "b"}}
 
-    rows: list[JsonObject] = [hole("n", 1, 3), {"value": "1"}, hole("n", 1, 9), hole("m", 1, 2)]
-    assert [(gap["node"], gap["dropped"]) for gap in series_gaps("boiler/t", rows)] == [("n", 9), ("m", 2)]
+    rows: list[JsonObject] = [hole("n", 1, 3), {"value": "1"}, hole("n", 1, 9), hole("m", 1, 2), hole("n", 1, 4, "b")]
+    told = [(gap["node"], gap["dropped"]) for gap in series_gaps("boiler/t", rows)]
+    assert told == [("n", 9), ("m", 2), ("n", 4)], "another life of an outbox counts anew"
