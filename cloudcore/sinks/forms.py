@@ -76,6 +76,8 @@ def _line(row: Row, measurement: str) -> str:
                 fields["text"] = _text(row.value)
         fields["quality"] = _text(row.quality)
         fields["sequence"] = f"{row.seq}i"
+        if row.estimated:
+            fields["estimated"] = "true"
     said = ",".join(f"{name}={value}" for name, value in fields.items())
     return f"{_name(measurement)}{named} {said} {row.at_ms}{row.number % 1_000_000:06d}"
 

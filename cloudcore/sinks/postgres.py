@@ -53,6 +53,7 @@ _COLUMNS: Final = (
     "text",
     "quality",
     "sequence",
+    "estimated",
     "gap",
     "dropped",
     "thinned",
@@ -60,8 +61,8 @@ _COLUMNS: Final = (
 _MADE: Final = """CREATE TABLE IF NOT EXISTS {} (
   epoch text NOT NULL, number bigint NOT NULL, time timestamptz NOT NULL, namespace text NOT NULL,
   device text NOT NULL, property text NOT NULL, node text NOT NULL, value double precision, text text,
-  quality text NOT NULL, sequence bigint NOT NULL, gap text, dropped bigint NOT NULL, thinned bigint NOT NULL,
-  PRIMARY KEY (epoch, number, time))"""
+  quality text NOT NULL, sequence bigint NOT NULL, estimated boolean NOT NULL, gap text,
+  dropped bigint NOT NULL, thinned bigint NOT NULL, PRIMARY KEY (epoch, number, time))"""
 
 
 class PostgresReceiver:
@@ -174,6 +175,7 @@ class PostgresReceiver:
             row.value,
             row.quality,
             row.seq,
+            row.estimated,
             row.gap if row.hole else None,
             row.hole,
             row.thinned,

@@ -14,7 +14,7 @@ import orjson
 
 from cloudcore.store.port import StoredRecord
 from skerry.frozen import Frozen
-from skerry.objects.json import Json, JsonObject, int_at, map_at, str_at, strs_at
+from skerry.objects.json import Json, JsonObject, bool_at, dig, int_at, map_at, str_at, strs_at
 from skerry.objects.times import micro_time_text
 
 NUMBERS: Final = frozenset({"INT", "FLOAT", "DOUBLE"})
@@ -34,6 +34,12 @@ class Row(Frozen):
     quality: str = ""
     reason: str = ""
     seq: int = 0
+    source_seq: int | None = None
+    """The sensor's own number."""
+    estimated: bool = False
+    """Its time is: the gateway's clock was not known to be right."""
+    error_ms: int = 0
+    """How far off the time may be; 0 where nothing is known of that."""
     hole: int = 0
     """How many; 0 for a reading."""
     gap_id: int = 0
@@ -93,8 +99,14 @@ class Row(Frozen):
             "quality": self.quality,
             "sequence": self.seq,
         }
-        reason: JsonObject = {"reason": self.reason} if self.reason else {}
-        return about | told | reason
+        more: JsonObject = {"reason": self.reason} if self.reason else {}
+        if self.source_seq is not None:
+            more["sourceSequence"] = self.source_seq
+        if self.estimated:
+            more["estimated"] = True
+        if self.error_ms:
+            more["errorMs"] = self.error_ms
+        return about | told | more
 
 
 class Selector(Frozen):
@@ -169,4 +181,7 @@ def row_of(record: StoredRecord) -> Row | None:
         quality=str_at(body, "q"),
         reason=str_at(body, "reason"),
         seq=int_at(body, "seq"),
+        source_seq=None if dig(body, "source_seq") is None else int_at(body, "source_seq"),
+        estimated=bool_at(body, "dated", "estimated"),
+        error_ms=int_at(body, "dated", "errorMs"),
     )

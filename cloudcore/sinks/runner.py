@@ -40,7 +40,7 @@ BATCH: Final = 1000
 LOOK_S: Final = 1.0
 """Between two looks for new rows, and for Sinks that came or went."""
 TOLD_S: Final = 5.0
-"""Between two writes of a status while rows move: what a crash has sent again."""
+"""Between two writes of a status that say how far it is: what a crash has sent again."""
 LAST_S: Final = 5.0
 """For the last write of a status, and for a receiver to close."""
 BACKOFF_S: Final = 1.0
@@ -183,11 +183,9 @@ class SinkTask:
 
     async def _rest(self) -> None:
         """Nothing is sent, and what waits is counted."""
-        urgent = True
         while True:
             await self._count()
-            await self._tell(paused(self._sink), urgent=urgent)
-            urgent = False
+            await self._tell(paused(self._sink))
             await asyncio.sleep(LOOK_S)
 
     async def _send_all(self) -> None:
@@ -207,14 +205,14 @@ class SinkTask:
                     failures += 1
                     why = error if isinstance(error, UnavailableError) else _unforeseen(self._key, error)
                     await self._count()
-                    await self._tell(failing(self._sink, why), urgent=True)
+                    await self._tell(failing(self._sink, why))
                     if receiver is not None:
                         await _close(receiver)
                         receiver = None
                     await asyncio.sleep(min(BACKOFF_S * 2 ** min(failures - 1, 10), BACKOFF_S_MAX))
                     continue
                 await self._count()
-                await self._tell(sending(self._sink), urgent=not moved)
+                await self._tell(sending(self._sink))
                 if not moved:
                     await asyncio.sleep(LOOK_S)
         finally:
@@ -313,12 +311,14 @@ class SinkTask:
         condition = sending(self._sink) if self._told is None else self._told[1]
         with suppress(FencedError, NotFoundError, TimeoutError):
             async with asyncio.timeout(LAST_S):
-                await self._tell(condition, urgent=True)
+                await self._tell(condition, now=True)
 
-    async def _tell(self, condition: Condition, *, urgent: bool) -> None:
-        """Write the status where it says something new: at once where nothing moves, else every few seconds."""
+    async def _tell(self, condition: Condition, *, now: bool = False) -> None:
+        """Write the status where it says something new: at once where that is the condition, and how far it is every
+        few seconds. Where readings come all the time, each look finds a few and then no more."""
         now_s, progress = self._parts.clock.monotonic_s(), self._progress
-        if self._told == (progress, condition) or (not urgent and now_s < self._told_s + TOLD_S):
+        known = self._told is not None and self._told[1] == condition
+        if self._told == (progress, condition) or (known and not now and now_s < self._told_s + TOLD_S):
             return
         now_ms = self._parts.clock.wall_ms()
         before = self._told[0].sent if self._told is not None else progress.sent

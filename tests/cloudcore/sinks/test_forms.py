@@ -55,6 +55,14 @@ def test_readings_and_holes_are_rows_and_nothing_else_is() -> None:
     assert row_of(record("plant/pump-1/flow", body)) == ROW
     gap: JsonObject = {"id": 1, "life": "0a1b", "count": 12, "thinned": 5, "fromMs": AT_MS - 60_000, "toMs": AT_MS}
     assert row_of(record("plant/pump-1/flow", {"gap": gap, "node": "eu-1"})) == replace(HOLE, number=7)
+    doubtful: JsonObject = {**body, "source_seq": 9, "dated": {"estimated": True, "errorMs": 40}}
+    row = row_of(record("plant/pump-1/flow", doubtful))
+    assert row is not None and row == replace(ROW, source_seq=9, estimated=True, error_ms=40)
+    told = row.shown("e")
+    assert (told["sourceSequence"], told["estimated"], told["errorMs"]) == (9, True, 40), (
+        "no time looks surer than it is"
+    )
+    assert b",estimated=true " in influx_lines([row], measurement="m").body
     for series in ("desired:plant/pump-1/flow", "desired:plant/pump-1", "other"):
         assert row_of(record(series, body)) is None, "the log of what was wanted is nobody's reading"
     assert row_of(record("plant/pump-1/flow", {"verb": "set"})) is None

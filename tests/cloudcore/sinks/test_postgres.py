@@ -148,14 +148,14 @@ async def test_a_table_is_made_where_there_is_none_and_otherwise_nobody_tries(se
 
 
 async def test_what_a_row_is_in_a_table(server: Server) -> None:
-    text = replace(ROW, value="on", type="STRING")
+    text = replace(ROW, value="on", type="STRING", estimated=True)
     await send(SPEC, SECRET, ROW, text, HOLE)
     when = datetime.fromtimestamp(AT_MS / 1000, UTC)
     about = (when, "plant", "pump-1", "flow", "eu-1")
     assert server.rows == [
-        ("e1", 7, *about, 21.5, "21.5", "good", 4, None, 0, 0),
-        ("e1", 7, *about, None, "on", "good", 4, None, 0, 0),
-        ("e1", 8, *about, None, None, "", 0, "0a1b.1", 12, 5),
+        ("e1", 7, *about, 21.5, "21.5", "good", 4, False, None, 0, 0),
+        ("e1", 7, *about, None, "on", "good", 4, True, None, 0, 0),
+        ("e1", 8, *about, None, None, "", 0, False, "0a1b.1", 12, 5),
     ]
 
 

@@ -13,9 +13,12 @@ import pytest
 
 from cloudcore.registry.port import Objects
 from cloudcore.registry.validation.sinks import validate_sink
+from cloudcore.sinks.http import HttpReceiver
+from cloudcore.sinks.mqtt import MqttReceiver
 from cloudcore.sinks.port import RefusedRowsError, Secret, SlowError
+from cloudcore.sinks.postgres import PostgresReceiver
 from cloudcore.sinks.rows import Row
-from cloudcore.sinks.runner import SINKS, SinkParts, Sinks
+from cloudcore.sinks.runner import SINKS, SinkParts, Sinks, receiver_of
 from cloudcore.store.port import Batch, Record
 from skerry.errors import FencedError, UnavailableError
 from skerry.objects.json import JsonObject, str_at
@@ -357,6 +360,23 @@ async def test_a_history_that_gave_up_everything_leaves_nobody_behind(world: Wor
     assert (status(world)["cursor"], status(world)["trimmed"], fake.numbers) == (10, 10, [])
 
 
+async def test_where_readings_come_all_the_time_the_status_is_written_now_and_then(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cloudcore.sinks.runner.TOLD_S", 5.0)
+    await world.create(SINKS, sink())
+    fake = Fake()
+    async with sending(world, fake):
+        await until(lambda: ready(world) == ("True", "Sending"))
+        before = world.get(SINKS, "s")["metadata"]["resourceVersion"]
+        for number in range(1, 9):
+            await append(world, "d/plc/t")
+            await until(lambda number=number: len(fake.numbers) == number)
+        assert world.get(SINKS, "s")["metadata"]["resourceVersion"] == before, "each look found one, and then no more"
+        world.clock.advance(6)
+        await until(lambda: status(world)["cursor"] == 8)
+
+
 async def test_who_stops_says_how_far_it_came(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cloudcore.sinks.runner.TOLD_S", 1e9)
     await append(world, *["d/plc/t"] * 6)
@@ -458,6 +478,22 @@ async def test_who_does_not_lead_any_more_says_nothing_and_the_next_one_sends_ag
 
 
 DATABASE: JsonObject = {"host": "db.example", "database": "plant"}
+
+
+@pytest.mark.parametrize(
+    ("place", "kind"),
+    [
+        ("webhook", HttpReceiver),
+        ("influx", HttpReceiver),
+        ("prometheus", HttpReceiver),
+        ("postgres", PostgresReceiver),
+        ("mqtt", MqttReceiver),
+    ],
+)
+def test_every_place_has_its_receiver(place: str, kind: type[object]) -> None:
+    spec: JsonObject = {place: {"url": "https://there"}}
+    made = receiver_of({"metadata": {"name": "s", "namespace": "d", "uid": "u"}, "spec": spec}, {}, epoch="e")
+    assert type(made) is kind
 
 
 def faults(spec: JsonObject, namespace: str = "d") -> list[str]:
