@@ -52,7 +52,6 @@ from edgecore.store.sqlite import StoreSettings, open_store
 from edgecore.twins.drivers import driver_factories
 from edgecore.twins.notes import StoredNotes
 from skerry.clocks import SystemClock, SystemIds
-from skerry.errors import UnavailableError
 from skerry.frozen import replace
 from skerry.objects.enrolment import split_address
 from skerry.ports import Clock, Ids
@@ -119,16 +118,14 @@ async def serve(settings: EdgeSettings) -> None:
 
 def history_of(settings: EdgeSettings) -> HistoryFile | None:
     """What the gateway itself remembers of its devices: the first to give way on a full disk, and no reason not to
-    start."""
+    start. It is opened when something is kept."""
     if not settings.history_mib:
         return None
-    floor = 2 * settings.free_floor_mib * MIB
-    file = settings.data / "store" / "history.db"
-    try:
-        return HistoryFile(file, bytes_max=settings.history_mib * MIB, free_floor=floor)
-    except UnavailableError as error:
-        LOG.warning("the gateway remembers nothing of its devices until its agent is started again error=%s", error)
-        return None
+    return HistoryFile(
+        settings.data / "store" / "history.db",
+        bytes_max=settings.history_mib * MIB,
+        free_floor=2 * settings.free_floor_mib * MIB,
+    )
 
 
 def _mappers(settings: EdgeSettings) -> Sockets | None:

@@ -3,8 +3,8 @@
 It is a convenience and not the record: what the cloud must have waits in the outbox, whose file this is not. So
 nothing here is synced commit by commit (WAL, `synchronous=NORMAL`: a power cut costs the newest chunks and never the
 file), and a file that turns out to be damaged is thrown away, at whatever moment. One that can't be opened for
-another reason (a full disk, another process, a newer agent's) stays as it is. Methods may take a disk's time: call
-them from a thread. One connection, under a lock.
+another reason (a full disk, another process, a newer agent's) stays as it is, and is tried again. Methods may take a
+disk's time: call them from a thread. One connection, under a lock.
 """
 
 from __future__ import annotations
@@ -87,9 +87,19 @@ class HistoryFile:
         self._last: dict[str, int] = {}
         """The newest number of each series that was kept since the file was opened."""
         self._size = 0
-        self._connection = self._open()
+        self._opened: sqlite3.Connection | None = None
+        self._closed = False
+
+    @property
+    def _connection(self) -> sqlite3.Connection:
+        """Opened when it is first wanted, and where it could not be, when it is wanted again. Under the lock."""
+        if self._opened is None:
+            self._opened = self._open()
+        return self._opened
 
     def _open(self) -> sqlite3.Connection:
+        if self._closed:
+            raise UnavailableError(f"{self._path.name} is closed")
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             try:
@@ -129,15 +139,16 @@ class HistoryFile:
         return connection
 
     def _begin_anew(self, why: sqlite3.Error) -> None:
-        """It broke while it was open. Under the lock."""
-        with suppress(sqlite3.Error):
-            self._connection.close()
+        """It broke while it was open; another is made when it is wanted. Under the lock."""
+        broken, self._opened = self._opened, None
         self._newest, self._last, self._size = {}, {}, 0
+        if broken is not None:
+            with suppress(sqlite3.Error):
+                broken.close()
         try:
             self._throw_away(why)
-            self._connection = self._connected()
-        except (OSError, sqlite3.Error) as error:
-            raise UnavailableError(f"opening {self._path}: {error}") from error
+        except OSError as error:
+            raise UnavailableError(f"throwing {self._path} away: {error}") from error
 
     # --- writing ---
 
@@ -225,17 +236,18 @@ class HistoryFile:
     @contextmanager
     def _transaction(self) -> Generator[None]:
         with self._lock:
+            connection = self._connection
             size, newest, last = self._size, dict(self._newest), dict(self._last)
             try:
-                self._connection.execute("BEGIN IMMEDIATE")
+                connection.execute("BEGIN IMMEDIATE")
                 yield
-                self._connection.execute("UPDATE total SET bytes = ?", (self._size,))
-                self._connection.execute("COMMIT")
+                connection.execute("UPDATE total SET bytes = ?", (self._size,))
+                connection.execute("COMMIT")
             except BaseException as error:
                 self._size, self._newest, self._last = size, newest, last
                 with suppress(sqlite3.Error):
-                    if self._connection.in_transaction:
-                        self._connection.execute("ROLLBACK")
+                    if connection.in_transaction:
+                        connection.execute("ROLLBACK")
                 if isinstance(error, sqlite3.Error):
                     raise self._failed(error, "writing") from error
                 raise
@@ -278,7 +290,10 @@ class HistoryFile:
 
     def close(self) -> None:
         with self._lock:
-            self._connection.close()
+            self._closed = True
+            if self._opened is not None:
+                self._opened.close()
+            self._opened = None
 
 
 def _is_damage(error: sqlite3.Error) -> bool:

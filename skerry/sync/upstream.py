@@ -133,7 +133,7 @@ class Upstream:
         if version < 2:
             through = received.unbroken
             self._urgent = [_Channel(lane=None, next=through + 1, window=self._settings.report_frames)]
-            return self._settled([Prune(lane=None, first=1, through=through)] if through else [])
+            return self._release([Prune(lane=None, first=1, through=through)] if through else [])
         prompt, bulk = received.lanes[PROMPT], received.lanes[BULK]
         if len(prompt) > 1 or prompt.top != prompt.unbroken:
             raise ProtocolError(f"the prompt lane was received in pieces: {prompt.text}")
@@ -147,7 +147,7 @@ class Upstream:
             _Channel(lane=BULK, next=live, window=frames),
         ]
         self._backlog = self._next_hole()
-        return self._settled(
+        return self._release(
             [
                 Prune(lane=lane, first=span.first, through=span.through)
                 for lane, spans in enumerate(received.lanes)
@@ -155,7 +155,7 @@ class Upstream:
             ]
         )
 
-    def _settled(self, prunes: list[Prune]) -> list[Prune]:
+    def _release(self, prunes: list[Prune]) -> list[Prune]:
         """Earlier sessions are over: what of theirs the cloud does not have now, it will have of this one alone."""
         self._outbox.welcomed([(prune.lane, Span(prune.first, prune.through)) for prune in prunes])
         return prunes

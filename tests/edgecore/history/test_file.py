@@ -154,11 +154,12 @@ def test_a_file_that_somebody_else_has_locked_is_left_alone(tmp_path: Path, monk
     other.execute("PRAGMA locking_mode = EXCLUSIVE")
     other.execute("BEGIN EXCLUSIVE")
     monkeypatch.setattr(sqlite3, "connect", lambda *args, **named: connect(*args, **(named | {"timeout": 0.01})))
-    with pytest.raises(UnavailableError, match="locked"):
-        opened(tmp_path)
-    other.close()
     again = opened(tmp_path)
-    assert seqs(again) == [1]
+    with pytest.raises(UnavailableError, match="locked"):
+        again.keep({"s": [kept(2)]})
+    other.close()
+    again.keep({"s": [kept(3)]})
+    assert seqs(again) == [1, 3], "it is tried again"
     again.close()
 
 
@@ -171,7 +172,7 @@ def test_a_newer_agents_file_is_left_alone(tmp_path: Path) -> None:
             other.execute(f"PRAGMA user_version = {version}")
         if version == 99:
             with pytest.raises(UnavailableError, match="has version 99, this agent knows 2"):
-                opened(tmp_path)
+                seqs(opened(tmp_path))
     again = opened(tmp_path)
     assert seqs(again) == [1]
     again.close()
@@ -251,7 +252,18 @@ def test_between_two_lives_nothing_lacks_and_within_each_what_does(*, newest_fir
     assert in_lives([kept(5)], 3 * LIFE + 9)[0].life == 4
 
 
-def test_an_agent_starts_without_a_history_where_it_can_not_be_opened(tmp_path: Path) -> None:
-    (tmp_path / "store" / "history.db" / "in the way").mkdir(parents=True)
-    assert history_of(EdgeSettings(data=tmp_path)) is None
-    assert history_of(EdgeSettings(data=tmp_path / "other")) is not None
+def test_an_agent_starts_where_its_history_can_not_be_opened_and_has_one_when_it_can(tmp_path: Path) -> None:
+    obstacle = tmp_path / "store" / "history.db" / "in the way"
+    obstacle.mkdir(parents=True)
+    file = history_of(EdgeSettings(data=tmp_path))
+    assert file is not None
+    with pytest.raises(UnavailableError, match=r"opening .*history\.db"):
+        file.keep({"s": [kept(1)]})
+    obstacle.rmdir()
+    obstacle.parent.rmdir()
+    file.keep({"s": [kept(2)]})
+    assert seqs(file) == [2]
+    file.close()
+    with pytest.raises(UnavailableError, match=r"history\.db is closed"):
+        seqs(file)
+    assert history_of(EdgeSettings(data=tmp_path, history_mib=0)) is None
