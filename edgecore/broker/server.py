@@ -17,16 +17,18 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Final, Protocol, cast
 
+from skerry.mqtt.limits import Limits
+from skerry.mqtt.outbound import Close, Send
+
 from edgecore.broker.journal import Journal
 from skerry.errors import UnavailableError
 from skerry.frozen import Frozen, field
 from skerry.listening import listening_socket
-from skerry.mqtt.broker import Broker, Close, Guard, Send
+from skerry.mqtt.broker import Broker, Guard
 from skerry.mqtt.codec import Decoder, encode
 from skerry.mqtt.kept import Changes, Message
 from skerry.mqtt.ledger import joined
 from skerry.mqtt.packets import V3, V5, Connack, Connect, Farewell, Packet, PacketError, Reason
-from skerry.mqtt.session import Limits
 from skerry.ports import Clock, Ids
 
 LOG = logging.getLogger(__name__)

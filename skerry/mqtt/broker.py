@@ -14,13 +14,13 @@ Source: MQTT Version 5.0 and MQTT Version 3.1.1 (OASIS).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Final, Protocol, TypeAlias, assert_never
+from typing import Final, Protocol, assert_never
 
-from skerry.frozen import Frozen, replace
-from skerry.mqtt.codec import encode, forwarded
-from skerry.mqtt.kept import Changes, Delivery, Kept, Message, Stage, Subscription
+from skerry.mqtt.codec import forwarded
+from skerry.mqtt.kept import Changes, Delivery, Kept, Message, Subscription
 from skerry.mqtt.ledger import Ledger, keeps
+from skerry.mqtt.limits import Counts, Limits, Totals
+from skerry.mqtt.outbound import Close, Effect, Outbound, Send
 from skerry.mqtt.packets import (
     FAILURES,
     FOREVER,
@@ -43,7 +43,7 @@ from skerry.mqtt.packets import (
     Will,
 )
 from skerry.mqtt.routing import Retained, Routes
-from skerry.mqtt.session import PACKET_IDS, Limits, Session, Totals, is_expired
+from skerry.mqtt.session import PACKET_IDS, Connection, Session
 from skerry.mqtt.topics import SHARE, may_subscribe, shared
 
 CLIENT_BYTES_MAX: Final = 256
@@ -61,41 +61,6 @@ class Guard(Protocol):
 
     def may_publish(self, user: str, client: str, topic: str) -> bool: ...
     def may_hear(self, user: str, client: str, filter: str) -> bool: ...
-
-
-class Send(Frozen, kw_only=False):
-    connection: int
-    packet: Packet
-    droppable: bool = False
-    """Of QoS 0: for a client that reads too slowly it may be left out."""
-
-
-class Close(Frozen, kw_only=False):
-    connection: int
-
-
-Effect: TypeAlias = Send | Close
-
-
-@dataclass(slots=True, eq=False)
-class _Connection:
-    number: int
-    session: Session
-    version: int
-    keepalive_s: int
-    heard_s: float
-    packet_bytes_max: int | None
-    aliases: dict[int, str] = field(default_factory=dict[int, str])
-
-
-@dataclass(slots=True)
-class Counts:
-    """Since it was started."""
-
-    received: int = 0
-    sent: int = 0
-    refused: int = 0
-    """Messages that their publisher had no right to, or that had no room."""
 
 
 class Broker:
@@ -116,12 +81,12 @@ class Broker:
         self._guard = guard
         self._heard = heard
         self._totals = Totals()
-        self._connections: dict[int, _Connection] = {}
+        self._connections: dict[int, Connection] = {}
         self._sessions: dict[str, Session] = {}
         self._routes = Routes()
         self._retained = Retained(self.limits)
         self._ledger = Ledger(row.client for row in kept.sessions) if kept else Ledger()
-        self._effects: list[Effect] = []
+        self._out = Outbound(self.limits, self._totals, self.counts, self._ledger)
         self._swept_s = now_s
         if kept is not None:
             self._restore(kept, now_s)
@@ -159,7 +124,7 @@ class Broker:
     # --- what its shell asks ------------------------------------------------------------------------------
 
     def take_effects(self) -> list[Effect]:
-        effects, self._effects = self._effects, []
+        effects, self._out.effects = self._out.effects, []
         return effects
 
     def take_changes(self) -> Changes | None:
@@ -195,18 +160,17 @@ class Broker:
         """A client whose password was right. `assigned` names one that gave itself no name."""
         refusal = self._refusal(user, packet)
         if refusal is not None:
-            self._effects += (Send(number, Connack(reason=refusal)), Close(number))
+            self._out.effects += (Send(number, Connack(reason=refusal)), Close(number))
             return
         client = packet.client or assigned
         expiry_s = packet.properties.session_expiry_s or 0
         if packet.version != V5:
             expiry_s = 0 if packet.clean else FOREVER
         session, resumed = self._admit(client, user, packet, now_s)
-        session.connection = number
         session.expiry_s = expiry_s
         session.will = packet.will
         session.window = packet.properties.receive_max or PACKET_IDS
-        self._connections[number] = _Connection(
+        session.connection = self._connections[number] = Connection(
             number=number,
             session=session,
             version=packet.version,
@@ -221,8 +185,8 @@ class Broker:
         elif keeps(session):
             self._note_whole(session)
         self._ledger.session(session)
-        self._effects.append(Send(number, self._welcome(packet, assigned, resumed=resumed)))
-        self._resend(session, now_s)
+        self._out.effects.append(Send(number, self._welcome(packet, assigned, resumed=resumed)))
+        self._out.resend(session, now_s)
 
     def _note_whole(self, session: Session) -> None:
         """A session that begins to be kept, with what it holds already."""
@@ -256,7 +220,7 @@ class Broker:
         if held is not None and held.connection is not None:
             # The newer connection of a client replaces the older (3.1.4-3); a will that has time is not for this.
             delay_s = held.will.properties.will_delay_s if held.will else None
-            older = self._connections[held.connection]
+            older = held.connection
             self._dismiss(older, Reason.TAKEN_OVER)
             self._end(older, will=packet.clean or not delay_s, now_s=now_s, goes_on=not packet.clean)
             held = self._sessions.get(client)
@@ -284,15 +248,6 @@ class Broker:
             ),
         )
 
-    def _resend(self, session: Session, now_s: float) -> None:
-        """What was under way, in order (4.4), then what waits."""
-        for delivery in list(session.inflight.values()):
-            if delivery.stage == Stage.RELEASED:
-                self._send(session, Ack(kind=Kind.PUBREL, packet_id=delivery.packet_id))
-            else:
-                self._send_delivery(session, delivery, now_s, again=True)
-        self._pump(session, now_s)
-
     def broken(self, number: int, error: PacketError, now_s: float) -> None:
         """The client sent what MQTT does not allow: its connection ends, and it is told why (4.13)."""
         self.dismiss(number, error.reason, now_s)
@@ -301,7 +256,7 @@ class Broker:
         """End a connection from here."""
         connection = self._connections.get(number)
         if connection is None:
-            self._effects.append(Close(number))
+            self._out.effects.append(Close(number))
             return
         self._dismiss(connection, reason)
         self._end(connection, will=True, now_s=now_s)
@@ -312,12 +267,12 @@ class Broker:
         if connection is not None:
             self._end(connection, will=True, now_s=now_s)
 
-    def _dismiss(self, connection: _Connection, reason: Reason) -> None:
+    def _dismiss(self, connection: Connection, reason: Reason) -> None:
         if connection.version == V5:
-            self._effects.append(Send(connection.number, Farewell(reason=reason)))
-        self._effects.append(Close(connection.number))
+            self._out.effects.append(Send(connection.number, Farewell(reason=reason)))
+        self._out.effects.append(Close(connection.number))
 
-    def _end(self, connection: _Connection, *, will: bool, now_s: float, goes_on: bool = False) -> None:
+    def _end(self, connection: Connection, *, will: bool, now_s: float, goes_on: bool = False) -> None:
         """`goes_on`: another connection takes the session over at once."""
         session = connection.session
         del self._connections[connection.number]
@@ -363,18 +318,18 @@ class Broker:
         except PacketError as error:
             self.broken(number, error, now_s)
 
-    def _receive(self, connection: _Connection, packet: Packet, now_s: float) -> None:
+    def _receive(self, connection: Connection, packet: Packet, now_s: float) -> None:
         match packet:
             case Publish():
                 self._published(connection, packet, now_s)
             case Ack():
-                self._acknowledged(connection.session, packet, now_s)
+                self._out.acknowledged(connection.session, packet, now_s)
             case Subscribe():
                 self._subscribe(connection, packet, now_s)
             case Unsubscribe():
                 self._unsubscribe(connection.session, packet)
             case Ping():
-                self._send(connection.session, Ping(kind=Kind.PINGRESP))
+                self._out.send(connection.session, Ping(kind=Kind.PINGRESP))
             case Farewell():
                 self._farewell(connection, packet, now_s)
             case Connect() | Connack() | Granted():
@@ -382,7 +337,7 @@ class Broker:
             case _:
                 assert_never(packet)
 
-    def _farewell(self, connection: _Connection, packet: Farewell, now_s: float) -> None:
+    def _farewell(self, connection: Connection, packet: Farewell, now_s: float) -> None:
         if packet.kind == Kind.AUTH:
             raise PacketError(Reason.PROTOCOL_ERROR, "AUTH without a method")
         session, expiry_s = connection.session, packet.properties.session_expiry_s
@@ -390,31 +345,31 @@ class Broker:
             if expiry_s and not session.expiry_s:
                 raise PacketError(Reason.PROTOCOL_ERROR, "a session can't be kept that was not to be")
             session.expiry_s = expiry_s
-        self._effects.append(Close(connection.number))
+        self._out.effects.append(Close(connection.number))
         self._end(connection, will=bool(packet.reason), now_s=now_s)
 
     # --- messages from clients ----------------------------------------------------------------------------
 
-    def _published(self, connection: _Connection, packet: Publish, now_s: float) -> None:
+    def _published(self, connection: Connection, packet: Publish, now_s: float) -> None:
         session = connection.session
         topic = _topic(connection, packet, self.limits.aliases)
         self.counts.received += 1
         if packet.qos == 2:
             if packet.packet_id in session.received:
-                self._send(session, Ack(kind=Kind.PUBREC, packet_id=packet.packet_id))
+                self._out.send(session, Ack(kind=Kind.PUBREC, packet_id=packet.packet_id))
                 return
             if connection.version == V5 and len(session.received) >= self.limits.receive:
                 raise PacketError(Reason.RECEIVE_MAX, f"more than {self.limits.receive} messages without an answer")
         reason = self._take(session, topic, packet, now_s)
         if packet.qos == 1:
-            self._send(session, Ack(kind=Kind.PUBACK, packet_id=packet.packet_id, reason=reason))
+            self._out.send(session, Ack(kind=Kind.PUBACK, packet_id=packet.packet_id, reason=reason))
         elif packet.qos == 2:
             if reason < FAILURES:
                 session.received.add(packet.packet_id)
                 self._ledger.received(session, packet.packet_id, here=True)
             elif connection.version != V5:
                 session.received.add(packet.packet_id)  # 3.1.1 can't say no: what was refused goes the usual way
-            self._send(session, Ack(kind=Kind.PUBREC, packet_id=packet.packet_id, reason=reason))
+            self._out.send(session, Ack(kind=Kind.PUBREC, packet_id=packet.packet_id, reason=reason))
 
     def _take(self, session: Session, topic: str, packet: Publish, now_s: float) -> Reason:
         """What becomes of a message."""
@@ -450,7 +405,7 @@ class Broker:
             self._retain(message)
         hearings = self._routes.hearings(message)
         for heard in hearings:
-            self._deliver(heard.session, message, qos=heard.qos, retain=heard.retain, ids=heard.ids, now_s=now_s)
+            self._out.deliver(heard.session, message, qos=heard.qos, retain=heard.retain, ids=heard.ids, now_s=now_s)
         return len(hearings)
 
     def _retain(self, message: Message) -> None:
@@ -463,92 +418,9 @@ class Broker:
         elif self._retained.clear(message.topic) and not ours:
             self._ledger.retained(message.topic, None)
 
-    # --- messages to clients ------------------------------------------------------------------------------
-
-    def _deliver(
-        self, session: Session, message: Message, *, qos: int, retain: bool, ids: tuple[int, ...], now_s: float
-    ) -> None:
-        if not qos:
-            if session.connection is not None:
-                packet = _packet(message, qos=0, retain=retain, ids=ids, now_s=now_s)
-                self._send_message(session, packet, droppable=True)
-            return
-        room, gone = session.admit(message.size, self.limits)
-        for delivery in gone:
-            self._ledger.done(session, delivery)
-        if room:
-            self._ledger.delivery(session, session.push(message, qos=qos, retain=retain, ids=ids))
-            self._pump(session, now_s)
-
-    def _pump(self, session: Session, now_s: float) -> None:
-        while session.connection is not None and (delivery := session.next(self.limits)) is not None:
-            if is_expired(delivery.message, now_s):
-                session.settle(delivery.packet_id)
-                self._ledger.done(session, delivery)
-                continue
-            self._ledger.delivery(session, delivery)
-            self._send_delivery(session, delivery, now_s)
-
-    def _send_delivery(self, session: Session, delivery: Delivery, now_s: float, *, again: bool = False) -> None:
-        packet = _packet(
-            delivery.message, qos=delivery.qos, retain=delivery.retain, ids=delivery.subscription_ids, now_s=now_s
-        )
-        if not self._send_message(session, replace(packet, packet_id=delivery.packet_id, again=again)):
-            session.settle(delivery.packet_id)
-            self._ledger.done(session, delivery)
-
-    def _send_message(self, session: Session, packet: Publish, *, droppable: bool = False) -> bool:
-        """Whether the client may be sent a packet of this size (3.1.2.11.4); what it may not is as if it was sent."""
-        assert session.connection is not None, "its client is there"
-        connection = self._connections[session.connection]
-        most = connection.packet_bytes_max
-        if most is not None and len(encode(packet, connection.version)) > most:
-            session.dropped += 1
-            self._totals.dropped += 1
-            return False
-        self.counts.sent += 1
-        self._effects.append(Send(session.connection, packet, droppable))
-        return True
-
-    def _acknowledged(self, session: Session, packet: Ack, now_s: float) -> None:
-        number = packet.packet_id
-        if packet.kind == Kind.PUBREL:
-            known = number in session.received
-            session.received.discard(number)
-            self._ledger.received(session, number, here=False)
-            reason = Reason.SUCCESS if known else Reason.ID_NOT_FOUND
-            self._send(session, Ack(kind=Kind.PUBCOMP, packet_id=number, reason=reason))
-            return
-        delivery = session.inflight.get(number)
-        if packet.kind == Kind.PUBREC:
-            self._received_by_client(session, delivery, packet)
-        elif delivery is not None and (packet.kind == Kind.PUBACK) == (delivery.qos == 1):
-            if packet.kind == Kind.PUBCOMP and delivery.stage != Stage.RELEASED:
-                raise PacketError(Reason.PROTOCOL_ERROR, "PUBCOMP before PUBREL")
-            session.settle(number)
-            self._ledger.done(session, delivery)
-        self._pump(session, now_s)
-
-    def _received_by_client(self, session: Session, delivery: Delivery | None, packet: Ack) -> None:
-        if delivery is None or delivery.qos != 2:
-            reason = Reason.ID_NOT_FOUND
-        elif packet.reason >= FAILURES:
-            session.settle(packet.packet_id)
-            self._ledger.done(session, delivery)
-            return
-        else:
-            reason = Reason.SUCCESS
-            delivery.stage = Stage.RELEASED
-            self._ledger.delivery(session, delivery)
-        self._send(session, Ack(kind=Kind.PUBREL, packet_id=packet.packet_id, reason=reason))
-
-    def _send(self, session: Session, packet: Packet) -> None:
-        assert session.connection is not None, "its client is there"
-        self._effects.append(Send(session.connection, packet))
-
     # --- subscriptions ------------------------------------------------------------------------------------
 
-    def _subscribe(self, connection: _Connection, packet: Subscribe, now_s: float) -> None:
+    def _subscribe(self, connection: Connection, packet: Subscribe, now_s: float) -> None:
         session = connection.session
         identifier = packet.properties.subscription_ids[0] if packet.properties.subscription_ids else 0
         reasons: list[int] = []
@@ -560,7 +432,7 @@ class Broker:
                 subscription = Subscription(wanted=wanted, identifier=identifier)
                 granted.append((subscription, self._routes.add(session, subscription)))
                 self._ledger.subscription(session, wanted.filter)
-        self._send(session, Granted(kind=Kind.SUBACK, packet_id=packet.packet_id, reasons=tuple(reasons)))
+        self._out.send(session, Granted(kind=Kind.SUBACK, packet_id=packet.packet_id, reasons=tuple(reasons)))
         for subscription, new in granted:
             self._tell_retained(session, subscription, now_s, new=new)
 
@@ -585,7 +457,7 @@ class Broker:
         for message in self._retained.find(filter, now_s):
             if not (wanted.no_local and message.origin == session.client):
                 qos = min(wanted.qos, message.qos)
-                self._deliver(session, message, qos=qos, retain=True, ids=ids, now_s=now_s)
+                self._out.deliver(session, message, qos=qos, retain=True, ids=ids, now_s=now_s)
 
     def _unsubscribe(self, session: Session, packet: Unsubscribe) -> None:
         reasons: list[int] = []
@@ -593,7 +465,7 @@ class Broker:
             known = self._routes.remove(session, filter)
             self._ledger.subscription(session, filter)
             reasons.append(Reason.SUCCESS if known else Reason.NO_SUBSCRIPTION)
-        self._send(session, Granted(kind=Kind.UNSUBACK, packet_id=packet.packet_id, reasons=tuple(reasons)))
+        self._out.send(session, Granted(kind=Kind.UNSUBACK, packet_id=packet.packet_id, reasons=tuple(reasons)))
 
     # --- time ---------------------------------------------------------------------------------------------
 
@@ -623,7 +495,7 @@ class Broker:
                 self._ledger.done(session, delivery)
 
 
-def _topic(connection: _Connection, packet: Publish, aliases_max: int) -> str:
+def _topic(connection: Connection, packet: Publish, aliases_max: int) -> str:
     """With aliases understood (3.3.2.3.4). Raises `PacketError`."""
     alias = packet.properties.topic_alias
     if alias is None:
@@ -648,12 +520,3 @@ def _message_of(will: Will, client: str, now_s: float) -> Message:
         origin=client,
         expires_s=None if expiry_s is None else now_s + expiry_s,
     )
-
-
-def _packet(message: Message, *, qos: int, retain: bool, ids: tuple[int, ...], now_s: float) -> Publish:
-    """With as much of its time as is left (3.3.2.3.3)."""
-    properties = message.properties
-    if ids or message.expires_s is not None:
-        left_s = None if message.expires_s is None else max(1, round(message.expires_s - now_s))
-        properties = replace(properties, subscription_ids=ids, message_expiry_s=left_s)
-    return Publish(topic=message.topic, payload=message.payload, qos=qos, retain=retain, properties=properties)

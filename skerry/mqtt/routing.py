@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 
 from skerry.frozen import Frozen
 from skerry.mqtt.kept import Message, Subscription
-from skerry.mqtt.session import Limits, Session, is_expired
+from skerry.mqtt.limits import Limits
+from skerry.mqtt.session import Session, is_expired
 from skerry.mqtt.topics import FilterTree, TopicTree, shared
 
 

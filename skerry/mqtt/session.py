@@ -11,48 +11,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
-from skerry.frozen import Frozen
 from skerry.mqtt.kept import Delivery, Message, Stage, Subscription
+from skerry.mqtt.limits import Limits, Totals
 from skerry.mqtt.packets import Will
 
 PACKET_IDS: Final = 0xFFFF
-
-
-class Limits(Frozen):
-    """Of everything that a broker holds. What each is for, and what happens there, stands beside it."""
-
-    connections: int = 200
-    """More are refused (0x97)."""
-    sessions: int = 1000
-    """That outlive their connection, too; a client that would need one more is refused (0x97)."""
-    subscriptions: int = 500
-    """Of a session; more are refused (0x97)."""
-    packet_bytes: int = 1 << 20
-    """Of one packet from a client; a longer one ends the connection (0x95)."""
-    receive: int = 64
-    """Messages of QoS 1 and 2 that a client may send without an answer (its Receive Maximum)."""
-    inflight: int = 64
-    """Messages sent to a client and not acknowledged; the rest waits in its queue."""
-    inflight_bytes: int = 1 << 19
-    """The same in bytes; one message may always be on its way."""
-    queue: int = 10_000
-    """Messages that wait for a client; then the oldest is dropped, and counted."""
-    queue_bytes: int = 8 << 20
-    total_bytes: int = 64 << 20
-    """Of all queues: beyond, a session with something to drop drops it, and one without does not take more."""
-    retained: int = 10_000
-    """Topics of which something is retained; a message for one more is refused (0x97)."""
-    retained_bytes: int = 16 << 20
-    aliases: int = 32
-    """Topic aliases of a connection."""
-
-
-@dataclass(slots=True)
-class Totals:
-    """Shared by all sessions of a broker."""
-
-    queued_bytes: int = 0
-    dropped: int = 0
 
 
 @dataclass(slots=True, eq=False)
@@ -63,7 +26,7 @@ class Session:
     user: str
     totals: Totals
     expiry_s: int = 0
-    connection: int | None = None
+    connection: Connection | None = None
     """None: it is away."""
     left_s: float = 0.0
     will: Will | None = None
@@ -167,6 +130,19 @@ class Session:
             self.last_packet_id = self.last_packet_id % PACKET_IDS + 1
             if self.last_packet_id not in self.inflight:
                 return self.last_packet_id
+
+
+@dataclass(slots=True, eq=False)
+class Connection:
+    """What holds for as long as a client is there."""
+
+    number: int
+    session: Session
+    version: int
+    keepalive_s: int
+    heard_s: float
+    packet_bytes_max: int | None
+    aliases: dict[int, str] = field(default_factory=dict[int, str])
 
 
 def is_expired(message: Message, now_s: float) -> bool:

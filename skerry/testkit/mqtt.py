@@ -11,7 +11,7 @@ from devices.payload import Path, parse_path
 from skerry.errors import InvalidError
 from skerry.frozen import Frozen
 from skerry.mqtt.kept import Message
-from skerry.mqtt.session import Limits
+from skerry.mqtt.limits import Limits
 from skerry.objects.json import Json, JsonObject
 
 PUBLISHED_MAX: Final = 10_000

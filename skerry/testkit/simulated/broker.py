@@ -17,6 +17,7 @@ from devices.mqtt.port import Delivery, Hooks, Outgoing
 from edgecore.broker.server import OpenHouse
 from skerry.errors import UnavailableError
 from skerry.mqtt import broker as core
+from skerry.mqtt import outbound
 from skerry.mqtt.kept import Message
 from skerry.mqtt.packets import V3, Ack, Connack, Connect, Kind, Packet, Publish, Subscribe, Unsubscribe, Wanted
 from skerry.objects.json import Json
@@ -148,11 +149,11 @@ class SimulatedBroker:
             if connection is None:
                 continue
             match effect:
-                case core.Send(_, Publish() as packet, _):
+                case outbound.Send(_, Publish() as packet, _):
                     connection.deliver(packet)
-                case core.Send(number, Connack() as packet, _):
+                case outbound.Send(number, Connack() as packet, _):
                     resumed = resumed or (number == greeted and packet.resumed)
-                case core.Close():
+                case outbound.Close():
                     connection.broken("another client has taken its name")
                 case _:
                     pass

@@ -17,8 +17,8 @@ from skerry.errors import UnavailableError
 from skerry.mqtt.codec import encode
 from skerry.mqtt.fields import varint
 from skerry.mqtt.kept import Changes
+from skerry.mqtt.limits import Limits
 from skerry.mqtt.packets import V5, Ack, Kind, Publish
-from skerry.mqtt.session import Limits
 
 CONNACK, PUBLISH, PUBACK, SUBACK, PINGRESP, DISCONNECT = 0x20, 0x30, 0x40, 0x90, 0xD0, 0xE0
 

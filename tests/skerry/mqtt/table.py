@@ -5,8 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+from skerry.mqtt.limits import Limits
+from skerry.mqtt.outbound import Close, Send
+
 from skerry.frozen import replace
-from skerry.mqtt.broker import Broker, Close, Send
+from skerry.mqtt.broker import Broker
 from skerry.mqtt.kept import Changes, DeliveryRow, Kept, Message, SessionRow, Subscription
 from skerry.mqtt.packets import (
     V5,
@@ -21,7 +24,6 @@ from skerry.mqtt.packets import (
     Subscribe,
     Wanted,
 )
-from skerry.mqtt.session import Limits
 
 P = TypeVar("P")
 

@@ -4,6 +4,8 @@ from typing import Any, cast
 
 import pytest
 
+from skerry.mqtt.limits import Limits
+from skerry.mqtt.outbound import Send
 from skerry.mqtt.packets import (
     FOREVER,
     V3,
@@ -23,7 +25,6 @@ from skerry.mqtt.packets import (
     Wanted,
     Will,
 )
-from skerry.mqtt.session import Limits
 from tests.skerry.mqtt.table import Rules, Table
 
 
@@ -585,7 +586,7 @@ def test_a_message_that_is_acknowledged_within_a_turn_costs_the_disk_nothing() -
     hearer, publisher = table.client("h", **lasting()), table.client("p")
     hearer.subscribe("a", 1)
     table.broker.receive(publisher.number, Publish(topic="a", payload=b"x", qos=1, packet_id=1), table.now_s)
-    sent = [effect.packet for effect in table.broker.take_effects() if hasattr(effect, "packet")]  # type: ignore[union-attr]
+    sent = [effect.packet for effect in table.broker.take_effects() if isinstance(effect, Send)]
     number = next(packet.packet_id for packet in sent if isinstance(packet, Publish))
     table.broker.receive(hearer.number, Ack(kind=Kind.PUBACK, packet_id=number), table.now_s)
     assert table.broker.take_changes() is None

@@ -13,9 +13,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from skerry.mqtt.broker import Broker, Close, Send
+from skerry.mqtt.broker import Broker
 from skerry.mqtt.kept import Changes
 from skerry.mqtt.ledger import joined
+from skerry.mqtt.limits import Limits
+from skerry.mqtt.outbound import Close, Send
 from skerry.mqtt.packets import (
     FOREVER,
     Ack,
@@ -29,7 +31,6 @@ from skerry.mqtt.packets import (
     Subscribe,
     Wanted,
 )
-from skerry.mqtt.session import Limits
 from tests.skerry.mqtt.table import Disk, Rules
 
 

@@ -1,0 +1,53 @@
+"""How much a broker holds, and what it counts. Pure; keeps numbers alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """Of everything that a broker holds. What each is for, and what happens there, stands beside it."""
+
+    connections: int = 200
+    """More are refused (0x97)."""
+    sessions: int = 1000
+    """That outlive their connection, too; a client that would need one more is refused (0x97)."""
+    subscriptions: int = 500
+    """Of a session; more are refused (0x97)."""
+    packet_bytes: int = 1 << 20
+    """Of one packet from a client; a longer one ends the connection (0x95)."""
+    receive: int = 64
+    """Messages of QoS 1 and 2 that a client may send without an answer (its Receive Maximum)."""
+    inflight: int = 64
+    """Messages sent to a client and not acknowledged; the rest waits in its queue."""
+    inflight_bytes: int = 1 << 19
+    """The same in bytes; one message may always be on its way."""
+    queue: int = 10_000
+    """Messages that wait for a client; then the oldest is dropped, and counted."""
+    queue_bytes: int = 8 << 20
+    total_bytes: int = 64 << 20
+    """Of all queues: beyond, a session with something to drop drops it, and one without does not take more."""
+    retained: int = 10_000
+    """Topics of which something is retained; a message for one more is refused (0x97)."""
+    retained_bytes: int = 16 << 20
+    aliases: int = 32
+    """Topic aliases of a connection."""
+
+
+@dataclass(slots=True)
+class Totals:
+    """Shared by all sessions of a broker."""
+
+    queued_bytes: int = 0
+    dropped: int = 0
+
+
+@dataclass(slots=True)
+class Counts:
+    """Since it was started."""
+
+    received: int = 0
+    sent: int = 0
+    refused: int = 0
+    """Messages that their publisher had no right to, or that had no room."""

@@ -1,0 +1,143 @@
+"""Messages on their way from a broker to its clients: queues, what is under way, and what was acknowledged.
+
+Pure. Keeps nothing itself: what waits is each session's, what is to be written down the ledger's; `effects` is what
+is to be sent, in order, until somebody takes it. Source: MQTT 5.0, sections 4.3 (QoS), 4.4 (delivery again), 4.6
+(order), 4.9 (flow control).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TypeAlias
+
+from skerry.mqtt.codec import encode
+from skerry.mqtt.kept import Delivery, Message, Stage
+from skerry.mqtt.ledger import Ledger
+from skerry.mqtt.limits import Counts, Limits, Totals
+from skerry.mqtt.packets import FAILURES, Ack, Kind, Packet, PacketError, Publish, Reason
+from skerry.mqtt.session import Session, is_expired
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    connection: int
+    packet: Packet
+    droppable: bool = False
+    """Of QoS 0: for a client that reads too slowly it may be left out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    connection: int
+
+
+Effect: TypeAlias = Send | Close
+
+
+class Outbound:
+    """See the module."""
+
+    def __init__(self, limits: Limits, totals: Totals, counts: Counts, ledger: Ledger) -> None:
+        self.effects: list[Effect] = []
+        self._limits = limits
+        self._totals = totals
+        self._counts = counts
+        self._ledger = ledger
+
+    def deliver(
+        self, session: Session, message: Message, *, qos: int, retain: bool, ids: tuple[int, ...], now_s: float
+    ) -> None:
+        if not qos:
+            if session.connection is not None:
+                packet = _packet(message, qos=0, retain=retain, ids=ids, now_s=now_s)
+                self._send_message(session, packet, droppable=True)
+            return
+        room, gone = session.admit(message.size, self._limits)
+        for delivery in gone:
+            self._ledger.done(session, delivery)
+        if room:
+            self._ledger.delivery(session, session.push(message, qos=qos, retain=retain, ids=ids))
+            self.pump(session, now_s)
+
+    def pump(self, session: Session, now_s: float) -> None:
+        while session.connection is not None and (delivery := session.next(self._limits)) is not None:
+            if is_expired(delivery.message, now_s):
+                session.settle(delivery.packet_id)
+                self._ledger.done(session, delivery)
+                continue
+            self._ledger.delivery(session, delivery)
+            self._send_delivery(session, delivery, now_s)
+
+    def _send_delivery(self, session: Session, delivery: Delivery, now_s: float, *, again: bool = False) -> None:
+        packet = _packet(
+            delivery.message, qos=delivery.qos, retain=delivery.retain, ids=delivery.subscription_ids, now_s=now_s
+        )
+        if not self._send_message(session, replace(packet, packet_id=delivery.packet_id, again=again)):
+            session.settle(delivery.packet_id)
+            self._ledger.done(session, delivery)
+
+    def _send_message(self, session: Session, packet: Publish, *, droppable: bool = False) -> bool:
+        """Whether the client may be sent a packet of this size (3.1.2.11.4); what it may not is as if it was sent."""
+        assert session.connection is not None, "its client is there"
+        most = session.connection.packet_bytes_max
+        if most is not None and len(encode(packet, session.connection.version)) > most:
+            session.dropped += 1
+            self._totals.dropped += 1
+            return False
+        self._counts.sent += 1
+        self.effects.append(Send(session.connection.number, packet, droppable))
+        return True
+
+    def resend(self, session: Session, now_s: float) -> None:
+        """What was under way, in order (4.4), then what waits."""
+        for delivery in list(session.inflight.values()):
+            if delivery.stage == Stage.RELEASED:
+                self.send(session, Ack(kind=Kind.PUBREL, packet_id=delivery.packet_id))
+            else:
+                self._send_delivery(session, delivery, now_s, again=True)
+        self.pump(session, now_s)
+
+    def acknowledged(self, session: Session, packet: Ack, now_s: float) -> None:
+        number = packet.packet_id
+        if packet.kind == Kind.PUBREL:
+            known = number in session.received
+            session.received.discard(number)
+            self._ledger.received(session, number, here=False)
+            reason = Reason.SUCCESS if known else Reason.ID_NOT_FOUND
+            self.send(session, Ack(kind=Kind.PUBCOMP, packet_id=number, reason=reason))
+            return
+        delivery = session.inflight.get(number)
+        if packet.kind == Kind.PUBREC:
+            self._received_by_client(session, delivery, packet)
+        elif delivery is not None and (packet.kind == Kind.PUBACK) == (delivery.qos == 1):
+            if packet.kind == Kind.PUBCOMP and delivery.stage != Stage.RELEASED:
+                raise PacketError(Reason.PROTOCOL_ERROR, "PUBCOMP before PUBREL")
+            session.settle(number)
+            self._ledger.done(session, delivery)
+        self.pump(session, now_s)
+
+    def _received_by_client(self, session: Session, delivery: Delivery | None, packet: Ack) -> None:
+        if delivery is None or delivery.qos != 2:
+            reason = Reason.ID_NOT_FOUND
+        elif packet.reason >= FAILURES:
+            session.settle(packet.packet_id)
+            self._ledger.done(session, delivery)
+            return
+        else:
+            reason = Reason.SUCCESS
+            delivery.stage = Stage.RELEASED
+            self._ledger.delivery(session, delivery)
+        self.send(session, Ack(kind=Kind.PUBREL, packet_id=packet.packet_id, reason=reason))
+
+    def send(self, session: Session, packet: Packet) -> None:
+        assert session.connection is not None, "its client is there"
+        self.effects.append(Send(session.connection.number, packet))
+
+
+def _packet(message: Message, *, qos: int, retain: bool, ids: tuple[int, ...], now_s: float) -> Publish:
+    """With as much of its time as is left (3.3.2.3.3)."""
+    properties = message.properties
+    if ids or message.expires_s is not None:
+        left_s = None if message.expires_s is None else max(1, round(message.expires_s - now_s))
+        properties = replace(properties, subscription_ids=ids, message_expiry_s=left_s)
+    return Publish(topic=message.topic, payload=message.payload, qos=qos, retain=retain, properties=properties)
