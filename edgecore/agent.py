@@ -102,7 +102,7 @@ async def serve(settings: EdgeSettings) -> None:
             sync=settings.sync(),
             bandwidth=bandwidth,
             broker=broker,
-            own_broker=_own_broker(settings, time, ids),
+            own_broker=_own_broker(settings, membership.node, time, ids),
             rules=_rules(settings, membership.node),
             service_bus=_service_bus(settings),
             mappers=_mappers(settings),
@@ -144,7 +144,9 @@ def _broker(settings: EdgeSettings, node: str) -> Open | None:
     return None if broker is None else _opener(broker, f"skerry-{node}-bus")
 
 
-def _own_broker(settings: EdgeSettings, clock: Clock, ids: Ids) -> Callable[[], Coroutine[Any, Any, None]] | None:
+def _own_broker(
+    settings: EdgeSettings, node: str, clock: Clock, ids: Ids
+) -> Callable[[], Coroutine[Any, Any, None]] | None:
     """What runs the embedded broker; None where there is none. Raises `InvalidError`, `UnavailableError`."""
     addresses = embedded_of(settings)
     if not addresses:
@@ -161,6 +163,7 @@ def _own_broker(settings: EdgeSettings, clock: Clock, ids: Ids) -> Callable[[], 
             secure=[(each.host, each.port) for each in addresses if not each.is_loopback],
             tls_files=files if all(files) else None,
             version=AGENT_VERSION,
+            own_clients=f"skerry-{node}-",
         ),
         clock,
         ids,

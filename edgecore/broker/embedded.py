@@ -35,6 +35,8 @@ class Embedding(Frozen):
     tls_files: tuple[str, str] | None
     """Certificate and key; required with `secure`."""
     version: str
+    own_clients: str
+    """How the agent's own client ids begin."""
 
 
 def open_embedded(said: Embedding, clock: Clock, ids: Ids) -> BrokerServer:
@@ -55,7 +57,7 @@ def open_embedded(said: Embedding, clock: Clock, ids: Ids) -> BrokerServer:
             version=said.version,
             listeners=listeners,
             journal=SqliteJournal(said.directory / DATABASE, clock),
-            book=UserBook(said.users_file, password),
+            book=UserBook(said.users_file, password, said.own_clients),
             clock=clock,
             ids=ids,
         )

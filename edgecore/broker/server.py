@@ -83,6 +83,14 @@ class OpenHouse:
         del username, password
         return "anybody"
 
+    def comes_first(self, user: str) -> bool:
+        del user
+        return True
+
+    def may_connect(self, user: str, client: str) -> bool:
+        del user, client
+        return True
+
     def may_publish(self, user: str, client: str, topic: str) -> bool:
         del user, client, topic
         return True

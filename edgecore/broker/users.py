@@ -155,6 +155,8 @@ class UserBook:
 
     path: Path
     agent_password: bytes
+    own_clients: str = ""
+    """How client ids begin that are the agent's alone; "": none."""
     _users: dict[str, User] = field(default_factory=dict[str, User])
     _seen: tuple[int, int] | None = None
     _right: dict[str, bytes] = field(default_factory=dict[str, bytes])
@@ -206,6 +208,14 @@ class UserBook:
             return None
         self._right[username] = digest
         return username
+
+    def comes_first(self, user: str) -> bool:
+        """See `skerry.mqtt.broker.Guard`: the gateway works on where a user's program takes what there is."""
+        return user == AGENT
+
+    def may_connect(self, user: str, client: str) -> bool:
+        """See `skerry.mqtt.broker.Guard`."""
+        return user == AGENT or not self.own_clients or not client.startswith(self.own_clients)
 
     def may_publish(self, user: str, client: str, topic: str) -> bool:
         """See `skerry.mqtt.broker.Guard`."""

@@ -59,6 +59,11 @@ SYS: Final = "$SYS/"
 class Guard(Protocol):
     """Who may do what."""
 
+    def comes_first(self, user: str) -> bool:
+        """Whether it is whoever runs the broker: there is room for it, and the client ids that it wants are its."""
+        ...
+
+    def may_connect(self, user: str, client: str) -> bool: ...
     def may_publish(self, user: str, client: str, topic: str) -> bool: ...
     def may_hear(self, user: str, client: str, filter: str) -> bool: ...
 
@@ -198,33 +203,47 @@ class Broker:
 
     def _refusal(self, user: str, packet: Connect) -> Reason | None:
         client, will = packet.client, packet.will
-        held = self._sessions.get(client)
+        held, first = self._sessions.get(client), self._guard.comes_first(user)
         if packet.properties.auth_method is not None:
             return Reason.BAD_METHOD
         if not client and packet.version != V5 and not packet.clean:
             return Reason.BAD_CLIENT
-        if len(client) > CLIENT_BYTES_MAX or (held is not None and held.user != user):
+        if len(client) > CLIENT_BYTES_MAX or not self._guard.may_connect(user, client):
+            return Reason.BAD_CLIENT
+        if held is not None and held.user != user and not first:
             return Reason.BAD_CLIENT  # a session is its user's: what waits there is for nobody else
         if will is not None and not self._may_publish(user, client, will.topic):
             return Reason.NOT_AUTHORIZED
-        there = held is not None and held.connection is not None
-        if len(self._connections) >= self.limits.connections and not there:
-            return Reason.QUOTA
-        if held is None and len(self._sessions) >= self.limits.sessions:
+        if not self._has_room(user, held, first=first):
             return Reason.QUOTA
         return None
+
+    def _has_room(self, user: str, held: Session | None, *, first: bool) -> bool:
+        """For a connection more, and a session where the client has none."""
+        limits, kept_free = self.limits, 0 if first else self.limits.reserved
+        if held is None or held.connection is None:
+            of_user = sum(each.session.user == user for each in self._connections.values())
+            if len(self._connections) >= limits.connections - kept_free:
+                return False
+            if of_user >= limits.connections_user and not first:
+                return False
+        if held is not None:
+            return True
+        of_user = sum(each.user == user for each in self._sessions.values())
+        return len(self._sessions) < limits.sessions - kept_free and (first or of_user < limits.sessions_user)
 
     def _admit(self, client: str, user: str, packet: Connect, now_s: float) -> tuple[Session, bool]:
         """The client's session, and whether it is one of before (3.1.2.4)."""
         held = self._sessions.get(client)
+        goes_on = held is not None and held.user == user and not packet.clean
         if held is not None and held.connection is not None:
             # The newer connection of a client replaces the older (3.1.4-3); a will that has time is not for this.
             delay_s = held.will.properties.will_delay_s if held.will else None
             older = held.connection
             self._dismiss(older, Reason.TAKEN_OVER)
-            self._end(older, will=packet.clean or not delay_s, now_s=now_s, goes_on=not packet.clean)
+            self._end(older, will=not goes_on or not delay_s, now_s=now_s, goes_on=goes_on)
             held = self._sessions.get(client)
-        if held is not None and not packet.clean and keeps(held):
+        if held is not None and goes_on and keeps(held):
             held.will_due_s = None
             return held, True
         if held is not None:

@@ -13,6 +13,11 @@ class Limits:
     """More are refused (0x97)."""
     sessions: int = 1000
     """That outlive their connection, too; a client that would need one more is refused (0x97)."""
+    connections_user: int = 100
+    """Of one user: nobody takes all there are."""
+    sessions_user: int = 500
+    reserved: int = 16
+    """Connections and sessions that only those have who come first (`Guard`)."""
     subscriptions: int = 500
     """Of a session; more are refused (0x97)."""
     packet_bytes: int = 1 << 20

@@ -361,6 +361,8 @@ def test_an_agent_is_the_broker_of_its_apps(gate: Gateway) -> None:
 
         until(ask)
         assert hearing.stdout is not None and "devices" in json.loads(hearing.stdout.read())
+    taken = [PUB or "", *place, "-i", "skerry-gate-1-rules", "-t", topic, "-m", "{}"]  # the agent's own client id
+    assert subprocess.run(taken, capture_output=True, timeout=30).returncode != 0
     assert (gate.data / "mqtt").stat().st_mode & 0o77 == 0
     assert password not in gate.log()
     assert subprocess.run([*users, "--remove", "app"], cwd=ROOT, timeout=60).returncode == 0

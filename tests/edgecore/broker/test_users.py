@@ -71,6 +71,14 @@ def test_rights_are_patterns(tmp_path: Path) -> None:
     assert not held.may_publish("gone", "c", "a") and not held.may_hear("gone", "c", "a")
 
 
+def test_the_agents_client_ids_are_nobody_elses(tmp_path: Path) -> None:
+    held = UserBook(tmp_path / "users.json", b"agent's", "skerry-gw-1-")
+    assert held.may_connect(AGENT, "skerry-gw-1-rules") and not held.may_connect("ann", "skerry-gw-1-rules")
+    assert held.may_connect("ann", "skerry-gw-10-rules") and held.may_connect("ann", "")
+    assert book(tmp_path / "users.json").may_connect("ann", "skerry-gw-1-rules")
+    assert held.comes_first(AGENT) and not held.comes_first("ann")
+
+
 @pytest.mark.parametrize("client", ["#", "+", "a/b", ""])
 def test_a_client_id_that_would_be_a_wildcard_opens_nothing(client: str) -> None:
     assert not may(["to/%c/#"], "ann", client, "to/other/x", hears=False)

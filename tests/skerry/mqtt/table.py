@@ -77,6 +77,14 @@ class Rules:
 
     unpublished: set[str] = field(default_factory=set[str])
     unheard: set[str] = field(default_factory=set[str])
+    first: set[str] = field(default_factory=set[str])
+    """Users that come first."""
+
+    def comes_first(self, user: str) -> bool:
+        return user in self.first
+
+    def may_connect(self, user: str, client: str) -> bool:
+        return user in self.first or not client.startswith("own-")
 
     def may_publish(self, user: str, client: str, topic: str) -> bool:
         return topic not in self.unpublished

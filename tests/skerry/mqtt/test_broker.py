@@ -326,14 +326,59 @@ def test_a_client_without_a_name_gets_one() -> None:
 
 
 def test_connections_and_sessions_are_bounded() -> None:
-    table = Table(Limits(connections=2, sessions=3))
+    table = Table(Limits(connections=2, sessions=3, reserved=0))
     table.client("a")
     table.client("b")
     assert table.client("c").welcome().reason == Reason.QUOTA
-    table = Table(Limits(connections=9, sessions=1))
+    table = Table(Limits(connections=9, sessions=1, reserved=0))
     table.client("a", **lasting()).vanish()
     assert table.client("b").welcome().reason == Reason.QUOTA
     assert table.client("a", **lasting()).welcome().resumed
+
+
+def test_no_user_takes_all_connections_and_sessions() -> None:
+    table = Table(Limits(connections_user=2, sessions_user=2))
+    many = [table.client(f"m{number}", user="mallory", **lasting()) for number in range(4)]
+    assert [client.welcome().reason for client in many] == [0, 0, Reason.QUOTA, Reason.QUOTA]
+    assert table.client("a", user="ann").welcome().reason == Reason.SUCCESS
+    many[0].vanish()  # it has a connection less, and its session still
+    assert table.client("m5", user="mallory").welcome().reason == Reason.QUOTA
+    assert table.client("m0", user="mallory", **lasting()).welcome().resumed
+
+
+def test_there_is_room_for_who_comes_first_and_for_nobody_instead() -> None:
+    table = Table(Limits(connections=4, sessions=6, reserved=2), Rules(first={"host"}))
+    others = [table.client(f"o{number}", user=f"u{number}") for number in range(3)]
+    assert [client.welcome().reason for client in others] == [0, 0, Reason.QUOTA]
+    assert table.client("h1", user="host").welcome().reason == Reason.SUCCESS
+    away = Table(Limits(sessions=4, reserved=2), Rules(first={"host"}))
+    for number in range(3):
+        away.client(f"o{number}", user=f"u{number}", **lasting()).vanish()
+    assert len(away.disk.sessions) == 2
+    assert away.client("h1", user="host", **lasting()).welcome().reason == Reason.SUCCESS
+
+
+def test_who_comes_first_has_the_client_id_that_it_wants_and_nothing_of_who_had_it() -> None:
+    table = Table(rules=Rules(first={"host"}))
+    mallory = table.client("wanted", user="mallory", **lasting())
+    mallory.subscribe("secret/#", 1)
+    host = table.client("wanted", user="host", **lasting())
+    assert mallory.closed and mallory.got(Farewell)[0].reason == Reason.TAKEN_OVER
+    welcome = host.welcome()
+    assert welcome.reason == Reason.SUCCESS and not welcome.resumed
+    table.client("p").publish("secret/x", qos=1)
+    assert host.messages() == [] and not table.disk.subscriptions
+    host.vanish()
+    assert table.client("wanted", user="mallory").welcome().reason == Reason.BAD_CLIENT
+    table.client("away", user="mallory", **lasting()).vanish()
+    assert not table.client("away", user="host", **lasting()).welcome().resumed
+    assert table.disk.sessions["away"].user == "host"
+
+
+def test_client_ids_may_be_somebodys_alone() -> None:
+    table = Table(rules=Rules(first={"host"}))
+    assert table.client("own-rules", user="mallory").welcome().reason == Reason.BAD_CLIENT
+    assert table.client("own-rules", user="host").welcome().reason == Reason.SUCCESS
 
 
 # --- acknowledgements and flow ----------------------------------------------------------------------------------
