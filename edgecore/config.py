@@ -189,7 +189,11 @@ class MqttUserSettings:
     """`edgecore mqtt-user`."""
 
     data: Path = setting(DATA, help="directory for everything that is kept")
-    add: str = setting("", help="name of a user to add; without it and --remove the users are listed")
+    add: str = setting("", help="name of a user to add; without it, --change and --remove the users are listed")
+    change: str = setting(
+        "",
+        help="name of a user to change: of --publish, --subscribe and --password-file what is given; all else stays",
+    )
     remove: str = setting("", help="name of a user to remove; its clients are disconnected")
     publish: tuple[str, ...] = setting(
         (),

@@ -57,11 +57,10 @@ RETRY_S: Final = 1.0
 class Authority(Protocol):
     """Who comes in. `Guard` says what he may do there."""
 
-    def refresh(self) -> bool:
-        """Whether users changed."""
+    def refresh(self) -> int:
+        """Look for a change of users or rights; how many there were so far."""
         ...
 
-    def knows(self, user: str) -> bool: ...
     async def admit(self, username: str | None, password: bytes | None) -> str | None: ...
 
 
@@ -72,12 +71,12 @@ class Book(Authority, Guard, Protocol):
 class OpenHouse:
     """Whoever comes may do all. Implements `Book`, for tests and demos."""
 
-    def refresh(self) -> bool:
-        return False
+    def refresh(self) -> int:
+        return 0
 
-    def knows(self, user: str) -> bool:
+    def credential(self, user: str) -> bytes | None:
         del user
-        return True
+        return b""
 
     async def admit(self, username: str | None, password: bytes | None) -> str | None:
         del username, password
@@ -137,12 +136,14 @@ class BrokerServer:
         self._to_commit = asyncio.Event()
         self._scheduled = False
         self._dropped_seen = 0
+        self._changes_seen = 0
 
     def now_s(self) -> float:
         return self.parts.clock.monotonic_s()
 
     async def run(self) -> None:
         """Serve until cancelled. Raises `UnavailableError` when an address can't be listened on."""
+        self._review(self.now_s())  # what was kept is of users and rights from before
         servers: list[asyncio.Server] = []
         try:
             servers.extend([await self._listen(listener) for listener in self.parts.listeners])
@@ -260,19 +261,19 @@ class BrokerServer:
         while True:
             now_s = self.now_s()
             self.broker.tick(now_s)
-            if self.parts.book.refresh():
-                self._dismiss_strangers(now_s)
+            self._review(now_s)
             if now_s - told_s >= FIGURES_S:
                 told_s = now_s
                 self._tell_figures(now_s)
             self.schedule()
             await asyncio.sleep(TICK_S)
 
-    def _dismiss_strangers(self, now_s: float) -> None:
-        for number, user in self.broker.users().items():
-            if not self.parts.book.knows(user):
-                LOG.info("broker_dismissed user=%r", user)
-                self.broker.dismiss(number, Reason.ADMINISTRATIVE, now_s)
+    def _review(self, now_s: float) -> None:
+        changes = self.parts.book.refresh()
+        if changes != self._changes_seen:
+            self._changes_seen = changes
+            LOG.info("broker_reviews users or rights have changed")
+            self.broker.review(now_s)
 
     def _tell_figures(self, now_s: float) -> None:
         said = {

@@ -22,7 +22,7 @@ from typing import Any, Final, cast
 
 from skerry.errors import AlreadyExistsError, InvalidError, NotFoundError, UnavailableError
 from skerry.files import unavailable, write_private
-from skerry.frozen import Frozen
+from skerry.frozen import Frozen, replace
 from skerry.mqtt.topics import covers, is_filter, matches
 
 LOG = logging.getLogger(__name__)
@@ -99,6 +99,11 @@ def check_pattern(pattern: object) -> str:
     return pattern
 
 
+def _check_password(name: str, password: bytes) -> None:
+    if not password or len(password) > PASSWORD_BYTES_MAX:
+        raise InvalidError(f"the password of {name}: write 1 to {PASSWORD_BYTES_MAX} bytes")
+
+
 def add_user(
     path: Path, name: str, password: bytes, *, publish: Sequence[str] = (), subscribe: Sequence[str] = ()
 ) -> None:
@@ -107,11 +112,10 @@ def add_user(
         raise InvalidError(f"user {name!r}: write up to 63 letters, digits, dots, dashes and underscores")
     if name == AGENT:
         raise InvalidError(f"user {name}: that is the agent itself")
-    if not password or len(password) > PASSWORD_BYTES_MAX:
-        raise InvalidError(f"the password of {name}: write 1 to {PASSWORD_BYTES_MAX} bytes")
+    _check_password(name, password)
     users = read_users(path)
     if name in users:
-        raise AlreadyExistsError(f"user {name} exists; remove it first")
+        raise AlreadyExistsError(f"user {name} exists; it is changed with --change {name}")
     if len(users) >= USERS_MAX:
         raise InvalidError(f"there are {USERS_MAX} users already")
     salt = secrets.token_bytes(16)
@@ -123,6 +127,30 @@ def add_user(
         subscribe=ALL if every else tuple(check_pattern(each) for each in subscribe),
     )
     write_users(path, users)
+
+
+def change_user(
+    path: Path,
+    name: str,
+    password: bytes | None,
+    *,
+    publish: Sequence[str] = (),
+    subscribe: Sequence[str] = (),
+) -> None:
+    """What is given is new, and all else stays. Raises `NotFoundError`, `InvalidError`, `UnavailableError`."""
+    users = read_users(path)
+    held = users.get(name)
+    if held is None:
+        raise NotFoundError(f"there is no user {name}")
+    if password is not None:
+        _check_password(name, password)
+        salt = secrets.token_bytes(16)
+        held = replace(held, salt=salt, hash=hashed(password, salt))
+    if publish:
+        held = replace(held, publish=tuple(check_pattern(each) for each in publish))
+    if subscribe:
+        held = replace(held, subscribe=tuple(check_pattern(each) for each in subscribe))
+    write_users(path, users | {name: held})
 
 
 def remove_user(path: Path, name: str) -> None:
@@ -159,13 +187,14 @@ class UserBook:
     """How client ids begin that are the agent's alone; "": none."""
     _users: dict[str, User] = field(default_factory=dict[str, User])
     _seen: tuple[int, int] | None = None
+    _changes: int = 0
     _right: dict[str, bytes] = field(default_factory=dict[str, bytes])
     """Keyed digests of passwords, by user."""
     _key: bytes = field(default_factory=lambda: secrets.token_bytes(32))
     _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
 
-    def refresh(self) -> bool:
-        """Read the file if it changed; whether it did. One that can't be read leaves what was known."""
+    def refresh(self) -> int:
+        """Read the file if it changed; how many times it did. One that can't be read leaves what was known."""
         try:
             found = self.path.stat()
             seen = (found.st_mtime_ns, found.st_ino)
@@ -173,21 +202,26 @@ class UserBook:
             seen = (0, 0)
         except OSError as error:
             LOG.warning("broker_users_unreadable reason=%r", str(unavailable(self.path, error)))
-            return False
+            return self._changes
         if seen == self._seen:
-            return False
+            return self._changes
         self._seen = seen
         try:
             before, self._users = self._users, read_users(self.path)
         except (InvalidError, UnavailableError) as error:
             LOG.error("broker_users_unreadable the users from before stay reason=%r", str(error))
-            return False
+            return self._changes
         for name in [name for name in self._right if before.get(name) != self._users.get(name)]:
             del self._right[name]
-        return True
+        self._changes += 1
+        return self._changes
 
-    def knows(self, user: str) -> bool:
-        return user == AGENT or user in self._users
+    def credential(self, user: str) -> bytes | None:
+        """See `skerry.mqtt.broker.Guard`."""
+        if user == AGENT:
+            return b""
+        held = self._users.get(user)
+        return held.hash if held is not None else None
 
     async def admit(self, username: str | None, password: bytes | None) -> str | None:
         """The user, if it is one and this is its password."""

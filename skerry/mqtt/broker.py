@@ -43,7 +43,7 @@ from skerry.mqtt.packets import (
     Will,
 )
 from skerry.mqtt.routing import Retained, Routes
-from skerry.mqtt.session import PACKET_IDS, Connection, Session
+from skerry.mqtt.session import PACKET_IDS, Connection, Session, is_expired
 from skerry.mqtt.topics import SHARE, may_subscribe, shared
 
 CLIENT_BYTES_MAX: Final = 256
@@ -52,12 +52,18 @@ BACK_S_MAX: Final = 10.0
 """So long a client that was there may take to come back to a broker that was started anew."""
 SWEEP_S: Final = 30.0
 """Between two looks for messages whose time is over."""
+ORPHAN_S_MAX: Final = 3600.0
+"""So long the session of a user who was removed is kept: one that is made anew soon has lost nothing."""
 SYS: Final = "$SYS/"
 """Topics on which the broker itself speaks."""
 
 
 class Guard(Protocol):
-    """Who may do what."""
+    """Who may do what. Its answers may change: `Broker.review` is told."""
+
+    def credential(self, user: str) -> bytes | None:
+        """What its password is known by: another one after it was changed. None: it is no user."""
+        ...
 
     def comes_first(self, user: str) -> bool:
         """Whether it is whoever runs the broker: there is room for it, and the client ids that it wants are its."""
@@ -91,7 +97,7 @@ class Broker:
         self._routes = Routes()
         self._retained = Retained(self.limits)
         self._ledger = Ledger(row.client for row in kept.sessions) if kept else Ledger()
-        self._out = Outbound(self.limits, self._totals, self.counts, self._ledger)
+        self._out = Outbound(self.limits, self._totals, self.counts, self._ledger, self._may_hear)
         self._swept_s = now_s
         if kept is not None:
             self._restore(kept, now_s)
@@ -155,9 +161,29 @@ class Broker:
         """By client, what its queue had no room for."""
         return {client: session.dropped for client, session in self._sessions.items() if session.dropped}
 
-    def users(self) -> Mapping[int, str]:
-        """Who is there, by connection."""
-        return {number: connection.session.user for number, connection in self._connections.items()}
+    def review(self, now_s: float) -> None:
+        """Users or their rights have changed. Who is no user any more, or has a new password, is cut off; what may be
+        heard no more is not, nor what waits of it. A subscription stays, and hears again when its right is back."""
+        for session in tuple(self._sessions.values()):
+            credential = self._guard.credential(session.user)
+            known = credential is not None
+            if session.connection is not None and session.connection.credential != credential:
+                self.dismiss(session.connection.number, Reason.ADMINISTRATIVE, now_s)
+            if not known and session.orphaned_s is None:
+                session.orphaned_s = now_s
+            elif known:
+                session.orphaned_s = None
+            if self._sessions.get(session.client) is session:
+                self._review(session, known=known)
+
+    def _review(self, session: Session, *, known: bool) -> None:
+        for wanted in session.subscriptions:
+            self._routes.hush(session, wanted, not self._may_hear(session, shared(wanted)[1]))
+        if known:  # else nobody gets it, unless the user is made anew: then it is looked at again
+            self._out.withhold(session)
+
+    def _may_hear(self, session: Session, filter: str) -> bool:
+        return self._guard.may_hear(session.user, session.client, filter)
 
     # --- connections --------------------------------------------------------------------------------------
 
@@ -181,6 +207,7 @@ class Broker:
             version=packet.version,
             keepalive_s=packet.keepalive_s,
             heard_s=now_s,
+            credential=self._guard.credential(user),
             packet_bytes_max=packet.properties.packet_bytes_max,
         )
         if resumed and not keeps(session):
@@ -312,8 +339,8 @@ class Broker:
 
     def _publish_will(self, session: Session, now_s: float) -> None:
         will, session.will, session.will_due_s = session.will, None, None
-        if will is None:
-            return
+        if will is None or not self._may_publish(session.user, session.client, will.topic):
+            return  # there is none, or its right is gone
         self._publish(_message_of(will, session.client, now_s), now_s)
 
     def _end_session(self, session: Session) -> None:
@@ -461,7 +488,7 @@ class Broker:
         group, filter = shared(wanted.filter)
         if group and wanted.no_local:
             raise PacketError(Reason.PROTOCOL_ERROR, "no local in a shared subscription")
-        if not self._guard.may_hear(session.user, session.client, filter):
+        if not self._may_hear(session, filter):
             return Reason.NOT_AUTHORIZED
         if wanted.filter not in session.subscriptions and len(session.subscriptions) >= self.limits.subscriptions:
             return Reason.QUOTA
@@ -499,7 +526,8 @@ class Broker:
                 self._publish_will(session, now_s)
                 self._ledger.session(session)
             away = session.expiry_s != FOREVER and now_s - session.left_s >= session.expiry_s
-            if away and session.will_due_s is None:
+            orphaned = session.orphaned_s is not None and now_s - session.orphaned_s >= ORPHAN_S_MAX
+            if orphaned or (away and session.will_due_s is None):
                 self._end_session(session)
         if now_s - self._swept_s >= SWEEP_S:
             self._swept_s = now_s
@@ -510,7 +538,7 @@ class Broker:
             self._retained.clear(topic)
             self._ledger.retained(topic, None)
         for session in self._sessions.values():
-            for delivery in session.expire(now_s):
+            for delivery in session.drop(lambda message: is_expired(message, now_s)):
                 self._ledger.done(session, delivery)
 
 

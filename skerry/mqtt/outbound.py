@@ -7,6 +7,7 @@ is to be sent, in order, until somebody takes it. Source: MQTT 5.0, sections 4.3
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
@@ -37,8 +38,16 @@ Effect: TypeAlias = Send | Close
 class Outbound:
     """See the module."""
 
-    def __init__(self, limits: Limits, totals: Totals, counts: Counts, ledger: Ledger) -> None:
+    def __init__(
+        self,
+        limits: Limits,
+        totals: Totals,
+        counts: Counts,
+        ledger: Ledger,
+        may_hear: Callable[[Session, str], bool],
+    ) -> None:
         self.effects: list[Effect] = []
+        self._may_hear = may_hear
         self._limits = limits
         self._totals = totals
         self._counts = counts
@@ -62,8 +71,7 @@ class Outbound:
     def pump(self, session: Session, now_s: float) -> None:
         while session.connection is not None and (delivery := session.next(self._limits)) is not None:
             if is_expired(delivery.message, now_s):
-                session.settle(delivery.packet_id)
-                self._ledger.done(session, delivery)
+                self._settle(session, delivery)
                 continue
             self._ledger.delivery(session, delivery)
             self._send_delivery(session, delivery, now_s)
@@ -73,8 +81,7 @@ class Outbound:
             delivery.message, qos=delivery.qos, retain=delivery.retain, ids=delivery.subscription_ids, now_s=now_s
         )
         if not self._send_message(session, replace(packet, packet_id=delivery.packet_id, again=again)):
-            session.settle(delivery.packet_id)
-            self._ledger.done(session, delivery)
+            self._settle(session, delivery)
 
     def _send_message(self, session: Session, packet: Publish, *, droppable: bool = False) -> bool:
         """Whether the client may be sent a packet of this size (3.1.2.11.4); what it may not is as if it was sent."""
@@ -93,9 +100,16 @@ class Outbound:
         for delivery in list(session.inflight.values()):
             if delivery.stage == Stage.RELEASED:
                 self.send(session, Ack(kind=Kind.PUBREL, packet_id=delivery.packet_id))
+            elif not self._may_hear(session, delivery.message.topic):
+                self._settle(session, delivery)  # it was sent before its right was taken away, and got lost
             else:
                 self._send_delivery(session, delivery, now_s, again=True)
         self.pump(session, now_s)
+
+    def withhold(self, session: Session) -> None:
+        """Nothing waits any more that the client may not hear."""
+        for delivery in session.drop(lambda message: not self._may_hear(session, message.topic)):
+            self._ledger.done(session, delivery)
 
     def acknowledged(self, session: Session, packet: Ack, now_s: float) -> None:
         number = packet.packet_id
@@ -112,22 +126,24 @@ class Outbound:
         elif delivery is not None and (packet.kind == Kind.PUBACK) == (delivery.qos == 1):
             if packet.kind == Kind.PUBCOMP and delivery.stage != Stage.RELEASED:
                 raise PacketError(Reason.PROTOCOL_ERROR, "PUBCOMP before PUBREL")
-            session.settle(number)
-            self._ledger.done(session, delivery)
+            self._settle(session, delivery)
         self.pump(session, now_s)
 
     def _received_by_client(self, session: Session, delivery: Delivery | None, packet: Ack) -> None:
         if delivery is None or delivery.qos != 2:
             reason = Reason.ID_NOT_FOUND
         elif packet.reason >= FAILURES:
-            session.settle(packet.packet_id)
-            self._ledger.done(session, delivery)
+            self._settle(session, delivery)
             return
         else:
             reason = Reason.SUCCESS
             delivery.stage = Stage.RELEASED
             self._ledger.delivery(session, delivery)
         self.send(session, Ack(kind=Kind.PUBREL, packet_id=packet.packet_id, reason=reason))
+
+    def _settle(self, session: Session, delivery: Delivery) -> None:
+        session.settle(delivery.packet_id)
+        self._ledger.done(session, delivery)
 
     def send(self, session: Session, packet: Packet) -> None:
         assert session.connection is not None, "its client is there"

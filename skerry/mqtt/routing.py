@@ -59,32 +59,53 @@ class Routes:
         new = wanted not in session.subscriptions
         self.count += new
         session.subscriptions[wanted] = subscription
-        group, filter = shared(wanted)
+        session.hushed.discard(wanted)
+        self._hear(session, subscription)
+        return new
+
+    def _hear(self, session: Session, subscription: Subscription) -> None:
+        group, filter = shared(subscription.wanted.filter)
         if not group:
             self._plain.put(filter, session.client, (session, subscription))
-            return new
+            return
         held = self._shares.get((group, filter))
         if held is None:
             held = self._shares[group, filter] = _Group()
             self._groups.put(filter, group, held)
         held.members[session.client] = session, subscription
-        return new
 
     def remove(self, session: Session, wanted: str) -> bool:
         """Whether it was there."""
         if session.subscriptions.pop(wanted, None) is None:
             return False
         self.count -= 1
+        if wanted in session.hushed:
+            session.hushed.discard(wanted)
+        else:
+            self._unhear(session, wanted)
+        return True
+
+    def _unhear(self, session: Session, wanted: str) -> None:
         group, filter = shared(wanted)
         if not group:
             self._plain.remove(filter, session.client)
-            return True
+            return
         held = self._shares[group, filter]
         del held.members[session.client]
         if not held.members:
             del self._shares[group, filter]
             self._groups.remove(filter, group)
-        return True
+
+    def hush(self, session: Session, wanted: str, hushed: bool) -> None:
+        """Whether a subscription that is there hears nothing, or what it hears."""
+        if hushed == (wanted in session.hushed):
+            return
+        if hushed:
+            session.hushed.add(wanted)
+            self._unhear(session, wanted)
+        else:
+            session.hushed.discard(wanted)
+            self._hear(session, session.subscriptions[wanted])
 
     def hearings(self, message: Message) -> Sequence[Hearing]:
         """One for each session, however many of its subscriptions match (3.3.4)."""

@@ -7,7 +7,7 @@ Source: MQTT 5.0, sections 4.1 (sessions), 4.3 (QoS), 4.4 (delivery again), 4.6 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -33,7 +33,11 @@ class Session:
     will_due_s: float | None = None
     window: int = PACKET_IDS
     """The client's Receive Maximum."""
+    orphaned_s: float | None = None
+    """Since when its user is none."""
     subscriptions: dict[str, Subscription] = field(default_factory=dict[str, Subscription])
+    hushed: set[str] = field(default_factory=set[str])
+    """Subscriptions whose right was taken away."""
     queue: deque[Delivery] = field(default_factory=deque[Delivery])
     inflight: dict[int, Delivery] = field(default_factory=dict[int, Delivery])
     """By packet id, in the order of sending."""
@@ -110,11 +114,11 @@ class Session:
         self.inflight.clear()
         self.inflight_bytes = 0
 
-    def expire(self, now_s: float) -> Iterator[Delivery]:
-        """Drop what waits for too long."""
+    def drop(self, of_no_use: Callable[[Message], bool]) -> Iterator[Delivery]:
+        """What waits and is of no use any more goes."""
         kept: deque[Delivery] = deque()
         for delivery in self.queue:
-            if is_expired(delivery.message, now_s):
+            if of_no_use(delivery.message):
                 self._count(-delivery.message.size)
                 yield delivery
             else:
@@ -142,6 +146,8 @@ class Connection:
     keepalive_s: int
     heard_s: float
     packet_bytes_max: int | None
+    credential: bytes | None
+    """By which its user was let in."""
     aliases: dict[int, str] = field(default_factory=dict[int, str])
 
 

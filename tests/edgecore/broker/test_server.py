@@ -7,18 +7,20 @@ import threading
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, cast
 
 from edgecore.broker import server as module
 from edgecore.broker.journal import MemoryJournal
 from edgecore.broker.server import BrokerServer, OpenHouse, Peer, ServerParts
+from edgecore.broker.users import UserBook, add_user, remove_user
 from skerry.clocks import SeededIds, SystemClock
 from skerry.errors import UnavailableError
 from skerry.mqtt.codec import encode
 from skerry.mqtt.fields import varint
-from skerry.mqtt.kept import Changes
+from skerry.mqtt.kept import Changes, Kept, Message, SessionRow, Subscription
 from skerry.mqtt.limits import Limits
-from skerry.mqtt.packets import V5, Ack, Kind, Publish
+from skerry.mqtt.packets import FOREVER, V5, Ack, Kind, Publish, Wanted
 
 CONNACK, PUBLISH, PUBACK, SUBACK, PINGRESP, DISCONNECT = 0x20, 0x30, 0x40, 0x90, 0xD0, 0xE0
 
@@ -79,11 +81,15 @@ class FakeTransport:
 class SlowJournal(MemoryJournal):
     """Commits when it is let; raises what it is told to. Implements `Journal`."""
 
-    def __init__(self) -> None:
+    def __init__(self, kept: Kept | None = None) -> None:
+        self.kept = kept or Kept()
         self.go = threading.Event()
         self.go.set()
         self.fails = 0
         self.commits: list[Changes] = []
+
+    def load(self) -> Kept:
+        return self.kept
 
     def commit(self, changes: Changes) -> None:
         self.go.wait(20)
@@ -140,8 +146,8 @@ async def until(true: Callable[[], object], deadline_s: float = 10.0) -> None:
 
 
 @asynccontextmanager
-async def serving(limits: Limits | None = None, book: Any = None) -> AsyncGenerator[Stage]:
-    journal = SlowJournal()
+async def serving(limits: Limits | None = None, book: Any = None, kept: Kept | None = None) -> AsyncGenerator[Stage]:
+    journal = SlowJournal(kept)
     server = BrokerServer(
         ServerParts(
             version="v",
@@ -283,11 +289,11 @@ async def test_a_user_that_is_removed_is_disconnected(monkeypatch: Any) -> None:
     class Book(OpenHouse):
         removed = False
 
-        def refresh(self) -> bool:
-            return self.removed
+        def refresh(self) -> int:
+            return int(self.removed)
 
-        def knows(self, user: str) -> bool:
-            return not self.removed
+        def credential(self, user: str) -> bytes | None:
+            return None if self.removed else b""
 
     book = Book()
     async with serving(book=book) as stage:
@@ -295,6 +301,38 @@ async def test_a_user_that_is_removed_is_disconnected(monkeypatch: Any) -> None:
         book.removed = True
         await until(lambda: transport.closing)
         assert transport.written.endswith(b"\xe0\x02\x98\x00")
+
+
+async def test_a_change_of_users_that_a_login_has_seen_first_counts_all_the_same(
+    monkeypatch: Any, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(module, "TICK_S", 0.3)
+    path = tmp_path / "users.json"
+    for name in ("ann", "bob"):
+        add_user(path, name, b"right")
+    async with serving(book=UserBook(path, b"agent's")) as stage:
+        peer, transport = stage.arrive()
+        peer.data_received(hello("c", user="ann", password="right"))
+        await until(lambda: CONNACK in transport.kinds())
+        remove_user(path, "ann")
+        other, answered = stage.arrive()
+        other.data_received(hello("d", user="bob", password="right"))
+        await until(lambda: CONNACK in answered.kinds())
+        await until(lambda: transport.closing)
+        assert transport.written.endswith(b"\xe0\x02\x98\x00") and not answered.closing
+
+
+async def test_sessions_of_before_are_looked_at_by_the_rights_of_now(tmp_path: Path) -> None:
+    path = tmp_path / "users.json"
+    add_user(path, "ann", b"right", subscribe=["b"])
+    kept = Kept(
+        sessions=[SessionRow(client="c", user="ann", expiry_s=FOREVER, left_s=0)],
+        subscriptions=[("c", Subscription(wanted=Wanted(filter=filter))) for filter in ("a", "b")],
+    )
+    async with serving(book=UserBook(path, b"agent's"), kept=kept) as stage:
+        now_s = stage.server.now_s()
+        await until(lambda: stage.server.broker.publish(Message(topic="a", payload=b"", qos=0), now_s) == 0)
+        assert stage.server.broker.publish(Message(topic="b", payload=b"", qos=0), now_s) == 1
 
 
 async def test_figures_are_told_to_whoever_wants_them() -> None:

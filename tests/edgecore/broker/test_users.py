@@ -41,7 +41,8 @@ async def test_a_change_of_the_file_counts_at_once(tmp_path: Path) -> None:
     assert await held.admit("ann", b"old") is None
     assert await held.admit("ann", b"new") == "ann"
     remove_user(path, "ann")
-    assert held.refresh() and not held.knows("ann") and held.knows(AGENT)
+    before = held.refresh()
+    assert held.refresh() == before > 2 and held.credential("ann") is None
 
 
 async def test_a_file_that_makes_no_sense_leaves_who_was_known(tmp_path: Path) -> None:
@@ -50,7 +51,7 @@ async def test_a_file_that_makes_no_sense_leaves_who_was_known(tmp_path: Path) -
     held = book(path)
     for text in ("{", "[]", '{"ann": {}}', '{"ann": {"salt": "", "hash": "", "publish": ["a#"], "subscribe": []}}'):
         path.write_text(text)
-        assert not held.refresh()
+        assert held.refresh() == 1
         assert await held.admit("ann", b"right") == "ann"
         with pytest.raises(InvalidError):
             read_users(path)
@@ -117,6 +118,26 @@ def test_the_command_writes_a_password_where_there_is_none(tmp_path: Path) -> No
     ]
     assert "removed" in change_users(MqttUserSettings(data=tmp_path, remove="ann"))
     assert "ann" not in change_users(MqttUserSettings(data=tmp_path))
+
+
+def test_the_command_changes_what_it_is_given_and_leaves_the_rest(tmp_path: Path) -> None:
+    change_users(MqttUserSettings(data=tmp_path, add="ann", publish=("a",), subscribe=("b",)))
+    held = book(tmp_path / "mqtt" / "users.json")
+    before = held.credential("ann")
+    assert change_users(MqttUserSettings(data=tmp_path, change="ann", subscribe=("c",))) == "user ann is changed\n"
+    held.refresh()
+    assert held.credential("ann") == before and held.may_publish("ann", "", "a")
+    assert held.may_hear("ann", "", "c") and not held.may_hear("ann", "", "b")
+    said = change_users(MqttUserSettings(data=tmp_path, change="ann", password_file=str(tmp_path / "new")))
+    assert "was written to" in said and (tmp_path / "new").stat().st_mode & 0o77 == 0
+    held.refresh()
+    assert held.credential("ann") not in (before, None) and held.may_hear("ann", "", "c")
+    for wrong in ({"change": "ann"}, {"change": "ann", "remove": "ann"}, {"change": "ann", "publish": ("a#",)}):
+        with pytest.raises(InvalidError):
+            change_users(MqttUserSettings(data=tmp_path, **wrong))  # type: ignore[arg-type]
+    with pytest.raises(NotFoundError):
+        change_users(MqttUserSettings(data=tmp_path, change="bob", password_file=str(tmp_path / "bob")))
+    assert not (tmp_path / "bob").exists()
 
 
 def test_the_command_says_what_it_does_not_understand(tmp_path: Path) -> None:

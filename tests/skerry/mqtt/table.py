@@ -77,8 +77,13 @@ class Rules:
 
     unpublished: set[str] = field(default_factory=set[str])
     unheard: set[str] = field(default_factory=set[str])
+    unknown: set[str] = field(default_factory=set[str])
+    passwords: dict[str, bytes] = field(default_factory=dict[str, bytes])
     first: set[str] = field(default_factory=set[str])
     """Users that come first."""
+
+    def credential(self, user: str) -> bytes | None:
+        return None if user in self.unknown else self.passwords.get(user, b"")
 
     def comes_first(self, user: str) -> bool:
         return user in self.first
@@ -122,6 +127,10 @@ class Table:
                     client.inbox.append(packet)
                 case Close():
                     client.closed = True
+
+    def review(self) -> None:
+        self.broker.review(self.now_s)
+        self.turn()
 
     def after(self, seconds: float) -> None:
         self.now_s += seconds

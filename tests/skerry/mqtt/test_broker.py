@@ -510,6 +510,88 @@ def test_a_will_is_a_message_like_any_other_to_the_guard() -> None:
     assert client.welcome().reason == Reason.NOT_AUTHORIZED and client.closed
 
 
+def test_what_may_be_heard_no_more_is_not_heard_live_nor_from_the_queue_nor_again() -> None:
+    table = Table()
+    hearer = table.client("h", **lasting(receive_max=1))
+    hearer.subscribe("s/+", 1)
+    hearer.subscribe("$share/g/s/shared", 1)
+    hearer.subscribe("fine", 1)
+    publisher = table.client("p")
+    for number, topic in enumerate(("s/sent", "s/waits", "fine")):
+        publisher.publish(topic, qos=1, id=number + 1)
+    assert hearer.messages() == [("s/sent", b"x")]
+    table.rules.unheard |= {"s/+", "s/sent", "s/waits", "s/shared"}
+    table.review()
+    publisher.publish("s/live", qos=1)
+    publisher.publish("s/shared", qos=1, id=2)
+    assert [ack.reason for ack in publisher.got(Ack)[-2:]] == [Reason.NO_SUBSCRIBERS] * 2
+    hearer.vanish()
+    back = table.client("h", **lasting())
+    assert back.messages() == [("fine", b"x")]
+    assert {row.message.topic for row in table.disk.deliveries.values()} == {"fine"}
+
+
+def test_a_subscription_is_heard_again_when_its_right_is_back_also_after_a_new_start() -> None:
+    table = Table()
+    hearer = table.client("h", **lasting())
+    hearer.subscribe("s/+", 0)
+    hearer.subscribe("$share/g/s/+", 0)
+    for unheard, count in ({"s/+"}, 0), (set[str](), 2):
+        table.rules.unheard = unheard
+        table.review()
+        table.client("p").publish("s/1")
+        assert len(hearer.messages()) == count
+    table.rules.unheard = {"s/+"}
+    table.power_cut()
+    table.review()
+    back = table.client("h", **lasting())
+    table.client("p").publish("s/2")
+    assert back.messages() == [] and len(table.disk.subscriptions) == 2
+    assert back.subscribe("s/+") == (Reason.NOT_AUTHORIZED,)
+    back.send(Unsubscribe(packet_id=4, filters=("s/+", "$share/g/s/+")))
+    assert back.got(Granted)[0].reasons == (0, 0) and not table.disk.subscriptions
+    table.rules.unheard = set()
+    table.review()
+    table.client("p").publish("s/3")
+    assert back.messages() == []
+
+
+def test_who_is_no_user_any_more_is_cut_off_and_its_session_ends_after_a_while() -> None:
+    table = Table()
+    hearer = table.client("h", user="ann", **lasting())
+    hearer.subscribe("a", 1)
+    other = table.client("o", user="bob", **lasting())
+    table.rules.unknown, table.rules.unheard = {"ann"}, {"a"}
+    table.review()
+    assert hearer.closed and hearer.got(Farewell)[0].reason == Reason.ADMINISTRATIVE and not other.closed
+    table.after(3000)
+    table.rules.unknown, table.rules.unheard = set(), set()
+    table.review()
+    table.after(3000)
+    back = table.client("h", user="ann", **lasting())
+    assert back.welcome().resumed  # it was made anew in time
+    table.client("p").publish("a", qos=1)
+    assert back.messages() == [("a", b"x")]
+    back.vanish()
+    table.rules.unknown = {"ann"}
+    table.review()
+    table.after(3600)
+    assert set(table.disk.sessions) == {"o"} and not table.disk.subscriptions
+
+
+def test_who_has_a_new_password_logs_in_with_it_and_has_lost_nothing() -> None:
+    table = Table()
+    hearer, other = table.client("h", user="ann", **lasting()), table.client("o", user="bob")
+    hearer.subscribe("a", 1)
+    table.rules.passwords["ann"] = b"new"
+    table.review()
+    assert hearer.closed and not other.closed
+    table.client("p").publish("a", qos=1)
+    back = table.client("h", user="ann", **lasting())
+    table.review()
+    assert not back.closed and back.messages() == [("a", b"x")]
+
+
 # --- wills ------------------------------------------------------------------------------------------------------
 
 
@@ -574,6 +656,16 @@ def test_a_client_that_says_nothing_is_gone_after_one_and_a_half_times_its_keepa
     table.after(2)
     assert client.closed and client.got(Farewell)[0].reason == Reason.SILENT
     assert hearer.messages() == [("gone", b"bye")] and not quiet.closed
+
+
+def test_a_will_whose_right_was_taken_away_is_not_published() -> None:
+    table = Table()
+    hearer = table.client("h")
+    hearer.subscribe("gone", 1)
+    client = table.client("a", will=gone())
+    table.rules.unpublished = {"gone"}
+    client.vanish()
+    assert hearer.messages() == []
 
 
 # --- a new start ------------------------------------------------------------------------------------------------
