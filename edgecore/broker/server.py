@@ -6,6 +6,7 @@ client that reads too slowly loses messages of QoS 0, has those of QoS 1 and 2 w
 more.
 
 In memory: bytes on their way, bounded a client; all else is the broker's own. A crash leaves what was committed.
+While the disk takes nothing, what has to wait for it waits; clients come and go, and hear messages of QoS 0.
 """
 
 from __future__ import annotations
@@ -132,7 +133,6 @@ class BrokerServer:
         self._generation = 0
         """Counts what is to be committed."""
         self._committed = 0
-        self._waiting: Changes | None = None
         self._to_commit = asyncio.Event()
         self._scheduled = False
         self._dropped_seen = 0
@@ -206,55 +206,60 @@ class BrokerServer:
 
     def _flush(self) -> None:
         self._scheduled = False
-        changes = self.broker.take_changes()
-        if changes is not None:
-            self._waiting = changes if self._waiting is None else joined(self._waiting, changes)
-            self._generation += 1
+        if self.broker.has_changes:
             self._to_commit.set()
+        due = self._due
         touched: set[Peer] = set()
         for effect in self.broker.take_effects():
             peer = self.peers.get(effect.connection)
             if peer is None:
                 continue
             match effect:
-                case Send(_, packet, droppable):
-                    peer.give(packet, self._due, droppable=droppable)
+                case Send(number, packet, droppable, waits):
+                    if not peer.give(packet, due if waits else 0, droppable=droppable):
+                        self.broker.unsent(number)
                 case Close():
-                    peer.end(self._due)
+                    peer.end()
             touched.add(peer)
         for peer in touched:
             peer.flush()
 
     @property
     def _due(self) -> int:
-        """The generation that what is sent now waits for; 0: none."""
+        """The generation that what is sent now waits for; 0: none. What is to be written is taken when the disk is
+        free, and is then the next."""
+        if self.broker.has_changes:
+            return self._generation + 1
         return self._generation if self._generation > self._committed else 0
 
     async def _commit_always(self) -> None:
         told = ""
+        unwritten: Changes | None = None
         while True:
             await self._to_commit.wait()
             self._to_commit.clear()
-            changes, self._waiting = self._waiting, None
+            changes = self.broker.take_changes()
+            if changes is None or unwritten is not None:
+                changes = unwritten if changes is None or unwritten is None else joined(unwritten, changes)
             if changes is None:
                 continue
-            generation = self._generation
+            self._generation += 1
             try:
                 await asyncio.shield(asyncio.to_thread(self.parts.journal.commit, changes))
             except UnavailableError as error:
                 if str(error) != told:
                     LOG.error("broker_unwritten clients wait for their acknowledgements reason=%r", str(error))
                 told = str(error)
-                self._waiting = changes if self._waiting is None else joined(changes, self._waiting)
+                unwritten = changes
                 await asyncio.sleep(RETRY_S)
                 self._to_commit.set()
                 continue
             if told:
                 LOG.info("broker_writes_again")
-                told = ""
-            self._committed = generation
+            told, unwritten = "", None
+            self._committed = self._generation
             for peer in list(self.peers.values()):
-                peer.release(generation)
+                peer.release(self._committed)
 
     async def _tick_always(self) -> None:
         told_s = float("-inf")
@@ -306,17 +311,26 @@ class Peer(asyncio.Protocol):
         """What waits for a commit, by its generation; b"" is the end."""
         self._out: list[bytes] = []
         self._out_bytes = 0
+        self._greeted = False
+        """Its CONNACK is not behind anything: what need not wait may go before what does."""
         self._deadline: asyncio.TimerHandle | None = None
         self._asking: asyncio.Task[None] | None = None
         self._welcome = False
         self._ended = False
         self._closing = False
+        self._leaving = False
+        """It ends when what it waits for is sent."""
         self._choked = False
         self.number = 0
 
     @property
     def version(self) -> int:
         return self._decoder.version
+
+    @property
+    def held_bytes(self) -> int:
+        """Of what waits for a commit."""
+        return sum(len(data) for _, data in self._held)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
@@ -343,7 +357,7 @@ class Peer(asyncio.Protocol):
     # --- what comes ---------------------------------------------------------------------------------------
 
     def data_received(self, data: bytes) -> None:
-        if self._ended or self._closing:
+        if self._ended or self._closing or self._leaving:
             return  # a client that is told why it has to go may still be sending
         self._decoder.feed(data)
         self._work()
@@ -408,24 +422,32 @@ class Peer(asyncio.Protocol):
 
     # --- what goes ----------------------------------------------------------------------------------------
 
-    def give(self, packet: Packet, due: int, *, droppable: bool) -> None:
-        """To be sent when generation `due` is committed."""
+    def give(self, packet: Packet, due: int, *, droppable: bool) -> bool:
+        """Whether there was room for it. It is sent when generation `due` is committed."""
         if self._ended or self._closing:
-            return
+            return True
         if droppable and self._transport.get_write_buffer_size() + self._out_bytes > UNSENT_BYTES_MAX:
-            return
-        self._put(encode(packet, self._decoder.version), due)
-
-    def end(self, due: int) -> None:
-        """To be closed then."""
-        self._put(b"", due)
-
-    def _put(self, data: bytes, due: int) -> None:
-        if due or self._held:
+            return False
+        data = encode(packet, self._decoder.version)
+        if due or (self._held and not self._greeted):
+            if droppable and len(self._held) >= HELD_MAX:
+                return False
             self._held.append((due, data))
         else:
+            self._greeted = True  # a client is sent its CONNACK first
             self._out.append(data)
             self._out_bytes += len(data)
+        return True
+
+    def end(self) -> None:
+        """To be closed when all before it is sent. A disk that takes nothing is not waited for: what was not
+        acknowledged by then never is, and the client sends it again."""
+        self._leaving = True
+        if not self._held:
+            self._out.append(b"")
+            return
+        self._held.append((0, b""))
+        asyncio.get_running_loop().call_later(GOODBYE_S, self.abort)
 
     def release(self, generation: int) -> None:
         """This is committed."""
@@ -434,6 +456,7 @@ class Peer(asyncio.Protocol):
         full = self._is_full
         while self._held and self._held[0][0] <= generation:
             data = self._held.popleft()[1]
+            self._greeted = True
             self._out.append(data)
             self._out_bytes += len(data)
         self.flush()

@@ -1,8 +1,8 @@
 """An MQTT broker without its network, disk and clock: packets and `now_s` in, packets to send and rows to write out.
 
-Whoever runs it decides on bytes and passwords, and keeps one rule: what `take_effects` gives is sent when what
-`take_changes` gave before is durable. Then nothing that was acknowledged is lost to a crash, and no message of QoS 2
-comes twice.
+Whoever runs it decides on bytes and passwords, and keeps one rule: what `take_effects` gives, but for what need not
+wait, is sent when all that had changed by then is durable. Then nothing that was acknowledged is lost to a crash, and
+no message of QoS 2 comes twice.
 
 In memory: connections, sessions, what waits for them and what is retained, all bounded (`Limits`). A broker that is
 made of what was kept goes on where it was; clients that were there have a while to come back before their wills are
@@ -138,9 +138,22 @@ class Broker:
         effects, self._out.effects = self._out.effects, []
         return effects
 
+    @property
+    def has_changes(self) -> bool:
+        """Whether something is to be durable before the effects that are there now."""
+        return not self._ledger.is_empty
+
     def take_changes(self) -> Changes | None:
-        """What is to be durable before the effects that are there now."""
+        """All that is to be."""
         return None if self._ledger.is_empty else self._ledger.take(self._sessions)
+
+    def unsent(self, number: int) -> None:
+        """A message that may be left out for a client that reads too slowly was."""
+        connection = self._connections.get(number)
+        if connection is not None:
+            self.counts.sent -= 1
+            connection.session.dropped += 1
+            self._totals.dropped += 1
 
     @property
     def figures(self) -> Mapping[str, int]:
@@ -191,7 +204,7 @@ class Broker:
         """A client whose password was right. `assigned` names one that gave itself no name."""
         refusal = self._refusal(user, packet)
         if refusal is not None:
-            self._out.effects += (Send(number, Connack(reason=refusal)), Close(number))
+            self._out.effects += (Send(number, Connack(reason=refusal), waits=False), Close(number))
             return
         client = packet.client or assigned
         expiry_s = packet.properties.session_expiry_s or 0
@@ -217,7 +230,8 @@ class Broker:
         elif keeps(session):
             self._note_whole(session)
         self._ledger.session(session)
-        self._out.effects.append(Send(number, self._welcome(packet, assigned, resumed=resumed)))
+        welcome = self._welcome(packet, assigned, resumed=resumed)
+        self._out.send(session, welcome, waits=self._ledger.concerns(client))
         self._out.resend(session, now_s)
 
     def _note_whole(self, session: Session) -> None:
@@ -375,7 +389,7 @@ class Broker:
             case Unsubscribe():
                 self._unsubscribe(connection.session, packet)
             case Ping():
-                self._out.send(connection.session, Ping(kind=Kind.PINGRESP))
+                self._out.send(connection.session, Ping(kind=Kind.PINGRESP), waits=False)
             case Farewell():
                 self._farewell(connection, packet, now_s)
             case Connect() | Connack() | Granted():

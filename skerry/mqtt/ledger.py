@@ -48,6 +48,10 @@ class Ledger:
         self._deliveries = {key: held for key, held in self._deliveries.items() if key[0] != client}
         self._received = {place: held for place, held in self._received.items() if place[0] != client}
 
+    def concerns(self, client: str) -> bool:
+        """Whether there is something to write of the client's session itself."""
+        return client in self._ended or client in self._sessions
+
     def subscription(self, session: Session, filter: str) -> None:
         if keeps(session):
             self._subscriptions.add((session.client, filter))
@@ -146,8 +150,10 @@ def _delivery_row(client: str, held: Delivery) -> DeliveryRow:
 
 
 def joined(earlier: Changes, later: Changes) -> Changes:
-    """Both as one, for a disk that did not take the earlier: what the later ends is of no use in the earlier."""
+    """Both as one, for a disk that did not take the earlier. What the later ends is of no use in the earlier, and
+    what was never written need not be deleted: however long it lasts, this is no more than a broker holds."""
     gone, done = set(later.ended), set(later.done)
+    unwritten = {(row.client, row.number) for row in earlier.deliveries}
     stages = {(client, number): (packet_id, stage) for client, number, packet_id, stage in later.staged}
     kept = [row for row in earlier.deliveries if row.client not in gone and (row.client, row.number) not in done]
     moved = [
@@ -161,7 +167,7 @@ def joined(earlier: Changes, later: Changes) -> Changes:
     filters = {*later.unsubscribed, *((client, each.wanted.filter) for client, each in later.subscribed)}
     known = {row.client for row in later.sessions}
     return Changes(
-        ended=(*earlier.ended, *later.ended),
+        ended=tuple(dict.fromkeys((*earlier.ended, *later.ended))),
         sessions=(*(row for row in earlier.sessions if row.client not in gone | known), *later.sessions),
         unsubscribed=(
             *(p for p in earlier.unsubscribed if p[0] not in gone and p not in filters),
@@ -171,7 +177,10 @@ def joined(earlier: Changes, later: Changes) -> Changes:
             *(p for p in earlier.subscribed if p[0] not in gone and (p[0], p[1].wanted.filter) not in filters),
             *later.subscribed,
         ),
-        done=(*(key for key in earlier.done if key[0] not in gone), *later.done),
+        done=(
+            *(key for key in earlier.done if key[0] not in gone),
+            *(key for key in later.done if key not in unwritten),
+        ),
         deliveries=(*moved, *later.deliveries),
         staged=(*(row for row in earlier.staged if row[0] not in gone and row[:2] not in done), *later.staged),
         forgotten=(*(p for p in earlier.forgotten if p[0] not in gone and p not in places), *later.forgotten),

@@ -25,6 +25,8 @@ class Send:
     packet: Packet
     droppable: bool = False
     """Of QoS 0: for a client that reads too slowly it may be left out."""
+    waits: bool = True
+    """For what changed until now to be durable; else it may be sent before what waits, once the client is let in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +94,7 @@ class Outbound:
             self._totals.dropped += 1
             return False
         self._counts.sent += 1
-        self.effects.append(Send(session.connection.number, packet, droppable))
+        self.effects.append(Send(session.connection.number, packet, droppable, waits=not droppable))
         return True
 
     def resend(self, session: Session, now_s: float) -> None:
@@ -145,9 +147,9 @@ class Outbound:
         session.settle(delivery.packet_id)
         self._ledger.done(session, delivery)
 
-    def send(self, session: Session, packet: Packet) -> None:
+    def send(self, session: Session, packet: Packet, *, waits: bool = True) -> None:
         assert session.connection is not None, "its client is there"
-        self.effects.append(Send(session.connection.number, packet))
+        self.effects.append(Send(session.connection.number, packet, waits=waits))
 
 
 def _packet(message: Message, *, qos: int, retain: bool, ids: tuple[int, ...], now_s: float) -> Publish:

@@ -233,6 +233,73 @@ async def test_messages_of_qos_0_wait_for_no_disk() -> None:
         await until(lambda: PUBLISH in heard.kinds())
 
 
+async def test_a_disk_that_takes_nothing_stops_what_waits_for_it_and_nothing_else() -> None:
+    async with serving() as stage:
+        keeper, kept = await stage.greet("k", lasting=True)
+        keeper.data_received(subscribe("a", 1))
+        hearer, heard = await stage.greet("h")
+        hearer.data_received(subscribe("#", 0))
+        await until(lambda: SUBACK in kept.kinds() and SUBACK in heard.kinds())
+        stage.journal.go.clear()
+        publisher, told = await stage.greet("p")  # a client without a session to keep
+        publisher.data_received(publish("a", 1) + b"\xc0\x00")
+        await until(lambda: PINGRESP in told.kinds() and PUBLISH in heard.kinds())
+        for number in range(3000):
+            publisher.data_received(publish("b", 0, b"x" * 100, number))
+            await asyncio.sleep(0)
+        await until(lambda: heard.kinds().count(PUBLISH) == 3001)
+        assert hearer.held_bytes == 0 and PUBACK not in told.kinds() and PUBLISH not in kept.kinds()
+        late, greeted = stage.arrive()
+        late.data_received(hello("late", lasting=True) + b"\xc0\x00")
+        await until(lambda: late.held_bytes)
+        assert not greeted.kinds()  # its session is to be kept: nothing goes before its CONNACK
+        stage.journal.go.set()
+        await until(lambda: PUBACK in told.kinds() and greeted.kinds() == [CONNACK, PINGRESP])
+
+
+async def test_what_waits_for_the_disk_before_a_connack_is_bounded() -> None:
+    async with serving() as stage:
+        keeper, kept = await stage.greet("k", lasting=True)
+        keeper.data_received(subscribe("a", 0))
+        await until(lambda: SUBACK in kept.kinds())
+        stage.journal.go.clear()
+        back, greeted = stage.arrive()
+        back.data_received(hello("k", lasting=True))
+        await until(lambda: back.held_bytes)
+        publisher, _ = await stage.greet("p")
+        for number in range(module.HELD_MAX + 500):
+            publisher.data_received(publish("a", 0, number=number))
+            await asyncio.sleep(0)
+        dropped = stage.server.broker.figures["publish/messages/dropped"]
+        assert 500 <= dropped < 510 and back.held_bytes < 100 * module.HELD_MAX
+        stage.journal.go.set()
+        await until(lambda: greeted.kinds().count(PUBLISH) + dropped == module.HELD_MAX + 500)
+
+
+async def test_who_is_to_go_is_not_kept_for_a_disk_that_takes_nothing(monkeypatch: Any) -> None:
+    monkeypatch.setattr(module, "GOODBYE_S", 0.05)
+    async with serving() as stage:
+        peer, transport = await stage.greet("c", lasting=True)
+        stage.journal.go.clear()
+        peer.data_received(subscribe("a", 1))
+        await asyncio.sleep(0)
+        peer.data_received(b"\xf0\x00")  # AUTH: it is dismissed
+        await until(lambda: transport.closing)
+
+
+async def test_what_is_left_out_for_a_slow_reader_is_counted() -> None:
+    async with serving() as stage:
+        slow, heard = await stage.greet("h")
+        slow.data_received(subscribe("a", 0))
+        await until(lambda: SUBACK in heard.kinds())
+        heard.buffered = module.UNSENT_BYTES_MAX + 1
+        publisher, told = await stage.greet("p")
+        publisher.data_received(publish("a", 0) + b"\xc0\x00")
+        await until(lambda: PINGRESP in told.kinds())
+        assert stage.server.broker.dropped() == {"h": 1}
+        assert stage.server.broker.figures["publish/messages/dropped"] == 1
+
+
 async def test_a_client_that_does_not_read_loses_qos_0_and_is_read_from_no_more() -> None:
     async with serving() as stage:
         slow, heard = await stage.greet("h")
