@@ -163,6 +163,7 @@ class Broker:
             "clients/total": len(self._sessions),
             "subscriptions/count": self._routes.count,
             "retained messages/count": len(self._retained),
+            "retained messages/bytes": self._retained.bytes,
             "messages/received": self.counts.received,
             "messages/sent": self.counts.sent,
             "messages/stored/bytes": self._totals.queued_bytes,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from skerry.frozen import Frozen
 from skerry.mqtt.packets import NONE, Properties, Wanted, Will
@@ -31,12 +31,29 @@ class Message(Frozen):
 
     @property
     def size(self) -> int:
-        """What it costs to keep."""
-        return len(self.topic) + len(self.payload) + OVERHEAD_BYTES
+        """What it costs to keep in memory."""
+        return text_bytes(self.topic) + len(self.payload) + OVERHEAD_BYTES + properties_bytes(self.properties)
 
 
-OVERHEAD_BYTES = 400
-"""Of a message in memory, beside its topic and payload."""
+OVERHEAD_BYTES: Final = 400
+"""Of a message in memory, beside its topic and payload, with its place in a queue."""
+PROPERTIES_BYTES: Final = 320
+PAIR_BYTES: Final = 160
+"""Of a user property, beside its two texts."""
+
+
+def text_bytes(text: str) -> int:
+    """What its letters take in memory, at most."""
+    return len(text) if text.isascii() else 4 * len(text)
+
+
+def properties_bytes(properties: Properties) -> int:
+    """Of those that travel on."""
+    if properties is NONE:
+        return 0
+    texts = text_bytes(properties.content_type or "") + text_bytes(properties.response_topic or "")
+    pairs = sum(text_bytes(name) + text_bytes(value) + PAIR_BYTES for name, value in properties.user)
+    return PROPERTIES_BYTES + texts + len(properties.correlation or b"") + pairs
 
 
 class Stage(IntEnum):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 from skerry.frozen import Frozen
 from skerry.mqtt.kept import Message, Subscription
@@ -150,34 +151,44 @@ def _merged(message: Message, found: Sequence[tuple[Session, Subscription]]) -> 
     yield from by_client.values()
 
 
+LEVEL_BYTES: Final = 400
+"""Of each level of a topic or filter in a tree."""
+
+
+def _size(message: Message) -> int:
+    """Of one that is retained."""
+    return message.size + LEVEL_BYTES * (message.topic.count("/") + 1)
+
+
 class Retained:
     """The newest message of each topic that was published to be kept."""
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._tree: TopicTree[Message] = TopicTree()
-        self._bytes = 0
+        self.bytes = 0
+        """What all of it takes in memory."""
 
     def __len__(self) -> int:
         return len(self._tree)
 
     def has_room(self, message: Message) -> bool:
         before = self._tree.get(message.topic)
-        size = message.size - (before.size if before else 0)
-        return self._bytes + size <= self._limits.retained_bytes and (
+        size = _size(message) - (_size(before) if before else 0)
+        return self.bytes + size <= self._limits.retained_bytes and (
             before is not None or len(self._tree) < self._limits.retained
         )
 
     def put(self, message: Message) -> None:
         before = self._tree.get(message.topic)
-        self._bytes += message.size - (before.size if before else 0)
+        self.bytes += _size(message) - (_size(before) if before else 0)
         self._tree.put(message.topic, message)
 
     def clear(self, topic: str) -> bool:
         """Whether something was there."""
         before = self._tree.remove(topic)
         if before is not None:
-            self._bytes -= before.size
+            self.bytes -= _size(before)
         return before is not None
 
     def find(self, filter: str, now_s: float) -> list[Message]:
