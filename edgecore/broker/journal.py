@@ -259,6 +259,7 @@ class SqliteJournal:
 def _subscription(client: str, subscription: Subscription) -> tuple[Any, ...]:
     wanted = subscription.wanted
     options = wanted.qos | wanted.no_local << 2 | wanted.as_published << 3 | wanted.retain_handling << 4
+    options |= subscription.telling << 6
     return client, wanted.filter, options, subscription.identifier
 
 
@@ -271,4 +272,4 @@ def _read_subscription(row: Any) -> tuple[str, Subscription]:
         as_published=bool(options & 8),
         retain_handling=options >> 4 & 3,
     )
-    return client, Subscription(wanted=wanted, identifier=identifier)
+    return client, Subscription(wanted=wanted, identifier=identifier, telling=bool(options & 64))

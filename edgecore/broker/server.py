@@ -42,6 +42,10 @@ GOODBYE_S: Final = 5.0
 """So long a connection that ends may take to be sent what is left."""
 READ_BYTES_MAX: Final = 16 * 1024
 """Read at once: the agent's other work waits for as long as these take."""
+TOLD_BYTES_MAX: Final = 64 * 1024
+"""Beyond, a client is told no more of what is retained; when it has read it goes on."""
+TELL_S: Final = 0.02
+"""Between two looks whether it has."""
 UNSENT_BYTES_MAX: Final = 256 * 1024
 """Beyond, messages of QoS 0 for this client are dropped."""
 BUFFER_BYTES_MAX: Final = 1 << 20
@@ -135,6 +139,7 @@ class BrokerServer:
         self._committed = 0
         self._to_commit = asyncio.Event()
         self._scheduled = False
+        self._looks: asyncio.TimerHandle | None = None
         self._dropped_seen = 0
         self._changes_seen = 0
 
@@ -153,6 +158,8 @@ class BrokerServer:
         finally:
             for server in servers:
                 server.close()
+            if self._looks is not None:
+                self._looks.cancel()
             self._goodbye()
             self.parts.journal.close()
 
@@ -206,6 +213,7 @@ class BrokerServer:
 
     def _flush(self) -> None:
         self._scheduled = False
+        self._tell_retained()
         if self.broker.has_changes:
             self._to_commit.set()
         due = self._due
@@ -223,6 +231,26 @@ class BrokerServer:
             touched.add(peer)
         for peer in touched:
             peer.flush()
+
+    def _tell_retained(self) -> None:
+        """To everyone with room a portion; the rest in a later turn, when others had theirs."""
+        if not self.broker.behind:
+            return
+        now_s, again = self.now_s(), False
+        for number in tuple(self.broker.behind):
+            peer = self.peers.get(number)
+            if peer is not None and peer.has_room:
+                again = self.broker.tell(number, now_s) or again
+        loop = asyncio.get_running_loop()
+        if again:
+            self._scheduled = True
+            loop.call_soon(self._flush)
+        elif self.broker.behind and self._looks is None:
+            self._looks = loop.call_later(TELL_S, self._look_again)
+
+    def _look_again(self) -> None:
+        self._looks = None
+        self.schedule()
 
     @property
     def _due(self) -> int:
@@ -309,6 +337,7 @@ class Peer(asyncio.Protocol):
         self._transport: asyncio.Transport = cast(asyncio.Transport, None)
         self._held: deque[tuple[int, bytes]] = deque()
         """What waits for a commit, by its generation; b"" is the end."""
+        self.held_bytes = 0
         self._out: list[bytes] = []
         self._out_bytes = 0
         self._greeted = False
@@ -328,9 +357,13 @@ class Peer(asyncio.Protocol):
         return self._decoder.version
 
     @property
-    def held_bytes(self) -> int:
-        """Of what waits for a commit."""
-        return sum(len(data) for _, data in self._held)
+    def has_room(self) -> bool:
+        """For more of what can wait."""
+        return len(self._held) < HELD_MAX and self._unsent_bytes + self.held_bytes <= TOLD_BYTES_MAX
+
+    @property
+    def _unsent_bytes(self) -> int:
+        return self._transport.get_write_buffer_size() + self._out_bytes
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
@@ -352,6 +385,7 @@ class Peer(asyncio.Protocol):
             self._asking.cancel()
         self._ended = True
         self._held.clear()
+        self.held_bytes = 0
         self._server.leave(self)
 
     # --- what comes ---------------------------------------------------------------------------------------
@@ -426,13 +460,14 @@ class Peer(asyncio.Protocol):
         """Whether there was room for it. It is sent when generation `due` is committed."""
         if self._ended or self._closing:
             return True
-        if droppable and self._transport.get_write_buffer_size() + self._out_bytes > UNSENT_BYTES_MAX:
+        if droppable and self._unsent_bytes > UNSENT_BYTES_MAX:
             return False
         data = encode(packet, self._decoder.version)
         if due or (self._held and not self._greeted):
             if droppable and len(self._held) >= HELD_MAX:
                 return False
             self._held.append((due, data))
+            self.held_bytes += len(data)
         else:
             self._greeted = True  # a client is sent its CONNACK first
             self._out.append(data)
@@ -456,6 +491,7 @@ class Peer(asyncio.Protocol):
         full = self._is_full
         while self._held and self._held[0][0] <= generation:
             data = self._held.popleft()[1]
+            self.held_bytes -= len(data)
             self._greeted = True
             self._out.append(data)
             self._out_bytes += len(data)

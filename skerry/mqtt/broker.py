@@ -13,7 +13,8 @@ Source: MQTT Version 5.0 and MQTT Version 3.1.1 (OASIS).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
 from typing import Final, Protocol, assert_never
 
 from skerry.mqtt.codec import forwarded
@@ -43,7 +44,8 @@ from skerry.mqtt.packets import (
     Will,
 )
 from skerry.mqtt.routing import Retained, Routes
-from skerry.mqtt.session import PACKET_IDS, Connection, Session, is_expired
+from skerry.mqtt.session import PACKET_IDS, Connection, Session, Telling, is_expired
+from skerry.mqtt.telling import Teller
 from skerry.mqtt.topics import SHARE, may_subscribe, shared
 
 CLIENT_BYTES_MAX: Final = 256
@@ -98,6 +100,7 @@ class Broker:
         self._retained = Retained(self.limits)
         self._ledger = Ledger(row.client for row in kept.sessions) if kept else Ledger()
         self._out = Outbound(self.limits, self._totals, self.counts, self._ledger, self._may_hear)
+        self._teller = Teller(self.limits, self._retained, self._ledger, self._out)
         self._swept_s = now_s
         if kept is not None:
             self._restore(kept, now_s)
@@ -109,9 +112,6 @@ class Broker:
             session.left_s = now_s if row.left_s is None else row.left_s
             if row.left_s is None and row.will is not None:
                 session.will_due_s = now_s + max(row.will.properties.will_delay_s or 0, BACK_S_MAX)
-        for client, subscription in kept.subscriptions:
-            if client in self._sessions:
-                self._routes.add(self._sessions[client], subscription)
         for each in kept.deliveries:
             if each.client in self._sessions:
                 self._sessions[each.client].restore(
@@ -131,6 +131,12 @@ class Broker:
                 self._sessions[client].received.add(packet_id)
         for message in kept.retained:
             self._retained.put(message)
+        for client, subscription in kept.subscriptions:
+            if client in self._sessions:
+                session = self._sessions[client]
+                self._routes.add(session, replace(subscription, telling=False))
+                if subscription.telling:
+                    session.tellings[subscription.wanted.filter] = Telling(until=self._retained.newest)
 
     # --- what its shell asks ------------------------------------------------------------------------------
 
@@ -146,6 +152,15 @@ class Broker:
     def take_changes(self) -> Changes | None:
         """All that is to be."""
         return None if self._ledger.is_empty else self._ledger.take(self._sessions)
+
+    @property
+    def behind(self) -> Collection[int]:
+        """Connections on which there is something retained yet to be told."""
+        return self._teller.behind
+
+    def tell(self, number: int, now_s: float) -> bool:
+        """Tell a portion of it, to a client that reads; whether there was something to do."""
+        return self._teller.go_on(number, now_s)
 
     def unsent(self, number: int) -> None:
         """A message that may be left out for a client that reads too slowly was."""
@@ -234,6 +249,7 @@ class Broker:
         welcome = self._welcome(packet, assigned, resumed=resumed)
         self._out.send(session, welcome, waits=self._ledger.concerns(client))
         self._out.resend(session, now_s)
+        self._teller.resume(session)
 
     def _note_whole(self, session: Session) -> None:
         """A session that begins to be kept, with what it holds already."""
@@ -337,6 +353,7 @@ class Broker:
         """`goes_on`: another connection takes the session over at once."""
         session = connection.session
         del self._connections[connection.number]
+        self._teller.gone(connection.number)
         session.connection, session.left_s = None, now_s
         delay_s = min(session.will.properties.will_delay_s or 0, session.expiry_s) if session.will else 0
         if not will or goes_on:
@@ -386,7 +403,7 @@ class Broker:
             case Ack():
                 self._out.acknowledged(connection.session, packet, now_s)
             case Subscribe():
-                self._subscribe(connection, packet, now_s)
+                self._subscribe(connection, packet)
             case Unsubscribe():
                 self._unsubscribe(connection.session, packet)
             case Ping():
@@ -481,7 +498,7 @@ class Broker:
 
     # --- subscriptions ------------------------------------------------------------------------------------
 
-    def _subscribe(self, connection: Connection, packet: Subscribe, now_s: float) -> None:
+    def _subscribe(self, connection: Connection, packet: Subscribe) -> None:
         session = connection.session
         identifier = packet.properties.subscription_ids[0] if packet.properties.subscription_ids else 0
         reasons: list[int] = []
@@ -495,7 +512,7 @@ class Broker:
                 self._ledger.subscription(session, wanted.filter)
         self._out.send(session, Granted(kind=Kind.SUBACK, packet_id=packet.packet_id, reasons=tuple(reasons)))
         for subscription, new in granted:
-            self._tell_retained(session, subscription, now_s, new=new)
+            self._teller.begin(session, subscription, new=new)
 
     def _refusal_of(self, session: Session, wanted: Wanted) -> Reason | None:
         if not may_subscribe(wanted.filter):
@@ -509,21 +526,11 @@ class Broker:
             return Reason.QUOTA
         return None
 
-    def _tell_retained(self, session: Session, subscription: Subscription, now_s: float, *, new: bool) -> None:
-        wanted = subscription.wanted
-        group, filter = shared(wanted.filter)
-        if group or wanted.retain_handling == 2 or (wanted.retain_handling == 1 and not new):
-            return
-        ids = (subscription.identifier,) if subscription.identifier else ()
-        for message in self._retained.find(filter, now_s):
-            if not (wanted.no_local and message.origin == session.client):
-                qos = min(wanted.qos, message.qos)
-                self._out.deliver(session, message, qos=qos, retain=True, ids=ids, now_s=now_s)
-
     def _unsubscribe(self, session: Session, packet: Unsubscribe) -> None:
         reasons: list[int] = []
         for filter in packet.filters:
             known = self._routes.remove(session, filter)
+            session.tellings.pop(filter, None)
             self._ledger.subscription(session, filter)
             reasons.append(Reason.SUCCESS if known else Reason.NO_SUBSCRIPTION)
         self._out.send(session, Granted(kind=Kind.UNSUBACK, packet_id=packet.packet_id, reasons=tuple(reasons)))

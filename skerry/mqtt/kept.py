@@ -85,6 +85,8 @@ class Subscription(Frozen):
     wanted: Wanted
     identifier: int = 0
     """0: none."""
+    telling: bool = False
+    """Of a row: it was not told all that was retained when it was made."""
 
 
 class SessionRow(Frozen):

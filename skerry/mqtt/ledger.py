@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from skerry.frozen import replace
-from skerry.mqtt.kept import Changes, Delivery, DeliveryKey, DeliveryRow, Message, SessionRow
+from skerry.mqtt.kept import Changes, Delivery, DeliveryKey, DeliveryRow, Message, SessionRow, Subscription
 from skerry.mqtt.session import Session
 
 
@@ -96,7 +96,7 @@ class Ledger:
                 place for place in self._subscriptions if place[1] not in _filters(sessions, place[0])
             ),
             subscribed=tuple(
-                (client, sessions[client].subscriptions[filter])
+                (client, _subscription(sessions[client], filter))
                 for client, filter in self._subscriptions
                 if filter in _filters(sessions, client)
             ),
@@ -123,6 +123,10 @@ class Ledger:
 
 def _filters(sessions: Mapping[str, Session], client: str) -> Iterable[str]:
     return sessions[client].subscriptions if client in sessions else ()
+
+
+def _subscription(session: Session, filter: str) -> Subscription:
+    return replace(session.subscriptions[filter], telling=filter in session.tellings)
 
 
 def _row(session: Session) -> SessionRow:

@@ -56,12 +56,21 @@ class Outbound:
         self._ledger = ledger
 
     def deliver(
-        self, session: Session, message: Message, *, qos: int, retain: bool, ids: tuple[int, ...], now_s: float
+        self,
+        session: Session,
+        message: Message,
+        *,
+        qos: int,
+        retain: bool,
+        ids: tuple[int, ...],
+        now_s: float,
+        droppable: bool = True,
     ) -> None:
+        """`droppable`: with QoS 0, a client that reads too slowly does not get it."""
         if not qos:
             if session.connection is not None:
                 packet = _packet(message, qos=0, retain=retain, ids=ids, now_s=now_s)
-                self._send_message(session, packet, droppable=True)
+                self._send_message(session, packet, droppable=droppable)
             return
         room, gone = session.admit(message.size, self._limits)
         for delivery in gone:
@@ -94,7 +103,7 @@ class Outbound:
             self._totals.dropped += 1
             return False
         self._counts.sent += 1
-        self.effects.append(Send(session.connection.number, packet, droppable, waits=not droppable))
+        self.effects.append(Send(session.connection.number, packet, droppable, waits=packet.qos > 0))
         return True
 
     def resend(self, session: Session, now_s: float) -> None:

@@ -160,12 +160,19 @@ def _size(message: Message) -> int:
     return message.size + LEVEL_BYTES * (message.topic.count("/") + 1)
 
 
+class _Held(Frozen, kw_only=False):
+    number: int
+    message: Message
+
+
 class Retained:
     """The newest message of each topic that was published to be kept."""
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
-        self._tree: TopicTree[Message] = TopicTree()
+        self._tree: TopicTree[_Held] = TopicTree()
+        self.newest = 0
+        """The number of the message that came last."""
         self.bytes = 0
         """What all of it takes in memory."""
 
@@ -174,25 +181,34 @@ class Retained:
 
     def has_room(self, message: Message) -> bool:
         before = self._tree.get(message.topic)
-        size = _size(message) - (_size(before) if before else 0)
+        size = _size(message) - (_size(before.message) if before else 0)
         return self.bytes + size <= self._limits.retained_bytes and (
             before is not None or len(self._tree) < self._limits.retained
         )
 
     def put(self, message: Message) -> None:
         before = self._tree.get(message.topic)
-        self.bytes += _size(message) - (_size(before) if before else 0)
-        self._tree.put(message.topic, message)
+        self.bytes += _size(message) - (_size(before.message) if before else 0)
+        self.newest += 1
+        self._tree.put(message.topic, _Held(self.newest, message))
 
     def clear(self, topic: str) -> bool:
         """Whether something was there."""
         before = self._tree.remove(topic)
         if before is not None:
-            self.bytes -= _size(before)
+            self.bytes -= _size(before.message)
         return before is not None
 
-    def find(self, filter: str, now_s: float) -> list[Message]:
-        return [message for message in self._tree.find(filter) if not is_expired(message, now_s)]
+    def topics(self, filter: str) -> list[str]:
+        """Of those that match."""
+        return [held.message.topic for held in self._tree.find(filter)]
+
+    def get(self, topic: str, until: int, now_s: float) -> Message | None:
+        """What is retained of it; None: nothing, or what came after the message of this number."""
+        held = self._tree.get(topic)
+        if held is None or held.number > until or is_expired(held.message, now_s):
+            return None
+        return held.message
 
     def expired(self, now_s: float) -> list[str]:
-        return [topic for topic, message in self._tree.items() if is_expired(message, now_s)]
+        return [topic for topic, held in self._tree.items() if is_expired(held.message, now_s)]

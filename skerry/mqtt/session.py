@@ -19,6 +19,16 @@ PACKET_IDS: Final = 0xFFFF
 
 
 @dataclass(slots=True, eq=False)
+class Telling:
+    """What a subscription is yet to be told of what is retained."""
+
+    until: int
+    """The newest message that was retained when the subscription was made."""
+    topics: list[str] | None = None
+    """That match, the next one last; None: nobody has looked."""
+
+
+@dataclass(slots=True, eq=False)
 class Session:
     """See the module."""
 
@@ -38,6 +48,8 @@ class Session:
     subscriptions: dict[str, Subscription] = field(default_factory=dict[str, Subscription])
     hushed: set[str] = field(default_factory=set[str])
     """Subscriptions whose right was taken away."""
+    tellings: dict[str, Telling] = field(default_factory=dict[str, Telling])
+    """By subscription, in the order in which they are told."""
     queue: deque[Delivery] = field(default_factory=deque[Delivery])
     inflight: dict[int, Delivery] = field(default_factory=dict[int, Delivery])
     """By packet id, in the order of sending."""

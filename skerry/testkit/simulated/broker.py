@@ -142,6 +142,8 @@ class SimulatedBroker:
 
     def _turn(self, greeted: int = 0) -> bool:
         """Send what there is to send; whether the client that is greeted has a session of before."""
+        while any(self._broker.tell(number, self._loop.time()) for number in tuple(self._broker.behind)):
+            pass  # all at once: what it has room for is not what is simulated
         self._broker.take_changes()  # nothing outlives the process
         resumed = False
         for effect in self._broker.take_effects():

@@ -300,6 +300,23 @@ async def test_what_is_left_out_for_a_slow_reader_is_counted() -> None:
         assert stage.server.broker.figures["publish/messages/dropped"] == 1
 
 
+async def test_what_is_retained_is_told_as_fast_as_it_is_read_and_all_of_it() -> None:
+    async with serving() as stage:
+        server = stage.server
+        for number in range(1000):
+            message = Message(topic=f"homeassistant/{number}", payload=b"x" * 600, qos=0, retain=True)
+            server.broker.publish(message, server.now_s())
+        slow, heard = await stage.greet("h")
+        heard.buffered = module.TOLD_BYTES_MAX + 1
+        slow.data_received(subscribe("homeassistant/#", 0) + b"\xc0\x00")
+        await until(lambda: PINGRESP in heard.kinds())
+        await asyncio.sleep(5 * module.TELL_S)
+        assert PUBLISH not in heard.kinds()
+        heard.buffered = 0
+        await until(lambda: heard.kinds().count(PUBLISH) == 1000)
+        assert not server.broker.behind and server.broker.figures["publish/messages/dropped"] == 0
+
+
 async def test_a_client_that_does_not_read_loses_qos_0_and_is_read_from_no_more() -> None:
     async with serving() as stage:
         slow, heard = await stage.greet("h")

@@ -117,6 +117,8 @@ class Table:
         return client
 
     def turn(self) -> None:
+        while any(self.broker.tell(number, self.now_s) for number in tuple(self.broker.behind)):
+            pass
         changes = self.broker.take_changes()
         if changes is not None:
             self.disk.commit(changes)
