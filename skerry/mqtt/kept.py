@@ -79,6 +79,8 @@ class Delivery:
     stage: Stage = Stage.WAITS
     saved: bool = False
     """A row of it was given to be written."""
+    open: bool = False
+    """Sent on this connection and not acknowledged: it counts for the client's Receive Maximum."""
 
 
 class Subscription(Frozen):

@@ -80,12 +80,20 @@ class Outbound:
             self.pump(session, now_s)
 
     def pump(self, session: Session, now_s: float) -> None:
-        while session.connection is not None and (delivery := session.next(self._limits)) is not None:
-            if is_expired(delivery.message, now_s):
+        """What the client may be sent now."""
+        while session.connection is not None:
+            if (delivery := session.next_again(self._limits)) is not None:
+                if self._may_hear(session, delivery.message.topic):
+                    self._send_delivery(session, delivery, now_s, again=True)
+                else:
+                    self._settle(session, delivery)  # it got lost, and its right was taken away since
+            elif (delivery := session.next(self._limits)) is None:
+                return
+            elif is_expired(delivery.message, now_s):
                 self._settle(session, delivery)
-                continue
-            self._ledger.delivery(session, delivery)
-            self._send_delivery(session, delivery, now_s)
+            else:
+                self._ledger.delivery(session, delivery)
+                self._send_delivery(session, delivery, now_s)
 
     def _send_delivery(self, session: Session, delivery: Delivery, now_s: float, *, again: bool = False) -> None:
         packet = _packet(
@@ -108,13 +116,8 @@ class Outbound:
 
     def resend(self, session: Session, now_s: float) -> None:
         """What was under way, in order (4.4), then what waits."""
-        for delivery in list(session.inflight.values()):
-            if delivery.stage == Stage.RELEASED:
-                self.send(session, Ack(kind=Kind.PUBREL, packet_id=delivery.packet_id))
-            elif not self._may_hear(session, delivery.message.topic):
-                self._settle(session, delivery)  # it was sent before its right was taken away, and got lost
-            else:
-                self._send_delivery(session, delivery, now_s, again=True)
+        for delivery in session.resume():
+            self.send(session, Ack(kind=Kind.PUBREL, packet_id=delivery.packet_id))
         self.pump(session, now_s)
 
     def withhold(self, session: Session) -> None:

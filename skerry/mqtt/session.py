@@ -53,6 +53,10 @@ class Session:
     queue: deque[Delivery] = field(default_factory=deque[Delivery])
     inflight: dict[int, Delivery] = field(default_factory=dict[int, Delivery])
     """By packet id, in the order of sending."""
+    again: deque[Delivery] = field(default_factory=deque[Delivery])
+    """Of those, what was sent on a connection before, and is to be on this one."""
+    open: int = 0
+    """Of those, what was sent on this connection."""
     received: set[int] = field(default_factory=set[int])
     """Packet ids of QoS 2 that came and were not released."""
     bytes: int = 0
@@ -97,9 +101,26 @@ class Session:
             self.inflight[delivery.packet_id] = delivery
             self.inflight_bytes += delivery.message.size
 
+    def resume(self) -> list[Delivery]:
+        """A new connection, which begins with the whole of the client's Receive Maximum (4.9): what was released on
+        one before."""
+        self.open = 0
+        for delivery in self.inflight.values():
+            delivery.open = False
+        self.again = deque(each for each in self.inflight.values() if each.stage == Stage.SENT)
+        return [each for each in self.inflight.values() if each.stage == Stage.RELEASED]
+
+    def next_again(self, limits: Limits) -> Delivery | None:
+        """The oldest that is to be sent once more, if the client may be sent one."""
+        while self.again and self.open < min(self.window, limits.inflight):
+            delivery = self.again.popleft()
+            if self.inflight.get(delivery.packet_id) is delivery and delivery.stage == Stage.SENT:
+                return self._opened(delivery)
+        return None
+
     def next(self, limits: Limits) -> Delivery | None:
         """The oldest that waits, with a packet id, if the client may be sent one more."""
-        if not self.queue or len(self.inflight) >= min(self.window, limits.inflight):
+        if not self.queue or self.open >= self.window or len(self.inflight) >= limits.inflight:
             return None
         size = self.queue[0].message.size
         if self.inflight and self.inflight_bytes + size > limits.inflight_bytes:
@@ -109,12 +130,18 @@ class Session:
         delivery.stage = Stage.SENT
         self.inflight[delivery.packet_id] = delivery
         self.inflight_bytes += size
+        return self._opened(delivery)
+
+    def _opened(self, delivery: Delivery) -> Delivery:
+        delivery.open = True
+        self.open += 1
         return delivery
 
     def settle(self, packet_id: int) -> Delivery | None:
         """It is done, acknowledged or of no use any more."""
         delivery = self.inflight.pop(packet_id, None)
         if delivery is not None:
+            self.open -= delivery.open
             self.inflight_bytes -= delivery.message.size
             self._count(-delivery.message.size)
         return delivery
@@ -124,7 +151,8 @@ class Session:
         self._count(-self.bytes)
         self.queue.clear()
         self.inflight.clear()
-        self.inflight_bytes = 0
+        self.again.clear()
+        self.inflight_bytes = self.open = 0
 
     def drop(self, of_no_use: Callable[[Message], bool]) -> Iterator[Delivery]:
         """What waits and is of no use any more goes."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from skerry.mqtt.limits import Limits
 from skerry.mqtt.outbound import Close, Send
@@ -12,6 +12,7 @@ from skerry.frozen import replace
 from skerry.mqtt.broker import Broker
 from skerry.mqtt.kept import Changes, DeliveryRow, Kept, Message, SessionRow, Subscription
 from skerry.mqtt.packets import (
+    FOREVER,
     V5,
     Ack,
     Connack,
@@ -26,6 +27,11 @@ from skerry.mqtt.packets import (
 )
 
 P = TypeVar("P")
+
+
+def lasting(seconds: int = FOREVER, **more: Any) -> dict[str, Any]:
+    """What a client says that has its session kept."""
+    return {"clean": False, "properties": Properties(session_expiry_s=seconds, **more)}
 
 
 @dataclass

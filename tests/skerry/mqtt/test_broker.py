@@ -7,7 +7,6 @@ import pytest
 from skerry.mqtt.limits import Limits
 from skerry.mqtt.outbound import Send
 from skerry.mqtt.packets import (
-    FOREVER,
     V3,
     V5,
     Ack,
@@ -25,13 +24,7 @@ from skerry.mqtt.packets import (
     Wanted,
     Will,
 )
-from tests.skerry.mqtt.table import Rules, Table
-
-
-def lasting(seconds: int = FOREVER, **more: Any) -> dict[str, Any]:
-    """What a client says that has its session kept."""
-    return {"clean": False, "properties": Properties(session_expiry_s=seconds, **more)}
-
+from tests.skerry.mqtt.table import Rules, Table, lasting
 
 # --- who hears what ---------------------------------------------------------------------------------------------
 
@@ -379,111 +372,6 @@ def test_client_ids_may_be_somebodys_alone() -> None:
     table = Table(rules=Rules(first={"host"}))
     assert table.client("own-rules", user="mallory").welcome().reason == Reason.BAD_CLIENT
     assert table.client("own-rules", user="host").welcome().reason == Reason.SUCCESS
-
-
-# --- acknowledgements and flow ----------------------------------------------------------------------------------
-
-
-def test_a_message_of_qos_2_that_comes_twice_is_delivered_once() -> None:
-    table = Table()
-    publisher, hearer = table.client("p"), table.client("h")
-    hearer.subscribe("a", 2)
-    publisher.publish("a", qos=2, id=5)
-    publisher.publish("a", qos=2, id=5, again=True)
-    assert [ack.kind for ack in publisher.got(Ack)] == [Kind.PUBREC, Kind.PUBREC]
-    publisher.send(Ack(kind=Kind.PUBREL, packet_id=5))
-    publisher.send(Ack(kind=Kind.PUBREL, packet_id=5))
-    assert [ack.reason for ack in publisher.got(Ack)] == [0, Reason.ID_NOT_FOUND]
-    publisher.publish("a", qos=2, id=5)
-    assert len(hearer.messages()) == 2
-
-
-def test_no_more_is_under_way_than_the_client_asked_for() -> None:
-    table = Table()
-    hearer = table.client("h", properties=Properties(receive_max=2))
-    hearer.subscribe("a", 1)
-    publisher = table.client("p")
-    for number in range(5):
-        publisher.publish("a", b"%d" % number, qos=1, id=number + 1)
-    first = hearer.got(Publish)
-    assert [packet.payload for packet in first] == [b"0", b"1"]
-    hearer.ack(first[0])
-    assert hearer.messages() == [("a", b"2")]
-
-
-def test_a_client_that_sends_more_of_qos_2_than_it_may_is_cut_off() -> None:
-    table = Table(Limits(receive=2))
-    publisher = table.client("p")
-    assert publisher.welcome().properties.receive_max == 2
-    for number in (1, 2, 3):
-        publisher.publish("a", qos=2, id=number)
-    assert publisher.got(Farewell)[0].reason == Reason.RECEIVE_MAX
-
-
-def test_a_full_queue_drops_the_oldest_and_counts() -> None:
-    table = Table(Limits(queue=3))
-    hearer = table.client("h", **lasting())
-    hearer.subscribe("a", 1)
-    hearer.vanish()
-    publisher = table.client("p")
-    for number in range(5):
-        publisher.publish("a", b"%d" % number, qos=1, id=number + 1)
-    assert table.broker.dropped() == {"h": 2} and table.broker.figures["publish/messages/dropped"] == 2
-    assert [row.message.payload for row in table.disk.kept().deliveries] == [b"2", b"3", b"4"]
-    assert [payload for _, payload in table.client("h", **lasting()).messages()] == [b"2", b"3", b"4"]
-
-
-def test_queues_are_bounded_in_bytes_too_each_and_all() -> None:
-    for limits in (Limits(queue_bytes=1200), Limits(total_bytes=1200)):
-        table = Table(limits)
-        hearer = table.client("h", **lasting())
-        hearer.subscribe("a", 1)
-        hearer.vanish()
-        publisher = table.client("p")
-        for number in range(5):
-            publisher.publish("a", b"%d" % number, qos=1, id=number + 1)
-        assert [payload for _, payload in table.client("h", **lasting()).messages()] == [b"3", b"4"]
-    assert table.broker.figures["messages/stored/bytes"] == 2 * 402
-
-
-def test_a_packet_that_is_too_large_for_a_client_is_kept_from_it_alone() -> None:
-    table = Table()
-    small = table.client("s", properties=Properties(packet_bytes_max=30, session_expiry_s=9))
-    large = table.client("l")
-    small.subscribe("a", 1)
-    large.subscribe("a", 1)
-    publisher = table.client("p")
-    publisher.publish("a", b"x" * 40, qos=1)
-    publisher.publish("a", b"y", qos=1, id=2)
-    assert small.messages() == [("a", b"y")] and len(large.messages()) == 2
-
-
-def test_a_message_ends_in_the_queue_when_its_time_is_over() -> None:
-    table = Table()
-    hearer = table.client("h", **lasting())
-    hearer.subscribe("a", 1)
-    hearer.vanish()
-    publisher = table.client("p")
-    publisher.publish("a", b"short", qos=1, properties=Properties(message_expiry_s=1))
-    publisher.publish("a", b"long", qos=1, id=2, properties=Properties(message_expiry_s=100))
-    table.now_s += 2
-    (packet,) = table.client("h", **lasting()).got(Publish)
-    assert packet.payload == b"long" and packet.properties.message_expiry_s == 98
-    assert len(table.disk.deliveries) == 1
-
-
-def test_topic_aliases_stand_for_topics_on_their_connection() -> None:
-    table = Table()
-    publisher, hearer = table.client("p"), table.client("h")
-    hearer.subscribe("#")
-    publisher.publish("long/topic", properties=Properties(topic_alias=3))
-    publisher.publish("", b"2", properties=Properties(topic_alias=3))
-    assert hearer.messages() == [("long/topic", b"x"), ("long/topic", b"2")]
-    publisher.publish("", properties=Properties(topic_alias=4))
-    assert publisher.got(Farewell)[0].reason == Reason.PROTOCOL_ERROR
-    other = table.client("o")
-    other.publish("t", properties=Properties(topic_alias=99))
-    assert other.got(Farewell)[0].reason == Reason.BAD_ALIAS
 
 
 # --- rights -----------------------------------------------------------------------------------------------------
