@@ -141,6 +141,7 @@ class BrokerServer:
         self._scheduled = False
         self._looks: asyncio.TimerHandle | None = None
         self._dropped_seen = 0
+        self._unretained_seen = 0
         self._changes_seen = 0
 
     def now_s(self) -> float:
@@ -317,6 +318,9 @@ class BrokerServer:
         for name, value in said.items():
             topic = f"$SYS/broker/{name}"
             self.broker.publish(Message(topic=topic, payload=str(value).encode(), qos=0, retain=True), now_s)
+        if self.broker.counts.unretained > self._unretained_seen:
+            self._unretained_seen = self.broker.counts.unretained
+            LOG.warning("broker_unretained no room to retain messages, in all count=%d", self._unretained_seen)
         dropped = self.broker.figures["publish/messages/dropped"]
         if dropped > self._dropped_seen:
             self._dropped_seen = dropped

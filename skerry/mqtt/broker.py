@@ -179,6 +179,7 @@ class Broker:
             "subscriptions/count": self._routes.count,
             "retained messages/count": len(self._retained),
             "retained messages/bytes": self._retained.bytes,
+            "retained messages/unkept": self.counts.unretained,
             "messages/received": self.counts.received,
             "messages/sent": self.counts.sent,
             "messages/stored/bytes": self._totals.queued_bytes,
@@ -373,7 +374,8 @@ class Broker:
         will, session.will, session.will_due_s = session.will, None, None
         if will is None or not self._may_publish(session.user, session.client, will.topic):
             return  # there is none, or its right is gone
-        self._publish(_message_of(will, session.client, now_s), now_s)
+        first = self._guard.comes_first(session.user)
+        self._publish(_message_of(will, session.client, now_s), now_s, first=first)
 
     def _end_session(self, session: Session) -> None:
         for filter in tuple(session.subscriptions):
@@ -464,10 +466,12 @@ class Broker:
             origin=session.client,
             expires_s=None if expiry_s is None else now_s + expiry_s,
         )
-        if message.retain and message.payload and not self._retained.has_room(message):
+        first = self._guard.comes_first(session.user)
+        assert session.connection is not None, "it has just spoken"
+        if packet.qos and session.connection.version == V5 and not self._may_retain(message, first=first):
             self.counts.refused += 1
             return Reason.QUOTA
-        count = self._publish(message, now_s)
+        count = self._publish(message, now_s, first=first)
         self._heard(message)
         return Reason.SUCCESS if count else Reason.NO_SUBSCRIBERS
 
@@ -476,25 +480,30 @@ class Broker:
 
     def publish(self, message: Message, now_s: float) -> int:
         """A message of whoever runs the broker. How many hear it."""
-        return self._publish(message, now_s)
+        return self._publish(message, now_s, first=True)
 
-    def _publish(self, message: Message, now_s: float) -> int:
+    def _publish(self, message: Message, now_s: float, *, first: bool) -> int:
         if message.retain:
-            self._retain(message)
+            self._retain(message, first=first)
         hearings = self._routes.hearings(message)
         for heard in hearings:
             self._out.deliver(heard.session, message, qos=heard.qos, retain=heard.retain, ids=heard.ids, now_s=now_s)
         return len(hearings)
 
-    def _retain(self, message: Message) -> None:
+    def _may_retain(self, message: Message, *, first: bool) -> bool:
+        return not (message.retain and message.payload) or self._retained.has_room(message, first=first)
+
+    def _retain(self, message: Message, *, first: bool) -> None:
         ours = message.topic.startswith(SYS)
-        if message.payload:
-            if self._retained.has_room(message):
-                self._retained.put(message)
-                if not ours:
-                    self._ledger.retained(message.topic, message)
-        elif self._retained.clear(message.topic) and not ours:
-            self._ledger.retained(message.topic, None)
+        room = self._may_retain(message, first=first)
+        if message.payload and room:
+            self._retained.put(message)
+            if not ours:
+                self._ledger.retained(message.topic, message)
+            return
+        self.counts.unretained += not room
+        if self._retained.clear(message.topic) and not ours:
+            self._ledger.retained(message.topic, None)  # what is there is older: whoever subscribes would believe it
 
     # --- subscriptions ------------------------------------------------------------------------------------
 

@@ -34,8 +34,11 @@ class Limits:
     total_bytes: int = 64 << 20
     """Of all queues: beyond, a session with something to drop drops it, and one without does not take more."""
     retained: int = 10_000
-    """Topics of which something is retained; a message for one more is refused (0x97)."""
+    """Topics of which something is retained; a message for one more is refused (0x97). Where its publisher can't be
+    told, it is delivered, and nothing is retained of its topic: rather none than an old one."""
     retained_bytes: int = 16 << 20
+    retained_reserved: float = 0.1
+    """Of both, the share that only those have who come first."""
     aliases: int = 32
     """Topic aliases of a connection."""
 
@@ -56,3 +59,5 @@ class Counts:
     sent: int = 0
     refused: int = 0
     """Messages that their publisher had no right to, or that had no room."""
+    unretained: int = 0
+    """Messages to be retained that had no room, whose publisher could not be told."""

@@ -179,11 +179,13 @@ class Retained:
     def __len__(self) -> int:
         return len(self._tree)
 
-    def has_room(self, message: Message) -> bool:
+    def has_room(self, message: Message, *, first: bool) -> bool:
+        """`first`: for one that comes first."""
         before = self._tree.get(message.topic)
         size = _size(message) - (_size(before.message) if before else 0)
-        return self.bytes + size <= self._limits.retained_bytes and (
-            before is not None or len(self._tree) < self._limits.retained
+        share = 1 if first else 1 - self._limits.retained_reserved
+        return self.bytes + size <= share * self._limits.retained_bytes and (
+            before is not None or len(self._tree) < share * self._limits.retained
         )
 
     def put(self, message: Message) -> None:

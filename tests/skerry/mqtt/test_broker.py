@@ -4,6 +4,7 @@ from typing import Any, cast
 
 import pytest
 
+from skerry.mqtt.kept import Message
 from skerry.mqtt.limits import Limits
 from skerry.mqtt.outbound import Send
 from skerry.mqtt.packets import (
@@ -24,6 +25,7 @@ from skerry.mqtt.packets import (
     Wanted,
     Will,
 )
+from skerry.mqtt.routing import LEVEL_BYTES
 from tests.skerry.mqtt.table import Rules, Table, lasting
 
 # --- who hears what ---------------------------------------------------------------------------------------------
@@ -170,7 +172,7 @@ def test_the_retain_flag_stays_where_it_was_asked_for() -> None:
 
 
 def test_retained_messages_have_bounds_and_a_refusal_keeps_the_old() -> None:
-    table = Table(Limits(retained=1))
+    table = Table(Limits(retained=1, retained_reserved=0))
     publisher = table.client("p")
     publisher.publish("a", b"1", qos=1, retain=True)
     publisher.publish("b", b"2", qos=1, id=2, retain=True)
@@ -181,6 +183,41 @@ def test_retained_messages_have_bounds_and_a_refusal_keeps_the_old() -> None:
     publisher = big.client("p")
     publisher.publish("a", b"x" * 700, qos=1, retain=True)
     assert publisher.got(Ack)[0].reason == Reason.QUOTA
+
+
+@pytest.mark.parametrize(("version", "qos"), [(V3, 0), (V3, 1), (V3, 2), (V5, 0)])
+def test_who_cannot_be_told_that_nothing_is_retained_is_heard_and_no_old_state_stays(version: int, qos: int) -> None:
+    """3.1.1 has no word for a refusal: what was acknowledged went to nobody, and the old was what others believed."""
+    size = 2 * Message(topic="a", payload=b"x" * 100, qos=1).size + 2 * LEVEL_BYTES
+    table = Table(Limits(retained=2, retained_bytes=size, retained_reserved=0))
+    hearer = table.client("h")
+    hearer.subscribe("#", 2)
+    publisher = table.client("p", version=version)
+    for number, (topic, payload) in enumerate((("a", b"1"), ("b", b"x" * 100), ("c", b"2"), ("a", b"y" * 200))):
+        publisher.publish(topic, payload, qos=qos, id=number + 1, retain=True)
+    assert [payload for _, payload in hearer.messages()] == [b"1", b"x" * 100, b"2", b"y" * 200]
+    assert set(table.disk.retained) == {"b"} and table.broker.figures["retained messages/unkept"] == 2
+    late = table.client("late")
+    late.subscribe("#")
+    assert late.messages() == [("b", b"x" * 100)]
+
+
+def test_a_will_that_cannot_be_retained_leaves_no_older_state() -> None:
+    table = Table(Limits(retained_bytes=2000, retained_reserved=0))
+    table.client("p").publish("gone", b"online", retain=True)
+    table.client("c", will=Will(topic="gone", payload=b"x" * 2000, retain=True)).vanish()
+    assert table.disk.retained == {}
+
+
+def test_there_is_room_to_retain_for_who_comes_first() -> None:
+    table = Table(Limits(retained=10), Rules(first={"host"}))
+    publisher, host = table.client("p"), table.client("h", user="host")
+    for number in range(10):
+        publisher.publish(f"p/{number}", qos=1, id=number + 1, retain=True)
+    assert [ack.reason for ack in publisher.got(Ack)][-2:] == [Reason.NO_SUBSCRIBERS, Reason.QUOTA]
+    host.publish("h/1", qos=1, retain=True)
+    host.publish("h/2", qos=1, id=2, retain=True)
+    assert [ack.reason for ack in host.got(Ack)] == [Reason.NO_SUBSCRIBERS, Reason.QUOTA]
 
 
 def test_a_retained_message_ends_when_its_time_is_over() -> None:
