@@ -43,6 +43,7 @@ from skerry.mqtt.packets import (
     Wanted,
     Will,
 )
+from skerry.mqtt.room import Room
 from skerry.mqtt.routing import Retained, Routes
 from skerry.mqtt.session import PACKET_IDS, Connection, Session, Telling, is_expired
 from skerry.mqtt.telling import Teller
@@ -99,7 +100,8 @@ class Broker:
         self._routes = Routes()
         self._retained = Retained(self.limits)
         self._ledger = Ledger(row.client for row in kept.sessions) if kept else Ledger()
-        self._out = Outbound(self.limits, self._totals, self.counts, self._ledger, self._may_hear)
+        room = Room(self.limits, self._totals, self._sessions, guard.comes_first)
+        self._out = Outbound(self.limits, self._totals, self.counts, self._ledger, room, self._may_hear)
         self._teller = Teller(self.limits, self._retained, self._ledger, self._out)
         self._swept_s = now_s
         if kept is not None:

@@ -32,7 +32,7 @@ class Limits:
     """Messages that wait for a client; then the oldest is dropped, and counted."""
     queue_bytes: int = 8 << 20
     total_bytes: int = 64 << 20
-    """Of all queues: beyond, a session with something to drop drops it, and one without does not take more."""
+    """Of all queues: beyond, whoever holds most drops its oldest (`skerry.mqtt.room`)."""
     retained: int = 10_000
     """Topics of which something is retained; a message for one more is refused (0x97). Where its publisher can't be
     told, it is delivered, and nothing is retained of its topic: rather none than an old one."""

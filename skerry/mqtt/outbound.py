@@ -16,6 +16,7 @@ from skerry.mqtt.kept import Delivery, Message, Stage
 from skerry.mqtt.ledger import Ledger
 from skerry.mqtt.limits import Counts, Limits, Totals
 from skerry.mqtt.packets import FAILURES, Ack, Kind, Packet, PacketError, Publish, Reason
+from skerry.mqtt.room import Room
 from skerry.mqtt.session import Session, is_expired
 
 
@@ -46,6 +47,7 @@ class Outbound:
         totals: Totals,
         counts: Counts,
         ledger: Ledger,
+        room: Room,
         may_hear: Callable[[Session, str], bool],
     ) -> None:
         self.effects: list[Effect] = []
@@ -54,6 +56,7 @@ class Outbound:
         self._totals = totals
         self._counts = counts
         self._ledger = ledger
+        self._room = room
 
     def deliver(
         self,
@@ -72,10 +75,10 @@ class Outbound:
                 packet = _packet(message, qos=0, retain=retain, ids=ids, now_s=now_s)
                 self._send_message(session, packet, droppable=droppable)
             return
-        room, gone = session.admit(message.size, self._limits)
-        for delivery in gone:
-            self._ledger.done(session, delivery)
-        if room:
+        has_room, gone = self._room.make(session, message.size)
+        for other, delivery in gone:
+            self._ledger.done(other, delivery)
+        if has_room:
             self._ledger.delivery(session, session.push(message, qos=qos, retain=retain, ids=ids))
             self.pump(session, now_s)
 

@@ -66,25 +66,14 @@ class Session:
     last_number: int = 0
     last_packet_id: int = 0
 
-    def admit(self, size: int, limits: Limits) -> tuple[bool, list[Delivery]]:
-        """Whether one more of this size has room, and what goes for it."""
-        gone: list[Delivery] = []
-        while (
-            len(self.queue) >= limits.queue
-            or self.bytes + size > limits.queue_bytes
-            or self.totals.queued_bytes + size > limits.total_bytes
-        ):
-            self.dropped += 1
-            self.totals.dropped += 1
-            if not self.queue:
-                return False, gone
-            oldest = self.queue.popleft()
-            self._count(-oldest.message.size)
-            gone.append(oldest)
-        return True, gone
+    def pop_oldest(self) -> Delivery:
+        """Of what waits; it goes."""
+        oldest = self.queue.popleft()
+        self._count(-oldest.message.size)
+        return oldest
 
     def push(self, message: Message, *, qos: int, retain: bool, ids: tuple[int, ...]) -> Delivery:
-        """It waits; `admit` was asked."""
+        """It waits; `Room` was asked."""
         self.last_number += 1
         delivery = Delivery(number=self.last_number, message=message, qos=qos, retain=retain, subscription_ids=ids)
         self.queue.append(delivery)
