@@ -86,11 +86,14 @@ class PahoConnection:
         self._granted: set[str] = set()
         """Subscriptions that the broker's session holds, as far as this process knows."""
         self._hangups = 0
+        self._quick = broker.version == "auto"
+        """The first that hangs up is dialled again at once; who goes on hanging up is not, by either version."""
         self._proven = False
         """A connection stood with this version: who hangs up now has another reason."""
         self._version = MQTTProtocolVersion.MQTTv311 if broker.version == "3.1.1" else MQTTProtocolVersion.MQTTv5
         self._client = self._make()
-        self._changing: asyncio.Task[None] | None = None
+        self._leaving: set[asyncio.Task[Any]] = set()
+        """Threads of clients that were replaced, on their way out."""
 
     @property
     def version(self) -> int:
@@ -144,9 +147,7 @@ class PahoConnection:
 
     async def stop(self) -> None:
         """See `Connection`."""
-        if self._changing is not None:
-            self._changing.cancel()
-            await asyncio.gather(self._changing, return_exceptions=True)
+        await asyncio.gather(*self._leaving, return_exceptions=True)
         presence = self._broker.presence
         if presence is not None and self._client.is_connected():
             said = Outgoing(topic=presence.topic, payload=presence.offline.encode(), retain=True)
@@ -228,6 +229,7 @@ class PahoConnection:
         self._life += 1
         self._begun = self._proven = True
         self._hangups = 0
+        self._quick = self._broker.version == "auto"
         self._asked.clear()
         if not resumed:
             self._granted.clear()
@@ -247,6 +249,10 @@ class PahoConnection:
             self._hangups += 1
             if self._hangups >= HANGUPS_MAX:
                 self._change_version(reason)
+            elif self._quick:
+                # An old broker is asked at once whether it meant that; paho would wait for a second and more.
+                self._quick = False
+                self._dial_anew(self._version)
         self._hooks.disconnected(reason)
 
     def _refused(self, client: paho.Client, code: int, reason: str) -> None:
@@ -259,25 +265,28 @@ class PahoConnection:
 
     def _change_version(self, reason: str) -> None:
         """Try the other version, where both may be used: that paho goes on with the same is of no use."""
-        if self._broker.version != "auto" or self._changing is not None:
+        if self._broker.version != "auto":
             return
         self._hangups = 0
         self._proven = False
         five = self._version == MQTTProtocolVersion.MQTTv5
         LOG.info("mqtt_version broker=%s version=%s reason=%r", self._broker, "3.1.1" if five else "5", reason)
-        self._changing = asyncio.create_task(self._change(to_five=not five))
+        other = MQTTProtocolVersion.MQTTv311 if five else MQTTProtocolVersion.MQTTv5
+        self._dial_anew(other)
 
-    async def _change(self, *, to_five: bool) -> None:
+    def _dial_anew(self, version: MQTTProtocolVersion) -> None:
+        """With a client that has not waited yet."""
         former = self._client
         former.disconnect()  # it dials no more, though its thread may sleep for as long as it meant to wait
-        self._version = MQTTProtocolVersion.MQTTv5 if to_five else MQTTProtocolVersion.MQTTv311
+        self._version = version
         self._client = self._make()
         try:
             self.start()
         except UnavailableError as error:
             self._hooks.disconnected(str(error))
-        await asyncio.to_thread(former.loop_stop)
-        self._changing = None
+        leaving = asyncio.create_task(asyncio.to_thread(former.loop_stop))
+        self._leaving.add(leaving)
+        leaving.add_done_callback(self._leaving.discard)
 
     def _answered(self, mid: int, codes: list[int]) -> None:
         for topic, code in zip(self._asked.pop(mid, ()), codes, strict=False):

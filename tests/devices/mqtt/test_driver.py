@@ -21,6 +21,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
+from devices.mqtt import client as client_module
 from devices.mqtt.client import PahoConnection
 from devices.mqtt.driver import MqttDriver
 from devices.port import DeviceConfig, PropertyConfig, Reading
@@ -331,6 +332,30 @@ async def test_an_older_broker_is_spoken_to_in_its_own_version(
             await until(lambda: len(taken) == 1)
             told = await driver.write(KEY, "t", 4.0)
             assert told.state == "refused" and "correlationPath" in told.reason
+
+
+async def test_an_older_broker_that_hangs_up_is_dialled_again_at_once_and_another_one_with_pauses(
+    monkeypatch: pytest.MonkeyPatch, broker: Broker, device: Device
+) -> None:
+    monkeypatch.setattr(client_module, "RECONNECT_S", (3600, 3600))  # whoever waits is not there in time
+    async with older(broker, hangs_up=True) as port:
+        made = config(Broker(broker.directory, port), prop("t", {"topic": "s/t"}))
+        async with driving(made) as (driver, _):
+            await until(lambda: online(driver), deadline_s=60)
+            assert level(driver) == 4
+    dialled: list[int] = []
+
+    async def hang_up(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        dialled.append(1)
+        writer.close()
+
+    server = await asyncio.start_server(hang_up, "127.0.0.1", 0)
+    async with server:
+        made = config(Broker(broker.directory, server.sockets[0].getsockname()[1]), prop("t", {"topic": "s/t"}))
+        async with driving(made):
+            await until(lambda: len(dialled) == 3, deadline_s=60)  # twice with 5, once with 3.1.1
+            await asyncio.sleep(0.3)
+            assert len(dialled) == 3
 
 
 async def test_a_version_that_is_asked_for_is_the_only_one(broker: Broker, device: Device) -> None:
