@@ -95,7 +95,9 @@ async def serve(settings: EdgeSettings) -> None:
             },
             ways=ways_of(settings.transport, proxied=proxy is not None),
             doubted=certificate.doubt,
-            drivers=driver_factories(clock=time, ids=ids, node=membership.node, notes=StoredNotes(store)),
+            drivers=driver_factories(
+                clock=time, ids=ids, node=membership.node, broker=broker_of(settings), notes=StoredNotes(store)
+            ),
             clock=clock,
             time=time,
             ids=ids,

@@ -8,12 +8,14 @@ of what the device does. Pure; keeps nothing.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Final
 
 from devices.http.config import parse_device as parse_http
 from devices.manifests import device_config
 from devices.modbus.config import ModbusDevice
 from devices.modbus.config import parse_device as parse_modbus
 from devices.modbus.explain import rehearsal
+from devices.mqtt.config import Broker
 from devices.mqtt.config import parse_device as parse_mqtt
 from devices.port import Rehearsal
 from devices.virtual.config import parse_device as parse_virtual
@@ -21,6 +23,9 @@ from skerry.errors import InvalidError
 from skerry.objects.device_models import DEVICES, properties_in, wanted_value
 from skerry.objects.json import JsonObject, clone, map_at
 from skerry.objects.meta import Key, name_of, namespace_of
+
+GATEWAYS: Final = Broker(host="gateway", port=1883)
+"""Whether a gateway has a broker is not known before; what a Device says of it is looked at all the same."""
 
 
 def judged(device: JsonObject, model: JsonObject) -> ModbusDevice | None:
@@ -37,7 +42,7 @@ def judged(device: JsonObject, model: JsonObject) -> ModbusDevice | None:
         case "modbus":
             return parse_modbus(config)
         case "mqtt":
-            parse_mqtt(config)
+            parse_mqtt(config, GATEWAYS)
         case "virtual":
             parse_virtual(config)
         case "http" if not (has_secret or model_has):

@@ -142,19 +142,46 @@ class MqttDevice(Frozen):
     properties: dict[str, MqttProperty]
 
 
-def parse_device(config: DeviceConfig) -> MqttDevice:
-    """Raises `InvalidError` that names the field and the fix."""
+def parse_device(config: DeviceConfig, gateways: Broker | None) -> MqttDevice:
+    """`gateways` is the broker of a device that names none; None: there is none. Raises `InvalidError` that names the
+    field and the fix."""
     where = "spec.protocol.configData"
     data = config.protocol_config
     refuse_unknown(data, PROTOCOL_FIELDS, where)
     return MqttDevice(
         key=config.device,
-        broker=_broker(data, where),
+        broker=_broker(data, where) if "host" in data else _gateways(data, where, gateways),
         availability=_availabilities(data, f"{where}.availability"),
         expire_s=int_in(data, "expireAfterMs", where=where, low=0, high=7 * 24 * 3600 * 1000, default=0) / 1000,
         verify_s=int_in(data, "verifyTimeoutMs", where=where, low=0, high=60_000, default=5000) / 1000,
         properties={prop.name: parse_property(prop) for prop in config.properties},
     )
+
+
+def _gateways(data: JsonObject, where: str, gateways: Broker | None) -> Broker:
+    """How to reach it is the gateway's to say; what is told and asked there is the device's."""
+    for name in ("port", "username", "passwordFile", "tls"):
+        if name in data:
+            raise InvalidError(f"{where}.host: required with {name}; without both, the gateway's own broker is meant")
+    if gateways is None:
+        raise InvalidError(f"{where}.host: required, as the gateway has no broker itself (run --mqtt-broker)")
+    return replace(
+        gateways,
+        version=_version(data, where),
+        presence=_presence(map_in(data, "presence", where=where), f"{where}.presence"),
+        session_expiry_s=_session_expiry(data, where),
+    )
+
+
+def _version(data: JsonObject, where: str) -> Version:
+    version = text_in(data, "version", where=where, default="auto")
+    if version not in VERSIONS:
+        raise InvalidError(f"{where}.version: {version!r} is not one of {', '.join(VERSIONS)}")
+    return version
+
+
+def _session_expiry(data: JsonObject, where: str) -> int:
+    return int_in(data, "sessionExpiryS", where=where, low=1, high=NEVER_S, default=NEVER_S)
 
 
 def _broker(data: JsonObject, where: str) -> Broker:
@@ -168,13 +195,10 @@ def _broker(data: JsonObject, where: str) -> Broker:
     password_file = text_in(data, "passwordFile", where=where, default="")
     if password_file and not username:
         raise InvalidError(f"{where}.username: required with passwordFile")
-    version = text_in(data, "version", where=where, default="auto")
-    if version not in VERSIONS:
-        raise InvalidError(f"{where}.version: {version!r} is not one of {', '.join(VERSIONS)}")
     return Broker(
         host=text_in(data, "host", where=where),
         port=int_in(data, "port", where=where, low=1, high=65535, default=8883 if secure else 1883),
-        version=version,
+        version=_version(data, where),
         username=username,
         password_file=password_file,
         tls=secure,
@@ -182,7 +206,7 @@ def _broker(data: JsonObject, where: str) -> Broker:
         cert_file=cert,
         key_file=key,
         presence=_presence(map_in(data, "presence", where=where), f"{where}.presence"),
-        session_expiry_s=int_in(data, "sessionExpiryS", where=where, low=1, high=NEVER_S, default=NEVER_S),
+        session_expiry_s=_session_expiry(data, where),
     )
 
 

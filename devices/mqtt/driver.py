@@ -128,12 +128,19 @@ class MqttDriver:
     """A `Driver`. See the module."""
 
     def __init__(
-        self, *, clock: Clock, client_id: str, away_s_max: float = AWAY_S_MAX, connect: Connect | None = None
+        self,
+        *,
+        clock: Clock,
+        client_id: str,
+        away_s_max: float = AWAY_S_MAX,
+        connect: Connect | None = None,
+        gateways: Broker | None = None,
     ) -> None:
         """`client_id` names this gateway to brokers; sessions hang on it, so it stays the same over restarts.
         A broker may be away for `away_s_max` before the values that came over it count as old. `connect` makes
-        connections; None: paho does, over the network."""
+        connections; None: paho does, over the network. `gateways` is the broker of devices that name none."""
         self._away_s_max = away_s_max
+        self._gateways = gateways
         self._connection_of = connect or _over_the_network
         self._clock = clock
         self._client_id = client_id
@@ -157,7 +164,7 @@ class MqttDriver:
         self._devices = {}
         for config in devices:
             try:
-                self._devices[config.device] = parse_device(config)
+                self._devices[config.device] = parse_device(config, self._gateways)
             except InvalidError as error:
                 refused.append((config.device, str(error)))
         now_s = self._clock.monotonic_s()

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from devices.http.driver import http_driver
 from devices.mapper import Drivers, Services
 from devices.modbus.driver import ModbusDriver
+from devices.mqtt.config import Broker
 from devices.mqtt.driver import MqttDriver
 from devices.mqtt.port import Connect
 from devices.port import Notes
@@ -21,13 +22,20 @@ from skerry.ports import Clock, Ids
 
 
 def driver_factories(
-    *, clock: Clock, ids: Ids, node: str, brokers: Connect | None = None, notes: Notes | None = None
+    *,
+    clock: Clock,
+    ids: Ids,
+    node: str,
+    broker: Broker | None = None,
+    brokers: Connect | None = None,
+    notes: Notes | None = None,
 ) -> Mapping[str, DriverFactory]:
     """By protocol, for `Keeper`, with those that installed packages add. `node` names this gateway to MQTT brokers;
-    `brokers` connects to them (None: over the network), `notes` outlive the agent."""
+    `broker` is its own (None: there is none), `brokers` connects to them (None: over the network), `notes` outlive
+    the agent."""
     own: Mapping[str, DriverFactory] = {
         "modbus": lambda: ModbusDriver(clock=clock, ids=ids, notes=notes),
-        "mqtt": lambda: MqttDriver(clock=clock, client_id=f"skerry-{node}", connect=brokers),
+        "mqtt": lambda: MqttDriver(clock=clock, client_id=f"skerry-{node}", connect=brokers, gateways=broker),
         "http": lambda: http_driver(clock=clock, ids=ids),
         "snmp": lambda: snmp_driver(clock=clock, ids=ids),
         "virtual": lambda: VirtualDriver(clock=clock),

@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
+from devices.mqtt.config import Broker
 from devices.payload import Path, parse_path
 from skerry.errors import InvalidError
 from skerry.frozen import Frozen
@@ -22,6 +23,8 @@ TIME: Final = "${at}"
 """In what a device tells: the time, in seconds since 1970."""
 VALUE: Final = "${value}"
 """In the template of a command."""
+GATEWAYS: Final = Broker(host="127.0.0.1", port=1883)
+"""The broker of devices that name none."""
 LIMITS: Final = Limits(queue=100_000, queue_bytes=256 << 20, total_bytes=512 << 20)
 """Of a broker on a machine that runs tests: it keeps what a gateway misses for days."""
 

@@ -32,6 +32,7 @@ from skerry.ports import Clock, Link
 from skerry.sync.edge import EdgeState
 from skerry.testkit import arguments
 from skerry.testkit.face import BootClock, PodView, TwinView
+from skerry.testkit.mqtt import GATEWAYS
 from skerry.testkit.simulated.broker import SimulatedBroker, SimulatedConnection
 from skerry.testkit.simulated.chance import GatewayClock, ids_of
 from skerry.testkit.simulated.disk import Disk
@@ -44,7 +45,6 @@ from skerry.testkit.views import pod_view, twin_view
 
 GIB: Final = 1 << 30
 POD: Final = "pods"
-MQTT_PORT: Final = 1883
 NOTICE_S: Final = 0.001
 """Until both ends of a link have noticed that it was cut."""
 
@@ -238,7 +238,7 @@ class SimulatedEdge:
         return SimulatedRuntime(machinery)
 
     def _drivers(self, ids: SeededIds, clock: Clock) -> Mapping[str, DriverFactory]:
-        return driver_factories(clock=clock, ids=ids, node=self._name, brokers=self._connect)
+        return driver_factories(clock=clock, ids=ids, node=self._name, brokers=self._connect, broker=GATEWAYS)
 
     def _connect(self, broker: Broker, client_id: str, hooks: Hooks) -> Connection:
         made = SimulatedConnection(broker, client_id, hooks, self._site.loop, self._site.brokers)
@@ -247,7 +247,7 @@ class SimulatedEdge:
 
     def _rules(self, hooks: Hooks) -> Connection:
         """To the broker at MQTT's own port, once there is a rule."""
-        return self._connect(Broker(host="127.0.0.1", port=MQTT_PORT), f"skerry-{self._name}-rules", hooks)
+        return self._connect(GATEWAYS, f"skerry-{self._name}-rules", hooks)
 
     def _machine(self) -> Machine:
         return Machine(

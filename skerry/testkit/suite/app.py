@@ -24,7 +24,7 @@ from skerry.frozen import Frozen, field, replace
 from skerry.objects.json import Json, JsonObject, int_at, map_at, maps_at, str_at, str_map_at
 from skerry.objects.meta import Key, annotations_of, name_of, namespace_of
 from skerry.testkit.api import DEVICES, objects_of
-from skerry.testkit.mqtt import NUMBER, TIME, document_of
+from skerry.testkit.mqtt import GATEWAYS, NUMBER, TIME, document_of
 
 EXPECTATIONS: Final = "expectations.yaml"
 WITHIN: Final = "skerry.dev/expect-ready-within-s"
@@ -245,7 +245,7 @@ def _device(obj: JsonObject, models: Mapping[tuple[str, str], JsonObject], expec
 
 def _mqtt_part(config: DeviceConfig, topics: Mapping[str, Json]) -> MqttPart:
     """Of every topic of its properties something that they can read: a value, a time and a number at their places."""
-    device = mqtt_config.parse_device(config)
+    device = mqtt_config.parse_device(config, GATEWAYS)
     places: dict[str, dict[Place, Json]] = {}
     obeys: list[tuple[str, str, str, str]] = []
     for prop in device.properties.values():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from devices.mqtt.config import parse_device, parse_property
+from devices.mqtt.config import Broker, parse_device, parse_property
 from devices.port import DeviceConfig, PropertyConfig
 from skerry.errors import InvalidError
 from skerry.objects.json import JsonObject
@@ -49,7 +49,10 @@ def test_a_mistake_in_a_property_is_refused(visitor: JsonObject, says: str) -> N
 @pytest.mark.parametrize(
     ("data", "says"),
     [
-        ({}, "host: required"),
+        ({}, "host: required, as the gateway has no broker itself (run --mqtt-broker)"),
+        ({"port": 1883}, "host: required with port"),
+        ({"username": "ann"}, "host: required with username"),
+        ({"tls": {}}, "host: required with tls"),
         ({"host": "b", "passwordFile": "/x"}, "username: required with passwordFile"),
         ({"host": "b", "tls": {"certFile": "/x"}}, "belong together"),
         ({"host": "b", "availability": {"online": "1"}}, "availability.topic: required"),
@@ -62,11 +65,23 @@ def test_a_mistake_in_a_property_is_refused(visitor: JsonObject, says: str) -> N
 )
 def test_a_mistake_in_the_protocol_is_refused(data: JsonObject, says: str) -> None:
     with pytest.raises(InvalidError) as refusal:
-        parse_device(DeviceConfig(device=KEY, protocol="mqtt", protocol_config=data, properties=()))
+        parse_device(DeviceConfig(device=KEY, protocol="mqtt", protocol_config=data, properties=()), None)
     assert says in str(refusal.value)
 
 
 def test_the_port_follows_from_tls() -> None:
     plain = DeviceConfig(device=KEY, protocol="mqtt", protocol_config={"host": "b"}, properties=())
     secure = DeviceConfig(device=KEY, protocol="mqtt", protocol_config={"host": "b", "tls": {}}, properties=())
-    assert (parse_device(plain).broker.port, parse_device(secure).broker.port) == (1883, 8883)
+    assert (parse_device(plain, None).broker.port, parse_device(secure, None).broker.port) == (1883, 8883)
+
+
+def test_a_device_that_names_no_broker_is_on_the_gateways() -> None:
+    own = Broker(host="127.0.0.1", port=1884, username="edgecore", password_file="/p")
+    bare = DeviceConfig(device=KEY, protocol="mqtt", protocol_config={}, properties=())
+    assert parse_device(bare, own).broker == own
+    said: JsonObject = {"version": "5", "sessionExpiryS": 60, "presence": {"topic": "here"}}
+    more = parse_device(DeviceConfig(device=KEY, protocol="mqtt", protocol_config=said, properties=()), own).broker
+    assert (more.host, more.port, more.password_file, more.version) == ("127.0.0.1", 1884, "/p", "5")
+    assert more.session_expiry_s == 60 and more.presence is not None and more.presence.topic == "here"
+    named = DeviceConfig(device=KEY, protocol="mqtt", protocol_config={"host": "b"}, properties=())
+    assert parse_device(named, own).broker == Broker(host="b", port=1883)

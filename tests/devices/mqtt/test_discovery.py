@@ -268,5 +268,6 @@ def test_whatever_is_announced_our_driver_takes_what_comes_of_it(document: objec
                     protocol="mqtt",
                     protocol_config=spec["protocol"]["configData"],
                     properties=(),
-                )
+                ),
+                None,
             )

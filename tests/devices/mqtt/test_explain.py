@@ -29,7 +29,7 @@ def made(visitor: JsonObject, *, writable: bool = True) -> tuple[MqttDevice, Mqt
         visitor=visitor,
     )
     device = parse_device(
-        DeviceConfig(device=KEY, protocol="mqtt", protocol_config={"host": "broker"}, properties=(prop,))
+        DeviceConfig(device=KEY, protocol="mqtt", protocol_config={"host": "broker"}, properties=(prop,)), None
     )
     return device, device.properties["t"]
 

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from pathlib import Path
 
 import pytest
 
+from devices.mqtt.config import Broker
+from devices.mqtt.port import Hooks
+from devices.port import DeviceConfig
 from edgecore.twins.drivers import driver_factories
 from edgecore.twins.keeper import Keeper
-from skerry.clocks import SeededIds
+from skerry.clocks import SeededIds, SystemClock
+from skerry.objects.meta import Key
+from tests.devices.mqtt.test_driver_alone import FakeConnection
 from tests.edgecore.twins.gateway import FAST, Gateway, device
 
 CODE = """
@@ -17,6 +23,31 @@ from devices.virtual.driver import VirtualDriver
 def driver(services):
     return VirtualDriver(clock=services.clock)
 """
+
+
+async def test_a_device_that_names_no_broker_is_on_the_gateways() -> None:
+    connected: list[Broker] = []
+
+    def connect(broker: Broker, client_id: str, hooks: Hooks) -> FakeConnection:
+        del client_id
+        connected.append(broker)
+        return FakeConnection(hooks)
+
+    own = Broker(host="127.0.0.1", port=1884, username="edgecore")
+    drivers = driver_factories(clock=SystemClock(), ids=SeededIds(1), node="eu-1", broker=own, brokers=connect)
+    driver = drivers["mqtt"]()
+    key = Key("devices.devices.kubeedge.io", "default", "lamp")
+    running = asyncio.create_task(driver.run())
+    try:
+        bare = DeviceConfig(device=key, protocol="mqtt", protocol_config={}, properties=())
+        assert not await driver.configure([bare])
+        async with asyncio.timeout(20):
+            while not connected:
+                await asyncio.sleep(0)
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+    assert connected == [own]
 
 
 async def test_a_device_of_a_protocol_that_a_package_speaks_is_served(
