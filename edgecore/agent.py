@@ -18,10 +18,12 @@ from typing import Any, Final
 
 from devices.mqtt.config import Broker, Presence
 from devices.mqtt.port import Connection, Hooks
+from edgecore.bus.discovery import BrokerDiscovery
 from edgecore.bus.homeassistant import OFFLINE, ONLINE, presence_topic
 from edgecore.bus.port import Open
 from edgecore.composition import AGENT_VERSION, Agent, Ground, agent_clock, compose
 from edgecore.config import (
+    HOMEASSISTANT,
     MIB,
     MQTT,
     USERS,
@@ -104,6 +106,7 @@ async def serve(settings: EdgeSettings) -> None:
             sync=settings.sync(),
             bandwidth=bandwidth,
             broker=broker,
+            discovery=_discovery(settings, membership.node, store),
             own_broker=_own_broker(settings, membership.node, time, ids),
             rules=_rules(settings, membership.node),
             service_bus=_service_bus(settings),
@@ -170,6 +173,21 @@ def _own_broker(
         clock,
         ids,
     ).run
+
+
+def _discovery(settings: EdgeSettings, node: str, store: AsyncEdgeStore) -> BrokerDiscovery | None:
+    """What listens on the broker when somebody asks. Raises `InvalidError`."""
+    broker = broker_of(settings)
+    if broker is None:
+        return None
+
+    def collect(topics: set[str], seconds: float) -> tuple[dict[str, bytes], tuple[str, ...]]:
+        from devices.mqtt import client  # paho costs memory: only who asks pays
+
+        return client.collect(broker, topics, client_id=f"skerry-{node}-discover", seconds=seconds)
+
+    prefix = homeassistant_prefix_of(settings) or HOMEASSISTANT
+    return BrokerDiscovery(node=node, broker=broker, prefix=prefix, store=store, collect=collect)
 
 
 def _rules(settings: EdgeSettings, node: str) -> Open | None:

@@ -43,7 +43,7 @@ from edgecore.store.shell import AsyncEdgeStore
 from edgecore.twins.calls import DeviceCalls
 from edgecore.twins.configuring import DriverFactory
 from edgecore.twins.keeper import Keeper
-from edgecore.twins.questions import DeviceQuestions
+from edgecore.twins.questions import DeviceQuestions, Discovery
 from skerry.frozen import Frozen, field
 from skerry.objects.bandwidth import BandwidthPlan
 from skerry.objects.commands import CAPABILITY, DeviceMethod, DeviceRefresh, PodRestart
@@ -105,6 +105,8 @@ class Ground(Frozen):
     """Where applications ask those in the cloud; None: nowhere."""
     history: HistoryFile | None = None
     """What the gateway itself remembers of its devices; None: nothing."""
+    discovery: Discovery | None = None
+    """Listens on the broker for what is no Device yet; None: there is no broker."""
     own_broker: Callable[[], Coroutine[Any, Any, None]] | None = None
     """Runs an MQTT broker in the agent; None: there is another, or none."""
     home: tuple[str, Open] | None = None
@@ -179,7 +181,7 @@ def compose(ground: Ground) -> Agent:
         return link.status.state == EdgeState.IN_STEP.value  # the link is made below, and runs last
 
     twins = _keeper(ground, external, in_step)
-    questions = DeviceQuestions(store, twins, node=identity.name, clock=time)
+    questions = DeviceQuestions(store, twins, node=identity.name, clock=time, discovery=ground.discovery)
     rules = _rules(ground)
     calls = RuleCalls(identity.name, rules, Services())
     link = _link(ground, machine.boot_id, {LOGS: logs, DEVICES: questions}, {CALLS: calls})

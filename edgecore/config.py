@@ -157,15 +157,6 @@ class EdgeSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DiscoverSettings(EdgeSettings):
-    """`edgecore discover`: those of the agent, and these."""
-
-    node: str = setting("", help="node that the devices are to hang on; none: this gateway's, as it has joined")
-    namespace: str = setting("default", help="namespace of the objects")
-    seconds: float = setting(5.0, help="how long devices are listened for", low=0.1, high=600)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class JoinSettings:
     """`edgecore join`."""
 
@@ -216,6 +207,8 @@ MQTT: Final = "mqtt"
 """Below the data: what the embedded broker keeps."""
 USERS: Final = "users.json"
 EMBEDDED: Final = "embedded"
+HOMEASSISTANT: Final = "homeassistant"
+"""The first level of its topics, where nobody has said otherwise."""
 
 
 class Address(Frozen):

@@ -15,7 +15,6 @@ from collections.abc import Sequence
 from typing import Final
 
 from edgecore.config import (
-    DiscoverSettings,
     EdgeSettings,
     JoinSettings,
     MqttUserSettings,
@@ -33,7 +32,6 @@ _SETTINGS: Final = {
     "run": EdgeSettings,
     "join": JoinSettings,
     "status": EdgeSettings,
-    "discover": DiscoverSettings,
     "mqtt-user": MqttUserSettings,
 }
 
@@ -51,7 +49,6 @@ def main(argv: Sequence[str] | None = None) -> None:
         ("join", "make this gateway a node of a cloud, with a token from `skerry token create`"),
         ("run", "run until told to stop; pods go on when the agent stops"),
         ("status", "show what a running agent says of itself"),
-        ("discover", "write a Device and a DeviceModel for each device that announces itself to Home Assistant"),
         ("mqtt-user", "add, remove or list the users of the embedded MQTT broker (run --mqtt-broker embedded)"),
     ):
         add_arguments(commands.add_parser(name, help=text, description=text), _SETTINGS[name])
@@ -74,10 +71,6 @@ def _run(command: str, arguments: dict[str, object]) -> int:
         joining = resolve(JoinSettings, arguments, os.environ)
         _begin(JoinSettings, joining.log_level)
         return _join(joining)
-    if command == "discover":
-        discovering = resolve(DiscoverSettings, arguments, os.environ)
-        _begin(DiscoverSettings, discovering.log_level)
-        return _discover(discovering)
     if command == "mqtt-user":
         of_users = resolve(MqttUserSettings, arguments, os.environ)
         _begin(MqttUserSettings, of_users.log_level)
@@ -133,16 +126,6 @@ def _serve(settings: EdgeSettings) -> int:
             else:
                 LOG.error("edgecore stops", exc_info=error)
         return 1
-    return 0
-
-
-def _discover(settings: DiscoverSettings) -> int:
-    from edgecore.discover import discover  # paho and YAML, which a running agent may do without
-
-    found = discover(settings)
-    for line in found.skipped:
-        sys.stderr.write(f"left out: {line}\n")
-    sys.stdout.write(found.text)
     return 0
 
 

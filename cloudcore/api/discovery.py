@@ -42,6 +42,7 @@ SUBRESOURCES: Final[dict[str, Sub]] = {
     "explain": Sub(verbs=("get",), group="skerry.dev", version="v1", kind="DeviceExplanation"),
     "line": Sub(verbs=("get",), group="skerry.dev", version="v1", kind="DeviceLine"),
     "read": Sub(verbs=("create",), group="skerry.dev", version="v1", kind="DeviceReading"),
+    "discovery": Sub(verbs=("get",), group="skerry.dev", version="v1", kind="NodeDiscovery"),
     "traffic": Sub(verbs=("get",), group="skerry.dev", version="v1", kind="NodeTraffic"),
     "token": Sub(verbs=("create",), group="authentication.k8s.io", version="v1", kind="TokenRequest"),
 }

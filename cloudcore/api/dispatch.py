@@ -14,7 +14,7 @@ from cloudcore.api.status import UNKNOWN_RESOURCE, MethodNotAllowedError, NotOff
 from cloudcore.api.verbs.create import create, review
 from cloudcore.api.verbs.delete import delete, delete_collection
 from cloudcore.api.verbs.desired_log import desired_log
-from cloudcore.api.verbs.devices import explain, line
+from cloudcore.api.verbs.devices import discovery, explain, line
 from cloudcore.api.verbs.devices import read as read_device
 from cloudcore.api.verbs.get import get
 from cloudcore.api.verbs.history import history
@@ -66,6 +66,7 @@ _SUBRESOURCE_VERBS: Final[dict[tuple[str, str], Verb]] = {
     ("line", "get"): line,
     ("read", "create"): read_device,
     ("traffic", "get"): traffic,
+    ("discovery", "get"): discovery,
 }
 _INTO_PODS: Final = {"exec": "exec", "attach": "attach", "portforward": "port-forward"}
 """Subresources of pods that Kubernetes has and we do not, and kubectl's words for them."""

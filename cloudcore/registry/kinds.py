@@ -109,7 +109,7 @@ def _core_objects() -> list[Kind]:
         replace(
             _over("", "v1", "Node", "nodes"),
             short_names=("no",),
-            subresources=_STATUS | {"traffic"},
+            subresources=_STATUS | {"discovery", "traffic"},
             selectable=("spec.unschedulable",),
             **plain,
         ),

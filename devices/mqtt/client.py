@@ -368,11 +368,14 @@ class PahoConnection:
         self._tell(lambda: self._answered(mid, values) if client is self._client else None)
 
 
-def collect(broker: Broker, filters: Iterable[str], *, client_id: str, seconds: float) -> dict[str, bytes]:
-    """What is retained on these topics, and said within so many seconds, the newest of each. Leaves no session at the
-    broker. Raises `UnavailableError`. Blocks."""
+def collect(
+    broker: Broker, filters: Iterable[str], *, client_id: str, seconds: float
+) -> tuple[dict[str, bytes], tuple[str, ...]]:
+    """What is retained on these topics, and said within so many seconds, the newest of each; and which of them the
+    broker does not let be heard. Leaves no session at the broker. Raises `UnavailableError`. Blocks."""
     found: dict[str, bytes] = {}
     refused: list[str] = []
+    unheard: list[str] = []
     wanted = [(each, 0) for each in sorted(filters)]
     client = paho.Client(
         CallbackAPIVersion.VERSION2, client_id=client_id, protocol=MQTTProtocolVersion.MQTTv311, clean_session=True
@@ -388,7 +391,12 @@ def collect(broker: Broker, filters: Iterable[str], *, client_id: str, seconds: 
         if len(found) < COLLECTED_MAX:
             found[message.topic] = bytes(message.payload)
 
-    client.on_connect, client.on_message = connected, heard
+    def answered(
+        _client: paho.Client, _data: Any, _mid: int, codes: list[ReasonCode], _properties: Properties | None
+    ) -> None:
+        unheard.extend(topic for (topic, _), code in zip(wanted, codes, strict=False) if code.value >= FAILURES)
+
+    client.on_connect, client.on_message, client.on_subscribe = connected, heard, answered
     try:
         _identify(client, broker)
         client.connect(broker.host, broker.port, keepalive=KEEPALIVE_S)
@@ -404,7 +412,7 @@ def collect(broker: Broker, filters: Iterable[str], *, client_id: str, seconds: 
         client.loop_stop()
     if refused:
         raise UnavailableError(f"broker {broker}: {refused[0]}")
-    return found
+    return found, tuple(dict.fromkeys(unheard))
 
 
 def _identify(client: paho.Client, broker: Broker) -> None:

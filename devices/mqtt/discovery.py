@@ -20,7 +20,7 @@ from devices.payload import parse_path
 from devices.port import PropertyConfig
 from skerry.errors import InvalidError
 from skerry.frozen import Frozen
-from skerry.objects.json import Json, JsonObject, str_at
+from skerry.objects.json import Json, JsonObject, map_at, maps_at, str_at
 
 ORIGIN_OF_OURS: Final = "skerry"
 
@@ -47,6 +47,8 @@ _WORDS: Final[Mapping[str, str]] = {
 """Home Assistant's abbreviations, of what is read here."""
 
 DOCUMENT_BYTES_MAX: Final = 256 * 1024
+DISCOVERED: Final = "skerry.dev/discovered"
+"""The annotation that tells what a found device says of itself."""
 
 
 class Place(Frozen):
@@ -58,12 +60,33 @@ class Place(Frozen):
     """`spec.protocol.configData`: the broker, as the gateway reaches it."""
 
 
-class Discovered(Frozen):
-    """Objects to apply, and what was left out."""
+class Found(Frozen):
+    """One device, as objects."""
 
-    objects: tuple[JsonObject, ...]
+    says: str
+    """What it says of itself: its id, maker and model."""
+    model: JsonObject
+    device: JsonObject
+
+    @property
+    def topics(self) -> frozenset[str]:
+        """On which it tells or is told something."""
+        visitors = [map_at(prop, "visitors", "configData") for prop in maps_at(self.device, "spec", "properties")]
+        named = (str_at(each, name) for each in visitors for name in ("topic", "commandTopic"))
+        return frozenset(topic for topic in named if topic)
+
+
+class Discovered(Frozen):
+    """Devices, and what was left out."""
+
+    devices: tuple[Found, ...]
     skipped: tuple[str, ...]
     """One line each: device, entity, reason."""
+
+    @property
+    def objects(self) -> tuple[JsonObject, ...]:
+        """To apply: models before their devices."""
+        return tuple(obj for each in self.devices for obj in (each.model, each.device))
 
 
 @dataclass(slots=True, kw_only=True)
@@ -102,13 +125,14 @@ def discover(documents: Mapping[str, bytes], prefix: str, place: Place) -> Disco
                 _read(topic.removeprefix(f"{prefix}/").split("/"), payload, found)
             except InvalidError as error:
                 skipped.append(f"{topic}: {error}")
-    objects: list[JsonObject] = []
+    devices: list[Found] = []
     names: set[str] = set()
     for device in sorted(found.values(), key=lambda each: (each.name, each.id)):
         name = _name_of(device, names)
         names.add(name)
-        objects += _objects(device, name, place, skipped)
-    return Discovered(objects=tuple(objects), skipped=tuple(skipped))
+        made = _found(device, name, place, skipped)
+        devices += [made] if made is not None else []
+    return Discovered(devices=tuple(devices), skipped=tuple(skipped))
 
 
 # --- documents --------------------------------------------------------------------------------------------
@@ -195,7 +219,7 @@ def _name_of(device: _Device, taken: set[str]) -> str:
     return name if name not in taken else f"{name}-{zlib.crc32(device.id.encode()):08x}"
 
 
-def _objects(device: _Device, name: str, place: Place, skipped: list[str]) -> list[JsonObject]:
+def _found(device: _Device, name: str, place: Place, skipped: list[str]) -> Found | None:
     properties: dict[str, _Property] = {}
     availability: list[Json] = []
     for key, entity in device.entities:
@@ -213,7 +237,7 @@ def _objects(device: _Device, name: str, place: Place, skipped: list[str]) -> li
             properties[each.name] = each
         availability += [said for said in _availability(entity) if said not in availability]
     if not properties:
-        return []
+        return None
     protocol: JsonObject = dict(place.protocol)
     if availability:
         protocol["availability"] = availability[:AVAILABILITIES_MAX]
@@ -221,7 +245,8 @@ def _objects(device: _Device, name: str, place: Place, skipped: list[str]) -> li
     if expiries and all(isinstance(each, int) and each > 0 for each in expiries):
         protocol["expireAfterMs"] = max(cast("list[int]", expiries)) * 1000
     metadata: JsonObject = {"name": name, "namespace": place.namespace}
-    noted: JsonObject = {"skerry.dev/discovered": f"{device.id} {device.maker}".strip()}
+    says = f"{device.id} {device.maker}".strip()
+    noted: JsonObject = {DISCOVERED: says}
     model: JsonObject = {
         "apiVersion": "devices.kubeedge.io/v1beta1",
         "kind": "DeviceModel",
@@ -242,7 +267,7 @@ def _objects(device: _Device, name: str, place: Place, skipped: list[str]) -> li
             ],
         },
     }
-    return [model, instance]
+    return Found(says=says, model=model, device=instance)
 
 
 def _of_model(prop: _Property) -> JsonObject:

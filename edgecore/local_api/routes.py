@@ -22,7 +22,7 @@ from skerry.frozen import Frozen
 from skerry.objects.bandwidth import bandwidth_text
 from skerry.objects.desired import Wish
 from skerry.objects.desired_log import desired_log, log_limit
-from skerry.objects.device_questions import OfLine, explain_of, read_of
+from skerry.objects.device_questions import OfLine, discover_of, explain_of, read_of
 from skerry.objects.history import question_of
 from skerry.objects.json import Json, JsonObject, encode_object, maps_at, str_at
 from skerry.objects.logs import LogRequest
@@ -109,6 +109,12 @@ class Routes:
                         **self._parts.link.traffic(),
                     }
                 )
+            case ("GET", ("discovery",)):
+                query: JsonObject = {
+                    name: request.query[name] for name in ("namespace", "seconds") if name in request.query
+                }
+                asked = discover_of(query)
+                return json_answer(await self._parts.questions.answer(asked))
             case ("GET", ("status",)):
                 return json_answer(self._status())
             case _:

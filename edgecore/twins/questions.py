@@ -8,35 +8,59 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
+from typing import Protocol
 
 from devices.port import Reading, Rehearsal
 from edgecore.store.shell import AsyncEdgeStore
 from edgecore.twins.explained import PropertySight, explained, reading_shown
 from edgecore.twins.keeper import Keeper
 from edgecore.twins.lines import line_shown
-from skerry.errors import InvalidError, NotFoundError
+from skerry.errors import InvalidError, NotFoundError, UnavailableError
 from skerry.objects.device_models import DEVICES
-from skerry.objects.device_questions import Explain, OfLine, Question, Read, question_of
+from skerry.objects.device_questions import Discover, Explain, OfDevice, OfLine, Question, Read, question_of
 from skerry.objects.json import JsonObject, encode_object
 from skerry.objects.meta import Key
 from skerry.ports import Clock
 
 
+class Discovery(Protocol):
+    """Listens for what is no Device yet."""
+
+    async def answer(self, question: Discover) -> JsonObject:
+        """Raises `UnavailableError`."""
+        ...
+
+
 class DeviceQuestions:
     """A source of streams of kind `devices`, and of the local API."""
 
-    def __init__(self, store: AsyncEdgeStore, keeper: Keeper, *, node: str, clock: Clock) -> None:
+    def __init__(
+        self,
+        store: AsyncEdgeStore,
+        keeper: Keeper,
+        *,
+        node: str,
+        clock: Clock,
+        discovery: Discovery | None = None,
+    ) -> None:
+        """`discovery` None: the gateway has no broker."""
         self._store = store
         self._keeper = keeper
         self._node = node
         self._clock = clock
+        self._discovery = discovery
 
     async def __call__(self, params: JsonObject) -> AsyncGenerator[bytes]:
         """One document."""
         yield encode_object(await self.answer(question_of(params)))
 
     async def answer(self, question: Question) -> JsonObject:
-        """Raises `NotFoundError` for a device or property that is not on this gateway."""
+        """Raises `NotFoundError` for a device or property that is not on this gateway, `UnavailableError` for what
+        can't be told now."""
+        if isinstance(question, Discover):
+            if self._discovery is None:
+                raise UnavailableError(f"gateway {self._node} has no MQTT broker (edgecore run --mqtt-broker)")
+            return await self._discovery.answer(question)
         device = self._device(question)
         match question:
             case Explain():
@@ -46,7 +70,7 @@ class DeviceQuestions:
             case OfLine():
                 return self._line(device)
 
-    def _device(self, question: Question) -> Key:
+    def _device(self, question: OfDevice) -> Key:
         key = Key(DEVICES, question.namespace, question.device)
         held = self._store.get(key)
         if held is None:

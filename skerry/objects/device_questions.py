@@ -7,6 +7,7 @@ API answers the same ones. For what should wait until a gateway is back there ar
 
 from __future__ import annotations
 
+import re
 from typing import Final, Literal
 
 from skerry.errors import BadRequestError
@@ -22,6 +23,12 @@ FRESH_MS_MAX: Final = 7 * 86_400_000
 TIMEOUT_S: Final = 20
 TIMEOUT_S_MAX: Final = 50
 """Less than what an HTTP client waits for."""
+
+
+LISTEN_S: Final = 5
+"""To what speaks on a broker: what is retained comes at once, what is told every second soon."""
+LISTEN_S_MAX: Final = 25
+_LABEL: Final = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 
 
 class Explain(Frozen):
@@ -79,12 +86,26 @@ class OfLine(Frozen):
         return {"ask": "line", "namespace": self.namespace, "device": self.device, "uid": self.uid}
 
 
-Question = Explain | Read | OfLine
+class Discover(Frozen):
+    """What speaks on the gateway's MQTT broker and is no Device yet. Of a gateway, not of a device."""
+
+    namespace: str
+    """Of the objects that are made of it."""
+    seconds: int = LISTEN_S
+
+    def params(self) -> JsonObject:
+        return {"ask": "discover", "namespace": self.namespace, "seconds": self.seconds}
+
+
+OfDevice = Explain | Read | OfLine
+Question = OfDevice | Discover
 
 
 def question_of(params: JsonObject) -> Question:
     """Raises `BadRequestError` where it is none that is known."""
-    asked: Literal["explain", "read", "line"] | str = str_at(params, "ask")
+    asked: Literal["explain", "read", "line", "discover"] | str = str_at(params, "ask")
+    if asked == "discover":
+        return discover_of(params)
     namespace, device, uid = (str_at(params, name) for name in ("namespace", "device", "uid"))
     if not namespace or not device:
         raise BadRequestError("a question about a device names its namespace and its name")
@@ -95,7 +116,20 @@ def question_of(params: JsonObject) -> Question:
     if asked == "line":
         return OfLine(namespace=namespace, device=device, uid=uid)
     raise BadRequestError(
-        f"this gateway's agent does not know the question {asked!r}: it knows explain, read and line"
+        f"this gateway's agent does not know the question {asked!r}: it knows explain, read, line and discover"
+    )
+
+
+def discover_of(params: JsonObject) -> Discover:
+    """From a query or a stream's parameters. Raises `BadRequestError`."""
+    namespace = str_at(params, "namespace") or "default"
+    if not _LABEL.fullmatch(namespace):
+        raise BadRequestError(f"namespace: {namespace!r} is no name of a namespace")
+    seconds = dig(params, "seconds")
+    if isinstance(seconds, str) and seconds.isdecimal():
+        params = {"seconds": int(seconds)}
+    return Discover(
+        namespace=namespace, seconds=_number(params, "seconds", low=1, high=LISTEN_S_MAX, default=LISTEN_S)
     )
 
 

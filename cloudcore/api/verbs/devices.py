@@ -1,8 +1,9 @@
 """What only the gateway of a device can answer: why a value is what it is, what it is just now, how its line does.
 
 Subresources of ours on KubeEdge's Device: GET `devices/NAME/explain?property=P` (with `value=V` also what writing
-that would do), POST `devices/NAME/read`, GET `devices/NAME/line`. All are asked of the gateway while the caller
-waits, and nothing is kept of them (docs/decisions/0290). The local API of a gateway has the same paths.
+that would do), POST `devices/NAME/read`, GET `devices/NAME/line`; and on Kubernetes' Node: GET
+`nodes/NAME/discovery`. All are asked of the gateway while the caller waits, and nothing is kept of them
+(docs/decisions/0290). The local API of a gateway has the same paths, and `/skerry/discovery`.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from cloudcore.api.call import Call, Reply
 from cloudcore.api.writing import parse, plain_reply
 from cloudcore.registry.refusals import not_found
 from skerry.errors import BadRequestError
-from skerry.objects.device_questions import OfLine, Question, explain_of, read_of
+from skerry.objects.device_questions import OfLine, Question, discover_of, explain_of, read_of
 from skerry.objects.json import Json, JsonObject, str_at
 from skerry.objects.meta import uid_of
 
@@ -52,6 +53,16 @@ def _place(call: Call) -> tuple[str, str]:
     if not node:
         raise BadRequestError(f'device "{call.target.name}" is on no node yet (its spec.nodeName is empty)')
     return node, uid_of(device)
+
+
+async def discovery(call: Call) -> Reply:
+    """What speaks on the broker of a Node's gateway and is no Device yet; a subresource of Node."""
+    if call.parts.objects.read(call.key) is None:
+        raise not_found(call.kind, call.target.name)
+    query: JsonObject = {
+        name: call.query.text(name) for name in ("namespace", "seconds") if name in call.query.values
+    }
+    return await _answered(call, call.target.name, discover_of(query), code=200)
 
 
 async def _answered(call: Call, node: str, question: Question, *, code: int) -> Reply:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from skerry.objects.device_questions import Explain, OfLine, Read
+from skerry.objects.device_questions import Discover, Explain, OfLine, Read
 from tests.cloudcore.api.conftest import ApiWorld
 
 DEVICES = "/apis/devices.kubeedge.io/v1beta1/namespaces/default/devices"
@@ -65,3 +65,15 @@ async def test_what_can_t_be_asked_says_why(
 async def test_a_device_on_no_node_has_nobody_to_ask(world: ApiWorld) -> None:
     await world.post(DEVICES, {"metadata": {"name": "spare"}, "spec": SPEC})
     assert "on no node yet" in (await world.ask("GET", f"{DEVICES}/spare/explain?property=t")).message
+
+
+async def test_what_speaks_on_a_nodes_broker_is_asked_of_its_gateway(world: ApiWorld) -> None:
+    await world.post("/api/v1/nodes", {"metadata": {"name": "n1"}})
+    world.gateways.answers["n1"] = {"kind": "NodeDiscovery", "devices": []}
+    assert (await world.get("/api/v1/nodes/n1/discovery?seconds=3&namespace=plant"))["kind"] == "NodeDiscovery"
+    await world.get("/api/v1/nodes/n1/discovery")
+    assert world.gateways.asked == [Discover(namespace="plant", seconds=3), Discover(namespace="default")]
+    for path, code in (("n1/discovery?seconds=900", 400), ("absent/discovery", 404)):
+        assert (await world.ask("GET", f"/api/v1/nodes/{path}")).code == code
+    world.gate.closed |= {("get", "nodes/discovery")}
+    assert (await world.ask("GET", "/api/v1/nodes/n1/discovery")).code == 403

@@ -210,7 +210,7 @@ def test_a_document_of_a_whole_device_has_many_entities() -> None:
 
 def test_what_we_announce_ourselves_is_not_found() -> None:
     ours = {"origin": {"name": "skerry"}, "components": {"x": {"platform": "sensor", "state_topic": "t"}}}
-    assert found({"homeassistant/device/x/config": json.dumps(ours).encode()}) == Discovered(objects=(), skipped=())
+    assert found({"homeassistant/device/x/config": json.dumps(ours).encode()}) == Discovered(devices=(), skipped=())
 
 
 def test_two_devices_of_one_name_are_told_apart_in_the_same_way_each_time() -> None:

@@ -22,7 +22,7 @@ from skerry.errors import BadRequestError, NotFoundError, SkerryError, StorageFu
 from skerry.frozen import replace
 from skerry.objects.desired import Desired, Hlc, Vector, Wish, write_desired
 from skerry.objects.desired_log import answer_body, change_body
-from skerry.objects.device_questions import Explain, OfLine, Question, Read
+from skerry.objects.device_questions import Discover, Explain, OfLine, Question, Read
 from skerry.objects.history import HistoryQuestion, Thinning
 from skerry.objects.holds import HOLD, HOLD_BY, Holding
 from skerry.objects.json import JsonObject, encode_object
@@ -431,6 +431,10 @@ async def test_questions_about_devices_are_handed_on_as_the_cloud_hands_them_on(
         Read(namespace="default", device="plc", uid="", props=()),
         OfLine(namespace="default", device="plc", uid=""),
     ]
+    assert (await api.ask("GET", "/skerry/discovery", seconds="3", namespace="plant"))[1] == {"kind": "Answer"}
+    assert (await api.ask("GET", "/skerry/discovery"))[0] == 200
+    assert api.answers.asked[-2:] == [Discover(namespace="plant", seconds=3), Discover(namespace="default")]
+    assert (await api.ask("GET", "/skerry/discovery", seconds="99"))[0] == 400
     assert (await api.ask("GET", f"{place}/explain"))[1]["message"].startswith("property: required")
     assert (await api.ask("POST", f"{place}/read", {"freshMs": "soon"}))[0] == 400
     assert (await api.ask("GET", f"{place}/read"))[0] == 405

@@ -7,8 +7,8 @@ import json
 import pytest
 
 from edgecore.twins.questions import DeviceQuestions
-from skerry.errors import BadRequestError, NotFoundError
-from skerry.objects.device_questions import Explain, OfLine, Read, question_of
+from skerry.errors import BadRequestError, NotFoundError, UnavailableError
+from skerry.objects.device_questions import Discover, Explain, OfLine, Read, question_of
 from skerry.objects.json import JsonObject, dig, map_at, maps_at, str_at
 from tests.edgecore.twins.gateway import DEVICE, FAST, Gateway, device
 
@@ -169,3 +169,20 @@ async def test_a_device_that_shares_no_line_has_no_figures_of_one() -> None:
         assert question_of(OfLine(namespace="a", device="b", uid="c").params()) == OfLine(
             namespace="a", device="b", uid="c"
         )
+
+
+class Listener:
+    async def answer(self, question: Discover) -> JsonObject:
+        return {"kind": "NodeDiscovery", "seconds": question.seconds}
+
+
+async def test_what_speaks_on_the_broker_is_asked_of_who_listens_there() -> None:
+    gateway = Gateway()
+    parts = {"node": "eu-1", "clock": gateway.clock}
+    asked = Discover(namespace="default", seconds=3)
+    questions = DeviceQuestions(gateway.store, gateway.keeper, discovery=Listener(), **parts)  # type: ignore[arg-type]
+    pieces = [piece async for piece in questions(asked.params())]
+    assert json.loads(b"".join(pieces)) == {"kind": "NodeDiscovery", "seconds": 3}
+    without = DeviceQuestions(gateway.store, gateway.keeper, **parts)  # type: ignore[arg-type]
+    with pytest.raises(UnavailableError, match="gateway eu-1 has no MQTT broker"):
+        await without.answer(asked)

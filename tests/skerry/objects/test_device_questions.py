@@ -5,7 +5,15 @@ from __future__ import annotations
 import pytest
 
 from skerry.errors import BadRequestError
-from skerry.objects.device_questions import PROPERTIES_MAX, Explain, Question, Read, question_of
+from skerry.objects.device_questions import (
+    PROPERTIES_MAX,
+    Discover,
+    Explain,
+    Question,
+    Read,
+    discover_of,
+    question_of,
+)
 from skerry.objects.json import JsonObject
 
 
@@ -14,6 +22,8 @@ from skerry.objects.json import JsonObject
     [
         Explain(namespace="ns", device="d", uid="u", prop="t"),
         Explain(namespace="ns", device="d", uid="", prop="t", value=""),
+        Discover(namespace="ns"),
+        Discover(namespace="ns", seconds=9),
         Read(namespace="ns", device="d", uid="u", props=()),
         Read(namespace="ns", device="d", uid="u", props=("a", "b"), fresh_ms=5000, timeout_s=3),
     ],
@@ -22,13 +32,20 @@ def test_what_is_asked_is_what_arrives(question: Question) -> None:
     assert question_of(question.params()) == question
 
 
+def test_what_a_query_says_in_text_is_understood() -> None:
+    assert discover_of({"seconds": "7"}) == Discover(namespace="default", seconds=7)
+
+
 @pytest.mark.parametrize(
     ("params", "why"),
     [
         ({"ask": "explain", "device": "d"}, "names its namespace"),
         ({"ask": "explain", "namespace": "n", "device": "d"}, "property: required"),
         ({"ask": "explain", "namespace": "n", "device": "d", "property": "t", "value": 5}, "value: must be a text"),
-        ({"ask": "sing", "namespace": "n", "device": "d"}, "'sing': it knows explain, read and line"),
+        ({"ask": "sing", "namespace": "n", "device": "d"}, "'sing': it knows explain, read, line and discover"),
+        ({"ask": "discover", "namespace": "A b"}, "is no name of a namespace"),
+        ({"ask": "discover", "seconds": 0}, "seconds: must be a whole number from 1 to 25"),
+        ({"ask": "discover", "seconds": "x"}, "seconds: must be a whole number"),
         ({"ask": "read", "namespace": "n", "device": "d", "freshMs": -1}, "freshMs: must be a whole number from 0"),
         ({"ask": "read", "namespace": "n", "device": "d", "freshMs": True}, "freshMs"),
         ({"ask": "read", "namespace": "n", "device": "d", "timeoutSeconds": 51}, "from 1 to 50"),
