@@ -14,6 +14,7 @@ import os
 import signal
 from collections.abc import Callable, Coroutine
 from functools import partial
+from pathlib import Path
 from typing import Any, Final
 
 from devices.mqtt.config import Broker, Presence
@@ -167,6 +168,9 @@ def _own_broker(
             plain=[(each.host, each.port) for each in addresses if each.is_loopback],
             secure=[(each.host, each.port) for each in addresses if not each.is_loopback],
             tls_files=files if all(files) else None,
+            client_ca_file=settings.mqtt_listen_client_ca_file,
+            socket=Path(settings.mqtt_socket) if settings.mqtt_socket else None,
+            socket_group=settings.mqtt_socket_group,
             version=AGENT_VERSION,
             own_clients=f"skerry-{node}-",
         ),

@@ -63,6 +63,15 @@ class EdgeSettings:
     )
     mqtt_listen_cert_file: str = setting("", help="file with the embedded broker's certificate, and those above it")
     mqtt_listen_key_file: str = setting("", help="file with the key of that certificate")
+    mqtt_listen_client_ca_file: str = setting(
+        "",
+        help="file with the authorities of clients' certificates: over TLS a client then needs one, and its common "
+        "name is its user, who gives no password; none: passwords",
+    )
+    mqtt_socket: str = setting("", help="unix socket on which the embedded broker listens as well; none: it does not")
+    mqtt_socket_group: str = setting(
+        "", help="group whose members may connect to that socket beside the agent's own user; none: nobody"
+    )
     homeassistant_prefix: str = setting(
         "",
         help="show every device to Home Assistant over the MQTT broker, on its discovery topics below this prefix: "
@@ -225,17 +234,21 @@ class Address(Frozen):
 def embedded_of(settings: EdgeSettings) -> tuple[Address, ...]:
     """Where the embedded broker listens; nowhere where there is none. Raises `InvalidError` naming the setting."""
     if settings.mqtt_broker != EMBEDDED:
-        for name in ("cert_file", "key_file"):
-            if getattr(settings, f"mqtt_listen_{name}"):
-                raise InvalidError(
-                    f"--mqtt-listen-{name.replace('_', '-')}: of no use without --mqtt-broker {EMBEDDED}"
-                )
+        for name in ("listen_cert_file", "listen_key_file", "listen_client_ca_file", "socket", "socket_group"):
+            if getattr(settings, f"mqtt_{name}"):
+                raise InvalidError(f"--mqtt-{name.replace('_', '-')}: of no use without --mqtt-broker {EMBEDDED}")
         return ()
     addresses = tuple(_address(text) for text in settings.mqtt_listen)
     if not addresses or not addresses[0].is_loopback:
         raise InvalidError("--mqtt-listen: the first is on loopback, e.g. 127.0.0.1:1883: the agent itself uses it")
     if bool(settings.mqtt_listen_cert_file) != bool(settings.mqtt_listen_key_file):
         raise InvalidError("--mqtt-listen-cert-file and --mqtt-listen-key-file belong together")
+    if settings.mqtt_listen_client_ca_file and all(each.is_loopback for each in addresses):
+        raise InvalidError("--mqtt-listen-client-ca-file: of no use without an address with TLS in --mqtt-listen")
+    if settings.mqtt_socket_group and not settings.mqtt_socket:
+        raise InvalidError("--mqtt-socket-group: of no use without --mqtt-socket")
+    if settings.mqtt_socket and not settings.mqtt_socket.startswith("/"):
+        raise InvalidError(f"--mqtt-socket {settings.mqtt_socket!r}: write a path that begins with /")
     for each in addresses:
         if not each.is_loopback and not settings.mqtt_listen_cert_file:
             raise InvalidError(

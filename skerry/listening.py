@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import socket
+from pathlib import Path
 from typing import Final
+
+from skerry.errors import UnavailableError
 
 DATAGRAM_BUFFER_BYTES: Final = 4 << 20
 """What may wait to be read when thousands of gateways knock at once; the kernel has a limit of its own (rmem_max)."""
@@ -37,3 +42,44 @@ def datagram_socket(host: str, port: int) -> socket.socket:
         made.close()
         raise
     return made
+
+
+def unix_socket(path: Path, *, group: str, backlog: int) -> socket.socket:
+    """Listening, for its owner and the group ("": none) alone from its first moment. A file that a killed program
+    left is replaced. Raises `UnavailableError`."""
+    listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists():
+            if not path.is_socket():
+                raise UnavailableError(f"{path}: there is something that is no socket")
+            if _is_served(path):
+                raise UnavailableError(f"{path}: another program listens there")
+            path.unlink()
+        before = os.umask(0o177)
+        try:
+            listening.bind(str(path))
+        finally:
+            os.umask(before)
+        if group:
+            shutil.chown(path, group=group)
+            path.chmod(0o660)
+        listening.listen(backlog)
+        listening.setblocking(False)
+    except (OSError, LookupError) as error:
+        listening.close()
+        raise UnavailableError(f"{path}: {error}") from error
+    except UnavailableError:
+        listening.close()
+        raise
+    return listening
+
+
+def _is_served(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(1.0)
+        try:
+            probe.connect(str(path))
+        except OSError:
+            return False
+        return True

@@ -34,6 +34,10 @@ class Embedding(Frozen):
     secure: Sequence[tuple[str, int]]
     tls_files: tuple[str, str] | None
     """Certificate and key; required with `secure`."""
+    client_ca_file: str
+    """"" for clients that show a password."""
+    socket: Path | None
+    socket_group: str
     version: str
     own_clients: str
     """How the agent's own client ids begin."""
@@ -50,8 +54,12 @@ def open_embedded(said: Embedding, clock: Clock, ids: Ids) -> BrokerServer:
     listeners = [Listener(host=host, port=port) for host, port in said.plain]
     if said.secure:
         assert said.tls_files is not None, "the settings were checked"
-        tls = _tls(*said.tls_files)
-        listeners += [Listener(host=host, port=port, tls=tls) for host, port in said.secure]
+        tls = _tls(*said.tls_files, said.client_ca_file)
+        listeners += [
+            Listener(host=host, port=port, tls=tls, certified=bool(said.client_ca_file)) for host, port in said.secure
+        ]
+    if said.socket is not None:
+        listeners.append(Listener(path=said.socket, group=said.socket_group))
     return BrokerServer(
         ServerParts(
             version=said.version,
@@ -68,11 +76,17 @@ def new_password() -> bytes:
     return secrets.token_urlsafe(PASSWORD_BYTES).encode()
 
 
-def _tls(certificate: str, key: str) -> ssl.SSLContext:
+def _tls(certificate: str, key: str, client_ca: str) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     try:
         context.load_cert_chain(certificate, key)
     except (OSError, ssl.SSLError) as error:
         raise InvalidError(f"--mqtt-listen-cert-file {certificate}, --mqtt-listen-key-file {key}: {error}") from error
+    if client_ca:
+        context.verify_mode = ssl.CERT_REQUIRED
+        try:
+            context.load_verify_locations(client_ca)
+        except (OSError, ssl.SSLError) as error:
+            raise InvalidError(f"--mqtt-listen-client-ca-file {client_ca}: {error}") from error
     return context

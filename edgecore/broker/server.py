@@ -15,7 +15,8 @@ import asyncio
 import logging
 import ssl
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Final, Protocol, cast
 
 from skerry.mqtt.limits import Limits
@@ -24,7 +25,7 @@ from skerry.mqtt.outbound import Close, Send
 from edgecore.broker.journal import Journal
 from skerry.errors import UnavailableError
 from skerry.frozen import Frozen, field
-from skerry.listening import listening_socket
+from skerry.listening import listening_socket, unix_socket
 from skerry.mqtt.broker import Broker, Guard
 from skerry.mqtt.codec import Decoder, encode
 from skerry.mqtt.kept import Changes, Message
@@ -34,6 +35,8 @@ from skerry.ports import Clock, Ids
 
 LOG = logging.getLogger(__name__)
 
+BACKLOG: Final = 100
+"""Connections that wait to be taken."""
 CONNECT_S_MAX: Final = 10.0
 """From the first byte to a CONNECT whose password was looked at."""
 REFUSED_S: Final = 1.0
@@ -66,7 +69,13 @@ class Authority(Protocol):
         """Look for a change of users or rights; how many there were so far."""
         ...
 
-    async def admit(self, username: str | None, password: bytes | None) -> str | None: ...
+    async def admit(self, username: str | None, password: bytes | None) -> str | None:
+        """The user, if it is one and this is its password."""
+        ...
+
+    def certified(self, name: str, username: str | None) -> str | None:
+        """The user of this name, who has proven to be it; None for none, or where another one is asked for."""
+        ...
 
 
 class Book(Authority, Guard, Protocol):
@@ -87,6 +96,10 @@ class OpenHouse:
         del username, password
         return "anybody"
 
+    def certified(self, name: str, username: str | None) -> str | None:
+        del name, username
+        return "anybody"
+
     def comes_first(self, user: str) -> bool:
         del user
         return True
@@ -105,9 +118,19 @@ class OpenHouse:
 
 
 class Listener(Frozen):
-    host: str
-    port: int
+    """An address, or a unix socket."""
+
+    host: str = ""
+    port: int = 0
     tls: ssl.SSLContext | None = None
+    certified: bool = False
+    """Clients prove by a certificate who they are, and give no password."""
+    path: Path | None = None
+    group: str = ""
+    """Who may connect to the socket beside its owner."""
+
+    def __str__(self) -> str:
+        return str(self.path) if self.path is not None else f"{self.host}:{self.port}"
 
 
 class ServerParts(Frozen):
@@ -139,6 +162,8 @@ class BrokerServer:
         self._committed = 0
         self._to_commit = asyncio.Event()
         self._scheduled = False
+        self._paths: list[Path] = []
+        """Of sockets that are ours."""
         self._looks: asyncio.TimerHandle | None = None
         self._dropped_seen = 0
         self._unretained_seen = 0
@@ -159,26 +184,38 @@ class BrokerServer:
         finally:
             for server in servers:
                 server.close()
+            for path in self._paths:
+                path.unlink(missing_ok=True)
             if self._looks is not None:
                 self._looks.cancel()
             self._goodbye()
             self.parts.journal.close()
 
     async def _listen(self, listener: Listener) -> asyncio.Server:
+        if listener.path is not None:
+            place = unix_socket(listener.path, group=listener.group, backlog=BACKLOG)
+            self._paths.append(listener.path)
+            server = await asyncio.get_running_loop().create_unix_server(lambda: Peer(self), sock=place)
+            LOG.info("broker_listens address=%s", listener)
+            return server
         try:
-            place = listening_socket(listener.host, listener.port, backlog=100)
+            place = listening_socket(listener.host, listener.port, backlog=BACKLOG)
         except OSError as error:
             raise UnavailableError(
-                f"the broker can't listen on {listener.host}:{listener.port}: {error.strerror or error}; a broker "
-                "that is there already is named with --mqtt-broker mqtt://HOST:PORT"
+                f"the broker can't listen on {listener}: {error.strerror or error}; a broker that is there already "
+                "is named with --mqtt-broker mqtt://HOST:PORT"
             ) from error
-        LOG.info("broker_listens address=%s:%d tls=%s", listener.host, listener.port, listener.tls is not None)
-        return await self.serve_on(place, listener.tls)
+        LOG.info(
+            "broker_listens address=%s tls=%s certificates=%s", listener, listener.tls is not None, listener.certified
+        )
+        return await self.serve_on(place, listener.tls, certified=listener.certified)
 
-    async def serve_on(self, place: Any, tls: ssl.SSLContext | None = None) -> asyncio.Server:
+    async def serve_on(
+        self, place: Any, tls: ssl.SSLContext | None = None, *, certified: bool = False
+    ) -> asyncio.Server:
         """Take connections on a socket that listens."""
         loop = asyncio.get_running_loop()
-        return await loop.create_server(lambda: Peer(self), sock=place, ssl=tls)
+        return await loop.create_server(lambda: Peer(self, certified=certified), sock=place, ssl=tls)
 
     def _goodbye(self) -> None:
         for peer in list(self.peers.values()):
@@ -332,11 +369,20 @@ class BrokerServer:
 _SHUTTING_DOWN: Final = Farewell(reason=Reason.SHUTTING_DOWN)
 
 
+def common_name(certificate: Mapping[str, Any] | None) -> str:
+    """Of the subject of a certificate, as `ssl` tells it; "" for none, or more than one."""
+    subject: Sequence[Sequence[tuple[str, str]]] = certificate.get("subject", ()) if certificate else ()
+    names = [value for part in subject for key, value in part if key == "commonName"]
+    return names[0] if len(names) == 1 else ""
+
+
 class Peer(asyncio.Protocol):
     """One connection."""
 
-    def __init__(self, server: BrokerServer) -> None:
+    def __init__(self, server: BrokerServer, *, certified: bool = False) -> None:
+        """`certified`: its certificate says who it is."""
         self._server = server
+        self._certified = certified
         self._decoder = Decoder(packet_bytes_max=server.parts.limits.packet_bytes)
         self._transport: asyncio.Transport = cast(asyncio.Transport, None)
         self._held: deque[tuple[int, bytes]] = deque()
@@ -442,7 +488,7 @@ class Peer(asyncio.Protocol):
 
     async def _admit(self, packet: Connect) -> None:
         server = self._server
-        user = await server.parts.book.admit(packet.username, packet.password)
+        user = await self._user(packet)
         if user is None:
             LOG.warning("broker_refuses_user user=%r client=%r", (packet.username or "")[:64], packet.client[:64])
             await asyncio.sleep(REFUSED_S)
@@ -457,6 +503,14 @@ class Peer(asyncio.Protocol):
         assigned = f"auto-{server.parts.ids.token_hex(8)}"
         server.broker.connect(self.number, user, packet, assigned=assigned, now_s=server.now_s())
         self._work()
+
+    async def _user(self, packet: Connect) -> str | None:
+        """Who it is; None: it is not let in."""
+        book = self._server.parts.book
+        if not self._certified:
+            return await book.admit(packet.username, packet.password)
+        name = common_name(self._transport.get_extra_info("peercert"))
+        return book.certified(name, packet.username) if name else None
 
     # --- what goes ----------------------------------------------------------------------------------------
 

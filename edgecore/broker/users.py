@@ -243,6 +243,11 @@ class UserBook:
         self._right[username] = digest
         return username
 
+    def certified(self, name: str, username: str | None) -> str | None:
+        """See `edgecore.broker.server.Authority`. The agent is nobody's common name: it has a password."""
+        self.refresh()
+        return name if name in self._users and name != AGENT and username in (None, "", name) else None
+
     def comes_first(self, user: str) -> bool:
         """See `skerry.mqtt.broker.Guard`: the gateway works on where a user's program takes what there is."""
         return user == AGENT

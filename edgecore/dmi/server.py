@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
-import shutil
 import socket
 from pathlib import Path
 from typing import Any, Final
@@ -20,6 +18,7 @@ from devices.dmi.messages import MANAGER, MANAGER_CALLS, MAPPER, MAPPER_CALLS
 from devices.dmi.rpc import Codec, Service, call, configuration
 from edgecore.dmi.mappers import MapperClient, Mappers
 from skerry.errors import UnavailableError
+from skerry.listening import unix_socket
 
 LOG: Final = logging.getLogger(__name__)
 
@@ -42,7 +41,7 @@ class DmiServer:
         told = ""
         while True:
             try:
-                listening = listen(self._path, self._group)
+                listening = unix_socket(self._path, group=self._group, backlog=CONNECTIONS_MAX)
             except UnavailableError as error:
                 if str(error) != told:
                     LOG.warning("dmi_not_served reason=%r", str(error))
@@ -80,44 +79,6 @@ class _Bounded(server.Server):
 class _Refuses(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         transport.close()
-
-
-def listen(path: Path, group: str = "") -> socket.socket:
-    """The socket, for its owner and the group alone from its first moment. Raises `UnavailableError`."""
-    listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if path.exists():
-            if _is_served(path):
-                raise UnavailableError(f"{path}: another program listens there")
-            path.unlink()
-        before = os.umask(0o177)
-        try:
-            listening.bind(str(path))
-        finally:
-            os.umask(before)
-        if group:
-            shutil.chown(path, group=group)
-            path.chmod(0o660)
-        listening.listen(CONNECTIONS_MAX)
-        listening.setblocking(False)
-    except (OSError, LookupError) as error:
-        listening.close()
-        raise UnavailableError(f"{path}: {error}") from error
-    except UnavailableError:
-        listening.close()
-        raise
-    return listening
-
-
-def _is_served(path: Path) -> bool:
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        probe.settimeout(1.0)
-        try:
-            probe.connect(str(path))
-        except OSError:
-            return False
-        return True
 
 
 class _Client:

@@ -134,6 +134,17 @@ def test_the_broker_is_a_url_and_its_password_a_file() -> None:
         ({"mqtt_broker": "mqtt://h", "mqtt_ca_file": "/c"}, "certificates are for mqtts://"),
         ({"mqtt_broker": "embedded", "mqtt_username": "ann"}, "of no use with --mqtt-broker embedded"),
         ({"mqtt_listen_cert_file": "/c"}, "--mqtt-listen-cert-file: of no use without --mqtt-broker embedded"),
+        ({"mqtt_socket": "/s"}, "--mqtt-socket: of no use without --mqtt-broker embedded"),
+        ({"mqtt_listen_client_ca_file": "/c"}, "--mqtt-listen-client-ca-file: of no use without --mqtt-broker"),
+        (
+            {"mqtt_broker": "embedded", "mqtt_listen_client_ca_file": "/c"},
+            "--mqtt-listen-client-ca-file: of no use without an address with TLS",
+        ),
+        (
+            {"mqtt_broker": "embedded", "mqtt_socket_group": "g"},
+            "--mqtt-socket-group: of no use",
+        ),
+        ({"mqtt_broker": "embedded", "mqtt_socket": "s"}, "write a path that begins with /"),
     ],
 )
 def test_a_mistake_in_the_brokers_settings_is_named_without_its_secrets(given: dict[str, str], says: str) -> None:

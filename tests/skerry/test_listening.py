@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import socket
+from pathlib import Path
 
 import pytest
 
-from skerry.listening import listening_socket
+from skerry.errors import UnavailableError
+from skerry.listening import listening_socket, unix_socket
 
 
 @pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="this machine has no IPv6")
@@ -28,3 +30,23 @@ def test_what_is_accepted_sends_small_frames_at_once():
         accepted, _ = server.accept()
         with dialled, accepted:
             assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
+def test_a_unix_socket_is_its_owners_alone_and_replaces_what_a_killed_program_left(tmp_path: Path) -> None:
+    path = tmp_path / "run" / "x.sock"
+    with unix_socket(path, group="", backlog=1) as server:
+        assert path.stat().st_mode & 0o777 == 0o600
+        with pytest.raises(UnavailableError, match="another program listens there"):
+            unix_socket(path, group="", backlog=1)
+        assert server.fileno() >= 0
+    unix_socket(path, group="", backlog=1).close()
+
+
+def test_what_is_no_socket_is_not_replaced_and_an_unknown_group_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "precious"
+    path.write_text("data")
+    with pytest.raises(UnavailableError, match="no socket"):
+        unix_socket(path, group="", backlog=1)
+    assert path.read_text() == "data"
+    with pytest.raises(UnavailableError, match="nosuchgroup"):
+        unix_socket(tmp_path / "y", group="nosuchgroup", backlog=1)

@@ -10,9 +10,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
+import pytest
+
 from edgecore.broker import server as module
 from edgecore.broker.journal import MemoryJournal
-from edgecore.broker.server import BrokerServer, OpenHouse, Peer, ServerParts
+from edgecore.broker.server import BrokerServer, OpenHouse, Peer, ServerParts, common_name
 from edgecore.broker.users import UserBook, add_user, remove_user
 from skerry.clocks import SeededIds, SystemClock
 from skerry.errors import UnavailableError
@@ -34,6 +36,10 @@ class FakeTransport:
     reading: bool = True
     closing: bool = False
     max_size: int = 1 << 18
+    certificate: Any = None
+
+    def get_extra_info(self, name: str) -> Any:
+        return self.certificate if name == "peercert" else None
 
     def write(self, data: bytes) -> None:
         self.written += data
@@ -417,6 +423,32 @@ async def test_sessions_of_before_are_looked_at_by_the_rights_of_now(tmp_path: P
         now_s = stage.server.now_s()
         await until(lambda: stage.server.broker.publish(Message(topic="a", payload=b"", qos=0), now_s) == 0)
         assert stage.server.broker.publish(Message(topic="b", payload=b"", qos=0), now_s) == 1
+
+
+@pytest.mark.parametrize(
+    ("names", "name"),
+    [([("CN", "ann")], "ann"), ([], ""), ([("CN", "ann"), ("CN", "bob")], ""), ([("O", "ann")], "")],
+)
+async def test_a_certificate_says_who_it_is_by_its_one_common_name(names: list[tuple[str, str]], name: str) -> None:
+    subject = tuple(((("commonName" if key == "CN" else "organizationName"), value),) for key, value in names)
+    assert common_name({"subject": subject}) == name
+    assert common_name(None) == "" and common_name({}) == ""
+
+
+async def test_where_certificates_are_asked_for_a_password_is_of_no_use(tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setattr(module, "REFUSED_S", 0.01)
+    path = tmp_path / "users.json"
+    for user in ("ann", "bob"):
+        add_user(path, user, b"right")
+    async with serving(book=UserBook(path, b"agent's")) as stage:
+        for account, let_in in ((("", ""), True), (("ann", ""), True), (("bob", "right"), False)):
+            transport = FakeTransport(certificate={"subject": ((("commonName", "ann"),),)})
+            peer = Peer(stage.server, certified=True)
+            peer.connection_made(cast(asyncio.BaseTransport, transport))
+            peer.data_received(hello("c", user=account[0], password=account[1]))
+            await until(lambda: CONNACK in transport.kinds())  # noqa: B023
+            assert transport.closing is not let_in
+            peer.connection_lost(None)
 
 
 async def test_figures_are_told_to_whoever_wants_them() -> None:

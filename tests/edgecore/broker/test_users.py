@@ -57,6 +57,17 @@ async def test_a_file_that_makes_no_sense_leaves_who_was_known(tmp_path: Path) -
             read_users(path)
 
 
+def test_who_has_proven_its_name_is_that_user_and_nobody_else(tmp_path: Path) -> None:
+    path = tmp_path / "users.json"
+    add_user(path, "ann", b"x")
+    held = book(path)
+    assert [held.certified("ann", username) for username in (None, "", "ann")] == ["ann"] * 3
+    assert held.certified("ann", "bob") is None and held.certified("bob", None) is None
+    assert held.certified(AGENT, None) is None and held.certified("", None) is None
+    remove_user(path, "ann")
+    assert held.certified("ann", None) is None
+
+
 def test_rights_are_patterns(tmp_path: Path) -> None:
     path = tmp_path / "users.json"
     add_user(path, "ann", b"x", publish=["site/%u/#"], subscribe=["site/+/state", "to/%c"])
