@@ -583,11 +583,15 @@ class Peer(asyncio.Protocol):
         if self._closing or self._transport.is_closing():
             return
         self._closing = True
-        if self._transport.can_write_eof():
-            self._transport.write_eof()
-            self._transport.resume_reading()
-        else:
-            self._transport.close()
+        try:
+            if self._transport.can_write_eof():
+                self._transport.write_eof()
+                self._transport.resume_reading()
+            else:
+                self._transport.close()
+        except OSError:  # the client was faster, with a reset, and asyncio has not seen it yet
+            self.abort()
+            return
         asyncio.get_running_loop().call_later(GOODBYE_S, self.abort)
 
     def abort(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import threading
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
@@ -37,6 +38,8 @@ class FakeTransport:
     closing: bool = False
     max_size: int = 1 << 18
     certificate: Any = None
+    reset: bool = False
+    """The client has reset the connection, and nobody has seen it."""
 
     def get_extra_info(self, name: str) -> Any:
         return self.certificate if name == "peercert" else None
@@ -69,6 +72,8 @@ class FakeTransport:
         return True
 
     def write_eof(self) -> None:
+        if self.reset:
+            raise OSError(errno.ENOTCONN, "not connected")
         self.closing = True
 
     def kinds(self) -> list[int]:
@@ -291,6 +296,21 @@ async def test_who_is_to_go_is_not_kept_for_a_disk_that_takes_nothing(monkeypatc
         await asyncio.sleep(0)
         peer.data_received(b"\xf0\x00")  # AUTH: it is dismissed
         await until(lambda: transport.closing)
+
+
+async def test_a_client_that_resets_its_connection_while_it_is_closed_ends_nothing_but_that() -> None:
+    """It ended the broker, and with it the agent: a last word that had waited for the disk found no connection."""
+    async with serving() as stage:
+        peer, transport = await stage.greet("c", lasting=True)
+        transport.reset = True
+        stage.journal.go.clear()
+        peer.data_received(subscribe("a", 1))
+        await asyncio.sleep(0)
+        peer.data_received(b"\xe0\x00")  # DISCONNECT
+        stage.journal.go.set()
+        await until(lambda: transport.closing)
+        _, other = await stage.greet("d", lasting=True)
+        assert other.kinds() == [CONNACK]
 
 
 async def test_what_is_left_out_for_a_slow_reader_is_counted() -> None:
