@@ -364,21 +364,25 @@ class ModbusDriver:
         ended = await self._pulses.end(place, pulse.after_s if failure is None else 0.0)
         if failure is not None:
             return _result("refused", f"the device may have had it, and a pulse is not given twice: {failure.reason}")
+        if ended is None:
+            return _result("refused", f"it was written, and not taken back: {place[1]} has no pulse any more")
         if ended.state in ("failed", "refused"):
-            more = ", which is tried until it is" if ended.state == "failed" else ""
-            return _result("refused", f"it was written, and not taken back{more}: {ended.reason}")
+            return _result(
+                "refused", f"it was written, and not taken back, which is tried until it is: {ended.reason}"
+            )
         return replace(
             ended, state="applied", reason=f"for {pulse.after_s:g} s, then back to {format_value(pulse.back)}"
         )
 
-    async def _take_back(self, place: PulsePlace) -> WriteResult:
+    async def _take_back(self, place: PulsePlace) -> WriteResult | None:
         """See `Pulses`. Of a device that is not there now it waits; one that has no pulse any more is left alone."""
         known = self._by_name.get(place[0])
         if known is None:
             return _result("failed", f"{place[0]} is not served now")
         found = known.properties.get(place[1])
         if found is None or found.guards.pulse is None:
-            return _result("refused", f"{place[1]} of {place[0]} has no pulse any more")
+            LOG.warning("modbus_pulse_left device=%s property=%s reason='it has no pulse any more'", *place)
+            return None
         back = found.guards.pulse.back
         return await self._write(known, found, writing(known, found, back), back)
 

@@ -23,8 +23,10 @@ RETRY_S_MAX: Final = 10.0
 
 PulsePlace: TypeAlias = tuple[str, str]
 """`namespace/name` of a device, and a property."""
-TakeBack: TypeAlias = Callable[[PulsePlace], Awaitable[WriteResult]]
-"""Write it back, and read it: `failed` where that has to be tried again."""
+TakeBack: TypeAlias = Callable[[PulsePlace], Awaitable[WriteResult | None]]
+"""Write it back, and read it; None where there is nothing to take back any more. Whatever else it comes to than that
+the device has it (`verified`, or `applied` where it can't be read), it has to be tried again: a device that took the
+write and still shows the pulse, or refuses it, has something on that was to be off."""
 
 
 @dataclass(kw_only=True, eq=False)
@@ -33,7 +35,9 @@ class _Open:
 
     due_s: float
     """By the loop's clock."""
-    first: asyncio.Future[WriteResult] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+    first: asyncio.Future[WriteResult | None] = field(
+        default_factory=lambda: asyncio.get_running_loop().create_future()
+    )
     """What came of the first attempt to end it."""
 
 
@@ -70,8 +74,9 @@ class Pulses:
         self._open.pop(place, None)
         await self._note_if_possible()
 
-    async def end(self, place: PulsePlace, after_s: float) -> WriteResult:
-        """Have it taken back in so many seconds; what came of the first attempt. More follow where that failed."""
+    async def end(self, place: PulsePlace, after_s: float) -> WriteResult | None:
+        """Have it taken back in so many seconds; what came of the first attempt (see `TakeBack`), which others follow
+        until the device has it."""
         opened = self._open[place]
         opened.due_s = asyncio.get_running_loop().time() + after_s
         self._ready[place] = self._ending[place] = opened
@@ -100,10 +105,10 @@ class Pulses:
             result = await self._take_back(place)
             if not opened.first.done():
                 opened.first.set_result(result)
-            if result.state in ("failed", "refused") and retry_s == RETRY_S_MIN:
-                LOG.warning("modbus_pulse_not_ended device=%s property=%s reason=%r", *place, result.reason)
-            if result.state != "failed":
+            if result is None or result.state not in ("failed", "refused"):
                 break
+            if retry_s == RETRY_S_MIN:
+                LOG.warning("modbus_pulse_not_ended device=%s property=%s reason=%r", *place, result.reason)
             await asyncio.sleep(retry_s)
             retry_s = min(2 * retry_s, RETRY_S_MAX)
         self._ending.pop(place, None)

@@ -126,6 +126,48 @@ async def test_what_can_t_be_taken_back_is_tried_until_it_can() -> None:
     assert {value for _, _, value in writes(slave)[1:]} == {0}
 
 
+class Sticky(Slave):
+    """Takes what is to end a pulse, and goes on until it is free."""
+
+    free = False
+    wanted_off = 0
+
+    def answer(self, request: bytes) -> bytes | None:
+        answer = super().answer(request)
+        if request[7] == 5 and request[10] == 0:
+            self.wanted_off += 1
+            if not self.free:
+                self.coils[1, 3] = True
+        return answer
+
+
+async def test_a_device_that_still_shows_the_pulse_after_it_took_its_end_is_told_again_until_it_ends() -> None:
+    notes, slave = Kept(), Sticky()
+    async with running(slave), driving(gate(slave), notes) as driver:
+        result = await driver.write(GATE, "door", True)
+        assert result.state == "refused" and "not taken back, which is tried until it is" in result.reason
+        assert "the device holds true after false was written" in result.reason
+        await until(lambda: slave.wanted_off >= 3)
+        assert notes.texts[NOTE] == '{"default/gate":["door"]}', "an agent after this one goes on with it"
+        slave.free = True
+        await until(lambda: notes.texts[NOTE] == "{}")
+        assert slave.coils[1, 3] is False
+
+
+async def test_a_device_that_refuses_the_end_of_a_pulse_is_told_again_until_it_takes_it() -> None:
+    notes, slave = Kept(), Slave()
+    async with running(slave), driving(gate(slave, ms=200), notes) as driver:
+        task = asyncio.create_task(driver.write(GATE, "door", True))
+        await until(lambda: slave.coils.get((1, 3), False))
+        slave.illegal = frozenset({3})
+        result = await task
+        assert result.state == "refused" and "exception 2" in result.reason
+        await until(lambda: len(writes(slave)) >= 4)
+        slave.illegal = frozenset()
+        await until(lambda: notes.texts[NOTE] == "{}")
+        assert slave.coils[1, 3] is False
+
+
 async def test_a_pulse_without_an_answer_is_taken_back_at_once_and_not_given_twice() -> None:
     slave = Slave(twist=lambda request, frame: None if request[10] == 0xFF else frame)
     async with running(slave), driving(gate(slave, ms=60_000), Kept()) as driver:
