@@ -1,7 +1,8 @@
 """SNMP as a client: what devices say of objects, in plain values.
 
 The protocol is pysnmp's (an extra, imported with the first device). One engine, with its UDP socket and what it
-learned of its peers' clocks, for all devices to which we are the same; a megabyte each. Keeps engines in memory.
+learned of its peers' clocks, for all devices to which we are the same; a megabyte each. A device that has to begin
+anew leaves the engine to the others, whose requests are under way in it. Keeps engines in memory.
 """
 
 from __future__ import annotations
@@ -60,12 +61,25 @@ _OPAQUE_DOUBLE: Final = b"\x9f\x79\x08"
 """How net-snmp puts numbers with a point into an Opaque."""
 
 
+RESOLVE_S_MAX: Final = 5.0
+"""A name that was not found by then is not found."""
+EXCHANGES: Final = 3
+"""SNMP 3 asks a peer it does not know for its name and for its clock first (RFC 3414, 4), each as patiently."""
+TICK_S: Final = 1.0
+"""pysnmp looks at its clock twice a second: for each request that goes unanswered."""
+
+
+class _Engine(Frozen, eq=False):
+    engine: Any
+    users: set[PysnmpSession]
+
+
 class Engines:
     """Makes sessions that share engines. One without a session ends."""
 
     def __init__(self) -> None:
-        self._engines: dict[Access, Any] = {}
-        self._users: dict[Access, set[PysnmpSession]] = {}
+        self._shared: dict[Access, _Engine] = {}
+        self._used: dict[PysnmpSession, _Engine] = {}
 
     def session(self, access: Access, target: Target) -> Session:
         """Nothing is opened yet."""
@@ -73,24 +87,33 @@ class Engines:
 
     def engine(self, access: Access, user: PysnmpSession) -> Any:
         """Of these credentials. Raises `UnavailableError` where pysnmp is not installed."""
-        if access not in self._engines:
-            self._engines[access] = _pysnmp().SnmpEngine()
-        self._users.setdefault(access, set()).add(user)
-        return self._engines[access]
+        if user not in self._used:
+            if access not in self._shared:
+                self._shared[access] = _Engine(engine=_pysnmp().SnmpEngine(), users=set())
+            self._use(self._shared[access], user)
+        return self._used[user].engine
+
+    def _use(self, engine: _Engine, user: PysnmpSession) -> None:
+        engine.users.add(user)
+        self._used[user] = engine
 
     def leave(self, access: Access, user: PysnmpSession) -> None:
         """The session does not need its engine any more."""
-        users = self._users.get(access, set())
-        users.discard(user)
-        if not users:
-            self.renew(access)
+        used = self._used.pop(user, None)
+        if used is None:
+            return
+        used.users.discard(user)
+        if not used.users:
+            if self._shared.get(access) is used:
+                del self._shared[access]
+            used.engine.close_dispatcher()
 
-    def renew(self, access: Access) -> None:
-        """Forget what was learned with these credentials: the keys of a device that was exchanged, say."""
-        self._users.pop(access, None)
-        engine = self._engines.pop(access, None)
-        if engine is not None:
-            engine.close_dispatcher()
+    def renew(self, access: Access, user: PysnmpSession) -> None:
+        """Let the session forget what was learned of its device, which may have been exchanged: the keys, say. Where
+        others use its engine it gets one of its own."""
+        self.leave(access, user)
+        if access in self._shared:
+            self._use(_Engine(engine=_pysnmp().SnmpEngine(), users=set()), user)
 
 
 class PysnmpSession:
@@ -122,28 +145,43 @@ class PysnmpSession:
 
     async def _ask(self, command: Any, objects: Sequence[Any], *, retries: int) -> Any:
         snmp, target = _pysnmp(), self._target
+        place = await self._place(retries)
+        patience_s = (target.timeout_s + TICK_S) * (retries + 1) * EXCHANGES
         try:
-            engine = self._engines.engine(self._access, self)
-            kind = snmp.Udp6TransportTarget if ":" in target.host else snmp.UdpTransportTarget
-            place = await kind.create((target.host, target.port), timeout=target.timeout_s, retries=retries)
-            failure, status, index, bound = await command(
-                engine,
-                _credentials(snmp, self._access),
-                place,
-                snmp.ContextData(contextName=target.context.encode()),
-                *objects,
-                lookupMib=False,
-            )
+            async with asyncio.timeout(patience_s):
+                failure, status, index, bound = await command(
+                    self._engines.engine(self._access, self),
+                    _credentials(snmp, self._access),
+                    place,
+                    snmp.ContextData(contextName=target.context.encode()),
+                    *objects,
+                    lookupMib=False,
+                )
+        except TimeoutError as error:
+            self._engines.renew(self._access, self)
+            raise UnavailableError(f"no answer within {patience_s:g} s") from error
         except (snmp.PySnmpError, snmp.PyAsn1Error, OSError) as error:
-            self._engines.renew(self._access)
+            self._engines.renew(self._access, self)
             raise UnavailableError(f"can't be asked: {_short(error)}") from error
         if failure is not None:
             if not isinstance(failure, snmp.RequestTimedOut):
-                self._engines.renew(self._access)
+                self._engines.renew(self._access, self)
             raise UnavailableError(_failed(str(failure), target.timeout_s, retries + 1))
         if int(status):
             return Refused(status=str(status.prettyPrint()), index=int(index))
         return bound
+
+    async def _place(self, retries: int) -> Any:
+        """Where the device is now. Raises `UnavailableError` where its name leads nowhere."""
+        snmp, target = _pysnmp(), self._target
+        kind = snmp.Udp6TransportTarget if ":" in target.host else snmp.UdpTransportTarget
+        try:
+            async with asyncio.timeout(RESOLVE_S_MAX):
+                return await kind.create((target.host, target.port), timeout=target.timeout_s, retries=retries)
+        except TimeoutError as error:
+            raise UnavailableError(f"can't be asked: {target.host} was not found in {RESOLVE_S_MAX:g} s") from error
+        except (snmp.PySnmpError, OSError, UnicodeError) as error:
+            raise UnavailableError(f"can't be asked: {_short(error)}") from error
 
     async def close(self) -> None:
         """See `Session`."""
