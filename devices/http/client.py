@@ -69,7 +69,7 @@ class HttpClient:
         except TimeoutError as error:
             await self.close()
             raise UnavailableError(f"no answer within {self._timeout_s:g} s") from error
-        except (OSError, EOFError) as error:
+        except (OSError, EOFError, ValueError) as error:  # of a name that no host or certificate can have, the last
             await self.close()
             raise UnavailableError(_said(error)) from error
         except BaseException:
@@ -123,7 +123,9 @@ class HttpClient:
         if asked.body or asked.method not in ("GET", "HEAD"):
             headers["Content-Length"] = str(len(asked.body))
         try:
-            request = h11.Request(method=asked.method, target=asked.target, headers=list(headers.items()))
+            # As answers are read: what a device said in its ETag goes back to it byte for byte (RFC 9110, 5.5).
+            fields = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
+            request = h11.Request(method=asked.method, target=asked.target, headers=fields)
             out = opened.protocol.send(request) or b""
             if asked.body:
                 out += opened.protocol.send(h11.Data(data=asked.body)) or b""

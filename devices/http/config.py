@@ -146,6 +146,15 @@ def split(url: str, where: str) -> SplitResult:
     return parts
 
 
+def join(base: str, url: str, where: str) -> SplitResult:
+    """A URL that may be relative to another. Raises `InvalidError` for what is none."""
+    try:
+        whole = urljoin(base, url)
+    except ValueError as error:
+        raise InvalidError(f"{where}: {url!r} is no URL: {error}") from error
+    return split(whole, where)
+
+
 def origin_of(parts: SplitResult) -> Origin:
     """Of a URL that was looked at."""
     return Origin(scheme=parts.scheme, host=parts.hostname or "", port=parts.port or _PORTS[parts.scheme])
@@ -244,8 +253,7 @@ def _property(prop: PropertyConfig, base: str, origin: Origin, common: tuple[tup
 
 
 def _target(data: JsonObject, name: str, base: str, origin: Origin, where: str) -> str:
-    url = urljoin(base, text_in(data, name, where=where))
-    parts = split(url, f"{where}.{name}")
+    parts = join(base, text_in(data, name, where=where), f"{where}.{name}")
     if origin_of(parts) != origin:
         raise InvalidError(f"{where}.{name}: must be at {origin}, as the device's url is")
     return target_of(parts)

@@ -9,16 +9,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Protocol, TypeAlias
-from urllib.parse import urljoin
 
 from devices.http.config import (
     Command,
     HttpDevice,
     HttpProperty,
     Question,
+    join,
     origin_of,
     parse_device,
-    split,
     target_of,
 )
 from devices.http.explain import Heard, heard_steps, place_of, raw_of, reason_of, rehearsal
@@ -157,8 +156,8 @@ class HttpPolled:
             answer = await self._exchange(asked)
             if answer.status not in _REDIRECTS or asked.method != "GET":
                 return answer
-            where = urljoin(f"{self._device.origin}{asked.target}", answer.headers.get("location", ""))
-            parts = split(where, "the answer's Location")
+            here, there = f"{self._device.origin}{asked.target}", answer.headers.get("location", "")
+            parts = join(here, there, "the answer's Location")
             if origin_of(parts) != self._device.origin:
                 raise InvalidError(f"it sends to {origin_of(parts)}: let the device's url begin with that")
             if left:

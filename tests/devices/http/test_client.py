@@ -84,6 +84,23 @@ async def test_each_exchange_has_a_connection_of_its_own_unless_it_may_be_kept()
         assert b"Host: 127.0.0.1:" in server.requests[0] and b"Accept-Encoding: identity" in server.requests[0]
 
 
+async def test_letters_beyond_ascii_in_a_header_go_back_as_they_came() -> None:
+    answer = b'HTTP/1.1 200 OK\r\nETag: "gr\xc3\xbcn \xe4"\r\nContent-Length: 1\r\n\r\n5'
+    async with serving(saying(answer)) as server, client(server) as asks:
+        tag = (await asks.exchange(GET)).headers["etag"]
+        again = Asked(method="GET", target="/x", headers={"If-None-Match": tag, "X-Place": "K\xfcche"})
+        assert (await asks.exchange(again)).body == b"5"
+    assert b'If-None-Match: "gr\xc3\xbcn \xe4"\r\n' in server.requests[1]
+    assert b"X-Place: K\xfcche\r\n" in server.requests[1]
+
+
+@pytest.mark.parametrize("host", ["a..b", "x" * 64 + ".example"])
+async def test_a_name_that_no_host_can_have_is_a_reason(host: str) -> None:
+    asks = HttpClient(Origin(scheme="http", host=host, port=80), Tls(), timeout_s=10, bytes_max=1)
+    with pytest.raises(UnavailableError, match="can't be reached: "):
+        await asks.exchange(GET)
+
+
 @pytest.mark.parametrize(
     ("data", "said"),
     [

@@ -99,6 +99,7 @@ def test_what_is_sent_has_the_type_that_it_reads_as() -> None:
         (BASE, {}, "[level].visitors.configData.url: required"),
         (BASE, {"url": "http://other/x"}, "url: must be at http://10.0.0.5"),
         (BASE, {"url": "//other/x"}, "url: must be at http://10.0.0.5"),
+        (BASE, {"url": "http://[10.0.0.5/x"}, "url: 'http://[10.0.0.5/x' is no URL"),
         (BASE, {"url": "x", "method": "PUT"}, "method: 'PUT' does not read"),
         (BASE, {"url": "x", "body": "y"}, "method: must be POST"),
         (BASE, {"writeUrl": "x", "method": "POST"}, "url: required with method"),
