@@ -152,7 +152,7 @@ def _read_file(cls: type[object], path: Path) -> Mapping[str, object]:
         loaded: object = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InvalidError(f"cannot read the settings file {path}: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise InvalidError(f"the settings file {path} is not YAML: {error}") from error
     if loaded is None:
         return {}

@@ -52,7 +52,7 @@ def parse_body(body: bytes, content_type: str, protobuf: ProtobufReader) -> Body
         return parse_json(body)
     if media in YAML_TYPES:
         # A heavy import for the few who send YAML.
-        from cloudcore.api.yaml_reader import read_yaml
+        from skerry.objects.yaml_reader import read_yaml
 
         value, duplicates = read_yaml(_text(body))
         check_writable(value)

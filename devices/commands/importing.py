@@ -138,7 +138,9 @@ def manifests(drafts: Sequence[Draft], *, name: str, node: str, namespace: str) 
         if not draft.properties:
             continue
         wanted = name_of_text(name if name and len(drafts) == 1 else f"{name}-{draft.name}" if name else draft.name)
-        unique = next(each for each in (wanted, *(f"{wanted}-{n}" for n in range(2, 1000))) if each not in taken)
+        unique = next(
+            each for each in (wanted, *(f"{wanted}-{n}" for n in range(2, len(drafts) + 2))) if each not in taken
+        )
         taken.add(unique)
         draft.name = unique
         made = draft.objects(model=unique, node=node, namespace=namespace)

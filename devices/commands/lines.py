@@ -48,7 +48,10 @@ class NamedLine(Frozen):
 
 def parse_line(text: str) -> NamedLine:
     """Raises `BadRequestError` that says how a line is named."""
-    parts = urlsplit(text)
+    try:
+        parts = urlsplit(text)
+    except ValueError as error:
+        raise BadRequestError(f"{text!r}: {error}") from error
     framing = _SCHEMES.get(parts.scheme)
     if framing is None:
         raise BadRequestError(f"{text!r}: {parts.scheme}:// is no line: use {', '.join(filter(None, _SCHEMES))}")

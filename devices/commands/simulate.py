@@ -9,10 +9,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Sequence
-from typing import cast
 
 import click
-import yaml
+from skerry.objects.yaml_reader import read_documents
 
 from devices.bus import Request
 from devices.codec import encode
@@ -28,7 +27,6 @@ from devices.signals import Playing, signal_in
 from skerry.clocks import SystemClock, SystemIds
 from skerry.errors import BadRequestError, InvalidError, UnavailableError
 from skerry.frozen import Frozen, replace
-from skerry.objects.json import JsonObject
 from skerry.objects.twins import Value, parse_value
 from skerry.ports import Clock
 
@@ -183,15 +181,15 @@ def parse_signal(devices: Sequence[ModelledDevice], text: str, *, seed: int) -> 
     if not found:
         raise BadRequestError(f"--signal {text!r}: there is no such property: write DEVICE/PROPERTY={{kind: ...}}")
     try:
-        data = yaml.safe_load(given)
-    except yaml.YAMLError as error:
+        (data,) = read_documents(given) or [None]
+    except (BadRequestError, ValueError) as error:
         raise BadRequestError(f"--signal {text!r}: not YAML: write {{kind: sine, amplitude: 5}}") from error
     if not isinstance(data, dict):
         raise BadRequestError(f"--signal {text!r}: write {{kind: sine, amplitude: 5, periodS: 60}}")
     movers: list[Mover] = []
     for device, prop in found:
         try:
-            signal = signal_in(cast(JsonObject, data), prop.config, f"--signal {path}")
+            signal = signal_in(data, prop.config, f"--signal {path}")
         except InvalidError as error:
             raise BadRequestError(str(error)) from error
         name = f"{device.name}/{prop.config.name}"

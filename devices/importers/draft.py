@@ -11,10 +11,39 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from skerry.errors import BadRequestError, InvalidError
 from skerry.objects.json import Json, JsonObject
 
+PROPERTIES_MAX: Final = 4096
+"""Of a draft: as many as a unit has places is more than any device has."""
 API: Final = "devices.kubeedge.io/v1beta1"
 PREFIXES: Final[Mapping[str, str]] = {"coil": "co", "discrete": "di", "holding": "hr", "input": "ir"}
+
+
+def yaml_documents(text: str, *, tags: bool = False) -> list[Json]:
+    """The documents of a YAML text (see `read_documents`). Raises `InvalidError`."""
+    from skerry.objects.yaml_reader import read_documents  # a heavy import for those who import YAML
+
+    try:
+        return read_documents(text, tags=tags)
+    except BadRequestError as error:
+        raise InvalidError(f"it is not YAML: {error}") from error
+
+
+def yaml_maps(text: str) -> list[JsonObject]:
+    """Those of them that are maps. Raises `InvalidError`."""
+    return [doc for doc in yaml_documents(text) if isinstance(doc, dict)]
+
+
+def whole(value: Json) -> int | None:
+    """A number that may be written as a text, as some tools do (`0x8000`); None where it is none that a register, a
+    count or a port can have."""
+    if isinstance(value, str) and len(value) <= 20:
+        try:
+            value = int(value, 0)
+        except ValueError:
+            return None
+    return value if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**64 else None
 
 
 def name_of_text(text: str) -> str:
@@ -54,9 +83,12 @@ class Draft:
         cycle_ms: int = 0,
     ) -> None:
         """One property; a second of the same name gets a number."""
+        if len(self.properties) == PROPERTIES_MAX:
+            raise InvalidError(f"{self.name}: it has more than {PROPERTIES_MAX} properties")
         taken = {str(prop["name"]) for prop in self.properties}
         given = property_name(name)
-        unique = next(each for each in (given, *(f"{given}_{n}" for n in range(2, 10_000))) if each not in taken)
+        numbered = (f"{given}_{number}" for number in range(2, PROPERTIES_MAX + 2))
+        unique = given if given not in taken else next(each for each in numbered if each not in taken)
         if unique != name:
             self.notes.append(f"{name!r} is called {unique!r}")
         made: JsonObject = {"name": unique, "type": type, "accessMode": "ReadWrite" if writable else "ReadOnly"}

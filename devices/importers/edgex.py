@@ -6,14 +6,11 @@ the EdgeX documentation of device-modbus and of device profiles.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Final, cast
+from typing import Final
 
-import yaml
-
-from devices.importers.draft import PREFIXES, Draft, scaled, type_of
+from devices.importers.draft import PREFIXES, Draft, scaled, type_of, whole, yaml_maps
 from skerry.errors import InvalidError
-from skerry.objects.json import Json, JsonObject, bool_at, dig, int_at, map_at, maps_at, str_at
+from skerry.objects.json import JsonObject, bool_at, dig, map_at, maps_at, str_at
 
 _TABLES: Final = {
     "HOLDING_REGISTERS": "holding",
@@ -33,10 +30,7 @@ _PARITIES: Final = {"N": "none", "E": "even", "O": "odd"}
 
 def import_edgex(text: str) -> list[Draft]:
     """Profiles, with the devices of a `deviceList` that name them. Raises `InvalidError` for neither."""
-    try:
-        found = [doc for doc in cast("Iterable[Json]", yaml.safe_load_all(text)) if isinstance(doc, dict)]
-    except yaml.YAMLError as error:
-        raise InvalidError(f"it is not YAML: {error}") from error
+    found = yaml_maps(text)
     profiles = [doc for doc in found if maps_at(doc, "deviceResources")]
     devices = [device for doc in found for device in maps_at(doc, "deviceList")]
     if not profiles:
@@ -86,8 +80,12 @@ def _endpoint(protocols: JsonObject) -> tuple[JsonObject, list[str]]:
 
 def _int(holder: JsonObject, name: str, default: int) -> int:
     """EdgeX writes numbers as texts, too."""
-    value = dig(holder, name)
-    return int(value) if isinstance(value, str) and value.isdecimal() else int_at(holder, name, default=default)
+    if name not in holder:
+        return default
+    value = whole(holder[name])
+    if value is None:
+        raise InvalidError(f"{name}: {holder[name]!r} is no whole number")
+    return value
 
 
 def _resource(draft: Draft, resource: JsonObject) -> None:
@@ -95,17 +93,17 @@ def _resource(draft: Draft, resource: JsonObject) -> None:
     attributes = map_at(resource, "attributes")
     table = _TABLES.get(str_at(attributes, "primaryTable").upper())
     start = str(dig(attributes, "startingAddress"))
-    whole, _, bit = start.partition(".")
-    if table is None or not whole.isdecimal():
+    register, _, bit = start.partition(".")
+    if table is None or whole(register) is None or whole(bit or "0") is None:
         draft.notes.append(f"{name}: primaryTable {str_at(attributes, 'primaryTable')!r} at {start!r}: left out")
         return
     access = str_at(given, "readWrite", default="R")
     if access == "W":
         draft.notes.append(f"{name}: write only; it is read as well, to see what became of it")
     value_type = str_at(given, "valueType")
-    data: JsonObject = {"address": f"{PREFIXES[table]}:{whole}"}
+    data: JsonObject = {"address": f"{PREFIXES[table]}:{register}"}
     if value_type == "Bool":
-        data |= {"bit": int(bit or "0")} if table in ("holding", "input") else {}
+        data |= {"bit": whole(bit or "0")} if table in ("holding", "input") else {}
         draft.add(name, "BOOLEAN", data, writable="W" in access)
         return
     raw = _RAW.get((str_at(attributes, "rawType") or value_type).upper())

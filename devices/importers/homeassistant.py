@@ -6,13 +6,11 @@ Assistant's Modbus integration.
 
 from __future__ import annotations
 
-from typing import Final, cast
+from typing import Final
 
-import yaml
-
-from devices.importers.draft import PREFIXES, Draft, scaled, type_of
+from devices.importers.draft import PREFIXES, Draft, scaled, type_of, whole, yaml_documents
 from skerry.errors import InvalidError
-from skerry.objects.json import Json, JsonObject, dig, int_at, maps_at, str_at
+from skerry.objects.json import JsonObject, dig, int_at, maps_at, str_at
 
 _PARITIES: Final = {"N": "none", "E": "even", "O": "odd"}
 _TABLES: Final = {"holding": "holding", "input": "input", "coil": "coil", "discrete_input": "discrete"}
@@ -24,23 +22,10 @@ _OTHERS: Final = ("climates", "covers", "fans", "lights")
 _UNTOLD: Final = ("structure", "custom", "virtual_count", "slave_count", "zero_suppress")
 
 
-class _Loader(yaml.SafeLoader):
-    """Tags of Home Assistant's own become their text."""
-
-
-def _tagged(_loader: _Loader, suffix: str, node: yaml.Node) -> Json:
-    return f"!{suffix} {node.value}" if isinstance(node, yaml.ScalarNode) else f"!{suffix}"
-
-
-_Loader.add_multi_constructor("!", _tagged)  # pyright: ignore[reportUnknownMemberType]
-
-
 def import_home_assistant(text: str) -> list[Draft]:
     """Raises `InvalidError` for what is no YAML, or has no hub."""
-    try:
-        found = cast(Json, yaml.load(text, Loader=_Loader))  # noqa: S506 - a SafeLoader
-    except yaml.YAMLError as error:
-        raise InvalidError(f"it is not YAML: {error}") from error
+    read = yaml_documents(text, tags=True)
+    found = read[0] if read else None
     held = dig(found, "modbus") if isinstance(found, dict) and "modbus" in found else found
     hubs = [held] if isinstance(held, dict) else [hub for hub in held or [] if isinstance(hub, dict)] if isinstance(
         held, list) else []  # fmt: skip
@@ -55,7 +40,12 @@ def _hub(hub: JsonObject, number: int) -> list[Draft]:
     made: dict[int, Draft] = {}
     for listed in _ENTITIES:
         for entity in maps_at(hub, listed):
-            unit = int_at(entity, "slave", default=int_at(entity, "device_address", default=1))
+            given = next((entity[each] for each in ("slave", "device_address") if each in entity), 1)
+            unit = whole(given)
+            if unit is None:
+                label = str_at(entity, "name") or listed
+                notes.append(f"{label}: its unit is {given!r}: left out")
+                continue
             draft = made.setdefault(unit, Draft(name=name, endpoint={**endpoint, "slaveID": unit}))
             _entity(draft, listed, entity)
     others = {listed: len(maps_at(hub, listed)) for listed in _OTHERS}
@@ -76,14 +66,14 @@ def _endpoint(hub: JsonObject) -> tuple[JsonObject, list[str]]:
     if kind == "serial":
         data = {
             "serialPort": str_at(hub, "port"),
-            "baudRate": int_at(hub, "baudrate", default=9600),
-            "dataBits": int_at(hub, "bytesize", default=8),
+            "baudRate": _number(hub, "baudrate", 9600, notes),
+            "dataBits": _number(hub, "bytesize", 8, notes),
             "parity": _PARITIES.get(str_at(hub, "parity", default="N").upper(), "none"),
-            "stopBits": int_at(hub, "stopbits", default=1),
+            "stopBits": _number(hub, "stopbits", 1, notes),
         }
         data |= {"framing": "ascii"} if str_at(hub, "method") == "ascii" else {}
     elif kind in ("tcp", "rtuovertcp"):
-        data = {"tcp": {"ip": str_at(hub, "host"), "port": int_at(hub, "port", default=502)}}
+        data = {"tcp": {"ip": str_at(hub, "host"), "port": _number(hub, "port", 502, notes)}}
         data |= {"framing": "rtu"} if kind == "rtuovertcp" else {}
     else:
         return {}, [*notes, f"type {kind}: Skerry has no such line; give protocol.configData by hand"]
@@ -92,9 +82,19 @@ def _endpoint(hub: JsonObject) -> tuple[JsonObject, list[str]]:
         ("delay", "pauseAfterConnectMs", 1000),
         ("message_wait_milliseconds", "pauseMs", 1),
     ):
-        if int_at(hub, given):
-            data[ours] = int_at(hub, given) * factor
+        if number := _number(hub, given, 0, notes):
+            data[ours] = number * factor
     return data, notes
+
+
+def _number(hub: JsonObject, name: str, default: int, notes: list[str]) -> int:
+    """Of the hub; what is none is the default, with a note."""
+    given = hub.get(name, default)
+    number = whole(given)
+    if number is None:
+        notes.append(f"{name}: {given!r} is no whole number: it is {default}, unless you give it by hand")
+        return default
+    return number
 
 
 def _entity(draft: Draft, listed: str, entity: JsonObject) -> None:
@@ -136,9 +136,12 @@ def _sensor(draft: Draft, name: str, entity: JsonObject, address: str, cycle_ms:
     if raw[-2:] in ("32", "64") or order in ("BADC", "DCBA"):
         data["order"] = order
     is_scaled = raw != "string" and scaled(data, scale=dig(entity, "scale"), offset=dig(entity, "offset"))
-    nan = dig(entity, "nan_value")
-    if nan is not None:
-        data["sentinels"] = [int(nan, 0) if isinstance(nan, str) else nan]
+    if dig(entity, "nan_value") is not None:
+        nan = whole(dig(entity, "nan_value"))
+        if nan is None or "int" not in raw:
+            draft.notes.append(f"{name}: nan_value {dig(entity, 'nan_value')!r} is no raw value of {raw}: left out")
+            return
+        data["sentinels"] = [nan % 2 ** int(raw[-2:])]
     draft.add(
         name,
         type_of(raw, is_scaled=is_scaled),

@@ -34,6 +34,10 @@ _TYPES: Final[dict[str, tuple[str, int | None]]] = {
     "float64": ("float64", None),
 }
 """The registers' type, and the value that means that there is none; NaN of floats is none anyway."""
+REGISTERS_MAX: Final = 65536
+GROUPS_MAX: Final = 4096
+FACTOR_MAX: Final = 10
+"""SunSpec's scale factors are from -10 to 10."""
 _SKIPPED: Final = frozenset({"pad", "sunssf"})
 
 
@@ -46,32 +50,48 @@ def import_sunspec(text: str, *, base: int, factors: Mapping[str, int]) -> list[
         found = cast(Json, json.loads(text))
     except ValueError as error:
         raise InvalidError(f"it is not JSON: {error}") from error
+    except RecursionError as error:
+        raise InvalidError("it is nested too deeply") from error
     group = map_at(found, "group")
     if not maps_at(group, "points"):
         raise InvalidError("it has no group.points: this is no SunSpec model")
     name = str_at(group, "name") or f"model-{int_at(found, 'id')}"
     draft = Draft(name=name_of_text(f"sunspec-{int_at(found, 'id')}-{name}"), description=str_at(group, "label"))
-    _group(draft, group, "", base, factors)
+    _Layout(draft, factors).group(group, "", base)
     return [draft]
 
 
-def _group(draft: Draft, group: JsonObject, prefix: str, at: int, factors: Mapping[str, int]) -> int:
-    """Its points, then its groups; the register after it."""
-    for point in maps_at(group, "points"):
-        size = int_at(point, "size", default=1)
-        _point(draft, point, f"{prefix}{str_at(point, 'name')}", at, size, factors)
-        at += size
-    for inner in maps_at(group, "groups"):
-        count = dig(inner, "count")
-        name = str_at(inner, "name")
-        if count not in (None, 0, 1) and not isinstance(count, int):
-            draft.notes.append(f"{prefix}{name}: as many as the device says ({count}): left out, with what follows")
-            return at
-        times = count if isinstance(count, int) and count else 1
-        for number in range(1, times + 1):
-            label = f"{prefix}{name}_{number}_" if times > 1 else f"{prefix}{name}_"
-            at = _group(draft, inner, label, at, factors)
-    return at
+class _Layout:
+    """Finds the place of each point, group by group."""
+
+    def __init__(self, draft: Draft, factors: Mapping[str, int]) -> None:
+        self._draft = draft
+        self._factors = factors
+        self._left = GROUPS_MAX
+
+    def group(self, group: JsonObject, prefix: str, at: int) -> int:
+        """Its points, then its groups; the register after it."""
+        self._left -= 1
+        if self._left < 0:
+            raise InvalidError(f"it has more than {GROUPS_MAX} groups")
+        for point in maps_at(group, "points"):
+            size, name = int_at(point, "size", default=1), f"{prefix}{str_at(point, 'name')}"
+            if size < 1 or at + size > REGISTERS_MAX:
+                raise InvalidError(f"{name}: its size is {size}, at register {at}: a device has {REGISTERS_MAX}")
+            _point(self._draft, point, name, at, size, self._factors)
+            at += size
+        for inner in maps_at(group, "groups"):
+            count = dig(inner, "count")
+            name = str_at(inner, "name")
+            if count not in (None, 0, 1) and not isinstance(count, int):
+                told = f"as many as the device says ({count}): left out, with what follows"
+                self._draft.notes.append(f"{prefix}{name}: {told}")
+                return at
+            times = count if isinstance(count, int) and count else 1
+            for number in range(1, times + 1):
+                label = f"{prefix}{name}_{number}_" if times > 1 else f"{prefix}{name}_"
+                at = self.group(inner, label, at)
+        return at
 
 
 def _point(draft: Draft, point: JsonObject, name: str, at: int, size: int, factors: Mapping[str, int]) -> None:
@@ -112,6 +132,9 @@ def _point(draft: Draft, point: JsonObject, name: str, at: int, size: int, facto
     power = factor if isinstance(factor, int) else factors.get(str(factor)) if factor is not None else 0
     if power is None:
         draft.notes.append(f"{name}: left out: its scale factor {factor} is in the device; give --factor {factor}=N")
+        return
+    if abs(power) > FACTOR_MAX:
+        draft.notes.append(f"{name}: left out: its scale factor is {power}")
         return
     if power:
         data["scale"] = float(Decimal(1).scaleb(power))

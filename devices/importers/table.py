@@ -31,6 +31,13 @@ def import_csv(text: str) -> list[Draft]:
     except csv.Error:
         dialect = csv.excel
     reader = csv.DictReader(io.StringIO(text), dialect=dialect)
+    try:
+        return [_table(reader)]
+    except csv.Error as error:
+        raise InvalidError(f"line {reader.line_num + 1}: it is no table: {error}") from error
+
+
+def _table(reader: csv.DictReader[str]) -> Draft:
     titles = {title: title.strip().lower() for title in reader.fieldnames or [] if title}
     if not {"name", "address"} <= {*titles.values()}:
         raise InvalidError(f"the first line must have the columns name and address; it may have {', '.join(COLUMNS)}")
@@ -40,7 +47,7 @@ def import_csv(text: str) -> list[Draft]:
         cells = {titles[title]: (cell or "").strip() for title, cell in row.items() if title in titles}
         if cells.get("name"):
             _row(draft, cells, f"line {reader.line_num}")
-    return [draft]
+    return draft
 
 
 def _row(draft: Draft, cells: dict[str, str], where: str) -> None:

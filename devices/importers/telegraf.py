@@ -30,6 +30,17 @@ _RAW: Final = {
     **{f"{sign}INT8{half}": f"{sign.lower()}int8{half.lower()}" for sign in ("", "U") for half in ("L", "H")},
     "STRING": "string",
 }
+_FIXED: Final = {"FIXED": "INT", "UFIXED": "UINT", "FLOAT32": "UINT"}
+"""Whole numbers in the style `register`, where FLOAT32 is the old name of UFIXED and FLOAT32-IEEE is the float."""
+_ORDERS: Final = {
+    **dict.fromkeys(("", "AB", "ABCD", "ABCDEFGH", "MSW", "MSW-BE"), "ABCD"),
+    **dict.fromkeys(("BADC", "BADCFEHG", "MSW-LE"), "BADC"),
+    **dict.fromkeys(("CDAB", "GHEFCDAB", "LSW-BE"), "CDAB"),
+    **dict.fromkeys(("BA", "DCBA", "HGFEDCBA", "LSW", "LSW-LE"), "DCBA"),
+}
+_SWAPPED: Final = frozenset({"BADC", "DCBA"})
+"""The two bytes of each register are the other way round."""
+_HALVES: Final = {"l": "h", "h": "l"}
 _KNOWN: Final = frozenset(
     {"name", "controller", "slave_id", "baud_rate", "data_bits", "parity", "stop_bits", "transmission_mode"}
     | {"timeout", "configuration_type", "request", "metric", "workarounds", *_LISTS}
@@ -41,8 +52,10 @@ def import_telegraf(text: str) -> list[Draft]:
     """Raises `InvalidError` for what is no TOML, or has no `inputs.modbus`."""
     try:
         found = cast(JsonObject, tomllib.loads(text))
-    except tomllib.TOMLDecodeError as error:
+    except ValueError as error:
         raise InvalidError(f"it is not TOML: {error}") from error
+    except RecursionError as error:
+        raise InvalidError("it is nested too deeply") from error
     inputs = maps_at(found, "inputs", "modbus")
     if not inputs:
         raise InvalidError("it has no [[inputs.modbus]]")
@@ -82,10 +95,14 @@ def _endpoint(entry: JsonObject) -> tuple[JsonObject, list[str]]:
     mode = str_at(entry, "transmission_mode").lower()
     if mode not in ("", "auto", *_FRAMINGS):
         notes.append(f"transmission_mode {mode!r}: not known")
-    parts = urlsplit(controller)
+    try:
+        parts = urlsplit(controller)
+        port = parts.port or 502
+    except ValueError as error:
+        raise InvalidError(f"controller {controller!r}: {error}") from error
     data: JsonObject
     if parts.scheme == "tcp":
-        data = {"tcp": {"ip": parts.hostname or "", "port": parts.port or 502}}
+        data = {"tcp": {"ip": parts.hostname or "", "port": port}}
         framing = _FRAMINGS.get(mode, "tcp")
         data |= {"framing": framing} if framing != "tcp" else {}
     elif parts.scheme == "file" or controller.startswith("/"):
@@ -101,6 +118,8 @@ def _endpoint(entry: JsonObject) -> tuple[JsonObject, list[str]]:
         return {}, [*notes, f"controller {controller!r}: no line that Skerry knows; give protocol.configData by hand"]
     timeout_ms = _ms(str_at(entry, "timeout"))
     data |= {"timeoutMs": timeout_ms} if timeout_ms else {}
+    if "timeout" in entry and not timeout_ms:
+        notes.append(f"timeout {entry['timeout']!r}: not carried over")
     return data, [*notes, *_workarounds(map_at(entry, "workarounds"), data)]
 
 
@@ -119,7 +138,7 @@ def _ms(text: str) -> int:
         if digits != text:
             try:
                 return round(float(digits) * _UNITS[unit])
-            except ValueError:
+            except (ValueError, OverflowError):
                 return 0
     return 0
 
@@ -128,15 +147,15 @@ def _register(draft: Draft, table: str, point: JsonObject) -> None:
     """Of the style `register`: its addresses are listed one by one."""
     name = str_at(point, "name") or "value"
     listed = [each for each in list_at(point, "address") if isinstance(each, int)]
-    if not listed:
-        draft.notes.append(f"{name}: no address")
+    if not listed or len(listed) != len(list_at(point, "address")):
+        draft.notes.append(f"{name}: address {dig(point, 'address')!r} is no list of numbers: left out")
         return
     if listed != [*range(listed[0], listed[0] + len(listed))]:
         draft.notes.append(f"{name}: addresses {listed} are not one after the other in rising order: left out")
         return
     raw = str_at(point, "data_type").upper()
-    if raw in ("FIXED", "UFIXED"):
-        raw = f"{'U' if raw == 'UFIXED' else ''}INT{16 * len(listed)}"
+    if raw in _FIXED:
+        raw = f"{_FIXED[raw]}{16 * len(listed)}"
     _add(draft, table, point, address=listed[0], raw=raw, order=str_at(point, "byte_order"), length=len(listed))
 
 
@@ -160,18 +179,28 @@ def _add(draft: Draft, table: str, point: JsonObject, *, address: int, raw: str,
     if table in ("coil", "discrete"):
         draft.add(name, "BOOLEAN", data)
         return
+    given = _ORDERS.get(order.upper())
+    if given is None:
+        draft.notes.append(f"{name}: byte_order {order!r} is not known: left out")
+        return
+    swapped = given in _SWAPPED
     if raw == "BIT":
-        draft.add(name, "BOOLEAN", {**data, "bit": int_at(point, "bit")})
+        bit = int_at(point, "bit")
+        draft.add(name, "BOOLEAN", {**data, "bit": bit ^ 8 if swapped else bit})
         return
     kept = _RAW.get(raw)
     if kept is None:
         draft.notes.append(f"{name}: type {raw or '(none)'} is not known: left out")
         return
+    if kept[-1] in _HALVES and swapped:
+        kept = kept[:-1] + _HALVES[kept[-1]]
     data["dataType"] = kept
     if kept == "string":
-        data["limit"] = length
+        data |= {"limit": length, **({"order": "BADC"} if swapped else {})}
     elif kept[-2:] in ("32", "64"):
-        data["order"] = order.upper() or "ABCD"
+        data["order"] = given
+    elif kept[-2:] == "16" and swapped:
+        data["order"] = "BADC"
     scale: Json = dig(point, "scale")
     has_scale = scaled(data, scale=scale if scale != 0 else None)
     draft.add(name, type_of(kept, is_scaled=has_scale), data)

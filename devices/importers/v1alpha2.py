@@ -6,12 +6,9 @@ by hand.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Final, cast
+from typing import Final
 
-import yaml
-
-from devices.importers.draft import API
+from devices.importers.draft import API, yaml_maps
 from skerry.errors import InvalidError
 from skerry.objects.json import Json, JsonObject, clone, map_at, maps_at, str_at, strs_at
 from skerry.objects.meta import name_of
@@ -35,10 +32,7 @@ def is_v1alpha2(text: str) -> bool:
 
 def convert(text: str, *, node: str, namespace: str) -> tuple[list[JsonObject], list[str]]:
     """The objects and what could not be carried over. Raises `InvalidError` where there are none of that version."""
-    try:
-        found = [doc for doc in cast("Iterable[Json]", yaml.safe_load_all(text)) if isinstance(doc, dict)]
-    except yaml.YAMLError as error:
-        raise InvalidError(f"it is not YAML: {error}") from error
+    found = yaml_maps(text)
     old = [doc for doc in found if str_at(doc, "apiVersion") == OLD]
     if not old:
         raise InvalidError(f"it has no object of {OLD}")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import cast
 
 import click
 
@@ -15,7 +14,7 @@ from skerry.cli.output import print_warnings, resource_name
 from skerry.cli.target import Target, with_target
 from skerry.errors import BadRequestError, ConflictError, ForbiddenError, InvalidError, NotFoundError, SkerryError
 from skerry.objects import device_manifests
-from skerry.objects.json import Json, JsonObject, map_at, maps_at, str_at
+from skerry.objects.json import JsonObject, map_at, maps_at, str_at
 from skerry.objects.meta import name_of, namespace_of
 from skerry.objects.scheme import Kind
 
@@ -154,14 +153,12 @@ def read_manifests(file: str) -> Iterator[tuple[str, JsonObject]]:
 
 def documents(source: str, text: str) -> Iterator[tuple[str, JsonObject]]:
     """Each object of a YAML or JSON text, with where it stands."""
-    import yaml
+    from skerry.objects.yaml_reader import read_documents  # a heavy import for those who apply
 
     try:
-        documents = cast("list[Json]", list(yaml.safe_load_all(text)))
-    except yaml.YAMLError as error:
+        documents = read_documents(text)
+    except BadRequestError as error:
         raise BadRequestError(f"{source} is not YAML: {error}") from error
-    except RecursionError as error:
-        raise BadRequestError(f"{source} is nested too deeply") from error
     for number, document in enumerate(documents, start=1):
         if document is None:
             continue

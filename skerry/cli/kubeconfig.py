@@ -48,7 +48,7 @@ def load(path: Path, context: str = "") -> Cluster:
         raise BadRequestError(f"{path} is not a kubeconfig: it is not text in UTF-8") from error
     try:
         config = cast(Json, yaml.safe_load(text))
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise BadRequestError(f"{path} is not YAML: {error}") from error
     if not isinstance(config, dict):
         raise BadRequestError(f"{path} is not a kubeconfig: it should be a map with clusters, users and contexts")

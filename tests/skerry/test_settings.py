@@ -82,6 +82,7 @@ def test_a_value_that_can_not_be_understood_is_refused_with_its_place(
         ("htps_port: 1", "unknown setting 'htps_port'; did you mean https_port?"),
         ("- a", "must map names to values"),
         ("a: [", "is not YAML"),
+        ("a: 2020-13-45", "is not YAML"),
         ("https_port: true", "is not a whole number"),
         ("log_level: [info]", "one text is wanted"),
     ],

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 import yaml
 from click.testing import CliRunner
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from devices.codec import decode
 from devices.commands.importing import guessed, manifests
 from devices.commands.model import judgements, model
 from devices.importers.draft import Draft
@@ -18,8 +24,11 @@ from devices.importers.sunspec import import_sunspec
 from devices.importers.table import import_csv
 from devices.importers.telegraf import import_telegraf
 from devices.importers.v1alpha2 import OLD, convert
+from devices.modbus.config import parse_device
+from devices.port import DeviceConfig, PropertyConfig
 from skerry.errors import BadRequestError, InvalidError
 from skerry.objects.json import JsonObject, dig, map_at, str_at
+from skerry.objects.meta import Key
 
 TELEGRAF = """
 [[inputs.modbus]]
@@ -31,7 +40,7 @@ TELEGRAF = """
   busy_retries = 2
   discrete_inputs = [{ name = "door", address = [4] }]
   holding_registers = [
-    { name = "power", byte_order = "CDAB", data_type = "FLOAT32", scale = 1.0, address = [10, 11] },
+    { name = "power", byte_order = "CDAB", data_type = "FLOAT32-IEEE", scale = 1.0, address = [10, 11] },
     { name = "volt", byte_order = "AB", data_type = "UFIXED", scale = 0.1, address = [12] },
     { name = "torn", byte_order = "ABCD", data_type = "INT32", address = [20, 22] },
   ]
@@ -162,12 +171,166 @@ def test_telegraf_s_registers_and_requests() -> None:
     assert (one.name, two.name) == ("line-1", "line-2")
     assert (one.endpoint["parity"], one.endpoint["baudRate"], two.endpoint["slaveID"]) == ("even", 19200, 2)
     assert where(one) == {
-        "temp": {"address": "ir:0", "dataType": "int16", "scale": 0.1},
+        "temp": {"address": "ir:0", "dataType": "int16", "order": "BADC", "scale": 0.1},
         "total": {"address": "ir:1", "dataType": "uint64", "order": "DCBA"},
-        "run": {"address": "ir:6", "bit": 3},
+        "run": {"address": "ir:6", "bit": 11},
     }
     assert types(one) == {"temp": "DOUBLE ReadOnly", "total": "INT ReadOnly", "run": "BOOLEAN ReadOnly"}
     assert where(two) == {"on": {"address": "co:7"}}
+
+
+REGISTERS = """
+[[inputs.modbus]]
+  name = "old"
+  controller = "tcp://10.0.0.7:502"
+  timeout = "1m30s"
+  holding_registers = [
+    { name = "power", byte_order = "CDAB", data_type = "FLOAT32", scale = 0.1, address = [10, 11] },
+    { name = "flow", byte_order = "ABCD", data_type = "FLOAT32-IEEE", scale = 1.0, address = [12, 13] },
+    { name = "big", byte_order = "GHEFCDAB", data_type = "FIXED", scale = 0.1, address = [14, 15, 16, 17] },
+    { name = "swapped", byte_order = "BA", data_type = "INT16", scale = 1.0, address = [2] },
+    { name = "half", byte_order = "BA", data_type = "FLOAT16-IEEE", address = [3] },
+    { name = "low", byte_order = "BA", data_type = "UINT8L", address = [4] },
+    { name = "run", byte_order = "BA", data_type = "BIT", bit = 3, address = [5] },
+    { name = "name", byte_order = "BA", data_type = "STRING", address = [6, 7] },
+    { name = "odd", byte_order = "ACBD", data_type = "INT32", address = [20, 21] },
+    { name = "torn", byte_order = "ABCD", data_type = "INT32", address = [20, "21"] },
+  ]
+"""
+
+
+def test_telegraf_s_own_names_of_types_and_orders_mean_what_telegraf_reads() -> None:
+    (old,) = import_telegraf(REGISTERS)
+    assert where(old) == {
+        "power": {"address": "hr:10", "dataType": "uint32", "order": "CDAB", "scale": 0.1},
+        "flow": {"address": "hr:12", "dataType": "float32", "order": "ABCD"},
+        "big": {"address": "hr:14", "dataType": "int64", "order": "CDAB", "scale": 0.1},
+        "swapped": {"address": "hr:2", "dataType": "int16", "order": "BADC"},
+        "half": {"address": "hr:3", "dataType": "float16", "order": "BADC"},
+        "low": {"address": "hr:4", "dataType": "uint8h"},
+        "run": {"address": "hr:5", "bit": 11},
+        "name": {"address": "hr:6", "dataType": "string", "limit": 2, "order": "BADC"},
+    }
+    assert [note.split(":")[0] for note in old.notes] == [
+        "timeout '1m30s'", "odd", "torn",
+    ]  # fmt: skip
+    assert types(old)["power"].startswith("DOUBLE")
+    judged = manifests([old], name="", node="eu-1", namespace="default")
+    assert len(judged) == 2
+
+
+SWAPPED = DeviceConfig(
+    device=Key("devices.devices.kubeedge.io", "default", "old"),
+    protocol="modbus",
+    protocol_config={"ip": "127.0.0.1"},
+    properties=(
+        PropertyConfig(
+            name="swapped", type="INT", writable=False, unit="", minimum=None, maximum=None, collect_ms=1000,
+            visitor={"address": "hr:2", "dataType": "int16", "order": "BADC"},
+        ),
+    ),
+)  # fmt: skip
+
+
+def test_an_order_of_two_bytes_is_read_so() -> None:
+    codec = parse_device(SWAPPED).properties["swapped"].codec
+    assert decode(codec, [0x0100]) == 1
+
+
+HOSTILE = [
+    (import_telegraf, '[[inputs.modbus]]\ncontroller="tcp://h:99999"\nholding_registers=[]'),
+    (import_telegraf, '[[inputs.modbus]]\ncontroller="tcp://[h:502"\n'),
+    (import_telegraf, f"a = {'9' * 5000}"),
+    (import_telegraf, f"a = {'[' * 5000}"),
+    (import_home_assistant, "modbus: {host: h, port: .inf}"),
+    (import_edgex, EDGEX.replace('UnitID: "5"', "UnitID: five")),
+    (import_home_assistant, f"modbus: {'[' * 5000}"),
+    (import_edgex, "deviceResources: &a [*a]"),
+    (import_csv, 'name,address,type\na,hr:1,"' + "x" * 200_000),
+    (partial(import_sunspec, base=0, factors={}), "[" * 100_000),
+    (
+        partial(import_sunspec, base=0, factors={}),
+        json.dumps({"group": {"points": [{"name": "a"}], "groups": [{"name": "g", "count": 10**12}]}}),
+    ),
+    (
+        partial(import_sunspec, base=0, factors={}),
+        json.dumps({"group": {"points": [{"name": "a", "size": 70_000, "type": "string"}]}}),
+    ),
+]
+
+
+@pytest.mark.parametrize(("read", "text"), HOSTILE)
+def test_what_can_t_be_read_is_refused_and_no_fault_of_ours(read: Callable[[str], list[Draft]], text: str) -> None:
+    with pytest.raises(InvalidError):
+        read(text)
+
+
+def test_what_home_assistant_says_oddly_is_left_out_with_a_note() -> None:
+    (hub,) = import_home_assistant(
+        """
+modbus:
+  - name: hub
+    host: h
+    port: 502
+    sensors:
+      - {name: text, address: 1, nan_value: "n/a"}
+      - {name: float, address: 2, data_type: float32, nan_value: 5}
+      - {name: negative, address: 3, nan_value: -32768}
+      - {name: hidden, slave: !secret unit, address: 4}
+      - {name: since, address: 5, unit_of_measurement: 2020-13-45}
+"""
+    )
+    assert where(hub) == {
+        "negative": {"address": "hr:3", "dataType": "int16", "sentinels": [0x8000]},
+        "since": {"address": "hr:5", "dataType": "int16"},
+    }
+    assert [note.split(":")[0] for note in hub.notes] == ["hidden", "text", "float"]
+
+
+def test_a_scale_that_sunspec_does_not_have_is_left_out() -> None:
+    points = [{"name": "a", "type": "int16", "sf": 400}, {"name": "b", "type": "int16", "sf": -2}]
+    (draft,) = import_sunspec(json.dumps({"group": {"points": points}}), base=0, factors={})
+    assert where(draft) == {"b": {"address": "hr:1", "dataType": "int16", "sentinels": [0x8000], "scale": 0.01}}
+    assert draft.notes == ["a: left out: its scale factor is 400"]
+
+
+READERS: list[tuple[Callable[[str], list[Draft]], str]] = [
+    (import_telegraf, TELEGRAF + REGISTERS),
+    (import_home_assistant, HOME_ASSISTANT),
+    (import_edgex, EDGEX),
+    (partial(import_sunspec, base=0, factors={"A_SF": 0}), SUNSPEC),
+    (import_csv, CSV),
+]
+ODD = [
+    "-1",
+    "9" * 30,
+    "null",
+    "{",
+    "]",
+    "2020-13-45",
+    "!x y",
+    "inf",
+    '"',
+    "\n",
+    "\0",
+    "[1]",
+    "0x_",
+    "&a *a",
+    "\u00b2",
+    "",
+]
+
+
+@given(st.data())
+@settings(max_examples=150)
+def test_damaged_descriptions_are_imported_or_refused(data: st.DataObject) -> None:
+    read, text = data.draw(st.sampled_from(READERS))
+    for _ in range(data.draw(st.integers(1, 4))):
+        start = data.draw(st.integers(0, len(text)))
+        end = min(len(text), start + data.draw(st.integers(0, 12)))
+        text = text[:start] + data.draw(st.sampled_from(ODD)) + text[end:]
+    with contextlib.suppress(InvalidError):
+        manifests(read(text), name="", node="", namespace="default")
 
 
 def test_home_assistant_s_hub() -> None:

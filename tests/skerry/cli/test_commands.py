@@ -73,6 +73,7 @@ def cluster(**fields: str) -> str:
         ("[]", "not a kubeconfig"),
         ("current-context: x", "no context named 'x'"),
         ("a: [", "is not YAML"),
+        ("a: 2020-13-45", "is not YAML"),
         (cluster(server="https://127.0.0.1:99999"), "Port out of range"),
         (cluster(server="https://[::1"), "server is"),
         (cluster(server="ftp://x"), "not a URL"),

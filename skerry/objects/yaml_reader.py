@@ -1,4 +1,4 @@
-"""YAML request bodies, as Kubernetes reads YAML: YAML 1.1 scalars, one document, JSON's types.
+"""YAML bodies and manifests, as Kubernetes reads YAML: YAML 1.1 scalars and JSON's types.
 
 Kubernetes turns YAML into JSON with sigs.k8s.io/yaml, where `yes`, `on` and `y` are booleans, `0777` is octal
 and a date is a string; a manifest must mean the same here. PyYAML reads the structure, the scalars are ours.
@@ -39,6 +39,8 @@ class _Loader(yaml.CSafeLoader):
 class _Walk:
     duplicates: list[str] = field(default_factory=list[str])
     left: int = NODES_MAX
+    tags: bool = False
+    """Tags that YAML does not have are text, and no mistake."""
 
 
 def read_yaml(text: str) -> tuple[Json, list[str]]:
@@ -56,6 +58,20 @@ def read_yaml(text: str) -> tuple[Json, list[str]]:
     return _value(node, "", walk, 0), walk.duplicates
 
 
+def read_documents(text: str, *, tags: bool = False) -> list[Json]:
+    """The value of each document; of repeated keys the last counts. With `tags`, what has a tag that YAML does not
+    have is the text of both (`!secret password`). All of them together unfold to as much as one may.
+
+    Raises `BadRequestError`.
+    """
+    try:
+        nodes: list[yaml.Node | None] = [*yaml.compose_all(text, Loader=_Loader)]
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        raise BadRequestError(f"error converting YAML to JSON: yaml: {error}") from error
+    walk = _Walk(tags=tags)
+    return [None if node is None else _value(node, "", walk, 0) for node in nodes]
+
+
 def _value(node: yaml.Node, path: str, walk: _Walk, depth: int) -> Json:
     walk.left -= 1
     if walk.left < 0 or depth > _DEPTH_MAX:
@@ -66,7 +82,7 @@ def _value(node: yaml.Node, path: str, walk: _Walk, depth: int) -> Json:
         case yaml.SequenceNode():
             return [_value(item, f"{path}[{at}]", walk, depth + 1) for at, item in enumerate(node.value)]
         case yaml.ScalarNode():
-            return _scalar(node)
+            return _scalar(node, walk)
         case _:
             raise BadRequestError("error converting YAML to JSON: yaml: unknown node")
 
@@ -78,7 +94,7 @@ def _mapping(node: yaml.MappingNode, path: str, walk: _Walk, depth: int) -> dict
         if isinstance(key_node, yaml.ScalarNode) and key_node.tag == _PLAIN and key_node.value == "<<":
             merged = _merged(value_node, path, walk, depth) | merged
             continue
-        key = _key(key_node)
+        key = _key(key_node, walk)
         below = f"{path}.{key}" if path else key
         if key in found:
             walk.duplicates.append(below)
@@ -98,8 +114,8 @@ def _merged(node: yaml.Node, path: str, walk: _Walk, depth: int) -> dict[str, Js
     return out
 
 
-def _key(node: yaml.Node) -> str:
-    value = _scalar(node) if isinstance(node, yaml.ScalarNode) else None
+def _key(node: yaml.Node, walk: _Walk) -> str:
+    value = _scalar(node, walk) if isinstance(node, yaml.ScalarNode) else None
     match value:
         case bool():
             return "true" if value else "false"
@@ -113,13 +129,15 @@ def _key(node: yaml.Node) -> str:
             raise BadRequestError("error converting YAML to JSON: yaml: a key is neither text, number nor boolean")
 
 
-def _scalar(node: yaml.ScalarNode) -> Json:
+def _scalar(node: yaml.ScalarNode, walk: _Walk) -> Json:
     text = node.value
     match node.tag.removeprefix(_TAG):
         case "!plain" | "int" | "float" | "bool" | "null":
             return plain(text)
         case "binary" | "str" | "timestamp" | "!":
             return text
+        case tag if walk.tags and tag.startswith("!"):
+            return f"{tag} {text}".strip()
         case other:
             raise BadRequestError(f"error converting YAML to JSON: yaml: unknown tag {other}")
 
