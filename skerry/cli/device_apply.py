@@ -1,7 +1,6 @@
 """`skerry device diff|apply`: see what manifests would change, to the register, and make it so, all of it or nothing.
 
-Every object is read, understood and checked by the server before the first is written. What was written is undone
-where a later one fails. A process that dies in between leaves some objects written: applied again, the rest follows.
+Every object is read, understood and checked by the server before the first is written (`skerry.cli.device_carrying`).
 """
 
 from __future__ import annotations
@@ -14,20 +13,19 @@ from typing import Final
 import click
 
 from skerry.cli.apply import read_manifests
-from skerry.cli.client import Client, path_of
-from skerry.cli.device_objects import DEVICES, namespace_option, output_option
-from skerry.cli.device_plan import MANAGER, Planned, entries_here, is_as_planned, planned
+from skerry.cli.client import Client
+from skerry.cli.device_carrying import carry_out
+from skerry.cli.device_objects import namespace_option, output_option
+from skerry.cli.device_plan import Planned, planned
 from skerry.cli.device_set import DONE, wait_for_device
 from skerry.cli.listing import LISTED, Listing, Row, print_listing
 from skerry.cli.logs import seconds_of
-from skerry.cli.output import print_warnings, resource_name
+from skerry.cli.output import resource_name
 from skerry.cli.target import Target, with_target
 from skerry.errors import BadRequestError, ConflictError, SkerryError
 from skerry.objects.device_manifests import FieldChange, bare
-from skerry.objects.json import Json, JsonObject, ensure_map, map_at, maps_at, str_at
-from skerry.objects.meta import uid_of
+from skerry.objects.json import Json, JsonObject, maps_at, str_at
 
-_TRIES: Final = 5
 _SIGNS: Final = {"create": "+", "change": "~", "nothing": " "}
 _SECRET: Final = ("password", "secret", "token", "community", "authorization")
 _COLOURS: Final = {"+": "green", "-": "red", "~": "yellow"}
@@ -111,80 +109,6 @@ def _read_plan(client: Client, files: Sequence[str], namespace: str, form: str) 
     if not manifests:
         raise BadRequestError(f"no objects in {', '.join(files)}")
     return planned(client, manifests, namespace)
-
-
-# --- carrying it out --------------------------------------------------------------------------------------
-
-
-def carry_out(client: Client, plan: Sequence[Planned]) -> None:
-    """Write it all. Where one fails, those before it are made again as they were, and its error says so."""
-    written: list[tuple[Planned, JsonObject]] = []
-    for one in plan:
-        try:
-            written.append((one, _write(client, one)))
-        except SkerryError:
-            left = [told for held in reversed(written) if (told := _undo(client, *held))]
-            done = "what was applied before it is undone" if written else "nothing is applied"
-            click.echo(f"{one.title} was not written; {'; '.join(left) or done}", err=True)
-            raise
-
-
-def _write(client: Client, one: Planned) -> JsonObject:
-    if client.local:
-        body: JsonObject = {"properties": [*entries_here(one)]}
-        return client.request("PUT", path_of(DEVICES, one.namespace, one.name, "twins"), body=body).obj
-    query = {"fieldManager": MANAGER, "fieldValidation": "Strict"}
-    if not one.before:
-        answer = client.request("POST", path_of(one.kind, one.namespace), query=query, body=one.after)
-        print_warnings(answer.warnings)
-        return answer.obj
-    revision, attempt = str_at(one.before, "metadata", "resourceVersion"), 0
-    while True:
-        patch: JsonObject = {**one.patch}
-        ensure_map(patch, "metadata")["resourceVersion"] = revision
-        try:
-            answer = client.request(
-                "PATCH", one.path, query=query, body=patch, content_type="application/merge-patch+json"
-            )
-        except ConflictError as error:
-            attempt += 1
-            now = client.request("GET", one.path).obj
-            if not is_as_planned(one, now) or attempt == _TRIES:
-                raise ConflictError("somebody changed it meanwhile: look at `skerry device diff` again") from error
-            revision = str_at(now, "metadata", "resourceVersion")  # a device told something, no more
-            continue
-        print_warnings(answer.warnings)
-        return answer.obj
-
-
-def _undo(client: Client, one: Planned, made: JsonObject) -> str:
-    """Make it again as it was; what could not be done, in words."""
-    try:
-        if client.local:
-            _undo_here(client, one)
-        elif not one.before:
-            body: JsonObject = {"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": {"uid": uid_of(made)}}
-            client.request("DELETE", one.path, body=body)
-        else:
-            now = client.request("GET", one.path).obj
-            if now.get("spec") != made.get("spec"):
-                return f"{one.title} stays applied: somebody changed it since"
-            body = {**now, "spec": one.before.get("spec")}
-            metadata = {**map_at(now, "metadata")}
-            for name in ("labels", "annotations"):
-                metadata[name] = map_at(one.before, "metadata", name)
-            client.request("PUT", one.path, query={"fieldManager": MANAGER}, body={**body, "metadata": metadata})
-    except SkerryError as error:
-        return f"{one.title} stays applied: {error}"
-    return ""
-
-
-def _undo_here(client: Client, one: Planned) -> None:
-    held = {str_at(entry, "name"): entry for entry in maps_at(one.before, "spec", "properties")}
-    entries: list[Json] = [
-        {"name": prop, "value": str_at(held.get(prop, {}), "desired", "value") or None} for prop in one.wanted
-    ]
-    client.request("PUT", path_of(DEVICES, one.namespace, one.name, "twins"), body={"properties": entries})
 
 
 # --- showing it -------------------------------------------------------------------------------------------

@@ -19,7 +19,8 @@ import click
 
 from skerry.cli.apply import documents
 from skerry.cli.client import Client, path_of
-from skerry.cli.device_apply import carry_out, print_plan
+from skerry.cli.device_apply import print_plan
+from skerry.cli.device_carrying import carry_out
 from skerry.cli.device_objects import (
     DEVICES,
     MODELS,

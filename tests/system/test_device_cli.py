@@ -8,11 +8,18 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from skerry.cli import kubeconfig
+from skerry.cli.apply import read_manifests
+from skerry.cli.client import Answer, Client
+from skerry.cli.device_carrying import carry_out
+from skerry.cli.device_plan import planned
+from skerry.errors import UnavailableError
 from skerry.objects.json import JsonObject, dig, ensure_map, maps_at, str_at
 from tests.system.real_fleet import NODE, RealFleet, real_fleet, until
 from tests.system.test_devices import Plc, example, plc
@@ -49,6 +56,19 @@ def skerry(where: Path, *words: str) -> tuple[int, str, str]:
     assert "Traceback" not in done.stderr, done.stderr
     assert "\x1b" not in done.stdout + done.stderr, "no colour where there is no terminal"
     return done.returncode, done.stdout, done.stderr
+
+
+class Lossy(Client):
+    """What it writes arrives, and nobody hears so."""
+
+    writes = 0
+
+    def request(self, method: str, path: str, *, query: Mapping[str, str] | None = None, **more: Any) -> Answer:
+        answer = super().request(method, path, query=query, **more)
+        if method == "GET" or (query or {}).get("dryRun") == "All":
+            return answer
+        self.writes += 1
+        raise UnavailableError("the connection broke")
 
 
 def last(where: Path) -> dict[str, str]:
@@ -230,3 +250,18 @@ def test_devices_are_exported_compared_applied_edited_and_deleted(
         0,
         "devicemodel.devices.kubeedge.io/boiler created\ndevice.devices.kubeedge.io/boiler-1 created\n",
     )
+    assert skerry(cloud, "delete", "boiler-1", "--yes", "--with-model")[0] == 0
+    lossy = Lossy(cluster=kubeconfig.load(cloud / "admin.kubeconfig"))
+    manifests = list(read_manifests(str(file)))
+    carry_out(lossy, planned(lossy, manifests, "default"))
+    assert lossy.writes == 2, "each is written once"
+    assert skerry(cloud, "diff", "-f", str(file), "--check")[0] == 0
+    until(lambda: plc.register(2) == 600, "the device has it")
+    other.write_text(re.sub(r"value: .*", "value: '64'", file.read_text()))
+    for again in (Lossy(cluster=lossy.cluster), Lossy(socket_path=edge / "edgecore.sock")):
+        plan = planned(again, list(read_manifests(str(other))), "default")
+        carry_out(again, [one for one in plan if one.action != "nothing"])
+        assert again.writes == 1 and skerry(edge if again.local else cloud, "diff", "-f", str(other))[0] == 0
+        until(lambda: plc.register(2) in (640, 650), "the device has it")
+        other.write_text(other.read_text().replace("'64'", "'65'"))
+    until(lambda: plc.register(2) == 650, "and what the gateway was told")

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+import signal
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import cast
+from typing import Any, cast
 
 import pytest
 
 from skerry.cli.client import Answer, Client
-from skerry.cli.device_apply import carry_out, change_shown, plan_lines, summary
+from skerry.cli.device_apply import change_shown, plan_lines, summary
+from skerry.cli.device_carrying import carry_out
 from skerry.cli.device_plan import Planned, planned
 from skerry.errors import (
+    AlreadyExistsError,
     BadRequestError,
     ConflictError,
     ForbiddenError,
@@ -66,6 +70,13 @@ class Server:
     revision: int = 0
     busy: int = 0
     """So many times a device told something just before a write."""
+    lost: list[str] = field(default_factory=list[str])
+    """What becomes of the next writes: `before` it came, `after` it was stored, or "": their answers arrive."""
+    away: bool = False
+    """Nobody answers."""
+    at: dict[str, Callable[[], object]] = field(default_factory=dict[str, Callable[[], object]])
+    """What happens while a write (`PATCH boiler`) is under way."""
+    place: str = "the cloud"
 
     def put(self, obj: JsonObject) -> JsonObject:
         self.revision += 1
@@ -86,6 +97,8 @@ class Server:
         content_type: str = "application/json",
         accept: str = "application/json",
     ) -> Answer:
+        if self.away:
+            raise UnavailableError("the cloud does not answer")
         if method == "GET":
             if path not in self.held:
                 raise NotFoundError(f"{path} not found")
@@ -99,12 +112,25 @@ class Server:
             raise self.failing[named]
         if not kept:
             return Answer(status=200, body={}, warnings=())
+        if (fate := self.lost.pop(0) if self.lost else "") == "before":
+            raise UnavailableError("the connection broke")
         self.writes.append(f"{method} {path.rpartition('/')[2]}")
-        return Answer(status=200, body=self._kept(method, named, body, path.endswith("/twins")), warnings=())
+        if method == "POST" and named in self.held:
+            raise AlreadyExistsError("it is there")
+        kept = self._kept(method, named, body, path.endswith("/twins"))
+        self.at.get(f"{method} {named.rpartition('/')[2]}", bool)()
+        if fate:
+            raise UnavailableError("the connection broke")
+        return Answer(status=200, body=kept, warnings=())
 
     def _kept(self, method: str, path: str, body: JsonObject, of_twins: bool) -> JsonObject:
         if of_twins:
             self.told.append(body)
+            held = self.held[path.removesuffix("/twins")]
+            for entry in maps_at(held, "spec", "properties"):
+                for told in maps_at(body, "properties"):
+                    if told["name"] == entry["name"]:
+                        entry["desired"] = {"value": told["value"]}
             return {}
         if method == "DELETE":
             return self.held.pop(path)
@@ -210,6 +236,140 @@ def test_on_a_gateway_values_are_applied_and_nothing_else() -> None:
     ensure_map(changed, "spec", "protocol", "configData")["slaveID"] = 4
     with pytest.raises(UnavailableError, match=r"only the cloud changes spec\.protocol\.configData\.slaveID"):
         plan_of(server, changed)
+
+
+def names(server: Server) -> set[str]:
+    return {path.rpartition("/")[2] for path in server.held}
+
+
+@pytest.mark.parametrize("fate", ["before", "after"])
+def test_a_write_whose_answer_is_lost_is_looked_for_and_not_done_twice(fate: str) -> None:
+    server = Server()
+    server.put(model())
+    server.put(device("20"))
+    server.lost = [fate]
+    applied(server, plan_of(server, device("30"), device("10", "second")))
+    assert plan_of(server, device("30"), device("10", "second"))[0].action == "nothing"
+    assert server.writes == ["PATCH boiler", "POST devices"], "each of them once"
+    server.lost = [fate]
+    applied(server, plan_of(server, device("10", "third")))
+    assert server.writes[2:] == ["POST devices"] and "third" in names(server)
+
+
+def test_a_write_that_arrives_late_is_no_conflict_with_itself() -> None:
+    server = Server()
+    server.put(model())
+    server.lost = ["before"]
+    plan = plan_of(server, device("30"))
+    arrived: list[bool] = []
+    real = server.request
+
+    def request(method: str, path: str, **more: Any) -> Answer:
+        if method == "POST" and server.writes == [] and not server.lost and not arrived:
+            arrived.append(True)
+            server.put(device("30"))  # the first one, which was under way
+        return real(method, path, **more)
+
+    server.request = request
+    applied(server, plan)
+    assert arrived and names(server) == {"m", "boiler"}
+
+
+def test_where_nobody_answers_each_object_is_accounted_for(capsys: pytest.CaptureFixture[str]) -> None:
+    server = Server()
+    server.put(model())
+    plan = plan_of(server, device("1", "a"), device("2", "b"), device("3", "c"))
+
+    def gone() -> None:
+        server.away = True
+
+    server.at = {"POST b": gone}
+    server.lost = ["", "after"]
+    with pytest.raises(UnavailableError):
+        applied(server, plan)
+    assert capsys.readouterr().err.splitlines() == [
+        "stopped at Device default/b:",
+        "  Device default/a is applied",
+        "  Device default/b may be applied: nobody answered",
+        "  Device default/c is not applied",
+        "  apply the same files again: what is applied stays as it is, and the rest follows",
+    ]
+    server.away = False
+    again = plan_of(server, device("1", "a"), device("2", "b"), device("3", "c"))
+    assert [one.action for one in again] == ["nothing", "nothing", "create"]
+    applied(server, again)
+    assert names(server) == {"m", "a", "b", "c"}
+
+
+def interrupt() -> None:
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_who_stops_it_finds_all_as_it_was(capsys: pytest.CaptureFixture[str]) -> None:
+    server = Server()
+    server.put(model())
+    before = map_at(server.put(device("20")), "spec")
+    server.at = {"POST second": interrupt}
+    with pytest.raises(KeyboardInterrupt):
+        applied(server, plan_of(server, device("90"), device("10", "second"), device("10", "third")))
+    told = capsys.readouterr().err
+    assert told == "stopped; what was applied before it is undone: nothing is applied\n"
+    assert names(server) == {"m", "boiler"}
+    assert map_at(server.held[f"/apis/{API}/namespaces/default/devices/boiler"], "spec") == before
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_who_insists_is_told_what_is_and_what_may_be(capsys: pytest.CaptureFixture[str]) -> None:
+    server = Server()
+    server.put(model())
+
+    def twice() -> None:
+        interrupt()
+        interrupt()
+
+    server.at = {"POST b": twice}
+    with pytest.raises(KeyboardInterrupt):
+        applied(server, plan_of(server, device("1", "a"), device("2", "b"), device("3", "c")))
+    assert capsys.readouterr().err.splitlines()[1:4] == [
+        "  Device default/a is applied",
+        "  Device default/b may be applied: nobody answered",
+        "  Device default/c is not applied",
+    ]
+
+
+def test_who_stops_the_undoing_too_is_told_what_stays(capsys: pytest.CaptureFixture[str]) -> None:
+    server = Server()
+    server.put(model())
+    server.failing[f"/apis/{API}/namespaces/default/devices/c"] = ForbiddenError("not yours")
+    server.at = {"DELETE b": interrupt}
+    with pytest.raises(ForbiddenError):
+        applied(server, plan_of(server, device("1", "a"), device("2", "b"), device("3", "c")))
+    assert capsys.readouterr().err.splitlines()[:4] == [
+        "Device default/c was not written:",
+        "  Device default/a is applied, as you stopped before it was undone",
+        "  Device default/b is not applied",
+        "  Device default/c is not applied",
+    ]
+
+
+def test_who_stops_too_late_is_told_that_it_is_done(capsys: pytest.CaptureFixture[str]) -> None:
+    server = Server()
+    server.put(model())
+    server.at = {"POST a": interrupt}
+    with pytest.raises(KeyboardInterrupt):
+        applied(server, plan_of(server, device("1", "a")))
+    assert "all of it was applied before it could be stopped" in capsys.readouterr().err
+    assert "a" in names(server)
+
+
+def test_on_a_gateway_values_are_written_under_the_revision_that_was_planned_with() -> None:
+    server = Server(local=True)
+    server.put(model())
+    held = server.put(device("20"))
+    ensure_map(held, "metadata", "annotations")["twin.skerry.dev/revision"] = "r7"
+    server.lost = ["after"]
+    applied(server, plan_of(server, device("30")))
+    assert server.told == [{"properties": [{"name": "setpoint", "value": "30"}], "ifMatch": "r7"}]
 
 
 def test_secrets_are_not_shown() -> None:
