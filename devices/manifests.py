@@ -15,8 +15,9 @@ from typing import Final, TypeAlias
 from devices.fields import bool_in, decimal_in, int_in, map_in, refuse_unknown, text_in
 from devices.port import DeviceConfig, Fallback, PropertyConfig, TwinConfig
 from devices.protocols import EXTERNAL, WITHOUT_SECRET, driver_of
+from devices.pushes import PUSH, PushTarget, push_targets
 from skerry.errors import InvalidError
-from skerry.frozen import Frozen
+from skerry.frozen import Frozen, field
 from skerry.objects.desired import ON_RECONNECT, POLICIES, on_reconnect_of, policy_of
 from skerry.objects.device_models import DEVICES, checked_value, is_writable, properties_in, served_properties
 from skerry.objects.json import JsonObject, map_at, str_at
@@ -53,6 +54,8 @@ class KnownDevice(Frozen):
     """"" exactly when there is a configuration."""
     note: str = ""
     """What the manifest asks for beside, that is not done here."""
+    pushes: Mapping[str, tuple[PushTarget, ...]] = field(default_factory=dict[str, "tuple[PushTarget, ...]"])
+    """By property, where its readings go beside the twin. (A mapper pushes itself.)"""
 
 
 SECRET_TYPE: Final = "skerry.dev/device"  # noqa: S105 - a type, no secret
@@ -82,22 +85,22 @@ def known_devices(
             config, reason = device_config(key, device, models, secrets, drivers), ""
         except InvalidError as error:
             config, reason = None, str(error)
-        note = _unpublished(device) if config and config.protocol != EXTERNAL else ""
-        out[key] = KnownDevice(uid=uid_of(device), body=device, config=config, reason=reason, note=note)
+        pushes: Mapping[str, tuple[PushTarget, ...]] = {}
+        untold: tuple[str, ...] = ()
+        if config is not None and config.protocol != EXTERNAL:
+            model = models.get((key.namespace, str_at(device, "spec", "deviceModelRef", "name")))
+            pushes, untold = push_targets(device, model)
+        out[key] = KnownDevice(
+            uid=uid_of(device), body=device, config=config, reason=reason, note=_noted(untold), pushes=pushes
+        )
     return out
 
 
-def _unpublished(device: JsonObject) -> str:
-    """Which `pushMethod`s go unheard: mappers publish, the gateway's own drivers leave that to history and broker."""
-    asked = {name: ", ".join(map_at(prop, "pushMethod")) for name, prop in properties_in(device).items()}
-    listed = [f"{name} ({methods})" for name, methods in asked.items() if methods]
-    if not listed:
-        return ""
-    more = f" and {len(listed) - NOTED_MAX} more" if len(listed) > NOTED_MAX else ""
-    return (
-        f"pushMethod of {', '.join(listed[:NOTED_MAX])}{more} is not served: only mappers publish so, "
-        "not the gateway's own drivers"
-    )
+def _noted(untold: Collection[str]) -> str:
+    """What of a manifest's `pushMethod`s is not done."""
+    listed = [*untold]
+    more = f"; and {len(listed) - NOTED_MAX} more" if len(listed) > NOTED_MAX else ""
+    return "; ".join(listed[:NOTED_MAX]) + more
 
 
 def device_config(
@@ -166,10 +169,10 @@ def _properties(device: JsonObject, model: JsonObject, model_name: str, protocol
     for name, of_model in served_properties(device, model).items():
         if protocol == EXTERNAL and str_at(of_model, "type").upper() == STREAM:
             continue  # its mapper's own business, as in KubeEdge
-        yield _property(name, of_model, placed.get(name, {}), every_reading=protocol == "mqtt")
+        yield _property(name, of_model, placed.get(name, {}), protocol)
 
 
-def _property(name: str, model: JsonObject, instance: JsonObject, *, every_reading: bool) -> PropertyConfig:
+def _property(name: str, model: JsonObject, instance: JsonObject, protocol: str) -> PropertyConfig:
     where = f"spec.properties[{name}]"
     type = str_at(model, "type").upper()
     if type == STREAM:
@@ -178,7 +181,10 @@ def _property(name: str, model: JsonObject, instance: JsonObject, *, every_readi
         raise InvalidError(f"DeviceModel {where}.type: {type!r} is not one of {', '.join(TYPES)}")
     visitor: JsonObject = {**map_at(model, "visitors", "configData"), **map_at(instance, "visitors", "configData")}
     silence_ms = _cycle_ms(instance, "reportCycle", where)
-    twin = twin_config(map_in(visitor, "twin", where=where), where, silence_ms or 60_000, every_reading=every_reading)
+    twin = twin_config(
+        map_in(visitor, "twin", where=where), where, silence_ms or 60_000, every_reading=protocol == "mqtt"
+    )
+    ours = ("twin",) if protocol == EXTERNAL else ("twin", PUSH)
     made = PropertyConfig(
         name=name,
         type=type,
@@ -187,7 +193,7 @@ def _property(name: str, model: JsonObject, instance: JsonObject, *, every_readi
         minimum=_bound(model, "minimum", where),
         maximum=_bound(model, "maximum", where),
         collect_ms=max(COLLECT_MS_MIN, _cycle_ms(instance, "collectCycle", where) or COLLECT_MS_DEFAULT),
-        visitor={field: value for field, value in visitor.items() if field != "twin"},
+        visitor={name: value for name, value in visitor.items() if name not in ours},
         twin=twin,
         report_to_cloud=bool_in(instance, "reportToCloud", where=where, default=True),
     )

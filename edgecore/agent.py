@@ -48,6 +48,7 @@ from edgecore.link.session import EdgeLink
 from edgecore.local_api.server import LocalApi
 from edgecore.pods.node import Machine, read_machine
 from edgecore.pods.runtimes.process import ProcessRuntime, ProcessSettings
+from edgecore.push.places import NetworkPlaces
 from edgecore.rules.service_bus import BusSettings
 from edgecore.store.guard import StoreGuard
 from edgecore.store.shell import AsyncEdgeStore
@@ -114,6 +115,7 @@ async def serve(settings: EdgeSettings) -> None:
             mappers=_mappers(settings),
             home=_home(settings, membership.node),
             history=history_of(settings),
+            places=NetworkPlaces(membership.node),
         )
         agent = compose(ground)
         await _run(settings, membership, agent, certificate, store, guard)

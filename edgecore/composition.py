@@ -33,6 +33,8 @@ from edgecore.pods.port import Runtime
 from edgecore.pods.restarts import PodRestarts
 from edgecore.pods.volumes import private_pods
 from edgecore.pods.worker import PodParts
+from edgecore.push.places import Places
+from edgecore.push.shell import Pusher, PushParts
 from edgecore.rules.calls import RuleCalls
 from edgecore.rules.service_bus import BusSettings, ServiceBus, ServiceBusParts
 from edgecore.rules.services import Services
@@ -107,6 +109,8 @@ class Ground(Frozen):
     """What the gateway itself remembers of its devices; None: nothing."""
     discovery: Discovery | None = None
     """Listens on the broker for what is no Device yet; None: there is no broker."""
+    places: Places | None = None
+    """Where readings are pushed, as Devices' `pushMethod`s ask; None: nowhere."""
     own_broker: Callable[[], Coroutine[Any, Any, None]] | None = None
     """Runs an MQTT broker in the agent; None: there is another, or none."""
     home: tuple[str, Open] | None = None
@@ -136,6 +140,8 @@ class Agent(Frozen):
     """None without a socket for KubeEdge's mappers."""
     history: HistoryKeeper | None
     """None where the gateway keeps none of its own."""
+    pusher: Pusher | None
+    """None where nothing is pushed."""
     local: LocalParts
     """What the local API answers from."""
 
@@ -152,6 +158,7 @@ class Agent(Frozen):
             **({"service bus": self.service_bus.run()} if self.service_bus else {}),
             **({"mappers": self.mappers.run()} if self.mappers else {}),
             **({"history": self.history.run()} if self.history else {}),
+            **({"pushes": self.pusher.run()} if self.pusher else {}),
             **({"homeassistant": self.announcer.run()} if self.announcer else {}),
         }
 
@@ -180,7 +187,8 @@ def compose(ground: Ground) -> Agent:
     def in_step() -> bool:
         return link.status.state == EdgeState.IN_STEP.value  # the link is made below, and runs last
 
-    twins = _keeper(ground, external, in_step)
+    pusher = _pusher(ground)
+    twins = _keeper(ground, external, in_step, pusher)
     questions = DeviceQuestions(store, twins, node=identity.name, clock=time, discovery=ground.discovery)
     rules = _rules(ground)
     calls = RuleCalls(identity.name, rules, Services())
@@ -201,6 +209,7 @@ def compose(ground: Ground) -> Agent:
         pods=pods,
         questions=questions,
         commands=lambda: shown_commands(store),
+        pushes=pusher.sights if pusher is not None else tuple,
     )
     node = NodeReporter(store, time, identity, ground.machine, pods.moved)
     return Agent(
@@ -216,6 +225,7 @@ def compose(ground: Ground) -> Agent:
         service_bus=_service_bus(ground, in_step),
         mappers=_mappers(ground, external),
         history=history,
+        pusher=pusher,
         announcer=_announcer(ground, twins),
         local=local,
     )
@@ -241,6 +251,21 @@ def _history(ground: Ground) -> HistoryKeeper | None:
         return None
     time = ground.time
     return HistoryKeeper(ground.store, ground.history, node=ground.node, clock=time, trusted=lambda: time.trusted)
+
+
+def _pusher(ground: Ground) -> Pusher | None:
+    if ground.places is None:
+        return None
+    return Pusher(
+        PushParts(
+            node=ground.node,
+            store=ground.store,
+            places=ground.places,
+            clock=ground.time,
+            ids=ground.ids,
+            drivers=ground.drivers,
+        )
+    )
 
 
 def _mappers(ground: Ground, external: ExternalDriver) -> Mappers | None:
@@ -302,7 +327,7 @@ def _announcer(ground: Ground, twins: Keeper) -> Announcer | None:
     )
 
 
-def _keeper(ground: Ground, external: ExternalDriver, in_step: Callable[[], bool]) -> Keeper:
+def _keeper(ground: Ground, external: ExternalDriver, in_step: Callable[[], bool], pusher: Pusher | None) -> Keeper:
     # Not one dictionary of both: to list the drivers that packages add costs memory, and often none is asked for.
     own = cast("dict[str, DriverFactory]", ground.drivers)
     drivers = ChainMap[str, DriverFactory]({EXTERNAL: lambda: external}, own)
@@ -313,6 +338,7 @@ def _keeper(ground: Ground, external: ExternalDriver, in_step: Callable[[], bool
         ids=ground.ids,
         clock_is_synced=lambda: ground.time.trusted,
         in_step=in_step,
+        pushes=pusher.note_of if pusher is not None else None,
     )
 
 

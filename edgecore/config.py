@@ -114,6 +114,9 @@ class EdgeSettings:
         low=0,
         high=1 << 20,
     )
+    push_mib: int = setting(
+        16, help="room for readings that wait to be pushed where Devices' pushMethods say", low=1, high=1 << 20
+    )
     message_mib: int = setting(16, help="room for messages of rules that wait for the cloud", low=1, high=1 << 20)
     message_days: float = setting(
         7.0, help="days of running that a message of a rule waits for the cloud; 0: for ever", low=0, high=DAYS_MAX
@@ -151,6 +154,7 @@ class EdgeSettings:
             alarm=self.alarm_mib * MIB,
             alarm_ttl_ms=round(self.alarm_days * DAY_MS),
             message=self.message_mib * MIB,
+            push=self.push_mib * MIB,
             message_ttl_ms=round(self.message_days * DAY_MS),
             free_floor=self.free_floor_mib * MIB,
         )

@@ -105,6 +105,30 @@ class DeviceHistory(Protocol):
     async def answer(self, namespace: str, name: str, question: HistoryQuestion, /) -> JsonObject: ...
 
 
+class PushCounts(Protocol):
+    """See `edgecore.store.port.PushQueue`."""
+
+    @property
+    def waiting(self) -> int: ...
+    @property
+    def size_bytes(self) -> int: ...
+    @property
+    def dropped(self) -> int: ...
+
+
+class Pushes(Protocol):
+    """See `edgecore.push.shell.QueueSight`."""
+
+    @property
+    def device(self) -> Key: ...
+    @property
+    def place(self) -> str: ...
+    @property
+    def queue(self) -> PushCounts: ...
+    @property
+    def reason(self) -> str: ...
+
+
 class Pods(Protocol):
     @property
     def count(self) -> int: ...
@@ -125,3 +149,5 @@ class LocalParts(Frozen):
     """None where the gateway keeps none of its own."""
     commands: Callable[[], list[JsonObject]] = list
     """Every command that this gateway knows, as objects."""
+    pushes: Callable[[], Sequence[Pushes]] = tuple
+    """Queues of readings for others than the cloud."""

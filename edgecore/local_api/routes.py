@@ -170,6 +170,18 @@ class Routes:
                     for gap in stats.gaps
                 ],
             },
+            "pushes": [
+                {
+                    "namespace": each.device.namespace,
+                    "device": each.device.name,
+                    "place": each.place,
+                    "waiting": each.queue.waiting,
+                    "bytes": each.queue.size_bytes,
+                    "dropped": each.queue.dropped,
+                    "reason": each.reason,
+                }
+                for each in self._parts.pushes()
+            ],
             "objects": stats.objects,
             "pods": self._parts.pods.count,
             "devices": states,

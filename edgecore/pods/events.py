@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from skerry.frozen import Frozen
-from skerry.objects.json import JsonObject
-from skerry.objects.meta import name_of, namespace_of, uid_of
-from skerry.objects.reports import EVENT, EventReport
-from skerry.objects.times import time_text
+from skerry.objects.events import event_object as told_event
 
-COMPONENT = "edgecore"
+from skerry.frozen import Frozen
+from skerry.objects.json import JsonObject, map_at
+from skerry.objects.reports import EVENT, EventReport
 
 
 class Happening(Frozen):
@@ -22,31 +20,13 @@ class Happening(Frozen):
 
 def event_object(pod: JsonObject, what: Happening, *, node: str, suffix: str, now_ms: int) -> JsonObject:
     """A core/v1 Event; `suffix` makes its name unique."""
-    about: JsonObject = {
-        "kind": "Pod",
-        "apiVersion": "v1",
-        "namespace": namespace_of(pod),
-        "name": name_of(pod),
-        "uid": uid_of(pod),
-    }
+    about: JsonObject = {"kind": "Pod", "apiVersion": "v1", "metadata": pod.get("metadata")}
+    event = told_event(
+        about, what.reason, what.message, node=node, suffix=suffix, now_ms=now_ms, warning=what.warning
+    )
     if what.container:
-        about["fieldPath"] = f"spec.containers{{{what.container}}}"
-    return {
-        "apiVersion": "v1",
-        "kind": "Event",
-        "metadata": {"name": f"{name_of(pod)}.{suffix}", "namespace": namespace_of(pod)},
-        "involvedObject": about,
-        "reason": what.reason,
-        "message": what.message,
-        "type": "Warning" if what.warning else "Normal",
-        "count": 1,
-        "firstTimestamp": time_text(now_ms),
-        "lastTimestamp": time_text(now_ms),
-        "eventTime": None,
-        "source": {"component": COMPONENT, "host": node},
-        "reportingComponent": COMPONENT,
-        "reportingInstance": node,
-    }
+        map_at(event, "involvedObject")["fieldPath"] = f"spec.containers{{{what.container}}}"
+    return event
 
 
 def event_body(event: JsonObject) -> tuple[str, bytes]:

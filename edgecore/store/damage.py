@@ -21,7 +21,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import Final
 
-from edgecore.store.port import META_EPOCH, META_LEAVING, META_REVISION
+from edgecore.store.port import META_EPOCH, META_LEAVING, META_REVISION, ROW_OVERHEAD_BYTES
 from edgecore.store.salvage import META_SALVAGE, Outbox, Salvage, outbox_of, reading_uri
 from edgecore.store.schema import VERSION
 from skerry.errors import DamagedError, SkerryError, StorageFullError, UnavailableError
@@ -50,9 +50,15 @@ _TAKEN_OVER: Final[Mapping[str, str]] = {
     "pods": "INSERT INTO main.pods (uid, body)"
     " SELECT uid, body FROM damaged.pods WHERE uid IN (SELECT uid FROM main.objects)",
     "commands": "INSERT INTO main.commands (uid, body) SELECT uid, body FROM damaged.commands",
+    "pushes": "INSERT INTO main.pushes (number, queue, body) SELECT number, queue, body FROM damaged.pushes",
     "meta": "INSERT INTO main.meta (name, value) SELECT name, value FROM damaged.meta"
     " WHERE name NOT IN (SELECT value FROM json_each(:left_behind))",
 }
+_COUNT_PUSHES: Final = (
+    "INSERT INTO main.push_queues (queue, waiting, bytes, dropped)"
+    " SELECT queue, count(*), sum(length(body) + length(queue) + ?), 0 FROM main.pushes GROUP BY queue"
+)
+"""Of those that came over; how many were dropped before, nobody knows then."""
 LOST_BOOTS: Final = -(1 << 40)
 """Where the table of boots broke: numbers before all others, of boots of which nothing is known."""
 _BOOTS_TAKEN_OVER: Final = "INSERT INTO main.boots ({columns}) SELECT {columns} FROM damaged.boots"
@@ -188,6 +194,7 @@ def _write(connection: sqlite3.Connection, name: str, found: _Found) -> None:
     try:
         for table in found.sound:
             connection.execute(_TAKEN_OVER[table], {"left_behind": json.dumps(_LEFT_BEHIND)})
+        connection.execute(_COUNT_PUSHES, (ROW_OVERHEAD_BYTES,))
         if found.boots:
             connection.execute("DELETE FROM main.boots")
             connection.execute(_BOOTS_TAKEN_OVER.format(columns=_columns_of_boots(connection)))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from edgecore.store.port import EdgeBatch, EdgeStore, Held, OutboxReport, StoreStats, TwinRow
+from edgecore.store.port import EdgeBatch, EdgeStore, Held, OutboxReport, Push, PushQueue, StoreStats, TwinRow
 from skerry.errors import UnavailableError
 from skerry.objects.meta import Key, Stamp
 from skerry.objects.spans import Span
@@ -95,6 +95,12 @@ class FailingEdgeStore:
 
     def commands(self) -> Sequence[tuple[str, bytes]]:
         return self._inner.commands()
+
+    def pushes(self, queue: str, *, after: int = 0, limit: int) -> Sequence[Push]:
+        return self._inner.pushes(queue, after=after, limit=limit)
+
+    def push_queues(self) -> Sequence[PushQueue]:
+        return self._inner.push_queues()
 
     def meta(self, name: str) -> str | None:
         return self._inner.meta(name)

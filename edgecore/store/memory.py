@@ -32,11 +32,14 @@ from edgecore.store.port import (
     NewReport,
     OutboxBudgets,
     OutboxReport,
+    Push,
+    PushQueue,
     ReportClass,
     StoreStats,
     TwinRow,
     report_cost_bytes,
 )
+from edgecore.store.pushes import HeldPushes
 from edgecore.store.thinning import SPANS_MS, Thinned, thinned
 from skerry.frozen import replace
 from skerry.objects.blocks import TELEMETRY_BLOCK, count_of, part_of
@@ -65,6 +68,7 @@ class _Disk:
     twins: dict[tuple[Key, str], TwinRow] = field(default_factory=dict[tuple[Key, str], TwinRow])
     pods: dict[str, bytes] = field(default_factory=dict[str, bytes])
     commands: dict[str, bytes] = field(default_factory=dict[str, bytes])
+    pushes: HeldPushes = field(default_factory=HeldPushes)
     meta: dict[str, str] = field(default_factory=dict[str, str])
     gaps: dict[ReportClass, GapReport] = field(default_factory=dict[ReportClass, GapReport])
     state_seqs: dict[tuple[str, str], int] = field(default_factory=dict[tuple[str, str], int])
@@ -167,6 +171,7 @@ class MemoryEdgeStore:
                 disk.commands.pop(uid, None)
             else:
                 disk.commands[uid] = body
+        disk.pushes.write(batch, self._budgets.push)
         disk.meta.update(batch.meta)
         self._note_time(batch)
         now_ms = self._monotonic_ms()
@@ -404,6 +409,12 @@ class MemoryEdgeStore:
 
     def commands(self) -> Sequence[tuple[str, bytes]]:
         return sorted(self._disk.commands.items())
+
+    def pushes(self, queue: str, *, after: int = 0, limit: int) -> Sequence[Push]:
+        return self._disk.pushes.of(queue, after=after, limit=limit)
+
+    def push_queues(self) -> Sequence[PushQueue]:
+        return [each for _, each in sorted(self._disk.pushes.queues.items())]
 
     def meta(self, name: str) -> str | None:
         return self._disk.meta.get(name)

@@ -4,9 +4,10 @@ One SQLite file (WAL, fully synced for what is acknowledged). `apply` and `appen
 acknowledges does so after they return. Written from one thread, read from any.
 
 Tables: `meta` (incarnation, epoch, last known time), `objects` (the inventory, JSON bytes with stamps),
-`outbox` (reports by seq), `twins` (per device and property), `pods` (runtime records: which processes or
-containers belong to which pod, so that a restarted agent adopts them), `commands` (what was begun and what became
-of it, by uid: a command runs at most once), `gaps` (what had to be dropped), `boots` (what each boot knew of time).
+`outbox` (reports by seq), `pushes` and `push_queues` (readings for others than the cloud), `twins` (per device and
+property), `pods` (runtime records: which processes or containers belong to which pod, so that a restarted agent
+adopts them), `commands` (what was begun and what became of it, by uid: a command runs at most once), `gaps` (what had
+to be dropped), `boots` (what each boot knew of time).
 
 Forms: `memory`, `failing`, `sqlite` (stdlib `sqlite3`: SQLAlchemy costs 17 MB of resident memory on a gateway,
 see docs/decisions). All pass `tests/contracts/edge_store_contract.py`. `AsyncEdgeStore` (`shell`) is the face
@@ -119,6 +120,41 @@ class OutboxReport(Frozen):
         return count_of(self.kind, self.body)
 
 
+class NewPush(NamedTuple):
+    """A reading for somebody other than the cloud, as a Device's `pushMethod` asks."""
+
+    queue: str
+    """What goes to one place from one device, in order."""
+    body: bytes
+
+
+class Push(NamedTuple):
+    """The same, numbered. Numbers only rise, in all queues together."""
+
+    number: int
+    queue: str
+    body: bytes
+
+
+class Pushed(NamedTuple):
+    """One that is done with. What was dropped for want of room while it was on its way, and arrived, is not counted
+    as dropped."""
+
+    queue: str
+    number: int
+    arrived: bool = True
+    """False: it is given up, and counted as dropped."""
+
+
+class PushQueue(Frozen):
+    """A queue in which something waits, or from which something was dropped since it began."""
+
+    queue: str
+    waiting: int
+    size_bytes: int
+    dropped: int
+
+
 BESIDE: Final = "\x1f"
 """Names of rows beside the twins of a device begin with this, or are empty; no property's does."""
 
@@ -151,6 +187,11 @@ class EdgeBatch(Frozen):
     """Runtime records by pod uid; None removes."""
     commands: tuple[tuple[str, bytes | None], ...] = ()
     """What is known of commands by their uid; None removes."""
+    pushes: tuple[NewPush, ...] = ()
+    """In order; beyond their budget the oldest of the longest queue go, and are counted."""
+    pushed: tuple[Pushed, ...] = ()
+    push_ends: tuple[str, ...] = ()
+    """Queues that nobody wants any more: gone, with all that waits in them."""
     meta: tuple[tuple[str, str], ...] = ()
     reading: Reading | None = None
     """The cloud's clock, as just heard: kept for the present boot."""
@@ -174,6 +215,8 @@ class OutboxBudgets(Frozen):
     message: int = 16 << 20
     """Of rules: for applications, whatever is in them."""
     telemetry: int = 512 << 20
+    push: int = 16 << 20
+    """Of all queues of pushes; some hundred thousand readings."""
     event_ttl_ms: int = 30 * DAY_MS
     """Times are of `edgecore.store.expiry`: time that the gateway ran. 0: for ever."""
     alarm_ttl_ms: int = 0
@@ -333,6 +376,14 @@ class EdgeStore(Protocol):
 
     def commands(self) -> Sequence[tuple[str, bytes]]:
         """By uid."""
+        ...
+
+    def pushes(self, queue: str, *, after: int = 0, limit: int) -> Sequence[Push]:
+        """Of one queue, the oldest first."""
+        ...
+
+    def push_queues(self) -> Sequence[PushQueue]:
+        """Ordered by name."""
         ...
 
     def meta(self, name: str) -> str | None: ...

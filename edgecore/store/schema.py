@@ -49,6 +49,14 @@ STEPS: Final[tuple[tuple[str, ...], ...]] = (
         "DROP INDEX outbox_class",
         "CREATE INDEX outbox_class ON outbox (class, seq, cost, readings)",
     ),
+    (  # Numbers are never given twice: what is said of one that was dropped is not said of another.
+        """CREATE TABLE pushes (
+             number INTEGER PRIMARY KEY AUTOINCREMENT, queue TEXT NOT NULL, body BLOB NOT NULL)""",
+        "CREATE INDEX pushes_queue ON pushes (queue, number)",
+        """CREATE TABLE push_queues (
+             queue TEXT PRIMARY KEY, waiting INTEGER NOT NULL, bytes INTEGER NOT NULL, dropped INTEGER NOT NULL)
+             WITHOUT ROWID""",
+    ),
 )
 """STEPS[n] leads from version n to n + 1."""
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import Final, TypeAlias
 
-from edgecore.store.port import EdgeBatch, EdgeStore, Held, OutboxReport, StoreStats, TwinRow
+from edgecore.store.port import EdgeBatch, EdgeStore, Held, OutboxReport, Push, PushQueue, StoreStats, TwinRow
 from skerry.errors import DamagedError, UnavailableError
 from skerry.objects.meta import Key, Stamp
 from skerry.objects.spans import Span
@@ -158,6 +158,12 @@ class AsyncEdgeStore:
 
     def commands(self) -> Sequence[tuple[str, bytes]]:
         return self._store.commands()
+
+    def pushes(self, queue: str, *, after: int = 0, limit: int) -> Sequence[Push]:
+        return self._store.pushes(queue, after=after, limit=limit)
+
+    def push_queues(self) -> Sequence[PushQueue]:
+        return self._store.push_queues()
 
     def meta(self, name: str) -> str | None:
         return self._store.meta(name)

@@ -60,10 +60,13 @@ from edgecore.store.port import (
     Held,
     OutboxBudgets,
     OutboxReport,
+    Push,
+    PushQueue,
     ReportClass,
     StoreStats,
     TwinRow,
 )
+from edgecore.store.pushes import QUEUES, WAITING, push_of, queue_of, write_pushes
 from edgecore.store.salvage import (
     META_SALVAGE,
     DamagedOutbox,
@@ -439,6 +442,7 @@ class SqliteEdgeStore:
     def _apply(self, batch: EdgeBatch, writing: Writing, tails: Tails) -> Tails:
         with self._transaction("writing to the edge store"):
             _write_facts(self._writer, batch)
+            write_pushes(self._writer, batch, self._budgets.push)
             tails = pack(batch.readings, writing, tails, growing=self._claims.growing, now_ms=writing.monotonic_ms)
             for report in batch.reports:
                 writing.add(report)
@@ -670,6 +674,12 @@ class SqliteEdgeStore:
 
     def commands(self) -> Sequence[tuple[str, bytes]]:
         return [(str(uid), bytes_of(body)) for uid, body in self._read("SELECT uid, body FROM commands ORDER BY uid")]
+
+    def pushes(self, queue: str, *, after: int = 0, limit: int) -> Sequence[Push]:
+        return [push_of(row) for row in self._read(WAITING, (queue, after, limit))]
+
+    def push_queues(self) -> Sequence[PushQueue]:
+        return [queue_of(row) for row in self._read(QUEUES)]
 
     def meta(self, name: str) -> str | None:
         rows = self._read("SELECT value FROM meta WHERE name = ?", (name,))

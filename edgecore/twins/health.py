@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 
 from devices.port import DeviceHealth
 from edgecore.twins.ledger import Ledger
@@ -24,7 +25,11 @@ LOG = logging.getLogger(__name__)
 class Health:
     """The devices' states, as told."""
 
-    def __init__(self, served: Served, ledger: Ledger, *, clock: Clock, settings: KeeperSettings) -> None:
+    def __init__(
+        self, served: Served, ledger: Ledger, *, clock: Clock, settings: KeeperSettings, beside: Callable[[Key], str]
+    ) -> None:
+        """`beside`: what else people should know of a device that is online, such as that its pushes fail."""
+        self._beside = beside
         self._served = served
         self._ledger = ledger
         self._clock = clock
@@ -47,8 +52,10 @@ class Health:
     def _look(self, health: DeviceHealth) -> None:
         if health.device in self._served.known and health.device not in self._served.refused:
             state: State = "waiting" if health.waiting else "online" if health.online else "offline"
-            note = self._served.known[health.device].note if state == "online" else ""
-            self.tell(health.device, state, health.reason or note)
+            self.tell(health.device, state, health.reason or (self._note(health.device) if state == "online" else ""))
+
+    def _note(self, device: Key) -> str:
+        return "; ".join(filter(None, (self._beside(device), self._served.known[device].note)))
 
     def tell(self, key: Key, state: State, reason: str) -> None:
         """Report a device's state when it changed, or when it has lived on for a while."""

@@ -63,10 +63,12 @@ class Keeper:
         settings: KeeperSettings | None = None,
         clock_is_synced: Callable[[], bool] | None = None,
         in_step: Callable[[], bool] = lambda: True,
+        pushes: Callable[[Key], str] | None = None,
     ) -> None:
         """`drivers` by protocol: made when the first device needs them. `clock_is_synced`: whether the wall clock can
         be trusted; by default, that it was set at all. `in_step`: whether what the cloud sends now was written just
-        now, and not while the gateway was away."""
+        now, and not while the gateway was away. `pushes`: why pushes of a device don't arrive, "" when they do; None:
+        nobody pushes, and nothing is staged for it."""
         settings = settings or KeeperSettings()
         self._clock = clock
         self._store = store
@@ -76,7 +78,7 @@ class Keeper:
         self._ledger = ledger = Ledger(
             store, clock=clock, settings=settings, stored=served.stored, body_of=served.body_of
         )
-        self._readings = readings = Readings(served, ledger, clock=clock, synced=synced)
+        self._readings = readings = Readings(served, ledger, clock=clock, synced=synced, pushes=pushes is not None)
         self._carrying = carrying = Carrying(
             served, ledger, readings, clock=clock, ids=ids, settings=settings, synced=synced
         )
@@ -85,7 +87,9 @@ class Keeper:
             served, ledger, self._wishes, clock=clock, look_s=settings.health_s, heard=in_step
         )
         self._holds = holds = Holds(store, served, clock=clock, synced=synced)
-        self._health = health = Health(served, ledger, clock=clock, settings=settings)
+        self._health = health = Health(
+            served, ledger, clock=clock, settings=settings, beside=pushes or (lambda _: "")
+        )
         rooms = Rooms(served=served, ledger=ledger, readings=readings, carrying=carrying, health=health, holds=holds)
         self._configuring = Configuring(store, drivers, rooms, clock=clock, settings=settings, in_step=in_step)
 

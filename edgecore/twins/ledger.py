@@ -167,9 +167,10 @@ class Ledger:
         self._staged.set()
         if len(self.stage.receipts) >= self._settings.group_receipts:
             self._urgent.set()
-        if len(self.stage.telemetry) >= self._settings.group_rows:
+        rows = max(len(self.stage.telemetry), len(self.stage.pushes))
+        if rows >= self._settings.group_rows:
             self._urgent.set()
-        if len(self.stage.telemetry) >= self._settings.staged_rows_max:
+        if rows >= self._settings.staged_rows_max:
             self._room.clear()
 
     def hurry(self) -> None:

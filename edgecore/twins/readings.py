@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from devices.port import Driver, PropertyConfig, Reading
-from edgecore.store.port import NewReading
+from devices.pushes import Told, encode_push, queue_name, says
+from edgecore.store.port import NewPush, NewReading
 from edgecore.twins.ledger import Ledger
 from edgecore.twins.plan import Taken, is_settled, take
 from edgecore.twins.served import Served
@@ -22,7 +23,10 @@ from skerry.ports import Clock
 class Readings:
     """One for all drivers."""
 
-    def __init__(self, served: Served, ledger: Ledger, *, clock: Clock, synced: Callable[[], bool]) -> None:
+    def __init__(
+        self, served: Served, ledger: Ledger, *, clock: Clock, synced: Callable[[], bool], pushes: bool
+    ) -> None:
+        self._pushes = pushes
         self._served = served
         self._ledger = ledger
         self._clock = clock
@@ -68,6 +72,8 @@ class Readings:
             return
         self._ledger.twins[place] = state
         self._ledger.stage.rows.add(place)
+        if taken.record and self._pushes:
+            self._push(place, config, reading, state.seq)
         if taken.record and config.report_to_cloud:
             if at_once or taken.urgent:
                 self._ledger.stage.told.add(place)
@@ -88,6 +94,27 @@ class Readings:
             taken_ms = round(self._clock.monotonic_s() * 1000)
             self._ledger.stage.telemetry.append(NewReading(reading=told, taken_ms=taken_ms))
         self._ledger.staged()
+
+    def _push(self, place: Place, config: PropertyConfig, reading: Reading, seq: int) -> None:
+        """Stage it for the places that the Device names, with the twin that it changed."""
+        device, prop = place
+        known = self._served.known.get(device)
+        for target in known.pushes.get(prop, ()) if known is not None else ():
+            told = Told(
+                namespace=device.namespace,
+                device=device.name,
+                prop=prop,
+                value=None if reading.value is None else format_value(reading.value),
+                type=config.type,
+                unit=config.unit,
+                quality=reading.quality,
+                reason=reading.reason,
+                source_ms=reading.source_ms,
+                seq=seq,
+            )
+            if says(target, told):
+                queue = queue_name(device.namespace, device.name, target)
+                self._ledger.stage.pushes.append(NewPush(queue, encode_push(target.method, told)))
 
     def take_back(self, place: Place, config: PropertyConfig, reading: Reading) -> TwinState:
         """A value read back after a write is told at once, whatever the deadband."""

@@ -11,7 +11,7 @@ from collections.abc import Callable, Set
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
-from edgecore.store.port import EdgeBatch, NewReading, NewReport, TwinRow
+from edgecore.store.port import EdgeBatch, NewPush, NewReading, NewReport, TwinRow
 from skerry.frozen import replace
 from skerry.objects.desired import Policy
 from skerry.objects.meta import Key
@@ -45,6 +45,7 @@ class Stage:
     answered: list[tuple[Place, TwinState]] = field(default_factory=list[tuple[Place, TwinState]])
     """Twins as they were answered, in order, for the log: another value may be wanted before the next commit."""
     telemetry: list[NewReading] = field(default_factory=list[NewReading])
+    pushes: list[NewPush] = field(default_factory=list[NewPush])
     states: dict[Key, DeviceState] = field(default_factory=dict[Key, DeviceState])
     gone: set[Key] = field(default_factory=set[Key])
     receipts: list[tuple[str, int]] = field(default_factory=list[tuple[str, int]])
@@ -52,7 +53,8 @@ class Stage:
     """With this everything has been told to a cloud of that epoch; "" says nothing of it."""
 
     def __bool__(self) -> bool:
-        return bool(self.rows or self.telemetry or self.states or self.gone or self.receipts or self.epoch)
+        told = self.rows or self.telemetry or self.pushes or self.states
+        return bool(told or self.gone or self.receipts or self.epoch)
 
     def put_back(self, unsaved: Stage) -> None:
         """What could not be committed comes before what has been staged since."""
@@ -61,6 +63,7 @@ class Stage:
         self.wanted = unsaved.wanted | self.wanted
         self.answered = unsaved.answered + self.answered
         self.telemetry = unsaved.telemetry + self.telemetry
+        self.pushes = unsaved.pushes + self.pushes
         self.states = unsaved.states | self.states
         self.gone |= unsaved.gone
         self.receipts = unsaved.receipts + self.receipts
@@ -88,6 +91,7 @@ class Stage:
         return EdgeBatch(
             reports=tuple(reports),
             readings=tuple(self.telemetry),
+            pushes=tuple(self.pushes),
             twins=tuple(rows),
             twin_deletes=tuple(sorted(self.gone)),
             meta=((META_TOLD_EPOCH, self.epoch),) if self.epoch else (),

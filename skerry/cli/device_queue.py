@@ -61,6 +61,14 @@ class Sample(Frozen):
         return {str_at(each, "class"): each for each in maps_at(self.status, "outbox", "gaps")}
 
     @property
+    def pushes(self) -> dict[str, JsonObject]:
+        """By device and place."""
+        found = maps_at(self.status, "pushes")
+        return {
+            f"{str_at(each, 'namespace')}/{str_at(each, 'device')} to {str_at(each, 'place')}": each for each in found
+        }
+
+    @property
     def reports(self) -> int:
         return sum(int_at(each, "reports") for each in self.waiting.values())
 
@@ -90,7 +98,7 @@ def status(target: Target, node: str, sample: str, form: str, fields: str) -> No
     if apart_s:
         time.sleep(apart_s)
     listing = classes_listed(first, _sample(client, node))
-    print_listing(listing, form, fields_of(fields), empty="Nothing waits for the cloud, and nothing was dropped.")
+    print_listing(listing, form, fields_of(fields), empty="Nothing waits, and nothing was dropped.")
 
 
 def _sample(client: Client, node: str) -> Sample:
@@ -136,6 +144,7 @@ def classes_listed(first: Sample, last: Sample) -> Listing:
             age,
             f"{rate:+.1f}/s" if rate else "-",
             dropped_shown(gaps.get(name)),
+            "-",
         )
         obj: JsonObject = {
             "node": str_at(last.status, "node"),
@@ -147,12 +156,36 @@ def classes_listed(first: Sample, last: Sample) -> Listing:
             "dropped": int_at(gaps.get(name), "total"),
         }
         rows.append(Row(cells=cells, obj=obj, name=f"queue/{name}"))
-    return Listing(titles=("CLASS", "WAITING", "SIZE", "OLDEST", "RATE", "DROPPED"), rows=tuple(rows))
+    rows += _pushes_listed(first, last)
+    return Listing(titles=("CLASS", "WAITING", "SIZE", "OLDEST", "RATE", "DROPPED", "FAILS"), rows=tuple(rows))
+
+
+def _pushes_listed(first: Sample, last: Sample) -> list[Row]:
+    """One row for each place to which readings of a device are pushed, and wait or were dropped."""
+    before, rows = first.pushes, list[Row]()
+    for name, held in last.pushes.items():
+        rate = _growth(int_at(before.get(name), "waiting"), int_at(held, "waiting"), last.at_s - first.at_s)
+        cells = (
+            f"push of {name}",
+            str(int_at(held, "waiting")),
+            size_text(int_at(held, "bytes")),
+            "-",
+            f"{rate:+.1f}/s" if rate else "-",
+            str(int_at(held, "dropped")),
+            str_at(held, "reason") or "-",
+        )
+        obj: JsonObject = {"node": str_at(last.status, "node"), "class": "push", **held, "perSecond": round(rate, 3)}
+        rows.append(Row(cells=cells, obj=obj, name=f"queue/push/{name}"))
+    return rows
 
 
 def _rate(before: JsonObject | None, now: JsonObject | None, apart_s: float) -> float:
     """Reports a second by which it grows."""
-    return (int_at(now, "reports") - int_at(before, "reports")) / apart_s if apart_s > 0 else 0.0
+    return _growth(int_at(before, "reports"), int_at(now, "reports"), apart_s)
+
+
+def _growth(before: int, now: int, apart_s: float) -> float:
+    return (now - before) / apart_s if apart_s > 0 else 0.0
 
 
 # --- holes ------------------------------------------------------------------------------------------------

@@ -15,10 +15,12 @@ from edgecore.store.port import (
     EdgeBatch,
     EdgeStore,
     Held,
+    NewPush,
     NewReading,
     NewReport,
     OutboxBudgets,
     OutboxReport,
+    Pushed,
     ReportClass,
     TwinRow,
 )
@@ -641,3 +643,49 @@ class EdgeStoreContract:
         assert sum(hole.dropped for hole in holes) == gap.dropped
         assert sum(hole.thinned for hole in holes) == gap.thinned
         assert store.stats().outbox_bytes < 6_000
+
+    def test_pushes_wait_in_order_queue_by_queue_until_they_are_done_with(self, store: EdgeStore) -> None:
+        store.apply(EdgeBatch(pushes=(NewPush("a", b"1"), NewPush("b", b"2"), NewPush("a", b"3"))))
+        first, last = store.pushes("a", limit=9)
+        assert (first.body, last.body) == (b"1", b"3") and first.number < last.number
+        assert [each.body for each in store.pushes("a", after=first.number, limit=9)] == [b"3"]
+        assert [(each.queue, each.waiting, each.dropped) for each in store.push_queues()] == [
+            ("a", 2, 0),
+            ("b", 1, 0),
+        ]
+        store.apply(EdgeBatch(pushed=(Pushed("a", first.number), Pushed("a", last.number, arrived=False))))
+        assert store.pushes("a", limit=9) == []
+        assert [(each.queue, each.waiting, each.dropped, each.size_bytes > 0) for each in store.push_queues()] == [
+            ("a", 0, 1, False),
+            ("b", 1, 0, True),
+        ]
+        store.apply(EdgeBatch(pushes=(NewPush("a", b"4"),), push_ends=("b",)))
+        assert [(each.queue, each.waiting) for each in store.push_queues()] == [("a", 1)]
+        assert store.pushes("a", limit=9)[0].number > last.number, "numbers are never given twice"
+
+    def test_beyond_their_budget_the_oldest_pushes_of_the_longest_queue_go(self, open_store: OpenStore) -> None:
+        store = open_store(OutboxBudgets(push=2_000))
+        store.apply(EdgeBatch(pushes=(NewPush("near", b"x" * 35),)))
+        (near,) = store.pushes("near", limit=9)
+        for number in range(100):
+            store.apply(EdgeBatch(pushes=(NewPush("away", b"%032d" % number),)))
+        queues = {each.queue: each for each in store.push_queues()}
+        assert sum(each.size_bytes for each in queues.values()) <= 2_000
+        assert queues["near"].waiting == 1 and store.pushes("near", limit=9) == [near]
+        away = queues["away"]
+        assert 5 < away.waiting < 20 and away.waiting + away.dropped == 100
+        waiting = [int(each.body) for each in store.pushes("away", limit=99)]
+        assert waiting == list(range(100 - away.waiting, 100))
+
+    def test_a_push_that_was_dropped_while_it_was_on_its_way_and_arrived_is_not_dropped(
+        self, open_store: OpenStore
+    ) -> None:
+        store = open_store(OutboxBudgets(push=250))
+        store.apply(EdgeBatch(pushes=(NewPush("a", b"x" * 60),)))
+        (sent,) = store.pushes("a", limit=9)
+        store.apply(EdgeBatch(pushes=(NewPush("a", b"y" * 60), NewPush("a", b"z" * 60))))
+        assert sent not in store.pushes("a", limit=9)
+        (before,) = store.push_queues()
+        store.apply(EdgeBatch(pushed=(Pushed("a", sent.number),)))
+        (after,) = store.push_queues()
+        assert (before.dropped - after.dropped, after.waiting) == (1, before.waiting)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from edgecore.store.damage import META_USAGE, is_suspect, suspect
-from edgecore.store.port import META_EPOCH, META_REVISION, EdgeBatch, OutboxBudgets, TwinRow
+from edgecore.store.port import META_EPOCH, META_REVISION, EdgeBatch, NewPush, OutboxBudgets, TwinRow
 from edgecore.store.sqlite import FILE_NAME, OpenedStore, StoreSettings, open_store
 from skerry.clocks import ManualClock, SystemIds
 from skerry.errors import DamagedError
@@ -37,6 +37,7 @@ def filled(directory: Path) -> str:
             twins=(TWIN,),
             pods=(("uid-web", b"{}"), ("uid-gone", b"{}")),
             commands=(("order", b"{}"),),
+            pushes=(NewPush("q", b"pushed"),),
             meta=meta,
         )
     )
@@ -99,13 +100,15 @@ def test_what_is_sound_beside_a_damaged_outbox_is_taken_over(tmp_path: Path) -> 
     found = opened(tmp_path)
     store = found.store
     assert found.set_aside is not None
-    assert found.taken_over == ("objects", "twins", "pods", "commands", "meta")
+    assert found.taken_over == ("objects", "twins", "pods", "commands", "pushes", "meta")
     assert (store.incarnation, store.outbox_head()) == (incarnation, ROWS), "its life goes on"
     assert store.stats().outbox_reports == 0, "what waited is saved beside the agent"
     assert len(list(store.stamps())) == 401
     assert list(store.twins()) == [TWIN]
     assert [uid for uid, _ in store.pods()] == ["uid-web"], "of a pod that is not held nothing is known"
     assert [uid for uid, _ in store.commands()] == ["order"]
+    assert [each.body for each in store.pushes("q", limit=9)] == [b"pushed"]
+    assert [(each.queue, each.waiting) for each in store.push_queues()] == [("q", 1)]
     assert store.meta("link_cut") == "yes", "what an operator said"
     assert (store.meta(META_EPOCH), store.meta(META_REVISION)) == (None, None), "so that all is told again"
     assert store.damage() == ""

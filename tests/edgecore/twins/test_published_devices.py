@@ -15,6 +15,7 @@ from devices.external import ExternalDriver
 from devices.manifests import device_config
 from devices.modbus.driver import ModbusDriver
 from devices.port import DeviceConfig, Driver
+from devices.pushes import decode_push
 from devices.virtual.driver import VirtualDriver
 from edgecore.store.memory import MemoryEdgeStore
 from edgecore.store.port import EdgeBatch, Held
@@ -96,25 +97,48 @@ async def test_a_protocol_that_nobody_here_speaks_is_accepted_and_waits_for_its_
         assert (summary.protocol, summary.reason) == (protocol, f"waits for a mapper of protocol {protocol}")
 
 
-async def test_where_nobody_publishes_the_device_says_so_and_is_served() -> None:
+async def test_what_a_gateway_does_not_push_is_said_and_the_rest_is_staged_with_its_reading() -> None:
     clock = SystemClock()
     store = AsyncEdgeStore(MemoryEdgeStore(clock=clock, incarnation="one"))
+    batches: list[EdgeBatch] = []
+    store.listen(batches.append)
+    failing = ["pushes to http://h:1 fail: no answer within 10 s"]
     keeper = Keeper(
-        store, {"virtual": lambda: VirtualDriver(clock=clock)}, clock=clock, ids=SeededIds(1), settings=FAST
+        store,
+        {"virtual": lambda: VirtualDriver(clock=clock)},
+        clock=clock,
+        ids=SeededIds(1),
+        settings=FAST,
+        pushes=lambda _: failing[0],
     )
     running = asyncio.create_task(keeper.run())
-    obj = device({"initial": 20})
+    obj = device({"initial": 20, "push": {"format": "kubeedge"}})
     prop = maps_at(obj, "spec", "properties")[0]
-    prop["pushMethod"] = {"http": {"hostName": "h", "port": 1}, "dbMethod": {"redis": {}}}
+    prop["reportToCloud"] = False
+    prop["pushMethod"] = {"http": {"hostName": "h", "port": 1, "requestPath": "/x"}, "dbMethod": {"redis": {}}}
     for key, each in ((MODEL, model()), (DEVICE, obj)):
         held = Held(key=key, stamp=Stamp("u", Revision(1)), body=encode_object(each))
         await store.apply(EdgeBatch(puts=(held,)))
     try:
         async with asyncio.timeout(10):
-            while not any(each.reason for each in keeper.devices() if each.state == "online"):
+            while not store.push_queues() or not any(each.reason for each in keeper.devices()):
                 await asyncio.sleep(0.005)
         (summary,) = keeper.devices()
-        assert summary.reason.startswith("pushMethod of setpoint (http, dbMethod) is not served")
+        assert summary.reason == (
+            f"{failing[0]}; spec.properties[setpoint].pushMethod.dbMethod.redis: not done by this gateway; "
+            "a mapper may"
+        )
+        (queue,) = store.push_queues()
+        assert (queue.queue, queue.waiting) == (f"default/{DEVICE.name} http http://h:1", 1)
+        (waiting,) = store.pushes(queue.queue, limit=9)
+        method, told = decode_push(waiting.queue, waiting.body)
+        assert (method, told.device, told.prop, told.value) == ("http", DEVICE.name, "setpoint", "20.0")
+        (batch,) = [each for each in batches if each.pushes]
+        assert any(row.prop == "setpoint" for row in batch.twins) and not batch.readings, "in one transaction"
+        failing[0] = ""
+        async with asyncio.timeout(10):
+            while keeper.devices()[0].reason.startswith("pushes"):
+                await asyncio.sleep(0.005)
     finally:
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)

@@ -19,11 +19,20 @@ def test_classes_are_in_order_of_weight_with_the_rate_at_which_they_grow_or_go()
     last = sample(3.0, waits("telemetry", 60, 9000), gaps=[{"class": "alarm", "total": 3}])
     rows = classes_listed(first, last).rows
     assert [row.cells for row in rows] == [
-        ("alarm", "0", "0 B", "-", "-", "3"),
-        ("state", "0", "0 B", "-", "-2.5/s", "0"),
-        ("telemetry", "60", "2.0 kB", "9s", "-20.0/s", "0"),
+        ("alarm", "0", "0 B", "-", "-", "3", "-"),
+        ("state", "0", "0 B", "-", "-2.5/s", "0", "-"),
+        ("telemetry", "60", "2.0 kB", "9s", "-20.0/s", "0", "-"),
     ]
     assert rows[2].obj["perSecond"] == -20.0
+
+
+def test_what_waits_to_be_pushed_is_shown_with_the_reason() -> None:
+    push: JsonObject = {"namespace": "plant", "device": "scale", "place": "http://h", "bytes": 2048, "dropped": 7}
+    first = Sample(at_s=1.0, status={"node": "eu-1", "pushes": [{**push, "waiting": 4}]})
+    last = Sample(at_s=3.0, status={"node": "eu-1", "pushes": [{**push, "waiting": 10, "reason": "no answer"}]})
+    (row,) = classes_listed(first, last).rows
+    assert row.cells == ("push of plant/scale to http://h", "10", "2.0 kB", "-", "+3.0/s", "7", "no answer")
+    assert (row.obj["class"], row.obj["place"], row.obj["waiting"]) == ("push", "http://h", 10)
 
 
 def test_a_class_is_drained_when_its_oldest_was_written_after_the_wait_began() -> None:

@@ -1,0 +1,406 @@
+"""Where a property's readings are pushed beside the twin: KubeEdge's `pushMethod`, checked and made exact.
+
+Pure. What a gateway can't do of it is told, and keeps nobody from being served: manifests that were written for
+KubeEdge's mappers name databases and detectors that are a mapper's own. What KubeEdge has no field for (credentials,
+TLS, another form) is `push` in the property's visitor. Source of the fields: KubeEdge's API types of v1beta1; of the
+payloads, its mapper framework.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final, Literal, TypeAlias
+from urllib.parse import quote, urlsplit
+
+from devices.fields import map_in, refuse_unknown, text_in
+from devices.http.config import Origin, Tls, origin_of, split, target_of
+from devices.mqtt.config import Broker
+from skerry.errors import InvalidError
+from skerry.objects.device_models import properties_in
+from skerry.objects.json import JsonObject, bool_at, decode_object, encode_object, int_at, map_at, str_at
+
+PUSH: Final = "push"
+"""Ours, in a visitor's `configData`."""
+FIELDS: Final = ("format", "username", "passwordFile", "tokenFile", "tls")
+TIMEOUT_S_DEFAULT: Final = 10.0
+TIMEOUT_S_MAX: Final = 60.0
+_BROKERS: Final[Mapping[str, bool]] = {"tcp": False, "mqtt": False, "ssl": True, "tls": True, "mqtts": True}
+"""Schemes of a broker's address, and whether they are secure."""
+_PLAIN: Final = "!$'()*,-./:;<>?@[]^_`{|}~ "
+"""What a form's field may hold as it is: KubeEdge sends values as they are, and so does Skerry where that is read
+back as the same."""
+_TOPIC: Final = re.compile(r"[^\x00+#]{1,1000}")
+_LINE: Final = re.compile(r"[^\x00-\x1f]{1,200}")
+
+Format: TypeAlias = Literal["kubeedge", "json"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HttpPush:
+    origin: Origin
+    target: str
+    tls: Tls
+    timeout_s: float
+    username: str
+    password_file: str
+    token_file: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MqttPush:
+    broker: Broker
+    topic: str
+    qos: int
+    retained: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InfluxPush:
+    """InfluxDB 2, by its line protocol."""
+
+    http: HttpPush
+    measurement: str
+    tags: tuple[tuple[str, str], ...]
+    field: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PushTarget:
+    """One place to which a property's readings go."""
+
+    method: str
+    """`http`, `mqtt` or `influxdb2`."""
+    to: HttpPush | MqttPush | InfluxPush
+    format: Format
+
+    @property
+    def place(self) -> str:
+        """The server: what goes to one from one device waits in one queue."""
+        match self.to:
+            case HttpPush():
+                return str(self.to.origin)
+            case MqttPush():
+                return f"{'mqtts' if self.to.broker.tls else 'mqtt'}://{self.to.broker}"
+            case InfluxPush():
+                return str(self.to.http.origin)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Told:
+    """A reading as it is pushed."""
+
+    namespace: str
+    device: str
+    prop: str
+    value: str | None
+    """None: there is none, for the `reason`. Said in JSON alone."""
+    type: str
+    unit: str
+    quality: str
+    reason: str
+    source_ms: int
+    seq: int
+
+
+def queue_name(namespace: str, device: str, target: PushTarget) -> str:
+    """In which its pushes wait."""
+    return f"{namespace}/{device} {target.method} {target.place}"
+
+
+def device_of(queue: str) -> tuple[str, str]:
+    """Namespace and name."""
+    namespace, _, name = queue.partition(" ")[0].partition("/")
+    return namespace, name
+
+
+def push_targets(
+    device: JsonObject, model: JsonObject | None
+) -> tuple[Mapping[str, tuple[PushTarget, ...]], tuple[str, ...]]:
+    """By property, where its readings go; and what of its `pushMethod`s is not done, in words."""
+    modelled = properties_in(model or {})
+    found: dict[str, tuple[PushTarget, ...]] = {}
+    untold: list[str] = []
+    for name, instance in properties_in(device).items():
+        if not map_at(instance, "pushMethod"):
+            continue
+        visitor = {
+            **map_at(modelled.get(name, {}), "visitors", "configData"),
+            **map_at(instance, "visitors", "configData"),
+        }
+        targets, left = pushes_in(instance, visitor, f"spec.properties[{name}]")
+        untold += left
+        if targets:
+            found[name] = targets
+    return found, tuple(untold)
+
+
+def pushes_in(
+    instance: JsonObject, visitor: JsonObject, where: str
+) -> tuple[tuple[PushTarget, ...], tuple[str, ...]]:
+    """The same of one property. `visitor` is the instance's over the model's."""
+    asked, here = map_at(instance, "pushMethod"), f"{where}.pushMethod"
+    try:
+        ours = map_in(visitor, PUSH, where=f"{where}.visitors.configData")
+        refuse_unknown(ours, FIELDS, f"{where}.visitors.configData.{PUSH}")
+        form = _format(ours, f"{where}.visitors.configData.{PUSH}")
+    except InvalidError as error:
+        return (), (str(error),)
+    found: list[PushTarget] = []
+    untold: list[str] = []
+    for method, given in _methods(asked):
+        name, at = method.rpartition(".")[2], f"{here}.{method}"
+        making = _MAKING.get(name)
+        if making is None:
+            untold.append(f"{at}: not done by this gateway; a mapper may")
+            continue
+        try:
+            found.append(PushTarget(method=name, to=making(given, ours, at), format=form))
+        except InvalidError as error:
+            untold.append(str(error))
+    return tuple(found), tuple(untold)
+
+
+def _methods(asked: JsonObject) -> list[tuple[str, JsonObject]]:
+    out: list[tuple[str, JsonObject]] = []
+    for name in asked:
+        if name == "dbMethod":
+            out += [(f"dbMethod.{each}", map_at(asked, name, each)) for each in map_at(asked, name)]
+        else:
+            out.append((name, map_at(asked, name)))
+    return out
+
+
+def _format(ours: JsonObject, where: str) -> Format:
+    match text_in(ours, "format", where=where, default="kubeedge"):
+        case "kubeedge":
+            return "kubeedge"
+        case "json":
+            return "json"
+        case other:
+            raise InvalidError(f"{where}.format: {other!r} is not one of kubeedge, json")
+
+
+# --- places -----------------------------------------------------------------------------------------------
+
+
+def _http(given: JsonObject, ours: JsonObject, where: str) -> HttpPush:
+    host, port, path = str_at(given, "hostName").rstrip("/"), int_at(given, "port"), str_at(given, "requestPath")
+    if not host:
+        raise InvalidError(f"{where}.hostName: required, such as http://10.0.0.5")
+    whole = f"{host if '://' in host else f'http://{host}'}{f':{port}' if port else ''}{_rooted(path)}"
+    return _to(whole, ours, where, timeout_s=_timeout_s(given))
+
+
+def _rooted(path: str) -> str:
+    return path if not path or path.startswith("/") else f"/{path}"
+
+
+def _timeout_s(given: JsonObject) -> float:
+    """KubeEdge has seconds in mind, and reads them nowhere."""
+    seconds = int_at(given, "timeout")
+    return min(float(seconds), TIMEOUT_S_MAX) if seconds > 0 else TIMEOUT_S_DEFAULT
+
+
+def _to(url: str, ours: JsonObject, where: str, *, timeout_s: float) -> HttpPush:
+    parts = split(url, where)
+    origin = origin_of(parts)
+    username, password_file = _user(ours, where)
+    token_file = text_in(ours, "tokenFile", where=where, default="")
+    if token_file and username:
+        raise InvalidError(f"{where}: push has both tokenFile and username: one of them")
+    tls = _tls(ours, where)
+    if "tls" in ours and origin.scheme != "https":
+        raise InvalidError(f"{where}.hostName: push.tls is for https://")
+    return HttpPush(
+        origin=origin,
+        target=target_of(parts),
+        tls=tls,
+        timeout_s=timeout_s,
+        username=username,
+        password_file=password_file,
+        token_file=token_file,
+    )
+
+
+def _mqtt(given: JsonObject, ours: JsonObject, where: str) -> MqttPush:
+    address, topic = str_at(given, "address"), str_at(given, "topic")
+    try:
+        parts = urlsplit(address if "://" in address else f"tcp://{address}")
+        host, port = parts.hostname, parts.port
+    except ValueError as error:
+        raise InvalidError(f"{where}.address: {address!r} is no address: {error}") from error
+    if parts.scheme not in _BROKERS or not host or parts.path.strip("/"):
+        raise InvalidError(f"{where}.address: {address!r}: write tcp://HOST:PORT, or ssl://HOST:PORT")
+    if parts.username is not None or parts.password is not None:
+        raise InvalidError(f"{where}.address: credentials are push.username and a file, push.passwordFile")
+    if not _TOPIC.fullmatch(topic):
+        raise InvalidError(f"{where}.topic: required, without + and #")
+    qos, secure = int_at(given, "qos"), _BROKERS[parts.scheme]
+    if qos not in (0, 1, 2):
+        raise InvalidError(f"{where}.qos: {qos} is not one of 0, 1, 2")
+    if "tls" in ours and not secure:
+        raise InvalidError(f"{where}.address: push.tls is for ssl://")
+    username, password_file = _user(ours, where)
+    tls = _tls(ours, where)
+    broker = Broker(
+        host=host,
+        port=port or (8883 if secure else 1883),
+        username=username,
+        password_file=password_file,
+        tls=secure,
+        ca_file=tls.ca_file,
+        cert_file=tls.cert_file,
+        key_file=tls.key_file,
+        session_expiry_s=1,
+    )
+    return MqttPush(broker=broker, topic=topic, qos=qos, retained=bool_at(given, "retained"))
+
+
+def _influx(given: JsonObject, ours: JsonObject, where: str) -> InfluxPush:
+    client, data = map_at(given, "influxdb2ClientConfig"), map_at(given, "influxdb2DataConfig")
+    url, org, bucket = (str_at(client, name) for name in ("url", "org", "bucket"))
+    measurement, field = str_at(data, "measurement"), str_at(data, "fieldKey", default="value") or "value"
+    tags = {name: text for name, text in map_at(data, "tag").items() if isinstance(text, str) and text}
+    for name, text in (("influxdb2ClientConfig.bucket", bucket), ("influxdb2DataConfig.measurement", measurement)):
+        if not text:
+            raise InvalidError(f"{where}.{name}: required")
+    if any(not _LINE.fullmatch(text) for text in (measurement, field, *tags, *tags.values())):
+        raise InvalidError(f"{where}.influxdb2DataConfig: names and tags have no line breaks")
+    query = f"org={quote(org, safe='')}&bucket={quote(bucket, safe='')}&precision=ms"
+    to = _to(f"{url.rstrip('/')}/api/v2/write?{query}", ours, f"{where}.influxdb2ClientConfig.url", timeout_s=10.0)
+    return InfluxPush(http=to, measurement=measurement, tags=tuple(sorted(tags.items())), field=field)
+
+
+_MAKING: Final[Mapping[str, Callable[[JsonObject, JsonObject, str], HttpPush | MqttPush | InfluxPush]]] = {
+    "http": _http,
+    "mqtt": _mqtt,
+    "influxdb2": _influx,
+}
+
+
+def _user(ours: JsonObject, where: str) -> tuple[str, str]:
+    username = text_in(ours, "username", where=where, default="")
+    password_file = text_in(ours, "passwordFile", where=where, default="")
+    if bool(username) != bool(password_file):
+        raise InvalidError(f"{where}: push.username and push.passwordFile belong together")
+    return username, password_file
+
+
+def _tls(ours: JsonObject, where: str) -> Tls:
+    given = map_in(ours, "tls", where=where)
+    refuse_unknown(given, ("caFile", "certFile", "keyFile"), f"{where}: push.tls")
+    ca, cert, key = (text_in(given, name, where=where, default="") for name in ("caFile", "certFile", "keyFile"))
+    if bool(cert) != bool(key):
+        raise InvalidError(f"{where}: push.tls.certFile and keyFile belong together")
+    return Tls(ca_file=ca, cert_file=cert, key_file=key)
+
+
+# --- what waits -------------------------------------------------------------------------------------------
+
+
+def says(target: PushTarget, told: Told) -> bool:
+    """Whether this form has a word for the reading: KubeEdge's texts and InfluxDB's lines know values alone."""
+    if target.format == "json" and not isinstance(target.to, InfluxPush):
+        return True
+    return told.value is not None and told.quality in ("good", "uncertain")
+
+
+def encode_push(method: str, told: Told) -> bytes:
+    """As it waits. Of which device it is, its queue says."""
+    kept: JsonObject = {
+        "m": method,
+        "p": told.prop,
+        "v": told.value,
+        "t": told.type,
+        "u": told.unit,
+        "q": told.quality,
+        "r": told.reason,
+        "ms": told.source_ms,
+        "n": told.seq,
+    }
+    return encode_object(kept)
+
+
+def decode_push(queue: str, body: bytes) -> tuple[str, Told]:
+    """Method, and reading."""
+    kept = decode_object(body)
+    namespace, device = device_of(queue)
+    value = kept.get("v")
+    told = Told(
+        namespace=namespace,
+        device=device,
+        prop=str_at(kept, "p"),
+        value=value if isinstance(value, str) else None,
+        type=str_at(kept, "t"),
+        unit=str_at(kept, "u"),
+        quality=str_at(kept, "q"),
+        reason=str_at(kept, "r"),
+        source_ms=int_at(kept, "ms"),
+        seq=int_at(kept, "n"),
+    )
+    return str_at(kept, "m"), told
+
+
+# --- payloads ---------------------------------------------------------------------------------------------
+
+
+def payload_of(target: PushTarget, told: Told, *, time_text: Callable[[int], str]) -> bytes | None:
+    """What is sent; None where this form has no word for the reading (`says`).
+
+    `time_text` gives a moment as `2026-01-31 23:59:59`, of UTC as KubeEdge's containers have it."""
+    if not says(target, told):
+        return None
+    if isinstance(target.to, InfluxPush):
+        return _line(target.to, told)
+    if target.format == "json" or told.value is None:
+        return _json(told)
+    at = time_text(told.source_ms)
+    if isinstance(target.to, MqttPush):
+        return f"time is {at}  {target.to.topic}: {told.value}".encode()
+    return f"{quote(told.prop, safe=_PLAIN)}={quote(told.value, safe=_PLAIN)}&time={at}".encode()
+
+
+def content_type_of(target: PushTarget) -> str:
+    """Of an HTTP push."""
+    if isinstance(target.to, InfluxPush):
+        return "text/plain; charset=utf-8"
+    return "application/json" if target.format == "json" else "application/x-www-form-urlencoded"
+
+
+def _json(told: Told) -> bytes:
+    body: JsonObject = {
+        "namespace": told.namespace,
+        "device": told.device,
+        "property": told.prop,
+        "value": told.value,
+        "type": told.type,
+        "unit": told.unit,
+        "quality": told.quality,
+        "reason": told.reason,
+        "timestamp": told.source_ms,
+        "sequence": told.seq,
+    }
+    return encode_object(body)
+
+
+def _line(to: InfluxPush, told: Told) -> bytes:
+    """A line of InfluxDB's protocol. Numbers are floats, whatever their type: a field has one type for good."""
+    assert told.value is not None, "a line has a value"
+    match told.type:
+        case "INT" | "FLOAT" | "DOUBLE":
+            value = told.value
+        case "BOOLEAN":
+            value = told.value.lower()
+        case _:
+            escaped = told.value.replace("\\", "\\\\").replace('"', '\\"')
+            value = f'"{escaped}"'
+    tags = "".join(f",{_escaped(name)}={_escaped(text)}" for name, text in to.tags)
+    measurement = to.measurement.replace(",", "\\,").replace(" ", "\\ ")
+    return f"{measurement}{tags} {_escaped(to.field)}={value} {told.source_ms}".encode()
+
+
+def _escaped(text: str) -> str:
+    """A key or value of a tag, or the key of a field."""
+    return text.replace("\\", "\\\\").replace(",", "\\,").replace("=", "\\=").replace(" ", "\\ ")

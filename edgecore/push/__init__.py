@@ -1,0 +1,1 @@
+"""Readings on their way to places other than the cloud, as Devices' `pushMethod`s ask."""

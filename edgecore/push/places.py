@@ -1,0 +1,175 @@
+"""Pushes over the wire: one HTTP request each, or one message on a connection to a broker that is kept.
+
+Everything heavy (h11, TLS, paho) is imported with the first push that needs it. Passwords and tokens are read from
+their files for each connection. Keeps connections to brokers in memory, and nothing else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, Protocol
+from zlib import crc32
+
+from devices.http.driver import Asked
+from devices.mqtt.config import Broker
+from devices.mqtt.port import Connect, Connection, Delivery, Hooks, Outgoing
+from devices.pushes import HttpPush, InfluxPush, MqttPush, PushTarget, content_type_of
+from edgecore.push.plan import NEVER_TAKEN
+from skerry.errors import SkerryError, UnavailableError
+
+ACKNOWLEDGE_S_MAX: Final = 10.0
+CONNECT_S_MAX: Final = 10.0
+ANSWER_BYTES_MAX: Final = 64 * 1024
+_OK: Final = range(200, 300)
+
+
+class RefusedError(SkerryError):
+    """The place will not take this push, whenever it comes."""
+
+
+class Places(Protocol):
+    """Where pushes go."""
+
+    async def push(self, target: PushTarget, payload: bytes) -> None:
+        """Returns when the place has it. Raises `UnavailableError`, and `RefusedError`."""
+        ...
+
+    async def keep(self, brokers: frozenset[Broker]) -> None:
+        """Let go of all brokers but these."""
+        ...
+
+    async def close(self) -> None: ...
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class _Link:
+    """A connection to a broker."""
+
+    connection: Connection
+    known: asyncio.Event = field(default_factory=asyncio.Event)
+    """It is connected, or why it is not."""
+    reason: str = "the broker does not answer"
+    """"" while it is connected."""
+
+
+class NetworkPlaces:
+    """Implements `Places` over the network."""
+
+    def __init__(self, node: str, connect: Connect | None = None) -> None:
+        self._node = node
+        self._connect: Connect = connect or _over_the_network
+        self._links: dict[Broker, _Link] = {}
+
+    async def push(self, target: PushTarget, payload: bytes) -> None:
+        """See `Places`."""
+        match target.to:
+            case MqttPush():
+                await self._publish(target.to, payload)
+            case InfluxPush():
+                await _post(target.to.http, content_type_of(target), payload, scheme="Token")
+            case HttpPush():
+                await _post(target.to, content_type_of(target), payload, scheme="Bearer")
+
+    async def _publish(self, to: MqttPush, payload: bytes) -> None:
+        link = self._links.get(to.broker)
+        if link is None:
+            link = self._links[to.broker] = self._open(to.broker)
+        try:
+            async with asyncio.timeout(CONNECT_S_MAX):
+                await link.known.wait()
+        except TimeoutError as error:
+            raise UnavailableError(f"no connection: {link.reason}") from error
+        if link.reason:
+            raise UnavailableError(f"no connection: {link.reason}")
+        message = Outgoing(topic=to.topic, payload=payload, qos=to.qos, retain=to.retained)
+        await link.connection.publish(message, timeout_s=ACKNOWLEDGE_S_MAX)
+
+    def _open(self, broker: Broker) -> _Link:
+        def connected(_resumed: bool) -> None:
+            link.reason = ""
+            link.known.set()
+
+        def disconnected(reason: str) -> None:
+            link.reason = reason or "the broker hung up"
+            link.known.set()
+
+        hooks = Hooks(connected=connected, disconnected=disconnected, delivered=_unheard, refused=_unsubscribed)
+        who = crc32(f"{broker} {broker.username}".encode())
+        link = _Link(connection=self._connect(broker, f"skerry-{self._node}-push-{who:08x}", hooks))
+        link.connection.start()
+        return link
+
+    async def keep(self, brokers: frozenset[Broker]) -> None:
+        """See `Places`."""
+        for broker in [each for each in self._links if each not in brokers]:
+            await self._links.pop(broker).connection.stop()
+
+    async def close(self) -> None:
+        """See `Places`."""
+        await self.keep(frozenset())
+
+
+def _unheard(_delivery: Delivery) -> None:
+    """Nothing was subscribed to."""
+
+
+def _unsubscribed(_topic: str, _reason: str) -> None:
+    """Nothing was subscribed to."""
+
+
+async def _post(to: HttpPush, content_type: str, payload: bytes, *, scheme: str) -> None:
+    from devices.http.client import HttpClient  # h11 and TLS cost memory: only who pushes over HTTP pays
+
+    headers = {"Content-Type": content_type, **_credentials(to, scheme)}
+    client = HttpClient(to.origin, to.tls, timeout_s=to.timeout_s, bytes_max=ANSWER_BYTES_MAX)
+    try:
+        answer = await client.exchange(Asked(method="POST", target=to.target, headers=headers, body=payload))
+    finally:
+        await client.close()
+    if answer.status in _OK:
+        return
+    reason = f"it answers {answer.status}{_said(answer.body)}"
+    if answer.status in NEVER_TAKEN:
+        raise RefusedError(reason)
+    raise UnavailableError(reason)
+
+
+def _said(body: bytes) -> str:
+    """The beginning of what a server says in plain words."""
+    text = " ".join(body[:400].decode(errors="replace").split())
+    return f": {text[:120]}" if text and not text.startswith("<") else ""
+
+
+def _credentials(to: HttpPush, scheme: str) -> dict[str, str]:
+    if to.token_file:
+        return {"Authorization": f"{scheme} {_read(to.token_file)}"}
+    if to.username:
+        pair = f"{to.username}:{_read(to.password_file)}"
+        return {"Authorization": "Basic " + base64.b64encode(pair.encode()).decode()}
+    return {}
+
+
+def _read(path: str) -> str:
+    """Raises `UnavailableError`: the file may come, or be mended."""
+    try:
+        text = Path(path).read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise UnavailableError(f"{path} can't be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise UnavailableError(f"{path} is not UTF-8 text") from error
+    if not text or not text.isprintable():
+        raise UnavailableError(f"{path} is empty, or more than a line")
+    return text
+
+
+def _over_the_network(broker: Broker, client_id: str, hooks: Hooks) -> Connection:
+    try:
+        from devices.mqtt.client import PahoConnection  # paho costs memory: only who pushes over MQTT pays
+    except ImportError as error:
+        raise UnavailableError(
+            f"MQTT needs {error.name}, which is not installed: pip install 'skerry[edge]'"
+        ) from error
+    return PahoConnection(broker, client_id, hooks)

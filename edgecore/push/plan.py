@@ -1,0 +1,64 @@
+"""When a push is tried again, what people are told of it, and what an answer means.
+
+Pure. A place that does not answer is tried ever less often, and what waits for it stays. One that refuses a push for
+what it is will refuse it for ever, and would hold up all that comes after it: after some tries it is given up, and
+counted. What people are told changes rarely: a place that fails now and then is no news.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Final
+
+REFUSALS_MAX: Final = 5
+"""With the pauses between them that is half a minute: long enough for a server that is being set up."""
+TOLD_AFTER: Final = 3
+"""Failures in a row."""
+
+NEVER_TAKEN: Final = frozenset({400, 405, 411, 413, 414, 415, 422})
+"""HTTP's answers to what a request is. The others may be of a moment, or of who asks (RFC 9110, 15.5)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PushSettings:
+    """How patient it is."""
+
+    retry_s_min: float = 1.0
+    retry_s_max: float = 60.0
+    """A place that comes back after a night is noticed within a minute."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """How a queue does."""
+
+    failures: int = 0
+    """In a row."""
+    refusals: int = 0
+    """Of the push that is the oldest."""
+    reason: str = ""
+    told: bool = False
+    """People know that it fails."""
+
+    @property
+    def failing(self) -> bool:
+        return self.failures >= TOLD_AFTER
+
+    def failed(self, reason: str, *, refused: bool) -> Progress:
+        """One more try that came to nothing."""
+        refusals = self.refusals + 1 if refused else 0
+        return replace(self, failures=self.failures + 1, refusals=refusals, reason=reason)
+
+    @property
+    def gives_up(self) -> bool:
+        """The oldest push, which is refused for what it is."""
+        return self.refusals >= REFUSALS_MAX
+
+    def passed_over(self) -> Progress:
+        """The oldest was given up; the next may be taken."""
+        return replace(self, refusals=0)
+
+    def wait_s(self, settings: PushSettings, chance: float) -> float:
+        """Until the next try; `chance` from 0 to 1 spreads gateways that lost the same place."""
+        whole_s = min(settings.retry_s_max, settings.retry_s_min * 2 ** min(max(self.failures, 1) - 1, 10))
+        return whole_s * (0.5 + chance / 2)

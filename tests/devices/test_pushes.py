@@ -1,0 +1,145 @@
+"""Where readings are pushed, by KubeEdge's fields, and what is sent."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from devices.pushes import (
+    HttpPush,
+    InfluxPush,
+    MqttPush,
+    PushTarget,
+    Told,
+    content_type_of,
+    decode_push,
+    encode_push,
+    payload_of,
+    push_targets,
+    pushes_in,
+    queue_name,
+)
+from skerry.objects.json import JsonObject, decode_object
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "kubeedge-devices" / "custom-protocol.yaml"
+HTTP: JsonObject = {"hostName": "http://127.0.0.1", "port": 9090, "requestPath": "/weights", "timeout": 10}
+MQTT: JsonObject = {"address": "tcp://127.0.0.1:1883", "topic": "yard/tare", "qos": 1, "retained": True}
+INFLUX: JsonObject = {
+    "influxdb2ClientConfig": {"url": "http://127.0.0.1:8086", "org": "my yard", "bucket": "weights"},
+    "influxdb2DataConfig": {"measurement": "gross", "tag": {"unit": "kg, wet"}, "fieldKey": "value"},
+}
+
+
+def told(**changed: Any) -> Told:
+    values: dict[str, Any] = {
+        "namespace": "plant", "device": "scale", "prop": "gross", "value": "12000.5", "type": "FLOAT", "unit": "kg",
+        "quality": "good", "reason": "", "source_ms": 1_767_225_600_123, "seq": 7,
+    }  # fmt: skip
+    return Told(**{**values, **changed})
+
+
+def target(asked: JsonObject, ours: JsonObject | None = None) -> PushTarget:
+    (found,), untold = pushes_in({"pushMethod": asked}, {"push": ours} if ours else {}, "p")
+    assert untold == ()
+    return found
+
+
+def payload(of: PushTarget, reading: Told) -> bytes | None:
+    return payload_of(of, reading, time_text=lambda ms: f"<{ms}>")
+
+
+def test_payloads_have_the_shapes_of_kubeedge_s_mappers() -> None:
+    http = target({"http": HTTP})
+    assert isinstance(http.to, HttpPush)
+    assert (str(http.to.origin), http.to.target, http.to.timeout_s) == ("http://127.0.0.1:9090", "/weights", 10)
+    assert payload(http, told()) == b"gross=12000.5&time=<1767225600123>"
+    assert content_type_of(http) == "application/x-www-form-urlencoded"
+    mqtt = target({"mqtt": MQTT})
+    assert isinstance(mqtt.to, MqttPush)
+    assert (str(mqtt.to.broker), mqtt.to.qos, mqtt.to.retained) == ("127.0.0.1:1883", 1, True)
+    assert payload(mqtt, told()) == b"time is <1767225600123>  yard/tare: 12000.5"
+    assert payload(http, told(value=None, quality="bad")) is payload(mqtt, told(quality="stale")) is None
+
+
+def test_influxdb_gets_a_line_and_json_says_all() -> None:
+    influx = target({"dbMethod": {"influxdb2": INFLUX}})
+    assert isinstance(influx.to, InfluxPush)
+    assert influx.to.http.target == "/api/v2/write?org=my%20yard&bucket=weights&precision=ms"
+    assert payload(influx, told()) == rb"gross,unit=kg\,\ wet value=12000.5 1767225600123"
+    assert payload(influx, told(type="BOOLEAN", value="true")) == rb"gross,unit=kg\,\ wet value=true 1767225600123"
+    assert payload(influx, told(type="STRING", value='a "b"')) == (
+        rb'gross,unit=kg\,\ wet value="a \"b\"" 1767225600123'
+    )
+    json = target({"http": HTTP}, {"format": "json"})
+    body = payload(json, told(value=None, quality="bad", reason="silent"))
+    assert body is not None and decode_object(body) == {
+        "namespace": "plant", "device": "scale", "property": "gross", "value": None, "type": "FLOAT", "unit": "kg",
+        "quality": "bad", "reason": "silent", "timestamp": 1_767_225_600_123, "sequence": 7,
+    }  # fmt: skip
+    assert content_type_of(json) == "application/json"
+
+
+@given(st.text(min_size=1, max_size=30), st.text(min_size=1, max_size=30))
+def test_a_form_is_read_back_as_what_was_sent(prop: str, value: str) -> None:
+    sent = payload(target({"http": HTTP}), told(prop=f"p{prop}", value=value))
+    assert sent is not None
+    assert parse_qs(sent.decode("ascii"), keep_blank_values=True, strict_parsing=True)[f"p{prop}"] == [value]
+
+
+@given(st.builds(told, value=st.none() | st.text(max_size=20), prop=st.text(max_size=9), seq=st.integers(0, 2**60)))
+def test_what_waits_is_read_back(reading: Told) -> None:
+    queue = queue_name(reading.namespace, reading.device, target({"mqtt": MQTT}))
+    assert decode_push(queue, encode_push("mqtt", reading)) == ("mqtt", reading)
+
+
+def test_published_devices_say_what_is_pushed_and_what_is_left_to_mappers() -> None:
+    device = next(doc for doc in yaml.safe_load_all(EXAMPLE.read_text()) if doc["kind"] == "Device")
+    found, untold = push_targets(device, None)
+    assert {prop: [each.method for each in targets] for prop, targets in found.items()} == {
+        "gross": ["http", "influxdb2"],
+        "tare": ["mqtt"],
+    }
+    assert [each.place for each in found["gross"]] == ["http://127.0.0.1:9090", "http://127.0.0.1:8086"]
+    assert sorted(each.partition(": ")[0].partition(".pushMethod.")[2] for each in untold) == [
+        "anomalyDetection", "dbMethod.TDEngine", "dbMethod.mysql", "dbMethod.redis", "otel",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("asked", "ours", "said"),
+    [
+        ({"http": {"port": 1}}, {}, "p.pushMethod.http.hostName: required"),
+        ({"http": {"hostName": "ftp://h"}}, {}, "p.pushMethod.http: must be a URL"),
+        ({"http": {"hostName": "http://a:b@h"}}, {}, "credentials belong"),
+        ({"http": {"hostName": "http://h", "port": 99999}}, {}, "is no URL"),
+        ({"http": HTTP}, {"tls": {}}, "push.tls is for https://"),
+        ({"http": HTTP}, {"username": "ann"}, "belong together"),
+        ({"http": HTTP}, {"format": "xml"}, "push.format: 'xml' is not one of kubeedge, json"),
+        ({"http": HTTP}, {"fromat": "json"}, "did you mean format"),
+        ({"mqtt": {"address": "ws://h", "topic": "t"}}, {}, "write tcp://HOST:PORT"),
+        ({"mqtt": {"address": "h:1883", "topic": "a/#"}}, {}, "mqtt.topic: required, without + and #"),
+        ({"mqtt": {"address": "h:1883", "topic": "a", "qos": 3}}, {}, "mqtt.qos: 3 is not one of"),
+        ({"mqtt": {"address": "tcp://[h", "topic": "a"}}, {}, "is no address"),
+        ({"dbMethod": {"influxdb2": {}}}, {}, "influxdb2ClientConfig.bucket: required"),
+        ({"otel": {"endpointURL": "http://h"}}, {}, "otel: not done by this gateway"),
+    ],
+)
+def test_what_can_t_be_pushed_to_is_said_with_its_field(asked: JsonObject, ours: JsonObject, said: str) -> None:
+    found, (why,) = pushes_in({"pushMethod": asked}, {"push": ours} if ours else {}, "p")
+    assert found == () and said in why
+
+
+def test_what_kubeedge_leaves_open_has_a_default_and_credentials_come_from_files() -> None:
+    bare = target({"http": {"hostName": "h/"}})
+    assert isinstance(bare.to, HttpPush) and (bare.place, bare.to.target, bare.to.timeout_s) == ("http://h", "/", 10)
+    secure = target(
+        {"mqtt": {"address": "ssl://h", "topic": "t"}}, {"username": "a", "passwordFile": "/f", "tls": {}}
+    )
+    assert isinstance(secure.to, MqttPush)
+    assert (secure.place, secure.to.broker.username, secure.to.broker.tls) == ("mqtts://h:8883", "a", True)

@@ -1,0 +1,140 @@
+"""Pushes over the wire, to servers of Python's own."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Generator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+
+from devices.mqtt.config import Broker
+from devices.mqtt.port import Connection, Hooks, Outgoing
+from devices.pushes import PushTarget, pushes_in
+from edgecore.push.places import NetworkPlaces, RefusedError
+from skerry.errors import UnavailableError
+from skerry.objects.json import JsonObject
+
+
+class Server(BaseHTTPRequestHandler):
+    status: ClassVar[int] = 204
+    seen: ClassVar[list[tuple[str, dict[str, str], bytes]]] = []
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        Server.seen.append((self.path, dict(self.headers), body))
+        self.send_response(Server.status)
+        said = b"" if Server.status == 204 else b"no such bucket"
+        self.send_header("Content-Length", str(len(said)))
+        self.end_headers()
+        self.wfile.write(said)
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base's name
+        """Silence."""
+
+
+@contextmanager
+def serving() -> Generator[int]:
+    server = HTTPServer(("127.0.0.1", 0), Server)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
+    thread.start()
+    Server.seen.clear()
+    try:
+        yield server.server_address[1]
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join(10)
+
+
+def target(asked: JsonObject, ours: JsonObject) -> PushTarget:
+    (found,), untold = pushes_in({"pushMethod": asked}, {"push": ours}, "p")
+    assert untold == ()
+    return found
+
+
+def http(port: int, **ours: str) -> PushTarget:
+    given: JsonObject = {"hostName": "http://127.0.0.1", "port": port, "requestPath": "/x?y=1"}
+    return target({"http": given}, {**ours})
+
+
+@pytest.mark.system
+async def test_credentials_come_from_files_and_answers_are_told_apart(tmp_path: Path) -> None:
+    places, secret = NetworkPlaces("eu-1"), tmp_path / "secret"
+    secret.write_text("hush\n")
+    influx: JsonObject = {"influxdb2DataConfig": {"measurement": "m"}}
+    with serving() as port:
+        await places.push(http(port), b"a=1")
+        await places.push(http(port, username="ann", passwordFile=str(secret)), b"a=1")
+        await places.push(http(port, tokenFile=str(secret)), b"a=1")
+        influx["influxdb2ClientConfig"] = {"url": f"http://127.0.0.1:{port}", "org": "o", "bucket": "b"}
+        await places.push(target({"dbMethod": {"influxdb2": influx}}, {"tokenFile": str(secret)}), b"m v=1 2")
+        assert [(path, headers.get("Authorization")) for path, headers, _ in Server.seen] == [
+            ("/x?y=1", None),
+            ("/x?y=1", "Basic YW5uOmh1c2g="),
+            ("/x?y=1", "Bearer hush"),
+            ("/api/v2/write?org=o&bucket=b&precision=ms", "Token hush"),
+        ]
+        for status, error in ((422, RefusedError), (404, UnavailableError), (503, UnavailableError)):
+            Server.status = status
+            with pytest.raises(error, match=f"it answers {status}: no such bucket"):
+                await places.push(http(port), b"a=1")
+        Server.status = 204
+        secret.write_text("")
+        with pytest.raises(UnavailableError, match="is empty"):
+            await places.push(http(port, tokenFile=str(secret)), b"a=1")
+        with pytest.raises(UnavailableError, match="can't be read: No such file"):
+            await places.push(http(port, tokenFile=str(tmp_path / "none")), b"a=1")
+    with pytest.raises(UnavailableError, match="can't be reached"):
+        await places.push(http(port), b"a=1")
+
+
+class Pretended:
+    """A connection that does as it is told."""
+
+    def __init__(self, hooks: Hooks) -> None:
+        self.hooks = hooks
+        self.published: list[Outgoing] = []
+        self.stopped = False
+        self.version = 5
+
+    def start(self) -> None: ...
+
+    async def stop(self) -> None:
+        self.stopped = True
+
+    async def publish(self, message: Outgoing, *, timeout_s: float) -> bool:
+        self.published.append(message)
+        return False  # nobody has subscribed, which is no matter of ours
+
+
+async def test_a_broker_is_connected_to_once_and_let_go_when_nothing_goes_there() -> None:
+    made: list[tuple[str, Pretended]] = []
+
+    def connect(broker: Broker, client_id: str, hooks: Hooks) -> Connection:
+        made.append((client_id, Pretended(hooks)))
+        return made[-1][1]  # pyright: ignore[reportReturnType]
+
+    places = NetworkPlaces("eu-1", connect)
+    one = target({"mqtt": {"address": "tcp://b:1883", "topic": "t", "qos": 1, "retained": True}}, {})
+    first = asyncio.create_task(places.push(one, b"1"))
+    while not made:
+        await asyncio.sleep(0)
+    ((client_id, connection),) = made
+    assert client_id.startswith("skerry-eu-1-push-")
+    connection.hooks.disconnected("refused")
+    with pytest.raises(UnavailableError, match="no connection: refused"):
+        await first
+    connection.hooks.connected(False)
+    await places.push(one, b"2")
+    assert [(each.topic, each.payload, each.qos, each.retain) for each in connection.published] == [
+        ("t", b"2", 1, True)
+    ]
+    await places.keep(frozenset({Broker(host="b", port=1883, session_expiry_s=1)}))
+    assert len(made) == 1 and not connection.stopped
+    await places.keep(frozenset())
+    assert connection.stopped
