@@ -79,6 +79,7 @@ _TABLE: Final[tuple[tuple[type[errors.SkerryError], int, str], ...]] = (
     (errors.TooManyRequestsError, 429, "TooManyRequests"),
     (TooNewError, 504, "Timeout"),
     (DeadlineError, 504, "Timeout"),
+    (errors.UncertainError, 504, "Timeout"),
     (errors.UnavailableError, 503, "ServiceUnavailable"),
 )
 
@@ -186,6 +187,8 @@ def _retry_after_s(error: errors.SkerryError) -> int:
     match error:
         case errors.TooManyRequestsError():
             return error.retry_after_s
+        case errors.UncertainError():
+            return 0  # clients ask again by themselves where they are told when
         case errors.UnavailableError():
             return 1
         case _:

@@ -14,13 +14,21 @@ from typing import Final, Protocol
 
 import orjson
 
-from skerry.errors import BadRequestError, NotFoundError, SkerryError, UnavailableError
+from skerry.errors import BadRequestError, NotFoundError, SkerryError, UnavailableError, UncertainError
 from skerry.objects.device_questions import DEVICES, TIMEOUT_S_MAX, Question
 from skerry.objects.json import Json, JsonObject, encode_object
 from skerry.objects.logs import LOGS, LogRequest
 from skerry.objects.rule_calls import BODY_BYTES, CALL_BYTES_MAX, CALL_HEAD_BYTES_MAX, CALLS
 from skerry.sync.effects import StreamArrived, StreamEffect, StreamEnded, StreamOpened, StreamWritable
-from skerry.sync.streams import STREAM_BAD_REQUEST, STREAM_DONE, STREAM_NOT_FOUND, STREAM_REFUSED, Streams
+from skerry.sync.streams import (
+    STREAM_BAD_REQUEST,
+    STREAM_DONE,
+    STREAM_LOST,
+    STREAM_NOT_FOUND,
+    STREAM_REFUSED,
+    STREAM_UNCERTAIN,
+    Streams,
+)
 
 ANSWER_S_MAX: Final = TIMEOUT_S_MAX + 5.0
 """For a question about a device: as long as a gateway may take, and the way."""
@@ -204,7 +212,7 @@ class NodeCalls:
 
     async def call(self, node: str, params: JsonObject, body: bytes) -> bytes:
         """The gateway's answer, when the thing is done. Raises `UnavailableError` where the gateway is not connected
-        or the link is lost before it answers: then it may have been done."""
+        or could not do it, `UncertainError` where the link is lost before it answers or it does not know."""
         said = encode_object({**params, BODY_BYTES: len(body)})
         streams = self._streams_of(node)
         if streams is None:
@@ -227,4 +235,5 @@ def _error(ended: StreamEnded) -> SkerryError:
         return UnavailableError(f"{ended.reason}: its agent may be of an older release")
     if ended.code == STREAM_BAD_REQUEST:
         return BadRequestError(ended.reason)
-    return UnavailableError(ended.reason or f"the stream ended with code {ended.code}")
+    reason = ended.reason or f"the stream ended with code {ended.code}"
+    return UncertainError(reason) if ended.code in (STREAM_LOST, STREAM_UNCERTAIN) else UnavailableError(reason)

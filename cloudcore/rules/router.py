@@ -34,6 +34,7 @@ from skerry.errors import (
     TooLargeError,
     UnauthenticatedError,
     UnavailableError,
+    UncertainError,
 )
 from skerry.frozen import Frozen
 from skerry.listening import listening_socket
@@ -42,9 +43,11 @@ from skerry.objects.meta import Key
 from skerry.objects.rule_calls import (
     CALL_BYTES_MAX,
     HEADER_BYTES_MAX,
+    PUBLISHED,
     Headers,
     Publish,
     ServiceRequest,
+    climbs,
     end_to_end,
     reply_of,
 )
@@ -81,8 +84,8 @@ class Calls(Protocol):
     """Gateways, through the hub."""
 
     async def call(self, node: str, params: JsonObject, body: bytes) -> bytes:
-        """The gateway's answer. Raises `UnavailableError` where it can't be had, and what the gateway refused
-        with."""
+        """The gateway's answer. Raises `UnavailableError` where it can't be had, `UncertainError` where it may have
+        been done all the same, and what the gateway refused with."""
         ...
 
 
@@ -140,9 +143,14 @@ class Router:
         if self._parts.cache.read(Key("nodes", "", asked.node)) is None:
             raise NotFoundError(f"there is no node {asked.node}")
         rule, rest = found
-        body = await _body(request)
+        until_s = asyncio.get_running_loop().time() + self._parts.timeout_s
         try:
-            async with asyncio.timeout(self._parts.timeout_s):
+            async with asyncio.timeout_at(until_s):
+                body = await _body(request)
+        except TimeoutError:
+            return Reply(status=408, body=f"the body was not here within {self._parts.timeout_s:g} s".encode())
+        try:
+            async with asyncio.timeout_at(until_s):
                 reply = await self._carried(rule, asked, rest, body, request)
         except TimeoutError:
             text = f"node {asked.node} has not answered within {self._parts.timeout_s:g} s: it may still do it"
@@ -168,11 +176,15 @@ class Router:
         topic = told_topic(rule.target_resource.get("topic", ""), unquote(rest))
         if faults := topic_faults(topic, wildcards=False):
             raise BadRequestError(f"topic {topic!r}: {faults[0]}")
-        await self._parts.calls.call(asked.node, Publish(topic=topic).params(), body)
+        answer = await self._parts.calls.call(asked.node, Publish(topic=topic).params(), body)
+        if answer != PUBLISHED:
+            raise UncertainError(f"node {asked.node} does not say whether it was published")
         return Reply(status=200, body=DELIVERED)
 
     async def _asked(self, rule: Rule, asked: Asked, rest: str, body: bytes, request: web.BaseRequest) -> Reply:
         """A service on the gateway, with its answer as it is."""
+        if climbs(rest):
+            raise BadRequestError(f"/{asked.path} has . or .. for a part: that may lead out of the rule's path")
         query = request.rel_url.raw_query_string
         path = "/" + told_topic(rule.target_resource.get("path", ""), rest).removeprefix("/")
         call = ServiceRequest(
@@ -225,6 +237,8 @@ def _status_of(error: SkerryError) -> int:
             return 413
         case BadRequestError():
             return 400
+        case UncertainError():
+            return 504
         case _:
             return 503
 

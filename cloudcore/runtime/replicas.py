@@ -16,7 +16,7 @@ from typing import Final
 import aiohttp
 import orjson
 
-from skerry.errors import BadRequestError, NotFoundError, SkerryError, UnavailableError
+from skerry.errors import BadRequestError, NotFoundError, SkerryError, UnavailableError, UncertainError
 from skerry.frozen import Frozen
 from skerry.objects.json import Json, str_at
 
@@ -75,8 +75,8 @@ class ReplicaClient(Frozen):
         return answer
 
     async def read(self, replica: Replica, path: str, body: bytes) -> AsyncGenerator[bytes]:
-        """The answer in pieces, however long it takes. Raises what the other replica refused with, and
-        `UnavailableError` where it can't be reached or breaks off."""
+        """The answer in pieces, however long it takes. Raises what the other replica refused with,
+        `UnavailableError` where it can't be reached, and `UncertainError` where it breaks off."""
         where = f"replica {replica.name} at {replica.address}"
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S_MAX)
         try:
@@ -94,8 +94,8 @@ class ReplicaClient(Frozen):
                     raise _refusal(response.status, await response.content.read(_ANSWER_BYTES_MAX), where)
                 while piece := await _next(response.content, replica):
                     yield piece
-        except aiohttp.ClientPayloadError as error:
-            raise UnavailableError(f"{where} broke off") from error
+        except (aiohttp.ClientPayloadError, aiohttp.ServerDisconnectedError) as error:
+            raise UncertainError(f"{where} broke off") from error
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise UnavailableError(f"{where} can't be reached: {error or 'no answer in time'}") from error
 
@@ -108,7 +108,7 @@ async def _next(content: aiohttp.StreamReader, replica: Replica) -> bytes:
                 return await content.readany()
         except TimeoutError:
             if not replica.lives():
-                raise UnavailableError(f"replica {replica.name} at {replica.address} is not heard any more") from None
+                raise UncertainError(f"replica {replica.name} at {replica.address} is not heard any more") from None
 
 
 def _refusal(status: int, body: bytes, where: str) -> SkerryError:
@@ -124,5 +124,7 @@ def _refusal(status: int, body: bytes, where: str) -> SkerryError:
             return NotFoundError(message)
         case 401 | 403:
             return UnavailableError(f"{where} does not take this one for a replica of the same cloud: {message}")
+        case 504:
+            return UncertainError(message)
         case _:
             return UnavailableError(message)

@@ -27,7 +27,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 from devices.mqtt.config import Broker
 from devices.mqtt.port import Delivery, Hooks, Outgoing
 from devices.payload import PAYLOAD_BYTES_MAX
-from skerry.errors import UnavailableError
+from skerry.errors import UnavailableError, UncertainError
 
 LOG = logging.getLogger(__name__)
 
@@ -59,6 +59,9 @@ COLLECTED_MAX: Final = 10_000
 NO_SUBSCRIBERS: Final = 0x10
 UNSUPPORTED_VERSION: Final = 0x84
 FAILURES: Final = 0x80
+BARRIER: Final = "$skerry/barrier"
+"""A topic that nobody subscribes to: packets of a connection are taken in their order (MQTT 5, 4.6), so the answer to
+its being unsubscribed says that all before it were taken. paho tells nobody of a PINGRESP."""
 """Reason codes from here on are failures (MQTT 5, 2.4)."""
 
 
@@ -83,6 +86,7 @@ class PahoConnection:
         self._topics: set[str] = set()
         self._asked: dict[int, list[str]] = {}
         """Topics by the packet that subscribed to them."""
+        self._barriers: dict[int, asyncio.Future[bool]] = {}
         self._granted: set[str] = set()
         """Subscriptions that the broker's session holds, as far as this process knows."""
         self._hangups = 0
@@ -117,6 +121,7 @@ class PahoConnection:
         client.on_socket_open = _send_at_once
         client.on_publish = self._on_publish
         client.on_subscribe = self._on_subscribe
+        client.on_unsubscribe = self._on_unsubscribe
         return client
 
     def start(self) -> None:
@@ -156,7 +161,7 @@ class PahoConnection:
             except UnavailableError as error:
                 LOG.info("mqtt_goodbye_unheard broker=%s reason=%r", self._broker, str(error))
         await self._let_go()
-        for future in self._waiting.values():
+        for future in (*self._waiting.values(), *self._barriers.values()):
             future.cancel()
 
     async def _let_go(self) -> None:
@@ -188,6 +193,22 @@ class PahoConnection:
             self._client.ack(delivery.mid, delivery.qos)
         return True
 
+    async def settled(self, *, timeout_s: float) -> bool:
+        """See `Connection`."""
+        if not self._begun or not self._client.is_connected():
+            return False
+        code, mid = self._client.unsubscribe(BARRIER)
+        if code != paho.MQTT_ERR_SUCCESS or mid is None:
+            return False
+        future = self._barriers[mid] = self._loop.create_future()
+        try:
+            async with asyncio.timeout(timeout_s):
+                return await future
+        except TimeoutError:
+            return False
+        finally:
+            self._barriers.pop(mid, None)
+
     async def publish(self, message: Outgoing, *, timeout_s: float) -> bool:
         """See `Connection`."""
         if not self._client.is_connected():
@@ -203,7 +224,7 @@ class PahoConnection:
             async with asyncio.timeout(timeout_s):
                 code = await future
         except TimeoutError as error:
-            raise UnavailableError(f"broker {self._broker} did not acknowledge within {timeout_s:g} s") from error
+            raise UncertainError(f"broker {self._broker} did not acknowledge within {timeout_s:g} s") from error
         finally:
             self._waiting.pop(info.mid, None)
         if code >= FAILURES:
@@ -245,6 +266,7 @@ class PahoConnection:
         if client is not self._client:
             return
         begun, self._begun = self._begun, False
+        self._pass_barriers(self._barriers, taken=False)
         if not begun and not self._proven:
             self._hangups += 1
             if self._hangups >= HANGUPS_MAX:
@@ -295,6 +317,11 @@ class PahoConnection:
             elif topic in self._topics:
                 words = str(ReasonCode(PacketTypes.SUBACK, identifier=code))
                 self._hooks.refused(topic, f"broker {self._broker} does not let it be heard: {words}")
+
+    def _pass_barriers(self, mids: Iterable[int], *, taken: bool) -> None:
+        for future in [self._barriers[mid] for mid in mids if mid in self._barriers]:
+            if not future.done():
+                future.set_result(taken)
 
     # --- in paho's thread ---------------------------------------------------------------------------------
 
@@ -366,6 +393,11 @@ class PahoConnection:
     ) -> None:
         values = [code.value for code in codes]
         self._tell(lambda: self._answered(mid, values) if client is self._client else None)
+
+    def _on_unsubscribe(
+        self, client: paho.Client, _data: Any, mid: int, _codes: list[ReasonCode], _properties: Properties | None
+    ) -> None:
+        self._tell(lambda: self._pass_barriers((mid,), taken=True) if client is self._client else None)
 
 
 def collect(

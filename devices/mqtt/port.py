@@ -73,9 +73,15 @@ class Connection(Protocol):
         comes again, and is acknowledged on that occasion."""
         ...
 
+    async def settled(self, *, timeout_s: float) -> bool:
+        """Whether the broker has taken every acknowledgement that was given before this was asked. False where the
+        connection is lost first, or the broker does not answer in time: then some may not have reached it."""
+        ...
+
     async def publish(self, message: Outgoing, *, timeout_s: float) -> bool:
         """Returns when the broker has it (with QoS 0: when it is sent); False when the broker says that nobody has
-        subscribed to it. Raises `UnavailableError`, also when the broker refuses it."""
+        subscribed to it. Raises `UnavailableError`, also when the broker refuses it, and `UncertainError` where it
+        was sent and not acknowledged: it is sent again, and may yet be published."""
         ...
 
 

@@ -13,7 +13,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any, Protocol, cast
 
-from skerry.errors import BadRequestError, NotFoundError, SkerryError
+from skerry.errors import BadRequestError, NotFoundError, SkerryError, UncertainError
 from skerry.objects.json import Json, JsonObject, int_at
 from skerry.objects.rule_calls import BODY_BYTES, CALL_BYTES_MAX
 from skerry.sync.effects import StreamArrived, StreamEffect, StreamEnded, StreamOpened, StreamWritable
@@ -21,8 +21,10 @@ from skerry.sync.streams import (
     STREAM_BAD_REQUEST,
     STREAM_DONE,
     STREAM_FAILED,
+    STREAM_LOST,
     STREAM_NOT_FOUND,
     STREAM_REFUSED,
+    STREAM_UNCERTAIN,
     Streams,
 )
 
@@ -129,8 +131,13 @@ class StreamHost:
             code, reason = STREAM_NOT_FOUND, str(error)
         except (BadRequestError, ValueError) as error:
             code, reason = STREAM_BAD_REQUEST, str(error)
+        except UncertainError as error:
+            code, reason = STREAM_UNCERTAIN, str(error)
         except (SkerryError, OSError) as error:
             code, reason = STREAM_FAILED, str(error)
+        except asyncio.CancelledError:
+            code, reason = STREAM_LOST, "the gateway's agent stops"
+            raise
         finally:
             self._tasks.pop(opened.stream, None)
             self._writable.pop(opened.stream, None)

@@ -9,8 +9,8 @@ from collections.abc import AsyncGenerator
 from edgecore.rules.services import Services
 from edgecore.rules.shell import GatewayRules
 from skerry.errors import UnavailableError
-from skerry.objects.json import JsonObject, encode_object
-from skerry.objects.rule_calls import CALL_BYTES_MAX, Publish, ServiceRequest, call_of
+from skerry.objects.json import JsonObject
+from skerry.objects.rule_calls import CALL_BYTES_MAX, PUBLISHED, Publish, ServiceRequest, call_of
 
 
 class RuleCalls:
@@ -23,13 +23,14 @@ class RuleCalls:
         self._services = services
 
     async def __call__(self, params: JsonObject, body: bytes) -> AsyncGenerator[bytes]:
-        """One answer. Raises `BadRequestError` for what makes no sense, `UnavailableError` for what can't be done."""
+        """One answer. Raises `BadRequestError` for what makes no sense, `UnavailableError` for what can't be done,
+        `UncertainError` for what may have been."""
         assert len(body) <= CALL_BYTES_MAX, "bounded where it is gathered"
         match call_of(params):
             case Publish(topic=topic):
                 if self._rules is None:
                     raise UnavailableError(f"node {self._node} has no MQTT broker (edgecore run --mqtt-broker)")
                 await self._rules.publish(topic, body)
-                yield encode_object({"published": True})
+                yield PUBLISHED
             case ServiceRequest() as asked:
                 yield (await self._services.ask(asked, body)).encode()

@@ -28,6 +28,8 @@ from skerry.objects.rules import (
 )
 
 DIGEST_BYTES: Final = 16
+MARKS_MAX: Final = 1000
+"""Ours asks for no more than 100 messages without an answer, which only brokers of MQTT 3.1.1 do not know."""
 
 
 class Source(Frozen):
@@ -105,16 +107,24 @@ def marks_text(marks: Iterable[Mark]) -> str:
     return json.dumps([[mark.mid, mark.digest] for mark in marks], separators=(",", ":"))
 
 
-def read_marks(text: str | None) -> frozenset[Mark]:
-    """Nothing where nothing was written, or nothing that makes sense: then a message may be told twice, none is
-    lost."""
+def joined(held: Mapping[int, Mark], more: Iterable[Mark]) -> dict[int, Mark]:
+    """With these as the newest. Beyond what any broker sends without an answer the oldest go: one of those may be
+    told twice, none is lost."""
+    marks = {mark.mid: mark for mark in more}
+    kept = [mark for mark in held.values() if mark.mid not in marks]
+    return {mark.mid: mark for mark in (*kept, *marks.values())[-MARKS_MAX:]}
+
+
+def read_marks(text: str | None) -> dict[int, Mark]:
+    """By packet id, in their order. Nothing where nothing was written, or nothing that makes sense: then a message
+    may be told twice, none is lost."""
     try:
         told: Json = json.loads(text or "[]")
     except ValueError:
-        return frozenset()
+        return {}
     pairs = told if isinstance(told, list) else []
-    return frozenset(
-        Mark(pair[0], pair[1])
+    return {
+        pair[0]: Mark(pair[0], pair[1])
         for pair in pairs
         if isinstance(pair, list) and len(pair) == 2 and isinstance(pair[0], int) and isinstance(pair[1], str)
-    )
+    }

@@ -1,8 +1,10 @@
 """Rules at work on the gateway: between its MQTT broker and the outbox.
 
 A message is acknowledged to the broker when it is in the outbox, and the transaction that puts it there also notes
-which messages those were: one that the broker sends again, because a power cut came between the two, is known by
-that. While the gateway is off, the broker keeps what comes in the session of `skerry-NODE-rules`.
+which messages those were (`Mark`): one that the broker sends again, because a power cut came between the two, is
+known by that. A mark goes when the broker has said that it took the acknowledgement: its packet id is free for other
+messages then, and one of the same words must not be taken for the one before. While the gateway is off, the broker
+keeps what comes in the session of `skerry-NODE-rules`.
 
 The broker is connected to when the first rule is held, or the cloud has something to publish: most gateways have
 neither.
@@ -22,7 +24,7 @@ from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 from devices.mqtt.port import Connection, Delivery, Hooks, Outgoing
-from edgecore.rules.plan import Mark, Source, mark_of, marks_text, messages_of, read_marks, sources_of
+from edgecore.rules.plan import Mark, Source, joined, mark_of, marks_text, messages_of, read_marks, sources_of
 from edgecore.store.port import EdgeBatch, NewReport
 from edgecore.store.shell import AsyncEdgeStore
 from skerry.errors import UnavailableError
@@ -35,7 +37,11 @@ from skerry.objects.rules import ENDPOINTS, MESSAGE, RULES
 LOG = logging.getLogger(__name__)
 
 META_HEARD: Final = "rules_heard"
-"""Name in `meta`: the messages of the last commit (`Mark`)."""
+"""Name in `meta`: messages that are stored, and that the broker may send again (`Mark`)."""
+SETTLE_S: Final = 5.0
+"""From an acknowledgement to the question whether the broker has it: one for many, and after what a broker sends
+again on a new connection."""
+SETTLED_S_MAX: Final = 20.0
 BATCH: Final = 200
 """Messages of one commit."""
 UNHEARD_MAX: Final = 1000
@@ -58,6 +64,7 @@ class RulesParts(Frozen):
     open: Open
     begin: Callable[[Connection], Awaitable[None]]
     """Starts a connection, and waits for what it needs to be started."""
+    settle_s: float = SETTLE_S
 
 
 @dataclass(slots=True)
@@ -65,6 +72,8 @@ class _Taken:
     """A message that is or was stored, and that the broker does not know to be done."""
 
     delivery: Delivery
+    connection: int
+    """Of which it was heard last: the number of that connection."""
     stored: bool = False
 
 
@@ -80,14 +89,19 @@ class GatewayRules:
         self._heard: deque[_Taken] = deque()
         self._taken: dict[int, _Taken] = {}
         """By packet id."""
-        self._marks: frozenset[Mark] = frozenset()
-        """Of the agent's life before this one."""
+        self._marks: dict[int, Mark] = {}
+        """Stored, and not known to be done at the broker; by packet id."""
+        self._noted = ""
+        """The marks as they are in the store."""
+        self._connections = 0
+        self._unsettled = asyncio.Event()
         self._changed = True
         self._work = asyncio.Event()
 
     async def run(self) -> None:
         """Work until cancelled."""
-        self._marks = read_marks(self._parts.store.meta(META_HEARD))
+        self._noted = self._parts.store.meta(META_HEARD) or marks_text(())
+        self._marks = read_marks(self._noted)
         stop_listening = self._parts.store.listen(self._committed)
         try:
             self._sources = self._read_sources()
@@ -101,7 +115,9 @@ class GatewayRules:
             try:
                 await self._parts.begin(connection)
                 self._work.set()
-                await self._work_always(connection)
+                async with asyncio.TaskGroup() as tasks:
+                    tasks.create_task(self._settle_always(connection))
+                    await self._work_always(connection)
             finally:
                 await connection.stop()
         finally:
@@ -109,7 +125,12 @@ class GatewayRules:
 
     # --- the broker ---------------------------------------------------------------------------------------
 
-    def _begin(self, _resumed: bool) -> None:
+    def _begin(self, resumed: bool) -> None:
+        self._connections += 1
+        if not resumed:  # it knows nothing of what it sent, so its packet ids are those of other messages
+            self._marks.clear()
+            self._taken.clear()
+        self._unsettled.set()
         self._connected.set()
         LOG.info("rules_connected")
 
@@ -126,20 +147,23 @@ class GatewayRules:
             if len(self._heard) >= UNHEARD_MAX:
                 LOG.warning("rules_dropped topic=%r reason='of QoS 0, and too many wait'", delivery.topic)
                 return
-            self._heard.append(_Taken(delivery))
+            self._heard.append(_Taken(delivery, self._connections))
             self._work.set()
             return
         held = self._taken.get(delivery.mid)
         if held is not None and delivery.redelivered and held.delivery.payload == delivery.payload:
-            held.delivery = delivery  # it is acknowledged on the connection on which it came last
+            # It is acknowledged on the connection on which it came last.
+            held.delivery, held.connection = delivery, self._connections
             if held.stored:
                 self._acknowledge(held)
             return
-        taken = self._taken[delivery.mid] = _Taken(delivery)
-        mark = mark_of(delivery.mid, delivery.topic, delivery.payload)
-        if delivery.redelivered and mark in self._marks:
-            self._acknowledge(taken)
-            return
+        taken = self._taken[delivery.mid] = _Taken(delivery, self._connections)
+        if delivery.redelivered:
+            if self._marks.get(delivery.mid) == mark_of(delivery.mid, delivery.topic, delivery.payload):
+                self._acknowledge(taken)
+                return
+        else:
+            self._marks.pop(delivery.mid, None)  # its packet id is free: the broker knows that it is done
         self._heard.append(taken)
         self._work.set()
 
@@ -149,6 +173,26 @@ class GatewayRules:
             return  # it comes again, and is recognised then
         if self._taken.get(taken.delivery.mid) is taken:
             del self._taken[taken.delivery.mid]
+        self._unsettled.set()
+
+    async def _settle_always(self, connection: Connection) -> None:
+        """Let go of the marks of what the broker knows to be done."""
+        while True:
+            await self._unsettled.wait()
+            await asyncio.sleep(self._parts.settle_s)
+            self._unsettled.clear()
+            # What the broker had to send again on this connection has come: it does that first of all.
+            asked = {mid: mark for mid, mark in self._marks.items() if not self._may_come_again(mid)}
+            if asked and await connection.settled(timeout_s=SETTLED_S_MAX):
+                for mid, mark in asked.items():
+                    if self._marks.get(mid) is mark:
+                        del self._marks[mid]
+                        self._taken.pop(mid, None)
+                self._work.set()
+
+    def _may_come_again(self, mid: int) -> bool:
+        taken = self._taken.get(mid)
+        return taken is not None and taken.connection == self._connections
 
     # --- the store ----------------------------------------------------------------------------------------
 
@@ -191,6 +235,19 @@ class GatewayRules:
                 for taken in batch:
                     self._heard.popleft()
                     self._acknowledge(taken)
+            await self._note()
+
+    async def _note(self) -> None:
+        """Which marks are left."""
+        marks = marks_text(self._marks.values())
+        if marks == self._noted:
+            return
+        try:
+            await self._parts.store.apply(EdgeBatch(meta=((META_HEARD, marks),)))
+        except UnavailableError as error:
+            LOG.warning("rules_marks_not_stored reason=%r", str(error))  # the next message brings them along
+            return
+        self._noted = marks
 
     async def _store(self, batch: Sequence[_Taken]) -> None:
         deliveries = [taken.delivery for taken in batch]
@@ -203,8 +260,11 @@ class GatewayRules:
         )
         if not reports:
             return
-        marks = [mark_of(each.mid, each.topic, each.payload) for each in told if each.qos]
-        await self._parts.store.apply(EdgeBatch(reports=reports, meta=((META_HEARD, marks_text(marks)),)))
+        new = [mark_of(each.mid, each.topic, each.payload) for each in told if each.qos]
+        marks = marks_text(joined(self._marks, new).values())
+        await self._parts.store.apply(EdgeBatch(reports=reports, meta=((META_HEARD, marks),)))
+        self._noted = marks
+        self._marks = joined(self._marks, new)  # some may have been settled in between
 
     # --- what the cloud has said here ---------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Iterable
 from typing import Final, TypeAlias
+from urllib.parse import unquote
 
 from skerry.errors import BadRequestError, UnavailableError
 from skerry.frozen import Frozen
@@ -30,6 +31,9 @@ PUBLISH_S_MAX: Final = 20.0
 """A broker that takes longer does not take it."""
 SERVICE_S_MAX: Final = 50.0
 """A service that takes longer does not answer: less than whoever asked waits for."""
+
+PUBLISHED: Final = b'{"published":true}'
+"""The answer to `Publish`."""
 
 Headers: TypeAlias = "tuple[tuple[str, str], ...]"
 
@@ -111,7 +115,15 @@ def _request_of(params: JsonObject) -> ServiceRequest:
         raise BadRequestError(f"port {port} is none")
     if not _TARGET.fullmatch(target):
         raise BadRequestError(f"path {target!r}: begins with a slash, and is escaped")
+    if climbs(target.partition("?")[0]):
+        raise BadRequestError(f"path {target!r}: has . or .. for a part")
     return ServiceRequest(method=method, port=port, target=target, headers=_headers_in(params))
+
+
+def climbs(path: str) -> bool:
+    """Whether a part of an escaped path is . or .., in any form in which a server may take it for that (RFC 3986,
+    6.2.2.3): a rule opens what is below its own path, and nothing beside it."""
+    return any(part.partition(";")[0] in (".", "..") for part in unquote(path).replace("\\", "/").split("/"))
 
 
 def _headers_in(said: Json) -> Headers:

@@ -34,6 +34,8 @@ STREAM_LOST: Final = 3
 """The session ended under it."""
 STREAM_NOT_FOUND: Final = 4
 STREAM_BAD_REQUEST: Final = 5
+STREAM_UNCERTAIN: Final = 6
+"""What was asked for may have been done."""
 
 StreamFrame = StreamOpen | StreamData | StreamCredit | StreamClose
 

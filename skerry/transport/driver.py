@@ -198,7 +198,7 @@ class Driver(Generic[E]):
         if self._tasks is None or self._perform is None or self._broken is not None:
             return
         try:
-            self._carry_out(self._tasks, self._perform)
+            self._carry_out(self._perform)
         except Exception as error:
             self._break(error)
 
@@ -208,7 +208,7 @@ class Driver(Generic[E]):
         if not self._done.done():
             self._done.set_result(None)
 
-    def _carry_out(self, tasks: asyncio.TaskGroup, perform: Callable[[E], None]) -> None:
+    def _carry_out(self, perform: Callable[[E], None]) -> None:
         for effect in self._machine.effects():
             if isinstance(effect, Send):
                 self._out.add(effect.frame, effect.priority, now_s=self._clock.monotonic_s())
@@ -227,7 +227,7 @@ class Driver(Generic[E]):
         if self._sender is None or self._sender.done():
             following = self._next()
             if following is not None:
-                self._sender = tasks.create_task(self._send(following))
+                self._sender = self.spawn(self._send(following))
 
     def _arm(self) -> None:
         """Every frame moves the deadline away; a timer that rings early costs less than one made anew each time."""

@@ -282,6 +282,13 @@ class SimulatedConnection:
             broker.hear(number, Ack(kind=Kind.PUBACK, packet_id=delivery.mid))
         return True
 
+    async def settled(self, *, timeout_s: float) -> bool:
+        there = self._there
+        if there is None:
+            return False
+        await asyncio.sleep(TRIP_S)  # an acknowledgement takes no time here: what was sent is heard
+        return self._there is there
+
     async def publish(self, message: Outgoing, *, timeout_s: float) -> bool:
         there = self._there
         if there is None:

@@ -15,11 +15,18 @@ from cloudcore.registry.admission import STEPS
 from cloudcore.registry.routes import fitting_rules
 from cloudcore.rules.counts import RuleCounts
 from cloudcore.rules.router import CALLS_MAX, Router, RouterParts
-from skerry.errors import ForbiddenError, NotFoundError, SkerryError, UnauthenticatedError, UnavailableError
+from skerry.errors import (
+    ForbiddenError,
+    NotFoundError,
+    SkerryError,
+    UnauthenticatedError,
+    UnavailableError,
+    UncertainError,
+)
 from skerry.objects.json import JsonObject
-from skerry.objects.rule_calls import CALL_BYTES_MAX
+from skerry.objects.rule_calls import CALL_BYTES_MAX, PUBLISHED
 from skerry.objects.rules import ENDPOINTS, RULES
-from tests.cloudcore.registry.test_routes import DOWN, UP, endpoint
+from tests.cloudcore.registry.test_routes import DOWN, UP, endpoint, rule
 from tests.cloudcore.worlds import World, make_world
 
 
@@ -30,6 +37,7 @@ class Gateways:
         self.asked: list[tuple[str, JsonObject, bytes]] = []
         self.refuse: SkerryError | None = None
         self.hang = False
+        self.answer = PUBLISHED
 
     async def call(self, node: str, params: JsonObject, body: bytes) -> bytes:
         self.asked.append((node, params, body))
@@ -37,7 +45,7 @@ class Gateways:
             await asyncio.Event().wait()
         if self.refuse is not None:
             raise self.refuse
-        return b"{}"
+        return self.answer
 
 
 class Desk:
@@ -56,10 +64,11 @@ class Desk:
         if self.refuse is not None:
             raise self.refuse
 
-    async def ask(self, path: str, body: bytes = b"hello", **headers: str) -> tuple[int, str]:
+    async def ask(self, path: str, body: bytes = b"hello", *, whole: bool = True, **headers: str) -> tuple[int, str]:
         reader = StreamReader(Mock(), limit=2**16)
         reader.feed_data(body)
-        reader.feed_eof()
+        if whole:
+            reader.feed_eof()
         request = make_mocked_request("POST", path, headers=headers, payload=reader)
         response = await self.router.handle(request)
         assert isinstance(response, web.Response)
@@ -114,7 +123,11 @@ async def test_what_leads_nowhere_is_refused_and_nothing_is_sent(desk: Desk, pat
 
 @pytest.mark.parametrize(
     ("error", "status"),
-    [(UnavailableError("not connected"), 503), (NotFoundError("no such thing"), 404)],
+    [
+        (UnavailableError("not connected"), 503),
+        (UncertainError("the link was lost"), 504),
+        (NotFoundError("no such thing"), 404),
+    ],
 )
 async def test_a_gateway_that_does_not_do_it_is_answered_for_and_counted(
     desk: Desk, error: SkerryError, status: int
@@ -124,6 +137,30 @@ async def test_a_gateway_that_does_not_do_it_is_answered_for_and_counted(
     told = await desk.status()
     assert told["failMessages"] == 1
     assert told["errors"][0].endswith(str(error))
+
+
+async def test_a_message_is_delivered_when_the_gateway_says_so_and_not_before(desk: Desk) -> None:
+    desk.gateways.answer = b""
+    assert (await desk.ask("/eu-1/d/orders"))[0] == 504
+    assert (await desk.status())["failMessages"] == 1
+
+
+async def test_a_body_that_does_not_come_is_waited_for_no_longer_than_said(desk: Desk) -> None:
+    async with asyncio.timeout(30):
+        status, text = await desk.ask("/eu-1/d/orders", whole=False)
+    assert (status, text) == (408, "the body was not here within 0.05 s")
+    assert not desk.gateways.asked
+
+
+@pytest.mark.parametrize("path", ["../admin", "a/%2e%2e/%2e%2E/admin", "..%2fadmin", "a/..;/..;/x"])
+async def test_a_rule_to_a_service_opens_what_is_below_its_path_alone(desk: Desk, path: str) -> None:
+    await desk.world.create(ENDPOINTS, endpoint("s", "servicebus", service_port="8080"))
+    await desk.world.create(RULES, rule("r", {"path": "/hmi"}, "s", {"path": "/screens"}, name="hmi"))
+    assert (await desk.ask(f"/eu-1/d/hmi/{path}"))[0] == 400
+    assert not desk.gateways.asked
+    desk.gateways.answer = b'{"status":200,"headers":[]}\n'
+    assert (await desk.ask("/eu-1/d/hmi/a..b/c"))[0] == 200
+    assert desk.gateways.asked[0][1]["target"] == "/screens/a..b/c"
 
 
 async def test_a_gateway_that_is_silent_is_waited_for_no_longer_than_said(desk: Desk) -> None:

@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import paho.mqtt.client as paho
 import pytest
@@ -23,7 +23,9 @@ from paho.mqtt.properties import Properties
 
 from devices.mqtt import client as client_module
 from devices.mqtt.client import PahoConnection
+from devices.mqtt.config import Broker as Address
 from devices.mqtt.driver import MqttDriver
+from devices.mqtt.port import Delivery, Hooks
 from devices.port import DeviceConfig, PropertyConfig, Reading
 from skerry.clocks import SystemClock
 from skerry.objects.json import JsonObject
@@ -498,3 +500,30 @@ async def test_a_reconnect_brings_no_retained_value_once_more(broker: Broker, de
         device.say("s/t", "4")
         await until(lambda: len(taken) == 2)
     assert [(reading.value, reading.quality) for reading in taken] == [(3.0, "good"), (4.0, "good")]
+
+
+@pytest.mark.parametrize("version", ["5", "3.1.1"])
+async def test_a_broker_says_that_it_has_taken_what_was_acknowledged(
+    broker: Broker, device: Device, version: Literal["5", "3.1.1"]
+) -> None:
+    heard: list[Delivery] = []
+    connections: list[bool] = []
+    hooks = Hooks(
+        connected=connections.append,
+        disconnected=lambda _: None,
+        delivered=heard.append,
+        refused=lambda _topic, _reason: None,
+    )
+    connection = PahoConnection(Address(host="127.0.0.1", port=broker.port, version=version), "gw-settled", hooks)
+    assert not await connection.settled(timeout_s=0.1), "nothing is connected"
+    connection.start()
+    try:
+        connection.subscribe({"s/t"})
+        await until(lambda: "s/t" in connection._granted)
+        device.say("s/t", "1")
+        await until(lambda: len(heard) == 1)
+        assert connection.acknowledge(heard[0])
+        assert await connection.settled(timeout_s=30)
+    finally:
+        await connection.stop()
+    assert not await connection.settled(timeout_s=0.1), "it hung up"

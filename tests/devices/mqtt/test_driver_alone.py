@@ -45,6 +45,9 @@ class FakeConnection:
         self.acknowledged.append(delivery.mid)
         return True
 
+    async def settled(self, *, timeout_s: float) -> bool:
+        return True
+
     async def publish(self, message: Outgoing, *, timeout_s: float) -> bool:
         self.published.append(message)
         return self.heard

@@ -69,6 +69,8 @@ class FakeBroker:
     acknowledged: list[int] = field(default_factory=list[int])
     takes: bool = True
     mid: int = 0
+    resumed: bool = False
+    """Whether it has a session from before."""
 
     def open(self, hooks: Hooks) -> FakeBroker:
         self.hooks = hooks
@@ -76,7 +78,7 @@ class FakeBroker:
 
     def start(self) -> None:
         assert self.hooks is not None
-        self.hooks.connected(False)
+        self.hooks.connected(self.resumed)
 
     async def stop(self) -> None:
         pass
@@ -87,6 +89,9 @@ class FakeBroker:
     def acknowledge(self, delivery: Delivery) -> bool:
         if self.takes:
             self.acknowledged.append(delivery.mid)
+        return self.takes
+
+    async def settled(self, *, timeout_s: float) -> bool:
         return self.takes
 
     async def publish(self, message: Outgoing, *, timeout_s: float) -> bool:

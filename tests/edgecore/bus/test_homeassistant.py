@@ -165,6 +165,9 @@ class Home:
         self.acknowledged.append(delivery.mid)
         return True
 
+    async def settled(self, *, timeout_s: float) -> bool:
+        return True
+
     async def publish(self, message: Outgoing, *, timeout_s: float) -> bool:
         assert message.retain
         self.told.append(message.topic)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgecore.rules.plan import Mark, mark_of, marks_text, messages_of, read_marks, sources_of
+from edgecore.rules.plan import MARKS_MAX, Mark, joined, mark_of, marks_text, messages_of, read_marks, sources_of
 from skerry.objects.json import JsonObject
 from skerry.objects.rules import PAYLOAD_BYTES_MAX
 
@@ -74,9 +74,18 @@ def test_of_a_message_that_is_too_large_its_size_is_told() -> None:
 
 @given(st.frozensets(st.builds(mark_of, st.integers(1, 65_535), st.text(max_size=5), st.binary(max_size=5))))
 def test_marks_are_read_as_they_were_written(marks: frozenset[Mark]) -> None:
-    assert read_marks(marks_text(marks)) == marks
+    held = {mark.mid: mark for mark in marks}
+    assert read_marks(marks_text(held.values())) == held
+
+
+def test_of_too_many_marks_the_newest_are_kept() -> None:
+    held = joined({}, (Mark(mid, "") for mid in range(MARKS_MAX)))
+    held = joined(held, [Mark(3, "new"), Mark(MARKS_MAX, "")])
+    assert len(held) == MARKS_MAX
+    assert 0 not in held
+    assert [*held.values()][-2:] == [Mark(3, "new"), Mark(MARKS_MAX, "")]
 
 
 def test_before_the_first_message_there_are_none_nor_in_what_makes_no_sense() -> None:
-    assert read_marks(None) == frozenset()
-    assert all(read_marks(text) == frozenset() for text in ("[1]", "{", '[["a", 1]]', "7"))
+    assert read_marks(None) == {}
+    assert all(read_marks(text) == {} for text in ("[1]", "{", '[["a", 1]]', "7"))

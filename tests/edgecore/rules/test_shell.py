@@ -12,7 +12,7 @@ import pytest
 from devices.mqtt.port import Connection
 from edgecore.rules.calls import RuleCalls
 from edgecore.rules.services import Services
-from edgecore.rules.shell import GatewayRules, RulesParts
+from edgecore.rules.shell import META_HEARD, GatewayRules, RulesParts
 from edgecore.store.failing import FailingEdgeStore
 from edgecore.store.memory import MemoryEdgeStore
 from edgecore.store.port import EdgeBatch, Held
@@ -56,11 +56,13 @@ class Stage:
 
 
 @asynccontextmanager
-async def running(memory: FailingEdgeStore | None = None, broker: FakeBroker | None = None) -> AsyncGenerator[Stage]:
+async def running(
+    memory: FailingEdgeStore | None = None, broker: FakeBroker | None = None, *, settle_s: float = 60.0
+) -> AsyncGenerator[Stage]:
     """A gateway that holds two endpoints, and whatever rules its store has."""
     memory = memory or FailingEdgeStore(MemoryEdgeStore(clock=SystemClock(), incarnation="one"))
     store, broker = AsyncEdgeStore(memory), broker or FakeBroker()
-    rules = GatewayRules(RulesParts(node="eu-1", store=store, open=broker.open, begin=begin))
+    rules = GatewayRules(RulesParts(node="eu-1", store=store, open=broker.open, begin=begin, settle_s=settle_s))
     stage = Stage(memory, store, broker, rules)
     for name, type_ in (("e", "eventbus"), ("r", "rest")):
         endpoint: JsonObject = {
@@ -74,7 +76,8 @@ async def running(memory: FailingEdgeStore | None = None, broker: FakeBroker | N
         yield stage
     finally:
         task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        for outcome in await asyncio.gather(task, return_exceptions=True):
+            assert isinstance(outcome, asyncio.CancelledError), outcome
 
 
 async def test_a_rule_is_heard_as_soon_as_it_is_held_and_no_more_when_it_is_gone() -> None:
@@ -140,12 +143,72 @@ async def test_what_comes_again_after_a_power_cut_is_told_once() -> None:
         mid = stage.broker.hear("d/t", b"one")
         await stage.until(stage.told)
         memory = stage.memory
-    async with running(memory) as after:
+    async with running(memory, FakeBroker(resumed=True)) as after:
         await after.until(lambda: after.broker.topics)
         after.broker.hear("d/t", b"one", again=mid)
         other = after.broker.hear("d/t", b"two", again=mid + 1)
         await after.until(lambda: {mid, other} <= {*after.broker.acknowledged})
         assert after.told() == [("x", "one"), ("x", "two")]
+
+
+async def test_what_came_in_many_commits_before_a_power_cut_is_told_once() -> None:
+    async with running() as stage:
+        await stage.put(RULES, "x", rule("t"))
+        await stage.until(lambda: stage.broker.topics)
+        stage.broker.takes = False
+        mids: list[int] = []
+        for number in range(3):
+            mids.append(stage.broker.hear("d/t", str(number).encode()))
+            await stage.until(lambda: len(stage.told()) == len(mids))
+        memory = stage.memory
+    async with running(memory, FakeBroker(resumed=True)) as after:
+        await after.until(lambda: after.broker.topics)
+        for number, mid in enumerate(mids):
+            after.broker.hear("d/t", str(number).encode(), again=mid)
+        await after.until(lambda: {*mids} <= {*after.broker.acknowledged})
+        assert [payload for _, payload in after.told()] == ["0", "1", "2"]
+
+
+async def test_a_packet_id_that_is_used_anew_is_another_message_over_a_power_cut_too() -> None:
+    async with running(settle_s=0.0) as stage:
+        await stage.put(RULES, "x", rule("t"))
+        await stage.until(lambda: stage.broker.topics)
+        mid = stage.broker.hear("d/t", b"on")
+        await stage.until(lambda: mid in stage.broker.acknowledged)
+        await stage.until(lambda: stage.store.meta(META_HEARD) == "[]")
+        memory = stage.memory
+    async with running(memory, FakeBroker(resumed=True)) as after:  # it heard "on" again, and stored nothing of it
+        await after.until(lambda: after.broker.topics)
+        after.broker.hear("d/t", b"on", again=mid)
+        await after.until(lambda: mid in after.broker.acknowledged)
+        assert after.told() == [("x", "on"), ("x", "on")]
+
+
+async def test_marks_stay_while_the_broker_does_not_say_that_it_knows() -> None:
+    async with running(settle_s=0.0) as stage:
+        await stage.put(RULES, "x", rule("t"))
+        await stage.until(lambda: stage.broker.topics)
+        stage.broker.takes = False
+        stage.broker.hear("d/t", b"on")
+        await stage.until(stage.told)
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert stage.store.meta(META_HEARD) != "[]"
+
+
+async def test_marks_are_of_one_session_of_the_broker() -> None:
+    async with running() as stage:
+        await stage.put(RULES, "x", rule("t"))
+        await stage.until(lambda: stage.broker.topics)
+        stage.broker.takes = False
+        mid = stage.broker.hear("d/t", b"on")
+        await stage.until(stage.told)
+        memory = stage.memory
+    async with running(memory) as after:  # the broker lost its session, and counts from one
+        await after.until(lambda: after.broker.topics)
+        after.broker.hear("d/t", b"on", again=mid)
+        await after.until(lambda: mid in after.broker.acknowledged)
+        assert after.told() == [("x", "on"), ("x", "on")]
 
 
 async def test_the_same_words_said_again_are_another_message() -> None:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from skerry.errors import BadRequestError, UnavailableError
 from skerry.objects.json import JsonObject
-from skerry.objects.rule_calls import Publish, ServiceReply, ServiceRequest, call_of, end_to_end, reply_of
+from skerry.objects.rule_calls import Publish, ServiceReply, ServiceRequest, call_of, climbs, end_to_end, reply_of
 
 NAMES = st.from_regex(r"[A-Za-z][A-Za-z0-9-]{0,8}", fullmatch=True)
 VALUES = st.text(st.characters(codec="utf-8", exclude_characters="\r\n\0"), max_size=20)
@@ -46,6 +46,12 @@ ASKED: JsonObject = {"ask": "request", "method": "GET", "port": 80, "target": "/
         ASKED | {"port": 65_536},
         ASKED | {"target": "http://elsewhere/"},
         ASKED | {"target": "/a b"},
+        ASKED | {"target": "/a/../admin"},
+        ASKED | {"target": "/a/%2e%2E/admin?x"},
+        ASKED | {"target": "/a/..;x/admin"},
+        ASKED | {"target": "/a/..%2fadmin"},
+        ASKED | {"target": "/a/..%5cadmin"},
+        ASKED | {"target": "/a/."},
         ASKED | {"target": "/\r\nX: y"},
         ASKED | {"headers": [["a b", "c"]]},
         ASKED | {"headers": [["a", "b\r\nc: d"]]},
@@ -56,6 +62,15 @@ ASKED: JsonObject = {"ask": "request", "method": "GET", "port": 80, "target": "/
 def test_calls_that_make_no_sense_are_refused(wrong: JsonObject) -> None:
     with pytest.raises(BadRequestError):
         call_of(wrong)
+
+
+@pytest.mark.parametrize("path", ["", "/", "/a/b", "/a..b/.c/d.", "/...", "/a//b", "/..a"])
+def test_paths_that_go_down_do_not_climb(path: str) -> None:
+    assert not climbs(path)
+
+
+def test_a_query_may_have_dots() -> None:
+    assert call_of(ASKED | {"target": "/a?b=../c"})
 
 
 @pytest.mark.parametrize("wrong", [b"", b"{", b"[]", b"{}", b'{"status": 100}', b'{"status": 200, "headers": [[1]]}'])
