@@ -45,7 +45,7 @@ class BoundSettings(Frozen):
     events_max: int = 2048
     """Events of one node that are in the store; they expire after an hour."""
     messages_max: int = 10_000
-    """Messages of one node's rules that are in the store, waiting or given up."""
+    """Messages of one node's rules that wait in the store. Those that were given up have room of their own."""
     message_bytes_max: int = 32 * 1024 * 1024
     """Of them together."""
     departed_max: int = 10_000
@@ -68,7 +68,7 @@ class Bounds:
     events_of: Callable[[str], int]
     """How many Events of a node the store has."""
     messages_of: Callable[[str], tuple[int, int]]
-    """How many messages of a node's rules the store has, and how many bytes they take."""
+    """How many messages of a node's rules wait in the store, and how many bytes they take."""
     settings: BoundSettings = field(default_factory=BoundSettings)
     refusals: Counter[Refusal] = field(default_factory=Counter[Refusal])
     _free_s: dict[str, float] = field(default_factory=dict[str, float])

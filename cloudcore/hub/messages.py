@@ -1,4 +1,4 @@
-"""Messages that a gateway tells for a rule, as objects that wait for their target; and how much room they take.
+"""Messages that a gateway tells for a rule, as objects that wait for their target; and how much room those take.
 
 A message is made in the transaction of its receipt, under a name that follows from its number in the gateway's
 outbox: told twice, it is one. It belongs to its Rule and goes with it. Keeps sums by node, which are made again when
@@ -60,7 +60,8 @@ def _call_ends(told: RuleMessage, dated: DatedReport) -> JsonObject:
 
 
 class MessageRoom:
-    """How many messages of each node are in the store, and how many bytes they take."""
+    """How many messages of each node wait in the store, and how many bytes they take. Those that were given up are
+    bounded by rule (`cloudcore.rules.plan.beyond`): what nobody looks at must not keep out what is new."""
 
     def __init__(self, cache: WatchCache) -> None:
         self._cache = cache
@@ -77,7 +78,10 @@ class MessageRoom:
     def _counted(self) -> Mapping[str, tuple[int, int]]:
         held: defaultdict[str, tuple[int, int]] = defaultdict(lambda: (0, 0))
         for stored in self._cache.select(MESSAGES):
-            node = str_at(self._cache.obj(stored), "spec", "nodeName")
+            message = self._cache.obj(stored)
+            if str_at(message, "status", "phase") == "Dead":
+                continue
+            node = str_at(message, "spec", "nodeName")
             count, size = held[node]
             held[node] = count + 1, size + len(stored.body)
         return held

@@ -61,6 +61,7 @@ def _rule() -> dict[str, JsonObject]:
                 "x-kubernetes-list-map-keys": ["type"],
             },
             waitingMessages=int64("Messages that wait for the target."),
+            droppedMessages=int64("Messages that were given up and are not kept any more: the newest 1,000 are."),
         ),
     }
 

@@ -22,6 +22,7 @@ from cloudcore.rules.plan import (
     Unreached,
     Wait,
     after,
+    beyond,
     given_up,
     in_order,
     next_step,
@@ -35,7 +36,7 @@ from cloudcore.runtime.informer import MESSAGES_BY_RULE, Keys, Seen
 from cloudcore.runtime.manager import Tools
 from skerry.errors import ConflictError, NotFoundError, ProtocolError
 from skerry.objects.conditions import Condition, condition_of, with_condition
-from skerry.objects.json import JsonObject, map_at, maps_at, str_at, str_map_at
+from skerry.objects.json import JsonObject, int_at, map_at, maps_at, str_at, str_map_at
 from skerry.objects.meta import Key, being_deleted, name_of, namespace_of, uid_of
 from skerry.objects.rules import (
     ENDPOINTS,
@@ -63,6 +64,8 @@ class _Tally:
     """What became of messages and is not written yet."""
 
     succeeded: int = 0
+    dropped: int = 0
+    """Of those that were given up, forgotten to make room."""
     failures: list[str] = field(default_factory=list[str])
     trouble: str = ""
     """What is wrong with the target, as of the last message that was sent; "" for nothing."""
@@ -100,7 +103,7 @@ class RuleDelivery:
         ready, carries = self._readiness(rule)
         tally, wait_s = self._tallies.setdefault(key, _Tally()), None
         if carries:
-            wait_s = await self._deliver(rule, tally)
+            wait_s = await self._deliver(rule, stored.uid, tally)
         tell_s = 0.0 if tally.written_s is None else tally.written_s + TELL_S - self._tools.clock.monotonic_s()
         if tell_s <= 0 or _is_news(self._tools.cache.obj(stored), ready, tally):
             await self._tell(key, stored.uid, ready, tally)
@@ -125,17 +128,23 @@ class RuleDelivery:
 
     # --- messages -----------------------------------------------------------------------------------------
 
-    async def _deliver(self, rule: Rule, tally: _Tally) -> float | None:
-        """Until nothing is due, or the pass has taken its time. Seconds until something is; None: nothing waits."""
+    async def _deliver(self, rule: Rule, uid: str, tally: _Tally) -> float | None:
+        """Until nothing is due, the pass has taken its time, or the rule means something else by now. Seconds until
+        something is due; None: nothing waits."""
         endpoint = self._endpoint(rule)
+        read = self._ways_changed()
         within_s = int(endpoint.get("deliver_within_seconds", WITHIN_S))
         target = target_of(rule, endpoint)
         clock = self._tools.clock
         until_s = clock.monotonic_s() + PASS_S_MAX
         messages: list[JsonObject] = []
         while clock.monotonic_s() < until_s:
+            if read != (read := self._ways_changed()) and not self._means_still(rule, uid, endpoint):
+                return 0.0
             now_ms = clock.wall_ms()
-            messages = messages or self._waiting(rule)
+            if not messages:
+                messages = self._waiting(rule)
+                await self._thin_out(messages, tally)
             match next_step(messages, within_s=within_s, now_ms=now_ms):
                 case Wait(until_ms=None):
                     return None
@@ -154,6 +163,25 @@ class RuleDelivery:
                     await self._revive(message, within_s=within_s)
             messages = []
         return 0.0
+
+    def _ways_changed(self) -> tuple[int, int]:
+        """Moves when any Rule or RuleEndpoint does."""
+        cache = self._tools.cache
+        return cache.changed(RULES), cache.changed(ENDPOINTS)
+
+    def _means_still(self, rule: Rule, uid: str, endpoint: Mapping[str, str]) -> bool:
+        stored = self._tools.cache.read(rule.key)
+        if stored is None or stored.uid != uid:
+            return False
+        obj = self._tools.cache.obj(stored)
+        same = not being_deleted(obj) and rule_of(obj) == rule and self._endpoint(rule) == endpoint
+        return same and self._readiness(rule)[1]
+
+    async def _thin_out(self, messages: list[JsonObject], tally: _Tally) -> None:
+        """What was given up and is too much goes, the oldest first; out of the list as well."""
+        for message in beyond(messages):
+            tally.dropped += await self._remove(message)
+            messages.remove(message)
 
     def _endpoint(self, rule: Rule) -> Mapping[str, str]:
         """The properties of the target."""
@@ -190,13 +218,15 @@ class RuleDelivery:
             tally.failures.append(tally.trouble)
         return False
 
-    async def _remove(self, message: JsonObject) -> None:
+    async def _remove(self, message: JsonObject) -> bool:
+        """False where somebody else deleted it."""
         try:
             await self._tools.objects.delete(
                 self._messages, self._key(message), DeleteOptions(uid=uid_of(message), grace_s=0)
             )
         except (NotFoundError, ConflictError):
-            return  # somebody deleted it while it was sent
+            return False
+        return True
 
     async def _write(self, message: JsonObject, status: JsonObject) -> bool:
         """False where the message is gone."""
@@ -242,7 +272,7 @@ class RuleDelivery:
             await self._tools.objects.update(self._rules, key, transform, subresource="status")
         except NotFoundError:
             return
-        tally.succeeded = 0
+        tally.succeeded = tally.dropped = 0
         tally.failures.clear()
         tally.written_s = self._tools.clock.monotonic_s()
 
@@ -264,7 +294,10 @@ class RuleDelivery:
             conditions = with_condition([*_maps(conditions)], works, now_ms=now_ms)
         waiting = sum(1 for message in self._waiting(rule_of(obj)) if waits(message))
         counts: JsonObject = {"successMessages": 0, "failMessages": 0, "errors": []}
-        return {**obj, "status": {**counts, **status, "conditions": conditions, "waitingMessages": waiting}}
+        told: JsonObject = {**counts, **status, "conditions": conditions, "waitingMessages": waiting}
+        if tally.dropped:
+            told["droppedMessages"] = int_at(status, "droppedMessages") + tally.dropped
+        return {**obj, "status": told}
 
     # --- what wakes it ------------------------------------------------------------------------------------
 

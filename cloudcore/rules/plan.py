@@ -24,6 +24,10 @@ PATIENCE: Final = 5
 LATER: Final = frozenset({401, 403, 404, 405, 407, 408, 409, 421, 423, 425, 429})
 """Answers of the 400s that may be others tomorrow: whoever runs the target mends a path, a password, a limit."""
 REASON_LENGTH_MAX: Final = 256
+DEAD_MAX: Final = 1000
+"""Messages of one rule that were given up and are kept for people to look at."""
+DEAD_LENGTH_MAX: Final = 8 * 1024 * 1024
+"""Of their payloads together, as text."""
 
 
 class Answered(Frozen):
@@ -108,6 +112,22 @@ def next_step(messages: Sequence[JsonObject], *, within_s: int, now_ms: int) -> 
         if not _steps_aside(message):
             break
     return Wait(until_ms=until_ms)
+
+
+def beyond(messages: Sequence[JsonObject]) -> list[JsonObject]:
+    """Which of those that were given up have no room any more: the newest are kept. `messages`: of one rule, in
+    order."""
+    gone: list[JsonObject] = []
+    count = size = 0
+    for message in reversed(messages):
+        if waits(message) or bool_at(message, "spec", "redeliver"):
+            continue
+        count += 1
+        size += len(str_at(message, "spec", "payload")) + len(str_at(message, "spec", "payloadBase64"))
+        if count > DEAD_MAX or size > DEAD_LENGTH_MAX:
+            gone.append(message)
+    gone.reverse()
+    return gone
 
 
 def deadline_ms(message: JsonObject, *, within_s: int) -> int:

@@ -98,6 +98,29 @@ async def test_beyond_the_room_of_a_node_messages_fail_and_are_counted() -> None
         assert fleet.hub.bounds.refusals == {"message-room": 2}
 
 
+async def test_messages_that_were_given_up_leave_the_room_of_their_node_to_new_ones() -> None:
+    settings = HubSettings(
+        sync=SETTINGS.sync, liveness=SETTINGS.liveness, places=SETTINGS.places, bounds=BoundSettings(messages_max=2)
+    )
+    async with a_fleet(settings=settings) as fleet:
+        await fleet.create(RULES, "x", spec=SPEC)
+        async with fleet.gateway() as gateway:
+            for number in range(2):
+                await tell(gateway, str(number).encode())
+            await told(gateway)
+            for each in waiting(fleet):
+                await fleet.objects.update(
+                    fleet.kind(MESSAGES),
+                    fleet.kind(MESSAGES).key("ns", each["metadata"]["name"]),
+                    lambda obj: {**obj, "status": {"phase": "Dead"}},
+                    subresource="status",
+                )
+            await tell(gateway, b"new")
+            await told(gateway)
+        assert [each["spec"]["payload"] for each in waiting(fleet)] == ["0", "1", "new"]
+        assert not fleet.hub.bounds.refusals
+
+
 async def test_a_gateway_holds_its_rules_with_their_endpoints_and_learns_of_changes() -> None:
     async with a_fleet() as fleet:
         await fleet.create("ruleendpoints.rules.kubeedge.io", "e", spec={"ruleEndpointType": "eventbus"})

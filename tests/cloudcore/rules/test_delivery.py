@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any
 
 import pytest
@@ -27,10 +27,15 @@ class Desk:
         self.answers: list[Answer] = []
         """What it answers, one after the other; 200 after that."""
         self.got: list[tuple[str, bytes, Mapping[str, str]]] = []
+        self.after_first: Callable[[], Awaitable[None]] | None = None
+        """Done while the first message is on its way."""
 
     async def __call__(self, target: Target, body: bytes, headers: Mapping[str, str], /) -> Answer:
         answer = self.answers.pop(0) if self.answers else Answered(status=200, body=b"thanks")
         self.got.append((target.url, body, headers))
+        if self.after_first is not None:
+            change, self.after_first = self.after_first, None
+            await change()
         return answer
 
     @property
@@ -200,3 +205,41 @@ async def test_nothing_is_written_while_nothing_happens(town: Town) -> None:
     await town.later(TELL_S)
     await town.later(TELL_S)
     assert town.world.get(RULES, "x")["metadata"]["resourceVersion"] == revision
+
+
+async def test_what_was_given_up_and_nobody_looks_at_makes_room_and_is_counted(
+    town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cloudcore.rules.plan.DEAD_MAX", 2)
+    town.desk.answers = [Answered(status=400)] * 4
+    for number in range(4):
+        await town.tell(str(number))
+    await town.settle()
+    await town.later(TELL_S)
+    assert sorted(town.phases()) == ["m3", "m4"]
+    assert town.world.get(RULES, "x")["status"]["droppedMessages"] == 2
+    assert town.counts() == (0, 4, 0)
+
+
+async def test_a_rule_that_is_changed_while_it_delivers_goes_to_its_new_target_at_once(town: Town) -> None:
+    async def change() -> None:
+        await town.world.set_spec(RULES, "x", targetResource={"resource": "https://new.example"})
+
+    town.desk.after_first = change
+    for number in range(3):
+        await town.tell(str(number))
+    await town.settle()
+    assert [url for url, _, _ in town.desk.got] == ["http://a.example/b"] + ["https://new.example"] * 2
+    assert town.desk.bodies == [b"0", b"1", b"2"]
+
+
+async def test_an_endpoint_that_becomes_another_while_it_delivers_stops_it_at_once(town: Town) -> None:
+    async def change() -> None:
+        await town.world.set_spec(ENDPOINTS, "r", ruleEndpointType="eventbus")
+
+    town.desk.after_first = change
+    for number in range(3):
+        await town.tell(str(number))
+    await town.settle()
+    assert town.desk.bodies == [b"0"]
+    assert town.condition("Ready")[0] == "False"

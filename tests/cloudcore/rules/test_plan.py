@@ -8,6 +8,8 @@ from hypothesis import strategies as st
 
 from cloudcore.rules.plan import (
     BACKOFF_S_MAX,
+    DEAD_LENGTH_MAX,
+    DEAD_MAX,
     PATIENCE,
     Answer,
     Answered,
@@ -17,6 +19,7 @@ from cloudcore.rules.plan import (
     Unreached,
     Wait,
     after,
+    beyond,
     given_up,
     in_order,
     next_step,
@@ -133,3 +136,19 @@ def test_one_that_was_given_up_is_tried_again_where_somebody_wants_it() -> None:
     later_ms = NOW_MS + 2 * 3_600_000
     again: JsonObject = {**dead, "status": revived(wanted, within_s=WITHIN_S, now_ms=later_ms)}
     assert next_step([again], within_s=WITHIN_S, now_ms=later_ms) == Send(message=again)
+
+
+def test_of_what_was_given_up_the_newest_are_kept() -> None:
+    dead = [message(order, phase="Dead") for order in range(DEAD_MAX + 2)]
+    wanted: JsonObject = {**dead[1], "spec": {"redeliver": True}}
+    waiting = message(7)
+    assert beyond([dead[0], wanted, waiting, *dead[2:]]) == [dead[0]]
+    assert beyond(dead[2:]) == []
+
+
+def test_large_messages_that_were_given_up_have_less_room() -> None:
+    half: JsonObject = {"payload": "x" * (DEAD_LENGTH_MAX // 2)}
+    dead: list[JsonObject] = [
+        {**message(order, phase="Dead"), "spec": {**half, "order": order}} for order in range(3)
+    ]
+    assert beyond(dead) == dead[:1]
