@@ -52,6 +52,7 @@ from skerry.objects.commands import CAPABILITY, DeviceMethod, DeviceRefresh, Pod
 from skerry.objects.device_questions import DEVICES
 from skerry.objects.logs import LOGS
 from skerry.objects.rule_calls import CALLS
+from skerry.objects.rules import NO_BROKER
 from skerry.ports import Clock, Ids
 from skerry.sync.dial import Way
 from skerry.sync.edge import EdgeState
@@ -380,7 +381,7 @@ def _link(
             ids=ground.ids,
             streams=streams,
             body_streams=body_streams,
-            capabilities=(CAPABILITY,),
+            capabilities=(CAPABILITY, *(() if ground.rules else (NO_BROKER,))),
             doubted=ground.doubted,
             heard=ground.time.hear,
             knows_time=lambda: ground.time.trusted,

@@ -47,7 +47,7 @@ from skerry.objects.reports import (
     SeriesGapReport,
 )
 from skerry.objects.rules import GROUP as RULE_GROUP
-from skerry.objects.rules import RuleMessage, counted, rule_of
+from skerry.objects.rules import NO_BROKER, RuleMessage, counted, rule_of
 from skerry.objects.scheme import Kind, Scheme
 from skerry.objects.times import time_text
 from skerry.objects.twins import (
@@ -73,7 +73,7 @@ READING_BYTES_MAX: Final = 16 * 1024
 _PROPERTY_LENGTH_MAX: Final = 253
 _WHY_LENGTH_MAX: Final = 1024
 """Of a reading that is bad; the rest is cut."""
-_ASKED_FOR: Final = frozenset({CAPABILITY, LOGS})
+_ASKED_FOR: Final = frozenset({CAPABILITY, LOGS, NO_BROKER})
 """Of what agents say that they can, what the cloud may ask them for; what else they say is not kept."""
 _NAMESPACE_OF_NODE_EVENTS: Final = "default"
 """Where Kubernetes keeps the events of cluster-scoped objects."""

@@ -35,6 +35,7 @@ from cloudcore.rules.posting import Post, Target, headers_of, target_of
 from cloudcore.runtime.informer import MESSAGES_BY_RULE, Keys, Seen
 from cloudcore.runtime.manager import Tools
 from skerry.errors import ConflictError, NotFoundError, ProtocolError
+from skerry.objects.commands import CAPABILITIES
 from skerry.objects.conditions import Condition, condition_of, with_condition
 from skerry.objects.json import JsonObject, int_at, map_at, maps_at, str_at, str_map_at
 from skerry.objects.meta import Key, being_deleted, name_of, namespace_of, uid_of
@@ -42,6 +43,7 @@ from skerry.objects.rules import (
     ENDPOINTS,
     EVENT_BUS,
     MESSAGES,
+    NO_BROKER,
     REST,
     RULES,
     WITHIN_S,
@@ -92,6 +94,7 @@ class RuleDelivery:
             Keys(resource=RULES, keys=lambda change: [] if change.deleted else [change.key]),
             Keys(resource=MESSAGES, keys=_rule_of_message),
             Keys(resource=ENDPOINTS, keys=self._rules_at),
+            Keys(resource="nodes", keys=self._rules_of),
         ]
 
     async def reconcile(self, key: Key) -> float | None:
@@ -124,7 +127,15 @@ class RuleDelivery:
             return Condition(type="Ready", status="False", reason="DoesNotFit", message="; ".join(faults)), False
         text = f"from {source} to {target}"
         carries = (source, target) == (EVENT_BUS, REST)
+        if source == EVENT_BUS and self._lacks_broker(rule.node):
+            text = f"node {rule.node} has no MQTT broker (edgecore run --mqtt-broker): it hears nothing"
+            return Condition(type="Ready", status="False", reason="NoBroker", message=text), carries
         return Condition(type="Ready", status="True", reason="EndpointsFit", message=text), carries
+
+    def _lacks_broker(self, node: str) -> bool:
+        """What was heard while it had one is delivered all the same."""
+        stored = self._tools.cache.read(Key("nodes", "", node))
+        return stored is not None and NO_BROKER in _capabilities(self._tools.cache.obj(stored)).split(",")
 
     # --- messages -----------------------------------------------------------------------------------------
 
@@ -308,6 +319,19 @@ class RuleDelivery:
             rule = rule_of(cache.obj(stored))
             if name in (rule.source, rule.target):
                 yield stored.key
+
+    def _rules_of(self, change: Seen) -> Iterable[Key]:
+        """Those of a node whose agent says something else of itself."""
+        if _capabilities(change.before) == _capabilities(change.after):
+            return
+        cache = self._tools.cache
+        for stored in cache.select(RULES):
+            if rule_of(cache.obj(stored)).node == change.key.name:
+                yield stored.key
+
+
+def _capabilities(node: JsonObject | None) -> str:
+    return str_at(map_at(node or {}, "metadata", "annotations"), CAPABILITIES)
 
 
 def _is_news(rule: JsonObject, ready: Condition, tally: _Tally) -> bool:

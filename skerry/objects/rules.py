@@ -47,6 +47,9 @@ SHARED_TOPICS: Final = ("SYS/", "$hw/events/upload/")
 """Topics on which KubeEdge's apps tell what is for the cloud: a rule that names one of them means it as written,
 where all others are below their rule's namespace."""
 
+NO_BROKER: Final = "no-broker"
+"""What an agent says of itself, among what it can, where it has no MQTT broker: older ones say nothing of it."""
+
 MESSAGE: Final = "rule_message"
 """The kind of report in which a gateway tells a message."""
 PAYLOAD_BYTES_MAX: Final = 256 * 1024

@@ -12,8 +12,10 @@ from cloudcore.registry.routes import fitting_rules
 from cloudcore.rules.delivery import TELL_S, RuleDelivery
 from cloudcore.rules.plan import Answer, Answered, Unreached
 from cloudcore.rules.posting import Target
+from skerry.objects.commands import CAPABILITIES
 from skerry.objects.conditions import condition_of
-from skerry.objects.json import JsonObject
+from skerry.objects.json import JsonObject, map_at
+from skerry.objects.meta import Key
 from skerry.objects.rules import ENDPOINTS, MESSAGES, RULES
 from skerry.objects.times import time_text
 from tests.cloudcore.registry.test_routes import UP, endpoint, rule
@@ -243,3 +245,23 @@ async def test_an_endpoint_that_becomes_another_while_it_delivers_stops_it_at_on
     await town.settle()
     assert town.desk.bodies == [b"0"]
     assert town.condition("Ready")[0] == "False"
+
+
+async def test_a_rule_says_that_its_gateway_has_no_broker_and_delivers_what_it_has(town: Town) -> None:
+    await town.settle()
+    assert town.condition("Ready")[0] == "True"
+    annotations: JsonObject = {CAPABILITIES: "commands,no-broker"}
+    await town.world.create("nodes", {"metadata": {"name": "eu-1", "annotations": annotations}})
+    await town.tell("one")
+    await town.settle()
+    status, message = town.condition("Ready")
+    assert status == "False"
+    assert "eu-1 has no MQTT broker" in message
+    assert town.desk.bodies == [b"one"]
+
+    def with_one(node: JsonObject) -> JsonObject:
+        return {**node, "metadata": {**map_at(node, "metadata"), "annotations": {CAPABILITIES: "commands"}}}
+
+    await town.world.objects.update(town.world.kind("nodes"), Key("nodes", "", "eu-1"), with_one)
+    await town.settle()
+    assert town.condition("Ready")[0] == "True"
