@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 from urllib.parse import quote, urlsplit
 
@@ -18,6 +17,7 @@ from devices.fields import map_in, refuse_unknown, text_in
 from devices.http.config import Origin, Tls, origin_of, split, target_of
 from devices.mqtt.config import Broker
 from skerry.errors import InvalidError
+from skerry.frozen import Frozen
 from skerry.objects.device_models import properties_in
 from skerry.objects.json import JsonObject, bool_at, decode_object, encode_object, int_at, map_at, str_at
 
@@ -37,8 +37,7 @@ _LINE: Final = re.compile(r"[^\x00-\x1f]{1,200}")
 Format: TypeAlias = Literal["kubeedge", "json"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HttpPush:
+class HttpPush(Frozen):
     origin: Origin
     target: str
     tls: Tls
@@ -48,16 +47,14 @@ class HttpPush:
     token_file: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MqttPush:
+class MqttPush(Frozen):
     broker: Broker
     topic: str
     qos: int
     retained: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class InfluxPush:
+class InfluxPush(Frozen):
     """InfluxDB 2, by its line protocol."""
 
     http: HttpPush
@@ -66,8 +63,7 @@ class InfluxPush:
     field: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PushTarget:
+class PushTarget(Frozen):
     """One place to which a property's readings go."""
 
     method: str
@@ -87,8 +83,7 @@ class PushTarget:
                 return str(self.to.http.origin)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Told:
+class Told(Frozen):
     """A reading as it is pushed."""
 
     namespace: str

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 
 from cloudcore.sinks.halving import Refusal, Sent
 from cloudcore.store.port import StoredRecord
 from skerry.errors import UnavailableError
+from skerry.frozen import Frozen, replace
 from skerry.objects.conditions import Condition
 from skerry.objects.json import JsonObject, int_at, map_at, str_at
 from skerry.objects.meta import generation_of
@@ -17,8 +17,7 @@ class HeldError(UnavailableError):
     """Every row that was tried is refused: nothing is passed over."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Progress:
+class Progress(Frozen):
     """How far a sink is."""
 
     cursor: int
@@ -73,8 +72,7 @@ class Progress:
         return counts | ({"lastRefused": self.last_refused} if self.last_refused else {})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Held:
+class Held(Frozen):
     """Rows behind the cursor that were all refused, one by one, and what lies between them."""
 
     first: Refusal

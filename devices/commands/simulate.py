@@ -11,7 +11,6 @@ import contextlib
 from collections.abc import Sequence
 
 import click
-from skerry.objects.yaml_reader import read_documents
 
 from devices.bus import Request
 from devices.codec import encode
@@ -28,6 +27,7 @@ from skerry.clocks import SystemClock, SystemIds
 from skerry.errors import BadRequestError, InvalidError, UnavailableError
 from skerry.frozen import Frozen, replace
 from skerry.objects.twins import Value, parse_value
+from skerry.objects.yaml_reader import read_documents
 from skerry.ports import Clock
 
 _FAULTS = "; ".join(f"{name}: {what}" for name, what in FAULTS.items())

@@ -19,9 +19,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Protocol, cast
 
-from skerry.mqtt.limits import Limits
-from skerry.mqtt.outbound import Close, Send
-
 from edgecore.broker.journal import Journal
 from skerry.errors import UnavailableError
 from skerry.frozen import Frozen, field
@@ -30,6 +27,8 @@ from skerry.mqtt.broker import Broker, Guard
 from skerry.mqtt.codec import Decoder, encode
 from skerry.mqtt.kept import Changes, Message
 from skerry.mqtt.ledger import joined
+from skerry.mqtt.limits import Limits
+from skerry.mqtt.outbound import Close, Send
 from skerry.mqtt.packets import V3, V5, Connack, Connect, Farewell, Packet, PacketError, Reason
 from skerry.ports import Clock, Ids
 

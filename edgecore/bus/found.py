@@ -11,13 +11,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from devices.mqtt.discovery import DISCOVERED, Discovered, Found, Place
 from devices.mqtt.discovery import discover as announced
 from edgecore.bus.topics import DeviceRequest, parse_topic, subscriptions
 from skerry.errors import InvalidError
+from skerry.frozen import Frozen
 from skerry.objects.json import Json, JsonObject, dig, map_at, maps_at, str_at
 from skerry.objects.meta import name_of, namespace_of
 
@@ -35,8 +35,7 @@ _NAME: Final = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _PROPERTY: Final = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,62})?")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Known:
+class Known(Frozen):
     """What this gateway has."""
 
     names: frozenset[tuple[str, str]]

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from skerry.objects.events import event_object as told_event
-
 from skerry.frozen import Frozen
+from skerry.objects.events import event_object as told_event
 from skerry.objects.json import JsonObject, map_at
 from skerry.objects.reports import EVENT, EventReport
 

@@ -7,8 +7,9 @@ counted. What people are told changes rarely: a place that fails now and then is
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import Final
+
+from skerry.frozen import Frozen, replace
 
 REFUSALS_MAX: Final = 5
 """With the pauses between them that is half a minute: long enough for a server that is being set up."""
@@ -19,8 +20,7 @@ NEVER_TAKEN: Final = frozenset({400, 405, 411, 413, 414, 415, 422})
 """HTTP's answers to what a request is. The others may be of a moment, or of who asks (RFC 9110, 15.5)."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PushSettings:
+class PushSettings(Frozen):
     """How patient it is."""
 
     retry_s_min: float = 1.0
@@ -28,8 +28,7 @@ class PushSettings:
     """A place that comes back after a night is noticed within a minute."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Progress:
+class Progress(Frozen):
     """How a queue does."""
 
     failures: int = 0

@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Container, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from typing import Final, TypeAlias
 
 from devices.mqtt.config import Broker
@@ -23,6 +22,7 @@ from edgecore.push.plan import Progress, PushSettings
 from edgecore.store.port import EdgeBatch, NewReport, Push, Pushed, PushQueue
 from edgecore.store.shell import AsyncEdgeStore
 from skerry.errors import UnavailableError
+from skerry.frozen import Frozen, field, replace
 from skerry.objects.device_models import DEVICES, MODELS
 from skerry.objects.events import event_object
 from skerry.objects.json import JsonObject, decode_object, str_at
@@ -47,8 +47,7 @@ Targets: TypeAlias = "Mapping[tuple[str, str], tuple[PushTarget, ...]]"
 """By queue and property."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PushParts:
+class PushParts(Frozen):
     """What it is made of."""
 
     node: str
@@ -61,8 +60,7 @@ class PushParts:
     settings: PushSettings = field(default_factory=PushSettings)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class QueueSight:
+class QueueSight(Frozen):
     """A queue as people see it."""
 
     device: Key

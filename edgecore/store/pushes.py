@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Final
 
 from edgecore.store.port import ROW_OVERHEAD_BYTES, EdgeBatch, NewPush, Push, PushQueue
+from skerry.frozen import replace
 
 DROPPED_AT_ONCE: Final = 1000
 """By one transaction, or a few more; the next one goes on. So many are read to make room for one that is large."""

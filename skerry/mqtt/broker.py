@@ -14,9 +14,9 @@ Source: MQTT Version 5.0 and MQTT Version 3.1.1 (OASIS).
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import replace
 from typing import Final, Protocol, assert_never
 
+from skerry.frozen import replace
 from skerry.mqtt.codec import forwarded
 from skerry.mqtt.kept import Changes, Delivery, Kept, Message, Subscription
 from skerry.mqtt.ledger import Ledger, keeps

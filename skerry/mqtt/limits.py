@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from skerry.frozen import Frozen
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
+
+class Limits(Frozen):
     """Of everything that a broker holds. What each is for, and what happens there, stands beside it."""
 
     connections: int = 200

@@ -8,9 +8,9 @@ is to be sent, in order, until somebody takes it. Source: MQTT 5.0, sections 4.3
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from typing import TypeAlias
 
+from skerry.frozen import Frozen, replace
 from skerry.mqtt.codec import encode
 from skerry.mqtt.kept import Delivery, Message, Stage
 from skerry.mqtt.ledger import Ledger
@@ -20,8 +20,7 @@ from skerry.mqtt.room import Room
 from skerry.mqtt.session import Session, is_expired
 
 
-@dataclass(frozen=True, slots=True)
-class Send:
+class Send(Frozen, kw_only=False):
     connection: int
     packet: Packet
     droppable: bool = False
@@ -30,8 +29,7 @@ class Send:
     """For what changed until now to be durable; else it may be sent before what waits, once the client is let in."""
 
 
-@dataclass(frozen=True, slots=True)
-class Close:
+class Close(Frozen, kw_only=False):
     connection: int
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from skerry.frozen import replace
 from skerry.sync.cloud import CloudState
 from skerry.sync.edge import PING_HEARTBEATS, EdgeState
 from skerry.sync.effects import DatedReport

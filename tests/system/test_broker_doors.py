@@ -10,7 +10,6 @@ import socket
 import subprocess
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, closing
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -24,6 +23,7 @@ from edgecore.broker.embedded import Embedding, open_embedded
 from edgecore.broker.users import add_user
 from skerry.clocks import SystemClock, SystemIds
 from skerry.errors import InvalidError, UnavailableError
+from skerry.frozen import replace
 from tests.system.certificates import NOW
 
 PUB: Final = shutil.which("mosquitto_pub")

@@ -15,7 +15,6 @@ import urllib.parse
 import urllib.request
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -30,6 +29,7 @@ from cloudcore.sinks.port import RefusedRowsError
 from cloudcore.sinks.postgres import PostgresReceiver
 from cloudcore.sinks.rows import Row
 from skerry.errors import UnavailableError
+from skerry.frozen import replace
 from skerry.objects.json import JsonObject, str_at
 from skerry.objects.times import ms_at
 from tests.cloudcore.sinks.test_forms import HOLE, ROW

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 import pytest
@@ -15,6 +15,7 @@ from cloudcore.sinks.mqtt import MqttReceiver
 from cloudcore.sinks.port import RefusedRowsError, SlowError
 from cloudcore.sinks.rows import Row
 from skerry.errors import UnavailableError
+from skerry.frozen import replace
 from skerry.objects.json import JsonObject
 from tests.cloudcore.sinks.test_forms import HOLE, ROW
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
@@ -20,6 +20,7 @@ from cloudcore.sinks import postgres
 from cloudcore.sinks.port import RefusedRowsError, SlowError
 from cloudcore.sinks.postgres import PostgresReceiver
 from skerry.errors import UnavailableError
+from skerry.frozen import replace
 from skerry.objects.json import JsonObject
 from tests.cloudcore.sinks.test_forms import AT_MS, HOLE, ROW
 

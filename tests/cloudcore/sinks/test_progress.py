@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import pytest
 
@@ -13,6 +13,7 @@ from cloudcore.sinks.progress import Held, HeldError, Progress, failing, paused,
 from cloudcore.sinks.rows import Row
 from cloudcore.store.port import StoredRecord
 from skerry.errors import UnavailableError
+from skerry.frozen import replace
 from skerry.objects.json import JsonObject
 from tests.cloudcore.sinks.test_forms import ROW
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,6 +13,7 @@ from devices.snmp import client
 from devices.snmp.client import Engines
 from devices.snmp.config import Access, Target
 from skerry.errors import UnavailableError
+from skerry.frozen import replace
 
 pytestmark = pytest.mark.system
 

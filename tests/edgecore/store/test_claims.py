@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from edgecore.store.claims import Claims
 from edgecore.store.packing import Tail, Tails
 from edgecore.store.port import OutboxReport, ReportClass
+from skerry.frozen import replace
 from skerry.objects.blocks import TELEMETRY_BLOCK
 from skerry.objects.spans import Span
 from skerry.sync.ports import Taken

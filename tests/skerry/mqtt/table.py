@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from skerry.mqtt.limits import Limits
-from skerry.mqtt.outbound import Close, Send
-
 from skerry.frozen import replace
 from skerry.mqtt.broker import Broker
 from skerry.mqtt.kept import Changes, DeliveryRow, Kept, Message, SessionRow, Subscription
+from skerry.mqtt.limits import Limits
+from skerry.mqtt.outbound import Close, Send
 from skerry.mqtt.packets import (
     FOREVER,
     V5,

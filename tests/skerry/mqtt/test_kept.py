@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import gc
 import tracemalloc
-from dataclasses import replace
 
 import pytest
 
+from skerry.frozen import replace
 from skerry.mqtt.kept import Message
 from skerry.mqtt.limits import Limits
 from skerry.mqtt.packets import NONE, Properties
