@@ -39,9 +39,10 @@ demo: $(STAMP) apt ## a cloud, two gateways, a PLC and a sensor, a cut link and 
 check: $(STAMP) ## format, lint, types, imports, repo rules, and 200 seeds of simulated disconnection
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
-	@$(BIN)/basedpyright
 	@$(BIN)/lint-imports
-	@$(BIN)/pytest -q tests/repo tests/sim -n $(JOBS)
+	@types=$$(mktemp); $(BIN)/basedpyright >"$$types" 2>&1 & checking=$$!; \
+	  $(BIN)/pytest -q tests/repo tests/sim -n $(JOBS); code=$$?; \
+	  wait $$checking || code=1; cat "$$types"; rm -f "$$types"; exit $$code
 
 test: check apt ## everything: check, unit and contract tests, system tests
 	@$(BIN)/pytest -q --ignore=tests/repo --ignore=tests/sim -m 'not system' -n $(JOBS)
