@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import accumulate
 
 from cloudcore.sinks.halving import Refusal, Sent
 from cloudcore.store.port import StoredRecord
@@ -145,6 +146,13 @@ class Held(Frozen):
 
 def _upto(records: Sequence[StoredRecord], number: int) -> int:
     return sum(1 for record in records if record.number <= number)
+
+
+def within(records: Sequence[StoredRecord], bytes_max: int) -> Sequence[StoredRecord]:
+    """As many of the first of them as have so many bytes together; one at least."""
+    ends = accumulate(len(record.body) for record in records)
+    fitting = sum(1 for end in ends if end <= bytes_max)
+    return records[: max(1, fitting)]
 
 
 def sending(sink: JsonObject) -> Condition:

@@ -20,7 +20,7 @@ from cloudcore.sinks.halving import Sent, send_halving
 from cloudcore.sinks.http import influx, prometheus, secret_of, webhook
 from cloudcore.sinks.mqtt import MqttReceiver
 from cloudcore.sinks.port import Receiver, RefusedRowsError, Secret, SlowError
-from cloudcore.sinks.progress import Held, HeldError, Progress, failing, paused, sending
+from cloudcore.sinks.progress import Held, HeldError, Progress, failing, paused, sending, within
 from cloudcore.sinks.rows import Row, Selector, row_of
 from cloudcore.store.cache import WatchCache
 from cloudcore.store.port import Store, StoredRecord
@@ -50,6 +50,8 @@ REFUSED_MAX: Final = 100
 are tried at each later look."""
 QUICK_S: Final = 5.0
 """A batch that was taken so soon may be larger the next time, where it was made smaller."""
+BYTES_MAX: Final = 4 << 20
+"""Of the records of a batch, or a single one: however many rows somebody wants at once, there is room for them."""
 
 
 class SinkParts(Frozen):
@@ -139,8 +141,8 @@ class SinkTask:
         self._selector = Selector.of(sink)
         self._skips = str_at(sink, "spec", "refusalPolicy") == "Skip"
         self._batch = int_at(sink, "spec", "batch") or BATCH
-        self._size = self._batch
-        """Records that are read at once: fewer where the other side is too slow for more."""
+        self._size = min(self._batch, BATCH)
+        """Records that are read at once: fewer where they are long, or the other side is too slow for more."""
         self._slow = 0
         """Times that it did not answer, one after the other."""
         self._through: int | None = None
@@ -243,6 +245,8 @@ class SinkTask:
         records = await store.tail(after=cursor, limit=self._size)
         if self._through is not None:
             records = [record for record in records if record.number <= self._through] or records
+        if len(few := within(records, BYTES_MAX)) < len(records):
+            records, self._size = few, min(self._size, 2 * len(few))
         if not records:
             self._progress = self._progress.moved((), max(cursor, newest))
             return newest > cursor
@@ -268,7 +272,8 @@ class SinkTask:
             finally:
                 if sent.taken and sent.through < rows[-1].number:
                     self._progress = self._progress.moved(records, sent.through).counted(sent)
-        if self._parts.clock.monotonic_s() - begun_s < QUICK_S:
+        small = 2 * sum(len(record.body) for record in records) <= BYTES_MAX
+        if small and self._parts.clock.monotonic_s() - begun_s < QUICK_S:
             self._size = min(self._batch, 2 * self._size)
         self._slow = 0
         if sent.proves_nothing and not self._skips:

@@ -9,7 +9,7 @@ import pytest
 
 from cloudcore.sinks.halving import Refusal, Sent, send_halving
 from cloudcore.sinks.port import RefusedRowsError
-from cloudcore.sinks.progress import Held, HeldError, Progress, failing, paused, sending
+from cloudcore.sinks.progress import Held, HeldError, Progress, failing, paused, sending, within
 from cloudcore.sinks.rows import Row
 from cloudcore.store.port import StoredRecord
 from skerry.errors import UnavailableError
@@ -109,6 +109,12 @@ def test_when_another_is_taken_they_are_counted_and_passed_over() -> None:
     told = HELD.passed_over(Progress(cursor=10, refused=7, skipped=2, trimmed=4))
     assert (told.cursor, told.refused, told.skipped, told.trimmed) == (14, 9, 3, 5)
     assert told.last_refused.endswith(": no")
+
+
+def test_a_batch_has_no_more_bytes_than_it_may_have_and_one_row_at_least() -> None:
+    found = records(1, 2, 3, 4)
+    assert [len(within(found, most)) for most in (1, 2, 3, 4, 8, 99)] == [1, 1, 1, 2, 4, 4]
+    assert within((), 9) == ()
 
 
 def test_a_status_is_read_back() -> None:

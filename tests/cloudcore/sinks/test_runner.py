@@ -335,6 +335,25 @@ async def test_who_is_too_slow_for_so_many_is_sent_fewer_and_more_again_when_tha
     assert max(lengths[4:]) >= 4
 
 
+async def test_long_rows_are_sent_a_few_at_once_and_short_ones_as_many_as_are_wanted(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cloudcore.sinks.runner.BATCH", 4)
+    body = len(json.dumps({"seq": 1, "value": "1", "type": "INT", "q": "good", "node": "eu-1"}))
+    await append(world, *["d/plc/t"] * 30)
+    await world.create(SINKS, sink(batch=16))
+    short = Fake()
+    async with sending(world, short):
+        await until(lambda: len(short.numbers) == 30)
+    assert [len(call) for call in short.calls] == [4, 8, 16, 2]
+    monkeypatch.setattr("cloudcore.sinks.runner.BYTES_MAX", 3 * body)
+    await append(world, *["d/plc/t"] * 7)
+    long = Fake()
+    async with sending(world, long):
+        await until(lambda: len(long.numbers) == 7)
+    assert [len(call) for call in long.calls] == [3, 3, 1]
+
+
 async def test_what_the_history_gave_up_before_it_was_sent_is_counted(world: World) -> None:
     await world.create(SINKS, sink())
     fake = Fake(away=10**6)
