@@ -19,7 +19,7 @@ from cloudcore.sinks.port import RefusedRowsError, Secret, SlowError
 from cloudcore.sinks.postgres import PostgresReceiver
 from cloudcore.sinks.rows import Row
 from cloudcore.sinks.runner import SINKS, SinkParts, Sinks, receiver_of
-from cloudcore.store.port import Batch, Record
+from cloudcore.store.port import Batch, Record, StoredRecord
 from skerry.errors import FencedError, UnavailableError
 from skerry.objects.json import JsonObject, str_at
 from tests.cloudcore.worlds import World, make_world
@@ -348,10 +348,23 @@ async def test_long_rows_are_sent_a_few_at_once_and_short_ones_as_many_as_are_wa
     assert [len(call) for call in short.calls] == [4, 8, 16, 2]
     monkeypatch.setattr("cloudcore.sinks.runner.BYTES_MAX", 3 * body)
     await append(world, *["d/plc/t"] * 7)
-    long = Fake()
+    long, limits, tail = Fake(), list[int](), world.store.tail
+
+    async def limited(*, after: int, limit: int = 0) -> Sequence[StoredRecord]:
+        limits.append(limit)
+        return await tail(after=after, limit=limit)
+
+    monkeypatch.setattr(world.store, "tail", limited)
     async with sending(world, long):
         await until(lambda: len(long.numbers) == 7)
     assert [len(call) for call in long.calls] == [3, 3, 1]
+    monkeypatch.setattr("cloudcore.sinks.runner.BYTES_MAX", body)
+    await append(world, *["d/plc/t"] * 3)
+    longer = Fake()
+    limits.clear()
+    async with sending(world, longer):
+        await until(lambda: len(longer.numbers) == 3)
+    assert [len(call) for call in longer.calls] == [1, 1, 1] and limits[:3] == [4, 2, 2], "no more is read than goes"
 
 
 async def test_what_the_history_gave_up_before_it_was_sent_is_counted(world: World) -> None:
