@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Final
 
 import psycopg
-from psycopg import sql
+from psycopg import pq, sql
 from psycopg.conninfo import make_conninfo
 
 from cloudcore.registry.validation.sinks import is_here
@@ -41,6 +41,13 @@ ROOTS: Final = (
 """Where systems have their authorities: libpq wants a file."""
 _NONE: Final = "/dev/null/none"
 """No file, also none in a home."""
+_UNSAID: Final = {
+    "min_protocol_version": "3.0",
+    "max_protocol_version": "3.0",
+    "require_auth": "scram-sha-256,md5,password,none",
+    "sslcertmode": "disable",
+}
+"""What stands for nothing said, where an empty word does not. Nobody is shown a ticket or a certificate of ours."""
 _COLUMNS: Final = (
     "epoch",
     "number",
@@ -127,21 +134,18 @@ class PostgresReceiver:
         """All that libpq would else take from somewhere; the file of the authorities is there meanwhile."""
         host = str_at(self._spec, "postgres", "host")
         parameters: dict[str, str | int] = {
+            **_of_nobody(),
             "host": host,
-            "hostaddr": "",
             "port": int_at(self._spec, "postgres", "port") or PORT,
             "dbname": str_at(self._spec, "postgres", "database"),
             "user": self._secret["username"],
             "password": self._secret.get("password", ""),
             "passfile": _NONE,
-            "options": "",
             "application_name": "skerry",
             "connect_timeout": CONNECT_S,
-            "gssencmode": "disable",
             "sslcert": _NONE,
             "sslkey": _NONE,
             "sslcrl": _NONE,
-            "target_session_attrs": "any",
             "client_encoding": "utf8",
         }
         own = self._secret.get("ca.crt", "")
@@ -190,6 +194,17 @@ class PostgresReceiver:
 async def _close(connection: psycopg.AsyncConnection[tuple[object, ...]]) -> None:
     with suppress(psycopg.Error):
         await connection.close()
+
+
+def _of_nobody() -> dict[str, str]:
+    """Every option that libpq would take from a variable of the environment, as it is without one; but for `service`,
+    which fills only what nobody says."""
+    found: dict[str, str] = {}
+    for option in pq.Conninfo.get_defaults():
+        name = option.keyword.decode()
+        if option.envvar is not None and name != "service":
+            found[name] = _UNSAID.get(name, "") if option.compiled is None else option.compiled.decode()
+    return found
 
 
 def _write(path: Path, text: str) -> None:

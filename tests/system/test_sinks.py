@@ -384,6 +384,20 @@ async def written(receiver: PostgresReceiver, *rows: Row) -> None:
         await receiver.close()
 
 
+HOSTILE = {
+    "PGPASSWORD": PASSWORD,
+    "PGHOSTADDR": "10.255.255.1",
+    "PGSSLMODE": "disable",
+    "PGSSLNEGOTIATION": "direct",
+    "PGREQUIREAUTH": "gss",
+    "PGCHANNELBINDING": "require",
+    "PGTARGETSESSIONATTRS": "read-only",
+    "PGMINPROTOCOLVERSION": "3.2",
+    "PGOPTIONS": "-c default_transaction_read_only=on",
+}
+"""Of somebody who speaks with another database from where the cloud runs."""
+
+
 async def test_a_role_that_may_only_insert_is_enough_and_certificates_are_checked(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -392,10 +406,13 @@ async def test_a_role_that_may_only_insert_is_enough_and_certificates_are_checke
         spec: JsonObject = {"postgres": database_of(server, name, "plant")}
         owner = {"username": "postgres", "password": PASSWORD}
         writer = {"username": "writer", "password": "w"}
-        monkeypatch.setenv("PGPASSWORD", PASSWORD)
+        for variable, value in HOSTILE.items():
+            monkeypatch.setenv(variable, value)
         await written(PostgresReceiver(spec, owner, epoch="e"), ROW)
         with pytest.raises(UnavailableError, match="no password"):
             await written(PostgresReceiver(spec, {"username": "postgres"}, epoch="e"), ROW)
+        for variable in HOSTILE:
+            monkeypatch.delenv(variable)
         server.run_sql("CREATE ROLE writer LOGIN PASSWORD 'w'; GRANT INSERT ON plant TO writer", name)
         await written(PostgresReceiver(spec, writer, epoch="e"), replace(ROW, number=9), HOLE)
         server.run_sql("ALTER TABLE plant ADD CHECK (value < 1000)", name)

@@ -12,7 +12,7 @@ from typing import Any, cast
 
 import psycopg
 import pytest
-from psycopg import errors
+from psycopg import errors, pq
 from psycopg.conninfo import conninfo_to_dict
 
 from cloudcore.pki.certificates import certificate_pem, new_authority
@@ -95,12 +95,17 @@ async def send(spec: JsonObject, secret: dict[str, str], *rows: Any) -> None:
 async def test_all_that_libpq_would_take_from_elsewhere_is_given(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("PGPASSWORD", "PGHOSTADDR", "PGOPTIONS", "PGSSLMODE", "PGPASSFILE", "PGSSLCERT"):
+    variables = [option.envvar.decode() for option in pq.Conninfo.get_defaults() if option.envvar]
+    assert {"PGPASSWORD", "PGHOSTADDR", "PGOPTIONS", "PGSSLMODE", "PGREQUIREAUTH", "PGSSLCERT"} <= set(variables)
+    for name in variables:
         monkeypatch.setenv(name, "of-the-cloud")
     await send(sink(port=5433), {"username": "skerry"})
     (given,) = server.conninfos
     assert (given["host"], given["port"], given["dbname"], given["user"]) == ("db.example", "5433", "plant", "skerry")
     assert (given["password"], given["hostaddr"], given["options"]) == ("", "", "")
+    assert "of-the-cloud" not in given.values()
+    said = {option.keyword.decode() for option in pq.Conninfo.get_defaults() if option.envvar}
+    assert said - given.keys() == {"service"}
     for name in ("passfile", "sslcert", "sslkey", "sslcrl"):
         assert not Path(str(given[name])).exists(), name
     assert given["sslmode"] == "verify-full"
