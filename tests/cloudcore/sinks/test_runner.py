@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -18,10 +19,12 @@ from cloudcore.sinks.mqtt import MqttReceiver
 from cloudcore.sinks.port import RefusedRowsError, Secret, SlowError
 from cloudcore.sinks.postgres import PostgresReceiver
 from cloudcore.sinks.rows import Row
-from cloudcore.sinks.runner import SINKS, SinkParts, Sinks, receiver_of
+from cloudcore.sinks.runner import SINKS, SinkParts, Sinks, SinkTask, receiver_of
 from cloudcore.store.port import Batch, Record, StoredRecord
 from skerry.errors import FencedError, UnavailableError
 from skerry.objects.json import JsonObject, str_at
+from skerry.objects.meta import Key
+from skerry.objects.times import ms_at
 from tests.cloudcore.worlds import World, make_world
 
 
@@ -333,6 +336,65 @@ async def test_who_is_too_slow_for_so_many_is_sent_fewer_and_more_again_when_tha
     lengths = [len(call) for call in fake.calls]
     assert lengths[:4] == [8, 8, 4, 2], "once more the same, as it may have arrived"
     assert max(lengths[4:]) >= 4
+
+
+async def test_who_stays_slow_is_sent_no_more_than_he_takes(world: World) -> None:
+    await append(world, *["d/plc/t"] * 12)
+    await world.create(SINKS, sink(batch=8))
+    fake = Fake(rows_max=2)
+    taken = fake.send
+
+    async def send(rows: Sequence[Row]) -> int:
+        world.clock.advance(10)
+        return await taken(rows)
+
+    fake.send = send
+    async with sending(world, fake):
+        await until(lambda: status(world).get("cursor") == 12)
+    assert [len(call) for call in fake.calls] == [8, 8, 4, *[2] * 6]
+
+
+async def test_one_slow_answer_now_and_then_is_no_reason_to_send_less(world: World) -> None:
+    await append(world, *["d/plc/t"] * 24)
+    await world.create(SINKS, sink(batch=8))
+    fake = Fake()
+    taken, tried = fake.send, Counter[int]()
+
+    async def send(rows: Sequence[Row]) -> int:
+        tried[rows[0].number] += 1
+        if tried[rows[0].number] == 1:
+            fake.calls.append([row.number for row in rows])
+            raise SlowError("no answer in time")
+        return await taken(rows)
+
+    fake.send = send
+    async with sending(world, fake):
+        await until(lambda: status(world).get("cursor") == 24)
+    assert [len(call) for call in fake.calls] == [8] * 6 and fake.numbers == [*range(1, 25)]
+
+
+async def test_when_rows_were_taken_last_is_told_where_some_were(world: World) -> None:
+    await world.create(SINKS, sink())
+    fake = Fake(skips=lambda row: True)
+    async with sending(world, fake):
+        await append(world, "d/plc/t")
+        await until(lambda: status(world).get("skipped") == 1)
+        assert "lastSentTime" not in status(world)
+        fake.skips = lambda row: False
+        await append(world, "d/plc/t")
+        await until(lambda: status(world).get("sent") == 1)
+        assert ms_at(status(world)["lastSentTime"]) // 1000 == world.clock.wall_ms() // 1000
+
+
+async def test_who_works_for_a_sink_that_was_made_anew_says_nothing_to_the_new_one(world: World) -> None:
+    await append(world, "d/plc/t")
+    await world.create(SINKS, sink())
+    parts = SinkParts(
+        objects=world.objects, store=world.store, cache=world.cache, kind=world.kind(SINKS), clock=world.clock
+    )
+    fake = Fake()
+    await SinkTask(parts, Key(SINKS, "d", "s"), "an older uid", world.get(SINKS, "s"), fake.make).run()
+    assert status(world) == {} and fake.numbers == [1]
 
 
 async def test_long_rows_are_sent_a_few_at_once_and_short_ones_as_many_as_are_wanted(
