@@ -70,13 +70,17 @@ def test_what_arrived_is_out_no_more_in_its_own_lane() -> None:
     assert claims.spared("telemetry") == {4, 6, 9}
     claims.arrived(5, 9, ("telemetry",))
     assert claims.spared("telemetry") == {4}
+    claims.arrived(4, 4, ("telemetry",))
+    assert claims.spared("telemetry") == frozenset()
+    given(claims)
     claims.reset(Tails())
     assert claims.spared("telemetry") == frozenset()
 
 
 def test_what_was_not_sent_after_all_and_what_lies_behind_is_spared_no_more() -> None:
     claims = Claims()
-    assert claims.take(lambda: ROWS, ("telemetry",), 0, until=6).items == ROWS[:2]
+    rows = [*ROWS[:2], row(7)]
+    assert claims.take(lambda: rows, ("telemetry",), 0, until=6).items == rows[:2]
     assert claims.spared("telemetry") == {4, 6}
     claims.give_back([6, 7])
     assert claims.spared("telemetry") == {4}
