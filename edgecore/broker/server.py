@@ -52,6 +52,8 @@ UNSENT_BYTES_MAX: Final = 256 * 1024
 """Beyond, messages of QoS 0 for this client are dropped."""
 BUFFER_BYTES_MAX: Final = 1 << 20
 """Beyond, a client that does not read is not read from either."""
+PARTIAL_BYTES_MAX: Final = 16 << 20
+"""Of packets of all clients that have not come whole; beyond, the client with most of it has to go (0x97)."""
 HELD_MAX: Final = 1000
 """Packets that wait for a commit; beyond, the client is not read from."""
 TICK_S: Final = 1.0
@@ -163,6 +165,7 @@ class BrokerServer:
         self._scheduled = False
         self._paths: list[Path] = []
         """Of sockets that are ours."""
+        self._partial_bytes = 0
         self._looks: asyncio.TimerHandle | None = None
         self._dropped_seen = 0
         self._unretained_seen = 0
@@ -230,9 +233,14 @@ class BrokerServer:
     # --- connections --------------------------------------------------------------------------------------
 
     def enter(self, peer: Peer) -> int:
-        """A connection's number; 0 when there are too many."""
+        """A connection's number; 0 when there are too many. Those that have said nothing yet make room for the
+        newest: else whoever opens many and says nothing would keep everybody out."""
         if len(self.peers) >= 2 * self.parts.limits.connections:
-            return 0
+            mute = next((each for each in self.peers.values() if each.is_mute), None)
+            if mute is None:
+                return 0
+            self.leave(mute)
+            mute.abort()
         self._last_number += 1
         self.peers[self._last_number] = peer
         return self._last_number
@@ -241,6 +249,14 @@ class BrokerServer:
         if self.peers.pop(peer.number, None) is not None:
             self.broker.lost(peer.number, self.now_s())
             self.schedule()
+
+    def partial(self, peer: Peer, change: int) -> None:
+        """So much more of what a client sends is not yet a packet."""
+        self._partial_bytes += change
+        if change > 0 and self._partial_bytes > PARTIAL_BYTES_MAX:
+            most = max(self.peers.values(), key=lambda each: each.partial_bytes, default=peer)
+            LOG.warning("broker_full packets that have not come whole take all room bytes=%d", most.partial_bytes)
+            most.refuse(PacketError(Reason.QUOTA, "packets that have not come whole take all room"))
 
     def schedule(self) -> None:
         """What the broker has to say is sent at the end of this turn of the loop."""
@@ -400,6 +416,8 @@ class Peer(asyncio.Protocol):
         """It ends when what it waits for is sent."""
         self._choked = False
         self.number = 0
+        self.partial_bytes = 0
+        """Of what came and is not yet a packet."""
 
     @property
     def version(self) -> int:
@@ -435,6 +453,7 @@ class Peer(asyncio.Protocol):
         self._ended = True
         self._held.clear()
         self.held_bytes = 0
+        self._count_partial(0)
         self._server.leave(self)
 
     # --- what comes ---------------------------------------------------------------------------------------
@@ -461,7 +480,26 @@ class Peer(asyncio.Protocol):
         except PacketError as error:
             self._break(error, now_s)
         self._breathe()
+        self._count_partial(self._decoder.pending)
         server.schedule()
+
+    def _count_partial(self, pending: int) -> None:
+        if self._leaving or self._closing or self._ended:
+            pending = 0
+        change, self.partial_bytes = pending - self.partial_bytes, pending
+        if change:
+            self._server.partial(self, change)
+
+    def refuse(self, error: PacketError) -> None:
+        """It has to go, for the reason that is told."""
+        self._break(error, self._server.now_s())
+        self._server.schedule()
+        self._count_partial(0)
+
+    @property
+    def is_mute(self) -> bool:
+        """It has not said who it is, nor is it being looked at."""
+        return not self._welcome and self._asking is None
 
     @property
     def _is_full(self) -> bool:

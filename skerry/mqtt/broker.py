@@ -18,7 +18,7 @@ from typing import Final, Protocol, assert_never
 
 from skerry.frozen import replace
 from skerry.mqtt.codec import forwarded
-from skerry.mqtt.kept import Changes, Delivery, Kept, Message, Subscription
+from skerry.mqtt.kept import Changes, Delivery, Kept, Message, Subscription, text_bytes
 from skerry.mqtt.ledger import Ledger, keeps
 from skerry.mqtt.limits import Counts, Limits, Totals
 from skerry.mqtt.outbound import Close, Effect, Outbound, Send
@@ -45,7 +45,17 @@ from skerry.mqtt.packets import (
 )
 from skerry.mqtt.room import Room
 from skerry.mqtt.routing import Retained, Routes
-from skerry.mqtt.session import PACKET_IDS, Connection, Session, Telling, is_expired
+from skerry.mqtt.session import (
+    PACKET_ID_BYTES,
+    PACKET_IDS,
+    SESSION_BYTES,
+    Connection,
+    Session,
+    Telling,
+    is_expired,
+    subscription_bytes,
+    will_bytes,
+)
 from skerry.mqtt.telling import Teller
 from skerry.mqtt.topics import SHARE, may_subscribe, shared
 
@@ -110,7 +120,9 @@ class Broker:
     def _restore(self, kept: Kept, now_s: float) -> None:
         for row in kept.sessions:
             session = self._sessions[row.client] = Session(row.client, row.user, self._totals)
-            session.expiry_s, session.will, session.will_due_s = row.expiry_s, row.will, row.will_due_s
+            session.own(SESSION_BYTES)
+            session.expiry_s, session.will_due_s = row.expiry_s, row.will_due_s
+            session.set_will(row.will)
             session.left_s = now_s if row.left_s is None else row.left_s
             if row.left_s is None and row.will is not None:
                 session.will_due_s = now_s + max(row.will.properties.will_delay_s or 0, BACK_S_MAX)
@@ -130,7 +142,7 @@ class Broker:
                 )
         for client, packet_id in kept.received:
             if client in self._sessions:
-                self._sessions[client].received.add(packet_id)
+                self._sessions[client].receive(packet_id)
         for message in kept.retained:
             self._retained.put(message)
         for client, subscription in kept.subscriptions:
@@ -185,6 +197,7 @@ class Broker:
             "messages/received": self.counts.received,
             "messages/sent": self.counts.sent,
             "messages/stored/bytes": self._totals.queued_bytes,
+            "sessions/bytes": self._totals.own_bytes,
             "publish/messages/dropped": self._totals.dropped,
             "publish/messages/refused": self.counts.refused,
         }
@@ -231,7 +244,7 @@ class Broker:
             expiry_s = 0 if packet.clean else FOREVER
         session, resumed = self._admit(client, user, packet, now_s)
         session.expiry_s = expiry_s
-        session.will = packet.will
+        session.set_will(packet.will)
         session.window = packet.properties.receive_max or PACKET_IDS
         session.connection = self._connections[number] = Connection(
             number=number,
@@ -275,11 +288,23 @@ class Broker:
             return Reason.BAD_CLIENT  # a session is its user's: what waits there is for nobody else
         if will is not None and not self._may_publish(user, client, will.topic):
             return Reason.NOT_AUTHORIZED
-        if not self._has_room(user, held, first=first):
+        if not self._has_room(user, held, will, first=first):
             return Reason.QUOTA
         return None
 
-    def _has_room(self, user: str, held: Session | None, *, first: bool) -> bool:
+    def _may_own(self, user: str, own_bytes: int, size: int) -> bool:
+        """Whether a session that holds so much may hold so much more (`Limits.own_bytes`)."""
+        limits, totals = self.limits, self._totals
+        if size <= 0:
+            return True
+        if own_bytes + size > limits.own_bytes:
+            return False
+        of_user = totals.own_bytes_by_user.get(user, 0)
+        return self._guard.comes_first(user) or (
+            of_user + size <= limits.own_bytes_user and totals.own_bytes + size <= limits.own_bytes_total
+        )
+
+    def _has_room(self, user: str, held: Session | None, will: Will | None, *, first: bool) -> bool:
         """For a connection more, and a session where the client has none."""
         limits, kept_free = self.limits, 0 if first else self.limits.reserved
         if held is None or held.connection is None:
@@ -288,6 +313,9 @@ class Broker:
                 return False
             if of_user >= limits.connections_user and not first:
                 return False
+        size = SESSION_BYTES * (held is None) + will_bytes(will) - will_bytes(held.will if held else None)
+        if not self._may_own(user, held.own_bytes if held else 0, size):
+            return False
         if held is not None:
             return True
         of_user = sum(each.user == user for each in self._sessions.values())
@@ -312,6 +340,7 @@ class Broker:
                 self._publish_will(held, now_s)
             self._end_session(held)
         made = self._sessions[client] = Session(client, user, self._totals)
+        made.own(SESSION_BYTES)
         return made, False
 
     def _welcome(self, packet: Connect, assigned: str, *, resumed: bool) -> Connack:
@@ -362,7 +391,7 @@ class Broker:
         if not will or goes_on:
             if will:
                 self._publish_will(session, now_s)
-            session.will = None
+            session.set_will(None)
         elif delay_s:
             session.will_due_s = now_s + delay_s
         else:
@@ -373,7 +402,8 @@ class Broker:
             self._ledger.session(session)
 
     def _publish_will(self, session: Session, now_s: float) -> None:
-        will, session.will, session.will_due_s = session.will, None, None
+        will, session.will_due_s = session.will, None
+        session.set_will(None)
         if will is None or not self._may_publish(session.user, session.client, will.topic):
             return  # there is none, or its right is gone
         first = self._guard.comes_first(session.user)
@@ -434,7 +464,7 @@ class Broker:
 
     def _published(self, connection: Connection, packet: Publish, now_s: float) -> None:
         session = connection.session
-        topic = _topic(connection, packet, self.limits.aliases)
+        topic = _topic(connection, packet, self.limits)
         self.counts.received += 1
         if packet.qos == 2:
             if packet.packet_id in session.received:
@@ -442,15 +472,17 @@ class Broker:
                 return
             if connection.version == V5 and len(session.received) >= self.limits.receive:
                 raise PacketError(Reason.RECEIVE_MAX, f"more than {self.limits.receive} messages without an answer")
+            if not self._may_own(session.user, session.own_bytes, PACKET_ID_BYTES):
+                raise PacketError(Reason.QUOTA, "too many messages that are not released")
         reason = self._take(session, topic, packet, now_s)
         if packet.qos == 1:
             self._out.send(session, Ack(kind=Kind.PUBACK, packet_id=packet.packet_id, reason=reason))
         elif packet.qos == 2:
             if reason < FAILURES:
-                session.received.add(packet.packet_id)
+                session.receive(packet.packet_id)
                 self._ledger.received(session, packet.packet_id, here=True)
             elif connection.version != V5:
-                session.received.add(packet.packet_id)  # 3.1.1 can't say no: what was refused goes the usual way
+                session.receive(packet.packet_id)  # 3.1.1 can't say no: what was refused goes the usual way
             self._out.send(session, Ack(kind=Kind.PUBREC, packet_id=packet.packet_id, reason=reason))
 
     def _take(self, session: Session, topic: str, packet: Publish, now_s: float) -> Reason:
@@ -535,6 +567,9 @@ class Broker:
             return Reason.NOT_AUTHORIZED
         if wanted.filter not in session.subscriptions and len(session.subscriptions) >= self.limits.subscriptions:
             return Reason.QUOTA
+        size = subscription_bytes(wanted.filter)
+        if wanted.filter not in session.subscriptions and not self._may_own(session.user, session.own_bytes, size):
+            return Reason.QUOTA
         return None
 
     def _unsubscribe(self, session: Session, packet: Unsubscribe) -> None:
@@ -575,15 +610,17 @@ class Broker:
                 self._ledger.done(session, delivery)
 
 
-def _topic(connection: Connection, packet: Publish, aliases_max: int) -> str:
+def _topic(connection: Connection, packet: Publish, limits: Limits) -> str:
     """With aliases understood (3.3.2.3.4). Raises `PacketError`."""
     alias = packet.properties.topic_alias
     if alias is None:
         return packet.topic
-    if alias > aliases_max:
-        raise PacketError(Reason.BAD_ALIAS, f"topic alias {alias}; {aliases_max} are allowed")
+    if alias > limits.aliases:
+        raise PacketError(Reason.BAD_ALIAS, f"topic alias {alias}; {limits.aliases} are allowed")
     if packet.topic:
         connection.aliases[alias] = packet.topic
+        if sum(map(text_bytes, connection.aliases.values())) > limits.alias_bytes:
+            raise PacketError(Reason.QUOTA, f"topic aliases of more than {limits.alias_bytes} bytes")
     elif alias not in connection.aliases:
         raise PacketError(Reason.PROTOCOL_ERROR, f"topic alias {alias} stands for nothing")
     return connection.aliases[alias]

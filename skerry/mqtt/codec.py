@@ -62,6 +62,11 @@ class Decoder:
         self.version = 0
         """0 until the CONNECT has said it."""
 
+    @property
+    def pending(self) -> int:
+        """Bytes that are not yet a packet."""
+        return len(self._buffer)
+
     def feed(self, data: bytes) -> None:
         self._buffer += data
 

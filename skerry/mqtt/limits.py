@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from skerry.frozen import Frozen
 
@@ -21,6 +21,13 @@ class Limits(Frozen):
     """Connections and sessions that only those have who come first (`Guard`)."""
     subscriptions: int = 500
     """Of a session; more are refused (0x97)."""
+    own_bytes: int = 2 << 20
+    """Of what a session is itself, without messages: subscriptions, will, and packet ids that are not released. What
+    is more is refused (0x97)."""
+    own_bytes_user: int = 16 << 20
+    """The same of all sessions of a user."""
+    own_bytes_total: int = 40 << 20
+    """The same of all sessions; who comes first has no bound but its sessions'."""
     packet_bytes: int = 1 << 20
     """Of one packet from a client; a longer one ends the connection (0x95)."""
     receive: int = 64
@@ -42,6 +49,8 @@ class Limits(Frozen):
     """Of both, the share that only those have who come first."""
     aliases: int = 32
     """Topic aliases of a connection."""
+    alias_bytes: int = 64 * 1024
+    """Of all topics that they stand for; one more ends the connection (0x97)."""
 
 
 @dataclass(slots=True)
@@ -49,6 +58,8 @@ class Totals:
     """Shared by all sessions of a broker."""
 
     queued_bytes: int = 0
+    own_bytes: int = 0
+    own_bytes_by_user: dict[str, int] = field(default_factory=dict[str, int])
     dropped: int = 0
 
 

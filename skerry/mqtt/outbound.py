@@ -129,8 +129,7 @@ class Outbound:
     def acknowledged(self, session: Session, packet: Ack, now_s: float) -> None:
         number = packet.packet_id
         if packet.kind == Kind.PUBREL:
-            known = number in session.received
-            session.received.discard(number)
+            known = session.release(number)
             self._ledger.received(session, number, here=False)
             reason = Reason.SUCCESS if known else Reason.ID_NOT_FOUND
             self.send(session, Ack(kind=Kind.PUBCOMP, packet_id=number, reason=reason))

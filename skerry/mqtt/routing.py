@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Final
 
 from skerry.frozen import Frozen
 from skerry.mqtt.kept import Message, Subscription
 from skerry.mqtt.limits import Limits
-from skerry.mqtt.session import Session, is_expired
+from skerry.mqtt.session import LEVEL_BYTES, Session, is_expired, subscription_bytes
 from skerry.mqtt.topics import FilterTree, TopicTree, shared
 
 
@@ -59,6 +58,7 @@ class Routes:
         wanted = subscription.wanted.filter
         new = wanted not in session.subscriptions
         self.count += new
+        session.own(subscription_bytes(wanted) if new else 0)
         session.subscriptions[wanted] = subscription
         session.hushed.discard(wanted)
         self._hear(session, subscription)
@@ -80,6 +80,7 @@ class Routes:
         if session.subscriptions.pop(wanted, None) is None:
             return False
         self.count -= 1
+        session.own(-subscription_bytes(wanted))
         if wanted in session.hushed:
             session.hushed.discard(wanted)
         else:
@@ -149,10 +150,6 @@ def _merged(message: Message, found: Sequence[tuple[Session, Subscription]]) -> 
             )
         by_client[session.client] = heard
     yield from by_client.values()
-
-
-LEVEL_BYTES: Final = 400
-"""Of each level of a topic or filter in a tree."""
 
 
 def _size(message: Message) -> int:

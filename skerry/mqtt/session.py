@@ -11,11 +11,36 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
-from skerry.mqtt.kept import Delivery, Message, Stage, Subscription
+from skerry.mqtt.kept import (
+    OVERHEAD_BYTES,
+    Delivery,
+    Message,
+    Stage,
+    Subscription,
+    properties_bytes,
+    text_bytes,
+)
 from skerry.mqtt.limits import Limits, Totals
 from skerry.mqtt.packets import Will
 
 PACKET_IDS: Final = 0xFFFF
+SESSION_BYTES: Final = 2000
+"""Of a session that holds nothing, in memory."""
+SUBSCRIPTION_BYTES: Final = 500
+"""Beside its filter, and the levels of that in the tree."""
+LEVEL_BYTES: Final = 400
+"""Of each level of a topic or filter in a tree."""
+PACKET_ID_BYTES: Final = 100
+
+
+def subscription_bytes(filter: str) -> int:
+    return SUBSCRIPTION_BYTES + 3 * text_bytes(filter) + LEVEL_BYTES * (filter.count("/") + 1)
+
+
+def will_bytes(will: Will | None) -> int:
+    if will is None:
+        return 0
+    return text_bytes(will.topic) + len(will.payload) + OVERHEAD_BYTES + properties_bytes(will.properties)
 
 
 @dataclass(slots=True, eq=False)
@@ -62,9 +87,39 @@ class Session:
     bytes: int = 0
     """Of the queue and of what is in flight."""
     inflight_bytes: int = 0
+    own_bytes: int = 0
     dropped: int = 0
     last_number: int = 0
     last_packet_id: int = 0
+
+    def own(self, size: int) -> None:
+        """It holds so much more of what is counted as its own; negative: less."""
+        self.own_bytes += size
+        totals = self.totals
+        totals.own_bytes += size
+        held = totals.own_bytes_by_user.get(self.user, 0) + size
+        if held:
+            totals.own_bytes_by_user[self.user] = held
+        else:
+            totals.own_bytes_by_user.pop(self.user, None)
+
+    def set_will(self, will: Will | None) -> None:
+        self.own(will_bytes(will) - will_bytes(self.will))
+        self.will = will
+
+    def receive(self, packet_id: int) -> None:
+        """A message of QoS 2 came, and is not released."""
+        if packet_id not in self.received:
+            self.received.add(packet_id)
+            self.own(PACKET_ID_BYTES)
+
+    def release(self, packet_id: int) -> bool:
+        """Whether it was there."""
+        if packet_id not in self.received:
+            return False
+        self.received.discard(packet_id)
+        self.own(-PACKET_ID_BYTES)
+        return True
 
     def pop_oldest(self) -> Delivery:
         """Of what waits; it goes."""
@@ -138,6 +193,7 @@ class Session:
     def forget(self) -> None:
         """Its end: what it held counts no more."""
         self._count(-self.bytes)
+        self.own(-self.own_bytes)
         self.queue.clear()
         self.inflight.clear()
         self.again.clear()

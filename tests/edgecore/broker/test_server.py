@@ -387,10 +387,33 @@ async def test_a_version_that_is_not_spoken_is_answered_so() -> None:
         assert transport.written == b"" and transport.closing
 
 
-async def test_connections_that_say_nothing_are_bounded() -> None:
+async def test_connections_that_say_nothing_are_bounded_and_keep_nobody_out() -> None:
     async with serving(Limits(connections=2)) as stage:
-        transports = [stage.arrive()[1] for _ in range(6)]
-        assert [transport.closing for transport in transports] == [False] * 4 + [True] * 2
+        _, first = await stage.greet("first")
+        transports = [stage.arrive()[1] for _ in range(10)]
+        assert len(stage.server.peers) == 4 and not first.closing
+        assert [transport.closing for transport in transports] == [True] * 7 + [False] * 3
+        _, second = await stage.greet("second")
+        assert second.kinds() == [CONNACK] and not second.closing
+
+
+async def test_packets_that_never_come_whole_are_bounded_and_the_largest_goes(monkeypatch: Any) -> None:
+    monkeypatch.setattr(module, "PARTIAL_BYTES_MAX", 100_000)
+    async with serving() as stage:
+        good, fine = await stage.greet("good")
+        hostile = [await stage.greet(f"h{number}") for number in range(3)]
+        for _ in range(10):
+            for peer, transport in hostile:
+                if not transport.closing:
+                    peer.data_received((b"\x30\xff\xff\x07" if not peer.partial_bytes else b"") + b"x" * 10_000)
+                    await asyncio.sleep(0)
+            assert sum(peer.partial_bytes for peer in stage.server.peers.values()) <= 100_000
+        assert [transport.written.endswith(b"\xe0\x02\x97\x00") for _, transport in hostile].count(True) >= 2
+        good.data_received(publish("a", 1, b"x" * 30_000))
+        await until(lambda: PUBACK in fine.kinds())
+        for peer, _ in (*hostile, (good, fine)):
+            peer.connection_lost(None)
+        assert stage.server._partial_bytes == 0
 
 
 async def test_a_user_that_is_removed_is_disconnected(monkeypatch: Any) -> None:

@@ -25,7 +25,7 @@ from skerry.mqtt.packets import (
     Wanted,
     Will,
 )
-from skerry.mqtt.routing import LEVEL_BYTES
+from skerry.mqtt.session import LEVEL_BYTES, PACKET_ID_BYTES, SESSION_BYTES, subscription_bytes
 from tests.skerry.mqtt.table import Rules, Table, lasting
 
 # --- who hears what ---------------------------------------------------------------------------------------------
@@ -409,6 +409,65 @@ def test_client_ids_may_be_somebodys_alone() -> None:
     table = Table(rules=Rules(first={"host"}))
     assert table.client("own-rules", user="mallory").welcome().reason == Reason.BAD_CLIENT
     assert table.client("own-rules", user="host").welcome().reason == Reason.SUCCESS
+
+
+# --- what a session is itself ---------------------------------------------------------------------------------
+
+
+def test_what_a_session_holds_itself_is_counted_and_counts_no_more_when_it_goes() -> None:
+    table = Table()
+    client = table.client("c", will=Will(topic="w", payload=b"x" * 1000), **lasting())
+    client.subscribe("a/b", 1)
+    client.subscribe("a/b", 0)
+    client.publish("t", qos=2, id=7)
+    full = int(table.broker.figures["sessions/bytes"])
+    assert full > SESSION_BYTES + 1000 + subscription_bytes("a/b") + PACKET_ID_BYTES
+    table.power_cut()
+    assert table.broker.figures["sessions/bytes"] == full
+    back = table.client("c", **lasting())
+    back.send(Ack(kind=Kind.PUBREL, packet_id=7))
+    back.send(Unsubscribe(packet_id=1, filters=("a/b",)))
+    assert table.broker.figures["sessions/bytes"] == SESSION_BYTES
+    table.client("c", clean=True).vanish()
+    assert table.broker.figures["sessions/bytes"] == 0
+
+
+def test_subscriptions_wills_and_packet_ids_are_bounded_in_bytes() -> None:
+    table = Table(Limits(own_bytes=SESSION_BYTES + 4000))
+    client = table.client("c")
+    assert client.subscribe("/".join("abcd")) == (0,)
+    assert client.subscribe("/".join("x" * 100)) == (Reason.QUOTA,)
+    assert client.subscribe("/".join("abcd")) == (0,)  # it is there
+    refused = table.client("w", will=Will(topic="w", payload=b"x" * 5000))
+    assert refused.welcome().reason == Reason.QUOTA and refused.closed
+    old = table.client("old", version=V3, clean=False)
+    for number in range(1, 60):
+        old.publish("t", qos=2, id=number)
+    assert old.closed and table.broker.figures["clients/total"] == 2
+
+
+def test_one_user_takes_not_all_that_sessions_may_hold() -> None:
+    table = Table(Limits(own_bytes_user=10_000, own_bytes_total=25_000, reserved=0), Rules(first={"host"}))
+    mallorys = [table.client(f"m{number}", user="mallory") for number in range(6)]
+    assert [client.welcome().reason for client in mallorys] == [0] * 5 + [Reason.QUOTA]
+    assert mallorys[0].subscribe("more") == (Reason.QUOTA,)
+    bobs = [table.client(f"b{number}", user="bob") for number in range(5)]
+    assert all(client.welcome().reason == 0 for client in bobs)
+    others = [table.client(f"o{number}", user=f"u{number}") for number in range(3)]
+    assert [client.welcome().reason for client in others] == [0, 0, Reason.QUOTA]  # there is no more for anybody
+    mallorys[0].vanish()
+    assert table.client("m9", user="mallory").welcome().reason == 0
+    assert table.client("h", user="host").subscribe("a") == (0,)
+
+
+def test_aliases_are_bounded_in_bytes() -> None:
+    table = Table(Limits(alias_bytes=100))
+    client = table.client("c")
+    for number in (1, 2, 1):
+        client.publish("x" * 50, properties=Properties(topic_alias=number))
+    assert not client.closed
+    client.publish("x", properties=Properties(topic_alias=3))
+    assert client.got(Farewell)[0].reason == Reason.QUOTA
 
 
 # --- rights -----------------------------------------------------------------------------------------------------
