@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections import ChainMap
 from collections.abc import Callable, Coroutine, Mapping
+from functools import partial
 from pathlib import Path
+from shutil import disk_usage
 from typing import Any, Final, cast
 
 from devices.external import ExternalDriver
@@ -43,6 +45,7 @@ from edgecore.store.memory import floor_of
 from edgecore.store.port import META_KNOWN_MS
 from edgecore.store.shell import AsyncEdgeStore
 from edgecore.twins.calls import DeviceCalls
+from edgecore.twins.checkup import Beside
 from edgecore.twins.configuring import DriverFactory
 from edgecore.twins.keeper import Keeper
 from edgecore.twins.questions import DeviceQuestions, Discovery
@@ -190,7 +193,14 @@ def compose(ground: Ground) -> Agent:
 
     pusher = _pusher(ground)
     twins = _keeper(ground, external, in_step, pusher)
-    questions = DeviceQuestions(store, twins, node=identity.name, clock=time, discovery=ground.discovery)
+    beside = Beside(
+        pushes=pusher.sights if pusher is not None else tuple,
+        trusted=lambda: time.trusted,
+        room=partial(_room, ground.directory),
+    )
+    questions = DeviceQuestions(
+        store, twins, node=identity.name, clock=time, discovery=ground.discovery, beside=beside
+    )
     rules = _rules(ground)
     calls = RuleCalls(identity.name, rules, Services())
     link = _link(ground, machine.boot_id, {LOGS: logs, DEVICES: questions}, {CALLS: calls})
@@ -230,6 +240,11 @@ def compose(ground: Ground) -> Agent:
         announcer=_announcer(ground, twins),
         local=local,
     )
+
+
+def _room(directory: Path) -> tuple[int, int]:
+    usage = disk_usage(directory)
+    return usage.free, usage.total
 
 
 def _pods(ground: Ground, facts: NodeFacts, in_step: Callable[[], bool]) -> PodManager:

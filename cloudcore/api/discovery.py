@@ -41,6 +41,7 @@ SUBRESOURCES: Final[dict[str, Sub]] = {
     "history": Sub(verbs=("get",), group="skerry.dev", version="v1", kind="DeviceHistory"),
     "explain": Sub(verbs=("get",), group="skerry.dev", version="v1", kind="DeviceExplanation"),
     "line": Sub(verbs=("get",), group="skerry.dev", version="v1", kind="DeviceLine"),
+    "checkup": Sub(verbs=("get",), group="skerry.dev", version="v1", kind="DeviceCheckup"),
     "read": Sub(verbs=("create",), group="skerry.dev", version="v1", kind="DeviceReading"),
     "discovery": Sub(verbs=("get",), group="skerry.dev", version="v1", kind="NodeDiscovery"),
     "traffic": Sub(verbs=("get",), group="skerry.dev", version="v1", kind="NodeTraffic"),

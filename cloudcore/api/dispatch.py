@@ -14,7 +14,7 @@ from cloudcore.api.status import UNKNOWN_RESOURCE, MethodNotAllowedError, NotOff
 from cloudcore.api.verbs.create import create, review
 from cloudcore.api.verbs.delete import delete, delete_collection
 from cloudcore.api.verbs.desired_log import desired_log
-from cloudcore.api.verbs.devices import discovery, explain, line
+from cloudcore.api.verbs.devices import checkup, discovery, explain, line
 from cloudcore.api.verbs.devices import read as read_device
 from cloudcore.api.verbs.get import get
 from cloudcore.api.verbs.history import history
@@ -64,6 +64,7 @@ _SUBRESOURCE_VERBS: Final[dict[tuple[str, str], Verb]] = {
     ("history", "get"): history,
     ("explain", "get"): explain,
     ("line", "get"): line,
+    ("checkup", "get"): checkup,
     ("read", "create"): read_device,
     ("traffic", "get"): traffic,
     ("discovery", "get"): discovery,

@@ -364,7 +364,7 @@ def _devices() -> list[Kind]:
     return [
         replace(
             _in(group, "v1beta1", "Device", "devices"),
-            subresources=_STATUS | {"desiredlog", "explain", "history", "line", "read"},
+            subresources=_STATUS | {"checkup", "desiredlog", "explain", "history", "line", "read"},
             strategic_patch=False,
             selectable=("spec.nodeName", "spec.deviceModelRef.name"),
         ),

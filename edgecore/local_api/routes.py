@@ -22,7 +22,7 @@ from skerry.frozen import Frozen
 from skerry.objects.bandwidth import bandwidth_text
 from skerry.objects.desired import Wish
 from skerry.objects.desired_log import desired_log, log_limit
-from skerry.objects.device_questions import OfLine, discover_of, explain_of, read_of
+from skerry.objects.device_questions import Checkup, OfLine, discover_of, explain_of, read_of
 from skerry.objects.history import question_of
 from skerry.objects.json import Json, JsonObject, encode_object, maps_at, str_at
 from skerry.objects.logs import LogRequest
@@ -196,7 +196,7 @@ class Routes:
             return await self._log(request, target)
         if target.rest[:1] == ("twins",) and target.kind is DEVICE and len(target.rest) <= 2:
             return await self._set_twins(request, target, target.rest[1:])
-        if target.rest in (("explain",), ("line",), ("read",)) and target.kind is DEVICE:
+        if target.rest in (("checkup",), ("explain",), ("line",), ("read",)) and target.kind is DEVICE:
             return await self._asked(request, target)
         if target.rest == ("desiredlog",) and target.kind is DEVICE:
             return self._desired_log(request, target)
@@ -274,14 +274,17 @@ class Routes:
 
     async def _asked(self, request: Request, target: Target) -> Answer:
         """What the cloud answers at the same paths by asking here."""
-        if (request.method, target.rest[0]) not in (("GET", "explain"), ("GET", "line"), ("POST", "read")):
-            raise MethodNotAllowedError("explain and line take GET, and read takes POST")
+        asked = (request.method, target.rest[0])
+        if asked not in (("GET", "checkup"), ("GET", "explain"), ("GET", "line"), ("POST", "read")):
+            raise MethodNotAllowedError("checkup, explain and line take GET, and read takes POST")
         about = {"namespace": target.namespace, "device": target.name, "uid": ""}
         if target.rest[0] == "explain":
             query: JsonObject = {name: request.query[name] for name in ("property", "value") if name in request.query}
             return json_answer(await self._parts.questions.answer(explain_of(query, **about)))
         if target.rest[0] == "line":
             return json_answer(await self._parts.questions.answer(OfLine(**about)))
+        if target.rest[0] == "checkup":
+            return json_answer(await self._parts.questions.answer(Checkup(**about)))
         body = _object(request.body) if request.body else {}
         return json_answer(await self._parts.questions.answer(read_of(body, **about)), 201)
 

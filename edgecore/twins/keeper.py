@@ -24,6 +24,7 @@ import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from devices.figures import LineFigures, OnLines
+from devices.manifests import KnownDevice
 from devices.port import PropertyConfig, Reading, Rehearsal, WriteResult
 from edgecore.store.port import EdgeBatch
 from edgecore.store.shell import AsyncEdgeStore
@@ -207,6 +208,10 @@ class Keeper:
         """Those that are served, in the order of the configuration."""
         known = self._served.known.get(device)
         return [prop.name for prop in known.config.properties] if known and known.config else []
+
+    def known(self, device: Key) -> KnownDevice | None:
+        """The Device as it was read last; None where it was not yet."""
+        return self._served.known.get(device)
 
     def sight(self, device: Key, prop: str) -> PropertySight | None:
         """All that is known of a property; None for one that is neither served nor remembered."""

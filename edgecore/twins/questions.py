@@ -12,12 +12,22 @@ from typing import Protocol
 
 from devices.port import Reading, Rehearsal
 from edgecore.store.shell import AsyncEdgeStore
+from edgecore.twins.checkup import Beside, DeviceSight, checkup
 from edgecore.twins.explained import PropertySight, explained, reading_shown
 from edgecore.twins.keeper import Keeper
 from edgecore.twins.lines import line_shown
 from skerry.errors import InvalidError, NotFoundError, UnavailableError
 from skerry.objects.device_models import DEVICES
-from skerry.objects.device_questions import Discover, Explain, OfDevice, OfLine, Question, Read, question_of
+from skerry.objects.device_questions import (
+    Checkup,
+    Discover,
+    Explain,
+    OfDevice,
+    OfLine,
+    Question,
+    Read,
+    question_of,
+)
 from skerry.objects.json import JsonObject, encode_object
 from skerry.objects.meta import Key
 from skerry.ports import Clock
@@ -42,8 +52,10 @@ class DeviceQuestions:
         node: str,
         clock: Clock,
         discovery: Discovery | None = None,
+        beside: Beside | None = None,
     ) -> None:
-        """`discovery` None: the gateway has no broker."""
+        """`discovery` None: the gateway has no broker. `beside`: what other rooms know; None: nothing."""
+        self._beside = beside or Beside()
         self._store = store
         self._keeper = keeper
         self._node = node
@@ -69,6 +81,8 @@ class DeviceQuestions:
                 return await self._read(device, question)
             case OfLine():
                 return self._line(device)
+            case Checkup():
+                return self._checkup(device)
 
     def _device(self, question: OfDevice) -> Key:
         key = Key(DEVICES, question.namespace, question.device)
@@ -129,6 +143,25 @@ class DeviceQuestions:
                 else f'device "{device.name}" is on no line: only devices that share one (Modbus) have its figures'
             )
         return line_shown(figures, device, node=self._node, now_ms=self._clock.wall_ms())
+
+    # --- checking up --------------------------------------------------------------------------------------
+
+    def _checkup(self, device: Key) -> JsonObject:
+        summary = next((one for one in self._keeper.devices() if one.device == device), None)
+        figures = self._keeper.line(device)
+        now_ms = self._clock.wall_ms()
+        sights = (self._keeper.sight(device, name) for name in self._keeper.properties(device))
+        sight = DeviceSight(
+            device=device,
+            known=self._keeper.known(device),
+            state=summary.state if summary else "offline",
+            reason=summary.reason if summary else "not looked at yet",
+            last_online_ms=summary.last_online_ms if summary else 0,
+            held_until_ms=summary.holding.until_ms if summary and summary.holding else None,
+            properties=[each for each in sights if each is not None],
+            line=line_shown(figures, device, node=self._node, now_ms=now_ms) if figures is not None else None,
+        )
+        return checkup(sight, self._beside, self._store, self._clock, node=self._node)
 
     # --- reading ------------------------------------------------------------------------------------------
 

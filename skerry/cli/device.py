@@ -12,6 +12,7 @@ from skerry.cli.device_acks import ack, delta
 from skerry.cli.device_apply import apply, diff
 from skerry.cli.device_conflicts import conflicts
 from skerry.cli.device_discover import discover
+from skerry.cli.device_doctor import doctor
 from skerry.cli.device_export import delete, edit, export
 from skerry.cli.device_history import history
 from skerry.cli.device_hold import hold, release
@@ -30,7 +31,7 @@ def device() -> None:
 
 
 for command in (
-    *(list_devices, get, describe, events, watch, history, read, why),
+    *(list_devices, get, describe, events, watch, history, read, why, doctor),
     *(set_values, unset, conflicts, hold, release, call, refresh),
     discover,
     *(diff, apply, export, edit, delete, rollback, ack, delta, queue),

@@ -86,6 +86,17 @@ class OfLine(Frozen):
         return {"ask": "line", "namespace": self.namespace, "device": self.device, "uid": self.uid}
 
 
+class Checkup(Frozen):
+    """All that the gateway knows of a device's health, from its declaration to the wire."""
+
+    namespace: str
+    device: str
+    uid: str
+
+    def params(self) -> JsonObject:
+        return {"ask": "checkup", "namespace": self.namespace, "device": self.device, "uid": self.uid}
+
+
 class Discover(Frozen):
     """What speaks on the gateway's MQTT broker and is no Device yet. Of a gateway, not of a device."""
 
@@ -97,13 +108,13 @@ class Discover(Frozen):
         return {"ask": "discover", "namespace": self.namespace, "seconds": self.seconds}
 
 
-OfDevice = Explain | Read | OfLine
+OfDevice = Explain | Read | OfLine | Checkup
 Question = OfDevice | Discover
 
 
 def question_of(params: JsonObject) -> Question:
     """Raises `BadRequestError` where it is none that is known."""
-    asked: Literal["explain", "read", "line", "discover"] | str = str_at(params, "ask")
+    asked: Literal["explain", "read", "line", "checkup", "discover"] | str = str_at(params, "ask")
     if asked == "discover":
         return discover_of(params)
     namespace, device, uid = (str_at(params, name) for name in ("namespace", "device", "uid"))
@@ -115,8 +126,10 @@ def question_of(params: JsonObject) -> Question:
         return read_of(params, namespace=namespace, device=device, uid=uid)
     if asked == "line":
         return OfLine(namespace=namespace, device=device, uid=uid)
+    if asked == "checkup":
+        return Checkup(namespace=namespace, device=device, uid=uid)
     raise BadRequestError(
-        f"this gateway's agent does not know the question {asked!r}: it knows explain, read, line and discover"
+        f"this gateway's agent does not know the question {asked!r}: it knows explain, read, line, checkup and discover"
     )
 
 

@@ -265,3 +265,39 @@ def test_devices_are_exported_compared_applied_edited_and_deleted(
         until(lambda: plc.register(2) in (640, 650), "the device has it")
         other.write_text(other.read_text().replace("'64'", "'65'"))
     until(lambda: plc.register(2) == 650, "and what the gateway was told")
+
+
+def test_the_doctor_finds_what_is_wrong_in_the_cloud_and_on_a_gateway_that_is_cut_off(
+    fleet: RealFleet, plc: Plc, tmp_path: Path
+) -> None:
+    cloud, edge = fleet.cloud.data, fleet.edge.data
+    for where in (cloud, edge):
+        until(lambda where=where: " good and fresh" in skerry(where, "doctor")[1], "all to be read")
+        code, out, err = skerry(where, "doctor", "boiler-1", "--live")
+        assert (code, err) == (0, ""), out
+        assert "default/boiler-1 at eu-1: well" in out and "is open" in out and "asked just now" in out
+    assert skerry(cloud, "doctor", "nobody")[0] == 3
+    assert skerry(cloud, "set", "boiler-1", "setpoint=60", "--wait", "verified")[0] == 0
+    plc.process.kill()
+    plc.process.wait()
+    for where in (cloud, edge):
+        until(lambda where=where: skerry(where, "doctor")[0] in (6, 7), "the doctor to see that it is silent")
+        told = json.loads(skerry(where, "doctor", "-o", "json")[1])["items"]
+        faults = {str_at(each, "check") for one in told for each in one["findings"] if each["level"] == "fault"}
+        assert faults & {"line", "state"} and "value" in faults, told
+        if where is cloud:
+            fleet.edge.api.request("POST", "/skerry/link/cut", body={})
+    code, out, err = skerry(edge, "doctor", "-q")
+    assert code in (6, 7) and "the link is cut by hand" in out and "-> " in out and "ok " not in out
+    until(lambda: fleet.ready() != "True", "the cloud misses the gateway")
+    code, out, err = skerry(cloud, "doctor", "boiler-1")
+    assert code == 7 and "gateway eu-1" in err and "`skerry device doctor boiler-1`" in out
+    lost = tmp_path / "lost.yaml"
+    lost.write_text(
+        "apiVersion: devices.kubeedge.io/v1beta1\nkind: Device\nmetadata: {name: lost}\n"
+        "spec: {nodeName: nowhere, deviceModelRef: {name: none}, protocol: {protocolName: modbus}}\n"
+    )
+    assert fleet.cloud.skerry("apply", "-f", str(lost), "-n", "default")
+    code, out, _ = skerry(cloud, "doctor", "lost", "-o", "csv")
+    checks = {(row["level"], row["check"]) for row in csv.DictReader(io.StringIO(out))}
+    assert code == 3 and {("fault", "model"), ("fault", "node")} <= checks

@@ -69,7 +69,7 @@ _VIEW: Final = (
     _rule("batch", "cronjobs cronjobs/status jobs jobs/status", _READ),
     _rule("policy", "poddisruptionbudgets poddisruptionbudgets/status", _READ),
     _rule("networking.k8s.io", "ingresses ingresses/status networkpolicies", _READ),
-    _rule("devices.kubeedge.io", f"devices/explain devices/history devices/line {_DEVICES}", _READ),
+    _rule("devices.kubeedge.io", f"devices/checkup devices/explain devices/history devices/line {_DEVICES}", _READ),
     _rule("rules.kubeedge.io", "ruleendpoints rules rules/status", _READ),
     _rule("skerry.dev", "commands commands/status rulemessages rulemessages/status sinks sinks/status", _READ),
 )

@@ -1,8 +1,8 @@
 """What only the gateway of a device can answer: why a value is what it is, what it is just now, how its line does.
 
 Subresources of ours on KubeEdge's Device: GET `devices/NAME/explain?property=P` (with `value=V` also what writing
-that would do), POST `devices/NAME/read`, GET `devices/NAME/line`; and on Kubernetes' Node: GET
-`nodes/NAME/discovery`. All are asked of the gateway while the caller waits, and nothing is kept of them
+that would do), POST `devices/NAME/read`, GET `devices/NAME/line`, GET `devices/NAME/checkup`; and on Kubernetes' Node:
+GET `nodes/NAME/discovery`. All are asked of the gateway while the caller waits, and nothing is kept of them
 (docs/decisions/0290). The local API of a gateway has the same paths, and `/skerry/discovery`.
 """
 
@@ -12,7 +12,7 @@ from cloudcore.api.call import Call, Reply
 from cloudcore.api.writing import parse, plain_reply
 from cloudcore.registry.refusals import not_found
 from skerry.errors import BadRequestError
-from skerry.objects.device_questions import OfLine, Question, discover_of, explain_of, read_of
+from skerry.objects.device_questions import Checkup, OfLine, Question, discover_of, explain_of, read_of
 from skerry.objects.json import Json, JsonObject, str_at
 from skerry.objects.meta import uid_of
 
@@ -40,6 +40,13 @@ async def line(call: Call) -> Reply:
     """The figures of the line that the device is on."""
     node, uid = _place(call)
     question = OfLine(namespace=call.target.namespace, device=call.target.name, uid=uid)
+    return await _answered(call, node, question, code=200)
+
+
+async def checkup(call: Call) -> Reply:
+    """All that the gateway knows of the device's health."""
+    node, uid = _place(call)
+    question = Checkup(namespace=call.target.namespace, device=call.target.name, uid=uid)
     return await _answered(call, node, question, code=200)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from skerry.objects.device_questions import Discover, Explain, OfLine, Read
+from skerry.objects.device_questions import Checkup, Discover, Explain, OfLine, Read
 from tests.cloudcore.api.conftest import ApiWorld
 
 DEVICES = "/apis/devices.kubeedge.io/v1beta1/namespaces/default/devices"
@@ -27,17 +27,21 @@ async def test_a_question_goes_to_the_gateway_of_the_device_with_the_life_that_i
     assert replied.code == 201
     assert (await world.ask("POST", f"{DEVICES}/plc/read")).code == 201
     assert (await world.ask("GET", f"{DEVICES}/plc/line")).code == 200
+    assert (await world.ask("GET", f"{DEVICES}/plc/checkup")).code == 200
     assert world.gateways.asked == [
         Explain(namespace="default", device="plc", uid=uid, prop="t", value=""),
         Read(namespace="default", device="plc", uid=uid, props=("t",), fresh_ms=100),
         Read(namespace="default", device="plc", uid=uid, props=()),
         OfLine(namespace="default", device="plc", uid=uid),
+        Checkup(namespace="default", device="plc", uid=uid),
     ]
 
 
 async def test_whoever_may_look_may_ask_why_and_reading_is_a_right_of_its_own(world: ApiWorld, uid: str) -> None:
-    world.gate.closed |= {("get", "devices/explain"), ("get", "devices/line"), ("create", "devices/read")}
-    asked = (("GET", "explain?property=t", "get"), ("GET", "line", "get"), ("POST", "read", "create"))
+    world.gate.closed |= {("get", f"devices/{part}") for part in ("explain", "line", "checkup")}
+    world.gate.closed |= {("create", "devices/read")}
+    looks = tuple(("GET", part, "get") for part in ("explain?property=t", "line", "checkup"))
+    asked = (*looks, ("POST", "read", "create"))
     for method, part, verb in asked:
         assert (await world.ask(method, f"{DEVICES}/plc/{part}")).code == 403
         assert (world.gate.asked[-1].verb, world.gate.asked[-1].subresource) == (verb, part.partition("?")[0])

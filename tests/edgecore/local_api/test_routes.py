@@ -22,7 +22,7 @@ from skerry.errors import BadRequestError, NotFoundError, SkerryError, StorageFu
 from skerry.frozen import replace
 from skerry.objects.desired import Desired, Hlc, Vector, Wish, write_desired
 from skerry.objects.desired_log import answer_body, change_body
-from skerry.objects.device_questions import Discover, Explain, OfLine, Question, Read
+from skerry.objects.device_questions import Checkup, Discover, Explain, OfLine, Question, Read
 from skerry.objects.history import HistoryQuestion, Thinning
 from skerry.objects.holds import HOLD, HOLD_BY, Holding
 from skerry.objects.json import JsonObject, encode_object
@@ -425,11 +425,13 @@ async def test_questions_about_devices_are_handed_on_as_the_cloud_hands_them_on(
     assert (await api.ask("POST", f"{place}/read", {"properties": ["t"], "freshMs": 5000}))[0] == 201
     assert (await api.ask("POST", f"{place}/read"))[0] == 201
     assert (await api.ask("GET", f"{place}/line"))[0] == 200
+    assert (await api.ask("GET", f"{place}/checkup"))[0] == 200
     assert api.answers.asked == [
         Explain(namespace="default", device="plc", uid="", prop="t", value="5"),
         Read(namespace="default", device="plc", uid="", props=("t",), fresh_ms=5000),
         Read(namespace="default", device="plc", uid="", props=()),
         OfLine(namespace="default", device="plc", uid=""),
+        Checkup(namespace="default", device="plc", uid=""),
     ]
     assert (await api.ask("GET", "/skerry/discovery", seconds="3", namespace="plant"))[1] == {"kind": "Answer"}
     assert (await api.ask("GET", "/skerry/discovery"))[0] == 200

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
+from devices.manifests import KnownDevice
+from devices.port import DeviceConfig
+from devices.pushes import push_targets
+from edgecore.push.shell import QueueSight
+from edgecore.store.port import PushQueue
+from edgecore.twins.checkup import Beside, file_shown, files_of
 from edgecore.twins.questions import DeviceQuestions
 from skerry.errors import BadRequestError, NotFoundError, UnavailableError
-from skerry.objects.device_questions import Discover, Explain, OfLine, Read, question_of
+from skerry.objects.device_questions import Checkup, Discover, Explain, OfLine, Read, question_of
 from skerry.objects.json import JsonObject, dig, map_at, maps_at, str_at
+from skerry.objects.meta import Key
 from tests.edgecore.twins.gateway import DEVICE, FAST, Gateway, device
 
 
@@ -186,3 +194,68 @@ async def test_what_speaks_on_the_broker_is_asked_of_who_listens_there() -> None
     without = DeviceQuestions(gateway.store, gateway.keeper, **parts)  # type: ignore[arg-type]
     with pytest.raises(UnavailableError, match="gateway eu-1 has no MQTT broker"):
         await without.answer(asked)
+
+
+async def test_a_check_up_tells_all_that_is_known_of_a_device_and_asks_nobody() -> None:
+    async with Gateway().alive() as gateway:
+        await asking(gateway, device())
+        await gateway.until(lambda: gateway.quality() == "good")
+        await gateway.want_in_cloud("64")
+        await gateway.until(lambda: gateway.ack() == "verified")
+        queue = PushQueue(queue="q", waiting=3, size_bytes=9, dropped=1)
+        pushes = [
+            QueueSight(device=DEVICE, place="http://h", queue=queue, reason="away"),
+            QueueSight(device=Key(DEVICE.resource, "default", "other"), place="http://o", queue=queue, reason=""),
+        ]
+        beside = Beside(pushes=lambda: pushes, trusted=lambda: False, room=lambda: (5, 9))
+        questions = DeviceQuestions(gateway.store, gateway.keeper, node="eu-1", clock=gateway.clock, beside=beside)
+        told = await questions.answer(Checkup(namespace="default", device="boiler", uid=""))
+        assert (told["kind"], told["node"], dig(told, "device", "servedBy")) == ("DeviceCheckup", "eu-1", "agent")
+        (setpoint,) = [each for each in maps_at(told, "properties") if each["property"] == "setpoint"]
+        assert (dig(setpoint, "reading", "value"), dig(setpoint, "ack", "state")) == ("64.0", "verified")
+        assert "steps" not in setpoint and "device" not in setpoint
+        assert told["pushes"] == [{"place": "http://h", "waiting": 3, "dropped": 1, "reason": "away"}]
+        assert dig(told, "gateway", "clockTrusted") is False
+        assert dig(told, "gateway", "disk") == {"freeBytes": 5, "bytes": 9}
+        assert int(str(dig(told, "gateway", "outbox", "reports"))) > 0 and "line" not in told
+        await gateway.put_device(device({"initial": 20, "skript": 1}))
+        await gateway.until(lambda: gateway.quality() == "stale")
+        told = await questions.answer(Checkup(namespace="default", device="boiler", uid=""))
+        assert dig(told, "device", "state") == "invalid" and "skript" in str_at(told, "device", "reason")
+        asked = Checkup(namespace="a", device="b", uid="c")
+        assert question_of(asked.params()) == asked
+
+
+def test_the_files_that_a_configuration_names_are_looked_at(tmp_path: Path) -> None:
+    there = tmp_path / "password"
+    there.write_text("x")
+    data: JsonObject = {
+        "rtu": {"serialPort": str(there)},
+        "passwordFile": str(there),
+        "tls": {"caFile": str(tmp_path / "none")},
+    }
+    config = DeviceConfig(device=DEVICE, protocol="modbus", protocol_config=data, properties=(), named="modbus")
+    pushed, _ = push_targets(
+        {
+            "spec": {
+                "properties": [
+                    {
+                        "name": "p",
+                        "pushMethod": {"http": {"hostName": "http://h"}},
+                        "visitors": {"configData": {"push": {"tokenFile": "/absent"}}},
+                    }
+                ]
+            }
+        },
+        None,
+    )
+    known = KnownDevice(uid="u", body={}, config=config, reason="", pushes=pushed)
+    assert files_of(known) == (
+        ("spec.protocol.configData.rtu.serialPort", str(there)),
+        ("spec.protocol.configData.passwordFile", str(there)),
+        ("spec.protocol.configData.tls.caFile", str(tmp_path / "none")),
+        ("spec.properties[p].visitors.configData.push", "/absent"),
+    )
+    problems = [file_shown(field, path).get("problem") for field, path in files_of(known)]
+    assert problems == ["it is no serial port", None, "No such file or directory", "No such file or directory"]
+    assert files_of(None) == ()

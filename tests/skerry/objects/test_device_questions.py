@@ -42,7 +42,10 @@ def test_what_a_query_says_in_text_is_understood() -> None:
         ({"ask": "explain", "device": "d"}, "names its namespace"),
         ({"ask": "explain", "namespace": "n", "device": "d"}, "property: required"),
         ({"ask": "explain", "namespace": "n", "device": "d", "property": "t", "value": 5}, "value: must be a text"),
-        ({"ask": "sing", "namespace": "n", "device": "d"}, "'sing': it knows explain, read, line and discover"),
+        (
+            {"ask": "sing", "namespace": "n", "device": "d"},
+            "'sing': it knows explain, read, line, checkup and discover",
+        ),
         ({"ask": "discover", "namespace": "A b"}, "is no name of a namespace"),
         ({"ask": "discover", "seconds": 0}, "seconds: must be a whole number from 1 to 25"),
         ({"ask": "discover", "seconds": "x"}, "seconds: must be a whole number"),

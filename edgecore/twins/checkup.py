@@ -1,0 +1,209 @@
+"""What a gateway knows of a device's health, all of it in one document: the evidence of `skerry device doctor`.
+
+Whoever asks judges; here nothing is. It is told from memory, and asks no device. Files that the device's
+configuration names are looked at, as the agent would open them. Keeps nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Protocol
+
+from devices.manifests import KnownDevice
+from devices.protocols import EXTERNAL, PROTOCOLS
+from devices.pushes import HttpPush, InfluxPush, MqttPush, PushTarget
+from edgecore.store.backlog import Now, backlog_of
+from edgecore.store.shell import AsyncEdgeStore
+from edgecore.twins.explained import PropertySight, explained
+from skerry.objects.json import Json, JsonObject, map_at
+from skerry.objects.meta import Key
+from skerry.objects.times import micro_time_text, time_text
+from skerry.ports import Clock
+
+PORT: Final = "serialPort"
+_FILES: Final = (PORT, "caFile", "certFile", "keyFile", "passwordFile")
+_BY_ID: Final = Path("/dev/serial/by-id")
+_LEFT_OUT: Final = ("kind", "apiVersion", "metadata", "node", "time", "device", "raw", "steps", "write")
+"""Of an explanation: said once for all properties, or more than a check-up needs."""
+
+
+class Queue(Protocol):
+    """See `edgecore.store.port.PushQueue`."""
+
+    @property
+    def waiting(self) -> int: ...
+    @property
+    def dropped(self) -> int: ...
+
+
+class PushSight(Protocol):
+    """See `edgecore.push.shell.QueueSight`."""
+
+    @property
+    def device(self) -> Key: ...
+    @property
+    def place(self) -> str: ...
+    @property
+    def queue(self) -> Queue: ...
+    @property
+    def reason(self) -> str: ...
+
+
+def _nothing() -> Sequence[PushSight]:
+    return ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Beside:
+    """What other rooms know."""
+
+    pushes: Callable[[], Sequence[PushSight]] = _nothing
+    trusted: Callable[[], bool] = lambda: True
+    """Whether the gateway's clock is known to be right."""
+    room: Callable[[], tuple[int, int]] | None = None
+    """Bytes free and in all, of the disk with the agent's data."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceSight:
+    """One device."""
+
+    device: Key
+    known: KnownDevice | None
+    """None: the agent has not looked at it yet."""
+    state: str
+    reason: str
+    last_online_ms: int
+    held_until_ms: int | None
+    properties: Sequence[PropertySight]
+    line: JsonObject | None
+
+
+def checkup(sight: DeviceSight, beside: Beside, store: AsyncEdgeStore, clock: Clock, *, node: str) -> JsonObject:
+    """`DeviceCheckup`: what is not known is left out."""
+    now_ms = clock.wall_ms()
+    out: JsonObject = {
+        "kind": "DeviceCheckup",
+        "apiVersion": "skerry.dev/v1",
+        "metadata": {"namespace": sight.device.namespace, "name": sight.device.name},
+        "node": node,
+        "time": micro_time_text(now_ms),
+        "device": _device(sight),
+        "properties": [_property(each, node=node, now_ms=now_ms) for each in sight.properties],
+        "files": [file_shown(field, path) for field, path in files_of(sight.known)],
+        "pushes": [
+            {"place": each.place, "waiting": each.queue.waiting, "dropped": each.queue.dropped, "reason": each.reason}
+            for each in beside.pushes()
+            if each.device == sight.device
+        ],
+        "gateway": _gateway(beside, store, clock),
+    }
+    if sight.line is not None:
+        out["line"] = sight.line
+    return out
+
+
+def _device(sight: DeviceSight) -> JsonObject:
+    out: JsonObject = {"state": sight.state}
+    out |= {"reason": sight.reason} if sight.reason else {}
+    out |= {"lastOnline": micro_time_text(sight.last_online_ms)} if sight.last_online_ms else {}
+    out |= {"heldUntil": time_text(sight.held_until_ms)} if sight.held_until_ms is not None else {}
+    known = sight.known
+    if known is None:
+        return out
+    out |= {"invalid": known.reason} if known.reason else {}
+    out |= {"note": known.note} if known.note else {}
+    if known.config is not None:
+        protocol = known.config.protocol
+        by = "mapper" if protocol == EXTERNAL else "agent" if protocol in PROTOCOLS.values() else "added driver"
+        out |= {"protocol": known.config.named, "servedBy": by}
+    return out
+
+
+def _property(sight: PropertySight, *, node: str, now_ms: int) -> JsonObject:
+    told = explained(sight, node=node, now_ms=now_ms)
+    out = {name: value for name, value in told.items() if name not in _LEFT_OUT}
+    if sight.config is not None and sight.config.twin.tolerance:
+        out["tolerance"] = sight.config.twin.tolerance
+    return out
+
+
+def _gateway(beside: Beside, store: AsyncEdgeStore, clock: Clock) -> JsonObject:
+    now_ms = clock.wall_ms()
+    now = Now(wall_ms=now_ms, monotonic_ms=round(clock.monotonic_s() * 1000))
+    waits = backlog_of(store.stats(), store.boots(), now)
+    out: JsonObject = {
+        "clockTrusted": beside.trusted(),
+        "outbox": {
+            "reports": waits.reports,
+            "oldestMs": max(0, now_ms - waits.since_ms) if waits.reports else 0,
+            "dropped": waits.dropped,
+        },
+    }
+    if beside.room is not None:
+        free, whole = beside.room()
+        out["disk"] = {"freeBytes": free, "bytes": whole}
+    return out
+
+
+# --- files ------------------------------------------------------------------------------------------------
+
+
+def files_of(known: KnownDevice | None) -> Sequence[tuple[str, str]]:
+    """Field and path of each file on the gateway that the device's configuration names."""
+    if known is None or known.config is None or known.config.protocol == EXTERNAL:
+        return ()
+    found = dict.fromkeys(_named(known.config.protocol_config, "spec.protocol.configData"))
+    for prop, targets in known.pushes.items():
+        found |= dict.fromkeys(each for target in targets for each in _pushed(prop, target))
+    return tuple(found)
+
+
+def _named(data: JsonObject, where: str) -> Iterator[tuple[str, str]]:
+    for name, value in data.items():
+        if name in _FILES and isinstance(value, str) and value:
+            yield f"{where}.{name}", value
+        elif isinstance(value, dict):
+            yield from _named(map_at(data, name), f"{where}.{name}")
+
+
+def _pushed(prop: str, target: PushTarget) -> Iterator[tuple[str, str]]:
+    match target.to:
+        case MqttPush():
+            broker = target.to.broker
+            named = (broker.password_file, broker.ca_file, broker.cert_file, broker.key_file)
+        case HttpPush() | InfluxPush():
+            to = target.to if isinstance(target.to, HttpPush) else target.to.http
+            named = (to.password_file, to.token_file, to.tls.ca_file, to.tls.cert_file, to.tls.key_file)
+    yield from ((f"spec.properties[{prop}].visitors.configData.push", path) for path in named if path)
+
+
+def file_shown(field: str, path: str) -> JsonObject:
+    """What stands in the way of opening it, and for a serial port the name that stays the same."""
+    out: dict[str, Json] = {"field": field, "path": path}
+    is_port = field.endswith(PORT)
+    try:
+        mode = Path(path).stat().st_mode
+    except OSError as error:
+        return {**out, "problem": error.strerror or str(error)}
+    if is_port and not stat.S_ISCHR(mode):
+        return {**out, "problem": "it is no serial port"}
+    if not os.access(path, os.R_OK | (os.W_OK if is_port else 0)):
+        out["problem"] = "the agent's user may not open it"
+    if is_port and (steady := _steady(path)):
+        out["steadyPath"] = steady
+    return out
+
+
+def _steady(path: str) -> str:
+    """The name of a USB port that stays the same whatever is plugged in where; "" where it is one, or has none."""
+    if not path.startswith(("/dev/ttyUSB", "/dev/ttyACM")):
+        return ""
+    try:
+        return next((str(each) for each in sorted(_BY_ID.iterdir()) if each.resolve() == Path(path)), "")
+    except OSError:
+        return ""
