@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -40,14 +40,18 @@ from devices.modbus.recording import Piece, Recording, Replay, first_line, piece
 from devices.modbus.scan import FoundUnit, scan_places, scan_units
 from devices.modbus.tap import Tap
 from devices.plan import Address, Block, Range, Table, parse_address, plan_blocks
-from skerry.cli.output import print_table
+from skerry.cli.device_objects import output_option
+from skerry.cli.listing import LISTED, Listing, Row, print_listing
+from skerry.cli.output import print_data, print_table
 from skerry.cli.target import RefusedError
 from skerry.errors import BadRequestError, InvalidError, NotFoundError, UnavailableError
-from skerry.objects.json import JsonObject
+from skerry.objects.json import JsonObject, str_at
 from skerry.objects.twins import format_value
 
 ANSWER_TCP_S: Final = 0.01
 """What a round trip on TCP is taken for in a plan, when it is not said."""
+GUESSES_SHOWN: Final = 12
+"""To people; programs get all."""
 _TABLES: Final[dict[str, Table]] = {"hr": "holding", "ir": "input", "co": "coil", "di": "discrete"}
 
 
@@ -265,15 +269,18 @@ def _draft(unit: int, ranges: Sequence[Range]) -> str:
 @click.option("--every", default="1s", show_default=True, help="Between samples.")
 @click.option("--expect", default="", help="What the device shows: the ways that give it come first.")
 @timeout_option
+@output_option("text", "text, table, wide, json, yaml, jsonl, csv or name")
 @told
 async def probe(
-    line: str, address: str, count: int, unit: int, samples: int, every: str, expect: str, patience: str
+    line: str, address: str, count: int, unit: int, samples: int, every: str, expect: str, patience: str, form: str
 ) -> None:  # fmt: skip
     """Guess the type and byte order of registers: every way to read them, the likeliest first.
 
     Reads a few samples, as a value that jumps between two of them is likely read wrongly. It is a guess: compare it
     with what the device's own display shows (--expect 23.4).
     """
+    if form not in ("text", *LISTED):
+        raise BadRequestError(f"-o {form}: use one of {', '.join(('text', *LISTED))}")
     try:
         place = parse_address(address)
     except InvalidError as error:
@@ -281,7 +288,8 @@ async def probe(
     if place.table not in ("holding", "input"):
         raise BadRequestError("ADDRESS: only registers (hr: or ir:) have a byte order")
     request = Request(unit=unit, function=READ_FUNCTIONS[place.table], address=place.offset, count=count)
-    wire, taken = wire_to(parse_line(line), timeout_s=seconds(patience)), list[tuple[int, ...]]()
+    named = parse_line(line)
+    wire, taken = wire_to(named, timeout_s=seconds(patience)), list[tuple[int, ...]]()
     try:
         for at in range(samples):
             if at:
@@ -289,22 +297,81 @@ async def probe(
             taken.append(await wire.transact(request))
     finally:
         await wire.close()
-    click.echo(f"{place}: {' '.join(f'{word:04x}' for word in taken[-1])}")
     found = guesses(taken)
     if expect:
         found.sort(key=lambda guess: _far_from(guess, expect))
     if not found:
         raise NotFoundError("no type gives a value")
+    if form == "text":
+        _print_guesses(place, taken, found)
+    elif form in ("json", "yaml"):
+        about: JsonObject = {"line": str(named.endpoint), "unit": unit, "address": _short(place)}
+        print_data(probe_shown(about, taken, found), form)
+    else:
+        print_listing(guesses_listed(place, found, len(taken[-1])), form)
+
+
+def _print_guesses(place: Address, taken: Sequence[Sequence[int]], found: Sequence[Guess]) -> None:
+    click.echo(f"{place}: {' '.join(f'{word:04x}' for word in taken[-1])}")
     print_table(
         ["TYPE", "ORDER", "SCORE", "VALUE"],
-        [[one.raw, one.order, f"{one.score:.2f}", _shown(one)] for one in found[:12]],
+        [[one.raw, one.order, f"{one.score:.2f}", _shown(one)] for one in found[:GUESSES_SHOWN]],
     )
     if not any(any(words) for words in taken):
         click.echo("all of it is zero, which means the same in every type: ask again when the device shows something")
         return
-    best: Mapping[str, str] = {"address": str(place).split(" ")[0], "dataType": found[0].raw}
-    best = {**best, **({"order": found[0].order} if found[0].order != "ABCD" else {})}
-    click.echo(f"configData: {json.dumps(best)}")
+    click.echo(f"configData: {json.dumps(_config_data(place, found[0], len(taken[-1])))}")
+
+
+def probe_shown(about: JsonObject, taken: Sequence[Sequence[int]], found: Sequence[Guess]) -> JsonObject:
+    """For programs: what was read, and every way to read it, the likeliest first."""
+    place = parse_address(str_at(about, "address"))
+    return {
+        "kind": "DeviceProbe",
+        "apiVersion": "skerry.dev/v1",
+        **about,
+        "samples": [[*words] for words in taken],
+        "allZero": not any(any(words) for words in taken),
+        "guesses": [_guess_shown(place, one, len(taken[-1])) for one in found],
+    }
+
+
+def _guess_shown(place: Address, guess: Guess, count: int) -> JsonObject:
+    return {
+        "dataType": guess.raw,
+        "order": guess.order,
+        "score": round(guess.score, 4),
+        "values": [format_value(value) for value in guess.values],
+        "configData": _config_data(place, guess, count),
+    }
+
+
+def guesses_listed(place: Address, found: Sequence[Guess], count: int) -> Listing:
+    """One row a way to read the registers, of which so many were read."""
+    rows = tuple(
+        Row(
+            cells=(one.raw, one.order, f"{one.score:.2f}", _shown(one), json.dumps(_config_data(place, one, count))),
+            obj=_guess_shown(place, one, count),
+            name=f"{one.raw}/{one.order}",
+        )
+        for one in found
+    )
+    return Listing(
+        titles=("TYPE", "ORDER", "SCORE", "VALUE", "CONFIGDATA"), rows=rows, wide=frozenset({"CONFIGDATA"})
+    )
+
+
+def _config_data(place: Address, guess: Guess, count: int) -> JsonObject:
+    """As a visitor has it."""
+    data: JsonObject = {"address": _short(place), "dataType": guess.raw}
+    if guess.raw == "string":
+        data["limit"] = count
+    return data | ({"order": guess.order} if guess.order != "ABCD" else {})
+
+
+def _short(place: Address) -> str:
+    """`hr:10`, as manifests have it."""
+    return str(place).split(" ")[0]
 
 
 def _shown(guess: Guess) -> str:

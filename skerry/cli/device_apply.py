@@ -16,7 +16,7 @@ from skerry.cli.apply import read_manifests
 from skerry.cli.client import Client
 from skerry.cli.device_carrying import carry_out
 from skerry.cli.device_objects import namespace_option, output_option
-from skerry.cli.device_plan import Planned, planned
+from skerry.cli.device_plan import Planned, planned, sent_lines
 from skerry.cli.device_set import DONE, wait_for_device
 from skerry.cli.listing import LISTED, Listing, Row, print_listing
 from skerry.cli.logs import seconds_of
@@ -24,7 +24,7 @@ from skerry.cli.output import resource_name
 from skerry.cli.target import Target, with_target
 from skerry.errors import BadRequestError, ConflictError, SkerryError
 from skerry.objects.device_manifests import FieldChange, bare
-from skerry.objects.json import Json, JsonObject, maps_at, str_at
+from skerry.objects.json import Json, JsonObject, map_at
 
 _SIGNS: Final = {"create": "+", "change": "~", "nothing": " "}
 _SECRET: Final = ("password", "secret", "token", "community", "authorization")
@@ -170,8 +170,7 @@ def _sent(one: Planned, change: FieldChange) -> list[str]:
     """Requests to the device, where the change is of a value that is wanted and they can be told beforehand."""
     if not change.field.endswith(".desired.value"):
         return []
-    steps = maps_at(one.writes, change.prop, "steps")
-    return [str_at(step, "says") for step in steps if str_at(step, "name") == "sent"]
+    return sent_lines(map_at(one.writes, change.prop))
 
 
 def summary(plan: Sequence[Planned]) -> str:

@@ -251,3 +251,19 @@ def entries_here(one: Planned) -> Iterator[JsonObject]:
         entry: JsonObject = {"name": prop, "value": value}
         expires = str_at(held.get(prop), "desired", "metadata", "expires")
         yield entry | ({"expires": expires} if expires and value is not None else {})
+
+
+# --- showing it -------------------------------------------------------------------------------------------
+
+
+def sent_lines(write: JsonObject) -> list[str]:
+    """What a gateway would send for a value, a line a request: registers, or where a payload goes and what it is."""
+    lines: list[str] = []
+    payload = ""
+    for step in maps_at(write, "steps"):
+        says = str_at(step, "says")
+        if str_at(step, "name") == "payload":
+            payload = says
+        elif str_at(step, "name") == "sent":
+            lines.append(f"{says}: {payload}" if payload else says)
+    return lines

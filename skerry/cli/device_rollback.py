@@ -24,6 +24,7 @@ from skerry.cli.device_objects import (
     output_option,
     split_name,
 )
+from skerry.cli.device_plan import sent_lines
 from skerry.cli.device_set import DONE, Wishes, wait_for_device, with_wishes, without_wishes, write_device
 from skerry.cli.device_wanted import NOTHING, read_wanted
 from skerry.cli.listing import LISTED, Listing, Row, print_listing
@@ -35,7 +36,7 @@ from skerry.errors import BadRequestError, GoneError, NotFoundError
 from skerry.frozen import Frozen
 from skerry.objects.device_desired import IF_MATCH, REVISION, desired_of
 from skerry.objects.device_models import properties_in
-from skerry.objects.json import Json, JsonObject, int_at, map_at, maps_at, str_at
+from skerry.objects.json import Json, JsonObject, int_at, map_at, str_at
 from skerry.objects.meta import annotations_of, name_of, uid_of
 from skerry.objects.times import ms_at
 
@@ -200,7 +201,7 @@ def _returns_listed(client: Client, place: str, device: JsonObject, plan: Sequen
     rows: list[Row] = []
     for one in plan:
         held = map_at(told, "writes", one.prop)
-        sent = "; ".join(str_at(step, "says") for step in maps_at(held, "steps") if str_at(step, "name") == "sent")
+        sent = "; ".join(sent_lines(held))
         refusal = str_at(held, "refusal")
         verdict = f"refused: {refusal}" if refusal else sent or ("-" if one.after is None else "as its driver does")
         obj: JsonObject = {
@@ -232,4 +233,4 @@ def _print_returns(name: str, listing: Listing, plan: Sequence[Return], form: st
         prop, now, then, sent = row.cells
         click.echo(f"{name}/{prop}  {now} -> {then}{' wanted' if done else ''}")
         if not done and sent != "-":
-            click.echo(f"    sends {sent}" if sent.startswith("function") else f"    {sent}")
+            click.echo(f"    {sent}" if sent.startswith(("refused: ", "as its ")) else f"    sends {sent}")

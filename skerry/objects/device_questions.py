@@ -129,7 +129,8 @@ def question_of(params: JsonObject) -> Question:
     if asked == "checkup":
         return Checkup(namespace=namespace, device=device, uid=uid)
     raise BadRequestError(
-        f"this gateway's agent does not know the question {asked!r}: it knows explain, read, line, checkup and discover"
+        f"this gateway's agent does not know the question {asked!r}: "
+        "it knows explain, read, line, checkup and discover"
     )
 
 

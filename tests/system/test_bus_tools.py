@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 import shutil
 import sys
@@ -117,6 +118,9 @@ async def test_scan_probe_read_and_write_on_a_slave_of_libmodbus(built: Path) ->
         assert re.search(r"hr:20 \(40021\) +3333 41bb +\S+ +23\.4 ", shown)
         guess = await run(*SKERRY, "bus", "probe", line, "hr:20", "2", "--samples", "2", "--every", "20ms")
         assert 'configData: {"address": "hr:20", "dataType": "float32", "order": "CDAB"}' in guess
+        probed = json.loads(await run(*SKERRY, "bus", "probe", line, "hr:20", "2", "--samples", "1", "-o", "json"))
+        assert (probed["line"], probed["unit"], probed["samples"]) == (f"127.0.0.1:{port}", 1, [[0x3333, 0x41BB]])
+        assert probed["guesses"][0]["configData"] == {"address": "hr:20", "dataType": "float32", "order": "CDAB"}
         refused = await run(*SKERRY, "modbus", "read", line, "hr:299", "2", code=5)
         assert "the device refuses: exception 2: illegal data address" in refused
         draft = await run(*SKERRY, "bus", "scan", line, "--units", "1", "--map", "hr:298-301", "--model")

@@ -1,8 +1,8 @@
 """What only the gateway of a device can answer: why a value is what it is, what it is just now, how its line does.
 
 Subresources of ours on KubeEdge's Device: GET `devices/NAME/explain?property=P` (with `value=V` also what writing
-that would do), POST `devices/NAME/read`, GET `devices/NAME/line`, GET `devices/NAME/checkup`; and on Kubernetes' Node:
-GET `nodes/NAME/discovery`. All are asked of the gateway while the caller waits, and nothing is kept of them
+that would do), POST `devices/NAME/read`, GET `devices/NAME/line`, GET `devices/NAME/checkup`; and on Kubernetes'
+Node: GET `nodes/NAME/discovery`. All are asked of the gateway while the caller waits, and nothing is kept of them
 (docs/decisions/0290). The local API of a gateway has the same paths, and `/skerry/discovery`.
 """
 

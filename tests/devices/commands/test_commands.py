@@ -8,16 +8,19 @@ import pytest
 from click.testing import CliRunner
 
 from devices.codec import decode
-from devices.commands.bus import bus
+from devices.commands.bus import bus, guesses_listed, probe_shown
 from devices.commands.lines import listening, parse_line, seconds
 from devices.commands.manifests import read_devices
 from devices.commands.modbus import modbus
 from devices.commands.simulate import Moving, memories, parse_signal, simulate
+from devices.modbus.detective import guesses
 from devices.modbus.endpoints import Endpoint, SerialEndpoint, TcpEndpoint, TlsFiles
 from devices.modbus.slave import Slave
+from devices.plan import parse_address
 from skerry.cli.device import device
 from skerry.clocks import ManualClock
 from skerry.errors import BadRequestError
+from skerry.objects.json import maps_at
 
 PLC = Path(__file__).parents[3] / "examples" / "plc" / "device.yaml"
 SLOW = """
@@ -160,3 +163,17 @@ def test_a_value_that_moves_is_where_its_signal_has_it_when_it_is_asked() -> Non
         told.append(decode(mover.prop.codec, words))
         clock.advance(2.5)
     assert told == [10.0, 12.5, 15.0]
+
+
+def test_a_probe_is_told_to_programs_with_what_a_model_needs() -> None:
+    samples = [(0x426F, 0x696C), (0x426F, 0x696C)]
+    found = guesses(samples)
+    told = probe_shown({"line": "x", "unit": 1, "address": "hr:20"}, samples, found)
+    assert (told["kind"], told["allZero"], told["samples"]) == ("DeviceProbe", False, [[*each] for each in samples])
+    texts = [each for each in maps_at(told, "guesses") if each["dataType"] == "string"]
+    assert texts[0]["values"] == ["Boil", "Boil"]
+    assert texts[0]["configData"] == {"address": "hr:20", "dataType": "string", "limit": 2}
+    listing = guesses_listed(parse_address("hr:20"), found, 2)
+    assert len(listing.rows) == len(found) and listing.rows[0].obj == maps_at(told, "guesses")[0]
+    refused = CliRunner().invoke(bus, ["probe", "tcp://127.0.0.1:1", "hr:0", "-o", "xml"])
+    assert refused.exit_code == 2 and "-o xml: use one of text, table" in refused.stderr

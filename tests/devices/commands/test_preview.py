@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import cast
 
+import pytest
 import yaml
 
 from devices.commands.preview import preview
+from skerry.cli.device_plan import sent_lines
 from skerry.cli.plugged import previewed
 from skerry.objects.json import JsonObject, ensure_map, map_at, maps_at, str_at
 
@@ -54,6 +56,64 @@ def test_of_other_protocols_values_are_checked_and_requests_are_not_made_up() ->
     told = preview(device, model, {"setpoint": "64"})
     assert told == {"problem": "", "writes": {}}
     assert "above" in str_at(preview(device, model, {"setpoint": "91"}), "writes", "setpoint", "refusal")
+
+
+def speaking(
+    protocol: str, config: JsonObject, visitor: JsonObject, type: str = "FLOAT"
+) -> tuple[JsonObject, JsonObject]:
+    """A model and a device of one property, as any of them has it."""
+    held: JsonObject = {"name": "setpoint", "type": type, "visitors": {"configData": visitor}}
+    model: JsonObject = {"kind": "DeviceModel", "metadata": {"name": "m"}, "spec": {"properties": [held]}}
+    spec: JsonObject = {
+        "nodeName": "eu-1",
+        "deviceModelRef": {"name": "m"},
+        "protocol": {"protocolName": protocol, "configData": config},
+        "properties": [{"name": "setpoint"}],
+    }
+    return model, {"kind": "Device", "metadata": {"name": "d"}, "spec": spec}
+
+
+@pytest.mark.parametrize(
+    ("protocol", "config", "visitor", "sent"),
+    [
+        (
+            "http",
+            {"url": "http://10.0.0.5/api/", "secretRef": {"name": "s"}},
+            {"url": "set", "writeTemplate": '{"set": ${json}}'},
+            'PUT http://10.0.0.5/api/set, application/json: {"set": 42.5}',
+        ),
+        (
+            "mqtt",
+            {"host": "10.0.0.6"},
+            {"topic": "t", "commandTopic": "t/set", "commandTemplate": "${device}=${value}", "commandRetain": True},
+            "publish on t/set at 10.0.0.6:1883, QoS 1, retained: d=42.5",
+        ),
+        (
+            "snmp",
+            {"host": "10.0.0.7", "secretRef": {"name": "s"}},
+            {"oid": "1.3.6.1.4.1.1.0", "scale": 0.1},
+            "set 1.3.6.1.4.1.1.0 to integer 425",
+        ),
+    ],
+)
+def test_what_other_drivers_would_send_is_told_as_they_would_send_it(
+    protocol: str, config: JsonObject, visitor: JsonObject, sent: str
+) -> None:
+    model, device = speaking(protocol, config, visitor)
+    told = preview(device, model, {"setpoint": "42.5"})
+    assert (told["problem"], sent_lines(map_at(told, "writes", "setpoint"))) == ("", [sent])
+
+
+def test_what_other_drivers_would_refuse_is_refused() -> None:
+    model, device = speaking("mqtt", {"host": "b"}, {"topic": "t"})
+    told = preview(device, model, {"setpoint": "1"})
+    assert str_at(told, "writes", "setpoint", "refusal") == "setpoint has no commandTopic"
+    model, device = speaking("virtual", {}, {"initial": "1", "refuse": ["2"]}, "INT")
+    assert "won't take 2" in str_at(preview(device, model, {"setpoint": "2"}), "writes", "setpoint", "refusal")
+    model, device = speaking("snmp", {"host": "h"}, {"oid": "1.3.6.1.4.1.1.0"})
+    assert "the Secret needs username" in str_at(preview(device, model, {}), "problem"), "there is none"
+    model, device = speaking("snmp", {"host": "h", "secretRef": {"name": "s"}}, {"oid": "boiler"})
+    assert "is no number such as" in str_at(preview(device, model, {}), "problem")
 
 
 def test_a_secret_that_only_the_gateway_has_is_no_fault() -> None:

@@ -172,6 +172,20 @@ def test_a_plan_shows_models_first_and_the_registers_that_would_be_written() -> 
     assert "~ spec.properties[setpoint].desired.value  64 -> 70" in text(plan_of(server, device("70")))
 
 
+def test_a_plan_shows_what_would_be_sent_over_the_network_and_what_is_in_it() -> None:
+    server = Server()
+    held = model()
+    visitor: JsonObject = {"url": "set", "writeTemplate": '{"set": ${json}}'}
+    maps_at(held, "spec", "properties")[0]["visitors"] = {"configData": visitor}
+    obj = device("64")
+    obj["spec"] = {
+        **map_at(obj, "spec"),
+        "protocol": {"protocolName": "http", "configData": {"url": "http://10.0.0.5/"}},
+    }
+    plan = plan_of(server, held, obj)
+    assert 'sends PUT http://10.0.0.5/set, application/json: {"set": 64.0}' in text(plan)
+
+
 def test_every_fault_is_named_and_nothing_is_applied() -> None:
     server = Server()
     wrong = device(name="wrong")
