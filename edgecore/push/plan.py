@@ -26,6 +26,8 @@ class PushSettings(Frozen):
     retry_s_min: float = 1.0
     retry_s_max: float = 60.0
     """A place that comes back after a night is noticed within a minute."""
+    store_again_s: float = 1.0
+    """After the store refused (a full disk)."""
 
 
 class Progress(Frozen):

@@ -37,7 +37,8 @@ BATCH: Final = 50
 """Taken from a queue at once, and at most as many are sent twice after a crash."""
 NOTED_S: Final = 2.0
 """What arrived is noted this often at least: one disk sync for many."""
-STORE_AGAIN_S: Final = 1.0
+AT_ONCE: Final = 8
+"""Pushes to one place: a hundred devices that come back together are no reason to open a hundred connections."""
 RESTART_S: Final = 5.0
 """After a fault of our own in a worker."""
 TOLD_S: Final = 600.0
@@ -81,6 +82,8 @@ class Pusher:
         self._targets: Targets = {}
         self._progress: dict[str, Progress] = {}
         self._workers: dict[str, asyncio.Task[None]] = {}
+        self._turns: dict[str, asyncio.Semaphore] = {}
+        """By place."""
         self._dropped: dict[str, tuple[int, float]] = {}
         """By queue: how many were dropped when people were told, and when that was."""
         self._told_s: dict[str, float] = {}
@@ -145,6 +148,8 @@ class Pusher:
         }
         devices = [decode_object(held.body) for held in store.list(DEVICES)]
         self._targets = targets_of(devices, models, self._parts.drivers)
+        places = {target.place for found in self._targets.values() for target in found}
+        self._turns = {place: turn for place, turn in self._turns.items() if place in places}
         wanted = {queue for queue, _ in self._targets}
         ends = [each for each in store.push_queues() if each.queue not in wanted]
         for each in ends:
@@ -152,7 +157,10 @@ class Pusher:
             for known in (self._progress, self._dropped, self._told_s):
                 known.pop(each.queue, None)
         if ends:
-            await self._apply(EdgeBatch(push_ends=tuple(each.queue for each in ends)))
+            try:
+                await store.apply(EdgeBatch(push_ends=tuple(each.queue for each in ends)))
+            except UnavailableError as error:  # a full disk: they go with the next change
+                LOG.warning("push_queues_not_ended reason=%r", str(error))
         await self._parts.places.keep(brokers_of(self._targets))
 
     async def _begin_workers(self, group: asyncio.TaskGroup) -> None:
@@ -195,7 +203,7 @@ class Pusher:
         try:
             await asyncio.shield(noting)
         except asyncio.CancelledError:
-            await asyncio.wait({noting}, timeout=STORE_AGAIN_S)
+            await asyncio.wait({noting}, timeout=self._parts.settings.store_again_s)
             raise
 
     async def _send(self, queue: str, waiting: Sequence[Push], done: list[Pushed]) -> float:
@@ -209,7 +217,8 @@ class Pusher:
                 done.append(Pushed(queue, push.number, arrived=False))  # the property goes elsewhere by now
                 continue
             try:
-                await self._parts.places.push(target, payload)
+                async with self._turns.setdefault(target.place, asyncio.Semaphore(AT_ONCE)):
+                    await self._parts.places.push(target, payload)
             except (UnavailableError, RefusedError) as error:
                 if self._failed(queue, push, str(error), refused=isinstance(error, RefusedError)):
                     done.append(Pushed(queue, push.number, arrived=False))
@@ -276,7 +285,11 @@ class Pusher:
             warning=warning,
         )
         body = EventReport(event=event).encode()
-        await self._apply(EdgeBatch(reports=(NewReport(report_class="event", kind=EVENT, key="", body=body),)))
+        report = NewReport(report_class="event", kind=EVENT, key="", body=body)
+        try:
+            await self._parts.store.apply(EdgeBatch(reports=(report,)))
+        except UnavailableError as error:  # the log has it, and a full disk has other worries
+            LOG.warning("push_event_not_stored reason=%r", str(error))
 
     async def _apply(self, batch: EdgeBatch) -> None:
         """Until it is durable: a full disk is waited for."""
@@ -288,7 +301,7 @@ class Pusher:
                 if str(error) != told:
                     LOG.warning("push_not_noted reason=%r", str(error))
                 told = str(error)
-                await asyncio.sleep(STORE_AGAIN_S)
+                await asyncio.sleep(self._parts.settings.store_again_s)
             else:
                 return
 

@@ -11,12 +11,13 @@ from devices.pushes import PushTarget, Told, encode_push, push_targets, queue_na
 from edgecore.push import plan
 from edgecore.push.places import RefusedError
 from edgecore.push.plan import PushSettings
-from edgecore.push.shell import Pusher, PushParts
+from edgecore.push.shell import AT_ONCE, Pusher, PushParts
+from edgecore.store.failing import FailingEdgeStore
 from edgecore.store.memory import MemoryEdgeStore
 from edgecore.store.port import EdgeBatch, Held, NewPush, OutboxBudgets
 from edgecore.store.shell import AsyncEdgeStore
 from skerry.clocks import SeededIds, SystemClock
-from skerry.errors import UnavailableError
+from skerry.errors import StorageFullError, UnavailableError
 from skerry.objects.json import JsonObject, decode_object, encode_object, str_at
 from skerry.objects.meta import Key, Revision, Stamp
 from skerry.objects.reports import EVENT, EventReport
@@ -32,9 +33,16 @@ class Memory:
         self.tried = 0
         self.fate: Callable[[str, str], str] = lambda place, text: ""
         self.kept: frozenset[Broker] = frozenset()
+        self.open = asyncio.Event()
+        self.open.set()
+        self.at_once = self.most = 0
 
     async def push(self, target: PushTarget, payload: bytes) -> None:
         self.tried += 1
+        self.at_once += 1
+        self.most = max(self.most, self.at_once)
+        await self.open.wait()
+        self.at_once -= 1
         text = payload.decode().partition("&")[0]
         match self.fate(target.place, text):
             case "away":
@@ -63,8 +71,8 @@ def device(*hosts: str) -> JsonObject:
     }
 
 
-def held(obj: JsonObject, revision: int = 1) -> EdgeBatch:
-    return EdgeBatch(puts=(Held(key=DEVICE, stamp=Stamp("u", Revision(revision)), body=encode_object(obj)),))
+def held(obj: JsonObject, revision: int = 1, *, key: Key = DEVICE) -> EdgeBatch:
+    return EdgeBatch(puts=(Held(key=key, stamp=Stamp("u", Revision(revision)), body=encode_object(obj)),))
 
 
 def pushes(obj: JsonObject, prop: str, *numbers: int) -> EdgeBatch:
@@ -99,7 +107,7 @@ async def pushing(store: AsyncEdgeStore, places: Memory) -> AsyncGenerator[Pushe
         places=places,
         clock=SystemClock(),
         ids=SeededIds(1),
-        settings=PushSettings(retry_s_min=0.001, retry_s_max=0.01),
+        settings=PushSettings(retry_s_min=0.001, retry_s_max=0.01, store_again_s=0.01),
     )
     pusher = Pusher(parts)
     running = asyncio.create_task(pusher.run())
@@ -205,3 +213,33 @@ async def test_what_was_sent_when_the_agent_ends_is_not_sent_again() -> None:
     async with pushing(store, places):
         await until(lambda: not store.push_queues())
     assert [text for _, text in places.arrived] == ["p0=1", "p0=2"]
+
+
+async def test_many_devices_that_come_back_together_take_turns() -> None:
+    store, places = new_store(), Memory()
+    places.open.clear()
+    for number in range(20):
+        obj = device("http://a")
+        obj["metadata"] = {"name": f"d{number}", "namespace": "plant", "uid": "u"}
+        await store.apply(held(obj, key=Key(DEVICE.resource, "plant", f"d{number}")))
+        (push,) = pushes(obj, "p0", number).pushes
+        await store.apply(EdgeBatch(pushes=(push._replace(queue=push.queue.replace("scale", f"d{number}")),)))
+    async with pushing(store, places):
+        await until(lambda: places.at_once == AT_ONCE)
+        places.open.set()
+        await until(lambda: len(places.arrived) == 20)
+    assert places.most == AT_ONCE
+
+
+async def test_a_full_disk_has_nothing_sent_again_and_stops_nobody() -> None:
+    inner = FailingEdgeStore(MemoryEdgeStore(clock=SystemClock(), incarnation="one"))
+    store, places, obj = AsyncEdgeStore(inner), Memory(), device("http://a", "http://b")
+    await store.apply(held(obj))
+    await store.apply(pushes(obj, "p0", 1))
+    await store.apply(pushes(obj, "p1", 2))
+    inner.fail_writes_with = StorageFullError("no room")
+    async with pushing(store, places):
+        await until(lambda: len(places.arrived) == 2 and inner.attempts >= 2)
+        inner.fail_writes_with = None
+        await until(lambda: not store.push_queues())
+    assert sorted(text for _, text in places.arrived) == ["p0=1", "p1=2"]
