@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
-from skerry.errors import ConflictError, NotFoundError, SkerryError, UnavailableError
+from skerry.errors import BadRequestError, ConflictError, NotFoundError, SkerryError, UnavailableError
 from skerry.objects.json import JsonObject, bool_at, dig, float_at, int_at, map_at, maps_at, str_at, strs_at
 from skerry.objects.meta import name_of, namespace_of
 from skerry.objects.times import human_duration
@@ -212,6 +212,13 @@ def _unasked(evidence: Evidence, error: SkerryError) -> Finding:
             says=f"it does not have the device: {error}",
             next="wait for it to come; if it does not, `skerry get node` shows whether the gateway is in step",
             kind="missing",
+        )
+    if isinstance(error, BadRequestError):
+        return Finding(
+            level="warning",
+            check="gateway",
+            says=f"can't be asked: {error}",
+            next="its agent is of an older release: update it",
         )
     away = isinstance(error, UnavailableError)
     return Finding(

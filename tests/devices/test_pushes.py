@@ -136,8 +136,8 @@ def test_what_can_t_be_pushed_to_is_said_with_its_field(asked: JsonObject, ours:
 
 
 def test_what_kubeedge_leaves_open_has_a_default_and_credentials_come_from_files() -> None:
-    for given, seconds in ((0, 10), (3, 3), (900, 60), (1500, 1.5)):
-        timed = target({"http": {"hostName": "h", "timeout": given}})
+    for timeout, seconds in ((0, 10), (3, 3), (900, 60), (1500, 1.5)):
+        timed = target({"http": {"hostName": "h", "timeout": timeout}})
         assert isinstance(timed.to, HttpPush) and timed.to.timeout_s == seconds
     bare = target({"http": {"hostName": "h/"}})
     assert isinstance(bare.to, HttpPush) and (bare.place, bare.to.target, bare.to.timeout_s) == ("http://h", "/", 10)

@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from skerry.cli.diagnosis import Evidence, Finding, diagnosed, error_of, gateway_findings, worst
 from skerry.cli.target import exit_code
-from skerry.errors import NotFoundError, UnavailableError
+from skerry.errors import BadRequestError, ForbiddenError, NotFoundError, UnavailableError
 from skerry.objects.json import JsonObject
 
 DEVICE: JsonObject = {
@@ -81,6 +83,8 @@ CASES: list[tuple[dict[str, Any], tuple[str, str, str], int]] = [
     ({"device": {**DEVICE, "spec": {}}}, ("fault", "node", "missing"), 3),
     ({"told": NotFoundError("no")}, ("fault", "gateway", "missing"), 3),
     ({"told": UnavailableError("not connected")}, ("fault", "gateway", "away"), 7),
+    ({"told": BadRequestError("does not know the question")}, ("warning", "gateway", ""), 1),
+    ({"told": ForbiddenError("you may not")}, ("fault", "gateway", ""), 1),
     ({"told": told(device={"state": "waiting", "protocol": "opcua"})}, ("fault", "driver", "away"), 7),
     ({"told": told(device={"state": "invalid", "invalid": "x"})}, ("fault", "declaration", "refused"), 5),
     ({"told": told(device={"state": "offline", "reason": "unit 1 is silent"})}, ("fault", "state", "late"), 6),
@@ -191,3 +195,33 @@ def test_what_a_device_suffers_by_its_gateway_is_said_of_the_gateway() -> None:
     cut = {"state": "closed", "cut": True}
     found = gateway_findings(evidence(local=True, node=None, node_known=False, link=cut, told=told(gateway=gateway)))
     assert ("warning", "cloud", "") in bad(found) and ("warning", "queue", "") not in bad(found)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+@given(st.data())
+def test_a_gateway_that_tells_otherwise_than_this_release_is_judged_as_far_as_it_is_understood(
+    data: st.DataObject,
+) -> None:
+    gateway: Any = told(
+        line={"line": "x", "needs": 0.5, "units": [UNIT], "missedCycles": {}},
+        files=[{"field": "f", "path": "/x"}],
+        pushes=[{"place": "p"}],
+        properties=[prop(desired={"value": "64"}, ack={"state": "verified"})],
+    )
+    holders: list[Any] = [gateway]
+    while holders:
+        holder = holders.pop()
+        for key in [*holder] if isinstance(holder, dict) else range(len(holder)):
+            if data.draw(st.integers(0, 4)) == 0:
+                holder[key] = data.draw(JSON)
+            elif isinstance(holder[key], dict | list):
+                holder[key] = holder[key].copy()
+                holders.append(holder[key])
+    for finding in (*diagnosed(evidence(told=gateway)), *gateway_findings(evidence(told=gateway))):
+        assert isinstance(finding.says, str)
