@@ -31,6 +31,7 @@ _BROKERS: Final[Mapping[str, bool]] = {"tcp": False, "mqtt": False, "ssl": True,
 _PLAIN: Final = "!$'()*,-./:;<>?@[]^_`{|}~ "
 """What a form's field may hold as it is: KubeEdge sends values as they are, and so does Skerry where that is read
 back as the same."""
+_TEXTS: Final = ("STRING", "BYTES")
 _TOPIC: Final = re.compile(r"[^\x00+#]{1,1000}")
 _LINE: Final = re.compile(r"[^\x00-\x1f]{1,200}")
 
@@ -63,12 +64,21 @@ class InfluxPush(Frozen):
     field: str
 
 
+class OtelPush(Frozen):
+    """A collector of OpenTelemetry, by OTLP over HTTP in its JSON form."""
+
+    http: HttpPush
+
+
+Place: TypeAlias = HttpPush | MqttPush | InfluxPush | OtelPush
+
+
 class PushTarget(Frozen):
     """One place to which a property's readings go."""
 
     method: str
-    """`http`, `mqtt` or `influxdb2`."""
-    to: HttpPush | MqttPush | InfluxPush
+    """`http`, `mqtt`, `influxdb2` or `otel`."""
+    to: Place
     format: Format
 
     @property
@@ -79,7 +89,7 @@ class PushTarget(Frozen):
                 return str(self.to.origin)
             case MqttPush():
                 return f"{'mqtts' if self.to.broker.tls else 'mqtt'}://{self.to.broker}"
-            case InfluxPush():
+            case InfluxPush() | OtelPush():
                 return str(self.to.http.origin)
 
 
@@ -124,7 +134,8 @@ def push_targets(
             **map_at(modelled.get(name, {}), "visitors", "configData"),
             **map_at(instance, "visitors", "configData"),
         }
-        targets, left = pushes_in(instance, visitor, f"spec.properties[{name}]")
+        kind = str_at(modelled.get(name, {}), "type").upper()
+        targets, left = pushes_in(instance, visitor, f"spec.properties[{name}]", type=kind)
         untold += left
         if targets:
             found[name] = targets
@@ -132,9 +143,9 @@ def push_targets(
 
 
 def pushes_in(
-    instance: JsonObject, visitor: JsonObject, where: str
+    instance: JsonObject, visitor: JsonObject, where: str, *, type: str = ""
 ) -> tuple[tuple[PushTarget, ...], tuple[str, ...]]:
-    """The same of one property. `visitor` is the instance's over the model's."""
+    """The same of one property. `visitor` is the instance's over the model's; `type` "" is not known."""
     asked, here = map_at(instance, "pushMethod"), f"{where}.pushMethod"
     try:
         ours = map_in(visitor, PUSH, where=f"{where}.visitors.configData")
@@ -149,6 +160,9 @@ def pushes_in(
         making = _MAKING.get(name)
         if making is None:
             untold.append(f"{at}: not done by this gateway; a mapper may")
+            continue
+        if name == "otel" and type in _TEXTS:
+            untold.append(f"{at}: metrics are numbers, and this is a {type}")
             continue
         try:
             found.append(PushTarget(method=name, to=making(given, ours, at), format=form))
@@ -270,10 +284,20 @@ def _influx(given: JsonObject, ours: JsonObject, where: str) -> InfluxPush:
     return InfluxPush(http=to, measurement=measurement, tags=tuple(sorted(tags.items())), field=field)
 
 
-_MAKING: Final[Mapping[str, Callable[[JsonObject, JsonObject, str], HttpPush | MqttPush | InfluxPush]]] = {
+def _otel(given: JsonObject, ours: JsonObject, where: str) -> OtelPush:
+    url = str_at(given, "endpointURL")
+    if not url:
+        raise InvalidError(f"{where}.endpointURL: required, such as http://10.0.0.9:4318/v1/metrics")
+    parts = split(url, f"{where}.endpointURL")
+    whole = url if parts.path.strip("/") else f"{url.rstrip('/')}/v1/metrics"
+    return OtelPush(http=_to(whole, ours, f"{where}.endpointURL", timeout_s=TIMEOUT_S_DEFAULT))
+
+
+_MAKING: Final[Mapping[str, Callable[[JsonObject, JsonObject, str], Place]]] = {
     "http": _http,
     "mqtt": _mqtt,
     "influxdb2": _influx,
+    "otel": _otel,
 }
 
 
@@ -298,9 +322,11 @@ def _tls(ours: JsonObject, where: str) -> Tls:
 
 
 def says(target: PushTarget, told: Told) -> bool:
-    """Whether this form has a word for the reading: KubeEdge's texts and InfluxDB's lines know values alone."""
-    if target.format == "json" and not isinstance(target.to, InfluxPush):
+    """Whether this form has a word for the reading: KubeEdge's texts, lines and metrics know values alone."""
+    if target.format == "json" and isinstance(target.to, HttpPush | MqttPush):
         return True
+    if isinstance(target.to, OtelPush) and told.type in _TEXTS:
+        return False
     return told.value is not None and told.quality in ("good", "uncertain")
 
 
@@ -351,6 +377,8 @@ def payload_of(target: PushTarget, told: Told, *, time_text: Callable[[int], str
         return None
     if isinstance(target.to, InfluxPush):
         return _line(target.to, told)
+    if isinstance(target.to, OtelPush):
+        return _metric(told)
     if target.format == "json" or told.value is None:
         return _json(told)
     at = time_text(told.source_ms)
@@ -363,7 +391,9 @@ def content_type_of(target: PushTarget) -> str:
     """Of an HTTP push."""
     if isinstance(target.to, InfluxPush):
         return "text/plain; charset=utf-8"
-    return "application/json" if target.format == "json" else "application/x-www-form-urlencoded"
+    if isinstance(target.to, OtelPush) or target.format == "json":
+        return "application/json"
+    return "application/x-www-form-urlencoded"
 
 
 def _json(told: Told) -> bytes:
@@ -380,6 +410,30 @@ def _json(told: Told) -> bytes:
         "sequence": told.seq,
     }
     return encode_object(body)
+
+
+def _metric(told: Told) -> bytes:
+    """One point of a gauge, as OTLP has it in JSON (opentelemetry-proto 1.x: whole numbers of 64 bits are texts)."""
+    assert told.value is not None, "a metric has a value"
+    point: JsonObject = {
+        "timeUnixNano": str(told.source_ms * 1_000_000),
+        "attributes": [_attribute("namespace", told.namespace), _attribute("device", told.device)],
+    }
+    match told.type:
+        case "INT":
+            point["asInt"] = told.value
+        case "BOOLEAN":
+            point["asInt"] = "1" if told.value.lower() == "true" else "0"
+        case _:
+            point["asDouble"] = float(told.value)
+    metric: JsonObject = {"name": told.prop, "unit": told.unit, "gauge": {"dataPoints": [point]}}
+    scope: JsonObject = {"scope": {"name": "skerry"}, "metrics": [metric]}
+    resource: JsonObject = {"attributes": [_attribute("service.name", "edgecore")]}
+    return encode_object({"resourceMetrics": [{"resource": resource, "scopeMetrics": [scope]}]})
+
+
+def _attribute(key: str, text: str) -> JsonObject:
+    return {"key": key, "value": {"stringValue": text}}
 
 
 def _line(to: InfluxPush, told: Told) -> bytes:

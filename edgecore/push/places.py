@@ -16,7 +16,7 @@ from zlib import crc32
 from devices.http.driver import Asked
 from devices.mqtt.config import Broker
 from devices.mqtt.port import Connect, Connection, Delivery, Hooks, Outgoing
-from devices.pushes import HttpPush, InfluxPush, MqttPush, PushTarget, content_type_of
+from devices.pushes import HttpPush, InfluxPush, MqttPush, OtelPush, PushTarget, content_type_of
 from edgecore.push.plan import NEVER_TAKEN
 from skerry.errors import SkerryError, UnavailableError
 
@@ -70,6 +70,8 @@ class NetworkPlaces:
                 await self._publish(target.to, payload)
             case InfluxPush():
                 await _post(target.to.http, content_type_of(target), payload, scheme="Token")
+            case OtelPush():
+                await _post(target.to.http, content_type_of(target), payload, scheme="Bearer")
             case HttpPush():
                 await _post(target.to, content_type_of(target), payload, scheme="Bearer")
 

@@ -15,7 +15,7 @@ from typing import Final, Protocol
 
 from devices.manifests import KnownDevice
 from devices.protocols import EXTERNAL, PROTOCOLS
-from devices.pushes import HttpPush, InfluxPush, MqttPush, PushTarget
+from devices.pushes import HttpPush, InfluxPush, MqttPush, OtelPush, PushTarget
 from edgecore.store.backlog import Now, backlog_of
 from edgecore.store.shell import AsyncEdgeStore
 from edgecore.twins.explained import PropertySight, explained
@@ -176,7 +176,7 @@ def _pushed(prop: str, target: PushTarget) -> Iterator[tuple[str, str]]:
         case MqttPush():
             broker = target.to.broker
             named = (broker.password_file, broker.ca_file, broker.cert_file, broker.key_file)
-        case HttpPush() | InfluxPush():
+        case HttpPush() | InfluxPush() | OtelPush():
             to = target.to if isinstance(target.to, HttpPush) else target.to.http
             named = (to.password_file, to.token_file, to.tls.ca_file, to.tls.cert_file, to.tls.key_file)
     yield from ((f"spec.properties[{prop}].visitors.configData.push", path) for path in named if path)

@@ -8,13 +8,16 @@ from urllib.parse import parse_qs
 
 import pytest
 import yaml
+from google.protobuf import json_format
 from hypothesis import given
 from hypothesis import strategies as st
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 
 from devices.pushes import (
     HttpPush,
     InfluxPush,
     MqttPush,
+    OtelPush,
     PushTarget,
     Told,
     content_type_of,
@@ -85,6 +88,43 @@ def test_influxdb_gets_a_line_and_json_says_all() -> None:
     assert content_type_of(json) == "application/json"
 
 
+@pytest.mark.parametrize(
+    ("type", "value", "field", "number"),
+    [
+        ("FLOAT", "21.5", "as_double", 21.5),
+        ("INT", "9007199254740993", "as_int", 9007199254740993),
+        ("BOOLEAN", "true", "as_int", 1),
+    ],
+)
+def test_a_collector_gets_a_point_that_opentelemetry_s_own_code_reads(
+    type: str, value: str, field: str, number: float
+) -> None:
+    otel = target({"otel": {"endpointURL": "http://127.0.0.1:4318"}})
+    assert isinstance(otel.to, OtelPush) and otel.to.http.target == "/v1/metrics"
+    body = payload(otel, told(type=type, value=value))
+    assert body is not None and content_type_of(otel) == "application/json"
+    asked = json_format.Parse(body, ExportMetricsServiceRequest())
+    (metric,) = asked.resource_metrics[0].scope_metrics[0].metrics
+    (point,) = metric.gauge.data_points
+    assert (metric.name, metric.unit, point.WhichOneof("value")) == ("gross", "kg", field)
+    assert (getattr(point, field), point.time_unix_nano) == (number, 1_767_225_600_123_000_000)
+    assert {each.key: each.value.string_value for each in point.attributes} == {
+        "namespace": "plant",
+        "device": "scale",
+    }
+
+
+def test_what_is_no_number_is_no_metric() -> None:
+    device: JsonObject = {
+        "spec": {"properties": [{"name": "p", "pushMethod": {"otel": {"endpointURL": "http://h"}}}]}
+    }
+    model: JsonObject = {"spec": {"properties": [{"name": "p", "type": "STRING"}]}}
+    assert push_targets(device, model) == (
+        {},
+        ("spec.properties[p].pushMethod.otel: metrics are numbers, and this is a STRING",),
+    )
+
+
 @given(st.text(min_size=1, max_size=30), st.text(min_size=1, max_size=30))
 def test_a_form_is_read_back_as_what_was_sent(prop: str, value: str) -> None:
     sent = payload(target({"http": HTTP}), told(prop=f"p{prop}", value=value))
@@ -104,10 +144,11 @@ def test_published_devices_say_what_is_pushed_and_what_is_left_to_mappers() -> N
     assert {prop: [each.method for each in targets] for prop, targets in found.items()} == {
         "gross": ["http", "influxdb2"],
         "tare": ["mqtt"],
+        "plate": ["otel"],
     }
     assert [each.place for each in found["gross"]] == ["http://127.0.0.1:9090", "http://127.0.0.1:8086"]
     assert sorted(each.partition(": ")[0].partition(".pushMethod.")[2] for each in untold) == [
-        "anomalyDetection", "dbMethod.TDEngine", "dbMethod.mysql", "dbMethod.redis", "otel",
+        "anomalyDetection", "dbMethod.TDEngine", "dbMethod.mysql", "dbMethod.redis",
     ]  # fmt: skip
 
 
@@ -127,7 +168,9 @@ def test_published_devices_say_what_is_pushed_and_what_is_left_to_mappers() -> N
         ({"mqtt": {"address": "h:1883", "topic": "a", "qos": 3}}, {}, "mqtt.qos: 3 is not one of"),
         ({"mqtt": {"address": "tcp://[h", "topic": "a"}}, {}, "is no address"),
         ({"dbMethod": {"influxdb2": {}}}, {}, "influxdb2ClientConfig.bucket: required"),
-        ({"otel": {"endpointURL": "http://h"}}, {}, "otel: not done by this gateway"),
+        ({"otel": {}}, {}, "otel.endpointURL: required"),
+        ({"otel": {"endpointURL": "h:4318"}}, {}, "otel.endpointURL: must be a URL"),
+        ({"anomalyDetection": {"method": "x"}}, {}, "anomalyDetection: not done by this gateway"),
     ],
 )
 def test_what_can_t_be_pushed_to_is_said_with_its_field(asked: JsonObject, ours: JsonObject, said: str) -> None:
