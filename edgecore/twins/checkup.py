@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -19,6 +18,7 @@ from devices.pushes import HttpPush, InfluxPush, MqttPush, OtelPush, PushTarget
 from edgecore.store.backlog import Now, backlog_of
 from edgecore.store.shell import AsyncEdgeStore
 from edgecore.twins.explained import PropertySight, explained
+from skerry.frozen import Frozen
 from skerry.objects.json import Json, JsonObject, map_at
 from skerry.objects.meta import Key
 from skerry.objects.times import micro_time_text, time_text
@@ -57,8 +57,7 @@ def _nothing() -> Sequence[PushSight]:
     return ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Beside:
+class Beside(Frozen):
     """What other rooms know."""
 
     pushes: Callable[[], Sequence[PushSight]] = _nothing
@@ -68,8 +67,7 @@ class Beside:
     """Bytes free and in all, of the disk with the agent's data."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeviceSight:
+class DeviceSight(Frozen):
     """One device."""
 
     device: Key

@@ -29,6 +29,7 @@ from skerry.cli.output import print_data, resource_name
 from skerry.cli.plugged import previewed
 from skerry.cli.target import Target, with_target
 from skerry.errors import BadRequestError, ForbiddenError, NotFoundError, SkerryError, UnavailableError
+from skerry.frozen import Frozen
 from skerry.objects.json import Json, JsonObject, maps_at, str_at
 from skerry.objects.meta import name_of, namespace_of
 
@@ -36,8 +37,7 @@ _COLOURS: Final = {"ok": "green", "note": "cyan", "warning": "yellow", "fault": 
 _LIVE_S: Final = 20
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Patient:
+class Patient(Frozen):
     """A device, or a gateway, and what was found."""
 
     kind: str

@@ -8,10 +8,10 @@ cause of those after it, and gives `skerry device doctor` its exit code.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
 from skerry.errors import BadRequestError, ConflictError, NotFoundError, SkerryError, UnavailableError
+from skerry.frozen import Frozen
 from skerry.objects.json import JsonObject, bool_at, dig, float_at, int_at, map_at, maps_at, str_at, strs_at
 from skerry.objects.meta import name_of, namespace_of
 from skerry.objects.times import human_duration
@@ -35,8 +35,7 @@ FAILURES_WARN: Final = 0.05
 REQUESTS_MIN: Final = 20
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
+class Finding(Frozen):
     """One thing that was looked at."""
 
     level: Level
@@ -49,8 +48,7 @@ class Finding:
     kind: Kind = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Evidence:
+class Evidence(Frozen):
     """What is known of one device."""
 
     device: JsonObject
