@@ -115,7 +115,7 @@ async def serve(settings: EdgeSettings) -> None:
             mappers=_mappers(settings),
             home=_home(settings, membership.node),
             history=history_of(settings),
-            places=NetworkPlaces(membership.node),
+            places=NetworkPlaces(membership.node, private=settings.data),
         )
         agent = compose(ground)
         await _run(settings, membership, agent, certificate, store, guard)

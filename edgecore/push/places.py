@@ -58,8 +58,11 @@ class _Link:
 class NetworkPlaces:
     """Implements `Places` over the network."""
 
-    def __init__(self, node: str, connect: Connect | None = None) -> None:
+    def __init__(self, node: str, connect: Connect | None = None, *, private: Path | None = None) -> None:
+        """`private`: a directory whose files are the agent's own. Whoever may write Devices names a file and the
+        server that it is sent to; tokens of pods are there."""
         self._node = node
+        self._private = private
         self._connect: Connect = connect or _over_the_network
         self._links: dict[Broker, _Link] = {}
 
@@ -69,15 +72,16 @@ class NetworkPlaces:
             case MqttPush():
                 await self._publish(target.to, payload)
             case InfluxPush():
-                await _post(target.to.http, content_type_of(target), payload, scheme="Token")
+                await self._post(target.to.http, content_type_of(target), payload, scheme="Token")
             case OtelPush():
-                await _post(target.to.http, content_type_of(target), payload, scheme="Bearer")
+                await self._post(target.to.http, content_type_of(target), payload, scheme="Bearer")
             case HttpPush():
-                await _post(target.to, content_type_of(target), payload, scheme="Bearer")
+                await self._post(target.to, content_type_of(target), payload, scheme="Bearer")
 
     async def _publish(self, to: MqttPush, payload: bytes) -> None:
         link = self._links.get(to.broker)
         if link is None:
+            self._refuse_private(to.broker.password_file)
             link = self._links[to.broker] = self._open(to.broker)
         try:
             async with asyncio.timeout(CONNECT_S_MAX):
@@ -99,10 +103,31 @@ class NetworkPlaces:
             link.known.set()
 
         hooks = Hooks(connected=connected, disconnected=disconnected, delivered=_unheard, refused=_unsubscribed)
-        who = crc32(f"{broker} {broker.username}".encode())
+        who = crc32(repr(broker).encode())  # two connections with one id would throw each other out
         link = _Link(connection=self._connect(broker, f"skerry-{self._node}-push-{who:08x}", hooks))
         link.connection.start()
         return link
+
+    async def _post(self, to: HttpPush, content_type: str, payload: bytes, *, scheme: str) -> None:
+        from devices.http.client import HttpClient  # h11 and TLS cost memory: only who pushes over HTTP pays
+
+        self._refuse_private(to.token_file or to.password_file)
+        headers = {"Content-Type": content_type, **_credentials(to, scheme)}
+        client = HttpClient(to.origin, to.tls, timeout_s=to.timeout_s, bytes_max=ANSWER_BYTES_MAX)
+        try:
+            answer = await client.exchange(Asked(method="POST", target=to.target, headers=headers, body=payload))
+        finally:
+            await client.close()
+        if answer.status in _OK:
+            return
+        reason = f"it answers {answer.status}{_said(answer.body)}"
+        if answer.status in NEVER_TAKEN:
+            raise RefusedError(reason)
+        raise UnavailableError(reason)
+
+    def _refuse_private(self, path: str) -> None:
+        if path and self._private is not None and Path(path).resolve().is_relative_to(self._private.resolve()):
+            raise UnavailableError(f"{path} is one of the agent's own files: keep credentials of places elsewhere")
 
     async def keep(self, brokers: frozenset[Broker]) -> None:
         """See `Places`."""
@@ -120,23 +145,6 @@ def _unheard(_delivery: Delivery) -> None:
 
 def _unsubscribed(_topic: str, _reason: str) -> None:
     """Nothing was subscribed to."""
-
-
-async def _post(to: HttpPush, content_type: str, payload: bytes, *, scheme: str) -> None:
-    from devices.http.client import HttpClient  # h11 and TLS cost memory: only who pushes over HTTP pays
-
-    headers = {"Content-Type": content_type, **_credentials(to, scheme)}
-    client = HttpClient(to.origin, to.tls, timeout_s=to.timeout_s, bytes_max=ANSWER_BYTES_MAX)
-    try:
-        answer = await client.exchange(Asked(method="POST", target=to.target, headers=headers, body=payload))
-    finally:
-        await client.close()
-    if answer.status in _OK:
-        return
-    reason = f"it answers {answer.status}{_said(answer.body)}"
-    if answer.status in NEVER_TAKEN:
-        raise RefusedError(reason)
-    raise UnavailableError(reason)
 
 
 def _said(body: bytes) -> str:
