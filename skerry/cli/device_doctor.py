@@ -176,7 +176,7 @@ def doctor(
     place = "" if everywhere and not names else namespace or client.namespace
     patients = examined(client, _devices(client, place, names, selector, node), live=live)
     _print(patients, form, quiet=quiet)
-    _end(patients, strict=strict)
+    end(patients, strict=strict)
 
 
 def _devices(client: Client, place: str, names: Sequence[str], selector: str, node: str) -> list[JsonObject]:
@@ -217,7 +217,7 @@ def examined(client: Client, devices: Sequence[JsonObject], *, live: bool) -> li
     return patients
 
 
-def _end(patients: Sequence[Patient], *, strict: bool) -> None:
+def end(patients: Sequence[Patient], *, strict: bool) -> None:
     """Raises the error of the first fault."""
     counted = ("warning", "fault") if strict else ("fault",)
     found = [(patient, each) for patient in patients for each in patient.findings if each.level in counted]

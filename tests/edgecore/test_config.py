@@ -66,6 +66,7 @@ def test_each_class_has_its_room_and_time() -> None:
         "SKERRY_MESSAGE_MIB": "4",
         "SKERRY_MESSAGE_DAYS": "4",
         "SKERRY_FREE_FLOOR_MIB": "6",
+        "SKERRY_PUSH_MIB": "5",
     }
     budgets = resolve(EdgeSettings, {}, environ).budgets()
     assert budgets == OutboxBudgets(
@@ -78,6 +79,7 @@ def test_each_class_has_its_room_and_time() -> None:
         message=4 * MIB,
         message_ttl_ms=4 * DAY_MS,
         free_floor=6 * MIB,
+        push=5 * MIB,
     )
     assert budgets.times() == {
         "telemetry": DAY_MS // 2,
