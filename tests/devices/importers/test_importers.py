@@ -26,6 +26,7 @@ from devices.importers.telegraf import import_telegraf
 from devices.importers.v1alpha2 import OLD, convert
 from devices.modbus.config import parse_device
 from devices.port import DeviceConfig, PropertyConfig
+from skerry.cli.device_export import manifest_text
 from skerry.errors import BadRequestError, InvalidError
 from skerry.objects.json import JsonObject, dig, map_at, str_at
 from skerry.objects.meta import Key
@@ -321,16 +322,29 @@ ODD = [
 ]
 
 
-@given(st.data())
-@settings(max_examples=150)
-def test_damaged_descriptions_are_imported_or_refused(data: st.DataObject) -> None:
-    read, text = data.draw(st.sampled_from(READERS))
+def damaged(data: st.DataObject, text: str) -> str:
     for _ in range(data.draw(st.integers(1, 4))):
         start = data.draw(st.integers(0, len(text)))
         end = min(len(text), start + data.draw(st.integers(0, 12)))
         text = text[:start] + data.draw(st.sampled_from(ODD)) + text[end:]
+    return text
+
+
+@given(st.data())
+@settings(max_examples=150)
+def test_damaged_descriptions_are_imported_or_refused(data: st.DataObject) -> None:
+    read, text = data.draw(st.sampled_from(READERS))
     with contextlib.suppress(InvalidError):
-        manifests(read(text), name="", node="", namespace="default")
+        manifests(read(damaged(data, text)), name="", node="", namespace="default")
+
+
+@given(st.data())
+@settings(max_examples=50)
+def test_damaged_objects_of_kubeedge_s_older_versions_are_converted_or_refused(data: st.DataObject) -> None:
+    page = (Path(__file__).parents[3] / "docs" / "howto" / "devices-of-v1alpha2.md").read_text()
+    text = damaged(data, page[page.index("```yaml") + 7 : page.rindex("```")])
+    with contextlib.suppress(InvalidError):
+        manifest_text(convert(text, node="", namespace="default")[0])
 
 
 def test_home_assistant_s_hub() -> None:
