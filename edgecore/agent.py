@@ -100,7 +100,12 @@ async def serve(settings: EdgeSettings) -> None:
             ways=ways_of(settings.transport, proxied=proxy is not None),
             doubted=certificate.doubt,
             drivers=driver_factories(
-                clock=time, ids=ids, node=membership.node, broker=broker_of(settings), notes=StoredNotes(store)
+                clock=time,
+                ids=ids,
+                node=membership.node,
+                broker=broker_of(settings),
+                notes=StoredNotes(store),
+                credentials=settings.device_credentials,
             ),
             clock=clock,
             time=time,
@@ -115,7 +120,7 @@ async def serve(settings: EdgeSettings) -> None:
             mappers=_mappers(settings),
             home=_home(settings, membership.node),
             history=history_of(settings),
-            places=NetworkPlaces(membership.node, private=settings.data),
+            places=NetworkPlaces(membership.node, credentials=settings.device_credentials),
         )
         agent = compose(ground)
         await _run(settings, membership, agent, certificate, store, guard)

@@ -57,6 +57,11 @@ class EdgeSettings:
     mqtt_ca_file: str = setting("", help="file with the authorities of the MQTT broker; none: the system's")
     mqtt_cert_file: str = setting("", help="file with this gateway's certificate for the MQTT broker")
     mqtt_key_file: str = setting("", help="file with the key of that certificate")
+    device_credentials: Path = setting(
+        Path("/etc/skerry/devices"),
+        help="directory with the passwords and tokens that Devices may name as files (passwordFile, tokenFile); "
+        "a file elsewhere is sent to nobody",
+    )
     mqtt_listen: tuple[str, ...] = setting(
         ("127.0.0.1:1883",),
         help="HOST:PORT where the embedded broker listens, the first on loopback; others with TLS alone",

@@ -17,8 +17,10 @@ import hashlib
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Final
 
+from devices.credentials import refuse_elsewhere
 from devices.inflow import Inflow, no_value
 from devices.mqtt.config import (
     Availability,
@@ -135,10 +137,13 @@ class MqttDriver:
         away_s_max: float = AWAY_S_MAX,
         connect: Connect | None = None,
         gateways: Broker | None = None,
+        credentials: Path | None = None,
     ) -> None:
         """`client_id` names this gateway to brokers; sessions hang on it, so it stays the same over restarts.
         A broker may be away for `away_s_max` before the values that came over it count as old. `connect` makes
-        connections; None: paho does, over the network. `gateways` is the broker of devices that name none."""
+        connections; None: paho does, over the network. `gateways` is the broker of devices that name none,
+        `credentials` where their files with passwords are (None: anywhere)."""
+        self._credentials = credentials
         self._away_s_max = away_s_max
         self._gateways = gateways
         self._connection_of = connect or _over_the_network
@@ -164,7 +169,12 @@ class MqttDriver:
         self._devices = {}
         for config in devices:
             try:
-                self._devices[config.device] = parse_device(config, self._gateways)
+                device = parse_device(config, self._gateways)
+                if device.broker != self._gateways:
+                    refuse_elsewhere(
+                        device.broker.password_file, self._credentials, "spec.protocol.configData.passwordFile"
+                    )
+                self._devices[config.device] = device
             except InvalidError as error:
                 refused.append((config.device, str(error)))
         now_s = self._clock.monotonic_s()

@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Final, Protocol
 from zlib import crc32
 
+from devices.credentials import refuse_elsewhere
 from devices.http.driver import Asked
 from devices.mqtt.config import Broker
 from devices.mqtt.port import Connect, Connection, Delivery, Hooks, Outgoing
 from devices.pushes import HttpPush, InfluxPush, MqttPush, OtelPush, PushTarget, content_type_of
 from edgecore.push.plan import NEVER_TAKEN
-from skerry.errors import SkerryError, UnavailableError
+from skerry.errors import InvalidError, SkerryError, UnavailableError
 
 ACKNOWLEDGE_S_MAX: Final = 10.0
 CONNECT_S_MAX: Final = 10.0
@@ -58,11 +59,10 @@ class _Link:
 class NetworkPlaces:
     """Implements `Places` over the network."""
 
-    def __init__(self, node: str, connect: Connect | None = None, *, private: Path | None = None) -> None:
-        """`private`: a directory whose files are the agent's own. Whoever may write Devices names a file and the
-        server that it is sent to; tokens of pods are there."""
+    def __init__(self, node: str, connect: Connect | None = None, *, credentials: Path | None = None) -> None:
+        """`credentials`: where the files are that Devices may name; None: anywhere."""
         self._node = node
-        self._private = private
+        self._credentials = credentials
         self._connect: Connect = connect or _over_the_network
         self._links: dict[Broker, _Link] = {}
 
@@ -81,7 +81,7 @@ class NetworkPlaces:
     async def _publish(self, to: MqttPush, payload: bytes) -> None:
         link = self._links.get(to.broker)
         if link is None:
-            self._refuse_private(to.broker.password_file)
+            self._refuse_elsewhere(to.broker.password_file)
             link = self._links[to.broker] = self._open(to.broker)
         try:
             async with asyncio.timeout(CONNECT_S_MAX):
@@ -111,7 +111,7 @@ class NetworkPlaces:
     async def _post(self, to: HttpPush, content_type: str, payload: bytes, *, scheme: str) -> None:
         from devices.http.client import HttpClient  # h11 and TLS cost memory: only who pushes over HTTP pays
 
-        self._refuse_private(to.token_file or to.password_file)
+        self._refuse_elsewhere(to.token_file or to.password_file)
         headers = {"Content-Type": content_type, **_credentials(to, scheme)}
         client = HttpClient(to.origin, to.tls, timeout_s=to.timeout_s, bytes_max=ANSWER_BYTES_MAX)
         try:
@@ -125,9 +125,11 @@ class NetworkPlaces:
             raise RefusedError(reason)
         raise UnavailableError(reason)
 
-    def _refuse_private(self, path: str) -> None:
-        if path and self._private is not None and Path(path).resolve().is_relative_to(self._private.resolve()):
-            raise UnavailableError(f"{path} is one of the agent's own files: keep credentials of places elsewhere")
+    def _refuse_elsewhere(self, path: str) -> None:
+        try:
+            refuse_elsewhere(path, self._credentials, "visitors.configData.push")
+        except InvalidError as error:
+            raise UnavailableError(str(error)) from error
 
     async def keep(self, brokers: frozenset[Broker]) -> None:
         """See `Places`."""

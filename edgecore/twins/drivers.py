@@ -7,6 +7,7 @@ device is opened.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 from devices.http.driver import http_driver
 from devices.mapper import Drivers, Services
@@ -29,13 +30,16 @@ def driver_factories(
     broker: Broker | None = None,
     brokers: Connect | None = None,
     notes: Notes | None = None,
+    credentials: Path | None = None,
 ) -> Mapping[str, DriverFactory]:
     """By protocol, for `Keeper`, with those that installed packages add. `node` names this gateway to MQTT brokers;
     `broker` is its own (None: there is none), `brokers` connects to them (None: over the network), `notes` outlive
-    the agent."""
+    the agent, `credentials` has the files with passwords that devices may name (None: anywhere)."""
     own: Mapping[str, DriverFactory] = {
         "modbus": lambda: ModbusDriver(clock=clock, ids=ids, notes=notes),
-        "mqtt": lambda: MqttDriver(clock=clock, client_id=f"skerry-{node}", connect=brokers, gateways=broker),
+        "mqtt": lambda: MqttDriver(
+            clock=clock, client_id=f"skerry-{node}", connect=brokers, gateways=broker, credentials=credentials
+        ),
         "http": lambda: http_driver(clock=clock, ids=ids),
         "snmp": lambda: snmp_driver(clock=clock, ids=ids),
         "virtual": lambda: VirtualDriver(clock=clock),

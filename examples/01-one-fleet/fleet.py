@@ -140,7 +140,10 @@ class Fleet:
         self.start_agent(name)
 
     def start_agent(self, name: str) -> None:
-        self.stage.start(name, [BIN / "edgecore", "run", "--data", self.data(name)])
+        self.stage.start(
+            name,
+            [BIN / "edgecore", "run", "--data", self.data(name), "--device-credentials", self.password_file.parent],
+        )
 
     def _ready_line(self, log: str, words: str) -> str | None:
         text = self.stage.log_of(log).read_text(errors="replace")

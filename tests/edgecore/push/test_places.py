@@ -93,19 +93,19 @@ async def test_credentials_come_from_files_and_answers_are_told_apart(tmp_path: 
         await places.push(http(port), b"a=1")
 
 
-async def test_no_file_of_the_agent_s_own_is_sent_to_anybody(tmp_path: Path) -> None:
-    own, outside = tmp_path / "edge", tmp_path / "link"
-    own.mkdir()
-    (own / "token").write_text("hush")
-    outside.symlink_to(own / "token")
-    places = NetworkPlaces("eu-1", private=own)
-    for path in (own / "token", outside, own / ".." / "edge" / "token"):
+async def test_no_file_but_those_for_devices_is_sent_to_anybody(tmp_path: Path) -> None:
+    given, link = tmp_path / "devices", tmp_path / "devices" / "link"
+    given.mkdir()
+    (tmp_path / "token").write_text("hush")
+    link.symlink_to(tmp_path / "token")
+    places = NetworkPlaces("eu-1", credentials=given)
+    for path in (tmp_path / "token", link, given / ".." / "token"):
         for pushed in (
             http(1, tokenFile=str(path)),
             http(1, username="ann", passwordFile=str(path)),
             target({"mqtt": {"address": "b:1", "topic": "t"}}, {"username": "ann", "passwordFile": str(path)}),
         ):
-            with pytest.raises(UnavailableError, match="one of the agent's own files"):
+            with pytest.raises(UnavailableError, match=f"is not in {given}"):
                 await places.push(pushed, b"a=1")
 
 

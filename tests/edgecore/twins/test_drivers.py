@@ -14,6 +14,7 @@ from devices.port import DeviceConfig
 from edgecore.twins.drivers import driver_factories
 from edgecore.twins.keeper import Keeper
 from skerry.clocks import SeededIds, SystemClock
+from skerry.objects.json import JsonObject
 from skerry.objects.meta import Key
 from tests.devices.mqtt.test_driver_alone import FakeConnection
 from tests.edgecore.twins.gateway import FAST, Gateway, device
@@ -48,6 +49,24 @@ async def test_a_device_that_names_no_broker_is_on_the_gateways() -> None:
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
     assert connected == [own]
+
+
+async def test_no_file_but_those_for_devices_is_sent_to_a_broker_that_a_device_names(tmp_path: Path) -> None:
+    given = tmp_path / "devices"
+    drivers = driver_factories(clock=SystemClock(), ids=SeededIds(1), node="eu-1", credentials=given)
+    driver = drivers["mqtt"]()
+    key = Key("devices.devices.kubeedge.io", "default", "lamp")
+
+    def named(path: Path) -> DeviceConfig:
+        said: JsonObject = {"host": "broker", "username": "ann", "passwordFile": str(path)}
+        return DeviceConfig(device=key, protocol="mqtt", protocol_config=said, properties=())
+
+    for path in (Path("/etc/shadow"), given / ".." / "token"):
+        ((refused, reason),) = await driver.configure([named(path)])
+        assert refused == key and reason.startswith(
+            f"spec.protocol.configData.passwordFile: {path} is not in {given}"
+        )
+    assert not await driver.configure([named(given / "broker")])
 
 
 async def test_a_device_of_a_protocol_that_a_package_speaks_is_served(
