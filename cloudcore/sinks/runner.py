@@ -48,6 +48,9 @@ BACKOFF_S_MAX: Final = 60.0
 REFUSED_MAX: Final = 100
 """Rows that are refused one by one, without one that is taken, before that is no fault of theirs; and how many more
 are tried at each later look."""
+TRUST_S: Final = 600.0
+"""Who took a row so lately is tried with a whole batch of them: Prometheus takes what is of now, and refuses a
+backlog row by row."""
 QUICK_S: Final = 5.0
 """A batch that was taken so soon may be larger the next time, where it was made smaller."""
 BYTES_MAX: Final = 4 << 20
@@ -148,6 +151,8 @@ class SinkTask:
         self._through: int | None = None
         """The last number of the batch that was tried: it is the same when it is tried again, and is told to be."""
         self._held: Held | None = None
+        self._taken_s = float("-inf")
+        """When a row was taken last; monotonic."""
         self._progress: Progress = Progress(cursor=0)
         self._told: tuple[Progress, Condition] | None = None
         self._told_s = float("-inf")
@@ -263,13 +268,13 @@ class SinkTask:
         sent = Sent()
         begun_s = self._parts.clock.monotonic_s()
         if rows:
-            refused_max = len(rows) if self._skips else REFUSED_MAX
             try:
-                await send_halving(receiver, rows, sent, refused_max=refused_max)
+                await send_halving(receiver, rows, sent, refused_max=self._patience)
             except SlowError:
                 self._slower(len(records))
                 raise
             finally:
+                self._note_taken(sent)
                 if sent.taken and sent.through < rows[-1].number:
                     self._progress = self._progress.moved(records, sent.through).counted(sent)
         small = 2 * sum(len(record.body) for record in records) <= BYTES_MAX
@@ -280,6 +285,16 @@ class SinkTask:
             self._held, self._through = Held.of(records, sent), None
             raise HeldError(self._held.text)
         self._progress = self._progress.moved(records, records[-1].number).counted(sent)
+
+    @property
+    def _patience(self) -> int:
+        """How many rows are tried one by one in vain."""
+        lately = self._parts.clock.monotonic_s() - self._taken_s < TRUST_S
+        return self._batch if self._skips or lately else REFUSED_MAX
+
+    def _note_taken(self, sent: Sent) -> None:
+        if sent.taken:
+            self._taken_s = self._parts.clock.monotonic_s()
 
     def _slower(self, tried: int) -> None:
         """Once more the same, as it may have arrived; then half of it."""
@@ -298,10 +313,11 @@ class SinkTask:
             self._progress = held.first_taken(self._progress, skipped=skipped)
             self._held = None
             return True
-        records = await self._parts.store.tail(after=held.through, limit=REFUSED_MAX)
+        records = await self._parts.store.tail(after=held.through, limit=min(self._size, self._patience))
         rows, sent = self._rows(records), Sent()
         if rows:
             await send_halving(receiver, rows, sent, refused_max=len(rows))
+        self._note_taken(sent)
         if sent.taken:
             self._progress = held.passed_over(self._progress).moved(records, records[-1].number).counted(sent)
             self._held = None

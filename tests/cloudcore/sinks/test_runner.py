@@ -278,6 +278,27 @@ async def test_no_more_rows_are_tried_in_vain_than_make_it_plain(
     assert fake.numbers == [*range(9, 65)] and status(world)["refused"] == 8
 
 
+async def test_who_took_a_row_lately_is_tried_with_a_whole_batch_before_anything_waits(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As Prometheus refuses all of a backlog but what is live between its rows."""
+    monkeypatch.setattr("cloudcore.sinks.runner.REFUSED_MAX", 3)
+    await append(world, "d/plc/t")
+    await world.create(SINKS, sink())
+    fake = Fake(refuses=lambda row: row.number not in (1, 20, 40))
+    seen: set[str] = set()
+    async with sending(world, fake):
+        await until(lambda: status(world).get("cursor") == 1)
+        await append(world, *["d/plc/t"] * 19)
+        await until(lambda: seen.add(ready(world)[1]) or status(world)["cursor"] == 20)
+        assert seen == {"Sending"}
+        world.clock.advance(601)
+        await append(world, *["d/plc/t"] * 20)
+        await until(lambda: seen.add(ready(world)[1]) or status(world)["cursor"] == 40)
+        assert seen == {"Sending", "Refused"}, "by now it may be somebody else"
+    assert fake.numbers == [1, 20, 40] and status(world)["refused"] == 37
+
+
 async def test_a_row_that_holds_a_sink_up_and_goes_from_the_history_meanwhile_is_counted_once(world: World) -> None:
     await append(world, *["d/plc/t"] * 6)
     await world.create(SINKS, sink())
