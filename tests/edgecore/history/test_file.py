@@ -163,6 +163,21 @@ def test_a_file_that_somebody_else_has_locked_is_left_alone(tmp_path: Path, monk
     again.close()
 
 
+def test_a_lock_while_it_is_open_is_no_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    connect = sqlite3.connect
+    monkeypatch.setattr(sqlite3, "connect", lambda *args, **named: connect(*args, **(named | {"timeout": 0.01})))
+    file = opened(tmp_path)
+    file.keep({"s": [kept(1)]})
+    with closing(connect(tmp_path / "history.db", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(UnavailableError, match=r"writing history\.db: database is locked"):
+            file.keep({"s": [kept(2)]})
+        other.execute("ROLLBACK")
+    file.keep({"s": [kept(3)]})
+    assert seqs(file) == [1, 3]
+    file.close()
+
+
 def test_a_newer_agents_file_is_left_alone(tmp_path: Path) -> None:
     file = opened(tmp_path)
     file.keep({"s": [kept(1)]})
