@@ -162,18 +162,29 @@ class HistoryFile:
             self._keep(series)
 
     def _keep(self, series: Mapping[str, Sequence[Kept]]) -> None:
+        short = self._free_floor - self._free()
+        if short > 0:
+            with self._transaction():
+                self._drop(short)
+            self._give_back()
+            return
         with self._transaction():
-            if self._free() < self._free_floor:
-                self._drop()
-                self._connection.execute("PRAGMA incremental_vacuum").fetchall()
-                return
             for name, kept in series.items():
                 numbered = in_lives(kept, self._last_of(name))
                 self._last[name] = numbered[-1].number
                 for run in runs_of(numbered):
                     self._add(name, run)
-            while self._size > self._bytes_max and self._drop():
+            while self._size > self._bytes_max and self._drop(self._size - self._bytes_max):
                 pass
+
+    def _give_back(self) -> None:
+        """The room of what went, to the disk. A script, as SQLite frees a page with every step of this one, and
+        Python takes one step of what has no rows."""
+        with self._lock:
+            try:
+                self._connection.executescript("PRAGMA incremental_vacuum; PRAGMA wal_checkpoint(TRUNCATE)")
+            except sqlite3.Error as error:
+                raise self._failed(error, "writing") from error
 
     def _last_of(self, series: str) -> int:
         """Its newest number; 0 before the first."""
@@ -215,17 +226,16 @@ class HistoryFile:
         row = self._connection.execute(_CHUNK, (number,)).fetchone()
         return None if row is None else _chunk_of(row)
 
-    def _drop(self) -> bool:
-        """Some of the oldest; whether there were any."""
+    def _drop(self, wanted: int) -> bool:
+        """Of the oldest as many as have so many bytes, or some of these; whether there were any."""
+        least = self._size - wanted
         rows = self._connection.execute(_OLDEST).fetchall()
-        gone = 0
         for number, size in rows:
             self._connection.execute("DELETE FROM chunks WHERE number = ?", (number,))
             self._size -= size + _ROW_BYTES
-            gone += 1
-            if self._size <= self._bytes_max and self._free() >= self._free_floor:
+            if self._size <= least:
                 break
-        return gone > 0
+        return bool(rows)
 
     def _free(self) -> int:
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -83,6 +84,53 @@ def test_a_full_ring_drops_the_oldest(tmp_path: Path) -> None:
     assert found[0] > 1 and found == list(range(found[0], 40_001))
     file.close()
     assert (tmp_path / "history.db").stat().st_size < 200_000
+
+
+def noise(seq: int) -> Kept:
+    """A reading that takes its eight bytes."""
+    reading = Reading(DEVICE, "t", seq, repr(math.sin(seq * seq)), "DOUBLE", "good", "", 5, None, 0)
+    return Kept(seq * 1000, reading, True)
+
+
+def counted(directory: Path) -> tuple[int, int]:
+    """What is said to be kept, and what is."""
+    with closing(sqlite3.connect(directory / "history.db")) as file:
+        (said,) = file.execute("SELECT bytes FROM total").fetchone()
+        ((held, rows),) = file.execute("SELECT sum(length(body)), count(*) FROM chunks").fetchall()
+    return said, held + rows * 120
+
+
+def test_what_is_kept_is_counted_and_no_more_goes_than_must(tmp_path: Path) -> None:
+    file = opened(tmp_path, bytes_max=200_000)
+    for first in range(1, 60_001, 100):
+        file.keep({"s": [noise(seq) for seq in range(first, first + 100)]})
+    file.close()
+    said, held = counted(tmp_path)
+    assert said == held and 185_000 < held <= 200_000
+    again = opened(tmp_path, bytes_max=100_000)
+    again.keep({"s": [noise(60_001)]})
+    again.close()
+    said, held = counted(tmp_path)
+    assert said == held and 85_000 < held <= 100_000, "it goes on counting after a restart"
+
+
+def test_a_nearly_full_disk_gets_back_what_goes(tmp_path: Path) -> None:
+    file = opened(tmp_path)
+    for first in range(1, 30_001, 1000):
+        file.keep({"s": [noise(seq) for seq in range(first, first + 1000)]})
+    file.close()
+    path = tmp_path / "history.db"
+    before, (_, held) = path.stat().st_size, counted(tmp_path)
+    short = opened(tmp_path, free=(1 << 20) - 100_000)
+    short.keep({"s": [noise(40_000)]})
+    assert before - 140_000 < path.stat().st_size < before - 80_000, "at once, and no more than lacks"
+    short.close()
+    said, left = counted(tmp_path)
+    assert said == left and held - 120_000 < left < held - 99_000
+    none = opened(tmp_path, free=0)
+    none.keep({"s": [noise(40_001)]})
+    assert seqs(none) == [] and path.stat().st_size < 50_000
+    none.close()
 
 
 def test_a_disk_that_is_nearly_full_takes_nothing_and_is_given_room(tmp_path: Path) -> None:
