@@ -40,6 +40,7 @@ from cloudcore.registry.commands import IssuedCommands
 from cloudcore.registry.custom import CustomKinds
 from cloudcore.registry.devices import wanted_values
 from cloudcore.registry.kinds import builtin_scheme
+from cloudcore.registry.local_rules import fitting_device_rules
 from cloudcore.registry.objects import LocalObjects
 from cloudcore.registry.routes import fitting_rules
 from cloudcore.rules.answering import CallAnswering
@@ -144,6 +145,7 @@ async def compose(store: Store, clock: Clock, ids: Ids, *, service_cidr: str, ho
             wanted_values,
             IssuedCommands(store.epoch),
             fitting_rules,
+            fitting_device_rules,
         ),
     )
     leadership: Leadership = Alone()

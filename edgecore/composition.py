@@ -19,6 +19,8 @@ from edgecore.bus.announcer import Announcer, AnnouncerParts
 from edgecore.bus.port import Open, begin
 from edgecore.bus.shell import BusParts, EventBus
 from edgecore.commands.runner import CommandParts, CommandRunner, shown_commands
+from edgecore.device_rules.keeper import DeviceRules
+from edgecore.device_rules.port import RuleParts
 from edgecore.dmi.mappers import Mappers, MappersParts, Sockets
 from edgecore.history.file import HistoryFile
 from edgecore.history.keeper import HistoryKeeper
@@ -55,7 +57,7 @@ from skerry.objects.commands import CAPABILITY, DeviceMethod, DeviceRefresh, Pod
 from skerry.objects.device_questions import DEVICES
 from skerry.objects.logs import LOGS
 from skerry.objects.rule_calls import CALLS
-from skerry.objects.rules import NO_BROKER
+from skerry.objects.rules import LOCAL_RULES, NO_BROKER
 from skerry.ports import Clock, Ids
 from skerry.sync.dial import Way
 from skerry.sync.edge import EdgeState
@@ -136,6 +138,7 @@ class Agent(Frozen):
     """None without a broker."""
     rules: GatewayRules | None
     """None without a broker."""
+    device_rules: DeviceRules
     service_bus: ServiceBus | None
     """None where it may not listen."""
     announcer: Announcer | None
@@ -155,6 +158,7 @@ class Agent(Frozen):
             "pods": self.pods.run(),
             "twins": self.twins.run(),
             "commands": self.commands.run(),
+            "device rules": self.device_rules.run(),
             "node": self.node.run(),
             **({"broker": self.own_broker()} if self.own_broker else {}),
             **({"bus": self.bus.run()} if self.bus else {}),
@@ -202,7 +206,9 @@ def compose(ground: Ground) -> Agent:
         store, twins, node=identity.name, clock=time, discovery=ground.discovery, beside=beside
     )
     rules = _rules(ground)
-    calls = RuleCalls(identity.name, rules, Services())
+    services = Services()
+    calls = RuleCalls(identity.name, rules, services)
+    device_rules = _device_rules(ground, twins, services, rules)
     link = _link(ground, machine.boot_id, {LOGS: logs, DEVICES: questions}, {CALLS: calls})
     pods = _pods(ground, facts, in_step)
     bus = _bus(ground, twins, external)
@@ -221,6 +227,7 @@ def compose(ground: Ground) -> Agent:
         questions=questions,
         commands=lambda: shown_commands(store),
         pushes=pusher.sights if pusher is not None else tuple,
+        rule_status=device_rules.status,
     )
     node = NodeReporter(store, time, identity, ground.machine, pods.moved)
     return Agent(
@@ -233,6 +240,7 @@ def compose(ground: Ground) -> Agent:
         own_broker=ground.own_broker,
         bus=bus,
         rules=rules,
+        device_rules=device_rules,
         service_bus=_service_bus(ground, in_step),
         mappers=_mappers(ground, external),
         history=history,
@@ -320,6 +328,18 @@ def _rules(ground: Ground) -> GatewayRules | None:
     return GatewayRules(RulesParts(node=ground.node, store=ground.store, open=ground.rules, begin=begin))
 
 
+def _device_rules(ground: Ground, twins: Keeper, services: Services, rules: GatewayRules | None) -> DeviceRules:
+    parts = RuleParts(
+        node=ground.node,
+        store=ground.store,
+        twins=twins,
+        clock=ground.time,
+        ask=services.ask,
+        publish=None if rules is None else rules.publish,
+    )
+    return DeviceRules(parts)
+
+
 def _service_bus(ground: Ground, in_step: Callable[[], bool]) -> ServiceBus | None:
     if ground.service_bus is None:
         return None
@@ -396,7 +416,7 @@ def _link(
             ids=ground.ids,
             streams=streams,
             body_streams=body_streams,
-            capabilities=(CAPABILITY, *(() if ground.rules else (NO_BROKER,))),
+            capabilities=(CAPABILITY, LOCAL_RULES, *(() if ground.rules else (NO_BROKER,))),
             doubted=ground.doubted,
             heard=ground.time.hear,
             knows_time=lambda: ground.time.trusted,

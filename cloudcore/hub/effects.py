@@ -32,6 +32,7 @@ from skerry.objects.desired import merge
 from skerry.objects.desired_log import answer, log_series
 from skerry.objects.device_desired import merged_desired, record_of, with_tombstone_seen
 from skerry.objects.device_owner import is_outdated
+from skerry.objects.device_rule_reports import RuleAlarm, RuleStatus, alarm_event, with_alarm, with_status
 from skerry.objects.device_twins import with_reported, with_reported_copy, with_state
 from skerry.objects.json import Json, JsonObject, encode_object, int_at, map_at, maps_at, str_at
 from skerry.objects.logs import LOGS
@@ -47,7 +48,7 @@ from skerry.objects.reports import (
     SeriesGapReport,
 )
 from skerry.objects.rules import GROUP as RULE_GROUP
-from skerry.objects.rules import NO_BROKER, RuleMessage, counted, rule_of
+from skerry.objects.rules import LOCAL_RULES, NO_BROKER, RuleMessage, counted, rule_of
 from skerry.objects.scheme import Kind, Scheme
 from skerry.objects.times import time_text
 from skerry.objects.twins import (
@@ -73,7 +74,7 @@ READING_BYTES_MAX: Final = 16 * 1024
 _PROPERTY_LENGTH_MAX: Final = 253
 _WHY_LENGTH_MAX: Final = 1024
 """Of a reading that is bad; the rest is cut."""
-_ASKED_FOR: Final = frozenset({CAPABILITY, LOGS, NO_BROKER})
+_ASKED_FOR: Final = frozenset({CAPABILITY, LOGS, LOCAL_RULES, NO_BROKER})
 """Of what agents say that they can, what the cloud may ask them for; what else they say is not kept."""
 _NAMESPACE_OF_NODE_EVENTS: Final = "default"
 """Where Kubernetes keeps the events of cluster-scoped objects."""
@@ -90,6 +91,7 @@ class Kinds(Frozen):
     command: Kind
     rule: Kind
     message: Kind
+    device_rule: Kind
     lease: Kind
 
 
@@ -105,6 +107,7 @@ def kinds_in(scheme: Scheme) -> Kinds:
         "command": scheme.named(COMMAND_GROUP, "v1", "Command"),
         "rule": scheme.named(RULE_GROUP, "v1", "Rule"),
         "message": scheme.named(COMMAND_GROUP, "v1", "RuleMessage"),
+        "device_rule": scheme.named(COMMAND_GROUP, "v1", "DeviceRule"),
         "lease": scheme.named("coordination.k8s.io", "v1", "Lease"),
     }
     assert all(found.values()), "built-in kinds are served"
@@ -180,6 +183,10 @@ class Reporter(Frozen):
                 return self._command(dated)
             case "rule_message":
                 return self._message(dated)
+            case "device_rule":
+                return self._device_rule(dated)
+            case "rule_alarm":
+                return self._alarm(dated)
             case kind:
                 raise ProtocolError(f"reports of kind {kind} are not known here")
 
@@ -236,7 +243,7 @@ class Reporter(Frozen):
         if str_at(about, "kind") == "Node":
             own = str_at(about, "name") == self.node and namespace == _NAMESPACE_OF_NODE_EVENTS
             return _about_node(self.node) if own else None
-        kinds = (self.kinds.pod, self.kinds.device, self.kinds.command)
+        kinds = (self.kinds.pod, self.kinds.device, self.kinds.command, self.kinds.device_rule)
         kind = next((kind for kind in kinds if kind.kind == str_at(about, "kind")), None)
         if kind is None or str_at(about, "namespace") not in ("", namespace):
             return None
@@ -349,6 +356,27 @@ class Reporter(Frozen):
             subresource="status",
             transform=lambda rule: counted(rule, at_ms=dated.at_ms, failed=1, reason=reason),
         )
+
+    def _device_rule(self, dated: DatedReport) -> Outcome:
+        told = RuleStatus.decode(_object(dated))
+        effect = self._on_device_rule(told, lambda rule: with_status(rule, told.status, at_ms=dated.at_ms))
+        return Outcome() if effect is None else Outcome(effects=(effect,))
+
+    def _alarm(self, dated: DatedReport) -> Outcome:
+        """In the rule's status, and as an Event where there is room for one."""
+        told = RuleAlarm.decode(_object(dated), at_ms=dated.at_ms)
+        effect = self._on_device_rule(told, lambda rule: with_alarm(rule, told))
+        if effect is None:
+            return Outcome(refused="message-rule")
+        event = self._event_effect(alarm_event(told, node=self.node))
+        return replace(event, effects=(effect, *event.effects), without_room=(effect,))
+
+    def _on_device_rule(self, told: RuleStatus | RuleAlarm, transform: Transform) -> Effect | None:
+        """None for one that is not carried out by this node."""
+        key = self.kinds.device_rule.key(told.namespace, told.name)
+        if not self._is_here(self.lookup(key), told.uid):
+            return None
+        return Effect(kind=self.kinds.device_rule, key=key, uid=told.uid, subresource="status", transform=transform)
 
     # --- devices ---
 

@@ -9,6 +9,7 @@ from typing import Final
 
 from cloudcore.registry.references import references_of as needed_by_pod
 from skerry.objects.commands import is_open_to
+from skerry.objects.device_rules import DEVICE_RULES, node_of_rule
 from skerry.objects.enrolment import TRUST_NAME, TRUST_NAMESPACE
 from skerry.objects.json import JsonObject, str_at
 from skerry.objects.meta import Key
@@ -41,6 +42,7 @@ ARRIVAL: Final = (
     DEVICES,
     ENDPOINTS,
     RULES,
+    DEVICE_RULES,
     PODS,
     COMMANDS,
     MESSAGES,
@@ -59,6 +61,8 @@ def node_of(key: Key, obj: JsonObject) -> str:
         return is_open_to(obj)
     if key.resource == RULES:
         return rule_of(obj).node
+    if key.resource == DEVICE_RULES:
+        return node_of_rule(obj)
     if key.resource == MESSAGES:
         return answered_node(obj)
     return str_at(obj, "spec", "nodeName") if key.resource in (PODS, DEVICES) else ""

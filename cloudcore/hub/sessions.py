@@ -324,7 +324,7 @@ class NodeSession:
         if outcome.event is not None:
             new = self._parts.objects.read(outcome.event) is None
             if not bounds.allows_event(self.node, new=new):
-                return Outcome()
+                return Outcome(effects=outcome.without_room)
         if outcome.message_bytes is not None and not bounds.allows_message(self.node, outcome.message_bytes):
             return Outcome(effects=outcome.without_room)
         for effect in outcome.effects:

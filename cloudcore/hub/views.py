@@ -1,12 +1,12 @@
 """Which objects each node should hold: a function of the store, kept up to date change by change.
 
 A node's view is its Node, the pods bound to it, what those pods refer to, the devices placed on it with their models,
-the rules whose messages come from it with their endpoints, the commands that were offered to it and are not settled,
-and the Services and EndpointSlices of the namespaces its pods live in. Everything is kept at one revision: the
-objects that may be in a view (sharing their bytes with the watch cache), and an index from objects to nodes, so that
-a change costs what it touches. A fleet has hundreds of thousands of these objects, most wanted by one node alone: so
-the index keeps a name where a dictionary of one would do, and keys are shared. Pure: no I/O; a crash loses it, and it
-is made again from the store.
+the rules whose messages come from it with their endpoints, the device rules that it carries out, the commands that
+were offered to it and are not settled, and the Services and EndpointSlices of the namespaces its pods live in.
+Everything is kept at one revision: the objects that may be in a view (sharing their bytes with the watch cache), and
+an index from objects to nodes, so that a change costs what it touches. A fleet has hundreds of thousands of these
+objects, most wanted by one node alone: so the index keeps a name where a dictionary of one would do, and keys are
+shared. Pure: no I/O; a crash loses it, and it is made again from the store.
 """
 
 from __future__ import annotations
@@ -31,12 +31,13 @@ from cloudcore.hub.references import (
 )
 from cloudcore.store.port import Change, Stored
 from skerry.frozen import Frozen
+from skerry.objects.device_rules import DEVICE_RULES
 from skerry.objects.json import JsonObject
 from skerry.objects.meta import Key, Revision, Stamp
 from skerry.objects.rules import MESSAGES, RULES
 from skerry.wire.frames import ObjectState
 
-_ROOTS: Final = frozenset((NODES, PODS, DEVICES, RULES, COMMANDS, MESSAGES))
+_ROOTS: Final = frozenset((NODES, PODS, DEVICES, RULES, DEVICE_RULES, COMMANDS, MESSAGES))
 _NAMESPACE_WIDE: Final = frozenset((SERVICES, SLICES))
 _RANKS: Final = {resource: rank for rank, resource in enumerate(ARRIVAL)}
 

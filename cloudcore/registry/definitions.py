@@ -17,6 +17,7 @@ import orjson
 
 from cloudcore.registry.command_definitions import command_definitions
 from cloudcore.registry.device_definitions import device_definitions
+from cloudcore.registry.device_rule_definitions import device_rule_definitions
 from cloudcore.registry.rule_definitions import rule_definitions
 from cloudcore.registry.sink_definitions import sink_definitions
 from skerry.objects.json import Json, JsonObject, map_at, maps_at, str_at
@@ -86,7 +87,8 @@ def definitions() -> Definitions:
     assert spec.submodule_search_locations, "kubernetes-validate is a package"
     document: Json = orjson.loads(Path(spec.submodule_search_locations[0], _DOCUMENT).read_bytes())
     raw = cast(dict[str, JsonObject], map_at(document, "$defs"))
-    return Definitions(raw | device_definitions() | rule_definitions() | command_definitions() | sink_definitions())
+    own = device_definitions() | rule_definitions() | command_definitions() | sink_definitions()
+    return Definitions(raw | own | device_rule_definitions())
 
 
 def _plain(schema: Json) -> Json:

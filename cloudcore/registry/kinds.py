@@ -400,6 +400,13 @@ def _skerry() -> list[Kind]:
             selectable=("spec.rule", "spec.nodeName", "status.phase"),
         ),
         replace(_in("skerry.dev", "v1", "Sink", "sinks"), subresources=_STATUS, strategic_patch=False),
+        replace(
+            _in("skerry.dev", "v1", "DeviceRule", "devicerules"),
+            short_names=("drule",),
+            subresources=_STATUS,
+            strategic_patch=False,
+            selectable=("spec.nodeName",),
+        ),
     ]
 
 

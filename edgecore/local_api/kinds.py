@@ -64,6 +64,17 @@ COMMAND: Final = Kind(
     verbs=_READ,
     selectable=("spec.nodeName", "status.phase"),
 )
+DEVICE_RULE: Final = Kind(
+    group="skerry.dev",
+    version="v1",
+    kind="DeviceRule",
+    plural="devicerules",
+    singular="devicerule",
+    namespaced=True,
+    short_names=("drule",),
+    verbs=_READ,
+    selectable=("spec.nodeName",),
+)
 RULE: Final = _rule("Rule", "rules")
 RULE_ENDPOINT: Final = _rule("RuleEndpoint", "ruleendpoints", "re")
 POD: Final = _core("Pod", "pods", "po")
@@ -90,6 +101,7 @@ SCHEME: Final = Scheme(
         RULE,
         RULE_ENDPOINT,
         COMMAND,
+        DEVICE_RULE,
     ]
 )
 

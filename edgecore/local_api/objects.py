@@ -12,12 +12,13 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Final
 
-from edgecore.local_api.kinds import COMMAND, DEVICE, DEVICE_STATUS, POD
+from edgecore.local_api.kinds import COMMAND, DEVICE, DEVICE_RULE, DEVICE_STATUS, POD
 from edgecore.local_api.ports import DeviceSummary, LocalParts, PropertyTwin
 from edgecore.store.port import EdgeBatch, NewReport
 from skerry.errors import GoneError
 from skerry.objects.commands import REPORT
 from skerry.objects.device_desired import with_twins
+from skerry.objects.device_rule_reports import STATUS_REPORT, with_status
 from skerry.objects.device_twins import with_reported, with_state
 from skerry.objects.holds import with_holding
 from skerry.objects.json import JsonObject, decode_object, ensure_map, map_at, str_at
@@ -103,6 +104,9 @@ class LocalObjects:
                 obj["status"] = {**map_at(obj, "status"), **told}
         elif kind is DEVICE:
             return self._device(key, obj)
+        elif kind is DEVICE_RULE:
+            told = self._parts.rule_status(key)
+            return obj if told is None else with_status(obj, told, at_ms=self._parts.clock.wall_ms())
         return obj
 
     def _pod_status(self, uid: str) -> JsonObject:
@@ -185,9 +189,10 @@ def _key_of_report(report: NewReport) -> Key | None:
     if report.kind == POD_STATUS:
         body = decode_object(report.body)
         return Key(POD.resource, str_at(body, "namespace"), str_at(body, "name"))
-    if report.kind == REPORT:
+    if report.kind in (REPORT, STATUS_REPORT):
         body = decode_object(report.body)
-        return Key(COMMAND.resource, str_at(body, "namespace"), str_at(body, "name"))
+        kind = COMMAND if report.kind == REPORT else DEVICE_RULE
+        return Key(kind.resource, str_at(body, "namespace"), str_at(body, "name"))
     if report.kind == DEVICE_STATE:
         device = decode_device_state(report.body).device
         return Key(DEVICE_STATUS.resource, device.namespace, device.name)

@@ -151,3 +151,5 @@ class LocalParts(Frozen):
     """Every command that this gateway knows, as objects."""
     pushes: Callable[[], Sequence[Pushes]] = tuple
     """Queues of readings for others than the cloud."""
+    rule_status: Callable[[Key], JsonObject | None] = lambda _key: None
+    """Of a DeviceRule, as it is here now; None for one that is not carried out."""

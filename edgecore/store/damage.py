@@ -51,6 +51,8 @@ _TAKEN_OVER: Final[Mapping[str, str]] = {
     " SELECT uid, body FROM damaged.pods WHERE uid IN (SELECT uid FROM main.objects)",
     "commands": "INSERT INTO main.commands (uid, body) SELECT uid, body FROM damaged.commands",
     "pushes": "INSERT INTO main.pushes (number, queue, body) SELECT number, queue, body FROM damaged.pushes",
+    # Without its record a rule begins anew: what it was about to do is then not done.
+    "rules": "INSERT INTO main.rules (uid, body) SELECT uid, body FROM damaged.rules",
     "meta": "INSERT INTO main.meta (name, value) SELECT name, value FROM damaged.meta"
     " WHERE name NOT IN (SELECT value FROM json_each(:left_behind))",
 }

@@ -102,6 +102,9 @@ class FailingEdgeStore:
     def push_queues(self) -> Sequence[PushQueue]:
         return self._inner.push_queues()
 
+    def rules(self) -> Sequence[tuple[str, bytes]]:
+        return self._inner.rules()
+
     def meta(self, name: str) -> str | None:
         return self._inner.meta(name)
 

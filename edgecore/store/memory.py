@@ -69,6 +69,7 @@ class _Disk:
     pods: dict[str, bytes] = field(default_factory=dict[str, bytes])
     commands: dict[str, bytes] = field(default_factory=dict[str, bytes])
     pushes: HeldPushes = field(default_factory=HeldPushes)
+    rules: dict[str, bytes] = field(default_factory=dict[str, bytes])
     meta: dict[str, str] = field(default_factory=dict[str, str])
     gaps: dict[ReportClass, GapReport] = field(default_factory=dict[ReportClass, GapReport])
     state_seqs: dict[tuple[str, str], int] = field(default_factory=dict[tuple[str, str], int])
@@ -172,6 +173,11 @@ class MemoryEdgeStore:
             else:
                 disk.commands[uid] = body
         disk.pushes.write(batch, self._budgets.push)
+        for uid, body in batch.rules:
+            if body is None:
+                disk.rules.pop(uid, None)
+            else:
+                disk.rules[uid] = body
         disk.meta.update(batch.meta)
         self._note_time(batch)
         now_ms = self._monotonic_ms()
@@ -415,6 +421,9 @@ class MemoryEdgeStore:
 
     def push_queues(self) -> Sequence[PushQueue]:
         return [each for _, each in sorted(self._disk.pushes.queues.items())]
+
+    def rules(self) -> Sequence[tuple[str, bytes]]:
+        return sorted(self._disk.rules.items())
 
     def meta(self, name: str) -> str | None:
         return self._disk.meta.get(name)

@@ -6,8 +6,8 @@ acknowledges does so after they return. Written from one thread, read from any.
 Tables: `meta` (incarnation, epoch, last known time), `objects` (the inventory, JSON bytes with stamps),
 `outbox` (reports by seq), `pushes` and `push_queues` (readings for others than the cloud), `twins` (per device and
 property), `pods` (runtime records: which processes or containers belong to which pod, so that a restarted agent
-adopts them), `commands` (what was begun and what became of it, by uid: a command runs at most once), `gaps` (what had
-to be dropped), `boots` (what each boot knew of time).
+adopts them), `commands` (what was begun and what became of it, by uid: a command runs at most once), `rules` (what
+device rules did and are about to do, by uid), `gaps` (what had to be dropped), `boots` (what each boot knew of time).
 
 Forms: `memory`, `failing`, `sqlite` (stdlib `sqlite3`: SQLAlchemy costs 17 MB of resident memory on a gateway,
 see docs/decisions). All pass `tests/contracts/edge_store_contract.py`. `AsyncEdgeStore` (`shell`) is the face
@@ -192,6 +192,8 @@ class EdgeBatch(Frozen):
     pushed: tuple[Pushed, ...] = ()
     push_ends: tuple[str, ...] = ()
     """Queues that nobody wants any more: gone, with all that waits in them."""
+    rules: tuple[tuple[str, bytes | None], ...] = ()
+    """What device rules did and are about to do, by their uid; None removes."""
     meta: tuple[tuple[str, str], ...] = ()
     reading: Reading | None = None
     """The cloud's clock, as just heard: kept for the present boot."""
@@ -373,6 +375,10 @@ class EdgeStore(Protocol):
     def twins(self, device: Key | None = None) -> Sequence[TwinRow]: ...
 
     def pods(self) -> Sequence[tuple[str, bytes]]: ...
+
+    def rules(self) -> Sequence[tuple[str, bytes]]:
+        """What is known of device rules, by uid."""
+        ...
 
     def commands(self) -> Sequence[tuple[str, bytes]]:
         """By uid."""

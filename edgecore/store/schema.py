@@ -57,6 +57,7 @@ STEPS: Final[tuple[tuple[str, ...], ...]] = (
              queue TEXT PRIMARY KEY, waiting INTEGER NOT NULL, bytes INTEGER NOT NULL, dropped INTEGER NOT NULL)
              WITHOUT ROWID""",
     ),
+    ("CREATE TABLE rules (uid TEXT PRIMARY KEY, body BLOB NOT NULL) WITHOUT ROWID",),
 )
 """STEPS[n] leads from version n to n + 1."""
 

@@ -165,6 +165,9 @@ class AsyncEdgeStore:
     def push_queues(self) -> Sequence[PushQueue]:
         return self._store.push_queues()
 
+    def rules(self) -> Sequence[tuple[str, bytes]]:
+        return self._store.rules()
+
     def meta(self, name: str) -> str | None:
         return self._store.meta(name)
 

@@ -681,6 +681,9 @@ class SqliteEdgeStore:
     def push_queues(self) -> Sequence[PushQueue]:
         return [queue_of(row) for row in self._read(QUEUES)]
 
+    def rules(self) -> Sequence[tuple[str, bytes]]:
+        return [(str(uid), bytes_of(body)) for uid, body in self._read("SELECT uid, body FROM rules ORDER BY uid")]
+
     def meta(self, name: str) -> str | None:
         rows = self._read("SELECT value FROM meta WHERE name = ?", (name,))
         return str(rows[0][0]) if rows else None
@@ -753,6 +756,10 @@ def _write_facts(connection: sqlite3.Connection, batch: EdgeBatch) -> None:
     connection.executemany(
         "INSERT OR REPLACE INTO commands (uid, body) VALUES (?, ?)",
         [row for row in batch.commands if row[1] is not None],
+    )
+    connection.executemany("DELETE FROM rules WHERE uid = ?", [(uid,) for uid, body in batch.rules if body is None])
+    connection.executemany(
+        "INSERT OR REPLACE INTO rules (uid, body) VALUES (?, ?)", [row for row in batch.rules if row[1] is not None]
     )
     connection.executemany("INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)", batch.meta)
 

@@ -151,6 +151,11 @@ class Keeper:
         """See `Twins`."""
         await self._holds.release(device)
 
+    def listen(self, hear: Callable[[Reading], None]) -> Callable[[], None]:
+        """See `Twins`."""
+        self._readings.listeners[hear] = None
+        return lambda: self._readings.listeners.pop(hear, None)
+
     async def wait(
         self, device: Key, prop: str, *, for_ver: Vector, states: frozenset[AckState], timeout_s: float
     ) -> TwinState:

@@ -5,9 +5,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
+from devices.port import Reading
 from skerry.frozen import Frozen
 from skerry.objects.desired import Vector, Wish
 from skerry.objects.holds import Holding
@@ -78,6 +79,11 @@ class Twins(Protocol):
 
     async def release(self, device: Key) -> None:
         """Go on with a device, whoever held it; a newer hold of the cloud's counts. Raises as `hold`."""
+        ...
+
+    def listen(self, hear: Callable[[Reading], None]) -> Callable[[], None]:
+        """Be told of every new reading as it is taken, before it is durable and whatever the deadband; the result
+        ends it."""
         ...
 
     async def wait(

@@ -33,6 +33,8 @@ class Readings:
         self._synced = synced
         self.repeated = 0
         """Readings recognised as taken before."""
+        self.listeners: dict[Callable[[Reading], None], None] = {}
+        """Told of every reading that is newer than those before, whatever the deadband."""
 
     async def read_always(self, name: str, driver: Driver) -> None:
         """Take what a driver reads, for as long as it has readings."""
@@ -55,13 +57,18 @@ class Readings:
         before = self._ledger.twins.get(place) or TwinState(uid=known.uid)
         taken = take(before, config, reading, now_ms=self._clock.wall_ms(), synced=self._synced())
         if not taken.late:
-            self._served.fresh[place] = reading
+            self._freshen(place, reading)
         self._keep(place, config, reading, taken)
         self.repeated += taken.repeated
         if taken.urgent:
             self._ledger.hurry()
         if first or (not is_settled(taken.state) and taken.record):
             self._ledger.wish.set()
+
+    def _freshen(self, place: Place, reading: Reading) -> None:
+        self._served.fresh[place] = reading
+        for hear in self.listeners:
+            hear(reading)
 
     def _keep(
         self, place: Place, config: PropertyConfig, reading: Reading, taken: Taken, *, at_once: bool = False
@@ -118,7 +125,7 @@ class Readings:
 
     def take_back(self, place: Place, config: PropertyConfig, reading: Reading) -> TwinState:
         """A value read back after a write is told at once, whatever the deadband."""
-        self._served.fresh[place] = reading
+        self._freshen(place, reading)
         known = self._served.known.get(place[0])
         taken = take(
             self._ledger.twins.get(place) or TwinState(uid=known.uid if known else ""),

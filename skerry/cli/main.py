@@ -25,6 +25,7 @@ _COMMANDS: Final = {
     "logs": "skerry.cli.logs:logs",
     "node": "skerry.cli.node:node",
     "pod": "skerry.cli.command:pod",
+    "rule": "skerry.cli.rule:rule",
     "token": "skerry.cli.token:token",
 }
 

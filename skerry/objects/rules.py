@@ -47,6 +47,8 @@ SHARED_TOPICS: Final = ("SYS/", "$hw/events/upload/")
 """Topics on which KubeEdge's apps tell what is for the cloud: a rule that names one of them means it as written,
 where all others are below their rule's namespace."""
 
+LOCAL_RULES: Final = "device-rules"
+"""Of an agent that carries out DeviceRules."""
 NO_BROKER: Final = "no-broker"
 """What an agent says of itself, among what it can, where it has no MQTT broker: older ones say nothing of it."""
 

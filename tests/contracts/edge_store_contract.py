@@ -155,6 +155,7 @@ class EdgeStoreContract:
                 twins=(twin,),
                 pods=(("uid", b"run"),),
                 commands=(("order", b"begun"),),
+                rules=(("hot", b"fired"),),
                 meta=(("epoch", "e1"),),
             )
         )
@@ -164,6 +165,7 @@ class EdgeStoreContract:
         assert list(store.twins(DEVICE)) == [twin]
         assert list(store.pods()) == [("uid", b"run")]
         assert list(store.commands()) == [("order", b"begun")]
+        assert list(store.rules()) == [("hot", b"fired")]
         assert store.meta("epoch") == "e1"
         assert store.meta("absent") is None
 
@@ -199,6 +201,8 @@ class EdgeStoreContract:
 
     def test_what_is_deleted_is_gone_and_what_is_put_again_stays(self, store: EdgeStore) -> None:
         store.apply(EdgeBatch(puts=(held("a"), held("b")), pods=(("uid", b"x"),), commands=(("order", b"begun"),)))
+        store.apply(EdgeBatch(rules=(("hot", b"one"), ("cold", b"two"))))
+        store.apply(EdgeBatch(rules=(("hot", b"three"), ("cold", None))))
         key_a, key_b = Key("configmaps", "default", "a"), Key("configmaps", "default", "b")
         store.apply(
             EdgeBatch(
@@ -209,6 +213,7 @@ class EdgeStoreContract:
         assert store.get(key_a) == held("a", 2)
         assert list(store.pods()) == []
         assert list(store.commands()) == []
+        assert list(store.rules()) == [("hot", b"three")]
 
     def test_a_list_is_of_one_resource_and_ordered(self, store: EdgeStore) -> None:
         other = held("z", namespace="a-first")

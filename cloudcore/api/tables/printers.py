@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from cloudcore.api.ports import PrinterColumn
-from cloudcore.api.tables import cluster, commands, devices, pods, rules, services, sinks, workloads
+from cloudcore.api.tables import cluster, commands, device_rules, devices, pods, rules, services, sinks, workloads
 from cloudcore.api.tables.custom import DEFAULT, custom_printer
 from cloudcore.api.tables.table import Printer
 from skerry.objects.scheme import Kind
@@ -18,6 +18,7 @@ _PRINTERS: Final[dict[tuple[str, str], Printer]] = {
     **devices.PRINTERS,
     **commands.PRINTERS,
     **sinks.PRINTERS,
+    **device_rules.PRINTERS,
     **rules.PRINTERS,
 }
 

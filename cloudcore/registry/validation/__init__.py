@@ -14,6 +14,7 @@ from cloudcore.registry.validation import (
     cluster,
     commands,
     definitions,
+    device_rules,
     devices,
     rules,
     services,
@@ -64,6 +65,7 @@ CHECKS: Final[Mapping[tuple[str, str], Check]] = {
     ("skerry.dev", "Command"): commands.validate_command,
     ("skerry.dev", "RuleMessage"): rules.validate_message,
     ("skerry.dev", "Sink"): sinks.validate_sink,
+    ("skerry.dev", "DeviceRule"): device_rules.validate_device_rule,
 }
 """(group, kind) -> faults, beyond those of metadata. Pods have their own, which knows of binding."""
 

@@ -100,7 +100,7 @@ def test_what_is_sound_beside_a_damaged_outbox_is_taken_over(tmp_path: Path) -> 
     found = opened(tmp_path)
     store = found.store
     assert found.set_aside is not None
-    assert found.taken_over == ("objects", "twins", "pods", "commands", "pushes", "meta")
+    assert found.taken_over == ("objects", "twins", "pods", "commands", "pushes", "rules", "meta")
     assert (store.incarnation, store.outbox_head()) == (incarnation, ROWS), "its life goes on"
     assert store.stats().outbox_reports == 0, "what waited is saved beside the agent"
     assert len(list(store.stamps())) == 401

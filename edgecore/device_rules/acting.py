@@ -1,0 +1,185 @@
+"""Does one action of a firing: wants a value of a twin, publishes, asks a service.
+
+A value is wanted through the twin, as a person on the gateway wants it: ranges, guards, holds, conflicts and the
+acknowledgement are the twin's. Its origin names rule, firing and action, by which it is found again after a crash.
+Keeps nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Final
+
+from edgecore.device_rules.port import RuleParts
+from edgecore.device_rules.records import ActionRecord, Firing
+from skerry.errors import CallerError, UnavailableError, UncertainError
+from skerry.frozen import Frozen, replace
+from skerry.objects.desired import Desired, Wish
+from skerry.objects.device_rules import Action, CallAction, DeviceRule, PublishAction, SetAction
+from skerry.objects.json import str_at
+from skerry.objects.meta import Key
+from skerry.objects.rule_calls import ServiceRequest
+from skerry.objects.twins import AckState
+
+DEVICES: Final = "devices.devices.kubeedge.io"
+ANSWER_S_MAX: Final = 5.0
+"""So long a device's answer is waited for before the next action begins; what comes later is the twin's to tell."""
+AGAIN_S: Final = (0.5, 30.0)
+"""Between two tries of what could not be done."""
+_ANSWERS: Final[frozenset[AckState]] = frozenset({"applied", "verified", "refused", "failed", "expired"})
+_ANSWER_LENGTH_MAX: Final = 200
+RULE_ORIGIN: Final = "rule:"
+
+
+def origin_of(key: Key, firing: int, index: int) -> str:
+    return f"{RULE_ORIGIN}{key.namespace}/{key.name}#{firing}.{index}"
+
+
+def rule_of_origin(origin: str) -> tuple[str, str] | None:
+    """Namespace and name of the rule that wanted something; None for anybody else."""
+    if not origin.startswith(RULE_ORIGIN):
+        return None
+    namespace, _, name = origin.removeprefix(RULE_ORIGIN).rpartition("#")[0].partition("/")
+    return namespace, name
+
+
+class Doing(Frozen):
+    """One action, and what it belongs to."""
+
+    rule: DeviceRule
+    firing: Firing
+    index: int
+    action: Action
+
+    @property
+    def record(self) -> ActionRecord:
+        return self.firing.actions[self.index]
+
+
+class Acting:
+    """See the module."""
+
+    def __init__(self, parts: RuleParts, stronger: Callable[[DeviceRule, str], str]) -> None:
+        """`stronger`: the name of a rule in force that wanted a value by this origin and goes before this one; "" for
+        none."""
+        self._parts = parts
+        self._stronger = stronger
+
+    async def do(self, doing: Doing) -> ActionRecord:
+        """How it ended. Tries again what could not be done, until its deadline."""
+        clock, record = self._parts.clock, doing.record
+        ends_ms = doing.firing.at_ms + 1000 * doing.action.deadline_s
+        again_s = AGAIN_S[0]
+        while True:
+            left_s = (ends_ms - clock.wall_ms()) / 1000
+            if left_s <= 0:
+                return self._ended(record, "failed", record.reason or "there was no time left for it")
+            record = replace(record, attempts=record.attempts + 1)
+            try:
+                async with asyncio.timeout(left_s):
+                    return await self._once(doing, record)
+            except CallerError as error:
+                return self._ended(record, "failed", str(error))
+            except UncertainError as error:
+                if not doing.action.at_least_once:
+                    return self._ended(record, "unknown", str(error))
+                record = replace(record, reason=str(error))
+            except UnavailableError as error:
+                record = replace(record, reason=str(error))
+            except TimeoutError:
+                why = f"no answer within {doing.action.deadline_s} s (deadlineSeconds)"
+                return self._ended(record, "failed" if record.form == "set" else "unknown", why)
+            await asyncio.sleep(min(again_s, max(0.0, (ends_ms - clock.wall_ms()) / 1000)))
+            again_s = min(2 * again_s, AGAIN_S[1])
+
+    def _ended(self, record: ActionRecord, state: str, reason: str = "", answer: str = "") -> ActionRecord:
+        assert state in ("done", "failed", "unknown", "yielded"), "it is over"
+        at_ms = self._parts.clock.wall_ms()
+        return replace(record, state=state, reason=reason, answer=answer[:_ANSWER_LENGTH_MAX], at_ms=at_ms)
+
+    async def _once(self, doing: Doing, record: ActionRecord) -> ActionRecord:
+        match doing.action.deed:
+            case SetAction() as deed:
+                return await self._set(doing, deed, record)
+            case PublishAction() as deed:
+                if self._parts.publish is None:
+                    return self._ended(
+                        record, "failed", "this gateway has no MQTT broker (edgecore run --mqtt-broker)"
+                    )
+                await self._parts.publish(deed.topic, record.said.encode())
+                return self._ended(record, "done", answer="acknowledged")
+            case CallAction() as deed:
+                return await self._call(doing, deed, record)
+            case _:
+                raise AssertionError("alarms are raised in the transaction of their firing")
+
+    async def _set(self, doing: Doing, deed: SetAction, record: ActionRecord) -> ActionRecord:
+        device = Key(DEVICES, doing.rule.key.namespace, deed.device)
+        wanted = self.wanted(device, deed.prop)
+        if why := self._yields(doing, deed, wanted):
+            return self._ended(record, "yielded", why)
+        now_ms = self._parts.clock.wall_ms()
+        wish = Wish(
+            prop=deed.prop,
+            value=record.said,
+            expires_ms=now_ms + 1000 * deed.expires_s if deed.expires_s else None,
+        )
+        origin = origin_of(doing.rule.key, doing.firing.number, doing.index)
+        (ver,) = await self._parts.twins.write(device, [wish], origin=origin)
+        try:
+            state = await self._parts.twins.wait(
+                device, deed.prop, for_ver=ver, states=_ANSWERS, timeout_s=ANSWER_S_MAX
+            )
+        except UnavailableError as error:
+            return self._ended(record, "done", answer=f"not yet: {error}")
+        answer = state.ack
+        if answer is None:
+            return self._ended(record, "done", answer="wanted")
+        said = f"{answer.state}: {answer.reason}" if answer.reason else answer.state
+        if answer.state in ("refused", "expired"):
+            return self._ended(record, "failed", said)
+        return self._ended(record, "done", answer=said)
+
+    def wanted(self, device: Key, prop: str) -> Desired | None:
+        """What is wanted of a property now."""
+        return next((twin.state.wanted for twin in self._parts.twins.twins(device) if twin.prop == prop), None)
+
+    def _yields(self, doing: Doing, deed: SetAction, wanted: Desired | None) -> str:
+        """Why what is wanted now stands; "" where it does not."""
+        if wanted is None:
+            return ""
+        if rule_of_origin(wanted.origin) is not None:
+            other = self._stronger(doing.rule, wanted.origin)
+            return f"rule {other} is in force, goes before this one and wants {wanted.value!r}" if other else ""
+        ago_s = (self._parts.clock.wall_ms() - wanted.hlc.wall_ms) / 1000
+        if deed.yield_s and ago_s < deed.yield_s:
+            who = wanted.origin or wanted.side
+            return f"{who} wanted {wanted.value!r} less than {deed.yield_s} s ago (yieldSeconds)"
+        return ""
+
+    def was_wanted(self, rule: DeviceRule, firing: Firing, index: int, deed: SetAction) -> bool:
+        """Whether a value was wanted by this action, before a crash: now, or as the log of the device has it."""
+        device = Key(DEVICES, rule.key.namespace, deed.device)
+        origin = origin_of(rule.key, firing.number, index)
+        wanted = self.wanted(device, deed.prop)
+        if wanted is not None and wanted.origin == origin:
+            return True
+        log = self._parts.twins.desired_log(device, since_ms=firing.at_ms - 1)
+        return any(str_at(entry, "desired", "origin") == origin for _, _, entry in log)
+
+    async def _call(self, doing: Doing, deed: CallAction, record: ActionRecord) -> ActionRecord:
+        key = f"{doing.rule.uid}-{doing.firing.number}-{doing.index}"
+        asked = ServiceRequest(
+            method=deed.method,
+            port=deed.port,
+            target=deed.path,
+            headers=(*deed.headers, ("Idempotency-Key", key)),
+        )
+        reply = await self._parts.ask(asked, record.said.encode())
+        said = f"{reply.status} {' '.join(reply.body[:_ANSWER_LENGTH_MAX].decode(errors='replace').split())}".strip()
+        if 200 <= reply.status < 300:
+            return self._ended(record, "done", answer=said)
+        if doing.action.at_least_once and (reply.status >= 500 or reply.status in (408, 429)):
+            raise UnavailableError(f"the service answers {said}")
+        return self._ended(record, "failed", f"the service answers {said}")

@@ -1,0 +1,264 @@
+"""When a device rule fires, when it is over, and what it says then. Pure; keeps nothing.
+
+A rule is looked at when one of its values changes, and when time alone may change what it comes to. What can't be
+worked out, as a value is missing or not good enough, is neither true nor false: nothing begins then, and nothing
+that is in force ends. A rule that has fired is in force until its end comes (`until`, or else that the condition is
+false), and does not fire again before, unless it says to repeat. One firing is under way at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final, Literal
+
+from edgecore.device_rules.records import ActionRecord, Firing, RuleRecord, What
+from skerry.frozen import Frozen, replace
+from skerry.objects.cel import CelFailure, Values
+from skerry.objects.cron import next_minute_ms
+from skerry.objects.device_rule_values import (
+    Truth,
+    View,
+    parts_of,
+    said,
+    told_condition,
+    told_values,
+    truth_of,
+    values_of,
+)
+from skerry.objects.device_rules import Action, DeviceRule
+
+LOOK_S: Final = 1.0
+"""Between two looks at a rule that asks for the age of something."""
+LOOP_S: Final = 10.0
+"""A value that a rule wanted, and that changed within so long, is taken for the rule's doing."""
+LOOP_DEPTH_MAX: Final = 6
+"""Firings that follow from each other; beyond, rules go round in a circle."""
+HALTED_MS: Final = 3_600_000
+"""A rule in such a circle rests for so long, or until it is changed."""
+
+
+class Now(Frozen):
+    """The time: for people, and for spans."""
+
+    wall_ms: int
+    monotonic_s: float
+
+
+class Watch(Frozen):
+    """What is remembered of a rule between two looks. A restart begins anew: nobody looked meanwhile."""
+
+    held_since_s: float | None = None
+    """Since when the condition has held without a break."""
+    looked_ms: int | None = None
+    """When it was looked at last; None: not yet."""
+    result: Truth = None
+    why: str = ""
+    """Why it could not be worked out."""
+
+
+class Looked(Frozen):
+    """What a look came to."""
+
+    watch: Watch
+    event: Literal["fire", "end", "skip"] | None = None
+    """`skip`: its time came, and it may not fire now."""
+    why: str = ""
+    """Of a skip, or of what holds it up."""
+    wait_s: float | None = None
+    """Look again after so long, whatever happens; None: nothing comes by itself."""
+
+
+def look(rule: DeviceRule, record: RuleRecord, watch: Watch, view: View, now: Now) -> Looked:
+    """What is to be done about a rule now."""
+    values = values_of(rule, view, now.monotonic_s)
+    result, why = truth_of(rule.when, values)
+    held = (now.monotonic_s if watch.held_since_s is None else watch.held_since_s) if result is True else None
+    after = Watch(held_since_s=held, looked_ms=now.wall_ms, result=result, why=why)
+    if rule.mode == "Off":
+        return Looked(watch=replace(after, held_since_s=None))
+    if rule.schedule is not None:
+        looked = _on_schedule(rule, record, watch, after, now)
+    elif record.active:
+        looked = _while_active(rule, record, after, values, now)
+    else:
+        looked = _while_waiting(rule, record, after, now)
+    if rule.watches_time:
+        looked = replace(looked, wait_s=LOOK_S if looked.wait_s is None else min(looked.wait_s, LOOK_S))
+    return looked
+
+
+def _on_schedule(rule: DeviceRule, record: RuleRecord, before: Watch, after: Watch, now: Now) -> Looked:
+    assert rule.schedule is not None, "asked before"
+    wait_s = (next_minute_ms(now.wall_ms) - now.wall_ms) / 1000 + 0.01
+    if before.looked_ms is None or not rule.schedule.came(after_ms=before.looked_ms, until_ms=now.wall_ms):
+        return Looked(watch=after, wait_s=wait_s)
+    if after.result is not True:
+        why = after.why or "its condition did not hold"
+        return Looked(watch=after, event="skip" if after.result is None else None, why=why, wait_s=wait_s)
+    _, why = _blocked(rule, record, now)
+    if not why and record.current is not None:
+        why = "what it did before is still under way"
+    return Looked(watch=after, event="skip" if why else "fire", why=why, wait_s=wait_s)
+
+
+def _while_active(rule: DeviceRule, record: RuleRecord, watch: Watch, values: Values, now: Now) -> Looked:
+    over = truth_of(rule.until, values)[0] if rule.until is not None else watch.result is False
+    if record.current is not None:
+        return Looked(watch=watch, why="what it did before is still under way")
+    if over is True:
+        return Looked(watch=replace(watch, held_since_s=None), event="end")
+    if not rule.repeat_s or watch.result is not True:
+        return Looked(watch=watch)
+    due_s = (_since(record.fired_ms, now) + 1000 * rule.repeat_s - now.wall_ms) / 1000
+    return _fire_in(rule, record, watch, now, due_s)
+
+
+def _while_waiting(rule: DeviceRule, record: RuleRecord, watch: Watch, now: Now) -> Looked:
+    if watch.held_since_s is None:
+        return Looked(watch=watch)
+    return _fire_in(rule, record, watch, now, watch.held_since_s + rule.for_s - now.monotonic_s)
+
+
+def _fire_in(rule: DeviceRule, record: RuleRecord, watch: Watch, now: Now, due_s: float) -> Looked:
+    if due_s > 0:
+        return Looked(watch=watch, wait_s=due_s)
+    blocked_s, why = _blocked(rule, record, now)
+    if blocked_s > 0:
+        return Looked(watch=watch, why=why, wait_s=blocked_s)
+    if record.current is not None:
+        return Looked(watch=watch, why="what it did before is still under way")
+    return Looked(watch=watch, event="fire")
+
+
+def _blocked(rule: DeviceRule, record: RuleRecord, now: Now) -> tuple[float, str]:
+    """For how long it may not fire, and why."""
+    if record.halted and now.wall_ms < record.halted_until_ms:
+        return (record.halted_until_ms - now.wall_ms) / 1000, record.halted
+    if record.fired_ms:
+        cooldown_ms = _since(record.fired_ms, now) + 1000 * rule.cooldown_s - now.wall_ms
+        if cooldown_ms > 0:
+            return cooldown_ms / 1000, f"it fired less than {rule.cooldown_s} s ago (cooldownSeconds)"
+    count, seconds = rule.firings
+    if len(record.fired) >= count:
+        limit_ms = _since(record.fired[-count], now) + 1000 * seconds - now.wall_ms
+        if limit_ms > 0:
+            return limit_ms / 1000, f"it fired {count} times in {seconds} s (limit)"
+    return 0.0, ""
+
+
+def _since(at_ms: int, now: Now) -> int:
+    """A time that is past, whatever a clock that was put back says."""
+    return min(at_ms, now.wall_ms)
+
+
+# --- firing -----------------------------------------------------------------------------------------------
+
+
+def fire(rule: DeviceRule, record: RuleRecord, what: What, view: View, now: Now, *, depth: int = 1) -> RuleRecord:
+    """The record with a firing, or an ending, whose actions are all still to be done."""
+    values = values_of(rule, view, now.monotonic_s)
+    actions = rule.actions if what == "fired" else rule.otherwise
+    program = rule.until if what == "ended" and rule.until is not None else rule.when
+    firing = Firing(
+        number=record.number + 1,
+        what=what,
+        at_ms=now.wall_ms,
+        condition=told_condition(program, values),
+        values=tuple(told_values(rule, view)),
+        depth=depth,
+        actions=tuple(_staged(action, values, now, shadow=rule.mode == "Shadow") for action in actions),
+    )
+    record = replace(record, number=firing.number, current=firing)
+    if what == "ended":
+        record = replace(record, active=False, ended_ms=now.wall_ms).counted("endings")
+    else:
+        fired = (*record.fired, now.wall_ms)[-rule.firings[0] :]
+        record = replace(record, active=rule.schedule is None, fired_ms=now.wall_ms, fired=fired, halted="")
+        record = record.counted("shadowFirings" if rule.mode == "Shadow" else "firings")
+    for action in firing.actions:
+        if action.state == "failed":
+            record = record.counted("failedActions")
+            record = record.with_error(f"{action.form} {action.target}: {action.reason}", now.wall_ms)
+    return record.settled()
+
+
+def halted(record: RuleRecord, names: str, now: Now) -> RuleRecord:
+    """The record of a rule that goes round in a circle with others, or by itself."""
+    why = f"rules lead to each other without an end: {names}"
+    return replace(record, halted=why, halted_until_ms=now.wall_ms + HALTED_MS).with_error(why, now.wall_ms)
+
+
+def _staged(action: Action, values: Values, now: Now, *, shadow: bool) -> ActionRecord:
+    form, target, words = parts_of(action)
+    try:
+        text = said(words, values)
+    except CelFailure as failure:
+        return ActionRecord(form=form, target=target, said="", state="failed", reason=str(failure), at_ms=now.wall_ms)
+    return ActionRecord(
+        form=form, target=target, said=text, state="shadow" if shadow else "staged", at_ms=now.wall_ms
+    )
+
+
+def recovered(record: RuleRecord, actions: Sequence[Action], was_done: Callable[[int], bool], now: Now) -> RuleRecord:
+    """The record after a start: what was not begun is still to be done, and what was under way is looked up, done
+    again where the rule says so, or unknown. `actions`: of the rule as it is now. `was_done`: whether the value of
+    the action of this index was wanted."""
+    firing = record.current
+    if firing is None:
+        return record
+    for index, action in enumerate(firing.actions):
+        if action.state != "begun":
+            continue
+        if action.form == "set":
+            done = was_done(index)
+            after = replace(action, state="done" if done else "staged", at_ms=now.wall_ms)
+        elif index < len(actions) and actions[index].at_least_once:
+            after = replace(action, state="staged", at_ms=now.wall_ms)
+        else:
+            why = "the agent ended while it was under way"
+            after = replace(action, state="unknown", reason=why, at_ms=now.wall_ms)
+        record = record.with_action(index, after)
+    return record
+
+
+def actions_of(rule: DeviceRule, what: What) -> tuple[Action, ...]:
+    return rule.actions if what == "fired" else rule.otherwise
+
+
+# --- circles ----------------------------------------------------------------------------------------------
+
+
+def circles(rules: Mapping[str, DeviceRule]) -> dict[str, tuple[str, ...]]:
+    """The rules, by name, that may lead back to themselves through values that they want, with the way round. A rule
+    that reads what it writes alone is none: that is how one asks whether something is done already."""
+    readers: dict[tuple[str, str, str], list[str]] = {}
+    for name, rule in rules.items():
+        for device, prop in rule.named():
+            readers.setdefault((rule.key.namespace, device, prop), []).append(name)
+    follows = {
+        name: sorted(
+            {
+                other
+                for device, prop in rule.wanted()
+                for other in readers.get((rule.key.namespace, device, prop), ())
+                if other != name
+            }
+        )
+        for name, rule in rules.items()
+    }
+    return {name: way for name in follows if (way := _way_back(name, follows))}
+
+
+def _way_back(start: str, follows: Mapping[str, list[str]]) -> tuple[str, ...]:
+    """The shortest."""
+    ways: list[tuple[str, ...]] = [(start,)]
+    seen: set[str] = set()
+    while ways:
+        way = ways.pop(0)
+        for other in follows[way[-1]]:
+            if other == start:
+                return (*way, start)
+            if other not in seen:
+                seen.add(other)
+                ways.append((*way, other))
+    return ()

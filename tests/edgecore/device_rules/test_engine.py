@@ -1,0 +1,520 @@
+"""Rules at work on a gateway: what is committed, what is done, and what a crash in between leaves."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from devices.port import Reading
+from edgecore.device_rules.acting import DEVICES
+from edgecore.device_rules.keeper import DEVICE_RULES, DeviceRules
+from edgecore.device_rules.port import RuleParts
+from edgecore.store.failing import FailingEdgeStore
+from edgecore.store.memory import MemoryEdgeStore
+from edgecore.store.port import EdgeBatch, Held, TwinRow
+from edgecore.store.shell import AsyncEdgeStore
+from skerry.clocks import ManualClock, SystemClock
+from skerry.errors import InvalidError, StorageFullError, UnavailableError, UncertainError
+from skerry.objects.desired import UNSEEN, Desired, Hlc, Vector, Wish
+from skerry.objects.device_models import MODELS
+from skerry.objects.device_rule_reports import ALARM_REPORT, STATUS_REPORT
+from skerry.objects.json import JsonObject, decode_object, encode_object
+from skerry.objects.meta import Key, Revision, Stamp
+from skerry.objects.rule_calls import ServiceReply, ServiceRequest
+from skerry.objects.twins import AckState, Quality, Reported, TwinState, Value, ack, encode_state
+from tests.edgecore.device_rules.samples import DEVICE, MODEL, PUMP_OFF, PUMP_ON, obj
+
+BOILER = Key(DEVICES, "d", "boiler")
+
+
+@dataclass
+class Twin:
+    prop: str
+    state: TwinState
+
+
+class FakeTwins:
+    """Implements `edgecore.device_rules.port.Twins`: what is wanted is verified at once, and read back."""
+
+    def __init__(self, clock: ManualClock) -> None:
+        self.clock = clock
+        self.hears: list[Callable[[Reading], None]] = []
+        self.states: dict[str, TwinState] = {}
+        self.wanted: list[tuple[str, str | None, str]] = []
+        self.log: list[tuple[int, str, JsonObject]] = []
+        self.refuse: Exception | None = None
+        self.answer: AckState = "verified"
+        self.attempts = 0
+        self.follows = True
+        """What is wanted is read back."""
+        self.dies_after = False
+        """The power goes when the value is wanted, and before that is noted."""
+
+    def listen(self, hear: Callable[[Reading], None]) -> Callable[[], None]:
+        self.hears.append(hear)
+        return lambda: self.hears.remove(hear)
+
+    def twins(self, device: Key | None = None) -> Sequence[Twin]:
+        return [Twin(prop, state) for prop, state in self.states.items()]
+
+    def desired_log(self, device: Key, *, since_ms: int = 0) -> Sequence[tuple[int, str, JsonObject]]:
+        return self.log
+
+    def want(self, prop: str, value: str, origin: str) -> Vector:
+        before = self.states.get(prop)
+        ver = (before.desired.ver if before and before.desired else UNSEEN).advanced("edge")
+        hlc = Hlc(self.clock.wall_ms(), 0)
+        desired = Desired(value=value, ver=ver, hlc=hlc, side="edge", origin=origin, synced=True)
+        answer = ack(self.answer, for_ver=ver, at_ms=0, reason="no" if self.answer == "refused" else "")
+        self.states[prop] = TwinState(uid="boiler", desired=desired, ack=answer)
+        return ver
+
+    async def write(
+        self, device: Key, wishes: Sequence[Wish], *, origin: str, if_match: str = ""
+    ) -> Sequence[Vector]:
+        self.attempts += 1
+        if self.refuse is not None:
+            raise self.refuse
+        (wish,) = wishes
+        self.wanted.append((wish.prop, wish.value, origin))
+        ver = self.want(wish.prop, wish.value or "", origin)
+        self.log.insert(0, (len(self.log), "", {"desired": {"origin": origin}}))
+        if self.dies_after:
+            await asyncio.Event().wait()
+        if self.follows and wish.value in ("true", "false"):
+            self.read("pump", wish.value == "true")
+        return [ver]
+
+    async def wait(
+        self, device: Key, prop: str, *, for_ver: Vector, states: frozenset[AckState], timeout_s: float
+    ) -> TwinState:
+        return self.states[prop]
+
+    def read(self, prop: str, value: Value | None, quality: Quality = "good") -> None:
+        reading = Reading(
+            device=BOILER,
+            prop=prop,
+            value=value,
+            quality=quality,
+            reason="" if quality == "good" else "silent",
+            source_ms=self.clock.wall_ms(),
+            monotonic_s=self.clock.monotonic_s(),
+        )
+        for hear in self.hears:
+            hear(reading)
+
+
+@dataclass
+class Stage:
+    memory: FailingEdgeStore
+    store: AsyncEdgeStore
+    clock: ManualClock
+    twins: FakeTwins
+    rules: DeviceRules
+    published: list[tuple[str, bytes]] = field(default_factory=list[tuple[str, bytes]])
+    asked: list[tuple[ServiceRequest, bytes]] = field(default_factory=list[tuple[ServiceRequest, bytes]])
+    answers: list[ServiceReply | Exception] = field(default_factory=list["ServiceReply | Exception"])
+    hangs: bool = False
+    revision: int = 0
+
+    async def put(self, resource: str, body: JsonObject) -> None:
+        self.revision += 1
+        metadata: Any = body["metadata"]
+        key = Key(resource, metadata["namespace"], metadata["name"])
+        held = Held(key=key, stamp=Stamp(metadata["uid"], Revision(self.revision)), body=encode_object(body))
+        await self.store.apply(EdgeBatch(puts=(held,)))
+
+    async def rule(self, name: str = "x", *, generation: int = 1, **more: Any) -> None:
+        body: Any = obj(name, **more)
+        body["metadata"]["generation"] = generation
+        await self.put(DEVICE_RULES, body)
+        await self.until(lambda: self.status(name).get("observedGeneration") == generation)
+
+    def status(self, name: str = "x") -> dict[str, Any]:
+        found: Any = self.rules.status(Key(DEVICE_RULES, "d", name))
+        return found or {}
+
+    def deeds(self, name: str = "x") -> list[tuple[str, str]]:
+        """(state, reason or answer) of the last firing's actions."""
+        recent = self.status(name).get("recent", [])
+        return (
+            [(each["state"], each.get("reason", each.get("answer", ""))) for each in recent[-1]["actions"]]
+            if recent
+            else []
+        )
+
+    def told(self, kind: str) -> list[dict[str, Any]]:
+        reports = [each for each in self.store.outbox(after=0, limit=1000) if each.kind == kind]
+        found: Any = [decode_object(each.body) for each in reports]
+        return found
+
+    async def until(self, true: Callable[[], object]) -> None:
+        async with asyncio.timeout(20):
+            while not true():
+                await asyncio.sleep(0.001)
+
+    async def pass_(self, seconds: float) -> None:
+        """Time passes, and the engine is woken by a reading that nobody names."""
+        self.clock.advance(seconds)
+        engine: Any = self.rules._engine
+        engine._wake.set()
+        for _ in range(20):
+            await asyncio.sleep(0)
+
+    async def publish(self, topic: str, payload: bytes) -> None:
+        self.published.append((topic, payload))
+        if self.hangs:
+            await asyncio.Event().wait()
+        if self.answers and isinstance(self.answers[0], Exception):
+            raise self.answers.pop(0)  # type: ignore[misc]
+
+    async def ask(self, asked: ServiceRequest, body: bytes) -> ServiceReply:
+        self.asked.append((asked, body))
+        answer = self.answers.pop(0) if self.answers else ServiceReply(status=200, headers=(), body=b"fine")
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+@asynccontextmanager
+async def running(before: Stage | None = None, *, broker: bool = True) -> AsyncGenerator[Stage]:
+    """A gateway with a boiler; `before`: it was there already, and lost its power."""
+    clock = before.clock if before else ManualClock(wall_ms=1_790_000_000_000, monotonic_s=1000.0)
+    memory = before.memory if before else FailingEdgeStore(MemoryEdgeStore(clock=SystemClock(), incarnation="one"))
+    store, twins = AsyncEdgeStore(memory), before.twins if before else FakeTwins(clock)
+    stage: Stage
+
+    async def publish(topic: str, payload: bytes) -> None:
+        await stage.publish(topic, payload)
+
+    async def ask(asked: ServiceRequest, body: bytes) -> ServiceReply:
+        return await stage.ask(asked, body)
+
+    rules = DeviceRules(
+        RuleParts(node="eu-1", store=store, twins=twins, clock=clock, ask=ask, publish=publish if broker else None)
+    )
+    stage = Stage(memory, store, clock, twins, rules)
+    stage.revision = before.revision if before else 0
+    if before is None:
+        await stage.put(MODELS, MODEL)
+        await stage.put(DEVICES, DEVICE)
+    task = asyncio.create_task(rules.run())
+    try:
+        await asyncio.sleep(0)
+        yield stage
+    finally:
+        task.cancel()
+        for outcome in await asyncio.gather(task, return_exceptions=True):
+            assert isinstance(outcome, asyncio.CancelledError), outcome
+
+
+async def test_a_value_over_a_limit_wants_another_value_on_the_same_gateway() -> None:
+    async with running() as stage:
+        await stage.rule(otherwise=[PUMP_OFF])
+        stage.twins.read("temp", 70.0)
+        stage.twins.read("temp", 81.0)
+        await stage.until(lambda: stage.deeds() == [("done", "verified")])
+        assert stage.twins.wanted == [("pump", "true", "rule:d/x#1.0")]
+        assert stage.status()["active"]
+        stage.twins.read("temp", 70.0)
+        await stage.until(lambda: len(stage.twins.wanted) == 2)
+        await stage.until(lambda: not stage.status()["active"])
+        await stage.until(lambda: [each["status"]["active"] for each in stage.told(STATUS_REPORT)] == [False])
+        assert stage.told(STATUS_REPORT)[0]["status"]["firings"] == 1
+
+
+async def test_a_gateway_without_rules_loads_nothing_for_them() -> None:
+    async with running() as stage:
+        stage.twins.read("temp", 90.0)
+        assert not stage.twins.hears
+        await stage.rule()
+        assert stage.twins.hears
+
+
+async def test_what_a_twin_holds_back_as_too_small_a_change_a_rule_sees() -> None:
+    """Readings come to rules as they are taken, whatever the deadband."""
+    async with running() as stage:
+        await stage.rule(when="t > 80.0")
+        stage.twins.read("temp", 80.0)
+        stage.twins.read("temp", 80.0001)
+        await stage.until(lambda: stage.twins.wanted)
+
+
+async def test_a_firing_is_durable_with_its_alarm_before_anything_is_done() -> None:
+    async with running() as stage:
+        alarm = {"alarm": {"severity": "Critical", "messageExpression": "'t is ' + string(t)"}}
+        await stage.rule(actions=[alarm, PUMP_ON])
+        stage.memory.fail_writes_with = StorageFullError("no room")
+        stage.twins.read("temp", 90.0)
+        await stage.until(lambda: stage.memory.attempts)
+        assert not stage.twins.wanted
+        stage.memory.fail_writes_with = None
+        await stage.until(lambda: stage.deeds() == [("done", "raised"), ("done", "verified")])
+        (told,) = stage.told(ALARM_REPORT)
+        assert (told["severity"], told["message"], told["number"]) == ("Critical", "t is 90", 1)
+        assert len(stage.twins.wanted) == 1
+
+
+async def test_what_was_not_begun_at_a_power_cut_is_done_after_it() -> None:
+    async with running() as stage:
+        await stage.rule(actions=[{"publish": {"topic": "a", "payload": "1"}}, PUMP_ON])
+        stage.hangs = True
+        stage.twins.read("temp", 90.0)
+        await stage.until(lambda: stage.published)
+    async with running(stage) as after:
+        await after.until(lambda: after.twins.wanted)
+        await after.until(
+            lambda: after.deeds() == [("unknown", "the agent ended while it was under way"), ("done", "verified")]
+        )
+        assert not after.published, "nobody knows, and nobody said that twice is well"
+        assert after.status()["unknownActions"] == 1
+        assert after.status()["firings"] == 1
+
+
+async def test_what_may_be_done_twice_is_done_again_after_a_power_cut() -> None:
+    async with running() as stage:
+        await stage.rule(actions=[{"publish": {"topic": "a", "payload": "1"}, "atLeastOnce": True}])
+        stage.hangs = True
+        stage.twins.read("temp", 90.0)
+        await stage.until(lambda: stage.published)
+    async with running(stage) as after:
+        await after.until(lambda: after.deeds() == [("done", "acknowledged")])
+        assert after.published == [("a", b"1")]
+
+
+async def test_a_value_that_was_wanted_before_a_power_cut_is_not_wanted_twice() -> None:
+    async with running() as stage:
+        await stage.rule()
+        stage.twins.dies_after = True
+        stage.twins.read("temp", 90.0)
+        await stage.until(lambda: stage.twins.wanted)
+        stage.twins.want("pump", "false", "operator")  # and somebody wanted another value after it
+    stage.twins.dies_after = False
+    async with running(stage) as after:
+        await after.until(lambda: [state for state, _ in after.deeds()] == ["done"])
+        assert len(after.twins.wanted) == 1
+
+
+async def test_a_value_that_was_not_wanted_yet_is_after_the_power_cut() -> None:
+    async with running() as stage:
+        await stage.rule()
+        stage.twins.refuse = UnavailableError("the disk is busy")
+        stage.twins.read("temp", 90.0)
+        await stage.until(lambda: b'"begun"' in dict(stage.store.rules()).get("uid-x", b""))
+    stage.twins.refuse = None
+    async with running(stage) as after:
+        await after.until(lambda: after.deeds() == [("done", "verified")])
+        assert len(after.twins.wanted) == 1
+
+
+async def test_a_rule_in_force_stays_in_force_over_a_power_cut() -> None:
+    async with running() as stage:
+        await stage.rule(otherwise=[PUMP_OFF])
+        stage.twins.read("temp", 90.0)
+        await stage.until(lambda: stage.deeds() == [("done", "verified")])
+    async with running(stage) as after:
+        await after.until(after.status)
+        assert after.status()["active"]
+        after.twins.read("temp", 91.0)
+        after.twins.read("temp", 70.0)
+        await after.until(lambda: [value for _, value, _ in after.twins.wanted] == ["true", "false"])
+
+
+async def test_what_can_not_be_done_is_tried_until_its_time_is_over() -> None:
+    async with running() as stage:
+        stage.twins.refuse = UnavailableError("not now")
+        await stage.rule()
+        stage.twins.read("temp", 90.0)
+        await stage.until(lambda: stage.twins.attempts)
+        stage.clock.advance(31)
+        await stage.until(lambda: stage.deeds() == [("failed", "not now")])
+        assert stage.status()["failedActions"] == 1
+        assert "not now" in stage.status()["errors"][-1]
+
+
+@pytest.mark.parametrize(
+    ("prepare", "state", "words"),
+    [
+        (lambda twins: setattr(twins, "refuse", InvalidError("91 is above the maximum")), "failed", "maximum"),
+        (lambda twins: setattr(twins, "answer", "refused"), "failed", "refused: no"),
+        (lambda twins: setattr(twins, "answer", "failed"), "done", "failed"),
+    ],
+)
+async def test_what_the_twin_says_no_to_is_said(prepare: Callable[[FakeTwins], None], state: str, words: str) -> None:
+    async with running() as stage:
+        prepare(stage.twins)
+        await stage.rule()
+        stage.twins.read("temp", 90.0)
+        await stage.until(lambda: stage.deeds() and stage.deeds()[0][0] == state)
+        assert words in stage.deeds()[0][1]
+
+
+async def test_services_are_asked_once_unless_twice_is_well() -> None:
+    call = {"call": {"port": 80, "path": "/x", "bodyExpression": "string(t)"}}
+    async with running() as stage:
+        stage.answers = [UncertainError("broke off")]
+        await stage.rule(actions=[call])
+        stage.twins.read("temp", 90.0)
+        await stage.until(lambda: stage.deeds() == [("unknown", "broke off")])
+        assert [(asked.method, asked.port, asked.target, body) for asked, body in stage.asked] == [
+            ("POST", 80, "/x", b"90")
+        ]
+        stage.answers = [UncertainError("broke off"), ServiceReply(status=503, headers=(), body=b"busy")]
+        await stage.rule("y", actions=[{**call, "atLeastOnce": True}])
+        stage.twins.read("temp", 91.0)
+        await stage.until(lambda: stage.deeds("y") == [("done", "200 fine")])
+        keys = [dict(asked.headers)["Idempotency-Key"] for asked, _ in stage.asked[1:]]
+        assert keys == ["uid-y-1-0"] * 3
+        stage.answers = [ServiceReply(status=404, headers=(), body=b"")]
+        await stage.rule("z", actions=[call])
+        stage.twins.read("temp", 92.0)
+        await stage.until(lambda: stage.deeds("z") == [("failed", "the service answers 404")])
+
+
+async def test_without_a_broker_publishing_fails_with_the_mend() -> None:
+    async with running(broker=False) as stage:
+        await stage.rule(actions=[{"publish": {"topic": "a", "payload": "1"}}])
+        stage.twins.read("temp", 90.0)
+        await stage.until(stage.deeds)
+        await stage.until(lambda: "--mqtt-broker" in stage.deeds()[0][1])
+
+
+async def test_rules_that_lead_to_each_other_without_an_end_are_stopped_with_an_alarm() -> None:
+    pump = {"name": "p", "device": "boiler", "property": "pump"}
+    async with running() as stage:
+        await stage.rule("on", values=[pump], when="!p", actions=[PUMP_ON], limit={"count": 1000})
+        await stage.rule("off", values=[pump], when="p", actions=[PUMP_OFF], limit={"count": 1000})
+        assert stage.status("on")["ready"]["reason"] == "MayGoRound"
+        stage.twins.read("pump", False)
+        await stage.until(lambda: stage.told(ALARM_REPORT))
+        (told,) = stage.told(ALARM_REPORT)
+        assert "lead to each other" in told["message"]
+        stopped = told["name"]
+        await stage.until(lambda: stage.status(stopped)["ready"]["status"] == "False")
+        assert stage.status(stopped)["ready"]["reason"] == "Halted"
+        count = len(stage.twins.wanted)
+        assert count < 10
+        await stage.pass_(60)
+        assert len(stage.twins.wanted) <= count + 1
+        await stage.rule(stopped, generation=2, values=[pump], when="p && !p", actions=[PUMP_ON])
+        assert stage.status(stopped)["ready"]["status"] == "True", "somebody changed it"
+
+
+async def test_what_somebody_wanted_a_moment_ago_stands_where_the_rule_yields() -> None:
+    yields = {"set": {"device": "boiler", "property": "pump", "value": "true", "yieldSeconds": 60}}
+    async with running() as stage:
+        await stage.rule(actions=[yields])
+        stage.twins.want("pump", "false", "operator")
+        stage.twins.read("temp", 90.0)
+        await stage.until(lambda: stage.deeds() and stage.deeds()[0][0] == "yielded")
+        assert "operator wanted 'false'" in stage.deeds()[0][1]
+        stage.clock.advance(61)
+        stage.twins.read("temp", 70.0)
+        await stage.until(lambda: not stage.status()["active"])
+        stage.twins.read("temp", 90.0)
+        await stage.until(lambda: stage.twins.wanted)
+
+
+async def test_of_two_rules_the_one_that_goes_before_has_its_way_while_it_is_in_force() -> None:
+    async with running() as stage:
+        await stage.rule("guard", priority=10, when="t > 80.0", actions=[PUMP_OFF])
+        await stage.rule("comfort", when="t > 70.0")
+        stage.twins.read("temp", 90.0)
+        await stage.until(lambda: stage.deeds("guard") == [("done", "verified")])
+        await stage.until(lambda: stage.deeds("comfort")[0][0] == "yielded")
+        state, why = stage.deeds("comfort")[0]
+        assert state == "yielded"
+        assert "rule guard is in force" in why
+        stage.twins.read("temp", 60.0)
+        await stage.until(lambda: not stage.status("guard")["active"] and not stage.status("comfort")["active"])
+        stage.twins.read("temp", 75.0)
+        await stage.until(lambda: stage.deeds("comfort") == [("done", "verified")])
+
+
+async def test_a_rule_waits_for_its_devices_and_says_so() -> None:
+    async with running() as stage:
+        await stage.store.apply(EdgeBatch(deletes=(BOILER,)))
+        await stage.rule()
+        ready = stage.status()["ready"]
+        assert (ready["status"], ready["reason"]) == ("False", "DoesNotFit")
+        assert "device boiler is not on this gateway" in ready["message"]
+        await stage.put(DEVICES, DEVICE)
+        await stage.until(lambda: stage.status()["ready"]["status"] == "True")
+        stage.twins.read("temp", 90.0)
+        await stage.until(lambda: stage.twins.wanted)
+        model: Any = {**MODEL, "spec": {"properties": [{"name": "temp", "type": "STRING"}]}}
+        await stage.put(MODELS, model)
+        await stage.until(lambda: stage.status()["ready"]["status"] == "False")
+
+
+async def test_a_changed_rule_begins_anew_and_does_not_do_what_was_not_begun() -> None:
+    async with running() as stage:
+        await stage.rule(actions=[{"publish": {"topic": "a", "payload": "1"}}, PUMP_ON])
+        stage.hangs = True
+        stage.twins.read("temp", 90.0)
+        await stage.until(lambda: stage.published)
+        await stage.rule(generation=2, when="t > 100.0", actions=[PUMP_OFF])
+        assert not stage.status()["active"]
+        states = [each["state"] for each in stage.status()["recent"][-1]["actions"]]
+        assert states == ["begun", "cancelled"]
+
+
+async def test_a_deleted_rule_leaves_nothing() -> None:
+    async with running() as stage:
+        await stage.rule()
+        stage.twins.read("temp", 90.0)
+        await stage.until(stage.store.rules)
+        await stage.store.apply(EdgeBatch(deletes=(Key(DEVICE_RULES, "d", "x"),)))
+        await stage.until(lambda: not stage.store.rules())
+        assert stage.status() == {}
+        stage.twins.read("temp", 70.0)
+        stage.twins.read("temp", 90.0)
+        await stage.pass_(1)
+        assert len(stage.twins.wanted) == 1
+    await stage.put(DEVICE_RULES, obj("y"))
+    await stage.store.apply(EdgeBatch(rules=(("gone", b"{}"),)))
+    async with running(stage) as after:
+        await after.until(lambda: not after.store.rules() or "gone" not in dict(after.store.rules()))
+
+
+async def test_a_property_that_is_not_read_any_more_counts_as_unknown() -> None:
+    async with running() as stage:
+        await stage.rule(forSeconds=10)
+        stage.twins.read("temp", 90.0)
+        await stage.until(lambda: stage.status()["last"]["result"] == "True")
+        reported = Reported(
+            value="90.0", type="DOUBLE", unit="", quality="stale", reason="held", source_ms=0, gateway_ms=0
+        )
+        row = TwinRow(device=BOILER, prop="temp", body=encode_state(TwinState(uid="boiler", reported=reported)))
+        await stage.store.apply(EdgeBatch(twins=(row,)))
+        await stage.until(lambda: stage.status()["last"]["result"] == "Unknown")
+        await stage.pass_(60)
+        assert not stage.twins.wanted
+        stage.twins.read("temp", None, "bad")
+        assert stage.status()["last"]["values"][0] == {"name": "t", "value": "90", "quality": "stale"}
+
+
+async def test_whole_numbers_of_a_double_are_doubles() -> None:
+    async with running() as stage:
+        await stage.rule(when="t + 1.0 > 90.0")
+        stage.twins.read("temp", 90)
+        await stage.until(lambda: stage.twins.wanted)
+
+
+async def test_the_cloud_is_told_of_what_happens_and_not_of_every_value() -> None:
+    async with running() as stage:
+        await stage.rule(when="t > 1000.0")
+        stage.twins.read("temp", 1.0)
+        await stage.until(lambda: stage.status()["last"]["result"] == "False")
+        await stage.pass_(11)
+        await stage.until(lambda: stage.told(STATUS_REPORT)[-1]["status"]["last"]["result"] == "False")
+        head = stage.store.outbox_head()
+        for number in range(50):
+            stage.twins.read("temp", float(number))
+            await stage.pass_(11)
+        assert stage.store.outbox_head() == head
