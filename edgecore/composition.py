@@ -197,14 +197,7 @@ def compose(ground: Ground) -> Agent:
 
     pusher = _pusher(ground)
     twins = _keeper(ground, external, in_step, pusher)
-    beside = Beside(
-        pushes=pusher.sights if pusher is not None else tuple,
-        trusted=lambda: time.trusted,
-        room=partial(_room, ground.directory),
-    )
-    questions = DeviceQuestions(
-        store, twins, node=identity.name, clock=time, discovery=ground.discovery, beside=beside
-    )
+    questions = _questions(ground, twins, pusher)
     rules = _rules(ground)
     services = Services()
     calls = RuleCalls(identity.name, rules, services)
@@ -247,6 +240,18 @@ def compose(ground: Ground) -> Agent:
         pusher=pusher,
         announcer=_announcer(ground, twins),
         local=local,
+    )
+
+
+def _questions(ground: Ground, twins: Keeper, pusher: Pusher | None) -> DeviceQuestions:
+    time = ground.time
+    beside = Beside(
+        pushes=pusher.sights if pusher is not None else tuple,
+        trusted=lambda: time.trusted,
+        room=partial(_room, ground.directory),
+    )
+    return DeviceQuestions(
+        ground.store, twins, node=ground.node, clock=time, discovery=ground.discovery, beside=beside
     )
 
 
