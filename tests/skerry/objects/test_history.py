@@ -62,6 +62,8 @@ def test_a_hole_that_is_told_again_later_counts_what_is_new() -> None:
         Point(1000, hole=Hole("eu-1", 1, 3)),
         Point(61_000, hole=Hole("eu-1", 1, 5)),
         Point(62_000, hole=Hole("b", 1, 1)),
+        Point(63_000, hole=Hole("eu-1", 1, 5)),
+        Point(64_000, hole=Hole("eu-1", 1, 4)),
     )
     assert [row["dropped"] for row in rows] == [3, 3]
 
@@ -90,9 +92,9 @@ def test_what_is_no_number_has_no_mean_and_truth_has_one() -> None:
 
 def test_of_large_whole_numbers_the_lowest_and_the_highest_are_what_was_read() -> None:
     """As doubles all of these are one."""
-    whole = ["9007199254740993", "9007199254740992", "9007199254740994", "-9223372036854775807"]
+    whole = ["9007199254740992", "9007199254740993", "-9223372036854775807", "-9223372036854775808"]
     (row,) = thinned(*(Point(1, text) for text in whole))
-    assert (row["min"], row["max"]) == (whole[3], whole[2])
+    assert (row["min"], row["max"]) == (whole[3], whole[1])
     assert number_of("9" * 400) is None and number_of("-.5e1") == -5.0 and number_of("+7.") == 7.0
 
 
