@@ -16,7 +16,7 @@ SCHEDULES ?= 3000
 DAYS ?= 7
 POINTS ?= 100
 
-.PHONY: help install apt demo test check unit system sim sim-debug twins fuzz soak bus kills week bench faults docs format clean
+.PHONY: help install apt demo test check unit system sim sim-debug twins fuzz soak bus broker kills week bench faults docs format clean
 
 help: ## list the entry points
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -75,6 +75,9 @@ soak: $(STAMP) apt ## the whole disconnect suite on real processes, every fault 
 
 bus: $(STAMP) apt ## READS=10000 on every kind of Modbus line with late, damaged, doubled and cut answers: none may be wrong (an hour)
 	@SKERRY_BUS_READS=$(READS) $(BIN)/pytest -q --timeout 7200 tests/devices/modbus/test_wire_lines.py tests/devices/modbus/test_driver.py -k 'late or wrong'
+
+broker: $(STAMP) apt ## the embedded broker under a hundred kills, and under users who mean ill: 10,000 connections, a million filters
+	@SKERRY_BROKER_KILLS=100 SKERRY_BROKER_HOSTILE=1 $(BIN)/pytest -q -s -n 0 tests/system/test_broker.py tests/system/test_broker_hostile.py -k 'kills or whatever'
 
 kills: $(STAMP) ## kill -9 a gateway's store at a hundred random points of taking readings: none that it acknowledged is lost
 	@SKERRY_KILLS=100 $(BIN)/pytest -q -m system tests/system/test_edge_store_crash.py

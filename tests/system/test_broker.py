@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import shutil
 import signal
@@ -29,6 +30,7 @@ from tests.system import test_edge_agent, test_mqtt_js
 from tests.system.test_edge_agent import Gateway
 
 ROOT: Final = Path(__file__).parents[2]
+KILLS: Final = int(os.environ.get("SKERRY_BROKER_KILLS", "4"))
 PUB, SUB = shutil.which("mosquitto_pub"), shutil.which("mosquitto_sub")
 library = test_mqtt_js.library
 
@@ -99,7 +101,14 @@ class Client:
 
 @contextmanager
 def connected(
-    port: int, name: str, *, five: bool = True, expiry_s: int = 0, will: Any = None, **said: int
+    port: int,
+    name: str,
+    *,
+    five: bool = True,
+    expiry_s: int = 0,
+    will: Any = None,
+    account: tuple[str, str] | None = None,
+    **said: int,
 ) -> Generator[Client]:
     client = paho.Client(
         CallbackAPIVersion.VERSION2,
@@ -115,6 +124,8 @@ def connected(
     client.max_queued_messages_set(0)
     if will is not None:
         client.will_set(*will)
+    if account is not None:
+        client.username_pw_set(*account)
     more: dict[str, Any] = {}
     if five:
         properties = Properties(PacketTypes.CONNECT)
@@ -220,6 +231,7 @@ def test_a_newer_connection_takes_over_and_a_will_is_heard(server: Server) -> No
         until(lambda: hearer.payloads() == [b"bye"])
 
 
+@pytest.mark.timeout(300 + 20 * KILLS)
 @pytest.mark.parametrize("five", [True, False])
 def test_kills_lose_nothing_that_was_acknowledged_and_bring_nothing_of_qos_2_twice(
     server: Server, *, five: bool
@@ -247,7 +259,7 @@ def test_kills_lose_nothing_that_was_acknowledged_and_bring_nothing_of_qos_2_twi
 
     thread = threading.Thread(target=publish)
     thread.start()
-    for _ in range(4):
+    for _ in range(KILLS):
         so_far = len(acknowledged)
         until(lambda: len(acknowledged) >= so_far + chance.randrange(20, 60))  # noqa: B023
         server.kill()
