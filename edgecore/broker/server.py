@@ -19,6 +19,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Protocol, cast
 
+from edgecore.broker.handshakes import Handshakes
 from edgecore.broker.journal import Journal
 from skerry.errors import UnavailableError
 from skerry.frozen import Frozen, field
@@ -163,6 +164,7 @@ class BrokerServer:
         self._committed = 0
         self._to_commit = asyncio.Event()
         self._scheduled = False
+        self._handshakes: list[Handshakes] = []
         self._paths: list[Path] = []
         """Of sockets that are ours."""
         self._partial_bytes = 0
@@ -186,6 +188,8 @@ class BrokerServer:
         finally:
             for server in servers:
                 server.close()
+            for handshakes in self._handshakes:
+                handshakes.close()
             for path in self._paths:
                 path.unlink(missing_ok=True)
             if self._looks is not None:
@@ -217,7 +221,11 @@ class BrokerServer:
     ) -> asyncio.Server:
         """Take connections on a socket that listens."""
         loop = asyncio.get_running_loop()
-        return await loop.create_server(lambda: Peer(self, certified=certified), sock=place, ssl=tls)
+        if tls is None:
+            return await loop.create_server(lambda: Peer(self), sock=place)
+        handshakes = Handshakes(tls, lambda: Peer(self, certified=certified))
+        self._handshakes.append(handshakes)
+        return await loop.create_server(handshakes.protocol, sock=place)
 
     def _goodbye(self) -> None:
         for peer in list(self.peers.values()):

@@ -9,7 +9,7 @@ import shutil
 import socket
 import subprocess
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager, closing
+from contextlib import ExitStack, asynccontextmanager, closing
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -20,6 +20,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 from cloudcore.pki.certificates import Authority, issue_client, issue_server, new_authority
 from edgecore.broker.embedded import Embedding, open_embedded
+from edgecore.broker.handshakes import HANDSHAKES_MAX
 from edgecore.broker.users import add_user
 from skerry.clocks import SystemClock, SystemIds
 from skerry.errors import InvalidError, UnavailableError
@@ -112,6 +113,31 @@ async def test_who_has_a_certificate_of_the_plants_is_its_user_and_nobody_else_g
         assert await ground.publish(*ground.tls(), *ground.files("ann", other)) != 0
         assert await ground.publish(*ground.tls(), "-u", "ann", "-P", "right") != 0  # a password is none
         assert await ground.publish("-p", str(ground.plain), "-u", "ann", "-P", "right") == 0
+
+
+async def test_who_begins_no_handshake_keeps_nobody_out(ground: Ground) -> None:
+    """As many as the broker has room for, and more: they used to wait for a minute each, uncounted."""
+    async with ground.serving():
+        with ExitStack() as opened:
+            for _ in range(3 * HANDSHAKES_MAX):
+                opened.enter_context(socket.create_connection(("127.0.0.1", ground.secure), timeout=10))
+                await asyncio.sleep(0)
+            garbled = opened.enter_context(socket.create_connection(("127.0.0.1", ground.secure), timeout=10))
+            garbled.sendall(b"GET / HTTP/1.1\r\n\r\n")
+            assert await ground.publish(*ground.tls(), *ground.files("ann")) == 0
+            first = opened.enter_context(socket.create_connection(("127.0.0.1", ground.secure), timeout=10))
+            for _ in range(HANDSHAKES_MAX + 10):
+                opened.enter_context(socket.create_connection(("127.0.0.1", ground.secure), timeout=10))
+                await asyncio.sleep(0)
+            first.settimeout(30)
+
+            def ended() -> bool:
+                try:
+                    return first.recv(1) == b""
+                except ConnectionResetError:
+                    return True
+
+            assert await asyncio.to_thread(ended)  # the oldest gave way
 
 
 async def test_programs_on_the_gateway_come_in_by_a_socket_as_well(ground: Ground) -> None:
