@@ -35,6 +35,8 @@ FIGURES: Final = "$SYS/#"
 """What the broker says of itself, which everyone may hear."""
 USERS_MAX: Final = 1000
 PASSWORD_BYTES_MAX: Final = 1024
+ATTEMPTS_MAX: Final = 8
+"""To log in as one user at a time, where the password is not known to be right; more are refused."""
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _N, _R, _P = 1 << 13, 8, 2
 """scrypt's costs: 8 MiB and some 50 ms of a small gateway, for passwords that a person may have chosen."""
@@ -192,6 +194,9 @@ class UserBook:
     """Keyed digests of passwords, by user."""
     _key: bytes = field(default_factory=lambda: secrets.token_bytes(32))
     _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _turns: dict[str, asyncio.Lock] = field(default_factory=dict[str, asyncio.Lock])
+    _waiting: dict[str, int] = field(default_factory=dict[str, int])
+    """Attempts under way, by user."""
 
     def refresh(self) -> int:
         """Read the file if it changed; how many times it did. One that can't be read leaves what was known."""
@@ -236,12 +241,26 @@ class UserBook:
         digest = hmac.digest(self._key, password, "sha256")
         if hmac.compare_digest(self._right.get(username, b""), digest):
             return username
-        async with self._turn:  # one at a time: each takes 8 MiB
-            found = await asyncio.to_thread(hashed, password, user.salt)
+        found = await self._hashed(username, password, user.salt)
         if not hmac.compare_digest(found, user.hash) or self._users.get(username) is not user:
             return None
         self._right[username] = digest
         return username
+
+    async def _hashed(self, username: str, password: bytes, salt: bytes) -> bytes:
+        """One at a time: each takes 8 MiB. A user has one in the queue of all, so that whoever tries passwords in
+        somebody's name delays that user alone; b"" for one too many of them."""
+        waiting = self._waiting.get(username, 0)
+        if waiting >= ATTEMPTS_MAX:
+            return b""
+        self._waiting[username] = waiting + 1
+        try:
+            async with self._turns.setdefault(username, asyncio.Lock()), self._turn:
+                return await asyncio.to_thread(hashed, password, salt)
+        finally:
+            self._waiting[username] -= 1
+            if not self._waiting[username]:
+                del self._waiting[username], self._turns[username]
 
     def certified(self, name: str, username: str | None) -> str | None:
         """See `edgecore.broker.server.Authority`. The agent is nobody's common name: it has a password."""

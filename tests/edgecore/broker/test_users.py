@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
 
 from edgecore.broker.commands import change_users
-from edgecore.broker.users import AGENT, UserBook, add_user, may, read_users, remove_user
+from edgecore.broker.users import AGENT, ATTEMPTS_MAX, UserBook, add_user, may, read_users, remove_user
 from edgecore.config import MqttUserSettings
 from skerry.errors import AlreadyExistsError, InvalidError, NotFoundError, UnavailableError
 
@@ -29,6 +30,20 @@ async def test_who_has_the_password_comes_in_and_nobody_else(tmp_path: Path) -> 
     assert await held.admit(AGENT, b"agent's") == AGENT
     assert await held.admit(AGENT, b"right") is None
     assert b"right" not in path.read_bytes() and path.stat().st_mode & 0o77 == 0
+
+
+async def test_who_tries_passwords_in_one_name_delays_nobody_else(tmp_path: Path) -> None:
+    path = tmp_path / "users.json"
+    for name in ("ann", "bob"):
+        add_user(path, name, b"right")
+    held = book(path)
+    tries = [asyncio.create_task(held.admit("ann", b"%d" % number)) for number in range(40)]
+    await asyncio.sleep(0)
+    assert await held.admit("bob", b"right") == "bob"
+    refused = 40 - ATTEMPTS_MAX
+    assert refused <= sum(each.done() for each in tries) <= refused + 2  # one was before it, and all over the bound
+    assert set(await asyncio.gather(*tries)) == {None}
+    assert await held.admit("ann", b"right") == "ann" and not held._waiting and not held._turns
 
 
 async def test_a_change_of_the_file_counts_at_once(tmp_path: Path) -> None:
