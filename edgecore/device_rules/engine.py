@@ -23,14 +23,15 @@ from devices.port import Reading
 from edgecore.device_rules.acting import DEVICES, Acting, Doing, rule_of_origin
 from edgecore.device_rules.bodies import Bodies, digest, types_text
 from edgecore.device_rules.plan import (
+    CHAIN_MAX,
     HALTED_MS,
-    LOOP_DEPTH_MAX,
     LOOP_S,
     Now,
     Watch,
     actions_of,
     circles,
     fire,
+    goes_round,
     halted,
     look,
     recovered,
@@ -147,8 +148,8 @@ class RuleEngine:
         self._declared: dict[Place, str] = {}
         """Types of what they name."""
         self._changed_s: dict[Place, float] = {}
-        self._caused: dict[Place, tuple[int, float, str]] = {}
-        """What a rule wanted lately: depth, when, and which rules led to it."""
+        self._caused: dict[Place, tuple[tuple[str, ...], float]] = {}
+        """What a rule wanted lately: which rules led to it, that one the last, and when."""
         self._posts: list[_Post] = []
         self._stale: set[Key] = set()
         """Objects that changed."""
@@ -315,6 +316,7 @@ class RuleEngine:
         if live.rule is None:
             return
         record, before, view = plan.record_of(live), live.watch, self._views.get(live.key.namespace, {})
+        unchanged, was = record, (before.result, before.why, live.why)
         looked = look(live.rule, record, before, view, now)
         live.watch, live.why = looked.watch, looked.why
         if looked.wait_s is not None:
@@ -323,26 +325,27 @@ class RuleEngine:
             case "fire":
                 record = self._fire(live, live.rule, record, plan, now)
             case "end":
-                depth = self._led_to(live.rule, now)[0]
+                depth = len(self._led_to(live.rule, now))
                 record = fire(live.rule, record, "ended", view, now, depth=depth)
                 record = self._staged(live, live.rule, record, plan, now)
             case "skip":
                 record = record.counted("skipped").with_error(f"it did not fire: {looked.why}", now.wall_ms)
             case None:
                 pass
-        plan.change(live, record, before)
+        if record is not unchanged or (looked.watch.result, looked.watch.why, looked.why) != was:
+            plan.change(live, record, before)
 
     def _fire(self, live: _Live, rule: DeviceRule, record: RuleRecord, plan: _Plan, now: Now) -> RuleRecord:
-        depth, chain = self._led_to(rule, now)
-        if depth > LOOP_DEPTH_MAX:
-            LOG.warning("device_rule_halted rule=%s/%s chain=%r", rule.key.namespace, rule.key.name, chain)
+        chain = self._led_to(rule, now)
+        if goes_round(chain):
+            LOG.warning("device_rule_halted rule=%s/%s", rule.key.namespace, rule.key.name)
             record = halted(record, chain, now)
             plan.reports.append(alarm_report(rule, "Warning", record.halted, number=record.number, index=-1))
             live.watch = replace(live.watch, held_since_s=None)
             live.due_s = now.monotonic_s + HALTED_MS / 1000
             return record
         view = self._views.get(rule.key.namespace, {})
-        return self._staged(live, rule, fire(rule, record, "fired", view, now, depth=depth), plan, now)
+        return self._staged(live, rule, fire(rule, record, "fired", view, now, depth=len(chain)), plan, now)
 
     def _staged(self, live: _Live, rule: DeviceRule, record: RuleRecord, plan: _Plan, now: Now) -> RuleRecord:
         """Alarms are raised here and now, with the firing itself; all else is begun when that is durable."""
@@ -355,17 +358,15 @@ class RuleEngine:
             plan.begun.append(live)
         return record
 
-    def _led_to(self, rule: DeviceRule, now: Now) -> tuple[int, str]:
-        """How many firings led to this one, itself included, and which."""
-        depth, chain = 0, ""
+    def _led_to(self, rule: DeviceRule, now: Now) -> tuple[str, ...]:
+        """Which firings led to this one, by the names of their rules, this one's the last."""
+        longest: tuple[str, ...] = ()
         for device, prop in rule.named():
             place = (rule.key.namespace, device, prop)
-            caused = self._caused.get(place)
-            if caused is None or now.monotonic_s - caused[1] > LOOP_S:
-                continue
-            if self._changed_s.get(place, 0.0) >= caused[1] and caused[0] > depth:
-                depth, chain = caused[0], caused[2]
-        return depth + 1, f"{chain} > {rule.key.name}".removeprefix(" > ")[-300:]
+            chain, at_s = self._caused.get(place, ((), 0.0))
+            if chain and now.monotonic_s - at_s <= LOOP_S and self._changed_s.get(place, 0.0) >= at_s:
+                longest = max(longest, chain, key=len)
+        return (*longest, rule.key.name)[-CHAIN_MAX:]
 
     def _stronger(self, rule: DeviceRule, origin: str) -> str:
         found = rule_of_origin(origin)
@@ -383,7 +384,7 @@ class RuleEngine:
         if rule is None or firing is None:
             return
         actions = actions_of(rule, firing.what)
-        chain = self._led_to(rule, self._now())[1]
+        chain = self._led_to(rule, self._now())
         for index, record in enumerate(firing.actions):
             if record.state != "staged":
                 continue
@@ -393,7 +394,7 @@ class RuleEngine:
             deed = actions[index].deed
             if isinstance(deed, SetAction):
                 place = (rule.key.namespace, deed.device, deed.prop)
-                self._caused[place] = (firing.depth, self._parts.clock.monotonic_s(), chain)
+                self._caused[place] = (chain, self._parts.clock.monotonic_s())
             ended = await self._acting.do(Doing(rule=rule, firing=firing, index=index, action=actions[index]))
             if not await self._post(live, firing.number, index, ended):
                 return

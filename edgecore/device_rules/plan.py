@@ -31,8 +31,11 @@ LOOK_S: Final = 1.0
 """Between two looks at a rule that asks for the age of something."""
 LOOP_S: Final = 10.0
 """A value that a rule wanted, and that changed within so long, is taken for the rule's doing."""
-LOOP_DEPTH_MAX: Final = 6
-"""Firings that follow from each other; beyond, rules go round in a circle."""
+LOOP_TURNS_MAX: Final = 3
+"""Times that a rule may lead to itself again, through others or alone; beyond, it goes round in a circle."""
+CHAIN_MAX: Final = 64
+"""Firings that follow from each other, as far as they are remembered."""
+_CHAIN_SHOWN: Final = 8
 HALTED_MS: Final = 3_600_000
 """A rule in such a circle rests for so long, or until it is changed."""
 
@@ -182,9 +185,14 @@ def fire(rule: DeviceRule, record: RuleRecord, what: What, view: View, now: Now,
     return record.settled()
 
 
-def halted(record: RuleRecord, names: str, now: Now) -> RuleRecord:
+def goes_round(chain: Sequence[str]) -> bool:
+    """Whether the last of these rules, each of which led to the next, comes back to itself without an end."""
+    return chain.count(chain[-1]) > LOOP_TURNS_MAX
+
+
+def halted(record: RuleRecord, chain: Sequence[str], now: Now) -> RuleRecord:
     """The record of a rule that goes round in a circle with others, or by itself."""
-    why = f"rules lead to each other without an end: {names}"
+    why = f"rules lead to each other without an end: {' > '.join(chain[-_CHAIN_SHOWN:])}"
     return replace(record, halted=why, halted_until_ms=now.wall_ms + HALTED_MS).with_error(why, now.wall_ms)
 
 

@@ -405,6 +405,19 @@ async def test_rules_that_lead_to_each_other_without_an_end_are_stopped_with_an_
         assert stage.status(stopped)["ready"]["status"] == "True", "somebody changed it"
 
 
+async def test_many_rules_that_want_the_same_are_no_circle() -> None:
+    async with running() as stage:
+        names = [f"r{number:02d}" for number in range(20)]
+        for number, name in enumerate(names):
+            await stage.rule(name, when=f"t > {80 + number}.5 || pump && t > 1000.0")
+        for number in range(len(names) + 1):
+            stage.twins.read("temp", 80.0 + number)
+            await stage.until(lambda: len(stage.twins.wanted) == number)  # noqa: B023  it is waited for here
+            stage.twins.read("pump", number % 2 == 0)
+        assert not stage.told(ALARM_REPORT)
+        assert all(stage.status(name)["ready"]["status"] == "True" for name in names)
+
+
 async def test_what_somebody_wanted_a_moment_ago_stands_where_the_rule_yields() -> None:
     yields = {"set": {"device": "boiler", "property": "pump", "value": "true", "yieldSeconds": 60}}
     async with running() as stage:
