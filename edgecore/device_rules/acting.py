@@ -29,6 +29,7 @@ AGAIN_S: Final = (0.5, 30.0)
 """Between two tries of what could not be done."""
 _ANSWERS: Final[frozenset[AckState]] = frozenset({"applied", "verified", "refused", "failed", "expired"})
 _ANSWER_LENGTH_MAX: Final = 200
+_REASON_LENGTH_MAX: Final = 300
 RULE_ORIGIN: Final = "rule:"
 
 
@@ -96,7 +97,13 @@ class Acting:
     def _ended(self, record: ActionRecord, state: str, reason: str = "", answer: str = "") -> ActionRecord:
         assert state in ("done", "failed", "unknown", "yielded"), "it is over"
         at_ms = self._parts.clock.wall_ms()
-        return replace(record, state=state, reason=reason, answer=answer[:_ANSWER_LENGTH_MAX], at_ms=at_ms)
+        return replace(
+            record,
+            state=state,
+            reason=reason[:_REASON_LENGTH_MAX],
+            answer=answer[:_ANSWER_LENGTH_MAX],
+            at_ms=at_ms,
+        )
 
     async def _once(self, doing: Doing, record: ActionRecord) -> ActionRecord:
         match doing.action.deed:

@@ -25,6 +25,8 @@ from skerry.objects.device_rules import (
 from skerry.objects.twins import Quality
 
 CONDITION_LENGTH_MAX: Final = 1000
+VALUE_LENGTH_MAX: Final = 100
+"""Of a value as it is told: a status has room for many."""
 _SHOWN_PARTS_MAX: Final = 24
 
 Truth: TypeAlias = "bool | None"
@@ -116,7 +118,7 @@ def told_value(source: Source, view: View) -> tuple[str, str]:
     seen = view.get((source.device, source.prop))
     if seen is None:
         return "", "bad"
-    return ("" if seen.value is None else shown_scalar(seen.value)), seen.quality
+    return ("" if seen.value is None else shown_scalar(seen.value)[:VALUE_LENGTH_MAX]), seen.quality
 
 
 def told_condition(program: Program | None, values: Values) -> str:

@@ -531,3 +531,27 @@ async def test_the_cloud_is_told_of_what_happens_and_not_of_every_value() -> Non
             stage.twins.read("temp", float(number))
             await stage.pass_(11)
         assert stage.store.outbox_head() == head
+
+
+async def test_however_much_there_is_to_tell_it_fits_a_report() -> None:
+    names = [f"v{number}" for number in range(16)]
+    values = [{"name": name, "device": "boiler", "property": "note"} for name in names]
+    long = "x" * 4000
+    actions = [{"publish": {"topic": "a/" + "t" * 200, "payloadExpression": "v0 + v1"}}] * 16
+    async with running() as stage:
+        model: Any = {**MODEL, "spec": {"properties": [{"name": "note", "type": "STRING"}]}}
+        device: Any = {**DEVICE, "spec": {"deviceModelRef": {"name": "m"}, "properties": [{"name": "note"}]}}
+        await stage.put(MODELS, model)
+        await stage.put(DEVICES, device)
+        condition = " && ".join(f"{name} != 'end'" for name in names)
+        await stage.rule(values=values, when=condition, actions=actions, limit={"count": 1000})
+        for number in range(6):
+            stage.answers = [InvalidError(long)] * 16
+            stage.twins.read("note", f"{number}{long}")
+            await stage.until(lambda: stage.status().get("active"))
+            await stage.until(lambda: all(state == "failed" for state, _ in stage.deeds()) and stage.deeds())
+            stage.twins.read("note", "end")
+            await stage.until(lambda: not stage.status()["active"])
+        await stage.until(lambda: stage.told(STATUS_REPORT)[-1]["status"]["active"] is False)
+        sizes = [len(each.body) for each in stage.store.outbox(after=0, limit=100) if each.kind == STATUS_REPORT]
+        assert max(sizes) < 60_000
