@@ -9,7 +9,8 @@ from typing import Final
 
 from cloudcore.registry.references import references_of as needed_by_pod
 from skerry.objects.commands import is_open_to
-from skerry.objects.device_rules import DEVICE_RULES, node_of_rule
+from skerry.objects.device_rule_reports import DEVICE_RULES
+from skerry.objects.device_rules import node_of_rule
 from skerry.objects.enrolment import TRUST_NAME, TRUST_NAMESPACE
 from skerry.objects.json import JsonObject, str_at
 from skerry.objects.meta import Key

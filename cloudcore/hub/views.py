@@ -31,7 +31,7 @@ from cloudcore.hub.references import (
 )
 from cloudcore.store.port import Change, Stored
 from skerry.frozen import Frozen
-from skerry.objects.device_rules import DEVICE_RULES
+from skerry.objects.device_rule_reports import DEVICE_RULES
 from skerry.objects.json import JsonObject
 from skerry.objects.meta import Key, Revision, Stamp
 from skerry.objects.rules import MESSAGES, RULES

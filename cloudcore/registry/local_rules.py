@@ -11,7 +11,8 @@ from cloudcore.registry.admission import Reader, Request
 from cloudcore.registry.refusals import invalid
 from skerry.errors import InvalidError
 from skerry.objects.device_models import DEVICES, MODELS, properties_in
-from skerry.objects.device_rules import DEVICE_RULES, read_rule
+from skerry.objects.device_rule_reports import DEVICE_RULES
+from skerry.objects.device_rules import read_rule
 from skerry.objects.json import JsonObject, map_at, str_at
 from skerry.objects.meta import Key
 

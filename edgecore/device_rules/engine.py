@@ -44,8 +44,9 @@ from skerry.errors import InvalidError, UnavailableError
 from skerry.frozen import Frozen, replace
 from skerry.objects.cel_syntax import Scalar
 from skerry.objects.device_models import MODELS
+from skerry.objects.device_rule_reports import DEVICE_RULES
 from skerry.objects.device_rule_values import Seen
-from skerry.objects.device_rules import DEVICE_RULES, RULES_MAX, DeviceRule, SetAction, read_rule
+from skerry.objects.device_rules import RULES_MAX, DeviceRule, SetAction, read_rule
 from skerry.objects.json import JsonObject, decode_object, int_at, map_at, str_at
 from skerry.objects.meta import Key, being_deleted, name_of, namespace_of, uid_of
 from skerry.objects.twins import Quality, Value, decode_state

@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING
 
 from edgecore.device_rules.port import RuleParts
 from edgecore.store.port import EdgeBatch
+from skerry.objects.device_rule_reports import DEVICE_RULES
 from skerry.objects.json import JsonObject
 from skerry.objects.meta import Key
 
 if TYPE_CHECKING:
     from edgecore.device_rules.engine import RuleEngine
-
-DEVICE_RULES = "devicerules.skerry.dev"
 
 
 class DeviceRules:

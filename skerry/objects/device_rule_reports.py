@@ -11,6 +11,7 @@ from skerry.objects.conditions import Condition, with_condition
 from skerry.objects.json import Json, JsonObject, encode_object, int_at, map_at, maps_at, str_at
 from skerry.objects.times import micro_time_text, time_text
 
+DEVICE_RULES: Final = "devicerules.skerry.dev"
 STATUS_REPORT: Final = "device_rule"
 """Kind of the state reports that tell of a rule, keyed by its uid."""
 ALARM_REPORT: Final = "rule_alarm"

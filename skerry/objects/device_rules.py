@@ -17,7 +17,7 @@ from skerry.objects.cel import Names, Program, compiled
 from skerry.objects.cel_syntax import RESERVED, CelError, CelType, Name, walk
 from skerry.objects.cron import Schedule, schedule_of
 from skerry.objects.device_models import wanted_value
-from skerry.objects.device_rule_reports import SEVERITIES, Severity
+from skerry.objects.device_rule_reports import DEVICE_RULES, SEVERITIES, Severity
 from skerry.objects.json import (
     Json,
     JsonObject,
@@ -36,7 +36,6 @@ from skerry.objects.rules import topic_faults
 from skerry.objects.twins import Quality
 
 GROUP: Final = "skerry.dev"
-DEVICE_RULES: Final = "devicerules.skerry.dev"
 
 VALUES_MAX: Final = 16
 ACTIONS_MAX: Final = 16

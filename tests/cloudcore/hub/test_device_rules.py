@@ -8,8 +8,14 @@ from cloudcore.hub.bounds import BoundSettings
 from cloudcore.hub.hub import HubSettings
 from edgecore.store.port import NewReport
 from skerry.objects.conditions import condition_of
-from skerry.objects.device_rule_reports import ALARM_REPORT, ALARMS_KEPT, STATUS_REPORT, RuleAlarm, RuleStatus
-from skerry.objects.device_rules import DEVICE_RULES
+from skerry.objects.device_rule_reports import (
+    ALARM_REPORT,
+    ALARMS_KEPT,
+    DEVICE_RULES,
+    STATUS_REPORT,
+    RuleAlarm,
+    RuleStatus,
+)
 from skerry.objects.json import JsonObject
 from skerry.objects.meta import uid_of
 from tests.cloudcore.hub.fleet import SETTINGS, Fleet, Gateway, a_fleet, eventually

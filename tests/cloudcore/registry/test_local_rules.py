@@ -10,7 +10,7 @@ import pytest
 from cloudcore.registry.admission import STEPS
 from cloudcore.registry.local_rules import fitting_device_rules
 from skerry.errors import InvalidError
-from skerry.objects.device_rules import DEVICE_RULES
+from skerry.objects.device_rule_reports import DEVICE_RULES
 from tests.cloudcore.worlds import World, make_world
 from tests.edgecore.device_rules.samples import DEVICE, MODEL, PUMP_ON, obj
 

@@ -12,7 +12,7 @@ import pytest
 
 from devices.port import Reading
 from edgecore.device_rules.acting import DEVICES
-from edgecore.device_rules.keeper import DEVICE_RULES, DeviceRules
+from edgecore.device_rules.keeper import DeviceRules
 from edgecore.device_rules.port import RuleParts
 from edgecore.store.failing import FailingEdgeStore
 from edgecore.store.memory import MemoryEdgeStore
@@ -22,7 +22,7 @@ from skerry.clocks import ManualClock, SystemClock
 from skerry.errors import InvalidError, StorageFullError, UnavailableError, UncertainError
 from skerry.objects.desired import UNSEEN, Desired, Hlc, Vector, Wish
 from skerry.objects.device_models import MODELS
-from skerry.objects.device_rule_reports import ALARM_REPORT, STATUS_REPORT
+from skerry.objects.device_rule_reports import ALARM_REPORT, DEVICE_RULES, STATUS_REPORT
 from skerry.objects.json import JsonObject, decode_object, encode_object
 from skerry.objects.meta import Key, Revision, Stamp
 from skerry.objects.rule_calls import ServiceReply, ServiceRequest
