@@ -439,6 +439,9 @@ class RuleEngine:
                 live.rule, live.fault = None, f"this gateway carries out {RULES_MAX} rules, and has more"
             for device, prop in () if live.rule is None else {*live.rule.named()}:
                 self._named.setdefault((live.key.namespace, device, prop), []).append(live)
+        now_s = self._parts.clock.monotonic_s()
+        self._caused = {place: cause for place, cause in self._caused.items() if now_s - cause[1] <= LOOP_S}
+        self._changed_s = {place: at_s for place, at_s in self._changed_s.items() if place in self._named}
         for namespace, view in self._views.items():
             for place in [place for place in view if (namespace, *place) not in self._named]:
                 del view[place]
