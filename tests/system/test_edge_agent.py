@@ -206,7 +206,7 @@ def test_a_backlog_that_broke_costs_no_pod_and_nothing_that_is_held(gate: Gatewa
     assert gate.agent.wait(20) == 1
     assert "the edge store is damaged, and the next start sets it aside" in gate.log()
     gate.start()
-    assert "taken_over=objects,twins,pods,commands,pushes,meta" in gate.log()
+    assert "taken_over=objects,twins,pods,commands,pushes,rules,meta" in gate.log()
     assert gate.running_since() == since
     assert gate.pod()["status"]["containerStatuses"][0]["restartCount"] == 0
     assert len(list(path.parent.glob("edge.db.damaged-*"))) == 1
