@@ -20,7 +20,7 @@ from edgecore.store.backlog import Now, backlog_shown
 from skerry.errors import BadRequestError, GoneError, NotFoundError, SkerryError, UnavailableError
 from skerry.frozen import Frozen
 from skerry.objects.bandwidth import bandwidth_text
-from skerry.objects.desired import Wish
+from skerry.objects.desired import ON_RECONNECT, Wish, on_reconnect_of
 from skerry.objects.desired_log import desired_log, log_limit
 from skerry.objects.device_questions import Checkup, OfLine, discover_of, explain_of, read_of
 from skerry.objects.history import question_of
@@ -33,7 +33,7 @@ from skerry.objects.times import parse_time, time_text
 
 WATCH_S_MAX: Final = 3600.0
 BOOKMARK_S: Final = 60.0
-_WISH_FIELDS: Final = ("name", "value", "take", "expires", "ifMatch")
+_WISH_FIELDS: Final = ("name", "value", "take", "expires", "onReconnect", "ifMatch")
 
 
 class Request(Frozen):
@@ -433,6 +433,9 @@ def _wish(body: JsonObject, where: str, *, removing: bool = False) -> Wish:
     value, take, expires = body.get("value"), str_at(body, "take"), str_at(body, "expires")
     if not str_at(body, "name"):
         raise BadRequestError(f"{where}name: the name of a property is required")
+    on_reconnect = on_reconnect_of(str_at(body, "onReconnect"))
+    if on_reconnect is None and body.get("onReconnect"):
+        raise BadRequestError(f"{where}onReconnect: use one of {', '.join(ON_RECONNECT)}")
     if not (isinstance(value, str) or take or removing or ("value" in body and value is None)):
         raise BadRequestError(f"{where}value: a string is required")
     return Wish(
@@ -440,6 +443,7 @@ def _wish(body: JsonObject, where: str, *, removing: bool = False) -> Wish:
         value=value if isinstance(value, str) else None,
         take=take,
         expires_ms=parse_time(expires) if expires else None,
+        on_reconnect=on_reconnect,
         if_match=str_at(body, "ifMatch"),
     )
 

@@ -98,6 +98,7 @@ class Wishes:
             now_ms=self._clock.wall_ms(),
             synced=self._synced(),
             expires_ms=wish.expires_ms,
+            on_reconnect=wish.on_reconnect,
             removed=value is None,
             fallback=wish.fallback,
             after=after,

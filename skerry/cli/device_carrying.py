@@ -1,10 +1,11 @@
 """Carrying out a plan of `device apply`: all of it, or nothing, and where that can't be had an account of what is.
 
 Objects are written one after the other. Where one is refused, or somebody asks to stop, those before it are made
-again as they were. An answer that is lost is looked for: what is there tells whether the write came through, and one
-that did not is sent once more, under the revision of which the plan was made. Nobody is interrupted in the middle of
-a request that changes something, unless they insist. A process that is killed leaves some objects written: applied
-again, these stay as they are and the rest follows.
+again as they were. An answer that is lost is looked for: what is there tells whether the write came through, compared
+by what it means, as servers keep times in words of their own. One that did not is sent once more, under the revision
+of which the plan was made; where what is there is neither what was nor what was to be, nobody can say. Nobody is
+interrupted in the middle of a request that changes something, unless they insist. A process that is killed leaves
+some objects written: applied again, these stay as they are and the rest follows.
 """
 
 from __future__ import annotations
@@ -20,21 +21,27 @@ import click
 
 from skerry.cli.client import Client, path_of
 from skerry.cli.device_objects import DEVICES
-from skerry.cli.device_plan import MANAGER, Planned, entries_here, is_as_planned
+from skerry.cli.device_plan import MANAGER, Planned, entries_of, is_as_planned
 from skerry.cli.output import print_warnings
 from skerry.errors import AlreadyExistsError, ConflictError, NotFoundError, SkerryError, UnavailableError
-from skerry.objects.device_desired import REVISION
+from skerry.objects.desired import Desired
+from skerry.objects.device_desired import REVISION, desired_of, ms_of
 from skerry.objects.device_manifests import bare, wanted_changes
 from skerry.objects.json import Json, JsonObject, ensure_map, map_at, maps_at, str_at
 from skerry.objects.meta import annotations_of, uid_of
 from skerry.objects.patches import merge_patch
+from skerry.objects.times import time_text
 
 TRIES: Final = 5
 AGAIN: Final = "apply the same files again: what is applied stays as it is, and the rest follows"
 
 
 class UnsureError(UnavailableError):
-    """Nobody can say now whether a write came through."""
+    """Nobody can say now whether a write came through; `why`: for an account."""
+
+    def __init__(self, message: str, why: str) -> None:
+        super().__init__(message)
+        self.why = why
 
 
 @dataclass(slots=True, kw_only=True)
@@ -45,6 +52,7 @@ class _Account:
     written: list[tuple[Planned, JsonObject]] = field(default_factory=list["tuple[Planned, JsonObject]"])
     """With the object as the server has it."""
     unsure: Planned | None = None
+    unsure_why: str = "nobody answered"
     stays: dict[str, str] = field(default_factory=dict[str, str])
     """By title, why it could not be undone."""
 
@@ -53,16 +61,26 @@ class _Account:
         if not self.written and self.unsure is None:
             return [f"{reason}; nothing is applied"]
         if not self.stays and self.unsure is None:
-            return [f"{reason}; what was applied before it is undone: nothing is applied"]
+            return [f"{reason}; what was applied before it is undone: nothing is applied", *self._reached()]
         out = [f"{reason}:"]
         for one in self.plan:
             if one is self.unsure:
-                out.append(f"  {one.title} may be applied: nobody answered")
+                out.append(f"  {one.title} may be applied: {self.unsure_why}")
             elif one.title in self.stays:
                 out.append(f"  {one.title} is applied{self.stays[one.title]}")
             else:
                 out.append(f"  {one.title} is not applied")
-        return [*out, f"  {AGAIN}"]
+        return [*out, *self._reached(), f"  {AGAIN}"]
+
+    def _reached(self) -> list[str]:
+        """Devices are fast: what is undone may have been done."""
+        return [
+            f"  {value} may have reached {prop} of {one.title} before it was undone"
+            for one, _ in self.written
+            if one.title not in self.stays and self.unsure is None
+            for prop, value in one.wanted.items()
+            if value is not None
+        ]
 
 
 def carry_out(client: Client, plan: Sequence[Planned]) -> None:
@@ -77,8 +95,10 @@ def carry_out(client: Client, plan: Sequence[Planned]) -> None:
                 raise KeyboardInterrupt
             try:
                 account.written.append((one, _write(client, one)))
-            except (KeyboardInterrupt, UnsureError):
+            except (KeyboardInterrupt, UnsureError) as error:
                 account.unsure = one
+                if isinstance(error, UnsureError):
+                    account.unsure_why = error.why
                 account.stays = {held.title: "" for held, _ in account.written}
                 _say(account.lines(f"stopped at {one.title}"))
                 raise
@@ -137,26 +157,53 @@ def _write(client: Client, one: Planned) -> JsonObject:
 
 
 def _looked(client: Client, one: Planned, error: SkerryError) -> JsonObject | None:
-    """The object where the write came through; None where it did not."""
+    """The object where the write came through; None where all is as before. Raises `UnsureError` for all else."""
     try:
         now = client.request("GET", one.path).obj
     except NotFoundError:
         return None
     except UnavailableError as silence:
-        raise UnsureError(f"{error}; and then: {silence}") from error
-    return now if is_done(one, now) else None
+        raise UnsureError(f"{error}; and then: {silence}", "nobody answered") from error
+    if is_done(one, now, local=client.local):
+        return now
+    if is_as_planned(one, now):
+        return None
+    why = "its answer was lost, and what is there is neither what was nor what was to be"
+    raise UnsureError(f"{one.title}: {why} ({error}): look at `skerry device diff`", why) from error
 
 
-def is_done(one: Planned, now: JsonObject) -> bool:
-    """Whether what is there is what the plan makes of it; what a server adds to it is no matter."""
+def is_done(one: Planned, now: JsonObject, *, local: bool) -> bool:
+    """Whether what is there means what the plan makes of it; what a server adds to it is no matter. `local`: a
+    gateway, which is told values and their terms alone."""
     if not now:
         return False
-    return bare(merge_patch(now, one.patch)) == bare(now) and not wanted_changes(now, one.after)
+    if local:
+        return all(_terms(desired_of(now, prop)) == _terms(desired_of(one.after, prop)) for prop in one.wanted)
+    return _meant(merge_patch(now, one.patch)) == _meant(now) and not wanted_changes(now, one.after)
+
+
+def _terms(desired: Desired | None) -> tuple[str, int | None, str | None]:
+    if desired is None or not desired.value:
+        return "", None, None
+    return desired.value, desired.expires_ms, desired.on_reconnect
+
+
+def _meant(obj: JsonObject) -> JsonObject:
+    """What its author wrote, times in one form, and without the conditions of the write, which are not kept."""
+    meant = bare(obj)
+    for entry in maps_at(meant, "spec", "properties"):
+        metadata = map_at(entry, "desired", "metadata")
+        metadata.pop("ifMatch", None)
+        if (expires_ms := ms_of(str_at(metadata, "expires"))) is not None:
+            metadata["expires"] = time_text(expires_ms)
+        if not metadata:
+            map_at(entry, "desired").pop("metadata", None)
+    return meant
 
 
 def _send(client: Client, one: Planned) -> JsonObject:
     if client.local:
-        body: JsonObject = {"properties": [*entries_here(one)]}
+        body: JsonObject = {"properties": [*entries_of(one.after, one.wanted)]}
         if revision := annotations_of(one.before).get(REVISION, ""):
             body["ifMatch"] = revision
         return client.request("PUT", path_of(DEVICES, one.namespace, one.name, "twins"), body=body).obj
@@ -211,8 +258,8 @@ def _take_back(client: Client, account: _Account, stop: threading.Event) -> None
 def _undo(client: Client, one: Planned, made: JsonObject) -> str:
     """Make it again as it was; "" or why it is left."""
     if client.local:
-        _undo_here(client, one)
-    elif not one.before:
+        return _undo_here(client, one)
+    if not one.before:
         body: JsonObject = {"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": {"uid": uid_of(made)}}
         client.request("DELETE", one.path, body=body)
     else:
@@ -227,13 +274,14 @@ def _undo(client: Client, one: Planned, made: JsonObject) -> str:
     return ""
 
 
-def _undo_here(client: Client, one: Planned) -> None:
-    held = {str_at(entry, "name"): entry for entry in maps_at(one.before, "spec", "properties")}
-    entries: list[Json] = []
-    for prop in one.wanted:
-        desired = map_at(held.get(prop, {}), "desired")
-        entry: JsonObject = {"name": prop, "value": str_at(desired, "value") or None}
-        if entry["value"] and (expires := str_at(desired, "metadata", "expires")):
-            entry["expires"] = expires
-        entries.append(entry)
-    client.request("PUT", path_of(DEVICES, one.namespace, one.name, "twins"), body={"properties": entries})
+def _undo_here(client: Client, one: Planned) -> str:
+    """With the terms on which each value was wanted; a reason is the cloud's, and a gateway leaves it as it is."""
+    now = client.request("GET", one.path).obj
+    if not is_done(one, now, local=True):
+        return "somebody wanted something else of it since"
+    entries: list[Json] = [*entries_of(one.before, one.wanted)]
+    body: JsonObject = {"properties": entries}
+    if revision := annotations_of(now).get(REVISION, ""):
+        body["ifMatch"] = revision
+    client.request("PUT", path_of(DEVICES, one.namespace, one.name, "twins"), body=body)
+    return ""

@@ -7,7 +7,7 @@ gateway would serve the device and which registers it would write. Keeps nothing
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final, Literal
 
 from skerry.cli import threeway
@@ -17,6 +17,7 @@ from skerry.cli.device_objects import DEVICES, MODELS
 from skerry.cli.plugged import previewed
 from skerry.errors import BadRequestError, Cause, ForbiddenError, InvalidError, NotFoundError, UnavailableError
 from skerry.frozen import Frozen, replace
+from skerry.objects.device_desired import ms_of
 from skerry.objects.device_manifests import (
     GROUP,
     FieldChange,
@@ -30,10 +31,14 @@ from skerry.objects.device_models import properties_in
 from skerry.objects.json import JsonObject, clone, ensure_map, map_at, maps_at, str_at
 from skerry.objects.meta import name_of, namespace_of
 from skerry.objects.scheme import Kind
+from skerry.objects.times import time_text
 
 MANAGER: Final = "skerry-apply"
 _KINDS: Final = {kind.kind: kind for kind in (MODELS, DEVICES)}
 """Models first: a device is checked against its model."""
+
+_SAID_HERE: Final = ("", ".value", ".metadata", ".metadata.expires", ".metadata.onReconnect")
+"""Fields of a desired value that a gateway keeps; a reason is kept in the cloud."""
 
 
 class Planned(Frozen):
@@ -189,8 +194,13 @@ def _previewed(one: Planned, model: JsonObject | None) -> tuple[Planned, list[st
 
 def _elsewhere(one: Planned) -> list[str]:
     """What can't be done on a gateway: all but values that are wanted."""
-    here = {f"spec.properties[{prop}].desired" for prop in one.wanted}
-    other = [change.field for change in one.changes if not any(change.field.startswith(part) for part in here)]
+    here = {f"spec.properties[{prop}].desired{part}" for prop in one.wanted for part in _SAID_HERE}
+    gone = {f"spec.properties[{prop}].desired.metadata.reason" for prop in one.wanted}
+    other = [
+        change.field
+        for change in one.changes
+        if change.field not in here and not (change.field in gone and change.sign == "-")
+    ]
     if not one.before:
         return ["is not on this gateway; make it in the cloud, with --kubeconfig"]
     if not other:
@@ -244,13 +254,19 @@ def _authored(obj: JsonObject) -> JsonObject:
     return {"spec": obj.get("spec"), **map_at(bare(obj), "metadata")} if obj else {}
 
 
-def entries_here(one: Planned) -> Iterator[JsonObject]:
-    """What the gateway is told to want, in order."""
-    held = properties_in(one.after)
-    for prop, value in one.wanted.items():
-        entry: JsonObject = {"name": prop, "value": value}
-        expires = str_at(held.get(prop), "desired", "metadata", "expires")
-        yield entry | ({"expires": expires} if expires and value is not None else {})
+def entries_of(device: JsonObject, props: Iterable[str]) -> Iterator[JsonObject]:
+    """What a gateway is told, so that it wants of these properties what the Device has, on the same terms."""
+    held = properties_in(device)
+    for prop in props:
+        desired = map_at(held.get(prop), "desired")
+        value, terms = str_at(desired, "value"), map_at(desired, "metadata")
+        entry: JsonObject = {"name": prop, "value": value or None}
+        if value and (expires := str_at(terms, "expires")):
+            expires_ms = ms_of(expires)
+            entry["expires"] = expires if expires_ms is None else time_text(expires_ms)
+        if value and (on_reconnect := str_at(terms, "onReconnect")):
+            entry["onReconnect"] = on_reconnect
+        yield entry
 
 
 # --- showing it -------------------------------------------------------------------------------------------

@@ -182,6 +182,8 @@ class Wish(Frozen):
     """In place of a value: `cloud` or `edge` (what that side wrote in a conflict), or `desired` (what is wanted now,
     to be wanted anew)."""
     expires_ms: int | None = None
+    on_reconnect: OnReconnect | None = None
+    """Kept for when the cloud's own word is wanted again; None: as the property's twin says."""
     if_match: str = ""
     """The version that its author has seen."""
     fallback: bool = False

@@ -270,6 +270,15 @@ async def test_several_twins_are_wanted_at_once_with_what_their_author_has_seen(
         assert (await api.ask("PUT", f"{DEVICES}/devices/plc/twins", {"properties": [entry]}))[0] == 400
 
 
+async def test_what_becomes_of_a_value_at_a_reconnection_is_taken_with_it(api: Api) -> None:
+    where = f"{DEVICES}/devices/plc/twins"
+    entry: JsonObject = {"name": "speed", "value": "64", "onReconnect": "drop"}
+    assert (await api.ask("PUT", where, {"properties": [entry]}))[0] == 200
+    assert api.twins.wishes == [([Wish(prop="speed", value="64", on_reconnect="drop")], "")]
+    code, status = await api.ask("PUT", where, {"properties": [{**entry, "onReconnect": "wait"}]})
+    assert (code, status["message"]) == (400, "properties[0].onReconnect: use one of apply, confirm, drop")
+
+
 async def test_a_twin_is_taken_away_and_a_conflict_is_settled(api: Api) -> None:
     assert (await api.ask("DELETE", f"{DEVICES}/devices/plc/twins/speed"))[0] == 200
     assert (await api.ask("PUT", f"{DEVICES}/devices/plc/twins/speed", {"take": "cloud"}))[0] == 200

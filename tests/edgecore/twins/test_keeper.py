@@ -486,7 +486,9 @@ async def test_a_write_on_the_gateway_is_refused_where_something_else_is_wanted_
         assert held is not None
         with pytest.raises(ConflictError, match="at revision"):
             await gateway.keeper.write(DEVICE, [Wish(prop="setpoint", value="30")], origin="op", if_match="0")
-        await gateway.keeper.write(DEVICE, [Wish(prop="setpoint", value="30", if_match=str(held.ver))], origin="op")
+        wish = Wish(prop="setpoint", value="30", on_reconnect="drop", if_match=str(held.ver))
+        await gateway.keeper.write(DEVICE, [wish], origin="op")
+        assert (wanted := gateway.twin().desired) is not None and wanted.on_reconnect == "drop"
         await gateway.until(lambda: gateway.ack() == "verified" and gateway.driver.writes[-1][2] == 30.0)
         await gateway.keeper.write(DEVICE, [Wish(prop="setpoint")], origin="op")
         gone = gateway.twin().desired

@@ -23,8 +23,10 @@ from skerry.errors import (
     NotFoundError,
     UnavailableError,
 )
+from skerry.objects.device_desired import REVISION, ms_of
 from skerry.objects.device_manifests import FieldChange
 from skerry.objects.json import JsonObject, clone, ensure_map, map_at, maps_at, str_at
+from skerry.objects.times import time_text
 
 API = "devices.kubeedge.io/v1beta1"
 
@@ -125,13 +127,7 @@ class Server:
 
     def _kept(self, method: str, path: str, body: JsonObject, of_twins: bool) -> JsonObject:
         if of_twins:
-            self.told.append(body)
-            held = self.held[path.removesuffix("/twins")]
-            for entry in maps_at(held, "spec", "properties"):
-                for told in maps_at(body, "properties"):
-                    if told["name"] == entry["name"]:
-                        entry["desired"] = {"value": told["value"]}
-            return {}
+            return self._told(self.held[path.removesuffix("/twins")], body)
         if method == "DELETE":
             return self.held.pop(path)
         if method == "PATCH":
@@ -145,6 +141,22 @@ class Server:
             body = {**now, "metadata": {**map_at(now, "metadata"), **map_at(body, "metadata")}, "spec": {
                 **map_at(now, "spec"), **map_at(body, "spec")}}  # fmt: skip
         return self.put(body)
+
+    def _told(self, held: JsonObject, body: JsonObject) -> JsonObject:
+        """As a gateway: under the revision that is expected, and with the terms that it keeps."""
+        revision = str_at(held, "metadata", "annotations", REVISION)
+        if body.get("ifMatch", revision) != revision:
+            raise ConflictError(f"what is wanted is at revision {revision}")
+        self.told.append(body)
+        for entry in maps_at(held, "spec", "properties"):
+            for told in maps_at(body, "properties"):
+                if told["name"] == entry["name"]:
+                    terms: JsonObject = {name: told[name] for name in ("expires", "onReconnect") if name in told}
+                    kept = {"reason": reason} if (reason := str_at(entry, "desired", "metadata", "reason")) else {}
+                    entry["desired"] = {"value": told["value"], "metadata": {**terms, **kept}}
+        if revision:
+            ensure_map(held, "metadata", "annotations")[REVISION] = f"{revision}'"
+        return {}
 
 
 def plan_of(server: Server, *manifests: JsonObject) -> list[Planned]:
@@ -327,7 +339,11 @@ def test_who_stops_it_finds_all_as_it_was(capsys: pytest.CaptureFixture[str]) ->
     with pytest.raises(KeyboardInterrupt):
         applied(server, plan_of(server, device("90"), device("10", "second"), device("10", "third")))
     told = capsys.readouterr().err
-    assert told == "stopped; what was applied before it is undone: nothing is applied\n"
+    assert told.splitlines()[-3:] == [
+        "stopped; what was applied before it is undone: nothing is applied",
+        "  90 may have reached setpoint of Device default/boiler before it was undone",
+        "  10 may have reached setpoint of Device default/second before it was undone",
+    ]
     assert names(server) == {"m", "boiler"}
     assert map_at(server.held[f"/apis/{API}/namespaces/default/devices/boiler"], "spec") == before
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
@@ -384,6 +400,107 @@ def test_on_a_gateway_values_are_written_under_the_revision_that_was_planned_wit
     server.lost = ["after"]
     applied(server, plan_of(server, device("30")))
     assert server.told == [{"properties": [{"name": "setpoint", "value": "30"}], "ifMatch": "r7"}]
+
+
+def wanting(value: str, name: str, **terms: str) -> JsonObject:
+    made = device(value, name)
+    map_at(maps_at(made, "spec", "properties")[0], "desired")["metadata"] = {**terms}
+    return made
+
+
+def wanted_of(server: Server, name: str) -> JsonObject:
+    held = server.held[f"/apis/{API}/namespaces/default/devices/{name}"]
+    return map_at(maps_at(held, "spec", "properties")[0], "desired")
+
+
+def gateway(*manifests: JsonObject) -> Server:
+    server = Server(local=True)
+    server.put(model())
+    for obj in manifests:
+        ensure_map(server.put(obj), "metadata", "annotations")[REVISION] = "r"
+    return server
+
+
+def test_on_a_gateway_an_answer_that_is_lost_is_looked_for_by_what_a_gateway_keeps(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    server = gateway(device("50", "a"), wanting("50", "b", reason="frost"))
+    server.lost = ["", "after"]
+    wanted = wanting("62", "b", expires="2031-01-01T01:00:00+01:00", onReconnect="confirm")
+    applied(server, plan_of(server, device("61", "a"), wanted))
+    assert len(server.told) == 2 and capsys.readouterr().err == ""
+    assert ms_of(str_at(wanted_of(server, "b"), "metadata", "expires")) == ms_of("2031-01-01T00:00:00Z")
+    with pytest.raises(UnavailableError, match=r"only the cloud changes .*desired\.metadata\.reason"):
+        plan_of(server, wanting("70", "a", reason="summer"))
+
+
+@pytest.mark.parametrize("expires", ["1900000000000", "2031-01-01T01:00:00+01:00", "2031-01-01T00:00:00.000Z"])
+def test_a_server_that_keeps_times_in_words_of_its_own_has_what_was_written(expires: str) -> None:
+    server = Server()
+    server.put(model())
+    server.put(device("50", "a"))
+
+    def in_its_words() -> None:
+        metadata = map_at(wanted_of(server, "a"), "metadata")
+        metadata["expires"] = time_text(ms_of(str_at(metadata, "expires")) or 0)
+
+    server.at = {"PATCH a": in_its_words}
+    server.lost = ["after"]
+    applied(server, plan_of(server, wanting("62", "a", expires=expires)))
+    assert server.writes == ["PATCH a"]
+
+
+@pytest.mark.parametrize("local", [True, False])
+def test_a_conflict_after_an_answer_was_lost_is_no_proof_that_nothing_was_written(
+    capsys: pytest.CaptureFixture[str], local: bool
+) -> None:
+    server = gateway(device("50", "a"), device("50", "b"))
+    server.local = local
+
+    def somebody_else() -> None:
+        wanted_of(server, "b")["value"] = "63"
+        ensure_map(server.held[f"/apis/{API}/namespaces/default/devices/b"], "metadata")["resourceVersion"] = "99"
+        ensure_map(server.held[f"/apis/{API}/namespaces/default/devices/b"], "metadata", "annotations")[REVISION] = (
+            "x"
+        )
+
+    server.at = {"PATCH b": somebody_else, "PUT b": somebody_else}
+    server.lost = ["", "after"]
+    with pytest.raises(UnavailableError, match="skerry device diff"):
+        applied(server, plan_of(server, device("61", "a"), device("62", "b")))
+    why = "its answer was lost, and what is there is neither what was nor what was to be"
+    assert capsys.readouterr().err.splitlines()[:3] == [
+        "stopped at Device default/b:",
+        "  Device default/a is applied",
+        f"  Device default/b may be applied: {why}",
+    ]
+    assert wanted_of(server, "b")["value"] == "63"
+
+
+def test_on_a_gateway_values_are_wanted_again_on_the_terms_on_which_they_were(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    terms = {"expires": "2031-01-01T00:00:00Z", "onReconnect": "drop", "reason": "frost"}
+    server = gateway(wanting("50", "a", **terms), device("50", "b"))
+    server.failing[f"/apis/{API}/namespaces/default/devices/b"] = ConflictError("somebody wanted something else")
+    plan = plan_of(server, device("61", "a"), device("62", "b"))
+    with pytest.raises(ConflictError):
+        applied(server, plan)
+    assert wanted_of(server, "a") == {"value": "50", "metadata": {**terms}}
+    assert capsys.readouterr().err.splitlines()[1:] == [
+        "  61 may have reached setpoint of Device default/a before it was undone"
+    ]
+
+
+def test_on_a_gateway_what_somebody_wanted_since_is_not_undone(capsys: pytest.CaptureFixture[str]) -> None:
+    server = gateway(device("50", "a"), device("50", "b"))
+    server.failing[f"/apis/{API}/namespaces/default/devices/b"] = ConflictError("somebody wanted something else")
+    server.at = {"PUT a": lambda: wanted_of(server, "a").update(value="70")}
+    with pytest.raises(ConflictError):
+        applied(server, plan_of(server, device("61", "a"), device("62", "b")))
+    assert wanted_of(server, "a")["value"] == "70"
+    told = capsys.readouterr().err
+    assert "Device default/a is applied, as somebody wanted something else of it since" in told
 
 
 def test_secrets_are_not_shown() -> None:
