@@ -42,7 +42,7 @@ from devices.modbus.tap import Tap
 from devices.plan import Address, Block, Range, Table, parse_address, plan_blocks
 from skerry.cli.device_objects import output_option
 from skerry.cli.listing import LISTED, Listing, Row, print_listing
-from skerry.cli.output import print_data, print_table
+from skerry.cli.output import print_data, print_table, say
 from skerry.cli.target import RefusedError
 from skerry.errors import BadRequestError, InvalidError, NotFoundError, UnavailableError
 from skerry.objects.json import JsonObject, str_at
@@ -84,11 +84,11 @@ async def plan(manifest: tuple[str, ...], answer: str) -> None:
     for devices in by_line.values():
         polls, need, costs = line_plan(devices, seconds(answer) if answer else None)
         name = str(devices[0].parsed.endpoint)
-        click.secho(f"{name}: {need.needs:.0%}, {need.requests_s:.1f} requests a second", bold=True)
+        say(f"{name}: {need.needs:.0%}, {need.requests_s:.1f} requests a second", bold=True)
         print_table(["DEVICE", "SHARE", "REQUESTS"], _shares(need, polls))
-        click.echo(f"  with {costs.answer_s * 1000:.0f} ms for a device to answer")
+        say(f"  with {costs.answer_s * 1000:.0f} ms for a device to answer")
         if need.needs > WARN:
-            click.secho(f"  {need.warning(name)}", fg="red" if need.needs > 1 else "yellow")
+            say(f"  {need.warning(name)}", fg="red" if need.needs > 1 else "yellow")
         too_much += [name] if need.needs > 1 else []
     if too_much:
         raise RefusedError(f"more is asked than can be carried of {', '.join(too_much)}")
@@ -163,7 +163,7 @@ async def scan(
                 if not isinstance(answer, FoundUnit):
                     continue
                 found += 1
-                click.echo(f"{one.endpoint} unit {answer.unit}: {_described(answer)}", err=model)
+                say(f"{one.endpoint} unit {answer.unit}: {_described(answer)}", err=model)
                 ranges = [
                     range_
                     for place in places
@@ -172,10 +172,10 @@ async def scan(
                     )
                 ]
                 if model:
-                    click.echo(_draft(answer.unit, ranges), nl=False)
+                    say(_draft(answer.unit, ranges), nl=False)
                 else:
                     for range_ in ranges:
-                        click.echo(f"  {_range_text(range_)}")
+                        say(f"  {_range_text(range_)}")
         finally:
             await wire.close()
     if not found:
@@ -312,15 +312,15 @@ async def probe(
 
 
 def _print_guesses(place: Address, taken: Sequence[Sequence[int]], found: Sequence[Guess]) -> None:
-    click.echo(f"{place}: {' '.join(f'{word:04x}' for word in taken[-1])}")
+    say(f"{place}: {' '.join(f'{word:04x}' for word in taken[-1])}")
     print_table(
         ["TYPE", "ORDER", "SCORE", "VALUE"],
         [[one.raw, one.order, f"{one.score:.2f}", _shown(one)] for one in found[:GUESSES_SHOWN]],
     )
     if not any(any(words) for words in taken):
-        click.echo("all of it is zero, which means the same in every type: ask again when the device shows something")
+        say("all of it is zero, which means the same in every type: ask again when the device shows something")
         return
-    click.echo(f"configData: {json.dumps(_config_data(place, found[0], len(taken[-1])))}")
+    say(f"configData: {json.dumps(_config_data(place, found[0], len(taken[-1])))}")
 
 
 def probe_shown(about: JsonObject, taken: Sequence[Sequence[int]], found: Sequence[Guess]) -> JsonObject:
@@ -407,7 +407,7 @@ async def trace(line: str, listen: str) -> None:
 
 
 def _show(piece: Piece) -> None:
-    click.echo(f"{piece.at_s:10.3f} {piece.way} {piece.data.hex(' ')}")
+    say(f"{piece.at_s:10.3f} {piece.way} {piece.data.hex(' ')}")
 
 
 @bus.command("record")
@@ -450,7 +450,7 @@ async def _tap(line: NamedLine, listen: str, tell: Callable[[Piece], object]) ->
     except OSError as error:
         raise UnavailableError(f"cannot listen on {host}:{port}: {error.strerror}") from error
     address = server.sockets[0].getsockname()
-    click.echo(f"listening on {address[0]}:{address[1]} for {line.endpoint}", err=True)
+    say(f"listening on {address[0]}:{address[1]} for {line.endpoint}", err=True)
     async with server:
         await asyncio.Event().wait()
 
@@ -464,7 +464,7 @@ async def replay(file: Path, tcp: str, serial: str) -> None:
     """Play a recording as a slave: each request is answered as it was when it was recorded."""
     recording = _recording(file)
     played = Replay(recording)
-    click.echo(f"{file}: {played.requests} different requests on {recording.line}")
+    say(f"{file}: {played.requests} different requests on {recording.line}")
     await play(played.answer, Faults(), tcp=tcp, serial=serial, framing=recording.framing)
 
 

@@ -23,7 +23,7 @@ from devices.importers.telegraf import import_telegraf
 from devices.importers.v1alpha2 import convert, is_v1alpha2
 from devices.plan import parse_address
 from skerry.cli.device_export import manifest_text
-from skerry.cli.output import print_data
+from skerry.cli.output import print_data, say
 from skerry.cli.target import fail
 from skerry.errors import BadRequestError, InvalidError, NotFoundError, SkerryError
 from skerry.objects.json import Json, JsonObject
@@ -73,14 +73,14 @@ def import_model(
     except SkerryError as error:
         fail(error)
     for note in notes:
-        click.echo(note, err=True)
+        say(note, err=True)
     told = f"{len(objects)} objects from {chosen}, {len(notes)} notes"
-    click.echo(f"{told}; `skerry device model lint` says more", err=True)
+    say(f"{told}; `skerry device model lint` says more", err=True)
     if output == "json":
         items: list[Json] = [*objects]
         print_data({"kind": "List", "apiVersion": "v1", "items": items}, "json")
     else:
-        click.echo(manifest_text(objects), nl=False)
+        say(manifest_text(objects), nl=False)
 
 
 def _drafts(form: str, text: str, base: str, factors: Sequence[str]) -> list[Draft]:

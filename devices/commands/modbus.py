@@ -16,7 +16,7 @@ from devices.commands.lines import line_argument, parse_line, seconds, timeout_o
 from devices.modbus.asks import OBJECT_NAMES
 from devices.modbus.detective import ORDERS
 from devices.plan import Address, parse_address
-from skerry.cli.output import print_table
+from skerry.cli.output import print_table, say
 from skerry.errors import BadRequestError, InvalidError
 from skerry.objects.twins import Value, format_value
 
@@ -63,7 +63,7 @@ async def read(
         await wire.close()
     rows = _rows(place, words, cast(RawType, raw), order)
     if form == "json":
-        click.echo(json.dumps([dict(zip(("address", "raw", *rows[0][2:]), row, strict=True)) for row in rows[1:]]))
+        say(json.dumps([dict(zip(("address", "raw", *rows[0][2:]), row, strict=True)) for row in rows[1:]]))
     else:
         print_table(rows[0], rows[1:])
 
@@ -134,7 +134,7 @@ async def write(
     place, named = _address(address), parse_line(line)
     request = _write_request(place, values, unit, cast(RawType, raw), order.upper(), count, multiple=multiple)
     shown = " ".join(f"{word:04x}" if place.table == "holding" else str(word) for word in request.values)
-    click.echo(f"function {request.function}, unit {unit}, {place}: {shown}")
+    say(f"function {request.function}, unit {unit}, {place}: {shown}")
     if dry_run:
         return
     wire = wire_to(named, timeout_s=seconds(patience))
@@ -150,7 +150,7 @@ async def write(
     if back != request.values:
         held = " ".join(f"{word:04x}" for word in back)
         raise InvalidError(f"after the write the device holds {held}")
-    click.echo("read back: the same")
+    say("read back: the same")
 
 
 def _write_request(
@@ -207,4 +207,4 @@ async def identify(line: str, unit: int, patience: str) -> None:
     finally:
         await wire.close()
     for number, text in sorted(objects.items()):
-        click.echo(f"{OBJECT_NAMES.get(number, f'object {number}')}: {text.decode('utf-8', 'backslashreplace')}")
+        say(f"{OBJECT_NAMES.get(number, f'object {number}')}: {text.decode('utf-8', 'backslashreplace')}")

@@ -24,7 +24,7 @@ from skerry.cli.client import Client, path_of
 from skerry.cli.device_objects import DEVICES, MODELS, fields_option, namespace_option, output_option
 from skerry.cli.device_show import model_listed
 from skerry.cli.listing import Listing, Row, check_listed, fields_of, print_listing
-from skerry.cli.output import print_data, resource_name
+from skerry.cli.output import joined, print_data, resource_name, say, styled
 from skerry.cli.target import RefusedError, Target, with_target
 from skerry.errors import BadRequestError, InvalidError, NotFoundError
 from skerry.frozen import Frozen
@@ -273,13 +273,13 @@ def _line_judgements(lines: Mapping[str, Sequence[ModelledDevice]]) -> Iterator[
 def _report(found: Sequence[Judged], form: str, good: str, *, grave: Sequence[str] = ("fault",)) -> None:
     if form == "text":
         for one in found:
-            level = click.style(f"{one.finding.level:<8}", fg=_COLOURS[one.finding.level])
-            click.echo(f"{level} {one.title}: {one.finding.field}: {one.finding.says}")
+            level = styled(f"{one.finding.level:<8}", fg=_COLOURS[one.finding.level])
+            say(joined([level, f" {one.title}: {one.finding.field}: {one.finding.says}"]))
             if one.finding.fix:
-                click.echo(f"         {one.finding.fix}")
+                say(f"         {one.finding.fix}")
         counts = [(level, sum(one.finding.level == level for one in found)) for level in _LEVELS]
         told = ", ".join(f"{count} {level}{'' if count == 1 else 's'}" for level, count in counts if count)
-        click.echo(told or good)
+        say(told or good)
     else:
         check_listed(form)
         print_listing(findings_listed(found), form, empty=good)

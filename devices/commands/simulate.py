@@ -23,6 +23,7 @@ from devices.modbus.frames import FRAMINGS, FramingName
 from devices.modbus.player import Answer, Player
 from devices.modbus.slave import Memory, Slave
 from devices.signals import Playing, signal_in
+from skerry.cli.output import say
 from skerry.clocks import SystemClock, SystemIds
 from skerry.errors import BadRequestError, InvalidError, UnavailableError
 from skerry.frozen import Frozen, replace
@@ -64,11 +65,11 @@ async def simulate(
         apply_setting(slave, devices, text)
     moved = [parse_signal(devices, text, seed=seed) for text in signals]
     if not quiet:
-        slave.written = lambda request: click.echo(_told(devices, request))
+        slave.written = lambda request: say(_told(devices, request))
     faults = _faults(fault, late)
     named: FramingName = "ascii" if framing == "ascii" else "rtu" if framing == "rtu" else "tcp"
     for device in devices:
-        click.echo(f"unit {device.parsed.unit}: {device.name} with {len(device.parsed.properties)} properties")
+        say(f"unit {device.parsed.unit}: {device.name} with {len(device.parsed.properties)} properties")
     moving = Moving(slave, [each for one in moved for each in one], SystemClock())
     await play(moving.answer, faults, tcp=tcp, serial=serial, framing=named)
 
@@ -80,7 +81,7 @@ async def play(answer: Answer, faults: Faults, *, tcp: str, serial: str, framing
         if not isinstance(endpoint, SerialEndpoint):
             raise BadRequestError(f"--serial: {serial!r} is no serial port")
         player = Player(answer, FRAMINGS[endpoint.framing](), ids=SystemIds(), faults=faults)
-        await player.serve_serial(endpoint, lambda: click.echo(f"answering on {endpoint}"))
+        await player.serve_serial(endpoint, lambda: say(f"answering on {endpoint}"))
         return
     player = Player(answer, FRAMINGS[framing](), ids=SystemIds(), faults=faults)
     host, port = listening(tcp or ":1502")
@@ -89,7 +90,7 @@ async def play(answer: Answer, faults: Faults, *, tcp: str, serial: str, framing
     except OSError as error:
         raise UnavailableError(f"cannot listen on {host}:{port}: {error.strerror}") from error
     address = server.sockets[0].getsockname()
-    click.echo(f"listening on {address[0]}:{address[1]} ({framing})")
+    say(f"listening on {address[0]}:{address[1]} ({framing})")
     async with server:
         await asyncio.Event().wait()
 

@@ -14,7 +14,7 @@ from devices.budget import WARN
 from devices.protocols import driver_of
 from skerry.cli.client import Client, path_of
 from skerry.cli.device_objects import DEVICES, complete_devices, find_twins, namespace_option
-from skerry.cli.output import print_data, print_table
+from skerry.cli.output import print_data, print_table, say
 from skerry.cli.target import Target, with_target
 from skerry.errors import BadRequestError, NotFoundError, SkerryError
 from skerry.objects.json import Json, JsonObject, dig, int_at, map_at, maps_at, str_at, strs_at
@@ -56,7 +56,7 @@ def stats(
         for at, line in enumerate(lines):
             _print(line, first=at == 0)
     for trouble in troubles:
-        click.echo(f"{trouble}", err=True)
+        say(f"{trouble}", err=True)
     if troubles:
         raise troubles[0]
 
@@ -92,11 +92,11 @@ def devices_on(line: JsonObject) -> frozenset[str]:
 
 def _print(line: JsonObject, *, first: bool) -> None:
     if not first:
-        click.echo()
+        say()
     headline, colour = summary(line)
-    click.secho(headline, bold=True, fg=colour)
+    say(headline, bold=True, fg=colour)
     for note in notes(line):
-        click.echo(f"  {note}")
+        say(f"  {note}")
     print_table(
         ["UNIT", "DEVICES", "REQUESTS", "SILENT", "WRONG", "REFUSED", "MISSED", "STATE"],
         [_unit_row(line, unit) for unit in maps_at(line, "units")],

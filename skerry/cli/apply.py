@@ -10,7 +10,7 @@ import click
 
 from skerry.cli import kinds, threeway
 from skerry.cli.client import Server, path_of
-from skerry.cli.output import print_warnings, resource_name
+from skerry.cli.output import print_warnings, resource_name, say
 from skerry.cli.target import Target, with_target
 from skerry.errors import BadRequestError, ConflictError, ForbiddenError, InvalidError, NotFoundError, SkerryError
 from skerry.objects import device_manifests
@@ -53,11 +53,11 @@ def apply(target: Target, files: Sequence[str], namespace: str, dry_run: bool) -
         try:
             verdict = apply_one(client, kind, namespace, obj, dry_run=dry_run)
         except (BadRequestError, InvalidError, ForbiddenError, NotFoundError) as error:
-            click.secho("error: ", fg="red", bold=True, nl=False, err=True)
-            click.echo(f"{source}: {error}", err=True)
+            say("error: ", fg="red", bold=True, nl=False, err=True)
+            say(f"{source}: {error}", err=True)
             failures.append(error)
             continue
-        click.echo(f"{resource_name(kind, name_of(obj))} {verdict}{' (dry run)' if dry_run else ''}")
+        say(f"{resource_name(kind, name_of(obj))} {verdict}{' (dry run)' if dry_run else ''}")
     if failures:
         raise InvalidError(_summary(len(failures), len(resolved), dry_run=dry_run))
 

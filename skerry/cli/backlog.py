@@ -8,7 +8,7 @@ from typing import Final
 import click
 
 from skerry.cli.client import Client, path_of
-from skerry.cli.output import print_data, print_table
+from skerry.cli.output import print_data, print_table, say
 from skerry.cli.target import Target, with_target
 from skerry.errors import BadRequestError
 from skerry.objects.conditions import condition_of
@@ -49,7 +49,7 @@ def backlog(target: Target, name: str, form: str) -> None:
             row[2] = human_duration((now_ms - ms_at(row[2])) / 1000) if row[2] else "<unknown>"
         print_table(["NODE", "WAITS", "SINCE", "WHAT"], rows)
     else:
-        click.echo("No nodes found.", err=True)
+        say("No nodes found.", err=True)
 
 
 def nodes_named(client: Client, name: str) -> list[JsonObject]:
@@ -104,4 +104,4 @@ def _here(client: Client, name: str, form: str) -> None:
     if rows:
         print_table(["CLASS", "REPORTS", "SIZE", "SINCE", "DROPPED"], rows)
     else:
-        click.echo(f"{here}: nothing waits for the cloud, and nothing was dropped.")
+        say(f"{here}: nothing waits for the cloud, and nothing was dropped.")

@@ -16,7 +16,7 @@ import click
 from skerry.cli.backlog import NODES
 from skerry.cli.client import Client, path_of
 from skerry.cli.logs import seconds_of
-from skerry.cli.output import check_format, print_data, print_table, resource_name
+from skerry.cli.output import check_format, print_data, print_table, resource_name, say
 from skerry.cli.target import DeadlineError, RefusedError, Target, with_target
 from skerry.errors import BadRequestError, ForbiddenError, NotFoundError, SkerryError, UnavailableError
 from skerry.frozen import Frozen
@@ -67,11 +67,11 @@ def list_commands(target: Target, namespace: str, all_namespaces: bool, node: st
         print_data({"kind": "List", "apiVersion": "v1", "items": items}, form)
     elif form == "name":
         for obj in found:
-            click.echo(resource_name(COMMANDS, name_of(obj)))
+            say(resource_name(COMMANDS, name_of(obj)))
     elif found:
         _print_list(found, with_namespace=not place, wide=form == "wide")
     else:
-        click.echo("No commands found.", err=True)
+        say("No commands found.", err=True)
 
 
 @command.command("get")
@@ -119,7 +119,7 @@ def cancel(target: Target, name: str, namespace: str, wait: bool, timeout: str, 
         "PATCH", path_of(COMMANDS, place, name), body=body, content_type="application/merge-patch+json"
     ).obj
     if not wait:
-        click.echo(f"{resource_name(COMMANDS, name)} is asked to stop")
+        say(f"{resource_name(COMMANDS, name)} is asked to stop")
         return
     obj = _followed(client, place, obj, timeout)
     if phase_of(obj) != "Cancelled":
@@ -266,7 +266,7 @@ def _give(target: Target, ask: _Ask) -> None:
     elif ask.form in ("json", "yaml"):
         print_data(obj, ask.form)
     else:
-        click.echo(resource_name(COMMANDS, name_of(obj)) if ask.form == "name" else f"{name_of(obj)} given")
+        say(resource_name(COMMANDS, name_of(obj)) if ask.form == "name" else f"{name_of(obj)} given")
 
 
 def _parameter(text: str) -> tuple[str, str]:
@@ -285,7 +285,7 @@ def _followed(client: Client, place: str, obj: JsonObject, timeout: str) -> Json
     while phase_of(obj) not in FINAL:
         if phase_of(obj) != told:
             told = phase_of(obj)
-            click.echo(f"  {told.lower()}", err=True)
+            say(f"  {told.lower()}", err=True)
             if told == "Running":
                 patience.begin(int_at(obj, "spec", "timeoutSeconds"))
         left_s = patience.left_s()
@@ -339,7 +339,7 @@ def _tell_what_for(client: Client, obj: JsonObject, patience: Patience) -> None:
         until = f"until its deadline, in {human_duration(max(0.0, patience.left_s() - WORD_S))}"
     else:
         until = f"for {human_duration(patience.asked_s)}"
-    click.echo(f"{name_of(obj)}: waiting for {node or 'its node'}{away}, {until}", err=True)
+    say(f"{name_of(obj)}: waiting for {node or 'its node'}{away}, {until}", err=True)
 
 
 def _is_heard(client: Client, node: str) -> bool:
@@ -400,19 +400,19 @@ def _show(obj: JsonObject, form: str) -> None:
         print_data(obj, form)
         return
     if form == "name":
-        click.echo(resource_name(COMMANDS, name_of(obj)))
+        say(resource_name(COMMANDS, name_of(obj)))
         return
     if form != "text":
         raise BadRequestError(f"-o {form}: use one of text, json, yaml, name")
     kind, aim = described(action_of(map_at(obj, "spec", "action")))
-    click.echo(f"{name_of(obj)}: {kind} {aim} on {str_at(obj, 'spec', 'nodeName') or '<none>'}")
+    say(f"{name_of(obj)}: {kind} {aim} on {str_at(obj, 'spec', 'nodeName') or '<none>'}")
     colour = "green" if phase_of(obj) == "Succeeded" else "red" if phase_of(obj) in FINAL else "yellow"
-    click.secho(_ending(obj), fg=colour)
+    say(_ending(obj), fg=colour)
     for name, value in map_at(obj, "status", "result").items():
-        click.echo(f"{name}:")
+        say(f"{name}:")
         for part, told in value.items() if isinstance(value, dict) else ():
             words = " ".join(f"{key}={text}" for key, text in told.items()) if isinstance(told, dict) else str(told)
-            click.echo(f"  {part}: {words}")
+            say(f"  {part}: {words}")
 
 
 def _print_list(objects: Sequence[JsonObject], *, with_namespace: bool, wide: bool) -> None:

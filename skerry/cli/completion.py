@@ -5,6 +5,8 @@ from __future__ import annotations
 import click
 from click.shell_completion import get_completion_class
 
+from skerry.cli.output import say
+
 
 @click.command("completion")
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
@@ -14,4 +16,4 @@ def completion(ctx: click.Context, shell: str) -> None:
     maker = get_completion_class(shell)
     assert maker is not None, "click knows these three shells"
     root = ctx.find_root()
-    click.echo(maker(root.command, {}, "skerry", "_SKERRY_COMPLETE").source())
+    say(maker(root.command, {}, "skerry", "_SKERRY_COMPLETE").source())

@@ -9,6 +9,7 @@ import click
 
 from skerry.cli import kinds
 from skerry.cli.client import Client, path_of
+from skerry.cli.output import say
 from skerry.cli.target import Target, with_target
 from skerry.errors import BadRequestError, NotFoundError, SkerryError
 from skerry.objects.json import Json, JsonObject, map_at, maps_at, str_at, to_json
@@ -51,9 +52,9 @@ def describe(target: Target, what: str, names: Sequence[str], namespace: str, se
         raise NotFoundError(f"no {kind.plural} found")
     for number, obj in enumerate(objects):
         if number:
-            click.echo()
+            say()
         for line in lines_of(obj, kind.kind):
-            click.echo(line)
+            say(line)
         _print_events(client, obj, kind)
 
 
@@ -133,18 +134,18 @@ def _print_events(client: Client, obj: JsonObject, kind: Kind) -> None:
     try:
         events = maps_at(client.request("GET", path_of(_EVENTS, place), query=query).obj, "items")
     except (BadRequestError, SkerryError) as error:
-        click.echo(f"Events:           (not to be had: {error})")
+        say(f"Events:           (not to be had: {error})")
         return
     if not events:
-        click.echo("Events:           <none>")
+        say("Events:           <none>")
         return
-    click.echo("Events:")
+    say("Events:")
     now_s = time.time()
     for event in sorted(events, key=_when):
         age = human_duration(now_s - ms_at(_when(event)) / 1000) if _when(event) else "?"
         source = str_at(event, "source", "component") or str_at(event, "reportingComponent")
         reason = str_at(event, "reason")
-        click.echo(f"  {str_at(event, 'type'):<8} {reason:<22} {age:<8} {source:<20} {str_at(event, 'message')}")
+        say(f"  {str_at(event, 'type'):<8} {reason:<22} {age:<8} {source:<20} {str_at(event, 'message')}")
 
 
 def _when(event: JsonObject) -> str:

@@ -20,7 +20,7 @@ from skerry.cli.device_plan import Planned, planned, sent_lines
 from skerry.cli.device_set import DONE, wait_for_device
 from skerry.cli.listing import LISTED, Listing, Row, print_listing
 from skerry.cli.logs import seconds_of
-from skerry.cli.output import resource_name
+from skerry.cli.output import one_line, resource_name, say, styled
 from skerry.cli.target import Target, with_target
 from skerry.errors import BadRequestError, ConflictError, SkerryError
 from skerry.objects.device_manifests import FieldChange, bare
@@ -118,7 +118,7 @@ def print_plan(plan: Sequence[Planned], form: str) -> None:
     """In that form: text for people, a row a change in tables, an object a device for programs."""
     if form == "text":
         for line in plan_lines(plan):
-            click.echo(line)
+            say(line)
     elif form in ("table", "wide", "csv"):
         print_listing(changes_listed(plan), form, empty="Nothing would change.")
     else:
@@ -132,11 +132,12 @@ def plan_lines(plan: Sequence[Planned]) -> Iterator[str]:
         if one.action == "nothing":
             continue
         sign = _SIGNS[one.action]
-        yield click.style(f"{sign} {one.title} {words[one.action]}", bold=True, fg=_COLOURS[sign])
+        yield styled(f"{sign} {one.title} {words[one.action]}", bold=True, fg=_COLOURS[sign])
         width = max((len(change.field) for change in one.changes), default=0)
         for change in one.changes:
-            yield click.style(
-                f"    {change.sign} {change.field:<{width}}  {_says(change)}".rstrip(), fg=_COLOURS[change.sign]
+            yield styled(
+                one_line(f"    {change.sign} {change.field:<{width}}  {_says(change)}".rstrip()),
+                fg=_COLOURS[change.sign],
             )
             yield from (f"        sends {line}" for line in _sent(one, change))
         yield ""
@@ -243,7 +244,7 @@ def _print_applied(plan: Sequence[Planned], form: str) -> None:
     done = {"create": "created", "change": "configured", "nothing": "unchanged"}
     if form == "text":
         for one in plan:
-            click.echo(f"{resource_name(one.kind, one.name)} {done[one.action]}")
+            say(f"{resource_name(one.kind, one.name)} {done[one.action]}")
     else:
         rows = tuple(
             Row(

@@ -17,12 +17,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final
 
-import click
-
 from skerry.cli.client import Client, path_of
 from skerry.cli.device_objects import DEVICES
 from skerry.cli.device_plan import MANAGER, Planned, entries_of, is_as_planned
-from skerry.cli.output import print_warnings
+from skerry.cli.output import print_warnings, say
 from skerry.errors import AlreadyExistsError, ConflictError, NotFoundError, SkerryError, UnavailableError
 from skerry.objects.desired import Desired
 from skerry.objects.device_desired import REVISION, desired_of, ms_of
@@ -113,7 +111,7 @@ def carry_out(client: Client, plan: Sequence[Planned]) -> None:
 
 def _say(lines: Sequence[str]) -> None:
     for line in lines:
-        click.echo(line, err=True)
+        say(line, err=True)
 
 
 @contextmanager

@@ -24,6 +24,7 @@ from skerry.cli.device_objects import (
 )
 from skerry.cli.device_set import Wishes, with_wishes, write_device
 from skerry.cli.listing import Listing, Row, check_listed, fields_of, print_listing
+from skerry.cli.output import say
 from skerry.cli.target import Target, with_target
 from skerry.errors import BadRequestError, NotFoundError
 from skerry.objects.desired import Desired
@@ -133,7 +134,7 @@ def resolve(target: Target, place: str, namespace: str, take: str | None, value:
     else:
         wishes = Wishes(values={prop: chosen}, take=take or "")
         write_device(client, where, name, lambda obj: with_wishes(obj, wishes), wishes=wishes)
-    click.echo(f"{name}/{prop} = {chosen} wanted")
+    say(f"{name}/{prop} = {chosen} wanted")
 
 
 def chosen_of(wanted: Desired, take: str) -> str:

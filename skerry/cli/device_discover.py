@@ -9,7 +9,7 @@ from skerry.cli.backlog import NODES, nodes_named
 from skerry.cli.client import Client, path_of
 from skerry.cli.device_objects import namespace_option
 from skerry.cli.listing import Listing, Row, print_listing
-from skerry.cli.output import print_data
+from skerry.cli.output import one_line, print_data, say
 from skerry.cli.target import Target, with_target
 from skerry.errors import BadRequestError
 from skerry.objects.device_questions import LISTEN_S, LISTEN_S_MAX
@@ -41,17 +41,17 @@ def discover(target: Target, node: str, namespace: str, seconds: int, form: str)
         print_data(told, form)
     elif form == "yaml":
         objects = [obj for each in devices for obj in maps_at(each, "objects")]
-        click.echo(yaml.safe_dump_all(objects, sort_keys=False, allow_unicode=True) if objects else "", nl=False)
+        say(yaml.safe_dump_all(objects, sort_keys=False, allow_unicode=True) if objects else "", nl=False)
     else:
         print_listing(
             devices_listed(devices), form, empty=f"Nothing new speaks on the broker {str_at(told, 'broker')}."
         )
     known = int_at(told, "known")
     if known and form != "json":
-        click.echo(f"{known} {'is a Device' if known == 1 else 'are Devices'} already.", err=True)
+        say(f"{known} {'is a Device' if known == 1 else 'are Devices'} already.", err=True)
     if form != "json":
         for line in strs_at(told, "leftOut"):
-            click.echo(f"left out: {line}", err=True)
+            say(one_line(f"left out: {line}"), err=True)
 
 
 def told_by(client: Client, node: str, namespace: str, seconds: int) -> JsonObject:

@@ -25,7 +25,7 @@ from skerry.cli.diagnosis import (
     worst,
 )
 from skerry.cli.listing import LISTED, Listing, Row, print_listing
-from skerry.cli.output import print_data, resource_name
+from skerry.cli.output import one_line, print_data, resource_name, say
 from skerry.cli.plugged import previewed
 from skerry.cli.target import Target, with_target
 from skerry.errors import BadRequestError, ForbiddenError, NotFoundError, SkerryError, UnavailableError
@@ -175,7 +175,7 @@ def doctor(
     everywhere = all_namespaces or bool(node) or (client.local and not namespace)
     place = "" if everywhere and not names else namespace or client.namespace
     patients = examined(client, _devices(client, place, names, selector, node), live=live)
-    _print(patients, form, quiet=quiet)
+    print_patients(patients, form, quiet=quiet)
     end(patients, strict=strict)
 
 
@@ -232,7 +232,8 @@ def end(patients: Sequence[Patient], *, strict: bool) -> None:
 # --- showing ----------------------------------------------------------------------------------------------
 
 
-def _print(patients: Sequence[Patient], form: str, *, quiet: bool) -> None:
+def print_patients(patients: Sequence[Patient], form: str, *, quiet: bool) -> None:
+    """In that form; `quiet`: what is not well alone."""
     shown = ("warning", "fault") if quiet else LEVELS
     if form == "text":
         for patient in patients:
@@ -250,14 +251,14 @@ def _print_patient(patient: Patient, found: Sequence[Finding]) -> None:
     level = worst(patient.findings)
     at = f" at {patient.node}" if patient.kind == "Device" and patient.node else ""
     verdict = "well" if level in ("ok", "note") else f"{_count(patient, 'fault')}, {_count(patient, 'warning')}"
-    click.secho(f"{patient.title}{at}: {verdict}", bold=True, fg=_COLOURS[level])
+    say(f"{patient.title}{at}: {verdict}", bold=True, fg=_COLOURS[level])
     for each in found:
-        click.echo("  ", nl=False)
-        click.secho(f"{each.level:<8}", fg=_COLOURS[each.level], nl=False)
+        say("  ", nl=False)
+        say(f"{each.level:<8}", fg=_COLOURS[each.level], nl=False)
         about = f"{each.check} {each.prop}".strip()
-        click.echo(f"{about:<16} {each.says}")
+        say(one_line(f"{about:<16} {each.says}"))
         if each.next:
-            click.echo(f"  {'':<8}{'':<16} -> {each.next}")
+            say(one_line(f"  {'':<8}{'':<16} -> {each.next}"))
 
 
 def _count(patient: Patient, level: str) -> str:

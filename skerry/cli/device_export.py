@@ -32,7 +32,7 @@ from skerry.cli.device_objects import (
     namespace_option,
 )
 from skerry.cli.device_plan import Planned, planned
-from skerry.cli.output import print_data, resource_name
+from skerry.cli.output import print_data, resource_name, say
 from skerry.cli.target import Target, with_target
 from skerry.errors import BadRequestError, InvalidError, NotFoundError, SkerryError, UnavailableError
 from skerry.objects.device_manifests import bare
@@ -82,7 +82,7 @@ def export(
         items: list[Json] = [*objects]
         print_data({"kind": "List", "apiVersion": "v1", "items": items}, form)
     else:
-        click.echo(manifest_text(objects), nl=False)
+        say(manifest_text(objects), nl=False)
 
 
 def exported(client: Client, found: Sequence[Twin], *, models: bool, values: bool) -> list[JsonObject]:
@@ -148,7 +148,7 @@ def edit(target: Target, name: str, namespace: str, of_model: bool, yes: bool) -
     plan = _edited(client, place, manifest_text([bare(obj)]))
     changed = [one for one in plan if one.action != "nothing"]
     if not changed:
-        click.echo(f"{name} is as it was.", err=True)
+        say(f"{name} is as it was.", err=True)
         return
     if sys.stdin.isatty() and not yes:
         print_plan(plan, "text")
@@ -156,7 +156,7 @@ def edit(target: Target, name: str, namespace: str, of_model: bool, yes: bool) -
             raise SkerryError("nothing is written")
     carry_out(client, changed)
     for one in changed:
-        click.echo(f"{resource_name(one.kind, one.name)} edited")
+        say(f"{resource_name(one.kind, one.name)} edited")
 
 
 def _edited(client: Client, place: str, text: str) -> list[Planned]:
@@ -236,11 +236,9 @@ def delete(target: Target, names: Sequence[str], namespace: str, yes: bool, with
     if not yes:
         for obj in found:
             node = str_at(obj, "spec", "nodeName") or "no node"
-            click.echo(
-                f"  {name_of(obj)}, on {node}, of model {str_at(obj, 'spec', 'deviceModelRef', 'name')}", err=True
-            )
+            say(f"  {name_of(obj)}, on {node}, of model {str_at(obj, 'spec', 'deviceModelRef', 'name')}", err=True)
         for obj in models:
-            click.echo(f"  DeviceModel {name_of(obj)}", err=True)
+            say(f"  DeviceModel {name_of(obj)}", err=True)
         if not sys.stdin.isatty():
             raise BadRequestError("there is no terminal to ask on: give --yes to delete them")
         if not click.confirm("Delete this?", err=True):
@@ -250,7 +248,7 @@ def delete(target: Target, names: Sequence[str], namespace: str, yes: bool, with
             # Not one of the same name that somebody made meanwhile.
             body: JsonObject = {"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": {"uid": uid_of(obj)}}
             client.request("DELETE", path_of(kind, place, name_of(obj)), body=body)
-            click.echo(f"{resource_name(kind, name_of(obj))} deleted")
+            say(f"{resource_name(kind, name_of(obj))} deleted")
 
 
 def _models_alone(client: Client, place: str, going: Sequence[JsonObject]) -> list[JsonObject]:

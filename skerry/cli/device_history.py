@@ -16,6 +16,7 @@ from skerry.cli.device_objects import DEVICES, complete_places, fields_option, n
 from skerry.cli.device_wanted import read_wanted, wanted_listed
 from skerry.cli.listing import LISTED, Listing, Row, fields_of, print_listing
 from skerry.cli.logs import seconds_of
+from skerry.cli.output import say, say_over
 from skerry.cli.pictures import Reading, columns_of, number_text, plot, reading_of, sparkline
 from skerry.cli.target import Target, with_target
 from skerry.errors import BadRequestError, UnavailableError
@@ -102,7 +103,7 @@ def history(
         _draw(rows, since_ms=since_ms, until_ms=until_ms)
         return
     if form == "table" and sys.stdout.isatty() and rows and not gaps and not fields:
-        click.echo(_summary(rows, since_ms=since_ms, until_ms=until_ms))
+        say(_summary(rows, since_ms=since_ms, until_ms=until_ms))
     print_listing(rows_listed(rows), form, fields_of(fields), empty=empty)
 
 
@@ -156,9 +157,9 @@ def read_rows(
                 f"there are more than {ROWS_MAX} readings since then: give a later --since, or --step"
             )
         if sys.stderr.isatty():
-            click.echo(f"\r  {len(rows)} readings ...", nl=False, err=True)
+            say_over(f"  {len(rows)} readings ...")
     if sys.stderr.isatty() and len(rows) >= _PAGE:
-        click.echo("\r" + " " * 32 + "\r", nl=False, err=True)
+        say_over()
     return rows if limit is None else rows[:limit][::-1]
 
 
@@ -247,11 +248,11 @@ def _draw(rows: Sequence[JsonObject], *, since_ms: int, until_ms: int) -> None:
     columns = max(20, shutil.get_terminal_size().columns - 16)
     lines = plot(columns_of(readings, since_ms=begin_ms, until_ms=until_ms, width=columns), _HEIGHT)
     if not lines:
-        click.echo("No numbers to draw.", err=True)
+        say("No numbers to draw.", err=True)
         return
     for line in lines:
-        click.echo(line.rstrip())
+        say(line.rstrip())
     margin = lines[0].index("┤")
     first, last = (time.strftime("%d.%m. %H:%M", time.localtime(at / 1000)) for at in (begin_ms, until_ms))
-    click.echo(f"{' ' * margin}└{'─' * columns}")
-    click.echo(f"{' ' * (margin + 1)}{first}{last:>{columns - len(first)}}")
+    say(f"{' ' * margin}└{'─' * columns}")
+    say(f"{' ' * (margin + 1)}{first}{last:>{columns - len(first)}}")

@@ -10,6 +10,7 @@ import click
 from skerry.cli.client import path_of
 from skerry.cli.device_history import moment_ahead
 from skerry.cli.device_objects import DEVICES, complete_devices, find_twin, namespace_option
+from skerry.cli.output import say
 from skerry.cli.target import Target, with_target
 from skerry.errors import NotFoundError
 from skerry.objects.holds import HOLD, HOLD_UNTIL, holding_of
@@ -41,7 +42,7 @@ def hold(target: Target, name: str, namespace: str, reason: str, until: str) -> 
         annotations: JsonObject = {HOLD: reason, HOLD_UNTIL: end or None}
         patch: JsonObject = {"metadata": {"annotations": annotations}}
         client.request("PATCH", path_of(DEVICES, place, name), body=patch, content_type=_MERGE_PATCH)
-    click.echo(f"{name} is held until {end or 'it is released'}: {reason}")
+    say(f"{name} is held until {end or 'it is released'}: {reason}")
 
 
 @click.command("release")
@@ -60,4 +61,4 @@ def release(target: Target, name: str, namespace: str) -> None:
         annotations: JsonObject = {HOLD: None, HOLD_UNTIL: None}
         patch: JsonObject = {"metadata": {"annotations": annotations}}
         client.request("PATCH", path_of(DEVICES, place, name), body=patch, content_type=_MERGE_PATCH)
-    click.echo(f"{name} is released")
+    say(f"{name} is released")

@@ -28,6 +28,7 @@ from skerry.cli.device_objects import (
 )
 from skerry.cli.listing import Listing, Row, check_listed, fields_of, print_listing
 from skerry.cli.logs import seconds_of
+from skerry.cli.output import say
 from skerry.cli.target import DeadlineError, QueuedError, Target, with_target
 from skerry.errors import BadRequestError
 from skerry.frozen import Frozen
@@ -220,9 +221,9 @@ def gaps(target: Target, name: str, namespace: str, since: str, form: str, field
     listing = gaps_listed([gap for gap in told if int_at(gap, "dropped") or bool_at(gap, "unknown")])
     if form == "text" and not fields:
         for row in listing.rows:
-            click.echo(sentence(row.obj))
+            say(sentence(row.obj))
         if not listing.rows:
-            click.echo("Nothing was dropped.", err=True)
+            say("Nothing was dropped.", err=True)
         return
     print_listing(listing, "table" if form == "text" else form, fields_of(fields), empty="Nothing was dropped.")
 
@@ -338,7 +339,7 @@ def drain(target: Target, node: str, timeout: str, below: int) -> None:
     while True:
         told = backlog_told(nodes_named(client, node)[0])
         if str_at(told, "waits") == "False":
-            click.echo(f"{node}: nothing waits long")
+            say(f"{node}: nothing waits long")
             return
         if str_at(told, "waits") == "Unknown":
             raise QueuedError(f"{node} is {str_at(told, 'message') or 'not heard'}")
@@ -354,7 +355,7 @@ def _drain_here(client: Client, node: str, until_s: float, below: int) -> None:
         left, link = left_of(now, began_s), map_at(now.status, "link")
         if left <= below and (not left or now.reports <= below):
             here = str_at(now.status, "node")
-            click.echo(f"{here}: {left} wait" if left else f"{here}: all that waited is in the cloud")
+            say(f"{here}: {left} wait" if left else f"{here}: all that waited is in the cloud")
             return
         if bool_at(link, "cut"):
             raise QueuedError(f"{left} wait, and the link is cut by hand: `skerry link heal` brings it back")
@@ -365,7 +366,7 @@ def _drain_here(client: Client, node: str, until_s: float, below: int) -> None:
             raise DeadlineError(f"{left} still wait; they go on by themselves")
         if time.monotonic() - said_s >= _TOLD_S:
             said_s = time.monotonic()
-            click.echo(f"  {left} wait", err=True)
+            say(f"  {left} wait", err=True)
         time.sleep(_LOOK_S)
 
 

@@ -23,6 +23,7 @@ from skerry.cli.device_show import value_object
 from skerry.cli.device_why import age_text
 from skerry.cli.listing import Listing, Row, check_listed, fields_of, print_listing
 from skerry.cli.logs import seconds_of
+from skerry.cli.output import say
 from skerry.cli.target import DeadlineError, Target, with_target
 from skerry.errors import BadRequestError, UnavailableError
 from skerry.objects.json import Json, JsonObject, bool_at, dig, int_at, list_at, map_at, str_at
@@ -80,7 +81,7 @@ def read(
     if len(wanted) == 1 and form == "table" and not fields and not raw:
         value = dig(shown.rows[0].obj, "value")
         if value is not None:
-            click.echo(value)
+            say(str(value))
     else:
         print_listing(shown, form, fields_of(fields), empty=f"{name} has no properties.", one=len(wanted) == 1)
     check_read(name, listing)

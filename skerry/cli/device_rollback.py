@@ -29,7 +29,7 @@ from skerry.cli.device_set import DONE, Wishes, wait_for_device, with_wishes, wi
 from skerry.cli.device_wanted import NOTHING, read_wanted
 from skerry.cli.listing import LISTED, Listing, Row, print_listing
 from skerry.cli.logs import seconds_of
-from skerry.cli.output import resource_name
+from skerry.cli.output import resource_name, say
 from skerry.cli.plugged import previewed
 from skerry.cli.target import RefusedError, Target, with_target
 from skerry.errors import BadRequestError, GoneError, NotFoundError
@@ -228,9 +228,9 @@ def _print_returns(name: str, listing: Listing, plan: Sequence[Return], form: st
         print_listing(listing, form, empty=f"{name} is as it was.")
         return
     if not plan:
-        click.echo(f"{name} is as it was: nothing to go back from.")
+        say(f"{name} is as it was: nothing to go back from.")
     for row in listing.rows:
         prop, now, then, sent = row.cells
-        click.echo(f"{name}/{prop}  {now} -> {then}{' wanted' if done else ''}")
+        say(f"{name}/{prop}  {now} -> {then}{' wanted' if done else ''}")
         if not done and sent != "-":
-            click.echo(f"    {sent}" if sent.startswith(("refused: ", "as its ")) else f"    sends {sent}")
+            say(f"    {sent}" if sent.startswith(("refused: ", "as its ")) else f"    sends {sent}")

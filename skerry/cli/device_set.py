@@ -27,7 +27,7 @@ from skerry.cli.device_show import value_shown
 from skerry.cli.device_why import rehearsal_lines
 from skerry.cli.listing import Listing, Row, check_listed, print_listing
 from skerry.cli.logs import seconds_of
-from skerry.cli.output import print_data
+from skerry.cli.output import print_data, say
 from skerry.cli.target import DeadlineError, QueuedError, RefusedError, Target, with_target
 from skerry.errors import BadRequestError, ConflictError, ForbiddenError, NotFoundError
 from skerry.frozen import Frozen
@@ -159,7 +159,7 @@ def unset(target: Target, name: str, props: Sequence[str], namespace: str, if_ma
         _write_here(client, place, name, [{"name": prop, "value": None} for prop in wishes.values], wishes)
     else:
         write_device(client, place, name, lambda obj: without_wishes(obj, props), wishes=wishes)
-    click.echo(f"{name}: nothing is wanted of {', '.join(props)}")
+    say(f"{name}: nothing is wanted of {', '.join(props)}")
 
 
 # --- writing ----------------------------------------------------------------------------------------------
@@ -286,9 +286,9 @@ def _rehearse(client: Client, place: str, name: str, wishes: Wishes, form: str) 
     if form in ("text", "table", "wide"):
         for number, explanation in enumerate(told):
             if number:
-                click.echo()
+                say()
             for line in rehearsal_lines(explanation):
-                click.echo(line)
+                say(line)
     else:
         print_listing(rehearsals_listed(name, told), form)
     refused = [each for each in told if str_at(each, "write", "refusal")]
@@ -347,7 +347,7 @@ def wait_for_device(
         if spent_s >= _TOLD_S and not told:
             told = True
             waits = ", ".join(f"{prop} {_progress(views.get(prop))}" for prop in props)
-            click.echo(f"  {waits}; waiting for {timeout_s - spent_s:.0f} s more", err=True)
+            say(f"  {waits}; waiting for {timeout_s - spent_s:.0f} s more", err=True)
         left_s = timeout_s - spent_s if told else min(timeout_s, _TOLD_S) - spent_s
         for _ in status_events(client, place, name, timeout_s=int(left_s) + 1):
             break
@@ -388,7 +388,7 @@ def _progress(view: TwinView | None) -> str:
 
 def _print_wanted(name: str, wishes: Wishes, form: str) -> None:
     if form in ("text", "table", "wide"):
-        click.echo(f"{name}: {', '.join(f'{prop}={value}' for prop, value in wishes.values.items())} wanted")
+        say(f"{name}: {', '.join(f'{prop}={value}' for prop, value in wishes.values.items())} wanted")
         return
     _print_results([_result(name, prop, value, "wanted", "") for prop, value in wishes.values.items()], form)
 
@@ -397,7 +397,7 @@ def _print_done(name: str, waited: Waited, form: str) -> None:
     if form in ("text", "table", "wide"):
         for prop, view in waited.views.items():
             done = f"{name}/{prop} = {value_shown(view)} {view.ack_state} ({waited.elapsed_ms:.0f} ms)"
-            click.secho(done, fg="green")
+            say(done, fg="green")
         return
     results = [
         _result(name, prop, view.desired.value if view.desired else "", view.ack_state, view.reported or "")

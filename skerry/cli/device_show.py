@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import shutil
 import sys
@@ -30,7 +29,7 @@ from skerry.cli.device_objects import (
     view_of,
 )
 from skerry.cli.listing import Listing, Row, check_listed, fields_of, print_listing
-from skerry.cli.output import print_data
+from skerry.cli.output import joined, one_line, print_csv, print_data, say, styled
 from skerry.cli.target import Target, with_target
 from skerry.errors import BadRequestError, UnavailableError
 from skerry.objects.device_models import is_writable, properties_in
@@ -129,12 +128,12 @@ def get(target: Target, name: str, prop: str, namespace: str, form: str, fields:
                 f"{name}/{prop} has no value: {view.reason or 'nothing was reported yet'}; "
                 f"`skerry device why {name}/{prop}` says more"
             )
-        click.echo(view.reported)
+        say(view.reported)
         return
     if form in ("json", "yaml") and not prop and not fields:
         print_data(twin.shown(), form)
     elif form == "name" and not prop:
-        click.echo(f"device/{name}")
+        say(f"device/{name}")
     else:
         views = [view_of(twin, prop)] if prop else twin.views
         listing = values_listed(name, namespace_of(twin.device), views, time.time() * 1000)
@@ -201,21 +200,21 @@ def describe(target: Target, name: str, namespace: str) -> None:
     place = namespace or client.namespace
     twin = find_twin(client, place, name)
     for line in _head_lines(twin):
-        click.echo(line)
-    click.echo()
+        say(line)
+    say()
     listing = values_listed(name, place, twin.views, time.time() * 1000)
     wide = not sys.stdout.isatty() or shutil.get_terminal_size().columns >= _WIDE
     print_listing(listing, "wide" if wide else "table", empty="No properties.")
     model = find_model(client, place, twin.device)
     if properties_in(model):
-        click.echo()
+        say()
         print_listing(model_listed(model), "table")
     for line in _rest_lines(twin):
-        click.echo(line)
+        say(line)
     if not client.local:
-        click.echo("\nEvents:")
+        say("\nEvents:")
         for line in _event_lines(client, twin.device) or ["  <none>"]:
-            click.echo(line)
+            say(line)
 
 
 def _head_lines(twin: Twin) -> Iterator[str]:
@@ -339,7 +338,7 @@ def watch(target: Target, name: str, namespace: str, selector: str, delta: bool,
     chosen = {name_of(twin.device) for twin in find_twins(client, place, selector)} if selector else None
     follower = Follower(form, delta=delta)
     if form == "csv":
-        csv.writer(sys.stdout, lineterminator="\n").writerow(Follower.COLUMNS)
+        print_csv([Follower.COLUMNS])
     for status in status_events(client, place, name, timeout_s=None):
         if chosen is not None and name_of(status) not in chosen:
             continue
@@ -366,18 +365,18 @@ class Follower:
         if self._form == "jsonl":
             obj = value_object(name, namespace, view)
             moved = delta_of(before, view)
-            click.echo(json.dumps(obj | ({"delta": moved} if self._delta and moved else {}), ensure_ascii=False))
+            say(json.dumps(obj | ({"delta": moved} if self._delta and moved else {}), ensure_ascii=False))
         elif self._form == "csv":
             at = micro_time_text(view.source_ms) if view.source_ms else ""
             cells = (at, name, view.prop, view.reported or "", view.unit, view.quality, view.ack_state, view.reason)
-            csv.writer(sys.stdout, lineterminator="\n").writerow(cells)
+            print_csv([cells])
         else:
             at = time.strftime("%H:%M:%S", time.localtime(view.source_ms / 1000)) if view.source_ms else "--:--:--"
             moved = delta_of(before, view) if self._delta else ""
             ack = f"  [{view.ack_state}]" if before is not None and before.ack_state != view.ack_state else ""
             colour = {"good": None, "uncertain": "yellow", "stale": "yellow"}.get(view.quality, "red")
-            value = click.style(value_shown(view), fg=colour)
-            click.echo(f"{at}  {name}/{view.prop} = {value}{f'  ({moved})' if moved else ''}{ack}")
+            value = styled(one_line(value_shown(view)), fg=colour)
+            say(joined([f"{at}  {name}/{view.prop} = ", value, f"  ({moved})" if moved else "", ack]))
         sys.stdout.flush()
 
 

@@ -20,7 +20,7 @@ from skerry.cli.device_objects import (
     property_names,
     split_name,
 )
-from skerry.cli.output import print_data
+from skerry.cli.output import joined, one_line, print_data, say, styled
 from skerry.cli.target import Target, with_target
 from skerry.errors import BadRequestError
 from skerry.frozen import Frozen
@@ -69,15 +69,15 @@ def why(target: Target, name: str, prop: str, namespace: str, form: str) -> None
     if form != "text":
         print_data(told, form)
         return
-    click.secho(headline(told), bold=True)
-    click.echo()
+    say(one_line(headline(told)), bold=True)
+    say()
     _print(explanation_lines(told))
 
 
 def _print(lines: Iterator[Line]) -> None:
     for line in lines:
-        click.echo(f"  {line.about:<12}", nl=False)
-        click.secho(line.says, fg=_COLOURS.get(line.word))
+        say(f"  {line.about:<12}", nl=False)
+        say(one_line(line.says), fg=_COLOURS.get(line.word))
 
 
 def headline(told: JsonObject) -> str:
@@ -166,7 +166,7 @@ def rehearsal_lines(told: JsonObject) -> Iterator[str]:
     what = f"{name_of(told)}/{str_at(told, 'property')}"
     now = map_at(told, "reading") or map_at(told, "twin")
     before = f" (now {_value(now, str_at(told, 'unit'))})" if now else ""
-    yield click.style(f"{what} = {str_at(write, 'value')}{before}, dry run", bold=True)
+    yield styled(f"{what} = {str_at(write, 'value')}{before}, dry run", bold=True)
     yield ""
     if str_at(write, "place") or str_at(told, "place"):
         yield f"  {'place':<12}{str_at(write, 'place') or str_at(told, 'place')}"
@@ -174,7 +174,7 @@ def rehearsal_lines(told: JsonObject) -> Iterator[str]:
         yield f"  {str_at(step, 'name'):<12}{str_at(step, 'says')}"
     refusal = str_at(write, "refusal")
     verdict = f"refused: {refusal}" if refusal else "would be written"
-    yield "  verdict     " + click.style(verdict, fg="red" if refusal else "green")
+    yield joined(["  verdict     ", styled(verdict, fg="red" if refusal else "green")])
 
 
 def _value(holder: JsonObject, unit: str) -> str:

@@ -10,7 +10,7 @@ import click
 
 from skerry.cli import kinds
 from skerry.cli.client import TABLE, Client, path_of
-from skerry.cli.output import ServerTable, check_format, print_data, print_names, print_warnings, resource_name
+from skerry.cli.output import ServerTable, check_format, print_data, print_names, print_warnings, resource_name, say
 from skerry.cli.plain_table import plain_table
 from skerry.cli.target import Target, with_target
 from skerry.errors import BadRequestError
@@ -95,7 +95,7 @@ def _print_answer(obj: JsonObject, kind: Kind, place: str, table: ServerTable) -
         obj = plain_table(_items(obj), kind.kind, round(time.time() * 1000))
     if not dig(obj, "rows"):
         where = f" in namespace {place}" if place and kind.namespaced else ""
-        click.echo(f"No {kind.plural} found{where}.", err=True)
+        say(f"No {kind.plural} found{where}.", err=True)
         return
     table.show(obj)
 
@@ -118,9 +118,9 @@ def _watch(client: Client, kind: Kind, place: str, names: Sequence[str], query: 
         elif form == "name":
             print_names([obj], kind)
         elif form == "json":
-            click.echo(json.dumps(obj))
+            say(json.dumps(obj))
         else:
-            click.echo("---")
+            say("---")
             print_data(obj, form)
 
 
@@ -150,4 +150,4 @@ def delete(
         body["gracePeriodSeconds"] = grace_period
     for name in wanted:
         client.request("DELETE", path_of(kind, namespace or client.namespace, name), body=body)
-        click.echo(f"{resource_name(kind, name)} deleted")
+        say(f"{resource_name(kind, name)} deleted")

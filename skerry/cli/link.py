@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from skerry.cli.client import Client
-from skerry.cli.output import print_data
+from skerry.cli.output import print_data, say
 from skerry.cli.target import Target, with_target
 from skerry.errors import BadRequestError
 from skerry.objects.json import bool_at, str_at
@@ -26,10 +26,10 @@ def status(target: Target, form: str) -> None:
         print_data(state, form)
         return
     word = "cut by hand" if bool_at(state, "cut") else str_at(state, "state", default="unknown")
-    click.secho(word, fg="green" if word == "connected" else "yellow")
+    say(word, fg="green" if word == "connected" else "yellow")
     for name, value in state.items():
         if name not in ("state", "cut") and value not in (None, ""):
-            click.echo(f"  {name}: {value}")
+            say(f"  {name}: {value}")
 
 
 @link.command("cut")
@@ -37,7 +37,7 @@ def status(target: Target, form: str) -> None:
 def cut(target: Target) -> None:
     """Drop the link and keep it down until `skerry link heal`: for demos and tests of your own apps."""
     _agent(target).request("POST", "/skerry/link/cut", body={})
-    click.echo("link cut; `skerry link heal` brings it back")
+    say("link cut; `skerry link heal` brings it back")
 
 
 @link.command("heal")
@@ -45,7 +45,7 @@ def cut(target: Target) -> None:
 def heal(target: Target) -> None:
     """Let the gateway dial again, at once."""
     _agent(target).request("POST", "/skerry/link/heal", body={})
-    click.echo("link healed; the gateway is dialling")
+    say("link healed; the gateway is dialling")
 
 
 def _agent(target: Target) -> Client:

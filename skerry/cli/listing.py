@@ -6,7 +6,6 @@ width, and has colours; anywhere else every cell is whole and plain. Keeps nothi
 
 from __future__ import annotations
 
-import csv
 import json
 import re
 import shutil
@@ -14,9 +13,7 @@ import sys
 from collections.abc import Sequence
 from typing import Final
 
-import click
-
-from skerry.cli.output import print_data, print_table
+from skerry.cli.output import one_line, print_csv, print_data, print_table, say
 from skerry.errors import BadRequestError
 from skerry.frozen import Frozen
 from skerry.objects.json import Json, JsonObject, dig
@@ -80,15 +77,15 @@ def print_listing(
             _print_documents(listing, form, fields, values, one=one)
         case "jsonl":
             for row, held in zip(listing.rows, values, strict=True):
-                click.echo(json.dumps(_chosen(fields, held) if fields else row.obj, ensure_ascii=False))
+                say(json.dumps(_chosen(fields, held) if fields else row.obj, ensure_ascii=False))
         case "csv":
             _print_csv(listing, fields, values)
         case "name":
             for row in listing.rows:
-                click.echo(row.name)
+                say(row.name)
         case _:
             if not listing.rows:
-                click.echo(empty, err=True)
+                say(empty, err=True)
             elif fields:
                 print_table(
                     [_title(field) for field in fields], fitted([[_cell(each) for each in held] for held in values])
@@ -114,13 +111,12 @@ def _print_documents(
 
 
 def _print_csv(listing: Listing, fields: Sequence[str], values: Sequence[Sequence[Json]]) -> None:
-    writer = csv.writer(sys.stdout, lineterminator="\n")
     if fields:
-        writer.writerow([field.removeprefix(".") for field in fields])
-        writer.writerows([_cell(each) for each in held] for held in values)
+        print_csv([[field.removeprefix(".") for field in fields]])
+        print_csv([_cell(each) for each in held] for held in values)
     else:
-        writer.writerow([title.lower() for title in listing.titles])
-        writer.writerows(row.cells for row in listing.rows)
+        print_csv([[title.lower() for title in listing.titles]])
+        print_csv(row.cells for row in listing.rows)
 
 
 def _chosen(fields: Sequence[str], values: Sequence[Json]) -> JsonObject:
@@ -173,6 +169,7 @@ def fitted(rows: Sequence[Sequence[str]], titles: Sequence[str] = ()) -> list[li
     """The rows with cells cut where they would not fit on the terminal; whole where there is none."""
     if not rows or not sys.stdout.isatty():
         return [[*row] for row in rows]
+    rows = [[one_line(cell) for cell in row] for row in rows]
     columns = shutil.get_terminal_size().columns
     return narrowed(rows, titles or [""] * len(rows[0]), columns)
 

@@ -9,7 +9,7 @@ import click
 from skerry.cli.backlog import NODES, backlog
 from skerry.cli.client import Client, path_of
 from skerry.cli.logs import seconds_of
-from skerry.cli.output import print_data, print_table
+from skerry.cli.output import print_data, print_table, say
 from skerry.cli.target import Target, with_target
 from skerry.errors import BadRequestError
 from skerry.frozen import Frozen
@@ -59,11 +59,11 @@ def traffic(target: Target, name: str, since: str, form: str) -> None:
         _print_classes(each, only)
         _print_cap(map_at(books[each], "bandwidth"))
     elif told:
-        click.echo(f"since {min(each.since for each in told.values())}", err=True)
+        say(f"since {min(each.since for each in told.values())}", err=True)
         caps = {each: map_at(book, "bandwidth") for each, book in books.items()}
         _print_nodes(told, caps, wide=form == "wide")
     else:
-        click.echo("No nodes found.", err=True)
+        say("No nodes found.", err=True)
 
 
 def _books(client: Client, name: str, since_ms: int) -> dict[str, JsonObject]:
@@ -109,7 +109,7 @@ def _told(book: JsonObject, since_ms: int, now_ms: int) -> _Told:
 
 def _print_classes(name: str, told: _Told) -> None:
     usage = told.usage
-    click.echo(f"{name}, since {told.since}")
+    say(f"{name}, since {told.since}")
     rows = [
         [each, size_text(usage.up.get(each, 0)), size_text(usage.down.get(each, 0))]
         for each in CLASSES
@@ -122,10 +122,10 @@ def _print_classes(name: str, told: _Told) -> None:
 
 def _print_cap(bandwidth: JsonObject) -> None:
     if line := bandwidth_text(bandwidth):
-        click.echo(f"cap: {line}")
-        click.echo(f"plan: {str_at(bandwidth, 'plan')}")
+        say(f"cap: {line}")
+        say(f"plan: {str_at(bandwidth, 'plan')}")
     if wrong := str_at(bandwidth, "invalid"):
-        click.secho(f"not in force: {wrong}", fg="yellow")
+        say(f"not in force: {wrong}", fg="yellow")
 
 
 def _cap_text(bandwidth: JsonObject) -> str:

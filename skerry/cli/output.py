@@ -1,10 +1,17 @@
-"""How results look: tables for people, JSON and YAML for programs. Colour only on a terminal."""
+"""How results look: tables for people, JSON and YAML for programs. Colour only on a terminal.
+
+All that commands print goes through here (a rule in `tests/repo`). Names, reasons and messages come from devices,
+brokers and whoever else speaks to a gateway: a control character in them would move the cursor, rename the window or
+hide a line. It is shown as JSON writes it (`\\u001b`), so that a document that is printed stays what it is.
+"""
 
 from __future__ import annotations
 
+import csv
 import json
+import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 import click
@@ -42,13 +49,62 @@ _BAD: Final = frozenset(
         *("Expired", "Rejected"),
     }
 )
+_CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x84\x86-\x9f]")
+"""All that Unicode calls control (Cc), but tabs, and ends of lines, to which NEL belongs."""
+_LINE_ENDS: Final = re.compile(r"[\n\x85\u2028\u2029]")
+
+
+class Styled(str):
+    """Without control characters of anybody else's, and with colours of ours."""
+
+    __slots__ = ()
+
+
+def plain(text: str) -> str:
+    """With each control character as JSON writes it."""
+    return text if isinstance(text, Styled) else _CONTROL.sub(_escaped, text)
+
+
+def one_line(text: str) -> str:
+    """`plain`, and within its line."""
+    return _LINE_ENDS.sub(_escaped, plain(text))
+
+
+def _escaped(found: re.Match[str]) -> str:
+    return f"\\u{ord(found.group()):04x}"
+
+
+def styled(text: str, *, fg: str | None = None, bold: bool = False) -> Styled:
+    return Styled(click.style(plain(text), fg=fg, bold=bold or None))
+
+
+def joined(parts: Sequence[str], between: str = "") -> Styled:
+    """Of styled and other text."""
+    return Styled(between.join(plain(part) for part in parts))
+
+
+def say(text: str = "", *, fg: str | None = None, bold: bool = False, nl: bool = True, err: bool = False) -> None:
+    """Print it; what does not come from `styled` is `plain`."""
+    click.echo(styled(text, fg=fg, bold=bold) if fg or bold else plain(text), nl=nl, err=err)
+
+
+def say_over(text: str = "") -> None:
+    """On stderr in place of the line that stands there; "" wipes it."""
+    click.echo(f"\r{plain(text):<32}" if text else f"\r{'':<32}\r", nl=False, err=True)
+
+
+def print_csv(rows: Iterable[Sequence[str]]) -> None:
+    """Cell by cell as they are, but on a terminal."""
+    shown = plain if sys.stdout.isatty() else str
+    csv.writer(sys.stdout, lineterminator="\n").writerows([shown(cell) for cell in row] for row in rows)
 
 
 def print_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Columns as kubectl lays them out (three blanks between), with words that matter in colour."""
-    widths = _widths([headers, *rows])
-    click.secho(_line(headers, widths).rstrip(), bold=True)
-    _print_rows(rows, widths)
+    cells = [[one_line(cell) for cell in row] for row in rows]
+    widths = _widths([headers, *cells])
+    say(_line(headers, widths).rstrip(), bold=True)
+    _print_rows(cells, widths)
 
 
 def _widths(rows: Sequence[Sequence[str]]) -> list[int]:
@@ -65,7 +121,7 @@ def _print_rows(rows: Sequence[Sequence[str]], widths: Sequence[int]) -> None:
             for index, (cell, width) in enumerate(zip(row, widths, strict=True))
             if index <= filled
         ]
-        click.echo("   ".join(shown))
+        say(joined(shown, "   "))
 
 
 def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
@@ -76,11 +132,11 @@ def _coloured(cell: str, width: int) -> str:
     text = cell.ljust(width)
     word = cell.split(",")[0]
     if word in _GOOD:
-        return click.style(text, fg="green")
+        return styled(text, fg="green")
     if word in _WAITING:
-        return click.style(text, fg="yellow")
+        return styled(text, fg="yellow")
     if word in _BAD:
-        return click.style(text, fg="red")
+        return styled(text, fg="red")
     return text
 
 
@@ -105,7 +161,7 @@ class ServerTable:
                 if self._wide or not column.get("priority")
             ]
         rows = [
-            [namespace_of(_row_object(row)), *cells] if self._with_namespace else cells
+            [one_line(namespace_of(_row_object(row))), *cells] if self._with_namespace else cells
             for row in maps_at(table, "rows")
             for cells in [[_cell(list_at(row, "cells"), index) for index, _ in self._columns]]
         ]
@@ -114,7 +170,7 @@ class ServerTable:
             titles.insert(0, "NAMESPACE")
         if first:
             self._widths = _widths([titles, *rows])
-            click.secho(_line(titles, self._widths).rstrip(), bold=True)
+            say(_line(titles, self._widths).rstrip(), bold=True)
         _print_rows(rows, self._widths)
 
 
@@ -133,14 +189,13 @@ def _cell(cells: list[Json], index: int) -> str:
     value = cells[index] if index < len(cells) else None
     if value is None:
         return "<none>"
-    return value if isinstance(value, str) else json.dumps(value)
+    return one_line(value) if isinstance(value, str) else json.dumps(value)
 
 
 def print_data(value: Json, form: str) -> None:
     """JSON or YAML, keys sorted as kubectl sorts them."""
     if form == "json":
-        json.dump(value, sys.stdout, indent=4, sort_keys=True, ensure_ascii=False)
-        click.echo()
+        say(json.dumps(value, indent=4, sort_keys=True, ensure_ascii=False))
         return
     import yaml
 
@@ -149,7 +204,7 @@ def print_data(value: Json, form: str) -> None:
 
 def print_names(objects: Sequence[JsonObject], kind: Kind) -> None:
     for obj in objects:
-        click.echo(resource_name(kind, name_of(obj)))
+        say(resource_name(kind, name_of(obj)))
 
 
 def check_format(form: str) -> str:
@@ -160,5 +215,5 @@ def check_format(form: str) -> str:
 
 def print_warnings(warnings: Sequence[str]) -> None:
     for text in warnings:
-        click.secho("Warning: ", fg="yellow", nl=False, err=True)
-        click.echo(text, err=True)
+        say("Warning: ", fg="yellow", nl=False, err=True)
+        say(text, err=True)

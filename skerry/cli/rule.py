@@ -16,7 +16,7 @@ import click
 import yaml
 
 from skerry.cli.client import Client, path_of
-from skerry.cli.output import check_format, print_data, print_table, resource_name
+from skerry.cli.output import check_format, print_data, print_table, resource_name, say
 from skerry.cli.rule_trial import Given, given_of, trial_lines
 from skerry.cli.target import Target, with_target
 from skerry.errors import BadRequestError, ForbiddenError, NotFoundError
@@ -90,11 +90,11 @@ def list_rules(target: Target, namespace: str, all_namespaces: bool, node: str, 
         print_data({"kind": "List", "apiVersion": "v1", "items": items}, form)
     elif form == "name":
         for kind, obj in found:
-            click.echo(resource_name(kind, name_of(obj)))
+            say(resource_name(kind, name_of(obj)))
     elif found:
         _print_list(found, with_namespace=not place, wide=form == "wide")
     else:
-        click.echo("No rules found.", err=True)
+        say("No rules found.", err=True)
 
 
 def _items(client: Client, kind: Kind, place: str) -> list[JsonObject]:
@@ -171,7 +171,7 @@ def get(target: Target, name: str, namespace: str, form: str) -> None:
     if form in ("json", "yaml"):
         print_data(obj, form)
     elif form == "name":
-        click.echo(resource_name(kind, name_of(obj)))
+        say(resource_name(kind, name_of(obj)))
     else:
         _check_text(form)
         _print_list([(kind, obj)], with_namespace=False, wide=True)
@@ -214,14 +214,14 @@ def describe(target: Target, name: str, namespace: str) -> None:
     """Show what a rule says, whether it works, and what it did."""
     client = target.client()
     kind, obj = _found(client, name, namespace)
-    click.echo(f"{kind.kind} {namespace_of(obj)}/{name_of(obj)} on {_node_of(kind, obj) or 'any gateway'}")
+    say(f"{kind.kind} {namespace_of(obj)}/{name_of(obj)} on {_node_of(kind, obj) or 'any gateway'}")
     for line in _said(kind, obj):
-        click.echo(line)
+        say(line)
     for line in (*_condition_lines(obj), *_count_lines(obj)):
-        click.echo(line)
+        say(line)
     if kind is DEVICE_RULES:
         for line in _why_lines(obj):
-            click.echo(line)
+            say(line)
 
 
 def _said(kind: Kind, obj: JsonObject) -> Iterator[str]:
@@ -290,11 +290,11 @@ def why(target: Target, name: str, namespace: str, form: str) -> None:
         print_data(told, form)
         return
     _check_text(form)
-    click.echo(f"{kind.kind} {namespace_of(obj)}/{name_of(obj)} on {_node_of(kind, obj) or 'any gateway'}")
+    say(f"{kind.kind} {namespace_of(obj)}/{name_of(obj)} on {_node_of(kind, obj) or 'any gateway'}")
     for line in _condition_lines(obj):
-        click.echo(line)
+        say(line)
     for line in _why_lines(obj) if kind is DEVICE_RULES else _message_lines(obj, messages):
-        click.echo(line)
+        say(line)
 
 
 def _why_lines(obj: JsonObject) -> Iterator[str]:
@@ -401,7 +401,7 @@ def _print_trial(found: DeviceRule, trial: Given, *, active: bool, form: str) ->
         return
     _check_text(form)
     for line in lines:
-        click.echo(line)
+        say(line)
 
 
 def _pair(text: str) -> tuple[str, str]:

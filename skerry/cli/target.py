@@ -21,6 +21,7 @@ import click
 
 from skerry.cli import kubeconfig
 from skerry.cli.client import Client
+from skerry.cli.output import say
 from skerry.errors import (
     AlreadyExistsError,
     BadRequestError,
@@ -121,12 +122,12 @@ def exit_code(error: SkerryError) -> int:
 
 def fail(error: SkerryError) -> NoReturn:
     """Say what went wrong, field by field where the server did, and end with the error's exit code."""
-    click.secho("error: ", fg="red", bold=True, nl=False, err=True)
-    click.echo(str(error), err=True)
+    say("error: ", fg="red", bold=True, nl=False, err=True)
+    say(str(error), err=True)
     causes = error.causes if isinstance(error, InvalidError) else ()
     if len(causes) > 1:
         for cause in causes:
-            click.echo(f"  {cause.field}: {cause.message}", err=True)
+            say(f"  {cause.field}: {cause.message}", err=True)
     sys.exit(exit_code(error))
 
 

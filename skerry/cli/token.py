@@ -15,7 +15,7 @@ import click
 
 from skerry.cli.client import Client, path_of
 from skerry.cli.logs import seconds_of
-from skerry.cli.output import print_data, print_table
+from skerry.cli.output import print_data, print_table, say
 from skerry.cli.target import Target, with_target
 from skerry.errors import BadRequestError
 from skerry.objects.enrolment import (
@@ -66,7 +66,7 @@ def create(target: Target, node: str, ttl: str, labels: Sequence[str]) -> None:
     expires = time_text(int(time.time() * 1000) + lifetime_s * 1000)
     body = token_secret(made, expires=expires, labels=dict(_label(text) for text in labels))
     client.request("POST", path_of(_SECRETS, TOKEN_NAMESPACE), query={"fieldManager": "skerry"}, body=body)
-    click.echo(str(made))
+    say(str(made))
 
 
 @token.command("list")
@@ -96,7 +96,7 @@ def list_tokens(target: Target, form: str) -> None:
 def delete(target: Target, token_id: str) -> None:
     """Take a token back. Gateways that have joined with it stay."""
     _cloud(target).request("DELETE", path_of(_SECRETS, TOKEN_NAMESPACE, token_secret_name(token_id)))
-    click.echo(f"token {token_id} deleted")
+    say(f"token {token_id} deleted")
 
 
 def _cloud(target: Target) -> Client:

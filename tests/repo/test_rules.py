@@ -85,6 +85,21 @@ def _has_settings(node: ast.ClassDef) -> bool:
     )
 
 
+def test_commands_print_nothing_past_the_one_place_that_makes_it_harmless() -> None:
+    rooms = (ROOT / "skerry/cli", ROOT / "devices/commands")
+    raw = re.compile(
+        r"click\.s?echo(_via_pager)?\b|click\.style\b|(?<![\w.])print\(|csv\.writer\(sys|dump\([^)]*sys\.std"
+    )
+    found = [
+        f"{named(path)}:{number}"
+        for path in MODULES
+        if path.parent in rooms and path.name != "output.py"
+        for number, line in enumerate(path.read_text().splitlines(), 1)
+        if raw.search(line)
+    ]
+    assert not found, f"use say, styled, print_csv and print_data of skerry.cli.output: {found}"
+
+
 def test_nothing_is_left_for_later() -> None:
     words = re.compile(r"\b(TODO|FIXME|XXX|NotImplementedError)\b|\b[Ff]or now\b|\b[Pp]laceholder\b")
     found = [

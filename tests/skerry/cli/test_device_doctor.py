@@ -9,7 +9,7 @@ from typing import cast
 import pytest
 
 from skerry.cli.client import Answer, Client
-from skerry.cli.device_doctor import Patient, end, examined
+from skerry.cli.device_doctor import Patient, end, examined, print_patients
 from skerry.cli.diagnosis import Finding
 from skerry.cli.target import RefusedError
 from skerry.errors import NotFoundError, SkerryError, UnavailableError
@@ -98,3 +98,15 @@ def test_it_ends_with_the_first_fault_and_with_warnings_where_they_count() -> No
         end([patient(warned, refused), patient(away)], strict=False)
     with pytest.raises(RefusedError, match="and 2 more"):
         end([patient(warned, refused), patient(away)], strict=True)
+
+
+def test_what_a_broker_or_a_place_says_is_one_line_and_no_command_to_the_terminal(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    finding = Finding(level="fault", check="push", says="it answers 500\x1b[2J\n  ok      all is well\x07")
+    patient = Patient(kind="Device", namespace="default", name="d", node="eu-1", findings=(finding,))
+    print_patients([patient], "text", quiet=False)
+    assert capsys.readouterr().out.splitlines() == [
+        "default/d at eu-1: 1 fault, 0 warnings",
+        "  fault   push             it answers 500\\u001b[2J\\u000a  ok      all is well\\u0007",
+    ]
