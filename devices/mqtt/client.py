@@ -14,7 +14,7 @@ import logging
 import socket
 import ssl
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final, Protocol, cast
 
@@ -24,6 +24,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
+from devices.mqtt.collected import Collected
 from devices.mqtt.config import Broker
 from devices.mqtt.port import Delivery, Hooks, Outgoing
 from devices.payload import PAYLOAD_BYTES_MAX
@@ -52,9 +53,6 @@ DIAGNOSIS_S: Final = 5.0
 
 GOODBYE_S: Final = 1.0
 """So long the last word of an agent that ends is waited for."""
-
-COLLECTED_MAX: Final = 10_000
-"""Documents of devices that announce themselves on one broker."""
 
 NO_SUBSCRIBERS: Final = 0x10
 UNSUPPORTED_VERSION: Final = 0x84
@@ -403,48 +401,104 @@ class PahoConnection:
 def collect(
     broker: Broker, filters: Iterable[str], *, client_id: str, seconds: float
 ) -> tuple[dict[str, bytes], tuple[str, ...]]:
-    """What is retained on these topics, and said within so many seconds, the newest of each; and which of them the
-    broker does not let be heard. Leaves no session at the broker. Raises `UnavailableError`. Blocks."""
-    found: dict[str, bytes] = {}
-    refused: list[str] = []
-    unheard: list[str] = []
-    wanted = [(each, 0) for each in sorted(filters)]
-    client = paho.Client(
-        CallbackAPIVersion.VERSION2, client_id=client_id, protocol=MQTTProtocolVersion.MQTTv311, clean_session=True
-    )
+    """What is retained on these topics, and said within so many seconds, the newest of each; and what of it is left
+    out, for people. Leaves no session at the broker. Raises `UnavailableError`. Blocks."""
+    collected = Collected()
+    refusal = ""
+    for version in _VERSIONS[broker.version]:
+        listener = _Listener(broker, sorted(filters), client_id, version, collected)
+        if not (refusal := listener.listen(seconds)):
+            unheard = [f"{topic}: the broker does not let the gateway hear it" for topic in listener.unheard]
+            return collected.documents, (*unheard, *collected.left_out())
+        if not listener.other_version:
+            break
+    raise UnavailableError(f"broker {broker}: {refusal}")
 
-    def connected(client: paho.Client, _data: Any, _flags: Any, code: ReasonCode, _properties: Any) -> None:
-        if code.is_failure:
-            refused.append(str(code))
-        else:
-            client.subscribe(wanted)
 
-    def heard(_client: paho.Client, _data: Any, message: paho.MQTTMessage) -> None:
-        if len(found) < COLLECTED_MAX:
-            found[message.topic] = bytes(message.payload)
+_VERSIONS: Final = {
+    "auto": (MQTTProtocolVersion.MQTTv5, MQTTProtocolVersion.MQTTv311),
+    "5": (MQTTProtocolVersion.MQTTv5,),
+    "3.1.1": (MQTTProtocolVersion.MQTTv311,),
+}
 
-    def answered(
-        _client: paho.Client, _data: Any, _mid: int, codes: list[ReasonCode], _properties: Properties | None
+
+class _Listener:
+    """One connection that listens for a while. Its callbacks run in paho's thread."""
+
+    def __init__(
+        self,
+        broker: Broker,
+        filters: Sequence[str],
+        client_id: str,
+        version: MQTTProtocolVersion,
+        collected: Collected,
     ) -> None:
-        unheard.extend(topic for (topic, _), code in zip(wanted, codes, strict=False) if code.value >= FAILURES)
+        self._broker = broker
+        self._five = version == MQTTProtocolVersion.MQTTv5
+        self._filters = filters
+        self._collected = collected
+        self._begun = False
+        self._refusal = ""
+        self.unheard: dict[str, None] = {}
+        self.other_version = False
+        """It was refused as its version is unknown there, or as an old broker refuses what it does not know."""
+        self._client = paho.Client(
+            CallbackAPIVersion.VERSION2,
+            client_id=client_id,
+            protocol=version,
+            clean_session=None if self._five else True,
+        )
+        self._client.on_connect = self._connected
+        self._client.on_disconnect = self._disconnected
+        self._client.on_subscribe = self._answered
+        self._client.on_message = lambda _client, _data, message: collected.take(
+            message.topic, bytes(message.payload)
+        )
 
-    client.on_connect, client.on_message, client.on_subscribe = connected, heard, answered
-    try:
-        _identify(client, broker)
-        client.connect(broker.host, broker.port, keepalive=KEEPALIVE_S)
-    except OSError as error:
-        raise UnavailableError(f"broker {broker}: {error}") from error
-    client.loop_start()
-    try:
-        until_s = time.monotonic() + seconds
-        while time.monotonic() < until_s and not refused:
-            time.sleep(0.05)
-    finally:
-        client.disconnect()
-        client.loop_stop()
-    if refused:
-        raise UnavailableError(f"broker {broker}: {refused[0]}")
-    return found, tuple(dict.fromkeys(unheard))
+    def listen(self, seconds: float) -> str:
+        """For so long; why it could not, or "". Raises `UnavailableError`."""
+        client, broker = self._client, self._broker
+        try:
+            _identify(client, broker)
+            if self._five:
+                # What is larger the broker keeps to itself: otherwise one message fills the memory before it is seen.
+                said = _properties(PacketTypes.CONNECT, MaximumPacketSize=PACKET_BYTES_MAX)
+                client.connect(broker.host, broker.port, keepalive=KEEPALIVE_S, clean_start=True, properties=said)
+            else:
+                client.connect(broker.host, broker.port, keepalive=KEEPALIVE_S)
+        except OSError as error:
+            raise UnavailableError(f"broker {broker}: {error}") from error
+        client.loop_start()
+        try:
+            until_s = time.monotonic() + seconds
+            while time.monotonic() < until_s and not self._refusal:
+                time.sleep(0.05)
+        finally:
+            client.disconnect()
+            client.loop_stop()
+        return self._refusal
+
+    def _connected(self, client: paho.Client, _data: Any, _flags: Any, code: ReasonCode, _properties: Any) -> None:
+        if code.is_failure:
+            self.other_version = code.value == UNSUPPORTED_VERSION
+            self._refusal = str(code)
+        else:
+            self._begun = True
+            client.subscribe([(each, 0) for each in self._filters])
+
+    def _disconnected(
+        self, _client: paho.Client, _data: Any, _flags: Any, code: ReasonCode, _properties: Any
+    ) -> None:
+        if not self._begun and not self._refusal and code.is_failure:
+            self.other_version = True
+            self._refusal = f"it closes the connection: {code}"
+
+    def _answered(
+        self, _client: paho.Client, _data: Any, _mid: int, codes: list[ReasonCode], _properties: Properties | None
+    ) -> None:
+        for topic, code in zip(self._filters, codes, strict=False):
+            if code.value >= FAILURES:
+                self.unheard[topic] = None
 
 
 def _identify(client: paho.Client, broker: Broker) -> None:

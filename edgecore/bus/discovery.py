@@ -20,7 +20,7 @@ from skerry.objects.device_questions import Discover
 from skerry.objects.json import JsonObject, decode_object
 
 Collect: TypeAlias = Callable[[set[str], float], tuple[dict[str, bytes], tuple[str, ...]]]
-"""What is said on these topics within so many seconds, and which of them can't be heard. Blocks. Raises
+"""What is said on these topics within so many seconds, and what of it is left out, for people. Blocks. Raises
 `UnavailableError`."""
 
 
@@ -47,7 +47,6 @@ class BrokerDiscovery:
         told = await asyncio.to_thread(
             discovery_shown, documents, prefix=self.prefix, place=place, known=known
         )  # ten thousand documents are work
-        refused = [f"{topic}: the broker does not let the gateway hear it" for topic in unheard]
         left_out = told["leftOut"]
         assert isinstance(left_out, list), "it was made so"
         return {
@@ -57,5 +56,5 @@ class BrokerDiscovery:
             "broker": str(self.broker),
             "seconds": question.seconds,
             **told,
-            "leftOut": [*refused, *left_out],
+            "leftOut": [*unheard, *left_out],
         }

@@ -33,7 +33,9 @@ def listening(documents: dict[str, bytes], unheard: tuple[str, ...] = ()) -> tup
 
 async def test_it_listens_as_long_as_it_is_asked_to_and_knows_what_is_a_device_already() -> None:
     topics = ("$hw/events/device/default/lamp/twin/update", "$hw/events/device/default/new/twin/update")
-    discovery, asked = listening(dict.fromkeys(topics, UPDATE), unheard=("ha/+/+/config",))
+    discovery, asked = listening(
+        dict.fromkeys(topics, UPDATE), unheard=("ha/+/+/config: the broker does not let the gateway hear it",)
+    )
     held = Held(key=LAMP, stamp=Stamp("u", Revision(1)), body=encode_object(device("lamp", "bluetooth")))
     await discovery.store.apply(EdgeBatch(puts=(held,)))
     told = await discovery.answer(Discover(namespace="default", seconds=7))
