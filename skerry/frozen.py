@@ -54,7 +54,9 @@ else:
     class _FrozenType(type(msgspec.Struct)):
         def __new__(cls, name, bases, body, *, caches=False, hidden=(), **options):
             if hidden:
-                body["__repr__"] = _telling_all_but(frozenset(hidden))
+                # What a base hides stays hidden; what tells it to people is inherited with it.
+                unseen = frozenset(hidden).union(*(getattr(base, "_hidden", ()) for base in bases))
+                body |= {"_hidden": unseen, "__repr__": _telling, "__rich_repr__": _telling_rich}
             return super().__new__(
                 cls, name, bases, body, **{"frozen": True, "kw_only": True, "dict": caches, **options}
             )
@@ -62,9 +64,10 @@ else:
     class Frozen(msgspec.Struct, metaclass=_FrozenType):
         pass
 
-    def _telling_all_but(hidden):
-        def told(self):
-            names = (name for name in self.__struct_fields__ if name not in hidden)
-            return f"{type(self).__name__}({', '.join(f'{name}={getattr(self, name)!r}' for name in names)})"
+    def _telling_rich(self):
+        """As rich asks, and pytest with it: msgspec's own tells all fields."""
+        hidden = type(self)._hidden
+        return ((name, getattr(self, name)) for name in self.__struct_fields__ if name not in hidden)
 
-        return told
+    def _telling(self):
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in _telling_rich(self))})"

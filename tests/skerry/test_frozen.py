@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import pytest
 
@@ -23,6 +24,14 @@ class Placed(Frozen, kw_only=False, order=True):
 class Login(Frozen, hidden=("password",)):
     user: str
     password: str
+
+
+class Account(Login, hidden=("token",)):
+    token: str
+
+
+class Renamed(Login):
+    nick: str = ""
 
 
 class Squared(Frozen, caches=True):
@@ -63,6 +72,19 @@ def test_hidden_fields_are_not_told_and_all_else_counts() -> None:
     login = Login(user="ada", password="secret")
     assert repr(login) == "Login(user='ada')"
     assert login != Login(user="ada", password="other")
+
+
+def test_what_a_base_hides_stays_hidden_in_every_form_of_telling() -> None:
+    account = Account(user="ada", password="SECRET", token="t")
+    renamed = Renamed(user="ada", password="SECRET")
+    assert repr(account) == "Account(user='ada')"
+    assert repr(renamed) == "Renamed(user='ada', nick='')"
+    assert [*_rich(account)] == [("user", "ada")]
+    assert [*_rich(renamed)] == [("user", "ada"), ("nick", "")]
+
+
+def _rich(value: Any) -> Any:
+    return value.__rich_repr__()
 
 
 def test_what_was_worked_out_is_kept_where_there_is_room() -> None:
