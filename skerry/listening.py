@@ -55,7 +55,7 @@ def unix_socket(path: Path, *, group: str, backlog: int) -> socket.socket:
                 raise UnavailableError(f"{path}: there is something that is no socket")
             if _is_served(path):
                 raise UnavailableError(f"{path}: another program listens there")
-            path.unlink()
+            path.unlink(missing_ok=True)
         before = os.umask(0o177)
         try:
             listening.bind(str(path))
@@ -76,10 +76,14 @@ def unix_socket(path: Path, *, group: str, backlog: int) -> socket.socket:
 
 
 def _is_served(path: Path) -> bool:
+    """Nobody takes connections only where the kernel says so: who is busy does not answer either. Raises `OSError`
+    where it can't be told."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.settimeout(1.0)
         try:
             probe.connect(str(path))
-        except OSError:
+        except (ConnectionRefusedError, FileNotFoundError):
             return False
+        except (TimeoutError, BlockingIOError):
+            return True  # its queue is full (unix(7): EAGAIN)
         return True

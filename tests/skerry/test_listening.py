@@ -42,6 +42,35 @@ def test_a_unix_socket_is_its_owners_alone_and_replaces_what_a_killed_program_le
     unix_socket(path, group="", backlog=1).close()
 
 
+def test_a_server_with_a_full_queue_is_none_that_was_killed(tmp_path: Path) -> None:
+    path = tmp_path / "busy.sock"
+    waiting: list[socket.socket] = []
+    with unix_socket(path, group="", backlog=0):
+        try:
+            while len(waiting) < 64:
+                waiting.append(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
+                waiting[-1].setblocking(False)
+                waiting[-1].connect(str(path))
+        except BlockingIOError:
+            with pytest.raises(UnavailableError, match="another program listens there"):
+                unix_socket(path, group="", backlog=1)
+            assert path.is_socket()
+        else:
+            pytest.fail("the queue never fills")
+        finally:
+            for each in waiting:
+                each.close()
+
+
+def test_a_socket_of_another_kind_is_not_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "datagrams"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as other:
+        other.bind(str(path))
+        with pytest.raises(UnavailableError, match="wrong type"):
+            unix_socket(path, group="", backlog=1)
+        assert path.is_socket()
+
+
 def test_what_is_no_socket_is_not_replaced_and_an_unknown_group_is_named(tmp_path: Path) -> None:
     path = tmp_path / "precious"
     path.write_text("data")
