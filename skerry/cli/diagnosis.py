@@ -28,6 +28,8 @@ LATE_MS: Final = 5_000
 BACKLOG_MS: Final = 60_000
 NEEDS_WARN: Final = 0.8
 """Of a line, as `skerry device bus plan` warns."""
+UNKNOWN_PATH: Final = "the server could not find the requested resource"
+"""How Kubernetes' API, the cloud and the agent say that they serve no such path; of objects they say a name."""
 DISK_WARN: Final = 0.1
 DISK_BYTES: Final = 64 << 20
 FAILURES_WARN: Final = 0.05
@@ -203,6 +205,14 @@ def _heard(evidence: Evidence) -> Iterator[Finding]:
 
 
 def _unasked(evidence: Evidence, error: SkerryError) -> Finding:
+    if isinstance(error, NotFoundError) and str(error) == UNKNOWN_PATH:
+        asked = "its agent" if evidence.local else "the cloud"
+        return Finding(
+            level="warning",
+            check="gateway",
+            says=f"can't be asked: {asked} is of an older release, which knows no check-ups",
+            next=f"update {asked}; `skerry device why {name_of(evidence.device)}/PROPERTY` tells a part of it",
+        )
     if isinstance(error, NotFoundError):
         return Finding(
             level="fault",

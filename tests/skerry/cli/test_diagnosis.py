@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from skerry.cli.diagnosis import Evidence, Finding, diagnosed, error_of, gateway_findings, worst
+from skerry.cli.diagnosis import UNKNOWN_PATH, Evidence, Finding, diagnosed, error_of, gateway_findings, worst
 from skerry.cli.target import exit_code
 from skerry.errors import BadRequestError, ForbiddenError, NotFoundError, UnavailableError
 from skerry.objects.json import JsonObject
@@ -82,6 +82,7 @@ CASES: list[tuple[dict[str, Any], tuple[str, str, str], int]] = [
     ({"problem": "spec.protocol.configData.slaveID: must be"}, ("fault", "declaration", "refused"), 5),
     ({"device": {**DEVICE, "spec": {}}}, ("fault", "node", "missing"), 3),
     ({"told": NotFoundError("no")}, ("fault", "gateway", "missing"), 3),
+    ({"told": NotFoundError(UNKNOWN_PATH)}, ("warning", "gateway", ""), 1),
     ({"told": UnavailableError("not connected")}, ("fault", "gateway", "away"), 7),
     ({"told": BadRequestError("does not know the question")}, ("warning", "gateway", ""), 1),
     ({"told": ForbiddenError("you may not")}, ("fault", "gateway", ""), 1),
@@ -225,3 +226,14 @@ def test_a_gateway_that_tells_otherwise_than_this_release_is_judged_as_far_as_it
                 holders.append(holder[key])
     for finding in (*diagnosed(evidence(told=gateway)), *gateway_findings(evidence(told=gateway))):
         assert isinstance(finding.says, str)
+
+
+@pytest.mark.parametrize(("local", "who"), [(False, "the cloud"), (True, "its agent")])
+def test_a_server_that_knows_no_check_ups_is_not_taken_for_a_gateway_without_the_device(
+    local: bool, who: str
+) -> None:
+    (found,) = [
+        each for each in diagnosed(evidence(told=NotFoundError(UNKNOWN_PATH), local=local)) if each.check == "gateway"
+    ]
+    assert found.says == f"can't be asked: {who} is of an older release, which knows no check-ups"
+    assert found.next.startswith(f"update {who}")
