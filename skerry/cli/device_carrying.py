@@ -13,7 +13,7 @@ from __future__ import annotations
 import signal
 import threading
 from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -31,6 +31,7 @@ from skerry.objects.patches import merge_patch
 from skerry.objects.times import time_text
 
 TRIES: Final = 5
+STOPPING: Final = "stopping when the request that is under way has ended; Ctrl-C once more stops at once"
 AGAIN: Final = "apply the same files again: what is applied stays as it is, and the rest follows"
 
 
@@ -123,6 +124,8 @@ def _asked_to_stop() -> Generator[threading.Event]:
         if asked.is_set():
             raise KeyboardInterrupt
         asked.set()
+        with suppress(RuntimeError):  # it came while another line was being written
+            say(STOPPING, err=True)
 
     if threading.current_thread() is not threading.main_thread():
         yield asked

@@ -12,7 +12,7 @@ import pytest
 
 from skerry.cli.client import Answer, Client
 from skerry.cli.device_apply import change_shown, plan_lines, summary
-from skerry.cli.device_carrying import carry_out
+from skerry.cli.device_carrying import STOPPING, carry_out
 from skerry.cli.device_plan import Planned, planned
 from skerry.errors import (
     AlreadyExistsError,
@@ -339,7 +339,8 @@ def test_who_stops_it_finds_all_as_it_was(capsys: pytest.CaptureFixture[str]) ->
     with pytest.raises(KeyboardInterrupt):
         applied(server, plan_of(server, device("90"), device("10", "second"), device("10", "third")))
     told = capsys.readouterr().err
-    assert told.splitlines()[-3:] == [
+    assert told.splitlines() == [
+        STOPPING,
         "stopped; what was applied before it is undone: nothing is applied",
         "  90 may have reached setpoint of Device default/boiler before it was undone",
         "  10 may have reached setpoint of Device default/second before it was undone",
@@ -360,7 +361,9 @@ def test_who_insists_is_told_what_is_and_what_may_be(capsys: pytest.CaptureFixtu
     server.at = {"POST b": twice}
     with pytest.raises(KeyboardInterrupt):
         applied(server, plan_of(server, device("1", "a"), device("2", "b"), device("3", "c")))
-    assert capsys.readouterr().err.splitlines()[1:4] == [
+    assert capsys.readouterr().err.splitlines()[:5] == [
+        STOPPING,
+        "stopped at Device default/b:",
         "  Device default/a is applied",
         "  Device default/b may be applied: nobody answered",
         "  Device default/c is not applied",
@@ -374,7 +377,8 @@ def test_who_stops_the_undoing_too_is_told_what_stays(capsys: pytest.CaptureFixt
     server.at = {"DELETE b": interrupt}
     with pytest.raises(ForbiddenError):
         applied(server, plan_of(server, device("1", "a"), device("2", "b"), device("3", "c")))
-    assert capsys.readouterr().err.splitlines()[:4] == [
+    assert capsys.readouterr().err.splitlines()[:5] == [
+        STOPPING,
         "Device default/c was not written:",
         "  Device default/a is applied, as you stopped before it was undone",
         "  Device default/b is not applied",

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cloudcore.api.status import UNKNOWN_RESOURCE
 from skerry.cli.diagnosis import UNKNOWN_PATH, Evidence, Finding, diagnosed, error_of, gateway_findings, worst
 from skerry.cli.target import exit_code
 from skerry.errors import BadRequestError, ForbiddenError, NotFoundError, UnavailableError
@@ -232,6 +233,7 @@ def test_a_gateway_that_tells_otherwise_than_this_release_is_judged_as_far_as_it
 def test_a_server_that_knows_no_check_ups_is_not_taken_for_a_gateway_without_the_device(
     local: bool, who: str
 ) -> None:
+    assert UNKNOWN_PATH == UNKNOWN_RESOURCE, "as the cloud says it"
     (found,) = [
         each for each in diagnosed(evidence(told=NotFoundError(UNKNOWN_PATH), local=local)) if each.check == "gateway"
     ]
