@@ -21,7 +21,7 @@ from skerry.clocks import SeededIds, SystemClock
 from skerry.objects.device_desired import stamp_desired
 from skerry.objects.json import JsonObject, encode_object
 from skerry.objects.meta import Key, Revision, Stamp
-from skerry.objects.twins import TwinState
+from skerry.objects.twins import TwinState, decode_state
 from tests.edgecore.twins.gateway import FAST
 
 DEVICES, MODELS = "devices.devices.kubeedge.io", "devicemodels.devices.kubeedge.io"
@@ -147,8 +147,14 @@ class Stage:
                 ids=SeededIds(2),
             )
         )
+        self.committed: dict[tuple[Key, str], TwinState] = {}
+        """As listeners are told: what the keeper holds is newer by a commit that is under way."""
+        self.store.listen(self._committed)
         self.revision = 0
         self.objects: dict[Key, JsonObject] = {}
+
+    def _committed(self, batch: EdgeBatch) -> None:
+        self.committed |= {(row.device, row.prop): decode_state(row.body) for row in batch.twins if row.is_twin}
 
     async def put(self, key: Key, obj: JsonObject) -> None:
         """The cloud's Objects frame."""
@@ -187,7 +193,9 @@ async def playing() -> AsyncGenerator[Stage]:
     await stage.put(BOILER, device("boiler", "virtual", initial=20))
     tasks = [asyncio.create_task(stage.keeper.run()), asyncio.create_task(stage.bus.run())]
     await stage.until(lambda: stage.external.serves(LAMP) and stage.broker.topics)
-    await stage.until(lambda: stage.reported(BOILER) == ("20", "good"))
+    # The bus shows what is committed, and hears of it together with the stage.
+    await stage.until(lambda: (held := stage.committed.get((BOILER, "level"))) is not None and held.reported)
+    assert stage.reported(BOILER) == ("20", "good")
     try:
         yield stage
     finally:
