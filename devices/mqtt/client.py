@@ -466,7 +466,7 @@ class _Listener:
                 client.connect(broker.host, broker.port, keepalive=KEEPALIVE_S, clean_start=True, properties=said)
             else:
                 client.connect(broker.host, broker.port, keepalive=KEEPALIVE_S)
-        except OSError as error:
+        except (OSError, UnavailableError) as error:
             raise UnavailableError(f"broker {broker}: {error}") from error
         client.loop_start()
         try:
