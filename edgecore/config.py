@@ -59,8 +59,8 @@ class EdgeSettings:
     mqtt_key_file: str = setting("", help="file with the key of that certificate")
     device_credentials: Path = setting(
         Path("/etc/skerry/devices"),
-        help="directory with the passwords and tokens that Devices may name as files (passwordFile, tokenFile); "
-        "a file elsewhere is sent to nobody",
+        help="directory with the files that Devices may name (passwordFile, tokenFile, certFile, keyFile, caFile); "
+        "a file elsewhere is not read for them",
     )
     mqtt_listen: tuple[str, ...] = setting(
         ("127.0.0.1:1883",),

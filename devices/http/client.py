@@ -9,15 +9,15 @@ environment are not taken, redirects are the driver's matter. Keeps at most a co
 from __future__ import annotations
 
 import asyncio
-import os
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from devices.credentials import tls_context
 from devices.http.config import Origin, Tls
 from devices.http.driver import Asked
-from skerry.errors import InvalidError, UnavailableError
+from skerry.errors import UnavailableError
 from skerry.frozen import Frozen
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ class HttpClient:
 
         context = None
         if self._origin.scheme == "https":
-            self._context = self._context or make_context(self._tls)
+            self._context = self._context or await asyncio.to_thread(_context_of, self._tls)
             context = self._context
         reader, writer = await asyncio.open_connection(
             self._origin.host,
@@ -211,24 +211,11 @@ def _said(error: BaseException) -> str:
     return f"can't be reached: {error}"
 
 
-def make_context(tls: Tls) -> ssl.SSLContext:
-    """Raises `UnavailableError` for files that can't be read, or are none of certificates."""
-    try:
-        context = ssl.create_default_context(cafile=tls.ca_file or None, cadata=tls.ca_pem or None)
-        if tls.cert_file:
-            context.load_cert_chain(tls.cert_file, tls.key_file)
-        elif tls.cert_pem:
-            _load_chain(context, tls.cert_pem + "\n" + tls.key_pem)
-    except (OSError, ssl.SSLError, InvalidError, ValueError) as error:
-        raise UnavailableError(f"the files or the Secret for TLS can't be used: {error}") from error
-    return context
-
-
-def _load_chain(context: ssl.SSLContext, pem: str) -> None:
-    """Python's ssl reads certificates from files alone: one in memory, that nobody else sees."""
-    number = os.memfd_create("client", os.MFD_CLOEXEC)
-    try:
-        os.write(number, pem.encode())
-        context.load_cert_chain(f"/proc/self/fd/{number}")
-    finally:
-        os.close(number)
+def _context_of(tls: Tls) -> ssl.SSLContext:
+    return tls_context(
+        ca_file=tls.ca_file,
+        cert_file=tls.cert_file,
+        key_file=tls.key_file,
+        ca_pem=tls.ca_pem,
+        chain_pem=f"{tls.cert_pem}\n{tls.key_pem}" if tls.cert_pem else "",
+    )

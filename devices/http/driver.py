@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Final, Protocol, TypeAlias
 
+from devices.credentials import refuse_files_elsewhere
 from devices.http.config import (
     Command,
     HttpDevice,
@@ -72,12 +74,16 @@ class Client(Protocol):
 Connect: TypeAlias = "Callable[[HttpDevice], Client]"
 
 
-def http_driver(*, clock: Clock, ids: Ids, connect: Connect | None = None) -> PollingDriver:
-    """A `Driver`. `connect` makes what speaks to a device; None: over the network."""
+def http_driver(
+    *, clock: Clock, ids: Ids, connect: Connect | None = None, credentials: Path | None = None
+) -> PollingDriver:
+    """A `Driver`. `connect` makes what speaks to a device; None: over the network. `credentials`: where the files for
+    TLS are that devices name; None: anywhere."""
     making = connect or _over_the_network
 
     def opening(config: DeviceConfig) -> HttpPolled:
         device = parse_device(config)
+        refuse_files_elsewhere(config.protocol_config, credentials, "spec.protocol.configData")
         return HttpPolled(device, making(device), clock)
 
     return PollingDriver(opening, clock=clock, ids=ids)

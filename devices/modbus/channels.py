@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol, cast
 
 from devices.bus import LineDownError
+from devices.credentials import tls_context
 from devices.modbus.endpoints import Endpoint, SerialEndpoint, TcpEndpoint, TlsFiles
+from skerry.errors import UnavailableError
 
 if TYPE_CHECKING:
     import ssl
@@ -125,7 +127,7 @@ class _Stream(asyncio.Protocol):
 async def open_tcp(endpoint: TcpEndpoint, *, connect_s: float) -> Channel:
     """Over TLS where the endpoint says so."""
     name = f"{endpoint.host}:{endpoint.port}"
-    context = _tls(endpoint.tls) if endpoint.tls else None
+    context = await asyncio.to_thread(_tls, endpoint.tls) if endpoint.tls else None
     server_name = (endpoint.tls.server_name or endpoint.host) if endpoint.tls else None
     loop = asyncio.get_running_loop()
     try:
@@ -153,13 +155,10 @@ def _tls(files: TlsFiles) -> ssl.SSLContext:
     import ssl
 
     try:
-        context = ssl.create_default_context(cafile=files.ca_file or None)
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        if files.cert_file:
-            context.load_cert_chain(files.cert_file, files.key_file or None)
-    except OSError as error:
-        named = ", ".join(name for name in (files.ca_file, files.cert_file, files.key_file) if name)
-        raise LineDownError(f"cannot read the TLS files {named}: {_plainly(error)}") from error
+        context = tls_context(ca_file=files.ca_file, cert_file=files.cert_file, key_file=files.key_file)
+    except UnavailableError as error:
+        raise LineDownError(f"cannot use the files for TLS: {error}") from error
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
     return context
 
 

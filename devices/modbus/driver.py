@@ -28,6 +28,7 @@ from devices.bus import (
     Wire,
 )
 from devices.codec import Codec, check_range, decode
+from devices.credentials import refuse_files_elsewhere
 from devices.figures import LineFigures
 from devices.inflow import Inflow, no_value
 from devices.modbus.channels import channel_to
@@ -116,7 +117,10 @@ class ModbusDriver:
         wires: WireFactory | None = None,
         settings: LineSettings | None = None,
         notes: Notes | None = None,
+        credentials: Path | None = None,
     ) -> None:
+        """`credentials`: where the files for TLS are that devices name; None: anywhere."""
+        self._credentials = credentials
         self._clock = clock
         self._ids = ids
         self._wires: WireFactory = wires or partial(stream_wire, ids=ids)
@@ -141,7 +145,9 @@ class ModbusDriver:
         self._devices = {}
         for config in devices:
             try:
-                self._devices[config.device] = parse_device(config)
+                device = parse_device(config)
+                refuse_files_elsewhere(config.protocol_config, self._credentials, "spec.protocol.configData")
+                self._devices[config.device] = device
             except InvalidError as error:
                 refused.append((config.device, str(error)))
         refused += self._place()

@@ -15,7 +15,6 @@ import socket
 import ssl
 import time
 from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
 from typing import Any, Final, Protocol, cast
 
 import paho.mqtt.client as paho
@@ -24,6 +23,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
+from devices.credentials import read_secret, tls_context
 from devices.mqtt.collected import Collected
 from devices.mqtt.config import Broker
 from devices.mqtt.port import Delivery, Hooks, Outgoing
@@ -66,7 +66,7 @@ its being unsubscribed says that all before it were taken. paho tells nobody of 
 class _Half(Protocol):
     """Methods that paho leaves half typed."""
 
-    def tls_set(self, ca_certs: str | None, certfile: str | None, keyfile: str | None) -> None: ...
+    def tls_set_context(self, context: ssl.SSLContext) -> None: ...
 
 
 class PahoConnection:
@@ -127,7 +127,7 @@ class PahoConnection:
         broker, client = self._broker, self._client
         try:
             _identify(client, broker)
-        except OSError as error:
+        except UnavailableError as error:
             raise UnavailableError(f"broker {broker}: {error}") from error
         if broker.presence is not None:
             client.will_set(broker.presence.topic, broker.presence.offline, qos=1, retain=True)
@@ -502,14 +502,16 @@ class _Listener:
 
 
 def _identify(client: paho.Client, broker: Broker) -> None:
-    """Raises `OSError` for files that can't be read."""
+    """Raises `UnavailableError` for files that can't be read."""
     if broker.username:
-        password = Path(broker.password_file).read_text().strip() if broker.password_file else None
+        password = read_secret(broker.password_file) if broker.password_file else None
         client.username_pw_set(broker.username, password)
     if broker.tls:
-        for path in filter(None, (broker.ca_file, broker.cert_file, broker.key_file)):
-            Path(path).read_bytes()  # `ssl` does not say which of them it can't read
-        cast(_Half, client).tls_set(broker.ca_file or None, broker.cert_file or None, broker.key_file or None)
+        cast(_Half, client).tls_set_context(_context_of(broker))
+
+
+def _context_of(broker: Broker) -> ssl.SSLContext:
+    return tls_context(ca_file=broker.ca_file, cert_file=broker.cert_file, key_file=broker.key_file)
 
 
 def _obstacle(broker: Broker) -> str:
@@ -518,10 +520,7 @@ def _obstacle(broker: Broker) -> str:
         with socket.create_connection((broker.host, broker.port), timeout=DIAGNOSIS_S) as raw:
             if not broker.tls:
                 return "it did not answer"
-            context = ssl.create_default_context(cafile=broker.ca_file or None)
-            if broker.cert_file:
-                context.load_cert_chain(broker.cert_file, broker.key_file)
-            with context.wrap_socket(raw, server_hostname=broker.host):
+            with _context_of(broker).wrap_socket(raw, server_hostname=broker.host):
                 return "it did not answer"
     except ssl.SSLCertVerificationError as error:
         return f"its certificate is not good: {error.verify_message}"
@@ -529,6 +528,8 @@ def _obstacle(broker: Broker) -> str:
         return f"TLS failed: {error.reason or error}"
     except OSError as error:
         return error.strerror or str(error)
+    except UnavailableError as error:
+        return str(error)
 
 
 def _properties(packet: int, **said: Any) -> Properties:

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from devices.credentials import refuse_elsewhere
+from devices.credentials import refuse_files_elsewhere
 from devices.inflow import Inflow, no_value
 from devices.mqtt.config import (
     Availability,
@@ -142,7 +142,7 @@ class MqttDriver:
         """`client_id` names this gateway to brokers; sessions hang on it, so it stays the same over restarts.
         A broker may be away for `away_s_max` before the values that came over it count as old. `connect` makes
         connections; None: paho does, over the network. `gateways` is the broker of devices that name none,
-        `credentials` where their files with passwords are (None: anywhere)."""
+        `credentials` where the files are that they name (None: anywhere)."""
         self._credentials = credentials
         self._away_s_max = away_s_max
         self._gateways = gateways
@@ -171,9 +171,8 @@ class MqttDriver:
             try:
                 device = parse_device(config, self._gateways)
                 if device.broker != self._gateways:
-                    refuse_elsewhere(
-                        device.broker.password_file, self._credentials, "spec.protocol.configData.passwordFile"
-                    )
+                    where = "spec.protocol.configData"
+                    refuse_files_elsewhere(config.protocol_config, self._credentials, where)
                 self._devices[config.device] = device
             except InvalidError as error:
                 refused.append((config.device, str(error)))

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final, Protocol
 from zlib import crc32
 
-from devices.credentials import refuse_elsewhere
+from devices.credentials import read_secret, refuse_elsewhere
 from devices.http.driver import Asked
 from devices.mqtt.config import Broker
 from devices.mqtt.port import Connect, Connection, Delivery, Hooks, Outgoing
@@ -81,7 +81,8 @@ class NetworkPlaces:
     async def _publish(self, to: MqttPush, payload: bytes) -> None:
         link = self._links.get(to.broker)
         if link is None:
-            self._refuse_elsewhere(to.broker.password_file)
+            broker = to.broker
+            self._refuse_elsewhere(broker.password_file, broker.ca_file, broker.cert_file, broker.key_file)
             link = self._links[to.broker] = self._open(to.broker)
         try:
             async with asyncio.timeout(CONNECT_S_MAX):
@@ -111,8 +112,8 @@ class NetworkPlaces:
     async def _post(self, to: HttpPush, content_type: str, payload: bytes, *, scheme: str) -> None:
         from devices.http.client import HttpClient  # h11 and TLS cost memory: only who pushes over HTTP pays
 
-        self._refuse_elsewhere(to.token_file or to.password_file)
-        headers = {"Content-Type": content_type, **_credentials(to, scheme)}
+        self._refuse_elsewhere(to.token_file, to.password_file, to.tls.ca_file, to.tls.cert_file, to.tls.key_file)
+        headers = {"Content-Type": content_type, **await asyncio.to_thread(_credentials, to, scheme)}
         client = HttpClient(to.origin, to.tls, timeout_s=to.timeout_s, bytes_max=ANSWER_BYTES_MAX)
         try:
             answer = await client.exchange(Asked(method="POST", target=to.target, headers=headers, body=payload))
@@ -125,9 +126,10 @@ class NetworkPlaces:
             raise RefusedError(reason)
         raise UnavailableError(reason)
 
-    def _refuse_elsewhere(self, path: str) -> None:
+    def _refuse_elsewhere(self, *paths: str) -> None:
         try:
-            refuse_elsewhere(path, self._credentials, "visitors.configData.push")
+            for path in paths:
+                refuse_elsewhere(path, self._credentials, "visitors.configData.push")
         except InvalidError as error:
             raise UnavailableError(str(error)) from error
 
@@ -156,25 +158,13 @@ def _said(body: bytes) -> str:
 
 
 def _credentials(to: HttpPush, scheme: str) -> dict[str, str]:
+    """Raises `UnavailableError`. Reads files, and blocks."""
     if to.token_file:
-        return {"Authorization": f"{scheme} {_read(to.token_file)}"}
+        return {"Authorization": f"{scheme} {read_secret(to.token_file)}"}
     if to.username:
-        pair = f"{to.username}:{_read(to.password_file)}"
+        pair = f"{to.username}:{read_secret(to.password_file)}"
         return {"Authorization": "Basic " + base64.b64encode(pair.encode()).decode()}
     return {}
-
-
-def _read(path: str) -> str:
-    """Raises `UnavailableError`: the file may come, or be mended."""
-    try:
-        text = Path(path).read_text(encoding="utf-8").strip()
-    except OSError as error:
-        raise UnavailableError(f"{path} can't be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise UnavailableError(f"{path} is not UTF-8 text") from error
-    if not text or not text.isprintable():
-        raise UnavailableError(f"{path} is empty, or more than a line")
-    return text
 
 
 def _over_the_network(broker: Broker, client_id: str, hooks: Hooks) -> Connection:

@@ -34,13 +34,13 @@ def driver_factories(
 ) -> Mapping[str, DriverFactory]:
     """By protocol, for `Keeper`, with those that installed packages add. `node` names this gateway to MQTT brokers;
     `broker` is its own (None: there is none), `brokers` connects to them (None: over the network), `notes` outlive
-    the agent, `credentials` has the files with passwords that devices may name (None: anywhere)."""
+    the agent, `credentials` has the files with secrets and certificates that devices may name (None: anywhere)."""
     own: Mapping[str, DriverFactory] = {
-        "modbus": lambda: ModbusDriver(clock=clock, ids=ids, notes=notes),
+        "modbus": lambda: ModbusDriver(clock=clock, ids=ids, notes=notes, credentials=credentials),
         "mqtt": lambda: MqttDriver(
             clock=clock, client_id=f"skerry-{node}", connect=brokers, gateways=broker, credentials=credentials
         ),
-        "http": lambda: http_driver(clock=clock, ids=ids),
+        "http": lambda: http_driver(clock=clock, ids=ids, credentials=credentials),
         "snmp": lambda: snmp_driver(clock=clock, ids=ids),
         "virtual": lambda: VirtualDriver(clock=clock),
     }

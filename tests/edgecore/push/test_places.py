@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -62,6 +63,11 @@ def http(port: int, **ours: str) -> PushTarget:
     return target({"http": given}, {**ours})
 
 
+def secured(*names: str, path: Path) -> PushTarget:
+    """Over TLS with these files."""
+    return target({"http": {"hostName": "https://127.0.0.1", "port": 1}}, {"tls": dict.fromkeys(names, str(path))})
+
+
 @pytest.mark.system
 async def test_credentials_come_from_files_and_answers_are_told_apart(tmp_path: Path) -> None:
     places, secret = NetworkPlaces("eu-1"), tmp_path / "secret"
@@ -104,9 +110,19 @@ async def test_no_file_but_those_for_devices_is_sent_to_anybody(tmp_path: Path) 
             http(1, tokenFile=str(path)),
             http(1, username="ann", passwordFile=str(path)),
             target({"mqtt": {"address": "b:1", "topic": "t"}}, {"username": "ann", "passwordFile": str(path)}),
+            secured("caFile", path=path),
+            secured("certFile", "keyFile", path=path),
         ):
             with pytest.raises(UnavailableError, match=f"is not in {given}"):
                 await places.push(pushed, b"a=1")
+
+
+async def test_a_pipe_and_a_file_without_an_end_stop_nobody(tmp_path: Path) -> None:
+    os.mkfifo(pipe := tmp_path / "pipe")
+    for path in (pipe, Path("/dev/zero")):
+        for pushed in (http(1, tokenFile=str(path)), secured("caFile", path=path)):
+            with pytest.raises(UnavailableError, match=f"{path} can't be read: it is no file with content"):
+                await NetworkPlaces("eu-1").push(pushed, b"a=1")
 
 
 class Pretended:

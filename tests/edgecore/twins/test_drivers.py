@@ -69,6 +69,27 @@ async def test_no_file_but_those_for_devices_is_sent_to_a_broker_that_a_device_n
     assert not await driver.configure([named(given / "broker")])
 
 
+@pytest.mark.parametrize("protocol", ["mqtt", "http", "modbus"])
+async def test_no_certificate_but_those_for_devices_is_shown_to_anybody(protocol: str, tmp_path: Path) -> None:
+    given, key = tmp_path / "devices", Key("devices.devices.kubeedge.io", "default", "lamp")
+    driver = driver_factories(clock=SystemClock(), ids=SeededIds(1), node="eu-1", credentials=given)[protocol]()
+
+    def named(directory: Path) -> DeviceConfig:
+        files: JsonObject = {"certFile": str(directory / "node.crt"), "keyFile": str(directory / "node.key")}
+        at: dict[str, JsonObject] = {
+            "mqtt": {"host": "broker", "tls": files},
+            "http": {"url": "https://plc", "tls": files},
+            "modbus": {"ip": "plc", "slaveID": 1, "tls": files},
+        }
+        return DeviceConfig(device=key, protocol=protocol, protocol_config=at[protocol], properties=())
+
+    ((refused, reason),) = await driver.configure([named(tmp_path)])
+    assert refused == key and reason.startswith(
+        f"spec.protocol.configData.tls.certFile: {tmp_path}/node.crt is not in {given}"
+    )
+    assert not await driver.configure([named(given)])
+
+
 async def test_a_device_of_a_protocol_that_a_package_speaks_is_served(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
