@@ -89,4 +89,4 @@ async def test_a_broker_whose_authority_is_not_trusted_is_not_spoken_to(port: in
 
 async def test_a_file_that_is_not_there_is_named(port: int) -> None:
     said = await reason_with(port, {"caFile": "/nowhere/ca.pem"})
-    assert said == f"broker 127.0.0.1:{port}: [Errno 2] No such file or directory: '/nowhere/ca.pem'"
+    assert said == f"broker 127.0.0.1:{port}: /nowhere/ca.pem can't be read: No such file or directory"
