@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from typing import Final, Literal
 
 from skerry.frozen import Frozen
-from skerry.objects.device_desired import IF_MATCH, REMOVED, REVISION, SEEN, SERVERS_METADATA
+from skerry.objects.device_desired import IF_MATCH, REMOVED, REVISION, SEEN, SERVERS_METADATA, ms_of
 from skerry.objects.device_owner import OWNER
 from skerry.objects.holds import HOLD_BY, HOLD_SINCE
 from skerry.objects.json import Json, JsonObject, clone, map_at, maps_at, str_at, str_map_at
@@ -104,6 +104,9 @@ def _merged(current: JsonObject, wanted: JsonObject, last: JsonObject) -> JsonOb
 def _desired(current: JsonObject, wanted: JsonObject, last: JsonObject) -> JsonObject:
     """Another value comes with its own terms, and without those of the one before."""
     merged = _merged(current, wanted, last)
+    there, asked = str_at(current, "metadata", "expires"), str_at(merged, "metadata", "expires")
+    if asked and ms_of(asked) is not None and ms_of(asked) == ms_of(there):
+        map_at(merged, "metadata")["expires"] = there  # the same time in the server's words
     if current.get("value") == wanted.get("value"):
         return merged
     given = map_at(wanted, "metadata")

@@ -452,6 +452,8 @@ def test_a_server_that_keeps_times_in_words_of_its_own_has_what_was_written(expi
     server.lost = ["after"]
     applied(server, plan_of(server, wanting("62", "a", expires=expires)))
     assert server.writes == ["PATCH a"]
+    (again,) = plan_of(server, wanting("62", "a", expires=expires))
+    assert (again.action, again.changes) == ("nothing", ())
 
 
 @pytest.mark.parametrize("local", [True, False])

@@ -21,7 +21,7 @@ from skerry.objects.device_desired import (
     with_tombstone_seen,
     with_twins,
 )
-from skerry.objects.json import JsonObject, clone, ensure_map, map_at, maps_at
+from skerry.objects.json import JsonObject, clone, ensure_map, map_at, maps_at, str_at
 from skerry.objects.meta import annotations_of
 from skerry.objects.twins import DeviceName, TwinDesired
 
@@ -176,6 +176,18 @@ def test_the_revision_of_what_is_wanted_changes_with_any_of_it_and_with_nothing_
     for obj in (changed(first, "t", "21"), changed(first, "t", None), changed(first, "fan", "1")):
         seen.add(desired_revision(write(first, obj)))
     assert len(seen) == 4
+
+
+def test_a_reason_stays_where_a_gateway_writes_as_only_the_cloud_keeps_it() -> None:
+    spec: JsonObject = {"properties": [{"name": "s", "desired": {"value": "50", "metadata": {"reason": "frost"}}}]}
+    held = stamp_desired(None, {"metadata": {"name": "a"}, "spec": spec}, now_ms=1000, origin="ann")
+    for value in ("61", "50"):
+        wanted = write_desired(
+            desired_of(held, "s"), value=value, side="edge", origin="l", now_ms=2000, synced=True, expires_ms=None
+        )
+        held = with_twins(held, {"s": wanted})
+        (entry,) = maps_at(held, "spec", "properties")
+        assert (str_at(entry, "desired", "value"), str_at(entry, "desired", "metadata", "reason")) == (value, "frost")
 
 
 def test_tombstones_are_bounded_and_what_a_hand_broke_is_none() -> None:
