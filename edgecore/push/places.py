@@ -152,8 +152,10 @@ def _unsubscribed(_topic: str, _reason: str) -> None:
 
 
 def _said(body: bytes) -> str:
-    """The beginning of what a server says in plain words."""
-    text = " ".join(body[:400].decode(errors="replace").split())
+    """The beginning of what a server says in plain words. It is read on terminals and in logs, so nothing in it may
+    command them."""
+    words = " ".join(body[:400].decode(errors="replace").split())
+    text = "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in words)
     return f": {text[:120]}" if text and not text.startswith("<") else ""
 
 

@@ -29,7 +29,7 @@ class Server(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers["Content-Length"]))
         Server.seen.append((self.path, dict(self.headers), body))
         self.send_response(Server.status)
-        said = b"" if Server.status == 204 else b"no such bucket"
+        said = b"" if Server.status == 204 else b"no such\n bucket\x1b[2J\x07"
         self.send_header("Content-Length", str(len(said)))
         self.end_headers()
         self.wfile.write(said)
@@ -87,7 +87,10 @@ async def test_credentials_come_from_files_and_answers_are_told_apart(tmp_path: 
         ]
         for status, error in ((422, RefusedError), (404, UnavailableError), (503, UnavailableError)):
             Server.status = status
-            with pytest.raises(error, match=f"it answers {status}: no such bucket"):
+            with pytest.raises(
+                error,
+                match=f"it answers {status}: no such bucket\N{REPLACEMENT CHARACTER}\\[2J\N{REPLACEMENT CHARACTER}$",
+            ):
                 await places.push(http(port), b"a=1")
         Server.status = 204
         secret.write_text("")
