@@ -27,6 +27,10 @@ AUTHORITIES_BYTES_MAX: Final = 1 << 20
 """A system's bundle of certificate authorities has a quarter of that."""
 
 
+class UnusableFileError(UnavailableError):
+    """A file that is named can't be read, or is not what it should be. It may come, or be mended."""
+
+
 def refuse_elsewhere(path: str, directory: Path | None, where: str) -> None:
     """Raises `InvalidError` for a file that is not below `directory`, by its name and with links followed. None: any
     file will do, as for tools that run as who asks. Files elsewhere are not looked at."""
@@ -52,7 +56,7 @@ def refuse_files_elsewhere(data: JsonObject, directory: Path | None, where: str)
 
 
 def read_file(path: str, *, bytes_max: int = SECRET_BYTES_MAX) -> bytes:
-    """Blocks as long as a file's own disk does. Raises `UnavailableError`: the file may come, or be mended."""
+    """Blocks as long as a file's own disk does. Raises `UnusableFileError`."""
     content = b""
     try:
         # A pipe's end is not waited for, and a device not opened at all: opening one may do something.
@@ -64,22 +68,22 @@ def read_file(path: str, *, bytes_max: int = SECRET_BYTES_MAX) -> bytes:
                 if stat.S_ISREG(kind):
                     content = opened.read(bytes_max + 1)
     except (OSError, ValueError) as error:
-        raise UnavailableError(f"{path} can't be read: {getattr(error, 'strerror', '') or error}") from error
+        raise UnusableFileError(f"{path} can't be read: {getattr(error, 'strerror', '') or error}") from error
     if not stat.S_ISREG(kind):
-        raise UnavailableError(f"{path} can't be read: it is no file with content")
+        raise UnusableFileError(f"{path} can't be read: it is no file with content")
     if len(content) > bytes_max:
-        raise UnavailableError(f"{path} can't be read: it has more than {bytes_max} bytes")
+        raise UnusableFileError(f"{path} can't be read: it has more than {bytes_max} bytes")
     return content
 
 
 def read_secret(path: str) -> str:
-    """A password or a token: one line, without blanks around it. Raises `UnavailableError`."""
+    """A password or a token: one line, without blanks around it. Raises `UnusableFileError`."""
     try:
         text = read_file(path).decode().strip()
     except UnicodeDecodeError as error:
-        raise UnavailableError(f"{path} is not UTF-8 text") from error
+        raise UnusableFileError(f"{path} is not UTF-8 text") from error
     if not text or not text.isprintable():
-        raise UnavailableError(f"{path} is empty, or more than a line")
+        raise UnusableFileError(f"{path} is empty, or more than a line")
     return text
 
 
@@ -90,7 +94,7 @@ def tls_context(
     *, ca_file: str = "", cert_file: str = "", key_file: str = "", ca_pem: str = "", chain_pem: str = ""
 ) -> ssl.SSLContext:
     """Of a client, by files and by what a Secret has; "" is none: without authorities the system's are trusted. Reads
-    files, and blocks. Raises `UnavailableError`."""
+    files, and blocks. Raises `UnusableFileError`."""
     import ssl
 
     authorities = [ca_pem.encode()] if ca_pem else []
@@ -105,14 +109,14 @@ def tls_context(
             context = ssl.create_default_context()
     except (OSError, ValueError) as error:  # `ssl`'s own are of the first
         named = ca_file or "ca.crt of the Secret"
-        raise UnavailableError(f"{named} has no certificates of authorities: {_reason(error)}") from error
+        raise UnusableFileError(f"{named} has no certificates of authorities: {_reason(error)}") from error
     if chain:
         named = ", ".join(filter(None, (cert_file, key_file))) or "tls.crt and tls.key of the Secret"
         try:
             with _as_file(chain) as path:
                 context.load_cert_chain(path, password="")  # else whoever sits at a terminal would be asked for one
         except (OSError, ValueError) as error:
-            raise UnavailableError(f"{named}: no certificate with its key: {_reason(error)}") from error
+            raise UnusableFileError(f"{named}: no certificate with its key: {_reason(error)}") from error
     return context
 
 

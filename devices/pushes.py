@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from typing import Final, Literal, TypeAlias
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from devices.fields import map_in, refuse_unknown, text_in
 from devices.http.config import Origin, Tls, origin_of, split, target_of
@@ -83,7 +83,7 @@ class PushTarget(Frozen):
 
     @property
     def place(self) -> str:
-        """The server: what goes to one from one device waits in one queue."""
+        """The server."""
         match self.to:
             case HttpPush():
                 return str(self.to.origin)
@@ -91,6 +91,17 @@ class PushTarget(Frozen):
                 return f"{'mqtts' if self.to.broker.tls else 'mqtt'}://{self.to.broker}"
             case InfluxPush() | OtelPush():
                 return str(self.to.http.origin)
+
+    @property
+    def server(self) -> tuple[Origin | Broker, Tls | None]:
+        """What is there or away as one: with other credentials or certificates it may be otherwise."""
+        match self.to:
+            case MqttPush():
+                return self.to.broker, None
+            case HttpPush():
+                return self.to.origin, self.to.tls
+            case InfluxPush() | OtelPush():
+                return self.to.http.origin, self.to.http.tls
 
 
 class Told(Frozen):
@@ -109,15 +120,36 @@ class Told(Frozen):
     seq: int
 
 
-def queue_name(namespace: str, device: str, target: PushTarget) -> str:
+class Way(Frozen):
+    """Of what waits in one queue: a device's property, how it is pushed, and to which server."""
+
+    namespace: str
+    device: str
+    prop: str
+    method: str
+    place: str
+
+
+def queue_name(namespace: str, device: str, prop: str, target: PushTarget) -> str:
     """In which its pushes wait."""
-    return f"{namespace}/{device} {target.method} {target.place}"
+    return f"{namespace}/{device} {quote(prop, safe='')} {target.method} {target.place}"
 
 
-def device_of(queue: str) -> tuple[str, str]:
-    """Namespace and name."""
-    namespace, _, name = queue.partition(" ")[0].partition("/")
-    return namespace, name
+def way_of(queue: str) -> Way:
+    """What a queue's name says."""
+    device, prop, method, place = queue.split(" ", 3)
+    namespace, _, name = device.partition("/")
+    return Way(namespace=namespace, device=name, prop=unquote(prop), method=method, place=place)
+
+
+def methods_asked(device: JsonObject) -> frozenset[tuple[str, str]]:
+    """Property and method of each `pushMethod` that is done here, whether or not it says enough to be done."""
+    return frozenset(
+        (name, method.rpartition(".")[2])
+        for name, instance in properties_in(device).items()
+        for method, _ in _methods(map_at(instance, "pushMethod"))
+        if method in _MAKING
+    )
 
 
 def push_targets(
@@ -157,7 +189,7 @@ def pushes_in(
     untold: list[str] = []
     for method, given in _methods(asked):
         name, at = method.rpartition(".")[2], f"{here}.{method}"
-        making = _MAKING.get(name)
+        making = _MAKING.get(method)
         if making is None:
             untold.append(f"{at}: not done by this gateway; a mapper may")
             continue
@@ -296,7 +328,7 @@ def _otel(given: JsonObject, ours: JsonObject, where: str) -> OtelPush:
 _MAKING: Final[Mapping[str, Callable[[JsonObject, JsonObject, str], Place]]] = {
     "http": _http,
     "mqtt": _mqtt,
-    "influxdb2": _influx,
+    "dbMethod.influxdb2": _influx,
     "otel": _otel,
 }
 
@@ -330,11 +362,9 @@ def says(target: PushTarget, told: Told) -> bool:
     return told.value is not None and told.quality in ("good", "uncertain")
 
 
-def encode_push(method: str, told: Told) -> bytes:
-    """As it waits. Of which device it is, its queue says."""
+def encode_push(told: Told) -> bytes:
+    """As it waits. Of which device and property it is, its queue says."""
     kept: JsonObject = {
-        "m": method,
-        "p": told.prop,
         "v": told.value,
         "t": told.type,
         "u": told.unit,
@@ -346,15 +376,14 @@ def encode_push(method: str, told: Told) -> bytes:
     return encode_object(kept)
 
 
-def decode_push(queue: str, body: bytes) -> tuple[str, Told]:
-    """Method, and reading."""
-    kept = decode_object(body)
-    namespace, device = device_of(queue)
+def decode_push(queue: str, body: bytes) -> Told:
+    """The reading."""
+    kept, way = decode_object(body), way_of(queue)
     value = kept.get("v")
-    told = Told(
-        namespace=namespace,
-        device=device,
-        prop=str_at(kept, "p"),
+    return Told(
+        namespace=way.namespace,
+        device=way.device,
+        prop=way.prop,
         value=value if isinstance(value, str) else None,
         type=str_at(kept, "t"),
         unit=str_at(kept, "u"),
@@ -363,7 +392,6 @@ def decode_push(queue: str, body: bytes) -> tuple[str, Told]:
         source_ms=int_at(kept, "ms"),
         seq=int_at(kept, "n"),
     )
-    return str_at(kept, "m"), told
 
 
 # --- payloads ---------------------------------------------------------------------------------------------

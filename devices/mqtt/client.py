@@ -23,7 +23,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
-from devices.credentials import read_secret, tls_context
+from devices.credentials import UnusableFileError, read_secret, tls_context
 from devices.mqtt.collected import Collected
 from devices.mqtt.config import Broker
 from devices.mqtt.port import Delivery, Hooks, Outgoing
@@ -127,8 +127,8 @@ class PahoConnection:
         broker, client = self._broker, self._client
         try:
             _identify(client, broker)
-        except UnavailableError as error:
-            raise UnavailableError(f"broker {broker}: {error}") from error
+        except UnusableFileError as error:
+            raise UnusableFileError(f"broker {broker}: {error}") from error
         if broker.presence is not None:
             client.will_set(broker.presence.topic, broker.presence.offline, qos=1, retain=True)
         if self._version == MQTTProtocolVersion.MQTTv5:
@@ -502,7 +502,7 @@ class _Listener:
 
 
 def _identify(client: paho.Client, broker: Broker) -> None:
-    """Raises `UnavailableError` for files that can't be read."""
+    """Raises `UnusableFileError`."""
     if broker.username:
         password = read_secret(broker.password_file) if broker.password_file else None
         client.username_pw_set(broker.username, password)

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Final, Protocol
 from zlib import crc32
 
-from devices.credentials import read_secret, refuse_elsewhere
+from devices.credentials import UnusableFileError, read_secret, refuse_elsewhere
 from devices.http.driver import Asked
 from devices.mqtt.config import Broker
 from devices.mqtt.port import Connect, Connection, Delivery, Hooks, Outgoing
 from devices.pushes import HttpPush, InfluxPush, MqttPush, OtelPush, PushTarget, content_type_of
-from edgecore.push.plan import NEVER_TAKEN
+from edgecore.push.plan import AWAY, NEVER_TAKEN
 from skerry.errors import InvalidError, SkerryError, UnavailableError
 
 ACKNOWLEDGE_S_MAX: Final = 10.0
@@ -31,11 +31,16 @@ class RefusedError(SkerryError):
     """The place will not take this push, whenever it comes."""
 
 
+class TurnedAwayError(SkerryError):
+    """The place is there, and does not take this push now: its path is not there, or its topic not allowed."""
+
+
 class Places(Protocol):
     """Where pushes go."""
 
     async def push(self, target: PushTarget, payload: bytes) -> None:
-        """Returns when the place has it. Raises `UnavailableError`, and `RefusedError`."""
+        """Returns when the place has it. Raises `UnavailableError` where it is away for all,
+        `TurnedAwayError`, and `RefusedError`."""
         ...
 
     async def keep(self, brokers: frozenset[Broker]) -> None:
@@ -68,15 +73,18 @@ class NetworkPlaces:
 
     async def push(self, target: PushTarget, payload: bytes) -> None:
         """See `Places`."""
-        match target.to:
-            case MqttPush():
-                await self._publish(target.to, payload)
-            case InfluxPush():
-                await self._post(target.to.http, content_type_of(target), payload, scheme="Token")
-            case OtelPush():
-                await self._post(target.to.http, content_type_of(target), payload, scheme="Bearer")
-            case HttpPush():
-                await self._post(target.to, content_type_of(target), payload, scheme="Bearer")
+        try:
+            match target.to:
+                case MqttPush():
+                    await self._publish(target.to, payload)
+                case InfluxPush():
+                    await self._post(target.to.http, content_type_of(target), payload, scheme="Token")
+                case OtelPush():
+                    await self._post(target.to.http, content_type_of(target), payload, scheme="Bearer")
+                case HttpPush():
+                    await self._post(target.to, content_type_of(target), payload, scheme="Bearer")
+        except (UnusableFileError, InvalidError) as error:  # the place may well be there, for others
+            raise TurnedAwayError(str(error)) from error
 
     async def _publish(self, to: MqttPush, payload: bytes) -> None:
         link = self._links.get(to.broker)
@@ -92,7 +100,12 @@ class NetworkPlaces:
         if link.reason:
             raise UnavailableError(f"no connection: {link.reason}")
         message = Outgoing(topic=to.topic, payload=payload, qos=to.qos, retain=to.retained)
-        await link.connection.publish(message, timeout_s=ACKNOWLEDGE_S_MAX)
+        try:
+            await link.connection.publish(message, timeout_s=ACKNOWLEDGE_S_MAX)
+        except UnavailableError as error:
+            if link.reason:
+                raise
+            raise TurnedAwayError(str(error)) from error  # the connection stands: others may be taken
 
     def _open(self, broker: Broker) -> _Link:
         def connected(_resumed: bool) -> None:
@@ -124,14 +137,13 @@ class NetworkPlaces:
         reason = f"it answers {answer.status}{_said(answer.body)}"
         if answer.status in NEVER_TAKEN:
             raise RefusedError(reason)
-        raise UnavailableError(reason)
+        if answer.status in AWAY:
+            raise UnavailableError(reason)
+        raise TurnedAwayError(reason)
 
     def _refuse_elsewhere(self, *paths: str) -> None:
-        try:
-            for path in paths:
-                refuse_elsewhere(path, self._credentials, "visitors.configData.push")
-        except InvalidError as error:
-            raise UnavailableError(str(error)) from error
+        for path in paths:
+            refuse_elsewhere(path, self._credentials, "visitors.configData.push")
 
     async def keep(self, brokers: frozenset[Broker]) -> None:
         """See `Places`."""
@@ -160,7 +172,7 @@ def _said(body: bytes) -> str:
 
 
 def _credentials(to: HttpPush, scheme: str) -> dict[str, str]:
-    """Raises `UnavailableError`. Reads files, and blocks."""
+    """Raises `UnusableFileError`. Reads files, and blocks."""
     if to.token_file:
         return {"Authorization": f"{scheme} {read_secret(to.token_file)}"}
     if to.username:

@@ -120,8 +120,8 @@ class Readings:
                 seq=seq,
             )
             if says(target, told):
-                queue = queue_name(device.namespace, device.name, target)
-                self._ledger.stage.pushes.append(NewPush(queue, encode_push(target.method, told)))
+                queue = queue_name(device.namespace, device.name, prop, target)
+                self._ledger.stage.pushes.append(NewPush(queue, encode_push(told)))
 
     def take_back(self, place: Place, config: PropertyConfig, reading: Reading) -> TwinState:
         """A value read back after a write is told at once, whatever the deadband."""

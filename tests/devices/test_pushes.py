@@ -134,8 +134,8 @@ def test_a_form_is_read_back_as_what_was_sent(prop: str, value: str) -> None:
 
 @given(st.builds(told, value=st.none() | st.text(max_size=20), prop=st.text(max_size=9), seq=st.integers(0, 2**60)))
 def test_what_waits_is_read_back(reading: Told) -> None:
-    queue = queue_name(reading.namespace, reading.device, target({"mqtt": MQTT}))
-    assert decode_push(queue, encode_push("mqtt", reading)) == ("mqtt", reading)
+    queue = queue_name(reading.namespace, reading.device, reading.prop, target({"mqtt": MQTT}))
+    assert decode_push(queue, encode_push(reading)) == reading
 
 
 def test_published_devices_say_what_is_pushed_and_what_is_left_to_mappers() -> None:

@@ -16,7 +16,7 @@ import pytest
 from devices.mqtt.config import Broker
 from devices.mqtt.port import Connection, Hooks, Outgoing
 from devices.pushes import PushTarget, pushes_in
-from edgecore.push.places import NetworkPlaces, RefusedError
+from edgecore.push.places import NetworkPlaces, RefusedError, TurnedAwayError
 from skerry.errors import UnavailableError
 from skerry.objects.json import JsonObject
 
@@ -85,7 +85,7 @@ async def test_credentials_come_from_files_and_answers_are_told_apart(tmp_path: 
             ("/x?y=1", "Bearer hush"),
             ("/api/v2/write?org=o&bucket=b&precision=ms", "Token hush"),
         ]
-        for status, error in ((422, RefusedError), (404, UnavailableError), (503, UnavailableError)):
+        for status, error in ((422, RefusedError), (404, TurnedAwayError), (503, UnavailableError)):
             Server.status = status
             with pytest.raises(
                 error,
@@ -94,9 +94,9 @@ async def test_credentials_come_from_files_and_answers_are_told_apart(tmp_path: 
                 await places.push(http(port), b"a=1")
         Server.status = 204
         secret.write_text("")
-        with pytest.raises(UnavailableError, match="is empty"):
+        with pytest.raises(TurnedAwayError, match="is empty"):
             await places.push(http(port, tokenFile=str(secret)), b"a=1")
-        with pytest.raises(UnavailableError, match="can't be read: No such file"):
+        with pytest.raises(TurnedAwayError, match="can't be read: No such file"):
             await places.push(http(port, tokenFile=str(tmp_path / "none")), b"a=1")
     with pytest.raises(UnavailableError, match="can't be reached"):
         await places.push(http(port), b"a=1")
@@ -116,15 +116,18 @@ async def test_no_file_but_those_for_devices_is_sent_to_anybody(tmp_path: Path) 
             secured("caFile", path=path),
             secured("certFile", "keyFile", path=path),
         ):
-            with pytest.raises(UnavailableError, match=f"is not in {given}"):
+            with pytest.raises(TurnedAwayError, match=f"is not in {given}"):
                 await places.push(pushed, b"a=1")
 
 
 async def test_a_pipe_and_a_file_without_an_end_stop_nobody(tmp_path: Path) -> None:
     os.mkfifo(pipe := tmp_path / "pipe")
     for path in (pipe, Path("/dev/zero")):
-        for pushed in (http(1, tokenFile=str(path)), secured("caFile", path=path)):
-            with pytest.raises(UnavailableError, match=f"{path} can't be read: it is no file with content"):
+        broker = target({"mqtt": {"address": "ssl://b", "topic": "t"}}, {"tls": {"caFile": str(path)}})
+        for pushed in (http(1, tokenFile=str(path)), secured("caFile", path=path), broker):
+            with pytest.raises(
+                (TurnedAwayError, UnavailableError), match=f"{path} can't be read: it is no file with content"
+            ):
                 await NetworkPlaces("eu-1").push(pushed, b"a=1")
 
 

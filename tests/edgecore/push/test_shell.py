@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from devices.mqtt.config import Broker
 from devices.pushes import PushTarget, Told, encode_push, push_targets, queue_name
 from edgecore.push import plan
-from edgecore.push.places import RefusedError
+from edgecore.push.places import RefusedError, TurnedAwayError
 from edgecore.push.plan import PushSettings
 from edgecore.push.shell import AT_ONCE, Pusher, PushParts
 from edgecore.store.failing import FailingEdgeStore
@@ -22,11 +22,13 @@ from skerry.objects.json import JsonObject, decode_object, encode_object, str_at
 from skerry.objects.meta import Key, Revision, Stamp
 from skerry.objects.reports import EVENT, EventReport
 
+MISTAKEN = "waits until the Device's pushMethod is mended"
 DEVICE = Key("devices.devices.kubeedge.io", "plant", "scale")
 
 
 class Memory:
-    """Places in memory. `fate` says what becomes of a push: "" it arrives, "away", "refused"."""
+    """Places in memory. `fate` says what becomes of a push: "" it arrives, "away", "refused", "turned away", or
+    "fault"."""
 
     def __init__(self) -> None:
         self.arrived: list[tuple[str, str]] = []
@@ -49,6 +51,10 @@ class Memory:
                 raise UnavailableError("no answer")
             case "refused":
                 raise RefusedError("it answers 422")
+            case "turned away":
+                raise TurnedAwayError("it answers 404")
+            case "fault":
+                raise ValueError("no such thing")
             case _:
                 self.arrived.append((target.place, text))
 
@@ -80,9 +86,8 @@ def pushes(obj: JsonObject, prop: str, *numbers: int) -> EdgeBatch:
     return EdgeBatch(
         pushes=tuple(
             NewPush(
-                queue_name("plant", "scale", target),
+                queue_name("plant", "scale", prop, target),
                 encode_push(
-                    "http",
                     Told(
                         namespace="plant", device="scale", prop=prop, value=str(number), type="INT", unit="",
                         quality="good", reason="", source_ms=0, seq=number,
@@ -100,14 +105,16 @@ def new_store(budget: int = 1 << 20) -> AsyncEdgeStore:
 
 
 @asynccontextmanager
-async def pushing(store: AsyncEdgeStore, places: Memory) -> AsyncGenerator[Pusher]:
+async def pushing(
+    store: AsyncEdgeStore, places: Memory, settings: PushSettings | None = None
+) -> AsyncGenerator[Pusher]:
     parts = PushParts(
         node="n",
         store=store,
         places=places,
         clock=SystemClock(),
         ids=SeededIds(1),
-        settings=PushSettings(retry_s_min=0.001, retry_s_max=0.01, store_again_s=0.01),
+        settings=settings or PushSettings(retry_s_min=0.001, retry_s_max=0.01, store_again_s=0.01),
     )
     pusher = Pusher(parts)
     running = asyncio.create_task(pusher.run())
@@ -138,7 +145,8 @@ async def test_pushes_arrive_in_order_and_leave_the_store() -> None:
         await store.apply(pushes(obj, "p2", 1))
         await until(lambda: len(places.arrived) == 62 and not store.push_queues())
     at_a = [text for place, text in places.arrived if place == "http://a"]
-    assert at_a == [*(f"p0={number}" for number in range(60)), "p1=60"], "of a device to a place, one order"
+    assert [text for text in at_a if text != "p1=60"] == [f"p0={number}" for number in range(60)]
+    assert "p1=60" in at_a
     assert ("http://b", "p2=1") in places.arrived
 
 
@@ -187,6 +195,64 @@ async def test_what_nobody_names_any_more_goes_and_what_goes_elsewhere_is_not_se
         await store.apply(held(device("http://b", "http://b"), 3))
         await until(lambda: not store.push_queues())
     assert places.arrived == [("http://a", "p1=5")]
+
+
+async def test_a_push_that_is_turned_away_steps_aside_for_the_others_at_its_place() -> None:
+    store, places, obj = new_store(), Memory(), device("http://a", "http://a", "http://a")
+    fates = {"p0=1": "turned away", "p1=1": "fault"}
+    places.fate = lambda _, text: fates.get(text, "")
+    await store.apply(held(obj))
+    for prop in ("p0", "p1", "p2"):
+        await store.apply(pushes(obj, prop, 1, 2))
+    async with pushing(store, places) as pusher:
+        await until(lambda: [text for _, text in places.arrived] == ["p2=1", "p2=2"])
+        await until(lambda: "; " in pusher.note_of(DEVICE))
+        assert pusher.note_of(DEVICE) == (
+            "pushes of p0 to http://a fail: it answers 404; "
+            "pushes of p1 to http://a fail: a fault in the agent, which its log has: ValueError"
+        )
+        fates.clear()
+        await until(lambda: len(places.arrived) == 6 and events(store) == ["PushFailed", "PushResumed"])
+        assert pusher.note_of(DEVICE) == ""
+
+
+async def test_a_place_that_is_away_is_tried_for_all_by_few() -> None:
+    store, places, obj = new_store(), Memory(), device(*["http://a"] * 40)
+    places.fate = lambda *_: "away"
+    await store.apply(held(obj))
+    for number in range(40):
+        await store.apply(pushes(obj, f"p{number}", number))
+    async with pushing(store, places, PushSettings(retry_s_min=60, retry_s_max=60)) as pusher:
+        await until(lambda: all(each.reason == "no answer" for each in pusher.sights()))
+        assert len(pusher.sights()) == 40 and places.tried <= AT_ONCE
+
+
+async def test_what_waits_stays_while_its_device_has_a_mistake_and_is_told_when_it_goes() -> None:
+    store, places, obj = new_store(), Memory(), device("http://a")
+    places.fate = lambda *_: "away"
+    await store.apply(held(obj))
+    await store.apply(pushes(obj, "p0", 1, 2, 3))
+    mistaken, without = device("http://a"), device("http://a")
+    mistaken["spec"] = {
+        "protocol": {"protocolName": "modbus"},
+        "properties": [{"name": "p0", "pushMethod": {"http": {"hostName": "htp://a"}}}],
+    }
+    without["spec"] = {"protocol": {"protocolName": "modbus"}, "properties": [{"name": "p0"}]}
+    async with pushing(store, places) as pusher:
+        await until(lambda: places.tried)
+        await store.apply(held(mistaken, 2))
+        await until(lambda: [each.reason for each in pusher.sights()] == [MISTAKEN])
+        tried = places.tried
+        places.fate = lambda *_: ""
+        await store.apply(pushes(obj, "p0", 4))
+        assert [each.queue.waiting for each in pusher.sights()] == [4] and places.tried <= tried + 1
+        await store.apply(held(obj, 3))
+        await until(lambda: not store.push_queues())
+        assert [text for _, text in places.arrived] == ["p0=1", "p0=2", "p0=3", "p0=4"]
+        places.fate = lambda *_: "away"
+        await store.apply(pushes(obj, "p0", 5))
+        await store.apply(held(without, 4))
+        await until(lambda: "PushDropped" in events(store) and not store.push_queues())
 
 
 async def test_what_was_dropped_for_want_of_room_is_told() -> None:

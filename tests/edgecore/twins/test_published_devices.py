@@ -129,10 +129,10 @@ async def test_what_a_gateway_does_not_push_is_said_and_the_rest_is_staged_with_
             "a mapper may"
         )
         (queue,) = store.push_queues()
-        assert (queue.queue, queue.waiting) == (f"default/{DEVICE.name} http http://h:1", 1)
+        assert (queue.queue, queue.waiting) == (f"default/{DEVICE.name} setpoint http http://h:1", 1)
         (waiting,) = store.pushes(queue.queue, limit=9)
-        method, told = decode_push(waiting.queue, waiting.body)
-        assert (method, told.device, told.prop, told.value) == ("http", DEVICE.name, "setpoint", "20.0")
+        told = decode_push(waiting.queue, waiting.body)
+        assert (told.device, told.prop, told.value) == (DEVICE.name, "setpoint", "20.0")
         (batch,) = [each for each in batches if each.pushes]
         assert any(row.prop == "setpoint" for row in batch.twins) and not batch.readings, "in one transaction"
         failing[0] = ""
