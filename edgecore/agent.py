@@ -121,6 +121,7 @@ async def serve(settings: EdgeSettings) -> None:
             home=_home(settings, membership.node),
             history=history_of(settings),
             places=NetworkPlaces(membership.node, credentials=settings.device_credentials),
+            credentials=settings.device_credentials,
         )
         agent = compose(ground)
         await _run(settings, membership, agent, certificate, store, guard)

@@ -117,6 +117,8 @@ class Ground(Frozen):
     """Listens on the broker for what is no Device yet; None: there is no broker."""
     places: Places | None = None
     """Where readings are pushed, as Devices' `pushMethod`s ask; None: nowhere."""
+    credentials: Path | None = None
+    """Where the files are that Devices may name; None: anywhere."""
     own_broker: Callable[[], Coroutine[Any, Any, None]] | None = None
     """Runs an MQTT broker in the agent; None: there is another, or none."""
     home: tuple[str, Open] | None = None
@@ -132,6 +134,8 @@ class Agent(Frozen):
     twins: Keeper
     commands: CommandRunner
     link: EdgeLink
+    credentials: Path | None = None
+    """Where the files are that Devices may name; None: anywhere."""
     own_broker: Callable[[], Coroutine[Any, Any, None]] | None
     """See `Ground`."""
     bus: EventBus | None
@@ -249,6 +253,7 @@ def _questions(ground: Ground, twins: Keeper, pusher: Pusher | None) -> DeviceQu
         pushes=pusher.sights if pusher is not None else tuple,
         trusted=lambda: time.trusted,
         room=partial(_room, ground.directory),
+        credentials=ground.credentials,
     )
     return DeviceQuestions(
         ground.store, twins, node=ground.node, clock=time, discovery=ground.discovery, beside=beside

@@ -174,6 +174,8 @@ class Routes:
                 {
                     "namespace": each.device.namespace,
                     "device": each.device.name,
+                    "property": each.prop,
+                    "method": each.method,
                     "place": each.place,
                     "waiting": each.queue.waiting,
                     "bytes": each.queue.size_bytes,

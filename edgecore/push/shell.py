@@ -82,6 +82,8 @@ class QueueSight(Frozen):
     """A queue as people see it."""
 
     device: Key
+    prop: str
+    method: str
     place: str
     queue: PushQueue
     reason: str
@@ -159,11 +161,14 @@ class Pusher:
         return [
             QueueSight(
                 device=_device_of(each.queue),
-                place=way_of(each.queue).place,
+                prop=way.prop,
+                method=way.method,
+                place=way.place,
                 queue=each,
                 reason=self._reason(each.queue) if each.waiting else "",
             )
             for each in self._parts.store.push_queues()
+            for way in [way_of(each.queue)]
         ]
 
     def _reason(self, queue: str) -> str:

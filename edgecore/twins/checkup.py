@@ -1,23 +1,27 @@
 """What a gateway knows of a device's health, all of it in one document: the evidence of `skerry device doctor`.
 
 Whoever asks judges; here nothing is. It is told from memory, and asks no device. Files that the device's
-configuration names are looked at, as the agent would open them. Keeps nothing.
+configuration names are looked at where the agent would open them, and nowhere else: who may write Devices is to learn
+nothing of the gateway's other files. Keeps nothing.
 """
 
 from __future__ import annotations
 
+import asyncio
 import os
 import stat
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final, Protocol
 
+from devices.credentials import refuse_elsewhere
 from devices.manifests import KnownDevice
 from devices.protocols import EXTERNAL, PROTOCOLS
 from devices.pushes import HttpPush, InfluxPush, MqttPush, OtelPush, PushTarget
 from edgecore.store.backlog import Now, backlog_of
 from edgecore.store.shell import AsyncEdgeStore
 from edgecore.twins.explained import PropertySight, explained
+from skerry.errors import InvalidError
 from skerry.frozen import Frozen
 from skerry.objects.json import Json, JsonObject, map_at
 from skerry.objects.meta import Key
@@ -26,6 +30,10 @@ from skerry.ports import Clock
 
 PORT: Final = "serialPort"
 _FILES: Final = (PORT, "caFile", "certFile", "keyFile", "passwordFile")
+NO_PORT: Final = "it is no serial port"
+LOOK_S_MAX: Final = 3.0
+FILES_MAX: Final = 200
+"""Of one device; a property may name five."""
 _BY_ID: Final = Path("/dev/serial/by-id")
 _LEFT_OUT: Final = ("kind", "apiVersion", "metadata", "node", "time", "device", "raw", "steps", "write")
 """Of an explanation: said once for all properties, or more than a check-up needs."""
@@ -46,6 +54,8 @@ class PushSight(Protocol):
     @property
     def device(self) -> Key: ...
     @property
+    def prop(self) -> str: ...
+    @property
     def place(self) -> str: ...
     @property
     def queue(self) -> Queue: ...
@@ -63,6 +73,8 @@ class Beside(Frozen):
     pushes: Callable[[], Sequence[PushSight]] = _nothing
     trusted: Callable[[], bool] = lambda: True
     """Whether the gateway's clock is known to be right."""
+    credentials: Path | None = None
+    """Where the files are that devices may name; None: anywhere."""
     room: Callable[[], tuple[int, int]] | None = None
     """Bytes free and in all, of the disk with the agent's data."""
 
@@ -81,8 +93,16 @@ class DeviceSight(Frozen):
     line: JsonObject | None
 
 
-def checkup(sight: DeviceSight, beside: Beside, store: AsyncEdgeStore, clock: Clock, *, node: str) -> JsonObject:
-    """`DeviceCheckup`: what is not known is left out."""
+def checkup(
+    sight: DeviceSight,
+    beside: Beside,
+    store: AsyncEdgeStore,
+    clock: Clock,
+    *,
+    node: str,
+    files: Sequence[JsonObject] = (),
+) -> JsonObject:
+    """`DeviceCheckup`: what is not known is left out. `files`: see `files_shown`."""
     now_ms = clock.wall_ms()
     out: JsonObject = {
         "kind": "DeviceCheckup",
@@ -92,9 +112,15 @@ def checkup(sight: DeviceSight, beside: Beside, store: AsyncEdgeStore, clock: Cl
         "time": micro_time_text(now_ms),
         "device": _device(sight),
         "properties": [_property(each, node=node, now_ms=now_ms) for each in sight.properties],
-        "files": [file_shown(field, path) for field, path in files_of(sight.known)],
+        "files": [*files],
         "pushes": [
-            {"place": each.place, "waiting": each.queue.waiting, "dropped": each.queue.dropped, "reason": each.reason}
+            {
+                "property": each.prop,
+                "place": each.place,
+                "waiting": each.queue.waiting,
+                "dropped": each.queue.dropped,
+                "reason": each.reason,
+            }
             for each in beside.pushes()
             if each.device == sight.device
         ],
@@ -180,16 +206,35 @@ def _pushed(prop: str, target: PushTarget) -> Iterator[tuple[str, str]]:
     yield from ((f"spec.properties[{prop}].visitors.configData.push", path) for path in named if path)
 
 
-def file_shown(field: str, path: str) -> JsonObject:
-    """What stands in the way of opening it, and for a serial port the name that stays the same."""
+async def files_shown(named: Sequence[tuple[str, str]], directory: Path | None) -> Sequence[JsonObject]:
+    """All of them, looked at in a thread: a disk that does not answer keeps nobody."""
+    try:
+        async with asyncio.timeout(LOOK_S_MAX):
+            return await asyncio.to_thread(lambda: [file_shown(*each, directory) for each in named[:FILES_MAX]])
+    except TimeoutError:
+        return [
+            {"field": field, "path": path, "problem": f"the gateway's disk did not answer within {LOOK_S_MAX:g} s"}
+            for field, path in named[:FILES_MAX]
+        ]
+
+
+def file_shown(field: str, path: str, directory: Path | None = None) -> JsonObject:
+    """What stands in the way of opening it, and for a serial port the name that stays the same. `directory` has the
+    files that devices may name; None: anywhere."""
     out: dict[str, Json] = {"field": field, "path": path}
     is_port = field.endswith(PORT)
     try:
+        if not is_port:
+            refuse_elsewhere(path, directory, field)
         mode = Path(path).stat().st_mode
-    except OSError as error:
-        return {**out, "problem": error.strerror or str(error)}
+    except InvalidError as error:
+        return {**out, "problem": str(error).removeprefix(f"{field}: ")}
+    except (OSError, ValueError) as error:
+        # Of files that are no ports nothing is told: not even whether they are there.
+        said = getattr(error, "strerror", "") or str(error)
+        return {**out, "problem": said if not is_port or path.startswith("/dev/") else NO_PORT}
     if is_port and not stat.S_ISCHR(mode):
-        return {**out, "problem": "it is no serial port"}
+        return {**out, "problem": NO_PORT}
     if not os.access(path, os.R_OK | (os.W_OK if is_port else 0)):
         out["problem"] = "the agent's user may not open it"
     if is_port and (steady := _steady(path)):

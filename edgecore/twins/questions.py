@@ -12,7 +12,7 @@ from typing import Protocol
 
 from devices.port import Reading, Rehearsal
 from edgecore.store.shell import AsyncEdgeStore
-from edgecore.twins.checkup import Beside, DeviceSight, checkup
+from edgecore.twins.checkup import Beside, DeviceSight, checkup, files_of, files_shown
 from edgecore.twins.explained import PropertySight, explained, reading_shown
 from edgecore.twins.keeper import Keeper
 from edgecore.twins.lines import line_shown
@@ -82,7 +82,7 @@ class DeviceQuestions:
             case OfLine():
                 return self._line(device)
             case Checkup():
-                return self._checkup(device)
+                return await self._checkup(device)
 
     def _device(self, question: OfDevice) -> Key:
         key = Key(DEVICES, question.namespace, question.device)
@@ -146,14 +146,16 @@ class DeviceQuestions:
 
     # --- checking up --------------------------------------------------------------------------------------
 
-    def _checkup(self, device: Key) -> JsonObject:
+    async def _checkup(self, device: Key) -> JsonObject:
+        known = self._keeper.known(device)
+        files = await files_shown(files_of(known), self._beside.credentials)
         summary = next((one for one in self._keeper.devices() if one.device == device), None)
         figures = self._keeper.line(device)
         now_ms = self._clock.wall_ms()
         sights = (self._keeper.sight(device, name) for name in self._keeper.properties(device))
         sight = DeviceSight(
             device=device,
-            known=self._keeper.known(device),
+            known=known,
             state=summary.state if summary else "offline",
             reason=summary.reason if summary else "not looked at yet",
             last_online_ms=summary.last_online_ms if summary else 0,
@@ -161,7 +163,7 @@ class DeviceQuestions:
             properties=[each for each in sights if each is not None],
             line=line_shown(figures, device, node=self._node, now_ms=now_ms) if figures is not None else None,
         )
-        return checkup(sight, self._beside, self._store, self._clock, node=self._node)
+        return checkup(sight, self._beside, self._store, self._clock, node=self._node, files=files)
 
     # --- reading ------------------------------------------------------------------------------------------
 

@@ -63,10 +63,12 @@ class Sample(Frozen):
 
     @property
     def pushes(self) -> dict[str, JsonObject]:
-        """By device and place."""
+        """By device, property, place and method."""
         found = maps_at(self.status, "pushes")
         return {
-            f"{str_at(each, 'namespace')}/{str_at(each, 'device')} to {str_at(each, 'place')}": each for each in found
+            f"{str_at(each, 'namespace')}/{str_at(each, 'device')} {str_at(each, 'property')} "
+            f"to {str_at(each, 'place')} ({str_at(each, 'method')})": each
+            for each in found
         }
 
     @property

@@ -540,6 +540,7 @@ def _pushes(told: JsonObject) -> Iterator[Finding]:
             yield Finding(
                 level="warning",
                 check="push",
+                prop=str_at(each, "property"),
                 says=f"to {str_at(each, 'place')}: {reason or 'readings were dropped'} ({counts})",
                 next="the place that pushMethod names; `skerry device queue status` on the gateway",
             )

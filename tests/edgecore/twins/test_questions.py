@@ -12,7 +12,7 @@ from devices.port import DeviceConfig
 from devices.pushes import push_targets
 from edgecore.push.shell import QueueSight
 from edgecore.store.port import PushQueue
-from edgecore.twins.checkup import Beside, file_shown, files_of
+from edgecore.twins.checkup import Beside, file_shown, files_of, files_shown
 from edgecore.twins.questions import DeviceQuestions
 from skerry.errors import BadRequestError, NotFoundError, UnavailableError
 from skerry.objects.device_questions import Checkup, Discover, Explain, OfLine, Read, question_of
@@ -204,8 +204,15 @@ async def test_a_check_up_tells_all_that_is_known_of_a_device_and_asks_nobody() 
         await gateway.until(lambda: gateway.ack() == "verified")
         queue = PushQueue(queue="q", waiting=3, size_bytes=9, dropped=1)
         pushes = [
-            QueueSight(device=DEVICE, place="http://h", queue=queue, reason="away"),
-            QueueSight(device=Key(DEVICE.resource, "default", "other"), place="http://o", queue=queue, reason=""),
+            QueueSight(device=DEVICE, prop="p", method="http", place="http://h", queue=queue, reason="away"),
+            QueueSight(
+                device=Key(DEVICE.resource, "default", "other"),
+                prop="p",
+                method="http",
+                place="http://o",
+                queue=queue,
+                reason="",
+            ),
         ]
         beside = Beside(pushes=lambda: pushes, trusted=lambda: False, room=lambda: (5, 9))
         questions = DeviceQuestions(gateway.store, gateway.keeper, node="eu-1", clock=gateway.clock, beside=beside)
@@ -214,7 +221,9 @@ async def test_a_check_up_tells_all_that_is_known_of_a_device_and_asks_nobody() 
         (setpoint,) = [each for each in maps_at(told, "properties") if each["property"] == "setpoint"]
         assert (dig(setpoint, "reading", "value"), dig(setpoint, "ack", "state")) == ("64.0", "verified")
         assert "steps" not in setpoint and "device" not in setpoint
-        assert told["pushes"] == [{"place": "http://h", "waiting": 3, "dropped": 1, "reason": "away"}]
+        assert told["pushes"] == [
+            {"property": "p", "place": "http://h", "waiting": 3, "dropped": 1, "reason": "away"}
+        ]
         assert dig(told, "gateway", "clockTrusted") is False
         assert dig(told, "gateway", "disk") == {"freeBytes": 5, "bytes": 9}
         assert int(str(dig(told, "gateway", "outbox", "reports"))) > 0 and "line" not in told
@@ -226,7 +235,7 @@ async def test_a_check_up_tells_all_that_is_known_of_a_device_and_asks_nobody() 
         assert question_of(asked.params()) == asked
 
 
-def test_the_files_that_a_configuration_names_are_looked_at(tmp_path: Path) -> None:
+async def test_the_files_that_a_configuration_names_are_looked_at(tmp_path: Path) -> None:
     there = tmp_path / "password"
     there.write_text("x")
     data: JsonObject = {
@@ -256,6 +265,17 @@ def test_the_files_that_a_configuration_names_are_looked_at(tmp_path: Path) -> N
         ("spec.protocol.configData.tls.caFile", str(tmp_path / "none")),
         ("spec.properties[p].visitors.configData.push", "/absent"),
     )
+    given = tmp_path / "devices"
+    problems = [each.get("problem", "") for each in await files_shown(files_of(known), given)]
+    assert problems == [
+        "it is no serial port",
+        *(
+            f"{path} is not in {given}: put it there, or name its directory by edgecore run --device-credentials"
+            for path in (there, tmp_path / "none", "/absent")
+        ),
+    ], "who may write Devices is to learn nothing of other files"
+    absent = file_shown("spec.protocol.configData.rtu.serialPort", str(tmp_path / "none"))
+    assert absent["problem"] == "it is no serial port"
     problems = [file_shown(field, path).get("problem") for field, path in files_of(known)]
     assert problems == ["it is no serial port", None, "No such file or directory", "No such file or directory"]
     assert files_of(None) == ()

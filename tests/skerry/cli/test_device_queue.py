@@ -27,11 +27,26 @@ def test_classes_are_in_order_of_weight_with_the_rate_at_which_they_grow_or_go()
 
 
 def test_what_waits_to_be_pushed_is_shown_with_the_reason() -> None:
-    push: JsonObject = {"namespace": "plant", "device": "scale", "place": "http://h", "bytes": 2048, "dropped": 7}
+    push: JsonObject = {
+        "namespace": "plant",
+        "device": "scale",
+        "property": "gross",
+        "method": "http",
+        "place": "http://h",
+    }
+    push |= {"bytes": 2048, "dropped": 7}
     first = Sample(at_s=1.0, status={"node": "eu-1", "pushes": [{**push, "waiting": 4}]})
     last = Sample(at_s=3.0, status={"node": "eu-1", "pushes": [{**push, "waiting": 10, "reason": "no answer"}]})
     (row,) = classes_listed(first, last).rows
-    assert row.cells == ("push of plant/scale to http://h", "10", "2.0 kB", "-", "+3.0/s", "7", "no answer")
+    assert row.cells == (
+        "push of plant/scale gross to http://h (http)",
+        "10",
+        "2.0 kB",
+        "-",
+        "+3.0/s",
+        "7",
+        "no answer",
+    )
     assert (row.obj["class"], row.obj["place"], row.obj["waiting"]) == ("push", "http://h", 10)
 
 

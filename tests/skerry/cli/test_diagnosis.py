@@ -137,7 +137,11 @@ CASES: list[tuple[dict[str, Any], tuple[str, str, str], int]] = [
         ("warning", "wanted", ""),
         1,
     ),
-    ({"told": told(pushes=[{"place": "http://h", "waiting": 5, "reason": "away"}])}, ("warning", "push", ""), 1),
+    (
+        {"told": told(pushes=[{"property": "p", "place": "http://h", "waiting": 5, "reason": "away"}])},
+        ("warning", "push", ""),
+        1,
+    ),
 ]
 
 
