@@ -2,7 +2,8 @@
 
 Pure. What a gateway can't do of it is told, and keeps nobody from being served: manifests that were written for
 KubeEdge's mappers name databases and detectors that are a mapper's own. What KubeEdge has no field for (credentials,
-TLS, another form) is `push` in the property's visitor. Source of the fields: KubeEdge's API types of v1beta1; of the
+TLS, another form) is `push` in the property's visitor, by method: a password is for one server, and is sent to no
+other. Source of the fields: KubeEdge's API types of v1beta1; of the
 payloads, its mapper framework.
 """
 
@@ -10,10 +11,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from ipaddress import ip_address
 from typing import Final, Literal, TypeAlias
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import SplitResult, quote, unquote, urlsplit
 
-from devices.fields import map_in, refuse_unknown, text_in
+from devices.fields import bool_in, map_in, refuse_unknown, text_in
 from devices.http.config import Origin, Tls, origin_of, split, target_of
 from devices.mqtt.config import Broker
 from skerry.errors import InvalidError
@@ -23,7 +25,16 @@ from skerry.objects.json import JsonObject, bool_at, decode_object, encode_objec
 
 PUSH: Final = "push"
 """Ours, in a visitor's `configData`."""
-FIELDS: Final = ("format", "username", "passwordFile", "tokenFile", "tls")
+_SECURED: Final = ("username", "passwordFile", "tls", "allowPlain")
+FIELDS: Final[Mapping[str, tuple[str, ...]]] = {
+    "http": ("format", "tokenFile", *_SECURED),
+    "mqtt": ("format", *_SECURED),
+    "influxdb2": ("tokenFile", *_SECURED),
+    "otel": ("tokenFile", *_SECURED),
+}
+"""By method."""
+QOS_MIN: Final = 1
+"""With 0 nobody says that a reading arrived, and it would be lost between here and the broker."""
 TIMEOUT_S_DEFAULT: Final = 10.0
 TIMEOUT_S_MAX: Final = 60.0
 _BROKERS: Final[Mapping[str, bool]] = {"tcp": False, "mqtt": False, "ssl": True, "tls": True, "mqtts": True}
@@ -179,10 +190,10 @@ def pushes_in(
 ) -> tuple[tuple[PushTarget, ...], tuple[str, ...]]:
     """The same of one property. `visitor` is the instance's over the model's; `type` "" is not known."""
     asked, here = map_at(instance, "pushMethod"), f"{where}.pushMethod"
+    ours_at = f"{where}.visitors.configData.{PUSH}"
     try:
         ours = map_in(visitor, PUSH, where=f"{where}.visitors.configData")
-        refuse_unknown(ours, FIELDS, f"{where}.visitors.configData.{PUSH}")
-        form = _format(ours, f"{where}.visitors.configData.{PUSH}")
+        refuse_unknown(ours, tuple(FIELDS), ours_at)
     except InvalidError as error:
         return (), (str(error),)
     found: list[PushTarget] = []
@@ -197,7 +208,10 @@ def pushes_in(
             untold.append(f"{at}: metrics are numbers, and this is a {type}")
             continue
         try:
-            found.append(PushTarget(method=name, to=making(given, ours, at), format=form))
+            its = map_in(ours, name, where=ours_at)
+            refuse_unknown(its, FIELDS[name], f"{ours_at}.{name}")
+            to = making(given, _Ours(said=its, at=f"{ours_at}.{name}"), at)
+            found.append(PushTarget(method=name, to=to, format=_format(its, f"{ours_at}.{name}")))
         except InvalidError as error:
             untold.append(str(error))
     return tuple(found), tuple(untold)
@@ -213,6 +227,13 @@ def _methods(asked: JsonObject) -> list[tuple[str, JsonObject]]:
     return out
 
 
+class _Ours(Frozen):
+    """What is said of one method beside KubeEdge's fields, and where."""
+
+    said: JsonObject
+    at: str
+
+
 def _format(ours: JsonObject, where: str) -> Format:
     match text_in(ours, "format", where=where, default="kubeedge"):
         case "kubeedge":
@@ -226,12 +247,36 @@ def _format(ours: JsonObject, where: str) -> Format:
 # --- places -----------------------------------------------------------------------------------------------
 
 
-def _http(given: JsonObject, ours: JsonObject, where: str) -> HttpPush:
+def _http(given: JsonObject, ours: _Ours, where: str) -> HttpPush:
     host, port, path = str_at(given, "hostName").rstrip("/"), int_at(given, "port"), str_at(given, "requestPath")
     if not host:
         raise InvalidError(f"{where}.hostName: required, such as http://10.0.0.5")
-    whole = f"{host if '://' in host else f'http://{host}'}{f':{port}' if port else ''}{_rooted(path)}"
-    return _to(whole, ours, where, timeout_s=_timeout_s(given))
+    if not 0 <= port <= 65535:
+        raise InvalidError(f"{where}.port: {port} is not one of 1 to 65535")
+    parts = _url(host if "://" in host else f"http://{host}", f"{where}.hostName", ours.at)
+    if parts.path:
+        raise InvalidError(f"{where}.hostName: a path is written as requestPath")
+    if port and parts.port not in (None, port):
+        raise InvalidError(f"{where}.port: {port}, and hostName says {parts.port}")
+    if "#" in path:
+        raise InvalidError(f"{where}.requestPath: a server is not told what comes after #")
+    whole = f"{parts.geturl()}{f':{port}' if port and parts.port is None else ''}"
+    split(f"{whole}{_rooted(path)}", f"{where}.requestPath")
+    return _to(f"{whole}{_rooted(path)}", ours, f"{where}.hostName", timeout_s=_timeout_s(given))
+
+
+def _url(url: str, where: str, ours_at: str) -> SplitResult:
+    """Of a server, without a query. Raises `InvalidError`."""
+    try:
+        parts = urlsplit(url)
+        has_user = parts.username is not None or parts.password is not None
+    except ValueError as error:
+        raise InvalidError(f"{where}: {url!r} is no URL: {error}") from error
+    if has_user:
+        raise InvalidError(f"{where}: credentials are {ours_at}.username and a file, .passwordFile")
+    if "?" in url or "#" in url:
+        raise InvalidError(f"{where}: has neither ? nor #")
+    return split(url, where)
 
 
 def _rooted(path: str) -> str:
@@ -246,16 +291,18 @@ def _timeout_s(given: JsonObject) -> float:
     return min(given_s, TIMEOUT_S_MAX) if given_s > 0 else TIMEOUT_S_DEFAULT
 
 
-def _to(url: str, ours: JsonObject, where: str, *, timeout_s: float) -> HttpPush:
+def _to(url: str, ours: _Ours, where: str, *, timeout_s: float) -> HttpPush:
     parts = split(url, where)
     origin = origin_of(parts)
-    username, password_file = _user(ours, where)
-    token_file = text_in(ours, "tokenFile", where=where, default="")
+    username, password_file = _user(ours)
+    token_file = _file(ours.said, "tokenFile", ours.at)
     if token_file and username:
-        raise InvalidError(f"{where}: push has both tokenFile and username: one of them")
-    tls = _tls(ours, where)
-    if "tls" in ours and origin.scheme != "https":
-        raise InvalidError(f"{where}.hostName: push.tls is for https://")
+        raise InvalidError(f"{ours.at}: has both tokenFile and username: one of them")
+    tls, secure = _tls(ours), origin.scheme == "https"
+    if "tls" in ours.said and not secure:
+        raise InvalidError(f"{where}: {ours.at}.tls is for https://")
+    if username or token_file:
+        _refuse_plain(ours, origin.host, secure=secure)
     return HttpPush(
         origin=origin,
         target=target_of(parts),
@@ -267,26 +314,29 @@ def _to(url: str, ours: JsonObject, where: str, *, timeout_s: float) -> HttpPush
     )
 
 
-def _mqtt(given: JsonObject, ours: JsonObject, where: str) -> MqttPush:
+def _mqtt(given: JsonObject, ours: _Ours, where: str) -> MqttPush:
     address, topic = str_at(given, "address"), str_at(given, "topic")
     try:
         parts = urlsplit(address if "://" in address else f"tcp://{address}")
         host, port = parts.hostname, parts.port
+        has_user = parts.username is not None or parts.password is not None
     except ValueError as error:
         raise InvalidError(f"{where}.address: {address!r} is no address: {error}") from error
-    if parts.scheme not in _BROKERS or not host or parts.path.strip("/"):
+    if has_user:
+        raise InvalidError(f"{where}.address: credentials are {ours.at}.username and a file, .passwordFile")
+    if parts.scheme not in _BROKERS or not host or parts.path.strip("/") or parts.query or parts.fragment:
         raise InvalidError(f"{where}.address: {address!r}: write tcp://HOST:PORT, or ssl://HOST:PORT")
-    if parts.username is not None or parts.password is not None:
-        raise InvalidError(f"{where}.address: credentials are push.username and a file, push.passwordFile")
     if not _TOPIC.fullmatch(topic):
         raise InvalidError(f"{where}.topic: required, without + and #")
     qos, secure = int_at(given, "qos"), _BROKERS[parts.scheme]
     if qos not in (0, 1, 2):
         raise InvalidError(f"{where}.qos: {qos} is not one of 0, 1, 2")
-    if "tls" in ours and not secure:
-        raise InvalidError(f"{where}.address: push.tls is for ssl://")
-    username, password_file = _user(ours, where)
-    tls = _tls(ours, where)
+    if "tls" in ours.said and not secure:
+        raise InvalidError(f"{where}.address: {ours.at}.tls is for ssl://")
+    username, password_file = _user(ours)
+    if username:
+        _refuse_plain(ours, host, secure=secure)
+    tls = _tls(ours)
     broker = Broker(
         host=host,
         port=port or (8883 if secure else 1883),
@@ -298,10 +348,10 @@ def _mqtt(given: JsonObject, ours: JsonObject, where: str) -> MqttPush:
         key_file=tls.key_file,
         session_expiry_s=1,
     )
-    return MqttPush(broker=broker, topic=topic, qos=qos, retained=bool_at(given, "retained"))
+    return MqttPush(broker=broker, topic=topic, qos=max(qos, QOS_MIN), retained=bool_at(given, "retained"))
 
 
-def _influx(given: JsonObject, ours: JsonObject, where: str) -> InfluxPush:
+def _influx(given: JsonObject, ours: _Ours, where: str) -> InfluxPush:
     client, data = map_at(given, "influxdb2ClientConfig"), map_at(given, "influxdb2DataConfig")
     url, org, bucket = (str_at(client, name) for name in ("url", "org", "bucket"))
     measurement, field = str_at(data, "measurement"), str_at(data, "fieldKey", default="value") or "value"
@@ -311,21 +361,22 @@ def _influx(given: JsonObject, ours: JsonObject, where: str) -> InfluxPush:
             raise InvalidError(f"{where}.{name}: required")
     if any(not _LINE.fullmatch(text) for text in (measurement, field, *tags, *tags.values())):
         raise InvalidError(f"{where}.influxdb2DataConfig: names and tags have no line breaks")
+    _url(url, f"{where}.influxdb2ClientConfig.url", ours.at)
     query = f"org={quote(org, safe='')}&bucket={quote(bucket, safe='')}&precision=ms"
     to = _to(f"{url.rstrip('/')}/api/v2/write?{query}", ours, f"{where}.influxdb2ClientConfig.url", timeout_s=10.0)
     return InfluxPush(http=to, measurement=measurement, tags=tuple(sorted(tags.items())), field=field)
 
 
-def _otel(given: JsonObject, ours: JsonObject, where: str) -> OtelPush:
+def _otel(given: JsonObject, ours: _Ours, where: str) -> OtelPush:
     url = str_at(given, "endpointURL")
     if not url:
         raise InvalidError(f"{where}.endpointURL: required, such as http://10.0.0.9:4318/v1/metrics")
-    parts = split(url, f"{where}.endpointURL")
+    parts = _url(url, f"{where}.endpointURL", ours.at)
     whole = url if parts.path.strip("/") else f"{url.rstrip('/')}/v1/metrics"
     return OtelPush(http=_to(whole, ours, f"{where}.endpointURL", timeout_s=TIMEOUT_S_DEFAULT))
 
 
-_MAKING: Final[Mapping[str, Callable[[JsonObject, JsonObject, str], Place]]] = {
+_MAKING: Final[Mapping[str, Callable[[JsonObject, _Ours, str], Place]]] = {
     "http": _http,
     "mqtt": _mqtt,
     "dbMethod.influxdb2": _influx,
@@ -333,20 +384,45 @@ _MAKING: Final[Mapping[str, Callable[[JsonObject, JsonObject, str], Place]]] = {
 }
 
 
-def _user(ours: JsonObject, where: str) -> tuple[str, str]:
-    username = text_in(ours, "username", where=where, default="")
-    password_file = text_in(ours, "passwordFile", where=where, default="")
+def _user(ours: _Ours) -> tuple[str, str]:
+    username = text_in(ours.said, "username", where=ours.at, default="")
+    password_file = _file(ours.said, "passwordFile", ours.at)
     if bool(username) != bool(password_file):
-        raise InvalidError(f"{where}: push.username and push.passwordFile belong together")
+        raise InvalidError(f"{ours.at}: username and passwordFile belong together")
     return username, password_file
 
 
-def _tls(ours: JsonObject, where: str) -> Tls:
-    given = map_in(ours, "tls", where=where)
-    refuse_unknown(given, ("caFile", "certFile", "keyFile"), f"{where}: push.tls")
-    ca, cert, key = (text_in(given, name, where=where, default="") for name in ("caFile", "certFile", "keyFile"))
+def _file(said: JsonObject, name: str, where: str) -> str:
+    path = text_in(said, name, where=where, default="")
+    if path and not path.startswith("/"):
+        raise InvalidError(f"{where}.{name}: {path!r} is no whole path, as /etc/skerry/devices/{path} is")
+    return path
+
+
+def _refuse_plain(ours: _Ours, host: str, *, secure: bool) -> None:
+    """Credentials are not sent for all to read, unless that is wanted."""
+    allowed = bool_in(ours.said, "allowPlain", where=ours.at, default=False)
+    if not secure and not allowed and not _is_loopback(host):
+        raise InvalidError(
+            f"{ours.at}: credentials would go to {host} without TLS: give it an address with https:// or ssl://, or "
+            "say allowPlain: true"
+        )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
+
+
+def _tls(ours: _Ours) -> Tls:
+    where = f"{ours.at}.tls"
+    given = map_in(ours.said, "tls", where=ours.at)
+    refuse_unknown(given, ("caFile", "certFile", "keyFile"), where)
+    ca, cert, key = (_file(given, name, where) for name in ("caFile", "certFile", "keyFile"))
     if bool(cert) != bool(key):
-        raise InvalidError(f"{where}: push.tls.certFile and keyFile belong together")
+        raise InvalidError(f"{where}: certFile and keyFile belong together")
     return Tls(ca_file=ca, cert_file=cert, key_file=key)
 
 

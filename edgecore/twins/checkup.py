@@ -203,7 +203,7 @@ def _pushed(prop: str, target: PushTarget) -> Iterator[tuple[str, str]]:
         case HttpPush() | InfluxPush() | OtelPush():
             to = target.to if isinstance(target.to, HttpPush) else target.to.http
             named = (to.password_file, to.token_file, to.tls.ca_file, to.tls.cert_file, to.tls.key_file)
-    yield from ((f"spec.properties[{prop}].visitors.configData.push", path) for path in named if path)
+    yield from ((f"spec.properties[{prop}].visitors.configData.push.{target.method}", path) for path in named if path)
 
 
 async def files_shown(named: Sequence[tuple[str, str]], directory: Path | None) -> Sequence[JsonObject]:

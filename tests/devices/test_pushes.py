@@ -31,6 +31,7 @@ from devices.pushes import (
 from skerry.objects.json import JsonObject, decode_object
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "kubeedge-devices" / "custom-protocol.yaml"
+AT = "p.visitors.configData.push"
 HTTP: JsonObject = {"hostName": "http://127.0.0.1", "port": 9090, "requestPath": "/weights", "timeout": 10}
 MQTT: JsonObject = {"address": "tcp://127.0.0.1:1883", "topic": "yard/tare", "qos": 1, "retained": True}
 INFLUX: JsonObject = {
@@ -48,7 +49,9 @@ def told(**changed: Any) -> Told:
 
 
 def target(asked: JsonObject, ours: JsonObject | None = None) -> PushTarget:
-    (found,), untold = pushes_in({"pushMethod": asked}, {"push": ours} if ours else {}, "p")
+    method = next(iter(asked))
+    named: JsonObject = {"influxdb2" if method == "dbMethod" else method: ours or {}}
+    (found,), untold = pushes_in({"pushMethod": asked}, {"push": named}, "p")
     assert untold == ()
     return found
 
@@ -156,26 +159,90 @@ def test_published_devices_say_what_is_pushed_and_what_is_left_to_mappers() -> N
     ("asked", "ours", "said"),
     [
         ({"http": {"port": 1}}, {}, "p.pushMethod.http.hostName: required"),
-        ({"http": {"hostName": "ftp://h"}}, {}, "p.pushMethod.http: must be a URL"),
-        ({"http": {"hostName": "http://a:b@h"}}, {}, "credentials belong"),
-        ({"http": {"hostName": "http://h", "port": 99999}}, {}, "is no URL"),
-        ({"http": HTTP}, {"tls": {}}, "push.tls is for https://"),
-        ({"http": HTTP}, {"username": "ann"}, "belong together"),
-        ({"http": HTTP}, {"format": "xml"}, "push.format: 'xml' is not one of kubeedge, json"),
-        ({"http": HTTP}, {"fromat": "json"}, "did you mean format"),
+        ({"http": {"hostName": "ftp://h"}}, {}, "p.pushMethod.http.hostName: must be a URL"),
+        ({"http": {"hostName": "http://a:b@h"}}, {}, f"http.hostName: credentials are {AT}.http.username"),
+        ({"http": {"hostName": "http://h", "port": 99999}}, {}, "http.port: 99999 is not one of"),
+        ({"http": {"hostName": "http://h", "port": -1}}, {}, "http.port: -1 is not one of"),
+        ({"http": {"hostName": "http://h:1", "port": 2}}, {}, "http.port: 2, and hostName says 1"),
+        ({"http": {"hostName": "http://h/x", "port": 80}}, {}, "http.hostName: a path is written as requestPath"),
+        ({"http": {"hostName": "http://h?x=1"}}, {}, "http.hostName: has neither ? nor #"),
+        ({"http": {"hostName": "http://h#f"}}, {}, "http.hostName: has neither ? nor #"),
+        ({"http": {"hostName": "http://[h"}}, {}, "http.hostName: 'http://[h' is no URL"),
+        ({"http": {"hostName": "http://h", "requestPath": "/a b"}}, {}, "http.requestPath: blanks"),
+        ({"http": {"hostName": "http://h", "requestPath": "/a#b"}}, {}, "http.requestPath: a server is not told"),
+        ({"http": HTTP}, {"http": {"tls": {}}}, f"{AT}.http.tls is for https://"),
+        ({"http": HTTP}, {"http": {"username": "ann"}}, f"{AT}.http: username and passwordFile belong together"),
+        ({"http": HTTP}, {"http": {"tokenFile": "token"}}, f"{AT}.http.tokenFile: 'token' is no whole path"),
+        (
+            {"http": HTTP},
+            {"http": {"tokenFile": "/t", "username": "a", "passwordFile": "/f"}},
+            "has both tokenFile and username",
+        ),
+        ({"http": HTTP}, {"http": {"format": "xml"}}, f"{AT}.http.format: 'xml' is not one of kubeedge, json"),
+        ({"http": HTTP}, {"http": {"fromat": "json"}}, "did you mean format"),
+        ({"http": HTTP}, {"format": "json"}, f"{AT}.format"),
+        ({"mqtt": MQTT}, {"mqtt": {"tokenFile": "/t"}}, f"{AT}.mqtt.tokenFile"),
+        ({"mqtt": {"address": "tcp://a:b@h", "topic": "t"}}, {}, f"credentials are {AT}.mqtt.username"),
         ({"mqtt": {"address": "ws://h", "topic": "t"}}, {}, "write tcp://HOST:PORT"),
         ({"mqtt": {"address": "h:1883", "topic": "a/#"}}, {}, "mqtt.topic: required, without + and #"),
         ({"mqtt": {"address": "h:1883", "topic": "a", "qos": 3}}, {}, "mqtt.qos: 3 is not one of"),
         ({"mqtt": {"address": "tcp://[h", "topic": "a"}}, {}, "is no address"),
         ({"dbMethod": {"influxdb2": {}}}, {}, "influxdb2ClientConfig.bucket: required"),
+        ({"dbMethod": {"http": HTTP}}, {}, "dbMethod.http: not done by this gateway"),
         ({"otel": {}}, {}, "otel.endpointURL: required"),
         ({"otel": {"endpointURL": "h:4318"}}, {}, "otel.endpointURL: must be a URL"),
+        ({"otel": {"endpointURL": "http://a:b@h"}}, {}, f"otel.endpointURL: credentials are {AT}.otel.username"),
         ({"anomalyDetection": {"method": "x"}}, {}, "anomalyDetection: not done by this gateway"),
     ],
 )
 def test_what_can_t_be_pushed_to_is_said_with_its_field(asked: JsonObject, ours: JsonObject, said: str) -> None:
     found, (why,) = pushes_in({"pushMethod": asked}, {"push": ours} if ours else {}, "p")
     assert found == () and said in why
+
+
+@pytest.mark.parametrize(
+    ("asked", "named"),
+    [
+        ({"http": {"hostName": "http://10.0.0.9"}}, "http"),
+        ({"mqtt": {"address": "10.0.0.8", "topic": "t"}}, "mqtt"),
+        ({"otel": {"endpointURL": "http://collector:4318"}}, "otel"),
+        (
+            {"dbMethod": {"influxdb2": INFLUX | {"influxdb2ClientConfig": {"url": "http://db", "bucket": "b"}}}},
+            "influxdb2",
+        ),
+    ],
+)
+def test_credentials_go_to_their_own_server_and_over_tls_unless_that_is_not_wanted(
+    asked: JsonObject, named: str
+) -> None:
+    user: JsonObject = {"username": "ann", "passwordFile": "/f"}
+    _, (why,) = pushes_in({"pushMethod": asked}, {"push": {named: user}}, "p")
+    assert why.startswith(f"{AT}.{named}: credentials would go to ") and "say allowPlain: true" in why
+    (_,), none = pushes_in({"pushMethod": asked}, {"push": {named: {**user, "allowPlain": True}}}, "p")
+    assert none == ()
+    both: JsonObject = {"http": {"hostName": "http://10.0.0.9"}, "mqtt": {"address": "tcp://localhost", "topic": "t"}}
+    (http, mqtt), _ = pushes_in({"pushMethod": both}, {"push": {"mqtt": user}}, "p")
+    assert isinstance(http.to, HttpPush) and isinstance(mqtt.to, MqttPush)
+    assert (http.to.username, http.to.password_file, mqtt.to.broker.username) == ("", "", "ann")
+
+
+def test_the_how_to_s_device_pushes_and_keeps_the_broker_s_password_to_the_broker() -> None:
+    page = (
+        (EXAMPLE.parents[2] / "docs" / "howto" / "send-readings-on.md")
+        .read_text()
+        .partition("## From the gateway")[2]
+    )
+    spec = yaml.safe_load(page.partition("```yaml")[2].partition("```")[0])
+    found, untold = push_targets({"spec": spec}, None)
+    http, mqtt = found["temperature"]
+    assert untold == () and isinstance(http.to, HttpPush) and isinstance(mqtt.to, MqttPush)
+    assert (http.to.password_file, mqtt.to.broker.tls, http.format) == ("", True, "json")
+
+
+def test_a_broker_always_says_that_a_reading_arrived() -> None:
+    for qos, sent in ((0, 1), (1, 1), (2, 2)):
+        mqtt = target({"mqtt": {**MQTT, "qos": qos}})
+        assert isinstance(mqtt.to, MqttPush) and mqtt.to.qos == sent
 
 
 def test_what_kubeedge_leaves_open_has_a_default_and_credentials_come_from_files() -> None:

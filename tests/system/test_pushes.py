@@ -117,7 +117,7 @@ def pushing(mqtt: int, http: int, influx: int) -> tuple[JsonObject, JsonObject]:
     model, device = boiler([*range(1, 1000)])
     setpoint, level = maps_at(device, "spec", "properties")
     visitors: Any = level["visitors"]
-    visitors["configData"]["push"] = {"format": "json"}
+    visitors["configData"]["push"] = {"mqtt": {"format": "json"}}
     level["pushMethod"] = {
         "mqtt": {"address": f"tcp://127.0.0.1:{mqtt}", "topic": "plant/level", "qos": 1, "retained": False}
     }

@@ -53,7 +53,9 @@ def serving() -> Generator[int]:
 
 
 def target(asked: JsonObject, ours: JsonObject) -> PushTarget:
-    (found,), untold = pushes_in({"pushMethod": asked}, {"push": ours}, "p")
+    method = next(iter(asked))
+    named: JsonObject = {"influxdb2" if method == "dbMethod" else method: ours}
+    (found,), untold = pushes_in({"pushMethod": asked}, {"push": named}, "p")
     assert untold == ()
     return found
 
@@ -112,7 +114,7 @@ async def test_no_file_but_those_for_devices_is_sent_to_anybody(tmp_path: Path) 
         for pushed in (
             http(1, tokenFile=str(path)),
             http(1, username="ann", passwordFile=str(path)),
-            target({"mqtt": {"address": "b:1", "topic": "t"}}, {"username": "ann", "passwordFile": str(path)}),
+            target({"mqtt": {"address": "ssl://b:1", "topic": "t"}}, {"username": "ann", "passwordFile": str(path)}),
             secured("caFile", path=path),
             secured("certFile", "keyFile", path=path),
         ):

@@ -112,7 +112,7 @@ async def test_what_a_gateway_does_not_push_is_said_and_the_rest_is_staged_with_
         pushes=lambda _: failing[0],
     )
     running = asyncio.create_task(keeper.run())
-    obj = device({"initial": 20, "push": {"format": "kubeedge"}})
+    obj = device({"initial": 20, "push": {"http": {"format": "kubeedge"}}})
     prop = maps_at(obj, "spec", "properties")[0]
     prop["reportToCloud"] = False
     prop["pushMethod"] = {"http": {"hostName": "h", "port": 1, "requestPath": "/x"}, "dbMethod": {"redis": {}}}

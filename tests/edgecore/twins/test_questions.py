@@ -250,8 +250,8 @@ async def test_the_files_that_a_configuration_names_are_looked_at(tmp_path: Path
                 "properties": [
                     {
                         "name": "p",
-                        "pushMethod": {"http": {"hostName": "http://h"}},
-                        "visitors": {"configData": {"push": {"tokenFile": "/absent"}}},
+                        "pushMethod": {"http": {"hostName": "https://h"}},
+                        "visitors": {"configData": {"push": {"http": {"tokenFile": "/absent"}}}},
                     }
                 ]
             }
@@ -263,7 +263,7 @@ async def test_the_files_that_a_configuration_names_are_looked_at(tmp_path: Path
         ("spec.protocol.configData.rtu.serialPort", str(there)),
         ("spec.protocol.configData.passwordFile", str(there)),
         ("spec.protocol.configData.tls.caFile", str(tmp_path / "none")),
-        ("spec.properties[p].visitors.configData.push", "/absent"),
+        ("spec.properties[p].visitors.configData.push.http", "/absent"),
     )
     given = tmp_path / "devices"
     problems = [each.get("problem", "") for each in await files_shown(files_of(known), given)]
