@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from ipaddress import ip_address
+from math import isfinite
 from typing import Final, Literal, TypeAlias
 from urllib.parse import SplitResult, quote, unquote, urlsplit
 
@@ -22,6 +23,7 @@ from skerry.errors import InvalidError
 from skerry.frozen import Frozen
 from skerry.objects.device_models import properties_in
 from skerry.objects.json import JsonObject, bool_at, decode_object, encode_object, int_at, map_at, str_at
+from skerry.objects.line_protocol import point, quoted
 
 PUSH: Final = "push"
 """Ours, in a visitor's `configData`."""
@@ -43,6 +45,8 @@ _PLAIN: Final = "!$'()*,-./:;<>?@[]^_`{|}~ "
 """What a form's field may hold as it is: KubeEdge sends values as they are, and so does Skerry where that is read
 back as the same."""
 _TEXTS: Final = ("STRING", "BYTES")
+_NUMBERS: Final = ("INT", "FLOAT", "DOUBLE")
+_INT64: Final = (-(1 << 63), (1 << 63) - 1)
 _TOPIC: Final = re.compile(r"[^\x00+#]{1,1000}")
 _LINE: Final = re.compile(r"[^\x00-\x1f]{1,200}")
 
@@ -362,7 +366,7 @@ def _influx(given: JsonObject, ours: _Ours, where: str) -> InfluxPush:
     if any(not _LINE.fullmatch(text) for text in (measurement, field, *tags, *tags.values())):
         raise InvalidError(f"{where}.influxdb2DataConfig: names and tags have no line breaks")
     _url(url, f"{where}.influxdb2ClientConfig.url", ours.at)
-    query = f"org={quote(org, safe='')}&bucket={quote(bucket, safe='')}&precision=ms"
+    query = f"org={quote(org, safe='')}&bucket={quote(bucket, safe='')}&precision=ns"
     to = _to(f"{url.rstrip('/')}/api/v2/write?{query}", ours, f"{where}.influxdb2ClientConfig.url", timeout_s=10.0)
     return InfluxPush(http=to, measurement=measurement, tags=tuple(sorted(tags.items())), field=field)
 
@@ -433,9 +437,31 @@ def says(target: PushTarget, told: Told) -> bool:
     """Whether this form has a word for the reading: KubeEdge's texts, lines and metrics know values alone."""
     if target.format == "json" and isinstance(target.to, HttpPush | MqttPush):
         return True
-    if isinstance(target.to, OtelPush) and told.type in _TEXTS:
+    if told.value is None or told.quality not in ("good", "uncertain"):
         return False
-    return told.value is not None and told.quality in ("good", "uncertain")
+    match target.to:
+        case InfluxPush():
+            return told.type not in _NUMBERS or _is_float(told.value, told.type)
+        case OtelPush():
+            return told.type not in _TEXTS and _is_measure(told.value, told.type)
+        case HttpPush() | MqttPush():
+            return True
+
+
+def _is_float(value: str, type: str) -> bool:
+    """Without becoming another number."""
+    try:
+        return int(float(value)) == int(value) if type == "INT" else isfinite(float(value))
+    except (ValueError, OverflowError):
+        return False
+
+
+def _is_measure(value: str, type: str) -> bool:
+    """What OTLP has a number for: whole ones of 64 bits, and floats."""
+    try:
+        return _INT64[0] <= int(value) <= _INT64[1] if type == "INT" else type == "BOOLEAN" or isfinite(float(value))
+    except (ValueError, OverflowError):
+        return False
 
 
 def encode_push(told: Told) -> bytes:
@@ -549,13 +575,5 @@ def _line(to: InfluxPush, told: Told) -> bytes:
         case "BOOLEAN":
             value = told.value.lower()
         case _:
-            escaped = told.value.replace("\\", "\\\\").replace('"', '\\"')
-            value = f'"{escaped}"'
-    tags = "".join(f",{_escaped(name)}={_escaped(text)}" for name, text in to.tags)
-    measurement = to.measurement.replace(",", "\\,").replace(" ", "\\ ")
-    return f"{measurement}{tags} {_escaped(to.field)}={value} {told.source_ms}".encode()
-
-
-def _escaped(text: str) -> str:
-    """A key or value of a tag, or the key of a field."""
-    return text.replace("\\", "\\\\").replace(",", "\\,").replace("=", "\\=").replace(" ", "\\ ")
+            value = quoted(told.value)
+    return point(to.measurement, dict(to.tags), {to.field: value}, at_ms=told.source_ms, number=told.seq).encode()

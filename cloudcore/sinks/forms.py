@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from cloudcore.sinks.rows import Row
+from skerry.objects.line_protocol import point, quoted
 from skerry.wire.fields import FIXED64, VARINT, delimited, tag, varint
 
 LITERAL_MAX: Final = 60_000
@@ -43,7 +44,7 @@ def signature(secret: bytes, at_s: int, body: bytes) -> str:
     return f"t={at_s},v1={digest}"
 
 
-# --- InfluxDB: https://docs.influxdata.com/influxdb/v2/reference/syntax/line-protocol/ ---
+# --- InfluxDB ---
 
 
 def influx_lines(rows: Sequence[Row], *, measurement: str) -> Formed:
@@ -60,7 +61,6 @@ def _line(row: Row, measurement: str) -> str:
     tags = {"namespace": row.namespace, "device": row.device, "property": row.prop, "node": row.node}
     if row.hole:
         tags["gap"] = row.gap
-    named = "".join(f",{name}={_tag(value)}" for name, value in tags.items() if value)
     fields: dict[str, str] = {}
     if row.hole:
         fields["dropped"] = f"{row.hole}i"
@@ -73,27 +73,12 @@ def _line(row: Row, measurement: str) -> str:
             elif number is not None:
                 fields["value"] = repr(number)
             else:
-                fields["text"] = _text(row.value)
-        fields["quality"] = _text(row.quality)
+                fields["text"] = quoted(row.value)
+        fields["quality"] = quoted(row.quality)
         fields["sequence"] = f"{row.seq}i"
         if row.estimated:
             fields["estimated"] = "true"
-    said = ",".join(f"{name}={value}" for name, value in fields.items())
-    return f"{_name(measurement)}{named} {said} {row.at_ms}{row.number % 1_000_000:06d}"
-
-
-def _name(text: str) -> str:
-    """Line ends have no form in a name, nor has a stroke at its end."""
-    clean = text.replace("\n", " ").replace("\r", " ").replace(",", "\\,").replace(" ", "\\ ")
-    return clean[:-1] + "_" if clean.endswith("\\") else clean
-
-
-def _tag(text: str) -> str:
-    return _name(text).replace("=", "\\=")
-
-
-def _text(text: str) -> str:
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    return point(measurement, tags, fields, at_ms=row.at_ms, number=row.number)
 
 
 # --- Prometheus: https://prometheus.io/docs/specs/prw/remote_write_spec/ (1.0) ---

@@ -76,11 +76,13 @@ def test_payloads_have_the_shapes_of_kubeedge_s_mappers() -> None:
 def test_influxdb_gets_a_line_and_json_says_all() -> None:
     influx = target({"dbMethod": {"influxdb2": INFLUX}})
     assert isinstance(influx.to, InfluxPush)
-    assert influx.to.http.target == "/api/v2/write?org=my%20yard&bucket=weights&precision=ms"
-    assert payload(influx, told()) == rb"gross,unit=kg\,\ wet value=12000.5 1767225600123"
-    assert payload(influx, told(type="BOOLEAN", value="true")) == rb"gross,unit=kg\,\ wet value=true 1767225600123"
+    assert influx.to.http.target == "/api/v2/write?org=my%20yard&bucket=weights&precision=ns"
+    assert payload(influx, told()) == rb"gross,unit=kg\,\ wet value=12000.5 1767225600123000007"
+    assert (
+        payload(influx, told(type="BOOLEAN", value="true")) == rb"gross,unit=kg\,\ wet value=true 1767225600123000007"
+    )
     assert payload(influx, told(type="STRING", value='a "b"')) == (
-        rb'gross,unit=kg\,\ wet value="a \"b\"" 1767225600123'
+        rb'gross,unit=kg\,\ wet value="a \"b\"" 1767225600123000007'
     )
     json = target({"http": HTTP}, {"format": "json"})
     body = payload(json, told(value=None, quality="bad", reason="silent"))
@@ -89,6 +91,36 @@ def test_influxdb_gets_a_line_and_json_says_all() -> None:
         "quality": "bad", "reason": "silent", "timestamp": 1_767_225_600_123, "sequence": 7,
     }  # fmt: skip
     assert content_type_of(json) == "application/json"
+
+
+def test_lines_have_strokes_as_they_are_and_times_of_their_own() -> None:
+    odd: JsonObject = {
+        **INFLUX,
+        "influxdb2DataConfig": {"measurement": "m\\", "tag": {"at": "C:\\temp"}, "fieldKey": "a=b"},
+    }
+    influx = target({"dbMethod": {"influxdb2": odd}})
+    first, second = (payload(influx, told(value="1", type="INT", seq=seq)) for seq in (8, 1_000_009))
+    assert first == rb"m_,at=C:\temp a\=b=1 1767225600123000008"
+    assert second == rb"m_,at=C:\temp a\=b=1 1767225600123000009"
+
+
+@pytest.mark.parametrize(
+    ("type", "value", "influx", "otel"),
+    [
+        ("INT", "9007199254740992", True, True),
+        ("INT", "9007199254740993", False, True),
+        ("INT", "9223372036854775808", True, False),
+        ("INT", "abc", False, False),
+        ("DOUBLE", "1e999", False, False),
+        ("FLOAT", "nan", False, False),
+        ("BOOLEAN", "true", True, True),
+        ("STRING", "nan", True, False),
+    ],
+)
+def test_what_would_become_another_value_is_not_pushed(type: str, value: str, influx: bool, otel: bool) -> None:
+    line = payload(target({"dbMethod": {"influxdb2": INFLUX}}), told(type=type, value=value))
+    metric = payload(target({"otel": {"endpointURL": "http://h"}}), told(type=type, value=value))
+    assert (line is not None, metric is not None) == (influx, otel)
 
 
 @pytest.mark.parametrize(

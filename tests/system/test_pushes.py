@@ -57,8 +57,8 @@ class Second(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
         place, query = urlsplit(self.path), parse_qs(urlsplit(self.path).query)
-        assert (place.path, query["bucket"], query["precision"]) == ("/api/v2/write", ["plant"], ["ms"])
-        there = f"http://127.0.0.1:{Second.behind}/write?db=plant&precision=ms"
+        assert (place.path, query["bucket"], query["precision"]) == ("/api/v2/write", ["plant"], ["ns"])
+        there = f"http://127.0.0.1:{Second.behind}/write?db=plant&precision=ns"
         try:
             with urllib.request.urlopen(there, data=body) as answer:
                 self.send_response(answer.status)

@@ -85,7 +85,7 @@ async def test_credentials_come_from_files_and_answers_are_told_apart(tmp_path: 
             ("/x?y=1", None),
             ("/x?y=1", "Basic YW5uOmh1c2g="),
             ("/x?y=1", "Bearer hush"),
-            ("/api/v2/write?org=o&bucket=b&precision=ms", "Token hush"),
+            ("/api/v2/write?org=o&bucket=b&precision=ns", "Token hush"),
         ]
         for status, error in ((422, RefusedError), (404, TurnedAwayError), (503, UnavailableError)):
             Server.status = status
