@@ -1,7 +1,8 @@
 """Pushes over the wire: one HTTP request each, or one message on a connection to a broker that is kept.
 
 Everything heavy (h11, TLS, paho) is imported with the first push that needs it. Passwords and tokens are read from
-their files for each connection. Keeps connections to brokers in memory, and nothing else.
+their files for each connection. Keeps a few connections to brokers in memory, for as long as they are used, and
+nothing else.
 """
 
 from __future__ import annotations
@@ -23,6 +24,10 @@ from skerry.errors import InvalidError, SkerryError, UnavailableError
 
 ACKNOWLEDGE_S_MAX: Final = 10.0
 CONNECT_S_MAX: Final = 10.0
+IDLE_S: Final = 60.0
+"""A connection to a broker that nothing was sent over for so long is ended: it has a thread."""
+LINKS_MAX: Final = 16
+"""Connections to brokers, however many Devices name."""
 ANSWER_BYTES_MAX: Final = 64 * 1024
 _OK: Final = range(200, 300)
 
@@ -59,13 +64,26 @@ class _Link:
     """It is connected, or why it is not."""
     reason: str = "the broker does not answer"
     """"" while it is connected."""
+    users: int = 0
+    """Pushes that wait for it."""
+    used_s: float = 0.0
+    """When one last did, by the loop's clock."""
 
 
 class NetworkPlaces:
     """Implements `Places` over the network."""
 
-    def __init__(self, node: str, connect: Connect | None = None, *, credentials: Path | None = None) -> None:
+    def __init__(
+        self,
+        node: str,
+        connect: Connect | None = None,
+        *,
+        credentials: Path | None = None,
+        idle_s: float = IDLE_S,
+    ) -> None:
         """`credentials`: where the files are that Devices may name; None: anywhere."""
+        self._idle_s = idle_s
+        self._sweeping: asyncio.Task[None] | None = None
         self._node = node
         self._credentials = credentials
         self._connect: Connect = connect or _over_the_network
@@ -87,11 +105,52 @@ class NetworkPlaces:
             raise TurnedAwayError(str(error)) from error
 
     async def _publish(self, to: MqttPush, payload: bytes) -> None:
-        link = self._links.get(to.broker)
+        link = await self._link(to.broker)
+        link.users += 1
+        try:
+            await self._publish_over(link, to, payload)
+        finally:
+            link.users -= 1
+            link.used_s = asyncio.get_running_loop().time()
+            self._sweep_later()
+
+    async def _link(self, broker: Broker) -> _Link:
+        """The one that there is, or another in the place of who was idle for longest."""
+        link = self._links.get(broker)
+        if link is not None:
+            return link
+        self._refuse_elsewhere(broker.password_file, broker.ca_file, broker.cert_file, broker.key_file)
+        if len(self._links) >= LINKS_MAX:
+            idle = [each for each, held in self._links.items() if not held.users]
+            if not idle:
+                raise UnavailableError(f"waits for one of {LINKS_MAX} connections to brokers")
+            await self._end(min(idle, key=lambda each: self._links[each].used_s))
+        link = self._links.get(broker)  # another push may have made it meanwhile
         if link is None:
-            broker = to.broker
-            self._refuse_elsewhere(broker.password_file, broker.ca_file, broker.cert_file, broker.key_file)
-            link = self._links[to.broker] = self._open(to.broker)
+            link = self._links[broker] = self._open(broker)
+        return link
+
+    def _sweep_later(self) -> None:
+        if self._sweeping is None:
+            self._sweeping = asyncio.create_task(self._sweep())
+
+    async def _sweep(self) -> None:
+        """End what is idle, until nothing is connected."""
+        try:
+            while self._links:
+                now_s = asyncio.get_running_loop().time()
+                for broker in [each for each, held in self._links.items() if not held.users]:
+                    held = self._links.get(broker)
+                    if held is not None and not held.users and held.used_s + self._idle_s <= now_s:
+                        await self._end(broker)
+                await asyncio.sleep(self._idle_s / 2)
+        finally:
+            self._sweeping = None
+
+    async def _end(self, broker: Broker) -> None:
+        await self._links.pop(broker).connection.stop()
+
+    async def _publish_over(self, link: _Link, to: MqttPush, payload: bytes) -> None:
         try:
             async with asyncio.timeout(CONNECT_S_MAX):
                 await link.known.wait()
@@ -148,10 +207,13 @@ class NetworkPlaces:
     async def keep(self, brokers: frozenset[Broker]) -> None:
         """See `Places`."""
         for broker in [each for each in self._links if each not in brokers]:
-            await self._links.pop(broker).connection.stop()
+            await self._end(broker)
 
     async def close(self) -> None:
         """See `Places`."""
+        if self._sweeping is not None:
+            self._sweeping.cancel()
+            await asyncio.gather(self._sweeping, return_exceptions=True)
         await self.keep(frozenset())
 
 

@@ -145,7 +145,9 @@ async def test_tls_with_certificates_of_both_sides(tmp_path: Path) -> None:
         with pytest.raises(LineDownError, match="certificate is not valid for 'else'"):
             await wire_to(TcpEndpoint(host="127.0.0.1", port=port, tls=other)).transact(READ)
         missing = TlsFiles(ca_file="/nowhere/ca.pem", cert_file="", key_file="", server_name="")
-        with pytest.raises(LineDownError, match=r"cannot read the TLS files /nowhere/ca\.pem: No such file"):
+        with pytest.raises(
+            LineDownError, match=r"cannot use the files for TLS: /nowhere/ca\.pem can.t be read: No such file"
+        ):
             await wire_to(TcpEndpoint(host="127.0.0.1", port=port, tls=missing)).transact(READ)
 
 

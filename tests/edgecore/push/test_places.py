@@ -16,7 +16,7 @@ import pytest
 from devices.mqtt.config import Broker
 from devices.mqtt.port import Connection, Hooks, Outgoing
 from devices.pushes import PushTarget, pushes_in
-from edgecore.push.places import NetworkPlaces, RefusedError, TurnedAwayError
+from edgecore.push.places import LINKS_MAX, NetworkPlaces, RefusedError, TurnedAwayError
 from skerry.errors import UnavailableError
 from skerry.objects.json import JsonObject
 
@@ -141,8 +141,11 @@ class Pretended:
         self.published: list[Outgoing] = []
         self.stopped = False
         self.version = 5
+        self.answers = False
 
-    def start(self) -> None: ...
+    def start(self) -> None:
+        if self.answers:
+            self.hooks.connected(False)
 
     async def stop(self) -> None:
         self.stopped = True
@@ -178,3 +181,43 @@ async def test_a_broker_is_connected_to_once_and_let_go_when_nothing_goes_there(
     assert len(made) == 1 and not connection.stopped
     await places.keep(frozenset())
     assert connection.stopped
+    await places.close()
+
+
+async def test_a_password_that_is_no_text_is_told_and_no_fault(tmp_path: Path) -> None:
+    (secret := tmp_path / "secret").write_bytes(b"h\xfcsh")
+    pushed = target(
+        {"mqtt": {"address": "127.0.0.1:1", "topic": "t"}}, {"username": "ann", "passwordFile": str(secret)}
+    )
+    with pytest.raises(TurnedAwayError, match=f"broker 127.0.0.1:1: {secret} is not UTF-8 text"):
+        await NetworkPlaces("eu-1").push(pushed, b"1")
+
+
+async def test_brokers_are_few_at_once_and_let_go_when_idle() -> None:
+    made: dict[str, Pretended] = {}
+
+    def connect(broker: Broker, client_id: str, hooks: Hooks) -> Connection:
+        made[broker.host] = Pretended(hooks)
+        made[broker.host].answers = broker.host != "slow"
+        return made[broker.host]  # pyright: ignore[reportReturnType]
+
+    def to(host: str) -> PushTarget:
+        return target({"mqtt": {"address": f"tcp://{host}", "topic": "t"}}, {})
+
+    places = NetworkPlaces("eu-1", connect, idle_s=0.02)
+    slow = asyncio.create_task(places.push(to("slow"), b"1"))
+    while not made:
+        await asyncio.sleep(0)
+    for number in range(LINKS_MAX + 9):
+        await places.push(to(f"b{number}"), b"1")
+        assert sum(not each.stopped for each in made.values()) <= LINKS_MAX
+    assert made["b0"].stopped and not made["slow"].stopped
+    made["slow"].hooks.connected(False)
+    await slow
+    async with asyncio.timeout(60):
+        while not all(each.stopped for each in made.values()):
+            await asyncio.sleep(0.005)
+    await places.push(to("b0"), b"1")
+    assert not made["b0"].stopped
+    await places.close()
+    assert made["b0"].stopped
