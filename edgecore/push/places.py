@@ -84,6 +84,8 @@ class NetworkPlaces:
         """`credentials`: where the files are that Devices may name; None: anywhere."""
         self._idle_s = idle_s
         self._sweeping: asyncio.Task[None] | None = None
+        self._ending = 0
+        """Connections that are on their way out, and still have a thread."""
         self._node = node
         self._credentials = credentials
         self._connect: Connect = connect or _over_the_network
@@ -120,13 +122,14 @@ class NetworkPlaces:
         if link is not None:
             return link
         self._refuse_elsewhere(broker.password_file, broker.ca_file, broker.cert_file, broker.key_file)
-        if len(self._links) >= LINKS_MAX:
+        if self._is_full():
             idle = [each for each, held in self._links.items() if not held.users]
-            if not idle:
-                raise UnavailableError(f"waits for one of {LINKS_MAX} connections to brokers")
-            await self._end(min(idle, key=lambda each: self._links[each].used_s))
+            if idle:
+                await self._end(min(idle, key=lambda each: self._links[each].used_s))
         link = self._links.get(broker)  # another push may have made it meanwhile
         if link is None:
+            if self._is_full():
+                raise UnavailableError(f"waits for one of {LINKS_MAX} connections to brokers")
             link = self._links[broker] = self._open(broker)
         return link
 
@@ -147,8 +150,16 @@ class NetworkPlaces:
         finally:
             self._sweeping = None
 
+    def _is_full(self) -> bool:
+        return len(self._links) + self._ending >= LINKS_MAX
+
     async def _end(self, broker: Broker) -> None:
-        await self._links.pop(broker).connection.stop()
+        link = self._links.pop(broker)
+        self._ending += 1
+        try:
+            await link.connection.stop()
+        finally:
+            self._ending -= 1
 
     async def _publish_over(self, link: _Link, to: MqttPush, payload: bytes) -> None:
         try:

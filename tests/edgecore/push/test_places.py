@@ -148,6 +148,7 @@ class Pretended:
             self.hooks.connected(False)
 
     async def stop(self) -> None:
+        await asyncio.sleep(0.001)  # a thread ends
         self.stopped = True
 
     async def publish(self, message: Outgoing, *, timeout_s: float) -> bool:
@@ -221,3 +222,24 @@ async def test_brokers_are_few_at_once_and_let_go_when_idle() -> None:
     assert not made["b0"].stopped
     await places.close()
     assert made["b0"].stopped
+
+
+async def test_many_brokers_that_are_wanted_together_are_no_more_at_once() -> None:
+    made: list[Pretended] = []
+    most = 0
+
+    def connect(broker: Broker, client_id: str, hooks: Hooks) -> Connection:
+        nonlocal most
+        made.append(Pretended(hooks))
+        made[-1].answers = True
+        most = max(most, sum(not each.stopped for each in made))
+        return made[-1]  # pyright: ignore[reportReturnType]
+
+    places = NetworkPlaces("eu-1", connect)
+    pushed = [target({"mqtt": {"address": f"tcp://b{number}", "topic": "t"}}, {}) for number in range(100)]
+    said = await asyncio.gather(*(places.push(each, b"1") for each in pushed), return_exceptions=True)
+    assert most == LINKS_MAX and {str(each) for each in said if each} <= {
+        "waits for one of 16 connections to brokers"
+    }
+    await places.close()
+    assert all(each.stopped for each in made)
