@@ -203,7 +203,8 @@ class Pusher:
         self._targets = targets_of(devices, models, self._parts.drivers)
         servers = {target.server for target in self._targets.values()}
         self._places = {server: state for server, state in self._places.items() if server in servers}
-        pairs = {(_device_of(queue), target.place) for queue, target in self._targets.items()}
+        waiting = {each.queue for each in store.push_queues()}
+        pairs = {(_device_of(queue), way_of(queue).place) for queue in waiting | self._targets.keys()}
         self._told &= pairs
         self._told_s = {pair: at_s for pair, at_s in self._told_s.items() if pair in pairs}
         asked = asked_of(devices, self._parts.drivers)

@@ -239,7 +239,7 @@ async def test_what_waits_stays_while_its_device_has_a_mistake_and_is_told_when_
     }
     without["spec"] = {"protocol": {"protocolName": "modbus"}, "properties": [{"name": "p0"}]}
     async with pushing(store, places) as pusher:
-        await until(lambda: places.tried)
+        await until(lambda: events(store) == ["PushFailed"])
         await store.apply(held(mistaken, 2))
         await until(lambda: [each.reason for each in pusher.sights()] == [MISTAKEN])
         tried = places.tried
@@ -249,6 +249,7 @@ async def test_what_waits_stays_while_its_device_has_a_mistake_and_is_told_when_
         await store.apply(held(obj, 3))
         await until(lambda: not store.push_queues())
         assert [text for _, text in places.arrived] == ["p0=1", "p0=2", "p0=3", "p0=4"]
+        await until(lambda: events(store) == ["PushFailed", "PushResumed"])
         places.fate = lambda *_: "away"
         await store.apply(pushes(obj, "p0", 5))
         await store.apply(held(without, 4))
