@@ -7,6 +7,7 @@ from typing import Final
 from cloudcore.registry.definition_parts import (
     GroupParts,
     boolean,
+    conditions,
     free,
     int64,
     obj,
@@ -18,7 +19,6 @@ from skerry.objects.json import JsonObject
 
 PREFIX: Final = "dev.skerry.v1."
 _PARTS: Final = GroupParts(prefix=PREFIX, group="skerry.dev", version="v1")
-_CONDITION: Final = "io.k8s.apimachinery.pkg.apis.meta.v1.Condition"
 
 
 def command_definitions() -> dict[str, JsonObject]:
@@ -107,13 +107,7 @@ def _status() -> JsonObject:
         reason=string("Why, in one word."),
         message=string("Why, for people."),
         result=free("What it brought, as its action says."),
-        conditions={
-            "type": "array",
-            "items": {"$ref": f"#/$defs/{_CONDITION}"},
-            "description": "Complete (it succeeded), Failed (any other end), Finished (any end).",
-            "x-kubernetes-list-type": "map",
-            "x-kubernetes-list-map-keys": ["type"],
-        },
+        conditions=conditions("Complete (it succeeded), Failed (any other end), Finished (any end)."),
         offeredTime=string("From when on the gateway may have been told of it."),
         deliveredTime=string("When the gateway had written it down."),
         startedTime=string("When it was begun."),

@@ -11,6 +11,7 @@ from skerry.frozen import Frozen
 from skerry.objects.json import Json, JsonObject, map_at
 
 _META: Final = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"
+_CONDITION: Final = "io.k8s.apimachinery.pkg.apis.meta.v1.Condition"
 
 
 class GroupParts(Frozen):
@@ -64,6 +65,17 @@ class GroupParts(Frozen):
             "description": description,
             "x-kubernetes-list-type": "atomic",
         }
+
+
+def conditions(description: str) -> JsonObject:
+    """Of a status, one of each type."""
+    return {
+        "type": "array",
+        "items": {"$ref": f"#/$defs/{_CONDITION}"},
+        "description": description,
+        "x-kubernetes-list-type": "map",
+        "x-kubernetes-list-map-keys": ["type"],
+    }
 
 
 def obj(description: str, /, *, required: tuple[str, ...] = (), **fields: JsonObject) -> JsonObject:

@@ -7,6 +7,7 @@ from typing import Final
 from cloudcore.registry.definition_parts import (
     GroupParts,
     boolean,
+    conditions,
     int32,
     int64,
     obj,
@@ -19,7 +20,6 @@ from skerry.objects.json import JsonObject, map_at
 
 PREFIX: Final = "dev.skerry.v1."
 _PARTS: Final = GroupParts(prefix=PREFIX, group="skerry.dev", version="v1")
-_CONDITION: Final = "io.k8s.apimachinery.pkg.apis.meta.v1.Condition"
 _TIME: Final = "io.k8s.apimachinery.pkg.apis.meta.v1.Time"
 _MICRO_TIME: Final = "io.k8s.apimachinery.pkg.apis.meta.v1.MicroTime"
 
@@ -128,13 +128,7 @@ def _status() -> dict[str, JsonObject]:
         PREFIX + "DeviceRuleStatus": obj(
             "What it came to on its gateway.",
             observedGeneration=int64("Of the spec that is carried out."),
-            conditions={
-                "type": "array",
-                "items": {"$ref": f"#/$defs/{_CONDITION}"},
-                "description": "Ready: it fits what it names, and is carried out.",
-                "x-kubernetes-list-type": "map",
-                "x-kubernetes-list-map-keys": ["type"],
-            },
+            conditions=conditions("Ready: it fits what it names, and is carried out."),
             active=boolean("It fired, and is not over."),
             firings=int64("How often it fired."),
             endings=int64("How often it was over."),

@@ -7,14 +7,22 @@ from __future__ import annotations
 
 from typing import Final
 
-from cloudcore.registry.definition_parts import GroupParts, boolean, int64, obj, string, strings, strings_list
+from cloudcore.registry.definition_parts import (
+    GroupParts,
+    boolean,
+    conditions,
+    int64,
+    obj,
+    string,
+    strings,
+    strings_list,
+)
 from skerry.objects.json import JsonObject
 from skerry.objects.rules import GROUP, TYPES
 
 PREFIX: Final = "io.kubeedge.rules.v1."
 _PARTS: Final = GroupParts(prefix=PREFIX, group=GROUP, version="v1")
 _OURS: Final = GroupParts(prefix="dev.skerry.v1.", group="skerry.dev", version="v1")
-_CONDITION: Final = "io.k8s.apimachinery.pkg.apis.meta.v1.Condition"
 
 
 def rule_definitions() -> dict[str, JsonObject]:
@@ -53,13 +61,7 @@ def _rule() -> dict[str, JsonObject]:
             successMessages=int64("Messages that their target has acknowledged."),
             failMessages=int64("Messages that did not reach their target, and are tried no more."),
             errors=strings_list("Why messages failed: the newest reasons, each with its time."),
-            conditions={
-                "type": "array",
-                "items": {"$ref": f"#/$defs/{_CONDITION}"},
-                "description": "Ready: both ends are there and fit; Delivering: its target takes messages.",
-                "x-kubernetes-list-type": "map",
-                "x-kubernetes-list-map-keys": ["type"],
-            },
+            conditions=conditions("Ready: both ends are there and fit; Delivering: its target takes messages."),
             waitingMessages=int64("Messages that wait for the target."),
             droppedMessages=int64("Messages that were given up and are not kept any more: the newest 1,000 are."),
         ),

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 from typing import Final
 
-from cloudcore.registry.definition_parts import GroupParts, boolean, int32, int64, obj, string, strings_list
+from cloudcore.registry.definition_parts import (
+    GroupParts,
+    boolean,
+    conditions,
+    int32,
+    int64,
+    obj,
+    string,
+    strings_list,
+)
 from skerry.objects.json import JsonObject, map_at
 
 PREFIX: Final = "dev.skerry.v1."
 _PARTS: Final = GroupParts(prefix=PREFIX, group="skerry.dev", version="v1")
-_CONDITION: Final = "io.k8s.apimachinery.pkg.apis.meta.v1.Condition"
 
 
 def sink_definitions() -> dict[str, JsonObject]:
@@ -97,11 +105,5 @@ def _status() -> JsonObject:
         trimmed=int64("Rows, of whatever device, that the history had given up before they were sent."),
         lastRefused=string("The row that was refused last, and why."),
         lastSentTime=string("When rows were taken last."),
-        conditions={
-            "type": "array",
-            "items": {"$ref": f"#/$defs/{_CONDITION}"},
-            "description": "Ready: whether it sends.",
-            "x-kubernetes-list-type": "map",
-            "x-kubernetes-list-map-keys": ["type"],
-        },
+        conditions=conditions("Ready: whether it sends."),
     )

@@ -22,11 +22,11 @@ import psycopg
 from psycopg import pq, sql
 from psycopg.conninfo import make_conninfo
 
-from cloudcore.registry.validation.sinks import is_here
 from cloudcore.sinks.http import authorities_of
 from cloudcore.sinks.port import RefusedRowsError, Secret, SlowError
 from cloudcore.sinks.rows import Row
 from skerry.errors import UnavailableError
+from skerry.objects.hosts import is_loopback
 from skerry.objects.json import JsonObject, bool_at, int_at, str_at
 
 TIMEOUT_S: Final = 30.0
@@ -149,7 +149,7 @@ class PostgresReceiver:
             "client_encoding": "utf8",
         }
         own = self._secret.get("ca.crt", "")
-        if not own and (bool_at(self._spec, "allowPlain") or is_here(host)):
+        if not own and (bool_at(self._spec, "allowPlain") or is_loopback(host)):
             yield parameters | {"sslmode": "prefer", "sslrootcert": _NONE}
             return
         secure: dict[str, str | int] = {"sslmode": "verify-full"}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from collections.abc import Iterator
 from typing import Final
@@ -10,6 +9,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from cloudcore.registry.validation.faults import forbidden, invalid, named, one_of, required, too_many, unsupported
 from skerry.errors import Cause
+from skerry.objects.hosts import is_address, is_loopback
 from skerry.objects.json import JsonObject, bool_at, int_at, map_at, str_at, strs_at
 from skerry.objects.names import subdomain_faults
 
@@ -79,7 +79,7 @@ def _database(where: str, body: JsonObject, spec: JsonObject) -> Iterator[Cause]
     host, name, table = (str_at(body, each) for each in ("host", "database", "table"))
     if not host:
         yield required(f"{where}.host", "where the database is")
-    elif not _is_address(host) and any(subdomain_faults(host.lower())):
+    elif not is_address(host) and any(subdomain_faults(host.lower())):
         yield invalid(f"{where}.host", host, "must be one name or address, without a port")
     if "port" in body and not 1 <= int_at(body, "port") <= 65_535:
         yield invalid(f"{where}.port", int_at(body, "port"), "must be between 1 and 65535, inclusive")
@@ -107,7 +107,7 @@ def _url(field: str, url: str, secure: str, plain: str, *, allow_plain: bool) ->
         yield invalid(field, url, f"must be {secure}://HOST...")
     elif parts.username or parts.password:
         yield invalid(field, f"{parts.scheme}://...@{host}", "credentials belong into the Secret of spec.secretRef")
-    elif parts.scheme == plain and not allow_plain and not is_here(host):
+    elif parts.scheme == plain and not allow_plain and not is_loopback(host):
         yield invalid(field, url, f"must be {secure}://, or spec.allowPlain says that it may go without TLS")
 
 
@@ -116,22 +116,6 @@ def _query_of(url: str) -> str:
         return urlsplit(url).query
     except ValueError:
         return ""
-
-
-def _is_address(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True
-
-
-def is_here(host: str) -> bool:
-    """Whether it is this machine."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _topic(field: str, topic: str) -> Iterator[Cause]:
