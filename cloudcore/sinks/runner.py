@@ -218,7 +218,6 @@ class SinkTask:
                         receiver = None
                     await asyncio.sleep(min(BACKOFF_S * 2 ** min(failures - 1, 10), BACKOFF_S_MAX))
                     continue
-                await self._count()
                 await self._tell(sending(self._sink))
                 if not moved:
                     await asyncio.sleep(LOOK_S)
@@ -236,17 +235,25 @@ class SinkTask:
         return secret_of(self._parts.cache.obj(stored))
 
     async def _count(self) -> None:
-        newest = await self._newest()
+        self._lag(await self._newest())
+
+    def _lag(self, newest: int) -> None:
         self._progress = replace(self._progress, behind=max(0, newest - self._progress.cursor))
 
     # --- sending ---
 
     async def _step(self, receiver: Receiver) -> bool:
         """The next rows; whether there were any."""
-        if self._held is not None:
-            return await self._try_held(receiver, self._held)
+        newest = await self._parts.store.newest_record()  # asked first: all up to it can be read, or was trimmed
+        try:
+            if self._held is not None:
+                return await self._try_held(receiver, self._held)
+            return await self._send_next(receiver, newest)
+        finally:
+            self._lag(newest)
+
+    async def _send_next(self, receiver: Receiver, newest: int) -> bool:
         store, cursor = self._parts.store, self._progress.cursor
-        newest = await store.newest_record()  # asked first: all up to it can be read, or was trimmed
         records = await store.tail(after=cursor, limit=self._size)
         if self._through is not None:
             records = [record for record in records if record.number <= self._through] or records
