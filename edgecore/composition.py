@@ -134,8 +134,6 @@ class Agent(Frozen):
     twins: Keeper
     commands: CommandRunner
     link: EdgeLink
-    credentials: Path | None = None
-    """Where the files are that Devices may name; None: anywhere."""
     own_broker: Callable[[], Coroutine[Any, Any, None]] | None
     """See `Ground`."""
     bus: EventBus | None

@@ -16,13 +16,13 @@ from edgecore.device_rules.records import ActionRecord, Firing
 from skerry.errors import CallerError, UnavailableError, UncertainError
 from skerry.frozen import Frozen, replace
 from skerry.objects.desired import Desired, Wish
+from skerry.objects.device_models import DEVICES
 from skerry.objects.device_rules import Action, CallAction, DeviceRule, PublishAction, SetAction
 from skerry.objects.json import str_at
 from skerry.objects.meta import Key
 from skerry.objects.rule_calls import ServiceRequest
 from skerry.objects.twins import AckState
 
-DEVICES: Final = "devices.devices.kubeedge.io"
 ANSWER_S_MAX: Final = 5.0
 """So long a device's answer is waited for before the next action begins; what comes later is the twin's to tell."""
 AGAIN_S: Final = (0.5, 30.0)

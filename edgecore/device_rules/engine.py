@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
 from devices.port import Reading
-from edgecore.device_rules.acting import DEVICES, Acting, Doing, rule_of_origin
+from edgecore.device_rules.acting import Acting, Doing, rule_of_origin
 from edgecore.device_rules.bodies import Bodies, digest, types_text
 from edgecore.device_rules.plan import (
     CHAIN_MAX,
@@ -43,7 +43,7 @@ from edgecore.store.port import EdgeBatch, NewReport, TwinRow
 from skerry.errors import InvalidError, UnavailableError
 from skerry.frozen import Frozen, replace
 from skerry.objects.cel_syntax import Scalar
-from skerry.objects.device_models import MODELS
+from skerry.objects.device_models import DEVICES, MODELS
 from skerry.objects.device_rule_reports import DEVICE_RULES
 from skerry.objects.device_rule_values import Seen
 from skerry.objects.device_rules import RULES_MAX, DeviceRule, SetAction, read_rule
@@ -326,8 +326,7 @@ class RuleEngine:
             case "fire":
                 record = self._fire(live, live.rule, record, plan, now)
             case "end":
-                depth = len(self._led_to(live.rule, now))
-                record = fire(live.rule, record, "ended", view, now, depth=depth)
+                record = fire(live.rule, record, "ended", view, now)
                 record = self._staged(live, live.rule, record, plan, now)
             case "skip":
                 record = record.counted("skipped").with_error(f"it did not fire: {looked.why}", now.wall_ms)
@@ -346,7 +345,7 @@ class RuleEngine:
             live.due_s = now.monotonic_s + HALTED_MS / 1000
             return record
         view = self._views.get(rule.key.namespace, {})
-        return self._staged(live, rule, fire(rule, record, "fired", view, now, depth=len(chain)), plan, now)
+        return self._staged(live, rule, fire(rule, record, "fired", view, now), plan, now)
 
     def _staged(self, live: _Live, rule: DeviceRule, record: RuleRecord, plan: _Plan, now: Now) -> RuleRecord:
         """Alarms are raised here and now, with the firing itself; all else is begun when that is durable."""

@@ -157,7 +157,7 @@ def _since(at_ms: int, now: Now) -> int:
 # --- firing -----------------------------------------------------------------------------------------------
 
 
-def fire(rule: DeviceRule, record: RuleRecord, what: What, view: View, now: Now, *, depth: int = 1) -> RuleRecord:
+def fire(rule: DeviceRule, record: RuleRecord, what: What, view: View, now: Now) -> RuleRecord:
     """The record with a firing, or an ending, whose actions are all still to be done."""
     values = values_of(rule, view, now.monotonic_s)
     actions = rule.actions if what == "fired" else rule.otherwise
@@ -168,7 +168,6 @@ def fire(rule: DeviceRule, record: RuleRecord, what: What, view: View, now: Now,
         at_ms=now.wall_ms,
         condition=told_condition(program, values),
         values=tuple(told_values(rule, view)),
-        depth=depth,
         actions=tuple(_staged(action, values, now, shadow=rule.mode == "Shadow") for action in actions),
     )
     record = replace(record, number=firing.number, current=firing)

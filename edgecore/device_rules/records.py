@@ -77,8 +77,6 @@ class Firing(Frozen):
     """Its parts with what they came to, for people."""
     values: tuple[tuple[str, str, str], ...]
     """(name, value, quality) of what it was decided by."""
-    depth: int = 1
-    """How many firings of rules led to it, itself included, as far as is known."""
     actions: tuple[ActionRecord, ...] = ()
 
     @property
@@ -193,7 +191,6 @@ def _firing_json(firing: Firing) -> JsonObject:
         "atMs": firing.at_ms,
         "condition": firing.condition,
         "values": values,
-        "depth": firing.depth,
         "actions": [_action_json(action) for action in firing.actions],
     }
 
@@ -206,7 +203,6 @@ def _firing_from(data: JsonObject) -> Firing:
         at_ms=int_at(data, "atMs"),
         condition=str_at(data, "condition"),
         values=tuple((str(name), str(value), str(quality)) for name, value, quality in values),
-        depth=int_at(data, "depth", default=1),
         actions=tuple(_action_from(action) for action in maps_at(data, "actions")),
     )
 
