@@ -8,8 +8,9 @@ from typing import Final, Literal, TypeAlias, get_args
 from skerry.errors import ProtocolError
 from skerry.frozen import Frozen
 from skerry.objects.conditions import Condition, with_condition
+from skerry.objects.events import event_object
 from skerry.objects.json import Json, JsonObject, encode_object, int_at, map_at, maps_at, str_at
-from skerry.objects.times import micro_time_text, time_text
+from skerry.objects.times import micro_time_text
 
 DEVICE_RULES: Final = "devicerules.skerry.dev"
 STATUS_REPORT: Final = "device_rule"
@@ -135,23 +136,17 @@ def with_alarm(rule: JsonObject, told: RuleAlarm) -> JsonObject:
 
 def alarm_event(told: RuleAlarm, *, node: str) -> JsonObject:
     """The Event by which Kubernetes' tools see it."""
-    when = time_text(told.at_ms)
-    return {
-        "apiVersion": "v1",
-        "kind": "Event",
-        "metadata": {"name": f"{told.name[:200]}.alarm-{told.number}-{told.index + 1}", "namespace": told.namespace},
-        "involvedObject": {
-            "apiVersion": "skerry.dev/v1",
-            "kind": "DeviceRule",
-            "namespace": told.namespace,
-            "name": told.name,
-            "uid": told.uid,
-        },
-        "type": "Normal" if told.severity == "Info" else "Warning",
-        "reason": f"{told.severity}Alarm",
-        "message": told.message,
-        "source": {"component": "edgecore", "host": node},
-        "firstTimestamp": when,
-        "lastTimestamp": when,
-        "count": 1,
+    about: JsonObject = {
+        "apiVersion": "skerry.dev/v1",
+        "kind": "DeviceRule",
+        "metadata": {"namespace": told.namespace, "name": told.name, "uid": told.uid},
     }
+    return event_object(
+        about,
+        f"{told.severity}Alarm",
+        told.message,
+        node=node,
+        suffix=f"alarm-{told.number}-{told.index + 1}",
+        now_ms=told.at_ms,
+        warning=told.severity != "Info",
+    )
