@@ -10,18 +10,20 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Final, cast
+from typing import Final
 
 import click
-import yaml
 
+from skerry.cli.apply import read_manifests
 from skerry.cli.client import Client, path_of
+from skerry.cli.device_objects import DEVICES, MODELS
 from skerry.cli.output import check_format, print_data, print_table, resource_name, say
-from skerry.cli.rule_trial import Given, given_of, trial_lines
+from skerry.cli.rule_trial import given_of, trial_lines
 from skerry.cli.target import Target, with_target
 from skerry.errors import BadRequestError, ForbiddenError, NotFoundError
 from skerry.objects.conditions import condition_of
 from skerry.objects.device_models import properties_in
+from skerry.objects.device_rule_values import View
 from skerry.objects.device_rules import DeviceRule, read_rule
 from skerry.objects.json import Json, JsonObject, bool_at, int_at, map_at, maps_at, str_at, str_map_at, strs_at
 from skerry.objects.meta import name_of, namespace_of
@@ -40,22 +42,6 @@ MESSAGES: Final = Kind(
     kind="RuleMessage",
     plural="rulemessages",
     singular="rulemessage",
-    namespaced=True,
-)
-_DEVICES: Final = Kind(
-    group="devices.kubeedge.io",
-    version="v1beta1",
-    kind="Device",
-    plural="devices",
-    singular="device",
-    namespaced=True,
-)
-_MODELS: Final = Kind(
-    group="devices.kubeedge.io",
-    version="v1beta1",
-    kind="DeviceModel",
-    plural="devicemodels",
-    singular="devicemodel",
     namespaced=True,
 )
 NONE: Final = "<none>"
@@ -390,12 +376,12 @@ def test(
         return types.get((device, prop))
 
     found: DeviceRule = read_rule(obj, type_of)
-    trial = given_of(found, types, [_pair(text) for text in given])
-    _print_trial(found, trial, active=active, form=form)
+    view = given_of(found, types, [_pair(text) for text in given])
+    _print_trial(found, view, active=active, form=form)
 
 
-def _print_trial(found: DeviceRule, trial: Given, *, active: bool, form: str) -> None:
-    outcome, lines = trial_lines(found, trial, active=active)
+def _print_trial(found: DeviceRule, given: View, *, active: bool, form: str) -> None:
+    outcome, lines = trial_lines(found, given, active=active)
     if form in ("json", "yaml"):
         print_data(outcome, form)
         return
@@ -412,11 +398,7 @@ def _pair(text: str) -> tuple[str, str]:
 
 
 def _from_file(path: Path) -> JsonObject:
-    try:
-        documents = cast("list[Json]", [*yaml.safe_load_all(path.read_text())])
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise BadRequestError(f"{path}: {' '.join(str(error).split())}") from error
-    rules = [each for each in documents if isinstance(each, dict) and each.get("kind") == "DeviceRule"]
+    rules = [obj for _, obj in read_manifests(str(path)) if str_at(obj, "kind") == DEVICE_RULES.kind]
     if len(rules) != 1:
         raise BadRequestError(f"{path}: has {len(rules)} DeviceRules, and one is tried at a time")
     return rules[0]
@@ -431,9 +413,9 @@ def _types(client: Client, obj: JsonObject) -> dict[tuple[str, str], JsonObject]
         if not device or (device, prop) in found:
             continue
         try:
-            held = client.request("GET", path_of(_DEVICES, namespace_of(obj), device)).obj
+            held = client.request("GET", path_of(DEVICES, namespace_of(obj), device)).obj
             model_name = str_at(held, "spec", "deviceModelRef", "name")
-            model = client.request("GET", path_of(_MODELS, namespace_of(obj), model_name)).obj
+            model = client.request("GET", path_of(MODELS, namespace_of(obj), model_name)).obj
         except (NotFoundError, ForbiddenError):
             continue
         said = properties_in(model).get(prop)

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from typing import Final
 
 from skerry.errors import BadRequestError, InvalidError
 from skerry.objects.cel import CelFailure, Values
 from skerry.objects.cel_syntax import Scalar
-from skerry.objects.device_rule_values import Seen, parts_of, said, told_condition, told_value, truth_of, values_of
+from skerry.objects.device_rule_values import (
+    Seen,
+    View,
+    parts_of,
+    said,
+    told_condition,
+    told_value,
+    truth_of,
+    values_of,
+)
 from skerry.objects.device_rules import QUALITIES, Action, DeviceRule, Source
 from skerry.objects.json import Json, JsonObject, str_at
 from skerry.objects.twins import parse_value, quality_of
@@ -17,17 +25,8 @@ from skerry.objects.twins import parse_value, quality_of
 _FIELDS: Final = ("quality", "previous", "age")
 
 
-@dataclass(slots=True)
-class Given:
-    """The values of a trial."""
-
-    view: dict[tuple[str, str], Seen] = field(default_factory=dict[tuple[str, str], Seen])
-
-
-def given_of(
-    rule: DeviceRule, types: Mapping[tuple[str, str], JsonObject], pairs: Iterable[tuple[str, str]]
-) -> Given:
-    """Raises `BadRequestError`."""
+def given_of(rule: DeviceRule, types: Mapping[tuple[str, str], JsonObject], pairs: Iterable[tuple[str, str]]) -> View:
+    """What a gateway would have seen. Raises `BadRequestError`."""
     said_of: dict[str, dict[str, str]] = {}
     names = {source.name: source for source in rule.sources}
     for name, value in pairs:
@@ -36,9 +35,7 @@ def given_of(
             known = ", ".join(names) or "none"
             raise BadRequestError(f"--given {name}: its values are {known}, each with .{', .'.join(_FIELDS)}")
         said_of.setdefault(root, {})[part] = value
-    return Given(
-        {(names[name].device, names[name].prop): _seen(names[name], types, told) for name, told in said_of.items()}
-    )
+    return {(names[name].device, names[name].prop): _seen(names[name], types, told) for name, told in said_of.items()}
 
 
 def _seen(source: Source, types: Mapping[tuple[str, str], JsonObject], told: Mapping[str, str]) -> Seen:
@@ -77,9 +74,9 @@ def _value(name: str, declared: str, text: str) -> Scalar:
     return text
 
 
-def trial_lines(rule: DeviceRule, given: Given, *, active: bool) -> tuple[JsonObject, list[str]]:
+def trial_lines(rule: DeviceRule, given: View, *, active: bool) -> tuple[JsonObject, list[str]]:
     """What would happen, for programs and for people."""
-    values = values_of(rule, given.view, 0.0)
+    values = values_of(rule, given, 0.0)
     program = rule.until if active and rule.until is not None else rule.when
     result, why = truth_of(program, values)
     happens = result is True if not active or rule.until is not None else result is False
@@ -121,8 +118,8 @@ def _verdict(rule: DeviceRule, result: bool | None, *, happens: bool, what: str)
     return "fires", f"it fires{after}{shadow}"
 
 
-def _shown(source: Source, given: Given) -> str:
-    value, quality = told_value(source, given.view)
+def _shown(source: Source, given: View) -> str:
+    value, quality = told_value(source, given)
     return f"{value or '<none>'} ({quality})"
 
 

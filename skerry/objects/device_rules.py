@@ -241,7 +241,7 @@ class _Reader:
             key=key,
             uid=uid,
             node=node,
-            mode=self._one_of("mode", MODES, "Enforce"),
+            mode=self._mode(),
             priority=self._number("priority", least=-PRIORITY_MAX, most=PRIORITY_MAX),
             sources=sources,
             when=when,
@@ -266,11 +266,11 @@ class _Reader:
             self._wrong(f"{at or 'spec'}.{name}", f"Invalid value: {found}: must be between {least} and {most}")
         return found
 
-    def _one_of(self, name: str, allowed: tuple[Mode, ...], default: Mode) -> Mode:
-        found = str_at(self._spec, name) or default
-        if found not in allowed:
-            self._unsupported(f"spec.{name}", found, allowed)
-            return default
+    def _mode(self) -> Mode:
+        found = str_at(self._spec, "mode") or "Enforce"
+        if found not in MODES:
+            self._unsupported("spec.mode", found, MODES)
+            return "Enforce"
         return found
 
     def _firings(self) -> tuple[int, int]:

@@ -99,14 +99,14 @@ def test_values_are_of_the_types_that_the_model_says() -> None:
         ("boiler", "pump"): {"type": "BOOLEAN"},
     }
     given = given_of(rule, types, [("temp", "85"), ("temp.previous", "70"), ("temp.age", "3"), ("pump", "off")])
-    seen = given.view["boiler", "temperature"]
+    seen = given["boiler", "temperature"]
     assert (seen.value, seen.previous, seen.at_s) == (85.0, 70.0, -3.0)
     assert type(seen.value) is float
-    assert given.view["boiler", "pump"].value is False
+    assert given["boiler", "pump"].value is False
     with pytest.raises(BadRequestError, match="not a number"):
         given_of(rule, types, [("temp", "hot")])
     guessed = given_of(rule, {}, [("temp", "1.5"), ("pump", "x")])
-    assert (guessed.view["boiler", "temperature"].value, guessed.view["boiler", "pump"].value) == (1.5, "x")
+    assert (guessed["boiler", "temperature"].value, guessed["boiler", "pump"].value) == (1.5, "x")
 
 
 def test_modes_and_schedules_are_told() -> None:
