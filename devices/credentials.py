@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Generator
+from collections.abc import Collection, Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -46,13 +46,19 @@ def refuse_elsewhere(path: str, directory: Path | None, where: str) -> None:
         )
 
 
-def refuse_files_elsewhere(data: JsonObject, directory: Path | None, where: str) -> None:
-    """The same for all files that a `configData` names, `where` it is."""
+def files_in(data: JsonObject, where: str, names: Collection[str] = FILES) -> Iterator[tuple[str, str]]:
+    """Field and path of each file that a `configData` names, `where` it is."""
     for name, value in data.items():
-        if name in FILES and isinstance(value, str):
-            refuse_elsewhere(value, directory, f"{where}.{name}")
+        if name in names and isinstance(value, str) and value:
+            yield f"{where}.{name}", value
         elif isinstance(value, dict):
-            refuse_files_elsewhere(map_at(data, name), directory, f"{where}.{name}")
+            yield from files_in(map_at(data, name), f"{where}.{name}", names)
+
+
+def refuse_files_elsewhere(data: JsonObject, directory: Path | None, where: str) -> None:
+    """`refuse_elsewhere` for all of them."""
+    for field, path in files_in(data, where):
+        refuse_elsewhere(path, directory, field)
 
 
 def read_file(path: str, *, bytes_max: int = SECRET_BYTES_MAX) -> bytes:

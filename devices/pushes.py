@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from ipaddress import ip_address
 from math import isfinite
 from typing import Final, Literal, TypeAlias
 from urllib.parse import SplitResult, quote, unquote, urlsplit
@@ -22,6 +21,7 @@ from devices.mqtt.config import Broker
 from skerry.errors import InvalidError
 from skerry.frozen import Frozen
 from skerry.objects.device_models import properties_in
+from skerry.objects.hosts import is_loopback
 from skerry.objects.json import JsonObject, bool_at, decode_object, encode_object, int_at, map_at, str_at
 from skerry.objects.line_protocol import point, quoted
 
@@ -117,6 +117,18 @@ class PushTarget(Frozen):
                 return self.to.origin, self.to.tls
             case InfluxPush() | OtelPush():
                 return self.to.http.origin, self.to.http.tls
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """On the gateway, that it names."""
+        match self.to:
+            case MqttPush():
+                broker = self.to.broker
+                named = (broker.password_file, broker.ca_file, broker.cert_file, broker.key_file)
+            case HttpPush() | InfluxPush() | OtelPush():
+                http = self.to if isinstance(self.to, HttpPush) else self.to.http
+                named = (http.password_file, http.token_file, http.tls.ca_file, http.tls.cert_file, http.tls.key_file)
+        return tuple(path for path in named if path)
 
 
 class Told(Frozen):
@@ -406,18 +418,11 @@ def _file(said: JsonObject, name: str, where: str) -> str:
 def _refuse_plain(ours: _Ours, host: str, *, secure: bool) -> None:
     """Credentials are not sent for all to read, unless that is wanted."""
     allowed = bool_in(ours.said, "allowPlain", where=ours.at, default=False)
-    if not secure and not allowed and not _is_loopback(host):
+    if not secure and not allowed and not is_loopback(host):
         raise InvalidError(
             f"{ours.at}: credentials would go to {host} without TLS: give it an address with https:// or ssl://, or "
             "say allowPlain: true"
         )
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host.lower() == "localhost"
 
 
 def _tls(ours: _Ours) -> Tls:

@@ -57,10 +57,10 @@ GOODBYE_S: Final = 1.0
 NO_SUBSCRIBERS: Final = 0x10
 UNSUPPORTED_VERSION: Final = 0x84
 FAILURES: Final = 0x80
+"""Reason codes from here on are failures (MQTT 5, 2.4)."""
 BARRIER: Final = "$skerry/barrier"
 """A topic that nobody subscribes to: packets of a connection are taken in their order (MQTT 5, 4.6), so the answer to
 its being unsubscribed says that all before it were taken. paho tells nobody of a PINGRESP."""
-"""Reason codes from here on are failures (MQTT 5, 2.4)."""
 
 
 class _Half(Protocol):

@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias, cast
 
+from devices.mqtt.collected import DOCUMENT_BYTES_MAX
 from devices.mqtt.config import AVAILABILITIES_MAX, parse_property
 from devices.payload import parse_path
 from devices.port import PropertyConfig
@@ -46,7 +47,6 @@ _WORDS: Final[Mapping[str, str]] = {
 }  # fmt: skip
 """Home Assistant's abbreviations, of what is read here."""
 
-DOCUMENT_BYTES_MAX: Final = 256 * 1024
 DISCOVERED: Final = "skerry.dev/discovered"
 """The annotation that tells what a found device says of itself."""
 

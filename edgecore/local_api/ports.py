@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import Protocol
 
+from edgecore.store.port import PushQueue
 from edgecore.store.shell import AsyncEdgeStore
 from skerry.frozen import Frozen
 from skerry.objects.desired import Vector, Wish
@@ -105,17 +106,6 @@ class DeviceHistory(Protocol):
     async def answer(self, namespace: str, name: str, question: HistoryQuestion, /) -> JsonObject: ...
 
 
-class PushCounts(Protocol):
-    """See `edgecore.store.port.PushQueue`."""
-
-    @property
-    def waiting(self) -> int: ...
-    @property
-    def size_bytes(self) -> int: ...
-    @property
-    def dropped(self) -> int: ...
-
-
 class Pushes(Protocol):
     """See `edgecore.push.shell.QueueSight`."""
 
@@ -128,7 +118,7 @@ class Pushes(Protocol):
     @property
     def place(self) -> str: ...
     @property
-    def queue(self) -> PushCounts: ...
+    def queue(self) -> PushQueue: ...
     @property
     def reason(self) -> str: ...
 

@@ -94,6 +94,9 @@ class NetworkPlaces:
     async def push(self, target: PushTarget, payload: bytes) -> None:
         """See `Places`."""
         try:
+            if not isinstance(target.to, MqttPush) or target.to.broker not in self._links:
+                for path in target.files:
+                    refuse_elsewhere(path, self._credentials, "visitors.configData.push")
             match target.to:
                 case MqttPush():
                     await self._publish(target.to, payload)
@@ -121,7 +124,6 @@ class NetworkPlaces:
         link = self._links.get(broker)
         if link is not None:
             return link
-        self._refuse_elsewhere(broker.password_file, broker.ca_file, broker.cert_file, broker.key_file)
         if self._is_full():
             idle = [each for each, held in self._links.items() if not held.users]
             if idle:
@@ -195,7 +197,6 @@ class NetworkPlaces:
     async def _post(self, to: HttpPush, content_type: str, payload: bytes, *, scheme: str) -> None:
         from devices.http.client import HttpClient  # h11 and TLS cost memory: only who pushes over HTTP pays
 
-        self._refuse_elsewhere(to.token_file, to.password_file, to.tls.ca_file, to.tls.cert_file, to.tls.key_file)
         headers = {"Content-Type": content_type, **await asyncio.to_thread(_credentials, to, scheme)}
         client = HttpClient(to.origin, to.tls, timeout_s=to.timeout_s, bytes_max=ANSWER_BYTES_MAX)
         try:
@@ -210,10 +211,6 @@ class NetworkPlaces:
         if answer.status in AWAY:
             raise UnavailableError(reason)
         raise TurnedAwayError(reason)
-
-    def _refuse_elsewhere(self, *paths: str) -> None:
-        for path in paths:
-            refuse_elsewhere(path, self._credentials, "visitors.configData.push")
 
     async def keep(self, brokers: frozenset[Broker]) -> None:
         """See `Places`."""

@@ -37,7 +37,6 @@ from edgecore.store.port import EdgeBatch, NewReport, Push, Pushed, PushQueue
 from edgecore.store.shell import AsyncEdgeStore
 from skerry.errors import UnavailableError
 from skerry.frozen import Frozen
-from skerry.frozen import field as frozen_field
 from skerry.objects.device_models import DEVICES, MODELS
 from skerry.objects.events import event_object
 from skerry.objects.json import JsonObject, decode_object, str_at
@@ -75,7 +74,7 @@ class PushParts(Frozen):
     ids: Ids
     drivers: Container[str] = ()
     """Protocols of which others have added a driver."""
-    settings: PushSettings = frozen_field(default_factory=PushSettings)
+    settings: PushSettings = PushSettings()
 
 
 class QueueSight(Frozen):

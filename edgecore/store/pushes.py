@@ -92,9 +92,7 @@ class Pushing:
 
     def _keep_within(self, budget: int) -> None:
         dropped = 0
-        while (
-            dropped < DROPPED_AT_ONCE and (over := sum(each.size_bytes for each in self.queues.values()) - budget) > 0
-        ):
+        while dropped < DROPPED_AT_ONCE and (over := self._size_bytes() - budget) > 0:
             queue = longest(self.queues).queue
             for number, body_bytes in self.rows.oldest(queue, 1 + over // ROW_OVERHEAD_BYTES):
                 self.rows.take(queue, number)

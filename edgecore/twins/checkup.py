@@ -10,26 +10,25 @@ from __future__ import annotations
 import asyncio
 import os
 import stat
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final, Protocol
 
-from devices.credentials import refuse_elsewhere
+from devices.credentials import FILES, files_in, refuse_elsewhere
 from devices.manifests import KnownDevice
 from devices.protocols import EXTERNAL, PROTOCOLS
-from devices.pushes import HttpPush, InfluxPush, MqttPush, OtelPush, PushTarget
 from edgecore.store.backlog import Now, backlog_of
+from edgecore.store.port import PushQueue
 from edgecore.store.shell import AsyncEdgeStore
 from edgecore.twins.explained import PropertySight, explained
 from skerry.errors import InvalidError
 from skerry.frozen import Frozen
-from skerry.objects.json import Json, JsonObject, map_at
+from skerry.objects.json import Json, JsonObject
 from skerry.objects.meta import Key
 from skerry.objects.times import micro_time_text, time_text
 from skerry.ports import Clock
 
 PORT: Final = "serialPort"
-_FILES: Final = (PORT, "caFile", "certFile", "keyFile", "passwordFile")
 NO_PORT: Final = "it is no serial port"
 LOOK_S_MAX: Final = 3.0
 FILES_MAX: Final = 200
@@ -37,15 +36,6 @@ FILES_MAX: Final = 200
 _BY_ID: Final = Path("/dev/serial/by-id")
 _LEFT_OUT: Final = ("kind", "apiVersion", "metadata", "node", "time", "device", "raw", "steps", "write")
 """Of an explanation: said once for all properties, or more than a check-up needs."""
-
-
-class Queue(Protocol):
-    """See `edgecore.store.port.PushQueue`."""
-
-    @property
-    def waiting(self) -> int: ...
-    @property
-    def dropped(self) -> int: ...
 
 
 class PushSight(Protocol):
@@ -58,7 +48,7 @@ class PushSight(Protocol):
     @property
     def place(self) -> str: ...
     @property
-    def queue(self) -> Queue: ...
+    def queue(self) -> PushQueue: ...
     @property
     def reason(self) -> str: ...
 
@@ -181,29 +171,11 @@ def files_of(known: KnownDevice | None) -> Sequence[tuple[str, str]]:
     """Field and path of each file on the gateway that the device's configuration names."""
     if known is None or known.config is None or known.config.protocol == EXTERNAL:
         return ()
-    found = dict.fromkeys(_named(known.config.protocol_config, "spec.protocol.configData"))
+    found = dict.fromkeys(files_in(known.config.protocol_config, "spec.protocol.configData", (PORT, *FILES)))
     for prop, targets in known.pushes.items():
-        found |= dict.fromkeys(each for target in targets for each in _pushed(prop, target))
+        where = f"spec.properties[{prop}].visitors.configData.push"
+        found |= dict.fromkeys((f"{where}.{target.method}", path) for target in targets for path in target.files)
     return tuple(found)
-
-
-def _named(data: JsonObject, where: str) -> Iterator[tuple[str, str]]:
-    for name, value in data.items():
-        if name in _FILES and isinstance(value, str) and value:
-            yield f"{where}.{name}", value
-        elif isinstance(value, dict):
-            yield from _named(map_at(data, name), f"{where}.{name}")
-
-
-def _pushed(prop: str, target: PushTarget) -> Iterator[tuple[str, str]]:
-    match target.to:
-        case MqttPush():
-            broker = target.to.broker
-            named = (broker.password_file, broker.ca_file, broker.cert_file, broker.key_file)
-        case HttpPush() | InfluxPush() | OtelPush():
-            to = target.to if isinstance(target.to, HttpPush) else target.to.http
-            named = (to.password_file, to.token_file, to.tls.ca_file, to.tls.cert_file, to.tls.key_file)
-    yield from ((f"spec.properties[{prop}].visitors.configData.push.{target.method}", path) for path in named if path)
 
 
 async def files_shown(named: Sequence[tuple[str, str]], directory: Path | None) -> Sequence[JsonObject]:

@@ -106,22 +106,26 @@ class Readings:
         """Stage it for the places that the Device names, with the twin that it changed."""
         device, prop = place
         known = self._served.known.get(device)
-        for target in known.pushes.get(prop, ()) if known is not None else ():
-            told = Told(
-                namespace=device.namespace,
-                device=device.name,
-                prop=prop,
-                value=None if reading.value is None else format_value(reading.value),
-                type=config.type,
-                unit=config.unit,
-                quality=reading.quality,
-                reason=reading.reason,
-                source_ms=reading.source_ms,
-                seq=seq,
-            )
+        targets = known.pushes.get(prop, ()) if known is not None else ()
+        if not targets:
+            return
+        told = Told(
+            namespace=device.namespace,
+            device=device.name,
+            prop=prop,
+            value=None if reading.value is None else format_value(reading.value),
+            type=config.type,
+            unit=config.unit,
+            quality=reading.quality,
+            reason=reading.reason,
+            source_ms=reading.source_ms,
+            seq=seq,
+        )
+        body = encode_push(told)
+        for target in targets:
             if says(target, told):
                 queue = queue_name(device.namespace, device.name, prop, target)
-                self._ledger.stage.pushes.append(NewPush(queue, encode_push(told)))
+                self._ledger.stage.pushes.append(NewPush(queue, body))
 
     def take_back(self, place: Place, config: PropertyConfig, reading: Reading) -> TwinState:
         """A value read back after a write is told at once, whatever the deadband."""
