@@ -244,8 +244,8 @@ def pod(name: str, *configs: str) -> JsonObject:
     }
 
 
-def boiler(level: list[int]) -> tuple[JsonObject, JsonObject]:
-    """A DeviceModel and a virtual Device whose `level` plays this script, ten values a second, all of them kept."""
+def boiler(level: list[int], *, cycle_ms: int = 100) -> tuple[JsonObject, JsonObject]:
+    """A DeviceModel and a virtual Device whose `level` plays this script, a value each cycle, all of them kept."""
     model: JsonObject = {
         "apiVersion": "devices.kubeedge.io/v1beta1",
         "kind": "DeviceModel",
@@ -269,7 +269,7 @@ def boiler(level: list[int]) -> tuple[JsonObject, JsonObject]:
             "protocol": {"protocolName": "virtual"},
             "properties": [
                 {"name": "setpoint", "collectCycle": 200, "visitors": {"configData": {"initial": "20"}}},
-                {"name": "level", "collectCycle": 100, "visitors": {"configData": script}},
+                {"name": "level", "collectCycle": cycle_ms, "visitors": {"configData": script}},
             ],
         },
     }

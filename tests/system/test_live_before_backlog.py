@@ -22,9 +22,9 @@ BACKLOG = 100_000
 
 @pytest.fixture
 def fleet(tmp_path: Path) -> Iterator[RealFleet]:
-    """With a device that speaks ten times a second, and a gateway that was stopped."""
+    """With a device that speaks fifty times a second, and a gateway that was stopped."""
     with real_fleet(tmp_path, "--records-per-series", "200000") as fleet:
-        model, device = boiler([*range(1, 50)])
+        model, device = boiler([*range(1, 50)], cycle_ms=20)
         fleet.create(f"{DEVICES}/devicemodels", model)
         fleet.create(f"{DEVICES}/devices", device)
         fleet.edge.start()
