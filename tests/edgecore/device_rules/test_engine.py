@@ -120,6 +120,7 @@ class Stage:
     asked: list[tuple[ServiceRequest, bytes]] = field(default_factory=list[tuple[ServiceRequest, bytes]])
     answers: list[ServiceReply | Exception] = field(default_factory=list["ServiceReply | Exception"])
     hangs: bool = False
+    let_go: asyncio.Event = field(default_factory=asyncio.Event)
     revision: int = 0
 
     async def put(self, resource: str, body: JsonObject) -> None:
@@ -169,7 +170,7 @@ class Stage:
     async def publish(self, topic: str, payload: bytes) -> None:
         self.published.append((topic, payload))
         if self.hangs:
-            await asyncio.Event().wait()
+            await self.let_go.wait()
         if self.answers and isinstance(self.answers[0], Exception):
             raise self.answers.pop(0)  # type: ignore[misc]
 
@@ -475,6 +476,10 @@ async def test_a_changed_rule_begins_anew_and_does_not_do_what_was_not_begun() -
         assert not stage.status()["active"]
         states = [each["state"] for each in stage.status()["recent"][-1]["actions"]]
         assert states == ["begun", "cancelled"]
+        stage.let_go.set()
+        stage.twins.read("temp", 101.0)
+        await stage.until(lambda: stage.twins.wanted)
+        assert [value for _, value, _ in stage.twins.wanted] == ["false"]
 
 
 async def test_a_deleted_rule_leaves_nothing() -> None:
