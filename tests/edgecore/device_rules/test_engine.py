@@ -160,12 +160,25 @@ class Stage:
                 await asyncio.sleep(0.001)
 
     async def pass_(self, seconds: float) -> None:
-        """Time passes, and the engine is woken by a reading that nobody names."""
+        """Time passes, the engine is woken by a reading that nobody names, and all that comes of it is done."""
         self.clock.advance(seconds)
         engine: Any = self.rules._engine
-        engine._wake.set()
-        for _ in range(20):
-            await asyncio.sleep(0)
+        looks, looked = engine._pass, 0
+
+        async def pass_() -> float | None:
+            nonlocal looked
+            wait_s: float | None = await looks()
+            looked += 1
+            return wait_s
+
+        engine._pass = pass_
+        while True:
+            before = looked
+            engine._wake.set()
+            await self.until(lambda: looked > before)  # noqa: B023
+            if not any(live.is_busy for live in engine._rules.values()):
+                break
+        engine._pass = looks
 
     async def publish(self, topic: str, payload: bytes) -> None:
         self.published.append((topic, payload))
