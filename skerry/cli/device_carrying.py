@@ -117,7 +117,8 @@ def _say(lines: Sequence[str]) -> None:
 
 @contextmanager
 def _asked_to_stop() -> Generator[threading.Event]:
-    """Set by Ctrl-C, or who ends this process; who asks twice gets `KeyboardInterrupt` at once."""
+    """Set by Ctrl-C, or who ends this process; who asks twice gets `KeyboardInterrupt` at once. What was ignored when
+    it began (nohup, a script's `&`) stays ignored."""
     asked = threading.Event()
 
     def ask(_number: int, _frame: object) -> None:
@@ -130,7 +131,8 @@ def _asked_to_stop() -> Generator[threading.Event]:
     if threading.current_thread() is not threading.main_thread():
         yield asked
         return
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    heard = [each for each in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(each) != signal.SIG_IGN]
+    before = {number: signal.signal(number, ask) for number in heard}
     try:
         yield asked
     finally:

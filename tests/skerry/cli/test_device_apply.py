@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -327,6 +327,14 @@ def test_where_nobody_answers_each_object_is_accounted_for(capsys: pytest.Captur
     assert names(server) == {"m", "a", "b", "c"}
 
 
+@pytest.fixture(autouse=True)
+def heard() -> Generator[None]:
+    """Whoever started the tests may have had Ctrl-C ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def interrupt() -> None:
     os.kill(os.getpid(), signal.SIGINT)
 
@@ -348,6 +356,16 @@ def test_who_stops_it_finds_all_as_it_was(capsys: pytest.CaptureFixture[str]) ->
     assert names(server) == {"m", "boiler"}
     assert map_at(server.held[f"/apis/{API}/namespaces/default/devices/boiler"], "spec") == before
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_what_is_started_with_interrupts_ignored_goes_on_ignoring_them() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    server = Server()
+    server.put(model())
+    server.at = {"POST a": interrupt}
+    applied(server, plan_of(server, device("1", "a"), device("2", "b")))
+    assert names(server) == {"m", "a", "b"}
+    assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
 
 
 def test_who_insists_is_told_what_is_and_what_may_be(capsys: pytest.CaptureFixture[str]) -> None:
