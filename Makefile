@@ -15,8 +15,9 @@ FROM ?= 0
 SCHEDULES ?= 3000
 DAYS ?= 7
 POINTS ?= 100
+CUTS ?= 50
 
-.PHONY: help install apt demo test check unit system sim sim-debug twins fuzz soak bus broker kills week bench faults docs format clean
+.PHONY: help install apt demo test check unit system sim sim-debug twins fuzz soak bus broker kills week bench faults matrix docs format clean
 
 help: ## list the entry points
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -90,6 +91,9 @@ bench: $(STAMP) ## measure against the budgets; results in benchmarks/results
 
 faults: $(STAMP) apt ## fault cases on real links and processes, a figure each, into docs/reference/faults.md; CASES="half-open 12" runs some
 	@$(PY) -m benchmarks.faults --page $(CASES)
+
+matrix: $(STAMP) apt ## a gateway left alone in each way, while it does each thing: a figure each, into docs/reference/offline-matrix.md; CUTS=50 of power in each column
+	@$(PY) -m benchmarks.matrix --page --points $(CUTS)
 
 docs: $(STAMP) ## draw the diagrams and reference pages that are made from the code
 	@$(PY) docs/generate.py

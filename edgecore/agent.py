@@ -43,6 +43,7 @@ from edgecore.history.file import HistoryFile
 from edgecore.link.bandwidth import own_plan
 from edgecore.link.dial import HUB_PORT, quic_dialer, ways_of, websocket_dialer
 from edgecore.link.membership import Membership, load_membership
+from edgecore.link.names import CloudNames
 from edgecore.link.renewal import CertificateKeeper
 from edgecore.link.session import EdgeLink
 from edgecore.local_api.server import LocalApi
@@ -84,6 +85,7 @@ async def serve(settings: EdgeSettings) -> None:
             return load_membership(settings.data).identity
 
         certificate = CertificateKeeper(settings.data, store, time.known_ms, proxy)
+        names = CloudNames(store)
         ground = Ground(
             node=membership.node,
             labels=labels_of(settings.label),
@@ -92,9 +94,9 @@ async def serve(settings: EdgeSettings) -> None:
             machine=partial(_machine, settings),
             store=store,
             runtime=runtime,
-            dialer=websocket_dialer(identity, clock, time.known_ms),
+            dialer=names.remembering(websocket_dialer(identity, clock, time.known_ms)),
             dialers={
-                "quic": quic_dialer(identity, clock, time.known_ms, port=settings.quic_port),
+                "quic": names.remembering(quic_dialer(identity, clock, time.known_ms, port=settings.quic_port)),
                 "proxy": websocket_dialer(identity, clock, time.known_ms, proxy=proxy),
             },
             ways=ways_of(settings.transport, proxied=proxy is not None),
