@@ -24,7 +24,7 @@ end: when the gateway **ran what is declared** and nothing else, and when the cl
 **holds** if all pods came to be as declared within a minute, no container ever ran twice at once (looked for every
 30 ms), and a pod that nothing was asked of was not restarted by anything but a loss of power.
 
-`make matrix` runs it and writes this page; `make matrix CUTS=5` loses power at five points in each column only.
+`make matrix` runs it and writes this page; `make matrix CUTS=5` loses power at five points in each only.
 """
 
 
