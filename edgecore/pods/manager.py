@@ -84,11 +84,12 @@ class PodManager:
         while True:
             try:
                 containers = await self._parts.runtime.list()
+                sandboxes = await self._parts.runtime.sandboxes()
                 break
             except UnavailableError as error:
                 log.warning("runtime does not answer runtime=%s reason=%s", self._parts.runtime.name, error)
                 await asyncio.sleep(FAILED_AGAIN_S)
-        self._orphans = {state.pod_uid for state in containers} - self._workers.keys()
+        self._orphans = {state.pod_uid for state in (*containers, *sandboxes)} - self._workers.keys()
 
     async def _look_again(self) -> None:
         try:

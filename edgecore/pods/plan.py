@@ -1,5 +1,8 @@
 """What to do for one pod now: pure, from what is wanted, what is seen and what was done before.
 
+Containers run in the pod's newest sandbox. One that has gone (with the power, or by a kill) takes its containers with
+it: they start in another, without delay, as they did not crash.
+
 Restarts as a kubelet does them: the first at once, then after 10 s doubled to 5 min, from the start again after ten
 minutes of peace. Times are the gateway's wall clock, which may step; so a wait is never longer than its delay, and
 a step back ends it.
@@ -10,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final, TypeAlias
 
-from edgecore.pods.port import ContainerState
+from edgecore.pods.port import ContainerState, SandboxState
 from skerry.frozen import Frozen, field
 from skerry.objects.json import JsonObject, maps_at, str_at
 from skerry.objects.meta import name_of, namespace_of, uid_of
@@ -46,6 +49,8 @@ class Seen(Frozen):
     pod: JsonObject
     containers: Sequence[ContainerState]
     """All runs that the runtime keeps of this pod, ordered by name and attempt."""
+    sandboxes: Sequence[SandboxState]
+    """All that the runtime keeps of this pod, ordered by attempt."""
     backoff: Mapping[str, Backoff]
     problems: Mapping[str, Problem]
     terminating: bool
@@ -53,6 +58,12 @@ class Seen(Frozen):
     finished: bool
     """It had reached its last phase: nothing is started any more, whatever the runtime has forgotten."""
     now_ms: int
+
+    @property
+    def sandbox(self) -> SandboxState | None:
+        """The one in which its containers are to run; None when there is none that lives."""
+        newest = max(self.sandboxes, key=lambda each: each.attempt, default=None)
+        return newest if newest is not None and newest.ready else None
 
 
 class Start(Frozen):
@@ -70,7 +81,15 @@ class Remove(Frozen):
     container_id: str
 
 
-Action: TypeAlias = Start | Stop | Remove
+class StopSandbox(Frozen):
+    sandbox_id: str
+
+
+class RemoveSandbox(Frozen):
+    sandbox_id: str
+
+
+Action: TypeAlias = Start | Stop | Remove | StopSandbox | RemoveSandbox
 
 
 class Waiting(Frozen):
@@ -81,6 +100,8 @@ class Waiting(Frozen):
 
 
 class Plan(Frozen):
+    run_sandbox: int | None = None
+    """A sandbox of this attempt is needed first; then it is planned again."""
     actions: tuple[Action, ...] = ()
     waiting: Mapping[str, Waiting] = field(default_factory=dict[str, Waiting])
     backoff: Mapping[str, Backoff] = field(default_factory=dict[str, Backoff])
@@ -92,29 +113,88 @@ class Plan(Frozen):
 def plan(seen: Seen) -> Plan:
     """The next steps. Planning again after them, or after none of them, is always right."""
     running = [state for state in seen.containers if state.phase != "exited"]
+    alive = [each for each in seen.sandboxes if each.ready]
     if seen.terminating:
-        stops = (Stop(container_id=state.id, name=state.name, grace_s=seen.grace_s) for state in running)
-        return Plan(actions=tuple(stops), backoff=seen.backoff)
-    actions: list[Action] = []
+        ends: tuple[Action, ...] = tuple(_stop(state, seen) for state in running)
+        if not running:
+            ends = tuple(StopSandbox(sandbox_id=each.id) for each in alive)
+        return Plan(actions=ends, backoff=seen.backoff)
+    sandbox = seen.sandbox
+    strays = [state for state in running if sandbox is None or state.sandbox_id != sandbox.id]
+    if strays:
+        return Plan(actions=tuple(_stop(state, seen) for state in strays), backoff=seen.backoff)
+    if seen.finished:
+        stops = tuple(StopSandbox(sandbox_id=each.id) for each in alive)
+        return Plan(actions=(*_clearances(seen), *stops), backoff=seen.backoff)
+    if sandbox is None:
+        return _in_need_of_a_sandbox(seen)
+    return _starts_of(seen, sandbox)
+
+
+def _stop(state: ContainerState, seen: Seen) -> Stop:
+    return Stop(container_id=state.id, name=state.name, grace_s=seen.grace_s)
+
+
+def _in_need_of_a_sandbox(seen: Seen) -> Plan:
+    """Unless nothing is to be started in it."""
+    wanted = [name for name in _names(seen) if _starts(seen.pod, _newest(seen, name))]
+    if not wanted:
+        return Plan(actions=_clearances(seen), backoff=seen.backoff)
+    waits = [wait for name in wanted if (wait := _held_up(seen, name)) is not None]
+    if len(waits) == len(wanted):
+        told = {name: wait for name, (wait, _) in zip(wanted, waits, strict=True)}
+        return Plan(waiting=told, backoff=seen.backoff, wake_ms=min(until_ms for _, until_ms in waits))
+    attempt = max((each.attempt for each in seen.sandboxes), default=-1) + 1
+    return Plan(run_sandbox=attempt, actions=_clearances(seen), backoff=seen.backoff)
+
+
+def _starts_of(seen: Seen, sandbox: SandboxState) -> Plan:
+    actions: list[Action] = [*_clearances(seen)]
     waiting: dict[str, Waiting] = {}
     backoff = dict(seen.backoff)
     wakes: list[int] = []
-    for container in maps_at(seen.pod, "spec", "containers"):
-        name = str_at(container, "name")
-        runs = runs_of(seen.containers, name)
-        actions += [Remove(container_id=run.id) for run in runs[:-KEPT_RUNS] if run.phase == "exited"]
-        newest = runs[-1] if runs else None
-        if seen.finished or not _starts(seen.pod, newest):
+    for name in _names(seen):
+        newest = _newest(seen, name)
+        if not _starts(seen.pod, newest):
             continue
-        wait = _must_wait(seen, name, newest)
+        crashed = newest if newest is not None and newest.sandbox_id == sandbox.id else None
+        wait = _must_wait(seen, name, crashed)
         if wait is not None:
             waiting[name], until_ms = wait
             wakes.append(until_ms)
             continue
-        if newest is not None:
-            backoff[name] = _next_backoff(backoff.get(name), newest.finished_ms, seen.now_ms)
+        if crashed is not None:
+            backoff[name] = _next_backoff(backoff.get(name), crashed.finished_ms, seen.now_ms)
         actions.append(Start(name=name, attempt=newest.attempt + 1 if newest else 0))
     return Plan(actions=tuple(actions), waiting=waiting, backoff=backoff, wake_ms=min(wakes, default=None))
+
+
+def _names(seen: Seen) -> list[str]:
+    return [str_at(container, "name") for container in maps_at(seen.pod, "spec", "containers")]
+
+
+def _newest(seen: Seen, name: str) -> ContainerState | None:
+    runs = runs_of(seen.containers, name)
+    return runs[-1] if runs else None
+
+
+def _clearances(seen: Seen) -> tuple[Action, ...]:
+    """Runs that nobody asks about any more, and sandboxes of which none is left."""
+    kept: list[ContainerState] = []
+    gone: list[Action] = []
+    for name in sorted({state.name for state in seen.containers}):
+        runs = runs_of(seen.containers, name)
+        old = [run for run in runs[:-KEPT_RUNS] if run.phase == "exited"]
+        gone += [Remove(container_id=run.id) for run in old]
+        kept += [run for run in runs if run not in old]
+    used = {run.sandbox_id for run in kept}
+    newest = max((each.attempt for each in seen.sandboxes), default=0)
+    gone += [
+        RemoveSandbox(sandbox_id=each.id)
+        for each in seen.sandboxes
+        if each.attempt < newest and not each.ready and each.id not in used
+    ]
+    return tuple(gone)
 
 
 def runs_of(containers: Sequence[ContainerState], name: str) -> list[ContainerState]:
@@ -125,11 +205,7 @@ def runs_of(containers: Sequence[ContainerState], name: str) -> list[ContainerSt
 def restarts_of(seen: Seen, attempts: Mapping[str, int]) -> tuple[Stop, ...]:
     """The stops that end the runs named by container and number, where they run still."""
     running = [state for state in seen.containers if state.phase != "exited"]
-    return tuple(
-        Stop(container_id=state.id, name=state.name, grace_s=seen.grace_s)
-        for state in running
-        if attempts.get(state.name) == state.attempt
-    )
+    return tuple(_stop(state, seen) for state in running if attempts.get(state.name) == state.attempt)
 
 
 def _starts(pod: JsonObject, newest: ContainerState | None) -> bool:
@@ -147,10 +223,19 @@ def _starts(pod: JsonObject, newest: ContainerState | None) -> bool:
             return True
 
 
-def _must_wait(seen: Seen, name: str, newest: ContainerState | None) -> tuple[Waiting, int] | None:
+def _held_up(seen: Seen, name: str) -> tuple[Waiting, int] | None:
+    """By something that went wrong at the last try."""
     problem = seen.problems.get(name)
     if problem is not None and seen.now_ms < problem.retry_ms:
         return Waiting(reason=problem.reason, message=problem.message), problem.retry_ms
+    return None
+
+
+def _must_wait(seen: Seen, name: str, newest: ContainerState | None) -> tuple[Waiting, int] | None:
+    """`newest`: its last run, if that ended by itself."""
+    held_up = _held_up(seen, name)
+    if held_up is not None:
+        return held_up
     delay = seen.backoff.get(name)
     if newest is None or delay is None or _at_peace(delay, newest.finished_ms):
         return None

@@ -1,69 +1,230 @@
 """What a pod's worker asks of a container runtime.
 
-Forms: `runtimes/process` (supervised process groups; nothing to install), `runtimes/fake` (tests and
-simulation); `cri` will be another. All pass `tests/contracts/runtime_contract.py`. A runtime keeps what it
-started across a restart of the agent: `list` finds it again by the labels it was given.
+Forms: `runtimes/process` (supervised process groups; nothing to install), `runtimes/fake` (tests and simulation);
+`cri` will be another. All pass `tests/contracts/runtime_contract.py`. A runtime keeps what it started across a
+restart of the agent: `sandboxes` and `list` find it again by the labels it was given.
+
+Words are those of the Container Runtime Interface (cri-api v1).
 """
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, Protocol, TypeAlias
 
 from skerry.errors import InvalidError
-from skerry.frozen import Frozen
+from skerry.frozen import Frozen, field
 
 
 class Mount(Frozen):
     host_path: Path
     container_path: str
     read_only: bool
+    propagation: Literal["private", "host_to_container", "bidirectional"] = "private"
+
+
+class PortMapping(Frozen):
+    container_port: int
+    host_port: int
+    protocol: Literal["TCP", "UDP", "SCTP"] = "TCP"
+    host_ip: str = ""
+
+
+class DnsConfig(Frozen):
+    """What resolv.conf of the sandbox says."""
+
+    servers: tuple[str, ...] = ()
+    searches: tuple[str, ...] = ()
+    options: tuple[str, ...] = ()
+
+
+class SeccompProfile(Frozen):
+    kind: Literal["runtime_default", "unconfined", "localhost"]
+    localhost_ref: str = ""
+    """Absolute path of the profile, for `localhost`."""
+
+
+class Namespaces(Frozen):
+    host_network: bool = False
+    host_pid: bool = False
+    host_ipc: bool = False
+    share_process: bool = False
+    """`shareProcessNamespace`."""
+    target: str = ""
+    """Container id whose pid namespace an ephemeral container enters; "" for none."""
+
+
+class SandboxSpec(Frozen):
+    """The ground of a pod: its network and IPC namespaces, its cgroup, its name."""
+
+    pod_uid: str
+    pod_name: str
+    pod_namespace: str
+    attempt: int
+    """0 for the first sandbox of the pod; one more for each that was needed since."""
+    hostname: str
+    dns: DnsConfig | None = None
+    """None: the gateway's own (dnsPolicy Default)."""
+    ports: tuple[PortMapping, ...] = ()
+    namespaces: Namespaces = field(default_factory=Namespaces)
+    log_dir: Path
+    """The runtime writes `{name}/{attempt}.log` of each container here in CRI format (`time stream P/F text`)."""
+    cgroup_parent: str = ""
+    sysctls: tuple[tuple[str, str], ...] = ()
+    labels: tuple[tuple[str, str], ...] = ()
+    annotations: tuple[tuple[str, str], ...] = ()
+    supplemental_groups: tuple[int, ...] = ()
+    """With fsGroup."""
+    run_as_user: int | None = None
+    run_as_group: int | None = None
+    seccomp: SeccompProfile | None = None
+    privileged: bool = False
+    """Some container of the pod is."""
+    handler: str = ""
+    """`runtimeClassName`'s handler; "" for the default."""
+
+
+class SandboxState(Frozen):
+    """Times are wall clock milliseconds."""
+
+    id: str
+    pod_uid: str
+    pod_name: str
+    pod_namespace: str
+    attempt: int
+    ready: bool
+    """Its namespaces live. One that is not never becomes so again: the pod needs another."""
+    addresses: tuple[str, ...]
+    """Of the pod; empty with host networking, and in runtimes without pod networks: the gateway's own count then."""
+    created_ms: int
+
+
+class Resources(Frozen):
+    """As CRI's LinuxContainerResources; 0 and "" are "not set"."""
+
+    cpu_shares: int = 0
+    cpu_quota_us: int = 0
+    cpu_period_us: int = 0
+    memory_bytes: int = 0
+    oom_score_adj: int = 0
+    hugepages: tuple[tuple[str, int], ...] = ()
+
+
+class Security(Frozen):
+    """A container's `securityContext`, with what it has from the pod's."""
+
+    run_as_user: int | None = None
+    run_as_group: int | None = None
+    run_as_non_root: bool = False
+    """Refused (CreateContainerConfigError) when the image would run it as root."""
+    supplemental_groups: tuple[int, ...] = ()
+    add_capabilities: tuple[str, ...] = ()
+    drop_capabilities: tuple[str, ...] = ()
+    privileged: bool = False
+    read_only_root: bool = False
+    no_new_privileges: bool = False
+    """`allowPrivilegeEscalation: false`."""
+    seccomp: SeccompProfile | None = None
+    apparmor: str = ""
+    unmasked_proc: bool = False
+    """`procMount: Unmasked`."""
 
 
 class ContainerSpec(Frozen):
     """One container to run, everything resolved: no ConfigMap, Secret or field reference is left."""
 
-    pod_uid: str
-    pod_name: str
-    pod_namespace: str
+    sandbox: SandboxSpec
+    sandbox_id: str
     name: str
     attempt: int
     """Restart count: 0 for the first run."""
     image: str
+    """As the pod writes it."""
+    image_id: str = ""
+    """What `ensure_image` gave for it."""
     command: tuple[str, ...]
     """Empty: the image's entry point."""
     args: tuple[str, ...]
     env: tuple[tuple[str, str], ...]
     working_dir: str
     mounts: tuple[Mount, ...]
-    log_dir: Path
-    """The runtime writes `{name}/{attempt}.log` here in CRI format (`time stream P/F text`)."""
-    run_as_user: int | None = None
-    run_as_group: int | None = None
+    devices: tuple[tuple[Path, str, str], ...] = ()
+    """On the host, in the container, permissions (rwm)."""
+    security: Security = field(default_factory=Security)
+    resources: Resources = field(default_factory=Resources)
+    namespaces: Namespaces = field(default_factory=Namespaces)
+    stdin: bool = False
+    stdin_once: bool = False
+    tty: bool = False
+    labels: tuple[tuple[str, str], ...] = ()
+    """Kept by the runtime and given back by `list`; beside the ones by which the runtime finds its own."""
 
 
 class ContainerState(Frozen):
     """One container as the runtime sees it. Times are wall clock milliseconds, 0 for not yet."""
 
     id: str
+    sandbox_id: str
     pod_uid: str
     name: str
     attempt: int
     image: str
     image_id: str
     phase: Literal["created", "running", "exited"]
+    created_ms: int = 0
     started_ms: int = 0
     finished_ms: int = 0
     exit_code: int = 0
     signal: int = 0
     reason: str = ""
-    """As a kubelet says it: Completed, Error, OOMKilled, ContainerCannotRun ..."""
+    """As a kubelet says it: Completed, Error, OOMKilled, ContainerCannotRun, StartError ..."""
     message: str = ""
+    labels: tuple[tuple[str, str], ...] = ()
+    """Those of the spec."""
 
 
 class ImageMissingError(InvalidError):
-    """The image is not on this gateway and nothing can fetch it; the text says where it would have to be."""
+    """The image is not on this gateway and was not to be, or can't be, fetched; the text says why."""
+
+    def __init__(self, message: str, reason: str = "ErrImagePull") -> None:
+        """`reason` is a kubelet's: ErrImagePull, ErrImageNeverPull, InvalidImageName, RegistryUnavailable ..."""
+        super().__init__(message)
+        self.reason = reason
+
+
+PullPolicy: TypeAlias = Literal["Always", "IfNotPresent", "Never"]
+
+
+class Credentials(Frozen):
+    """Of a registry, from one pull secret."""
+
+    registry: str
+    """Host with port, perhaps with a path, as `.dockerconfigjson` writes it."""
+    username: str = ""
+    password: str = ""
+    identity_token: str = ""
+
+
+class ImageState(Frozen):
+    id: str
+    names: tuple[str, ...]
+    """Tags and digests."""
+    size_bytes: int
+    user: str = ""
+    """uid or name that the image says; "" for root."""
+    pinned: bool = False
+
+
+class Abilities(Frozen):
+    """What differs between runtimes in what a pod may ask; the plan says Unsupported for what is not there."""
+
+    pod_network: bool
+    """Pods have addresses of their own; hostPorts can be mapped."""
+    isolation: bool
+    """Root file systems, capabilities, seccomp, namespaces, resource limits are enforced."""
+    images: bool
+    """Images are pulled from registries."""
 
 
 class Runtime(Protocol):
@@ -72,11 +233,31 @@ class Runtime(Protocol):
 
     @property
     def name(self) -> str:
-        """`process`, `containerd` ...; goes into nodeInfo.containerRuntimeVersion."""
+        """`process`, `containerd`, `cri-o` ...; goes into nodeInfo.containerRuntimeVersion."""
         ...
 
     @property
     def version(self) -> str: ...
+
+    @property
+    def abilities(self) -> Abilities: ...
+
+    async def sandboxes(self, pod_uid: str = "") -> Sequence[SandboxState]:
+        """Every sandbox kept for Skerry (of one pod, when named), by pod and attempt."""
+        ...
+
+    async def run_sandbox(self, spec: SandboxSpec) -> SandboxState:
+        """Returns when it is ready. One of this pod and attempt that is there already is given as it is."""
+        ...
+
+    async def stop_sandbox(self, sandbox_id: str) -> None:
+        """Ends all that runs in it by force, and gives its network back. Of a stopped or unknown one it is
+        nothing."""
+        ...
+
+    async def remove_sandbox(self, sandbox_id: str) -> None:
+        """Forget it, and every container of it."""
+        ...
 
     async def list(self, pod_uid: str = "") -> Sequence[ContainerState]:
         """Every container this runtime keeps for Skerry (of one pod, when named), exited ones included until
@@ -86,12 +267,13 @@ class Runtime(Protocol):
     async def start(self, spec: ContainerSpec) -> ContainerState:
         """Create and start; returns when it runs (or could not: `exited` with reason ContainerCannotRun).
 
-        A container of this pod, name and attempt that is there already is not started again: its state is given.
+        A container of this pod, name and attempt that is there already is not started again: its state is given
+        (one that was created and never started is removed and made anew).
         """
         ...
 
     async def stop(self, container_id: str, *, grace_s: float) -> None:
-        """SIGTERM to the whole group, SIGKILL after `grace_s`; returns when nothing of it is left.
+        """SIGTERM (or the image's stop signal), SIGKILL after `grace_s`; returns when nothing of it is left.
 
         A second call with less grace shortens the first. Of an exited or unknown container it is nothing.
         """
@@ -99,6 +281,10 @@ class Runtime(Protocol):
 
     async def remove(self, container_id: str) -> None:
         """Forget an exited container (or an unknown one); its log stays until the pod goes."""
+        ...
+
+    async def ensure_image(self, image: str, policy: PullPolicy, credentials: Sequence[Credentials]) -> ImageState:
+        """The image, pulled where the policy wants it and it can be. Raises `ImageMissingError`."""
         ...
 
     def changes(self) -> AsyncIterator[str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from edgecore.pods.plan import Waiting, runs_of
-from edgecore.pods.port import ContainerState
+from edgecore.pods.port import ContainerState, SandboxState
 from skerry.frozen import Frozen
 from skerry.objects.conditions import find_condition
 from skerry.objects.json import JsonObject, maps_at, str_at, str_map_at
@@ -24,6 +24,8 @@ class Picture(Frozen):
 
     pod: JsonObject
     containers: Sequence[ContainerState]
+    sandbox: SandboxState | None
+    """The one that lives; None when none does."""
     waiting: Mapping[str, Waiting]
     before: JsonObject
     """The status told last: conditions keep their time of change."""
@@ -49,13 +51,24 @@ def pod_status(picture: Picture) -> JsonObject:
         "containerStatuses": [*statuses],
         "qosClass": qos_class(picture.pod),
     }
-    if picture.containers:
-        status |= {"podIP": picture.address, "podIPs": [{"ip": picture.address}]}
+    addresses = _addresses(picture)
+    if addresses:
+        status |= {"podIP": addresses[0], "podIPs": [{"ip": each} for each in addresses]}
     if generation_of(picture.pod):
         status["observedGeneration"] = generation_of(picture.pod)
     if picture.unsupported:
         status |= {"reason": "Unsupported", "message": picture.unsupported}
     return status
+
+
+def _addresses(picture: Picture) -> list[str]:
+    """Of the pod: its own, or the gateway's where it has none. What has ended keeps those that it had."""
+    if picture.sandbox is not None:
+        return [*picture.sandbox.addresses] or [picture.address]
+    if not picture.containers:
+        return []
+    held = [str_at(each, "ip") for each in maps_at(picture.before, "podIPs")]
+    return [each for each in held if each] or [picture.address]
 
 
 def _container_status(container: JsonObject, picture: Picture) -> JsonObject:
@@ -145,7 +158,7 @@ def _ended(status: JsonObject) -> int | None:
 
 def _conditions(picture: Picture, phase: str, statuses: Sequence[JsonObject]) -> list[JsonObject]:
     unready = [str_at(status, "name") for status in statuses if status.get("ready") is not True]
-    begun = bool(picture.containers)
+    begun = picture.sandbox is not None
     if phase in ("Succeeded", "Failed"):
         done = "PodCompleted" if phase == "Succeeded" else "PodFailed"
         ready = _Fact(status="False", reason=done)

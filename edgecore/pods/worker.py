@@ -19,9 +19,11 @@ from edgecore.pods.plan import (
     Plan,
     Problem,
     Remove,
+    RemoveSandbox,
     Seen,
     Start,
     Stop,
+    StopSandbox,
     Waiting,
     next_problem,
     plan,
@@ -30,7 +32,15 @@ from edgecore.pods.plan import (
     unheeded,
     unsupported,
 )
-from edgecore.pods.port import ContainerSpec, ImageMissingError, Runtime
+from edgecore.pods.port import (
+    ContainerSpec,
+    ImageMissingError,
+    Namespaces,
+    PullPolicy,
+    Runtime,
+    SandboxSpec,
+    Security,
+)
 from edgecore.pods.records import PodRecord
 from edgecore.pods.status import Picture, pod_status
 from edgecore.pods.volumes import mounts_of, private_pods, sync_volumes
@@ -38,7 +48,7 @@ from edgecore.store.port import META_EPOCH, EdgeBatch, NewReport
 from edgecore.store.shell import AsyncEdgeStore
 from skerry.errors import InvalidError, UnavailableError
 from skerry.frozen import Frozen, replace
-from skerry.objects.json import JsonObject, decode_object, dig, int_at, maps_at, str_at
+from skerry.objects.json import JsonObject, bool_at, decode_object, dig, int_at, maps_at, str_at
 from skerry.objects.meta import Key, being_deleted, name_of, namespace_of, uid_of
 from skerry.objects.reports import POD_STATUS, PodStatusReport
 from skerry.ports import Clock, Ids
@@ -87,6 +97,7 @@ class PodWorker:
         self._saved = record
         self._wake = asyncio.Event()
         self._problems: dict[str, Problem] = {}
+        """By container; of the sandbox, by ""."""
         self._stopping: dict[str, float] = {}
         """Grace of the stops under way, by container."""
         self._happened: list[Happening] = []
@@ -153,19 +164,30 @@ class PodWorker:
     async def _step(self, tasks: asyncio.TaskGroup) -> float | None:
         pod = self._pod()
         seen = await self._see(pod)
-        if pod is None and not seen.containers:
+        if pod is None and not seen.containers and not seen.sandboxes:
             await self._forget()
             return None
         refusal = unsupported(seen.pod)
         seen = self._without_delays(seen)
         steps = plan(seen)
+        if steps.run_sandbox is not None and not refusal:
+            if await self._run_sandbox(seen, steps.run_sandbox):
+                seen = self._without_delays(await self._see(pod))
+                steps = plan(seen)
+            else:
+                steps = replace(steps, waiting=self._waiting_for_a_sandbox(seen))
         if self._restarts and not seen.terminating:
             steps = replace(steps, actions=(*steps.actions, *restarts_of(seen, self._restarts)))
         if refusal:
             steps = replace(steps, actions=tuple(step for step in steps.actions if not isinstance(step, Start)))
         await self._act(seen, steps, tasks)
-        containers = await self._parts.runtime.list(self._uid)
-        over = await self._tell(replace(seen, containers=containers), steps, refusal)
+        runtime = self._parts.runtime
+        now = replace(
+            seen,
+            containers=await runtime.list(self._uid),
+            sandboxes=await runtime.sandboxes(self._uid),
+        )
+        over = await self._tell(now, steps, refusal)
         if pod is None and over:
             await self._forget()
             return None
@@ -221,6 +243,7 @@ class PodWorker:
         return Seen(
             pod=shown,
             containers=await self._parts.runtime.list(self._uid),
+            sandboxes=await self._parts.runtime.sandboxes(self._uid),
             backoff=self._record.backoff,
             problems=self._problems,
             terminating=pod is None or being_deleted(pod),
@@ -235,8 +258,11 @@ class PodWorker:
         starts = [step for step in steps.actions if isinstance(step, Start)]
         if starts or (not seen.terminating and seen.containers):
             places = self._volumes(seen)
-            for step in starts if places is not None else ():
-                await self._start(seen, step, places or {})
+            if starts and places is not None:
+                sandbox = seen.sandbox
+                assert sandbox is not None, "the plan starts nothing without one"
+                for step in starts:
+                    await self._start(seen, step, self._sandbox_spec(seen.pod, sandbox.attempt), places)
         # Only now: a delay counts from a start that was tried.
         self._record = replace(self._record, backoff=steps.backoff)
         for step in steps.actions:
@@ -247,6 +273,48 @@ class PodWorker:
                     self._stop(step, tasks)
                 case Remove():
                     await self._parts.runtime.remove(step.container_id)
+                case StopSandbox():
+                    await self._parts.runtime.stop_sandbox(step.sandbox_id)
+                case RemoveSandbox():
+                    await self._parts.runtime.remove_sandbox(step.sandbox_id)
+
+    async def _run_sandbox(self, seen: Seen, attempt: int) -> bool:
+        """False where it can't be had: it is tried again later."""
+        problem = self._problems.get(_SANDBOX)
+        if problem is not None and seen.now_ms < problem.retry_ms:
+            return False
+        if self._volumes(seen) is None:
+            return False
+        try:
+            await self._parts.runtime.run_sandbox(self._sandbox_spec(seen.pod, attempt))
+        except (InvalidError, UnavailableError) as error:
+            message = f"Failed to create pod sandbox: {error}"
+            self._fail(seen, _SANDBOX, NO_VOLUMES, message, event="FailedCreatePodSandBox")
+            return False
+        self._problems.pop(_SANDBOX, None)
+        return True
+
+    def _waiting_for_a_sandbox(self, seen: Seen) -> dict[str, Waiting]:
+        problem = self._problems.get(_SANDBOX)
+        names = [str_at(one, "name") for one in maps_at(seen.pod, "spec", "containers")]
+        return {name: Waiting(reason=problem.reason, message=problem.message) for name in names} if problem else {}
+
+    def _sandbox_spec(self, pod: JsonObject, attempt: int) -> SandboxSpec:
+        spec = _map(pod, "spec")
+        return SandboxSpec(
+            pod_uid=self._uid,
+            pod_name=self._key.name,
+            pod_namespace=self._key.namespace,
+            attempt=attempt,
+            hostname=str_at(spec, "hostname") or self._key.name,
+            namespaces=Namespaces(
+                host_network=bool_at(spec, "hostNetwork"),
+                host_pid=bool_at(spec, "hostPID"),
+                host_ipc=bool_at(spec, "hostIPC"),
+                share_process=bool_at(spec, "shareProcessNamespace"),
+            ),
+            log_dir=self._logs(),
+        )
 
     def _tell_of_waits(self, steps: Plan) -> None:
         crashed = {name for name, wait in steps.waiting.items() if wait.reason == "CrashLoopBackOff"}
@@ -276,15 +344,15 @@ class PodWorker:
         self._problems = {name: was for name, was in self._problems.items() if was.reason != NO_VOLUMES}
         return places
 
-    async def _start(self, seen: Seen, step: Start, places: dict[str, Path]) -> None:
+    async def _start(self, seen: Seen, step: Start, sandbox: SandboxSpec, places: dict[str, Path]) -> None:
+        runtime, container = self._parts.runtime, _container(seen.pod, step.name)
         try:
-            state = await self._parts.runtime.start(self._spec(seen.pod, step, places))
+            image = await runtime.ensure_image(str_at(container, "image"), _pull_policy(container), ())
+            state = await runtime.start(self._spec(seen, step, sandbox, image.id, places))
         except ConfigError as error:
             self._fail(seen, step.name, "CreateContainerConfigError", str(error))
         except ImageMissingError as error:
-            container = _container(seen.pod, step.name)
-            never = str_at(container, "imagePullPolicy") == "Never"
-            self._fail(seen, step.name, "ErrImageNeverPull" if never else "ErrImagePull", str(error))
+            self._fail(seen, step.name, error.reason, str(error))
         except InvalidError as error:
             self._fail(seen, step.name, "CreateContainerError", str(error))
         except UnavailableError as error:
@@ -315,25 +383,30 @@ class PodWorker:
             if what not in self._happened:
                 self._happened.append(what)
 
-    def _spec(self, pod: JsonObject, step: Start, places: dict[str, Path]) -> ContainerSpec:
-        container = _container(pod, step.name)
+    def _spec(
+        self, seen: Seen, step: Start, sandbox: SandboxSpec, image_id: str, places: dict[str, Path]
+    ) -> ContainerSpec:
+        assert seen.sandbox is not None, "the plan starts nothing without one"
+        pod, container = seen.pod, _container(seen.pod, step.name)
         env = environment(container, self._around(pod))
         command, args = command_of(container, env)
         return ContainerSpec(
-            pod_uid=self._uid,
-            pod_name=self._key.name,
-            pod_namespace=self._key.namespace,
+            sandbox=sandbox,
+            sandbox_id=seen.sandbox.id,
             name=step.name,
             attempt=step.attempt,
             image=str_at(container, "image"),
+            image_id=image_id,
+            namespaces=sandbox.namespaces,
             command=command,
             args=args,
             env=env,
             working_dir=str_at(container, "workingDir"),
             mounts=mounts_of(container, pod, places),
-            log_dir=self._logs(),
-            run_as_user=_identity(pod, container, "runAsUser"),
-            run_as_group=_identity(pod, container, "runAsGroup"),
+            security=Security(
+                run_as_user=_identity(pod, container, "runAsUser"),
+                run_as_group=_identity(pod, container, "runAsGroup"),
+            ),
         )
 
     def _logs(self) -> Path:
@@ -364,7 +437,8 @@ class PodWorker:
         """Write down what is new and what the cloud is to hear, in one transaction; then clear away what is over.
         True when nothing of the pod is left."""
         assert self._record is not None
-        over = seen.terminating and all(state.phase == "exited" for state in seen.containers)
+        ended = all(state.phase == "exited" for state in seen.containers)
+        over = seen.terminating and ended and not any(each.ready for each in seen.sandboxes)
         address = self._parts.node.address
         if seen.finished:  # where it was
             address = str_at(self._record.status, "hostIP", default=address)
@@ -372,6 +446,7 @@ class PodWorker:
             Picture(
                 pod=seen.pod,
                 containers=seen.containers,
+                sandbox=seen.sandbox,
                 waiting=self._waits(seen, steps, refusal),
                 before=self._record.status or _map(seen.pod, "status"),
                 runtime=self._parts.runtime.name,
@@ -389,6 +464,8 @@ class PodWorker:
         if over:
             for state in seen.containers:
                 await self._parts.runtime.remove(state.id)
+            for sandbox in seen.sandboxes:
+                await self._parts.runtime.remove_sandbox(sandbox.id)
             self._clear()
         return over
 
@@ -398,7 +475,9 @@ class PodWorker:
             return {name: Waiting(reason="Unsupported", message=refusal) for name in names}
         running = {state.name for state in seen.containers if state.phase == "running"}
         waits = {
-            name: Waiting(reason=problem.reason, message=problem.message) for name, problem in self._problems.items()
+            name: Waiting(reason=problem.reason, message=problem.message)
+            for name, problem in self._problems.items()
+            if name != _SANDBOX
         }
         return {name: wait for name, wait in (dict(steps.waiting) | waits).items() if name not in running}
 
@@ -449,6 +528,8 @@ def _told(record: PodRecord) -> tuple[JsonObject, bool, str]:
     return record.status, record.gone, record.epoch
 
 
+_SANDBOX: Final = ""
+"""Among the problems: the sandbox's own."""
 _MISSING_INPUT: Final = frozenset({NO_VOLUMES, "CreateContainerConfigError"})
 
 
@@ -462,6 +543,16 @@ def grace_of(pod: JsonObject | None) -> float:
 
 def _container(pod: JsonObject, name: str) -> JsonObject:
     return next(one for one in maps_at(pod, "spec", "containers") if str_at(one, "name") == name)
+
+
+def _pull_policy(container: JsonObject) -> PullPolicy:
+    match str_at(container, "imagePullPolicy"):
+        case "Always":
+            return "Always"
+        case "Never":
+            return "Never"
+        case _:
+            return "IfNotPresent"
 
 
 def _identity(pod: JsonObject, container: JsonObject, field: str) -> int | None:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from edgecore.pods.port import ContainerSpec, ContainerState, ImageMissingError, Runtime
-from skerry.frozen import replace
+from edgecore.pods.port import ContainerSpec, ContainerState, ImageMissingError, Runtime, SandboxSpec
+from skerry.errors import UnavailableError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,20 +24,36 @@ class Programs:
     image: str
 
 
-def spec_of(programs: Programs, tmp_path: Path, command: tuple[str, ...], *, name: str = "app") -> ContainerSpec:
-    return ContainerSpec(
-        pod_uid="uid-1",
+def sandbox_of(tmp_path: Path, *, attempt: int = 0, pod_uid: str = "uid-1") -> SandboxSpec:
+    return SandboxSpec(
+        pod_uid=pod_uid,
         pod_name="pod",
         pod_namespace="default",
+        attempt=attempt,
+        hostname="pod",
+        log_dir=tmp_path / "logs",
+    )
+
+
+async def spec_of(
+    runtime: Runtime, programs: Programs, tmp_path: Path, command: tuple[str, ...], *, name: str = "app"
+) -> ContainerSpec:
+    """In the pod's first sandbox, which is made; with its image, which is there."""
+    sandbox = sandbox_of(tmp_path)
+    image = await runtime.ensure_image(programs.image, "IfNotPresent", ())
+    return ContainerSpec(
+        sandbox=sandbox,
+        sandbox_id=(await runtime.run_sandbox(sandbox)).id,
         name=name,
         attempt=0,
         image=programs.image,
+        image_id=image.id,
         command=command,
         args=(),
         env=(),
         working_dir="",
         mounts=(),
-        log_dir=tmp_path / "logs",
+        labels=(("skerry.test/of", name),),
     )
 
 
@@ -70,11 +86,12 @@ class RuntimeContract:
     async def test_a_started_container_is_listed_as_running(
         self, runtime: Runtime, programs: Programs, tmp_path: Path
     ) -> None:
-        state = await runtime.start(spec_of(programs, tmp_path, programs.runs))
+        state = await runtime.start(await spec_of(runtime, programs, tmp_path, programs.runs))
         assert (state.phase, state.pod_uid, state.name, state.attempt) == ("running", "uid-1", "app", 0)
         assert state.started_ms > 0
         assert state.image == programs.image
         assert state.image_id
+        assert state.labels == (("skerry.test/of", "app"),)
         assert list(await runtime.list()) == list(await runtime.list("uid-1")) == [state]
         assert list(await runtime.list("another")) == []
         await runtime.stop(state.id, grace_s=0)
@@ -82,30 +99,79 @@ class RuntimeContract:
     async def test_starting_it_again_gives_the_one_that_is_there(
         self, runtime: Runtime, programs: Programs, tmp_path: Path
     ) -> None:
-        spec = spec_of(programs, tmp_path, programs.runs)
+        spec = await spec_of(runtime, programs, tmp_path, programs.runs)
         assert await runtime.start(spec) == await runtime.start(spec)
         (state,) = await runtime.list()
         await runtime.stop(state.id, grace_s=0)
 
     async def test_an_exit_code_is_kept(self, runtime: Runtime, programs: Programs, tmp_path: Path) -> None:
-        await runtime.start(spec_of(programs, tmp_path, programs.exits_3))
+        await runtime.start(await spec_of(runtime, programs, tmp_path, programs.exits_3))
         (state,) = await until(runtime, lambda states: states[0].phase == "exited")
         assert (state.exit_code, state.signal, state.reason) == (3, 0, "Error")
         assert state.finished_ms >= state.started_ms > 0
 
     async def test_what_cannot_start_says_why(self, runtime: Runtime, programs: Programs, tmp_path: Path) -> None:
-        state = await runtime.start(spec_of(programs, tmp_path, programs.cannot_start))
+        state = await runtime.start(await spec_of(runtime, programs, tmp_path, programs.cannot_start))
         assert (state.phase, state.exit_code, state.reason) == ("exited", 128, "ContainerCannotRun")
         assert "no such" in state.message.lower()
 
-    async def test_a_missing_image_is_named(self, runtime: Runtime, programs: Programs, tmp_path: Path) -> None:
-        spec = replace(spec_of(programs, tmp_path, programs.runs), image="missing/app:1")
-        with pytest.raises(ImageMissingError, match="missing/app:1"):
-            await runtime.start(spec)
+    async def test_a_missing_image_is_named_with_the_reason_that_its_policy_has(self, runtime: Runtime) -> None:
+        with pytest.raises(ImageMissingError, match="missing/app:1") as missing:
+            await runtime.ensure_image("missing/app:1", "IfNotPresent", ())
+        assert missing.value.reason == "ErrImagePull"
+        with pytest.raises(ImageMissingError) as missing:
+            await runtime.ensure_image("missing/app:1", "Never", ())
+        assert missing.value.reason == "ErrImageNeverPull"
+
+    async def test_a_sandbox_is_made_once_and_listed_until_it_is_removed(
+        self, runtime: Runtime, tmp_path: Path
+    ) -> None:
+        made = await runtime.run_sandbox(sandbox_of(tmp_path))
+        assert (made.ready, made.pod_uid, made.pod_name, made.pod_namespace, made.attempt) == (
+            True,
+            "uid-1",
+            "pod",
+            "default",
+            0,
+        )
+        assert made.created_ms > 0
+        assert await runtime.run_sandbox(sandbox_of(tmp_path)) == made
+        assert list(await runtime.sandboxes()) == list(await runtime.sandboxes("uid-1")) == [made]
+        assert list(await runtime.sandboxes("another")) == []
+        await runtime.stop_sandbox(made.id)
+        await runtime.stop_sandbox(made.id)
+        assert [(each.id, each.ready) for each in await runtime.sandboxes()] == [(made.id, False)]
+        assert not (await runtime.run_sandbox(sandbox_of(tmp_path))).ready, "it never becomes so again"
+        second = await runtime.run_sandbox(sandbox_of(tmp_path, attempt=1))
+        assert second.ready and second.id != made.id
+        await runtime.remove_sandbox(made.id)
+        await runtime.remove_sandbox(made.id)
+        assert [each.id for each in await runtime.sandboxes()] == [second.id]
+        await runtime.stop_sandbox(second.id)
+        await runtime.remove_sandbox(second.id)
+
+    async def test_with_its_sandbox_a_container_ends_and_is_forgotten(
+        self, runtime: Runtime, programs: Programs, tmp_path: Path
+    ) -> None:
+        state = await runtime.start(await spec_of(runtime, programs, tmp_path, programs.runs))
+        await runtime.stop_sandbox(state.sandbox_id)
+        (ended,) = await runtime.list()
+        assert (ended.phase, ended.exit_code, ended.sandbox_id) == ("exited", 137, state.sandbox_id)
+        await runtime.remove_sandbox(state.sandbox_id)
         assert list(await runtime.list()) == []
+        assert list(await runtime.sandboxes()) == []
+
+    async def test_nothing_is_started_in_a_sandbox_that_is_gone(
+        self, runtime: Runtime, programs: Programs, tmp_path: Path
+    ) -> None:
+        spec = await spec_of(runtime, programs, tmp_path, programs.runs)
+        await runtime.stop_sandbox(spec.sandbox_id)
+        with pytest.raises(UnavailableError):
+            await runtime.start(spec)
+        assert [state.phase for state in await runtime.list() if state.phase == "running"] == []
 
     async def test_stop_asks_first(self, runtime: Runtime, programs: Programs, tmp_path: Path) -> None:
-        state = await runtime.start(spec_of(programs, tmp_path, programs.runs))
+        state = await runtime.start(await spec_of(runtime, programs, tmp_path, programs.runs))
         await runtime.stop(state.id, grace_s=20)
         (state,) = await runtime.list()
         assert (state.phase, state.exit_code, state.signal) == ("exited", 143, 15)
@@ -113,7 +179,7 @@ class RuntimeContract:
     async def test_who_does_not_listen_is_killed_after_the_grace(
         self, runtime: Runtime, programs: Programs, tmp_path: Path
     ) -> None:
-        state = await runtime.start(spec_of(programs, tmp_path, programs.ignores_term))
+        state = await runtime.start(await spec_of(runtime, programs, tmp_path, programs.ignores_term))
         await runtime.stop(state.id, grace_s=0.3)
         (state,) = await runtime.list()
         assert (state.phase, state.exit_code, state.signal) == ("exited", 137, 9)
@@ -123,7 +189,7 @@ class RuntimeContract:
     async def test_a_removed_container_is_forgotten(
         self, runtime: Runtime, programs: Programs, tmp_path: Path
     ) -> None:
-        state = await runtime.start(spec_of(programs, tmp_path, programs.runs))
+        state = await runtime.start(await spec_of(runtime, programs, tmp_path, programs.runs))
         await runtime.stop(state.id, grace_s=0)
         await runtime.remove(state.id)
         await runtime.remove(state.id)
@@ -132,7 +198,7 @@ class RuntimeContract:
     async def test_the_next_agent_finds_what_runs_and_can_stop_it(
         self, runtime: Runtime, programs: Programs, tmp_path: Path, again: Callable[[], Awaitable[Runtime]]
     ) -> None:
-        state = await runtime.start(spec_of(programs, tmp_path, programs.runs))
+        state = await runtime.start(await spec_of(runtime, programs, tmp_path, programs.runs))
         other = await again()
         assert list(await other.list()) == [state]
         await other.stop(state.id, grace_s=0)
@@ -140,7 +206,7 @@ class RuntimeContract:
         await other.close()
 
     async def test_changes_name_the_pod(self, runtime: Runtime, programs: Programs, tmp_path: Path) -> None:
-        await runtime.start(spec_of(programs, tmp_path, programs.exits_3))
+        await runtime.start(await spec_of(runtime, programs, tmp_path, programs.exits_3))
         async with asyncio.timeout(20):
             async for uid in runtime.changes():
                 assert uid == "uid-1"

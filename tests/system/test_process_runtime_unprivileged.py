@@ -18,16 +18,18 @@ import asyncio, os, sys
 from pathlib import Path
 os.setgroups([]); os.setgid(65534); os.setuid(65534)
 sys.path[:0] = [sys.argv[1]]
-from edgecore.pods.port import ContainerSpec, Mount
+from edgecore.pods.port import ContainerSpec, Mount, SandboxSpec, Security
 from edgecore.pods.runtimes.process import ProcessRuntime, ProcessSettings
 from skerry.clocks import SystemClock
 from skerry.errors import InvalidError
 base = Path(sys.argv[2])
+sandbox = SandboxSpec(pod_uid="u", pod_name="p", pod_namespace="d", attempt=0, hostname="p", log_dir=base / "logs")
 def spec(script, attempt, **more):
-    return ContainerSpec(pod_uid="u", pod_name="p", pod_namespace="d", name="c", attempt=attempt, image="sh",
-        command=("sh", "-c", script), args=(), env=(), working_dir="/", log_dir=base / "logs", **more)
+    return ContainerSpec(sandbox=sandbox, sandbox_id="u/0", name="c", attempt=attempt, image="sh",
+        command=("sh", "-c", script), args=(), env=(), working_dir="/", **more)
 async def main():
     runtime = ProcessRuntime(ProcessSettings(directory=base / "c", images=base / "i"), SystemClock())
+    await runtime.run_sandbox(sandbox)
     (base / "v").mkdir()
     (base / "v" / "key").write_text("value")
     mounts = (Mount(host_path=base / "v", container_path="/skerry-unprivileged/v", read_only=True),
@@ -40,7 +42,7 @@ async def main():
         (state,) = await runtime.list("u")
     print(state.message, (base / "logs" / "c" / "0.log").read_text(), (base / "v" / "new").exists())
     try:
-        await runtime.start(spec("true", 1, mounts=(), run_as_user=0))
+        await runtime.start(spec("true", 1, mounts=(), security=Security(run_as_user=0)))
     except InvalidError as error:
         print(error)
     await runtime.close()

@@ -1,7 +1,7 @@
 """A runtime in memory: for tests and simulation of what is above it.
 
-Keeps containers in a dictionary; `restarted` gives the same containers to a new agent. Containers run until `end`
-is called, or until they are stopped.
+Keeps sandboxes and containers in dictionaries; `restarted` gives the same ones to a new agent. Containers run until
+`end` is called, they are stopped, or `lose_power` ends all.
 """
 
 from __future__ import annotations
@@ -9,7 +9,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 
-from edgecore.pods.port import ContainerSpec, ContainerState, ImageMissingError
+from edgecore.pods.port import (
+    Abilities,
+    ContainerSpec,
+    ContainerState,
+    Credentials,
+    ImageMissingError,
+    ImageState,
+    PullPolicy,
+    SandboxSpec,
+    SandboxState,
+)
 from skerry.errors import UnavailableError
 from skerry.frozen import replace
 from skerry.ports import Clock
@@ -19,9 +29,19 @@ class FakeRuntime:
     """See `Runtime`. Commands it knows: `exit N` ends at once, `cannot` can't be started, `stubborn` ignores
     SIGTERM; all others run. Images starting with `missing` are missing."""
 
-    def __init__(self, clock: Clock, containers: dict[str, ContainerState] | None = None) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        containers: dict[str, ContainerState] | None = None,
+        sandboxes: dict[str, SandboxState] | None = None,
+    ) -> None:
         self._clock = clock
         self._containers = {} if containers is None else containers
+        self._sandboxes = {} if sandboxes is None else sandboxes
+        self.sandbox_specs: dict[str, SandboxSpec] = {}
+        """Of those that were run, by id."""
+        self.no_sandboxes = ""
+        """When set, no sandbox can be had, for this reason."""
         self.specs: dict[str, ContainerSpec] = {}
         """What was started, by id."""
         self.starts: list[tuple[str, int]] = []
@@ -42,7 +62,11 @@ class FakeRuntime:
 
     def restarted(self) -> FakeRuntime:
         """The same containers, as a new agent finds them."""
-        return FakeRuntime(self._clock, self._containers)
+        return FakeRuntime(self._clock, self._containers, self._sandboxes)
+
+    @property
+    def abilities(self) -> Abilities:
+        return Abilities(pod_network=False, isolation=False, images=False)
 
     def _check(self) -> None:
         if self.unavailable:
@@ -54,6 +78,66 @@ class FakeRuntime:
         self._news.set()
         return state
 
+    def lose_power(self) -> None:
+        """As after a boot: what was running has ended, and no sandbox lives."""
+        for state in [state for state in self._containers.values() if state.phase != "exited"]:
+            now_ms = self._clock.wall_ms()
+            self._put(replace(state, phase="exited", exit_code=255, reason="Unknown", finished_ms=now_ms))
+        for sandbox in self._sandboxes.values():
+            self._sandboxes[sandbox.id] = replace(sandbox, ready=False)
+
+    async def sandboxes(self, pod_uid: str = "") -> Sequence[SandboxState]:
+        self._check()
+        found = [state for state in self._sandboxes.values() if pod_uid in ("", state.pod_uid)]
+        return sorted(found, key=lambda state: (state.pod_uid, state.attempt))
+
+    async def run_sandbox(self, spec: SandboxSpec) -> SandboxState:
+        self._check()
+        sandbox = f"{spec.pod_uid}/{spec.attempt}"
+        if sandbox in self._sandboxes:
+            return self._sandboxes[sandbox]
+        if self.no_sandboxes:
+            raise UnavailableError(self.no_sandboxes)
+        self.sandbox_specs[sandbox] = spec
+        made = self._sandboxes[sandbox] = SandboxState(
+            id=sandbox,
+            pod_uid=spec.pod_uid,
+            pod_name=spec.pod_name,
+            pod_namespace=spec.pod_namespace,
+            attempt=spec.attempt,
+            ready=True,
+            addresses=(),
+            created_ms=self._clock.wall_ms(),
+        )
+        return made
+
+    async def stop_sandbox(self, sandbox_id: str) -> None:
+        self._check()
+        sandbox = self._sandboxes.get(sandbox_id)
+        if sandbox is None or not sandbox.ready:
+            return
+        for state in [state for state in self._containers.values() if state.sandbox_id == sandbox_id]:
+            if state.phase != "exited":
+                self.end(state.pod_uid, state.name, code=137, signal=9)
+        self._sandboxes[sandbox_id] = replace(sandbox, ready=False)
+        self._changed[sandbox.pod_uid] = None
+        self._news.set()
+
+    async def remove_sandbox(self, sandbox_id: str) -> None:
+        self._check()
+        sandbox = self._sandboxes.pop(sandbox_id, None)
+        assert sandbox is None or not sandbox.ready, "only a stopped sandbox is removed"
+        for state in [state for state in self._containers.values() if state.sandbox_id == sandbox_id]:
+            del self._containers[state.id]
+
+    async def ensure_image(self, image: str, policy: PullPolicy, credentials: Sequence[Credentials]) -> ImageState:
+        self._check()
+        if image.startswith("missing"):
+            raise ImageMissingError(
+                f'image "{image}" is not here', "ErrImageNeverPull" if policy == "Never" else "ErrImagePull"
+            )
+        return ImageState(id=f"fake:{image}", names=(image,), size_bytes=0)
+
     async def list(self, pod_uid: str = "") -> Sequence[ContainerState]:
         self._check()
         found = [state for state in self._containers.values() if pod_uid in ("", state.pod_uid)]
@@ -61,27 +145,31 @@ class FakeRuntime:
 
     async def start(self, spec: ContainerSpec) -> ContainerState:
         self._check()
-        container = f"{spec.pod_uid}.{spec.name}.{spec.attempt}"
+        container = f"{spec.sandbox.pod_uid}.{spec.name}.{spec.attempt}"
         if container in self._containers:
             return self._containers[container]
-        if spec.image.startswith("missing"):
-            raise ImageMissingError(f'image "{spec.image}" is not here')
+        sandbox = self._sandboxes.get(spec.sandbox_id)
+        if sandbox is None or not sandbox.ready:
+            raise UnavailableError(f"sandbox {spec.sandbox_id} is not ready")
         self.specs[container] = spec
         self.starts.append((spec.name, spec.attempt))
         running = ContainerState(
             id=container,
-            pod_uid=spec.pod_uid,
+            sandbox_id=spec.sandbox_id,
+            pod_uid=spec.sandbox.pod_uid,
             name=spec.name,
             attempt=spec.attempt,
             image=spec.image,
-            image_id=f"fake:{spec.image}",
+            image_id=spec.image_id,
             phase="running",
+            created_ms=self._clock.wall_ms(),
             started_ms=self._clock.wall_ms(),
+            labels=spec.labels,
         )
         match spec.command:
             case ("exit", code):
                 self._put(running)
-                return self.end(spec.pod_uid, spec.name, code=int(code))
+                return self.end(spec.sandbox.pod_uid, spec.name, code=int(code))
             case ("cannot",):
                 now_ms = self._clock.wall_ms()
                 failed = replace(

@@ -110,5 +110,5 @@ def execution(image: Image, spec: ContainerSpec) -> Execution:
     if directory and argv[0].startswith("./"):
         argv = (str(Path(directory) / argv[0]), *argv[1:])
     path = f"{directory}/bin:{SEARCH_PATH}" if directory and (Path(directory) / "bin").is_dir() else SEARCH_PATH
-    env = {"PATH": path, "HOSTNAME": spec.pod_name, "HOME": "/"} | dict(image.env) | dict(spec.env)
+    env = {"PATH": path, "HOSTNAME": spec.sandbox.hostname, "HOME": "/"} | dict(image.env) | dict(spec.env)
     return Execution(image_id=image.id, argv=argv, env=tuple(env.items()), cwd=spec.working_dir or image.workdir)

@@ -1,9 +1,11 @@
 """Containers as supervised process groups: the runtime that needs nothing installed.
 
 Each container has a directory `DIR/POD_UID/NAME.ATTEMPT` and a supervisor process of its own (`supervisor.py`) that
-outlives the agent: it reaps, logs, stops and writes down how the container ended. This side starts supervisors
-and reads what they wrote; it keeps nothing else, so a restarted agent knows all that the one before knew, and how
-containers ended meanwhile. A pid is never trusted alone: a supervisor lives exactly as long as it holds its lock.
+outlives the agent: it reaps, logs, stops and writes down how the container ended. A pod's sandbox is a file beside
+them, `.sandbox.ATTEMPT`: nothing of it runs, and it is ready until the machine is booted anew. This side starts
+supervisors and reads what they wrote; it keeps nothing else, so a restarted agent knows all that the one before knew,
+and how containers ended meanwhile. A pid is never trusted alone: a supervisor lives exactly as long as it holds its
+lock.
 """
 
 from __future__ import annotations
@@ -20,11 +22,22 @@ from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Final
 
-from edgecore.pods.port import ContainerSpec, ContainerState
+from edgecore.pods.port import (
+    Abilities,
+    ContainerSpec,
+    ContainerState,
+    Credentials,
+    ImageMissingError,
+    ImageState,
+    PullPolicy,
+    SandboxSpec,
+    SandboxState,
+)
 from edgecore.pods.runtimes.images import Execution, execution, find_image
 from skerry.errors import InvalidError, StorageFullError, UnavailableError
+from skerry.files import unavailable, write_private
 from skerry.frozen import Frozen
-from skerry.objects.json import JsonObject, decode_object, encode_object, int_at, str_at
+from skerry.objects.json import JsonObject, decode_object, encode_object, int_at, str_at, str_map_at, to_json
 from skerry.ports import Clock
 
 _HERE: Final = str(Path(__file__).parent)
@@ -35,6 +48,7 @@ START_S_MAX: Final = 30.0
 STOP_EXTRA_S: Final = 20.0
 """Beyond the grace: SIGKILL has been sent by then; only a process stuck in the kernel takes longer."""
 NOTICE_BYTES: Final = 65536
+SANDBOX: Final = ".sandbox."
 
 
 class ProcessSettings(Frozen):
@@ -76,6 +90,10 @@ class ProcessRuntime:
     def version(self) -> str:
         return "1"
 
+    @property
+    def abilities(self) -> Abilities:
+        return Abilities(pod_network=False, isolation=False, images=False)
+
     def _hear(self) -> None:
         with contextlib.suppress(BlockingIOError):
             for uid in os.read(self._fifo_fd, NOTICE_BYTES).decode(errors="replace").split():
@@ -95,13 +113,88 @@ class ProcessRuntime:
         asyncio.get_running_loop().remove_reader(self._fifo_fd)
         os.close(self._fifo_fd)
 
+    def _pods(self, pod_uid: str) -> list[Path]:
+        return [self._directory / pod_uid] if pod_uid else sorted(self._directory.iterdir())
+
+    async def sandboxes(self, pod_uid: str = "") -> Sequence[SandboxState]:
+        files = [file for pod in self._pods(pod_uid) if pod.is_dir() for file in pod.glob(f"{SANDBOX}*")]
+        found = [self._sandbox(file) for file in files if file.name.removeprefix(SANDBOX).isdecimal()]
+        return sorted(found, key=lambda state: (state.pod_uid, state.attempt))
+
+    def _sandbox(self, file: Path) -> SandboxState:
+        about = decode_object(file.read_bytes())
+        uid, attempt = file.parent.name, int(file.name.removeprefix(SANDBOX))
+        return SandboxState(
+            id=f"{uid}/{attempt}",
+            pod_uid=uid,
+            pod_name=str_at(about, "pod_name"),
+            pod_namespace=str_at(about, "pod_namespace"),
+            attempt=attempt,
+            ready=str_at(about, "boot_id") == self._boot_id,
+            addresses=(),
+            created_ms=int_at(about, "created_ms"),
+        )
+
+    def _file(self, sandbox_id: str) -> Path:
+        uid, attempt = sandbox_id.rsplit("/", 1)
+        return self._directory / uid / f"{SANDBOX}{attempt}"
+
+    async def run_sandbox(self, spec: SandboxSpec) -> SandboxState:
+        file = self._file(f"{spec.pod_uid}/{spec.attempt}")
+        if not file.exists():
+            about: JsonObject = {
+                "pod_name": spec.pod_name,
+                "pod_namespace": spec.pod_namespace,
+                "boot_id": self._boot_id,
+                "created_ms": self._clock.wall_ms(),
+            }
+            try:
+                file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            except OSError as error:
+                raise unavailable(file.parent, error) from error
+            write_private(file, encode_object(about))
+        return self._sandbox(file)
+
+    async def stop_sandbox(self, sandbox_id: str) -> None:
+        file = self._file(sandbox_id)
+        if not file.exists() or not self._sandbox(file).ready:
+            return
+        for state in await self.list(file.parent.name):
+            if state.sandbox_id == sandbox_id and state.phase != "exited":
+                await self.stop(state.id, grace_s=0)
+        write_private(file, encode_object({**decode_object(file.read_bytes()), "boot_id": ""}))
+        self._changed[file.parent.name] = None
+        self._news.set()
+
+    async def remove_sandbox(self, sandbox_id: str) -> None:
+        file = self._file(sandbox_id)
+        if not file.exists():
+            return
+        assert not self._sandbox(file).ready, "only a stopped sandbox is removed"
+        for state in await self.list(file.parent.name):
+            if state.sandbox_id == sandbox_id:
+                await self.remove(state.id)
+        file.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # others of the pod are still there
+            file.parent.rmdir()
+
+    async def ensure_image(self, image: str, policy: PullPolicy, credentials: Sequence[Credentials]) -> ImageState:
+        """Nothing is fetched: it is here, or it is missing."""
+        try:
+            found = find_image(self._settings.images, image)
+        except ImageMissingError as error:
+            raise ImageMissingError(
+                str(error), "ErrImageNeverPull" if policy == "Never" else "ErrImagePull"
+            ) from error
+        return ImageState(id=found.id, names=(image,), size_bytes=0)
+
     async def list(self, pod_uid: str = "") -> Sequence[ContainerState]:
-        places = [self._directory / pod_uid] if pod_uid else sorted(self._directory.iterdir())
+        places = self._pods(pod_uid)
         found = [self._state(place) for pod in places if pod.is_dir() for place in pod.iterdir() if _is_one(place)]
         return sorted(found, key=lambda state: (state.pod_uid, state.name, state.attempt))
 
     async def start(self, spec: ContainerSpec) -> ContainerState:
-        container = f"{spec.pod_uid}.{spec.name}.{spec.attempt}"
+        container = f"{spec.sandbox.pod_uid}.{spec.name}.{spec.attempt}"
         place = self._place(container)
         if place.exists():
             state = self._state(place)
@@ -109,6 +202,9 @@ class ProcessRuntime:
                 return state
             shutil.rmtree(place)  # the agent ended before its supervisor began
         _check_ids(spec)
+        file = self._file(spec.sandbox_id)
+        if not file.exists() or not self._sandbox(file).ready:
+            raise UnavailableError(f"sandbox {spec.sandbox_id} of container {spec.name} is not ready")
         run = execution(find_image(self._settings.images, spec.image), spec)
         self._starting.add(container)
         try:
@@ -128,10 +224,10 @@ class ProcessRuntime:
 
     def _write(self, place: Path, spec: ContainerSpec, run: Execution) -> None:
         """The container's directory, whole or not at all."""
-        log = spec.log_dir.absolute() / spec.name / f"{spec.attempt}.log"
+        log = spec.sandbox.log_dir.absolute() / spec.name / f"{spec.attempt}.log"
         log.parent.mkdir(parents=True, exist_ok=True)
         fields = [
-            ("pod_uid", spec.pod_uid),
+            ("pod_uid", spec.sandbox.pod_uid),
             ("fifo", str(self._fifo)),
             ("log", str(log)),
             ("log_bytes", str(self._settings.log_bytes)),
@@ -147,16 +243,20 @@ class ProcessRuntime:
                 for mount in spec.mounts
             ),
         ]
-        fields += [("uid", str(spec.run_as_user))] if spec.run_as_user is not None else []
-        fields += [("gid", str(spec.run_as_group))] if spec.run_as_group is not None else []
+        user, group = spec.security.run_as_user, spec.security.run_as_group
+        fields += [("uid", str(user))] if user is not None else []
+        fields += [("gid", str(group))] if group is not None else []
         if any("\0" in value for _, value in fields):
             raise InvalidError(f"container {spec.name}: a NUL character in command, args or env")
         about: JsonObject = {
-            "pod_uid": spec.pod_uid,
+            "pod_uid": spec.sandbox.pod_uid,
+            "sandbox": spec.sandbox_id,
             "name": spec.name,
             "attempt": spec.attempt,
             "image": spec.image,
             "image_id": run.image_id,
+            "created_ms": self._clock.wall_ms(),
+            "labels": to_json(dict(spec.labels)),
         }
         new = place.with_name(f".{place.name}.new")
         shutil.rmtree(new, ignore_errors=True)
@@ -264,8 +364,8 @@ def _check_ids(spec: ContainerSpec) -> None:
     if os.geteuid() == 0:
         return
     for field, wanted, own in (
-        ("runAsUser", spec.run_as_user, os.geteuid()),
-        ("runAsGroup", spec.run_as_group, os.getegid()),
+        ("runAsUser", spec.security.run_as_user, os.geteuid()),
+        ("runAsGroup", spec.security.run_as_group, os.getegid()),
     ):
         if wanted is not None and wanted != own:
             raise InvalidError(f"container {spec.name}: {field} {wanted} needs an agent that runs as root")
@@ -342,16 +442,19 @@ def _container(container: str, about: JsonObject, state: JsonObject) -> Containe
     phase = str_at(state, "phase")
     return ContainerState(
         id=container,
+        sandbox_id=str_at(about, "sandbox"),
         pod_uid=str_at(about, "pod_uid"),
         name=str_at(about, "name"),
         attempt=int_at(about, "attempt"),
         image=str_at(about, "image"),
         image_id=str_at(about, "image_id"),
         phase="running" if phase == "running" else "exited" if phase == "exited" else "created",
+        created_ms=int_at(about, "created_ms"),
         started_ms=int_at(state, "started_ms"),
         finished_ms=int_at(state, "finished_ms"),
         exit_code=int_at(state, "exit_code"),
         signal=int_at(state, "signal"),
         reason=str_at(state, "reason"),
         message=str_at(state, "message"),
+        labels=tuple(str_map_at(about, "labels").items()),
     )

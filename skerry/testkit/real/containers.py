@@ -33,6 +33,7 @@ def _state(place: Path, about: JsonObject) -> ContainerState:
     uid, name, attempt = str_at(about, "pod_uid"), str_at(about, "name"), int_at(about, "attempt")
     made = ContainerState(
         id=f"{uid}.{name}.{attempt}",
+        sandbox_id=str_at(about, "sandbox"),
         pod_uid=uid,
         name=name,
         attempt=attempt,

@@ -351,7 +351,11 @@ class SimulatedEdge:
         for state in states:
             if state.pod_uid not in shown:
                 spec = self._machinery.specs[state.id]
-                metadata: JsonObject = {"name": spec.pod_name, "namespace": spec.pod_namespace, "uid": state.pod_uid}
+                metadata: JsonObject = {
+                    "name": spec.sandbox.pod_name,
+                    "namespace": spec.sandbox.pod_namespace,
+                    "uid": state.pod_uid,
+                }
                 shown[state.pod_uid] = {"metadata": metadata, "status": {}}
         views = [
             pod_view(obj, [state for state in states if state.pod_uid == uid], self._machinery.specs)

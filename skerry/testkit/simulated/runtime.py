@@ -10,7 +10,16 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 
-from edgecore.pods.port import ContainerSpec, ContainerState
+from edgecore.pods.port import (
+    Abilities,
+    ContainerSpec,
+    ContainerState,
+    Credentials,
+    ImageState,
+    PullPolicy,
+    SandboxSpec,
+    SandboxState,
+)
 from skerry.errors import NotFoundError, UnavailableError
 from skerry.frozen import replace
 from skerry.ports import Clock
@@ -23,6 +32,7 @@ class Machinery:
     clock: Clock
     note: Callable[[str], None]
     containers: dict[str, ContainerState] = field(default_factory=dict[str, ContainerState])
+    sandboxes: dict[str, SandboxState] = field(default_factory=dict[str, SandboxState])
     specs: dict[str, ContainerSpec] = field(default_factory=dict[str, ContainerSpec])
     changed: dict[str, None] = field(default_factory=dict[str, None])
     news: asyncio.Event = field(default_factory=asyncio.Event)
@@ -47,7 +57,7 @@ class Machinery:
 
     def title(self, state: ContainerState) -> str:
         spec = self.specs.get(state.id)
-        pod = f"{spec.pod_namespace}/{spec.pod_name}" if spec is not None else state.pod_uid
+        pod = f"{spec.sandbox.pod_namespace}/{spec.sandbox.pod_name}" if spec is not None else state.pod_uid
         return f"{pod}/{state.name} attempt={state.attempt}"
 
     def play_end(self, pod_uid: str, name: str, *, code: int) -> None:
@@ -65,6 +75,7 @@ class Machinery:
     def lose_power(self) -> None:
         for state in [state for state in self.containers.values() if state.phase == "running"]:
             self.end(state, code=255, reason="Unknown")
+        self.sandboxes = {name: replace(each, ready=False) for name, each in self.sandboxes.items()}
 
 
 class SimulatedRuntime:
@@ -83,9 +94,60 @@ class SimulatedRuntime:
     def version(self) -> str:
         return "1"
 
+    @property
+    def abilities(self) -> Abilities:
+        return Abilities(pod_network=False, isolation=False, images=False)
+
     def _check(self) -> None:
         if self.dead:
             raise UnavailableError("the process was killed")
+
+    async def sandboxes(self, pod_uid: str = "") -> Sequence[SandboxState]:
+        self._check()
+        found = [state for state in self._machinery.sandboxes.values() if pod_uid in ("", state.pod_uid)]
+        return sorted(found, key=lambda state: (state.pod_uid, state.attempt))
+
+    async def run_sandbox(self, spec: SandboxSpec) -> SandboxState:
+        self._check()
+        machinery = self._machinery
+        sandbox = f"{spec.pod_uid}/{spec.attempt}"
+        if sandbox not in machinery.sandboxes:
+            machinery.sandboxes[sandbox] = SandboxState(
+                id=sandbox,
+                pod_uid=spec.pod_uid,
+                pod_name=spec.pod_name,
+                pod_namespace=spec.pod_namespace,
+                attempt=spec.attempt,
+                ready=True,
+                addresses=(),
+                created_ms=machinery.clock.wall_ms(),
+            )
+        return machinery.sandboxes[sandbox]
+
+    async def stop_sandbox(self, sandbox_id: str) -> None:
+        self._check()
+        machinery = self._machinery
+        sandbox = machinery.sandboxes.get(sandbox_id)
+        if sandbox is None or not sandbox.ready:
+            return
+        for state in [state for state in machinery.containers.values() if state.sandbox_id == sandbox_id]:
+            if state.phase == "running":
+                machinery.end(state, code=137, signal=9)
+        machinery.sandboxes[sandbox_id] = replace(sandbox, ready=False)
+        machinery.changed[sandbox.pod_uid] = None
+        machinery.news.set()
+
+    async def remove_sandbox(self, sandbox_id: str) -> None:
+        self._check()
+        machinery = self._machinery
+        sandbox = machinery.sandboxes.pop(sandbox_id, None)
+        assert sandbox is None or not sandbox.ready, "only a stopped sandbox is removed"
+        for state in [state for state in machinery.containers.values() if state.sandbox_id == sandbox_id]:
+            await self.remove(state.id)
+
+    async def ensure_image(self, image: str, policy: PullPolicy, credentials: Sequence[Credentials]) -> ImageState:
+        self._check()
+        return ImageState(id=f"simulated:{image}", names=(image,), size_bytes=0)
 
     async def list(self, pod_uid: str = "") -> Sequence[ContainerState]:
         self._check()
@@ -95,20 +157,26 @@ class SimulatedRuntime:
     async def start(self, spec: ContainerSpec) -> ContainerState:
         self._check()
         machinery = self._machinery
-        container = f"{spec.pod_uid}.{spec.name}.{spec.attempt}"
+        container = f"{spec.sandbox.pod_uid}.{spec.name}.{spec.attempt}"
         if container in machinery.containers:
             return machinery.containers[container]
+        sandbox = machinery.sandboxes.get(spec.sandbox_id)
+        if sandbox is None or not sandbox.ready:
+            raise UnavailableError(f"sandbox {spec.sandbox_id} is not ready")
         machinery.specs[container] = spec
         started = machinery.put(
             ContainerState(
                 id=container,
-                pod_uid=spec.pod_uid,
+                sandbox_id=spec.sandbox_id,
+                pod_uid=spec.sandbox.pod_uid,
                 name=spec.name,
                 attempt=spec.attempt,
                 image=spec.image,
-                image_id=f"simulated:{spec.image}",
+                image_id=spec.image_id,
                 phase="running",
+                created_ms=machinery.clock.wall_ms(),
                 started_ms=machinery.clock.wall_ms(),
+                labels=spec.labels,
             )
         )
         machinery.note(f"container {machinery.title(started)} started")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from edgecore.pods.env import NodeFacts, Surroundings
-from edgecore.pods.port import ContainerState
+from edgecore.pods.port import ContainerState, SandboxState
 from skerry.objects.json import Json, JsonObject, encode_object
 from skerry.objects.meta import Key, Revision, Stamp
 
@@ -26,9 +26,23 @@ def pod(*containers: JsonObject, uid: str = "uid-1", name: str = "web", **spec: 
     }
 
 
+def sandbox(attempt: int = 0, *, ready: bool = True, addresses: tuple[str, ...] = ()) -> SandboxState:
+    return SandboxState(
+        id=f"uid-1/{attempt}",
+        pod_uid="uid-1",
+        pod_name="web",
+        pod_namespace="default",
+        attempt=attempt,
+        ready=ready,
+        addresses=addresses,
+        created_ms=NOW_MS,
+    )
+
+
 def state(name: str = "app", attempt: int = 0, **fields: object) -> ContainerState:
     values: dict[str, Any] = {
         "id": f"uid-1.{name}.{attempt}",
+        "sandbox_id": "uid-1/0",
         "pod_uid": "uid-1",
         "name": name,
         "attempt": attempt,
@@ -41,9 +55,11 @@ def state(name: str = "app", attempt: int = 0, **fields: object) -> ContainerSta
     return ContainerState(**values)
 
 
-def ended(name: str = "app", attempt: int = 0, *, code: int = 1, at_ms: int = NOW_MS) -> ContainerState:
+def ended(
+    name: str = "app", attempt: int = 0, *, code: int = 1, at_ms: int = NOW_MS, **fields: object
+) -> ContainerState:
     reason = "Completed" if code == 0 else "Error"
-    return state(name, attempt, phase="exited", exit_code=code, reason=reason, finished_ms=at_ms)
+    return state(name, attempt, phase="exited", exit_code=code, reason=reason, finished_ms=at_ms, **fields)
 
 
 def around(the_pod: JsonObject, **objects: JsonObject) -> Surroundings:

@@ -268,6 +268,43 @@ async def test_a_crashing_container_is_restarted_and_then_waits(gate: Gateway) -
         await eventually(lambda: gate.runtime.starts == [("app", 2)])
 
 
+async def test_after_a_power_cut_all_start_again_at_once_however_often(gate: Gateway) -> None:
+    async with gate.running():
+        await gate.put(pod(container("a"), container("b")))
+        await eventually(lambda: str_at(gate.status(), "phase") == "Running")
+    for boot in (1, 2, 3):
+        gate.runtime = gate.runtime.restarted()
+        gate.runtime.lose_power()
+        async with gate.running():
+            await eventually(lambda: len(gate.runtime.starts) == 2)
+            await eventually(lambda: str_at(gate.status(), "phase") == "Running")
+        assert gate.runtime.starts == [("a", boot), ("b", boot)]
+        assert len(await gate.runtime.sandboxes()) <= 2
+
+
+async def test_a_pod_whose_sandbox_can_not_be_had_says_so_and_gets_it_later(gate: Gateway) -> None:
+    gate.runtime.no_sandboxes = "no network for it"
+    async with gate.running():
+        await gate.put(pod())
+        await eventually(gate.waiting)
+        waits = {"reason": "ContainerCreating", "message": "Failed to create pod sandbox: no network for it"}
+        assert gate.waiting() == waits
+        assert gate.reasons() == ["FailedCreatePodSandBox"]
+        gate.runtime.no_sandboxes = ""
+        gate.clock.advance(11)
+        await gate.put(pod())
+        await eventually(lambda: str_at(gate.status(), "phase") == "Running")
+    assert gate.reasons() == ["FailedCreatePodSandBox", "Started"]
+
+
+async def test_a_pod_that_has_ended_gives_its_sandbox_back(gate: Gateway) -> None:
+    async with gate.running():
+        await gate.put(pod(container(command=["exit", "0"]), restartPolicy="Never"))
+        await eventually(lambda: str_at(gate.status(), "phase") == "Succeeded")
+        await eventually(lambda: [each.ready for each in gate.runtime._sandboxes.values()] == [False])
+        assert str_at(gate.status(), "podIP") == NODE.address
+
+
 async def test_a_finished_job_is_not_run_again_when_the_runtime_forgot_it(gate: Gateway) -> None:
     once = pod(container(command=["exit", "0"]), restartPolicy="Never")
     async with gate.running():

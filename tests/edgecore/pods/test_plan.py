@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import pytest
 
@@ -10,19 +10,21 @@ from edgecore.pods.plan import (
     Backoff,
     Problem,
     Remove,
+    RemoveSandbox,
     Seen,
     Start,
     Stop,
+    StopSandbox,
     duration_text,
     next_problem,
     plan,
     unheeded,
     unsupported,
 )
-from edgecore.pods.port import ContainerState
+from edgecore.pods.port import ContainerState, SandboxState
 from skerry.frozen import replace
 from skerry.objects.json import JsonObject
-from tests.edgecore.pods.pods_of import NOW_MS, container, ended, pod, state
+from tests.edgecore.pods.pods_of import NOW_MS, container, ended, pod, sandbox, state
 
 
 def seen(
@@ -32,10 +34,12 @@ def seen(
     now_ms: int = NOW_MS,
     terminating: bool = False,
     finished: bool = False,
+    sandboxes: Sequence[SandboxState] = (sandbox(),),
 ) -> Seen:
     return Seen(
         pod=the_pod or pod(),
         containers=containers,
+        sandboxes=sandboxes,
         backoff=backoff or {},
         problems={},
         terminating=terminating,
@@ -48,6 +52,51 @@ def seen(
 def test_a_new_pod_starts_all_its_containers() -> None:
     steps = plan(seen(the_pod=pod(container("a"), container("b"))))
     assert steps.actions == (Start(name="a", attempt=0), Start(name="b", attempt=0))
+
+
+def test_a_new_pod_needs_a_sandbox_first() -> None:
+    steps = plan(seen(sandboxes=()))
+    assert (steps.run_sandbox, steps.actions) == (0, ())
+
+
+def test_when_the_sandbox_is_gone_all_start_again_in_another_without_delay_and_no_crash_is_counted() -> None:
+    backoff = {"app": Backoff(delay_s=160, at_ms=NOW_MS)}
+    died = ended(attempt=4, code=255)
+    dead = sandbox(ready=False)
+    steps = plan(seen(died, sandboxes=(dead,), backoff=backoff))
+    assert (steps.run_sandbox, steps.actions, steps.waiting) == (1, (), {})
+    steps = plan(seen(died, sandboxes=(dead, sandbox(1)), backoff=backoff))
+    assert (steps.actions, steps.backoff) == ((Start(name="app", attempt=5),), backoff)
+    crashed = ended(attempt=5, sandbox_id="uid-1/1")
+    steps = plan(seen(died, crashed, sandboxes=(dead, sandbox(1)), backoff=backoff))
+    assert (steps.actions, steps.waiting["app"].reason) == ((), "CrashLoopBackOff")
+
+
+def test_what_still_runs_in_a_sandbox_that_is_gone_is_stopped_first() -> None:
+    for sandboxes in ((sandbox(ready=False),), (sandbox(ready=False), sandbox(1)), ()):
+        steps = plan(seen(state(), sandboxes=sandboxes))
+        assert steps.run_sandbox is None
+        assert steps.actions == (Stop(container_id="uid-1.app.0", name="app", grace_s=7),)
+
+
+@pytest.mark.parametrize(("policy", "code"), [("Never", 255), ("OnFailure", 0)])
+def test_no_sandbox_is_made_for_nobody(policy: str, code: int) -> None:
+    over = seen(ended(code=code), the_pod=pod(restartPolicy=policy), sandboxes=(sandbox(ready=False),))
+    assert (plan(over).run_sandbox, plan(over).actions) == (None, ())
+
+
+def test_a_sandbox_goes_when_the_pod_has_ended_and_when_it_is_to_go() -> None:
+    stop = (StopSandbox(sandbox_id="uid-1/0"),)
+    assert plan(seen(ended(code=0), finished=True)).actions == stop
+    assert plan(seen(ended(), terminating=True)).actions == stop
+    assert plan(seen(ended(), terminating=True, sandboxes=(sandbox(ready=False),))).actions == ()
+
+
+def test_old_sandboxes_are_cleared_away_with_the_last_run_in_them() -> None:
+    three = (sandbox(ready=False), sandbox(1, ready=False), sandbox(2))
+    runs = (ended(attempt=0), ended(attempt=1, sandbox_id="uid-1/1"), state(attempt=2, sandbox_id="uid-1/2"))
+    steps = plan(seen(*runs, sandboxes=three))
+    assert steps.actions == (Remove(container_id="uid-1.app.0"), RemoveSandbox(sandbox_id="uid-1/0"))
 
 
 def test_a_running_pod_needs_nothing() -> None:
@@ -105,7 +154,9 @@ def test_a_pod_that_is_to_go_is_stopped_with_its_grace() -> None:
 
 
 def test_a_finished_pod_starts_nothing_whatever_the_runtime_forgot() -> None:
-    assert plan(seen(finished=True)).actions == ()
+    for sandboxes in ((), (sandbox(ready=False),)):
+        steps = plan(seen(finished=True, sandboxes=sandboxes))
+        assert (steps.run_sandbox, steps.actions) == (None, ())
 
 
 def test_a_problem_is_waited_out_with_its_reason() -> None:

@@ -7,11 +7,13 @@ from collections.abc import Mapping
 import pytest
 
 from edgecore.pods.plan import Waiting
-from edgecore.pods.port import ContainerState
+from edgecore.pods.port import ContainerState, SandboxState
 from edgecore.pods.status import Picture, pod_status, qos_class
 from skerry.objects.conditions import find_condition
 from skerry.objects.json import Json, JsonObject, dig, maps_at, str_at
-from tests.edgecore.pods.pods_of import NOW_MS, container, ended, pod, state
+from tests.edgecore.pods.pods_of import NOW_MS, container, ended, pod, sandbox, state
+
+GROUND = sandbox()
 
 
 def status_of(
@@ -21,11 +23,13 @@ def status_of(
     before: JsonObject | None = None,
     now_ms: int = NOW_MS,
     terminating: bool = False,
+    ground: SandboxState | None = GROUND,
 ) -> JsonObject:
     return pod_status(
         Picture(
             pod=the_pod or pod(),
             containers=containers,
+            sandbox=ground,
             waiting=waiting or {},
             before=before or {},
             runtime="fake",
@@ -59,6 +63,15 @@ def test_a_running_pod_is_ready() -> None:
     assert all(condition["observedGeneration"] == 1 for condition in maps_at(status, "conditions"))
 
 
+def test_a_pod_has_the_addresses_of_its_sandbox_and_keeps_them_when_it_has_ended() -> None:
+    status = status_of(state(), ground=sandbox(addresses=("10.244.1.7", "fd00::7")))
+    assert (status["podIP"], status["podIPs"]) == ("10.244.1.7", [{"ip": "10.244.1.7"}, {"ip": "fd00::7"}])
+    assert str_at(status, "hostIP") == "10.0.0.7"
+    over = status_of(ended(code=0), the_pod=pod(restartPolicy="Never"), before=status, ground=None)
+    assert (over["phase"], over["podIPs"]) == ("Succeeded", status["podIPs"])
+    assert truth(over, "PodReadyToStartContainers") == "False"
+
+
 def test_conditions_keep_the_time_of_their_change() -> None:
     old = status_of(state())
     same = status_of(state(), before=old, now_ms=NOW_MS + 60_000)
@@ -86,8 +99,9 @@ def test_a_restarted_container_shows_its_last_end() -> None:
 
 def test_a_container_that_can_not_be_made_says_why() -> None:
     wait = {"app": Waiting(reason="CreateContainerConfigError", message='configmap "x" not found')}
-    status = status_of(waiting=wait)
+    status = status_of(waiting=wait, ground=None)
     assert status["phase"] == "Pending"
+    assert "podIP" not in status
     assert dig(first(status), "state", "waiting") == {
         "reason": "CreateContainerConfigError",
         "message": 'configmap "x" not found',

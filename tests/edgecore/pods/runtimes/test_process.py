@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from edgecore.pods.port import ContainerSpec, Mount, Runtime
+from edgecore.pods.port import ContainerSpec, Mount, Runtime, Security
 from edgecore.pods.runtimes.process import ProcessRuntime, ProcessSettings
 from skerry.clocks import SystemClock
 from skerry.errors import InvalidError
@@ -60,8 +60,8 @@ class TestProcess(RuntimeContract):
         return make
 
 
-def shell(tmp_path: Path, script: str) -> ContainerSpec:
-    return spec_of(PROGRAMS, tmp_path, ("sh", "-c", script))
+async def shell(runtime: Runtime, tmp_path: Path, script: str) -> ContainerSpec:
+    return await spec_of(runtime, PROGRAMS, tmp_path, ("sh", "-c", script))
 
 
 def log_of(tmp_path: Path, name: str = "app") -> list[str]:
@@ -94,7 +94,9 @@ async def gone(pid: int) -> None:
 
 
 async def test_both_streams_are_logged_with_times_and_tags(runtime: ProcessRuntime, tmp_path: Path) -> None:
-    await runtime.start(shell(tmp_path, "echo out; echo err >&2; printf rest; head -c 40000 /dev/zero | tr '\\0' x"))
+    await runtime.start(
+        await shell(runtime, tmp_path, "echo out; echo err >&2; printf rest; head -c 40000 /dev/zero | tr '\\0' x")
+    )
     await ended(runtime)
     lines = log_of(tmp_path)
     assert {tuple(line.split(" ")[1:3]) for line in lines} == {("stdout", "F"), ("stderr", "F"), ("stdout", "P")}
@@ -105,7 +107,7 @@ async def test_both_streams_are_logged_with_times_and_tags(runtime: ProcessRunti
 
 
 async def test_logs_rotate_and_no_line_is_lost_between_files(runtime: ProcessRuntime, tmp_path: Path) -> None:
-    await runtime.start(shell(tmp_path, "for i in $(seq 5000); do echo line-$i; done"))
+    await runtime.start(await shell(runtime, tmp_path, "for i in $(seq 5000); do echo line-$i; done"))
     await ended(runtime)
     directory = tmp_path / "logs" / "app"
     assert {path.name for path in directory.iterdir()} == {"0.log", "0.log.1", "0.log.2"}
@@ -118,7 +120,9 @@ async def test_logs_rotate_and_no_line_is_lost_between_files(runtime: ProcessRun
 async def test_environment_is_the_containers_own(runtime: ProcessRuntime, tmp_path: Path) -> None:
     os.environ["SKERRY_TEST_SECRET"] = "x"
     try:
-        spec = replace(shell(tmp_path, "env | sort; pwd"), env=(("GREETING", "hello\nworld"),), working_dir="/tmp")
+        spec = replace(
+            await shell(runtime, tmp_path, "env | sort; pwd"), env=(("GREETING", "hello\nworld"),), working_dir="/tmp"
+        )
         await runtime.start(spec)
     finally:
         del os.environ["SKERRY_TEST_SECRET"]
@@ -133,14 +137,16 @@ async def test_environment_is_the_containers_own(runtime: ProcessRuntime, tmp_pa
 async def test_nothing_of_a_container_goes_on_after_its_first_process(
     runtime: ProcessRuntime, tmp_path: Path
 ) -> None:
-    await runtime.start(shell(tmp_path, "setsid sh -c 'sleep 1000 & echo $!; wait' & sleep 0.2; exit 0"))
+    await runtime.start(
+        await shell(runtime, tmp_path, "setsid sh -c 'sleep 1000 & echo $!; wait' & sleep 0.2; exit 0")
+    )
     await ended(runtime)
     assert not alive(int(texts(log_of(tmp_path))[0]))
 
 
 async def test_stop_reaches_grandchildren_that_left_the_group(runtime: ProcessRuntime, tmp_path: Path) -> None:
     state = await runtime.start(
-        shell(tmp_path, "setsid sh -c 'trap \"\" TERM; echo $$; while :; do sleep 1; done' & wait")
+        await shell(runtime, tmp_path, "setsid sh -c 'trap \"\" TERM; echo $$; while :; do sleep 1; done' & wait")
     )
     async with asyncio.timeout(10):
         while not log_of(tmp_path):
@@ -150,7 +156,7 @@ async def test_stop_reaches_grandchildren_that_left_the_group(runtime: ProcessRu
 
 
 async def test_a_shorter_grace_overtakes_a_longer(runtime: ProcessRuntime, tmp_path: Path) -> None:
-    state = await runtime.start(spec_of(PROGRAMS, tmp_path, STUBBORN))
+    state = await runtime.start(await spec_of(runtime, PROGRAMS, tmp_path, STUBBORN))
     async with asyncio.timeout(15):
         patient = asyncio.create_task(runtime.stop(state.id, grace_s=600))
         await asyncio.sleep(0.2)
@@ -159,7 +165,7 @@ async def test_a_shorter_grace_overtakes_a_longer(runtime: ProcessRuntime, tmp_p
 
 
 async def test_a_killed_supervisor_takes_its_container_along(runtime: ProcessRuntime, tmp_path: Path) -> None:
-    await runtime.start(shell(tmp_path, "sleep 1000 & sleep 1000"))
+    await runtime.start(await shell(runtime, tmp_path, "sleep 1000 & sleep 1000"))
     written = state_file(tmp_path)
     supervisor, pid = int(str(written["supervisor"])), int(str(written["pid"]))
     os.kill(supervisor, signal.SIGKILL)
@@ -169,7 +175,7 @@ async def test_a_killed_supervisor_takes_its_container_along(runtime: ProcessRun
 
 
 async def test_after_a_reboot_what_ran_has_ended(runtime: ProcessRuntime, tmp_path: Path) -> None:
-    state = await runtime.start(spec_of(PROGRAMS, tmp_path, PROGRAMS.runs))
+    state = await runtime.start(await spec_of(runtime, PROGRAMS, tmp_path, PROGRAMS.runs))
     written = state_file(tmp_path)
     await runtime.stop(state.id, grace_s=0)
     before = {**written, "boot_id": "another boot"}
@@ -183,7 +189,7 @@ async def test_after_a_reboot_what_ran_has_ended(runtime: ProcessRuntime, tmp_pa
 async def test_a_container_that_the_agent_never_launched_is_started_now(
     runtime: ProcessRuntime, tmp_path: Path
 ) -> None:
-    spec = spec_of(PROGRAMS, tmp_path, PROGRAMS.runs)
+    spec = await spec_of(runtime, PROGRAMS, tmp_path, PROGRAMS.runs)
     state = await runtime.start(spec)
     await runtime.stop(state.id, grace_s=0)
     place = tmp_path / "c" / "uid-1" / "app.0"
@@ -207,7 +213,7 @@ async def test_volumes_are_where_the_pod_wants_them(runtime: ProcessRuntime, tmp
         "cat /skerry-test/deep/config/key /etc/skerry-file; echo; test -s /etc/passwd && echo passwd;"
         "echo written > /etc/skerry-test/file; echo no > /skerry-test/deep/config/other || echo refused; ls / | wc -l"
     )
-    await runtime.start(replace(shell(tmp_path, script), mounts=mounts))
+    await runtime.start(replace(await shell(runtime, tmp_path, script), mounts=mounts))
     await ended(runtime)
     lines = texts([line for line in log_of(tmp_path) if " stdout " in line])
     assert lines[:3] == ["valuevalue", "passwd", "refused"]
@@ -222,9 +228,11 @@ async def test_user_and_group_are_those_of_the_pod(runtime: ProcessRuntime, tmp_
     (tmp_path / "data").chmod(0o777)
     mount = Mount(host_path=tmp_path / "data", container_path="/skerry-test", read_only=False)
     spec = replace(
-        shell(tmp_path, "id -u; id -g; id -G; echo x > /skerry-test/f"), run_as_user=65534, mounts=(mount,)
+        await shell(runtime, tmp_path, "id -u; id -g; id -G; echo x > /skerry-test/f"),
+        security=Security(run_as_user=65534),
+        mounts=(mount,),
     )
-    await runtime.start(replace(spec, run_as_group=65533))
+    await runtime.start(replace(spec, security=Security(run_as_user=65534, run_as_group=65533)))
     await ended(runtime)
     assert texts(log_of(tmp_path)) == ["65534", "65533", "65533"]
     assert (tmp_path / "data" / "f").stat().st_uid == 65534
@@ -232,13 +240,13 @@ async def test_user_and_group_are_those_of_the_pod(runtime: ProcessRuntime, tmp_
 
 async def test_a_nul_character_is_refused(runtime: ProcessRuntime, tmp_path: Path) -> None:
     with pytest.raises(InvalidError, match="NUL"):
-        await runtime.start(replace(shell(tmp_path, "true"), env=(("A", "b\0c"),)))
+        await runtime.start(replace(await shell(runtime, tmp_path, "true"), env=(("A", "b\0c"),)))
     with contextlib.suppress(FileNotFoundError):
         assert list(await runtime.list()) == []
 
 
 async def test_a_supervisor_is_small(runtime: ProcessRuntime, tmp_path: Path) -> None:
-    await runtime.start(spec_of(PROGRAMS, tmp_path, PROGRAMS.runs))
+    await runtime.start(await spec_of(runtime, PROGRAMS, tmp_path, PROGRAMS.runs))
     status = Path(f"/proc/{state_file(tmp_path)['supervisor']}/status").read_text()
     anonymous_kb = next(int(line.split()[1]) for line in status.splitlines() if line.startswith("RssAnon"))
     assert anonymous_kb < 4096
