@@ -8,6 +8,7 @@ if [ "$#" = 0 ]; then
     [mosquitto]=mosquitto [mosquitto_pub]=mosquitto-clients [mbpoll]=mbpoll [gcc]=gcc
     [socat]=socat [npm]=npm [openssl]=openssl [ip]=iproute2 [tmux]=tmux [strace]=strace [kubectl]=kubernetes-client [tinyproxy]=tinyproxy [nginx]=nginx-light [snmpd]=snmpd [curl]=curl
     [prometheus]=prometheus [influxd]=influxdb
+    [containerd]=containerd [runc]=runc [iptables]=iptables [docker-registry]=docker-registry
   )
   for command in "${!wanted[@]}"; do
     command -v "$command" >/dev/null 2>&1 || [ -x "/usr/sbin/$command" ] || missing+=("${wanted[$command]}")
@@ -16,6 +17,9 @@ if [ "$#" = 0 ]; then
   [ -e /usr/include/modbus/modbus.h ] || missing+=(libmodbus-dev)
   compgen -G '/usr/lib/*/faketime/libfaketimeMT.so.1' >/dev/null || missing+=(libfaketime)
   [ -e /usr/include/stdio.h ] || missing+=(libc6-dev)
+  [ -x /usr/lib/cni/bridge ] || missing+=(containernetworking-plugins)
+  # Images of containers are made of it: it needs no library.
+  [ -x /bin/busybox ] && ! ldd /bin/busybox >/dev/null 2>&1 || missing+=(busybox-static)
   # A mapper of KubeEdge's in Go, with Google's gRPC.
   for package in golang-go golang-google-grpc-dev golang-goprotobuf-dev protobuf-compiler; do
     dpkg -s "$package" >/dev/null 2>&1 || missing+=("$package")
