@@ -10,25 +10,10 @@ Source: KubeEdge's `API/dmi/v1beta1/api.proto`, v1.21.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from enum import Enum
 from typing import Final
 
 from skerry.frozen import Frozen, field
-
-
-class Form(Enum):
-    """How a field is written."""
-
-    STRING = "string"
-    BYTES = "bytes"
-    BOOL = "bool"
-    INT32 = "int32"
-    INT64 = "int64"
-    STRINGS = "repeated string"
-    MESSAGE = "message"
-    MESSAGES = "repeated message"
-    TEXTS = "map<string, string>"
-    ANYS = "map<string, google.protobuf.Any>"
+from skerry.wire.tables import Form, Schema, row
 
 
 def _no_texts() -> Mapping[str, str]:
@@ -282,62 +267,47 @@ class GetDeviceResponse(Frozen):
     device: Device | None = None
 
 
-class Field(Frozen, kw_only=False):
-    """One row of the table."""
-
-    number: int
-    name: str
-    form: Form
-    message: type | None = None
-
-
 _S, _B, _I, _L = Form.STRING, Form.BOOL, Form.INT32, Form.INT64
-_M, _MS, _T, _A = Form.MESSAGE, Form.MESSAGES, Form.TEXTS, Form.ANYS
+_M, _MS, _T, _A = Form.MESSAGE, Form.MESSAGES, Form.TEXTS, Form.NAMED
 
 
-def _row(*fields: tuple[int, str, Form] | tuple[int, str, Form, type]) -> tuple[Field, ...]:
-    return tuple(Field(each[0], each[1], each[2], each[3]) if len(each) == 4 else Field(*each) for each in fields)
-
-
-SCHEMA: Final[dict[type, tuple[Field, ...]]] = {
-    Any: _row((1, "type_url", _S), (2, "value", Form.BYTES)),
-    CustomizedValue: _row((1, "data", _A)),
-    TwinProperty: _row((1, "value", _S), (2, "metadata", _T)),
-    Twin: _row(
-        (1, "property_name", _S), (2, "observed_desired", _M, TwinProperty), (3, "reported", _M, TwinProperty)
-    ),
-    DeviceStatus: _row((1, "twins", _MS, Twin), (2, "report_to_cloud", _B), (3, "report_cycle", _L)),
-    PushMethodHttp: _row((1, "hostname", _S), (2, "port", _L), (3, "request_path", _S), (4, "timeout", _L)),
-    PushMethodMqtt: _row((1, "address", _S), (2, "topic", _S), (3, "qos", _I), (4, "retained", _B)),
-    PushMethodOtel: _row((1, "endpoint_url", _S)),
-    Influxdb2ClientConfig: _row((1, "url", _S), (2, "org", _S), (3, "bucket", _S)),
-    Influxdb2DataConfig: _row((1, "measurement", _S), (2, "tag", _T), (3, "field_key", _S)),
-    DbMethodInfluxdb2: _row(
+SCHEMA: Final[Schema] = {
+    Any: row((1, "type_url", _S), (2, "value", Form.BYTES)),
+    CustomizedValue: row((1, "data", _A, Any)),
+    TwinProperty: row((1, "value", _S), (2, "metadata", _T)),
+    Twin: row((1, "property_name", _S), (2, "observed_desired", _M, TwinProperty), (3, "reported", _M, TwinProperty)),
+    DeviceStatus: row((1, "twins", _MS, Twin), (2, "report_to_cloud", _B), (3, "report_cycle", _L)),
+    PushMethodHttp: row((1, "hostname", _S), (2, "port", _L), (3, "request_path", _S), (4, "timeout", _L)),
+    PushMethodMqtt: row((1, "address", _S), (2, "topic", _S), (3, "qos", _I), (4, "retained", _B)),
+    PushMethodOtel: row((1, "endpoint_url", _S)),
+    Influxdb2ClientConfig: row((1, "url", _S), (2, "org", _S), (3, "bucket", _S)),
+    Influxdb2DataConfig: row((1, "measurement", _S), (2, "tag", _T), (3, "field_key", _S)),
+    DbMethodInfluxdb2: row(
         (1, "client_config", _M, Influxdb2ClientConfig), (2, "data_config", _M, Influxdb2DataConfig)
     ),
-    RedisClientConfig: _row((1, "addr", _S), (2, "db", _I), (3, "poolsize", _I), (4, "min_idle_conns", _I)),
-    DbMethodRedis: _row((1, "client_config", _M, RedisClientConfig)),
-    TdEngineClientConfig: _row((1, "addr", _S), (2, "dbname", _S)),
-    DbMethodTdEngine: _row((1, "client_config", _M, TdEngineClientConfig)),
-    MySqlClientConfig: _row((1, "addr", _S), (2, "database", _S), (3, "user_name", _S)),
-    DbMethodMySql: _row((1, "client_config", _M, MySqlClientConfig)),
-    DbMethod: _row(
+    RedisClientConfig: row((1, "addr", _S), (2, "db", _I), (3, "poolsize", _I), (4, "min_idle_conns", _I)),
+    DbMethodRedis: row((1, "client_config", _M, RedisClientConfig)),
+    TdEngineClientConfig: row((1, "addr", _S), (2, "dbname", _S)),
+    DbMethodTdEngine: row((1, "client_config", _M, TdEngineClientConfig)),
+    MySqlClientConfig: row((1, "addr", _S), (2, "database", _S), (3, "user_name", _S)),
+    DbMethodMySql: row((1, "client_config", _M, MySqlClientConfig)),
+    DbMethod: row(
         (1, "influxdb2", _M, DbMethodInfluxdb2),
         (2, "redis", _M, DbMethodRedis),
         (3, "tdengine", _M, DbMethodTdEngine),
         (4, "mysql", _M, DbMethodMySql),
     ),
-    AnomalyDetection: _row((1, "data", _A)),
-    PushMethod: _row(
+    AnomalyDetection: row((1, "data", _A, Any)),
+    PushMethod: row(
         (1, "http", _M, PushMethodHttp),
         (2, "mqtt", _M, PushMethodMqtt),
         (3, "db_method", _M, DbMethod),
         (4, "otel", _M, PushMethodOtel),
         (5, "anomaly_detection", _M, AnomalyDetection),
     ),
-    VisitorConfig: _row((1, "protocol_name", _S), (2, "config_data", _M, CustomizedValue)),
-    ProtocolConfig: _row((1, "protocol_name", _S), (2, "config_data", _M, CustomizedValue)),
-    DeviceProperty: _row(
+    VisitorConfig: row((1, "protocol_name", _S), (2, "config_data", _M, CustomizedValue)),
+    ProtocolConfig: row((1, "protocol_name", _S), (2, "config_data", _M, CustomizedValue)),
+    DeviceProperty: row(
         (1, "name", _S),
         (2, "desired", _M, TwinProperty),
         (3, "visitors", _M, VisitorConfig),
@@ -346,15 +316,15 @@ SCHEMA: Final[dict[type, tuple[Field, ...]]] = {
         (6, "report_to_cloud", _B),
         (7, "push_method", _M, PushMethod),
     ),
-    DeviceMethod: _row((1, "name", _S), (2, "description", _S), (3, "property_names", Form.STRINGS)),
-    DeviceSpec: _row(
+    DeviceMethod: row((1, "name", _S), (2, "description", _S), (3, "property_names", Form.STRINGS)),
+    DeviceSpec: row(
         (1, "device_model_reference", _S),
         (2, "protocol", _M, ProtocolConfig),
         (3, "properties", _MS, DeviceProperty),
         (4, "methods", _MS, DeviceMethod),
     ),
-    Device: _row((1, "name", _S), (2, "spec", _M, DeviceSpec), (3, "status", _M, DeviceStatus), (4, "namespace", _S)),
-    ModelProperty: _row(
+    Device: row((1, "name", _S), (2, "spec", _M, DeviceSpec), (3, "status", _M, DeviceStatus), (4, "namespace", _S)),
+    ModelProperty: row(
         (1, "name", _S),
         (2, "description", _S),
         (3, "type", _S),
@@ -363,7 +333,7 @@ SCHEMA: Final[dict[type, tuple[Field, ...]]] = {
         (6, "maximum", _S),
         (7, "unit", _S),
     ),
-    DeviceCommand: _row(
+    DeviceCommand: row(
         (1, "name", _S),
         (2, "url", _S),
         (3, "method", _S),
@@ -371,9 +341,9 @@ SCHEMA: Final[dict[type, tuple[Field, ...]]] = {
         (5, "parameters", Form.STRINGS),
         (6, "response", Form.BYTES),
     ),
-    DeviceModelSpec: _row((1, "properties", _MS, ModelProperty), (2, "commands", _MS, DeviceCommand)),
-    DeviceModel: _row((1, "name", _S), (2, "spec", _M, DeviceModelSpec), (3, "namespace", _S)),
-    MapperInfo: _row(
+    DeviceModelSpec: row((1, "properties", _MS, ModelProperty), (2, "commands", _MS, DeviceCommand)),
+    DeviceModel: row((1, "name", _S), (2, "spec", _M, DeviceModelSpec), (3, "namespace", _S)),
+    MapperInfo: row(
         (1, "name", _S),
         (2, "version", _S),
         (3, "api_version", _S),
@@ -381,31 +351,29 @@ SCHEMA: Final[dict[type, tuple[Field, ...]]] = {
         (5, "address", Form.BYTES),
         (6, "state", _S),
     ),
-    MapperRegisterRequest: _row((1, "with_data", _B), (2, "mapper", _M, MapperInfo)),
-    MapperRegisterResponse: _row((1, "model_list", _MS, DeviceModel), (2, "device_list", _MS, Device)),
-    ReportDeviceStatusRequest: _row(
+    MapperRegisterRequest: row((1, "with_data", _B), (2, "mapper", _M, MapperInfo)),
+    MapperRegisterResponse: row((1, "model_list", _MS, DeviceModel), (2, "device_list", _MS, Device)),
+    ReportDeviceStatusRequest: row(
         (1, "device_name", _S), (2, "reported_device", _M, DeviceStatus), (3, "device_namespace", _S)
     ),
-    ReportDeviceStatesRequest: _row((1, "device_name", _S), (2, "device_namespace", _S), (3, "state", _S)),
+    ReportDeviceStatesRequest: row((1, "device_name", _S), (2, "device_namespace", _S), (3, "state", _S)),
     Nothing: (),
-    DeviceRequest: _row((1, "device", _M, Device)),
-    Named: _row((1, "name", _S), (2, "namespace", _S)),
-    ModelRequest: _row((1, "model", _M, DeviceModel)),
-    GetDeviceResponse: _row((1, "device", _M, Device)),
+    DeviceRequest: row((1, "device", _M, Device)),
+    Named: row((1, "name", _S), (2, "namespace", _S)),
+    ModelRequest: row((1, "model", _M, DeviceModel)),
+    GetDeviceResponse: row((1, "device", _M, Device)),
 }
-
-Call = tuple[type, type]
 
 MANAGER: Final = "v1beta1.DeviceManagerService"
 """Served by the gateway."""
-MANAGER_CALLS: Final[Mapping[str, Call]] = {
+MANAGER_CALLS: Final[Mapping[str, tuple[type, type]]] = {
     "MapperRegister": (MapperRegisterRequest, MapperRegisterResponse),
     "ReportDeviceStatus": (ReportDeviceStatusRequest, Nothing),
     "ReportDeviceStates": (ReportDeviceStatesRequest, Nothing),
 }
 MAPPER: Final = "v1beta1.DeviceMapperService"
 """Served by each mapper."""
-MAPPER_CALLS: Final[Mapping[str, Call]] = {
+MAPPER_CALLS: Final[Mapping[str, tuple[type, type]]] = {
     "RegisterDevice": (DeviceRequest, Named),
     "RemoveDevice": (Named, Nothing),
     "UpdateDevice": (DeviceRequest, Nothing),

@@ -16,11 +16,12 @@ import struct
 from collections.abc import Mapping
 from typing import Final
 
-from devices.dmi.codec import complement, fields_of, signed, text_of
+from devices.dmi.codec import fields_of
 from devices.dmi.messages import Any
 from skerry.errors import ProtocolError
 from skerry.objects.json import Json, JsonObject
 from skerry.wire.fields import delimited, varint
+from skerry.wire.tables import complement, signed, text_of
 
 TYPES: Final = "type.googleapis.com/google.protobuf."
 DEPTH_MAX: Final = 32

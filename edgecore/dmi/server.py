@@ -12,13 +12,14 @@ import socket
 from pathlib import Path
 from typing import Any, Final
 
-from grpclib import client, server
+from grpclib import server
 
-from devices.dmi.messages import MANAGER, MANAGER_CALLS, MAPPER, MAPPER_CALLS
-from devices.dmi.rpc import Codec, Service, call, configuration
+from devices.dmi.messages import MANAGER, MANAGER_CALLS
+from devices.dmi.rpc import Service, codec, mapper_at
 from edgecore.dmi.mappers import MapperClient, Mappers
 from skerry.errors import UnavailableError
 from skerry.listening import unix_socket
+from skerry.transport.grpc import configuration
 
 LOG: Final = logging.getLogger(__name__)
 
@@ -56,7 +57,7 @@ class DmiServer:
             "ReportDeviceStatus": self._mappers.report,
             "ReportDeviceStates": self._mappers.report_state,
         }
-        serving = _Bounded([Service(MANAGER, MANAGER_CALLS, calls)], codec=Codec(), config=configuration())
+        serving = _Bounded([Service(MANAGER, MANAGER_CALLS, calls)], codec=codec(), config=configuration())
         await serving.start(sock=listening)
         LOG.info("dmi_served socket=%s", self._path)
         try:
@@ -81,21 +82,6 @@ class _Refuses(asyncio.Protocol):
         transport.close()
 
 
-class _Client:
-    """Calls to one mapper over a connection that is made when it is needed."""
-
-    def __init__(self, path: str) -> None:
-        self._channel = client.Channel(path=path, codec=Codec(), config=configuration())
-
-    async def call(self, name: str, request: object, *, timeout_s: float) -> object:
-        """See `MapperClient`."""
-        return await call(self._channel, MAPPER, MAPPER_CALLS, name, request, timeout_s=timeout_s)
-
-    def close(self) -> None:
-        """See `MapperClient`."""
-        self._channel.close()
-
-
 def dial(path: str) -> MapperClient:
     """See `edgecore.dmi.mappers.Sockets`."""
-    return _Client(path)
+    return mapper_at(path)

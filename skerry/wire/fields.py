@@ -1,7 +1,7 @@
 """Fields of the Protocol Buffers wire format, one after the other: what codecs that are written by hand here share.
 
 Whatever comes in, reading gives fields or raises `ProtocolError`; a `Budget` bounds how many. What a field means is
-the business of the tables: `skerry.wire.codec` for frames, `devices.dmi.codec` for KubeEdge's messages. Keeps no
+the business of the tables: `skerry.wire.codec` for frames, `skerry.wire.tables` for others' messages. Keeps no
 data. Pure.
 
 Source of the format: https://protobuf.dev/programming-guides/encoding/
