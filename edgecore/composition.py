@@ -27,7 +27,7 @@ from edgecore.history.keeper import HistoryKeeper
 from edgecore.link.cloud_time import AgentClock
 from edgecore.link.dial import Dialer
 from edgecore.link.session import EdgeLink, LinkParts, LinkSettings
-from edgecore.link.streams import BodySource, StreamSource
+from edgecore.link.streams import StreamKinds
 from edgecore.local_api.ports import LocalParts
 from edgecore.pods.env import NodeFacts
 from edgecore.pods.logs import LogParts, PodLogs
@@ -204,7 +204,8 @@ def compose(ground: Ground) -> Agent:
     services = Services()
     calls = RuleCalls(identity.name, rules, services)
     device_rules = _device_rules(ground, twins, services, rules)
-    link = _link(ground, machine.boot_id, {LOGS: logs, DEVICES: questions}, {CALLS: calls})
+    kinds = StreamKinds(sources={LOGS: logs, DEVICES: questions}, body_sources={CALLS: calls})
+    link = _link(ground, machine.boot_id, kinds)
     pods = _pods(ground, facts, in_step)
     bus = _bus(ground, twins, external)
     commands = _commands(ground, machine.boot_id, twins, pods, link)
@@ -403,9 +404,7 @@ def _commands(ground: Ground, boot_id: str, twins: Keeper, pods: PodManager, lin
     )
 
 
-def _link(
-    ground: Ground, boot_id: str, streams: Mapping[str, StreamSource], body_streams: Mapping[str, BodySource]
-) -> EdgeLink:
+def _link(ground: Ground, boot_id: str, streams: StreamKinds) -> EdgeLink:
     return EdgeLink(
         LinkSettings(
             node=ground.node,
@@ -423,7 +422,6 @@ def _link(
             clock=ground.time,
             ids=ground.ids,
             streams=streams,
-            body_streams=body_streams,
             capabilities=(CAPABILITY, LOCAL_RULES, *(() if ground.rules else (NO_BROKER,))),
             doubted=ground.doubted,
             heard=ground.time.hear,

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from skerry.errors import SkerryError
+
 
 class Clock(Protocol):
     """Two clocks, because a gateway without a battery wakes up in 1970."""
@@ -92,4 +94,28 @@ class Link(Protocol):
     @property
     def peer_issuer(self) -> str:
         """Key identifier (hex) of the authority that signed the certificate which the peer proved to have, or ''."""
+        ...
+
+
+class Pipe(Protocol):
+    """Bytes both ways between this process and something on a node, whatever lies between. Bounded: neither side is
+    read ahead by more than a window, and each way may end before the other."""
+
+    async def read(self) -> bytes:
+        """The next bytes; empty when the other side sends nothing more. What it was given before is used up.
+
+        Raises what the other side ended with, and `UncertainError` where the way to it is lost.
+        """
+        ...
+
+    async def write(self, data: bytes) -> None:
+        """Waits for room. Raises as `read`, and `UnavailableError` where the other side takes nothing more."""
+        ...
+
+    async def end(self) -> None:
+        """Nothing more is written; what the other side writes is still read."""
+        ...
+
+    async def close(self, error: SkerryError | None = None) -> None:
+        """Hang up, after what was written; `error` is what the other side is told. Twice is nothing."""
         ...

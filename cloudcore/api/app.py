@@ -13,7 +13,7 @@ import binascii
 import gzip
 import logging
 import ssl
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager, suppress
 from types import TracebackType
 from typing import Final
@@ -34,6 +34,7 @@ from cloudcore.api.routing import Query, Target, clean_path, is_api, parse_query
 from cloudcore.api.status import Answer, DeadlineError, answer_for, internal
 from cloudcore.api.verbs.lists import CATCH_UP_S
 from cloudcore.registry.port import Actor
+from cloudcore.runtime.replica_pipes import MESSAGE_BYTES_MAX, WebSocketPipe
 from cloudcore.runtime.replicas import PREFIX as REPLICAS
 from skerry.errors import (
     BadRequestError,
@@ -46,6 +47,7 @@ from skerry.errors import (
 from skerry.frozen import Frozen, field
 from skerry.listening import listening_socket
 from skerry.objects.json import encode_object
+from skerry.ports import Pipe
 
 LOG: Final = logging.getLogger(__name__)
 
@@ -205,13 +207,33 @@ class Api:
                     body=await read_body(request),
                     peer=request.remote or "",
                     presented=presented(request),
+                    is_websocket=exchange.is_websocket,
                 )
             )
+        if replied.talk is not None:
+            return await self._talk(exchange, replied.talk)
         if replied.pieces is not None:
             stream = Stream(pieces=replied.pieces, media_type=replied.media_type, framed=False)
             return await self._stream(exchange, stream)
         whole = Whole(body=replied.body, media_type=replied.media_type, code=replied.status, headers=replied.headers)
         return await self._send(exchange, whole)
+
+    async def _talk(self, exchange: _Exchange, talk: Callable[[bytes, Pipe], Awaitable[None]]) -> web.StreamResponse:
+        """With another replica."""
+        socket = web.WebSocketResponse(heartbeat=30.0, max_msg_size=MESSAGE_BYTES_MAX, compress=False)
+        await socket.prepare(exchange.request)
+        pipe = WebSocketPipe(socket, "the replica that asks")
+        try:
+            async with asyncio.timeout(self._settings.unary_s_max):
+                opening = await pipe.opening()
+            await talk(opening, pipe)
+        except SkerryError as error:
+            await pipe.close(error)
+        except TimeoutError:
+            await pipe.close(BadRequestError("nothing was said in time"))
+        else:
+            await pipe.close()
+        return socket
 
     def _endpoint(self, path: str) -> Endpoint | None:
         return next(

@@ -18,7 +18,7 @@ from skerry.objects.json import JsonObject
 from skerry.objects.patches import MergeRules
 from skerry.objects.scheme import Kind, Scheme
 from skerry.objects.traffic import TrafficBook
-from skerry.ports import Clock, Ids
+from skerry.ports import Clock, Ids, Pipe
 
 
 class Presented(Frozen):
@@ -215,6 +215,8 @@ class Posted(Frozen):
     peer: str
     """The client's address."""
     presented: Presented
+    is_websocket: bool = False
+    """The client asks to go on over a WebSocket."""
 
 
 class Replied(Frozen):
@@ -224,6 +226,9 @@ class Replied(Frozen):
     headers: tuple[tuple[str, str], ...] = ()
     pieces: AsyncGenerator[bytes, None] | None = None
     """In place of the body: sent as they come; the first one's error is the answer's."""
+    talk: Callable[[bytes, Pipe], Awaitable[None]] | None = None
+    """In place of an answer: what is said over a WebSocket between replicas (`cloudcore.runtime.replica_pipes`), with
+    what it was opened with. Its error is what the other side is told."""
 
 
 Endpoint = Callable[[Posted], Awaitable[Replied]]

@@ -6,20 +6,22 @@ sessions: a replica that is wrong about where a gateway is learns so, and nobody
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import Mapping
 from typing import Protocol
 
 from cloudcore.api.authz.attributes import Attributes
 from cloudcore.api.ports import Authenticator, Endpoint, Gate, Posted, Replied
 from cloudcore.runtime.replicas import PREFIX
 from skerry.errors import NotFoundError
+from skerry.ports import Pipe
 
 
 class NodesHere(Protocol):
     """The gateways that are connected to this replica."""
 
-    def read(self, node: str, kind: str, params: bytes) -> AsyncGenerator[bytes]:
-        """What a stream to the node carries. The first step raises as `cloudcore.api.ports.PodLogs` says."""
+    async def carry(self, node: str, kind: str, near: Pipe, params: bytes) -> None:
+        """Carry between whoever asked and a stream to the node, until it ends. Raises what it ended with, and
+        `UnavailableError` when the node is not connected here."""
         ...
 
     def counted(self, node: str) -> bytes:
@@ -32,11 +34,14 @@ def replica_endpoints(authenticator: Authenticator, gate: Gate, here: NodesHere)
 
     async def answer(posted: Posted) -> Replied:
         actor = await authenticator.authenticate(posted.presented)
-        gate.require(Attributes(actor=actor, verb=posted.method.lower(), path=posted.path))
+        gate.require(Attributes(actor=actor, verb="post", path=posted.path))
         match (posted.method, *posted.path.removeprefix(f"{PREFIX}/").split("/")):
-            case ("POST", node, "streams", kind):
-                pieces = here.read(node, kind, posted.body)
-                return Replied(status=200, body=b"", media_type="application/octet-stream", pieces=pieces)
+            case ("GET", node, "streams", kind) if posted.is_websocket:
+
+                async def talk(params: bytes, near: Pipe) -> None:
+                    await here.carry(node, kind, near, params)
+
+                return Replied(status=101, body=b"", talk=talk)
             case ("POST", node, "traffic"):
                 return Replied(status=200, body=here.counted(node))
             case _:

@@ -7,6 +7,7 @@ others ask is answered from the sessions of this hub alone. Keeps nothing.
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Protocol
 
 import orjson
@@ -19,12 +20,14 @@ from cloudcore.store.port import Store
 from skerry.errors import UnavailableError
 from skerry.objects.json import Json, encode_object
 from skerry.objects.traffic import Usage
+from skerry.ports import Pipe
+from skerry.transport.pipes import relay
 
 
 class Client(Protocol):
     """What is asked of `cloudcore.runtime.replicas.ReplicaClient`."""
 
-    def read(self, replica: Replica, path: str, body: bytes) -> AsyncGenerator[bytes]: ...
+    def open(self, replica: Replica, path: str, params: bytes) -> AbstractAsyncContextManager[Pipe]: ...
 
     async def ask(self, replica: Replica, path: str) -> bytes: ...
 
@@ -38,18 +41,15 @@ class NodesElsewhere:
         self._leases = leases
         self._client = client
 
-    async def read(self, node: str, kind: str, params: bytes) -> AsyncGenerator[bytes]:
-        """A stream of a node that is not connected here. The first step raises `UnavailableError` naming the replica
-        where it can't be had."""
+    @asynccontextmanager
+    async def open(self, node: str, kind: str, params: bytes) -> AsyncGenerator[Pipe]:
+        """A stream to a node that is not connected here. Raises `UnavailableError` that names the replica, where it
+        can't be had."""
         replica = await self._replica(node)
         if replica is None or self._client is None:
             raise UnavailableError(f"node {node} is not connected: its {kind} are on the gateway")
-        pieces = self._client.read(replica, stream_path(node, kind), params)
-        try:
-            async for piece in pieces:
-                yield piece
-        finally:
-            await pieces.aclose()
+        async with self._client.open(replica, stream_path(node, kind), params) as pipe:
+            yield pipe
 
     async def counted(self, node: str) -> Usage:
         """Bytes on the node's link that another replica counted and did not write down yet. Raises
@@ -86,19 +86,13 @@ class NodesHere:
         self._streams_of = streams_of
         self._traffic = traffic
 
-    async def read(self, node: str, kind: str, params: bytes) -> AsyncGenerator[bytes]:
+    async def carry(self, node: str, kind: str, near: Pipe, params: bytes) -> None:
         """See `cloudcore.api.replicas.NodesHere`."""
         streams = self._streams_of(node)
         if streams is None:
             raise UnavailableError(f"node {node} is not connected to this replica any more; try again")
-        # Of a call, what is sent to the node follows the parameters, which have no line feed.
-        params, _, body = params.partition(b"\n")
-        chunks = streams.read(kind, params, body)
-        try:
-            async for chunk in chunks:
-                yield chunk
-        finally:
-            await chunks.aclose()
+        async with streams.open(kind, params) as far:
+            await relay(near, far)
 
     def counted(self, node: str) -> bytes:
         """See `cloudcore.api.replicas.NodesHere`."""

@@ -30,7 +30,7 @@ from cloudcore.hub.places import Places, PlaceSettings
 from cloudcore.hub.pushing import Pushing
 from cloudcore.hub.references import ARRIVAL, NODES, PODS
 from cloudcore.hub.sessions import NodeSession, SessionParts
-from cloudcore.hub.streams import NodeCalls, NodeDevices, NodeLogs, NodeStreams
+from cloudcore.hub.streams import NodeCalls, NodeDevices, NodeLogs, NodePipes, NodeStreams
 from cloudcore.hub.traffic import TrafficLedger, TrafficSources
 from cloudcore.hub.views import Views
 from cloudcore.registry.port import Objects
@@ -162,10 +162,12 @@ class Hub:
             days_kept=self._settings.record_days,
         )
         """Bytes on the nodes' links, for the API."""
-        self.logs = NodeLogs(self._streams_of, elsewhere.read)
+        self.pipes = NodePipes(self._streams_of, elsewhere)
+        """Streams to nodes, for the API."""
+        self.logs = NodeLogs(self.pipes)
         """Pod logs, for the API."""
-        self.devices = NodeDevices(self._streams_of, elsewhere.read)
-        self.calls = NodeCalls(self._streams_of, elsewhere.read)
+        self.devices = NodeDevices(self.pipes)
+        self.calls = NodeCalls(self.pipes)
         """What gateways are asked of their devices, for the API."""
         self.here = NodesHere(self._streams_of, self.traffic)
         """What other replicas ask of this one."""

@@ -34,6 +34,7 @@ from skerry.sync.effects import (
     Settled,
     StreamArrived,
     StreamEnded,
+    StreamInputEnded,
     StreamOpened,
     StreamWritable,
 )
@@ -203,7 +204,7 @@ class NodeSession:
             case Heard():
                 self.spoke_s = self._parts.clock.monotonic_s()
                 self._registry.heard(self)
-            case StreamOpened() | StreamArrived() | StreamWritable() | StreamEnded():
+            case StreamOpened() | StreamArrived() | StreamWritable() | StreamInputEnded() | StreamEnded():
                 self.streams.perform(effect)
             case Send() | CloseLink():
                 raise AssertionError("the driver's own")

@@ -11,14 +11,17 @@ import asyncio
 import logging
 import ssl
 from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
 from typing import Final
 
 import aiohttp
 import orjson
 
+from cloudcore.runtime.replica_pipes import MESSAGE_BYTES_MAX, WebSocketPipe
 from skerry.errors import BadRequestError, NotFoundError, SkerryError, UnavailableError, UncertainError
 from skerry.frozen import Frozen
 from skerry.objects.json import Json, str_at
+from skerry.ports import Pipe
 
 log = logging.getLogger(__name__)
 
@@ -27,14 +30,12 @@ USER: Final = "system:skerry:replica"
 PREFIX: Final = "/replica.skerry.dev/v1/nodes"
 CONNECT_S_MAX: Final = 5.0
 """To open a connection, handshake included: replicas are near each other."""
-LOOK_S: Final = 5.0
-"""How often a silent stream is looked at for whether the other replica still lives."""
 _ANSWER_BYTES_MAX: Final = 256 * 1024
 """Of an answer that is read whole: counts by class, or a Status."""
 
 
 def stream_path(node: str, kind: str) -> str:
-    """POST the stream's parameters; the answer is what it carries."""
+    """A WebSocket that carries the stream: `cloudcore.runtime.replica_pipes`."""
     return f"{PREFIX}/{node}/streams/{kind}"
 
 
@@ -62,53 +63,72 @@ class ReplicaClient(Frozen):
     """What the other's certificate is checked for; addresses may be anything."""
 
     async def ask(self, replica: Replica, path: str) -> bytes:
-        """A short answer. Raises as `read`."""
-        answer = b""
-        try:
-            async with asyncio.timeout(2 * CONNECT_S_MAX):
-                async for piece in self.read(replica, path, b""):
-                    answer += piece
-                    if len(answer) > _ANSWER_BYTES_MAX:
-                        raise UnavailableError(f"replica {replica.name} answers with too much")
-        except TimeoutError as error:
-            raise UnavailableError(f"replica {replica.name} at {replica.address} does not answer in time") from error
-        return answer
-
-    async def read(self, replica: Replica, path: str, body: bytes) -> AsyncGenerator[bytes]:
-        """The answer in pieces, however long it takes. Raises what the other replica refused with,
-        `UnavailableError` where it can't be reached, and `UncertainError` where it breaks off."""
-        where = f"replica {replica.name} at {replica.address}"
-        timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S_MAX)
+        """A short answer. Raises what the other replica refused with, and `UnavailableError` where it can't be
+        reached."""
+        where = _where(replica)
         try:
             async with (
-                aiohttp.ClientSession(timeout=timeout, trust_env=False) as session,
+                asyncio.timeout(2 * CONNECT_S_MAX),
+                self._session() as session,
                 session.post(
                     f"https://{replica.address}{path}",
-                    data=body,
                     ssl=self.tls(),
                     server_hostname=self.server_name,
                     allow_redirects=False,
                 ) as response,
             ):
+                answer = await _bounded(response.content, where)
                 if response.status != 200:
-                    raise _refusal(response.status, await response.content.read(_ANSWER_BYTES_MAX), where)
-                while piece := await _next(response.content, replica):
-                    yield piece
-        except (aiohttp.ClientPayloadError, aiohttp.ServerDisconnectedError) as error:
-            raise UncertainError(f"{where} broke off") from error
-        except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            raise UnavailableError(f"{where} can't be reached: {error or 'no answer in time'}") from error
+                    raise _refusal(response.status, answer, where)
+                return answer
+        except TimeoutError as error:
+            raise UnavailableError(f"{where} does not answer in time") from error
+        except (aiohttp.ClientError, OSError) as error:
+            raise UnavailableError(f"{where} can't be reached: {error}") from error
+
+    @asynccontextmanager
+    async def open(self, replica: Replica, path: str, params: bytes) -> AsyncGenerator[Pipe]:
+        """A stream, for as long as the block lasts. Raises as `ask`; reading it raises what it ended with, and
+        `UncertainError` where the other replica breaks off."""
+        where = _where(replica)
+        async with self._session() as session:
+            try:
+                socket = await session.ws_connect(
+                    f"wss://{replica.address}{path}",
+                    ssl=self.tls(),
+                    server_hostname=self.server_name,
+                    max_msg_size=MESSAGE_BYTES_MAX,
+                    autoping=True,
+                )
+            except aiohttp.WSServerHandshakeError as error:
+                raise _refusal(error.status, b"", where) from error
+            except (aiohttp.ClientError, OSError, TimeoutError) as error:
+                raise UnavailableError(f"{where} can't be reached: {error or 'no answer in time'}") from error
+            pipe = WebSocketPipe(socket, where, replica.lives)
+            try:
+                await pipe.open(params)
+                yield pipe
+            finally:
+                await pipe.close()
+                await socket.close()
+
+    @staticmethod
+    def _session() -> aiohttp.ClientSession:
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S_MAX)
+        return aiohttp.ClientSession(timeout=timeout, trust_env=False)
 
 
-async def _next(content: aiohttp.StreamReader, replica: Replica) -> bytes:
-    """The next piece; empty at the end. A replica whose machine is gone says nothing, and ends nothing."""
-    while True:
-        try:
-            async with asyncio.timeout(LOOK_S):
-                return await content.readany()
-        except TimeoutError:
-            if not replica.lives():
-                raise UncertainError(f"replica {replica.name} at {replica.address} is not heard any more") from None
+def _where(replica: Replica) -> str:
+    return f"replica {replica.name} at {replica.address}"
+
+
+async def _bounded(content: aiohttp.StreamReader, where: str) -> bytes:
+    answer = bytearray()
+    async for piece in content.iter_any():
+        answer += piece
+        if len(answer) > _ANSWER_BYTES_MAX:
+            raise UnavailableError(f"{where} answers with too much")
+    return bytes(answer)
 
 
 def _refusal(status: int, body: bytes, where: str) -> SkerryError:

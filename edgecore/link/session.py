@@ -15,7 +15,7 @@ from typing import Final, Protocol
 from edgecore.link.bandwidth import Caps
 from edgecore.link.cloud_time import HeardTime
 from edgecore.link.dial import Dialer, WayMissingError
-from edgecore.link.streams import BodySource, StreamHost, StreamSource
+from edgecore.link.streams import StreamHost, StreamKinds
 from edgecore.link.traffic import TrafficKeeper
 from edgecore.store.port import META_EPOCH, META_KNOWN_MS, META_LEAVING, META_REVISION, META_WAY, EdgeBatch, Held
 from edgecore.store.shell import AsyncEdgeStore
@@ -38,6 +38,7 @@ from skerry.sync.effects import (
     Send,
     StreamArrived,
     StreamEnded,
+    StreamInputEnded,
     StreamOpened,
     StreamWritable,
     Welcomed,
@@ -89,10 +90,8 @@ class LinkParts(Frozen):
     dialers: Mapping[Way, Dialer] = field(default_factory=dict[Way, Dialer])
     clock: Clock
     ids: Ids
-    streams: Mapping[str, StreamSource] = field(default_factory=dict[str, StreamSource])
-    """What this gateway can stream, by kind (`logs`)."""
-    body_streams: Mapping[str, BodySource] = field(default_factory=dict[str, BodySource])
-    """The same of what is asked with a body (`rules`)."""
+    streams: StreamKinds = field(default_factory=StreamKinds)
+    """What this gateway does on streams that the cloud opens (`logs`, `rules`, `exec`)."""
     capabilities: Sequence[str] = ()
     """What it can besides (`commands`)."""
     doubted: Callable[[], None] = _nothing
@@ -328,7 +327,9 @@ class EdgeLink:
             boot_id=settings.boot_id,
             epoch=store.meta(META_EPOCH) or "",
             revision=Revision(_number(store.meta(META_REVISION))),
-            capabilities=tuple(sorted({*self._parts.streams, *self._parts.capabilities})),
+            capabilities=tuple(
+                sorted({*self._parts.streams.sources, *self._parts.streams.talkers, *self._parts.capabilities})
+            ),
             leaving=store.meta(META_LEAVING) == "yes",
         )
         return EdgeSession(identity, store.stamps(), store, now_of(self._parts.clock), settings.sync)
@@ -424,7 +425,7 @@ class _Run:
         self._session = session
         self._driver = driver
         self._welcomed = welcomed
-        self._streams = StreamHost(session.streams, parts.streams, parts.body_streams, driver.spawn, driver.kick)
+        self._streams = StreamHost(session.streams, parts.streams, driver.spawn, driver.kick)
         self._writing: asyncio.Task[None] | None = None
         """The last write that was begun."""
         self._prunes: list[Prune] = []
@@ -448,7 +449,7 @@ class _Run:
                 self._welcomed(effect)
                 if _is_news(effect.reading, self._store.boots()[-1].reading):
                     self._driver.spawn(self._remember_time(effect.reading))
-            case StreamOpened() | StreamArrived() | StreamWritable() | StreamEnded():
+            case StreamOpened() | StreamArrived() | StreamWritable() | StreamInputEnded() | StreamEnded():
                 self._streams.perform(effect)
             case Send() | CloseLink():
                 raise AssertionError("the driver's own")

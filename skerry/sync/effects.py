@@ -135,6 +135,12 @@ class StreamWritable(Frozen):
     stream: int
 
 
+class StreamInputEnded(Frozen):
+    """The peer sends nothing more on it, and still takes what is sent."""
+
+    stream: int
+
+
 class StreamEnded(Frozen):
     """The peer (or the end of the session) ended it."""
 
@@ -143,6 +149,6 @@ class StreamEnded(Frozen):
     reason: str
 
 
-StreamEffect: TypeAlias = StreamOpened | StreamArrived | StreamWritable | StreamEnded
+StreamEffect: TypeAlias = StreamOpened | StreamArrived | StreamWritable | StreamInputEnded | StreamEnded
 EdgeEffect: TypeAlias = Send | Welcomed | Write | BeginLife | Prune | CloseLink | StreamEffect
 CloudEffect: TypeAlias = Send | Admit | Commit | Settled | Heard | CloseLink | StreamEffect

@@ -1,30 +1,45 @@
-"""Streams of bytes beside the state: pod logs now; anything that needs a pipe to a node later.
+"""Streams of bytes beside the state: logs, questions, and conversations with what runs on a node.
 
-Credit-based: each side says how many bytes it is ready to take, and the other never sends more, so neither a
-slow reader nor a slow link fills memory. Frames wait in one line that the session drains only when it has
-nothing else to say: state goes first. Streams live and die with their session; nothing survives a crash.
+Bytes go both ways, each way with a credit of its own: each side says how many bytes it is ready to take, and the
+other never sends more, so neither a slow reader nor a slow link fills memory. Either way may end before the other.
+Frames wait until the session has nothing else to say: state goes first, and the streams take turns, so that a
+keystroke waits for one piece of a copy and not for all that stands in line. Streams live and die with their session;
+nothing survives a crash.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from skerry.errors import ProtocolError
-from skerry.sync.effects import StreamArrived, StreamEffect, StreamEnded, StreamOpened, StreamWritable
+from skerry.sync.effects import (
+    StreamArrived,
+    StreamEffect,
+    StreamEnded,
+    StreamInputEnded,
+    StreamOpened,
+    StreamWritable,
+)
 from skerry.wire.frames import StreamClose, StreamCredit, StreamData, StreamOpen
 
-STREAMS_MAX: Final = 32
-"""Open at once in one session: a few people with `logs -f` each."""
+STREAMS_MAX: Final = 128
+"""Open at once in one session: a few people with `logs -f` each, and a browser behind a port-forward."""
 CREDIT_BYTES: Final = 64 * 1024
-"""What a reader takes before it must say that it has used some."""
-CREDIT_BYTES_MAX: Final = 4 * CREDIT_BYTES
-"""What one stream holds ready for the peer, in line or not, however much more the peer says it takes."""
+"""What a reader takes at first before it must say that it has used some."""
+CREDIT_BYTES_MAX: Final = 512 * 1024
+"""What it takes when it has kept pace: enough for 10 MB/s with 50 ms to the other side and back. Not more than twice
+what a peer of the first release holds ready (256 KiB), which would wait for credit that never comes."""
+GROWN_BYTES_MAX: Final = 4 * 1024 * 1024
+"""What the readers of one session take together beyond their first credit."""
+LINE_BYTES_MAX: Final = 64 * 1024
+"""What one stream has in line, however much the peer takes: what waits here grows old on a slow link, and `^C` comes
+only after it."""
 CHUNK_BYTES: Final = 8 * 1024
 """Largest piece of a stream: how long state may wait behind it on a slow link (under a second at 10 KB/s)."""
 
 LINE_MAX: Final = 4096
-"""Frames in line: every stream's credit in chunks is well below."""
+"""Streams with something in line, those among them that were refused."""
 
 STREAM_DONE: Final = 0
 STREAM_REFUSED: Final = 1
@@ -41,15 +56,35 @@ StreamFrame = StreamOpen | StreamData | StreamCredit | StreamClose
 
 
 @dataclass(slots=True)
+class _Line:
+    """What one stream has to say, in this order: that it is open, what it takes, its bytes, and its ends."""
+
+    opening: StreamOpen | None = None
+    credit: int = 0
+    data: bytearray = field(default_factory=bytearray)
+    last: bool = False
+    closing: StreamClose | None = None
+
+    @property
+    def empty(self) -> bool:
+        return not (self.opening or self.credit or self.data or self.last or self.closing)
+
+
+@dataclass(slots=True)
 class _Stream:
+    line: _Line
     can_send: int
     """Bytes the peer takes, less what waits in line here."""
-    can_take: int
+    can_take: int = CREDIT_BYTES
     """Bytes we said we take, less what came."""
-    in_line: int = 0
-    """Bytes that wait in line."""
+    window: int = CREDIT_BYTES
+    unread: int = 0
+    """Bytes that came and our reader has not used."""
     used: int = 0
     """Bytes used up by our reader and not yet given back as credit."""
+    has_ended: bool = False
+    """We send nothing more."""
+    peer_has_ended: bool = False
 
 
 class Streams:
@@ -60,16 +95,19 @@ class Streams:
         self._next = first
         self._parity = first % 2
         self._open: dict[int, _Stream] = {}
-        self._line: list[StreamFrame] = []
-        """Short, and a hub has ten thousand of them: an empty deque takes 760 bytes."""
+        self._lines: dict[int, _Line] = {}
+        """Of those with something to say, the next in turn first. A stream that is closed stays until it is said."""
+        self._grown = 0
+        """Bytes that windows of open streams are larger than at first."""
         self._effects: list[StreamEffect] = []
 
     def open(self, kind: str, params: bytes) -> int:
         """Open a stream to the peer; its id."""
         stream = self._next
         self._next += 2
-        self._open[stream] = _Stream(can_send=0, can_take=CREDIT_BYTES)
-        self._line.append(StreamOpen(stream=stream, kind=kind, params=params, credit=CREDIT_BYTES))
+        line = _Line(opening=StreamOpen(stream=stream, kind=kind, params=params, credit=CREDIT_BYTES))
+        self._open[stream] = _Stream(line, can_send=0)
+        self._lines[stream] = line
         return stream
 
     def full(self) -> bool:
@@ -79,43 +117,66 @@ class Streams:
     def room(self, stream: int) -> int:
         """Bytes that `send` takes now; 0 when the stream has ended."""
         state = self._open.get(stream)
-        return state.can_send if state else 0
+        if state is None or state.has_ended:
+            return 0
+        return max(0, min(state.can_send, LINE_BYTES_MAX - len(state.line.data)))
 
     def send(self, stream: int, data: bytes) -> None:
-        """Put bytes in line; at most `room`."""
+        """Put bytes in line; at most `room`. `StreamWritable` tells when there is room again."""
+        assert len(data) <= self.room(stream), "a writer asks for room first"
+        if not data:
+            return
         state = self._open[stream]
-        assert len(data) <= state.can_send, "a writer asks for room first"
         state.can_send -= len(data)
-        state.in_line += len(data)
-        for at in range(0, len(data), CHUNK_BYTES):
-            self._line.append(StreamData(stream=stream, data=data[at : at + CHUNK_BYTES]))
+        state.line.data += data
+        self._lines.setdefault(stream, state.line)
+
+    def end(self, stream: int) -> None:
+        """Nothing more is sent, after what is in line; what the peer sends is still taken. Twice is nothing."""
+        state = self._open.get(stream)
+        if state is not None and not state.has_ended:
+            state.has_ended = state.line.last = True
+            self._lines.setdefault(stream, state.line)
 
     def consumed(self, stream: int, count: int) -> None:
-        """The reader has used up `count` bytes: give credit back in halves of the window."""
+        """The reader has used up `count` bytes: give credit back in halves of the window.
+
+        The window grows while the reader keeps pace: then it is the way there and back that holds up the peer.
+        """
         state = self._open.get(stream)
         if state is None:
             return
+        state.unread -= count
         state.used += count
-        if state.used >= CREDIT_BYTES // 2:
-            state.can_take += state.used
-            self._line.append(StreamCredit(stream=stream, credit=state.used))
-            state.used = 0
+        if state.used < state.window // 2 or state.peer_has_ended:
+            return
+        if state.unread <= state.window // 8:
+            more = min(state.window, CREDIT_BYTES_MAX - state.window, GROWN_BYTES_MAX - self._grown)
+            state.window += more
+            state.used += more
+            self._grown += more
+        state.can_take += state.used
+        state.line.credit += state.used
+        state.used = 0
+        self._lines.setdefault(stream, state.line)
 
     def close(self, stream: int, *, code: int = STREAM_DONE, reason: str = "") -> None:
         """End a stream after what is in line; ending it twice is nothing."""
-        if self._open.pop(stream, None) is not None:
-            self._line.append(StreamClose(stream=stream, code=code, reason=reason[:1000]))
+        state = self._forget(stream)
+        if state is not None:
+            state.line.closing = StreamClose(stream=stream, code=code, reason=reason[:1000])
+            self._lines.setdefault(stream, state.line)
 
     def end_all(self, reason: str) -> None:
         """The session is over."""
         for stream in self._open:
             self._effects.append(StreamEnded(stream=stream, code=STREAM_LOST, reason=reason))
         self._open.clear()
-        self._line.clear()
+        self._lines.clear()
 
     def receive(self, frame: StreamFrame) -> None:
         """Take the peer's frame. Frames of a stream that ended here a moment ago are dropped."""
-        if len(self._line) > LINE_MAX:
+        if len(self._lines) > LINE_MAX:
             raise ProtocolError("the peer opens streams faster than it takes answers")
         match frame:
             case StreamOpen():
@@ -125,11 +186,11 @@ class Streams:
             case StreamCredit():
                 state = self._open.get(frame.stream)
                 if state is not None:
-                    state.can_send = min(state.can_send + frame.credit, CREDIT_BYTES_MAX - state.in_line)
+                    state.can_send += frame.credit
                     self._effects.append(StreamWritable(stream=frame.stream))
             case StreamClose():
-                if self._open.pop(frame.stream, None) is not None:
-                    self._line = [one for one in self._line if one.stream != frame.stream]
+                if self._forget(frame.stream) is not None:
+                    self._lines.pop(frame.stream, None)
                     self._effects.append(StreamEnded(stream=frame.stream, code=frame.code, reason=frame.reason))
 
     def effects(self) -> list[StreamEffect]:
@@ -139,33 +200,69 @@ class Streams:
     @property
     def waiting(self) -> bool:
         """Something is in line."""
-        return bool(self._line)
+        return bool(self._lines)
 
     def next_frame(self) -> StreamFrame | None:
-        """The next frame in line, taken out."""
-        if not self._line:
+        """The next frame, out of the line, of the stream whose turn it is. May make room: see `effects`."""
+        if not self._lines:
             return None
-        frame = self._line.pop(0)
-        state = self._open.get(frame.stream)
-        if isinstance(frame, StreamData) and state is not None:
-            state.in_line -= len(frame.data)
+        stream = next(iter(self._lines))
+        line = self._lines.pop(stream)
+        frame = self._taken(stream, line)
+        if not line.empty:
+            self._lines[stream] = line
         return frame
+
+    def _taken(self, stream: int, line: _Line) -> StreamFrame:
+        if line.opening is not None:
+            opening, line.opening = line.opening, None
+            return opening
+        if line.credit:
+            credit, line.credit = line.credit, 0
+            return StreamCredit(stream=stream, credit=credit)
+        if line.data or line.last:
+            was_full = len(line.data) >= LINE_BYTES_MAX
+            data = bytes(line.data[:CHUNK_BYTES])
+            del line.data[:CHUNK_BYTES]
+            last = line.last and not line.data
+            line.last = line.last and not last
+            if was_full and self.room(stream):
+                self._effects.append(StreamWritable(stream=stream))
+            return StreamData(stream=stream, data=data, last=last)
+        assert line.closing is not None, "an empty line is in no turn"
+        closing, line.closing = line.closing, None
+        return closing
+
+    def _forget(self, stream: int) -> _Stream | None:
+        state = self._open.pop(stream, None)
+        if state is not None:
+            self._grown -= state.window - CREDIT_BYTES
+        return state
 
     def _opened(self, frame: StreamOpen) -> None:
         if frame.stream % 2 == self._parity or frame.stream in self._open:
             raise ProtocolError(f"stream {frame.stream} is not the peer's to open")
         if self.full():
-            self._line.append(StreamClose(stream=frame.stream, code=STREAM_REFUSED, reason="too many streams"))
+            refusal = StreamClose(stream=frame.stream, code=STREAM_REFUSED, reason="too many streams")
+            self._lines[frame.stream] = _Line(closing=refusal)
             return
-        self._open[frame.stream] = _Stream(can_send=min(frame.credit, CREDIT_BYTES_MAX), can_take=CREDIT_BYTES)
-        self._line.append(StreamCredit(stream=frame.stream, credit=CREDIT_BYTES))
+        line = _Line(credit=CREDIT_BYTES)
+        self._open[frame.stream] = _Stream(line, can_send=frame.credit)
+        self._lines[frame.stream] = line
         self._effects.append(StreamOpened(stream=frame.stream, kind=frame.kind, params=frame.params))
 
     def _arrived(self, frame: StreamData) -> None:
         state = self._open.get(frame.stream)
-        if state is None or not frame.data:
-            return  # nothing costs no credit, and must not fill a reader's queue
+        if state is None:
+            return
+        if state.peer_has_ended:
+            raise ProtocolError(f"stream {frame.stream} goes on after its end")
         if len(frame.data) > state.can_take:
             raise ProtocolError(f"stream {frame.stream} sent more than its credit")
-        state.can_take -= len(frame.data)
-        self._effects.append(StreamArrived(stream=frame.stream, data=frame.data))
+        if frame.data:  # nothing costs no credit, and must not fill a reader's queue
+            state.can_take -= len(frame.data)
+            state.unread += len(frame.data)
+            self._effects.append(StreamArrived(stream=frame.stream, data=frame.data))
+        if frame.last:
+            state.peer_has_ended = True
+            self._effects.append(StreamInputEnded(stream=frame.stream))

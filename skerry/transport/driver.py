@@ -35,6 +35,9 @@ FLUSH_S_MAX: Final = 2.0
 """How long a session that ends may still send what it has to say."""
 CLOSE_S_MAX: Final = 2.0
 """How long the transport may take to end a link."""
+STREAMS_TURN_BYTES: Final = 64 * 1024
+"""Of streams, before a bulk report that waits has its turn: a copy that takes a day must not hold up a day of
+readings."""
 TURN_FRAMES: Final = 32
 """Frames that are taken of one link in a turn (`turns`): about a millisecond of small ones. Where frames are there
 already, taking them waits for nothing, so a peer that floods would be heard alone."""
@@ -95,6 +98,8 @@ class Driver(Generic[E]):
         self._gate: Gate | None = None
         self._gate_s: float | None = None
         """When the gate may open for what waits; None while nothing waits for it."""
+        self._streamed = 0
+        """Bytes of streams since anything else went out."""
         self._lines: dict[int, deque[tuple[Frame, bytes]]] = {}
         """By stream: what waits for its own sender, encoded; at most the stream's credit."""
         self._line_senders: dict[asyncio.Task[None], None] = {}
@@ -260,6 +265,10 @@ class Driver(Generic[E]):
         # Of the objects' class only comparisons wait here: small, and what is urgent stands behind them.
         before = None if first is None or first > Priority.OBJECTS else min(first, Priority.PROMPT)
         idle = self._machine.idle_priority() if before is None else None
+        if idle is Priority.STREAMS and first is not None and self._streamed >= STREAMS_TURN_BYTES:
+            idle = None
+        if idle is not Priority.STREAMS:
+            self._streamed = 0
         priority = before if before is not None else idle if idle is not None else first
         if priority is None or not self._is_open_to(priority):
             return None
@@ -297,6 +306,9 @@ class Driver(Generic[E]):
                     await self._link.send(data, stream=stream, last=isinstance(frame, StreamClose))
                     self._meter.sent(frame, len(data))
                     self._machine.sent(len(data), self._clock.monotonic_s() - began_s)
+                if isinstance(frame, StreamData):
+                    self._streamed += len(data)
+                    self.kick()  # there is room in its line again: whoever writes there is told
                 following = self._next()
             self._sender = None
         except (UnavailableError, TooLargeError) as error:

@@ -206,7 +206,7 @@ SCHEMA: Final[dict[type, tuple[Field, ...]]] = {
     Pong: (_uint(1, "number"),),
     Close: (_uint(1, "code"), _text(2, "reason", TEXT_MAX), _uint(3, "retry_after_ms")),
     StreamOpen: (_uint(1, "stream"), _text(2, "kind"), _data(3, "params", 16 * 1024), _uint(4, "credit")),
-    StreamData: (_uint(1, "stream"), _data(2, "data", 64 * 1024)),
+    StreamData: (_uint(1, "stream"), _data(2, "data", 64 * 1024), _bool(3, "last")),
     StreamCredit: (_uint(1, "stream"), _uint(2, "credit")),
     StreamClose: (_uint(1, "stream"), _uint(2, "code"), _text(3, "reason", TEXT_MAX)),
 }

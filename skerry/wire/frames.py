@@ -264,6 +264,8 @@ class StreamOpen(Frozen):
 class StreamData(Frozen):
     stream: int
     data: bytes
+    last: bool = False
+    """The sender sends nothing more on this stream, and still takes what comes."""
 
 
 class StreamCredit(Frozen):

@@ -177,7 +177,7 @@ def test_logs_are_read_through_any_replica_and_only_replicas_may_ask_each_other(
         own = north.data / "pki" / "replica.pem"
         assert not own.exists(), "it has asked nobody yet"
         asker = south.data / "pki" / "replica.pem"
-        assert posted(north, f"{PREFIX}/nowhere/streams/logs", asker, asker) == 503
+        assert posted(north, f"{PREFIX}/{NODE}/traffic", asker, asker) == 200
         assert posted(north, "/api/v1/nodes", asker, asker) == 403, "a replica may ask for streams, and nothing else"
 
         clouds.kill(north)

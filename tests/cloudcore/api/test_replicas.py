@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
-
 import pytest
 
 from cloudcore.api.authz.attributes import Attributes
@@ -15,15 +13,17 @@ from cloudcore.runtime.replicas import GROUP, PREFIX, stream_path, traffic_path
 from skerry.errors import ForbiddenError, NotFoundError, UnauthenticatedError
 from skerry.objects.json import dig, maps_at, strs_at
 from skerry.objects.meta import name_of
+from skerry.ports import Pipe
+from tests.pipes import pipe_pair
 
 
 class Here:
     def __init__(self) -> None:
         self.asked: list[tuple[str, str, bytes]] = []
 
-    async def read(self, node: str, kind: str, params: bytes) -> AsyncGenerator[bytes]:
+    async def carry(self, node: str, kind: str, near: Pipe, params: bytes) -> None:
         self.asked.append((node, kind, params))
-        yield b"piece"
+        await near.write(b"piece")
 
     def counted(self, node: str) -> bytes:
         return f"counts of {node}".encode()
@@ -46,22 +46,35 @@ class Door:
             raise ForbiddenError("no")
 
 
-async def ask(method: str, path: str, *, group: str = GROUP, here: Here | None = None) -> Replied:
+async def ask(
+    method: str, path: str, *, group: str = GROUP, here: Here | None = None, is_websocket: bool = False
+) -> Replied:
     door = Door()
     (endpoint,) = replica_endpoints(door, door, here or Here()).values()
     presented = Presented(certificate=group.encode() if group else None)
     try:
-        return await endpoint(Posted(method=method, path=path, body=b"{}", peer="peer", presented=presented))
+        return await endpoint(
+            Posted(
+                method=method,
+                path=path,
+                body=b"{}",
+                peer="peer",
+                presented=presented,
+                is_websocket=is_websocket,
+            )
+        )
     finally:
         for asked in door.required:
-            assert (asked.verb, asked.path) == (method.lower(), path)
+            assert (asked.verb, asked.path) == ("post", path), "one right for all of it"
 
 
 async def test_a_replica_reads_a_stream_and_counts() -> None:
     here = Here()
-    replied = await ask("POST", stream_path("eu-1", "logs"), here=here)
-    assert replied.pieces is not None
-    assert [piece async for piece in replied.pieces] == [b"piece"]
+    replied = await ask("GET", stream_path("eu-1", "logs"), here=here, is_websocket=True)
+    near, far = pipe_pair()
+    assert replied.talk is not None
+    await replied.talk(b"{}", far)
+    assert await near.read() == b"piece"
     assert here.asked == [("eu-1", "logs", b"{}")]
     assert (await ask("POST", traffic_path("eu-1"))).body == b"counts of eu-1"
 
@@ -71,11 +84,19 @@ async def test_nobody_else_is_answered(group: str, error: type[Exception]) -> No
     for path in (stream_path("eu-1", "logs"), traffic_path("eu-1"), f"{PREFIX}/nope"):
         with pytest.raises(error):
             await ask("POST", path, group=group)
+        with pytest.raises(error):
+            await ask("GET", path, group=group, is_websocket=True)
 
 
 @pytest.mark.parametrize(
     ("method", "path"),
-    [("GET", stream_path("n", "logs")), ("POST", f"{PREFIX}/n"), ("POST", f"{PREFIX}/n/streams"), ("POST", PREFIX)],
+    [
+        ("GET", stream_path("n", "logs")),
+        ("POST", stream_path("n", "logs")),
+        ("POST", f"{PREFIX}/n"),
+        ("POST", f"{PREFIX}/n/streams"),
+        ("POST", PREFIX),
+    ],
 )
 async def test_other_questions_are_not_known(method: str, path: str) -> None:
     with pytest.raises(NotFoundError):

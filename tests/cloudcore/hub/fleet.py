@@ -25,7 +25,7 @@ from cloudcore.store.memory import MemoryState, MemoryStore
 from cloudcore.store.port import Advance, Store
 from edgecore.link.dial import Dialer
 from edgecore.link.session import EdgeLink, LinkParts, LinkSettings
-from edgecore.link.streams import BodySource, StreamSource
+from edgecore.link.streams import BodySource, StreamKinds, StreamSource, Talker
 from edgecore.store.memory import MemoryEdgeStore
 from edgecore.store.port import EdgeBatch, EdgeStore, NewReport, ReportClass
 from edgecore.store.shell import AsyncEdgeStore
@@ -110,8 +110,7 @@ class Gateway:
         node: str,
         store: EdgeStore,
         dialer: Dialer | None,
-        sources: Mapping[str, StreamSource],
-        body_sources: Mapping[str, BodySource],
+        kinds: StreamKinds,
     ) -> None:
         self.fleet = fleet
         self.node = node
@@ -130,8 +129,7 @@ class Gateway:
             dialer=dialer or self.dial,
             clock=SystemClock(),
             ids=self.ids,
-            streams=sources,
-            body_streams=body_sources,
+            streams=kinds,
             capabilities=fleet.capabilities,
         )
         self.link = EdgeLink(settings, parts)
@@ -207,11 +205,13 @@ class Fleet:
         dialer: Dialer | None = None,
         sources: Mapping[str, StreamSource] | None = None,
         body_sources: Mapping[str, BodySource] | None = None,
+        talkers: Mapping[str, Talker] | None = None,
         key: str = "",
     ) -> AsyncGenerator[Gateway]:
         clock = SystemClock()
         held = store or MemoryEdgeStore(incarnation=f"{node}-1", clock=clock)
-        gateway = Gateway(self, node, held, dialer, sources or {}, body_sources or {})
+        kinds = StreamKinds(sources=sources or {}, body_sources=body_sources or {}, talkers=talkers or {})
+        gateway = Gateway(self, node, held, dialer, kinds)
         gateway.key = key
         running = asyncio.create_task(gateway.link.run())
         try:

@@ -9,8 +9,8 @@ from collections.abc import AsyncGenerator
 import pytest
 
 from skerry.errors import BadRequestError, UnavailableError, UncertainError
-from skerry.objects.json import JsonObject, encode_object, str_at
-from skerry.objects.rule_calls import BODY_BYTES, CALL_BYTES_MAX, CALLS
+from skerry.objects.json import JsonObject, str_at
+from skerry.objects.rule_calls import CALL_BYTES_MAX, CALLS
 from tests.cloudcore.hub.fleet import a_fleet, eventually
 
 HANGING = asyncio.Event()
@@ -38,13 +38,6 @@ async def test_a_body_arrives_whole_and_is_answered(body: bytes) -> None:
     async with a_fleet() as fleet, fleet.gateway(body_sources={CALLS: echo}) as gateway:
         await eventually(lambda: gateway.link.connected)
         assert await fleet.hub.calls.call("eu-1", {"ask": "echo"}, body) == b"echo:" + body
-
-
-async def test_another_replica_passes_the_body_on_with_the_parameters() -> None:
-    async with a_fleet() as fleet, fleet.gateway(body_sources={CALLS: echo}) as gateway:
-        await eventually(lambda: gateway.link.connected)
-        said = encode_object({"ask": "echo", BODY_BYTES: len(BODY)}) + b"\n" + BODY
-        assert b"".join([piece async for piece in fleet.hub.here.read("eu-1", CALLS, said)]) == b"echo:" + BODY
 
 
 async def test_what_the_gateway_refuses_is_refused_with_its_words() -> None:

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
 import pytest
 
+from cloudcore.hub.elsewhere import NodesHere
 from cloudcore.runtime.replicas import PREFIX, Replica
 from cloudcore.store.memory import MemoryState
-from edgecore.link.streams import StreamSource
-from skerry.errors import NotFoundError, UnavailableError
+from edgecore.link.streams import StreamSource, Talker
+from skerry.errors import NotFoundError, SkerryError, UnavailableError
 from skerry.objects.json import JsonObject
 from skerry.objects.logs import LogRequest
 from skerry.objects.traffic import Usage
+from skerry.ports import Pipe
 from tests.cloudcore.hub.fleet import Fleet, SharedMemoryStore, a_fleet, eventually
 from tests.cloudcore.hub.fleet import Replica as Leads
+from tests.pipes import pipe_pair
 
 QUERY = LogRequest(namespace="ns", pod="web", uid="u", container="c")
 
@@ -28,17 +32,33 @@ class Wire:
         self.asked: list[str] = []
         self.answer = b""
 
-    async def read(self, replica: Replica, path: str, body: bytes) -> AsyncGenerator[bytes]:
+    @asynccontextmanager
+    async def open(self, replica: Replica, path: str, params: bytes) -> AsyncGenerator[Pipe]:
         self.asked.append(f"{replica.name} {replica.address} {path}")
         assert self.fleet is not None
         node, _, kind = path.removeprefix(f"{PREFIX}/").split("/")
-        async for piece in self.fleet.hub.here.read(node, kind, body):
-            yield piece
+        near, far = pipe_pair()
+        carrying = asyncio.create_task(carried(self.fleet.hub.here, node, kind, far, params))
+        try:
+            yield near
+        finally:
+            await near.close()
+            await carrying
 
     async def ask(self, replica: Replica, path: str) -> bytes:
         self.asked.append(f"{replica.name} {replica.address} {path}")
         assert self.fleet is not None
         return self.answer or self.fleet.hub.here.counted(path.removeprefix(f"{PREFIX}/").split("/")[0])
+
+
+async def carried(here: NodesHere, node: str, kind: str, near: Pipe, params: bytes) -> None:
+    """As the API's endpoint does."""
+    try:
+        await here.carry(node, kind, near, params)
+    except SkerryError as error:
+        await near.close(error)
+    else:
+        await near.close()
 
 
 async def lines(params: JsonObject) -> AsyncIterator[bytes]:
@@ -57,13 +77,15 @@ async def read(fleet: Fleet, node: str = "eu-1") -> bytes:
 
 
 @asynccontextmanager
-async def two(source: StreamSource, address: str = "10.0.0.1:6443") -> AsyncGenerator[tuple[Fleet, Fleet, Wire]]:
+async def two(
+    source: StreamSource, address: str = "10.0.0.1:6443", talkers: Mapping[str, Talker] | None = None
+) -> AsyncGenerator[tuple[Fleet, Fleet, Wire]]:
     """North has the gateway; south is asked."""
     store, wire = SharedMemoryStore(MemoryState(epoch="e1")), Wire()
     async with (
         a_fleet(store, leadership=Leads("north", leading=False), address=address) as north,
         a_fleet(store, leadership=Leads("south"), replicas=wire) as south,
-        north.gateway(sources={"logs": source}) as gateway,
+        north.gateway(sources={"logs": source}, talkers=talkers) as gateway,
     ):
         wire.fleet = north
         await gateway.tell_node()
@@ -80,7 +102,7 @@ async def test_logs_of_a_gateway_at_another_hub_are_read_through_its_replica_whi
         with pytest.raises(UnavailableError, match="not connected"):
             await read(south, "nowhere")
         with pytest.raises(UnavailableError, match="not connected to this replica any more"):
-            await anext(south.hub.here.read("eu-1", "logs", b"{}"))
+            await south.hub.here.carry("eu-1", "logs", pipe_pair()[0], b"{}")
         assert len(wire.asked) == 1
 
 
@@ -115,3 +137,40 @@ async def test_a_replica_that_is_not_heard_is_not_asked() -> None:
         with pytest.raises(UnavailableError, match="us-1 is not connected"):
             await read(south, "us-1")
         assert wire.asked == []
+
+
+async def shouted(params: JsonObject, pipe: Pipe) -> None:
+    while data := await pipe.read():
+        await pipe.write(data.upper())
+    await pipe.write(b"!")
+
+
+async def test_a_conversation_goes_both_ways_here_and_through_another_replica() -> None:
+    async with two(lines, talkers={"shout": shouted}) as (north, south, _):
+        for hub in (north.hub, south.hub):
+            async with asyncio.timeout(30), hub.pipes.open("eu-1", "shout", b"{}") as pipe:
+                await pipe.write(b"hello")
+                assert await pipe.read() == b"HELLO"
+                await pipe.write(b" again")
+                assert await pipe.read() == b" AGAIN"
+                await pipe.end()
+                assert [await pipe.read(), await pipe.read()] == [b"!", b""]
+
+
+async def test_what_a_conversation_needs_of_memory_is_bounded_by_its_credit() -> None:
+    started, ended = asyncio.Event(), asyncio.Event()
+
+    async def endless(params: JsonObject, pipe: Pipe) -> None:
+        started.set()
+        try:
+            while True:
+                await pipe.write(bytes(100_000))
+        finally:
+            ended.set()
+
+    async with two(lines, talkers={"endless": endless}) as (north, _, _):
+        async with asyncio.timeout(30), north.hub.pipes.open("eu-1", "endless", b"{}") as pipe:
+            await started.wait()
+            assert len(await pipe.read()) > 0
+        async with asyncio.timeout(30):
+            await ended.wait()

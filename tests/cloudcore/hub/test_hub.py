@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncIterator
 
 import pytest
 
 from cloudcore.hub.places import PlaceSettings
-from cloudcore.hub.streams import NodeDevices
 from cloudcore.store.failing import FailingStore, Fault, Operation
 from cloudcore.store.memory import MemoryState, MemoryStore
 from edgecore.store.failing import FailingEdgeStore
@@ -317,11 +316,13 @@ async def test_a_question_about_a_device_is_answered_by_its_gateway(fleet: Fleet
 
 @pytest.mark.parametrize(("piece", "why"), [(b"[]", "makes no sense"), (b"x" * 2_000_000, "more than")])
 async def test_an_answer_about_a_device_that_is_none_is_not_passed_on(piece: bytes, why: str) -> None:
-    async def elsewhere(node: str, kind: str, params: bytes) -> AsyncGenerator[bytes]:
+    async def devices(params: JsonObject) -> AsyncIterator[bytes]:
         yield piece
 
-    with pytest.raises(UnavailableError, match=why):
-        await NodeDevices(lambda _: None, elsewhere).ask("eu-1", Explain(namespace="n", device="d", uid="", prop="t"))
+    async with a_fleet() as fleet, fleet.gateway(sources={"devices": devices}) as gateway:
+        await eventually(lambda: gateway.link.connected)
+        with pytest.raises(UnavailableError, match=why):
+            await fleet.hub.devices.ask("eu-1", Explain(namespace="n", device="d", uid="", prop="t"))
 
 
 async def test_the_hub_keeps_one_lease(fleet: Fleet) -> None:

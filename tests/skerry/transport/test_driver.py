@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import weakref
 
 import pytest
@@ -16,11 +17,12 @@ from skerry.sync.edge import EdgeIdentity, EdgeSession, EdgeState
 from skerry.sync.effects import EdgeEffect, Write
 from skerry.sync.ports import Instant, SyncSettings
 from skerry.sync.priorities import FRAMES_MAX
-from skerry.transport.driver import TURN_FRAMES, Driver, now_of
+from skerry.sync.streams import CHUNK_BYTES
+from skerry.transport.driver import STREAMS_TURN_BYTES, TURN_FRAMES, Driver, now_of
 from skerry.transport.memory import IN_FLIGHT_MAX, MemoryLink, pair
 from skerry.transport.turns import TURN_S
 from skerry.wire.codec import decode, encode
-from skerry.wire.frames import Close, CloseCode, Hello, Objects, Ping, Pong, Reports
+from skerry.wire.frames import Close, CloseCode, Hello, Objects, Ping, Pong, Reports, StreamData, StreamOpen
 from tests.skerry.sync.conversation import FakeOutbox, Item, welcome
 
 
@@ -339,3 +341,33 @@ async def test_a_fault_when_time_passes_is_the_sessions_own() -> None:
     with pytest.raises(ZeroDivisionError):
         await running
     assert cloud.ended.is_set()
+
+
+async def test_a_copy_without_end_leaves_bulk_reports_their_turns() -> None:
+    edge, cloud = pair(edge_name="x")
+    outbox = FakeOutbox()
+    session, driver = a_session(edge, outbox=outbox)
+    running = asyncio.create_task(driver.run(lambda effect: None))
+    await cloud.receive()
+    await cloud.send(encode(welcome()))
+    await cloud.send(encode(StreamOpen(stream=1, kind="copy", params=b"", credit=10**9)))
+    await asyncio.sleep(0)
+    streamed = 0
+    outbox.add(Item(seq=1))
+    session.appended(driver.now())
+    reports = 0
+    async with asyncio.timeout(30):
+        while reports == 0:
+            if room := session.streams.room(1):
+                session.streams.send(1, os.urandom(room))
+            driver.kick()
+            match decode(await cloud.receive()):
+                case StreamData(data=data):
+                    streamed += len(data)
+                case Reports():
+                    reports += 1
+                case _:
+                    pass
+    assert streamed <= STREAMS_TURN_BYTES + 64 * 1024 + IN_FLIGHT_MAX * CHUNK_BYTES
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
