@@ -105,7 +105,7 @@ SAMPLES: dict[str, Frame] = {
 }
 
 SAMPLES_2: dict[str, Frame] = {
-    "stream_data_last": StreamData(stream=1, data=b"", last=True),
+    "stream_data_with_last": StreamData(stream=1, data=b"", last=True),
     "hello_with_starts": Hello(
         versions=(2, 1),
         node="eu-1",
