@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import json
 import re
 from collections.abc import Mapping
 from decimal import Decimal, InvalidOperation, localcontext
@@ -20,7 +19,7 @@ from devices import codec
 from skerry.errors import InvalidError
 from skerry.frozen import Frozen, field
 from skerry.objects.device_desired import ms_of
-from skerry.objects.json import Json
+from skerry.objects.json import Json, read_json
 from skerry.objects.twins import Value, format_value, parse_value, same_value
 
 Path: TypeAlias = "tuple[str | int, ...]"
@@ -201,20 +200,8 @@ def _short(text: str) -> str:
     return text
 
 
-def read_json(text: str | bytes) -> Json:
-    """The document. Raises `InvalidError`."""
-    try:
-        return json.loads(text, parse_constant=_refuse_constant)
-    except (ValueError, RecursionError) as error:
-        raise InvalidError(f"the payload is not JSON: {error}") from error
-
-
-def _refuse_constant(text: str) -> float:
-    raise ValueError(f"{text} is not a number")
-
-
 def _in_json(text: str, paths: JsonPaths) -> _Found:
-    document = read_json(text)
+    document = read_json(text, "the payload")
     return _Found(
         value=at_path(document, paths.value or ()),
         timestamp=at_path(document, paths.timestamp or ()),

@@ -11,9 +11,8 @@ from collections.abc import Collection, Mapping
 from string import Template
 
 from devices.fields import text_in
-from devices.payload import read_json
 from skerry.errors import InvalidError
-from skerry.objects.json import JsonObject
+from skerry.objects.json import JsonObject, read_json
 from skerry.objects.twins import Value
 
 VALUE_NAMES = frozenset({"value", "json"})

@@ -15,12 +15,12 @@ from urllib.parse import SplitResult, urljoin, urlsplit
 
 from devices.fields import bool_in, int_in, map_in, refuse_unknown, text_in
 from devices.layouts import LAYOUT_FIELDS, parse_layout
-from devices.payload import Binary, Layout, read_json
+from devices.payload import Binary, Layout
 from devices.port import DeviceConfig, PropertyConfig
 from devices.templates import command_in, fill
 from skerry.errors import InvalidError
 from skerry.frozen import Frozen
-from skerry.objects.json import JsonObject
+from skerry.objects.json import JsonObject, read_json
 from skerry.objects.meta import Key
 
 PROTOCOL_FIELDS: Final = (

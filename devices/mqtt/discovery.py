@@ -21,7 +21,7 @@ from devices.payload import parse_path
 from devices.port import PropertyConfig
 from skerry.errors import InvalidError
 from skerry.frozen import Frozen
-from skerry.objects.json import Json, JsonObject, map_at, maps_at, str_at
+from skerry.objects.json import Json, JsonObject, map_at, maps_at, read_json, str_at
 
 ORIGIN_OF_OURS: Final = "skerry"
 
@@ -141,10 +141,7 @@ def discover(documents: Mapping[str, bytes], prefix: str, place: Place) -> Disco
 def _read(levels: Sequence[str], payload: bytes, found: dict[str, _Device]) -> None:
     if len(payload) > DOCUMENT_BYTES_MAX:
         raise InvalidError(f"a document of {len(payload)} bytes is too large")
-    try:
-        said: Json = json.loads(payload)
-    except (ValueError, RecursionError) as error:
-        raise InvalidError(f"it is not JSON: {error}") from error
+    said = read_json(payload)
     if not isinstance(said, dict):
         raise InvalidError("it is not a JSON object")
     document = _in_full(cast(JsonObject, said))

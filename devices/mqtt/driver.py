@@ -39,7 +39,6 @@ from devices.payload import (
     Binary,
     Said,
     at_path,
-    read_json,
     read_payload,
     text_of,
     written_bytes,
@@ -49,6 +48,7 @@ from devices.port import DeviceConfig, DeviceHealth, Explanation, Reading, Rehea
 from devices.templates import as_json, fill
 from skerry.errors import InvalidError, UnavailableError
 from skerry.frozen import replace
+from skerry.objects.json import read_json
 from skerry.objects.meta import Key
 from skerry.objects.twins import Quality, Value, format_value, same_value
 from skerry.ports import Clock

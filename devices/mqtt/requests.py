@@ -14,10 +14,11 @@ from typing import Final
 
 from devices.mqtt.config import Broker, MqttProperty, Response
 from devices.mqtt.port import Delivery
-from devices.payload import at_path, read_json, read_payload, text_of
+from devices.payload import at_path, read_payload, text_of
 from devices.port import WriteResult
 from skerry.errors import InvalidError
 from skerry.frozen import Frozen
+from skerry.objects.json import read_json
 from skerry.objects.twins import Value, format_value, same_value
 
 EXCERPT_MAX: Final = 200
@@ -98,7 +99,7 @@ def judge(prop: MqttProperty, response: Response, payload: bytes) -> Verdict:
     if response.status is None and response.value is None and response.reason is None:
         return Verdict(accepted=True, reason="", value=None)
     try:
-        document = read_json(payload)
+        document = read_json(payload, "the answer")
     except (InvalidError, UnicodeDecodeError) as error:
         return Verdict(accepted=False, reason=f"the device's answer can't be read: {error}", value=None)
     words = text_of(at_path(document, response.reason)) if response.reason is not None else None

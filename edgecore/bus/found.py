@@ -18,7 +18,7 @@ from devices.mqtt.discovery import discover as announced
 from edgecore.bus.topics import DeviceRequest, parse_topic, subscriptions
 from skerry.errors import InvalidError
 from skerry.frozen import Frozen
-from skerry.objects.json import Json, JsonObject, dig, map_at, maps_at, str_at
+from skerry.objects.json import Json, JsonObject, dig, map_at, maps_at, read_json, str_at
 from skerry.objects.meta import name_of, namespace_of
 
 HOME, MAPPER = "Home Assistant", "KubeEdge"
@@ -133,10 +133,7 @@ def _mapped(documents: Mapping[str, bytes], place: Place) -> Discovered:
 
 def _twin(payload: bytes) -> dict[str, JsonObject]:
     """Raises `InvalidError`."""
-    try:
-        said: Json = json.loads(payload)
-    except (ValueError, RecursionError) as error:
-        raise InvalidError(f"it is not JSON: {error}") from error
+    said = read_json(payload)
     told = dig(said, "twin") if isinstance(said, dict) else None
     if not isinstance(told, dict):
         raise InvalidError("it has no twin")

@@ -15,7 +15,7 @@ from typing import Final, cast
 from skerry.errors import InvalidError
 from skerry.frozen import Frozen
 from skerry.objects.device_models import is_writable, served_properties
-from skerry.objects.json import Json, JsonObject, map_at, maps_at, str_at
+from skerry.objects.json import Json, JsonObject, map_at, maps_at, read_json, str_at
 from skerry.objects.meta import Key, annotations_of
 from skerry.objects.twins import TwinState, parse_value
 
@@ -100,10 +100,7 @@ def overrides_of(device: JsonObject) -> dict[str, JsonObject | None] | None:
     text = annotations_of(device).get(ANNOTATION, "")
     if not text:
         return {}
-    try:
-        said: Json = json.loads(text)
-    except ValueError as error:
-        raise InvalidError(f"annotation {ANNOTATION} is not JSON: {error}") from error
+    said = read_json(text, f"annotation {ANNOTATION}")
     if said is False:
         return None
     if not isinstance(said, dict) or not all(isinstance(each, dict | None) for each in said.values()):
@@ -235,7 +232,7 @@ def _value(type: str, twin: TwinState | None) -> Json:
 def is_ours(payload: bytes, node: str) -> bool:
     """Whether a discovery document was published by this gateway, be it before it was started anew."""
     try:
-        said: Json = json.loads(payload)
-    except (ValueError, RecursionError):
+        said = read_json(payload)
+    except InvalidError:
         return False
     return str_at(said, "origin", "name") == "skerry" and str_at(said, "state_topic").startswith(f"skerry/{node}/")

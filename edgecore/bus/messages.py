@@ -13,9 +13,10 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Final, cast
 
+from skerry.errors import InvalidError
 from skerry.frozen import Frozen, field
 from skerry.objects.desired import Vector
-from skerry.objects.json import Json, JsonObject
+from skerry.objects.json import Json, JsonObject, read_json
 from skerry.objects.twins import VALUE_BYTES_MAX, TwinState, same_value
 
 UNREADABLE: Final = "Unmarshal update request body failed, please check the request"
@@ -131,8 +132,8 @@ def read_state(payload: bytes) -> StateUpdate | None:
 
 def _envelope(payload: bytes, reason: str) -> tuple[str, int, JsonObject]:
     try:
-        body: Json = json.loads(payload)
-    except (ValueError, RecursionError) as error:
+        body = read_json(payload)
+    except InvalidError as error:
         raise RefusedError(BAD_REQUEST, reason) from error
     if not isinstance(body, dict):
         raise RefusedError(BAD_REQUEST, reason)

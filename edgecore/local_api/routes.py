@@ -7,24 +7,23 @@ alone would be overwritten by the next difference. Keeps nothing.
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncGenerator, Callable, Mapping
 from pathlib import Path
-from typing import Final, cast
+from typing import Final
 
 from edgecore.local_api.answers import Answer, MethodNotAllowedError, error_status, json_answer
 from edgecore.local_api.kinds import DEVICE, POD, SCHEME, discovery
 from edgecore.local_api.objects import LocalObjects
 from edgecore.local_api.ports import LocalParts
 from edgecore.store.backlog import Now, backlog_shown
-from skerry.errors import BadRequestError, GoneError, NotFoundError, SkerryError, UnavailableError
+from skerry.errors import BadRequestError, GoneError, InvalidError, NotFoundError, SkerryError, UnavailableError
 from skerry.frozen import Frozen
 from skerry.objects.bandwidth import bandwidth_text
 from skerry.objects.desired import ON_RECONNECT, Wish, on_reconnect_of
 from skerry.objects.desired_log import desired_log, log_limit
 from skerry.objects.device_questions import Checkup, OfLine, discover_of, explain_of, read_of
 from skerry.objects.history import question_of
-from skerry.objects.json import Json, JsonObject, encode_object, maps_at, str_at
+from skerry.objects.json import JsonObject, encode_object, maps_at, read_json, str_at
 from skerry.objects.logs import LogRequest
 from skerry.objects.meta import Key, annotations_of, name_of, namespace_of
 from skerry.objects.scheme import Kind
@@ -486,9 +485,9 @@ def _event(kind: str, obj: JsonObject) -> bytes:
 
 def _object(body: bytes) -> JsonObject:
     try:
-        value = cast(Json, json.loads(body))
-    except ValueError as error:
-        raise BadRequestError(f"the body is not JSON: {error}") from error
+        value = read_json(body, "the body")
+    except InvalidError as error:
+        raise BadRequestError(str(error)) from error
     if not isinstance(value, dict):
         raise BadRequestError("the body is not a JSON object")
     return value

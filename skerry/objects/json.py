@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import TypeAlias, cast
+from typing import NoReturn, TypeAlias, cast
+
+from skerry.errors import InvalidError
 
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 JsonObject: TypeAlias = "dict[str, Json]"
@@ -97,6 +99,27 @@ def decode_object(data: bytes) -> JsonObject:
     value: Json = json.loads(data)
     assert isinstance(value, dict), "stored objects are JSON objects"
     return value
+
+
+def read_json(text: str | bytes, what: str = "it") -> Json:
+    """What others say, such as a message on a broker. `what` it is, for who is told. Raises `InvalidError`, also for
+    what could not be written out again: half of a surrogate pair, a number that is none."""
+    try:
+        said = text.decode() if isinstance(text, bytes) else text
+        value: Json = json.loads(said, parse_constant=_no_constant)
+        if "\\u" in said:  # UTF-8 has no halves: they come from escapes alone
+            json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        raise InvalidError(
+            f"{what} is not JSON: \\u{ord(error.object[error.start]):x} is half of a character"
+        ) from error
+    except (ValueError, RecursionError) as error:
+        raise InvalidError(f"{what} is not JSON: {error}") from error
+    return value
+
+
+def _no_constant(text: str) -> NoReturn:
+    raise ValueError(f"{text} is not a number")
 
 
 def encode_object(obj: JsonObject) -> bytes:

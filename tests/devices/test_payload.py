@@ -83,6 +83,8 @@ def test_value_time_and_number_come_out_of_json(at: str, ms: int) -> None:
         (b'{"t": [{}], "at": 1, "n": 1}', "JSON", "not one value"),
         (b'{"t": [true], "at": 1, "n": 1}', "JSON", "is true, not of type INT"),
         (b'{"t": [NaN], "at": 1, "n": 1}', "JSON", "NaN is not a number"),
+        (b'{"t": ["\\ud800"], "at": 1, "n": 1}', "JSON", "half of a character"),
+        (b'{"t": ["\xed\xa0\x80"], "at": 1, "n": 1}', "JSON", "not UTF-8"),
         (b'{"t": [1], "at": "noon", "n": 1}', "JSON", "timestamp 'noon'"),
         (b'{"t": [1], "at": "inf", "n": 1}', "JSON", "timestamp inf"),
         (b'{"t": [1], "at": 1, "n": 1.5}', "JSON", "sequence number 1.5"),

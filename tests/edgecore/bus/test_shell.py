@@ -97,6 +97,7 @@ async def test_what_makes_no_sense_is_refused_in_kubeedges_words_and_nothing_of_
     async with playing() as stage:
         for payload, code, reason in [
             (b"rubbish", 400, messages.UNREADABLE),
+            (update(level=actual("\ud800")), 400, messages.UNREADABLE),  # half of a character
             (update(level=actual("warm")), 400, "the value is not int or integer"),
             (update(level={"expected": {"value": "warm"}}), 400, "the value is not int or integer"),
             (update(level={"expected": {"value": "95"}}), 400, "95 is above the maximum of 90"),
