@@ -160,7 +160,13 @@ async def serve(settings: CloudSettings) -> None:
                 hub.leases.address = _advertised(settings, endpoints)
                 address = _address(settings, endpoints)
                 await bootstrap(core.objects, core.scheme, address, alone=not store.shared)
-                workers = workers_of(core, hub, ca_pem=pki.bundle_pem, housekeeping=_housekeeping_settings(settings))
+                workers = workers_of(
+                    core,
+                    hub,
+                    tokens=ServiceTokens(pki.token_keys, clock, ids),
+                    ca_pem=pki.bundle_pem,
+                    housekeeping=_housekeeping_settings(settings),
+                )
                 endpoints, counts = await _listen_router(listeners, doors, endpoints)
                 own = {"certificates": certificates.run(), "counts of rules": counts.run()}
                 for name, work in {**workers, **own}.items():
@@ -258,7 +264,7 @@ async def _listen(stack: AsyncExitStack, doors: _Doors) -> Endpoints:
         ) from error
     quic_port = await _listen_quic(stack, doors, hub_port)
     api_settings = ApiSettings(stop_s_max=API_STOP_S)
-    tokens = ServiceTokens(doors.pki.token_key, core.clock, core.ids)
+    tokens = ServiceTokens(doors.pki.token_keys, core.clock, core.ids)
     authenticator = authenticator_of(core, tokens)
     endpoints = {
         **enrolment_endpoints(enroller, authenticator),
@@ -280,7 +286,7 @@ async def _listen(stack: AsyncExitStack, doors: _Doors) -> Endpoints:
 async def _listen_router(stack: AsyncExitStack, doors: _Doors, endpoints: Endpoints) -> tuple[Endpoints, RuleCounts]:
     """Open the port of the rules where it is wanted; the endpoints with it, and what counts its requests."""
     settings, core = doors.settings, doors.core
-    tokens = ServiceTokens(doors.pki.token_key, core.clock, core.ids)
+    tokens = ServiceTokens(doors.pki.token_keys, core.clock, core.ids)
     is_open = settings.router_access == "open"
     router, counts = router_of(core, doors.hub, None if is_open else authenticator_of(core, tokens))
     port = router_port_of(settings.router_port)

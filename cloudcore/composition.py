@@ -229,6 +229,7 @@ def workers_of(
     core: Core,
     hub: Hub,
     *,
+    tokens: ServiceTokens,
     ca_pem: str,
     housekeeping: HousekeepingSettings,
     poster: Callable[[], AbstractAsyncContextManager[Post]] = posting,
@@ -237,7 +238,7 @@ def workers_of(
     rules to their targets."""
 
     def leader_parts() -> dict[str, Awaitable[None]]:
-        return _leader_parts(core, poster, ca_pem=ca_pem, housekeeping=housekeeping)
+        return _leader_parts(core, poster, tokens=tokens, ca_pem=ca_pem, housekeeping=housekeeping)
 
     return {"hub": hub.run(), "leadership": lead(core.leadership, leader_parts)}
 
@@ -246,6 +247,7 @@ def _leader_parts(
     core: Core,
     poster: Callable[[], AbstractAsyncContextManager[Post]],
     *,
+    tokens: ServiceTokens,
     ca_pem: str,
     housekeeping: HousekeepingSettings,
 ) -> dict[str, Awaitable[None]]:
@@ -254,7 +256,7 @@ def _leader_parts(
     tools = core.leader_tools
     scheduler = Scheduler(tools)
     controllers: list[Controller] = [
-        *standard_controllers(tools, core.custom, ca_pem=ca_pem, epoch=core.store.epoch),
+        *standard_controllers(tools, core.custom, signer=tokens, ca_pem=ca_pem, epoch=core.store.epoch),
         AggregationController(tools),
     ]
     if core.store.shared:
@@ -313,6 +315,7 @@ def api_parts(core: Core, hub: Hub, tokens: ServiceTokens, endpoints: Mapping[st
         reviews=ReviewDesk(
             authorizer=core.authorizer, authenticator=authenticator, tokens=tokens, objects=core.objects
         ),
+        keys=tokens,
         logs=hub.logs,
         devices=hub.devices,
         traffic=hub.traffic,

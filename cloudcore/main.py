@@ -40,12 +40,16 @@ def _main(argv: Sequence[str] | None) -> None:
         from cloudcore.pki import command  # of no use to a cloud that starts
 
         sys.exit(command.main(words[1:]))
+    if words[:1] == ["token-key"]:
+        from cloudcore.pki import token_command
+
+        sys.exit(token_command.main(words[1:]))
     parser = argparse.ArgumentParser(
         prog="cloudcore",
         description="Skerry's control plane in one process: API, store, controllers, scheduler and hub. "
         "kubectl and other Kubernetes clients work with DIR/admin.kubeconfig.",
         epilog="Every flag is also a SKERRY_ variable and a key of the --config file; the flag wins. "
-        "`cloudcore ca --help`: the certificate authorities.",
+        "`cloudcore ca --help`: the certificate authorities; `cloudcore token-key --help`: the keys of tokens.",
     )
     add_arguments(parser, CloudSettings)
     arguments = vars(parser.parse_args(words))

@@ -179,6 +179,7 @@ class Api:
                 accept=request.headers.get("Accept", ""),
                 if_none_match=request.headers.get("If-None-Match", ""),
                 verbose="verbose" in exchange.query.values,
+                host=request.headers.get("Host", ""),
             )
             await self._know_kinds(asked)
             return self._paths.answer(request.method, asked)
@@ -261,7 +262,7 @@ class Api:
 
     async def _send(self, exchange: _Exchange, whole: Whole) -> web.StreamResponse:
         headers = self._headers(exchange, whole.media_type)
-        headers.extend(whole.headers)
+        headers.update(whole.headers)
         body = whole.body
         if len(body) > self._settings.gzip_bytes_min and takes_gzip(
             exchange.request.headers.get("Accept-Encoding", "")

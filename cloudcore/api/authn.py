@@ -14,13 +14,15 @@ from typing import Final, Protocol
 from cloudcore.api.authz.attributes import Attributes
 from cloudcore.api.ports import Gate, Presented
 from cloudcore.pki.certificates import Subject, subject_of
-from cloudcore.pki.service_tokens import ISSUER, Claims, ServiceTokens
+from cloudcore.pki.service_tokens import ServiceTokens
 from cloudcore.registry.port import Actor
 from cloudcore.store.port import Stored
 from skerry.errors import BadRequestError, UnauthenticatedError
+from skerry.objects.account_tokens import ACCOUNT_PREFIX, ACCOUNTS_GROUP, ISSUER, NEVER, Claims, token_of_secret
 from skerry.objects.enrolment import key_refusal, node_of_user
-from skerry.objects.json import decode_object
+from skerry.objects.json import decode_object, str_at
 from skerry.objects.meta import Key
+from skerry.objects.times import parse_time
 from skerry.ports import Clock
 
 AUTHENTICATED: Final = "system:authenticated"
@@ -28,8 +30,10 @@ ANONYMOUS: Final = Actor(name="system:anonymous", groups=("system:unauthenticate
 """Whoever shows nothing: the roles say what that may see (health and version, by default)."""
 CERTIFICATES_REMEMBERED_MAX: Final = 1024
 
-_ACCOUNT: Final = "system:serviceaccount:"
 _AUTHENTICATION: Final = "authentication.k8s.io"
+GONE_S: Final = 60
+"""How long a token outlives the beginning of the end of what it is bound to, for what runs until then (Kubernetes'
+leeway)."""
 
 
 class UnknownAccountError(UnauthenticatedError):
@@ -75,14 +79,24 @@ class Authenticator:
         """Whom a bearer token speaks for while all it is bound to is there. Raises `UnauthenticatedError`."""
         claims = self._tokens.verify(token, audiences=audiences)
         account = self._objects.read(Key("serviceaccounts", claims.namespace, claims.account))
-        if account is None or account.uid != claims.account_uid:
+        if account is None or account.uid != claims.account_uid or self._is_over(account):
             raise UnknownAccountError("the service account of this token does not exist any more")
         if claims.bound is not None:
             namespace = "" if claims.bound.kind == "Node" else claims.namespace
             bound = self._objects.read(Key(f"{claims.bound.kind.lower()}s", namespace, claims.bound.name))
-            if bound is None or bound.uid != claims.bound.uid:
+            of_secret = claims.expires_s == NEVER
+            if bound is None or (not of_secret and bound.uid != claims.bound.uid) or self._is_over(bound):
                 raise UnknownAccountError(f"the {claims.bound.kind} of this token does not exist any more")
-        return _account_actor(claims), claims
+            if of_secret and token_of_secret(decode_object(bound.body)) != token:
+                raise UnknownAccountError("the Secret of this token holds another one")
+        return account_actor(claims), claims
+
+    def _is_over(self, stored: Stored) -> bool:
+        """It is on its way out, and has had the time for that."""
+        if b'"deletionTimestamp"' not in stored.body:
+            return False  # as almost always; whoever asks is not to wait for a large object to be parsed
+        since = str_at(decode_object(stored.body), "metadata", "deletionTimestamp")
+        return bool(since) and parse_time(since) < self._clock.wall_ms() - GONE_S * 1000
 
     def _proved(self, presented: Presented) -> Actor:
         if presented.certificate is not None:
@@ -114,9 +128,9 @@ class Authenticator:
             self._gate.require(asked)
         name = presented.impersonate_user
         groups = presented.impersonate_groups
-        if name.startswith(_ACCOUNT) and not groups:
-            namespace = name.removeprefix(_ACCOUNT).partition(":")[0]
-            groups = ("system:serviceaccounts", f"system:serviceaccounts:{namespace}")
+        if name.startswith(ACCOUNT_PREFIX) and not groups:
+            namespace = name.removeprefix(ACCOUNT_PREFIX).partition(":")[0]
+            groups = (ACCOUNTS_GROUP, f"{ACCOUNTS_GROUP}:{namespace}")
         more = ANONYMOUS.groups if name == ANONYMOUS.name else (AUTHENTICATED,)
         return Actor(
             name=name, groups=_with(groups, *more), uid=presented.impersonate_uid, extra=presented.impersonate_extra
@@ -126,8 +140,8 @@ class Authenticator:
 def _asked_of(actor: Actor, presented: Presented) -> Iterator[Attributes]:
     """What one must be allowed to impersonate, item by item (Kubernetes: user impersonation)."""
     user = presented.impersonate_user
-    if user.startswith(_ACCOUNT) and user.count(":") == 3:
-        namespace, name = user.removeprefix(_ACCOUNT).split(":")
+    if user.startswith(ACCOUNT_PREFIX) and user.count(":") == 3:
+        namespace, name = user.removeprefix(ACCOUNT_PREFIX).split(":")
         yield Attributes(actor=actor, verb="impersonate", resource="serviceaccounts", namespace=namespace, name=name)
     else:
         yield Attributes(actor=actor, verb="impersonate", resource="users", name=user)
@@ -149,16 +163,17 @@ def _asked_of(actor: Actor, presented: Presented) -> Iterator[Attributes]:
             )
 
 
-def _account_actor(claims: Claims) -> Actor:
-    extra = [("authentication.kubernetes.io/credential-id", (f"JTI={claims.id}",))]
+def account_actor(claims: Claims) -> Actor:
+    """The user that a token speaks for."""
+    extra = [("authentication.kubernetes.io/credential-id", (f"JTI={claims.id}",))] if claims.id else []
     for bound in (claims.bound, claims.node):
         if bound is not None and bound.kind in ("Pod", "Node"):
             place = bound.kind.lower()
             extra.append((f"authentication.kubernetes.io/{place}-name", (bound.name,)))
             extra.append((f"authentication.kubernetes.io/{place}-uid", (bound.uid,)))
     return Actor(
-        name=f"{_ACCOUNT}{claims.namespace}:{claims.account}",
-        groups=("system:serviceaccounts", f"system:serviceaccounts:{claims.namespace}", AUTHENTICATED),
+        name=claims.user,
+        groups=(*claims.groups, AUTHENTICATED),
         uid=claims.account_uid,
         extra=tuple(extra),
     )

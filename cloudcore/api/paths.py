@@ -21,12 +21,28 @@ from cloudcore.api.status import UNKNOWN_RESOURCE, MethodNotAllowedError
 from cloudcore.registry.port import Actor
 from skerry.errors import NotFoundError
 from skerry.frozen import Frozen
+from skerry.objects.account_tokens import ISSUER, ISSUER_PATH, KEYS_PATH
 from skerry.objects.json import JsonObject, encode_object
 
 KUBERNETES_MINOR: Final = 36
 """The API spoken is Kubernetes 1.36's."""
 _HEALTH: Final = ("/healthz", "/livez", "/readyz")
 _PLAIN: Final = "text/plain; charset=utf-8"
+_KNOWN: Final = (
+    ISSUER_PATH,
+    "/api",
+    "/apis",
+    "/healthz",
+    "/livez",
+    "/metrics",
+    "/openapi/v2",
+    "/openapi/v3",
+    KEYS_PATH,
+    "/readyz",
+    "/version",
+)
+_PUBLIC: Final = (("Cache-Control", "public, max-age=3600"),)
+"""Keys are no secret, and change by rotations alone."""
 _NOT_FOUND: Final = Whole(body=b"404 page not found\n", media_type=_PLAIN, code=404)
 
 
@@ -39,6 +55,8 @@ class Asked(Frozen):
     accept: str
     if_none_match: str
     verbose: bool
+    host: str = ""
+    """As the client calls this server, with its port."""
 
 
 class Paths:
@@ -69,14 +87,18 @@ class Paths:
                 return Whole(body=encode_object(version()) + b"\n")
             case "/metrics":
                 return Whole(body=self._exposed(), media_type="text/plain; version=0.0.4; charset=utf-8")
+            case _ if path == ISSUER_PATH:
+                return self._issuer(asked)
+            case _ if path == KEYS_PATH:
+                body = encode_object(self._parts.keys.key_set)
+                return Whole(body=body, media_type="application/jwk-set+json", headers=_PUBLIC)
             case "/openapi/v2":
                 protobuf = wants_openapi_protobuf(asked.accept)
                 return _document(self._parts.openapi.v2(protobuf=protobuf), asked)
             case "/openapi/v3":
                 return _document(self._parts.openapi.index(), asked)
             case "":
-                known = ["/api", "/apis", "/healthz", "/livez", "/metrics", "/openapi/v2", "/openapi/v3", "/readyz"]
-                return Whole(body=encode_object({"paths": [*known, "/version"]}) + b"\n")
+                return Whole(body=encode_object({"paths": [*_KNOWN]}) + b"\n")
             case _ if path.startswith("/openapi/v3/"):
                 found = self._parts.openapi.group_version(path.removeprefix("/openapi/v3/"))
                 return _NOT_FOUND if found is None else _document(found, asked)
@@ -84,6 +106,18 @@ class Paths:
                 return self._health(asked)
             case _:
                 return _NOT_FOUND
+
+    def _issuer(self, asked: Asked) -> Whole:
+        """Who issues ServiceAccount tokens, for relying parties (OpenID Connect Discovery 1.0). The keys are where
+        this was asked for: under the issuer's name they are found by pods alone."""
+        document: JsonObject = {
+            "issuer": ISSUER,
+            "jwks_uri": (f"https://{asked.host}" if asked.host else ISSUER) + KEYS_PATH,
+            "response_types_supported": ["id_token"],
+            "subject_types_supported": ["public"],
+            "id_token_signing_alg_values_supported": [*self._parts.keys.algorithms],
+        }
+        return Whole(body=encode_object(document), headers=_PUBLIC)
 
     def _discovered(self, asked: Asked) -> Whole:
         found = self._discovery.document(asked.path, discovery_version(asked.accept))

@@ -6,7 +6,7 @@ The verbs know nothing of certificates, roles, OpenAPI or gateways; whoever comp
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from typing import Protocol
 
 from cloudcore.api.authz.attributes import Attributes
@@ -152,6 +152,18 @@ class Reviews(Protocol):
         ...
 
 
+class AccountKeys(Protocol):
+    """How others check ServiceAccount tokens."""
+
+    @property
+    def key_set(self) -> JsonObject:
+        """A JWK set."""
+        ...
+
+    @property
+    def algorithms(self) -> Sequence[str]: ...
+
+
 class LogQuery(Frozen):
     """Which lines of a container's log (core/v1 PodLogOptions)."""
 
@@ -248,6 +260,7 @@ class Parts(Frozen):
     authenticator: Authenticator
     gate: Gate
     reviews: Reviews
+    keys: AccountKeys
     logs: PodLogs
     devices: NodeDevices
     traffic: NodeTraffic

@@ -5,13 +5,14 @@ Keeps nothing. Shapes and texts are those of authorization.k8s.io/v1 and authent
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from cloudcore.api.authn import Authenticator
 from cloudcore.api.authz.attributes import Attributes
 from cloudcore.api.authz.authorizer import Authorizer
 from cloudcore.api.authz.rules import Rule, rule_object
-from cloudcore.pki.service_tokens import BoundTo, ServiceTokens
+from cloudcore.pki.service_tokens import ServiceTokens
 from cloudcore.registry.port import Actor, Objects
 from cloudcore.store.port import Stored
 from skerry.errors import (
@@ -24,13 +25,17 @@ from skerry.errors import (
     UnauthenticatedError,
 )
 from skerry.frozen import replace
+from skerry.objects.account_tokens import ISSUER, BoundTo
 from skerry.objects.enrolment import NODES_GROUP, node_of_user
-from skerry.objects.json import Json, JsonObject, decode_object, dig, int_at, map_at, str_at, strs_at
-from skerry.objects.meta import Key
+from skerry.objects.json import Json, JsonObject, decode_object, dig, int_at, map_at, maps_at, str_at, strs_at
+from skerry.objects.meta import Key, name_of
 from skerry.objects.scheme import Kind
 from skerry.objects.times import time_text
 
 TOKEN_VALID_S: Final = 3600
+RENEWED_S: Final = 3607
+"""What kubelets ask for unless a pod says otherwise: an hour, told apart from an hour that somebody asked for. Such a
+token lives on for a year (`cloudcore.pki.service_tokens`)."""
 TOKEN_VALID_S_MIN: Final = 600
 TOKEN_VALID_S_MAX: Final = 1 << 32
 
@@ -76,15 +81,19 @@ class ReviewDesk:
         account = self._objects.read(Key("serviceaccounts", namespace, name))
         if account is None:
             raise NotFoundError(f'serviceaccounts "{name}" not found')
+        _check_names(namespace, name, obj)
         valid_s = _valid_s(obj)
+        audiences = tuple(strs_at(obj, "spec", "audiences"))
+        bound, node = self._bound(namespace, name, map_at(obj, "spec"), actor)
+        to_pod = bound is not None and bound.kind == "Pod"
         claims = self._tokens.new_claims(
             namespace=namespace,
             account=name,
             account_uid=account.uid,
-            audiences=strs_at(obj, "spec", "audiences"),
+            audiences=audiences,
             valid_s=valid_s,
+            extended=to_pod and valid_s == RENEWED_S and audiences in ((), (ISSUER,)),
         )
-        bound, node = self._bound(namespace, name, map_at(obj, "spec", "boundObjectRef"), actor)
         claims = replace(claims, bound=bound, node=node)
         spec: JsonObject = {
             **map_at(obj, "spec"),
@@ -93,7 +102,7 @@ class ReviewDesk:
         }
         status: JsonObject = {
             "token": self._tokens.sign(claims),
-            "expirationTimestamp": time_text(claims.expires_s * 1000),
+            "expirationTimestamp": time_text((claims.issued_s + valid_s) * 1000),
         }
         metadata: JsonObject = {
             "name": name,
@@ -146,9 +155,10 @@ class ReviewDesk:
         }
 
     def _bound(
-        self, namespace: str, account: str, ref: JsonObject, actor: Actor
+        self, namespace: str, account: str, spec: JsonObject, actor: Actor
     ) -> tuple[BoundTo | None, BoundTo | None]:
         """What the token shall be bound to, and the node of a pod."""
+        ref = map_at(spec, "boundObjectRef")
         node = node_of_user(actor.name) if NODES_GROUP in actor.groups else ""
         kind, name = str_at(ref, "kind"), str_at(ref, "name")
         if node and kind != "Pod":
@@ -176,6 +186,8 @@ class ReviewDesk:
                 "The object might have been deleted and then recreated"
             )
         placed = self._place(stored, account, node) if kind == "Pod" else None
+        if node:
+            _check_audiences(decode_object(stored.body), strs_at(spec, "audiences"))
         return BoundTo(kind=kind, name=name, uid=uid), placed
 
     def _place(self, stored: Stored, account: str, asking_node: str) -> BoundTo | None:
@@ -189,6 +201,30 @@ class ReviewDesk:
             raise ForbiddenError("a node may ask for tokens that are bound to its own pods only")
         found = self._objects.read(Key("nodes", "", node)) if node else None
         return None if found is None else BoundTo(kind="Node", name=node, uid=found.uid)
+
+
+def _check_names(namespace: str, name: str, obj: JsonObject) -> None:
+    """What the body says of whose token it is, if anything, is what the path says. Raises `BadRequestError`."""
+    if str_at(obj, "metadata", "namespace") not in ("", namespace):
+        raise BadRequestError("the namespace of the provided object does not match the namespace sent on the request")
+    if (said := str_at(obj, "metadata", "name")) not in ("", name):
+        raise BadRequestError(
+            f'metadata.name: Invalid value: "{said}": must match the service account name if specified'
+        )
+
+
+def _check_audiences(pod: JsonObject, audiences: Sequence[str]) -> None:
+    """A node asks for tokens as the pod's volumes do, and for no others: a node that was taken over must not speak to
+    everybody in the name of its pods (Kubernetes' NodeRestriction). Raises `ForbiddenError`."""
+    if len(audiences) > 1:
+        raise ForbiddenError("node may only request 0 or 1 audiences")
+    asked = audiences[0] if audiences else ""
+    for volume in maps_at(pod, "spec", "volumes"):
+        for source in maps_at(volume, "projected", "sources"):
+            token = dig(source, "serviceAccountToken")
+            if isinstance(token, dict) and str_at(token, "audience") == asked:
+                return
+    raise ForbiddenError(f'audience "{asked}" not found in pod spec volume, name of pod: {name_of(pod)}')
 
 
 def user_info(actor: Actor) -> JsonObject:

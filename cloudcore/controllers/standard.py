@@ -12,19 +12,23 @@ from cloudcore.controllers.node.controller import NodeController
 from cloudcore.controllers.placement.controller import PlacementController
 from cloudcore.controllers.replicaset.controller import ReplicaSetController
 from cloudcore.controllers.serviceaccount.controller import ServiceAccountController
+from cloudcore.controllers.token.controller import Signer, TokenController
 from cloudcore.registry.custom import CustomKinds
 from cloudcore.runtime.manager import Controller, Tools
 
 
-def standard_controllers(tools: Tools, custom: CustomKinds, *, ca_pem: str, epoch: str) -> list[Controller]:
+def standard_controllers(
+    tools: Tools, custom: CustomKinds, *, signer: Signer, ca_pem: str, epoch: str
+) -> list[Controller]:
     """`custom` is told which kinds to serve; `ca_pem` is the certificate by which pods know the API server;
-    `epoch` is that of the store."""
+    `signer` makes tokens for it; `epoch` is that of the store."""
     return [
         DeploymentController(tools),
         ReplicaSetController(tools),
         NamespaceController(tools),
         GarbageController(tools),
         ServiceAccountController(tools, ca_pem=ca_pem),
+        TokenController(tools, signer=signer, ca_pem=ca_pem),
         NodeController(tools),
         DefinitionController(tools, custom),
         JoinTokenController(tools),

@@ -11,7 +11,7 @@ from cloudcore.registry.references import references_of as needed_by_pod
 from skerry.objects.commands import is_open_to
 from skerry.objects.device_rule_reports import DEVICE_RULES
 from skerry.objects.device_rules import node_of_rule
-from skerry.objects.enrolment import TRUST_NAME, TRUST_NAMESPACE
+from skerry.objects.enrolment import TOKEN_KEYS_NAME, TRUST_NAME, TRUST_NAMESPACE
 from skerry.objects.json import JsonObject, str_at
 from skerry.objects.meta import Key
 from skerry.objects.rules import ENDPOINTS, MESSAGES, RULES, answered_node, rule_of
@@ -30,6 +30,8 @@ _ACCOUNTS: Final = "serviceaccounts"
 
 _TRUST: Final = Key(_CONFIG_MAPS, TRUST_NAMESPACE, TRUST_NAME)
 """The authorities that gateways are to trust."""
+_TOKEN_KEYS: Final = Key(_CONFIG_MAPS, TRUST_NAMESPACE, TOKEN_KEYS_NAME)
+"""The keys by which gateways know the tokens of their pods."""
 
 ARRIVAL: Final = (
     NODES,
@@ -72,7 +74,7 @@ def node_of(key: Key, obj: JsonObject) -> str:
 def references_of(key: Key, obj: JsonObject) -> tuple[Key, ...]:
     """What the object refers to, each once, in the order in which it must arrive."""
     if key.resource == NODES:
-        return (_TRUST,)
+        return (_TRUST, _TOKEN_KEYS)
     if key.resource == PODS:
         return tuple(sorted(needed_by_pod(obj), key=lambda ref: (ARRIVAL.index(ref.resource), ref.name)))
     if key.resource == DEVICES:

@@ -3,7 +3,7 @@
     pki/ca.crt ca.key       the authority that signs, made on the first start
     pki/former/ID.pem       key and certificate of authorities that signed before and are still good
     pki/rotation.pem        an authority that is about to sign: a rotation that was cut off is finished from it
-    pki/sa.key              signs ServiceAccount tokens
+    pki/sa.key              signs ServiceAccount tokens, and the public keys that did before and are still good
     pki/server-ID.pem       key and certificate that API and hub serve, one signed by each authority, renewed in place
     pki/quic-reset.key      32 random bytes: tell gateways that this hub had their connection in an earlier life
     pki/admin.pem           key and certificate of the kubeconfig's user (system:masters)
@@ -40,9 +40,9 @@ from cloudcore.pki.certificates import (
     issue_server,
     key_pem,
     new_authority,
-    new_key,
     served_names,
 )
+from cloudcore.pki.token_keys import Algorithm, TokenKeys, new_token_keys, rotated, token_keys_in, without
 from skerry.errors import NotFoundError, UnavailableError
 from skerry.files import sync_directory, unavailable, write_private
 from skerry.frozen import Frozen
@@ -62,7 +62,7 @@ class Material(Frozen):
     """The one that signs."""
     former: tuple[Authority, ...] = ()
     """Those that signed before and are still good."""
-    token_key: ec.EllipticCurvePrivateKey
+    token_keys: TokenKeys
 
 
 class Pki(Frozen):
@@ -73,8 +73,8 @@ class Pki(Frozen):
     """The one that signs."""
     former: tuple[Authority, ...] = ()
     """Those that signed before and are still good, the newest first."""
-    token_key: ec.EllipticCurvePrivateKey
-    """Signs ServiceAccount tokens (ES256)."""
+    token_keys: TokenKeys
+    """Of ServiceAccount tokens."""
 
     @property
     def authorities(self) -> tuple[Authority, ...]:
@@ -123,6 +123,8 @@ def keep_pki(data: Path, material: Material) -> Pki:
         if not directory.exists():
             _make(directory, material)
             return _read(directory)
+        if _read(directory).token_keys.ids != material.token_keys.ids:
+            write_private(directory / "sa.key", material.token_keys.pem.encode())
         former = directory / _FORMER
         former.mkdir(mode=0o700, exist_ok=True)
         kept = {authority.id: authority for authority in material.former}
@@ -141,8 +143,8 @@ def keep_pki(data: Path, material: Material) -> Pki:
 
 
 def new_material(*, now: datetime) -> Material:
-    """A new authority and a new token key."""
-    return Material(authority=new_authority(name="skerry-ca", now=now), token_key=new_key())
+    """A new authority and a new key for tokens."""
+    return Material(authority=new_authority(name="skerry-ca", now=now), token_keys=new_token_keys())
 
 
 def rotate(data: Path, *, now: datetime) -> Pki:
@@ -180,6 +182,26 @@ def retire(data: Path, authority: str) -> Pki:
     except OSError as error:
         raise unavailable(directory, error) from error
     return _read(directory)
+
+
+def rotate_token_keys(data: Path, algorithm: Algorithm) -> TokenKeys:
+    """A new key signs ServiceAccount tokens; those of the old one stay good until it is retired. Raises as
+    `open_pki`, and `InvalidError`."""
+    return _keep_token_keys(data, rotated(open_pki(data, now=None).token_keys, algorithm))
+
+
+def retire_token_key(data: Path, key: str) -> TokenKeys:
+    """Trust a former key of tokens no more, by its id. Raises as `open_pki`, and `NotFoundError`."""
+    return _keep_token_keys(data, without(open_pki(data, now=None).token_keys, key))
+
+
+def _keep_token_keys(data: Path, keys: TokenKeys) -> TokenKeys:
+    path = data / "pki" / "sa.key"
+    try:
+        write_private(path, keys.pem.encode())
+    except OSError as error:
+        raise unavailable(path, error) from error
+    return keys
 
 
 def refresh_server(pki: Pki, *, names: Iterable[str], now: datetime) -> bool:
@@ -242,7 +264,7 @@ def _make(directory: Path, material: Material) -> None:
         shutil.rmtree(left)
     temporary = Path(tempfile.mkdtemp(dir=directory.parent, prefix=".pki-new-"))
     write_private(temporary / "ca.key", key_pem(material.authority.key).encode())
-    write_private(temporary / "sa.key", key_pem(material.token_key).encode())
+    write_private(temporary / "sa.key", material.token_keys.pem.encode())
     write_private(temporary / "ca.crt", material.authority.pem.encode())
     if material.former:
         (temporary / _FORMER).mkdir(mode=0o700)
@@ -268,7 +290,7 @@ def _read(directory: Path) -> Pki:
                 reverse=True,
             )
         ),
-        token_key=_read_key(directory / "sa.key"),
+        token_keys=token_keys_in((directory / "sa.key").read_text(encoding="ascii")),
     )
 
 

@@ -7,7 +7,9 @@ alone gives away the cloud: a backup of the database can't sign certificates. Wi
 from replica to replica.
 
 Each replica keeps its own DIR/pki, and starts from that. A rotation of the authority, made on one of them, reaches
-the others when they start again. The Secret is written with optimistic concurrency: of two replicas that start at
+the others when they start again; so does one of the keys of tokens, where there is a cluster key.
+
+The Secret is written with optimistic concurrency: of two replicas that start at
 once on an empty database one makes the CA. A crash before that leaves nothing, and after it the next start finds it.
 """
 
@@ -18,7 +20,6 @@ import binascii
 import logging
 import os
 import stat
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -32,10 +33,11 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cloudcore.pki.certificates import Authority, key_pem
 from cloudcore.pki.directory import Material, Pki, keep_pki, new_material, open_pki
 from cloudcore.pki.serving import now_of
+from cloudcore.pki.token_keys import TokenKeys, is_newer, token_keys_in
 from cloudcore.registry.bodies import body_of, object_of
 from cloudcore.store.port import ABSENT, Batch, Put, Store, Stored
 from skerry.errors import AlreadyExistsError, ConflictError, InvalidError, UnavailableError
-from skerry.frozen import Frozen
+from skerry.frozen import Frozen, replace
 from skerry.objects.enrolment import authority_id
 from skerry.objects.json import JsonObject, map_at, maps_at, str_at
 from skerry.objects.meta import Key
@@ -88,7 +90,7 @@ def seal(material: Material, key: bytes, nonce: bytes) -> Sealed:
             "authorities": [
                 {"certificate": each.pem, "key": key_pem(each.key)} for each in (material.authority, *material.former)
             ],
-            "sa.key": key_pem(material.token_key),
+            "sa.key": material.token_keys.pem,
         }
     )
     bundle_pem = _bundle(material)
@@ -109,15 +111,8 @@ def unseal(sealed: Sealed, key: bytes) -> Material:
         )
         for each in maps_at(opened, "authorities")
     )
-    return Material(authority=authorities[0], former=authorities[1:], token_key=_key(str_at(opened, "sa.key")))
-
-
-def is_newer(authorities: Sequence[str], others: Sequence[str]) -> bool:
-    """Whether the first cloud's authorities (ids, the one that signs first) are what the others became: by a rotation
-    the one that signed is among the former ones, by a retirement former ones are missing."""
-    if authorities[0] == others[0]:
-        return set(authorities) < set(others)
-    return others[0] in authorities[1:]
+    token_keys = token_keys_in(str_at(opened, "sa.key"))
+    return Material(authority=authorities[0], former=authorities[1:], token_keys=token_keys)
 
 
 async def shared_pki(store: Store, data: Path, key: bytes | None, *, clock: Clock, ids: Ids) -> Pki:
@@ -155,10 +150,12 @@ def _agreed(mine: Material | None, stored: Stored, key: bytes | None, data: Path
             f"{data / 'pki'} is of another cloud (CA {local[0]}) than this database (CA {kept[0]}): "
             f"start with the --data of this cloud, or an empty one ({_HOW})"
         )
-    if key is not None and sealed.box:
-        unseal(sealed, key)
+    theirs = unseal(sealed, key) if key is not None and sealed.box else None
+    tokens = mine.token_keys if theirs is None else _newest(mine.token_keys, theirs.token_keys)
+    mine = mine if tokens is mine.token_keys else replace(mine, token_keys=tokens)
     if set(local) == set(kept) and local[0] == kept[0]:
-        return mine, _put(mine, key, stored) if key is not None and not sealed.box else None
+        told = key is None or (theirs is not None and theirs.token_keys.ids == tokens.ids)
+        return mine, None if told else _put(mine, key, stored)
     if is_newer(local, kept):
         return mine, _put(mine, key, stored)
     if local[0] not in kept:
@@ -168,7 +165,18 @@ def _agreed(mine: Material | None, stored: Stored, key: bytes | None, data: Path
             local[0],
             kept[0],
         )
-    return _received(sealed, key, "the cloud's authority was changed on another replica"), None
+    received = _received(sealed, key, "the cloud's authority was changed on another replica")
+    if received.token_keys.ids == tokens.ids:
+        return received, None
+    made = replace(received, token_keys=tokens)
+    return made, _put(made, key, stored)
+
+
+def _newest(mine: TokenKeys, theirs: TokenKeys) -> TokenKeys:
+    """The keys of tokens that a replica is to have: its own only where they are what the others' became."""
+    if mine.ids == theirs.ids or is_newer(mine.ids, theirs.ids):
+        return mine
+    return theirs
 
 
 def _received(sealed: Sealed, key: bytes | None, why: str) -> Material:
@@ -238,7 +246,7 @@ def _bundle(material: Material) -> str:
 
 
 def _material(pki: Pki) -> Material:
-    return Material(authority=pki.authority, former=pki.former, token_key=pki.token_key)
+    return Material(authority=pki.authority, former=pki.former, token_keys=pki.token_keys)
 
 
 def _key(pem: str) -> ec.EllipticCurvePrivateKey:

@@ -35,6 +35,10 @@ TRUST_NAME: Final = "kube-root-ca.crt"
 TRUST_FIELD: Final = "ca.crt"
 """The ConfigMap by which pods know the API server (Kubernetes' root-ca-cert-publisher) is in every gateway's view:
 when the authorities in it change, a gateway asks for a new certificate."""
+TOKEN_KEYS_NAME: Final = "skerry-token-keys"  # noqa: S105 - an object's name
+"""The ConfigMap, beside that of trust, with the keys of ServiceAccount tokens."""
+TOKEN_KEYS_FIELD: Final = "jwks.json"  # noqa: S105 - a field's name
+"""A JWK set (RFC 7517)."""
 
 DISCOVERY_PATH: Final = "/enrol.skerry.dev/v1/ca"
 ENROL_PATH: Final = "/enrol.skerry.dev/v1/nodes"

@@ -128,7 +128,7 @@ async def serve_https(
     objects: LocalObjects,
     pki: Pki,
 ) -> int:
-    tokens = ServiceTokens(pki.token_key, cloud_clock, SeededIds(3))
+    tokens = ServiceTokens(pki.token_keys, cloud_clock, SeededIds(3))
     authenticator = Authenticator(tokens=tokens, objects=objects, gate=Everything(), clock=cloud_clock)
     endpoints = enrolment_endpoints(enroller, authenticator)
 

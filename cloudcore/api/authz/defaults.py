@@ -17,6 +17,7 @@ from cloudcore.registry.port import Objects
 from cloudcore.runtime.replicas import GROUP as REPLICA_GROUP
 from cloudcore.runtime.replicas import PREFIX as REPLICAS
 from skerry.errors import AlreadyExistsError
+from skerry.objects.account_tokens import ISSUER_PATH, KEYS_PATH
 from skerry.objects.json import Json, JsonObject, dig, list_at, map_at, maps_at, str_at, str_map_at, to_json
 from skerry.objects.meta import annotations_of, name_of
 from skerry.objects.scheme import Kind, Scheme
@@ -137,6 +138,7 @@ _RULES: Final[dict[str, tuple[Rule, ...]]] = {
         _urls("/api /api/* /apis /apis/* /healthz /livez /openapi /openapi/* /readyz /version /version/"),
     ),
     "system:public-info-viewer": (_urls("/healthz /livez /readyz /version /version/"),),
+    "system:service-account-issuer-discovery": (_urls(f"{ISSUER_PATH} {ISSUER_PATH}/ {KEYS_PATH} {KEYS_PATH}/"),),
     "system:monitoring": (_urls("/healthz /healthz/* /livez /livez/* /metrics /metrics/slis /readyz /readyz/*"),),
     "system:node": _NODE,
     "system:skerry:replica": (Rule(urls=frozenset({f"{REPLICAS}/*"}), verbs=frozenset({"post"})),),
@@ -161,6 +163,7 @@ _BINDINGS: Final[dict[str, tuple[str, ...]]] = {
     "system:discovery": ("system:authenticated",),
     "system:monitoring": ("system:monitoring",),
     "system:public-info-viewer": ("system:authenticated", "system:unauthenticated"),
+    "system:service-account-issuer-discovery": ("system:serviceaccounts",),
     "system:skerry:replica": (REPLICA_GROUP,),
 }
 """ClusterRole, and the groups it is bound to under the same name."""

@@ -27,6 +27,7 @@ from cloudcore.api.status import answer_for
 from cloudcore.composition import Core, api_parts, compose, hub_of, workers_of
 from cloudcore.hub.hub import Hub, HubSettings
 from cloudcore.pki.service_tokens import ServiceTokens
+from cloudcore.pki.token_keys import TokenKeys
 from cloudcore.registry.port import Actor
 from cloudcore.rules.plan import Answer as TargetAnswer
 from cloudcore.rules.plan import Answered, Unreached
@@ -131,9 +132,11 @@ class SimulatedCloud:
             await keep_defaults(core.objects, core.scheme)
             await bootstrap(core.objects, core.scheme, ADDRESS)
             settings = HousekeepingSettings()
-            for work in workers_of(core, hub, ca_pem=CA_PEM, housekeeping=settings, poster=self._posting).values():
+            key = ec.derive_private_key(self._seed % (1 << 64) + 1, ec.SECP256R1())
+            tokens = ServiceTokens(TokenKeys(key=key), self.clock, ids)
+            workers = workers_of(core, hub, tokens=tokens, ca_pem=CA_PEM, housekeeping=settings, poster=self._posting)
+            for work in workers.values():
                 tasks.create_task(_part(work))
-            tokens = ServiceTokens(ec.derive_private_key(self._seed % (1 << 64) + 1, ec.SECP256R1()), self.clock, ids)
             parts = api_parts(core, hub, tokens)
             paths = Paths(parts, Metrics())
             made.append(_Life(process=process, store=store, core=core, hub=hub, parts=parts, paths=paths))

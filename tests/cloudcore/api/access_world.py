@@ -6,14 +6,13 @@ from collections.abc import AsyncGenerator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from cryptography.hazmat.primitives.asymmetric import ec
-
 from cloudcore.api.authn import Authenticator
 from cloudcore.api.authz.authorizer import Authorizer
 from cloudcore.api.authz.defaults import keep_defaults
 from cloudcore.api.authz.escalation import escalation_step
 from cloudcore.api.reviews import ReviewDesk
 from cloudcore.pki.service_tokens import ServiceTokens
+from cloudcore.pki.token_keys import new_token_keys
 from cloudcore.registry.kinds import builtin_scheme
 from cloudcore.registry.objects import LocalObjects
 from cloudcore.registry.port import Actor, Subresource, WriteOptions
@@ -110,7 +109,7 @@ async def world() -> AsyncGenerator[World]:
         objects = LocalObjects(
             store=store, cache=cache, rules=NoRules(), clock=clock, ids=ids, steps=(escalation_step(authorizer),)
         )
-        tokens = ServiceTokens(ec.generate_private_key(ec.SECP256R1()), clock, ids)
+        tokens = ServiceTokens(new_token_keys(), clock, ids)
         authenticator = Authenticator(tokens=tokens, objects=objects, gate=authorizer, clock=clock)
         desk = ReviewDesk(authorizer=authorizer, authenticator=authenticator, tokens=tokens, objects=objects)
         made = World(

@@ -18,6 +18,8 @@ from cloudcore.api.protobuf import ProtobufDecoder
 from cloudcore.api.routing import clean_path, parse_query, target_of, verb_of
 from cloudcore.api.shapes import KindShapes
 from cloudcore.api.status import answer_for
+from cloudcore.pki.service_tokens import ServiceTokens
+from cloudcore.pki.token_keys import new_token_keys
 from cloudcore.registry.bodies import body_of
 from cloudcore.registry.builtin import KindRules
 from cloudcore.registry.custom import RESOURCE, CustomKinds
@@ -160,6 +162,7 @@ class ApiWorld:
             authenticator=Everyone(),
             gate=self.gate,
             reviews=Yes(),
+            keys=ServiceTokens(new_token_keys(), self.clock, self.ids),
             logs=self.shelf,
             devices=self.gateways,
             traffic=Quiet(),

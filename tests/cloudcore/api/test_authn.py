@@ -1,3 +1,4 @@
+import base64
 import datetime
 from collections.abc import AsyncIterator
 
@@ -6,9 +7,11 @@ import pytest
 from cloudcore.api.authn import ANONYMOUS
 from cloudcore.api.ports import Presented
 from cloudcore.pki.certificates import issue_client, new_authority
-from cloudcore.pki.service_tokens import BoundTo, ServiceTokens
+from cloudcore.pki.service_tokens import ServiceTokens
+from cloudcore.pki.token_keys import new_token_keys
 from skerry.errors import BadRequestError, ForbiddenError, UnauthenticatedError
 from skerry.frozen import replace
+from skerry.objects.account_tokens import BoundTo
 from skerry.objects.enrolment import der_of_pem
 from skerry.objects.json import JsonObject, str_at
 from tests.cloudcore.api.access_world import RBAC, World, kind, world
@@ -111,11 +114,10 @@ async def test_nonsense_proves_nobody(w: World, token: str):
 
 
 async def test_a_token_by_another_key_or_for_another_audience_is_refused(w: World):
-    from cryptography.hazmat.primitives.asymmetric import ec
 
     from skerry.clocks import SeededIds
 
-    other = ServiceTokens(ec.generate_private_key(ec.SECP256R1()), w.clock, SeededIds(1))
+    other = ServiceTokens(new_token_keys(), w.clock, SeededIds(1))
     account = await w.create("serviceaccounts", {"metadata": {"name": "app"}}, namespace="a")
     claims = other.new_claims(
         namespace="a", account="app", account_uid=str_at(account, "metadata", "uid"), audiences=(), valid_s=600
@@ -186,3 +188,30 @@ async def test_groups_without_a_user_make_no_sense(w: World):
 async def test_acting_for_nobody_gives_the_rights_of_nobody(w: World):
     shown = Presented(certificate=certificate(w, "root", "system:masters"), impersonate_user="system:anonymous")
     assert (await w.authenticator.authenticate(shown)).groups == ("system:unauthenticated",)
+
+
+async def test_a_token_outlives_the_beginning_of_its_pods_end_by_a_minute(w: World):
+    pod = await w.create("pods", {"metadata": {"name": "p", "finalizers": ["a/b"]}, "spec": {}}, namespace="a")
+    token = await account_token(w, bound=BoundTo(kind="Pod", name="p", uid=str_at(pod, "metadata", "uid")))
+    await w.objects.delete(kind("pods"), kind("pods").key("a", "p"))
+    w.clock.advance(59)
+    assert (await w.authenticator.authenticate(Presented(token=token))).name == "system:serviceaccount:a:app"
+    w.clock.advance(3)
+    with pytest.raises(UnauthenticatedError, match="the Pod of this token"):
+        await w.authenticator.authenticate(Presented(token=token))
+
+
+async def test_a_secrets_token_is_good_while_it_is_in_the_secret(w: World):
+    account = await w.create("serviceaccounts", {"metadata": {"name": "app"}}, namespace="a")
+    uid = str_at(account, "metadata", "uid")
+    token = w.tokens.of_secret(namespace="a", account="app", account_uid=uid, secret="s")
+    with pytest.raises(UnauthenticatedError, match="the Secret of this token"):
+        await w.authenticator.authenticate(Presented(token=token))
+    data: JsonObject = {"token": base64.b64encode(token.encode()).decode()}
+    await w.create("secrets", {"metadata": {"name": "s"}, "data": data}, namespace="a")
+    actor = await w.authenticator.authenticate(Presented(token=token))
+    assert (actor.name, actor.extra) == ("system:serviceaccount:a:app", ())
+    await w.objects.delete(kind("secrets"), kind("secrets").key("a", "s"))
+    await w.create("secrets", {"metadata": {"name": "s"}, "data": {"token": "eA=="}}, namespace="a")
+    with pytest.raises(UnauthenticatedError, match="holds another one"):
+        await w.authenticator.authenticate(Presented(token=token))

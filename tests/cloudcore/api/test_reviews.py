@@ -5,7 +5,8 @@ import pytest
 from cloudcore.api.ports import Presented
 from cloudcore.registry.port import Actor
 from skerry.errors import BadRequestError, ConflictError, ForbiddenError, InvalidError, NotFoundError
-from skerry.objects.json import JsonObject, dig, map_at, maps_at, str_at, strs_at
+from skerry.objects.json import Json, JsonObject, dig, int_at, map_at, maps_at, str_at, strs_at
+from skerry.objects.times import parse_time
 from tests.cloudcore.api.access_world import ADMIN, JANE, World, kind, world
 
 GET_PODS: JsonObject = {"verb": "get", "resource": "pods", "namespace": "a"}
@@ -140,11 +141,66 @@ async def test_a_token_can_be_bound_to_a_pod_of_that_account(w: World):
 
 async def test_a_node_gets_tokens_for_its_own_pods_only(w: World):
     await with_account(w)
-    pod: JsonObject = {"metadata": {"name": "p"}, "spec": {"serviceAccountName": "app", "nodeName": "eu-1"}}
-    await w.create("pods", pod, namespace="a")
+    await w.create("pods", with_tokens(""), namespace="a")
     ref: JsonObject = {"boundObjectRef": {"kind": "Pod", "name": "p"}}
     own = Actor(name="system:node:eu-1", groups=("system:nodes",))
     assert str_at(await issue(w, ref, actor=own), "status", "token")
     for actor, spec in ((Actor(name="system:node:us-1", groups=("system:nodes",)), ref), (own, {})):
         with pytest.raises(ForbiddenError, match="its own pods only"):
             await issue(w, spec, actor=actor)
+
+
+def with_tokens(*audiences: str) -> JsonObject:
+    """A pod with a projected token for each audience."""
+    sources: list[Json] = [{"serviceAccountToken": {"path": f"t{n}", "audience": a}} for n, a in enumerate(audiences)]
+    volume: JsonObject = {"name": "tokens", "projected": {"sources": sources}}
+    spec: JsonObject = {"serviceAccountName": "app", "nodeName": "eu-1", "volumes": [volume]}
+    return {"metadata": {"name": "p"}, "spec": spec}
+
+
+async def test_a_node_gets_tokens_for_the_audiences_of_its_pods_volumes_only(w: World):
+    await with_account(w)
+    await w.create("pods", with_tokens("vault"), namespace="a")
+    ref: JsonObject = {"boundObjectRef": {"kind": "Pod", "name": "p"}}
+    own = Actor(name="system:node:eu-1", groups=("system:nodes",))
+    assert str_at(await issue(w, {**ref, "audiences": ["vault"]}, actor=own), "status", "token")
+    refused: tuple[tuple[list[Json], str], ...] = (
+        ([], 'audience "" not found in pod spec volume'),
+        (["bank"], 'audience "bank" not found'),
+        (["vault", "bank"], "0 or 1 audiences"),
+    )
+    for audiences, fault in refused:
+        with pytest.raises(ForbiddenError, match=fault):
+            await issue(w, {**ref, "audiences": audiences}, actor=own)
+
+
+@pytest.mark.parametrize(
+    ("spec", "lives_s"),
+    [
+        ({"expirationSeconds": 3607}, 365 * 86_400),
+        ({"expirationSeconds": 3607, "audiences": ["https://kubernetes.default.svc"]}, 365 * 86_400),
+        ({"expirationSeconds": 3607, "audiences": ["vault"]}, 3607),
+        ({"expirationSeconds": 3600}, 3600),
+    ],
+)
+async def test_what_every_pod_finds_mounted_lives_on_after_its_time(w: World, spec: JsonObject, lives_s: int):
+    await with_account(w)
+    await w.create("pods", with_tokens(""), namespace="a")
+    answer = await issue(w, {**spec, "boundObjectRef": {"kind": "Pod", "name": "p"}})
+    audiences = tuple(strs_at(answer, "spec", "audiences"))
+    claims = w.tokens.verify(str_at(answer, "status", "token"), audiences=audiences)
+    assert claims.expires_s - claims.issued_s == lives_s
+    assert parse_time(str_at(answer, "status", "expirationTimestamp")) // 1000 - claims.issued_s == int_at(
+        answer, "spec", "expirationSeconds"
+    ), "whoever holds it is to have another by then"
+    unbound = await issue(w, {"expirationSeconds": 3607})
+    claims = w.tokens.verify(str_at(unbound, "status", "token"))
+    assert claims.expires_s - claims.issued_s == 3607
+
+
+async def test_a_request_is_about_the_account_of_its_path(w: World):
+    await with_account(w)
+    wrong: tuple[JsonObject, ...] = ({"name": "other"}, {"namespace": "b"})
+    for metadata in wrong:
+        with pytest.raises(BadRequestError, match="match"):
+            await w.desk.issue_token("a", "app", {"metadata": metadata, "spec": {}}, ADMIN)

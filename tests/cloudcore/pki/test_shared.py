@@ -8,9 +8,18 @@ from pathlib import Path
 
 import pytest
 
-from cloudcore.pki.directory import Pki, new_material, open_pki, retire, rotate
+from cloudcore.pki.directory import (
+    Pki,
+    new_material,
+    open_pki,
+    retire,
+    retire_token_key,
+    rotate,
+    rotate_token_keys,
+)
 from cloudcore.pki.serving import now_of
-from cloudcore.pki.shared import SECRET, is_newer, read_cluster_key, seal, shared_pki, unseal
+from cloudcore.pki.shared import SECRET, read_cluster_key, seal, shared_pki, unseal
+from cloudcore.pki.token_keys import is_newer
 from cloudcore.store.memory import MemoryState, MemoryStore
 from cloudcore.store.port import Stored
 from skerry.clocks import ManualClock, SeededIds
@@ -53,7 +62,7 @@ def ids(pki: Pki) -> list[str]:
 async def test_a_second_replica_needs_the_database_and_the_key(cloud: Cloud) -> None:
     first, second = await cloud.start("a"), await cloud.start("b")
     assert second.authority.pem == first.authority.pem
-    assert second.token_key.private_numbers() == first.token_key.private_numbers()
+    assert second.token_keys.pem == first.token_keys.pem
     assert ids(await cloud.start("b")) == ids(first)
     with pytest.raises(InvalidError, match="give this replica the --cluster-key"):
         await cloud.start("c", None)
@@ -207,3 +216,28 @@ def test_a_key_file_is_32_bytes_that_only_its_owner_reads(tmp_path: Path) -> Non
     path.write_bytes(b"short")
     with pytest.raises(InvalidError, match="32 random bytes as base64"):
         read_cluster_key(path)
+
+
+async def test_a_new_key_of_tokens_reaches_the_other_replicas_too(cloud: Cloud) -> None:
+    await cloud.start("a")
+    await cloud.start("b")
+    keys = rotate_token_keys(cloud.folder / "a", "RS256")
+    assert (await cloud.start("a")).token_keys.ids == keys.ids
+    assert (await cloud.start("b")).token_keys.ids == keys.ids
+    assert (await cloud.start("c")).token_keys.pem == keys.pem
+    retired = retire_token_key(cloud.folder / "b", keys.ids[1])
+    for replica in "bac":
+        assert (await cloud.start(replica)).token_keys.ids == retired.ids == keys.ids[:1]
+
+
+async def test_an_authority_and_a_key_of_tokens_changed_on_two_replicas_are_both_kept(cloud: Cloud) -> None:
+    await cloud.start("a")
+    await cloud.start("b")
+    authority = rotate(cloud.folder / "a", now=now_of(CLOCK))
+    keys = rotate_token_keys(cloud.folder / "b", "ES256")
+    for replica in "aba":
+        await cloud.start(replica)
+    found = await cloud.start("c")
+    assert ids(found) == ids(authority)
+    assert found.token_keys.ids == keys.ids
+    assert (await cloud.start("b")).token_keys.ids == keys.ids

@@ -1,0 +1,1 @@
+"""Tokens of Secrets, and the keys by which gateways know tokens."""
