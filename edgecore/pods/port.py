@@ -216,6 +216,53 @@ class ImageState(Frozen):
     pinned: bool = False
 
 
+class ExecResult(Frozen):
+    exit_code: int
+    output: bytes
+    """stdout and stderr together, at most the first 10 KiB of it (as a kubelet cuts)."""
+
+
+class Size(Frozen):
+    """Of a terminal, in characters."""
+
+    width: int
+    height: int
+
+
+class ExecStream(Protocol):
+    """One exec, attach or port-forward under way. Bounded: neither side is read ahead by more than a window."""
+
+    def output(self) -> AsyncIterator[tuple[int, bytes]]:
+        """(1, stdout) and (2, stderr) until it ends; with a terminal everything is 1; of a forwarded port
+        everything is 1."""
+        ...
+
+    async def write(self, data: bytes) -> None:
+        """To stdin, or to the port; waits while nobody reads there. After its end it is nothing."""
+        ...
+
+    async def end_input(self) -> None: ...
+
+    async def resize(self, size: Size) -> None: ...
+
+    async def result(self) -> int:
+        """After the output is over: the exit code of an exec; 0 of an attach and of a port."""
+        ...
+
+    async def close(self) -> None:
+        """Hang up. An exec'ed process is not waited for."""
+        ...
+
+
+class Streamed(Frozen):
+    """How an exec or attach is wanted."""
+
+    stdin: bool = False
+    stdout: bool = True
+    stderr: bool = True
+    tty: bool = False
+
+
 class Abilities(Frozen):
     """What differs between runtimes in what a pod may ask; the plan says Unsupported for what is not there."""
 
@@ -281,6 +328,19 @@ class Runtime(Protocol):
 
     async def remove(self, container_id: str) -> None:
         """Forget an exited container (or an unknown one); its log stays until the pod goes."""
+        ...
+
+    async def run_in(self, container_id: str, argv: Sequence[str], *, timeout_s: float) -> ExecResult:
+        """For probes and hooks. Raises `TimeoutError` after `timeout_s`, having ended the process, and as `exec`."""
+        ...
+
+    async def exec(self, container_id: str, argv: Sequence[str], how: Streamed) -> ExecStream:
+        """A command in a running container. Raises `InvalidError` (there is no such command, or it may not be
+        executed), `NotFoundError` (the container does not run)."""
+        ...
+
+    async def forward(self, sandbox_id: str, port: int) -> ExecStream:
+        """A TCP connection to this port of the pod's loopback. Raises `UnavailableError` (nothing listens)."""
         ...
 
     async def ensure_image(self, image: str, policy: PullPolicy, credentials: Sequence[Credentials]) -> ImageState:

@@ -9,8 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from edgecore.pods.port import ContainerSpec, ContainerState, ImageMissingError, Runtime, SandboxSpec
-from skerry.errors import UnavailableError
+from edgecore.pods.port import (
+    ContainerSpec,
+    ContainerState,
+    ExecStream,
+    ImageMissingError,
+    Runtime,
+    SandboxSpec,
+    Streamed,
+)
+from skerry.errors import InvalidError, NotFoundError, UnavailableError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,6 +30,11 @@ class Programs:
     cannot_start: tuple[str, ...]
     ignores_term: tuple[str, ...]
     image: str
+    says_hello_and_fails: tuple[str, ...]
+    """In a container that runs: `hello` on stdout, exit code 3."""
+    repeats: tuple[str, ...]
+    """In a container that runs: what it reads, until that ends."""
+    hangs: tuple[str, ...]
 
 
 def sandbox_of(tmp_path: Path, *, attempt: int = 0, pod_uid: str = "uid-1") -> SandboxSpec:
@@ -212,3 +225,61 @@ class RuntimeContract:
                 assert uid == "uid-1"
                 if [state.phase for state in await runtime.list()] == ["exited"]:
                     break
+
+    async def test_a_command_in_a_container_gives_its_output_and_exit_code(
+        self, runtime: Runtime, programs: Programs, tmp_path: Path
+    ) -> None:
+        state = await runtime.start(await spec_of(runtime, programs, tmp_path, programs.runs))
+        done = await runtime.run_in(state.id, programs.says_hello_and_fails, timeout_s=20)
+        assert (done.exit_code, done.output.strip()) == (3, b"hello")
+        stream = await runtime.exec(state.id, programs.says_hello_and_fails, Streamed())
+        assert await said(stream) == [(1, b"hello")]
+        assert await stream.result() == 3
+        await stream.close()
+        await runtime.stop(state.id, grace_s=0)
+
+    async def test_a_command_reads_what_is_written_to_it(
+        self, runtime: Runtime, programs: Programs, tmp_path: Path
+    ) -> None:
+        state = await runtime.start(await spec_of(runtime, programs, tmp_path, programs.runs))
+        stream = await runtime.exec(state.id, programs.repeats, Streamed(stdin=True))
+        output = stream.output()
+        await stream.write(b"one")
+        assert await anext(output) == (1, b"one")
+        await stream.write(b"two")
+        assert await anext(output) == (1, b"two")
+        await stream.end_input()
+        assert [piece async for piece in output] == []
+        assert await stream.result() == 0
+        await stream.close()
+        await runtime.stop(state.id, grace_s=0)
+
+    async def test_a_command_is_refused_that_is_not_there_or_has_no_container(
+        self, runtime: Runtime, programs: Programs, tmp_path: Path
+    ) -> None:
+        state = await runtime.start(await spec_of(runtime, programs, tmp_path, programs.runs))
+        with pytest.raises(InvalidError, match="no-such-command"):
+            await runtime.run_in(state.id, ("no-such-command",), timeout_s=20)
+        await runtime.stop(state.id, grace_s=0)
+        with pytest.raises(NotFoundError):
+            await runtime.run_in(state.id, programs.repeats, timeout_s=20)
+        with pytest.raises(NotFoundError):
+            await runtime.exec(state.id, programs.repeats, Streamed())
+
+    async def test_a_command_that_takes_too_long_is_ended(
+        self, runtime: Runtime, programs: Programs, tmp_path: Path
+    ) -> None:
+        state = await runtime.start(await spec_of(runtime, programs, tmp_path, programs.runs))
+        with pytest.raises(TimeoutError):
+            await runtime.run_in(state.id, programs.hangs, timeout_s=1)
+        await runtime.stop(state.id, grace_s=0)
+
+    async def test_a_port_on_which_nothing_listens_is_refused(self, runtime: Runtime, tmp_path: Path) -> None:
+        sandbox = await runtime.run_sandbox(sandbox_of(tmp_path))
+        with pytest.raises(UnavailableError, match="localhost:9 "):
+            await runtime.forward(sandbox.id, 9)
+
+
+async def said(stream: ExecStream) -> list[tuple[int, bytes]]:
+    """All that it writes, white space aside."""
+    return [(number, data.strip()) async for number, data in stream.output()]

@@ -14,20 +14,27 @@ from edgecore.pods.port import (
     ContainerSpec,
     ContainerState,
     Credentials,
+    ExecResult,
+    ExecStream,
     ImageMissingError,
     ImageState,
     PullPolicy,
     SandboxSpec,
     SandboxState,
+    Size,
+    Streamed,
 )
-from skerry.errors import UnavailableError
+from skerry.errors import InvalidError, NotFoundError, UnavailableError
 from skerry.frozen import replace
 from skerry.ports import Clock
 
 
 class FakeRuntime:
     """See `Runtime`. Commands it knows: `exit N` ends at once, `cannot` can't be started, `stubborn` ignores
-    SIGTERM; all others run. Images starting with `missing` are missing."""
+    SIGTERM; all others run. Images starting with `missing` are missing.
+
+    In a container that runs, `say TEXT CODE` writes and ends with that code, `repeat` writes what it reads, and
+    `hang` does nothing; there are no others."""
 
     def __init__(
         self,
@@ -47,6 +54,10 @@ class FakeRuntime:
         self.starts: list[tuple[str, int]] = []
         """Names and attempts in the order of their starts."""
         self.stops: list[tuple[str, float]] = []
+        self.runs: list[tuple[str, tuple[str, ...]]] = []
+        """Container names and what was executed in them."""
+        self.ports: set[int] = set()
+        """On which something listens, that gives back what it gets."""
         self.unavailable = ""
         """When set, every call fails with it."""
         self._changed: dict[str, None] = {}
@@ -210,6 +221,35 @@ class FakeRuntime:
         state = self._containers.pop(container_id, None)
         assert state is None or state.phase == "exited", "only an exited container is removed"
 
+    async def run_in(self, container_id: str, argv: Sequence[str], *, timeout_s: float) -> ExecResult:
+        stream = self._execute(container_id, argv)
+        if isinstance(stream, _Repeated):
+            raise TimeoutError
+        return ExecResult(exit_code=await stream.result(), output=stream.text)
+
+    async def exec(self, container_id: str, argv: Sequence[str], how: Streamed) -> ExecStream:
+        return self._execute(container_id, argv)
+
+    def _execute(self, container_id: str, argv: Sequence[str]) -> _Said:
+        self._check()
+        state = self._containers.get(container_id)
+        if state is None or state.phase != "running":
+            raise NotFoundError("the container is not running")
+        self.runs.append((state.name, tuple(argv)))
+        match tuple(argv):
+            case ("say", text, code):
+                return _Said(text.encode(), int(code))
+            case ("repeat",) | ("hang",):
+                return _Repeated()
+            case _:
+                raise InvalidError(f"no such command in PATH: {argv[0]}")
+
+    async def forward(self, sandbox_id: str, port: int) -> ExecStream:
+        self._check()
+        if port not in self.ports:
+            raise UnavailableError(f"failed to connect to localhost:{port} inside the pod: connection refused")
+        return _Repeated()
+
     async def changes(self) -> AsyncIterator[str]:
         while True:
             await self._news.wait()
@@ -221,3 +261,47 @@ class FakeRuntime:
 
     async def close(self) -> None:
         """Nothing is held."""
+
+
+class _Said:
+    """A command that writes a text and ends."""
+
+    def __init__(self, text: bytes, code: int) -> None:
+        self.text = text
+        self._code = code
+
+    async def output(self) -> AsyncIterator[tuple[int, bytes]]:
+        yield 1, self.text
+
+    async def write(self, data: bytes) -> None:
+        """Nobody reads."""
+
+    async def end_input(self) -> None:
+        """Nobody reads."""
+
+    async def resize(self, size: Size) -> None:
+        """Nobody looks."""
+
+    async def result(self) -> int:
+        return self._code
+
+    async def close(self) -> None:
+        """It has ended."""
+
+
+class _Repeated(_Said):
+    """A command that writes what it reads, until that ends."""
+
+    def __init__(self) -> None:
+        super().__init__(b"", 0)
+        self._news: asyncio.Queue[bytes] = asyncio.Queue(maxsize=1)
+
+    async def output(self) -> AsyncIterator[tuple[int, bytes]]:
+        while data := await self._news.get():
+            yield 1, data
+
+    async def write(self, data: bytes) -> None:
+        await self._news.put(data)
+
+    async def end_input(self) -> None:
+        await self._news.put(b"")

@@ -27,14 +27,18 @@ from edgecore.pods.port import (
     ContainerSpec,
     ContainerState,
     Credentials,
+    ExecResult,
+    ExecStream,
     ImageMissingError,
     ImageState,
     PullPolicy,
     SandboxSpec,
     SandboxState,
+    Streamed,
 )
 from edgecore.pods.runtimes.images import Execution, execution, find_image
-from skerry.errors import InvalidError, StorageFullError, UnavailableError
+from edgecore.pods.runtimes.visits import NOT_RUNNING, Visit, forward, request_of, result_of
+from skerry.errors import InvalidError, NotFoundError, StorageFullError, UnavailableError
 from skerry.files import unavailable, write_private
 from skerry.frozen import Frozen
 from skerry.objects.json import JsonObject, decode_object, encode_object, int_at, str_at, str_map_at, to_json
@@ -316,6 +320,25 @@ class ProcessRuntime:
         shutil.rmtree(place)
         with contextlib.suppress(OSError):  # others of the pod are still there
             place.parent.rmdir()
+
+    async def run_in(self, container_id: str, argv: Sequence[str], *, timeout_s: float) -> ExecResult:
+        async with asyncio.timeout(timeout_s):
+            visit = await self._visit(container_id, argv, Streamed())
+        return await result_of(visit, timeout_s)
+
+    async def exec(self, container_id: str, argv: Sequence[str], how: Streamed) -> ExecStream:
+        return await self._visit(container_id, argv, how)
+
+    async def _visit(self, container_id: str, argv: Sequence[str], how: Streamed) -> Visit:
+        place = self._place(container_id)
+        state = _read_state(place)
+        if str_at(state, "phase") != "running" or not _lives(place):
+            raise NotFoundError(NOT_RUNNING)
+        request = request_of(argv, pid=int_at(state, "pid"), pid_start=int_at(state, "pid_start"), tty=how.tty)
+        return await Visit.begin(place, request, how)
+
+    async def forward(self, sandbox_id: str, port: int) -> ExecStream:
+        return await forward(port)
 
     def _place(self, container: str) -> Path:
         pod_uid, name, attempt = container.rsplit(".", 2)

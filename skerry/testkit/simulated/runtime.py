@@ -15,10 +15,13 @@ from edgecore.pods.port import (
     ContainerSpec,
     ContainerState,
     Credentials,
+    ExecResult,
+    ExecStream,
     ImageState,
     PullPolicy,
     SandboxSpec,
     SandboxState,
+    Streamed,
 )
 from skerry.errors import NotFoundError, UnavailableError
 from skerry.frozen import replace
@@ -144,6 +147,15 @@ class SimulatedRuntime:
         assert sandbox is None or not sandbox.ready, "only a stopped sandbox is removed"
         for state in [state for state in machinery.containers.values() if state.sandbox_id == sandbox_id]:
             await self.remove(state.id)
+
+    async def run_in(self, container_id: str, argv: Sequence[str], *, timeout_s: float) -> ExecResult:
+        raise UnavailableError("nothing is executed in simulated containers")
+
+    async def exec(self, container_id: str, argv: Sequence[str], how: Streamed) -> ExecStream:
+        raise UnavailableError("nothing is executed in simulated containers")
+
+    async def forward(self, sandbox_id: str, port: int) -> ExecStream:
+        raise UnavailableError("nothing listens in simulated containers")
 
     async def ensure_image(self, image: str, policy: PullPolicy, credentials: Sequence[Credentials]) -> ImageState:
         self._check()

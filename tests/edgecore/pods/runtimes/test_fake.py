@@ -32,4 +32,7 @@ class TestFake(RuntimeContract):
             cannot_start=("cannot",),
             ignores_term=("stubborn",),
             image="app",
+            says_hello_and_fails=("say", "hello", "3"),
+            repeats=("repeat",),
+            hangs=("hang",),
         )

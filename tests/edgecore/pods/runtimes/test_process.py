@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from edgecore.pods.port import ContainerSpec, Mount, Runtime, Security
+from edgecore.pods.port import ContainerSpec, ExecStream, Mount, Runtime, Security, Size, Streamed
 from edgecore.pods.runtimes.process import ProcessRuntime, ProcessSettings
 from skerry.clocks import SystemClock
 from skerry.errors import InvalidError
@@ -27,6 +27,9 @@ PROGRAMS = Programs(
     cannot_start=("/no/such/command",),
     ignores_term=STUBBORN,
     image="sh",
+    says_hello_and_fails=("sh", "-c", "echo hello; exit 3"),
+    repeats=("cat",),
+    hangs=("sleep", "1000"),
 )
 
 
@@ -250,3 +253,116 @@ async def test_a_supervisor_is_small(runtime: ProcessRuntime, tmp_path: Path) ->
     status = Path(f"/proc/{state_file(tmp_path)['supervisor']}/status").read_text()
     anonymous_kb = next(int(line.split()[1]) for line in status.splitlines() if line.startswith("RssAnon"))
     assert anonymous_kb < 4096
+
+
+async def read_all(stream: ExecStream) -> bytes:
+    return b"".join([data async for _, data in stream.output()])
+
+
+async def test_a_command_is_in_the_containers_mounts_directory_and_environment_with_its_user(
+    runtime: ProcessRuntime, tmp_path: Path
+) -> None:
+    (tmp_path / "v").mkdir()
+    (tmp_path / "v" / "file").write_text("inside")
+    is_root = os.geteuid() == 0
+    if is_root:  # the other user must get there
+        for place in (tmp_path, *tmp_path.parents):
+            if place.is_relative_to("/tmp") and place != Path("/tmp"):
+                place.chmod(0o755)
+    spec = replace(
+        await spec_of(runtime, PROGRAMS, tmp_path, PROGRAMS.runs),
+        env=(("SAID", "by the pod"),),
+        mounts=(Mount(host_path=tmp_path / "v", container_path="/a/new/place", read_only=True),),
+        working_dir="/a/new/place",
+        security=Security(run_as_user=1234, run_as_group=55) if is_root else Security(),
+    )
+    state = await runtime.start(spec)
+    assert state.phase == "running", state.message
+    done = await runtime.run_in(state.id, ("sh", "-c", "pwd; cat file; echo; echo $SAID; id -u; id -g"), timeout_s=20)
+    wanted = [1234, 55] if is_root else [os.geteuid(), os.getegid()]
+    assert done.output.decode().split("\n") == ["/a/new/place", "inside", "by the pod", *map(str, wanted), ""]
+
+
+async def test_a_shell_has_a_terminal_of_the_size_that_was_asked_for(runtime: ProcessRuntime, tmp_path: Path) -> None:
+    state = await runtime.start(await spec_of(runtime, PROGRAMS, tmp_path, PROGRAMS.runs))
+    stream = await runtime.exec(state.id, ("sh",), Streamed(stdin=True, tty=True))
+    await stream.resize(Size(width=77, height=33))
+    await stream.write(b"stty size; echo $TERM; test -t 2 && exit 7\n")
+    written = await read_all(stream)
+    assert b"33 77" in written and b"xterm" in written
+    assert await stream.result() == 7
+    await stream.close()
+
+
+async def test_both_streams_of_a_command_are_told_apart(runtime: ProcessRuntime, tmp_path: Path) -> None:
+    state = await runtime.start(await spec_of(runtime, PROGRAMS, tmp_path, PROGRAMS.runs))
+    stream = await runtime.exec(state.id, ("sh", "-c", "echo out; echo err >&2"), Streamed())
+    assert {(number, data) async for number, data in stream.output()} == {(1, b"out\n"), (2, b"err\n")}
+    await stream.close()
+
+
+async def test_what_a_command_leaves_behind_ends_with_the_container(runtime: ProcessRuntime, tmp_path: Path) -> None:
+    state = await runtime.start(await spec_of(runtime, PROGRAMS, tmp_path, PROGRAMS.runs))
+    done = await runtime.run_in(state.id, ("sh", "-c", "sleep 1000 & echo $!"), timeout_s=20)
+    left = int(done.output)
+    assert alive(left)
+    stream = await runtime.exec(state.id, ("sh", "-c", "echo $$; exec sleep 1000"), Streamed())
+    output = stream.output()
+    _, said = await anext(output)
+    await runtime.stop(state.id, grace_s=0)
+    assert [piece async for piece in output] == []
+    assert await stream.result() == 137
+    await stream.close()
+    await gone(left)
+    await gone(int(said))
+
+
+async def test_a_command_that_took_too_long_leaves_nothing(runtime: ProcessRuntime, tmp_path: Path) -> None:
+    state = await runtime.start(await spec_of(runtime, PROGRAMS, tmp_path, PROGRAMS.runs))
+    with pytest.raises(TimeoutError):
+        await runtime.run_in(
+            state.id, ("sh", "-c", f"sleep 1000 & echo $! > {tmp_path}/pid; sleep 1000"), timeout_s=2
+        )
+    await gone(int((tmp_path / "pid").read_text()))
+
+
+async def test_a_large_output_waits_for_its_reader_and_a_result_keeps_ten_kibibytes(
+    runtime: ProcessRuntime, tmp_path: Path
+) -> None:
+    state = await runtime.start(await spec_of(runtime, PROGRAMS, tmp_path, PROGRAMS.runs))
+    big = ("sh", "-c", "head -c 3000000 /dev/zero")
+    assert (await runtime.run_in(state.id, big, timeout_s=30)).output == b"\0" * 10240
+    stream = await runtime.exec(state.id, big, Streamed())
+    assert len(await read_all(stream)) == 3_000_000
+    assert await stream.result() == 0
+    await stream.close()
+    copy = await runtime.exec(state.id, ("wc", "-c"), Streamed(stdin=True))
+    for _ in range(100):
+        await copy.write(b"x" * 30_000)
+    await copy.end_input()
+    assert int(await read_all(copy)) == 3_000_000
+    await copy.close()
+
+
+async def test_who_hangs_up_a_terminal_ends_its_shell(runtime: ProcessRuntime, tmp_path: Path) -> None:
+    state = await runtime.start(await spec_of(runtime, PROGRAMS, tmp_path, PROGRAMS.runs))
+    stream = await runtime.exec(state.id, ("sh", "-c", "echo $$; exec sleep 1000"), Streamed(stdin=True, tty=True))
+    _, said = await anext(aiter(stream.output()))
+    await stream.close()
+    await gone(int(said))
+
+
+async def test_a_port_of_a_pod_is_reached(runtime: ProcessRuntime, tmp_path: Path) -> None:
+    async def greet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"hello " + await reader.read())
+        writer.close()
+
+    server = await asyncio.start_server(greet, "127.0.0.1", 0)
+    spec = await spec_of(runtime, PROGRAMS, tmp_path, PROGRAMS.runs)
+    stream = await runtime.forward(spec.sandbox_id, server.sockets[0].getsockname()[1])
+    await stream.write(b"you")
+    await stream.end_input()
+    assert await read_all(stream) == b"hello you"
+    assert await stream.result() == 0
+    await stream.close()
+    server.close()
