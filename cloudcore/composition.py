@@ -42,6 +42,7 @@ from cloudcore.registry.devices import wanted_values
 from cloudcore.registry.kinds import builtin_scheme
 from cloudcore.registry.local_rules import fitting_device_rules
 from cloudcore.registry.objects import LocalObjects
+from cloudcore.registry.references import references_of
 from cloudcore.registry.routes import fitting_rules
 from cloudcore.rules.answering import CallAnswering
 from cloudcore.rules.counts import RuleCounts
@@ -60,10 +61,11 @@ from cloudcore.store.housekeeping import Housekeeping, HousekeepingSettings
 from cloudcore.store.port import Store
 from skerry.errors import UnauthenticatedError
 from skerry.frozen import Frozen, replace
-from skerry.objects.json import JsonObject
+from skerry.objects.json import JsonObject, str_at
 from skerry.objects.rules import GROUP as RULE_GROUP
 from skerry.objects.rules import RULES
 from skerry.objects.scheme import Kind, Scheme
+from skerry.objects.volumes import CLAIMS
 from skerry.ports import Clock, Ids
 
 CREDENTIALS: Final = frozenset(
@@ -85,6 +87,13 @@ class _Bound(Frozen):
 
     def commands(self, node: str) -> Iterable[JsonObject]:
         return [self.cache.obj(stored) for stored in self.cache.indexed(COMMANDS_BY_NODE, node)]
+
+    def volumes(self, node: str) -> Iterable[str]:
+        claims = [
+            self.cache.read(key) for pod in self.pods(node) for key in references_of(pod) if key.resource == CLAIMS
+        ]
+        names = [str_at(self.cache.obj(claim), "spec", "volumeName") for claim in claims if claim is not None]
+        return [name for name in names if name]
 
 
 class Core(Frozen):

@@ -30,6 +30,7 @@ from edgecore.link.session import EdgeLink, LinkParts, LinkSettings
 from edgecore.link.streams import StreamKinds
 from edgecore.local_api.ports import LocalParts
 from edgecore.pods.env import NodeFacts
+from edgecore.pods.local_volumes import LocalVolumes
 from edgecore.pods.logs import LogParts, PodLogs
 from edgecore.pods.manager import PodManager
 from edgecore.pods.node import Machine, NodeIdentity, NodeReporter, amounts_of, runtime_version
@@ -131,6 +132,7 @@ class Agent(Frozen):
     clock: Clock
     pods: PodManager
     node: NodeReporter
+    volumes: LocalVolumes
     twins: Keeper
     commands: CommandRunner
     link: EdgeLink
@@ -162,6 +164,7 @@ class Agent(Frozen):
             "commands": self.commands.run(),
             "device rules": self.device_rules.run(),
             "node": self.node.run(),
+            "volumes": self.volumes.run(),
             **({"broker": self.own_broker()} if self.own_broker else {}),
             **({"bus": self.bus.run()} if self.bus else {}),
             **({"rules": self.rules.run()} if self.rules else {}),
@@ -230,6 +233,7 @@ def compose(ground: Ground) -> Agent:
         clock=clock,
         pods=pods,
         node=node,
+        volumes=LocalVolumes(store, node=ground.node, directory=ground.directory),
         twins=twins,
         commands=commands,
         link=link,

@@ -14,7 +14,9 @@ from cloudcore.registry.port import Objects
 from skerry.errors import AlreadyExistsError
 from skerry.frozen import Frozen
 from skerry.objects.json import Json, JsonObject, str_at
+from skerry.objects.meta import Key
 from skerry.objects.scheme import Kind, Scheme, split_api_version
+from skerry.objects.volumes import DEFAULT_CLASS, LOCAL
 
 NAMESPACES: Final = ("default", "kube-system", "kube-public", "kube-node-lease")
 _NAME: Final = "kubernetes"
@@ -96,6 +98,20 @@ def _service(address: Address) -> list[JsonObject]:
     return [cidr, service, endpoints, slice_]
 
 
+def _storage_class() -> JsonObject:
+    """Volumes that are directories of gateways: what a claim gets that names no class."""
+    annotations: JsonObject = {DEFAULT_CLASS: "true"}
+    return {
+        "apiVersion": "storage.k8s.io/v1",
+        "kind": "StorageClass",
+        "metadata": {"name": "local", "annotations": annotations},
+        "provisioner": LOCAL,
+        "reclaimPolicy": "Delete",
+        "volumeBindingMode": "WaitForFirstConsumer",
+        "allowVolumeExpansion": True,
+    }
+
+
 def first_address(cidr: str) -> str:
     """The first usable address of a network: the API's own, as everywhere in Kubernetes."""
     network: IPv4Network | IPv6Network = ip_network(cidr)
@@ -108,8 +124,10 @@ _FOLLOWS: Final = {"Endpoints": ("subsets",), "EndpointSlice": ("endpoints", "po
 
 async def bootstrap(objects: Objects, scheme: Scheme, address: Address, *, alone: bool = True) -> None:
     """Make what is missing. Where this is one of several, the addresses that are there already stay: the leader
-    writes those of all (`cloudcore.api.endpoints`). Raises `UnavailableError` when the store can't take it."""
-    await ensure(objects, scheme, wanted(address), follow=alone)
+    writes those of all (`cloudcore.api.endpoints`). The StorageClass `local` is made with a new store alone: who
+    deletes it wants another default. Raises `UnavailableError` when the store can't take it."""
+    is_new = objects.read(Key("namespaces", "", NAMESPACES[0])) is None
+    await ensure(objects, scheme, [*wanted(address), *([_storage_class()] if is_new else [])], follow=alone)
 
 
 async def ensure(objects: Objects, scheme: Scheme, made: Sequence[JsonObject], *, follow: bool = True) -> None:

@@ -13,6 +13,9 @@ from cloudcore.controllers.placement.controller import PlacementController
 from cloudcore.controllers.replicaset.controller import ReplicaSetController
 from cloudcore.controllers.serviceaccount.controller import ServiceAccountController
 from cloudcore.controllers.token.controller import Signer, TokenController
+from cloudcore.controllers.volume.controller import VolumeController
+from cloudcore.controllers.volume.ephemeral import EphemeralController
+from cloudcore.controllers.volume.protection import ProtectionController
 from cloudcore.registry.custom import CustomKinds
 from cloudcore.runtime.manager import Controller, Tools
 
@@ -34,4 +37,7 @@ def standard_controllers(
         JoinTokenController(tools),
         CommandController(tools, epoch=epoch),
         PlacementController(tools),
+        VolumeController(tools),
+        ProtectionController(tools),
+        EphemeralController(tools),
     ]

@@ -62,6 +62,7 @@ from skerry.objects.twins import (
     series_of,
     telemetry_json,
 )
+from skerry.objects.volumes import VolumeReport, gateway_of, without_directory
 from skerry.sync.effects import DatedReport
 from skerry.wire.codec import NUMBER_MAX
 from skerry.wire.frames import Report
@@ -93,6 +94,7 @@ class Kinds(Frozen):
     message: Kind
     device_rule: Kind
     lease: Kind
+    volume: Kind
 
 
 def kinds_in(scheme: Scheme) -> Kinds:
@@ -109,6 +111,7 @@ def kinds_in(scheme: Scheme) -> Kinds:
         "message": scheme.named(COMMAND_GROUP, "v1", "RuleMessage"),
         "device_rule": scheme.named(COMMAND_GROUP, "v1", "DeviceRule"),
         "lease": scheme.named("coordination.k8s.io", "v1", "Lease"),
+        "volume": scheme.named("", "v1", "PersistentVolume"),
     }
     assert all(found.values()), "built-in kinds are served"
     return Kinds(**cast("dict[str, Kind]", found))
@@ -163,6 +166,8 @@ class Reporter(Frozen):
                 return self._pod(dated)
             case "node_status":
                 return self._node(dated)
+            case "volume":
+                return self._volume(dated)
             case "event":
                 return self._event(dated)
             case "gap" | "oversize":
@@ -227,6 +232,22 @@ class Reporter(Frozen):
             subresource=subresource,
             transform=transform,
         )
+
+    def _volume(self, dated: DatedReport) -> Outcome:
+        told = VolumeReport.decode(_object(dated))
+        _storable(told.name)
+        key = self.kinds.volume.key("", told.name)
+        held = self.lookup(key)
+        if held is None or uid_of(held) != told.uid or gateway_of(held) != self.node:
+            return Outcome()
+        effect = Effect(
+            kind=self.kinds.volume,
+            key=key,
+            uid=told.uid,
+            subresource="status" if told.fault else "",
+            transform=partial(without_directory, fault=told.fault[:_WHY_LENGTH_MAX]),
+        )
+        return Outcome(effects=(effect,))
 
     # --- events ---
 

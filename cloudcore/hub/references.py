@@ -1,4 +1,4 @@
-"""What an object needs beside itself on a node: pure readings of pods, devices and commands. Keeps nothing.
+"""What an object needs beside itself on a node: pure readings of pods, claims, devices and commands. Keeps nothing.
 
 Source of the fields: Kubernetes core/v1 PodSpec; KubeEdge devices.kubeedge.io/v1beta1 DeviceSpec.
 """
@@ -15,6 +15,7 @@ from skerry.objects.enrolment import TOKEN_KEYS_NAME, TRUST_NAME, TRUST_NAMESPAC
 from skerry.objects.json import JsonObject, str_at
 from skerry.objects.meta import Key
 from skerry.objects.rules import ENDPOINTS, MESSAGES, RULES, answered_node, rule_of
+from skerry.objects.volumes import CLAIMS, VOLUMES, gateway_of
 
 NODES: Final = "nodes"
 PODS: Final = "pods"
@@ -25,7 +26,6 @@ DEVICES: Final = "devices.devices.kubeedge.io"
 MODELS: Final = "devicemodels.devices.kubeedge.io"
 _CONFIG_MAPS: Final = "configmaps"
 SECRETS: Final = "secrets"
-_CLAIMS: Final = "persistentvolumeclaims"
 _ACCOUNTS: Final = "serviceaccounts"
 
 _TRUST: Final = Key(_CONFIG_MAPS, TRUST_NAMESPACE, TRUST_NAME)
@@ -38,7 +38,8 @@ ARRIVAL: Final = (
     _ACCOUNTS,
     _CONFIG_MAPS,
     SECRETS,
-    _CLAIMS,
+    VOLUMES,
+    CLAIMS,
     SERVICES,
     SLICES,
     MODELS,
@@ -87,3 +88,14 @@ def references_of(key: Key, obj: JsonObject) -> tuple[Key, ...]:
         names = dict.fromkeys(name for name in (rule.source, rule.target) if name)
         return tuple(Key(ENDPOINTS, key.namespace, name) for name in names)
     return ()
+
+
+def brought_by(key: Key, obj: JsonObject) -> Key | None:
+    """What an object that others refer to needs in turn: a claim its volume. None for nothing."""
+    name = str_at(obj, "spec", "volumeName") if key.resource == CLAIMS else ""
+    return Key(VOLUMES, "", name) if name else None
+
+
+def home_of(key: Key, obj: JsonObject) -> str:
+    """The node that has an object though nothing there refers to it: a volume that is its directory. "" for none."""
+    return gateway_of(obj) if key.resource == VOLUMES else ""

@@ -1,6 +1,7 @@
 """Which objects each node should hold: a function of the store, kept up to date change by change.
 
-A node's view is its Node, the pods bound to it, what those pods refer to, the devices placed on it with their models,
+A node's view is its Node, the pods bound to it, what those pods refer to (the volumes of their claims included), the
+volumes that are its directories, the devices placed on it with their models,
 the rules whose messages come from it with their endpoints, the device rules that it carries out, the commands that
 were offered to it and are not settled, and the Services and EndpointSlices of the namespaces its pods live in.
 Everything is kept at one revision: the objects that may be in a view (sharing their bytes with the watch cache), and
@@ -26,6 +27,8 @@ from cloudcore.hub.references import (
     SECRETS,
     SERVICES,
     SLICES,
+    brought_by,
+    home_of,
     node_of,
     references_of,
 )
@@ -35,10 +38,13 @@ from skerry.objects.device_rule_reports import DEVICE_RULES
 from skerry.objects.json import JsonObject
 from skerry.objects.meta import Key, Revision, Stamp
 from skerry.objects.rules import MESSAGES, RULES
+from skerry.objects.volumes import CLAIMS, VOLUMES
 from skerry.wire.frames import ObjectState
 
 _ROOTS: Final = frozenset((NODES, PODS, DEVICES, RULES, DEVICE_RULES, COMMANDS, MESSAGES))
 _NAMESPACE_WIDE: Final = frozenset((SERVICES, SLICES))
+_LINKED: Final = frozenset((CLAIMS, VOLUMES))
+"""What others refer to, and that refers to something itself."""
 _RANKS: Final = {resource: rank for rank, resource in enumerate(ARRIVAL)}
 
 Parse = Callable[[bytes], JsonObject]
@@ -70,6 +76,11 @@ class Views:
         """The roots on each."""
         self._wanted_by: dict[Key, str | _Counts] = {}
         """Who refers to an object: the node's name where that is one root of one node."""
+        self._brings: dict[Key, Key] = {}
+        """What comes along with an object that somebody refers to."""
+        self._homes: dict[Key, str] = {}
+        self._at_home: dict[str, set[Key]] = defaultdict(set)
+        """By node: what it has though nothing there refers to it."""
         self._nodes_in: dict[str, _Counts] = defaultdict(dict)
         """By namespace: the nodes with roots in it."""
         self._wide: dict[str, set[Key]] = defaultdict(set)
@@ -119,10 +130,52 @@ class Views:
             for node in self._nodes_in.get(key.namespace, ()):
                 touched[node][key] = None
         else:
-            wanted = self._wanted_by.get(key, {})
-            for node in (wanted,) if isinstance(wanted, str) else wanted:
+            if key.resource in _LINKED:
+                self._link(key, {} if stored is None else self._parse(stored.body), touched)
+            for node in self._wanting(key):
                 touched[node][key] = None
         return touched
+
+    def _wanting(self, key: Key) -> tuple[str, ...]:
+        wanted = self._wanted_by.get(key, {})
+        return (wanted,) if isinstance(wanted, str) else tuple(wanted)
+
+    def _link(self, key: Key, obj: JsonObject, touched: dict[str, dict[Key, None]]) -> None:
+        """The object, as it now is, refers to something else than before, or lives elsewhere."""
+        old, new = self._brings.get(key), brought_by(key, obj)
+        if old != new:
+            self._brings.pop(key, None)
+            if new is not None:
+                self._brings[key] = self._shared(new)
+            for node in self._wanting(key):
+                if new is not None:
+                    self._refer(new, node, touched[node])
+                if old is not None:
+                    self._unrefer(old, node, touched[node])
+        home, was = home_of(key, obj), self._homes.get(key, "")
+        if home != was:
+            self._homes.pop(key, None)
+            if home:
+                self._homes[key] = intern(home)
+                self._at_home[home].add(key)
+                self._refer(key, intern(home), touched[home])
+            if was:
+                self._at_home[was].discard(key)
+                self._unrefer(key, was, touched[was])
+
+    def _refer(self, key: Key, node: str, touched: dict[Key, None]) -> None:
+        if self._want(key, node):
+            brought = self._brings.get(key)
+            if brought is not None:
+                self._refer(brought, node, touched)
+            touched[key] = None
+
+    def _unrefer(self, key: Key, node: str, touched: dict[Key, None]) -> None:
+        if self._unwant(key, node):
+            touched[key] = None
+            brought = self._brings.get(key)
+            if brought is not None:
+                self._unrefer(brought, node, touched)
 
     def _root(self, key: Key, stored: Stored) -> _Root | None:
         obj = self._parse(stored.body)
@@ -153,8 +206,7 @@ class Views:
     def _add_root(self, key: Key, root: _Root, touched: dict[Key, None]) -> None:
         self._nodes.setdefault(root.node, set()).add(key)
         for reference in root.references:
-            if self._want(reference, root.node):
-                touched[reference] = None
+            self._refer(reference, root.node, touched)
         if root.namespace and _more(self._nodes_in[root.namespace], root.node):
             touched.update(dict.fromkeys(sorted(self._wide.get(root.namespace, ()))))
         touched[key] = None
@@ -167,8 +219,7 @@ class Views:
             if not roots:
                 del self._nodes[root.node]
         for reference in root.references:
-            if self._unwant(reference, root.node):
-                touched[reference] = None
+            self._unrefer(reference, root.node, touched)
         if root.namespace and _less(self._nodes_in[root.namespace], root.node):
             touched.update(dict.fromkeys(sorted(self._wide.get(root.namespace, ()))))
 
@@ -212,14 +263,20 @@ class Views:
         keys = set(roots)
         for key in roots:
             root = self._roots[key]
-            keys.update(root.references)
+            keys.update(self._with_brought(root.references))
             if root.namespace:
                 keys.update(self._wide.get(root.namespace, ()))
+        keys.update(self._at_home.get(node, ()))
         return keys
 
     def references(self, key: Key) -> tuple[Key, ...]:
         root = self._roots.get(key)
-        return root.references if root is not None else ()
+        return self._with_brought(root.references) if root is not None else ()
+
+    def _with_brought(self, references: tuple[Key, ...]) -> tuple[Key, ...]:
+        """What they bring along, before them."""
+        brought = [self._brings[key] for key in references if key in self._brings]
+        return (*brought, *references) if brought else references
 
 
 class NodeView:

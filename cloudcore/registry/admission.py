@@ -14,6 +14,7 @@ from cloudcore.registry.custom import RESOURCE as DEFINITIONS
 from cloudcore.registry.port import SYSTEM, Actor, Subresource
 from cloudcore.registry.refusals import forbidden, invalid
 from cloudcore.registry.validation import faults
+from cloudcore.registry.volumes import default_class
 from cloudcore.store.port import Stored
 from skerry.errors import Cause, InvalidError, NotFoundError
 from skerry.frozen import Frozen, replace
@@ -37,6 +38,16 @@ from skerry.objects.json import (
 from skerry.objects.meta import Key, annotations_of
 from skerry.objects.scheme import Kind
 from skerry.objects.traffic import BUDGET, parse_budget
+from skerry.objects.volumes import (
+    CLAIM_PROTECTION,
+    CLAIMS,
+    CLASSES,
+    VOLUME_PROTECTION,
+    VOLUMES,
+    class_of,
+    request_of,
+    says_class,
+)
 
 TOKEN_MOUNT: Final = "/var/run/secrets/kubernetes.io/serviceaccount"  # noqa: S105 - a path that every client knows
 TOKEN_VOLUME: Final = "kube-api-access-"  # noqa: S105 - a volume's name
@@ -277,6 +288,46 @@ def link_annotations(request: Request, _reader: Reader) -> JsonObject:
     return request.obj
 
 
+def default_storage_class(request: Request, reader: Reader) -> JsonObject:
+    """DefaultStorageClass: a claim that says nothing of its class has the default one, where there is one."""
+    claim = request.obj
+    if request.kind.resource != CLAIMS or request.operation != "CREATE" or says_class(claim):
+        return claim
+    found = default_class(reader.obj(stored) for stored in reader.select(CLASSES))
+    if found is None:
+        return claim
+    return {**claim, "spec": {**map_at(claim, "spec"), "storageClassName": str_at(found, "metadata", "name")}}
+
+
+def storage_protection(request: Request, _reader: Reader) -> JsonObject:
+    """StorageObjectInUseProtection: claims that pods use, and volumes that claims have, do not go."""
+    finalizer = {CLAIMS: CLAIM_PROTECTION, VOLUMES: VOLUME_PROTECTION}.get(request.kind.resource)
+    held = list_at(request.obj, "metadata", "finalizers")
+    if finalizer is None or request.operation != "CREATE" or finalizer in held:
+        return request.obj
+    return {**request.obj, "metadata": {**map_at(request.obj, "metadata"), "finalizers": [*held, finalizer]}}
+
+
+def claim_resize(request: Request, reader: Reader) -> JsonObject:
+    """PersistentVolumeClaimResize: only bound claims grow, and only where their class lets them."""
+    claim, old = request.obj, request.old
+    if request.kind.resource != CLAIMS or request.subresource or old is None or request.operation != "UPDATE":
+        return claim
+    if request_of(claim) <= request_of(old):
+        return claim
+    if str_at(old, "status", "phase") != "Bound":
+        raise forbidden(request.kind, request.key.name, "Only bound persistent volume claims can be expanded")
+    name = class_of(old)
+    stored = reader.read(Key(CLASSES, "", name)) if name else None
+    if stored is None or not bool_at(reader.obj(stored), "allowVolumeExpansion"):
+        why = (
+            "only dynamically provisioned pvc can be resized and the storageclass that provisions the pvc must "
+            "support resize"
+        )
+        raise forbidden(request.kind, request.key.name, why)
+    return claim
+
+
 STEPS: Final[tuple[Step, ...]] = (
     node_restriction,
     namespace_lifecycle,
@@ -284,6 +335,9 @@ STEPS: Final[tuple[Step, ...]] = (
     service_account,
     priority,
     default_tolerations,
+    default_storage_class,
+    storage_protection,
+    claim_resize,
     runtime_class,
     desired_versions,
     link_annotations,

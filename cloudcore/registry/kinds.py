@@ -117,14 +117,12 @@ def _core_objects() -> list[Kind]:
             _in("", "v1", "PersistentVolumeClaim", "persistentvolumeclaims"),
             short_names=("pvc",),
             subresources=_STATUS,
-            acted_on=False,
             **plain,
         ),
         replace(
             _over("", "v1", "PersistentVolume", "persistentvolumes"),
             short_names=("pv",),
             subresources=_STATUS,
-            acted_on=False,
             **plain,
         ),
     ]
@@ -298,7 +296,7 @@ def _storage() -> list[Kind]:
         replace(_over(group, "v1", "CSIDriver", "csidrivers"), **strict),
         replace(_over(group, "v1", "CSINode", "csinodes"), **strict),
         replace(_in(group, "v1", "CSIStorageCapacity", "csistoragecapacities"), **strict),
-        replace(_over(group, "v1", "StorageClass", "storageclasses"), short_names=("sc",), **stored),
+        replace(_over(group, "v1", "StorageClass", "storageclasses"), short_names=("sc",), has_generation=False),
         replace(_over(group, "v1", "VolumeAttachment", "volumeattachments"), subresources=_STATUS, **strict),
         replace(
             _over(group, "v1", "VolumeAttributesClass", "volumeattributesclasses"), short_names=("vac",), **stored

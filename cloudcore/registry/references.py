@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from skerry.objects.json import JsonObject, maps_at, str_at
 from skerry.objects.meta import Key, namespace_of
+from skerry.objects.volumes import CLAIMS, pod_claims
 
 
 def references_of(pod: JsonObject) -> frozenset[Key]:
@@ -29,10 +30,11 @@ def _of_pod(pod: JsonObject) -> Iterator[tuple[str, str]]:
 
 
 def _of_volumes(pod: JsonObject) -> Iterator[tuple[str, str]]:
+    for claim in pod_claims(pod):
+        yield CLAIMS, claim.name
     for volume in maps_at(pod, "spec", "volumes"):
         yield "configmaps", str_at(volume, "configMap", "name")
         yield "secrets", str_at(volume, "secret", "secretName")
-        yield "persistentvolumeclaims", str_at(volume, "persistentVolumeClaim", "claimName")
         for source in maps_at(volume, "projected", "sources"):
             yield "configmaps", str_at(source, "configMap", "name")
             yield "secrets", str_at(source, "secret", "name")

@@ -19,6 +19,7 @@ from skerry.objects.commands import COMMANDS
 from skerry.objects.json import JsonObject, str_at
 from skerry.objects.meta import Key, Revision, owners_of
 from skerry.objects.rules import MESSAGES
+from skerry.objects.volumes import CLAIMS, VOLUMES, class_of, is_bound, pod_claims
 
 BY_OWNER: Final = "owner"
 """Index of all objects by the uids of their owners."""
@@ -32,6 +33,20 @@ MESSAGES_BY_RULE: Final = "messages_by_rule"
 """Index of RuleMessages by the namespace and name of their Rule."""
 EVENTS_BY_HOST: Final = "events_by_host"
 """Index of Events by the node that tells them."""
+
+PODS_BY_CLAIM: Final = "pods_by_claim"
+"""Index of pods by the namespace and name of the claims they use."""
+CLAIMS_BY_CLASS: Final = "claims_by_class"
+"""Index of the claims that are not bound yet by `class_value` of what they want."""
+VOLUMES_BY_CLASS: Final = "volumes_by_class"
+"""Index of PersistentVolumes by `class_value` of what they have."""
+VOLUMES_BY_CLAIM: Final = "volumes_by_claim"
+"""Index of PersistentVolumes by the namespace and name of the claim they are promised to."""
+
+
+def class_value(name: str) -> str:
+    """As the indexes by class have it: no class is a value too."""
+    return f"={name}"
 
 
 def _owner_uids(obj: JsonObject) -> Iterable[str]:
@@ -53,6 +68,23 @@ def _host_of(obj: JsonObject) -> Iterable[str]:
     return [host] if host else []
 
 
+def _claims_of(pod: JsonObject) -> Iterable[str]:
+    return [f"{str_at(pod, 'metadata', 'namespace')}/{claim.name}" for claim in pod_claims(pod)]
+
+
+def _wanted_class(claim: JsonObject) -> Iterable[str]:
+    return [] if is_bound(claim) else [class_value(class_of(claim))]
+
+
+def _had_class(volume: JsonObject) -> Iterable[str]:
+    return [class_value(class_of(volume))]
+
+
+def _promised_to(volume: JsonObject) -> Iterable[str]:
+    name = str_at(volume, "spec", "claimRef", "name")
+    return [f"{str_at(volume, 'spec', 'claimRef', 'namespace')}/{name}"] if name else []
+
+
 INDEXES: Final[Mapping[str, Index]] = {
     BY_OWNER: Index(resource=None, values=_owner_uids),
     PODS_BY_NODE: Index(resource="pods", values=_node_of),
@@ -60,6 +92,10 @@ INDEXES: Final[Mapping[str, Index]] = {
     COMMANDS_BY_NODE: Index(resource=COMMANDS, values=_node_of),
     MESSAGES_BY_RULE: Index(resource=MESSAGES, values=_rule_of),
     EVENTS_BY_HOST: Index(resource="events", values=_host_of),
+    PODS_BY_CLAIM: Index(resource="pods", values=_claims_of),
+    CLAIMS_BY_CLASS: Index(resource=CLAIMS, values=_wanted_class),
+    VOLUMES_BY_CLASS: Index(resource=VOLUMES, values=_had_class),
+    VOLUMES_BY_CLAIM: Index(resource=VOLUMES, values=_promised_to),
 }
 """The indexes that controllers rely on; whoever makes the watch cache gives them to it."""
 

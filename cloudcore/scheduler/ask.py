@@ -22,6 +22,7 @@ from skerry.objects.select import (
     node_selector,
     node_term,
 )
+from skerry.objects.volumes import PodClaim, pod_claims
 
 CPU_LEAST_MILLIS: Final = 100
 MEMORY_LEAST: Final = 200 * 1024 * 1024
@@ -105,6 +106,8 @@ class Ask(Frozen):
     wishes: tuple[Weighted, ...]
     gated: bool
     """A scheduling gate still holds it."""
+    claims: tuple[PodClaim, ...] = ()
+    """What its volumes need to have found on the node."""
 
     @property
     def plain(self) -> bool:
@@ -145,6 +148,7 @@ def ask_of(pod: JsonObject) -> Ask:
             *_wishes(maps_at(affinity, "podAntiAffinity", wished), namespace, -1),
         ),
         gated=bool(maps_at(pod, "spec", "schedulingGates")),
+        claims=tuple(pod_claims(pod)),
     )
 
 

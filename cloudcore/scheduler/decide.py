@@ -9,6 +9,7 @@ from cloudcore.scheduler.ask import Ask
 from cloudcore.scheduler.cluster import Cluster, Node
 from cloudcore.scheduler.filters import domains, faults
 from cloudcore.scheduler.scores import best
+from cloudcore.scheduler.volumes import NO_NEEDS, USED_ALONE, Assignment, VolumeNeeds, assigned
 from skerry.frozen import Frozen
 
 FITTING_ENOUGH: Final = 100
@@ -22,13 +23,18 @@ class Decision(Frozen):
     message: str
     looked_at: int
     """How many nodes were judged: where the next decision should begin."""
+    volumes: tuple[Assignment, ...] = ()
+    """What its claims that have no volume yet get on that node."""
 
 
-def decide(ask: Ask, cluster: Cluster, *, start: int = 0) -> Decision:
+def decide(ask: Ask, cluster: Cluster, *, start: int = 0, needs: VolumeNeeds = NO_NEEDS) -> Decision:
     """Look at the nodes from `start` on, round the list once at most."""
     nodes = cluster.nodes()
     if not nodes:
         return Decision(node="", message="no nodes available to schedule pods", looked_at=0)
+    why = needs.refusal or _used_alone(ask, cluster, needs)
+    if why:
+        return Decision(node="", message=f"0/{len(nodes)} nodes are available: {why}.", looked_at=0)
     where = domains(ask, cluster)
     fitting: list[Node] = []
     refusals: list[tuple[str, ...]] = []
@@ -36,7 +42,7 @@ def decide(ask: Ask, cluster: Cluster, *, start: int = 0) -> Decision:
     for index in range(len(nodes)):
         node = nodes[(start + index) % len(nodes)]
         looked_at += 1
-        against = faults(ask, node, where)
+        against = faults(ask, node, where, needs)
         if against:
             refusals.append(against)
             continue
@@ -44,8 +50,19 @@ def decide(ask: Ask, cluster: Cluster, *, start: int = 0) -> Decision:
         if len(fitting) >= FITTING_ENOUGH:
             break
     if fitting:
-        return Decision(node=best(ask, fitting, cluster).name, message="", looked_at=looked_at)
+        chosen = best(ask, fitting, cluster)
+        given = assigned(needs, chosen) or ()
+        return Decision(node=chosen.name, message="", looked_at=looked_at, volumes=given)
     return Decision(node="", message=_explained(len(nodes), refusals), looked_at=looked_at)
+
+
+def _used_alone(ask: Ask, cluster: Cluster, needs: VolumeNeeds) -> str:
+    """A claim that one pod may use is used by another."""
+    if needs.alone:
+        for other, _ in cluster.placed():
+            if other.key.namespace == ask.key.namespace and any(held.name in needs.alone for held in other.claims):
+                return USED_ALONE
+    return ""
 
 
 def _explained(count: int, refusals: list[tuple[str, ...]]) -> str:

@@ -10,6 +10,7 @@ from typing import Final
 
 from cloudcore.scheduler.ask import AffinityTerm, Ask, Port, Taint
 from cloudcore.scheduler.cluster import Cluster, Node
+from cloudcore.scheduler.volumes import NO_NEEDS, VolumeNeeds, volume_faults
 from skerry.frozen import Frozen
 
 _UNSCHEDULABLE: Final = Taint("node.kubernetes.io/unschedulable", "", "NoSchedule")
@@ -80,7 +81,7 @@ def _pairs(terms: tuple[AffinityTerm, ...], values: list[set[str]]) -> tuple[tup
     return tuple((term.topology_key, frozenset(found)) for term, found in zip(terms, values, strict=True))
 
 
-def faults(ask: Ask, node: Node, where: Domains) -> tuple[str, ...]:
+def faults(ask: Ask, node: Node, where: Domains, needs: VolumeNeeds = NO_NEEDS) -> tuple[str, ...]:
     """Why the pod can't go to the node; none when it can."""
     if node.unschedulable and not _tolerated(ask, _UNSCHEDULABLE):
         return ("node(s) were unschedulable",)
@@ -93,7 +94,11 @@ def faults(ask: Ask, node: Node, where: Domains) -> tuple[str, ...]:
         return ("node(s) didn't match Pod's node affinity/selector",)
     if ask.ports and any(_taken(port, node) for port in ask.ports):
         return ("node(s) didn't have free ports for the requested pod ports",)
-    return _lacking(ask, node) or (() if where is NO_DOMAINS else _misplaced(node, where))
+    return (
+        _lacking(ask, node)
+        or (() if needs is NO_NEEDS else volume_faults(needs, node))
+        or (() if where is NO_DOMAINS else _misplaced(node, where))
+    )
 
 
 def _tolerated(ask: Ask, taint: Taint) -> bool:

@@ -15,6 +15,8 @@ from cloudcore.runtime.events import Saying
 from cloudcore.runtime.informer import Seen
 from cloudcore.runtime.manager import Tools
 from cloudcore.scheduler.ask import Ask, ask_of
+from cloudcore.scheduler.binder import RESOURCES as STORAGE
+from cloudcore.scheduler.binder import UnboundError, VolumeBinder
 from cloudcore.scheduler.cluster import Cluster
 from cloudcore.scheduler.decide import Decision, decide
 from cloudcore.scheduler.queue import PodQueue
@@ -34,7 +36,7 @@ _GATED: Final = "Scheduling is blocked due to non-empty scheduling gates"
 class Scheduler:
     """A subscriber of the informer, and a loop. `run_controllers` takes it as a subscriber; `run` goes beside it."""
 
-    resources: frozenset[str] | None = frozenset({"pods", "nodes", "namespaces"})
+    resources: frozenset[str] | None = frozenset({"pods", "nodes", "namespaces"}) | STORAGE
 
     def __init__(self, tools: Tools) -> None:
         self._tools = tools
@@ -42,6 +44,7 @@ class Scheduler:
         self._events = tools.recorder(NAME)
         self._cluster = Cluster()
         self._queue = PodQueue()
+        self._binder = VolumeBinder(tools)
         self._news = asyncio.Event()
         self._start = 0
         self._told: dict[Key, str] = {}
@@ -59,8 +62,12 @@ class Scheduler:
                 self._see_pod(change)
             case "nodes":
                 self._see_node(change)
-            case _:
+            case "namespaces":
                 self._see_namespace(change)
+            case _:
+                # Of storage, which is looked up when it is decided on.
+                self._binder.poke()
+                self._wake()
 
     def _see_node(self, change: Seen) -> None:
         if change.after is None:
@@ -98,6 +105,7 @@ class Scheduler:
             self._queue.drop(key)
 
     def _forget(self, key: Key) -> None:
+        self._binder.poke(key)
         self._queue.drop(key)
         self._told.pop(key, None)
         if self._cluster.drop_pod(key):
@@ -134,10 +142,11 @@ class Scheduler:
         """Decide, and count the pod on its node at once."""
         if ask.gated:
             return Decision(node="", message=_GATED, looked_at=0)
-        decision = decide(ask, self._cluster, start=self._start)
+        decision = decide(ask, self._cluster, start=self._start, needs=self._binder.needs(ask))
         self._start += decision.looked_at
         if decision.node:
             self._cluster.put_pod(ask, decision.node)
+            self._binder.assume(ask, decision)
         return decision
 
     async def _wait(self, due: float | None, now: float) -> None:
@@ -150,10 +159,15 @@ class Scheduler:
 
     async def _carry_out(self, ask: Ask, decision: Decision, slots: asyncio.Semaphore) -> None:
         try:
-            if decision.node:
-                await self._bind(ask, decision.node)
-            else:
+            if not decision.node:
                 await self._explain(ask, decision.message)
+                return
+            if decision.volumes:
+                await self._give_volumes(ask, decision, slots)
+            await self._bind(ask, decision.node)
+        except UnboundError as error:
+            self._failed(ask, error)
+            await self._tell_unbound(ask, error)
         except SkerryError as error:
             self._failed(ask, error)
         # The root of this work: a fault of ours with one pod must not stop the others.
@@ -161,7 +175,24 @@ class Scheduler:
             log.exception("scheduling failed pod=%s", ask.key)
             self._failed(ask, error)
         finally:
+            self._binder.forget(ask)
             slots.release()
+
+    async def _give_volumes(self, ask: Ask, decision: Decision, slots: asyncio.Semaphore) -> None:
+        """Volumes may take their time: who waits for them holds no slot."""
+        await self._binder.write(decision)
+        slots.release()
+        try:
+            await self._binder.wait(ask, decision)
+        finally:
+            await slots.acquire()
+
+    async def _tell_unbound(self, ask: Ask, error: UnboundError) -> None:
+        pod = self._tools.objects.read(ask.key)
+        if pod is not None:
+            message = f'running PreBind plugin "VolumeBinding": {error}'
+            saying = Saying(type="Warning", reason="FailedScheduling", message=message)
+            await self._events.say(self._tools.cache.obj(pod), saying)
 
     async def _bind(self, ask: Ask, node: str) -> None:
         def bound(pod: JsonObject) -> JsonObject:

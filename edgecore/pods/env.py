@@ -20,7 +20,7 @@ from skerry.objects.meta import annotations_of, labels_of, name_of, namespace_of
 from skerry.objects.quantity import Quantity, parse_quantity
 
 Finder: TypeAlias = "Callable[[str, str], JsonObject | None]"
-"""(`configmaps` or `secrets`, name) -> the object of the pod's namespace as this gateway has it."""
+"""(resource, name) -> the object of the pod's namespace, or of none, as this gateway has it."""
 
 
 class ConfigError(InvalidError):

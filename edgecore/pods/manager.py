@@ -17,13 +17,14 @@ from edgecore.store.port import META_EPOCH, EdgeBatch
 from skerry.errors import UnavailableError
 from skerry.frozen import replace
 from skerry.objects.meta import Key
+from skerry.objects.volumes import CLAIMS, VOLUMES
 
 log = logging.getLogger(__name__)
 
 PODS: Final = "pods"
 ORPHANS_S: Final = 10.0
 """How often it is asked whether unknown containers may go."""
-INPUTS: Final = frozenset({"configmaps", "secrets"})
+INPUTS: Final = frozenset({"configmaps", "secrets", CLAIMS})
 
 
 class PodManager:
@@ -131,8 +132,9 @@ class PodManager:
         if pods:
             self._look.set()
         restored = any(name == META_EPOCH for name, _ in batch.meta)
+        volumes = any(key.resource == VOLUMES for key in changed)
         for uid, key in self._keys.items():
-            if key in pods or key.namespace in inputs:
+            if key in pods or key.namespace in inputs or volumes:
                 self._workers[uid].poke(retry=True)
             elif restored:
                 self._workers[uid].poke()

@@ -279,7 +279,9 @@ def next_problem(before: Problem | None, *, reason: str, message: str, now_ms: i
 _AGAIN: Final = {"ErrImagePull": "ImagePullBackOff"}
 
 
-_VOLUME_TYPES: Final = frozenset({"configMap", "secret", "emptyDir", "hostPath", "projected", "downwardAPI"})
+_VOLUME_TYPES: Final = frozenset(
+    ("configMap", "secret", "emptyDir", "ephemeral", "hostPath", "persistentVolumeClaim", "projected", "downwardAPI")
+)
 
 
 def unsupported(pod: JsonObject) -> str:

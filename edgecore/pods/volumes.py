@@ -16,12 +16,14 @@ from collections.abc import Callable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Final
 
+from edgecore.pods.claims import Ground, mounted
 from edgecore.pods.env import ConfigError, Surroundings, data_of, field_value, not_found, resource_value
 from edgecore.pods.port import Mount
 from skerry.files import unavailable
 from skerry.frozen import Frozen
 from skerry.objects.json import JsonObject, bool_at, dig, int_at, map_at, maps_at, str_at
 from skerry.objects.meta import namespace_of
+from skerry.objects.volumes import pod_claims
 
 _MODE: Final = 0o644
 
@@ -104,19 +106,27 @@ def private_pods(directory: Path) -> Path:
     return place
 
 
-def sync_volumes(directory: Path, around: Surroundings, *, root: Path = Path("/")) -> dict[str, Path]:
+def sync_volumes(directory: Path, around: Surroundings, *, kept: Path, root: Path = Path("/")) -> dict[str, Path]:
     """Make all volumes of the pod, and bring the written ones up to date: their places by volume name. `directory` is
-    the pod's own, in one that is there (`private_pods`); the paths of hostPath volumes begin at `root`.
+    the pod's own, in one that is there (`private_pods`); what outlives it is below `kept`; the paths of hostPath
+    volumes begin at `root`.
 
     Raises `ConfigError` naming the volume; `OSError` when the disk refuses.
     """
     places: dict[str, Path] = {}
     group = dig(around.pod, "spec", "securityContext", "fsGroup")
+    ground = Ground(node=around.node.name, kept=kept, root=root, host_path=_host_path)
+    claims = {claim.volume: claim for claim in pod_claims(around.pod)}
     for volume in maps_at(around.pod, "spec", "volumes"):
         name = str_at(volume, "name")
         try:
             if isinstance(volume.get("hostPath"), dict):
                 places[name] = _host_path(map_at(volume, "hostPath"), root)
+                continue
+            if name in claims:
+                found = mounted(claims[name], directory, around, ground)
+                _give(found.place, group if found.takes_group else None, 0o2770)
+                places[name] = found.place
                 continue
             place = directory / "volumes" / name
             files = files_of(volume, around)
@@ -217,13 +227,16 @@ def _host_path(source: JsonObject, root: Path) -> Path:
     return path
 
 
+_WRITABLE: Final = ("emptyDir", "hostPath", "persistentVolumeClaim", "ephemeral")
+
+
 def mounts_of(container: JsonObject, pod: JsonObject, places: Mapping[str, Path]) -> tuple[Mount, ...]:
     """Where a container sees its volumes. Written volumes are read-only, as a kubelet mounts them."""
     written = {
         str_at(volume, "name")
         for volume in maps_at(pod, "spec", "volumes")
-        if not isinstance(volume.get("emptyDir"), dict) and not isinstance(volume.get("hostPath"), dict)
-    }
+        if not any(isinstance(volume.get(kind), dict) for kind in _WRITABLE)
+    } | {claim.volume for claim in pod_claims(pod) if claim.read_only}
     mounts: list[Mount] = []
     for mount in maps_at(container, "volumeMounts"):
         name = str_at(mount, "name")

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
+from edgecore.pods.claims import KEPT
 from edgecore.pods.env import ConfigError, NodeFacts, Surroundings, command_of, environment
 from edgecore.pods.events import Happening, event_body, event_object
 from edgecore.pods.plan import (
@@ -51,6 +52,7 @@ from skerry.frozen import Frozen, replace
 from skerry.objects.json import JsonObject, bool_at, decode_object, dig, int_at, maps_at, str_at
 from skerry.objects.meta import Key, being_deleted, name_of, namespace_of, uid_of
 from skerry.objects.reports import POD_STATUS, PodStatusReport
+from skerry.objects.volumes import VOLUMES
 from skerry.ports import Clock, Ids
 
 log = logging.getLogger(__name__)
@@ -65,6 +67,7 @@ SOON_S: Final = 0.05
 NO_VOLUMES: Final = "ContainerCreating"
 """What a kubelet says of containers whose volumes are not there yet."""
 FINAL: Final = frozenset({"Succeeded", "Failed"})
+_CLUSTER_WIDE: Final = frozenset({"nodes", VOLUMES})
 
 
 class PodParts(Frozen):
@@ -325,7 +328,8 @@ class PodWorker:
 
     def _around(self, pod: JsonObject) -> Surroundings:
         def find(resource: str, name: str) -> JsonObject | None:
-            held = self._parts.store.get(Key(resource, self._key.namespace, name))
+            namespace = "" if resource in _CLUSTER_WIDE else self._key.namespace
+            held = self._parts.store.get(Key(resource, namespace, name))
             return decode_object(held.body) if held is not None else None
 
         return Surroundings(pod=pod, node=self._parts.node, find=find)
@@ -336,7 +340,12 @@ class PodWorker:
             everybodys = self._parts.directory / "pods"
             if not everybodys.is_dir():  # somebody took it away
                 private_pods(self._parts.directory)
-            places = sync_volumes(everybodys / self._uid, self._around(seen.pod), root=self._parts.root)
+            places = sync_volumes(
+                everybodys / self._uid,
+                self._around(seen.pod),
+                kept=self._parts.directory / KEPT,
+                root=self._parts.root,
+            )
         except (ConfigError, OSError, UnavailableError) as error:
             for container in maps_at(seen.pod, "spec", "containers"):
                 self._fail(seen, str_at(container, "name"), NO_VOLUMES, str(error), event="FailedMount")

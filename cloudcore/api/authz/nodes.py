@@ -32,6 +32,10 @@ class Bound(Protocol):
 
     def commands(self, node: str) -> Iterable[JsonObject]: ...
 
+    def volumes(self, node: str) -> Iterable[str]:
+        """Names of the PersistentVolumes that its pods' claims are bound to."""
+        ...
+
 
 class _Asked(Frozen, kw_only=False):
     """One request of one node."""
@@ -48,6 +52,9 @@ class _Asked(Frozen, kw_only=False):
                 return self._own_pod()
             case ("", resource) if resource in _NEEDED:
                 return self._needed(resource)
+            case ("", "persistentvolumes"):
+                what = self.what
+                return (what.subresource, what.verb) == ("", "get") and what.name in self.bound.volumes(self.node)
             case ("", "services") | ("", "endpoints") | ("discovery.k8s.io", "endpointslices"):
                 return self.what.verb in READ_VERBS and self._has_pod_in_namespace()
             case ("", "events") | ("events.k8s.io", "events"):

@@ -19,6 +19,7 @@ from cloudcore.registry.validation import (
     rules,
     services,
     sinks,
+    storage,
     workloads,
 )
 from skerry.errors import Cause
@@ -36,7 +37,8 @@ CHECKS: Final[Mapping[tuple[str, str], Check]] = {
     ("", "Node"): cluster.validate_node,
     ("", "Event"): cluster.validate_event,
     ("events.k8s.io", "Event"): cluster.validate_event,
-    ("", "PersistentVolumeClaim"): cluster.validate_claim,
+    ("", "PersistentVolumeClaim"): storage.validate_claim,
+    ("", "PersistentVolume"): storage.validate_volume,
     ("", "Service"): services.validate_service,
     ("", "ReplicationController"): workloads.validate_replication_controller,
     ("apps", "Deployment"): workloads.validate_deployment,
@@ -56,7 +58,7 @@ CHECKS: Final[Mapping[tuple[str, str], Check]] = {
     ("scheduling.k8s.io", "PriorityClass"): cluster.validate_priority_class,
     ("node.k8s.io", "RuntimeClass"): cluster.validate_runtime_class,
     ("policy", "PodDisruptionBudget"): cluster.validate_disruption_budget,
-    ("storage.k8s.io", "StorageClass"): cluster.validate_storage_class,
+    ("storage.k8s.io", "StorageClass"): storage.validate_storage_class,
     ("apiextensions.k8s.io", "CustomResourceDefinition"): definitions.validate_definition,
     ("devices.kubeedge.io", "Device"): devices.validate_device,
     ("devices.kubeedge.io", "DeviceModel"): devices.validate_device_model,

@@ -18,7 +18,7 @@ from cloudcore.registry.validation.faults import (
     unsupported,
 )
 from skerry.errors import Cause
-from skerry.objects.json import Json, JsonObject, int_at, list_at, map_at, maps_at, str_at, strs_at
+from skerry.objects.json import JsonObject, int_at, map_at, maps_at, str_at, strs_at
 from skerry.objects.names import config_key_faults, label_1123_faults, label_key_faults, qualified_name_faults
 
 DATA_BYTES_MAX: Final = 1024 * 1024
@@ -208,20 +208,3 @@ def validate_event(obj: JsonObject, _old: JsonObject | None) -> Iterator[Cause]:
     # Events about kinds of the whole cluster live in `default`.
     if about and about != here:
         yield invalid(f"{where}.namespace", about, "does not match event.namespace")
-
-
-def validate_storage_class(obj: JsonObject, old: JsonObject | None) -> Iterator[Cause]:
-    yield from named("provisioner", str_at(obj, "provisioner").lower(), qualified_name_faults)
-    if old is not None:
-        for name in ("provisioner", "parameters", "reclaimPolicy", "volumeBindingMode"):
-            if obj.get(name) != old.get(name):
-                yield forbidden(name, f"updates to {name} are forbidden.")
-
-
-def validate_claim(obj: JsonObject, _old: JsonObject | None) -> Iterator[Cause]:
-    spec = map_at(obj, "spec")
-    if not list_at(spec, "accessModes"):
-        yield required("spec.accessModes", "at least 1 access mode is required")
-    requested: Json = map_at(spec, "resources", "requests").get("storage")
-    if requested is None:
-        yield required("spec.resources[storage]")

@@ -7,6 +7,7 @@ from typing import Final
 
 from cloudcore.registry.validation.containers import relative_path
 from cloudcore.registry.validation.faults import duplicate, forbidden, invalid, named, one_of, required
+from cloudcore.registry.validation.storage import validate_claim_spec
 from skerry.errors import Cause
 from skerry.objects.json import JsonObject, map_at, maps_at, str_at
 from skerry.objects.names import config_key_faults, label_1123_faults
@@ -63,6 +64,12 @@ def _validate_source(field: str, kind: str, source: JsonObject) -> Iterator[Caus
             yield from one_of(f"{field}.type", str_at(source, "type"), _HOST_TYPES)
     if kind in ("secret", "configMap"):
         yield from _validate_items(f"{field}.items", maps_at(source, "items"))
+    if kind == "ephemeral":
+        template = map_at(source, "volumeClaimTemplate")
+        if template:
+            yield from validate_claim_spec(f"{field}.volumeClaimTemplate.spec", map_at(template, "spec"))
+        else:
+            yield required(f"{field}.volumeClaimTemplate")
     if kind == "projected":
         yield from _validate_projected(f"{field}.sources", maps_at(source, "sources"))
 

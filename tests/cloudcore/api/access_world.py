@@ -16,6 +16,7 @@ from cloudcore.pki.token_keys import new_token_keys
 from cloudcore.registry.kinds import builtin_scheme
 from cloudcore.registry.objects import LocalObjects
 from cloudcore.registry.port import Actor, Subresource, WriteOptions
+from cloudcore.registry.references import references_of
 from cloudcore.store.cache import WatchCache, following
 from cloudcore.store.memory import MemoryState, MemoryStore
 from skerry.clocks import ManualClock, SeededIds
@@ -61,6 +62,14 @@ class Bound:
 
     def devices(self, node: str) -> Iterable[JsonObject]:
         return self._of("devices.devices.kubeedge.io", node)
+
+    def volumes(self, node: str) -> Iterable[str]:
+        claims = {key for pod in self.pods(node) for key in references_of(pod)}
+        return [
+            str_at(self.cache.obj(stored), "spec", "volumeName")
+            for stored in self.cache.select("persistentvolumeclaims")
+            if stored.key in claims
+        ]
 
     def _of(self, resource: str, node: str) -> Iterable[JsonObject]:
         objects = [self.cache.obj(stored) for stored in self.cache.select(resource)]

@@ -31,6 +31,7 @@ from skerry.objects.twins import (
     encode_twin_desired,
     encode_twin_reported,
 )
+from skerry.objects.volumes import DIRECTORY, LOCAL, VolumeReport
 from skerry.sync.effects import DatedReport
 from skerry.wire.frames import Report
 
@@ -436,3 +437,53 @@ def test_a_reading_that_is_too_large_leaves_the_others_of_its_block() -> None:
     large, long = A_READING._replace(value="x" * READING_BYTES_MAX), A_READING._replace(prop="x" * 300)
     found = told_block(large, A_READING, long)
     assert (len(found.records), found.refused) == (1, "reading-size")
+
+
+def going_volume(node: str = "eu-1", *finalizers: str) -> JsonObject:
+    csi: JsonObject = {"driver": LOCAL, "volumeHandle": "pvc-1", "volumeAttributes": {"skerry.dev/node": node}}
+    return {
+        "metadata": {
+            "name": "pvc-1",
+            "uid": "pv-uid",
+            "deletionTimestamp": "2026-01-01T00:00:00Z",
+            "finalizers": [*(finalizers or (DIRECTORY,))],
+        },
+        "spec": {"csi": csi, "persistentVolumeReclaimPolicy": "Delete"},
+        "status": {"phase": "Released"},
+    }
+
+
+def of_volume(held: JsonObject | None, fault: str = "", *, uid: str = "pv-uid") -> JsonObject | None:
+    """The volume after a gateway's report; None where the report comes to nothing."""
+    parts = replace(reporter(), lookup=lambda key: held if key == Key("persistentvolumes", "", "pvc-1") else None)
+    body = VolumeReport(name="pvc-1", uid=uid, fault=fault).encode()
+    report = Report(seq=1, kind="volume", key=uid, body=body, wall_ms=0, age_ms=0)
+    effects = parts.outcome(DatedReport(report=report, at_ms=AT_MS)).effects
+    if not effects:
+        return None
+    (effect,) = effects
+    assert held is not None
+    assert effect.subresource == ("status" if fault else "")
+    return effect.transform(clone(held))
+
+
+def test_a_volume_whose_directory_is_removed_may_go() -> None:
+    after = of_volume(going_volume())
+    assert after is not None
+    assert after["metadata"]["finalizers"] == []  # type: ignore[index,call-overload]
+
+
+def test_a_directory_that_stays_is_told_in_the_volumes_status() -> None:
+    after = of_volume(going_volume(), "it is a mount point")
+    assert after is not None
+    assert after["status"] == {"phase": "Failed", "message": "it is a mount point"}
+
+
+def test_a_gateway_speaks_of_its_own_directories_and_of_those_that_are_to_go() -> None:
+    assert of_volume(going_volume("us-1")) is None
+    assert of_volume(None) is None
+    assert of_volume(going_volume(), uid="another-life") is None
+    held = going_volume("eu-1", DIRECTORY, "kubernetes.io/pv-protection")
+    assert of_volume(held) == held
+    with pytest.raises(ProtocolError):
+        outcome("volume", b"{}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -20,8 +21,9 @@ def stored(key: Key, revision: int, obj: JsonObject) -> Stored:
     return Stored(key=key, uid=f"uid-{key.name}", revision=Revision(revision), body=encode_object(obj))
 
 
-def pod(node: str, *configs: str, namespace: str = "ns") -> JsonObject:
+def pod(node: str, *configs: str, namespace: str = "ns", claims: Sequence[str] = ()) -> JsonObject:
     volumes: list[Json] = [{"name": name, "configMap": {"name": name}} for name in configs]
+    volumes.extend({"name": name, "persistentVolumeClaim": {"claimName": name}} for name in claims)
     return {"metadata": {"namespace": namespace}, "spec": {"nodeName": node, "volumes": volumes}}
 
 
@@ -29,7 +31,14 @@ def device(node: str, model: str) -> JsonObject:
     return {"metadata": {"namespace": "ns"}, "spec": {"nodeName": node, "deviceModelRef": {"name": model}}}
 
 
+def directory_of(node: str) -> JsonObject:
+    csi: JsonObject = {"driver": "skerry.dev/local", "volumeAttributes": {"skerry.dev/node": node}}
+    return {"spec": {"csi": csi}}
+
+
 KEYS: dict[str, list[Key]] = {
+    "persistentvolumeclaims": [Key("persistentvolumeclaims", "ns", f"q{number}") for number in range(2)],
+    "persistentvolumes": [Key("persistentvolumes", "", f"v{number}") for number in range(3)],
     "nodes": [Key("nodes", "", "n1"), Key("nodes", "", "n2")],
     "pods": [Key("pods", "ns", f"p{number}") for number in range(4)] + [Key("pods", "other", "p")],
     "configmaps": [Key("configmaps", "ns", f"c{number}") for number in range(3)] + [Key("configmaps", "other", "c0")],
@@ -40,6 +49,7 @@ KEYS: dict[str, list[Key]] = {
 }
 NODES = st.sampled_from(["n1", "n2", ""])
 CONFIGS = st.lists(st.sampled_from(["c0", "c1", "c2"]), max_size=3)
+CLAIMS = st.lists(st.sampled_from(["q0", "q1"]), max_size=2, unique=True)
 
 
 @st.composite
@@ -48,13 +58,17 @@ def writes(draw: st.DrawFn) -> tuple[Key, JsonObject | None]:
     if draw(st.integers(0, 3)) == 0:
         return key, None
     if key.resource == "pods":
-        return key, pod(draw(NODES), *draw(CONFIGS), namespace=key.namespace)
+        return key, pod(draw(NODES), *draw(CONFIGS), namespace=key.namespace, claims=draw(CLAIMS))
+    if key.resource == "persistentvolumeclaims":
+        return key, {"spec": {"volumeName": draw(st.sampled_from(["", "v0", "v1", "v2"]))}}
+    if key.resource == "persistentvolumes":
+        return key, directory_of(draw(NODES))
     if key.resource.startswith("devices."):
         return key, device(draw(NODES), "m0")
     return key, {"metadata": {"namespace": key.namespace}}
 
 
-@settings(max_examples=150)
+@settings(max_examples=300)
 @given(st.lists(writes(), max_size=40))
 def test_views_kept_by_changes_are_those_made_anew(script: list[tuple[Key, JsonObject | None]]) -> None:
     views = Views(json.loads)
@@ -142,6 +156,28 @@ def test_what_is_referred_to_comes_before_what_refers() -> None:
     assert views.view("nobody").state(key) is None
 
 
+def test_a_claim_brings_its_volume_and_a_gateway_has_its_own_directories() -> None:
+    views = Views(json.loads)
+    web, claim = Key("pods", "ns", "web"), Key("persistentvolumeclaims", "ns", "q0")
+    static, own = Key("persistentvolumes", "", "static"), Key("persistentvolumes", "", "own")
+    views.load(
+        [
+            stored(web, 1, pod("n1", claims=["q0"])),
+            stored(claim, 1, {"spec": {"volumeName": "static"}}),
+            stored(static, 1, {"spec": {"nfs": {}}}),
+            stored(own, 1, directory_of("n1")),
+        ],
+        Revision(1),
+    )
+    view = views.view("n1")
+    assert [key.name for key, _ in view.stamps()] == ["own", "static", "q0", "web"]
+    assert view.closure(web) == (static, claim)
+    touched = views.apply(Change(revision=Revision(2), key=web, uid="u", before=None, after=None))
+    assert set(touched["n1"]) == {web, claim, static}
+    assert [key.name for key, _ in view.stamps()] == ["own"]
+    assert views.view("n2").state(own) is None
+
+
 def test_every_way_to_name_an_object_in_a_pod_is_followed() -> None:
     spec: JsonObject = {
         "serviceAccountName": "account",
@@ -160,6 +196,7 @@ def test_every_way_to_name_an_object_in_a_pod_is_followed() -> None:
             {"name": "a", "configMap": {"name": "volume"}},
             {"name": "b", "secret": {"secretName": "volume"}},
             {"name": "c", "persistentVolumeClaim": {"claimName": "claim"}},
+            {"name": "scratch", "ephemeral": {"volumeClaimTemplate": {}}},
             {
                 "name": "d",
                 "projected": {
@@ -174,7 +211,7 @@ def test_every_way_to_name_an_object_in_a_pod_is_followed() -> None:
             {"name": "e", "emptyDir": {}},
         ],
     }
-    found = references_of(Key("pods", "ns", "p"), {"metadata": {"namespace": "ns"}, "spec": spec})
+    found = references_of(Key("pods", "ns", "p"), {"metadata": {"namespace": "ns", "name": "p"}, "spec": spec})
     assert [str(key) for key in found] == [
         "serviceaccounts ns/account",
         "configmaps ns/env",
@@ -188,6 +225,7 @@ def test_every_way_to_name_an_object_in_a_pod_is_followed() -> None:
         "secrets ns/pull",
         "secrets ns/volume",
         "persistentvolumeclaims ns/claim",
+        "persistentvolumeclaims ns/p-scratch",
     ]
 
 

@@ -185,7 +185,7 @@ def test_an_image_that_is_still_missing_is_backed_off_longer() -> None:
         (pod(initContainers=[container("init")]), "spec.initContainers"),
         (pod(container(lifecycle={"preStop": {}})), "spec.containers[0].lifecycle"),
         (pod(container(volumeMounts=[{"name": "v", "mountPath": "/v", "subPath": "x"}])), "volumeMounts[0].subPath"),
-        (pod(volumes=[{"name": "v", "persistentVolumeClaim": {"claimName": "c"}}]), "spec.volumes[0].persistent"),
+        (pod(volumes=[{"name": "v", "nfs": {"server": "s", "path": "/"}}]), "spec.volumes[0].nfs"),
         (pod(volumes=[{"name": "v", "emptyDir": {"medium": "Memory"}}]), "emptyDir.medium"),
         (
             pod(volumes=[{"name": "v", "projected": {"sources": [{"serviceAccountToken": {}}]}}]),

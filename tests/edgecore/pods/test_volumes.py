@@ -17,7 +17,7 @@ CONFIG: JsonObject = {"metadata": {"name": "cfg"}, "data": {"a": "1", "b": "2"},
 
 def synced(tmp_path: Path, source: JsonObject, config: JsonObject = CONFIG) -> Path:
     one = pod(volumes=[{"name": "v", **source}])
-    return sync_volumes(tmp_path, around(one, configmaps_cfg=config))["v"]
+    return sync_volumes(tmp_path, around(one, configmaps_cfg=config), kept=tmp_path / "kept")["v"]
 
 
 def content(place: Path) -> dict[str, bytes]:
@@ -106,7 +106,8 @@ def test_host_paths_are_checked_by_their_type(tmp_path: Path) -> None:
 def test_a_host_path_begins_at_the_gateways_own_root(tmp_path: Path) -> None:
     volume: JsonObject = {"name": "v", "hostPath": {"path": "/var/lib/app", "type": "DirectoryOrCreate"}}
     one = pod(container(), volumes=[volume])
-    assert sync_volumes(tmp_path / "pod", around(one), root=tmp_path / "root") == {"v": tmp_path / "root/var/lib/app"}
+    places = sync_volumes(tmp_path / "pod", around(one), kept=tmp_path / "kept", root=tmp_path / "root")
+    assert places == {"v": tmp_path / "root/var/lib/app"}
     assert (tmp_path / "root/var/lib/app").is_dir()
 
 

@@ -219,6 +219,10 @@ POD: JsonObject = {
         ("list", "secrets", "a", "", False),
         ("update", "secrets", "a", "s-all", False),
         ("get", "persistentvolumeclaims", "a", "claim", True),
+        ("get", "persistentvolumes", "", "mine", True),
+        ("get", "persistentvolumes", "", "other", False),
+        ("update", "persistentvolumes", "", "mine", False),
+        ("list", "persistentvolumes", "", "", False),
         ("get", "serviceaccounts", "a", "app", True),
         ("create", "serviceaccounts/token", "a", "app", True),
         ("create", "serviceaccounts/token", "a", "default", False),
@@ -246,6 +250,9 @@ async def test_a_node_may_do_what_its_view_needs_and_nothing_else(
         "spec": {"nodeName": "eu-1", "deviceModelRef": {"name": "plc-model"}},
     }
     await w.create("devices.devices.kubeedge.io", device, namespace="a")
+    await w.create(
+        "persistentvolumeclaims", {"metadata": {"name": "claim"}, "spec": {"volumeName": "mine"}}, namespace="a"
+    )
     # `devices.devices.kubeedge.io` as a group-resource is plural `devices` in group `devices.kubeedge.io`.
     assert may(w, verb, resource, actor=NODE, namespace=namespace, name=name) is allowed
     stranger = Actor(name="system:node:us-1", groups=("system:nodes",))

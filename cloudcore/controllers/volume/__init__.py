@@ -1,0 +1,1 @@
+"""Volumes: binding claims to them, making and reclaiming them, and keeping those in use."""
