@@ -17,7 +17,7 @@ from skerry.sync.edge import (
     EdgeState,
 )
 from skerry.sync.effects import Write
-from skerry.sync.streams import CREDIT_BYTES, CREDIT_BYTES_MAX, STREAMS_MAX, Streams
+from skerry.sync.streams import CREDIT_BYTES, LINE_BYTES_MAX, STREAMS_MAX, Streams
 from skerry.wire.frames import (
     Frame,
     Objects,
@@ -135,7 +135,7 @@ def test_credit_without_end_puts_a_bounded_number_of_bytes_in_line() -> None:
             edge.receive(StreamCredit(stream=1 + 2 * number, credit=2**62))
             edge.send(1 + 2 * number, bytes(edge.room(1 + 2 * number)))
     waiting = sum(len(frame.data) for frame in iter(edge.next_frame, None) if isinstance(frame, StreamData))
-    assert waiting == STREAMS_MAX * CREDIT_BYTES_MAX
+    assert waiting == STREAMS_MAX * LINE_BYTES_MAX
     edge.receive(StreamCredit(stream=1, credit=5))
     assert edge.room(1) == 5, "what was sent makes room again"
 
