@@ -25,6 +25,9 @@ from skerry.objects.twins import AckState
 
 ANSWER_S_MAX: Final = 5.0
 """So long a device's answer is waited for before the next action begins; what comes later is the twin's to tell."""
+SILENT_S: Final = 1.0
+"""And so long where one of the firing did not answer: devices that are all off must not use up the time of others."""
+NOT_YET: Final = "not yet: "
 AGAIN_S: Final = (0.5, 30.0)
 """Between two tries of what could not be done."""
 _ANSWERS: Final[frozenset[AckState]] = frozenset({"applied", "verified", "refused", "failed", "expired"})
@@ -52,6 +55,10 @@ class Doing(Frozen):
     firing: Firing
     index: int
     action: Action
+    fired_s: float
+    """When it fired, monotonic: whatever becomes of the wall clock, a deadline is as long as it says."""
+    patience_s: float
+    """So long a device's answer is waited for."""
 
     @property
     def record(self) -> ActionRecord:
@@ -70,10 +77,10 @@ class Acting:
     async def do(self, doing: Doing) -> ActionRecord:
         """How it ended. Tries again what could not be done, until its deadline."""
         clock, record = self._parts.clock, doing.record
-        ends_ms = doing.firing.at_ms + 1000 * doing.action.deadline_s
+        ends_s = doing.fired_s + doing.action.deadline_s
         again_s = AGAIN_S[0]
         while True:
-            left_s = (ends_ms - clock.wall_ms()) / 1000
+            left_s = ends_s - clock.monotonic_s()
             if left_s <= 0:
                 return self._ended(record, "failed", record.reason or "there was no time left for it")
             record = replace(record, attempts=record.attempts + 1)
@@ -91,7 +98,7 @@ class Acting:
             except TimeoutError:
                 why = f"no answer within {doing.action.deadline_s} s (deadlineSeconds)"
                 return self._ended(record, "failed" if record.form == "set" else "unknown", why)
-            await asyncio.sleep(min(again_s, max(0.0, (ends_ms - clock.wall_ms()) / 1000)))
+            await asyncio.sleep(min(again_s, max(0.0, ends_s - clock.monotonic_s())))
             again_s = min(2 * again_s, AGAIN_S[1])
 
     def _ended(self, record: ActionRecord, state: str, reason: str = "", answer: str = "") -> ActionRecord:
@@ -136,10 +143,10 @@ class Acting:
         (ver,) = await self._parts.twins.write(device, [wish], origin=origin)
         try:
             state = await self._parts.twins.wait(
-                device, deed.prop, for_ver=ver, states=_ANSWERS, timeout_s=ANSWER_S_MAX
+                device, deed.prop, for_ver=ver, states=_ANSWERS, timeout_s=doing.patience_s
             )
         except UnavailableError as error:
-            return self._ended(record, "done", answer=f"not yet: {error}")
+            return self._ended(record, "done", answer=f"{NOT_YET}{error}")
         answer = state.ack
         if answer is None:
             return self._ended(record, "done", answer="wanted")

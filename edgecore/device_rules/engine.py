@@ -3,9 +3,9 @@
 One loop plans, from what is durable, and writes everything: a firing is committed with what it is about to do, and
 with its alarms, before any of it is done; each action is noted when it begins and when it has ended. Actions of one
 firing are done one after the other, those of different rules beside each other. What is kept is in the edge store
-(`RuleRecord`); in memory are the values as they were read last, whatever the deadband of their twins, and since when
-conditions hold. A crash loses those: a rule sees a value when it is read again, and a condition that has to hold for
-a while begins to.
+(`RuleRecord`); in memory are the values as they were read (`Senses`), whatever the deadband of their twins, and since
+when conditions hold. A crash loses those: a rule sees a value when it is read again, and a condition that has to hold
+for a while begins to.
 
 Imported when the gateway holds its first rule (`keeper`).
 """
@@ -17,10 +17,10 @@ import logging
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Final, TypeAlias
+from typing import Final
 
 from devices.port import Reading
-from edgecore.device_rules.acting import Acting, Doing, rule_of_origin
+from edgecore.device_rules.acting import ANSWER_S_MAX, NOT_YET, SILENT_S, Acting, Doing, rule_of_origin
 from edgecore.device_rules.bodies import Bodies, digest, types_text
 from edgecore.device_rules.plan import (
     CHAIN_MAX,
@@ -38,6 +38,7 @@ from edgecore.device_rules.plan import (
 )
 from edgecore.device_rules.port import RuleParts
 from edgecore.device_rules.records import ActionRecord, RuleRecord, decode_record
+from edgecore.device_rules.senses import Place, Senses
 from edgecore.device_rules.telling import alarm_report, is_told_enough, is_urgent, status_of, status_report
 from edgecore.store.port import EdgeBatch, NewReport, TwinRow
 from skerry.errors import InvalidError, UnavailableError
@@ -57,9 +58,10 @@ TELL_S: Final = 10.0
 """Between two reports of what a rule comes to, where it does nothing."""
 STORE_AGAIN_S: Final = 1.0
 """After the store refused (a full disk)."""
-
-Place: TypeAlias = "tuple[str, str, str]"
-"""Namespace, device and property."""
+WORK_S: Final = 0.005
+REST_S_MAX: Final = 0.1
+"""A pass that took longer than the one is followed by a rest as long as it was, and no longer than the other: rules
+leave half of the processor to everybody else."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -76,6 +78,8 @@ class _Live:
     rule: DeviceRule | None
     fault: str
     """Why there is none."""
+    crowded: bool = False
+    """There are too many: it does not look."""
     record: RuleRecord
     """As it is durable."""
     next: RuleRecord | None = None
@@ -143,8 +147,7 @@ class RuleEngine:
         self._parts = parts
         self._acting = Acting(parts, self._stronger)
         self._rules: dict[Key, _Live] = {}
-        self._views: dict[str, dict[tuple[str, str], Seen]] = {}
-        """By namespace, then device and property: what rules name, as read last."""
+        self._senses = Senses()
         self._named: dict[Place, list[_Live]] = {}
         self._declared: dict[Place, str] = {}
         """Types of what they name."""
@@ -180,7 +183,7 @@ class RuleEngine:
         place = (reading.device.namespace, reading.device.name, reading.prop)
         if place not in self._named:
             return
-        held = self._seen(place)
+        held = self._senses.newest(place)
         value = _scalar(reading.value, self._declared.get(place, ""))
         if value is None:
             value = None if held is None else held.value
@@ -193,28 +196,17 @@ class RuleEngine:
     def _take_row(self, row: TwinRow) -> None:
         """A twin that is not read any more says so by its quality alone."""
         place = (row.device.namespace, row.device.name, row.prop)
-        held = self._seen(place) if place in self._named else None
+        held = self._senses.newest(place) if place in self._named else None
         if held is None or not row.is_twin:
             return
         reported = decode_state(row.body).reported
         if reported is not None and reported.quality in ("stale", "bad") and held.quality not in ("stale", "bad"):
             self._see(place, replace(held, quality=reported.quality))
 
-    def _seen(self, place: Place) -> Seen | None:
-        return self._views.get(place[0], {}).get(place[1:])
-
     def _see(self, place: Place, seen: Seen) -> None:
-        held = self._seen(place)
-        previous = None if held is None else held.previous
-        if held is not None and held.value is not None and held.value != seen.value:
-            previous = held.value
-        self._views.setdefault(place[0], {})[place[1:]] = replace(seen, previous=previous)
-        if held is not None and (held.value, held.quality) == (seen.value, seen.quality):
-            return
-        self._changed_s[place] = self._parts.clock.monotonic_s()
-        for live in self._named[place]:
-            live.dirty = True
-        self._wake.set()
+        if self._senses.hear(place, seen):
+            self._changed_s[place] = self._parts.clock.monotonic_s()
+            self._wake.set()
 
     # --- running ------------------------------------------------------------------------------------------
 
@@ -244,7 +236,9 @@ class RuleEngine:
             self._load({})
         posts, self._posts = self._posts, []
         gone, self._gone = self._gone, []
+        begun_s = self._parts.clock.monotonic_s()
         plan = self._planned(posts)
+        worked_s = self._parts.clock.monotonic_s() - begun_s
         rows = [(uid, each.record.encode()) for uid, each in plan.changes.items() if each.record != each.live.record]
         batch = EdgeBatch(reports=tuple(plan.reports), rules=(*rows, *((uid, None) for uid in gone)))
         if batch != EdgeBatch():
@@ -253,11 +247,15 @@ class RuleEngine:
             except UnavailableError as error:
                 LOG.warning("device_rules_not_saved reason=%r", str(error))
                 self._posts[:0], self._gone[:0] = posts, gone
+                self._senses.put_back()
                 for change in plan.changes.values():
                     change.live.watch, change.live.dirty = change.watch, True
                 await asyncio.sleep(STORE_AGAIN_S)
                 return 0.0
+        self._senses.settle()
         self._take_for_true(plan, posts)
+        if worked_s >= WORK_S:
+            await asyncio.sleep(min(worked_s, REST_S_MAX))
         return self._next_s()
 
     def _planned(self, posts: Iterable[_Post]) -> _Plan:
@@ -269,6 +267,7 @@ class RuleEngine:
                     plan.begun.append(live)
         for post in posts:
             self._take_post(post, plan)
+        self._take_in()
         for live in sorted(self._rules.values(), key=_turn):
             if live.dirty or (live.due_s is not None and live.due_s <= now.monotonic_s):
                 self._look(live, plan, now)
@@ -276,6 +275,16 @@ class RuleEngine:
             if live.untold:
                 self._tell(live, plan, now)
         return plan
+
+    def _take_in(self) -> None:
+        """What was read since the last pass, in order. A value that changes once more has to wait for the next one:
+        whoever names it looks first."""
+        changed: set[Place] = set()
+        while (place := self._senses.next()) is not None and place not in changed:
+            self._senses.take_in()
+            changed.add(place)
+            for live in self._named[place]:
+                live.dirty = True
 
     def _take_for_true(self, plan: _Plan, posts: Iterable[_Post]) -> None:
         for change in plan.changes.values():
@@ -303,6 +312,8 @@ class RuleEngine:
 
     def _next_s(self) -> float | None:
         due = [live.due_s for live in self._rules.values() if live.due_s is not None]
+        if self._senses.next() is not None:
+            return 0.0
         due += [live.told_s + TELL_S for live in self._rules.values() if live.untold]
         return max(0.0, min(due) - self._parts.clock.monotonic_s()) if due else None
 
@@ -314,12 +325,12 @@ class RuleEngine:
 
     def _look(self, live: _Live, plan: _Plan, now: Now) -> None:
         live.dirty, live.due_s = False, None
-        if live.rule is None:
+        if live.rule is None or live.crowded:
             return
-        record, before, view = plan.record_of(live), live.watch, self._views.get(live.key.namespace, {})
+        record, before, view = plan.record_of(live), live.watch, self._senses.view(live.key.namespace)
         unchanged, was = record, (before.result, before.why, live.why)
         looked = look(live.rule, record, before, view, now)
-        live.watch, live.why = looked.watch, looked.why
+        record, live.watch, live.why = looked.record, looked.watch, looked.why
         if looked.wait_s is not None:
             live.due_s = now.monotonic_s + looked.wait_s
         match looked.event:
@@ -344,7 +355,7 @@ class RuleEngine:
             live.watch = replace(live.watch, held_since_s=None)
             live.due_s = now.monotonic_s + HALTED_MS / 1000
             return record
-        view = self._views.get(rule.key.namespace, {})
+        view = self._senses.view(rule.key.namespace)
         return self._staged(live, rule, fire(rule, record, "fired", view, now), plan, now)
 
     def _staged(self, live: _Live, rule: DeviceRule, record: RuleRecord, plan: _Plan, now: Now) -> RuleRecord:
@@ -384,7 +395,10 @@ class RuleEngine:
         if rule is None or firing is None:
             return
         actions = actions_of(rule, firing.what)
-        chain = self._led_to(rule, self._now())
+        now = self._now()
+        chain = self._led_to(rule, now)
+        fired_s = now.monotonic_s - max(0, now.wall_ms - firing.at_ms) / 1000
+        patience_s = ANSWER_S_MAX
         for index, record in enumerate(firing.actions):
             if record.state != "staged":
                 continue
@@ -395,7 +409,18 @@ class RuleEngine:
             if isinstance(deed, SetAction):
                 place = (rule.key.namespace, deed.device, deed.prop)
                 self._caused[place] = (chain, self._parts.clock.monotonic_s())
-            ended = await self._acting.do(Doing(rule=rule, firing=firing, index=index, action=actions[index]))
+            ended = await self._acting.do(
+                Doing(
+                    rule=rule,
+                    firing=firing,
+                    index=index,
+                    action=actions[index],
+                    fired_s=fired_s,
+                    patience_s=patience_s,
+                )
+            )
+            if ended.answer.startswith(NOT_YET):
+                patience_s = SILENT_S
             if not await self._post(live, firing.number, index, ended):
                 return
 
@@ -432,21 +457,29 @@ class RuleEngine:
                 self._read(decode_object(body), bodies, records)
         for key in [key for key in self._rules if key not in there]:
             self._gone.append(self._rules.pop(key).uid)
-        self._named.clear()
-        for number, live in enumerate(sorted(self._rules.values(), key=_turn)):
-            if number >= RULES_MAX:
-                live.rule, live.fault = None, f"this gateway carries out {RULES_MAX} rules, and has more"
-            for device, prop in () if live.rule is None else {*live.rule.named()}:
-                self._named.setdefault((live.key.namespace, device, prop), []).append(live)
+        self._seat()
         now_s = self._parts.clock.monotonic_s()
         self._caused = {place: cause for place, cause in self._caused.items() if now_s - cause[1] <= LOOP_S}
         self._changed_s = {place: at_s for place, at_s in self._changed_s.items() if place in self._named}
-        for namespace, view in self._views.items():
-            for place in [place for place in view if (namespace, *place) not in self._named]:
-                del view[place]
+        self._senses.forget(self._named.keys())
         self._circles = circles(
-            {f"{key.namespace}/{key.name}": live.rule for key, live in self._rules.items() if live.rule is not None}
+            {
+                f"{key.namespace}/{key.name}": live.rule
+                for key, live in self._rules.items()
+                if live.rule is not None and not live.crowded
+            }
         )
+
+    def _seat(self) -> None:
+        """Who looks, and at what: as many rules as there is room for, those that go before first."""
+        self._named.clear()
+        fit = [live for live in self._rules.values() if live.rule is not None]
+        for number, live in enumerate(sorted(fit, key=_turn)):
+            crowded = number >= RULES_MAX
+            if crowded is not live.crowded:
+                live.crowded, live.watch, live.dirty, live.untold = crowded, Watch(), True, True
+            for device, prop in () if crowded or live.rule is None else {*live.rule.named()}:
+                self._named.setdefault((live.key.namespace, device, prop), []).append(live)
 
     def _may_fit_otherwise(self, live: _Live, stale: set[Key], bodies: Bodies) -> bool:
         """Whether what a rule names has changed."""
@@ -534,14 +567,14 @@ class RuleEngine:
 
     def _status(self, live: _Live, record: RuleRecord) -> JsonObject:
         return status_of(
-            live.rule,
+            None if live.crowded else live.rule,
             record,
             live.watch,
-            fault=live.fault,
+            fault=f"this gateway carries out {RULES_MAX} rules, and has more" if live.crowded else live.fault,
             why=live.why,
             generation=live.generation,
             circle=self._circles.get(f"{live.key.namespace}/{live.key.name}", ()),
-            view=self._views.get(live.key.namespace, {}),
+            view=self._senses.view(live.key.namespace),
         )
 
     def _tell(self, live: _Live, plan: _Plan, now: Now) -> None:

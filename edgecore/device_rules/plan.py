@@ -4,6 +4,9 @@ A rule is looked at when one of its values changes, and when time alone may chan
 worked out, as a value is missing or not good enough, is neither true nor false: nothing begins then, and nothing
 that is in force ends. A rule that has fired is in force until its end comes (`until`, or else that the condition is
 false), and does not fire again before, unless it says to repeat. One firing is under way at a time.
+
+Rests are counted from times of the wall clock, which outlast a restart. When that clock is set, they move with it;
+those that a restart finds in the future count as this moment.
 """
 
 from __future__ import annotations
@@ -36,6 +39,10 @@ LOOP_TURNS_MAX: Final = 3
 CHAIN_MAX: Final = 64
 """Firings that follow from each other, as far as they are remembered."""
 _CHAIN_SHOWN: Final = 8
+STEP_MS: Final = 1000
+"""A wall clock that differs by so much from what passed was set; what it differs less is let be."""
+BACK_MS_MAX: Final = 3 * 3_600_000
+"""A clock that is put back by less repeats minutes, which have come before; by more, it was wrong."""
 HALTED_MS: Final = 3_600_000
 """A rule in such a circle rests for so long, or until it is changed."""
 
@@ -52,8 +59,11 @@ class Watch(Frozen):
 
     held_since_s: float | None = None
     """Since when the condition has held without a break."""
-    looked_ms: int | None = None
-    """When it was looked at last; None: not yet."""
+    offset_ms: int | None = None
+    """What the wall clock showed beyond the monotonic one when the record's times were true; None: it was not looked
+    at yet."""
+    minutes_ms: int = 0
+    """Until when the minutes of its schedule have come, or are past."""
     result: Truth = None
     why: str = ""
     """Why it could not be worked out."""
@@ -62,6 +72,8 @@ class Watch(Frozen):
 class Looked(Frozen):
     """What a look came to."""
 
+    record: RuleRecord
+    """As the time now has it."""
     watch: Watch
     event: Literal["fire", "end", "skip"] | None = None
     """`skip`: its time came, and it may not fire now."""
@@ -73,12 +85,14 @@ class Looked(Frozen):
 
 def look(rule: DeviceRule, record: RuleRecord, watch: Watch, view: View, now: Now) -> Looked:
     """What is to be done about a rule now."""
+    offset_ms = _offset_ms(watch, now)
+    record = _in_time(record, watch, offset_ms, now)
     values = values_of(rule, view, now.monotonic_s)
     result, why = truth_of(rule.when, values)
     held = (now.monotonic_s if watch.held_since_s is None else watch.held_since_s) if result is True else None
-    after = Watch(held_since_s=held, looked_ms=now.wall_ms, result=result, why=why)
+    after = Watch(held_since_s=held, offset_ms=offset_ms, minutes_ms=_minutes_ms(watch, now), result=result, why=why)
     if rule.mode == "Off":
-        return Looked(watch=replace(after, held_since_s=None))
+        return Looked(record=record, watch=replace(after, held_since_s=None))
     if rule.schedule is not None:
         looked = _on_schedule(rule, record, watch, after, now)
     elif record.active:
@@ -86,72 +100,102 @@ def look(rule: DeviceRule, record: RuleRecord, watch: Watch, view: View, now: No
     else:
         looked = _while_waiting(rule, record, after, now)
     if rule.watches_time:
-        looked = replace(looked, wait_s=LOOK_S if looked.wait_s is None else min(looked.wait_s, LOOK_S))
+        looked = _within(looked, LOOK_S)
+    if record.halted:
+        looked = _within(looked, (record.halted_until_ms - now.wall_ms) / 1000)
     return looked
+
+
+def _within(looked: Looked, seconds: float) -> Looked:
+    return replace(looked, wait_s=seconds if looked.wait_s is None else min(looked.wait_s, seconds))
+
+
+def _offset_ms(watch: Watch, now: Now) -> int:
+    offset_ms = now.wall_ms - round(1000 * now.monotonic_s)
+    if watch.offset_ms is None or abs(offset_ms - watch.offset_ms) >= STEP_MS:
+        return offset_ms
+    return watch.offset_ms
+
+
+def _in_time(record: RuleRecord, watch: Watch, offset_ms: int, now: Now) -> RuleRecord:
+    """The record with what rests are counted from moved as the wall clock was, and without a rest that is over. None
+    of it is in the future then: a clock that was ahead for a while holds nothing up when it is right again."""
+    step_ms = 0 if watch.offset_ms is None else offset_ms - watch.offset_ms
+    fired = tuple(min(at_ms + step_ms, now.wall_ms) for at_ms in record.fired)
+    if fired != record.fired:
+        record = replace(record, fired=fired)
+    if record.halted:
+        until_ms = min(record.halted_until_ms + step_ms, now.wall_ms + HALTED_MS)
+        if until_ms <= now.wall_ms:
+            record = replace(record, halted="", halted_until_ms=0)
+        elif until_ms != record.halted_until_ms:
+            record = replace(record, halted_until_ms=until_ms)
+    return record
+
+
+def _minutes_ms(before: Watch, now: Now) -> int:
+    return before.minutes_ms if 0 < before.minutes_ms - now.wall_ms <= BACK_MS_MAX else now.wall_ms
 
 
 def _on_schedule(rule: DeviceRule, record: RuleRecord, before: Watch, after: Watch, now: Now) -> Looked:
     assert rule.schedule is not None, "asked before"
     wait_s = (next_minute_ms(now.wall_ms) - now.wall_ms) / 1000 + 0.01
-    if before.looked_ms is None or not rule.schedule.came(after_ms=before.looked_ms, until_ms=now.wall_ms):
-        return Looked(watch=after, wait_s=wait_s)
+    if before.offset_ms is None or not rule.schedule.came(after_ms=before.minutes_ms, until_ms=now.wall_ms):
+        return Looked(record=record, watch=after, wait_s=wait_s)
     if after.result is not True:
         why = after.why or "its condition did not hold"
-        return Looked(watch=after, event="skip" if after.result is None else None, why=why, wait_s=wait_s)
+        event = "skip" if after.result is None else None
+        return Looked(record=record, watch=after, event=event, why=why, wait_s=wait_s)
     _, why = _blocked(rule, record, now)
     if not why and record.current is not None:
         why = "what it did before is still under way"
-    return Looked(watch=after, event="skip" if why else "fire", why=why, wait_s=wait_s)
+    return Looked(record=record, watch=after, event="skip" if why else "fire", why=why, wait_s=wait_s)
 
 
 def _while_active(rule: DeviceRule, record: RuleRecord, watch: Watch, values: Values, now: Now) -> Looked:
     over = truth_of(rule.until, values)[0] if rule.until is not None else watch.result is False
     if record.current is not None:
-        return Looked(watch=watch, why="what it did before is still under way")
+        return Looked(record=record, watch=watch, why="what it did before is still under way")
     if over is True:
-        return Looked(watch=replace(watch, held_since_s=None), event="end")
+        return Looked(record=record, watch=replace(watch, held_since_s=None), event="end")
     if not rule.repeat_s or watch.result is not True:
-        return Looked(watch=watch)
-    due_s = (_since(record.fired_ms, now) + 1000 * rule.repeat_s - now.wall_ms) / 1000
+        return Looked(record=record, watch=watch)
+    last_ms = record.fired[-1] if record.fired else 0
+    due_s = (last_ms + 1000 * rule.repeat_s - now.wall_ms) / 1000
     return _fire_in(rule, record, watch, now, due_s)
 
 
 def _while_waiting(rule: DeviceRule, record: RuleRecord, watch: Watch, now: Now) -> Looked:
     if watch.held_since_s is None:
-        return Looked(watch=watch)
+        return Looked(record=record, watch=watch)
     return _fire_in(rule, record, watch, now, watch.held_since_s + rule.for_s - now.monotonic_s)
 
 
 def _fire_in(rule: DeviceRule, record: RuleRecord, watch: Watch, now: Now, due_s: float) -> Looked:
     if due_s > 0:
-        return Looked(watch=watch, wait_s=due_s)
+        return Looked(record=record, watch=watch, wait_s=due_s)
     blocked_s, why = _blocked(rule, record, now)
     if blocked_s > 0:
-        return Looked(watch=watch, why=why, wait_s=blocked_s)
+        return Looked(record=record, watch=watch, why=why, wait_s=blocked_s)
     if record.current is not None:
-        return Looked(watch=watch, why="what it did before is still under way")
-    return Looked(watch=watch, event="fire")
+        return Looked(record=record, watch=watch, why="what it did before is still under way")
+    return Looked(record=record, watch=watch, event="fire")
 
 
 def _blocked(rule: DeviceRule, record: RuleRecord, now: Now) -> tuple[float, str]:
     """For how long it may not fire, and why."""
-    if record.halted and now.wall_ms < record.halted_until_ms:
+    if record.halted:
         return (record.halted_until_ms - now.wall_ms) / 1000, record.halted
-    if record.fired_ms:
-        cooldown_ms = _since(record.fired_ms, now) + 1000 * rule.cooldown_s - now.wall_ms
+    if record.fired:
+        cooldown_ms = record.fired[-1] + 1000 * rule.cooldown_s - now.wall_ms
         if cooldown_ms > 0:
             return cooldown_ms / 1000, f"it fired less than {rule.cooldown_s} s ago (cooldownSeconds)"
     count, seconds = rule.firings
     if len(record.fired) >= count:
-        limit_ms = _since(record.fired[-count], now) + 1000 * seconds - now.wall_ms
+        limit_ms = record.fired[-count] + 1000 * seconds - now.wall_ms
         if limit_ms > 0:
             return limit_ms / 1000, f"it fired {count} times in {seconds} s (limit)"
     return 0.0, ""
-
-
-def _since(at_ms: int, now: Now) -> int:
-    """A time that is past, whatever a clock that was put back says."""
-    return min(at_ms, now.wall_ms)
 
 
 # --- firing -----------------------------------------------------------------------------------------------

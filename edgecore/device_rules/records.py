@@ -100,7 +100,8 @@ class RuleRecord(Frozen):
     """When it fired last; 0: never."""
     ended_ms: int = 0
     fired: tuple[int, ...] = ()
-    """When it fired, the newest, as many as its limit counts."""
+    """When it fired, the newest, as many as its limit counts: what rests are counted from. They move with a clock
+    that is set, other than what is told to people."""
     halted: str = ""
     """Why it does not fire, though it might; "" for nothing."""
     halted_until_ms: int = 0
@@ -131,10 +132,12 @@ class RuleRecord(Frozen):
         return record.settled()
 
     def settled(self) -> RuleRecord:
-        """What is over is put with what was."""
+        """What is over is put with what was, as much of it as is shown."""
         if self.current is None or not self.current.is_over:
             return self
-        return replace(self, current=None, recent=(*self.recent, self.current)[-RECENT_MAX:])
+        actions = tuple(replace(action, said=action.said[:SAID_LENGTH_MAX]) for action in self.current.actions)
+        recent = (*self.recent, replace(self.current, actions=actions))[-RECENT_MAX:]
+        return replace(self, current=None, recent=recent)
 
     def cancelled(self, why: str, at_ms: int) -> RuleRecord:
         """What was not begun is not done."""

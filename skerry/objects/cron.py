@@ -1,7 +1,7 @@
 """Times of day in the five fields of cron, as CronJob has them: minute, hour, day of month, month, day of week.
 
-Where both days are given, either does, as in cron. Pure; keeps nothing. A time that a change of the clock skips does
-not come; one that it repeats comes once.
+Where both days are given, either does, as in cron. Pure; keeps nothing. A time that summer time skips does not come;
+one that its end repeats comes once, but of a schedule of every hour, whose pace goes on.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ _NAMED: Final = {
 }
 _PART: Final = re.compile(r"(?:(?P<all>[*?])|(?P<low>\w+)(?:-(?P<high>\w+))?)(?:/(?P<step>\d{1,3}))?", re.ASCII)
 _MINUTE_MS: Final = 60_000
+_HOURS: Final = 24
 LOOK_BACK_MIN: Final = 3
 """Minutes that are looked at after a pause: a busy machine may be late, and what an agent that was off has missed is
 past."""
@@ -66,8 +67,9 @@ class Schedule(Frozen):
 
     def _begins(self, minute: int) -> bool:
         at = datetime.fromtimestamp(minute * 60, UTC).astimezone(self.zone)
-        # The second passing of a minute that a clock that is put back repeats is no new time of day.
-        return self.is_on(at) and at.fold == 0
+        # The second passing of a minute that a clock that is put back repeats is no new time of day; but who names no
+        # hour means a pace.
+        return self.is_on(at) and (at.fold == 0 or len(self.fields[1]) == _HOURS)
 
 
 def next_minute_ms(now_ms: int) -> int:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from devices.port import Reading
+from edgecore.device_rules import engine
 from edgecore.device_rules.acting import DEVICES
 from edgecore.device_rules.keeper import DeviceRules
 from edgecore.device_rules.port import RuleParts
@@ -54,6 +55,9 @@ class FakeTwins:
         """What is wanted is read back."""
         self.dies_after = False
         """The power goes when the value is wanted, and before that is noted."""
+        self.silent = False
+        """Devices do not answer."""
+        self.waited_s: list[float] = []
 
     def listen(self, hear: Callable[[Reading], None]) -> Callable[[], None]:
         self.hears.append(hear)
@@ -93,6 +97,10 @@ class FakeTwins:
     async def wait(
         self, device: Key, prop: str, *, for_ver: Vector, states: frozenset[AckState], timeout_s: float
     ) -> TwinState:
+        if self.silent:
+            self.waited_s.append(timeout_s)
+            self.clock.advance(timeout_s)
+            raise UnavailableError(f"no answer after {timeout_s:g} s")
         return self.states[prop]
 
     def read(self, prop: str, value: Value | None, quality: Quality = "good") -> None:
@@ -272,6 +280,137 @@ async def test_a_firing_is_durable_with_its_alarm_before_anything_is_done() -> N
         (told,) = stage.told(ALARM_REPORT)
         assert (told["severity"], told["message"], told["number"]) == ("Critical", "t is 90", 1)
         assert len(stage.twins.wanted) == 1
+
+
+@pytest.mark.parametrize("full", [False, True])
+async def test_a_pulse_that_is_over_before_the_store_has_answered_was_there(full: bool) -> None:
+    alarm = {"alarm": {"messageExpression": "'t was ' + string(t)"}}
+    async with running() as stage:
+        await stage.rule(actions=[alarm])
+        stage.twins.read("temp", 70.0)
+        await stage.until(lambda: stage.status()["last"]["result"] == "False")
+        if full:
+            stage.memory.fail_writes_with = StorageFullError("no room")
+        for value in (90.0, 71.0, 95.0, 72.0):  # the engine has no turn in between
+            stage.twins.read("temp", value)
+        if full:
+            await stage.until(lambda: stage.memory.attempts)
+            stage.memory.fail_writes_with = None
+        await stage.until(lambda: stage.status().get("firings") == 2 and not stage.status()["active"])
+        assert [each["message"] for each in stage.told(ALARM_REPORT)] == ["t was 90", "t was 95"]
+
+
+async def test_a_break_that_nobody_had_time_to_look_at_is_a_break() -> None:
+    async with running() as stage:
+        await stage.rule(forSeconds=60)
+        stage.twins.read("temp", 90.0)
+        await stage.pass_(0)
+        await stage.pass_(59)
+        stage.twins.read("temp", 70.0)
+        stage.twins.read("temp", 90.0)
+        await stage.pass_(0)
+        await stage.pass_(59)
+        assert not stage.twins.wanted
+        await stage.pass_(1)
+        await stage.until(lambda: stage.twins.wanted)
+
+
+async def test_values_that_change_faster_than_rules_look_stop_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A rule looks once in a pass, and then everybody else has as long a turn."""
+    looks, rests = [0], list[float]()
+    async with running() as stage:
+
+        def slow(*args: Any) -> Any:
+            looks[-1] += 1
+            stage.clock.advance(0.001)
+            return look(*args)
+
+        async def rest(seconds: float) -> None:
+            rests.append(seconds)
+            looks.append(0)
+            await sleep(0)
+
+        look, sleep = engine.look, asyncio.sleep
+        for number in range(100):
+            await stage.put(DEVICE_RULES, obj(f"r{number}", when="t > 1000.0"))
+        await stage.until(lambda: stage.status("r99"))
+        await stage.pass_(11)
+        monkeypatch.setattr(engine, "look", slow)
+        monkeypatch.setattr(engine.asyncio, "sleep", rest)
+        for number in range(20):
+            stage.twins.read("temp", float(number))
+        seen = [0]
+        while stage.status("r99")["last"]["values"][0]["value"] != "19" or looks[-1]:
+            await sleep(0.001)
+            seen[0] += 1
+            assert seen[0] < 20_000
+        assert max(looks) == 100
+        assert sum(looks) >= 8 * 100
+        assert max(rests) == pytest.approx(engine.REST_S_MAX)
+
+
+async def test_rules_beyond_the_bound_say_so_and_have_their_turn_when_there_is_room(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(engine, "RULES_MAX", 2)
+    async with running() as stage:
+        for name in ("a", "b"):
+            await stage.rule(name)
+        await stage.until(lambda: _ready(stage) == {"a": "True", "b": "True"})
+        await stage.rule("first", priority=1, actions=[PUMP_OFF])
+        await stage.until(lambda: stage.status("b")["ready"]["status"] == "False")
+        assert "carries out 2 rules, and has more" in stage.status("b")["ready"]["message"]
+        await stage.until(lambda: _ready(stage) == {"a": "True", "b": "False", "first": "True"})
+        stage.twins.read("temp", 90.0)
+        await stage.until(lambda: stage.status("a").get("firings") and stage.status("first").get("firings"))
+        assert "firings" not in stage.status("b")
+        await stage.store.apply(EdgeBatch(deletes=(Key(DEVICE_RULES, "d", "first"),)))
+        await stage.until(lambda: stage.status("b")["ready"]["status"] == "True")
+        stage.twins.read("temp", 91.0)
+        await stage.until(lambda: stage.status("b").get("firings"))
+
+
+def _ready(stage: Stage) -> dict[str, str]:
+    return {each["name"]: each["status"]["ready"]["status"] for each in stage.told(STATUS_REPORT)}
+
+
+@pytest.mark.parametrize("step_ms", [86_400_000, -86_400_000])
+async def test_a_deadline_is_as_long_as_it_says_though_the_clock_is_set(step_ms: int) -> None:
+    async with running() as stage:
+        stage.twins.refuse = UnavailableError("not now")
+        await stage.rule()
+        stage.twins.read("temp", 90.0)
+        await stage.until(lambda: stage.twins.attempts)
+        stage.clock.step_wall(step_ms)
+        tried = stage.twins.attempts
+        await stage.until(lambda: stage.twins.attempts > tried)
+        assert stage.deeds()[0][0] == "begun"
+        stage.clock.advance(31)
+        await stage.until(lambda: stage.deeds() == [("failed", "not now")])
+
+
+async def test_devices_that_are_all_off_do_not_use_up_the_time_of_what_comes_after_them() -> None:
+    async with running() as stage:
+        stage.twins.silent = True
+        await stage.rule(actions=[*[PUMP_ON] * 15, {"publish": {"topic": "a", "payload": "1"}}])
+        stage.twins.read("temp", 90.0)
+        await stage.until(lambda: stage.published)
+        assert stage.twins.waited_s == [5.0, *[1.0] * 14]
+        await stage.until(lambda: {state for state, _ in stage.deeds()} == {"done"})
+
+
+async def test_of_what_is_over_as_much_is_kept_as_is_shown() -> None:
+    async with running() as stage:
+        long = {"publish": {"topic": "a", "payload": "x" * 16_000}}
+        await stage.rule(actions=[long] * 16)
+        for number in range(8):
+            stage.twins.read("temp", 90.0)
+            await stage.until(lambda: stage.status().get("active"))
+            await stage.until(lambda: len(stage.published) == 16 * (number + 1))  # noqa: B023
+            stage.twins.read("temp", 70.0)
+            await stage.until(lambda: not stage.status()["active"])
+        assert {len(payload) for _, payload in stage.published} == {16_000}
+        assert len(dict(stage.store.rules())["uid-x"]) < 50_000
 
 
 async def test_what_was_not_begun_at_a_power_cut_is_done_after_it() -> None:

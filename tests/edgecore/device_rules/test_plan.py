@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgecore.device_rules.plan import Now, Watch, circles, fire, look, recovered
+from edgecore.device_rules.plan import Now, Watch, circles, fire, halted, look, recovered
 from edgecore.device_rules.records import ActionRecord, RuleRecord, decode_record, shown_record
 from skerry.frozen import replace
 from skerry.objects.device_rule_values import Seen
@@ -42,7 +43,7 @@ class Play:
     def look(self, *, seconds: float = 0.0) -> None:
         self.now = Now(wall_ms=self.now.wall_ms + round(1000 * seconds), monotonic_s=self.now.monotonic_s + seconds)
         looked = look(self.rule, self.record, self.watch, self.view, self.now)
-        self.watch, self.wait_s = looked.watch, looked.wait_s
+        self.record, self.watch, self.wait_s = looked.record, looked.watch, looked.wait_s
         if looked.event in ("fire", "end"):
             what = "fired" if looked.event == "fire" else "ended"
             self.events.append(what)
@@ -164,6 +165,78 @@ def test_a_clock_that_is_put_back_makes_no_rest_longer() -> None:
     it.now = Now(wall_ms=START_MS - 86_400_000, monotonic_s=it.now.monotonic_s)
     it.see(81.0)
     assert it.wait_s == 60
+    it.look(seconds=60)
+    assert it.events == ["fired", "ended", "fired"]
+
+
+@pytest.mark.parametrize("back", [3_600, 10 * 365 * 86_400])
+@pytest.mark.parametrize("crash", [False, True])
+def test_a_clock_that_was_ahead_holds_nothing_up_when_it_is_right_again(back: int, crash: bool) -> None:
+    it = play(cooldownSeconds=60, limit={"count": 2, "seconds": 100}, until="t < 75.0", repeatSeconds=30)
+    it.now = Now(wall_ms=START_MS + 1000 * back, monotonic_s=0.0)
+    it.see(81.0)
+    it.look(seconds=61)
+    assert it.events == ["fired", "fired"]
+    it.now = Now(wall_ms=it.now.wall_ms - 1000 * back, monotonic_s=it.now.monotonic_s)
+    if crash:
+        it.watch = Watch()
+    it.look()
+    assert it.wait_s is not None
+    assert it.wait_s <= 100
+    it.look(seconds=100)
+    assert it.events == ["fired", "fired", "fired"]
+    shown: Any = shown_record(it.record)
+    assert shown["recent"][0]["time"] != shown["lastFiredTime"]
+
+
+def test_a_clock_that_is_put_forward_ends_no_rest() -> None:
+    """A compressor has to rest, whatever the time is."""
+    it = play(cooldownSeconds=300, limit={"count": 5, "seconds": 300})
+    it.now = Now(wall_ms=0, monotonic_s=10.0)
+    it.see(81.0)
+    it.see(70.0)
+    it.look(seconds=100)
+    it.now = Now(wall_ms=START_MS, monotonic_s=it.now.monotonic_s)
+    it.see(81.0)
+    assert it.events == ["fired", "ended"]
+    assert it.wait_s == 200
+    it.look(seconds=200)
+    assert it.events == ["fired", "ended", "fired"]
+
+
+def test_a_halted_rule_rests_for_an_hour_whatever_the_clock_and_is_told_as_ready_after_it() -> None:
+    it = play()
+    it.record = halted(it.record, ("x", "x"), it.now)
+    it.see(90.0)
+    it.look(seconds=1800)
+    it.now = Now(wall_ms=it.now.wall_ms - 86_400_000, monotonic_s=it.now.monotonic_s)
+    it.see(70.0)
+    assert it.record.halted
+    assert it.wait_s == 1800
+    it.look(seconds=1800)
+    assert not it.record.halted
+    it.record, it.watch = halted(it.record, ("x", "x"), replace(it.now, wall_ms=2 * START_MS)), Watch()
+    it.look()
+    assert it.wait_s == 3600
+
+
+@pytest.mark.parametrize("back", [5, 60])
+def test_minutes_that_a_clock_repeats_as_it_is_put_back_come_once(back: int) -> None:
+    it = play(schedule="0 6 * * *")
+    it.now = Now(wall_ms=1_790_056_800_000 - 60_000, monotonic_s=0.0)
+    it.see(90.0)
+    it.look(seconds=60)
+    assert it.events == ["fired"]
+    it.now = replace(it.now, wall_ms=it.now.wall_ms - 60_000 * back)
+    for _ in range(back + 10):
+        it.look(seconds=60)
+    assert it.events == ["fired"]
+    it.look(seconds=86_400 - 600)
+    assert it.events == ["fired", "fired"]
+    it.now = replace(it.now, wall_ms=it.now.wall_ms - 86_400_000 * 30)
+    it.look()
+    it.look(seconds=86_400)
+    assert it.events == ["fired", "fired", "fired"], "that clock was wrong by a month: it begins anew"
 
 
 def test_a_rule_fires_so_often_and_no_more() -> None:
@@ -337,6 +410,12 @@ def test_whatever_happens_firings_and_endings_take_turns_within_their_limits(
             else:
                 assert seen is not None
                 assert seen.quality == "good"
+        if what == "crash":
+            fired_s.clear()  # how long it was off is the wall clock's to say
+    for one, other in pairwise(fired_s):
+        assert other - one >= cooldown - 1, "whatever the wall clock showed"
+    for one, other in zip(fired_s, fired_s[count:], strict=False):
+        assert other - one >= 100 - 1
     assert all(one != other for one, other in zip(it.events, it.events[1:], strict=False))
     assert it.events[:1] in ([], ["fired"])
     assert it.record.active == (it.events[-1:] == ["fired"])

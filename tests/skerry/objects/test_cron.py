@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -83,6 +84,19 @@ def test_times_are_of_a_zone_and_a_clock_that_is_put_back_repeats_none() -> None
         before, at = at, at + timedelta(minutes=1)
         came += schedule.came(after_ms=round(before.timestamp() * 1000), until_ms=round(at.timestamp() * 1000))
     assert came == 1
+
+
+@pytest.mark.parametrize(("text", "minutes"), [("*/5 * * * *", 5), ("0 * * * *", 60), ("7,37 * * * *", 30)])
+@pytest.mark.parametrize("day", [(2026, 10, 25), (2026, 3, 29)])
+def test_a_pace_goes_on_when_summer_time_ends_or_begins(text: str, minutes: int, day: tuple[int, int, int]) -> None:
+    schedule = schedule_of(text, "Europe/Berlin")
+    start = ms(*day, 0, 0)
+    came = [
+        minute
+        for minute in range(6 * 60)
+        if schedule.came(after_ms=start + (minute - 1) * 60_000, until_ms=start + minute * 60_000)
+    ]
+    assert {later - earlier for earlier, later in pairwise(came)} == {minutes}
 
 
 @given(st.integers(0, 2**41), st.integers(0, 10**7))
