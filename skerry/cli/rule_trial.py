@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Final
 
@@ -22,6 +23,9 @@ from skerry.objects.device_rules import QUALITIES, Action, DeviceRule, Source
 from skerry.objects.json import Json, JsonObject, str_at
 from skerry.objects.twins import parse_value, quality_of
 
+_WHOLE: Final = re.compile(r"-?[0-9]+")
+_DIGITS: Final = 40
+_DOUBLE: Final = re.compile(r"-?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?|-?inf|nan")
 _FIELDS: Final = ("quality", "previous", "age")
 
 
@@ -66,12 +70,11 @@ def _value(name: str, declared: str, text: str) -> Scalar:
         return value
     if text in ("true", "false"):
         return text == "true"
-    for form in (int, float):
-        try:
-            return form(text)
-        except ValueError:
-            continue
-    return text
+    if _WHOLE.fullmatch(text):
+        if len(text) > _DIGITS or not -(2**63) <= int(text) < 2**63:
+            raise BadRequestError(f"--given {name}={text[:_DIGITS]}: a whole number has at most 64 bits")
+        return int(text)
+    return float(text) if _DOUBLE.fullmatch(text) else text
 
 
 def trial_lines(rule: DeviceRule, given: View, *, active: bool) -> tuple[JsonObject, list[str]]:

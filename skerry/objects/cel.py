@@ -85,6 +85,8 @@ def _word(of: CelType) -> str:
 
 
 def _fits(found: CelType, wanted: CelType) -> bool:
+    if found.startswith("list(") and wanted.startswith("list("):
+        return _fits(found[5:-1], wanted[5:-1])
     return found == wanted or "dyn" in (found, wanted)
 
 
@@ -108,7 +110,7 @@ def _type_of(node: Expr, names: Names) -> CelType:
             allowed = ("bool",) if node.op == "!" else _NUMBERS
             if of not in (*allowed, "dyn"):
                 raise CelError(f"{node.op} can't be said of {_word(of)}", node.start)
-            return of
+            return "bool" if node.op == "!" else of
         case Binary():
             return _type_of_binary(node, names)
         case Choice():
@@ -201,6 +203,8 @@ def _type_of_sum(node: Binary, left: CelType, right: CelType) -> CelType:
             " (CEL mixes no numbers: write 1.0 for 1, or double(...))" if {left, right} == {"int", "double"} else ""
         )
         raise CelError(f"{node.op} is for two of one type; these are {left} and {right}{hint}", node.start)
+    if node.op == "%":
+        return "int"
     return right if left == "dyn" else left
 
 
@@ -369,6 +373,8 @@ def _binary(op: str, left: Value, right: Value) -> Value:
 def _equal(left: Value, right: Value) -> bool:
     if _is_number(left) and _is_number(right):
         return left == right
+    if isinstance(left, tuple) and isinstance(right, tuple):
+        return len(left) == len(right) and all(map(_equal, left, right))
     return type(left) is type(right) and left == right
 
 
@@ -405,8 +411,8 @@ def _sum(op: str, left: Value, right: Value) -> Value:
         case _:
             if right == 0:
                 raise CelFailure(f"{shown(left)} {op} 0")
-            quotient = abs(left) // abs(right) * (1 if (left < 0) == (right < 0) else -1)
-            return _int(quotient) if op == "/" else left - quotient * right
+            quotient = _int(abs(left) // abs(right) * (1 if (left < 0) == (right < 0) else -1))
+            return quotient if op == "/" else left - quotient * right
 
 
 def _double(op: str, left: float, right: float) -> float:
@@ -473,7 +479,7 @@ def _to_int(value: Value) -> int:
     if isinstance(value, bool | tuple):
         raise CelFailure(f"int() is not for {shown(value)}")
     if isinstance(value, float):
-        if not math.isfinite(value) or not _INT64_MIN <= value < 2.0**63:
+        if not -(2.0**63) < value < 2.0**63:  # without the smallest, whose double may stand for others (cel-spec)
             raise CelFailure(f"{shown(value)} is no whole number of 64 bits")
         return int(value)
     if isinstance(value, str):

@@ -125,7 +125,7 @@ class _Token(NamedTuple):
 
 
 _TOKEN: Final = re.compile(
-    r"""(?P<space>[\s\f]+|//[^\n]*)
+    r"""(?P<space>[ \t\n\r\f]+|//[^\n]*)
     |(?P<double>(?:\d+\.\d+(?:[eE][+-]?\d+)?|\d+[eE][+-]?\d+|\.\d+(?:[eE][+-]?\d+)?))
     |(?P<int>0[xX][0-9a-fA-F]+|\d+)
     |(?P<string>[rR]?(?:"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*'))

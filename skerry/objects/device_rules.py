@@ -16,7 +16,7 @@ from skerry.frozen import Frozen
 from skerry.objects.cel import Names, Program, compiled
 from skerry.objects.cel_syntax import RESERVED, CelError, CelType, Name, walk
 from skerry.objects.cron import Schedule, schedule_of
-from skerry.objects.device_models import wanted_value
+from skerry.objects.device_models import is_writable, wanted_value
 from skerry.objects.device_rule_reports import DEVICE_RULES, SEVERITIES, Severity
 from skerry.objects.json import (
     Json,
@@ -62,6 +62,11 @@ TypeOf: TypeAlias = "Callable[[str, str], JsonObject | str | None]"
 
 _NAME: Final = re.compile(r"[a-z_][A-Za-z0-9_]{0,31}")
 _HEADER: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}")
+_HEADER_VALUE: Final = re.compile(r"(?:[!-~\xa1-\xff](?:[\t -~\xa1-\xff]{0,1022}[!-~\xa1-\xff])?)?")
+_OWN_HEADERS: Final = frozenset({"host", "content-length", "transfer-encoding", "connection", "idempotency-key"})
+"""The gateway says them itself."""
+_OWN_TOPICS: Final = ("$hw/events/device/", "$hw/events/node/", "$SYS/", "$share/", "skerry/")
+"""What the gateway's agent or broker says or follows: on these, values of devices in any namespace are wanted."""
 _TARGET: Final = re.compile(r"/[!-~]{0,1023}")
 _ROOTS: Final = ("previous", "quality", "age")
 """Names that are there for each value: what it was before, how good it is, and how old in seconds."""
@@ -421,6 +426,8 @@ class _Reader:
             self._wrong(
                 f"{at}.valueExpression", f"Invalid value: this gives a {value.program.type}, where a number is wanted"
             )
+        if known is not None and value.program is not None and not is_writable(known):
+            self._wrong(f"{at}.property", f"Invalid value: {prop!r}: it is read-only")
         if known is not None and value.program is None and "value" in body:
             try:
                 wanted_value(known, value.text)
@@ -440,6 +447,9 @@ class _Reader:
             self._required(f"{at}.topic", "name a topic of the gateway's MQTT broker")
         for fault in topic_faults(topic, wildcards=False) if topic else ():
             self._wrong(f"{at}.topic", f"Invalid value: {topic!r}: {fault}")
+        if topic.startswith(_OWN_TOPICS):
+            hint = "is the gateway's own: to want a value of a device, use set"
+            self._wrong(f"{at}.topic", f"Invalid value: {topic!r}: {hint}")
         return PublishAction(topic=topic, payload=self._words(body, "payload", at, needed=True))
 
     def _call(self, body: JsonObject, at: str) -> CallAction:
@@ -458,8 +468,10 @@ class _Reader:
             self._wrong(f"{at}.path", f"Invalid value: {path!r}: begins with a slash, and is escaped")
         headers = str_map_at(body, "headers")
         for name, value in headers.items():
-            if not _HEADER.fullmatch(name) or any(char in value for char in "\r\n\0") or len(value) > 1024:
+            if not _HEADER.fullmatch(name) or not _HEADER_VALUE.fullmatch(value):
                 self._wrong(f"{at}.headers[{name}]", "Invalid value: no header can be so")
+            if name.lower() in _OWN_HEADERS:
+                self._wrong(f"{at}.headers[{name}]", "Invalid value: the gateway says it itself: leave it out")
         return CallAction(
             port=port,
             method=method,

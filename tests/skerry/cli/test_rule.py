@@ -64,6 +64,8 @@ def test_a_trial_is_told_to_programs() -> None:
         (("--given", "temp.color=1"), ".quality, .previous, .age"),
         (("--given", "temp.quality=fine"), "good, uncertain"),
         (("--given", "temp.age=old"), "seconds"),
+        (("--given", "temp=9223372036854775808"), "64 bits"),
+        (("--given", "temp=" + "9" * 5000), "64 bits"),
         (("overheat",), "a file with -f"),
     ],
 )
@@ -105,8 +107,9 @@ def test_values_are_of_the_types_that_the_model_says() -> None:
     assert given["boiler", "pump"].value is False
     with pytest.raises(BadRequestError, match="not a number"):
         given_of(rule, types, [("temp", "hot")])
-    guessed = given_of(rule, {}, [("temp", "1.5"), ("pump", "x")])
-    assert (guessed["boiler", "temperature"].value, guessed["boiler", "pump"].value) == (1.5, "x")
+    for text, value in (("1.5", 1.5), ("x", "x"), ("1_0", "1_0"), ("-7", -7), (".5e1", 5.0), ("true", True)):
+        guessed = given_of(rule, {}, [("temp", text)])["boiler", "temperature"].value
+        assert (guessed, type(guessed)) == (value, type(value))
 
 
 def test_modes_and_schedules_are_told() -> None:

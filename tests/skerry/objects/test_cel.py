@@ -60,6 +60,8 @@ def result(text: str) -> Value:
         ("i in [1, 5,]", True),
         ("'b' in []", False),
         ("i in [4.0, 5.0]", True),
+        ("[x] == [7] && [] != [i]", True),
+        ("int(-9223372036854774784.0)", -9223372036854774784),
         ("s + 'c' == 'abc'", True),
         ("'a' < 'b' && false < true", True),
         (r"'\x41\u00e4\U0001F600\101\n'", "AäA\n".replace("äA", "ä😀A")),
@@ -83,6 +85,13 @@ def test_expressions_come_to_what_cel_says(text: str, value: Value) -> None:
     assert type(found) is type(value)
 
 
+@pytest.mark.parametrize(
+    ("text", "equal"), [("[x, 1] == [1, 1]", False), ("[x, 1] != [1, 1]", True), ("x == 1", False)]
+)
+def test_what_is_true_is_no_number(text: str, equal: bool) -> None:
+    assert evaluate(compiled(text, NAMES), {**VALUES, "x": True}) is equal
+
+
 @pytest.mark.parametrize("text", ["b || previous.d > 1.0", "previous.d > 1.0 || b", "!(false && i / 0 == 1)"])
 def test_what_one_side_decides_needs_no_other(text: str) -> None:
     assert result(text) is True
@@ -93,6 +102,7 @@ def test_what_one_side_decides_needs_no_other(text: str) -> None:
     [
         "9223372036854775807 + 1", "-9223372036854775807 - 2", "i * 9223372036854775807", "i / 0", "i % 0",
         "-9223372036854775808 / -1", "-(-9223372036854775807 - 1)", "math.abs(-9223372036854775807 - 1)",
+        "-9223372036854775808 % -1", "int(-9223372036854775808.0)", "int(9223372036854775808.0)",
         "int(1e19)", "int(0.0 / 0.0)", "int('1.5')", "int('')", "double('1_0')", "double(' 1')",
         "false || i / 0 == 1", "i / 0 == 1 && b", "previous.d > 1.0",
         "x + 'a' == ''", "x ? 1 : 2", "x && b", "!x", "-(x in [7])" , "x in x", "x < 'a'",
@@ -122,6 +132,9 @@ def test_what_has_no_value_is_named() -> None:
         ("'\\q'", "no escape"),
         ("'\\ud800'", "no such character"),
         ("1u", "unsigned"),
+        ("1\v+ 1", "is nothing that"),
+        ("!x + 1", "true or false"),
+        ("x % 2 == 'a'", "never equal"),
         ("1x", "can't follow"),
         ("9223372036854775808", "64 bits"),
         ("1e999", "too large"),

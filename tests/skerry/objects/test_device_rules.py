@@ -158,6 +158,11 @@ def test_what_is_wrong_is_refused_with_its_field_and_the_mend(more: dict[str, An
         ({"set": {"device": "boiler", "property": "pump", "value": "7"}}, ".set.value", "not a BOOLEAN"),
         ({"set": {"device": "boiler", "property": "level", "value": "91"}}, ".set.value", "above the maximum"),
         ({"set": {"device": "boiler", "property": "temp", "value": "7"}}, ".set.value", "read-only"),
+        (
+            {"set": {"device": "boiler", "property": "temp", "valueExpression": "t + 1.0"}},
+            ".set.property",
+            "read-only",
+        ),
         ({"set": {"device": "boiler", "property": "z", "value": "7"}}, ".set.property", "no property z"),
         (
             {"set": {"device": "boiler", "property": "pump", "valueExpression": "1"}},
@@ -176,6 +181,16 @@ def test_what_is_wrong_is_refused_with_its_field_and_the_mend(more: dict[str, An
         ),
         ({"publish": {"payload": ""}}, ".publish.topic", "name a topic"),
         ({"publish": {"topic": "a/#", "payload": ""}}, ".publish.topic", "can't have"),
+        *(
+            ({"publish": {"topic": topic, "payload": ""}}, ".publish.topic", "use set")
+            for topic in (
+                "$hw/events/device/other/d/twin/update",
+                "$hw/events/node/n/membership/get",
+                "$SYS/x",
+                "$share/g/x",
+                "skerry/gw/other/d/p/set",
+            )
+        ),
         ({"publish": {"topic": "a"}}, ".publish.payload", "payloadExpression"),
         ({"publish": {"topic": "a", "payload": "x" * (PAYLOAD_LENGTH_MAX + 1)}}, ".publish.payload", "Too long"),
         ({"publish": {"topic": "a", "payloadExpression": "t"}}, ".publish.payloadExpression", "a string is wanted"),
@@ -183,6 +198,14 @@ def test_what_is_wrong_is_refused_with_its_field_and_the_mend(more: dict[str, An
         ({"call": {"port": 80, "method": "BREW"}}, ".call.method", "GET"),
         ({"call": {"port": 80, "path": "x"}}, ".call.path", "slash"),
         ({"call": {"port": 80, "headers": {"a b": "c"}}}, ".call.headers[a b]", "header"),
+        *(
+            ({"call": {"port": 80, "headers": {"a": value}}}, ".call.headers[a]", "header")
+            for value in ("a\nb", "a\x01", " a", "a ", "\u20ac", "x" * 1025)
+        ),
+        *(
+            ({"call": {"port": 80, "headers": {name: "1"}}}, f".call.headers[{name}]", "leave it out")
+            for name in ("Host", "content-length", "Transfer-Encoding", "Connection", "Idempotency-Key")
+        ),
         ({"alarm": {}}, ".alarm.message", "messageExpression"),
         ({"alarm": {"message": "m", "severity": "Loud"}}, ".alarm.severity", "Critical"),
     ],
