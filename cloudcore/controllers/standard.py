@@ -5,6 +5,7 @@ from __future__ import annotations
 from cloudcore.controllers.command.controller import CommandController
 from cloudcore.controllers.crd.controller import DefinitionController
 from cloudcore.controllers.deployment.controller import DeploymentController
+from cloudcore.controllers.devicerule.controller import DeviceRuleController
 from cloudcore.controllers.garbage.controller import GarbageController
 from cloudcore.controllers.jointoken.controller import JoinTokenController
 from cloudcore.controllers.namespace.controller import NamespaceController
@@ -37,6 +38,7 @@ def standard_controllers(
         JoinTokenController(tools),
         CommandController(tools, epoch=epoch),
         PlacementController(tools),
+        DeviceRuleController(tools),
         VolumeController(tools),
         ProtectionController(tools),
         EphemeralController(tools),

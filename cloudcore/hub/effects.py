@@ -33,10 +33,11 @@ from skerry.objects.desired_log import answer, log_series
 from skerry.objects.device_desired import merged_desired, record_of, with_tombstone_seen
 from skerry.objects.device_owner import is_outdated
 from skerry.objects.device_rule_reports import RuleAlarm, RuleStatus, alarm_event, with_alarm, with_status
+from skerry.objects.device_rules import followed_device, node_of_rule
 from skerry.objects.device_twins import with_reported, with_reported_copy, with_state
 from skerry.objects.json import Json, JsonObject, encode_object, int_at, map_at, maps_at, str_at
 from skerry.objects.logs import LOGS
-from skerry.objects.meta import Key, uid_of, with_annotations
+from skerry.objects.meta import Key, namespace_of, uid_of, with_annotations
 from skerry.objects.names import label_1123_faults, node_may_label
 from skerry.objects.reports import (
     GAP,
@@ -270,7 +271,8 @@ class Reporter(Frozen):
             return None
         key = kind.key(namespace, str_at(about, "name"))
         obj, uid = self.lookup(key), str_at(about, "uid")
-        if obj is not None and self._is_here(obj, uid or uid_of(obj)):
+        is_here = self._carried_out if kind is self.kinds.device_rule else self._is_here
+        if obj is not None and is_here(obj, uid or uid_of(obj)):
             uid = uid_of(obj)
         elif not self._had_subject(kind, uid, key):
             return None
@@ -389,15 +391,29 @@ class Reporter(Frozen):
         effect = self._on_device_rule(told, lambda rule: with_alarm(rule, told))
         if effect is None:
             return Outcome(refused="message-rule")
-        event = self._event_effect(alarm_event(told, node=self.node))
+        suffix = f"alarm-{_digest(self.node, self.incarnation)}-{dated.report.seq}"
+        event = self._event_effect(alarm_event(told, node=self.node, suffix=suffix))
         return replace(event, effects=(effect, *event.effects), without_room=(effect,))
 
     def _on_device_rule(self, told: RuleStatus | RuleAlarm, transform: Transform) -> Effect | None:
-        """None for one that is not carried out by this node."""
+        """None for one that is not carried out by this node. An alarm may have waited here while the rule moved on
+        with its device."""
         key = self.kinds.device_rule.key(told.namespace, told.name)
-        if not self._is_here(self.lookup(key), told.uid):
+        held = self.lookup(key)
+        carries = self._carries_out if isinstance(told, RuleStatus) else self._carried_out
+        if held is None or not carries(held, told.uid):
             return None
         return Effect(kind=self.kinds.device_rule, key=key, uid=told.uid, subresource="status", transform=transform)
+
+    def _carries_out(self, rule: JsonObject, uid: str) -> bool:
+        return uid_of(rule) == uid and node_of_rule(rule) == self.node
+
+    def _carried_out(self, rule: JsonObject, uid: str) -> bool:
+        """The rule is here, or was, with the device that it follows."""
+        if self._carries_out(rule, uid):
+            return True
+        device = followed_device(rule)
+        return bool(device) and uid_of(rule) == uid and self._had_name(namespace_of(rule), device)
 
     # --- devices ---
 

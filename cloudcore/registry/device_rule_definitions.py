@@ -57,8 +57,11 @@ def device_rule_definitions() -> dict[str, JsonObject]:
 def _spec() -> JsonObject:
     return obj(
         "When, and what.",
-        required=("nodeName", "actions"),
-        nodeName=string("The gateway on which it is carried out, and on which its devices are."),
+        required=("actions",),
+        nodeName=string(
+            "The gateway on which it is carried out, and on which its devices are. Where left out, that of the first "
+            "device it names: the rule moves with it."
+        ),
         mode=string("Enforce; Shadow: tell what would be done, and do nothing; Off.", *MODES),
         priority=int32("Of two rules that want a property, the one with more goes first while it is in force. 0."),
         values=_PARTS.list_of("DeviceRuleValue", "What expressions may name."),
@@ -128,6 +131,7 @@ def _status() -> dict[str, JsonObject]:
         PREFIX + "DeviceRuleStatus": obj(
             "What it came to on its gateway.",
             observedGeneration=int64("Of the spec that is carried out."),
+            nodeName=string("The gateway on which it is, where spec names none."),
             conditions=conditions("Ready: it fits what it names, and is carried out."),
             active=boolean("It fired, and is not over."),
             firings=int64("How often it fired."),

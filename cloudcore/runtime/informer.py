@@ -16,6 +16,8 @@ from cloudcore.store.port import Change
 from skerry.errors import GoneError
 from skerry.frozen import Frozen
 from skerry.objects.commands import COMMANDS
+from skerry.objects.device_rule_reports import DEVICE_RULES
+from skerry.objects.device_rules import followed_device
 from skerry.objects.json import JsonObject, str_at
 from skerry.objects.meta import Key, Revision, owners_of
 from skerry.objects.rules import MESSAGES
@@ -31,6 +33,8 @@ COMMANDS_BY_NODE: Final = "commands_by_node"
 """Index of Commands by the node they are for."""
 MESSAGES_BY_RULE: Final = "messages_by_rule"
 """Index of RuleMessages by the namespace and name of their Rule."""
+RULES_BY_DEVICE: Final = "rules_by_device"
+"""Index of DeviceRules by the namespace and name of the Device whose gateway they follow."""
 EVENTS_BY_HOST: Final = "events_by_host"
 """Index of Events by the node that tells them."""
 
@@ -63,6 +67,11 @@ def _rule_of(obj: JsonObject) -> Iterable[str]:
     return [f"{str_at(obj, 'metadata', 'namespace')}/{rule}"] if rule else []
 
 
+def _device_of(obj: JsonObject) -> Iterable[str]:
+    device = followed_device(obj)
+    return [f"{str_at(obj, 'metadata', 'namespace')}/{device}"] if device else []
+
+
 def _host_of(obj: JsonObject) -> Iterable[str]:
     host = str_at(obj, "source", "host")
     return [host] if host else []
@@ -91,6 +100,7 @@ INDEXES: Final[Mapping[str, Index]] = {
     DEVICES_BY_NODE: Index(resource="devices.devices.kubeedge.io", values=_node_of),
     COMMANDS_BY_NODE: Index(resource=COMMANDS, values=_node_of),
     MESSAGES_BY_RULE: Index(resource=MESSAGES, values=_rule_of),
+    RULES_BY_DEVICE: Index(resource=DEVICE_RULES, values=_device_of),
     EVENTS_BY_HOST: Index(resource="events", values=_host_of),
     PODS_BY_CLAIM: Index(resource="pods", values=_claims_of),
     CLAIMS_BY_CLASS: Index(resource=CLAIMS, values=_wanted_class),

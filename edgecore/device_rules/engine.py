@@ -47,7 +47,7 @@ from skerry.objects.cel_syntax import Scalar
 from skerry.objects.device_models import DEVICES, MODELS
 from skerry.objects.device_rule_reports import DEVICE_RULES
 from skerry.objects.device_rule_values import Seen
-from skerry.objects.device_rules import RULES_MAX, DeviceRule, SetAction, read_rule
+from skerry.objects.device_rules import RULES_MAX, DeviceRule, SetAction, node_of_rule, read_rule
 from skerry.objects.json import JsonObject, decode_object, int_at, map_at, str_at
 from skerry.objects.meta import Key, being_deleted, name_of, namespace_of, uid_of
 from skerry.objects.twins import Quality, Value, decode_state
@@ -501,7 +501,7 @@ class RuleEngine:
     def _read(self, obj: JsonObject, bodies: Bodies, records: Mapping[str, RuleRecord]) -> None:
         key, uid = Key(DEVICE_RULES, namespace_of(obj), name_of(obj)), uid_of(obj)
         before = self._rules.get(key)
-        left = being_deleted(obj) or str_at(obj, "spec", "nodeName") != self._parts.node
+        left = being_deleted(obj) or node_of_rule(obj) != self._parts.node
         if before is not None and (left or before.uid != uid):
             self._gone.append(self._rules.pop(key).uid)
             before = None

@@ -24,7 +24,7 @@ from skerry.errors import BadRequestError, ForbiddenError, NotFoundError
 from skerry.objects.conditions import condition_of
 from skerry.objects.device_models import properties_in
 from skerry.objects.device_rule_values import View
-from skerry.objects.device_rules import DeviceRule, read_rule
+from skerry.objects.device_rules import DeviceRule, followed_device, node_of_rule, read_rule
 from skerry.objects.json import Json, JsonObject, bool_at, int_at, map_at, maps_at, str_at, str_map_at, strs_at
 from skerry.objects.meta import name_of, namespace_of
 from skerry.objects.scheme import Kind
@@ -92,7 +92,7 @@ def _items(client: Client, kind: Kind, place: str) -> list[JsonObject]:
 
 def _node_of(kind: Kind, obj: JsonObject) -> str:
     if kind is DEVICE_RULES:
-        return str_at(obj, "spec", "nodeName")
+        return node_of_rule(obj)
     return str_map_at(obj, "spec", "sourceResource").get("node_name", "")
 
 
@@ -133,6 +133,15 @@ def _row(kind: Kind, obj: JsonObject, *, wide: bool) -> list[str]:
             str_at(obj, "spec", "when") or str_at(obj, "spec", "schedule"),
         ]
     return [*head, *cells[: None if wide else 4], *((why,) if wide else ())]
+
+
+def _place(kind: Kind, obj: JsonObject) -> str:
+    """Where a rule is, for people."""
+    device = followed_device(obj) if kind is DEVICE_RULES else ""
+    node = _node_of(kind, obj)
+    if device:
+        return f"{node or 'no gateway'}, with device {device}"
+    return node or "any gateway"
 
 
 def _end(obj: JsonObject, end: str) -> str:
@@ -200,7 +209,7 @@ def describe(target: Target, name: str, namespace: str) -> None:
     """Show what a rule says, whether it works, and what it did."""
     client = target.client()
     kind, obj = _found(client, name, namespace)
-    say(f"{kind.kind} {namespace_of(obj)}/{name_of(obj)} on {_node_of(kind, obj) or 'any gateway'}")
+    say(f"{kind.kind} {namespace_of(obj)}/{name_of(obj)} on {_place(kind, obj)}")
     for line in _said(kind, obj):
         say(line)
     for line in (*_condition_lines(obj), *_count_lines(obj)):
@@ -276,7 +285,7 @@ def why(target: Target, name: str, namespace: str, form: str) -> None:
         print_data(told, form)
         return
     _check_text(form)
-    say(f"{kind.kind} {namespace_of(obj)}/{name_of(obj)} on {_node_of(kind, obj) or 'any gateway'}")
+    say(f"{kind.kind} {namespace_of(obj)}/{name_of(obj)} on {_place(kind, obj)}")
     for line in _condition_lines(obj):
         say(line)
     for line in _why_lines(obj) if kind is DEVICE_RULES else _message_lines(obj, messages):

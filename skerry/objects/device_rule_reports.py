@@ -57,7 +57,7 @@ class RuleAlarm(Frozen):
     severity: str
     message: str
     number: int
-    """Of the firing, and with `index` the name of the alarm: told twice, it is one."""
+    """Of the firing; -1 for the index is that the rule was halted after it."""
     index: int
     at_ms: int
     """Not told: the cloud dates it."""
@@ -94,9 +94,9 @@ class RuleAlarm(Frozen):
 
 
 def with_status(rule: JsonObject, told: JsonObject, *, at_ms: int) -> JsonObject:
-    """The DeviceRule as its gateway tells it. What the cloud keeps of its alarms stays."""
+    """The DeviceRule as its gateway tells it. What the cloud keeps of its alarms and its place stays."""
     held = map_at(rule, "status")
-    kept: Mapping[str, Json] = {name: held[name] for name in ("alarms", "alarmCount") if name in held}
+    kept: Mapping[str, Json] = {name: held[name] for name in ("alarms", "alarmCount", "nodeName") if name in held}
     status = {name: value for name, value in told.items() if name not in ("ready", "conditions", *kept)}
     return {
         **rule,
@@ -134,8 +134,9 @@ def with_alarm(rule: JsonObject, told: RuleAlarm) -> JsonObject:
     }
 
 
-def alarm_event(told: RuleAlarm, *, node: str) -> JsonObject:
-    """The Event by which Kubernetes' tools see it."""
+def alarm_event(told: RuleAlarm, *, node: str, suffix: str) -> JsonObject:
+    """The Event by which Kubernetes' tools see it. Numbers of firings begin anew on another gateway and in another
+    life of the rule: what tells alarms apart is said by whoever received it."""
     about: JsonObject = {
         "apiVersion": "skerry.dev/v1",
         "kind": "DeviceRule",
@@ -146,7 +147,7 @@ def alarm_event(told: RuleAlarm, *, node: str) -> JsonObject:
         f"{told.severity}Alarm",
         told.message,
         node=node,
-        suffix=f"alarm-{told.number}-{told.index + 1}",
+        suffix=suffix,
         now_ms=told.at_ms,
         warning=told.severity != "Info",
     )

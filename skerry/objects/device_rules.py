@@ -151,6 +151,7 @@ class DeviceRule(Frozen):
     key: Key
     uid: str
     node: str
+    """"" for one that follows a device."""
     mode: Mode
     priority: int
     sources: tuple[Source, ...]
@@ -187,8 +188,19 @@ class DeviceRule(Frozen):
                 yield action.deed.device, action.deed.prop
 
 
+def followed_device(obj: JsonObject) -> str:
+    """The Device whose gateway carries a rule out that names none: that of its first value, else of the first that it
+    wants something of. "" for a rule that names its gateway."""
+    if str_at(obj, "spec", "nodeName"):
+        return ""
+    actions = (map_at(each, "set") for name in ("actions", "otherwise") for each in maps_at(obj, "spec", name))
+    named = (str_at(each, "device") for each in (*maps_at(obj, "spec", "values"), *actions))
+    return next((device for device in named if device), "")
+
+
 def node_of_rule(obj: JsonObject) -> str:
-    return str_at(obj, "spec", "nodeName")
+    """The gateway that carries it out: that which it names, or else the cloud's choice. "" for none."""
+    return str_at(obj, "spec", "nodeName") or (str_at(obj, "status", "nodeName") if followed_device(obj) else "")
 
 
 def read_rule(obj: JsonObject, type_of: TypeOf = lambda _device, _prop: None) -> DeviceRule:
@@ -225,9 +237,12 @@ class _Reader:
     def rule(self, key: Key, uid: str) -> DeviceRule:
         spec = self._spec
         node = str_at(spec, "nodeName")
-        if not node:
-            self._required("spec.nodeName", "name the gateway on which the rule is carried out")
-        elif subdomain_faults(node):
+        if not node and not followed_device({"spec": spec}):
+            self._required(
+                "spec.nodeName",
+                "name the gateway on which the rule is carried out: there is no device whose gateway it could follow",
+            )
+        elif node and subdomain_faults(node):
             self._wrong("spec.nodeName", f"Invalid value: {node!r}: {subdomain_faults(node)[0]}")
         sources = self._sources()
         self._names = self._names_of(sources)

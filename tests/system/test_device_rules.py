@@ -83,7 +83,6 @@ def rule() -> dict[str, Any]:
         "kind": "DeviceRule",
         "metadata": {"name": "overheat"},
         "spec": {
-            "nodeName": "eu-1",
             "values": [{"name": "temp", "device": "boiler", "property": "temp"}],
             "when": "temp > 80.0",
             "until": "temp < 75.0",

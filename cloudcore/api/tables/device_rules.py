@@ -6,6 +6,7 @@ from typing import Final
 
 from cloudcore.api.tables.table import NONE, Printer, age, columns, since
 from skerry.objects.conditions import condition_of
+from skerry.objects.device_rules import node_of_rule
 from skerry.objects.json import Json, JsonObject, bool_at, int_at, str_at, strs_at
 
 
@@ -15,7 +16,7 @@ def _rule(obj: JsonObject, now_ms: int) -> list[Json]:
     fired = str_at(obj, "status", "lastFiredTime")
     return [
         str_at(obj, "metadata", "name"),
-        str_at(obj, "spec", "nodeName"),
+        node_of_rule(obj) or NONE,
         str_at(obj, "spec", "mode", default="Enforce"),
         str_at(ready, "status", default="Unknown"),
         "true" if bool_at(obj, "status", "active") else "false",

@@ -17,7 +17,7 @@ from skerry.objects.device_rule_reports import (
     RuleStatus,
 )
 from skerry.objects.json import JsonObject
-from skerry.objects.meta import uid_of
+from skerry.objects.meta import Key, uid_of
 from tests.cloudcore.hub.fleet import SETTINGS, Fleet, Gateway, a_fleet, eventually
 
 SPEC: JsonObject = {"nodeName": "eu-1", "when": "true", "actions": [{"alarm": {"message": "m"}}]}
@@ -54,6 +54,17 @@ async def told(gateway: Gateway) -> None:
 def status(fleet: Fleet) -> Any:
     found: Any = fleet.now(DEVICE_RULES, "x") or {}
     return found.get("status", {})
+
+
+async def put(fleet: Fleet, node: str) -> None:
+    """The cloud puts a rule that follows its device on a gateway."""
+    kind, key = fleet.kind(DEVICE_RULES), Key(DEVICE_RULES, "ns", "x")
+    await fleet.objects.update(kind, key, lambda held: {**held, "status": {"nodeName": node}}, subresource="status")
+
+
+def events(fleet: Fleet) -> list[Any]:
+    found: list[Any] = [fleet.cache.obj(stored) for stored in fleet.cache.select("events")]
+    return [each for each in found if each["involvedObject"]["kind"] == "DeviceRule"]
 
 
 async def test_a_gateway_holds_its_device_rules_and_no_others() -> None:
@@ -110,7 +121,9 @@ async def test_alarms_are_kept_with_the_rule_and_are_events_once_however_often_t
         assert [each["message"] for each in status(fleet)["alarms"]] == [
             f"hot {number}" for number in range(6, ALARMS_KEPT + 6)
         ]
-        event: Any = fleet.now("events", "x.alarm-1-1")
+        found = events(fleet)
+        assert sorted(each["message"] for each in found) == sorted(f"hot {n}" for n in range(1, ALARMS_KEPT + 6))
+        event = next(each for each in found if each["message"] == "hot 1")
         assert (event["reason"], event["type"], event["message"]) == ("CriticalAlarm", "Warning", "hot 1")
         assert event["involvedObject"]["kind"] == "DeviceRule"
 
@@ -125,4 +138,44 @@ async def test_an_alarm_for_whose_event_there_is_no_room_is_kept_with_the_rule()
             await raise_alarm(gateway, uid, 1)
             await told(gateway)
         assert status(fleet)["alarmCount"] == 1
-        assert fleet.now("events", "x.alarm-1-1") is None
+        assert not events(fleet)
+
+
+async def test_alarms_of_a_rule_that_was_made_again_are_events_of_their_own() -> None:
+    async with a_fleet() as fleet:
+        async with fleet.gateway() as gateway:
+            for _ in range(2):
+                uid = uid_of(await fleet.create(DEVICE_RULES, "x", spec=SPEC))
+                for _ in range(2):  # halted twice, after one firing
+                    await raise_alarm(gateway, uid, 1)
+                await told(gateway)
+                await fleet.objects.delete(fleet.kind(DEVICE_RULES), Key(DEVICE_RULES, "ns", "x"))
+        assert len(events(fleet)) == 4
+
+
+async def test_a_rule_that_follows_its_device_is_held_and_told_of_where_the_cloud_put_it() -> None:
+    follows: JsonObject = {
+        "when": "t > 1",
+        "values": [{"name": "t", "device": "boiler", "property": "temp"}],
+        "actions": [{"alarm": {"message": "m"}}],
+    }
+    async with a_fleet() as fleet:
+        uid = uid_of(await fleet.create(DEVICE_RULES, "x", spec=follows))
+        await put(fleet, "eu-1")
+        async with fleet.gateway() as gateway:
+            await eventually(lambda: gateway.holds(DEVICE_RULES, "x"))
+            await tell(gateway, uid, active=True, nodeName="us-9")
+            await told(gateway)
+            assert (status(fleet)["active"], status(fleet)["nodeName"]) == (True, "eu-1")
+            await put(fleet, "us-1")
+            await eventually(lambda: not gateway.holds(DEVICE_RULES, "x"))
+            await tell(gateway, uid, active=True)
+            await raise_alarm(gateway, uid, 1)
+            await told(gateway)
+            assert status(fleet) == {"nodeName": "us-1"}, "a gateway that never had the device"
+            await fleet.had_device("eu-1", "old", "boiler")
+            await tell(gateway, uid, active=True)
+            await raise_alarm(gateway, uid, 2)
+            await told(gateway)
+        assert "active" not in status(fleet), "it is another gateway's to tell now"
+        assert (status(fleet)["alarmCount"], len(events(fleet))) == (1, 1)

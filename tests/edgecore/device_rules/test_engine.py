@@ -602,6 +602,21 @@ async def test_of_two_rules_the_one_that_goes_before_has_its_way_while_it_is_in_
         await stage.until(lambda: stage.deeds("comfort") == [("done", "verified")])
 
 
+async def test_a_rule_that_follows_its_device_is_carried_out_where_the_cloud_put_it() -> None:
+    async with running() as stage:
+        for name, node in (("here", "eu-1"), ("there", "us-1"), ("nowhere", "")):
+            made: Any = obj(name)
+            del made["spec"]["nodeName"]
+            await stage.put(DEVICE_RULES, {**made, "status": {"nodeName": node}})
+        await stage.until(lambda: stage.status("here"))
+        stage.twins.read("temp", 90.0)
+        await stage.until(lambda: stage.twins.wanted)
+        assert stage.twins.wanted == [("pump", "true", "rule:d/here#1.0")]
+        assert not stage.status("there") and not stage.status("nowhere")
+        await stage.put(DEVICE_RULES, {**made, "metadata": obj("here")["metadata"], "status": {"nodeName": "us-1"}})
+        await stage.until(lambda: not stage.status("here"))
+
+
 async def test_a_rule_waits_for_its_devices_and_says_so() -> None:
     async with running() as stage:
         await stage.store.apply(EdgeBatch(deletes=(BOILER,)))

@@ -17,6 +17,8 @@ from skerry.objects.device_rules import (
     DeviceRule,
     PublishAction,
     SetAction,
+    followed_device,
+    node_of_rule,
     read_rule,
 )
 from skerry.objects.json import JsonObject
@@ -69,6 +71,22 @@ def test_a_rule_is_read_with_what_it_leaves_out() -> None:
     assert read(until="age.t < 1.0").watches_time
 
 
+def test_a_rule_that_names_no_gateway_follows_the_first_device_that_it_names() -> None:
+    spec: dict[str, Any] = {
+        "values": [{"name": "t", "device": "a", "property": "p"}],
+        "actions": [{"alarm": {}}, {"set": {"device": "b"}}],
+        "otherwise": [{"set": {"device": "c"}}],
+    }
+    made: dict[str, Any] = {"spec": spec, "status": {"nodeName": "eu-1"}}
+    assert (followed_device(made), node_of_rule(made)) == ("a", "eu-1")
+    assert (followed_device({"spec": {**spec, "values": []}}), node_of_rule({"spec": spec})) == ("b", "")
+    assert followed_device({"spec": {**spec, "values": [], "actions": [{"alarm": {}}]}}) == "c"
+    named = {**made, "spec": {**spec, "nodeName": "us-1"}}
+    assert (followed_device(named), node_of_rule(named)) == ("", "us-1")
+    assert node_of_rule({"spec": {}, "status": {"nodeName": "eu-1"}}) == ""
+    assert read(nodeName=...).node == ""
+
+
 def test_actions_of_every_form_are_read() -> None:
     actions = [
         {"set": {"device": "boiler", "property": "level", "valueExpression": "int(t) + 1", "expiresSeconds": 60}},
@@ -95,7 +113,11 @@ def test_types_that_nobody_knows_yet_are_found_when_they_are_needed() -> None:
 @pytest.mark.parametrize(
     ("more", "field", "words"),
     [
-        ({"nodeName": ...}, "spec.nodeName", "name the gateway"),
+        (
+            {"nodeName": ..., "values": [], "when": "true", "actions": [{"alarm": {"message": "m"}}]},
+            "spec.nodeName",
+            "name the gateway",
+        ),
         ({"nodeName": "A_"}, "spec.nodeName", "Invalid"),
         ({"when": ...}, "spec.when", "a condition, or a schedule"),
         ({"when": "t >"}, "spec.when", "at character 4"),
@@ -222,5 +244,5 @@ def test_what_is_wrong_with_an_action_is_said_at_its_place(action: dict[str, Any
 
 def test_everything_that_is_wrong_is_said_at_once() -> None:
     with pytest.raises(InvalidError) as caught:
-        read(nodeName=..., when="t >", mode="Maybe")
+        read(nodeName="A_", when="t >", mode="Maybe")
     assert {cause.field for cause in caught.value.causes} == {"spec.nodeName", "spec.when", "spec.mode"}

@@ -1,0 +1,1 @@
+"""Device rules that follow a device."""
