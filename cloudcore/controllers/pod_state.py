@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-from skerry.objects.conditions import condition_of, is_true
+from skerry.objects.conditions import condition_of
 from skerry.objects.json import JsonObject, int_at, maps_at, str_at
 from skerry.objects.meta import being_deleted
+from skerry.objects.pods import is_over, is_ready
 from skerry.objects.times import ms_at
-
-
-def is_over(pod: JsonObject) -> bool:
-    """It has run to its end, well or not."""
-    return str_at(pod, "status", "phase") in ("Succeeded", "Failed")
 
 
 def is_active(pod: JsonObject) -> bool:
     """It counts as a replica: neither over nor being deleted."""
     return not is_over(pod) and not being_deleted(pod)
-
-
-def is_ready(pod: JsonObject) -> bool:
-    return is_true(pod, "Ready")
 
 
 def ready_since_ms(pod: JsonObject) -> int:

@@ -6,6 +6,11 @@ from cloudcore.controllers.command.controller import CommandController
 from cloudcore.controllers.crd.controller import DefinitionController
 from cloudcore.controllers.deployment.controller import DeploymentController
 from cloudcore.controllers.devicerule.controller import DeviceRuleController
+from cloudcore.controllers.endpoints.controller import (
+    EndpointsController,
+    EndpointSliceController,
+    EndpointSliceMirroringController,
+)
 from cloudcore.controllers.garbage.controller import GarbageController
 from cloudcore.controllers.jointoken.controller import JoinTokenController
 from cloudcore.controllers.namespace.controller import NamespaceController
@@ -42,4 +47,7 @@ def standard_controllers(
         VolumeController(tools),
         ProtectionController(tools),
         EphemeralController(tools),
+        EndpointsController(tools),
+        EndpointSliceController(tools),
+        EndpointSliceMirroringController(tools),
     ]

@@ -3,7 +3,7 @@
 A node's view is its Node, the pods bound to it, what those pods refer to (the volumes of their claims included), the
 volumes that are its directories, the devices placed on it with their models,
 the rules whose messages come from it with their endpoints, the device rules that it carries out, the commands that
-were offered to it and are not settled, and the Services and EndpointSlices of the namespaces its pods live in.
+were offered to it and are not settled, and the Services and EndpointSlices that its pods may reach (`reach`).
 Everything is kept at one revision: the objects that may be in a view (sharing their bytes with the watch cache), and
 an index from objects to nodes, so that a change costs what it touches. A fleet has hundreds of thousands of these
 objects, most wanted by one node alone: so the index keeps a name where a dictionary of one would do, and keys are
@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from sys import intern
 from typing import Final
 
+from cloudcore.hub.reach import REACHED, Reach
 from cloudcore.hub.references import (
     ARRIVAL,
     COMMANDS,
@@ -42,7 +43,6 @@ from skerry.objects.volumes import CLAIMS, VOLUMES
 from skerry.wire.frames import ObjectState
 
 _ROOTS: Final = frozenset((NODES, PODS, DEVICES, RULES, DEVICE_RULES, COMMANDS, MESSAGES))
-_NAMESPACE_WIDE: Final = frozenset((SERVICES, SLICES))
 _LINKED: Final = frozenset((CLAIMS, VOLUMES))
 """What others refer to, and that refers to something itself."""
 _RANKS: Final = {resource: rank for rank, resource in enumerate(ARRIVAL)}
@@ -56,7 +56,7 @@ class _Root(Frozen):
     node: str
     references: tuple[Key, ...]
     namespace: str
-    """Whose Services it may resolve; "" for none."""
+    """Whose Services it may reach; "" for none."""
 
 
 _Counts = dict[str, int]
@@ -81,9 +81,7 @@ class Views:
         self._homes: dict[Key, str] = {}
         self._at_home: dict[str, set[Key]] = defaultdict(set)
         """By node: what it has though nothing there refers to it."""
-        self._nodes_in: dict[str, _Counts] = defaultdict(dict)
-        """By namespace: the nodes with roots in it."""
-        self._wide: dict[str, set[Key]] = defaultdict(set)
+        self._reach = Reach()
 
     @property
     def revision(self) -> Revision:
@@ -124,11 +122,14 @@ class Views:
         else:
             self._objects[key] = stored
         if key.resource in _ROOTS:
-            self._replace_root(key, None if stored is None else self._root(key, stored), touched)
-        elif key.resource in _NAMESPACE_WIDE:
-            (self._wide[key.namespace].discard if stored is None else self._wide[key.namespace].add)(key)
-            for node in self._nodes_in.get(key.namespace, ()):
-                touched[node][key] = None
+            obj = None if stored is None else self._parse(stored.body)
+            self._replace_root(key, None if obj is None else self._root(key, obj), touched)
+            if key.resource == NODES:
+                self._reach.node_changed(key.name, obj, touched[key.name])
+        elif key.resource == SERVICES:
+            self._reach.service_changed(key, there=stored is not None, touched=touched)
+        elif key.resource == SLICES:
+            self._reach.slice_changed(key, None if stored is None else self._parse(stored.body), touched)
         else:
             if key.resource in _LINKED:
                 self._link(key, {} if stored is None else self._parse(stored.body), touched)
@@ -177,8 +178,7 @@ class Views:
             if brought is not None:
                 self._unrefer(brought, node, touched)
 
-    def _root(self, key: Key, stored: Stored) -> _Root | None:
-        obj = self._parse(stored.body)
+    def _root(self, key: Key, obj: JsonObject) -> _Root | None:
         node = node_of(key, obj)
         if not node:
             return None
@@ -207,8 +207,8 @@ class Views:
         self._nodes.setdefault(root.node, set()).add(key)
         for reference in root.references:
             self._refer(reference, root.node, touched)
-        if root.namespace and _more(self._nodes_in[root.namespace], root.node):
-            touched.update(dict.fromkeys(sorted(self._wide.get(root.namespace, ()))))
+        if root.namespace:
+            self._reach.pod_came(root.namespace, root.node, touched)
         touched[key] = None
 
     def _drop_root(self, key: Key, root: _Root, touched: dict[Key, None], *, stays: bool) -> None:
@@ -220,8 +220,8 @@ class Views:
                 del self._nodes[root.node]
         for reference in root.references:
             self._unrefer(reference, root.node, touched)
-        if root.namespace and _less(self._nodes_in[root.namespace], root.node):
-            touched.update(dict.fromkeys(sorted(self._wide.get(root.namespace, ()))))
+        if root.namespace:
+            self._reach.pod_went(root.namespace, root.node, touched)
 
     def _want(self, key: Key, node: str) -> bool:
         """One more root of the node refers to this; True when it is its first."""
@@ -250,8 +250,8 @@ class Views:
         """The object, when it is in the node's view."""
         if key.resource in _ROOTS:
             wanted = key in self._nodes.get(node, ())
-        elif key.resource in _NAMESPACE_WIDE:
-            wanted = node in self._nodes_in.get(key.namespace, ())
+        elif key.resource in REACHED:
+            wanted = self._reach.holds(node, key)
         else:
             by = self._wanted_by.get(key, ())
             wanted = by == node if isinstance(by, str) else node in by
@@ -262,11 +262,9 @@ class Views:
         roots = self._nodes.get(node, ())
         keys = set(roots)
         for key in roots:
-            root = self._roots[key]
-            keys.update(self._with_brought(root.references))
-            if root.namespace:
-                keys.update(self._wide.get(root.namespace, ()))
+            keys.update(self._with_brought(self._roots[key].references))
         keys.update(self._at_home.get(node, ()))
+        keys.update(self._reach.keys(node, {key.namespace for key in roots if key.resource == PODS}))
         return keys
 
     def references(self, key: Key) -> tuple[Key, ...]:

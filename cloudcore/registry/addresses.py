@@ -53,27 +53,61 @@ class ServiceAddresses:
         old = map_at(request.old, "spec") if request.old is not None else {}
         spec: JsonObject = dict(map_at(request.obj, "spec"))
         taken = _taken_by_others(request, reader)
-        if str_at(spec, "type") == "ExternalName":
-            for name in ("clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"):
-                spec.pop(name, None)
-        else:
+        _drop_what_the_type_left(spec, old)
+        if str_at(spec, "type") != "ExternalName":
             self._address(request, spec, old, taken)
-        spec["ports"] = [*_ports(request, spec, old, taken)]
+        given = set(taken.ports)
+        spec["ports"] = [*_ports(request, spec, old, given)]
         if not spec["ports"]:
             del spec["ports"]
+        _check_health(request, spec, old, given)
         return {**request.obj, "spec": spec}
 
     def _address(self, request: Request, spec: JsonObject, old: JsonObject, taken: _Taken) -> None:
         listed = strs_at(spec, "clusterIPs")
-        wanted = str_at(spec, "clusterIP") or (listed[0] if listed else "") or str_at(old, "clusterIP")
+        before = str_at(old, "clusterIP")
+        said = str_at(spec, "clusterIP")
+        if said and listed and before in (said, listed[0]) and listed[0] != said:
+            listed = [] if listed[0] == before else listed  # a writer of one field alone means the other as well
+            said = "" if said == before else said
+        if said and listed and listed[0] != said:
+            raise invalid(
+                request.kind,
+                request.key.name,
+                [faults.invalid("spec.clusterIPs", [*listed], "first value must match `clusterIP`")],
+            )
+        wanted = said or (listed[0] if listed else "") or before
+        self._check_families(request, spec, headless=wanted == _HEADLESS)
         if not wanted:
             wanted = self._free(f"{request.key.namespace}/{request.key.name}", taken.addresses)
-        elif wanted not in (_HEADLESS, str_at(old, "clusterIP")):
+        elif wanted not in (_HEADLESS, before):
             self._check(request, wanted, taken)
         spec["clusterIP"] = wanted
         spec["clusterIPs"] = [wanted]
-        spec.setdefault("ipFamilies", [f"IPv{self._network.version}"])
+        if wanted == _HEADLESS and not spec.get("selector") and "ipFamilies" not in spec:
+            # Its endpoints are somebody's own, of whatever family (KEP-563).
+            spec.setdefault("ipFamilyPolicy", "RequireDualStack")
+            if spec["ipFamilyPolicy"] != "SingleStack":
+                spec["ipFamilies"] = [self._family, "IPv6" if self._family == "IPv4" else "IPv4"]
+        spec.setdefault("ipFamilies", [self._family])
         spec.setdefault("ipFamilyPolicy", "SingleStack")
+
+    @property
+    def _family(self) -> str:
+        return f"IPv{self._network.version}"
+
+    def _check_families(self, request: Request, spec: JsonObject, *, headless: bool) -> None:
+        """This cloud has addresses of one family; a headless service without selector may name any."""
+        if headless and not spec.get("selector"):
+            return
+        if str_at(spec, "ipFamilyPolicy") == "RequireDualStack":
+            why = "Cluster is not configured for dual stack services"
+            found = [faults.invalid("spec.ipFamilyPolicy", "RequireDualStack", why)]
+            raise invalid(request.kind, request.key.name, found)
+        for index, family in enumerate(strs_at(spec, "ipFamilies")):
+            if family in ("IPv4", "IPv6") and family != self._family:
+                found = [faults.invalid(f"spec.ipFamilies[{index}]", family, "not configured on this cluster")]
+                raise invalid(request.kind, request.key.name, found)
 
     def _check(self, request: Request, wanted: str, taken: _Taken) -> None:
         try:
@@ -118,16 +152,57 @@ def _taken_by_others(request: Request, reader: Reader) -> _Taken:
         spec = map_at(reader.obj(stored), "spec")
         addresses.update(address for address in strs_at(spec, "clusterIPs") if address != _HEADLESS)
         ports.update((str_at(port, "protocol"), int_at(port, "nodePort")) for port in maps_at(spec, "ports"))
+        ports.add(("TCP", int_at(spec, "healthCheckNodePort")))
     return _Taken(addresses=frozenset(addresses), ports=frozenset(ports))
 
 
-def _ports(request: Request, spec: JsonObject, old: JsonObject, taken: _Taken) -> Iterator[Json]:
-    """The ports with their node ports: kept from before, as asked for, or new."""
+def _drop_what_the_type_left(spec: JsonObject, old: JsonObject) -> None:
+    """A service that changed its type gives back what it had by the old one, unless its writer insists (and is told):
+    clients that change the type alone send the rest as it was."""
+
+    def drop(*names: str) -> None:
+        for name in names:
+            if name in spec and spec[name] == old.get(name):
+                del spec[name]
+
+    kind = str_at(spec, "type")
+    if kind == "ExternalName":
+        if str_at(old, "clusterIP"):
+            drop("clusterIP", "clusterIPs")
+        drop("ipFamilies", "ipFamilyPolicy", "internalTrafficPolicy")
+    if kind not in _WITH_PORTS and not spec.get("externalIPs"):
+        drop("externalTrafficPolicy")
+    if kind != "LoadBalancer":
+        drop("allocateLoadBalancerNodePorts", "loadBalancerClass")
+    if not needs_health_port(spec):
+        drop("healthCheckNodePort")
+
+
+def needs_health_port(spec: JsonObject) -> bool:
+    """Whether balancers outside are to ask each node if it has endpoints."""
+    return str_at(spec, "type") == "LoadBalancer" and str_at(spec, "externalTrafficPolicy") == "Local"
+
+
+def _check_health(request: Request, spec: JsonObject, old: JsonObject, given: set[tuple[str, int]]) -> None:
+    """`healthCheckNodePort`: kept from before, as asked for, or new."""
+    if not needs_health_port(spec):
+        return
+    kept = int_at(old, "healthCheckNodePort")
+    asked = int_at(spec, "healthCheckNodePort")
+    if asked and asked != kept:
+        _check_port(request, "spec.healthCheckNodePort", ("TCP", asked), given)
+    number = asked or kept
+    if not number:
+        number = _free_port(f"{request.key.namespace}/{request.key.name}/health", "TCP", given)
+    spec["healthCheckNodePort"] = number
+
+
+def _ports(request: Request, spec: JsonObject, old: JsonObject, given: set[tuple[str, int]]) -> Iterator[Json]:
+    """The ports with their node ports: kept from before, as asked for, or new; all are added to `given`."""
     wants = str_at(spec, "type") == "NodePort" or (
         str_at(spec, "type") == "LoadBalancer" and spec.get("allocateLoadBalancerNodePorts") is not False
     )
     before = {_port_id(port): int_at(port, "nodePort") for port in maps_at(old, "ports")}
-    given = set(taken.ports)
     for index, port in enumerate(maps_at(spec, "ports")):
         asked, kept = int_at(port, "nodePort"), before.get(_port_id(port), 0)
         protocol = str_at(port, "protocol", default="TCP")
@@ -138,7 +213,7 @@ def _ports(request: Request, spec: JsonObject, old: JsonObject, taken: _Taken) -
             yield port
             continue
         if asked and asked != kept:
-            _check_port(request, index, (protocol, asked), given)
+            _check_port(request, f"spec.ports[{index}].nodePort", (protocol, asked), given)
         number = asked or kept
         if not number and wants:
             number = _free_port(f"{request.key.namespace}/{request.key.name}/{index}", protocol, given)
@@ -150,8 +225,7 @@ def _port_id(port: JsonObject) -> tuple[str, int]:
     return str_at(port, "protocol", default="TCP"), int_at(port, "port")
 
 
-def _check_port(request: Request, index: int, asked: tuple[str, int], given: set[tuple[str, int]]) -> None:
-    field = f"spec.ports[{index}].nodePort"
+def _check_port(request: Request, field: str, asked: tuple[str, int], given: set[tuple[str, int]]) -> None:
     number = asked[1]
     if not NODE_PORT_FIRST <= number <= NODE_PORT_LAST:
         span = f"{NODE_PORT_FIRST}-{NODE_PORT_LAST}"

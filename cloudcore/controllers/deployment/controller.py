@@ -33,7 +33,6 @@ from cloudcore.controllers.ownership import (
     controller_reference,
     with_metadata,
 )
-from cloudcore.controllers.pod_state import is_over
 from cloudcore.registry.port import DeleteOptions
 from cloudcore.runtime.events import Saying
 from cloudcore.runtime.informer import BY_OWNER, Keys, Seen
@@ -42,6 +41,7 @@ from skerry.errors import AlreadyExistsError, CallerError, NotFoundError
 from skerry.frozen import Frozen
 from skerry.objects.json import Json, JsonObject, map_at
 from skerry.objects.meta import Key, controller_of, name_of, namespace_of, uid_of
+from skerry.objects.pods import is_over
 from skerry.objects.select import label_selector
 
 RESOURCE = "deployments.apps"

@@ -11,11 +11,12 @@ from collections.abc import Sequence
 from typing import Final
 
 from cloudcore.controllers.ownership import controller_reference
-from cloudcore.controllers.pod_state import available_at_ms, is_active, is_ready, ready_since_ms, restarts
+from cloudcore.controllers.pod_state import available_at_ms, is_active, ready_since_ms, restarts
 from skerry.frozen import Frozen
 from skerry.objects.conditions import Condition, find_condition, with_condition, without_condition
 from skerry.objects.json import Json, JsonObject, int_at, map_at, maps_at, str_at, str_map_at
 from skerry.objects.meta import annotations_of, being_deleted, generation_of, labels_of, name_of
+from skerry.objects.pods import is_ready
 from skerry.objects.times import ms_at
 
 BURST_MAX: Final = 500

@@ -24,6 +24,9 @@ from skerry.objects.names import label_1123_faults, port_name_faults, subdomain_
 
 _PROTOCOLS: Final = ("SCTP", "TCP", "UDP")
 _TYPES: Final = ("ClusterIP", "ExternalName", "LoadBalancer", "NodePort")
+_POLICIES: Final = ("Cluster", "Local")
+_DISTRIBUTIONS: Final = ("PreferClose", "PreferSameNode", "PreferSameZone")
+_STICKY_S_MAX: Final = 86_400
 _ENDPOINTS_MAX: Final = 1000
 _ADDRESSES_MAX: Final = 100
 _SLICE_PORTS_MAX: Final = 20_000
@@ -45,6 +48,7 @@ def validate_service(obj: JsonObject, old: JsonObject | None) -> Iterator[Cause]
         yield required("spec.ports")
     yield from _validate_ports(ports, kind)
     yield from _validate_addresses(spec)
+    yield from _validate_traffic(spec, kind)
     if old is not None:
         yield from _validate_same_address(spec, map_at(old, "spec"))
 
@@ -91,12 +95,49 @@ def _validate_address(field: str, address: str) -> Iterator[Cause]:
         yield invalid(field, address, "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)")
 
 
+def _validate_traffic(spec: JsonObject, kind: str) -> Iterator[Cause]:
+    """Who may come in, and where it goes."""
+    outside = kind in ("LoadBalancer", "NodePort") or bool(strs_at(spec, "externalIPs"))
+    external = str_at(spec, "externalTrafficPolicy")
+    if external and not outside:
+        yield invalid("spec.externalTrafficPolicy", external, "may only be set for externally-accessible services")
+    else:
+        yield from one_of("spec.externalTrafficPolicy", external, _POLICIES, needed=outside)
+    internal = str_at(spec, "internalTrafficPolicy")
+    yield from one_of("spec.internalTrafficPolicy", internal, _POLICIES, needed=kind != "ExternalName")
+    near = str_at(spec, "trafficDistribution")
+    yield from one_of("spec.trafficDistribution", near, _DISTRIBUTIONS, needed=False)
+    health = int_at(spec, "healthCheckNodePort")
+    if health and not (kind == "LoadBalancer" and external == "Local"):
+        why = "may only be set when `type` is 'LoadBalancer' and `externalTrafficPolicy` is 'Local'"
+        yield invalid("spec.healthCheckNodePort", health, why)
+    for name in ("allocateLoadBalancerNodePorts", "loadBalancerClass"):
+        if spec.get(name) is not None and kind != "LoadBalancer":
+            yield forbidden(f"spec.{name}", "may only be used when `type` is 'LoadBalancer'")
+    yield from _validate_stickiness(spec)
+
+
+def _validate_stickiness(spec: JsonObject) -> Iterator[Cause]:
+    here = "spec.sessionAffinityConfig"
+    if str_at(spec, "sessionAffinity") == "None":
+        if spec.get("sessionAffinityConfig") is not None:
+            yield forbidden(here, "must not be set when session affinity is None")
+        return
+    seconds = int_at(spec, "sessionAffinityConfig", "clientIP", "timeoutSeconds", default=1)
+    if not 1 <= seconds <= _STICKY_S_MAX:
+        why = f"must be greater than 0 and less than {_STICKY_S_MAX}"
+        yield invalid(f"{here}.clientIP.timeoutSeconds", seconds, why)
+
+
 def _validate_same_address(spec: JsonObject, old: JsonObject) -> Iterator[Cause]:
     given = str_at(old, "clusterIP")
     if "ExternalName" in (str_at(spec, "type"), str_at(old, "type")):
         return
     if given and str_at(spec, "clusterIP") != given:
         yield invalid("spec.clusterIPs[0]", spec.get("clusterIPs"), "may not change once set")
+    health = int_at(old, "healthCheckNodePort")
+    if health and int_at(spec, "healthCheckNodePort") not in (0, health):
+        yield from immutable("spec.healthCheckNodePort", spec.get("healthCheckNodePort"), health)
 
 
 def validate_endpoint_slice(obj: JsonObject, old: JsonObject | None) -> Iterator[Cause]:

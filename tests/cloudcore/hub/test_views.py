@@ -36,6 +36,19 @@ def directory_of(node: str) -> JsonObject:
     return {"spec": {"csi": csi}}
 
 
+SLICES = "endpointslices.discovery.k8s.io"
+SERVICE_LABEL = "kubernetes.io/service-name"
+
+
+def endpoint_slice(*places: tuple[str, str], namespace: str = "ns", **labels: str) -> JsonObject:
+    """`places`: node and zone of each endpoint."""
+    endpoints: list[Json] = [
+        {"addresses": ["10.0.0.1"], **({"nodeName": node} if node else {}), **({"zone": zone} if zone else {})}
+        for node, zone in places
+    ]
+    return {"metadata": {"namespace": namespace, "labels": {**labels}}, "endpoints": endpoints}
+
+
 KEYS: dict[str, list[Key]] = {
     "persistentvolumeclaims": [Key("persistentvolumeclaims", "ns", f"q{number}") for number in range(2)],
     "persistentvolumes": [Key("persistentvolumes", "", f"v{number}") for number in range(3)],
@@ -43,11 +56,13 @@ KEYS: dict[str, list[Key]] = {
     "pods": [Key("pods", "ns", f"p{number}") for number in range(4)] + [Key("pods", "other", "p")],
     "configmaps": [Key("configmaps", "ns", f"c{number}") for number in range(3)] + [Key("configmaps", "other", "c0")],
     "services": [Key("services", "ns", "s1"), Key("services", "other", "s2")],
+    SLICES: [Key(SLICES, "ns", "e1"), Key(SLICES, "ns", "e2"), Key(SLICES, "other", "e3")],
     "devices.devices.kubeedge.io": [Key("devices.devices.kubeedge.io", "ns", f"d{number}") for number in range(2)],
     "devicemodels.devices.kubeedge.io": [Key("devicemodels.devices.kubeedge.io", "ns", "m0")],
     "deployments.apps": [Key("deployments.apps", "ns", "x")],
 }
 NODES = st.sampled_from(["n1", "n2", ""])
+ZONES = st.sampled_from(["north", "south", ""])
 CONFIGS = st.lists(st.sampled_from(["c0", "c1", "c2"]), max_size=3)
 CLAIMS = st.lists(st.sampled_from(["q0", "q1"]), max_size=2, unique=True)
 
@@ -65,7 +80,15 @@ def writes(draw: st.DrawFn) -> tuple[Key, JsonObject | None]:
         return key, directory_of(draw(NODES))
     if key.resource.startswith("devices."):
         return key, device(draw(NODES), "m0")
-    return key, {"metadata": {"namespace": key.namespace}}
+    if key.resource == SLICES:
+        places = draw(st.lists(st.tuples(NODES, ZONES), max_size=2))
+        labels = draw(
+            st.sampled_from([{}, {SERVICE_LABEL: "s1"}, {SERVICE_LABEL: "s2"}, {"skerry.dev/reach": "everywhere"}])
+        )
+        return key, endpoint_slice(*places, namespace=key.namespace, **labels)
+    zone = draw(ZONES)
+    where: JsonObject = {"topology.kubernetes.io/zone": zone} if zone and key.resource == "nodes" else {}
+    return key, {"metadata": {"namespace": key.namespace, "labels": where}}
 
 
 @settings(max_examples=300)
@@ -93,6 +116,40 @@ def test_views_kept_by_changes_are_those_made_anew(script: list[tuple[Key, JsonO
             assert changed <= set(touched.get(node, ())), "every change of a view is told"
         assert list(views.nodes()) == list(dict.fromkeys(views.nodes()))
         assert set(views.nodes()) == {key.name for key in objects if key.resource == "nodes"}
+
+
+def test_a_pods_readiness_is_told_to_its_own_site_alone() -> None:
+    views = Views(json.loads)
+    objects = [stored(Key("services", "ns", "web"), 1, {})]
+    for number in range(6):
+        labels: JsonObject = {"topology.kubernetes.io/zone": "north"} if number < 3 else {}
+        objects.append(stored(Key("nodes", "", f"n{number}"), 1, {"metadata": {"labels": labels}}))
+        objects.append(stored(Key("pods", "ns", f"p{number}"), 1, pod(f"n{number}")))
+    views.load(objects, Revision(1))
+    revision = 1
+
+    def told(name: str, slice_: JsonObject | None, namespace: str = "ns") -> dict[str, list[str]]:
+        nonlocal revision
+        revision += 1
+        key = Key(SLICES, namespace, name)
+        after = None if slice_ is None else encode_object(slice_)
+        change = Change(revision=Revision(revision), key=key, uid="u", before=None, after=after)
+        return {node: [str(key) for key in keys] for node, keys in views.apply(change).items()}
+
+    web = {SERVICE_LABEL: "web"}
+    zone = endpoint_slice(("n0", "north"), ("n1", "north"), **web)
+    north = told("a", zone)
+    assert {node: keys[0] for node, keys in north.items()} == {f"n{n}": f"{SLICES} ns/a" for n in range(3)}
+    assert set(told("a", zone)) == {"n0", "n1", "n2"}
+    assert set(told("b", endpoint_slice(("n4", ""), **web))) == {"n4"}
+    assert set(told("c", endpoint_slice(("", ""), **web))) == {f"n{n}" for n in range(6)}
+    assert told("d", endpoint_slice(**web)) == {}
+    everywhere = endpoint_slice(("n4", ""), **web, **{"skerry.dev/reach": "everywhere"})
+    assert set(told("e", everywhere)) == {f"n{n}" for n in range(6)}
+    other = told("f", endpoint_slice(("n1", "north"), namespace="infra", **{SERVICE_LABEL: "mqtt"}), "infra")
+    assert other["n2"] == [f"{SLICES} infra/f", "services infra/mqtt"]
+    assert set(other) == {"n0", "n1", "n2"}
+    assert told("f", None, "infra")["n0"] == [f"{SLICES} infra/f", "services infra/mqtt"]
 
 
 def test_a_change_costs_only_the_nodes_that_it_touches() -> None:

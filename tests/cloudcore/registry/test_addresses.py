@@ -76,3 +76,64 @@ async def test_an_update_that_leaves_the_address_out_keeps_it(world: World):
     spec = {"ports": [{"port": 81}], "type": "ClusterIP"}
     new = await world.update("services", "a", lambda obj: {**obj, "spec": spec})
     assert new["spec"]["clusterIP"] == given["clusterIP"]
+
+
+async def test_both_fields_of_an_address_must_agree(world: World):
+    with pytest.raises(InvalidError, match=r"spec.clusterIPs: .*first value must match `clusterIP`"):
+        await service(world, "a", clusterIP="10.96.0.2", clusterIPs=["10.96.0.3"])
+    given = await service(world, "a", clusterIPs=["10.96.0.3"])
+    assert given["clusterIP"] == "10.96.0.3"
+
+
+async def test_a_service_of_another_family_is_refused_unless_its_endpoints_are_its_own(world: World):
+    with pytest.raises(InvalidError, match=r"spec.ipFamilies\[0\].*not configured on this cluster"):
+        await service(world, "a", ipFamilies=["IPv6"])
+    with pytest.raises(InvalidError, match=r"spec.ipFamilyPolicy.*not configured for dual stack"):
+        await service(world, "a", ipFamilyPolicy="RequireDualStack")
+    assert (await service(world, "p", ipFamilyPolicy="PreferDualStack"))["ipFamilies"] == ["IPv4"]
+    own = await service(world, "h", clusterIP="None")
+    assert (own["ipFamilies"], own["ipFamilyPolicy"]) == (["IPv4", "IPv6"], "RequireDualStack")
+    found = await service(world, "f", clusterIP="None", selector={"a": "b"})
+    assert (found["ipFamilies"], found["ipFamilyPolicy"]) == (["IPv4"], "SingleStack")
+
+
+async def test_a_change_of_the_type_alone_gives_back_what_the_old_one_had(world: World):
+    given = await service(world, "a", type="LoadBalancer", externalTrafficPolicy="Local")
+    health = given["healthCheckNodePort"]
+    assert 30000 <= health <= 32767
+    with pytest.raises(InvalidError, match="provided port is already allocated"):
+        await service(world, "b", type="NodePort", ports=[{"port": 80, "nodePort": health}])
+    kept = await world.set_spec("services", "a", sessionAffinity="ClientIP")
+    assert kept["spec"]["healthCheckNodePort"] == health
+    with pytest.raises(InvalidError, match=r"spec.healthCheckNodePort.*field is immutable"):
+        await world.set_spec("services", "a", healthCheckNodePort=health + 1 if health < 32767 else 30000)
+    inside = (await world.set_spec("services", "a", type="ClusterIP"))["spec"]
+    assert inside["clusterIP"] == given["clusterIP"]
+    gone = {"healthCheckNodePort", "externalTrafficPolicy", "allocateLoadBalancerNodePorts"}
+    assert not gone & set(inside)
+    outside = (await world.set_spec("services", "a", type="ExternalName", externalName="example.com"))["spec"]
+    assert not {"clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy", "internalTrafficPolicy"} & set(outside)
+    assert (await service(world, "b", clusterIP=given["clusterIP"]))["clusterIP"] == given["clusterIP"]
+    again = (await world.set_spec("services", "a", type="ClusterIP"))["spec"]
+    assert again["clusterIP"] not in ("", given["clusterIP"])
+
+
+@pytest.mark.parametrize(
+    ("spec", "why"),
+    [
+        ({"type": "ExternalName", "externalName": "e.com", "clusterIP": "10.96.0.2"}, "may not be set when `type`"),
+        ({"externalTrafficPolicy": "Local"}, "may only be set for externally-accessible services"),
+        ({"type": "NodePort", "externalTrafficPolicy": "Near"}, 'supported values: "Cluster", "Local"'),
+        ({"internalTrafficPolicy": "Near"}, 'supported values: "Cluster", "Local"'),
+        ({"trafficDistribution": "Near"}, "spec.trafficDistribution: Unsupported value"),
+        ({"healthCheckNodePort": 30000}, "may only be set when `type` is 'LoadBalancer'"),
+        ({"loadBalancerClass": "a/b"}, "may only be used when `type` is 'LoadBalancer'"),
+        (
+            {"sessionAffinity": "ClientIP", "sessionAffinityConfig": {"clientIP": {"timeoutSeconds": 86401}}},
+            "must be greater than 0 and less than 86400",
+        ),
+    ],
+)
+async def test_what_contradicts_itself_is_refused(world: World, spec: dict[str, Any], why: str):
+    with pytest.raises(InvalidError, match=why):
+        await service(world, "a", **spec)

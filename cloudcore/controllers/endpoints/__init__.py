@@ -1,0 +1,1 @@
+"""Who stands behind a Service: Endpoints, EndpointSlices, and slices that mirror Endpoints made by hand."""
