@@ -326,6 +326,7 @@ def api_parts(core: Core, hub: Hub, tokens: ServiceTokens, endpoints: Mapping[st
         ),
         keys=tokens,
         logs=hub.logs,
+        pipes=hub.pipes,
         devices=hub.devices,
         traffic=hub.traffic,
         clock=core.clock,

@@ -36,6 +36,7 @@ from edgecore.pods.manager import PodManager
 from edgecore.pods.node import Machine, NodeIdentity, NodeReporter, amounts_of, runtime_version
 from edgecore.pods.port import Runtime
 from edgecore.pods.restarts import PodRestarts
+from edgecore.pods.streams import PodStreams, StreamParts
 from edgecore.pods.volumes import private_pods
 from edgecore.pods.worker import PodParts
 from edgecore.push.places import Places
@@ -57,6 +58,7 @@ from skerry.objects.bandwidth import BandwidthPlan
 from skerry.objects.commands import CAPABILITY, DeviceMethod, DeviceRefresh, PodRestart
 from skerry.objects.device_questions import DEVICES
 from skerry.objects.logs import LOGS
+from skerry.objects.pod_streams import ATTACH, EXEC, FORWARD
 from skerry.objects.rule_calls import CALLS
 from skerry.objects.rules import LOCAL_RULES, NO_BROKER
 from skerry.ports import Clock, Ids
@@ -207,8 +209,7 @@ def compose(ground: Ground) -> Agent:
     services = Services()
     calls = RuleCalls(identity.name, rules, services)
     device_rules = _device_rules(ground, twins, services, rules)
-    kinds = StreamKinds(sources={LOGS: logs, DEVICES: questions}, body_sources={CALLS: calls})
-    link = _link(ground, machine.boot_id, kinds)
+    link = _link(ground, machine.boot_id, _streams(ground, logs, questions, calls))
     pods = _pods(ground, facts, in_step)
     bus = _bus(ground, twins, external)
     commands = _commands(ground, machine.boot_id, twins, pods, link)
@@ -405,6 +406,16 @@ def _commands(ground: Ground, boot_id: str, twins: Keeper, pods: PodManager, lin
             boot_id=boot_id,
             cloud_ms=link.cloud_ms,
         )
+    )
+
+
+def _streams(ground: Ground, logs: PodLogs, questions: DeviceQuestions, calls: RuleCalls) -> StreamKinds:
+    """What the cloud may open streams for."""
+    into_pods = PodStreams(StreamParts(store=ground.store, runtime=ground.runtime))
+    return StreamKinds(
+        sources={LOGS: logs, DEVICES: questions},
+        body_sources={CALLS: calls},
+        talkers={EXEC: into_pods.command, ATTACH: into_pods.command, FORWARD: into_pods.forward},
     )
 
 

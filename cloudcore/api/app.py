@@ -23,7 +23,7 @@ from aiohttp import ClientConnectionError, web
 from multidict import CIMultiDict
 
 from cloudcore.api.authn import UnknownAccountError
-from cloudcore.api.call import Reply, Stream, Whole
+from cloudcore.api.call import Command, Ports, Reply, Stream, Whole
 from cloudcore.api.dispatch import Incoming, dispatch
 from cloudcore.api.metrics import Metrics
 from cloudcore.api.negotiation import takes_gzip
@@ -32,6 +32,8 @@ from cloudcore.api.ports import Endpoint, Parts, Posted, Presented
 from cloudcore.api.reading import BODY_BYTES_MAX
 from cloudcore.api.routing import Query, Target, clean_path, is_api, parse_query, target_of, verb_of
 from cloudcore.api.status import Answer, DeadlineError, answer_for, internal
+from cloudcore.api.streaming.commands import RefusedByGatewayError
+from cloudcore.api.streaming.upgrades import converse, upgrade_of
 from cloudcore.api.verbs.lists import CATCH_UP_S
 from cloudcore.registry.port import Actor
 from cloudcore.runtime.replica_pipes import MESSAGE_BYTES_MAX, WebSocketPipe
@@ -57,6 +59,8 @@ _EXTRA: Final = "impersonate-extra-"
 _WARNINGS_BYTES_MAX: Final = 4096
 _GONE: Final = (ConnectionError, ClientConnectionError)
 """How aiohttp tells a writer that the client has gone: at the next write, or while it waits for room."""
+_STREAMED: Final = frozenset({"log", "exec", "attach", "portforward"})
+"""Subresources whose answers take as long as somebody listens."""
 _FRAME_BYTES_MAX: Final = 16 * 1024
 """What a client may send on a watch's WebSocket: nothing is expected."""
 
@@ -67,7 +71,7 @@ class ApiSettings(Frozen):
     running_max: int = 400
     """Requests answered at once; more are told to come back (apiserver's own limit)."""
     streams_max: int = 10_000
-    """Watches and followed logs open at once; each costs about 50 KiB with TLS."""
+    """Watches, followed logs and conversations open at once; each costs about 50 KiB with TLS."""
     gzip_bytes_min: int = 128 * 1024
     """Answers above this are compressed for clients that take it; below, the time is not worth the bytes."""
     write_s_max: float = 30.0
@@ -137,7 +141,7 @@ class Api:
         endpoint = self._endpoint(exchange.path)
         streams = (
             verb == "watch"
-            or (target is not None and target.subresource == "log")
+            or (target is not None and target.subresource in _STREAMED)
             or exchange.path.startswith(f"{REPLICAS}/")
         )
         with _Place(self, streams=streams, verb=verb):
@@ -151,6 +155,16 @@ class Api:
                     return await self._send(exchange, call_or_whole)
                 case Stream():
                     return await self._stream(exchange, call_or_whole)
+                case Command() | Ports():
+                    return await self._converse(exchange, call_or_whole)
+
+    async def _converse(self, exchange: _Exchange, reply: Command | Ports) -> web.StreamResponse:
+        headers = CIMultiDict[str]({"Audit-Id": exchange.audit_id})
+        try:
+            return await converse(exchange.request, headers, reply, self._parts.pipes)
+        except RefusedByGatewayError as error:
+            text = Whole(body=str(error).encode() + b"\n", media_type="text/plain; charset=utf-8", code=error.code)
+            return await self._send(exchange, text)
 
     async def _actor(self, shown: Presented) -> Actor:
         """Who asks, by all that any process had written by now: the account of a token that is good was perhaps made
@@ -190,6 +204,7 @@ class Api:
             accept=request.headers.get("Accept", ""),
             content_type=request.headers.get("Content-Type", ""),
             user_agent=request.headers.get("User-Agent", ""),
+            upgrade=upgrade_of(request),
         )
         warnings: list[str] = []
         try:

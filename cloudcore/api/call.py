@@ -20,6 +20,7 @@ from cloudcore.registry.port import Actor, FieldValidation, WriteOptions
 from skerry.errors import BadRequestError, Cause, InvalidError
 from skerry.frozen import Frozen
 from skerry.objects.meta import Key
+from skerry.objects.pod_streams import Session, Whose
 from skerry.objects.scheme import Kind
 
 FIELD_MANAGER_LENGTH_MAX: Final = 128
@@ -44,7 +45,23 @@ class Stream(Frozen):
     framed: bool = True
 
 
-Reply = Whole | Stream
+class Command(Frozen):
+    """An answer that is a conversation: an exec or attach."""
+
+    node: str
+    session: Session
+
+
+class Ports(Frozen):
+    """An answer that is a conversation: forwarded ports of a pod."""
+
+    node: str
+    whose: Whose
+    ports: tuple[int, ...]
+    """Those that the URL names."""
+
+
+Reply = Whole | Stream | Command | Ports
 
 
 @dataclass(slots=True, kw_only=True)
@@ -61,6 +78,8 @@ class Call:
     content_type: str
     user_agent: str
     raw_body: bytes
+    upgrade: str = ""
+    """What the client asks to go on with on this connection: `websocket`, `spdy`, or "" for HTTP."""
     warnings: list[str] = field(default_factory=list[str])
     """Texts for Warning headers, in order."""
 

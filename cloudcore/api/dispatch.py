@@ -10,7 +10,7 @@ from cloudcore.api.authz.attributes import Attributes
 from cloudcore.api.call import Call, Reply
 from cloudcore.api.ports import Parts
 from cloudcore.api.routing import Query, Target, asked_name
-from cloudcore.api.status import UNKNOWN_RESOURCE, MethodNotAllowedError, NotOfferedError
+from cloudcore.api.status import UNKNOWN_RESOURCE, MethodNotAllowedError
 from cloudcore.api.verbs.create import create, review
 from cloudcore.api.verbs.delete import delete, delete_collection
 from cloudcore.api.verbs.desired_log import desired_log
@@ -23,6 +23,7 @@ from cloudcore.api.verbs.patch import approve as patch_approval
 from cloudcore.api.verbs.patch import patch, patch_status
 from cloudcore.api.verbs.pods import bind, evict, log
 from cloudcore.api.verbs.scale import get_scale, patch_scale, put_scale
+from cloudcore.api.verbs.streams import attach, exec_, portforward
 from cloudcore.api.verbs.token import token
 from cloudcore.api.verbs.traffic import traffic
 from cloudcore.api.verbs.update import approve, finalize, update, update_status
@@ -59,6 +60,12 @@ _SUBRESOURCE_VERBS: Final[dict[tuple[str, str], Verb]] = {
     ("binding", "create"): bind,
     ("eviction", "create"): evict,
     ("log", "get"): log,
+    ("exec", "get"): exec_,
+    ("exec", "create"): exec_,
+    ("attach", "get"): attach,
+    ("attach", "create"): attach,
+    ("portforward", "get"): portforward,
+    ("portforward", "create"): portforward,
     ("token", "create"): token,
     ("desiredlog", "get"): desired_log,
     ("history", "get"): history,
@@ -69,8 +76,8 @@ _SUBRESOURCE_VERBS: Final[dict[tuple[str, str], Verb]] = {
     ("traffic", "get"): traffic,
     ("discovery", "get"): discovery,
 }
-_INTO_PODS: Final = {"exec": "exec", "attach": "attach", "portforward": "port-forward"}
-"""Subresources of pods that Kubernetes has and we do not, and kubectl's words for them."""
+_CONVERSATIONS: Final = frozenset({"exec", "attach", "portforward"})
+"""Subresources of pods where both methods do the same: a WebSocket can only be asked for with GET."""
 _ASKED_WITHOUT_STORING: Final = frozenset({"authorization.k8s.io", "authentication.k8s.io"})
 
 
@@ -83,6 +90,8 @@ class Incoming(Frozen):
     accept: str = ""
     content_type: str = ""
     user_agent: str = ""
+    upgrade: str = ""
+    """As `Call` has it."""
 
 
 async def dispatch(
@@ -112,6 +121,7 @@ async def dispatch(
         content_type=incoming.content_type,
         user_agent=incoming.user_agent,
         raw_body=await read(),
+        upgrade=incoming.upgrade,
         warnings=warnings,
     )
     try:
@@ -133,7 +143,13 @@ async def _permitted(parts: Parts, actor: Actor, incoming: Incoming) -> None:
 
 
 def permit(parts: Parts, actor: Actor, target: Target, verb: str, query: Query) -> None:
-    """Raises `ForbiddenError`. Asked before anything is looked up, so that a refusal tells nothing."""
+    """Raises `ForbiddenError`. Asked before anything is looked up, so that a refusal tells nothing.
+
+    Whoever may read a pod may not run commands in it: a conversation that begins with GET needs `create` as well
+    (kube-apiserver since 1.35, AuthorizePodWebsocketUpgradeCreatePermission).
+    """
+    if verb == "get" and target.plural == "pods" and not target.group and target.subresource in _CONVERSATIONS:
+        permit(parts, actor, target, "create", query)
     namespace, name = target.namespace, asked_name(target, verb, query)
     if target.plural == "namespaces" and target.group == "" and target.name:
         # A namespace is inside itself, for roles that are.
@@ -178,12 +194,6 @@ def verb_for(kind: Kind, target: Target, verb: str) -> Verb:
     """What answers. Raises `NotFoundError`, `MethodNotAllowedError`."""
     if target.subresource:
         if target.subresource not in kind.subresources:
-            if kind.resource == "pods" and (word := _INTO_PODS.get(target.subresource)):
-                raise NotOfferedError(
-                    f"this version of Skerry opens no streams into pods: kubectl {word} does not work (exec, attach, "
-                    "port-forward and cp need them); kubectl logs does, and on the gateway itself the processes of a "
-                    "pod are reached like any others of that machine"
-                )
             raise NotFoundError(UNKNOWN_RESOURCE)
         found = _SUBRESOURCE_VERBS.get((target.subresource, verb))
         if found is None:

@@ -7,6 +7,7 @@ The verbs know nothing of certificates, roles, OpenAPI or gateways; whoever comp
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
 from cloudcore.api.authz.attributes import Attributes
@@ -191,6 +192,13 @@ class PodLogs(Protocol):
         ...
 
 
+class Pipes(Protocol):
+    def open(self, node: str, kind: str, params: bytes) -> AbstractAsyncContextManager[Pipe]:
+        """A stream to the node's gateway, hung up at the end of the block. Raises `UnavailableError` when the gateway
+        can't be asked now; what it refuses comes with the first read."""
+        ...
+
+
 class NodeDevices(Protocol):
     async def ask(self, node: str, question: Question) -> JsonObject:
         """The answer of the node's gateway. Raises `UnavailableError` when it can't be asked now or does not answer,
@@ -262,6 +270,7 @@ class Parts(Frozen):
     reviews: Reviews
     keys: AccountKeys
     logs: PodLogs
+    pipes: Pipes
     devices: NodeDevices
     traffic: NodeTraffic
     clock: Clock

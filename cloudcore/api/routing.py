@@ -11,7 +11,7 @@ from typing import Final
 from urllib.parse import unquote
 
 from skerry.errors import NotFoundError
-from skerry.frozen import Frozen
+from skerry.frozen import Frozen, field
 from skerry.objects.select import parse_fields
 
 _NAMESPACE_SUBRESOURCES: Final = frozenset({"status", "finalize"})
@@ -35,27 +35,37 @@ class Query(Frozen):
     values: Mapping[str, str]
     fields: tuple[str, ...] = ()
     """Every `fieldSelector`: kr8s sends the same one twice."""
+    several: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
+    """All values of names that come more than once."""
 
     def text(self, name: str) -> str:
         return self.values.get(name, "")
 
-    def flag(self, name: str) -> bool:
-        """True as Go's ParseBool reads it, and for a bare `?watch`."""
-        value = self.values.get(name)
-        return value is not None and value.lower() not in ("0", "f", "false")
+    def every(self, name: str) -> tuple[str, ...]:
+        """All values, in order."""
+        one = self.values.get(name)
+        return self.several.get(name, () if one is None else (one,))
+
+    def flag(self, name: str, default: str = "0") -> bool:
+        """True as Go's ParseBool reads it, and for a bare `?watch`. `default`: what a missing one reads as."""
+        value = self.values.get(name, default or "0")
+        return value.lower() not in ("0", "f", "false")
 
 
 def parse_query(raw: str) -> Query:
     """The query, with + as a space and the first of several values; bounded by aiohttp's limit on a line."""
     values: dict[str, str] = {}
     fields: list[str] = []
+    several: dict[str, list[str]] = {}
     for part in raw.split("&") if raw else ():
         name, _, value = part.partition("=")
         name, value = unquote(name.replace("+", " ")), unquote(value.replace("+", " "))
         if name == "fieldSelector" and value:
             fields.append(value)
+        if name in values:
+            several.setdefault(name, [values[name]]).append(value)
         values.setdefault(name, value)
-    return Query(values=values, fields=tuple(fields))
+    return Query(values=values, fields=tuple(fields), several={name: tuple(given) for name, given in several.items()})
 
 
 def clean_path(path: str) -> str:

@@ -21,10 +21,6 @@ class MethodNotAllowedError(errors.CallerError):
     """The path exists, but not for this verb (HTTP 405)."""
 
 
-class NotOfferedError(errors.CallerError):
-    """Kubernetes has it, and this server does not (HTTP 501)."""
-
-
 class NotAcceptableError(errors.CallerError):
     """No form that the client accepts can be made (HTTP 406)."""
 
@@ -68,7 +64,6 @@ _TABLE: Final[tuple[tuple[type[errors.SkerryError], int, str], ...]] = (
     (errors.ForbiddenError, 403, "Forbidden"),
     (errors.NotFoundError, 404, "NotFound"),
     (MethodNotAllowedError, 405, "MethodNotAllowed"),
-    (NotOfferedError, 501, "NotImplemented"),
     (NotAcceptableError, 406, "NotAcceptable"),
     (errors.AlreadyExistsError, 409, "AlreadyExists"),
     (errors.ConflictError, 409, "Conflict"),

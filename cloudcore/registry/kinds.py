@@ -136,7 +136,7 @@ def _core_workloads() -> list[Kind]:
             _in("", "v1", "Pod", "pods"),
             short_names=("po",),
             categories=_ALL,
-            subresources=frozenset({"status", "binding", "eviction", "log"}),
+            subresources=frozenset({"status", "binding", "eviction", "log", "exec", "attach", "portforward"}),
             selectable=_POD_FIELDS,
         ),
         _in("", "v1", "PodTemplate", "podtemplates"),

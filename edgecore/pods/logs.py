@@ -7,11 +7,11 @@ long the log.
 from __future__ import annotations
 
 import asyncio
-import os
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import Final
 
+from edgecore.pods.log_files import blocks, files_of, opened, replaced, shown, stored
 from edgecore.pods.plan import runs_of
 from edgecore.pods.port import ContainerState, Runtime
 from edgecore.pods.worker import log_directory
@@ -24,7 +24,6 @@ from skerry.objects.meta import Key
 from skerry.objects.times import parse_time, time_text
 from skerry.ports import Clock
 
-BLOCK_BYTES: Final = 32 * 1024
 FOLLOW_S: Final = 0.2
 """How often a followed file is looked at."""
 
@@ -93,7 +92,7 @@ class PodLogs:
         skip = 0
         if request.tail_lines is not None:
             # Counted first, then skipped: a tail of any length costs no memory.
-            skip = max(sum(1 for _ in _stored(path, since)) - request.tail_lines, 0)
+            skip = max(sum(1 for _ in stored(path, since)) - request.tail_lines, 0)
         async for entries in self._entries(path, run, follow=request.follow):
             wanted = [entry for entry in entries if not since or entry[: len(since)] >= since]
             kept = wanted[skip:]
@@ -103,19 +102,19 @@ class PodLogs:
 
     async def _entries(self, path: Path, run: ContainerState, *, follow: bool) -> AsyncGenerator[list[bytes]]:
         """All entries in order, a block at a time; with `follow` also those to come until the container ends."""
-        for older in _files(path)[:-1]:
-            rotated = _open(older)
+        for older in files_of(path)[:-1]:
+            rotated = opened(older)
             if rotated is not None:
                 with rotated:
-                    for block in _blocks(rotated):
+                    for block in blocks(rotated):
                         yield block
-        file = _open(path)
+        file = opened(path)
         last_round = not follow
         try:
             while True:
-                for block in _blocks(file) if file is not None else ():
+                for block in blocks(file) if file is not None else ():
                     yield block
-                newer = _replaced(path, file)
+                newer = replaced(path, file)
                 if newer is not None:
                     if file is not None:
                         file.close()
@@ -141,70 +140,3 @@ class PodLogs:
     async def _runs(self, run: ContainerState) -> bool:
         now = await self._parts.runtime.list(run.pod_uid)
         return any(state.id == run.id and state.phase != "exited" for state in now)
-
-
-def shown(entry: bytes, *, timestamps: bool) -> bytes:
-    """One entry as people see it; a piece of a longer line (P) ends without a line end."""
-    time, _, rest = entry.partition(b" ")
-    _, _, rest = rest.partition(b" ")
-    tag, _, text = rest.partition(b" ")
-    line = time + b" " + text if timestamps else text
-    return line if tag == b"P" else line + b"\n"
-
-
-def _files(path: Path) -> list[Path]:
-    """Rotated files first, the oldest of them at the beginning; the current one last, there or not."""
-    rotated = [other for other in path.parent.glob(f"{path.name}.*") if other.suffix[1:].isdecimal()]
-    return [*sorted(rotated, key=lambda other: -int(other.suffix[1:])), path]
-
-
-def _open(path: Path) -> BinaryIO | None:
-    try:
-        return path.open("rb")
-    except FileNotFoundError:
-        return None
-
-
-def _stored(path: Path, since: bytes) -> Iterator[bytes]:
-    for name in _files(path):
-        file = _open(name)
-        if file is not None:
-            with file:
-                yield from (entry for entry in _complete(file) if not since or entry[: len(since)] >= since)
-
-
-def _blocks(file: BinaryIO) -> Iterator[list[bytes]]:
-    block: list[bytes] = []
-    size = 0
-    for entry in _complete(file):
-        block.append(entry)
-        size += len(entry)
-        if size >= BLOCK_BYTES:
-            yield block
-            block, size = [], 0
-    if block:
-        yield block
-
-
-def _complete(file: BinaryIO) -> Iterator[bytes]:
-    """Whole entries from where the file stands, without their ends; what is not whole yet stays to be read."""
-    while True:
-        start = file.tell()
-        line = file.readline()
-        if not line.endswith(b"\n"):
-            file.seek(start)
-            return
-        yield line[:-1]
-
-
-def _replaced(path: Path, file: BinaryIO | None) -> BinaryIO | None:
-    """The new file when the open one has been rotated away, or when there was none before."""
-    try:
-        now = path.stat()
-    except FileNotFoundError:
-        return None
-    if file is not None:
-        open_one = os.fstat(file.fileno())
-        if (now.st_ino, now.st_dev) == (open_one.st_ino, open_one.st_dev):
-            return None
-    return _open(path)

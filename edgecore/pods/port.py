@@ -263,6 +263,24 @@ class Streamed(Frozen):
     tty: bool = False
 
 
+class ContainerUsage(Frozen):
+    """One container's (or the sandbox's own) use at `at_ms`; counters since its start."""
+
+    pod_uid: str
+    name: str
+    """"" for the sandbox: then network counters are told."""
+    at_ms: int
+    cpu_ns: int
+    memory_working_set_bytes: int
+    memory_usage_bytes: int = 0
+    memory_rss_bytes: int = 0
+    disk_bytes: int = 0
+    """Of its writable layer."""
+    pids: int = 0
+    received_bytes: int = 0
+    sent_bytes: int = 0
+
+
 class Abilities(Frozen):
     """What differs between runtimes in what a pod may ask; the plan says Unsupported for what is not there."""
 
@@ -339,8 +357,17 @@ class Runtime(Protocol):
         executed), `NotFoundError` (the container does not run)."""
         ...
 
+    async def attach(self, container_id: str, how: Streamed) -> ExecStream:
+        """To the container's first process: what it says from now on. Raises `InvalidError` for an input that it
+        does not have, `NotFoundError` (the container does not run)."""
+        ...
+
     async def forward(self, sandbox_id: str, port: int) -> ExecStream:
         """A TCP connection to this port of the pod's loopback. Raises `UnavailableError` (nothing listens)."""
+        ...
+
+    async def usage(self) -> Sequence[ContainerUsage]:
+        """Of all that run."""
         ...
 
     async def ensure_image(self, image: str, policy: PullPolicy, credentials: Sequence[Credentials]) -> ImageState:

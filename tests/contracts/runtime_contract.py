@@ -279,6 +279,23 @@ class RuntimeContract:
         with pytest.raises(UnavailableError, match="localhost:9 "):
             await runtime.forward(sandbox.id, 9)
 
+    async def test_nothing_is_attached_to_that_does_not_run(
+        self, runtime: Runtime, programs: Programs, tmp_path: Path
+    ) -> None:
+        state = await runtime.start(await spec_of(runtime, programs, tmp_path, programs.runs))
+        stream = await runtime.attach(state.id, Streamed())
+        await stream.close()
+        await runtime.stop(state.id, grace_s=0)
+        with pytest.raises(NotFoundError, match="not running"):
+            await runtime.attach(state.id, Streamed())
+
+    async def test_what_runs_is_counted(self, runtime: Runtime, programs: Programs, tmp_path: Path) -> None:
+        state = await runtime.start(await spec_of(runtime, programs, tmp_path, programs.runs))
+        (used,) = [each for each in await runtime.usage() if each.name == "app"]
+        assert (used.pod_uid, used.cpu_ns >= 0) == ("uid-1", True)
+        await runtime.stop(state.id, grace_s=0)
+        assert [each for each in await runtime.usage() if each.name == "app"] == []
+
 
 async def said(stream: ExecStream) -> list[tuple[int, bytes]]:
     """All that it writes, white space aside."""

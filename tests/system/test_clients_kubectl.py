@@ -263,12 +263,3 @@ def test_nodes_are_listed_cordoned_and_drained(kubectl: Kubectl) -> None:
         assert "Unschedulable: true" in words(kubectl("describe", "node", "pretended"))
     finally:
         kubectl("uncordon", "pretended")
-
-
-def test_what_needs_a_stream_into_a_pod_is_refused_in_words(kubectl: Kubectl) -> None:
-    kubectl("apply", "-f", "-", stdin=LONE)
-    kubectl("wait", "--for=condition=Ready", "pod/lone", "--timeout=30s")
-    for asked in (("exec", "lone", "--", "ls"), ("attach", "lone"), ("port-forward", "pod/lone", "8080:80")):
-        said = words(kubectl(*asked, ok=(1,)))
-        assert f"opens no streams into pods: kubectl {asked[0]} does not work" in said, said
-    assert "opens no streams into pods" in words(kubectl("cp", "lone:/etc/hosts", "/dev/null", ok=(1,)))

@@ -75,11 +75,8 @@ def _body(call: Call, kind: str) -> JsonObject:
 
 async def log(call: Call) -> Reply:
     """GET of a container's log: text, as the gateway has it, followed when asked."""
-    stored = call.parts.objects.read(call.key)
-    if stored is None:
-        raise not_found(call.kind, call.target.name)
-    pod = parse(stored.body)
-    container = _container(call, pod)
+    pod = pod_of(call)
+    container = container_of(call, pod)
     node = str_at(pod, "spec", "nodeName")
     if not node:
         raise BadRequestError(
@@ -121,17 +118,29 @@ def _number(call: Call, name: str, *, least: int) -> int | None:
     return int(text)
 
 
-def _container(call: Call, pod: JsonObject) -> str:
-    names = [str_at(each, "name") for each in maps_at(pod, "spec", "containers")]
-    others = [str_at(each, "name") for each in maps_at(pod, "spec", "initContainers")]
+def pod_of(call: Call) -> JsonObject:
+    """The pod that the URL names. Raises `NotFoundError`."""
+    stored = call.parts.objects.read(call.key)
+    if stored is None:
+        raise not_found(call.kind, call.target.name)
+    return parse(stored.body)
+
+
+def container_of(call: Call, pod: JsonObject) -> str:
+    """The container that the query names, or the only one. Raises `BadRequestError`, as the API server words it."""
+    names, init, ephemeral = (
+        [str_at(each, "name") for each in maps_at(pod, "spec", field)]
+        for field in ("containers", "initContainers", "ephemeralContainers")
+    )
     asked = call.query.text("container")
     name = call.target.name
     if asked:
-        if asked not in names + others:
+        if asked not in (*names, *init, *ephemeral):
             raise BadRequestError(f"container {asked} is not valid for pod {name}")
         return asked
     if len(names) == 1:
         return names[0]
+    others = f" or one of the init containers: [{' '.join(init)}]" if init else ""
     raise BadRequestError(
-        f"a container name must be specified for pod {name}, choose one of: [{' '.join(names + others)}]"
+        f"a container name must be specified for pod {name}, choose one of: [{' '.join(names)}]{others}"
     )

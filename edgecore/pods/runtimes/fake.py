@@ -13,6 +13,7 @@ from edgecore.pods.port import (
     Abilities,
     ContainerSpec,
     ContainerState,
+    ContainerUsage,
     Credentials,
     ExecResult,
     ExecStream,
@@ -58,6 +59,10 @@ class FakeRuntime:
         """Container names and what was executed in them."""
         self.ports: set[int] = set()
         """On which something listens, that gives back what it gets."""
+        self.streams: list[_Said] = []
+        """What was executed, attached to and forwarded."""
+        self.used: dict[str, ContainerUsage] = {}
+        """By container id, where it is more than nothing."""
         self.unavailable = ""
         """When set, every call fails with it."""
         self._changed: dict[str, None] = {}
@@ -223,7 +228,7 @@ class FakeRuntime:
 
     async def run_in(self, container_id: str, argv: Sequence[str], *, timeout_s: float) -> ExecResult:
         stream = self._execute(container_id, argv)
-        if isinstance(stream, _Repeated):
+        if isinstance(stream, _Repeated | _Hanging):
             raise TimeoutError
         return ExecResult(exit_code=await stream.result(), output=stream.text)
 
@@ -231,24 +236,53 @@ class FakeRuntime:
         return self._execute(container_id, argv)
 
     def _execute(self, container_id: str, argv: Sequence[str]) -> _Said:
+        state = self._running(container_id)
+        self.runs.append((state.name, tuple(argv)))
+        match tuple(argv):
+            case ("say", text, code):
+                return self._opened(_Said(text.encode(), int(code)))
+            case ("repeat",):
+                return self._opened(_Repeated())
+            case ("hang",):
+                return self._opened(_Hanging())
+            case _:
+                raise InvalidError(f"no such command in PATH: {argv[0]}")
+
+    async def attach(self, container_id: str, how: Streamed) -> ExecStream:
+        self._running(container_id)
+        return self._opened(_Repeated())
+
+    async def usage(self) -> Sequence[ContainerUsage]:
+        self._check()
+        return [
+            self.used.get(state.id)
+            or ContainerUsage(
+                pod_uid=state.pod_uid,
+                name=state.name,
+                at_ms=self._clock.wall_ms(),
+                cpu_ns=0,
+                memory_working_set_bytes=0,
+            )
+            for state in self._containers.values()
+            if state.phase == "running"
+        ]
+
+    def _running(self, container_id: str) -> ContainerState:
         self._check()
         state = self._containers.get(container_id)
         if state is None or state.phase != "running":
             raise NotFoundError("the container is not running")
-        self.runs.append((state.name, tuple(argv)))
-        match tuple(argv):
-            case ("say", text, code):
-                return _Said(text.encode(), int(code))
-            case ("repeat",) | ("hang",):
-                return _Repeated()
-            case _:
-                raise InvalidError(f"no such command in PATH: {argv[0]}")
+        return state
+
+    def _opened(self, stream: _Said) -> _Said:
+        self.streams.append(stream)
+        return stream
 
     async def forward(self, sandbox_id: str, port: int) -> ExecStream:
         self._check()
         if port not in self.ports:
             raise UnavailableError(f"failed to connect to localhost:{port} inside the pod: connection refused")
-        return _Repeated()
+        return self._opened(_Repeated())
 
     async def changes(self) -> AsyncIterator[str]:
         while True:
@@ -269,6 +303,8 @@ class _Said:
     def __init__(self, text: bytes, code: int) -> None:
         self.text = text
         self._code = code
+        self.sizes: list[Size] = []
+        self.closed = False
 
     async def output(self) -> AsyncIterator[tuple[int, bytes]]:
         yield 1, self.text
@@ -280,13 +316,13 @@ class _Said:
         """Nobody reads."""
 
     async def resize(self, size: Size) -> None:
-        """Nobody looks."""
+        self.sizes.append(size)
 
     async def result(self) -> int:
         return self._code
 
     async def close(self) -> None:
-        """It has ended."""
+        self.closed = True
 
 
 class _Repeated(_Said):
@@ -305,3 +341,23 @@ class _Repeated(_Said):
 
     async def end_input(self) -> None:
         await self._news.put(b"")
+
+
+class _Hanging(_Said):
+    """A command that neither reads nor writes, and does not end by itself."""
+
+    def __init__(self) -> None:
+        super().__init__(b"", 137)
+        self._over = asyncio.Event()
+
+    async def output(self) -> AsyncIterator[tuple[int, bytes]]:
+        await self._over.wait()
+        return
+        yield 1, b""  # one that yields nothing
+
+    async def write(self, data: bytes) -> None:
+        await self._over.wait()
+
+    async def close(self) -> None:
+        await super().close()
+        self._over.set()

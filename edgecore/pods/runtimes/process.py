@@ -26,6 +26,7 @@ from edgecore.pods.port import (
     Abilities,
     ContainerSpec,
     ContainerState,
+    ContainerUsage,
     Credentials,
     ExecResult,
     ExecStream,
@@ -36,7 +37,9 @@ from edgecore.pods.port import (
     SandboxState,
     Streamed,
 )
+from edgecore.pods.runtimes.followed import FollowedLog
 from edgecore.pods.runtimes.images import Execution, execution, find_image
+from edgecore.pods.runtimes.process_usage import used_below
 from edgecore.pods.runtimes.visits import NOT_RUNNING, Visit, forward, request_of, result_of
 from skerry.errors import InvalidError, NotFoundError, StorageFullError, UnavailableError
 from skerry.files import unavailable, write_private
@@ -337,8 +340,38 @@ class ProcessRuntime:
         request = request_of(argv, pid=int_at(state, "pid"), pid_start=int_at(state, "pid_start"), tty=how.tty)
         return await Visit.begin(place, request, how)
 
+    async def attach(self, container_id: str, how: Streamed) -> ExecStream:
+        place = self._place(container_id)
+        if str_at(_read_state(place), "phase") != "running" or not _lives(place):
+            raise NotFoundError(NOT_RUNNING)
+        if how.stdin:
+            raise InvalidError("containers of the process runtime have no standard input: use exec")
+        return FollowedLog(_log_of(place), lambda: _lives(place), how)
+
     async def forward(self, sandbox_id: str, port: int) -> ExecStream:
         return await forward(port)
+
+    async def usage(self) -> Sequence[ContainerUsage]:
+        supervisors = {
+            state: int_at(_read_state(self._place(state.id)), "supervisor")
+            for state in await self.list()
+            if state.phase == "running"
+        }
+        found = used_below(supervisors.values())
+        return [
+            ContainerUsage(
+                pod_uid=state.pod_uid,
+                name=state.name,
+                at_ms=self._clock.wall_ms(),
+                cpu_ns=found[pid].cpu_ns,
+                memory_working_set_bytes=found[pid].memory_bytes,
+                memory_usage_bytes=found[pid].memory_bytes,
+                memory_rss_bytes=found[pid].memory_bytes,
+                pids=found[pid].pids,
+            )
+            for state, pid in supervisors.items()
+            if pid in found
+        ]
 
     def _place(self, container: str) -> Path:
         pod_uid, name, attempt = container.rsplit(".", 2)
@@ -410,6 +443,13 @@ def _read_state(place: Path) -> JsonObject:
         return decode_object((place / "state").read_bytes())
     except FileNotFoundError:
         return {}
+
+
+def _log_of(place: Path) -> Path:
+    """Where a container's log goes."""
+    parts = (place / "spec").read_bytes().split(b"\0")
+    fields = dict(zip(parts[::2], parts[1::2], strict=False))
+    return Path(os.fsdecode(fields[b"log"]))
 
 
 def _lives(place: Path) -> bool:

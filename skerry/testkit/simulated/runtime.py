@@ -14,6 +14,7 @@ from edgecore.pods.port import (
     Abilities,
     ContainerSpec,
     ContainerState,
+    ContainerUsage,
     Credentials,
     ExecResult,
     ExecStream,
@@ -153,6 +154,12 @@ class SimulatedRuntime:
 
     async def exec(self, container_id: str, argv: Sequence[str], how: Streamed) -> ExecStream:
         raise UnavailableError("nothing is executed in simulated containers")
+
+    async def attach(self, container_id: str, how: Streamed) -> ExecStream:
+        raise UnavailableError("simulated containers say nothing")
+
+    async def usage(self) -> Sequence[ContainerUsage]:
+        return ()
 
     async def forward(self, sandbox_id: str, port: int) -> ExecStream:
         raise UnavailableError("nothing listens in simulated containers")

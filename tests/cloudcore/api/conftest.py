@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 
 from cloudcore.api.authz.attributes import Attributes, refusal
 from cloudcore.api.bootstrap import Address, bootstrap
-from cloudcore.api.call import Stream, Whole
+from cloudcore.api.call import Reply, Stream, Whole
 from cloudcore.api.dispatch import Incoming, dispatch
 from cloudcore.api.ports import Document, LogQuery, Parts, Presented
 from cloudcore.api.protobuf import ProtobufDecoder
@@ -38,6 +39,7 @@ from skerry.objects.json import JsonObject
 from skerry.objects.meta import Key, name_of
 from skerry.objects.scheme import Kind
 from skerry.objects.traffic import TrafficBook, Usage
+from skerry.ports import Pipe
 
 
 class OpenDoor:
@@ -124,6 +126,11 @@ class Gateways:
             raise UnavailableError(f"node {node} is not connected: its devices are on the gateway")
         return self.answers[node]
 
+    @asynccontextmanager
+    async def open(self, node: str, kind: str, params: bytes) -> AsyncGenerator[Pipe]:
+        raise UnavailableError(f"node {node} is not connected: its {kind} are on the gateway")
+        yield  # one that opens nothing
+
 
 @dataclass
 class Replied:
@@ -164,6 +171,7 @@ class ApiWorld:
             reviews=Yes(),
             keys=ServiceTokens(new_token_keys(), self.clock, self.ids),
             logs=self.shelf,
+            pipes=self.gateways,
             devices=self.gateways,
             traffic=Quiet(),
             clock=self.clock,
@@ -181,7 +189,7 @@ class ApiWorld:
 
     async def reply(
         self, method: str, url: str, body: Any = None, warnings: list[str] | None = None, **headers: str
-    ) -> Whole | Stream:
+    ) -> Reply:
         """The verb's own reply. Headers by name: accept, content_type, user_agent."""
         path, _, raw = url.partition("?")
         target, query = target_of(clean_path(path)), parse_query(raw)

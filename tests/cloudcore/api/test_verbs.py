@@ -59,7 +59,7 @@ async def test_a_created_object_comes_back_with_201_and_can_be_read(world: ApiWo
         ("GET", f"{PODS}/x/nope", None, 404, {"message": "the server could not find the requested resource"}),
         ("GET", f"{CONFIGS}/x/exec", None, 404, {"message": "the server could not find the requested resource"}),
         *(
-            (method, f"{PODS}/x/{stream}", None, 501, {"reason": "NotImplemented"})
+            (method, f"{PODS}/x/{stream}?command=ls", None, 404, {"message": 'pods "x" not found'})
             for stream in ("exec", "attach", "portforward")
             for method in ("GET", "POST")
         ),

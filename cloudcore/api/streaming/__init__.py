@@ -1,0 +1,1 @@
+"""Conversations with pods over the API: exec, attach and port-forward, in all forms in which clients have them."""

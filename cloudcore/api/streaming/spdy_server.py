@@ -1,0 +1,347 @@
+"""A connection that speaks SPDY: its streams, each with what arrived on it, and the socket below.
+
+The socket is taken over from the HTTP server once the upgrade is answered (`SocketCarrier`), or is a WebSocket that
+carries the same bytes. What arrived and was not read is bounded for the connection as a whole, since the clients know
+no windows: beyond it the connection is not read, as with a kubelet. A crash ends it, and the client sees so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import Final, Literal, Protocol
+
+from aiohttp import web
+
+from cloudcore.api.streaming.channels import resize_of, shown_status
+from cloudcore.api.streaming.spdy import RESET_REFUSED_STREAM, Arrived, GoneAway, Opened, Reset, Spdy
+from cloudcore.api.streaming.websockets import GONE, WRITE_S_MAX
+from skerry.errors import BadRequestError, ProtocolError, UnavailableError
+from skerry.objects.json import JsonObject
+from skerry.objects.pod_streams import Input, InputEnded, Resized, Session
+
+UNREAD_BYTES_MAX: Final = 256 * 1024
+"""Of one connection."""
+CREATION_S_MAX: Final = 30.0
+"""In which a client opens the streams that it needs (kubelet's default)."""
+_READ_BYTES: Final = 64 * 1024
+
+
+class Carrier(Protocol):
+    async def receive(self) -> bytes:
+        """Empty when the client has gone."""
+        ...
+
+    async def send(self, data: bytes) -> None:
+        """Waits while the client does not read. Raises `UnavailableError` where it has gone."""
+        ...
+
+
+class SocketCarrier(asyncio.Protocol):
+    """A socket that was the HTTP server's until now, which is told when it closes."""
+
+    def __init__(self, server: asyncio.BaseProtocol, transport: asyncio.Transport) -> None:
+        self._server = server
+        self._transport = transport
+        self._arrived = bytearray()
+        self._lost = False
+        self._readable = asyncio.Event()
+        self._writable = asyncio.Event()
+        self._writable.set()
+
+    def data_received(self, data: bytes) -> None:
+        self._arrived += data
+        self._readable.set()
+        if len(self._arrived) > _READ_BYTES:
+            self._transport.pause_reading()
+
+    def eof_received(self) -> bool:
+        self._lost = True
+        self._readable.set()
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._lost = True
+        self._readable.set()
+        self._writable.set()
+        self._server.connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        self._writable.clear()
+
+    def resume_writing(self) -> None:
+        self._writable.set()
+
+    async def receive(self) -> bytes:
+        while not self._arrived:
+            if self._lost:
+                return b""
+            self._readable.clear()
+            await self._readable.wait()
+        data = bytes(self._arrived)
+        self._arrived.clear()
+        if not self._lost:
+            self._transport.resume_reading()
+        return data
+
+    async def send(self, data: bytes) -> None:
+        if self._lost:
+            raise UnavailableError(GONE)
+        self._transport.write(data)
+        try:
+            async with asyncio.timeout(WRITE_S_MAX):
+                await self._writable.wait()
+        except TimeoutError as error:
+            raise UnavailableError(GONE) from error
+
+
+def taken_over(request: web.BaseRequest) -> SocketCarrier:
+    """The socket of a request whose answer's head is sent: HTTP is over on it. Raises `UnavailableError`."""
+    transport = request.transport
+    if not isinstance(transport, asyncio.Transport):
+        raise UnavailableError(GONE)
+    carrier = SocketCarrier(request.protocol, transport)
+    transport.set_protocol(carrier)
+    return carrier
+
+
+class SpdyStream:
+    """One that the client opened."""
+
+    def __init__(self, connection: SpdyConnection, opened: Opened) -> None:
+        self.number = opened.stream
+        self.headers = opened.headers
+        self._connection = connection
+        self._arrived: deque[bytes] = deque()
+        self._over = opened.last
+        self._readable = asyncio.Event()
+
+    def take(self, data: bytes, *, last: bool) -> None:
+        """Of the connection."""
+        if data:
+            self._arrived.append(data)
+        self._over = self._over or last
+        self._readable.set()
+
+    @property
+    def unread(self) -> int:
+        """Bytes that arrived and were not read."""
+        return sum(len(data) for data in self._arrived)
+
+    async def read(self) -> bytes:
+        """The next bytes; empty at the end."""
+        while not self._arrived:
+            if self._over:
+                return b""
+            self._readable.clear()
+            await self._readable.wait()
+        data = self._arrived.popleft()
+        await self._connection.consumed(self.number, len(data))
+        return data
+
+    async def write(self, data: bytes, *, last: bool = False) -> None:
+        """Raises `UnavailableError` where the client has gone or wants nothing more of it."""
+        await self._connection.write(self.number, data, last=last)
+
+    async def end(self) -> None:
+        """Nothing more is written; twice is nothing."""
+        await self._connection.end(self.number)
+
+
+class SpdyConnection:
+    """Use it within `serving`."""
+
+    def __init__(self, carrier: Carrier) -> None:
+        self._carrier = carrier
+        self._spdy = Spdy()
+        self._streams: dict[int, SpdyStream] = {}
+        self._opened: asyncio.Queue[SpdyStream | None] = asyncio.Queue()
+        self._unread = 0
+        self._room = asyncio.Event()
+        self._room.set()
+        self._writing = asyncio.Lock()
+        self.over = asyncio.Event()
+        """The client has gone, or speaks nonsense."""
+
+    async def opened(self) -> SpdyStream | None:
+        """The next stream that the client opens, which is not yet taken; None when it opens no more."""
+        return await self._opened.get()
+
+    async def accept(self, stream: SpdyStream) -> None:
+        self._spdy.reply(stream.number)
+        await self._flush()
+
+    async def refuse(self, stream: SpdyStream) -> None:
+        self._forget(stream.number)
+        self._spdy.reset(stream.number, RESET_REFUSED_STREAM)
+        await self._flush()
+
+    async def write(self, stream: int, data: bytes, *, last: bool) -> None:
+        """See `SpdyStream`."""
+        if not self._spdy.is_open(stream) or self.over.is_set():
+            raise UnavailableError(GONE)
+        self._spdy.send(stream, data, last=last)
+        await self._flush()
+
+    async def end(self, stream: int) -> None:
+        """See `SpdyStream`."""
+        self._spdy.send(stream, b"", last=True)
+        await self._flush()
+
+    async def consumed(self, stream: int, count: int) -> None:
+        """See `SpdyStream`."""
+        self._unread -= count
+        if self._unread <= UNREAD_BYTES_MAX:
+            self._room.set()
+        self._spdy.consumed(stream, count)
+        await self._flush()
+
+    async def run(self) -> None:
+        """Take what comes, until the client has gone."""
+        try:
+            while data := await self._carrier.receive():
+                for event in self._spdy.receive(data):
+                    self._perform(event)
+                await self._flush()
+                await self._room.wait()
+        except (ProtocolError, BadRequestError, UnavailableError):
+            return  # as if it had gone: there is nothing in which it could be told
+        finally:
+            self.over.set()
+            self._opened.put_nowait(None)
+            for stream in self._streams.values():
+                stream.take(b"", last=True)
+
+    def _perform(self, event: Opened | Arrived | Reset | GoneAway) -> None:
+        match event:
+            case Opened():
+                stream = self._streams[event.stream] = SpdyStream(self, event)
+                self._opened.put_nowait(stream)
+            case Arrived():
+                if (stream := self._streams.get(event.stream)) is not None:
+                    self._unread += len(event.data)
+                    if self._unread > UNREAD_BYTES_MAX:
+                        self._room.clear()
+                    stream.take(event.data, last=event.last)
+            case Reset():
+                if (stream := self._streams.get(event.stream)) is not None:
+                    stream.take(b"", last=True)
+            case GoneAway():
+                pass  # its connection ends when it has closed what is open
+
+    def _forget(self, stream: int) -> None:
+        self._streams.pop(stream, None)
+
+    def done_with(self, stream: SpdyStream) -> None:
+        """Nobody reads it any more: what is left on it is dropped."""
+        self._forget(stream.number)
+        self._unread -= stream.unread
+        if self._unread <= UNREAD_BYTES_MAX:
+            self._room.set()
+
+    async def _flush(self) -> None:
+        async with self._writing:
+            data = self._spdy.to_send()
+            if data:
+                await self._carrier.send(data)
+
+    async def goodbye(self) -> None:
+        self._spdy.go_away()
+        await self._flush()
+
+
+@asynccontextmanager
+async def serving(carrier: Carrier) -> AsyncGenerator[SpdyConnection]:
+    """A connection that is read for as long as the block lasts."""
+    connection = SpdyConnection(carrier)
+    reading = asyncio.create_task(connection.run())
+    try:
+        yield connection
+    finally:
+        reading.cancel()
+        await asyncio.gather(reading, return_exceptions=True)
+
+
+class SpdyTerminal:
+    """See `cloudcore.api.streaming.commands.Terminal`."""
+
+    def __init__(
+        self, connection: SpdyConnection, streams: dict[str, SpdyStream], session: Session, *, has_status: bool
+    ) -> None:
+        self._connection = connection
+        self._streams = streams
+        self._session = session
+        self._has_status = has_status
+        self._events: asyncio.Queue[Input | InputEnded | Resized] = asyncio.Queue(1)
+        self._readers: list[asyncio.Task[None]] = []
+
+    def start(self) -> None:
+        """Read the client's streams, each on its own: the terminal's size must not wait behind input."""
+        if self._session.stdin:
+            self._readers.append(asyncio.create_task(self._read_input(self._streams["stdin"])))
+        if "resize" in self._streams:
+            self._readers.append(asyncio.create_task(self._read_sizes(self._streams["resize"])))
+
+    async def stop(self) -> None:
+        for reader in self._readers:
+            reader.cancel()
+        await asyncio.gather(*self._readers, return_exceptions=True)
+
+    async def receive(self) -> Input | InputEnded | Resized | None:
+        event = asyncio.create_task(self._events.get())
+        over = asyncio.create_task(self._connection.over.wait())
+        try:
+            await asyncio.wait((event, over), return_when=asyncio.FIRST_COMPLETED)
+            return event.result() if event.done() else None
+        finally:
+            event.cancel()
+            over.cancel()
+
+    async def _read_input(self, stream: SpdyStream) -> None:
+        while data := await stream.read():
+            await self._events.put(Input(data=data))
+        await self._events.put(InputEnded())
+
+    async def _read_sizes(self, stream: SpdyStream) -> None:
+        while data := await stream.read():
+            for line in data.splitlines():
+                if (size := resize_of(line)) is not None:
+                    await self._events.put(size)
+
+    async def output(self, channel: Literal[1, 2], data: bytes) -> None:
+        stream = self._streams.get("stdout" if channel == 1 else "stderr")
+        if stream is not None:
+            await stream.write(data)
+
+    async def finish(self, status: JsonObject) -> None:
+        shown = shown_status(status, has_status=self._has_status)
+        for name in ("stdout", "stderr"):
+            if name in self._streams:
+                await self._streams[name].end()
+        error = self._streams["error"]
+        if shown:
+            await error.write(shown)
+        await error.end()
+
+
+async def command_streams(connection: SpdyConnection, session: Session, protocol: str) -> dict[str, SpdyStream]:
+    """The streams that the client opens for an exec or attach, by type. Raises `BadRequestError`, `TimeoutError`."""
+    wanted = {"error"}
+    wanted |= {name for name in ("stdin", "stdout", "stderr") if getattr(session, name)}
+    if session.tty and protocol in ("v3.channel.k8s.io", "v4.channel.k8s.io", "v5.channel.k8s.io"):
+        wanted.add("resize")
+    found: dict[str, SpdyStream] = {}
+    async with asyncio.timeout(CREATION_S_MAX):
+        while wanted - found.keys():
+            stream = await connection.opened()
+            if stream is None:
+                raise UnavailableError(GONE)
+            kind = stream.headers.get("streamtype", "")
+            if kind not in wanted or kind in found:
+                await connection.refuse(stream)
+                raise BadRequestError(f"unexpected stream type: {kind!r}")
+            await connection.accept(stream)
+            found[kind] = stream
+    return found

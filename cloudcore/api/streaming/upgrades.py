@@ -1,0 +1,267 @@
+"""From a request to a conversation: which form the client speaks, what it is told where there is none, and the talk.
+
+What is refused before the connection is upgraded is an HTTP answer, in a kubelet's words. Each conversation is logged
+at its begin and its end: who, where, what kind, how it ended, and never what was said, nor which command it was.
+"""
+
+from __future__ import annotations
+
+import logging
+from contextlib import AbstractAsyncContextManager
+from typing import Final
+
+from aiohttp import web
+from multidict import CIMultiDict
+
+from cloudcore.api.call import Command, Ports
+from cloudcore.api.ports import Pipes
+from cloudcore.api.streaming.channels import (
+    PORT_FORWARD,
+    REMOTE_COMMAND,
+    SPDY_COMMAND,
+    SPDY_FORWARD,
+    TUNNELS,
+    Channels,
+    agreed,
+    internal_error,
+    offered_in,
+)
+from cloudcore.api.streaming.commands import Conversation, RefusedByGatewayError
+from cloudcore.api.streaming.forwarding import ForwardedPod, SpdyForwarder, forward_channels
+from cloudcore.api.streaming.spdy_server import SpdyConnection, SpdyTerminal, command_streams, serving, taken_over
+from cloudcore.api.streaming.websockets import MESSAGE_BYTES_MAX, WebSocketCarrier, WebSocketTerminal
+from skerry.errors import BadRequestError, SkerryError, UnavailableError
+from skerry.objects.json import encode_object
+from skerry.objects.pod_streams import FORWARD, Exited, Forward, Session, Whose
+from skerry.ports import Pipe
+
+LOG: Final = logging.getLogger(__name__)
+
+_BEARER: Final = "base64url.bearer.authorization.k8s.io."
+_PROTOCOL: Final = "X-Stream-Protocol-Version"
+_HEARTBEAT_S: Final = 30.0
+
+
+def upgrade_of(request: web.BaseRequest) -> str:
+    """What the client asks to go on with: `websocket`, `spdy`, or "" for neither."""
+    if "upgrade" not in request.headers.get("Connection", "").lower():
+        return ""
+    asked = request.headers.get("Upgrade", "").lower()
+    return "websocket" if asked == "websocket" else "spdy" if asked == "spdy/3.1" else ""
+
+
+async def converse(
+    request: web.BaseRequest, headers: CIMultiDict[str], reply: Command | Ports, pipes: Pipes
+) -> web.StreamResponse:
+    """Answer the request with a conversation. Raises what is to be answered in its place, `RefusedByGatewayError`
+    among it."""
+    match upgrade_of(request), reply:
+        case "websocket", Command():
+            return await _WebSocketCommand(request, pipes, reply).run()
+        case "spdy", Command():
+            return await _spdy_command(request, headers, reply, pipes)
+        case "websocket", Ports():
+            return await _websocket_ports(request, reply, pipes)
+        case "spdy", Ports():
+            return await _spdy_ports(request, headers, reply, pipes)
+        case _:
+            raise BadRequestError("Upgrade request required")
+
+
+def _open(pipes: Pipes, command: Command) -> AbstractAsyncContextManager[Pipe]:
+    session = command.session
+    return pipes.open(command.node, session.kind, encode_object(session.params()))
+
+
+def _begun(kind: str, node: str, whose: Whose, container: str = "") -> None:
+    LOG.info(
+        "pod stream begun by=%s kind=%s pod=%s/%s container=%s node=%s",
+        whose.by,
+        kind,
+        whose.namespace,
+        whose.pod,
+        container or "-",
+        node,
+    )
+
+
+def _ended(kind: str, whose: Whose, how: str) -> None:
+    LOG.info("pod stream ended by=%s kind=%s pod=%s/%s how=%s", whose.by, kind, whose.namespace, whose.pod, how)
+
+
+def _how(exited: Exited | None) -> str:
+    if exited is None:
+        return "the client hung up"
+    return "failed" if exited.failure else f"exit code {exited.exit_code}"
+
+
+async def _talk(conversation: Conversation, terminal: WebSocketTerminal | SpdyTerminal, command: Command) -> None:
+    session = command.session
+    _begun(session.kind, command.node, session.whose, session.container)
+    how = "broken off"
+    try:
+        how = _how(await conversation.run(terminal))
+    except UnavailableError:
+        how = "the client has gone"
+    finally:
+        _ended(session.kind, session.whose, how)
+
+
+# --- WebSockets ---
+
+
+def _socket(name: str) -> web.WebSocketResponse:
+    return web.WebSocketResponse(
+        protocols=[name] if name else [], heartbeat=_HEARTBEAT_S, max_msg_size=MESSAGE_BYTES_MAX, compress=False
+    )
+
+
+def _offered(request: web.BaseRequest) -> list[str]:
+    names = offered_in(request.headers.getall("Sec-WebSocket-Protocol", ()))
+    return [name for name in names if not name.startswith(_BEARER)] or [""]
+
+
+class _WebSocketCommand:
+    """An exec or attach over a WebSocket. Clients of v5 hear in its channels why it does not begin, as the API server
+    upgrades before it asks the kubelet; others as the answer to their handshake."""
+
+    def __init__(self, request: web.BaseRequest, pipes: Pipes, command: Command) -> None:
+        name = agreed(_offered(request), REMOTE_COMMAND)
+        if name is None:
+            raise BadRequestError(f"none of the subprotocols offered is known here: {', '.join(REMOTE_COMMAND)}")
+        self._request = request
+        self._pipes = pipes
+        self._command = command
+        self._channels: Channels = REMOTE_COMMAND[name]
+        self._socket = _socket(name)
+        self._terminal = WebSocketTerminal(self._socket, self._channels, command.session)
+
+    async def run(self) -> web.StreamResponse:
+        early = self._channels.closes
+        try:
+            if early:
+                await self._prepare()
+            async with _open(self._pipes, self._command) as pipe:
+                conversation = Conversation(pipe, self._command.session)
+                await conversation.begin()
+                if not early:
+                    await self._prepare()
+                await _talk(conversation, self._terminal, self._command)
+        except SkerryError as error:
+            if not self._socket.prepared:
+                raise
+            await self._refuse(error)
+        await self._socket.close()
+        return self._socket
+
+    async def _prepare(self) -> None:
+        await self._socket.prepare(self._request)
+        await self._terminal.greet()
+
+    async def _refuse(self, error: SkerryError) -> None:
+        why = f"unable to upgrade connection: {error}" if isinstance(error, RefusedByGatewayError) else str(error)
+        try:
+            await self._terminal.finish(internal_error(why))
+        except UnavailableError:
+            return  # nobody is there to be told
+
+
+async def _websocket_ports(request: web.BaseRequest, ports: Ports, pipes: Pipes) -> web.StreamResponse:
+    offered = _offered(request)
+    tunnel, name = agreed(offered, TUNNELS), agreed(offered, PORT_FORWARD)
+    if tunnel is None and name is None:
+        known = ", ".join((*TUNNELS, *PORT_FORWARD))
+        raise BadRequestError(f"none of the subprotocols offered is known here: {known}")
+    if tunnel is None and not ports.ports:
+        raise BadRequestError('query parameter "port" is required: say ports=NUMBER')
+    socket = _socket(tunnel if tunnel is not None else name or "")
+    await socket.prepare(request)
+    where = _where(ports, pipes)
+    _begun(FORWARD, ports.node, ports.whose)
+    try:
+        if tunnel is not None:
+            async with serving(WebSocketCarrier(socket)) as connection:
+                await SpdyForwarder(connection, where).run()
+        else:
+            await forward_channels(socket, PORT_FORWARD[name or ""], ports.ports, where)
+    except UnavailableError:
+        pass  # the client has gone
+    finally:
+        _ended(FORWARD, ports.whose, "over")
+    await socket.close()
+    return socket
+
+
+def _where(ports: Ports, pipes: Pipes) -> ForwardedPod:
+    def open_port(port: int) -> AbstractAsyncContextManager[Pipe]:
+        params = Forward(whose=ports.whose, port=port).params()
+        return pipes.open(ports.node, FORWARD, encode_object(params))
+
+    return ForwardedPod(pod=ports.whose.pod, uid=ports.whose.uid, open=open_port)
+
+
+# --- SPDY ---
+
+
+def _spdy_protocol(request: web.BaseRequest, known: tuple[str, ...]) -> str:
+    """Raises `BadRequestError` where none of what the client offers is known; the last one is what the first
+    Kubernetes spoke, whose clients said nothing."""
+    offered = offered_in(request.headers.getall(_PROTOCOL, ()))
+    name = agreed(offered, known) if offered else known[-1]
+    if name is None:
+        raise BadRequestError(
+            "unable to upgrade: unable to negotiate protocol: "
+            f"client supports {offered}, server accepts {list(known)}"
+        )
+    return name
+
+
+async def _switch(request: web.BaseRequest, headers: CIMultiDict[str], protocol: str) -> web.StreamResponse:
+    response = web.StreamResponse(status=101, headers=headers)
+    response.headers.update({"Connection": "Upgrade", "Upgrade": "SPDY/3.1", _PROTOCOL: protocol})
+    request.protocol.keep_alive(False)
+    await response.prepare(request)
+    return response
+
+
+async def _spdy_command(
+    request: web.BaseRequest, headers: CIMultiDict[str], command: Command, pipes: Pipes
+) -> web.StreamResponse:
+    protocol = _spdy_protocol(request, SPDY_COMMAND)
+    async with _open(pipes, command) as pipe:
+        conversation = Conversation(pipe, command.session)
+        await conversation.begin()
+        response = await _switch(request, headers, protocol)
+        async with serving(taken_over(request)) as connection:
+            await _spdy_talk(conversation, connection, command, protocol)
+            await connection.goodbye()
+    return response
+
+
+async def _spdy_talk(conversation: Conversation, connection: SpdyConnection, command: Command, protocol: str) -> None:
+    session: Session = command.session
+    try:
+        streams = await command_streams(connection, session, protocol)
+    except (BadRequestError, UnavailableError, TimeoutError) as error:
+        LOG.info("pod stream refused by=%s pod=%s reason=%s", session.whose.by, session.whose.pod, error or "late")
+        return
+    has_status = protocol in ("v4.channel.k8s.io", "v5.channel.k8s.io")
+    terminal = SpdyTerminal(connection, streams, session, has_status=has_status)
+    terminal.start()
+    try:
+        await _talk(conversation, terminal, command)
+    finally:
+        await terminal.stop()
+
+
+async def _spdy_ports(
+    request: web.BaseRequest, headers: CIMultiDict[str], ports: Ports, pipes: Pipes
+) -> web.StreamResponse:
+    response = await _switch(request, headers, _spdy_protocol(request, SPDY_FORWARD))
+    _begun(FORWARD, ports.node, ports.whose)
+    try:
+        async with serving(taken_over(request)) as connection:
+            await SpdyForwarder(connection, _where(ports, pipes)).run()
+    finally:
+        _ended(FORWARD, ports.whose, "over")
+    return response
