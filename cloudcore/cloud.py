@@ -22,6 +22,7 @@ from typing import Final
 from cloudcore.api.app import Api, ApiSettings, serving
 from cloudcore.api.authz.defaults import keep_defaults
 from cloudcore.api.bootstrap import Address, bootstrap, first_address
+from cloudcore.api.carried import CarriedCalls
 from cloudcore.api.enrolment import enrolment_endpoints
 from cloudcore.api.replicas import replica_endpoints
 from cloudcore.composition import (
@@ -270,7 +271,9 @@ async def _listen(stack: AsyncExitStack, doors: _Doors) -> Endpoints:
         **enrolment_endpoints(enroller, authenticator),
         **(replica_endpoints(authenticator, core.authorizer, hub.here) if core.store.shared else {}),
     }
-    api = Api(api_parts(core, hub, tokens, endpoints), api_settings)
+    parts = api_parts(core, hub, tokens, endpoints)
+    hub.carried = CarriedCalls(parts)
+    api = Api(parts, api_settings)
     listening = await stack.enter_async_context(
         serving(api, host=settings.bind, port=settings.https_port, tls=doors.certificates.api, settings=api_settings)
     )

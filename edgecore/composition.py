@@ -24,6 +24,7 @@ from edgecore.device_rules.port import RuleParts
 from edgecore.dmi.mappers import Mappers, MappersParts, Sockets
 from edgecore.history.file import HistoryFile
 from edgecore.history.keeper import HistoryKeeper
+from edgecore.link.calls import CloudCalls
 from edgecore.link.cloud_time import AgentClock
 from edgecore.link.dial import Dialer
 from edgecore.link.session import EdgeLink, LinkParts, LinkSettings
@@ -48,6 +49,7 @@ from edgecore.rules.shell import GatewayRules, RulesParts
 from edgecore.store.memory import floor_of
 from edgecore.store.port import META_KNOWN_MS
 from edgecore.store.shell import AsyncEdgeStore
+from edgecore.tokens.keeper import TokenKeeper, TokenParts
 from edgecore.twins.calls import DeviceCalls
 from edgecore.twins.checkup import Beside
 from edgecore.twins.configuring import DriverFactory
@@ -135,6 +137,7 @@ class Agent(Frozen):
     pods: PodManager
     node: NodeReporter
     volumes: LocalVolumes
+    tokens: TokenKeeper
     twins: Keeper
     commands: CommandRunner
     link: EdgeLink
@@ -162,6 +165,7 @@ class Agent(Frozen):
         """What brings up what was known, by name: begun before the link is."""
         return {
             "pods": self.pods.run(),
+            "tokens": self.tokens.run(),
             "twins": self.twins.run(),
             "commands": self.commands.run(),
             "device rules": self.device_rules.run(),
@@ -209,8 +213,12 @@ def compose(ground: Ground) -> Agent:
     services = Services()
     calls = RuleCalls(identity.name, rules, services)
     device_rules = _device_rules(ground, twins, services, rules)
-    link = _link(ground, machine.boot_id, _streams(ground, logs, questions, calls))
-    pods = _pods(ground, facts, in_step)
+    kinds = _streams(ground, logs, questions, calls)
+    link = _link(ground, machine.boot_id, kinds)
+    cloud = CloudCalls(link)
+    tokens = _tokens(ground, cloud, link, in_step, lambda uid: pods.refresh(uid))  # noqa: PLW0108 - made below
+    link.on_welcome(tokens.poke)
+    pods = _pods(ground, facts, in_step, tokens)
     bus = _bus(ground, twins, external)
     commands = _commands(ground, machine.boot_id, twins, pods, link)
     link.on_welcome(commands.poke)
@@ -235,6 +243,7 @@ def compose(ground: Ground) -> Agent:
         pods=pods,
         node=node,
         volumes=LocalVolumes(store, node=ground.node, directory=ground.directory),
+        tokens=tokens,
         twins=twins,
         commands=commands,
         link=link,
@@ -269,7 +278,7 @@ def _room(directory: Path) -> tuple[int, int]:
     return usage.free, usage.total
 
 
-def _pods(ground: Ground, facts: NodeFacts, in_step: Callable[[], bool]) -> PodManager:
+def _pods(ground: Ground, facts: NodeFacts, in_step: Callable[[], bool], tokens: TokenKeeper) -> PodManager:
     return PodManager(
         PodParts(
             store=ground.store,
@@ -279,8 +288,26 @@ def _pods(ground: Ground, facts: NodeFacts, in_step: Callable[[], bool]) -> PodM
             node=facts,
             directory=ground.directory,
             root=ground.root,
+            tokens=tokens.token,
         ),
         in_step,
+    )
+
+
+def _tokens(
+    ground: Ground, cloud: CloudCalls, link: EdgeLink, in_step: Callable[[], bool], changed: Callable[[str], None]
+) -> TokenKeeper:
+    return TokenKeeper(
+        TokenParts(
+            store=ground.store,
+            calls=cloud,
+            clock=ground.time,
+            ids=ground.ids,
+            directory=ground.directory,
+            connected=lambda: link.connected,
+            in_step=in_step,
+            changed=changed,
+        )
     )
 
 

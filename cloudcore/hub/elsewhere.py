@@ -13,7 +13,7 @@ from typing import Protocol
 import orjson
 
 from cloudcore.hub.leases import HubLeases
-from cloudcore.hub.streams import NodeStreams
+from cloudcore.hub.streams import FULL
 from cloudcore.hub.traffic import TrafficLedger
 from cloudcore.runtime.replicas import Replica, stream_path, traffic_path
 from cloudcore.store.port import Store
@@ -21,6 +21,7 @@ from skerry.errors import UnavailableError
 from skerry.objects.json import Json, encode_object
 from skerry.objects.traffic import Usage
 from skerry.ports import Pipe
+from skerry.transport.hosting import StreamHost
 from skerry.transport.pipes import relay
 
 
@@ -82,7 +83,7 @@ class NodesElsewhere:
 class NodesHere:
     """Answers other replicas."""
 
-    def __init__(self, streams_of: Callable[[str], NodeStreams | None], traffic: TrafficLedger) -> None:
+    def __init__(self, streams_of: Callable[[str], StreamHost | None], traffic: TrafficLedger) -> None:
         self._streams_of = streams_of
         self._traffic = traffic
 
@@ -91,7 +92,7 @@ class NodesHere:
         streams = self._streams_of(node)
         if streams is None:
             raise UnavailableError(f"node {node} is not connected to this replica any more; try again")
-        async with streams.open(kind, params) as far:
+        async with streams.open(kind, params, full=FULL) as far:
             await relay(near, far)
 
     def counted(self, node: str) -> bytes:

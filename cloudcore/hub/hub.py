@@ -29,8 +29,8 @@ from cloudcore.hub.orphans import Orphans, fence_of
 from cloudcore.hub.places import Places, PlaceSettings
 from cloudcore.hub.pushing import Pushing
 from cloudcore.hub.references import ARRIVAL, NODES, PODS
-from cloudcore.hub.sessions import NodeSession, SessionParts
-from cloudcore.hub.streams import NodeCalls, NodeDevices, NodeLogs, NodePipes, NodeStreams
+from cloudcore.hub.sessions import Carried, NodeSession, SessionParts
+from cloudcore.hub.streams import NodeCalls, NodeDevices, NodeLogs, NodePipes
 from cloudcore.hub.traffic import TrafficLedger, TrafficSources
 from cloudcore.hub.views import Views
 from cloudcore.registry.port import Objects
@@ -49,6 +49,7 @@ from skerry.sync.cloud import CloudState
 from skerry.sync.effects import CloseLink
 from skerry.sync.ports import SyncSettings, View
 from skerry.transport.gate import Gate
+from skerry.transport.hosting import StreamHost
 from skerry.wire.frames import CloseCode
 
 log = logging.getLogger(__name__)
@@ -123,7 +124,10 @@ class Hub:
             bounds=self.bounds,
             sync=self._settings.sync,
             hub=self._name,
+            carried=lambda: self.carried,
         )
+        self.carried: Carried | None = None
+        """What answers requests to the API that gateways carry here: whoever composes both says it."""
         self._views = Views(_parse)
         self._slots: dict[str, _Slot] = {}
         self._open: set[NodeSession] = set()
@@ -476,7 +480,7 @@ class Hub:
     def _node(self, name: str) -> JsonObject | None:
         return self._lookup(Key(NODES, "", name))
 
-    def _streams_of(self, node: str) -> NodeStreams | None:
+    def _streams_of(self, node: str) -> StreamHost | None:
         slot = self._slots.get(node)
         return slot.session.streams if slot is not None and slot.session is not None else None
 

@@ -9,19 +9,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from cloudcore.hub.bounds import Bounds
 from cloudcore.hub.effects import Outcome, Reporter
-from cloudcore.hub.streams import NodeStreams
 from cloudcore.registry.port import Objects
 from cloudcore.store.port import Advance, Store
 from skerry.errors import CallerError, FencedError, SkerryError
 from skerry.frozen import Frozen, field, replace
+from skerry.objects.cloud_calls import API_CALLS
+from skerry.objects.json import JsonObject
 from skerry.objects.meta import Key
 from skerry.objects.traffic import Usage
-from skerry.ports import Clock, Link
+from skerry.ports import Clock, Link, Pipe
 from skerry.sync.cloud import Admission, CloudSession, CloudState
 from skerry.sync.effects import (
     Admit,
@@ -41,6 +42,7 @@ from skerry.sync.effects import (
 from skerry.sync.ports import SyncSettings, View
 from skerry.transport.driver import Driver, now_of
 from skerry.transport.gate import Gate
+from skerry.transport.hosting import StreamHost, Talker
 from skerry.wire.frames import CloseCode, Hello
 from skerry.wire.shared import SharedEncoder
 
@@ -96,6 +98,12 @@ class Registry(Protocol):
         ...
 
 
+class Carried(Protocol):
+    """Answers one request to the API that the gateway of a node carries here (`skerry.objects.cloud_calls`)."""
+
+    async def __call__(self, node: str, params: JsonObject, pipe: Pipe, /) -> None: ...
+
+
 class SessionParts(Frozen):
     """What every session of a hub is made of."""
 
@@ -108,6 +116,8 @@ class SessionParts(Frozen):
     """Name of the hub among several; "" where it is alone."""
     encoder: SharedEncoder = field(default_factory=SharedEncoder)
     """Makes the frames of all of them."""
+    carried: Callable[[], Carried | None] = lambda: None
+    """What answers requests that gateways carry to the API; None: nothing does."""
 
 
 class NodeSession:
@@ -119,7 +129,13 @@ class NodeSession:
         self._registry = registry
         self._machine = CloudSession(now_of(parts.clock), parts.sync)
         self._driver: Driver[CloudEffect] = Driver(link, self._machine, parts.clock, parts.encoder.encode)
-        self.streams = NodeStreams(self._machine.streams, self._driver.kick)
+        self.streams = StreamHost(
+            self._machine.streams,
+            self._talker,
+            self._driver.spawn,
+            self._driver.kick,
+            stopping="the session with the cloud ends",
+        )
         self.node = ""
         """Known once its certificate and its Hello agree."""
         self.capabilities: tuple[str, ...] = ()
@@ -148,6 +164,17 @@ class NodeSession:
     def peer_key(self) -> str:
         """See `Link.peer_key`."""
         return self._link.peer_key
+
+    def _talker(self, kind: str) -> Talker | None:
+        """What is done on streams that the gateway opens, once it is known whose it is."""
+        carried = self._parts.carried() if kind == API_CALLS and self.node and self._fence is not None else None
+        if carried is None:
+            return None
+
+        async def talk(params: JsonObject, pipe: Pipe, /) -> None:
+            await carried(self.node, params, pipe)
+
+        return talk
 
     @property
     def fence(self) -> Advance | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Callable
-from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, aclosing
 from typing import Final, Protocol
 
 import orjson
@@ -20,43 +20,14 @@ from skerry.objects.json import Json, JsonObject, encode_object
 from skerry.objects.logs import LOGS, LogRequest
 from skerry.objects.rule_calls import BODY_BYTES, CALL_BYTES_MAX, CALL_HEAD_BYTES_MAX, CALLS
 from skerry.ports import Pipe
-from skerry.sync.effects import StreamEffect, StreamOpened
-from skerry.sync.streams import STREAM_DONE, STREAM_REFUSED, Streams
-from skerry.transport.pipes import StreamPipe
+from skerry.transport.hosting import StreamHost
 
 ANSWER_S_MAX: Final = TIMEOUT_S_MAX + 5.0
 """For a question about a device: as long as a gateway may take, and the way."""
 ANSWER_BYTES_MAX: Final = 1024 * 1024
 
 
-class NodeStreams:
-    """The streams opened to one node in one session."""
-
-    def __init__(self, streams: Streams, kick: Callable[[], None]) -> None:
-        self._streams = streams
-        self._kick = kick
-        self._pipes: dict[int, StreamPipe] = {}
-
-    def perform(self, effect: StreamEffect) -> None:
-        """React to the node."""
-        if isinstance(effect, StreamOpened):
-            self._streams.close(effect.stream, code=STREAM_REFUSED, reason="nodes open no streams")
-        elif effect.stream in self._pipes:
-            self._pipes[effect.stream].perform(effect)
-
-    @asynccontextmanager
-    async def open(self, kind: str, params: bytes) -> AsyncGenerator[Pipe]:
-        """A stream to the node, hung up at the end of the block. Raises `UnavailableError` where there is no room."""
-        if self._streams.full():
-            raise UnavailableError("too many streams are open to this node")
-        pipe = StreamPipe(self._streams, self._streams.open(kind, params), self._kick)
-        self._pipes[pipe.stream] = pipe
-        self._kick()
-        try:
-            yield pipe
-        finally:
-            del self._pipes[pipe.stream]
-            pipe.hang_up(STREAM_DONE, "")
+FULL: Final = "too many streams are open to this node"
 
 
 class Elsewhere(Protocol):
@@ -68,14 +39,14 @@ class Elsewhere(Protocol):
 class NodePipes:
     """Opens streams to nodes, at this hub or through the replica where a node is: the API's `Pipes`."""
 
-    def __init__(self, streams_of: Callable[[str], NodeStreams | None], elsewhere: Elsewhere) -> None:
+    def __init__(self, streams_of: Callable[[str], StreamHost | None], elsewhere: Elsewhere) -> None:
         self._streams_of = streams_of
         self._elsewhere = elsewhere
 
     def open(self, node: str, kind: str, params: bytes) -> AbstractAsyncContextManager[Pipe]:
         """See `cloudcore.api.ports.Pipes`."""
         streams = self._streams_of(node)
-        return self._elsewhere.open(node, kind, params) if streams is None else streams.open(kind, params)
+        return self._elsewhere.open(node, kind, params) if streams is None else streams.open(kind, params, full=FULL)
 
     async def read(self, node: str, kind: str, params: bytes, body: bytes = b"") -> AsyncGenerator[bytes]:
         """What the stream carries, until it ends; `body` is sent to the node, which may be done with it before all

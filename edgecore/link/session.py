@@ -10,12 +10,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import Final, Protocol
 
 from edgecore.link.bandwidth import Caps
 from edgecore.link.cloud_time import HeardTime
 from edgecore.link.dial import Dialer, WayMissingError
-from edgecore.link.streams import StreamHost, StreamKinds
+from edgecore.link.streams import StreamKinds
 from edgecore.link.traffic import TrafficKeeper
 from edgecore.store.port import META_EPOCH, META_KNOWN_MS, META_LEAVING, META_REVISION, META_WAY, EdgeBatch, Held
 from edgecore.store.shell import AsyncEdgeStore
@@ -26,7 +27,7 @@ from skerry.objects.bandwidth import BandwidthPlan
 from skerry.objects.json import JsonObject
 from skerry.objects.meta import Key, Revision, Stamp
 from skerry.objects.traffic import Usage
-from skerry.ports import Clock, Ids
+from skerry.ports import Clock, Ids, Pipe
 from skerry.sync.ages import cloud_time
 from skerry.sync.dial import WAYS, DialPolicy, Ended, Way
 from skerry.sync.edge import EdgeIdentity, EdgeSession, EdgeState
@@ -47,6 +48,7 @@ from skerry.sync.effects import (
 from skerry.sync.ports import Reading, SyncSettings
 from skerry.transport.driver import Driver, now_of
 from skerry.transport.gate import Gate
+from skerry.transport.hosting import StreamHost
 from skerry.wire.frames import CloseCode
 
 log = logging.getLogger(__name__)
@@ -129,6 +131,7 @@ class EdgeLink:
         self._wake = asyncio.Event()
         self._session: EdgeSession | None = None
         self._driver: Driver[EdgeEffect] | None = None
+        self._streams: StreamHost | None = None
         self._cut = parts.store.meta(META_CUT) == "yes"
         self._dialing = False
         self._answered = True
@@ -190,6 +193,15 @@ class EdgeLink:
     @property
     def is_cut(self) -> bool:
         return self._cut
+
+    def pipe(self, kind: str, params: bytes) -> AbstractAsyncContextManager[Pipe]:
+        """A stream to the cloud, hung up at the end of the block. Raises `UnavailableError` where there is no session
+        or no room, at once or in the first step."""
+        if not self.connected or self._streams is None:
+            status = self.status
+            why = f": {status.last_error}" if status.last_error else ""
+            raise UnavailableError(f"the cloud can't be reached now ({status.state}{why})")
+        return self._streams.open(kind, params, full="too many streams are open to the cloud")
 
     def cloud_ms(self) -> int | None:
         """The latest that the cloud's clock may read now; None before the first Welcome since the start."""
@@ -305,13 +317,13 @@ class EdgeLink:
         session = self._open()
         driver: Driver[EdgeEffect] = Driver(link, session, self._parts.clock)
         run = _Run(self._parts, session, driver, self._welcomed)
-        self._session, self._driver = session, driver
+        self._session, self._driver, self._streams = session, driver, run.streams
         self._limit()
         try:
             how = await driver.run(run.perform)
         finally:
             self._traffic.note(self._usage())
-            self._session = self._driver = None
+            self._session = self._driver = self._streams = None
             self._since_ms = self._parts.clock.wall_ms()
         if isinstance(driver.fault, IdentityRefusedError):
             self._parts.doubted()
@@ -425,7 +437,13 @@ class _Run:
         self._session = session
         self._driver = driver
         self._welcomed = welcomed
-        self._streams = StreamHost(session.streams, parts.streams, driver.spawn, driver.kick)
+        self.streams = StreamHost(
+            session.streams,
+            parts.streams.talker,
+            driver.spawn,
+            driver.kick,
+            stopping="the gateway's agent stops",
+        )
         self._writing: asyncio.Task[None] | None = None
         """The last write that was begun."""
         self._prunes: list[Prune] = []
@@ -450,7 +468,7 @@ class _Run:
                 if _is_news(effect.reading, self._store.boots()[-1].reading):
                     self._driver.spawn(self._remember_time(effect.reading))
             case StreamOpened() | StreamArrived() | StreamWritable() | StreamInputEnded() | StreamEnded():
-                self._streams.perform(effect)
+                self.streams.perform(effect)
             case Send() | CloseLink():
                 raise AssertionError("the driver's own")
 

@@ -8,27 +8,16 @@ has the whole pipe, both ways.
 
 from __future__ import annotations
 
-import asyncio
-import json
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing
 from typing import Any, Protocol, cast
 
-from skerry.errors import BadRequestError, SkerryError
+from skerry.errors import BadRequestError
 from skerry.frozen import Frozen, field
-from skerry.objects.json import Json, JsonObject, int_at
+from skerry.objects.json import JsonObject, int_at
 from skerry.objects.rule_calls import BODY_BYTES, CALL_BYTES_MAX
 from skerry.ports import Pipe
-from skerry.sync.effects import StreamEffect, StreamEnded, StreamOpened
-from skerry.sync.streams import (
-    STREAM_BAD_REQUEST,
-    STREAM_DONE,
-    STREAM_FAILED,
-    STREAM_LOST,
-    STREAM_REFUSED,
-    Streams,
-)
-from skerry.transport.pipes import StreamPipe, code_of
+from skerry.transport.hosting import Talker
 
 
 class StreamSource(Protocol):
@@ -41,13 +30,6 @@ class BodySource(Protocol):
     """The same, with what the cloud sends down the stream, whole."""
 
     def __call__(self, params: JsonObject, body: bytes, /) -> AsyncIterator[bytes]: ...
-
-
-class Talker(Protocol):
-    """Talks over the stream until it is over, which it is when this returns. An error of `skerry.errors` ends it with
-    its text; it is cancelled when the cloud hangs up."""
-
-    async def __call__(self, params: JsonObject, pipe: Pipe, /) -> None: ...
 
 
 class StreamKinds(Frozen):
@@ -93,66 +75,3 @@ async def _tell(pipe: Pipe, pieces: AsyncIterator[bytes]) -> None:
     async with aclosing(cast("Any", pieces)) as chunks:
         async for chunk in chunks:
             await pipe.write(chunk)
-
-
-class StreamHost:
-    """Serves the streams of one session."""
-
-    def __init__(
-        self,
-        streams: Streams,
-        kinds: StreamKinds,
-        spawn: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]],
-        kick: Callable[[], None],
-    ) -> None:
-        self._streams = streams
-        self._kinds = kinds
-        self._spawn = spawn
-        self._kick = kick
-        self._tasks: dict[int, asyncio.Task[None]] = {}
-        self._pipes: dict[int, StreamPipe] = {}
-
-    def perform(self, effect: StreamEffect) -> None:
-        """React to the peer."""
-        if isinstance(effect, StreamOpened):
-            self._open(effect)
-            return
-        pipe = self._pipes.get(effect.stream)
-        if pipe is None:
-            return
-        pipe.perform(effect)
-        if isinstance(effect, StreamEnded) and (task := self._tasks.get(effect.stream)) is not None:
-            task.cancel()
-
-    def _open(self, opened: StreamOpened) -> None:
-        talker = self._kinds.talker(opened.kind)
-        if talker is None:
-            self._streams.close(opened.stream, code=STREAM_REFUSED, reason=f"no streams of kind {opened.kind}")
-            return
-        pipe = self._pipes[opened.stream] = StreamPipe(self._streams, opened.stream, self._kick)
-        self._tasks[opened.stream] = self._spawn(self._serve(opened, talker, pipe))
-
-    async def _serve(self, opened: StreamOpened, talker: Talker, pipe: StreamPipe) -> None:
-        code, reason = STREAM_DONE, ""
-        try:
-            await talker(_params(opened.params), pipe)
-        except ValueError as error:
-            code, reason = STREAM_BAD_REQUEST, str(error)
-        except SkerryError as error:
-            code, reason = code_of(error), str(error)
-        except OSError as error:
-            code, reason = STREAM_FAILED, str(error)
-        except asyncio.CancelledError:
-            code, reason = STREAM_LOST, "the gateway's agent stops"
-            raise
-        finally:
-            self._tasks.pop(opened.stream, None)
-            self._pipes.pop(opened.stream, None)
-            pipe.hang_up(code, reason)
-
-
-def _params(data: bytes) -> JsonObject:
-    value: Json = json.loads(data or b"{}")
-    if not isinstance(value, dict):
-        raise BadRequestError("stream parameters are a JSON object")
-    return value

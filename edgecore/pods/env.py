@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from decimal import ROUND_CEILING, Decimal
 from typing import Final, TypeAlias
 
-from skerry.errors import InvalidError
+from skerry.errors import InvalidError, UnansweredError
 from skerry.frozen import Frozen
 from skerry.objects.json import JsonObject, bool_at, map_at, maps_at, str_at, str_map_at, strs_at
 from skerry.objects.meta import annotations_of, labels_of, name_of, namespace_of, uid_of
@@ -21,6 +21,16 @@ from skerry.objects.quantity import Quantity, parse_quantity
 
 Finder: TypeAlias = "Callable[[str, str], JsonObject | None]"
 """(resource, name) -> the object of the pod's namespace, or of none, as this gateway has it."""
+
+
+Tokens: TypeAlias = "Callable[[JsonObject, str, int], str]"
+"""(pod, audience, seconds) -> a token of its ServiceAccount, as its volume asks for it. Raises `UnavailableError`,
+and `UnansweredError` where nobody can be asked now."""
+
+
+def no_tokens(_pod: JsonObject, _audience: str, _seconds: int) -> str:
+    """Where nobody gives any."""
+    raise UnansweredError("failed to fetch token: this gateway gets no tokens")
 
 
 class ConfigError(InvalidError):
@@ -42,6 +52,7 @@ class Surroundings(Frozen):
     pod: JsonObject
     node: NodeFacts
     find: Finder
+    tokens: Tokens = no_tokens
 
 
 def environment(container: JsonObject, around: Surroundings) -> tuple[tuple[str, str], ...]:

@@ -55,6 +55,11 @@ class PodManager:
         """End these runs of its containers, and start them again without delay. `has` it."""
         self._workers[uid].restart(attempts)
 
+    def refresh(self, uid: str) -> None:
+        """Something that the pod's volumes are made of is another now, or is there at last."""
+        if uid in self._workers:
+            self._workers[uid].poke(retry=True)
+
     def moved(self, address: str) -> None:
         """The gateway is reached by this address from now on: its pods tell it, and those that start hear of it."""
         node = self._parts.node

@@ -282,6 +282,7 @@ _AGAIN: Final = {"ErrImagePull": "ImagePullBackOff"}
 _VOLUME_TYPES: Final = frozenset(
     ("configMap", "secret", "emptyDir", "ephemeral", "hostPath", "persistentVolumeClaim", "projected", "downwardAPI")
 )
+_PROJECTED: Final = ("configMap", "secret", "downwardAPI", "serviceAccountToken")
 
 
 def unsupported(pod: JsonObject) -> str:
@@ -319,16 +320,9 @@ def _unsupported_volume(volume: JsonObject) -> str:
         return "emptyDir.medium: this gateway keeps emptyDir volumes on its disk"
     for number, source in enumerate(maps_at(volume, "projected", "sources")):
         for kind in source:
-            if kind == "serviceAccountToken" and _mounted_by_default(volume):
-                continue  # what every pod gets and few read; `unheeded` says that it is left out
-            if kind not in ("configMap", "secret", "downwardAPI"):
-                return f"projected.sources[{number}].{kind}: this gateway projects configMap, secret and downwardAPI"
+            if kind not in _PROJECTED:
+                return f"projected.sources[{number}].{kind}: this gateway projects {', '.join(_PROJECTED)}"
     return ""
-
-
-def _mounted_by_default(volume: JsonObject) -> bool:
-    """The volume that admission gives to pods which do not opt out (Kubernetes: kube-api-access-...)."""
-    return str_at(volume, "name").startswith("kube-api-access-")
 
 
 def unheeded(pod: JsonObject) -> str:
@@ -343,6 +337,4 @@ def unheeded(pod: JsonObject) -> str:
     for volume in maps_at(pod, "spec", "volumes"):
         if str_at(volume, "emptyDir", "sizeLimit"):
             found["emptyDir.sizeLimit"] = None
-        if _mounted_by_default(volume):
-            found["the API token mounted by default (set automountServiceAccountToken: false)"] = None
     return "not enforced by this gateway: " + ", ".join(found) if found else ""

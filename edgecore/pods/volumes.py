@@ -19,6 +19,7 @@ from typing import Final
 from edgecore.pods.claims import Ground, mounted
 from edgecore.pods.env import ConfigError, Surroundings, data_of, field_value, not_found, resource_value
 from edgecore.pods.port import Mount
+from skerry.errors import UnansweredError, UnavailableError
 from skerry.files import unavailable
 from skerry.frozen import Frozen
 from skerry.objects.json import JsonObject, bool_at, dig, int_at, map_at, maps_at, str_at
@@ -26,6 +27,10 @@ from skerry.objects.meta import namespace_of
 from skerry.objects.volumes import pod_claims
 
 _MODE: Final = 0o644
+_MOUNTED_BY_DEFAULT: Final = "kube-api-access-"
+"""How the names of volumes begin that admission gives to pods which do not opt out."""
+_TOKEN_S: Final = 3600
+"""As the API fills it in."""
 
 
 class File(Frozen, kw_only=False):
@@ -52,7 +57,26 @@ def files_of(volume: JsonObject, around: Surroundings) -> dict[str, File] | None
         for kind in ("configMap", "secret", "downwardAPI"):
             if isinstance(source.get(kind), dict):
                 files |= _source_files(kind, map_at(source, kind), default_mode, around)
+        if isinstance(source.get("serviceAccountToken"), dict):
+            token = map_at(source, "serviceAccountToken")
+            found = _token(token, around, str_at(volume, "name"))
+            if found is not None:
+                files[_relative(str_at(token, "path"))] = File(found, default_mode)
     return files
+
+
+def _token(source: JsonObject, around: Surroundings, volume: str) -> bytes | None:
+    """None: it comes later. What every pod finds mounted and few read holds up no pod while nobody can be asked
+    (docs/decisions/0351)."""
+    seconds = int_at(source, "expirationSeconds", default=_TOKEN_S)
+    try:
+        return around.tokens(around.pod, str_at(source, "audience"), seconds).encode()
+    except UnansweredError as error:
+        if volume.startswith(_MOUNTED_BY_DEFAULT):
+            return None
+        raise ConfigError(str(error)) from error
+    except UnavailableError as error:
+        raise ConfigError(str(error)) from error
 
 
 def _source_files(kind: str, source: JsonObject, mode: int, around: Surroundings) -> dict[str, File]:

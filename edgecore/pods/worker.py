@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from edgecore.pods.claims import KEPT
-from edgecore.pods.env import ConfigError, NodeFacts, Surroundings, command_of, environment
+from edgecore.pods.env import ConfigError, NodeFacts, Surroundings, Tokens, command_of, environment, no_tokens
 from edgecore.pods.events import Happening, event_body, event_object
 from edgecore.pods.plan import (
     Plan,
@@ -82,6 +82,8 @@ class PodParts(Frozen):
     """Volumes are below `pods/UID`, logs below `logs`."""
     root: Path = Path("/")
     """Where the paths of hostPath volumes begin."""
+    tokens: Tokens = no_tokens
+    """Of ServiceAccounts, for projected volumes."""
 
 
 def log_directory(directory: Path, *, namespace: str, name: str, uid: str) -> Path:
@@ -332,7 +334,7 @@ class PodWorker:
             held = self._parts.store.get(Key(resource, namespace, name))
             return decode_object(held.body) if held is not None else None
 
-        return Surroundings(pod=pod, node=self._parts.node, find=find)
+        return Surroundings(pod=pod, node=self._parts.node, find=find, tokens=self._parts.tokens)
 
     def _volumes(self, seen: Seen) -> dict[str, Path] | None:
         """The pod's volumes, up to date; None when some can't be made: then no container starts."""

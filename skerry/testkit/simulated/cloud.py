@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cloudcore.api.authz.defaults import keep_defaults
 from cloudcore.api.bootstrap import Address, bootstrap
 from cloudcore.api.call import Whole
+from cloudcore.api.carried import CarriedCalls
 from cloudcore.api.dispatch import Incoming, dispatch
 from cloudcore.api.metrics import Metrics
 from cloudcore.api.paths import Asked, Paths
@@ -138,6 +139,7 @@ class SimulatedCloud:
             for work in workers.values():
                 tasks.create_task(_part(work))
             parts = api_parts(core, hub, tokens)
+            hub.carried = CarriedCalls(parts)
             paths = Paths(parts, Metrics())
             made.append(_Life(process=process, store=store, core=core, hub=hub, parts=parts, paths=paths))
 

@@ -25,7 +25,7 @@ from cloudcore.store.memory import MemoryState, MemoryStore
 from cloudcore.store.port import Advance, Store
 from edgecore.link.dial import Dialer
 from edgecore.link.session import EdgeLink, LinkParts, LinkSettings
-from edgecore.link.streams import BodySource, StreamKinds, StreamSource, Talker
+from edgecore.link.streams import BodySource, StreamKinds, StreamSource
 from edgecore.store.memory import MemoryEdgeStore
 from edgecore.store.port import EdgeBatch, EdgeStore, NewReport, ReportClass
 from edgecore.store.shell import AsyncEdgeStore
@@ -38,6 +38,7 @@ from skerry.objects.reports import NODE_STATUS, NodeStatusReport
 from skerry.objects.scheme import Kind
 from skerry.ports import Clock, Ids, Link
 from skerry.sync.ports import SyncSettings
+from skerry.transport.hosting import Talker
 from skerry.transport.memory import MemoryLink, pair
 
 AUTHORITIES = {"aa": "first", "bb": "second"}

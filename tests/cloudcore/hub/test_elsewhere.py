@@ -11,12 +11,13 @@ import pytest
 from cloudcore.hub.elsewhere import NodesHere
 from cloudcore.runtime.replicas import PREFIX, Replica
 from cloudcore.store.memory import MemoryState
-from edgecore.link.streams import StreamSource, Talker
+from edgecore.link.streams import StreamSource
 from skerry.errors import NotFoundError, SkerryError, UnavailableError
 from skerry.objects.json import JsonObject
 from skerry.objects.logs import LogRequest
 from skerry.objects.traffic import Usage
 from skerry.ports import Pipe
+from skerry.transport.hosting import Talker
 from tests.cloudcore.hub.fleet import Fleet, SharedMemoryStore, a_fleet, eventually
 from tests.cloudcore.hub.fleet import Replica as Leads
 from tests.pipes import pipe_pair

@@ -188,8 +188,8 @@ def test_an_image_that_is_still_missing_is_backed_off_longer() -> None:
         (pod(volumes=[{"name": "v", "nfs": {"server": "s", "path": "/"}}]), "spec.volumes[0].nfs"),
         (pod(volumes=[{"name": "v", "emptyDir": {"medium": "Memory"}}]), "emptyDir.medium"),
         (
-            pod(volumes=[{"name": "v", "projected": {"sources": [{"serviceAccountToken": {}}]}}]),
-            "serviceAccountToken",
+            pod(volumes=[{"name": "v", "projected": {"sources": [{"clusterTrustBundle": {}}]}}]),
+            "clusterTrustBundle",
         ),
     ],
 )
@@ -204,11 +204,11 @@ def test_an_ordinary_pod_is_supported_and_what_is_not_enforced_is_said() -> None
     assert "readinessProbe" in unheeded(pod(limits)) and "resources.limits" in unheeded(pod(limits))
 
 
-def test_the_token_that_every_pod_gets_is_left_out_and_said_rather_than_refused() -> None:
+def test_a_pod_with_tokens_is_supported() -> None:
     sources: JsonObject = {"sources": [{"serviceAccountToken": {"path": "token"}}, {"configMap": {"name": "ca"}}]}
     given = pod(volumes=[{"name": "kube-api-access-x1", "projected": sources}])
     assert unsupported(given) == ""
-    assert "automountServiceAccountToken" in unheeded(given)
+    assert unheeded(given) == ""
 
 
 def test_durations_are_written_as_go_writes_them() -> None:

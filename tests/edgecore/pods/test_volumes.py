@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 
 from edgecore.pods.env import ConfigError
-from edgecore.pods.volumes import File, mounts_of, private_pods, sync_volumes, write_files
-from skerry.errors import UnavailableError
+from edgecore.pods.volumes import File, files_of, mounts_of, private_pods, sync_volumes, write_files
+from skerry.errors import UnansweredError, UnavailableError
+from skerry.frozen import replace
 from skerry.objects.json import Json, JsonObject
+from skerry.objects.meta import name_of
 from tests.edgecore.pods.pods_of import around, container, pod
 
 CONFIG: JsonObject = {"metadata": {"name": "cfg"}, "data": {"a": "1", "b": "2"}, "binaryData": {"raw": "AAE="}}
@@ -128,3 +130,36 @@ def test_the_place_of_all_volumes_is_for_the_agents_eyes_alone(tmp_path: Path) -
     (tmp_path / "file").write_text("")
     with pytest.raises(UnavailableError, match="file"):
         private_pods(tmp_path / "file")
+
+
+def token_volume(name: str) -> JsonObject:
+    sources: list[Json] = [{"serviceAccountToken": {"path": "token", "audience": "a", "expirationSeconds": 600}}]
+    return {"name": name, "projected": {"sources": sources}}
+
+
+def test_a_projected_token_is_that_of_the_pod_for_its_audience_and_time() -> None:
+    asked: list[tuple[str, str, int]] = []
+
+    def tokens(the_pod: JsonObject, audience: str, seconds: int) -> str:
+        asked.append((name_of(the_pod), audience, seconds))
+        return "t"
+
+    files = files_of(token_volume("v"), replace(around(pod()), tokens=tokens))
+    assert files is not None
+    assert files["token"].content == b"t"
+    assert asked == [(name_of(pod()), "a", 600)]
+
+
+@pytest.mark.parametrize(("error", "starts"), [(UnansweredError("nobody"), True), (UnavailableError("no"), False)])
+def test_only_what_every_pod_gets_comes_later_where_nobody_can_be_asked(error: Exception, starts: bool) -> None:
+    def tokens(_pod: JsonObject, _audience: str, _seconds: int) -> str:
+        raise error
+
+    surroundings = replace(around(pod()), tokens=tokens)
+    with pytest.raises(ConfigError, match=str(error)):
+        files_of(token_volume("v"), surroundings)
+    if starts:
+        assert files_of(token_volume("kube-api-access-x1"), surroundings) == {}
+    else:
+        with pytest.raises(ConfigError, match=str(error)):
+            files_of(token_volume("kube-api-access-x1"), surroundings)

@@ -1,0 +1,1 @@
+"""Tokens of the ServiceAccounts of this gateway's pods."""

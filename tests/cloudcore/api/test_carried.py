@@ -1,0 +1,70 @@
+"""What gateways carry to the API: as whom it is done, and what is answered."""
+
+from __future__ import annotations
+
+import json
+
+from cloudcore.api.authn import ANONYMOUS
+from cloudcore.api.carried import CarriedCalls
+from cloudcore.api.ports import Presented
+from cloudcore.registry.port import Actor
+from skerry.errors import UnauthenticatedError
+from skerry.frozen import replace
+from skerry.objects.cloud_calls import CallHead, CloudAnswer
+from tests.cloudcore.api.conftest import ApiWorld
+
+BOT = Actor(name="system:serviceaccount:default:bot", groups=("system:serviceaccounts",))
+PODS = "/api/v1/namespaces/default/configmaps"
+
+
+class Known:
+    """Knows one token, and remembers who was asked about."""
+
+    async def authenticate(self, presented: Presented) -> Actor:
+        assert presented.certificate is None
+        if not presented.token:
+            return ANONYMOUS
+        if presented.token != "t":
+            raise UnauthenticatedError("invalid bearer token")
+        return BOT
+
+
+async def ask(
+    world: ApiWorld, method: str, path: str, body: object = None, **headers: str
+) -> tuple[CloudAnswer, dict[str, object]]:
+    data = b"" if body is None else json.dumps(body).encode()
+    said = tuple((name.replace("_", "-"), value) for name, value in headers.items())
+    head = CallHead(method=method, path=path, headers=said, body_bytes=len(data))
+    answer = await CarriedCalls(replace(world.parts, authenticator=Known())).answer("eu-1", head, data)
+    return answer, json.loads(answer.body)
+
+
+def config(name: str) -> dict[str, object]:
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}}
+
+
+async def test_it_is_done_as_the_token_says_or_as_the_gateways_own_wish(world: ApiWorld) -> None:
+    form = {"content_type": "application/json"}
+    answer, made = await ask(world, "POST", PODS, config("a"), authorization="Bearer t", **form)
+    assert (answer.code, made["kind"]) == (201, "ConfigMap")
+    answer, _ = await ask(world, "POST", PODS, config("b"), **form)
+    assert answer.code == 201
+    assert [each.actor.name for each in world.gate.asked] == [BOT.name, "system:node:eu-1"]
+    assert "system:nodes" in world.gate.asked[-1].actor.groups
+    answer, said = await ask(world, "POST", PODS, config("c"), authorization="Bearer x", **form)
+    assert (answer.code, said["reason"]) == (401, "Unauthorized")
+    await ask(world, "POST", PODS, config("d"), authorization="Basic Og==", **form)
+    assert world.gate.asked[-1].actor == ANONYMOUS, "what is no token proves nobody, and never the gateway"
+
+
+async def test_errors_and_warnings_are_answers(world: ApiWorld) -> None:
+    answer, said = await ask(world, "GET", f"{PODS}/none")
+    assert (answer.code, said["reason"], answer.content_type) == (404, "NotFound", "application/json")
+    answer, said = await ask(world, "GET", "/version")
+    assert answer.code == 404
+    answer, said = await ask(world, "GET", f"{PODS}?watch=true")
+    assert answer.code == 400
+    assert "no watches" in str(said["message"])
+    body = {**config("w"), "spce": {}}
+    answer, _ = await ask(world, "POST", PODS, body, content_type="application/json")
+    assert [value for name, value in answer.headers if name == "warning"] == ['299 - "unknown field \\"spce\\""']
