@@ -7,15 +7,14 @@ and passwords that are there for programs on this gateway to read. The agent's o
 from __future__ import annotations
 
 import secrets
-import ssl
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
 from edgecore.broker.journal import SqliteJournal
 from edgecore.broker.server import BrokerServer, Listener, ServerParts
+from edgecore.broker.serving import ServingFiles
 from edgecore.broker.users import UserBook
-from skerry.errors import InvalidError
 from skerry.files import unavailable, write_private
 from skerry.frozen import Frozen
 from skerry.ports import Clock, Ids
@@ -54,7 +53,7 @@ def open_embedded(said: Embedding, clock: Clock, ids: Ids) -> BrokerServer:
     listeners = [Listener(host=host, port=port) for host, port in said.plain]
     if said.secure:
         assert said.tls_files is not None, "the settings were checked"
-        tls = _tls(*said.tls_files, said.client_ca_file)
+        tls = ServingFiles(*said.tls_files, said.client_ca_file).context
         listeners += [
             Listener(host=host, port=port, tls=tls, certified=bool(said.client_ca_file)) for host, port in said.secure
         ]
@@ -74,19 +73,3 @@ def open_embedded(said: Embedding, clock: Clock, ids: Ids) -> BrokerServer:
 
 def new_password() -> bytes:
     return secrets.token_urlsafe(PASSWORD_BYTES).encode()
-
-
-def _tls(certificate: str, key: str, client_ca: str) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    try:
-        context.load_cert_chain(certificate, key)
-    except (OSError, ssl.SSLError) as error:
-        raise InvalidError(f"--mqtt-listen-cert-file {certificate}, --mqtt-listen-key-file {key}: {error}") from error
-    if client_ca:
-        context.verify_mode = ssl.CERT_REQUIRED
-        try:
-            context.load_verify_locations(client_ca)
-        except (OSError, ssl.SSLError) as error:
-            raise InvalidError(f"--mqtt-listen-client-ca-file {client_ca}: {error}") from error
-    return context

@@ -22,8 +22,8 @@ HANDSHAKE_S_MAX: Final = 10.0
 class Handshakes:
     """Of one address. `protocol` is what its server makes of each connection."""
 
-    def __init__(self, tls: ssl.SSLContext, peer: Callable[[], asyncio.Protocol]) -> None:
-        """`peer` makes what speaks on a connection that is secure."""
+    def __init__(self, tls: Callable[[], ssl.SSLContext], peer: Callable[[], asyncio.Protocol]) -> None:
+        """`tls` is asked before each; `peer` makes what speaks on a connection that is secure."""
         self.tls = tls
         self.peer = peer
         self._under_way: dict[_Handshake, asyncio.Task[None]] = {}
@@ -72,7 +72,7 @@ class _Handshake(asyncio.Protocol):
         loop = asyncio.get_running_loop()
         try:
             secure = await loop.start_tls(
-                self._transport, self, self._all.tls, server_side=True, ssl_handshake_timeout=HANDSHAKE_S_MAX
+                self._transport, self, self._all.tls(), server_side=True, ssl_handshake_timeout=HANDSHAKE_S_MAX
             )
         except OSError:  # no TLS, no good certificate, too late, or gone: `ssl`'s errors are such
             self._transport.abort()

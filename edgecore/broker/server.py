@@ -124,7 +124,8 @@ class Listener(Frozen):
 
     host: str = ""
     port: int = 0
-    tls: ssl.SSLContext | None = None
+    tls: Callable[[], ssl.SSLContext] | None = None
+    """Asked before each handshake."""
     certified: bool = False
     """Clients prove by a certificate who they are, and give no password."""
     path: Path | None = None
@@ -217,7 +218,7 @@ class BrokerServer:
         return await self.serve_on(place, listener.tls, certified=listener.certified)
 
     async def serve_on(
-        self, place: Any, tls: ssl.SSLContext | None = None, *, certified: bool = False
+        self, place: Any, tls: Callable[[], ssl.SSLContext] | None = None, *, certified: bool = False
     ) -> asyncio.Server:
         """Take connections on a socket that listens."""
         loop = asyncio.get_running_loop()

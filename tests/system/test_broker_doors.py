@@ -115,6 +115,23 @@ async def test_who_has_a_certificate_of_the_plants_is_its_user_and_nobody_else_g
         assert await ground.publish("-p", str(ground.plain), "-u", "ann", "-P", "right") == 0
 
 
+async def test_a_certificate_that_is_renewed_is_shown_from_the_next_handshake_on(ground: Ground) -> None:
+    async with ground.serving():
+        ann = ground.files("ann")
+        assert await ground.publish(*ground.tls(), *ann) == 0
+        renewed = new_authority(name="renewed", now=NOW)
+        server = issue_server(renewed, names=["127.0.0.1"], now=NOW)
+        (ground.path / "server.pem").write_text(server.certificate_pem)
+        assert await ground.publish(*ground.tls(), *ann) == 0, "it has no key yet: the old one is shown"
+        (ground.path / "server.key").write_text(server.key_pem)
+        assert await ground.publish(*ground.tls(), *ann) != 0
+        (ground.path / "new-ca.pem").write_text(renewed.pem)
+        trusting = ["-h", "127.0.0.1", "-p", str(ground.secure), "--cafile", str(ground.path / "new-ca.pem")]
+        assert await ground.publish(*trusting, *ann) == 0
+        (ground.path / "ca.pem").write_text(renewed.pem)
+        assert await ground.publish(*trusting, *ann) != 0, "her authority is not trusted any more"
+
+
 async def test_who_begins_no_handshake_keeps_nobody_out(ground: Ground) -> None:
     """As many as the broker has room for, and more: they used to wait for a minute each, uncounted."""
     async with ground.serving():
