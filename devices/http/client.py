@@ -11,20 +11,15 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from devices.credentials import tls_context
 from devices.http.config import Origin, Tls
 from devices.http.driver import Asked
+from devices.http.exchange import AnswerTooLargeError, Reply, Wire, exchange, wire_of
 from skerry.errors import UnavailableError
 from skerry.frozen import Frozen
 
-if TYPE_CHECKING:
-    import h11
-
-READ_BYTES: Final = 64 * 1024
-HEAD_BYTES_MAX: Final = 64 * 1024
 IDEMPOTENT: Final = frozenset({"GET", "HEAD", "PUT", "DELETE"})
 """May be sent again where nobody knows whether it arrived (RFC 9110, 9.2.2)."""
 AGENT: Final = "skerry"
@@ -39,14 +34,6 @@ class Answer(Frozen):
     body: bytes
 
 
-@dataclass(slots=True, kw_only=True)
-class _Open:
-    reader: asyncio.StreamReader
-    writer: asyncio.StreamWriter
-    protocol: h11.Connection
-    used: bool = False
-
-
 class HttpClient:
     """Exchanges with one origin, one after the other; whoever uses it sees to that."""
 
@@ -58,7 +45,7 @@ class HttpClient:
         self._bytes_max = bytes_max
         self._keep = keep
         self._context: ssl.SSLContext | None = None
-        self._open: _Open | None = None
+        self._open: Wire | None = None
 
     async def exchange(self, asked: Asked, *, once: bool = False) -> Answer:
         """Ask, and read the whole answer. With `once` it is never sent twice. Raises `UnavailableError` with the
@@ -89,9 +76,7 @@ class HttpClient:
             await self.close()  # the server ended the connection while nobody used it
             return await self._ask(await self._connect(), asked)
 
-    async def _connect(self) -> _Open:
-        import h11  # half a megabyte: only who has HTTP devices pays
-
+    async def _connect(self) -> Wire:
         context = None
         if self._origin.scheme == "https":
             self._context = self._context or await asyncio.to_thread(_context_of, self._tls)
@@ -102,17 +87,12 @@ class HttpClient:
             ssl=context,
             server_hostname=(self._tls.server_name or self._origin.host) if context else None,
         )
-        self._open = _Open(
-            reader=reader,
-            writer=writer,
-            protocol=h11.Connection(h11.CLIENT, max_incomplete_event_size=HEAD_BYTES_MAX),
-        )
+        self._open = wire_of(reader, writer)
         return self._open
 
-    async def _ask(self, opened: _Open, asked: Asked) -> Answer:
+    async def _ask(self, opened: Wire, asked: Asked) -> Answer:
         import h11
 
-        opened.used = True
         headers = {
             "Host": self._origin.authority,
             "User-Agent": AGENT,
@@ -123,55 +103,23 @@ class HttpClient:
         if asked.body or asked.method not in ("GET", "HEAD"):
             headers["Content-Length"] = str(len(asked.body))
         try:
-            # As answers are read: what a device said in its ETag goes back to it byte for byte (RFC 9110, 5.5).
-            fields = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
-            request = h11.Request(method=asked.method, target=asked.target, headers=fields)
-            out = opened.protocol.send(request) or b""
-            if asked.body:
-                out += opened.protocol.send(h11.Data(data=asked.body)) or b""
-            out += opened.protocol.send(h11.EndOfMessage()) or b""
-            opened.writer.write(out)
-            await opened.writer.drain()
-            answer = await self._answer(opened)
+            # As answers are read: what a device said in its ETag goes back to it byte for byte.
+            reply = await exchange(
+                opened, asked.method, asked.target, [*headers.items()], asked.body, bytes_max=self._bytes_max
+            )
         except h11.LocalProtocolError as error:
             raise UnavailableError(f"this can't be asked by HTTP: {error}") from error
         except h11.RemoteProtocolError as error:
             raise UnavailableError(f"the answer is no HTTP: {error}") from error
-        done = opened.protocol.our_state is h11.DONE and opened.protocol.their_state is h11.DONE
-        if self._keep and done and not opened.protocol.trailing_data[0]:
+        except AnswerTooLargeError as error:
+            text = f"the answer is larger than {self._bytes_max} bytes (responseBytesMax)"
+            raise UnavailableError(text) from error
+        answer = _answer_of(reply)
+        if self._keep and opened.is_reusable:
             opened.protocol.start_next_cycle()
         else:
             await self.close()
         return answer
-
-    async def _answer(self, opened: _Open) -> Answer:
-        import h11
-
-        head: h11.Response | None = None
-        body = bytearray()
-        while True:
-            event = opened.protocol.next_event()
-            if event is h11.NEED_DATA:
-                data = await opened.reader.read(READ_BYTES)
-                if not data and head is None and not opened.protocol.trailing_data[0]:
-                    raise EOFError("the connection ended before the answer")
-                opened.protocol.receive_data(data)
-            elif isinstance(event, h11.Response):
-                head = event
-            elif isinstance(event, h11.Data):
-                body += event.data
-                if len(body) > self._bytes_max:
-                    raise UnavailableError(f"the answer is larger than {self._bytes_max} bytes (responseBytesMax)")
-            elif isinstance(event, h11.EndOfMessage):
-                break
-            elif event is h11.PAUSED or isinstance(event, h11.ConnectionClosed):
-                raise EOFError("the connection ended before the answer")
-        assert head is not None, "a message ends after it began"
-        headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in head.headers}
-        coding = headers.get("content-encoding", "identity").lower()
-        if coding != "identity":
-            raise UnavailableError(f"the answer is encoded ({coding}), which was not asked for")
-        return Answer(status=head.status_code, headers=headers, body=bytes(body))
 
     async def close(self) -> None:
         """Let go of the connection; the next exchange makes another."""
@@ -190,7 +138,16 @@ class HttpClient:
                     raise  # it is whoever waits that is cancelled, and not a connection that was
 
 
-async def _has_spoken(opened: _Open) -> bool:
+def _answer_of(reply: Reply) -> Answer:
+    """Raises `UnavailableError` for one that can't be read."""
+    headers = {name.lower(): value for name, value in reply.headers}
+    coding = headers.get("content-encoding", "identity").lower()
+    if coding != "identity":
+        raise UnavailableError(f"the answer is encoded ({coding}), which was not asked for")
+    return Answer(status=reply.status, headers=headers, body=reply.body)
+
+
+async def _has_spoken(opened: Wire) -> bool:
     """Bytes have come, or the end, since the last answer: whatever they are, the next answer is not theirs."""
     await asyncio.sleep(0)  # what the socket has is read
     try:

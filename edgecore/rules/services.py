@@ -15,6 +15,7 @@ from typing import Final
 
 import h11
 
+from devices.http.exchange import READ_BYTES, AnswerTooLargeError, Wire, exchange, wire_of
 from skerry.errors import UnavailableError, UncertainError
 from skerry.objects.rule_calls import CALL_BYTES_MAX, SERVICE_S_MAX, ServiceReply, ServiceRequest, end_to_end
 
@@ -24,8 +25,6 @@ REQUESTS_MAX: Final = 16
 PORT_REQUESTS_MAX: Final = 4
 """Of those, to one service."""
 CONNECT_S_MAX: Final = 5.0
-_READ_BYTES: Final = 64 * 1024
-_HEAD_BYTES_MAX: Final = 64 * 1024
 
 
 class Services:
@@ -43,19 +42,24 @@ class Services:
         begun = False
         try:
             async with asyncio.timeout(self._within_s), self._its_turn(asked.port):
-                reader, writer = await _connected(asked.port)
+                wire = await _connected(asked.port)
                 begun = True
                 try:
-                    return await _exchange(asked, body, reader, writer)
+                    reply = await exchange(
+                        wire, asked.method, asked.target, _headers_of(asked, body), body, bytes_max=CALL_BYTES_MAX
+                    )
                 finally:
-                    writer.transport.abort()  # whatever is still on its way, nobody waits for it
+                    wire.writer.transport.abort()  # whatever is still on its way, nobody waits for it
+            return ServiceReply(status=reply.status, headers=end_to_end(reply.headers), body=reply.body)
         except h11.LocalProtocolError as error:
             raise UnavailableError(f"{where} can't be asked: {error}") from error
         except TimeoutError as error:
             if begun:
                 raise UncertainError(f"{where} has not answered within {self._within_s:g} s") from error
             raise UnavailableError(f"{where} takes no more requests: it is slow") from error
-        except (OSError, h11.RemoteProtocolError) as error:
+        except AnswerTooLargeError as error:
+            raise UncertainError(f"{where} answers more than {CALL_BYTES_MAX} bytes") from error
+        except (OSError, EOFError, h11.RemoteProtocolError) as error:
             if begun:
                 raise UncertainError(f"{where} broke off: {error or type(error).__name__}") from error
             raise UnavailableError(f"{where} can't be asked: {error or type(error).__name__}") from error
@@ -77,41 +81,14 @@ class Services:
                 self._turn.notify_all()
 
 
-async def _connected(port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+async def _connected(port: int) -> Wire:
     async with asyncio.timeout(CONNECT_S_MAX):
-        return await asyncio.open_connection(HOST, port, limit=_READ_BYTES)
+        return wire_of(*await asyncio.open_connection(HOST, port, limit=READ_BYTES))
 
 
-async def _exchange(
-    asked: ServiceRequest, body: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-) -> ServiceReply:
-    """Raises `h11.LocalProtocolError` before anything is sent, `h11.RemoteProtocolError` for an answer that is
-    none."""
-    http = h11.Connection(h11.CLIENT, max_incomplete_event_size=_HEAD_BYTES_MAX)
+def _headers_of(asked: ServiceRequest, body: bytes) -> list[tuple[str, str]]:
     own = {"Host": f"{HOST}:{asked.port}", "Connection": "close", "Content-Length": str(len(body))}
     if "accept" not in {name.lower() for name, _ in asked.headers}:
         own["Accept"] = "*/*"
-    said = [(name.encode(), value.encode("latin-1", "replace")) for name, value in (*own.items(), *asked.headers)]
-    out = http.send(h11.Request(method=asked.method, target=asked.target, headers=said)) or b""
-    out += (http.send(h11.Data(data=body)) or b"") + (http.send(h11.EndOfMessage()) or b"")
-    writer.write(out)
-    await writer.drain()
-    head: h11.Response | None = None
-    data = bytearray()
-    while True:
-        event = http.next_event()
-        if event is h11.NEED_DATA:
-            http.receive_data(await reader.read(_READ_BYTES))
-        elif isinstance(event, h11.Response):
-            head = event
-        elif isinstance(event, h11.Data):
-            data += event.data
-            if len(data) > CALL_BYTES_MAX:
-                raise UncertainError(f"the service on port {asked.port} answers more than {CALL_BYTES_MAX} bytes")
-        elif isinstance(event, h11.EndOfMessage):
-            break
-        elif event is h11.PAUSED or isinstance(event, h11.ConnectionClosed):
-            raise ConnectionResetError("the connection ended before the answer")
-    assert head is not None, "a message ends after it began"
-    headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in head.headers.raw_items()]
-    return ServiceReply(status=head.status_code, headers=end_to_end(headers), body=bytes(data))
+    said = [(name, value.encode("latin-1", "replace").decode("latin-1")) for name, value in asked.headers]
+    return [*own.items(), *said]
