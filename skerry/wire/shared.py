@@ -45,9 +45,6 @@ class SharedEncoder:
         self._kept_bytes_max = kept_bytes_max
         self._heads: OrderedDict[_Said, _Head] = OrderedDict()
         self._bytes = 0
-        self.made = 0
-        """Heads that had to be made."""
-        self.found = 0
 
     def encode(self, frame: Frame, *, dictionary: int = 0) -> bytes:
         """See `skerry.wire.codec.encode`, and raises as it does; a shared frame is a few bytes longer."""
@@ -59,10 +56,8 @@ class SharedEncoder:
         bodies = tuple(put.body for put in frame.puts)
         head = self._heads.get(said)
         if head is not None and head.bodies == bodies:
-            self.found += 1
             self._heads.move_to_end(said)
         else:
-            self.made += 1
             head = _Head(objects_head(frame, tail_bytes=len(tail), dictionary=dictionary), bodies)
             self._keep(said, head)
         return head.data + tail
