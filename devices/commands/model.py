@@ -21,9 +21,10 @@ from devices.modbus.driver import line_name
 from devices.protocols import driver_of
 from skerry.cli.apply import read_manifests
 from skerry.cli.client import Client, path_of
-from skerry.cli.device_objects import DEVICES, MODELS, fields_option, namespace_option, output_option
+from skerry.cli.device_objects import DEVICES, MODELS, fields_option, output_option
 from skerry.cli.device_show import model_listed
 from skerry.cli.listing import Listing, Row, check_listed, fields_of, print_listing
+from skerry.cli.options import namespace_option
 from skerry.cli.output import joined, print_data, resource_name, say, styled
 from skerry.cli.target import RefusedError, Target, with_target
 from skerry.errors import BadRequestError, InvalidError, NotFoundError

@@ -13,7 +13,8 @@ import click
 from devices.budget import WARN
 from devices.protocols import driver_of
 from skerry.cli.client import Client, path_of
-from skerry.cli.device_objects import DEVICES, complete_devices, find_twins, namespace_option
+from skerry.cli.device_objects import DEVICES, complete_devices, find_twins
+from skerry.cli.options import namespace_option
 from skerry.cli.output import print_data, print_table, say
 from skerry.cli.target import Target, with_target
 from skerry.errors import BadRequestError, NotFoundError, SkerryError

@@ -10,6 +10,7 @@ import click
 
 from skerry.cli import kinds, threeway
 from skerry.cli.client import Server, path_of
+from skerry.cli.options import namespace_option
 from skerry.cli.output import print_warnings, resource_name, say
 from skerry.cli.target import Target, with_target
 from skerry.errors import BadRequestError, ConflictError, ForbiddenError, InvalidError, NotFoundError, SkerryError
@@ -34,7 +35,7 @@ _TRIES = 5
 @click.option(
     "-f", "--filename", "files", multiple=True, required=True, help="File, directory or - for standard input."
 )
-@click.option("-n", "--namespace", default="")
+@namespace_option
 @click.option("--dry-run", is_flag=True, help="Ask the server what would happen, and store nothing.")
 @with_target
 def apply(target: Target, files: Sequence[str], namespace: str, dry_run: bool) -> None:

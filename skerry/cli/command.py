@@ -16,6 +16,7 @@ import click
 from skerry.cli.backlog import NODES
 from skerry.cli.client import Client, path_of
 from skerry.cli.logs import seconds_of
+from skerry.cli.options import everywhere_option, form_option, namespace_option, table_option
 from skerry.cli.output import check_format, print_data, print_table, resource_name, say
 from skerry.cli.target import DeadlineError, RefusedError, Target, with_target
 from skerry.errors import BadRequestError, ForbiddenError, NotFoundError, SkerryError, UnavailableError
@@ -32,8 +33,6 @@ COMMANDS: Final = Kind(
 )
 WORD_S: Final = 5.0
 """How long word of how it ended may be on its way."""
-_FORM: Final = click.option("-o", "--output", "form", default="text", help="text, json, yaml or name.")
-_NAMESPACE: Final = click.option("-n", "--namespace", default="")
 _DEADLINE: Final = click.option("--deadline", default="1h", help="Not begun any more after this: 60s, 15m, 1d.")
 _TIME: Final = click.option("--time-limit", default="1m", help="How long it may take once it was begun.")
 _WAIT: Final = click.option("--wait/--no-wait", default=True, help="Stay until it has ended (Ctrl-C leaves it).")
@@ -50,10 +49,10 @@ def command() -> None:
 
 
 @command.command("list")
-@_NAMESPACE
-@click.option("-A", "--all-namespaces", is_flag=True)
+@namespace_option
+@everywhere_option
 @click.option("--node", default="", help="Only those for this node.")
-@click.option("-o", "--output", "form", default="table", help="table, wide, json, yaml or name.")
+@table_option
 @with_target
 def list_commands(target: Target, namespace: str, all_namespaces: bool, node: str, form: str) -> None:
     """List commands; on a gateway, those that its agent knows."""
@@ -76,8 +75,8 @@ def list_commands(target: Target, namespace: str, all_namespaces: bool, node: st
 
 @command.command("get")
 @click.argument("name")
-@_NAMESPACE
-@_FORM
+@namespace_option
+@form_option
 @with_target
 def get(target: Target, name: str, namespace: str, form: str) -> None:
     """Show one command, its result included."""
@@ -88,9 +87,9 @@ def get(target: Target, name: str, namespace: str, form: str) -> None:
 
 @command.command("wait")
 @click.argument("name")
-@_NAMESPACE
+@namespace_option
 @_TIMEOUT
-@_FORM
+@form_option
 @with_target
 def wait(target: Target, name: str, namespace: str, timeout: str, form: str) -> None:
     """Stay until a command has ended, or its deadline is over and nothing says that it was begun.
@@ -105,10 +104,10 @@ def wait(target: Target, name: str, namespace: str, timeout: str, form: str) -> 
 
 @command.command("cancel")
 @click.argument("name")
-@_NAMESPACE
+@namespace_option
 @_WAIT
 @_TIMEOUT
-@_FORM
+@form_option
 @with_target
 def cancel(target: Target, name: str, namespace: str, wait: bool, timeout: str, form: str) -> None:
     """Don't let a command begin, or let it stop before its next step. It ends Cancelled, unless it was too late."""
@@ -131,12 +130,12 @@ def cancel(target: Target, name: str, namespace: str, wait: bool, timeout: str, 
 @click.argument("device")
 @click.argument("method")
 @click.argument("parameters", nargs=-1)
-@_NAMESPACE
+@namespace_option
 @_DEADLINE
 @_TIME
 @_WAIT
 @_TIMEOUT
-@_FORM
+@form_option
 @with_target
 def call(
     target: Target,
@@ -161,12 +160,12 @@ def call(
 @click.command("refresh")
 @click.argument("device")
 @click.argument("properties", nargs=-1)
-@_NAMESPACE
+@namespace_option
 @_DEADLINE
 @_TIME
 @_WAIT
 @_TIMEOUT
-@_FORM
+@form_option
 @with_target
 def refresh(
     target: Target,
@@ -196,13 +195,13 @@ def pod() -> None:
 
 @pod.command("restart")
 @click.argument("name")
-@_NAMESPACE
+@namespace_option
 @click.option("-c", "--container", default="", help="Only this container.")
 @_DEADLINE
 @_TIME
 @_WAIT
 @_TIMEOUT
-@_FORM
+@form_option
 @with_target
 def restart(
     target: Target,

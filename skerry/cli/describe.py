@@ -9,6 +9,7 @@ import click
 
 from skerry.cli import kinds
 from skerry.cli.client import Client, path_of
+from skerry.cli.options import namespace_option
 from skerry.cli.output import say
 from skerry.cli.target import Target, with_target
 from skerry.errors import BadRequestError, NotFoundError, SkerryError
@@ -33,7 +34,7 @@ _EVENTS = Kind(group="", version="v1", kind="Event", plural="events", namespaced
 @click.command("describe")
 @click.argument("what")
 @click.argument("names", nargs=-1)
-@click.option("-n", "--namespace", default="")
+@namespace_option
 @click.option("-l", "--selector", default="")
 @with_target
 def describe(target: Target, what: str, names: Sequence[str], namespace: str, selector: str) -> None:

@@ -14,11 +14,11 @@ from skerry.cli.device_objects import (
     fields_option,
     find_twin,
     find_twins,
-    namespace_option,
     output_option,
 )
 from skerry.cli.device_show import ack_shown, delta_of_wish, value_object
 from skerry.cli.listing import Listing, Row, check_listed, fields_of, print_listing
+from skerry.cli.options import everywhere_option, namespace_option
 from skerry.cli.target import Target, with_target
 from skerry.objects.device_twins import TwinView
 from skerry.objects.meta import name_of, namespace_of
@@ -35,7 +35,7 @@ def ack() -> None:
 @ack.command("list")
 @click.argument("name", required=False, default="", shell_complete=complete_devices)
 @namespace_option
-@click.option("-A", "--all-namespaces", is_flag=True, help="In every namespace.")
+@everywhere_option
 @click.option("-l", "--selector", default="", help="Label selector, as kubectl's.")
 @click.option("--open", "only_open", is_flag=True, help="Only what the device does not have.")
 @click.option("--state", default="", help="Only pending, applied, verified, refused, failed or expired.")
@@ -70,7 +70,7 @@ def list_acks(
 @click.command("delta")
 @click.argument("name", required=False, default="", shell_complete=complete_devices)
 @namespace_option
-@click.option("-A", "--all-namespaces", is_flag=True, help="In every namespace.")
+@everywhere_option
 @click.option("-l", "--selector", default="", help="Label selector, as kubectl's.")
 @output_option()
 @fields_option

@@ -15,11 +15,12 @@ import click
 from skerry.cli.apply import read_manifests
 from skerry.cli.client import Client
 from skerry.cli.device_carrying import carry_out
-from skerry.cli.device_objects import namespace_option, output_option
+from skerry.cli.device_objects import output_option
 from skerry.cli.device_plan import Planned, planned, sent_lines
 from skerry.cli.device_set import DONE, wait_for_device
 from skerry.cli.listing import LISTED, Listing, Row, print_listing
 from skerry.cli.logs import seconds_of
+from skerry.cli.options import namespace_option
 from skerry.cli.output import one_line, resource_name, say, styled
 from skerry.cli.target import Target, with_target
 from skerry.errors import BadRequestError, ConflictError, SkerryError

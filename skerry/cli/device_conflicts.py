@@ -17,13 +17,13 @@ from skerry.cli.device_objects import (
     fields_option,
     find_twin,
     find_twins,
-    namespace_option,
     output_option,
     split_name,
     view_of,
 )
 from skerry.cli.device_set import Wishes, with_wishes, write_device
 from skerry.cli.listing import Listing, Row, check_listed, fields_of, print_listing
+from skerry.cli.options import everywhere_option, namespace_option
 from skerry.cli.output import say
 from skerry.cli.target import Target, with_target
 from skerry.errors import BadRequestError, NotFoundError
@@ -41,7 +41,7 @@ def conflicts() -> None:
 @conflicts.command("list")
 @click.argument("name", required=False, default="", shell_complete=complete_devices)
 @namespace_option
-@click.option("-A", "--all-namespaces", is_flag=True, help="In every namespace.")
+@everywhere_option
 @click.option("-l", "--selector", default="", help="Label selector, as kubectl's.")
 @click.option("--waiting", is_flag=True, help="Only those that wait for a person.")
 @output_option()

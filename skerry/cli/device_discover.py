@@ -7,8 +7,8 @@ import yaml
 
 from skerry.cli.backlog import NODES, nodes_named
 from skerry.cli.client import Client, path_of
-from skerry.cli.device_objects import namespace_option
 from skerry.cli.listing import Listing, Row, print_listing
+from skerry.cli.options import namespace_option
 from skerry.cli.output import one_line, print_data, say
 from skerry.cli.target import Target, with_target
 from skerry.errors import BadRequestError

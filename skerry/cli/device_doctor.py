@@ -14,7 +14,7 @@ import click
 
 from skerry.cli.backlog import NODES
 from skerry.cli.client import Client, path_of
-from skerry.cli.device_objects import DEVICES, MODELS, complete_devices, find_twin, namespace_option, output_option
+from skerry.cli.device_objects import DEVICES, MODELS, complete_devices, find_twin, output_option
 from skerry.cli.diagnosis import (
     LEVELS,
     Evidence,
@@ -25,6 +25,7 @@ from skerry.cli.diagnosis import (
     worst,
 )
 from skerry.cli.listing import LISTED, Listing, Row, print_listing
+from skerry.cli.options import namespace_option
 from skerry.cli.output import one_line, print_data, resource_name, say
 from skerry.cli.plugged import previewed
 from skerry.cli.target import Target, with_target

@@ -29,9 +29,9 @@ from skerry.cli.device_objects import (
     find_model,
     find_twin,
     find_twins,
-    namespace_option,
 )
 from skerry.cli.device_plan import Planned, planned
+from skerry.cli.options import namespace_option
 from skerry.cli.output import print_data, resource_name, say
 from skerry.cli.target import Target, with_target
 from skerry.errors import BadRequestError, InvalidError, NotFoundError, SkerryError, UnavailableError

@@ -12,10 +12,11 @@ import click
 from click.core import ParameterSource
 
 from skerry.cli.client import Client, path_of
-from skerry.cli.device_objects import DEVICES, complete_places, fields_option, namespace_option, split_name
+from skerry.cli.device_objects import DEVICES, complete_places, fields_option, split_name
 from skerry.cli.device_wanted import read_wanted, wanted_listed
 from skerry.cli.listing import LISTED, Listing, Row, fields_of, print_listing
 from skerry.cli.logs import seconds_of
+from skerry.cli.options import namespace_option
 from skerry.cli.output import say, say_over
 from skerry.cli.pictures import Reading, columns_of, number_text, plot, reading_of, sparkline
 from skerry.cli.target import Target, with_target

@@ -9,7 +9,8 @@ import click
 
 from skerry.cli.client import path_of
 from skerry.cli.device_history import moment_ahead
-from skerry.cli.device_objects import DEVICES, complete_devices, find_twin, namespace_option
+from skerry.cli.device_objects import DEVICES, complete_devices, find_twin
+from skerry.cli.options import namespace_option
 from skerry.cli.output import say
 from skerry.cli.target import Target, with_target
 from skerry.errors import NotFoundError

@@ -131,7 +131,8 @@ def status_events(client: Client, place: str, name: str, *, timeout_s: int | Non
 # --- options and completion -------------------------------------------------------------------------------
 
 
-def _client(ctx: click.Context) -> tuple[Client, str]:
+def completing_client(ctx: click.Context) -> tuple[Client, str]:
+    """Whom to ask for names while a command is typed, and for which namespace."""
     client = (ctx.find_object(Target) or Target()).client()
     return client, ctx.params.get("namespace") or client.namespace
 
@@ -139,7 +140,7 @@ def _client(ctx: click.Context) -> tuple[Client, str]:
 def complete_devices(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Names of devices. A server that does not answer completes nothing, and disturbs nobody who types."""
     try:
-        client, place = _client(ctx)
+        client, place = completing_client(ctx)
         found = maps_at(client.request("GET", path_of(DEVICES, place)).obj, "items")
     except (SkerryError, OSError):
         return []
@@ -152,7 +153,7 @@ def complete_devices(ctx: click.Context, _param: click.Parameter, incomplete: st
 
 def _completed(ctx: click.Context, name: str, incomplete: str, *, before: str, after: str) -> list[CompletionItem]:
     try:
-        client, place = _client(ctx)
+        client, place = completing_client(ctx)
         device = client.request("GET", path_of(DEVICES, place, name)).obj
         names = property_names(device, find_model(client, place, device))
     except (SkerryError, OSError):
@@ -184,7 +185,6 @@ def complete_places(ctx: click.Context, param: click.Parameter, incomplete: str)
     return _completed(ctx, name, prop, before=f"{name}/", after="")
 
 
-namespace_option: Final = click.option("-n", "--namespace", default="", help="Namespace (default: the context's).")
 fields_option: Final = click.option(
     "--fields", default="", help="Columns to show, and places in the object: name,state,.spec.nodeName."
 )

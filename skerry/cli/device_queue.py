@@ -20,7 +20,6 @@ from skerry.cli.device_objects import (
     fields_option,
     find_model,
     find_twin,
-    namespace_option,
     output_option,
     property_names,
     split_name,
@@ -28,6 +27,7 @@ from skerry.cli.device_objects import (
 )
 from skerry.cli.listing import Listing, Row, check_listed, fields_of, print_listing
 from skerry.cli.logs import seconds_of
+from skerry.cli.options import namespace_option
 from skerry.cli.output import say
 from skerry.cli.target import DeadlineError, QueuedError, Target, with_target
 from skerry.errors import BadRequestError

@@ -14,7 +14,6 @@ from skerry.cli.device_objects import (
     complete_properties,
     fields_option,
     find_twin,
-    namespace_option,
     output_option,
     split_name,
     view_of,
@@ -23,6 +22,7 @@ from skerry.cli.device_show import value_object
 from skerry.cli.device_why import age_text
 from skerry.cli.listing import Listing, Row, check_listed, fields_of, print_listing
 from skerry.cli.logs import seconds_of
+from skerry.cli.options import namespace_option
 from skerry.cli.output import say
 from skerry.cli.target import DeadlineError, Target, with_target
 from skerry.errors import BadRequestError, UnavailableError

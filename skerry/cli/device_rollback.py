@@ -20,7 +20,6 @@ from skerry.cli.device_objects import (
     complete_places,
     find_model,
     find_twin,
-    namespace_option,
     output_option,
     split_name,
 )
@@ -29,6 +28,7 @@ from skerry.cli.device_set import DONE, Wishes, wait_for_device, with_wishes, wi
 from skerry.cli.device_wanted import NOTHING, read_wanted
 from skerry.cli.listing import LISTED, Listing, Row, print_listing
 from skerry.cli.logs import seconds_of
+from skerry.cli.options import namespace_option
 from skerry.cli.output import resource_name, say
 from skerry.cli.plugged import previewed
 from skerry.cli.target import RefusedError, Target, with_target

@@ -18,7 +18,6 @@ from skerry.cli.device_objects import (
     complete_devices,
     complete_properties,
     find_twin,
-    namespace_option,
     output_option,
     property_names,
     status_events,
@@ -27,6 +26,7 @@ from skerry.cli.device_show import value_shown
 from skerry.cli.device_why import rehearsal_lines
 from skerry.cli.listing import Listing, Row, check_listed, print_listing
 from skerry.cli.logs import seconds_of
+from skerry.cli.options import namespace_option
 from skerry.cli.output import print_data, say
 from skerry.cli.target import DeadlineError, QueuedError, RefusedError, Target, with_target
 from skerry.errors import BadRequestError, ConflictError, ForbiddenError, NotFoundError

@@ -22,13 +22,13 @@ from skerry.cli.device_objects import (
     find_model,
     find_twin,
     find_twins,
-    namespace_option,
     output_option,
     split_name,
     status_events,
     view_of,
 )
 from skerry.cli.listing import Listing, Row, check_listed, fields_of, print_listing
+from skerry.cli.options import everywhere_option, namespace_option
 from skerry.cli.output import joined, one_line, print_csv, print_data, say, styled
 from skerry.cli.target import Target, with_target
 from skerry.errors import BadRequestError, UnavailableError
@@ -50,7 +50,7 @@ _SAME: Final = 0.01
 
 @click.command("list")
 @namespace_option
-@click.option("-A", "--all-namespaces", is_flag=True, help="In every namespace.")
+@everywhere_option
 @click.option("-l", "--selector", default="", help="Label selector, as kubectl's.")
 @click.option("--node", default="", help="Only those of this node's gateway.")
 @click.option("--state", default="", help="Only those that are online, offline, invalid or held.")

@@ -16,10 +16,10 @@ from skerry.cli.device_objects import (
     DEVICES,
     complete_places,
     find_twin,
-    namespace_option,
     property_names,
     split_name,
 )
+from skerry.cli.options import data_option, namespace_option
 from skerry.cli.output import joined, one_line, print_data, say, styled
 from skerry.cli.target import Target, with_target
 from skerry.errors import BadRequestError
@@ -48,7 +48,7 @@ class Line(Frozen):
 @click.argument("name", shell_complete=complete_places)
 @click.argument("prop", required=False, default="")
 @namespace_option
-@click.option("-o", "--output", "form", default="text", help="text, json or yaml.")
+@data_option
 @with_target
 def why(target: Target, name: str, prop: str, namespace: str, form: str) -> None:
     """Explain a value: `skerry device why boiler/temperature`.

@@ -10,6 +10,7 @@ import click
 
 from skerry.cli import kinds
 from skerry.cli.client import TABLE, Client, path_of
+from skerry.cli.options import everywhere_option, namespace_option, table_option
 from skerry.cli.output import ServerTable, check_format, print_data, print_names, print_warnings, resource_name, say
 from skerry.cli.plain_table import plain_table
 from skerry.cli.target import Target, with_target
@@ -21,10 +22,10 @@ from skerry.objects.scheme import Kind
 @click.command("get")
 @click.argument("what")
 @click.argument("names", nargs=-1)
-@click.option("-n", "--namespace", default="", help="Namespace (default: the context's).")
-@click.option("-A", "--all-namespaces", is_flag=True, help="In every namespace.")
+@namespace_option
+@everywhere_option
 @click.option("-l", "--selector", default="", help="Label selector, as kubectl's.")
-@click.option("-o", "--output", "form", default="table", help="table, wide, json, yaml or name.")
+@table_option
 @click.option("-w", "--watch", is_flag=True, help="Stay, and show changes as they come.")
 @with_target
 def get(
@@ -127,7 +128,7 @@ def _watch(client: Client, kind: Kind, place: str, names: Sequence[str], query: 
 @click.command("delete")
 @click.argument("what")
 @click.argument("names", nargs=-1)
-@click.option("-n", "--namespace", default="")
+@namespace_option
 @click.option("--cascade", type=click.Choice(["background", "foreground", "orphan"]), default="background")
 @click.option("--grace-period", type=int, default=None, help="Seconds pods get to stop; 0 removes at once.")
 @with_target

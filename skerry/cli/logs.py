@@ -7,6 +7,7 @@ import sys
 import click
 
 from skerry.cli.client import path_of
+from skerry.cli.options import namespace_option
 from skerry.cli.target import Target, with_target
 from skerry.errors import BadRequestError
 from skerry.objects.scheme import Kind
@@ -16,7 +17,7 @@ _PODS = Kind(group="", version="v1", kind="Pod", plural="pods", namespaced=True)
 
 @click.command("logs")
 @click.argument("pod")
-@click.option("-n", "--namespace", default="")
+@namespace_option
 @click.option("-c", "--container", default="", help="Which container, where the pod has several.")
 @click.option("-f", "--follow", is_flag=True, help="Stay, and show lines as they are written.")
 @click.option("-p", "--previous", is_flag=True, help="Of the run before the last restart.")

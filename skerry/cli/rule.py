@@ -13,14 +13,16 @@ from pathlib import Path
 from typing import Final
 
 import click
+from click.shell_completion import CompletionItem
 
 from skerry.cli.apply import read_manifests
 from skerry.cli.client import Client, path_of
-from skerry.cli.device_objects import DEVICES, MODELS
+from skerry.cli.device_objects import DEVICES, MODELS, completing_client
+from skerry.cli.options import data_option, everywhere_option, form_option, namespace_option, table_option
 from skerry.cli.output import check_format, print_data, print_table, resource_name, say
 from skerry.cli.rule_trial import given_of, trial_lines
 from skerry.cli.target import Target, with_target
-from skerry.errors import BadRequestError, ForbiddenError, NotFoundError
+from skerry.errors import BadRequestError, ForbiddenError, NotFoundError, SkerryError
 from skerry.objects.conditions import condition_of
 from skerry.objects.device_models import properties_in
 from skerry.objects.device_rule_values import View
@@ -49,8 +51,22 @@ _PREFIXES: Final = {"devicerule": DEVICE_RULES, "drule": DEVICE_RULES, "deviceru
     "rule": RULES,
     "rules": RULES,
 }
-_NAMESPACE: Final = click.option("-n", "--namespace", default="")
-_FORM: Final = click.option("-o", "--output", "form", default="text", help="text, json, yaml or name.")
+
+
+def complete_rules(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Names of rules of both kinds, or of the one that is said before the slash."""
+    prefix, slash, rest = incomplete.rpartition("/")
+    kinds = [kind for kind in (DEVICE_RULES, RULES) if not slash or _PREFIXES.get(prefix) is kind]
+    try:
+        client, place = completing_client(ctx)
+        found = [(kind, obj) for kind in kinds for obj in _items(client, kind, place)]
+    except (SkerryError, OSError):
+        return []
+    return [
+        CompletionItem(f"{prefix}{slash}{name_of(obj)}", help=_node_of(kind, obj))
+        for kind, obj in found
+        if name_of(obj).startswith(rest)
+    ]
 
 
 @click.group("rule")
@@ -59,10 +75,10 @@ def rule() -> None:
 
 
 @rule.command("list")
-@_NAMESPACE
-@click.option("-A", "--all-namespaces", is_flag=True)
+@namespace_option
+@everywhere_option
 @click.option("--node", default="", help="Only those of this gateway.")
-@click.option("-o", "--output", "form", default="table", help="table, wide, json, yaml or name.")
+@table_option
 @with_target
 def list_rules(target: Target, namespace: str, all_namespaces: bool, node: str, form: str) -> None:
     """List rules of both kinds; on a gateway, those that it holds."""
@@ -155,9 +171,9 @@ def _ago(text: str) -> str:
 
 
 @rule.command("get")
-@click.argument("name")
-@_NAMESPACE
-@_FORM
+@click.argument("name", shell_complete=complete_rules)
+@namespace_option
+@form_option
 @with_target
 def get(target: Target, name: str, namespace: str, form: str) -> None:
     """Show one rule. Of two kinds with one name: `devicerule/NAME` or `rule/NAME`."""
@@ -202,8 +218,8 @@ def _found(client: Client, name: str, namespace: str) -> tuple[Kind, JsonObject]
 
 
 @rule.command("describe")
-@click.argument("name")
-@_NAMESPACE
+@click.argument("name", shell_complete=complete_rules)
+@namespace_option
 @with_target
 def describe(target: Target, name: str, namespace: str) -> None:
     """Show what a rule says, whether it works, and what it did."""
@@ -266,9 +282,9 @@ def _count_lines(obj: JsonObject) -> Iterator[str]:
 
 
 @rule.command("why")
-@click.argument("name")
-@_NAMESPACE
-@click.option("-o", "--output", "form", default="text", help="text, json or yaml.")
+@click.argument("name", shell_complete=complete_rules)
+@namespace_option
+@data_option
 @with_target
 def why(target: Target, name: str, namespace: str, form: str) -> None:
     """Show why a rule did what it did: values, condition, what was done and what was answered.
@@ -353,13 +369,13 @@ def _message_lines(obj: JsonObject, messages: Sequence[JsonObject]) -> Iterator[
 
 
 @rule.command("test")
-@click.argument("name", default="")
+@click.argument("name", default="", shell_complete=complete_rules)
 @click.option("-f", "--file", "file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--given", "given", multiple=True, help="NAME=VALUE of the rule's values, and NAME.quality=stale, "
               "NAME.previous=VALUE, NAME.age=SECONDS. Repeat it.")  # fmt: skip
 @click.option("--active", is_flag=True, help="As if it were in force: what would end it?")
-@_NAMESPACE
-@click.option("-o", "--output", "form", default="text", help="text, json or yaml.")
+@namespace_option
+@data_option
 @with_target
 def test(
     target: Target, name: str, file: Path | None, given: Sequence[str], active: bool, namespace: str, form: str

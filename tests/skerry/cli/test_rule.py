@@ -3,16 +3,30 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import click
 import pytest
 import yaml
 from click.testing import CliRunner, Result
 
 from skerry.cli.main import main
-from skerry.cli.rule import DEVICE_RULES, RULES, _count_lines, _message_lines, _row, _said, _why_lines
+from skerry.cli.rule import (
+    DEVICE_RULES,
+    RULES,
+    _count_lines,
+    _message_lines,
+    _place,
+    _row,
+    _said,
+    _why_lines,
+    complete_rules,
+    why,
+)
 from skerry.cli.rule_trial import given_of, trial_lines
-from skerry.errors import BadRequestError
+from skerry.cli.target import Target
+from skerry.errors import BadRequestError, UnavailableError
 from skerry.objects.device_rules import read_rule
 from skerry.objects.json import JsonObject
 
@@ -214,6 +228,48 @@ def test_lists_have_both_kinds() -> None:
     }
     told = [*_message_lines(message, [dead])]
     assert told[1:] == ["message m on t: Dead, tried 2 times", "  the target answers 400", "error late"]
+
+
+class _Answers:
+    """Implements what completion asks of a `Client`."""
+
+    namespace = "d"
+
+    def request(self, method: str, path: str) -> Any:
+        if self.namespace == "away":
+            raise UnavailableError("nobody there")
+        if "rules.kubeedge.io" in path:
+            return SimpleNamespace(obj={"items": [{"metadata": {"name": "up"}}]})
+        return SimpleNamespace(obj={"items": [status(), {"metadata": {"name": "other"}}]})
+
+
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [
+        ("o", ["overheat", "other"]),
+        ("", ["overheat", "other", "up"]),
+        ("devicerule/ov", ["devicerule/overheat"]),
+        ("rule/", ["rule/up"]),
+        ("pod/", []),
+    ],
+)
+def test_names_of_rules_are_completed(monkeypatch: pytest.MonkeyPatch, typed: str, offered: list[str]) -> None:
+    answers: Any = _Answers()
+    monkeypatch.setattr(Target, "client", lambda _: answers)
+    context, (name, *_) = click.Context(why), why.params
+    assert [item.value for item in name.shell_complete(context, typed)] == offered
+    answers.namespace = "away"
+    assert complete_rules(context, name, typed) == []
+
+
+def test_where_a_rule_is_is_said_with_what_it_follows() -> None:
+    follows: JsonObject = {
+        "spec": {"values": [{"name": "t", "device": "boiler", "property": "p"}]},
+        "status": {"nodeName": "eu-1"},
+    }
+    assert _place(DEVICE_RULES, follows) == "eu-1, with device boiler"
+    assert _place(DEVICE_RULES, {**follows, "status": {}}) == "no gateway, with device boiler"
+    assert _place(DEVICE_RULES, {"spec": {"nodeName": "eu-1"}}) == "eu-1"
 
 
 def test_what_a_rule_says_is_told_with_its_values_and_actions() -> None:
