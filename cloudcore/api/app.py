@@ -32,8 +32,9 @@ from cloudcore.api.ports import Endpoint, Parts, Posted, Presented
 from cloudcore.api.reading import BODY_BYTES_MAX
 from cloudcore.api.routing import Query, Target, clean_path, is_api, parse_query, target_of, verb_of
 from cloudcore.api.status import Answer, DeadlineError, answer_for, internal
+from cloudcore.api.streaming.channels import BEARER, LOGS, agreed
 from cloudcore.api.streaming.commands import RefusedByGatewayError
-from cloudcore.api.streaming.upgrades import converse, upgrade_of
+from cloudcore.api.streaming.upgrades import converse, offered_by, upgrade_of
 from cloudcore.api.verbs.lists import CATCH_UP_S
 from cloudcore.registry.port import Actor
 from cloudcore.runtime.replica_pipes import MESSAGE_BYTES_MAX, WebSocketPipe
@@ -54,7 +55,6 @@ from skerry.ports import Pipe
 LOG: Final = logging.getLogger(__name__)
 
 _BACKLOG: Final = 1024
-_WEBSOCKET_TOKEN: Final = "base64url.bearer.authorization.k8s.io."  # noqa: S105 - a prefix, not a secret
 _EXTRA: Final = "impersonate-extra-"
 _WARNINGS_BYTES_MAX: Final = 4096
 _GONE: Final = (ConnectionError, ClientConnectionError)
@@ -299,8 +299,10 @@ class Api:
 
     async def _stream(self, exchange: _Exchange, stream: Stream) -> web.StreamResponse:
         async with aclosing(stream.pieces) as pieces:
+            if exchange.is_websocket and stream.framed:
+                return await self._stream_frames(exchange, pieces, [*offered_by(exchange.request)][:1], _text)
             if exchange.is_websocket:
-                return await self._stream_frames(exchange, pieces)
+                return await self._stream_log(exchange, pieces)
             response = web.StreamResponse(headers=self._headers(exchange, stream.media_type))
             response.enable_chunked_encoding()
             if not stream.framed:
@@ -331,10 +333,31 @@ class Api:
             async with asyncio.timeout(self._settings.write_s_max):
                 await response.write(piece)
 
-    async def _stream_frames(self, exchange: _Exchange, pieces: AsyncGenerator[bytes, None]) -> web.StreamResponse:
+    async def _stream_log(self, exchange: _Exchange, pieces: AsyncGenerator[bytes, None]) -> web.StreamResponse:
+        """A log in a WebSocket (apiserver `pkg/util/wsstream`): a piece a message, as it is or in base64."""
+        name = agreed(offered_by(exchange.request) or [""], LOGS)
+        if name is None:
+            raise BadRequestError(f"none of the subprotocols offered is known here: {', '.join(LOGS)}")
+        # A refusal comes with the first piece, and is worth a status of its own.
+        async with _deadline(self._settings.unary_s_max):
+            first = await anext(pieces, b"")
+
+        async def all_of_it() -> AsyncGenerator[bytes, None]:
+            if first:
+                yield first
+            async for piece in pieces:
+                yield piece
+
+        return await self._stream_frames(exchange, all_of_it(), [name] if name else [], LOGS[name])
+
+    async def _stream_frames(
+        self,
+        exchange: _Exchange,
+        pieces: AsyncGenerator[bytes, None],
+        protocols: list[str],
+        form: Callable[[bytes], str | bytes],
+    ) -> web.StreamResponse:
         """A watch in a browser's WebSocket: an event a text frame (apiserver `pkg/endpoints/handlers/watch.go`)."""
-        offered = [each.strip() for each in exchange.request.headers.get("Sec-WebSocket-Protocol", "").split(",")]
-        protocols = [each for each in offered if each and not each.startswith(_WEBSOCKET_TOKEN)]
         socket = web.WebSocketResponse(
             protocols=protocols, heartbeat=30.0, max_msg_size=_FRAME_BYTES_MAX, compress=False
         )
@@ -346,8 +369,9 @@ class Api:
 
         async def tell() -> None:
             async for piece in pieces:
+                message = form(piece)
                 async with asyncio.timeout(self._settings.write_s_max):
-                    await socket.send_str(piece.decode())
+                    await (socket.send_str(message) if isinstance(message, str) else socket.send_bytes(message))
 
         tasks = (asyncio.create_task(hang_up()), asyncio.create_task(tell()))
         try:
@@ -385,6 +409,10 @@ class Api:
             self._streams -= 1
         else:
             self._running -= 1
+
+
+def _text(piece: bytes) -> str:
+    return piece.decode()
 
 
 class _Place:
@@ -485,8 +513,8 @@ def _certificate(request: web.BaseRequest) -> bytes | None:
 def _websocket_token(headers: Mapping[str, str]) -> str:
     """Browsers can't set headers on a WebSocket, so the token comes as the name of a subprotocol."""
     for each in headers.get("Sec-WebSocket-Protocol", "").split(","):
-        if each.strip().startswith(_WEBSOCKET_TOKEN):
-            text = each.strip().removeprefix(_WEBSOCKET_TOKEN)
+        if each.strip().startswith(BEARER):
+            text = each.strip().removeprefix(BEARER)
             try:
                 return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)).decode()
             except (binascii.Error, ValueError) as error:

@@ -180,6 +180,8 @@ class LogQuery(Frozen):
     since_time: str = ""
     """RFC 3339; "" for none."""
     limit_bytes: int | None = None
+    stream: str = ""
+    """`stdout` or `stderr` alone; "" for both."""
 
 
 class PodLogs(Protocol):

@@ -92,6 +92,8 @@ class LogQuery(Protocol):
     def since_time(self) -> str: ...
     @property
     def limit_bytes(self) -> int | None: ...
+    @property
+    def stream(self) -> str: ...
 
 
 class NodeLogs:
@@ -114,6 +116,7 @@ class NodeLogs:
             since_s=query.since_s,
             since_time=query.since_time,
             limit_bytes=query.limit_bytes,
+            stream=query.stream,
         )
         async with aclosing(self._pipes.read(node, LOGS, encode_object(request.params()))) as chunks:
             async for chunk in chunks:

@@ -14,12 +14,18 @@ BLOCK_BYTES: Final = 32 * 1024
 
 
 def shown(entry: bytes, *, timestamps: bool) -> bytes:
-    """One entry as people see it; a piece of a longer line (P) ends without a line end."""
+    """One entry as people see it; a piece of a longer line (P) ends without a line end. `timestamps`: with its time,
+    where it begins a line."""
     time, _, rest = entry.partition(b" ")
     _, _, rest = rest.partition(b" ")
     tag, _, text = rest.partition(b" ")
     line = time + b" " + text if timestamps else text
     return line if tag == b"P" else line + b"\n"
+
+
+def is_of(entry: bytes, stream: bytes) -> bool:
+    """Whether an entry is of that stream, which is given with the spaces around it."""
+    return entry.find(stream, 0, 64) == entry.find(b" ")
 
 
 def files_of(path: Path) -> list[Path]:

@@ -11,7 +11,7 @@ from collections.abc import AsyncGenerator, Sequence
 from pathlib import Path
 from typing import Final
 
-from edgecore.pods.log_files import blocks, files_of, opened, replaced, shown, stored
+from edgecore.pods.log_files import blocks, files_of, is_of, opened, replaced, shown, stored
 from edgecore.pods.plan import runs_of
 from edgecore.pods.port import ContainerState, Runtime
 from edgecore.pods.worker import log_directory
@@ -51,7 +51,9 @@ class PodLogs:
         if held is None or request.uid not in ("", held.stamp.uid):
             raise NotFoundError(f'pods "{request.pod}" not found')
         uid = held.stamp.uid
-        names = [str_at(one, "name") for one in maps_at(decode_object(held.body), "spec", "containers")]
+        pod = decode_object(held.body)
+        lists = ("containers", "initContainers", "ephemeralContainers")
+        names = [str_at(one, "name") for field in lists for one in maps_at(pod, "spec", field)]
         if request.container not in names:
             raise BadRequestError(f"container {request.container} is not valid for pod {request.pod}")
         run = self._run(request, await self._parts.runtime.list(uid))
@@ -89,16 +91,25 @@ class PodLogs:
 
     async def _lines(self, request: LogRequest, path: Path, run: ContainerState) -> AsyncGenerator[bytes]:
         since = self._since(request)
-        skip = 0
+        stream = f" {request.stream} ".encode() if request.stream else b""
+        skip, begins = 0, True
         if request.tail_lines is not None:
             # Counted first, then skipped: a tail of any length costs no memory.
             skip = max(sum(1 for _ in stored(path, since)) - request.tail_lines, 0)
         async for entries in self._entries(path, run, follow=request.follow):
-            wanted = [entry for entry in entries if not since or entry[: len(since)] >= since]
+            wanted = [
+                entry
+                for entry in entries
+                if (not since or entry[: len(since)] >= since) and (not stream or is_of(entry, stream))
+            ]
             kept = wanted[skip:]
             skip -= len(wanted) - len(kept)
             if kept:
-                yield b"".join(shown(entry, timestamps=request.timestamps) for entry in kept)
+                lines: list[bytes] = []
+                for entry in kept:
+                    lines.append(shown(entry, timestamps=request.timestamps and begins))
+                    begins = lines[-1].endswith(b"\n")
+                yield b"".join(lines)
 
     async def _entries(self, path: Path, run: ContainerState, *, follow: bool) -> AsyncGenerator[list[bytes]]:
         """All entries in order, a block at a time; with `follow` also those to come until the container ends."""

@@ -30,6 +30,8 @@ class LogRequest(Frozen):
     since_time: str = ""
     """RFC 3339; "" for none."""
     limit_bytes: int | None = None
+    stream: str = ""
+    """`stdout` or `stderr` alone; "" for both."""
 
     def params(self) -> JsonObject:
         params: JsonObject = {
@@ -43,6 +45,8 @@ class LogRequest(Frozen):
             "sinceTime": self.since_time,
         }
         numbers = {"tailLines": self.tail_lines, "sinceSeconds": self.since_s, "limitBytes": self.limit_bytes}
+        if self.stream:
+            params["stream"] = self.stream
         return params | {name: number for name, number in numbers.items() if number is not None}
 
     @classmethod
@@ -60,6 +64,7 @@ class LogRequest(Frozen):
             since_s=_number(params, "sinceSeconds"),
             since_time=str_at(params, "sinceTime"),
             limit_bytes=_number(params, "limitBytes"),
+            stream=str_at(params, "stream"),
         )
         if not (request.namespace and request.pod and request.container):
             raise BadRequestError("logs: namespace, pod and container are required")

@@ -184,6 +184,29 @@ async def test_what_asks_for_no_upgrade_or_names_nothing_is_refused(fleet: RealF
             await asyncio.to_thread(fleet.api().request, "POST", path, query=query)
 
 
+@pytest.mark.parametrize("protocol", ["binary.k8s.io", "base64.binary.k8s.io", ""])
+async def test_a_log_comes_over_a_websocket(fleet: RealFleet, protocol: str) -> None:
+    """`should support retrieving logs from the container over websockets` of the conformance suite."""
+    name = f"says-{protocol.partition('.')[0] or 'plain'}"
+    container: JsonObject = {"name": "app", "image": "sh", "command": ["sh", "-c", "echo out; echo err >&2"]}
+    spec: JsonObject = {"nodeName": NODE, "restartPolicy": "Never", "containers": [container]}
+    fleet.create(f"{CORE}/pods", {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": spec})
+    await asyncio.to_thread(until, lambda: phase(fleet, name) == "Succeeded", "it is over")
+    path, offered = f"{CORE}/pods/{name}/log", (protocol,) if protocol else ()
+    async with opened(fleet, path, [("container", "app"), ("follow", "true")], *offered) as socket:
+        assert socket.protocol == (protocol or None)
+        messages = await heard(socket)
+    told = b"".join(base64.b64decode(each) if "base64" in protocol else each for each in messages)
+    assert sorted(told.splitlines()) == [b"err", b"out"]
+    async with opened(fleet, path, [("stream", "Stderr")], *offered) as socket:
+        (message,) = await heard(socket)
+    assert message == (base64.b64encode(b"err\n") if "base64" in protocol else b"err\n")
+    with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
+        async with opened(fleet, path, [("previous", "true")], *offered):
+            pass
+    assert refused.value.status == 400
+
+
 def test_the_agent_and_the_cloud_say_who_talked_and_not_what_was_said(fleet: RealFleet, tmp_path: Path) -> None:
     fleet.cloud.kubectl("exec", POD, "--", "sh", "-c", "echo secret words")
     until(lambda: "pod stream ended" in fleet.edge.log, "the gateway says so")

@@ -12,7 +12,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from skerry.errors import BadRequestError
@@ -76,10 +76,24 @@ REMOTE_COMMAND: Final = _by_name(
 PORT_FORWARD: Final = _by_name(
     Channels(name="v4.channel.k8s.io"), Channels(name="v4.base64.channel.k8s.io", is_base64=True), Channels(name="")
 )
-LOGS: Final = _by_name(
-    Channels(name="binary.k8s.io"), Channels(name="base64.binary.k8s.io", is_base64=True), Channels(name="")
-)
-"""Of logs, which have one channel that is not written."""
+BEARER: Final = "base64url.bearer.authorization.k8s.io."
+"""Begins the subprotocol in which a browser gives its token."""
+
+
+def _as_it_is(data: bytes) -> bytes:
+    return data
+
+
+def _in_base64(data: bytes) -> str:
+    return base64.b64encode(data).decode()
+
+
+LOGS: Final[Mapping[str, Callable[[bytes], str | bytes]]] = {
+    "binary.k8s.io": _as_it_is,
+    "base64.binary.k8s.io": _in_base64,
+    "": _as_it_is,
+}
+"""Of logs, which have no channels: how a piece goes into a message."""
 TUNNELS: Final = ("SPDY/3.1+portforward.k8s.io", "v2.portforward.k8s.io")
 """SPDY inside a WebSocket, for port-forward: kubectl from 1.31 on, and 1.30 by its first name."""
 SPDY_COMMAND: Final = (

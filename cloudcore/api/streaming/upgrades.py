@@ -16,6 +16,7 @@ from multidict import CIMultiDict
 from cloudcore.api.call import Command, Ports
 from cloudcore.api.ports import Pipes
 from cloudcore.api.streaming.channels import (
+    BEARER,
     PORT_FORWARD,
     REMOTE_COMMAND,
     SPDY_COMMAND,
@@ -37,7 +38,6 @@ from skerry.ports import Pipe
 
 LOG: Final = logging.getLogger(__name__)
 
-_BEARER: Final = "base64url.bearer.authorization.k8s.io."
 _PROTOCOL: Final = "X-Stream-Protocol-Version"
 _HEARTBEAT_S: Final = 30.0
 
@@ -116,9 +116,10 @@ def _socket(name: str) -> web.WebSocketResponse:
     )
 
 
-def _offered(request: web.BaseRequest) -> list[str]:
+def offered_by(request: web.BaseRequest) -> list[str]:
+    """The subprotocols of WebSockets that the client names, but for the one that holds its token."""
     names = offered_in(request.headers.getall("Sec-WebSocket-Protocol", ()))
-    return [name for name in names if not name.startswith(_BEARER)] or [""]
+    return [name for name in names if not name.startswith(BEARER)]
 
 
 class _WebSocketCommand:
@@ -126,7 +127,7 @@ class _WebSocketCommand:
     upgrades before it asks the kubelet; others as the answer to their handshake."""
 
     def __init__(self, request: web.BaseRequest, pipes: Pipes, command: Command) -> None:
-        name = agreed(_offered(request), REMOTE_COMMAND)
+        name = agreed(offered_by(request) or [""], REMOTE_COMMAND)
         if name is None:
             raise BadRequestError(f"none of the subprotocols offered is known here: {', '.join(REMOTE_COMMAND)}")
         self._request = request
@@ -167,7 +168,7 @@ class _WebSocketCommand:
 
 
 async def _websocket_ports(request: web.BaseRequest, ports: Ports, pipes: Pipes) -> web.StreamResponse:
-    offered = _offered(request)
+    offered = offered_by(request) or [""]
     tunnel, name = agreed(offered, TUNNELS), agreed(offered, PORT_FORWARD)
     if tunnel is None and name is None:
         known = ", ".join((*TUNNELS, *PORT_FORWARD))

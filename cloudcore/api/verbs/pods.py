@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Final
 
@@ -11,7 +12,7 @@ from cloudcore.api.verbs.delete import delete_options
 from cloudcore.api.writing import parse, plain_reply
 from cloudcore.registry.port import DeleteOptions
 from cloudcore.registry.refusals import not_found
-from skerry.errors import BadRequestError
+from skerry.errors import BadRequestError, Cause, InvalidError
 from skerry.frozen import replace
 from skerry.objects.json import Json, JsonObject, encode_object, map_at, maps_at, str_at
 from skerry.objects.meta import uid_of
@@ -104,6 +105,29 @@ def _query(call: Call, pod: JsonObject, container: str) -> LogQuery:
         since_s=_number(call, "sinceSeconds", least=1),
         since_time=since,
         limit_bytes=_number(call, "limitBytes", least=1),
+        stream=_stream(call),
+    )
+
+
+def _stream(call: Call) -> str:
+    """core/v1 PodLogOptions.stream, as `LogQuery` has it."""
+    match call.query.text("stream"):
+        case "" | "All":
+            return ""
+        case "Stdout" | "Stderr" as asked:
+            if call.query.text("tailLines"):
+                # Kubernetes' words; theirs is the hope in it.
+                text = "`tailLines` and specific `stream` are mutually exclusive" + " for" + " now"
+                raise _invalid_option("tailLines", "FieldValueForbidden", f"Forbidden: {text}")
+            return asked.lower()
+        case other:
+            text = f'Unsupported value: {json.dumps(other)}: supported values: "All", "Stderr", "Stdout"'
+            raise _invalid_option("stream", "FieldValueNotSupported", text)
+
+
+def _invalid_option(field: str, reason: str, text: str) -> InvalidError:
+    return InvalidError(
+        f'PodLogOptions "" is invalid: {field}: {text}', [Cause(field=field, reason=reason, message=text)]
     )
 
 

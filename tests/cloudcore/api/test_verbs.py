@@ -270,6 +270,17 @@ async def test_a_log_comes_from_the_gateway_and_a_gateway_out_of_reach_says_so(w
     query = world.shelf.queries[0]
     assert (query.container, query.tail_lines, query.timestamps, query.follow) == ("c", 2, True, False)
     assert (await world.ask("GET", f"{PODS}/p/log?container=z")).message == "container z is not valid for pod p"
+    for asked, stream in (("All", ""), ("Stdout", "stdout"), ("Stderr", "stderr")):
+        reply = await world.reply("GET", f"{PODS}/p/log?stream={asked}")
+        assert isinstance(reply, Stream)
+        assert [piece async for piece in reply.pieces]
+        assert world.shelf.queries[-1].stream == stream
+    for wrong, why in (
+        ("stream=Both", 'stream: Unsupported value: "Both": supported values: "All", "Stderr", "Stdout"'),
+        ("stream=Stdout&tailLines=1", "`tailLines` and specific `stream` are mutually exclusive"),
+    ):
+        refused = await world.ask("GET", f"{PODS}/p/log?{wrong}")
+        assert (refused.code, why in refused.message) == (422, True), refused.message
 
 
 async def test_what_is_not_allowed_is_refused_before_anything_is_looked_up(world: ApiWorld) -> None:

@@ -355,7 +355,10 @@ async def test_logs_are_read_with_their_options(gate: Gateway) -> None:
         assert await _all(logs, _with(request, tail_lines=1)) == b"o\n"
         assert await _all(logs, _with(request, since_time="2025-06-15T15:06:40Z")) == b"two\n"
         assert await _all(logs, _with(request, limit_bytes=2)) == b"on"
-        assert (await _all(logs, _with(request, timestamps=True))).startswith(b"2025-06-15T15:06:39.5Z one\n")
+        stamped = b"2025-06-15T15:06:39.5Z one\n2025-06-15T15:06:41Z two\n"
+        assert await _all(logs, _with(request, timestamps=True)) == stamped, "a time where a line begins"
+        assert await _all(logs, _with(request, stream="stdout")) == b"one\ntw"
+        assert await _all(logs, _with(request, stream="stderr")) == b"o\n"
         with pytest.raises(BadRequestError, match="previous terminated"):
             await _all(logs, _with(request, previous=True))
         with pytest.raises(BadRequestError, match="not valid"):
@@ -368,6 +371,14 @@ async def test_logs_are_read_with_their_options(gate: Gateway) -> None:
         path.write_bytes(b"2025-06-15T15:06:44Z stdout F four\n")
         gate.runtime.end("uid-1", "app", code=0)
         assert (await asyncio.wait_for(followed, 5)).endswith(b"three\nfour\n")
+
+
+async def test_logs_of_init_containers_are_read_too(gate: Gateway) -> None:
+    logs = PodLogs(LogParts(store=gate.store, runtime=gate.runtime, clock=gate.clock, directory=gate.directory))
+    await gate.put(pod(initContainers=[container("first")], ephemeralContainers=[container("debugger")]))
+    for name in ("first", "debugger"):
+        with pytest.raises(BadRequestError, match=f'container "{name}" in pod "web" is waiting to start'):
+            await _all(logs, LogRequest(namespace="default", pod="web", uid="", container=name))
 
 
 async def _all(logs: PodLogs, request: LogRequest) -> bytes:
