@@ -17,7 +17,7 @@ DAYS ?= 7
 POINTS ?= 100
 CUTS ?= 50
 
-.PHONY: help install apt demo test check unit system sim sim-debug twins fuzz soak bus broker kills week bench faults matrix docs format clean
+.PHONY: help install apt demo test check unit system sim sim-debug twins fuzz soak bus broker kills week bench faults matrix copies docs format clean
 
 help: ## list the entry points
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -94,6 +94,9 @@ faults: $(STAMP) apt ## fault cases on real links and processes, a figure each, 
 
 matrix: $(STAMP) apt ## a gateway left alone in each way, while it does each thing: a figure each, into docs/reference/offline-matrix.md; CUTS=50 of power in each column
 	@$(PY) -m benchmarks.matrix --page --points $(CUTS)
+
+copies: $(STAMP) apt ## a gigabyte through `kubectl cp` each way, over WebSocket and QUIC, while setpoints and twins go past it
+	@SKERRY_LARGE_COPY=1 $(PY) -m pytest -q -n 0 -s tests/system/test_copies_beside_state.py
 
 docs: $(STAMP) ## draw the diagrams and reference pages that are made from the code
 	@$(PY) docs/generate.py
