@@ -43,6 +43,7 @@ def run(name: str) -> None:
 def main(wanted: Sequence[str]) -> None:
     # The budgets are for agents over WebSocket; what measures QUIC says so.
     os.environ.setdefault("SKERRY_TRANSPORT", "websocket")
+    os.environ.setdefault("SKERRY_RUNTIME", "process")
     modules = [module for module in pkgutil.iter_modules(benchmarks.__path__) if not module.ispkg]
     names = [module.name for module in modules if module.name != "__main__"]
     unknown = set(wanted) - set(names)

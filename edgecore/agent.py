@@ -48,6 +48,8 @@ from edgecore.link.renewal import CertificateKeeper
 from edgecore.link.session import EdgeLink
 from edgecore.local_api.server import LocalApi
 from edgecore.pods.node import Machine, read_machine
+from edgecore.pods.port import Runtime
+from edgecore.pods.runtimes.choice import PROCESS, Choice, Choosing, before, choose, clear_or_say, keep
 from edgecore.pods.runtimes.process import ProcessRuntime, ProcessSettings
 from edgecore.push.places import NetworkPlaces
 from edgecore.rules.service_bus import BusSettings
@@ -57,6 +59,7 @@ from edgecore.store.sqlite import StoreSettings, open_store
 from edgecore.twins.drivers import driver_factories
 from edgecore.twins.notes import StoredNotes
 from skerry.clocks import SystemClock, SystemIds
+from skerry.errors import InvalidError, UnavailableError
 from skerry.frozen import replace
 from skerry.objects.enrolment import split_address
 from skerry.ports import Clock, Ids
@@ -78,7 +81,7 @@ async def serve(settings: EdgeSettings) -> None:
     guard = StoreGuard()
     store = _open(settings, guard, clock, ids)
     try:
-        runtime = ProcessRuntime(_process_settings(settings), clock)
+        runtime = await _runtime(settings, clock)
         time = agent_clock(clock, store)
 
         def identity() -> Identity:
@@ -254,6 +257,61 @@ def _open(settings: EdgeSettings, guard: StoreGuard, clock: Clock, ids: Ids) -> 
             opened.store.incarnation,
         )
     return AsyncEdgeStore(opened.store)
+
+
+async def _runtime(settings: EdgeSettings, clock: Clock) -> Runtime:
+    """What runs pods. Raises `InvalidError`, and `UnavailableError` where one that was found does not answer."""
+    chosen, found = choose(
+        Choosing(wanted=settings.runtime, endpoint=settings.runtime_endpoint, directory=settings.data)
+    )
+    earlier = before(settings.data)
+    runtime = await _open_runtime(chosen, settings, clock, found=found)
+    if runtime is None:
+        chosen = Choice(name=PROCESS)
+        runtime = ProcessRuntime(_process_settings(settings), clock)
+    if earlier is not None and earlier != chosen:
+        LOG.warning("pods move to another runtime before=%s now=%s", earlier.name, chosen.name)
+        old = await _open_runtime(earlier, settings, clock)
+        ended = old is None or await clear_or_say(old)
+        if old is not None:
+            await old.close()
+        if not ended:
+            return runtime
+    keep(settings.data, chosen)
+    LOG.info(
+        "pods are run by runtime=%s version=%s socket=%s", runtime.name, runtime.version, chosen.socket or "none"
+    )
+    return runtime
+
+
+async def _open_runtime(
+    chosen: Choice, settings: EdgeSettings, clock: Clock, *, found: bool = False
+) -> Runtime | None:
+    """None for one that was `found` and does not speak CRI, as Docker's containerd is set up. A runtime that was
+    chosen before may be late: its pods wait for it."""
+    if chosen.is_process:
+        return ProcessRuntime(_process_settings(settings), clock)
+    from edgecore.pods.runtimes.cri.runtime import CriRuntime, CriSettings  # gRPC costs memory: only who has one pays
+
+    keeper = str(settings.data.absolute())
+    runtime = CriRuntime(CriSettings(socket=chosen.socket, keeper=keeper, name=chosen.name), clock)
+    try:
+        await runtime.greet()
+    except UnavailableError as error:
+        if found:
+            await runtime.close()
+            raise UnavailableError(
+                f"the container runtime at {chosen.socket} does not answer ({error}): start it, or run with "
+                "--runtime process"
+            ) from error
+        LOG.warning("the container runtime does not answer yet socket=%s reason=%s", chosen.socket, error)
+    except InvalidError as error:
+        await runtime.close()
+        if not found:
+            raise InvalidError(f"the runtime at {chosen.socket} does not speak CRI v1: {error}") from error
+        LOG.warning("a container runtime is not used: it does not speak CRI v1 socket=%s", chosen.socket)
+        return None
+    return runtime
 
 
 def _process_settings(settings: EdgeSettings) -> ProcessSettings:

@@ -193,13 +193,7 @@ def compose(ground: Ground) -> Agent:
     private_pods(ground.directory)
     store, clock, time = ground.store, ground.clock, ground.time
     machine = ground.machine()
-    identity = NodeIdentity(
-        name=ground.node,
-        labels=ground.labels,
-        agent_version=AGENT_VERSION,
-        runtime_version=runtime_version(ground.runtime),
-    )
-    facts = NodeFacts(name=identity.name, address=machine.addresses[0], allocatable=amounts_of(machine))
+    facts = NodeFacts(name=ground.node, address=machine.addresses[0], allocatable=amounts_of(machine))
     logs = PodLogs(LogParts(store=store, runtime=ground.runtime, clock=clock, directory=ground.directory))
     external = ExternalDriver(clock=time)
 
@@ -211,7 +205,7 @@ def compose(ground: Ground) -> Agent:
     questions = _questions(ground, twins, pusher)
     rules = _rules(ground)
     services = Services()
-    calls = RuleCalls(identity.name, rules, services)
+    calls = RuleCalls(ground.node, rules, services)
     device_rules = _device_rules(ground, twins, services, rules)
     kinds = _streams(ground, logs, questions, calls)
     link = _link(ground, machine.boot_id, kinds)
@@ -230,14 +224,14 @@ def compose(ground: Ground) -> Agent:
         link=link,
         logs=logs,
         clock=time,
-        node=identity.name,
+        node=ground.node,
         pods=pods,
         questions=questions,
         commands=lambda: shown_commands(store),
         pushes=pusher.sights if pusher is not None else tuple,
         rule_status=device_rules.status,
     )
-    node = NodeReporter(store, time, identity, ground.machine, pods.moved)
+    node = NodeReporter(store, time, partial(_identity, ground), ground.machine, pods.moved)
     return Agent(
         clock=clock,
         pods=pods,
@@ -257,6 +251,15 @@ def compose(ground: Ground) -> Agent:
         pusher=pusher,
         announcer=_announcer(ground, twins),
         local=local,
+    )
+
+
+def _identity(ground: Ground) -> NodeIdentity:
+    return NodeIdentity(
+        name=ground.node,
+        labels=ground.labels,
+        agent_version=AGENT_VERSION,
+        runtime_version=runtime_version(ground.runtime),
     )
 
 

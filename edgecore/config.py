@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from devices.mqtt.config import Broker
 from edgecore.broker.users import AGENT
+from edgecore.pods.runtimes.choice import check
 from edgecore.store.port import DAY_MS, OutboxBudgets
 from skerry.errors import InvalidError
 from skerry.frozen import Frozen
@@ -28,6 +29,18 @@ class EdgeSettings:
     """`edgecore run`."""
 
     data: Path = setting(DATA, help="directory for everything that is kept: identity, store, volumes, logs")
+    runtime: str = setting(
+        "auto",
+        help="what runs pods; process: supervised processes, with nothing to install; containerd; cri: any other "
+        "runtime with a CRI socket, such as CRI-O; auto: containerd or CRI-O where the first start finds its socket, "
+        "else process, and that from then on",
+        choices=("auto", "process", "containerd", "cri"),
+    )
+    runtime_endpoint: str = setting(
+        "",
+        help="socket of the container runtime, unix:///PATH; none: /run/containerd/containerd.sock, then "
+        "/run/crio/crio.sock",
+    )
     images: str = setting("", help="directory of images for the process runtime; none: DATA/images")
     node_ip: str = setting("", help="address to show for this node and its pods; none: found from the routes")
     transport: str = setting(
@@ -369,6 +382,11 @@ def service_bus_port_of(settings: EdgeSettings) -> int | None:
     if not (text.isascii() and text.isdecimal() and 1 <= int(text) <= 65535):
         raise InvalidError(f"--service-bus-port {text!r}: write a port number from 1 to 65535, or off")
     return int(text)
+
+
+def check_runtime(settings: EdgeSettings) -> None:
+    """What can't be is said at once. Raises `InvalidError`."""
+    check(settings.runtime, settings.runtime_endpoint)
 
 
 def check_transport(transport: str) -> None:

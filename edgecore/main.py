@@ -19,6 +19,7 @@ from edgecore.config import (
     JoinSettings,
     MqttUserSettings,
     broker_of,
+    check_runtime,
     check_transport,
     dmi_socket_of,
 )
@@ -78,6 +79,7 @@ def _run(command: str, arguments: dict[str, object]) -> int:
     settings = resolve(EdgeSettings, arguments, os.environ)
     if command == "run":
         check_transport(settings.transport)
+        check_runtime(settings)
         dmi_socket_of(settings)
         broker_of(settings)
     _begin(EdgeSettings, settings.log_level)

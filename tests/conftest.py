@@ -1,4 +1,5 @@
-"""What holds for all tests: Hypothesis searches the same examples in every run, and gateways dial WebSocket.
+"""What holds for all tests: Hypothesis searches the same examples in every run, gateways dial WebSocket, and their
+pods are processes.
 
 A run fails for a change of the code, never for its luck or its neighbours. New examples are searched with
 `pytest --hypothesis-profile search`; what that finds is written down as an `@example` or a test.
@@ -24,12 +25,14 @@ settings.load_profile("repeatable")
 
 
 @pytest.fixture(scope="session", autouse=True)
-def websocket_unless_said() -> Iterator[None]:
+def usual_settings_unless_said() -> Iterator[None]:
     """What is tested with a gateway is tested over WebSocket unless the test says otherwise: an agent that dials QUIC
     takes longer to start, which is no matter of most tests; and `tests/system/test_quic_fleet.py` says otherwise."""
     with pytest.MonkeyPatch.context() as patch:
         if "SKERRY_TRANSPORT" not in os.environ:
             patch.setenv("SKERRY_TRANSPORT", "websocket")
+        if "SKERRY_RUNTIME" not in os.environ:
+            patch.setenv("SKERRY_RUNTIME", "process")  # never the containerd of the machine
         yield
 
 

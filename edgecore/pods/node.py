@@ -255,12 +255,13 @@ class NodeReporter:
         self,
         store: AsyncEdgeStore,
         clock: Clock,
-        identity: NodeIdentity,
+        identity: Callable[[], NodeIdentity],
         machine: Callable[[], Machine],
         moved: Callable[[str], None] = _nothing,
     ) -> None:
-        """`machine` gives the gateway as it is now, or raises `OSError`. `moved` is told its address at the first
-        look, and when that is another one."""
+        """`identity` is asked at every look: a runtime that is late says only then which one it is. `machine` gives
+        the gateway as it is now, or raises `OSError`. `moved` is told its address at the first look, and when that
+        is another one."""
         self._store = store
         self._clock = clock
         self._identity = identity
@@ -270,7 +271,7 @@ class NodeReporter:
         self._told: NodeStatusReport | None = None
         self._told_to = ("", "")
         """Epoch of the cloud, and uid of the Node."""
-        self._key = Key("nodes", "", identity.name)
+        self._key = Key("nodes", "", identity().name)
         self._renewed = asyncio.Event()
         """There is perhaps somebody new to tell."""
 
@@ -304,7 +305,7 @@ class NodeReporter:
         before = self._told.status if self._told else {}
         now = Now(wall_ms=self._clock.wall_ms(), monotonic_ms=round(self._clock.monotonic_s() * 1000))
         backlog = backlog_of(self._store.stats(), self._store.boots(), now)
-        report = node_report(self._identity, self._looked_at(), before, backlog, now_ms=now.wall_ms)
+        report = node_report(self._identity(), self._looked_at(), before, backlog, now_ms=now.wall_ms)
         held = self._store.get(self._key)
         to = (self._store.meta(META_EPOCH) or "", self._told_to[1] if held is None else held.stamp.uid)
         if report != self._told or to != self._told_to:

@@ -1,8 +1,8 @@
 """What a pod's worker asks of a container runtime.
 
-Forms: `runtimes/process` (supervised process groups; nothing to install), `runtimes/fake` (tests and simulation);
-`cri` will be another. All pass `tests/contracts/runtime_contract.py`. A runtime keeps what it started across a
-restart of the agent: `sandboxes` and `list` find it again by the labels it was given.
+Forms: `runtimes/process` (supervised process groups; nothing to install), `runtimes/cri` (containerd, CRI-O),
+`runtimes/fake` (tests and simulation). All pass `tests/contracts/runtime_contract.py`. A runtime keeps what it
+started across a restart of the agent: `sandboxes` and `list` find it again by the labels it was given.
 
 Words are those of the Container Runtime Interface (cri-api v1).
 """
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
-from typing import Literal, Protocol, TypeAlias
+from typing import Final, Literal, Protocol, TypeAlias
 
 from skerry.errors import InvalidError
 from skerry.frozen import Frozen, field
@@ -159,6 +159,10 @@ class ContainerSpec(Frozen):
     tty: bool = False
     labels: tuple[tuple[str, str], ...] = ()
     """Kept by the runtime and given back by `list`; beside the ones by which the runtime finds its own."""
+
+
+COULD_NOT_START: Final = frozenset({"ContainerCannotRun", "StartError"})
+"""Reasons of a container that never ran: Docker's word, which the process runtime has, and containerd's."""
 
 
 class ContainerState(Frozen):
@@ -330,7 +334,7 @@ class Runtime(Protocol):
         ...
 
     async def start(self, spec: ContainerSpec) -> ContainerState:
-        """Create and start; returns when it runs (or could not: `exited` with reason ContainerCannotRun).
+        """Create and start; returns when it runs (or could not: `exited` with one of `COULD_NOT_START`).
 
         A container of this pod, name and attempt that is there already is not started again: its state is given
         (one that was created and never started is removed and made anew).

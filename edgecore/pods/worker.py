@@ -34,6 +34,7 @@ from edgecore.pods.plan import (
     unsupported,
 )
 from edgecore.pods.port import (
+    COULD_NOT_START,
     ContainerSpec,
     ImageMissingError,
     Namespaces,
@@ -371,7 +372,7 @@ class PodWorker:
         else:
             self._problems.pop(step.name, None)
             self._tell_of_unheeded(seen.pod, step)
-            if state.reason == "ContainerCannotRun":
+            if state.reason in COULD_NOT_START:
                 self._happened.append(
                     Happening(reason="Failed", message=f"Error: {state.message}", container=step.name, warning=True)
                 )

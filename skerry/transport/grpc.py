@@ -39,6 +39,10 @@ class RefusedError(InvalidError):
         self.status = status
 
 
+class DeadlineError(UnavailableError):
+    """There was no answer in time; the peer may be the one who says so."""
+
+
 class Codec(CodecBase):
     """A table's messages, as gRPC's content type `application/grpc+proto`, and without a name."""
 
@@ -83,7 +87,7 @@ class Peer:
                 answer = await received(stream, self._table, answer_type, self._bytes_max)
                 await stream.recv_trailing_metadata()
         except TimeoutError as error:
-            raise UnavailableError(f"no answer within {timeout_s:g} s") from error
+            raise DeadlineError(f"no answer within {timeout_s:g} s") from error
         except _FAULTS as error:
             raise _translated(error) from error
         if answer is None:
@@ -116,7 +120,9 @@ _FAULTS: Final = (GRPCError, OSError, StreamTerminatedError, GrpcProtocolError, 
 def _translated(error: Exception) -> Exception:
     if isinstance(error, GRPCError):
         text = error.message or error.status.name
-        if error.status in (Status.UNAVAILABLE, Status.DEADLINE_EXCEEDED, Status.CANCELLED):
+        if error.status is Status.DEADLINE_EXCEEDED:
+            return DeadlineError(text)
+        if error.status in (Status.UNAVAILABLE, Status.CANCELLED):
             return UnavailableError(text)
         return RefusedError(text, error.status)
     return UnavailableError(str(error) or type(error).__name__)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from edgecore.pods.port import (
+    COULD_NOT_START,
     ContainerSpec,
     ContainerState,
     ExecStream,
@@ -125,7 +126,8 @@ class RuntimeContract:
 
     async def test_what_cannot_start_says_why(self, runtime: Runtime, programs: Programs, tmp_path: Path) -> None:
         state = await runtime.start(await spec_of(runtime, programs, tmp_path, programs.cannot_start))
-        assert (state.phase, state.exit_code, state.reason) == ("exited", 128, "ContainerCannotRun")
+        assert (state.phase, state.exit_code) == ("exited", 128)
+        assert state.reason in COULD_NOT_START
         assert "no such" in state.message.lower()
 
     async def test_a_missing_image_is_named_with_the_reason_that_its_policy_has(self, runtime: Runtime) -> None:
@@ -187,7 +189,8 @@ class RuntimeContract:
         state = await runtime.start(await spec_of(runtime, programs, tmp_path, programs.runs))
         await runtime.stop(state.id, grace_s=20)
         (state,) = await runtime.list()
-        assert (state.phase, state.exit_code, state.signal) == ("exited", 143, 15)
+        assert (state.phase, state.exit_code) == ("exited", 143)
+        assert state.signal in (0, 15), "0 where a runtime tells only of codes"
 
     async def test_who_does_not_listen_is_killed_after_the_grace(
         self, runtime: Runtime, programs: Programs, tmp_path: Path
@@ -195,7 +198,8 @@ class RuntimeContract:
         state = await runtime.start(await spec_of(runtime, programs, tmp_path, programs.ignores_term))
         await runtime.stop(state.id, grace_s=0.3)
         (state,) = await runtime.list()
-        assert (state.phase, state.exit_code, state.signal) == ("exited", 137, 9)
+        assert (state.phase, state.exit_code) == ("exited", 137)
+        assert state.signal in (0, 9), "0 where a runtime tells only of codes"
         await runtime.stop(state.id, grace_s=0.3)
         await runtime.stop("uid-9.app.0", grace_s=0.3)
 

@@ -348,7 +348,7 @@ def _full(name: str) -> str:
 
 
 def until(
-    holds: Callable[[], bool], what: str, explain: Callable[[], str] = lambda: "", seconds: float = START_S_MAX
+    holds: Callable[[], object], what: str, explain: Callable[[], str] = lambda: "", seconds: float = START_S_MAX
 ) -> None:
     """Poll a level, with a deadline."""
     end = time.monotonic() + seconds

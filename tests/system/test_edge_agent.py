@@ -52,7 +52,8 @@ class Gateway:
     def start(self) -> None:
         log = (self.data / "agent.log").open("wb")
         command = [sys.executable, *self.code, "run", "--data", str(self.data), *self.options]
-        env = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "SKERRY_TRANSPORT": "websocket"}
+        settings = {"SKERRY_TRANSPORT": "websocket", "SKERRY_RUNTIME": "process"}
+        env = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **settings}
         self.agent = subprocess.Popen(command, stderr=log, stdout=log, cwd="/", env=env)
         log.close()
         eventually(lambda: "edgecore ready" in self.log(), self.log)

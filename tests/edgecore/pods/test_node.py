@@ -104,7 +104,7 @@ def test_a_backlog_is_a_condition_that_changes_in_steps() -> None:
 async def test_a_backlog_costs_the_outbox_one_report(tmp_path: Path) -> None:
     clock = ManualClock(wall_ms=1_790_000_000_000)
     store = AsyncEdgeStore(MemoryEdgeStore(incarnation="i", clock=clock))
-    reporter = NodeReporter(store, clock, IDENTITY, partial(read_machine, tmp_path))
+    reporter = NodeReporter(store, clock, lambda: IDENTITY, partial(read_machine, tmp_path))
     reading = NewReport(report_class="telemetry", kind="telemetry", key="s", body=b"{}")
     heads: list[int] = []
     for _ in range(200):
@@ -127,7 +127,7 @@ async def test_a_backlog_costs_the_outbox_one_report(tmp_path: Path) -> None:
 async def test_what_did_not_change_is_not_told_again(tmp_path: Path) -> None:
     clock = ManualClock()
     store = AsyncEdgeStore(MemoryEdgeStore(incarnation="i", clock=clock))
-    reporter = NodeReporter(store, clock, IDENTITY, partial(read_machine, tmp_path))
+    reporter = NodeReporter(store, clock, lambda: IDENTITY, partial(read_machine, tmp_path))
     await reporter.look()
     clock.advance(3600)
     await reporter.look()
@@ -139,7 +139,7 @@ async def test_what_did_not_change_is_not_told_again(tmp_path: Path) -> None:
 async def test_a_restored_cloud_is_told_of_the_node_at_once(tmp_path: Path) -> None:
     clock = ManualClock()
     store = AsyncEdgeStore(MemoryEdgeStore(incarnation="i", clock=clock))
-    task = asyncio.create_task(NodeReporter(store, clock, IDENTITY, partial(read_machine, tmp_path)).run())
+    task = asyncio.create_task(NodeReporter(store, clock, lambda: IDENTITY, partial(read_machine, tmp_path)).run())
     async with asyncio.timeout(5):  # well below the time between two looks
         for epoch in ("e1", "e2"):
             while not store.outbox(after=0, limit=1):
@@ -158,7 +158,7 @@ async def test_a_node_that_was_made_again_is_told_at_once(tmp_path: Path) -> Non
     clock = ManualClock()
     store = AsyncEdgeStore(MemoryEdgeStore(incarnation="i", clock=clock))
     await store.apply(EdgeBatch(puts=(a_node("uid-1", 1),)))
-    reporter = NodeReporter(store, clock, IDENTITY, lambda: MACHINE)
+    reporter = NodeReporter(store, clock, lambda: IDENTITY, lambda: MACHINE)
     await reporter.look()
     await store.apply(EdgeBatch(puts=(a_node("uid-1", 2),)))
     await reporter.look()
@@ -190,7 +190,7 @@ async def test_a_new_address_is_told_and_one_that_is_lost_with_the_route_is_kept
     clock = ManualClock()
     store = AsyncEdgeStore(MemoryEdgeStore(incarnation="i", clock=clock))
     here, moved = [MACHINE], list[str]()
-    reporter = NodeReporter(store, clock, IDENTITY, lambda: here[0], moved.append)
+    reporter = NodeReporter(store, clock, lambda: IDENTITY, lambda: here[0], moved.append)
     heads: list[int] = []
     for address in ("127.0.0.1", "10.0.0.7", "127.0.0.1", "10.0.0.7", "10.0.0.8"):
         here[0] = replace(MACHINE, addresses=(address,))

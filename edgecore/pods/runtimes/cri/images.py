@@ -1,0 +1,143 @@
+"""Images of a container runtime: looked for, pulled, listed, removed.
+
+The runtime keeps them. A pull waits for its turn, since links of gateways are narrow, and is made once for all that
+want the same image at the same time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from typing import Final
+
+from grpclib.const import Status
+
+from edgecore.pods.port import Credentials, ImageMissingError, ImageState, PullPolicy
+from edgecore.pods.runtimes.cri import messages as cri
+from edgecore.pods.runtimes.cri.mapping import auth_config, image_state
+from edgecore.pods.runtimes.cri.references import fitting, full_name
+from skerry.errors import UnavailableError
+from skerry.transport.grpc import Peer, RefusedError
+
+log = logging.getLogger(__name__)
+
+LOOK_S: Final = 20.0
+PULL_S: Final = 3600.0
+"""For a pull with all its layers. The runtime gives up by itself, and much sooner, when nothing more comes."""
+PULLS_MAX: Final = 2
+"""At the same time."""
+_UNREACHABLE: Final = (
+    "connection refused",
+    "no such host",
+    "i/o timeout",
+    "network is unreachable",
+    "no route to host",
+    "server misbehaving",
+    "temporary failure in name resolution",
+    "connection reset",
+    "tls handshake timeout",
+    "context deadline exceeded",
+    "500 internal server error",
+    "502 bad gateway",
+    "503 service unavailable",
+    "504 gateway timeout",
+)
+"""In what a runtime says when no registry answered; all else is an answer."""
+
+
+class Images:
+    """What a runtime has."""
+
+    def __init__(self, peer: Peer) -> None:
+        self._peer = peer
+        self._turns = asyncio.Semaphore(PULLS_MAX)
+        self._told: set[str] = set()
+        """Images that run as they are since no registry answers: said once."""
+
+    async def of(self, image: str, *, named: str) -> ImageState:
+        """One that is here, by its id or name. Raises `ImageMissingError`."""
+        found = await self._find(image)
+        if found is None:
+            raise ImageMissingError(f'image "{named}" is not on this gateway any more')
+        return found
+
+    async def ensure(self, image: str, policy: PullPolicy, credentials: Sequence[Credentials]) -> ImageState:
+        """See `Runtime.ensure_image`.
+
+        `Always` asks the registry. When none answers and the image is here, that one is taken: a gateway that comes
+        up without a link runs what it ran before (docs/decisions/0331).
+        """
+        name = full_name(image)
+        if policy != "Always" and (found := await self._find(name)) is not None:
+            return found
+        if policy == "Never":
+            raise ImageMissingError(
+                f'Container image "{image}" is not present with pull policy of Never', "ErrImageNeverPull"
+            )
+        try:
+            async with self._turns:
+                if policy == "IfNotPresent" and (found := await self._find(name)) is not None:
+                    return found  # pulled for another meanwhile
+                await self._pull(name, image, fitting(name, credentials))
+        except ImageMissingError as error:
+            found = await self._find(name) if _is_unreachable(str(error)) else None
+            if found is None:
+                raise
+            if name not in self._told:
+                log.warning("image used as it is here, no registry answers image=%s reason=%s", name, error)
+                self._told.add(name)
+            return found
+        self._told.discard(name)
+        found = await self._find(name)
+        if found is None:
+            raise ImageMissingError(f'image "{image}" was removed as soon as it was pulled', "ErrImagePull")
+        return found
+
+    async def _pull(self, name: str, image: str, credentials: Sequence[Credentials]) -> None:
+        """With each of the credentials until one is let in; without any as nobody."""
+        spec = cri.ImageSpec(image=name, user_specified_image=image)
+        faults: dict[str, None] = {}
+        for auth in [auth_config(each) for each in credentials] or [None]:
+            try:
+                await self._peer.call("PullImage", cri.PullImageRequest(image=spec, auth=auth), timeout_s=PULL_S)
+            except RefusedError as error:
+                faults[str(error)] = None
+            else:
+                return
+        message = "; ".join(faults)
+        raise ImageMissingError(message if name in message else f'failed to pull image "{name}": {message}')
+
+    async def _find(self, image: str) -> ImageState | None:
+        request = cri.ImageStatusRequest(image=cri.ImageSpec(image=image))
+        try:
+            told = await self._peer.call("ImageStatus", request, timeout_s=LOOK_S)
+        except RefusedError as error:
+            raise UnavailableError(str(error)) from error
+        return None if told.image is None else image_state(told.image)
+
+    async def all(self) -> Sequence[ImageState]:
+        """By id."""
+        told = await self._peer.call("ListImages", cri.ListImagesRequest(), timeout_s=LOOK_S)
+        return sorted((image_state(each) for each in told.images), key=lambda image: image.id)
+
+    async def remove(self, image_id: str) -> None:
+        request = cri.RemoveImageRequest(image=cri.ImageSpec(image=image_id))
+        try:
+            await self._peer.call("RemoveImage", request, timeout_s=LOOK_S * 6)
+        except RefusedError as error:
+            if error.status is not Status.NOT_FOUND:
+                raise UnavailableError(str(error)) from error
+
+    async def bytes(self) -> int:
+        """What they take on the disk."""
+        told = await self._peer.call("ImageFsInfo", cri.ImageFsInfoRequest(), timeout_s=LOOK_S)
+        return sum(each.used_bytes.value for each in told.image_filesystems if each.used_bytes is not None)
+
+    def close(self) -> None:
+        self._peer.close()
+
+
+def _is_unreachable(message: str) -> bool:
+    said = message.lower()
+    return any(sign in said for sign in _UNREACHABLE)

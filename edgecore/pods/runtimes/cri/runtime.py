@@ -1,0 +1,440 @@
+"""The containers of containerd or CRI-O: the runtime port over CRI's gRPC.
+
+What there is, the runtime keeps, and names it by labels: pod, container, attempt. So a restarted agent finds all that
+the one before began, whatever it was doing when it ended; a call that was cut is asked again, and finds what it made.
+Here is only a memory of what does not change any more, to ask less.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import re
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+from grpclib.const import Status
+
+from edgecore.pods.env import ConfigError
+from edgecore.pods.port import (
+    Abilities,
+    ContainerSpec,
+    ContainerState,
+    Credentials,
+    ExecResult,
+    ExecStream,
+    ImageState,
+    PullPolicy,
+    SandboxSpec,
+    SandboxState,
+    Streamed,
+)
+from edgecore.pods.runtimes.cri import messages as cri
+from edgecore.pods.runtimes.cri.endings import Endings
+from edgecore.pods.runtimes.cri.images import Images
+from edgecore.pods.runtimes.cri.loopback import connect
+from edgecore.pods.runtimes.cri.mapping import (
+    CONTAINER_NAME,
+    KEEPER,
+    POD_UID,
+    addresses_of,
+    container_config,
+    container_state,
+    non_root_fault,
+    sandbox_config,
+    sandbox_state,
+)
+from edgecore.pods.runtimes.cri.schema import IMAGE_CALLS, IMAGES, RUNTIME, RUNTIME_CALLS, TABLE
+from edgecore.pods.runtimes.cri.streaming import open_stream
+from edgecore.pods.runtimes.visits import RESULT_BYTES_MAX
+from skerry.errors import InvalidError, NotFoundError, UnavailableError
+from skerry.frozen import Frozen
+from skerry.ports import Clock
+from skerry.transport.grpc import DeadlineError, Peer, RefusedError
+
+MESSAGE_BYTES_MAX: Final = 16 * 1024 * 1024
+"""A kubelet's own limit for what a runtime answers."""
+CALL_S: Final = 120.0
+"""A kubelet's runtimeRequestTimeout."""
+SANDBOX_S: Final = 240.0
+"""A kubelet's, for what waits for a pod network."""
+ASK_S: Final = 20.0
+"""For what only looks."""
+SETTLED_MS: Final = 2000
+"""A runtime may correct why a container ended for so long: that memory ran out is told apart."""
+BLIND_S: Final = 1.0
+"""How often what the kernel says nothing of is asked for (a kubelet's own rhythm)."""
+LAG_S: Final = 0.05
+"""Between looks for whether the runtime has noticed an end as well."""
+LAG_S_MAX: Final = 10.0
+_TIMED_OUT: Final = re.compile(r"timeout \S+ exceeded|command timed out")
+"""What containerd and CRI-O say of a command that took too long, where the status does not."""
+
+
+class CriSettings(Frozen):
+    """Where the runtime is, and whose containers are ours."""
+
+    socket: str
+    keeper: str = "edgecore"
+    """Value of the label by which they are found again."""
+    name: str = "containerd"
+    """Of the runtime, until it says itself."""
+
+
+class _Process(Frozen):
+    """What runtimes say of a container's process in the `info` of a status."""
+
+    pid: int = 0
+
+
+class CriRuntime:
+    """See `Runtime`. The connection is made when it is needed, and again when it broke."""
+
+    def __init__(self, settings: CriSettings, clock: Clock) -> None:
+        self._clock = clock
+        self._keeper = settings.keeper
+        self._peer = Peer(settings.socket, RUNTIME, RUNTIME_CALLS, TABLE, bytes_max=MESSAGE_BYTES_MAX)
+        self._images = Images(Peer(settings.socket, IMAGES, IMAGE_CALLS, TABLE, bytes_max=MESSAGE_BYTES_MAX))
+        self._name, self._version = settings.name, ""
+        self._ended: dict[str, None] = {}
+        """Containers and sandboxes whose process has ended, and the runtime may not know yet."""
+        self._news = asyncio.Event()
+        self._endings = Endings(self._hear)
+        self._known: dict[str, ContainerState] = {}
+        """What will not change while the container is in this phase."""
+        self._addresses: dict[str, tuple[str, ...]] = {}
+        """By sandbox: given once."""
+        self._pods: dict[str, str] = {}
+        """The pod's uid by container or sandbox that is watched."""
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    @property
+    def version(self) -> str:
+        return self._version
+
+    @property
+    def abilities(self) -> Abilities:
+        return Abilities(pod_network=True, isolation=True, images=True)
+
+    async def greet(self) -> None:
+        """Learn who answers. Raises `UnavailableError`."""
+        told = await self._ask("Version", cri.VersionRequest(version="v1"), ASK_S)
+        self._name, self._version = told.runtime_name or self._name, told.runtime_version
+
+    async def _ask(self, name: str, request: object, timeout_s: float = CALL_S) -> Any:
+        """Raises `UnavailableError`, `RefusedError`."""
+        return await self._peer.call(name, request, timeout_s=timeout_s)
+
+    # --- sandboxes ---
+
+    async def sandboxes(self, pod_uid: str = "") -> Sequence[SandboxState]:
+        listed = await self._sandboxes(pod_uid)
+        states = [await self._sandbox(each) for each in listed]
+        return sorted(states, key=lambda state: (state.pod_uid, state.attempt, state.created_ms))
+
+    async def _sandboxes(self, pod_uid: str = "", sandbox_id: str = "") -> Sequence[cri.PodSandbox]:
+        wanted = cri.PodSandboxFilter(id=sandbox_id, label_selector=self._labels(pod_uid))
+        return (await self._ask("ListPodSandbox", cri.ListPodSandboxRequest(filter=wanted), ASK_S)).items
+
+    def _labels(self, pod_uid: str) -> dict[str, str]:
+        return {KEEPER: self._keeper} | ({POD_UID: pod_uid} if pod_uid else {})
+
+    async def _sandbox(self, listed: cri.PodSandbox) -> SandboxState:
+        ready = listed.state == cri.SANDBOX_READY
+        if ready and listed.id not in self._addresses:
+            try:
+                request = cri.PodSandboxStatusRequest(pod_sandbox_id=listed.id, verbose=True)
+                told = await self._ask("PodSandboxStatus", request, ASK_S)
+            except RefusedError as error:
+                if error.status is not Status.NOT_FOUND:
+                    raise
+            else:
+                self._addresses[listed.id] = addresses_of(told.status or cri.PodSandboxStatus())
+                self._watch(listed.id, listed.labels.get(POD_UID, ""), told.info)
+        return sandbox_state(listed, self._addresses.get(listed.id, ()))
+
+    async def run_sandbox(self, spec: SandboxSpec) -> SandboxState:
+        held = [
+            each
+            for each in await self._sandboxes(spec.pod_uid)
+            if each.metadata is not None and each.metadata.attempt == spec.attempt
+        ]
+        if held:
+            return await self._sandbox(max(held, key=lambda each: each.created_at))
+        spec.log_dir.mkdir(parents=True, exist_ok=True)
+        request = cri.RunPodSandboxRequest(config=sandbox_config(spec, self._keeper), runtime_handler=spec.handler)
+        try:
+            made = await self._ask("RunPodSandbox", request, SANDBOX_S)
+        except RefusedError as error:
+            if error.status is Status.INVALID_ARGUMENT:
+                raise
+            # A pod network that is not there yet, a name that a call before still holds: it may work later.
+            raise UnavailableError(str(error)) from error
+        listed = await self._sandboxes(spec.pod_uid, made.pod_sandbox_id)
+        if not listed:
+            raise UnavailableError(f"sandbox {made.pod_sandbox_id} was removed while it was made")
+        return await self._sandbox(listed[0])
+
+    async def stop_sandbox(self, sandbox_id: str) -> None:
+        await self._unless_gone("StopPodSandbox", cri.SandboxId(pod_sandbox_id=sandbox_id), CALL_S)
+        self._forget(sandbox_id)
+
+    async def remove_sandbox(self, sandbox_id: str) -> None:
+        await self._unless_gone("RemovePodSandbox", cri.SandboxId(pod_sandbox_id=sandbox_id), CALL_S)
+        self._forget(sandbox_id)
+        self._addresses.pop(sandbox_id, None)
+
+    async def _unless_gone(self, name: str, request: object, timeout_s: float) -> None:
+        """What is not there needs no end."""
+        try:
+            await self._ask(name, request, timeout_s)
+        except RefusedError as error:
+            if error.status is Status.NOT_FOUND:
+                return
+            raise UnavailableError(str(error)) from error
+
+    # --- containers ---
+
+    async def list(self, pod_uid: str = "") -> Sequence[ContainerState]:
+        if not self._version:  # it was late
+            await self.greet()
+        listed = await self._containers(pod_uid)
+        found = [state for each in listed if (state := await self._state(each)) is not None]
+        if not pod_uid:
+            self._known = {state.id: self._known[state.id] for state in found if state.id in self._known}
+        return sorted(found, key=lambda state: (state.pod_uid, state.name, state.attempt, state.created_ms))
+
+    async def _containers(self, pod_uid: str = "", container_id: str = "") -> Sequence[cri.Container]:
+        wanted = cri.ContainerFilter(id=container_id, label_selector=self._labels(pod_uid))
+        return (await self._ask("ListContainers", cri.ListContainersRequest(filter=wanted), ASK_S)).containers
+
+    async def _state(self, listed: cri.Container) -> ContainerState | None:
+        """None when it has been removed meanwhile."""
+        known = self._known.get(listed.id)
+        running = listed.state == cri.CONTAINER_RUNNING
+        if known is not None and (known.phase == "running") == running:
+            return known
+        request = cri.ContainerStatusRequest(
+            container_id=listed.id, verbose=running and not self._endings.knows(listed.id)
+        )
+        try:
+            told = await self._ask("ContainerStatus", request, ASK_S)
+        except RefusedError as error:
+            if error.status is Status.NOT_FOUND:
+                return None
+            raise UnavailableError(str(error)) from error
+        if told.status is None:
+            raise UnavailableError("the runtime told nothing of a container")
+        state = container_state(listed, told.status)
+        if state.phase == "running":
+            self._watch(state.id, state.pod_uid, told.info)
+        else:
+            self._endings.forget(state.id)
+        if state.phase == "running" or (
+            state.phase == "exited" and not 0 <= self._clock.wall_ms() - state.finished_ms < SETTLED_MS
+        ):
+            self._known[state.id] = state
+        return state
+
+    async def start(self, spec: ContainerSpec) -> ContainerState:
+        for each in await self._containers(spec.sandbox.pod_uid):
+            about = each.metadata or cri.ContainerMetadata()
+            if (each.labels.get(CONTAINER_NAME), about.attempt) != (spec.name, spec.attempt):
+                continue
+            if each.state == cri.CONTAINER_CREATED:
+                await self._remove(each.id)  # an agent ended between its making and its start
+            elif (state := await self._state(each)) is not None:
+                return state
+        if not any(each.state == cri.SANDBOX_READY for each in await self._sandboxes(sandbox_id=spec.sandbox_id)):
+            raise UnavailableError(f"sandbox {spec.sandbox_id} is not ready")
+        image = await self._images.of(spec.image_id or spec.image, named=spec.image)
+        if fault := non_root_fault(spec, image):
+            raise ConfigError(fault)
+        made = await self._create(spec, image)
+        try:
+            await self._ask("StartContainer", cri.ContainerId(container_id=made))
+        except RefusedError as error:
+            return await self._unstarted(spec, made, str(error))
+        listed = await self._containers(spec.sandbox.pod_uid, made)
+        state = await self._state(listed[0]) if listed else None
+        if state is None:
+            raise UnavailableError(f"container {made} was removed while it started")
+        if state.phase == "exited":  # before it could be watched
+            self._pods[made] = spec.sandbox.pod_uid
+            self._hear(made)
+        return state
+
+    async def _create(self, spec: ContainerSpec, image: ImageState) -> str:
+        (spec.sandbox.log_dir / spec.name).mkdir(parents=True, exist_ok=True)
+        request = cri.CreateContainerRequest(
+            pod_sandbox_id=spec.sandbox_id,
+            config=container_config(spec, image, self._keeper),
+            sandbox_config=sandbox_config(spec.sandbox, self._keeper),
+        )
+        try:
+            return (await self._ask("CreateContainer", request)).container_id
+        except RefusedError as error:
+            raise InvalidError(str(error)) from error
+
+    async def _unstarted(self, spec: ContainerSpec, container_id: str, message: str) -> ContainerState:
+        """How a container is that could not be started. Raises `UnavailableError` when its sandbox is at fault."""
+        if not any(each.state == cri.SANDBOX_READY for each in await self._sandboxes(sandbox_id=spec.sandbox_id)):
+            await self._remove(container_id)
+            raise UnavailableError(message)
+        listed = await self._containers(spec.sandbox.pod_uid, container_id)
+        state = await self._state(listed[0]) if listed else None
+        if state is None or state.phase != "exited":
+            await self._remove(container_id)
+            raise UnavailableError(message)
+        return state
+
+    async def stop(self, container_id: str, *, grace_s: float) -> None:
+        # Whole seconds: a container that was given some gets no less.
+        request = cri.StopContainerRequest(container_id=container_id, timeout=math.ceil(grace_s))
+        await self._unless_gone("StopContainer", request, grace_s + CALL_S)
+
+    async def remove(self, container_id: str) -> None:
+        await self._remove(container_id)
+
+    async def _remove(self, container_id: str) -> None:
+        await self._unless_gone("RemoveContainer", cri.ContainerId(container_id=container_id), CALL_S)
+        self._forget(container_id)
+        self._known.pop(container_id, None)
+
+    # --- commands and ports ---
+
+    async def run_in(self, container_id: str, argv: Sequence[str], *, timeout_s: float) -> ExecResult:
+        # Whole seconds, and 0 would be for ever.
+        request = cri.ExecSyncRequest(
+            container_id=container_id, cmd=tuple(argv), timeout=max(math.ceil(timeout_s), 1)
+        )
+        try:
+            done = await self._ask("ExecSync", request, request.timeout + ASK_S)
+        except DeadlineError as error:
+            raise TimeoutError(str(error)) from error
+        except RefusedError as error:
+            if _TIMED_OUT.search(str(error)):
+                raise TimeoutError(str(error)) from error
+            raise await self._exec_fault(container_id, error) from error
+        return ExecResult(exit_code=done.exit_code, output=(done.stdout + done.stderr)[:RESULT_BYTES_MAX])
+
+    async def exec(self, container_id: str, argv: Sequence[str], how: Streamed) -> ExecStream:
+        request = cri.ExecRequest(
+            container_id=container_id,
+            cmd=tuple(argv),
+            tty=how.tty,
+            stdin=how.stdin,
+            stdout=how.stdout,
+            stderr=how.stderr and not how.tty,  # a runtime refuses both: a terminal has one output
+        )
+        try:
+            told = await self._ask("Exec", request, ASK_S)
+        except RefusedError as error:
+            raise await self._exec_fault(container_id, error) from error
+        return await open_stream(told.url, how)
+
+    async def _exec_fault(self, container_id: str, error: RefusedError) -> Exception:
+        """What to raise: that the container is at fault, or the command."""
+        if not await self._runs(container_id):
+            return NotFoundError("the container is not running")
+        return InvalidError(str(error))
+
+    async def forward(self, sandbox_id: str, port: int) -> ExecStream:
+        request = cri.PodSandboxStatusRequest(pod_sandbox_id=sandbox_id, verbose=True)
+        try:
+            told = await self._ask("PodSandboxStatus", request, ASK_S)
+        except RefusedError as error:
+            raise UnavailableError(str(error)) from error
+        pid = _pid_of(told.info)
+        if not pid:
+            raise UnavailableError(f"sandbox {sandbox_id} is not running")
+        return await connect(pid, port)
+
+    # --- images ---
+
+    async def ensure_image(self, image: str, policy: PullPolicy, credentials: Sequence[Credentials]) -> ImageState:
+        return await self._images.ensure(image, policy, credentials)
+
+    # --- news ---
+
+    def _watch(self, container: str, pod_uid: str, info: Mapping[str, str]) -> None:
+        self._pods[container] = pod_uid
+        self._endings.watch(container, _pid_of(info))
+        if container in self._endings.blind:
+            self._news.set()
+
+    def _hear(self, container: str) -> None:
+        self._ended[container] = None
+        self._news.set()
+
+    def _forget(self, container: str) -> None:
+        self._endings.forget(container)
+        self._ended.pop(container, None)
+        self._pods.pop(container, None)
+
+    async def changes(self) -> AsyncIterator[str]:
+        while True:
+            try:
+                async with asyncio.timeout(BLIND_S if self._endings.blind else None):
+                    await self._news.wait()
+            except TimeoutError:
+                pass
+            self._news.clear()
+            for container in [*self._ended]:
+                await self._until_noticed(container)
+                if pod_uid := self._pods.pop(container, ""):
+                    yield pod_uid
+            for pod_uid in await self._ended_unheard():
+                yield pod_uid
+
+    async def _until_noticed(self, container: str) -> None:
+        """Its process has ended; wait until the runtime knows, so that who looks sees it."""
+        self._ended.pop(container, None)
+        give_up = self._clock.monotonic_s() + LAG_S_MAX
+        while self._clock.monotonic_s() < give_up:
+            try:
+                if not await self._runs(container):
+                    return
+            except UnavailableError:
+                return  # whoever looks next will wait for the runtime as well
+            await asyncio.sleep(LAG_S)
+
+    async def _runs(self, container: str) -> bool:
+        if container in self._addresses:
+            return any(each.state == cri.SANDBOX_READY for each in await self._sandboxes(sandbox_id=container))
+        return any(each.state == cri.CONTAINER_RUNNING for each in await self._containers(container_id=container))
+
+    async def _ended_unheard(self) -> Sequence[str]:
+        """Pods of containers that nothing is heard of, and that have ended."""
+        blind = self._endings.blind
+        if not blind:
+            return ()
+        try:
+            running = {each.id for each in await self._containers() if each.state == cri.CONTAINER_RUNNING}
+            running |= {each.id for each in await self._sandboxes() if each.state == cri.SANDBOX_READY}
+        except UnavailableError:
+            return ()
+        pods: dict[str, None] = {}
+        for container in blind - running:
+            if pod_uid := self._pods.get(container):
+                pods[pod_uid] = None
+            self._forget(container)
+        return list(pods)
+
+    async def close(self) -> None:
+        self._endings.close()
+        self._peer.close()
+        self._images.close()
+
+
+def _pid_of(info: Mapping[str, str]) -> int:
+    """The process that a status names, 0 for none: containerd and CRI-O both put JSON into `info`."""
+    text = info.get("info", "")
+    try:
+        return msgspec.json.decode(text, type=_Process).pid if text else 0
+    except msgspec.DecodeError:
+        return 0
