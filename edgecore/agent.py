@@ -116,6 +116,7 @@ async def serve(settings: EdgeSettings) -> None:
             time=time,
             ids=ids,
             sync=settings.sync(),
+            collection=settings.collection(),
             bandwidth=bandwidth,
             broker=broker,
             discovery=_discovery(settings, membership.node, store),

@@ -31,6 +31,8 @@ from edgecore.link.session import EdgeLink, LinkParts, LinkSettings
 from edgecore.link.streams import StreamKinds
 from edgecore.local_api.ports import LocalParts
 from edgecore.pods.env import NodeFacts
+from edgecore.pods.image_collection import CollectionSettings
+from edgecore.pods.image_collector import ImageCollector
 from edgecore.pods.local_volumes import LocalVolumes
 from edgecore.pods.logs import LogParts, PodLogs
 from edgecore.pods.manager import PodManager
@@ -106,6 +108,8 @@ class Ground(Frozen):
     """The same, corrected by what is known of the cloud's."""
     ids: Ids
     sync: SyncSettings = field(default_factory=SyncSettings)
+    collection: CollectionSettings = field(default_factory=CollectionSettings)
+    """When images go that no container uses."""
     bandwidth: BandwidthPlan | None = None
     """What the gateway itself lets its link carry."""
     mappers: Sockets | None = None
@@ -135,6 +139,7 @@ class Agent(Frozen):
 
     clock: Clock
     pods: PodManager
+    images: ImageCollector
     node: NodeReporter
     volumes: LocalVolumes
     tokens: TokenKeeper
@@ -166,6 +171,7 @@ class Agent(Frozen):
         return {
             "pods": self.pods.run(),
             "tokens": self.tokens.run(),
+            "images": self.images.run(),
             "twins": self.twins.run(),
             "commands": self.commands.run(),
             "device rules": self.device_rules.run(),
@@ -231,10 +237,11 @@ def compose(ground: Ground) -> Agent:
         pushes=pusher.sights if pusher is not None else tuple,
         rule_status=device_rules.status,
     )
-    node = NodeReporter(store, time, partial(_identity, ground), ground.machine, pods.moved)
+    node = NodeReporter(store, time, partial(_identity, ground), ground.machine, pods.moved, ground.runtime)
     return Agent(
         clock=clock,
         pods=pods,
+        images=ImageCollector(ground.runtime, clock, ground.collection),
         node=node,
         volumes=LocalVolumes(store, node=ground.node, directory=ground.directory),
         tokens=tokens,

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from devices.mqtt.config import Broker
 from edgecore.broker.users import AGENT
+from edgecore.pods.image_collection import CollectionSettings
 from edgecore.pods.runtimes.choice import check
 from edgecore.store.port import DAY_MS, OutboxBudgets
 from skerry.errors import InvalidError
@@ -40,6 +41,19 @@ class EdgeSettings:
         "",
         help="socket of the container runtime, unix:///PATH; none: /run/containerd/containerd.sock, then "
         "/run/crio/crio.sock",
+    )
+    image_high_percent: int = setting(
+        85,
+        help="how full the disk of a container runtime's images may be, in percent, until images go that no "
+        "container uses; 100: none does",
+        low=1,
+        high=100,
+    )
+    image_low_percent: int = setting(
+        80, help="how full that disk is to be then, in percent; below --image-high-percent", low=0, high=99
+    )
+    image_age_s_min: float = setting(
+        120.0, help="seconds that an image stays though no container uses it", low=0, high=86_400 * 365
     )
     images: str = setting("", help="directory of images for the process runtime; none: DATA/images")
     node_ip: str = setting("", help="address to show for this node and its pods; none: found from the routes")
@@ -175,6 +189,14 @@ class EdgeSettings:
             push=self.push_mib * MIB,
             message_ttl_ms=round(self.message_days * DAY_MS),
             free_floor=self.free_floor_mib * MIB,
+        )
+
+    def collection(self) -> CollectionSettings:
+        """Of images that no container uses."""
+        return CollectionSettings(
+            high_percent=self.image_high_percent,
+            low_percent=self.image_low_percent,
+            age_s_min=self.image_age_s_min,
         )
 
     def sync(self) -> SyncSettings:
@@ -387,6 +409,11 @@ def service_bus_port_of(settings: EdgeSettings) -> int | None:
 def check_runtime(settings: EdgeSettings) -> None:
     """What can't be is said at once. Raises `InvalidError`."""
     check(settings.runtime, settings.runtime_endpoint)
+    if settings.image_low_percent >= settings.image_high_percent:
+        raise InvalidError(
+            f"--image-low-percent {settings.image_low_percent}: has to be below --image-high-percent "
+            f"{settings.image_high_percent}"
+        )
 
 
 def check_transport(transport: str) -> None:

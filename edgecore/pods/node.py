@@ -15,11 +15,11 @@ import os
 import platform
 import shutil
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from edgecore.pods.port import Runtime
+from edgecore.pods.port import ImageState, Runtime
 from edgecore.store.backlog import Backlog, Now, backlog_of, backlog_text, waits_long
 from edgecore.store.port import META_EPOCH, EdgeBatch, NewReport
 from edgecore.store.shell import AsyncEdgeStore
@@ -38,6 +38,9 @@ PODS_MAX: Final = 110
 """A kubelet's default."""
 NO_ROUTE: Final = ("127.0.0.1",)
 """The addresses of a machine that can't speak to others."""
+IMAGES_MAX: Final = 50
+"""A kubelet's nodeStatusMaxImages."""
+IMAGE_NAMES_MAX: Final = 5
 LOOK_S: Final = 10.0
 """A kubelet's nodeStatusUpdateFrequency."""
 ARCHITECTURES: Final = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "armv6l": "arm", "i686": "386"}
@@ -80,8 +83,22 @@ class NodeIdentity(Frozen):
     """`process://1`."""
 
 
+class RuntimeFacts(Frozen):
+    """What the container runtime makes of the node."""
+
+    fault: str = ""
+    """Why no pod can be started, in a kubelet's words; "" where they can."""
+    images: tuple[ImageState, ...] = ()
+
+
 def node_report(
-    identity: NodeIdentity, machine: Machine, before: JsonObject, backlog: Backlog, *, now_ms: int
+    identity: NodeIdentity,
+    machine: Machine,
+    before: JsonObject,
+    backlog: Backlog,
+    *,
+    now_ms: int,
+    runtime: RuntimeFacts = RuntimeFacts(),  # noqa: B008 - frozen
 ) -> NodeStatusReport:
     """The whole report. `before` is the status told last: conditions keep their time of change."""
     amounts = amounts_of(machine)
@@ -104,7 +121,11 @@ def node_report(
             "operatingSystem": "linux",
             "architecture": machine.architecture,
         },
-        "conditions": [*_conditions(machine, before, now_ms), _backlog_condition(backlog, before, now_ms)],
+        **({"images": [*_images(runtime.images)]} if runtime.images else {}),
+        "conditions": [
+            *_conditions(machine, before, now_ms, runtime.fault),
+            _backlog_condition(backlog, before, now_ms),
+        ],
     }
     return NodeStatusReport(labels=to_json(labels_of_node(identity, machine)), status=status)
 
@@ -129,7 +150,21 @@ def labels_of_node(identity: NodeIdentity, machine: Machine) -> dict[str, str]:
     } | dict(identity.labels)
 
 
-def _conditions(machine: Machine, before: JsonObject, now_ms: int) -> list[JsonObject]:
+def _images(images: Sequence[ImageState]) -> list[JsonObject]:
+    """The largest, as a kubelet tells them: the scheduler likes a node that has what a pod needs."""
+    largest = sorted(images, key=lambda image: (-image.size_bytes, image.id))[:IMAGES_MAX]
+    return [
+        {"names": [*sorted(image.names, key=_digests_first)[:IMAGE_NAMES_MAX]], "sizeBytes": image.size_bytes}
+        for image in largest
+        if image.names
+    ]
+
+
+def _digests_first(name: str) -> tuple[bool, str]:
+    return "@" not in name, name
+
+
+def _conditions(machine: Machine, before: JsonObject, now_ms: int, fault: str) -> list[JsonObject]:
     held = maps_at(before, "conditions")
 
     def pressed(kind: str, value: float, low: float, enough: float) -> bool:
@@ -161,7 +196,9 @@ def _conditions(machine: Machine, before: JsonObject, now_ms: int) -> list[JsonO
         | {"message": f"edgecore has {'too little' if bad else 'sufficient'} {noun}"}
         for kind, bad, bad_reason, good, noun in facts
     ]
-    ready = _condition(held, "Ready", "True", "KubeletReady", now_ms) | {"message": "edgecore is ready"}
+    ready = _condition(
+        held, "Ready", "False" if fault else "True", "KubeletNotReady" if fault else "KubeletReady", now_ms
+    ) | {"message": fault or "edgecore is ready"}
     return [*said, ready]
 
 
@@ -258,6 +295,7 @@ class NodeReporter:
         identity: Callable[[], NodeIdentity],
         machine: Callable[[], Machine],
         moved: Callable[[str], None] = _nothing,
+        runtime: Runtime | None = None,
     ) -> None:
         """`identity` is asked at every look: a runtime that is late says only then which one it is. `machine` gives
         the gateway as it is now, or raises `OSError`. `moved` is told its address at the first look, and when that
@@ -267,6 +305,8 @@ class NodeReporter:
         self._identity = identity
         self._machine = machine
         self._moved = moved
+        self._runtime = runtime
+        self._images: tuple[ImageState, ...] = ()
         self._addresses: tuple[str, ...] = ()
         self._told: NodeStatusReport | None = None
         self._told_to = ("", "")
@@ -305,13 +345,30 @@ class NodeReporter:
         before = self._told.status if self._told else {}
         now = Now(wall_ms=self._clock.wall_ms(), monotonic_ms=round(self._clock.monotonic_s() * 1000))
         backlog = backlog_of(self._store.stats(), self._store.boots(), now)
-        report = node_report(self._identity(), self._looked_at(), before, backlog, now_ms=now.wall_ms)
+        facts = await self._runtime_facts()
+        report = node_report(self._identity(), self._looked_at(), before, backlog, now_ms=now.wall_ms, runtime=facts)
         held = self._store.get(self._key)
         to = (self._store.meta(META_EPOCH) or "", self._told_to[1] if held is None else held.stamp.uid)
         if report != self._told or to != self._told_to:
             told = NewReport(report_class="state", kind=NODE_STATUS, key="", body=report.encode())
             await self._store.apply(EdgeBatch(reports=(told,)))
             self._told, self._told_to = report, to
+
+    async def _runtime_facts(self) -> RuntimeFacts:
+        """Images are those that it told last while it does not answer."""
+        if self._runtime is None:
+            return RuntimeFacts()
+        fault = ""
+        try:
+            status = await self._runtime.status()
+            if not status.ready:
+                fault = f"container runtime status check may not have completed yet: {status.message}"
+            elif not status.network_ready:
+                fault = f"container runtime network not ready: {status.message}"
+            self._images = tuple(await self._runtime.images())
+        except UnavailableError:
+            fault = "container runtime is down"
+        return RuntimeFacts(fault=fault, images=self._images)
 
     def _looked_at(self) -> Machine:
         """The machine; without a route it has the addresses that it had, as none else is known."""

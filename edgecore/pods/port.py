@@ -285,6 +285,23 @@ class ContainerUsage(Frozen):
     sent_bytes: int = 0
 
 
+class ImagesPlace(Frozen):
+    """Where a runtime keeps its images."""
+
+    directory: Path
+    """On the disk whose room counts."""
+    used_bytes: int
+    """What images take there."""
+
+
+class RuntimeStatus(Frozen):
+    """May pods be started? With the reason and message where not, as the runtime says them."""
+
+    ready: bool
+    network_ready: bool
+    message: str = ""
+
+
 class Abilities(Frozen):
     """What differs between runtimes in what a pod may ask; the plan says Unsupported for what is not there."""
 
@@ -377,6 +394,20 @@ class Runtime(Protocol):
     async def ensure_image(self, image: str, policy: PullPolicy, credentials: Sequence[Credentials]) -> ImageState:
         """The image, pulled where the policy wants it and it can be. Raises `ImageMissingError`."""
         ...
+
+    async def images(self) -> Sequence[ImageState]:
+        """All that can be taken away again; none where `abilities.images` is false."""
+        ...
+
+    async def remove_image(self, image_id: str) -> None:
+        """With all its names. Of an unknown one it is nothing."""
+        ...
+
+    async def images_place(self) -> ImagesPlace | None:
+        """Where they are; None where `abilities.images` is false."""
+        ...
+
+    async def status(self) -> RuntimeStatus: ...
 
     def changes(self) -> AsyncIterator[str]:
         """Pod uids whose containers changed; coalesced. May be silent about a change: callers also poll."""

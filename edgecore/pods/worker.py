@@ -43,6 +43,7 @@ from edgecore.pods.port import (
     SandboxSpec,
     Security,
 )
+from edgecore.pods.pull_secrets import credentials_of
 from edgecore.pods.records import PodRecord
 from edgecore.pods.status import Picture, pod_status
 from edgecore.pods.volumes import mounts_of, private_pods, sync_volumes
@@ -359,7 +360,8 @@ class PodWorker:
     async def _start(self, seen: Seen, step: Start, sandbox: SandboxSpec, places: dict[str, Path]) -> None:
         runtime, container = self._parts.runtime, _container(seen.pod, step.name)
         try:
-            image = await runtime.ensure_image(str_at(container, "image"), _pull_policy(container), ())
+            credentials = credentials_of(seen.pod, self._around(seen.pod).find)
+            image = await runtime.ensure_image(str_at(container, "image"), _pull_policy(container), credentials)
             state = await runtime.start(self._spec(seen, step, sandbox, image.id, places))
         except ConfigError as error:
             self._fail(seen, step.name, "CreateContainerConfigError", str(error))

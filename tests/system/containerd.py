@@ -59,6 +59,18 @@ class ImageRecipe:
 
     def archive(self) -> bytes:
         """As `docker save` writes it."""
+        layer, config = self.parts()
+        named = f"{hashlib.sha256(config).hexdigest()}.json"
+        manifest = [{"Config": named, "RepoTags": [self.name], "Layers": ["layer.tar"]}]
+        files = {named: config, "layer.tar": layer, "manifest.json": json.dumps(manifest).encode()}
+        out = io.BytesIO()
+        with tarfile.open(fileobj=out, mode="w") as tar:
+            for name, content in files.items():
+                _add(tar, name, content, mode=0o644)
+        return out.getvalue()
+
+    def parts(self) -> tuple[bytes, bytes]:
+        """Its layer and its configuration."""
         layer = self._layer()
         config = json.dumps(
             {
@@ -76,14 +88,7 @@ class ImageRecipe:
                 "history": [{"created_by": "the tests"}],
             }
         ).encode()
-        named = f"{hashlib.sha256(config).hexdigest()}.json"
-        manifest = [{"Config": named, "RepoTags": [self.name], "Layers": ["layer.tar"]}]
-        files = {named: config, "layer.tar": layer, "manifest.json": json.dumps(manifest).encode()}
-        out = io.BytesIO()
-        with tarfile.open(fileobj=out, mode="w") as tar:
-            for name, content in files.items():
-                _add(tar, name, content, mode=0o644)
-        return out.getvalue()
+        return layer, config
 
     def _layer(self) -> bytes:
         out = io.BytesIO()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
 
 from edgecore.pods.port import (
     Abilities,
@@ -18,8 +19,10 @@ from edgecore.pods.port import (
     ExecResult,
     ExecStream,
     ImageMissingError,
+    ImagesPlace,
     ImageState,
     PullPolicy,
+    RuntimeStatus,
     SandboxSpec,
     SandboxState,
     Size,
@@ -63,6 +66,10 @@ class FakeRuntime:
         """What was executed, attached to and forwarded."""
         self.used: dict[str, ContainerUsage] = {}
         """By container id, where it is more than nothing."""
+        self._images: dict[str, ImageState] = {}
+        self.image_bytes = 0
+        """How large images are."""
+        self.told = RuntimeStatus(ready=True, network_ready=True)
         self.unavailable = ""
         """When set, every call fails with it."""
         self._changed: dict[str, None] = {}
@@ -152,7 +159,24 @@ class FakeRuntime:
             raise ImageMissingError(
                 f'image "{image}" is not here', "ErrImageNeverPull" if policy == "Never" else "ErrImagePull"
             )
-        return ImageState(id=f"fake:{image}", names=(image,), size_bytes=0)
+        made = ImageState(id=f"fake:{image}", names=(image,), size_bytes=self.image_bytes)
+        return self._images.setdefault(made.id, made)
+
+    async def images(self) -> Sequence[ImageState]:
+        self._check()
+        return sorted(self._images.values(), key=lambda image: image.id)
+
+    async def remove_image(self, image_id: str) -> None:
+        self._check()
+        self._images.pop(image_id, None)
+
+    async def images_place(self) -> ImagesPlace | None:
+        used_bytes = sum(image.size_bytes for image in self._images.values())
+        return ImagesPlace(directory=Path("/"), used_bytes=used_bytes)
+
+    async def status(self) -> RuntimeStatus:
+        self._check()
+        return self.told
 
     async def list(self, pod_uid: str = "") -> Sequence[ContainerState]:
         self._check()

@@ -31,8 +31,10 @@ from edgecore.pods.port import (
     ExecResult,
     ExecStream,
     ImageMissingError,
+    ImagesPlace,
     ImageState,
     PullPolicy,
+    RuntimeStatus,
     SandboxSpec,
     SandboxState,
     Streamed,
@@ -194,6 +196,18 @@ class ProcessRuntime:
                 str(error), "ErrImageNeverPull" if policy == "Never" else "ErrImagePull"
             ) from error
         return ImageState(id=found.id, names=(image,), size_bytes=0)
+
+    async def images(self) -> Sequence[ImageState]:
+        return ()
+
+    async def remove_image(self, image_id: str) -> None:
+        """There are none of the runtime's own."""
+
+    async def images_place(self) -> ImagesPlace | None:
+        return None
+
+    async def status(self) -> RuntimeStatus:
+        return RuntimeStatus(ready=True, network_ready=True)
 
     async def list(self, pod_uid: str = "") -> Sequence[ContainerState]:
         places = self._pods(pod_uid)

@@ -18,8 +18,10 @@ from edgecore.pods.port import (
     Credentials,
     ExecResult,
     ExecStream,
+    ImagesPlace,
     ImageState,
     PullPolicy,
+    RuntimeStatus,
     SandboxSpec,
     SandboxState,
     Streamed,
@@ -167,6 +169,18 @@ class SimulatedRuntime:
     async def ensure_image(self, image: str, policy: PullPolicy, credentials: Sequence[Credentials]) -> ImageState:
         self._check()
         return ImageState(id=f"simulated:{image}", names=(image,), size_bytes=0)
+
+    async def images(self) -> Sequence[ImageState]:
+        return ()
+
+    async def remove_image(self, image_id: str) -> None:
+        """There are none of the runtime's own."""
+
+    async def images_place(self) -> ImagesPlace | None:
+        return None
+
+    async def status(self) -> RuntimeStatus:
+        return RuntimeStatus(ready=True, network_ready=True)
 
     async def list(self, pod_uid: str = "") -> Sequence[ContainerState]:
         self._check()

@@ -6,7 +6,9 @@ import asyncio
 from functools import partial
 from pathlib import Path
 
-from edgecore.pods.node import Machine, NodeIdentity, NodeReporter, node_report, read_machine
+from edgecore.pods.node import Machine, NodeIdentity, NodeReporter, RuntimeFacts, node_report, read_machine
+from edgecore.pods.port import ImageState, RuntimeStatus
+from edgecore.pods.runtimes.fake import FakeRuntime
 from edgecore.store.backlog import Backlog
 from edgecore.store.memory import MemoryEdgeStore
 from edgecore.store.port import META_EPOCH, EdgeBatch, Held, NewReport
@@ -14,7 +16,7 @@ from edgecore.store.shell import AsyncEdgeStore
 from skerry.clocks import ManualClock
 from skerry.frozen import replace
 from skerry.objects.conditions import find_condition
-from skerry.objects.json import decode_object, map_at, maps_at, str_at
+from skerry.objects.json import JsonObject, decode_object, map_at, maps_at, str_at
 from skerry.objects.meta import Key, Revision, Stamp
 from skerry.objects.reports import BACKLOG, NodeStatusReport
 from skerry.wire.frames import PROMPT
@@ -198,4 +200,51 @@ async def test_a_new_address_is_told_and_one_that_is_lost_with_the_route_is_kept
         heads.append(store.outbox_head())
     assert heads == [1, 2, 2, 2, 3]
     assert moved == ["127.0.0.1", "10.0.0.7", "10.0.0.8"]
+    store.close()
+
+
+def test_a_runtime_that_is_not_ready_keeps_the_node_from_being_so() -> None:
+    report = node_report(
+        IDENTITY, MACHINE, {}, NOTHING, now_ms=0, runtime=RuntimeFacts(fault="container runtime is down")
+    )
+    ready = find_condition(maps_at(report.status, "conditions"), "Ready") or {}
+    assert (ready["status"], ready["reason"], ready["message"]) == (
+        "False",
+        "KubeletNotReady",
+        "container runtime is down",
+    )
+
+
+def test_the_largest_images_are_told_digests_first() -> None:
+    images = tuple(
+        ImageState(id=str(size), names=(f"app:{size}", f"app@sha256:{size}"), size_bytes=size) for size in range(60)
+    )
+    status = node_report(IDENTITY, MACHINE, {}, NOTHING, now_ms=0, runtime=RuntimeFacts(images=images)).status
+    told = maps_at(status, "images")
+    assert len(told) == 50
+    assert told[0] == {"names": ["app@sha256:59", "app:59"], "sizeBytes": 59}
+
+
+async def test_a_runtime_that_does_not_answer_is_told_and_its_images_stay(tmp_path: Path) -> None:
+    clock = ManualClock()
+    store = AsyncEdgeStore(MemoryEdgeStore(incarnation="i", clock=clock))
+    runtime = FakeRuntime(clock)
+    await runtime.ensure_image("app", "IfNotPresent", ())
+    reporter = NodeReporter(store, clock, lambda: IDENTITY, partial(read_machine, tmp_path), runtime=runtime)
+
+    async def told() -> tuple[str, list[JsonObject]]:
+        await reporter.look()
+        (report,) = store.outbox(after=0, limit=10)
+        status = NodeStatusReport.decode(decode_object(report.body)).status
+        ready = find_condition(maps_at(status, "conditions"), "Ready") or {}
+        return str_at(ready, "message"), maps_at(status, "images")
+
+    images: list[JsonObject] = [{"names": ["app"], "sizeBytes": 0}]
+    assert await told() == ("edgecore is ready", images)
+    runtime.unavailable = "gone"
+    assert await told() == ("container runtime is down", images)
+    runtime.unavailable = ""
+    fault = "NetworkReady=false reason:x message:y"
+    runtime.told = RuntimeStatus(ready=True, network_ready=False, message=fault)
+    assert await told() == (f"container runtime network not ready: {fault}", images)
     store.close()

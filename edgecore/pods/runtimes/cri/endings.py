@@ -35,6 +35,10 @@ class Endings:
     def knows(self, container: str) -> bool:
         return container in self._open or container in self._blind
 
+    def hears(self, container: str) -> bool:
+        """Its process lives, and its end will be told."""
+        return container in self._open
+
     def watch(self, container: str, pid: int) -> None:
         """`pid`: 0 where the runtime did not say."""
         if self.knows(container):

@@ -9,15 +9,17 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Final
 
 from grpclib.const import Status
 
-from edgecore.pods.port import Credentials, ImageMissingError, ImageState, PullPolicy
+from edgecore.pods.port import Credentials, ImageMissingError, ImagesPlace, ImageState, PullPolicy
 from edgecore.pods.runtimes.cri import messages as cri
 from edgecore.pods.runtimes.cri.mapping import auth_config, image_state
 from edgecore.pods.runtimes.cri.references import fitting, full_name
 from skerry.errors import UnavailableError
+from skerry.frozen import replace
 from skerry.transport.grpc import Peer, RefusedError
 
 log = logging.getLogger(__name__)
@@ -116,10 +118,14 @@ class Images:
             raise UnavailableError(str(error)) from error
         return None if told.image is None else image_state(told.image)
 
-    async def all(self) -> Sequence[ImageState]:
-        """By id."""
+    async def all(self, pinned: str) -> Sequence[ImageState]:
+        """By id. `pinned`: a name of one that is never to go, whatever the runtime says of it."""
         told = await self._peer.call("ListImages", cri.ListImagesRequest(), timeout_s=LOOK_S)
-        return sorted((image_state(each) for each in told.images), key=lambda image: image.id)
+        states = [image_state(each) for each in told.images]
+        return sorted(
+            (replace(each, pinned=True) if pinned in (each.id, *each.names) else each for each in states),
+            key=lambda image: image.id,
+        )
 
     async def remove(self, image_id: str) -> None:
         request = cri.RemoveImageRequest(image=cri.ImageSpec(image=image_id))
@@ -129,10 +135,14 @@ class Images:
             if error.status is not Status.NOT_FOUND:
                 raise UnavailableError(str(error)) from error
 
-    async def bytes(self) -> int:
-        """What they take on the disk."""
+    async def place(self) -> ImagesPlace | None:
+        """Where they are; of several file systems the first, as a kubelet does."""
         told = await self._peer.call("ImageFsInfo", cri.ImageFsInfoRequest(), timeout_s=LOOK_S)
-        return sum(each.used_bytes.value for each in told.image_filesystems if each.used_bytes is not None)
+        for each in told.image_filesystems:
+            if each.fs_id is not None and each.fs_id.mountpoint:
+                used_bytes = each.used_bytes.value if each.used_bytes is not None else 0
+                return ImagesPlace(directory=Path(each.fs_id.mountpoint), used_bytes=used_bytes)
+        return None
 
     def close(self) -> None:
         self._peer.close()

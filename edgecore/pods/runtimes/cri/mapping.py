@@ -13,6 +13,7 @@ from typing import Final, Literal
 from edgecore.pods.port import (
     ContainerSpec,
     ContainerState,
+    ContainerUsage,
     Credentials,
     ImageState,
     Mount,
@@ -32,6 +33,8 @@ POD_UID: Final = "io.kubernetes.pod.uid"
 CONTAINER_NAME: Final = "io.kubernetes.container.name"
 RESTARTS: Final = "io.kubernetes.container.restartCount"
 """Annotation, as a kubelet's."""
+STDIN: Final = "skerry.dev/stdin"
+"""Annotation: `true` of one that reads an input; CRI does not say it of a container that is there."""
 IMAGE: Final = "skerry.dev/image"
 """Annotation: as the pod writes it."""
 _OURS: Final = frozenset({KEEPER, POD_NAME, POD_NAMESPACE, POD_UID, CONTAINER_NAME})
@@ -117,7 +120,7 @@ def container_config(spec: ContainerSpec, image: ImageState, keeper: str) -> cri
             for host, inside, permissions in spec.devices
         ),
         labels={**dict(spec.labels), **_pod_labels(spec.sandbox, keeper), CONTAINER_NAME: spec.name},
-        annotations={RESTARTS: str(spec.attempt), IMAGE: spec.image},
+        annotations={RESTARTS: str(spec.attempt), IMAGE: spec.image} | ({STDIN: "true"} if spec.stdin else {}),
         log_path=f"{spec.name}/{spec.attempt}.log",
         stdin=spec.stdin,
         stdin_once=spec.stdin_once,
@@ -315,9 +318,41 @@ def image_state(image: cri.Image) -> ImageState:
 
 
 def auth_config(credentials: Credentials) -> cri.AuthConfig:
+    """Without the registry's address, as a kubelet has it: containerd would keep them from a mirror that it asks."""
     return cri.AuthConfig(
         username=credentials.username,
         password=credentials.password,
-        server_address=credentials.registry,
         identity_token=credentials.identity_token,
     )
+
+
+def container_usage(stats: cri.ContainerStats, *, at_ms: int) -> ContainerUsage:
+    about = stats.attributes or cri.ContainerAttributes()
+    cpu, memory, disk = stats.cpu or cri.CpuUsage(), stats.memory or cri.MemoryUsage(), stats.writable_layer
+    return ContainerUsage(
+        pod_uid=about.labels.get(POD_UID, ""),
+        name=about.metadata.name if about.metadata is not None else "",
+        at_ms=cpu.timestamp // NS_PER_MS or at_ms,
+        cpu_ns=_value(cpu.usage_core_nano_seconds),
+        memory_working_set_bytes=_value(memory.working_set_bytes),
+        memory_usage_bytes=_value(memory.usage_bytes),
+        memory_rss_bytes=_value(memory.rss_bytes),
+        disk_bytes=_value(disk.used_bytes) if disk is not None else 0,
+    )
+
+
+def network_usage(pod_uid: str, counters: tuple[int, int], *, at_ms: int) -> ContainerUsage:
+    """Of a pod's sandbox: what went in and out."""
+    return ContainerUsage(
+        pod_uid=pod_uid,
+        name="",
+        at_ms=at_ms,
+        cpu_ns=0,
+        memory_working_set_bytes=0,
+        received_bytes=counters[0],
+        sent_bytes=counters[1],
+    )
+
+
+def _value(number: cri.UInt64Value | None) -> int:
+    return 0 if number is None else number.value

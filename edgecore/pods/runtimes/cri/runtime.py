@@ -21,11 +21,14 @@ from edgecore.pods.port import (
     Abilities,
     ContainerSpec,
     ContainerState,
+    ContainerUsage,
     Credentials,
     ExecResult,
     ExecStream,
+    ImagesPlace,
     ImageState,
     PullPolicy,
+    RuntimeStatus,
     SandboxSpec,
     SandboxState,
     Streamed,
@@ -38,13 +41,17 @@ from edgecore.pods.runtimes.cri.mapping import (
     CONTAINER_NAME,
     KEEPER,
     POD_UID,
+    STDIN,
     addresses_of,
     container_config,
     container_state,
+    container_usage,
+    network_usage,
     non_root_fault,
     sandbox_config,
     sandbox_state,
 )
+from edgecore.pods.runtimes.cri.network import read_network
 from edgecore.pods.runtimes.cri.schema import IMAGE_CALLS, IMAGES, RUNTIME, RUNTIME_CALLS, TABLE
 from edgecore.pods.runtimes.cri.streaming import open_stream
 from edgecore.pods.runtimes.visits import RESULT_BYTES_MAX
@@ -88,6 +95,12 @@ class _Process(Frozen):
     pid: int = 0
 
 
+class _Config(msgspec.Struct, rename="camel"):
+    """What containerd says of its configuration in the `info` of its status."""
+
+    sandbox_image: str = ""
+
+
 class CriRuntime:
     """See `Runtime`. The connection is made when it is needed, and again when it broke."""
 
@@ -107,6 +120,10 @@ class CriRuntime:
         """By sandbox: given once."""
         self._pods: dict[str, str] = {}
         """The pod's uid by container or sandbox that is watched."""
+        self._processes: dict[str, int] = {}
+        """Their first processes: those are theirs as long as their end has not been heard."""
+        self._pause_image: str | None = None
+        """"" where the runtime does not say which; such ones pin it."""
 
     @property
     def name(self) -> str:
@@ -337,6 +354,25 @@ class CriRuntime:
             raise await self._exec_fault(container_id, error) from error
         return await open_stream(told.url, how)
 
+    async def attach(self, container_id: str, how: Streamed) -> ExecStream:
+        listed = await self._containers(container_id=container_id)
+        if not listed or listed[0].state != cri.CONTAINER_RUNNING:
+            raise NotFoundError("the container is not running")
+        if how.stdin and not listed[0].annotations.get(STDIN):
+            raise InvalidError("the container has no input: stdin is not set in its spec")
+        request = cri.AttachRequest(
+            container_id=container_id,
+            stdin=how.stdin,
+            tty=how.tty,
+            stdout=how.stdout,
+            stderr=how.stderr and not how.tty,
+        )
+        try:
+            told = await self._ask("Attach", request, ASK_S)
+        except RefusedError as error:
+            raise await self._exec_fault(container_id, error) from error
+        return await open_stream(told.url, how)
+
     async def _exec_fault(self, container_id: str, error: RefusedError) -> Exception:
         """What to raise: that the container is at fault, or the command."""
         if not await self._runs(container_id):
@@ -359,15 +395,61 @@ class CriRuntime:
     async def ensure_image(self, image: str, policy: PullPolicy, credentials: Sequence[Credentials]) -> ImageState:
         return await self._images.ensure(image, policy, credentials)
 
+    async def images(self) -> Sequence[ImageState]:
+        if self._pause_image is None:
+            self._pause_image = _pause_image_of((await self._status(verbose=True)).info)
+        return await self._images.all(self._pause_image)
+
+    async def remove_image(self, image_id: str) -> None:
+        await self._images.remove(image_id)
+
+    async def images_place(self) -> ImagesPlace | None:
+        return await self._images.place()
+
+    # --- the runtime itself, and what it counts ---
+
+    async def status(self) -> RuntimeStatus:
+        told = (await self._status(verbose=False)).status or cri.RuntimeStatus()
+        conditions = {each.type: each for each in told.conditions}
+        faults = [each for each in told.conditions if each.type in _CONDITIONS and not each.status]
+        return RuntimeStatus(
+            ready=_holds(conditions, "RuntimeReady"),
+            network_ready=_holds(conditions, "NetworkReady"),
+            message="; ".join(f"{each.type}=false reason:{each.reason} message:{each.message}" for each in faults),
+        )
+
+    async def _status(self, *, verbose: bool) -> cri.StatusResponse:
+        told: cri.StatusResponse = await self._ask("Status", cri.StatusRequest(verbose=verbose), ASK_S)
+        return told
+
+    async def usage(self) -> Sequence[ContainerUsage]:
+        """Of all that run, and of the networks of their pods."""
+        running = {each.id for each in await self._containers() if each.state == cri.CONTAINER_RUNNING}
+        wanted = cri.ContainerStatsFilter(label_selector=self._labels(""))
+        told = await self._ask("ListContainerStats", cri.ListContainerStatsRequest(filter=wanted), ASK_S)
+        found = [
+            container_usage(each, at_ms=self._clock.wall_ms())
+            for each in told.stats
+            if each.attributes is not None and each.attributes.id in running
+        ]
+        for sandbox, pid in self._processes.items():
+            if sandbox in self._addresses and self._addresses[sandbox] and sandbox in self._pods:
+                found.append(network_usage(self._pods[sandbox], read_network(pid), at_ms=self._clock.wall_ms()))
+        return sorted(found, key=lambda each: (each.pod_uid, each.name))
+
     # --- news ---
 
     def _watch(self, container: str, pod_uid: str, info: Mapping[str, str]) -> None:
         self._pods[container] = pod_uid
-        self._endings.watch(container, _pid_of(info))
+        pid = _pid_of(info)
+        self._endings.watch(container, pid)
+        if self._endings.hears(container):
+            self._processes[container] = pid
         if container in self._endings.blind:
             self._news.set()
 
     def _hear(self, container: str) -> None:
+        self._processes.pop(container, None)
         self._ended[container] = None
         self._news.set()
 
@@ -375,6 +457,7 @@ class CriRuntime:
         self._endings.forget(container)
         self._ended.pop(container, None)
         self._pods.pop(container, None)
+        self._processes.pop(container, None)
 
     async def changes(self) -> AsyncIterator[str]:
         while True:
@@ -429,6 +512,22 @@ class CriRuntime:
         self._endings.close()
         self._peer.close()
         self._images.close()
+
+
+_CONDITIONS: Final = ("RuntimeReady", "NetworkReady")
+
+
+def _holds(conditions: Mapping[str, cri.RuntimeCondition], kind: str) -> bool:
+    return kind in conditions and conditions[kind].status
+
+
+def _pause_image_of(info: Mapping[str, str]) -> str:
+    """The image of sandboxes as containerd's own configuration names it, "" where it does not; CRI-O, and containerd
+    since 2.0, tell of it as pinned."""
+    try:
+        return msgspec.json.decode(info.get("config", "{}"), type=_Config).sandbox_image
+    except msgspec.DecodeError:
+        return ""
 
 
 def _pid_of(info: Mapping[str, str]) -> int:
