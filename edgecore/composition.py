@@ -30,6 +30,7 @@ from edgecore.link.dial import Dialer
 from edgecore.link.session import EdgeLink, LinkParts, LinkSettings
 from edgecore.link.streams import StreamKinds
 from edgecore.local_api.ports import LocalParts
+from edgecore.pods.asking import Asking
 from edgecore.pods.env import NodeFacts
 from edgecore.pods.image_collection import CollectionSettings
 from edgecore.pods.image_collector import ImageCollector
@@ -94,6 +95,8 @@ class Ground(Frozen):
     """The gateway as it is when asked."""
     store: AsyncEdgeStore
     runtime: Runtime
+    asking: Asking | None = None
+    """For probes and hooks of pods; None: in their containers and over the network."""
     dialer: Dialer
     dialers: Mapping[Way, Dialer] = field(default_factory=dict[Way, Dialer])
     """For ways to the cloud other than what `dialer` does."""
@@ -299,6 +302,7 @@ def _pods(ground: Ground, facts: NodeFacts, in_step: Callable[[], bool], tokens:
             directory=ground.directory,
             root=ground.root,
             tokens=tokens.token,
+            asking=ground.asking,
         ),
         in_step,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from skerry.frozen import Frozen
 from skerry.objects.events import event_object as told_event
-from skerry.objects.json import JsonObject, map_at
+from skerry.objects.json import JsonObject, map_at, maps_at, str_at
 from skerry.objects.reports import EVENT, EventReport
 
 
@@ -24,7 +24,9 @@ def event_object(pod: JsonObject, what: Happening, *, node: str, suffix: str, no
         about, what.reason, what.message, node=node, suffix=suffix, now_ms=now_ms, warning=what.warning
     )
     if what.container:
-        map_at(event, "involvedObject")["fieldPath"] = f"spec.containers{{{what.container}}}"
+        inits = {str_at(each, "name") for each in maps_at(pod, "spec", "initContainers")}
+        where = "initContainers" if what.container in inits else "containers"
+        map_at(event, "involvedObject")["fieldPath"] = f"spec.{where}{{{what.container}}}"
     return event
 
 

@@ -11,14 +11,14 @@ from collections.abc import AsyncGenerator, Sequence
 from pathlib import Path
 from typing import Final
 
+from edgecore.pods.containers import runs_of, wanted_of
 from edgecore.pods.log_files import blocks, files_of, is_of, opened, replaced, shown, stored
-from edgecore.pods.plan import runs_of
 from edgecore.pods.port import ContainerState, Runtime
 from edgecore.pods.worker import log_directory
 from edgecore.store.shell import AsyncEdgeStore
 from skerry.errors import BadRequestError, NotFoundError
 from skerry.frozen import Frozen
-from skerry.objects.json import JsonObject, decode_object, maps_at, str_at
+from skerry.objects.json import JsonObject, decode_object
 from skerry.objects.logs import LogRequest
 from skerry.objects.meta import Key
 from skerry.objects.times import parse_time, time_text
@@ -51,9 +51,7 @@ class PodLogs:
         if held is None or request.uid not in ("", held.stamp.uid):
             raise NotFoundError(f'pods "{request.pod}" not found')
         uid = held.stamp.uid
-        pod = decode_object(held.body)
-        lists = ("containers", "initContainers", "ephemeralContainers")
-        names = [str_at(one, "name") for field in lists for one in maps_at(pod, "spec", field)]
+        names = [one.name for one in wanted_of(decode_object(held.body))]
         if request.container not in names:
             raise BadRequestError(f"container {request.container} is not valid for pod {request.pod}")
         run = self._run(request, await self._parts.runtime.list(uid))

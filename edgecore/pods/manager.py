@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from edgecore.pods.records import PodRecord
+from edgecore.pods.status import Ending
 from edgecore.pods.worker import FAILED_AGAIN_S, PodParts, PodWorker
 from edgecore.store.port import META_EPOCH, EdgeBatch
 from skerry.errors import UnavailableError
@@ -59,6 +60,10 @@ class PodManager:
         """Something that the pod's volumes are made of is another now, or is there at last."""
         if uid in self._workers:
             self._workers[uid].poke(retry=True)
+
+    def end(self, uid: str, ending: Ending, grace_s: float) -> None:
+        """End that pod for good: it stays in the store with phase Failed and this reason. `has` it."""
+        self._workers[uid].end(ending, grace_s)
 
     def moved(self, address: str) -> None:
         """The gateway is reached by this address from now on: its pods tell it, and those that start hear of it."""

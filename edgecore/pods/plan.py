@@ -1,46 +1,29 @@
 """What to do for one pod now: pure, from what is wanted, what is seen and what was done before.
 
 Containers run in the pod's newest sandbox. One that has gone (with the power, or by a kill) takes its containers with
-it: they start in another, without delay, as they did not crash.
+it: they start in another, init containers first, without delay, as they did not crash.
 
-Restarts as a kubelet does them: the first at once, then after 10 s doubled to 5 min, from the start again after ten
-minutes of peace. Times are the gateway's wall clock, which may step; so a wait is never longer than its delay, and
-a step back ends it.
+At the end, apps are stopped together, then sidecars one by one from the last to the first; what is left of the grace
+is theirs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, TypeAlias
 
+from edgecore.pods.backoff import Backoff, Problem, at_peace, duration_text, next_backoff
+from edgecore.pods.containers import Wanted, has_failed, newest_of, runs_of, wanted_of
 from edgecore.pods.port import ContainerState, SandboxState
+from edgecore.pods.probes import HEALTHY, Health
 from skerry.frozen import Frozen, field
-from skerry.objects.json import JsonObject, maps_at, str_at
+from skerry.objects.json import JsonObject, dig
 from skerry.objects.meta import name_of, namespace_of, uid_of
 
-BACKOFF_S_MIN: Final = 10
-BACKOFF_S_MAX: Final = 300
-PEACE_S: Final = 2 * BACKOFF_S_MAX
-"""As client-go's Backoff: twice the longest delay without a restart, and the count begins again."""
 KEPT_RUNS: Final = 2
 """The current container and the one before it: for `lastState` and `logs --previous`."""
-
-
-class Backoff(Frozen):
-    """How long a container waits after its next end, and when that was decided."""
-
-    delay_s: int
-    at_ms: int
-
-
-class Problem(Frozen):
-    """Why a container could not be started at the last try, and when to try again."""
-
-    reason: str
-    """ErrImagePull, ImagePullBackOff, CreateContainerConfigError, CreateContainerError, ContainerCreating ..."""
-    message: str
-    retry_ms: int
-    tries: int = 1
+GRACE_S_MIN: Final = 2.0
+"""What a sidecar gets when the others have used up the pod's grace."""
 
 
 class Seen(Frozen):
@@ -54,16 +37,33 @@ class Seen(Frozen):
     backoff: Mapping[str, Backoff]
     problems: Mapping[str, Problem]
     terminating: bool
+    """It is to end, whoever decided that."""
     grace_s: float
+    ending_ms: int = 0
+    """Since when it is to end."""
     finished: bool
     """It had reached its last phase: nothing is started any more, whatever the runtime has forgotten."""
     now_ms: int
+    health: Mapping[str, Health] = field(default_factory=dict[str, Health])
+    """By container id, of runs that are probed or whose hooks failed; all others are well."""
+    beginning: frozenset[str] = frozenset()
+    """Ids of containers whose postStart hook is under way."""
 
     @property
     def sandbox(self) -> SandboxState | None:
         """The one in which its containers are to run; None when there is none that lives."""
         newest = max(self.sandboxes, key=lambda each: each.attempt, default=None)
         return newest if newest is not None and newest.ready else None
+
+    @property
+    def running(self) -> list[ContainerState]:
+        return [state for state in self.containers if state.phase != "exited"]
+
+    def has_started(self, run: ContainerState | None) -> bool:
+        """It runs, its hook is over and its startup probe satisfied: who waits for it may begin."""
+        if run is None or run.phase != "running" or run.id in self.beginning:
+            return False
+        return self.health.get(run.id, HEALTHY).started
 
 
 class Start(Frozen):
@@ -75,6 +75,8 @@ class Stop(Frozen):
     container_id: str
     name: str
     grace_s: float
+    why: str = ""
+    """For an event; "" for the usual."""
 
 
 class Remove(Frozen):
@@ -112,23 +114,55 @@ class Plan(Frozen):
 
 def plan(seen: Seen) -> Plan:
     """The next steps. Planning again after them, or after none of them, is always right."""
-    running = [state for state in seen.containers if state.phase != "exited"]
-    alive = [each for each in seen.sandboxes if each.ready]
     if seen.terminating:
-        ends: tuple[Action, ...] = tuple(_stop(state, seen) for state in running)
-        if not running:
-            ends = tuple(StopSandbox(sandbox_id=each.id) for each in alive)
-        return Plan(actions=ends, backoff=seen.backoff)
+        return _end(seen, since_ms=seen.ending_ms)
     sandbox = seen.sandbox
-    strays = [state for state in running if sandbox is None or state.sandbox_id != sandbox.id]
+    strays = [state for state in seen.running if sandbox is None or state.sandbox_id != sandbox.id]
     if strays:
         return Plan(actions=tuple(_stop(state, seen) for state in strays), backoff=seen.backoff)
-    if seen.finished:
-        stops = tuple(StopSandbox(sandbox_id=each.id) for each in alive)
-        return Plan(actions=(*_clearances(seen), *stops), backoff=seen.backoff)
+    if seen.finished or (is_over(seen) and seen.running):
+        ended_ms = max((state.finished_ms for state in seen.containers), default=seen.now_ms)
+        ending = _end(seen, since_ms=ended_ms)
+        return Plan(actions=(*_clearances(seen), *ending.actions), backoff=seen.backoff, wake_ms=ending.wake_ms)
+    if is_over(seen):  # its sandbox goes when that has been told
+        return Plan(actions=_clearances(seen), backoff=seen.backoff)
     if sandbox is None:
         return _in_need_of_a_sandbox(seen)
-    return _starts_of(seen, sandbox)
+    return _Steps(seen, sandbox).plan()
+
+
+def is_over(seen: Seen) -> bool:
+    """No app of the pod will run any more: all have ended for good, or what had to precede them failed for good."""
+    wanted = wanted_of(seen.pod)
+    for one in wanted:
+        run = newest_of(seen.containers, one.name)
+        if one.part == "init" and one.policy == "Never" and run is not None and has_failed(run):
+            return True
+    apps = [(one, newest_of(seen.containers, one.name)) for one in wanted if one.part == "app"]
+    return bool(apps) and all(
+        run is not None and run.phase == "exited" and not _starts(one, run, seen) for one, run in apps
+    )
+
+
+def _end(seen: Seen, *, since_ms: int) -> Plan:
+    """Apps first, all at once; each sidecar when nothing is left that may need it, or the grace is over."""
+    if not seen.running:
+        alive = tuple(StopSandbox(sandbox_id=each.id) for each in seen.sandboxes if each.ready)
+        return Plan(actions=alive, backoff=seen.backoff)
+    since_ms = since_ms or seen.now_ms
+    passed_s = max((seen.now_ms - since_ms) / 1000, 0.0)
+    sidecars = [one.name for one in wanted_of(seen.pod) if one.part == "sidecar"]
+    actions: list[Action] = [_stop(state, seen) for state in seen.running if state.name not in sidecars]
+    is_free = not actions or passed_s >= seen.grace_s
+    wait_ms = None if is_free else since_ms + round(seen.grace_s * 1000)
+    for name in reversed(sidecars):
+        running = [state for state in seen.running if state.name == name]
+        if running and not is_free:
+            break
+        grace_s = max(seen.grace_s - passed_s, min(GRACE_S_MIN, seen.grace_s))
+        actions += [Stop(container_id=state.id, name=name, grace_s=grace_s) for state in running]
+        is_free = is_free and (not running or passed_s >= seen.grace_s)
+    return Plan(actions=tuple(actions), backoff=seen.backoff, wake_ms=wait_ms)
 
 
 def _stop(state: ContainerState, seen: Seen) -> Stop:
@@ -137,51 +171,110 @@ def _stop(state: ContainerState, seen: Seen) -> Stop:
 
 def _in_need_of_a_sandbox(seen: Seen) -> Plan:
     """Unless nothing is to be started in it."""
-    wanted = [name for name in _names(seen) if _starts(seen.pod, _newest(seen, name))]
-    if not wanted:
+    wanted = wanted_of(seen.pod)
+    apps = [one for one in wanted if one.part == "app" and _starts(one, newest_of(seen.containers, one.name), seen)]
+    if not apps:
         return Plan(actions=_clearances(seen), backoff=seen.backoff)
-    waits = [wait for name in wanted if (wait := _held_up(seen, name)) is not None]
-    if len(waits) == len(wanted):
-        told = {name: wait for name, (wait, _) in zip(wanted, waits, strict=True)}
+    first = [wanted[0]] if wanted[0].part != "app" else apps
+    waits = [wait for one in first if (wait := _held_up(seen, one.name)) is not None]
+    if len(waits) == len(first):
+        told = {one.name: wait for one, (wait, _) in zip(first, waits, strict=True)}
         return Plan(waiting=told, backoff=seen.backoff, wake_ms=min(until_ms for _, until_ms in waits))
     attempt = max((each.attempt for each in seen.sandboxes), default=-1) + 1
     return Plan(run_sandbox=attempt, actions=_clearances(seen), backoff=seen.backoff)
 
 
-def _starts_of(seen: Seen, sandbox: SandboxState) -> Plan:
-    actions: list[Action] = [*_clearances(seen)]
-    waiting: dict[str, Waiting] = {}
-    backoff = dict(seen.backoff)
-    wakes: list[int] = []
-    for name in _names(seen):
-        newest = _newest(seen, name)
-        if not _starts(seen.pod, newest):
-            continue
-        crashed = newest if newest is not None and newest.sandbox_id == sandbox.id else None
-        wait = _must_wait(seen, name, crashed)
+class _Steps:
+    """Builds the plan of a pod that lives in its sandbox."""
+
+    def __init__(self, seen: Seen, sandbox: SandboxState) -> None:
+        self._seen = seen
+        self._sandbox = sandbox
+        self._actions: list[Action] = [*_clearances(seen)]
+        self._waiting: dict[str, Waiting] = {}
+        self._backoff = dict(seen.backoff)
+        self._wakes: list[int] = []
+
+    def plan(self) -> Plan:
+        wanted = wanted_of(self._seen.pod)
+        for one in wanted:
+            self._end_the_unwell(one)
+        apps = [one for one in wanted if one.part == "app"]
+        inits = [one for one in wanted if one.part != "app"]
+        if self._initialize(inits, is_initialized=any(self._here(one) is not None for one in apps)):
+            for one in apps:
+                if not self._want(one):
+                    break
+        return Plan(
+            actions=tuple(self._actions),
+            waiting=self._waiting,
+            backoff=self._backoff,
+            wake_ms=min(self._wakes, default=None),
+        )
+
+    def _here(self, one: Wanted) -> ContainerState | None:
+        """Its newest run, if that is in this sandbox."""
+        run = newest_of(self._seen.containers, one.name)
+        return run if run is not None and run.sandbox_id == self._sandbox.id else None
+
+    def _end_the_unwell(self, one: Wanted) -> None:
+        run = self._here(one)
+        health = self._seen.health.get(run.id) if run is not None and run.phase == "running" else None
+        if run is None or health is None or health.failed is None:
+            return
+        grace_s = self._seen.grace_s if health.grace_s is None else float(health.grace_s)
+        self._actions.append(
+            Stop(container_id=run.id, name=one.name, grace_s=grace_s, why=ending_text(one, health.failed))
+        )
+
+    def _initialize(self, inits: Sequence[Wanted], *, is_initialized: bool) -> bool:
+        """Bring the pod one step nearer to its apps; True when they may run.
+
+        Where an app has run in this sandbox, and where a later init container has, only sidecars are looked after.
+        """
+        reached = max((index for index, one in enumerate(inits) if self._here(one) is not None), default=-1)
+        for index, one in enumerate(inits):
+            run = self._here(one)
+            is_next = not is_initialized and index >= reached
+            is_done = run is not None and run.phase == "exited" and not has_failed(run)
+            if one.part == "sidecar" or (is_next and not is_done):
+                self._want(one)
+            if is_next and not (self._seen.has_started(run) if one.part == "sidecar" else is_done):
+                return False
+        return True
+
+    def _want(self, one: Wanted) -> bool:
+        """Start it, or say what it waits for. False when those after it have to wait for its hook."""
+        newest = newest_of(self._seen.containers, one.name)
+        here = self._here(one)
+        if here is not None and here.phase != "exited":
+            return here.id not in self._seen.beginning
+        if not (_starts(one, newest, self._seen) or (one.part != "app" and here is None)):
+            return True
+        wait = _must_wait(self._seen, one.name, here)
         if wait is not None:
-            waiting[name], until_ms = wait
-            wakes.append(until_ms)
-            continue
-        if crashed is not None:
-            backoff[name] = _next_backoff(backoff.get(name), crashed.finished_ms, seen.now_ms)
-        actions.append(Start(name=name, attempt=newest.attempt + 1 if newest else 0))
-    return Plan(actions=tuple(actions), waiting=waiting, backoff=backoff, wake_ms=min(wakes, default=None))
+            self._waiting[one.name], until_ms = wait
+            self._wakes.append(until_ms)
+            return True
+        if here is not None:
+            delay = self._backoff.get(one.name)
+            self._backoff[one.name] = next_backoff(delay, here.finished_ms, self._seen.now_ms)
+        self._actions.append(Start(name=one.name, attempt=newest.attempt + 1 if newest else 0))
+        return not dig(one.spec, "lifecycle", "postStart")
 
 
-def _names(seen: Seen) -> list[str]:
-    return [str_at(container, "name") for container in maps_at(seen.pod, "spec", "containers")]
-
-
-def _newest(seen: Seen, name: str) -> ContainerState | None:
-    runs = runs_of(seen.containers, name)
-    return runs[-1] if runs else None
+def ending_text(one: Wanted, failed: str) -> str:
+    """Why a container is ended, as a kubelet's event says it."""
+    if failed == "postStart":
+        return "FailedPostStartHook"
+    kind = "Init container" if one.part != "app" else "Container"
+    return f"{kind} {one.name} failed {failed} probe" + ("" if one.policy == "Never" else ", will be restarted")
 
 
 def _clearances(seen: Seen) -> tuple[Action, ...]:
     """Runs that nobody asks about any more, and sandboxes of which none is left."""
-    kept: list[ContainerState] = []
     gone: list[Action] = []
+    kept: list[ContainerState] = []
     for name in sorted({state.name for state in seen.containers}):
         runs = runs_of(seen.containers, name)
         old = [run for run in runs[:-KEPT_RUNS] if run.phase == "exited"]
@@ -197,28 +290,23 @@ def _clearances(seen: Seen) -> tuple[Action, ...]:
     return tuple(gone)
 
 
-def runs_of(containers: Sequence[ContainerState], name: str) -> list[ContainerState]:
-    """All kept runs of one container, the newest last."""
-    return sorted((state for state in containers if state.name == name), key=lambda state: state.attempt)
-
-
-def restarts_of(seen: Seen, attempts: Mapping[str, int]) -> tuple[Stop, ...]:
+def restarts_of(seen: Seen, attempts: Mapping[str, int]) -> Iterator[Stop]:
     """The stops that end the runs named by container and number, where they run still."""
-    running = [state for state in seen.containers if state.phase != "exited"]
-    return tuple(_stop(state, seen) for state in running if attempts.get(state.name) == state.attempt)
+    return (_stop(state, seen) for state in seen.running if attempts.get(state.name) == state.attempt)
 
 
-def _starts(pod: JsonObject, newest: ContainerState | None) -> bool:
+def _starts(one: Wanted, newest: ContainerState | None, seen: Seen) -> bool:
     """May this container be started (again), leaving aside when?"""
     if newest is None:
         return True
     if newest.phase != "exited":
         return False
-    match str_at(pod, "spec", "restartPolicy", default="Always"):
+    match one.policy:
         case "Never":
             return False
         case "OnFailure":
-            return newest.exit_code != 0
+            was_unwell = seen.health.get(newest.id, HEALTHY).failed is not None
+            return has_failed(newest) or was_unwell
         case _:
             return True
 
@@ -237,7 +325,7 @@ def _must_wait(seen: Seen, name: str, newest: ContainerState | None) -> tuple[Wa
     if held_up is not None:
         return held_up
     delay = seen.backoff.get(name)
-    if newest is None or delay is None or _at_peace(delay, newest.finished_ms):
+    if newest is None or delay is None or at_peace(delay, newest.finished_ms):
         return None
     since_ms = seen.now_ms - newest.finished_ms
     if not 0 <= since_ms < delay.delay_s * 1000:
@@ -245,96 +333,3 @@ def _must_wait(seen: Seen, name: str, newest: ContainerState | None) -> tuple[Wa
     pod = f"{name_of(seen.pod)}_{namespace_of(seen.pod)}({uid_of(seen.pod)})"
     message = f"back-off {duration_text(delay.delay_s)} restarting failed container={name} pod={pod}"
     return Waiting(reason="CrashLoopBackOff", message=message), newest.finished_ms + delay.delay_s * 1000
-
-
-def _at_peace(delay: Backoff, finished_ms: int) -> bool:
-    return finished_ms - delay.at_ms > PEACE_S * 1000
-
-
-def _next_backoff(delay: Backoff | None, finished_ms: int, now_ms: int) -> Backoff:
-    if delay is None or _at_peace(delay, finished_ms):
-        return Backoff(delay_s=BACKOFF_S_MIN, at_ms=now_ms)
-    return Backoff(delay_s=min(delay.delay_s * 2, BACKOFF_S_MAX), at_ms=now_ms)
-
-
-def duration_text(seconds: int) -> str:
-    """As Go writes a duration: 10s, 1m20s, 5m0s."""
-    minutes, rest = divmod(seconds, 60)
-    return f"{minutes}m{rest}s" if minutes else f"{rest}s"
-
-
-def next_problem(before: Problem | None, *, reason: str, message: str, now_ms: int) -> Problem:
-    """The same failure again waits longer; a new one begins anew."""
-    again = before is not None and before.reason in (reason, _AGAIN.get(reason))
-    tries = before.tries + 1 if before is not None and again else 1
-    delay_s = min(BACKOFF_S_MIN * 2 ** min(tries - 1, 6), BACKOFF_S_MAX)
-    return Problem(
-        reason=_AGAIN.get(reason, reason) if tries > 1 else reason,
-        message=message if tries == 1 or reason not in _AGAIN else f"Back-off pulling image: {message}",
-        retry_ms=now_ms + delay_s * 1000,
-        tries=tries,
-    )
-
-
-_AGAIN: Final = {"ErrImagePull": "ImagePullBackOff"}
-
-
-_VOLUME_TYPES: Final = frozenset(
-    ("configMap", "secret", "emptyDir", "ephemeral", "hostPath", "persistentVolumeClaim", "projected", "downwardAPI")
-)
-_PROJECTED: Final = ("configMap", "secret", "downwardAPI", "serviceAccountToken")
-
-
-def unsupported(pod: JsonObject) -> str:
-    """The first thing that a pod asks for and this gateway does not do, "" for none.
-
-    Only what would change the meaning of the pod if it were left out; the rest is in `unheeded`.
-    """
-    if maps_at(pod, "spec", "initContainers"):
-        return "spec.initContainers: this gateway does not run init containers"
-    for index, container in enumerate(maps_at(pod, "spec", "containers")):
-        at = f"spec.containers[{index}]"
-        if container.get("lifecycle"):
-            return f"{at}.lifecycle: this gateway does not run lifecycle hooks"
-        for number, mount in enumerate(maps_at(container, "volumeMounts")):
-            for field_name in ("subPath", "subPathExpr"):
-                if str_at(mount, field_name):
-                    return f"{at}.volumeMounts[{number}].{field_name}: this gateway mounts whole volumes only"
-        if container.get("volumeDevices"):
-            return f"{at}.volumeDevices: this gateway has no block volumes"
-    for index, volume in enumerate(maps_at(pod, "spec", "volumes")):
-        fault = _unsupported_volume(volume)
-        if fault:
-            return f"spec.volumes[{index}].{fault}"
-    return ""
-
-
-def _unsupported_volume(volume: JsonObject) -> str:
-    kinds = [name for name in volume if name != "name" and volume[name] is not None]
-    for kind in kinds:
-        if kind not in _VOLUME_TYPES:
-            return f"{kind}: this gateway has {', '.join(sorted(_VOLUME_TYPES))} volumes"
-    if str_at(volume, "emptyDir", "medium") not in ("", "Memory"):
-        return "emptyDir.medium: only the default is known here"
-    if str_at(volume, "emptyDir", "medium") == "Memory":
-        return "emptyDir.medium: this gateway keeps emptyDir volumes on its disk"
-    for number, source in enumerate(maps_at(volume, "projected", "sources")):
-        for kind in source:
-            if kind not in _PROJECTED:
-                return f"projected.sources[{number}].{kind}: this gateway projects {', '.join(_PROJECTED)}"
-    return ""
-
-
-def unheeded(pod: JsonObject) -> str:
-    """What a pod asks for and the process runtime runs it without, for an event; "" for nothing."""
-    found: dict[str, None] = {}
-    for container in maps_at(pod, "spec", "containers"):
-        for name in ("livenessProbe", "readinessProbe", "startupProbe"):
-            if container.get(name):
-                found[f"{name} (a running container counts as ready)"] = None
-        if str_at(container, "resources", "limits", "cpu") or str_at(container, "resources", "limits", "memory"):
-            found["resources.limits"] = None
-    for volume in maps_at(pod, "spec", "volumes"):
-        if str_at(volume, "emptyDir", "sizeLimit"):
-            found["emptyDir.sizeLimit"] = None
-    return "not enforced by this gateway: " + ", ".join(found) if found else ""

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from edgecore.pods.plan import Backoff
+from edgecore.pods.backoff import Backoff
+from edgecore.pods.status import Ending
 from skerry.frozen import Frozen
 from skerry.objects.json import JsonObject, bool_at, decode_object, encode_object, float_at, int_at, map_at, str_at
 
@@ -27,10 +28,22 @@ class PodRecord(Frozen):
     epoch: str = ""
     """The cloud's epoch in which that was told: a restored cloud does not know it, and is told again."""
 
+    ending_ms: int = 0
+    """Since when it is to end; 0: it is not."""
+    ending: Ending | None = None
+    """Why this gateway ended it for good; None where it did not, or where it is deleted."""
+
     def encode(self) -> bytes:
         backoff: JsonObject = {
             name: {"delayS": wait.delay_s, "atMs": wait.at_ms} for name, wait in sorted(self.backoff.items())
         }
+        ending: JsonObject | None = None
+        if self.ending is not None:
+            ending = {
+                "reason": self.ending.reason,
+                "message": self.ending.message,
+                "disrupted": self.ending.disrupted,
+            }
         return encode_object(
             {
                 "namespace": self.namespace,
@@ -41,13 +54,15 @@ class PodRecord(Frozen):
                 "status": self.status,
                 "gone": self.gone,
                 "epoch": self.epoch,
+                "endingMs": self.ending_ms,
+                "ending": ending,
             }
         )
 
     @classmethod
     def decode(cls, body: bytes) -> PodRecord:
         row = decode_object(body)
-        waits = map_at(row, "backoff")
+        waits, ending = map_at(row, "backoff"), map_at(row, "ending")
         return cls(
             namespace=str_at(row, "namespace"),
             name=str_at(row, "name"),
@@ -60,4 +75,12 @@ class PodRecord(Frozen):
             status=map_at(row, "status"),
             gone=bool_at(row, "gone"),
             epoch=str_at(row, "epoch"),
+            ending_ms=int_at(row, "endingMs"),
+            ending=Ending(
+                reason=str_at(ending, "reason"),
+                message=str_at(ending, "message"),
+                disrupted=bool_at(ending, "disrupted"),
+            )
+            if ending
+            else None,
         )

@@ -10,8 +10,8 @@ import asyncio
 from collections.abc import Sequence
 from typing import Final
 
+from edgecore.pods.containers import runs_of
 from edgecore.pods.manager import PODS, PodManager
-from edgecore.pods.plan import runs_of
 from edgecore.pods.port import ContainerState, Runtime
 from edgecore.store.shell import AsyncEdgeStore
 from skerry.objects.commands import Order, Outcome, PodRestart, Refusal

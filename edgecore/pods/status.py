@@ -7,16 +7,31 @@ scheduler's; it is only given where nobody wrote it.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Final
 
-from edgecore.pods.plan import Waiting, runs_of
+from edgecore.pods.containers import Wanted, runs_of, wanted_of
+from edgecore.pods.plan import Waiting
 from edgecore.pods.port import ContainerState, SandboxState
-from skerry.frozen import Frozen
+from edgecore.pods.probes import HEALTHY, Health
+from skerry.frozen import Frozen, field
 from skerry.objects.conditions import find_condition
-from skerry.objects.json import JsonObject, maps_at, str_at, str_map_at
+from skerry.objects.json import Json, JsonObject, maps_at, str_at, str_map_at
 from skerry.objects.meta import generation_of
 from skerry.objects.times import time_text
 
-CREATING = Waiting(reason="ContainerCreating", message="")
+CREATING: Final = Waiting(reason="ContainerCreating", message="")
+INITIALIZING: Final = Waiting(reason="PodInitializing", message="")
+UNSUPPORTED: Final = "Unsupported"
+
+
+class Ending(Frozen):
+    """Why the gateway ends a pod for good, as its status says it."""
+
+    reason: str
+    """DeadlineExceeded, Evicted ..."""
+    message: str
+    disrupted: bool = False
+    """It is the gateway's doing, not the pod's: the condition DisruptionTarget tells controllers so."""
 
 
 class Picture(Frozen):
@@ -36,28 +51,42 @@ class Picture(Frozen):
     terminating: bool
     unsupported: str
     """What keeps the pod from ever starting here; "" for nothing."""
+    ending: Ending | None = None
+    health: Mapping[str, Health] = field(default_factory=dict[str, Health])
+    """By container id; all others are well."""
+    beginning: frozenset[str] = frozenset()
+    """Ids of containers whose postStart hook is under way: they do not count as running yet."""
+    messages: Mapping[str, str] = field(default_factory=dict[str, str])
+    """What ended containers left to be told, by id."""
 
 
 def pod_status(picture: Picture) -> JsonObject:
     """The whole status. Equal facts give an equal status, whatever the time."""
-    statuses = [_container_status(container, picture) for container in maps_at(picture.pod, "spec", "containers")]
-    phase = _phase(picture, statuses)
+    wanted = wanted_of(picture.pod)
+    is_initialized = any(one.part == "app" and runs_of(picture.containers, one.name) for one in wanted)
+    statuses = {one.name: _container_status(one, picture, is_initialized=is_initialized) for one in wanted}
+    phase = _phase(picture, wanted, statuses)
     status: JsonObject = {
         "phase": phase,
-        "conditions": [*_conditions(picture, phase, statuses)],
+        "conditions": [*_conditions(picture, phase, wanted, statuses)],
         "hostIP": picture.address,
         "hostIPs": [{"ip": picture.address}],
         "startTime": time_text(picture.start_ms),
-        "containerStatuses": [*statuses],
+        "containerStatuses": [statuses[one.name] for one in wanted if one.part == "app"],
         "qosClass": qos_class(picture.pod),
     }
+    inits: list[Json] = [statuses[one.name] for one in wanted if one.part != "app"]
+    if inits:
+        status["initContainerStatuses"] = inits
     addresses = _addresses(picture)
     if addresses:
         status |= {"podIP": addresses[0], "podIPs": [{"ip": each} for each in addresses]}
     if generation_of(picture.pod):
         status["observedGeneration"] = generation_of(picture.pod)
     if picture.unsupported:
-        status |= {"reason": "Unsupported", "message": picture.unsupported}
+        status |= {"reason": UNSUPPORTED, "message": picture.unsupported}
+    elif picture.ending is not None:
+        status |= {"reason": picture.ending.reason, "message": picture.ending.message}
     return status
 
 
@@ -71,15 +100,14 @@ def _addresses(picture: Picture) -> list[str]:
     return [each for each in held if each] or [picture.address]
 
 
-def _container_status(container: JsonObject, picture: Picture) -> JsonObject:
-    name = str_at(container, "name")
-    runs = runs_of(picture.containers, name)
+def _container_status(one: Wanted, picture: Picture, *, is_initialized: bool) -> JsonObject:
+    runs = runs_of(picture.containers, one.name)
     newest = runs[-1] if runs else None
     previous = runs[-2] if len(runs) > 1 else None
-    waits = picture.waiting.get(name)
+    waits = picture.waiting.get(one.name)
     status: JsonObject = {
-        "name": name,
-        "image": newest.image if newest else str_at(container, "image"),
+        "name": one.name,
+        "image": newest.image if newest else str_at(one.spec, "image"),
         "imageID": newest.image_id if newest else "",
         "restartCount": newest.attempt if newest else 0,
         "ready": False,
@@ -89,50 +117,69 @@ def _container_status(container: JsonObject, picture: Picture) -> JsonObject:
     }
     if newest is not None:
         status["containerID"] = f"{picture.runtime}://{newest.id}"
-    if newest is not None and newest.phase == "running":
-        status |= {"state": {"running": {"startedAt": time_text(newest.started_ms)}}, "ready": True, "started": True}
+    if newest is not None and newest.phase == "running" and newest.id not in picture.beginning:
+        status["state"] = {"running": {"startedAt": time_text(newest.started_ms)}}
+        status |= _health(one, newest, picture)
     elif newest is not None and newest.phase == "exited" and waits is None:
-        status["state"] = {"terminated": _terminated(newest, picture.runtime)}
+        status["state"] = {"terminated": _terminated(newest, picture)}
+        status["ready"] = one.part == "init" and newest.exit_code == 0
     else:
-        status["state"] = {"waiting": _waiting(waits or CREATING)}
+        has_to_wait = (
+            one.part == "app" and not is_initialized and bool(maps_at(picture.pod, "spec", "initContainers"))
+        )
+        default = INITIALIZING if has_to_wait or (one.part != "app" and newest is None) else CREATING
+        status["state"] = {"waiting": _waiting(waits or default)}
         previous = newest if newest is not None and newest.phase == "exited" else previous
     if previous is not None and previous.phase == "exited":
-        status["lastState"] = {"terminated": _terminated(previous, picture.runtime)}
+        status["lastState"] = {"terminated": _terminated(previous, picture)}
     return status
+
+
+def _health(one: Wanted, run: ContainerState, picture: Picture) -> JsonObject:
+    health = picture.health.get(run.id, HEALTHY)
+    return {"started": health.started, "ready": health.ready and one.part != "init"}
 
 
 def _waiting(waits: Waiting) -> JsonObject:
     return {"reason": waits.reason, "message": waits.message} if waits.message else {"reason": waits.reason}
 
 
-def _terminated(state: ContainerState, runtime: str) -> JsonObject:
+def _terminated(state: ContainerState, picture: Picture) -> JsonObject:
     said: JsonObject = {
         "exitCode": state.exit_code,
         "reason": state.reason,
         "startedAt": time_text(state.started_ms) if state.started_ms else None,
         "finishedAt": time_text(state.finished_ms),
-        "containerID": f"{runtime}://{state.id}",
+        "containerID": f"{picture.runtime}://{state.id}",
     }
     if state.signal:
         said["signal"] = state.signal
-    if state.message:
-        said["message"] = state.message
+    message = picture.messages.get(state.id) or state.message
+    if message:
+        said["message"] = message
     return said
 
 
-def _phase(picture: Picture, statuses: Sequence[JsonObject]) -> str:
-    ended = [_ended(status) for status in statuses]
-    running = sum(1 for status in statuses if "running" in status_state(status))
-    if running == 0 and picture.terminating and picture.containers:
-        return "Succeeded" if all(code in (0, None) for code in ended) else "Failed"
-    if any(code is None and "waiting" in status_state(status) for code, status in zip(ended, statuses, strict=True)):
-        return "Pending"
-    if running or not statuses:
-        return "Running"
+def _phase(picture: Picture, wanted: Sequence[Wanted], statuses: Mapping[str, JsonObject]) -> str:
+    """As a kubelet counts: sidecars hold a pod in Running as long as they run, and say nothing about its success."""
+    running = any("running" in status_state(statuses[one.name]) for one in wanted)
+    if picture.ending is not None and not running:
+        return "Failed"
+    apps = [(statuses[one.name], _ended(statuses[one.name])) for one in wanted if one.part == "app"]
+    codes = [code for _, code in apps]
+    if not running and picture.terminating and picture.containers:
+        return "Succeeded" if apps and all(code in (0, None) for code in codes) else "Failed"
+    inits = [(one, statuses[one.name]) for one in wanted if one.part != "app"]
     policy = str_at(picture.pod, "spec", "restartPolicy", default="Always")
+    if policy == "Never" and any(one.part == "init" and _ended(status) not in (0, None) for one, status in inits):
+        return "Running" if running else "Failed"
+    if any(code is None and "waiting" in status_state(status) for status, code in apps):
+        return "Pending"
+    if running or not apps:
+        return "Running"
     if policy == "Always":
         return "Running"
-    if all(code == 0 for code in ended):
+    if all(code == 0 for code in codes):
         return "Succeeded"
     return "Failed" if policy == "Never" else "Running"
 
@@ -147,8 +194,8 @@ def _ended(status: JsonObject) -> int | None:
     """The exit code of the run that ended last, unless one runs now; None where none ended."""
     if "running" in status_state(status):
         return None
-    for field in ("state", "lastState"):
-        state = status.get(field)
+    for name in ("state", "lastState"):
+        state = status.get(name)
         said = state.get("terminated") if isinstance(state, dict) else None
         if isinstance(said, dict):
             code = said.get("exitCode")
@@ -156,39 +203,77 @@ def _ended(status: JsonObject) -> int | None:
     return None
 
 
-def _conditions(picture: Picture, phase: str, statuses: Sequence[JsonObject]) -> list[JsonObject]:
-    unready = [str_at(status, "name") for status in statuses if status.get("ready") is not True]
-    begun = picture.sandbox is not None
-    if phase in ("Succeeded", "Failed"):
-        done = "PodCompleted" if phase == "Succeeded" else "PodFailed"
-        ready = _Fact(status="False", reason=done)
-    elif unready:
-        text = f"containers with unready status: [{' '.join(unready)}]"
-        ready = _Fact(status="False", reason="ContainersNotReady", message=text)
-    else:
-        ready = _Fact(status="True")
+def _conditions(
+    picture: Picture, phase: str, wanted: Sequence[Wanted], statuses: Mapping[str, JsonObject]
+) -> list[JsonObject]:
+    containers_ready = _containers_ready(phase, wanted, statuses)
     facts = {
-        "PodReadyToStartContainers": _Fact(status="True" if begun and not _all_over(picture) else "False"),
-        "Initialized": _Fact(status="False", reason="Unsupported", message=picture.unsupported)
-        if picture.unsupported
-        else _Fact(status="True"),
-        "Ready": ready,
-        "ContainersReady": ready,
+        "PodReadyToStartContainers": _Fact(status="True" if picture.sandbox is not None else "False"),
+        "Initialized": _initialized(picture, phase, wanted, statuses),
+        "Ready": _ready(picture, containers_ready),
+        "ContainersReady": containers_ready,
     }
+    if picture.ending is not None and picture.ending.disrupted:
+        facts["DisruptionTarget"] = _Fact(
+            status="True", reason="TerminationByKubelet", message=picture.ending.message
+        )
     held = maps_at(picture.pod, "status", "conditions")
     if find_condition(held, "PodScheduled") is None:
         facts["PodScheduled"] = _Fact(status="True")
     return [_condition(kind, fact, picture) for kind, fact in facts.items()]
 
 
-def _all_over(picture: Picture) -> bool:
-    return picture.terminating and all(state.phase == "exited" for state in picture.containers)
-
-
 class _Fact(Frozen):
     status: str
     reason: str = ""
     message: str = ""
+
+
+def _containers_ready(phase: str, wanted: Sequence[Wanted], statuses: Mapping[str, JsonObject]) -> _Fact:
+    if phase in ("Succeeded", "Failed"):
+        return _Fact(status="False", reason="PodCompleted" if phase == "Succeeded" else "PodFailed")
+    unready = [one.name for one in wanted if one.part != "init" and statuses[one.name].get("ready") is not True]
+    if unready:
+        text = f"containers with unready status: [{' '.join(unready)}]"
+        return _Fact(status="False", reason="ContainersNotReady", message=text)
+    return _Fact(status="True")
+
+
+def _ready(picture: Picture, containers_ready: _Fact) -> _Fact:
+    """Its containers are, and whoever holds a readiness gate says so."""
+    if containers_ready.status != "True":
+        return containers_ready
+    held = maps_at(picture.pod, "status", "conditions")
+    unready: list[str] = []
+    for gate in maps_at(picture.pod, "spec", "readinessGates"):
+        kind = str_at(gate, "conditionType")
+        found = find_condition(held, kind)
+        if found is None:
+            unready.append(f'corresponding condition of pod readiness gate "{kind}" does not exist.')
+        elif str_at(found, "status") != "True":
+            said = str_at(found, "status")
+            unready.append(f'the status of pod readiness gate "{kind}" is not "True", but {said}')
+    if unready:
+        return _Fact(status="False", reason="ReadinessGatesNotReady", message=", ".join(unready))
+    return containers_ready
+
+
+def _initialized(picture: Picture, phase: str, wanted: Sequence[Wanted], statuses: Mapping[str, JsonObject]) -> _Fact:
+    if picture.unsupported:
+        return _Fact(status="False", reason=UNSUPPORTED, message=picture.unsupported)
+    if phase == "Succeeded":
+        return _Fact(status="True", reason="PodCompleted")
+    if any(one.part == "app" and runs_of(picture.containers, one.name) for one in wanted):
+        return _Fact(status="True")
+    missing = [
+        one.name
+        for one in wanted
+        if one.part != "app" and not statuses[one.name]["started" if one.part == "sidecar" else "ready"]
+    ]
+    if not missing:
+        return _Fact(status="True")
+    text = f"containers with incomplete status: [{' '.join(missing)}]"
+    return _Fact(status="False", reason="ContainersNotInitialized", message=text)
 
 
 def _condition(kind: str, fact: _Fact, picture: Picture) -> JsonObject:
@@ -212,7 +297,7 @@ def _condition(kind: str, fact: _Fact, picture: Picture) -> JsonObject:
 def qos_class(pod: JsonObject) -> str:
     """Guaranteed, Burstable or BestEffort (Kubernetes documentation, "Pod Quality of Service Classes")."""
     guaranteed, any_set = True, False
-    for container in maps_at(pod, "spec", "containers"):
+    for container in (one.spec for one in wanted_of(pod)):
         limits = str_map_at(container, "resources", "limits")
         requests = str_map_at(container, "resources", "requests")
         any_set = any_set or bool(limits or requests)

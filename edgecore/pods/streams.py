@@ -14,7 +14,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Final
 
-from edgecore.pods.plan import runs_of
+from edgecore.pods.containers import runs_of
 from edgecore.pods.port import ContainerState, ExecStream, Runtime, Size, Streamed
 from edgecore.store.shell import AsyncEdgeStore
 from skerry.errors import BadRequestError, NotFoundError, SkerryError, UnavailableError

@@ -13,12 +13,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
+from edgecore.pods.asking import Asking, RealAsking, Whom
+from edgecore.pods.backoff import Problem, next_problem
 from edgecore.pods.claims import KEPT
-from edgecore.pods.env import ConfigError, NodeFacts, Surroundings, Tokens, command_of, environment, no_tokens
+from edgecore.pods.containers import container_of, newest_of, wanted_of
+from edgecore.pods.env import ConfigError, NodeFacts, Surroundings, Tokens, no_tokens
 from edgecore.pods.events import Happening, event_body, event_object
+from edgecore.pods.handlers import handler_of
+from edgecore.pods.last_words import DEFAULT_PATH, last_words, make_words_file, words_file
 from edgecore.pods.plan import (
     Plan,
-    Problem,
     Remove,
     RemoveSandbox,
     Seen,
@@ -26,32 +30,24 @@ from edgecore.pods.plan import (
     Stop,
     StopSandbox,
     Waiting,
-    next_problem,
     plan,
     restarts_of,
-    runs_of,
-    unheeded,
-    unsupported,
 )
-from edgecore.pods.port import (
-    COULD_NOT_START,
-    ContainerSpec,
-    ImageMissingError,
-    Namespaces,
-    PullPolicy,
-    Runtime,
-    SandboxSpec,
-    Security,
-)
+from edgecore.pods.port import COULD_NOT_START, ContainerState, ImageMissingError, Mount, Runtime
+from edgecore.pods.probes import Health
+from edgecore.pods.probing import Known, Probing
 from edgecore.pods.pull_secrets import credentials_of
 from edgecore.pods.records import PodRecord
-from edgecore.pods.status import Picture, pod_status
+from edgecore.pods.refusals import unheeded, unsupported
+from edgecore.pods.specs import Place, container_spec, pull_policy, sandbox_spec
+from edgecore.pods.status import Ending, Picture, pod_status
+from edgecore.pods.stopping import Stopping
 from edgecore.pods.volumes import mounts_of, private_pods, sync_volumes
 from edgecore.store.port import META_EPOCH, EdgeBatch, NewReport
 from edgecore.store.shell import AsyncEdgeStore
 from skerry.errors import InvalidError, UnavailableError
 from skerry.frozen import Frozen, replace
-from skerry.objects.json import JsonObject, bool_at, decode_object, dig, int_at, maps_at, str_at
+from skerry.objects.json import JsonObject, bool_at, decode_object, dig, int_at, map_at, maps_at, str_at
 from skerry.objects.meta import Key, being_deleted, name_of, namespace_of, uid_of
 from skerry.objects.reports import POD_STATUS, PodStatusReport
 from skerry.objects.volumes import VOLUMES
@@ -70,6 +66,11 @@ NO_VOLUMES: Final = "ContainerCreating"
 """What a kubelet says of containers whose volumes are not there yet."""
 FINAL: Final = frozenset({"Succeeded", "Failed"})
 _CLUSTER_WIDE: Final = frozenset({"nodes", VOLUMES})
+HOOK_S_MAX: Final = 3600.0
+"""A postStart hook may wait for what its container begins with; a kubelet waits for ever."""
+DEADLINE: Final = Ending(
+    reason="DeadlineExceeded", message="Pod was active on the node longer than the specified deadline"
+)
 
 
 class PodParts(Frozen):
@@ -86,6 +87,8 @@ class PodParts(Frozen):
     """Where the paths of hostPath volumes begin."""
     tokens: Tokens = no_tokens
     """Of ServiceAccounts, for projected volumes."""
+    asking: Asking | None = None
+    """For probes and hooks; None: in the containers and over the network."""
 
 
 def log_directory(directory: Path, *, namespace: str, name: str, uid: str) -> Path:
@@ -105,9 +108,16 @@ class PodWorker:
         self._wake = asyncio.Event()
         self._problems: dict[str, Problem] = {}
         """By container; of the sandbox, by ""."""
-        self._stopping: dict[str, float] = {}
-        """Grace of the stops under way, by container."""
         self._happened: list[Happening] = []
+        self._asking = parts.asking or RealAsking(parts.runtime)
+        self._stopping = Stopping(parts.runtime, self._asking, self._happens, self._wake.set)
+        self._probing = Probing(self._asking, parts.clock, self._wake.set, self._happens)
+        self._beginning: set[str] = set()
+        """Ids of containers whose postStart hook is under way."""
+        self._stillborn: set[str] = set()
+        """Ids of those whose postStart hook failed."""
+        self._words: dict[str, str] = {}
+        """What ended containers left to be told, by id."""
         self._told_backoff: set[str] = set()
         self._last: JsonObject | None = None
         self._failure = ""
@@ -124,6 +134,12 @@ class PodWorker:
         self._parts = replace(self._parts, node=node)
         self._wake.set()
 
+    def end(self, ending: Ending, grace_s: float) -> None:
+        """End the pod for good, as it may not stay on this gateway; its status says why."""
+        if self._record is not None and self._record.ending is None:
+            self._record = replace(self._record, ending=ending, grace_s=grace_s)
+            self._wake.set()
+
     def poke(self, *, retry: bool = False) -> None:
         """Something may have changed; `retry`: a ConfigMap or Secret that was missing may be there now."""
         if retry:
@@ -139,12 +155,18 @@ class PodWorker:
                 self._wake.clear()
                 wait_s = await self._attempt(tasks)
                 if wait_s is None:
+                    self._probing.close()
                     return
                 try:
                     async with asyncio.timeout(wait_s):
                         await self._wake.wait()
                 except TimeoutError:
                     continue
+
+    def _happens(self, what: Happening) -> None:
+        """To be told with the next look, which is soon."""
+        self._happened.append(what)
+        self._wake.set()
 
     async def _attempt(self, tasks: asyncio.TaskGroup) -> float | None:
         """One round; seconds until the next, None for never."""
@@ -188,23 +210,46 @@ class PodWorker:
         if refusal:
             steps = replace(steps, actions=tuple(step for step in steps.actions if not isinstance(step, Start)))
         await self._act(seen, steps, tasks)
-        runtime = self._parts.runtime
-        now = replace(
-            seen,
-            containers=await runtime.list(self._uid),
-            sandboxes=await runtime.sandboxes(self._uid),
-        )
+        now = await self._look_again(seen, tasks)
         over = await self._tell(now, steps, refusal)
         if pod is None and over:
             await self._forget()
             return None
-        return self._patience_s(steps)
+        return self._patience_s(now, steps)
+
+    async def _look_again(self, seen: Seen, tasks: asyncio.TaskGroup) -> Seen:
+        """What is there after the steps; it is probed from now on."""
+        runtime = self._parts.runtime
+        now = replace(seen, containers=await runtime.list(self._uid), sandboxes=await runtime.sandboxes(self._uid))
+        ready_to_be_asked = [state for state in now.running if state.id not in self._beginning]
+        self._probing.sync(
+            seen.pod, ready_to_be_asked, self._known, tasks, address=self._address(now), ending=seen.terminating
+        )
+        return replace(now, health=self._health(), beginning=frozenset(self._beginning))
+
+    def _known(self, state: ContainerState) -> Known | None:
+        """What the cloud was told of this run."""
+        status = self._record.status if self._record is not None else {}
+        for name in ("containerStatuses", "initContainerStatuses"):
+            for told in maps_at(status, name):
+                if str_at(told, "containerID") == f"{self._parts.runtime.name}://{state.id}":
+                    return Known(started=bool_at(told, "started"), ready=bool_at(told, "ready"))
+        return None
+
+    def _health(self) -> dict[str, Health]:
+        dead = Health(started=False, ready=False, failed="postStart")
+        return self._probing.health() | dict.fromkeys(self._stillborn, dead)
+
+    def _address(self, seen: Seen) -> str:
+        """At which the pod's containers are reached."""
+        addresses = seen.sandbox.addresses if seen.sandbox is not None else ()
+        return addresses[0] if addresses else self._parts.node.address
 
     def _without_delays(self, seen: Seen) -> Seen:
         """A restart that was asked for is no crash: the run after it waits for nothing."""
         for name, attempt in list(self._restarts.items()):
-            runs = runs_of(seen.containers, name)
-            if runs and runs[-1].attempt > attempt:
+            newest = newest_of(seen.containers, name)
+            if newest is not None and newest.attempt > attempt:
                 del self._restarts[name]
         free = self._restarts.keys()
         if not free:
@@ -213,10 +258,13 @@ class PodWorker:
         backoff = {name: wait for name, wait in seen.backoff.items() if name not in free}
         return replace(seen, backoff=backoff, problems=self._problems)
 
-    def _patience_s(self, steps: Plan) -> float:
+    def _patience_s(self, seen: Seen, steps: Plan) -> float:
         wakes = [problem.retry_ms for problem in self._problems.values()]
         if steps.wake_ms is not None:
             wakes.append(steps.wake_ms)
+        deadline_ms = self._deadline_ms(seen.pod)
+        if deadline_ms is not None and not seen.terminating and not seen.finished:
+            wakes.append(deadline_ms)
         if not wakes:
             return LOOK_AGAIN_S
         return min(max((min(wakes) - self._parts.clock.wall_ms()) / 1000, SOON_S), LOOK_AGAIN_S)
@@ -243,21 +291,39 @@ class PodWorker:
                 status={},
                 gone=False,
             )
-        if pod is not None:
+        leaving = pod is None or being_deleted(pod)
+        if pod is not None and (leaving or self._record.ending is None):
             self._record = replace(self._record, grace_s=grace_of(pod))
         shown = pod or self._last or _remembered(self._key, self._uid)
-        told = str_at(self._record.status, "phase") or str_at(shown, "status", "phase")
+        finished = (str_at(self._record.status, "phase") or str_at(shown, "status", "phase")) in FINAL
+        deadline_ms = self._deadline_ms(shown)
+        if deadline_ms is not None and now_ms >= deadline_ms and not finished and self._record.ending is None:
+            self._record = replace(self._record, ending=DEADLINE)
+            self._happened.append(Happening(reason=DEADLINE.reason, message=DEADLINE.message, warning=True))
+        terminating = leaving or self._record.ending is not None
+        if terminating and not self._record.ending_ms:
+            self._record = replace(self._record, ending_ms=now_ms)
         return Seen(
             pod=shown,
             containers=await self._parts.runtime.list(self._uid),
             sandboxes=await self._parts.runtime.sandboxes(self._uid),
             backoff=self._record.backoff,
             problems=self._problems,
-            terminating=pod is None or being_deleted(pod),
+            terminating=terminating,
             grace_s=self._record.grace_s,
-            finished=told in FINAL,
+            ending_ms=self._record.ending_ms,
+            finished=finished,
             now_ms=now_ms,
+            health=self._health(),
+            beginning=frozenset(self._beginning),
         )
+
+    def _deadline_ms(self, pod: JsonObject) -> int | None:
+        """When it has been active for too long."""
+        active_s = dig(pod, "spec", "activeDeadlineSeconds")
+        if self._record is None or not isinstance(active_s, int):
+            return None
+        return self._record.start_ms + active_s * 1000
 
     async def _act(self, seen: Seen, steps: Plan, tasks: asyncio.TaskGroup) -> None:
         assert self._record is not None
@@ -265,11 +331,8 @@ class PodWorker:
         starts = [step for step in steps.actions if isinstance(step, Start)]
         if starts or (not seen.terminating and seen.containers):
             places = self._volumes(seen)
-            if starts and places is not None:
-                sandbox = seen.sandbox
-                assert sandbox is not None, "the plan starts nothing without one"
-                for step in starts:
-                    await self._start(seen, step, self._sandbox_spec(seen.pod, sandbox.attempt), places)
+            for step in starts if places is not None else ():
+                await self._start(seen, step, places or {}, tasks)
         # Only now: a delay counts from a start that was tried.
         self._record = replace(self._record, backoff=steps.backoff)
         for step in steps.actions:
@@ -277,7 +340,8 @@ class PodWorker:
                 case Start():
                     continue
                 case Stop():
-                    self._stop(step, tasks)
+                    specs = {one.name: one.spec for one in wanted_of(seen.pod)}
+                    self._stopping.stop(step, specs.get(step.name, {}), self._address(seen), tasks)
                 case Remove():
                     await self._parts.runtime.remove(step.container_id)
                 case StopSandbox():
@@ -293,7 +357,7 @@ class PodWorker:
         if self._volumes(seen) is None:
             return False
         try:
-            await self._parts.runtime.run_sandbox(self._sandbox_spec(seen.pod, attempt))
+            await self._parts.runtime.run_sandbox(sandbox_spec(seen.pod, attempt=attempt, log_dir=self._logs()))
         except (InvalidError, UnavailableError) as error:
             message = f"Failed to create pod sandbox: {error}"
             self._fail(seen, _SANDBOX, NO_VOLUMES, message, event="FailedCreatePodSandBox")
@@ -303,25 +367,10 @@ class PodWorker:
 
     def _waiting_for_a_sandbox(self, seen: Seen) -> dict[str, Waiting]:
         problem = self._problems.get(_SANDBOX)
-        names = [str_at(one, "name") for one in maps_at(seen.pod, "spec", "containers")]
-        return {name: Waiting(reason=problem.reason, message=problem.message) for name in names} if problem else {}
-
-    def _sandbox_spec(self, pod: JsonObject, attempt: int) -> SandboxSpec:
-        spec = _map(pod, "spec")
-        return SandboxSpec(
-            pod_uid=self._uid,
-            pod_name=self._key.name,
-            pod_namespace=self._key.namespace,
-            attempt=attempt,
-            hostname=str_at(spec, "hostname") or self._key.name,
-            namespaces=Namespaces(
-                host_network=bool_at(spec, "hostNetwork"),
-                host_pid=bool_at(spec, "hostPID"),
-                host_ipc=bool_at(spec, "hostIPC"),
-                share_process=bool_at(spec, "shareProcessNamespace"),
-            ),
-            log_dir=self._logs(),
-        )
+        if problem is None:
+            return {}
+        waits = Waiting(reason=problem.reason, message=problem.message)
+        return {one.name: waits for one in wanted_of(seen.pod)}
 
     def _tell_of_waits(self, steps: Plan) -> None:
         crashed = {name for name, wait in steps.waiting.items() if wait.reason == "CrashLoopBackOff"}
@@ -351,18 +400,26 @@ class PodWorker:
                 root=self._parts.root,
             )
         except (ConfigError, OSError, UnavailableError) as error:
-            for container in maps_at(seen.pod, "spec", "containers"):
-                self._fail(seen, str_at(container, "name"), NO_VOLUMES, str(error), event="FailedMount")
+            for one in wanted_of(seen.pod):
+                self._fail(seen, one.name, NO_VOLUMES, str(error), event="FailedMount")
             return None
         self._problems = {name: was for name, was in self._problems.items() if was.reason != NO_VOLUMES}
         return places
 
-    async def _start(self, seen: Seen, step: Start, sandbox: SandboxSpec, places: dict[str, Path]) -> None:
-        runtime, container = self._parts.runtime, _container(seen.pod, step.name)
+    async def _start(self, seen: Seen, step: Start, places: dict[str, Path], tasks: asyncio.TaskGroup) -> None:
+        runtime, container, sandbox = self._parts.runtime, container_of(seen.pod, step.name), seen.sandbox
+        assert sandbox is not None, "the plan starts nothing without one"
         try:
             credentials = credentials_of(seen.pod, self._around(seen.pod).find)
-            image = await runtime.ensure_image(str_at(container, "image"), _pull_policy(container), credentials)
-            state = await runtime.start(self._spec(seen, step, sandbox, image.id, places))
+            image = await runtime.ensure_image(str_at(container, "image"), pull_policy(container), credentials)
+            place = Place(
+                sandbox=sandbox_spec(seen.pod, attempt=sandbox.attempt, log_dir=self._logs()),
+                sandbox_id=sandbox.id,
+                image_id=image.id,
+                attempt=step.attempt,
+            )
+            mounts = (*mounts_of(container, seen.pod, places), *self._words_mount(container, step))
+            state = await runtime.start(container_spec(container, self._around(seen.pod), place, mounts))
         except ConfigError as error:
             self._fail(seen, step.name, "CreateContainerConfigError", str(error))
         except ImageMissingError as error:
@@ -374,19 +431,55 @@ class PodWorker:
         else:
             self._problems.pop(step.name, None)
             self._tell_of_unheeded(seen.pod, step)
-            if state.reason in COULD_NOT_START:
-                self._happened.append(
-                    Happening(reason="Failed", message=f"Error: {state.message}", container=step.name, warning=True)
-                )
-            else:
-                self._happened.append(
-                    Happening(reason="Started", message=f"Started container {step.name}", container=step.name)
-                )
+            self._started(seen, container, state, tasks)
+
+    def _started(self, seen: Seen, container: JsonObject, state: ContainerState, tasks: asyncio.TaskGroup) -> None:
+        if state.reason in COULD_NOT_START:
+            message = f"Error: {state.message}"
+            self._happened.append(Happening(reason="Failed", message=message, container=state.name, warning=True))
+            return
+        message = f"Started container {state.name}"
+        self._happened.append(Happening(reason="Started", message=message, container=state.name))
+        hook = map_at(container, "lifecycle", "postStart")
+        if hook and state.phase == "running":
+            self._beginning.add(state.id)
+            tasks.create_task(self._run_first_hook(state, hook, container, self._address(seen)))
+
+    async def _run_first_hook(
+        self, state: ContainerState, hook: JsonObject, container: JsonObject, address: str
+    ) -> None:
+        try:
+            whom = Whom(container_id=state.id, address=address)
+            failure = await self._asking.hook(handler_of(hook, container), whom, timeout_s=HOOK_S_MAX)
+        except InvalidError as error:
+            failure = str(error)
+        self._beginning.discard(state.id)
+        if failure:
+            log.info("poststart hook failed container=%s reason=%s", state.id, failure)
+            self._stillborn.add(state.id)
+            what = Happening(
+                reason="FailedPostStartHook", message="PostStartHook failed", container=state.name, warning=True
+            )
+            self._happened.append(what)
+        self._wake.set()
+
+    def _words_mount(self, container: JsonObject, step: Start) -> tuple[Mount, ...]:
+        """The file for a container's last words. A runtime that shares the gateway's /dev gets none there: what was
+        plugged in later would not be seen in a /dev that is covered for its sake."""
+        path = str_at(container, "terminationMessagePath", default=DEFAULT_PATH)
+        if path == DEFAULT_PATH and not self._parts.runtime.abilities.isolation:
+            return ()
+        file = words_file(self._directory(), step.name, step.attempt)
+        make_words_file(file)
+        return (Mount(host_path=file, container_path=path, read_only=False),)
+
+    def _directory(self) -> Path:
+        return self._parts.directory / "pods" / self._uid
 
     def _tell_of_unheeded(self, pod: JsonObject, step: Start) -> None:
         """Once a pod: with the first run of its first container."""
         left_out = unheeded(pod)
-        if left_out and step == Start(name=str_at(maps_at(pod, "spec", "containers")[0], "name"), attempt=0):
+        if left_out and step == Start(name=wanted_of(pod)[0].name, attempt=0):
             self._happened.append(Happening(reason="NotEnforced", message=left_out, warning=True))
 
     def _fail(self, seen: Seen, name: str, reason: str, message: str, *, event: str = "Failed") -> None:
@@ -397,62 +490,17 @@ class PodWorker:
             if what not in self._happened:
                 self._happened.append(what)
 
-    def _spec(
-        self, seen: Seen, step: Start, sandbox: SandboxSpec, image_id: str, places: dict[str, Path]
-    ) -> ContainerSpec:
-        assert seen.sandbox is not None, "the plan starts nothing without one"
-        pod, container = seen.pod, _container(seen.pod, step.name)
-        env = environment(container, self._around(pod))
-        command, args = command_of(container, env)
-        return ContainerSpec(
-            sandbox=sandbox,
-            sandbox_id=seen.sandbox.id,
-            name=step.name,
-            attempt=step.attempt,
-            image=str_at(container, "image"),
-            image_id=image_id,
-            namespaces=sandbox.namespaces,
-            command=command,
-            args=args,
-            env=env,
-            working_dir=str_at(container, "workingDir"),
-            mounts=mounts_of(container, pod, places),
-            security=Security(
-                run_as_user=_identity(pod, container, "runAsUser"),
-                run_as_group=_identity(pod, container, "runAsGroup"),
-            ),
-        )
-
     def _logs(self) -> Path:
         return log_directory(self._parts.directory, namespace=self._key.namespace, name=self._key.name, uid=self._uid)
-
-    def _stop(self, step: Stop, tasks: asyncio.TaskGroup) -> None:
-        """Beside the worker, which must still hear of a shorter grace."""
-        if self._stopping.get(step.container_id, float("inf")) <= step.grace_s:
-            return
-        if step.container_id not in self._stopping:
-            self._happened.append(
-                Happening(reason="Killing", message=f"Stopping container {step.name}", container=step.name)
-            )
-        self._stopping[step.container_id] = step.grace_s
-        tasks.create_task(self._stopped(step))
-
-    async def _stopped(self, step: Stop) -> None:
-        try:
-            await self._parts.runtime.stop(step.container_id, grace_s=step.grace_s)
-        except (UnavailableError, OSError) as error:
-            self._note(str(error))
-            await asyncio.sleep(FAILED_AGAIN_S)
-        if self._stopping.get(step.container_id) == step.grace_s:
-            del self._stopping[step.container_id]
-        self._wake.set()
 
     async def _tell(self, seen: Seen, steps: Plan, refusal: str) -> bool:
         """Write down what is new and what the cloud is to hear, in one transaction; then clear away what is over.
         True when nothing of the pod is left."""
         assert self._record is not None
-        ended = all(state.phase == "exited" for state in seen.containers)
-        over = seen.terminating and ended and not any(each.ready for each in seen.sandboxes)
+        pod = self._pod()
+        leaving = pod is None or being_deleted(pod)
+        over = leaving and not seen.running and not any(each.ready for each in seen.sandboxes)
+        self._hear_last_words(seen)
         address = self._parts.node.address
         if seen.finished:  # where it was
             address = str_at(self._record.status, "hostIP", default=address)
@@ -469,12 +517,18 @@ class PodWorker:
                 now_ms=self._parts.clock.wall_ms(),
                 terminating=seen.terminating,
                 unsupported=refusal,
+                ending=self._record.ending,
+                health=seen.health,
+                beginning=seen.beginning,
+                messages=self._words,
             )
         )
         if over and self._record.gone:
             status = self._record.status  # its containers have been cleared away since
         self._record = replace(self._record, status=status, gone=over)
         await self._save(seen.pod)
+        if str_at(status, "phase") in FINAL and not seen.finished:
+            self._wake.set()  # its sandbox may go now
         if over:
             for state in seen.containers:
                 await self._parts.runtime.remove(state.id)
@@ -483,10 +537,21 @@ class PodWorker:
             self._clear()
         return over
 
+    def _hear_last_words(self, seen: Seen) -> None:
+        """Once for each run that has ended."""
+        ended = {state.id: state for state in seen.containers if state.phase == "exited"}
+        specs = {one.name: one.spec for one in wanted_of(seen.pod)}
+        for state in ended.values():
+            if state.id not in self._words and state.name in specs:
+                file = words_file(self._directory(), state.name, state.attempt)
+                log_file = self._logs() / state.name / f"{state.attempt}.log"
+                self._words[state.id] = last_words(specs[state.name], state, file, log_file)
+        self._words = {each: words for each, words in self._words.items() if each in ended}
+        self._stillborn &= {state.id for state in seen.containers}
+
     def _waits(self, seen: Seen, steps: Plan, refusal: str) -> dict[str, Waiting]:
         if refusal:
-            names = [str_at(one, "name") for one in maps_at(seen.pod, "spec", "containers")]
-            return {name: Waiting(reason="Unsupported", message=refusal) for name in names}
+            return {one.name: Waiting(reason="Unsupported", message=refusal) for one in wanted_of(seen.pod)}
         running = {state.name for state in seen.containers if state.phase == "running"}
         waits = {
             name: Waiting(reason=problem.reason, message=problem.message)
@@ -529,7 +594,7 @@ class PodWorker:
 
     def _clear(self) -> None:
         """Volumes and logs: nothing of the pod stays on the disk."""
-        shutil.rmtree(self._parts.directory / "pods" / self._uid, ignore_errors=True)
+        shutil.rmtree(self._directory(), ignore_errors=True)
         shutil.rmtree(self._logs(), ignore_errors=True)
 
     async def _forget(self) -> None:
@@ -553,28 +618,6 @@ def grace_of(pod: JsonObject | None) -> float:
         if pod is not None and isinstance(dig(pod, *path), int):
             return float(int_at(pod, *path))
     return GRACE_S
-
-
-def _container(pod: JsonObject, name: str) -> JsonObject:
-    return next(one for one in maps_at(pod, "spec", "containers") if str_at(one, "name") == name)
-
-
-def _pull_policy(container: JsonObject) -> PullPolicy:
-    match str_at(container, "imagePullPolicy"):
-        case "Always":
-            return "Always"
-        case "Never":
-            return "Never"
-        case _:
-            return "IfNotPresent"
-
-
-def _identity(pod: JsonObject, container: JsonObject, field: str) -> int | None:
-    for holder in (container, _map(pod, "spec")):
-        value = dig(holder, "securityContext", field)
-        if isinstance(value, int):
-            return value
-    return None
 
 
 def _map(obj: JsonObject, name: str) -> JsonObject:

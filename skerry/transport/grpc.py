@@ -63,11 +63,17 @@ def configuration() -> Configuration:
 
 
 class Peer:
-    """One service of a program on a unix socket; the connection is made when needed, and again when it broke."""
+    """One service of a program on a unix socket, or at a host and port without TLS; the connection is made when
+    needed, and again when it broke."""
 
-    def __init__(self, path: str, service: str, calls: Mapping[str, Call], table: Table, *, bytes_max: int) -> None:
+    def __init__(
+        self, place: str | tuple[str, int], service: str, calls: Mapping[str, Call], table: Table, *, bytes_max: int
+    ) -> None:
         """`bytes_max`: of one answer."""
-        self._channel = client.Channel(path=path, codec=Codec(table), config=configuration())
+        if isinstance(place, str):
+            self._channel = client.Channel(path=place, codec=Codec(table), config=configuration())
+        else:
+            self._channel = client.Channel(*place, codec=Codec(table), config=configuration())
         self._service = service
         self._calls = calls
         self._table = table

@@ -105,11 +105,10 @@ class Visit:
         word, _, rest = (await self._told.readline()).decode().strip().partition(" ")
         return int(rest) if word == "exit" and rest.isdecimal() else KILLED
 
-    async def kill(self) -> None:
-        """End it by force, with all that it began."""
+    def kill(self) -> None:
+        """End it by force, with all that it began; `result` waits for that."""
         with contextlib.suppress(OSError):
             os.write(self._control, b"K")
-        await self.result()
 
     async def close(self) -> None:
         if self._control < 0:
@@ -140,7 +139,12 @@ class Visit:
         except BaseException:
             files.close()
             raise
-        first = (await visit._told.readline()).decode(errors="replace").strip()
+        try:
+            first = (await visit._told.readline()).decode(errors="replace").strip()
+        except BaseException:
+            visit.kill()
+            await visit.close()
+            raise
         if first == "began":
             return visit
         await visit.close()
@@ -152,12 +156,17 @@ class Visit:
     @classmethod
     async def _opened(cls, files: _Files, how: Streamed) -> Visit:
         transports: list[asyncio.BaseTransport] = []
-        told = await _reader(files.take("told"), transports)
-        read = [(number, await _reader(files.take(name), transports)) for number, name in files.outputs]
+        try:
+            told = await _reader(files.take("told"), transports)
+            read = [(number, await _reader(files.take(name), transports)) for number, name in files.outputs]
+            writer = await _writer(files.take("in"), transports) if files.has("in") else None
+        except BaseException:
+            for transport in transports:
+                transport.close()
+            raise
         visit = cls(files.take_control(), told, read)
         visit._transports = transports
-        if files.has("in"):
-            visit._input = await _writer(files.take("in"), transports)
+        visit._input = writer
         if how.tty:
             visit._terminal = files.take("terminal")
         return visit
@@ -247,13 +256,16 @@ async def _launch(place: Path, files: _Files) -> None:
     except OSError as error:
         raise UnavailableError(f"a command can't be started: {error}") from error
     files.close_theirs()
-    deadline = asyncio.get_running_loop().time() + START_S_MAX
-    while launcher.poll() is None:
-        if asyncio.get_running_loop().time() > deadline:
+    try:
+        async with asyncio.timeout(START_S_MAX):
+            while launcher.poll() is None:  # noqa: ASYNC110 - a process, of which nobody tells
+                await asyncio.sleep(0.005)
+    except TimeoutError:
+        raise UnavailableError(f"a command did not start within {START_S_MAX:.0f} s") from None
+    finally:
+        if launcher.poll() is None:
             launcher.kill()
             launcher.wait()
-            raise UnavailableError(f"a command did not start within {START_S_MAX:.0f} s")
-        await asyncio.sleep(0.005)
 
 
 def request_of(argv: Sequence[str], *, pid: int, pid_start: int, tty: bool) -> bytes:
@@ -279,7 +291,11 @@ async def result_of(visit: Visit, timeout_s: float) -> ExecResult:
                     kept += data[: RESULT_BYTES_MAX - len(kept)]
             code = await visit.result()
     except TimeoutError:
-        await visit.kill()
+        visit.kill()
+        await visit.result()
+        raise
+    except BaseException:  # whoever wanted it is gone
+        visit.kill()
         raise
     finally:
         await visit.close()

@@ -38,7 +38,7 @@ from skerry.testkit.simulated.chance import GatewayClock, ids_of
 from skerry.testkit.simulated.disk import Disk
 from skerry.testkit.simulated.loop import VirtualLoop
 from skerry.testkit.simulated.process import Process
-from skerry.testkit.simulated.runtime import Machinery, SimulatedRuntime
+from skerry.testkit.simulated.runtime import Machinery, SimulatedAsking, SimulatedRuntime
 from skerry.testkit.simulated.transcript import Transcript
 from skerry.testkit.simulated.wire import Route
 from skerry.testkit.views import pod_view, twin_view
@@ -209,6 +209,7 @@ class SimulatedEdge:
                 machine=self._machine,
                 store=store,
                 runtime=runtime,
+                asking=SimulatedAsking(),
                 dialer=self._dial,
                 drivers=self._drivers(ids, time),
                 rules=self._rules,

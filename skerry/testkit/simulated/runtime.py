@@ -10,6 +10,8 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 
+from edgecore.pods.asking import Answer, Whom
+from edgecore.pods.handlers import Handler
 from edgecore.pods.port import (
     Abilities,
     ContainerSpec,
@@ -82,6 +84,16 @@ class Machinery:
         for state in [state for state in self.containers.values() if state.phase == "running"]:
             self.end(state, code=255, reason="Unknown")
         self.sandboxes = {name: replace(each, ready=False) for name, each in self.sandboxes.items()}
+
+
+class SimulatedAsking:
+    """Implements `edgecore.pods.asking.Asking`: whoever runs is well, and hooks do what they should."""
+
+    async def probe(self, handler: Handler, whom: Whom, *, timeout_s: float) -> Answer:
+        return Answer(outcome="success")
+
+    async def hook(self, handler: Handler, whom: Whom, *, timeout_s: float) -> str:
+        return ""
 
 
 class SimulatedRuntime:

@@ -13,6 +13,7 @@ import pytest
 from edgecore.pods.logs import LogParts, PodLogs
 from edgecore.pods.manager import PodManager
 from edgecore.pods.runtimes.fake import FakeRuntime
+from edgecore.pods.status import Ending
 from edgecore.pods.worker import PodParts
 from edgecore.store.failing import FailingEdgeStore
 from edgecore.store.memory import MemoryEdgeStore
@@ -21,7 +22,8 @@ from edgecore.store.shell import AsyncEdgeStore
 from skerry.clocks import ManualClock, SeededIds
 from skerry.errors import BadRequestError, NotFoundError, StorageFullError
 from skerry.frozen import replace
-from skerry.objects.json import Json, JsonObject, decode_object, dig, maps_at, str_at
+from skerry.objects.conditions import find_condition
+from skerry.objects.json import Json, JsonObject, decode_object, dig, map_at, maps_at, str_at
 from skerry.objects.logs import LogRequest
 from skerry.objects.meta import Key
 from tests.edgecore.pods.pods_of import NODE, body_of, container, key_of, pod, stamp_of
@@ -247,9 +249,9 @@ async def test_a_missing_image_is_told_as_kubectl_users_know_it(gate: Gateway) -
 
 async def test_an_unsupported_pod_is_refused_with_the_field(gate: Gateway) -> None:
     async with gate.running():
-        await gate.put(pod(initContainers=[container("init")]))
+        await gate.put(pod(container(volumeDevices=[{"name": "v", "devicePath": "/dev/v"}])))
         await eventually(lambda: str_at(gate.status(), "reason") == "Unsupported")
-    assert "spec.initContainers" in str_at(gate.status(), "message")
+    assert "spec.containers[0].volumeDevices" in str_at(gate.status(), "message")
     assert (gate.runtime.starts, str_at(gate.status(), "phase")) == ([], "Pending")
 
 
@@ -444,3 +446,184 @@ async def test_a_pod_told_gone_runs_again_when_the_restored_cloud_knows_nothing_
         await eventually(lambda: str_at(gate.status(), "phase") == "Running")
     assert gate.reports()[-1]["gone"] is False
     assert gate.runtime.starts == [("app", 0), ("app", 0)]
+
+
+# --- the life of a pod --------------------------------------------------------------------------------------------
+
+
+def init_states(gate: Gateway) -> dict[str, str]:
+    told = maps_at(gate.status(), "initContainerStatuses")
+    return {str_at(each, "name"): next(iter(map_at(each, "state")), "") for each in told}
+
+
+async def test_init_containers_run_one_after_the_other_before_the_apps(gate: Gateway) -> None:
+    async with gate.running():
+        inits: Json = [container("first"), container("second", command=["exit", "0"])]
+        await gate.put(pod(container("a"), initContainers=inits))
+        await eventually(lambda: init_states(gate) == {"first": "running", "second": "waiting"})
+        assert str_at(gate.status(), "phase") == "Pending"
+        assert dig(gate.waiting(), "reason") == "PodInitializing"
+        gate.runtime.end("uid-1", "first", code=0)
+        await eventually(lambda: str_at(gate.status(), "phase") == "Running")
+    assert gate.runtime.starts == [("first", 0), ("second", 0), ("a", 0)]
+
+
+async def test_a_pod_whose_deadline_is_over_is_ended_for_good_and_says_why(gate: Gateway) -> None:
+    async with gate.running():
+        await gate.put(pod(activeDeadlineSeconds=5))
+        await eventually(lambda: str_at(gate.status(), "phase") == "Running")
+        gate.clock.advance(6)
+        await gate.put(pod(activeDeadlineSeconds=5))  # whatever wakes the worker
+        await eventually(lambda: str_at(gate.status(), "phase") == "Failed")
+    assert str_at(gate.status(), "reason") == "DeadlineExceeded"
+    assert "DeadlineExceeded" in gate.reasons()
+    assert not gate.reports()[-1]["gone"]
+    gate.runtime = gate.runtime.restarted()
+    async with gate.running():
+        await asyncio.sleep(0.05)
+    assert gate.runtime.starts == [], "the next agent knows it, too"
+
+
+async def test_a_pod_is_ended_for_good_by_whoever_may_say_so(gate: Gateway) -> None:
+    async with gate.running() as manager:
+        await gate.put(pod())
+        await eventually(lambda: str_at(gate.status(), "phase") == "Running")
+        manager.end("uid-1", Ending(reason="Evicted", message="too little memory", disrupted=True), 1.0)
+        await eventually(lambda: str_at(gate.status(), "phase") == "Failed")
+    assert (str_at(gate.status(), "reason"), gate.runtime.stops) == ("Evicted", [("app", 1.0)])
+    told = find_condition(maps_at(gate.status(), "conditions"), "DisruptionTarget") or {}
+    assert (told["status"], told["reason"]) == ("True", "TerminationByKubelet")
+
+
+async def test_hooks_run_after_the_start_and_before_the_end(gate: Gateway) -> None:
+    hooks: JsonObject = {
+        "postStart": {"exec": {"command": ["say", "hello", "0"]}},
+        "preStop": {"exec": {"command": ["say", "bye", "0"]}},
+    }
+    async with gate.running():
+        await gate.put(pod(container(lifecycle=hooks)))
+        await eventually(lambda: str_at(gate.status(), "phase") == "Running")
+        assert gate.runtime.runs == [("app", ("say", "hello", "0"))]
+        await gate.put(going(pod(container(lifecycle=hooks)), grace_s=5))
+        await eventually(lambda: gate.reports()[-1]["gone"] is True)
+    assert gate.runtime.runs[1:] == [("app", ("say", "bye", "0"))]
+    ((name, grace_s),) = gate.runtime.stops
+    assert name == "app" and 2 <= grace_s <= 5
+
+
+async def test_a_container_whose_first_hook_fails_is_ended_and_starts_again(gate: Gateway) -> None:
+    hooks: JsonObject = {"postStart": {"exec": {"command": ["say", "no", "1"]}}}
+    async with gate.running():
+        await gate.put(pod(container(lifecycle=hooks)))
+        await eventually(lambda: dig(gate.waiting(), "reason") == "CrashLoopBackOff")
+    assert gate.runtime.starts == [("app", 0), ("app", 1)]
+    assert [name for name, _ in gate.runtime.stops] == ["app", "app"]
+    assert {"FailedPostStartHook", "Killing"} <= set(gate.reasons())
+
+
+async def test_a_failing_last_hook_is_told_and_holds_nothing_up(gate: Gateway) -> None:
+    hooks: JsonObject = {"preStop": {"exec": {"command": ["say", "no", "1"]}}}
+    async with gate.running():
+        await gate.put(pod(container(lifecycle=hooks)))
+        await eventually(lambda: str_at(gate.status(), "phase") == "Running")
+        await gate.put(going(pod(container(lifecycle=hooks)), grace_s=5))
+        await eventually(lambda: gate.reports()[-1]["gone"] is True)
+    assert "FailedPreStopHook" in gate.reasons()
+
+
+async def test_less_grace_cuts_a_hook_short(gate: Gateway) -> None:
+    hooks: JsonObject = {"preStop": {"sleep": {"seconds": 1000}}}
+    async with gate.running():
+        await gate.put(pod(container(lifecycle=hooks)))
+        await eventually(lambda: str_at(gate.status(), "phase") == "Running")
+        await gate.put(going(pod(container(lifecycle=hooks)), grace_s=900))
+        await eventually(lambda: "Killing" in gate.reasons())
+        assert gate.runtime.stops == []
+        await gate.put(going(pod(container(lifecycle=hooks)), grace_s=0))
+        await eventually(lambda: gate.reports()[-1]["gone"] is True)
+
+
+async def test_who_fails_a_liveness_probe_is_ended_and_starts_again(gate: Gateway) -> None:
+    probe: JsonObject = {"exec": {"command": ["say", "sick", "1"]}, "failureThreshold": 1}
+    one = pod(container(livenessProbe={**probe, "terminationGracePeriodSeconds": 3}))
+    async with gate.running():
+        await gate.put(one)
+        await eventually(lambda: ("app", 1) in gate.runtime.starts)
+    assert gate.runtime.stops[0] == ("app", 3.0)
+    told = [str_at(event, "message") for event in gate.reports("event")]
+    assert "Liveness probe failed: sick" in told
+    assert "Container app failed liveness probe, will be restarted" in told
+
+
+async def test_a_pod_is_ready_when_its_probe_says_so_and_stays_so_across_the_agent(gate: Gateway) -> None:
+    one = pod(container(readinessProbe={"exec": {"command": ["say", "ok", "0"]}, "periodSeconds": 3600}))
+    async with gate.running():
+        await gate.put(one)
+        await eventually(lambda: ready(gate) == "True")
+    head = gate.store.outbox_head()
+    gate.runtime = gate.runtime.restarted()
+    async with gate.running():
+        await eventually(lambda: gate.runtime.runs)
+    assert gate.store.outbox_head() == head, "nothing is told that was known"
+
+
+async def test_a_pod_is_not_ready_before_its_probe_is_satisfied(gate: Gateway) -> None:
+    one = pod(container(readinessProbe={"exec": {"command": ["say", "no", "1"]}}))
+    async with gate.running():
+        await gate.put(one)
+        await eventually(lambda: "Unhealthy" in gate.reasons())
+        assert (str_at(gate.status(), "phase"), ready(gate)) == ("Running", "False")
+        assert gate.runtime.stops == []
+
+
+async def test_sidecars_start_before_the_apps_and_end_after_them(gate: Gateway) -> None:
+    inits: Json = [container("side", restartPolicy="Always"), container("more", restartPolicy="Always")]
+    one = pod(container("a"), initContainers=inits)
+    async with gate.running():
+        await gate.put(one)
+        await eventually(lambda: str_at(gate.status(), "phase") == "Running")
+        assert gate.runtime.starts == [("side", 0), ("more", 0), ("a", 0)]
+        await gate.put(going(one, grace_s=30))
+        await eventually(lambda: gate.reports()[-1]["gone"] is True)
+    assert [name for name, _ in gate.runtime.stops] == ["a", "more", "side"]
+
+
+async def test_a_job_ends_though_its_sidecar_would_go_on(gate: Gateway) -> None:
+    inits: Json = [container("side", restartPolicy="Always")]
+    async with gate.running():
+        await gate.put(pod(container("a"), initContainers=inits, restartPolicy="Never"))
+        await eventually(lambda: str_at(gate.status(), "phase") == "Running")
+        gate.runtime.end("uid-1", "a", code=0)
+        await eventually(lambda: str_at(gate.status(), "phase") == "Succeeded")
+        assert [name for name, _ in gate.runtime.stops] == ["side"]
+        await sandbox_gone(gate)
+
+
+async def test_an_ended_container_tells_its_last_words(gate: Gateway) -> None:
+    one = pod(container(terminationMessagePath="/words"), restartPolicy="Never")
+    async with gate.running():
+        await gate.put(one)
+        await eventually(lambda: str_at(gate.status(), "phase") == "Running")
+        (mount,) = gate.runtime.specs["uid-1.app.0"].mounts
+        assert (mount.container_path, mount.read_only) == ("/words", False)
+        mount.host_path.write_text("it was too hot")
+        gate.runtime.end("uid-1", "app", code=1)
+        await eventually(lambda: str_at(gate.status(), "phase") == "Failed")
+    (told,) = maps_at(gate.status(), "containerStatuses")
+    assert dig(told, "state", "terminated", "message") == "it was too hot"
+
+
+async def sandbox_gone(gate: Gateway) -> None:
+    async with asyncio.timeout(10):
+        while any(each.ready for each in await gate.runtime.sandboxes()):
+            await asyncio.sleep(0.005)
+
+
+def going(obj: JsonObject, *, grace_s: int) -> JsonObject:
+    metadata = map_at(obj, "metadata")
+    deleted: JsonObject = {"deletionTimestamp": "2026-01-01T00:00:00Z", "deletionGracePeriodSeconds": grace_s}
+    return {**obj, "metadata": metadata | deleted}
+
+
+def ready(gate: Gateway) -> str:
+    return str_at(find_condition(maps_at(gate.status(), "conditions"), "Ready") or {}, "status")

@@ -6,22 +6,21 @@ from collections.abc import Mapping, Sequence
 
 import pytest
 
+from edgecore.pods.backoff import Backoff, Problem, duration_text, next_problem
 from edgecore.pods.plan import (
-    Backoff,
-    Problem,
+    Plan,
     Remove,
     RemoveSandbox,
     Seen,
     Start,
     Stop,
     StopSandbox,
-    duration_text,
-    next_problem,
+    is_over,
     plan,
-    unheeded,
-    unsupported,
 )
 from edgecore.pods.port import ContainerState, SandboxState
+from edgecore.pods.probes import Health
+from edgecore.pods.refusals import unheeded, unsupported
 from skerry.frozen import replace
 from skerry.objects.json import JsonObject
 from tests.edgecore.pods.pods_of import NOW_MS, container, ended, pod, sandbox, state
@@ -35,6 +34,9 @@ def seen(
     terminating: bool = False,
     finished: bool = False,
     sandboxes: Sequence[SandboxState] = (sandbox(),),
+    health: Mapping[str, Health] | None = None,
+    beginning: frozenset[str] = frozenset(),
+    ending_ms: int = 0,
 ) -> Seen:
     return Seen(
         pod=the_pod or pod(),
@@ -46,6 +48,9 @@ def seen(
         grace_s=7,
         finished=finished,
         now_ms=now_ms,
+        health=health or {},
+        beginning=beginning,
+        ending_ms=ending_ms,
     )
 
 
@@ -182,8 +187,10 @@ def test_an_image_that_is_still_missing_is_backed_off_longer() -> None:
 @pytest.mark.parametrize(
     ("the_pod", "named"),
     [
-        (pod(initContainers=[container("init")]), "spec.initContainers"),
-        (pod(container(lifecycle={"preStop": {}})), "spec.containers[0].lifecycle"),
+        (
+            pod(initContainers=[container(volumeMounts=[{"name": "v", "mountPath": "/v", "subPathExpr": "x"}])]),
+            "spec.initContainers[0].volumeMounts[0].subPathExpr",
+        ),
         (pod(container(volumeMounts=[{"name": "v", "mountPath": "/v", "subPath": "x"}])), "volumeMounts[0].subPath"),
         (pod(volumes=[{"name": "v", "nfs": {"server": "s", "path": "/"}}]), "spec.volumes[0].nfs"),
         (pod(volumes=[{"name": "v", "emptyDir": {"medium": "Memory"}}]), "emptyDir.medium"),
@@ -198,10 +205,10 @@ def test_what_is_not_done_here_is_named_by_its_field(the_pod: JsonObject, named:
 
 
 def test_an_ordinary_pod_is_supported_and_what_is_not_enforced_is_said() -> None:
-    limits = container(resources={"limits": {"cpu": "1"}}, readinessProbe={"exec": {}})
+    limits = container(resources={"limits": {"cpu": "1"}})
     assert unsupported(pod(limits, volumes=[{"name": "v", "emptyDir": {}}])) == ""
     assert unheeded(pod()) == ""
-    assert "readinessProbe" in unheeded(pod(limits)) and "resources.limits" in unheeded(pod(limits))
+    assert "resources.limits" in unheeded(pod(limits))
 
 
 def test_a_pod_with_tokens_is_supported() -> None:
@@ -213,3 +220,108 @@ def test_a_pod_with_tokens_is_supported() -> None:
 
 def test_durations_are_written_as_go_writes_them() -> None:
     assert [duration_text(seconds) for seconds in (10, 80, 300)] == ["10s", "1m20s", "5m0s"]
+
+
+# --- init containers and sidecars -----------------------------------------------------------------------------------
+
+
+def names(steps: Plan) -> list[str]:
+    """Whom the plan starts (`+`) and stops (`-`)."""
+    said = [
+        f"+{step.name}" if isinstance(step, Start) else f"-{step.name}" if isinstance(step, Stop) else ""
+        for step in steps.actions
+    ]
+    return [each for each in said if each]
+
+
+def staged(*inits: JsonObject, policy: str = "Always") -> JsonObject:
+    return pod(container("a"), container("b"), initContainers=[*inits], restartPolicy=policy)
+
+
+INIT, SIDE = container("init"), container("side", restartPolicy="Always")
+
+
+@pytest.mark.parametrize(
+    ("there", "policy", "does"),
+    [
+        ((), "Always", ["+init"]),
+        ((state("init"),), "Always", []),
+        ((ended("init", code=1),), "Always", ["+init"]),
+        ((ended("init", code=1),), "Never", []),
+        ((replace(ended("init", code=0), reason="OOMKilled"),), "OnFailure", ["+init"]),
+        ((ended("init", code=0),), "Never", ["+side"]),
+        ((ended("init", code=0), state("side")), "Always", ["+a", "+b"]),
+        ((ended("init", code=0), ended("side", code=0)), "Never", ["+side"]),
+        ((ended("init", code=0), state("side"), state("a"), state("b")), "Always", []),
+        ((ended("init", code=0), ended("side"), state("a"), state("b")), "Always", ["+side"]),
+        ((state("side"), state("a"), state("b")), "Always", []),
+    ],
+)
+def test_init_containers_come_first_and_sidecars_have_to_start(
+    there: tuple[ContainerState, ...], policy: str, does: list[str]
+) -> None:
+    assert names(plan(seen(*there, the_pod=staged(INIT, SIDE, policy=policy)))) == does
+
+
+def test_an_init_container_after_a_sidecar_waits_for_its_start_and_not_for_it_to_come_back() -> None:
+    the_pod = staged(SIDE, INIT)
+    slow = {"uid-1.side.0": Health(started=False, ready=False)}
+    assert names(plan(seen(state("side"), the_pod=the_pod, health=slow))) == []
+    assert names(plan(seen(state("side"), the_pod=the_pod, beginning=frozenset({"uid-1.side.0"})))) == []
+    assert names(plan(seen(state("side"), the_pod=the_pod))) == ["+init"]
+    assert names(plan(seen(ended("side"), ended("init", code=0), the_pod=the_pod))) == ["+side", "+a", "+b"]
+
+
+def test_an_init_container_that_failed_for_good_ends_what_else_runs() -> None:
+    failed = seen(state("side"), ended("init"), the_pod=staged(SIDE, INIT, policy="Never"))
+    assert is_over(failed)
+    assert names(plan(failed)) == ["-side"]
+
+
+def test_a_new_sandbox_begins_with_the_init_containers_whatever_ran_in_the_old_one() -> None:
+    old = (ended("init", code=0), ended("side", code=255), ended("a", code=255), ended("b", code=255))
+    grounds = (sandbox(ready=False), sandbox(1))
+    assert names(plan(seen(*old, the_pod=staged(INIT, SIDE), sandboxes=grounds))) == ["+init"]
+    now = (*old, ended("init", 1, code=0, sandbox_id="uid-1/1"))
+    assert names(plan(seen(*now, the_pod=staged(INIT, SIDE), sandboxes=grounds))) == ["+side"]
+
+
+def test_apps_end_together_and_sidecars_after_them_from_the_last_to_the_first() -> None:
+    the_pod = staged(SIDE, container("more", restartPolicy="Always"))
+    runs = [state("a"), state("b"), state("more"), state("side")]
+    steps = plan(seen(*runs, the_pod=the_pod, terminating=True, ending_ms=NOW_MS))
+    assert names(steps) == ["-a", "-b"] and steps.wake_ms == NOW_MS + 7000
+    later = seen(state("more"), state("side"), the_pod=the_pod, terminating=True, ending_ms=NOW_MS - 3000)
+    assert plan(later).actions == (Stop(container_id="uid-1.more.0", name="more", grace_s=4),)
+    assert names(plan(replace(later, containers=(state("side"),)))) == ["-side"]
+    late = seen(*runs, the_pod=the_pod, terminating=True, ending_ms=NOW_MS - 8000)
+    assert names(plan(late)) == ["-a", "-b", "-more", "-side"], "the grace is over: nobody waits any more"
+    assert {step.grace_s for step in plan(late).actions[2:] if isinstance(step, Stop)} == {2.0}
+
+
+def test_who_is_unwell_is_ended_with_the_grace_of_the_probe_that_it_failed() -> None:
+    sick = {"uid-1.app.0": Health(started=True, ready=False, failed="liveness", grace_s=3)}
+    (step,) = plan(seen(state(), health=sick)).actions
+    why = "Container app failed liveness probe, will be restarted"
+    assert step == Stop(container_id="uid-1.app.0", name="app", grace_s=3, why=why)
+
+
+def test_who_was_ended_for_a_probe_starts_again_though_it_said_that_all_was_well() -> None:
+    sick = {"uid-1.app.0": Health(started=True, ready=False, failed="liveness")}
+    the_pod = pod(restartPolicy="OnFailure")
+    assert names(plan(seen(ended(code=0), the_pod=the_pod, health=sick))) == ["+app"]
+    assert names(plan(seen(ended(code=0), the_pod=the_pod))) == []
+
+
+def test_apps_after_one_with_a_first_hook_wait_for_it() -> None:
+    hooked = container("a", lifecycle={"postStart": {"sleep": {"seconds": 1}}})
+    the_pod = pod(hooked, container("b"))
+    assert names(plan(seen(the_pod=the_pod))) == ["+a"]
+    assert names(plan(seen(state("a"), the_pod=the_pod, beginning=frozenset({"uid-1.a.0"})))) == []
+    assert names(plan(seen(state("a"), the_pod=the_pod))) == ["+b"]
+
+
+def test_a_pod_that_is_over_keeps_its_sandbox_until_that_is_told() -> None:
+    over = seen(ended(code=0), the_pod=pod(restartPolicy="Never"))
+    assert is_over(over) and plan(over).actions == ()
+    assert plan(replace(over, finished=True)).actions == (StopSandbox(sandbox_id="uid-1/0"),)

@@ -8,9 +8,10 @@ import pytest
 
 from edgecore.pods.plan import Waiting
 from edgecore.pods.port import ContainerState, SandboxState
-from edgecore.pods.status import Picture, pod_status, qos_class
+from edgecore.pods.probes import Health
+from edgecore.pods.status import Ending, Picture, pod_status, qos_class
 from skerry.objects.conditions import find_condition
-from skerry.objects.json import Json, JsonObject, dig, maps_at, str_at
+from skerry.objects.json import Json, JsonObject, dig, map_at, maps_at, str_at
 from tests.edgecore.pods.pods_of import NOW_MS, container, ended, pod, sandbox, state
 
 GROUND = sandbox()
@@ -24,6 +25,10 @@ def status_of(
     now_ms: int = NOW_MS,
     terminating: bool = False,
     ground: SandboxState | None = GROUND,
+    health: Mapping[str, Health] | None = None,
+    beginning: frozenset[str] = frozenset(),
+    ending: Ending | None = None,
+    messages: Mapping[str, str] | None = None,
 ) -> JsonObject:
     return pod_status(
         Picture(
@@ -38,6 +43,10 @@ def status_of(
             now_ms=now_ms,
             terminating=terminating,
             unsupported="",
+            health=health or {},
+            beginning=beginning,
+            ending=ending,
+            messages=messages or {},
         )
     )
 
@@ -150,3 +159,96 @@ def test_a_stopped_pod_ends_in_a_last_phase() -> None:
 )
 def test_qos_classes(resources: Json, name: str) -> None:
     assert qos_class(pod(container(resources=resources))) == name
+
+
+# --- init containers, probes, ends ----------------------------------------------------------------------------------
+
+
+def staged(*inits: JsonObject, policy: str = "Always") -> JsonObject:
+    return pod(container("a"), initContainers=[*inits], restartPolicy=policy)
+
+
+INIT, SIDE = container("init"), container("side", restartPolicy="Always")
+
+
+def inits(status: JsonObject) -> list[JsonObject]:
+    return maps_at(status, "initContainerStatuses")
+
+
+def condition(status: JsonObject, kind: str) -> tuple[str, str, str]:
+    found = find_condition(maps_at(status, "conditions"), kind) or {}
+    return str_at(found, "status"), str_at(found, "reason"), str_at(found, "message")
+
+
+def test_a_pod_that_is_being_initialized_says_so() -> None:
+    status = status_of(state("init"), the_pod=staged(INIT, SIDE))
+    assert status["phase"] == "Pending"
+    assert dig(first(status), "state", "waiting") == {"reason": "PodInitializing"}
+    assert [next(iter(map_at(each, "state"))) for each in inits(status)] == ["running", "waiting"]
+    assert [each["ready"] for each in inits(status)] == [False, False]
+    told = ("False", "ContainersNotInitialized", "containers with incomplete status: [init side]")
+    assert condition(status, "Initialized") == told
+    assert condition(status, "Ready")[2] == "containers with unready status: [side a]"
+
+
+def test_an_init_container_that_has_succeeded_is_ready_and_a_sidecar_counts_as_an_app_does() -> None:
+    runs = (ended("init", code=0), state("side"), state("a"))
+    status = status_of(*runs, the_pod=staged(INIT, SIDE))
+    assert (status["phase"], condition(status, "Initialized")[0]) == ("Running", "True")
+    assert [(each["ready"], each["started"]) for each in inits(status)] == [(True, False), (True, True)]
+    slow = {"uid-1.side.0": Health(started=True, ready=False)}
+    status = status_of(*runs, the_pod=staged(INIT, SIDE), health=slow)
+    assert condition(status, "ContainersReady")[2] == "containers with unready status: [side]"
+
+
+def test_a_pod_stays_initialized_while_a_sidecar_comes_back() -> None:
+    status = status_of(ended("side"), state("a"), the_pod=staged(SIDE))
+    assert (status["phase"], condition(status, "Initialized")) == ("Running", ("True", "", ""))
+
+
+@pytest.mark.parametrize(
+    ("runs", "policy", "phase"),
+    [
+        ((ended("init"),), "Never", "Failed"),
+        ((ended("init"),), "Always", "Pending"),
+        ((ended("init"), state("side")), "Never", "Running"),
+        ((ended("init", code=0), state("side"), ended("a", code=0)), "Never", "Running"),
+        ((ended("init", code=0), ended("side"), ended("a", code=0)), "Never", "Succeeded"),
+        ((ended("init", code=0), ended("side", code=0), ended("a")), "Never", "Failed"),
+    ],
+)
+def test_sidecars_hold_a_pod_and_say_nothing_of_its_success(
+    runs: tuple[ContainerState, ...], policy: str, phase: str
+) -> None:
+    wait = {"a": Waiting(reason="PodInitializing", message="")} if not any(run.name == "a" for run in runs) else {}
+    assert status_of(*runs, the_pod=staged(INIT, SIDE, policy=policy), waiting=wait)["phase"] == phase
+
+
+def test_who_has_not_started_is_not_ready_and_who_runs_its_first_hook_does_not_run_yet() -> None:
+    begun = status_of(state(), health={"uid-1.app.0": Health(started=False, ready=False)})
+    assert (first(begun)["started"], first(begun)["ready"], begun["phase"]) == (False, False, "Running")
+    hooked = status_of(state(), beginning=frozenset({"uid-1.app.0"}))
+    assert (dig(first(hooked), "state", "waiting", "reason"), hooked["phase"]) == ("ContainerCreating", "Pending")
+
+
+def test_readiness_gates_are_others_to_open() -> None:
+    gated = pod(readinessGates=[{"conditionType": "example.org/open"}])
+    said = 'corresponding condition of pod readiness gate "example.org/open" does not exist.'
+    assert condition(status_of(state(), the_pod=gated), "Ready") == ("False", "ReadinessGatesNotReady", said)
+    assert condition(status_of(state(), the_pod=gated), "ContainersReady")[0] == "True"
+    for value, reason in (("False", "ReadinessGatesNotReady"), ("True", "")):
+        held: Json = {"conditions": [{"type": "example.org/open", "status": value}]}
+        assert condition(status_of(state(), the_pod={**gated, "status": held}), "Ready")[1] == reason
+
+
+def test_a_pod_that_the_gateway_ended_says_why_once_nothing_of_it_runs() -> None:
+    evicted = Ending(reason="Evicted", message="too little memory", disrupted=True)
+    assert status_of(state(), ending=evicted, terminating=True)["phase"] == "Running"
+    status = status_of(ended(code=0), ending=evicted, terminating=True)
+    assert (status["phase"], status["reason"], status["message"]) == ("Failed", "Evicted", "too little memory")
+    assert condition(status, "DisruptionTarget") == ("True", "TerminationByKubelet", "too little memory")
+
+
+def test_last_words_are_told_with_the_end() -> None:
+    status = status_of(ended(), messages={"uid-1.app.0": "too hot"})
+    assert dig(first(status), "state", "terminated", "message") == "too hot"

@@ -1,0 +1,64 @@
+"""The containers that a pod wants, by the part that each plays: pure views on its spec.
+
+Init containers run one after the other before all others, and end. Sidecars are init containers with restartPolicy
+Always: who follows waits only for their start, and they end last. (Kubernetes documentation, "Sidecar Containers".)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, TypeAlias
+
+from edgecore.pods.port import ContainerState
+from skerry.frozen import Frozen
+from skerry.objects.json import JsonObject, maps_at, str_at
+
+Part: TypeAlias = Literal["init", "sidecar", "app"]
+
+
+class Wanted(Frozen):
+    """One container of the spec."""
+
+    name: str
+    part: Part
+    policy: str
+    """Always, OnFailure or Never, whatever says it."""
+    spec: JsonObject
+
+
+def wanted_of(pod: JsonObject) -> tuple[Wanted, ...]:
+    """All, in the order of their starts."""
+    policy = str_at(pod, "spec", "restartPolicy", default="Always")
+    inits = tuple(_init(each, policy) for each in maps_at(pod, "spec", "initContainers"))
+    apps = tuple(
+        Wanted(name=str_at(each, "name"), part="app", policy=policy, spec=each)
+        for each in maps_at(pod, "spec", "containers")
+    )
+    return inits + apps
+
+
+def _init(spec: JsonObject, policy: str) -> Wanted:
+    name = str_at(spec, "name")
+    if str_at(spec, "restartPolicy") == "Always":
+        return Wanted(name=name, part="sidecar", policy="Always", spec=spec)
+    # One that has succeeded is done with, whatever the pod's policy says of its apps.
+    return Wanted(name=name, part="init", policy="Never" if policy == "Never" else "OnFailure", spec=spec)
+
+
+def container_of(pod: JsonObject, name: str) -> JsonObject:
+    """The spec of the container of that name; there is one."""
+    return next(each.spec for each in wanted_of(pod) if each.name == name)
+
+
+def runs_of(containers: Sequence[ContainerState], name: str) -> list[ContainerState]:
+    """All kept runs of one container, the newest last."""
+    return sorted((state for state in containers if state.name == name), key=lambda state: state.attempt)
+
+
+def newest_of(containers: Sequence[ContainerState], name: str) -> ContainerState | None:
+    return max((state for state in containers if state.name == name), key=lambda state: state.attempt, default=None)
+
+
+def has_failed(run: ContainerState) -> bool:
+    """It has ended, and not as one that did its work."""
+    return run.phase == "exited" and (run.exit_code != 0 or run.reason == "OOMKilled")

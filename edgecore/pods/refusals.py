@@ -1,0 +1,72 @@
+"""What a pod asks for and this gateway does not do: pure.
+
+What would change the meaning of the pod if it were left out keeps it from starting (`unsupported`); what it runs
+without is told in an event (`unheeded`).
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from edgecore.pods.containers import wanted_of
+from skerry.objects.json import JsonObject, maps_at, str_at
+
+_VOLUME_TYPES: Final = frozenset(
+    ("configMap", "secret", "emptyDir", "ephemeral", "hostPath", "persistentVolumeClaim", "projected", "downwardAPI")
+)
+
+
+_PROJECTED: Final = ("configMap", "secret", "downwardAPI", "serviceAccountToken")
+
+
+def unsupported(pod: JsonObject) -> str:
+    """The first thing that a pod asks for and this gateway does not do, "" for none.
+
+    Only what would change the meaning of the pod if it were left out; the rest is in `unheeded`.
+    """
+    lists = (
+        ("containers", maps_at(pod, "spec", "containers")),
+        ("initContainers", maps_at(pod, "spec", "initContainers")),
+    )
+    for at, container in (
+        (f"spec.{name}[{index}]", each) for name, all_of_it in lists for index, each in enumerate(all_of_it)
+    ):
+        for number, mount in enumerate(maps_at(container, "volumeMounts")):
+            for field_name in ("subPath", "subPathExpr"):
+                if str_at(mount, field_name):
+                    return f"{at}.volumeMounts[{number}].{field_name}: this gateway mounts whole volumes only"
+        if container.get("volumeDevices"):
+            return f"{at}.volumeDevices: this gateway has no block volumes"
+    for index, volume in enumerate(maps_at(pod, "spec", "volumes")):
+        fault = _unsupported_volume(volume)
+        if fault:
+            return f"spec.volumes[{index}].{fault}"
+    return ""
+
+
+def _unsupported_volume(volume: JsonObject) -> str:
+    kinds = [name for name in volume if name != "name" and volume[name] is not None]
+    for kind in kinds:
+        if kind not in _VOLUME_TYPES:
+            return f"{kind}: this gateway has {', '.join(sorted(_VOLUME_TYPES))} volumes"
+    if str_at(volume, "emptyDir", "medium") not in ("", "Memory"):
+        return "emptyDir.medium: only the default is known here"
+    if str_at(volume, "emptyDir", "medium") == "Memory":
+        return "emptyDir.medium: this gateway keeps emptyDir volumes on its disk"
+    for number, source in enumerate(maps_at(volume, "projected", "sources")):
+        for kind in source:
+            if kind not in _PROJECTED:
+                return f"projected.sources[{number}].{kind}: this gateway projects {', '.join(_PROJECTED)}"
+    return ""
+
+
+def unheeded(pod: JsonObject) -> str:
+    """What a pod asks for and the process runtime runs it without, for an event; "" for nothing."""
+    found: dict[str, None] = {}
+    for container in (one.spec for one in wanted_of(pod)):
+        if str_at(container, "resources", "limits", "cpu") or str_at(container, "resources", "limits", "memory"):
+            found["resources.limits"] = None
+    for volume in maps_at(pod, "spec", "volumes"):
+        if str_at(volume, "emptyDir", "sizeLimit"):
+            found["emptyDir.sizeLimit"] = None
+    return "not enforced by this gateway: " + ", ".join(found) if found else ""
