@@ -9,13 +9,14 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from decimal import ROUND_CEILING, Decimal
 from typing import Final, TypeAlias
 
+from edgecore.pods.containers import wanted_of
 from skerry.errors import InvalidError, UnansweredError
 from skerry.frozen import Frozen
-from skerry.objects.json import JsonObject, bool_at, map_at, maps_at, str_at, str_map_at, strs_at
+from skerry.objects.json import JsonObject, bool_at, int_at, map_at, maps_at, str_at, str_map_at, strs_at
 from skerry.objects.meta import annotations_of, labels_of, name_of, namespace_of, uid_of
 from skerry.objects.quantity import Quantity, parse_quantity
 
@@ -44,6 +45,13 @@ class NodeFacts(Frozen):
     address: str
     allocatable: Mapping[str, str]
     """Quantities by resource: what a container may use that has no limit."""
+    cluster_dns: tuple[str, ...] = ()
+    """Who answers for the names of Services, at addresses that pods reach; () for nobody."""
+    cluster_domain: str = "cluster.local"
+
+    @property
+    def memory_bytes(self) -> int:
+        return parse_quantity(self.allocatable.get("memory", "0")).units
 
 
 class Surroundings(Frozen):
@@ -53,11 +61,15 @@ class Surroundings(Frozen):
     node: NodeFacts
     find: Finder
     tokens: Tokens = no_tokens
+    addresses: tuple[str, ...] = ()
+    """Of the pod; () where it has those of its node, or none yet."""
+    services: Callable[[], Sequence[JsonObject]] = tuple
+    """All Services that this gateway has."""
 
 
 def environment(container: JsonObject, around: Surroundings) -> tuple[tuple[str, str], ...]:
     """All variables; a later one of a name replaces an earlier. Raises `ConfigError`."""
-    env: dict[str, str] = {}
+    env = service_variables(around.pod, around.services())
     for source in maps_at(container, "envFrom"):
         env |= _from_source(source, around)
     for variable in maps_at(container, "env"):
@@ -70,6 +82,48 @@ def environment(container: JsonObject, around: Surroundings) -> tuple[tuple[str,
         else:
             env[name] = expand(str_at(variable, "value"), env)
     return tuple(env.items())
+
+
+MASTER: Final = "kubernetes"
+"""The Service by which pods of all namespaces find the API."""
+
+
+def service_variables(pod: JsonObject, services: Sequence[JsonObject]) -> dict[str, str]:
+    """Where Services are, as variables (Kubernetes documentation, "Service environment variables")."""
+    links = bool_at(pod, "spec", "enableServiceLinks", default=True)
+    chosen: dict[str, JsonObject] = {}
+    for service in services:
+        address, name = str_at(service, "spec", "clusterIP"), name_of(service)
+        if address in ("", "None"):
+            continue
+        is_own = namespace_of(service) == namespace_of(pod)
+        if is_own and (links or (name == MASTER and namespace_of(service) == "default")):
+            chosen[name] = service
+        elif namespace_of(service) == "default" and name == MASTER:
+            chosen.setdefault(name, service)
+    env: dict[str, str] = {}
+    for name in sorted(chosen):
+        env |= _variables_of(name.upper().replace("-", "_"), chosen[name])
+    return env
+
+
+def _variables_of(prefix: str, service: JsonObject) -> dict[str, str]:
+    address, ports = str_at(service, "spec", "clusterIP"), maps_at(service, "spec", "ports")
+    if not ports:
+        return {}
+    first = int_at(ports[0], "port")
+    env = {f"{prefix}_SERVICE_HOST": address, f"{prefix}_SERVICE_PORT": str(first)}
+    host = f"[{address}]" if ":" in address else address
+    for index, port in enumerate(ports):
+        number, name = int_at(port, "port"), str_at(port, "name")
+        if name:
+            env[f"{prefix}_SERVICE_PORT_{name.upper().replace('-', '_')}"] = str(number)
+        protocol = str_at(port, "protocol", default="TCP")
+        url, part = f"{protocol.lower()}://{host}:{number}", f"{prefix}_PORT_{number}_{protocol.upper()}"
+        if index == 0:
+            env[f"{prefix}_PORT"] = url
+        env |= {part: url, f"{part}_PROTO": protocol.lower(), f"{part}_PORT": str(number), f"{part}_ADDR": address}
+    return env
 
 
 def _from_source(source: JsonObject, around: Surroundings) -> dict[str, str]:
@@ -146,6 +200,7 @@ def field_value(path: str, around: Surroundings) -> str:
     if subscript:
         of = labels_of(pod) if subscript[1] == "labels" else annotations_of(pod)
         return of.get(subscript[2], "")
+    addresses = around.addresses or (around.node.address,)
     values: dict[str, str] = {
         "metadata.name": name_of(pod),
         "metadata.namespace": namespace_of(pod),
@@ -156,8 +211,8 @@ def field_value(path: str, around: Surroundings) -> str:
         "spec.serviceAccountName": str_at(pod, "spec", "serviceAccountName"),
         "status.hostIP": around.node.address,
         "status.hostIPs": around.node.address,
-        "status.podIP": around.node.address,
-        "status.podIPs": around.node.address,
+        "status.podIP": addresses[0],
+        "status.podIPs": ",".join(addresses),
     }
     if path not in values:
         raise ConfigError(f"unsupported fieldPath: {path}")
@@ -179,7 +234,7 @@ def resource_value(ref: JsonObject, container: JsonObject, around: Surroundings)
         raise ConfigError(f"unsupported container resource: {str_at(ref, 'resource')}")
     named = str_at(ref, "containerName")
     if named:
-        found = [one for one in maps_at(around.pod, "spec", "containers") if str_at(one, "name") == named]
+        found = [one.spec for one in wanted_of(around.pod) if one.name == named]
         if not found:
             raise ConfigError(f"no such container: {named}")
         container = found[0]

@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import Final
 
 from edgecore.pods.containers import wanted_of
-from skerry.objects.json import JsonObject, maps_at, str_at
+from edgecore.pods.port import Abilities
+from skerry.objects.json import JsonObject, bool_at, int_at, map_at, maps_at, str_at
 
 _VOLUME_TYPES: Final = frozenset(
     ("configMap", "secret", "emptyDir", "ephemeral", "hostPath", "persistentVolumeClaim", "projected", "downwardAPI")
@@ -60,13 +61,28 @@ def _unsupported_volume(volume: JsonObject) -> str:
     return ""
 
 
-def unheeded(pod: JsonObject) -> str:
-    """What a pod asks for and the process runtime runs it without, for an event; "" for nothing."""
+def unheeded(pod: JsonObject, abilities: Abilities) -> str:
+    """What a pod asks for and runs without, for an event; "" for nothing."""
     found: dict[str, None] = {}
-    for container in (one.spec for one in wanted_of(pod)):
-        if str_at(container, "resources", "limits", "cpu") or str_at(container, "resources", "limits", "memory"):
-            found["resources.limits"] = None
+    for container in (one.spec for one in wanted_of(pod)) if not abilities.isolation else ():
+        found |= dict.fromkeys(_without_isolation(container))
+    if not abilities.pod_network:
+        if any(int_at(port, "hostPort") for one in wanted_of(pod) for port in maps_at(one.spec, "ports")):
+            found["hostPort (a container listens on the gateway's own ports)"] = None
+        if map_at(pod, "spec", "dnsConfig"):
+            found["dnsConfig"] = None
     for volume in maps_at(pod, "spec", "volumes"):
         if str_at(volume, "emptyDir", "sizeLimit"):
             found["emptyDir.sizeLimit"] = None
     return "not enforced by this gateway: " + ", ".join(found) if found else ""
+
+
+def _without_isolation(container: JsonObject) -> list[str]:
+    found: list[str] = []
+    if str_at(container, "resources", "limits", "cpu") or str_at(container, "resources", "limits", "memory"):
+        found.append("resources.limits")
+    context = map_at(container, "securityContext")
+    if bool_at(context, "readOnlyRootFilesystem"):
+        found.append("securityContext.readOnlyRootFilesystem")
+    found += [f"securityContext.{name}" for name in ("capabilities", "seccompProfile") if context.get(name)]
+    return found

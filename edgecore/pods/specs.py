@@ -6,30 +6,41 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
-from edgecore.pods.env import Surroundings, command_of, environment
+from edgecore.pods.containers import wanted_of
+from edgecore.pods.env import NodeFacts, Surroundings, command_of, environment
+from edgecore.pods.names import dns_of, hostname_of
 from edgecore.pods.port import (
     ContainerSpec,
+    DnsConfig,
     Mount,
     Namespaces,
+    PortMapping,
     PullPolicy,
     SandboxSpec,
     SeccompProfile,
     Security,
 )
+from edgecore.pods.qos import resources_of
 from skerry.frozen import Frozen
-from skerry.objects.json import Json, JsonObject, bool_at, dig, list_at, map_at, str_at, strs_at
-from skerry.objects.meta import name_of, namespace_of, uid_of
+from skerry.objects.json import Json, JsonObject, bool_at, int_at, list_at, map_at, maps_at, str_at, strs_at
+from skerry.objects.meta import annotations_of, labels_of, name_of, namespace_of, uid_of
 
 
-def sandbox_spec(pod: JsonObject, *, attempt: int, log_dir: Path) -> SandboxSpec:
-    spec = map_at(pod, "spec")
+def sandbox_spec(pod: JsonObject, node: NodeFacts, gateway: DnsConfig, *, attempt: int, log_dir: Path) -> SandboxSpec:
+    """`gateway`: what the gateway's own resolv.conf says."""
+    spec, context = map_at(pod, "spec"), map_at(pod, "spec", "securityContext")
+    user, group = context.get("runAsUser"), context.get("runAsGroup")
+    privileged = any(bool_at(one.spec, "securityContext", "privileged") for one in wanted_of(pod))
     return SandboxSpec(
         pod_uid=uid_of(pod),
         pod_name=name_of(pod),
         pod_namespace=namespace_of(pod),
         attempt=attempt,
-        hostname=str_at(spec, "hostname") or name_of(pod),
+        hostname=hostname_of(pod, node=node.name, domain=node.cluster_domain),
+        dns=dns_of(pod, gateway, servers=node.cluster_dns, domain=node.cluster_domain),
+        ports=() if bool_at(spec, "hostNetwork") else ports_of(pod),
         namespaces=Namespaces(
             host_network=bool_at(spec, "hostNetwork"),
             host_pid=bool_at(spec, "hostPID"),
@@ -37,7 +48,48 @@ def sandbox_spec(pod: JsonObject, *, attempt: int, log_dir: Path) -> SandboxSpec
             share_process=bool_at(spec, "shareProcessNamespace"),
         ),
         log_dir=log_dir,
+        sysctls=tuple((str_at(each, "name"), str_at(each, "value")) for each in maps_at(context, "sysctls")),
+        labels=tuple(sorted(labels_of(pod).items())),
+        annotations=tuple(sorted(annotations_of(pod).items())),
+        supplemental_groups=_groups(context),
+        run_as_user=user if isinstance(user, int) else None,
+        run_as_group=group if isinstance(group, int) else None,
+        seccomp=None if privileged else seccomp_of(context.get("seccompProfile")),
+        privileged=privileged,
     )
+
+
+def ports_of(pod: JsonObject) -> tuple[PortMapping, ...]:
+    """Those of the gateway that lead to the pod."""
+    return tuple(
+        PortMapping(
+            container_port=int_at(port, "containerPort"),
+            host_port=int_at(port, "hostPort"),
+            protocol=_protocol(str_at(port, "protocol")),
+            host_ip=str_at(port, "hostIP"),
+        )
+        for one in wanted_of(pod)
+        for port in maps_at(one.spec, "ports")
+        if int_at(port, "hostPort")
+    )
+
+
+def _protocol(said: str) -> Literal["TCP", "UDP", "SCTP"]:
+    match said:
+        case "UDP":
+            return "UDP"
+        case "SCTP":
+            return "SCTP"
+        case _:
+            return "TCP"
+
+
+def _groups(context: JsonObject) -> tuple[int, ...]:
+    """`supplementalGroups`, and the one that owns the volumes."""
+    shared = context.get("fsGroup")
+    groups = [each for each in list_at(context, "supplementalGroups") if isinstance(each, int)]
+    groups += [shared] if isinstance(shared, int) and shared not in groups else []
+    return tuple(groups)
 
 
 class Place(Frozen):
@@ -69,6 +121,7 @@ def container_spec(
         working_dir=str_at(container, "workingDir"),
         mounts=mounts,
         security=security_of(around.pod, container),
+        resources=resources_of(around.pod, container, memory_bytes=around.node.memory_bytes),
         stdin=bool_at(container, "stdin"),
         stdin_once=bool_at(container, "stdinOnce"),
         tty=bool_at(container, "tty"),
@@ -83,15 +136,12 @@ def security_of(pod: JsonObject, container: JsonObject) -> Security:
         return own[name] if own.get(name) is not None else pods.get(name)
 
     user, group = wish("runAsUser"), wish("runAsGroup")
-    shared = dig(pods, "fsGroup")
-    groups = [each for each in list_at(pods, "supplementalGroups") if isinstance(each, int)]
-    groups += [shared] if isinstance(shared, int) and shared not in groups else []
     privileged = bool_at(own, "privileged")
     return Security(
         run_as_user=user if isinstance(user, int) else None,
         run_as_group=group if isinstance(group, int) else None,
         run_as_non_root=wish("runAsNonRoot") is True,
-        supplemental_groups=tuple(groups),
+        supplemental_groups=_groups(pods),
         add_capabilities=tuple(strs_at(own, "capabilities", "add")),
         drop_capabilities=tuple(strs_at(own, "capabilities", "drop")),
         privileged=privileged,

@@ -13,9 +13,10 @@ from edgecore.pods.containers import Wanted, runs_of, wanted_of
 from edgecore.pods.plan import Waiting
 from edgecore.pods.port import ContainerState, SandboxState
 from edgecore.pods.probes import HEALTHY, Health
+from edgecore.pods.qos import qos_class
 from skerry.frozen import Frozen, field
 from skerry.objects.conditions import find_condition
-from skerry.objects.json import Json, JsonObject, maps_at, str_at, str_map_at
+from skerry.objects.json import Json, JsonObject, maps_at, str_at
 from skerry.objects.meta import generation_of
 from skerry.objects.times import time_text
 
@@ -292,18 +293,3 @@ def _condition(kind: str, fact: _Fact, picture: Picture) -> JsonObject:
     if fact.message:
         said["message"] = fact.message
     return said
-
-
-def qos_class(pod: JsonObject) -> str:
-    """Guaranteed, Burstable or BestEffort (Kubernetes documentation, "Pod Quality of Service Classes")."""
-    guaranteed, any_set = True, False
-    for container in (one.spec for one in wanted_of(pod)):
-        limits = str_map_at(container, "resources", "limits")
-        requests = str_map_at(container, "resources", "requests")
-        any_set = any_set or bool(limits or requests)
-        for resource in ("cpu", "memory"):
-            limit = limits.get(resource)
-            guaranteed = guaranteed and limit is not None and requests.get(resource, limit) == limit
-    if not any_set:
-        return "BestEffort"
-    return "Guaranteed" if guaranteed else "Burstable"

@@ -21,6 +21,7 @@ from edgecore.pods.env import ConfigError, NodeFacts, Surroundings, Tokens, no_t
 from edgecore.pods.events import Happening, event_body, event_object
 from edgecore.pods.handlers import handler_of
 from edgecore.pods.last_words import DEFAULT_PATH, last_words, make_words_file, words_file
+from edgecore.pods.name_files import gateway_resolver, hosts_mount
 from edgecore.pods.plan import (
     Plan,
     Remove,
@@ -33,7 +34,7 @@ from edgecore.pods.plan import (
     plan,
     restarts_of,
 )
-from edgecore.pods.port import COULD_NOT_START, ContainerState, ImageMissingError, Mount, Runtime
+from edgecore.pods.port import COULD_NOT_START, ContainerState, ImageMissingError, Mount, Runtime, SandboxSpec
 from edgecore.pods.probes import Health
 from edgecore.pods.probing import Known, Probing
 from edgecore.pods.pull_secrets import credentials_of
@@ -65,6 +66,7 @@ SOON_S: Final = 0.05
 NO_VOLUMES: Final = "ContainerCreating"
 """What a kubelet says of containers whose volumes are not there yet."""
 FINAL: Final = frozenset({"Succeeded", "Failed"})
+SERVICES: Final = "services"
 _CLUSTER_WIDE: Final = frozenset({"nodes", VOLUMES})
 HOOK_S_MAX: Final = 3600.0
 """A postStart hook may wait for what its container begins with; a kubelet waits for ever."""
@@ -357,7 +359,7 @@ class PodWorker:
         if self._volumes(seen) is None:
             return False
         try:
-            await self._parts.runtime.run_sandbox(sandbox_spec(seen.pod, attempt=attempt, log_dir=self._logs()))
+            await self._parts.runtime.run_sandbox(self._sandbox_spec(seen, attempt))
         except (InvalidError, UnavailableError) as error:
             message = f"Failed to create pod sandbox: {error}"
             self._fail(seen, _SANDBOX, NO_VOLUMES, message, event="FailedCreatePodSandBox")
@@ -379,13 +381,23 @@ class PodWorker:
             self._happened.append(Happening(reason="BackOff", message=wait.message, container=name, warning=True))
         self._told_backoff = crashed
 
-    def _around(self, pod: JsonObject) -> Surroundings:
+    def _around(self, seen: Seen) -> Surroundings:
         def find(resource: str, name: str) -> JsonObject | None:
             namespace = "" if resource in _CLUSTER_WIDE else self._key.namespace
             held = self._parts.store.get(Key(resource, namespace, name))
             return decode_object(held.body) if held is not None else None
 
-        return Surroundings(pod=pod, node=self._parts.node, find=find, tokens=self._parts.tokens)
+        def services() -> list[JsonObject]:
+            return [decode_object(held.body) for held in self._parts.store.list(SERVICES)]
+
+        return Surroundings(
+            pod=seen.pod,
+            node=self._parts.node,
+            find=find,
+            addresses=seen.sandbox.addresses if seen.sandbox is not None else (),
+            services=services,
+            tokens=self._parts.tokens,
+        )
 
     def _volumes(self, seen: Seen) -> dict[str, Path] | None:
         """The pod's volumes, up to date; None when some can't be made: then no container starts."""
@@ -395,7 +407,7 @@ class PodWorker:
                 private_pods(self._parts.directory)
             places = sync_volumes(
                 everybodys / self._uid,
-                self._around(seen.pod),
+                self._around(seen),
                 kept=self._parts.directory / KEPT,
                 root=self._parts.root,
             )
@@ -413,13 +425,17 @@ class PodWorker:
             credentials = credentials_of(seen.pod, self._around(seen.pod).find)
             image = await runtime.ensure_image(str_at(container, "image"), pull_policy(container), credentials)
             place = Place(
-                sandbox=sandbox_spec(seen.pod, attempt=sandbox.attempt, log_dir=self._logs()),
+                sandbox=self._sandbox_spec(seen, sandbox.attempt),
                 sandbox_id=sandbox.id,
                 image_id=image.id,
                 attempt=step.attempt,
             )
-            mounts = (*mounts_of(container, seen.pod, places), *self._words_mount(container, step))
-            state = await runtime.start(container_spec(container, self._around(seen.pod), place, mounts))
+            mounts = (
+                *mounts_of(container, seen.pod, places),
+                *self._hosts_mount(seen, container),
+                *self._words_mount(container, step),
+            )
+            state = await runtime.start(container_spec(container, self._around(seen), place, mounts))
         except ConfigError as error:
             self._fail(seen, step.name, "CreateContainerConfigError", str(error))
         except ImageMissingError as error:
@@ -463,6 +479,23 @@ class PodWorker:
             self._happened.append(what)
         self._wake.set()
 
+    def _sandbox_spec(self, seen: Seen, attempt: int) -> SandboxSpec:
+        gateway = gateway_resolver(self._parts.root)
+        return sandbox_spec(seen.pod, self._parts.node, gateway, attempt=attempt, log_dir=self._logs())
+
+    def _hosts_mount(self, seen: Seen, container: JsonObject) -> tuple[Mount, ...]:
+        """A runtime without file systems of its own shows the gateway's file, unless a pod adds to it."""
+        if not self._parts.runtime.abilities.isolation and not maps_at(seen.pod, "spec", "hostAliases"):
+            return ()
+        return hosts_mount(
+            seen.pod,
+            container,
+            self._directory(),
+            addresses=seen.sandbox.addresses if seen.sandbox is not None else (),
+            domain=self._parts.node.cluster_domain,
+            root=self._parts.root,
+        )
+
     def _words_mount(self, container: JsonObject, step: Start) -> tuple[Mount, ...]:
         """The file for a container's last words. A runtime that shares the gateway's /dev gets none there: what was
         plugged in later would not be seen in a /dev that is covered for its sake."""
@@ -478,7 +511,7 @@ class PodWorker:
 
     def _tell_of_unheeded(self, pod: JsonObject, step: Start) -> None:
         """Once a pod: with the first run of its first container."""
-        left_out = unheeded(pod)
+        left_out = unheeded(pod, self._parts.runtime.abilities)
         if left_out and step == Start(name=wanted_of(pod)[0].name, attempt=0):
             self._happened.append(Happening(reason="NotEnforced", message=left_out, warning=True))
 

@@ -267,6 +267,8 @@ class ProcessRuntime:
         user, group = spec.security.run_as_user, spec.security.run_as_group
         fields += [("uid", str(user))] if user is not None else []
         fields += [("gid", str(group))] if group is not None else []
+        fields += [("group", str(each)) for each in spec.security.supplemental_groups]
+        fields += [("no_new_privileges", "1")] if spec.security.no_new_privileges else []
         if any("\0" in value for _, value in fields):
             raise InvalidError(f"container {spec.name}: a NUL character in command, args or env")
         about: JsonObject = {
@@ -431,6 +433,9 @@ def _is_one(place: Path) -> bool:
 
 
 def _check_ids(spec: ContainerSpec) -> None:
+    user = spec.security.run_as_user
+    if spec.security.run_as_non_root and (os.geteuid() if user is None else user) == 0:
+        raise InvalidError(f"container {spec.name}: it has runAsNonRoot and would run as root")
     if os.geteuid() == 0:
         return
     for field, wanted, own in (

@@ -133,7 +133,7 @@ def stat_fields(pid: int | str) -> list[bytes] | None:
 S_IFMT, S_IFDIR, S_IFLNK = 0o170000, 0o040000, 0o120000
 MS_RDONLY, MS_REMOUNT, MS_BIND, MS_REC, MS_PRIVATE = 1, 32, 4096, 16384, 1 << 18
 CLONE_NEWNS, CLONE_NEWUSER = 0x00020000, 0x10000000
-PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
+PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS = 1, 36, 38
 # statvfs flags that a remount in a user namespace has to repeat (mount_namespaces(7), "locked"), and their mount bits
 LOCKED = ((2, 2), (4, 4), (8, 8), (1024, 1024), (2048, 2048), (4096, 1 << 21))
 
@@ -288,7 +288,9 @@ def become(spec: dict[str, list[bytes]], directory: str, parent: int) -> None:
         # Outer places first: making a name at the root moves the root, and what follows must be on the new one.
         for source, target, mode in sorted(wanted, key=lambda item: (item[1].count("/"), item[1])):
             world.place(source, target, read_only=mode == "ro")
-    take_ids(number(spec, "uid"), number(spec, "gid"))
+    take_ids(number(spec, "uid"), number(spec, "gid"), [int(each) for each in spec.get("group", [])])
+    if number(spec, "no_new_privileges"):
+        libc.prctl(PR_SET_NO_NEW_PRIVS, 1)
     libc.prctl(PR_SET_PDEATHSIG, KILL)  # changing ids clears it (prctl(2))
     posix.chdir(one(spec, "cwd", b"/"))
     env: dict[bytes, bytes] = {}
@@ -298,11 +300,13 @@ def become(spec: dict[str, list[bytes]], directory: str, parent: int) -> None:
     execute(spec["argv"], env)
 
 
-def take_ids(uid: int | None, gid: int | None) -> None:
-    """Group first: afterwards there is no right to."""
-    if (uid is None or uid == posix.geteuid()) and (gid is None or gid == posix.getegid()):
+def take_ids(uid: int | None, gid: int | None, groups: list[int]) -> None:
+    """Groups first: afterwards there is no right to. Without root nobody has any: what is asked for is the agent's
+    own then, which was checked, and of other groups it is left what it has."""
+    same = (uid is None or uid == posix.geteuid()) and (gid is None or gid == posix.getegid())
+    if same and (not groups or posix.geteuid() != 0):
         return
-    posix.setgroups([])
+    posix.setgroups(groups)
     if gid is not None:
         posix.setgid(gid)
     if uid is not None:

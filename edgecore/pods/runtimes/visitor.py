@@ -102,7 +102,9 @@ class Visitor:
             uid, gid = supervisor.number(self.spec, "uid"), supervisor.number(self.spec, "gid")
             if supervisor.number(self.asked, "tty") and uid is not None:
                 posix.fchown(0, uid, -1)
-            supervisor.take_ids(uid, gid)
+            supervisor.take_ids(uid, gid, [int(each) for each in self.spec.get("group", [])])
+            if supervisor.number(self.spec, "no_new_privileges"):
+                self.libc.prctl(supervisor.PR_SET_NO_NEW_PRIVS, 1)
             posix.chdir(supervisor.one(self.spec, "cwd", b"/"))
             env: dict[bytes, bytes] = {}
             for part in (*self.spec.get("env", []), *self.asked.get("env", [])):

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from edgecore.pods.env import NodeFacts, Surroundings
 from edgecore.pods.port import ContainerState, SandboxState
-from skerry.objects.json import Json, JsonObject, encode_object
+from skerry.objects.json import Json, JsonObject, encode_object, map_at
 from skerry.objects.meta import Key, Revision, Stamp
 
 NOW_MS = 1_750_000_000_000
@@ -37,6 +38,12 @@ def sandbox(attempt: int = 0, *, ready: bool = True, addresses: tuple[str, ...] 
         addresses=addresses,
         created_ms=NOW_MS,
     )
+
+
+def pod_with(spec: Mapping[str, Json], *containers: JsonObject) -> JsonObject:
+    """A pod with these fields of its spec, whatever they are called."""
+    plain = pod(*containers)
+    return {**plain, "spec": {**map_at(plain, "spec"), **spec}}
 
 
 def state(name: str = "app", attempt: int = 0, **fields: object) -> ContainerState:

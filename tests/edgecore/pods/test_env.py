@@ -6,9 +6,18 @@ import base64
 
 import pytest
 
-from edgecore.pods.env import ConfigError, command_of, environment, expand
+from edgecore.pods.env import (
+    ConfigError,
+    command_of,
+    environment,
+    expand,
+    field_value,
+    resource_value,
+    service_variables,
+)
+from skerry.frozen import replace
 from skerry.objects.json import Json, JsonObject
-from tests.edgecore.pods.pods_of import around, container, pod
+from tests.edgecore.pods.pods_of import NODE, around, container, pod, pod_with
 
 CONFIG: JsonObject = {"metadata": {"name": "cfg"}, "data": {"a": "1", "b": "2"}}
 SECRET: JsonObject = {"metadata": {"name": "sec"}, "data": {"k": base64.b64encode(b"hidden").decode()}}
@@ -92,3 +101,58 @@ def test_expansion(text: str, result: str) -> None:
 def test_command_and_args_are_expanded() -> None:
     one = container(command=["run", "$(A)"], args=["--x=$(A)"])
     assert command_of(one, (("A", "1"),)) == (("run", "1"), ("--x=1",))
+
+
+def service(name: str, address: str = "10.96.0.1", namespace: str = "default", *ports: JsonObject) -> JsonObject:
+    return {
+        "metadata": {"name": name, "namespace": namespace},
+        "spec": {"clusterIP": address, "ports": [*(ports or ({"port": 80},))]},
+    }
+
+
+def variables(*services: JsonObject, **spec: Json) -> dict[str, str]:
+    return service_variables(pod_with(spec), services)
+
+
+def test_services_of_the_namespace_are_told_as_variables() -> None:
+    ports: tuple[JsonObject, ...] = ({"port": 80, "name": "web-ui"}, {"port": 53, "name": "dns", "protocol": "UDP"})
+    assert variables(service("my-app", "10.96.0.5", "default", *ports)) == {
+        "MY_APP_SERVICE_HOST": "10.96.0.5",
+        "MY_APP_SERVICE_PORT": "80",
+        "MY_APP_SERVICE_PORT_WEB_UI": "80",
+        "MY_APP_SERVICE_PORT_DNS": "53",
+        "MY_APP_PORT": "tcp://10.96.0.5:80",
+        "MY_APP_PORT_80_TCP": "tcp://10.96.0.5:80",
+        "MY_APP_PORT_80_TCP_PROTO": "tcp",
+        "MY_APP_PORT_80_TCP_PORT": "80",
+        "MY_APP_PORT_80_TCP_ADDR": "10.96.0.5",
+        "MY_APP_PORT_53_UDP": "udp://10.96.0.5:53",
+        "MY_APP_PORT_53_UDP_PROTO": "udp",
+        "MY_APP_PORT_53_UDP_PORT": "53",
+        "MY_APP_PORT_53_UDP_ADDR": "10.96.0.5",
+    }
+
+
+def test_headless_services_and_those_of_others_are_not_told_but_for_the_api() -> None:
+    assert variables(service("a", "None"), service("b", ""), service("c", namespace="other")) == {}
+    api = service("kubernetes", "10.96.0.1", "default", {"port": 443, "name": "https"})
+    assert variables(api, service("x"), enableServiceLinks=False)["KUBERNETES_SERVICE_PORT_HTTPS"] == "443"
+    assert not any(name.startswith("X_") for name in variables(api, service("x"), enableServiceLinks=False))
+
+
+def test_a_pods_own_variables_come_after_those_of_services_and_may_name_them() -> None:
+    one = container(env=[{"name": "URL", "value": "$(A_PORT)/x"}, {"name": "A_SERVICE_PORT", "value": "mine"}])
+    env = dict(environment(one, replace(around(pod(one)), services=lambda: [service("a")])))
+    assert (env["URL"], env["A_SERVICE_PORT"]) == ("tcp://10.96.0.1:80/x", "mine")
+
+
+def test_a_pod_with_addresses_of_its_own_is_told_them() -> None:
+    there = replace(around(pod()), addresses=("10.1.0.2", "fd00::2"))
+    assert [field_value(f"status.podIP{s}", there) for s in ("", "s")] == ["10.1.0.2", "10.1.0.2,fd00::2"]
+    assert field_value("status.hostIP", there) == NODE.address
+
+
+def test_a_resource_of_an_init_container_is_told_too() -> None:
+    init = container("init", resources={"limits": {"cpu": "2"}})
+    ref: JsonObject = {"containerName": "init", "resource": "limits.cpu"}
+    assert resource_value(ref, container(), around(pod(initContainers=[init]))) == "2"

@@ -320,9 +320,9 @@ async def test_a_finished_job_is_not_run_again_when_the_runtime_forgot_it(gate: 
 
 
 async def test_a_full_disk_stops_no_pod_and_what_happened_is_told_later(gate: Gateway) -> None:
+    await gate.put(pod())
+    gate.disk.fail_writes_with = StorageFullError("no room")
     async with gate.running():
-        await gate.put(pod())
-        gate.disk.fail_writes_with = StorageFullError("no room")
         await eventually(lambda: gate.runtime.starts and gate.disk.attempts)
         assert gate.reports() == []
         gate.disk.fail_writes_with = None

@@ -18,12 +18,14 @@ from edgecore.pods.plan import (
     is_over,
     plan,
 )
-from edgecore.pods.port import ContainerState, SandboxState
+from edgecore.pods.port import Abilities, ContainerState, SandboxState
 from edgecore.pods.probes import Health
 from edgecore.pods.refusals import unheeded, unsupported
 from skerry.frozen import replace
 from skerry.objects.json import JsonObject
 from tests.edgecore.pods.pods_of import NOW_MS, container, ended, pod, sandbox, state
+
+BARE = Abilities(pod_network=False, isolation=False, images=False)
 
 
 def seen(
@@ -207,15 +209,16 @@ def test_what_is_not_done_here_is_named_by_its_field(the_pod: JsonObject, named:
 def test_an_ordinary_pod_is_supported_and_what_is_not_enforced_is_said() -> None:
     limits = container(resources={"limits": {"cpu": "1"}})
     assert unsupported(pod(limits, volumes=[{"name": "v", "emptyDir": {}}])) == ""
-    assert unheeded(pod()) == ""
-    assert "resources.limits" in unheeded(pod(limits))
+    assert unheeded(pod(), BARE) == ""
+    assert "resources.limits" in unheeded(pod(limits), BARE)
+    assert unheeded(pod(limits), Abilities(pod_network=True, isolation=True, images=True)) == ""
 
 
 def test_a_pod_with_tokens_is_supported() -> None:
     sources: JsonObject = {"sources": [{"serviceAccountToken": {"path": "token"}}, {"configMap": {"name": "ca"}}]}
     given = pod(volumes=[{"name": "kube-api-access-x1", "projected": sources}])
     assert unsupported(given) == ""
-    assert unheeded(given) == ""
+    assert unheeded(given, BARE) == ""
 
 
 def test_durations_are_written_as_go_writes_them() -> None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from edgecore.pods.port import Namespaces, SeccompProfile, Security
+from edgecore.pods.port import DnsConfig, Namespaces, PortMapping, SandboxSpec, SeccompProfile, Security
 from edgecore.pods.specs import pull_policy, sandbox_spec, security_of
-from skerry.objects.json import Json
-from tests.edgecore.pods.pods_of import container, pod
+from skerry.objects.json import Json, JsonObject
+from tests.edgecore.pods.pods_of import NODE, container, pod
 
 
 def security(own: Json, pods: Json = None) -> Security:
@@ -47,9 +47,33 @@ def test_rights_are_given_and_taken() -> None:
 
 
 def test_a_sandbox_has_the_pods_names_and_namespaces() -> None:
-    spec = sandbox_spec(pod(hostNetwork=True, shareProcessNamespace=True), attempt=2, log_dir=Path("/l"))
-    assert (spec.pod_name, spec.pod_namespace, spec.attempt, spec.hostname) == ("web", "default", 2, "web")
+    spec = made(pod(hostNetwork=True, shareProcessNamespace=True))
+    assert (spec.pod_name, spec.pod_namespace, spec.attempt, spec.hostname) == ("web", "default", 2, "gate-1")
     assert spec.namespaces == Namespaces(host_network=True, share_process=True)
+    assert made(pod()).labels == (("app", "web"),)
+
+
+def made(the_pod: JsonObject) -> SandboxSpec:
+    return sandbox_spec(the_pod, NODE, DnsConfig(), attempt=2, log_dir=Path("/l"))
+
+
+def test_ports_of_the_gateway_lead_to_all_containers_but_those_with_its_network() -> None:
+    ports: Json = [{"containerPort": 80, "hostPort": 8080}, {"containerPort": 81}]
+    side = container("s", ports=[{"containerPort": 5, "hostPort": 6, "protocol": "UDP", "hostIP": "192.0.2.1"}])
+    wanted = (
+        PortMapping(container_port=5, host_port=6, protocol="UDP", host_ip="192.0.2.1"),
+        PortMapping(container_port=80, host_port=8080),
+    )
+    assert made(pod(container(ports=ports), initContainers=[side])).ports == wanted
+    assert made(pod(container(ports=ports), hostNetwork=True)).ports == ()
+
+
+def test_a_sandbox_has_what_the_pods_security_context_says() -> None:
+    context: Json = {"runAsUser": 5, "fsGroup": 6, "sysctls": [{"name": "net.core.somaxconn", "value": "9"}]}
+    spec = made(pod(securityContext=context))
+    assert (spec.run_as_user, spec.supplemental_groups, spec.privileged) == (5, (6,), False)
+    assert spec.sysctls == (("net.core.somaxconn", "9"),)
+    assert made(pod(container(securityContext={"privileged": True}))).privileged
 
 
 def test_an_image_is_pulled_as_the_pod_says() -> None:

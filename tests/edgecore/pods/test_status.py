@@ -9,7 +9,7 @@ import pytest
 from edgecore.pods.plan import Waiting
 from edgecore.pods.port import ContainerState, SandboxState
 from edgecore.pods.probes import Health
-from edgecore.pods.status import Ending, Picture, pod_status, qos_class
+from edgecore.pods.status import Ending, Picture, pod_status
 from skerry.objects.conditions import find_condition
 from skerry.objects.json import Json, JsonObject, dig, map_at, maps_at, str_at
 from tests.edgecore.pods.pods_of import NOW_MS, container, ended, pod, sandbox, state
@@ -146,19 +146,6 @@ def test_a_stopped_pod_ends_in_a_last_phase() -> None:
     assert status_of(ended(code=143), terminating=True)["phase"] == "Failed"
     assert status_of(ended(code=0), terminating=True)["phase"] == "Succeeded"
     assert status_of(state(), terminating=True)["phase"] == "Running"
-
-
-@pytest.mark.parametrize(
-    ("resources", "name"),
-    [
-        ({}, "BestEffort"),
-        ({"requests": {"cpu": "1"}}, "Burstable"),
-        ({"limits": {"cpu": "1", "memory": "1Gi"}}, "Guaranteed"),
-        ({"limits": {"cpu": "1", "memory": "1Gi"}, "requests": {"cpu": "500m"}}, "Burstable"),
-    ],
-)
-def test_qos_classes(resources: Json, name: str) -> None:
-    assert qos_class(pod(container(resources=resources))) == name
 
 
 # --- init containers, probes, ends ----------------------------------------------------------------------------------

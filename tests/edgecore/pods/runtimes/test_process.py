@@ -225,6 +225,30 @@ async def test_volumes_are_where_the_pod_wants_them(runtime: ProcessRuntime, tmp
     assert int(lines[3]) == len([place for place in Path("/").iterdir() if not place.name.startswith(".")]) + 1
 
 
+async def test_a_container_gains_no_privileges_and_is_not_root_where_it_must_not_be(
+    runtime: ProcessRuntime, tmp_path: Path
+) -> None:
+    spec = await shell(runtime, tmp_path, "grep NoNewPrivs /proc/self/status")
+    await runtime.start(replace(spec, security=Security(no_new_privileges=True)))
+    await ended(runtime)
+    assert texts(log_of(tmp_path)) == ["NoNewPrivs:\t1"]
+    if os.geteuid() == 0:
+        with pytest.raises(InvalidError, match="runAsNonRoot"):
+            await runtime.start(replace(spec, name="other", security=Security(run_as_non_root=True)))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may have other groups")
+async def test_a_container_and_its_commands_have_the_groups_of_the_pod(
+    runtime: ProcessRuntime, tmp_path: Path
+) -> None:
+    security = Security(run_as_user=1234, run_as_group=55, supplemental_groups=(77, 78))
+    spec = replace(await spec_of(runtime, PROGRAMS, tmp_path, PROGRAMS.runs), security=security)
+    state = await runtime.start(spec)
+    assert (await runtime.run_in(state.id, ("id", "-G"), timeout_s=20)).output == b"55 77 78\n"
+    status = Path(f"/proc/{state_file(tmp_path)['pid']}/status").read_text()
+    assert "Groups:\t77 78" in status
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may become somebody else")
 async def test_user_and_group_are_those_of_the_pod(runtime: ProcessRuntime, tmp_path: Path) -> None:
     (tmp_path / "data").mkdir(mode=0o777)
