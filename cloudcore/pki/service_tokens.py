@@ -6,8 +6,11 @@ the latter empty.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
-from typing import Any, Final, cast
+from typing import TYPE_CHECKING, Final
+
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from cloudcore.pki.token_keys import TokenKeys
 from skerry.errors import UnauthenticatedError
@@ -26,9 +29,32 @@ from skerry.objects.account_tokens import (
 from skerry.objects.json import JsonObject
 from skerry.ports import Clock, Ids
 
+if TYPE_CHECKING:
+    from jwt import PyJWS
+    from jwt.algorithms import Algorithm
+
 EXTENDED_S: Final = 365 * 86_400
 """How long the token lives that every pod finds mounted, though it is told to be renewed after an hour: Kubernetes'
 own rule, for clients that read it once. A gateway that is alone for long lives on it (docs/decisions/0350)."""
+
+
+def _deterministic() -> Algorithm:
+    """ES256 without chance (RFC 6979): the same claims are the same token, a weak source of chance gives no key away,
+    and a simulated fleet plays the same from one seed."""
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives import hashes
+    from jwt.algorithms import ECAlgorithm
+    from jwt.utils import der_to_raw_signature
+
+    class Deterministic(ECAlgorithm):
+        def sign(self, msg: bytes, key: ec.EllipticCurvePrivateKey) -> bytes:
+            try:
+                how = ec.ECDSA(hashes.SHA256(), deterministic_signing=True)
+            except UnsupportedAlgorithm:
+                return super().sign(msg, key)  # before OpenSSL 3.2
+            return der_to_raw_signature(key.sign(msg, how), key.curve)
+
+    return Deterministic(ECAlgorithm.SHA256, ec.SECP256R1)
 
 
 class ServiceTokens:
@@ -39,6 +65,7 @@ class ServiceTokens:
         self._clock = clock
         self._ids = ids
         self._reader = TokenReader({key_id(key): key for key in keys.public})
+        self._signer: PyJWS | None = None
 
     def new_claims(
         self,
@@ -68,8 +95,15 @@ class ServiceTokens:
         import jwt
 
         key = self._keys.key
-        payload = cast("dict[str, Any]", payload_of(claims))
-        return jwt.encode(payload, key, algorithm=algorithm_of(key), headers={"kid": key_id(key.public_key())})
+        if self._signer is None:
+            self._signer = jwt.PyJWS(algorithms=[algorithm_of(key)])
+            if isinstance(key, ec.EllipticCurvePrivateKey):
+                self._signer.unregister_algorithm("ES256")
+                self._signer.register_algorithm("ES256", _deterministic())
+        payload = json.dumps(payload_of(claims), separators=(",", ":")).encode()
+        return self._signer.encode(
+            payload, key, algorithm=algorithm_of(key), headers={"kid": key_id(key.public_key())}
+        )
 
     def of_secret(self, *, namespace: str, account: str, account_uid: str, secret: str) -> str:
         """The token of a Secret, which is good for as long as it is in there."""

@@ -75,7 +75,6 @@ class TokenKeeper:
         self._parts = parts
         self._place = parts.directory / "tokens"
         self._look = asyncio.Event()
-        self._writing = asyncio.Lock()
         self._failures: dict[tuple[str, Wanted], _Failure] = {}
         self._chances: dict[tuple[str, Wanted], float] = {}
         try:
@@ -161,18 +160,18 @@ class TokenKeeper:
             try:
                 answer = await self._parts.calls.ask(head, body)
                 token = token_from(answer, wanted, now_ms=self._parts.clock.wall_ms())
-                await self._keep(uid, token)
+                self._keep(uid, token)
             except SkerryError as error:
                 self._note(uid, wanted, error)
                 return
         self._failures.pop((uid, wanted), None)
         self._parts.changed(uid)
 
-    async def _keep(self, uid: str, token: Token) -> None:
-        async with self._writing:  # two of one pod share a file
-            tokens = {**self._tokens.get(uid, {}), token.wanted: token}
-            await asyncio.to_thread(write_private, self._place / f"{uid}.json", encode_tokens(tokens.values()))
-            self._tokens[uid] = tokens
+    def _keep(self, uid: str, token: Token) -> None:
+        # Here and not in a thread: it is a thousand bytes once a day for each pod, and two of one pod share a file.
+        tokens = {**self._tokens.get(uid, {}), token.wanted: token}
+        write_private(self._place / f"{uid}.json", encode_tokens(tokens.values()))
+        self._tokens[uid] = tokens
         self._chances.pop((uid, token.wanted), None)
 
     def _note(self, uid: str, wanted: Wanted, error: SkerryError) -> None:

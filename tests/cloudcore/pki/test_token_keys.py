@@ -127,3 +127,11 @@ def test_the_command_lists_rotates_and_retires(tmp_path: Path, capsys: pytest.Ca
     assert token_command.main(["retire", *data, first]) == 0
     assert len(open_pki(tmp_path, now=None).token_keys.ids) == 1
     assert token_command.main(["list", "--data", str(tmp_path / "none")]) == 1
+
+
+def test_the_same_claims_are_the_same_token():
+    """Signed without chance (RFC 6979): a weak source of it gives no key away."""
+    issuer = tokens(new_token_keys())
+    one, two = (issuer.of_secret(namespace="a", account="b", account_uid="u", secret="s") for _ in range(2))
+    assert one == two
+    assert issuer.verify(one).account == "b"
