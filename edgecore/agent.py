@@ -31,6 +31,7 @@ from edgecore.config import (
     EdgeSettings,
     agent_password_file,
     broker_of,
+    cluster_dns_of,
     dmi_socket_of,
     embedded_of,
     homeassistant_prefix_of,
@@ -47,6 +48,7 @@ from edgecore.link.names import CloudNames
 from edgecore.link.renewal import CertificateKeeper
 from edgecore.link.session import EdgeLink
 from edgecore.local_api.server import LocalApi
+from edgecore.network.settings import DnsSettings
 from edgecore.pods.node import Machine, read_machine
 from edgecore.pods.port import Runtime
 from edgecore.pods.runtimes.choice import PROCESS, Choice, Choosing, before, choose, clear_or_say, keep
@@ -124,6 +126,7 @@ async def serve(settings: EdgeSettings) -> None:
             rules=_rules(settings, membership.node),
             service_bus=_service_bus(settings),
             mappers=_mappers(settings),
+            dns=_dns(settings),
             home=_home(settings, membership.node),
             history=history_of(settings),
             places=NetworkPlaces(membership.node, credentials=settings.device_credentials),
@@ -217,6 +220,12 @@ def _rules(settings: EdgeSettings, node: str) -> Open | None:
 def _service_bus(settings: EdgeSettings) -> BusSettings | None:
     port = service_bus_port_of(settings)
     return None if port is None else BusSettings(port=port)
+
+
+def _dns(settings: EdgeSettings) -> DnsSettings | None:
+    """Where names of services are answered for. Raises `InvalidError`."""
+    found = cluster_dns_of(settings)
+    return None if found is None else DnsSettings(host=found[0], port=found[1], domain=found[2])
 
 
 def _home(settings: EdgeSettings, node: str) -> tuple[str, Open] | None:

@@ -30,6 +30,7 @@ from edgecore.link.dial import Dialer
 from edgecore.link.session import EdgeLink, LinkParts, LinkSettings
 from edgecore.link.streams import StreamKinds
 from edgecore.local_api.ports import LocalParts
+from edgecore.network.settings import DnsSettings
 from edgecore.pods.asking import Asking
 from edgecore.pods.env import NodeFacts
 from edgecore.pods.image_collection import CollectionSettings
@@ -133,6 +134,8 @@ class Ground(Frozen):
     """Where the files are that Devices may name; None: anywhere."""
     own_broker: Callable[[], Coroutine[Any, Any, None]] | None = None
     """Runs an MQTT broker in the agent; None: there is another, or none."""
+    dns: DnsSettings | None = None
+    """Where names of services are answered for; None: nowhere."""
     home: tuple[str, Open] | None = None
     """Home Assistant's prefix of topics, and what opens the connection to its broker; None: it is told nothing."""
 
@@ -158,6 +161,8 @@ class Agent(Frozen):
     device_rules: DeviceRules
     service_bus: ServiceBus | None
     """None where it may not listen."""
+    network: Callable[[], Coroutine[Any, Any, None]] | None
+    """Answers for names of services; None where nobody asks."""
     announcer: Announcer | None
     """None where Home Assistant is told nothing."""
     mappers: Mappers | None
@@ -180,6 +185,7 @@ class Agent(Frozen):
             "device rules": self.device_rules.run(),
             "node": self.node.run(),
             "volumes": self.volumes.run(),
+            **({"network": self.network()} if self.network else {}),
             **({"broker": self.own_broker()} if self.own_broker else {}),
             **({"bus": self.bus.run()} if self.bus else {}),
             **({"rules": self.rules.run()} if self.rules else {}),
@@ -259,6 +265,7 @@ def compose(ground: Ground) -> Agent:
         mappers=_mappers(ground, external),
         history=history,
         pusher=pusher,
+        network=_network(ground),
         announcer=_announcer(ground, twins),
         local=local,
     )
@@ -400,6 +407,16 @@ def _service_bus(ground: Ground, in_step: Callable[[], bool]) -> ServiceBus | No
         return None
     parts = ServiceBusParts(store=ground.store, ids=ground.ids, connected=in_step, node=ground.node)
     return ServiceBus(parts, ground.service_bus)
+
+
+def _network(ground: Ground) -> Callable[[], Coroutine[Any, Any, None]] | None:
+    if ground.dns is None:
+        return None
+    from edgecore.network.keeper import Network, NetworkParts  # only who has it pays
+    from edgecore.network.upstream import HostResolver
+
+    parts = NetworkParts(node=ground.node, store=ground.store, clock=ground.time, host_resolver=HostResolver())
+    return Network(parts, ground.dns).run
 
 
 def _announcer(ground: Ground, twins: Keeper) -> Announcer | None:

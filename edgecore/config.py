@@ -16,7 +16,7 @@ from edgecore.pods.runtimes.choice import check
 from edgecore.store.port import DAY_MS, OutboxBudgets
 from skerry.errors import InvalidError
 from skerry.frozen import Frozen
-from skerry.objects.names import label_key_faults, label_value_faults, node_may_label
+from skerry.objects.names import label_key_faults, label_value_faults, node_may_label, subdomain_faults
 from skerry.settings import setting
 from skerry.sync.ports import SyncSettings
 
@@ -120,6 +120,12 @@ class EdgeSettings:
         "held (9060 in KubeEdge); off: none",
     )
     dmi_group: str = setting("", help="group that may connect to the mappers' socket; none: the agent's user alone")
+    cluster_dns: str = setting(
+        "none",
+        help="ADDRESS[:PORT] where the gateway answers for the names of services and pods, offline too; a link-local "
+        "one, 169.254.20.10, becomes this machine's, for pods with a network of their own; none: nowhere",
+    )
+    cluster_domain: str = setting("cluster.local", help="domain below which those names are")
     label: tuple[str, ...] = setting((), help="NAME=VALUE labels of the node, e.g. topology.kubernetes.io/region=eu")
     telemetry_mib: int = setting(512, help="room for readings that wait for the cloud", low=1, high=1 << 20)
     telemetry_days: float = setting(
@@ -414,6 +420,26 @@ def check_runtime(settings: EdgeSettings) -> None:
             f"--image-low-percent {settings.image_low_percent}: has to be below --image-high-percent "
             f"{settings.image_high_percent}"
         )
+
+
+def cluster_dns_of(settings: EdgeSettings) -> tuple[str, int, str] | None:
+    """Address, port and domain; None: off. Raises `InvalidError`."""
+    text = settings.cluster_dns
+    if text == "none":
+        return None
+    domain = settings.cluster_domain.lower().strip(".")
+    if subdomain_faults(domain):
+        raise InvalidError(f"--cluster-domain {settings.cluster_domain!r}: write a domain, as cluster.local")
+    host, _, port = text.rpartition(":") if text.count(":") == 1 or text.startswith("[") else (text, "", "")
+    port = port or "53"
+    try:
+        address = ip_address(host.strip("[]"))
+    except ValueError:
+        address = None
+    if address is None or address.is_unspecified or not (port.isascii() and port.isdecimal() and int(port) <= 65535):
+        why = "write one of the gateway's own addresses, as 127.0.0.1:5353, or 169.254.20.10, or none"
+        raise InvalidError(f"--cluster-dns {text!r}: {why}")
+    return str(address), int(port), domain
 
 
 def check_transport(transport: str) -> None:

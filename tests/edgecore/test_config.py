@@ -12,6 +12,7 @@ from edgecore.config import (
     MIB,
     EdgeSettings,
     broker_of,
+    cluster_dns_of,
     dmi_socket_of,
     embedded_of,
     homeassistant_prefix_of,
@@ -205,3 +206,25 @@ def test_mappers_are_served_where_kubeedge_would_or_where_it_is_said() -> None:
     assert dmi_socket_of(settings_with(dmi_socket="/run/dmi.sock")) == Path("/run/dmi.sock")
     with pytest.raises(InvalidError, match=r"--dmi-socket 'dmi\.sock': write auto, none or an absolute path"):
         dmi_socket_of(settings_with(dmi_socket="dmi.sock"))
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("none", None),
+        ("169.254.20.10", ("169.254.20.10", 53, "cluster.local")),
+        ("127.0.0.1:5353", ("127.0.0.1", 5353, "cluster.local")),
+        ("fd00::a", ("fd00::a", 53, "cluster.local")),
+        ("[fd00::a]:5353", ("fd00::a", 5353, "cluster.local")),
+    ],
+)
+def test_the_cluster_dns_has_an_address(text: str, found: tuple[str, int, str] | None) -> None:
+    assert cluster_dns_of(resolve(EdgeSettings, {"cluster_dns": text}, {})) == found
+
+
+@pytest.mark.parametrize("text", ["0.0.0.0", "::", "dns.local", "127.0.0.1:x", "127.0.0.1:99999", ""])
+def test_a_cluster_dns_for_everybody_or_nobody_is_refused(text: str) -> None:
+    with pytest.raises(InvalidError, match=re.escape(f"--cluster-dns {text!r}: write one of the gateway's own")):
+        cluster_dns_of(resolve(EdgeSettings, {"cluster_dns": text}, {}))
+    with pytest.raises(InvalidError, match="--cluster-domain '-': write a domain"):
+        cluster_dns_of(resolve(EdgeSettings, {"cluster_dns": "127.0.0.1", "cluster_domain": "-"}, {}))

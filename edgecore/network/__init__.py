@@ -1,0 +1,1 @@
+"""Service names and addresses on the gateway."""

@@ -1,0 +1,155 @@
+"""What a gateway knows of services and of who stands behind them. Pure; made again from the store at each start.
+
+Others' endpoints come down in EndpointSlices. The gateway's own it reckons itself, from its pods and from what it
+knows of them now: their readiness, and the addresses that they have after a power cycle, count at once and without
+the cloud.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Final
+
+from skerry.objects.json import JsonObject, bool_at, map_at, maps_at, str_at, str_map_at, strs_at
+from skerry.objects.members import Member, families_of, family_of, is_headless, members_of, ports_in, selects
+from skerry.objects.meta import Key, labels_of, uid_of
+from skerry.objects.sites import ZONE_LABEL
+
+SERVICES: Final = "services"
+SLICES: Final = "endpointslices.discovery.k8s.io"
+PODS: Final = "pods"
+NODES: Final = "nodes"
+KNOWN: Final = (NODES, SERVICES, SLICES, PODS)
+_SERVICE_LABEL: Final = "kubernetes.io/service-name"
+
+Name = tuple[str, str]
+"""Namespace and name."""
+
+
+class Directory:
+    """Kept change by change."""
+
+    def __init__(self, node: str) -> None:
+        self._node = node
+        self._zone = ""
+        self._services: dict[Name, JsonObject] = {}
+        self._slices: dict[Name, JsonObject] = {}
+        self._slices_of: dict[Name, dict[Name, None]] = defaultdict(dict)
+        """By service."""
+        self._pods: dict[Name, JsonObject] = {}
+        self._statuses: dict[str, JsonObject] = {}
+        """By pod uid: what the gateway knows of its own pods."""
+
+    # --- what is known ---
+
+    def service(self, namespace: str, name: str) -> JsonObject | None:
+        return self._services.get((namespace, name))
+
+    def services(self) -> Iterator[tuple[Name, JsonObject]]:
+        """In order of their names."""
+        yield from sorted(self._services.items(), key=lambda item: item[0])
+
+    def has_namespace(self, namespace: str) -> bool:
+        return any(known == namespace for known, _ in (*self._services, *self._pods))
+
+    def members(self, namespace: str, name: str) -> list[Member]:
+        """Who stands behind a service, ready or not, in an order that stays; [] for a service that is not known."""
+        service = self.service(namespace, name)
+        if service is None:
+            return []
+        own = selects(service)
+        found = [*self._own(namespace, service)] if own else []
+        for at in self._slices_of.get((namespace, name), ()):
+            found += (each for each in _members_in(self._slices[at]) if not (own and each.node == self._node))
+        return sorted(dict.fromkeys(found))
+
+    def _own(self, namespace: str, service: JsonObject) -> Iterator[Member]:
+        wanted = str_map_at(service, "spec", "selector").items()
+        pods = [
+            self._as_known(pod)
+            for (home, _), pod in self._pods.items()
+            if home == namespace and wanted <= labels_of(pod).items()
+        ]
+        for family in families_of(service):
+            yield from members_of(service, pods, {self._node: self._zone}, family)
+
+    def _as_known(self, pod: JsonObject) -> JsonObject:
+        told = self._statuses.get(uid_of(pod))
+        return pod if told is None else {**pod, "status": told}
+
+    # --- what changes ---
+
+    def put(self, key: Key, obj: JsonObject) -> None:
+        """An object as it is now; kinds that say nothing here are passed over."""
+        at = (key.namespace, key.name)
+        if key.resource == NODES:
+            if key.name == self._node:
+                self._zone = labels_of(obj).get(ZONE_LABEL, "")
+        elif key.resource == SERVICES:
+            self._services[at] = obj
+        elif key.resource == PODS:
+            self._pods[at] = obj
+        elif key.resource == SLICES:
+            self.delete(key)
+            self._slices[at] = obj
+            self._slices_of[key.namespace, labels_of(obj).get(_SERVICE_LABEL, "")][at] = None
+
+    def delete(self, key: Key) -> None:
+        at = (key.namespace, key.name)
+        if key.resource == SERVICES:
+            self._services.pop(at, None)
+        elif key.resource == PODS:
+            self._pods.pop(at, None)
+        elif key.resource == SLICES:
+            old = self._slices.pop(at, None)
+            if old is not None:
+                service = (key.namespace, labels_of(old).get(_SERVICE_LABEL, ""))
+                self._slices_of[service].pop(at, None)
+                if not self._slices_of[service]:
+                    del self._slices_of[service]
+
+    def told(self, uid: str, status: JsonObject | None) -> None:
+        """What the gateway itself knows of a pod of its own; None: nothing any more."""
+        if status:
+            self._statuses[uid] = status
+        else:
+            self._statuses.pop(uid, None)
+
+
+def _members_in(slice_: JsonObject) -> Iterable[Member]:
+    """The endpoints of a slice. What a condition does not say is as discovery/v1 has it: ready, and so serving."""
+    if family_of_type(slice_) == "":
+        return
+    ports = ports_in(slice_)
+    for endpoint in maps_at(slice_, "endpoints"):
+        conditions: Mapping[str, object] = map_at(endpoint, "conditions")
+        ready = bool_at(endpoint, "conditions", "ready", default=True)
+        serving = ready if conditions.get("serving") is None else bool_at(endpoint, "conditions", "serving")
+        target = map_at(endpoint, "targetRef")
+        for address in strs_at(endpoint, "addresses")[:1]:
+            if family_of(address):
+                yield Member(
+                    address=address,
+                    ready=ready,
+                    serving=serving,
+                    terminating=bool_at(endpoint, "conditions", "terminating"),
+                    node=str_at(endpoint, "nodeName"),
+                    zone=str_at(endpoint, "zone"),
+                    hostname=str_at(endpoint, "hostname"),
+                    target=(str_at(target, "namespace"), str_at(target, "name"), str_at(target, "uid")),
+                    ports=ports,
+                )
+
+
+def family_of_type(slice_: JsonObject) -> str:
+    """IPv4 or IPv6; "" for endpoints that are names."""
+    family = str_at(slice_, "addressType")
+    return family if family in ("IPv4", "IPv6") else ""
+
+
+def addresses_of(service: JsonObject) -> list[str]:
+    """A service's own addresses; [] for a headless one."""
+    if is_headless(service):
+        return []
+    return strs_at(service, "spec", "clusterIPs") or [str_at(service, "spec", "clusterIP")]

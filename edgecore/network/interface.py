@@ -1,0 +1,53 @@
+"""An address of the gateway's own for its pods to ask: the same on every gateway, whatever network it is on.
+
+A link-local address (169.254.0.0/16) on the loopback interface is reached from each pod by way of its gateway, and
+from nowhere else. An interface of its own would need a driver (`dummy`) that not every gateway's kernel has. It takes
+CAP_NET_ADMIN and iproute2. Nothing is undone at the end: pods go on while the agent is away.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import socket
+from asyncio.subprocess import DEVNULL, PIPE
+from typing import Final
+
+from skerry.errors import UnavailableError
+
+_RUN_S: Final = 10.0
+
+
+async def hold_address(address: str) -> None:
+    """See to it that a link-local address is this machine's; others are let be. Raises `UnavailableError`."""
+    found = ipaddress.ip_address(address)
+    if not found.is_link_local or found.version != 4 or _is_ours(address):
+        return
+    failure = await _ip("address", "replace", f"{address}/32", "dev", "lo")
+    if failure:
+        raise UnavailableError(f"{address} can't be made an address of this machine: {failure}")
+
+
+def _is_ours(address: str) -> bool:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.bind((address, 0))
+        except OSError:
+            return False
+        return True
+
+
+async def _ip(*arguments: str) -> str:
+    """What it says when it fails; "" when it does not."""
+    try:
+        made = await asyncio.create_subprocess_exec("ip", *arguments, stdin=DEVNULL, stdout=DEVNULL, stderr=PIPE)
+    except OSError as error:
+        return f"{error.strerror}: iproute2 is needed"
+    try:
+        async with asyncio.timeout(_RUN_S):
+            _, said = await made.communicate()
+    except TimeoutError:
+        made.kill()
+        await made.wait()
+        return "no answer"
+    return "" if made.returncode == 0 else said.decode(errors="replace").strip() or "failed"

@@ -1,0 +1,100 @@
+"""Keeps the directory in step with the edge store, and runs the cluster's DNS on it.
+
+Keeps no data of its own: after a crash or a power cycle everything is read from the store, before the cloud is
+dialled.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from typing import Final
+
+from edgecore.network.answers import Names
+from edgecore.network.directory import KNOWN, Directory
+from edgecore.network.interface import hold_address
+from edgecore.network.resolver import Resolving
+from edgecore.network.server import DnsServer
+from edgecore.network.settings import DnsSettings
+from edgecore.network.upstream import HostResolver, Upstream
+from edgecore.store.port import EdgeBatch
+from edgecore.store.shell import AsyncEdgeStore
+from skerry.errors import UnavailableError
+from skerry.frozen import Frozen
+from skerry.objects.json import decode_object, map_at
+from skerry.ports import Clock
+
+LOG: Final = logging.getLogger(__name__)
+
+AGAIN_S: Final = 10.0
+_PORT: Final = 53
+
+
+class NetworkParts(Frozen):
+    """What it works with."""
+
+    node: str
+    store: AsyncEdgeStore
+    clock: Clock
+    host_resolver: HostResolver
+
+
+class Network:
+    """Run `run` in a task group."""
+
+    def __init__(self, parts: NetworkParts, settings: DnsSettings) -> None:
+        self._parts = parts
+        self._settings = settings
+        self.directory = Directory(parts.node)
+        self._changed_s = parts.clock.wall_ms() // 1000
+        names = Names(self.directory, settings.domain, lambda: self._changed_s)
+        self._resolving = Resolving(names, Upstream(self._servers).ask, parts.clock)
+        self.server = DnsServer(self._resolving.answer, settings.host, settings.port)
+
+    async def run(self) -> None:
+        """Until cancelled. Where it can't listen, that is told once and tried again."""
+        stop_listening = self._parts.store.listen(self.committed)
+        try:
+            self._read()
+            await self._listen()
+            await self.server.run()
+        finally:
+            stop_listening()
+
+    async def _listen(self) -> None:
+        told = ""
+        while True:
+            try:
+                await hold_address(self._settings.host)
+                await self.server.listen()
+                return
+            except UnavailableError as error:
+                if told != str(error):
+                    LOG.warning("cluster DNS can't listen reason=%r", str(error))
+                told = str(error)
+            await asyncio.sleep(AGAIN_S)
+
+    def _servers(self) -> Sequence[tuple[str, int]]:
+        """Those of the gateway, but for this one: a question must not come back to who asks."""
+        return [(address, _PORT) for address in self._parts.host_resolver().servers if address != self._settings.host]
+
+    def _read(self) -> None:
+        store = self._parts.store
+        for resource in KNOWN:
+            for held in store.list(resource):
+                self.directory.put(held.key, decode_object(held.body))
+        for uid, record in store.pods():
+            self.directory.told(uid, map_at(decode_object(record), "status"))
+
+    def committed(self, batch: EdgeBatch) -> None:
+        """Take in what was just written."""
+        known = [held for held in batch.puts if held.key.resource in KNOWN]
+        for key in batch.deletes:
+            self.directory.delete(key)
+        for held in known:
+            self.directory.put(held.key, decode_object(held.body))
+        for uid, record in batch.pods:
+            self.directory.told(uid, None if record is None else map_at(decode_object(record), "status"))
+        if known or batch.deletes or batch.pods:
+            self._changed_s = max(self._changed_s + 1, self._parts.clock.wall_ms() // 1000)

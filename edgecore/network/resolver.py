@@ -1,0 +1,132 @@
+"""What a client of the gateway's DNS is answered: from the cluster's names, from the cache, or from others.
+
+Nothing here waits for the cloud. Keeps the cache, in memory.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+from edgecore.network.answers import Names
+from edgecore.network.cache import AnswerCache, Question
+from edgecore.network.wire import (
+    AAAA,
+    ANY,
+    CNAME,
+    FORMERR,
+    HEADER,
+    IN,
+    REFUSED,
+    SERVFAIL,
+    A,
+    MessageError,
+    Query,
+    Record,
+    Reply,
+    addresses_in,
+    encode,
+    parse_query,
+    question_of,
+    read_name,
+    refusal,
+)
+from skerry.errors import UnavailableError
+from skerry.frozen import replace
+from skerry.ports import Clock
+
+_ALIASES_MAX = 8
+"""Followed from one name to the next."""
+_KEYED_FLAGS = 0x0110
+"""RD and CD: they change what others answer."""
+
+
+class Ask(Protocol):
+    """`Upstream.ask`."""
+
+    def __call__(self, query: bytes, *, over_tcp: bool) -> Awaitable[bytes]: ...
+
+
+class Resolving:
+    """Answers messages. `recurses`: whether others are asked at all."""
+
+    def __init__(self, names: Names, ask: Ask, clock: Clock, *, recurses: Callable[[], bool] = lambda: True) -> None:
+        self._names = names
+        self._ask = ask
+        self._clock = clock
+        self._recurses = recurses
+        self._cache = AnswerCache()
+
+    async def answer(self, data: bytes, *, over_tcp: bool) -> bytes | None:
+        """None: what came deserves none."""
+        if len(data) < HEADER.size or data[2] & 0x80:
+            return None
+        try:
+            query = parse_query(data)
+        except MessageError:
+            return refusal(data, FORMERR)
+        bytes_max = 65_535 if over_tcp else query.udp_bytes
+        reply = self._names.answer(query)
+        if reply is None:
+            return await self._others(query, data, over_tcp=over_tcp)
+        return encode(query, await self._followed(query, reply), bytes_max=bytes_max)
+
+    async def _followed(self, query: Query, reply: Reply) -> Reply:
+        """With what an alias leads to: stub resolvers don't ask again (RFC 1034 section 5.2.2)."""
+        if query.type not in (A, AAAA) or not reply.answers or reply.answers[-1].type != CNAME:
+            return reply
+        found: list[Record] = [*reply.answers]
+        for _ in range(_ALIASES_MAX):
+            if found[-1].type != CNAME:
+                break
+            target = read_name(found[-1].data, 0)[0].lower()
+            asked = replace(query, name=target, kind=IN)
+            inner = self._names.answer(asked)
+            if inner is None:
+                found += await self._addresses(target, query.type)
+                break
+            if not inner.answers:
+                break
+            found += inner.answers
+        return replace(reply, answers=tuple(found))
+
+    async def _addresses(self, name: str, type_: int) -> list[Record]:
+        """Of somebody else's name; none where nobody knows."""
+        data = question_of(0, name, type_)
+        try:
+            answer = await self._others(parse_query(data), data, over_tcp=False)
+            return addresses_in(answer)
+        except MessageError:
+            return []
+
+    async def _others(self, query: Query, data: bytes, *, over_tcp: bool) -> bytes:
+        if not self._recurses() or query.type == ANY:
+            # RFC 8482: ANY is of no use but to those who want large answers sent to others.
+            return encode(query, Reply(code=REFUSED, authoritative=False), bytes_max=512)
+        question = _question(query, data)
+        kept = self._cache.get(question, query.id, self._clock.monotonic_s())
+        if kept is not None and (over_tcp or len(kept) <= query.udp_bytes):
+            return _as_asked(kept, query)
+        try:
+            answer = await self._ask(data, over_tcp=over_tcp)
+        except UnavailableError:
+            stale = self._cache.get(question, query.id, self._clock.monotonic_s(), stale=True)
+            if stale is not None and (over_tcp or len(stale) <= query.udp_bytes):
+                return _as_asked(stale, query)
+            return encode(query, Reply(code=SERVFAIL, authoritative=False), bytes_max=512)
+        self._cache.put(question, answer, self._clock.monotonic_s())
+        return answer
+
+
+def _as_asked(answer: bytes, query: Query) -> bytes:
+    """With the question as this client wrote it: some check the case of its letters."""
+    end = HEADER.size + len(query.question)
+    return answer[: HEADER.size] + query.question + answer[end:]
+
+
+def _question(query: Query, data: bytes) -> Question:
+    (flags,) = struct.unpack_from("!H", data, 2)
+    # What EDNS adds (DO, cookies, subnets) changes the answer: the additional section as it came is part of the key.
+    extra = data[HEADER.size + len(query.question) :]
+    return (query.name, query.type, query.kind, hash((flags & _KEYED_FLAGS, extra)))

@@ -1,0 +1,312 @@
+"""Questions and answers of the cluster's DNS, message by message."""
+
+from __future__ import annotations
+
+import ipaddress
+import struct
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgecore.network.answers import Names
+from edgecore.network.cache import STALE_S_MAX, STALE_TTL_S, AnswerCache, ttl_of
+from edgecore.network.resolver import Resolving
+from edgecore.network.upstream import parse_resolv_conf
+from edgecore.network.wire import (
+    AAAA,
+    ANY,
+    CNAME,
+    HEADER,
+    IN,
+    NXDOMAIN,
+    PTR,
+    SRV,
+    TXT,
+    A,
+    MessageError,
+    Record,
+    Reply,
+    address_record,
+    authority_record,
+    encode,
+    name_record,
+    parse_query,
+    question_of,
+    read_name,
+    records_in,
+)
+from skerry.clocks import ManualClock
+from skerry.errors import UnavailableError
+from tests.edgecore.network.conftest import Known, endpoint, headless, pod, service, slice_of
+
+ZONE = "cluster.local"
+OPT_4096 = b"\0" + struct.pack("!HHIH", 41, 4096, 0, 0)
+
+
+def with_edns(message: bytes) -> bytes:
+    return message[:10] + b"\0\x01" + message[12:] + OPT_4096
+
+
+def text_of(record: Record) -> str:
+    match record.type:
+        case 1 | 28:
+            return str(ipaddress.ip_address(record.data))
+        case 33:
+            _, weight, port = struct.unpack_from("!HHH", record.data)
+            return f"{weight} {port} {read_name(record.data, 6)[0]}"
+        case 16:
+            return record.data[1:].decode()
+        case _:
+            return read_name(record.data, 0)[0]
+
+
+@pytest.fixture
+def names(known: Known) -> Names:
+    return Names(known.directory, ZONE, lambda: 7)
+
+
+def ask(names: Names, name: str, type_: int = A) -> Reply | None:
+    return names.answer(parse_query(question_of(1, name, type_)))
+
+
+def found(names: Names, name: str, type_: int = A) -> list[str]:
+    reply = ask(names, name, type_)
+    assert reply is not None and reply.code == 0, reply
+    return [text_of(record) for record in reply.answers]
+
+
+def code(names: Names, name: str, type_: int = A) -> int:
+    reply = ask(names, name, type_)
+    assert reply is not None
+    if not reply.answers:
+        assert [record.type for record in reply.authority] == [6], "who has nothing says for how long"
+    return reply.code
+
+
+def test_a_service_is_its_address_and_its_ports(known: Known, names: Names):
+    known.put(service("web"))
+    assert found(names, "web.d.svc.cluster.local") == ["10.96.0.7"]
+    assert found(names, "WEB.d.svc.Cluster.Local") == ["10.96.0.7"]
+    assert found(names, "web.d.svc.cluster.local", AAAA) == []
+    assert found(names, "_http._tcp.web.d.svc.cluster.local", SRV) == ["100 80 web.d.svc.cluster.local"]
+    reply = ask(names, "_http._tcp.web.d.svc.cluster.local", SRV)
+    assert reply is not None and [text_of(record) for record in reply.extra] == ["10.96.0.7"]
+    assert reply.answers[0].ttl_s == 5
+    assert found(names, "7.0.96.10.in-addr.arpa", PTR) == ["web.d.svc.cluster.local"]
+    for missing in ("_http._udp", "_other._tcp", "10-96-0-7", "x.y"):
+        assert code(names, f"{missing}.web.d.svc.cluster.local", SRV) == NXDOMAIN
+    assert code(names, "other.d.svc.cluster.local") == NXDOMAIN
+    assert code(names, "web.e.svc.cluster.local") == NXDOMAIN
+
+
+def test_a_headless_service_is_its_ready_endpoints_by_name(known: Known, names: Names):
+    first = endpoint("10.2.0.1", hostname="first")
+    unready = endpoint("10.2.0.3", conditions={"ready": False, "serving": False, "terminating": False})
+    known.put(headless("db"), slice_of("db", first, endpoint("10.2.0.2"), unready))
+    known.put(headless("db"), slice_of("db", first, endpoint("10.2.0.2"), unready))
+    home = "db.d.svc.cluster.local"
+    assert found(names, home) == ["10.2.0.1", "10.2.0.2"]
+    assert found(names, f"first.{home}") == ["10.2.0.1"]
+    assert found(names, f"10-2-0-2.{home}") == ["10.2.0.2"]
+    assert code(names, f"10-2-0-3.{home}") == NXDOMAIN
+    assert found(names, f"_http._tcp.{home}", SRV) == [f"50 8080 first.{home}", f"50 8080 10-2-0-2.{home}"]
+    assert found(names, "1.0.2.10.in-addr.arpa", PTR) == [f"first.{home}"]
+
+
+def test_a_headless_service_of_nobody_is_there_and_empty(known: Known, names: Names):
+    known.put(headless("db"))
+    assert code(names, "db.d.svc.cluster.local") == 0
+    assert found(names, "db.d.svc.cluster.local") == []
+
+
+def test_an_external_name_is_an_alias(known: Known, names: Names):
+    known.put(service("far", "", type="ExternalName", externalName="Example.com."))
+    assert found(names, "far.d.svc.cluster.local") == ["Example.com"]
+    assert code(names, "x.far.d.svc.cluster.local") == NXDOMAIN
+    known.put(service("far", "", type="ExternalName", externalName=f"{'a' * 64}.com"))
+    assert code(names, "far.d.svc.cluster.local") == NXDOMAIN
+
+
+def test_names_of_pods_spell_their_addresses(names: Names):
+    assert found(names, "10-1-0-2.d.pod.cluster.local") == ["10.1.0.2"]
+    assert found(names, "fd00--1.d.pod.cluster.local", AAAA) == ["fd00::1"]
+    assert code(names, "first.d.pod.cluster.local") == NXDOMAIN
+
+
+def test_the_zone_itself_and_what_is_between(known: Known, names: Names):
+    known.put(service("web"))
+    assert found(names, "dns-version.cluster.local", TXT) == ["1.1.0"]
+    for name in ("cluster.local", "svc.cluster.local", "d.svc.cluster.local", "pod.cluster.local"):
+        assert code(names, name) == 0
+    for name in ("e.svc.cluster.local", "www.cluster.local", "example.com.d.svc.cluster.local"):
+        assert code(names, name) == NXDOMAIN
+
+
+def test_what_is_not_the_clusters_is_left_to_others(known: Known, names: Names):
+    known.put(service("web"))
+    for name in ("example.com", "notcluster.local", "9.9.9.9.in-addr.arpa", "x.in-addr.arpa"):
+        assert ask(names, name, PTR) is None
+
+
+class Others:
+    """Whoever is asked what is not the cluster's."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self.answers: dict[str, Reply] = {}
+        self.silent = False
+
+    async def ask(self, query: bytes, *, over_tcp: bool) -> bytes:
+        asked = parse_query(query)
+        self.asked.append(asked.name)
+        if self.silent:
+            raise UnavailableError("nobody there")
+        return encode(asked, self.answers.get(asked.name, Reply(code=NXDOMAIN)), bytes_max=65_535)
+
+
+class Stage:
+    def __init__(self, known: Known, names: Names) -> None:
+        self.known = known
+        self.others = Others()
+        self.clock = ManualClock()
+        self.resolving = Resolving(names, self.others.ask, self.clock)
+
+    async def ask(self, name: str, type_: int = A, *, over_tcp: bool = False) -> bytes:
+        answer = await self.resolving.answer(question_of(77, name, type_), over_tcp=over_tcp)
+        assert answer is not None and answer[:2] == b"\0\x4d"
+        return answer
+
+
+@pytest.fixture
+def stage(known: Known, names: Names) -> Stage:
+    return Stage(known, names)
+
+
+def ttls(message: bytes) -> list[int]:
+    return [struct.unpack_from("!I", message, at)[0] for _, _, at, _, _ in records_in(message)]
+
+
+async def test_others_are_asked_once_for_as_long_as_their_answer_holds(stage: Stage):
+    stage.others.answers["example.com"] = Reply(answers=(address_record("example.com", "1.2.3.4", 60),))
+    assert ttls(await stage.ask("example.com")) == [60]
+    stage.clock.advance(20)
+    answer = await stage.ask("EXAMPLE.com")
+    assert ttls(answer) == [40] and b"EXAMPLE" in answer
+    assert stage.others.asked == ["example.com"]
+    stage.clock.advance(41)
+    await stage.ask("example.com")
+    assert len(stage.others.asked) == 2
+
+
+async def test_that_a_name_is_not_there_is_kept_for_a_short_while(stage: Stage):
+    gone = Reply(code=NXDOMAIN, authority=(authority_record("com", 1, 900),))
+    stage.others.answers["none.com"] = gone
+    for seconds in (0, 29, 2):
+        stage.clock.advance(seconds)
+        assert (await stage.ask("none.com"))[3] & 15 == NXDOMAIN
+    assert len(stage.others.asked) == 2
+
+
+async def test_what_was_known_is_told_while_nobody_can_be_asked(stage: Stage):
+    stage.others.answers["printer.lan"] = Reply(answers=(address_record("printer.lan", "192.168.1.9", 60),))
+    await stage.ask("printer.lan")
+    stage.others.silent = True
+    stage.clock.advance(3600)
+    assert ttls(await stage.ask("printer.lan")) == [STALE_TTL_S]
+    assert (await stage.ask("other.lan"))[3] & 15 == 2
+    stage.clock.advance(STALE_S_MAX)
+    assert (await stage.ask("printer.lan"))[3] & 15 == 2
+
+
+async def test_an_alias_is_followed_to_its_addresses(stage: Stage):
+    stage.known.put(
+        service("far", "", type="ExternalName", externalName="example.com"),
+        service("near", "", type="ExternalName", externalName="web.d.svc.cluster.local"),
+        service("round", "", type="ExternalName", externalName="round.d.svc.cluster.local"),
+        service("web"),
+    )
+    alias = name_record("example.com", CNAME, "www.example.com", 60)
+    stage.others.answers["example.com"] = Reply(answers=(alias, address_record("www.example.com", "1.2.3.4", 60)))
+    far = records_in(await stage.ask("far.d.svc.cluster.local"))
+    assert [each[0] for each in far] == [CNAME, CNAME, A]
+    assert [each[0] for each in records_in(await stage.ask("near.d.svc.cluster.local"))] == [CNAME, A]
+    assert {each[0] for each in records_in(await stage.ask("round.d.svc.cluster.local"))} == {CNAME}
+    assert [each[0] for each in records_in(await stage.ask("far.d.svc.cluster.local", CNAME))] == [CNAME]
+    stage.others.silent = True
+    assert [each[0] for each in records_in(await stage.ask("near.d.svc.cluster.local"))] == [CNAME, A]
+
+
+async def test_any_of_others_is_refused(stage: Stage):
+    assert (await stage.ask("example.com", ANY))[3] & 15 == 5
+    assert stage.others.asked == []
+
+
+async def test_what_does_not_fit_a_datagram_is_asked_for_over_tcp(stage: Stage):
+    stage.known.put(headless("db"), slice_of("db", *(endpoint(f"10.2.0.{number}") for number in range(1, 90))))
+    name = "db.d.svc.cluster.local"
+    short = await stage.ask(name)
+    assert short[2] & 2 and len(short) <= 512 and records_in(short) == []
+    assert len(records_in(await stage.ask(name, over_tcp=True))) == 89
+    wide = await stage.resolving.answer(with_edns(question_of(1, name, A)), over_tcp=False)
+    assert wide is not None and wide[2] & 2 and len(records_in(wide)) == 1
+
+
+async def test_what_is_no_question_is_refused_or_ignored(stage: Stage):
+    answer = stage.resolving.answer
+    assert await answer(b"short", over_tcp=False) is None
+    assert await answer(b"\0\x01\x80\0\0\x01" + bytes(6), over_tcp=False) is None
+    two = HEADER.pack(5, 0x0100, 2, 0, 0, 0)
+    assert await answer(two, over_tcp=False) == HEADER.pack(5, 0x8101, 0, 0, 0, 0)
+    update = HEADER.pack(5, 5 << 11, 1, 0, 0, 0) + question_of(0, "cluster.local", A)[12:]
+    assert (await answer(update, over_tcp=False) or b"")[3] & 15 == 4
+    chaos = question_of(5, "version.bind", TXT)[:-2] + b"\0\x03"
+    assert (await answer(chaos, over_tcp=False) or b"")[3] & 15 == 5
+
+
+@given(st.binary(max_size=80))
+async def test_no_bytes_upset_it(data: bytes):
+    known = Known()
+    known.put(service("web"), pod("a", "10.1.0.1"))
+    stage = Stage(known, Names(known.directory, ZONE, lambda: 7))
+    for message in (data, HEADER.pack(1, 0x0100, 1, 0, 0, 0) + data, HEADER.pack(1, 0x0100, 1, 0, 0, 1) + data):
+        answer = await stage.resolving.answer(message, over_tcp=False)
+        assert answer is None or len(answer) <= 1232
+
+
+@given(st.binary(max_size=120))
+def test_no_answer_of_others_upsets_it(data: bytes):
+    for message in (data, HEADER.pack(1, 0x8180, 0, 1, 0, 0) + data):
+        assert ttl_of(message) >= 0
+        try:
+            records_in(message)
+        except MessageError:
+            continue
+
+
+@given(st.text(st.characters(codec="latin-1"), min_size=1, max_size=60))
+def test_names_are_read_as_they_are_written(text: str):
+    message = HEADER.pack(1, 0, 1, 0, 0, 0)
+    label = text.encode("latin-1")
+    name, end = read_name(message + bytes((len(label),)) + label + b"\0", HEADER.size)
+    assert end == HEADER.size + len(label) + 2
+    assert name.replace("\\.", ".") == text
+
+
+def test_the_cache_is_bounded_in_number_and_bytes():
+    cache = AnswerCache(answers_max=3, bytes_max=200)
+    for number in range(20):
+        name = f"{number}.com"
+        query = parse_query(question_of(1, name, A))
+        reply = Reply(answers=(address_record(name, "1.2.3.4", 60),))
+        cache.put((name, A, IN, 0), encode(query, reply, bytes_max=512), 0.0)
+        assert len(cache) <= 3 and cache.size_bytes <= 200
+    assert cache.get(("19.com", A, IN, 0), 9, 0.0) is not None
+    assert cache.get(("0.com", A, IN, 0), 9, 0.0) is None
+
+
+def test_a_resolv_conf_is_read_as_the_c_library_reads_it():
+    text = "# x\nnameserver 1.1.1.1 # y\nnameserver nonsense\nsearch a b\nsearch lan\noptions ndots:2\n; z\n"
+    text += "nameserver fe80::1%eth0\nnameserver 2.2.2.2\nnameserver 3.3.3.3\n"
+    read = parse_resolv_conf(text)
+    assert (read.servers, read.searches) == (("1.1.1.1", "fe80::1%eth0", "2.2.2.2"), ("lan",))
