@@ -422,7 +422,7 @@ class PodWorker:
         runtime, container, sandbox = self._parts.runtime, container_of(seen.pod, step.name), seen.sandbox
         assert sandbox is not None, "the plan starts nothing without one"
         try:
-            credentials = credentials_of(seen.pod, self._around(seen.pod).find)
+            credentials = credentials_of(seen.pod, self._around(seen).find)
             image = await runtime.ensure_image(str_at(container, "image"), pull_policy(container), credentials)
             place = Place(
                 sandbox=self._sandbox_spec(seen, sandbox.attempt),
