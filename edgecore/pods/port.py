@@ -22,6 +22,9 @@ class Mount(Frozen):
     container_path: str
     read_only: bool
     propagation: Literal["private", "host_to_container", "bidirectional"] = "private"
+    sub_path: str = ""
+    """What of `host_path` is mounted, made where it is missing; "" for all. Containers may write there, so no link on
+    the way is followed: at the moment of the mount, not before. Only for runtimes with `Abilities.sub_paths`."""
 
 
 class PortMapping(Frozen):
@@ -311,6 +314,8 @@ class Abilities(Frozen):
     """Root file systems, capabilities, seccomp, namespaces, resource limits are enforced."""
     images: bool
     """Images are pulled from registries."""
+    sub_paths: bool = False
+    """Parts of volumes in which containers write can be mounted without being led elsewhere."""
 
 
 class Runtime(Protocol):

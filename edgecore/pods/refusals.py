@@ -10,6 +10,7 @@ from typing import Final
 
 from edgecore.pods.containers import wanted_of
 from edgecore.pods.port import Abilities
+from edgecore.pods.volumes import leads_into_the_writable
 from skerry.objects.json import JsonObject, bool_at, int_at, map_at, maps_at, str_at
 
 _VOLUME_TYPES: Final = frozenset(
@@ -20,7 +21,7 @@ _VOLUME_TYPES: Final = frozenset(
 _PROJECTED: Final = ("configMap", "secret", "downwardAPI", "serviceAccountToken")
 
 
-def unsupported(pod: JsonObject) -> str:
+def unsupported(pod: JsonObject, abilities: Abilities) -> str:
     """The first thing that a pod asks for and this gateway does not do, "" for none.
 
     Only what would change the meaning of the pod if it were left out; the rest is in `unheeded`.
@@ -33,9 +34,8 @@ def unsupported(pod: JsonObject) -> str:
         (f"spec.{name}[{index}]", each) for name, all_of_it in lists for index, each in enumerate(all_of_it)
     ):
         for number, mount in enumerate(maps_at(container, "volumeMounts")):
-            for field_name in ("subPath", "subPathExpr"):
-                if str_at(mount, field_name):
-                    return f"{at}.volumeMounts[{number}].{field_name}: this gateway mounts whole volumes only"
+            if not abilities.sub_paths and leads_into_the_writable(pod, mount):
+                return f"{at}.volumeMounts[{number}].subPath: this gateway's runtime mounts such volumes as a whole"
         if container.get("volumeDevices"):
             return f"{at}.volumeDevices: this gateway has no block volumes"
     for index, volume in enumerate(maps_at(pod, "spec", "volumes")):

@@ -10,14 +10,24 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import stat
 from collections.abc import Callable, Mapping
 from pathlib import Path, PurePosixPath
-from typing import Final
+from typing import Final, Literal
 
 from edgecore.pods.claims import Ground, mounted
-from edgecore.pods.env import ConfigError, Surroundings, data_of, field_value, not_found, resource_value
+from edgecore.pods.env import (
+    ConfigError,
+    Surroundings,
+    data_of,
+    environment,
+    expand,
+    field_value,
+    not_found,
+    resource_value,
+)
 from edgecore.pods.port import Mount
 from skerry.errors import UnansweredError, UnavailableError
 from skerry.files import unavailable
@@ -251,29 +261,80 @@ def _host_path(source: JsonObject, root: Path) -> Path:
     return path
 
 
+_REFERENCE: Final = re.compile(r"\$\([^)]*\)")
 _WRITABLE: Final = ("emptyDir", "hostPath", "persistentVolumeClaim", "ephemeral")
 
 
-def mounts_of(container: JsonObject, pod: JsonObject, places: Mapping[str, Path]) -> tuple[Mount, ...]:
+def mounts_of(container: JsonObject, around: Surroundings, places: Mapping[str, Path]) -> tuple[Mount, ...]:
     """Where a container sees its volumes. Written volumes are read-only, as a kubelet mounts them."""
-    written = {
-        str_at(volume, "name")
-        for volume in maps_at(pod, "spec", "volumes")
-        if not any(isinstance(volume.get(kind), dict) for kind in _WRITABLE)
-    } | {claim.volume for claim in pod_claims(pod) if claim.read_only}
+    writable = _writable_volumes(around.pod)
+    read_only = {claim.volume for claim in pod_claims(around.pod) if claim.read_only}
     mounts: list[Mount] = []
     for mount in maps_at(container, "volumeMounts"):
         name = str_at(mount, "name")
         if name not in places:
-            raise ConfigError(f'volume "{name}" of {namespace_of(pod)} is not in spec.volumes')
+            raise ConfigError(f'volume "{name}" of {namespace_of(around.pod)} is not in spec.volumes')
+        part = _part_of(mount, container, around)
+        is_written = name not in writable
         mounts.append(
             Mount(
-                host_path=places[name],
+                host_path=_within(places[name], part) if is_written and part else places[name],
                 container_path=_mount_path(str_at(mount, "mountPath")),
-                read_only=name in written or bool_at(mount, "readOnly"),
+                read_only=is_written or name in read_only or bool_at(mount, "readOnly"),
+                propagation=_propagation(str_at(mount, "mountPropagation")),
+                sub_path="" if is_written else part,
             )
         )
     return tuple(mounts)
+
+
+def _writable_volumes(pod: JsonObject) -> set[str]:
+    return {
+        str_at(volume, "name")
+        for volume in maps_at(pod, "spec", "volumes")
+        if any(isinstance(volume.get(kind), dict) for kind in _WRITABLE)
+    }
+
+
+def leads_into_the_writable(pod: JsonObject, mount: JsonObject) -> bool:
+    """It shows a part of a volume in which containers may write."""
+    is_part = bool(str_at(mount, "subPath") or str_at(mount, "subPathExpr"))
+    return is_part and str_at(mount, "name") in _writable_volumes(pod)
+
+
+def _part_of(mount: JsonObject, container: JsonObject, around: Surroundings) -> str:
+    """What of the volume is mounted; "" for all."""
+    expression = str_at(mount, "subPathExpr")
+    path = str_at(mount, "subPath")
+    if expression:
+        variables = dict(environment(container, around))
+        path = expand(expression, variables)
+        if _REFERENCE.search(path):
+            raise ConfigError(f"subPathExpr {expression!r} names a variable that the container has not")
+    if not path:
+        return ""
+    pure = PurePosixPath(path)
+    if pure.is_absolute() or ".." in pure.parts or "\n" in path or "\0" in path:
+        raise ConfigError(f"subPath {path!r} is not a path inside its volume")
+    return "" if str(pure) == "." else str(pure)
+
+
+def _within(place: Path, part: str) -> Path:
+    """A file of a volume that only the agent writes, behind the links of its writer."""
+    found = (place / part).resolve()
+    if not found.exists() or not found.is_relative_to(place.resolve()):
+        raise ConfigError(f"failed to prepare subPath: the volume has no {part!r}")
+    return found
+
+
+def _propagation(said: str) -> Literal["private", "host_to_container", "bidirectional"]:
+    match said:
+        case "HostToContainer":
+            return "host_to_container"
+        case "Bidirectional":
+            return "bidirectional"
+        case _:
+            return "private"
 
 
 def _mount_path(path: str) -> str:

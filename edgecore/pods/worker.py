@@ -198,7 +198,7 @@ class PodWorker:
         if pod is None and not seen.containers and not seen.sandboxes:
             await self._forget()
             return None
-        refusal = unsupported(seen.pod)
+        refusal = unsupported(seen.pod, self._parts.runtime.abilities)
         seen = self._without_delays(seen)
         steps = plan(seen)
         if steps.run_sandbox is not None and not refusal:
@@ -431,7 +431,7 @@ class PodWorker:
                 attempt=step.attempt,
             )
             mounts = (
-                *mounts_of(container, seen.pod, places),
+                *mounts_of(container, self._around(seen), places),
                 *self._hosts_mount(seen, container),
                 *self._words_mount(container, step),
             )

@@ -89,7 +89,7 @@ class FakeRuntime:
 
     @property
     def abilities(self) -> Abilities:
-        return Abilities(pod_network=False, isolation=False, images=False)
+        return Abilities(pod_network=False, isolation=False, images=False, sub_paths=True)
 
     def _check(self) -> None:
         if self.unavailable:

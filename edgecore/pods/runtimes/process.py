@@ -33,6 +33,7 @@ from edgecore.pods.port import (
     ImageMissingError,
     ImagesPlace,
     ImageState,
+    Mount,
     PullPolicy,
     RuntimeStatus,
     SandboxSpec,
@@ -101,7 +102,7 @@ class ProcessRuntime:
 
     @property
     def abilities(self) -> Abilities:
-        return Abilities(pod_network=False, isolation=False, images=False)
+        return Abilities(pod_network=False, isolation=False, images=False, sub_paths=True)
 
     def _hear(self) -> None:
         with contextlib.suppress(BlockingIOError):
@@ -256,13 +257,7 @@ class ProcessRuntime:
             ("cwd", run.cwd),
             *(("argv", arg) for arg in run.argv),
             *(("env", f"{name}={value}") for name, value in run.env),
-            *(
-                (
-                    "mount",
-                    f"{mount.host_path.absolute()}\n{mount.container_path}\n{'ro' if mount.read_only else 'rw'}",
-                )
-                for mount in spec.mounts
-            ),
+            *(("mount", _mount_line(mount)) for mount in spec.mounts),
         ]
         user, group = spec.security.run_as_user, spec.security.run_as_group
         fields += [("uid", str(user))] if user is not None else []
@@ -426,6 +421,11 @@ class ProcessRuntime:
         new.write_bytes(encode_object(settled))
         new.rename(place / "state")
         return settled
+
+
+def _mount_line(mount: Mount) -> str:
+    way = "ro" if mount.read_only else "rw"
+    return f"{mount.host_path.absolute()}\n{mount.container_path}\n{way}\n{mount.sub_path}"
 
 
 def _is_one(place: Path) -> bool:

@@ -259,6 +259,27 @@ class Mounts:
         self.covered.add(base)
 
 
+def beneath(source: str, part: str) -> int:
+    """A file or directory of a volume, opened from step to step: no link leads elsewhere, whoever puts one there
+    meanwhile. What is missing is made, as open to others as the volume."""
+    fd = posix.open(source, posix.O_PATH | posix.O_DIRECTORY | posix.O_CLOEXEC)
+    mode = posix.fstat(fd).st_mode & 0o7777
+    for step in part.split("/"):
+        try:
+            posix.mkdir(step, 0o700, dir_fd=fd)
+            made = True
+        except FileExistsError:
+            made = False
+        below = posix.open(step, posix.O_PATH | posix.O_NOFOLLOW | posix.O_CLOEXEC, dir_fd=fd)
+        posix.close(fd)
+        fd = below
+        if posix.fstat(fd).st_mode & S_IFMT == S_IFLNK:
+            raise OSError(errno.ELOOP, f"subPath {part}: {step} is a symbolic link")
+        if made:
+            posix.chmod(f"/proc/self/fd/{fd}", mode)
+    return fd
+
+
 def touch(path: str) -> None:
     posix.close(posix.open(path, posix.O_CREAT | posix.O_WRONLY | posix.O_CLOEXEC, 0o644))
 
@@ -286,8 +307,11 @@ def become(spec: dict[str, list[bytes]], directory: str, parent: int) -> None:
         world = Mounts(libc, directory)
         world.enter()
         # Outer places first: making a name at the root moves the root, and what follows must be on the new one.
-        for source, target, mode in sorted(wanted, key=lambda item: (item[1].count("/"), item[1])):
-            world.place(source, target, read_only=mode == "ro")
+        for source, target, mode, part in sorted(wanted, key=lambda item: (item[1].count("/"), item[1])):
+            fd = beneath(source, part) if part else -1
+            world.place(source if fd < 0 else f"/proc/self/fd/{fd}", target, read_only=mode == "ro")
+            if fd >= 0:
+                posix.close(fd)
     take_ids(number(spec, "uid"), number(spec, "gid"), [int(each) for each in spec.get("group", [])])
     if number(spec, "no_new_privileges"):
         libc.prctl(PR_SET_NO_NEW_PRIVS, 1)

@@ -114,7 +114,7 @@ class SimulatedRuntime:
 
     @property
     def abilities(self) -> Abilities:
-        return Abilities(pod_network=False, isolation=False, images=False)
+        return Abilities(pod_network=False, isolation=False, images=False, sub_paths=True)
 
     def _check(self) -> None:
         if self.dead:

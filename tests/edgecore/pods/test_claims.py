@@ -140,7 +140,7 @@ def test_an_ephemeral_claim_has_to_be_the_pods_own(tmp_path: Path) -> None:
 def test_claims_are_mounted_to_write_unless_the_pod_says_otherwise(tmp_path: Path) -> None:
     for one, read_only in ((user(), False), (user(readOnly=True), True)):
         found = place(tmp_path, one, **objects(own()))
-        (mount,) = mounts_of(one["spec"]["containers"][0], one, {"v": found})
+        (mount,) = mounts_of(one["spec"]["containers"][0], around(one), {"v": found})
         assert (mount.host_path, mount.container_path, mount.read_only) == (found, "/data", read_only)
 
 

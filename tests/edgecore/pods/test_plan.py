@@ -25,7 +25,9 @@ from skerry.frozen import replace
 from skerry.objects.json import JsonObject
 from tests.edgecore.pods.pods_of import NOW_MS, container, ended, pod, sandbox, state
 
-BARE = Abilities(pod_network=False, isolation=False, images=False)
+BARE = Abilities(pod_network=False, isolation=False, images=False, sub_paths=True)
+WITHOUT_PARTS = Abilities(pod_network=False, isolation=False, images=False)
+PART: JsonObject = {"name": "v", "mountPath": "/v", "subPath": "x"}
 
 
 def seen(
@@ -190,10 +192,10 @@ def test_an_image_that_is_still_missing_is_backed_off_longer() -> None:
     ("the_pod", "named"),
     [
         (
-            pod(initContainers=[container(volumeMounts=[{"name": "v", "mountPath": "/v", "subPathExpr": "x"}])]),
-            "spec.initContainers[0].volumeMounts[0].subPathExpr",
+            pod(initContainers=[container(volumeMounts=[PART])], volumes=[{"name": "v", "emptyDir": {}}]),
+            "spec.initContainers[0].volumeMounts[0].subPath",
         ),
-        (pod(container(volumeMounts=[{"name": "v", "mountPath": "/v", "subPath": "x"}])), "volumeMounts[0].subPath"),
+        (pod(container(volumeDevices=[{"name": "v"}])), "spec.containers[0].volumeDevices"),
         (pod(volumes=[{"name": "v", "nfs": {"server": "s", "path": "/"}}]), "spec.volumes[0].nfs"),
         (pod(volumes=[{"name": "v", "emptyDir": {"medium": "Memory"}}]), "emptyDir.medium"),
         (
@@ -203,12 +205,17 @@ def test_an_image_that_is_still_missing_is_backed_off_longer() -> None:
     ],
 )
 def test_what_is_not_done_here_is_named_by_its_field(the_pod: JsonObject, named: str) -> None:
-    assert named in unsupported(the_pod)
+    assert named in unsupported(the_pod, WITHOUT_PARTS)
 
 
 def test_an_ordinary_pod_is_supported_and_what_is_not_enforced_is_said() -> None:
     limits = container(resources={"limits": {"cpu": "1"}})
-    assert unsupported(pod(limits, volumes=[{"name": "v", "emptyDir": {}}])) == ""
+    plain = pod(limits, volumes=[{"name": "v", "emptyDir": {}}])
+    assert unsupported(plain, WITHOUT_PARTS) == ""
+    parted = pod(container(volumeMounts=[PART]), volumes=[{"name": "v", "emptyDir": {}}])
+    assert unsupported(parted, BARE) == ""
+    written = pod(container(volumeMounts=[PART]), volumes=[{"name": "v", "configMap": {"name": "c"}}])
+    assert unsupported(written, WITHOUT_PARTS) == "", "nobody but the agent writes there"
     assert unheeded(pod(), BARE) == ""
     assert "resources.limits" in unheeded(pod(limits), BARE)
     assert unheeded(pod(limits), Abilities(pod_network=True, isolation=True, images=True)) == ""
@@ -217,7 +224,7 @@ def test_an_ordinary_pod_is_supported_and_what_is_not_enforced_is_said() -> None
 def test_a_pod_with_tokens_is_supported() -> None:
     sources: JsonObject = {"sources": [{"serviceAccountToken": {"path": "token"}}, {"configMap": {"name": "ca"}}]}
     given = pod(volumes=[{"name": "kube-api-access-x1", "projected": sources}])
-    assert unsupported(given) == ""
+    assert unsupported(given, BARE) == ""
     assert unheeded(given, BARE) == ""
 
 

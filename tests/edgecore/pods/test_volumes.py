@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from edgecore.pods.env import ConfigError
+from edgecore.pods.port import Mount
 from edgecore.pods.volumes import File, files_of, mounts_of, private_pods, sync_volumes, write_files
 from skerry.errors import UnansweredError, UnavailableError
 from skerry.frozen import replace
@@ -116,10 +117,10 @@ def test_a_host_path_begins_at_the_gateways_own_root(tmp_path: Path) -> None:
 def test_written_volumes_are_mounted_read_only(tmp_path: Path) -> None:
     one = container(volumeMounts=[{"name": "c", "mountPath": "/c/"}, {"name": "e", "mountPath": "/e"}])
     the_pod = pod(one, volumes=[{"name": "c", "configMap": {"name": "cfg"}}, {"name": "e", "emptyDir": {}}])
-    config, empty = mounts_of(one, the_pod, {"c": tmp_path, "e": tmp_path})
+    config, empty = mounts_of(one, around(the_pod), {"c": tmp_path, "e": tmp_path})
     assert (config.container_path, config.read_only, empty.read_only) == ("/c", True, False)
     with pytest.raises(ConfigError, match="can't be a mount point"):
-        mounts_of(container(volumeMounts=[{"name": "c", "mountPath": "/"}]), the_pod, {"c": tmp_path})
+        mounts_of(container(volumeMounts=[{"name": "c", "mountPath": "/"}]), around(the_pod), {"c": tmp_path})
 
 
 def test_the_place_of_all_volumes_is_for_the_agents_eyes_alone(tmp_path: Path) -> None:
@@ -163,3 +164,37 @@ def test_only_what_every_pod_gets_comes_later_where_nobody_can_be_asked(error: E
     else:
         with pytest.raises(ConfigError, match=str(error)):
             files_of(token_volume("kube-api-access-x1"), surroundings)
+
+
+def parts_of(tmp_path: Path, mount: JsonObject, source: JsonObject, **fields: Json) -> Mount:
+    one = container(volumeMounts=[{"name": "v", "mountPath": "/v", **mount}], **fields)
+    there = around(pod(one, volumes=[{"name": "v", **source}]), configmaps_cfg=CONFIG)
+    (found,) = mounts_of(one, there, sync_volumes(tmp_path / "p", there, kept=tmp_path / "kept"))
+    return found
+
+
+def test_a_part_of_a_volume_in_which_containers_write_is_left_to_the_runtime(tmp_path: Path) -> None:
+    mount = parts_of(tmp_path, {"subPath": "a/./b"}, {"emptyDir": {}})
+    assert (mount.sub_path, mount.read_only, mount.host_path.name) == ("a/b", False, "v")
+    assert parts_of(tmp_path, {"subPath": "."}, {"emptyDir": {}}).sub_path == ""
+
+
+def test_a_file_of_a_written_volume_is_mounted_by_itself(tmp_path: Path) -> None:
+    mount = parts_of(tmp_path, {"subPath": "b"}, {"configMap": {"name": "cfg"}})
+    assert (mount.host_path.read_bytes(), mount.sub_path, mount.read_only) == (b"2", "", True)
+    with pytest.raises(ConfigError, match="the volume has no 'z'"):
+        parts_of(tmp_path, {"subPath": "z"}, {"configMap": {"name": "cfg"}})
+
+
+def test_a_part_may_be_named_by_a_variable_that_is_there(tmp_path: Path) -> None:
+    env: Json = [{"name": "WHO", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}]
+    mount = parts_of(tmp_path, {"subPathExpr": "logs/$(WHO)"}, {"emptyDir": {}}, env=env)
+    assert mount.sub_path == "logs/web"
+    with pytest.raises(ConfigError, match="names a variable"):
+        parts_of(tmp_path, {"subPathExpr": "$(WHAT)"}, {"emptyDir": {}}, env=env)
+
+
+@pytest.mark.parametrize("path", ["../x", "/x", "a/../../x", "a\nb"])
+def test_no_part_is_outside_its_volume(tmp_path: Path, path: str) -> None:
+    with pytest.raises(ConfigError, match="not a path inside its volume"):
+        parts_of(tmp_path, {"subPath": path}, {"emptyDir": {}})

@@ -249,6 +249,43 @@ async def test_a_container_and_its_commands_have_the_groups_of_the_pod(
     assert "Groups:\t77 78" in status
 
 
+async def part_of(runtime: ProcessRuntime, tmp_path: Path, part: str, script: str) -> ContainerSpec:
+    mount = Mount(host_path=tmp_path / "v", container_path="/its/part", read_only=False, sub_path=part)
+    return replace(await shell(runtime, tmp_path, script), mounts=(mount,))
+
+
+async def test_a_part_of_a_volume_is_made_and_mounted_alone(runtime: ProcessRuntime, tmp_path: Path) -> None:
+    (tmp_path / "v").mkdir()
+    (tmp_path / "v").chmod(0o777)
+    (tmp_path / "v" / "hidden").touch()
+    state = await runtime.start(await part_of(runtime, tmp_path, "a/b", "ls -A /its/part; echo x > /its/part/made"))
+    assert state.reason != "ContainerCannotRun", state.message
+    await ended(runtime)
+    assert texts(log_of(tmp_path)) == []
+    assert (tmp_path / "v/a/b/made").read_text() == "x\n"
+    assert (tmp_path / "v/a/b").stat().st_mode & 0o777 == 0o777
+
+
+async def test_a_file_of_a_volume_is_mounted_alone(runtime: ProcessRuntime, tmp_path: Path) -> None:
+    (tmp_path / "v").mkdir()
+    (tmp_path / "v" / "file").write_text("inside")
+    await runtime.start(await part_of(runtime, tmp_path, "file", "cat /its/part"))
+    await ended(runtime)
+    assert texts(log_of(tmp_path)) == ["inside"]
+
+
+async def test_a_link_in_a_volume_leads_no_mount_elsewhere(runtime: ProcessRuntime, tmp_path: Path) -> None:
+    (tmp_path / "v" / "a").mkdir(parents=True)
+    (tmp_path / "secret").mkdir()
+    (tmp_path / "v" / "out").symlink_to(tmp_path / "secret")
+    (tmp_path / "v" / "a" / "out").symlink_to("../../secret")
+    for number, part in enumerate(("out", "a/out", "out/x")):
+        spec = replace(await part_of(runtime, tmp_path, part, "ls /its/part"), name=f"app{number}")
+        state = await runtime.start(spec)
+        assert (state.reason, "symbolic link" in state.message) == ("ContainerCannotRun", True), state.message
+    assert list((tmp_path / "secret").iterdir()) == []
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may become somebody else")
 async def test_user_and_group_are_those_of_the_pod(runtime: ProcessRuntime, tmp_path: Path) -> None:
     (tmp_path / "data").mkdir(mode=0o777)
