@@ -16,8 +16,8 @@ from edgecore.pods.backoff import Backoff, Problem, at_peace, duration_text, nex
 from edgecore.pods.containers import Wanted, has_failed, newest_of, runs_of, wanted_of
 from edgecore.pods.port import ContainerState, SandboxState
 from edgecore.pods.probes import HEALTHY, Health
-from skerry.frozen import Frozen, field
-from skerry.objects.json import JsonObject, dig
+from skerry.frozen import Frozen, field, replace
+from skerry.objects.json import JsonObject, dig, str_at
 from skerry.objects.meta import name_of, namespace_of, uid_of
 
 KEPT_RUNS: Final = 2
@@ -219,8 +219,14 @@ class _Steps:
 
     def _end_the_unwell(self, one: Wanted) -> None:
         run = self._here(one)
-        health = self._seen.health.get(run.id) if run is not None and run.phase == "running" else None
-        if run is None or health is None or health.failed is None:
+        if run is None or run.phase != "running":
+            return
+        if _is_of_old(one, run):
+            why = f"{_noun(one)} {one.name} definition changed, will be restarted"
+            self._actions.append(replace(_stop(run, self._seen), why=why))
+            return
+        health = self._seen.health.get(run.id)
+        if health is None or health.failed is None:
             return
         grace_s = self._seen.grace_s if health.grace_s is None else float(health.grace_s)
         self._actions.append(
@@ -251,14 +257,16 @@ class _Steps:
             return here.id not in self._seen.beginning
         if not (_starts(one, newest, self._seen) or (one.part != "app" and here is None)):
             return True
-        wait = _must_wait(self._seen, one.name, here)
+        # What follows another definition did not crash, nor does what is new here.
+        crashed = here if here is not None and not _is_of_old(one, here) else None
+        wait = _must_wait(self._seen, one.name, crashed)
         if wait is not None:
             self._waiting[one.name], until_ms = wait
             self._wakes.append(until_ms)
             return True
-        if here is not None:
+        if crashed is not None:
             delay = self._backoff.get(one.name)
-            self._backoff[one.name] = next_backoff(delay, here.finished_ms, self._seen.now_ms)
+            self._backoff[one.name] = next_backoff(delay, crashed.finished_ms, self._seen.now_ms)
         self._actions.append(Start(name=one.name, attempt=newest.attempt + 1 if newest else 0))
         return not dig(one.spec, "lifecycle", "postStart")
 
@@ -267,8 +275,16 @@ def ending_text(one: Wanted, failed: str) -> str:
     """Why a container is ended, as a kubelet's event says it."""
     if failed == "postStart":
         return "FailedPostStartHook"
-    kind = "Init container" if one.part != "app" else "Container"
-    return f"{kind} {one.name} failed {failed} probe" + ("" if one.policy == "Never" else ", will be restarted")
+    return f"{_noun(one)} {one.name} failed {failed} probe" + ("" if one.policy == "Never" else ", will be restarted")
+
+
+def _noun(one: Wanted) -> str:
+    return "Container" if one.part == "app" else "Init container"
+
+
+def _is_of_old(one: Wanted, run: ContainerState) -> bool:
+    """The pod wants another image than it has: the one part of a container that the API lets be changed."""
+    return run.image != str_at(one.spec, "image")
 
 
 def _clearances(seen: Seen) -> tuple[Action, ...]:
@@ -301,6 +317,8 @@ def _starts(one: Wanted, newest: ContainerState | None, seen: Seen) -> bool:
         return True
     if newest.phase != "exited":
         return False
+    if _is_of_old(one, newest) and one.part != "init":
+        return True
     match one.policy:
         case "Never":
             return False

@@ -335,3 +335,22 @@ def test_a_pod_that_is_over_keeps_its_sandbox_until_that_is_told() -> None:
     over = seen(ended(code=0), the_pod=pod(restartPolicy="Never"))
     assert is_over(over) and plan(over).actions == ()
     assert plan(replace(over, finished=True)).actions == (StopSandbox(sandbox_id="uid-1/0"),)
+
+
+@pytest.mark.parametrize("policy", ["Always", "OnFailure", "Never"])
+def test_another_image_ends_the_container_and_starts_it_anew_without_delay(policy: str) -> None:
+    the_pod = pod(container(image="app:2"), restartPolicy=policy)
+    (step,) = plan(seen(state(), the_pod=the_pod)).actions
+    assert step == Stop(
+        container_id="uid-1.app.0", name="app", grace_s=7, why="Container app definition changed, will be restarted"
+    )
+    waited = {"app": Backoff(delay_s=300, at_ms=NOW_MS)}
+    after = plan(seen(ended(code=0), the_pod=the_pod, backoff=waited))
+    assert (names(after), after.backoff) == (["+app"], waited)
+
+
+def test_an_init_container_that_is_done_is_not_run_again_for_another_image() -> None:
+    the_pod = staged(container("init", image="app:2"))
+    assert names(plan(seen(ended("init", code=0), state("a"), state("b"), the_pod=the_pod))) == []
+    assert names(plan(seen(ended("init", code=0), the_pod=the_pod))) == ["+a", "+b"]
+    assert names(plan(seen(state("init"), the_pod=the_pod))) == ["-init"]
