@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import os
 from collections.abc import Sequence
+from importlib.util import find_spec
 from typing import Final, Literal, Protocol, TypeAlias
 
 from edgecore.pods.handlers import ExecHandler, GrpcHandler, Handler, HttpHandler, SleepHandler, TcpHandler
@@ -156,6 +157,8 @@ async def _connect(host: str, port: int, timeout_s: float) -> Answer:
 
 
 async def _check(address: str, handler: GrpcHandler, timeout_s: float) -> Answer:
+    if find_spec("grpclib") is None:
+        return Answer(outcome="error", text="gRPC probes need grpclib, which is not installed")
     from edgecore.pods.health_check import check  # gRPC takes 2.5 MB: only who asks so pays
 
     try:

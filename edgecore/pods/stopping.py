@@ -16,7 +16,7 @@ from edgecore.pods.events import Happening
 from edgecore.pods.handlers import handler_of
 from edgecore.pods.plan import GRACE_S_MIN, Stop
 from edgecore.pods.port import Runtime
-from skerry.errors import InvalidError, UnavailableError
+from skerry.errors import InvalidError, SkerryError
 from skerry.objects.json import JsonObject, map_at
 
 log = logging.getLogger(__name__)
@@ -99,6 +99,6 @@ class Stopping:
     async def _end(self, container_id: str, grace_s: float) -> None:
         try:
             await self._runtime.stop(container_id, grace_s=grace_s)
-        except (UnavailableError, OSError) as error:
+        except (SkerryError, OSError) as error:
             log.warning("container is not stopped yet container=%s reason=%s", container_id, error)
             await asyncio.sleep(AGAIN_S)
