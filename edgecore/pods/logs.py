@@ -51,7 +51,9 @@ class PodLogs:
         if held is None or request.uid not in ("", held.stamp.uid):
             raise NotFoundError(f'pods "{request.pod}" not found')
         uid = held.stamp.uid
-        names = [one.name for one in wanted_of(decode_object(held.body))]
+        pod = decode_object(held.body)
+        names = [one.name for one in wanted_of(pod)]
+        names += [str_at(one, "name") for one in maps_at(pod, "spec", "ephemeralContainers")]
         if request.container not in names:
             raise BadRequestError(f"container {request.container} is not valid for pod {request.pod}")
         run = self._run(request, await self._parts.runtime.list(uid))
