@@ -167,23 +167,27 @@ class Acting:
             other = self._stronger(doing.rule, wanted.origin)
             return f"rule {other} is in force, goes before this one and wants {wanted.value!r}" if other else ""
         ago_s = (self._parts.clock.wall_ms() - wanted.hlc.wall_ms) / 1000
-        if deed.yield_s and ago_s < deed.yield_s:
+        # A clock that was ahead wrote what seems to come yet: it counts no longer than what is past.
+        if deed.yield_s and abs(ago_s) < deed.yield_s:
             who = wanted.origin or wanted.side
             return f"{who} wanted {wanted.value!r} less than {deed.yield_s} s ago (yieldSeconds)"
         return ""
 
-    def was_wanted(self, rule: DeviceRule, firing: Firing, index: int, deed: SetAction) -> bool:
-        """Whether a value was wanted by this action, before a crash: now, or as the log of the device has it."""
-        device = Key(DEVICES, rule.key.namespace, deed.device)
-        origin = origin_of(rule.key, firing.number, index)
-        wanted = self.wanted(device, deed.prop)
-        if wanted is not None and wanted.origin == origin:
+    def was_wanted(self, rule: Key, firing: Firing, index: int) -> bool:
+        """Whether a value was wanted by this action, before a crash: now, or as the log of the device has it. Not by
+        one of the same number of an earlier rule of this name: that was before this firing."""
+        name, _, prop = firing.actions[index].target.partition("/")
+        device = Key(DEVICES, rule.namespace, name)
+        origin = origin_of(rule, firing.number, index)
+        wanted = self.wanted(device, prop)
+        if wanted is not None and wanted.origin == origin and wanted.hlc.wall_ms >= firing.at_ms:
             return True
         log = self._parts.twins.desired_log(device, since_ms=firing.at_ms - 1)
         return any(str_at(entry, "desired", "origin") == origin for _, _, entry in log)
 
     async def _call(self, doing: Doing, deed: CallAction, record: ActionRecord) -> ActionRecord:
-        key = f"{doing.rule.uid}-{doing.firing.number}-{doing.index}"
+        # With its time: where a rule was on another gateway meanwhile, its firings count from one again.
+        key = f"{doing.rule.uid}-{doing.firing.at_ms}-{doing.firing.number}-{doing.index}"
         asked = ServiceRequest(
             method=deed.method,
             port=deed.port,

@@ -553,14 +553,7 @@ class RuleEngine:
         if firing is None or live.is_busy:
             return record
         actions = () if rule is None else actions_of(rule, firing.what)
-
-        def was_done(index: int) -> bool:
-            deed = actions[index].deed if index < len(actions) else None
-            if rule is None or not isinstance(deed, SetAction):
-                return False
-            return self._acting.was_wanted(rule, firing, index, deed)
-
-        record = recovered(record, actions, was_done, now)
+        record = recovered(record, actions, lambda index: self._acting.was_wanted(live.key, firing, index), now)
         return record if rule is not None else record.cancelled("the rule can't be carried out any more", now.wall_ms)
 
     # --- telling ------------------------------------------------------------------------------------------

@@ -213,6 +213,7 @@ def fire(rule: DeviceRule, record: RuleRecord, what: What, view: View, now: Now)
         condition=told_condition(program, values),
         values=tuple(told_values(rule, view)),
         actions=tuple(_staged(action, values, now, shadow=rule.mode == "Shadow") for action in actions),
+        spec=record.spec,
     )
     record = replace(record, number=firing.number, current=firing)
     if what == "ended":
@@ -252,18 +253,21 @@ def _staged(action: Action, values: Values, now: Now, *, shadow: bool) -> Action
 
 def recovered(record: RuleRecord, actions: Sequence[Action], was_done: Callable[[int], bool], now: Now) -> RuleRecord:
     """The record after a start: what was not begun is still to be done, and what was under way is looked up, done
-    again where the rule says so, or unknown. `actions`: of the rule as it is now. `was_done`: whether the value of
-    the action of this index was wanted."""
+    again where the rule says so, or unknown. Nothing is done again of a rule that was changed since. `actions`: of
+    the rule as it is now. `was_done`: whether the value of the action of this index was wanted."""
     firing = record.current
     if firing is None:
         return record
     for index, action in enumerate(firing.actions):
         if action.state != "begun":
             continue
-        if action.form == "set":
-            done = was_done(index)
-            after = replace(action, state="done" if done else "staged", at_ms=now.wall_ms)
-        elif index < len(actions) and actions[index].at_least_once:
+        if action.form == "set" and was_done(index):
+            after = replace(action, state="done", at_ms=now.wall_ms)
+        elif firing.spec != record.spec:
+            why = "the agent ended while it was under way, and the rule was changed"
+            state = "cancelled" if action.form == "set" else "unknown"
+            after = replace(action, state=state, reason=why, at_ms=now.wall_ms)
+        elif action.form == "set" or (index < len(actions) and actions[index].at_least_once):
             after = replace(action, state="staged", at_ms=now.wall_ms)
         else:
             why = "the agent ended while it was under way"

@@ -78,6 +78,8 @@ class Firing(Frozen):
     values: tuple[tuple[str, str, str], ...]
     """(name, value, quality) of what it was decided by."""
     actions: tuple[ActionRecord, ...] = ()
+    spec: str = ""
+    """Digest of the spec whose actions they are."""
 
     @property
     def is_over(self) -> bool:
@@ -169,9 +171,9 @@ class RuleRecord(Frozen):
 
 def decode_record(body: bytes) -> RuleRecord:
     data = decode_object(body)
-    current = data.get("current")
+    current, spec = data.get("current"), str_at(data, "spec")
     return RuleRecord(
-        spec=str_at(data, "spec"),
+        spec=spec,
         active=bool_at(data, "active"),
         number=int_at(data, "number"),
         fired_ms=int_at(data, "firedMs"),
@@ -180,8 +182,8 @@ def decode_record(body: bytes) -> RuleRecord:
         halted=str_at(data, "halted"),
         halted_until_ms=int_at(data, "haltedUntilMs"),
         counts=tuple(int_at(data, "counts", name) for name in COUNTED),
-        current=_firing_from(current) if isinstance(current, dict) else None,
-        recent=tuple(_firing_from(firing) for firing in maps_at(data, "recent")),
+        current=_firing_from(current, spec) if isinstance(current, dict) else None,
+        recent=tuple(_firing_from(firing, spec) for firing in maps_at(data, "recent")),
         errors=tuple(text for text in list_at(data, "errors") if isinstance(text, str)),
     )
 
@@ -195,10 +197,12 @@ def _firing_json(firing: Firing) -> JsonObject:
         "condition": firing.condition,
         "values": values,
         "actions": [_action_json(action) for action in firing.actions],
+        "spec": firing.spec,
     }
 
 
-def _firing_from(data: JsonObject) -> Firing:
+def _firing_from(data: JsonObject, spec: str) -> Firing:
+    """`spec`: of the record, for a firing that does not say it."""
     values = [entry for entry in list_at(data, "values") if isinstance(entry, list) and len(entry) == 3]
     return Firing(
         number=int_at(data, "number"),
@@ -207,6 +211,7 @@ def _firing_from(data: JsonObject) -> Firing:
         condition=str_at(data, "condition"),
         values=tuple((str(name), str(value), str(quality)) for name, value, quality in values),
         actions=tuple(_action_from(action) for action in maps_at(data, "actions")),
+        spec=str_at(data, "spec", default=spec),
     )
 
 

@@ -3,236 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from devices.port import Reading
 from edgecore.device_rules import engine
 from edgecore.device_rules.acting import DEVICES
-from edgecore.device_rules.keeper import DeviceRules
-from edgecore.device_rules.port import RuleParts
-from edgecore.store.failing import FailingEdgeStore
-from edgecore.store.memory import MemoryEdgeStore
-from edgecore.store.port import EdgeBatch, Held, TwinRow
-from edgecore.store.shell import AsyncEdgeStore
-from skerry.clocks import ManualClock, SystemClock
+from edgecore.store.port import EdgeBatch, TwinRow
 from skerry.errors import InvalidError, StorageFullError, UnavailableError, UncertainError
-from skerry.objects.desired import UNSEEN, Desired, Hlc, Vector, Wish
 from skerry.objects.device_models import MODELS
 from skerry.objects.device_rule_reports import ALARM_REPORT, DEVICE_RULES, STATUS_REPORT
-from skerry.objects.json import JsonObject, decode_object, encode_object
-from skerry.objects.meta import Key, Revision, Stamp
-from skerry.objects.rule_calls import ServiceReply, ServiceRequest
-from skerry.objects.twins import AckState, Quality, Reported, TwinState, Value, ack, encode_state
+from skerry.objects.meta import Key
+from skerry.objects.rule_calls import ServiceReply
+from skerry.objects.twins import Reported, TwinState, encode_state
 from tests.edgecore.device_rules.samples import DEVICE, MODEL, PUMP_OFF, PUMP_ON, obj
-
-BOILER = Key(DEVICES, "d", "boiler")
-
-
-@dataclass
-class Twin:
-    prop: str
-    state: TwinState
-
-
-class FakeTwins:
-    """Implements `edgecore.device_rules.port.Twins`: what is wanted is verified at once, and read back."""
-
-    def __init__(self, clock: ManualClock) -> None:
-        self.clock = clock
-        self.hears: list[Callable[[Reading], None]] = []
-        self.states: dict[str, TwinState] = {}
-        self.wanted: list[tuple[str, str | None, str]] = []
-        self.log: list[tuple[int, str, JsonObject]] = []
-        self.refuse: Exception | None = None
-        self.answer: AckState = "verified"
-        self.attempts = 0
-        self.follows = True
-        """What is wanted is read back."""
-        self.dies_after = False
-        """The power goes when the value is wanted, and before that is noted."""
-        self.silent = False
-        """Devices do not answer."""
-        self.waited_s: list[float] = []
-
-    def listen(self, hear: Callable[[Reading], None]) -> Callable[[], None]:
-        self.hears.append(hear)
-        return lambda: self.hears.remove(hear)
-
-    def twins(self, device: Key | None = None) -> Sequence[Twin]:
-        return [Twin(prop, state) for prop, state in self.states.items()]
-
-    def desired_log(self, device: Key, *, since_ms: int = 0) -> Sequence[tuple[int, str, JsonObject]]:
-        return self.log
-
-    def want(self, prop: str, value: str, origin: str) -> Vector:
-        before = self.states.get(prop)
-        ver = (before.desired.ver if before and before.desired else UNSEEN).advanced("edge")
-        hlc = Hlc(self.clock.wall_ms(), 0)
-        desired = Desired(value=value, ver=ver, hlc=hlc, side="edge", origin=origin, synced=True)
-        answer = ack(self.answer, for_ver=ver, at_ms=0, reason="no" if self.answer == "refused" else "")
-        self.states[prop] = TwinState(uid="boiler", desired=desired, ack=answer)
-        return ver
-
-    async def write(
-        self, device: Key, wishes: Sequence[Wish], *, origin: str, if_match: str = ""
-    ) -> Sequence[Vector]:
-        self.attempts += 1
-        if self.refuse is not None:
-            raise self.refuse
-        (wish,) = wishes
-        self.wanted.append((wish.prop, wish.value, origin))
-        ver = self.want(wish.prop, wish.value or "", origin)
-        self.log.insert(0, (len(self.log), "", {"desired": {"origin": origin}}))
-        if self.dies_after:
-            await asyncio.Event().wait()
-        if self.follows and wish.value in ("true", "false"):
-            self.read("pump", wish.value == "true")
-        return [ver]
-
-    async def wait(
-        self, device: Key, prop: str, *, for_ver: Vector, states: frozenset[AckState], timeout_s: float
-    ) -> TwinState:
-        if self.silent:
-            self.waited_s.append(timeout_s)
-            self.clock.advance(timeout_s)
-            raise UnavailableError(f"no answer after {timeout_s:g} s")
-        return self.states[prop]
-
-    def read(self, prop: str, value: Value | None, quality: Quality = "good") -> None:
-        reading = Reading(
-            device=BOILER,
-            prop=prop,
-            value=value,
-            quality=quality,
-            reason="" if quality == "good" else "silent",
-            source_ms=self.clock.wall_ms(),
-            monotonic_s=self.clock.monotonic_s(),
-        )
-        for hear in self.hears:
-            hear(reading)
-
-
-@dataclass
-class Stage:
-    memory: FailingEdgeStore
-    store: AsyncEdgeStore
-    clock: ManualClock
-    twins: FakeTwins
-    rules: DeviceRules
-    published: list[tuple[str, bytes]] = field(default_factory=list[tuple[str, bytes]])
-    asked: list[tuple[ServiceRequest, bytes]] = field(default_factory=list[tuple[ServiceRequest, bytes]])
-    answers: list[ServiceReply | Exception] = field(default_factory=list["ServiceReply | Exception"])
-    hangs: bool = False
-    let_go: asyncio.Event = field(default_factory=asyncio.Event)
-    revision: int = 0
-
-    async def put(self, resource: str, body: JsonObject) -> None:
-        self.revision += 1
-        metadata: Any = body["metadata"]
-        key = Key(resource, metadata["namespace"], metadata["name"])
-        held = Held(key=key, stamp=Stamp(metadata["uid"], Revision(self.revision)), body=encode_object(body))
-        await self.store.apply(EdgeBatch(puts=(held,)))
-
-    async def rule(self, name: str = "x", *, generation: int = 1, **more: Any) -> None:
-        body: Any = obj(name, **more)
-        body["metadata"]["generation"] = generation
-        await self.put(DEVICE_RULES, body)
-        await self.until(lambda: self.status(name).get("observedGeneration") == generation)
-
-    def status(self, name: str = "x") -> dict[str, Any]:
-        found: Any = self.rules.status(Key(DEVICE_RULES, "d", name))
-        return found or {}
-
-    def deeds(self, name: str = "x") -> list[tuple[str, str]]:
-        """(state, reason or answer) of the last firing's actions."""
-        recent = self.status(name).get("recent", [])
-        return (
-            [(each["state"], each.get("reason", each.get("answer", ""))) for each in recent[-1]["actions"]]
-            if recent
-            else []
-        )
-
-    def told(self, kind: str) -> list[dict[str, Any]]:
-        reports = [each for each in self.store.outbox(after=0, limit=1000) if each.kind == kind]
-        found: Any = [decode_object(each.body) for each in reports]
-        return found
-
-    async def until(self, true: Callable[[], object]) -> None:
-        async with asyncio.timeout(20):
-            while not true():
-                await asyncio.sleep(0.001)
-
-    async def pass_(self, seconds: float) -> None:
-        """Time passes, the engine is woken by a reading that nobody names, and all that comes of it is done."""
-        self.clock.advance(seconds)
-        engine: Any = self.rules._engine
-        looks, looked = engine._pass, 0
-
-        async def pass_() -> float | None:
-            nonlocal looked
-            wait_s: float | None = await looks()
-            looked += 1
-            return wait_s
-
-        engine._pass = pass_
-        while True:
-            before = looked
-            engine._wake.set()
-            await self.until(lambda: looked > before)  # noqa: B023
-            if not any(live.is_busy for live in engine._rules.values()):
-                break
-        engine._pass = looks
-
-    async def publish(self, topic: str, payload: bytes) -> None:
-        self.published.append((topic, payload))
-        if self.hangs:
-            await self.let_go.wait()
-        if self.answers and isinstance(self.answers[0], Exception):
-            raise self.answers.pop(0)  # type: ignore[misc]
-
-    async def ask(self, asked: ServiceRequest, body: bytes) -> ServiceReply:
-        self.asked.append((asked, body))
-        answer = self.answers.pop(0) if self.answers else ServiceReply(status=200, headers=(), body=b"fine")
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
-
-
-@asynccontextmanager
-async def running(before: Stage | None = None, *, broker: bool = True) -> AsyncGenerator[Stage]:
-    """A gateway with a boiler; `before`: it was there already, and lost its power."""
-    clock = before.clock if before else ManualClock(wall_ms=1_790_000_000_000, monotonic_s=1000.0)
-    memory = before.memory if before else FailingEdgeStore(MemoryEdgeStore(clock=SystemClock(), incarnation="one"))
-    store, twins = AsyncEdgeStore(memory), before.twins if before else FakeTwins(clock)
-    stage: Stage
-
-    async def publish(topic: str, payload: bytes) -> None:
-        await stage.publish(topic, payload)
-
-    async def ask(asked: ServiceRequest, body: bytes) -> ServiceReply:
-        return await stage.ask(asked, body)
-
-    rules = DeviceRules(
-        RuleParts(node="eu-1", store=store, twins=twins, clock=clock, ask=ask, publish=publish if broker else None)
-    )
-    stage = Stage(memory, store, clock, twins, rules)
-    stage.revision = before.revision if before else 0
-    if before is None:
-        await stage.put(MODELS, MODEL)
-        await stage.put(DEVICES, DEVICE)
-    task = asyncio.create_task(rules.run())
-    try:
-        await asyncio.sleep(0)
-        yield stage
-    finally:
-        task.cancel()
-        for outcome in await asyncio.gather(task, return_exceptions=True):
-            assert isinstance(outcome, asyncio.CancelledError), outcome
+from tests.edgecore.device_rules.stage import BOILER, FakeTwins, Stage, running
 
 
 async def test_a_value_over_a_limit_wants_another_value_on_the_same_gateway() -> None:
@@ -413,69 +199,19 @@ async def test_of_what_is_over_as_much_is_kept_as_is_shown() -> None:
         assert len(dict(stage.store.rules())["uid-x"]) < 50_000
 
 
-async def test_what_was_not_begun_at_a_power_cut_is_done_after_it() -> None:
+async def test_a_rule_that_was_elsewhere_meanwhile_asks_services_by_another_key() -> None:
+    """It counts its firings anew; a service that takes the key for one that it has seen would do nothing."""
     async with running() as stage:
-        await stage.rule(actions=[{"publish": {"topic": "a", "payload": "1"}}, PUMP_ON])
-        stage.hangs = True
-        stage.twins.read("temp", 90.0)
-        await stage.until(lambda: stage.published)
-    async with running(stage) as after:
-        await after.until(lambda: after.twins.wanted)
-        await after.until(
-            lambda: after.deeds() == [("unknown", "the agent ended while it was under way"), ("done", "verified")]
-        )
-        assert not after.published, "nobody knows, and nobody said that twice is well"
-        assert after.status()["unknownActions"] == 1
-        assert after.status()["firings"] == 1
-
-
-async def test_what_may_be_done_twice_is_done_again_after_a_power_cut() -> None:
-    async with running() as stage:
-        await stage.rule(actions=[{"publish": {"topic": "a", "payload": "1"}, "atLeastOnce": True}])
-        stage.hangs = True
-        stage.twins.read("temp", 90.0)
-        await stage.until(lambda: stage.published)
-    async with running(stage) as after:
-        await after.until(lambda: after.deeds() == [("done", "acknowledged")])
-        assert after.published == [("a", b"1")]
-
-
-async def test_a_value_that_was_wanted_before_a_power_cut_is_not_wanted_twice() -> None:
-    async with running() as stage:
-        await stage.rule()
-        stage.twins.dies_after = True
-        stage.twins.read("temp", 90.0)
-        await stage.until(lambda: stage.twins.wanted)
-        stage.twins.want("pump", "false", "operator")  # and somebody wanted another value after it
-    stage.twins.dies_after = False
-    async with running(stage) as after:
-        await after.until(lambda: [state for state, _ in after.deeds()] == ["done"])
-        assert len(after.twins.wanted) == 1
-
-
-async def test_a_value_that_was_not_wanted_yet_is_after_the_power_cut() -> None:
-    async with running() as stage:
-        await stage.rule()
-        stage.twins.refuse = UnavailableError("the disk is busy")
-        stage.twins.read("temp", 90.0)
-        await stage.until(lambda: b'"begun"' in dict(stage.store.rules()).get("uid-x", b""))
-    stage.twins.refuse = None
-    async with running(stage) as after:
-        await after.until(lambda: after.deeds() == [("done", "verified")])
-        assert len(after.twins.wanted) == 1
-
-
-async def test_a_rule_in_force_stays_in_force_over_a_power_cut() -> None:
-    async with running() as stage:
-        await stage.rule(otherwise=[PUMP_OFF])
-        stage.twins.read("temp", 90.0)
-        await stage.until(lambda: stage.deeds() == [("done", "verified")])
-    async with running(stage) as after:
-        await after.until(after.status)
-        assert after.status()["active"]
-        after.twins.read("temp", 91.0)
-        after.twins.read("temp", 70.0)
-        await after.until(lambda: [value for _, value, _ in after.twins.wanted] == ["true", "false"])
+        for generation in (1, 2):
+            await stage.rule(generation=generation, actions=[{"call": {"port": 80}}])
+            stage.twins.read("temp", 90.0)
+            await stage.until(lambda: stage.deeds() == [("done", "200 fine")])
+            await stage.put(DEVICE_RULES, obj(actions=[{"call": {"port": 80}}], nodeName="elsewhere"))
+            await stage.until(lambda: not stage.store.rules())
+            stage.clock.advance(60)
+            stage.twins.read("temp", 70.0)
+        keys = [dict(asked.headers)["Idempotency-Key"] for asked, _ in stage.asked]
+        assert len({*keys}) == 2, keys
 
 
 async def test_what_can_not_be_done_is_tried_until_its_time_is_over() -> None:
@@ -522,7 +258,7 @@ async def test_services_are_asked_once_unless_twice_is_well() -> None:
         stage.twins.read("temp", 91.0)
         await stage.until(lambda: stage.deeds("y") == [("done", "200 fine")])
         keys = [dict(asked.headers)["Idempotency-Key"] for asked, _ in stage.asked[1:]]
-        assert keys == ["uid-y-1-0"] * 3
+        assert keys == ["uid-y-1790000000000-1-0"] * 3
         stage.answers = [ServiceReply(status=404, headers=(), body=b"")]
         await stage.rule("z", actions=[call])
         stage.twins.read("temp", 92.0)
@@ -584,6 +320,17 @@ async def test_what_somebody_wanted_a_moment_ago_stands_where_the_rule_yields() 
         await stage.until(lambda: not stage.status()["active"])
         stage.twins.read("temp", 90.0)
         await stage.until(lambda: stage.twins.wanted)
+
+
+async def test_what_was_wanted_by_a_clock_that_was_ahead_is_not_yielded_to_for_years() -> None:
+    yields = {"set": {"device": "boiler", "property": "pump", "value": "true", "yieldSeconds": 60}}
+    async with running() as stage:
+        stage.clock.step_wall(10 * 365 * 86_400_000)
+        stage.twins.want("pump", "false", "operator")
+        stage.clock.step_wall(-10 * 365 * 86_400_000)
+        await stage.rule(actions=[yields])
+        stage.twins.read("temp", 90.0)
+        await stage.until(lambda: stage.deeds() == [("done", "verified")])
 
 
 async def test_of_two_rules_the_one_that_goes_before_has_its_way_while_it_is_in_force() -> None:
