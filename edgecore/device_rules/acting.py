@@ -64,6 +64,11 @@ class Doing(Frozen):
     def record(self) -> ActionRecord:
         return self.firing.actions[self.index]
 
+    @property
+    def ends_s(self) -> float:
+        """Its deadline, monotonic."""
+        return self.fired_s + self.action.deadline_s
+
 
 class Acting:
     """See the module."""
@@ -77,16 +82,14 @@ class Acting:
     async def do(self, doing: Doing) -> ActionRecord:
         """How it ended. Tries again what could not be done, until its deadline."""
         clock, record = self._parts.clock, doing.record
-        ends_s = doing.fired_s + doing.action.deadline_s
         again_s = AGAIN_S[0]
         while True:
-            left_s = ends_s - clock.monotonic_s()
+            left_s = doing.ends_s - clock.monotonic_s()
             if left_s <= 0:
                 return self._ended(record, "failed", record.reason or "there was no time left for it")
             record = replace(record, attempts=record.attempts + 1)
             try:
-                async with asyncio.timeout(left_s):
-                    return await self._once(doing, record)
+                return await self._once(doing, record, left_s)
             except CallerError as error:
                 return self._ended(record, "failed", str(error))
             except UncertainError as error:
@@ -97,8 +100,8 @@ class Acting:
                 record = replace(record, reason=str(error))
             except TimeoutError:
                 why = f"no answer within {doing.action.deadline_s} s (deadlineSeconds)"
-                return self._ended(record, "failed" if record.form == "set" else "unknown", why)
-            await asyncio.sleep(min(again_s, max(0.0, ends_s - clock.monotonic_s())))
+                return self._ended(record, "unknown", why)
+            await asyncio.sleep(min(again_s, max(0.0, doing.ends_s - clock.monotonic_s())))
             again_s = min(2 * again_s, AGAIN_S[1])
 
     def _ended(self, record: ActionRecord, state: str, reason: str = "", answer: str = "") -> ActionRecord:
@@ -112,10 +115,15 @@ class Acting:
             at_ms=at_ms,
         )
 
-    async def _once(self, doing: Doing, record: ActionRecord) -> ActionRecord:
+    async def _once(self, doing: Doing, record: ActionRecord, left_s: float) -> ActionRecord:
+        """Raises `TimeoutError` where nobody knows by then what became of it."""
+        if isinstance(doing.action.deed, SetAction):
+            return await self._set(doing, doing.action.deed, record, left_s)
+        async with asyncio.timeout(left_s):
+            return await self._say(doing, record)
+
+    async def _say(self, doing: Doing, record: ActionRecord) -> ActionRecord:
         match doing.action.deed:
-            case SetAction() as deed:
-                return await self._set(doing, deed, record)
             case PublishAction() as deed:
                 if self._parts.publish is None:
                     return self._ended(
@@ -128,7 +136,8 @@ class Acting:
             case _:
                 raise AssertionError("alarms are raised in the transaction of their firing")
 
-    async def _set(self, doing: Doing, deed: SetAction, record: ActionRecord) -> ActionRecord:
+    async def _set(self, doing: Doing, deed: SetAction, record: ActionRecord, left_s: float) -> ActionRecord:
+        """It is done when the value is wanted; the answer is waited for while there is time."""
         device = Key(DEVICES, doing.rule.key.namespace, deed.device)
         wanted = self.wanted(device, deed.prop)
         if why := self._yields(doing, deed, wanted):
@@ -140,10 +149,12 @@ class Acting:
             expires_ms=now_ms + 1000 * deed.expires_s if deed.expires_s else None,
         )
         origin = origin_of(doing.rule.key, doing.firing.number, doing.index)
-        (ver,) = await self._parts.twins.write(device, [wish], origin=origin)
+        async with asyncio.timeout(left_s):
+            (ver,) = await self._parts.twins.write(device, [wish], origin=origin)
+        patience_s = min(doing.patience_s, max(0.0, doing.ends_s - self._parts.clock.monotonic_s()))
         try:
             state = await self._parts.twins.wait(
-                device, deed.prop, for_ver=ver, states=_ANSWERS, timeout_s=doing.patience_s
+                device, deed.prop, for_ver=ver, states=_ANSWERS, timeout_s=patience_s
             )
         except UnavailableError as error:
             return self._ended(record, "done", answer=f"{NOT_YET}{error}")

@@ -93,6 +93,8 @@ class _Live:
     told_s: float = 0.0
     untold: bool = True
     task: asyncio.Task[None] | None = None
+    led: tuple[str, ...] = ()
+    """Which firings led to what it does, by the names of their rules, this one's the last."""
 
     @property
     def is_busy(self) -> bool:
@@ -337,7 +339,7 @@ class RuleEngine:
             case "fire":
                 record = self._fire(live, live.rule, record, plan, now)
             case "end":
-                record = fire(live.rule, record, "ended", view, now)
+                record, live.led = fire(live.rule, record, "ended", view, now), self._led_to(live.rule, now)
                 record = self._staged(live, live.rule, record, plan, now)
             case "skip":
                 record = record.counted("skipped").with_error(f"it did not fire: {looked.why}", now.wall_ms)
@@ -347,7 +349,8 @@ class RuleEngine:
             plan.change(live, record, before)
 
     def _fire(self, live: _Live, rule: DeviceRule, record: RuleRecord, plan: _Plan, now: Now) -> RuleRecord:
-        chain = self._led_to(rule, now)
+        by_time = record.active or rule.schedule is not None  # it repeats, or its minute came: no value led to it
+        chain = live.led = (rule.key.name,) if by_time else self._led_to(rule, now)
         if goes_round(chain):
             LOG.warning("device_rule_halted rule=%s/%s", rule.key.namespace, rule.key.name)
             record = halted(record, chain, now)
@@ -384,7 +387,7 @@ class RuleEngine:
         if found is None or found == (rule.key.namespace, rule.key.name):
             return ""
         other = self._rules.get(Key(DEVICE_RULES, *found))
-        if other is None or other.rule is None or not other.record.active:
+        if other is None or other.rule is None or other.rule.mode != "Enforce" or not other.record.active:
             return ""
         return other.key.name if other.rule.priority > rule.priority else ""
 
@@ -396,7 +399,7 @@ class RuleEngine:
             return
         actions = actions_of(rule, firing.what)
         now = self._now()
-        chain = self._led_to(rule, now)
+        chain = live.led or self._led_to(rule, now)
         fired_s = now.monotonic_s - max(0, now.wall_ms - firing.at_ms) / 1000
         patience_s = ANSWER_S_MAX
         for index, record in enumerate(firing.actions):

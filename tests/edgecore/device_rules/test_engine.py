@@ -294,6 +294,20 @@ async def test_rules_that_lead_to_each_other_without_an_end_are_stopped_with_an_
         assert stage.status(stopped)["ready"]["status"] == "True", "somebody changed it"
 
 
+async def test_a_rule_that_repeats_by_time_what_it_reads_is_no_circle() -> None:
+    """The other side watches whether the gateway is alive: a bit that is turned over every second."""
+    turn = {"set": {"device": "boiler", "property": "pump", "valueExpression": "!pump"}}
+    async with running() as stage:
+        await stage.rule(repeatSeconds=1, limit={"count": 100, "seconds": 100}, actions=[turn])
+        stage.twins.read("pump", False)
+        stage.twins.read("temp", 90.0)
+        for count in range(1, 9):
+            await stage.until(lambda: len(stage.twins.wanted) == count)  # noqa: B023
+            await stage.pass_(1)
+        assert stage.status()["ready"]["reason"] == "Works"
+        assert [value for _, value, _ in stage.twins.wanted][:4] == ["true", "false", "true", "false"]
+
+
 async def test_many_rules_that_want_the_same_are_no_circle() -> None:
     async with running() as stage:
         names = [f"r{number:02d}" for number in range(20)]
@@ -362,6 +376,29 @@ async def test_a_rule_that_follows_its_device_is_carried_out_where_the_cloud_put
         assert not stage.status("there") and not stage.status("nowhere")
         await stage.put(DEVICE_RULES, {**made, "metadata": obj("here")["metadata"], "status": {"nodeName": "us-1"}})
         await stage.until(lambda: not stage.status("here"))
+
+
+async def test_a_rule_in_shadow_goes_before_none_by_what_it_wanted_when_it_was_not() -> None:
+    async with running() as stage:
+        await stage.rule("guard", priority=10, actions=[PUMP_OFF])
+        stage.twins.read("temp", 90.0)
+        await stage.until(lambda: stage.deeds("guard") == [("done", "verified")])
+        await stage.rule("guard", generation=2, priority=10, actions=[PUMP_OFF], mode="Shadow")
+        await stage.until(lambda: stage.status("guard")["active"])
+        await stage.rule("comfort", when="t > 70.0")
+        await stage.until(lambda: stage.deeds("comfort") == [("done", "verified")])
+
+
+async def test_a_value_that_is_wanted_at_its_deadline_is_told_as_wanted() -> None:
+    """It is carried out when the device comes back: to say that it failed would be wrong."""
+    async with running() as stage:
+        stage.twins.silent = True
+        await stage.rule(actions=[{**PUMP_ON, "deadlineSeconds": 2}])
+        stage.twins.read("temp", 90.0)
+        await stage.until(lambda: stage.deeds() and stage.deeds()[0][0] not in ("staged", "begun"))
+        assert stage.deeds()[0][0] == "done"
+        assert stage.deeds()[0][1].startswith("not yet")
+        assert max(stage.twins.waited_s) <= 2.0
 
 
 async def test_a_rule_waits_for_its_devices_and_says_so() -> None:
