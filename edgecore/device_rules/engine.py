@@ -56,6 +56,8 @@ LOG = logging.getLogger(__name__)
 
 TELL_S: Final = 10.0
 """Between two reports of what a rule comes to, where it does nothing."""
+WHOLE: Final = (-(2**63), 2**64 - 1)
+"""Whole numbers that devices have; any other is none."""
 STORE_AGAIN_S: Final = 1.0
 """After the store refused (a full disk)."""
 WORK_S: Final = 0.005
@@ -585,8 +587,8 @@ class RuleEngine:
 
 
 def _scalar(value: Value | None, declared: str) -> Scalar | None:
-    """As conditions have it: drivers of others may give a whole number for a DOUBLE."""
-    if isinstance(value, bytes):
+    """As conditions have it: drivers of others may give a whole number for a DOUBLE, and one of any length."""
+    if isinstance(value, bytes) or (isinstance(value, int) and not WHOLE[0] <= value <= WHOLE[1]):
         return None
     if declared in ("FLOAT", "DOUBLE") and isinstance(value, int) and not isinstance(value, bool):
         return float(value)

@@ -184,13 +184,13 @@ def get(target: Target, name: str, namespace: str, form: str) -> None:
     elif form == "name":
         say(resource_name(kind, name_of(obj)))
     else:
-        _check_text(form)
+        _check_text(form, "text", "json", "yaml", "name")
         _print_list([(kind, obj)], with_namespace=False, wide=True)
 
 
-def _check_text(form: str) -> None:
+def _check_text(form: str, *known: str) -> None:
     if form != "text":
-        raise BadRequestError(f"-o {form}: use one of text, json, yaml, name")
+        raise BadRequestError(f"-o {form}: use one of {', '.join(known or ('text', 'json', 'yaml'))}")
 
 
 def _found(client: Client, name: str, namespace: str) -> tuple[Kind, JsonObject]:

@@ -468,6 +468,22 @@ async def test_a_property_that_is_not_read_any_more_counts_as_unknown() -> None:
         assert stage.status()["last"]["values"][0] == {"name": "t", "value": "90", "quality": "stale"}
 
 
+@pytest.mark.parametrize("digits", [20, 400, 5000])
+async def test_a_whole_number_that_no_device_has_ends_nothing(digits: int) -> None:
+    """A driver of others gives it. It was neither a double nor a text, and that ended every rule."""
+    more = [{"name": "level", "device": "boiler", "property": "level"}]
+    values = [{"name": "t", "device": "boiler", "property": "temp"}, *more]
+    async with running() as stage:
+        await stage.rule(values=values, when="t > 80.0 || double(level) > 5.0 || string(level) == 'x'")
+        stage.twins.read("temp", 10**digits)
+        stage.twins.read("level", 10**digits)
+        await stage.pass_(1)
+        assert stage.status()["last"]["result"] == "Unknown"
+        assert [seen["quality"] for seen in stage.status()["last"]["values"]] == ["bad", "bad"]
+        stage.twins.read("level", 6)
+        await stage.until(lambda: stage.twins.wanted)
+
+
 async def test_whole_numbers_of_a_double_are_doubles() -> None:
     async with running() as stage:
         await stage.rule(when="t + 1.0 > 90.0")

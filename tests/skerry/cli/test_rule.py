@@ -278,3 +278,9 @@ def test_what_a_rule_says_is_told_with_its_values_and_actions() -> None:
     assert "  when: temp > 80.0 && !pump" in told
     assert "  actions: set device=boiler property=pump value=true" in told
     assert any(line.startswith("  otherwise: set") for line in told)
+
+
+def test_of_forms_of_output_those_are_named_that_there_are() -> None:
+    result = tried("--given", "temp=85", "-o", "name")
+    assert result.exit_code == 2
+    assert result.output.strip() == "error: -o name: use one of text, json, yaml"
