@@ -18,7 +18,7 @@ from edgecore.pods.worker import log_directory
 from edgecore.store.shell import AsyncEdgeStore
 from skerry.errors import BadRequestError, NotFoundError
 from skerry.frozen import Frozen
-from skerry.objects.json import JsonObject, decode_object
+from skerry.objects.json import JsonObject, decode_object, maps_at, str_at
 from skerry.objects.logs import LogRequest
 from skerry.objects.meta import Key
 from skerry.objects.times import parse_time, time_text
