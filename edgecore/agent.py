@@ -48,7 +48,7 @@ from edgecore.link.names import CloudNames
 from edgecore.link.renewal import CertificateKeeper
 from edgecore.link.session import EdgeLink
 from edgecore.local_api.server import LocalApi
-from edgecore.network.settings import DnsSettings
+from edgecore.network.settings import DnsSettings, NetworkSettings
 from edgecore.pods.node import Machine, read_machine
 from edgecore.pods.port import Runtime
 from edgecore.pods.runtimes.choice import PROCESS, Choice, Choosing, before, choose, clear_or_say, keep
@@ -126,7 +126,7 @@ async def serve(settings: EdgeSettings) -> None:
             rules=_rules(settings, membership.node),
             service_bus=_service_bus(settings),
             mappers=_mappers(settings),
-            dns=_dns(settings),
+            network=_network(settings),
             home=_home(settings, membership.node),
             history=history_of(settings),
             places=NetworkPlaces(membership.node, credentials=settings.device_credentials),
@@ -222,10 +222,11 @@ def _service_bus(settings: EdgeSettings) -> BusSettings | None:
     return None if port is None else BusSettings(port=port)
 
 
-def _dns(settings: EdgeSettings) -> DnsSettings | None:
-    """Where names of services are answered for. Raises `InvalidError`."""
+def _network(settings: EdgeSettings) -> NetworkSettings:
+    """How names and addresses of services are served. Raises `InvalidError`."""
     found = cluster_dns_of(settings)
-    return None if found is None else DnsSettings(host=found[0], port=found[1], domain=found[2])
+    dns = None if found is None else DnsSettings(host=found[0], port=found[1], domain=found[2])
+    return NetworkSettings(dns=dns, nftables=settings.service_addresses == "nftables")
 
 
 def _home(settings: EdgeSettings, node: str) -> tuple[str, Open] | None:

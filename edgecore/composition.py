@@ -30,7 +30,7 @@ from edgecore.link.dial import Dialer
 from edgecore.link.session import EdgeLink, LinkParts, LinkSettings
 from edgecore.link.streams import StreamKinds
 from edgecore.local_api.ports import LocalParts
-from edgecore.network.settings import DnsSettings
+from edgecore.network.settings import NetworkSettings
 from edgecore.pods.asking import Asking
 from edgecore.pods.env import NodeFacts
 from edgecore.pods.image_collection import CollectionSettings
@@ -134,8 +134,8 @@ class Ground(Frozen):
     """Where the files are that Devices may name; None: anywhere."""
     own_broker: Callable[[], Coroutine[Any, Any, None]] | None = None
     """Runs an MQTT broker in the agent; None: there is another, or none."""
-    dns: DnsSettings | None = None
-    """Where names of services are answered for; None: nowhere."""
+    network: NetworkSettings = field(default_factory=NetworkSettings)
+    """How names and addresses of services are served."""
     home: tuple[str, Open] | None = None
     """Home Assistant's prefix of topics, and what opens the connection to its broker; None: it is told nothing."""
 
@@ -162,7 +162,7 @@ class Agent(Frozen):
     service_bus: ServiceBus | None
     """None where it may not listen."""
     network: Callable[[], Coroutine[Any, Any, None]] | None
-    """Answers for names of services; None where nobody asks."""
+    """Serves names and addresses of services; None where nobody asks."""
     announcer: Announcer | None
     """None where Home Assistant is told nothing."""
     mappers: Mappers | None
@@ -410,13 +410,13 @@ def _service_bus(ground: Ground, in_step: Callable[[], bool]) -> ServiceBus | No
 
 
 def _network(ground: Ground) -> Callable[[], Coroutine[Any, Any, None]] | None:
-    if ground.dns is None:
+    if ground.network == NetworkSettings():
         return None
     from edgecore.network.keeper import Network, NetworkParts  # only who has it pays
     from edgecore.network.upstream import HostResolver
 
     parts = NetworkParts(node=ground.node, store=ground.store, clock=ground.time, host_resolver=HostResolver())
-    return Network(parts, ground.dns).run
+    return Network(parts, ground.network).run
 
 
 def _announcer(ground: Ground, twins: Keeper) -> Announcer | None:

@@ -126,6 +126,12 @@ class EdgeSettings:
         "one, 169.254.20.10, becomes this machine's, for pods with a network of their own; none: nowhere",
     )
     cluster_domain: str = setting("cluster.local", help="domain below which those names are")
+    service_addresses: str = setting(
+        "none",
+        help="nftables: the kernel leads addresses and node ports of Services to pods of this gateway and its site, "
+        "offline too, which takes root and nft; none: nobody does",
+        choices=("none", "nftables"),
+    )
     label: tuple[str, ...] = setting((), help="NAME=VALUE labels of the node, e.g. topology.kubernetes.io/region=eu")
     telemetry_mib: int = setting(512, help="room for readings that wait for the cloud", low=1, high=1 << 20)
     telemetry_days: float = setting(

@@ -31,8 +31,8 @@ class Directory:
     """Kept change by change."""
 
     def __init__(self, node: str) -> None:
-        self._node = node
-        self._zone = ""
+        self.node = node
+        self.zone = ""
         self._services: dict[Name, JsonObject] = {}
         self._slices: dict[Name, JsonObject] = {}
         self._slices_of: dict[Name, dict[Name, None]] = defaultdict(dict)
@@ -45,6 +45,12 @@ class Directory:
 
     def service(self, namespace: str, name: str) -> JsonObject | None:
         return self._services.get((namespace, name))
+
+    def own_pods(self) -> set[str]:
+        """The addresses of this gateway's pods."""
+        told = (self._as_known(pod) for pod in self._pods.values())
+        found = (str_at(each, "ip") for pod in told for each in maps_at(pod, "status", "podIPs"))
+        return {address for address in found if family_of(address)}
 
     def services(self) -> Iterator[tuple[Name, JsonObject]]:
         """In order of their names."""
@@ -61,7 +67,7 @@ class Directory:
         own = selects(service)
         found = [*self._own(namespace, service)] if own else []
         for at in self._slices_of.get((namespace, name), ()):
-            found += (each for each in _members_in(self._slices[at]) if not (own and each.node == self._node))
+            found += (each for each in _members_in(self._slices[at]) if not (own and each.node == self.node))
         return sorted(dict.fromkeys(found))
 
     def _own(self, namespace: str, service: JsonObject) -> Iterator[Member]:
@@ -72,7 +78,7 @@ class Directory:
             if home == namespace and wanted <= labels_of(pod).items()
         ]
         for family in families_of(service):
-            yield from members_of(service, pods, {self._node: self._zone}, family)
+            yield from members_of(service, pods, {self.node: self.zone}, family)
 
     def _as_known(self, pod: JsonObject) -> JsonObject:
         told = self._statuses.get(uid_of(pod))
@@ -84,8 +90,8 @@ class Directory:
         """An object as it is now; kinds that say nothing here are passed over."""
         at = (key.namespace, key.name)
         if key.resource == NODES:
-            if key.name == self._node:
-                self._zone = labels_of(obj).get(ZONE_LABEL, "")
+            if key.name == self.node:
+                self.zone = labels_of(obj).get(ZONE_LABEL, "")
         elif key.resource == SERVICES:
             self._services[at] = obj
         elif key.resource == PODS:

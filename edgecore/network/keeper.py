@@ -1,4 +1,4 @@
-"""Keeps the directory in step with the edge store, and runs the cluster's DNS on it.
+"""Keeps the directory in step with the edge store, and runs on it the cluster's DNS and the kernel's rules.
 
 Keeps no data of its own: after a crash or a power cycle everything is read from the store, before the cloud is
 dialled.
@@ -15,8 +15,9 @@ from edgecore.network.answers import Names
 from edgecore.network.directory import KNOWN, Directory
 from edgecore.network.interface import hold_address
 from edgecore.network.resolver import Resolving
+from edgecore.network.routing import Routing
 from edgecore.network.server import DnsServer
-from edgecore.network.settings import DnsSettings
+from edgecore.network.settings import DnsSettings, NetworkSettings
 from edgecore.network.upstream import HostResolver, Upstream
 from edgecore.store.port import EdgeBatch
 from edgecore.store.shell import AsyncEdgeStore
@@ -43,41 +44,49 @@ class NetworkParts(Frozen):
 class Network:
     """Run `run` in a task group."""
 
-    def __init__(self, parts: NetworkParts, settings: DnsSettings) -> None:
+    def __init__(self, parts: NetworkParts, settings: NetworkSettings) -> None:
         self._parts = parts
-        self._settings = settings
         self.directory = Directory(parts.node)
         self._changed_s = parts.clock.wall_ms() // 1000
-        names = Names(self.directory, settings.domain, lambda: self._changed_s)
-        self._resolving = Resolving(names, Upstream(self._servers).ask, parts.clock)
-        self.server = DnsServer(self._resolving.answer, settings.host, settings.port)
+        self.routing = Routing(self.directory) if settings.nftables else None
+        self._dns = settings.dns
+        self.server: DnsServer | None = None
+        if settings.dns is not None:
+            names = Names(self.directory, settings.dns.domain, lambda: self._changed_s)
+            resolving = Resolving(names, Upstream(self._servers).ask, parts.clock)
+            self.server = DnsServer(resolving.answer, settings.dns.host, settings.dns.port)
 
     async def run(self) -> None:
-        """Until cancelled. Where it can't listen, that is told once and tried again."""
+        """Until cancelled."""
         stop_listening = self._parts.store.listen(self.committed)
         try:
             self._read()
-            await self._listen()
-            await self.server.run()
+            async with asyncio.TaskGroup() as tasks:
+                if self.routing is not None:
+                    tasks.create_task(self.routing.run())
+                if self.server is not None and self._dns is not None:
+                    tasks.create_task(self._answer(self.server, self._dns))
         finally:
             stop_listening()
 
-    async def _listen(self) -> None:
+    async def _answer(self, server: DnsServer, dns: DnsSettings) -> None:
+        """Where it can't listen, that is told once and tried again."""
         told = ""
-        while True:
+        while not server.listens:
             try:
-                await hold_address(self._settings.host)
-                await self.server.listen()
-                return
+                await hold_address(dns.host)
+                await server.listen()
             except UnavailableError as error:
                 if told != str(error):
                     LOG.warning("cluster DNS can't listen reason=%r", str(error))
                 told = str(error)
-            await asyncio.sleep(AGAIN_S)
+                await asyncio.sleep(AGAIN_S)
+        await server.run()
 
     def _servers(self) -> Sequence[tuple[str, int]]:
         """Those of the gateway, but for this one: a question must not come back to who asks."""
-        return [(address, _PORT) for address in self._parts.host_resolver().servers if address != self._settings.host]
+        own = self._dns.host if self._dns is not None else ""
+        return [(address, _PORT) for address in self._parts.host_resolver().servers if address != own]
 
     def _read(self) -> None:
         store = self._parts.store
@@ -98,3 +107,5 @@ class Network:
             self.directory.told(uid, None if record is None else map_at(decode_object(record), "status"))
         if known or batch.deletes or batch.pods:
             self._changed_s = max(self._changed_s + 1, self._parts.clock.wall_ms() // 1000)
+            if self.routing is not None:
+                self.routing.poke()

@@ -11,3 +11,12 @@ class DnsSettings(Frozen):
     host: str
     port: int = 53
     domain: str = "cluster.local"
+
+
+class NetworkSettings(Frozen):
+    """What of it there is."""
+
+    dns: DnsSettings | None = None
+    """None: no names are answered for."""
+    nftables: bool = False
+    """Whether the kernel leads service addresses to endpoints."""

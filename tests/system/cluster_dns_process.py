@@ -12,7 +12,7 @@ from pathlib import Path
 
 from edgecore.network.directory import SLICES
 from edgecore.network.keeper import Network, NetworkParts
-from edgecore.network.settings import DnsSettings
+from edgecore.network.settings import DnsSettings, NetworkSettings
 from edgecore.network.upstream import HostResolver
 from edgecore.store.memory import MemoryEdgeStore
 from edgecore.store.port import EdgeBatch, Held
@@ -44,9 +44,10 @@ async def main(address: str, resolv_conf: str) -> None:
     )
     await store.apply(EdgeBatch(puts=puts))
     parts = NetworkParts(node=NODE, store=store, clock=clock, host_resolver=HostResolver(Path(resolv_conf)))
-    network = Network(parts, DnsSettings(host=address))
+    network = Network(parts, NetworkSettings(dns=DnsSettings(host=address)))
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(network.run())
+        assert network.server is not None
         while not network.server.listens:
             await asyncio.sleep(0.02)
         print("ready", flush=True)

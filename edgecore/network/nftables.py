@@ -1,0 +1,183 @@
+"""The rules by which the kernel leads service addresses to backends, as text for `nft -f`. Pure.
+
+One table for each family, ours alone, changed in one transaction: a packet sees all of the old rules or all of the
+new. A client's backend (session affinity) is kept in sets that outlive a change of the rules. Everything in the text
+is a number, an address that was parsed, or a name made of a hash: nothing of what users write reaches it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
+
+from edgecore.network.balancing import Backend, Front
+from skerry.frozen import Frozen
+from skerry.objects.members import Family
+
+MARK: Final = 0x4000
+"""The bit of a packet's mark that asks for another source address: kube-proxy's."""
+STICKY_MAX: Final = 65_535
+"""Clients that are remembered of one backend."""
+_WORDS: Final[dict[Family, tuple[str, str]]] = {"IPv4": ("ip", "ipv4_addr"), "IPv6": ("ip6", "ipv6_addr")}
+
+
+class Rules(Frozen):
+    """What a table holds: its chains with their rules, its sets with what is in them."""
+
+    family: Family
+    chains: tuple[tuple[str, tuple[str, ...]], ...]
+    sets: tuple[tuple[str, str, tuple[str, ...]], ...]
+    """Name, definition, elements."""
+    sticky: tuple[tuple[str, str], ...]
+    """Name and definition of sets that packets fill: never emptied."""
+
+
+def rules_of(fronts: Iterable[Front], own_pods: Iterable[str], family: Family) -> Rules:
+    """`own_pods` are the addresses of this gateway's pods in this family."""
+    word, type_ = _WORDS[family]
+    chains: dict[str, tuple[str, ...]] = {}
+    sticky: dict[str, str] = {}
+    inside: dict[str, str | None] = {}
+    nodes: dict[str, str | None] = {}
+    """By address and port: the chain, None to refuse. Of two services that ask for the same the first has it."""
+    for front in (each for each in fronts if each.family == family):
+        name = _name(front)
+        within = _choose(f"in-{name}", front, front.inside_backends, word, type_, chains, sticky)
+        without = _choose(f"out-{name}", front, front.outside_backends, word, type_, chains, sticky)
+        if without is not None and not front.keeps_source:
+            chains[f"ext-{name}"] = (f"meta mark set meta mark or {MARK:#x}", f"goto {without}")
+            without = f"ext-{name}"
+        for addresses, chain in ((front.addresses, within), (front.outside, without)):
+            for address in addresses:
+                inside.setdefault(f"{address} . {front.protocol} . {front.port}", chain)
+        if front.node_port:
+            nodes.setdefault(f"{front.protocol} . {front.node_port}", without)
+    chains |= _frame(word)
+    key = f"type {type_} . inet_proto . inet_service"
+    sets = (
+        ("own-pods", f"set own-pods {{ type {type_} ; }}", tuple(sorted(set(own_pods)))),
+        ("addresses", f"map addresses {{ {key} : verdict ; }}", _led(inside)),
+        ("node-ports", "map node-ports { type inet_proto . inet_service : verdict ; }", _led(nodes)),
+        ("refused", f"set refused {{ {key} ; }}", _refused(inside)),
+        (
+            "refused-node-ports",
+            "set refused-node-ports { type inet_proto . inet_service ; }",
+            _refused(nodes),
+        ),
+    )
+    return Rules(family=family, chains=tuple(chains.items()), sets=sets, sticky=tuple(sticky.items()))
+
+
+def _led(places: Mapping[str, str | None]) -> tuple[str, ...]:
+    return tuple(f"{place} : goto {chain}" for place, chain in places.items() if chain is not None)
+
+
+def _refused(places: Mapping[str, str | None]) -> tuple[str, ...]:
+    return tuple(place for place, chain in places.items() if chain is None)
+
+
+def _frame(word: str) -> dict[str, tuple[str, ...]]:
+    """The chains that every packet passes."""
+    to_service = f"{word} daddr . meta l4proto . th dport"
+    # A node port on loopback would need martian packets to be routed: kube-proxy's nftables has none either.
+    loopback = "127.0.0.0/8" if word == "ip" else "::1"
+    to_node = f"fib daddr type local {word} daddr != {loopback} meta l4proto . th dport"
+    own = f"ct status dnat {word} saddr @own-pods {word} daddr @own-pods masquerade"
+    # ICMP has a pace (icmp_ratelimit), which redirects use up as well: a reset always comes through.
+    refuse = tuple(
+        f"ct state new {only}{place} reject{how}"
+        for place in (f"{to_service} @refused", f"{to_node} @refused-node-ports")
+        for only, how in (("meta l4proto tcp ", " with tcp reset"), ("", ""))
+    )
+    return {
+        "services": (f"{to_service} vmap @addresses", f"{to_node} vmap @node-ports"),
+        "prerouting { type nat hook prerouting priority dstnat ; }": ("jump services",),
+        "output { type nat hook output priority -100 ; }": ("jump services",),
+        # On one bridge the answer would go straight back, past us, from an address that was not asked.
+        "postrouting { type nat hook postrouting priority srcnat ; }": (
+            own,
+            f"meta mark and {MARK:#x} == 0 return",
+            f"meta mark set meta mark xor {MARK:#x}",
+            "masquerade",
+        ),
+        "refusing": refuse,
+        "forwarded { type filter hook forward priority filter ; }": ("jump refusing",),
+        "sent { type filter hook output priority filter ; }": ("jump refusing",),
+        "received { type filter hook input priority filter ; }": ("jump refusing",),
+    }
+
+
+def _choose(
+    name: str,
+    front: Front,
+    backends: Sequence[Backend],
+    word: str,
+    type_: str,
+    chains: dict[str, tuple[str, ...]],
+    sticky: dict[str, str],
+) -> str | None:
+    """The chain that picks a backend; None where there is none."""
+    if not backends:
+        return None
+    rules: list[str] = []
+    targets: list[str] = []
+    for backend in backends:
+        to = f"to-{_digest(f'{front.service} {front.protocol} {front.family} {backend.address} {backend.port}')}"
+        targets.append(to)
+        at = f"{backend.address}:{backend.port}" if word == "ip" else f"[{backend.address}]:{backend.port}"
+        steps = [f"{word} saddr {backend.address} meta mark set meta mark or {MARK:#x}"]
+        if front.sticky_s:
+            sticky[f"clients-{to}"] = (
+                f"set clients-{to} {{ type {type_} ; size {STICKY_MAX} ; flags dynamic,timeout ; }}"
+            )
+            steps.append(f"update @clients-{to} {{ {word} saddr timeout {front.sticky_s}s }}")
+            rules.append(f"{word} saddr @clients-{to} goto {to}")
+        chains[to] = (*steps, f"meta l4proto {front.protocol} dnat to {at}")
+    picks = ", ".join(f"{number} : goto {to}" for number, to in enumerate(targets))
+    rules.append(f"numgen inc mod {len(targets)} vmap {{ {picks} }}")
+    chains[name] = tuple(rules)
+    return name
+
+
+def _name(front: Front) -> str:
+    return _digest(f"{front.service} {front.protocol} {front.family}")
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def transaction(table: str, wanted: Rules, before: Rules | None) -> str:
+    """From what the table holds to what it should; `before` None: whatever is there goes."""
+    here = f"{_WORDS[wanted.family][0]} {table}"
+    lines = [f"add table {here}"]
+    if before is None:
+        lines += [f"delete table {here}", f"add table {here}"]
+    old = {} if before is None else {_chain(head): head for head, _ in before.chains}
+    new = {_chain(head): head for head, _ in wanted.chains}
+    # Chains before the maps that lead to them, maps before the rules that ask them.
+    lines += [f"add chain {here} {head}" for head in new.values()]
+    lines += [f"add {_put_in(definition, here)}" for _, definition in wanted.sticky]
+    lines += [f"add {_put_in(definition, here)}" for _, definition, _ in wanted.sets]
+    lines += [f"flush chain {here} {name}" for name in (*old, *(name for name in new if name not in old))]
+    lines += [f"flush {definition.split()[0]} {here} {name}" for name, definition, _ in wanted.sets]
+    for name, _, elements in wanted.sets:
+        if elements:
+            lines.append(f"add element {here} {name} {{ {', '.join(elements)} }}")
+    lines += [f"add rule {here} {_chain(head)} {rule}" for head, rules in wanted.chains for rule in rules]
+    lines += [f"delete chain {here} {name}" for name in old if name not in new]
+    kept = {name for name, _ in wanted.sticky}
+    gone = () if before is None else (name for name, _ in before.sticky if name not in kept)
+    lines += [f"delete set {here} {name}" for name in gone]
+    return "\n".join(lines) + "\n"
+
+
+def _chain(head: str) -> str:
+    return head.split()[0]
+
+
+def _put_in(definition: str, here: str) -> str:
+    """`set NAME {...}` as `set FAMILY TABLE NAME {...}`."""
+    kind, rest = definition.split(maxsplit=1)
+    return f"{kind} {here} {rest}"

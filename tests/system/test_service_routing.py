@@ -1,0 +1,188 @@
+"""Service addresses led by the kernel (nftables) to pods on a bridge, in network namespaces of the test's own."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from skerry.errors import UnavailableError
+from skerry.testkit.real.namespaces import PATH, Namespace, new_namespace, tool
+
+pytestmark = pytest.mark.system
+
+ROOT = Path(__file__).parents[2]
+ANSWERS = """
+import socket, sys, threading
+name, kind = sys.argv[1], socket.SOCK_STREAM
+tcp = socket.create_server(("", 8080), backlog=64)
+udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+udp.bind(("", 8080))
+def datagrams():
+    while True:
+        _, peer = udp.recvfrom(100)
+        udp.sendto(f"{name} {peer[0]}".encode(), peer)
+threading.Thread(target=datagrams, daemon=True).start()
+print("ready", flush=True)
+while True:
+    made, peer = tcp.accept()
+    made.sendall(f"{name} {peer[0]}".encode())
+    made.close()
+"""
+ASKS = """
+import socket, sys
+kind, host, port, count = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
+one = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+one.settimeout(5)
+for _ in range(count):
+    try:
+        if kind == "udp":
+            one.sendto(b"?", (host, port))
+            print(one.recv(100).decode())
+        else:
+            with socket.create_connection((host, port), timeout=5) as made:
+                print(made.recv(100).decode())
+    except ConnectionRefusedError:
+        print("refused")
+    except TimeoutError:
+        print("silence")
+if kind == "udp" and len(sys.argv) > 5:
+    sys.stdout.flush(); sys.stdin.readline()
+    one.sendto(b"?", (host, port))
+    print(one.recv(100).decode())
+"""
+
+
+class Site:
+    """A gateway with two pods on a bridge, and a client outside."""
+
+    def __init__(self) -> None:
+        self.processes: list[subprocess.Popen[str]] = []
+        self.spaces: dict[str, Namespace] = {}
+        for name in ("gateway", "a", "b", "outside"):
+            self.spaces[name] = new_namespace(name)
+        gateway = self.spaces["gateway"]
+        gateway.run("ip", "link", "add", "pods", "type", "bridge")
+        gateway.run("ip", "address", "add", "10.77.0.1/24", "dev", "pods")
+        gateway.run("ip", "link", "set", "pods", "up")
+        for name, address in (("a", "10.77.0.2"), ("b", "10.77.0.3"), ("outside", "192.0.2.2")):
+            self._join(name, address)
+        gateway.run("ip", "route", "add", "default", "via", "192.0.2.2")
+        gateway.run("sysctl", "-q", "-w", "net.ipv4.ip_forward=1")
+        for name in ("a", "b"):
+            self._wait(self.start(name, sys.executable, "-c", ANSWERS, name), "ready")
+        self.rules = self.start("gateway", sys.executable, "-m", "tests.system.service_routing_process")
+        self._wait(self.rules, "done")
+
+    def _join(self, name: str, address: str) -> None:
+        gateway, inner = self.spaces["gateway"], self.spaces[name]
+        gateway.run("ip", "link", "add", f"to-{name}", "type", "veth", "peer", "name", "eth0", "netns", inner.path)
+        inner.run("ip", "address", "add", f"{address}/24", "dev", "eth0")
+        inner.run("ip", "link", "set", "eth0", "up")
+        first = address.rsplit(".", 1)[0] + ".1"
+        inner.run("ip", "route", "add", "default", "via", first)
+        if name == "outside":
+            gateway.run("ip", "address", "add", f"{first}/24", "dev", f"to-{name}")
+        else:
+            gateway.run("ip", "link", "set", f"to-{name}", "master", "pods")
+            # As the CNI plugin `bridge` does with hairpinMode: a pod may find itself behind a service.
+            gateway.run("bridge", "link", "set", "dev", f"to-{name}", "hairpin", "on")
+        gateway.run("ip", "link", "set", f"to-{name}", "up")
+
+    def start(self, place: str, *command: str) -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            [*self.spaces[place].prefix, *command],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=ROOT,
+            env={"PATH": PATH},
+        )
+        self.processes.append(process)
+        return process
+
+    def _wait(self, process: subprocess.Popen[str], word: str) -> None:
+        assert process.stdout is not None and process.stdout.readline() == f"{word}\n"
+
+    def say(self, line: str) -> None:
+        assert self.rules.stdin is not None
+        self.rules.stdin.write(f"{line}\n")
+        self.rules.stdin.flush()
+        self._wait(self.rules, "done")
+
+    def ask(self, place: str, host: str, port: int, count: int = 6, *, kind: str = "tcp") -> Counter[str]:
+        """The answers, each `NAME of the pod` and the client's address as the pod saw it."""
+        said = self.spaces[place].run(sys.executable, "-c", ASKS, kind, host, str(port), str(count))
+        return Counter(said.splitlines())
+
+    def names(self, place: str, host: str, port: int, count: int = 6) -> Counter[str]:
+        return Counter(line.split()[0] for line in self.ask(place, host, port, count).elements())
+
+    def close(self) -> None:
+        for process in self.processes:
+            process.kill()
+            process.communicate()
+        for space in self.spaces.values():
+            space.close()
+
+
+@pytest.fixture
+def site() -> Iterator[Site]:
+    for program in ("nft", "conntrack", "sysctl"):
+        if shutil.which(program, path=PATH) is None:
+            pytest.skip(f"{program} is not installed")
+    try:
+        tool("ip")
+        made = Site()
+    except UnavailableError as error:
+        pytest.skip(str(error))
+    yield made
+    made.close()
+
+
+def test_pods_and_gateway_and_strangers_reach_ready_pods_in_turn(site: Site) -> None:
+    even = Counter({"a": 3, "b": 3})
+    for place in ("gateway", "a", "b"):
+        assert site.names(place, "10.96.0.7", 80) == even, place
+    assert site.names("outside", "192.0.2.1", 30080) == even
+    assert site.names("outside", "203.0.113.9", 80) == even
+    # From where it is: a pod does not see a stranger's address, but for the traffic policy Local.
+    assert set(site.ask("outside", "192.0.2.1", 30080)) == {"a 10.77.0.1", "b 10.77.0.1"}
+    assert set(site.ask("outside", "192.0.2.1", 30081)) == {"a 192.0.2.2", "b 192.0.2.2"}
+    assert site.names("gateway", "192.0.2.1", 30080) == even
+
+
+def test_where_nobody_stands_a_client_is_refused_at_once(site: Site) -> None:
+    assert site.ask("a", "10.96.0.11", 80, 1) == {"refused": 1}
+    assert site.ask("gateway", "10.96.0.11", 80, 1) == {"refused": 1}
+    assert site.ask("outside", "192.0.2.1", 30082, 1) == {"refused": 1}
+
+
+def test_readiness_counts_at_once_and_clients_stay_where_they_were(site: Site) -> None:
+    (first,) = site.names("outside", "10.96.0.8", 80)
+    other = "b" if first == "a" else "a"
+    site.say(f"{other} unready")
+    assert site.names("outside", "10.96.0.7", 80) == {first: 6}
+    site.say(f"{other} ready")
+    assert site.names("outside", "10.96.0.8", 80) == {first: 6}
+    site.say(f"{first} unready")
+    assert site.names("outside", "10.96.0.8", 80) == {other: 6}
+    site.say(f"{other} unready")
+    assert site.ask("outside", "10.96.0.7", 80, 1) == {"refused": 1}
+
+
+def test_datagrams_leave_a_pod_that_is_not_ready_any_more(site: Site) -> None:
+    asking = site.start("outside", sys.executable, "-c", ASKS, "udp", "10.96.0.10", "80", "2", "again")
+    assert asking.stdout is not None and asking.stdin is not None
+    first = {asking.stdout.readline().split()[0] for _ in range(2)}
+    assert len(first) == 1
+    site.say(f"{first.pop()} unready")
+    (left,) = site.names("outside", "10.96.0.7", 80)
+    asking.stdin.write("\n")
+    asking.stdin.flush()
+    assert asking.stdout.readline().split()[0] == left
