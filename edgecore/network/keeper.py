@@ -13,6 +13,7 @@ from typing import Final
 
 from edgecore.network.answers import Names
 from edgecore.network.directory import KNOWN, Directory
+from edgecore.network.health import HealthPorts
 from edgecore.network.interface import hold_address
 from edgecore.network.resolver import Resolving
 from edgecore.network.routing import Routing
@@ -49,6 +50,7 @@ class Network:
         self.directory = Directory(parts.node)
         self._changed_s = parts.clock.wall_ms() // 1000
         self.routing = Routing(self.directory) if settings.nftables else None
+        self.health = HealthPorts(self.directory) if settings.nftables else None
         self._dns = settings.dns
         self.server: DnsServer | None = None
         if settings.dns is not None:
@@ -64,6 +66,8 @@ class Network:
             async with asyncio.TaskGroup() as tasks:
                 if self.routing is not None:
                     tasks.create_task(self.routing.run())
+                if self.health is not None:
+                    tasks.create_task(self.health.run())
                 if self.server is not None and self._dns is not None:
                     tasks.create_task(self._answer(self.server, self._dns))
         finally:
@@ -109,3 +113,5 @@ class Network:
             self._changed_s = max(self._changed_s + 1, self._parts.clock.wall_ms() // 1000)
             if self.routing is not None:
                 self.routing.poke()
+            if self.health is not None:
+                self.health.poke()

@@ -39,6 +39,8 @@ class Routing:
         self._rules: dict[Family, Rules] = {}
         self._fronts: list[Front] = []
         self._told = ""
+        self._writing = asyncio.Lock()
+        """A transaction goes from what the one before it left."""
 
     def poke(self) -> None:
         self._changed.set()
@@ -66,6 +68,10 @@ class Routing:
 
     async def bring_up(self) -> None:
         """Raises `UnavailableError`; then the rules are as they were."""
+        async with self._writing:
+            await self._bring_up()
+
+    async def _bring_up(self) -> None:
         fronts = fronts_of(self._directory)
         pods = self._directory.own_pods()
         for family in _FAMILIES:

@@ -1,9 +1,9 @@
 """A gateway's rules for service addresses without the rest of the agent.
 
 It knows the pods `a` (10.77.0.2) and `b` (10.77.0.3) behind the services `web` (10.96.0.7, node port 30080), `sticky`
-(10.96.0.8), `here` (10.96.0.9, node port 30081 that shows clients' own addresses), `datagrams` (10.96.0.10, UDP), and
-`nobody` (10.96.0.11, node port 30082). A line `NAME ready` or `NAME unready` on stdin changes a pod's readiness; each
-is answered by `done` when the kernel knows.
+(10.96.0.8), `here` (10.96.0.9, node port 30081 that shows clients' own addresses, health on 30090), `datagrams`
+(10.96.0.10, UDP), and `nobody` (10.96.0.11, node port 30082). A line `NAME ready` or `NAME unready` on stdin changes
+a pod's readiness; each is answered by `done` when the kernel knows.
 """
 
 from __future__ import annotations
@@ -33,10 +33,15 @@ def ports(node_port: int = 0, protocol: str = "TCP") -> list[dict[str, Any]]:
 
 def services() -> dict[str, JsonObject]:
     outside: dict[str, Any] = {"type": "NodePort"}
+    balanced: dict[str, Any] = {
+        "type": "LoadBalancer",
+        "externalTrafficPolicy": "Local",
+        "healthCheckNodePort": 30090,
+    }
     return {
         "web": service("web", ports=ports(30080), externalIPs=["203.0.113.9"], **outside, **BOTH),
         "sticky": service("sticky", "10.96.0.8", ports=ports(), sessionAffinity="ClientIP", **BOTH),
-        "here": service("here", "10.96.0.9", ports=ports(30081), externalTrafficPolicy="Local", **outside, **BOTH),
+        "here": service("here", "10.96.0.9", ports=ports(30081), **balanced, **BOTH),
         "datagrams": service("datagrams", "10.96.0.10", ports=ports(protocol="UDP"), **BOTH),
         "nobody": service("nobody", "10.96.0.11", ports=ports(30082), selector={"app": "none"}, **outside),
     }

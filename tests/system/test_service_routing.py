@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import sys
@@ -133,7 +134,7 @@ class Site:
 
 @pytest.fixture
 def site() -> Iterator[Site]:
-    for program in ("nft", "conntrack", "sysctl"):
+    for program in ("nft", "conntrack", "sysctl", "curl"):
         if shutil.which(program, path=PATH) is None:
             pytest.skip(f"{program} is not installed")
     try:
@@ -186,3 +187,21 @@ def test_datagrams_leave_a_pod_that_is_not_ready_any_more(site: Site) -> None:
     asking.stdin.write("\n")
     asking.stdin.flush()
     assert asking.stdout.readline().split()[0] == left
+
+
+def test_a_balancer_is_told_whether_a_pod_is_here(site: Site) -> None:
+    def health() -> tuple[str, str]:
+        words = ("curl", "-s", "-m", "10", "-w", "%{http_code}", "http://192.0.2.1:30090/healthz")
+        said = site.spaces["outside"].run(*words)
+        return said[-3:], said[:-3]
+
+    code, body = health()
+    assert code == "200" and json.loads(body) == {
+        "service": {"namespace": "d", "name": "here"},
+        "localEndpoints": 2,
+        "serviceProxyHealthy": True,
+    }
+    site.say("a unready")
+    site.say("b unready")
+    code, body = health()
+    assert code == "503" and json.loads(body)["localEndpoints"] == 0

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgecore.network.balancing import Backend, Flow, Front, fronts_of, stale_flows
+from edgecore.network.health import Health, health_of, health_ports
 from edgecore.network.nftables import rules_of, transaction
 from skerry.frozen import replace
 from skerry.objects.meta import Key
@@ -44,6 +45,17 @@ def test_the_site_is_one_and_others_are_for_when_nobody_is_near(known: Known):
     assert inside(known) == ["10.9.0.1"]
     known.put(service("web", internalTrafficPolicy="Local", **WEB))
     assert inside(known) == []
+
+
+def test_a_balancer_asks_on_ports_of_services_that_are_local(known: Known):
+    local: dict[str, Any] = {"type": "LoadBalancer", "externalTrafficPolicy": "Local", "healthCheckNodePort": 30090}
+    known.put(service("web", **local, **WEB), service("z", **local), service("c", **{**local, "type": "ClusterIP"}))
+    assert health_ports(known.directory) == {30090: ("d", "web")}
+    assert health_of(known.directory, ("d", "web")).code == 503
+    known.put(service("web", **local, **WEB), slice_of("web", endpoint("10.2.0.1")), pod("a", "10.1.0.1"))
+    assert health_of(known.directory, ("d", "web")) == Health(namespace="d", name="web", endpoints=1)
+    known.directory.told("u-a", status("10.1.0.1", ready=False))
+    assert health_of(known.directory, ("d", "web")).code == 503
 
 
 def test_those_that_end_serve_while_nobody_else_does(known: Known):
