@@ -6,6 +6,7 @@ import http.client
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -159,6 +160,35 @@ def gate(tmp_path: Path) -> Iterator[Gateway]:
         if written["phase"] == "running":
             (state.parent / "stop").write_text("0")
             os.kill(written["supervisor"], signal.SIGTERM)
+
+
+def test_an_agent_without_a_cloud_knows_its_own_pods_by_name(gate: Gateway) -> None:
+    if shutil.which("kdig") is None:
+        pytest.skip("kdig is not installed")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = str(free.getsockname()[1])
+    gate.options = ("--cluster-dns", f"127.0.0.1:{port}")
+    web: JsonObject = {
+        "metadata": {"name": "web", "namespace": "default", "uid": "uid-s"},
+        "spec": {"clusterIP": "None", "ipFamilies": ["IPv4"], "selector": {"app": "web"}},
+    }
+    gate.change(("services", web), ("pods", POD), ("configmaps", config("one")))
+
+    def asked(*options: str) -> str:
+        words = ["kdig", "@127.0.0.1", "-p", port, "+retry=0", "+time=5", *options, "web.default.svc.cluster.local"]
+        return subprocess.run(words, capture_output=True, text=True).stdout.strip()
+
+    gate.start()
+    eventually(gate.running_since, gate.log)
+    address = gate.pod()["status"]["podIP"]
+    eventually(lambda: asked("+short") == address, gate.log)
+    gate.end(signal.SIGKILL)
+    gate.start()
+    eventually(lambda: asked("+short") == address, gate.log)
+    gate.end(signal.SIGKILL)
+    gate.change(deletes=(Key("pods", "default", "web"),))
+    gate.start()
+    eventually(lambda: "status: NOERROR" in (said := asked()) and "ANSWER: 0" in said, gate.log)
 
 
 def test_pods_do_not_notice_what_happens_to_the_agent(gate: Gateway) -> None:
