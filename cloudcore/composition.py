@@ -327,6 +327,7 @@ def api_parts(core: Core, hub: Hub, tokens: ServiceTokens, endpoints: Mapping[st
         keys=tokens,
         logs=hub.logs,
         pipes=hub.pipes,
+        usages=hub.usages,
         devices=hub.devices,
         traffic=hub.traffic,
         clock=core.clock,

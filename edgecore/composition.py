@@ -42,6 +42,7 @@ from edgecore.pods.node import Machine, NodeIdentity, NodeReporter, amounts_of, 
 from edgecore.pods.port import Runtime
 from edgecore.pods.restarts import PodRestarts
 from edgecore.pods.streams import PodStreams, StreamParts
+from edgecore.pods.usage import UsageParts, UsageSource, read_load
 from edgecore.pods.volumes import private_pods
 from edgecore.pods.worker import PodParts
 from edgecore.push.places import Places
@@ -67,6 +68,7 @@ from skerry.objects.logs import LOGS
 from skerry.objects.pod_streams import ATTACH, EXEC, FORWARD
 from skerry.objects.rule_calls import CALLS
 from skerry.objects.rules import LOCAL_RULES, NO_BROKER
+from skerry.objects.usage import USAGE
 from skerry.ports import Clock, Ids
 from skerry.sync.dial import Way
 from skerry.sync.edge import EdgeState
@@ -469,9 +471,10 @@ def _commands(ground: Ground, boot_id: str, twins: Keeper, pods: PodManager, lin
 
 def _streams(ground: Ground, logs: PodLogs, questions: DeviceQuestions, calls: RuleCalls) -> StreamKinds:
     """What the cloud may open streams for."""
+    usage = UsageParts(runtime=ground.runtime, clock=ground.time, machine=read_load)
     into_pods = PodStreams(StreamParts(store=ground.store, runtime=ground.runtime))
     return StreamKinds(
-        sources={LOGS: logs, DEVICES: questions},
+        sources={LOGS: logs, DEVICES: questions, USAGE: UsageSource(usage)},
         body_sources={CALLS: calls},
         talkers={EXEC: into_pods.command, ATTACH: into_pods.command, FORWARD: into_pods.forward},
     )

@@ -19,6 +19,8 @@ from cloudcore.api.verbs.devices import read as read_device
 from cloudcore.api.verbs.get import get
 from cloudcore.api.verbs.history import history
 from cloudcore.api.verbs.lists import CATCH_UP_S, list_
+from cloudcore.api.verbs.metrics import GROUP as METRICS
+from cloudcore.api.verbs.metrics import get_metrics, list_metrics
 from cloudcore.api.verbs.patch import approve as patch_approval
 from cloudcore.api.verbs.patch import patch, patch_status
 from cloudcore.api.verbs.pods import bind, evict, log
@@ -207,4 +209,6 @@ def verb_for(kind: Kind, target: Target, verb: str) -> Verb:
         raise MethodNotAllowedError(NOT_ALLOWED)
     if kind.group in _ASKED_WITHOUT_STORING and kind.verbs == ("create",):
         return review
+    if kind.group == METRICS:
+        return get_metrics if verb == "get" else list_metrics
     return _OBJECT_VERBS[verb]

@@ -19,6 +19,7 @@ from skerry.objects.json import JsonObject
 from skerry.objects.patches import MergeRules
 from skerry.objects.scheme import Kind, Scheme
 from skerry.objects.traffic import TrafficBook
+from skerry.objects.usage import NodeUsed
 from skerry.ports import Clock, Ids, Pipe
 
 
@@ -201,6 +202,13 @@ class Pipes(Protocol):
         ...
 
 
+class Usages(Protocol):
+    async def used(self, node: str) -> NodeUsed:
+        """What a gateway and its containers use, some seconds old at most. Raises `UnavailableError` when it can't be
+        asked now or does not answer."""
+        ...
+
+
 class NodeDevices(Protocol):
     async def ask(self, node: str, question: Question) -> JsonObject:
         """The answer of the node's gateway. Raises `UnavailableError` when it can't be asked now or does not answer,
@@ -273,6 +281,7 @@ class Parts(Frozen):
     keys: AccountKeys
     logs: PodLogs
     pipes: Pipes
+    usages: Usages
     devices: NodeDevices
     traffic: NodeTraffic
     clock: Clock

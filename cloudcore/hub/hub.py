@@ -32,6 +32,7 @@ from cloudcore.hub.references import ARRIVAL, NODES, PODS
 from cloudcore.hub.sessions import Carried, NodeSession, SessionParts
 from cloudcore.hub.streams import NodeCalls, NodeDevices, NodeLogs, NodePipes
 from cloudcore.hub.traffic import TrafficLedger, TrafficSources
+from cloudcore.hub.usage import NodeUsages
 from cloudcore.hub.views import Views
 from cloudcore.registry.port import Objects
 from cloudcore.runtime.election import Leadership
@@ -170,6 +171,8 @@ class Hub:
         """Streams to nodes, for the API."""
         self.logs = NodeLogs(self.pipes)
         """Pod logs, for the API."""
+        self.usages = NodeUsages(self.pipes, parts.clock)
+        """What gateways use, for the API."""
         self.devices = NodeDevices(self.pipes)
         self.calls = NodeCalls(self.pipes)
         """What gateways are asked of their devices, for the API."""

@@ -18,6 +18,7 @@ import orjson
 from cloudcore.registry.command_definitions import command_definitions
 from cloudcore.registry.device_definitions import device_definitions
 from cloudcore.registry.device_rule_definitions import device_rule_definitions
+from cloudcore.registry.metrics_definitions import metrics_definitions
 from cloudcore.registry.rule_definitions import rule_definitions
 from cloudcore.registry.sink_definitions import sink_definitions
 from skerry.objects.json import Json, JsonObject, map_at, maps_at, str_at
@@ -88,7 +89,7 @@ def definitions() -> Definitions:
     document: Json = orjson.loads(Path(spec.submodule_search_locations[0], _DOCUMENT).read_bytes())
     raw = cast(dict[str, JsonObject], map_at(document, "$defs"))
     own = device_definitions() | rule_definitions() | command_definitions() | sink_definitions()
-    return Definitions(raw | own | device_rule_definitions())
+    return Definitions(raw | own | device_rule_definitions() | metrics_definitions())
 
 
 def _plain(schema: Json) -> Json:

@@ -408,6 +408,16 @@ def _skerry() -> list[Kind]:
     ]
 
 
+def _metrics() -> list[Kind]:
+    """What is asked of gateways when somebody reads it, and never stored."""
+    group, version = "metrics.k8s.io", "v1beta1"
+    read = {"verbs": ("get", "list"), "has_generation": False, "strategic_patch": False}
+    return [
+        replace(_over(group, version, "NodeMetrics", "nodes"), **read),
+        replace(_in(group, version, "PodMetrics", "pods"), **read),
+    ]
+
+
 def builtin_kinds() -> tuple[Kind, ...]:
     """Every built-in kind, in the order in which discovery lists groups and their versions (preferred first)."""
     events = replace(
@@ -431,6 +441,7 @@ def builtin_kinds() -> tuple[Kind, ...]:
         *_devices(),
         *_rules(),
         *_skerry(),
+        *_metrics(),
     )
 
 

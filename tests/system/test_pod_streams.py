@@ -270,3 +270,15 @@ def test_what_a_container_says_is_attached_to(pods: Pods, binary: str) -> None:
         assert process.stdout is not None
         assert [process.stdout.readline() for _ in range(3)] == [b"tick\n"] * 3
         process.kill()
+
+
+@pytest.mark.parametrize("binary", KUBECTLS, ids=lambda path: Path(path).name + str(len(path)))
+def test_what_nodes_and_pods_use_is_shown(pods: Pods, binary: str) -> None:
+    done = pods.kubectl(binary, "top", "nodes")
+    assert done.returncode == 0, done.stderr
+    head, row = done.stdout.decode().splitlines()
+    assert head.split()[:2] == ["NAME", "CPU(cores)"] and row.split()[0] == NODE
+    busy = pods.kubectl(binary, "top", "pods", "--containers")
+    rows = [line.split() for line in busy.stdout.decode().splitlines()[1:]]
+    assert {(row[0], row[1]) for row in rows} == {(POD, "app"), (POD, "other")}, busy.stderr
+    assert all(row[2].endswith("m") and row[3].endswith("Mi") for row in rows)

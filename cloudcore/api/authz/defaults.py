@@ -61,6 +61,7 @@ _VIEW: Final = (
     ),
     _rule("core", "namespaces", _READ),
     _rule("discovery.k8s.io", "endpointslices", _READ),
+    _rule("metrics.k8s.io", "nodes pods", _READ),
     _rule(
         "apps",
         f"controllerrevisions daemonsets/status deployments/status replicasets/status statefulsets/status {_APPS}",

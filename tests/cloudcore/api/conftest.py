@@ -39,6 +39,7 @@ from skerry.objects.json import JsonObject
 from skerry.objects.meta import Key, name_of
 from skerry.objects.scheme import Kind
 from skerry.objects.traffic import TrafficBook, Usage
+from skerry.objects.usage import NodeUsed
 from skerry.ports import Pipe
 
 
@@ -119,12 +120,18 @@ class Gateways:
 
     answers: dict[str, JsonObject] = field(default_factory=dict)
     asked: list[Question] = field(default_factory=list)
+    uses: dict[str, NodeUsed] = field(default_factory=dict)
 
     async def ask(self, node: str, question: Question) -> JsonObject:
         self.asked.append(question)
         if node not in self.answers:
             raise UnavailableError(f"node {node} is not connected: its devices are on the gateway")
         return self.answers[node]
+
+    async def used(self, node: str) -> NodeUsed:
+        if node not in self.uses:
+            raise UnavailableError(f"node {node} is not connected: its usage are on the gateway")
+        return self.uses[node]
 
     @asynccontextmanager
     async def open(self, node: str, kind: str, params: bytes) -> AsyncGenerator[Pipe]:
@@ -172,6 +179,7 @@ class ApiWorld:
             keys=ServiceTokens(new_token_keys(), self.clock, self.ids),
             logs=self.shelf,
             pipes=self.gateways,
+            usages=self.gateways,
             devices=self.gateways,
             traffic=Quiet(),
             clock=self.clock,
