@@ -167,6 +167,8 @@ def test_logs_are_read_through_any_replica_and_only_replicas_may_ask_each_other(
             seen = [followed.stdout.readline() for _ in range(4)]
         assert seen == ["line 1\n", "line 2\n", "line 3\n", "last\n"]
         assert "container nope is not valid" in south.kubectl("logs", "app", "-c", "nope", check=False)
+        said = south.kubectl("exec", "-i", "app", "--", "sh", "-c", "tr a-z A-Z; exit 3", stdin="words", check=False)
+        assert said.startswith("WORDS") and "exit code 3" in said, said
         traffic = south.ask("GET", f"/api/v1/nodes/{NODE}/traffic")
         assert traffic["total"], "what north counted"
 

@@ -122,7 +122,7 @@ class Conversation:
             if isinstance(event, Input):
                 await self._feed(event.data)
             else:
-                await self._pipe.write(encode(event))
+                await self._send(event)
 
     async def _feed(self, data: bytes) -> None:
         at = 0
@@ -133,7 +133,14 @@ class Conversation:
             piece = data[at : at + min(self._credit, PIECE_BYTES_MAX)]
             self._credit -= len(piece)
             at += len(piece)
-            await self._pipe.write(encode(Input(data=piece)))
+            await self._send(Input(data=piece))
+
+    async def _send(self, message: Message) -> None:
+        try:
+            await self._pipe.write(encode(message))
+        except SkerryError:
+            # Whoever reads from the gateway hears the same, and says it to the client.
+            await asyncio.get_running_loop().create_future()
 
     async def _next(self) -> Message | None:
         """The gateway's next message; None at the end."""

@@ -85,12 +85,15 @@ class SpdyForwarder:
         """Until the client has gone."""
         running: set[asyncio.Task[None]] = set()
         async with asyncio.TaskGroup() as tasks:
-            while (stream := await self._connection.opened()) is not None:
-                pair = await self._pair(stream, room=len(running) < CONNECTIONS_MAX)
-                if pair is not None:
-                    task = tasks.create_task(self._forward(*pair))
-                    running.add(task)
-                    task.add_done_callback(running.discard)
+            try:
+                while (stream := await self._connection.opened()) is not None:
+                    pair = await self._pair(stream, room=len(running) < CONNECTIONS_MAX)
+                    if pair is not None:
+                        task = tasks.create_task(self._forward(*pair))
+                        running.add(task)
+                        task.add_done_callback(running.discard)
+            except UnavailableError:
+                pass  # the client has gone
             for task in running:
                 task.cancel()
 

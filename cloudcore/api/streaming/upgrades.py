@@ -7,7 +7,7 @@ at its begin and its end: who, where, what kind, how it ended, and never what wa
 from __future__ import annotations
 
 import logging
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, suppress
 from typing import Final
 
 from aiohttp import web
@@ -101,8 +101,8 @@ async def _talk(conversation: Conversation, terminal: WebSocketTerminal | SpdyTe
     how = "broken off"
     try:
         how = _how(await conversation.run(terminal))
-    except UnavailableError:
-        how = "the client has gone"
+    except SkerryError as error:  # of the client's: it has gone, or what it says makes no sense
+        how = str(error)
     finally:
         _ended(session.kind, session.whose, how)
 
@@ -235,7 +235,8 @@ async def _spdy_command(
         response = await _switch(request, headers, protocol)
         async with serving(taken_over(request)) as connection:
             await _spdy_talk(conversation, connection, command, protocol)
-            await connection.goodbye()
+            with suppress(UnavailableError):
+                await connection.goodbye()
     return response
 
 
