@@ -1,4 +1,4 @@
-"""Frames of SPDY/3.1: what container runtimes, and kubectl before 1.31, carry the streams of an exec or attach in.
+"""Frames of SPDY/3.1: what container runtimes, and older kubectls, carry the streams of an exec or attach in.
 
 Several streams in one connection, each with its own end; unlike Kubernetes' WebSocket protocols before v5, in which
 input can't end. Only what Kubernetes uses: flow control is TCP's, as in the library that it has. Pure; keeps a
@@ -29,16 +29,18 @@ SYN_REPLY: Final = 2
 RST_STREAM: Final = 3
 PING: Final = 6
 GOAWAY: Final = 7
+HEADERS: Final = 8
+WINDOW_UPDATE: Final = 9
 FIN: Final = 1
 
 _WORDS: Final = (
-    "options head post put delete trace accept accept-charset accept-encoding accept-language accept-ranges age "
-    "allow authorization cache-control connection content-base content-encoding content-language content-length "
-    "content-location content-md5 content-range content-type date etag expect expires from host if-match "
-    "if-modified-since if-none-match if-range if-unmodified-since last-modified location max-forwards pragma "
-    "proxy-authenticate proxy-authorization range referer retry-after server te trailer transfer-encoding upgrade "
-    "user-agent vary via warning www-authenticate method get status 200_OK version HTTP/1.1 url public set-cookie "
-    "keep-alive origin"
+    "options|head|post|put|delete|trace|accept|accept-charset|accept-encoding|accept-language|accept-ranges|age|"
+    "allow|authorization|cache-control|connection|content-base|content-encoding|content-language|content-length|"
+    "content-location|content-md5|content-range|content-type|date|etag|expect|expires|from|host|if-match|"
+    "if-modified-since|if-none-match|if-range|if-unmodified-since|last-modified|location|max-forwards|pragma|"
+    "proxy-authenticate|proxy-authorization|range|referer|retry-after|server|te|trailer|transfer-encoding|"
+    "upgrade|user-agent|vary|via|warning|www-authenticate|method|get|status|200_OK|version|HTTP/1.1|url|public|"
+    "set-cookie|keep-alive|origin"
 )
 _TAIL: Final = (
     "100101201202205206300302303304305306307402405406407408409410411412413414415416417502504505203 Non-Authoritative "
@@ -50,10 +52,11 @@ _TAIL: Final = (
 )
 
 
-def dictionary() -> bytes:
-    """What headers are compressed with."""
-    words = (word.replace("_", " ").encode() for word in _WORDS.split())
-    return b"".join(struct.pack(">I", len(word)) + word for word in words) + _TAIL.encode()
+DICTIONARY: Final = (
+    b"".join(struct.pack(">I", len(word)) + word.encode() for word in _WORDS.replace("_", " ").split("|"))
+    + _TAIL.encode()
+)
+"""What header blocks are deflated with."""
 
 
 class Head(Frozen, kw_only=False):
@@ -96,26 +99,25 @@ def data_frame(stream: int, data: bytes, *, last: bool = False) -> bytes:
     return struct.pack(">II", stream, (FIN if last else 0) << 24 | len(data)) + data
 
 
-def ping_frame(payload: bytes) -> bytes:
-    """The same number back is the answer to a ping."""
-    return _control(PING, payload)
+def control_frame(kind: int, payload: bytes, flags: int = 0) -> bytes:
+    return struct.pack(">HHI", 0x8000 | VERSION, kind, flags << 24 | len(payload)) + payload
 
 
-def _control(kind: int, payload: bytes) -> bytes:
-    return struct.pack(">HHI", 0x8000 | VERSION, kind, len(payload)) + payload
-
-
-class Opener:
-    """Writes the frames that open streams; they share one compression."""
+class HeaderPacker:
+    """Makes the header blocks of one side of a connection: they share one compression."""
 
     def __init__(self) -> None:
-        self._deflate = zlib.compressobj(zdict=dictionary())
+        self._deflate = zlib.compressobj(level=6, wbits=11, memLevel=5, zdict=DICTIONARY)
 
-    def open(self, stream: int, headers: Mapping[str, str]) -> bytes:
-        """Header names in small letters."""
+    def pack(self, headers: Mapping[str, str]) -> bytes:
+        """Names are written in small letters."""
         block = struct.pack(">I", len(headers))
         for name, value in headers.items():
-            for text in (name.encode(), value.encode()):
+            for text in (name.lower().encode(), value.encode()):
                 block += struct.pack(">I", len(text)) + text
-        packed = self._deflate.compress(block) + self._deflate.flush(zlib.Z_SYNC_FLUSH)
-        return _control(SYN_STREAM, struct.pack(">IIH", stream, 0, 0) + packed)
+        return self._deflate.compress(block) + self._deflate.flush(zlib.Z_SYNC_FLUSH)
+
+
+def open_frame(stream: int, block: bytes) -> bytes:
+    """Of a stream's header block."""
+    return control_frame(SYN_STREAM, struct.pack(">IIH", stream, 0, 0) + block)

@@ -20,6 +20,19 @@ from typing import Final, TypeAlias
 
 from skerry.errors import ProtocolError
 from skerry.frozen import Frozen
+from skerry.wire.spdy import (
+    DICTIONARY,
+    FIN,
+    GOAWAY,
+    PING,
+    RST_STREAM,
+    SYN_REPLY,
+    VERSION,
+    WINDOW_UPDATE,
+    HeaderPacker,
+    control_frame,
+    data_frame,
+)
 
 FRAME_BYTES_MAX: Final = 1024 * 1024
 """client-go cuts at 32 KiB; the format allows 16 MiB."""
@@ -28,48 +41,9 @@ HEADERS_BYTES_MAX: Final = 64 * 1024
 STREAMS_MAX: Final = 512
 """Open at once in one connection: two for each forwarded connection."""
 
-_VERSION: Final = 0x8003
-_SYN_STREAM: Final = 1
-_SYN_REPLY: Final = 2
-_RST_STREAM: Final = 3
-_SETTINGS: Final = 4
-_PING: Final = 6
-_GOAWAY: Final = 7
-_HEADERS: Final = 8
-_WINDOW_UPDATE: Final = 9
-_FIN: Final = 0x01
-
 RESET_PROTOCOL_ERROR: Final = 1
 RESET_REFUSED_STREAM: Final = 3
 RESET_CANCEL: Final = 5
-
-_WORDS: Final = (
-    "options head post put delete trace accept accept-charset accept-encoding accept-language accept-ranges age "
-    "allow authorization cache-control connection content-base content-encoding content-language content-length "
-    "content-location content-md5 content-range content-type date etag expect expires from host if-match "
-    "if-modified-since if-none-match if-range if-unmodified-since last-modified location max-forwards pragma "
-    "proxy-authenticate proxy-authorization range referer retry-after server te trailer transfer-encoding upgrade "
-    "user-agent vary via warning www-authenticate method get status"
-)
-_TAIL: Final = (
-    "100101201202205206300302303304305306307402405406407408409410411412413414415416417502504505203 Non-Authoritative "
-    "Information204 No Content301 Moved Permanently400 Bad Request401 Unauthorized403 Forbidden404 Not Found500 "
-    "Internal Server Error501 Not Implemented503 Service UnavailableJan Feb Mar Apr May Jun Jul Aug Sept Oct Nov Dec "
-    "00:00:00 Mon, Tue, Wed, Thu, Fri, Sat, Sun, GMTchunked,text/html,image/png,image/jpg,image/gif,application/xml,"
-    "application/xhtml+xml,text/plain,text/javascript,publicprivatemax-age=gzip,deflate,sdchcharset=utf-8charset="
-    "iso-8859-1,utf-,*,enq=0."
-)
-DICTIONARY: Final = (
-    b"".join(
-        struct.pack(">I", len(word)) + word.encode()
-        for word in (
-            *_WORDS.split(),
-            *("200 OK", "version", "HTTP/1.1", "url", "public", "set-cookie", "keep-alive", "origin"),
-        )
-    )
-    + _TAIL.encode()
-)
-"""What header blocks are deflated with (draft 3, 2.6.10.1)."""
 
 
 class Opened(Frozen):
@@ -116,7 +90,7 @@ class Spdy:
         self._streams: dict[int, _Stream] = {}
         self._last_opened = 0
         self._inflate = zlib.decompressobj(zdict=DICTIONARY)
-        self._deflate = zlib.compressobj(level=6, wbits=11, memLevel=5, zdict=DICTIONARY)
+        self._packer = HeaderPacker()
 
     def receive(self, data: bytes) -> list[Event]:
         """Take what came. Raises `ProtocolError` for what is no SPDY within the limits: nothing more is understood
@@ -133,7 +107,7 @@ class Spdy:
             body = bytes(self._buffer[8 : 8 + length])
             del self._buffer[: 8 + length]
             if first & 0x80000000:
-                if first >> 16 != _VERSION:
+                if first >> 16 != 0x8000 | VERSION:
                     raise ProtocolError("not a SPDY/3 frame")
                 events += self._control(first & 0xFFFF, second >> 24, body)
             else:
@@ -158,8 +132,7 @@ class Spdy:
 
     def reply(self, stream: int, headers: Mapping[str, str] | None = None) -> None:
         """Take a stream that the client opened."""
-        block = self._packed((headers or {}).items())
-        self._frame(_SYN_REPLY, struct.pack(">I", stream) + block)
+        self._frame(SYN_REPLY, struct.pack(">I", stream) + self._packer.pack(headers or {}))
 
     def send(self, stream: int, data: bytes, *, last: bool = False) -> None:
         """Of a stream that is not open any more it is nothing."""
@@ -169,8 +142,7 @@ class Spdy:
         size_max = 0xFFFF
         for at in range(0, max(1, len(data)), size_max):
             piece = data[at : at + size_max]
-            fin = _FIN if last and at + size_max >= len(data) else 0
-            self._to_send += struct.pack(">II", stream, fin << 24 | len(piece)) + piece
+            self._to_send += data_frame(stream, piece, last=last and at + size_max >= len(data))
         if last:
             state.we_ended = True
             self._settle(stream, state)
@@ -179,16 +151,16 @@ class Spdy:
         """Whoever reads the stream has used so many bytes."""
         state = self._streams.get(stream)
         if count and state is not None and not state.client_ended:
-            self._frame(_WINDOW_UPDATE, struct.pack(">II", stream, count))
+            self._frame(WINDOW_UPDATE, struct.pack(">II", stream, count))
 
     def reset(self, stream: int, status: int) -> None:
         """Refuse or break off a stream."""
         if self._streams.pop(stream, None) is not None:
-            self._frame(_RST_STREAM, struct.pack(">II", stream, status))
+            self._frame(RST_STREAM, struct.pack(">II", stream, status))
 
     def go_away(self) -> None:
         """No further streams are taken."""
-        self._frame(_GOAWAY, struct.pack(">II", self._last_opened, 0))
+        self._frame(GOAWAY, struct.pack(">II", self._last_opened, 0))
 
     def _control(self, kind: int, flags: int, body: bytes) -> Iterable[Event]:
         match kind:
@@ -201,7 +173,7 @@ class Spdy:
             case 6:
                 (number,) = _numbers(">I", body)
                 if number % 2 == 1:  # those of a server are even, and we ask nothing
-                    self._frame(_PING, struct.pack(">I", number))
+                    self._frame(PING, struct.pack(">I", number))
             case 7:
                 return (GoneAway(),)
             case 2 | 8:
@@ -216,17 +188,17 @@ class Spdy:
         if stream % 2 == 0 or stream <= self._last_opened:
             raise ProtocolError(f"SPDY stream {stream} is not the client's to open")
         self._last_opened = stream
-        self._streams[stream] = _Stream(client_ended=bool(flags & _FIN))
+        self._streams[stream] = _Stream(client_ended=bool(flags & FIN))
         if len(self._streams) > STREAMS_MAX:
             self.reset(stream, RESET_REFUSED_STREAM)
             return ()
-        return (Opened(stream=stream, headers=headers, last=bool(flags & _FIN)),)
+        return (Opened(stream=stream, headers=headers, last=bool(flags & FIN)),)
 
     def _data(self, stream: int, flags: int, body: bytes) -> Iterable[Event]:
         state = self._streams.get(stream)
         if state is None or state.client_ended:
             return ()  # on its way when the stream was broken off
-        state.client_ended = bool(flags & _FIN)
+        state.client_ended = bool(flags & FIN)
         self._settle(stream, state)
         return (Arrived(stream=stream, data=body, last=state.client_ended),)
 
@@ -252,16 +224,8 @@ class Spdy:
             headers[name.lower()] = value.split("\0", 1)[0]
         return headers
 
-    def _packed(self, headers: Iterable[tuple[str, str]]) -> bytes:
-        pairs = list(headers)
-        plain = struct.pack(">I", len(pairs))
-        for name, value in pairs:
-            for text in (name.lower().encode(), value.encode()):
-                plain += struct.pack(">I", len(text)) + text
-        return self._deflate.compress(plain) + self._deflate.flush(zlib.Z_SYNC_FLUSH)
-
     def _frame(self, kind: int, body: bytes) -> None:
-        self._to_send += struct.pack(">HHI", _VERSION, kind, len(body)) + body
+        self._to_send += control_frame(kind, body)
 
 
 def _numbers(form: str, body: bytes) -> tuple[int, ...]:

@@ -12,14 +12,14 @@ from skerry.wire import spdy
 
 
 def test_the_dictionary_is_that_of_the_draft() -> None:
-    assert len(spdy.dictionary()) == 1423
-    assert zlib.adler32(spdy.dictionary()) == 0xE3C6A7C2, "as it stands in the first bytes of every SPDY/3 connection"
+    assert len(spdy.DICTIONARY) == 1423
+    assert zlib.adler32(spdy.DICTIONARY) == 0xE3C6A7C2, "as it stands in the first bytes of every SPDY/3 connection"
 
 
 def test_streams_open_with_compressed_headers_that_share_a_context() -> None:
-    opener, inflate = spdy.Opener(), zlib.decompressobj(zdict=spdy.dictionary())
+    packer, inflate = spdy.HeaderPacker(), zlib.decompressobj(zdict=spdy.DICTIONARY)
     for stream, name in ((1, "error"), (3, "stdin")):
-        frame = opener.open(stream, {"streamtype": name})
+        frame = spdy.open_frame(stream, packer.pack({"streamType": name}))
         head = spdy.read_head(frame[:8])
         assert (head.kind, head.flags, head.length) == (spdy.SYN_STREAM, 0, len(frame) - 8)
         assert spdy.stream_of(frame[8:]) == stream
@@ -36,7 +36,7 @@ def test_data_has_its_stream_its_length_and_its_end() -> None:
 
 
 def test_a_ping_is_answered_with_its_number() -> None:
-    assert spdy.ping_frame(b"\0\0\0\2") == b"\x80\x03\x00\x06\x00\x00\x00\x04\x00\x00\x00\x02"
+    assert spdy.control_frame(spdy.PING, b"\0\0\0\2") == b"\x80\x03\x00\x06\x00\x00\x00\x04\x00\x00\x00\x02"
 
 
 @pytest.mark.parametrize(

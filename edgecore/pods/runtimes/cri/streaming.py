@@ -44,9 +44,9 @@ class RemoteStream:
 
     def begin(self) -> None:
         """Open the streams."""
-        opener = spdy.Opener()
+        packer = spdy.HeaderPacker()
         for name, stream in self._streams.items():
-            self._writer.write(opener.open(stream, {"streamtype": name}))
+            self._writer.write(spdy.open_frame(stream, packer.pack({"streamtype": name})))
 
     async def output(self) -> AsyncGenerator[tuple[int, bytes]]:
         while not self._over:
@@ -74,7 +74,7 @@ class RemoteStream:
 
     async def _control(self, kind: int, payload: bytes) -> None:
         if kind == spdy.PING:
-            await self._send(spdy.ping_frame(payload))
+            await self._send(spdy.control_frame(spdy.PING, payload))
         elif kind == spdy.RST_STREAM and spdy.stream_of(payload) == self._streams["error"]:
             self._over = True
 
