@@ -15,7 +15,7 @@ import signal
 from collections.abc import Callable, Coroutine
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from devices.mqtt.config import Broker, Presence
 from devices.mqtt.port import Connection, Hooks
@@ -29,6 +29,7 @@ from edgecore.config import (
     MQTT,
     USERS,
     EdgeSettings,
+    ImageSettings,
     agent_password_file,
     broker_of,
     cluster_dns_of,
@@ -68,6 +69,9 @@ from skerry.ports import Clock, Ids
 from skerry.sdnotify import notify
 from skerry.transport.proxy import proxy_of
 from skerry.transport.websocket import Identity
+
+if TYPE_CHECKING:
+    from edgecore.pods.runtimes.cri.runtime import CriRuntime
 
 LOG: Final = logging.getLogger("edgecore")
 
@@ -295,6 +299,30 @@ async def _runtime(settings: EdgeSettings, clock: Clock) -> Runtime:
     return runtime
 
 
+async def images_of(settings: ImageSettings) -> str:
+    """What `edgecore image` tells. Raises `InvalidError`, `UnavailableError`."""
+    from edgecore.pods.image_commands import change_images, check_request
+
+    request = settings.request()
+    check_request(request)
+    wanted = "cri" if settings.runtime_endpoint or before(settings.data) is None else "auto"
+    chosen, _ = choose(Choosing(wanted=wanted, endpoint=settings.runtime_endpoint, directory=settings.data))
+    if chosen.is_process:
+        raise InvalidError("the pods of this gateway are processes: their images are directories below DATA/images")
+    runtime = _cri(chosen, settings.data, SystemClock())
+    try:
+        await runtime.greet()
+        return await change_images(request, runtime, chosen)
+    finally:
+        await runtime.close()
+
+
+def _cri(chosen: Choice, data: Path, clock: Clock) -> CriRuntime:
+    from edgecore.pods.runtimes.cri.runtime import CriRuntime, CriSettings  # gRPC costs memory: only who has one pays
+
+    return CriRuntime(CriSettings(socket=chosen.socket, keeper=str(data.absolute()), name=chosen.name), clock)
+
+
 async def _open_runtime(
     chosen: Choice, settings: EdgeSettings, clock: Clock, *, found: bool = False
 ) -> Runtime | None:
@@ -302,10 +330,7 @@ async def _open_runtime(
     chosen before may be late: its pods wait for it."""
     if chosen.is_process:
         return ProcessRuntime(_process_settings(settings), clock)
-    from edgecore.pods.runtimes.cri.runtime import CriRuntime, CriSettings  # gRPC costs memory: only who has one pays
-
-    keeper = str(settings.data.absolute())
-    runtime = CriRuntime(CriSettings(socket=chosen.socket, keeper=keeper, name=chosen.name), clock)
+    runtime = _cri(chosen, settings.data, clock)
     try:
         await runtime.greet()
     except UnavailableError as error:

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from devices.mqtt.config import Broker
 from edgecore.broker.users import AGENT
 from edgecore.pods.image_collection import CollectionSettings
+from edgecore.pods.image_commands import ImageRequest
 from edgecore.pods.runtimes.choice import check
 from edgecore.store.port import DAY_MS, OutboxBudgets
 from skerry.errors import InvalidError
@@ -238,6 +239,22 @@ class JoinSettings:
         "none: HTTPS_PROXY is not asked either. `edgecore run` has to be told as well",
     )
     log_level: str = setting("warning", help="what is logged", choices=("debug", "info", "warning", "error"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageSettings:
+    """`edgecore image`."""
+
+    data: Path = setting(DATA, help="directory of the agent: says which container runtime it uses")
+    runtime_endpoint: str = setting("", help="socket of the container runtime, unix:///PATH; none: the agent's")
+    load: str = setting("", help="file with images, as `docker save` and `skopeo copy` write it, to import")
+    pull: str = setting("", help="name of an image to pull; without it, --load and --prune the images are listed")
+    auth_file: str = setting("", help="file with credentials for --pull, as `docker login` writes it (config.json)")
+    prune: bool = setting(False, help="remove the images that no container uses")
+    log_level: str = setting("warning", help="what is logged", choices=("debug", "info", "warning", "error"))
+
+    def request(self) -> ImageRequest:
+        return ImageRequest(load=self.load, pull=self.pull, auth_file=self.auth_file, prune=self.prune)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

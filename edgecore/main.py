@@ -16,6 +16,7 @@ from typing import Final
 
 from edgecore.config import (
     EdgeSettings,
+    ImageSettings,
     JoinSettings,
     MqttUserSettings,
     broker_of,
@@ -34,6 +35,7 @@ _SETTINGS: Final = {
     "join": JoinSettings,
     "status": EdgeSettings,
     "mqtt-user": MqttUserSettings,
+    "image": ImageSettings,
 }
 
 
@@ -50,6 +52,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         ("join", "make this gateway a node of a cloud, with a token from `skerry token create`"),
         ("run", "run until told to stop; pods go on when the agent stops"),
         ("status", "show what a running agent says of itself"),
+        ("image", "list, import, pull or remove images of the container runtime"),
         ("mqtt-user", "add, remove or list the users of the embedded MQTT broker (run --mqtt-broker embedded)"),
     ):
         add_arguments(commands.add_parser(name, help=text, description=text), _SETTINGS[name])
@@ -76,6 +79,10 @@ def _run(command: str, arguments: dict[str, object]) -> int:
         of_users = resolve(MqttUserSettings, arguments, os.environ)
         _begin(MqttUserSettings, of_users.log_level)
         return _users(of_users)
+    if command == "image":
+        of_images = resolve(ImageSettings, arguments, os.environ)
+        _begin(ImageSettings, of_images.log_level)
+        return _images(of_images)
     settings = resolve(EdgeSettings, arguments, os.environ)
     if command == "run":
         check_transport(settings.transport)
@@ -128,6 +135,13 @@ def _serve(settings: EdgeSettings) -> int:
             else:
                 LOG.error("edgecore stops", exc_info=error)
         return 1
+    return 0
+
+
+def _images(settings: ImageSettings) -> int:
+    from edgecore.agent import images_of
+
+    sys.stdout.write(asyncio.run(images_of(settings)))
     return 0
 
 

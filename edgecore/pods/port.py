@@ -401,7 +401,8 @@ class Runtime(Protocol):
         ...
 
     async def images(self) -> Sequence[ImageState]:
-        """All that can be taken away again; none where `abilities.images` is false."""
+        """All that can be taken away again, those of containers that are not ours pinned; none where
+        `abilities.images` is false."""
         ...
 
     async def remove_image(self, image_id: str) -> None:

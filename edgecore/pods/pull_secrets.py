@@ -38,13 +38,17 @@ def credentials_in(secret: JsonObject) -> Sequence[Credentials]:
     """Of one Secret; none where it has none."""
     data = map_at(secret, "data")
     if CONFIG_JSON in data:
-        said = _decoded(data[CONFIG_JSON])
-        registries = map_at(said, "auths") if isinstance(said, dict) else {}
-    elif CONFIG in data:
-        said = _decoded(data[CONFIG])
-        registries = said if isinstance(said, dict) else {}
-    else:
-        return ()
+        return credentials_of_config(_decoded(data[CONFIG_JSON]))
+    said = _decoded(data.get(CONFIG))
+    return _all(said if isinstance(said, dict) else {})
+
+
+def credentials_of_config(config: Json) -> Sequence[Credentials]:
+    """Of Docker's config.json."""
+    return _all(map_at(config, "auths") if isinstance(config, dict) else {})
+
+
+def _all(registries: JsonObject) -> Sequence[Credentials]:
     return [made for registry, entry in registries.items() if (made := _credentials(registry, entry)) is not None]
 
 

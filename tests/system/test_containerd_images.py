@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Generator
 from pathlib import Path
 
@@ -50,7 +52,7 @@ async def runtime(containerd: Containerd) -> AsyncIterator[CriRuntime]:
 
 
 def recipe(name: str, version: int = 1, padding: int = 0) -> ImageRecipe:
-    files = {"version": str(version).encode()}
+    files = {"version": f"{name} {version}".encode()}
     return ImageRecipe(name=name, command=("sleep", "1000"), files=files, padding=padding)
 
 
@@ -164,4 +166,28 @@ def test_pods_pull_with_their_secrets_and_say_what_keeps_them(
         assert PAUSE in names
         for name in ("let-in", "denied", "never", "wrong"):
             fleet.api().request("DELETE", f"{CORE}/pods/{name}")
-        until(lambda: not containerd.pids(), "all is gone", lambda: fleet.edge.log)
+        until(lambda: not containerd.ctr("containers", "ls", "-q").split(), "all is gone", lambda: fleet.edge.log)
+
+
+def test_images_are_brought_before_a_pod_asks(containerd: Containerd, registry: Registry, tmp_path: Path) -> None:
+    def image(*flags: str) -> str:
+        command = [sys.executable, "-m", "edgecore.main", "image", "--data", str(tmp_path)]
+        command += ["--runtime-endpoint", containerd.endpoint, *flags]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        return done.stdout if done.returncode == 0 else f"{done.returncode}: {done.stderr}"
+
+    archive = tmp_path / "carried.tar"
+    archive.write_bytes(recipe(f"{HOST}/carried:1").archive())
+    assert f"{HOST}/carried:1 is here" in image("--load", str(archive))
+    registry.push("shop/pre", "1", recipe("pre"))
+    assert image("--pull", f"{HOST}/shop/pre:1").startswith("2: edgecore image: failed to pull")
+    config = tmp_path / "config.json"
+    config.write_text(json.dumps({"auths": {HOST: {"username": USER, "password": PASSWORD}}}))
+    assert f"{HOST}/shop/pre:1 is here" in image("--pull", f"{HOST}/shop/pre:1", "--auth-file", str(config))
+    until(lambda: f"{HOST}/carried:1" in image(), "it is listed")
+    assert f"{HOST}/shop/pre:1" in image()
+    assert "pinned" in next(line for line in image().splitlines() if PAUSE in line)
+    archive.write_bytes(b"no archive")
+    assert image("--load", str(archive)).startswith(f"1: edgecore image: --load {archive}: ")
+    assert f"removed {HOST}/carried:1" in image("--prune")
+    assert HOST not in image()

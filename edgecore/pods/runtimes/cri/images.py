@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from pathlib import Path
 from typing import Final
 
@@ -118,12 +118,12 @@ class Images:
             raise UnavailableError(str(error)) from error
         return None if told.image is None else image_state(told.image)
 
-    async def all(self, pinned: str) -> Sequence[ImageState]:
-        """By id. `pinned`: a name of one that is never to go, whatever the runtime says of it."""
+    async def all(self, pinned: Set[str]) -> Sequence[ImageState]:
+        """By id. `pinned`: ids and names of those that are never to go, whatever the runtime says of them."""
         told = await self._peer.call("ListImages", cri.ListImagesRequest(), timeout_s=LOOK_S)
         states = [image_state(each) for each in told.images]
         return sorted(
-            (replace(each, pinned=True) if pinned in (each.id, *each.names) else each for each in states),
+            (replace(each, pinned=True) if pinned & {each.id, *each.names} else each for each in states),
             key=lambda image: image.id,
         )
 

@@ -398,7 +398,9 @@ class CriRuntime:
     async def images(self) -> Sequence[ImageState]:
         if self._pause_image is None:
             self._pause_image = _pause_image_of((await self._status(verbose=True)).info)
-        return await self._images.all(self._pause_image)
+        everybodys = await self._ask("ListContainers", cri.ListContainersRequest(), ASK_S)
+        others = [each for each in everybodys.containers if each.labels.get(KEEPER) != self._keeper]
+        return await self._images.all({self._pause_image, *(each.image_ref for each in others)})
 
     async def remove_image(self, image_id: str) -> None:
         await self._images.remove(image_id)
