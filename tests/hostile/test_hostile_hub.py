@@ -326,7 +326,17 @@ NASTY: dict[str, bytes] = {
     "class": b'{"class":"../\\n\\ud800","dropped":1e400,"firstSeq":-1}',
     "quantities": b'{"labels":{"a":1},"status":{"capacity":{"cpu":"NaN"},"allocatable":[],"conditions":[7]}}',
 }
-KINDS = ("pod_status", "node_status", "event", "gap", "oversize", "twin_reported", "twin_desired", "device_state")
+KINDS = (
+    "pod_status",
+    "node_status",
+    "volume",
+    "event",
+    "gap",
+    "oversize",
+    "twin_reported",
+    "twin_desired",
+    "device_state",
+)
 
 
 @pytest.mark.parametrize("nasty", NASTY)
