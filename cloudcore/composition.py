@@ -16,7 +16,6 @@ from aiohttp import web
 from cloudcore.api.app import presented
 from cloudcore.api.authn import ANONYMOUS, Authenticator
 from cloudcore.api.authz.aggregation import AggregationController
-from cloudcore.api.authz.attributes import Attributes
 from cloudcore.api.authz.authorizer import Authorizer
 from cloudcore.api.authz.escalation import escalation_step
 from cloudcore.api.endpoints import ApiEndpoints
@@ -59,6 +58,7 @@ from cloudcore.sinks.runner import SINKS, SinkParts, Sinks
 from cloudcore.store.cache import WatchCache
 from cloudcore.store.housekeeping import Housekeeping, HousekeepingSettings
 from cloudcore.store.port import Store
+from skerry.authz.attributes import Attributes
 from skerry.errors import UnauthenticatedError
 from skerry.frozen import Frozen, replace
 from skerry.objects.json import JsonObject, str_at

@@ -22,7 +22,7 @@ from devices.mqtt.port import Connection, Hooks
 from edgecore.bus.discovery import BrokerDiscovery
 from edgecore.bus.homeassistant import OFFLINE, ONLINE, presence_topic
 from edgecore.bus.port import Open
-from edgecore.composition import AGENT_VERSION, Agent, Ground, agent_clock, compose
+from edgecore.composition import AGENT_VERSION, LOCAL_API, Agent, Ground, agent_clock, compose
 from edgecore.config import (
     HOMEASSISTANT,
     MIB,
@@ -37,6 +37,7 @@ from edgecore.config import (
     embedded_of,
     homeassistant_prefix_of,
     labels_of,
+    local_api_of,
     node_ip_of,
     service_bus_port_of,
 )
@@ -48,6 +49,9 @@ from edgecore.link.membership import Membership, load_membership
 from edgecore.link.names import CloudNames
 from edgecore.link.renewal import CertificateKeeper
 from edgecore.link.session import EdgeLink
+from edgecore.local_api.access import Access
+from edgecore.local_api.guard import Guard
+from edgecore.local_api.secure import Place, SecureApi
 from edgecore.local_api.server import LocalApi
 from edgecore.network.settings import DnsSettings, NetworkSettings
 from edgecore.pods.node import Machine, read_machine
@@ -127,6 +131,7 @@ async def serve(settings: EdgeSettings) -> None:
             broker=broker,
             discovery=_discovery(settings, membership.node, store),
             own_broker=_own_broker(settings, membership.node, time, ids),
+            local_api=_local_api(settings),
             rules=_rules(settings, membership.node),
             service_bus=_service_bus(settings),
             mappers=_mappers(settings),
@@ -384,6 +389,8 @@ async def _run(
         local = LocalApi(settings.socket, agent.local)
         await local.listen()
         parts.append(tasks.create_task(local.run(), name="local-api"))
+        if (secure := _secure_api(settings, agent, local)) is not None:
+            parts.append(tasks.create_task(secure.run(), name="local-api over TCP"))
         # What was known is being brought up; only now is anything dialled.
         parts.append(tasks.create_task(_link(store, agent.link), name="link"))
         parts.append(tasks.create_task(certificate.run(), name="certificate"))
@@ -403,6 +410,27 @@ async def _run(
         LOG.info("edgecore stops; its pods go on")
         for part in parts:
             part.cancel()
+
+
+def _local_api(settings: EdgeSettings) -> tuple[str, int] | None:
+    place = local_api_of(settings)
+    return None if place is None else (place.host, place.port)
+
+
+def _secure_api(settings: EdgeSettings, agent: Agent, local: LocalApi) -> SecureApi | None:
+    place = local_api_of(settings)
+    if place is None:
+        return None
+    parts = agent.local
+    access = Access(parts.store, parts.clock, node=parts.node, connected=lambda: agent.link.connected)
+    return SecureApi(
+        Place(host=place.host, port=place.port),
+        settings.data / LOCAL_API,
+        Guard(local.routes, access, agent.cloud, version=AGENT_VERSION),
+        access,
+        names=_machine(settings).addresses,
+        made=agent.pods.refresh_all,
+    )
 
 
 async def _link(store: AsyncEdgeStore, link: EdgeLink) -> None:

@@ -30,9 +30,10 @@ from edgecore.link.dial import Dialer
 from edgecore.link.session import EdgeLink, LinkParts, LinkSettings
 from edgecore.link.streams import StreamKinds
 from edgecore.local_api.ports import LocalParts
+from edgecore.local_api.secure import authority_of
 from edgecore.network.settings import NetworkSettings
 from edgecore.pods.asking import Asking
-from edgecore.pods.env import NodeFacts
+from edgecore.pods.env import ApiPlace, NodeFacts
 from edgecore.pods.image_collection import CollectionSettings
 from edgecore.pods.image_collector import ImageCollector
 from edgecore.pods.local_volumes import LocalVolumes
@@ -76,6 +77,10 @@ from skerry.sync.ports import SyncSettings
 
 AGENT_VERSION: Final = "v1.36.0+skerry-0.1.0"
 """The Kubernetes version whose kubelet's API behaviour is followed, and ours."""
+
+
+LOCAL_API: Final = "local-api"
+"""Below the data: the certificate of the local API."""
 
 
 def _nothing() -> None:
@@ -138,6 +143,8 @@ class Ground(Frozen):
     """Runs an MQTT broker in the agent; None: there is another, or none."""
     network: NetworkSettings = field(default_factory=NetworkSettings)
     """How names and addresses of services are served."""
+    local_api: tuple[str, int] | None = None
+    """Where the local API is served over TCP; None: nowhere."""
     home: tuple[str, Open] | None = None
     """Home Assistant's prefix of topics, and what opens the connection to its broker; None: it is told nothing."""
 
@@ -175,6 +182,8 @@ class Agent(Frozen):
     """None where nothing is pushed."""
     local: LocalParts
     """What the local API answers from."""
+    cloud: CloudCalls
+    """What asks the cloud's API."""
 
     def workers(self) -> Mapping[str, Coroutine[Any, Any, None]]:
         """What brings up what was known, by name: begun before the link is."""
@@ -224,13 +233,11 @@ def compose(ground: Ground) -> Agent:
     services = Services()
     calls = RuleCalls(ground.node, rules, services)
     device_rules = _device_rules(ground, twins, services, rules)
-    kinds = _streams(ground, logs, questions, calls)
-    link = _link(ground, machine.boot_id, kinds)
+    link = _link(ground, machine.boot_id, _streams(ground, logs, questions, calls))
     cloud = CloudCalls(link)
     tokens = _tokens(ground, cloud, link, in_step, lambda uid: pods.refresh(uid))  # noqa: PLW0108 - made below
     link.on_welcome(tokens.poke)
     pods = _pods(ground, facts, in_step, tokens)
-    bus = _bus(ground, twins, external)
     commands = _commands(ground, machine.boot_id, twins, pods, link)
     link.on_welcome(commands.poke)
     history = _history(ground)
@@ -260,7 +267,7 @@ def compose(ground: Ground) -> Agent:
         commands=commands,
         link=link,
         own_broker=ground.own_broker,
-        bus=bus,
+        bus=_bus(ground, twins, external),
         rules=rules,
         device_rules=device_rules,
         service_bus=_service_bus(ground, in_step),
@@ -270,6 +277,7 @@ def compose(ground: Ground) -> Agent:
         network=_network(ground),
         announcer=_announcer(ground, twins),
         local=local,
+        cloud=cloud,
     )
 
 
@@ -312,6 +320,8 @@ def _pods(ground: Ground, facts: NodeFacts, in_step: Callable[[], bool], tokens:
             root=ground.root,
             tokens=tokens.token,
             asking=ground.asking,
+            api=None if ground.local_api is None else ApiPlace(host=ground.local_api[0], port=ground.local_api[1]),
+            authority=partial(authority_of, ground.directory / LOCAL_API),
         ),
         in_step,
     )

@@ -120,6 +120,11 @@ class EdgeSettings:
         help="TCP port of 127.0.0.1 on which applications ask those in the cloud, while a rule from servicebus is "
         "held (9060 in KubeEdge); off: none",
     )
+    local_api: str = setting(
+        "127.0.0.1:10550",
+        help="ADDRESS:PORT where applications on this gateway find the Kubernetes API, over TLS and with their "
+        "ServiceAccount's token (10550 in KubeEdge); pods are told it as KUBERNETES_SERVICE_HOST; off: none",
+    )
     dmi_group: str = setting("", help="group that may connect to the mappers' socket; none: the agent's user alone")
     cluster_dns: str = setting(
         "none",
@@ -294,7 +299,7 @@ HOMEASSISTANT: Final = "homeassistant"
 
 
 class Address(Frozen):
-    """Where the embedded broker listens."""
+    """Where something listens."""
 
     host: str
     port: int
@@ -331,16 +336,16 @@ def embedded_of(settings: EdgeSettings) -> tuple[Address, ...]:
     return addresses
 
 
-def _address(text: str) -> Address:
+def _address(text: str, flag: str = "--mqtt-listen", example: str = "127.0.0.1:1883") -> Address:
     host, sign, port = text.rpartition(":")
     try:
         if not sign:
             raise ValueError
         made = Address(host=str(ip_address(host.strip("[]"))), port=int(port))
     except ValueError:
-        raise InvalidError(f"--mqtt-listen {text!r}: write ADDRESS:PORT, e.g. 127.0.0.1:1883") from None
+        raise InvalidError(f"{flag} {text!r}: write ADDRESS:PORT, e.g. {example}") from None
     if not 0 < made.port < 1 << 16:
-        raise InvalidError(f"--mqtt-listen {text!r}: a port is 1 to 65535")
+        raise InvalidError(f"{flag} {text!r}: a port is 1 to 65535")
     return made
 
 
@@ -463,6 +468,13 @@ def cluster_dns_of(settings: EdgeSettings) -> tuple[str, int, str] | None:
         why = "write one of the gateway's own addresses, as 127.0.0.1:5353, or 169.254.20.10, or none"
         raise InvalidError(f"--cluster-dns {text!r}: {why}")
     return str(address), int(port), domain
+
+
+def local_api_of(settings: EdgeSettings) -> Address | None:
+    """Where the local API is served over TCP; None: nowhere. Raises `InvalidError`."""
+    if settings.local_api == "off":
+        return None
+    return _address(settings.local_api, "--local-api", "127.0.0.1:10550 or off")
 
 
 def check_transport(transport: str) -> None:

@@ -36,9 +36,9 @@ from cloudcore.api.streaming.channels import BEARER, LOGS, agreed
 from cloudcore.api.streaming.commands import RefusedByGatewayError
 from cloudcore.api.streaming.upgrades import converse, offered_by, upgrade_of
 from cloudcore.api.verbs.lists import CATCH_UP_S
-from cloudcore.registry.port import Actor
 from cloudcore.runtime.replica_pipes import MESSAGE_BYTES_MAX, WebSocketPipe
 from cloudcore.runtime.replicas import PREFIX as REPLICAS
+from skerry.authz.attributes import Actor
 from skerry.errors import (
     BadRequestError,
     ForbiddenError,

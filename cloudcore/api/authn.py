@@ -11,12 +11,12 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Final, Protocol
 
-from cloudcore.api.authz.attributes import Attributes
 from cloudcore.api.ports import Gate, Presented
 from cloudcore.pki.certificates import Subject, subject_of
 from cloudcore.pki.service_tokens import ServiceTokens
-from cloudcore.registry.port import Actor
 from cloudcore.store.port import Stored
+from skerry.authz.accounts import AUTHENTICATED, account_actor
+from skerry.authz.attributes import Actor, Attributes
 from skerry.errors import BadRequestError, UnauthenticatedError
 from skerry.objects.account_tokens import ACCOUNT_PREFIX, ACCOUNTS_GROUP, ISSUER, NEVER, Claims, token_of_secret
 from skerry.objects.enrolment import key_refusal, node_of_user
@@ -25,7 +25,6 @@ from skerry.objects.meta import Key
 from skerry.objects.times import parse_time
 from skerry.ports import Clock
 
-AUTHENTICATED: Final = "system:authenticated"
 ANONYMOUS: Final = Actor(name="system:anonymous", groups=("system:unauthenticated",))
 """Whoever shows nothing: the roles say what that may see (health and version, by default)."""
 CERTIFICATES_REMEMBERED_MAX: Final = 1024
@@ -161,22 +160,6 @@ def _asked_of(actor: Actor, presented: Presented) -> Iterator[Attributes]:
                 subresource=key,
                 name=value,
             )
-
-
-def account_actor(claims: Claims) -> Actor:
-    """The user that a token speaks for."""
-    extra = [("authentication.kubernetes.io/credential-id", (f"JTI={claims.id}",))] if claims.id else []
-    for bound in (claims.bound, claims.node):
-        if bound is not None and bound.kind in ("Pod", "Node"):
-            place = bound.kind.lower()
-            extra.append((f"authentication.kubernetes.io/{place}-name", (bound.name,)))
-            extra.append((f"authentication.kubernetes.io/{place}-uid", (bound.uid,)))
-    return Actor(
-        name=claims.user,
-        groups=(*claims.groups, AUTHENTICATED),
-        uid=claims.account_uid,
-        extra=tuple(extra),
-    )
 
 
 def _with(groups: tuple[str, ...], *more: str) -> tuple[str, ...]:

@@ -16,7 +16,8 @@ from cloudcore.api.negotiation import Form
 from cloudcore.api.ports import Parts
 from cloudcore.api.reading import Body, parse_body
 from cloudcore.api.routing import Query, Target
-from cloudcore.registry.port import Actor, FieldValidation, WriteOptions
+from cloudcore.registry.port import FieldValidation, WriteOptions
+from skerry.authz.attributes import Actor
 from skerry.errors import BadRequestError, Cause, InvalidError
 from skerry.frozen import Frozen
 from skerry.objects.meta import Key

@@ -1,7 +1,7 @@
 """Requests that gateways carry to the API through their sessions: no port, no address and no second certificate.
 
-Whoever asks is who their token says, as at the API's own port; a request without a token is the gateway's own, whose
-session has proved what node it is of. The answer is whole: watches and logs are for those who reach the API itself.
+Whoever asks is who their token says, as at the API's own port; the gateway's own requests are its node's, as its
+session has proved, and say that they are. The answer is whole: watches and logs are for those who reach the API.
 Keeps nothing; a crash ends the stream, and the gateway knows that it does not know.
 """
 
@@ -19,7 +19,7 @@ from cloudcore.api.dispatch import Incoming, dispatch
 from cloudcore.api.ports import Parts, Presented
 from cloudcore.api.routing import clean_path, parse_query, target_of, verb_of
 from cloudcore.api.status import DeadlineError, answer_for, internal
-from cloudcore.registry.port import Actor
+from skerry.authz.attributes import Actor
 from skerry.errors import BadRequestError, NotFoundError, SkerryError, UnavailableError
 from skerry.objects.cloud_calls import ANSWER_BODY_BYTES_MAX, ANSWER_HEADERS, CallHead, CloudAnswer, call_head_of
 from skerry.objects.enrolment import NODE_USER_PREFIX, NODES_GROUP
@@ -96,10 +96,9 @@ class CarriedCalls:
         return reply
 
     async def _actor(self, node: str, head: CallHead) -> Actor:
-        shown = head.header("authorization")
-        if not shown:
+        if head.own:
             return Actor(name=NODE_USER_PREFIX + node, groups=(NODES_GROUP, AUTHENTICATED))
-        scheme, _, token = shown.partition(" ")
+        scheme, _, token = head.header("authorization").partition(" ")
         presented = Presented(token=token.strip() if scheme.lower() == "bearer" else "")
         cache = self._parts.cache
         seen = cache.revision

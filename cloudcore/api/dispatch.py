@@ -6,7 +6,6 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from cloudcore.api.authn import AUTHENTICATED
-from cloudcore.api.authz.attributes import Attributes
 from cloudcore.api.call import Call, Reply
 from cloudcore.api.ports import Parts
 from cloudcore.api.routing import Query, Target, asked_name
@@ -30,7 +29,7 @@ from cloudcore.api.verbs.token import token
 from cloudcore.api.verbs.traffic import traffic
 from cloudcore.api.verbs.update import approve, finalize, update, update_status
 from cloudcore.api.verbs.watch import watch
-from cloudcore.registry.port import Actor
+from skerry.authz.attributes import Actor, Attributes
 from skerry.errors import BadRequestError, ForbiddenError, NotFoundError
 from skerry.frozen import Frozen
 from skerry.objects.scheme import Kind

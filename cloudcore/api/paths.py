@@ -10,7 +10,6 @@ from functools import lru_cache
 from importlib import metadata
 from typing import Final
 
-from cloudcore.api.authz.attributes import Attributes
 from cloudcore.api.call import Whole
 from cloudcore.api.discovery import Discovery
 from cloudcore.api.metrics import Metrics, exposition
@@ -18,7 +17,7 @@ from cloudcore.api.negotiation import discovery_version, wants_openapi_protobuf
 from cloudcore.api.ports import Document, Parts
 from cloudcore.api.routing import is_api
 from cloudcore.api.status import UNKNOWN_RESOURCE, MethodNotAllowedError
-from cloudcore.registry.port import Actor
+from skerry.authz.attributes import Actor, Attributes
 from skerry.errors import NotFoundError
 from skerry.frozen import Frozen
 from skerry.objects.account_tokens import ISSUER, ISSUER_PATH, KEYS_PATH

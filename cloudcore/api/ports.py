@@ -10,9 +10,9 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequen
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
-from cloudcore.api.authz.attributes import Attributes
-from cloudcore.registry.port import Actor, Objects
+from cloudcore.registry.port import Objects
 from cloudcore.store.cache import WatchCache
+from skerry.authz.attributes import Actor, Attributes
 from skerry.frozen import Frozen, field
 from skerry.objects.device_questions import Question
 from skerry.objects.json import JsonObject

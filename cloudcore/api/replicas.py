@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Protocol
 
-from cloudcore.api.authz.attributes import Attributes
 from cloudcore.api.ports import Authenticator, Endpoint, Gate, Posted, Replied
 from cloudcore.runtime.replicas import PREFIX
+from skerry.authz.attributes import Attributes
 from skerry.errors import NotFoundError
 from skerry.ports import Pipe
 

@@ -9,12 +9,12 @@ from collections.abc import Sequence
 from typing import Final
 
 from cloudcore.api.authn import Authenticator
-from cloudcore.api.authz.attributes import Attributes
 from cloudcore.api.authz.authorizer import Authorizer
-from cloudcore.api.authz.rules import Rule, rule_object
 from cloudcore.pki.service_tokens import ServiceTokens
-from cloudcore.registry.port import Actor, Objects
+from cloudcore.registry.port import Objects
 from cloudcore.store.port import Stored
+from skerry.authz.attributes import Actor, Attributes
+from skerry.authz.rules import Rule, rule_object
 from skerry.errors import (
     BadRequestError,
     Cause,

@@ -8,11 +8,13 @@ from __future__ import annotations
 from typing import Final
 
 from cloudcore.registry.references import references_of as needed_by_pod
+from skerry.authz.accounts import AUTHENTICATED
+from skerry.objects.account_tokens import ACCOUNT_PREFIX, ACCOUNTS_GROUP
 from skerry.objects.commands import is_open_to
 from skerry.objects.device_rule_reports import DEVICE_RULES
 from skerry.objects.device_rules import node_of_rule
 from skerry.objects.enrolment import TOKEN_KEYS_NAME, TRUST_NAME, TRUST_NAMESPACE
-from skerry.objects.json import JsonObject, str_at
+from skerry.objects.json import JsonObject, maps_at, str_at
 from skerry.objects.meta import Key
 from skerry.objects.rules import ENDPOINTS, MESSAGES, RULES, answered_node, rule_of
 from skerry.objects.volumes import CLAIMS, VOLUMES, gateway_of
@@ -27,6 +29,15 @@ MODELS: Final = "devicemodels.devices.kubeedge.io"
 _CONFIG_MAPS: Final = "configmaps"
 SECRETS: Final = "secrets"
 _ACCOUNTS: Final = "serviceaccounts"
+ROLES: Final = "roles.rbac.authorization.k8s.io"
+ROLE_BINDINGS: Final = "rolebindings.rbac.authorization.k8s.io"
+_CLUSTER_ROLES: Final = "clusterroles.rbac.authorization.k8s.io"
+CLUSTER_ROLE_BINDINGS: Final = "clusterrolebindings.rbac.authorization.k8s.io"
+EVERYWHERE: Final = ""
+"""The scope of what concerns pods of all namespaces."""
+
+BOOTSTRAPPING: Final = "kubernetes.io/bootstrapping"
+"""Label of the roles and bindings that every cloud has."""
 
 _TRUST: Final = Key(_CONFIG_MAPS, TRUST_NAMESPACE, TRUST_NAME)
 """The authorities that gateways are to trust."""
@@ -42,6 +53,10 @@ ARRIVAL: Final = (
     CLAIMS,
     SERVICES,
     SLICES,
+    ROLES,
+    _CLUSTER_ROLES,
+    ROLE_BINDINGS,
+    CLUSTER_ROLE_BINDINGS,
     MODELS,
     DEVICES,
     ENDPOINTS,
@@ -72,6 +87,40 @@ def node_of(key: Key, obj: JsonObject) -> str:
     return str_at(obj, "spec", "nodeName") if key.resource in (PODS, DEVICES) else ""
 
 
+def scopes_of(key: Key, obj: JsonObject) -> frozenset[str]:
+    """The namespaces whose pods an object concerns that is on a node because pods are there: `EVERYWHERE` for those
+    of all. Services are resolved, and roles held, by the pods of their namespace; a ClusterRoleBinding is held by the
+    ServiceAccounts that it names."""
+    if key.resource == ROLE_BINDINGS and not any(_is_of_accounts(each) for each in maps_at(obj, "subjects")):
+        return frozenset()
+    if key.resource != CLUSTER_ROLE_BINDINGS:
+        return frozenset((key.namespace,))
+    if str_at(obj, "metadata", "labels", BOOTSTRAPPING):
+        return frozenset()  # what everybody may: gateways know it themselves
+    found: set[str] = set()
+    for subject in maps_at(obj, "subjects"):
+        name = str_at(subject, "name")
+        if str_at(subject, "kind") == "ServiceAccount":
+            found.add(str_at(subject, "namespace"))
+        elif name.startswith(ACCOUNT_PREFIX):
+            found.add(name.removeprefix(ACCOUNT_PREFIX).partition(":")[0])
+        elif name.startswith(f"{ACCOUNTS_GROUP}:"):
+            found.add(name.removeprefix(f"{ACCOUNTS_GROUP}:"))
+        elif name in (ACCOUNTS_GROUP, AUTHENTICATED):
+            found.add(EVERYWHERE)
+    return frozenset(found)
+
+
+def _is_of_accounts(subject: JsonObject) -> bool:
+    """Whether a binding's subject may be a ServiceAccount's user or group."""
+    name = str_at(subject, "name")
+    return (
+        str_at(subject, "kind") == "ServiceAccount"
+        or name.startswith("system:serviceaccount")
+        or (name == AUTHENTICATED)
+    )
+
+
 def references_of(key: Key, obj: JsonObject) -> tuple[Key, ...]:
     """What the object refers to, each once, in the order in which it must arrive."""
     if key.resource == NODES:
@@ -83,6 +132,8 @@ def references_of(key: Key, obj: JsonObject) -> tuple[Key, ...]:
         model = str_at(obj, "spec", "deviceModelRef", "name")
         named = ((SECRETS, secret), (MODELS, model))
         return tuple(Key(resource, key.namespace, name) for resource, name in named if name)
+    if key.resource in (ROLE_BINDINGS, CLUSTER_ROLE_BINDINGS) and str_at(obj, "roleRef", "kind") == "ClusterRole":
+        return (Key(_CLUSTER_ROLES, "", str_at(obj, "roleRef", "name")),)
     if key.resource == RULES:
         rule = rule_of(obj)
         names = dict.fromkeys(name for name in (rule.source, rule.target) if name)

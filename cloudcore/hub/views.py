@@ -3,7 +3,9 @@
 A node's view is its Node, the pods bound to it, what those pods refer to (the volumes of their claims included), the
 volumes that are its directories, the devices placed on it with their models,
 the rules whose messages come from it with their endpoints, the device rules that it carries out, the commands that
-were offered to it and are not settled, and the Services and EndpointSlices that its pods may reach (`reach`).
+were offered to it and are not settled, the Services and EndpointSlices that its pods may reach (`reach`), and the
+roles of their ServiceAccounts, by which its local API decides.
+
 Everything is kept at one revision: the objects that may be in a view (sharing their bytes with the watch cache), and
 an index from objects to nodes, so that a change costs what it touches. A fleet has hundreds of thousands of these
 objects, most wanted by one node alone: so the index keeps a name where a dictionary of one would do, and keys are
@@ -20,11 +22,15 @@ from typing import Final
 from cloudcore.hub.reach import REACHED, Reach
 from cloudcore.hub.references import (
     ARRIVAL,
+    CLUSTER_ROLE_BINDINGS,
     COMMANDS,
     DEVICES,
+    EVERYWHERE,
     NODES,
     PODS,
     PROMPT,
+    ROLE_BINDINGS,
+    ROLES,
     SECRETS,
     SERVICES,
     SLICES,
@@ -32,6 +38,7 @@ from cloudcore.hub.references import (
     home_of,
     node_of,
     references_of,
+    scopes_of,
 )
 from cloudcore.store.port import Change, Stored
 from skerry.frozen import Frozen
@@ -45,6 +52,8 @@ from skerry.wire.frames import ObjectState
 _ROOTS: Final = frozenset((NODES, PODS, DEVICES, RULES, DEVICE_RULES, COMMANDS, MESSAGES))
 _LINKED: Final = frozenset((CLAIMS, VOLUMES))
 """What others refer to, and that refers to something itself."""
+_WIDE: Final = frozenset((ROLES, ROLE_BINDINGS, CLUSTER_ROLE_BINDINGS))
+"""On a node because pods of a namespace are."""
 _RANKS: Final = {resource: rank for rank, resource in enumerate(ARRIVAL)}
 
 Parse = Callable[[bytes], JsonObject]
@@ -58,6 +67,15 @@ class _Root(Frozen):
     namespace: str
     """Whose Services it may reach; "" for none."""
 
+
+class _Wide(Frozen):
+    """An object that is on each node with pods of these namespaces, and what it brings along."""
+
+    scopes: frozenset[str] = frozenset()
+    references: tuple[Key, ...] = ()
+
+
+_NOWHERE: Final = _Wide()
 
 _Counts = dict[str, int]
 """Nodes, and by how many of its roots each wants something. Ordered: the same changes tell the same nodes in the same
@@ -82,6 +100,11 @@ class Views:
         self._at_home: dict[str, set[Key]] = defaultdict(set)
         """By node: what it has though nothing there refers to it."""
         self._reach = Reach()
+        self._nodes_in: dict[str, _Counts] = defaultdict(dict)
+        """By namespace: the nodes with roots in it; under `EVERYWHERE` all of them."""
+        self._wide: dict[str, set[Key]] = defaultdict(set)
+        """By namespace: what its pods bring along."""
+        self._wide_objects: dict[Key, _Wide] = {}
 
     @property
     def revision(self) -> Revision:
@@ -130,6 +153,8 @@ class Views:
             self._reach.service_changed(key, there=stored is not None, touched=touched)
         elif key.resource == SLICES:
             self._reach.slice_changed(key, None if stored is None else self._parse(stored.body), touched)
+        elif key.resource in _WIDE:
+            self._replace_wide(key, None if stored is None else self._wide_of(key, stored), touched)
         else:
             if key.resource in _LINKED:
                 self._link(key, {} if stored is None else self._parse(stored.body), touched)
@@ -186,6 +211,47 @@ class Views:
         references = tuple(self._shared(reference) for reference in references_of(key, obj))
         return _Root(node=intern(node), references=references, namespace=namespace)
 
+    def _wide_of(self, key: Key, stored: Stored) -> _Wide:
+        if key.resource == ROLES:
+            return _Wide(scopes=frozenset((key.namespace,)))
+        obj = self._parse(stored.body)
+        references = tuple(self._shared(reference) for reference in references_of(key, obj))
+        return _Wide(scopes=scopes_of(key, obj), references=references)
+
+    def _replace_wide(self, key: Key, new: _Wide | None, touched: dict[str, dict[Key, None]]) -> None:
+        old = self._wide_objects.pop(key, _NOWHERE)
+        if new is not None:
+            self._wide_objects[key] = new
+        new = new or _NOWHERE
+        for scope in sorted(old.scopes - new.scopes):
+            self._wide[scope].discard(key)
+        for scope in sorted(new.scopes):
+            self._wide[scope].add(key)
+            for node in self._nodes_in.get(scope, ()):
+                touched[node][key] = None
+                for reference in new.references:
+                    self._refer(reference, node, touched[node])
+        for scope in sorted(old.scopes):
+            for node in self._nodes_in.get(scope, ()):
+                touched[node][key] = None
+                for reference in old.references:
+                    self._unrefer(reference, node, touched[node])
+
+    def _enter(self, scope: str, node: str, touched: dict[Key, None]) -> None:
+        """One more root with pods of this namespace is on the node."""
+        if _more(self._nodes_in[scope], node):
+            for key in sorted(self._wide.get(scope, ())):
+                touched[key] = None
+                for reference in self._wide_objects[key].references:
+                    self._refer(reference, node, touched)
+
+    def _leave(self, scope: str, node: str, touched: dict[Key, None]) -> None:
+        if _less(self._nodes_in[scope], node):
+            for key in sorted(self._wide.get(scope, ())):
+                touched[key] = None
+                for reference in self._wide_objects[key].references:
+                    self._unrefer(reference, node, touched)
+
     def _shared(self, key: Key) -> Key:
         """The key as it is kept already, where the object is here."""
         stored = self._objects.get(key)
@@ -209,6 +275,8 @@ class Views:
             self._refer(reference, root.node, touched)
         if root.namespace:
             self._reach.pod_came(root.namespace, root.node, touched)
+            self._enter(root.namespace, root.node, touched)
+            self._enter(EVERYWHERE, root.node, touched)
         touched[key] = None
 
     def _drop_root(self, key: Key, root: _Root, touched: dict[Key, None], *, stays: bool) -> None:
@@ -222,6 +290,8 @@ class Views:
             self._unrefer(reference, root.node, touched)
         if root.namespace:
             self._reach.pod_went(root.namespace, root.node, touched)
+            self._leave(root.namespace, root.node, touched)
+            self._leave(EVERYWHERE, root.node, touched)
 
     def _want(self, key: Key, node: str) -> bool:
         """One more root of the node refers to this; True when it is its first."""
@@ -252,6 +322,9 @@ class Views:
             wanted = key in self._nodes.get(node, ())
         elif key.resource in REACHED:
             wanted = self._reach.holds(node, key)
+        elif key.resource in _WIDE:
+            scopes = self._wide_objects.get(key, _NOWHERE).scopes
+            wanted = any(node in self._nodes_in.get(scope, ()) for scope in scopes)
         else:
             by = self._wanted_by.get(key, ())
             wanted = by == node if isinstance(by, str) else node in by
@@ -264,12 +337,17 @@ class Views:
         for key in roots:
             keys.update(self._with_brought(self._roots[key].references))
         keys.update(self._at_home.get(node, ()))
-        keys.update(self._reach.keys(node, {key.namespace for key in roots if key.resource == PODS}))
+        namespaces = {key.namespace for key in roots if key.resource == PODS}
+        keys.update(self._reach.keys(node, namespaces))
+        for scope in (*namespaces, EVERYWHERE) if namespaces else ():
+            for wide in self._wide.get(scope, ()):
+                keys.add(wide)
+                keys.update(self._wide_objects[wide].references)
         return keys
 
     def references(self, key: Key) -> tuple[Key, ...]:
-        root = self._roots.get(key)
-        return self._with_brought(root.references) if root is not None else ()
+        root = self._roots.get(key) or self._wide_objects.get(key, _NOWHERE)
+        return self._with_brought(root.references)
 
     def _with_brought(self, references: tuple[Key, ...]) -> tuple[Key, ...]:
         """What they bring along, before them."""

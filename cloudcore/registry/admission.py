@@ -11,11 +11,12 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Final, Literal, Protocol
 
 from cloudcore.registry.custom import RESOURCE as DEFINITIONS
-from cloudcore.registry.port import SYSTEM, Actor, Subresource
+from cloudcore.registry.port import SYSTEM, Subresource
 from cloudcore.registry.refusals import forbidden, invalid
 from cloudcore.registry.validation import faults
 from cloudcore.registry.volumes import default_class
 from cloudcore.store.port import Stored
+from skerry.authz.attributes import Actor
 from skerry.errors import Cause, InvalidError, NotFoundError
 from skerry.frozen import Frozen, replace
 from skerry.objects.bandwidth import BANDWIDTH, parse_bandwidth

@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Literal, Protocol
 
 from cloudcore.store.port import Advance, Place, Record, Stored, StoredRecord
+from skerry.authz.attributes import Actor
 from skerry.frozen import Frozen
 from skerry.objects.json import JsonObject
 from skerry.objects.meta import Key, Revision
@@ -22,15 +23,6 @@ from skerry.objects.scheme import Kind
 Subresource = Literal["", "status", "scale", "binding", "finalize", "approval", "ephemeralcontainers", "token"]
 Propagation = Literal["", "Background", "Foreground", "Orphan"]
 FieldValidation = Literal["Ignore", "Warn", "Strict"]
-
-
-class Actor(Frozen):
-    """Who is asking, as proved by authentication: what admission and authorization look at."""
-
-    name: str
-    groups: tuple[str, ...] = ()
-    uid: str = ""
-    extra: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
 
 SYSTEM = Actor(name="system:apiserver", groups=("system:masters",))

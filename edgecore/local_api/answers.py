@@ -16,6 +16,7 @@ from skerry.errors import (
     StorageFullError,
     TooLargeError,
     TooManyRequestsError,
+    UnauthenticatedError,
     UnavailableError,
 )
 from skerry.frozen import Frozen
@@ -37,6 +38,7 @@ class MethodNotAllowedError(BadRequestError):
 
 _TABLE: Final[tuple[tuple[type[SkerryError], int, str], ...]] = (
     (MethodNotAllowedError, 405, "MethodNotAllowed"),
+    (UnauthenticatedError, 401, "Unauthorized"),
     (NotFoundError, 404, "NotFound"),
     (GoneError, 410, "Expired"),
     (InvalidError, 422, "Invalid"),

@@ -51,6 +51,18 @@ def _rule(kind: str, plural: str, *short: str) -> Kind:
     )
 
 
+def _access(kind: str, plural: str, *, namespaced: bool) -> Kind:
+    return Kind(
+        group="rbac.authorization.k8s.io",
+        version="v1",
+        kind=kind,
+        plural=plural,
+        singular=kind.lower(),
+        namespaced=namespaced,
+        verbs=_READ,
+    )
+
+
 DEVICE: Final = _device("Device", "devices")
 DEVICE_STATUS: Final = _device("DeviceStatus", "devicestatuses")
 COMMAND: Final = Kind(
@@ -102,6 +114,10 @@ SCHEME: Final = Scheme(
         RULE_ENDPOINT,
         COMMAND,
         DEVICE_RULE,
+        _access("Role", "roles", namespaced=True),
+        _access("RoleBinding", "rolebindings", namespaced=True),
+        _access("ClusterRole", "clusterroles", namespaced=False),
+        _access("ClusterRoleBinding", "clusterrolebindings", namespaced=False),
     ]
 )
 

@@ -14,6 +14,7 @@ from typing import Final
 from edgecore.local_api.answers import Answer, MethodNotAllowedError, error_status, json_answer
 from edgecore.local_api.kinds import DEVICE, POD, SCHEME, discovery
 from edgecore.local_api.objects import LocalObjects
+from edgecore.local_api.paging import page_of
 from edgecore.local_api.ports import LocalParts
 from edgecore.store.backlog import Now, backlog_shown
 from skerry.errors import BadRequestError, GoneError, InvalidError, NotFoundError, SkerryError, UnavailableError
@@ -46,6 +47,13 @@ class Request(Frozen):
     uid: int
     if_match: str = ""
     """The header If-Match."""
+    target: str = ""
+    """As it stands in the request line."""
+    headers: tuple[tuple[str, str], ...] = ()
+    """Of `skerry.objects.cloud_calls.CARRIED_HEADERS`."""
+
+    def header(self, name: str) -> str:
+        return next((value for each, value in self.headers if each == name), "")
 
     def flag(self, name: str) -> bool:
         return self.query.get(name, "") in ("true", "1")
@@ -231,13 +239,14 @@ class Routes:
         view = View(self._objects, target, labels, fields)
         if request.flag("watch"):
             return Stream(chunks=view.watch(request, self._parts.clock.monotonic_s), content_type="application/json")
+        page = page_of(
+            view.all(),
+            limit=_number(request.query, "limit") or 0,
+            token=request.query.get("continue", ""),
+            revision=self._objects.revision,
+        )
         return json_answer(
-            {
-                "kind": target.kind.list_kind,
-                "apiVersion": target.kind.api_version,
-                "metadata": {"resourceVersion": str(self._objects.revision)},
-                "items": [*view.all().values()],
-            }
+            {"kind": target.kind.list_kind, "apiVersion": target.kind.api_version, **page},
         )
 
     # --- twins and logs ---

@@ -54,6 +54,25 @@ class NodeFacts(Frozen):
         return parse_quantity(self.allocatable.get("memory", "0")).units
 
 
+class ApiPlace(Frozen):
+    """Of this gateway's own API, as pods reach it."""
+
+    host: str
+    port: int
+
+    @property
+    def env(self) -> dict[str, str]:
+        """What client libraries look for in a pod (Kubernetes' service environment variables)."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        url, port = f"tcp://{host}:{self.port}", str(self.port)
+        return {
+            "KUBERNETES_SERVICE_HOST": self.host,
+            "KUBERNETES_SERVICE_PORT": port,
+            "KUBERNETES_SERVICE_PORT_HTTPS": port,
+            "KUBERNETES_PORT": url,
+        }
+
+
 class Surroundings(Frozen):
     """Where values come from."""
 
@@ -65,11 +84,15 @@ class Surroundings(Frozen):
     """Of the pod; () where it has those of its node, or none yet."""
     services: Callable[[], Sequence[JsonObject]] = tuple
     """All Services that this gateway has."""
+    api: ApiPlace | None = None
+    """Where the pod finds the Kubernetes API; None: it is not told."""
 
 
 def environment(container: JsonObject, around: Surroundings) -> tuple[tuple[str, str], ...]:
     """All variables; a later one of a name replaces an earlier. Raises `ConfigError`."""
     env = service_variables(around.pod, around.services())
+    if around.api is not None:
+        env |= around.api.env
     for source in maps_at(container, "envFrom"):
         env |= _from_source(source, around)
     for variable in maps_at(container, "env"):

@@ -65,6 +65,11 @@ class PodManager:
         """End that pod for good: it stays in the store with phase Failed and this reason. `has` it."""
         self._workers[uid].end(ending, grace_s)
 
+    def refresh_all(self) -> None:
+        """The same for every pod."""
+        for worker in self._workers.values():
+            worker.poke(retry=True)
+
     def moved(self, address: str) -> None:
         """The gateway is reached by this address from now on: its pods tell it, and those that start hear of it."""
         node = self._parts.node

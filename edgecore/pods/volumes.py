@@ -32,6 +32,7 @@ from edgecore.pods.port import Mount
 from skerry.errors import UnansweredError, UnavailableError
 from skerry.files import unavailable
 from skerry.frozen import Frozen
+from skerry.objects.enrolment import TRUST_FIELD
 from skerry.objects.json import JsonObject, bool_at, dig, int_at, map_at, maps_at, str_at
 from skerry.objects.meta import namespace_of
 from skerry.objects.volumes import pod_claims
@@ -126,6 +127,14 @@ def _relative(path: str) -> str:
     if not path or pure.is_absolute() or ".." in pure.parts or pure.parts[0].startswith(".."):
         raise ConfigError(f"not a path inside a volume: {path!r}")
     return str(pure)
+
+
+def with_authority(trust: JsonObject, pem: str) -> JsonObject:
+    """The ConfigMap by which pods know the API, knowing this gateway's own as well."""
+    text = str_at(trust, "data", TRUST_FIELD)
+    if not pem or not text:
+        return trust
+    return {**trust, "data": {**map_at(trust, "data"), TRUST_FIELD: f"{text.rstrip()}\n{pem}"}}
 
 
 def private_pods(directory: Path) -> Path:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Final
 
@@ -17,7 +18,7 @@ from edgecore.pods.asking import Asking, RealAsking, Whom
 from edgecore.pods.backoff import Problem, next_problem
 from edgecore.pods.claims import KEPT
 from edgecore.pods.containers import container_of, newest_of, wanted_of
-from edgecore.pods.env import ConfigError, NodeFacts, Surroundings, Tokens, no_tokens
+from edgecore.pods.env import ApiPlace, ConfigError, NodeFacts, Surroundings, Tokens, no_tokens
 from edgecore.pods.events import Happening, event_body, event_object
 from edgecore.pods.handlers import handler_of
 from edgecore.pods.last_words import DEFAULT_PATH, last_words, make_words_file, words_file
@@ -43,11 +44,12 @@ from edgecore.pods.refusals import unheeded, unsupported
 from edgecore.pods.specs import Place, container_spec, pull_policy, sandbox_spec
 from edgecore.pods.status import Ending, Picture, pod_status
 from edgecore.pods.stopping import Stopping
-from edgecore.pods.volumes import mounts_of, private_pods, sync_volumes
+from edgecore.pods.volumes import mounts_of, private_pods, sync_volumes, with_authority
 from edgecore.store.port import META_EPOCH, EdgeBatch, NewReport
 from edgecore.store.shell import AsyncEdgeStore
 from skerry.errors import InvalidError, UnavailableError
 from skerry.frozen import Frozen, replace
+from skerry.objects.enrolment import TRUST_NAME
 from skerry.objects.json import JsonObject, bool_at, decode_object, dig, int_at, map_at, maps_at, str_at
 from skerry.objects.meta import Key, being_deleted, name_of, namespace_of, uid_of
 from skerry.objects.reports import POD_STATUS, PodStatusReport
@@ -91,6 +93,10 @@ class PodParts(Frozen):
     """Of ServiceAccounts, for projected volumes."""
     asking: Asking | None = None
     """For probes and hooks; None: in the containers and over the network."""
+    api: ApiPlace | None = None
+    """Where this gateway's own API is; None: nowhere that pods reach."""
+    authority: Callable[[], str] = str
+    """The certificate by which it is known; "" for none."""
 
 
 def log_directory(directory: Path, *, namespace: str, name: str, uid: str) -> Path:
@@ -385,11 +391,20 @@ class PodWorker:
         def find(resource: str, name: str) -> JsonObject | None:
             namespace = "" if resource in _CLUSTER_WIDE else self._key.namespace
             held = self._parts.store.get(Key(resource, namespace, name))
-            return decode_object(held.body) if held is not None else None
+            if held is None:
+                return None
+            found = decode_object(held.body)
+            if resource == "configmaps" and name == TRUST_NAME:
+                return with_authority(found, self._parts.authority())
+            return found
 
         def services() -> list[JsonObject]:
             return [decode_object(held.body) for held in self._parts.store.list(SERVICES)]
 
+        own_network = self._parts.runtime.abilities.pod_network and not bool_at(seen.pod, "spec", "hostNetwork")
+        api = self._parts.api
+        if api is not None and own_network and ip_address(api.host).is_loopback:
+            api = None  # its loopback is another one
         return Surroundings(
             pod=seen.pod,
             node=self._parts.node,
@@ -397,6 +412,7 @@ class PodWorker:
             addresses=seen.sandbox.addresses if seen.sandbox is not None else (),
             services=services,
             tokens=self._parts.tokens,
+            api=api,
         )
 
     def _volumes(self, seen: Seen) -> dict[str, Path] | None:

@@ -86,7 +86,7 @@ def request_for(pod: JsonObject, wanted: Wanted) -> tuple[CallHead, bytes]:
     account = str_at(pod, "spec", "serviceAccountName") or "default"
     path = f"/api/v1/namespaces/{namespace_of(pod)}/serviceaccounts/{account}/token"
     headers = (("content-type", "application/json"), ("accept", "application/json"))
-    return CallHead(method="POST", path=path, headers=headers, body_bytes=len(body)), body
+    return CallHead(method="POST", path=path, headers=headers, body_bytes=len(body), own=True), body
 
 
 def token_from(answer: CloudAnswer, wanted: Wanted, *, now_ms: int) -> Token:

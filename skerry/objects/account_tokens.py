@@ -1,8 +1,9 @@
 """ServiceAccount tokens: JSON Web Tokens (RFC 7519) in the form that Kubernetes gives them, read and judged.
 
-Both ends read them: the cloud's API, and a gateway's own, which has nothing but the public keys (a JWK set, RFC 7517,
-as the cloud publishes it). The only module that knows PyJWT, which is imported at the first token. Keeps a bounded
-memory of tokens whose signature was verified already, which is lost with the process.
+Both ends read them: the cloud's API, and a gateway's own, which has nothing but the public keys (a JWK set, RFC
+7517, as the cloud publishes it). PyJWT and the library of keys are imported at the first token: a gateway whose
+applications never ask saves their memory. Keeps a bounded memory of tokens whose signature was verified already,
+which is lost with the process.
 
 Besides the tokens of TokenRequest there are those of Secrets (type kubernetes.io/service-account-token): they have
 another issuer, other names of claims, and no end.
@@ -16,14 +17,14 @@ import hashlib
 import json
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, TypeAlias, cast
-
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 
 from skerry.errors import InvalidError, UnauthenticatedError
 from skerry.frozen import Frozen
 from skerry.objects.json import Json, JsonObject, int_at, map_at, maps_at, str_at, strs_at
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 PublicKey: TypeAlias = "ec.EllipticCurvePublicKey | rsa.RSAPublicKey"
 PrivateKey: TypeAlias = "ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey"
@@ -91,17 +92,22 @@ class Claims(Frozen):
 
 def algorithm_of(key: PublicKey | PrivateKey) -> str:
     """As JSON Web Signatures name it (RFC 7518)."""
+    from cryptography.hazmat.primitives.asymmetric import ec
+
     return "ES256" if isinstance(key, ec.EllipticCurvePublicKey | ec.EllipticCurvePrivateKey) else "RS256"
 
 
 def key_id(key: PublicKey) -> str:
     """A key's name in tokens and key sets: of what it is, so it never changes."""
+    from cryptography.hazmat.primitives import serialization
+
     spki = key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
     return hashlib.sha256(spki).hexdigest()[:32]
 
 
 def key_set(keys: Sequence[PublicKey]) -> JsonObject:
     """The JWK set of these keys, as relying parties read it."""
+    from cryptography.hazmat.primitives.asymmetric import ec
     from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 
     shown: list[Json] = []
@@ -118,6 +124,7 @@ def key_set(keys: Sequence[PublicKey]) -> JsonObject:
 def keys_in(jwks: JsonObject) -> dict[str, PublicKey]:
     """The keys of a set by their names; those of kinds that are not used here are passed over. Raises
     `InvalidError` for one that is none."""
+    from cryptography.hazmat.primitives.asymmetric import ec, rsa
     from jwt import PyJWK, PyJWTError
 
     found: dict[str, PublicKey] = {}

@@ -11,7 +11,7 @@ from typing import Final
 
 from skerry.errors import BadRequestError
 from skerry.frozen import Frozen
-from skerry.objects.json import Json, JsonObject, int_at, str_at, str_map_at
+from skerry.objects.json import Json, JsonObject, bool_at, int_at, str_at, str_map_at
 
 API_CALLS: Final = "api"
 """Kind of the stream, which a gateway opens."""
@@ -31,8 +31,10 @@ class CallHead(Frozen):
     path: str
     """As it stands in a request line, with its query."""
     headers: tuple[tuple[str, str], ...] = ()
-    """Of `CARRIED_HEADERS`, in lower case. Without `authorization` the gateway itself asks."""
+    """Of `CARRIED_HEADERS`, in lower case."""
     body_bytes: int = 0
+    own: bool = False
+    """The gateway itself asks, as its node. Otherwise whoever `authorization` speaks for, or nobody."""
 
     def header(self, name: str) -> str:
         return next((value for each, value in self.headers if each == name), "")
@@ -43,6 +45,7 @@ class CallHead(Frozen):
             "path": self.path,
             "headers": dict[str, Json](self.headers),
             "bodyBytes": self.body_bytes,
+            "own": self.own,
         }
 
 
@@ -54,7 +57,10 @@ def call_head_of(params: JsonObject) -> CallHead:
         path=str_at(params, "path"),
         headers=tuple((name, headers[name]) for name in CARRIED_HEADERS if name in headers),
         body_bytes=int_at(params, "bodyBytes"),
+        own=bool_at(params, "own"),
     )
+    if head.own and head.header("authorization"):
+        raise BadRequestError("a call is the gateway's own, or somebody's whose token it carries")
     if not head.path.startswith("/") or head.method not in ("GET", "POST", "PUT", "PATCH", "DELETE"):
         raise BadRequestError("a call names a method and a path")
     if not 0 <= head.body_bytes <= CALL_BODY_BYTES_MAX:

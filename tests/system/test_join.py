@@ -19,7 +19,6 @@ import pytest
 from aiohttp import web
 
 from cloudcore.api.authn import Authenticator
-from cloudcore.api.authz.attributes import Attributes
 from cloudcore.api.enrolment import enrolment_endpoints
 from cloudcore.api.ports import Posted, Presented
 from cloudcore.pki.certificates import issue_client, issue_server, sign_request
@@ -40,6 +39,7 @@ from edgecore.link.renewal import CertificateKeeper, renew
 from edgecore.store.memory import MemoryEdgeStore
 from edgecore.store.port import EdgeBatch, Held
 from edgecore.store.shell import AsyncEdgeStore
+from skerry.authz.attributes import Attributes
 from skerry.clocks import ManualClock, SeededIds, SystemClock
 from skerry.errors import (
     BadRequestError,

@@ -10,10 +10,10 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from cloudcore.api.authz.authorizer import RBAC_GROUP
-from cloudcore.api.authz.policy import parse_role, resolve_aggregation
-from cloudcore.api.authz.rules import rule_object, rules_of
 from cloudcore.runtime.informer import Keys, Seen
 from cloudcore.runtime.manager import Tools
+from skerry.authz.policy import parse_role, resolve_aggregation
+from skerry.authz.rules import rule_object, rules_of
 from skerry.errors import NotFoundError
 from skerry.objects.json import Json, JsonObject, dig
 from skerry.objects.meta import Key

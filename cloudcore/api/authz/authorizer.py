@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Final, Protocol, TypeVar
 
-from cloudcore.api.authz.attributes import Attributes, Decision, refusal
 from cloudcore.api.authz.nodes import Bound, decide_for_node
-from cloudcore.api.authz.policy import (
+from cloudcore.store.port import Stored
+from skerry.authz.attributes import Actor, Attributes, Decision, refusal
+from skerry.authz.policy import (
     MASTERS,
     ParsedBinding,
     ParsedRole,
@@ -21,9 +22,7 @@ from cloudcore.api.authz.policy import (
     parse_role,
     resolve_aggregation,
 )
-from cloudcore.api.authz.rules import ALL, Rule
-from cloudcore.registry.port import Actor
-from cloudcore.store.port import Stored
+from skerry.authz.rules import ALL, Rule
 from skerry.objects.json import JsonObject
 from skerry.objects.meta import Key, Revision
 

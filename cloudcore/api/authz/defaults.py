@@ -12,10 +12,10 @@ from collections.abc import Iterable
 from typing import Final
 
 from cloudcore.api.authz.authorizer import RBAC_GROUP
-from cloudcore.api.authz.rules import Rule, rule_object, rules_of, uncovered
 from cloudcore.registry.port import Objects
 from cloudcore.runtime.replicas import GROUP as REPLICA_GROUP
 from cloudcore.runtime.replicas import PREFIX as REPLICAS
+from skerry.authz.rules import Rule, rule_object, rules_of, uncovered
 from skerry.errors import AlreadyExistsError
 from skerry.objects.account_tokens import ISSUER_PATH, KEYS_PATH
 from skerry.objects.json import Json, JsonObject, dig, list_at, map_at, maps_at, str_at, str_map_at, to_json

@@ -6,12 +6,11 @@ binding one must hold all that the bound role allows, or the verb `bind` on that
 
 from __future__ import annotations
 
-from cloudcore.api.authz.attributes import Attributes
 from cloudcore.api.authz.authorizer import RBAC_GROUP, Authorizer
-from cloudcore.api.authz.policy import MASTERS
-from cloudcore.api.authz.rules import Rule, rule_text, rules_of, uncovered
 from cloudcore.registry.admission import Reader, Request, Step
-from cloudcore.registry.port import Actor
+from skerry.authz.attributes import Actor, Attributes
+from skerry.authz.policy import MASTERS
+from skerry.authz.rules import Rule, rule_text, rules_of, uncovered
 from skerry.errors import ForbiddenError, NotFoundError
 from skerry.objects.json import JsonObject, dig, str_at
 from skerry.objects.meta import Key, name_of, namespace_of

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final, Protocol
 
-from cloudcore.api.authz.attributes import READ_VERBS, Attributes, Decision
 from cloudcore.registry.references import references_of
+from skerry.authz.attributes import READ_VERBS, Attributes, Decision
 from skerry.frozen import Frozen
 from skerry.objects.enrolment import NODES_GROUP, node_of_user
 from skerry.objects.json import JsonObject, str_at

@@ -29,13 +29,13 @@ from cloudcore.composition import Core, api_parts, compose, hub_of, workers_of
 from cloudcore.hub.hub import Hub, HubSettings
 from cloudcore.pki.service_tokens import ServiceTokens
 from cloudcore.pki.token_keys import TokenKeys
-from cloudcore.registry.port import Actor
 from cloudcore.rules.plan import Answer as TargetAnswer
 from cloudcore.rules.plan import Answered, Unreached
 from cloudcore.rules.posting import Post, Target
 from cloudcore.store.housekeeping import HousekeepingSettings
 from cloudcore.store.memory import MemoryState, MemoryStore
 from cloudcore.store.port import later_epoch
+from skerry.authz.attributes import Actor
 from skerry.cli.client import Answer, error_of
 from skerry.errors import InvalidError, SkerryError, UnavailableError
 from skerry.frozen import Frozen

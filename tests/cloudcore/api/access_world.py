@@ -15,10 +15,11 @@ from cloudcore.pki.service_tokens import ServiceTokens
 from cloudcore.pki.token_keys import new_token_keys
 from cloudcore.registry.kinds import builtin_scheme
 from cloudcore.registry.objects import LocalObjects
-from cloudcore.registry.port import Actor, Subresource, WriteOptions
+from cloudcore.registry.port import Subresource, WriteOptions
 from cloudcore.registry.references import references_of
 from cloudcore.store.cache import WatchCache, following
 from cloudcore.store.memory import MemoryState, MemoryStore
+from skerry.authz.attributes import Actor
 from skerry.clocks import ManualClock, SeededIds
 from skerry.errors import Cause
 from skerry.objects.json import JsonObject, str_at

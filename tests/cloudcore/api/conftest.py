@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from cloudcore.api.authz.attributes import Attributes, refusal
 from cloudcore.api.bootstrap import Address, bootstrap
 from cloudcore.api.call import Reply, Stream, Whole
 from cloudcore.api.dispatch import Incoming, dispatch
@@ -28,10 +27,11 @@ from cloudcore.registry.definitions import definitions
 from cloudcore.registry.go_fields import go_fields
 from cloudcore.registry.kinds import builtin_scheme
 from cloudcore.registry.objects import LocalObjects
-from cloudcore.registry.port import SYSTEM, Actor
+from cloudcore.registry.port import SYSTEM
 from cloudcore.store.cache import CacheSettings, WatchCache, following
 from cloudcore.store.memory import MemoryState, MemoryStore
 from cloudcore.store.port import ABSENT, Batch, Put
+from skerry.authz.attributes import Actor, Attributes, refusal
 from skerry.clocks import ManualClock, SeededIds
 from skerry.errors import SkerryError, UnavailableError
 from skerry.objects.device_questions import Question

@@ -7,7 +7,7 @@ import json
 from cloudcore.api.authn import ANONYMOUS
 from cloudcore.api.carried import CarriedCalls
 from cloudcore.api.ports import Presented
-from cloudcore.registry.port import Actor
+from skerry.authz.attributes import Actor
 from skerry.errors import UnauthenticatedError
 from skerry.frozen import replace
 from skerry.objects.cloud_calls import CallHead, CloudAnswer
@@ -33,8 +33,9 @@ async def ask(
     world: ApiWorld, method: str, path: str, body: object = None, **headers: str
 ) -> tuple[CloudAnswer, dict[str, object]]:
     data = b"" if body is None else json.dumps(body).encode()
+    own = headers.pop("own", "") == "yes"
     said = tuple((name.replace("_", "-"), value) for name, value in headers.items())
-    head = CallHead(method=method, path=path, headers=said, body_bytes=len(data))
+    head = CallHead(method=method, path=path, headers=said, body_bytes=len(data), own=own)
     answer = await CarriedCalls(replace(world.parts, authenticator=Known())).answer("eu-1", head, data)
     return answer, json.loads(answer.body)
 
@@ -47,7 +48,7 @@ async def test_it_is_done_as_the_token_says_or_as_the_gateways_own_wish(world: A
     form = {"content_type": "application/json"}
     answer, made = await ask(world, "POST", PODS, config("a"), authorization="Bearer t", **form)
     assert (answer.code, made["kind"]) == (201, "ConfigMap")
-    answer, _ = await ask(world, "POST", PODS, config("b"), **form)
+    answer, _ = await ask(world, "POST", PODS, config("b"), own="yes", **form)
     assert answer.code == 201
     assert [each.actor.name for each in world.gate.asked] == [BOT.name, "system:node:eu-1"]
     assert "system:nodes" in world.gate.asked[-1].actor.groups
@@ -55,6 +56,8 @@ async def test_it_is_done_as_the_token_says_or_as_the_gateways_own_wish(world: A
     assert (answer.code, said["reason"]) == (401, "Unauthorized")
     await ask(world, "POST", PODS, config("d"), authorization="Basic Og==", **form)
     assert world.gate.asked[-1].actor == ANONYMOUS, "what is no token proves nobody, and never the gateway"
+    await ask(world, "POST", PODS, config("e"), **form)
+    assert world.gate.asked[-1].actor == ANONYMOUS, "nor does nothing"
 
 
 async def test_errors_and_warnings_are_answers(world: ApiWorld) -> None:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from cloudcore.api.authz.attributes import Attributes
 from cloudcore.api.authz.defaults import default_bindings, default_roles
 from cloudcore.api.ports import Posted, Presented, Replied
 from cloudcore.api.replicas import replica_endpoints
-from cloudcore.registry.port import Actor
 from cloudcore.runtime.replicas import GROUP, PREFIX, stream_path, traffic_path
+from skerry.authz.attributes import Actor, Attributes
 from skerry.errors import ForbiddenError, NotFoundError, UnauthenticatedError
 from skerry.objects.json import dig, maps_at, strs_at
 from skerry.objects.meta import name_of

@@ -3,7 +3,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from cloudcore.api.ports import Presented
-from cloudcore.registry.port import Actor
+from skerry.authz.attributes import Actor
 from skerry.errors import BadRequestError, ConflictError, ForbiddenError, InvalidError, NotFoundError
 from skerry.objects.json import Json, JsonObject, dig, int_at, map_at, maps_at, str_at, strs_at
 from skerry.objects.times import parse_time

@@ -10,17 +10,16 @@ import pytest
 from msgspec.structs import force_setattr
 
 from cloudcore.api.authn import ANONYMOUS, AUTHENTICATED
-from cloudcore.api.authz.attributes import Attributes
 from cloudcore.api.call import Whole
 from cloudcore.api.dispatch import Incoming, dispatch
 from cloudcore.api.routing import Query, Target
 from cloudcore.controllers.crd.serving import ServedDefinitions
 from cloudcore.registry.bodies import body_of
 from cloudcore.registry.custom import RESOURCE
-from cloudcore.registry.port import Actor
 from cloudcore.store.cache import following
 from cloudcore.store.memory import MemoryState, MemoryStore
 from cloudcore.store.port import Batch, Put
+from skerry.authz.attributes import Actor, Attributes
 from skerry.errors import ForbiddenError, NotFoundError
 from skerry.objects.json import JsonObject
 from skerry.objects.meta import Key

@@ -101,7 +101,15 @@ def test_a_head_is_read_back_and_only_what_is_carried_counts() -> None:
     head = CallHead(method="PATCH", path="/a?b=c", headers=(("accept", "x"), ("authorization", "y")), body_bytes=3)
     assert call_head_of(head.params()) == head
     assert call_head_of({**head.params(), "headers": {"impersonate-user": "root"}}).headers == ()
-    wrong: tuple[JsonObject, ...] = ({"path": "x"}, {"method": "TRACE"}, {"bodyBytes": -1}, {"bodyBytes": 1 << 30})
+    own = CallHead(method="GET", path="/a", own=True)
+    assert call_head_of(own.params()) == own
+    wrong: tuple[JsonObject, ...] = (
+        {"own": True},
+        {"path": "x"},
+        {"method": "TRACE"},
+        {"bodyBytes": -1},
+        {"bodyBytes": 1 << 30},
+    )
     for each in wrong:
         with pytest.raises(BadRequestError):
             call_head_of({**head.params(), **each})

@@ -14,6 +14,7 @@ from cloudcore.store.port import Change, Stored
 from skerry.objects.json import Json, JsonObject, encode_object
 from skerry.objects.meta import Key, Revision
 
+RBAC = "rbac.authorization.k8s.io"
 SECRET_DRIVER: JsonObject = {"name": "v", "cephfs": {"secretRef": {"name": "ceph"}}}
 
 
@@ -49,6 +50,15 @@ def endpoint_slice(*places: tuple[str, str], namespace: str = "ns", **labels: st
     return {"metadata": {"namespace": namespace, "labels": {**labels}}, "endpoints": endpoints}
 
 
+def binding(role: str, *subjects: tuple[str, str]) -> JsonObject:
+    """Of a ClusterRole to these: ServiceAccounts by their namespace, others by their name."""
+    named: list[Json] = [
+        {"kind": kind, "name": "x", "namespace": name} if kind == "ServiceAccount" else {"kind": kind, "name": name}
+        for kind, name in subjects
+    ]
+    return {"metadata": {}, "roleRef": {"kind": "ClusterRole", "name": role}, "subjects": named}
+
+
 KEYS: dict[str, list[Key]] = {
     "persistentvolumeclaims": [Key("persistentvolumeclaims", "ns", f"q{number}") for number in range(2)],
     "persistentvolumes": [Key("persistentvolumes", "", f"v{number}") for number in range(3)],
@@ -59,8 +69,23 @@ KEYS: dict[str, list[Key]] = {
     SLICES: [Key(SLICES, "ns", "e1"), Key(SLICES, "ns", "e2"), Key(SLICES, "other", "e3")],
     "devices.devices.kubeedge.io": [Key("devices.devices.kubeedge.io", "ns", f"d{number}") for number in range(2)],
     "devicemodels.devices.kubeedge.io": [Key("devicemodels.devices.kubeedge.io", "ns", "m0")],
+    f"roles.{RBAC}": [Key(f"roles.{RBAC}", "ns", "r")],
+    f"rolebindings.{RBAC}": [Key(f"rolebindings.{RBAC}", namespace, "b") for namespace in ("ns", "other")],
+    f"clusterroles.{RBAC}": [Key(f"clusterroles.{RBAC}", "", f"r{number}") for number in range(2)],
+    f"clusterrolebindings.{RBAC}": [Key(f"clusterrolebindings.{RBAC}", "", f"b{number}") for number in range(2)],
     "deployments.apps": [Key("deployments.apps", "ns", "x")],
 }
+SUBJECTS: st.SearchStrategy[tuple[str, str]] = st.sampled_from(
+    [
+        ("ServiceAccount", "ns"),
+        ("ServiceAccount", "other"),
+        ("Group", "system:serviceaccounts:ns"),
+        ("Group", "system:serviceaccounts"),
+        ("Group", "system:authenticated"),
+        ("User", "system:serviceaccount:other:x"),
+        ("User", "jane"),
+    ]
+)
 NODES = st.sampled_from(["n1", "n2", ""])
 ZONES = st.sampled_from(["north", "south", ""])
 CONFIGS = st.lists(st.sampled_from(["c0", "c1", "c2"]), max_size=3)
@@ -78,6 +103,8 @@ def writes(draw: st.DrawFn) -> tuple[Key, JsonObject | None]:
         return key, {"spec": {"volumeName": draw(st.sampled_from(["", "v0", "v1", "v2"]))}}
     if key.resource == "persistentvolumes":
         return key, directory_of(draw(NODES))
+    if key.resource.startswith(("rolebindings.", "clusterrolebindings.")):
+        return key, binding(draw(st.sampled_from(["r0", "r1"])), *draw(st.lists(SUBJECTS, max_size=3)))
     if key.resource.startswith("devices."):
         return key, device(draw(NODES), "m0")
     if key.resource == SLICES:
@@ -294,3 +321,51 @@ def test_a_device_needs_its_model_and_the_secret_that_it_names() -> None:
     key = Key("devices.devices.kubeedge.io", "ns", "d")
     found = references_of(key, obj)
     assert [str(key) for key in found] == ["secrets ns/s", "devicemodels.devices.kubeedge.io ns/m"]
+
+
+def held(views: Views, node: str) -> set[str]:
+    """Names of the objects of access control in a node's view."""
+    return {key.name for key, _ in views.view(node).stamps() if key.resource.endswith(RBAC)}
+
+
+def views_of(*objects: tuple[Key, JsonObject]) -> Views:
+    views = Views(json.loads)
+    views.load([stored(key, 1, obj) for key, obj in objects], Revision(1))
+    return views
+
+
+def test_the_roles_of_service_accounts_go_where_their_pods_are_and_no_others() -> None:
+    bindings = f"clusterrolebindings.{RBAC}"
+    role: JsonObject = {"metadata": {}}
+    roles = [(Key(f"clusterroles.{RBAC}", "", name), role) for name in ("reads", "writes", "watches", "sees")]
+    views = views_of(
+        (Key("pods", "ns", "p"), pod("n1")),
+        (Key("pods", "other", "p"), pod("n2", namespace="other")),
+        (Key("nodes", "", "n3"), {"metadata": {}}),
+        (Key(f"roles.{RBAC}", "ns", "local"), {"metadata": {}}),
+        (Key(f"rolebindings.{RBAC}", "ns", "of-accounts"), binding("reads", ("ServiceAccount", "elsewhere"))),
+        (Key(f"rolebindings.{RBAC}", "ns", "of-people"), binding("writes", ("User", "jane"), ("Group", "devs"))),
+        (Key(bindings, "", "of-other"), binding("watches", ("ServiceAccount", "other"))),
+        (Key(bindings, "", "of-all"), binding("sees", ("Group", "system:serviceaccounts"))),
+        *roles,
+    )
+    assert held(views, "n1") == {"local", "of-accounts", "reads", "of-all", "sees"}
+    assert held(views, "n2") == {"of-other", "watches", "of-all", "sees"}
+    assert held(views, "n3") == set()
+
+
+def test_what_everybody_may_by_default_costs_no_link() -> None:
+    default = binding("discovery", ("Group", "system:authenticated"))
+    default["metadata"] = {"labels": {"kubernetes.io/bootstrapping": "rbac-defaults"}}
+    views = views_of(
+        (Key("pods", "ns", "p"), pod("n1")),
+        (Key(f"clusterrolebindings.{RBAC}", "", "discovery"), default),
+        (Key(f"clusterroles.{RBAC}", "", "discovery"), {"metadata": {}}),
+    )
+    assert held(views, "n1") == set()
+
+
+def test_a_binding_brings_its_role_along() -> None:
+    key = Key(f"rolebindings.{RBAC}", "ns", "b")
+    views = views_of((Key("pods", "ns", "p"), pod("n1")), (key, binding("reads", ("ServiceAccount", "ns"))))
+    assert views.view("n1").closure(key) == (Key(f"clusterroles.{RBAC}", "", "reads"),)

@@ -8,8 +8,9 @@ import pytest
 
 from cloudcore.registry.admission import TOKEN_MOUNT, Request, link_annotations
 from cloudcore.registry.kinds import builtin_scheme
-from cloudcore.registry.port import Actor, Transform, WriteOptions
+from cloudcore.registry.port import Transform, WriteOptions
 from cloudcore.store.port import Stored
+from skerry.authz.attributes import Actor
 from skerry.errors import ForbiddenError, InvalidError, NotFoundError
 from skerry.frozen import replace
 from skerry.objects.bandwidth import BANDWIDTH

@@ -9,7 +9,8 @@ import pytest
 
 from cloudcore.registry.admission import STEPS
 from cloudcore.registry.commands import IssuedCommands
-from cloudcore.registry.port import Actor, WriteOptions
+from cloudcore.registry.port import WriteOptions
+from skerry.authz.attributes import Actor
 from skerry.errors import InvalidError
 from skerry.objects.commands import INCARNATION
 from skerry.objects.json import Json, JsonObject, clone, map_at, str_at

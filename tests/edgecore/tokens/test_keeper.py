@@ -62,7 +62,7 @@ class Cloud:
         if not self.connected:
             raise UnavailableError("no session")
         assert head.method == "POST"
-        assert head.header("authorization") == "", "the gateway asks in its own name"
+        assert head.own, "the gateway asks in its own name"
         request = decode_object(body)
         self.asked.append((head.path, request))
         if self.refusal:

@@ -2,9 +2,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from cloudcore.api.authz.attributes import Attributes
 from cloudcore.api.authz.defaults import keep_defaults
-from cloudcore.registry.port import Actor, WriteOptions
+from cloudcore.registry.port import WriteOptions
+from skerry.authz.attributes import Actor, Attributes
 from skerry.errors import ForbiddenError, InvalidError, NotFoundError
 from skerry.objects.json import JsonObject
 from tests.cloudcore.api.access_world import ADMIN, JANE, RBAC, SCHEME, World, kind, world

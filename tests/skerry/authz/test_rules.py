@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloudcore.api.authz.rules import PARTS_MAX, Rule, rule_object, rule_of, rule_text, uncovered
+from skerry.authz.rules import PARTS_MAX, Rule, rule_object, rule_of, rule_text, uncovered
 from skerry.errors import InvalidError
 
 WORDS = st.sets(st.sampled_from(["a", "b", "*", "a/s", "*/s"]), min_size=1, max_size=3)

@@ -10,9 +10,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
-from cloudcore.api.authz.attributes import Attributes, Decision
-from cloudcore.api.authz.rules import Rule, rules_of
-from cloudcore.registry.port import Actor
+from skerry.authz.attributes import Actor, Attributes, Decision
+from skerry.authz.rules import Rule, rules_of
 from skerry.frozen import Frozen, field
 from skerry.objects.json import JsonObject, dig, maps_at, str_at
 from skerry.objects.meta import labels_of, name_of, namespace_of

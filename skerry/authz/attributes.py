@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-from cloudcore.registry.port import Actor
 from skerry.errors import ForbiddenError
 from skerry.frozen import Frozen
 
 READ_VERBS = frozenset({"get", "list", "watch"})
+
+
+class Actor(Frozen):
+    """Who is asking, as proved by authentication: what admission and authorization look at."""
+
+    name: str
+    groups: tuple[str, ...] = ()
+    uid: str = ""
+    extra: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
 
 class Attributes(Frozen):

@@ -2,10 +2,9 @@ from collections.abc import Iterable
 
 import pytest
 
-from cloudcore.api.authz.attributes import Attributes, refusal
 from cloudcore.api.authz.defaults import completed, default_bindings, default_roles
-from cloudcore.api.authz.policy import Policy, compile_policy, parse_binding, parse_role
-from cloudcore.registry.port import Actor
+from skerry.authz.attributes import Actor, Attributes, refusal
+from skerry.authz.policy import Policy, compile_policy, parse_binding, parse_role
 from skerry.objects.json import JsonObject, to_json
 
 JANE = Actor(name="jane", groups=("devs", "system:authenticated"))

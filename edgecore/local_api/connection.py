@@ -1,0 +1,188 @@
+"""One connection to the local API, whatever it comes over: HTTP/1.1 by `h11`, requests one after the other.
+
+Everything is bounded: head, body, all bodies at once, and the time a client may take to ask and to take its answer.
+Keeps nothing; a crash cuts it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import Final, Protocol
+from urllib.parse import parse_qsl, unquote
+
+import h11
+
+from edgecore.local_api.answers import Answer, error_answer, phrase
+from edgecore.local_api.routes import Request, Stream
+from skerry.errors import BadRequestError, SkerryError, TooLargeError, TooManyRequestsError
+from skerry.objects.cloud_calls import CARRIED_HEADERS
+
+HEAD_BYTES_MAX: Final = 16 * 1024
+ASK_S_MAX: Final = 30.0
+"""For a request to be there, whole."""
+WRITE_S_MAX: Final = 60.0
+"""For a client to take what is written."""
+
+
+class Answers(Protocol):
+    """What is done for a request. Raises the errors of `skerry.errors`."""
+
+    async def answer(self, request: Request) -> Answer | Stream: ...
+
+
+class Room:
+    """Room for bodies that are on their way in, of all connections of a server together."""
+
+    def __init__(self, *, body_bytes_max: int, bytes_max: int) -> None:
+        self.body_bytes_max = body_bytes_max
+        self._free = bytes_max
+
+    def take(self, count: int) -> None:
+        """Raises `TooManyRequestsError` where there is none."""
+        if count > self._free:
+            raise TooManyRequestsError("the server is busy: too many bodies at once", retry_after_s=1)
+        self._free -= count
+
+    def give(self, count: int) -> None:
+        self._free += count
+
+
+class Connection:
+    """One client: requests one after the other. `uid` is the caller's, as the kernel says; -1 over TCP."""
+
+    def __init__(
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        answers: Answers,
+        *,
+        uid: int,
+        room: Room,
+    ) -> None:
+        self._reader = reader
+        self._writer = writer
+        self._answers = answers
+        self._uid = uid
+        self._room = room
+        self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=HEAD_BYTES_MAX)
+
+    async def serve(self) -> None:
+        while True:
+            body = bytearray()
+            try:
+                async with asyncio.timeout(ASK_S_MAX):
+                    request = await self._request(body)
+            except h11.RemoteProtocolError as error:
+                await self._answer(error_answer(BadRequestError(f"not HTTP as expected: {error}")))
+                return
+            except SkerryError as error:
+                await self._answer(error_answer(error))
+                return
+            finally:
+                self._room.give(len(body))
+            if request is None:
+                return
+            await self._respond(request)
+            if self._http.our_state is not h11.DONE or self._http.their_state is not h11.DONE:
+                return
+            self._http.start_next_cycle()
+
+    async def _request(self, body: bytearray) -> Request | None:
+        head: h11.Request | None = None
+        while True:
+            event = self._http.next_event()
+            if event is h11.NEED_DATA:
+                self._http.receive_data(await self._reader.read(HEAD_BYTES_MAX))
+            elif isinstance(event, h11.Request):
+                head = event
+                if self._http.they_are_waiting_for_100_continue:
+                    await self._send(h11.InformationalResponse(status_code=100, headers=[]))
+            elif isinstance(event, h11.Data):
+                if len(body) + len(event.data) > self._room.body_bytes_max:
+                    raise TooLargeError(f"a body is at most {self._room.body_bytes_max} bytes here")
+                self._room.take(len(event.data))
+                body += event.data
+            elif isinstance(event, h11.EndOfMessage):
+                assert head is not None
+                return self._parsed(head, bytes(body))
+            else:
+                return None
+
+    def _parsed(self, head: h11.Request, body: bytes) -> Request:
+        target = head.target.decode("latin-1")
+        path, _, query = target.partition("?")
+        headers = {name: value.decode("latin-1") for name, value in reversed(head.headers)}
+        return Request(
+            method=head.method.decode("latin-1"),
+            parts=tuple(unquote(part) for part in path.split("/") if part),
+            query=dict(parse_qsl(query, keep_blank_values=True, max_num_fields=64)),
+            body=body,
+            uid=self._uid,
+            if_match=headers.get(b"if-match", ""),
+            target=target,
+            headers=tuple((name, headers[key]) for name in CARRIED_HEADERS if (key := name.encode()) in headers),
+        )
+
+    async def _respond(self, request: Request) -> None:
+        try:
+            answer = await self._answers.answer(request)
+            if isinstance(answer, Stream):
+                async with contextlib.aclosing(answer.chunks):
+                    await self._stream(answer)
+            else:
+                await self._answer(answer)
+        except SkerryError as error:
+            if self._http.our_state is not h11.SEND_RESPONSE:
+                return  # the head is out: the connection ends, and the client sees a torn answer
+            await self._answer(error_answer(error))
+
+    async def _answer(self, answer: Answer) -> None:
+        if self._http.our_state not in (h11.IDLE, h11.SEND_RESPONSE):
+            return
+        headers = [
+            ("Content-Type", answer.content_type),
+            ("Content-Length", str(len(answer.body))),
+            *answer.headers,
+        ]
+        await self._send(h11.Response(status_code=answer.code, headers=headers, reason=phrase(answer.code)))
+        await self._send(h11.Data(data=answer.body))
+        await self._send(h11.EndOfMessage())
+
+    async def _stream(self, answer: Stream) -> None:
+        """A stream ends with the client, even while there is nothing to send."""
+        gone = asyncio.ensure_future(self._reader.read(1))
+        try:
+            first = True
+            while True:
+                step = asyncio.ensure_future(anext(answer.chunks, None))
+                try:
+                    await asyncio.wait({step, gone}, return_when=asyncio.FIRST_COMPLETED)
+                    if not step.done():
+                        return
+                finally:
+                    if not step.done():
+                        step.cancel()
+                        with contextlib.suppress(asyncio.CancelledError):
+                            await step
+                chunk = step.result()
+                if first:
+                    first = False
+                    headers = [("Content-Type", answer.content_type), ("Transfer-Encoding", "chunked")]
+                    await self._send(h11.Response(status_code=200, headers=headers, reason=b"OK"))
+                if chunk is None:
+                    await self._send(h11.EndOfMessage())
+                    return
+                if chunk:
+                    await self._send(h11.Data(data=chunk))
+        finally:
+            gone.cancel()
+            with contextlib.suppress(asyncio.CancelledError, ConnectionError):
+                await gone
+
+    async def _send(self, event: h11.Event) -> None:
+        data = self._http.send(event)
+        if data:
+            self._writer.write(data)
+            async with asyncio.timeout(WRITE_S_MAX):
+                await self._writer.drain()

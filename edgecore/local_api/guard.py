@@ -1,0 +1,162 @@
+"""What the local API does for a request over TCP: as whoever its token says, within what the roles allow.
+
+Reads of what the gateway holds are answered here, link or not. Everything else goes to the cloud with the caller's
+own token, which decides there; without a link it is refused with 503 and the reason. Keeps nothing.
+"""
+
+from __future__ import annotations
+
+import platform
+from typing import Final, Protocol
+
+from edgecore.local_api.access import ANONYMOUS, Access
+from edgecore.local_api.answers import Answer, json_answer
+from edgecore.local_api.kinds import SCHEME, discovery
+from edgecore.local_api.routes import Request, Routes, Stream
+from skerry.authz.attributes import Actor, Attributes
+from skerry.errors import ForbiddenError, NotFoundError, UnauthenticatedError, UnavailableError, UncertainError
+from skerry.frozen import Frozen
+from skerry.objects.cloud_calls import CallHead, CloudAnswer
+from skerry.objects.json import JsonObject
+
+_WRITES: Final = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
+
+
+class Calls(Protocol):
+    """See `edgecore.link.calls.CloudCalls`."""
+
+    async def ask(self, head: CallHead, body: bytes = b"") -> CloudAnswer: ...
+
+
+class Asked(Frozen, kw_only=False):
+    """What a path of the API names."""
+
+    group: str
+    version: str
+    plural: str
+    namespace: str = ""
+    name: str = ""
+    subresource: str = ""
+
+
+class Guard:
+    """See the module; `edgecore.local_api.connection.Answers`."""
+
+    def __init__(self, routes: Routes, access: Access, calls: Calls, *, version: str) -> None:
+        self._routes = routes
+        self._access = access
+        self._calls = calls
+        self._version = version
+
+    async def answer(self, request: Request) -> Answer | Stream:
+        """Raises the errors of `skerry.errors`."""
+        actor = self._access.actor(request.header("authorization"))
+        asked = asked_of(request.parts)
+        try:
+            if asked is None:
+                return await self._path(request, actor)
+            return await self._object(request, asked, actor)
+        except ForbiddenError as error:
+            if actor == ANONYMOUS:
+                raise UnauthenticatedError("Unauthorized") from error
+            raise
+
+    async def _path(self, request: Request, actor: Actor) -> Answer | Stream:
+        path = "/" + "/".join(request.parts)
+        verb = "get" if request.method == "GET" else request.method.lower()
+        self._access.require(Attributes(actor=actor, verb=verb, path=path))
+        match request.parts:
+            case ("healthz" | "livez" | "readyz",):
+                return await self._routes.answer(request)
+            case ("version",):
+                return json_answer(_version(self._version))
+            case ("api" | "apis", *_) if discovery(list(request.parts)) is not None:
+                return await self._routes.answer(request)
+            case ("api" | "apis" | "openapi", *_):
+                return await self._carried(request, actor)
+            case _:
+                raise NotFoundError("the server could not find the requested resource")
+
+    async def _object(self, request: Request, asked: Asked, actor: Actor) -> Answer | Stream:
+        verb = _verb(request, asked)
+        if request.method != "GET" or SCHEME.at(asked.group, asked.version, asked.plural) is None:
+            return await self._carried(request, actor)  # the cloud says whether it may be
+        self._access.require(
+            Attributes(
+                actor=actor,
+                verb=verb,
+                group=asked.group,
+                version=asked.version,
+                resource=asked.plural,
+                subresource=asked.subresource,
+                namespace=asked.namespace,
+                name=asked.name,
+            )
+        )
+        return await self._routes.answer(request)
+
+    async def _carried(self, request: Request, actor: Actor) -> Answer:
+        if actor == ANONYMOUS:
+            raise UnauthenticatedError("Unauthorized")
+        if request.flag("watch"):
+            raise UnavailableError("this gateway does not hold these objects, and carries no watches to the cloud")
+        head = CallHead(
+            method=request.method, path=request.target, headers=request.headers, body_bytes=len(request.body)
+        )
+        try:
+            answer = await self._calls.ask(head, request.body)
+        except UncertainError as error:
+            raise UncertainError(f"it is not known whether it was done: {error}") from error
+        except UnavailableError as error:
+            raise UnavailableError(f"only the cloud can do this, and {error}") from error
+        headers = tuple((name, value) for name, value in answer.headers if name != "content-type")
+        return Answer(code=answer.code, body=answer.body, content_type=answer.content_type, headers=headers)
+
+
+def asked_of(parts: tuple[str, ...]) -> Asked | None:
+    """The resource that a path names; None for discovery and everything that is no resource."""
+    match parts:
+        case ("api", version, *rest) if rest:
+            group = ""
+        case ("apis", group, version, *rest) if rest:
+            pass
+        case _:
+            return None
+    if rest[0] == "namespaces" and len(rest) > 2 and rest[2] not in ("status", "finalize"):
+        namespace, rest = rest[1], rest[2:]
+    else:
+        namespace = ""
+    plural, *rest = rest
+    if plural == "namespaces" and rest:
+        namespace = rest[0]  # a namespace is inside itself, for roles that are
+    return Asked(
+        group=group,
+        version=version,
+        plural=plural,
+        namespace=namespace,
+        name=rest[0] if rest else "",
+        subresource=rest[1] if len(rest) > 1 else "",
+    )
+
+
+def _verb(request: Request, asked: Asked) -> str:
+    if request.method != "GET":
+        return _WRITES.get(request.method, request.method.lower())
+    if asked.name:
+        return "get"
+    return "watch" if request.flag("watch") else "list"
+
+
+def _version(git_version: str) -> JsonObject:
+    major, minor = (*git_version.removeprefix("v").split("."), "", "")[:2]
+    return {
+        "major": major,
+        "minor": minor,
+        "gitVersion": git_version,
+        "gitCommit": "",
+        "gitTreeState": "clean",
+        "buildDate": "",
+        "goVersion": "",
+        "compiler": platform.python_implementation().lower(),
+        "platform": f"{platform.system().lower()}/{platform.machine()}",
+    }

@@ -1,0 +1,150 @@
+"""The local API over TCP with TLS, for applications on the gateway: where it listens, and with what certificate.
+
+Runs beside everything else: a port that can't be had is said once and tried again, and nothing waits for it. Keeps
+`DATA/local-api` (`edgecore.local_api.certificates`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import ssl
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final
+
+from edgecore.local_api.access import Access
+from edgecore.local_api.certificates import CA_FILE, SERVER_FILE, SERVICE_NAMES, are_made
+from edgecore.local_api.connection import HEAD_BYTES_MAX, Answers, Connection, Room
+from skerry.errors import UnavailableError
+from skerry.frozen import Frozen
+
+log = logging.getLogger(__name__)
+
+BODY_BYTES_MAX: Final = 3 << 20
+"""As the cloud's API takes."""
+BODIES_BYTES_MAX: Final = 8 << 20
+CONNECTIONS_MAX: Final = 64
+HANDSHAKE_S_MAX: Final = 10.0
+AGAIN_S: Final = 30.0
+MAKE_S_MAX: Final = 60.0
+
+
+class Place(Frozen):
+    """Where the API is served."""
+
+    host: str
+    port: int
+
+
+class SecureApi:
+    """Run `run` in a task group."""
+
+    def __init__(
+        self,
+        place: Place,
+        directory: Path,
+        answers: Answers,
+        access: Access,
+        *,
+        names: Sequence[str],
+        made: Callable[[], None],
+    ) -> None:
+        """`directory`: of the certificates. `names`: by which it is called beside the usual ones. `made`: told when
+        there is another authority."""
+        self._place = place
+        self._directory = directory
+        self._answers = answers
+        self._access = access
+        self._names = list(dict.fromkeys((*SERVICE_NAMES, "127.0.0.1", "::1", place.host, *names)))
+        self._made = made
+        self._room = Room(body_bytes_max=BODY_BYTES_MAX, bytes_max=BODIES_BYTES_MAX)
+        self._open = 0
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        said = ""
+        while True:
+            try:
+                await self._serve()
+            except (OSError, UnavailableError) as error:
+                if str(error) != said:
+                    said = str(error)
+                    log.warning("the local API is not served on TCP host=%s reason=%s", self._address, error)
+            await asyncio.sleep(AGAIN_S)
+
+    @property
+    def _address(self) -> str:
+        return f"{self._place.host}:{self._place.port}"
+
+    async def _serve(self) -> None:
+        if not are_made(self._directory, self._names):
+            await self._make()
+            self._made()
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.load_cert_chain(self._directory / SERVER_FILE)
+        server = await asyncio.start_server(
+            self._connected,
+            self._place.host,
+            self._place.port,
+            ssl=context,
+            ssl_handshake_timeout=HANDSHAKE_S_MAX,
+            limit=HEAD_BYTES_MAX,
+        )
+        stop = self._access.listen()
+        log.info("local API on TCP host=%s", self._address)
+        try:
+            async with server:
+                await server.serve_forever()
+        finally:
+            stop()
+
+    async def _make(self) -> None:
+        """In a program of its own (`edgecore.local_api.certificates`). Raises `UnavailableError`."""
+        program = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "edgecore.local_api.certificates",
+            str(self._directory),
+            *self._names,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        try:
+            async with asyncio.timeout(MAKE_S_MAX):
+                _, errors = await program.communicate()
+        except BaseException:
+            with contextlib.suppress(ProcessLookupError):
+                program.kill()
+            raise
+        if program.returncode:
+            last = errors.decode(errors="replace").strip().splitlines()[-1:]
+            raise UnavailableError(f"its certificate can't be made: {' '.join(last)}")
+
+    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._open += 1
+        try:
+            if self._open <= CONNECTIONS_MAX:
+                await Connection(reader, writer, self._answers, uid=-1, room=self._room).serve()
+        except (ConnectionError, TimeoutError, ssl.SSLError):
+            return  # the client went away; there is nobody to tell
+        except Exception:
+            # The root of this worker: one request must not end the agent.
+            log.exception("local api request failed")
+        finally:
+            self._open -= 1
+            writer.close()
+            with contextlib.suppress(ConnectionError, ssl.SSLError, TimeoutError):
+                await writer.wait_closed()
+
+
+def authority_of(directory: Path) -> str:
+    """The certificate by which clients are to know the API; "" before it is made."""
+    try:
+        return (directory / CA_FILE).read_text(encoding="ascii")
+    except OSError:
+        return ""

@@ -1,0 +1,1 @@
+"""Who may do what, by roles: decided in the same way in the cloud and on a gateway."""

@@ -1,0 +1,191 @@
+"""The gateway's own Kubernetes API, as applications in its pods use it: with the libraries and settings that they use
+in any cluster, with and without a cloud."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from textwrap import dedent
+from typing import Any
+
+import pytest
+
+from skerry.errors import SkerryError
+from skerry.objects.json import Json, JsonObject
+from tests.system.real_fleet import CORE, NODE, RealFleet, config_map, real_fleet, until
+
+pytestmark = [pytest.mark.system, pytest.mark.timeout(240)]
+
+RBAC = "/apis/rbac.authorization.k8s.io/v1"
+PROGRAM = """
+import json, sys, time
+def say(**what): print(json.dumps(what), flush=True)
+from kubernetes import client, config, watch
+config.load_incluster_config()
+core = client.CoreV1Api()
+pods = core.list_namespaced_pod("default").items
+say(pods=[pod.metadata.name for pod in pods], version=client.VersionApi().get_code().git_version)
+try:
+    core.list_namespaced_secret("default")
+except client.ApiException as error:
+    say(refused=error.status, why=json.loads(error.body)["message"])
+import kr8s
+say(kr8s=sorted(pod.name for pod in kr8s.get("pods", namespace="default")))
+written = {}
+def write(name):
+    try:
+        core.create_namespaced_config_map("default", {"metadata": {"name": name}})
+        return 201
+    except client.ApiException as error:
+        written[error.status] = json.loads(error.body)["message"]
+        return error.status
+say(write=write("by-the-pod"))
+listed = core.list_namespaced_config_map("default", limit=1)
+say(first=len(listed.items), more=bool(listed.metadata._continue))
+since = listed.metadata.resource_version
+for event in watch.Watch().stream(core.list_namespaced_config_map, "default", resource_version=since):
+    if event["object"].metadata.name == "news":
+        say(event=event["type"], text=event["object"].data["text"])
+        break
+while (code := write("alone")) != 503:
+    time.sleep(0.2)
+say(alone=code, why=written[503], pods=len(core.list_namespaced_pod("default").items))
+time.sleep(1000)
+"""
+
+
+def a_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
+
+
+@pytest.fixture
+def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealFleet]:
+    with real_fleet(tmp_path_factory.mktemp("local-api")) as made:
+        made.edge.environ["SKERRY_LOCAL_API"] = f"127.0.0.1:{a_port()}"
+        yield made
+
+
+def grant(fleet: RealFleet, name: str, *rules: tuple[str, str]) -> None:
+    """A Role with these resources and verbs, given to the ServiceAccount `app`."""
+    written: list[Json] = [
+        {"apiGroups": [""], "resources": [resource], "verbs": [*verbs.split()]} for resource, verbs in rules
+    ]
+    role = f"{RBAC}/namespaces/default"
+    fleet.create(f"{role}/roles", {"kind": "Role", "metadata": {"name": name}, "rules": written})
+    binding: JsonObject = {
+        "kind": "RoleBinding",
+        "metadata": {"name": name},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": name},
+        "subjects": [{"kind": "ServiceAccount", "name": "app", "namespace": "default"}],
+    }
+    fleet.create(f"{role}/rolebindings", binding)
+
+
+def program_pod(name: str, program: str) -> JsonObject:
+    container: JsonObject = {"name": "app", "image": "sh", "command": [sys.executable, "-u", "-c", program]}
+    spec: JsonObject = {
+        "nodeName": NODE,
+        "serviceAccountName": "app",
+        "terminationGracePeriodSeconds": 1,
+        "containers": [container],
+        "volumes": [{"name": "news", "configMap": {"name": "news", "optional": True}}],
+    }
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": spec}
+
+
+def said(fleet: RealFleet, pod: str) -> dict[str, Any]:
+    """All that the program has told so far."""
+    try:
+        text = b"".join(fleet.edge.api.chunks(f"{CORE}/pods/{pod}/log")).decode()
+    except (SkerryError, OSError):
+        return {}
+    found: dict[str, Any] = {}
+    for line in text.splitlines():
+        if line.startswith("{"):
+            found |= json.loads(line)
+    assert "Traceback" not in text, text
+    return found
+
+
+def test_libraries_in_a_pod_find_the_api_and_go_on_without_a_cloud(fleet: RealFleet) -> None:
+    fleet.create(f"{CORE}/serviceaccounts", {"kind": "ServiceAccount", "metadata": {"name": "app"}})
+    grant(fleet, "reader", ("pods", "get list watch"), ("configmaps", "get list watch create"))
+    fleet.create(f"{CORE}/configmaps", config_map("other", "x"))
+    fleet.edge.start()
+    until(lambda: fleet.ready() == "True", "the node is ready")
+    fleet.create(f"{CORE}/pods", program_pod("asks", dedent(PROGRAM)))
+    until(lambda: "first" in said(fleet, "asks"), "the program has asked", deadline_s=60)
+    told = said(fleet, "asks")
+    assert told["pods"] == told["kr8s"] == ["asks"]
+    assert told["version"].startswith("v1.36")
+    assert told["refused"] == 403
+    assert told["why"] == (
+        'secrets is forbidden: User "system:serviceaccount:default:app" cannot list resource "secrets" in API group '
+        '"" in the namespace "default"'
+    )
+    assert told["write"] == 201, "the cloud was asked, in the pod's name"
+    assert fleet.find(f"{CORE}/configmaps/by-the-pod") is not None
+    assert told["first"] == 1
+    fleet.create(f"{CORE}/configmaps", config_map("news", "hello"))
+    until(lambda: "event" in said(fleet, "asks"), "the watch has told")
+    assert said(fleet, "asks")["event"] == "ADDED"
+    fleet.cloud.stop()
+    until(lambda: "alone" in said(fleet, "asks"), "the write is refused", deadline_s=60)
+    told = said(fleet, "asks")
+    assert told["pods"] == 1
+    assert "only the cloud can do this" in told["why"]
+
+
+def test_kubectl_works_against_the_gateway_with_a_pods_token(fleet: RealFleet, tmp_path: Path) -> None:
+    kubectl = shutil.which("kubectl")
+    if kubectl is None:
+        pytest.skip("kubectl is not installed")
+    fleet.create(f"{CORE}/serviceaccounts", {"kind": "ServiceAccount", "metadata": {"name": "app"}})
+    grant(fleet, "reader", ("pods", "get list watch"), ("pods/log", "get"))
+    fleet.edge.start()
+    until(lambda: fleet.ready() == "True", "the node is ready")
+    token_file = "/var/run/secrets/kubernetes.io/serviceaccount/token"
+    show = f"import time; print(open('{token_file}').read()); time.sleep(1000)"
+    fleet.create(f"{CORE}/pods", program_pod("shows", show))
+    log = f"{CORE}/pods/shows/log"
+
+    def token() -> str:
+        try:
+            return b"".join(fleet.edge.api.chunks(log)).decode().strip()
+        except (SkerryError, OSError):
+            return ""
+
+    until(lambda: token().count(".") == 2, "the pod has its token")
+
+    def ask(*arguments: str, bearer: str = "") -> str:
+        done = subprocess.run(
+            [
+                kubectl,
+                f"--server=https://{fleet.edge.environ['SKERRY_LOCAL_API']}",
+                f"--certificate-authority={fleet.edge.data / 'local-api' / 'ca.crt'}",
+                f"--token={bearer or token()}",
+                *arguments,
+            ],
+            env={**os.environ, "HOME": str(tmp_path), "KUBECONFIG": str(tmp_path / "none")},
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        return done.stdout + done.stderr
+
+    for _ in range(2):
+        assert "shows" in ask("get", "pods")
+        assert ask("get", "pods", "-o", "name", "--field-selector=spec.nodeName=none").strip() == ""
+        assert token() in ask("logs", "shows")
+        assert "Forbidden" in ask("get", "configmaps")
+        assert "You must be logged in" in ask("get", "pods", bearer="x.y.z")
+        if fleet.cloud.process is not None:
+            fleet.cloud.stop()
