@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final
@@ -14,6 +15,7 @@ from benchmarks.matrix.phases import PHASES
 
 PAGE: Final = "docs/reference/offline-matrix.md"
 KEPT: Final = "benchmarks/matrix/figures.json"
+_LOAD: Final = re.compile(r", load ([0-9.]+)")
 HEAD: Final = f"""# Left alone: the offline matrix
 
 What becomes of a gateway's pods when it is left alone in the middle of something, on real processes: a cloud and a
@@ -59,9 +61,24 @@ def page(rows: Sequence[tuple[Cell, str]]) -> str:
     parts += [f"- **{phase.name}**: {phase.method}\n" for phase in PHASES]
     parts.append("\nThe rows:\n\n")
     parts += [f"- **{fault.name}**: {fault.method}\n" for fault in FAULTS]
-    machines = sorted({where for _, where in rows})
-    parts.append(f"\nMeasured on {'; '.join(machines)}.\n")
+    parts.append(f"\nMeasured on {'; '.join(_machines([where for _, where in rows]))}.\n")
     return "".join(parts)
+
+
+def _machines(told: Sequence[str]) -> list[str]:
+    """Each once, with the loads under which it was."""
+    loads: dict[str, list[float]] = {}
+    for each in told:
+        found = _LOAD.search(each)
+        if found is None:
+            loads.setdefault(each, [])
+        else:
+            place = each[: found.start()] + "{}" + each[found.end() :]
+            loads.setdefault(place, []).append(float(found[1]))
+    return sorted(
+        place.replace("{}", f", load {min(each):g} to {max(each):g}") if each else place
+        for place, each in loads.items()
+    )
 
 
 def _text(cell: Cell | None) -> str:
