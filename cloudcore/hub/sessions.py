@@ -11,6 +11,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable
 from typing import Protocol
+from weakref import WeakMethod
 
 from cloudcore.hub.bounds import Bounds
 from cloudcore.hub.effects import Outcome, Reporter
@@ -129,9 +130,11 @@ class NodeSession:
         self._registry = registry
         self._machine = CloudSession(now_of(parts.clock), parts.sync)
         self._driver: Driver[CloudEffect] = Driver(link, self._machine, parts.clock, parts.encoder.encode)
+        # Weakly: a session that is over is gone at once, and does not wait for the collector.
+        talker_of = WeakMethod(self._talker)
         self.streams = StreamHost(
             self._machine.streams,
-            self._talker,
+            lambda kind: None if (talker := talker_of()) is None else talker(kind),
             self._driver.spawn,
             self._driver.kick,
             stopping="the session with the cloud ends",

