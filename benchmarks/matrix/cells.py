@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 from benchmarks.matrix.faults import Fault
-from benchmarks.matrix.phases import Phase
+from benchmarks.matrix.phases import PHASES, Phase
 from benchmarks.matrix.world import KEPT, Watcher, World
 from skerry.testkit.real.programs import until
 
@@ -81,7 +81,7 @@ def cell(here: World, fault: Fault, phase: Phase, *, points: int, seed: int) -> 
 
 
 def _number(phase: Phase) -> int:
-    return 1 + ["starting", "running", "updating", "deleting"].index(phase.name)
+    return 1 + PHASES.index(phase)
 
 
 def _is_there(here: World, phase: Phase, number: int) -> bool:

@@ -489,10 +489,11 @@ class PodWorker:
         if failure:
             log.info("poststart hook failed container=%s reason=%s", state.id, failure)
             self._stillborn.add(state.id)
-            what = Happening(
-                reason="FailedPostStartHook", message="PostStartHook failed", container=state.name, warning=True
+            self._happens(
+                Happening(
+                    reason="FailedPostStartHook", message="PostStartHook failed", container=state.name, warning=True
+                )
             )
-            self._happened.append(what)
         self._wake.set()
 
     def _sandbox_spec(self, seen: Seen, attempt: int) -> SandboxSpec:
