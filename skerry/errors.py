@@ -2,7 +2,7 @@
 
 The caller's errors say what to change and are never retried; the world's error is retried by whoever owns
 the work; our own faults are assertions and crash. Only the edges of the system turn errors into something
-else: `cloudcore.api.status` into HTTP, `skerry.wire` into close codes, `skerry.cli` into exit codes.
+else: `skerry.forms.status` into HTTP, `skerry.wire` into close codes, `skerry.cli` into exit codes.
 """
 
 from __future__ import annotations

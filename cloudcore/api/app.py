@@ -26,12 +26,10 @@ from cloudcore.api.authn import UnknownAccountError
 from cloudcore.api.call import Command, Ports, Reply, Stream, Whole
 from cloudcore.api.dispatch import Incoming, dispatch
 from cloudcore.api.metrics import Metrics
-from cloudcore.api.negotiation import takes_gzip
 from cloudcore.api.paths import Asked, Paths
 from cloudcore.api.ports import Endpoint, Parts, Posted, Presented
 from cloudcore.api.reading import BODY_BYTES_MAX
 from cloudcore.api.routing import Query, Target, clean_path, is_api, parse_query, target_of, verb_of
-from cloudcore.api.status import Answer, DeadlineError, answer_for, internal
 from cloudcore.api.streaming.channels import BEARER, LOGS, agreed
 from cloudcore.api.streaming.commands import RefusedByGatewayError
 from cloudcore.api.streaming.upgrades import converse, offered_by, upgrade_of
@@ -47,6 +45,8 @@ from skerry.errors import (
     TooManyRequestsError,
     UnavailableError,
 )
+from skerry.forms.negotiation import takes_gzip
+from skerry.forms.status import Answer, DeadlineError, answer_for, internal
 from skerry.frozen import Frozen, field
 from skerry.listening import listening_socket
 from skerry.objects.json import encode_object

@@ -11,14 +11,14 @@ from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 from typing import Final
 
-from cloudcore.api import negotiation
-from cloudcore.api.negotiation import Form
 from cloudcore.api.ports import Parts
 from cloudcore.api.reading import Body, parse_body
 from cloudcore.api.routing import Query, Target
 from cloudcore.registry.port import FieldValidation, WriteOptions
 from skerry.authz.attributes import Actor
 from skerry.errors import BadRequestError, Cause, InvalidError
+from skerry.forms import negotiation
+from skerry.forms.negotiation import Form
 from skerry.frozen import Frozen
 from skerry.objects.meta import Key
 from skerry.objects.pod_streams import Session, Whose

@@ -18,9 +18,9 @@ from cloudcore.api.call import Stream, Whole
 from cloudcore.api.dispatch import Incoming, dispatch
 from cloudcore.api.ports import Parts, Presented
 from cloudcore.api.routing import clean_path, parse_query, target_of, verb_of
-from cloudcore.api.status import DeadlineError, answer_for, internal
 from skerry.authz.attributes import Actor
 from skerry.errors import BadRequestError, NotFoundError, SkerryError, UnavailableError
+from skerry.forms.status import DeadlineError, answer_for, internal
 from skerry.objects.cloud_calls import ANSWER_BODY_BYTES_MAX, ANSWER_HEADERS, CallHead, CloudAnswer, call_head_of
 from skerry.objects.enrolment import NODE_USER_PREFIX, NODES_GROUP
 from skerry.objects.json import JsonObject, encode_object

@@ -9,7 +9,6 @@ from cloudcore.api.authn import AUTHENTICATED
 from cloudcore.api.call import Call, Reply
 from cloudcore.api.ports import Parts
 from cloudcore.api.routing import Query, Target, asked_name
-from cloudcore.api.status import UNKNOWN_RESOURCE, MethodNotAllowedError
 from cloudcore.api.verbs.create import create, review
 from cloudcore.api.verbs.delete import delete, delete_collection
 from cloudcore.api.verbs.desired_log import desired_log
@@ -31,6 +30,7 @@ from cloudcore.api.verbs.update import approve, finalize, update, update_status
 from cloudcore.api.verbs.watch import watch
 from skerry.authz.attributes import Actor, Attributes
 from skerry.errors import BadRequestError, ForbiddenError, NotFoundError
+from skerry.forms.status import UNKNOWN_RESOURCE, MethodNotAllowedError
 from skerry.frozen import Frozen
 from skerry.objects.scheme import Kind
 

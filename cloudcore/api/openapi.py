@@ -17,9 +17,9 @@ import orjson
 from cloudcore.api import openapi_v2, openapi_v3
 from cloudcore.api.openapi_paths import PathItem, paths_of, root_of
 from cloudcore.api.openapi_schemas import custom_name, schemas_for
-from cloudcore.api.ports import Document
 from cloudcore.registry.custom import CustomKind, CustomKinds
 from cloudcore.registry.definitions import KUBERNETES_MINOR, Definitions, definitions
+from skerry.forms.discovery import Document
 from skerry.objects.json import JsonObject
 from skerry.objects.scheme import Kind, Scheme
 

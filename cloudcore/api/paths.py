@@ -5,20 +5,19 @@ Keeps the discovery documents, which are made from the scheme and lost with the 
 
 from __future__ import annotations
 
-import platform
 from functools import lru_cache
 from importlib import metadata
 from typing import Final
 
 from cloudcore.api.call import Whole
-from cloudcore.api.discovery import Discovery
 from cloudcore.api.metrics import Metrics, exposition
-from cloudcore.api.negotiation import discovery_version, wants_openapi_protobuf
-from cloudcore.api.ports import Document, Parts
+from cloudcore.api.ports import Parts
 from cloudcore.api.routing import is_api
-from cloudcore.api.status import UNKNOWN_RESOURCE, MethodNotAllowedError
 from skerry.authz.attributes import Actor, Attributes
 from skerry.errors import NotFoundError
+from skerry.forms.discovery import Discovery, Document, version_info
+from skerry.forms.negotiation import discovery_version, wants_openapi_protobuf
+from skerry.forms.status import UNKNOWN_RESOURCE, MethodNotAllowedError
 from skerry.frozen import Frozen
 from skerry.objects.account_tokens import ISSUER, ISSUER_PATH, KEYS_PATH
 from skerry.objects.json import JsonObject, encode_object
@@ -168,21 +167,7 @@ def _document(document: Document, asked: Asked) -> Whole:
 
 def version() -> JsonObject:
     """version.Info. The part after the hyphen says whose server it is; clients compare the numbers alone."""
-    return {
-        "major": "1",
-        "minor": str(KUBERNETES_MINOR),
-        "emulationMajor": "1",
-        "emulationMinor": str(KUBERNETES_MINOR),
-        "minCompatibilityMajor": "1",
-        "minCompatibilityMinor": str(KUBERNETES_MINOR - 1),
-        "gitVersion": f"v1.{KUBERNETES_MINOR}.0+skerry.{_release()}",
-        "gitCommit": "",
-        "gitTreeState": "clean",
-        "buildDate": "",
-        "goVersion": "",
-        "compiler": platform.python_implementation().lower(),
-        "platform": f"{platform.system().lower()}/{platform.machine()}",
-    }
+    return version_info(KUBERNETES_MINOR, f"v1.{KUBERNETES_MINOR}.0+skerry.{_release()}")
 
 
 @lru_cache(maxsize=1)

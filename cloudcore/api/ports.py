@@ -13,6 +13,8 @@ from typing import Protocol
 from cloudcore.registry.port import Objects
 from cloudcore.store.cache import WatchCache
 from skerry.authz.attributes import Actor, Attributes
+from skerry.forms.discovery import Document
+from skerry.forms.tables.custom import PrinterColumn
 from skerry.frozen import Frozen, field
 from skerry.objects.device_questions import Question
 from skerry.objects.json import JsonObject
@@ -77,17 +79,6 @@ class ScalePaths(Frozen):
     """A string in serialised form; () for none. Built-in kinds have a LabelSelector or a map in spec.selector."""
 
 
-class PrinterColumn(Frozen):
-    """One additional printer column of a CustomResourceDefinition version."""
-
-    name: str
-    type: str
-    json_path: str
-    format: str = ""
-    description: str = ""
-    priority: int = 0
-
-
 class Shapes(Protocol):
     """What schemas know, as far as reading requests and printing need it."""
 
@@ -116,16 +107,6 @@ class ProtobufReader(Protocol):
     def decode(self, body: bytes) -> JsonObject:
         """A request body in Kubernetes' protobuf envelope as JSON. Raises `BadRequestError`."""
         ...
-
-
-class Document(Frozen):
-    """A prepared answer that changes seldom."""
-
-    body: bytes
-    gzipped: bytes
-    media_type: str
-    etag: str
-    """With its quotes."""
 
 
 class OpenApi(Protocol):

@@ -13,9 +13,9 @@ from typing import Final, NoReturn, cast
 import orjson
 
 from cloudcore.api.ports import ProtobufReader, Shapes
-from cloudcore.api.status import UnsupportedMediaTypeError
 from cloudcore.registry.port import FieldValidation
 from skerry.errors import BadRequestError
+from skerry.forms.status import UnsupportedMediaTypeError
 from skerry.frozen import Frozen
 from skerry.objects.json import Json, JsonObject, str_at
 from skerry.objects.scheme import Kind, split_api_version

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from cloudcore.api.ports import Decoded, PrinterColumn, ScalePaths
+from cloudcore.api.ports import Decoded, ScalePaths
 from cloudcore.registry.builtin import KindRules
+from skerry.forms.tables.custom import PrinterColumn
 from skerry.objects.json import JsonObject
 from skerry.objects.patches import MergeRules
 from skerry.objects.scheme import Kind

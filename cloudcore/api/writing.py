@@ -12,10 +12,10 @@ import orjson
 
 from cloudcore.api.call import Call, Whole
 from cloudcore.api.conversion import Version
-from cloudcore.api.negotiation import MEDIA_TYPES, Form
-from cloudcore.api.tables import printers
-from cloudcore.api.tables.table import IncludeObject, include_object, table
-from skerry.objects.json import Json, JsonObject, dig, map_at
+from skerry.forms.negotiation import MEDIA_TYPES, Form
+from skerry.forms.tables import printers
+from skerry.forms.tables.table import IncludeObject, include_object, partial_metadata, table
+from skerry.objects.json import Json, JsonObject, dig
 
 
 def encode(obj: JsonObject, form: Form) -> bytes:
@@ -105,11 +105,7 @@ def list_reply(call: Call, version: Version, bodies: Sequence[bytes], metadata: 
 
 def partial(obj: JsonObject, form: Form) -> JsonObject:
     """metav1.PartialObjectMetadata."""
-    return {
-        "kind": "PartialObjectMetadata",
-        "apiVersion": f"meta.k8s.io/{form.version}",
-        "metadata": map_at(obj, "metadata"),
-    }
+    return partial_metadata(obj, version=form.version)
 
 
 def as_table(

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from cloudcore.api.call import Call, Reply, Whole, is_dry_run
 from cloudcore.api.conversion import version_of
-from cloudcore.api.paging import revision_in
 from cloudcore.api.selection import selection_of
-from cloudcore.api.status import success
 from cloudcore.api.writing import encode, list_metadata, list_reply, object_reply
 from cloudcore.registry.bodies import body_of
 from cloudcore.registry.port import DeleteOptions, Propagation
 from skerry.errors import BadRequestError, Cause, InvalidError, NotFoundError
+from skerry.forms.paging import revision_in
+from skerry.forms.status import success
 from skerry.objects.json import Json, JsonObject, dig, str_at, strs_at
 from skerry.objects.meta import uid_of
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from cloudcore.api.call import Call, Reply
 from cloudcore.api.conversion import version_of
-from cloudcore.api.paging import revision_in
-from cloudcore.api.status import TooNewError
 from cloudcore.api.verbs.lists import CATCH_UP_S, arrived
 from cloudcore.api.writing import stored_reply
 from cloudcore.registry.refusals import not_found
+from skerry.forms.paging import revision_in
+from skerry.forms.status import TooNewError
 
 
 async def get(call: Call) -> Reply:

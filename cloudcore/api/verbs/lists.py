@@ -8,13 +8,13 @@ from typing import Final
 
 from cloudcore.api.call import Call, Reply
 from cloudcore.api.conversion import Version, version_of
-from cloudcore.api.paging import INCONSISTENT, ListOptions, Token, encode_token, list_options
 from cloudcore.api.selection import Selection, selection_of
-from cloudcore.api.status import InconsistentListError, TooNewError
 from cloudcore.api.writing import list_metadata, list_reply
 from cloudcore.store.cache import WatchCache
 from cloudcore.store.port import Stored
 from skerry.errors import GoneError, UnavailableError
+from skerry.forms.paging import INCONSISTENT, ListOptions, Token, encode_token, list_options
+from skerry.forms.status import InconsistentListError, TooNewError
 from skerry.frozen import Frozen
 from skerry.objects.json import JsonObject
 from skerry.objects.meta import Key, Revision

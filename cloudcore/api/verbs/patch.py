@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from cloudcore.api.call import Call, Reply
 from cloudcore.api.conversion import Version, version_of
 from cloudcore.api.reading import Body, check_writable, complaints, media_type, parse_json
-from cloudcore.api.status import UnsupportedMediaTypeError
 from cloudcore.api.writing import object_reply
 from cloudcore.registry.port import FieldValidation, Subresource, WriteOptions
 from skerry.errors import BadRequestError
+from skerry.forms.status import UnsupportedMediaTypeError
 from skerry.frozen import Frozen
 from skerry.objects.json import Json, JsonObject
 from skerry.objects.patches import MergeRules, json_patch, merge_patch, strategic_merge_patch

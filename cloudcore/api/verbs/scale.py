@@ -7,12 +7,12 @@ from typing import Final
 from cloudcore.api.call import Call, Reply
 from cloudcore.api.conversion import Version, version_of
 from cloudcore.api.ports import ScalePaths
-from cloudcore.api.tables.selectors import selector_text
 from cloudcore.api.verbs.patch import read_patch
 from cloudcore.api.writing import parse, plain_reply
 from cloudcore.registry.port import Transform
 from cloudcore.registry.refusals import conflict, invalid, not_found
 from skerry.errors import BadRequestError, Cause
+from skerry.forms.tables.selectors import selector_text
 from skerry.objects.json import Json, JsonObject, dig, int_at, map_at, str_at, str_map_at
 from skerry.objects.scheme import Kind
 

@@ -11,45 +11,26 @@ import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from typing import Final, Literal, cast
+from typing import Final, cast
 
 import orjson
 
 from cloudcore.api.call import Call, Reply, Stream
 from cloudcore.api.conversion import Version, version_of
-from cloudcore.api.negotiation import MEDIA_TYPES, Form
-from cloudcore.api.paging import refused, revision_in
 from cloudcore.api.selection import Selection, selection_of
-from cloudcore.api.status import answer_for
 from cloudcore.api.verbs.lists import CATCH_UP_S
 from cloudcore.api.writing import as_table, parse, partial
 from cloudcore.store.port import Change
-from skerry.errors import BadRequestError, GoneError
-from skerry.frozen import Frozen
-from skerry.objects.json import JsonObject
+from skerry.errors import GoneError
+from skerry.forms.negotiation import MEDIA_TYPES, Form
+from skerry.forms.status import answer_for
+from skerry.forms.watching import EventType, WatchOptions, WatchQuery, asked_watch, bookmark
 from skerry.objects.meta import Key, Revision
-
-EventType = Literal["ADDED", "MODIFIED", "DELETED"]
 
 BOOKMARK_S: Final = 60.0
 """Between bookmarks of a quiet watch (apiserver: about a minute)."""
 _LAST_BOOKMARK_S: Final = 2.0
 """Before the end of a watch: what was seen until then need not be read again."""
-_SECONDS_MIN: Final = 1800.0
-"""A watch without timeoutSeconds ends between this and twice this (apiserver --min-request-timeout)."""
-_SECONDS_MAX: Final = 86_400.0
-_INITIAL_END: Final = "k8s.io/initial-events-end"
-
-
-class WatchOptions(Frozen):
-    """What a watch asks for, checked."""
-
-    after: Revision | None
-    """None: first everything there is, then what changes."""
-    bookmarks: bool
-    initial_end: bool
-    """Say by a bookmark where what there was ends (sendInitialEvents)."""
-    seconds: float
 
 
 async def watch(call: Call) -> Reply:
@@ -68,37 +49,17 @@ async def watch(call: Call) -> Reply:
 def watch_options(call: Call) -> WatchOptions:
     """Raises `InvalidError`, `BadRequestError`."""
     query = call.query
-    text, match = query.text("resourceVersion"), query.text("resourceVersionMatch")
-    initial = query.text("sendInitialEvents") != ""
-    sends = query.flag("sendInitialEvents")
-    if initial and match != "NotOlderThan":
-        raise refused(
-            "resourceVersionMatch must be NotOlderThan when sendInitialEvents is set", field="sendInitialEvents"
-        )
-    if match and not initial:
-        raise refused("resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided")
-    if sends and not query.flag("allowWatchBookmarks"):
-        raise refused("sendInitialEvents needs allowWatchBookmarks", field="sendInitialEvents")
-    everything = sends or (not initial and text in ("", "0"))
-    after = None
-    if not everything:
-        after = revision_in(text) if text not in ("", "0") else call.parts.cache.revision
-    elif text not in ("", "0"):
-        revision_in(text)
-    return WatchOptions(
-        after=after,
-        bookmarks=query.flag("allowWatchBookmarks"),
-        initial_end=sends,
-        seconds=_seconds(query.text("timeoutSeconds"), call.parts.ids.unit()),
+    return asked_watch(
+        WatchQuery(
+            version=query.text("resourceVersion"),
+            match=query.text("resourceVersionMatch"),
+            initial=query.text("sendInitialEvents"),
+            bookmarks=query.flag("allowWatchBookmarks"),
+            seconds=query.text("timeoutSeconds"),
+        ),
+        newest=call.parts.cache.revision,
+        unit=call.parts.ids.unit(),
     )
-
-
-def _seconds(text: str, unit: float) -> float:
-    if not text or text == "0":
-        return _SECONDS_MIN * (1 + unit)
-    if not text.isdecimal():
-        raise BadRequestError(f'strconv.ParseInt: parsing "{text}": invalid syntax')
-    return min(float(text), _SECONDS_MAX)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -153,13 +114,8 @@ class _Writer:
 
     def bookmark(self, revision: Revision, *, initial_end: bool = False) -> bytes:
         """Plain in every form but that of partial metadata, whose clients know no other kind."""
-        kind = self.call.kind
-        metadata: JsonObject = {"resourceVersion": str(revision), "creationTimestamp": None}
-        if initial_end:
-            metadata["annotations"] = {_INITIAL_END: "true"}
-        shown: JsonObject = {"kind": kind.kind, "apiVersion": kind.api_version, "metadata": metadata}
-        if self.form.transform.startswith("Partial"):
-            shown |= {"kind": "PartialObjectMetadata", "apiVersion": f"meta.k8s.io/{self.form.version}"}
+        partial_version = self.form.version if self.form.transform.startswith("Partial") else ""
+        shown = bookmark(self.call.kind, revision, partial_version=partial_version, initial_end=initial_end)
         return orjson.dumps({"type": "BOOKMARK", "object": shown}, option=orjson.OPT_APPEND_NEWLINE)
 
 

@@ -24,7 +24,6 @@ from cloudcore.api.metrics import Metrics
 from cloudcore.api.paths import Asked, Paths
 from cloudcore.api.ports import Parts
 from cloudcore.api.routing import clean_path, parse_query, target_of, verb_of
-from cloudcore.api.status import answer_for
 from cloudcore.composition import Core, api_parts, compose, hub_of, workers_of
 from cloudcore.hub.hub import Hub, HubSettings
 from cloudcore.pki.service_tokens import ServiceTokens
@@ -38,6 +37,7 @@ from cloudcore.store.port import later_epoch
 from skerry.authz.attributes import Actor
 from skerry.cli.client import Answer, error_of
 from skerry.errors import InvalidError, SkerryError, UnavailableError
+from skerry.forms.status import answer_for
 from skerry.frozen import Frozen
 from skerry.objects.json import JsonObject, decode_object, encode_object
 from skerry.testkit.api import Api

@@ -17,7 +17,6 @@ from cloudcore.api.ports import Document, LogQuery, Parts, Presented
 from cloudcore.api.protobuf import ProtobufDecoder
 from cloudcore.api.routing import clean_path, parse_query, target_of, verb_of
 from cloudcore.api.shapes import KindShapes
-from cloudcore.api.status import answer_for
 from cloudcore.pki.service_tokens import ServiceTokens
 from cloudcore.pki.token_keys import new_token_keys
 from cloudcore.registry.bodies import body_of
@@ -34,6 +33,7 @@ from cloudcore.store.port import ABSENT, Batch, Put
 from skerry.authz.attributes import Actor, Attributes, refusal
 from skerry.clocks import ManualClock, SeededIds
 from skerry.errors import SkerryError, UnavailableError
+from skerry.forms.status import answer_for
 from skerry.objects.device_questions import Question
 from skerry.objects.json import JsonObject
 from skerry.objects.meta import Key, name_of

@@ -7,8 +7,8 @@ import asyncio
 import pytest
 
 from cloudcore.api.app import _deadline
-from cloudcore.api.status import DeadlineError
 from skerry.errors import NotFoundError
+from skerry.forms.status import DeadlineError
 
 
 async def test_a_request_that_takes_too_long_is_told_how_long_it_had() -> None:

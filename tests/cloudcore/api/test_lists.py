@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from cloudcore.api.paging import Token, decode_token, encode_token
+from skerry.forms.paging import Token, decode_token, encode_token
 from skerry.objects.meta import Revision
 from tests.cloudcore.api.conftest import ApiWorld
 

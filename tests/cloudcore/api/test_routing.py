@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from cloudcore.api.discovery import Discovery, aggregate, plain, version_rank
-from cloudcore.api.negotiation import discovery_version, form_for, takes_gzip, wants_openapi_protobuf
 from cloudcore.api.routing import Target, asked_name, parse_query, target_of, verb_of
-from cloudcore.api.status import NotAcceptableError
 from cloudcore.registry.kinds import builtin_kinds, builtin_scheme
+from skerry.forms.discovery import Discovery, aggregate, plain, version_rank
+from skerry.forms.negotiation import discovery_version, form_for, takes_gzip, wants_openapi_protobuf
+from skerry.forms.status import NotAcceptableError
 from skerry.objects.scheme import Kind
 
 KINDS = builtin_kinds()

@@ -6,11 +6,10 @@ from typing import Any
 
 import pytest
 
-from cloudcore.api.ports import PrinterColumn
-from cloudcore.api.tables.custom import custom_printer, find
-from cloudcore.api.tables.printers import printer_of
 from cloudcore.registry.kinds import builtin_kinds, builtin_scheme
 from skerry.errors import BadRequestError
+from skerry.forms.tables.custom import PrinterColumn, custom_printer, find
+from skerry.forms.tables.printers import printer_of
 from skerry.objects.times import parse_time
 from tests.cloudcore.api.conftest import ApiWorld
 

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloudcore.api.status import UNKNOWN_RESOURCE
 from skerry.cli.diagnosis import UNKNOWN_PATH, Evidence, Finding, diagnosed, error_of, gateway_findings, worst
 from skerry.cli.target import exit_code
 from skerry.errors import BadRequestError, ForbiddenError, NotFoundError, UnavailableError
+from skerry.forms.status import UNKNOWN_RESOURCE
 from skerry.objects.json import JsonObject
 
 DEVICE: JsonObject = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from cloudcore.api.tables.table import NONE, Printer, age, columns, since
+from skerry.forms.tables.table import NONE, Printer, age, columns, since
 from skerry.objects.conditions import condition_of
 from skerry.objects.json import Json, JsonObject, bool_at, dig, int_at, map_at, maps_at, str_at
 from skerry.objects.times import ms_at

@@ -86,11 +86,7 @@ def table(
         row: JsonObject = {"cells": cells}
         match include:
             case "Metadata":
-                row["object"] = {
-                    "kind": "PartialObjectMetadata",
-                    "apiVersion": f"meta.k8s.io/{version}",
-                    "metadata": map_at(obj, "metadata"),
-                }
+                row["object"] = partial_metadata(obj, version=version)
             case "Object":
                 row["object"] = obj
             case "None":
@@ -103,6 +99,15 @@ def table(
         "metadata": {},
         "columnDefinitions": heads,
         "rows": rows,
+    }
+
+
+def partial_metadata(obj: JsonObject, *, version: str) -> JsonObject:
+    """metav1.PartialObjectMetadata."""
+    return {
+        "kind": "PartialObjectMetadata",
+        "apiVersion": f"meta.k8s.io/{version}",
+        "metadata": map_at(obj, "metadata"),
     }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from cloudcore.api.tables.table import NONE, UNKNOWN, Printer, age, columns, joined, since
+from skerry.forms.tables.table import NONE, UNKNOWN, Printer, age, columns, joined, since
 from skerry.objects.json import Json, JsonObject, maps_at, str_at
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from cloudcore.api.tables.table import NONE, Printer, age, columns, since
+from skerry.forms.tables.table import NONE, Printer, age, columns, since
 from skerry.objects.conditions import condition_of
 from skerry.objects.device_rules import node_of_rule
 from skerry.objects.json import Json, JsonObject, bool_at, int_at, str_at, strs_at

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from cloudcore.api.tables.table import NONE
+from skerry.forms.tables.table import NONE
 from skerry.objects.json import Json, maps_at, str_at, str_map_at, strs_at
 
 _WORDS: Final = {"In": "in", "NotIn": "notin"}

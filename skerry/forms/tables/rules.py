@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from cloudcore.api.tables.table import NONE, Printer, age, columns
+from skerry.forms.tables.table import NONE, Printer, age, columns
 from skerry.objects.conditions import condition_of
 from skerry.objects.json import Json, JsonObject, int_at, str_at, str_map_at, strs_at
 from skerry.objects.rules import GROUP, rule_of

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from cloudcore.api.tables.table import NONE, UNKNOWN, Printer, age, columns, joined, labels_text
+from skerry.forms.tables.table import NONE, UNKNOWN, Printer, age, columns, joined, labels_text
 from skerry.objects.json import Json, JsonObject, dig, int_at, list_at, map_at, maps_at, str_at, str_map_at, strs_at
 
 _SHOWN_MAX: Final = 3

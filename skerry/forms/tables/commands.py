@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from cloudcore.api.tables.table import NONE, Printer, age, columns
+from skerry.forms.tables.table import NONE, Printer, age, columns
 from skerry.objects.commands import GROUP, action_of, described, phase_of
 from skerry.objects.json import Json, JsonObject, map_at, str_at
 from skerry.objects.times import human_duration, ms_at

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from cloudcore.api.tables.table import NONE, Printer, age, columns
+from skerry.forms.tables.table import NONE, Printer, age, columns
 from skerry.objects.conditions import condition_of
 from skerry.objects.json import Json, JsonObject, bool_at, int_at, map_at, str_at
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Final, Literal
 
-from cloudcore.api.status import NotAcceptableError
+from skerry.forms.status import NotAcceptableError
 from skerry.frozen import Frozen
 
 Transform = Literal["", "Table", "PartialObjectMetadata", "PartialObjectMetadataList"]

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from cloudcore.api.ports import PrinterColumn
-from cloudcore.api.tables import cluster, commands, device_rules, devices, pods, rules, services, sinks, workloads
-from cloudcore.api.tables.custom import DEFAULT, custom_printer
-from cloudcore.api.tables.table import Printer
+from skerry.forms.tables import cluster, commands, device_rules, devices, pods, rules, services, sinks, workloads
+from skerry.forms.tables.custom import DEFAULT, PrinterColumn, custom_printer
+from skerry.forms.tables.table import Printer
 from skerry.objects.scheme import Kind
 
 _PRINTERS: Final[dict[tuple[str, str], Printer]] = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from cloudcore.api.tables.table import NONE, UNKNOWN, Printer, age, columns, since
+from skerry.forms.tables.table import NONE, UNKNOWN, Printer, age, columns, since
 from skerry.objects.conditions import condition_of, is_true
 from skerry.objects.json import Json, JsonObject, bool_at, dig, int_at, map_at, maps_at, str_at, strs_at
 from skerry.objects.meta import labels_of

@@ -12,10 +12,22 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Final
 
-from cloudcore.api.ports import PrinterColumn
-from cloudcore.api.tables.table import UNKNOWN, Column, Printer, age, columns, since
 from skerry.errors import BadRequestError
+from skerry.forms.tables.table import UNKNOWN, Column, Printer, age, columns, since
+from skerry.frozen import Frozen
 from skerry.objects.json import Json, JsonObject, dig, str_at
+
+
+class PrinterColumn(Frozen):
+    """One additional printer column of a CustomResourceDefinition version."""
+
+    name: str
+    type: str
+    json_path: str
+    format: str = ""
+    description: str = ""
+    priority: int = 0
+
 
 Step = Callable[[list[Json]], list[Json]]
 

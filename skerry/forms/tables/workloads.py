@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from cloudcore.api.tables.selectors import selector_text
-from cloudcore.api.tables.table import NONE, Column, Printer, age, columns, joined, labels_text, since
+from skerry.forms.tables.selectors import selector_text
+from skerry.forms.tables.table import NONE, Column, Printer, age, columns, joined, labels_text, since
 from skerry.objects.conditions import condition_of
 from skerry.objects.json import Json, JsonObject, bool_at, dig, int_at, map_at, maps_at, str_at, str_map_at
 from skerry.objects.times import human_duration, ms_at

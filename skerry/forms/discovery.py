@@ -8,16 +8,26 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import platform
 import re
 from collections.abc import Sequence
 from typing import Final
 
-from cloudcore.api.ports import Document
 from skerry.frozen import Frozen
 from skerry.objects.json import Json, JsonObject, encode_object
 from skerry.objects.scheme import Kind, Scheme
 
 _READ_WRITE: Final = ("get", "patch", "update")
+
+
+class Document(Frozen):
+    """A prepared answer that changes seldom."""
+
+    body: bytes
+    gzipped: bytes
+    media_type: str
+    etag: str
+    """With its quotes."""
 
 
 class Sub(Frozen):
@@ -230,3 +240,22 @@ def _discovered(kind: Kind) -> JsonObject:
     if below:
         row["subresources"] = below
     return row
+
+
+def version_info(minor: int, git_version: str) -> JsonObject:
+    """version.Info of `/version`, for Kubernetes 1.`minor`."""
+    return {
+        "major": "1",
+        "minor": str(minor),
+        "emulationMajor": "1",
+        "emulationMinor": str(minor),
+        "minCompatibilityMajor": "1",
+        "minCompatibilityMinor": str(minor - 1),
+        "gitVersion": git_version,
+        "gitCommit": "",
+        "gitTreeState": "clean",
+        "buildDate": "",
+        "goVersion": "",
+        "compiler": platform.python_implementation().lower(),
+        "platform": f"{platform.system().lower()}/{platform.machine()}",
+    }
