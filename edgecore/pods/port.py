@@ -314,6 +314,10 @@ class Abilities(Frozen):
     """Root file systems, capabilities, seccomp, namespaces, resource limits are enforced."""
     images: bool
     """Images are pulled from registries."""
+    rotates_logs: bool = False
+    """By itself, as they grow; else whoever asks for containers has to."""
+    limits: bool = False
+    """`Resources` are enforced, and can be changed while a container runs."""
     sub_paths: bool = False
     """Parts of volumes in which containers write can be mounted without being led elsewhere."""
 
@@ -372,6 +376,18 @@ class Runtime(Protocol):
 
     async def remove(self, container_id: str) -> None:
         """Forget an exited container (or an unknown one); its log stays until the pod goes."""
+        ...
+
+    async def update(self, container_id: str, resources: Resources) -> None:
+        """What a running container may use from now on; the same again is nothing. A field that is not set stays as
+        it is. Raises `NotFoundError` (the container does not run) and `InvalidError` (the kernel refuses, as it uses
+        more memory already; or limits are not enforced here)."""
+        ...
+
+    async def reopen_log(self, container_id: str) -> None:
+        """Its log has been renamed: what it says from now on goes to a new file of the old name. Raises
+        `NotFoundError` (the container does not run), and `InvalidError` where the runtime rotates logs itself
+        (`Abilities.rotates_logs`)."""
         ...
 
     async def run_in(self, container_id: str, argv: Sequence[str], *, timeout_s: float) -> ExecResult:

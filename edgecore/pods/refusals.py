@@ -64,8 +64,12 @@ def _unsupported_volume(volume: JsonObject) -> str:
 def unheeded(pod: JsonObject, abilities: Abilities) -> str:
     """What a pod asks for and runs without, for an event; "" for nothing."""
     found: dict[str, None] = {}
-    for container in (one.spec for one in wanted_of(pod)) if not abilities.isolation else ():
-        found |= dict.fromkeys(_without_isolation(container))
+    for container in (one.spec for one in wanted_of(pod)):
+        limits = map_at(container, "resources", "limits")
+        if not abilities.limits and ("cpu" in limits or "memory" in limits):
+            found["resources.limits"] = None
+        if not abilities.isolation:
+            found |= dict.fromkeys(_without_isolation(container))
     if not abilities.pod_network:
         if any(int_at(port, "hostPort") for one in wanted_of(pod) for port in maps_at(one.spec, "ports")):
             found["hostPort (a container listens on the gateway's own ports)"] = None
@@ -79,8 +83,6 @@ def unheeded(pod: JsonObject, abilities: Abilities) -> str:
 
 def _without_isolation(container: JsonObject) -> list[str]:
     found: list[str] = []
-    if str_at(container, "resources", "limits", "cpu") or str_at(container, "resources", "limits", "memory"):
-        found.append("resources.limits")
     context = map_at(container, "securityContext")
     if bool_at(context, "readOnlyRootFilesystem"):
         found.append("securityContext.readOnlyRootFilesystem")

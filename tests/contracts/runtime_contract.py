@@ -15,6 +15,7 @@ from edgecore.pods.port import (
     ContainerState,
     ExecStream,
     ImageMissingError,
+    Resources,
     Runtime,
     SandboxSpec,
     Streamed,
@@ -277,6 +278,35 @@ class RuntimeContract:
         with pytest.raises(TimeoutError):
             await runtime.run_in(state.id, programs.hangs, timeout_s=1)
         await runtime.stop(state.id, grace_s=0)
+
+    async def test_what_a_running_container_may_use_is_changed(
+        self, runtime: Runtime, programs: Programs, tmp_path: Path
+    ) -> None:
+        state = await runtime.start(await spec_of(runtime, programs, tmp_path, programs.runs))
+        wanted = Resources(cpu_shares=512, cpu_quota_us=20_000, cpu_period_us=100_000, memory_bytes=64 << 20)
+        if runtime.abilities.limits:
+            await runtime.update(state.id, wanted)
+            await runtime.update(state.id, wanted)
+            assert list(await runtime.list()) == [state], "it runs on"
+        else:
+            with pytest.raises(InvalidError, match="not enforced"):
+                await runtime.update(state.id, wanted)
+        await runtime.stop(state.id, grace_s=0)
+        with pytest.raises(NotFoundError, match="not running"):
+            await runtime.update(state.id, wanted)
+
+    async def test_a_log_that_was_renamed_is_opened_anew_by_who_does_not_rotate_it(
+        self, runtime: Runtime, programs: Programs, tmp_path: Path
+    ) -> None:
+        state = await runtime.start(await spec_of(runtime, programs, tmp_path, programs.runs))
+        if runtime.abilities.rotates_logs:
+            with pytest.raises(InvalidError, match="itself"):
+                await runtime.reopen_log(state.id)
+        else:
+            await runtime.reopen_log(state.id)
+        await runtime.stop(state.id, grace_s=0)
+        with pytest.raises(NotFoundError, match="not running"):
+            await runtime.reopen_log(state.id)
 
     async def test_a_port_on_which_nothing_listens_is_refused(self, runtime: Runtime, tmp_path: Path) -> None:
         sandbox = await runtime.run_sandbox(sandbox_of(tmp_path))

@@ -22,6 +22,7 @@ from edgecore.pods.port import (
     ImagesPlace,
     ImageState,
     PullPolicy,
+    Resources,
     RuntimeStatus,
     SandboxSpec,
     SandboxState,
@@ -29,7 +30,7 @@ from edgecore.pods.port import (
     Streamed,
 )
 from skerry.errors import InvalidError, NotFoundError, UnavailableError
-from skerry.frozen import replace
+from skerry.frozen import as_dict, replace
 from skerry.ports import Clock
 
 
@@ -58,6 +59,10 @@ class FakeRuntime:
         self.starts: list[tuple[str, int]] = []
         """Names and attempts in the order of their starts."""
         self.stops: list[tuple[str, float]] = []
+        self.resources: dict[str, Resources] = {}
+        """What running containers may use, by id."""
+        self.reopened: list[str] = []
+        """Names of containers whose logs were opened anew."""
         self.runs: list[tuple[str, tuple[str, ...]]] = []
         """Container names and what was executed in them."""
         self.ports: set[int] = set()
@@ -89,7 +94,7 @@ class FakeRuntime:
 
     @property
     def abilities(self) -> Abilities:
-        return Abilities(pod_network=False, isolation=False, images=False, sub_paths=True)
+        return Abilities(pod_network=False, isolation=False, images=False, limits=True, sub_paths=True)
 
     def _check(self) -> None:
         if self.unavailable:
@@ -192,6 +197,7 @@ class FakeRuntime:
         if sandbox is None or not sandbox.ready:
             raise UnavailableError(f"sandbox {spec.sandbox_id} is not ready")
         self.specs[container] = spec
+        self.resources[container] = spec.resources
         self.starts.append((spec.name, spec.attempt))
         running = ContainerState(
             id=container,
@@ -249,6 +255,15 @@ class FakeRuntime:
         self._check()
         state = self._containers.pop(container_id, None)
         assert state is None or state.phase == "exited", "only an exited container is removed"
+
+    async def update(self, container_id: str, resources: Resources) -> None:
+        self._running(container_id)
+        before = self.resources.get(container_id, Resources())
+        told = {name: value for name, value in as_dict(resources).items() if value}
+        self.resources[container_id] = replace(before, **told)
+
+    async def reopen_log(self, container_id: str) -> None:
+        self.reopened.append(self._running(container_id).name)
 
     async def run_in(self, container_id: str, argv: Sequence[str], *, timeout_s: float) -> ExecResult:
         stream = self._execute(container_id, argv)

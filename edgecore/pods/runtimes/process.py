@@ -35,6 +35,7 @@ from edgecore.pods.port import (
     ImageState,
     Mount,
     PullPolicy,
+    Resources,
     RuntimeStatus,
     SandboxSpec,
     SandboxState,
@@ -102,7 +103,7 @@ class ProcessRuntime:
 
     @property
     def abilities(self) -> Abilities:
-        return Abilities(pod_network=False, isolation=False, images=False, sub_paths=True)
+        return Abilities(pod_network=False, isolation=False, images=False, rotates_logs=True, sub_paths=True)
 
     def _hear(self) -> None:
         with contextlib.suppress(BlockingIOError):
@@ -335,6 +336,22 @@ class ProcessRuntime:
         with contextlib.suppress(OSError):  # others of the pod are still there
             place.parent.rmdir()
 
+    async def update(self, container_id: str, resources: Resources) -> None:
+        self._running(container_id)
+        raise InvalidError("the limits of containers are not enforced by this gateway's runtime")
+
+    async def reopen_log(self, container_id: str) -> None:
+        self._running(container_id)
+        raise InvalidError("this runtime rotates the logs of its containers itself")
+
+    def _running(self, container_id: str) -> tuple[Path, JsonObject]:
+        """Its place and state. Raises `NotFoundError`."""
+        place = self._place(container_id)
+        state = _read_state(place)
+        if str_at(state, "phase") != "running" or not _lives(place):
+            raise NotFoundError(NOT_RUNNING)
+        return place, state
+
     async def run_in(self, container_id: str, argv: Sequence[str], *, timeout_s: float) -> ExecResult:
         async with asyncio.timeout(timeout_s):
             visit = await self._visit(container_id, argv, Streamed())
@@ -344,17 +361,12 @@ class ProcessRuntime:
         return await self._visit(container_id, argv, how)
 
     async def _visit(self, container_id: str, argv: Sequence[str], how: Streamed) -> Visit:
-        place = self._place(container_id)
-        state = _read_state(place)
-        if str_at(state, "phase") != "running" or not _lives(place):
-            raise NotFoundError(NOT_RUNNING)
+        place, state = self._running(container_id)
         request = request_of(argv, pid=int_at(state, "pid"), pid_start=int_at(state, "pid_start"), tty=how.tty)
         return await Visit.begin(place, request, how)
 
     async def attach(self, container_id: str, how: Streamed) -> ExecStream:
-        place = self._place(container_id)
-        if str_at(_read_state(place), "phase") != "running" or not _lives(place):
-            raise NotFoundError(NOT_RUNNING)
+        place, _ = self._running(container_id)
         if how.stdin:
             raise InvalidError("containers of the process runtime have no standard input: use exec")
         return FollowedLog(_log_of(place), lambda: _lives(place), how)

@@ -23,12 +23,13 @@ from edgecore.pods.port import (
     ImagesPlace,
     ImageState,
     PullPolicy,
+    Resources,
     RuntimeStatus,
     SandboxSpec,
     SandboxState,
     Streamed,
 )
-from skerry.errors import NotFoundError, UnavailableError
+from skerry.errors import InvalidError, NotFoundError, UnavailableError
 from skerry.frozen import replace
 from skerry.ports import Clock
 
@@ -114,7 +115,7 @@ class SimulatedRuntime:
 
     @property
     def abilities(self) -> Abilities:
-        return Abilities(pod_network=False, isolation=False, images=False, sub_paths=True)
+        return Abilities(pod_network=False, isolation=False, images=False, rotates_logs=True, sub_paths=True)
 
     def _check(self) -> None:
         if self.dead:
@@ -165,6 +166,12 @@ class SimulatedRuntime:
 
     async def run_in(self, container_id: str, argv: Sequence[str], *, timeout_s: float) -> ExecResult:
         raise UnavailableError("nothing is executed in simulated containers")
+
+    async def update(self, container_id: str, resources: Resources) -> None:
+        raise InvalidError("simulated containers use nothing")
+
+    async def reopen_log(self, container_id: str) -> None:
+        raise InvalidError("simulated containers say nothing")
 
     async def exec(self, container_id: str, argv: Sequence[str], how: Streamed) -> ExecStream:
         raise UnavailableError("nothing is executed in simulated containers")

@@ -218,7 +218,7 @@ def test_an_ordinary_pod_is_supported_and_what_is_not_enforced_is_said() -> None
     assert unsupported(written, WITHOUT_PARTS) == "", "nobody but the agent writes there"
     assert unheeded(pod(), BARE) == ""
     assert "resources.limits" in unheeded(pod(limits), BARE)
-    assert unheeded(pod(limits), Abilities(pod_network=True, isolation=True, images=True)) == ""
+    assert unheeded(pod(limits), Abilities(pod_network=True, isolation=True, images=True, limits=True)) == ""
 
 
 def test_a_pod_with_tokens_is_supported() -> None:

@@ -28,6 +28,7 @@ from edgecore.pods.port import (
     ImagesPlace,
     ImageState,
     PullPolicy,
+    Resources,
     RuntimeStatus,
     SandboxSpec,
     SandboxState,
@@ -48,6 +49,7 @@ from edgecore.pods.runtimes.cri.mapping import (
     container_usage,
     network_usage,
     non_root_fault,
+    resources,
     sandbox_config,
     sandbox_state,
 )
@@ -135,7 +137,7 @@ class CriRuntime:
 
     @property
     def abilities(self) -> Abilities:
-        return Abilities(pod_network=True, isolation=True, images=True)
+        return Abilities(pod_network=True, isolation=True, images=True, limits=True)
 
     async def greet(self) -> None:
         """Learn who answers. Raises `UnavailableError`."""
@@ -321,6 +323,23 @@ class CriRuntime:
         await self._unless_gone("RemoveContainer", cri.ContainerId(container_id=container_id), CALL_S)
         self._forget(container_id)
         self._known.pop(container_id, None)
+
+    async def update(self, container_id: str, wanted: Resources) -> None:
+        request = cri.UpdateContainerResourcesRequest(container_id=container_id, linux=resources(wanted))
+        await self._of_running("UpdateContainerResources", container_id, request)
+
+    async def reopen_log(self, container_id: str) -> None:
+        await self._of_running("ReopenContainerLog", container_id, cri.ContainerId(container_id=container_id))
+
+    async def _of_running(self, name: str, container_id: str, request: object) -> None:
+        """Raises `NotFoundError` (it does not run), `InvalidError` (the runtime refuses), `UnavailableError`."""
+        # containerd takes what is asked of one that has ended as well, and keeps it for a start that never comes.
+        if not await self._runs(container_id):
+            raise NotFoundError("the container is not running")
+        try:
+            await self._ask(name, request)
+        except RefusedError as error:
+            raise await self._exec_fault(container_id, error) from error
 
     # --- commands and ports ---
 
