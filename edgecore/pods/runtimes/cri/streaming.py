@@ -48,6 +48,24 @@ class RemoteStream:
         for name, stream in self._streams.items():
             self._writer.write(spdy.open_frame(stream, packer.pack({"streamtype": name})))
 
+    async def accepted(self) -> None:
+        """Returns when the other side has answered for each of the streams. Raises `UnavailableError`.
+
+        Who hangs up before has runtimes wait for their own answer for ever (Kubernetes' spdystream does), and with it
+        for the end of the container: it is then never told as ended.
+        """
+        open_ones = set(self._streams.values())
+        while open_ones:
+            head = spdy.read_head(await self._reader.readexactly(spdy.HEAD_BYTES))
+            if not head.kind:
+                raise UnavailableError("the container runtime's stream: data before it was opened")
+            payload = await self._reader.readexactly(head.length)
+            if head.kind in {spdy.RST_STREAM, spdy.GOAWAY}:
+                raise UnavailableError("the container runtime refused the stream")
+            if head.kind == spdy.SYN_REPLY:
+                open_ones.discard(spdy.stream_of(payload))
+            await self._control(head.kind, payload)
+
     async def output(self) -> AsyncGenerator[tuple[int, bytes]]:
         while not self._over:
             try:
@@ -157,13 +175,16 @@ async def open_stream(url: str, how: Streamed) -> RemoteStream:
                     f"X-Stream-Protocol-Version: {PROTOCOL}\r\nContent-Length: 0\r\n\r\n".encode()
                 )
                 await _upgraded(reader)
+                stream = RemoteStream(reader, writer, how)
+                stream.begin()
+                await stream.accepted()
             except BaseException:
                 writer.transport.abort()
                 raise
     except (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError) as error:
         raise UnavailableError(f"the container runtime's streams at {parts.netloc}: {error}") from error
-    stream = RemoteStream(reader, writer, how)
-    stream.begin()
+    except ProtocolError as error:
+        raise UnavailableError(f"the container runtime's streams at {parts.netloc}: {error}") from error
     return stream
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+from typing import cast
 
 import pytest
 
 from edgecore.pods.port import Streamed
-from edgecore.pods.runtimes.cri.streaming import exit_code, open_stream
+from edgecore.pods.runtimes.cri.streaming import RemoteStream, exit_code, open_stream
 from skerry.errors import InvalidError, NotFoundError, UnavailableError
+from skerry.wire import spdy
 
 
 def status(**fields: object) -> bytes:
@@ -39,3 +42,31 @@ def test_what_is_no_code_is_an_error(said: bytes, error: type[Exception]) -> Non
 async def test_streams_over_anything_but_http_are_refused() -> None:
     with pytest.raises(InvalidError, match="over http"):
         await open_stream("https://127.0.0.1:1/exec/x", Streamed())
+
+
+def fed(*frames: bytes) -> RemoteStream:
+    """A stream whose other side has said this, and is gone."""
+    reader = asyncio.StreamReader()
+    for frame in frames:
+        reader.feed_data(frame)
+    reader.feed_eof()
+    return RemoteStream(reader, cast("asyncio.StreamWriter", None), Streamed())
+
+
+def reply(stream: int) -> bytes:
+    return spdy.control_frame(spdy.SYN_REPLY, stream.to_bytes(4, "big") + b"headers")
+
+
+async def test_a_stream_is_open_when_each_of_its_parts_was_answered() -> None:
+    opened = fed(reply(1), reply(5), reply(3), spdy.data_frame(3, b"hello"))
+    await opened.accepted()
+    assert await anext(opened.output()) == (1, b"hello")
+
+
+async def test_a_stream_of_which_a_part_was_not_answered_is_not_open() -> None:
+    with pytest.raises(asyncio.IncompleteReadError):
+        await fed(reply(1), reply(5)).accepted()
+    with pytest.raises(UnavailableError, match="refused"):
+        await fed(reply(1), spdy.control_frame(spdy.RST_STREAM, bytes(8))).accepted()
+    with pytest.raises(UnavailableError, match="before it was opened"):
+        await fed(reply(1), spdy.data_frame(3, b"hello")).accepted()
