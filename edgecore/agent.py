@@ -235,6 +235,8 @@ def _network(settings: EdgeSettings) -> NetworkSettings:
     """How names and addresses of services are served. Raises `InvalidError`."""
     found = cluster_dns_of(settings)
     dns = None if found is None else DnsSettings(host=found[0], port=found[1], domain=found[2])
+    if dns is not None and not dns.for_pods:
+        LOG.info("cluster DNS is for programs of this gateway: pods can't ask host=%s port=%d", dns.host, dns.port)
     return NetworkSettings(dns=dns, nftables=settings.service_addresses == "nftables")
 
 

@@ -31,7 +31,7 @@ from edgecore.link.session import EdgeLink, LinkParts, LinkSettings
 from edgecore.link.streams import StreamKinds
 from edgecore.local_api.ports import LocalParts
 from edgecore.local_api.secure import authority_of
-from edgecore.network.settings import NetworkSettings
+from edgecore.network.settings import DnsSettings, NetworkSettings
 from edgecore.pods.asking import Asking
 from edgecore.pods.env import ApiPlace, NodeFacts
 from edgecore.pods.image_collection import CollectionSettings
@@ -219,7 +219,7 @@ def compose(ground: Ground) -> Agent:
     private_pods(ground.directory)
     store, clock, time = ground.store, ground.clock, ground.time
     machine = ground.machine()
-    facts = NodeFacts(name=ground.node, address=machine.addresses[0], allocatable=amounts_of(machine))
+    facts = _facts(ground, machine)
     logs = PodLogs(LogParts(store=store, runtime=ground.runtime, clock=clock, directory=ground.directory))
     external = ExternalDriver(clock=time)
 
@@ -278,6 +278,17 @@ def compose(ground: Ground) -> Agent:
         announcer=_announcer(ground, twins),
         local=local,
         cloud=cloud,
+    )
+
+
+def _facts(ground: Ground, machine: Machine) -> NodeFacts:
+    dns = ground.network.dns or DnsSettings(host="127.0.0.1")
+    return NodeFacts(
+        name=ground.node,
+        address=machine.addresses[0],
+        allocatable=amounts_of(machine),
+        cluster_dns=dns.for_pods,
+        cluster_domain=dns.domain,
     )
 
 

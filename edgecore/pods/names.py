@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from edgecore.pods.port import DnsConfig
+from skerry.frozen import Frozen
 from skerry.objects.json import JsonObject, bool_at, map_at, maps_at, str_at, strs_at
 from skerry.objects.meta import name_of, namespace_of
 
@@ -82,20 +83,48 @@ class _Merged:
         self.searches += [each for each in more.searches if each not in self.searches]
         self.options |= {each.partition(":")[0]: each for each in more.options}
 
-    def done(self) -> DnsConfig:
+    def done(self) -> Resolver:
         searches: list[str] = []
         for each in self.searches[:SEARCHES_MAX]:
             if len(" ".join((*searches, each))) > SEARCH_LENGTH_MAX:
                 break
             searches.append(each)
-        return DnsConfig(
-            servers=tuple(self.servers[:SERVERS_MAX]), searches=tuple(searches), options=tuple(self.options.values())
+        servers = self.servers[:SERVERS_MAX]
+        config = DnsConfig(servers=tuple(servers), searches=tuple(searches), options=tuple(self.options.values()))
+        return Resolver(
+            config=config,
+            more_servers=len(self.servers) > len(servers),
+            more_searches=len(self.searches) > len(searches),
         )
 
 
-def dns_of(pod: JsonObject, gateway: DnsConfig, *, servers: Sequence[str], domain: str) -> DnsConfig | None:
-    """What resolv.conf says; None where nobody knows better than the runtime. `servers` are those of the cluster's
-    names; without any, a pod that wants them gets the gateway's."""
+class Resolver(Frozen):
+    """How a pod asks for names, and what of it had no room."""
+
+    config: DnsConfig | None
+    """None where nobody knows better than the runtime."""
+    more_servers: bool = False
+    more_searches: bool = False
+
+    def omitted(self) -> str:
+        """What a kubelet says of what had no room; "" for nothing."""
+        if self.config is None:
+            return ""
+        told = [
+            f"{line} limits were exceeded, some {what} have been omitted, the applied {word} line is: "
+            + " ".join(kept)
+            for line, what, word, kept, more in (
+                ("Search Line", "search paths", "search", self.config.searches, self.more_searches),
+                ("Nameserver", "nameservers", "nameserver", self.config.servers, self.more_servers),
+            )
+            if more
+        ]
+        return "; ".join(told)
+
+
+def resolver_of(pod: JsonObject, gateway: DnsConfig, *, servers: Sequence[str], domain: str) -> Resolver:
+    """What resolv.conf says. `servers` are those of the cluster's names; without any, a pod that wants them gets the
+    gateway's."""
     policy = str_at(pod, "spec", "dnsPolicy", default="ClusterFirst")
     if policy == "ClusterFirst" and bool_at(pod, "spec", "hostNetwork"):
         policy = "Default"
@@ -105,7 +134,7 @@ def dns_of(pod: JsonObject, gateway: DnsConfig, *, servers: Sequence[str], domai
         policy = "Default"
     own = map_at(pod, "spec", "dnsConfig")
     if policy == "Default" and not own:
-        return gateway if gateway.servers else None
+        return _Merged(gateway).done() if gateway.servers else Resolver(config=None)
     if policy == "ClusterFirst":
         service = f"svc.{domain}"
         searches = (f"{namespace_of(pod)}.{service}", service, domain, *gateway.searches)
@@ -137,7 +166,7 @@ def parse_resolv(text: str) -> DnsConfig:
         if word == "nameserver" and rest:
             servers.append(rest[0])
         elif word in ("search", "domain"):
-            searches = tuple(rest)
+            searches = tuple(each.rstrip(".") or each for each in rest)
         elif word == "options":
             options += rest
     return DnsConfig(servers=tuple(servers), searches=searches, options=tuple(options))

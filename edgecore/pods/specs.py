@@ -10,7 +10,7 @@ from typing import Literal
 
 from edgecore.pods.containers import wanted_of
 from edgecore.pods.env import NodeFacts, Surroundings, command_of, environment
-from edgecore.pods.names import dns_of, hostname_of
+from edgecore.pods.names import hostname_of, resolver_of
 from edgecore.pods.port import (
     ContainerSpec,
     DnsConfig,
@@ -39,7 +39,7 @@ def sandbox_spec(pod: JsonObject, node: NodeFacts, gateway: DnsConfig, *, attemp
         pod_namespace=namespace_of(pod),
         attempt=attempt,
         hostname=hostname_of(pod, node=node.name, domain=node.cluster_domain),
-        dns=dns_of(pod, gateway, servers=node.cluster_dns, domain=node.cluster_domain),
+        dns=resolver_of(pod, gateway, servers=node.cluster_dns, domain=node.cluster_domain).config,
         ports=() if bool_at(spec, "hostNetwork") else ports_of(pod),
         namespaces=Namespaces(
             host_network=bool_at(spec, "hostNetwork"),

@@ -23,6 +23,7 @@ from edgecore.pods.events import Happening, event_body, event_object
 from edgecore.pods.handlers import handler_of
 from edgecore.pods.last_words import DEFAULT_PATH, last_words, make_words_file, words_file
 from edgecore.pods.name_files import gateway_resolver, hosts_mount
+from edgecore.pods.names import resolver_of
 from edgecore.pods.plan import (
     Plan,
     Remove,
@@ -371,7 +372,18 @@ class PodWorker:
             self._fail(seen, _SANDBOX, NO_VOLUMES, message, event="FailedCreatePodSandBox")
             return False
         self._problems.pop(_SANDBOX, None)
+        if attempt == 0:
+            self._tell_of_names(seen.pod)
         return True
+
+    def _tell_of_names(self, pod: JsonObject) -> None:
+        """Once a pod: what its resolv.conf has no room for."""
+        if not self._parts.runtime.abilities.pod_network:
+            return
+        node, gateway = self._parts.node, gateway_resolver(self._parts.root)
+        omitted = resolver_of(pod, gateway, servers=node.cluster_dns, domain=node.cluster_domain).omitted()
+        if omitted:
+            self._happened.append(Happening(reason="DNSConfigForming", message=omitted, warning=True))
 
     def _waiting_for_a_sandbox(self, seen: Seen) -> dict[str, Waiting]:
         problem = self._problems.get(_SANDBOX)

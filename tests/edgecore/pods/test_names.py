@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from edgecore.pods.name_files import gateway_resolver, hosts_mount
-from edgecore.pods.names import dns_of, hostname_of, hosts_text, hosts_text_of_gateway, parse_resolv
+from edgecore.pods.names import hostname_of, hosts_text, hosts_text_of_gateway, parse_resolv, resolver_of
 from edgecore.pods.port import DnsConfig
 from skerry.objects.json import Json, JsonObject
 from tests.edgecore.pods.pods_of import container, pod, pod_with
@@ -56,7 +56,7 @@ def test_a_container_with_its_own_hosts_file_keeps_it(tmp_path: Path) -> None:
 
 
 def dns(servers: tuple[str, ...] = ("10.96.0.10",), /, **spec: Json) -> DnsConfig | None:
-    return dns_of(pod_with(spec), GATEWAY, servers=servers, domain="cluster.local")
+    return resolver_of(pod_with(spec), GATEWAY, servers=servers, domain="cluster.local").config
 
 
 def test_names_of_the_cluster_are_asked_for_first() -> None:
@@ -65,7 +65,7 @@ def test_names_of_the_cluster_are_asked_for_first() -> None:
     assert dns() == wanted == dns(dnsPolicy="ClusterFirst")
     assert dns(dnsPolicy="ClusterFirstWithHostNet", hostNetwork=True) == wanted
     assert dns(hostNetwork=True) == GATEWAY == dns(dnsPolicy="Default") == dns(())
-    assert dns_of(pod(dnsPolicy="Default"), DnsConfig(), servers=(), domain="d") is None
+    assert resolver_of(pod(dnsPolicy="Default"), DnsConfig(), servers=(), domain="d").config is None
 
 
 def test_a_pod_adds_to_its_resolver_and_says_options_anew() -> None:
@@ -92,6 +92,12 @@ def test_a_resolver_has_room_for_three_servers_and_so_many_searches() -> None:
     got = dns(dnsConfig=many)
     assert got is not None and len(got.servers) == 3
     assert len(" ".join(got.searches)) <= 2048 and len(got.searches) <= 32
+    told = resolver_of(pod(dnsConfig=many), GATEWAY, servers=("10.96.0.10",), domain="d").omitted()
+    assert told.startswith(
+        "Search Line limits were exceeded, some search paths have been omitted, the applied search"
+    )
+    assert told.endswith("the applied nameserver line is: 10.96.0.10 1.1.1.1 2.2.2.2")
+    assert resolver_of(pod(), GATEWAY, servers=(), domain="d").omitted() == ""
 
 
 def test_the_gateways_resolver_is_read_behind_its_stub(tmp_path: Path) -> None:
