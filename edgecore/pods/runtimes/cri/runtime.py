@@ -49,7 +49,7 @@ from edgecore.pods.runtimes.cri.mapping import (
     container_usage,
     network_usage,
     non_root_fault,
-    resources,
+    resources as linux_resources,
     sandbox_config,
     sandbox_state,
 )
@@ -324,8 +324,8 @@ class CriRuntime:
         self._forget(container_id)
         self._known.pop(container_id, None)
 
-    async def update(self, container_id: str, wanted: Resources) -> None:
-        request = cri.UpdateContainerResourcesRequest(container_id=container_id, linux=resources(wanted))
+    async def update(self, container_id: str, resources: Resources) -> None:
+        request = cri.UpdateContainerResourcesRequest(container_id=container_id, linux=linux_resources(resources))
         await self._of_running("UpdateContainerResources", container_id, request)
 
     async def reopen_log(self, container_id: str) -> None:
