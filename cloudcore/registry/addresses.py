@@ -16,10 +16,10 @@ from typing import Final
 
 from cloudcore.registry.admission import Reader, Request
 from cloudcore.registry.refusals import invalid
-from cloudcore.registry.validation import faults
 from skerry.errors import UnavailableError
 from skerry.frozen import Frozen
 from skerry.objects.json import Json, JsonObject, int_at, map_at, maps_at, str_at, strs_at
+from skerry.validation import faults
 
 NODE_PORT_FIRST: Final = 30_000
 NODE_PORT_LAST: Final = 32_767

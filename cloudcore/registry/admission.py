@@ -13,7 +13,6 @@ from typing import Final, Literal, Protocol
 from cloudcore.registry.custom import RESOURCE as DEFINITIONS
 from cloudcore.registry.port import SYSTEM, Subresource
 from cloudcore.registry.refusals import forbidden, invalid
-from cloudcore.registry.validation import faults
 from cloudcore.registry.volumes import default_class
 from cloudcore.store.port import Stored
 from skerry.authz.attributes import Actor
@@ -49,6 +48,7 @@ from skerry.objects.volumes import (
     request_of,
     says_class,
 )
+from skerry.validation import faults
 
 TOKEN_MOUNT: Final = "/var/run/secrets/kubernetes.io/serviceaccount"  # noqa: S105 - a path that every client knows
 TOKEN_VOLUME: Final = "kube-api-access-"  # noqa: S105 - a volume's name

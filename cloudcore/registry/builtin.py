@@ -10,7 +10,6 @@ from typing import Final
 
 from cloudcore.registry.custom import CustomKind, CustomKinds, Scale
 from cloudcore.registry.defaults import DEFAULTS
-from cloudcore.registry.defaults.pods import mirror_service_account
 from cloudcore.registry.definitions import OBJECT_META, Definitions, definitions
 from cloudcore.registry.go_fields import go_fields
 from cloudcore.registry.port import Subresource
@@ -18,12 +17,13 @@ from cloudcore.registry.schema import Decoded, Shape, Shapes, Walk, decode
 from cloudcore.registry.structural import pruned, set_defaults, validate
 from cloudcore.registry.validation import CHECKS, STATUS_DECIDES
 from cloudcore.registry.validation.definitions import rules_not_evaluated
-from cloudcore.registry.validation.metadata import validate_metadata
-from cloudcore.registry.validation.pods import validate_pod, validate_pod_change
 from skerry.errors import Cause, NotFoundError
 from skerry.objects.json import Json, JsonObject, map_at
 from skerry.objects.patches import MergeRules, OpenApiRules
+from skerry.objects.pod_defaults import mirror_service_account
 from skerry.objects.scheme import Kind
+from skerry.validation.metadata import validate_metadata
+from skerry.validation.pods import validate_pod, validate_pod_change
 
 _DEFINITION: Final = ("apiextensions.k8s.io", "CustomResourceDefinition")
 _DROPPED_META: Final = ("managedFields", "selfLink")

@@ -13,8 +13,6 @@ from cloudcore.registry.admission import Reader, Request
 from cloudcore.registry.devices import DEVICES, model_of
 from cloudcore.registry.refusals import invalid
 from cloudcore.registry.validation.commands import validate_action
-from cloudcore.registry.validation.faults import invalid as wrong
-from cloudcore.registry.validation.faults import not_found
 from skerry.errors import Cause, InvalidError
 from skerry.frozen import Frozen
 from skerry.objects.commands import COMMANDS, INCARNATION, DeviceMethod, DeviceRefresh, PodRestart, action_of
@@ -22,6 +20,8 @@ from skerry.objects.device_models import is_writable, served_properties, wanted_
 from skerry.objects.json import JsonObject, map_at, maps_at, str_at, strs_at
 from skerry.objects.meta import Key, annotations_of, being_deleted, uid_of
 from skerry.objects.times import micro_time_text
+from skerry.validation.faults import invalid as wrong
+from skerry.validation.faults import not_found
 
 _NODES: Final = "nodes"
 

@@ -13,12 +13,12 @@ from typing import Final
 
 from cloudcore.registry.admission import Reader, Request
 from cloudcore.registry.refusals import invalid
-from cloudcore.registry.validation.faults import invalid as wrong
 from skerry.errors import Cause, InvalidError
 from skerry.objects.device_desired import desired_of
 from skerry.objects.device_models import MODELS, properties_in, wanted_value
 from skerry.objects.json import JsonObject, maps_at, str_at
 from skerry.objects.meta import Key
+from skerry.validation.faults import invalid as wrong
 
 DEVICES: Final = "devices.devices.kubeedge.io"
 

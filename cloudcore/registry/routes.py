@@ -14,8 +14,6 @@ from urllib.parse import urlsplit
 
 from cloudcore.registry.admission import Reader, Request
 from cloudcore.registry.refusals import invalid
-from cloudcore.registry.validation.faults import duplicate, required
-from cloudcore.registry.validation.faults import invalid as wrong
 from skerry.errors import Cause
 from skerry.objects.json import JsonObject, map_at
 from skerry.objects.meta import Key
@@ -35,6 +33,8 @@ from skerry.objects.rules import (
     rule_of,
     topic_faults,
 )
+from skerry.validation.faults import duplicate, required
+from skerry.validation.faults import invalid as wrong
 
 _SOURCE: Final = "spec.sourceResource"
 _TARGET: Final = "spec.targetResource"

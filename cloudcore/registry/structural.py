@@ -18,7 +18,11 @@ from typing import Final, cast
 
 from cloudcore.registry.regexes import compiled
 from cloudcore.registry.schema import DEPTH_MAX, MapKey, MismatchError, Walk, go_kind
-from cloudcore.registry.validation.faults import (
+from skerry.errors import BadRequestError, Cause
+from skerry.frozen import Frozen
+from skerry.objects.json import Json, JsonObject, bool_at, clone, int_at, list_at, map_at, maps_at, str_at, strs_at
+from skerry.objects.times import parse_time
+from skerry.validation.faults import (
     duplicate,
     invalid,
     required,
@@ -27,10 +31,6 @@ from cloudcore.registry.validation.faults import (
     unsupported,
     wrong_type,
 )
-from skerry.errors import BadRequestError, Cause
-from skerry.frozen import Frozen
-from skerry.objects.json import Json, JsonObject, bool_at, clone, int_at, list_at, map_at, maps_at, str_at, strs_at
-from skerry.objects.times import parse_time
 
 _KEEP: Final = "x-kubernetes-preserve-unknown-fields"
 _EMBEDDED: Final = "x-kubernetes-embedded-resource"

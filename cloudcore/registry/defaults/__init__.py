@@ -10,11 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from cloudcore.registry.defaults import cluster, commands, pods, services, workloads
+from cloudcore.registry.defaults import cluster, commands, services, workloads
+from skerry.objects import pod_defaults
 from skerry.objects.json import JsonObject
 
 DEFAULTS: Final[Mapping[tuple[str, str], Callable[[JsonObject], None]]] = {
-    **pods.DEFAULTS,
+    **pod_defaults.DEFAULTS,
     **workloads.DEFAULTS,
     **services.DEFAULTS,
     **cluster.DEFAULTS,

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from cloudcore.registry.defaults.pods import default_pod_template
 from skerry.objects.json import JsonObject, ensure_map, map_at, maps_at, str_at, str_map_at, to_json
+from skerry.objects.pod_defaults import default_pod_template
 
 _BACKOFF_UNLIMITED: Final = 2**31 - 1
 

@@ -12,10 +12,10 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
-from cloudcore.registry.validation.faults import at_least, duplicate, invalid, one_of, required, unsupported
 from skerry.errors import Cause
 from skerry.objects.json import JsonObject, map_at, maps_at, str_at, strs_at
 from skerry.objects.names import subdomain_faults
+from skerry.validation.faults import at_least, duplicate, invalid, one_of, required, unsupported
 
 _LIFE_S_MIN: Final = 600
 _USAGES: Final = (

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from cloudcore.registry.validation.faults import (
+from skerry.errors import Cause
+from skerry.objects.json import JsonObject, int_at, map_at, maps_at, str_at, strs_at
+from skerry.objects.names import config_key_faults, label_1123_faults, label_key_faults, qualified_name_faults
+from skerry.validation.faults import (
     at_least,
     duplicate,
     forbidden,
@@ -17,9 +20,6 @@ from cloudcore.registry.validation.faults import (
     too_long,
     unsupported,
 )
-from skerry.errors import Cause
-from skerry.objects.json import JsonObject, int_at, map_at, maps_at, str_at, strs_at
-from skerry.objects.names import config_key_faults, label_1123_faults, label_key_faults, qualified_name_faults
 
 DATA_BYTES_MAX: Final = 1024 * 1024
 PRIORITY_MAX: Final = 1_000_000_000

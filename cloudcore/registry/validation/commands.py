@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from cloudcore.registry.validation.faults import forbidden, invalid, named, required, too_many
 from skerry.errors import Cause
 from skerry.objects.commands import (
     ACTIONS,
@@ -16,6 +15,7 @@ from skerry.objects.commands import (
 )
 from skerry.objects.json import JsonObject, bool_at, int_at, map_at, str_at, str_map_at, strs_at
 from skerry.objects.names import label_1123_faults, subdomain_faults
+from skerry.validation.faults import forbidden, invalid, named, required, too_many
 
 _TTL_S_MAX: Final = 365 * 86_400
 _NAME_LENGTH_MAX: Final = 253

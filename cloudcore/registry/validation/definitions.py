@@ -7,10 +7,10 @@ from typing import Final
 
 from cloudcore.registry.custom import storage_version
 from cloudcore.registry.regexes import compiled
-from cloudcore.registry.validation.faults import duplicate, forbidden, immutable, invalid, named, one_of, required
 from skerry.errors import Cause
 from skerry.objects.json import JsonObject, bool_at, map_at, maps_at, str_at, strs_at
 from skerry.objects.names import label_1035_faults, subdomain_faults
+from skerry.validation.faults import duplicate, forbidden, immutable, invalid, named, one_of, required
 
 _TYPES: Final = ("array", "boolean", "integer", "number", "object", "string")
 _COLUMN_TYPES: Final = ("boolean", "date", "integer", "number", "string")

@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from decimal import Decimal, InvalidOperation
 from typing import Final
 
-from cloudcore.registry.validation.faults import duplicate, invalid, named, one_of, required
 from skerry.errors import Cause
 from skerry.objects.json import Json, JsonObject, dig, map_at, maps_at, str_at
 from skerry.objects.names import subdomain_faults
+from skerry.validation.faults import duplicate, invalid, named, one_of, required
 
 _TYPES: Final = ("INT", "FLOAT", "DOUBLE", "STRING", "BOOLEAN", "BYTES", "STREAM")
 _REGISTERS: Final = ("CoilRegister", "DiscreteInputRegister", "InputRegister", "HoldingRegister")

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from cloudcore.registry.validation.faults import forbidden, invalid, named, one_of, required
 from skerry.errors import Cause
 from skerry.objects.json import Json, JsonObject, map_at, str_at, str_map_at
 from skerry.objects.names import subdomain_faults
 from skerry.objects.rules import SERVICE_BUS, TYPES, WITHIN_S_MAX
+from skerry.validation.faults import forbidden, invalid, named, one_of, required
 
 _PORT_MAX: Final = 65_535
 FIXED: Final = ("rule", "nodeName", "topic", "payload", "payloadBase64", "heardTime", "incarnation", "order", "call")

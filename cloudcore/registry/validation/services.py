@@ -6,7 +6,10 @@ import ipaddress
 from collections.abc import Iterator
 from typing import Final
 
-from cloudcore.registry.validation.faults import (
+from skerry.errors import Cause
+from skerry.objects.json import Json, JsonObject, int_at, list_at, map_at, maps_at, str_at, str_map_at, strs_at
+from skerry.objects.names import label_1123_faults, port_name_faults, subdomain_faults
+from skerry.validation.faults import (
     duplicate,
     forbidden,
     immutable,
@@ -17,10 +20,7 @@ from cloudcore.registry.validation.faults import (
     required,
     too_many,
 )
-from cloudcore.registry.validation.metadata import validate_labels
-from skerry.errors import Cause
-from skerry.objects.json import Json, JsonObject, int_at, list_at, map_at, maps_at, str_at, str_map_at, strs_at
-from skerry.objects.names import label_1123_faults, port_name_faults, subdomain_faults
+from skerry.validation.metadata import validate_labels
 
 _PROTOCOLS: Final = ("SCTP", "TCP", "UDP")
 _TYPES: Final = ("ClusterIP", "ExternalName", "LoadBalancer", "NodePort")

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from typing import Final
 from urllib.parse import parse_qs, urlsplit
 
-from cloudcore.registry.validation.faults import forbidden, invalid, named, one_of, required, too_many, unsupported
 from skerry.errors import Cause
 from skerry.objects.hosts import is_address, is_loopback
 from skerry.objects.json import JsonObject, bool_at, int_at, map_at, str_at, strs_at
 from skerry.objects.names import subdomain_faults
+from skerry.validation.faults import forbidden, invalid, named, one_of, required, too_many, unsupported
 
 PLACES: Final = ("webhook", "influx", "prometheus", "postgres", "mqtt")
 QUALITIES: Final = ("good", "uncertain", "bad", "stale")

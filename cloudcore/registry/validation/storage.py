@@ -6,18 +6,16 @@ import json
 from collections.abc import Iterator
 from typing import Final
 
-from cloudcore.registry.validation.faults import forbidden, immutable, invalid, named, one_of, required, unsupported
-from skerry.errors import BadRequestError, Cause, InvalidError
+from skerry.errors import BadRequestError, Cause
 from skerry.objects.json import Json, JsonObject, list_at, map_at, maps_at, str_at, strs_at
 from skerry.objects.names import label_key_faults, qualified_name_faults, subdomain_faults
-from skerry.objects.quantity import Quantity, canonical, parse_quantity
-from skerry.objects.select import label_selector, node_selector
+from skerry.objects.select import node_selector
 from skerry.objects.volumes import LOCAL, waits_for_consumer
+from skerry.validation.claims import VOLUME_MODES, access_modes, positive, quantity_of, validate_claim_spec
+from skerry.validation.faults import forbidden, immutable, invalid, named, one_of, required, unsupported
 
-_MODES: Final = ("ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod")
 _RECLAIM: Final = ("Delete", "Recycle", "Retain")
 _CLASS_RECLAIM: Final = ("Delete", "Retain")
-_VOLUME_MODES: Final = ("Block", "Filesystem")
 _BINDING: Final = ("Immediate", "WaitForFirstConsumer")
 _SOURCES: Final = frozenset(
     (
@@ -57,7 +55,7 @@ def validate_volume(obj: JsonObject, old: JsonObject | None) -> Iterator[Cause]:
     """The faults of a PersistentVolume."""
     spec = map_at(obj, "spec")
     yield from _capacity(map_at(spec, "capacity"))
-    yield from _modes("spec.accessModes", spec, needed="")
+    yield from access_modes("spec.accessModes", spec, needed="")
     policy = str_at(spec, "persistentVolumeReclaimPolicy")
     yield from one_of("spec.persistentVolumeReclaimPolicy", policy, _RECLAIM, needed=False)
     yield from _affinity(map_at(spec, "nodeAffinity"))
@@ -69,7 +67,7 @@ def validate_volume(obj: JsonObject, old: JsonObject | None) -> Iterator[Cause]:
     for source in sources[:1]:
         yield from _source(source, map_at(spec, source), spec)
     yield from named("spec.storageClassName", str_at(spec, "storageClassName"), subdomain_faults, needed=False)
-    yield from one_of("spec.volumeMode", str_at(spec, "volumeMode"), _VOLUME_MODES, needed=False)
+    yield from one_of("spec.volumeMode", str_at(spec, "volumeMode"), VOLUME_MODES, needed=False)
     if old is not None:
         yield from _volume_stays(spec, map_at(old, "spec"))
 
@@ -80,7 +78,7 @@ def _capacity(capacity: JsonObject) -> Iterator[Cause]:
     elif capacity.keys() != {"storage"}:
         yield unsupported("spec.capacity", capacity, ("storage",))
     else:
-        yield from _positive("spec.capacity[storage]", capacity["storage"])
+        yield from positive("spec.capacity[storage]", capacity["storage"])
 
 
 def _source(kind: str, source: JsonObject, spec: JsonObject) -> Iterator[Cause]:
@@ -137,23 +135,6 @@ def validate_claim(obj: JsonObject, old: JsonObject | None) -> Iterator[Cause]:
         yield from _claim_stays(obj, old)
 
 
-def validate_claim_spec(field: str, spec: JsonObject) -> Iterator[Cause]:
-    """Of a claim, or of the template of one in a pod's volume."""
-    yield from _modes(f"{field}.accessModes", spec, needed="at least 1 access mode is required")
-    requested: Json = map_at(spec, "resources", "requests").get("storage")
-    if requested is None:
-        yield required(f"{field}.resources[storage]")
-    else:
-        yield from _positive(f"{field}.resources[storage]", requested)
-    if isinstance(spec.get("selector"), dict):
-        try:
-            label_selector(spec["selector"])
-        except BadRequestError as error:
-            yield invalid(f"{field}.selector", spec["selector"], str(error))
-    yield from named(f"{field}.storageClassName", str_at(spec, "storageClassName"), subdomain_faults, needed=False)
-    yield from one_of(f"{field}.volumeMode", str_at(spec, "volumeMode"), _VOLUME_MODES, needed=False)
-
-
 def _claim_stays(obj: JsonObject, old: JsonObject) -> Iterator[Cause]:
     spec, before = map_at(obj, "spec"), map_at(old, "spec")
     free = {"volumeAttributesClassName"}
@@ -164,7 +145,7 @@ def _claim_stays(obj: JsonObject, old: JsonObject) -> Iterator[Cause]:
     bound = str_at(old, "status", "phase") == "Bound"
     if _fixed(spec, free, size_free=bound) != _fixed(before, free, size_free=bound):
         yield forbidden("spec", _CLAIM_FIXED)
-    size, floor = _quantity(_size(spec)), _quantity(map_at(old, "status", "capacity").get("storage"))
+    size, floor = quantity_of(_size(spec)), quantity_of(map_at(old, "status", "capacity").get("storage"))
     if bound and size is not None and floor is not None and size < floor:
         yield forbidden("spec.resources.requests.storage", "field can not be less than status.capacity")
 
@@ -206,32 +187,3 @@ def validate_storage_class(obj: JsonObject, old: JsonObject | None) -> Iterator[
         for name in ("provisioner", "parameters", "reclaimPolicy", "volumeBindingMode"):
             if obj.get(name) != old.get(name):
                 yield forbidden(name, f"updates to {name} are forbidden.")
-
-
-# --- parts -------------------------------------------------------------------------------------------------------
-
-
-def _modes(field: str, spec: JsonObject, *, needed: str) -> Iterator[Cause]:
-    modes = strs_at(spec, "accessModes")
-    if not modes:
-        yield required(field, needed)
-    for mode in modes:
-        if mode not in _MODES:
-            yield unsupported(field, mode, _MODES)
-    if "ReadWriteOncePod" in modes and len({*modes}) > 1:
-        yield forbidden(field, "may not use ReadWriteOncePod with other access modes")
-
-
-def _quantity(amount: Json) -> Quantity | None:
-    if not isinstance(amount, str | int | float) or isinstance(amount, bool):
-        return None
-    try:
-        return parse_quantity(canonical(amount))
-    except InvalidError:
-        return None  # decoding has refused it already
-
-
-def _positive(field: str, amount: Json) -> Iterator[Cause]:
-    quantity = _quantity(amount)
-    if quantity is not None and quantity.nano <= 0:
-        yield invalid(field, amount, "must be greater than zero")

@@ -6,7 +6,10 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
-from cloudcore.registry.validation.faults import (
+from skerry.errors import BadRequestError, Cause
+from skerry.objects.json import Json, JsonObject, int_at, map_at, str_at, str_map_at
+from skerry.objects.select import LabelSelector, label_selector
+from skerry.validation.faults import (
     at_least,
     forbidden,
     immutable,
@@ -15,10 +18,7 @@ from cloudcore.registry.validation.faults import (
     required,
     unsupported,
 )
-from cloudcore.registry.validation.pods import validate_pod_template
-from skerry.errors import BadRequestError, Cause
-from skerry.objects.json import Json, JsonObject, int_at, map_at, str_at, str_map_at
-from skerry.objects.select import LabelSelector, label_selector
+from skerry.validation.pods import validate_pod_template
 
 _PERCENT: Final = re.compile(r"[0-9]+%")
 _STATEFUL_MAY_CHANGE: Final = (

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from cloudcore.registry.validation.containers import relative_path
-from cloudcore.registry.validation.faults import duplicate, forbidden, invalid, named, one_of, required
-from cloudcore.registry.validation.storage import validate_claim_spec
 from skerry.errors import Cause
 from skerry.objects.json import JsonObject, map_at, maps_at, str_at
 from skerry.objects.names import config_key_faults, label_1123_faults
+from skerry.validation.claims import validate_claim_spec
+from skerry.validation.containers import relative_path
+from skerry.validation.faults import duplicate, forbidden, invalid, named, one_of, required
 
 _MODE_TEXT: Final = "must be a number between 0 and 0777 (octal), both inclusive"
 _HOST_TYPES: Final = (

@@ -6,8 +6,11 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
-from cloudcore.registry.validation.containers import ContainerContext, validate_container
-from cloudcore.registry.validation.faults import (
+from skerry.errors import Cause
+from skerry.objects.json import JsonObject, bool_at, clone, int_at, map_at, maps_at, str_at, str_map_at
+from skerry.objects.names import label_1123_faults, label_key_faults, subdomain_faults
+from skerry.validation.containers import ContainerContext, validate_container
+from skerry.validation.faults import (
     at_least,
     duplicate,
     forbidden,
@@ -16,11 +19,8 @@ from cloudcore.registry.validation.faults import (
     one_of,
     required,
 )
-from cloudcore.registry.validation.metadata import validate_labels
-from cloudcore.registry.validation.volumes import validate_volumes
-from skerry.errors import Cause
-from skerry.objects.json import JsonObject, bool_at, clone, int_at, map_at, maps_at, str_at, str_map_at
-from skerry.objects.names import label_1123_faults, label_key_faults, subdomain_faults
+from skerry.validation.metadata import validate_labels
+from skerry.validation.volumes import validate_volumes
 
 _DNS: Final = ("ClusterFirst", "ClusterFirstWithHostNet", "Default", "None")
 _RESTART: Final = ("Always", "OnFailure", "Never")

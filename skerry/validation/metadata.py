@@ -6,7 +6,6 @@ import ipaddress
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from cloudcore.registry.validation.faults import forbidden, invalid, required, too_long
 from skerry.errors import Cause
 from skerry.objects.json import JsonObject, map_at, maps_at, str_at, str_map_at, strs_at
 from skerry.objects.names import (
@@ -19,6 +18,7 @@ from skerry.objects.names import (
     subdomain_faults,
 )
 from skerry.objects.scheme import Kind
+from skerry.validation.faults import forbidden, invalid, required, too_long
 
 ANNOTATIONS_BYTES_MAX: Final = 256 * 1024
 _LENIENT_GROUPS: Final = ("apiextensions.k8s.io", "devices.kubeedge.io")

@@ -6,7 +6,12 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
-from cloudcore.registry.validation.faults import (
+from skerry.errors import Cause, InvalidError
+from skerry.frozen import Frozen
+from skerry.objects.json import Json, JsonObject, int_at, map_at, maps_at, str_at
+from skerry.objects.names import config_key_faults, label_1123_faults, port_name_faults, qualified_name_faults
+from skerry.objects.quantity import Quantity, parse_quantity
+from skerry.validation.faults import (
     at_least,
     duplicate,
     forbidden,
@@ -17,11 +22,6 @@ from cloudcore.registry.validation.faults import (
     port_number,
     required,
 )
-from skerry.errors import Cause, InvalidError
-from skerry.frozen import Frozen
-from skerry.objects.json import Json, JsonObject, int_at, map_at, maps_at, str_at
-from skerry.objects.names import config_key_faults, label_1123_faults, port_name_faults, qualified_name_faults
-from skerry.objects.quantity import Quantity, parse_quantity
 
 _PROTOCOLS: Final = ("SCTP", "TCP", "UDP")
 _PULL: Final = ("Always", "IfNotPresent", "Never")
