@@ -40,6 +40,7 @@ from edgecore.config import (
     local_api_of,
     node_ip_of,
     service_bus_port_of,
+    static_pods_of,
 )
 from edgecore.dmi.mappers import Sockets
 from edgecore.history.file import HistoryFile
@@ -132,6 +133,7 @@ async def serve(settings: EdgeSettings) -> None:
             discovery=_discovery(settings, membership.node, store),
             own_broker=_own_broker(settings, membership.node, time, ids),
             local_api=_local_api(settings),
+            static_pods=static_pods_of(settings),
             rules=_rules(settings, membership.node),
             service_bus=_service_bus(settings),
             mappers=_mappers(settings),

@@ -42,6 +42,7 @@ from edgecore.pods.manager import PodManager
 from edgecore.pods.node import Machine, NodeIdentity, NodeReporter, amounts_of, runtime_version
 from edgecore.pods.port import Runtime
 from edgecore.pods.restarts import PodRestarts
+from edgecore.pods.static.directory import StaticPods
 from edgecore.pods.streams import PodStreams, StreamParts
 from edgecore.pods.usage import UsageParts, UsageSource, read_load
 from edgecore.pods.volumes import private_pods
@@ -79,6 +80,8 @@ AGENT_VERSION: Final = "v1.36.0+skerry-0.1.0"
 """The Kubernetes version whose kubelet's API behaviour is followed, and ours."""
 
 
+STATIC_PODS: Final = "static-pods.json"
+"""Below the data: what the files of static pods said last."""
 LOCAL_API: Final = "local-api"
 """Below the data: the certificate of the local API."""
 
@@ -145,6 +148,8 @@ class Ground(Frozen):
     """How names and addresses of services are served."""
     local_api: tuple[str, int] | None = None
     """Where the local API is served over TCP; None: nowhere."""
+    static_pods: Path | None = None
+    """The directory of files that say what runs here whatever the cloud says; None: there is none."""
     home: tuple[str, Open] | None = None
     """Home Assistant's prefix of topics, and what opens the connection to its broker; None: it is told nothing."""
 
@@ -154,6 +159,7 @@ class Agent(Frozen):
 
     clock: Clock
     pods: PodManager
+    static_pods: StaticPods
     images: ImageCollector
     node: NodeReporter
     volumes: LocalVolumes
@@ -189,6 +195,7 @@ class Agent(Frozen):
         """What brings up what was known, by name: begun before the link is."""
         return {
             "pods": self.pods.run(),
+            "static pods": self.static_pods.run(),
             "tokens": self.tokens.run(),
             "images": self.images.run(),
             "twins": self.twins.run(),
@@ -220,7 +227,10 @@ def compose(ground: Ground) -> Agent:
     store, clock, time = ground.store, ground.clock, ground.time
     machine = ground.machine()
     facts = _facts(ground, machine)
-    logs = PodLogs(LogParts(store=store, runtime=ground.runtime, clock=clock, directory=ground.directory))
+    files = StaticPods(ground.static_pods, ground.directory / STATIC_PODS, node=ground.node, clock=time)
+    logs = PodLogs(
+        LogParts(store=store, runtime=ground.runtime, clock=clock, directory=ground.directory, files=files)
+    )
     external = ExternalDriver(clock=time)
 
     def in_step() -> bool:
@@ -233,11 +243,11 @@ def compose(ground: Ground) -> Agent:
     services = Services()
     calls = RuleCalls(ground.node, rules, services)
     device_rules = _device_rules(ground, twins, services, rules)
-    link = _link(ground, machine.boot_id, _streams(ground, logs, questions, calls))
+    link = _link(ground, machine.boot_id, _streams(ground, logs, files, questions, calls))
     cloud = CloudCalls(link)
     tokens = _tokens(ground, cloud, link, in_step, lambda uid: pods.refresh(uid))  # noqa: PLW0108 - made below
     link.on_welcome(tokens.poke)
-    pods = _pods(ground, facts, in_step, tokens)
+    pods = _pods(ground, facts, in_step, tokens, files)
     commands = _commands(ground, machine.boot_id, twins, pods, link)
     link.on_welcome(commands.poke)
     history = _history(ground)
@@ -254,11 +264,13 @@ def compose(ground: Ground) -> Agent:
         commands=lambda: shown_commands(store),
         pushes=pusher.sights if pusher is not None else tuple,
         rule_status=device_rules.status,
+        static=files,
     )
     node = NodeReporter(store, time, partial(_identity, ground), ground.machine, pods.moved, ground.runtime)
     return Agent(
         clock=clock,
         pods=pods,
+        static_pods=files,
         images=ImageCollector(ground.runtime, clock, ground.collection),
         node=node,
         volumes=LocalVolumes(store, node=ground.node, directory=ground.directory),
@@ -319,7 +331,9 @@ def _room(directory: Path) -> tuple[int, int]:
     return usage.free, usage.total
 
 
-def _pods(ground: Ground, facts: NodeFacts, in_step: Callable[[], bool], tokens: TokenKeeper) -> PodManager:
+def _pods(
+    ground: Ground, facts: NodeFacts, in_step: Callable[[], bool], tokens: TokenKeeper, files: StaticPods
+) -> PodManager:
     return PodManager(
         PodParts(
             store=ground.store,
@@ -330,6 +344,7 @@ def _pods(ground: Ground, facts: NodeFacts, in_step: Callable[[], bool], tokens:
             directory=ground.directory,
             root=ground.root,
             tokens=tokens.token,
+            files=files,
             asking=ground.asking,
             api=None if ground.local_api is None else ApiPlace(host=ground.local_api[0], port=ground.local_api[1]),
             authority=partial(authority_of, ground.directory / LOCAL_API),
@@ -481,7 +496,7 @@ def _commands(ground: Ground, boot_id: str, twins: Keeper, pods: PodManager, lin
             executors={
                 DeviceMethod: calls,
                 DeviceRefresh: calls,
-                PodRestart: PodRestarts(ground.store, ground.runtime, pods),
+                PodRestart: PodRestarts(ground.runtime, pods),
             },
             clock=ground.time,
             boot_id=boot_id,
@@ -490,10 +505,12 @@ def _commands(ground: Ground, boot_id: str, twins: Keeper, pods: PodManager, lin
     )
 
 
-def _streams(ground: Ground, logs: PodLogs, questions: DeviceQuestions, calls: RuleCalls) -> StreamKinds:
+def _streams(
+    ground: Ground, logs: PodLogs, files: StaticPods, questions: DeviceQuestions, calls: RuleCalls
+) -> StreamKinds:
     """What the cloud may open streams for."""
     usage = UsageParts(runtime=ground.runtime, clock=ground.time, machine=read_load)
-    into_pods = PodStreams(StreamParts(store=ground.store, runtime=ground.runtime))
+    into_pods = PodStreams(StreamParts(store=ground.store, runtime=ground.runtime, files=files))
     return StreamKinds(
         sources={LOGS: logs, DEVICES: questions, USAGE: UsageSource(usage)},
         body_sources={CALLS: calls},

@@ -57,6 +57,11 @@ class EdgeSettings:
         120.0, help="seconds that an image stays though no container uses it", low=0, high=86_400 * 365
     )
     images: str = setting("", help="directory of images for the process runtime; none: DATA/images")
+    static_pods: str = setting(
+        "/etc/skerry/pods",
+        help="directory whose files, one Pod each in YAML or JSON, say what runs here whatever the cloud says; it "
+        "may come later; none: there is none",
+    )
     node_ip: str = setting("", help="address to show for this node and its pods; none: found from the routes")
     transport: str = setting(
         "auto",
@@ -475,6 +480,15 @@ def local_api_of(settings: EdgeSettings) -> Address | None:
     if settings.local_api == "off":
         return None
     return _address(settings.local_api, "--local-api", "127.0.0.1:10550 or off")
+
+
+def static_pods_of(settings: EdgeSettings) -> Path | None:
+    """The directory, or a single file; None: there is none. Raises `InvalidError`."""
+    if settings.static_pods == "none":
+        return None
+    if not settings.static_pods.startswith("/"):
+        raise InvalidError(f"--static-pods {settings.static_pods!r}: write an absolute path, or none")
+    return Path(settings.static_pods)
 
 
 def check_transport(transport: str) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Final
 
 from edgecore.local_api.kinds import COMMAND, DEVICE, DEVICE_RULE, DEVICE_STATUS, POD
@@ -21,8 +21,9 @@ from skerry.objects.device_desired import with_twins
 from skerry.objects.device_rule_reports import STATUS_REPORT, with_status
 from skerry.objects.device_twins import with_reported, with_state
 from skerry.objects.holds import with_holding
-from skerry.objects.json import JsonObject, decode_object, ensure_map, map_at, str_at
+from skerry.objects.json import JsonObject, decode_object, encode_object, ensure_map, map_at, str_at
 from skerry.objects.meta import Key, name_of, namespace_of, uid_of
+from skerry.objects.mirror_pods import may_mirror, mirrored_uid
 from skerry.objects.reports import POD_STATUS
 from skerry.objects.scheme import Kind
 from skerry.objects.twins import DeviceName, DeviceState, TwinReported, decode_device_state, state_of
@@ -43,10 +44,18 @@ class LocalObjects:
 
     def listen(self) -> Callable[[], None]:
         """Hear of commits from now on; the result ends it."""
-        return self._parts.store.listen(self._committed)
+        stops = (self._parts.store.listen(self._committed), self._parts.static.listen(self._changed))
+
+        def stop() -> None:
+            for each in stops:
+                each()
+
+        return stop
 
     def _committed(self, batch: EdgeBatch) -> None:
-        keys = changed_keys(batch)
+        self._changed(changed_keys(batch))
+
+    def _changed(self, keys: Collection[Key]) -> None:
         for key in keys:
             self.revision += 1
             self._changes.append((self.revision, key))
@@ -77,7 +86,22 @@ class LocalObjects:
         return [self._shown(kind, item.key, item.body) for item in self._held(kind, namespace)]
 
     def _held(self, kind: Kind, namespace: str) -> Iterable[_Held]:
-        return [_Held(item.key, item.body) for item in self._parts.store.list(kind.resource, namespace=namespace)]
+        held = [_Held(item.key, item.body) for item in self._parts.store.list(kind.resource, namespace=namespace)]
+        if kind is not POD or not self._parts.static.pods:
+            return held
+        named = {item.key: self._of_file(item) or item for item in held}
+        for key, static in self._parts.static.pods.items():
+            if namespace in ("", key.namespace):
+                named.setdefault(key, _Held(key, encode_object(static.pod)))
+        return [named[key] for key in sorted(named)]
+
+    def _of_file(self, item: _Held) -> _Held | None:
+        """What a file says where the cloud shows something older; None where it shows that, or a pod of its own."""
+        static = self._parts.static.pods.get(item.key)
+        if static is None or not may_mirror(item.body):
+            return None
+        shown = mirrored_uid(decode_object(item.body))
+        return _Held(item.key, encode_object(static.pod)) if shown not in ("", static.uid) else None
 
     def get(self, kind: Kind, namespace: str, name: str) -> JsonObject | None:
         if kind is DEVICE_STATUS:
@@ -85,7 +109,10 @@ class LocalObjects:
             return self._device_status(held.key, decode_object(held.body)) if held is not None else None
         if kind is COMMAND:
             return next((obj for obj in self.list(kind, namespace) if name_of(obj) == name), None)
-        held = self._parts.store.get(Key(kind.resource, namespace, name))
+        key = Key(kind.resource, namespace, name)
+        if kind is POD and key in self._parts.static.pods:
+            return next(self._shown(kind, key, item.body) for item in self._held(kind, namespace) if item.key == key)
+        held = self._parts.store.get(key)
         return self._shown(kind, held.key, held.body) if held is not None else None
 
     def _command(self, obj: JsonObject) -> JsonObject:
@@ -99,7 +126,9 @@ class LocalObjects:
         if held is not None:
             ensure_map(obj, "metadata")["resourceVersion"] = str(held.stamp.revision)
         if kind is POD:
-            told = self._pod_status(uid_of(obj))
+            if held is None:
+                ensure_map(obj, "metadata")["resourceVersion"] = str(self.revision)
+            told = self._pod_status(mirrored_uid(obj) or uid_of(obj))
             if told:
                 obj["status"] = {**map_at(obj, "status"), **told}
         elif kind is DEVICE:
@@ -182,6 +211,8 @@ def changed_keys(batch: EdgeBatch) -> list[Key]:
     for device in [*(twin.device for twin in batch.twins), *batch.twin_deletes]:
         keys += [device, Key(DEVICE_STATUS.resource, device.namespace, device.name)]
     keys += [key for report in batch.reports if (key := _key_of_report(report)) is not None]
+    records = [decode_object(body) for _, body in batch.pods if body is not None]
+    keys += [Key(POD.resource, str_at(each, "namespace"), str_at(each, "name")) for each in records]
     return list(dict.fromkeys(keys))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from typing import Protocol
 
 from edgecore.store.port import PushQueue
@@ -128,6 +128,49 @@ class Pods(Protocol):
     def count(self) -> int: ...
 
 
+class StaticPod(Protocol):
+    @property
+    def file(self) -> str: ...
+    @property
+    def key(self) -> Key: ...
+    @property
+    def uid(self) -> str: ...
+    @property
+    def pod(self) -> JsonObject: ...
+
+
+class FileFault(Protocol):
+    @property
+    def file(self) -> str: ...
+    @property
+    def why(self) -> str: ...
+
+
+class StaticPods(Protocol):
+    """See `edgecore.pods.static.directory.StaticPods`."""
+
+    @property
+    def pods(self) -> Mapping[Key, StaticPod]: ...
+    @property
+    def faults(self) -> Sequence[FileFault]: ...
+    def listen(self, changed: Callable[[frozenset[Key]], None], /) -> Callable[[], None]: ...
+
+
+class NoStaticPods:
+    """There are none."""
+
+    @property
+    def pods(self) -> Mapping[Key, StaticPod]:
+        return {}
+
+    @property
+    def faults(self) -> Sequence[FileFault]:
+        return ()
+
+    def listen(self, changed: Callable[[frozenset[Key]], None], /) -> Callable[[], None]:
+        return lambda: None
+
+
 class LocalParts(Frozen):
     """What the local API is made of."""
 
@@ -147,3 +190,5 @@ class LocalParts(Frozen):
     """Queues of readings for others than the cloud."""
     rule_status: Callable[[Key], JsonObject | None] = lambda _key: None
     """Of a DeviceRule, as it is here now; None for one that is not carried out."""
+    static: StaticPods = NoStaticPods()
+    """Pods that files on the gateway want."""

@@ -24,9 +24,10 @@ from skerry.objects.desired import ON_RECONNECT, Wish, on_reconnect_of
 from skerry.objects.desired_log import desired_log, log_limit
 from skerry.objects.device_questions import Checkup, OfLine, discover_of, explain_of, read_of
 from skerry.objects.history import question_of
-from skerry.objects.json import JsonObject, encode_object, maps_at, read_json, str_at
+from skerry.objects.json import Json, JsonObject, encode_object, maps_at, read_json, str_at
 from skerry.objects.logs import LogRequest
 from skerry.objects.meta import Key, annotations_of, name_of, namespace_of
+from skerry.objects.mirror_pods import mirrored_uid
 from skerry.objects.scheme import Kind
 from skerry.objects.select import FieldSelector, LabelSelector, parse_fields, parse_labels
 from skerry.objects.times import parse_time, time_text
@@ -124,6 +125,8 @@ class Routes:
                 return json_answer(await self._parts.questions.answer(asked))
             case ("GET", ("status",)):
                 return json_answer(self._status())
+            case ("GET", ("static-pods",)):
+                return json_answer(self._static_pods())
             case _:
                 raise NotFoundError("the server could not find the requested resource")
 
@@ -196,6 +199,25 @@ class Routes:
             "devices": states,
             "memoryBytes": resident_bytes(),
         }
+
+    def _static_pods(self) -> JsonObject:
+        """What files on the gateway say, and what is wrong with them."""
+        static = self._parts.static
+        rows: list[Json] = []
+        for key, found in sorted(static.pods.items()):
+            shown = self._objects.get(POD, key.namespace, key.name) or found.pod
+            rows.append(
+                {
+                    "file": found.file,
+                    "namespace": key.namespace,
+                    "name": key.name,
+                    "uid": found.uid,
+                    "phase": str_at(shown, "status", "phase"),
+                    "mirrored": mirrored_uid(shown) == found.uid,
+                }
+            )
+        faults: list[Json] = [{"file": fault.file, "reason": fault.why} for fault in static.faults]
+        return {"kind": "StaticPods", "apiVersion": "skerry.dev/v1", "items": rows, "faults": faults}
 
     # --- objects ---
 

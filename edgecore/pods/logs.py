@@ -14,11 +14,12 @@ from typing import Final
 from edgecore.pods.containers import runs_of, wanted_of
 from edgecore.pods.log_files import blocks, files_of, is_of, opened, replaced, shown, stored
 from edgecore.pods.port import ContainerState, Runtime
+from edgecore.pods.sources import Files, GatewayPods
 from edgecore.pods.worker import log_directory
 from edgecore.store.shell import AsyncEdgeStore
 from skerry.errors import BadRequestError, NotFoundError
 from skerry.frozen import Frozen
-from skerry.objects.json import JsonObject, decode_object, maps_at, str_at
+from skerry.objects.json import JsonObject, maps_at, str_at
 from skerry.objects.logs import LogRequest
 from skerry.objects.meta import Key
 from skerry.objects.times import parse_time, time_text
@@ -33,6 +34,8 @@ class LogParts(Frozen):
     runtime: Runtime
     clock: Clock
     directory: Path
+    files: Files | None = None
+    """See `edgecore.pods.worker.PodParts`."""
 
 
 class PodLogs:
@@ -40,6 +43,7 @@ class PodLogs:
 
     def __init__(self, parts: LogParts) -> None:
         self._parts = parts
+        self._pods = GatewayPods(parts.store, parts.files)
 
     def __call__(self, params: JsonObject) -> AsyncGenerator[bytes]:
         return self.read(LogRequest.of(params))
@@ -47,11 +51,10 @@ class PodLogs:
     async def read(self, request: LogRequest) -> AsyncGenerator[bytes]:
         """Raises `NotFoundError` (no such pod here) and `BadRequestError` (no such container, or nothing yet), as
         the kubelet words them."""
-        held = self._parts.store.get(Key("pods", request.namespace, request.pod))
-        if held is None or request.uid not in ("", held.stamp.uid):
+        found = self._pods.find(Key("pods", request.namespace, request.pod), request.uid)
+        if found is None:
             raise NotFoundError(f'pods "{request.pod}" not found')
-        uid = held.stamp.uid
-        pod = decode_object(held.body)
+        uid, pod = found.uid, found.pod
         names = [one.name for one in wanted_of(pod)]
         names += [str_at(one, "name") for one in maps_at(pod, "spec", "ephemeralContainers")]
         if request.container not in names:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from edgecore.pods.records import PodRecord
+from edgecore.pods.sources import GatewayPod, GatewayPods
 from edgecore.pods.status import Ending
 from edgecore.pods.worker import FAILED_AGAIN_S, PodParts, PodWorker
 from edgecore.store.port import META_EPOCH, EdgeBatch
@@ -37,6 +38,7 @@ class PodManager:
 
     def __init__(self, parts: PodParts, in_step: Callable[[], bool]) -> None:
         self._parts = parts
+        self._pods = GatewayPods(parts.store, parts.files)
         self._in_step = in_step
         self._orphans: set[str] = set()
         self._workers: dict[str, PodWorker] = {}
@@ -51,6 +53,10 @@ class PodManager:
     def has(self, uid: str) -> bool:
         """A worker looks after that pod."""
         return uid in self._workers
+
+    def find(self, key: Key, uid: str = "") -> GatewayPod | None:
+        """The pod that somebody means by its name, and perhaps by the uid that the cloud knows."""
+        return self._pods.find(key, uid)
 
     def restart(self, uid: str, attempts: Mapping[str, int]) -> None:
         """End these runs of its containers, and start them again without delay. `has` it."""
@@ -80,7 +86,8 @@ class PodManager:
             worker.move(self._parts.node)
 
     async def run(self) -> None:
-        stop = self._parts.store.listen(self._committed)
+        files = self._parts.files
+        stops = [self._parts.store.listen(self._committed), *([files.listen(self._changed)] if files else [])]
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._hear())
@@ -90,7 +97,8 @@ class PodManager:
                     self._begin(tasks)
                     await self._look_again()
         finally:
-            stop()
+            for stop in stops:
+                stop()
 
     async def _adopt(self, tasks: asyncio.TaskGroup) -> None:
         """Workers for what an earlier agent left: records of pods, and containers."""
@@ -115,14 +123,19 @@ class PodManager:
             return
 
     def _begin(self, tasks: asyncio.TaskGroup) -> None:
-        for held in self._parts.store.list(PODS):
-            self._add(tasks, held.key, held.stamp.uid, None)
+        for key, uid in self._pods.wanted():
+            # What a file says now begins when what it said before has ended: both would want the same ports.
+            if not (self._pods.is_static(key, uid) and self._has_another(key, uid)):
+                self._add(tasks, key, uid, None)
         self._orphans -= self._workers.keys()
         if self._orphans and self._in_step():
             for uid in sorted(self._orphans):
                 log.warning("stopping containers of an unknown pod uid=%s", uid)
                 self._add(tasks, Key(PODS, "unknown", uid), uid, None)
             self._orphans.clear()
+
+    def _has_another(self, key: Key, uid: str) -> bool:
+        return any(held == key and other != uid for other, held in self._keys.items())
 
     def _add(self, tasks: asyncio.TaskGroup, key: Key, uid: str, record: PodRecord | None) -> None:
         if uid not in self._workers:
@@ -139,6 +152,13 @@ class PodManager:
         async for uid in self._parts.runtime.changes():
             if uid in self._workers:
                 self._workers[uid].poke()
+
+    def _changed(self, files: frozenset[Key]) -> None:
+        """Files say something else."""
+        self._look.set()
+        for uid, key in self._keys.items():
+            if key in files:
+                self._workers[uid].poke(retry=True)
 
     def _committed(self, batch: EdgeBatch) -> None:
         changed = [*(held.key for held in batch.puts), *batch.deletes]

@@ -28,6 +28,9 @@ class PodRecord(Frozen):
     epoch: str = ""
     """The cloud's epoch in which that was told: a restored cloud does not know it, and is told again."""
 
+    told_uid: str = ""
+    """By which the cloud knew it then: a mirror's, of a static pod; "": it was told nothing."""
+
     ending_ms: int = 0
     """Since when it is to end; 0: it is not."""
     ending: Ending | None = None
@@ -54,6 +57,7 @@ class PodRecord(Frozen):
                 "status": self.status,
                 "gone": self.gone,
                 "epoch": self.epoch,
+                "toldUid": self.told_uid,
                 "endingMs": self.ending_ms,
                 "ending": ending,
             }
@@ -75,6 +79,7 @@ class PodRecord(Frozen):
             status=map_at(row, "status"),
             gone=bool_at(row, "gone"),
             epoch=str_at(row, "epoch"),
+            told_uid=str_at(row, "toldUid"),
             ending_ms=int_at(row, "endingMs"),
             ending=Ending(
                 reason=str_at(ending, "reason"),

@@ -13,9 +13,8 @@ from typing import Final
 from edgecore.pods.containers import runs_of
 from edgecore.pods.manager import PODS, PodManager
 from edgecore.pods.port import ContainerState, Runtime
-from edgecore.store.shell import AsyncEdgeStore
 from skerry.objects.commands import Order, Outcome, PodRestart, Refusal
-from skerry.objects.json import JsonObject, decode_object, maps_at, str_at
+from skerry.objects.json import JsonObject, maps_at, str_at
 from skerry.objects.meta import Key, being_deleted
 
 ARRIVES_S: Final = 20.0
@@ -27,23 +26,22 @@ LOOK_S: Final = 0.2
 class PodRestarts:
     """An `Executor` for `PodRestart`."""
 
-    def __init__(self, store: AsyncEdgeStore, runtime: Runtime, pods: PodManager) -> None:
-        self._store = store
+    def __init__(self, runtime: Runtime, pods: PodManager) -> None:
         self._runtime = runtime
         self._pods = pods
 
     def refusal(self, order: Order) -> Refusal | None:
         action = order.action
         assert isinstance(action, PodRestart), "it was made for these"
-        held = self._store.get(Key(PODS, order.namespace, action.pod))
-        if held is None:
+        found = self._pods.find(Key(PODS, order.namespace, action.pod))
+        if found is None:
             return Refusal(
                 reason="NotFound", message=f'pod "{action.pod}" is not on this gateway', patience_s=ARRIVES_S
             )
-        if order.target_uid and held.stamp.uid != order.target_uid:
+        if order.target_uid and not self._is_meant(order, action):
             why = f'pod "{action.pod}" was deleted and made again since the command was given'
             return Refusal(reason="TargetReplaced", message=why, patience_s=ARRIVES_S)
-        pod = decode_object(held.body)
+        pod = found.pod
         if being_deleted(pod):
             return Refusal(reason="PodEnds", message=f'pod "{action.pod}" is being deleted')
         policy = str_at(pod, "spec", "restartPolicy", default="Always")
@@ -54,22 +52,26 @@ class PodRestarts:
         if action.container and action.container not in names:
             why = f'pod "{action.pod}" has no container "{action.container}" (it has: {", ".join(names)})'
             return Refusal(reason="NotFound", message=why)
-        if not self._pods.has(held.stamp.uid):
+        if not self._pods.has(found.uid):
             return Refusal(
                 reason="NotFound", message=f'pod "{action.pod}" is not looked after yet', patience_s=ARRIVES_S
             )
         return None
 
+    def _is_meant(self, order: Order, action: PodRestart) -> bool:
+        """The uid is the one that the cloud knows it by."""
+        return self._pods.find(Key(PODS, order.namespace, action.pod), order.target_uid) is not None
+
     async def execute(self, order: Order, halt: asyncio.Event) -> Outcome:
         action = order.action
         assert isinstance(action, PodRestart), "it was made for these"
-        held = self._store.get(Key(PODS, order.namespace, action.pod))
-        if held is None or not self._pods.has(held.stamp.uid):
+        found = self._pods.find(Key(PODS, order.namespace, action.pod))
+        if found is None or not self._pods.has(found.uid):
             return Outcome(phase="Failed", reason="PodEnds", message="the pod went away meanwhile", result={})
         if halt.is_set():
             return Outcome(phase="Cancelled", reason="Cancelled", message="stopped before its first step", result={})
-        uid = held.stamp.uid
-        names = [action.container] if action.container else _containers(decode_object(held.body))
+        uid = found.uid
+        names = [action.container] if action.container else _containers(found.pod)
         before = {name: _newest(await self._runtime.list(uid), name) for name in names}
         attempts = {name: state.attempt for name, state in before.items() if state is not None}
         self._pods.restart(uid, attempts)

@@ -16,6 +16,7 @@ from typing import Final
 
 from edgecore.pods.containers import runs_of
 from edgecore.pods.port import ContainerState, ExecStream, Runtime, Size, Streamed
+from edgecore.pods.sources import Files, GatewayPods
 from edgecore.store.shell import AsyncEdgeStore
 from skerry.errors import BadRequestError, NotFoundError, SkerryError, UnavailableError
 from skerry.frozen import Frozen
@@ -53,13 +54,15 @@ anybody from reading a log."""
 class StreamParts(Frozen):
     store: AsyncEdgeStore
     runtime: Runtime
+    files: Files | None = None
+    """See `edgecore.pods.worker.PodParts`."""
 
 
 class PodStreams:
     """Talkers of `edgecore.link.streams`, by their kinds."""
 
     def __init__(self, parts: StreamParts) -> None:
-        self._store = parts.store
+        self._pods = GatewayPods(parts.store, parts.files)
         self._runtime = parts.runtime
         self._open: Counter[str] = Counter()
 
@@ -100,10 +103,10 @@ class PodStreams:
                 await stream.close()
 
     def _uid(self, whose: Whose) -> str:
-        held = self._store.get(Key("pods", whose.namespace, whose.pod))
-        if held is None or whose.uid not in ("", held.stamp.uid):
+        found = self._pods.find(Key("pods", whose.namespace, whose.pod), whose.uid)
+        if found is None:
             raise NotFoundError("pod does not exist")
-        return held.stamp.uid
+        return found.uid
 
     async def _container(self, session: Session) -> ContainerState:
         runs = runs_of(await self._runtime.list(self._uid(session.whose)), session.container)

@@ -42,6 +42,7 @@ from edgecore.pods.probing import Known, Probing
 from edgecore.pods.pull_secrets import credentials_of
 from edgecore.pods.records import PodRecord
 from edgecore.pods.refusals import unheeded, unsupported
+from edgecore.pods.sources import Files, GatewayPods
 from edgecore.pods.specs import Place, container_spec, pull_policy, sandbox_spec
 from edgecore.pods.status import Ending, Picture, pod_status
 from edgecore.pods.stopping import Stopping
@@ -98,6 +99,8 @@ class PodParts(Frozen):
     """Where this gateway's own API is; None: nowhere that pods reach."""
     authority: Callable[[], str] = str
     """The certificate by which it is known; "" for none."""
+    files: Files | None = None
+    """Pods that files on the gateway want; None: there are none."""
 
 
 def log_directory(directory: Path, *, namespace: str, name: str, uid: str) -> Path:
@@ -112,6 +115,7 @@ class PodWorker:
         self._parts = parts
         self._key = pod
         self._uid = uid
+        self._pods = GatewayPods(parts.store, parts.files)
         self._record = record
         self._saved = record
         self._wake = asyncio.Event()
@@ -280,11 +284,10 @@ class PodWorker:
 
     def _pod(self) -> JsonObject | None:
         """The pod as this gateway has it; None when it is gone, or its name now belongs to another life."""
-        held = self._parts.store.get(self._key)
-        if held is None or held.stamp.uid != self._uid:
-            return None
-        self._last = decode_object(held.body)
-        return self._last
+        pod = self._pods.pod(self._key, self._uid)
+        if pod is not None:
+            self._last = pod
+        return pod
 
     async def _see(self, pod: JsonObject | None) -> Seen:
         now_ms = self._parts.clock.wall_ms()
@@ -625,11 +628,12 @@ class PodWorker:
     async def _save(self, pod: JsonObject) -> None:
         assert self._record is not None
         before = self._saved
-        now = self._record = replace(self._record, epoch=self._parts.store.meta(META_EPOCH) or "")
+        to = self._pods.told_uid(self._key, self._uid)
+        now = self._record = replace(self._record, epoch=self._parts.store.meta(META_EPOCH) or "", told_uid=to)
         reports: list[NewReport] = []
-        if self._pod() is not None and (before is None or _told(before) != _told(now)):
+        if to and (before is None or _told(before) != _told(now)):
             told = PodStatusReport(
-                namespace=self._key.namespace, name=self._key.name, uid=self._uid, status=now.status, gone=now.gone
+                namespace=self._key.namespace, name=self._key.name, uid=to, status=now.status, gone=now.gone
             )
             reports.append(NewReport(report_class="state", kind=POD_STATUS, key=self._uid, body=told.encode()))
         happened, self._happened = self._happened, []
@@ -664,9 +668,9 @@ class PodWorker:
         await self._parts.store.apply(EdgeBatch(pods=((self._uid, None),)))
 
 
-def _told(record: PodRecord) -> tuple[JsonObject, bool, str]:
-    """What the cloud is to know, and which cloud."""
-    return record.status, record.gone, record.epoch
+def _told(record: PodRecord) -> tuple[JsonObject, bool, str, str]:
+    """What the cloud is to know, of what, and which cloud."""
+    return record.status, record.gone, record.told_uid, record.epoch
 
 
 _SANDBOX: Final = ""

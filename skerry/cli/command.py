@@ -23,7 +23,7 @@ from skerry.errors import BadRequestError, ForbiddenError, NotFoundError, Skerry
 from skerry.frozen import Frozen
 from skerry.objects.commands import FINAL, GROUP, SILENT, action_of, described, phase_of
 from skerry.objects.conditions import condition_of
-from skerry.objects.json import Json, JsonObject, decode_object, int_at, map_at, maps_at, str_at, to_json
+from skerry.objects.json import Json, JsonObject, bool_at, decode_object, int_at, map_at, maps_at, str_at, to_json
 from skerry.objects.meta import name_of, namespace_of
 from skerry.objects.scheme import Kind
 from skerry.objects.times import human_duration, ms_at
@@ -223,6 +223,42 @@ def restart(
         f"{name}-", {"podRestart": body}, namespace, deadline, time_limit, wait=wait, timeout=timeout, form=form
     )
     _give(target, ask)
+
+
+@pod.command("static")
+@click.option("-o", "--output", "form", default="table", help="table, json or yaml.")
+@with_target
+def static(target: Target, form: str) -> None:
+    """Show the pods that files on this gateway want, and what is wrong with these files (asks the local agent).
+
+    Exit code 5 where a file is wrong.
+    """
+    client = target.client()
+    if not client.local:
+        raise BadRequestError("this asks a gateway's own agent: name its data directory with --data, or its --socket")
+    if form not in ("table", "json", "yaml"):
+        raise BadRequestError(f"-o {form}: use one of table, json, yaml")
+    found = client.request("GET", "/skerry/static-pods").obj
+    if form != "table":
+        print_data(found, form)
+        return
+    rows = [
+        [
+            str_at(each, "namespace"),
+            str_at(each, "name"),
+            str_at(each, "file"),
+            str_at(each, "phase"),
+            "yes" if bool_at(each, "mirrored") else "no",
+        ]
+        for each in maps_at(found, "items")
+    ]
+    if rows:
+        print_table(["NAMESPACE", "NAME", "FILE", "PHASE", "IN THE CLOUD"], rows)
+    faults = maps_at(found, "faults")
+    if not rows and not faults:
+        say("No static pods.", err=True)
+    if faults:
+        raise RefusedError("; ".join(f"{str_at(each, 'file')}: {str_at(each, 'reason')}" for each in faults))
 
 
 # --- giving and following ---------------------------------------------------------------------------------

@@ -25,7 +25,7 @@ async def running(gateway: Gateway, manager: PodManager, count: int) -> PodResta
     async with asyncio.timeout(10):
         while len(gateway.runtime.starts) < count or not manager.has("uid-1"):
             await asyncio.sleep(0.002)
-    return PodRestarts(gateway.store, gateway.runtime, manager)
+    return PodRestarts(gateway.runtime, manager)
 
 
 async def test_all_containers_or_one_are_ended_with_the_pod_s_grace_and_started_again(tmp_path: Path) -> None:
