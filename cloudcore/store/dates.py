@@ -61,7 +61,8 @@ class Dates(Frozen, kw_only=False):
             before = known[place - 1].at_ms if place else None
             after = next((one.at_ms for one in known[place : place + 2] if one.seq > record.seq), None)
             at_ms = _between(record, before, after)
-            found[at] = replace(record, at_ms=at_ms)
+            if at_ms != record.at_ms:
+                found[at] = replace(record, at_ms=at_ms)
             if not record.hole:
                 known.insert(place, Dated(record.seq, at_ms))
         return Dates(tuple(one for span in received.spans for one in _edges(known, span))), tuple(found)

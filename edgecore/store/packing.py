@@ -1,13 +1,14 @@
 """How readings become rows of the outbox: in blocks, which grow for as long as nobody asks for them.
 
 While the link is up each commit's readings are a row of their own and on their way at once. While it is not, a commit
-has a handful of readings, and a row for each handful would fill the disk with overhead. So a block takes in the ones
-before it that are at most twice its size: a reading is written again about as often as a block doubles, and a week is
-rows of two thousand readings. Only the newest rows are put together, so numbers stay in the order of time.
+has a handful of readings, and a row for each handful would fill the disk with overhead. So sixteen rows of about a
+size become one, which is again one of sixteen, until it is as large as a block may be: a reading is written two or
+three times, as flash wears by what is written, and a week is rows of some two thousand readings. Only the newest rows
+are put together, so numbers stay in the order of time.
 
 What was taken to be sent stays as it is: its numbers may take effect in the cloud at any moment. What grows gets new
-numbers, as a state that is told anew does, and the row before goes in the same transaction. Pure; which rows may
-grow is known in memory, and after a crash new ones begin.
+numbers, as a state that is told anew does, and the rows before go in the same transaction. Pure; which rows may grow,
+and what is in the small ones, is known in memory, and after a crash new ones begin.
 """
 
 from __future__ import annotations
@@ -34,6 +35,10 @@ SPAN_MS_MAX: Final = 600_000
 QUIET_MS: Final = 2_000
 """What was committed is taken to be sent within this, where somebody sends: nothing grows under his hands."""
 
+TOGETHER: Final = 16
+"""Times the readings of the largest row that is taken in, when rows become one."""
+HELD_MAX: Final = 256
+"""Readings of a block that is kept as it is until it grows: it need not be read from its row, and takes 60 KiB."""
 
 HALVED_MIN: Final = 256
 """Readings of a block that is dropped half by half: what is over is little, and a large block would go for it."""
@@ -48,13 +53,15 @@ class Tail(NamedTuple):
     """Characters, as `TEXT_MAX` counts."""
     since_ms: int
     """When its first reading was taken; of the monotonic clock."""
+    held: tuple[bytes, Block] | None = None
+    """The bytes of the row and what they say, of a small one."""
 
 
 class Tails(Frozen):
     """Of the outbox of one open store."""
 
     rows: tuple[Tail, ...] = ()
-    """The youngest is the last. Few, as each is more than twice the one behind it."""
+    """The youngest is the last. Few, as sixteen of a size become one."""
     taken: int = 0
     """Rows up to this number were read to be sent."""
     taken_ms: int | None = None
@@ -93,36 +100,47 @@ def pack(readings: Sequence[NewReading], rows: Rows, tails: Tails, *, growing: f
     """Add readings to the outbox, together with the rows of `growing` where that pays; what may grow next.
 
     Its numbers count, one a reading. Raises what `rows` raises."""
-    stack = list(tails.rows)
+    stack = [tail for tail in tails.rows if tail.seq in growing]
     for block, since_ms in _blocks_of(readings, now_ms):
-        while stack and stack[-1].seq in growing and _pays(stack[-1], block):
-            tail = stack.pop()
+        for tail in _taken_in(stack, block):
+            stack.pop()
             row = rows.block_row(tail.seq)
-            older = _readable(row)
+            older = None if row is None else _readable(row, tail)
             if row is not None and older is not None:
                 rows.drop_block(row)
                 block = joined(older, block, later_ms=now_ms - row.monotonic_ms)
                 since_ms = min(since_ms, tail.since_ms)
-        seq = rows.put_block(encode_block(block))
-        stack = [tail for tail in stack if tail.seq in growing]
-        stack.append(Tail(seq=seq, readings=len(block), text=_text_of(block), since_ms=since_ms))
+        body = encode_block(block)
+        held = (body, block) if len(block) <= HELD_MAX else None
+        seq = rows.put_block(body)
+        stack.append(Tail(seq=seq, readings=len(block), text=_text_of(block), since_ms=since_ms, held=held))
     return replace(tails, rows=tuple(stack))
 
 
-def _readable(row: OutboxReport | None) -> Block | None:
+def _readable(row: OutboxReport, tail: Tail) -> Block | None:
     """What a damaged page holds is for the check of the store to find; readings go on."""
+    if tail.held is not None and tail.held[0] == row.body:
+        return tail.held[1]
     try:
-        return None if row is None else decode_block(row.body)
+        return decode_block(row.body)
     except ProtocolError:
         return None
 
 
-def _pays(tail: Tail, block: Block) -> bool:
-    return (
-        tail.readings <= 2 * len(block)
-        and tail.readings + len(block) <= READINGS_MAX
-        and tail.text + _text_of(block) <= TEXT_MAX
-    )
+def _taken_in(stack: Sequence[Tail], block: Block) -> Sequence[Tail]:
+    """Rows that become one with a new block, the youngest first: as many as together are sixteen of the largest, or
+    at least two and leave no room for another such."""
+    readings, text, taken = len(block), _text_of(block), 0
+    largest = 0
+    for number, tail in enumerate(reversed(stack), 1):
+        readings, text = readings + tail.readings, text + tail.text
+        largest = max(largest, tail.readings)
+        if readings > READINGS_MAX or text > TEXT_MAX:
+            break
+        full = readings + largest > READINGS_MAX and readings >= 2 * largest
+        if full or readings >= TOGETHER * largest:
+            taken = number
+    return tuple(reversed(stack[len(stack) - taken :]))
 
 
 def _text_of(block: Block) -> int:

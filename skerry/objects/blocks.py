@@ -20,6 +20,7 @@ import zlib
 from array import array
 from collections.abc import Sequence
 from itertools import accumulate, pairwise
+from operator import sub
 from typing import Final, NamedTuple, TypeAlias, cast
 
 from skerry.errors import InvalidError, ProtocolError
@@ -44,7 +45,10 @@ _CODES: Final = ((1, "b", 1 << 7), (2, "h", 1 << 15), (4, "i", 1 << 31), (8, "q"
 _CODE_OF: Final = {size: code for size, code, _ in _CODES}
 _TEXT: Final = 0
 """In place of the bytes of a number: the column is JSON, as some number of it has more than eight."""
+_ALONE: Final = {number: struct.pack("<Bb", 1, number) for number in range(-128, 128)}
+"""Columns of one small number: a commit of a gateway has many, as most of its series have one reading in it."""
 _DECIMALS_MAX: Final = 17
+_TENS: Final = tuple(10**places for places in range(_DECIMALS_MAX + 1))
 _QUALITIES: Final[tuple[Quality, ...]] = ("good", "uncertain", "bad", "stale")
 
 
@@ -147,12 +151,14 @@ def encode_block(block: Block) -> bytes:
     return _FORMAT_AND_COUNT.pack(_FORMAT, len(readings)) + packed
 
 
-def _steps(numbers: Sequence[int]) -> list[int]:
+def _steps(numbers: list[int]) -> list[int]:
     """The first, and from each to the next."""
-    return [numbers[0], *(after - before for before, after in pairwise(numbers))]
+    return [numbers[0], *map(sub, numbers[1:], numbers)] if len(numbers) > 1 else numbers
 
 
 def _column(numbers: Sequence[int]) -> bytes:
+    if len(numbers) == 1 and (alone := _ALONE.get(numbers[0])) is not None:
+        return alone
     low, high = min(numbers, default=0), max(numbers, default=0)
     for size, code, limit in _CODES:
         if -limit <= low and high < limit:
@@ -206,7 +212,7 @@ def _decimal(texts: Sequence[str]) -> tuple[int, list[int]] | None:
         return None
     try:
         numbers = [
-            int(text.replace(".", "")) * 10 ** (places - point) for text, point in zip(texts, points, strict=True)
+            int(text.replace(".", "")) * _TENS[places - point] for text, point in zip(texts, points, strict=True)
         ]
     except ValueError:
         return None
@@ -217,13 +223,13 @@ def _decimal(texts: Sequence[str]) -> tuple[int, list[int]] | None:
 
 def _decimal_texts(places: int, numbers: Sequence[int]) -> list[str]:
     if not places:
-        return [str(number) for number in numbers]
+        return list(map(str, numbers))
     texts: list[str] = []
+    one = _TENS[places]
     for number in numbers:
-        digits = f"{abs(number):0{places + 1}d}"
-        sign = "-" if number < 0 else ""
-        fraction = digits[-places:].rstrip("0") or "0"
-        texts.append(f"{sign}{digits[:-places]}.{fraction}")
+        whole, part = divmod(abs(number), one)
+        fraction = str(part + one)[1:].rstrip("0") or "0"
+        texts.append(f"-{whole}.{fraction}" if number < 0 else f"{whole}.{fraction}")
     return texts
 
 

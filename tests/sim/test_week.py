@@ -101,7 +101,11 @@ async def test_where_it_thins_the_whole_time_stays_and_what_went_is_counted(tmp_
 @pytest.mark.timeout(6 * 3600)
 async def test_a_week(tmp_path: Path) -> None:
     plan = Plan(
-        directory=tmp_path, devices=max(1, POINTS // 10), properties=min(10, POINTS), offline_s=round(DAYS * 86_400)
+        directory=tmp_path,
+        devices=max(1, POINTS // 10),
+        properties=min(10, POINTS),
+        offline_s=round(DAYS * 86_400),
+        kept=20_000,
     )
     week = await lived(plan)
     try:
