@@ -111,7 +111,7 @@ class Forked(subprocess.Popen[bytes]):
         p2cread, _, _, c2pwrite, _, errwrite = cast("list[int]", pipes)
         asked: JsonObject = {
             "argv": [str(part) for part in args[3:]],
-            "cwd": str(cwd) if cwd is not None else os.getcwd(),
+            "cwd": str(cwd or Path.cwd()),
             "env": dict(os.environ if env is None else env),
             "session": bool(rest[20]),
         }

@@ -20,7 +20,6 @@ from skerry.objects.mirror_pods import CONFIG_HASH, CONFIG_MIRROR, CONFIG_SEEN, 
 from skerry.objects.pod_defaults import default_pod
 from skerry.objects.scheme import Kind
 from skerry.objects.times import time_text
-from skerry.objects.yaml_reader import read_documents
 from skerry.validation.metadata import validate_metadata
 from skerry.validation.pods import validate_pod
 
@@ -78,6 +77,8 @@ def read_static_pod(file: str, data: bytes, place: Place, known: Structs) -> Sta
 
 def _document(data: bytes) -> JsonObject:
     """The one document of the file."""
+    from skerry.objects.yaml_reader import read_documents  # a heavy import for those who have static pods
+
     if len(data) > FILE_BYTES_MAX:
         raise InvalidError(f"the file has {len(data)} bytes, and at most {FILE_BYTES_MAX} are read")
     try:
