@@ -44,12 +44,17 @@ def _main(argv: Sequence[str] | None) -> None:
         from cloudcore.pki import token_command
 
         sys.exit(token_command.main(words[1:]))
+    if words[:1] == ["dns"]:
+        from cloudcore.dns import command as dns_command
+
+        sys.exit(dns_command.main(words[1:]))
     parser = argparse.ArgumentParser(
         prog="cloudcore",
         description="Skerry's control plane in one process: API, store, controllers, scheduler and hub. "
         "kubectl and other Kubernetes clients work with DIR/admin.kubeconfig.",
         epilog="Every flag is also a SKERRY_ variable and a key of the --config file; the flag wins. "
-        "`cloudcore ca --help`: the certificate authorities; `cloudcore token-key --help`: the keys of tokens.",
+        "`cloudcore ca --help`: the certificate authorities; `cloudcore token-key --help`: the keys of tokens; "
+        "`cloudcore dns --help`: the DNS server.",
     )
     add_arguments(parser, CloudSettings)
     arguments = vars(parser.parse_args(words))

@@ -19,8 +19,10 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from cloudcore.config import CloudSettings  # noqa: E402 - the repository is on the path only now
+from cloudcore.dns.command import PREFIX as DNS_PREFIX  # noqa: E402
+from cloudcore.dns.settings import DnsSettings  # noqa: E402
 from edgecore.config import EdgeSettings  # noqa: E402
-from skerry.settings import described  # noqa: E402
+from skerry.settings import PREFIX, described  # noqa: E402
 from skerry.sync import cloud, edge  # noqa: E402
 from skerry.sync.tables import mermaid  # noqa: E402
 from skerry.testkit.suite.catalogue import DISCONNECT  # noqa: E402
@@ -39,12 +41,17 @@ What would puzzle a newcomer, and why it is so. Made by `make docs` from the pag
 
 def settings_page() -> str:
     parts = [SETTINGS_HEAD]
-    for program, settings in (("cloudcore", CloudSettings), ("edgecore run", EdgeSettings)):
+    programs = (
+        ("cloudcore", CloudSettings, PREFIX),
+        ("cloudcore dns", DnsSettings, DNS_PREFIX),
+        ("edgecore run", EdgeSettings, PREFIX),
+    )
+    for program, settings, prefix in programs:
         assert dataclasses.is_dataclass(settings)
         parts.append(f"\n## {program}\n\n| Flag | Variable | Default | |\n|---|---|---|---|\n")
         parts += [
             f"| `--{each.name.replace('_', '-')}` | `{each.variable}` | {each.default} | {each.help} |\n"
-            for each in described(settings)
+            for each in described(settings, prefix)
         ]
     return "".join(parts)
 

@@ -68,12 +68,12 @@ class Described(Frozen):
     help: str
 
 
-def described(cls: type[object]) -> list[Described]:
-    """Every setting of a settings dataclass, in order."""
+def described(cls: type[object], prefix: str = PREFIX) -> list[Described]:
+    """Every setting of a settings dataclass, in order; `prefix` begins its variables."""
     return [
         Described(
             name=field.name,
-            variable=PREFIX + field.name.upper(),
+            variable=prefix + field.name.upper(),
             default="required" if field.default is dataclasses.MISSING else _shown(field.default),
             help=about.help,
         )
@@ -81,13 +81,13 @@ def described(cls: type[object]) -> list[Described]:
     ]
 
 
-def add_arguments(parser: argparse.ArgumentParser, cls: type[object]) -> None:
+def add_arguments(parser: argparse.ArgumentParser, cls: type[object], prefix: str = PREFIX) -> None:
     """One flag for each setting, and `--config FILE`."""
     parser.add_argument("--config", metavar="FILE", help="YAML file with settings, by the names of these flags")
     for field, about, kind in _fields(cls):
         flag = "--" + field.name.replace("_", "-")
         default = "required" if field.default is dataclasses.MISSING else f"default {_shown(field.default)}"
-        text = f"{about.help} ({default}; {PREFIX}{field.name.upper()})".replace("%", "%%")
+        text = f"{about.help} ({default}; {prefix}{field.name.upper()})".replace("%", "%%")
         if kind is bool:
             parser.add_argument(flag, dest=field.name, action=argparse.BooleanOptionalAction, default=None, help=text)
         elif kind is tuple:
@@ -97,19 +97,19 @@ def add_arguments(parser: argparse.ArgumentParser, cls: type[object]) -> None:
             parser.add_argument(flag, dest=field.name, metavar=metavar, default=None, help=text)
 
 
-def resolve(cls: type[T], flags: Mapping[str, object], environ: Mapping[str, str]) -> T:
+def resolve(cls: type[T], flags: Mapping[str, object], environ: Mapping[str, str], prefix: str = PREFIX) -> T:
     """The settings that flags (`vars()` of parsed arguments), variables and the file named by `--config` or
-    `SKERRY_CONFIG` give together.
+    `SKERRY_CONFIG` give together; `prefix` stands for SKERRY_ where a program has variables of its own.
 
     Raises `InvalidError` naming every setting at fault and where it was given.
     """
-    named = flags.get("config") or environ.get(f"{PREFIX}CONFIG")
+    named = flags.get("config") or environ.get(f"{prefix}CONFIG")
     values: dict[str, object] = {}
     given: Mapping[str, object] = _read_file(cls, Path(str(named))) if named else {}
     problems: list[str] = []
     for field, about, kind in _fields(cls):
         name = field.name
-        variable = PREFIX + name.upper()
+        variable = prefix + name.upper()
         flag = flags.get(name)
         if flag is not None:
             source, raw = "--" + name.replace("_", "-"), flag

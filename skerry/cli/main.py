@@ -20,6 +20,7 @@ _COMMANDS: Final = {
     "delete": "skerry.cli.get:delete",
     "describe": "skerry.cli.describe:describe",
     "device": "skerry.cli.device:device",
+    "dns": "skerry.cli.dns:dns",
     "get": "skerry.cli.get:get",
     "link": "skerry.cli.link:link",
     "logs": "skerry.cli.logs:logs",

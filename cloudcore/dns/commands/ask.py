@@ -1,0 +1,175 @@
+"""Commands that ask a running server over its unix socket (`cloudcore.dns.control`)."""
+
+from __future__ import annotations
+
+import json
+import socket
+import sys
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Final, ParamSpec, TypeVar
+
+import click
+
+from skerry.cli.output import print_data, print_table, say
+from skerry.cli.target import fail
+from skerry.errors import BadRequestError, SkerryError, UnavailableError
+from skerry.objects.json import JsonObject, int_at, list_at, map_at, maps_at, str_at
+
+CONTROL: Final = "/run/skerry-dns.sock"
+ASK_S_MAX: Final = 120.0
+"""A reload of everything is the longest."""
+P = ParamSpec("P")
+F = TypeVar("F", bound=Callable[..., None])
+
+
+def control_option(command: F) -> F:
+    return click.option(
+        "--control",
+        type=click.Path(path_type=Path),
+        default=CONTROL,
+        show_default=True,
+        envvar="SKERRY_DNS_CONTROL",
+        help="The server's unix socket.",
+    )(command)
+
+
+def told(command: Callable[P, None]) -> Callable[P, None]:
+    """Failures become messages and exit codes, as everywhere in `skerry`."""
+
+    @wraps(command)
+    def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            command(*args, **kwargs)
+        except SkerryError as error:
+            fail(error)
+        except KeyboardInterrupt:
+            sys.exit(130)
+        except BrokenPipeError:
+            sys.stderr.close()
+            sys.exit(141)
+
+    return run
+
+
+def output_option(command: F) -> F:
+    return click.option("-o", "--output", type=click.Choice(["table", "json", "yaml"]), default="table")(command)
+
+
+def ask(control: Path, **question: str) -> JsonObject:
+    """The server's answer. Raises `UnavailableError` where there is none, `BadRequestError` with what it says."""
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as server:
+            server.settimeout(ASK_S_MAX)
+            server.connect(str(control))
+            server.sendall(json.dumps(question).encode() + b"\n")
+            answer = b""
+            while not answer.endswith(b"\n") and (piece := server.recv(65536)):
+                answer += piece
+        told: JsonObject = json.loads(answer)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UnavailableError(f"no DNS server answers at {control}: {reason} (see --control)") from error
+    if "error" in told:
+        raise BadRequestError(str_at(told, "error"))
+    return map_at(told, "ok")
+
+
+def _tell_problems(told: JsonObject) -> None:
+    for line in list_at(told, "problems"):
+        say(f"problem: {line}", err=True)
+
+
+@click.command("zones")
+@control_option
+@output_option
+@told
+def zones(control: Path, output: str) -> None:
+    """List the zones that are served, with their serials."""
+    told = ask(control, do="zones")
+    if output != "table":
+        print_data(told, output)
+        return
+    rows = [
+        [str_at(row, "zone"), *(str(int_at(row, name)) for name in ("serial", "records", "names", "delegations"))]
+        for row in maps_at(told, "zones")
+    ]
+    print_table(["ZONE", "SERIAL", "RECORDS", "NAMES", "DELEGATIONS"], rows)
+    _tell_problems(told)
+
+
+@click.command("records")
+@click.argument("zone")
+@click.argument("name", default="")
+@click.option("--type", "kind", default="", help="Only this type.")
+@control_option
+@output_option
+@told
+def records(zone: str, name: str, kind: str, control: Path, output: str) -> None:
+    """Show the records of ZONE, or of one NAME in it, as they are served."""
+    told = ask(control, do="records", zone=zone, name=name, type=kind)
+    if output != "table":
+        print_data(told, output)
+        return
+    rows = [
+        [str_at(row, "name"), str(int_at(row, "ttl")), str_at(row, "type"), str_at(row, "data")]
+        for row in maps_at(told, "records")
+    ]
+    print_table(["NAME", "TTL", "TYPE", "DATA"], rows)
+
+
+@click.command("dump")
+@click.argument("zone")
+@control_option
+@told
+def dump(zone: str, control: Path) -> None:
+    """Write ZONE as a master file, which other servers read."""
+    say(str_at(ask(control, do="dump", zone=zone), "text"), nl=False)
+
+
+@click.command("explain")
+@click.argument("name")
+@click.argument("kind", metavar="[TYPE]", default="A")
+@control_option
+@output_option
+@told
+def explain(name: str, kind: str, control: Path, output: str) -> None:
+    """Say step by step why NAME is answered as it is."""
+    told = ask(control, do="explain", name=name, type=kind)
+    if output != "table":
+        print_data(told, output)
+        return
+    for line in list_at(told, "steps"):
+        say(f"- {line}")
+    say(f"{str_at(told, 'rcode')}")
+    for section in ("answer", "authority", "additional"):
+        for line in list_at(told, section):
+            say(f"  {section}: {line}")
+
+
+@click.command("stats")
+@control_option
+@output_option
+@told
+def stats(control: Path, output: str) -> None:
+    """Count what was answered since the server started."""
+    told = ask(control, do="stats")
+    if output != "table":
+        print_data(told, output)
+        return
+    counts = map_at(told, "counts")
+    print_table(["COUNT", "VALUE"], [[name, str(int_at(counts, name))] for name in counts])
+
+
+@click.command("reload")
+@control_option
+@told
+def reload(control: Path) -> None:
+    """Read the zone files again; what can't be read stays what it was, and is said."""
+    told = ask(control, do="reload")
+    changed = [str(zone) for zone in list_at(told, "changed")]
+    say(f"changed: {', '.join(changed)}" if changed else "nothing has changed")
+    _tell_problems(told)
+    if list_at(told, "problems"):
+        raise click.exceptions.Exit(5)

@@ -1,0 +1,264 @@
+"""The UDP side: packets in and out of the kernel by the batch (recvmmsg, sendmmsg), with as little as can be for
+each.
+
+What was answered once and lasts (`Reply.lasting`) is found by the bytes of the query behind its id; then nothing is
+read, made or copied: the kernel sends the id from where the query lies and the rest from where the ready answer lies.
+All arrays are made once. The addresses and the control messages of a batch go out as they came in, so that an answer
+leaves from the address that was asked, on a host with many. See docs/decisions/0400.
+
+Keeps the ready answers of this process, bounded in number; a crash leaves nothing.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import socket
+import struct
+import time
+from collections.abc import Callable
+from typing import Any, Final
+
+from cloudcore.dns.counts import Counts
+from cloudcore.dns.responder import Client, Responder
+from skerry.errors import UnavailableError
+
+BATCH: Final = 64
+SLOT: Final = 4096
+"""Bytes for a query; what is longer is cut, and then malformed."""
+CONTROL: Final = 64
+NAME: Final = 28
+"""Of a sockaddr_in6, the longest there is here."""
+READY_MAX: Final = 200_000
+"""Ready answers; when they are so many they are all forgotten, and made again as they are asked for."""
+IDLE_S: Final = 1
+"""A wait for packets ends after this, to look whether to stop."""
+_WAITFORONE: Final = 0x10000
+_MAPPED: Final = b"\0" * 10 + b"\xff\xff"
+
+
+class _Iovec(ctypes.Structure):
+    _fields_ = (("base", ctypes.c_void_p), ("length", ctypes.c_size_t))
+
+
+class _Message(ctypes.Structure):
+    _fields_ = (
+        ("name", ctypes.c_void_p),
+        ("name_length", ctypes.c_uint32),
+        ("parts", ctypes.c_void_p),
+        ("parts_length", ctypes.c_size_t),
+        ("control", ctypes.c_void_p),
+        ("control_length", ctypes.c_size_t),
+        ("flags", ctypes.c_int),
+    )
+
+
+class _Sized(ctypes.Structure):
+    _fields_ = (("message", _Message), ("size", ctypes.c_uint))
+
+
+_Call = Callable[..., int]
+_Bytes = Any
+_PLACE: Final = struct.Struct("@PN")
+_MESSAGE_SIZE: Final = ctypes.sizeof(_Sized)
+_VECTOR_SIZE: Final = ctypes.sizeof(_Iovec)
+
+
+def _calls() -> tuple[_Call, _Call]:
+    try:
+        libc = ctypes.CDLL(None, use_errno=True)
+        receive, send = libc.recvmmsg, libc.sendmmsg
+    except (OSError, AttributeError) as error:
+        raise UnavailableError("the DNS server needs recvmmsg and sendmmsg, which Linux has since 3.0") from error
+    receive.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_uint, ctypes.c_int, ctypes.c_void_p]
+    send.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_uint, ctypes.c_int]
+    return receive, send
+
+
+def datagram_socket(address: str, port: int) -> socket.socket:
+    """A socket that shares its port with others of ours. Raises `UnavailableError`."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    udp = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
+    try:
+        udp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        udp.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("@ll", IDLE_S, 0))
+        udp.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
+        # No path may tell us to cut answers into fragments, which a forger could replace (RFC 9715).
+        if family == socket.AF_INET6:
+            udp.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0 if address == "::" else 1)
+            udp.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
+            udp.setsockopt(socket.IPPROTO_IPV6, _IPV6_MTU_DISCOVER, _PMTUDISC_OMIT)
+        else:
+            udp.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
+            udp.setsockopt(socket.IPPROTO_IP, _IP_MTU_DISCOVER, _PMTUDISC_OMIT)
+        udp.bind((address, port))
+    except OSError as error:
+        udp.close()
+        raise UnavailableError(f"can't listen for DNS on {address} port {port} (UDP): {error.strerror}") from error
+    return udp
+
+
+_IP_PKTINFO: Final = 8
+_IP_MTU_DISCOVER: Final = 10
+_IPV6_MTU_DISCOVER: Final = 23
+_PMTUDISC_OMIT: Final = 5
+
+
+class Datagrams:
+    """One socket's packets, until told to stop."""
+
+    def __init__(self, udp: socket.socket, responder: Responder, counts: Counts) -> None:
+        self._fd = udp.fileno()
+        self._responder = responder
+        self._counts = counts
+        self._receive, self._send = _calls()
+        self._ready: dict[bytes, bytes] = {}
+        self._held: list[bytes] = []
+        self._made: list[bytes] = []
+        self._stopped = False
+        self._lay_out()
+
+    def _lay_out(self) -> None:
+        """Arrays that point into each other; the kernel writes into them, and Python reads through views."""
+        # Slices of such arrays are bytes.
+        self._queries: _Bytes = (ctypes.c_char * (BATCH * SLOT))()
+        self._names: _Bytes = (ctypes.c_char * (BATCH * NAME))()
+        self._controls: _Bytes = (ctypes.c_char * (BATCH * CONTROL))()
+        self._vectors = (_Iovec * (2 * BATCH))()
+        self._messages = (_Sized * BATCH)()
+        queries, names = ctypes.addressof(self._queries), ctypes.addressof(self._names)
+        controls, vectors = ctypes.addressof(self._controls), ctypes.addressof(self._vectors)
+        for number in range(BATCH):
+            at = queries + number * SLOT
+            self._vectors[2 * number] = _Iovec(at, 2)
+            self._vectors[2 * number + 1] = _Iovec(at + 2, SLOT - 2)
+            message = self._messages[number].message
+            message.name, message.name_length = names + number * NAME, NAME
+            message.parts, message.parts_length = vectors + 2 * number * _VECTOR_SIZE, 2
+            message.control, message.control_length = controls + number * CONTROL, CONTROL
+        self._message_bytes = memoryview(self._messages).cast("B")
+        self._vector_bytes = memoryview(self._vectors).cast("B")
+        self._fresh_messages = bytes(self._message_bytes)
+        self._fresh_vectors = bytes(self._vector_bytes)
+        size_at = _Sized.size.offset // 4
+        self._sizes = self._message_bytes.cast("I")[size_at :: _MESSAGE_SIZE // 4]
+        # Of each packet: where it begins behind its id, where its second vector is, and its number.
+        self._places = [
+            (number * SLOT, number * SLOT + 2, (2 * number + 1) * _VECTOR_SIZE) for number in range(BATCH)
+        ]
+        self._base = ctypes.addressof(self._messages)
+
+    def stop(self) -> None:
+        """What was received is answered; safe in a signal handler."""
+        self._stopped = True
+
+    def run(self) -> None:
+        """Answer until stopped."""
+        receive, fd, base = self._receive, self._fd, self._base
+        messages, vectors = self._message_bytes, self._vector_bytes
+        while not self._stopped:
+            messages[:] = self._fresh_messages
+            vectors[:] = self._fresh_vectors
+            count = receive(fd, base, BATCH, _WAITFORONE, None)
+            if count > 0:
+                self._answer(count)
+            elif (fault := ctypes.get_errno()) not in _PASSING:
+                raise UnavailableError(f"DNS over UDP can't receive: {os.strerror(fault)}")
+
+    def _answer(self, count: int) -> None:
+        sizes = self._sizes[:count].tolist()
+        ready, queries, vectors = self._ready.get, self._queries, self._vector_bytes
+        silent: list[int] = []
+        missed = 0
+        for (begin, behind, vector), size in zip(self._places, sizes, strict=False):
+            place = ready(queries[behind : begin + size])
+            if place is None:
+                missed += 1
+                place = self._slowly(begin // SLOT, begin, size)
+                if place is None:
+                    silent.append(begin // SLOT)
+                    continue
+            vectors[vector : vector + _VECTOR_SIZE] = place
+        self._counts.ready += count - missed
+        self._send_out(count, silent)
+        self._made.clear()
+
+    def _slowly(self, number: int, begin: int, size: int) -> bytes | None:
+        """Read the query; where the rest of its answer lies, behind the id."""
+        packet: bytes = self._queries[begin : begin + size]
+        if len(packet) < 12 or self._names[number * NAME + 2 : number * NAME + 4] == b"\0\0":
+            self._counts.dropped += 1
+            return None  # no header; or port 0, to which nobody can be answered
+        name_end = packet.find(b"\0", 12)
+        folded = packet[2:12] + packet[12:name_end].lower() + packet[name_end:]
+        place = self._ready.get(folded)
+        if place is not None and folded != packet[2:]:
+            return self._recased(packet, name_end, place)
+        client = Client(address=self._address(number), transport="udp")
+        reply = self._responder.reply(packet, client, time.time())
+        if reply is None:
+            self._counts.dropped += 1
+            return None
+        self._counts.add(reply)
+        rest = reply.data[2:]
+        place = _place(rest)
+        if reply.lasting and folded == packet[2:]:
+            self._keep(folded, rest, place)
+        else:
+            self._made.append(rest)
+        return place
+
+    def _recased(self, packet: bytes, name_end: int, place: bytes) -> bytes:
+        """The ready answer with the letters' case of this question, to which all names in it point."""
+        address, size = _PLACE.unpack(place)
+        rest = ctypes.string_at(address, size)
+        rest = rest[:10] + packet[12:name_end] + rest[name_end - 2 :]
+        self._made.append(rest)
+        self._counts.ready += 1
+        return _place(rest)
+
+    def _keep(self, query: bytes, rest: bytes, place: bytes) -> None:
+        if len(self._ready) >= READY_MAX:
+            # Those of this batch are still to be sent.
+            self._made.extend(self._held)
+            self._ready.clear()
+            self._held.clear()
+        self._ready[query] = place
+        self._held.append(rest)
+
+    def _address(self, number: int) -> bytes:
+        """The client's, packed."""
+        name: bytes = self._names[number * NAME : (number + 1) * NAME]
+        if int.from_bytes(name[:2], "little" if _LITTLE else "big") == socket.AF_INET:
+            return name[4:8]
+        address = name[8:24]
+        return address[12:] if address.startswith(_MAPPED) else address
+
+    def _send_out(self, count: int, silent: list[int]) -> None:
+        """All but those that get no answer."""
+        begin = 0
+        for end in (*silent, count):
+            while begin < end:
+                sent = self._send(self._fd, self._base + begin * _MESSAGE_SIZE, end - begin, 0)
+                if sent > 0:
+                    begin += sent
+                    continue
+                fault = ctypes.get_errno()
+                if fault == errno.EINTR:
+                    continue
+                # This client can't be reached, or the line is full: it asks again.
+                self._counts.unsent += 1
+                begin += 1
+            begin = end + 1
+
+
+_LITTLE: Final = struct.pack("=H", 1) == b"\x01\x00"
+_PASSING: Final = frozenset({errno.EAGAIN, errno.EINTR, errno.ECONNREFUSED, errno.ENETUNREACH, errno.EHOSTUNREACH})
+
+
+def _place(data: bytes) -> bytes:
+    """Where the bytes lie and how many they are, as a vector has it; they must be held for as long."""
+    address = ctypes.cast(ctypes.c_char_p(data), ctypes.c_void_p).value
+    assert address is not None, "bytes lie somewhere"
+    return _PLACE.pack(address, len(data))

@@ -1,0 +1,79 @@
+"""Why a question is answered as it is, step by step, for people. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from cloudcore.dns.lookup import CHAIN_MAX, Found, Section, cut_above, look_up, renamed_above, zone_for
+from cloudcore.dns.names import is_within, parent, text_of
+from cloudcore.dns.wire import CNAME, DNAME, RCODES
+from cloudcore.dns.zone import Zone
+from cloudcore.dns.zonefile import rdata_text, type_text
+from skerry.objects.json import Json, JsonObject
+
+
+def explain(zones: Mapping[bytes, Zone], name: bytes, kind: int) -> JsonObject:
+    """The steps, and what comes of them."""
+    zone = zone_for(zones, name, kind)
+    if zone is None:
+        return {"steps": [f"no zone here has {text_of(name)}"], "rcode": "REFUSED", "answer": [], "authority": []}
+    found = look_up(zone, name, kind)
+    steps = [f"{text_of(name)} is in the zone {text_of(zone.origin)} (serial {zone.serial})"]
+    seen: set[bytes] = set()
+    onward: bytes | None = name
+    while onward is not None and onward not in seen and len(seen) < CHAIN_MAX:
+        seen.add(onward)
+        line, onward = _step(zone, onward, kind)
+        steps.append(line)
+    if onward is not None:
+        steps.append(f"{text_of(onward)} was seen before: the chain ends")
+    return {
+        "steps": [*steps],
+        "rcode": RCODES[found.rcode],
+        "authoritative": found.authoritative,
+        "answer": _told(found.answer),
+        "authority": _told(found.authority),
+        "additional": _told(_additional(found)),
+    }
+
+
+def _step(zone: Zone, name: bytes, kind: int) -> tuple[str, bytes | None]:
+    text = text_of(name)
+    if not is_within(name, zone.origin):
+        return f"{text} is not in this zone: the client asks for it elsewhere", None
+    if (cut := cut_above(zone, name, kind)) is not None:
+        return f"{text_of(cut)} is delegated: its servers are named", None
+    if (renamed := renamed_above(zone, name)) is not None:
+        target = name[: len(name) - len(renamed)] + zone.nodes[renamed][DNAME].rdatas[0]
+        return f"{text_of(renamed)} has a DNAME: {text} is an alias of {text_of(target)}", target.lower()
+    node = zone.nodes.get(name)
+    if node is None:
+        encloser = parent(name)
+        while encloser not in zone.nodes:
+            encloser = parent(encloser)
+        star = b"\x01*" + encloser
+        node = zone.nodes.get(star)
+        if node is None:
+            return f"{text} does not exist: below {text_of(encloser)} there is no wildcard", None
+        text = f"{text} does not exist, and {text_of(star)} stands for it: it"
+    if kind in node:
+        return f"{text} has {len(node[kind].rdatas)} of type {type_text(kind)}", None
+    if CNAME in node:
+        target = node[CNAME].rdatas[0]
+        return f"{text} is an alias of {text_of(target)}", target.lower()
+    if not node:
+        return f"{text} exists because of what is below it, and has no records itself", None
+    types = ", ".join(type_text(each) for each in sorted(node))
+    return f"{text} has no {type_text(kind)} (it has {types})", None
+
+
+def _additional(found: Found) -> Section:
+    return [*found.glue, *found.additional]
+
+
+def _told(section: Section) -> list[Json]:
+    return [
+        f"{text_of(owner)} {rrset.ttl} {type_text(rrset.type)} {rdata_text(rrset.type, rdata)}"
+        for owner, rrset in section
+        for rdata in rrset.rdatas
+    ]

@@ -1,0 +1,81 @@
+"""The zones that a directory holds, read again when a file has changed.
+
+Keeps, of each file, what it was made of (size, time of change, inode), so that a reload costs what has changed. A
+file that can't be read any more keeps the zone that it was, and says so: a slip of the pen must not take a name off
+the net.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from cloudcore.dns.names import text_of
+from cloudcore.dns.zone import Zone
+from cloudcore.dns.zonefile import SUFFIX, read_zone
+from skerry.errors import SkerryError, UnavailableError
+from skerry.frozen import Frozen
+
+
+class Loaded(Frozen):
+    """What a look at the directory came to."""
+
+    zones: Mapping[bytes, Zone]
+    problems: tuple[str, ...]
+    """A line each, for people; of each, the zone that was there before is in `zones`."""
+    changed: tuple[str, ...]
+    """Zones that are new, other, or gone."""
+
+
+class _Shelf(Frozen):
+    stamp: tuple[int, int, int]
+    zone: Zone
+
+
+class Library:
+    """One directory."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._shelves: dict[Path, _Shelf] = {}
+
+    def load(self) -> Loaded:
+        """Raises `UnavailableError` where there is no directory to read."""
+        try:
+            paths = sorted(path for path in self._directory.iterdir() if path.name.endswith(SUFFIX))
+        except OSError as error:
+            raise UnavailableError(f"{self._directory}: {error.strerror}") from error
+        before = {path: shelf.zone for path, shelf in self._shelves.items()}
+        problems: list[str] = []
+        for path in paths:
+            try:
+                self._look(path)
+            except SkerryError as error:
+                problems.append(f"{error}{'; what it was is served' if path in before else ''}")
+        for path in set(self._shelves) - set(paths):
+            del self._shelves[path]
+        zones: dict[bytes, Zone] = {}
+        for path in sorted(self._shelves):
+            zone = self._shelves[path].zone
+            if zone.origin in zones:
+                problems.append(f"{path}: {text_of(zone.origin)} is in another file as well, which is served")
+            else:
+                zones[zone.origin] = zone
+        after = {path: shelf.zone for path, shelf in self._shelves.items()}
+        differ = {path for path in {*before, *after} if before.get(path) is not after.get(path)}
+        names = {text_of((after.get(path) or before[path]).origin) for path in differ}
+        return Loaded(zones=zones, problems=tuple(problems), changed=tuple(sorted(names)))
+
+    def _look(self, path: Path) -> None:
+        try:
+            told = path.stat()
+        except OSError as error:
+            raise UnavailableError(f"{path}: {error.strerror}") from error
+        stamp = (told.st_size, told.st_mtime_ns, told.st_ino)
+        shelf = self._shelves.get(path)
+        if shelf is not None and shelf.stamp == stamp:
+            return
+        zone = read_zone(path)
+        if shelf is not None and zone == shelf.zone:
+            zone = shelf.zone
+        self._shelves[path] = _Shelf(stamp=stamp, zone=zone)

@@ -1,0 +1,320 @@
+"""A packet comes in, its answer comes out: all that the server decides (RFC 1034, 1035, 6891, 8906, 9619). Pure.
+
+Keeps sections that were made once, by name, type and wish for signatures, of names that are in zones: as many as
+their records. `Reply.lasting` tells the shell that the same bytes would be answered the same, whoever asks, as long
+as this responder lives; it lives as long as its snapshot of the zones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final, Literal
+
+from cloudcore.dns.assembly import EMPTY, Body, assemble
+from cloudcore.dns.cookies import Cookies, is_well_formed
+from cloudcore.dns.limiter import Limiter
+from cloudcore.dns.lookup import Found, look_up, zone_for
+from cloudcore.dns.names import name_of
+from cloudcore.dns.options import (
+    EDE_NOT_AUTHORITATIVE,
+    EDE_NOT_SUPPORTED,
+    EDE_PROHIBITED,
+    SIZE,
+    extended_error,
+    opt_record,
+    padding,
+    plain_options,
+    subnet_of,
+)
+from cloudcore.dns.wire import (
+    AA,
+    ANY,
+    AXFR,
+    BADCOOKIE,
+    BADVERS,
+    CD,
+    CHAOS,
+    CLIENT_SUBNET,
+    COOKIE,
+    FORMERR,
+    HEADER,
+    HEADER_SIZE,
+    IN,
+    IXFR,
+    MAILA,
+    MAILB,
+    NOERROR,
+    NOTIMP,
+    OPCODE_MASK,
+    OPT,
+    PADDING,
+    QR,
+    QUERY,
+    RD,
+    REFUSED,
+    TC,
+    TKEY,
+    TSIG,
+    TXT,
+    MalformedError,
+    Query,
+    parse_query,
+    question_end,
+)
+from cloudcore.dns.zone import Zone
+from skerry.frozen import Frozen
+
+UDP_PLAIN_MAX: Final = 512
+STREAM_MAX: Final = 65535
+_NO_DATA_TYPES: Final = frozenset({TKEY, TSIG, MAILA, MAILB})
+_WHO: Final = (name_of("id.server"), name_of("hostname.bind"))
+_VERSION: Final = (name_of("version.server"), name_of("version.bind"))
+
+Transport = Literal["udp", "tcp", "tls"]
+
+
+class Identity(Frozen):
+    """What the server tells of itself."""
+
+    nsid: str = ""
+    """Its name among several (RFC 5001, `id.server`); "": it says none."""
+    version: str = ""
+    """For `version.bind`; "": refused."""
+
+
+class Client(Frozen):
+    address: bytes
+    """Packed: 4 or 16 bytes."""
+    transport: Transport
+
+
+class Reply(Frozen):
+    data: bytes
+    rcode: int
+    lasting: bool = False
+    truncated: bool = False
+    limited: bool = False
+
+
+class Desk(Frozen):
+    """What a responder is made of."""
+
+    zones: Mapping[bytes, Zone]
+    identity: Identity = Identity()
+    cookies: Cookies | None = None
+    limiter: Limiter | None = None
+    idle_s: float = 10.0
+    """What clients over streams are told that they may be silent."""
+
+
+class _Sections(Frozen):
+    body: Body
+    rcode: int
+    authoritative: bool
+    found: Found
+    small: int
+    """Bytes that must be in it."""
+    bounded: bool
+
+
+class Responder:
+    """`reply` to any bytes at all."""
+
+    def __init__(self, desk: Desk) -> None:
+        self.desk = desk
+        self._made: dict[tuple[bytes, int], _Sections] = {}
+
+    def reply(self, packet: bytes, client: Client, now_s: float) -> Reply | None:
+        """None: nothing is sent; it was no query, or an answer itself, with which two servers could go on for
+        ever."""
+        if len(packet) < HEADER_SIZE or packet[2] & 0x80:
+            return None
+        opcode = packet[2] >> 3 & 15
+        try:
+            query = parse_query(packet)
+        except MalformedError:
+            return _bare(packet, FORMERR if opcode == QUERY else NOTIMP)
+        return self._answered(packet, query, client, now_s)
+
+    def _answered(self, packet: bytes, query: Query, client: Client, now_s: float) -> Reply:
+        draft = _Draft(query, client)
+        if query.opt is not None and not self._options(draft, now_s):
+            return draft.reply(FORMERR, EMPTY, flags=0)
+        if query.opt is not None and query.opt.version > 0:
+            return draft.reply(BADVERS, EMPTY, flags=0)
+        if query.opcode != QUERY:
+            return draft.reply(NOTIMP, EMPTY, flags=0)
+        if not query.question:
+            has_cookie = query.opt is not None and query.opt.option(COOKIE) is not None
+            return draft.reply(NOERROR if has_cookie else FORMERR, EMPTY, flags=0)
+        reply = self._to_question(draft)
+        return self._within_limits(packet, draft, reply, now_s)
+
+    def _options(self, draft: _Draft, now_s: float) -> bool:
+        """Prepare the answer's options; False: the query's are malformed."""
+        opt = draft.query.opt
+        assert opt is not None, "asked where there is one"
+        stream = draft.client.transport != "udp"
+        draft.options += plain_options(
+            opt, nsid=self.desk.identity.nsid.encode(), over_stream=stream, idle_s=self.desk.idle_s
+        )
+        try:
+            subnet = subnet_of(opt)
+        except MalformedError:
+            return False
+        if subnet is not None:
+            draft.options.append((CLIENT_SUBNET, subnet.option(0)))
+        cookie = opt.option(COOKIE)
+        if cookie is not None:
+            if not is_well_formed(cookie):
+                return False
+            draft.lasting = False
+            draft.has_cookie = True
+            if self.desk.cookies is not None:
+                made, draft.proven = self.desk.cookies.check(cookie, draft.client.address, int(now_s))
+                draft.options.append((COOKIE, made))
+        return True
+
+    def _to_question(self, draft: _Draft) -> Reply:
+        query = draft.query
+        if query.cls == CHAOS:
+            return self._chaos(draft)
+        if query.cls != IN or query.type in (AXFR, IXFR):
+            draft.explain(EDE_PROHIBITED if query.cls == IN else EDE_NOT_SUPPORTED)
+            return draft.reply(REFUSED, EMPTY, flags=0)
+        if query.type == OPT:
+            return draft.reply(FORMERR, EMPTY, flags=0)
+        if query.type in _NO_DATA_TYPES:
+            return draft.reply(NOTIMP, EMPTY, flags=0)
+        sections = self._made.get((query.name, query.type))
+        if sections is None:
+            zone = zone_for(self.desk.zones, query.name, query.type)
+            if zone is None:
+                draft.explain(EDE_NOT_AUTHORITATIVE)
+                draft.lasting = False
+                return draft.reply(REFUSED, EMPTY, flags=0)
+            sections = self._sections(zone, query)
+        draft.lasting &= sections.bounded
+        flags = AA if sections.authoritative else 0
+        room = draft.room()
+        if len(sections.body.data) <= room:
+            return draft.reply(sections.rcode, sections.body, flags=flags)
+        if sections.small <= room and (body := assemble(query.name, sections.found, room=room)) is not None:
+            return draft.reply(sections.rcode, body, flags=flags)
+        return draft.reply(sections.rcode, EMPTY, flags=flags | TC)
+
+    def _sections(self, zone: Zone, query: Query) -> _Sections:
+        found = look_up(zone, query.name, query.type)
+        body = assemble(query.name, found, room=1 << 30)
+        must = Found(answer=found.answer, authority=found.authority, glue=found.glue)
+        small = assemble(query.name, must, room=1 << 30) if found.additional else body
+        assert body is not None and small is not None, "there is room for all"
+        sections = _Sections(
+            body=body,
+            rcode=found.rcode,
+            authoritative=found.authoritative,
+            found=found,
+            small=len(small.data),
+            bounded=found.bounded,
+        )
+        # Types that a name has not are 65,000; the answer to them is soon made.
+        if found.bounded and (found.answer or not found.authoritative or query.type <= ANY):
+            self._made[query.name, query.type] = sections
+        return sections
+
+    def _chaos(self, draft: _Draft) -> Reply:
+        """`id.server` and its like (RFC 4892)."""
+        name, identity = draft.query.name, self.desk.identity
+        text = identity.nsid if name in _WHO else identity.version if name in _VERSION else ""
+        if not text or draft.query.type not in (TXT, ANY):
+            return draft.reply(REFUSED, EMPTY, flags=0)
+        data = text.encode()[:255]
+        record = b"\xc0\x0c" + bytes([0, TXT, 0, CHAOS, 0, 0, 0, 0]) + (len(data) + 1).to_bytes(2, "big")
+        body = Body(data=record + bytes([len(data)]) + data, answers=1, authorities=0, additionals=0)
+        return draft.reply(NOERROR, body, flags=AA)
+
+    def _within_limits(self, packet: bytes, draft: _Draft, reply: Reply, now_s: float) -> Reply:
+        """Large answers to whom has not proven where they are wait for TCP, beyond some a second."""
+        limiter = self.desk.limiter
+        if limiter is None or draft.client.transport != "udp" or draft.proven:
+            return reply
+        size, factor = len(reply.data), limiter.settings.factor
+        if factor and size <= factor * len(packet):
+            return reply
+        if limiter.allows(draft.client.address, answer_size=size, query_size=len(packet), now_s=now_s):
+            return Reply(data=reply.data, rcode=reply.rcode, truncated=reply.truncated)
+        draft.lasting = False
+        draft.limited = True
+        if draft.has_cookie and self.desk.cookies is not None:
+            return draft.reply(BADCOOKIE, EMPTY, flags=0)
+        return draft.reply(reply.rcode & 15, EMPTY, flags=TC)
+
+
+class _Draft:
+    """What is gathered for one answer."""
+
+    def __init__(self, query: Query, client: Client) -> None:
+        self.query = query
+        self.client = client
+        self.options: list[tuple[int, bytes]] = []
+        self.lasting = client.transport == "udp"
+        self.has_cookie = False
+        self.proven = False
+        self.limited = False
+
+    def explain(self, code: int, text: str = "") -> None:
+        if self.query.opt is not None:
+            self.options.append(extended_error(code, text))
+
+    def room(self) -> int:
+        """Bytes for the sections."""
+        taken = HEADER_SIZE + len(self.query.question)
+        if self.query.opt is not None:
+            taken += 11 + sum(4 + len(data) for _, data in self.options)
+        return self._size_max() - taken
+
+    def _size_max(self) -> int:
+        if self.client.transport != "udp":
+            return STREAM_MAX
+        if self.query.opt is None:
+            return UDP_PLAIN_MAX
+        return min(max(self.query.opt.size, UDP_PLAIN_MAX), SIZE)
+
+    def reply(self, rcode: int, body: Body, *, flags: int) -> Reply:
+        query = self.query
+        opt = b""
+        if query.opt is not None:
+            options = self.options
+            if self.client.transport == "tls" and query.opt.option(PADDING) is not None:
+                rest = HEADER_SIZE + len(query.question) + len(body.data) + 11
+                rest += sum(4 + len(data) for _, data in options)
+                options = [*options, padding(rest)]
+            opt = opt_record(query.opt, extended_rcode=rcode >> 4, options=options)
+        head = HEADER.pack(
+            query.id,
+            QR | query.flags & (OPCODE_MASK | RD | CD) | flags | rcode & 15,
+            1 if query.question else 0,
+            body.answers,
+            body.authorities,
+            body.additionals + (1 if opt else 0),
+        )
+        return Reply(
+            data=head + query.question + body.data + opt,
+            rcode=rcode,
+            lasting=self.lasting and not flags & TC,
+            truncated=bool(flags & TC),
+            limited=self.limited,
+        )
+
+
+def _bare(packet: bytes, rcode: int) -> Reply:
+    """For what could not be read: its header, and its question where there is one that can be."""
+    identity, flags, questions, *_ = HEADER.unpack_from(packet)
+    question = b""
+    if questions == 1:
+        try:
+            question = packet[HEADER_SIZE : question_end(packet)]
+        except MalformedError:
+            question = b""
+    head = HEADER.pack(identity, QR | flags & (OPCODE_MASK | RD | CD) | rcode, 1 if question else 0, 0, 0, 0)
+    return Reply(data=head + question, rcode=rcode)

@@ -1,0 +1,99 @@
+"""What `cloudcore dns` can be told, read once at start (see `skerry.settings`)."""
+
+from __future__ import annotations
+
+import binascii
+import ipaddress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from cloudcore.dns.cookies import KEY_SIZE
+from cloudcore.dns.limiter import LimiterSettings
+from cloudcore.dns.streams import StreamSettings
+from skerry.errors import InvalidError, UnavailableError
+from skerry.settings import setting
+
+KEYS_MAX: Final = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DnsSettings:
+    """Settings of the DNS server's processes."""
+
+    zones: Path = setting(help="directory of zone files, ORIGIN.zone each, as BIND, Knot and NSD read them")
+    listen: tuple[str, ...] = setting(
+        ("0.0.0.0",), help="addresses to answer on, comma-separated or repeated; :: for IPv6 and IPv4"
+    )
+    port: int = setting(53, help="UDP and TCP port; 0 means any", low=0, high=65535)
+    workers: int = setting(0, help="processes that answer over UDP; 0: one for each core", low=0, high=256)
+    control: Path = setting(
+        Path("/run/skerry-dns.sock"), help="unix socket by which `skerry dns` asks this server (mode 0600)"
+    )
+    tls_port: int = setting(853, help="TCP port for DNS over TLS, where there is a certificate", low=0, high=65535)
+    tls_certificate: str = setting("", help="PEM file with the certificate for DNS over TLS and its chain")
+    tls_key: str = setting("", help="PEM file with its private key")
+    nsid: str = setting("", help="this server's name among several, for NSID and id.server")
+    version: str = setting("", help="what version.bind is answered with; none: refused")
+    cookie_keys: str = setting(
+        "",
+        help="file with keys for DNS cookies, 32 hex digits a line, shared by servers of one name: the first makes "
+        "cookies, all are taken; none: a key of this process's own",
+    )
+    amplified_rate: int = setting(
+        LimiterSettings().rate,
+        help="answers a second and network (/24, /56) of more than --amplified-factor times their query, to clients "
+        "without a cookie over UDP; beyond it they are sent to TCP; 0: none",
+        low=0,
+        high=1_000_000,
+    )
+    amplified_factor: float = setting(
+        LimiterSettings().factor, help="see --amplified-rate; 0: every answer is counted", low=0, high=100
+    )
+    tcp_connections: int = setting(StreamSettings().connections, help="open connections, TCP and TLS", low=1)
+    tcp_connections_per_client: int = setting(
+        StreamSettings().connections_per_client, help="open connections of one address", low=1
+    )
+    tcp_idle_s: float = setting(
+        StreamSettings().idle_s, help="seconds that a connection may be silent", low=0.1, high=600
+    )
+    log_level: str = setting("info", help="what is logged", choices=("debug", "info", "warning", "error"))
+
+
+def check_dns_settings(settings: DnsSettings) -> None:
+    """What no single field can say. Raises `InvalidError`."""
+    if not settings.listen:
+        raise InvalidError("--listen: an address is wanted")
+    for address in settings.listen:
+        try:
+            ipaddress.ip_address(address)
+        except ValueError:
+            raise InvalidError(f"--listen: {address!r} is not an IP address") from None
+    if len(set(settings.listen)) < len(settings.listen):
+        raise InvalidError("--listen: an address is named twice")
+    if bool(settings.tls_certificate) != bool(settings.tls_key):
+        raise InvalidError("--tls-certificate and --tls-key: both or neither")
+    if len(settings.nsid.encode()) > 255 or len(settings.version.encode()) > 255:
+        raise InvalidError("--nsid and --version: at most 255 bytes")
+
+
+def read_cookie_keys(path: Path) -> list[bytes]:
+    """Raises `InvalidError`, `UnavailableError`."""
+    try:
+        lines = path.read_text(encoding="ascii").split()
+    except OSError as error:
+        raise UnavailableError(f"--cookie-keys {path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise InvalidError(f"--cookie-keys {path}: is no text of hex digits") from error
+    keys: list[bytes] = []
+    for number, line in enumerate(lines, 1):
+        try:
+            key = binascii.unhexlify(line)
+        except ValueError as error:
+            raise InvalidError(f"--cookie-keys {path}: key {number} is not of hex digits") from error
+        if len(key) != KEY_SIZE:
+            raise InvalidError(f"--cookie-keys {path}: key {number} has {len(key)} bytes, not {KEY_SIZE}")
+        keys.append(key)
+    if not 1 <= len(keys) <= KEYS_MAX:
+        raise InvalidError(f"--cookie-keys {path}: from 1 to {KEYS_MAX} keys are wanted, and there are {len(keys)}")
+    return keys

@@ -1,0 +1,337 @@
+"""`cloudcore dns`: one process that holds the sockets and the zones, and forks those that answer.
+
+Every socket belongs to it and outlives whoever reads from it. At a reload new processes, with the new zones, are
+forked onto the same sockets, and then the old ones are told to finish: no query is lost, and none is answered from
+half of each (docs/decisions/0401). A process that dies is forked again. Keeps nothing on disk but the control
+socket; a crash of this process ends the others, and everything is read back from the zone files.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import gc
+import logging
+import os
+import secrets
+import selectors
+import signal
+import socket
+import ssl
+import time
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from cloudcore.dns.control import Control, answer_line
+from cloudcore.dns.cookies import KEY_SIZE, Cookies
+from cloudcore.dns.counts import Counts, shared_memory, total
+from cloudcore.dns.datagrams import Datagrams, datagram_socket
+from cloudcore.dns.library import Library
+from cloudcore.dns.limiter import Limiter, LimiterSettings
+from cloudcore.dns.responder import Desk, Identity, Responder
+from cloudcore.dns.settings import DnsSettings, read_cookie_keys
+from cloudcore.dns.streams import Streams, StreamSettings, stream_socket
+from cloudcore.dns.zone import Zone
+from skerry.errors import InvalidError, UnavailableError
+from skerry.listening import unix_socket
+from skerry.sdnotify import notify
+
+LOG: Final = logging.getLogger("cloudcore.dns")
+RESPAWN_S: Final = 1.0
+"""Between two starts of a process that dies at once."""
+STOP_S_MAX: Final = 15.0
+GARBAGE: Final = (10_000, 20, 50)
+PORT_TRIES: Final = 20
+_PR_SET_PDEATHSIG: Final = 1
+
+
+@dataclass(slots=True)
+class _Child:
+    """One forked process."""
+
+    seat: int
+    """Which socket it reads from, and which counters are its own."""
+    pid: int
+    started_at: float
+
+
+class Supervisor:
+    """`run` until SIGTERM or SIGINT; SIGHUP reads the zones again."""
+
+    def __init__(self, settings: DnsSettings) -> None:
+        self._settings = settings
+        self._library = Library(settings.zones)
+        self._zones: Mapping[bytes, Zone] = {}
+        self._problems: tuple[str, ...] = ()
+        self._generation = 0
+        self._children: dict[int, _Child] = {}
+        self._wanted: dict[int, Callable[[int], None]] = {}
+        self._due: dict[int, float] = {}
+        self._stopping = False
+        self._reload = False
+        self._started_at = time.time()
+        self._keys = (
+            read_cookie_keys(Path(settings.cookie_keys)) if settings.cookie_keys else [secrets.token_bytes(KEY_SIZE)]
+        )
+        self._seed = secrets.token_bytes(16)
+        self._tls: ssl.SSLContext | None = None
+
+    def run(self) -> None:
+        """Raises `SkerryError` for what keeps it from starting."""
+        with ExitStack() as stack:
+            self._load(first=True)
+            udp, tcp, tls, port = _open_sockets(self._settings, stack)
+            self._memory = shared_memory(2 * (len(udp) + 1))
+            for seat, each in enumerate(udp):
+                self._wanted[seat] = lambda seat, each=each: self._answer_datagrams(each, seat)
+            self._wanted[len(udp)] = lambda seat: self._answer_streams(tcp, tls, seat)
+            control = stack.enter_context(unix_socket(self._settings.control, group="", backlog=16))
+            stack.callback(self._settings.control.unlink, missing_ok=True)
+            self._loop(control, lambda: self._announce(port))
+
+    def _announce(self, port: int) -> None:
+        LOG.info(
+            "DNS answers addresses=%s port=%d zones=%d records=%d processes=%d",
+            ",".join(self._settings.listen),
+            port,
+            len(self._zones),
+            sum(zone.records for zone in self._zones.values()),
+            len(self._wanted),
+        )
+        notify(os.environ, READY="1")
+
+    def _loop(self, control: socket.socket, started: Callable[[], None]) -> None:
+        wake, waker = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        signal.set_wakeup_fd(waker, warn_on_full_buffer=False)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD):
+            signal.signal(number, self._signalled)
+        with selectors.DefaultSelector() as selector:
+            selector.register(control, selectors.EVENT_READ)
+            selector.register(wake, selectors.EVENT_READ)
+            self._fork_all()
+            started()
+            while not self._stopping:
+                for key, _ in selector.select(timeout=self._wait_s()):
+                    if key.fileobj is control:
+                        self._controlled(control)
+                    else:
+                        with suppress(BlockingIOError):
+                            os.read(wake, 4096)
+                self._reap()
+                self._respawn()
+                if self._reload:
+                    self._reload = False
+                    self._load()
+        notify(os.environ, STOPPING="1")
+        self._end_all()
+        signal.set_wakeup_fd(-1)
+        os.close(wake)
+        os.close(waker)
+
+    def _wait_s(self) -> float | None:
+        return max(0.0, min(self._due.values()) - time.monotonic()) if self._due else None
+
+    def _signalled(self, number: int, frame: object) -> None:
+        if number in (signal.SIGTERM, signal.SIGINT):
+            self._stopping = True
+        elif number == signal.SIGHUP:
+            self._reload = True
+
+    def _load(self, *, first: bool = False) -> tuple[str, ...]:
+        """Read what has changed; serve it. The zones that have."""
+        try:
+            self._tls = _tls_context(self._settings)
+            loaded = self._library.load()
+        except (InvalidError, UnavailableError) as error:
+            if first:
+                raise
+            self._problems = (str(error),)
+            LOG.error("zones are as they were: %s", error)
+            return ()
+        for problem in loaded.problems:
+            LOG.error("zone not read: %s", problem)
+        self._problems = loaded.problems
+        self._zones = loaded.zones
+        gc.collect()
+        gc.freeze()  # what lasts is looked at no more, so that forked processes share its memory
+        if not first:
+            before = tuple(self._children.values())
+            self._generation += 1
+            self._fork_all()
+            for child in before:
+                os.kill(child.pid, signal.SIGTERM)
+            LOG.info("zones read again changed=%d zones=%d", len(loaded.changed), len(self._zones))
+        return loaded.changed
+
+    def _fork_all(self) -> None:
+        self._due.clear()
+        for seat in self._wanted:
+            self._fork(seat)
+
+    def _fork(self, seat: int) -> None:
+        parent = os.getpid()
+        pid = os.fork()
+        if pid:
+            self._children[pid] = _Child(seat=seat, pid=pid, started_at=time.monotonic())
+            return
+        code = 1
+        try:
+            _become_child(parent)
+            self._wanted[seat](seat)
+            code = 0
+        except UnavailableError as error:
+            LOG.error("a process of the DNS server ends: %s", error)
+        # The root of a process: whatever it is, it is told, and the parent forks another.
+        except BaseException:
+            LOG.exception("a process of the DNS server ends")
+        finally:
+            os._exit(code)
+
+    def _reap(self) -> None:
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if not pid:
+                return
+            child = self._children.pop(pid, None)
+            if child is None or any(each.seat == child.seat for each in self._children.values()):
+                continue  # another has its seat
+            LOG.error("a process of the DNS server ended by itself seat=%d status=%d", child.seat, status)
+            self._due[child.seat] = max(time.monotonic(), child.started_at + RESPAWN_S)
+
+    def _respawn(self) -> None:
+        now = time.monotonic()
+        for seat in [seat for seat, at in self._due.items() if at <= now]:
+            del self._due[seat]
+            self._fork(seat)
+
+    def _end_all(self) -> None:
+        for pid in self._children:
+            os.kill(pid, signal.SIGTERM)
+        deadline = time.monotonic() + STOP_S_MAX
+        while self._children and time.monotonic() < deadline:
+            pid, _ = os.waitpid(-1, os.WNOHANG)
+            self._children.pop(pid, None)
+            if not pid:
+                time.sleep(0.02)
+        for pid in self._children:
+            os.kill(pid, signal.SIGKILL)
+
+    def _desk(self) -> Desk:
+        settings = self._settings
+        limits = LimiterSettings(rate=settings.amplified_rate, factor=settings.amplified_factor)
+        return Desk(
+            zones=self._zones,
+            identity=Identity(nsid=settings.nsid, version=settings.version),
+            cookies=Cookies(self._keys),
+            limiter=Limiter(limits, self._seed),
+            idle_s=settings.tcp_idle_s,
+        )
+
+    def _counts(self, seat: int) -> Counts:
+        """Of a seat's newest process; the one before it still counts beside it."""
+        return Counts(self._memory, 2 * seat + self._generation % 2)
+
+    def _answer_datagrams(self, udp: socket.socket, seat: int) -> None:
+        datagrams = Datagrams(udp, Responder(self._desk()), self._counts(seat))
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda number, frame: datagrams.stop())
+        datagrams.run()
+
+    def _answer_streams(self, tcp: list[socket.socket], tls: list[socket.socket], seat: int) -> None:
+        settings = self._settings
+        stream_settings = StreamSettings(
+            connections=settings.tcp_connections,
+            connections_per_client=settings.tcp_connections_per_client,
+            idle_s=settings.tcp_idle_s,
+        )
+        streams = Streams(Responder(self._desk()), self._counts(seat), stream_settings)
+
+        async def serve() -> None:
+            loop = asyncio.get_running_loop()
+            for number in (signal.SIGTERM, signal.SIGINT):
+                loop.add_signal_handler(number, streams.stop)
+            await streams.run(tcp, tls, self._tls)
+
+        asyncio.run(serve())
+
+    def _controlled(self, control: socket.socket) -> None:
+        def values() -> dict[str, int]:
+            return total([Counts(self._memory, place).values() for place in range(2 * len(self._wanted))])
+
+        def reload() -> tuple[str, ...]:
+            return self._load()
+
+        state = Control(
+            zones=lambda: self._zones,
+            problems=lambda: self._problems,
+            counts=values,
+            reload=reload,
+            processes=len(self._children),
+            up_s=time.time() - self._started_at,
+        )
+        with suppress(BlockingIOError):
+            asked, _ = control.accept()
+            with asked:
+                answer_line(asked, state)
+
+
+def _become_child(parent: int) -> None:
+    """Without what is the parent's alone; it ends when the parent does."""
+    signal.set_wakeup_fd(-1)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD):
+        signal.signal(number, signal.SIG_DFL)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != parent:
+        os._exit(0)
+    gc.set_threshold(*GARBAGE)
+
+
+def _tls_context(settings: DnsSettings) -> ssl.SSLContext | None:
+    if not settings.tls_certificate:
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols(["dot"])
+    try:
+        context.load_cert_chain(settings.tls_certificate, settings.tls_key)
+    except (OSError, ssl.SSLError) as error:
+        raise InvalidError(f"--tls-certificate, --tls-key: {error}") from error
+    return context
+
+
+def _open_sockets(
+    settings: DnsSettings, stack: ExitStack
+) -> tuple[list[socket.socket], list[socket.socket], list[socket.socket], int]:
+    """UDP (one for each worker and address), TCP, TLS; and the port. Raises `UnavailableError`."""
+    workers = settings.workers or os.cpu_count() or 1
+    port = settings.port
+    for left in reversed(range(PORT_TRIES)):
+        with ExitStack() as opened:
+            first = opened.enter_context(datagram_socket(settings.listen[0], settings.port))
+            port = first.getsockname()[1]
+            try:
+                tcp = [opened.enter_context(stream_socket(address, port)) for address in settings.listen]
+                udp = [
+                    first if number == place == 0 else opened.enter_context(datagram_socket(address, port))
+                    for place, address in enumerate(settings.listen)
+                    for number in range(workers)
+                ]
+            except UnavailableError:
+                if settings.port or not left:
+                    raise
+                continue  # somebody has the port that UDP was given for TCP: another one
+            tls = (
+                [opened.enter_context(stream_socket(address, settings.tls_port)) for address in settings.listen]
+                if settings.tls_certificate
+                else []
+            )
+            stack.enter_context(opened.pop_all())
+            return udp, tcp, tls, port
+    raise UnavailableError(f"no port is free on {settings.listen[0]} for both UDP and TCP")

@@ -1,0 +1,190 @@
+"""The DNS server as a process: asked by kdig and dig, reloaded under load, over TCP and TLS, and with the eight
+probes of EDNS compliance (RFC 8906)."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from threading import Thread
+
+import dns.flags
+import dns.message
+import dns.query
+import pytest
+
+from tests.cloudcore.dns.conftest import ZONE
+from tests.system.dns_process import DnsProcess, dns_server, told
+
+pytestmark = pytest.mark.system
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DnsProcess]:
+    if shutil.which("kdig") is None or shutil.which("dig") is None:
+        pytest.skip("kdig and dig are not installed")
+    directory = tmp_path_factory.mktemp("dns")
+    certificate, key = directory / "cert.pem", directory / "key.pem"
+    subprocess.run(
+        [
+            "openssl",
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:P-256",
+            "-nodes",
+            "-days",
+            "2",
+            "-subj",
+            "/CN=ns1",
+            "-keyout",
+            str(key),
+            "-out",
+            str(certificate),
+        ],
+        check=True,
+        capture_output=True,
+    )
+    flags = ["--nsid", "ns-a", "--tls-port", str(free_port())]
+    flags += ["--tls-certificate", str(certificate), "--tls-key", str(key)]
+    with dns_server(directory, *flags, zones={"example.com": ZONE}) as running:
+        yield running
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return int(probe.getsockname()[1])
+
+
+def tls_port(server: DnsProcess) -> str:
+    arguments = server.process.args
+    assert isinstance(arguments, list)
+    return str(arguments[arguments.index("--tls-port") + 1])
+
+
+def test_kdig_is_answered_over_udp_tcp_and_tls(server: DnsProcess) -> None:
+    for way in (["+notcp"], ["+tcp"]):
+        assert server.kdig(*way, "+short", "www.example.com").split() == ["mail.example.com.", "192.0.2.2"]
+    shown = told("kdig", "@127.0.0.1", "-p", tls_port(server), "+tls", "+padding", "MX", "example.com")
+    assert "10 mail.example.com." in shown and "Padding" in shown.title() and "WARNING" not in shown
+
+
+def test_a_client_with_cookies_is_content(server: DnsProcess) -> None:
+    shown = told("dig", "@127.0.0.1", "-p", str(server.port), "+cookie", "+nsid", "wWw.example.com")
+    assert "(good)" in shown and '("ns-a")' in shown and "wWw.example.com." in shown
+
+
+@pytest.mark.parametrize(
+    ("words", "wanted", "not_wanted"),
+    [
+        (["+noedns"], ["status: NOERROR", "SOA"], ["EDNS: version"]),
+        (["+edns=0", "+nocookie"], ["status: NOERROR", "EDNS: version: 0"], []),
+        (["+edns=100", "+noednsnegotiation", "+nocookie"], ["status: BADVERS", "EDNS: version: 0"], ["IN\tSOA"]),
+        (["+ednsopt=100", "+nocookie"], ["status: NOERROR", "EDNS: version: 0"], ["OPT=100"]),
+        (["+ednsflags=0x80", "+nocookie"], ["status: NOERROR", "EDNS: version: 0, flags:;"], ["MBZ"]),
+        (["+dnssec", "+nocookie"], ["status: NOERROR", "flags: do"], []),
+        (["+dnssec", "+bufsize=512", "+nocookie"], ["status: NOERROR", "flags: do"], []),
+        (["+edns=100", "+noednsnegotiation", "+ednsopt=100", "+nocookie"], ["status: BADVERS"], ["OPT=100"]),
+    ],
+)
+def test_edns_is_as_it_has_to_be(
+    server: DnsProcess, words: list[str], wanted: list[str], not_wanted: list[str]
+) -> None:
+    shown = told("dig", "@127.0.0.1", "-p", str(server.port), "+norec", "soa", "example.com", *words)
+    assert [word for word in wanted if word not in shown] == [], shown
+    assert [word for word in not_wanted if word in shown.partition("QUESTION")[0]] == [], shown
+
+
+def test_many_questions_on_one_connection_are_answered_in_order(server: DnsProcess) -> None:
+    names = ["www.example.com", "mail.example.com", "nobody.example.com", "a.w.example.com"] * 50
+    queries = [dns.message.make_query(name, "A", id=number) for number, name in enumerate(names)]
+    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as line:
+        whole = b"".join(len(wire).to_bytes(2, "big") + wire for query in queries for wire in [query.to_wire()])
+        for place in range(0, len(whole), 7):  # in pieces that cut frames anywhere
+            line.sendall(whole[place : place + 7])
+        for query in queries:
+            answer, _ = dns.query.receive_tcp(line, expiration=time.time() + 10)
+            assert answer.id == query.id and query.is_response(answer)
+
+
+def test_one_address_has_so_many_connections_and_silence_ends_them(tmp_path: Path) -> None:
+    flags = ["--tcp-connections-per-client", "3", "--tcp-idle-s", "1"]
+    with dns_server(tmp_path, *flags, zones={"example.com": ZONE}) as server:
+        lines = [socket.create_connection(("127.0.0.1", server.port), timeout=10) for _ in range(4)]
+        begun = time.monotonic()
+        with contextlib.suppress(ConnectionResetError):
+            assert [line.recv(1) for line in lines[3:]] == [b""]
+        assert time.monotonic() - begun < 0.9
+        for line in lines[:3]:
+            with contextlib.suppress(ConnectionResetError):
+                assert line.recv(1) == b""
+        assert 0.5 < time.monotonic() - begun < 5
+        for line in lines:
+            line.close()
+
+
+def test_a_reload_loses_no_query_and_shows_the_new_zone(tmp_path: Path) -> None:
+    with dns_server(tmp_path, zones={"example.com": ZONE}) as server:
+        stopped, lost, asked = [False], [0], [0]
+
+        def ask_on() -> None:
+            query = dns.message.make_query("mail.example.com", "A")
+            while not stopped[0]:
+                asked[0] += 1
+                try:
+                    dns.query.udp(query, "127.0.0.1", timeout=2, port=server.port)
+                except dns.exception.Timeout:
+                    lost[0] += 1
+
+        threads = [Thread(target=ask_on) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        path = server.zones / "example.com.zone"
+        for number in range(8):
+            path.write_text(ZONE.replace("192.0.2.2", f"192.0.2.{100 + number}"))
+            assert "changed: example.com." in server.skerry("reload")
+        time.sleep(0.3)
+        assert server.kdig("+short", "mail.example.com").split() == ["192.0.2.107"]
+        stopped[0] = True
+        for thread in threads:
+            thread.join()
+        assert lost == [0] and asked[0] > 100
+        path.write_text("rubbish")
+        assert "problem:" in server.skerry("reload")
+        assert server.kdig("+short", "mail.example.com").split() == ["192.0.2.107"]
+
+
+def test_a_process_that_dies_is_forked_again_and_none_outlives_its_parent(tmp_path: Path) -> None:
+    with dns_server(tmp_path, zones={"example.com": ZONE}) as server:
+        children = told("pgrep", "-P", str(server.process.pid)).split()
+        assert len(children) == 2
+        for child in children:
+            os.kill(int(child), signal.SIGKILL)
+        deadline = time.monotonic() + 10
+        while not server.kdig("+short", "mail.example.com").split() and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert server.kdig("+short", "+tcp", "mail.example.com").split() == ["192.0.2.2"]
+        children = told("pgrep", "-P", str(server.process.pid)).split()
+        server.process.kill()
+        deadline = time.monotonic() + 10
+        while any(Path(f"/proc/{child}/exe").exists() for child in children) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert not any(Path(f"/proc/{child}/exe").exists() for child in children)
+
+
+def test_the_commands_tell_what_is_served(server: DnsProcess) -> None:
+    assert "example.com." in server.skerry("zones")
+    assert "192.0.2.2" in server.skerry("records", "example.com", "mail.example.com", "--type", "A")
+    assert "an alias of mail.example.com." in server.skerry("explain", "www.example.com")
+    assert "$ORIGIN example.com." in server.skerry("dump", "example.com")
+    assert "noerror" in server.skerry("stats")
+    assert "no zone" in server.skerry("dump", "example.org")
+    assert "no DNS server answers" in server.skerry("zones", "--control", "/nowhere/sock")
