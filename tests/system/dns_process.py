@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,7 +51,7 @@ def told(*command: str) -> str:
 
 
 @contextmanager
-def dns_server(directory: Path, *flags: str, zones: dict[str, str] | None = None) -> Iterator[DnsProcess]:
+def dns_server(directory: Path, *flags: str, zones: dict[str, str] | None = None) -> Generator[DnsProcess]:
     """Started, and stopped at the end; the zones are by origin."""
     (directory / "zones").mkdir(parents=True, exist_ok=True)
     for origin, text in (zones or {}).items():

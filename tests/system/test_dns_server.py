@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from threading import Thread
 
-import dns.flags
+import dns.exception
 import dns.message
 import dns.query
 import pytest
