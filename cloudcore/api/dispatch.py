@@ -20,13 +20,13 @@ from cloudcore.api.verbs.lists import CATCH_UP_S, list_
 from cloudcore.api.verbs.metrics import GROUP as METRICS
 from cloudcore.api.verbs.metrics import get_metrics, list_metrics
 from cloudcore.api.verbs.patch import approve as patch_approval
-from cloudcore.api.verbs.patch import patch, patch_status
+from cloudcore.api.verbs.patch import patch, patch_part, patch_status
 from cloudcore.api.verbs.pods import bind, evict, log
 from cloudcore.api.verbs.scale import get_scale, patch_scale, put_scale
 from cloudcore.api.verbs.streams import attach, exec_, portforward
 from cloudcore.api.verbs.token import token
 from cloudcore.api.verbs.traffic import traffic
-from cloudcore.api.verbs.update import approve, finalize, update, update_status
+from cloudcore.api.verbs.update import approve, finalize, update, update_part, update_status
 from cloudcore.api.verbs.watch import watch
 from skerry.authz.attributes import Actor, Attributes
 from skerry.errors import BadRequestError, ForbiddenError, NotFoundError
@@ -57,6 +57,12 @@ _SUBRESOURCE_VERBS: Final[dict[tuple[str, str], Verb]] = {
     ("approval", "get"): get,
     ("approval", "update"): approve,
     ("approval", "patch"): patch_approval,
+    ("ephemeralcontainers", "get"): get,
+    ("ephemeralcontainers", "update"): update_part,
+    ("ephemeralcontainers", "patch"): patch_part,
+    ("resize", "get"): get,
+    ("resize", "update"): update_part,
+    ("resize", "patch"): patch_part,
     ("finalize", "update"): finalize,
     ("binding", "create"): bind,
     ("eviction", "create"): evict,

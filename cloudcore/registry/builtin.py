@@ -17,13 +17,14 @@ from cloudcore.registry.schema import Decoded, Shape, Shapes, Walk, decode
 from cloudcore.registry.structural import pruned, set_defaults, validate
 from cloudcore.registry.validation import CHECKS, STATUS_DECIDES
 from cloudcore.registry.validation.definitions import rules_not_evaluated
+from cloudcore.registry.validation.pod_changes import validate_pod_change
 from skerry.errors import Cause, NotFoundError
 from skerry.objects.json import Json, JsonObject, map_at
 from skerry.objects.patches import MergeRules, OpenApiRules
 from skerry.objects.pod_defaults import mirror_service_account
 from skerry.objects.scheme import Kind
 from skerry.validation.metadata import validate_metadata
-from skerry.validation.pods import validate_pod, validate_pod_change
+from skerry.validation.pods import validate_pod
 
 _DEFINITION: Final = ("apiextensions.k8s.io", "CustomResourceDefinition")
 _DROPPED_META: Final = ("managedFields", "selfLink")
@@ -95,9 +96,9 @@ class KindRules:
         elif (kind.group, kind.kind) == ("", "Pod"):
             # Statuses come every few seconds; a spec that stays needs no second look.
             if old is None or map_at(obj, "spec") != map_at(old, "spec"):
-                causes += validate_pod(obj)
+                causes += validate_pod(obj, new=old is None)
             if old is not None:
-                causes += validate_pod_change(obj, old, binding=subresource == "binding")
+                causes += validate_pod_change(obj, old, subresource)
         else:
             check = CHECKS.get((kind.group, kind.kind))
             # A status is written by controllers that see the object as it is, old faults included; but not where

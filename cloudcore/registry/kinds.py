@@ -48,6 +48,19 @@ _NEW_EVENT_FIELDS: Final = (
     "type",
 )
 
+_POD_SUBRESOURCES: Final = frozenset(
+    {
+        "status",
+        "binding",
+        "eviction",
+        "log",
+        "exec",
+        "attach",
+        "portforward",
+        "ephemeralcontainers",
+        "resize",
+    }
+)
 _POD_FIELDS: Final = (
     "spec.nodeName",
     "spec.restartPolicy",
@@ -136,7 +149,7 @@ def _core_workloads() -> list[Kind]:
             _in("", "v1", "Pod", "pods"),
             short_names=("po",),
             categories=_ALL,
-            subresources=frozenset({"status", "binding", "eviction", "log", "exec", "attach", "portforward"}),
+            subresources=_POD_SUBRESOURCES,
             selectable=_POD_FIELDS,
         ),
         _in("", "v1", "PodTemplate", "podtemplates"),

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Final
 
 from cloudcore.registry.bodies import same
+from cloudcore.registry.pod_parts import PARTS
 from cloudcore.registry.port import DeleteOptions, Subresource
 from cloudcore.registry.refusals import conflict, invalid
 from skerry.errors import BadRequestError, Cause
@@ -158,7 +159,9 @@ def updated(kind: Kind, wanted: JsonObject, old: JsonObject, subresource: Subres
         case "finalize":
             spec: JsonObject = {**map_at(old, "spec"), "finalizers": list_at(wanted, "spec", "finalizers")}
             new = {**old, "spec": spec}
-        case "ephemeralcontainers" | "token":
+        case "ephemeralcontainers" | "resize":
+            new = PARTS[subresource](wanted, old)
+        case "token":
             raise BadRequestError(f"{kind.resource}/{subresource} is not written through an update")
     _check_finalizers(kind, new, old)
     return new

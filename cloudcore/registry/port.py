@@ -20,7 +20,9 @@ from skerry.objects.json import JsonObject
 from skerry.objects.meta import Key, Revision
 from skerry.objects.scheme import Kind
 
-Subresource = Literal["", "status", "scale", "binding", "finalize", "approval", "ephemeralcontainers", "token"]
+Subresource = Literal[
+    "", "status", "scale", "binding", "finalize", "approval", "ephemeralcontainers", "resize", "token"
+]
 Propagation = Literal["", "Background", "Foreground", "Orphan"]
 FieldValidation = Literal["Ignore", "Warn", "Strict"]
 

@@ -2,6 +2,7 @@
 
 Init containers run one after the other before all others, and end. Sidecars are init containers with restartPolicy
 Always: who follows waits only for their start, and they end last. (Kubernetes documentation, "Sidecar Containers".)
+Ephemeral containers are added while the pod runs, run once and count for nothing ("Ephemeral Containers").
 """
 
 from __future__ import annotations
@@ -11,9 +12,9 @@ from typing import Literal, TypeAlias
 
 from edgecore.pods.port import ContainerState
 from skerry.frozen import Frozen
-from skerry.objects.json import JsonObject, maps_at, str_at
+from skerry.objects.json import JsonObject, map_at, maps_at, str_at
 
-Part: TypeAlias = Literal["init", "sidecar", "app"]
+Part: TypeAlias = Literal["init", "sidecar", "app", "ephemeral"]
 
 
 class Wanted(Frozen):
@@ -27,7 +28,7 @@ class Wanted(Frozen):
 
 
 def wanted_of(pod: JsonObject) -> tuple[Wanted, ...]:
-    """All, in the order of their starts."""
+    """All that the pod is made of, in the order of their starts."""
     policy = str_at(pod, "spec", "restartPolicy", default="Always")
     inits = tuple(_init(each, policy) for each in maps_at(pod, "spec", "initContainers"))
     apps = tuple(
@@ -35,6 +36,27 @@ def wanted_of(pod: JsonObject) -> tuple[Wanted, ...]:
         for each in maps_at(pod, "spec", "containers")
     )
     return inits + apps
+
+
+def ephemeral_of(pod: JsonObject) -> tuple[Wanted, ...]:
+    """Those for somebody who looks into the pod."""
+    return tuple(
+        Wanted(name=str_at(each, "name"), part="ephemeral", policy="Never", spec=each)
+        for each in maps_at(pod, "spec", "ephemeralContainers")
+    )
+
+
+def all_of(pod: JsonObject) -> tuple[Wanted, ...]:
+    return wanted_of(pod) + ephemeral_of(pod)
+
+
+def spent_of(status: JsonObject) -> frozenset[str]:
+    """The ephemeral containers that have run, by what was told of the pod: they do not again."""
+    return frozenset(
+        str_at(told, "name")
+        for told in maps_at(status, "ephemeralContainerStatuses")
+        if map_at(told, "state").keys() & {"running", "terminated"}
+    )
 
 
 def _init(spec: JsonObject, policy: str) -> Wanted:
@@ -47,7 +69,7 @@ def _init(spec: JsonObject, policy: str) -> Wanted:
 
 def container_of(pod: JsonObject, name: str) -> JsonObject:
     """The spec of the container of that name; there is one."""
-    return next(each.spec for each in wanted_of(pod) if each.name == name)
+    return next(each.spec for each in all_of(pod) if each.name == name)
 
 
 def runs_of(containers: Sequence[ContainerState], name: str) -> list[ContainerState]:

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, TypeAlias
 
 from edgecore.pods.backoff import Backoff, Problem, at_peace, duration_text, next_backoff
-from edgecore.pods.containers import Wanted, has_failed, newest_of, runs_of, wanted_of
+from edgecore.pods.containers import Wanted, ephemeral_of, has_failed, newest_of, runs_of, wanted_of
 from edgecore.pods.port import ContainerState, SandboxState
 from edgecore.pods.probes import HEALTHY, Health
 from skerry.frozen import Frozen, field, replace
@@ -48,6 +48,8 @@ class Seen(Frozen):
     """By container id, of runs that are probed or whose hooks failed; all others are well."""
     beginning: frozenset[str] = frozenset()
     """Ids of containers whose postStart hook is under way."""
+    spent: frozenset[str] = frozenset()
+    """Names of ephemeral containers that have run, whatever the runtime has forgotten."""
 
     @property
     def sandbox(self) -> SandboxState | None:
@@ -205,6 +207,9 @@ class _Steps:
             for one in apps:
                 if not self._want(one):
                     break
+        for one in ephemeral_of(self._seen.pod):  # whatever the others are at
+            if one.name not in self._seen.spent and newest_of(self._seen.containers, one.name) is None:
+                self._want(one)
         return Plan(
             actions=tuple(self._actions),
             waiting=self._waiting,

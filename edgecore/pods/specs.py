@@ -5,14 +5,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from edgecore.pods.containers import wanted_of
-from edgecore.pods.env import NodeFacts, Surroundings, command_of, environment
+from edgecore.pods.containers import all_of, newest_of, wanted_of
+from edgecore.pods.env import ConfigError, NodeFacts, Surroundings, command_of, environment
 from edgecore.pods.names import hostname_of, resolver_of
 from edgecore.pods.port import (
     ContainerSpec,
+    ContainerState,
     DnsConfig,
     Mount,
     Namespaces,
@@ -23,7 +25,7 @@ from edgecore.pods.port import (
     Security,
 )
 from edgecore.pods.qos import resources_of
-from skerry.frozen import Frozen
+from skerry.frozen import Frozen, replace
 from skerry.objects.json import Json, JsonObject, bool_at, int_at, list_at, map_at, maps_at, str_at, strs_at
 from skerry.objects.meta import annotations_of, labels_of, name_of, namespace_of, uid_of
 
@@ -32,7 +34,7 @@ def sandbox_spec(pod: JsonObject, node: NodeFacts, gateway: DnsConfig, *, attemp
     """`gateway`: what the gateway's own resolv.conf says."""
     spec, context = map_at(pod, "spec"), map_at(pod, "spec", "securityContext")
     user, group = context.get("runAsUser"), context.get("runAsGroup")
-    privileged = any(bool_at(one.spec, "securityContext", "privileged") for one in wanted_of(pod))
+    privileged = any(bool_at(one.spec, "securityContext", "privileged") for one in all_of(pod))
     return SandboxSpec(
         pod_uid=uid_of(pod),
         pod_name=name_of(pod),
@@ -99,6 +101,19 @@ class Place(Frozen):
     sandbox_id: str
     image_id: str
     attempt: int
+    target: str = ""
+    """Id of the container whose processes an ephemeral one sees; "" for its own alone."""
+
+
+def target_of(pod: JsonObject, container: JsonObject, containers: Sequence[ContainerState]) -> str:
+    """`Place.target`. Raises `ConfigError` where that container has not run."""
+    name = str_at(container, "targetContainerName")
+    if not name or bool_at(pod, "spec", "hostPID") or bool_at(pod, "spec", "shareProcessNamespace"):
+        return ""  # it sees them as it is
+    run = newest_of(containers, name)
+    if run is None:
+        raise ConfigError(f"unable to find target container {name}")
+    return run.id
 
 
 def container_spec(
@@ -114,7 +129,7 @@ def container_spec(
         attempt=place.attempt,
         image=str_at(container, "image"),
         image_id=place.image_id,
-        namespaces=place.sandbox.namespaces,
+        namespaces=replace(place.sandbox.namespaces, target=place.target),
         command=command,
         args=args,
         env=env,

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from edgecore.pods.containers import Wanted, runs_of, wanted_of
+from edgecore.pods.containers import Wanted, ephemeral_of, runs_of, wanted_of
 from edgecore.pods.plan import Waiting
 from edgecore.pods.port import ContainerState, SandboxState
 from edgecore.pods.probes import HEALTHY, Health
@@ -23,6 +23,8 @@ from skerry.objects.times import time_text
 CREATING: Final = Waiting(reason="ContainerCreating", message="")
 INITIALIZING: Final = Waiting(reason="PodInitializing", message="")
 UNSUPPORTED: Final = "Unsupported"
+EXITED_UNKNOWN: Final = 137
+"""The exit code that a kubelet gives a container of which nothing is known any more."""
 
 
 class Ending(Frozen):
@@ -79,6 +81,9 @@ def pod_status(picture: Picture) -> JsonObject:
     inits: list[Json] = [statuses[one.name] for one in wanted if one.part != "app"]
     if inits:
         status["initContainerStatuses"] = inits
+    ephemeral: list[Json] = [_ephemeral_status(one, picture) for one in ephemeral_of(picture.pod)]
+    if ephemeral:
+        status["ephemeralContainerStatuses"] = ephemeral
     addresses = _addresses(picture)
     if addresses:
         status |= {"podIP": addresses[0], "podIPs": [{"ip": each} for each in addresses]}
@@ -128,12 +133,36 @@ def _container_status(one: Wanted, picture: Picture, *, is_initialized: bool) ->
         has_to_wait = (
             one.part == "app" and not is_initialized and bool(maps_at(picture.pod, "spec", "initContainers"))
         )
-        default = INITIALIZING if has_to_wait or (one.part != "app" and newest is None) else CREATING
+        default = INITIALIZING if has_to_wait or (one.part in ("init", "sidecar") and newest is None) else CREATING
         status["state"] = {"waiting": _waiting(waits or default)}
         previous = newest if newest is not None and newest.phase == "exited" else previous
     if previous is not None and previous.phase == "exited":
         status["lastState"] = {"terminated": _terminated(previous, picture)}
     return status
+
+
+def _ephemeral_status(one: Wanted, picture: Picture) -> JsonObject:
+    """Nobody waits for it to be ready; and it ran once, also where the runtime knows it no more."""
+    if not runs_of(picture.containers, one.name):
+        for told in maps_at(picture.before, "ephemeralContainerStatuses"):
+            if str_at(told, "name") == one.name and "running" in status_state(told):
+                return {**told, "state": {"terminated": _lost(told)}}
+            if str_at(told, "name") == one.name and "terminated" in status_state(told):
+                return told
+    status = _container_status(one, picture, is_initialized=True)
+    status.pop("started")
+    return status | {"ready": False}
+
+
+def _lost(told: JsonObject) -> JsonObject:
+    return {
+        "exitCode": EXITED_UNKNOWN,
+        "reason": "ContainerStatusUnknown",
+        "message": "The container could not be located when the pod was looked at",
+        "startedAt": str_at(status_state(told), "running", "startedAt") or None,
+        "finishedAt": None,
+        "containerID": str_at(told, "containerID"),
+    }
 
 
 def _health(one: Wanted, run: ContainerState, picture: Picture) -> JsonObject:
@@ -164,6 +193,8 @@ def _terminated(state: ContainerState, picture: Picture) -> JsonObject:
 def _phase(picture: Picture, wanted: Sequence[Wanted], statuses: Mapping[str, JsonObject]) -> str:
     """As a kubelet counts: sidecars hold a pod in Running as long as they run, and say nothing about its success."""
     running = any("running" in status_state(statuses[one.name]) for one in wanted)
+    if picture.ending is not None or picture.terminating:  # then everything has to have ended
+        running = running or any(state.phase == "running" for state in picture.containers)
     if picture.ending is not None and not running:
         return "Failed"
     apps = [(statuses[one.name], _ended(statuses[one.name])) for one in wanted if one.part == "app"]

@@ -17,7 +17,7 @@ from typing import Final
 from edgecore.pods.asking import Asking, RealAsking, Whom
 from edgecore.pods.backoff import Problem, next_problem
 from edgecore.pods.claims import KEPT
-from edgecore.pods.containers import container_of, newest_of, wanted_of
+from edgecore.pods.containers import all_of, container_of, newest_of, spent_of, wanted_of
 from edgecore.pods.env import ApiPlace, ConfigError, NodeFacts, Surroundings, Tokens, no_tokens
 from edgecore.pods.events import Happening, event_body, event_object
 from edgecore.pods.handlers import handler_of
@@ -43,7 +43,7 @@ from edgecore.pods.pull_secrets import credentials_of
 from edgecore.pods.records import PodRecord
 from edgecore.pods.refusals import unheeded, unsupported
 from edgecore.pods.sources import Files, GatewayPods
-from edgecore.pods.specs import Place, container_spec, pull_policy, sandbox_spec
+from edgecore.pods.specs import Place, container_spec, pull_policy, sandbox_spec, target_of
 from edgecore.pods.status import Ending, Picture, pod_status
 from edgecore.pods.stopping import Stopping
 from edgecore.pods.volumes import mounts_of, private_pods, sync_volumes, with_authority
@@ -328,6 +328,7 @@ class PodWorker:
             now_ms=now_ms,
             health=self._health(),
             beginning=frozenset(self._beginning),
+            spent=spent_of(self._record.status),
         )
 
     def _deadline_ms(self, pod: JsonObject) -> int | None:
@@ -352,7 +353,7 @@ class PodWorker:
                 case Start():
                     continue
                 case Stop():
-                    specs = {one.name: one.spec for one in wanted_of(seen.pod)}
+                    specs = {one.name: one.spec for one in all_of(seen.pod)}
                     self._stopping.stop(step, specs.get(step.name, {}), self._address(seen), tasks)
                 case Remove():
                     await self._parts.runtime.remove(step.container_id)
@@ -393,7 +394,7 @@ class PodWorker:
         if problem is None:
             return {}
         waits = Waiting(reason=problem.reason, message=problem.message)
-        return {one.name: waits for one in wanted_of(seen.pod)}
+        return {one.name: waits for one in all_of(seen.pod)}
 
     def _tell_of_waits(self, steps: Plan) -> None:
         crashed = {name for name, wait in steps.waiting.items() if wait.reason == "CrashLoopBackOff"}
@@ -443,7 +444,7 @@ class PodWorker:
                 root=self._parts.root,
             )
         except (ConfigError, OSError, UnavailableError) as error:
-            for one in wanted_of(seen.pod):
+            for one in all_of(seen.pod):
                 self._fail(seen, one.name, NO_VOLUMES, str(error), event="FailedMount")
             return None
         self._problems = {name: was for name, was in self._problems.items() if was.reason != NO_VOLUMES}
@@ -460,6 +461,7 @@ class PodWorker:
                 sandbox_id=sandbox.id,
                 image_id=image.id,
                 attempt=step.attempt,
+                target=target_of(seen.pod, container, seen.containers),
             )
             mounts = (
                 *mounts_of(container, self._around(seen), places),
@@ -605,7 +607,7 @@ class PodWorker:
     def _hear_last_words(self, seen: Seen) -> None:
         """Once for each run that has ended."""
         ended = {state.id: state for state in seen.containers if state.phase == "exited"}
-        specs = {one.name: one.spec for one in wanted_of(seen.pod)}
+        specs = {one.name: one.spec for one in all_of(seen.pod)}
         for state in ended.values():
             if state.id not in self._words and state.name in specs:
                 file = words_file(self._directory(), state.name, state.attempt)
@@ -616,7 +618,7 @@ class PodWorker:
 
     def _waits(self, seen: Seen, steps: Plan, refusal: str) -> dict[str, Waiting]:
         if refusal:
-            return {one.name: Waiting(reason="Unsupported", message=refusal) for one in wanted_of(seen.pod)}
+            return {one.name: Waiting(reason="Unsupported", message=refusal) for one in all_of(seen.pod)}
         running = {state.name for state in seen.containers if state.phase == "running"}
         waits = {
             name: Waiting(reason=problem.reason, message=problem.message)

@@ -50,6 +50,8 @@ SUBRESOURCES: Final[dict[str, Sub]] = {
     "exec": Sub(verbs=("create", "get"), kind="PodExecOptions"),
     "attach": Sub(verbs=("create", "get"), kind="PodAttachOptions"),
     "portforward": Sub(verbs=("create", "get"), kind="PodPortForwardOptions"),
+    "ephemeralcontainers": Sub(verbs=_READ_WRITE),
+    "resize": Sub(verbs=_READ_WRITE),
     "desiredlog": Sub(verbs=("get",), group="skerry.dev", version="v1", kind="DesiredLog"),
     "history": Sub(verbs=("get",), group="skerry.dev", version="v1", kind="DeviceHistory"),
     "explain": Sub(verbs=("get",), group="skerry.dev", version="v1", kind="DeviceExplanation"),

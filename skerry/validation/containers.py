@@ -37,6 +37,7 @@ class ContainerContext(Frozen):
 
     volumes: frozenset[str]
     host_network: bool
+    restart_policy: str
 
 
 def validate_container(
@@ -57,6 +58,7 @@ def validate_container(
     yield from _validate_env_from(f"{field}.envFrom", maps_at(container, "envFrom"))
     yield from _validate_mounts(f"{field}.volumeMounts", maps_at(container, "volumeMounts"), context)
     yield from _validate_resources(f"{field}.resources", map_at(container, "resources"))
+    yield from _validate_resize_policy(f"{field}.resizePolicy", container, context, init=init)
     restart = str_at(container, "restartPolicy")
     if restart and not init:
         yield forbidden(f"{field}.restartPolicy", "may not be set for non-init containers")
@@ -210,6 +212,25 @@ def _validate_resources(field: str, resources: JsonObject) -> Iterator[Cause]:
             yield invalid(f"{field}.requests", amount, text)
         elif request.nano != limit.nano and name not in _OVERCOMMIT and "/" in name:
             yield invalid(f"{field}.requests", amount, f"must be equal to {name} limit of {limits[name]}")
+
+
+def _validate_resize_policy(
+    field: str, container: JsonObject, context: ContainerContext, *, init: bool
+) -> Iterator[Cause]:
+    policies = maps_at(container, "resizePolicy")
+    if policies and init and str_at(container, "restartPolicy") != "Always":
+        yield invalid(field, list(policies), "must not be set for init containers")
+        return
+    seen: set[str] = set()
+    for policy in policies:
+        resource, restart = str_at(policy, "resourceName"), str_at(policy, "restartPolicy")
+        if resource in seen:
+            yield duplicate(field, resource)
+        seen.add(resource)
+        yield from one_of(field, resource, ("cpu", "memory"))
+        yield from one_of(field, restart, ("NotRequired", "RestartContainer"))
+        if restart == "RestartContainer" and context.restart_policy == "Never" and not init:
+            yield invalid(field, restart, "must be 'NotRequired' when `restartPolicy` is 'Never'")
 
 
 def _quantity(amount: Json) -> Quantity | None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from skerry.errors import Cause
-from skerry.objects.json import JsonObject, bool_at, clone, int_at, map_at, maps_at, str_at, str_map_at
+from skerry.objects.json import JsonObject, bool_at, int_at, map_at, maps_at, str_at, str_map_at
 from skerry.objects.names import label_1123_faults, label_key_faults, subdomain_faults
 from skerry.validation.containers import ContainerContext, validate_container
 from skerry.validation.faults import (
@@ -16,6 +16,7 @@ from skerry.validation.faults import (
     forbidden,
     invalid,
     named,
+    not_found,
     one_of,
     required,
 )
@@ -27,20 +28,19 @@ _RESTART: Final = ("Always", "OnFailure", "Never")
 _EFFECTS: Final = ("NoSchedule", "PreferNoSchedule", "NoExecute")
 _SYSCTL: Final = r"([a-z0-9]([-_a-z0-9]*[a-z0-9])?[\./])*[a-z0-9]([-_a-z0-9]*[a-z0-9])?"
 _SYSCTL_LENGTH_MAX: Final = 253
-_UNCHANGED: Final = (
-    "pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,"
-    "`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),"
-    "`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)"
-)
 
 
-def validate_pod(obj: JsonObject) -> Iterator[Cause]:
+def validate_pod(obj: JsonObject, *, new: bool) -> Iterator[Cause]:
     yield from validate_pod_spec("spec", map_at(obj, "spec"))
+    if new and maps_at(obj, "spec", "ephemeralContainers"):
+        yield forbidden("spec.ephemeralContainers", "cannot be set on create")
 
 
 def validate_pod_template(field: str, template: JsonObject) -> Iterator[Cause]:
     yield from validate_labels(f"{field}.metadata.labels", str_map_at(template, "metadata", "labels"))
     yield from validate_pod_spec(f"{field}.spec", map_at(template, "spec"))
+    if maps_at(template, "spec", "ephemeralContainers"):
+        yield forbidden(f"{field}.spec.ephemeralContainers", "ephemeral containers not allowed in pod template")
 
 
 def validate_pod_spec(field: str, spec: JsonObject) -> Iterator[Cause]:
@@ -50,6 +50,7 @@ def validate_pod_spec(field: str, spec: JsonObject) -> Iterator[Cause]:
     context = ContainerContext(
         volumes=frozenset(str_at(volume, "name") for volume in volumes),
         host_network=bool_at(spec, "hostNetwork"),
+        restart_policy=str_at(spec, "restartPolicy"),
     )
     yield from _validate_containers(field, spec, context)
     yield from one_of(f"{field}.restartPolicy", str_at(spec, "restartPolicy"), _RESTART)
@@ -69,61 +70,6 @@ def validate_pod_spec(field: str, spec: JsonObject) -> Iterator[Cause]:
     yield from _validate_spread(f"{field}.topologySpreadConstraints", maps_at(spec, "topologySpreadConstraints"))
 
 
-def validate_pod_change(obj: JsonObject, old: JsonObject, *, binding: bool) -> Iterator[Cause]:
-    """Almost nothing of a pod's spec may change."""
-    wanted, given = map_at(obj, "spec"), map_at(old, "spec")
-    if wanted == given:
-        return
-    for name in ("containers", "initContainers"):
-        if len(maps_at(wanted, name)) != len(maps_at(given, name)):
-            yield forbidden(f"spec.{name}", f"pod updates may not add or remove {_PEOPLES[name]}")
-            return
-    yield from _validate_deadline_change(wanted, given)
-    frozen = _frozen_spec(wanted, given, binding=binding)
-    if frozen != given:
-        differing = sorted(n for n in {*frozen, *given} if frozen.get(n) != given.get(n))
-        yield forbidden("spec", f"{_UNCHANGED}\ndiffering: {', '.join('spec.' + name for name in differing)}")
-
-
-_PEOPLES: Final = {"containers": "containers", "initContainers": "init containers"}
-
-
-def _validate_deadline_change(wanted: JsonObject, given: JsonObject) -> Iterator[Cause]:
-    new, old = wanted.get("activeDeadlineSeconds"), given.get("activeDeadlineSeconds")
-    if isinstance(old, int) and new != old:
-        if not isinstance(new, int):
-            yield invalid("spec.activeDeadlineSeconds", None, "must not update from a positive integer to nil value")
-        elif new > old:
-            text = "must be less than or equal to previous value"
-            yield invalid("spec.activeDeadlineSeconds", new, text)
-
-
-def _frozen_spec(wanted: JsonObject, given: JsonObject, *, binding: bool) -> JsonObject:
-    """The wanted spec with everything that may change put back to what it was."""
-    frozen = clone(wanted)
-    for name in ("containers", "initContainers"):
-        for new, old in zip(maps_at(frozen, name), maps_at(given, name), strict=True):
-            if "image" in old:
-                new["image"] = old["image"]
-    _put_back(frozen, given, "activeDeadlineSeconds")
-    if int_at(given, "terminationGracePeriodSeconds") < 0 and wanted.get("terminationGracePeriodSeconds") == 1:
-        _put_back(frozen, given, "terminationGracePeriodSeconds")
-    if all(old in maps_at(frozen, "tolerations") for old in maps_at(given, "tolerations")):
-        _put_back(frozen, given, "tolerations")
-    if all(gate in maps_at(given, "schedulingGates") for gate in maps_at(frozen, "schedulingGates")):
-        _put_back(frozen, given, "schedulingGates")
-    if binding:
-        _put_back(frozen, given, "nodeName")
-    return frozen
-
-
-def _put_back(frozen: JsonObject, given: JsonObject, name: str) -> None:
-    if name in given:
-        frozen[name] = given[name]
-    else:
-        frozen.pop(name, None)
-
-
 def _validate_containers(field: str, spec: JsonObject, context: ContainerContext) -> Iterator[Cause]:
     containers = maps_at(spec, "containers")
     if not containers:
@@ -132,12 +78,44 @@ def _validate_containers(field: str, spec: JsonObject, context: ContainerContext
     for name in ("containers", "initContainers", "ephemeralContainers"):
         for index, container in enumerate(maps_at(spec, name)):
             here = f"{field}.{name}[{index}]"
-            yield from validate_container(here, container, context, init=name == "initContainers")
+            if name == "ephemeralContainers":
+                yield from _validate_ephemeral(here, container, spec, context)
+            else:
+                yield from validate_container(here, container, context, init=name == "initContainers")
             container_name = str_at(container, "name")
             if container_name in seen:
                 yield duplicate(f"{here}.name", container_name)
             seen.add(container_name)
     yield from _validate_host_ports(field, containers)
+
+
+_EPHEMERAL: Final = frozenset(
+    {
+        *("name", "image", "command", "args", "workingDir", "envFrom", "env", "volumeMounts", "volumeDevices"),
+        *("terminationMessagePath", "terminationMessagePolicy", "imagePullPolicy", "securityContext"),
+        *("stdin", "stdinOnce", "tty", "targetContainerName"),
+    }
+)
+"""All that an ephemeral container may have: nobody may rely on one, so it has no ports, probes, resources, hooks."""
+_NOT_FOR_EPHEMERAL: Final = "cannot be set for an Ephemeral Container"
+
+
+def _validate_ephemeral(
+    field: str, container: JsonObject, spec: JsonObject, context: ContainerContext
+) -> Iterator[Cause]:
+    allowed = {name: value for name, value in container.items() if name in _EPHEMERAL}
+    yield from validate_container(field, allowed, context, init=False)
+    others = [str_at(each, "name") for name in ("containers", "initContainers") for each in maps_at(spec, name)]
+    target = str_at(container, "targetContainerName")
+    if target and target not in others:
+        yield not_found(f"{field}.targetContainerName", target)
+    for name in sorted(container.keys() - _EPHEMERAL):
+        if container[name] not in (None, "", {}, []):
+            yield forbidden(f"{field}.{name}", _NOT_FOR_EPHEMERAL)
+    for index, mount in enumerate(maps_at(container, "volumeMounts")):
+        for name in ("subPath", "subPathExpr"):
+            if str_at(mount, name):
+                yield forbidden(f"{field}.volumeMounts[{index}].{name}", _NOT_FOR_EPHEMERAL)
 
 
 def _validate_host_ports(field: str, containers: list[JsonObject]) -> Iterator[Cause]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from cloudcore.api.call import Call, Reply
 from cloudcore.api.conversion import Version, version_of
 from cloudcore.api.reading import Body, check_writable, complaints, media_type, parse_json
+from cloudcore.api.verbs.update import part_of
 from cloudcore.api.writing import object_reply
 from cloudcore.registry.port import FieldValidation, Subresource, WriteOptions
 from skerry.errors import BadRequestError
@@ -35,6 +36,11 @@ async def patch_status(call: Call) -> Reply:
 
 async def approve(call: Call) -> Reply:
     return await patched(call, "approval")
+
+
+async def patch_part(call: Call) -> Reply:
+    """Pods alone: their ephemeral containers, or the resources of their containers."""
+    return await patched(call, part_of(call))
 
 
 class Patch(Frozen):

@@ -28,6 +28,16 @@ async def approve(call: Call) -> Reply:
     return await put(call, "approval")
 
 
+async def update_part(call: Call) -> Reply:
+    """Pods alone: their ephemeral containers, or the resources of their containers."""
+    return await put(call, part_of(call))
+
+
+def part_of(call: Call) -> Subresource:
+    """Which of the two."""
+    return "resize" if call.target.subresource == "resize" else "ephemeralcontainers"
+
+
 async def put(call: Call, subresource: Subresource) -> Reply:
     options = call.write_options()
     read = read_object(call.body(), call.kind, call.parts.shapes, options.field_validation)

@@ -133,7 +133,7 @@ def _tolerate_all(spec: JsonObject) -> None:
 
 
 def _check(pod: JsonObject) -> None:
-    causes = [*validate_metadata(POD, pod, None), *validate_pod(pod)]
+    causes = [*validate_metadata(POD, pod, None), *validate_pod(pod, new=False)]
     causes += [
         Cause(field=field, reason="FieldValueForbidden", message=f"Forbidden: a static pod may not name {noun}")
         for field, noun in api_references(pod)

@@ -376,3 +376,108 @@ def test_writers_of_kinds_that_nothing_acts_on_are_told() -> None:
     assert RULES.warnings(KINDS["Job"], {}, None)
     assert not RULES.warnings(KINDS["Job"], {}, {})
     assert not RULES.warnings(KINDS["Deployment"], {}, None)
+
+
+def with_spec(obj: JsonObject, **fields: Json) -> JsonObject:
+    return {**obj, "spec": {**map_at(obj, "spec"), **fields}}
+
+
+def debugger(**fields: Json) -> JsonObject:
+    return {"name": "debugger", "image": "busybox", "stdin": True, "tty": True, **fields}
+
+
+@pytest.mark.parametrize(
+    ("fields", "fault"),
+    [
+        ({"name": "c"}, 'spec.ephemeralContainers[0].name: Duplicate value: "c"'),
+        ({"targetContainerName": "x"}, 'spec.ephemeralContainers[0].targetContainerName: Not found: "x"'),
+        ({"ports": [{"containerPort": 1}]}, "spec.ephemeralContainers[0].ports: Forbidden: cannot be set for an"),
+        ({"resources": {"limits": {"cpu": "1"}}}, "spec.ephemeralContainers[0].resources: Forbidden: cannot be"),
+        ({"livenessProbe": {"exec": {"command": ["x"]}}}, "spec.ephemeralContainers[0].livenessProbe: Forbidden:"),
+        ({"lifecycle": {"preStop": {"sleep": {"seconds": 1}}}}, "spec.ephemeralContainers[0].lifecycle: Forbidden"),
+        (
+            {"volumeMounts": [{"name": "v", "mountPath": "/v", "subPath": "a"}]},
+            "spec.ephemeralContainers[0].volumeMounts[0].subPath: Forbidden: cannot be set for an",
+        ),
+    ],
+)
+def test_an_ephemeral_container_is_nothing_that_others_rely_on(fields: JsonObject, fault: str) -> None:
+    old = pod(volumes=[{"name": "v", "emptyDir": {}}])
+    found = faults(with_spec(old, ephemeralContainers=[debugger(**fields)]), old, "ephemeralcontainers")
+    assert len(found) == 1
+    assert found[0].startswith(fault)
+
+
+def test_ephemeral_containers_are_added_to_a_pod_that_runs_and_stay_as_they_are() -> None:
+    old = pod()
+    one = with_spec(old, ephemeralContainers=[debugger(targetContainerName="c")])
+    two = with_spec(old, ephemeralContainers=[debugger(name="second"), debugger(targetContainerName="c")])
+    assert faults(one, old, "ephemeralcontainers") == faults(two, one, "ephemeralcontainers") == []
+    assert faults(one) == ["spec.ephemeralContainers: Forbidden: cannot be set on create"]
+    assert "spec.ephemeralContainers" in faults(one, old)[0]
+    (removed,) = faults(with_spec(old), one, "ephemeralcontainers")
+    assert 'existing ephemeral containers "debugger" may not be removed' in removed
+    (changed,) = faults(with_spec(old, ephemeralContainers=[debugger(image="x")]), one, "ephemeralcontainers")
+    assert 'existing ephemeral containers "debugger" may not be changed' in changed
+    template: JsonObject = {"metadata": {"labels": {"app": "web"}}, "spec": map_at(one, "spec")}
+    assert "ephemeral containers not allowed in pod template" in faults(deployment(template=template))[0]
+
+
+def sized(**fields: Json) -> JsonObject:
+    resources: JsonObject = {"requests": {"cpu": "1", "memory": "64Mi"}, "limits": {"cpu": "2"}}
+    return pod(containers=[{"name": "c", "image": "nginx:1.27", "resources": resources, **fields}])
+
+
+@pytest.mark.parametrize(
+    ("resources", "fault"),
+    [
+        ({"requests": {"cpu": "2", "memory": "32Mi"}, "limits": {"cpu": "3", "memory": "64Mi"}}, ""),
+        ({"requests": {"cpu": "1"}, "limits": {"cpu": "2"}}, "resource requests cannot be removed"),
+        ({"requests": {"cpu": "1", "memory": "64Mi"}}, "resource limits cannot be removed"),
+        ({"requests": {"cpu": "3", "memory": "64Mi"}, "limits": {"cpu": "2"}}, "must be less than or equal to cpu"),
+        (
+            {"requests": {"cpu": "2", "memory": "64Mi"}, "limits": {"cpu": "2", "memory": "64Mi"}},
+            "Pod QOS Class may not change as a result of resizing",
+        ),
+        (
+            {"requests": {"cpu": "1", "memory": "64Mi", "x.io/y": "1"}, "limits": {"cpu": "2", "x.io/y": "1"}},
+            "only cpu and memory resources are mutable",
+        ),
+    ],
+)
+def test_a_resize_changes_cpu_and_memory_and_never_the_class(resources: JsonObject, fault: str) -> None:
+    found = faults(sized(resources=resources), sized(), "resize")
+    assert (fault in found[0]) if fault else not found
+
+
+def test_a_resize_is_of_what_runs_on_and_changes_nothing_else() -> None:
+    other: JsonObject = {"requests": {"cpu": "2"}}
+    twice = pod(containers=[{"name": "c", "image": "x"}, {"name": "d", "image": "x"}])
+    turned = pod(containers=[{"name": "d", "image": "x"}, {"name": "c", "image": "x"}])
+    assert faults(turned, twice, "resize") == [
+        "spec: Forbidden: containers may not be renamed or reordered on resize"
+    ]
+    init = pod(initContainers=[{"name": "i", "image": "x", "resources": {"requests": {"cpu": "1"}}}])
+    resized = pod(initContainers=[{"name": "i", "image": "x", "resources": other}])
+    assert "only cpu and memory resources for sidecar containers are mutable" in faults(resized, init, "resize")[0]
+    policy: Json = [{"resourceName": "cpu", "restartPolicy": "RestartContainer"}]
+    assert "only cpu and memory resources" in faults(sized(resizePolicy=policy), sized(), "resize")[0]
+    assert faults(sized(resizePolicy=policy)) == []
+    assert "pod updates may not change fields" in faults(sized(resources=other), sized())[0]
+
+
+@pytest.mark.parametrize(
+    ("policy", "fault"),
+    [
+        ([{"resourceName": "disk", "restartPolicy": "NotRequired"}], 'Unsupported value: "disk"'),
+        ([{"resourceName": "cpu", "restartPolicy": "Sometimes"}], 'Unsupported value: "Sometimes"'),
+        ([{"resourceName": "cpu", "restartPolicy": "NotRequired"}] * 2, 'Duplicate value: "cpu"'),
+        (
+            [{"resourceName": "cpu", "restartPolicy": "RestartContainer"}],
+            "must be 'NotRequired' when `restartPolicy`",
+        ),
+    ],
+)
+def test_a_resize_policy_is_checked(policy: Json, fault: str) -> None:
+    asked = with_spec(sized(resizePolicy=policy), restartPolicy="Never")
+    assert fault in faults(asked)[0]

@@ -627,3 +627,31 @@ def going(obj: JsonObject, *, grace_s: int) -> JsonObject:
 
 def ready(gate: Gateway) -> str:
     return str_at(find_condition(maps_at(gate.status(), "conditions"), "Ready") or {}, "status")
+
+
+async def test_an_ephemeral_container_joins_a_running_pod_and_sees_its_target(gate: Gateway) -> None:
+    plain = pod(container("a"))
+    late: JsonObject = {**container("debug"), "targetContainerName": "a"}
+
+    def told(name: str) -> list[Json]:
+        return [dig(each, "state", name) for each in maps_at(gate.status(), "ephemeralContainerStatuses")]
+
+    async with gate.running():
+        await gate.put(plain)
+        await eventually(lambda: dig(gate.status(), "phase") == "Running")
+        await gate.put(pod(container("a"), ephemeralContainers=[late]))
+        await eventually(lambda: any(told("running")))
+        specs = {spec.name: (of, spec) for of, spec in gate.runtime.specs.items()}
+        assert specs["debug"][1].namespaces.target == specs["a"][0]
+        gate.runtime.end("uid-1", "debug", code=3)
+        await eventually(lambda: any(told("terminated")))
+        assert gate.runtime.starts == [("a", 0), ("debug", 0)]
+
+
+async def test_an_ephemeral_container_whose_target_has_not_run_waits_and_says_why(gate: Gateway) -> None:
+    late: JsonObject = {**container("debug"), "targetContainerName": "a"}
+    async with gate.running():
+        await gate.put(pod({**container("a"), "image": "missing"}, ephemeralContainers=[late]))
+        await eventually(lambda: maps_at(gate.status(), "ephemeralContainerStatuses"))
+        (told,) = maps_at(gate.status(), "ephemeralContainerStatuses")
+        assert dig(told, "state", "waiting", "message") == "unable to find target container a"

@@ -354,3 +354,32 @@ def test_an_init_container_that_is_done_is_not_run_again_for_another_image() -> 
     assert names(plan(seen(ended("init", code=0), state("a"), state("b"), the_pod=the_pod))) == []
     assert names(plan(seen(ended("init", code=0), the_pod=the_pod))) == ["+a", "+b"]
     assert names(plan(seen(state("init"), the_pod=the_pod))) == ["-init"]
+
+
+def debugged(**fields: str) -> JsonObject:
+    return pod(container("a"), ephemeralContainers=[{"name": "debug", "image": "app", **fields}])
+
+
+def test_an_ephemeral_container_starts_beside_those_that_run_and_never_again() -> None:
+    start = Start(name="debug", attempt=0)
+    assert plan(seen(state("a"), the_pod=debugged())).actions == (start,)
+    assert plan(seen(the_pod=debugged())).actions == (Start(name="a", attempt=0), start)
+    for run in (state("debug"), ended("debug"), ended("debug", sandbox_id="uid-1/7")):
+        assert plan(seen(state("a"), run, the_pod=debugged())).actions == ()
+    assert plan(replace(seen(state("a"), the_pod=debugged()), spent=frozenset({"debug"}))).actions == ()
+
+
+def test_an_ephemeral_container_does_not_wait_for_those_that_begin() -> None:
+    the_pod = pod(container("a"), initContainers=[container("i")], ephemeralContainers=[container("debug")])
+    assert plan(seen(state("i"), the_pod=the_pod)).actions == (Start(name="debug", attempt=0),)
+
+
+def test_an_ephemeral_container_holds_no_pod_that_has_ended() -> None:
+    the_pod = pod(container("a"), ephemeralContainers=[container("debug")], restartPolicy="Never")
+    over = seen(ended("a", code=0), state("debug"), the_pod=the_pod)
+    assert is_over(over)
+    assert plan(over).actions == (Stop(container_id="uid-1.debug.0", name="debug", grace_s=7),)
+    assert plan(seen(state("a"), state("debug"), the_pod=the_pod, terminating=True)).actions == (
+        Stop(container_id="uid-1.a.0", name="a", grace_s=7),
+        Stop(container_id="uid-1.debug.0", name="debug", grace_s=7),
+    )

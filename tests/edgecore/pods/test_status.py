@@ -239,3 +239,22 @@ def test_a_pod_that_the_gateway_ended_says_why_once_nothing_of_it_runs() -> None
 def test_last_words_are_told_with_the_end() -> None:
     status = status_of(ended(), messages={"uid-1.app.0": "too hot"})
     assert dig(first(status), "state", "terminated", "message") == "too hot"
+
+
+def test_an_ephemeral_container_is_told_apart_and_what_it_does_means_nothing_to_the_pod() -> None:
+    the_pod = pod(container(), ephemeralContainers=[container("debug")])
+    (told,) = maps_at(status_of(state(), the_pod=the_pod), "ephemeralContainerStatuses")
+    assert (told["state"], "started" in told) == ({"waiting": {"reason": "ContainerCreating"}}, False)
+    running = status_of(state(), state("debug"), the_pod=the_pod)
+    (told,) = maps_at(running, "ephemeralContainerStatuses")
+    assert (list(map_at(told, "state")), told["ready"], told["restartCount"]) == (["running"], False, 0)
+    failed = status_of(state(), ended("debug"), the_pod=the_pod)
+    assert (failed["phase"], truth(failed, "Ready")) == ("Running", "True")
+    forgotten = status_of(state(), the_pod=the_pod, before=failed)
+    assert forgotten["ephemeralContainerStatuses"] == failed["ephemeralContainerStatuses"]
+    (lost,) = maps_at(status_of(state(), the_pod=the_pod, before=running), "ephemeralContainerStatuses")
+    assert dig(lost, "state", "terminated", "reason") == "ContainerStatusUnknown"
+    ending = status_of(
+        ended(), state("debug"), the_pod=the_pod, terminating=True, ending=Ending(reason="x", message="")
+    )
+    assert ending["phase"] == "Running"
