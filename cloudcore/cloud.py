@@ -34,7 +34,7 @@ from cloudcore.composition import (
     router_of,
     workers_of,
 )
-from cloudcore.config import CloudSettings, quic_port_of, reachable_at, router_port_of
+from cloudcore.config import CloudSettings, cluster_ranges_of, quic_port_of, reachable_at, router_port_of
 from cloudcore.hub.hub import Hub, HubSettings
 from cloudcore.hub.liveness import LivenessSettings, lease_s_of
 from cloudcore.pki.directory import Pki, admin_identity, open_pki, replica_file, reset_key
@@ -141,7 +141,14 @@ async def serve(settings: CloudSettings) -> None:
         stack.push_async_callback(store.close)
         pki = await _open_pki(settings, store, clock, ids)
         certificates = Serving(pki, names=[first_address(settings.service_cidr), *settings.names], clock=clock)
-        core = await compose(store, clock, ids, service_cidr=settings.service_cidr, host=host_name())
+        core = await compose(
+            store,
+            clock,
+            ids,
+            service_cidr=settings.service_cidr,
+            cluster_ranges=cluster_ranges_of(settings),
+            host=host_name(),
+        )
         async with asyncio.TaskGroup() as tasks:
             running = {"watch cache": tasks.create_task(part("watch cache", core.cache.run()))}
             await asyncio.sleep(0)  # it has begun, then, and is ended in order when a port can't be had

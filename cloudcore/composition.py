@@ -26,6 +26,8 @@ from cloudcore.api.protobuf import protobuf_decoder
 from cloudcore.api.reviews import ReviewDesk
 from cloudcore.api.shapes import KindShapes
 from cloudcore.controllers.crd.serving import ServedDefinitions
+from cloudcore.controllers.noderange.controller import NodeRangeController
+from cloudcore.controllers.noderange.plan import ClusterRange
 from cloudcore.controllers.standard import standard_controllers
 from cloudcore.hub.bounds import REFUSALS
 from cloudcore.hub.effects import kinds_in
@@ -113,6 +115,8 @@ class Core(Frozen):
     leadership: Leadership
     """Whether this process does what one alone must do."""
     service_cidr: str
+    cluster_ranges: tuple[ClusterRange, ...] = ()
+    """What nodes get parts of for their pods."""
 
     def kind(self, resource: str) -> Kind:
         found = self.scheme.of_resource(resource)
@@ -131,7 +135,15 @@ class Core(Frozen):
         )
 
 
-async def compose(store: Store, clock: Clock, ids: Ids, *, service_cidr: str, host: str = "cloudcore") -> Core:
+async def compose(
+    store: Store,
+    clock: Clock,
+    ids: Ids,
+    *,
+    service_cidr: str,
+    cluster_ranges: tuple[ClusterRange, ...] = (),
+    host: str = "cloudcore",
+) -> Core:
     """Read the store; nothing runs yet. `host` is the name of this machine, by which people know its replica."""
     cache = WatchCache(store, indexes=INDEXES)
     await cache.load()
@@ -173,6 +185,7 @@ async def compose(store: Store, clock: Clock, ids: Ids, *, service_cidr: str, ho
         objects=objects,
         leadership=leadership,
         service_cidr=service_cidr,
+        cluster_ranges=cluster_ranges,
     )
 
 
@@ -268,6 +281,8 @@ def _leader_parts(
         *standard_controllers(tools, core.custom, signer=tokens, ca_pem=ca_pem, epoch=core.store.epoch),
         AggregationController(tools),
     ]
+    if core.cluster_ranges:
+        controllers.append(NodeRangeController(tools, core.cluster_ranges))
     if core.store.shared:
         controllers.append(ApiEndpoints(tools, service_cidr=core.service_cidr, address_of=_address_of))
     return {

@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from cloudcore.controllers.noderange.plan import ClusterRange, cluster_ranges
 from skerry.errors import BadRequestError, InvalidError
 from skerry.objects.enrolment import split_address
 from skerry.settings import setting
@@ -54,6 +55,14 @@ class CloudSettings:
         "address, or --bind",
     )
     service_cidr: str = setting("10.96.0.0/16", help="IPv4 range that Services get their addresses from")
+    cluster_cidr: tuple[str, ...] = setting(
+        (),
+        help="range that pods' addresses are from, a part of it for each node (10.244.0.0/16): gateways without a "
+        "CNI configuration then set up their pods' network themselves; one of IPv4, of IPv6, or both; none: no parts",
+    )
+    node_cidr_mask_size: tuple[str, ...] = setting(
+        (), help="length of the prefix of a node's part, for each --cluster-cidr; none: 24 of IPv4, 64 of IPv6"
+    )
     history_s: int = setting(
         300, help="seconds of change history kept for watches; a slower client lists again", low=10
     )
@@ -91,6 +100,14 @@ def router_port_of(text: str) -> int | None:
     return int(text)
 
 
+def cluster_ranges_of(settings: CloudSettings) -> tuple[ClusterRange, ...]:
+    """What nodes get parts of. Raises `InvalidError`."""
+    masks = settings.node_cidr_mask_size
+    if not all(each.isascii() and each.isdecimal() for each in masks):
+        raise InvalidError(f"--node-cidr-mask-size {','.join(masks)}: write a number, as 24")
+    return cluster_ranges(settings.cluster_cidr, [int(each) for each in masks])
+
+
 def check_settings(settings: CloudSettings) -> None:
     """What no single field can say. Raises `InvalidError`."""
     try:
@@ -103,6 +120,9 @@ def check_settings(settings: CloudSettings) -> None:
         raise InvalidError(f"--service-cidr: {error}") from None
     if not 8 <= network.prefixlen <= 28:
         raise InvalidError(f"--service-cidr: {network} must be between a /8 and a /28")
+    for each in cluster_ranges_of(settings):
+        if each.network.overlaps(network):
+            raise InvalidError(f"--cluster-cidr {each.network}: overlaps --service-cidr {network}")
     if settings.database and not settings.database.startswith(("postgresql://", "postgres://")):
         raise InvalidError("--database: must begin with postgresql:// (SQLite is in --data, and needs no name)")
     if settings.cluster_key and not settings.database:

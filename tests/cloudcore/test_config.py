@@ -16,6 +16,11 @@ def settings(**given: object) -> CloudSettings:
         ({"bind": "everywhere"}, "--bind: 'everywhere' is not an IP address"),
         ({"service_cidr": "10.96.0.1/16"}, "--service-cidr"),
         ({"service_cidr": "10.96.0.0/30"}, "between a /8 and a /28"),
+        ({"cluster_cidr": ("10.96.128.0/17",)}, "--cluster-cidr 10.96.128.0/17: overlaps --service-cidr"),
+        (
+            {"cluster_cidr": ("10.244.0.0/16",), "node_cidr_mask_size": ("x",)},
+            "--node-cidr-mask-size x: write a number",
+        ),
         ({"names": ("a b",)}, "--names: 'a b' is neither"),
         ({"https_port": 7, "hub_port": 7}, "must differ"),
     ],

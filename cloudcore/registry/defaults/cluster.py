@@ -28,6 +28,15 @@ def default_namespace(obj: JsonObject) -> None:
     ensure_map(obj, "status").setdefault("phase", "Active")
 
 
+def default_node(obj: JsonObject) -> None:
+    """One range of pods' addresses and all of them say the same (Convert_v1_NodeSpec_To_core_NodeSpec)."""
+    one, all_ = str_at(obj, "spec", "podCIDR"), strs_at(obj, "spec", "podCIDRs")
+    if one and all_[:1] != [one]:
+        ensure_map(obj, "spec")["podCIDRs"] = [one]
+    elif all_:
+        ensure_map(obj, "spec")["podCIDR"] = all_[0]
+
+
 def default_limit_range(obj: JsonObject) -> None:
     for limit in maps_at(obj, "spec", "limits"):
         if str_at(limit, "type") != "Container":
@@ -109,6 +118,7 @@ def _default_device_requests(spec: JsonObject) -> None:
 DEFAULTS: Final[dict[tuple[str, str], Callable[[JsonObject], None]]] = {
     ("", "Secret"): default_secret,
     ("", "Namespace"): default_namespace,
+    ("", "Node"): default_node,
     ("", "LimitRange"): default_limit_range,
     (_RBAC, "RoleBinding"): default_binding,
     (_RBAC, "ClusterRoleBinding"): default_binding,

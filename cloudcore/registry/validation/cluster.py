@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from ipaddress import ip_network
 from typing import Final
 
 from skerry.errors import Cause
@@ -95,7 +96,8 @@ def validate_namespace(obj: JsonObject, _old: JsonObject | None) -> Iterator[Cau
             yield invalid("spec.finalizers", finalizer, fault)
 
 
-def validate_node(obj: JsonObject, _old: JsonObject | None) -> Iterator[Cause]:
+def validate_node(obj: JsonObject, old: JsonObject | None) -> Iterator[Cause]:
+    yield from _validate_pod_ranges(obj, old)
     seen: set[tuple[str, str]] = set()
     for index, taint in enumerate(maps_at(obj, "spec", "taints")):
         here = f"spec.taints[{index}]"
@@ -105,6 +107,23 @@ def validate_node(obj: JsonObject, _old: JsonObject | None) -> Iterator[Cause]:
         if (key, effect) in seen:
             yield duplicate(here, taint)
         seen.add((key, effect))
+
+
+def _validate_pod_ranges(obj: JsonObject, old: JsonObject | None) -> Iterator[Cause]:
+    """Given once (ValidateNode, ValidateNodeUpdate)."""
+    ranges, before = strs_at(obj, "spec", "podCIDRs"), strs_at(old, "spec", "podCIDRs")
+    families: list[int] = []
+    for index, text in enumerate(ranges):
+        try:
+            families.append(ip_network(text, strict=False).version)
+        except ValueError:
+            yield invalid(
+                f"spec.podCIDRs[{index}]", text, "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)"
+            )
+    if len(ranges) > 2 or len(set(families)) < len(families):
+        yield invalid("spec.podCIDRs", [*ranges], "may specify no more than one CIDR for each IP family")
+    if before and ranges != before:
+        yield forbidden("spec.podCIDRs", 'node updates may not change podCIDR except from "" to valid')
 
 
 def validate_role(obj: JsonObject, _old: JsonObject | None) -> Iterator[Cause]:

@@ -1,0 +1,1 @@
+"""Ranges of addresses for the pods of each node."""
