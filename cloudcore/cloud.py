@@ -141,14 +141,7 @@ async def serve(settings: CloudSettings) -> None:
         stack.push_async_callback(store.close)
         pki = await _open_pki(settings, store, clock, ids)
         certificates = Serving(pki, names=[first_address(settings.service_cidr), *settings.names], clock=clock)
-        core = await compose(
-            store,
-            clock,
-            ids,
-            service_cidr=settings.service_cidr,
-            cluster_ranges=cluster_ranges_of(settings),
-            host=host_name(),
-        )
+        core = await _core(settings, store, clock, ids)
         async with asyncio.TaskGroup() as tasks:
             running = {"watch cache": tasks.create_task(part("watch cache", core.cache.run()))}
             await asyncio.sleep(0)  # it has begun, then, and is ended in order when a port can't be had
@@ -196,6 +189,17 @@ async def serve(settings: CloudSettings) -> None:
             for task in running.values():
                 task.cancel()
     LOG.info("cloudcore stopped")
+
+
+async def _core(settings: CloudSettings, store: SqlStore, clock: Clock, ids: Ids) -> Core:
+    return await compose(
+        store,
+        clock,
+        ids,
+        service_cidr=settings.service_cidr,
+        cluster_ranges=cluster_ranges_of(settings),
+        host=host_name(),
+    )
 
 
 async def _open_store(settings: CloudSettings, ids: Ids) -> SqlStore:

@@ -39,6 +39,7 @@ from edgecore.config import (
     labels_of,
     local_api_of,
     node_ip_of,
+    pod_network_of,
     service_bus_port_of,
     static_pods_of,
 )
@@ -54,7 +55,7 @@ from edgecore.local_api.access import Access
 from edgecore.local_api.guard import Guard
 from edgecore.local_api.secure import Place, SecureApi
 from edgecore.local_api.server import LocalApi
-from edgecore.network.settings import DnsSettings, NetworkSettings
+from edgecore.network.settings import DnsSettings, NetworkSettings, PodNetworkSettings
 from edgecore.pods.node import Machine, read_machine
 from edgecore.pods.port import Runtime
 from edgecore.pods.runtimes.choice import PROCESS, Choice, Choosing, before, choose, clear_or_say, keep
@@ -137,7 +138,7 @@ async def serve(settings: EdgeSettings) -> None:
             rules=_rules(settings, membership.node),
             service_bus=_service_bus(settings),
             mappers=_mappers(settings),
-            network=_network(settings),
+            network=_network(settings, runtime),
             home=_home(settings, membership.node),
             history=history_of(settings),
             places=NetworkPlaces(membership.node, credentials=settings.device_credentials),
@@ -233,13 +234,17 @@ def _service_bus(settings: EdgeSettings) -> BusSettings | None:
     return None if port is None else BusSettings(port=port)
 
 
-def _network(settings: EdgeSettings) -> NetworkSettings:
+def _network(settings: EdgeSettings, runtime: Runtime) -> NetworkSettings:
     """How names and addresses of services are served. Raises `InvalidError`."""
     found = cluster_dns_of(settings)
     dns = None if found is None else DnsSettings(host=found[0], port=found[1], domain=found[2])
     if dns is not None and not dns.for_pods:
         LOG.info("cluster DNS is for programs of this gateway: pods can't ask host=%s port=%d", dns.host, dns.port)
-    return NetworkSettings(dns=dns, nftables=settings.service_addresses == "nftables")
+    ranges = pod_network_of(settings)
+    pods = None
+    if ranges is not None and runtime.abilities.pod_network:
+        pods = PodNetworkSettings(directory=settings.cni_directory, ranges=ranges)
+    return NetworkSettings(dns=dns, pods=pods, nftables=settings.service_addresses == "nftables")
 
 
 def _home(settings: EdgeSettings, node: str) -> tuple[str, Open] | None:

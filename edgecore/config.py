@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from devices.mqtt.config import Broker
 from edgecore.broker.users import AGENT
+from edgecore.network.cni import pod_ranges
 from edgecore.pods.image_collection import CollectionSettings
 from edgecore.pods.image_commands import ImageRequest
 from edgecore.pods.runtimes.choice import check
@@ -137,6 +138,15 @@ class EdgeSettings:
         "one, 169.254.20.10, becomes this machine's, for pods with a network of their own; none: nowhere",
     )
     cluster_domain: str = setting("cluster.local", help="domain below which those names are")
+    pod_network: str = setting(
+        "auto",
+        help="auto: where the container runtime has no CNI configuration, the gateway connects its pods itself, with "
+        "the ranges of addresses that its Node has (cloudcore --cluster-cidr); RANGE[,RANGE], 10.88.0.0/24: with "
+        "these; none: never",
+    )
+    cni_directory: Path = setting(
+        Path("/etc/cni/net.d"), help="directory of the container runtime's CNI configurations"
+    )
     service_addresses: str = setting(
         "none",
         help="nftables: the kernel leads addresses and node ports of Services to pods of this gateway and its site, "
@@ -473,6 +483,18 @@ def cluster_dns_of(settings: EdgeSettings) -> tuple[str, int, str] | None:
         why = "write one of the gateway's own addresses, as 127.0.0.1:5353, or 169.254.20.10, or none"
         raise InvalidError(f"--cluster-dns {text!r}: {why}")
     return str(address), int(port), domain
+
+
+def pod_network_of(settings: EdgeSettings) -> tuple[str, ...] | None:
+    """Ranges of pods' addresses, () for those that the Node has; None: pods are connected by others. Raises
+    `InvalidError`."""
+    text = settings.pod_network
+    if text in ("auto", "none"):
+        return () if text == "auto" else None
+    try:
+        return pod_ranges(text.split(","))
+    except InvalidError as error:
+        raise InvalidError(f"--pod-network {text!r}: write auto, none or ranges as 10.88.0.0/24; {error}") from None
 
 
 def local_api_of(settings: EdgeSettings) -> Address | None:

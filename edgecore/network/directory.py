@@ -14,6 +14,7 @@ from typing import Final
 from skerry.objects.json import JsonObject, bool_at, map_at, maps_at, str_at, str_map_at, strs_at
 from skerry.objects.members import Member, families_of, family_of, is_headless, members_of, ports_in, selects
 from skerry.objects.meta import Key, labels_of, uid_of
+from skerry.objects.node_routes import NodeRoute, routes_in
 from skerry.objects.sites import ZONE_LABEL
 
 SERVICES: Final = "services"
@@ -33,6 +34,9 @@ class Directory:
     def __init__(self, node: str) -> None:
         self.node = node
         self.zone = ""
+        self.ranges: tuple[str, ...] = ()
+        """Of the addresses of this gateway's pods, as its Node says."""
+        self._routes: dict[Name, list[NodeRoute]] = {}
         self._services: dict[Name, JsonObject] = {}
         self._slices: dict[Name, JsonObject] = {}
         self._slices_of: dict[Name, dict[Name, None]] = defaultdict(dict)
@@ -51,6 +55,10 @@ class Directory:
         told = (self._as_known(pod) for pod in self._pods.values())
         found = (str_at(each, "ip") for pod in told for each in maps_at(pod, "status", "podIPs"))
         return {address for address in found if family_of(address)}
+
+    def routes(self) -> list[NodeRoute]:
+        """Which pods of the site are behind which gateway."""
+        return [route for routes in self._routes.values() for route in routes]
 
     def services(self) -> Iterator[tuple[Name, JsonObject]]:
         """In order of their names."""
@@ -92,12 +100,16 @@ class Directory:
         if key.resource == NODES:
             if key.name == self.node:
                 self.zone = labels_of(obj).get(ZONE_LABEL, "")
+                self.ranges = tuple(strs_at(obj, "spec", "podCIDRs"))
         elif key.resource == SERVICES:
             self._services[at] = obj
         elif key.resource == PODS:
             self._pods[at] = obj
         elif key.resource == SLICES:
             self.delete(key)
+            if routes := routes_in(obj):
+                self._routes[at] = routes
+                return
             self._slices[at] = obj
             self._slices_of[key.namespace, labels_of(obj).get(_SERVICE_LABEL, "")][at] = None
 
@@ -108,6 +120,7 @@ class Directory:
         elif key.resource == PODS:
             self._pods.pop(at, None)
         elif key.resource == SLICES:
+            self._routes.pop(at, None)
             old = self._slices.pop(at, None)
             if old is not None:
                 service = (key.namespace, labels_of(old).get(_SERVICE_LABEL, ""))

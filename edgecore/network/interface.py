@@ -7,15 +7,11 @@ CAP_NET_ADMIN and iproute2. Nothing is undone at the end: pods go on while the a
 
 from __future__ import annotations
 
-import asyncio
 import ipaddress
 import socket
-from asyncio.subprocess import DEVNULL, PIPE
-from typing import Final
 
+from edgecore.network.programs import run
 from skerry.errors import UnavailableError
-
-_RUN_S: Final = 10.0
 
 
 async def hold_address(address: str) -> None:
@@ -23,9 +19,10 @@ async def hold_address(address: str) -> None:
     found = ipaddress.ip_address(address)
     if not found.is_link_local or found.version != 4 or _is_ours(address):
         return
-    failure = await _ip("address", "replace", f"{address}/32", "dev", "lo")
-    if failure:
-        raise UnavailableError(f"{address} can't be made an address of this machine: {failure}")
+    try:
+        await run("ip", "address", "replace", f"{address}/32", "dev", "lo")
+    except UnavailableError as error:
+        raise UnavailableError(f"{address} can't be made an address of this machine: {error}") from error
 
 
 def _is_ours(address: str) -> bool:
@@ -35,19 +32,3 @@ def _is_ours(address: str) -> bool:
         except OSError:
             return False
         return True
-
-
-async def _ip(*arguments: str) -> str:
-    """What it says when it fails; "" when it does not."""
-    try:
-        made = await asyncio.create_subprocess_exec("ip", *arguments, stdin=DEVNULL, stdout=DEVNULL, stderr=PIPE)
-    except OSError as error:
-        return f"{error.strerror}: iproute2 is needed"
-    try:
-        async with asyncio.timeout(_RUN_S):
-            _, said = await made.communicate()
-    except TimeoutError:
-        made.kill()
-        await made.wait()
-        return "no answer"
-    return "" if made.returncode == 0 else said.decode(errors="replace").strip() or "failed"

@@ -15,6 +15,7 @@ from edgecore.network.answers import Names
 from edgecore.network.directory import KNOWN, Directory
 from edgecore.network.health import HealthPorts
 from edgecore.network.interface import hold_address
+from edgecore.network.pod_network import PodNetwork
 from edgecore.network.resolver import Resolving
 from edgecore.network.routing import Routing
 from edgecore.network.server import DnsServer
@@ -51,6 +52,7 @@ class Network:
         self._changed_s = parts.clock.wall_ms() // 1000
         self.routing = Routing(self.directory) if settings.nftables else None
         self.health = HealthPorts(self.directory) if settings.nftables else None
+        self.pods = PodNetwork(self.directory, settings.pods) if settings.pods is not None else None
         self._dns = settings.dns
         self.server: DnsServer | None = None
         if settings.dns is not None:
@@ -68,6 +70,8 @@ class Network:
                     tasks.create_task(self.routing.run())
                 if self.health is not None:
                     tasks.create_task(self.health.run())
+                if self.pods is not None:
+                    tasks.create_task(self.pods.run())
                 if self.server is not None and self._dns is not None:
                     tasks.create_task(self._answer(self.server, self._dns))
         finally:
@@ -111,7 +115,6 @@ class Network:
             self.directory.told(uid, None if record is None else map_at(decode_object(record), "status"))
         if known or batch.deletes or batch.pods:
             self._changed_s = max(self._changed_s + 1, self._parts.clock.wall_ms() // 1000)
-            if self.routing is not None:
-                self.routing.poke()
-            if self.health is not None:
-                self.health.poke()
+            for part in (self.routing, self.health, self.pods):
+                if part is not None:
+                    part.poke()

@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import shutil
-from asyncio.subprocess import DEVNULL, PIPE
-from collections.abc import Sequence
 from typing import Final
 
 from edgecore.network.balancing import Flow, Front, fronts_of, stale_flows
 from edgecore.network.directory import Directory
 from edgecore.network.nftables import Rules, rules_of, transaction
+from edgecore.network.programs import found, run
 from skerry.errors import UnavailableError
 from skerry.objects.members import Family, family_of
 
@@ -78,7 +76,7 @@ class Routing:
             before = self._rules.get(family)
             wanted = rules_of(fronts, [each for each in pods if family_of(each) == family], family)
             if wanted != before:
-                await _fed("nft", ("-f", "-"), transaction(self._table, wanted, before))
+                await run("nft", "-f", "-", text=transaction(self._table, wanted, before))
                 self._rules[family] = wanted
         flows = stale_flows(self._fronts, fronts)
         self._fronts = fronts
@@ -88,32 +86,14 @@ class Routing:
 
 async def _forget(flow: Flow) -> None:
     """Have the kernel look anew where these datagrams go. That there are none is no failure."""
-    if shutil.which("conntrack") is None:
+    if found("conntrack") is None:
         return
     family = "ipv4" if flow.family == "IPv4" else "ipv6"
     where = ("--orig-dst", flow.address) if flow.address else ()
     backend = ("--dst-nat", flow.backend) if flow.backend else ()
     words = ("-D", "-f", family, "-p", "udp", *where, "--orig-port-dst", str(flow.port), *backend)
     try:
-        await _fed("conntrack", words, "")
+        await run("conntrack", *words)
     except UnavailableError as error:
         if "0 flow entries" not in str(error):
             LOG.warning("datagrams of before may go astray for a while reason=%r", str(error))
-
-
-async def _fed(program: str, words: Sequence[str], text: str) -> None:
-    """Run it with this for input. Raises `UnavailableError` with what it said."""
-    try:
-        made = await asyncio.create_subprocess_exec(program, *words, stdin=PIPE, stdout=DEVNULL, stderr=PIPE)
-    except OSError as error:
-        raise UnavailableError(f"{program}: {error.strerror}") from error
-    try:
-        async with asyncio.timeout(_RUN_S):
-            _, said = await made.communicate(text.encode())
-    except TimeoutError:
-        made.kill()
-        await made.wait()
-        raise UnavailableError(f"{program}: no answer") from None
-    if made.returncode:
-        lines = said.decode(errors="replace").strip().splitlines() or ["failed"]
-        raise UnavailableError(f"{program}: {lines[0][:300]}")

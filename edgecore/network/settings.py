@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ipaddress import ip_address
+from pathlib import Path
 from typing import Final
 
 from skerry.frozen import Frozen
@@ -25,10 +26,21 @@ class DnsSettings(Frozen):
         return (self.host,) if reached else ()
 
 
+class PodNetworkSettings(Frozen):
+    """Of the pods' network that the gateway sets up where nobody else has."""
+
+    directory: Path
+    """The container runtime's: of its CNI configurations."""
+    ranges: tuple[str, ...] = ()
+    """Of pods' addresses; () for those that the Node says."""
+
+
 class NetworkSettings(Frozen):
     """What of it there is."""
 
     dns: DnsSettings | None = None
     """None: no names are answered for."""
+    pods: PodNetworkSettings | None = None
+    """None: pods are connected by others."""
     nftables: bool = False
     """Whether the kernel leads service addresses to endpoints."""

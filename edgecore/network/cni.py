@@ -1,0 +1,75 @@
+"""The configuration by which a container runtime connects pods: made here where the operator has made none. Pure.
+
+A file of a known name is the agent's; whatever else is in the runtime's directory is somebody else's and comes first.
+(CNI specification 1.0.0; the plugins `bridge`, `host-local` and `portmap` of containernetworking.)
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from ipaddress import ip_network
+from typing import Final
+
+from skerry.errors import InvalidError, SkerryError
+from skerry.objects.json import JsonObject, maps_at, read_json, str_at
+
+OUR_FILE: Final = "90-skerry.conflist"
+BRIDGE: Final = "skerry0"
+NETWORK: Final = "skerry"
+NEEDED: Final = ("bridge", "host-local", "portmap", "loopback")
+_ENDINGS: Final = (".conf", ".conflist", ".json")
+"""What libcni reads."""
+_EVERYWHERE: Final = {4: "0.0.0.0/0", 6: "::/0"}
+
+
+def pod_ranges(texts: Sequence[str]) -> tuple[str, ...]:
+    """At most one range of a family, in their usual form. Raises `InvalidError`."""
+    found: dict[int, str] = {}
+    for text in texts:
+        try:
+            network = ip_network(text)
+        except ValueError as error:
+            raise InvalidError(f"{text!r}: {error}") from None
+        if network.num_addresses < 8 or network.version in found:
+            raise InvalidError(f"{text!r}: a range of 8 addresses or more, one of IPv4, one of IPv6 or both")
+        found[network.version] = str(network)
+    return tuple(found.values())
+
+
+def configuration(ranges: Sequence[str], plugins: Iterable[str]) -> str:
+    """The file's text. `plugins` are those that are installed: `firewall` is used where it is."""
+    bridge: JsonObject = {
+        "type": "bridge",
+        "bridge": BRIDGE,
+        "isGateway": True,
+        "forceAddress": True,
+        "hairpinMode": True,
+        "ipMasq": False,
+        "ipam": {
+            "type": "host-local",
+            "ranges": [[{"subnet": each}] for each in ranges],
+            "routes": [{"dst": _EVERYWHERE[ip_network(each).version]} for each in ranges],
+        },
+    }
+    chain: list[JsonObject] = [bridge, {"type": "portmap", "capabilities": {"portMappings": True}, "snat": True}]
+    if "firewall" in plugins:
+        # Where somebody's policy for what is forwarded is to drop it, as Docker's is.
+        chain.append({"type": "firewall"})
+    return json.dumps({"cniVersion": "0.4.0", "name": NETWORK, "plugins": [*chain]}, indent=2) + "\n"
+
+
+def others(files: Mapping[str, str]) -> list[str]:
+    """Names of the files, of all in the runtime's directory, by which somebody else connects pods. Loopback alone,
+    as Debian's example has it, connects nobody; what can't be read is somebody's all the same."""
+    found = (name for name in sorted(files) if name != OUR_FILE and name.endswith(_ENDINGS))
+    return [name for name in found if not _is_loopback(files[name])]
+
+
+def _is_loopback(text: str) -> bool:
+    try:
+        config = read_json(text)
+    except SkerryError:
+        return False
+    types = [str_at(each, "type") for each in maps_at(config, "plugins")] or [str_at(config, "type")]
+    return set(types) == {"loopback"}

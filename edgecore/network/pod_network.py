@@ -1,0 +1,226 @@
+"""Keeps the pods' network of this gateway: the runtime's configuration, ways to the site's other pods, and out.
+
+What is kept is the runtime's file, and what the kernel holds; both outlive the agent, and it finds both again. Where
+the operator connects pods, nothing is done.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Final
+
+from edgecore.network.cni import NEEDED, OUR_FILE, configuration, others
+from edgecore.network.directory import Directory
+from edgecore.network.programs import found, run
+from edgecore.network.routes import (
+    CHAIN,
+    PROTOCOL,
+    Route,
+    masquerade_iptables,
+    masquerade_nft,
+    route_changes,
+    wanted_routes,
+)
+from edgecore.network.settings import PodNetworkSettings
+from skerry.errors import UnavailableError
+from skerry.objects.json import maps_at, read_json, str_at
+
+LOG: Final = logging.getLogger(__name__)
+
+TABLE: Final = "skerry-pods"
+LOOK_S: Final = 30.0
+"""An operator's file that comes or goes, and a neighbour that was not reached, are seen within it."""
+PLUGINS: Final = (Path("/opt/cni/bin"), Path("/usr/lib/cni"), Path("/usr/libexec/cni"))
+FILE_BYTES_MAX: Final = 1 << 20
+_FAMILIES: Final = (4, 6)
+_FORWARDING: Final = {4: Path("/proc/sys/net/ipv4/ip_forward"), 6: Path("/proc/sys/net/ipv6/conf/all/forwarding")}
+
+
+class PodNetwork:
+    """Run `run` in a task group; `poke` it when the directory changed."""
+
+    def __init__(self, directory: Directory, settings: PodNetworkSettings) -> None:
+        self._directory = directory
+        self._settings = settings
+        self._changed = asyncio.Event()
+        self._told: dict[str, str] = {}
+        self._masqueraded: tuple[tuple[str, ...], tuple[Route, ...]] | None = None
+
+    def poke(self) -> None:
+        self._changed.set()
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            self._changed.clear()
+            await self.look()
+            try:
+                async with asyncio.timeout(LOOK_S):
+                    await self._changed.wait()
+            except TimeoutError:
+                continue
+
+    async def look(self) -> None:
+        """Once: bring everything to what is known."""
+        ranges = self._settings.ranges or self._directory.ranges
+        try:
+            ours = bool(ranges) and self._configure(ranges)
+        except OSError as error:
+            self._tell("file", f"{self._settings.directory}: {error.strerror}")
+            return
+        if ours:
+            await self._connect(ranges)
+        elif self._masqueraded is not None:
+            await self.clear()
+
+    # --- the runtime's configuration ---
+
+    def _configure(self, ranges: Sequence[str]) -> bool:
+        """Whether it is ours by which pods are connected. Raises `OSError`."""
+        directory = self._settings.directory
+        there = others(_files(directory))
+        if there:
+            self._say("file", f"pods are connected as {directory / there[0]} says")
+            return False
+        plugins = {file.name for place in PLUGINS if place.is_dir() for file in place.iterdir()}
+        missing = [name for name in NEEDED if name not in plugins]
+        if missing:
+            self._tell("file", f"no CNI plugin {missing[0]} in {' or '.join(map(str, PLUGINS))}")
+            return False
+        text, file = configuration(ranges, plugins), directory / OUR_FILE
+        if not file.exists() or file.read_text(errors="replace") != text:
+            directory.mkdir(parents=True, exist_ok=True)
+            new = directory / f".{OUR_FILE}.new"  # no ending that a runtime reads
+            new.write_text(text)
+            new.chmod(0o644)
+            new.replace(file)
+        self._say("file", f"pods are connected by {file} ranges={','.join(ranges)}")
+        return True
+
+    # --- the kernel's part ---
+
+    async def _connect(self, ranges: Sequence[str]) -> None:
+        routes = wanted_routes(
+            self._directory.routes(), node=self._directory.node, zone=self._directory.zone, own=ranges
+        )
+        for version in _FAMILIES:
+            if any((":" in each) == (version == 6) for each in ranges):
+                self._forward(version)
+                await self._route(version, routes)
+        wanted = (tuple(ranges), tuple(routes))
+        if wanted == self._masqueraded:
+            return
+        try:
+            await self._masquerade(ranges, [each.range for each in routes])
+        except UnavailableError as error:
+            self._tell("masquerade", f"pods don't reach beyond the site: {error}")
+            return
+        self._masqueraded = wanted
+        self._told.pop("masquerade", None)
+
+    def _forward(self, version: int) -> None:
+        try:
+            if _FORWARDING[version].read_text().strip() == "0":
+                _FORWARDING[version].write_text("1\n")
+        except OSError as error:
+            self._tell(f"forward{version}", f"{_FORWARDING[version]}: {error.strerror}")
+
+    async def _route(self, version: int, routes: Sequence[Route]) -> None:
+        try:
+            held = _routes_in(await run("ip", f"-{version}", "-j", "route", "show", "proto", PROTOCOL))
+        except UnavailableError as error:
+            self._tell(f"routes{version}", f"no ways to the site's other pods: {error}")
+            return
+        self._told.pop(f"routes{version}", None)
+        for words in route_changes(version, held, routes):
+            try:
+                await run("ip", f"-{version}", *words)
+            except UnavailableError as error:  # not on our network, or its link is down: looked at again
+                self._tell(words[2], f"no way to the pods {words[2]} of the site: {error}")
+            else:
+                self._told.pop(words[2], None)
+                LOG.info("way to pods of the site %s", " ".join(words[1:]))
+
+    async def _masquerade(self, own: Sequence[str], near: Sequence[str]) -> None:
+        if found("nft") is not None:
+            for version in _FAMILIES:
+                await run("nft", "-f", "-", text=masquerade_nft(TABLE, version, own, near))
+            return
+        for version in _FAMILIES:
+            if any((":" in each) == (version == 6) for each in own):
+                tables = "iptables" if version == 4 else "ip6tables"
+                await run(f"{tables}-restore", "--noflush", text=masquerade_iptables(version, own, near))
+                await jump(tables, "nat", "POSTROUTING", CHAIN)
+
+    async def clear(self) -> None:
+        """Take the kernel's part back; pods that run stay connected."""
+        for version in _FAMILIES:
+            await self._route(version, ())
+        await forget_masquerade()
+        self._masqueraded = None
+
+    # --- what is said ---
+
+    def _tell(self, about: str, what: str) -> None:
+        """A fault, once."""
+        if self._told.get(about) != what:
+            LOG.warning("the pods' network %s", what)
+        self._told[about] = what
+
+    def _say(self, about: str, what: str) -> None:
+        if self._told.get(about) != what:
+            LOG.info("%s", what)
+        self._told[about] = what
+
+
+async def jump(tables: str, table: str, chain: str, to: str) -> None:
+    """See to it that a chain of the kernel's leads to ours. Raises `UnavailableError`."""
+    try:
+        await run(tables, "-w", "-t", table, "-C", chain, "-j", to)
+    except UnavailableError:
+        await run(tables, "-w", "-t", table, "-I", chain, "-j", to)
+
+
+async def forget_masquerade() -> None:
+    """Whoever made it; what is not there is no failure."""
+    for version in _FAMILIES:
+        tables = "iptables" if version == 4 else "ip6tables"
+        for words in (
+            ("nft", "delete", "table", "ip" if version == 4 else "ip6", TABLE),
+            (tables, "-w", "-t", "nat", "-D", "POSTROUTING", "-j", CHAIN),
+            (tables, "-w", "-t", "nat", "-F", CHAIN),
+            (tables, "-w", "-t", "nat", "-X", CHAIN),
+        ):
+            try:
+                await run(*words)
+            except UnavailableError:
+                continue
+
+
+async def remove_routes() -> None:
+    """All of ours. Raises `UnavailableError`."""
+    for version in _FAMILIES:
+        await run("ip", f"-{version}", "route", "flush", "proto", PROTOCOL)
+
+
+def _files(directory: Path) -> dict[str, str]:
+    """What is in the runtime's directory. Raises `OSError`."""
+    if not directory.is_dir():
+        return {}
+    found_files: dict[str, str] = {}
+    for entry in sorted(directory.iterdir()):
+        if entry.is_file():
+            with entry.open(encoding="utf-8", errors="replace") as file:
+                found_files[entry.name] = file.read(FILE_BYTES_MAX)
+    return found_files
+
+
+def _routes_in(printed: str) -> Iterable[Route]:
+    """Of what `ip -j route` prints; hosts' routes come without a prefix."""
+    lines = maps_at({"lines": read_json(printed.strip() or "[]")}, "lines")
+    return [
+        Route(range=str_at(line, "dst"), gateway=str_at(line, "gateway")) for line in lines if str_at(line, "gateway")
+    ]
