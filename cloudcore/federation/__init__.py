@@ -1,0 +1,1 @@
+"""Many regions, one declaration: what goes to which member, in which form, and how many of it."""

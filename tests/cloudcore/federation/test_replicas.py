@@ -1,0 +1,199 @@
+"""Replicas over members: KubeFed's own vectors where they are right, and what has to hold of every division."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cloudcore.federation.replicas import Division, Member, Share, divide, share_of
+from skerry.errors import InvalidError
+from skerry.frozen import replace
+
+shares = st.builds(Share, weight=st.integers(0, 50), least=st.integers(0, 5), most=st.none() | st.integers(5, 40))
+capacities = st.none() | st.integers(-3, 40)
+
+
+@st.composite
+def fleets(draw: st.DrawFn) -> list[Member]:
+    names = draw(st.lists(st.sampled_from("abcdefghij"), min_size=1, max_size=8, unique=True))
+    return [
+        Member(name=name, share=draw(shares), current=draw(st.integers(0, 30)), capacity=draw(capacities))
+        for name in names
+    ]
+
+
+totals = st.integers(0, 150)
+
+
+def planned(total: int, members: list[Member], *, rebalance: bool = True, key: str = "ns/app") -> Division:
+    return divide(total, members, key=key, rebalance=rebalance)
+
+
+def member(name: str, weight: int = 1, least: int = 0, most: int | None = None, **more: int) -> Member:
+    return Member(name=name, share=Share(weight=weight, least=least, most=most), **more)
+
+
+# --- KubeFed's vectors ---
+
+
+def test_equal_weights_have_equal_parts() -> None:
+    found = planned(9, [member(name) for name in "ABC"])
+    assert found.replicas == {"A": 3, "B": 3, "C": 3}
+    assert sorted(planned(50, [member("A"), member("B"), member("C", most=20)]).replicas.values()) == [16, 17, 17]
+
+
+def test_what_is_beyond_every_maximum_is_told() -> None:
+    found = planned(50, [member("A", 1, 4, 10), member("B", 2, 4, 15)])
+    assert found.replicas == {"A": 10, "B": 15}
+    assert found.unplaced == 25
+
+
+def test_where_minimums_are_more_than_all_the_heaviest_is_served_first_and_the_rest_is_told() -> None:
+    found = planned(10, [member("A", 1, least=5), member("B", 2, least=7), member("C", 0, least=1)])
+    assert found.replicas == {"A": 3, "B": 7, "C": 0}
+    assert found.short == {"A": 2, "C": 1}
+
+
+def test_minimums_are_beside_the_shares() -> None:
+    assert planned(10, [member("A", least=4), member("B")]).replicas == {"A": 7, "B": 3}
+
+
+def test_a_member_without_weight_has_its_least_and_no_more() -> None:
+    found = planned(5, [member("A", 0, least=2), member("B", 0)])
+    assert found.replicas == {"A": 2, "B": 0}
+    assert found.unplaced == 3
+
+
+def test_shares_are_by_name_or_as_the_star_has_it_and_equal_without_any() -> None:
+    some = {"eu": Share(weight=2), "*": Share(weight=1)}
+    assert share_of("eu", some) == Share(weight=2)
+    assert share_of("us", some) == Share(weight=1)
+    assert share_of("us", {"eu": Share(weight=2)}) is None
+    assert share_of("us", {}) == Share(weight=1)
+
+
+# --- what runs stays ---
+
+
+def test_without_rebalance_what_runs_stays_whatever_the_weights_say() -> None:
+    members = [member("A", 1, current=8), member("B", 9, current=1)]
+    assert planned(10, members, rebalance=False).replicas == {"A": 8, "B": 2}
+    assert planned(10, members).replicas == {"A": 1, "B": 9}
+
+
+def test_fewer_replicas_go_where_there_are_too_many() -> None:
+    members = [member("A", current=8), member("B", current=2)]
+    assert planned(6, members, rebalance=False).replicas == {"A": 4, "B": 2}
+
+
+def test_a_member_that_is_full_leaves_its_part_to_the_others() -> None:
+    found = planned(30, [member("A", capacity=4), member("B"), member("C")])
+    assert found.replicas == {"A": 4, "B": 13, "C": 13}
+    assert not found.parked
+
+
+def test_what_nobody_has_room_for_is_parked_and_no_more_than_asked() -> None:
+    found = planned(20, [member("A", capacity=4, most=9), member("B", capacity=6)])
+    assert sum(found.replicas.values()) == 20
+    assert found.parked == {"A": 5, "B": 5}
+    assert found.unplaced == 0
+
+
+def test_more_pods_that_wait_than_there_should_be_at_all_make_no_negative_part() -> None:
+    found = planned(50, [member("A", current=30, capacity=-1), member("B"), member("C")])
+    assert found.replicas == {"A": 0, "B": 25, "C": 25}
+
+
+@pytest.mark.parametrize(
+    ("total", "share", "said"),
+    [
+        (-1, Share(), "totalReplicas"),
+        (1, Share(weight=-1), r"clusters\[A\]"),
+        (1, Share(least=3, most=2), "minReplicas 3 is more than maxReplicas 2"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_by_field(total: int, share: Share, said: str) -> None:
+    with pytest.raises(InvalidError, match=said):
+        planned(total, [Member(name="A", share=share)])
+
+
+# --- what always holds ---
+
+
+@given(totals, fleets(), st.booleans())
+def test_all_are_somewhere_and_nobody_has_more_than_he_may(
+    total: int, members: list[Member], rebalance: bool
+) -> None:
+    found = planned(total, members, rebalance=rebalance)
+    assert sum(found.replicas.values()) + found.unplaced == total
+    for each in members:
+        count, most = found.replicas[each.name], each.share.most
+        assert count >= 0
+        assert most is None or count <= most
+        fits = count - found.parked.get(each.name, 0)
+        assert each.capacity is None or fits <= max(0, each.capacity)
+        assert fits + found.short.get(each.name, 0) >= each.share.least
+    if found.unplaced or found.parked:
+        for each in members:
+            if each.share.weight and found.replicas[each.name] != each.share.most:
+                assert not found.unplaced
+                assert each.capacity is not None and found.replicas[each.name] >= max(0, each.capacity)
+
+
+@given(totals, fleets(), st.booleans())
+def test_one_more_replica_takes_none_from_anybody(total: int, members: list[Member], rebalance: bool) -> None:
+    before, after = (planned(count, members, rebalance=rebalance).replicas for count in (total, total + 1))
+    assert all(before[name] <= after[name] for name in before)
+
+
+@given(totals, fleets(), st.integers(1, 20), st.data())
+def test_more_weight_is_never_less_replicas(
+    total: int, members: list[Member], more: int, data: st.DataObject
+) -> None:
+    at = data.draw(st.integers(0, len(members) - 1))
+    one = members[at]
+    heavier = [*members]
+    heavier[at] = replace(one, share=replace(one.share, weight=one.share.weight + more))
+    assert planned(total, members).replicas[one.name] <= planned(total, heavier).replicas[one.name]
+
+
+@given(totals, fleets(), st.booleans(), st.randoms(use_true_random=False))
+def test_the_order_of_members_is_nothing(
+    total: int, members: list[Member], rebalance: bool, chance: random.Random
+) -> None:
+    shuffled = [*members]
+    chance.shuffle(shuffled)
+    assert planned(total, members, rebalance=rebalance) == planned(total, shuffled, rebalance=rebalance)
+
+
+@given(totals, fleets(), st.booleans())
+def test_what_was_decided_is_decided_again(total: int, members: list[Member], rebalance: bool) -> None:
+    first = planned(total, members, rebalance=rebalance)
+    settled = [replace(each, current=first.replicas[each.name]) for each in members]
+    again = planned(total, settled, rebalance=rebalance)
+    assert again.replicas == first.replicas
+
+
+def test_ten_thousand_changes_of_weight_and_room_move_nothing_that_need_not_move() -> None:
+    chance = random.Random(7)
+    members = [member(f"m{number}", chance.randint(1, 20)) for number in range(12)]
+    running = planned(200, members, rebalance=False).replicas
+    needless = 0
+    for _ in range(10_000):
+        at = chance.randrange(len(members))
+        one = members[at]
+        if chance.random() < 0.5:
+            members[at] = replace(one, share=replace(one.share, weight=chance.randint(1, 20)))
+        else:
+            members[at] = replace(one, capacity=chance.choice([None, chance.randint(0, 60)]))
+        asked = [replace(each, current=running[each.name]) for each in members]
+        found = planned(200, asked, rebalance=False)
+        fits = {name: count - found.parked.get(name, 0) for name, count in found.replicas.items()}
+        for each in asked:
+            limit = each.current if each.capacity is None else min(each.current, each.capacity)
+            needless += max(0, limit - fits[each.name])
+        running = found.replicas
+    assert needless == 0
