@@ -80,5 +80,5 @@ def with_override(obj: JsonObject, cluster: str, override: Override) -> JsonObje
         step for entry in mine for step in maps_at(entry, "clusterOverrides") if str_at(step, "path") != override.path
     ]
     entry: JsonObject = {"clusterName": cluster, "clusterOverrides": [*steps, override.step()]}
-    spec: JsonObject = map_at(obj, "spec") | {"overrides": [*others, entry]}
-    return obj | {"spec": spec}
+    spec: JsonObject = {**map_at(obj, "spec"), "overrides": [*others, entry]}
+    return {**obj, "spec": spec}
