@@ -129,6 +129,7 @@ async def serve(settings: EdgeSettings) -> None:
             ids=ids,
             sync=settings.sync(),
             collection=settings.collection(),
+            rotation=settings.rotation(),
             bandwidth=bandwidth,
             broker=broker,
             discovery=_discovery(settings, membership.node, store),

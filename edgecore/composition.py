@@ -37,6 +37,7 @@ from edgecore.pods.env import ApiPlace, NodeFacts
 from edgecore.pods.image_collection import CollectionSettings
 from edgecore.pods.image_collector import ImageCollector
 from edgecore.pods.local_volumes import LocalVolumes
+from edgecore.pods.log_rotation import LogRotation, RotationSettings
 from edgecore.pods.logs import LogParts, PodLogs
 from edgecore.pods.manager import PodManager
 from edgecore.pods.node import Machine, NodeIdentity, NodeReporter, amounts_of, runtime_version
@@ -46,7 +47,7 @@ from edgecore.pods.static.directory import StaticPods
 from edgecore.pods.streams import PodStreams, StreamParts
 from edgecore.pods.usage import UsageParts, UsageSource, read_load
 from edgecore.pods.volumes import private_pods
-from edgecore.pods.worker import PodParts
+from edgecore.pods.worker import POD_LOGS, PodParts
 from edgecore.push.places import Places
 from edgecore.push.shell import Pusher, PushParts
 from edgecore.rules.calls import RuleCalls
@@ -124,6 +125,8 @@ class Ground(Frozen):
     sync: SyncSettings = field(default_factory=SyncSettings)
     collection: CollectionSettings = field(default_factory=CollectionSettings)
     """When images go that no container uses."""
+    rotation: RotationSettings = field(default_factory=RotationSettings)
+    """When logs of containers are rotated, and how many are kept."""
     bandwidth: BandwidthPlan | None = None
     """What the gateway itself lets its link carry."""
     mappers: Sockets | None = None
@@ -161,6 +164,7 @@ class Agent(Frozen):
     pods: PodManager
     static_pods: StaticPods
     images: ImageCollector
+    logs: LogRotation
     node: NodeReporter
     volumes: LocalVolumes
     tokens: TokenKeeper
@@ -198,6 +202,7 @@ class Agent(Frozen):
             "static pods": self.static_pods.run(),
             "tokens": self.tokens.run(),
             "images": self.images.run(),
+            "logs": self.logs.run(),
             "twins": self.twins.run(),
             "commands": self.commands.run(),
             "device rules": self.device_rules.run(),
@@ -271,6 +276,7 @@ def compose(ground: Ground) -> Agent:
         clock=clock,
         pods=pods,
         static_pods=files,
+        logs=LogRotation(ground.runtime, ground.directory / POD_LOGS, clock, ground.rotation),
         images=ImageCollector(ground.runtime, clock, ground.collection),
         node=node,
         volumes=LocalVolumes(store, node=ground.node, directory=ground.directory),

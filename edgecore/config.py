@@ -14,6 +14,7 @@ from edgecore.broker.users import AGENT
 from edgecore.network.cni import pod_ranges
 from edgecore.pods.image_collection import CollectionSettings
 from edgecore.pods.image_commands import ImageRequest
+from edgecore.pods.log_rotation import RotationSettings
 from edgecore.pods.runtimes.choice import check
 from edgecore.store.port import DAY_MS, OutboxBudgets
 from skerry.errors import InvalidError
@@ -231,6 +232,10 @@ class EdgeSettings:
             low_percent=self.image_low_percent,
             age_s_min=self.image_age_s_min,
         )
+
+    def rotation(self) -> RotationSettings:
+        """Of containers' logs."""
+        return RotationSettings(bytes_max=self.log_size_mib * MIB, files_max=self.log_files)
 
     def sync(self) -> SyncSettings:
         """Of the session with the cloud."""

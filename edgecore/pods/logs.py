@@ -6,13 +6,12 @@ long the log.
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 from edgecore.pods.containers import runs_of, wanted_of
-from edgecore.pods.log_files import blocks, files_of, is_of, opened, replaced, shown, stored
+from edgecore.pods.log_files import blocks, closed, complete, followed, instant_ns, is_of, opened_together, shown
 from edgecore.pods.port import ContainerState, Runtime
 from edgecore.pods.sources import Files, GatewayPods
 from edgecore.pods.worker import log_directory
@@ -22,11 +21,10 @@ from skerry.frozen import Frozen
 from skerry.objects.json import JsonObject, maps_at, str_at
 from skerry.objects.logs import LogRequest
 from skerry.objects.meta import Key
-from skerry.objects.times import parse_time, time_text
+from skerry.objects.times import parse_time
 from skerry.ports import Clock
 
-FOLLOW_S: Final = 0.2
-"""How often a followed file is looked at."""
+NS_PER_MS: Final = 1_000_000
 
 
 class LogParts(Frozen):
@@ -93,17 +91,18 @@ class PodLogs:
             left -= len(chunk)
 
     async def _lines(self, request: LogRequest, path: Path, run: ContainerState) -> AsyncGenerator[bytes]:
-        since = self._since(request)
+        since_ns = self._since_ns(request)
         stream = f" {request.stream} ".encode() if request.stream else b""
-        skip, begins = 0, True
+        files, begins = opened_together(path), True
+        skip = 0
         if request.tail_lines is not None:
             # Counted first, then skipped: a tail of any length costs no memory.
-            skip = max(sum(1 for _ in stored(path, since)) - request.tail_lines, 0)
-        async for entries in self._entries(path, run, follow=request.follow):
+            skip = max(sum(1 for _ in _stored(files, since_ns)) - request.tail_lines, 0)
+        async for entries in self._entries(path, files, run, follow=request.follow):
             wanted = [
                 entry
                 for entry in entries
-                if (not since or entry[: len(since)] >= since) and (not stream or is_of(entry, stream))
+                if (not since_ns or instant_ns(entry) >= since_ns) and (not stream or is_of(entry, stream))
             ]
             kept = wanted[skip:]
             skip -= len(wanted) - len(kept)
@@ -114,43 +113,36 @@ class PodLogs:
                     begins = lines[-1].endswith(b"\n")
                 yield b"".join(lines)
 
-    async def _entries(self, path: Path, run: ContainerState, *, follow: bool) -> AsyncGenerator[list[bytes]]:
+    async def _entries(
+        self, path: Path, files: list[BinaryIO], run: ContainerState, *, follow: bool
+    ) -> AsyncGenerator[list[bytes]]:
         """All entries in order, a block at a time; with `follow` also those to come until the container ends."""
-        for older in files_of(path)[:-1]:
-            rotated = opened(older)
-            if rotated is not None:
-                with rotated:
-                    for block in blocks(rotated):
-                        yield block
-        file = opened(path)
-        last_round = not follow
+        if follow:
+            async for block in followed(path, files, lambda: self._runs(run)):
+                yield block
+            return
         try:
-            while True:
-                for block in blocks(file) if file is not None else ():
+            for file in files:
+                for block in blocks(file):
                     yield block
-                newer = replaced(path, file)
-                if newer is not None:
-                    if file is not None:
-                        file.close()
-                    file = newer
-                elif last_round:
-                    return
-                else:
-                    last_round = not await self._runs(run)  # then once more to the end
-                    if not last_round:
-                        await asyncio.sleep(FOLLOW_S)
         finally:
-            if file is not None:
-                file.close()
+            closed(files)
 
-    def _since(self, request: LogRequest) -> bytes:
-        """Entries that sort before this are older; b"" for all."""
+    def _since_ns(self, request: LogRequest) -> int:
+        """Older entries are not wanted; 0 for all."""
         if request.since_time:
-            return time_text(parse_time(request.since_time)).removesuffix("Z").encode()
+            return parse_time(request.since_time) * NS_PER_MS
         if request.since_s is not None:
-            return time_text(self._parts.clock.wall_ms() - request.since_s * 1000).removesuffix("Z").encode()
-        return b""
+            return (self._parts.clock.wall_ms() - request.since_s * 1000) * NS_PER_MS
+        return 0
 
     async def _runs(self, run: ContainerState) -> bool:
         now = await self._parts.runtime.list(run.pod_uid)
         return any(state.id == run.id and state.phase != "exited" for state in now)
+
+
+def _stored(files: Sequence[BinaryIO], since_ns: int) -> Iterator[bytes]:
+    """All that they hold; they stand at their beginning afterwards."""
+    for file in files:
+        yield from (entry for entry in complete(file) if not since_ns or instant_ns(entry) >= since_ns)
+        file.seek(0)

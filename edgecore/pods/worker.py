@@ -22,6 +22,7 @@ from edgecore.pods.env import ApiPlace, ConfigError, NodeFacts, Surroundings, To
 from edgecore.pods.events import Happening, event_body, event_object
 from edgecore.pods.handlers import handler_of
 from edgecore.pods.last_words import DEFAULT_PATH, last_words, make_words_file, words_file
+from edgecore.pods.log_files import remove_log
 from edgecore.pods.name_files import gateway_resolver, hosts_mount
 from edgecore.pods.names import resolver_of
 from edgecore.pods.plan import (
@@ -67,6 +68,8 @@ LOOK_AGAIN_S: Final = 30.0
 FAILED_AGAIN_S: Final = 5.0
 """After the store or the runtime did not answer."""
 SOON_S: Final = 0.05
+POD_LOGS: Final = "logs"
+"""Directory of all pods' logs, in that of the agent."""
 NO_VOLUMES: Final = "ContainerCreating"
 """What a kubelet says of containers whose volumes are not there yet."""
 FINAL: Final = frozenset({"Succeeded", "Failed"})
@@ -105,7 +108,7 @@ class PodParts(Frozen):
 
 def log_directory(directory: Path, *, namespace: str, name: str, uid: str) -> Path:
     """Where a pod's logs are, as a kubelet names it."""
-    return directory / "logs" / f"{namespace}_{name}_{uid}"
+    return directory / POD_LOGS / f"{namespace}_{name}_{uid}"
 
 
 class PodWorker:
@@ -356,11 +359,18 @@ class PodWorker:
                     specs = {one.name: one.spec for one in all_of(seen.pod)}
                     self._stopping.stop(step, specs.get(step.name, {}), self._address(seen), tasks)
                 case Remove():
-                    await self._parts.runtime.remove(step.container_id)
+                    await self._remove(seen, step.container_id)
                 case StopSandbox():
                     await self._parts.runtime.stop_sandbox(step.sandbox_id)
                 case RemoveSandbox():
                     await self._parts.runtime.remove_sandbox(step.sandbox_id)
+
+    async def _remove(self, seen: Seen, container_id: str) -> None:
+        """A run that nobody asks about any more, and what it said: else one that crashes for weeks fills the disk."""
+        await self._parts.runtime.remove(container_id)
+        for state in seen.containers:
+            if state.id == container_id:
+                remove_log(self._logs() / state.name / f"{state.attempt}.log")
 
     async def _run_sandbox(self, seen: Seen, attempt: int) -> bool:
         """False where it can't be had: it is tried again later."""

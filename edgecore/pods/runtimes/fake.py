@@ -263,7 +263,13 @@ class FakeRuntime:
         self.resources[container_id] = replace(before, **told)
 
     async def reopen_log(self, container_id: str) -> None:
-        self.reopened.append(self._running(container_id).name)
+        state = self._running(container_id)
+        self.reopened.append(state.name)
+        spec = self.specs.get(container_id)
+        if spec is not None:
+            path = spec.sandbox.log_dir / state.name / f"{state.attempt}.log"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
 
     async def run_in(self, container_id: str, argv: Sequence[str], *, timeout_s: float) -> ExecResult:
         stream = self._execute(container_id, argv)

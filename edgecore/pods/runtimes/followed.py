@@ -5,17 +5,12 @@ Keeps where in the log it is. What is said comes by lines, and there is no stand
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
-from typing import Final
 
-from edgecore.pods.log_files import complete, opened, replaced
+from edgecore.pods.log_files import closed, followed, opened_together
 from edgecore.pods.port import Size, Streamed
-
-_FOLLOW_S: Final = 0.2
-"""How often a followed log is looked at."""
 
 
 class FollowedLog:
@@ -26,29 +21,21 @@ class FollowedLog:
         self._path = path
         self._runs = runs
         self._wanted = {b"stdout": 1 if how.stdout else 0, b"stderr": 2 if how.stderr else 0}
-        self._file = opened(path)
-        if self._file is not None:
-            self._file.seek(0, os.SEEK_END)
+        self._files = opened_together(path)
+        closed(self._files[:-1])
+        del self._files[:-1]
+        for file in self._files:
+            file.seek(0, os.SEEK_END)
 
     async def output(self) -> AsyncGenerator[tuple[int, bytes]]:
-        last_round = False
-        while True:
-            if self._file is not None:
-                for entry in complete(self._file):
-                    channel, text = self._piece(entry)
-                    if channel:
-                        yield channel, text
-            newer = replaced(self._path, self._file)
-            if newer is not None:
-                if self._file is not None:
-                    self._file.close()
-                self._file = newer
-            elif last_round:
-                return
-            else:
-                last_round = not self._runs()  # then once more to the end
-                if not last_round:
-                    await asyncio.sleep(_FOLLOW_S)
+        async for entries in followed(self._path, self._files, self._lives):
+            for entry in entries:
+                channel, text = self._piece(entry)
+                if channel:
+                    yield channel, text
+
+    async def _lives(self) -> bool:
+        return self._runs()
 
     def _piece(self, entry: bytes) -> tuple[int, bytes]:
         _, _, rest = entry.partition(b" ")
@@ -69,6 +56,4 @@ class FollowedLog:
         return 0
 
     async def close(self) -> None:
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+        closed(self._files)

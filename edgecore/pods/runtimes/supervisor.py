@@ -395,20 +395,40 @@ class Log:
         return True
 
     def rotate(self) -> None:
-        """`0.log` becomes `0.log.1`, `.1` becomes `.2` ..., the last one goes."""
+        """`0.log` becomes `0.log.20060102-150405` by the time, and the oldest go. The agent compresses some of them
+        meanwhile, and gives such names too (edgecore.pods.log_files)."""
         try:
-            for index in range(self.files - 1, 0, -1):
-                older = f"{self.path}.{index}"
-                newer = f"{self.path}.{index - 1}" if index > 1 else self.path
-                if exists(newer):
-                    posix.rename(newer, older)
-            if self.files == 1:
-                posix.unlink(self.path)
+            older = self.older()
+            posix.rename(self.path, self.path + "." + later(older[-1] if older else "", time.time()))
             old = self.fd
             self.fd, self.size = self.open()
             posix.close(old)
+            for stem in self.older()[: 1 - self.files or None]:
+                for name in (stem, stem + ".gz"):
+                    if exists(self.path + "." + name):
+                        posix.unlink(self.path + "." + name)
         except OSError:
             self.size = 0  # try again one limit later; lines keep going to the old file
+
+    def older(self) -> list[str]:
+        """The times in the names of the rotated files, the oldest first."""
+        folder, _, name = self.path.rpartition("/")
+        found: set[str] = set()
+        for entry in posix.listdir(folder):
+            stem = entry[len(name) + 1 :]
+            stem = stem[:-3] if stem.endswith(".gz") else stem
+            if entry.startswith(name + ".") and stem.replace("-", "").replace(".", "").isdecimal():
+                found.add(stem)
+        return sorted(found)
+
+
+def later(newest: str, now_s: float) -> str:
+    """A name that sorts after the newest one, whatever the clock says."""
+    wanted = time.strftime("%Y%m%d-%H%M%S", time.gmtime(now_s))
+    if wanted > newest:
+        return wanted
+    second, _, count = newest.partition(".")
+    return f"{second}.{int(count or 0) + 1:09d}"
 
 
 class Stream:

@@ -125,11 +125,13 @@ def container_config(spec: ContainerSpec, image: ImageState, keeper: str) -> cri
         stdin=spec.stdin,
         stdin_once=spec.stdin_once,
         tty=spec.tty,
-        linux=cri.LinuxContainerConfig(resources=resources(spec.resources), security_context=_security(spec, image)),
+        linux=cri.LinuxContainerConfig(
+            resources=linux_resources(spec.resources), security_context=_security(spec, image)
+        ),
     )
 
 
-def resources(wanted: Resources) -> cri.LinuxContainerResources:
+def linux_resources(wanted: Resources) -> cri.LinuxContainerResources:
     return cri.LinuxContainerResources(
         cpu_period=wanted.cpu_period_us,
         cpu_quota=wanted.cpu_quota_us,

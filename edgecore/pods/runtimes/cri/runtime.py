@@ -47,13 +47,11 @@ from edgecore.pods.runtimes.cri.mapping import (
     container_config,
     container_state,
     container_usage,
+    linux_resources,
     network_usage,
     non_root_fault,
     sandbox_config,
     sandbox_state,
-)
-from edgecore.pods.runtimes.cri.mapping import (
-    resources as linux_resources,
 )
 from edgecore.pods.runtimes.cri.network import read_network
 from edgecore.pods.runtimes.cri.schema import IMAGE_CALLS, IMAGES, RUNTIME, RUNTIME_CALLS, TABLE

@@ -13,8 +13,10 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
+from edgecore.pods.log_files import files_of, rotated_files, rotated_name
 from edgecore.pods.port import ContainerSpec, ExecStream, Mount, Runtime, Security, Size, Streamed
 from edgecore.pods.runtimes.process import ProcessRuntime, ProcessSettings
+from edgecore.pods.runtimes.supervisor import later
 from skerry.clocks import SystemClock
 from skerry.errors import InvalidError
 from skerry.frozen import replace
@@ -113,11 +115,27 @@ async def test_logs_rotate_and_no_line_is_lost_between_files(runtime: ProcessRun
     await runtime.start(await shell(runtime, tmp_path, "for i in $(seq 5000); do echo line-$i; done"))
     await ended(runtime)
     directory = tmp_path / "logs" / "app"
-    assert {path.name for path in directory.iterdir()} == {"0.log", "0.log.1", "0.log.2"}
-    newest_first = [texts((directory / name).read_text().splitlines()) for name in ("0.log.2", "0.log.1", "0.log")]
-    kept = [line for lines in newest_first for line in lines]
+    files = files_of(directory / "0.log")
+    assert len(files) == 3 and set(directory.iterdir()) == set(files)
+    kept = [line for file in files for line in texts(file.read_text().splitlines())]
     assert kept == [f"line-{number}" for number in range(5001 - len(kept), 5001)]
-    assert (directory / "0.log.1").stat().st_size >= 50_000
+    assert files[1].stat().st_size >= 50_000
+
+
+def test_a_supervisor_gives_rotated_logs_the_names_that_the_agent_gives(tmp_path: Path) -> None:
+    path = tmp_path / "0.log"
+    for now_s in (1_750_000_000, 1_750_000_000, 1_750_000_000, 1_750_000_001, 0):
+        newest = [each.name.removeprefix("0.log.") for each in rotated_files(path)][-1:]
+        name = rotated_name(path, now_s * 1000)
+        assert name.name == "0.log." + later(newest[0] if newest else "", now_s)
+        name.touch()
+    assert [each.name for each in rotated_files(path)] == [
+        "0.log.20250615-150640",
+        "0.log.20250615-150640.000000001",
+        "0.log.20250615-150640.000000002",
+        "0.log.20250615-150641",
+        "0.log.20250615-150641.000000001",
+    ]
 
 
 async def test_environment_is_the_containers_own(runtime: ProcessRuntime, tmp_path: Path) -> None:
