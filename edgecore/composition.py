@@ -233,9 +233,7 @@ def compose(ground: Ground) -> Agent:
     machine = ground.machine()
     facts = _facts(ground, machine)
     files = StaticPods(ground.static_pods, ground.directory / STATIC_PODS, node=ground.node, clock=time)
-    logs = PodLogs(
-        LogParts(store=store, runtime=ground.runtime, clock=clock, directory=ground.directory, files=files)
-    )
+    logs = _logs(ground, files)
     external = ExternalDriver(clock=time)
 
     def in_step() -> bool:
@@ -296,6 +294,18 @@ def compose(ground: Ground) -> Agent:
         announcer=_announcer(ground, twins),
         local=local,
         cloud=cloud,
+    )
+
+
+def _logs(ground: Ground, files: StaticPods) -> PodLogs:
+    return PodLogs(
+        LogParts(
+            store=ground.store,
+            runtime=ground.runtime,
+            clock=ground.clock,
+            directory=ground.directory,
+            files=files,
+        )
     )
 
 
