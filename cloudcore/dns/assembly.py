@@ -13,7 +13,7 @@ from typing import Final
 from cloudcore.dns.lookup import Found
 from cloudcore.dns.names import ROOT
 from cloudcore.dns.wire import HEADER_SIZE, IN, SOA
-from cloudcore.dns.zone import COMPRESSED_AT, Rrset
+from cloudcore.dns.zone import COMPRESSED_AT, Rrset, Zone
 from skerry.frozen import Frozen
 
 _POINTER_MAX: Final = 0x3FFF
@@ -36,11 +36,12 @@ EMPTY: Final = Body(data=b"", answers=0, authorities=0, additionals=0)
 class Writer:
     """Sections behind a question, with what was written of names so far."""
 
-    def __init__(self, question_name: bytes) -> None:
-        self._begin = HEADER_SIZE + len(question_name) + 4
+    def __init__(self, question_name: bytes, begin: int = HEADER_SIZE) -> None:
+        """`begin` is where the name (or the end of it that is given) stands in the message."""
+        self._begin = begin + len(question_name) + 4
         self.out = bytearray()
         self._places: dict[bytes, int] = {}
-        self._remember(question_name, HEADER_SIZE)
+        self._remember(question_name, begin)
 
     def _remember(self, name: bytes, at: int) -> None:
         while name != ROOT and at <= _POINTER_MAX:
@@ -116,6 +117,13 @@ def assemble(question_name: bytes, found: Found, *, room: int) -> Body | None:
             break
         additionals += count
     return Body(data=bytes(writer.out), answers=answers, authorities=authorities, additionals=additionals)
+
+
+def absent_body(zone: Zone, name_size: int) -> Body:
+    """The sections for any name of the zone that is not there and has this size: pointers lead into its end alone."""
+    writer = Writer(zone.origin, begin=HEADER_SIZE + name_size - len(zone.origin))
+    count = writer.rrset(zone.origin, zone.negative)
+    return Body(data=bytes(writer.out), answers=0, authorities=count, additionals=0)
 
 
 def _section(writer: Writer, section: Iterable[tuple[bytes, Rrset]]) -> int:

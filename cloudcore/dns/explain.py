@@ -45,7 +45,9 @@ def _step(zone: Zone, name: bytes, kind: int) -> tuple[str, bytes | None]:
         return f"{text_of(cut)} is delegated: its servers are named", None
     if (renamed := renamed_above(zone, name)) is not None:
         target = name[: len(name) - len(renamed)] + zone.nodes[renamed][DNAME].rdatas[0]
-        return f"{text_of(renamed)} has a DNAME: {text} is an alias of {text_of(target)}", target.lower()
+        return f"{text_of(renamed)} has a DNAME: {text} is an alias of {text_of(target)}", (
+            None if kind == CNAME else target.lower()
+        )
     node = zone.nodes.get(name)
     if node is None:
         encloser = parent(name)

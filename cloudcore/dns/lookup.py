@@ -82,6 +82,13 @@ def look_up(zone: Zone, name: bytes, kind: int) -> Found:
     return found
 
 
+def is_absent(zone: Zone, name: bytes) -> bool:
+    """Whether nothing at all is said of the name but that it is not there; most questions of forgers are so."""
+    if name in zone.nodes or zone.renames or (zone.cuts and cut_above(zone, name, A) is not None):
+        return False
+    return _wildcard(zone, name) is None
+
+
 def _step(zone: Zone, name: bytes, kind: int, found: Found, *, first: bool) -> bytes | None:
     """One name's part; the name to go on with, if any."""
     if zone.cuts and (cut := cut_above(zone, name, kind)) is not None:
@@ -92,7 +99,7 @@ def _step(zone: Zone, name: bytes, kind: int, found: Found, *, first: bool) -> b
         return None
     if zone.renames and (renamed := renamed_above(zone, name)) is not None:
         found.bounded = False
-        return _rename(zone, name, renamed, found)
+        return _rename(zone, name, renamed, kind, found)
     node = zone.nodes.get(name)
     if node is None:
         found.bounded = False
@@ -139,7 +146,7 @@ def renamed_above(zone: Zone, name: bytes) -> bytes | None:
     return found
 
 
-def _rename(zone: Zone, name: bytes, renamed: bytes, found: Found) -> bytes | None:
+def _rename(zone: Zone, name: bytes, renamed: bytes, kind: int, found: Found) -> bytes | None:
     """DNAME: the part below it stays, and what is above becomes another (RFC 6672 section 3.2)."""
     rrset = zone.nodes[renamed][DNAME]
     found.answer.append((renamed, rrset))
@@ -148,7 +155,8 @@ def _rename(zone: Zone, name: bytes, renamed: bytes, found: Found) -> bytes | No
         found.rcode = YXDOMAIN
         return None
     found.answer.append((name, Rrset(type=CNAME, ttl=rrset.ttl, rdatas=(onward,))))
-    return onward.lower()
+    # Who asked for the alias itself has it.
+    return None if kind in (CNAME, ANY) else onward.lower()
 
 
 def _wildcard(zone: Zone, name: bytes) -> Node | None:

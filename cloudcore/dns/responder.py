@@ -1,8 +1,9 @@
 """A packet comes in, its answer comes out: all that the server decides (RFC 1034, 1035, 6891, 8906, 9619). Pure.
 
 Keeps sections that were made once, by name, type and wish for signatures, of names that are in zones: as many as
-their records. `Reply.lasting` tells the shell that the same bytes would be answered the same, whoever asks, as long
-as this responder lives; it lives as long as its snapshot of the zones.
+their records; and that a name is not there, by its zone and size. `Reply.lasting` tells the shell that the same
+bytes would be answered the same, whoever asks, as long as this responder lives; it lives as long as its snapshot of
+the zones.
 """
 
 from __future__ import annotations
@@ -10,10 +11,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final, Literal
 
-from cloudcore.dns.assembly import EMPTY, Body, assemble
+from cloudcore.dns.assembly import EMPTY, Body, absent_body, assemble
 from cloudcore.dns.cookies import Cookies, is_well_formed
 from cloudcore.dns.limiter import Limiter
-from cloudcore.dns.lookup import Found, look_up, zone_for
+from cloudcore.dns.lookup import Found, is_absent, look_up, zone_for
 from cloudcore.dns.names import name_of
 from cloudcore.dns.options import (
     EDE_NOT_AUTHORITATIVE,
@@ -45,6 +46,7 @@ from cloudcore.dns.wire import (
     MAILB,
     NOERROR,
     NOTIMP,
+    NXDOMAIN,
     OPCODE_MASK,
     OPT,
     PADDING,
@@ -123,6 +125,7 @@ class Responder:
     def __init__(self, desk: Desk) -> None:
         self.desk = desk
         self._made: dict[tuple[bytes, int], _Sections] = {}
+        self._absent: dict[tuple[bytes, int], Body] = {}
 
     def reply(self, packet: bytes, client: Client, now_s: float) -> Reply | None:
         """None: nothing is sent; it was no query, or an answer itself, with which two servers could go on for
@@ -193,6 +196,8 @@ class Responder:
                 draft.explain(EDE_NOT_AUTHORITATIVE)
                 draft.lasting = False
                 return draft.reply(REFUSED, EMPTY, flags=0)
+            if is_absent(zone, query.name):
+                return self._to_absent(draft, zone)
             sections = self._sections(zone, query)
         draft.lasting &= sections.bounded
         flags = AA if sections.authoritative else 0
@@ -202,6 +207,16 @@ class Responder:
         if sections.small <= room and (body := assemble(query.name, sections.found, room=room)) is not None:
             return draft.reply(sections.rcode, body, flags=flags)
         return draft.reply(sections.rcode, EMPTY, flags=flags | TC)
+
+    def _to_absent(self, draft: _Draft, zone: Zone) -> Reply:
+        about = zone.origin, len(draft.query.name)
+        body = self._absent.get(about)
+        if body is None:
+            body = self._absent[about] = absent_body(zone, len(draft.query.name))
+        draft.lasting = False
+        if len(body.data) > draft.room():
+            return draft.reply(NXDOMAIN, EMPTY, flags=AA | TC)
+        return draft.reply(NXDOMAIN, body, flags=AA)
 
     def _sections(self, zone: Zone, query: Query) -> _Sections:
         found = look_up(zone, query.name, query.type)

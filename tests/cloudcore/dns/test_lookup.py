@@ -93,6 +93,12 @@ def test_what_is_told_of_a_delegation_from_above_is_the_parents(responder: Respo
 def test_dname_renames_what_is_below_it(responder: Responder) -> None:
     answer = ask(responder, "a.b.d.example.com")
     assert told(answer.answer) == ["a.b.d.example.com. CNAME a.b.other.test.", "d.example.com. DNAME other.test."]
+    renamed = parse_zone(
+        "@ 60 SOA a b 1 2 3 4 5\n@ 60 NS a\nd 60 DNAME e\nx.e 60 A 192.0.2.1", name_of("example.com")
+    )
+    alone = Responder(Desk(zones={renamed.origin: renamed}))
+    assert len(told(ask(alone, "x.d.example.com").answer)) == 3
+    assert len(told(ask(alone, "x.d.example.com", "CNAME").answer)) == 2, "who asks for the alias has it"
     long = ".".join(["x" * 60] * 3 + ["y" * 45]) + ".d.example.com"
     renamed = parse_zone(f"@ 60 SOA a b 1 2 3 4 5\n@ 60 NS a\nd 60 DNAME {'z' * 60}.test.", name_of("example.com"))
     assert ask(Responder(Desk(zones={renamed.origin: renamed})), long).rcode() == dns.rcode.YXDOMAIN
