@@ -36,6 +36,7 @@ from edgecore.config import (
     dmi_socket_of,
     embedded_of,
     homeassistant_prefix_of,
+    ingress_of,
     labels_of,
     local_api_of,
     node_ip_of,
@@ -245,7 +246,9 @@ def _network(settings: EdgeSettings, runtime: Runtime) -> NetworkSettings:
     pods = None
     if ranges is not None and runtime.abilities.pod_network:
         pods = PodNetworkSettings(directory=settings.cni_directory, ranges=ranges)
-    return NetworkSettings(dns=dns, pods=pods, nftables=settings.service_addresses == "nftables")
+    return NetworkSettings(
+        dns=dns, pods=pods, nftables=settings.service_addresses == "nftables", ingress=ingress_of(settings)
+    )
 
 
 def _home(settings: EdgeSettings, node: str) -> tuple[str, Open] | None:

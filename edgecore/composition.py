@@ -67,6 +67,7 @@ from skerry.frozen import Frozen, field
 from skerry.objects.bandwidth import BandwidthPlan
 from skerry.objects.commands import CAPABILITY, DeviceMethod, DeviceRefresh, PodRestart
 from skerry.objects.device_questions import DEVICES
+from skerry.objects.ingresses import CAN_SERVE
 from skerry.objects.logs import LOGS
 from skerry.objects.pod_streams import ATTACH, EXEC, FORWARD
 from skerry.objects.rule_calls import CALLS
@@ -469,7 +470,14 @@ def _network(ground: Ground) -> Callable[[], Coroutine[Any, Any, None]] | None:
     from edgecore.network.keeper import Network, NetworkParts  # only who has it pays
     from edgecore.network.upstream import HostResolver
 
-    parts = NetworkParts(node=ground.node, store=ground.store, clock=ground.time, host_resolver=HostResolver())
+    parts = NetworkParts(
+        node=ground.node,
+        store=ground.store,
+        clock=ground.time,
+        host_resolver=HostResolver(),
+        directory=ground.directory,
+        addresses=lambda: ground.machine().addresses,
+    )
     return Network(parts, ground.network).run
 
 
@@ -552,7 +560,12 @@ def _link(ground: Ground, boot_id: str, streams: StreamKinds) -> EdgeLink:
             clock=ground.time,
             ids=ground.ids,
             streams=streams,
-            capabilities=(CAPABILITY, LOCAL_RULES, *(() if ground.rules else (NO_BROKER,))),
+            capabilities=(
+                CAPABILITY,
+                LOCAL_RULES,
+                *(() if ground.rules else (NO_BROKER,)),
+                *((CAN_SERVE,) if ground.network.ingress else ()),
+            ),
             doubted=ground.doubted,
             heard=ground.time.hear,
             knows_time=lambda: ground.time.trusted,

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from devices.mqtt.config import Broker
 from edgecore.broker.users import AGENT
 from edgecore.network.cni import pod_ranges
+from edgecore.network.ingress.settings import IngressSettings
 from edgecore.pods.image_collection import CollectionSettings
 from edgecore.pods.image_commands import ImageRequest
 from edgecore.pods.log_rotation import RotationSettings
@@ -154,6 +155,15 @@ class EdgeSettings:
         "offline too, which takes root and nft; none: nobody does",
         choices=("none", "nftables"),
     )
+    ingress: str = setting(
+        "none",
+        help="haproxy: Ingresses are served on this gateway by HAProxy, which has to be installed, offline too; "
+        "none: they are not",
+        choices=("none", "haproxy"),
+    )
+    ingress_http_port: int = setting(80, help="TCP port for Ingresses in the clear", low=1, high=65535)
+    ingress_https_port: int = setting(443, help="TCP port for Ingresses over TLS", low=1, high=65535)
+    ingress_address: str = setting("", help="address of this machine on which they are served; none: all of them")
     label: tuple[str, ...] = setting((), help="NAME=VALUE labels of the node, e.g. topology.kubernetes.io/region=eu")
     telemetry_mib: int = setting(512, help="room for readings that wait for the cloud", low=1, high=1 << 20)
     telemetry_days: float = setting(
@@ -500,6 +510,23 @@ def pod_network_of(settings: EdgeSettings) -> tuple[str, ...] | None:
         return pod_ranges(text.split(","))
     except InvalidError as error:
         raise InvalidError(f"--pod-network {text!r}: write auto, none or ranges as 10.88.0.0/24; {error}") from None
+
+
+def ingress_of(settings: EdgeSettings) -> IngressSettings | None:
+    """Where Ingresses are served; None: nowhere. Raises `InvalidError`."""
+    if settings.ingress == "none":
+        return None
+    if settings.ingress_http_port == settings.ingress_https_port:
+        raise InvalidError("--ingress-https-port: is that of --ingress-http-port, and each needs its own")
+    try:
+        address = str(ip_address(settings.ingress_address.strip("[]"))) if settings.ingress_address else ""
+    except ValueError:
+        raise InvalidError(
+            f"--ingress-address {settings.ingress_address!r}: write an address of this machine, or none"
+        ) from None
+    return IngressSettings(
+        http_port=settings.ingress_http_port, https_port=settings.ingress_https_port, address=address
+    )
 
 
 def local_api_of(settings: EdgeSettings) -> Address | None:

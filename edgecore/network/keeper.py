@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
 from edgecore.network.answers import Names
 from edgecore.network.directory import KNOWN, Directory
@@ -28,10 +29,15 @@ from skerry.frozen import Frozen
 from skerry.objects.json import decode_object, map_at
 from skerry.ports import Clock
 
+if TYPE_CHECKING:
+    from edgecore.network.ingress.keeper import IngressKeeper
+
 LOG: Final = logging.getLogger(__name__)
 
 AGAIN_S: Final = 10.0
 _PORT: Final = 53
+INGRESS: Final = "ingress"
+"""Below the data: what HAProxy reads."""
 
 
 class NetworkParts(Frozen):
@@ -41,6 +47,10 @@ class NetworkParts(Frozen):
     store: AsyncEdgeStore
     clock: Clock
     host_resolver: HostResolver
+    directory: Path = Path()
+    """Where parts that have files keep them."""
+    addresses: Callable[[], Sequence[str]] = tuple
+    """Where others reach this gateway."""
 
 
 class Network:
@@ -53,6 +63,18 @@ class Network:
         self.routing = Routing(self.directory) if settings.nftables else None
         self.health = HealthPorts(self.directory) if settings.nftables else None
         self.pods = PodNetwork(self.directory, settings.pods) if settings.pods is not None else None
+        self.ingress: IngressKeeper | None = None
+        if settings.ingress is not None:
+            from edgecore.network.ingress.keeper import IngressKeeper, IngressParts  # only who has it pays
+
+            with_proxy = IngressParts(
+                node=parts.node,
+                store=parts.store,
+                clock=parts.clock,
+                directory=parts.directory / INGRESS,
+                addresses=parts.addresses,
+            )
+            self.ingress = IngressKeeper(with_proxy, settings.ingress, self.directory)
         self._dns = settings.dns
         self.server: DnsServer | None = None
         if settings.dns is not None:
@@ -72,6 +94,8 @@ class Network:
                     tasks.create_task(self.health.run())
                 if self.pods is not None:
                     tasks.create_task(self.pods.run())
+                if self.ingress is not None:
+                    tasks.create_task(self.ingress.run())
                 if self.server is not None and self._dns is not None:
                     tasks.create_task(self._answer(self.server, self._dns))
         finally:
@@ -115,6 +139,6 @@ class Network:
             self.directory.told(uid, None if record is None else map_at(decode_object(record), "status"))
         if known or batch.deletes or batch.pods:
             self._changed_s = max(self._changed_s + 1, self._parts.clock.wall_ms() // 1000)
-            for part in (self.routing, self.health, self.pods):
+            for part in (self.routing, self.health, self.pods, self.ingress):
                 if part is not None:
                     part.poke()

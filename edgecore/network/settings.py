@@ -6,6 +6,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Final
 
+from edgecore.network.ingress.settings import IngressSettings
 from skerry.frozen import Frozen
 
 RESOLV_PORT: Final = 53
@@ -44,3 +45,5 @@ class NetworkSettings(Frozen):
     """None: pods are connected by others."""
     nftables: bool = False
     """Whether the kernel leads service addresses to endpoints."""
+    ingress: IngressSettings | None = None
+    """None: Ingresses are not served."""

@@ -16,9 +16,11 @@ from edgecore.config import (
     dmi_socket_of,
     embedded_of,
     homeassistant_prefix_of,
+    ingress_of,
     labels_of,
     node_ip_of,
 )
+from edgecore.network.ingress.settings import IngressSettings
 from edgecore.store.port import DAY_MS, OutboxBudgets
 from skerry.errors import InvalidError
 from skerry.settings import resolve
@@ -228,3 +230,16 @@ def test_a_cluster_dns_for_everybody_or_nobody_is_refused(text: str) -> None:
         cluster_dns_of(resolve(EdgeSettings, {"cluster_dns": text}, {}))
     with pytest.raises(InvalidError, match="--cluster-domain '-': write a domain"):
         cluster_dns_of(resolve(EdgeSettings, {"cluster_dns": "127.0.0.1", "cluster_domain": "-"}, {}))
+
+
+def test_ingresses_are_served_where_it_is_said() -> None:
+    assert ingress_of(resolve(EdgeSettings, {}, {})) is None
+    asked = {"ingress": "haproxy", "ingress_http_port": "8080", "ingress_address": "[::1]"}
+    found = ingress_of(resolve(EdgeSettings, asked, {}))
+    assert found == IngressSettings(http_port=8080, https_port=443, address="::1")
+
+
+@pytest.mark.parametrize("told", [{"ingress_address": "eth0"}, {"ingress_http_port": "443"}])
+def test_ingress_settings_that_cannot_be_are_refused(told: dict[str, str]) -> None:
+    with pytest.raises(InvalidError, match="--ingress-"):
+        ingress_of(resolve(EdgeSettings, {"ingress": "haproxy", **told}, {}))
