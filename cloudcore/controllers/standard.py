@@ -15,6 +15,7 @@ from cloudcore.controllers.garbage.controller import GarbageController
 from cloudcore.controllers.jointoken.controller import JoinTokenController
 from cloudcore.controllers.namespace.controller import NamespaceController
 from cloudcore.controllers.node.controller import NodeController
+from cloudcore.controllers.nodegroup.controller import NodeGroupController
 from cloudcore.controllers.placement.controller import PlacementController
 from cloudcore.controllers.replicaset.controller import ReplicaSetController
 from cloudcore.controllers.serviceaccount.controller import ServiceAccountController
@@ -44,6 +45,7 @@ def standard_controllers(
         CommandController(tools, epoch=epoch),
         PlacementController(tools),
         DeviceRuleController(tools),
+        NodeGroupController(tools),
         VolumeController(tools),
         ProtectionController(tools),
         EphemeralController(tools),

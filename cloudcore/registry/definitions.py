@@ -15,6 +15,7 @@ from typing import Final, cast
 
 import orjson
 
+from cloudcore.registry.application_definitions import application_definitions
 from cloudcore.registry.command_definitions import command_definitions
 from cloudcore.registry.device_definitions import device_definitions
 from cloudcore.registry.device_rule_definitions import device_rule_definitions
@@ -89,7 +90,7 @@ def definitions() -> Definitions:
     document: Json = orjson.loads(Path(spec.submodule_search_locations[0], _DOCUMENT).read_bytes())
     raw = cast(dict[str, JsonObject], map_at(document, "$defs"))
     own = device_definitions() | rule_definitions() | command_definitions() | sink_definitions()
-    return Definitions(raw | own | device_rule_definitions() | metrics_definitions())
+    return Definitions(raw | own | application_definitions() | device_rule_definitions() | metrics_definitions())
 
 
 def _plain(schema: Json) -> Json:

@@ -393,6 +393,19 @@ def _rules() -> list[Kind]:
     ]
 
 
+def _applications() -> list[Kind]:
+    """KubeEdge's kinds. Custom resources there, as devices are."""
+    group = "apps.kubeedge.io"
+    return [
+        replace(
+            _over(group, "v1alpha1", "NodeGroup", "nodegroups"),
+            subresources=_STATUS,
+            short_names=("ng",),
+            strategic_patch=False,
+        ),
+    ]
+
+
 def _skerry() -> list[Kind]:
     """What neither Kubernetes nor KubeEdge can say."""
     return [
@@ -453,6 +466,7 @@ def builtin_kinds() -> tuple[Kind, ...]:
         *_cluster(),
         *_devices(),
         *_rules(),
+        *_applications(),
         *_skerry(),
         *_metrics(),
     )

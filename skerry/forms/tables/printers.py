@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from typing import Final
 
-from skerry.forms.tables import cluster, commands, device_rules, devices, pods, rules, services, sinks, workloads
+from skerry.forms.tables import (
+    cluster,
+    commands,
+    device_rules,
+    devices,
+    node_groups,
+    pods,
+    rules,
+    services,
+    sinks,
+    workloads,
+)
 from skerry.forms.tables.custom import DEFAULT, PrinterColumn, custom_printer
 from skerry.forms.tables.table import Printer
 from skerry.objects.scheme import Kind
@@ -19,6 +30,7 @@ _PRINTERS: Final[dict[tuple[str, str], Printer]] = {
     **sinks.PRINTERS,
     **device_rules.PRINTERS,
     **rules.PRINTERS,
+    **node_groups.PRINTERS,
 }
 
 

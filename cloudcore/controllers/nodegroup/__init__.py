@@ -1,0 +1,1 @@
+"""Node groups: which nodes are in which."""
