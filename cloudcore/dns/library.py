@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from cloudcore.dns.names import text_of
+from cloudcore.dns.transfer import DELTAS_MAX, Delta, delta_of
 from cloudcore.dns.zone import Zone
 from cloudcore.dns.zonefile import SUFFIX, read_zone
 from skerry.errors import SkerryError, UnavailableError
@@ -25,6 +26,8 @@ class Loaded(Frozen):
     """A line each, for people; of each, the zone that was there before is in `zones`."""
     changed: tuple[str, ...]
     """Zones that are new, other, or gone."""
+    deltas: Mapping[bytes, tuple[Delta, ...]] = {}
+    """By zone, the oldest first; each goes on where the one before it ended."""
 
 
 class _Shelf(Frozen):
@@ -38,6 +41,8 @@ class Library:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._shelves: dict[Path, _Shelf] = {}
+        self._zones: dict[bytes, Zone] = {}
+        self._deltas: dict[bytes, tuple[Delta, ...]] = {}
 
     def load(self) -> Loaded:
         """Raises `UnavailableError` where there is no directory to read."""
@@ -64,7 +69,20 @@ class Library:
         after = {path: shelf.zone for path, shelf in self._shelves.items()}
         differ = {path for path in {*before, *after} if before.get(path) is not after.get(path)}
         names = {text_of((after.get(path) or before[path]).origin) for path in differ}
-        return Loaded(zones=zones, problems=tuple(problems), changed=tuple(sorted(names)))
+        self._follow(zones)
+        deltas = dict(self._deltas)
+        return Loaded(zones=zones, problems=tuple(problems), changed=tuple(sorted(names)), deltas=deltas)
+
+    def _follow(self, zones: dict[bytes, Zone]) -> None:
+        """Remember what has changed. A zone that changed without another serial has no history any more: what others
+        have of it can't be told apart."""
+        for origin in {*self._deltas, *self._zones}:
+            before, after = self._zones.get(origin), zones.get(origin)
+            if before is after or before is None:
+                continue
+            delta = delta_of(before, after) if after is not None else None
+            self._deltas[origin] = (*self._deltas.get(origin, ()), delta)[-DELTAS_MAX:] if delta is not None else ()
+        self._zones = zones
 
     def _look(self, path: Path) -> None:
         try:

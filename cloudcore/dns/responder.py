@@ -8,9 +8,10 @@ the zones.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Final, Literal
 
+from cloudcore.dns.access import Access
 from cloudcore.dns.assembly import EMPTY, Body, absent_body, assemble
 from cloudcore.dns.cookies import Cookies, is_well_formed
 from cloudcore.dns.limiter import Limiter
@@ -27,6 +28,8 @@ from cloudcore.dns.options import (
     plain_options,
     subnet_of,
 )
+from cloudcore.dns.transfer import Delta, changed_rows, messages, serial_of, whole_rows
+from cloudcore.dns.tsig import Signature, Signer, verify
 from cloudcore.dns.wire import (
     AA,
     ANY,
@@ -45,6 +48,7 @@ from cloudcore.dns.wire import (
     MAILA,
     MAILB,
     NOERROR,
+    NOTAUTH,
     NOTIMP,
     NXDOMAIN,
     OPCODE_MASK,
@@ -96,6 +100,8 @@ class Reply(Frozen):
     lasting: bool = False
     truncated: bool = False
     limited: bool = False
+    more: Iterator[bytes] | None = None
+    """Messages that follow, of a transfer over a stream."""
 
 
 class Desk(Frozen):
@@ -107,6 +113,8 @@ class Desk(Frozen):
     limiter: Limiter | None = None
     idle_s: float = 10.0
     """What clients over streams are told that they may be silent."""
+    access: Access = Access()
+    deltas: Mapping[bytes, tuple[Delta, ...]] = {}
 
 
 class _Sections(Frozen):
@@ -140,7 +148,16 @@ class Responder:
         return self._answered(packet, query, client, now_s)
 
     def _answered(self, packet: bytes, query: Query, client: Client, now_s: float) -> Reply:
-        draft = _Draft(query, client)
+        draft = _Draft(query, client, now_s)
+        if query.tsig_at:
+            try:
+                draft.signature = verify(packet, query.tsig_at, self.desk.access.keys, int(now_s))
+            except MalformedError:
+                return _bare(packet, FORMERR)
+            draft.lasting = False
+            if draft.signature.error:
+                return draft.reply(NOTAUTH, EMPTY, flags=0)
+            draft.proven = True
         if query.opt is not None and not self._options(draft, now_s):
             return draft.reply(FORMERR, EMPTY, flags=0)
         if query.opt is not None and query.opt.version > 0:
@@ -182,9 +199,11 @@ class Responder:
         query = draft.query
         if query.cls == CHAOS:
             return self._chaos(draft)
-        if query.cls != IN or query.type in (AXFR, IXFR):
-            draft.explain(EDE_PROHIBITED if query.cls == IN else EDE_NOT_SUPPORTED)
+        if query.cls != IN:
+            draft.explain(EDE_NOT_SUPPORTED)
             return draft.reply(REFUSED, EMPTY, flags=0)
+        if query.type in (AXFR, IXFR):
+            return self._transfer(draft)
         if query.type == OPT:
             return draft.reply(FORMERR, EMPTY, flags=0)
         if query.type in _NO_DATA_TYPES:
@@ -207,6 +226,34 @@ class Responder:
         if sections.small <= room and (body := assemble(query.name, sections.found, room=room)) is not None:
             return draft.reply(sections.rcode, body, flags=flags)
         return draft.reply(sections.rcode, EMPTY, flags=flags | TC)
+
+    def _transfer(self, draft: _Draft) -> Reply:
+        """A whole zone, or what has changed in it."""
+        query, zone = draft.query, self.desk.zones.get(draft.query.name)
+        key = draft.signature.key if draft.signature is not None else None
+        draft.lasting = False
+        if not self.desk.access.allows(draft.client.address, key):
+            draft.explain(EDE_PROHIBITED)
+            return draft.reply(REFUSED, EMPTY, flags=0)
+        if zone is None:
+            return draft.reply(NOTAUTH, EMPTY, flags=0)
+        rows = whole_rows(zone)
+        if query.type == IXFR:
+            serial = serial_of(query)
+            if serial is None:
+                return draft.reply(FORMERR, EMPTY, flags=0)
+            rows = changed_rows(zone, self.desk.deltas.get(zone.origin, ()), serial) or rows
+        if draft.client.transport == "udp":
+            # A single SOA has who asks come back over TCP (RFC 1995 section 4); a whole zone is never sent so.
+            if query.type == AXFR:
+                return draft.reply(NOTIMP, EMPTY, flags=0)
+            body = assemble(query.name, Found(answer=[(zone.origin, zone.soa)]), room=draft.room())
+            return draft.reply(NOERROR, body or EMPTY, flags=AA if body else TC)
+        sent = messages(query, rows, name=query.name)
+        if draft.signature is not None:
+            signer = Signer(draft.signature)
+            sent = (signer.signed(message, int(draft.now_s)) for message in sent)
+        return Reply(data=next(sent), rcode=NOERROR, more=sent)
 
     def _to_absent(self, draft: _Draft, zone: Zone) -> Reply:
         about = zone.origin, len(draft.query.name)
@@ -268,9 +315,11 @@ class Responder:
 class _Draft:
     """What is gathered for one answer."""
 
-    def __init__(self, query: Query, client: Client) -> None:
+    def __init__(self, query: Query, client: Client, now_s: float) -> None:
         self.query = query
         self.client = client
+        self.now_s = now_s
+        self.signature: Signature | None = None
         self.options: list[tuple[int, bytes]] = []
         self.lasting = client.transport == "udp"
         self.has_cookie = False
@@ -286,6 +335,8 @@ class _Draft:
         taken = HEADER_SIZE + len(self.query.question)
         if self.query.opt is not None:
             taken += 11 + sum(4 + len(data) for _, data in self.options)
+        if self.signature is not None:
+            taken += self.signature.size
         return self._size_max() - taken
 
     def _size_max(self) -> int:
@@ -313,8 +364,11 @@ class _Draft:
             body.authorities,
             body.additionals + (1 if opt else 0),
         )
+        data = head + query.question + body.data + opt
+        if self.signature is not None:
+            data = Signer(self.signature).signed(data, int(self.now_s))
         return Reply(
-            data=head + query.question + body.data + opt,
+            data=data,
             rcode=rcode,
             lasting=self.lasting and not flags & TC,
             truncated=bool(flags & TC),

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from cloudcore.dns.access import peer_of, read_networks
 from cloudcore.dns.cookies import KEY_SIZE
 from cloudcore.dns.limiter import LimiterSettings
 from cloudcore.dns.streams import StreamSettings
@@ -39,6 +40,17 @@ class DnsSettings:
         "",
         help="file with keys for DNS cookies, 32 hex digits a line, shared by servers of one name: the first makes "
         "cookies, all are taken; none: a key of this process's own",
+    )
+    transfer_keys: str = setting(
+        "",
+        help="file with keys of servers that may have whole zones (TSIG): NAME ALGORITHM SECRET a line; the first "
+        "signs what is sent to --notify",
+    )
+    allow_transfer: tuple[str, ...] = setting(
+        (), help="networks that may have whole zones without a key, comma-separated or repeated"
+    )
+    notify: tuple[str, ...] = setting(
+        (), help="servers that are told of changed zones: ADDRESS or ADDRESS@PORT, comma-separated or repeated"
     )
     amplified_rate: int = setting(
         LimiterSettings().rate,
@@ -73,6 +85,9 @@ def check_dns_settings(settings: DnsSettings) -> None:
         raise InvalidError("--listen: an address is named twice")
     if bool(settings.tls_certificate) != bool(settings.tls_key):
         raise InvalidError("--tls-certificate and --tls-key: both or neither")
+    read_networks(settings.allow_transfer)
+    for peer in settings.notify:
+        peer_of(peer)
     if len(settings.nsid.encode()) > 255 or len(settings.version.encode()) > 255:
         raise InvalidError("--nsid and --version: at most 255 bytes")
 

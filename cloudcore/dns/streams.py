@@ -13,7 +13,7 @@ import socket
 import ssl
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import Final, cast
 
@@ -123,6 +123,7 @@ class _Connection(asyncio.Protocol):
         self._line: asyncio.Transport | None = None
         self._waiting = bytearray()
         self._full = False
+        self._more: Iterator[bytes] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._heard_at = 0.0
 
@@ -154,6 +155,8 @@ class _Connection(asyncio.Protocol):
         line, waiting = self._line, self._waiting
         assert line is not None, "connected"
         begin = 0
+        if not self._send_more():
+            return
         while not self._full and len(waiting) - begin >= 2:
             end = begin + 2 + int.from_bytes(waiting[begin : begin + 2], "big")
             if len(waiting) < end:
@@ -168,7 +171,23 @@ class _Connection(asyncio.Protocol):
             self._streams.counts.add(reply)
             self._streams.counts.stream_answers += 1
             line.write(len(reply.data).to_bytes(2, "big") + reply.data)
+            self._more = reply.more
+            if not self._send_more():
+                break
         del waiting[:begin]
+
+    def _send_more(self) -> bool:
+        """A transfer's messages, as they are taken; whether all have gone."""
+        assert self._line is not None, "connected"
+        while self._more is not None:
+            if self._full:
+                return False
+            message = next(self._more, None)
+            if message is None:
+                self._more = None
+            else:
+                self._line.write(len(message).to_bytes(2, "big") + message)
+        return True
 
     def pause_writing(self) -> None:
         self._full = True
@@ -193,7 +212,7 @@ class _Connection(asyncio.Protocol):
 
     def leave(self) -> None:
         """Close when nothing is under way."""
-        if self._line is not None and not self._waiting:
+        if self._line is not None and not self._waiting and self._more is None:
             self._line.close()
 
     def abort(self) -> None:

@@ -25,15 +25,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from cloudcore.dns.access import Access, peer_of, read_keys, read_networks
 from cloudcore.dns.control import Control, answer_line
 from cloudcore.dns.cookies import KEY_SIZE, Cookies
 from cloudcore.dns.counts import Counts, shared_memory, total
 from cloudcore.dns.datagrams import Datagrams, datagram_socket
 from cloudcore.dns.library import Library
 from cloudcore.dns.limiter import Limiter, LimiterSettings
+from cloudcore.dns.names import text_of
+from cloudcore.dns.notify import notify_all
 from cloudcore.dns.responder import Desk, Identity, Responder
 from cloudcore.dns.settings import DnsSettings, read_cookie_keys
 from cloudcore.dns.streams import Streams, StreamSettings, stream_socket
+from cloudcore.dns.transfer import Delta
 from cloudcore.dns.zone import Zone
 from skerry.errors import InvalidError, UnavailableError
 from skerry.listening import unix_socket
@@ -78,6 +82,12 @@ class Supervisor:
         )
         self._seed = secrets.token_bytes(16)
         self._tls: ssl.SSLContext | None = None
+        self._access = Access(
+            keys=read_keys(Path(settings.transfer_keys)) if settings.transfer_keys else {},
+            networks=read_networks(settings.allow_transfer),
+        )
+        self._peers = [peer_of(text) for text in settings.notify]
+        self._deltas: Mapping[bytes, tuple[Delta, ...]] = {}
 
     def run(self) -> None:
         """Raises `SkerryError` for what keeps it from starting."""
@@ -112,6 +122,7 @@ class Supervisor:
             selector.register(control, selectors.EVENT_READ)
             selector.register(wake, selectors.EVENT_READ)
             self._fork_all()
+            self._tell(list(self._zones.values()))
             started()
             while not self._stopping:
                 for key, _ in selector.select(timeout=self._wait_s()):
@@ -154,7 +165,7 @@ class Supervisor:
         for problem in loaded.problems:
             LOG.error("zone not read: %s", problem)
         self._problems = loaded.problems
-        self._zones = loaded.zones
+        self._zones, self._deltas = loaded.zones, loaded.deltas
         gc.collect()
         gc.freeze()  # what lasts is looked at no more, so that forked processes share its memory
         if not first:
@@ -163,8 +174,15 @@ class Supervisor:
             self._fork_all()
             for child in before:
                 os.kill(child.pid, signal.SIGTERM)
+            self._tell([zone for zone in loaded.zones.values() if text_of(zone.origin) in loaded.changed])
             LOG.info("zones read again changed=%d zones=%d", len(loaded.changed), len(self._zones))
         return loaded.changed
+
+    def _tell(self, zones: list[Zone]) -> None:
+        """Whoever wants to know, by a process that ends by itself."""
+        if zones and self._peers:
+            key = next(iter(self._access.keys.values()), None)
+            self._begin(lambda: notify_all(zones, self._peers, key))
 
     def _fork_all(self) -> None:
         self._due.clear()
@@ -172,15 +190,19 @@ class Supervisor:
             self._fork(seat)
 
     def _fork(self, seat: int) -> None:
+        pid = self._begin(lambda: self._wanted[seat](seat))
+        self._children[pid] = _Child(seat=seat, pid=pid, started_at=time.monotonic())
+
+    def _begin(self, work: Callable[[], None]) -> int:
+        """Fork a process that does this and ends; which one it is."""
         parent = os.getpid()
         pid = os.fork()
         if pid:
-            self._children[pid] = _Child(seat=seat, pid=pid, started_at=time.monotonic())
-            return
+            return pid
         code = 1
         try:
             _become_child(parent)
-            self._wanted[seat](seat)
+            work()
             code = 0
         except UnavailableError as error:
             LOG.error("a process of the DNS server ends: %s", error)
@@ -231,6 +253,8 @@ class Supervisor:
             cookies=Cookies(self._keys),
             limiter=Limiter(limits, self._seed),
             idle_s=settings.tcp_idle_s,
+            access=self._access,
+            deltas=self._deltas,
         )
 
     def _counts(self, seat: int) -> Counts:

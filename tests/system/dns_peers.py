@@ -47,10 +47,12 @@ def _running(directory: Path, command: list[str], port: int) -> Generator[int]:
 
 
 @contextmanager
-def knot(directory: Path, zones: Mapping[str, str], *, zone_options: str = "", head: str = "") -> Generator[int]:
+def knot(
+    directory: Path, zones: Mapping[str, str], *, zone_options: str = "", head: str = "", port: int = 0
+) -> Generator[int]:
     """The port of a Knot that serves these zones, by origin."""
     directory.mkdir(parents=True, exist_ok=True)
-    port = free_dns_port()
+    port = port or free_dns_port()
     server = f"server:\n  listen: 127.0.0.1@{port}\n  rundir: {directory}\n"
     server += "  udp-workers: 1\n  tcp-workers: 1\n  background-workers: 1\n"
     lines = [
@@ -71,10 +73,12 @@ def knot(directory: Path, zones: Mapping[str, str], *, zone_options: str = "", h
 
 
 @contextmanager
-def nsd(directory: Path, zones: Mapping[str, str], *, zone_options: str = "", head: str = "") -> Generator[int]:
+def nsd(
+    directory: Path, zones: Mapping[str, str], *, zone_options: str = "", head: str = "", port: int = 0
+) -> Generator[int]:
     """The port of an NSD that serves these zones, by origin."""
     directory.mkdir(parents=True, exist_ok=True)
-    port = free_dns_port()
+    port = port or free_dns_port()
     server = {
         "ip-address": f"127.0.0.1@{port}",
         "zonesdir": f'"{directory}"',

@@ -38,6 +38,12 @@ class DnsProcess:
     def kdig(self, *words: str) -> str:
         return told("kdig", "@127.0.0.1", "-p", str(self.port), "+retry=0", "+time=5", *words)
 
+    def said(self, *words: str) -> str:
+        """What kdig prints, and what it complains of."""
+        command = ["kdig", "@127.0.0.1", "-p", str(self.port), "+retry=0", "+time=5", *words]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        return done.stdout + done.stderr
+
     def skerry(self, *words: str) -> str:
         command = [sys.executable, "-m", "skerry.cli.main", "dns", *words]
         done = subprocess.run(
