@@ -18,6 +18,7 @@ from cloudcore.api.authn import ANONYMOUS, Authenticator
 from cloudcore.api.authz.aggregation import AggregationController
 from cloudcore.api.authz.authorizer import Authorizer
 from cloudcore.api.authz.escalation import escalation_step
+from cloudcore.api.authz.manifests import manifests_step
 from cloudcore.api.endpoints import ApiEndpoints
 from cloudcore.api.expire import EventExpiry
 from cloudcore.api.openapi import PublishedOpenApi
@@ -163,6 +164,7 @@ async def compose(
             *STEPS,
             ServiceAddresses(service_cidr),
             escalation_step(authorizer),
+            manifests_step(authorizer, scheme.named),
             wanted_values,
             IssuedCommands(store.epoch),
             fitting_rules,

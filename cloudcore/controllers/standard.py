@@ -6,6 +6,7 @@ from cloudcore.controllers.command.controller import CommandController
 from cloudcore.controllers.crd.controller import DefinitionController
 from cloudcore.controllers.deployment.controller import DeploymentController
 from cloudcore.controllers.devicerule.controller import DeviceRuleController
+from cloudcore.controllers.edgeapplication.controller import EdgeApplicationController
 from cloudcore.controllers.endpoints.controller import (
     EndpointsController,
     EndpointSliceController,
@@ -46,6 +47,7 @@ def standard_controllers(
         PlacementController(tools),
         DeviceRuleController(tools),
         NodeGroupController(tools),
+        EdgeApplicationController(tools),
         VolumeController(tools),
         ProtectionController(tools),
         EphemeralController(tools),

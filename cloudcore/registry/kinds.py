@@ -403,6 +403,12 @@ def _applications() -> list[Kind]:
             short_names=("ng",),
             strategic_patch=False,
         ),
+        replace(
+            _in(group, "v1alpha1", "EdgeApplication", "edgeapplications"),
+            subresources=_STATUS,
+            short_names=("eapp",),
+            strategic_patch=False,
+        ),
     ]
 
 

@@ -73,6 +73,7 @@ _VIEW: Final = (
     _rule("networking.k8s.io", "ingresses ingresses/status networkpolicies", _READ),
     _rule("devices.kubeedge.io", f"devices/checkup devices/explain devices/history devices/line {_DEVICES}", _READ),
     _rule("rules.kubeedge.io", "ruleendpoints rules rules/status", _READ),
+    _rule("apps.kubeedge.io", "edgeapplications edgeapplications/status", _READ),
     _rule("skerry.dev", "commands commands/status rulemessages rulemessages/status sinks sinks/status", _READ),
     _rule("skerry.dev", "devicerules devicerules/status", _READ),
 )
@@ -98,6 +99,7 @@ _EDIT: Final = (
     _rule("devices.kubeedge.io", _DEVICES, _WRITE),
     _rule("devices.kubeedge.io", "devices/read", "create"),
     _rule("rules.kubeedge.io", "ruleendpoints rules", _WRITE),
+    _rule("apps.kubeedge.io", "edgeapplications", _WRITE),
     _rule("rules.kubeedge.io", "rules/call", "create"),
     _rule("skerry.dev", "commands devicerules", _WRITE),
     _rule("skerry.dev", "rulemessages", "delete deletecollection patch update"),

@@ -10,13 +10,13 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Final, TypeAlias
 
 from cloudcore.registry.validation import (
+    applications,
     certificates,
     cluster,
     commands,
     definitions,
     device_rules,
     devices,
-    node_groups,
     rules,
     services,
     sinks,
@@ -65,7 +65,8 @@ CHECKS: Final[Mapping[tuple[str, str], Check]] = {
     ("devices.kubeedge.io", "DeviceModel"): devices.validate_device_model,
     ("rules.kubeedge.io", "Rule"): rules.validate_rule,
     ("rules.kubeedge.io", "RuleEndpoint"): rules.validate_endpoint,
-    ("apps.kubeedge.io", "NodeGroup"): node_groups.validate_node_group,
+    ("apps.kubeedge.io", "NodeGroup"): applications.validate_node_group,
+    ("apps.kubeedge.io", "EdgeApplication"): applications.validate_edge_application,
     ("skerry.dev", "Command"): commands.validate_command,
     ("skerry.dev", "RuleMessage"): rules.validate_message,
     ("skerry.dev", "Sink"): sinks.validate_sink,

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Final
 
 from skerry.forms.tables import (
+    applications,
     cluster,
     commands,
     device_rules,
     devices,
-    node_groups,
     pods,
     rules,
     services,
@@ -30,7 +30,7 @@ _PRINTERS: Final[dict[tuple[str, str], Printer]] = {
     **sinks.PRINTERS,
     **device_rules.PRINTERS,
     **rules.PRINTERS,
-    **node_groups.PRINTERS,
+    **applications.PRINTERS,
 }
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from cloudcore.federation.overriders import overridden, read_image
+from cloudcore.controllers.edgeapplication.overriders import overridden, read_image
 from skerry.errors import InvalidError
 from skerry.objects.json import JsonObject, clone
 

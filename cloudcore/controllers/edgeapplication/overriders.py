@@ -94,14 +94,15 @@ def _map(obj: JsonObject, name: str) -> JsonObject:
     return found
 
 
-def _pod_place(obj: JsonObject) -> tuple[str, ...]:
+def pod_spec_place(obj: JsonObject) -> tuple[str, ...]:
+    """Where the spec of the pods is that it makes, or is; () where there is none."""
     place = _POD_AT.get(str_at(obj, "kind"), _IN_TEMPLATE)
     return place if map_at(obj, *place) else ()
 
 
 def _containers(obj: JsonObject, name: str = "") -> Iterator[JsonObject]:
     """Of the pod that it holds: all, or the ones of that name."""
-    place = _pod_place(obj)
+    place = pod_spec_place(obj)
     if not place:
         return
     for field in ("initContainers", "containers"):

@@ -1,0 +1,1 @@
+"""Edge applications: manifests that run in node groups, each with what is otherwise there."""
