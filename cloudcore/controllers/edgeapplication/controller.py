@@ -121,7 +121,7 @@ class EdgeApplicationController:
                 return current
             before: JsonObject = json.loads(annotations_of(current).get(LAST_APPLIED, "{}"))
             merged = merge_patch(current, difference(before, wanted))
-            return with_metadata(merged, annotations={**annotations_of(merged), LAST_APPLIED: text})
+            return _noted(merged, text)
 
         return (await self._tools.objects.update(kind, key, transform)).obj
 
@@ -161,8 +161,14 @@ def _text(obj: JsonObject) -> str:
 
 
 def _made(app: JsonObject, wanted: JsonObject) -> JsonObject:
-    annotations = {**annotations_of(wanted), LAST_APPLIED: _text(wanted)}
-    return with_metadata(wanted, annotations=annotations, ownerReferences=[controller_reference(app)])
+    owned = with_metadata(wanted, ownerReferences=[controller_reference(app)])
+    return _noted(owned, _text(wanted))
+
+
+def _noted(obj: JsonObject, applied: str) -> JsonObject:
+    """With what it was made of."""
+    annotations: JsonObject = {**annotations_of(obj), LAST_APPLIED: applied}
+    return with_metadata(obj, annotations=annotations)
 
 
 def _statuses(outcomes: Sequence[_Outcome], faults: Sequence[Fault]) -> list[Json]:

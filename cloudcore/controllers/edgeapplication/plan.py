@@ -114,7 +114,7 @@ def _held(affinity: JsonObject, selector: JsonObject) -> JsonObject:
     field = "requiredDuringSchedulingIgnoredDuringExecution"
     terms = maps_at(affinity, "nodeAffinity", field, "nodeSelectorTerms") or [{}]
     held: list[Json] = [{**term, "matchExpressions": [*list_at(term, "matchExpressions"), *labels]} for term in terms]
-    node = {**map_at(affinity, "nodeAffinity"), field: {"nodeSelectorTerms": held}}
+    node: JsonObject = {**map_at(affinity, "nodeAffinity"), field: {"nodeSelectorTerms": held}}
     return {**affinity, "nodeAffinity": node}
 
 
