@@ -131,6 +131,7 @@ async def serve(settings: EdgeSettings) -> None:
             sync=settings.sync(),
             collection=settings.collection(),
             rotation=settings.rotation(),
+            eviction=settings.eviction(),
             bandwidth=bandwidth,
             broker=broker,
             discovery=_discovery(settings, membership.node, store),

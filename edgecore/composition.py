@@ -7,7 +7,7 @@ Keeps nothing; each part says what it keeps.
 from __future__ import annotations
 
 from collections import ChainMap
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Set
 from functools import partial
 from pathlib import Path
 from shutil import disk_usage
@@ -34,6 +34,9 @@ from edgecore.local_api.secure import authority_of
 from edgecore.network.settings import DnsSettings, NetworkSettings
 from edgecore.pods.asking import Asking
 from edgecore.pods.env import ApiPlace, NodeFacts
+from edgecore.pods.events import event_body, node_event
+from edgecore.pods.eviction import EvictionSettings
+from edgecore.pods.evictor import Evictor, EvictorParts
 from edgecore.pods.image_collection import CollectionSettings
 from edgecore.pods.image_collector import ImageCollector
 from edgecore.pods.local_volumes import LocalVolumes
@@ -41,13 +44,14 @@ from edgecore.pods.log_rotation import LogRotation, RotationSettings
 from edgecore.pods.logs import LogParts, PodLogs
 from edgecore.pods.manager import PodManager
 from edgecore.pods.node import Machine, NodeIdentity, NodeReporter, amounts_of, runtime_version
+from edgecore.pods.parts import POD_LOGS, PodParts
 from edgecore.pods.port import Runtime
 from edgecore.pods.restarts import PodRestarts
+from edgecore.pods.room import RoomParts
 from edgecore.pods.static.directory import StaticPods
 from edgecore.pods.streams import PodStreams, StreamParts
 from edgecore.pods.usage import UsageParts, UsageSource, read_load
 from edgecore.pods.volumes import private_pods
-from edgecore.pods.worker import POD_LOGS, PodParts
 from edgecore.push.places import Places
 from edgecore.push.shell import Pusher, PushParts
 from edgecore.rules.calls import RuleCalls
@@ -55,7 +59,7 @@ from edgecore.rules.service_bus import BusSettings, ServiceBus, ServiceBusParts
 from edgecore.rules.services import Services
 from edgecore.rules.shell import GatewayRules, RulesParts
 from edgecore.store.memory import floor_of
-from edgecore.store.port import META_KNOWN_MS
+from edgecore.store.port import META_KNOWN_MS, EdgeBatch, NewReport
 from edgecore.store.shell import AsyncEdgeStore
 from edgecore.tokens.keeper import TokenKeeper, TokenParts
 from edgecore.twins.calls import DeviceCalls
@@ -68,6 +72,7 @@ from skerry.objects.bandwidth import BandwidthPlan
 from skerry.objects.commands import CAPABILITY, DeviceMethod, DeviceRefresh, PodRestart
 from skerry.objects.device_questions import DEVICES
 from skerry.objects.ingresses import CAN_SERVE
+from skerry.objects.json import JsonObject
 from skerry.objects.logs import LOGS
 from skerry.objects.pod_streams import ATTACH, EXEC, FORWARD
 from skerry.objects.rule_calls import CALLS
@@ -128,6 +133,8 @@ class Ground(Frozen):
     """When images go that no container uses."""
     rotation: RotationSettings = field(default_factory=RotationSettings)
     """When logs of containers are rotated, and how many are kept."""
+    eviction: EvictionSettings = field(default_factory=EvictionSettings)
+    """When pods go because the gateway runs short of something; by default never."""
     bandwidth: BandwidthPlan | None = None
     """What the gateway itself lets its link carry."""
     mappers: Sockets | None = None
@@ -166,6 +173,7 @@ class Agent(Frozen):
     static_pods: StaticPods
     images: ImageCollector
     logs: LogRotation
+    evictor: Evictor
     node: NodeReporter
     volumes: LocalVolumes
     tokens: TokenKeeper
@@ -204,6 +212,7 @@ class Agent(Frozen):
             "tokens": self.tokens.run(),
             "images": self.images.run(),
             "logs": self.logs.run(),
+            "eviction": self.evictor.run(),
             "twins": self.twins.run(),
             "commands": self.commands.run(),
             "device rules": self.device_rules.run(),
@@ -235,23 +244,21 @@ def compose(ground: Ground) -> Agent:
     facts = _facts(ground, machine)
     files = StaticPods(ground.static_pods, ground.directory / STATIC_PODS, node=ground.node, clock=time)
     logs = _logs(ground, files)
-    external = ExternalDriver(clock=time)
 
     def in_step() -> bool:
         return link.status.state == EdgeState.IN_STEP.value  # the link is made below, and runs last
 
-    pusher = _pusher(ground)
+    external, pusher = ExternalDriver(clock=time), _pusher(ground)
     twins = _keeper(ground, external, in_step, pusher)
     questions = _questions(ground, twins, pusher)
-    rules = _rules(ground)
-    services = Services()
+    rules, services = _rules(ground), Services()
     calls = RuleCalls(ground.node, rules, services)
     device_rules = _device_rules(ground, twins, services, rules)
     link = _link(ground, machine.boot_id, _streams(ground, logs, files, questions, calls))
     cloud = CloudCalls(link)
     tokens = _tokens(ground, cloud, link, in_step, lambda uid: pods.refresh(uid))  # noqa: PLW0108 - made below
     link.on_welcome(tokens.poke)
-    pods = _pods(ground, facts, in_step, tokens, files)
+    pods = _pods(ground, facts, in_step, tokens, files, lambda pod: evictor.refusal(pod))  # noqa: PLW0108 - made below
     commands = _commands(ground, machine.boot_id, twins, pods, link)
     link.on_welcome(commands.poke)
     history = _history(ground)
@@ -270,13 +277,16 @@ def compose(ground: Ground) -> Agent:
         rule_status=device_rules.status,
         static=files,
     )
-    node = NodeReporter(store, time, partial(_identity, ground), ground.machine, pods.moved, ground.runtime)
+    images = ImageCollector(ground.runtime, clock, ground.collection)
+    node = _node(ground, pods, lambda: evictor.conditions)
+    evictor = _evictor(ground, pods, images, node)
     return Agent(
         clock=clock,
         pods=pods,
         static_pods=files,
         logs=LogRotation(ground.runtime, ground.directory / POD_LOGS, clock, ground.rotation),
-        images=ImageCollector(ground.runtime, clock, ground.collection),
+        images=images,
+        evictor=evictor,
         node=node,
         volumes=LocalVolumes(store, node=ground.node, directory=ground.directory),
         tokens=tokens,
@@ -348,8 +358,44 @@ def _room(directory: Path) -> tuple[int, int]:
     return usage.free, usage.total
 
 
+def _node(ground: Ground, pods: PodManager, pressures: Callable[[], Set[str]]) -> NodeReporter:
+    return NodeReporter(
+        ground.store,
+        ground.time,
+        partial(_identity, ground),
+        ground.machine,
+        pods.moved,
+        ground.runtime,
+        pressures,
+    )
+
+
+def _evictor(ground: Ground, pods: PodManager, images: ImageCollector, node: NodeReporter) -> Evictor:
+    async def tell(reason: str, message: str) -> None:
+        event = node_event(ground.node, reason, message, suffix=ground.ids.token_hex(8), now_ms=ground.time.wall_ms())
+        kind, body = event_body(event)
+        await ground.store.apply(EdgeBatch(reports=(NewReport(report_class="event", kind=kind, key="", body=body),)))
+
+    return Evictor(
+        EvictorParts(
+            settings=ground.eviction,
+            clock=ground.clock,
+            room=RoomParts(runtime=ground.runtime, machine=ground.machine, directory=ground.directory),
+            pods=pods,
+            make_room=images.make_room,
+            changed=node.poke,
+            tell=tell,
+        )
+    )
+
+
 def _pods(
-    ground: Ground, facts: NodeFacts, in_step: Callable[[], bool], tokens: TokenKeeper, files: StaticPods
+    ground: Ground,
+    facts: NodeFacts,
+    in_step: Callable[[], bool],
+    tokens: TokenKeeper,
+    files: StaticPods,
+    refusal: Callable[[JsonObject], str],
 ) -> PodManager:
     return PodManager(
         PodParts(
@@ -365,6 +411,7 @@ def _pods(
             asking=ground.asking,
             api=None if ground.local_api is None else ApiPlace(host=ground.local_api[0], port=ground.local_api[1]),
             authority=partial(authority_of, ground.directory / LOCAL_API),
+            refusal=refusal,
         ),
         in_step,
     )

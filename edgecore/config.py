@@ -13,6 +13,8 @@ from devices.mqtt.config import Broker
 from edgecore.broker.users import AGENT
 from edgecore.network.cni import pod_ranges
 from edgecore.network.ingress.settings import IngressSettings
+from edgecore.pods.eviction import EvictionSettings
+from edgecore.pods.eviction_settings import HARD, eviction_settings
 from edgecore.pods.image_collection import CollectionSettings
 from edgecore.pods.image_commands import ImageRequest
 from edgecore.pods.log_rotation import RotationSettings
@@ -58,6 +60,34 @@ class EdgeSettings:
     )
     image_age_s_min: float = setting(
         120.0, help="seconds that an image stays though no container uses it", low=0, high=86_400 * 365
+    )
+    eviction_hard: tuple[str, ...] = setting(
+        HARD,
+        help="SIGNAL<VALUE: pods end at once, with a second of grace, while less is available than that, a quantity "
+        "or a share; what no pod needs goes first. Signals: memory.available, nodefs.available and nodefs.inodesFree "
+        "of DATA's disk, imagefs.available and imagefs.inodesFree of the container runtime's, pid.available; none: "
+        "no pod has to go",
+    )
+    eviction_soft: tuple[str, ...] = setting(
+        (), help="the same for when that lasts for the signal's --eviction-soft-grace-period"
+    )
+    eviction_soft_grace_period: tuple[str, ...] = setting(
+        (), help="SIGNAL=DURATION for each signal of --eviction-soft, e.g. memory.available=1m30s"
+    )
+    eviction_minimum_reclaim: tuple[str, ...] = setting(
+        (), help="SIGNAL=VALUE: how much more than its threshold has to be available again, once pods had to go"
+    )
+    eviction_max_pod_grace_period: int = setting(
+        0,
+        help="seconds that a pod gets to end for --eviction-soft, if its own grace is not shorter",
+        low=0,
+        high=86_400,
+    )
+    eviction_pressure_transition_period_s: float = setting(
+        300.0,
+        help="seconds that the node keeps MemoryPressure, DiskPressure or PIDPressure after there was too little",
+        low=0,
+        high=86_400,
     )
     images: str = setting("", help="directory of images for the process runtime; none: DATA/images")
     static_pods: str = setting(
@@ -246,6 +276,17 @@ class EdgeSettings:
     def rotation(self) -> RotationSettings:
         """Of containers' logs."""
         return RotationSettings(bytes_max=self.log_size_mib * MIB, files_max=self.log_files)
+
+    def eviction(self) -> EvictionSettings:
+        """Of pods, where the gateway runs short. Raises `InvalidError`."""
+        return eviction_settings(
+            hard=self.eviction_hard,
+            soft=self.eviction_soft,
+            soft_grace=self.eviction_soft_grace_period,
+            minimum_reclaim=self.eviction_minimum_reclaim,
+            transition_s=self.eviction_pressure_transition_period_s,
+            grace_s_max=self.eviction_max_pod_grace_period,
+        )
 
     def sync(self) -> SyncSettings:
         """Of the session with the cloud."""
@@ -473,6 +514,7 @@ def service_bus_port_of(settings: EdgeSettings) -> int | None:
 def check_runtime(settings: EdgeSettings) -> None:
     """What can't be is said at once. Raises `InvalidError`."""
     check(settings.runtime, settings.runtime_endpoint)
+    settings.eviction()
     if settings.image_low_percent >= settings.image_high_percent:
         raise InvalidError(
             f"--image-low-percent {settings.image_low_percent}: has to be below --image-high-percent "

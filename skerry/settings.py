@@ -240,7 +240,10 @@ def _read_path(raw: object) -> Path:
 
 
 def _read_list(raw: object) -> tuple[str, ...]:
-    """A list from a file or repeated flags; commas separate within one text."""
+    """A list from a file or repeated flags; commas separate within one text. A map's items are NAME=VALUE."""
+    if isinstance(raw, dict):
+        pairs = cast("dict[object, object]", raw).items()
+        return tuple(f"{_read_str(name)}={_read_str(value)}" for name, value in pairs)
     items = cast("list[object]", raw) if isinstance(raw, list) else [raw]
     return tuple(part.strip() for item in items for part in _read_str(item).split(",") if part.strip())
 

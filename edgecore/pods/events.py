@@ -30,6 +30,12 @@ def event_object(pod: JsonObject, what: Happening, *, node: str, suffix: str, no
     return event
 
 
+def node_event(node: str, reason: str, message: str, *, suffix: str, now_ms: int) -> JsonObject:
+    """A warning about the gateway itself, where Kubernetes has those of nodes."""
+    about: JsonObject = {"kind": "Node", "apiVersion": "v1", "metadata": {"name": node, "namespace": "default"}}
+    return told_event(about, reason, message, node=node, suffix=suffix, now_ms=now_ms, warning=True)
+
+
 def event_body(event: JsonObject) -> tuple[str, bytes]:
     """Kind and body of the report."""
     return EVENT, EventReport(event=event).encode()

@@ -12,9 +12,9 @@ from typing import BinaryIO, Final
 
 from edgecore.pods.containers import runs_of, wanted_of
 from edgecore.pods.log_files import blocks, closed, complete, followed, instant_ns, is_of, opened_together, shown
+from edgecore.pods.parts import log_directory
 from edgecore.pods.port import ContainerState, Runtime
 from edgecore.pods.sources import Files, GatewayPods
-from edgecore.pods.worker import log_directory
 from edgecore.store.shell import AsyncEdgeStore
 from skerry.errors import BadRequestError, NotFoundError
 from skerry.frozen import Frozen

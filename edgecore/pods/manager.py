@@ -9,21 +9,26 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Final
 
+from edgecore.pods.parts import PodParts
 from edgecore.pods.records import PodRecord
 from edgecore.pods.sources import GatewayPod, GatewayPods
 from edgecore.pods.status import Ending
-from edgecore.pods.worker import FAILED_AGAIN_S, PodParts, PodWorker
+from edgecore.pods.worker import FAILED_AGAIN_S, PodWorker
 from edgecore.store.port import META_EPOCH, EdgeBatch
 from skerry.errors import UnavailableError
 from skerry.frozen import replace
+from skerry.objects.json import JsonObject
 from skerry.objects.meta import Key
 from skerry.objects.volumes import CLAIMS, VOLUMES
 
 log = logging.getLogger(__name__)
 
 PODS: Final = "pods"
+CLEAR_S_MAX: Final = 30.0
+"""For finished pods to be cleared away, when room is short."""
 ORPHANS_S: Final = 10.0
 """How often it is asked whether unknown containers may go."""
 INPUTS: Final = frozenset({"configmaps", "secrets", CLAIMS})
@@ -70,6 +75,26 @@ class PodManager:
     def end(self, uid: str, ending: Ending, grace_s: float) -> None:
         """End that pod for good: it stays in the store with phase Failed and this reason. `has` it."""
         self._workers[uid].end(ending, grace_s)
+
+    def active(self) -> list[tuple[JsonObject, Path]]:
+        """The pods that run, or are to run, and where the logs of each are."""
+        return [found for worker in self._workers.values() if (found := worker.active()) is not None]
+
+    async def clear_finished(self) -> int:
+        """Take away what finished pods left with the runtime; of how many that was. What takes too long goes on."""
+        cleared = [worker.clear() for worker in self._workers.values() if worker.may_be_cleared]
+        try:
+            async with asyncio.timeout(CLEAR_S_MAX):
+                for each in cleared:
+                    await each.wait()
+        except TimeoutError:
+            log.warning("containers of finished pods are not gone yet")
+        return len(cleared)
+
+    async def until_cleared(self, uid: str) -> None:
+        """Until nothing is left of an evicted pod but its status."""
+        if uid in self._workers:
+            await self._workers[uid].until_cleared()
 
     def refresh_all(self) -> None:
         """The same for every pod."""

@@ -1,10 +1,10 @@
 """What this gateway tells of itself as a Node: its status, told when it changes.
 
-`node_status` is pure; `read_machine` reads /proc and the like. Sizes that move all the time (free memory, free disk)
-only enter as conditions with hysteresis, so a node at rest tells nothing; of what waits for the cloud, in steps that
-double. Keeps nothing; what was told last is compared with what the store's outbox was given in this life, and told
-once after each start, in each new epoch of the cloud, and to each new Node of this name: one that a person made knows
-nothing.
+`node_report` is pure; `read_machine` reads /proc and the like. Sizes that move all the time (free memory, free disk)
+only enter as conditions, which `eviction` holds for a while, so a node at rest tells nothing; of what waits for the
+cloud, in steps that double. Keeps nothing; what was told last is compared with what the store's outbox was given in
+this life, and told once after each start, in each new epoch of the cloud, and to each new Node of this name: one that
+a person made knows nothing.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import os
 import platform
 import shutil
 import socket
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Final
 
@@ -44,11 +44,12 @@ IMAGE_NAMES_MAX: Final = 5
 LOOK_S: Final = 10.0
 """A kubelet's nodeStatusUpdateFrequency."""
 ARCHITECTURES: Final = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "armv6l": "arm", "i686": "386"}
-MEMORY_LOW_BYTES: Final = 100 << 20
-"""A kubelet's default eviction threshold; twice as much ends the condition."""
-DISK_LOW_SHARE: Final = 0.10
-"""As a kubelet's default for nodefs; 0.12 ends the condition."""
-PIDS_LOW_SHARE: Final = 0.05
+PRESSURES: Final = (
+    ("MemoryPressure", "KubeletHasInsufficientMemory", "KubeletHasSufficientMemory", "memory available"),
+    ("DiskPressure", "KubeletHasDiskPressure", "KubeletHasNoDiskPressure", "disk space available"),
+    ("PIDPressure", "KubeletHasInsufficientPID", "KubeletHasSufficientPID", "PIDs available"),
+)
+"""Conditions, their reasons where they hold and where they do not, and what it is about: a kubelet's words."""
 
 
 class Machine(Frozen):
@@ -99,8 +100,10 @@ def node_report(
     *,
     now_ms: int,
     runtime: RuntimeFacts = RuntimeFacts(),  # noqa: B008 - frozen
+    pressures: Set[str] = frozenset(),
 ) -> NodeStatusReport:
-    """The whole report. `before` is the status told last: conditions keep their time of change."""
+    """The whole report. `before` is the status told last: conditions keep their time of change. `pressures`: those of
+    `PRESSURES` that hold."""
     amounts = amounts_of(machine)
     status: JsonObject = {
         "capacity": {**amounts},
@@ -123,7 +126,7 @@ def node_report(
         },
         **({"images": [*_images(runtime.images)]} if runtime.images else {}),
         "conditions": [
-            *_conditions(machine, before, now_ms, runtime.fault),
+            *_conditions(pressures, before, now_ms, runtime.fault),
             _backlog_condition(backlog, before, now_ms),
         ],
     }
@@ -164,37 +167,12 @@ def _digests_first(name: str) -> tuple[bool, str]:
     return "@" not in name, name
 
 
-def _conditions(machine: Machine, before: JsonObject, now_ms: int, fault: str) -> list[JsonObject]:
+def _conditions(pressures: Set[str], before: JsonObject, now_ms: int, fault: str) -> list[JsonObject]:
     held = maps_at(before, "conditions")
-
-    def pressed(kind: str, value: float, low: float, enough: float) -> bool:
-        old = find_condition(held, kind)
-        return value < (enough if old is not None and str_at(old, "status") == "True" else low)
-
-    disk = machine.disk_free_bytes / max(machine.disk_bytes, 1)
-    pids = 1 - machine.pids_used / max(machine.pids_max, 1)
-    memory = pressed("MemoryPressure", machine.memory_free_bytes, MEMORY_LOW_BYTES, 2 * MEMORY_LOW_BYTES)
-    facts = (
-        ("MemoryPressure", memory, "KubeletHasInsufficientMemory", "KubeletHasSufficientMemory", "memory available"),
-        (
-            "DiskPressure",
-            pressed("DiskPressure", disk, DISK_LOW_SHARE, DISK_LOW_SHARE + 0.02),
-            "KubeletHasDiskPressure",
-            "KubeletHasNoDiskPressure",
-            "disk space available",
-        ),
-        (
-            "PIDPressure",
-            pressed("PIDPressure", pids, PIDS_LOW_SHARE, PIDS_LOW_SHARE * 2),
-            "KubeletHasInsufficientPID",
-            "KubeletHasSufficientPID",
-            "PIDs available",
-        ),
-    )
     said = [
-        _condition(held, kind, "True" if bad else "False", bad_reason if bad else good, now_ms)
-        | {"message": f"edgecore has {'too little' if bad else 'sufficient'} {noun}"}
-        for kind, bad, bad_reason, good, noun in facts
+        _condition(held, kind, "True" if kind in pressures else "False", bad if kind in pressures else good, now_ms)
+        | {"message": f"edgecore has {'too little' if kind in pressures else 'sufficient'} {noun}"}
+        for kind, bad, good, noun in PRESSURES
     ]
     ready = _condition(
         held, "Ready", "False" if fault else "True", "KubeletNotReady" if fault else "KubeletReady", now_ms
@@ -296,16 +274,18 @@ class NodeReporter:
         machine: Callable[[], Machine],
         moved: Callable[[str], None] = _nothing,
         runtime: Runtime | None = None,
+        pressures: Callable[[], Set[str]] = frozenset,
     ) -> None:
         """`identity` is asked at every look: a runtime that is late says only then which one it is. `machine` gives
         the gateway as it is now, or raises `OSError`. `moved` is told its address at the first look, and when that
-        is another one."""
+        is another one. `pressures`: what there is too little of, by the names of the conditions."""
         self._store = store
         self._clock = clock
         self._identity = identity
         self._machine = machine
         self._moved = moved
         self._runtime = runtime
+        self._pressures = pressures
         self._images: tuple[ImageState, ...] = ()
         self._addresses: tuple[str, ...] = ()
         self._told: NodeStatusReport | None = None
@@ -340,13 +320,25 @@ class NodeReporter:
         if is_another or any(name == META_EPOCH for name, _ in batch.meta):
             self._renewed.set()
 
+    def poke(self) -> None:
+        """There is something new to tell."""
+        self._renewed.set()
+
     async def look(self) -> None:
         """Look once; tell what is new."""
         before = self._told.status if self._told else {}
         now = Now(wall_ms=self._clock.wall_ms(), monotonic_ms=round(self._clock.monotonic_s() * 1000))
         backlog = backlog_of(self._store.stats(), self._store.boots(), now)
         facts = await self._runtime_facts()
-        report = node_report(self._identity(), self._looked_at(), before, backlog, now_ms=now.wall_ms, runtime=facts)
+        report = node_report(
+            self._identity(),
+            self._looked_at(),
+            before,
+            backlog,
+            now_ms=now.wall_ms,
+            runtime=facts,
+            pressures=self._pressures(),
+        )
         held = self._store.get(self._key)
         to = (self._store.meta(META_EPOCH) or "", self._told_to[1] if held is None else held.stamp.uid)
         if report != self._told or to != self._told_to:

@@ -283,6 +283,8 @@ class ContainerUsage(Frozen):
     memory_rss_bytes: int = 0
     disk_bytes: int = 0
     """Of its writable layer."""
+    inodes: int = 0
+    """Of the same."""
     pids: int = 0
     received_bytes: int = 0
     sent_bytes: int = 0

@@ -35,7 +35,7 @@ def qos_class(pod: JsonObject) -> str:
         limits = str_map_at(container, "resources", "limits")
         requests = str_map_at(container, "resources", "requests")
         for resource in ("cpu", "memory"):
-            limit, request = _amount(limits, resource), _amount(requests, resource)
+            limit, request = amount_of(limits, resource), amount_of(requests, resource)
             any_set = any_set or bool(limit.nano or request.nano)
             asked = request if resource in requests else limit
             guaranteed = guaranteed and limit.nano > 0 and asked.nano == limit.nano
@@ -44,7 +44,7 @@ def qos_class(pod: JsonObject) -> str:
     return "Guaranteed" if guaranteed else "Burstable"
 
 
-def _amount(values: Mapping[str, str], resource: str) -> Quantity:
+def amount_of(values: Mapping[str, str], resource: str) -> Quantity:
     """What can't be read counts for nothing; the API has checked it."""
     try:
         return parse_quantity(values.get(resource, "0"))
@@ -56,16 +56,16 @@ def resources_of(pod: JsonObject, container: JsonObject, *, memory_bytes: int) -
     """Of one container on a gateway with so much memory."""
     limits = str_map_at(container, "resources", "limits")
     requests = str_map_at(container, "resources", "requests")
-    cpu = _amount(requests if "cpu" in requests else limits, "cpu")
-    limit = _amount(limits, "cpu")
+    cpu = amount_of(requests if "cpu" in requests else limits, "cpu")
+    limit = amount_of(limits, "cpu")
     return Resources(
         cpu_shares=min(max(cpu.millis * SHARES_PER_CPU // 1000, SHARES_MIN), SHARES_MAX),
         cpu_period_us=PERIOD_US,
         cpu_quota_us=max(limit.millis * PERIOD_US // 1000, QUOTA_US_MIN) if limit.nano else 0,
-        memory_bytes=_amount(limits, "memory").units,
+        memory_bytes=amount_of(limits, "memory").units,
         oom_score_adj=oom_score_adj(pod, str_at(container, "name"), memory_bytes=memory_bytes),
         hugepages=tuple(
-            (_page_size(name.removeprefix(_HUGE)), _amount(limits, name).units)
+            (_page_size(name.removeprefix(_HUGE)), amount_of(limits, name).units)
             for name in sorted(limits)
             if name.startswith(_HUGE)
         ),
@@ -74,7 +74,7 @@ def resources_of(pod: JsonObject, container: JsonObject, *, memory_bytes: int) -
 
 def _page_size(text: str) -> str:
     """As the kernel names it: 2Mi is 2MB."""
-    size, step = _amount({"size": text}, "size").units, 0
+    size, step = amount_of({"size": text}, "size").units, 0
     while size >= 1024 and step < len(_SIZES) - 1:
         size, step = size // 1024, step + 1
     return f"{size}{_SIZES[step]}"
@@ -100,7 +100,7 @@ def oom_score_adj(pod: JsonObject, name: str, *, memory_bytes: int) -> int:
 def _burstable(one: Wanted, memory_bytes: int) -> int:
     limits = str_map_at(one.spec, "resources", "limits")
     requests = str_map_at(one.spec, "resources", "requests")
-    asked = _amount(requests if "memory" in requests else limits, "memory").units
+    asked = amount_of(requests if "memory" in requests else limits, "memory").units
     score = 1000 - 1000 * asked // memory_bytes if memory_bytes else OOM_BEST_EFFORT
     # Between who was promised all of it and who was promised nothing.
     return min(max(score, 1000 + OOM_GUARANTEED), OOM_BEST_EFFORT - 1)

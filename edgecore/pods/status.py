@@ -25,6 +25,8 @@ INITIALIZING: Final = Waiting(reason="PodInitializing", message="")
 UNSUPPORTED: Final = "Unsupported"
 EXITED_UNKNOWN: Final = 137
 """The exit code that a kubelet gives a container of which nothing is known any more."""
+EVICTED: Final = "Evicted"
+"""The reason of an `Ending` for the gateway's sake: what such a pod left on it goes at once."""
 
 
 class Ending(Frozen):

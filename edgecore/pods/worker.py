@@ -9,22 +9,23 @@ from __future__ import annotations
 import asyncio
 import logging
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Final
 
-from edgecore.pods.asking import Asking, RealAsking, Whom
+from edgecore.pods.asking import RealAsking, Whom
 from edgecore.pods.backoff import Problem, next_problem
 from edgecore.pods.claims import KEPT
 from edgecore.pods.containers import all_of, container_of, newest_of, spent_of, wanted_of
-from edgecore.pods.env import ApiPlace, ConfigError, NodeFacts, Surroundings, Tokens, no_tokens
+from edgecore.pods.env import ConfigError, NodeFacts, Surroundings
 from edgecore.pods.events import Happening, event_body, event_object
 from edgecore.pods.handlers import handler_of
 from edgecore.pods.last_words import DEFAULT_PATH, last_words, make_words_file, words_file
 from edgecore.pods.log_files import remove_log
 from edgecore.pods.name_files import gateway_resolver, hosts_mount
 from edgecore.pods.names import resolver_of
+from edgecore.pods.parts import PodParts, log_directory
 from edgecore.pods.plan import (
     Plan,
     Remove,
@@ -37,27 +38,25 @@ from edgecore.pods.plan import (
     plan,
     restarts_of,
 )
-from edgecore.pods.port import COULD_NOT_START, ContainerState, ImageMissingError, Mount, Runtime, SandboxSpec
+from edgecore.pods.port import COULD_NOT_START, ContainerState, ImageMissingError, Mount, SandboxSpec
 from edgecore.pods.probes import Health
 from edgecore.pods.probing import Known, Probing
 from edgecore.pods.pull_secrets import credentials_of
 from edgecore.pods.records import PodRecord
 from edgecore.pods.refusals import unheeded, unsupported
-from edgecore.pods.sources import Files, GatewayPods
+from edgecore.pods.sources import GatewayPods
 from edgecore.pods.specs import Place, container_spec, pull_policy, sandbox_spec, target_of
-from edgecore.pods.status import Ending, Picture, pod_status
+from edgecore.pods.status import EVICTED, Ending, Picture, pod_status
 from edgecore.pods.stopping import Stopping
 from edgecore.pods.volumes import mounts_of, private_pods, sync_volumes, with_authority
 from edgecore.store.port import META_EPOCH, EdgeBatch, NewReport
-from edgecore.store.shell import AsyncEdgeStore
 from skerry.errors import InvalidError, UnavailableError
-from skerry.frozen import Frozen, replace
+from skerry.frozen import replace
 from skerry.objects.enrolment import TRUST_NAME
 from skerry.objects.json import JsonObject, bool_at, decode_object, dig, int_at, map_at, maps_at, str_at
 from skerry.objects.meta import Key, being_deleted, name_of, namespace_of, uid_of
 from skerry.objects.reports import POD_STATUS, PodStatusReport
 from skerry.objects.volumes import VOLUMES
-from skerry.ports import Clock, Ids
 
 log = logging.getLogger(__name__)
 
@@ -68,8 +67,6 @@ LOOK_AGAIN_S: Final = 30.0
 FAILED_AGAIN_S: Final = 5.0
 """After the store or the runtime did not answer."""
 SOON_S: Final = 0.05
-POD_LOGS: Final = "logs"
-"""Directory of all pods' logs, in that of the agent."""
 NO_VOLUMES: Final = "ContainerCreating"
 """What a kubelet says of containers whose volumes are not there yet."""
 FINAL: Final = frozenset({"Succeeded", "Failed"})
@@ -80,35 +77,6 @@ HOOK_S_MAX: Final = 3600.0
 DEADLINE: Final = Ending(
     reason="DeadlineExceeded", message="Pod was active on the node longer than the specified deadline"
 )
-
-
-class PodParts(Frozen):
-    """What workers are made of."""
-
-    store: AsyncEdgeStore
-    runtime: Runtime
-    clock: Clock
-    ids: Ids
-    node: NodeFacts
-    directory: Path
-    """Volumes are below `pods/UID`, logs below `logs`."""
-    root: Path = Path("/")
-    """Where the paths of hostPath volumes begin."""
-    tokens: Tokens = no_tokens
-    """Of ServiceAccounts, for projected volumes."""
-    asking: Asking | None = None
-    """For probes and hooks; None: in the containers and over the network."""
-    api: ApiPlace | None = None
-    """Where this gateway's own API is; None: nowhere that pods reach."""
-    authority: Callable[[], str] = str
-    """The certificate by which it is known; "" for none."""
-    files: Files | None = None
-    """Pods that files on the gateway want; None: there are none."""
-
-
-def log_directory(directory: Path, *, namespace: str, name: str, uid: str) -> Path:
-    """Where a pod's logs are, as a kubelet names it."""
-    return directory / POD_LOGS / f"{namespace}_{name}_{uid}"
 
 
 class PodWorker:
@@ -137,6 +105,16 @@ class PodWorker:
         self._told_backoff: set[str] = set()
         self._last: JsonObject | None = None
         self._failure = ""
+        self._is_new = False
+        """It begins here, and may be refused."""
+        self._early_end: tuple[Ending, float] | None = None
+        """It is to end, and was not looked at yet."""
+        self._clearing: asyncio.Event | None = None
+        """Somebody waits for what the finished pod left to be gone."""
+        self._emptied = False
+        """The runtime has nothing of the finished pod any more."""
+        self._cleared = asyncio.Event()
+        """Nothing is left of what the pod, that has finished, had of the gateway."""
         self._restarts: dict[str, int] = {}
         """Runs that somebody asked to be ended, by container: what follows them starts without delay."""
 
@@ -151,10 +129,42 @@ class PodWorker:
         self._wake.set()
 
     def end(self, ending: Ending, grace_s: float) -> None:
-        """End the pod for good, as it may not stay on this gateway; its status says why."""
-        if self._record is not None and self._record.ending is None:
+        """End the pod for good, as it may not stay on this gateway; its status and an event say why. It gets
+        `grace_s`, or its own grace where that is less. Of one that has finished, or is ended, it is nothing."""
+        if self._record is None:
+            self._early_end = self._early_end or (ending, grace_s)
+        elif self._record.ending is None and not self.is_finished:
+            grace_s = min(grace_s, self._record.grace_s)
             self._record = replace(self._record, ending=ending, grace_s=grace_s)
-            self._wake.set()
+            self._happened.append(Happening(reason=ending.reason, message=ending.message, warning=True))
+        self._wake.set()
+
+    @property
+    def is_finished(self) -> bool:
+        """It was told to have reached its last phase."""
+        return self._record is not None and str_at(self._record.status, "phase") in FINAL
+
+    @property
+    def may_be_cleared(self) -> bool:
+        """It has finished, and the runtime has something of it yet."""
+        return self.is_finished and not self._emptied
+
+    def active(self) -> tuple[JsonObject, Path] | None:
+        """The pod and where its logs are; None where it has finished, or is to end."""
+        pod = self._pod()
+        if pod is None or being_deleted(pod) or self._record is None or self._record.ending is not None:
+            return None
+        return None if self.is_finished else (pod, self._logs())
+
+    def clear(self) -> asyncio.Event:
+        """Take away what the finished pod left with the runtime; the event says that it is gone."""
+        self._clearing = self._clearing or asyncio.Event()
+        self._wake.set()
+        return self._clearing
+
+    async def until_cleared(self) -> None:
+        """Until nothing is left of what the pod, that was evicted, had of the gateway."""
+        await self._cleared.wait()
 
     def poke(self, *, retry: bool = False) -> None:
         """Something may have changed; `retry`: a ConfigMap or Secret that was missing may be there now."""
@@ -172,6 +182,7 @@ class PodWorker:
                 wait_s = await self._attempt(tasks)
                 if wait_s is None:
                     self._probing.close()
+                    self._all_is_cleared()
                     return
                 try:
                     async with asyncio.timeout(wait_s):
@@ -306,6 +317,10 @@ class PodWorker:
                 status={},
                 gone=False,
             )
+            self._is_new = True
+        if self._is_new:
+            await self._admit(pod)
+            self._is_new = False
         leaving = pod is None or being_deleted(pod)
         if pod is not None and (leaving or self._record.ending is None):
             self._record = replace(self._record, grace_s=grace_of(pod))
@@ -334,6 +349,18 @@ class PodWorker:
             spent=spent_of(self._record.status),
         )
 
+    async def _admit(self, pod: JsonObject | None) -> None:
+        """A pod that is new here, and of which nothing runs, may be refused."""
+        if pod is not None and not being_deleted(pod) and not await self._parts.runtime.list(self._uid):
+            refusal = self._parts.refusal(pod)
+            if refusal and str_at(pod, "status", "phase") not in FINAL:
+                ending = Ending(reason=EVICTED, message=f"Pod was rejected: {refusal}")
+                self._record = replace(self._record, ending=ending) if self._record is not None else None
+                self._happened.append(Happening(reason=EVICTED, message=refusal, warning=True))
+        early, self._early_end = self._early_end, None
+        if early is not None:
+            self.end(*early)
+
     def _deadline_ms(self, pod: JsonObject) -> int | None:
         """When it has been active for too long."""
         active_s = dig(pod, "spec", "activeDeadlineSeconds")
@@ -345,7 +372,7 @@ class PodWorker:
         assert self._record is not None
         self._tell_of_waits(steps)
         starts = [step for step in steps.actions if isinstance(step, Start)]
-        if starts or (not seen.terminating and seen.containers):
+        if starts or (not seen.terminating and not seen.finished and seen.containers):
             places = self._volumes(seen)
             for step in starts if places is not None else ():
                 await self._start(seen, step, places or {}, tasks)
@@ -600,7 +627,7 @@ class PodWorker:
                 messages=self._words,
             )
         )
-        if over and self._record.gone:
+        if (over and self._record.gone) or (seen.finished and not seen.containers and self._record.status):
             status = self._record.status  # its containers have been cleared away since
         self._record = replace(self._record, status=status, gone=over)
         await self._save(seen.pod)
@@ -612,7 +639,32 @@ class PodWorker:
             for sandbox in seen.sandboxes:
                 await self._parts.runtime.remove_sandbox(sandbox.id)
             self._clear()
+            self._all_is_cleared()
+        elif seen.finished and not seen.running and not any(each.ready for each in seen.sandboxes):
+            await self._let_go(seen)
         return over
+
+    async def _let_go(self, seen: Seen) -> None:
+        """What a finished pod wrote into volumes of its own is nobody's now; of an evicted one nothing stays but its
+        status, as the gateway needs the room."""
+        assert self._record is not None
+        shutil.rmtree(self._directory() / "volumes", ignore_errors=True)
+        is_evicted = self._record.ending is not None and self._record.ending.reason == EVICTED
+        if is_evicted or self._clearing is not None:
+            for state in seen.containers:
+                await self._parts.runtime.remove(state.id)
+            for sandbox in seen.sandboxes:
+                await self._parts.runtime.remove_sandbox(sandbox.id)
+            self._emptied = True
+        if is_evicted:
+            self._clear()
+        self._all_is_cleared()
+
+    def _all_is_cleared(self) -> None:
+        self._cleared.set()
+        if self._clearing is not None:
+            self._clearing.set()
+            self._clearing = None
 
     def _hear_last_words(self, seen: Seen) -> None:
         """Once for each run that has ended."""

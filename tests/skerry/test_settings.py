@@ -109,3 +109,13 @@ def test_a_variable_that_nearly_spells_a_setting_is_pointed_out():
     environ = {"SKERRY_HTPS_PORT": "1", "SKERRY_HTTPS_PORT": "1", "SKERRY_KUBECONFIG": "k", "HTPS_PORT": "1"}
     said = "SKERRY_HTPS_PORT is not a setting and has no effect; did you mean SKERRY_HTTPS_PORT?"
     assert suspects(Settings, environ) == [said]
+
+
+def test_a_map_in_the_file_is_a_list_of_names_with_values(tmp_path: Path):
+    file = tmp_path / "skerry.yaml"
+    file.write_text("data: /d\nnames: {memory.available: 64Mi, nodefs.available: 10%}\n")
+    found = resolve(Settings, parsed("--config", str(file)), {}).names
+    assert found == ("memory.available=64Mi", "nodefs.available=10%")
+    file.write_text("data: /d\nnames: {a: [b]}\n")
+    with pytest.raises(InvalidError, match=r"names in .*: one text is wanted"):
+        resolve(Settings, parsed("--config", str(file)), {})

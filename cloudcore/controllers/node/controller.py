@@ -1,4 +1,4 @@
-"""Keeps the taints of nodes in step with their Ready condition.
+"""Keeps the taints of nodes in step with their conditions.
 
 Keeps nothing; what a crash leaves unmarked is marked after the next start, and the scheduler reads the condition
 itself.

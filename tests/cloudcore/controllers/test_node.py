@@ -1,4 +1,4 @@
-"""Taints follow the Ready condition, and never end what runs."""
+"""Taints follow the conditions, and never end what runs."""
 
 from typing import Any
 
@@ -36,6 +36,22 @@ def test_a_node_has_the_taint_of_its_state(before, keys):
     assert tainted(after, now_ms=5) is after
     added = [taint for taint in taints if "timeAdded" in taint]
     assert all(taint["effect"] == "NoSchedule" for taint in added)
+
+
+def test_a_node_that_runs_short_has_a_taint_for_each_thing_until_it_has_enough():
+    short: Any = node("True", MINE)
+    short["status"]["conditions"] += [
+        {"type": "MemoryPressure", "status": "True"},
+        {"type": "DiskPressure", "status": "False"},
+        {"type": "PIDPressure", "status": "True"},
+    ]
+    after: Any = tainted(short, now_ms=0)
+    keys = [taint["key"].removeprefix("node.kubernetes.io/") for taint in after["spec"]["taints"]]
+    assert keys == ["mine", "memory-pressure", "pid-pressure"]
+    assert tainted(after, now_ms=5) is after
+    after["status"] = node("True")["status"]
+    relieved: Any = tainted(after, now_ms=5)
+    assert relieved["spec"]["taints"] == [MINE]
 
 
 async def test_the_controller_follows_the_condition():

@@ -12,9 +12,9 @@ import pytest
 
 from edgecore.pods.logs import LogParts, PodLogs
 from edgecore.pods.manager import PodManager
+from edgecore.pods.parts import PodParts
 from edgecore.pods.runtimes.fake import FakeRuntime
 from edgecore.pods.status import Ending
-from edgecore.pods.worker import PodParts
 from edgecore.store.failing import FailingEdgeStore
 from edgecore.store.memory import MemoryEdgeStore
 from edgecore.store.port import META_EPOCH, EdgeBatch, Held
@@ -39,6 +39,7 @@ class Gateway:
         self.runtime = FakeRuntime(self.clock)
         self.directory = tmp_path
         self.in_step = True
+        self.refuse: Callable[[JsonObject], str] = lambda _: ""
 
     def parts(self) -> PodParts:
         return PodParts(
@@ -48,6 +49,7 @@ class Gateway:
             ids=SeededIds(1),
             node=NODE,
             directory=self.directory,
+            refusal=self.refuse,
         )
 
     @asynccontextmanager

@@ -70,16 +70,34 @@ def test_a_node_tells_all_that_clients_require() -> None:
     assert [truth(report, kind) for kind in kinds] == ["True", "False", "False", "False"]
 
 
-def test_pressure_begins_low_and_ends_higher() -> None:
-    low = replace(MACHINE, memory_free_bytes=90 << 20, disk_free_bytes=GIB // 2, pids_used=32000)
-    pressed = node_report(IDENTITY, low, {}, NOTHING, now_ms=0)
+def test_what_there_is_too_little_of_is_told_in_conditions() -> None:
+    short = node_report(IDENTITY, MACHINE, {}, NOTHING, now_ms=0, pressures={"DiskPressure", "PIDPressure"})
     kinds = ("MemoryPressure", "DiskPressure", "PIDPressure")
-    assert [truth(pressed, kind) for kind in kinds] == ["True"] * 3
-    better = replace(MACHINE, memory_free_bytes=150 << 20, disk_free_bytes=11 * GIB // 10, pids_used=30000)
-    assert [truth(node_report(IDENTITY, better, pressed.status, NOTHING, now_ms=0), kind) for kind in kinds] == [
-        "True"
-    ] * 3
-    assert [truth(node_report(IDENTITY, better, {}, NOTHING, now_ms=0), kind) for kind in kinds] == ["False"] * 3
+    assert [truth(short, kind) for kind in kinds] == ["False", "True", "True"]
+    disk = find_condition(maps_at(short.status, "conditions"), "DiskPressure") or {}
+    assert (str_at(disk, "reason"), str_at(disk, "message")) == (
+        "KubeletHasDiskPressure",
+        "edgecore has too little disk space available",
+    )
+    better = node_report(IDENTITY, MACHINE, short.status, NOTHING, now_ms=60_000)
+    disk = find_condition(maps_at(better.status, "conditions"), "DiskPressure") or {}
+    assert (str_at(disk, "status"), str_at(disk, "lastTransitionTime")) == ("False", "1970-01-01T00:01:00Z")
+
+
+async def test_a_new_condition_is_told_when_it_is_said_to_be_there(tmp_path: Path) -> None:
+    clock = ManualClock()
+    store = AsyncEdgeStore(MemoryEdgeStore(incarnation="i", clock=clock))
+    pressures: set[str] = set()
+    reporter = NodeReporter(store, clock, lambda: IDENTITY, lambda: MACHINE, pressures=lambda: pressures)
+    task = asyncio.create_task(reporter.run())
+    async with asyncio.timeout(5):  # well below the time between two looks
+        for head in (1, 2):
+            while store.outbox_head() < head:
+                await asyncio.sleep(0.005)
+            pressures.add("MemoryPressure")
+            reporter.poke()
+    task.cancel()
+    store.close()
 
 
 def test_a_backlog_is_a_condition_that_changes_in_steps() -> None:

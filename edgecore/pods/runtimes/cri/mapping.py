@@ -328,7 +328,7 @@ def auth_config(credentials: Credentials) -> cri.AuthConfig:
     )
 
 
-def container_usage(stats: cri.ContainerStats, *, at_ms: int) -> ContainerUsage:
+def container_usage(stats: cri.ContainerStats, *, at_ms: int, pids: int = 0) -> ContainerUsage:
     about = stats.attributes or cri.ContainerAttributes()
     cpu, memory, disk = stats.cpu or cri.CpuUsage(), stats.memory or cri.MemoryUsage(), stats.writable_layer
     return ContainerUsage(
@@ -340,6 +340,8 @@ def container_usage(stats: cri.ContainerStats, *, at_ms: int) -> ContainerUsage:
         memory_usage_bytes=_value(memory.usage_bytes),
         memory_rss_bytes=_value(memory.rss_bytes),
         disk_bytes=_value(disk.used_bytes) if disk is not None else 0,
+        inodes=_value(disk.inodes_used) if disk is not None else 0,
+        pids=pids,
     )
 
 

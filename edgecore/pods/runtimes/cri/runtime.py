@@ -54,6 +54,7 @@ from edgecore.pods.runtimes.cri.mapping import (
     sandbox_state,
 )
 from edgecore.pods.runtimes.cri.network import read_network
+from edgecore.pods.runtimes.cri.pids import read_pids
 from edgecore.pods.runtimes.cri.schema import IMAGE_CALLS, IMAGES, RUNTIME, RUNTIME_CALLS, TABLE
 from edgecore.pods.runtimes.cri.streaming import open_stream
 from edgecore.pods.runtimes.visits import RESULT_BYTES_MAX
@@ -449,7 +450,9 @@ class CriRuntime:
         wanted = cri.ContainerStatsFilter(label_selector=self._labels(""))
         told = await self._ask("ListContainerStats", cri.ListContainerStatsRequest(filter=wanted), ASK_S)
         found = [
-            container_usage(each, at_ms=self._clock.wall_ms())
+            container_usage(
+                each, at_ms=self._clock.wall_ms(), pids=read_pids(self._processes.get(each.attributes.id, 0))
+            )
             for each in told.stats
             if each.attributes is not None and each.attributes.id in running
         ]

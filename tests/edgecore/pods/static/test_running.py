@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from edgecore.pods.logs import LogParts, PodLogs
+from edgecore.pods.parts import PodParts
 from edgecore.pods.restarts import PodRestarts
 from edgecore.pods.sources import GatewayPods
 from edgecore.pods.static.manifest import Place, StaticPod, read_static_pod
 from edgecore.pods.static.shape import structs
-from edgecore.pods.worker import PodParts
 from skerry.errors import BadRequestError
 from skerry.frozen import replace
 from skerry.objects.commands import Order, PodRestart

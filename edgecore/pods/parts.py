@@ -1,0 +1,55 @@
+"""What the workers of pods are made of, and where the logs of their pods are. Keeps nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from edgecore.pods.asking import Asking
+from edgecore.pods.env import ApiPlace, NodeFacts, Tokens, no_tokens
+from edgecore.pods.port import Runtime
+from edgecore.pods.sources import Files
+from edgecore.store.shell import AsyncEdgeStore
+from skerry.frozen import Frozen
+from skerry.objects.json import JsonObject
+from skerry.ports import Clock, Ids
+
+POD_LOGS: Final = "logs"
+"""Directory of all pods' logs, in that of the agent."""
+
+
+def _welcome(_: JsonObject) -> str:
+    """Whoever comes may begin."""
+    return ""
+
+
+class PodParts(Frozen):
+    """What workers are made of."""
+
+    store: AsyncEdgeStore
+    runtime: Runtime
+    clock: Clock
+    ids: Ids
+    node: NodeFacts
+    directory: Path
+    """Volumes are below `pods/UID`, logs below `logs`."""
+    root: Path = Path("/")
+    """Where the paths of hostPath volumes begin."""
+    tokens: Tokens = no_tokens
+    """Of ServiceAccounts, for projected volumes."""
+    asking: Asking | None = None
+    """For probes and hooks; None: in the containers and over the network."""
+    api: ApiPlace | None = None
+    """Where this gateway's own API is; None: nowhere that pods reach."""
+    authority: Callable[[], str] = str
+    """The certificate by which it is known; "" for none."""
+    files: Files | None = None
+    """Pods that files on the gateway want; None: there are none."""
+    refusal: Callable[[JsonObject], str] = _welcome
+    """Why a pod that is new here may not begin now; "" where it may."""
+
+
+def log_directory(directory: Path, *, namespace: str, name: str, uid: str) -> Path:
+    """Where a pod's logs are, as a kubelet names it."""
+    return directory / POD_LOGS / f"{namespace}_{name}_{uid}"
