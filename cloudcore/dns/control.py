@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import socket
 from collections.abc import Callable, Mapping
@@ -84,9 +85,8 @@ def _result(question: JsonObject, control: Control) -> Json:
             ]
             return {"problems": [*control.problems(), *found]}
         case "explain":
-            return explain(
-                control.zones(), name_of(str_at(question, "name")).lower(), type_of(str_at(question, "type") or "A")
-            )
+            name, kind = name_of(str_at(question, "name")).lower(), type_of(str_at(question, "type") or "A")
+            return explain(control.zones(), name, kind, _client(str_at(question, "from")))
         case "stats":
             counts: dict[str, Json] = dict(control.counts())
             return {"counts": counts, "processes": control.processes, "up_s": round(control.up_s, 1)}
@@ -94,6 +94,13 @@ def _result(question: JsonObject, control: Control) -> Json:
             return {"changed": list(control.reload()), "problems": list(control.problems())}
         case other:
             raise InvalidError(f"{other!r} is nothing that can be asked for")
+
+
+def _client(text: str) -> bytes | None:
+    try:
+        return ipaddress.ip_address(text).packed if text else None
+    except ValueError as error:
+        raise InvalidError(f"--from: {error}") from None
 
 
 def _sorted(zones: Mapping[bytes, Zone]) -> list[tuple[bytes, Zone]]:

@@ -6,14 +6,15 @@ from collections.abc import Mapping
 
 from cloudcore.dns.lookup import CHAIN_MAX, Found, Section, cut_above, look_up, renamed_above, zone_for
 from cloudcore.dns.names import is_within, parent, text_of
+from cloudcore.dns.steering import SIZES, choose
 from cloudcore.dns.wire import CNAME, DNAME, RCODES
-from cloudcore.dns.zone import Zone
+from cloudcore.dns.zone import Rrset, Zone
 from cloudcore.dns.zonefile import rdata_text, type_text
 from skerry.objects.json import Json, JsonObject
 
 
-def explain(zones: Mapping[bytes, Zone], name: bytes, kind: int) -> JsonObject:
-    """The steps, and what comes of them."""
+def explain(zones: Mapping[bytes, Zone], name: bytes, kind: int, client: bytes | None = None) -> JsonObject:
+    """The steps, and what comes of them; for a client at this packed address, where services are in it."""
     zone = zone_for(zones, name, kind)
     if zone is None:
         return {"steps": [f"no zone here has {text_of(name)}"], "rcode": "REFUSED", "answer": [], "authority": []}
@@ -27,6 +28,12 @@ def explain(zones: Mapping[bytes, Zone], name: bytes, kind: int) -> JsonObject:
         steps.append(line)
     if onward is not None:
         steps.append(f"{text_of(onward)} was seen before: the chain ends")
+    for number, (owner, rrset) in enumerate(found.answer):
+        service = zone.services.get(owner)
+        if service is not None and rrset.type in SIZES and client is not None:
+            choice = choose(service, rrset.type, client)
+            steps.append(f"{text_of(owner)} is a service, {service.policy}: {choice.reason} (scope /{choice.scope})")
+            found.answer[number] = owner, Rrset(type=rrset.type, ttl=rrset.ttl, rdatas=choice.rdatas)
     return {
         "steps": [*steps],
         "rcode": RCODES[found.rcode],

@@ -13,7 +13,7 @@ from pathlib import Path
 from cloudcore.dns.names import text_of
 from cloudcore.dns.transfer import DELTAS_MAX, Delta, delta_of
 from cloudcore.dns.zone import Zone
-from cloudcore.dns.zonefile import SUFFIX, read_zone
+from cloudcore.dns.zonefile import SUFFIX, read_zone, services_beside
 from skerry.errors import SkerryError, UnavailableError
 from skerry.frozen import Frozen
 
@@ -31,7 +31,7 @@ class Loaded(Frozen):
 
 
 class _Shelf(Frozen):
-    stamp: tuple[int, int, int]
+    stamp: tuple[int, ...]
     zone: Zone
 
 
@@ -89,7 +89,7 @@ class Library:
             told = path.stat()
         except OSError as error:
             raise UnavailableError(f"{path}: {error.strerror}") from error
-        stamp = (told.st_size, told.st_mtime_ns, told.st_ino)
+        stamp = (told.st_size, told.st_mtime_ns, told.st_ino, *_stamp(services_beside(path)))
         shelf = self._shelves.get(path)
         if shelf is not None and shelf.stamp == stamp:
             return
@@ -97,3 +97,12 @@ class Library:
         if shelf is not None and zone == shelf.zone:
             zone = shelf.zone
         self._shelves[path] = _Shelf(stamp=stamp, zone=zone)
+
+
+def _stamp(path: Path) -> tuple[int, ...]:
+    """Of a file that need not be there."""
+    try:
+        told = path.stat()
+    except OSError:
+        return ()
+    return told.st_size, told.st_mtime_ns, told.st_ino

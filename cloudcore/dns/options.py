@@ -39,6 +39,10 @@ class Subnet(Frozen):
     address: bytes
     """As it came, no longer than `source` needs."""
 
+    def padded(self) -> bytes:
+        """A whole address, of 4 or 16 bytes."""
+        return self.address + bytes(_ADDRESS_BITS[self.family] // 8 - len(self.address))
+
     def option(self, scope: int) -> bytes:
         """For the answer; the scope is how many bits of the address it depends on."""
         return self.family.to_bytes(2, "big") + bytes([self.source, scope]) + self.address

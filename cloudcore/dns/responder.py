@@ -22,12 +22,14 @@ from cloudcore.dns.options import (
     EDE_NOT_SUPPORTED,
     EDE_PROHIBITED,
     SIZE,
+    Subnet,
     extended_error,
     opt_record,
     padding,
     plain_options,
     subnet_of,
 )
+from cloudcore.dns.steering import SIZES, Service, choose
 from cloudcore.dns.transfer import Delta, changed_rows, messages, serial_of, whole_rows
 from cloudcore.dns.tsig import Signature, Signer, verify
 from cloudcore.dns.wire import (
@@ -67,11 +69,13 @@ from cloudcore.dns.wire import (
     parse_query,
     question_end,
 )
-from cloudcore.dns.zone import Zone
+from cloudcore.dns.zone import Rrset, Zone
 from skerry.frozen import Frozen
 
 UDP_PLAIN_MAX: Final = 512
 STREAM_MAX: Final = 65535
+STEERED_MAX: Final = 100_000
+"""Choices that are kept: names times regions, mostly."""
 _NO_DATA_TYPES: Final = frozenset({TKEY, TSIG, MAILA, MAILB})
 _WHO: Final = (name_of("id.server"), name_of("hostname.bind"))
 _VERSION: Final = (name_of("version.server"), name_of("version.bind"))
@@ -125,6 +129,8 @@ class _Sections(Frozen):
     small: int
     """Bytes that must be in it."""
     bounded: bool
+    service: Service | None = None
+    """Whose addresses are in it, if of any."""
 
 
 class Responder:
@@ -133,6 +139,7 @@ class Responder:
     def __init__(self, desk: Desk) -> None:
         self.desk = desk
         self._made: dict[tuple[bytes, int], _Sections] = {}
+        self._steered: dict[tuple[bytes, int, tuple[bytes, ...]], _Sections] = {}
         self._absent: dict[tuple[bytes, int], Body] = {}
 
     def reply(self, packet: bytes, client: Client, now_s: float) -> Reply | None:
@@ -183,6 +190,7 @@ class Responder:
         except MalformedError:
             return False
         if subnet is not None:
+            draft.subnet = subnet
             draft.options.append((CLIENT_SUBNET, subnet.option(0)))
         cookie = opt.option(COOKIE)
         if cookie is not None:
@@ -218,6 +226,8 @@ class Responder:
             if is_absent(zone, query.name):
                 return self._to_absent(draft, zone)
             sections = self._sections(zone, query)
+        if sections.service is not None:
+            sections = self._chosen(draft, sections, sections.service)
         draft.lasting &= sections.bounded
         flags = AA if sections.authoritative else 0
         room = draft.room()
@@ -265,6 +275,45 @@ class Responder:
             return draft.reply(NXDOMAIN, EMPTY, flags=AA | TC)
         return draft.reply(NXDOMAIN, body, flags=AA)
 
+    def _chosen(self, draft: _Draft, sections: _Sections, service: Service) -> _Sections:
+        """The same with what the service has for this client. Made for a choice once: there are few."""
+        query, subnet = draft.query, draft.subnet
+        tells = subnet is not None and subnet.source > 0
+        address = subnet.padded() if subnet is not None and tells else draft.client.address
+        choice = choose(service, query.type, address)
+        if subnet is not None and tells:
+            draft.scope(choice.scope)
+        elif choice.scope:
+            draft.lasting = False  # it depends on who asks, and not on the query alone
+        about = query.name, query.type, choice.rdatas
+        made = self._steered.get(about)
+        if made is None:
+            found = sections.found
+            steered = Found(
+                rcode=found.rcode,
+                authoritative=found.authoritative,
+                answer=[
+                    (owner, Rrset(type=rrset.type, ttl=rrset.ttl, rdatas=choice.rdatas))
+                    if owner == service.name and rrset.type == query.type
+                    else (owner, rrset)
+                    for owner, rrset in found.answer
+                ],
+                authority=found.authority,
+            )
+            body = assemble(query.name, steered, room=1 << 30)
+            assert body is not None, "there is room for all"
+            made = _Sections(
+                body=body,
+                rcode=found.rcode,
+                authoritative=found.authoritative,
+                found=steered,
+                small=len(body.data),
+                bounded=sections.bounded,
+            )
+            if sections.bounded and len(self._steered) < STEERED_MAX:
+                self._steered[about] = made
+        return made
+
     def _sections(self, zone: Zone, query: Query) -> _Sections:
         found = look_up(zone, query.name, query.type)
         body = assemble(query.name, found, room=1 << 30)
@@ -278,6 +327,7 @@ class Responder:
             found=found,
             small=len(small.data),
             bounded=found.bounded,
+            service=_service_in(zone, found) if query.type in SIZES else None,
         )
         # Types that a name has not are 65,000; the answer to them is soon made.
         if found.bounded and (found.answer or not found.authoritative or query.type <= ANY):
@@ -320,6 +370,7 @@ class _Draft:
         self.client = client
         self.now_s = now_s
         self.signature: Signature | None = None
+        self.subnet: Subnet | None = None
         self.options: list[tuple[int, bytes]] = []
         self.lasting = client.transport == "udp"
         self.has_cookie = False
@@ -329,6 +380,13 @@ class _Draft:
     def explain(self, code: int, text: str = "") -> None:
         if self.query.opt is not None:
             self.options.append(extended_error(code, text))
+
+    def scope(self, bits: int) -> None:
+        """How much of the client's subnet the answer depends on."""
+        assert self.subnet is not None, "a scope is of a subnet"
+        self.options = [
+            (code, self.subnet.option(bits) if code == CLIENT_SUBNET else data) for code, data in self.options
+        ]
 
     def room(self) -> int:
         """Bytes for the sections."""
@@ -387,3 +445,8 @@ def _bare(packet: bytes, rcode: int) -> Reply:
             question = b""
     head = HEADER.pack(identity, QR | flags & (OPCODE_MASK | RD | CD) | rcode, 1 if question else 0, 0, 0, 0)
     return Reply(data=head + question, rcode=rcode)
+
+
+def _service_in(zone: Zone, found: Found) -> Service | None:
+    """The service whose addresses an answer ends in."""
+    return zone.services.get(found.answer[-1][0]) if zone.services and found.answer else None

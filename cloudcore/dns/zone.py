@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import Final
 
 from cloudcore.dns.names import is_within, parent, text_of
+from cloudcore.dns.steering import Service
 from cloudcore.dns.wire import AAAA, CNAME, DNAME, DNSKEY, DS, HTTPS, MX, NS, NSEC, PTR, RRSIG, SOA, SRV, SVCB, A
 from skerry.errors import InvalidError
 from skerry.frozen import Frozen
@@ -60,13 +61,15 @@ class Zone(Frozen):
     negative: Rrset
     """The SOA as it goes with what is not there, its TTL no more than its own `minimum` (RFC 2308)."""
     serial: int
+    services: Mapping[bytes, Service] = {}
+    """Names whose addresses depend on who asks; their nodes hold all of them."""
 
     @property
     def records(self) -> int:
         return sum(len(rrset.rdatas) for node in self.nodes.values() for rrset in node.values())
 
 
-def build(origin: bytes, records: Iterable[Record]) -> Zone:
+def build(origin: bytes, records: Iterable[Record], services: Mapping[bytes, Service] | None = None) -> Zone:
     """The zone of these records. Raises `InvalidError` that names what is wrong in it."""
     gathered: dict[bytes, dict[int, tuple[int, dict[bytes, None]]]] = {}
     for record in records:
@@ -95,6 +98,7 @@ def build(origin: bytes, records: Iterable[Record]) -> Zone:
         soa=soa,
         negative=Rrset(type=SOA, ttl=min(soa.ttl, minimum), rdatas=soa.rdatas),
         serial=serial,
+        services=services or {},
     )
 
 

@@ -19,7 +19,10 @@ import dns.tokenizer
 import dns.transaction
 import dns.zonefile
 
-from cloudcore.dns.names import canonical, labels, name_of, text_of
+from cloudcore.dns.names import canonical, is_within, labels, name_of, text_of
+from cloudcore.dns.servicefile import SUFFIX as SERVICES
+from cloudcore.dns.servicefile import read_services, records_of
+from cloudcore.dns.steering import SIZES, Service
 from cloudcore.dns.wire import SOA
 from cloudcore.dns.zone import Record, Zone, build
 from skerry.errors import InvalidError, UnavailableError
@@ -39,7 +42,12 @@ def read_zone(path: Path) -> Zone:
     except UnicodeDecodeError as error:
         raise InvalidError(f"{path}: is not text in UTF-8") from error
     try:
-        return parse_zone(text, origin_of(path, text))
+        origin = origin_of(path, text)
+        beside = services_beside(path)
+        if not beside.exists():
+            return parse_zone(text, origin)
+        services = read_services(beside, origin)
+        return _with_services(parse_records(text, origin), origin, services)
     except InvalidError as error:
         raise InvalidError(f"{path}: {error}") from error
 
@@ -63,6 +71,27 @@ def origin_of(path: Path, text: str) -> bytes:
 
 def parse_zone(text: str, origin: bytes) -> Zone:
     """Raises `InvalidError`. `$INCLUDE` is not followed: a zone is one file."""
+    return build(origin, parse_records(text, origin))
+
+
+def services_beside(path: Path) -> Path:
+    """The file with the services of a zone file."""
+    return path.with_name(path.name.removesuffix(SUFFIX) + SERVICES)
+
+
+def _with_services(records: list[Record], origin: bytes, services: dict[bytes, Service]) -> Zone:
+    for record in records:
+        if record.owner in services and record.type in SIZES:
+            raise InvalidError(f"{text_of(record.owner)} has addresses here, and is a service")
+    zone = build(origin, [*records, *records_of(services.values())], services)
+    for name in services:
+        if any(cut != origin and is_within(name, cut) for cut in zone.cuts):
+            raise InvalidError(f"the service {text_of(name)} is at or below a delegation, which has the say")
+    return zone
+
+
+def parse_records(text: str, origin: bytes) -> list[Record]:
+    """Raises `InvalidError`."""
     into = _Into()
     reader = dns.zonefile.Reader(
         dns.tokenizer.Tokenizer(text),
@@ -77,7 +106,7 @@ def parse_zone(text: str, origin: bytes) -> Zone:
         raise InvalidError(str(error).replace("<string>:", "line ") or type(error).__name__) from error
     except (ValueError, OverflowError) as error:
         raise InvalidError(str(error)) from error
-    return build(origin, into.records)
+    return into.records
 
 
 class _Into:

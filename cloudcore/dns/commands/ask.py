@@ -131,12 +131,13 @@ def dump(zone: str, control: Path) -> None:
 @click.command("explain")
 @click.argument("name")
 @click.argument("kind", metavar="[TYPE]", default="A")
+@click.option("--from", "client", default="", metavar="ADDRESS", help="For a client at this address.")
 @control_option
 @output_option
 @told
-def explain(name: str, kind: str, control: Path, output: str) -> None:
+def explain(name: str, kind: str, client: str, control: Path, output: str) -> None:
     """Say step by step why NAME is answered as it is."""
-    told = ask(control, do="explain", name=name, type=kind)
+    told = ask(control, do="explain", name=name, type=kind, **{"from": client})
     if output != "table":
         print_data(told, output)
         return

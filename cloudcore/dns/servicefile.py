@@ -1,0 +1,156 @@
+"""`ORIGIN.services.yaml` beside a zone file: names whose addresses depend on who asks.
+
+Keeps nothing. Each field is checked, and named where it is wrong.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Final, cast
+
+import yaml
+
+from cloudcore.dns.names import is_within, labels, name_of, text_of
+from cloudcore.dns.places import NOWHERE, Places
+from cloudcore.dns.steering import POLICIES, SIZES, Endpoint, Service
+from cloudcore.dns.wire import AAAA, A
+from cloudcore.dns.zone import TTL_MAX, Record
+from skerry.errors import InvalidError, UnavailableError
+
+SUFFIX: Final = ".services.yaml"
+WEIGHT_MAX: Final = 1_000_000
+ENDPOINTS_MAX: Final = 1000
+
+
+def read_services(path: Path, origin: bytes) -> dict[bytes, Service]:
+    """By name. Raises `InvalidError` that names file and field, `UnavailableError`."""
+    try:
+        document: object = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UnavailableError(f"{path}: {error.strerror}") from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise InvalidError(f"{path}: is not YAML: {error}") from error
+    try:
+        return _services(_map(document, "the file", {"places", "orders", "services"}), origin)
+    except InvalidError as error:
+        raise InvalidError(f"{path}: {error}") from error
+
+
+def records_of(services: Iterable[Service]) -> list[Record]:
+    """As a zone holds them for whoever doesn't know who asks: other servers, and questions of other types."""
+    return [
+        Record(owner=service.name, type=kind, ttl=service.ttl, rdata=address)
+        for service in services
+        for kind in (A, AAAA)
+        for address in service.addresses(kind)
+    ]
+
+
+def _services(document: dict[str, object], origin: bytes) -> dict[bytes, Service]:
+    places = _places(document.get("places"))
+    orders = {
+        place: tuple(_texts(regions, f"orders.{place}"))
+        for place, regions in _map(document.get("orders"), "orders").items()
+    }
+    orders = {NOWHERE if place == "default" else place: regions for place, regions in orders.items()}
+    found: dict[bytes, Service] = {}
+    for name, about in _map(document.get("services"), "services").items():
+        service = _service(name, about, origin, places, orders)
+        found[service.name] = service
+    return found
+
+
+def _places(given: object) -> Places:
+    networks: dict[ipaddress.IPv4Network | ipaddress.IPv6Network, str] = {}
+    for place, ranges in _map(given, "places").items():
+        for text in _texts(ranges, f"places.{place}"):
+            try:
+                network = ipaddress.ip_network(text)
+            except ValueError as error:
+                raise InvalidError(f"places.{place}: {error}") from None
+            if networks.setdefault(network, place) != place:
+                raise InvalidError(f"places.{place}: {network} is in {networks[network]} as well")
+    return Places(networks)
+
+
+def _service(name: str, given: object, origin: bytes, places: Places, orders: dict[str, tuple[str, ...]]) -> Service:
+    field = f"services.{name}"
+    about = _map(given, field, {"policy", "ttl", "endpoints"})
+    owner = _owner(name, origin)
+    policy = about.get("policy", "nearest")
+    if policy not in POLICIES:
+        raise InvalidError(f"{field}.policy: {policy!r} is not one of {', '.join(POLICIES)}")
+    ttl = _number(about.get("ttl", 30), f"{field}.ttl", TTL_MAX)
+    listed = about.get("endpoints")
+    if not isinstance(listed, list) or not 1 <= len(cast("list[object]", listed)) <= ENDPOINTS_MAX:
+        raise InvalidError(f"{field}.endpoints: a list of 1 to {ENDPOINTS_MAX} is wanted")
+    endpoints = tuple(
+        _endpoint(each, f"{field}.endpoints[{number}]") for number, each in enumerate(cast("list[object]", listed))
+    )
+    regions = {each.region for each in endpoints}
+    for place, order in orders.items():
+        if policy == "nearest" and not regions & set(order):
+            raise InvalidError(f"orders.{place or 'default'}: names no region of {field}")
+    every = tuple(dict.fromkeys(each.region for each in endpoints))
+    return Service(
+        name=owner,
+        ttl=ttl,
+        policy=policy,
+        endpoints=endpoints,
+        places=places,
+        orders={NOWHERE: every, **orders},
+    )
+
+
+def _owner(name: str, origin: bytes) -> bytes:
+    if name.endswith("."):
+        owner = name_of(name).lower()
+    else:
+        owner = origin if name == "@" else name_of(f"{name}.{text_of(origin)}").lower()
+    if not is_within(owner, origin):
+        raise InvalidError(f"services.{name}: is not in the zone {text_of(origin)}")
+    if b"*" in labels(owner):
+        raise InvalidError(f"services.{name}: a wildcard can't be a service; let it be an alias of one")
+    return owner
+
+
+def _endpoint(given: object, field: str) -> Endpoint:
+    about = _map(given, field, {"address", "region", "weight", "state"})
+    try:
+        address = ipaddress.ip_address(str(about.get("address", "")))
+    except ValueError as error:
+        raise InvalidError(f"{field}.address: {error}") from None
+    state = about.get("state", "up")
+    if state not in ("up", "down"):
+        raise InvalidError(f"{field}.state: {state!r} is neither up nor down")
+    region = about.get("region", "")
+    if not isinstance(region, str):
+        raise InvalidError(f"{field}.region: a text is wanted")
+    weight = _number(about.get("weight", 1), f"{field}.weight", WEIGHT_MAX)
+    assert len(address.packed) in SIZES.values(), "IPv4 or IPv6"
+    return Endpoint(address=address.packed, region=region, weight=weight, up=state == "up")
+
+
+def _map(given: object, field: str, known: set[str] | None = None) -> dict[str, object]:
+    if given is None:
+        return {}
+    if not isinstance(given, dict):
+        raise InvalidError(f"{field}: a map is wanted")
+    found = {str(name): value for name, value in cast("dict[object, object]", given).items()}
+    if known is not None and (strange := sorted(set(found) - known)):
+        raise InvalidError(f"{field}: {strange[0]!r} is not one of {', '.join(sorted(known))}")
+    return found
+
+
+def _texts(given: object, field: str) -> list[str]:
+    if not isinstance(given, list):
+        raise InvalidError(f"{field}: a list is wanted")
+    return [str(each) for each in cast("list[object]", given)]
+
+
+def _number(given: object, field: str, high: int) -> int:
+    if not isinstance(given, int) or isinstance(given, bool) or not 0 <= given <= high:
+        raise InvalidError(f"{field}: a whole number from 0 to {high} is wanted")
+    return given
