@@ -283,8 +283,8 @@ async def _listen(stack: AsyncExitStack, doors: _Doors) -> Endpoints:
         **(replica_endpoints(authenticator, core.authorizer, hub.here) if core.store.shared else {}),
     }
     parts = api_parts(core, hub, tokens, endpoints)
-    hub.carried = CarriedCalls(parts)
     api = Api(parts, api_settings)
+    hub.carried = CarriedCalls(parts, api.paths)
     listening = await stack.enter_async_context(
         serving(api, host=settings.bind, port=settings.https_port, tls=doors.certificates.api, settings=api_settings)
     )

@@ -440,7 +440,7 @@ def _secure_api(settings: EdgeSettings, agent: Agent, local: LocalApi) -> Secure
     return SecureApi(
         Place(host=place.host, port=place.port),
         settings.data / LOCAL_API,
-        Guard(local.routes, access, agent.cloud, version=AGENT_VERSION),
+        Guard(local.routes, access, agent.cloud),
         access,
         names=_machine(settings).addresses,
         made=agent.pods.refresh_all,

@@ -29,6 +29,8 @@ from edgecore.link.cloud_time import AgentClock
 from edgecore.link.dial import Dialer
 from edgecore.link.session import EdgeLink, LinkParts, LinkSettings
 from edgecore.link.streams import StreamKinds
+from edgecore.local_api.kinds import SERVED
+from edgecore.local_api.openapi import OpenApi
 from edgecore.local_api.ports import LocalParts
 from edgecore.local_api.secure import authority_of
 from edgecore.network.settings import DnsSettings, NetworkSettings
@@ -270,6 +272,8 @@ def compose(ground: Ground) -> Agent:
         logs=logs,
         clock=time,
         node=ground.node,
+        version=AGENT_VERSION,
+        schemas=OpenApi(ground.directory / LOCAL_API / "openapi", cloud, SERVED),
         pods=pods,
         questions=questions,
         commands=lambda: shown_commands(store),

@@ -101,7 +101,7 @@ class Api:
         self.metrics = Metrics()
         self._parts = parts
         self._settings = settings or ApiSettings()
-        self._paths = Paths(parts, self.metrics)
+        self.paths = Paths(parts, self.metrics)
         self._running = 0
         self._streams = 0
 
@@ -196,7 +196,7 @@ class Api:
                 host=request.headers.get("Host", ""),
             )
             await self._know_kinds(asked)
-            return self._paths.answer(request.method, asked)
+            return self.paths.answer(request.method, asked)
         incoming = Incoming(
             target=target,
             verb=verb,

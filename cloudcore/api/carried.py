@@ -16,10 +16,11 @@ from cloudcore.api.app import warning
 from cloudcore.api.authn import AUTHENTICATED, UnknownAccountError
 from cloudcore.api.call import Stream, Whole
 from cloudcore.api.dispatch import Incoming, dispatch
+from cloudcore.api.paths import Asked, Paths
 from cloudcore.api.ports import Parts, Presented
 from cloudcore.api.routing import clean_path, parse_query, target_of, verb_of
 from skerry.authz.attributes import Actor
-from skerry.errors import BadRequestError, NotFoundError, SkerryError, UnavailableError
+from skerry.errors import BadRequestError, SkerryError, UnavailableError
 from skerry.forms.status import DeadlineError, answer_for, internal
 from skerry.objects.cloud_calls import ANSWER_BODY_BYTES_MAX, ANSWER_HEADERS, CallHead, CloudAnswer, call_head_of
 from skerry.objects.enrolment import NODE_USER_PREFIX, NODES_GROUP
@@ -35,8 +36,9 @@ CALL_S_MAX: Final = 60.0
 class CarriedCalls:
     """See the module; `cloudcore.hub.sessions.Carried`."""
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: Parts, paths: Paths) -> None:
         self._parts = parts
+        self._paths = paths
 
     async def __call__(self, node: str, params: JsonObject, pipe: Pipe, /) -> None:
         head = call_head_of(params)
@@ -71,9 +73,12 @@ class CarriedCalls:
     async def _reply(self, node: str, head: CallHead, body: bytes, warnings: list[str]) -> Whole:
         path, _, query_text = head.path.partition("?")
         query, target = parse_query(query_text), target_of(clean_path(path))
-        if target is None:
-            raise NotFoundError("the server could not find the requested resource")
         actor = await self._actor(node, head)
+        if target is None:
+            asked = Asked(
+                path=path.rstrip("/"), actor=actor, accept=head.header("accept"), if_none_match="", verbose=False
+            )
+            return _within(self._paths.answer(head.method, asked))
         incoming = Incoming(
             target=target,
             verb=verb_of(head.method, target, query),
@@ -91,9 +96,7 @@ class CarriedCalls:
             await reply.pieces.aclose()
         if not isinstance(reply, Whole):
             raise BadRequestError("a gateway carries no watches, logs and other streams to the cloud")
-        if len(reply.body) > ANSWER_BODY_BYTES_MAX:
-            raise UnavailableError(f"the answer has more than {ANSWER_BODY_BYTES_MAX} bytes: ask for less at once")
-        return reply
+        return _within(reply)
 
     async def _actor(self, node: str, head: CallHead) -> Actor:
         if head.own:
@@ -106,6 +109,13 @@ class CarriedCalls:
             return await self._parts.authenticator.authenticate(presented)
         await cache.missed_since(seen, timeout_s=CALL_S_MAX)
         return await self._parts.authenticator.authenticate(presented)
+
+
+def _within(reply: Whole) -> Whole:
+    """Raises `UnavailableError` for what is too long to be carried."""
+    if len(reply.body) > ANSWER_BODY_BYTES_MAX:
+        raise UnavailableError(f"the answer has more than {ANSWER_BODY_BYTES_MAX} bytes: ask for less at once")
+    return reply
 
 
 def _refusal(error: SkerryError) -> Whole:

@@ -2,23 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from http import HTTPStatus
-from typing import Final
 
-from skerry.errors import (
-    BadRequestError,
-    ConflictError,
-    ForbiddenError,
-    GoneError,
-    InvalidError,
-    NotFoundError,
-    SkerryError,
-    StorageFullError,
-    TooLargeError,
-    TooManyRequestsError,
-    UnauthenticatedError,
-    UnavailableError,
-)
+from skerry.errors import SkerryError, StorageFullError, UnauthenticatedError
+from skerry.forms.negotiation import MEDIA_TYPES, Form
+from skerry.forms.status import answer_for
 from skerry.frozen import Frozen
 from skerry.objects.json import JsonObject, encode_object
 
@@ -32,49 +21,37 @@ class Answer(Frozen):
     headers: tuple[tuple[str, str], ...] = ()
 
 
-class MethodNotAllowedError(BadRequestError):
-    """The path is served, the method is not (HTTP 405)."""
-
-
-_TABLE: Final[tuple[tuple[type[SkerryError], int, str], ...]] = (
-    (MethodNotAllowedError, 405, "MethodNotAllowed"),
-    (UnauthenticatedError, 401, "Unauthorized"),
-    (NotFoundError, 404, "NotFound"),
-    (GoneError, 410, "Expired"),
-    (InvalidError, 422, "Invalid"),
-    (ForbiddenError, 403, "Forbidden"),
-    (ConflictError, 409, "Conflict"),
-    (TooLargeError, 413, "RequestEntityTooLarge"),
-    (TooManyRequestsError, 429, "TooManyRequests"),
-    (BadRequestError, 400, "BadRequest"),
-    (StorageFullError, 507, "InsufficientStorage"),
-    (UnavailableError, 503, "ServiceUnavailable"),
-)
-
-
 def json_answer(obj: JsonObject, code: int = 200) -> Answer:
     return Answer(code=code, body=encode_object(obj) + b"\n")
 
 
-def error_status(error: SkerryError) -> JsonObject:
-    """metav1.Status for an error."""
-    code, reason = next(((code, reason) for kind, code, reason in _TABLE if isinstance(error, kind)), (500, ""))
-    return {
-        "kind": "Status",
-        "apiVersion": "v1",
-        "metadata": {},
-        "status": "Failure",
-        "message": str(error),
-        "reason": reason or "InternalError",
-        "code": code,
-    }
+def formed(obj: JsonObject, form: Form, code: int = 200) -> Answer:
+    """One document as the client asked for it."""
+    return Answer(code=code, body=_written(obj, form), content_type=MEDIA_TYPES[form.encoding])
+
+
+def _written(obj: JsonObject, form: Form) -> bytes:
+    if form.encoding == "yaml":
+        # A heavy import for the few who want YAML.
+        import yaml
+
+        return yaml.safe_dump(obj, sort_keys=False, allow_unicode=True).encode()
+    if form.pretty:
+        return json.dumps(obj, indent=2, ensure_ascii=False).encode() + b"\n"
+    return encode_object(obj) + b"\n"
 
 
 def error_answer(error: SkerryError) -> Answer:
-    status = error_status(error)
-    code = status["code"]
-    assert isinstance(code, int)
-    return json_answer(status, code)
+    """A Status, with the reason also where the cloud keeps it to itself: who gets no answer from a gateway has nobody
+    else to ask."""
+    answer = answer_for(error)
+    code, status = answer.code, answer.status
+    if isinstance(error, StorageFullError):
+        code, status = 507, {**status, "code": 507, "reason": "InsufficientStorage"}
+    if isinstance(error, UnauthenticatedError):
+        status = {**status, "message": str(error)}
+    retry = (("Retry-After", str(answer.retry_after_s)),) if answer.retry_after_s else ()
+    return Answer(code=code, body=encode_object(status) + b"\n", headers=retry)
 
 
 def phrase(code: int) -> bytes:

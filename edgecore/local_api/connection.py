@@ -14,7 +14,7 @@ from urllib.parse import parse_qsl, unquote
 import h11
 
 from edgecore.local_api.answers import Answer, error_answer, phrase
-from edgecore.local_api.routes import Request, Stream
+from edgecore.local_api.requests import Request, Stream
 from skerry.errors import BadRequestError, SkerryError, TooLargeError, TooManyRequestsError
 from skerry.objects.cloud_calls import CARRIED_HEADERS
 
@@ -120,6 +120,7 @@ class Connection:
             body=body,
             uid=self._uid,
             if_match=headers.get(b"if-match", ""),
+            if_none_match=headers.get(b"if-none-match", ""),
             target=target,
             headers=tuple((name, headers[key]) for name in CARRIED_HEADERS if (key := name.encode()) in headers),
         )

@@ -6,18 +6,18 @@ own token, which decides there; without a link it is refused with 503 and the re
 
 from __future__ import annotations
 
-import platform
 from typing import Final, Protocol
 
 from edgecore.local_api.access import ANONYMOUS, Access
-from edgecore.local_api.answers import Answer, json_answer
-from edgecore.local_api.kinds import SCHEME, discovery
-from edgecore.local_api.routes import Request, Routes, Stream
+from edgecore.local_api.answers import Answer
+from edgecore.local_api.kinds import GROUPS, SCHEME
+from edgecore.local_api.requests import Request, Stream
+from edgecore.local_api.routes import Routes
 from skerry.authz.attributes import Actor, Attributes
 from skerry.errors import ForbiddenError, NotFoundError, UnauthenticatedError, UnavailableError, UncertainError
+from skerry.forms.status import UNKNOWN_RESOURCE
 from skerry.frozen import Frozen
 from skerry.objects.cloud_calls import CallHead, CloudAnswer
-from skerry.objects.json import JsonObject
 
 _WRITES: Final = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
 
@@ -42,11 +42,10 @@ class Asked(Frozen, kw_only=False):
 class Guard:
     """See the module; `edgecore.local_api.connection.Answers`."""
 
-    def __init__(self, routes: Routes, access: Access, calls: Calls, *, version: str) -> None:
+    def __init__(self, routes: Routes, access: Access, calls: Calls) -> None:
         self._routes = routes
         self._access = access
         self._calls = calls
-        self._version = version
 
     async def answer(self, request: Request) -> Answer | Stream:
         """Raises the errors of `skerry.errors`."""
@@ -66,16 +65,12 @@ class Guard:
         verb = "get" if request.method == "GET" else request.method.lower()
         self._access.require(Attributes(actor=actor, verb=verb, path=path))
         match request.parts:
-            case ("healthz" | "livez" | "readyz",):
-                return await self._routes.answer(request)
-            case ("version",):
-                return json_answer(_version(self._version))
-            case ("api" | "apis", *_) if discovery(list(request.parts)) is not None:
-                return await self._routes.answer(request)
-            case ("api" | "apis" | "openapi", *_):
+            case ("skerry", *_):
+                raise NotFoundError(UNKNOWN_RESOURCE)  # the agent's own paths are for the socket
+            case ("apis", group, *_) if group not in GROUPS:
                 return await self._carried(request, actor)
             case _:
-                raise NotFoundError("the server could not find the requested resource")
+                return await self._routes.answer(request)
 
     async def _object(self, request: Request, asked: Asked, actor: Actor) -> Answer | Stream:
         verb = _verb(request, asked)
@@ -145,18 +140,3 @@ def _verb(request: Request, asked: Asked) -> str:
     if asked.name:
         return "get"
     return "watch" if request.flag("watch") else "list"
-
-
-def _version(git_version: str) -> JsonObject:
-    major, minor = (*git_version.removeprefix("v").split("."), "", "")[:2]
-    return {
-        "major": major,
-        "minor": minor,
-        "gitVersion": git_version,
-        "gitCommit": "",
-        "gitTreeState": "clean",
-        "buildDate": "",
-        "goVersion": "",
-        "compiler": platform.python_implementation().lower(),
-        "platform": f"{platform.system().lower()}/{platform.machine()}",
-    }

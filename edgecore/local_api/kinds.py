@@ -4,11 +4,27 @@ from __future__ import annotations
 
 from typing import Final
 
-from skerry.objects.json import JsonObject
 from skerry.objects.scheme import Kind, Scheme
 
 _READ: Final = ("get", "list", "watch")
 _DEVICES: Final = "devices.kubeedge.io"
+_OF_DEVICES: Final = frozenset({"checkup", "desiredlog", "explain", "history", "line", "read"})
+_SELECTABLE: Final = {
+    "pods": (
+        "spec.nodeName",
+        "spec.restartPolicy",
+        "spec.schedulerName",
+        "spec.serviceAccountName",
+        "spec.hostNetwork",
+        "status.phase",
+        "status.podIP",
+        "status.podIPs",
+        "status.nominatedNodeName",
+    ),
+    "nodes": ("spec.unschedulable",),
+    "secrets": ("type",),
+    "services": ("spec.clusterIP", "spec.type"),
+}
 
 
 def _core(kind: str, plural: str, *short: str, namespaced: bool = True) -> Kind:
@@ -21,7 +37,9 @@ def _core(kind: str, plural: str, *short: str, namespaced: bool = True) -> Kind:
         namespaced=namespaced,
         short_names=short,
         verbs=_READ,
-        selectable=("spec.nodeName", "status.phase") if plural == "pods" else (),
+        categories=("all",) if plural in ("pods", "services") else (),
+        subresources=frozenset({"log"}) if plural == "pods" else frozenset(),
+        selectable=_SELECTABLE.get(plural, ()),
     )
 
 
@@ -34,7 +52,8 @@ def _device(kind: str, plural: str) -> Kind:
         singular=kind.lower(),
         namespaced=True,
         verbs=_READ,
-        selectable=("spec.nodeName",) if plural == "devices" else (),
+        subresources=_OF_DEVICES if plural == "devices" else frozenset(),
+        selectable=("spec.nodeName", "spec.deviceModelRef.name") if plural == "devices" else (),
     )
 
 
@@ -121,49 +140,8 @@ SCHEME: Final = Scheme(
     ]
 )
 
-
-def discovery(parts: list[str]) -> JsonObject | None:
-    """The answer to `/api`, `/apis`, `/api/v1` and `/apis/GROUP/VERSION`; None for any other path."""
-    match parts:
-        case ["api"]:
-            return {"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": []}
-        case ["apis"]:
-            versions = {kind.group: kind.version for kind in SCHEME if kind.group}
-            return {
-                "kind": "APIGroupList",
-                "apiVersion": "v1",
-                "groups": [_group(*item) for item in versions.items()],
-            }
-        case ["api", version]:
-            return _resources("", version)
-        case ["apis", group, version]:
-            return _resources(group, version)
-        case _:
-            return None
-
-
-def _group(group: str, version: str) -> JsonObject:
-    served: JsonObject = {"groupVersion": f"{group}/{version}", "version": version}
-    return {"name": group, "versions": [served], "preferredVersion": {**served}}
-
-
-def _resources(group: str, version: str) -> JsonObject | None:
-    kinds = [kind for kind in SCHEME if (kind.group, kind.version) == (group, version)]
-    if not kinds:
-        return None
-    return {
-        "kind": "APIResourceList",
-        "apiVersion": "v1",
-        "groupVersion": kinds[0].api_version,
-        "resources": [
-            {
-                "name": kind.plural,
-                "singularName": kind.singular,
-                "namespaced": kind.namespaced,
-                "kind": kind.kind,
-                "verbs": [*kind.verbs],
-                "shortNames": [*kind.short_names],
-            }
-            for kind in kinds
-        ],
-    }
+SERVED: Final = tuple(
+    dict.fromkeys(f"apis/{kind.group}/{kind.version}" if kind.group else f"api/{kind.version}" for kind in SCHEME)
+)
+"""Group versions, as OpenAPI names them."""
+GROUPS: Final = frozenset(kind.group for kind in SCHEME)

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Collection, Iterable
-from typing import Final
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import Final, NamedTuple
 
 from edgecore.local_api.kinds import COMMAND, DEVICE, DEVICE_RULE, DEVICE_STATUS, POD
 from edgecore.local_api.ports import DeviceSummary, LocalParts, PropertyTwin
-from edgecore.store.port import EdgeBatch, NewReport
+from edgecore.store.port import EdgeBatch, Held, NewReport
 from skerry.errors import GoneError
 from skerry.objects.commands import REPORT
 from skerry.objects.device_desired import with_twins
@@ -22,14 +22,31 @@ from skerry.objects.device_rule_reports import STATUS_REPORT, with_status
 from skerry.objects.device_twins import with_reported, with_state
 from skerry.objects.holds import with_holding
 from skerry.objects.json import JsonObject, decode_object, encode_object, ensure_map, map_at, str_at
-from skerry.objects.meta import Key, name_of, namespace_of, uid_of
+from skerry.objects.meta import Key, labels_of, name_of, namespace_of, uid_of
 from skerry.objects.mirror_pods import may_mirror, mirrored_uid
 from skerry.objects.reports import POD_STATUS
 from skerry.objects.scheme import Kind
 from skerry.objects.twins import DeviceName, DeviceState, TwinReported, decode_device_state, state_of
 
 CHANGES_KEPT: Final = 2048
+GONE_BYTES_MAX: Final = 1 << 20
+"""Of deleted objects, for those who watch from before."""
+OWN: Final = 1 << 50
+"""Numbers of this agent begin here: no revision of a cloud's store is taken for one."""
 DEVICE_STATE: Final = "device_state"
+
+
+class Change(NamedTuple):
+    """An object looks different."""
+
+    number: int
+    key: Key
+    shown: int
+    """The `resourceVersion` that it shows since then, the cloud's; 0 for none."""
+    labels: Mapping[str, str] | None
+    """What it had before; None where there was none."""
+    gone: bytes | None = None
+    """What was deleted, as it was."""
 
 
 class LocalObjects:
@@ -38,13 +55,19 @@ class LocalObjects:
     def __init__(self, parts: LocalParts) -> None:
         self._parts = parts
         # Begins at the time, so that no number of an earlier agent is taken for one of this one's.
-        self._first = self.revision = parts.clock.wall_ms()
-        self._changes: deque[tuple[int, Key]] = deque(maxlen=CHANGES_KEPT)
+        self._first = self._floor = self.revision = OWN + parts.clock.wall_ms()
+        self._changes: deque[Change] = deque()
+        self._gone_bytes = 0
+        self._before: dict[Key, Held] = {}
         self._news: set[asyncio.Event] = set()
 
     def listen(self) -> Callable[[], None]:
         """Hear of commits from now on; the result ends it."""
-        stops = (self._parts.store.listen(self._committed), self._parts.static.listen(self._changed))
+        stops = (
+            self._parts.store.listen(self._committed),
+            self._parts.store.listen_before(self._changing),
+            self._parts.static.listen(self._changed),
+        )
 
         def stop() -> None:
             for each in stops:
@@ -52,16 +75,42 @@ class LocalObjects:
 
         return stop
 
-    def _committed(self, batch: EdgeBatch) -> None:
-        self._changed(changed_keys(batch))
+    def _changing(self, before: Sequence[Held]) -> None:
+        self._before = {held.key: held for held in before}
 
-    def _changed(self, keys: Collection[Key]) -> None:
+    def _committed(self, batch: EdgeBatch) -> None:
+        self._changed(changed_keys(batch), batch)
+        self._before = {}
+
+    def _changed(self, keys: Collection[Key], batch: EdgeBatch | None = None) -> None:
+        """`batch`: what brought it about; None where that is no commit."""
+        put = {held.key: held for held in batch.puts} if batch is not None else {}
+        deleted = set(batch.deletes) if batch is not None else set[Key]()
         for key in keys:
             self.revision += 1
-            self._changes.append((self.revision, key))
+            before = self._before.get(key)
+            if key in put or key in deleted:
+                labels = None if before is None else labels_of(decode_object(before.body))
+                shown = put[key].stamp.revision if key in put else 0
+            else:
+                shown, labels = self._as_is(key)
+            gone = before.body if before is not None and key in deleted else None
+            self._changes.append(Change(self.revision, key, shown, labels, gone))
+            self._gone_bytes += len(gone or b"")
+        while len(self._changes) > CHANGES_KEPT or self._gone_bytes > GONE_BYTES_MAX:
+            dropped = self._changes.popleft()
+            self._floor = dropped.number
+            self._gone_bytes -= len(dropped.gone or b"")
         if keys:
             for event in self._news:
                 event.set()
+
+    def _as_is(self, key: Key) -> tuple[int, Mapping[str, str] | None]:
+        """Of what changed here alone: number and labels stay."""
+        held = self._parts.store.get(key)
+        if held is None:
+            return 0, {}
+        return held.stamp.revision, labels_of(decode_object(held.body))
 
     def follow(self) -> tuple[asyncio.Event, Callable[[], None]]:
         """An event that is set at every change, and how to let go of it."""
@@ -69,12 +118,39 @@ class LocalObjects:
         self._news.add(event)
         return event, lambda: self._news.discard(event)
 
-    def changed_since(self, revision: int) -> list[Key]:
-        """Keys that changed after `revision`, each once. Raises `GoneError` when that is not known (any more)."""
-        oldest = self._changes[0][0] - 1 if len(self._changes) == CHANGES_KEPT else self._first
-        if not oldest <= revision <= self.revision:
-            raise GoneError(f"too old resource version: {revision} ({oldest})", compacted=oldest)
-        return list(dict.fromkeys(key for number, key in self._changes if number > revision))
+    def changed_since(self, revision: int) -> list[Change]:
+        """In order. Raises `GoneError` when that is not known (any more)."""
+        if not self._floor <= revision <= self.revision:
+            raise GoneError(f"too old resource version: {revision} ({self._floor})", compacted=self._floor)
+        return [change for change in self._changes if change.number > revision]
+
+    def is_own(self, revision: int) -> bool:
+        """One of this agent's numbers, or of an earlier one's; the others are the cloud's."""
+        return revision >= OWN
+
+    def resume(self, kind: Kind, revision: int) -> int:
+        """The number from which to go on for who has seen `revision`: of a list, a bookmark, or an object, which has
+        the cloud's number. At most too much is told again. Raises `GoneError`."""
+        if self.is_own(revision):
+            self.changed_since(revision)
+            return revision
+        for change in self._changes:
+            if change.shown == revision and change.key.resource == kind.resource:
+                return change.number
+        # It was there when this agent began, and nothing was forgotten since.
+        known = any(held.stamp.revision == revision for held in self._parts.store.list(kind.resource))
+        if not known or self._floor != self._first:
+            raise GoneError(f"too old resource version: {revision} ({self._floor})", compacted=self._floor)
+        return self._first
+
+    def last_seen(self, kind: Kind, change: Change) -> JsonObject:
+        """What was deleted."""
+        head: JsonObject = {"apiVersion": kind.api_version, "kind": kind.kind}
+        if change.gone is None:
+            return {**head, "metadata": {**_metadata(change.key), "resourceVersion": str(change.number)}}
+        obj: JsonObject = {**head, **decode_object(change.gone)}
+        ensure_map(obj, "metadata")["resourceVersion"] = str(change.number)
+        return obj
 
     def list(self, kind: Kind, namespace: str) -> list[JsonObject]:
         if kind is DEVICE_STATUS:

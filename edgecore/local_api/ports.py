@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from typing import Protocol
 
+from edgecore.local_api.paths import Schemas
 from edgecore.store.port import PushQueue
 from edgecore.store.shell import AsyncEdgeStore
 from skerry.frozen import Frozen
@@ -181,6 +182,9 @@ class LocalParts(Frozen):
     pods: Pods
     clock: Clock
     node: str
+    version: str = ""
+    """Of Kubernetes, as `/version` tells it."""
+    schemas: Schemas
     questions: Questions
     history: DeviceHistory | None = None
     """None where the gateway keeps none of its own."""

@@ -6,74 +6,31 @@ alone would be overwritten by the next difference. Keeps nothing.
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncGenerator, Callable, Mapping
 from pathlib import Path
 from typing import Final
 
-from edgecore.local_api.answers import Answer, MethodNotAllowedError, error_status, json_answer
-from edgecore.local_api.kinds import DEVICE, POD, SCHEME, discovery
+from edgecore.local_api.answers import Answer, json_answer
+from edgecore.local_api.collections import Collections
+from edgecore.local_api.kinds import DEVICE, POD, SCHEME
 from edgecore.local_api.objects import LocalObjects
-from edgecore.local_api.paging import page_of
+from edgecore.local_api.paths import Paths, is_discovery
 from edgecore.local_api.ports import LocalParts
+from edgecore.local_api.requests import Request, Stream, Target
 from edgecore.store.backlog import Now, backlog_shown
-from skerry.errors import BadRequestError, GoneError, InvalidError, NotFoundError, SkerryError, UnavailableError
-from skerry.frozen import Frozen
+from skerry.errors import BadRequestError, InvalidError, NotFoundError, SkerryError, UnavailableError
+from skerry.forms.status import MethodNotAllowedError
 from skerry.objects.bandwidth import bandwidth_text
 from skerry.objects.desired import ON_RECONNECT, Wish, on_reconnect_of
 from skerry.objects.desired_log import desired_log, log_limit
 from skerry.objects.device_questions import Checkup, OfLine, discover_of, explain_of, read_of
 from skerry.objects.history import question_of
-from skerry.objects.json import Json, JsonObject, encode_object, maps_at, read_json, str_at
+from skerry.objects.json import Json, JsonObject, maps_at, read_json, str_at
 from skerry.objects.logs import LogRequest
-from skerry.objects.meta import Key, annotations_of, name_of, namespace_of
+from skerry.objects.meta import Key, annotations_of, name_of
 from skerry.objects.mirror_pods import mirrored_uid
-from skerry.objects.scheme import Kind
-from skerry.objects.select import FieldSelector, LabelSelector, parse_fields, parse_labels
 from skerry.objects.times import parse_time, time_text
 
-WATCH_S_MAX: Final = 3600.0
-BOOKMARK_S: Final = 60.0
 _WISH_FIELDS: Final = ("name", "value", "take", "expires", "onReconnect", "ifMatch")
-
-
-class Request(Frozen):
-    """One request as parsed. `uid` is the caller's, as the kernel says."""
-
-    method: str
-    parts: tuple[str, ...]
-    """The path's segments, decoded."""
-    query: Mapping[str, str]
-    body: bytes
-    uid: int
-    if_match: str = ""
-    """The header If-Match."""
-    target: str = ""
-    """As it stands in the request line."""
-    headers: tuple[tuple[str, str], ...] = ()
-    """Of `skerry.objects.cloud_calls.CARRIED_HEADERS`."""
-
-    def header(self, name: str) -> str:
-        return next((value for each, value in self.headers if each == name), "")
-
-    def flag(self, name: str) -> bool:
-        return self.query.get(name, "") in ("true", "1")
-
-
-class Stream(Frozen):
-    """An answer without a length. The first piece is there before the head is sent, so errors still get a status."""
-
-    chunks: AsyncGenerator[bytes]
-    content_type: str
-
-
-class Target(Frozen):
-    """What a path names in the API: a collection (`name` ""), an object, or a part of one."""
-
-    kind: Kind
-    namespace: str
-    name: str
-    rest: tuple[str, ...]
 
 
 class Routes:
@@ -82,19 +39,18 @@ class Routes:
     def __init__(self, parts: LocalParts, objects: LocalObjects) -> None:
         self._parts = parts
         self._objects = objects
+        self._collections = Collections(objects, parts.clock)
+        self._paths = Paths(parts.schemas, version=parts.version)
 
     async def answer(self, request: Request) -> Answer | Stream:
         """Raises the errors of `skerry.errors`."""
         match request.parts:
-            case ("healthz" | "livez" | "readyz",):
-                return Answer(body=b"ok", content_type="text/plain")
             case ("skerry", *rest):
                 return await self._own(request, tuple(rest))
-            case ("api" | "apis", *_):
-                found = discovery(list(request.parts))
-                return json_answer(found) if found is not None else await self._api(request)
+            case ("api" | "apis", *_) if not is_discovery(request.parts):
+                return await self._api(request)
             case _:
-                raise NotFoundError("the server could not find the requested resource")
+                return await self._paths.answer(request)
 
     # --- the agent itself ---
 
@@ -239,12 +195,7 @@ class Routes:
             raise NotFoundError("the server could not find the requested resource")
         if request.method != "GET":
             raise self._refusal(request)
-        if target.name:
-            found = self._objects.get(target.kind, target.namespace, target.name)
-            if found is None:
-                raise NotFoundError(f'{target.kind.resource} "{target.name}" not found on this gateway')
-            return json_answer(found)
-        return self._collection(request, target)
+        return self._collections.get(request, target) if target.name else self._collections.answer(request, target)
 
     def _refusal(self, request: Request) -> SkerryError:
         if request.method not in ("POST", "PUT", "PATCH", "DELETE"):
@@ -253,22 +204,6 @@ class Routes:
         why = "is connected: write there" if link.connected else f"can't be reached now ({link.status.state})"
         return UnavailableError(
             f"the cloud owns this object and {why}; on the gateway itself, only desired values of devices are written"
-        )
-
-    def _collection(self, request: Request, target: Target) -> Answer | Stream:
-        labels = parse_labels(request.query.get("labelSelector", ""))
-        fields = parse_fields(request.query.get("fieldSelector", ""), target.kind.selectable)
-        view = View(self._objects, target, labels, fields)
-        if request.flag("watch"):
-            return Stream(chunks=view.watch(request, self._parts.clock.monotonic_s), content_type="application/json")
-        page = page_of(
-            view.all(),
-            limit=_number(request.query, "limit") or 0,
-            token=request.query.get("continue", ""),
-            revision=self._objects.revision,
-        )
-        return json_answer(
-            {"kind": target.kind.list_kind, "apiVersion": target.kind.api_version, **page},
         )
 
     # --- twins and logs ---
@@ -361,7 +296,7 @@ class Routes:
     async def _log(self, request: Request, target: Target) -> Stream:
         pod = self._objects.get(POD, target.namespace, target.name)
         if pod is None:
-            raise NotFoundError(f'pods "{target.name}" not found on this gateway')
+            raise NotFoundError(f'pods "{target.name}" not found')
         asked = LogRequest(
             namespace=target.namespace,
             pod=target.name,
@@ -370,91 +305,12 @@ class Routes:
             follow=request.flag("follow"),
             previous=request.flag("previous"),
             timestamps=request.flag("timestamps"),
-            tail_lines=_number(request.query, "tailLines"),
-            since_s=_number(request.query, "sinceSeconds"),
+            tail_lines=request.number("tailLines"),
+            since_s=request.number("sinceSeconds"),
             since_time=request.query.get("sinceTime", ""),
-            limit_bytes=_number(request.query, "limitBytes"),
+            limit_bytes=request.number("limitBytes"),
         )
         return Stream(chunks=self._parts.logs(asked.params()), content_type="text/plain")
-
-
-class View:
-    """One collection through selectors, listed and watched."""
-
-    def __init__(self, objects: LocalObjects, target: Target, labels: LabelSelector, fields: FieldSelector) -> None:
-        self._objects = objects
-        self._target = target
-        self._labels = labels
-        self._fields = fields
-
-    def all(self) -> dict[Key, JsonObject]:
-        kind = self._target.kind
-        found = self._objects.list(kind, self._target.namespace)
-        return {_key(kind, obj): obj for obj in found if self._selects(obj)}
-
-    def _selects(self, obj: JsonObject) -> bool:
-        return self._labels.selects(obj) and self._fields.selects(obj)
-
-    async def watch(self, request: Request, monotonic_s: Callable[[], float]) -> AsyncGenerator[bytes]:
-        """Events until the time is over. Without a resourceVersion it begins with all that is there."""
-        until_s = monotonic_s() + min(float(_number(request.query, "timeoutSeconds") or WATCH_S_MAX), WATCH_S_MAX)
-        news, let_go = self._objects.follow()
-        try:
-            since = request.query.get("resourceVersion", "")
-            shown = self.all()
-            revision = self._objects.revision
-            if since in ("", "0"):
-                for obj in shown.values():
-                    yield _event("ADDED", obj)
-            else:
-                if not since.isdecimal():
-                    raise BadRequestError(f'invalid resource version "{since}"')
-                revision = int(since)
-                news.set()
-            yield b""  # the head goes out, though nothing may happen for long
-            while (left_s := until_s - monotonic_s()) > 0:
-                try:
-                    async with asyncio.timeout(min(left_s, BOOKMARK_S)):
-                        await news.wait()
-                except TimeoutError:
-                    if request.flag("allowWatchBookmarks"):
-                        yield self._bookmark()
-                    continue
-                news.clear()
-                try:
-                    changed = self._objects.changed_since(revision)
-                except GoneError as error:
-                    yield _event("ERROR", error_status(error))
-                    return
-                revision = self._objects.revision
-                for line in self._news(changed, shown):
-                    yield line
-        finally:
-            let_go()
-
-    def _news(self, changed: list[Key], shown: dict[Key, JsonObject]) -> list[bytes]:
-        lines: list[bytes] = []
-        for key in changed:
-            if key.resource != self._target.kind.resource or self._target.namespace not in ("", key.namespace):
-                continue
-            obj = self._objects.get(self._target.kind, key.namespace, key.name)
-            before = shown.get(key)
-            if obj is not None and self._selects(obj):
-                lines.append(_event("MODIFIED" if before is not None else "ADDED", obj))
-                shown[key] = obj
-            elif before is not None:
-                lines.append(_event("DELETED", before))
-                del shown[key]
-        return lines
-
-    def _bookmark(self) -> bytes:
-        kind = self._target.kind
-        mark: JsonObject = {
-            "kind": kind.kind,
-            "apiVersion": kind.api_version,
-            "metadata": {"resourceVersion": str(self._objects.revision)},
-        }
-        return _event("BOOKMARK", mark)
 
 
 def _wish(body: JsonObject, where: str, *, removing: bool = False) -> Wish:
@@ -506,14 +362,6 @@ def resident_bytes() -> int:
     return int(pages) * 4096
 
 
-def _key(kind: Kind, obj: JsonObject) -> Key:
-    return Key(kind.resource, namespace_of(obj), name_of(obj))
-
-
-def _event(kind: str, obj: JsonObject) -> bytes:
-    return encode_object({"type": kind, "object": obj}) + b"\n"
-
-
 def _object(body: bytes) -> JsonObject:
     try:
         value = read_json(body, "the body")
@@ -522,15 +370,6 @@ def _object(body: bytes) -> JsonObject:
     if not isinstance(value, dict):
         raise BadRequestError("the body is not a JSON object")
     return value
-
-
-def _number(query: Mapping[str, str], name: str) -> int | None:
-    text = query.get(name, "")
-    if not text:
-        return None
-    if not text.isdecimal() or len(text) > 15:
-        raise BadRequestError(f"{name}: {text!r} is not a number")
-    return int(text)
 
 
 def _default_container(pod: JsonObject) -> str:

@@ -28,6 +28,10 @@ CommitListener: TypeAlias = Callable[[EdgeBatch], None]
 """Called on the event loop after the batch is durable. Short: set an event, add a key to a queue. Never raises."""
 
 
+BeforeListener: TypeAlias = Callable[[Sequence[Held]], None]
+"""Called the same way, just before: with what the batch has put in another state or deleted, as it was."""
+
+
 class AsyncEdgeStore:
     """Reads are direct (microseconds, from memory or the page cache); writes are awaited.
 
@@ -40,6 +44,7 @@ class AsyncEdgeStore:
         self._store = store
         self._writer = writer or ThreadPoolExecutor(max_workers=1, thread_name_prefix="edge-store")
         self._listeners: list[CommitListener] = []
+        self._before_listeners: list[BeforeListener] = []
         self._receipt_listeners: list[Callable[[], None]] = []
         self._lives_being_begun = 0
 
@@ -47,6 +52,11 @@ class AsyncEdgeStore:
         """Hear of every commit from now on; the result ends it."""
         self._listeners.append(listener)
         return lambda: self._listeners.remove(listener)
+
+    def listen_before(self, listener: BeforeListener) -> Callable[[], None]:
+        """Hear of what commits change, as it was before, from now on; the result ends it."""
+        self._before_listeners.append(listener)
+        return lambda: self._before_listeners.remove(listener)
 
     def listen_receipts(self, listener: Callable[[], None]) -> Callable[[], None]:
         """Called whenever reports left the outbox because the cloud has them, from now on; the result ends it."""
@@ -56,14 +66,25 @@ class AsyncEdgeStore:
     async def apply(self, batch: EdgeBatch) -> int:
         """Durable when it returns; the outbox's newest seq. Errors as `EdgeStore.apply`."""
         loop = asyncio.get_running_loop()
+        before = self._before(batch)
         # Told from a callback of the write itself, so that a caller's cancellation can't keep a commit secret.
         future = self._writer.submit(self._store.apply, batch)
         future.add_done_callback(
-            lambda done: None if done.cancelled() or done.exception() else _later(loop, lambda: self._tell(batch))
+            lambda done: (
+                None if done.cancelled() or done.exception() else _later(loop, lambda: self._tell(batch, before))
+            )
         )
         return await asyncio.wrap_future(future)
 
-    def _tell(self, batch: EdgeBatch) -> None:
+    def _before(self, batch: EdgeBatch) -> Sequence[Held]:
+        if not self._before_listeners:
+            return ()
+        keys = dict.fromkeys((*(held.key for held in batch.puts), *batch.deletes))
+        return [held for key in keys if (held := self._store.get(key)) is not None]
+
+    def _tell(self, batch: EdgeBatch, before: Sequence[Held]) -> None:
+        for hears in tuple(self._before_listeners):
+            hears(before)
         for listener in tuple(self._listeners):
             listener(batch)
 

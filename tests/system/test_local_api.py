@@ -190,3 +190,78 @@ def test_kubectl_works_against_the_gateway_with_a_pods_token(fleet: RealFleet, t
         assert "You must be logged in" in ask("get", "pods", bearer="x.y.z")
         if fleet.cloud.process is not None:
             fleet.cloud.stop()
+
+
+def kubeconfig_of(fleet: RealFleet, path: Path, token: str) -> Path:
+    """As somebody on the gateway writes one."""
+    cluster: JsonObject = {
+        "server": f"https://{fleet.edge.environ['SKERRY_LOCAL_API']}",
+        "certificate-authority": str(fleet.edge.data / "local-api" / "ca.crt"),
+    }
+    config: JsonObject = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{"name": "gateway", "cluster": cluster}],
+        "users": [{"name": "app", "user": {"token": token}}],
+        "contexts": [{"name": "gateway", "context": {"cluster": "gateway", "user": "app"}}],
+        "current-context": "gateway",
+    }
+    path.write_text(json.dumps(config))
+    return path
+
+
+def test_kubectl_prints_explains_waits_and_watches_as_against_any_cluster(fleet: RealFleet, tmp_path: Path) -> None:
+    kubectl = shutil.which("kubectl")
+    if kubectl is None:
+        pytest.skip("kubectl is not installed")
+    fleet.create(f"{CORE}/serviceaccounts", {"kind": "ServiceAccount", "metadata": {"name": "app"}})
+    grant(fleet, "reader", ("pods", "get list watch"), ("configmaps", "get list watch"))
+    fleet.edge.start()
+    until(lambda: fleet.ready() == "True", "the node is ready")
+    token_file = "/var/run/secrets/kubernetes.io/serviceaccount/token"
+    show = f"import time; print(open('{token_file}').read()); time.sleep(1000)"
+    fleet.create(f"{CORE}/pods", program_pod("shows", show))
+
+    def token() -> str:
+        try:
+            return b"".join(fleet.edge.api.chunks(f"{CORE}/pods/shows/log")).decode().strip()
+        except (SkerryError, OSError):
+            return ""
+
+    until(lambda: token().count(".") == 2, "the pod has its token")
+    config = kubeconfig_of(fleet, tmp_path / "config", token())
+    environ = {**os.environ, "HOME": str(tmp_path), "KUBECONFIG": str(config)}
+
+    def ask(*arguments: str, code: int = 0) -> str:
+        done = subprocess.run(
+            [kubectl, *arguments], env=environ, capture_output=True, text=True, timeout=60, check=False
+        )
+        assert done.returncode == code, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    until(lambda: "local API on TCP" in fleet.edge.log, "the API is served")
+    assert "v1.36" in ask("version")
+    assert "FIELDS:" in ask("explain", "pod.spec.containers"), "schemas come from the cloud"
+    for _ in range(2):
+        rows = ask("get", "pods", "-o", "wide").splitlines()
+        assert rows[0].split()[:6] == ["NAME", "READY", "STATUS", "RESTARTS", "AGE", "IP"]
+        assert rows[1].split()[:3] == ["shows", "1/1", "Running"]
+        assert "condition met" in ask("wait", "--for=condition=Ready", "pod/shows", "--timeout=20s")
+        assert "Image:" in ask("describe", "pod", "shows")
+        assert {"pods", "configmaps", "devices"} <= {line.split()[0] for line in ask("api-resources").splitlines()}
+        assert "REQUIRED" in ask("explain", "pod.spec.containers").upper()
+        assert "NotFound" in ask("get", "pod", "other", code=1)
+        shown = json.loads(ask("get", "--raw", "/api/v1/namespaces/default/pods?limit=1"))
+        assert shown["kind"] == "PodList"
+        assert "apiVersion: v1" in ask("get", "pod", "shows", "-o", "yaml")
+        with subprocess.Popen(
+            [kubectl, "get", "pods", "-w", "-o", "name"], env=environ, stdout=subprocess.PIPE, text=True
+        ) as watching:
+            assert watching.stdout is not None
+            assert watching.stdout.readline().strip() == "pod/shows"
+            watching.terminate()
+        if fleet.cloud.process is not None:
+            fleet.cloud.stop()
+    fleet.edge.stop()
+    fleet.edge.start()
+    assert "shows" in ask("get", "pods"), "and after a restart without a cloud"

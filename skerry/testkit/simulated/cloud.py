@@ -139,8 +139,8 @@ class SimulatedCloud:
             for work in workers.values():
                 tasks.create_task(_part(work))
             parts = api_parts(core, hub, tokens)
-            hub.carried = CarriedCalls(parts)
             paths = Paths(parts, Metrics())
+            hub.carried = CarriedCalls(parts, paths)
             made.append(_Life(process=process, store=store, core=core, hub=hub, parts=parts, paths=paths))
 
         process.start(main)

@@ -6,6 +6,8 @@ import json
 
 from cloudcore.api.authn import ANONYMOUS
 from cloudcore.api.carried import CarriedCalls
+from cloudcore.api.metrics import Metrics
+from cloudcore.api.paths import Paths
 from cloudcore.api.ports import Presented
 from skerry.authz.attributes import Actor
 from skerry.errors import UnauthenticatedError
@@ -36,7 +38,8 @@ async def ask(
     own = headers.pop("own", "") == "yes"
     said = tuple((name.replace("_", "-"), value) for name, value in headers.items())
     head = CallHead(method=method, path=path, headers=said, body_bytes=len(data), own=own)
-    answer = await CarriedCalls(replace(world.parts, authenticator=Known())).answer("eu-1", head, data)
+    parts = replace(world.parts, authenticator=Known())
+    answer = await CarriedCalls(parts, Paths(parts, Metrics())).answer("eu-1", head, data)
     return answer, json.loads(answer.body)
 
 
@@ -63,11 +66,18 @@ async def test_it_is_done_as_the_token_says_or_as_the_gateways_own_wish(world: A
 async def test_errors_and_warnings_are_answers(world: ApiWorld) -> None:
     answer, said = await ask(world, "GET", f"{PODS}/none")
     assert (answer.code, said["reason"], answer.content_type) == (404, "NotFound", "application/json")
-    answer, said = await ask(world, "GET", "/version")
-    assert answer.code == 404
     answer, said = await ask(world, "GET", f"{PODS}?watch=true")
     assert answer.code == 400
     assert "no watches" in str(said["message"])
     body = {**config("w"), "spce": {}}
     answer, _ = await ask(world, "POST", PODS, body, content_type="application/json")
     assert [value for name, value in answer.headers if name == "warning"] == ['299 - "unknown field \\"spce\\""']
+
+
+async def test_discovery_and_schemas_are_told_as_at_the_apis_own_port(world: ApiWorld) -> None:
+    answer, said = await ask(world, "GET", "/apis", own="yes")
+    assert (answer.code, said["kind"]) == (200, "APIGroupList")
+    answer, said = await ask(world, "GET", "/openapi/v3", own="yes")
+    assert answer.code == 200
+    answer, said = await ask(world, "DELETE", "/apis", own="yes")
+    assert (answer.code, said["reason"]) == (405, "MethodNotAllowed")

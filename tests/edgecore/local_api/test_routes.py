@@ -2,214 +2,28 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-from collections.abc import AsyncGenerator, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 
 from edgecore.local_api.answers import Answer, error_answer
-from edgecore.local_api.objects import LocalObjects, changed_keys
-from edgecore.local_api.ports import DeviceSummary, LocalParts, PropertyTwin
-from edgecore.local_api.routes import Request, Routes, Stream, target_of
-from edgecore.store.memory import MemoryEdgeStore
-from edgecore.store.port import EdgeBatch, Held, NewReport, TwinRow
-from edgecore.store.shell import AsyncEdgeStore
-from skerry.clocks import ManualClock
+from edgecore.local_api.objects import changed_keys
+from edgecore.local_api.requests import Stream
+from edgecore.local_api.routes import target_of
+from edgecore.store.port import EdgeBatch, NewReport, TwinRow
 from skerry.errors import BadRequestError, NotFoundError, SkerryError, StorageFullError, UnavailableError
 from skerry.frozen import replace
 from skerry.objects.desired import Desired, Hlc, Vector, Wish, write_desired
 from skerry.objects.desired_log import answer_body, change_body
-from skerry.objects.device_questions import Checkup, Discover, Explain, OfLine, Question, Read
-from skerry.objects.history import HistoryQuestion, Thinning
+from skerry.objects.device_questions import Checkup, Discover, Explain, OfLine, Read
+from skerry.objects.history import Thinning
 from skerry.objects.holds import HOLD, HOLD_BY, Holding
 from skerry.objects.json import JsonObject, encode_object
-from skerry.objects.meta import Key, Revision, Stamp
-from skerry.objects.times import ms_at, time_text
+from skerry.objects.meta import Key
+from skerry.objects.times import time_text
 from skerry.objects.twins import Reported, TwinState, ack
-
-DEVICE = Key("devices.devices.kubeedge.io", "default", "plc")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Twin:
-    device: Key
-    prop: str
-    state: TwinState
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Summary:
-    device: Key
-    state: str = "online"
-    reason: str = ""
-    last_online_ms: int = 1000
-    holding: Holding | None = None
-
-
-@dataclass
-class RecordingTwins:
-    held: list[PropertyTwin] = field(default_factory=list)
-    wanted: list[tuple[str, str, str, int | None]] = field(default_factory=list)
-    wishes: list[tuple[list[Wish], str]] = field(default_factory=list)
-    said: list[tuple[str, str, str, int | None]] = field(default_factory=list)
-    holding: Holding | None = None
-    log: list[tuple[int, str, JsonObject]] = field(default_factory=list)
-
-    def devices(self) -> Sequence[DeviceSummary]:
-        return [Summary(device=DEVICE, holding=self.holding)]
-
-    def twins(self, device: Key | None = None) -> Sequence[PropertyTwin]:
-        return [twin for twin in self.held if device in (None, twin.device)]
-
-    async def write(
-        self, device: Key, wishes: Sequence[Wish], *, origin: str, if_match: str = ""
-    ) -> Sequence[Vector]:
-        self.wishes.append((list(wishes), if_match))
-        self.wanted += [(wish.prop, wish.value or "", origin, wish.expires_ms) for wish in wishes]
-        return [Vector() for _ in wishes]
-
-    async def hold(self, device: Key, *, reason: str, by: str, until_ms: int | None) -> Holding:
-        self.said.append((device.name, reason, by, until_ms))
-        return Holding(reason=reason, by=by, since_ms=0, until_ms=until_ms)
-
-    def desired_log(self, device: Key, *, since_ms: int = 0) -> Sequence[tuple[int, str, JsonObject]]:
-        return [entry for entry in self.log if ms_at(entry[1]) >= since_ms]
-
-    async def release(self, device: Key) -> None:
-        self.said.append((device.name, "", "", None))
-
-
-@dataclass
-class FakeLink:
-    connected: bool = False
-    is_cut: bool = False
-    state: str = "waiting"
-    address: str = "cloud:1"
-    transport: str = "quic"
-    session: int = 0
-    since_ms: int = 0
-    last_error: str = "refused"
-
-    @property
-    def status(self) -> FakeLink:
-        return self
-
-    def bandwidth(self) -> JsonObject:
-        return {"plan": "up 64kbit", "up": "64kbit", "down": "unlimited", "until": "2026-11-28T22:00:00Z"}
-
-    def traffic(self) -> JsonObject:
-        return {"hours": [], "days": []}
-
-    async def cut(self) -> None:
-        self.is_cut = True
-
-    async def heal(self) -> None:
-        self.is_cut = False
-
-
-@dataclass
-class Answers:
-    """Says what it was asked."""
-
-    asked: list[Question] = field(default_factory=list)
-
-    async def answer(self, question: Question) -> JsonObject:
-        self.asked.append(question)
-        return {"kind": "Answer"}
-
-
-@dataclass
-class NoPods:
-    count: int = 0
-
-
-@dataclass
-class Remembers:
-    """Says what it was asked."""
-
-    asked: list[tuple[str, str, HistoryQuestion]] = field(default_factory=list)
-
-    async def answer(self, namespace: str, name: str, question: HistoryQuestion, /) -> JsonObject:
-        self.asked.append((namespace, name, question))
-        return {"kind": "DeviceHistory"}
-
-
-class Api:
-    def __init__(self, *, remembers: bool = True) -> None:
-        self.history = Remembers() if remembers else None
-        self.clock = ManualClock()
-        self.store = AsyncEdgeStore(MemoryEdgeStore(incarnation="i", clock=self.clock))
-        self.twins = RecordingTwins()
-        self.link = FakeLink()
-        self.asked: list[JsonObject] = []
-        self.answers = Answers()
-        parts = LocalParts(
-            store=self.store,
-            twins=self.twins,
-            link=self.link,
-            logs=self.logs,
-            pods=NoPods(),
-            questions=self.answers,
-            clock=self.clock,
-            node="gate-1",
-            history=self.history,
-        )
-        self.objects = LocalObjects(parts)
-        self.objects.listen()
-        self.routes = Routes(parts, self.objects)
-
-    async def logs(self, params: JsonObject, /) -> AsyncGenerator[bytes]:
-        self.asked.append(params)
-        yield b"line\n"
-
-    async def put(self, resource: str, obj: JsonObject, revision: int = 1) -> None:
-        metadata: Any = obj["metadata"]
-        key = Key(resource, metadata["namespace"], metadata["name"])
-        stamp = Stamp(metadata.get("uid", "u"), Revision(revision))
-        await self.store.apply(EdgeBatch(puts=(Held(key=key, stamp=stamp, body=encode_object(obj)),)))
-        await asyncio.sleep(0)
-
-    def request(self, method: str, target: str, body: object = None, **query: str) -> Request:
-        parts = tuple(part for part in target.split("/") if part)
-        content = b"" if body is None else json.dumps(body).encode()
-        return Request(method=method, parts=parts, query=query, body=content, uid=1000)
-
-    async def ask(self, method: str, target: str, body: object = None, **query: str) -> tuple[int, Any]:
-        try:
-            answer = await self.routes.answer(self.request(method, target, body, **query))
-        except SkerryError as error:
-            answer = error_answer(error)
-        assert isinstance(answer, Answer)
-        return answer.code, json.loads(answer.body)
-
-    async def events(self, target: str, **query: str) -> Stream:
-        answer = await self.routes.answer(self.request("GET", target, watch="true", **query))
-        assert isinstance(answer, Stream)
-        return answer
-
-
-@pytest.fixture
-def api() -> Api:
-    return Api()
-
-
-def pod(name: str, **labels: str) -> JsonObject:
-    return {
-        "metadata": {"name": name, "namespace": "default", "uid": name, "labels": dict(labels)},
-        "spec": {"nodeName": "gate-1", "containers": [{"name": "app"}]},
-        "status": {"phase": "Pending"},
-    }
-
-
-async def _next(stream: Stream) -> Any:
-    while True:
-        line = await asyncio.wait_for(anext(stream.chunks), 5)
-        if line:
-            return json.loads(line)
-
+from tests.edgecore.local_api.stage import DEVICE, Api, Twin, next_event, pod
 
 PODS = "/api/v1/namespaces/default/pods"
 DEVICES = "/apis/devices.kubeedge.io/v1beta1/namespaces/default"
@@ -321,14 +135,14 @@ async def test_a_device_status_is_made_from_the_twins(api: Api) -> None:
 async def test_a_watch_begins_with_what_is_there_and_tells_changes(api: Api) -> None:
     await api.put("pods", pod("a", app="x"))
     stream = await api.events("/api/v1/pods", labelSelector="app=x")
-    first = await _next(stream)
+    first = await next_event(stream)
     assert (first["type"], first["object"]["metadata"]["name"]) == ("ADDED", "a")
     await api.put("pods", pod("b", app="y"))
     await api.put("pods", pod("a", app="x", more="1"))
-    second = await _next(stream)
+    second = await next_event(stream)
     assert (second["type"], second["object"]["metadata"]["labels"]["more"]) == ("MODIFIED", "1")
     await api.put("pods", pod("a", app="y"))
-    assert (await _next(stream))["type"] == "DELETED"
+    assert (await next_event(stream))["type"] == "DELETED"
     await stream.chunks.aclose()
 
 
@@ -337,10 +151,10 @@ async def test_a_watch_goes_on_from_a_list_without_a_gap(api: Api) -> None:
     revision = (await api.ask("GET", "/api/v1/pods"))[1]["metadata"]["resourceVersion"]
     await api.put("pods", pod("b"))
     stream = await api.events("/api/v1/pods", resourceVersion=revision)
-    assert (await _next(stream))["object"]["metadata"]["name"] == "b"
+    assert (await next_event(stream))["object"]["metadata"]["name"] == "b"
     await stream.chunks.aclose()
-    stale = await api.events("/api/v1/pods", resourceVersion="1")
-    told = await _next(stale)
+    stale = await api.events("/api/v1/pods", resourceVersion="999")
+    told = await next_event(stale)
     assert (told["type"], told["object"]["code"], told["object"]["reason"]) == ("ERROR", 410, "Expired")
 
 
@@ -372,7 +186,7 @@ async def test_discovery_names_what_is_served(api: Api) -> None:
     assert (await api.ask("GET", "/api"))[1]["versions"] == ["v1"]
     names = {resource["name"] for resource in (await api.ask("GET", "/api/v1"))[1]["resources"]}
     assert {"pods", "configmaps", "nodes"} <= names
-    assert (await api.ask("GET", "/apis/devices.kubeedge.io/v1beta1"))[1]["resources"][0]["kind"] == "Device"
+    assert (await api.ask("GET", "/apis/devices.kubeedge.io/v1beta1"))[1]["resources"][0]["kind"] == "DeviceModel"
     assert (await api.ask("GET", "/apis/apps/v1"))[0] == 404
 
 

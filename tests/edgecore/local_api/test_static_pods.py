@@ -15,8 +15,9 @@ from skerry.frozen import Frozen, replace
 from skerry.objects.json import JsonObject, encode_object
 from skerry.objects.meta import Key
 from skerry.objects.mirror_pods import mirror_of
-from tests.edgecore.local_api.test_routes import PODS, Api, pod
+from tests.edgecore.local_api.stage import Api, pod
 
+PODS = "/api/v1/namespaces/default/pods"
 KEY = Key("pods", "default", "web-gate-1")
 
 
