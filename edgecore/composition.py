@@ -31,6 +31,7 @@ from edgecore.link.session import EdgeLink, LinkParts, LinkSettings
 from edgecore.link.streams import StreamKinds
 from edgecore.local_api.kinds import SERVED
 from edgecore.local_api.openapi import OpenApi
+from edgecore.local_api.paths import Paths
 from edgecore.local_api.ports import LocalParts
 from edgecore.local_api.secure import authority_of
 from edgecore.network.settings import DnsSettings, NetworkSettings
@@ -272,8 +273,7 @@ def compose(ground: Ground) -> Agent:
         logs=logs,
         clock=time,
         node=ground.node,
-        version=AGENT_VERSION,
-        schemas=OpenApi(ground.directory / LOCAL_API / "openapi", cloud, SERVED),
+        paths=_paths(ground, cloud),
         pods=pods,
         questions=questions,
         commands=lambda: shown_commands(store),
@@ -310,6 +310,10 @@ def compose(ground: Ground) -> Agent:
         local=local,
         cloud=cloud,
     )
+
+
+def _paths(ground: Ground, cloud: CloudCalls) -> Paths:
+    return Paths(OpenApi(ground.directory / LOCAL_API / "openapi", cloud, SERVED), version=AGENT_VERSION)
 
 
 def _logs(ground: Ground, files: StaticPods) -> PodLogs:

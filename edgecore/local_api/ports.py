@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from typing import Protocol
 
-from edgecore.local_api.paths import Schemas
+from edgecore.local_api.paths import Paths
 from edgecore.store.port import PushQueue
 from edgecore.store.shell import AsyncEdgeStore
 from skerry.frozen import Frozen
@@ -182,9 +182,8 @@ class LocalParts(Frozen):
     pods: Pods
     clock: Clock
     node: str
-    version: str = ""
-    """Of Kubernetes, as `/version` tells it."""
-    schemas: Schemas
+    paths: Paths
+    """Answers what is no resource."""
     questions: Questions
     history: DeviceHistory | None = None
     """None where the gateway keeps none of its own."""

@@ -13,7 +13,7 @@ from edgecore.local_api.answers import Answer, json_answer
 from edgecore.local_api.collections import Collections
 from edgecore.local_api.kinds import DEVICE, POD, SCHEME
 from edgecore.local_api.objects import LocalObjects
-from edgecore.local_api.paths import Paths, is_discovery
+from edgecore.local_api.paths import is_discovery
 from edgecore.local_api.ports import LocalParts
 from edgecore.local_api.requests import Request, Stream, Target
 from edgecore.store.backlog import Now, backlog_shown
@@ -40,7 +40,7 @@ class Routes:
         self._parts = parts
         self._objects = objects
         self._collections = Collections(objects, parts.clock)
-        self._paths = Paths(parts.schemas, version=parts.version)
+        self._paths = parts.paths
 
     async def answer(self, request: Request) -> Answer | Stream:
         """Raises the errors of `skerry.errors`."""

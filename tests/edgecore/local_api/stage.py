@@ -10,6 +10,7 @@ from typing import Any
 
 from edgecore.local_api.answers import Answer, error_answer
 from edgecore.local_api.objects import LocalObjects
+from edgecore.local_api.paths import Paths
 from edgecore.local_api.ports import DeviceSummary, LocalParts, PropertyTwin
 from edgecore.local_api.requests import Request, Stream
 from edgecore.local_api.routes import Routes
@@ -155,7 +156,6 @@ class Api:
         self.twins = RecordingTwins()
         self.link = FakeLink()
         self.asked: list[JsonObject] = []
-        self.schemas = Known()
         self.answers = Answers()
         parts = LocalParts(
             store=self.store,
@@ -166,8 +166,7 @@ class Api:
             questions=self.answers,
             clock=self.clock,
             node="gate-1",
-            version="v1.36.0+x",
-            schemas=self.schemas,
+            paths=Paths(Known(), version="v1.36.0+x"),
             history=self.history,
         )
         self.objects = LocalObjects(parts)
