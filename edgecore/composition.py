@@ -46,6 +46,7 @@ from edgecore.pods.local_volumes import LocalVolumes
 from edgecore.pods.log_rotation import LogRotation, RotationSettings
 from edgecore.pods.logs import LogParts, PodLogs
 from edgecore.pods.manager import PodManager
+from edgecore.pods.measuring import Measuring, MeasuringParts
 from edgecore.pods.node import Machine, NodeIdentity, NodeReporter, amounts_of, runtime_version
 from edgecore.pods.parts import POD_LOGS, PodParts
 from edgecore.pods.port import Runtime
@@ -260,10 +261,8 @@ def compose(ground: Ground) -> Agent:
     link = _link(ground, machine.boot_id, _streams(ground, logs, files, questions, calls))
     cloud = CloudCalls(link)
     tokens = _tokens(ground, cloud, link, in_step, lambda uid: pods.refresh(uid))  # noqa: PLW0108 - made below
-    link.on_welcome(tokens.poke)
     pods = _pods(ground, facts, in_step, tokens, files, lambda pod: evictor.refusal(pod))  # noqa: PLW0108 - made below
     commands = _commands(ground, machine.boot_id, twins, pods, link)
-    link.on_welcome(commands.poke)
     history = _history(ground)
     local = LocalParts(
         history=history,
@@ -280,6 +279,7 @@ def compose(ground: Ground) -> Agent:
         pushes=pusher.sights if pusher is not None else tuple,
         rule_status=device_rules.status,
         static=files,
+        figures=_measuring(ground),
     )
     images = ImageCollector(ground.runtime, clock, ground.collection)
     node = _node(ground, pods, lambda: evictor.conditions)
@@ -314,6 +314,19 @@ def compose(ground: Ground) -> Agent:
 
 def _paths(ground: Ground, cloud: CloudCalls) -> Paths:
     return Paths(OpenApi(ground.directory / LOCAL_API / "openapi", cloud, SERVED), version=AGENT_VERSION)
+
+
+def _measuring(ground: Ground) -> Measuring:
+    return Measuring(
+        MeasuringParts(
+            store=ground.store,
+            runtime=ground.runtime,
+            clock=ground.time,
+            machine=ground.machine,
+            node=ground.node,
+            directory=ground.directory,
+        )
+    )
 
 
 def _logs(ground: Ground, files: StaticPods) -> PodLogs:
@@ -428,7 +441,7 @@ def _pods(
 def _tokens(
     ground: Ground, cloud: CloudCalls, link: EdgeLink, in_step: Callable[[], bool], changed: Callable[[str], None]
 ) -> TokenKeeper:
-    return TokenKeeper(
+    keeper = TokenKeeper(
         TokenParts(
             store=ground.store,
             calls=cloud,
@@ -440,6 +453,8 @@ def _tokens(
             changed=changed,
         )
     )
+    link.on_welcome(keeper.poke)
+    return keeper
 
 
 def _history(ground: Ground) -> HistoryKeeper | None:
@@ -569,7 +584,7 @@ def _keeper(ground: Ground, external: ExternalDriver, in_step: Callable[[], bool
 
 def _commands(ground: Ground, boot_id: str, twins: Keeper, pods: PodManager, link: EdgeLink) -> CommandRunner:
     calls = DeviceCalls(ground.store, twins)
-    return CommandRunner(
+    runner = CommandRunner(
         CommandParts(
             store=ground.store,
             executors={
@@ -582,6 +597,8 @@ def _commands(ground: Ground, boot_id: str, twins: Keeper, pods: PodManager, lin
             cloud_ms=link.cloud_ms,
         )
     )
+    link.on_welcome(runner.poke)
+    return runner
 
 
 def _streams(

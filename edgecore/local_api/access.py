@@ -58,7 +58,7 @@ class Access:
     def __init__(self, store: Store, clock: Clock, *, node: str, connected: Callable[[], bool]) -> None:
         self._store = store
         self._clock = clock
-        self._node = node
+        self.node = node
         self._connected = connected
         self._reader: tuple[Stamp, TokenReader] | None = None
         self._policy: Policy | None = None
@@ -114,7 +114,7 @@ class Access:
         if bound is None:
             return
         if bound.kind == "Node":
-            held = self._store.get(Key("nodes", "", bound.name)) if bound.name == self._node else None
+            held = self._store.get(Key("nodes", "", bound.name)) if bound.name == self.node else None
         else:
             held = self._store.get(Key(f"{bound.kind.lower()}s", claims.namespace, bound.name))
         if held is None or bound.uid not in ("", held.stamp.uid):
@@ -123,6 +123,9 @@ class Access:
             raise UnauthenticatedError("the Secret of this token holds another one")
 
     # --- what ---
+
+    def allows(self, attributes: Attributes) -> bool:
+        return self._decide(attributes).allowed
 
     def require(self, attributes: Attributes) -> None:
         """Raises `ForbiddenError` in kube-apiserver's words unless it is allowed."""

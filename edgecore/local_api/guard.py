@@ -11,6 +11,7 @@ from typing import Final, Protocol
 from edgecore.local_api.access import ANONYMOUS, Access
 from edgecore.local_api.answers import Answer
 from edgecore.local_api.kinds import GROUPS, SCHEME
+from edgecore.local_api.kubelet import is_kubelets, subresources_of
 from edgecore.local_api.requests import Request, Stream
 from edgecore.local_api.routes import Routes
 from skerry.authz.attributes import Actor, Attributes
@@ -61,6 +62,8 @@ class Guard:
             raise
 
     async def _path(self, request: Request, actor: Actor) -> Answer | Stream:
+        if is_kubelets(request.parts):
+            return await self._kubelets(request, actor)
         path = "/" + "/".join(request.parts)
         verb = "get" if request.method == "GET" else request.method.lower()
         self._access.require(Attributes(actor=actor, verb=verb, path=path))
@@ -71,6 +74,19 @@ class Guard:
                 return await self._carried(request, actor)
             case _:
                 return await self._routes.answer(request)
+
+    async def _kubelets(self, request: Request, actor: Actor) -> Answer | Stream:
+        """As a kubelet asks: for `nodes/metrics`, `nodes/stats`, or `nodes/proxy` of this node."""
+        verb = "get" if request.method in ("GET", "HEAD") else _WRITES.get(request.method, request.method.lower())
+        wanted = [
+            Attributes(
+                actor=actor, verb=verb, version="v1", resource="nodes", subresource=each, name=self._access.node
+            )
+            for each in subresources_of(request.parts)
+        ]
+        if not any(self._access.allows(each) for each in wanted[:-1]):
+            self._access.require(wanted[-1])
+        return await self._routes.answer(request)
 
     async def _object(self, request: Request, asked: Asked, actor: Actor) -> Answer | Stream:
         verb = _verb(request, asked)

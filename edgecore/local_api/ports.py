@@ -8,6 +8,7 @@ from typing import Protocol
 from edgecore.local_api.paths import Paths
 from edgecore.store.port import PushQueue
 from edgecore.store.shell import AsyncEdgeStore
+from skerry.forms.exposition import Family
 from skerry.frozen import Frozen
 from skerry.objects.desired import Vector, Wish
 from skerry.objects.device_questions import Question
@@ -85,6 +86,10 @@ class Link(Protocol):
     def status(self) -> LinkStatus: ...
     def traffic(self) -> JsonObject: ...
     def bandwidth(self) -> JsonObject: ...
+    def on_welcome(self, act: Callable[[], None], /) -> None:
+        """Have it called whenever the cloud takes a session up."""
+        ...
+
     async def cut(self) -> None: ...
     async def heal(self) -> None: ...
 
@@ -172,6 +177,15 @@ class NoStaticPods:
         return lambda: None
 
 
+class Figures(Protocol):
+    """What is used; see `edgecore.pods.measuring.Measuring`. Raise `UnavailableError`."""
+
+    async def summary(self) -> JsonObject: ...
+    async def resource(self) -> list[Family]: ...
+    async def containers(self) -> list[Family]: ...
+    def agent(self) -> list[Family]: ...
+
+
 class LocalParts(Frozen):
     """What the local API is made of."""
 
@@ -185,6 +199,7 @@ class LocalParts(Frozen):
     paths: Paths
     """Answers what is no resource."""
     questions: Questions
+    figures: Figures
     history: DeviceHistory | None = None
     """None where the gateway keeps none of its own."""
     commands: Callable[[], list[JsonObject]] = list

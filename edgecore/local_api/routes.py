@@ -12,6 +12,8 @@ from typing import Final
 from edgecore.local_api.answers import Answer, json_answer
 from edgecore.local_api.collections import Collections
 from edgecore.local_api.kinds import DEVICE, POD, SCHEME
+from edgecore.local_api.kubelet import KubeletPaths, is_kubelets
+from edgecore.local_api.meters import Meters
 from edgecore.local_api.objects import LocalObjects
 from edgecore.local_api.paths import is_discovery
 from edgecore.local_api.ports import LocalParts
@@ -41,6 +43,9 @@ class Routes:
         self._objects = objects
         self._collections = Collections(objects, parts.clock)
         self._paths = parts.paths
+        self.meters = Meters(parts, objects)
+        parts.link.on_welcome(self.meters.welcomed)
+        self._kubelet = KubeletPaths(objects, self.meters, parts.figures)
 
     async def answer(self, request: Request) -> Answer | Stream:
         """Raises the errors of `skerry.errors`."""
@@ -49,6 +54,8 @@ class Routes:
                 return await self._own(request, tuple(rest))
             case ("api" | "apis", *_) if not is_discovery(request.parts):
                 return await self._api(request)
+            case _ if is_kubelets(request.parts):
+                return await self._kubelet.answer(request)
             case _:
                 return await self._paths.answer(request)
 

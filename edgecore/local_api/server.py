@@ -56,11 +56,12 @@ class LocalApi:
 
     async def run(self) -> None:
         assert self._server is not None, "listen first"
-        stop = self._objects.listen()
+        stops = (self._objects.listen(), self.routes.meters.listen())
         try:
             await self._server.serve_forever()
         finally:
-            stop()
+            for stop in stops:
+                stop()
             self._path.unlink(missing_ok=True)
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

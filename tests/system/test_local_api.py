@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from textwrap import dedent
 from typing import Any
+from urllib.parse import urlencode
+from urllib.request import urlopen
 
 import pytest
 
@@ -265,3 +267,76 @@ def test_kubectl_prints_explains_waits_and_watches_as_against_any_cluster(fleet:
     fleet.edge.stop()
     fleet.edge.start()
     assert "shows" in ask("get", "pods"), "and after a restart without a cloud"
+
+
+def test_prometheus_scrapes_the_gateway_with_a_pods_token(fleet: RealFleet, tmp_path: Path) -> None:
+    prometheus = shutil.which("prometheus")
+    if prometheus is None:
+        pytest.skip("prometheus is not installed")
+    fleet.create(f"{CORE}/serviceaccounts", {"kind": "ServiceAccount", "metadata": {"name": "app"}})
+    rules: list[Json] = [{"apiGroups": [""], "resources": ["nodes/metrics", "nodes/stats"], "verbs": ["get"]}]
+    fleet.create(f"{RBAC}/clusterroles", {"kind": "ClusterRole", "metadata": {"name": "scraper"}, "rules": rules})
+    binding: JsonObject = {
+        "kind": "ClusterRoleBinding",
+        "metadata": {"name": "scraper"},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "scraper"},
+        "subjects": [{"kind": "ServiceAccount", "name": "app", "namespace": "default"}],
+    }
+    fleet.create(f"{RBAC}/clusterrolebindings", binding)
+    fleet.edge.start()
+    until(lambda: fleet.ready() == "True", "the node is ready")
+    token_file = "/var/run/secrets/kubernetes.io/serviceaccount/token"
+    show = f"import time; print(open('{token_file}').read(), flush=True); time.sleep(1000)"
+    fleet.create(f"{CORE}/pods", program_pod("shows", show))
+
+    def token() -> str:
+        try:
+            return b"".join(fleet.edge.api.chunks(f"{CORE}/pods/shows/log")).decode().strip()
+        except (SkerryError, OSError):
+            return ""
+
+    until(lambda: token().count(".") == 2, "the pod has its token")
+    until(lambda: "local API on TCP" in fleet.edge.log, "the API is served")
+    summary = fleet.edge.api.request("GET", "/stats/summary").obj
+    pods: Any = summary["pods"]
+    (shown,) = [pod for pod in pods if pod["podRef"]["name"] == "shows"]
+    assert shown["containers"][0]["memory"]["workingSetBytes"] > 0
+    target = fleet.edge.environ["SKERRY_LOCAL_API"]
+    jobs: list[Json] = [
+        {
+            "job_name": path.strip("/").replace("/", "-"),
+            "scheme": "https",
+            "metrics_path": path,
+            "authorization": {"credentials": token()},
+            "tls_config": {"ca_file": str(fleet.edge.data / "local-api" / "ca.crt"), "server_name": "kubernetes"},
+            "static_configs": [{"targets": [target]}],
+        }
+        for path in ("/metrics", "/metrics/resource", "/metrics/cadvisor")
+    ]
+    config = tmp_path / "prometheus.yml"
+    config.write_text(json.dumps({"global": {"scrape_interval": "1s"}, "scrape_configs": jobs}))
+    address = f"127.0.0.1:{a_port()}"
+    with subprocess.Popen(
+        [
+            prometheus,
+            f"--config.file={config}",
+            f"--storage.tsdb.path={tmp_path / 'db'}",
+            f"--web.listen-address={address}",
+        ],
+        stderr=subprocess.DEVNULL,
+    ) as running:
+        try:
+
+            def asked(query: str) -> list[Any]:
+                try:
+                    with urlopen(f"http://{address}/api/v1/query?{urlencode({'query': query})}", timeout=5) as answer:
+                        return json.load(answer)["data"]["result"]
+                except OSError:
+                    return []
+
+            until(lambda: len(asked("up == 1")) == 3, "all three are scraped", deadline_s=60)
+            until(lambda: asked('container_memory_working_set_bytes{pod="shows"} > 0'), "a container is told of")
+            assert asked("skerry_link_connected == 1") and asked("kubelet_running_pods == 1")
+            assert asked("process_resident_memory_bytes > 1e7")
+        finally:
+            running.terminate()

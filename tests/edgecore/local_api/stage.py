@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,6 +19,7 @@ from edgecore.store.port import EdgeBatch, Held
 from edgecore.store.shell import AsyncEdgeStore
 from skerry.clocks import ManualClock
 from skerry.errors import SkerryError
+from skerry.forms.exposition import Family, gauge
 from skerry.objects.desired import Vector, Wish
 from skerry.objects.device_questions import Question
 from skerry.objects.history import HistoryQuestion
@@ -90,6 +91,7 @@ class FakeLink:
     session: int = 0
     since_ms: int = 0
     last_error: str = "refused"
+    welcomes: list[Callable[[], None]] = field(default_factory=list)
 
     @property
     def status(self) -> FakeLink:
@@ -100,6 +102,9 @@ class FakeLink:
 
     def traffic(self) -> JsonObject:
         return {"hours": [], "days": []}
+
+    def on_welcome(self, act: Callable[[], None], /) -> None:
+        self.welcomes.append(act)
 
     async def cut(self) -> None:
         self.is_cut = True
@@ -130,6 +135,22 @@ class Known:
 
     async def v2(self, *, protobuf: bool) -> Answer:
         return Answer(body=json.dumps(protobuf).encode())
+
+
+class Counted:
+    """Says which it was asked for."""
+
+    async def summary(self) -> JsonObject:
+        return {"node": {"nodeName": "gate-1"}, "pods": []}
+
+    async def resource(self) -> list[Family]:
+        return [gauge("of_resources", "x", 1)]
+
+    async def containers(self) -> list[Family]:
+        return [gauge("of_containers", "x", 1)]
+
+    def agent(self) -> list[Family]:
+        return [gauge("of_agent", "x", 1)]
 
 
 @dataclass
@@ -164,6 +185,7 @@ class Api:
             logs=self.logs,
             pods=NoPods(),
             questions=self.answers,
+            figures=Counted(),
             clock=self.clock,
             node="gate-1",
             paths=Paths(Known(), version="v1.36.0+x"),

@@ -1,0 +1,62 @@
+"""The local API over TLS: what the resident agent loads for it, and how it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from edgecore.local_api.access import Access
+from edgecore.local_api.answers import Answer
+from edgecore.local_api.certificates import CA_FILE, make
+from edgecore.local_api.requests import Request, Stream
+from edgecore.local_api.secure import Place, SecureApi, authority_of
+from edgecore.store.memory import MemoryEdgeStore
+from edgecore.store.shell import AsyncEdgeStore
+from skerry.clocks import ManualClock
+
+
+class Answers:
+    async def answer(self, request: Request) -> Answer | Stream:
+        return Answer(body="/".join(request.parts).encode())
+
+
+def api(directory: Path, port: int, made: list[str]) -> SecureApi:
+    clock = ManualClock()
+    store = AsyncEdgeStore(MemoryEdgeStore(incarnation="i", clock=clock))
+    access = Access(store, clock, node="gate-1", connected=lambda: False)
+    place = Place(host="127.0.0.1", port=port)
+    return SecureApi(place, directory, Answers(), access, names=["gate-1"], made=lambda: made.append("made"))
+
+
+def test_what_serves_it_never_loads_the_library_that_makes_certificates() -> None:
+    """It takes more memory than the rest of the API; a program that ends makes them."""
+    names = "edgecore.local_api.secure, edgecore.local_api.guard, edgecore.local_api.server"
+    program = f"import sys, {names}; sys.exit('cryptography' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
+def test_before_it_is_made_there_is_no_authority(tmp_path: Path) -> None:
+    assert authority_of(tmp_path) == ""
+    make(tmp_path, ["localhost"])
+    assert authority_of(tmp_path) == (tmp_path / CA_FILE).read_text()
+
+
+async def test_a_directory_that_cant_be_written_is_said_and_tried_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "file").write_text("in the way")
+    made: list[str] = []
+    with caplog.at_level("WARNING"):
+        task = asyncio.create_task(api(tmp_path / "file", 1, made).run())
+        try:
+            async with asyncio.timeout(60):
+                while "is not served on TCP" not in caplog.text:
+                    await asyncio.wait((task,), timeout=0.05)
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+    assert "its certificate can't be made" in caplog.text and made == []
