@@ -716,12 +716,20 @@ def _storable(*names: str) -> None:
         raise ProtocolError("a name with a NUL")
 
 
+_WHILE_IT_LASTS: Final = frozenset({"PodResizePending", "PodResizeInProgress"})
+
+
 def _with_pod_status(pod: JsonObject, *, node: str, status: JsonObject) -> JsonObject:
-    """The whole status as told, with the conditions that only the cloud writes (PodScheduled) kept."""
+    """The whole status as told, with the conditions that only the cloud writes (PodScheduled) kept. Those of a resize
+    are there only while it lasts."""
     if str_at(pod, "spec", "nodeName") != node:
         return pod
     told = maps_at(status, "conditions")
-    kept = [old for old in maps_at(pod, "status", "conditions") if find_condition(told, str_at(old, "type")) is None]
+    kept = [
+        old
+        for old in maps_at(pod, "status", "conditions")
+        if find_condition(told, str_at(old, "type")) is None and str_at(old, "type") not in _WHILE_IT_LASTS
+    ]
     return {**pod, "status": {**status, "conditions": [*kept, *told]}}
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import Final
 
 from skerry.frozen import Frozen
+from skerry.objects.conditions import find_condition
 from skerry.objects.json import JsonObject, bool_at, int_at, map_at, maps_at, str_at, str_map_at, strs_at
 from skerry.objects.meta import Key, controller_of, labels_of, name_of, namespace_of, uid_of
 from skerry.objects.quantity import canonical, parse_quantity
@@ -170,12 +171,13 @@ def amounts(quantities: JsonObject) -> dict[str, int]:
 def requests_of(pod: JsonObject) -> dict[str, int]:
     """Containers together, or one init container where that needs more; sidecars count with what runs beside them."""
     total: dict[str, int] = {}
+    held = _Held.of(pod)
     for container in maps_at(pod, "spec", "containers"):
-        _add(total, amounts(map_at(container, "resources", "requests")))
+        _add(total, held.requests(container))
     sidecars: dict[str, int] = {}
     most: dict[str, int] = {}
     for container in maps_at(pod, "spec", "initContainers"):
-        own = amounts(map_at(container, "resources", "requests"))
+        own = held.requests(container)
         if str_at(container, "restartPolicy") == "Always":
             _add(sidecars, own)
             own = dict(sidecars)
@@ -186,6 +188,37 @@ def requests_of(pod: JsonObject) -> dict[str, int]:
     total = {name: max(total.get(name, 0), most.get(name, 0)) for name in total.keys() | most.keys()}
     _add(total, amounts(map_at(pod, "spec", "overhead")))
     return {name: value for name, value in total.items() if value}
+
+
+class _Held(Frozen):
+    """What a pod that is resized counts as: what its gateway gave it as long as that is more, and as long as what it
+    asks for can't be given (KEP-1287)."""
+
+    allocated: Mapping[str, Mapping[str, int]]
+    """By container."""
+    is_refused: bool
+
+    @classmethod
+    def of(cls, pod: JsonObject) -> _Held:
+        told = [*maps_at(pod, "status", "containerStatuses"), *maps_at(pod, "status", "initContainerStatuses")]
+        pending = find_condition(maps_at(pod, "status", "conditions"), "PodResizePending") if told else None
+        return cls(
+            allocated={
+                str_at(each, "name"): amounts(map_at(each, "allocatedResources"))
+                for each in told
+                if each.get("allocatedResources")
+            },
+            is_refused=pending is not None and str_at(pending, "reason") == "Infeasible",
+        )
+
+    def requests(self, container: JsonObject) -> dict[str, int]:
+        asked = amounts(map_at(container, "resources", "requests"))
+        held = self.allocated.get(str_at(container, "name"))
+        if held is None:
+            return asked
+        if self.is_refused:
+            return {**asked, **held}
+        return asked | {name: max(amount, asked.get(name, 0)) for name, amount in held.items()}
 
 
 def _add(total: dict[str, int], more: Mapping[str, int]) -> None:

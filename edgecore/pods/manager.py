@@ -14,6 +14,7 @@ from typing import Final
 
 from edgecore.pods.parts import PodParts
 from edgecore.pods.records import PodRecord
+from edgecore.pods.resizing import sum_of
 from edgecore.pods.sources import GatewayPod, GatewayPods
 from edgecore.pods.status import Ending
 from edgecore.pods.worker import FAILED_AGAIN_S, PodWorker
@@ -42,7 +43,7 @@ class PodManager:
     """
 
     def __init__(self, parts: PodParts, in_step: Callable[[], bool]) -> None:
-        self._parts = parts
+        self._parts = replace(parts, others=self._held_beside)
         self._pods = GatewayPods(parts.store, parts.files)
         self._in_step = in_step
         self._orphans: set[str] = set()
@@ -95,6 +96,9 @@ class PodManager:
         """Until nothing is left of an evicted pod but its status."""
         if uid in self._workers:
             await self._workers[uid].until_cleared()
+
+    def _held_beside(self, uid: str) -> Mapping[str, int]:
+        return sum_of(worker.holds for other, worker in self._workers.items() if other != uid)
 
     def refresh_all(self) -> None:
         """The same for every pod."""
@@ -171,6 +175,9 @@ class PodManager:
     async def _work(self, uid: str, worker: PodWorker) -> None:
         await worker.run()
         del self._workers[uid], self._keys[uid]
+        for other in self._workers.values():
+            if other.is_deferred:
+                other.poke()
         self._look.set()  # it may have come back while its end was written down
 
     async def _hear(self) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -22,6 +22,11 @@ POD_LOGS: Final = "logs"
 def _welcome(_: JsonObject) -> str:
     """Whoever comes may begin."""
     return ""
+
+
+def _nobody(_: str) -> Mapping[str, int]:
+    """Of a pod that is alone."""
+    return {}
 
 
 class PodParts(Frozen):
@@ -44,6 +49,8 @@ class PodParts(Frozen):
     """Where this gateway's own API is; None: nowhere that pods reach."""
     authority: Callable[[], str] = str
     """The certificate by which it is known; "" for none."""
+    others: Callable[[str], Mapping[str, int]] = _nobody
+    """What all pods but the one of this uid hold of CPU and memory (`resizing.Room.used`)."""
     files: Files | None = None
     """Pods that files on the gateway want; None: there are none."""
     refusal: Callable[[JsonObject], str] = _welcome

@@ -10,8 +10,18 @@ from collections.abc import Mapping
 
 from edgecore.pods.backoff import Backoff
 from edgecore.pods.status import Ending
-from skerry.frozen import Frozen
-from skerry.objects.json import JsonObject, bool_at, decode_object, encode_object, float_at, int_at, map_at, str_at
+from skerry.frozen import Frozen, field
+from skerry.objects.json import (
+    Json,
+    JsonObject,
+    bool_at,
+    decode_object,
+    encode_object,
+    float_at,
+    int_at,
+    map_at,
+    str_at,
+)
 
 
 class PodRecord(Frozen):
@@ -35,6 +45,11 @@ class PodRecord(Frozen):
     """Since when it is to end; 0: it is not."""
     ending: Ending | None = None
     """Why this gateway ended it for good; None where it did not, or where it is deleted."""
+
+    allocated: Mapping[str, JsonObject] = field(default_factory=dict[str, JsonObject])
+    """`resources` by container: what the gateway agreed to, whatever the pod wishes since."""
+    given: Mapping[str, JsonObject] = field(default_factory=dict[str, JsonObject])
+    """By the id of running containers: what they were given last."""
 
     def encode(self) -> bytes:
         backoff: JsonObject = {
@@ -60,6 +75,8 @@ class PodRecord(Frozen):
                 "toldUid": self.told_uid,
                 "endingMs": self.ending_ms,
                 "ending": ending,
+                "allocated": dict[str, Json](self.allocated),
+                "given": dict[str, Json](self.given),
             }
         )
 
@@ -88,4 +105,6 @@ class PodRecord(Frozen):
             )
             if ending
             else None,
+            allocated={name: map_at(row, "allocated", name) for name in map_at(row, "allocated")},
+            given={name: map_at(row, "given", name) for name in map_at(row, "given")},
         )

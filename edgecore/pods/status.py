@@ -14,9 +14,10 @@ from edgecore.pods.plan import Waiting
 from edgecore.pods.port import ContainerState, SandboxState
 from edgecore.pods.probes import HEALTHY, Health
 from edgecore.pods.qos import qos_class
+from edgecore.pods.resizing import Pending
 from skerry.frozen import Frozen, field
 from skerry.objects.conditions import find_condition
-from skerry.objects.json import Json, JsonObject, maps_at, str_at
+from skerry.objects.json import Json, JsonObject, map_at, maps_at, str_at
 from skerry.objects.meta import generation_of
 from skerry.objects.times import time_text
 
@@ -63,6 +64,11 @@ class Picture(Frozen):
     """Ids of containers whose postStart hook is under way: they do not count as running yet."""
     messages: Mapping[str, str] = field(default_factory=dict[str, str])
     """What ended containers left to be told, by id."""
+    given: Mapping[str, JsonObject] = field(default_factory=dict[str, JsonObject])
+    """`resources` that running containers were given, by id; the pod's are those allocated to it."""
+    resize_pending: Pending | None = None
+    resize_fault: str = ""
+    """Why what was allocated could not be given yet."""
 
 
 def pod_status(picture: Picture) -> JsonObject:
@@ -125,6 +131,9 @@ def _container_status(one: Wanted, picture: Picture, *, is_initialized: bool) ->
     }
     if newest is not None:
         status["containerID"] = f"{picture.runtime}://{newest.id}"
+    if newest is not None and newest.phase == "running" and newest.id in picture.given:
+        status["resources"] = picture.given[newest.id]
+        status["allocatedResources"] = map_at(one.spec, "resources", "requests")
     if newest is not None and newest.phase == "running" and newest.id not in picture.beginning:
         status["state"] = {"running": {"startedAt": time_text(newest.started_ms)}}
         status |= _health(one, newest, picture)
@@ -251,10 +260,28 @@ def _conditions(
         facts["DisruptionTarget"] = _Fact(
             status="True", reason="TerminationByKubelet", message=picture.ending.message
         )
+    facts |= _resize_facts(picture, wanted)
     held = maps_at(picture.pod, "status", "conditions")
     if find_condition(held, "PodScheduled") is None:
         facts["PodScheduled"] = _Fact(status="True")
     return [_condition(kind, fact, picture) for kind, fact in facts.items()]
+
+
+def _resize_facts(picture: Picture, wanted: Sequence[Wanted]) -> dict[str, _Fact]:
+    """Only while there is something to say."""
+    facts: dict[str, _Fact] = {}
+    if picture.resize_pending is not None:
+        pending = picture.resize_pending
+        facts["PodResizePending"] = _Fact(status="True", reason=pending.reason, message=pending.message)
+    specs = {one.name: one.spec for one in wanted}
+    if any(
+        picture.given[run.id] != map_at(specs[run.name], "resources")
+        for run in picture.containers
+        if run.phase == "running" and run.id in picture.given and run.name in specs
+    ):
+        reason = "Error" if picture.resize_fault else ""
+        facts["PodResizeInProgress"] = _Fact(status="True", reason=reason, message=picture.resize_fault)
+    return facts
 
 
 class _Fact(Frozen):

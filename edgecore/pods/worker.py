@@ -22,6 +22,7 @@ from edgecore.pods.env import ConfigError, NodeFacts, Surroundings
 from edgecore.pods.events import Happening, event_body, event_object
 from edgecore.pods.handlers import handler_of
 from edgecore.pods.last_words import DEFAULT_PATH, last_words, make_words_file, words_file
+from edgecore.pods.limits import Limits, keep_given
 from edgecore.pods.log_files import remove_log
 from edgecore.pods.name_files import gateway_resolver, hosts_mount
 from edgecore.pods.names import resolver_of
@@ -44,6 +45,7 @@ from edgecore.pods.probing import Known, Probing
 from edgecore.pods.pull_secrets import credentials_of
 from edgecore.pods.records import PodRecord
 from edgecore.pods.refusals import unheeded, unsupported
+from edgecore.pods.resizing import Room, amounts_of, requests_of, with_allocation
 from edgecore.pods.sources import GatewayPods
 from edgecore.pods.specs import Place, container_spec, pull_policy, sandbox_spec, target_of
 from edgecore.pods.status import EVICTED, Ending, Picture, pod_status
@@ -115,8 +117,26 @@ class PodWorker:
         """The runtime has nothing of the finished pod any more."""
         self._cleared = asyncio.Event()
         """Nothing is left of what the pod, that has finished, had of the gateway."""
+        self._limits = Limits(parts.runtime, uid)
         self._restarts: dict[str, int] = {}
         """Runs that somebody asked to be ended, by container: what follows them starts without delay."""
+
+    @property
+    def holds(self) -> Mapping[str, int]:
+        """What it has been allocated of CPU and memory."""
+        if self._last is None or self._record is None or str_at(self._record.status, "phase") in FINAL:
+            return {}
+        return requests_of(with_allocation(self._last, self._record.allocated))
+
+    @property
+    def is_deferred(self) -> bool:
+        """It waits for others to hold less."""
+        return self._limits.pending is not None and self._limits.pending.reason == "Deferred"
+
+    @property
+    def _kept(self) -> PodRecord:
+        assert self._record is not None, "it was looked at"
+        return self._record
 
     def restart(self, attempts: Mapping[str, int]) -> None:
         """End these runs, and start the containers again."""
@@ -232,6 +252,9 @@ class PodWorker:
                 steps = plan(seen)
             else:
                 steps = replace(steps, waiting=self._waiting_for_a_sandbox(seen))
+        if not seen.terminating and not seen.finished:
+            self._record, restarts = await self._limits.given(seen, self._kept, self._parts.node.memory_bytes)
+            self._restarts = {**restarts, **self._restarts}
         if self._restarts and not seen.terminating:
             steps = replace(steps, actions=(*steps.actions, *restarts_of(seen, self._restarts)))
         if refusal:
@@ -248,6 +271,7 @@ class PodWorker:
         """What is there after the steps; it is probed from now on."""
         runtime = self._parts.runtime
         now = replace(seen, containers=await runtime.list(self._uid), sandboxes=await runtime.sandboxes(self._uid))
+        self._record = keep_given(now, self._kept)
         ready_to_be_asked = [state for state in now.running if state.id not in self._beginning]
         self._probing.sync(
             seen.pod, ready_to_be_asked, self._known, tasks, address=self._address(now), ending=seen.terminating
@@ -334,7 +358,7 @@ class PodWorker:
         if terminating and not self._record.ending_ms:
             self._record = replace(self._record, ending_ms=now_ms)
         return Seen(
-            pod=shown,
+            pod=shown if terminating or finished else self._allocated(shown),
             containers=await self._parts.runtime.list(self._uid),
             sandboxes=await self._parts.runtime.sandboxes(self._uid),
             backoff=self._record.backoff,
@@ -360,6 +384,13 @@ class PodWorker:
         early, self._early_end = self._early_end, None
         if early is not None:
             self.end(*early)
+
+    def _allocated(self, pod: JsonObject) -> JsonObject:
+        """The pod with what this gateway agreed to give it."""
+        assert self._record is not None
+        room = Room(allocatable=amounts_of(self._parts.node.allocatable), used=self._parts.others(self._uid))
+        self._record = self._limits.agreed(pod, self._record, room)
+        return with_allocation(pod, self._record.allocated)
 
     def _deadline_ms(self, pod: JsonObject) -> int | None:
         """When it has been active for too long."""
@@ -625,6 +656,9 @@ class PodWorker:
                 health=seen.health,
                 beginning=seen.beginning,
                 messages=self._words,
+                given=self._record.given,
+                resize_pending=self._limits.pending,
+                resize_fault=self._limits.fault,
             )
         )
         if (over and self._record.gone) or (seen.finished and not seen.containers and self._record.status):
