@@ -17,12 +17,13 @@ from edgecore.pods.records import PodRecord
 from edgecore.pods.resizing import sum_of
 from edgecore.pods.sources import GatewayPod, GatewayPods
 from edgecore.pods.status import Ending
+from edgecore.pods.storage_watch import Limited, StorageWatch
 from edgecore.pods.worker import FAILED_AGAIN_S, PodWorker
 from edgecore.store.port import META_EPOCH, EdgeBatch
 from skerry.errors import UnavailableError
 from skerry.frozen import replace
 from skerry.objects.json import JsonObject
-from skerry.objects.meta import Key
+from skerry.objects.meta import Key, uid_of
 from skerry.objects.volumes import CLAIMS, VOLUMES
 
 log = logging.getLogger(__name__)
@@ -97,6 +98,10 @@ class PodManager:
         if uid in self._workers:
             await self._workers[uid].until_cleared()
 
+    def _writing(self) -> list[Limited]:
+        pods = self._parts.directory / "pods"
+        return [Limited(pod=pod, directory=pods / uid_of(pod), logs=logs) for pod, logs in self.active()]
+
     def _held_beside(self, uid: str) -> Mapping[str, int]:
         return sum_of(worker.holds for other, worker in self._workers.items() if other != uid)
 
@@ -120,6 +125,7 @@ class PodManager:
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._hear())
+                tasks.create_task(StorageWatch(self._parts.runtime, self._writing, self.end).run())
                 await self._adopt(tasks)
                 while True:
                     self._look.clear()

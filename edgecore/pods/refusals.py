@@ -50,10 +50,9 @@ def _unsupported_volume(volume: JsonObject) -> str:
     for kind in kinds:
         if kind not in _VOLUME_TYPES:
             return f"{kind}: this gateway has {', '.join(sorted(_VOLUME_TYPES))} volumes"
-    if str_at(volume, "emptyDir", "medium") not in ("", "Memory"):
-        return "emptyDir.medium: only the default is known here"
-    if str_at(volume, "emptyDir", "medium") == "Memory":
-        return "emptyDir.medium: this gateway keeps emptyDir volumes on its disk"
+    medium = str_at(volume, "emptyDir", "medium")
+    if medium not in ("", "Memory"):
+        return f"emptyDir.medium: {medium} is not known here (only Memory, and the disk by default)"
     for number, source in enumerate(maps_at(volume, "projected", "sources")):
         for kind in source:
             if kind not in _PROJECTED:
@@ -75,9 +74,6 @@ def unheeded(pod: JsonObject, abilities: Abilities) -> str:
             found["hostPort (a container listens on the gateway's own ports)"] = None
         if map_at(pod, "spec", "dnsConfig"):
             found["dnsConfig"] = None
-    for volume in maps_at(pod, "spec", "volumes"):
-        if str_at(volume, "emptyDir", "sizeLimit"):
-            found["emptyDir.sizeLimit"] = None
     return "not enforced by this gateway: " + ", ".join(found) if found else ""
 
 

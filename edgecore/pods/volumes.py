@@ -28,6 +28,7 @@ from edgecore.pods.env import (
     not_found,
     resource_value,
 )
+from edgecore.pods.memory_volumes import MEMORY, memory_bytes_of, mount_memory
 from edgecore.pods.port import Mount
 from skerry.errors import UnansweredError, UnavailableError
 from skerry.files import unavailable
@@ -173,6 +174,10 @@ def sync_volumes(directory: Path, around: Surroundings, *, kept: Path, root: Pat
                 continue
             place = directory / "volumes" / name
             files = files_of(volume, around)
+            if str_at(volume, "emptyDir", "medium") == MEMORY and not os.path.ismount(place):
+                size = memory_bytes_of(volume, around.pod, gateway_bytes=around.node.memory_bytes)
+                mount_memory(place, size)
+                _give(place, group, 0o2770)
         except ConfigError as error:
             raise ConfigError(f'MountVolume.SetUp failed for volume "{name}" : {error}') from error
         if not place.exists():

@@ -24,6 +24,7 @@ from edgecore.pods.handlers import handler_of
 from edgecore.pods.last_words import DEFAULT_PATH, last_words, make_words_file, words_file
 from edgecore.pods.limits import Limits, keep_given
 from edgecore.pods.log_files import remove_log
+from edgecore.pods.memory_volumes import unmount_below
 from edgecore.pods.name_files import gateway_resolver, hosts_mount
 from edgecore.pods.names import resolver_of
 from edgecore.pods.parts import PodParts, log_directory
@@ -682,6 +683,7 @@ class PodWorker:
         """What a finished pod wrote into volumes of its own is nobody's now; of an evicted one nothing stays but its
         status, as the gateway needs the room."""
         assert self._record is not None
+        unmount_below(self._directory())
         shutil.rmtree(self._directory() / "volumes", ignore_errors=True)
         is_evicted = self._record.ending is not None and self._record.ending.reason == EVICTED
         if is_evicted or self._clearing is not None:
@@ -758,6 +760,7 @@ class PodWorker:
 
     def _clear(self) -> None:
         """Volumes and logs: nothing of the pod stays on the disk."""
+        unmount_below(self._directory())
         shutil.rmtree(self._directory(), ignore_errors=True)
         shutil.rmtree(self._logs(), ignore_errors=True)
 

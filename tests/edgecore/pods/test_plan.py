@@ -197,7 +197,7 @@ def test_an_image_that_is_still_missing_is_backed_off_longer() -> None:
         ),
         (pod(container(volumeDevices=[{"name": "v"}])), "spec.containers[0].volumeDevices"),
         (pod(volumes=[{"name": "v", "nfs": {"server": "s", "path": "/"}}]), "spec.volumes[0].nfs"),
-        (pod(volumes=[{"name": "v", "emptyDir": {"medium": "Memory"}}]), "emptyDir.medium"),
+        (pod(volumes=[{"name": "v", "emptyDir": {"medium": "HugePages-2Mi"}}]), "emptyDir.medium"),
         (
             pod(volumes=[{"name": "v", "projected": {"sources": [{"clusterTrustBundle": {}}]}}]),
             "clusterTrustBundle",

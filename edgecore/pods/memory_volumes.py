@@ -1,0 +1,67 @@
+"""emptyDir volumes in memory: a tmpfs of the agent's, as large as the pod may use of memory.
+
+Keeps nothing: what is mounted is the kernel's, outlives the agent and not the boot. Whoever takes a pod's directory
+away unmounts first.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Final
+
+from edgecore.pods.env import ConfigError
+from skerry.errors import InvalidError
+from skerry.objects.json import JsonObject, maps_at, str_at
+from skerry.objects.quantity import parse_quantity
+
+MEMORY: Final = "Memory"
+_NOSUID_NODEV: Final = 2 | 4
+"""MS_NOSUID, MS_NODEV (mount(2))."""
+_DETACH: Final = 2
+"""MNT_DETACH (umount(2)): also while somebody still looks into it."""
+
+
+def memory_bytes_of(volume: JsonObject, pod: JsonObject, *, gateway_bytes: int) -> int:
+    """The least of the gateway's memory, what the pod's containers may use of it together, and the volume's limit."""
+    limits = [_bytes(str_at(each, "resources", "limits", "memory")) for each in maps_at(pod, "spec", "containers")]
+    sizes = (gateway_bytes, sum(limits), _bytes(str_at(volume, "emptyDir", "sizeLimit")))
+    return min((size for size in sizes if size > 0), default=0)
+
+
+def _bytes(text: str) -> int:
+    try:
+        return parse_quantity(text).units if text else 0
+    except InvalidError:
+        return 0
+
+
+def mount_memory(place: Path, size_bytes: int) -> None:
+    """Unless it is mounted already. Raises `ConfigError` where this agent may not mount."""
+    if os.path.ismount(place):
+        return
+    if os.geteuid() != 0:
+        raise ConfigError("emptyDir.medium Memory needs an agent that runs as root")
+    place.mkdir(parents=True, exist_ok=True)
+    options = "mode=0777" + (f",size={size_bytes}" if size_bytes else "")
+    fault = _call("mount", b"tmpfs", os.fsencode(place), b"tmpfs", _NOSUID_NODEV, options.encode())
+    if fault:
+        raise ConfigError(f"mounting a tmpfs of {size_bytes} bytes: {os.strerror(fault)}")
+
+
+def unmount_below(directory: Path) -> None:
+    """Every volume of a pod that is mounted there."""
+    try:
+        found = [Path(entry.path) for entry in os.scandir(directory / "volumes") if os.path.ismount(entry.path)]
+    except OSError:
+        return
+    for place in found:
+        _call("umount2", os.fsencode(place), _DETACH)
+
+
+def _call(name: str, *arguments: object) -> int:
+    """The error number of a call of libc's; 0 for none."""
+    import ctypes  # a megabyte that only such volumes need
+
+    libc = ctypes.CDLL(None, use_errno=True)
+    return ctypes.get_errno() if getattr(libc, name)(*arguments) else 0
