@@ -26,6 +26,8 @@ def unsupported(pod: JsonObject, abilities: Abilities) -> str:
 
     Only what would change the meaning of the pod if it were left out; the rest is in `unheeded`.
     """
+    if map_at(pod, "spec").get("hostUsers") is False:
+        return "spec.hostUsers: this gateway has no user namespaces: leave it out, or say true"
     lists = (
         ("containers", maps_at(pod, "spec", "containers")),
         ("initContainers", maps_at(pod, "spec", "initContainers")),
@@ -36,6 +38,9 @@ def unsupported(pod: JsonObject, abilities: Abilities) -> str:
         for number, mount in enumerate(maps_at(container, "volumeMounts")):
             if not abilities.sub_paths and leads_into_the_writable(pod, mount):
                 return f"{at}.volumeMounts[{number}].subPath: this gateway's runtime mounts such volumes as a whole"
+            if str_at(mount, "recursiveReadOnly") == "Enabled":
+                where = f"{at}.volumeMounts[{number}].recursiveReadOnly"
+                return f"{where}: this gateway can't promise it for what is mounted below: say IfPossible"
         if container.get("volumeDevices"):
             return f"{at}.volumeDevices: this gateway has no block volumes"
     for index, volume in enumerate(maps_at(pod, "spec", "volumes")):
@@ -67,6 +72,8 @@ def unheeded(pod: JsonObject, abilities: Abilities) -> str:
         limits = map_at(container, "resources", "limits")
         if not abilities.limits and ("cpu" in limits or "memory" in limits):
             found["resources.limits"] = None
+        if str_at(container, "lifecycle", "stopSignal"):
+            found["lifecycle.stopSignal (SIGTERM, or the image's own, is sent)"] = None
         if not abilities.isolation:
             found |= dict.fromkeys(_without_isolation(container))
     if not abilities.pod_network:

@@ -195,6 +195,11 @@ def test_an_image_that_is_still_missing_is_backed_off_longer() -> None:
             pod(initContainers=[container(volumeMounts=[PART])], volumes=[{"name": "v", "emptyDir": {}}]),
             "spec.initContainers[0].volumeMounts[0].subPath",
         ),
+        (pod(hostUsers=False), "spec.hostUsers"),
+        (
+            pod(container(volumeMounts=[{"name": "v", "mountPath": "/v", "recursiveReadOnly": "Enabled"}])),
+            "spec.containers[0].volumeMounts[0].recursiveReadOnly",
+        ),
         (pod(container(volumeDevices=[{"name": "v"}])), "spec.containers[0].volumeDevices"),
         (pod(volumes=[{"name": "v", "nfs": {"server": "s", "path": "/"}}]), "spec.volumes[0].nfs"),
         (pod(volumes=[{"name": "v", "emptyDir": {"medium": "HugePages-2Mi"}}]), "emptyDir.medium"),
@@ -218,6 +223,7 @@ def test_an_ordinary_pod_is_supported_and_what_is_not_enforced_is_said() -> None
     assert unsupported(written, WITHOUT_PARTS) == "", "nobody but the agent writes there"
     assert unheeded(pod(), BARE) == ""
     assert "resources.limits" in unheeded(pod(limits), BARE)
+    assert "lifecycle.stopSignal" in unheeded(pod(container(lifecycle={"stopSignal": "SIGUSR1"})), BARE)
     assert unheeded(pod(limits), Abilities(pod_network=True, isolation=True, images=True, limits=True)) == ""
 
 
