@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
+from edgecore.pods.leftovers import remove_leftovers
 from edgecore.pods.parts import PodParts
 from edgecore.pods.records import PodRecord
 from edgecore.pods.resizing import sum_of
@@ -48,6 +49,8 @@ class PodManager:
         self._pods = GatewayPods(parts.store, parts.files)
         self._in_step = in_step
         self._orphans: set[str] = set()
+        self._swept = False
+        """Directories of unknown pods were looked for."""
         self._workers: dict[str, PodWorker] = {}
         self._keys: dict[str, Key] = {}
         self._look = asyncio.Event()
@@ -152,7 +155,7 @@ class PodManager:
 
     async def _look_again(self) -> None:
         try:
-            async with asyncio.timeout(ORPHANS_S if self._orphans else None):
+            async with asyncio.timeout(None if self._swept else ORPHANS_S):
                 await self._look.wait()
         except TimeoutError:
             return
@@ -168,6 +171,12 @@ class PodManager:
                 log.warning("stopping containers of an unknown pod uid=%s", uid)
                 self._add(tasks, Key(PODS, "unknown", uid), uid, None)
             self._orphans.clear()
+        if not self._swept and self._in_step():
+            self._swept = True
+            try:
+                remove_leftovers(self._parts.directory, self._workers)
+            except OSError as error:
+                log.warning("directories of unknown pods are not looked for reason=%s", error)
 
     def _has_another(self, key: Key, uid: str) -> bool:
         return any(held == key and other != uid for other, held in self._keys.items())

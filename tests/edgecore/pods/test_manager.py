@@ -187,6 +187,19 @@ async def test_a_lost_store_stops_nothing_until_it_is_in_step_again(gate: Gatewa
     assert (gate.runtime.stops, gate.runtime.starts) == ([], [("app", 0)])
 
 
+async def test_directories_of_unknown_pods_go_once_the_store_is_in_step(gate: Gateway, tmp_path: Path) -> None:
+    left = tmp_path / "pods" / "lost" / "volumes"
+    left.mkdir(parents=True)
+    gate.in_step = False
+    async with gate.running():
+        await gate.put(pod())
+        await eventually(lambda: str_at(gate.status(), "phase") == "Running")
+        assert left.is_dir(), "it may be wanted"
+        gate.in_step = True
+        await gate.put(pod(name="other", uid="other"))
+        await eventually(lambda: not left.exists())
+
+
 async def test_containers_of_an_unknown_pod_go_once_the_store_is_in_step(gate: Gateway) -> None:
     async with gate.running():
         await gate.put(pod())
