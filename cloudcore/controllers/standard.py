@@ -13,6 +13,7 @@ from cloudcore.controllers.endpoints.controller import (
     EndpointSliceMirroringController,
 )
 from cloudcore.controllers.garbage.controller import GarbageController
+from cloudcore.controllers.ingress.controller import IngressController
 from cloudcore.controllers.jointoken.controller import JoinTokenController
 from cloudcore.controllers.namespace.controller import NamespaceController
 from cloudcore.controllers.node.controller import NodeController
@@ -54,4 +55,5 @@ def standard_controllers(
         EndpointsController(tools),
         EndpointSliceController(tools),
         EndpointSliceMirroringController(tools),
+        IngressController(tools),
     ]

@@ -16,6 +16,7 @@ from typing import Final, TypeAlias, cast
 import orjson
 
 from cloudcore.hub.bounds import Refusal
+from cloudcore.hub.ingress_reports import ingress_subject, with_served
 from cloudcore.hub.messages import message_name, message_object
 from cloudcore.hub.node_events import MESSAGE_LENGTH_MAX, bounded_event
 from cloudcore.hub.references import DEVICES
@@ -35,6 +36,7 @@ from skerry.objects.device_owner import is_outdated
 from skerry.objects.device_rule_reports import RuleAlarm, RuleStatus, alarm_event, with_alarm, with_status
 from skerry.objects.device_rules import followed_device, node_of_rule
 from skerry.objects.device_twins import with_reported, with_reported_copy, with_state
+from skerry.objects.ingresses import CAN_SERVE
 from skerry.objects.json import Json, JsonObject, encode_object, int_at, map_at, maps_at, str_at
 from skerry.objects.logs import LOGS
 from skerry.objects.meta import Key, namespace_of, uid_of, with_annotations
@@ -76,7 +78,7 @@ READING_BYTES_MAX: Final = 16 * 1024
 _PROPERTY_LENGTH_MAX: Final = 253
 _WHY_LENGTH_MAX: Final = 1024
 """Of a reading that is bad; the rest is cut."""
-_ASKED_FOR: Final = frozenset({CAPABILITY, LOGS, LOCAL_RULES, NO_BROKER})
+_ASKED_FOR: Final = frozenset({CAPABILITY, LOGS, LOCAL_RULES, NO_BROKER, CAN_SERVE})
 """Of what agents say that they can, what the cloud may ask them for; what else they say is not kept."""
 _NAMESPACE_OF_NODE_EVENTS: Final = "default"
 """Where Kubernetes keeps the events of cluster-scoped objects."""
@@ -95,6 +97,7 @@ class Kinds(Frozen):
     message: Kind
     device_rule: Kind
     lease: Kind
+    ingress: Kind
     volume: Kind
 
 
@@ -111,6 +114,7 @@ def kinds_in(scheme: Scheme) -> Kinds:
         "rule": scheme.named(RULE_GROUP, "v1", "Rule"),
         "message": scheme.named(COMMAND_GROUP, "v1", "RuleMessage"),
         "device_rule": scheme.named(COMMAND_GROUP, "v1", "DeviceRule"),
+        "ingress": scheme.named("networking.k8s.io", "v1", "Ingress"),
         "lease": scheme.named("coordination.k8s.io", "v1", "Lease"),
         "volume": scheme.named("", "v1", "PersistentVolume"),
     }
@@ -145,6 +149,10 @@ def _never(_uid: str, _key: Key) -> bool:
     return False
 
 
+def _nothing(_key: Key) -> bool:
+    return False
+
+
 class Reporter(Frozen):
     """Reads the reports of one node."""
 
@@ -159,6 +167,8 @@ class Reporter(Frozen):
     """The life of the Node that it reports of: what a deleted node's gateway says makes no new one. "" on a link that
     proves no key, where the first report makes the Node."""
     departed: Departed = _never
+    holds: Callable[[Key], bool] = _nothing
+    """Whether an object is in the node's view."""
 
     def outcome(self, dated: DatedReport) -> Outcome:
         """Raises `ProtocolError` or another `CallerError` for a report that makes no sense."""
@@ -167,8 +177,8 @@ class Reporter(Frozen):
                 return self._pod(dated)
             case "node_status":
                 return self._node(dated)
-            case "volume":
-                return self._volume(dated)
+            case "ingress" | "volume" as kind:
+                return self._ingress(dated) if kind == "ingress" else self._volume(dated)
             case "event":
                 return self._event(dated)
             case "gap" | "oversize":
@@ -234,6 +244,13 @@ class Reporter(Frozen):
             transform=transform,
         )
 
+    def _ingress(self, dated: DatedReport) -> Outcome:
+        """Kept on its Node, from where the Ingresses' controller has it."""
+        said = partial(
+            with_served, told=_object(dated), kind=self.kinds.ingress, lookup=self.lookup, holds=self.holds
+        )
+        return Outcome(effects=(self._upsert(self.kinds.node.key("", self.node), "", said),))
+
     def _volume(self, dated: DatedReport) -> Outcome:
         told = VolumeReport.decode(_object(dated))
         _storable(told.name)
@@ -265,13 +282,16 @@ class Reporter(Frozen):
         if str_at(about, "kind") == "Node":
             own = str_at(about, "name") == self.node and namespace == _NAMESPACE_OF_NODE_EVENTS
             return _about_node(self.node) if own else None
-        kinds = (self.kinds.pod, self.kinds.device, self.kinds.command, self.kinds.device_rule)
+        has = self.kinds
+        kinds = (has.pod, has.device, has.command, has.device_rule, has.ingress)
         kind = next((kind for kind in kinds if kind.kind == str_at(about, "kind")), None)
         if kind is None or str_at(about, "namespace") not in ("", namespace):
             return None
         key = kind.key(namespace, str_at(about, "name"))
         obj, uid = self.lookup(key), str_at(about, "uid")
         is_here = self._carried_out if kind is self.kinds.device_rule else self._is_here
+        if kind is self.kinds.ingress:
+            return ingress_subject(about, kind, obj if self.holds(key) else None)
         if obj is not None and is_here(obj, uid or uid_of(obj)):
             uid = uid_of(obj)
         elif not self._had_subject(kind, uid, key):

@@ -300,7 +300,11 @@ class Hub:
             capabilities=session.capabilities,
             node_uid="" if known is None else uid_of(known),
             departed=partial(self.bounds.was_on, session.node),
+            holds=partial(self._held_by, session.node),
         )
+
+    def _held_by(self, node: str, key: Key) -> bool:
+        return self._views.held(node, key) is not None
 
     async def met(self, session: Advance, *, issuer: str) -> None:
         node, incarnation = session.node, session.incarnation

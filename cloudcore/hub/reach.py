@@ -47,6 +47,11 @@ class Reach:
         """By namespace: slices on no site."""
         self._served_at: dict[Key, Counter[str]] = defaultdict(Counter)
         """By service: the sites with slices of it, and how many."""
+        self._called: dict[Key, Counter[str]] = defaultdict(Counter)
+        """By service: the nodes that lead others to it (`cloudcore.hub.entrances`), and for how many reasons."""
+        self._calls: dict[str, dict[Key, None]] = defaultdict(dict)
+        """The same by node."""
+        self._turned: list[tuple[Key, tuple[str, ...]]] = []
 
     # --- what a node holds ---
 
@@ -54,8 +59,9 @@ class Reach:
         """Whether it is in the node's view, if it is there at all."""
         near = node in self._nodes_in.get(key.namespace, ())
         if key.resource == SERVICES:
-            return near or self._site(node) in self._served_at.get(key, ())
-        sites = self._sites.get(key, frozenset())
+            return near or node in self._called.get(key, ()) or self.is_near(key, node)
+        sites, service = self._sites.get(key, frozenset()), self._service_of.get(key)
+        near = near or (service is not None and node in self._called.get(service, ()))
         return (near and EVERYWHERE in sites) or self._site(node) in sites
 
     def keys(self, node: str, namespaces: Iterable[str]) -> Iterator[Key]:
@@ -68,6 +74,35 @@ class Reach:
             service = self._service_of.get(key)
             if service is not None:
                 yield service
+        for service in self._calls.get(node, ()):
+            yield service
+            yield from self._everywhere_of(service)
+
+    def _everywhere_of(self, service: Key) -> list[Key]:
+        slices = self._everywhere.get(service.namespace, ())
+        return [key for key in slices if self._service_of.get(key) == service]
+
+    # --- who is near whom ---
+
+    def is_near(self, service: Key, node: str) -> bool:
+        """Whether the node's site has endpoints of the Service."""
+        return self._site(node) in self._served_at.get(service, ())
+
+    def nodes_near(self, service: Key) -> Iterator[str]:
+        for site in self._served_at.get(service, ()):
+            yield from self._nodes_of(site)
+
+    def served_near(self, node: str) -> Iterator[Key]:
+        """The Services with endpoints at the node's site; some more than once."""
+        for key in self._slices_at.get(self._site(node), ()):
+            service = self._service_of.get(key)
+            if service is not None:
+                yield service
+
+    def take_turned(self) -> list[tuple[Key, tuple[str, ...]]]:
+        """The Services that came to a site or left it since this was asked, and the nodes there."""
+        turned, self._turned = self._turned, []
+        return turned
 
     def _site(self, node: str) -> str:
         return site_of(node, self._zones.get(node, ""))
@@ -91,6 +126,27 @@ class Reach:
         if counts[node] == 0:
             del counts[node]
             touched.update(dict.fromkeys(self._in(namespace)))
+
+    def called(self, service: Key, node: str, touched: dict[Key, None]) -> None:
+        """One more reason for the node to lead others to a Service, wherever its own pods live."""
+        counts = self._called[service]
+        counts[node] += 1
+        if counts[node] == 1:
+            self._calls[node][service] = None
+            touched.update(dict.fromkeys((service, *self._everywhere_of(service))))
+
+    def uncalled(self, service: Key, node: str, touched: dict[Key, None]) -> None:
+        counts = self._called[service]
+        counts[node] -= 1
+        if counts[node]:
+            return
+        del counts[node]
+        if not counts:
+            del self._called[service]
+        del self._calls[node][service]
+        if not self._calls[node]:
+            del self._calls[node]
+        touched.update(dict.fromkeys((service, *self._everywhere_of(service))))
 
     def _in(self, namespace: str) -> list[Key]:
         return sorted((*self._services.get(namespace, ()), *self._everywhere.get(namespace, ())))
@@ -121,7 +177,7 @@ class Reach:
             self._services[key.namespace][key] = None
         else:
             self._services[key.namespace].pop(key, None)
-        for node in self._nodes_in.get(key.namespace, ()):
+        for node in (*self._nodes_in.get(key.namespace, ()), *self._called.get(key, ())):
             touched[node][key] = None
         for site in self._served_at.get(key, ()):
             for node in self._nodes_of(site):
@@ -138,6 +194,10 @@ class Reach:
                 new = self._service_of[key] = Key(SERVICES, key.namespace, name)
         for site in sorted(before | after):
             self._touch(key, site, touched)
+        if EVERYWHERE in before | after:
+            for service in {each for each in (old, new) if each is not None}:
+                for node in self._called.get(service, ()):
+                    touched[node][key] = None
         for site in sorted(after):
             self._place(key, site)
             if new is not None and site != EVERYWHERE:
@@ -167,7 +227,9 @@ class Reach:
     def _served(self, service: Key, site: str, touched: Touched) -> None:
         self._served_at[service][site] += 1
         if self._served_at[service][site] == 1:
-            for node in self._nodes_of(site):
+            nodes = self._nodes_of(site)
+            self._turned.append((service, tuple(nodes)))
+            for node in nodes:
                 touched[node][service] = None
 
     def _unserved(self, service: Key, site: str, touched: Touched) -> None:
@@ -175,7 +237,9 @@ class Reach:
         counts[site] -= 1
         if counts[site] == 0:
             del counts[site]
-            for node in self._nodes_of(site):
+            nodes = self._nodes_of(site)
+            self._turned.append((service, tuple(nodes)))
+            for node in nodes:
                 touched[node][service] = None
         if not counts:
             del self._served_at[service]

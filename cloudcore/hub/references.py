@@ -14,6 +14,8 @@ from skerry.objects.commands import is_open_to
 from skerry.objects.device_rule_reports import DEVICE_RULES
 from skerry.objects.device_rules import node_of_rule
 from skerry.objects.enrolment import TOKEN_KEYS_NAME, TRUST_NAME, TRUST_NAMESPACE
+from skerry.objects.ingresses import CLASSES as INGRESS_CLASSES
+from skerry.objects.ingresses import INGRESSES
 from skerry.objects.json import JsonObject, maps_at, str_at
 from skerry.objects.meta import Key
 from skerry.objects.rules import ENDPOINTS, MESSAGES, RULES, answered_node, rule_of
@@ -53,6 +55,8 @@ ARRIVAL: Final = (
     CLAIMS,
     SERVICES,
     SLICES,
+    INGRESS_CLASSES,
+    INGRESSES,
     ROLES,
     _CLUSTER_ROLES,
     ROLE_BINDINGS,

@@ -1,10 +1,10 @@
 """Which objects each node should hold: a function of the store, kept up to date change by change.
 
 A node's view is its Node, the pods bound to it, what those pods refer to (the volumes of their claims included), the
-volumes that are its directories, the devices placed on it with their models,
-the rules whose messages come from it with their endpoints, the device rules that it carries out, the commands that
-were offered to it and are not settled, the Services and EndpointSlices that its pods may reach (`reach`), and the
-roles of their ServiceAccounts, by which its local API decides.
+volumes that are its directories, the devices placed on it with their models, the rules whose messages come from it
+with their endpoints, the device rules that it carries out, the commands that were offered to it and are not settled,
+the Ingresses that it serves with their certificates (`entrances`), the Services and EndpointSlices that its pods may
+reach (`reach`), and the roles of their ServiceAccounts, by which its local API decides.
 
 Everything is kept at one revision: the objects that may be in a view (sharing their bytes with the watch cache), and
 an index from objects to nodes, so that a change costs what it touches. A fleet has hundreds of thousands of these
@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from sys import intern
 from typing import Final
 
+from cloudcore.hub.entrances import Entrances, Turns
 from cloudcore.hub.reach import REACHED, Reach
 from cloudcore.hub.references import (
     ARRIVAL,
@@ -26,6 +27,8 @@ from cloudcore.hub.references import (
     COMMANDS,
     DEVICES,
     EVERYWHERE,
+    INGRESS_CLASSES,
+    INGRESSES,
     NODES,
     PODS,
     PROMPT,
@@ -100,6 +103,7 @@ class Views:
         self._at_home: dict[str, set[Key]] = defaultdict(set)
         """By node: what it has though nothing there refers to it."""
         self._reach = Reach()
+        self._entrances = Entrances(self._reach)
         self._nodes_in: dict[str, _Counts] = defaultdict(dict)
         """By namespace: the nodes with roots in it; under `EVERYWHERE` all of them."""
         self._wide: dict[str, set[Key]] = defaultdict(set)
@@ -149,10 +153,13 @@ class Views:
             self._replace_root(key, None if obj is None else self._root(key, obj), touched)
             if key.resource == NODES:
                 self._reach.node_changed(key.name, obj, touched[key.name])
+                self._turn(self._entrances.node_changed(key.name, obj), touched)
         elif key.resource == SERVICES:
             self._reach.service_changed(key, there=stored is not None, touched=touched)
         elif key.resource == SLICES:
             self._reach.slice_changed(key, None if stored is None else self._parse(stored.body), touched)
+            for service, nodes in self._reach.take_turned():
+                self._turn(self._entrances.service_turned(service, nodes), touched)
         elif key.resource in _WIDE:
             self._replace_wide(key, None if stored is None else self._wide_of(key, stored), touched)
         else:
@@ -160,7 +167,30 @@ class Views:
                 self._link(key, {} if stored is None else self._parse(stored.body), touched)
             for node in self._wanting(key):
                 touched[node][key] = None
+            if key.resource == INGRESSES:
+                obj = None if stored is None else self._parse(stored.body)
+                self._turn(self._entrances.ingress_changed(key, obj), touched)
+            elif key.resource == INGRESS_CLASSES:
+                obj = None if stored is None else self._parse(stored.body)
+                self._turn(self._entrances.class_changed(key.name, obj), touched)
         return touched
+
+    def _turn(self, turns: Turns, touched: dict[str, dict[Key, None]]) -> None:
+        """Give gateways what they serve from now on, and take from them what they don't."""
+        for ingress, node in turns:
+            old, new = self._entrances.turn(ingress, node)
+            if old == new:
+                continue
+            for key in new:
+                if key.resource == SERVICES:
+                    self._reach.called(key, node, touched[node])
+                else:
+                    self._refer(self._shared(key), node, touched[node])
+            for key in old:
+                if key.resource == SERVICES:
+                    self._reach.uncalled(key, node, touched[node])
+                else:
+                    self._unrefer(key, node, touched[node])
 
     def _wanting(self, key: Key) -> tuple[str, ...]:
         wanted = self._wanted_by.get(key, {})
@@ -337,6 +367,7 @@ class Views:
         for key in roots:
             keys.update(self._with_brought(self._roots[key].references))
         keys.update(self._at_home.get(node, ()))
+        keys.update(self._entrances.keys(node))
         namespaces = {key.namespace for key in roots if key.resource == PODS}
         keys.update(self._reach.keys(node, namespaces))
         for scope in (*namespaces, EVERYWHERE) if namespaces else ():
@@ -346,6 +377,8 @@ class Views:
         return keys
 
     def references(self, key: Key) -> tuple[Key, ...]:
+        if key.resource == INGRESSES:
+            return self._entrances.needs(key)
         root = self._roots.get(key) or self._wide_objects.get(key, _NOWHERE)
         return self._with_brought(root.references)
 

@@ -23,6 +23,8 @@ from skerry.objects.device_desired import stamp_desired
 from skerry.objects.device_owner import stamp_owner
 from skerry.objects.enrolment import NODES_GROUP
 from skerry.objects.holds import stamp_hold
+from skerry.objects.ingresses import CLASSES as INGRESS_CLASSES
+from skerry.objects.ingresses import INGRESSES, OLD_CLASS, is_default_class
 from skerry.objects.json import (
     Json,
     JsonObject,
@@ -35,7 +37,7 @@ from skerry.objects.json import (
     str_at,
     str_map_at,
 )
-from skerry.objects.meta import Key, annotations_of
+from skerry.objects.meta import Key, annotations_of, name_of
 from skerry.objects.scheme import Kind
 from skerry.objects.traffic import BUDGET, parse_budget
 from skerry.objects.volumes import (
@@ -300,6 +302,21 @@ def default_storage_class(request: Request, reader: Reader) -> JsonObject:
     return {**claim, "spec": {**map_at(claim, "spec"), "storageClassName": str_at(found, "metadata", "name")}}
 
 
+def default_ingress_class(request: Request, reader: Reader) -> JsonObject:
+    """DefaultIngressClass: an Ingress that says nothing of its class has the default one; of several the newest."""
+    ingress = request.obj
+    if request.kind.resource != INGRESSES or request.operation != "CREATE" or request.subresource:
+        return ingress
+    if "ingressClassName" in map_at(ingress, "spec") or OLD_CLASS in annotations_of(ingress):
+        return ingress
+    classes = (reader.obj(stored) for stored in reader.select(INGRESS_CLASSES))
+    defaults = sorted((each for each in classes if is_default_class(each)), key=name_of)
+    found = max(defaults, key=lambda each: str_at(each, "metadata", "creationTimestamp"), default=None)
+    if found is None:
+        return ingress
+    return {**ingress, "spec": {**map_at(ingress, "spec"), "ingressClassName": name_of(found)}}
+
+
 def storage_protection(request: Request, _reader: Reader) -> JsonObject:
     """StorageObjectInUseProtection: claims that pods use, and volumes that claims have, do not go."""
     finalizer = {CLAIMS: CLAIM_PROTECTION, VOLUMES: VOLUME_PROTECTION}.get(request.kind.resource)
@@ -337,6 +354,7 @@ STEPS: Final[tuple[Step, ...]] = (
     priority,
     default_tolerations,
     default_storage_class,
+    default_ingress_class,
     storage_protection,
     claim_resize,
     runtime_class,

@@ -281,8 +281,8 @@ def _workloads() -> list[Kind]:
 def _networking() -> list[Kind]:
     group = "networking.k8s.io"
     return [
-        replace(_over(group, "v1", "IngressClass", "ingressclasses"), acted_on=False),
-        replace(_in(group, "v1", "Ingress", "ingresses"), short_names=("ing",), subresources=_STATUS, acted_on=False),
+        _over(group, "v1", "IngressClass", "ingressclasses"),
+        replace(_in(group, "v1", "Ingress", "ingresses"), short_names=("ing",), subresources=_STATUS),
         replace(_over(group, "v1", "IPAddress", "ipaddresses"), short_names=("ip",)),
         replace(_in(group, "v1", "NetworkPolicy", "networkpolicies"), short_names=("netpol",), acted_on=False),
         replace(_over(group, "v1", "ServiceCIDR", "servicecidrs"), subresources=_STATUS),

@@ -59,6 +59,28 @@ def binding(role: str, *subjects: tuple[str, str]) -> JsonObject:
     return {"metadata": {}, "roleRef": {"kind": "ClusterRole", "name": role}, "subjects": named}
 
 
+def ingress(name: str, service: str, secret: str = "") -> JsonObject:
+    """Of this class, to this Service of its namespace, with this certificate."""
+    backend: JsonObject = {"service": {"name": service, "port": {"number": 80}}}
+    rules: list[Json] = [{"http": {"paths": [{"path": "/", "backend": backend}]}}] if service else []
+    tls: list[Json] = [{"secretName": secret}] if secret else []
+    return {"metadata": {"namespace": "ns"}, "spec": {"ingressClassName": name, "rules": rules, "tls": tls}}
+
+
+def ingress_class(selector: str = "", controller: str = "skerry.dev/ingress") -> JsonObject:
+    annotations: JsonObject = {"skerry.dev/default-tls-secret": "ops/all"}
+    if selector:
+        annotations["skerry.dev/node-selector"] = selector
+    return {"metadata": {"annotations": annotations}, "spec": {"controller": controller}}
+
+
+def gateway(zone: str = "", *, able: bool = True, **labels: str) -> JsonObject:
+    """A Node, whose agent serves Ingresses or does not."""
+    where: JsonObject = {**labels, **({"topology.kubernetes.io/zone": zone} if zone else {})}
+    annotations: JsonObject = {"skerry.dev/capabilities": "commands,ingress" if able else "commands"}
+    return {"metadata": {"labels": where, "annotations": annotations}}
+
+
 KEYS: dict[str, list[Key]] = {
     "persistentvolumeclaims": [Key("persistentvolumeclaims", "ns", f"q{number}") for number in range(2)],
     "persistentvolumes": [Key("persistentvolumes", "", f"v{number}") for number in range(3)],
@@ -74,6 +96,9 @@ KEYS: dict[str, list[Key]] = {
     f"clusterroles.{RBAC}": [Key(f"clusterroles.{RBAC}", "", f"r{number}") for number in range(2)],
     f"clusterrolebindings.{RBAC}": [Key(f"clusterrolebindings.{RBAC}", "", f"b{number}") for number in range(2)],
     "deployments.apps": [Key("deployments.apps", "ns", "x")],
+    "ingresses.networking.k8s.io": [Key("ingresses.networking.k8s.io", "ns", f"i{number}") for number in range(2)],
+    "ingressclasses.networking.k8s.io": [Key("ingressclasses.networking.k8s.io", "", f"k{n}") for n in range(2)],
+    "secrets": [Key("secrets", "ns", "t0"), Key("secrets", "ns", "t1"), Key("secrets", "ops", "all")],
 }
 SUBJECTS: st.SearchStrategy[tuple[str, str]] = st.sampled_from(
     [
@@ -86,6 +111,7 @@ SUBJECTS: st.SearchStrategy[tuple[str, str]] = st.sampled_from(
         ("User", "jane"),
     ]
 )
+SERVED = st.sampled_from(["s1", "s2", ""])
 NODES = st.sampled_from(["n1", "n2", ""])
 ZONES = st.sampled_from(["north", "south", ""])
 CONFIGS = st.lists(st.sampled_from(["c0", "c1", "c2"]), max_size=3)
@@ -113,7 +139,15 @@ def writes(draw: st.DrawFn) -> tuple[Key, JsonObject | None]:
             st.sampled_from([{}, {SERVICE_LABEL: "s1"}, {SERVICE_LABEL: "s2"}, {"skerry.dev/reach": "everywhere"}])
         )
         return key, endpoint_slice(*places, namespace=key.namespace, **labels)
+    if key.resource.startswith("ingresses."):
+        return key, ingress(
+            draw(st.sampled_from(["k0", "k1"])), draw(SERVED), draw(st.sampled_from(["", "t0", "t1"]))
+        )
+    if key.resource.startswith("ingressclasses."):
+        return key, ingress_class(*draw(st.sampled_from([(), ("topology.kubernetes.io/zone=north",), ("!!",)])))
     zone = draw(ZONES)
+    if key.resource == "nodes":
+        return key, gateway(zone, able=draw(st.booleans()))
     where: JsonObject = {"topology.kubernetes.io/zone": zone} if zone and key.resource == "nodes" else {}
     return key, {"metadata": {"namespace": key.namespace, "labels": where}}
 
@@ -177,6 +211,65 @@ def test_a_pods_readiness_is_told_to_its_own_site_alone() -> None:
     assert other["n2"] == [f"{SLICES} infra/f", "services infra/mqtt"]
     assert set(other) == {"n0", "n1", "n2"}
     assert told("f", None, "infra")["n0"] == [f"{SLICES} infra/f", "services infra/mqtt"]
+
+
+CLASS = Key("ingressclasses.networking.k8s.io", "", "k0")
+SHOP = Key("ingresses.networking.k8s.io", "ns", "shop")
+
+
+def entrances(*nodes: tuple[str, JsonObject], selector: str = "") -> tuple[Views, list[Key]]:
+    """A fleet with one Ingress, and the keys that a gateway has for it."""
+    secret, service, default = Key("secrets", "ns", "t0"), Key("services", "ns", "web"), Key("secrets", "ops", "all")
+    web = endpoint_slice(("n0", "north"), **{SERVICE_LABEL: "web"})
+    found = [(Key("nodes", "", name), node) for name, node in nodes]
+    found += [(CLASS, ingress_class(selector)), (SHOP, ingress("k0", "web", "t0")), (secret, {}), (default, {})]
+    found += [(service, {}), (Key(SLICES, "ns", "e"), web)]
+    views = Views(json.loads)
+    views.load([stored(key, 1, obj) for key, obj in found], Revision(1))
+    return views, [secret, default, service, CLASS, SHOP]
+
+
+def given_to(views: Views, node: str) -> set[Key]:
+    return {key for key, _ in views.view(node).stamps() if key.resource not in ("nodes", SLICES)}
+
+
+def test_a_certificate_goes_to_gateways_that_show_it_and_to_no_others() -> None:
+    north, south = gateway("north"), gateway("south")
+    views, all_of_it = entrances(("n0", north), ("n1", north), ("n2", gateway("north", able=False)), ("n3", south))
+    assert given_to(views, "n0") == given_to(views, "n1") == {*all_of_it}
+    assert given_to(views, "n2") == {Key("services", "ns", "web")}
+    assert given_to(views, "n3") == set()
+    order = [key for key, _ in views.view("n0").stamps()]
+    assert order.index(Key("secrets", "ns", "t0")) < order.index(SHOP)
+    assert order.index(CLASS) < order.index(SHOP)
+    assert {*views.view("n0").closure(SHOP)} == {*all_of_it} - {SHOP}
+
+
+def test_a_class_that_selects_gateways_brings_its_ingresses_to_those_and_what_they_lead_to() -> None:
+    views, all_of_it = entrances(("n0", gateway("north")), ("n9", gateway("edge", role="door")), selector="role=door")
+    assert given_to(views, "n9") == {*all_of_it}
+    assert given_to(views, "n0") == {Key("services", "ns", "web")}
+    by_hand = endpoint_slice(("", ""), **{SERVICE_LABEL: "web"})
+    key = Key(SLICES, "ns", "hand")
+    change = Change(revision=Revision(2), key=key, uid="u", before=None, after=encode_object(by_hand))
+    assert views.apply(change) == {"n9": [key]}
+
+
+def test_endpoints_cost_gateways_with_an_ingress_only_when_a_site_begins_or_ends() -> None:
+    nodes = [(f"n{number}", gateway("north" if number < 3 else "", able=number != 2)) for number in range(100)]
+    views, all_of_it = entrances(*nodes)
+    key = Key(SLICES, "ns", "e")
+
+    def told(revision: int, *places: tuple[str, str]) -> dict[str, set[Key]]:
+        after = encode_object(endpoint_slice(*places, **{SERVICE_LABEL: "web"}))
+        change = Change(revision=Revision(revision), key=key, uid="u", before=None, after=after)
+        return {node: {*keys} for node, keys in views.apply(change).items()}
+
+    assert told(2, ("n0", "north"), ("n1", "north")) == {node: {key} for node in ("n0", "n1", "n2")}
+    gone = told(3, ("n50", ""))
+    assert gone["n0"] == gone["n50"] == {key, *all_of_it}
+    assert gone["n2"] == {key, Key("services", "ns", "web")}
+    assert {*gone} == {"n0", "n1", "n2", "n50"}
 
 
 def test_a_change_costs_only_the_nodes_that_it_touches() -> None:

@@ -1,0 +1,1 @@
+"""Ingresses: where they are reached, as their gateways tell it."""
