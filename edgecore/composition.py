@@ -42,6 +42,7 @@ from edgecore.pods.eviction import EvictionSettings
 from edgecore.pods.evictor import Evictor, EvictorParts
 from edgecore.pods.image_collection import CollectionSettings
 from edgecore.pods.image_collector import ImageCollector
+from edgecore.pods.local_acts import ActParts, Hold, LocalActs
 from edgecore.pods.local_volumes import LocalVolumes
 from edgecore.pods.log_rotation import LogRotation, RotationSettings
 from edgecore.pods.logs import LogParts, PodLogs
@@ -53,6 +54,7 @@ from edgecore.pods.port import Runtime
 from edgecore.pods.restarts import PodRestarts
 from edgecore.pods.room import RoomParts
 from edgecore.pods.static.directory import StaticPods
+from edgecore.pods.static.mirrors import MirrorParts, Mirrors
 from edgecore.pods.streams import PodStreams, StreamParts
 from edgecore.pods.usage import UsageParts, UsageSource, read_load
 from edgecore.pods.volumes import private_pods
@@ -95,6 +97,15 @@ STATIC_PODS: Final = "static-pods.json"
 """Below the data: what the files of static pods said last."""
 LOCAL_API: Final = "local-api"
 """Below the data: the certificate of the local API."""
+
+
+class _Limits(Frozen):
+    """What keeps pods of the cloud from running, though it wants them."""
+
+    hold: Hold
+    """Of somebody at the gateway."""
+    refusal: Callable[[JsonObject], str]
+    """Of the gateway itself, that is short of something."""
 
 
 def _nothing() -> None:
@@ -175,6 +186,7 @@ class Agent(Frozen):
     clock: Clock
     pods: PodManager
     static_pods: StaticPods
+    mirrors: Mirrors
     images: ImageCollector
     logs: LogRotation
     evictor: Evictor
@@ -213,6 +225,7 @@ class Agent(Frozen):
         return {
             "pods": self.pods.run(),
             "static pods": self.static_pods.run(),
+            "mirror pods": self.mirrors.run(),
             "tokens": self.tokens.run(),
             "images": self.images.run(),
             "logs": self.logs.run(),
@@ -245,13 +258,9 @@ def compose(ground: Ground) -> Agent:
     private_pods(ground.directory)
     store, clock, time = ground.store, ground.clock, ground.time
     machine = ground.machine()
-    facts = _facts(ground, machine)
     files = StaticPods(ground.static_pods, ground.directory / STATIC_PODS, node=ground.node, clock=time)
     logs = _logs(ground, files)
-
-    def in_step() -> bool:
-        return link.status.state == EdgeState.IN_STEP.value  # the link is made below, and runs last
-
+    in_step = partial(_is_in_step, lambda: link)  # it is made below, and runs last
     external, pusher = ExternalDriver(clock=time), _pusher(ground)
     twins = _keeper(ground, external, in_step, pusher)
     questions = _questions(ground, twins, pusher)
@@ -261,7 +270,10 @@ def compose(ground: Ground) -> Agent:
     link = _link(ground, machine.boot_id, _streams(ground, logs, files, questions, calls))
     cloud = CloudCalls(link)
     tokens = _tokens(ground, cloud, link, in_step, lambda uid: pods.refresh(uid))  # noqa: PLW0108 - made below
-    pods = _pods(ground, facts, in_step, tokens, files, lambda pod: evictor.refusal(pod))  # noqa: PLW0108 - made below
+    hold = Hold(store, time)
+    limits = _Limits(hold=hold, refusal=lambda pod: evictor.refusal(pod))  # noqa: PLW0108 - made below
+    pods = _pods(ground, _facts(ground, machine), in_step, tokens, files, limits)
+    mirrors = _mirrors(ground, files, cloud, link, in_step)
     commands = _commands(ground, machine.boot_id, twins, pods, link)
     history = _history(ground)
     local = LocalParts(
@@ -280,14 +292,17 @@ def compose(ground: Ground) -> Agent:
         rule_status=device_rules.status,
         static=files,
         figures=_measuring(ground),
+        unmirrored=mirrors.refusals,
+        acts=_acts(ground, pods, hold),
     )
     images = ImageCollector(ground.runtime, clock, ground.collection)
-    node = _node(ground, pods, lambda: evictor.conditions)
+    node = _node(ground, pods, lambda: evictor.conditions, hold)
     evictor = _evictor(ground, pods, images, node)
     return Agent(
         clock=clock,
         pods=pods,
         static_pods=files,
+        mirrors=mirrors,
         logs=LogRotation(ground.runtime, ground.directory / POD_LOGS, clock, ground.rotation),
         images=images,
         evictor=evictor,
@@ -327,6 +342,10 @@ def _measuring(ground: Ground) -> Measuring:
             directory=ground.directory,
         )
     )
+
+
+def _is_in_step(link: Callable[[], EdgeLink]) -> bool:
+    return link().status.state == EdgeState.IN_STEP.value
 
 
 def _logs(ground: Ground, files: StaticPods) -> PodLogs:
@@ -379,7 +398,7 @@ def _room(directory: Path) -> tuple[int, int]:
     return usage.free, usage.total
 
 
-def _node(ground: Ground, pods: PodManager, pressures: Callable[[], Set[str]]) -> NodeReporter:
+def _node(ground: Ground, pods: PodManager, pressures: Callable[[], Set[str]], hold: Hold) -> NodeReporter:
     return NodeReporter(
         ground.store,
         ground.time,
@@ -388,6 +407,7 @@ def _node(ground: Ground, pods: PodManager, pressures: Callable[[], Set[str]]) -
         pods.moved,
         ground.runtime,
         pressures,
+        hold,
     )
 
 
@@ -416,7 +436,7 @@ def _pods(
     in_step: Callable[[], bool],
     tokens: TokenKeeper,
     files: StaticPods,
-    refusal: Callable[[JsonObject], str],
+    limits: _Limits,
 ) -> PodManager:
     return PodManager(
         PodParts(
@@ -429,10 +449,11 @@ def _pods(
             root=ground.root,
             tokens=tokens.token,
             files=files,
+            hold=limits.hold,
             asking=ground.asking,
             api=None if ground.local_api is None else ApiPlace(host=ground.local_api[0], port=ground.local_api[1]),
             authority=partial(authority_of, ground.directory / LOCAL_API),
-            refusal=refusal,
+            refusal=limits.refusal,
         ),
         in_step,
     )
@@ -441,7 +462,7 @@ def _pods(
 def _tokens(
     ground: Ground, cloud: CloudCalls, link: EdgeLink, in_step: Callable[[], bool], changed: Callable[[str], None]
 ) -> TokenKeeper:
-    keeper = TokenKeeper(
+    made = TokenKeeper(
         TokenParts(
             store=ground.store,
             calls=cloud,
@@ -453,8 +474,41 @@ def _tokens(
             changed=changed,
         )
     )
-    link.on_welcome(keeper.poke)
-    return keeper
+    link.on_welcome(made.poke)
+    return made
+
+
+def _acts(ground: Ground, pods: PodManager, hold: Hold) -> LocalActs:
+    return LocalActs(
+        ActParts(
+            store=ground.store,
+            runtime=ground.runtime,
+            pods=pods,
+            hold=hold,
+            clock=ground.time,
+            ids=ground.ids,
+            node=ground.node,
+        )
+    )
+
+
+def _mirrors(
+    ground: Ground, files: StaticPods, cloud: CloudCalls, link: EdgeLink, in_step: Callable[[], bool]
+) -> Mirrors:
+    made = Mirrors(
+        MirrorParts(
+            files=files,
+            store=ground.store,
+            calls=cloud,
+            node=ground.node,
+            clock=ground.time,
+            ids=ground.ids,
+            in_step=in_step,
+            connected=lambda: link.connected,
+        )
+    )
+    link.on_welcome(made.poke)
+    return made
 
 
 def _history(ground: Ground) -> HistoryKeeper | None:
@@ -584,7 +638,7 @@ def _keeper(ground: Ground, external: ExternalDriver, in_step: Callable[[], bool
 
 def _commands(ground: Ground, boot_id: str, twins: Keeper, pods: PodManager, link: EdgeLink) -> CommandRunner:
     calls = DeviceCalls(ground.store, twins)
-    runner = CommandRunner(
+    made = CommandRunner(
         CommandParts(
             store=ground.store,
             executors={
@@ -597,8 +651,8 @@ def _commands(ground: Ground, boot_id: str, twins: Keeper, pods: PodManager, lin
             cloud_ms=link.cloud_ms,
         )
     )
-    link.on_welcome(runner.poke)
-    return runner
+    link.on_welcome(made.poke)
+    return made
 
 
 def _streams(

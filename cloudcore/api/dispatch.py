@@ -17,6 +17,7 @@ from cloudcore.api.verbs.devices import read as read_device
 from cloudcore.api.verbs.get import get
 from cloudcore.api.verbs.history import history
 from cloudcore.api.verbs.lists import CATCH_UP_S, list_
+from cloudcore.api.verbs.local_changes import local_changes
 from cloudcore.api.verbs.metrics import GROUP as METRICS
 from cloudcore.api.verbs.metrics import get_metrics, list_metrics
 from cloudcore.api.verbs.patch import approve as patch_approval
@@ -81,6 +82,7 @@ _SUBRESOURCE_VERBS: Final[dict[tuple[str, str], Verb]] = {
     ("checkup", "get"): checkup,
     ("read", "create"): read_device,
     ("traffic", "get"): traffic,
+    ("localchanges", "get"): local_changes,
     ("discovery", "get"): discovery,
 }
 _CONVERSATIONS: Final = frozenset({"exec", "attach", "portforward"})

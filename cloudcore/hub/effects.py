@@ -38,8 +38,10 @@ from skerry.objects.device_rules import followed_device, node_of_rule
 from skerry.objects.device_twins import with_reported, with_reported_copy, with_state
 from skerry.objects.ingresses import CAN_SERVE
 from skerry.objects.json import Json, JsonObject, encode_object, int_at, map_at, maps_at, str_at
+from skerry.objects.local_changes import LocalChange, changes_series
 from skerry.objects.logs import LOGS
 from skerry.objects.meta import Key, namespace_of, uid_of, with_annotations
+from skerry.objects.mirror_pods import mirrored_uid
 from skerry.objects.names import label_1123_faults, node_may_label
 from skerry.objects.reports import (
     GAP,
@@ -201,6 +203,8 @@ class Reporter(Frozen):
                 return self._message(dated)
             case "device_rule":
                 return self._device_rule(dated)
+            case "local_change":
+                return self._local_change(dated)
             case "rule_alarm":
                 return self._alarm(dated)
             case kind:
@@ -292,11 +296,19 @@ class Reporter(Frozen):
         is_here = self._carried_out if kind is self.kinds.device_rule else self._is_here
         if kind is self.kinds.ingress:
             return ingress_subject(about, kind, obj if self.holds(key) else None)
-        if obj is not None and is_here(obj, uid or uid_of(obj)):
+        if kind is self.kinds.pod and self._is_static(obj, key, uid):
+            pass  # as a kubelet has it: kubectl looks for events of the static pod that a mirror shows
+        elif obj is not None and is_here(obj, uid or uid_of(obj)):
             uid = uid_of(obj)
         elif not self._had_subject(kind, uid, key):
             return None
         return {**about, "apiVersion": kind.api_version, "namespace": namespace, "uid": uid}
+
+    def _is_static(self, pod: JsonObject | None, key: Key, uid: str) -> bool:
+        """A static pod of the gateway, with a mirror here or before it has one: its name says whose it is."""
+        if pod is None:
+            return bool(uid) and key.name.endswith(f"-{self.node}")
+        return bool(uid) and str_at(pod, "spec", "nodeName") == self.node and mirrored_uid(pod) == uid
 
     def _had_subject(self, kind: Kind, uid: str, key: Key) -> bool:
         if kind is self.kinds.pod:
@@ -350,6 +362,12 @@ class Reporter(Frozen):
             transform=partial(_with_event, event=event, node=self.node),
         )
         return Outcome(effects=(effect,), event=key)
+
+    def _local_change(self, dated: DatedReport) -> Outcome:
+        """A row of the node's own history; the Event that people see comes as one."""
+        told = LocalChange.decode(_object(dated))
+        record = Record(series=changes_series(self.node), at_ms=dated.at_ms, body=told.encode())
+        return Outcome(records=(record,))
 
     # --- commands ---
 

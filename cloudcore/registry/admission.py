@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Final, Literal, Protocol
 
 from cloudcore.registry.custom import RESOURCE as DEFINITIONS
+from cloudcore.registry.node_pods import node_pod_refusal
 from cloudcore.registry.port import SYSTEM, Subresource
 from cloudcore.registry.refusals import forbidden, invalid
 from cloudcore.registry.volumes import default_class
@@ -38,6 +39,7 @@ from skerry.objects.json import (
     str_map_at,
 )
 from skerry.objects.meta import Key, annotations_of, name_of
+from skerry.objects.mirror_pods import CONFIG_MIRROR, api_references
 from skerry.objects.scheme import Kind
 from skerry.objects.traffic import BUDGET, parse_budget
 from skerry.objects.volumes import (
@@ -139,7 +141,12 @@ def definition_lifecycle(request: Request, reader: Reader) -> JsonObject:
 
 def service_account(request: Request, reader: Reader) -> JsonObject:
     """ServiceAccount: every pod runs as one that exists, and finds its token mounted unless it declines."""
-    if not _new_pod(request) or "kubernetes.io/config.mirror" in annotations_of(request.obj):
+    if not _new_pod(request):
+        return request.obj
+    if CONFIG_MIRROR in annotations_of(request.obj):
+        for _, noun in api_references(request.obj):
+            if noun in ("secrets", "service accounts"):
+                raise forbidden(request.kind, request.key.name, f"a mirror pod may not reference {noun}")
         return request.obj
     pod, namespace = request.obj, request.key.namespace
     name = str_at(pod, "spec", "serviceAccountName") or "default"
@@ -263,8 +270,13 @@ def certificate_requester(request: Request, _reader: Reader) -> JsonObject:
 
 def node_restriction(request: Request, reader: Reader) -> JsonObject:
     """A gateway tells its status, and nothing else of its Node: labels and annotations decide what is sent to it, and
-    whose it is (Kubernetes' NodeRestriction, which lets kubelets have some labels; ours are told in the session)."""
+    whose it is (Kubernetes' NodeRestriction, which lets kubelets have some labels; ours are told in the session). Of
+    pods it makes mirrors of its static ones, and lets go of those that are its own."""
     by_node = NODES_GROUP in request.actor.groups
+    if by_node and request.kind.resource == "pods" and not request.subresource:
+        why = node_pod_refusal(request, reader)
+        if why:
+            raise forbidden(request.kind, request.key.name, why)
     if by_node and request.kind.resource == "nodes" and request.operation == "UPDATE":
         for field in ("labels", "annotations", "finalizers"):
             if dig(request.obj, "metadata", field) != dig(request.old, "metadata", field):

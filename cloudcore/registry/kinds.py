@@ -122,7 +122,7 @@ def _core_objects() -> list[Kind]:
         replace(
             _over("", "v1", "Node", "nodes"),
             short_names=("no",),
-            subresources=_STATUS | {"discovery", "traffic"},
+            subresources=_STATUS | {"discovery", "localchanges", "traffic"},
             selectable=("spec.unschedulable",),
             **plain,
         ),

@@ -15,6 +15,7 @@ from skerry.objects.device_questions import Question
 from skerry.objects.history import HistoryQuestion
 from skerry.objects.holds import Holding
 from skerry.objects.json import JsonObject
+from skerry.objects.local_changes import UpgradeHold
 from skerry.objects.meta import Key
 from skerry.objects.twins import TwinState
 from skerry.ports import Clock
@@ -186,6 +187,18 @@ class Figures(Protocol):
     def agent(self) -> list[Family]: ...
 
 
+class Acts(Protocol):
+    """What a technician does here by hand: see `edgecore.pods.local_acts`. Raises the errors of `skerry.errors`."""
+
+    async def restart(self, by: str, namespace: str, name: str, container: str) -> JsonObject: ...
+    async def stop(self, by: str, namespace: str, name: str, reason: str) -> JsonObject: ...
+    async def start(self, by: str, namespace: str, name: str) -> JsonObject: ...
+    def hold(self) -> UpgradeHold | None: ...
+    async def hold_upgrades(self, by: str, reason: str, until_ms: int | None) -> UpgradeHold: ...
+    async def release_upgrades(self, by: str) -> None: ...
+    def changes(self) -> list[JsonObject]: ...
+
+
 class LocalParts(Frozen):
     """What the local API is made of."""
 
@@ -210,3 +223,7 @@ class LocalParts(Frozen):
     """Of a DeviceRule, as it is here now; None for one that is not carried out."""
     static: StaticPods = NoStaticPods()
     """Pods that files on the gateway want."""
+    acts: Acts | None = None
+    """None where there are no pods."""
+    unmirrored: Callable[[], Mapping[Key, str]] = dict
+    """Why the cloud does not show some of them, where it said so."""

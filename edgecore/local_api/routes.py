@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
+from edgecore.local_api.acts import POD_ACTS, Asked, act_on_pod, local_changes, upgrade_hold
 from edgecore.local_api.answers import Answer, json_answer
 from edgecore.local_api.collections import Collections
 from edgecore.local_api.kinds import DEVICE, POD, SCHEME
@@ -88,6 +89,11 @@ class Routes:
                 return json_answer(await self._parts.questions.answer(asked))
             case ("GET", ("status",)):
                 return json_answer(self._status())
+            case (_, ("upgrade-hold",)):
+                return await upgrade_hold(self._parts.acts, _asked(request))
+            case ("GET", ("local-changes",)):
+                limit, since = request.query.get("limit", ""), request.query.get("sinceTime", "")
+                return local_changes(self._parts.acts, self._parts.node, limit=limit, since=since)
             case ("GET", ("static-pods",)):
                 return json_answer(self._static_pods())
             case _:
@@ -165,7 +171,7 @@ class Routes:
 
     def _static_pods(self) -> JsonObject:
         """What files on the gateway say, and what is wrong with them."""
-        static = self._parts.static
+        static, refusals = self._parts.static, self._parts.unmirrored()
         rows: list[Json] = []
         for key, found in sorted(static.pods.items()):
             shown = self._objects.get(POD, key.namespace, key.name) or found.pod
@@ -177,6 +183,7 @@ class Routes:
                     "uid": found.uid,
                     "phase": str_at(shown, "status", "phase"),
                     "mirrored": mirrored_uid(shown) == found.uid,
+                    "refusal": refusals.get(key, ""),
                 }
             )
         faults: list[Json] = [{"file": fault.file, "reason": fault.why} for fault in static.faults]
@@ -188,6 +195,9 @@ class Routes:
         target = target_of(request.parts)
         if target.rest[:1] == ("log",) and target.kind is POD and len(target.rest) == 1 and request.method == "GET":
             return await self._log(request, target)
+        if target.kind is POD and len(target.rest) == 1 and target.rest[0] in POD_ACTS:
+            acts, act = self._parts.acts, target.rest[0]
+            return await act_on_pod(acts, _asked(request), target.namespace, target.name, act)
         if target.rest[:1] == ("twins",) and target.kind is DEVICE and len(target.rest) <= 2:
             return await self._set_twins(request, target, target.rest[1:])
         if target.rest in (("checkup",), ("explain",), ("line",), ("read",)) and target.kind is DEVICE:
@@ -318,6 +328,11 @@ class Routes:
             limit_bytes=request.number("limitBytes"),
         )
         return Stream(chunks=self._parts.logs(asked.params()), content_type="text/plain")
+
+
+def _asked(request: Request) -> Asked:
+    body = _object(request.body) if request.body else {}
+    return Asked(method=request.method, body=body, uid=request.uid)
 
 
 def _wish(body: JsonObject, where: str, *, removing: bool = False) -> Wish:

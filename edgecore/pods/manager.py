@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
+from edgecore.pods.holding import Stopped
 from edgecore.pods.leftovers import remove_leftovers
 from edgecore.pods.parts import PodParts
 from edgecore.pods.records import PodRecord
@@ -71,6 +72,14 @@ class PodManager:
     def restart(self, uid: str, attempts: Mapping[str, int]) -> None:
         """End these runs of its containers, and start them again without delay. `has` it."""
         self._workers[uid].restart(attempts)
+
+    def stopped(self, uid: str) -> Stopped | None:
+        """Who stopped that pod here, if somebody did. `has` it."""
+        return self._workers[uid].stopped
+
+    async def write(self, uid: str, change: Callable[[PodRecord], PodRecord], batch: EdgeBatch) -> None:
+        """Commit a change of that pod's record with what else belongs to it. `has` it."""
+        await self._workers[uid].write(change, batch)
 
     def refresh(self, uid: str) -> None:
         """Something that the pod's volumes are made of is another now, or is there at last."""

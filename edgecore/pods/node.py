@@ -27,6 +27,7 @@ from skerry.errors import UnavailableError
 from skerry.frozen import Frozen, replace
 from skerry.objects.conditions import find_condition
 from skerry.objects.json import JsonObject, maps_at, str_at, to_json
+from skerry.objects.local_changes import UPGRADES_HELD, UpgradeHold
 from skerry.objects.meta import Key
 from skerry.objects.reports import BACKLOG, NODE_STATUS, NodeStatusReport
 from skerry.objects.times import time_text
@@ -101,6 +102,7 @@ def node_report(
     now_ms: int,
     runtime: RuntimeFacts = RuntimeFacts(),  # noqa: B008 - frozen
     pressures: Set[str] = frozenset(),
+    hold: UpgradeHold | None = None,
 ) -> NodeStatusReport:
     """The whole report. `before` is the status told last: conditions keep their time of change. `pressures`: those of
     `PRESSURES` that hold."""
@@ -128,6 +130,7 @@ def node_report(
         "conditions": [
             *_conditions(pressures, before, now_ms, runtime.fault),
             _backlog_condition(backlog, before, now_ms),
+            *((_held_condition(hold, before, now_ms),) if hold is not None else ()),
         ],
     }
     return NodeStatusReport(labels=to_json(labels_of_node(identity, machine)), status=status)
@@ -187,6 +190,11 @@ def _backlog_condition(backlog: Backlog, before: JsonObject, now_ms: int) -> Jso
     reason = "ReportsWait" if long else "ReportsArrive"
     told = _condition(held, BACKLOG, "True" if long else "False", reason, now_ms)
     return told | {"message": backlog_text(backlog, now_ms, long=long)}
+
+
+def _held_condition(hold: UpgradeHold, before: JsonObject, now_ms: int) -> JsonObject:
+    told = _condition(maps_at(before, "conditions"), UPGRADES_HELD, "True", "HeldOnGateway", now_ms)
+    return told | {"message": hold.sentence()}
 
 
 def _condition(held: list[JsonObject], kind: str, status: str, reason: str, now_ms: int) -> JsonObject:
@@ -275,6 +283,7 @@ class NodeReporter:
         moved: Callable[[str], None] = _nothing,
         runtime: Runtime | None = None,
         pressures: Callable[[], Set[str]] = frozenset,
+        hold: Callable[[], UpgradeHold | None] = lambda: None,
     ) -> None:
         """`identity` is asked at every look: a runtime that is late says only then which one it is. `machine` gives
         the gateway as it is now, or raises `OSError`. `moved` is told its address at the first look, and when that
@@ -286,6 +295,7 @@ class NodeReporter:
         self._moved = moved
         self._runtime = runtime
         self._pressures = pressures
+        self._hold = hold
         self._images: tuple[ImageState, ...] = ()
         self._addresses: tuple[str, ...] = ()
         self._told: NodeStatusReport | None = None
@@ -338,6 +348,7 @@ class NodeReporter:
             now_ms=now.wall_ms,
             runtime=facts,
             pressures=self._pressures(),
+            hold=self._hold(),
         )
         held = self._store.get(self._key)
         to = (self._store.meta(META_EPOCH) or "", self._told_to[1] if held is None else held.stamp.uid)

@@ -13,6 +13,7 @@ from edgecore.pods.sources import Files
 from edgecore.store.shell import AsyncEdgeStore
 from skerry.frozen import Frozen
 from skerry.objects.json import JsonObject
+from skerry.objects.local_changes import UpgradeHold
 from skerry.ports import Clock, Ids
 
 POD_LOGS: Final = "logs"
@@ -53,6 +54,8 @@ class PodParts(Frozen):
     """What all pods but the one of this uid hold of CPU and memory (`resizing.Room.used`)."""
     files: Files | None = None
     """Pods that files on the gateway want; None: there are none."""
+    hold: Callable[[], UpgradeHold | None] = lambda: None
+    """What somebody at the gateway holds back of the cloud's wishes."""
     refusal: Callable[[JsonObject], str] = _welcome
     """Why a pod that is new here may not begin now; "" where it may."""
 

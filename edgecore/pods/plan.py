@@ -41,6 +41,10 @@ class Seen(Frozen):
     grace_s: float
     ending_ms: int = 0
     """Since when it is to end."""
+    held_back: Waiting | None = None
+    """Somebody at the gateway keeps it from running, and why; None where nobody does."""
+    held_ms: int = 0
+    """Since when."""
     finished: bool
     """It had reached its last phase: nothing is started any more, whatever the runtime has forgotten."""
     now_ms: int
@@ -126,6 +130,8 @@ def plan(seen: Seen) -> Plan:
         ended_ms = max((state.finished_ms for state in seen.containers), default=seen.now_ms)
         ending = _end(seen, since_ms=ended_ms)
         return Plan(actions=(*_clearances(seen), *ending.actions), backoff=seen.backoff, wake_ms=ending.wake_ms)
+    if seen.held_back is not None:
+        return _held_back(seen, seen.held_back)
     if is_over(seen):  # its sandbox goes when that has been told
         return Plan(actions=_clearances(seen), backoff=seen.backoff)
     if sandbox is None:
@@ -165,6 +171,14 @@ def _end(seen: Seen, *, since_ms: int) -> Plan:
         actions += [Stop(container_id=state.id, name=name, grace_s=grace_s) for state in running]
         is_free = is_free and (not running or passed_s >= seen.grace_s)
     return Plan(actions=tuple(actions), backoff=seen.backoff, wake_ms=wait_ms)
+
+
+def _held_back(seen: Seen, why: Waiting) -> Plan:
+    """What runs ends as at the end of the pod; its sandbox stays, and with it the pod's address."""
+    waiting = {one.name: why for one in wanted_of(seen.pod)}
+    if not seen.running:
+        return Plan(actions=_clearances(seen), waiting=waiting, backoff=seen.backoff)
+    return replace(_end(seen, since_ms=seen.held_ms), waiting=waiting)
 
 
 def _stop(state: ContainerState, seen: Seen) -> Stop:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from edgecore.pods.backoff import Backoff
+from edgecore.pods.holding import Kept, Stopped
 from edgecore.pods.status import Ending
 from skerry.frozen import Frozen, field
 from skerry.objects.json import (
@@ -22,6 +23,7 @@ from skerry.objects.json import (
     map_at,
     str_at,
 )
+from skerry.objects.meta import Key
 
 
 class PodRecord(Frozen):
@@ -41,6 +43,13 @@ class PodRecord(Frozen):
     told_uid: str = ""
     """By which the cloud knew it then: a mirror's, of a static pod; "": it was told nothing."""
 
+    stopped: Stopped | None = None
+    """Somebody stopped it here; None where nobody did."""
+    kept: Kept | None = None
+    """How it was when upgrades were held here; None while they are not."""
+    restarts: Mapping[str, int] = field(default_factory=dict[str, int])
+    """Runs that somebody wants to end, by container: what follows them starts without delay."""
+
     ending_ms: int = 0
     """Since when it is to end; 0: it is not."""
     ending: Ending | None = None
@@ -50,6 +59,19 @@ class PodRecord(Frozen):
     """`resources` by container: what the gateway agreed to, whatever the pod wishes since."""
     given: Mapping[str, JsonObject] = field(default_factory=dict[str, JsonObject])
     """By the id of running containers: what they were given last."""
+
+    @classmethod
+    def new(cls, key: Key, *, now_ms: int, grace_s: float) -> PodRecord:
+        """Of a pod of which nothing is known yet."""
+        return cls(
+            namespace=key.namespace,
+            name=key.name,
+            start_ms=now_ms,
+            grace_s=grace_s,
+            backoff={},
+            status={},
+            gone=False,
+        )
 
     def encode(self) -> bytes:
         backoff: JsonObject = {
@@ -73,6 +95,9 @@ class PodRecord(Frozen):
                 "gone": self.gone,
                 "epoch": self.epoch,
                 "toldUid": self.told_uid,
+                "stopped": None if self.stopped is None else self.stopped.encode(),
+                "kept": None if self.kept is None else self.kept.encode(),
+                "restarts": {**self.restarts},
                 "endingMs": self.ending_ms,
                 "ending": ending,
                 "allocated": dict[str, Json](self.allocated),
@@ -97,6 +122,9 @@ class PodRecord(Frozen):
             gone=bool_at(row, "gone"),
             epoch=str_at(row, "epoch"),
             told_uid=str_at(row, "toldUid"),
+            stopped=Stopped.decode(map_at(row, "stopped")),
+            kept=Kept.decode(map_at(row, "kept")),
+            restarts={name: int_at(row, "restarts", name) for name in map_at(row, "restarts")},
             ending_ms=int_at(row, "endingMs"),
             ending=Ending(
                 reason=str_at(ending, "reason"),

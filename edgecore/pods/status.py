@@ -62,6 +62,8 @@ class Picture(Frozen):
     """By container id; all others are well."""
     beginning: frozenset[str] = frozenset()
     """Ids of containers whose postStart hook is under way: they do not count as running yet."""
+    held_back: Waiting | None = None
+    """Somebody at the gateway keeps it from running, and why."""
     messages: Mapping[str, str] = field(default_factory=dict[str, str])
     """What ended containers left to be told, by id."""
     given: Mapping[str, JsonObject] = field(default_factory=dict[str, JsonObject])
@@ -101,6 +103,8 @@ def pod_status(picture: Picture) -> JsonObject:
         status |= {"reason": UNSUPPORTED, "message": picture.unsupported}
     elif picture.ending is not None:
         status |= {"reason": picture.ending.reason, "message": picture.ending.message}
+    elif picture.held_back is not None:
+        status |= {"reason": picture.held_back.reason, "message": picture.held_back.message}
     return status
 
 

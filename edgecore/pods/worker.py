@@ -9,11 +9,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import shutil
-from collections.abc import Mapping
-from ipaddress import ip_address
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
+from edgecore.pods.about import GRACE_S, grace_of, own_hosts, remembered, surroundings, words_mount
 from edgecore.pods.asking import RealAsking, Whom
 from edgecore.pods.backoff import Problem, next_problem
 from edgecore.pods.claims import KEPT
@@ -21,11 +21,13 @@ from edgecore.pods.containers import all_of, container_of, newest_of, spent_of, 
 from edgecore.pods.env import ConfigError, NodeFacts, Surroundings
 from edgecore.pods.events import Happening, event_body, event_object
 from edgecore.pods.handlers import handler_of
-from edgecore.pods.last_words import DEFAULT_PATH, last_words, make_words_file, words_file
+from edgecore.pods.heeding import heeded
+from edgecore.pods.holding import Stopped, as_kept, held_back
+from edgecore.pods.last_words import last_words, words_file
 from edgecore.pods.limits import Limits, keep_given
 from edgecore.pods.log_files import remove_log
 from edgecore.pods.memory_volumes import unmount_below
-from edgecore.pods.name_files import gateway_resolver, hosts_mount
+from edgecore.pods.name_files import gateway_resolver
 from edgecore.pods.names import resolver_of
 from edgecore.pods.parts import PodParts, log_directory
 from edgecore.pods.plan import (
@@ -51,20 +53,16 @@ from edgecore.pods.sources import GatewayPods
 from edgecore.pods.specs import Place, container_spec, pull_policy, sandbox_spec, target_of
 from edgecore.pods.status import EVICTED, Ending, Picture, pod_status
 from edgecore.pods.stopping import Stopping
-from edgecore.pods.volumes import mounts_of, private_pods, sync_volumes, with_authority
+from edgecore.pods.volumes import mounts_of, private_pods, sync_volumes
 from edgecore.store.port import META_EPOCH, EdgeBatch, NewReport
 from skerry.errors import InvalidError, UnavailableError
 from skerry.frozen import replace
-from skerry.objects.enrolment import TRUST_NAME
-from skerry.objects.json import JsonObject, bool_at, decode_object, dig, int_at, map_at, maps_at, str_at
-from skerry.objects.meta import Key, being_deleted, name_of, namespace_of, uid_of
+from skerry.objects.json import JsonObject, bool_at, dig, map_at, maps_at, str_at
+from skerry.objects.meta import Key, being_deleted
 from skerry.objects.reports import POD_STATUS, PodStatusReport
-from skerry.objects.volumes import VOLUMES
 
 log = logging.getLogger(__name__)
 
-GRACE_S: Final = 30.0
-"""Kubernetes' default terminationGracePeriodSeconds."""
 LOOK_AGAIN_S: Final = 30.0
 """A runtime may be silent about a change."""
 FAILED_AGAIN_S: Final = 5.0
@@ -73,8 +71,6 @@ SOON_S: Final = 0.05
 NO_VOLUMES: Final = "ContainerCreating"
 """What a kubelet says of containers whose volumes are not there yet."""
 FINAL: Final = frozenset({"Succeeded", "Failed"})
-SERVICES: Final = "services"
-_CLUSTER_WIDE: Final = frozenset({"nodes", VOLUMES})
 HOOK_S_MAX: Final = 3600.0
 """A postStart hook may wait for what its container begins with; a kubelet waits for ever."""
 DEADLINE: Final = Ending(
@@ -119,7 +115,9 @@ class PodWorker:
         self._cleared = asyncio.Event()
         """Nothing is left of what the pod, that has finished, had of the gateway."""
         self._limits = Limits(parts.runtime, uid)
-        self._restarts: dict[str, int] = {}
+        self._writing = asyncio.Lock()
+        """Of the record: one transaction after the other."""
+        self._restarts: dict[str, int] = dict(record.restarts) if record is not None else {}
         """Runs that somebody asked to be ended, by container: what follows them starts without delay."""
 
     @property
@@ -142,6 +140,21 @@ class PodWorker:
     def restart(self, attempts: Mapping[str, int]) -> None:
         """End these runs, and start the containers again."""
         self._restarts |= attempts
+        self._wake.set()
+
+    @property
+    def stopped(self) -> Stopped | None:
+        """Who stopped it here, if somebody did."""
+        return None if self._record is None else self._record.stopped
+
+    async def write(self, change: Callable[[PodRecord], PodRecord], batch: EdgeBatch) -> None:
+        """Commit a change of its record with what else belongs to it; only then it is heeded."""
+        async with self._writing:
+            record = change(
+                self._record or PodRecord.new(self._key, now_ms=self._parts.clock.wall_ms(), grace_s=GRACE_S)
+            )
+            await self._parts.store.apply(replace(batch, pods=(*batch.pods, (self._uid, record.encode()))))
+            self._record = change(self._record or record)
         self._wake.set()
 
     def move(self, node: NodeFacts) -> None:
@@ -275,7 +288,12 @@ class PodWorker:
         self._record = keep_given(now, self._kept)
         ready_to_be_asked = [state for state in now.running if state.id not in self._beginning]
         self._probing.sync(
-            seen.pod, ready_to_be_asked, self._known, tasks, address=self._address(now), ending=seen.terminating
+            seen.pod,
+            ready_to_be_asked,
+            self._known,
+            tasks,
+            address=self._address(now),
+            ending=seen.terminating or seen.held_back is not None,
         )
         return replace(now, health=self._health(), beginning=frozenset(self._beginning))
 
@@ -303,6 +321,9 @@ class PodWorker:
             newest = newest_of(seen.containers, name)
             if newest is not None and newest.attempt > attempt:
                 del self._restarts[name]
+        if self._record is not None and self._record.restarts.keys() - self._restarts.keys():
+            left = {name: each for name, each in self._record.restarts.items() if name in self._restarts}
+            self._record = replace(self._record, restarts=left)
         free = self._restarts.keys()
         if not free:
             return seen
@@ -324,32 +345,32 @@ class PodWorker:
     def _pod(self) -> JsonObject | None:
         """The pod as this gateway has it; None when it is gone, or its name now belongs to another life."""
         pod = self._pods.pod(self._key, self._uid)
+        kept = self._record.kept if self._record is not None else None
+        if pod is not None and kept is not None and self._parts.hold() is not None:
+            pod = as_kept(pod, kept)
         if pod is not None:
             self._last = pod
         return pod
 
     async def _see(self, pod: JsonObject | None) -> Seen:
         now_ms = self._parts.clock.wall_ms()
+        containers = await self._parts.runtime.list(self._uid)
+        came = self._record is None and not containers
         if self._record is None or (self._record.gone and pod is not None and not being_deleted(pod)):
             # (Told gone and yet wanted: the cloud was restored to before the pod's deletion. It begins anew, as it
             # would if this gateway had forgotten it already.)
-            self._record = PodRecord(
-                namespace=self._key.namespace,
-                name=self._key.name,
-                start_ms=now_ms,
-                grace_s=grace_of(pod),
-                backoff={},
-                status={},
-                gone=False,
-            )
+            self._record = PodRecord.new(self._key, now_ms=now_ms, grace_s=grace_of(pod))
             self._is_new = True
         if self._is_new:
             await self._admit(pod)
             self._is_new = False
+        static = self._pods.is_static(self._key, self._uid)
+        self._record, news = heeded(self._record, pod, self._parts.hold(), came=came, static=static)
+        self._happened += news
         leaving = pod is None or being_deleted(pod)
         if pod is not None and (leaving or self._record.ending is None):
             self._record = replace(self._record, grace_s=grace_of(pod))
-        shown = pod or self._last or _remembered(self._key, self._uid)
+        shown = pod or self._last or remembered(self._key, self._uid)
         finished = (str_at(self._record.status, "phase") or str_at(shown, "status", "phase")) in FINAL
         deadline_ms = self._deadline_ms(shown)
         if deadline_ms is not None and now_ms >= deadline_ms and not finished and self._record.ending is None:
@@ -360,13 +381,15 @@ class PodWorker:
             self._record = replace(self._record, ending_ms=now_ms)
         return Seen(
             pod=shown if terminating or finished else self._allocated(shown),
-            containers=await self._parts.runtime.list(self._uid),
+            containers=containers,
             sandboxes=await self._parts.runtime.sandboxes(self._uid),
             backoff=self._record.backoff,
             problems=self._problems,
             terminating=terminating,
             grace_s=self._record.grace_s,
             ending_ms=self._record.ending_ms,
+            held_back=held_back(self._record.stopped, self._record.kept, self._parts.hold()),
+            held_ms=self._record.stopped.at_ms if self._record.stopped is not None else 0,
             finished=finished,
             now_ms=now_ms,
             health=self._health(),
@@ -473,32 +496,7 @@ class PodWorker:
         self._told_backoff = crashed
 
     def _around(self, seen: Seen) -> Surroundings:
-        def find(resource: str, name: str) -> JsonObject | None:
-            namespace = "" if resource in _CLUSTER_WIDE else self._key.namespace
-            held = self._parts.store.get(Key(resource, namespace, name))
-            if held is None:
-                return None
-            found = decode_object(held.body)
-            if resource == "configmaps" and name == TRUST_NAME:
-                return with_authority(found, self._parts.authority())
-            return found
-
-        def services() -> list[JsonObject]:
-            return [decode_object(held.body) for held in self._parts.store.list(SERVICES)]
-
-        own_network = self._parts.runtime.abilities.pod_network and not bool_at(seen.pod, "spec", "hostNetwork")
-        api = self._parts.api
-        if api is not None and own_network and ip_address(api.host).is_loopback:
-            api = None  # its loopback is another one
-        return Surroundings(
-            pod=seen.pod,
-            node=self._parts.node,
-            find=find,
-            addresses=seen.sandbox.addresses if seen.sandbox is not None else (),
-            services=services,
-            tokens=self._parts.tokens,
-            api=api,
-        )
+        return surroundings(seen.pod, seen.sandbox, self._parts, self._key.namespace)
 
     def _volumes(self, seen: Seen) -> dict[str, Path] | None:
         """The pod's volumes, up to date; None when some can't be made: then no container starts."""
@@ -587,27 +585,10 @@ class PodWorker:
         return sandbox_spec(seen.pod, self._parts.node, gateway, attempt=attempt, log_dir=self._logs())
 
     def _hosts_mount(self, seen: Seen, container: JsonObject) -> tuple[Mount, ...]:
-        """A runtime without file systems of its own shows the gateway's file, unless a pod adds to it."""
-        if not self._parts.runtime.abilities.isolation and not maps_at(seen.pod, "spec", "hostAliases"):
-            return ()
-        return hosts_mount(
-            seen.pod,
-            container,
-            self._directory(),
-            addresses=seen.sandbox.addresses if seen.sandbox is not None else (),
-            domain=self._parts.node.cluster_domain,
-            root=self._parts.root,
-        )
+        return own_hosts(seen.pod, seen.sandbox, container, self._parts, self._directory())
 
     def _words_mount(self, container: JsonObject, step: Start) -> tuple[Mount, ...]:
-        """The file for a container's last words. A runtime that shares the gateway's /dev gets none there: what was
-        plugged in later would not be seen in a /dev that is covered for its sake."""
-        path = str_at(container, "terminationMessagePath", default=DEFAULT_PATH)
-        if path == DEFAULT_PATH and not self._parts.runtime.abilities.isolation:
-            return ()
-        file = words_file(self._directory(), step.name, step.attempt)
-        make_words_file(file)
-        return (Mount(host_path=file, container_path=path, read_only=False),)
+        return words_mount(container, step, self._parts, self._directory())
 
     def _directory(self) -> Path:
         return self._parts.directory / "pods" / self._uid
@@ -654,6 +635,7 @@ class PodWorker:
                 terminating=seen.terminating,
                 unsupported=refusal,
                 ending=self._record.ending,
+                held_back=seen.held_back,
                 health=seen.health,
                 beginning=seen.beginning,
                 messages=self._words,
@@ -726,6 +708,10 @@ class PodWorker:
         return {name: wait for name, wait in (dict(steps.waiting) | waits).items() if name not in running}
 
     async def _save(self, pod: JsonObject) -> None:
+        async with self._writing:
+            await self._commit(pod)
+
+    async def _commit(self, pod: JsonObject) -> None:
         assert self._record is not None
         before = self._saved
         to = self._pods.told_uid(self._key, self._uid)
@@ -779,21 +765,6 @@ _SANDBOX: Final = ""
 _MISSING_INPUT: Final = frozenset({NO_VOLUMES, "CreateContainerConfigError"})
 
 
-def grace_of(pod: JsonObject | None) -> float:
-    """Seconds between SIGTERM and SIGKILL: of the deletion when there is one, else of the spec."""
-    for path in (("metadata", "deletionGracePeriodSeconds"), ("spec", "terminationGracePeriodSeconds")):
-        if pod is not None and isinstance(dig(pod, *path), int):
-            return float(int_at(pod, *path))
-    return GRACE_S
-
-
 def _map(obj: JsonObject, name: str) -> JsonObject:
     value = obj.get(name)
     return value if isinstance(value, dict) else {}
-
-
-def _remembered(key: Key, uid: str) -> JsonObject:
-    """A pod of which only its containers are left."""
-    pod: JsonObject = {"metadata": {"name": key.name, "namespace": key.namespace, "uid": uid}, "spec": {}}
-    assert (name_of(pod), namespace_of(pod), uid_of(pod)) == (key.name, key.namespace, uid)
-    return pod

@@ -15,6 +15,7 @@ import click
 
 from skerry.cli.backlog import NODES
 from skerry.cli.client import Client, path_of
+from skerry.cli.gateway_acts import restart_here, start, stop
 from skerry.cli.logs import seconds_of
 from skerry.cli.options import everywhere_option, form_option, namespace_option, table_option
 from skerry.cli.output import check_format, print_data, print_table, resource_name, say
@@ -214,8 +215,15 @@ def restart(
     timeout: str,
     form: str,
 ) -> None:
-    """End a pod's containers and let them start again, in place: `skerry pod restart web-1`."""
+    """End a pod's containers and let them start again, in place: `skerry pod restart web-1`.
+
+    On the gateway itself this works without a link; the cloud learns later who did it, and when.
+    """
     name = name.removeprefix("pods/").removeprefix("pod/")
+    client = target.client()
+    if client.local:
+        restart_here(client, name, namespace, container, wait=wait, timeout=timeout)
+        return
     body: JsonObject = {"pod": name}
     if container:
         body["container"] = container
@@ -223,6 +231,10 @@ def restart(
         f"{name}-", {"podRestart": body}, namespace, deadline, time_limit, wait=wait, timeout=timeout, form=form
     )
     _give(target, ask)
+
+
+pod.add_command(stop)
+pod.add_command(start)
 
 
 @pod.command("static")
@@ -248,7 +260,7 @@ def static(target: Target, form: str) -> None:
             str_at(each, "name"),
             str_at(each, "file"),
             str_at(each, "phase"),
-            "yes" if bool_at(each, "mirrored") else "no",
+            "yes" if bool_at(each, "mirrored") else str_at(each, "refusal") or "no",
         ]
         for each in maps_at(found, "items")
     ]

@@ -28,6 +28,7 @@ _COMMANDS: Final = {
     "pod": "skerry.cli.command:pod",
     "rule": "skerry.cli.rule:rule",
     "token": "skerry.cli.token:token",
+    "upgrade": "skerry.cli.gateway_acts:upgrade",
 }
 
 

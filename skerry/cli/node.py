@@ -8,6 +8,7 @@ import click
 
 from skerry.cli.backlog import NODES, backlog
 from skerry.cli.client import Client, path_of
+from skerry.cli.gateway_acts import local_changes
 from skerry.cli.logs import seconds_of
 from skerry.cli.output import print_data, print_table, say
 from skerry.cli.target import Target, with_target
@@ -26,6 +27,7 @@ def node() -> None:
 
 
 node.add_command(backlog)
+node.add_command(local_changes)
 
 
 @node.command("traffic")

@@ -80,8 +80,11 @@ class _Asked(Frozen, kw_only=False):
 
     def _own_pod(self) -> bool:
         what = self.what
+        if (what.subresource, what.verb) == ("", "create"):
+            return bool(what.namespace)  # mirrors of static pods: admission looks at what it is (`mirror_pods`)
         if (what.subresource, what.verb) not in {
             ("", "get"),
+            ("", "delete"),
             ("status", "get"),
             ("status", "update"),
             ("status", "patch"),

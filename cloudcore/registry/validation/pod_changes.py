@@ -10,6 +10,7 @@ from cloudcore.registry.port import Subresource
 from skerry.errors import Cause
 from skerry.objects.json import JsonObject, clone, int_at, map_at, maps_at, str_at
 from skerry.objects.meta import annotations_of
+from skerry.objects.mirror_pods import CONFIG_MIRROR, mirrored_uid
 from skerry.objects.pod_defaults import qos_class
 from skerry.validation.faults import forbidden, invalid
 
@@ -22,7 +23,11 @@ _UNCHANGED: Final = (
 
 
 def validate_pod_change(obj: JsonObject, old: JsonObject, subresource: Subresource) -> Iterator[Cause]:
-    """Almost nothing of a pod's spec may change, and some of it through a subresource alone."""
+    """Almost nothing of a pod's spec may change, some of it through a subresource alone; a mirror stays one."""
+    mirror, mirrored = mirrored_uid(obj), mirrored_uid(old)
+    if mirror != mirrored:
+        text = "may not remove or update mirror pod annotation" if mirrored else "may not add mirror pod annotation"
+        yield forbidden(f"metadata.annotations[{CONFIG_MIRROR}]", text)
     wanted, given = map_at(obj, "spec"), map_at(old, "spec")
     if wanted == given:
         return

@@ -89,7 +89,8 @@ class StaticPods:
         return whole + tuple(self._faults[file] for file in sorted(self._faults))
 
     def listen(self, changed: Callable[[frozenset[Key]], None]) -> Callable[[], None]:
-        """Told which pods came, went or are other ones now. The result ends it."""
+        """Told which pods came, went or are other ones now, and (of none) when other files are wrong. The result ends
+        it."""
         self._listeners.append(changed)
         return lambda: self._listeners.remove(changed)
 
@@ -97,8 +98,9 @@ class StaticPods:
         """Until cancelled."""
         while True:
             await asyncio.sleep(LOOK_S)
+            faults = self.faults
             changed = self._look(at_once=False)
-            if changed:
+            if changed or self.faults != faults:
                 for listener in (*self._listeners,):
                     listener(changed)
 

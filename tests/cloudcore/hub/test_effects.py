@@ -16,8 +16,11 @@ from skerry.objects.conditions import condition_of
 from skerry.objects.desired import Desired, Hlc, Side, Vector
 from skerry.objects.device_desired import record_of, stamp_desired, with_desired
 from skerry.objects.device_owner import owner_of, stamp_owner
-from skerry.objects.json import JsonObject, clone, ensure_map, maps_at, str_at
+from skerry.objects.events import event_object
+from skerry.objects.json import JsonObject, clone, dig, encode_object, ensure_map, maps_at, str_at
+from skerry.objects.local_changes import LocalChange
 from skerry.objects.meta import Key
+from skerry.objects.mirror_pods import CONFIG_MIRROR
 from skerry.objects.reports import GapReport, NodeStatusReport, SeriesGapReport
 from skerry.objects.twins import (
     DeviceName,
@@ -487,3 +490,53 @@ def test_a_gateway_speaks_of_its_own_directories_and_of_those_that_are_to_go() -
     assert of_volume(held) == held
     with pytest.raises(ProtocolError):
         outcome("volume", b"{}")
+
+
+# --- static pods ---------------------------------------------------------------------------------------------------
+
+
+def _static_event(name: str, uid: str) -> bytes:
+    about: JsonObject = {"kind": "Pod", "apiVersion": "v1", "metadata": {"name": name, "namespace": "ns", "uid": uid}}
+    event = event_object(about, "Started", "m", node="eu-1", suffix="1", now_ms=0, warning=False)
+    return encode_object(event)
+
+
+def _mirror(name: str, *, node: str = "eu-1", of: str = "s-1") -> JsonObject:
+    metadata: JsonObject = {"name": name, "namespace": "ns", "uid": "m-1", "annotations": {CONFIG_MIRROR: of}}
+    return {"metadata": metadata, "spec": {"nodeName": node}}
+
+
+@pytest.mark.parametrize(
+    ("pod", "name", "taken"),
+    [
+        (None, "web-eu-1", True),
+        (_mirror("web-eu-1"), "web-eu-1", True),
+        (_mirror("web-eu-1", of="other"), "web-eu-1", False),
+        (_mirror("web-eu-1", node="eu-2"), "web-eu-1", False),
+        (None, "web", False),
+        (None, "web-eu-2", False),
+    ],
+)
+def test_events_of_static_pods_are_taken_before_their_mirror_is_there_too(
+    pod: JsonObject | None, name: str, taken: bool
+) -> None:
+    found = replace(reporter(), lookup=lambda key: pod if key.resource == "pods" else None)
+    report = Report(seq=1, kind="event", key="", body=_static_event(name, "s-1"), wall_ms=0, age_ms=0)
+    told = found.outcome(DatedReport(report=report, at_ms=AT_MS))
+    assert (told.refused is None) == taken
+    if taken:
+        event = told.effects[0].transform({})
+        assert dig(event, "involvedObject", "uid") == "s-1"
+
+
+# --- acts at the gateway -------------------------------------------------------------------------------------------
+
+
+def test_what_was_done_at_a_gateway_is_a_row_of_its_node() -> None:
+    change = LocalChange(act="stop", by="root (uid 0)", at_ms=5, namespace="ns", pod="web")
+    found = outcome("local_change", change.encode())
+    (record,) = found.records
+    assert (record.series, record.at_ms, found.effects) == ("local-changes:eu-1", AT_MS, ())
+    assert LocalChange.decode(json.loads(record.body)) == change
+    with pytest.raises(ProtocolError):
+        outcome("local_change", b'{"act":"explode"}')

@@ -8,7 +8,7 @@ import pytest
 
 from cloudcore.registry.admission import TOKEN_MOUNT, Request, link_annotations
 from cloudcore.registry.kinds import builtin_scheme
-from cloudcore.registry.port import Transform, WriteOptions
+from cloudcore.registry.port import DeleteOptions, Transform, WriteOptions
 from cloudcore.store.port import Stored
 from skerry.authz.attributes import Actor
 from skerry.errors import ForbiddenError, InvalidError, NotFoundError
@@ -284,3 +284,98 @@ class NoObjects:
 
     def obj(self, stored: Stored) -> JsonObject:
         raise AssertionError("nothing is there")
+
+
+# --- mirrors of static pods -----------------------------------------------------------------------------------------
+
+NODE_ACTOR = WriteOptions(actor=Actor(name="system:node:eu-1", groups=("system:nodes",)))
+
+
+def mirror(node_uid: str, **spec: object) -> JsonObject:
+    owner: JsonObject = {"apiVersion": "v1", "kind": "Node", "name": "eu-1", "uid": node_uid, "controller": True}
+    return {
+        "metadata": {
+            "name": "p-eu-1",
+            "annotations": {"kubernetes.io/config.mirror": "u-1"},
+            "ownerReferences": [owner],
+        },
+        "spec": {"nodeName": "eu-1", "containers": [{"name": "c", "image": "i"}], **spec},  # type: ignore[dict-item]
+    }
+
+
+async def make(registry: Registry, obj: JsonObject) -> JsonObject:
+    made = await registry.objects.create(registry.kind("pods"), "ns", obj, NODE_ACTOR)
+    return made.obj
+
+
+async def test_a_node_makes_mirrors_of_its_own_and_nothing_is_mounted_into_them(registry: Registry) -> None:
+    node = await registry.create("nodes", {"metadata": {"name": "eu-1"}})
+    made = await make(registry, mirror(str_at(node, "metadata", "uid")))
+    assert list_at(made, "spec", "volumes") == [] and str_at(made, "spec", "serviceAccountName") == ""
+
+
+@pytest.mark.parametrize(
+    ("change", "refusal"),
+    [
+        ({"metadata": {"annotations": {}}}, 'does not have "kubernetes.io/config.mirror" annotation'),
+        ({"metadata": {"ownerReferences": []}}, "with an owner reference set to itself"),
+        ({"spec": {"nodeName": "eu-2"}}, "can only create pods with spec.nodeName set to itself"),
+        ({"spec": {"serviceAccountName": "default"}}, "can not create pods that reference service accounts"),
+        ({"spec": {"imagePullSecrets": [{"name": "s"}]}}, "can not create pods that reference secrets"),
+        (
+            {"spec": {"volumes": [{"name": "v", "configMap": {"name": "c"}}]}},
+            "can not create pods that reference configmaps",
+        ),
+    ],
+)
+async def test_a_node_makes_no_other_pods(
+    registry: Registry, change: dict[str, dict[str, object]], refusal: str
+) -> None:
+    node = await registry.create("nodes", {"metadata": {"name": "eu-1"}})
+    wanted = mirror(str_at(node, "metadata", "uid"))
+    for part, fields in change.items():
+        map_at(wanted, part).update(fields)  # type: ignore[arg-type]
+    with pytest.raises(ForbiddenError, match=refusal):
+        await make(registry, wanted)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "refusal"),
+    [
+        ("uid", "other", "UID mismatch"),
+        ("name", "eu-2", "an owner reference set to itself"),
+        ("controller", False, "a controller owner reference"),
+        ("blockOwnerDeletion", True, "must not set blockOwnerDeletion"),
+    ],
+)
+async def test_a_mirror_is_owned_by_the_node_as_it_is(
+    registry: Registry, field: str, value: object, refusal: str
+) -> None:
+    node = await registry.create("nodes", {"metadata": {"name": "eu-1"}})
+    wanted = mirror(str_at(node, "metadata", "uid"))
+    maps_at(wanted, "metadata", "ownerReferences")[0][field] = value  # type: ignore[assignment]
+    with pytest.raises(ForbiddenError, match=refusal):
+        await make(registry, wanted)
+
+
+async def test_a_node_deletes_its_own_pods_and_changes_none(registry: Registry) -> None:
+    kind = registry.kind("pods")
+    await registry.create("pods", {"metadata": {"name": "mine"}, "spec": {"nodeName": "eu-1", "containers": [{}]}})
+    await registry.create("pods", {"metadata": {"name": "other"}, "spec": {"nodeName": "eu-2", "containers": [{}]}})
+    options = DeleteOptions(actor=NODE_ACTOR.actor, grace_s=0)
+    await registry.objects.delete(kind, kind.key("ns", "mine"), options)
+    with pytest.raises(ForbiddenError, match="can only delete pods with spec"):
+        await registry.objects.delete(kind, kind.key("ns", "other"), options)
+
+    def labelled(obj: JsonObject) -> JsonObject:
+        return {**obj, "metadata": {**map_at(obj, "metadata"), "labels": {"a": "b"}}}
+
+    with pytest.raises(ForbiddenError, match="can only create and delete mirror pods"):
+        await registry.objects.update(kind, kind.key("ns", "other"), labelled, NODE_ACTOR)
+
+
+async def test_nobody_makes_a_mirror_with_secrets_or_makes_a_pod_one_later(registry: Registry) -> None:
+    with pytest.raises(ForbiddenError, match="a mirror pod may not reference secrets"):
+        await registry.create("pods", mirror("", imagePullSecrets=[{"name": "s"}]))
+    with pytest.raises(ForbiddenError, match="a mirror pod may not reference service accounts"):
+        await registry.create("pods", mirror("", serviceAccountName="default"))
