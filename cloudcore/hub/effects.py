@@ -275,7 +275,7 @@ class Reporter(Frozen):
 
     def _event(self, dated: DatedReport) -> Outcome:
         told = EventReport.decode(_object(dated)).event
-        event = bounded_event(told, node=self.node, shift_ms=dated.at_ms - dated.report.wall_ms)
+        event = bounded_event(told, node=self.node, wall_ms=dated.report.wall_ms, at_ms=dated.at_ms)
         subject = self._subject(map_at(event, "involvedObject"), str_at(event, "metadata", "namespace"))
         if subject is None:
             return Outcome(refused="event-subject")

@@ -24,8 +24,8 @@ _CLOCK_OFF_MS: Final = 5000
 _TIMES: Final = (("firstTimestamp", time_text), ("lastTimestamp", time_text), ("eventTime", micro_time_text))
 
 
-def bounded_event(told: JsonObject, *, node: str, shift_ms: int) -> JsonObject:
-    """The Event to store; `shift_ms` is how far the gateway's clock is behind the cloud's.
+def bounded_event(told: JsonObject, *, node: str, wall_ms: int, at_ms: int) -> JsonObject:
+    """The Event to store; when it was told the gateway's wall clock read `wall_ms`, and the cloud's `at_ms`.
 
     No owners and no finalizers: what a node says must not outlive its time, nor hold up anybody's deletion. Raises
     `ProtocolError` for a name that can't be one, or a time that is none."""
@@ -54,8 +54,16 @@ def bounded_event(told: JsonObject, *, node: str, shift_ms: int) -> JsonObject:
             event[field] = text[:_COMPONENT_LENGTH_MAX]
     for field, text_of in _TIMES:
         if value := str_at(told, field):
-            event[field] = text_of(_time(field, value) + (shift_ms if abs(shift_ms) > _CLOCK_OFF_MS else 0))
+            event[field] = text_of(_moved(_time(field, value), wall_ms=wall_ms, at_ms=at_ms))
     return event
+
+
+def _moved(told_ms: int, *, wall_ms: int, at_ms: int) -> int:
+    """A time by the cloud's clock. Some of a gateway's rooms date by its wall clock, which may say 1970, and some by
+    what they have learnt of the cloud's: such a time is right already."""
+    if abs(at_ms - wall_ms) <= _CLOCK_OFF_MS or abs(told_ms - at_ms) < abs(told_ms - wall_ms):
+        return told_ms
+    return told_ms + at_ms - wall_ms
 
 
 def _named(namespace: str, name: str) -> None:
