@@ -32,6 +32,7 @@ from edgecore.config import (
     ImageSettings,
     agent_password_file,
     broker_of,
+    cgroup_root_of,
     cluster_dns_of,
     dmi_socket_of,
     embedded_of,
@@ -41,6 +42,7 @@ from edgecore.config import (
     local_api_of,
     node_ip_of,
     pod_network_of,
+    reserved_of,
     service_bus_port_of,
     static_pods_of,
 )
@@ -57,7 +59,10 @@ from edgecore.local_api.guard import Guard
 from edgecore.local_api.secure import Place, SecureApi
 from edgecore.local_api.server import LocalApi
 from edgecore.network.settings import DnsSettings, NetworkSettings, PodNetworkSettings
-from edgecore.pods.node import Machine, read_machine
+from edgecore.pods.cgroup_plan import Driver
+from edgecore.pods.cgroup_tree import CgroupTree
+from edgecore.pods.cgroups import CgroupSettings, PodCgroups
+from edgecore.pods.node import Machine, allocatable_of, read_machine
 from edgecore.pods.port import Runtime
 from edgecore.pods.runtimes.choice import PROCESS, Choice, Choosing, before, choose, clear_or_say, keep
 from edgecore.pods.runtimes.process import ProcessRuntime, ProcessSettings
@@ -72,6 +77,7 @@ from skerry.clocks import SystemClock, SystemIds
 from skerry.errors import InvalidError, UnavailableError
 from skerry.frozen import replace
 from skerry.objects.enrolment import split_address
+from skerry.objects.quantity import parse_quantity
 from skerry.ports import Clock, Ids
 from skerry.sdnotify import notify
 from skerry.transport.proxy import proxy_of
@@ -132,6 +138,8 @@ async def serve(settings: EdgeSettings) -> None:
             collection=settings.collection(),
             rotation=settings.rotation(),
             eviction=settings.eviction(),
+            reserved=reserved_of(settings.system_reserved),
+            cgroups=_cgroups(settings, runtime),
             bandwidth=bandwidth,
             broker=broker,
             discovery=_discovery(settings, membership.node, store),
@@ -369,7 +377,37 @@ async def _open_runtime(
     return runtime
 
 
+def _cgroups(settings: EdgeSettings, runtime: Runtime) -> PodCgroups | None:
+    """Raises `InvalidError`."""
+    top, tree = cgroup_root_of(settings.cgroup_root), CgroupTree()
+    if tree.fault:
+        LOG.warning("what pods may use is not limited by cgroups of their own reason=%s", tree.fault)
+        return None
+    machine = _machine(settings)
+    reserved = reserved_of(settings.system_reserved)
+    allocatable = allocatable_of(machine, reserved)
+
+    def driver() -> Driver:
+        wanted = "cgroupfs" if not runtime.abilities.isolation else settings.cgroup_driver
+        said = runtime.cgroup_driver if wanted == "auto" else wanted
+        return "systemd" if said == "systemd" else "cgroupfs"
+
+    return PodCgroups(
+        CgroupSettings(
+            top=top,
+            pids_max=settings.pod_pids_max,
+            memory_qos=settings.memory_qos,
+            cpu_millis=parse_quantity(allocatable["cpu"]).millis,
+            memory_bytes=max(machine.memory_bytes - parse_quantity(reserved.get("memory", "0")).units, 0),
+            node_bytes=parse_quantity(allocatable["memory"]).units,
+        ),
+        tree,
+        driver,
+    )
+
+
 def _process_settings(settings: EdgeSettings) -> ProcessSettings:
+    tree = CgroupTree()
     if settings.images and not settings.images_directory.is_dir():
         LOG.warning("--images %s: there is no such directory yet, so no container starts", settings.images_directory)
     return ProcessSettings(
@@ -377,6 +415,7 @@ def _process_settings(settings: EdgeSettings) -> ProcessSettings:
         images=settings.images_directory.absolute(),
         log_bytes=settings.log_size_mib * MIB,
         log_files=settings.log_files,
+        cgroups=None if tree.fault else tree,
     )
 
 

@@ -36,6 +36,7 @@ from edgecore.local_api.ports import LocalParts
 from edgecore.local_api.secure import authority_of
 from edgecore.network.settings import DnsSettings, NetworkSettings
 from edgecore.pods.asking import Asking
+from edgecore.pods.cgroups import PodCgroups
 from edgecore.pods.env import ApiPlace, NodeFacts
 from edgecore.pods.events import event_body, node_event
 from edgecore.pods.eviction import EvictionSettings
@@ -48,7 +49,7 @@ from edgecore.pods.log_rotation import LogRotation, RotationSettings
 from edgecore.pods.logs import LogParts, PodLogs
 from edgecore.pods.manager import PodManager
 from edgecore.pods.measuring import Measuring, MeasuringParts
-from edgecore.pods.node import Machine, NodeIdentity, NodeReporter, amounts_of, runtime_version
+from edgecore.pods.node import Machine, NodeIdentity, NodeReporter, allocatable_of, runtime_version
 from edgecore.pods.parts import POD_LOGS, PodParts
 from edgecore.pods.port import Runtime
 from edgecore.pods.restarts import PodRestarts
@@ -146,6 +147,10 @@ class Ground(Frozen):
     sync: SyncSettings = field(default_factory=SyncSettings)
     collection: CollectionSettings = field(default_factory=CollectionSettings)
     """When images go that no container uses."""
+    reserved: Mapping[str, str] = field(default_factory=dict[str, str])
+    """What of the gateway pods may not use, by resource."""
+    cgroups: PodCgroups | None = None
+    """Makes the cgroups of pods; None: nobody does."""
     rotation: RotationSettings = field(default_factory=RotationSettings)
     """When logs of containers are rotated, and how many are kept."""
     eviction: EvictionSettings = field(default_factory=EvictionSettings)
@@ -365,7 +370,8 @@ def _facts(ground: Ground, machine: Machine) -> NodeFacts:
     return NodeFacts(
         name=ground.node,
         address=machine.addresses[0],
-        allocatable=amounts_of(machine),
+        allocatable=allocatable_of(machine, ground.reserved),
+        capacity_bytes=machine.memory_bytes,
         cluster_dns=dns.for_pods,
         cluster_domain=dns.domain,
     )
@@ -377,6 +383,7 @@ def _identity(ground: Ground) -> NodeIdentity:
         labels=ground.labels,
         agent_version=AGENT_VERSION,
         runtime_version=runtime_version(ground.runtime),
+        reserved=ground.reserved,
     )
 
 
@@ -451,6 +458,7 @@ def _pods(
             files=files,
             hold=limits.hold,
             asking=ground.asking,
+            cgroups=ground.cgroups,
             api=None if ground.local_api is None else ApiPlace(host=ground.local_api[0], port=ground.local_api[1]),
             authority=partial(authority_of, ground.directory / LOCAL_API),
             refusal=limits.refusal,

@@ -23,6 +23,7 @@ from edgecore.store.port import DAY_MS, OutboxBudgets
 from skerry.errors import InvalidError
 from skerry.frozen import Frozen
 from skerry.objects.names import label_key_faults, label_value_faults, node_may_label, subdomain_faults
+from skerry.objects.quantity import Quantity, parse_quantity
 from skerry.settings import setting
 from skerry.sync.ports import SyncSettings
 
@@ -240,6 +241,28 @@ class EdgeSettings:
         "second, before compression",
         low=1024,
         high=1 << 30,
+    )
+    cgroup_root: str = setting(
+        "/",
+        help="cgroup below which those of the pods are, as kubepods; another where several agents share a machine",
+    )
+    cgroup_driver: str = setting(
+        "auto",
+        help="who makes cgroups; auto: what the container runtime says it uses, else cgroupfs; it has to be the same",
+        choices=("auto", "cgroupfs", "systemd"),
+    )
+    pod_pids_max: int = setting(
+        0, help="processes and threads that a pod may have; 0: as many as it likes", low=0, high=1 << 22
+    )
+    memory_qos: bool = setting(
+        False,
+        help="on cgroup v2, keep for containers the memory that they asked for, and slow them down before their "
+        "limit ends them",
+    )
+    system_reserved: tuple[str, ...] = setting(
+        (),
+        help="NAME=QUANTITY of the gateway that pods may not use, for cpu, memory, ephemeral-storage and pods, e.g. "
+        "memory=256Mi",
     )
     log_size_mib: int = setting(10, help="size at which a container's log is rotated", low=1, high=1 << 10)
     log_files: int = setting(5, help="how many files of a container's log are kept", low=1, high=100)
@@ -599,6 +622,36 @@ def node_ip_of(text: str) -> str:
         return str(ip_address(text))
     except ValueError:
         raise InvalidError(f"--node-ip {text!r}: write an IPv4 or IPv6 address, or none to find it") from None
+
+
+RESERVABLE: Final = ("cpu", "memory", "ephemeral-storage", "pods")
+
+
+def reserved_of(texts: tuple[str, ...]) -> dict[str, str]:
+    """Quantity by resource. Raises `InvalidError` naming the one that is none."""
+    reserved: dict[str, str] = {}
+    for text in texts:
+        name, sign, value = text.partition("=")
+        if not sign or name not in RESERVABLE:
+            raise InvalidError(
+                f"--system-reserved {text!r}: write NAME=QUANTITY, NAME one of {', '.join(RESERVABLE)}"
+            )
+        try:
+            quantity = parse_quantity(value)
+        except InvalidError as error:
+            raise InvalidError(f"--system-reserved {text!r}: {error}") from error
+        if quantity < Quantity(0):
+            raise InvalidError(f"--system-reserved {text!r}: less than nothing can't be reserved")
+        reserved[name] = value
+    return reserved
+
+
+def cgroup_root_of(text: str) -> str:
+    """Raises `InvalidError`."""
+    parts = text.split("/")[1:]
+    if not text.startswith("/") or (text != "/" and any(part in {"", ".", ".."} for part in parts)):
+        raise InvalidError(f"--cgroup-root {text!r}: write the path of a cgroup, /NAME or /")
+    return text
 
 
 def labels_of(texts: tuple[str, ...]) -> dict[str, str]:

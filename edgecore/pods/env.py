@@ -45,13 +45,15 @@ class NodeFacts(Frozen):
     address: str
     allocatable: Mapping[str, str]
     """Quantities by resource: what a container may use that has no limit."""
+    capacity_bytes: int = 0
+    """Memory of the gateway, what is reserved for the system included; 0: as much as is allocatable."""
     cluster_dns: tuple[str, ...] = ()
     """Who answers for the names of Services, at addresses that pods reach; () for nobody."""
     cluster_domain: str = "cluster.local"
 
     @property
     def memory_bytes(self) -> int:
-        return parse_quantity(self.allocatable.get("memory", "0")).units
+        return self.capacity_bytes or parse_quantity(self.allocatable.get("memory", "0")).units
 
 
 class ApiPlace(Frozen):

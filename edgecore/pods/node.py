@@ -24,11 +24,12 @@ from edgecore.store.backlog import Backlog, Now, backlog_of, backlog_text, waits
 from edgecore.store.port import META_EPOCH, EdgeBatch, NewReport
 from edgecore.store.shell import AsyncEdgeStore
 from skerry.errors import UnavailableError
-from skerry.frozen import Frozen, replace
+from skerry.frozen import Frozen, field, replace
 from skerry.objects.conditions import find_condition
 from skerry.objects.json import JsonObject, maps_at, str_at, to_json
 from skerry.objects.local_changes import UPGRADES_HELD, UpgradeHold
 from skerry.objects.meta import Key
+from skerry.objects.quantity import Quantity, parse_quantity
 from skerry.objects.reports import BACKLOG, NODE_STATUS, NodeStatusReport
 from skerry.objects.times import time_text
 from skerry.ports import Clock
@@ -70,6 +71,8 @@ class Machine(Frozen):
     memory_free_bytes: int
     disk_bytes: int
     disk_free_bytes: int
+    hugepages: tuple[tuple[str, str], ...] = ()
+    """Resource (`hugepages-2Mi`) and how much of it is set aside."""
     pids_max: int
     pids_used: int
 
@@ -83,6 +86,8 @@ class NodeIdentity(Frozen):
     agent_version: str
     runtime_version: str
     """`process://1`."""
+    reserved: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Quantities by resource that pods may not use: they are the system's."""
 
 
 class RuntimeFacts(Frozen):
@@ -106,10 +111,9 @@ def node_report(
 ) -> NodeStatusReport:
     """The whole report. `before` is the status told last: conditions keep their time of change. `pressures`: those of
     `PRESSURES` that hold."""
-    amounts = amounts_of(machine)
     status: JsonObject = {
-        "capacity": {**amounts},
-        "allocatable": {**amounts},
+        "capacity": {**amounts_of(machine)},
+        "allocatable": {**allocatable_of(machine, identity.reserved)},
         "addresses": [
             *({"type": "InternalIP", "address": address} for address in machine.addresses),
             {"type": "Hostname", "address": machine.hostname},
@@ -137,13 +141,24 @@ def node_report(
 
 
 def amounts_of(machine: Machine) -> dict[str, str]:
-    """Capacity, all of which pods may use."""
+    """Capacity."""
     return {
         "cpu": str(machine.cpus),
         "memory": f"{machine.memory_bytes // 1024}Ki",
         "ephemeral-storage": f"{machine.disk_bytes // 1024}Ki",
         "pods": str(PODS_MAX),
-    }
+    } | {name: str(count) for name, count in machine.hugepages}
+
+
+def allocatable_of(machine: Machine, reserved: Mapping[str, str]) -> dict[str, str]:
+    """What pods may use of it: not what is reserved for the system, nor as memory what is set aside as huge pages."""
+    told = amounts_of(machine)
+    taken = [(name, text) for name, text in reserved.items() if name in told]
+    taken += [("memory", text) for _, text in machine.hugepages if parse_quantity(text).nano]
+    for name, text in taken:
+        left = max(parse_quantity(told[name]) - parse_quantity(text), Quantity(0))
+        told[name] = f"{left.units // 1024}Ki" if name in {"memory", "ephemeral-storage"} else str(left)
+    return told
 
 
 def labels_of_node(identity: NodeIdentity, machine: Machine) -> dict[str, str]:
@@ -231,6 +246,7 @@ def read_machine(data: Path) -> Machine:
         memory_free_bytes=memory.get("MemAvailable", 0),
         disk_bytes=disk.total,
         disk_free_bytes=disk.free,
+        hugepages=_hugepages(),
         pids_max=int(_text("/proc/sys/kernel/pid_max") or 32768),
         pids_used=sum(1 for entry in Path("/proc").iterdir() if entry.name.isdigit()),
     )
@@ -241,6 +257,17 @@ def _text(path: str) -> str:
         return Path(path).read_text(encoding="utf-8").strip()
     except OSError:
         return ""
+
+
+def _hugepages() -> tuple[tuple[str, str], ...]:
+    """Of each size that the kernel has, whether pages of it are set aside or not, as a kubelet tells them."""
+    found: list[tuple[str, str]] = []
+    for place in sorted(Path("/sys/kernel/mm/hugepages").glob("hugepages-*kB")):
+        size_kib = int(place.name.removeprefix("hugepages-").removesuffix("kB"))
+        mib = size_kib // 1024
+        name = f"{mib // 1024}Gi" if mib and mib % 1024 == 0 else f"{mib}Mi" if mib else f"{size_kib}Ki"
+        found.append((f"hugepages-{name}", f"{int(_text(str(place / 'nr_hugepages')) or 0) * size_kib}Ki"))
+    return tuple(found)
 
 
 def _meminfo() -> dict[str, int]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from edgecore.pods.asking import Asking
+from edgecore.pods.cgroups import PodCgroups
 from edgecore.pods.env import ApiPlace, NodeFacts, Tokens, no_tokens
 from edgecore.pods.port import Runtime
 from edgecore.pods.sources import Files
@@ -46,6 +47,8 @@ class PodParts(Frozen):
     """Of ServiceAccounts, for projected volumes."""
     asking: Asking | None = None
     """For probes and hooks; None: in the containers and over the network."""
+    cgroups: PodCgroups | None = None
+    """Makes the pods' cgroups; None: nobody does, and the runtime's own default is where containers are."""
     api: ApiPlace | None = None
     """Where this gateway's own API is; None: nowhere that pods reach."""
     authority: Callable[[], str] = str

@@ -112,6 +112,8 @@ class Resources(Frozen):
     memory_bytes: int = 0
     oom_score_adj: int = 0
     hugepages: tuple[tuple[str, int], ...] = ()
+    unified: tuple[tuple[str, str], ...] = ()
+    """Files of cgroup v2 and what is written to them, beyond the others; nothing on v1."""
 
 
 class Security(Frozen):
@@ -338,6 +340,11 @@ class Runtime(Protocol):
 
     @property
     def abilities(self) -> Abilities: ...
+
+    @property
+    def cgroup_driver(self) -> Literal["", "cgroupfs", "systemd"]:
+        """Who makes the cgroups of its containers; "" where it does not say (yet)."""
+        ...
 
     async def sandboxes(self, pod_uid: str = "") -> Sequence[SandboxState]:
         """Every sandbox kept for Skerry (of one pod, when named), by pod and attempt."""

@@ -59,20 +59,30 @@ def resources_of(pod: JsonObject, container: JsonObject, *, memory_bytes: int) -
     cpu = amount_of(requests if "cpu" in requests else limits, "cpu")
     limit = amount_of(limits, "cpu")
     return Resources(
-        cpu_shares=min(max(cpu.millis * SHARES_PER_CPU // 1000, SHARES_MIN), SHARES_MAX),
+        cpu_shares=shares_of(cpu.millis),
         cpu_period_us=PERIOD_US,
-        cpu_quota_us=max(limit.millis * PERIOD_US // 1000, QUOTA_US_MIN) if limit.nano else 0,
+        cpu_quota_us=quota_of(limit.millis) if limit.nano else 0,
         memory_bytes=amount_of(limits, "memory").units,
         oom_score_adj=oom_score_adj(pod, str_at(container, "name"), memory_bytes=memory_bytes),
         hugepages=tuple(
-            (_page_size(name.removeprefix(_HUGE)), amount_of(limits, name).units)
+            (page_size(name.removeprefix(_HUGE)), amount_of(limits, name).units)
             for name in sorted(limits)
             if name.startswith(_HUGE)
         ),
     )
 
 
-def _page_size(text: str) -> str:
+def shares_of(millis: int) -> int:
+    """Of the processor, as cgroup v1 counts them."""
+    return min(max(millis * SHARES_PER_CPU // 1000, SHARES_MIN), SHARES_MAX)
+
+
+def quota_of(millis: int) -> int:
+    """Microseconds of `PERIOD_US`."""
+    return max(millis * PERIOD_US // 1000, QUOTA_US_MIN)
+
+
+def page_size(text: str) -> str:
     """As the kernel names it: 2Mi is 2MB."""
     size, step = amount_of({"size": text}, "size").units, 0
     while size >= 1024 and step < len(_SIZES) - 1:

@@ -118,6 +118,7 @@ class PodWorker:
         self._writing = asyncio.Lock()
         """Of the record: one transaction after the other."""
         self._restarts: dict[str, int] = dict(record.restarts) if record is not None else {}
+        self._holds_cgroup = False
         """Runs that somebody asked to be ended, by container: what follows them starts without delay."""
 
     @property
@@ -426,6 +427,8 @@ class PodWorker:
     async def _act(self, seen: Seen, steps: Plan, tasks: asyncio.TaskGroup) -> None:
         assert self._record is not None
         self._tell_of_waits(steps)
+        if seen.containers and not seen.terminating and not self._holds_cgroup:
+            self._hold_cgroup(seen.pod)  # of a pod that an agent before us started
         starts = [step for step in steps.actions if isinstance(step, Start)]
         if starts or (not seen.terminating and not seen.finished and seen.containers):
             places = self._volumes(seen)
@@ -462,8 +465,9 @@ class PodWorker:
         if self._volumes(seen) is None:
             return False
         try:
+            self._hold_cgroup(seen.pod)
             await self._parts.runtime.run_sandbox(self._sandbox_spec(seen, attempt))
-        except (InvalidError, UnavailableError) as error:
+        except (InvalidError, UnavailableError, OSError) as error:
             message = f"Failed to create pod sandbox: {error}"
             self._fail(seen, _SANDBOX, NO_VOLUMES, message, event="FailedCreatePodSandBox")
             return False
@@ -471,6 +475,12 @@ class PodWorker:
         if attempt == 0:
             self._tell_of_names(seen.pod)
         return True
+
+    def _hold_cgroup(self, pod: JsonObject) -> None:
+        """Raises `OSError`."""
+        if self._parts.cgroups is not None:
+            self._parts.cgroups.ensure(pod)
+            self._holds_cgroup = True
 
     def _tell_of_names(self, pod: JsonObject) -> None:
         """Once a pod: what its resolv.conf has no room for."""
@@ -535,7 +545,11 @@ class PodWorker:
                 *self._hosts_mount(seen, container),
                 *self._words_mount(container, step),
             )
-            state = await runtime.start(container_spec(container, self._around(seen), place, mounts))
+            spec = container_spec(container, self._around(seen), place, mounts)
+            if self._parts.cgroups is not None:
+                unified = self._parts.cgroups.unified_of(container)
+                spec = replace(spec, resources=replace(spec.resources, unified=unified))
+            state = await runtime.start(spec)
         except ConfigError as error:
             self._fail(seen, step.name, "CreateContainerConfigError", str(error))
         except ImageMissingError as error:
@@ -582,7 +596,9 @@ class PodWorker:
 
     def _sandbox_spec(self, seen: Seen, attempt: int) -> SandboxSpec:
         gateway = gateway_resolver(self._parts.root)
-        return sandbox_spec(seen.pod, self._parts.node, gateway, attempt=attempt, log_dir=self._logs())
+        spec = sandbox_spec(seen.pod, self._parts.node, gateway, attempt=attempt, log_dir=self._logs())
+        cgroups = self._parts.cgroups
+        return spec if cgroups is None else replace(spec, cgroup_parent=cgroups.parent_of(seen.pod))
 
     def _hosts_mount(self, seen: Seen, container: JsonObject) -> tuple[Mount, ...]:
         return own_hosts(seen.pod, seen.sandbox, container, self._parts, self._directory())
@@ -655,7 +671,7 @@ class PodWorker:
                 await self._parts.runtime.remove(state.id)
             for sandbox in seen.sandboxes:
                 await self._parts.runtime.remove_sandbox(sandbox.id)
-            self._clear()
+            await self._clear()
             self._all_is_cleared()
         elif seen.finished and not seen.running and not any(each.ready for each in seen.sandboxes):
             await self._let_go(seen)
@@ -675,7 +691,7 @@ class PodWorker:
                 await self._parts.runtime.remove_sandbox(sandbox.id)
             self._emptied = True
         if is_evicted:
-            self._clear()
+            await self._clear()
         self._all_is_cleared()
 
     def _all_is_cleared(self) -> None:
@@ -744,14 +760,16 @@ class PodWorker:
         kind, body = event_body(event)
         return NewReport(report_class="event", kind=kind, key="", body=body)
 
-    def _clear(self) -> None:
-        """Volumes and logs: nothing of the pod stays on the disk."""
+    async def _clear(self) -> None:
+        """Volumes, logs and cgroups: nothing of the pod stays on the gateway."""
+        if self._parts.cgroups is not None:
+            await self._parts.cgroups.remove(self._uid)
         unmount_below(self._directory())
         shutil.rmtree(self._directory(), ignore_errors=True)
         shutil.rmtree(self._logs(), ignore_errors=True)
 
     async def _forget(self) -> None:
-        self._clear()
+        await self._clear()
         await self._parts.store.apply(EdgeBatch(pods=((self._uid, None),)))
 
 

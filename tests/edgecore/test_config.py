@@ -12,6 +12,7 @@ from edgecore.config import (
     MIB,
     EdgeSettings,
     broker_of,
+    cgroup_root_of,
     cluster_dns_of,
     dmi_socket_of,
     embedded_of,
@@ -19,6 +20,7 @@ from edgecore.config import (
     ingress_of,
     labels_of,
     node_ip_of,
+    reserved_of,
 )
 from edgecore.network.ingress.settings import IngressSettings
 from edgecore.store.port import DAY_MS, OutboxBudgets
@@ -243,3 +245,17 @@ def test_ingresses_are_served_where_it_is_said() -> None:
 def test_ingress_settings_that_cannot_be_are_refused(told: dict[str, str]) -> None:
     with pytest.raises(InvalidError, match="--ingress-"):
         ingress_of(resolve(EdgeSettings, {"ingress": "haproxy", **told}, {}))
+
+
+def test_what_is_reserved_for_the_system_is_named_by_resource() -> None:
+    assert reserved_of(("cpu=100m", "memory=256Mi")) == {"cpu": "100m", "memory": "256Mi"}
+    for text in ("cpu", "gpu=1", "memory=much", "cpu=-1"):
+        with pytest.raises(InvalidError, match="--system-reserved"):
+            reserved_of((text,))
+
+
+def test_a_root_of_cgroups_is_a_path() -> None:
+    assert (cgroup_root_of("/"), cgroup_root_of("/site/two")) == ("/", "/site/two")
+    for text in ("", "site", "/site/../other", "//"):
+        with pytest.raises(InvalidError, match="--cgroup-root"):
+            cgroup_root_of(text)

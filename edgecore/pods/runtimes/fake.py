@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
+from typing import Literal
 
 from edgecore.pods.port import (
     Abilities,
@@ -95,6 +96,10 @@ class FakeRuntime:
     @property
     def abilities(self) -> Abilities:
         return Abilities(pod_network=False, isolation=False, images=False, limits=True, sub_paths=True)
+
+    @property
+    def cgroup_driver(self) -> Literal["", "cgroupfs", "systemd"]:
+        return ""
 
     def _check(self) -> None:
         if self.unavailable:

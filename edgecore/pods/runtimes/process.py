@@ -20,8 +20,10 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
+from edgecore.pods.cgroup_plan import changed, limits_of_container
+from edgecore.pods.cgroup_tree import CgroupTree
 from edgecore.pods.port import (
     Abilities,
     ContainerSpec,
@@ -47,8 +49,18 @@ from edgecore.pods.runtimes.process_usage import used_below
 from edgecore.pods.runtimes.visits import NOT_RUNNING, Visit, forward, request_of, result_of
 from skerry.errors import InvalidError, NotFoundError, StorageFullError, UnavailableError
 from skerry.files import unavailable, write_private
-from skerry.frozen import Frozen
-from skerry.objects.json import JsonObject, decode_object, encode_object, int_at, str_at, str_map_at, to_json
+from skerry.frozen import Frozen, as_dict
+from skerry.objects.json import (
+    JsonObject,
+    decode_object,
+    encode_object,
+    int_at,
+    map_at,
+    str_at,
+    str_map_at,
+    strs_at,
+    to_json,
+)
 from skerry.ports import Clock
 
 _HERE: Final = str(Path(__file__).parent)
@@ -69,6 +81,8 @@ class ProcessSettings(Frozen):
     images: Path
     log_bytes: int = 10 << 20
     """A kubelet's default: containerLogMaxSize."""
+    cgroups: CgroupTree | None = None
+    """Where what containers may use is limited; None: it is not."""
     log_files: int = 5
     """A kubelet's default: containerLogMaxFiles."""
 
@@ -103,7 +117,18 @@ class ProcessRuntime:
 
     @property
     def abilities(self) -> Abilities:
-        return Abilities(pod_network=False, isolation=False, images=False, rotates_logs=True, sub_paths=True)
+        return Abilities(
+            pod_network=False,
+            isolation=False,
+            images=False,
+            rotates_logs=True,
+            limits=self._settings.cgroups is not None,
+            sub_paths=True,
+        )
+
+    @property
+    def cgroup_driver(self) -> Literal["", "cgroupfs", "systemd"]:
+        return ""
 
     def _hear(self) -> None:
         with contextlib.suppress(BlockingIOError):
@@ -263,6 +288,10 @@ class ProcessRuntime:
         user, group = spec.security.run_as_user, spec.security.run_as_group
         fields += [("uid", str(user))] if user is not None else []
         fields += [("gid", str(group))] if group is not None else []
+        steps = self._cgroup(spec)
+        if steps and self._settings.cgroups is not None:
+            fields += [("cgroup", str(each)) for each in self._settings.cgroups.places(steps)]
+        fields.append(("oom_score_adj", str(spec.resources.oom_score_adj)))
         fields += [("group", str(each)) for each in spec.security.supplemental_groups]
         fields += [("no_new_privileges", "1")] if spec.security.no_new_privileges else []
         if any("\0" in value for _, value in fields):
@@ -276,6 +305,8 @@ class ProcessRuntime:
             "image_id": run.image_id,
             "created_ms": self._clock.wall_ms(),
             "labels": to_json(dict(spec.labels)),
+            "cgroup": [*steps],
+            "resources": to_json(as_dict(spec.resources)),
         }
         new = place.with_name(f".{place.name}.new")
         shutil.rmtree(new, ignore_errors=True)
@@ -284,6 +315,15 @@ class ProcessRuntime:
         (new / "spec").chmod(0o600)
         (new / "about").write_bytes(encode_object(about))
         new.rename(place)
+
+    def _cgroup(self, spec: ContainerSpec) -> tuple[str, ...]:
+        """Of the container, made anew; () where there is none. Raises `OSError`."""
+        cgroups, parent = self._settings.cgroups, spec.sandbox.cgroup_parent
+        if cgroups is None or not parent:
+            return ()
+        steps = (*(part for part in parent.split("/") if part), f"{spec.name}.{spec.attempt}")
+        cgroups.make(steps, limits_of_container(spec.resources))
+        return steps
 
     async def _launch(self, place: Path) -> None:
         """Returns when the supervisor has started the container, or has ended."""
@@ -337,8 +377,18 @@ class ProcessRuntime:
             place.parent.rmdir()
 
     async def update(self, container_id: str, resources: Resources) -> None:
-        self._running(container_id)
-        raise InvalidError("the limits of containers are not enforced by this gateway's runtime")
+        place, _ = self._running(container_id)
+        cgroups = self._settings.cgroups
+        about = decode_object((place / "about").read_bytes())
+        steps = strs_at(about, "cgroup")
+        if cgroups is None or not steps:
+            raise InvalidError("the limits of containers are not enforced by this gateway's runtime")
+        wanted = changed(_resources(map_at(about, "resources")), resources)
+        try:
+            cgroups.make(steps, limits_of_container(wanted))
+        except OSError as error:
+            raise InvalidError(f"the kernel refuses these limits: {error}") from error
+        write_private(place / "about", encode_object({**about, "resources": to_json(as_dict(wanted))}))
 
     async def reopen_log(self, container_id: str) -> None:
         self._running(container_id)
@@ -433,6 +483,16 @@ class ProcessRuntime:
         new.write_bytes(encode_object(settled))
         new.rename(place / "state")
         return settled
+
+
+def _resources(kept: JsonObject) -> Resources:
+    return Resources(
+        cpu_shares=int_at(kept, "cpu_shares"),
+        cpu_quota_us=int_at(kept, "cpu_quota_us"),
+        cpu_period_us=int_at(kept, "cpu_period_us"),
+        memory_bytes=int_at(kept, "memory_bytes"),
+        oom_score_adj=int_at(kept, "oom_score_adj"),
+    )
 
 
 def _mount_line(mount: Mount) -> str:

@@ -302,6 +302,7 @@ def become(spec: dict[str, list[bytes]], directory: str, parent: int) -> None:
     libc.prctl(PR_SET_PDEATHSIG, KILL)
     if posix.getppid() != parent:
         raise OSError(errno.ESRCH, "the supervisor ended before its container began")
+    join(spec)
     wanted = [part.decode().split("\n") for part in spec.get("mount", [])]
     if wanted:
         world = Mounts(libc, directory)
@@ -322,6 +323,31 @@ def become(spec: dict[str, list[bytes]], directory: str, parent: int) -> None:
         name, _, value = part.partition(b"=")
         env[name] = value
     execute(spec["argv"], env)
+
+
+def join(spec: dict[str, list[bytes]]) -> None:
+    """The container's cgroups, and its place among who is ended for memory. What the agent may not do is left."""
+    for place in spec.get("cgroup", []):
+        with open(place + b"/cgroup.procs", "wb", buffering=0) as file:
+            file.write(b"0")
+    try:
+        with open("/proc/self/oom_score_adj", "wb", buffering=0) as file:
+            file.write(one(spec, "oom_score_adj", b"0"))
+    except OSError:
+        return  # to be ended later than others takes a right
+
+
+def oom_kills(spec: dict[str, list[bytes]]) -> int:
+    """How many processes of the container the kernel has ended as its memory was out."""
+    for place in spec.get("cgroup", []):
+        for name in (b"/memory.events", b"/memory.oom_control"):
+            try:
+                with open(place + name, "rb") as file:
+                    rows = [line.split() for line in file.read().splitlines()]
+            except OSError:
+                continue
+            return sum(int(row[1]) for row in rows if len(row) == 2 and row[0] == b"oom_kill")
+    return 0
 
 
 def take_ids(uid: int | None, gid: int | None, groups: list[int]) -> None:
@@ -534,7 +560,8 @@ class Supervisor:
         self.pump()
         for stream in self.streams:
             stream.finish()
-        self.finish(ended, "Completed" if ended[0] == 0 else "Error", "")
+        reason = "OOMKilled" if ended[0] and oom_kills(self.spec) else "Completed" if ended[0] == 0 else "Error"
+        self.finish(ended, reason, "")
 
     def listen(self) -> None:
         for fd in (self.wake_in, self.wake_out):

@@ -98,6 +98,7 @@ class Visitor:
             for number in (1, 2, 3, supervisor.CHLD, supervisor.TERM, supervisor.PIPE, supervisor.XFSZ):
                 signal.signal(number, signal.SIG_DFL)
             posix.umask(0o022)
+            supervisor.join(self.spec)
             self.enter()
             uid, gid = supervisor.number(self.spec, "uid"), supervisor.number(self.spec, "gid")
             if supervisor.number(self.asked, "tty") and uid is not None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 from edgecore.pods.asking import Answer, Whom
 from edgecore.pods.handlers import Handler
@@ -116,6 +117,10 @@ class SimulatedRuntime:
     @property
     def abilities(self) -> Abilities:
         return Abilities(pod_network=False, isolation=False, images=False, rotates_logs=True, sub_paths=True)
+
+    @property
+    def cgroup_driver(self) -> Literal["", "cgroupfs", "systemd"]:
+        return ""
 
     def _check(self) -> None:
         if self.dead:

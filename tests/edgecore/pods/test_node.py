@@ -6,7 +6,16 @@ import asyncio
 from functools import partial
 from pathlib import Path
 
-from edgecore.pods.node import Machine, NodeIdentity, NodeReporter, RuntimeFacts, node_report, read_machine
+from edgecore.pods.node import (
+    Machine,
+    NodeIdentity,
+    NodeReporter,
+    RuntimeFacts,
+    allocatable_of,
+    amounts_of,
+    node_report,
+    read_machine,
+)
 from edgecore.pods.port import ImageState, RuntimeStatus
 from edgecore.pods.runtimes.fake import FakeRuntime
 from edgecore.store.backlog import Backlog
@@ -266,3 +275,13 @@ async def test_a_runtime_that_does_not_answer_is_told_and_its_images_stay(tmp_pa
     runtime.told = RuntimeStatus(ready=True, network_ready=False, message=fault)
     assert await told() == (f"container runtime network not ready: {fault}", images)
     store.close()
+
+
+def test_what_is_reserved_is_capacity_and_not_allocatable() -> None:
+    machine = replace(MACHINE, cpus=2, memory_bytes=1 << 30, hugepages=(("hugepages-2Mi", "4096Ki"),))
+    assert amounts_of(machine)["hugepages-2Mi"] == "4096Ki"
+    left = allocatable_of(machine, {"cpu": "100m", "memory": "64Mi", "pods": "10", "unknown": "1"})
+    assert (left["cpu"], left["memory"], left["pods"]) == ("1900m", f"{1024 * 1024 - 64 * 1024 - 4096}Ki", "100")
+    assert allocatable_of(machine, {"memory": "2Gi"})["memory"] == "0Ki"
+    plain = replace(machine, hugepages=())
+    assert allocatable_of(plain, {}) == amounts_of(plain)

@@ -139,6 +139,7 @@ def linux_resources(wanted: Resources) -> cri.LinuxContainerResources:
         memory_limit_in_bytes=wanted.memory_bytes,
         oom_score_adj=wanted.oom_score_adj,
         hugepage_limits=tuple(cri.HugepageLimit(page_size=size, limit=limit) for size, limit in wanted.hugepages),
+        unified=dict(wanted.unified),
     )
 
 

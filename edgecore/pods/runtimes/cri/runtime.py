@@ -11,7 +11,7 @@ import asyncio
 import math
 import re
 from collections.abc import AsyncIterator, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import msgspec
 from grpclib.const import Status
@@ -98,10 +98,26 @@ class _Process(Frozen):
     pid: int = 0
 
 
+class _Options(msgspec.Struct):
+    """Of a runtime handler; runc's are told in containerd's own spelling."""
+
+    systemd_cgroup: bool = msgspec.field(default=False, name="SystemdCgroup")
+
+
+class _Handler(msgspec.Struct):
+    options: _Options | None = None
+
+
+class _Handlers(msgspec.Struct, rename="camel"):
+    default_runtime_name: str = "runc"
+    runtimes: dict[str, _Handler] = {}
+
+
 class _Config(msgspec.Struct, rename="camel"):
     """What containerd says of its configuration in the `info` of its status."""
 
     sandbox_image: str = ""
+    containerd: _Handlers | None = None
 
 
 class CriRuntime:
@@ -113,6 +129,7 @@ class CriRuntime:
         self._peer = Peer(settings.socket, RUNTIME, RUNTIME_CALLS, TABLE, bytes_max=MESSAGE_BYTES_MAX)
         self._images = Images(Peer(settings.socket, IMAGES, IMAGE_CALLS, TABLE, bytes_max=MESSAGE_BYTES_MAX))
         self._name, self._version = settings.name, ""
+        self._cgroup_driver: Literal["", "cgroupfs", "systemd"] = ""
         self._ended: dict[str, None] = {}
         """Containers and sandboxes whose process has ended, and the runtime may not know yet."""
         self._news = asyncio.Event()
@@ -140,10 +157,25 @@ class CriRuntime:
     def abilities(self) -> Abilities:
         return Abilities(pod_network=True, isolation=True, images=True, limits=True)
 
+    @property
+    def cgroup_driver(self) -> Literal["", "cgroupfs", "systemd"]:
+        return self._cgroup_driver
+
     async def greet(self) -> None:
         """Learn who answers. Raises `UnavailableError`."""
         told = await self._ask("Version", cri.VersionRequest(version="v1"), ASK_S)
+        self._cgroup_driver = await self._driver()
         self._name, self._version = told.runtime_name or self._name, told.runtime_version
+
+    async def _driver(self) -> Literal["", "cgroupfs", "systemd"]:
+        """RuntimeConfig is there since containerd 2.0 and CRI-O 1.28; an older containerd shows its configuration."""
+        try:
+            told = await self._ask("RuntimeConfig", cri.RuntimeConfigRequest(), ASK_S)
+        except RefusedError:
+            return cgroup_driver_of((await self._status(verbose=True)).info)
+        if told.linux is None:
+            return ""
+        return "systemd" if told.linux.cgroup_driver == cri.CGROUP_SYSTEMD else "cgroupfs"
 
     async def _ask(self, name: str, request: object, timeout_s: float = CALL_S) -> Any:
         """Raises `UnavailableError`, `RefusedError`."""
@@ -552,6 +584,18 @@ def _pause_image_of(info: Mapping[str, str]) -> str:
         return msgspec.json.decode(info.get("config", "{}"), type=_Config).sandbox_image
     except msgspec.DecodeError:
         return ""
+
+
+def cgroup_driver_of(info: Mapping[str, str]) -> Literal["", "cgroupfs", "systemd"]:
+    """As containerd's configuration has it for its default handler; "" for who shows none."""
+    try:
+        shown = msgspec.json.decode(info.get("config", "{}"), type=_Config).containerd
+    except msgspec.DecodeError:
+        return ""
+    handler = shown.runtimes.get(shown.default_runtime_name) if shown is not None else None
+    if handler is None:
+        return ""
+    return "systemd" if handler.options is not None and handler.options.systemd_cgroup else "cgroupfs"
 
 
 def _pid_of(info: Mapping[str, str]) -> int:

@@ -30,6 +30,7 @@ from edgecore.pods.runtimes.cri.mapping import (
     sandbox_config,
     sandbox_state,
 )
+from edgecore.pods.runtimes.cri.runtime import cgroup_driver_of
 from skerry.frozen import replace
 
 IMAGE = ImageState(id="sha256:1", names=("app:1",), size_bytes=1)
@@ -266,3 +267,16 @@ def test_a_sandbox_is_told_with_its_addresses() -> None:
 def test_the_user_of_an_image(uid: int | None, username: str, user: str) -> None:
     told = cri.Image(id="i", uid=None if uid is None else cri.Int64Value(value=uid), username=username)
     assert image_state(told).user == user
+
+
+def test_an_older_containerd_shows_in_its_configuration_who_makes_cgroups() -> None:
+    def shown(options: str) -> str:
+        runc = f'"runtimes": {{"runc": {{"runtimeType": "io.containerd.runc.v2", "options": {options}}}}}'
+        return f'{{"sandboxImage": "p", "containerd": {{"defaultRuntimeName": "runc", {runc}}}}}'
+
+    assert cgroup_driver_of({"config": shown('{"BinaryName": "", "SystemdCgroup": true}')}) == "systemd"
+    assert cgroup_driver_of({"config": shown('{"SystemdCgroup": false}')}) == "cgroupfs"
+    assert cgroup_driver_of({"config": shown("null")}) == "cgroupfs"
+    assert (
+        cgroup_driver_of({"config": "{}"}) == cgroup_driver_of({"config": "nonsense"}) == cgroup_driver_of({}) == ""
+    )
