@@ -251,13 +251,12 @@ def _network(settings: EdgeSettings, runtime: Runtime) -> NetworkSettings:
     dns = None if found is None else DnsSettings(host=found[0], port=found[1], domain=found[2])
     if dns is not None and not dns.for_pods:
         LOG.info("cluster DNS is for programs of this gateway: pods can't ask host=%s port=%d", dns.host, dns.port)
+    services = "" if settings.service_addresses == "none" else settings.service_addresses
     ranges = pod_network_of(settings)
     pods = None
     if ranges is not None and runtime.abilities.pod_network:
         pods = PodNetworkSettings(directory=settings.cni_directory, ranges=ranges)
-    return NetworkSettings(
-        dns=dns, pods=pods, nftables=settings.service_addresses == "nftables", ingress=ingress_of(settings)
-    )
+    return NetworkSettings(dns=dns, pods=pods, services=services, ingress=ingress_of(settings))
 
 
 def _home(settings: EdgeSettings, node: str) -> tuple[str, Open] | None:

@@ -182,9 +182,10 @@ class EdgeSettings:
     )
     service_addresses: str = setting(
         "none",
-        help="nftables: the kernel leads addresses and node ports of Services to pods of this gateway and its site, "
-        "offline too, which takes root and nft; none: nobody does",
-        choices=("none", "nftables"),
+        help="what leads addresses and node ports of Services to pods of this gateway and its site, offline too; "
+        "nftables, or iptables: the kernel, which takes root; userspace: the agent itself, node ports alone, which "
+        "takes nothing; auto: the first of these that works; none: nobody does",
+        choices=("none", "auto", "nftables", "iptables", "userspace"),
     )
     ingress: str = setting(
         "none",

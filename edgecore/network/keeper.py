@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from edgecore.network.answers import Names
+from edgecore.network.choice import candidates
 from edgecore.network.directory import KNOWN, Directory
 from edgecore.network.health import HealthPorts
 from edgecore.network.interface import hold_address
@@ -60,8 +61,8 @@ class Network:
         self._parts = parts
         self.directory = Directory(parts.node)
         self._changed_s = parts.clock.wall_ms() // 1000
-        self.routing = Routing(self.directory) if settings.nftables else None
-        self.health = HealthPorts(self.directory) if settings.nftables else None
+        self.routing = Routing(self.directory, candidates(settings.services)) if settings.services else None
+        self.health = HealthPorts(self.directory) if settings.services else None
         self.pods = PodNetwork(self.directory, settings.pods) if settings.pods is not None else None
         self.ingress: IngressKeeper | None = None
         if settings.ingress is not None:

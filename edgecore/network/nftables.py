@@ -12,13 +12,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from edgecore.network.balancing import Backend, Front
+from skerry.errors import InvalidError, UnavailableError
 from skerry.frozen import Frozen
+from skerry.objects.json import maps_at, read_json, str_at
 from skerry.objects.members import Family
 
 MARK: Final = 0x4000
 """The bit of a packet's mark that asks for another source address: kube-proxy's."""
 STICKY_MAX: Final = 65_535
 """Clients that are remembered of one backend."""
+_CLIENTS: Final = "clients-"
 _WORDS: Final[dict[Family, tuple[str, str]]] = {"IPv4": ("ip", "ipv4_addr"), "IPv6": ("ip6", "ipv6_addr")}
 
 
@@ -128,8 +131,8 @@ def _choose(
         at = f"{backend.address}:{backend.port}" if word == "ip" else f"[{backend.address}]:{backend.port}"
         steps = [f"{word} saddr {backend.address} meta mark set meta mark or {MARK:#x}"]
         if front.sticky_s:
-            sticky[f"clients-{to}"] = (
-                f"set clients-{to} {{ type {type_} ; size {STICKY_MAX} ; flags dynamic,timeout ; }}"
+            sticky[f"{_CLIENTS}{to}"] = (
+                f"set {_CLIENTS}{to} {{ type {type_} ; size {STICKY_MAX} ; flags dynamic,timeout ; }}"
             )
             steps.append(f"update @clients-{to} {{ {word} saddr timeout {front.sticky_s}s }}")
             rules.append(f"{word} saddr @clients-{to} goto {to}")
@@ -171,6 +174,23 @@ def transaction(table: str, wanted: Rules, before: Rules | None) -> str:
     gone = () if before is None else (name for name, _ in before.sticky if name not in kept)
     lines += [f"delete set {here} {name}" for name in gone]
     return "\n".join(lines) + "\n"
+
+
+def rules_there(printed: str, family: Family) -> Rules:
+    """The names of what a table holds, of what `nft -j list table` prints: what an agent before this one left. So
+    that `transaction` replaces its rules and leaves the clients that its sets remember. Raises `UnavailableError`."""
+    try:
+        listed = maps_at(read_json(printed), "nftables")
+    except InvalidError as error:
+        raise UnavailableError(f"nft: {error}") from error
+    chains = [str_at(each, "chain", "name") for each in listed if "chain" in each]
+    sets = [str_at(each, "set", "name") for each in listed if "set" in each]
+    return Rules(
+        family=family,
+        chains=tuple((name, ()) for name in chains),
+        sets=(),
+        sticky=tuple((name, "") for name in sets if name.startswith(_CLIENTS)),
+    )
 
 
 def _chain(head: str) -> str:

@@ -1,44 +1,45 @@
-"""Brings the kernel's rules for service addresses to what the directory says, by `nft` and `conntrack`.
+"""Brings what leads service addresses to what the directory says.
 
-Keeps in memory what the table was last given; an agent that begins replaces the table whole. The rules stay when it
-ends: its pods go on, and reach each other while it is away.
+Which carrier that is is found at the start (`edgecore.network.choice`). Keeps in memory what it was last given; what
+the kernel holds stays when the agent ends, as its pods go on and reach each other while it is away, and the next one
+takes it over.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from typing import Final
 
 from edgecore.network.balancing import Flow, Front, fronts_of, stale_flows
+from edgecore.network.choice import choose
 from edgecore.network.directory import Directory
-from edgecore.network.nftables import Rules, rules_of, transaction
+from edgecore.network.kernel import Carrier
 from edgecore.network.programs import found, run
 from skerry.errors import UnavailableError
-from skerry.objects.members import Family, family_of
 
 LOG: Final = logging.getLogger(__name__)
 
-TABLE: Final = "skerry-services"
 AGAIN_S: Final = 10.0
 TOGETHER_S: Final = 0.05
 """Changes within this time are one: a rollout is many."""
-_RUN_S: Final = 30.0
-_FAMILIES: Final[tuple[Family, ...]] = ("IPv4", "IPv6")
 
 
 class Routing:
     """Run `run` in a task group; `poke` it when the directory changed."""
 
-    def __init__(self, directory: Directory, table: str = TABLE) -> None:
+    def __init__(self, directory: Directory, carriers: Sequence[Carrier]) -> None:
+        """`carriers`: the first that works is used."""
         self._directory = directory
-        self._table = table
+        self._carriers = carriers
+        self._carrier: Carrier | None = None
         self._changed = asyncio.Event()
-        self._rules: dict[Family, Rules] = {}
         self._fronts: list[Front] = []
         self._told = ""
+        self._unled: frozenset[str] = frozenset()
         self._writing = asyncio.Lock()
-        """A transaction goes from what the one before it left."""
+        """What is to be done goes from what was done before."""
 
     def poke(self) -> None:
         self._changed.set()
@@ -46,42 +47,59 @@ class Routing:
     async def run(self) -> None:
         """Until cancelled."""
         self.poke()
-        while True:
-            await self._changed.wait()
-            await asyncio.sleep(TOGETHER_S)
-            self._changed.clear()
-            try:
-                await self.bring_up()
-            except UnavailableError as error:
-                if self._told != str(error):
-                    LOG.warning("service addresses can't be brought up to date reason=%r", str(error))
-                self._told = str(error)
-                self._rules.clear()  # who knows what is there now: the next time all of it
-                await asyncio.sleep(AGAIN_S)
-                self.poke()
-            else:
-                if self._told:
-                    LOG.info("service addresses are up to date again")
-                self._told = ""
+        try:
+            while True:
+                await self._changed.wait()
+                await asyncio.sleep(TOGETHER_S)
+                self._changed.clear()
+                try:
+                    await self.bring_up()
+                except UnavailableError as error:
+                    if self._told != str(error):
+                        LOG.warning("service addresses can't be brought up to date reason=%r", str(error))
+                    self._told = str(error)
+                    await asyncio.sleep(AGAIN_S)
+                    self.poke()
+                else:
+                    if self._told:
+                        LOG.info("service addresses are up to date again")
+                    self._told = ""
+        finally:
+            if self._carrier is not None:
+                await self._carrier.close()
 
     async def bring_up(self) -> None:
-        """Raises `UnavailableError`; then the rules are as they were."""
+        """Raises `UnavailableError`; then what leads is as it was, as far as that can be helped."""
         async with self._writing:
-            await self._bring_up()
+            carrier = self._carrier or await self._choose()
+            fronts = fronts_of(self._directory)
+            self._tell_of_unled(fronts, carrier)
+            await carrier.carry(fronts, sorted(self._directory.own_pods()))
+            flows = stale_flows(self._fronts, fronts) if carrier.in_kernel else []
+            self._fronts = fronts
+            for flow in flows:
+                await _forget(flow)
 
-    async def _bring_up(self) -> None:
-        fronts = fronts_of(self._directory)
-        pods = self._directory.own_pods()
-        for family in _FAMILIES:
-            before = self._rules.get(family)
-            wanted = rules_of(fronts, [each for each in pods if family_of(each) == family], family)
-            if wanted != before:
-                await run("nft", "-f", "-", text=transaction(self._table, wanted, before))
-                self._rules[family] = wanted
-        flows = stale_flows(self._fronts, fronts)
-        self._fronts = fronts
-        for flow in flows:
-            await _forget(flow)
+    async def _choose(self) -> Carrier:
+        carrier, missing = await choose(self._carriers)
+        for other in self._carriers:
+            if other is not carrier and other.in_kernel and missing.find(f"{other.name}:") < 0:
+                await other.clear()  # of an agent that had no better one
+        LOG.info("service addresses are led by %s%s", carrier.name, f" ({missing})" if missing else "")
+        if not carrier.in_kernel:
+            LOG.warning(
+                "node ports alone are led, through the agent, and pods don't see clients' own addresses: the kernel "
+                "would do better, with root and nftables or iptables"
+            )
+        self._carrier = carrier
+        return carrier
+
+    def _tell_of_unled(self, fronts: Sequence[Front], carrier: Carrier) -> None:
+        """SCTP, once: what kernels make of it by iptables depends on too much, and the agent does not speak it."""
+        unled = frozenset(each.service for each in fronts if each.protocol == "sctp" and carrier.name != "nftables")
+        if unled - self._unled:
+            LOG.warning("SCTP is not led anywhere services=%s", ",".join(sorted(unled)))
+        self._unled = unled
 
 
 async def _forget(flow: Flow) -> None:

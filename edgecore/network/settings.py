@@ -9,6 +9,8 @@ from typing import Final
 from edgecore.network.ingress.settings import IngressSettings
 from skerry.frozen import Frozen
 
+AUTO: Final = "auto"
+
 RESOLV_PORT: Final = 53
 """The only one that a resolv.conf can mean."""
 
@@ -43,7 +45,7 @@ class NetworkSettings(Frozen):
     """None: no names are answered for."""
     pods: PodNetworkSettings | None = None
     """None: pods are connected by others."""
-    nftables: bool = False
-    """Whether the kernel leads service addresses to endpoints."""
+    services: str = ""
+    """What leads service addresses to endpoints: `auto`, or a name of `edgecore.network.choice`; "": nothing."""
     ingress: IngressSettings | None = None
     """None: Ingresses are not served."""

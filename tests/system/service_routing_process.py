@@ -1,9 +1,10 @@
 """A gateway's rules for service addresses without the rest of the agent.
 
-It knows the pods `a` (10.77.0.2) and `b` (10.77.0.3) behind the services `web` (10.96.0.7, node port 30080), `sticky`
-(10.96.0.8), `here` (10.96.0.9, node port 30081 that shows clients' own addresses, health on 30090), `datagrams`
-(10.96.0.10, UDP), and `nobody` (10.96.0.11, node port 30082). A line `NAME ready` or `NAME unready` on stdin changes
-a pod's readiness; each is answered by `done` when the kernel knows.
+The first word says what leads. It knows the pods `a` (10.77.0.2) and `b` (10.77.0.3) behind the services `web`
+(10.96.0.7, node port 30080), `sticky` (10.96.0.8), `here` (10.96.0.9, node port 30081 that shows clients' own
+addresses, health on 30090), `datagrams` (10.96.0.10, UDP), `talk` (10.96.0.12, to port 9090), and `nobody`
+(10.96.0.11, node port 30082). A line `NAME ready` or `NAME unready` on stdin changes a pod's readiness; each is
+answered by `done` when the change is led.
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ def services() -> dict[str, JsonObject]:
         "sticky": service("sticky", "10.96.0.8", ports=ports(), sessionAffinity="ClientIP", **BOTH),
         "here": service("here", "10.96.0.9", ports=ports(30081), **balanced, **BOTH),
         "datagrams": service("datagrams", "10.96.0.10", ports=ports(protocol="UDP"), **BOTH),
+        "talk": service("talk", "10.96.0.12", ports=[{**ports()[0], "targetPort": 9090}], selector={"app": "web"}),
         "nobody": service("nobody", "10.96.0.11", ports=ports(30082), selector={"app": "none"}, **outside),
     }
 
@@ -60,7 +62,7 @@ async def main() -> None:
     puts += [held("pods", name, pod(name, address)) for name, address in PODS.items()]
     await store.apply(EdgeBatch(puts=tuple(puts)))
     parts = NetworkParts(node=NODE, store=store, clock=clock, host_resolver=HostResolver())
-    network = Network(parts, NetworkSettings(nftables=True))
+    network = Network(parts, NetworkSettings(services=sys.argv[1] if len(sys.argv) > 1 else "nftables"))
     assert network.routing is not None
     async with asyncio.TaskGroup() as tasks:
         running = tasks.create_task(network.run())

@@ -58,11 +58,28 @@ if kind == "udp" and len(sys.argv) > 5:
     print(one.recv(100).decode())
 """
 
+ECHOES = """
+import socket
+server = socket.create_server(("", 9090))
+print("ready", flush=True)
+made, _ = server.accept()
+while data := made.recv(10):
+    made.sendall(data)
+"""
+TALKS = """
+import socket, sys
+made = socket.create_connection((sys.argv[1], int(sys.argv[2])), timeout=5)
+while sys.stdin.readline():
+    made.sendall(b"?")
+    print("heard" if made.recv(10) else "gone", flush=True)
+"""
+
 
 class Site:
     """A gateway with two pods on a bridge, and a client outside."""
 
-    def __init__(self) -> None:
+    def __init__(self, carrier: str) -> None:
+        self.carrier = carrier
         self.processes: list[subprocess.Popen[str]] = []
         self.spaces: dict[str, Namespace] = {}
         for name in ("gateway", "a", "b", "outside"):
@@ -77,7 +94,11 @@ class Site:
         gateway.run("sysctl", "-q", "-w", "net.ipv4.ip_forward=1")
         for name in ("a", "b"):
             self._wait(self.start(name, sys.executable, "-c", ANSWERS, name), "ready")
-        self.rules = self.start("gateway", sys.executable, "-m", "tests.system.service_routing_process")
+        self.begin()
+
+    def begin(self) -> None:
+        words = ("-m", "tests.system.service_routing_process", self.carrier)
+        self.rules = self.start("gateway", sys.executable, *words)
         self._wait(self.rules, "done")
 
     def _join(self, name: str, address: str) -> None:
@@ -132,20 +153,26 @@ class Site:
             space.close()
 
 
+KERNEL = ["nftables", "iptables"]
+
+
 @pytest.fixture
-def site() -> Iterator[Site]:
-    for program in ("nft", "conntrack", "sysctl", "curl"):
+def site(request: pytest.FixtureRequest) -> Iterator[Site]:
+    carrier = str(getattr(request, "param", "nftables"))
+    program_of = {"nftables": ["nft"], "iptables": ["iptables", "ip6tables"]}
+    for program in ("conntrack", "sysctl", "curl", *program_of.get(carrier, ())):
         if shutil.which(program, path=PATH) is None:
             pytest.skip(f"{program} is not installed")
     try:
         tool("ip")
-        made = Site()
+        made = Site(carrier)
     except UnavailableError as error:
         pytest.skip(str(error))
     yield made
     made.close()
 
 
+@pytest.mark.parametrize("site", KERNEL, indirect=True)
 def test_pods_and_gateway_and_strangers_reach_ready_pods_in_turn(site: Site) -> None:
     even = Counter({"a": 3, "b": 3})
     for place in ("gateway", "a", "b"):
@@ -158,12 +185,14 @@ def test_pods_and_gateway_and_strangers_reach_ready_pods_in_turn(site: Site) -> 
     assert site.names("gateway", "192.0.2.1", 30080) == even
 
 
+@pytest.mark.parametrize("site", KERNEL, indirect=True)
 def test_where_nobody_stands_a_client_is_refused_at_once(site: Site) -> None:
     assert site.ask("a", "10.96.0.11", 80, 1) == {"refused": 1}
     assert site.ask("gateway", "10.96.0.11", 80, 1) == {"refused": 1}
     assert site.ask("outside", "192.0.2.1", 30082, 1) == {"refused": 1}
 
 
+@pytest.mark.parametrize("site", KERNEL, indirect=True)
 def test_readiness_counts_at_once_and_clients_stay_where_they_were(site: Site) -> None:
     (first,) = site.names("outside", "10.96.0.8", 80)
     other = "b" if first == "a" else "a"
@@ -177,6 +206,7 @@ def test_readiness_counts_at_once_and_clients_stay_where_they_were(site: Site) -
     assert site.ask("outside", "10.96.0.7", 80, 1) == {"refused": 1}
 
 
+@pytest.mark.parametrize("site", KERNEL, indirect=True)
 def test_datagrams_leave_a_pod_that_is_not_ready_any_more(site: Site) -> None:
     asking = site.start("outside", sys.executable, "-c", ASKS, "udp", "10.96.0.10", "80", "2", "again")
     assert asking.stdout is not None and asking.stdin is not None
@@ -189,6 +219,7 @@ def test_datagrams_leave_a_pod_that_is_not_ready_any_more(site: Site) -> None:
     assert asking.stdout.readline().split()[0] == left
 
 
+@pytest.mark.parametrize("site", KERNEL, indirect=True)
 def test_a_balancer_is_told_whether_a_pod_is_here(site: Site) -> None:
     def health() -> tuple[str, str]:
         words = ("curl", "-s", "-m", "10", "-w", "%{http_code}", "http://192.0.2.1:30090/healthz")
@@ -205,3 +236,56 @@ def test_a_balancer_is_told_whether_a_pod_is_here(site: Site) -> None:
     site.say("b unready")
     code, body = health()
     assert code == "503" and json.loads(body)["localEndpoints"] == 0
+
+
+@pytest.mark.parametrize("site", KERNEL, indirect=True)
+def test_an_agent_that_comes_back_takes_over_what_the_kernel_holds(site: Site) -> None:
+    (first,) = site.names("outside", "10.96.0.8", 80)
+    # A connection that goes on over the end of one agent and the start of the next.
+    talks = site.start("a", sys.executable, "-c", ECHOES)
+    assert talks.stdout is not None and talks.stdout.readline() == "ready\n"
+    asking = site.start("outside", sys.executable, "-c", TALKS, "10.96.0.12", "80")
+    assert asking.stdout is not None and asking.stdin is not None
+
+    def heard() -> str:
+        assert asking.stdin is not None and asking.stdout is not None
+        asking.stdin.write("\n")
+        asking.stdin.flush()
+        return asking.stdout.readline()
+
+    assert heard() == "heard\n"
+    site.rules.kill()
+    site.rules.communicate()
+    assert site.names("gateway", "10.96.0.7", 80, 2) == {"a": 1, "b": 1}
+    site.begin()
+    assert heard() == "heard\n"
+    assert site.names("outside", "10.96.0.8", 80) == {first: 6}
+    other = "b" if first == "a" else "a"
+    site.say(f"{other} unready")
+    assert site.names("outside", "10.96.0.7", 80) == {first: 6}
+
+
+@pytest.mark.parametrize("site", ["userspace"], indirect=True)
+def test_without_rights_the_agent_itself_carries_node_ports(site: Site) -> None:
+    even = Counter({"a": 3, "b": 3})
+    assert site.names("outside", "192.0.2.1", 30080) == even
+    assert site.names("gateway", "127.0.0.1", 30080) == even
+    assert site.names("gateway", "127.96.0.7", 80) == even  # the service on loopback, for the gateway's own programs
+    assert set(site.ask("outside", "192.0.2.1", 30081)) == {"a 10.77.0.1", "b 10.77.0.1"}
+    assert site.ask("outside", "192.0.2.1", 30082, 1) == {"refused": 1}
+    (first,) = site.names("gateway", "127.96.0.8", 80)  # sessionAffinity
+    (one,) = {line.split()[0] for line in site.ask("gateway", "127.96.0.10", 80, 4, kind="udp")}
+    site.say(f"{first} unready")
+    other = "b" if first == "a" else "a"
+    assert site.names("gateway", "127.96.0.8", 80) == {other: 6}
+    assert site.names("outside", "192.0.2.1", 30080) == {other: 6}
+    assert set(site.ask("gateway", "127.96.0.10", 80, 2, kind="udp")) == {f"{other} 10.77.0.1"} and one
+    assert (
+        subprocess.run([*site.spaces["gateway"].prefix, "nft", "list", "tables"], capture_output=True).stdout == b""
+    )
+
+
+@pytest.mark.parametrize("site", ["auto"], indirect=True)
+def test_the_best_that_works_is_chosen(site: Site) -> None:
+    assert "skerry-services" in site.spaces["gateway"].run("nft", "list", "tables")
+    assert site.names("a", "10.96.0.7", 80) == {"a": 3, "b": 3}
