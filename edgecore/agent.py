@@ -12,7 +12,7 @@ import gc
 import logging
 import os
 import signal
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -71,6 +71,7 @@ from edgecore.rules.service_bus import BusSettings
 from edgecore.store.guard import StoreGuard
 from edgecore.store.shell import AsyncEdgeStore
 from edgecore.store.sqlite import StoreSettings, open_store
+from edgecore.twins.configuring import DriverFactory
 from edgecore.twins.drivers import driver_factories
 from edgecore.twins.notes import StoredNotes
 from skerry.clocks import SystemClock, SystemIds
@@ -123,14 +124,7 @@ async def serve(settings: EdgeSettings) -> None:
             },
             ways=ways_of(settings.transport, proxied=proxy is not None),
             doubted=certificate.doubt,
-            drivers=driver_factories(
-                clock=time,
-                ids=ids,
-                node=membership.node,
-                broker=broker_of(settings),
-                notes=StoredNotes(store),
-                credentials=settings.device_credentials,
-            ),
+            drivers=_drivers(settings, membership.node, store, time, ids),
             clock=clock,
             time=time,
             ids=ids,
@@ -160,6 +154,19 @@ async def serve(settings: EdgeSettings) -> None:
         await runtime.close()
     finally:
         store.close()
+
+
+def _drivers(
+    settings: EdgeSettings, node: str, store: AsyncEdgeStore, time: Clock, ids: Ids
+) -> Mapping[str, DriverFactory]:
+    return driver_factories(
+        clock=time,
+        ids=ids,
+        node=node,
+        broker=broker_of(settings),
+        notes=StoredNotes(store),
+        credentials=settings.device_credentials,
+    )
 
 
 def history_of(settings: EdgeSettings) -> HistoryFile | None:

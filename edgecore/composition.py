@@ -261,8 +261,7 @@ def agent_clock(clock: Clock, store: AsyncEdgeStore) -> AgentClock:
 def compose(ground: Ground) -> Agent:
     """Nothing runs yet. Raises `UnavailableError` where the directory can't be written."""
     private_pods(ground.directory)
-    store, clock, time = ground.store, ground.clock, ground.time
-    machine = ground.machine()
+    store, clock, time, machine = ground.store, ground.clock, ground.time, ground.machine()
     files = StaticPods(ground.static_pods, ground.directory / STATIC_PODS, node=ground.node, clock=time)
     logs = _logs(ground, files)
     in_step = partial(_is_in_step, lambda: link)  # it is made below, and runs last
@@ -279,8 +278,7 @@ def compose(ground: Ground) -> Agent:
     limits = _Limits(hold=hold, refusal=lambda pod: evictor.refusal(pod))  # noqa: PLW0108 - made below
     pods = _pods(ground, _facts(ground, machine), in_step, tokens, files, limits)
     mirrors = _mirrors(ground, files, cloud, link, in_step)
-    commands = _commands(ground, machine.boot_id, twins, pods, link)
-    history = _history(ground)
+    commands, history = _commands(ground, machine.boot_id, twins, pods, link), _history(ground)
     local = LocalParts(
         history=history,
         store=store,

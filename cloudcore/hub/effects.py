@@ -16,6 +16,7 @@ from typing import Final, TypeAlias, cast
 import orjson
 
 from cloudcore.hub.bounds import Refusal
+from cloudcore.hub.gap_words import how_many, why_of
 from cloudcore.hub.ingress_reports import ingress_subject, with_served
 from cloudcore.hub.messages import message_name, message_object
 from cloudcore.hub.node_events import MESSAGE_LENGTH_MAX, bounded_event
@@ -328,7 +329,7 @@ class Reporter(Frozen):
             name = f"{self.node}.gap-{gap.report_class}-{gap.first_seq}"
             reason = "ReportsDropped"
             text = (
-                f"{_how_many(gap)} that waited for the cloud were dropped{_why(gap)}, {gap.total} since the "
+                f"{how_many(gap)} that waited for the cloud were dropped{why_of(gap)}, {gap.total} since the "
                 "gateway's outbox was made"
             )
         else:
@@ -701,28 +702,6 @@ def _reading_body(reading: Reading, shared: JsonObject) -> bytes:
         return orjson.dumps(body)
     except orjson.JSONEncodeError:  # a sensor's number of more than 64 bits
         return encode_object(body)
-
-
-def _why(gap: GapReport) -> str:
-    causes = {
-        "the outbox was full": gap.dropped - gap.expired - gap.for_room - gap.damaged - gap.thinned,
-        "the outbox was full, from between others that stayed": gap.thinned,
-        "their time was over": gap.expired,
-        "the disk was nearly full": gap.for_room,
-        "the gateway's store was damaged": gap.damaged,
-    }
-    told = [f"{count} because {cause}" for cause, count in causes.items() if count > 0]
-    if gap.unknown:
-        told.append("an unknown number because the gateway's store was damaged")
-    return f" ({', '.join(told)})" if told else ""
-
-
-def _how_many(gap: GapReport) -> str:
-    if not gap.unknown:
-        return f"{gap.dropped} {gap.report_class} reports ({gap.size_bytes} bytes)"
-    if not gap.dropped:
-        return f"an unknown number of {gap.report_class} reports"
-    return f"at least {gap.dropped} {gap.report_class} reports ({gap.size_bytes} bytes)"
 
 
 def _about_node(node: str) -> JsonObject:

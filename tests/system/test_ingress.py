@@ -244,7 +244,7 @@ def test_rules_are_followed_as_the_standard_has_them(gateway: Gateway) -> None:
     words = ("-o", "/dev/null", "-w", "%{http_code}")
     assert {(host, text): gateway.get(host, text, *words) for host, text in wanted} == wanted
     backend = {"service": {"name": "web", "port": {"number": 80}}}
-    default = {"kind": "Ingress", **ingress("four", age=4, defaultBackend=backend)}
+    default: Any = {"kind": "Ingress", **ingress("four", age=4, defaultBackend=backend)}
     del default["spec"]["rules"]
     gateway.put(INGRESSES, default)
     assert gateway.get("nobody.example", "/any", *words) == "200"
