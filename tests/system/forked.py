@@ -161,7 +161,7 @@ def _server(program: str) -> str:
         listener.bind(place)
         listener.listen(64)
         process = subprocess.Popen(
-            [sys.executable, "-m", "tests.system.forked", program],
+            [sys.executable, "-m", "tests.system.forked", program, str(os.getpid())],
             stdin=listener.fileno(),
             stdout=subprocess.DEVNULL,
             cwd=ROOT,
@@ -189,9 +189,8 @@ class Job(NamedTuple):
     """For 0, 1 and 2."""
 
 
-def serve(listener: socket.socket) -> Job:
+def serve(listener: socket.socket, parent: int) -> Job:
     """Fork whenever one asks, for as long as whoever started it is there. Returns in each fork, with what it is."""
-    parent = os.getppid()
     waking, woken = socket.socketpair()
     woken.setblocking(False)
     children: dict[int, socket.socket] = {}
@@ -256,12 +255,12 @@ def become(program: str, job: Job) -> NoReturn:
     sys.exit()
 
 
-def main(program: str) -> NoReturn:
-    """Import it, listen at standard input, and fork."""
+def main(program: str, parent: int) -> NoReturn:
+    """Import it, listen at standard input, and fork, for a process `parent`."""
     for module in (program, *PRELOADED[program]):
         importlib.import_module(module)
-    become(program, serve(socket.socket(fileno=os.dup(0))))
+    become(program, serve(socket.socket(fileno=os.dup(0)), parent))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(sys.argv[1], int(sys.argv[2]))
