@@ -238,7 +238,8 @@ def _scored(pod: JsonObject) -> tuple[int, int]:
 def _ports(pod: JsonObject) -> frozenset[Port]:
     host_network = bool_at(pod, "spec", "hostNetwork")
     found: set[Port] = set()
-    for container in maps_at(pod, "spec", "containers"):
+    staying = [each for each in maps_at(pod, "spec", "initContainers") if str_at(each, "restartPolicy") == "Always"]
+    for container in (*maps_at(pod, "spec", "containers"), *staying):
         for port in maps_at(container, "ports"):
             number = int_at(port, "hostPort") or (int_at(port, "containerPort") if host_network else 0)
             if number:

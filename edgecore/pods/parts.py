@@ -9,10 +9,11 @@ from typing import Final
 from edgecore.pods.asking import Asking
 from edgecore.pods.cgroups import PodCgroups
 from edgecore.pods.env import ApiPlace, NodeFacts, Tokens, no_tokens
+from edgecore.pods.host_ports import HostPorts
 from edgecore.pods.port import Runtime
 from edgecore.pods.sources import Files
 from edgecore.store.shell import AsyncEdgeStore
-from skerry.frozen import Frozen
+from skerry.frozen import Frozen, field
 from skerry.objects.json import JsonObject
 from skerry.objects.local_changes import UpgradeHold
 from skerry.ports import Clock, Ids
@@ -55,6 +56,8 @@ class PodParts(Frozen):
     """The certificate by which it is known; "" for none."""
     others: Callable[[str], Mapping[str, int]] = _nobody
     """What all pods but the one of this uid hold of CPU and memory (`resizing.Room.used`)."""
+    ports: HostPorts = field(default_factory=HostPorts)
+    """The gateway's, and who has them."""
     files: Files | None = None
     """Pods that files on the gateway want; None: there are none."""
     hold: Callable[[], UpgradeHold | None] = lambda: None

@@ -23,6 +23,7 @@ from edgecore.pods.events import Happening, event_body, event_object
 from edgecore.pods.handlers import handler_of
 from edgecore.pods.heeding import heeded
 from edgecore.pods.holding import Stopped, as_kept, held_back
+from edgecore.pods.host_ports import REFUSED, host_ports_of
 from edgecore.pods.last_words import last_words, words_file
 from edgecore.pods.limits import Limits, keep_given
 from edgecore.pods.log_files import remove_log
@@ -119,6 +120,8 @@ class PodWorker:
         """Of the record: one transaction after the other."""
         self._restarts: dict[str, int] = dict(record.restarts) if record is not None else {}
         self._holds_cgroup = False
+        if record is not None and record.ending is None and str_at(record.status, "phase") not in FINAL:
+            parts.ports.hold(uid, host_ports_of(self._pod() or {}))  # before any that is new
         """Runs that somebody asked to be ended, by container: what follows them starts without delay."""
 
     @property
@@ -377,6 +380,10 @@ class PodWorker:
         if deadline_ms is not None and now_ms >= deadline_ms and not finished and self._record.ending is None:
             self._record = replace(self._record, ending=DEADLINE)
             self._happened.append(Happening(reason=DEADLINE.reason, message=DEADLINE.message, warning=True))
+        if finished or self._record.ending == REFUSED:
+            self._parts.ports.release(self._uid)
+        else:
+            self._parts.ports.hold(self._uid, host_ports_of(shown))
         terminating = leaving or self._record.ending is not None
         if terminating and not self._record.ending_ms:
             self._record = replace(self._record, ending_ms=now_ms)
@@ -401,11 +408,14 @@ class PodWorker:
     async def _admit(self, pod: JsonObject | None) -> None:
         """A pod that is new here, and of which nothing runs, may be refused."""
         if pod is not None and not being_deleted(pod) and not await self._parts.runtime.list(self._uid):
-            refusal = self._parts.refusal(pod)
-            if refusal and str_at(pod, "status", "phase") not in FINAL:
+            refusal, ending = self._parts.refusal(pod), None
+            if refusal:
                 ending = Ending(reason=EVICTED, message=f"Pod was rejected: {refusal}")
-                self._record = replace(self._record, ending=ending) if self._record is not None else None
-                self._happened.append(Happening(reason=EVICTED, message=refusal, warning=True))
+            elif not self._parts.ports.are_free(self._uid, host_ports_of(pod)):
+                ending, refusal = REFUSED, REFUSED.message
+            if ending is not None and str_at(pod, "status", "phase") not in FINAL:
+                self._record = replace(self._kept, ending=ending)
+                self._happened.append(Happening(reason=ending.reason, message=refusal, warning=True))
         early, self._early_end = self._early_end, None
         if early is not None:
             self.end(*early)
@@ -769,6 +779,7 @@ class PodWorker:
         shutil.rmtree(self._logs(), ignore_errors=True)
 
     async def _forget(self) -> None:
+        self._parts.ports.release(self._uid)
         await self._clear()
         await self._parts.store.apply(EdgeBatch(pods=((self._uid, None),)))
 

@@ -742,3 +742,32 @@ async def test_a_limit_below_what_is_used_is_not_given_and_said(gate: Gateway) -
         await eventually(lambda: resize_condition(gate, "PodResizeInProgress")[0] == "Error")
         assert "below current usage (52428800)" in resize_condition(gate, "PodResizeInProgress")[1]
         assert dig(maps_at(gate.status(), "containerStatuses")[0], "resources", "limits", "memory") == "64Mi"
+
+
+def on_port(name: str, number: int, **spec: Json) -> JsonObject:
+    ports: Json = [{"containerPort": 80, "hostPort": number}]
+    return pod(container(ports=ports), name=name, uid=f"uid-{name}", **spec)
+
+
+async def test_a_port_of_the_gateway_is_one_pods_until_it_has_gone(gate: Gateway) -> None:
+    first, second, third = on_port("web", 8080), on_port("other", 8080), on_port("third", 8080)
+
+    def reason_of(name: str) -> str:
+        record = dict(gate.store.pods()).get(f"uid-{name}")
+        return "none" if record is None else str_at(decode_object(record), "status", "reason")
+
+    async with gate.running():
+        await gate.put(first)
+        await eventually(lambda: reason_of("web") == "")
+        await gate.put(second)
+        await eventually(lambda: reason_of("other") == "NodePorts")
+        assert "NodePorts" in gate.reasons()
+    async with gate.running():  # the first keeps its port over a restart, whoever wakes first
+        await gate.put(third)
+        await eventually(lambda: reason_of("third") == "NodePorts")
+        assert reason_of("web") == ""
+        await gate.delete(first)
+        await eventually(lambda: reason_of("web") == "none")
+        last = on_port("last", 8080)
+        await gate.put(last)
+        await eventually(lambda: reason_of("last") == "")
