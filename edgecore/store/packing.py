@@ -100,6 +100,8 @@ def pack(readings: Sequence[NewReading], rows: Rows, tails: Tails, *, growing: f
     """Add readings to the outbox, together with the rows of `growing` where that pays; what may grow next.
 
     Its numbers count, one a reading. Raises what `rows` raises."""
+    if not readings:
+        return tails  # nothing may grow in a transaction without them
     stack = [tail for tail in tails.rows if tail.seq in growing]
     for block, since_ms in _blocks_of(readings, now_ms):
         for tail in _taken_in(stack, block):

@@ -127,6 +127,15 @@ def test_what_is_read_is_there_once_and_in_order_however_it_comes(commits: list[
             assert row.monotonic_ms - reading.ago_ms == reading.source_ms, "each keeps the time at which it was taken"
 
 
+def test_a_transaction_without_readings_changes_nothing() -> None:
+    gateway = Gateway()
+    for _ in range(15):
+        gateway.commit(1)
+    gateway.tails = pack([], gateway.outbox, gateway.tails, growing=frozenset(), now_ms=gateway.outbox.now_ms)
+    gateway.commit(1)
+    assert len(gateway.outbox.rows) == 1
+
+
 def test_long_texts_stay_within_what_can_travel() -> None:
     gateway = Gateway()
     for _ in range(64):
