@@ -133,14 +133,14 @@ def _taken_in(stack: Sequence[Tail], block: Block) -> Sequence[Tail]:
     """Rows that become one with a new block, the youngest first: as many as together are sixteen of the largest, or
     at least two and leave no room for another such."""
     readings, text, taken = len(block), _text_of(block), 0
-    largest = 0
+    largest = longest = 0
     for number, tail in enumerate(reversed(stack), 1):
         readings, text = readings + tail.readings, text + tail.text
-        largest = max(largest, tail.readings)
+        largest, longest = max(largest, tail.readings), max(longest, tail.text)
         if readings > READINGS_MAX or text > TEXT_MAX:
             break
-        full = readings + largest > READINGS_MAX and readings >= 2 * largest
-        if full or readings >= TOGETHER * largest:
+        full = readings + largest > READINGS_MAX or text + longest > TEXT_MAX
+        if (full and readings >= 2 * largest) or readings >= TOGETHER * largest:
             taken = number
     return tuple(reversed(stack[len(stack) - taken :]))
 

@@ -476,13 +476,14 @@ class EdgeStoreContract:
         assert store.stats().outbox_reports == 4
         assert [(waits.report_class, waits.reports) for waits in store.stats().waiting] == [("telemetry", 4)]
 
-    def test_blocks_grow_while_nobody_asks_for_them(self, store: EdgeStore, clock: ManualClock) -> None:
-        for number in range(1, 101):
+    def test_blocks_grow_while_nobody_asks_for_them(self, open_store: OpenStore, clock: ManualClock) -> None:
+        store = open_store(OutboxBudgets())
+        for number in range(1, 97):
             store.apply(EdgeBatch(readings=readings(clock, number)))
             clock.advance(0.25)
         found = blocks_of(store)
         assert len(found) <= 8
-        assert [seq for block in seqs_of(found) for seq in block] == list(range(1, 101))
+        assert [seq for block in seqs_of(found) for seq in block] == list(range(1, 97))
         now_ms = round(clock.monotonic_s() * 1000)
         rows = store.outbox(after=0, limit=100)
         taken = [
@@ -490,18 +491,18 @@ class EdgeStoreContract:
             for row, (_, block) in zip(rows, found, strict=True)
             for reading in block
         ]
-        assert taken == [now_ms - 250 * (100 - number) for number in range(100)], "when each was taken"
-        assert store.stats().outbox_reports == 100
+        assert taken == [now_ms - 250 * (96 - number) for number in range(96)], "when each was taken"
+        assert store.stats().outbox_reports == 96
 
-    def test_what_was_taken_to_be_sent_stays_as_it_is(self, store: EdgeStore, clock: ManualClock) -> None:
+    def test_what_was_taken_to_be_sent_stays_as_it_is(self, open_store: OpenStore, clock: ManualClock) -> None:
+        store = open_store(OutboxBudgets())
         store.apply(EdgeBatch(readings=readings(clock, 1, 2)))
         taken = blocks_of(store, taking=True)
         clock.advance(60)
-        store.apply(EdgeBatch(readings=readings(clock, 3, 4)))
+        for number in range(3, 19):
+            store.apply(EdgeBatch(readings=readings(clock, number)))
         assert blocks_of(store)[:1] == taken
-        clock.advance(60)
-        store.apply(EdgeBatch(readings=readings(clock, 5, 6)))
-        assert seqs_of(blocks_of(store)) == [[1, 2], [3, 4, 5, 6]]
+        assert seqs_of(blocks_of(store)) == [[1, 2], [*range(3, 19)]], "what came after it grew"
 
     def test_what_was_taken_is_dropped_like_all_else_once_a_session_knows_nothing_of_it(
         self, store: EdgeStore
@@ -527,13 +528,18 @@ class EdgeStoreContract:
             clock.advance(0.25)
         assert seqs_of(blocks_of(store)) == [[1], [2], [3]]
 
-    def test_a_block_is_no_longer_than_ten_minutes(self, store: EdgeStore, clock: ManualClock) -> None:
+    def test_a_block_is_no_longer_than_ten_minutes(self, open_store: OpenStore, clock: ManualClock) -> None:
+        store = open_store(OutboxBudgets())
         store.apply(EdgeBatch(readings=readings(clock, 1)))
         clock.advance(599)
-        store.apply(EdgeBatch(readings=readings(clock, 2)))
-        clock.advance(2)
-        store.apply(EdgeBatch(readings=readings(clock, 3)))
-        assert seqs_of(blocks_of(store)) == [[1, 2], [3]]
+        for number in range(2, 17):
+            store.apply(EdgeBatch(readings=readings(clock, number)))
+        assert seqs_of(blocks_of(store)) == [[*range(1, 17)]]
+        store.apply(EdgeBatch(readings=readings(clock, 17)))
+        clock.advance(601)
+        for number in range(18, 34):
+            store.apply(EdgeBatch(readings=readings(clock, number)))
+        assert seqs_of(blocks_of(store)) == [[*range(1, 17)], [17], [*range(18, 34)]]
 
     def test_more_readings_than_a_block_has_are_several(self, store: EdgeStore, clock: ManualClock) -> None:
         assert store.apply(EdgeBatch(readings=readings(clock, *range(READINGS_MAX + 2)))) == READINGS_MAX + 2
