@@ -20,7 +20,6 @@ import pytest
 from skerry.cli import kubeconfig
 from skerry.cli.client import Client
 from skerry.objects.json import JsonObject, str_at
-from tests.system import forked
 
 START_S_MAX = 30.0
 STOP_S_MAX = 15.0
@@ -80,7 +79,7 @@ class CloudProcess:
         assert self.process is None
         before = self._ready_lines()
         with self.data.with_suffix(".log").open("ab") as log:
-            self.process = forked.start(
+            self.process = subprocess.Popen(
                 [
                     sys.executable,
                     "-m",
@@ -136,7 +135,7 @@ class CloudProcess:
     def try_skerry(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """The same, however it ends."""
         command = [sys.executable, "-m", "skerry.cli.main", *arguments, "--data", str(self.data)]
-        return forked.run(command, timeout_s=60)
+        return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
     def _ready_lines(self) -> int:
         path = self.data.with_suffix(".log")
