@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -366,7 +366,7 @@ class PodWorker:
             self._record = PodRecord.new(self._key, now_ms=now_ms, grace_s=grace_of(pod))
             self._is_new = True
         if self._is_new:
-            await self._admit(pod)
+            self._admit(pod, containers)
             self._is_new = False
         static = self._pods.is_static(self._key, self._uid)
         self._record, news = heeded(self._record, pod, self._parts.hold(), came=came, static=static)
@@ -405,9 +405,9 @@ class PodWorker:
             spent=spent_of(self._record.status),
         )
 
-    async def _admit(self, pod: JsonObject | None) -> None:
+    def _admit(self, pod: JsonObject | None, containers: Sequence[ContainerState]) -> None:
         """A pod that is new here, and of which nothing runs, may be refused."""
-        if pod is not None and not being_deleted(pod) and not await self._parts.runtime.list(self._uid):
+        if pod is not None and not being_deleted(pod) and not containers:
             refusal, ending = self._parts.refusal(pod), None
             if refusal:
                 ending = Ending(reason=EVICTED, message=f"Pod was rejected: {refusal}")
