@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Final
 
 from edgecore.network.directory import Directory
-from edgecore.network.ingress.haproxy import CONFIG, Door, Files, Slots, changes, files_of, slots_of
+from edgecore.network.ingress.haproxy import CONFIG, MASTER_SOCKET, Door, Files, Slots, changes, files_of, slots_of
 from edgecore.network.ingress.plan import NO_PLAN, Note, Plan, plan_of
 from edgecore.network.ingress.process import Proxy, program
 from edgecore.network.ingress.settings import IngressSettings
@@ -87,6 +87,7 @@ class IngressKeeper:
         self._noted: dict[Note, None] = {}
         self._turn = asyncio.Lock()
         self._fault = ""
+        self._is_prepared = False
         self._node_uid = ""
         self.plan = NO_PLAN
 
@@ -100,7 +101,6 @@ class IngressKeeper:
 
     async def run(self) -> None:
         """Until cancelled; HAProxy goes on."""
-        self._prepare()
         stop_listening = self._parts.store.listen(self.committed)
         again_s = AGAIN_S
         try:
@@ -167,6 +167,9 @@ class IngressKeeper:
             await self._bring_up()
 
     async def _bring_up(self) -> None:
+        if not self._is_prepared:
+            self._prepare()
+            self._is_prepared = True
         plan = plan_of(self._ingresses.values(), self._services, self._object, self._certificate_fault)
         self.plan = plan
         await self._tell_notes(plan.notes)
@@ -223,9 +226,13 @@ class IngressKeeper:
         self._generation += 1
         place = self._parts.directory / f"g{self._generation}"
         files = files_of(plan, slots, door, place=place.name)
-        await asyncio.to_thread(self._write, place, files, _signature(plan, slots, door))
-        await self._proxy.check(f"{place.name}/{CONFIG}")
         before = _target(self._parts.directory / CONFIG)
+        try:
+            await asyncio.to_thread(self._write, place, files, _signature(plan, slots, door))
+            await self._proxy.check(f"{place.name}/{CONFIG}")
+        except UnavailableError:
+            self._clear(before)  # each try would leave its keys
+            raise
         self._lead(f"{place.name}/{CONFIG}")
         try:
             if self._proxy.is_watched:
@@ -237,28 +244,32 @@ class IngressKeeper:
             self._signature = ""
             if self._proxy.is_watched and before:
                 self._lead(before)
+                self._clear(before)
             raise
         self._signature, self._slots = _signature(plan, slots, door), slots
         self._clear(place.name)
         LOG.info("haproxy serves ingresses=%d hosts=%d pools=%d", len(plan.served), len(plan.hosts), len(plan.pools))
 
     async def _end(self) -> None:
-        """Nothing is to be served."""
-        if self._proxy.is_watched or (self._parts.directory / "master.sock").exists():
+        """Nothing is to be served. Keys go first: HAProxy has read them, and a crash from here on leaves none."""
+        self._signature, self._slots = "", {}
+        self._clear("")
+        if self._proxy.is_watched or (self._parts.directory / MASTER_SOCKET).exists():
             await self._proxy.stop()
-            self._signature, self._slots = "", {}
-            self._clear("")
             LOG.info("haproxy is stopped: there is no Ingress")
 
     # --- its files ---
 
     def _prepare(self) -> None:
-        """Raises `UnavailableError`."""
+        """What a crash left goes, keys first of all. Raises `UnavailableError`."""
         directory = self._parts.directory
         try:
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             directory.chmod(0o700)
             found = [int(each.name[1:]) for each in directory.glob("g*") if each.name[1:].isdecimal()]
+            for each in directory.glob(".*.pem*"):
+                each.unlink()
+            self._clear(_target(directory / CONFIG))
             if not (directory / DEFAULT_PEM).exists():
                 write_private(directory / DEFAULT_PEM, default_pem())
         except OSError as error:
@@ -290,9 +301,15 @@ class IngressKeeper:
             raise UnavailableError(f"{made}: {error.strerror}") from error
 
     def _clear(self, kept: str) -> None:
-        for each in self._parts.directory.glob("g*"):
-            if each.name != kept:
-                shutil.rmtree(each, ignore_errors=True)
+        """Of generations all but one, which may be told by its configuration. Raises `UnavailableError`."""
+        try:
+            if not kept:
+                (self._parts.directory / CONFIG).unlink(missing_ok=True)
+            for each in self._parts.directory.glob("g*"):
+                if each.name != kept.partition("/")[0]:
+                    shutil.rmtree(each)
+        except OSError as error:
+            raise UnavailableError(f"{error.filename}: {error.strerror}; keys are left there") from error
 
     def _door(self) -> Door:
         settings = self._settings
@@ -322,7 +339,7 @@ class IngressKeeper:
         if digest not in self._checked:
             if len(self._checked) > 4096:
                 self._checked.clear()
-            self._checked[digest] = certificate_fault(pem, self._parts.directory)
+            self._checked[digest] = certificate_fault(pem)
         return self._checked[digest]
 
     # --- what is told ---
@@ -414,19 +431,21 @@ def _drops_to() -> tuple[str, str]:
     return "", ""
 
 
-def certificate_fault(pem: bytes, directory: Path) -> str:
+def certificate_fault(pem: bytes) -> str:
     """What OpenSSL has against a certificate with its key; "" for nothing."""
-    path = directory / ".checked.pem"
+    handle = os.memfd_create("checked.pem")  # it reads files only, and a key must not be on a disk for this
     try:
-        write_private(path, pem)
-        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(path, password=lambda: b"")
+        with os.fdopen(handle, "wb", closefd=False) as file:
+            file.write(pem)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(f"/proc/self/fd/{handle}", password=lambda: b"")
     except ssl.SSLError as error:
         reason = (error.reason or "unreadable").lower().replace("_", " ")
         return f"tls.crt and tls.key are no certificate with its key ({reason})"
     except ValueError:
         return "tls.key is encrypted"
     finally:
-        path.unlink(missing_ok=True)
+        os.close(handle)
     return ""
 
 

@@ -152,15 +152,15 @@ class Proxy:
         pids = [] if found is None else [found.master]
         if self._child is not None and self._child.poll() is None:
             pids.append(self._child.pid)
-        for pid in dict.fromkeys(pids):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGTERM)
-        with contextlib.suppress(TimeoutError):
+        _signal(pids, signal.SIGTERM)
+        try:
             async with asyncio.timeout(_ANSWER_S_MAX):
                 while True:
                     if await self.processes() is None:
                         break
                     await asyncio.sleep(_POLL_S)
+        except TimeoutError:
+            _signal(pids, signal.SIGKILL)  # its workers end with it
         for name in (MASTER_SOCKET, WORKER_SOCKET):
             (self._directory / name).unlink(missing_ok=True)
         self._unwatch()
@@ -243,6 +243,12 @@ class Proxy:
         finally:
             if handle >= 0:
                 os.close(handle)
+
+
+def _signal(pids: Sequence[int], number: signal.Signals) -> None:
+    for pid in dict.fromkeys(pids):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
 
 
 async def _all(reader: asyncio.StreamReader) -> bytes:
