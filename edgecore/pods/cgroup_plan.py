@@ -155,6 +155,20 @@ def limits_of(pod: JsonObject, *, pids: int | None, memory_qos: bool) -> Limits:
     )
 
 
+def widest(one: Limits, other: Limits) -> Limits:
+    """As `one`, and where the other allows more, as much: what lies in it fits whichever of both it has."""
+    return replace(
+        one,
+        cpu_shares=max(one.cpu_shares, other.cpu_shares),
+        cpu_quota_us=_most(one.cpu_quota_us, other.cpu_quota_us),
+        memory_bytes=_most(one.memory_bytes, other.memory_bytes),
+    )
+
+
+def _most(one: int | None, other: int | None) -> int | None:
+    return None if one is None or other is None else max(one, other)
+
+
 def limits_of_class(name: str, pods: Iterable[JsonObject], *, memory_qos: bool) -> Limits:
     """Of the cgroup of a QoS class in which these pods are: a share of the processor as large as theirs together."""
     if name == "besteffort":

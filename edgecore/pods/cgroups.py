@@ -27,6 +27,7 @@ from edgecore.pods.cgroup_plan import (
     steps_to,
     unified_of,
     unit_properties,
+    widest,
 )
 from edgecore.pods.cgroup_tree import CgroupTree
 from edgecore.pods.qos import shares_of
@@ -87,18 +88,20 @@ class PodCgroups:
         settings = self._settings
         return unified_of(container, node_bytes=settings.node_bytes, memory_qos=settings.memory_qos)
 
-    def ensure(self, pod: JsonObject) -> None:
+    def ensure(self, pod: JsonObject, was: JsonObject | None = None) -> None:
         """The pod's cgroup and those above it have the limits that they are to have. Raises `OSError`.
 
-        Who gives a container more than it had calls this first; who gives it less does so afterwards.
+        `was`: the pod as its containers have it still; its cgroup has room for both then, and is made narrower by
+        another call when they follow.
         """
         self._pods[uid_of(pod)] = pod
         self._classes()
+        limits = self._limits(pod)
+        self._make(steps_of(self._settings.top, pod), limits if was is None else widest(limits, self._limits(was)))
+
+    def _limits(self, pod: JsonObject) -> Limits:
         settings = self._settings
-        self._make(
-            steps_of(settings.top, pod),
-            limits_of(pod, pids=settings.pids_max or None, memory_qos=settings.memory_qos),
-        )
+        return limits_of(pod, pids=settings.pids_max or None, memory_qos=settings.memory_qos)
 
     def _classes(self) -> None:
         settings = self._settings

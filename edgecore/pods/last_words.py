@@ -7,10 +7,11 @@ each run, and goes with the pod.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
-from edgecore.pods.containers import has_failed
+from edgecore.pods.containers import all_of, has_failed
 from edgecore.pods.port import ContainerState
 from skerry.objects.json import JsonObject, str_at
 
@@ -18,6 +19,28 @@ FILE_BYTES_MAX: Final = 4096
 LOG_BYTES_MAX: Final = 2048
 LOG_LINES_MAX: Final = 80
 DEFAULT_PATH: Final = "/dev/termination-log"
+
+
+class LastWords:
+    """Of one pod's runs. Keeps what they said: each is read once."""
+
+    def __init__(self, directory: Path, logs: Path) -> None:
+        """The pod's own."""
+        self._directory = directory
+        self._logs = logs
+        self._words: dict[str, str] = {}
+
+    def of(self, pod: JsonObject, runs: Iterable[ContainerState]) -> Mapping[str, str]:
+        """What those that have ended left to be told, by id."""
+        ended = {state.id: state for state in runs if state.phase == "exited"}
+        specs = {one.name: one.spec for one in all_of(pod)}
+        for state in ended.values():
+            if state.id not in self._words and state.name in specs:
+                file = words_file(self._directory, state.name, state.attempt)
+                log = self._logs / state.name / f"{state.attempt}.log"
+                self._words[state.id] = last_words(specs[state.name], state, file, log)
+        self._words = {each: words for each, words in self._words.items() if each in ended}
+        return self._words
 
 
 def words_file(directory: Path, name: str, attempt: int) -> Path:

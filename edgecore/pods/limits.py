@@ -1,4 +1,5 @@
-"""Gives running containers other limits, where that does not end them: the shell of `resizing`.
+"""Gives running containers other limits, where that does not end them, and the pod's cgroup room for them before,
+and no more than that afterwards: the shell of `resizing`.
 
 What was agreed to and given is in the pod's record, and is written with it; after a crash in between a container is
 given the same once more.
@@ -6,14 +7,24 @@ given the same once more.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
+from edgecore.pods.cgroups import PodCgroups
 from edgecore.pods.containers import container_of, wanted_of
 from edgecore.pods.plan import Seen
-from edgecore.pods.port import Resources, Runtime
+from edgecore.pods.port import ContainerState, Resources, Runtime
 from edgecore.pods.qos import resources_of
 from edgecore.pods.records import PodRecord
-from edgecore.pods.resizing import Change, Pending, Room, allocate, changes
+from edgecore.pods.resizing import (
+    Allocation,
+    Change,
+    Pending,
+    Room,
+    allocate,
+    asked_by,
+    changes,
+    with_allocation,
+)
 from skerry.errors import InvalidError, NotFoundError
 from skerry.frozen import replace
 from skerry.objects.json import JsonObject, map_at
@@ -22,9 +33,12 @@ from skerry.objects.json import JsonObject, map_at
 class Limits:
     """Of one pod."""
 
-    def __init__(self, runtime: Runtime, uid: str) -> None:
+    def __init__(self, runtime: Runtime, cgroups: PodCgroups | None, uid: str) -> None:
         self._runtime = runtime
+        self._cgroups = cgroups
         self._uid = uid
+        self._fitted: tuple[Mapping[str, JsonObject], Mapping[str, JsonObject]] | None = None
+        """What the pod's cgroup was last made for: what was allocated, and what containers had."""
         self.pending: Pending | None = None
         """Why the pod does not get what it wishes."""
         self.fault = ""
@@ -36,22 +50,50 @@ class Limits:
         self.pending = verdict.pending
         return replace(record, allocated=verdict.allocated)
 
-    async def given(self, seen: Seen, record: PodRecord, memory_bytes: int) -> tuple[PodRecord, Mapping[str, int]]:
-        """Give running containers what was agreed to since; and the attempts, by name, of those to be restarted for
-        it. `memory_bytes`: the gateway's."""
-        self.fault = ""
+    def fit(self, pod: JsonObject, containers: Sequence[ContainerState], given: Allocation) -> None:
+        """The pod's cgroup has room for what its containers have, and for what they are to have. Raises `OSError`."""
+        if self._cgroups is None:
+            return
+        has = {run.name: given[run.id] for run in containers if run.phase == "running" and run.id in given}
+        wanted = asked_by(pod), has
+        if wanted != self._fitted:
+            self._cgroups.ensure(pod, with_allocation(pod, has))
+            self._fitted = wanted
+
+    async def given(
+        self, seen: Seen, given: Allocation, memory_bytes: int
+    ) -> tuple[Mapping[str, JsonObject], Mapping[str, int]]:
+        """Give running containers what was agreed to since they were given that: what they have now, by id, and the
+        attempts, by name, of those to be restarted for it. `memory_bytes`: the gateway's."""
+        self.fault, restarts = "", dict[str, int]()
+        try:
+            if seen.containers:
+                self.fit(seen.pod, seen.containers, given)
+            given, restarts = await self._all_given(seen, given, memory_bytes)
+            if seen.containers:
+                self.fit(seen.pod, seen.containers, given)
+        except OSError as error:
+            self.fault = self.fault or f"the cgroup of the pod can't be changed: {error}"
+        return given, restarts
+
+    async def _all_given(
+        self, seen: Seen, had: Allocation, memory_bytes: int
+    ) -> tuple[dict[str, JsonObject], dict[str, int]]:
         restarts: dict[str, int] = {}
-        given = dict(record.given)
-        for change in changes(seen.pod, seen.containers, record.given):
+        given = dict(had)
+        for change in changes(seen.pod, seen.containers, had):
             if change.restart:
                 restarts[change.name] = change.attempt
                 continue
             container = container_of(seen.pod, change.name)
-            fault = await self._give(change, resources_of(seen.pod, container, memory_bytes=memory_bytes))
+            wanted = resources_of(seen.pod, container, memory_bytes=memory_bytes)
+            if self._cgroups is not None:
+                wanted = replace(wanted, unified=self._cgroups.unified_of(container))
+            fault = await self._give(change, wanted)
             self.fault = self.fault or fault
             if not fault:
                 given[change.container_id] = map_at(container, "resources")
-        return replace(record, given=given), restarts
+        return given, restarts
 
     async def _give(self, change: Change, wanted: Resources) -> str:
         """Why it could not be given; "" where it was, or where limits are only counted."""

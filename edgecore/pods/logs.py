@@ -33,7 +33,7 @@ class LogParts(Frozen):
     clock: Clock
     directory: Path
     files: Files | None = None
-    """See `edgecore.pods.worker.PodParts`."""
+    """See `edgecore.pods.parts.PodParts`."""
 
 
 class PodLogs:

@@ -25,10 +25,10 @@ from edgecore.pods.figures import (
     summary,
 )
 from edgecore.pods.node import Machine
+from edgecore.pods.parts import log_directory
 from edgecore.pods.port import Runtime
 from edgecore.pods.records import PodRecord
 from edgecore.pods.usage import read_load
-from edgecore.pods.worker import log_directory
 from edgecore.store.shell import AsyncEdgeStore
 from skerry.forms.exposition import Family, gauge
 from skerry.frozen import Frozen

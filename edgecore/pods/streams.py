@@ -55,7 +55,7 @@ class StreamParts(Frozen):
     store: AsyncEdgeStore
     runtime: Runtime
     files: Files | None = None
-    """See `edgecore.pods.worker.PodParts`."""
+    """See `edgecore.pods.parts.PodParts`."""
 
 
 class PodStreams:

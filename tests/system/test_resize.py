@@ -64,15 +64,29 @@ def limit(pid: int) -> int:
     raise AssertionError(f"no memory controller for {pid}")
 
 
+def pod_limit(pid: int) -> int:
+    """The same of its pod: the agent's cgroup, in which its container's is."""
+    for line in Path(f"/proc/{pid}/cgroup").read_text().splitlines():
+        _, controllers, group = line.split(":", 2)
+        pods = str(Path(group).parent)
+        if "memory" in controllers.split(","):
+            assert "/kubepods/" in pods, pods
+            return int(Path(f"/sys/fs/cgroup/memory{pods}/memory.limit_in_bytes").read_text())
+        if not controllers and Path(f"/sys/fs/cgroup{pods}/memory.max").exists():
+            assert "kubepods" in pods, pods
+            return int(Path(f"/sys/fs/cgroup{pods}/memory.max").read_text())
+    raise AssertionError(f"no memory controller for {pid}")
+
+
 def test_a_container_gets_another_limit_and_runs_on(fleet: RealFleet, containerd: Containerd) -> None:
     fleet.create(f"{CORE}/pods", sized("32Mi"))
     run = runs(fleet, "sized")
     pid = first_process(containerd, run)
-    assert limit(pid) == 32 << 20
+    assert (limit(pid), pod_limit(pid)) == (32 << 20, 32 << 20)
     resize(fleet, memory="64Mi")
     until(lambda: limit(pid) == 64 << 20, "the kernel knows", lambda: f"{status_of(fleet, 'sized')}{fleet.edge.log}")
     until(lambda: dig(status_of(fleet, "sized"), "resources", "limits", "memory") == "64Mi", "it is told")
-    assert fleet.run_of("sized") == run
+    assert fleet.run_of("sized") == run and pod_limit(pid) == 64 << 20
     resize(fleet, memory="1000Gi")
 
     def pending() -> str:
@@ -82,6 +96,7 @@ def test_a_container_gets_another_limit_and_runs_on(fleet: RealFleet, containerd
     until(lambda: pending() == "Infeasible", "it is refused", lambda: fleet.edge.log)
     resize(fleet, memory="48Mi")
     until(lambda: limit(pid) == 48 << 20 and not pending(), "less is given", lambda: fleet.edge.log)
+    until(lambda: pod_limit(pid) == 48 << 20, "its pod's follows", lambda: fleet.edge.log)
     assert fleet.run_of("sized") == run
 
 

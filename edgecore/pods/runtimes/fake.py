@@ -78,6 +78,8 @@ class FakeRuntime:
         self.told = RuntimeStatus(ready=True, network_ready=True)
         self.unavailable = ""
         """When set, every call fails with it."""
+        self.looks = 0
+        """How often it was asked for a pod's containers."""
         self._changed: dict[str, None] = {}
         self._news = asyncio.Event()
 
@@ -190,6 +192,7 @@ class FakeRuntime:
 
     async def list(self, pod_uid: str = "") -> Sequence[ContainerState]:
         self._check()
+        self.looks += bool(pod_uid)
         found = [state for state in self._containers.values() if pod_uid in ("", state.pod_uid)]
         return sorted(found, key=lambda state: (state.pod_uid, state.name, state.attempt))
 

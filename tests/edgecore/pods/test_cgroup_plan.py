@@ -18,6 +18,7 @@ from edgecore.pods.cgroup_plan import (
     unified_of,
     unit_properties,
     weight_of,
+    widest,
 )
 from edgecore.pods.port import Resources
 from skerry.objects.json import Json, JsonObject
@@ -146,3 +147,9 @@ def test_a_container_on_v2_ends_as_a_whole_and_is_slowed_before_where_that_is_wa
 def test_what_is_not_said_stays_as_it_was() -> None:
     before = Resources(cpu_shares=2, memory_bytes=MIB, oom_score_adj=7)
     assert changed(before, Resources(cpu_shares=512)) == Resources(cpu_shares=512, memory_bytes=MIB, oom_score_adj=7)
+
+
+def test_what_fits_two_limits_has_the_larger_of_each_and_no_limit_where_one_has_none() -> None:
+    one = Limits(cpu_shares=10, cpu_quota_us=200, memory_bytes=5, pids=7)
+    other = Limits(cpu_shares=20, cpu_quota_us=100, memory_bytes=None, pids=9)
+    assert widest(one, other) == Limits(cpu_shares=20, cpu_quota_us=200, memory_bytes=None, pids=7)

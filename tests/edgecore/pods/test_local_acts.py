@@ -9,7 +9,7 @@ import pytest
 
 from edgecore.pods.local_acts import ActParts, Hold, LocalActs
 from edgecore.pods.manager import PodManager
-from edgecore.pods.worker import PodParts
+from edgecore.pods.parts import PodParts
 from edgecore.store.port import EdgeBatch
 from skerry.clocks import SeededIds
 from skerry.errors import ConflictError, InvalidError, NotFoundError, StorageFullError

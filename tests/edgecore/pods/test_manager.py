@@ -141,6 +141,17 @@ async def test_the_next_agent_touches_nothing_and_tells_nothing(gate: Gateway) -
     assert (gate.runtime.starts, gate.runtime.stops, gate.store.outbox_head()) == ([], [], head)
 
 
+async def test_the_runtime_is_asked_once_a_look_where_nothing_is_to_do(gate: Gateway) -> None:
+    async with gate.running():
+        await gate.put(pod())
+        await eventually(lambda: str_at(gate.status(), "phase") == "Running")
+        before = gate.runtime.looks
+        await gate.put(pod())
+        await eventually(lambda: gate.runtime.looks > before)
+        await asyncio.sleep(0.05)
+    assert gate.runtime.looks == before + 1
+
+
 async def test_a_deleted_pod_is_stopped_told_gone_and_forgotten(gate: Gateway) -> None:
     async with gate.running() as manager:
         await gate.put(pod())
