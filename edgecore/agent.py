@@ -28,6 +28,7 @@ from edgecore.config import (
     MIB,
     MQTT,
     USERS,
+    CleanupSettings,
     EdgeSettings,
     ImageSettings,
     agent_password_file,
@@ -348,6 +349,37 @@ async def images_of(settings: ImageSettings) -> str:
         return await change_images(request, runtime, chosen)
     finally:
         await runtime.close()
+
+
+async def cleaned_up(settings: CleanupSettings, say: Callable[[str], object]) -> bool:
+    """What `edgecore cleanup` does; whether all of it worked. Raises `InvalidError`, `UnavailableError`."""
+    from edgecore.cleanup import clean_up
+
+    runtime = await _runtime_to_clean(settings) if settings.pods else None
+    try:
+        return await clean_up(settings, runtime, say)
+    finally:
+        if runtime is not None:
+            await runtime.close()
+
+
+async def _runtime_to_clean(settings: CleanupSettings) -> Runtime:
+    """The one that ran pods here the last time. Raises `InvalidError`, `UnavailableError`."""
+    known = before(settings.data)
+    if settings.runtime_endpoint:
+        known, _ = choose(Choosing(wanted="cri", endpoint=settings.runtime_endpoint, directory=settings.data))
+    if known is None:
+        raise InvalidError(f"--pods: no agent has run pods with --data {settings.data}")
+    if known.is_process:
+        directory = settings.data / "containers"
+        return ProcessRuntime(ProcessSettings(directory=directory, images=settings.data / "images"), SystemClock())
+    runtime = _cri(known, settings.data, SystemClock())
+    try:
+        await runtime.greet()
+    except BaseException:
+        await runtime.close()
+        raise
+    return runtime
 
 
 def _cri(chosen: Choice, data: Path, clock: Clock) -> CriRuntime:

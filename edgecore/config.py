@@ -358,6 +358,29 @@ class ImageSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CleanupSettings:
+    """`edgecore cleanup`."""
+
+    data: Path = setting(DATA, help="directory for everything that is kept; it stays")
+    cni_directory: Path = setting(
+        Path("/etc/cni/net.d"), help="directory of the container runtime's CNI configurations"
+    )
+    runtime_endpoint: str = setting(
+        "", help="socket of the container runtime, for --pods, unix:///PATH; none: the agent's"
+    )
+    pods: bool = setting(
+        False, help="end and remove the pods as well, with their volumes in DATA/pods and their logs"
+    )
+    dry_run: bool = setting(False, help="only say what would be removed; also while the agent runs")
+    log_level: str = setting("warning", help="what is logged", choices=("debug", "info", "warning", "error"))
+
+    @property
+    def socket(self) -> Path:
+        """Where an agent that runs answers."""
+        return self.data / "edgecore.sock"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MqttUserSettings:
     """`edgecore mqtt-user`."""
 

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from edgecore.config import (
+    CleanupSettings,
     EdgeSettings,
     ImageSettings,
     JoinSettings,
@@ -36,6 +37,7 @@ _SETTINGS: Final = {
     "status": EdgeSettings,
     "mqtt-user": MqttUserSettings,
     "image": ImageSettings,
+    "cleanup": CleanupSettings,
 }
 
 
@@ -53,6 +55,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         ("run", "run until told to stop; pods go on when the agent stops"),
         ("status", "show what a running agent says of itself"),
         ("image", "list, import, pull or remove images of the container runtime"),
+        (
+            "cleanup",
+            "once the agent has ended: remove its rules, routes, bridge, CNI configuration and HAProxy, and its pods",
+        ),
         ("mqtt-user", "add, remove or list the users of the embedded MQTT broker (run --mqtt-broker embedded)"),
     ):
         add_arguments(commands.add_parser(name, help=text, description=text), _SETTINGS[name])
@@ -83,6 +89,10 @@ def _run(command: str, arguments: dict[str, object]) -> int:
         of_images = resolve(ImageSettings, arguments, os.environ)
         _begin(ImageSettings, of_images.log_level)
         return _images(of_images)
+    if command == "cleanup":
+        of_cleanup = resolve(CleanupSettings, arguments, os.environ)
+        _begin(CleanupSettings, of_cleanup.log_level)
+        return _clean_up(of_cleanup)
     settings = resolve(EdgeSettings, arguments, os.environ)
     if command == "run":
         check_transport(settings.transport)
@@ -143,6 +153,16 @@ def _images(settings: ImageSettings) -> int:
 
     sys.stdout.write(asyncio.run(images_of(settings)))
     return 0
+
+
+def _clean_up(settings: CleanupSettings) -> int:
+    from edgecore.agent import cleaned_up
+
+    def say(line: str) -> None:
+        sys.stdout.write(f"{line}\n")
+        sys.stdout.flush()
+
+    return 0 if asyncio.run(cleaned_up(settings, say)) else 1
 
 
 def _users(settings: MqttUserSettings) -> int:

@@ -2,16 +2,20 @@
 
 A link-local address (169.254.0.0/16) on the loopback interface is reached from each pod by way of its gateway, and
 from nowhere else. An interface of its own would need a driver (`dummy`) that not every gateway's kernel has. It takes
-CAP_NET_ADMIN and iproute2. Nothing is undone at the end: pods go on while the agent is away.
+CAP_NET_ADMIN and iproute2. Nothing is undone at the end: pods go on while the agent is away. A label says whose the
+address is, so that `edgecore cleanup` finds it.
 """
 
 from __future__ import annotations
 
 import ipaddress
 import socket
+from typing import Final
 
 from edgecore.network.programs import run
 from skerry.errors import UnavailableError
+
+LABEL: Final = "lo:skerry"
 
 
 async def hold_address(address: str) -> None:
@@ -20,7 +24,7 @@ async def hold_address(address: str) -> None:
     if not found.is_link_local or found.version != 4 or _is_ours(address):
         return
     try:
-        await run("ip", "address", "replace", f"{address}/32", "dev", "lo")
+        await run("ip", "address", "replace", f"{address}/32", "dev", "lo", "label", LABEL)
     except UnavailableError as error:
         raise UnavailableError(f"{address} can't be made an address of this machine: {error}") from error
 

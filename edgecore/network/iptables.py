@@ -9,6 +9,7 @@ numbers, addresses that were parsed, and hashes.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable, Sequence
 from typing import Final
 
@@ -31,8 +32,8 @@ JUMPS: Final = (
     ("filter", "OUTPUT", REFUSED),
 )
 """Table, the kernel's chain, ours."""
-PREFIXES: Final = (SERVICES, NODE_PORTS, OUT, OWN, REFUSED, "SKI-", "SKO-", "SKX-", "SKE-")
-"""Of all our chains for services."""
+OURS: Final = re.compile(r"SKERRY-(SERVICES|NODEPORTS|OUT|OWN|OWN-TO|REFUSED)|SK[IOXE]-[0-9a-f]{16}")
+"""All our chains for services."""
 _PROTOCOLS: Final = ("tcp", "udp")
 _MARKED: Final = f"-j MARK --set-xmark {MARK:#x}/{MARK:#x}"
 
@@ -156,4 +157,4 @@ def restore_text(table: str, wanted: Iterable[tuple[str, tuple[str, ...]]], ther
 def chains_in(saved: str) -> list[str]:
     """Ours, of what `iptables-save -t TABLE` prints."""
     names = [line[1:].split()[0] for line in saved.splitlines() if line.startswith(":")]
-    return [name for name in names if name.startswith(PREFIXES)]
+    return [name for name in names if OURS.fullmatch(name)]

@@ -166,3 +166,31 @@ def test_an_operators_own_network_is_left_alone(fleet: RealFleet, containerd: Co
     fleet.edge.start()
     until(ours.exists, "it is there again, without the cloud", lambda: fleet.edge.log)
     fleet.start_cloud()
+
+
+def test_cleanup_ends_the_pods_and_takes_back_the_network(fleet: RealFleet, containerd: Containerd) -> None:
+    """The last of this file: the gateway runs nothing afterwards."""
+    until(lambda: len(containerd.pids()) == 4, "two pods run", lambda: fleet.edge.log)
+    words = ["cleanup", "--data", str(fleet.edge.data), "--cni-directory", str(containerd.folder / "cni"), "--pods"]
+
+    def cleanup() -> subprocess.CompletedProcess[str]:
+        argv = [sys.executable, "-m", "edgecore.main", *words]
+        return subprocess.run(argv, capture_output=True, text=True, timeout=120)
+
+    while_it_runs = cleanup()
+    assert while_it_runs.returncode == 2 and "stop it first" in while_it_runs.stderr
+    fleet.edge.stop()
+    done = cleanup()
+    assert done.returncode == 0 and "FAILED" not in done.stdout, done.stdout + done.stderr
+    for what in (
+        "pod default/a",
+        "pod default/b",
+        "bridge skerry0",
+        "CNI configuration",
+        "nftables table ip skerry-pods",
+    ):
+        assert f"removed: {what}" in done.stdout, done.stdout
+    assert containerd.pids() == {}
+    assert not Path("/sys/class/net/skerry0").exists()
+    assert not any(Path(fleet.edge.data, "pods").iterdir())
+    assert cleanup().stdout == "nothing is left of an agent here\n"

@@ -62,15 +62,17 @@ def test_who_stays_is_asked_first_and_who_has_nobody_is_refused() -> None:
 
 
 def test_only_chains_of_ours_are_written_and_gone() -> None:
-    saved = ":PREROUTING ACCEPT [0:0]\n:SKERRY-SERVICES - [0:0]\n:SKE-1 - [0:0]\n:SKERRY-PODS - [0:0]\n"
-    assert chains_in(saved) == ["SKERRY-SERVICES", "SKE-1"]
-    text = restore_text("nat", [("SKERRY-SERVICES", ("-j RETURN",))], ["SKERRY-SERVICES", "SKE-1"])
+    saved = (
+        ":PREROUTING ACCEPT [0:0]\n:SKERRY-SERVICES - [0:0]\n:SKE-0123456789abcdef - [0:0]\n:SKERRY-PODS - [0:0]\n"
+    )
+    assert chains_in(saved) == ["SKERRY-SERVICES", "SKE-0123456789abcdef"]
+    text = restore_text("nat", [("SKERRY-SERVICES", ("-j RETURN",))], ["SKERRY-SERVICES", "SKE-0123456789abcdef"])
     assert text.splitlines() == [
         "*nat",
         ":SKERRY-SERVICES - [0:0]",
-        ":SKE-1 - [0:0]",
+        ":SKE-0123456789abcdef - [0:0]",
         "-A SKERRY-SERVICES -j RETURN",
-        "-X SKE-1",
+        "-X SKE-0123456789abcdef",
         "COMMIT",
     ]
 

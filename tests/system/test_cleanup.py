@@ -1,0 +1,112 @@
+"""`edgecore cleanup` in a network namespace: what an agent left goes, and what is somebody else's stays."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from skerry.errors import UnavailableError
+from skerry.testkit.real.namespaces import PATH, Namespace, new_namespace, tool
+
+pytestmark = [pytest.mark.system, pytest.mark.timeout(120)]
+
+ROOT = Path(__file__).parents[2]
+AGENT = """
+import asyncio, sys
+from edgecore.network.interface import hold_address
+from edgecore.network.pod_network import PodNetwork
+from edgecore.network.directory import Directory
+from edgecore.network.settings import PodNetworkSettings
+from pathlib import Path
+async def main():
+    await hold_address("169.254.20.10")
+    pods = PodNetwork(Directory("n1"), PodNetworkSettings(directory=Path(sys.argv[1]), ranges=("10.88.0.0/24",)))
+    await pods.look()
+asyncio.run(main())
+"""
+THEIRS = """
+table ip theirs { chain c { type filter hook input priority 0; tcp dport 22 accept; }; }
+"""
+
+
+@pytest.fixture
+def gateway() -> Iterator[Namespace]:
+    for program in ("nft", "iptables", "ip"):
+        if shutil.which(program, path=PATH) is None:
+            pytest.skip(f"{program} is not installed")
+    try:
+        tool("ip")
+        space = new_namespace("cleanup")
+    except UnavailableError as error:
+        pytest.skip(str(error))
+    space.run("ip", "link", "set", "lo", "up")
+    yield space
+    space.close()
+
+
+def run(space: Namespace, *words: str) -> subprocess.CompletedProcess[str]:
+    argv = [*space.prefix, sys.executable, *words]
+    return subprocess.run(argv, cwd=ROOT, env={"PATH": PATH}, capture_output=True, text=True, timeout=60)
+
+
+def carry(space: Namespace, carrier: str) -> None:
+    """An agent that leads services, until it is killed."""
+    argv = [*space.prefix, sys.executable, "-m", "tests.system.service_routing_process", carrier]
+    made = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT, env={"PATH": PATH})
+    assert made.stdout is not None and made.stdout.readline() == b"done\n"
+    made.kill()
+    made.communicate()
+
+
+def test_all_that_agents_left_goes_and_nothing_of_anybody_elses(gateway: Namespace, tmp_path: Path) -> None:
+    cni, data = tmp_path / "cni", tmp_path / "data"
+    cni.mkdir()
+    (data / "ingress" / "g1").mkdir(parents=True)
+    (data / "ingress" / "g1" / "c0.pem").write_text("key")
+    (data / "join.json").write_text("{}")
+    for name in ("nftables", "iptables"):
+        carry(gateway, name)
+    subprocess.run([*gateway.prefix, "nft", "-f", "-"], input=THEIRS, text=True, check=True, env={"PATH": PATH})
+    for words in (
+        ("iptables", "-t", "nat", "-N", "SKI-RESORT"),
+        ("iptables", "-t", "nat", "-A", "PREROUTING", "-p", "tcp", "--dport", "99", "-j", "SKI-RESORT"),
+        ("ip", "link", "add", "skerry0", "type", "bridge"),
+        ("ip", "link", "add", "pod1", "type", "veth", "peer", "name", "pod2"),
+        ("ip", "link", "set", "pod1", "master", "skerry0"),
+        ("ip", "address", "add", "192.0.2.1/24", "dev", "pod2"),
+        ("ip", "link", "set", "pod2", "up"),
+        ("ip", "link", "set", "pod1", "up"),
+        ("ip", "route", "add", "10.89.0.0/24", "via", "192.0.2.9", "proto", "115"),
+        ("ip", "route", "add", "10.90.0.0/24", "via", "192.0.2.9"),
+    ):
+        gateway.run(*words)
+    assert run(gateway, "-c", AGENT, str(cni)).returncode == 0
+    (cni / "10-theirs.conflist.off").write_text("{}")
+    flags = ("-m", "edgecore.main", "cleanup", "--data", str(data), "--cni-directory", str(cni))
+
+    before = gateway.run("nft", "list", "ruleset")
+    dry = run(gateway, *flags, "--dry-run")
+    assert dry.returncode == 0, dry.stderr
+    assert gateway.run("nft", "list", "ruleset") == before and (data / "ingress").exists()
+    done = run(gateway, *flags)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.replace("removed: ", "would remove: ") == dry.stdout
+    assert "stays: bridge skerry0: 1 pods are connected by it (pod1)" in done.stdout
+
+    rules = gateway.run("nft", "list", "ruleset").lower()
+    assert "skerry" not in rules and "theirs" in rules and "ski-resort" in rules
+    assert gateway.run("iptables", "-t", "nat", "-S", "PREROUTING").count("SKI-RESORT") == 1
+    assert "SK" not in gateway.run("iptables", "-t", "nat", "-S", "OUTPUT")
+    assert "10.90.0.0/24" in (routes := gateway.run("ip", "route")) and "10.89.0.0/24" not in routes
+    assert "169.254.20.10" not in gateway.run("ip", "address")
+    assert [each.name for each in cni.iterdir()] == ["10-theirs.conflist.off"]
+    assert [each.name for each in data.iterdir()] == ["join.json"]
+
+    gateway.run("ip", "link", "del", "pod1")
+    assert run(gateway, *flags).stdout == "removed: bridge skerry0\n"
+    assert run(gateway, *flags).stdout == "nothing is left of an agent here\n"
