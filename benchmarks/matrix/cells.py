@@ -23,6 +23,8 @@ NEW_PODS: Final = ("new-", "old-")
 class Cell:
     """What came of one fault in one phase, over all its points. Times are seconds from the fault's end."""
 
+    engine: str
+    """What ran the containers (`benchmarks.matrix.engines.ENGINES`)."""
     fault: str
     phase: str
     points: int
@@ -69,6 +71,7 @@ def cell(here: World, fault: Fault, phase: Phase, *, points: int, seed: int) -> 
             restarts += here.attempt_of(KEPT) - before - (here.powers_lost - lost)
             _tidy(here)
     return Cell(
+        engine=here.engine.name,
         fault=fault.name,
         phase=phase.name,
         points=points,

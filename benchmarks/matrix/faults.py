@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import time
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Final, Protocol
 
+from benchmarks.matrix.engines import Engine, MakeEngine
 from benchmarks.matrix.world import NODE, World, begin, world
 from skerry.testkit.real.clocks import FakedClock
 from skerry.testkit.real.namespaces import tool
@@ -21,6 +23,7 @@ CLOUD_NAME: Final = "cloud.example.test"
 NOWHERE: Final = "198.51.100.53"
 """A name server that does not answer (RFC 5737)."""
 DISK_MIB: Final = 48
+IMAGES_MIB: Final = 512
 
 
 class Fault(Protocol):
@@ -32,8 +35,8 @@ class Fault(Protocol):
     repeats: bool
     """It is of an instant: each point is one of many, chosen by chance."""
 
-    def place(self) -> object:
-        """A context manager of the `World`."""
+    def place(self, make: MakeEngine) -> AbstractContextManager[World]:
+        """With what runs its containers."""
         ...
 
     def strike(self, here: World) -> None: ...
@@ -47,9 +50,9 @@ class LinkCut:
     loses_power = repeats = False
 
     @contextmanager
-    def place(self) -> Generator[World]:
-        with world() as made:
-            here = World(made, made.edge(NODE))
+    def place(self, make: MakeEngine) -> Generator[World]:
+        with make(None) as engine, world() as made:
+            here = World(made, made.edge(NODE, flags=engine.flags), engine)
             begin(here)
             yield here
 
@@ -75,11 +78,10 @@ class PowerLoss(LinkCut):
     loses_power = repeats = True
 
     def strike(self, here: World) -> None:
-        here.edge.machine.power_off()
-        here.powers_lost += 1
+        here.lose_power()
 
     def end(self, here: World) -> None:
-        here.edge.start()
+        here.boot()
 
 
 class Clock1970:
@@ -94,20 +96,19 @@ class Clock1970:
         self._clock: FakedClock | None = None
 
     @contextmanager
-    def place(self) -> Generator[World]:
-        with world() as made:
+    def place(self, make: MakeEngine) -> Generator[World]:
+        with make(None) as engine, world() as made:
             clock = self._clock = FakedClock(made.directory / "clock")
-            here = World(made, made.edge(NODE, env=clock.env))
+            here = World(made, made.edge(NODE, flags=engine.flags, env=clock.env), engine)
             begin(here)
             yield here
 
     def strike(self, here: World) -> None:
         assert self._clock is not None, "`place` made it"
         here.link.cut()
-        here.edge.machine.power_off()
-        here.powers_lost += 1
+        here.lose_power()
         self._clock.forget()
-        here.edge.start()
+        here.boot()
 
     def end(self, here: World) -> None:
         time.sleep(HOLD_S)
@@ -125,10 +126,9 @@ class NoNames:
     loses_power = repeats = False
 
     @contextmanager
-    def place(self) -> Generator[World]:
-        with world(cloud_flags=("--names", CLOUD_NAME)) as made:
-            edge = _edge_by_name(made)
-            here = World(made, edge)
+    def place(self, make: MakeEngine) -> Generator[World]:
+        with make(None) as engine, world(cloud_flags=("--names", CLOUD_NAME)) as made:
+            here = World(made, _edge_by_name(made, engine), engine)
             begin(here)
             yield here
 
@@ -155,10 +155,15 @@ def _hosts_text(address: str) -> str:
     return "127.0.0.1 localhost\n" + (f"{address} {CLOUD_NAME}\n" if address else "")
 
 
-def _edge_by_name(made: Rig) -> EdgeProgram:
+def _edge_by_name(made: Rig, engine: Engine) -> EdgeProgram:
     """A gateway that knows its cloud by name, and has a hosts file and a name server of its own."""
     site = made.site(NODE)
-    edge = EdgeProgram(machine=made.machine(NODE, site=NODE), data=made.directory / "edges" / NODE, node=NODE)
+    edge = EdgeProgram(
+        machine=made.machine(NODE, site=NODE),
+        data=made.directory / "edges" / NODE,
+        node=NODE,
+        flags=engine.flags,
+    )
     made.edges[NODE] = edge
     names = made.directory / "resolv.conf"
     names.write_text(f"nameserver {NOWHERE}\noptions timeout:2 attempts:1\n")
@@ -171,25 +176,31 @@ def _edge_by_name(made: Rig) -> EdgeProgram:
 
 
 class DiskFull:
+    """The images and what containers write are on the same disk, as on a board with one card."""
+
     name = "disk full"
-    method = f"the last byte of the gateway's disk ({DISK_MIB} MiB) is taken, and given back"
+    method = (
+        f"the last byte of the gateway's disk ({DISK_MIB} MiB beside its images) is taken, and given back; pods are "
+        "not evicted meanwhile (`--eviction-hard none`)"
+    )
     loses_power = repeats = False
 
     @contextmanager
-    def place(self) -> Generator[World]:
-        with world(edge_flags=("--history-mib", "0")) as made:
-            disk = made.directory / "edges" / NODE
-            disk.mkdir()
-            subprocess.run(
-                [tool("mount"), "-t", "tmpfs", "-o", f"size={DISK_MIB}m,mode=0700", "none", disk], check=True
-            )
+    def place(self, make: MakeEngine) -> Generator[World]:
+        flags = ("--history-mib", "0", "--eviction-hard", "none")
+        with world(edge_flags=flags) as made, _disk(made.directory / "disk") as disk, make(disk) as engine:
+            data = made.directory / "edges" / NODE
+            for folder in (data, disk / "edge"):
+                folder.mkdir(mode=0o700)
+            subprocess.run([tool("mount"), "--bind", disk / "edge", data], check=True)
             try:
-                here = World(made, made.edge(NODE))
+                here = World(made, made.edge(NODE, flags=engine.flags), engine)
+                _shrink(disk)
                 begin(here)
                 yield here
             finally:
                 made.edges[NODE].machine.power_off()
-                subprocess.run([tool("umount"), "--lazy", disk], check=True)
+                subprocess.run([tool("umount"), "--lazy", data], check=True)
 
     def strike(self, here: World) -> None:
         with (here.edge.data / "filler").open("wb", buffering=0) as filler:
@@ -203,6 +214,23 @@ class DiskFull:
     def end(self, here: World) -> None:
         time.sleep(HOLD_S)
         (here.edge.data / "filler").unlink()
+
+
+@contextmanager
+def _disk(place: Path) -> Generator[Path]:
+    """With room for images."""
+    place.mkdir()
+    subprocess.run([tool("mount"), "-t", "tmpfs", "-o", f"size={IMAGES_MIB}m,mode=0755", "none", place], check=True)
+    try:
+        yield place
+    finally:
+        subprocess.run([tool("umount"), "--lazy", place], check=True)
+
+
+def _shrink(disk: Path) -> None:
+    """To what is taken, and `DISK_MIB`."""
+    used_mib = shutil.disk_usage(disk).used >> 20
+    subprocess.run([tool("mount"), "-o", f"remount,size={used_mib + DISK_MIB}m", disk], check=True)
 
 
 FAULTS: Final[tuple[Fault, ...]] = (LinkCut(), HalfOpen(), NoNames(), Clock1970(), DiskFull(), PowerLoss())

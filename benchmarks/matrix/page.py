@@ -10,6 +10,7 @@ from typing import Final
 
 from benchmarks.faults.case import number_text
 from benchmarks.matrix.cells import Cell
+from benchmarks.matrix.engines import ENGINES
 from benchmarks.matrix.faults import FAULTS, HOLD_S
 from benchmarks.matrix.phases import PHASES
 
@@ -19,7 +20,8 @@ _LOAD: Final = re.compile(r", load ([0-9.]+)")
 HEAD: Final = f"""# Left alone: the offline matrix
 
 What becomes of a gateway's pods when it is left alone in the middle of something, on real processes: a cloud and a
-gateway in a network namespace of its own ([what the rig is](../howto/test-kit-real.md)). Each row is a fault, each
+gateway in a network namespace of its own ([what the rig is](../howto/test-kit-real.md)), whose containers the agent
+runs itself or has run by a containerd of the gateway's own. Each row is a fault, each
 column what the gateway was about to do; the fault strikes at a moment of chance within 1.2 s of its beginning, holds
 for {HOLD_S:g} s (a loss of power: as long as the boot), and ends. A cell has two figures, in seconds from the fault's
 end: when the gateway **ran what is declared** and nothing else, and when the cloud **said so** of every pod. It
@@ -30,18 +32,25 @@ end: when the gateway **ran what is declared** and nothing else, and when the cl
 """
 
 
-def kept(path: Path) -> dict[tuple[str, str], tuple[Cell, str]]:
+Place = tuple[str, str, str]
+
+
+def place_of(cell: Cell) -> Place:
+    return cell.engine, cell.fault, cell.phase
+
+
+def kept(path: Path) -> dict[Place, tuple[Cell, str]]:
     """The newest of each cell, with the machine it was measured on."""
     if not path.exists():
         return {}
-    rows = json.loads(path.read_text())
-    return {(row["cell"]["fault"], row["cell"]["phase"]): (Cell(**row["cell"]), row["machine"]) for row in rows}
+    rows = [(Cell(**row["cell"]), str(row["machine"])) for row in json.loads(path.read_text())]
+    return {place_of(cell): (cell, where) for cell, where in rows}
 
 
 def keep(cells: Iterable[Cell], machine: str, root: Path) -> None:
     """Put them in the places of the old ones, and write the page anew."""
-    held = kept(root / KEPT) | {(each.fault, each.phase): (each, machine) for each in cells}
-    order = [(fault.name, phase.name) for fault in FAULTS for phase in PHASES]
+    held = kept(root / KEPT) | {place_of(each): (each, machine) for each in cells}
+    order = [(engine, fault.name, phase.name) for engine in ENGINES for fault in FAULTS for phase in PHASES]
     rows = [held[place] for place in order if place in held]
     written = [{"cell": each.as_json(), "machine": where} for each, where in rows]
     (root / KEPT).write_text(json.dumps(written, indent=1, ensure_ascii=False) + "\n")
@@ -50,14 +59,17 @@ def keep(cells: Iterable[Cell], machine: str, root: Path) -> None:
 
 def page(rows: Sequence[tuple[Cell, str]]) -> str:
     """The whole page."""
-    cells = {(each.fault, each.phase): each for each, _ in rows}
+    cells = {place_of(each): each for each, _ in rows}
     holding = sum(each.holds for each in cells.values())
-    parts = [HEAD, f"\nOf {len(FAULTS) * len(PHASES)} cells {len(cells)} are measured, and {holding} hold.\n\n"]
-    parts.append(f"| | {' | '.join(phase.name for phase in PHASES)} |\n|---{'|---' * len(PHASES)}|\n")
-    for fault in FAULTS:
-        told = [_text(cells.get((fault.name, phase.name))) for phase in PHASES]
-        parts.append(f"| **{fault.name}** | {' | '.join(told)} |\n")
-    parts.append("\nThe columns:\n\n")
+    number = len(ENGINES) * len(FAULTS) * len(PHASES)
+    parts = [HEAD, f"\nOf {number} cells {len(cells)} are measured, and {holding} hold.\n"]
+    for engine in ENGINES:
+        parts.append(f"\n## On {engine}\n\n")
+        parts.append(f"| | {' | '.join(phase.name for phase in PHASES)} |\n|---{'|---' * len(PHASES)}|\n")
+        for fault in FAULTS:
+            told = [_text(cells.get((engine, fault.name, phase.name))) for phase in PHASES]
+            parts.append(f"| **{fault.name}** | {' | '.join(told)} |\n")
+    parts.append("\n## What they are\n\nThe columns:\n\n")
     parts += [f"- **{phase.name}**: {phase.method}\n" for phase in PHASES]
     parts.append("\nThe rows:\n\n")
     parts += [f"- **{fault.name}**: {fault.method}\n" for fault in FAULTS]

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from benchmarks.faults.ground import pod
 from benchmarks.matrix.world import APPS, CORE, World, text_mounted
 from skerry.objects.json import JsonObject, str_at
 
@@ -35,18 +34,18 @@ def _is_done(_: World, __: int) -> bool:
 
 
 def _create(here: World, number: int) -> None:
-    here.rig.cloud.create(f"{CORE}/pods", pod(f"new-{number}", "settings"))
+    here.rig.cloud.create(f"{CORE}/pods", here.pod(f"new-{number}", "settings"))
 
 
 def _deploy(here: World, number: int) -> None:
     if here.rig.cloud.find(f"{APPS}/deployments/{SITE}") is None:
-        here.rig.cloud.create(f"{APPS}/deployments", _deployment(f"{number}-before"))
+        here.rig.cloud.create(f"{APPS}/deployments", _deployment(here, f"{number}-before"))
 
 
 def _update(here: World, number: int) -> None:
     """A ConfigMap in a volume changes in place, and a Deployment's pod is replaced."""
     here.rig.cloud.patch(f"{CORE}/configmaps/settings", {"data": {"text": f"{number}"}})
-    here.rig.cloud.patch(f"{APPS}/deployments/{SITE}", {"spec": {"template": _template(f"{number}")}})
+    here.rig.cloud.patch(f"{APPS}/deployments/{SITE}", {"spec": {"template": _template(here, f"{number}")}})
 
 
 def _is_updated(here: World, number: int) -> bool:
@@ -56,7 +55,9 @@ def _is_updated(here: World, number: int) -> bool:
 
 
 def _have_one(here: World, number: int) -> None:
-    here.rig.cloud.create(f"{CORE}/pods", pod(f"old-{number}", terminationGracePeriodSeconds=5, containers=[_slow()]))
+    here.rig.cloud.create(
+        f"{CORE}/pods", here.pod(f"old-{number}", terminationGracePeriodSeconds=5, containers=[_slow()])
+    )
 
 
 def _delete(here: World, number: int) -> None:
@@ -67,25 +68,27 @@ def _slow() -> JsonObject:
     return {"name": "app", "image": "sh", "command": [*SLOW_END]}
 
 
-def _template(text: str) -> JsonObject:
+def _template(here: World, text: str) -> JsonObject:
     container: JsonObject = {
         "name": "app",
         "image": "sh",
         "command": [*SLOW_END],
         "env": [{"name": "VERSION", "value": text}],
     }
-    return {
-        "metadata": {"labels": {"app": SITE}},
-        "spec": {"terminationGracePeriodSeconds": 5, "containers": [container]},
-    }
+    return here.with_image(
+        {
+            "metadata": {"labels": {"app": SITE}},
+            "spec": {"terminationGracePeriodSeconds": 5, "containers": [container]},
+        }
+    )
 
 
-def _deployment(text: str) -> JsonObject:
+def _deployment(here: World, text: str) -> JsonObject:
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
         "metadata": {"name": SITE},
-        "spec": {"replicas": 1, "selector": {"matchLabels": {"app": SITE}}, "template": _template(text)},
+        "spec": {"replicas": 1, "selector": {"matchLabels": {"app": SITE}}, "template": _template(here, text)},
     }
 
 

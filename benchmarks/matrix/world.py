@@ -1,7 +1,7 @@
 """What the cells of the matrix stand on: a cloud and a gateway in step, and what is asked of both.
 
-What runs on the gateway is read from its runtime's own files, with the agent alive or dead; what is declared, and
-what is said of it, from the cloud's API.
+What runs on the gateway is asked of its engine (`benchmarks.matrix.engines`), with the agent alive or dead; what is
+declared, and what is said of it, of the cloud's API.
 """
 
 from __future__ import annotations
@@ -14,12 +14,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks.faults.ground import CORE, FLAGS, NODE, config_map, pod
-from edgecore.pods.port import ContainerState
+from benchmarks.matrix.engines import Engine, Run
 from skerry.errors import SkerryError
 from skerry.objects.conditions import is_true
 from skerry.objects.json import JsonObject, int_at, maps_at, str_at
 from skerry.objects.meta import name_of, uid_of
-from skerry.testkit.real.containers import container_states
 from skerry.testkit.real.programs import EdgeProgram, until
 from skerry.testkit.real.rig import Rig, RigSettings, rig
 from skerry.testkit.real.sites import Link
@@ -36,14 +35,36 @@ class World:
 
     rig: Rig
     edge: EdgeProgram
+    engine: Engine
     powers_lost: int = 0
 
     @property
     def link(self) -> Link:
         return self.rig.sites[self.edge.node].link
 
-    def running(self) -> list[ContainerState]:
-        return [state for state in container_states(self.edge.data) if state.phase == "running"]
+    def running(self) -> list[Run]:
+        return self.engine.running(self.edge.data)
+
+    def lose_power(self) -> None:
+        """Everything on the gateway is killed in one act."""
+        self.edge.machine.power_off()
+        self.powers_lost += 1
+
+    def boot(self) -> None:
+        """Whatever runs containers and the agent are started, neither waiting for the other."""
+        self.edge.machine.power_on()
+        self.engine.booted(self.edge.machine)
+        self.edge.start()
+
+    def pod(self, name: str, *configs: str, **spec: object) -> JsonObject:
+        """One that mounts these ConfigMaps, of an image that there is."""
+        return self.with_image(pod(name, *configs, node=self.edge.node, **spec))
+
+    def with_image(self, declared: JsonObject) -> JsonObject:
+        """The same pod, or template of one, with the engine's image."""
+        for each in maps_at(declared, "spec", "containers"):
+            each |= {"image": self.engine.image, "imagePullPolicy": "IfNotPresent"}
+        return declared
 
     def declared(self) -> list[JsonObject]:
         """The gateway's pods as the cloud has them. Raises as the client does."""
@@ -92,7 +113,7 @@ class World:
         )
 
 
-def _is_told(declared: JsonObject, runs: Mapping[tuple[str, str], ContainerState]) -> bool:
+def _is_told(declared: JsonObject, runs: Mapping[tuple[str, str], Run]) -> bool:
     status = declared.get("status")
     if not isinstance(status, dict) or str_at(status, "phase") != "Running":
         return False
@@ -150,10 +171,11 @@ def world(*, edge_flags: tuple[str, ...] = (), cloud_flags: tuple[str, ...] = ()
 
 def begin(here: World) -> None:
     """The gateway runs, is in step, and runs the pod that stays."""
+    here.engine.booted(here.edge.machine)
     here.edge.start()
     until(lambda: here.edge.link_state == "connected", "the gateway to be connected", within_s=60)
     here.rig.cloud.create(f"{CORE}/configmaps", config_map("settings", "0"))
-    here.rig.cloud.create(f"{CORE}/pods", pod(KEPT, "settings"))
+    here.rig.cloud.create(f"{CORE}/pods", here.pod(KEPT, "settings"))
     here.settle()
 
 

@@ -149,7 +149,15 @@ class Containerd:
     subnet: IPv4Network
     registries: dict[str, str] = field(default_factory=dict[str, str])
     """Registry by name as images say it: where it is, http://HOST:PORT."""
+    root: Path | None = None
+    """Where it keeps what outlives it; None: in `folder`."""
     process: subprocess.Popen[Any] | None = None
+
+    @classmethod
+    def in_folder(cls, folder: Path, *, registries: Mapping[str, str] | None = None) -> Containerd:
+        """One that is not started yet. The folder's path must be short, as a unix socket's name is."""
+        assert len(str(folder)) < 80, f"too long for a socket's name: {folder}"
+        return cls(folder=folder, tag=secrets.token_hex(4), subnet=free_subnet(), registries=dict(registries or {}))
 
     @property
     def socket(self) -> Path:
@@ -175,7 +183,7 @@ class Containerd:
     def start(self) -> None:
         """Returns when it answers."""
         assert self.process is None
-        self._write_config()
+        self.write_config()
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(
                 ["containerd", "--config", str(self.folder / "config.toml")],
@@ -185,11 +193,10 @@ class Containerd:
                 env={**os.environ, "PATH": f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"},
                 start_new_session=True,
             )
-        until(self._answers, "containerd answers", lambda: self.log[-3000:])
+        until(self.answers, "containerd answers", lambda: self.log[-3000:])
 
-    def _answers(self) -> bool:
-        assert self.process is not None
-        assert self.process.poll() is None, self.log[-3000:]
+    def answers(self) -> bool:
+        assert self.process is None or self.process.poll() is None, self.log[-3000:]
         return self.socket.exists() and self._ctr("version", check=False).returncode == 0
 
     def kill(self) -> None:
@@ -237,10 +244,10 @@ class Containerd:
         assert made.returncode == 0 or not check, (arguments, made.stderr.decode())
         return made
 
-    def _write_config(self) -> None:
+    def write_config(self) -> None:
         (self.folder / "config.toml").write_text(
             f"""version = 2
-root = "{self.folder}/root"
+root = "{self.root or self.folder / "root"}"
 state = "{self.folder}/state"
 disabled_plugins = ["io.containerd.snapshotter.v1.aufs", "io.containerd.snapshotter.v1.btrfs",
   "io.containerd.snapshotter.v1.devmapper", "io.containerd.snapshotter.v1.zfs", "io.containerd.internal.v1.opt",
@@ -380,10 +387,8 @@ def containerd_server(
     `folder`: for what it keeps; its path must be short, as a unix socket's name is. None: one of its own.
     """
     needs_containerd()
-    tag = secrets.token_hex(4)
     made = Path(tempfile.mkdtemp(prefix="skt-")) if folder is None else folder
-    assert len(str(made)) < 80, f"too long for a socket's name: {made}"
-    server = Containerd(folder=made, tag=tag, subnet=free_subnet(), registries=dict(registries or {}))
+    server = Containerd.in_folder(made, registries=registries)
     try:
         server.start()
         server.load(PAUSE_RECIPE, BUSYBOX_RECIPE)
@@ -393,13 +398,13 @@ def containerd_server(
             server.clear()
         finally:
             server.stop()
-            _unmount_below(made)
+            unmount_below(made)
             if folder is None:
                 shutil.rmtree(made, ignore_errors=True)
-            remove_cgroups(f"skt{tag}")
+            remove_cgroups(server.cgroup_root.strip("/"))
 
 
-def _unmount_below(folder: Path) -> None:
+def unmount_below(folder: Path) -> None:
     mounts = [line.split(" ")[1] for line in Path("/proc/mounts").read_text().splitlines()]
     for mount in sorted((each for each in mounts if each.startswith(f"{folder}/")), reverse=True):
         subprocess.run(["umount", "--lazy", mount], capture_output=True)

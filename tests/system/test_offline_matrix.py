@@ -8,6 +8,7 @@ from __future__ import annotations
 import pytest
 
 from benchmarks.matrix.__main__ import row
+from benchmarks.matrix.engines import ENGINES
 from benchmarks.matrix.faults import FAULTS
 from benchmarks.matrix.phases import PHASES
 from skerry.testkit.real.rig import may_isolate
@@ -18,12 +19,13 @@ CELLS = {"power loss": ("starting", "deleting"), "DNS gone": ("updating",)}
 
 
 @pytest.mark.parametrize("name", CELLS)
-def test_a_gateway_that_was_left_alone_runs_what_is_declared(name: str) -> None:
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_gateway_that_was_left_alone_runs_what_is_declared(engine: str, name: str) -> None:
     if not may_isolate():
         pytest.skip("network namespaces need root")
     (fault,) = (each for each in FAULTS if each.name == name)
     phases = [each for each in PHASES if each.name in CELLS[name]]
-    cells = [*row(fault, phases, points=1)]
+    cells = [*row(fault, phases, engine=engine, points=1)]
     assert [each.phase for each in cells] == [*CELLS[name]]
     assert all(each.looks > 10 for each in cells)
     assert [each for each in cells if not each.holds] == []

@@ -114,6 +114,11 @@ class Machine:
     def powered(self) -> bool:
         return self._steward is not None
 
+    @property
+    def pid(self) -> int:
+        """Of the process from which all others here descend. Raises `UnavailableError` without power."""
+        return self._on().pid
+
     def power_on(self) -> None:
         """An empty machine, as after a boot."""
         assert self._steward is None, f"{self.name} is on"
