@@ -13,6 +13,7 @@ from cloudcore.controllers.endpoints.controller import (
     EndpointSliceMirroringController,
 )
 from cloudcore.controllers.garbage.controller import GarbageController
+from cloudcore.controllers.gslb.controller import GslbController
 from cloudcore.controllers.ingress.controller import IngressController
 from cloudcore.controllers.jointoken.controller import JoinTokenController
 from cloudcore.controllers.namespace.controller import NamespaceController
@@ -56,4 +57,5 @@ def standard_controllers(
         EndpointSliceController(tools),
         EndpointSliceMirroringController(tools),
         IngressController(tools),
+        GslbController(tools),
     ]

@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from cloudcore.dns.names import text_of
+from cloudcore.dns.snapshot import SUFFIX as SNAPSHOT
+from cloudcore.dns.snapshot import read_snapshot
 from cloudcore.dns.transfer import DELTAS_MAX, Delta, delta_of
 from cloudcore.dns.zone import Zone
 from cloudcore.dns.zonefile import SUFFIX, read_zone, services_beside
@@ -36,20 +38,20 @@ class _Shelf(Frozen):
 
 
 class Library:
-    """One directory."""
+    """What is to be served, and what it was before."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path | None, snapshots: Path | None = None) -> None:
+        """Of zone files, of snapshots of a cloud's zones, or of both: a file goes before a snapshot."""
         self._directory = directory
+        self._snapshots = snapshots
         self._shelves: dict[Path, _Shelf] = {}
         self._zones: dict[bytes, Zone] = {}
         self._deltas: dict[bytes, tuple[Delta, ...]] = {}
 
     def load(self) -> Loaded:
         """Raises `UnavailableError` where there is no directory to read."""
-        try:
-            paths = sorted(path for path in self._directory.iterdir() if path.name.endswith(SUFFIX))
-        except OSError as error:
-            raise UnavailableError(f"{self._directory}: {error.strerror}") from error
+        files = _listed(self._directory, SUFFIX) if self._directory is not None else []
+        paths = files + (_listed(self._snapshots, SNAPSHOT) if self._snapshots is not None else [])
         before = {path: shelf.zone for path, shelf in self._shelves.items()}
         problems: list[str] = []
         for path in paths:
@@ -60,7 +62,7 @@ class Library:
         for path in set(self._shelves) - set(paths):
             del self._shelves[path]
         zones: dict[bytes, Zone] = {}
-        for path in sorted(self._shelves):
+        for path in [path for path in paths if path in self._shelves]:
             zone = self._shelves[path].zone
             if zone.origin in zones:
                 problems.append(f"{path}: {text_of(zone.origin)} is in another file as well, which is served")
@@ -93,10 +95,17 @@ class Library:
         shelf = self._shelves.get(path)
         if shelf is not None and shelf.stamp == stamp:
             return
-        zone = read_zone(path)
+        zone = read_snapshot(path) if path.name.endswith(SNAPSHOT) else read_zone(path)
         if shelf is not None and zone == shelf.zone:
             zone = shelf.zone
         self._shelves[path] = _Shelf(stamp=stamp, zone=zone)
+
+
+def _listed(directory: Path, suffix: str) -> list[Path]:
+    try:
+        return sorted(path for path in directory.iterdir() if path.name.endswith(suffix) and path.name[0] != ".")
+    except OSError as error:
+        raise UnavailableError(f"{directory}: {error.strerror}") from error
 
 
 def _stamp(path: Path) -> tuple[int, ...]:

@@ -14,6 +14,7 @@ import yaml
 
 from cloudcore.dns.names import is_within, labels, name_of, text_of
 from cloudcore.dns.places import NOWHERE, Places
+from cloudcore.dns.probe import probe_of
 from cloudcore.dns.steering import POLICIES, SIZES, Endpoint, Service
 from cloudcore.dns.wire import AAAA, A
 from cloudcore.dns.zone import TTL_MAX, Record
@@ -33,9 +34,15 @@ def read_services(path: Path, origin: bytes) -> dict[bytes, Service]:
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise InvalidError(f"{path}: is not YAML: {error}") from error
     try:
-        return _services(_map(document, "the file", {"places", "orders", "services"}), origin)
+        return services_of(document, origin)
     except InvalidError as error:
         raise InvalidError(f"{path}: {error}") from error
+
+
+def services_of(document: object, origin: bytes, *, strict: bool = True) -> dict[bytes, Service]:
+    """What such a file says; not `strict`: an order may name regions that a service has none of. Raises
+    `InvalidError` that names the field."""
+    return _services(_map(document, "the file", {"places", "orders", "services"}), origin, strict=strict)
 
 
 def records_of(services: Iterable[Service]) -> list[Record]:
@@ -48,7 +55,7 @@ def records_of(services: Iterable[Service]) -> list[Record]:
     ]
 
 
-def _services(document: dict[str, object], origin: bytes) -> dict[bytes, Service]:
+def _services(document: dict[str, object], origin: bytes, *, strict: bool) -> dict[bytes, Service]:
     places = _places(document.get("places"))
     orders = {
         place: tuple(_texts(regions, f"orders.{place}"))
@@ -58,6 +65,8 @@ def _services(document: dict[str, object], origin: bytes) -> dict[bytes, Service
     found: dict[bytes, Service] = {}
     for name, about in _map(document.get("services"), "services").items():
         service = _service(name, about, origin, places, orders)
+        if strict and service.policy == "nearest":
+            _check_orders(service, orders, f"services.{name}")
         found[service.name] = service
     return found
 
@@ -77,7 +86,7 @@ def _places(given: object) -> Places:
 
 def _service(name: str, given: object, origin: bytes, places: Places, orders: dict[str, tuple[str, ...]]) -> Service:
     field = f"services.{name}"
-    about = _map(given, field, {"policy", "ttl", "endpoints"})
+    about = _map(given, field, {"policy", "ttl", "endpoints", "probe"})
     owner = _owner(name, origin)
     policy = about.get("policy", "nearest")
     if policy not in POLICIES:
@@ -89,10 +98,7 @@ def _service(name: str, given: object, origin: bytes, places: Places, orders: di
     endpoints = tuple(
         _endpoint(each, f"{field}.endpoints[{number}]") for number, each in enumerate(cast("list[object]", listed))
     )
-    regions = {each.region for each in endpoints}
-    for place, order in orders.items():
-        if policy == "nearest" and not regions & set(order):
-            raise InvalidError(f"orders.{place or 'default'}: names no region of {field}")
+    probe = about.get("probe")
     every = tuple(dict.fromkeys(each.region for each in endpoints))
     return Service(
         name=owner,
@@ -101,7 +107,15 @@ def _service(name: str, given: object, origin: bytes, places: Places, orders: di
         endpoints=endpoints,
         places=places,
         orders={NOWHERE: every, **orders},
+        probe=None if probe is None else probe_of(probe, f"{field}.probe", text_of(owner).rstrip(".")),
     )
+
+
+def _check_orders(service: Service, orders: dict[str, tuple[str, ...]], field: str) -> None:
+    regions = {each.region for each in service.endpoints}
+    for place, order in orders.items():
+        if not regions & set(order):
+            raise InvalidError(f"orders.{place or 'default'}: names no region of {field}")
 
 
 def _owner(name: str, origin: bytes) -> bytes:
@@ -117,20 +131,27 @@ def _owner(name: str, origin: bytes) -> bytes:
 
 
 def _endpoint(given: object, field: str) -> Endpoint:
-    about = _map(given, field, {"address", "region", "weight", "state"})
+    about = _map(given, field, {"address", "region", "weight", "state", "reason"})
     try:
         address = ipaddress.ip_address(str(about.get("address", "")))
     except ValueError as error:
         raise InvalidError(f"{field}.address: {error}") from None
     state = about.get("state", "up")
-    if state not in ("up", "down"):
-        raise InvalidError(f"{field}.state: {state!r} is neither up nor down")
+    if state not in ("up", "down", "drained"):
+        raise InvalidError(f"{field}.state: {state!r} is not up, down or drained")
     region = about.get("region", "")
     if not isinstance(region, str):
         raise InvalidError(f"{field}.region: a text is wanted")
     weight = _number(about.get("weight", 1), f"{field}.weight", WEIGHT_MAX)
     assert len(address.packed) in SIZES.values(), "IPv4 or IPv6"
-    return Endpoint(address=address.packed, region=region, weight=weight, up=state == "up")
+    return Endpoint(
+        address=address.packed,
+        region=region,
+        weight=weight,
+        up=state != "down",
+        drained=state == "drained",
+        reason=str(about.get("reason", "")),
+    )
 
 
 def _map(given: object, field: str, known: set[str] | None = None) -> dict[str, object]:

@@ -22,7 +22,13 @@ KEYS_MAX: Final = 8
 class DnsSettings:
     """Settings of the DNS server's processes."""
 
-    zones: Path = setting(help="directory of zone files, ORIGIN.zone each, as BIND, Knot and NSD read them")
+    zones: str = setting(
+        "", help="directory of zone files, ORIGIN.zone each, as BIND, Knot and NSD read them; none: see --cloud"
+    )
+    cloud: str = setting("", help="kubeconfig of a cloud whose DnsZones are answered for, beside those of --zones")
+    state: Path = setting(
+        Path("/var/lib/skerry/dns"), help="directory for what is kept of the cloud's zones, and to start with"
+    )
     listen: tuple[str, ...] = setting(
         ("0.0.0.0",), help="addresses to answer on, comma-separated or repeated; :: for IPv6 and IPv4"
     )
@@ -74,6 +80,8 @@ class DnsSettings:
 
 def check_dns_settings(settings: DnsSettings) -> None:
     """What no single field can say. Raises `InvalidError`."""
+    if not settings.zones and not settings.cloud:
+        raise InvalidError("--zones, --cloud: one of them is wanted, or both")
     if not settings.listen:
         raise InvalidError("--listen: an address is wanted")
     for address in settings.listen:

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final, Literal
 
 from cloudcore.dns.places import NOWHERE, Places
+from cloudcore.dns.probe import Probe
 from cloudcore.dns.wire import AAAA, A
 from skerry.frozen import Frozen
 
@@ -28,6 +29,10 @@ class Endpoint(Frozen):
     region: str
     weight: int = 1
     up: bool = True
+    drained: bool = False
+    """Nobody is led there, even when nobody is up; unless there is nothing else."""
+    reason: str = ""
+    """Why it is down or drained, for people."""
 
 
 class Service(Frozen):
@@ -40,6 +45,7 @@ class Service(Frozen):
     places: Places
     orders: Mapping[str, tuple[str, ...]]
     """Regions, nearest first, by place; `NOWHERE` for clients of none."""
+    probe: Probe | None = None
 
     def addresses(self, kind: int) -> tuple[bytes, ...]:
         """All of a type, as data of records."""
@@ -56,8 +62,7 @@ class Choice(Frozen):
 def choose(service: Service, kind: int, address: bytes) -> Choice:
     """For a client at a packed address."""
     there = [each for each in service.endpoints if len(each.address) == SIZES[kind]]
-    up = [each for each in there if each.up]
-    candidates, fell = (up, "") if up else (there, "nobody is up, so all are taken; ")
+    candidates, fell = _candidates(there)
     match service.policy:
         case "nearest":
             place, scope = service.places.find(address)
@@ -74,6 +79,15 @@ def choose(service: Service, kind: int, address: bytes) -> Choice:
             return _choice([best], scope=scope, reason=f"{fell}by weight and the client's /{scope}")
         case "round_robin":
             return _choice(candidates, scope=0, reason=f"{fell}all")
+
+
+def _candidates(there: Sequence[Endpoint]) -> tuple[Sequence[Endpoint], str]:
+    kept = [each for each in there if not each.drained]
+    if up := [each for each in kept if each.up]:
+        return up, ""
+    if kept:
+        return kept, "nobody is up, so all are taken; "
+    return there, "all are drained, so all are taken; "
 
 
 def _choice(taken: Sequence[Endpoint], *, scope: int, place: str = NOWHERE, reason: str) -> Choice:

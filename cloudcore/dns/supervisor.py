@@ -30,6 +30,7 @@ from cloudcore.dns.control import Control, answer_line
 from cloudcore.dns.cookies import KEY_SIZE, Cookies
 from cloudcore.dns.counts import Counts, shared_memory, total
 from cloudcore.dns.datagrams import Datagrams, datagram_socket
+from cloudcore.dns.follower import SNAPSHOTS, Follower, silent_s
 from cloudcore.dns.library import Library
 from cloudcore.dns.limiter import Limiter, LimiterSettings
 from cloudcore.dns.names import text_of
@@ -41,6 +42,7 @@ from cloudcore.dns.transfer import Delta
 from cloudcore.dns.zone import Zone
 from skerry.errors import InvalidError, UnavailableError
 from skerry.listening import unix_socket
+from skerry.objects.times import human_duration
 from skerry.sdnotify import notify
 
 LOG: Final = logging.getLogger("cloudcore.dns")
@@ -49,6 +51,11 @@ RESPAWN_S: Final = 1.0
 STOP_S_MAX: Final = 15.0
 GARBAGE: Final = (10_000, 20, 50)
 PORT_TRIES: Final = 20
+FOLLOWER: Final = -1
+"""The seat of who follows the cloud."""
+RELOAD_PACE_S: Final = 0.2
+"""Between two reloads that nobody asked for by name: a storm of changes is taken in together."""
+CLOUD_SILENCE_S: Final = 120.0
 _PR_SET_PDEATHSIG: Final = 1
 
 
@@ -67,15 +74,19 @@ class Supervisor:
 
     def __init__(self, settings: DnsSettings) -> None:
         self._settings = settings
-        self._library = Library(settings.zones)
+        snapshots = settings.state / SNAPSHOTS if settings.cloud else None
+        self._library = Library(Path(settings.zones) if settings.zones else None, snapshots)
         self._zones: Mapping[bytes, Zone] = {}
         self._problems: tuple[str, ...] = ()
         self._generation = 0
         self._children: dict[int, _Child] = {}
         self._wanted: dict[int, Callable[[int], None]] = {}
+        self._lasting: set[int] = set()
+        """Seats whose process is the same before and after a reload."""
         self._due: dict[int, float] = {}
         self._stopping = False
         self._reload = False
+        self._loaded_at = 0.0
         self._started_at = time.time()
         self._keys = (
             read_cookie_keys(Path(settings.cookie_keys)) if settings.cookie_keys else [secrets.token_bytes(KEY_SIZE)]
@@ -92,12 +103,16 @@ class Supervisor:
     def run(self) -> None:
         """Raises `SkerryError` for what keeps it from starting."""
         with ExitStack() as stack:
+            _make_state(self._settings)
             self._load(first=True)
             udp, tcp, tls, port = _open_sockets(self._settings, stack)
             self._memory = shared_memory(2 * (len(udp) + 1))
             for seat, each in enumerate(udp):
                 self._wanted[seat] = lambda seat, each=each: self._answer_datagrams(each, seat)
             self._wanted[len(udp)] = lambda seat: self._answer_streams(tcp, tls, seat)
+            if self._settings.cloud:
+                self._wanted[FOLLOWER] = lambda seat: self._follow()
+                self._lasting.add(FOLLOWER)
             control = stack.enter_context(unix_socket(self._settings.control, group="", backlog=16))
             stack.callback(self._settings.control.unlink, missing_ok=True)
             self._loop(control, lambda: self._announce(port))
@@ -133,7 +148,7 @@ class Supervisor:
                             os.read(wake, 4096)
                 self._reap()
                 self._respawn()
-                if self._reload:
+                if self._reload and time.monotonic() >= self._loaded_at + RELOAD_PACE_S:
                     self._reload = False
                     self._load()
         notify(os.environ, STOPPING="1")
@@ -143,7 +158,8 @@ class Supervisor:
         os.close(waker)
 
     def _wait_s(self) -> float | None:
-        return max(0.0, min(self._due.values()) - time.monotonic()) if self._due else None
+        due = [*self._due.values(), *([self._loaded_at + RELOAD_PACE_S] if self._reload else [])]
+        return max(0.0, min(due) - time.monotonic()) if due else None
 
     def _signalled(self, number: int, frame: object) -> None:
         if number in (signal.SIGTERM, signal.SIGINT):
@@ -165,11 +181,12 @@ class Supervisor:
         for problem in loaded.problems:
             LOG.error("zone not read: %s", problem)
         self._problems = loaded.problems
+        self._loaded_at = time.monotonic()
         self._zones, self._deltas = loaded.zones, loaded.deltas
         gc.collect()
         gc.freeze()  # what lasts is looked at no more, so that forked processes share its memory
         if not first:
-            before = tuple(self._children.values())
+            before = [child for child in self._children.values() if child.seat not in self._lasting]
             self._generation += 1
             self._fork_all()
             for child in before:
@@ -185,9 +202,11 @@ class Supervisor:
             self._begin(lambda: notify_all(zones, self._peers, key))
 
     def _fork_all(self) -> None:
-        self._due.clear()
+        there = {child.seat for child in self._children.values() if child.seat in self._lasting}
+        self._due = {seat: at for seat, at in self._due.items() if seat in self._lasting}
         for seat in self._wanted:
-            self._fork(seat)
+            if seat not in there and seat not in self._due:
+                self._fork(seat)
 
     def _fork(self, seat: int) -> None:
         pid = self._begin(lambda: self._wanted[seat](seat))
@@ -284,16 +303,33 @@ class Supervisor:
 
         asyncio.run(serve())
 
+    def _follow(self) -> None:
+        """The cloud's zones, into files; the parent reads them."""
+        parent = os.getppid()
+        settings = self._settings
+        Follower(Path(settings.cloud), settings.state, lambda: os.kill(parent, signal.SIGHUP)).run()
+
+    def _told_problems(self) -> tuple[str, ...]:
+        settings = self._settings
+        if not settings.cloud:
+            return self._problems
+        silence_s = silent_s(settings.state, time.time())
+        if silence_s is not None and silence_s < CLOUD_SILENCE_S:
+            return self._problems
+        heard = "never" if silence_s is None else f"{human_duration(silence_s)} ago"
+        return (*self._problems, f"the cloud was last heard {heard}; what it told is served")
+
     def _controlled(self, control: socket.socket) -> None:
         def values() -> dict[str, int]:
-            return total([Counts(self._memory, place).values() for place in range(2 * len(self._wanted))])
+            seats = len(self._wanted) - len(self._lasting)
+            return total([Counts(self._memory, place).values() for place in range(2 * seats)])
 
         def reload() -> tuple[str, ...]:
             return self._load()
 
         state = Control(
             zones=lambda: self._zones,
-            problems=lambda: self._problems,
+            problems=self._told_problems,
             counts=values,
             reload=reload,
             processes=len(self._children),
@@ -303,6 +339,15 @@ class Supervisor:
             asked, _ = control.accept()
             with asked:
                 answer_line(asked, state)
+
+
+def _make_state(settings: DnsSettings) -> None:
+    if not settings.cloud:
+        return
+    try:
+        (settings.state / SNAPSHOTS).mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise UnavailableError(f"--state {settings.state}: {error.strerror}") from error
 
 
 def _become_child(parent: int) -> None:

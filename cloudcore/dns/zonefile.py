@@ -46,8 +46,7 @@ def read_zone(path: Path) -> Zone:
         beside = services_beside(path)
         if not beside.exists():
             return parse_zone(text, origin)
-        services = read_services(beside, origin)
-        return _with_services(parse_records(text, origin), origin, services)
+        return with_services(parse_records(text, origin), origin, read_services(beside, origin))
     except InvalidError as error:
         raise InvalidError(f"{path}: {error}") from error
 
@@ -79,7 +78,8 @@ def services_beside(path: Path) -> Path:
     return path.with_name(path.name.removesuffix(SUFFIX) + SERVICES)
 
 
-def _with_services(records: list[Record], origin: bytes, services: dict[bytes, Service]) -> Zone:
+def with_services(records: list[Record], origin: bytes, services: dict[bytes, Service]) -> Zone:
+    """Raises `InvalidError` where a service is in the way of records."""
     for record in records:
         if record.owner in services and record.type in SIZES:
             raise InvalidError(f"{text_of(record.owner)} has addresses here, and is a service")

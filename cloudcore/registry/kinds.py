@@ -440,6 +440,19 @@ def _skerry() -> list[Kind]:
     ]
 
 
+def _names() -> list[Kind]:
+    """What DNS is asked to answer: k8gb's and external-dns' kinds, custom resources there, and ours."""
+    plain = {"subresources": _STATUS, "strategic_patch": False}
+    return [
+        replace(_in("k8gb.io", "v1beta1", "Gslb", "gslbs"), **plain),
+        replace(_in("k8gb.absa.oss", "v1beta1", "Gslb", "gslbs"), **plain),
+        replace(_in("externaldns.k8s.io", "v1alpha1", "DNSEndpoint", "dnsendpoints"), **plain),
+        replace(_in("skerry.dev", "v1", "GlobalService", "globalservices"), short_names=("gsvc",), **plain),
+        replace(_over("skerry.dev", "v1", "DnsZone", "dnszones"), short_names=("dzone",), **plain),
+        replace(_over("skerry.dev", "v1", "DnsSnapshot", "dnssnapshots"), strategic_patch=False),
+    ]
+
+
 def _metrics() -> list[Kind]:
     """What is asked of gateways when somebody reads it, and never stored."""
     group, version = "metrics.k8s.io", "v1beta1"
@@ -474,6 +487,7 @@ def builtin_kinds() -> tuple[Kind, ...]:
         *_rules(),
         *_applications(),
         *_skerry(),
+        *_names(),
         *_metrics(),
     )
 

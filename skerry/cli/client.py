@@ -133,10 +133,15 @@ class Client:
             return _answer(response)
 
     def lines(
-        self, path: str, *, query: Mapping[str, str] | None = None, accept: str = "application/json"
+        self,
+        path: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        accept: str = "application/json",
+        silence_s_max: float | None = None,
     ) -> Iterator[bytes]:
-        """The lines of a streaming answer (watch, logs) until the server ends it."""
-        with self._exchange("GET", path, query, None, "", accept, timeout_s=None) as response:
+        """The lines of a streaming answer (watch, logs) until the server ends it, or says nothing for too long."""
+        with self._exchange("GET", path, query, None, "", accept, timeout_s=silence_s_max) as response:
             if response.status >= 400:
                 _answer(response)
             while line := response.readline():

@@ -17,6 +17,7 @@ from cloudcore.registry.validation import (
     definitions,
     device_rules,
     devices,
+    gslb,
     rules,
     services,
     sinks,
@@ -71,6 +72,11 @@ CHECKS: Final[Mapping[tuple[str, str], Check]] = {
     ("skerry.dev", "RuleMessage"): rules.validate_message,
     ("skerry.dev", "Sink"): sinks.validate_sink,
     ("skerry.dev", "DeviceRule"): device_rules.validate_device_rule,
+    ("k8gb.io", "Gslb"): gslb.validate_gslb,
+    ("k8gb.absa.oss", "Gslb"): gslb.validate_gslb,
+    ("externaldns.k8s.io", "DNSEndpoint"): gslb.validate_dns_endpoint,
+    ("skerry.dev", "GlobalService"): gslb.validate_global_service,
+    ("skerry.dev", "DnsZone"): gslb.validate_dns_zone,
 }
 """(group, kind) -> faults, beyond those of metadata. Pods have their own, which knows of binding."""
 

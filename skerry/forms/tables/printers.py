@@ -10,6 +10,7 @@ from skerry.forms.tables import (
     commands,
     device_rules,
     devices,
+    gslb,
     pods,
     rules,
     services,
@@ -29,6 +30,7 @@ _PRINTERS: Final[dict[tuple[str, str], Printer]] = {
     **commands.PRINTERS,
     **sinks.PRINTERS,
     **device_rules.PRINTERS,
+    **gslb.PRINTERS,
     **rules.PRINTERS,
     **applications.PRINTERS,
 }

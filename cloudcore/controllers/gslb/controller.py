@@ -1,0 +1,361 @@
+"""Makes zones of DnsZones and of all who have names in them, and tells Gslbs and GlobalServices what is answered.
+
+Keeps what each wish came to, and the nodes' addresses, in memory: a controller that begins is shown every object
+anew. A crash leaves the snapshots as they were, from which servers answer on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from cloudcore.controllers.gslb.draft import (
+    Draft,
+    Ground,
+    NodeFacts,
+    draft,
+    endpoint_rows,
+    gslb_status,
+    node_facts,
+    services_behind,
+)
+from cloudcore.controllers.gslb.plan import Composed, Wished, compose, owner_text, zone_of
+from cloudcore.registry.port import Transform
+from cloudcore.runtime.informer import Keys, Seen
+from cloudcore.runtime.manager import Tools
+from skerry.errors import AlreadyExistsError, NotFoundError
+from skerry.objects.conditions import Condition, with_condition
+from skerry.objects.gslb import (
+    DNS_ENDPOINTS,
+    DNS_SNAPSHOTS,
+    DNS_ZONES,
+    GLOBAL_SERVICES,
+    WISHES,
+    Wish,
+    embedded_ingress,
+    wish_of,
+)
+from skerry.objects.ingresses import INGRESSES
+from skerry.objects.json import JsonObject, map_at, maps_at, str_at
+from skerry.objects.meta import Key, being_deleted, generation_of, labels_of, name_of, uid_of
+
+SLICES: Final = "endpointslices.discovery.k8s.io"
+SERVICES: Final = "services"
+NODES: Final = "nodes"
+_SERVICE_LABEL: Final = "kubernetes.io/service-name"
+
+
+class GslbController:
+    """See the module. Its keys are zones, Gslbs, GlobalServices and DNSEndpoints."""
+
+    name = "gslb-controller"
+    workers = 1
+
+    def __init__(self, tools: Tools) -> None:
+        self._tools = tools
+        self._made: dict[Key, Draft] = {}
+        self._behind: dict[Key, frozenset[Key]] = {}
+        """By wish: what was looked at for it."""
+        self._nodes: dict[str, NodeFacts] = {}
+        self._node_at: dict[str, str] = {}
+
+    def watches(self) -> Sequence[Keys]:
+        return [
+            *(Keys(resource=resource, keys=self._of_wish) for resource in WISHES),
+            Keys(resource=DNS_ZONES, keys=self._of_zone),
+            Keys(resource=DNS_ENDPOINTS, keys=self._of_endpoint),
+            Keys(resource=INGRESSES, keys=self._of_referred),
+            Keys(resource=SERVICES, keys=self._of_referred),
+            Keys(resource=SLICES, keys=self._of_slice),
+            Keys(resource=NODES, keys=self._of_node),
+        ]
+
+    async def reconcile(self, key: Key) -> float | None:
+        stored = self._tools.cache.read(key)
+        if stored is None:
+            return None
+        obj = self._tools.cache.obj(stored)
+        if being_deleted(obj):
+            return None
+        if key.resource == DNS_ZONES:
+            await self._compose(key, obj)
+            return None
+        if key.resource == DNS_ENDPOINTS:
+            await self._observe(key, obj)
+            return None
+        return await self._tell(key, obj)
+
+    # --- what wakes it ---
+
+    def _of_wish(self, change: Seen) -> Iterable[Key]:
+        """The wish where it is another; its status is written here."""
+        before, after = change.before, change.after
+        if before is not None and after is not None and _asked(before) == _asked(after):
+            return ()
+        if after is None:
+            self._behind.pop(change.key, None)
+        return self._touched([change.key])
+
+    def _of_zone(self, change: Seen) -> Iterable[Key]:
+        before, after = change.before, change.after
+        if before is not None and after is not None and generation_of(before) == generation_of(after):
+            return ()
+        # A zone that comes takes names from a wider one, and one that goes gives them back.
+        keys = [change.key] if before is not None and after is not None else self._zones()
+        return [*keys, *(key for key, _ in self._wishes())]
+
+    def _of_endpoint(self, change: Seen) -> Iterable[Key]:
+        before, after = change.before, change.after
+        if before is not None and after is not None and generation_of(before) == generation_of(after):
+            return ()
+        return [*self._zones(), change.key]
+
+    def _of_referred(self, change: Seen) -> Iterable[Key]:
+        found: list[Key] = []
+        for key, obj in self._wishes():
+            reference = wish_of(key, obj).reference
+            sides = [side for side in (change.before, change.after) if side is not None]
+            refers = reference is not None and any(reference.refers_to(side, change.key) for side in sides)
+            if refers or change.key in self._behind.get(key, ()):
+                found.append(key)
+        return self._touched(found)
+
+    def _of_slice(self, change: Seen) -> Iterable[Key]:
+        sides = [side for side in (change.before, change.after) if side is not None]
+        names = {labels_of(side).get(_SERVICE_LABEL, "") for side in sides}
+        services = {Key(SERVICES, change.key.namespace, name) for name in names}
+        return self._touched([key for key, behind in self._behind.items() if services & behind])
+
+    def _of_node(self, change: Seen) -> Iterable[Key]:
+        name, after = change.key.name, change.after
+        old = self._nodes.get(name)
+        new = node_facts(after) if after is not None else None
+        if old == new:
+            return ()
+        for address in old.addresses if old is not None else ():
+            if self._node_at.get(address) == name:
+                del self._node_at[address]
+        if new is None:
+            self._nodes.pop(name, None)
+        else:
+            self._nodes[name] = new
+            self._node_at.update(dict.fromkeys(new.addresses, name))
+        addresses = {*(old.addresses if old is not None else ()), *(new.addresses if new is not None else ())}
+        return self._touched([key for key, made in self._made.items() if addresses & made.addresses])
+
+    def _touched(self, wishes: Iterable[Key]) -> Iterable[Key]:
+        """Wishes that are to be looked at, and the zones that have them."""
+        touched = [*wishes]
+        for key in touched:
+            self._made.pop(key, None)
+        return [*self._zones(), *touched] if touched else ()
+
+    def _zones(self) -> list[Key]:
+        return [stored.key for stored in self._tools.cache.select(DNS_ZONES)]
+
+    def _wishes(self) -> Iterable[tuple[Key, JsonObject]]:
+        for resource in WISHES:
+            for stored in self._tools.cache.select(resource):
+                yield stored.key, self._tools.cache.obj(stored)
+
+    # --- wishes ---
+
+    def _draft(self, wish: Wish) -> Draft:
+        made = self._made.get(wish.key)
+        now_ms = self._tools.clock.wall_ms()
+        if made is not None and not 0 < made.next_ms <= now_ms:
+            return made
+        ground = self._ground(wish)
+        self._behind[wish.key] = frozenset((*ground.slices, *(key for key, _ in ground.referred)))
+        made = self._made[wish.key] = draft(wish, ground, now_ms)
+        return made
+
+    def _ground(self, wish: Wish) -> Ground:
+        cache = self._tools.cache
+        referred: list[tuple[Key, JsonObject]] = []
+        if wish.reference is not None and wish.reference.resource:
+            for stored in cache.select(wish.reference.resource, namespace=wish.reference.namespace):
+                obj = cache.obj(stored)
+                if wish.reference.refers_to(obj, stored.key):
+                    referred.append((stored.key, obj))
+        services = services_behind(wish, referred)
+        slices: dict[Key, tuple[JsonObject, ...]] = dict.fromkeys(services, ())
+        for namespace in {key.namespace for key in services}:
+            for stored in cache.select(SLICES, namespace=namespace):
+                obj = cache.obj(stored)
+                key = Key(SERVICES, namespace, labels_of(obj).get(_SERVICE_LABEL, ""))
+                if key in slices:
+                    slices[key] = (*slices[key], obj)
+        return Ground(
+            referred=tuple(referred),
+            services=frozenset(key for key in services if cache.read(key) is not None),
+            slices=slices,
+            nodes=self._nodes,
+            node_at=self._node_at,
+        )
+
+    async def _tell(self, key: Key, obj: JsonObject) -> float | None:
+        wish = wish_of(key, obj)
+        if wish.embedded is not None:
+            await self._embed(key, obj)
+        made = self._draft(wish)
+        zones = [zone.name for zone in self._zones()]
+        problems = [
+            *made.problems,
+            *(f"no DnsZone has {host.name}" for host in made.hosts if not zone_of(host.name, zones)),
+        ]
+        now_ms = self._tools.clock.wall_ms()
+
+        def transform(current: JsonObject) -> JsonObject:
+            if uid_of(current) != uid_of(obj):
+                return current
+            told = gslb_status(wish, made, current)
+            if key.resource == GLOBAL_SERVICES:
+                told = _global_status(current, made, problems, now_ms)
+            return current if map_at(current, "status") == told else {**current, "status": told}
+
+        if transform(obj) is not obj:
+            await self._write_status(key, transform)
+        return (made.next_ms - now_ms) / 1000 + 0.01 if made.next_ms else None
+
+    async def _embed(self, key: Key, gslb: JsonObject) -> None:
+        """Make the Ingress of an embedded spec, and keep it so; one of that name that is somebody's is let be."""
+        wanted = embedded_ingress(gslb)
+        owner: JsonObject = {
+            "apiVersion": str_at(gslb, "apiVersion"),
+            "kind": "Gslb",
+            "name": name_of(gslb),
+            "uid": uid_of(gslb),
+            "controller": True,
+            "blockOwnerDeletion": True,
+        }
+        map_at(wanted, "metadata")["ownerReferences"] = [owner]
+        kind, there = self._tools.kind(INGRESSES), Key(INGRESSES, key.namespace, key.name)
+        stored = self._tools.cache.read(there)
+        if stored is None:
+            try:
+                await self._tools.objects.create(kind, key.namespace, wanted)
+            except AlreadyExistsError:
+                return  # the change that tells of it wakes this
+            return
+
+        def transform(current: JsonObject) -> JsonObject:
+            owners = maps_at(current, "metadata", "ownerReferences")
+            if not any(str_at(each, "uid") == uid_of(gslb) for each in owners):
+                return current
+            if map_at(current, "spec") == map_at(wanted, "spec"):
+                return current
+            return {**current, "spec": wanted["spec"]}
+
+        if transform(self._tools.cache.obj(stored)) is not self._tools.cache.obj(stored):
+            await self._tools.objects.update(kind, there, transform)
+
+    async def _observe(self, key: Key, obj: JsonObject) -> None:
+        generation = generation_of(obj)
+
+        def transform(current: JsonObject) -> JsonObject:
+            if uid_of(current) != uid_of(obj) or map_at(current, "status").get("observedGeneration") == generation:
+                return current
+            return {**current, "status": {**map_at(current, "status"), "observedGeneration": generation}}
+
+        if transform(obj) is not obj:
+            await self._write_status(key, transform)
+
+    async def _write_status(self, key: Key, transform: Transform) -> None:
+        try:
+            await self._tools.objects.update(self._tools.kind(key.resource), key, transform, subresource="status")
+        except NotFoundError:
+            return
+
+    # --- zones ---
+
+    async def _compose(self, key: Key, zone: JsonObject) -> None:
+        cache = self._tools.cache
+        wished = sorted(self._wishes(), key=lambda each: (_age(each[1]), owner_text(each[0])))
+        endpoints = [(stored.key, cache.obj(stored)) for stored in cache.select(DNS_ENDPOINTS)]
+        there = Key(DNS_SNAPSHOTS, "", key.name)
+        stored = cache.read(there)
+        before = map_at(cache.obj(stored), "spec") if stored is not None else None
+        wishes = [wish_of(each, obj) for each, obj in wished]
+        made = compose(
+            key.name,
+            zone,
+            [each.name for each in self._zones()],
+            [Wished(wish=wish, draft=self._draft(wish)) for wish in wishes],
+            sorted(endpoints, key=lambda each: (_age(each[1]), owner_text(each[0]))),
+            before,
+            self._tools.clock.wall_ms() // 1000,
+        )
+        if before != made.spec:
+            await self._write_snapshot(there, zone, made, exists=stored is not None)
+        now_ms = self._tools.clock.wall_ms()
+
+        def transform(current: JsonObject) -> JsonObject:
+            if uid_of(current) != uid_of(zone):
+                return current
+            told = _zone_status(current, made, now_ms)
+            return current if map_at(current, "status") == told else {**current, "status": told}
+
+        if transform(zone) is not zone:
+            await self._write_status(key, transform)
+
+    async def _write_snapshot(self, there: Key, zone: JsonObject, made: Composed, *, exists: bool) -> None:
+        kind = self._tools.kind(DNS_SNAPSHOTS)
+        if exists:
+            try:
+                await self._tools.objects.update(kind, there, lambda current: {**current, "spec": made.spec})
+            except NotFoundError:
+                exists = False
+        if not exists:
+            owner: JsonObject = {
+                "apiVersion": "skerry.dev/v1",
+                "kind": "DnsZone",
+                "name": name_of(zone),
+                "uid": uid_of(zone),
+                "controller": True,
+            }
+            body: JsonObject = {
+                "apiVersion": "skerry.dev/v1",
+                "kind": "DnsSnapshot",
+                "metadata": {"name": there.name, "ownerReferences": [owner]},
+                "spec": made.spec,
+            }
+            await self._tools.objects.create(kind, "", body)
+
+
+def _asked(obj: JsonObject) -> tuple[object, ...]:
+    return generation_of(obj), map_at(obj, "metadata").get("annotations"), being_deleted(obj)
+
+
+def _age(obj: JsonObject) -> str:
+    return str_at(obj, "metadata", "creationTimestamp")
+
+
+def _global_status(current: JsonObject, made: Draft, problems: Sequence[str], now_ms: int) -> JsonObject:
+    ready = Condition(
+        type="Ready",
+        status="False" if problems else "True",
+        reason="Incomplete" if problems else "Answered",
+        message="; ".join(problems[:5]),
+        observed_generation=generation_of(current),
+    )
+    return {
+        "observedGeneration": generation_of(current),
+        "serviceHealth": {host.name: host.health for host in made.hosts},
+        "endpoints": [*endpoint_rows(made)],
+        "conditions": with_condition(maps_at(current, "status", "conditions"), ready, now_ms=now_ms),
+    }
+
+
+def _zone_status(current: JsonObject, made: Composed, now_ms: int) -> JsonObject:
+    ready = Condition(type="Ready", status="True", reason="Made", observed_generation=generation_of(current))
+    told: JsonObject = {
+        "observedGeneration": generation_of(current),
+        "serial": made.spec["serial"],
+        "records": made.records,
+        "services": made.services,
+        "conditions": with_condition(maps_at(current, "status", "conditions"), ready, now_ms=now_ms),
+    }
+    if made.problems:
+        told["problems"] = [*made.problems]
+    return told

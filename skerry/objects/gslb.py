@@ -1,0 +1,194 @@
+"""What DNS is asked to answer, and by whom: k8gb's Gslb (both groups), our GlobalService, external-dns' DNSEndpoint,
+and the zones that these come into. Pure; keeps nothing.
+
+A `Wish` is what a Gslb or a GlobalService says, in one form. `DnsSnapshot` is what servers answer from: made by a
+controller, followed by `cloudcore dns`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from skerry.frozen import Frozen
+from skerry.objects.hosts import is_address
+from skerry.objects.ingresses import INGRESSES
+from skerry.objects.json import JsonObject, int_at, map_at, maps_at, str_at, strs_at
+from skerry.objects.meta import Key, annotations_of, name_of, namespace_of
+from skerry.objects.select import LabelSelector, label_selector
+
+K8GB: Final = "k8gb.io"
+K8GB_BEFORE: Final = "k8gb.absa.oss"
+EXTERNAL_DNS: Final = "externaldns.k8s.io"
+GLOBAL_SERVICES: Final = "globalservices.skerry.dev"
+DNS_ENDPOINTS: Final = "dnsendpoints.externaldns.k8s.io"
+DNS_ZONES: Final = "dnszones.skerry.dev"
+DNS_SNAPSHOTS: Final = "dnssnapshots.skerry.dev"
+GSLBS: Final = (f"gslbs.{K8GB}", f"gslbs.{K8GB_BEFORE}")
+WISHES: Final = (*GSLBS, GLOBAL_SERVICES)
+"""Resources that say how names are answered."""
+EXPOSED: Final = ("k8gb.io/exposed-ip-addresses", "skerry.dev/exposed-ip-addresses")
+"""Annotations of a Gslb: addresses in place of those that its Ingress is reached at."""
+HOSTNAME: Final = ("k8gb.io/hostname", "external-dns.alpha.kubernetes.io/hostname")
+"""Annotations of a Service that a Gslb refers to: its hosts."""
+REGION_LABEL: Final = "topology.kubernetes.io/region"
+TTL_DEFAULT_S: Final = 30
+POLICIES: Final[Mapping[str, str]] = {
+    "Nearest": "nearest",
+    "Failover": "failover",
+    "Weighted": "weighted",
+    "RoundRobin": "round_robin",
+}
+"""Of a GlobalService, and what services of zones call them."""
+STRATEGIES: Final[Mapping[str, str]] = {"roundRobin": "round_robin", "failover": "failover", "geoip": "nearest"}
+"""Of a Gslb."""
+REFERRED: Final[Mapping[tuple[str, str], str]] = {
+    ("networking.k8s.io", "Ingress"): INGRESSES,
+    ("", "Service"): "services",
+}
+"""Kinds that hosts and addresses may come from, by group."""
+HEALTHY: Final = "Healthy"
+UNHEALTHY: Final = "Unhealthy"
+NOT_FOUND: Final = "NotFound"
+
+
+class Reference(Frozen):
+    """Ingresses or Services, by name or by labels."""
+
+    resource: str
+    """"" for a kind that nothing is known of."""
+    namespace: str
+    name: str = ""
+    selector: LabelSelector | None = None
+    kind: str = ""
+
+    def refers_to(self, obj: JsonObject, key: Key) -> bool:
+        if key.resource != self.resource or key.namespace != self.namespace:
+            return False
+        return key.name == self.name if self.name else self.selector is not None and self.selector.selects(obj)
+
+
+class Address(Frozen):
+    """Where something is reached, as somebody wrote it."""
+
+    address: str
+    region: str = ""
+    weight: int = -1
+    """-1: what its region has."""
+
+
+class Wish(Frozen):
+    key: Key
+    policy: str
+    ttl: int
+    hosts: tuple[str, ...] = ()
+    """Those that are written; others come from what it refers to."""
+    primary: str = ""
+    order: tuple[str, ...] = ()
+    weights: Mapping[str, int] = {}
+    all_healthy: bool = False
+    """Every service behind a host has to be healthy, not any."""
+    reference: Reference | None = None
+    embedded: JsonObject | None = None
+    """The spec of an Ingress, in the form of the Gslb."""
+    addresses: tuple[Address, ...] = ()
+    probe: JsonObject | None = None
+    drains: tuple[JsonObject, ...] = ()
+
+
+def wish_of(key: Key, obj: JsonObject) -> Wish:
+    return _of_global_service(key, obj) if key.resource == GLOBAL_SERVICES else _of_gslb(key, obj)
+
+
+def _of_gslb(key: Key, obj: JsonObject) -> Wish:
+    strategy = map_at(obj, "spec", "strategy")
+    weights = {region: int_at(strategy, "weight", region) for region in map_at(strategy, "weight")}
+    policy = STRATEGIES.get(str_at(strategy, "type"), "round_robin")
+    return Wish(
+        key=key,
+        policy="weighted" if weights and policy == "round_robin" else policy,
+        ttl=int_at(strategy, "dnsTtlSeconds", default=TTL_DEFAULT_S),
+        primary=str_at(strategy, "primaryGeoTag"),
+        weights=weights,
+        all_healthy=str_at(obj, "spec", "serviceHealthPolicy") == "All",
+        reference=_gslb_reference(key, obj),
+        embedded=map_at(obj, "spec", "ingress") or None,
+        addresses=exposed(obj),
+    )
+
+
+def exposed(obj: JsonObject) -> tuple[Address, ...]:
+    """Addresses that the annotation gives; what is none is left out."""
+    said = annotations_of(obj)
+    text = next((said[name] for name in EXPOSED if said.get(name)), "")
+    return tuple(Address(address=each) for each in text.replace(",", " ").split() if is_address(each))
+
+
+def _gslb_reference(key: Key, obj: JsonObject) -> Reference | None:
+    given = map_at(obj, "spec", "resourceRef")
+    if map_at(obj, "spec", "ingress"):
+        return Reference(resource=INGRESSES, namespace=key.namespace, name=key.name, kind="Ingress")
+    if not given:
+        return None
+    selector = {name: given[name] for name in ("matchLabels", "matchExpressions") if given.get(name)}
+    return _reference(
+        key.namespace,
+        str_at(given, "apiVersion"),
+        str_at(given, "kind"),
+        name=str_at(given, "name"),
+        selector=label_selector(selector) if selector else None,
+    )
+
+
+def _reference(
+    namespace: str, api_version: str, kind: str, *, name: str, selector: LabelSelector | None = None
+) -> Reference:
+    group = api_version.rpartition("/")[0]
+    resource = REFERRED.get((group, kind), "")
+    return Reference(resource=resource, namespace=namespace, name=name, selector=selector, kind=kind)
+
+
+def _of_global_service(key: Key, obj: JsonObject) -> Wish:
+    spec = map_at(obj, "spec")
+    given = map_at(spec, "resourceRef")
+    kind = str_at(given, "kind")
+    group = "networking.k8s.io/v1" if kind == "Ingress" else "v1"
+    order = tuple(strs_at(spec, "regionOrder"))
+    return Wish(
+        key=key,
+        policy=POLICIES.get(str_at(spec, "policy"), "nearest"),
+        ttl=int_at(spec, "ttlSeconds", default=TTL_DEFAULT_S),
+        hosts=tuple(each.lower().rstrip(".") for each in strs_at(spec, "hosts")),
+        primary=order[0] if order else "",
+        order=order,
+        weights={region: int_at(spec, "weights", region) for region in map_at(spec, "weights")},
+        all_healthy=str_at(spec, "healthPolicy") == "All",
+        reference=_reference(key.namespace, group, kind, name=str_at(given, "name")) if given else None,
+        addresses=tuple(
+            Address(
+                address=str_at(each, "address"),
+                region=str_at(each, "region"),
+                weight=int_at(each, "weight", default=-1),
+            )
+            for each in maps_at(spec, "endpoints")
+        ),
+        probe=map_at(spec, "probe") or None,
+        drains=tuple(maps_at(spec, "drains")),
+    )
+
+
+def embedded_ingress(gslb: JsonObject) -> JsonObject:
+    """The Ingress that a Gslb with an embedded spec stands for, without its owner: k8gb makes it, and so do we."""
+    given = map_at(gslb, "spec", "ingress")
+    spec = {name: given[name] for name in ("ingressClassName", "rules", "tls") if given.get(name)}
+    if given.get("backend"):
+        spec["defaultBackend"] = given["backend"]
+    meta: JsonObject = {"name": name_of(gslb), "namespace": namespace_of(gslb)}
+    kept = {
+        name: value
+        for name, value in annotations_of(gslb).items()
+        if not name.startswith("kubectl.kubernetes.io/") and name not in EXPOSED
+    }
+    if kept:
+        meta["annotations"] = {**kept}
+    return {"apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "metadata": meta, "spec": spec}

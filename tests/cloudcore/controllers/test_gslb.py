@@ -1,0 +1,271 @@
+"""Gslbs, GlobalServices and DNSEndpoints as zones that servers answer from, and as their statuses."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from cloudcore.controllers.gslb.controller import SLICES, GslbController
+from skerry.objects.gslb import DNS_ENDPOINTS, DNS_SNAPSHOTS, DNS_ZONES, GLOBAL_SERVICES, GSLBS
+from skerry.objects.ingresses import INGRESSES
+from tests.cloudcore.worlds import World, make_world
+
+NEW, OLD = GSLBS
+RULE = {
+    "host": "www.example.com",
+    "http": {"paths": [{"path": "/", "pathType": "Prefix", "backend": {"service": {"name": "web"}}}]},
+}
+
+
+@pytest.fixture
+async def world() -> AsyncIterator[World]:
+    async with make_world() as made:
+        yield made
+
+
+@pytest.fixture
+def controller(world: World) -> GslbController:
+    return GslbController(world.tools)
+
+
+async def zone(world: World, name: str = "example.com", **spec: Any) -> None:
+    servers = [{"name": "ns1", "addresses": ["192.0.2.1"]}]
+    await world.create(DNS_ZONES, {"metadata": {"name": name}, "spec": {"nameservers": servers, **spec}})
+
+
+async def node(world: World, name: str, region: str, address: str) -> None:
+    labels = {"topology.kubernetes.io/region": region}
+    await world.create("nodes", {"metadata": {"name": name, "labels": labels}})
+    await hears(world, name, "True", address)
+
+
+async def hears(world: World, name: str, ready: str, address: str) -> None:
+    conditions = [{"type": "Ready", "status": ready}]
+    await world.set_status(
+        "nodes", name, conditions=conditions, addresses=[{"type": "ExternalIP", "address": address}]
+    )
+
+
+async def ingress(world: World, *addresses: str, name: str = "web", **labels: str) -> None:
+    meta = {"name": name, "labels": labels}
+    await world.create(INGRESSES, {"metadata": meta, "spec": {"rules": [RULE]}})
+    await reached(world, *addresses, name=name)
+
+
+async def reached(world: World, *addresses: str, name: str = "web") -> None:
+    await world.set_status(INGRESSES, name, loadBalancer={"ingress": [{"ip": each} for each in addresses]})
+
+
+async def endpoints(world: World, node: str, *, ready: bool, service: str = "web") -> None:
+    name, labels = f"{service}-{node}", {"kubernetes.io/service-name": service}
+    rows = [{"addresses": ["10.0.0.1"], "conditions": {"ready": ready}, "nodeName": node}]
+    if name in world.names(SLICES):
+        await world.update(SLICES, name, lambda obj: {**obj, "endpoints": rows})
+    else:
+        body = {"metadata": {"name": name, "labels": labels}, "addressType": "IPv4", "endpoints": rows}
+        await world.create(SLICES, body)
+
+
+async def site(world: World) -> None:
+    """Two gateways in two regions that serve one Ingress."""
+    await zone(world)
+    await node(world, "g1", "eu", "203.0.113.1")
+    await node(world, "g2", "us", "203.0.113.2")
+    await world.create("services", {"metadata": {"name": "web"}, "spec": {"ports": [{"port": 80}]}})
+    await endpoints(world, "g1", ready=True)
+    await endpoints(world, "g2", ready=True)
+    await ingress(world, "203.0.113.1", "203.0.113.2", app="web")
+
+
+async def gslb(world: World, resource: str = NEW, name: str = "web", strategy: Any = None, **spec: Any) -> None:
+    reference = {"apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "matchLabels": {"app": "web"}}
+    body = {"strategy": strategy or {"type": "roundRobin"}, **(spec or {"resourceRef": reference})}
+    world.clock.advance(1)
+    await world.create(resource, {"metadata": {"name": name}, "spec": body})
+
+
+def snapshot(world: World, name: str = "example.com") -> Any:
+    return world.get(DNS_SNAPSHOTS, name, "")["spec"]
+
+
+def service(world: World, host: str = "www.example.com.") -> Any:
+    return snapshot(world)["services"]["services"][host]
+
+
+def states(world: World, host: str = "www.example.com.") -> dict[str, tuple[str, str]]:
+    return {each["address"]: (each["region"], each.get("state", "up")) for each in service(world, host)["endpoints"]}
+
+
+def problems(world: World, name: str = "example.com") -> list[str]:
+    return world.get(DNS_ZONES, name, "")["status"].get("problems", [])
+
+
+@pytest.mark.parametrize("resource", GSLBS)
+async def test_a_gslb_says_what_k8gb_says_and_its_host_is_answered(
+    world: World, controller: GslbController, resource: str
+) -> None:
+    await site(world)
+    await gslb(world, resource, strategy={"type": "failover", "primaryGeoTag": "us", "dnsTtlSeconds": 5})
+    await world.settle(controller)
+    assert world.get(resource, "web")["status"] == {
+        "geoTag": "eu,us",
+        "healthyRecords": {"www.example.com": ["203.0.113.2"]},
+        "serviceHealth": {"www.example.com": "Healthy"},
+        "hosts": "www.example.com",
+        "servers": [{"host": "www.example.com", "services": [{"name": "web", "namespace": "d"}]}],
+        "loadBalancer": {"exposedIps": ["203.0.113.1", "203.0.113.2"]},
+    }
+    assert service(world)["policy"] == "failover" and service(world)["ttl"] == 5
+    assert [each["region"] for each in service(world)["endpoints"]] == ["us", "eu"], "in the order of failover"
+
+
+async def test_a_region_without_ready_endpoints_is_down_and_the_serial_stays(
+    world: World, controller: GslbController
+) -> None:
+    await site(world)
+    await gslb(world)
+    await world.settle(controller)
+    serial = snapshot(world)["serial"]
+    assert states(world) == {"203.0.113.1": ("eu", "up"), "203.0.113.2": ("us", "up")}
+    await endpoints(world, "g1", ready=False)
+    await world.settle(controller)
+    assert states(world) == {"203.0.113.1": ("eu", "down"), "203.0.113.2": ("us", "up")}
+    assert world.get(NEW, "web")["status"]["healthyRecords"] == {"www.example.com": ["203.0.113.2"]}
+    await endpoints(world, "g2", ready=False)
+    await world.settle(controller)
+    assert world.get(NEW, "web")["status"]["serviceHealth"] == {"www.example.com": "Unhealthy"}
+    assert snapshot(world)["serial"] == serial, "other servers, which know no health, are told the same"
+    await reached(world, "203.0.113.2")
+    await world.settle(controller)
+    assert snapshot(world)["serial"] > serial
+
+
+async def test_a_gateway_that_is_not_heard_is_down_until_it_is(world: World, controller: GslbController) -> None:
+    await site(world)
+    await gslb(world)
+    await world.settle(controller)
+    await hears(world, "g1", "Unknown", "203.0.113.1")
+    await world.settle(controller)
+    assert states(world)["203.0.113.1"] == ("eu", "down")
+    assert service(world)["endpoints"][0]["reason"] == "its gateway is not heard"
+    await hears(world, "g1", "True", "203.0.113.1")
+    await world.settle(controller)
+    assert states(world)["203.0.113.1"] == ("eu", "up")
+
+
+async def test_a_service_that_is_not_there_is_not_found(world: World, controller: GslbController) -> None:
+    await zone(world)
+    await ingress(world, "203.0.113.1", app="web")
+    await gslb(world)
+    await world.settle(controller)
+    assert world.get(NEW, "web")["status"]["serviceHealth"] == {"www.example.com": "NotFound"}
+
+
+async def test_an_embedded_ingress_is_made_and_followed(world: World, controller: GslbController) -> None:
+    await site(world)
+    await gslb(
+        world, name="own", ingress={"ingressClassName": "sites", "rules": [{**RULE, "host": "own.example.com"}]}
+    )
+    await world.settle(controller)
+    made = world.get(INGRESSES, "own")
+    assert made["spec"]["ingressClassName"] == "sites"
+    assert made["metadata"]["ownerReferences"][0]["kind"] == "Gslb"
+    await reached(world, "203.0.113.2", name="own")
+    await world.settle(controller)
+    assert states(world, "own.example.com.") == {"203.0.113.2": ("us", "up")}
+    await world.set_spec(NEW, "own", ingress={"rules": [{**RULE, "host": "new.example.com"}]})
+    await world.settle(controller)
+    assert "new.example.com." in snapshot(world)["services"]["services"]
+    assert "own.example.com." not in snapshot(world)["services"]["services"]
+
+
+async def test_weights_of_regions_are_shares_and_an_annotation_says_where_it_is_reached(
+    world: World, controller: GslbController
+) -> None:
+    await site(world)
+    await gslb(world, strategy={"type": "roundRobin", "weight": {"eu": 80, "us": 20}})
+    await world.settle(controller)
+    assert service(world)["policy"] == "weighted"
+    assert {each["region"]: each["weight"] for each in service(world)["endpoints"]} == {"eu": 80, "us": 20}
+    said = {"k8gb.io/exposed-ip-addresses": "198.51.100.7"}
+    await world.update(NEW, "web", lambda obj: {**obj, "metadata": {**obj["metadata"], "annotations": said}})
+    await world.settle(controller)
+    assert set(states(world)) == {"198.51.100.7"}
+
+
+async def test_a_global_service_has_endpoints_of_its_own_and_drains_that_end(
+    world: World, controller: GslbController
+) -> None:
+    await zone(world, places={"europe": ["192.0.2.0/24"]}, orders={"europe": ["eu", "us"], "default": ["us", "eu"]})
+    rows = [{"address": "203.0.113.1", "region": "eu"}, {"address": "203.0.113.2", "region": "us"}]
+    await world.create(
+        GLOBAL_SERVICES,
+        {"metadata": {"name": "api"}, "spec": {"hosts": ["api.example.com"], "endpoints": rows, "drains": []}},
+    )
+    await world.settle(controller)
+    assert snapshot(world)["services"]["orders"]["default"] == ["us", "eu"]
+    assert service(world, "api.example.com.")["policy"] == "nearest"
+    until = "2026-01-01T00:10:00Z"
+    assert world.clock.wall_ms() < 1767226200000, "the clock of the world is before"
+    await world.set_spec(GLOBAL_SERVICES, "api", drains=[{"region": "eu", "until": until, "reason": "new switch"}])
+    await world.settle(controller)
+    assert states(world, "api.example.com.")["203.0.113.1"] == ("eu", "drained")
+    told = world.get(GLOBAL_SERVICES, "api")["status"]
+    assert told["endpoints"][0]["state"] == "Drained" and told["endpoints"][0]["reason"] == "new switch"
+    assert told["conditions"][0]["status"] == "True"
+    world.clock.advance(world.later["api"])
+    for key in (world.key(GLOBAL_SERVICES, "api"), world.key(DNS_ZONES, "example.com")):
+        await controller.reconcile(key)
+    assert states(world, "api.example.com.")["203.0.113.1"] == ("eu", "up")
+
+
+async def test_records_of_endpoints_are_in_the_longest_zone_and_bad_ones_are_told(
+    world: World, controller: GslbController
+) -> None:
+    await zone(
+        world, records=[{"name": "@", "type": "MX", "data": ["10 mail"]}, {"name": "x", "type": "A", "data": ["?"]}]
+    )
+    await zone(world, "sub.example.com")
+    rows = [
+        {"dnsName": "txt.example.com", "recordType": "TXT", "targets": ['a "b"'], "recordTTL": 7},
+        {"dnsName": "alias.example.com", "targets": ["other.test"]},
+        {"dnsName": "a.sub.example.com", "targets": ["192.0.2.9"]},
+        {"dnsName": "bad.example.com", "recordType": "A", "targets": ["nowhere"]},
+        {"dnsName": "ns1.example.com", "recordType": "CNAME", "targets": ["elsewhere.test"]},
+    ]
+    await world.create(DNS_ENDPOINTS, {"metadata": {"name": "more"}, "spec": {"endpoints": rows}})
+    await world.settle(controller)
+    text = snapshot(world)["zone"]
+    assert "example.com. 300 IN MX 10 mail.example.com." in text
+    assert 'txt.example.com. 7 IN TXT "a \\"b\\""' in text
+    assert "alias.example.com. 300 IN CNAME other.test." in text
+    assert "a.sub.example.com" not in text
+    assert "a.sub.example.com. 300 IN A 192.0.2.9" in snapshot(world, "sub.example.com")["zone"]
+    told = "\n".join(problems(world))
+    assert "spec.records[1].data[0]" in told and "spec.endpoints[3]" in told
+    assert "ns1.example.com is DnsZone example.com's" in told
+    assert world.get(DNS_ENDPOINTS, "more")["status"] == {"observedGeneration": 1}
+
+
+async def test_of_two_that_want_a_name_the_older_has_it(world: World, controller: GslbController) -> None:
+    await site(world)
+    await gslb(world, name="zebra")
+    await gslb(world, name="ant", strategy={"type": "failover", "primaryGeoTag": "eu"})
+    await world.settle(controller)
+    assert service(world)["policy"] == "round_robin"
+    assert problems(world) == ["Gslb d/ant: www.example.com is Gslb d/zebra's"]
+    await world.delete(NEW, "zebra")
+    await world.settle(controller)
+    assert service(world)["policy"] == "failover" and problems(world) == []
+
+
+async def test_what_is_settled_is_not_written_again(world: World, controller: GslbController) -> None:
+    await site(world)
+    await gslb(world)
+    await world.settle(controller)
+    before = world.seen_until
+    for key in (world.key(NEW, "web"), world.key(DNS_ZONES, "example.com")):
+        await controller.reconcile(key)
+    assert await world.store.changes(after=before) == []
