@@ -263,7 +263,7 @@ def compose(ground: Ground) -> Agent:
     private_pods(ground.directory)
     store, clock, time, machine = ground.store, ground.clock, ground.time, ground.machine()
     files = StaticPods(ground.static_pods, ground.directory / STATIC_PODS, node=ground.node, clock=time)
-    logs = _logs(ground, files)
+    logs, into_pods = _logs(ground, files), _into_pods(ground, files)
     in_step = partial(_is_in_step, lambda: link)  # it is made below, and runs last
     external, pusher = ExternalDriver(clock=time), _pusher(ground)
     twins = _keeper(ground, external, in_step, pusher)
@@ -271,10 +271,9 @@ def compose(ground: Ground) -> Agent:
     rules, services = _rules(ground), Services()
     calls = RuleCalls(ground.node, rules, services)
     device_rules = _device_rules(ground, twins, services, rules)
-    link = _link(ground, machine.boot_id, _streams(ground, logs, files, questions, calls))
-    cloud = CloudCalls(link)
+    link = _link(ground, machine.boot_id, _streams(ground, logs, into_pods, questions, calls))
+    cloud, hold = CloudCalls(link), Hold(store, time)
     tokens = _tokens(ground, cloud, link, in_step, lambda uid: pods.refresh(uid))  # noqa: PLW0108 - made below
-    hold = Hold(store, time)
     limits = _Limits(hold=hold, refusal=lambda pod: evictor.refusal(pod))  # noqa: PLW0108 - made below
     pods = _pods(ground, _facts(ground, machine), in_step, tokens, files, limits)
     mirrors = _mirrors(ground, files, cloud, link, in_step)
@@ -297,6 +296,7 @@ def compose(ground: Ground) -> Agent:
         figures=_measuring(ground),
         unmirrored=mirrors.refusals,
         acts=_acts(ground, pods, hold),
+        into_pods=into_pods,
     )
     images = ImageCollector(ground.runtime, clock, ground.collection)
     node = _node(ground, pods, lambda: evictor.conditions, hold)
@@ -361,6 +361,10 @@ def _logs(ground: Ground, files: StaticPods) -> PodLogs:
             files=files,
         )
     )
+
+
+def _into_pods(ground: Ground, files: StaticPods) -> PodStreams:
+    return PodStreams(StreamParts(store=ground.store, runtime=ground.runtime, files=files))
 
 
 def _facts(ground: Ground, machine: Machine) -> NodeFacts:
@@ -662,11 +666,10 @@ def _commands(ground: Ground, boot_id: str, twins: Keeper, pods: PodManager, lin
 
 
 def _streams(
-    ground: Ground, logs: PodLogs, files: StaticPods, questions: DeviceQuestions, calls: RuleCalls
+    ground: Ground, logs: PodLogs, into_pods: PodStreams, questions: DeviceQuestions, calls: RuleCalls
 ) -> StreamKinds:
     """What the cloud may open streams for."""
     usage = UsageParts(runtime=ground.runtime, clock=ground.time, machine=read_load)
-    into_pods = PodStreams(StreamParts(store=ground.store, runtime=ground.runtime, files=files))
     return StreamKinds(
         sources={LOGS: logs, DEVICES: questions, USAGE: UsageSource(usage)},
         body_sources={CALLS: calls},

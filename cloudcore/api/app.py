@@ -30,8 +30,6 @@ from cloudcore.api.paths import Asked, Paths
 from cloudcore.api.ports import Endpoint, Parts, Posted, Presented
 from cloudcore.api.reading import BODY_BYTES_MAX
 from cloudcore.api.routing import Query, Target, clean_path, is_api, parse_query, target_of, verb_of
-from cloudcore.api.streaming.channels import BEARER, LOGS, agreed
-from cloudcore.api.streaming.commands import RefusedByGatewayError
 from cloudcore.api.streaming.upgrades import converse, offered_by, upgrade_of
 from cloudcore.api.verbs.lists import CATCH_UP_S
 from cloudcore.runtime.replica_pipes import MESSAGE_BYTES_MAX, WebSocketPipe
@@ -45,12 +43,14 @@ from skerry.errors import (
     TooManyRequestsError,
     UnavailableError,
 )
+from skerry.forms.channels import BEARER, LOGS, agreed
 from skerry.forms.negotiation import takes_gzip
 from skerry.forms.status import Answer, DeadlineError, answer_for, internal
 from skerry.frozen import Frozen, field
 from skerry.listening import listening_socket
 from skerry.objects.json import encode_object
 from skerry.ports import Pipe
+from skerry.transport.conversations import RefusedByGatewayError
 
 LOG: Final = logging.getLogger(__name__)
 

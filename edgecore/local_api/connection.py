@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Mapping
 from typing import Final, Protocol
 from urllib.parse import parse_qsl, unquote
 
 import h11
 
 from edgecore.local_api.answers import Answer, error_answer, phrase
-from edgecore.local_api.requests import Request, Stream
+from edgecore.local_api.requests import Request, Stream, Talk, Upgrade
 from skerry.errors import BadRequestError, SkerryError, TooLargeError, TooManyRequestsError
 from skerry.objects.cloud_calls import CARRIED_HEADERS
 
@@ -28,7 +29,7 @@ WRITE_S_MAX: Final = 60.0
 class Answers(Protocol):
     """What is done for a request. Raises the errors of `skerry.errors`."""
 
-    async def answer(self, request: Request) -> Answer | Stream: ...
+    async def answer(self, request: Request) -> Answer | Stream | Talk: ...
 
 
 class Room:
@@ -123,12 +124,15 @@ class Connection:
             if_none_match=headers.get(b"if-none-match", ""),
             target=target,
             headers=tuple((name, headers[key]) for name in CARRIED_HEADERS if (key := name.encode()) in headers),
+            upgrade=_upgrade(headers),
         )
 
     async def _respond(self, request: Request) -> None:
         try:
             answer = await self._answers.answer(request)
-            if isinstance(answer, Stream):
+            if isinstance(answer, Talk):
+                await self._talk(request, answer)
+            elif isinstance(answer, Stream):
                 async with contextlib.aclosing(answer.chunks):
                     await self._stream(answer)
             else:
@@ -137,6 +141,25 @@ class Connection:
             if self._http.our_state is not h11.SEND_RESPONSE:
                 return  # the head is out: the connection ends, and the client sees a torn answer
             await self._answer(error_answer(error))
+
+    async def _talk(self, request: Request, talk: Talk) -> None:
+        """What comes after is no HTTP, so that the connection ends with the conversation."""
+        from edgecore.local_api.sockets import LocalSocket  # only who converses pays for it
+        from skerry.transport.conversations import RefusedByGatewayError
+
+        assert request.upgrade is not None, "a conversation is had with who asks for one"
+        socket = LocalSocket(
+            self._reader,
+            self._writer,
+            key=request.upgrade.key,
+            protocol=talk.protocol,
+            trailing=self._http.trailing_data[0],
+        )
+        try:
+            await talk.run(socket)
+        except RefusedByGatewayError as error:
+            text = f"{error}\n".encode()
+            await self._answer(Answer(code=error.code, body=text, content_type="text/plain; charset=utf-8"))
 
     async def _answer(self, answer: Answer) -> None:
         if self._http.our_state not in (h11.IDLE, h11.SEND_RESPONSE):
@@ -187,3 +210,13 @@ class Connection:
             self._writer.write(data)
             async with asyncio.timeout(WRITE_S_MAX):
                 await self._writer.drain()
+
+
+def _upgrade(headers: Mapping[bytes, str]) -> Upgrade | None:
+    """RFC 6455, 4.2.1; None for a client that goes on with HTTP."""
+    asked = headers.get(b"upgrade", "").lower() == "websocket" and "upgrade" in headers.get(b"connection", "").lower()
+    key = headers.get(b"sec-websocket-key", "")
+    if not asked or not key:
+        return None
+    names = headers.get(b"sec-websocket-protocol", "").split(",")
+    return Upgrade(key=key, protocols=tuple(name.strip() for name in names if name.strip()))

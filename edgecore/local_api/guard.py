@@ -10,14 +10,15 @@ from typing import Final, Protocol
 
 from edgecore.local_api.access import ANONYMOUS, Access
 from edgecore.local_api.answers import Answer
+from edgecore.local_api.entries import CONVERSATIONS
 from edgecore.local_api.kinds import GROUPS, SCHEME
 from edgecore.local_api.kubelet import is_kubelets, subresources_of
-from edgecore.local_api.requests import Request, Stream
+from edgecore.local_api.requests import Request, Stream, Talk
 from edgecore.local_api.routes import Routes
 from skerry.authz.attributes import Actor, Attributes
 from skerry.errors import ForbiddenError, NotFoundError, UnauthenticatedError, UnavailableError, UncertainError
 from skerry.forms.status import UNKNOWN_RESOURCE
-from skerry.frozen import Frozen
+from skerry.frozen import Frozen, replace
 from skerry.objects.cloud_calls import CallHead, CloudAnswer
 
 _WRITES: Final = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
@@ -48,7 +49,7 @@ class Guard:
         self._access = access
         self._calls = calls
 
-    async def answer(self, request: Request) -> Answer | Stream:
+    async def answer(self, request: Request) -> Answer | Stream | Talk:
         """Raises the errors of `skerry.errors`."""
         actor = self._access.actor(request.header("authorization"))
         asked = asked_of(request.parts)
@@ -61,7 +62,7 @@ class Guard:
                 raise UnauthenticatedError("Unauthorized") from error
             raise
 
-    async def _path(self, request: Request, actor: Actor) -> Answer | Stream:
+    async def _path(self, request: Request, actor: Actor) -> Answer | Stream | Talk:
         if is_kubelets(request.parts):
             return await self._kubelets(request, actor)
         path = "/" + "/".join(request.parts)
@@ -75,7 +76,7 @@ class Guard:
             case _:
                 return await self._routes.answer(request)
 
-    async def _kubelets(self, request: Request, actor: Actor) -> Answer | Stream:
+    async def _kubelets(self, request: Request, actor: Actor) -> Answer | Stream | Talk:
         """As a kubelet asks: for `nodes/metrics`, `nodes/stats`, or `nodes/proxy` of this node."""
         verb = "get" if request.method in ("GET", "HEAD") else _WRITES.get(request.method, request.method.lower())
         wanted = [
@@ -88,23 +89,26 @@ class Guard:
             self._access.require(wanted[-1])
         return await self._routes.answer(request)
 
-    async def _object(self, request: Request, asked: Asked, actor: Actor) -> Answer | Stream:
+    async def _object(self, request: Request, asked: Asked, actor: Actor) -> Answer | Stream | Talk:
         verb = _verb(request, asked)
         if request.method != "GET" or SCHEME.at(asked.group, asked.version, asked.plural) is None:
             return await self._carried(request, actor)  # the cloud says whether it may be
-        self._access.require(
-            Attributes(
-                actor=actor,
-                verb=verb,
-                group=asked.group,
-                version=asked.version,
-                resource=asked.plural,
-                subresource=asked.subresource,
-                namespace=asked.namespace,
-                name=asked.name,
+        # Whoever may read a pod may not run commands in it, as in the cloud.
+        into = asked.plural == "pods" and asked.subresource in CONVERSATIONS
+        for each in (verb, "create") if into else (verb,):
+            self._access.require(
+                Attributes(
+                    actor=actor,
+                    verb=each,
+                    group=asked.group,
+                    version=asked.version,
+                    resource=asked.plural,
+                    subresource=asked.subresource,
+                    namespace=asked.namespace,
+                    name=asked.name,
+                )
             )
-        )
-        return await self._routes.answer(request)
+        return await self._routes.answer(replace(request, actor=actor.name))
 
     async def _carried(self, request: Request, actor: Actor) -> Answer:
         if actor == ANONYMOUS:

@@ -15,10 +15,10 @@ from skerry.objects.device_questions import Question
 from skerry.objects.history import HistoryQuestion
 from skerry.objects.holds import Holding
 from skerry.objects.json import JsonObject
-from skerry.objects.local_changes import UpgradeHold
+from skerry.objects.local_changes import Entry, UpgradeHold
 from skerry.objects.meta import Key
 from skerry.objects.twins import TwinState
-from skerry.ports import Clock
+from skerry.ports import Clock, Pipe
 
 
 class PropertyTwin(Protocol):
@@ -193,10 +193,18 @@ class Acts(Protocol):
     async def restart(self, by: str, namespace: str, name: str, container: str) -> JsonObject: ...
     async def stop(self, by: str, namespace: str, name: str, reason: str) -> JsonObject: ...
     async def start(self, by: str, namespace: str, name: str) -> JsonObject: ...
+    async def enter(self, by: str, entry: Entry, namespace: str, name: str, where: str) -> None: ...
     def hold(self) -> UpgradeHold | None: ...
     async def hold_upgrades(self, by: str, reason: str, until_ms: int | None) -> UpgradeHold: ...
     async def release_upgrades(self, by: str) -> None: ...
     def changes(self) -> list[JsonObject]: ...
+
+
+class IntoPods(Protocol):
+    """Conversations with what runs in pods: talkers, as they are for the cloud. See `edgecore.pods.streams`."""
+
+    async def command(self, params: JsonObject, pipe: Pipe, /) -> None: ...
+    async def forward(self, params: JsonObject, pipe: Pipe, /) -> None: ...
 
 
 class LocalParts(Frozen):
@@ -224,6 +232,8 @@ class LocalParts(Frozen):
     static: StaticPods = NoStaticPods()
     """Pods that files on the gateway want."""
     acts: Acts | None = None
+    """None where there are no pods."""
+    into_pods: IntoPods | None = None
     """None where there are no pods."""
     unmirrored: Callable[[], Mapping[Key, str]] = dict
     """Why the cloud does not show some of them, where it said so."""

@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING
 
 from skerry.errors import BadRequestError
 from skerry.frozen import Frozen
 from skerry.objects.scheme import Kind
+
+if TYPE_CHECKING:  # only who converses pays for it
+    from skerry.transport.sockets import MessageSocket
+
+
+class Upgrade(Frozen):
+    """The client wants to go on with WebSocket messages."""
+
+    key: str
+    protocols: tuple[str, ...]
+    """Subprotocols that it speaks, the one it likes best first."""
 
 
 class Request(Frozen):
@@ -25,6 +37,9 @@ class Request(Frozen):
     """As it stands in the request line."""
     headers: tuple[tuple[str, str], ...] = ()
     """Of `skerry.objects.cloud_calls.CARRIED_HEADERS`."""
+    upgrade: Upgrade | None = None
+    actor: str = ""
+    """Whom a token over TCP speaks for."""
 
     def header(self, name: str) -> str:
         return next((value for each, value in self.headers if each == name), "")
@@ -50,6 +65,14 @@ class Stream(Frozen):
 
     chunks: AsyncGenerator[bytes]
     content_type: str
+
+
+class Talk(Frozen):
+    """An answer that is a conversation. `run` raises what refuses it before the socket is open."""
+
+    protocol: str
+    """Of those that the client speaks; "" for none."""
+    run: Callable[[MessageSocket], Awaitable[None]]
 
 
 class Target(Frozen):

@@ -12,13 +12,14 @@ from typing import Final
 from edgecore.local_api.acts import POD_ACTS, Asked, act_on_pod, local_changes, upgrade_hold
 from edgecore.local_api.answers import Answer, json_answer
 from edgecore.local_api.collections import Collections
+from edgecore.local_api.entries import CONVERSATIONS, Entries, default_container
 from edgecore.local_api.kinds import DEVICE, POD, SCHEME
 from edgecore.local_api.kubelet import KubeletPaths, is_kubelets
 from edgecore.local_api.meters import Meters
 from edgecore.local_api.objects import LocalObjects
 from edgecore.local_api.paths import is_discovery
 from edgecore.local_api.ports import LocalParts
-from edgecore.local_api.requests import Request, Stream, Target
+from edgecore.local_api.requests import Request, Stream, Talk, Target
 from edgecore.store.backlog import Now, backlog_shown
 from skerry.errors import BadRequestError, InvalidError, NotFoundError, SkerryError, UnavailableError
 from skerry.forms.status import MethodNotAllowedError
@@ -29,7 +30,7 @@ from skerry.objects.device_questions import Checkup, OfLine, discover_of, explai
 from skerry.objects.history import question_of
 from skerry.objects.json import Json, JsonObject, maps_at, read_json, str_at
 from skerry.objects.logs import LogRequest
-from skerry.objects.meta import Key, annotations_of, name_of
+from skerry.objects.meta import Key
 from skerry.objects.mirror_pods import mirrored_uid
 from skerry.objects.times import parse_time, time_text
 
@@ -46,9 +47,10 @@ class Routes:
         self._paths = parts.paths
         self.meters = Meters(parts, objects)
         parts.link.on_welcome(self.meters.welcomed)
+        self._entries = Entries(parts, objects)
         self._kubelet = KubeletPaths(objects, self.meters, parts.figures)
 
-    async def answer(self, request: Request) -> Answer | Stream:
+    async def answer(self, request: Request) -> Answer | Stream | Talk:
         """Raises the errors of `skerry.errors`."""
         match request.parts:
             case ("skerry", *rest):
@@ -191,10 +193,12 @@ class Routes:
 
     # --- objects ---
 
-    async def _api(self, request: Request) -> Answer | Stream:
+    async def _api(self, request: Request) -> Answer | Stream | Talk:
         target = target_of(request.parts)
         if target.rest[:1] == ("log",) and target.kind is POD and len(target.rest) == 1 and request.method == "GET":
             return await self._log(request, target)
+        if target.kind is POD and len(target.rest) == 1 and target.rest[0] in CONVERSATIONS:
+            return await self._entries.answer(request, target)
         if target.kind is POD and len(target.rest) == 1 and target.rest[0] in POD_ACTS:
             acts, act = self._parts.acts, target.rest[0]
             return await act_on_pod(acts, _asked(request), target.namespace, target.name, act)
@@ -318,7 +322,7 @@ class Routes:
             namespace=target.namespace,
             pod=target.name,
             uid="",
-            container=request.query.get("container") or _default_container(pod),
+            container=request.query.get("container") or default_container(pod),
             follow=request.flag("follow"),
             previous=request.flag("previous"),
             timestamps=request.flag("timestamps"),
@@ -392,13 +396,3 @@ def _object(body: bytes) -> JsonObject:
     if not isinstance(value, dict):
         raise BadRequestError("the body is not a JSON object")
     return value
-
-
-def _default_container(pod: JsonObject) -> str:
-    names = [str_at(one, "name") for one in maps_at(pod, "spec", "containers")]
-    named = annotations_of(pod).get("kubectl.kubernetes.io/default-container", "")
-    if named or len(names) == 1:
-        return named or names[0]
-    raise BadRequestError(
-        f"a container name must be specified for pod {name_of(pod)}, choose one of: [{' '.join(names)}]"
-    )

@@ -23,7 +23,7 @@ from skerry.errors import ConflictError, InvalidError, NotFoundError
 from skerry.frozen import Frozen, replace
 from skerry.objects.events import event_object
 from skerry.objects.json import JsonObject, decode_object, encode_object, maps_at, str_at
-from skerry.objects.local_changes import EVENTS, LOCAL_CHANGE, WORDS_MAX, LocalChange, UpgradeHold, hold_of
+from skerry.objects.local_changes import EVENTS, LOCAL_CHANGE, WORDS_MAX, Entry, LocalChange, UpgradeHold, hold_of
 from skerry.objects.meta import Key, being_deleted, generation_of
 from skerry.ports import Clock, Ids
 
@@ -133,6 +133,24 @@ class LocalActs:
     async def _do(self, change: LocalChange, found: GatewayPod, written: Callable[[PodRecord], PodRecord]) -> None:
         about: JsonObject = {"kind": "Pod", "apiVersion": "v1", "metadata": found.pod.get("metadata")}
         await self._parts.pods.write(found.uid, written, self._batch(change, about))
+
+    async def enter(self, by: str, entry: Entry, namespace: str, name: str, where: str) -> None:
+        """Somebody goes into a container, or to a port. Written before it is done; what is said never is."""
+        found = self._parts.pods.find(Key(PODS, namespace, name))
+        if found is None:
+            raise NotFoundError(f'pods "{name}" not found on this gateway')
+        is_port = entry == "port-forward"
+        change = LocalChange(
+            act=entry,
+            by=by,
+            at_ms=self._now_ms(),
+            namespace=namespace,
+            pod=name,
+            container="" if is_port else where,
+            reason=f"port {where}" if is_port else "",
+        )
+        about: JsonObject = {"kind": "Pod", "apiVersion": "v1", "metadata": found.pod.get("metadata")}
+        await self._parts.store.apply(self._batch(change, about))
 
     # --- upgrades ---
 

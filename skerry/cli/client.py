@@ -115,6 +115,11 @@ class Client:
         return self._cluster.namespace if self._cluster else "default"
 
     @property
+    def socket_path(self) -> Path | None:
+        """Of the local agent; None for a cloud."""
+        return self._socket_path
+
+    @property
     def cluster(self) -> Cluster | None:
         return self._cluster
 

@@ -15,12 +15,14 @@ from skerry.cli.target import target_options
 
 _COMMANDS: Final = {
     "apply": "skerry.cli.apply:apply",
+    "attach": "skerry.cli.into:attach",
     "command": "skerry.cli.command:command",
     "completion": "skerry.cli.completion:completion",
     "delete": "skerry.cli.get:delete",
     "describe": "skerry.cli.describe:describe",
     "device": "skerry.cli.device:device",
     "dns": "skerry.cli.dns:dns",
+    "exec": "skerry.cli.into:exec_",
     "get": "skerry.cli.get:get",
     "link": "skerry.cli.link:link",
     "logs": "skerry.cli.logs:logs",

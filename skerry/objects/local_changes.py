@@ -25,14 +25,20 @@ WORDS_MAX: Final = 256
 """Of a reason, and of a name; the rest is cut."""
 LIMIT_MAX: Final = 1000
 
-Act: TypeAlias = Literal["restart", "stop", "start", "hold", "release"]
-ACTS: Final[tuple[Act, ...]] = get_args(Act)
+Entry: TypeAlias = Literal["exec", "attach", "port-forward"]
+"""Into a container: nothing is changed by it alone, and whoever wonders what was must know who was inside."""
+Act: TypeAlias = Literal["restart", "stop", "start", "hold", "release"] | Entry
+ENTRIES: Final[tuple[Entry, ...]] = get_args(Entry)
+ACTS: Final[tuple[Act, ...]] = ("restart", "stop", "start", "hold", "release", *ENTRIES)
 EVENTS: Final[dict[Act, str]] = {
     "restart": "RestartedOnGateway",
     "stop": STOPPED,
     "start": "StartedOnGateway",
     "hold": UPGRADES_HELD,
     "release": "UpgradesReleased",
+    "exec": "ExecOnGateway",
+    "attach": "AttachedOnGateway",
+    "port-forward": "PortForwardedOnGateway",
 }
 """Reasons of the Events that tell of them."""
 
@@ -152,6 +158,12 @@ class LocalChange(Frozen):
             case "hold":
                 until = "until they are released" if self.until_ms is None else f"until {time_text(self.until_ms)}"
                 text = f"upgrades held on the gateway by {self.by} at {when}, {until}"
+            case "exec":
+                text = f"a command run in container {self.container} on the gateway by {self.by} at {when}"
+            case "attach":
+                text = f"container {self.container} attached to on the gateway by {self.by} at {when}"
+            case "port-forward":
+                text = f"port forwarded on the gateway by {self.by} at {when}"
             case "release":
                 text = f"upgrades released on the gateway by {self.by} at {when}"
         return f"{text}: {self.reason}" if self.reason else text

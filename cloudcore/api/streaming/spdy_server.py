@@ -15,12 +15,12 @@ from typing import Final, Literal, Protocol
 
 from aiohttp import web
 
-from cloudcore.api.streaming.channels import resize_of, shown_status
 from cloudcore.api.streaming.spdy import RESET_REFUSED_STREAM, Arrived, GoneAway, Opened, Reset, Spdy
-from cloudcore.api.streaming.websockets import GONE, WRITE_S_MAX
 from skerry.errors import BadRequestError, ProtocolError, UnavailableError
+from skerry.forms.channels import resize_of, shown_status
 from skerry.objects.json import JsonObject
 from skerry.objects.pod_streams import Input, InputEnded, Resized, Session
+from skerry.transport.sockets import GONE, WRITE_S_MAX
 
 UNREAD_BYTES_MAX: Final = 256 * 1024
 """Of one connection."""
@@ -265,7 +265,7 @@ async def serving(carrier: Carrier) -> AsyncGenerator[SpdyConnection]:
 
 
 class SpdyTerminal:
-    """See `cloudcore.api.streaming.commands.Terminal`."""
+    """See `skerry.transport.conversations.Terminal`."""
 
     def __init__(
         self, connection: SpdyConnection, streams: dict[str, SpdyStream], session: Session, *, has_status: bool

@@ -15,31 +15,30 @@ from multidict import CIMultiDict
 
 from cloudcore.api.call import Command, Ports
 from cloudcore.api.ports import Pipes
-from cloudcore.api.streaming.channels import (
+from cloudcore.api.streaming.forwarding import SpdyForwarder
+from cloudcore.api.streaming.spdy_server import SpdyConnection, SpdyTerminal, command_streams, serving, taken_over
+from cloudcore.api.streaming.websockets import ClientSocket, WebSocketCarrier
+from skerry.errors import BadRequestError, SkerryError, UnavailableError
+from skerry.forms.channels import (
     BEARER,
     PORT_FORWARD,
     REMOTE_COMMAND,
     SPDY_COMMAND,
     SPDY_FORWARD,
     TUNNELS,
-    Channels,
     agreed,
-    internal_error,
     offered_in,
 )
-from cloudcore.api.streaming.commands import Conversation, RefusedByGatewayError
-from cloudcore.api.streaming.forwarding import ForwardedPod, SpdyForwarder, forward_channels
-from cloudcore.api.streaming.spdy_server import SpdyConnection, SpdyTerminal, command_streams, serving, taken_over
-from cloudcore.api.streaming.websockets import MESSAGE_BYTES_MAX, WebSocketCarrier, WebSocketTerminal
-from skerry.errors import BadRequestError, SkerryError, UnavailableError
 from skerry.objects.json import encode_object
 from skerry.objects.pod_streams import FORWARD, Exited, Forward, Session, Whose
 from skerry.ports import Pipe
+from skerry.transport.conversations import Conversation
+from skerry.transport.forwarding import ForwardedPod, forward_channels
+from skerry.transport.sockets import SocketTerminal, command_over
 
 LOG: Final = logging.getLogger(__name__)
 
 _PROTOCOL: Final = "X-Stream-Protocol-Version"
-_HEARTBEAT_S: Final = 30.0
 
 
 def upgrade_of(request: web.BaseRequest) -> str:
@@ -57,7 +56,7 @@ async def converse(
     among it."""
     match upgrade_of(request), reply:
         case "websocket", Command():
-            return await _WebSocketCommand(request, pipes, reply).run()
+            return await _websocket_command(request, pipes, reply)
         case "spdy", Command():
             return await _spdy_command(request, headers, reply, pipes)
         case "websocket", Ports():
@@ -95,7 +94,7 @@ def _how(exited: Exited | None) -> str:
     return "failed" if exited.failure else f"exit code {exited.exit_code}"
 
 
-async def _talk(conversation: Conversation, terminal: WebSocketTerminal | SpdyTerminal, command: Command) -> None:
+async def _talk(conversation: Conversation, terminal: SocketTerminal | SpdyTerminal, command: Command) -> None:
     session = command.session
     _begun(session.kind, command.node, session.whose, session.container)
     how = "broken off"
@@ -110,61 +109,23 @@ async def _talk(conversation: Conversation, terminal: WebSocketTerminal | SpdyTe
 # --- WebSockets ---
 
 
-def _socket(name: str) -> web.WebSocketResponse:
-    return web.WebSocketResponse(
-        protocols=[name] if name else [], heartbeat=_HEARTBEAT_S, max_msg_size=MESSAGE_BYTES_MAX, compress=False
-    )
-
-
 def offered_by(request: web.BaseRequest) -> list[str]:
     """The subprotocols of WebSockets that the client names, but for the one that holds its token."""
     names = offered_in(request.headers.getall("Sec-WebSocket-Protocol", ()))
     return [name for name in names if not name.startswith(BEARER)]
 
 
-class _WebSocketCommand:
-    """An exec or attach over a WebSocket. Clients of v5 hear in its channels why it does not begin, as the API server
-    upgrades before it asks the kubelet; others as the answer to their handshake."""
+async def _websocket_command(request: web.BaseRequest, pipes: Pipes, command: Command) -> web.StreamResponse:
+    name = agreed(offered_by(request) or [""], REMOTE_COMMAND)
+    if name is None:
+        raise BadRequestError(f"none of the subprotocols offered is known here: {', '.join(REMOTE_COMMAND)}")
+    socket = ClientSocket(request, name)
 
-    def __init__(self, request: web.BaseRequest, pipes: Pipes, command: Command) -> None:
-        name = agreed(offered_by(request) or [""], REMOTE_COMMAND)
-        if name is None:
-            raise BadRequestError(f"none of the subprotocols offered is known here: {', '.join(REMOTE_COMMAND)}")
-        self._request = request
-        self._pipes = pipes
-        self._command = command
-        self._channels: Channels = REMOTE_COMMAND[name]
-        self._socket = _socket(name)
-        self._terminal = WebSocketTerminal(self._socket, self._channels, command.session)
+    async def talk(conversation: Conversation, terminal: SocketTerminal) -> None:
+        await _talk(conversation, terminal, command)
 
-    async def run(self) -> web.StreamResponse:
-        early = self._channels.closes
-        try:
-            if early:
-                await self._prepare()
-            async with _open(self._pipes, self._command) as pipe:
-                conversation = Conversation(pipe, self._command.session)
-                await conversation.begin()
-                if not early:
-                    await self._prepare()
-                await _talk(conversation, self._terminal, self._command)
-        except SkerryError as error:
-            if not self._socket.prepared:
-                raise
-            await self._refuse(error)
-        await self._socket.close()
-        return self._socket
-
-    async def _prepare(self) -> None:
-        await self._socket.prepare(self._request)
-        await self._terminal.greet()
-
-    async def _refuse(self, error: SkerryError) -> None:
-        why = f"unable to upgrade connection: {error}" if isinstance(error, RefusedByGatewayError) else str(error)
-        try:
-            await self._terminal.finish(internal_error(why))
-        except UnavailableError:
-            return  # nobody is there to be told
+    await command_over(socket, REMOTE_COMMAND[name], command.session, lambda: _open(pipes, command), talk)
+    return socket.response
 
 
 async def _websocket_ports(request: web.BaseRequest, ports: Ports, pipes: Pipes) -> web.StreamResponse:
@@ -175,8 +136,8 @@ async def _websocket_ports(request: web.BaseRequest, ports: Ports, pipes: Pipes)
         raise BadRequestError(f"none of the subprotocols offered is known here: {known}")
     if tunnel is None and not ports.ports:
         raise BadRequestError('query parameter "port" is required: say ports=NUMBER')
-    socket = _socket(tunnel if tunnel is not None else name or "")
-    await socket.prepare(request)
+    socket = ClientSocket(request, tunnel if tunnel is not None else name or "")
+    await socket.open()
     where = _where(ports, pipes)
     _begun(FORWARD, ports.node, ports.whose)
     try:
@@ -190,7 +151,7 @@ async def _websocket_ports(request: web.BaseRequest, ports: Ports, pipes: Pipes)
     finally:
         _ended(FORWARD, ports.whose, "over")
     await socket.close()
-    return socket
+    return socket.response
 
 
 def _where(ports: Ports, pipes: Pipes) -> ForwardedPod:

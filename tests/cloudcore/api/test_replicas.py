@@ -13,7 +13,7 @@ from skerry.errors import ForbiddenError, NotFoundError, UnauthenticatedError
 from skerry.objects.json import dig, maps_at, strs_at
 from skerry.objects.meta import name_of
 from skerry.ports import Pipe
-from tests.pipes import pipe_pair
+from skerry.transport.inside import pipe_pair
 
 
 class Here:

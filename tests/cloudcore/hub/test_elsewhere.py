@@ -18,9 +18,9 @@ from skerry.objects.logs import LogRequest
 from skerry.objects.traffic import Usage
 from skerry.ports import Pipe
 from skerry.transport.hosting import Talker
+from skerry.transport.inside import pipe_pair
 from tests.cloudcore.hub.fleet import Fleet, SharedMemoryStore, a_fleet, eventually
 from tests.cloudcore.hub.fleet import Replica as Leads
-from tests.pipes import pipe_pair
 
 QUERY = LogRequest(namespace="ns", pod="web", uid="u", container="c")
 

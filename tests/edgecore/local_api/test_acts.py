@@ -12,7 +12,7 @@ from edgecore.local_api.objects import LocalObjects
 from edgecore.local_api.routes import Routes
 from skerry.frozen import replace
 from skerry.objects.json import JsonObject
-from skerry.objects.local_changes import LocalChange, UpgradeHold
+from skerry.objects.local_changes import Entry, LocalChange, UpgradeHold
 from tests.edgecore.local_api.test_routes import PODS, Api
 
 
@@ -32,6 +32,9 @@ class RecordingActs:
     async def start(self, by: str, namespace: str, name: str) -> JsonObject:
         self.done.append(("start", by, namespace, name))
         return {"pod": name}
+
+    async def enter(self, by: str, entry: Entry, namespace: str, name: str, where: str) -> None:
+        self.done.append((entry, by, namespace, name, where))
 
     def hold(self) -> UpgradeHold | None:
         return self.held

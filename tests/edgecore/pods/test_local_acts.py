@@ -232,3 +232,17 @@ async def test_the_newest_acts_are_kept_and_no_more(gate: ActGateway) -> None:
             await acts.hold_upgrades(BY, "", None)
             await acts.release_upgrades(BY)
         assert len(acts.changes()) == 200 and acts.changes()[0]["act"] == "release"
+
+
+async def test_whoever_goes_into_a_pod_is_written_down_and_told(gate: ActGateway) -> None:
+    await gate.put(pod("web", container("app")))
+    async with gate.running() as manager:
+        acts = gate.acts(manager)
+        await acts.enter(BY, "exec", "default", "web", "app")
+        await acts.enter(BY, "port-forward", "default", "web", "80")
+        with pytest.raises(NotFoundError):
+            await acts.enter(BY, "attach", "default", "nosuch", "app")
+        assert gate.told() == ["exec web", "port-forward web"]
+        newest, first = acts.changes()
+        assert (newest["reason"], "container" in newest) == ("port 80", False)
+        assert (first["container"], first["by"], "reason" in first) == ("app", BY, False)

@@ -36,10 +36,10 @@ from skerry.objects.pod_streams import (
     Whose,
     encode,
 )
+from skerry.transport.inside import pipe_pair
 from skerry.transport.pipes import StreamPipe
 from tests.contracts.runtime_contract import Programs, spec_of
 from tests.edgecore.pods.pods_of import body_of, key_of, pod, stamp_of
-from tests.pipes import pipe_pair
 
 PROGRAMS = Programs(
     runs=("run",),

@@ -10,8 +10,8 @@ from skerry.errors import BadRequestError, NotFoundError, SkerryError, Unavailab
 from skerry.ports import Pipe
 from skerry.sync.effects import StreamEnded
 from skerry.sync.streams import CREDIT_BYTES_MAX, STREAM_LOST, STREAM_REFUSED
+from skerry.transport.inside import pipe_pair
 from skerry.transport.pipes import code_of, ended_error, relay
-from tests.pipes import pipe_pair
 
 LARGE = bytes(range(256)) * 8192
 """2 MiB: several windows."""

@@ -15,8 +15,8 @@ from cloudcore.api.streaming.spdy_server import UNREAD_BYTES_MAX, SpdyTerminal, 
 from skerry.errors import BadRequestError, UnavailableError
 from skerry.objects.pod_streams import Input, InputEnded, Resized, Session, Whose
 from skerry.ports import Pipe
+from skerry.transport.inside import pipe_pair
 from tests.cloudcore.api.streaming.test_spdy import Client, data_frame
-from tests.pipes import pipe_pair
 
 WHOSE = Whose(namespace="ns", pod="web", uid="u")
 

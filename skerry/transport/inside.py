@@ -1,12 +1,21 @@
-"""A pipe within one process, with the session's own multiplexers at both ends: as it is over a link, without one."""
+"""A pipe within one process, with the session's own multiplexers at both ends: as it is over a link, without one.
+
+So what a gateway does on streams of the cloud it does for whoever asks at its own socket, with the same windows.
+"""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 
+from skerry.errors import SkerryError
+from skerry.objects.json import JsonObject
+from skerry.ports import Pipe
 from skerry.sync.effects import StreamEffect, StreamOpened
-from skerry.sync.streams import Streams
-from skerry.transport.pipes import StreamPipe
+from skerry.sync.streams import STREAM_DONE, STREAM_FAILED, STREAM_LOST, Streams
+from skerry.transport.hosting import Talker
+from skerry.transport.pipes import StreamPipe, code_of
 
 
 class _Wire:
@@ -50,3 +59,28 @@ def pipe_pair() -> tuple[StreamPipe, StreamPipe]:
     wire.pipes = [StreamPipe(side, stream, wire.kick) for side in wire.sides]
     wire.kick()
     return wire.pipes[0], wire.pipes[1]
+
+
+@asynccontextmanager
+async def talked_to(talker: Talker, params: JsonObject) -> AsyncGenerator[Pipe]:
+    """The near end of a pipe at whose far end the talker talks, until the end of the block or its own."""
+    near, far = pipe_pair()
+    talking = asyncio.create_task(_talk(talker, params, far))
+    try:
+        yield near
+    finally:
+        talking.cancel()
+        await asyncio.gather(talking, return_exceptions=True)
+
+
+async def _talk(talker: Talker, params: JsonObject, pipe: StreamPipe) -> None:
+    code, reason = STREAM_LOST, "it was broken off"
+    try:
+        await talker(params, pipe)
+        code, reason = STREAM_DONE, ""
+    except SkerryError as error:
+        code, reason = code_of(error), str(error)
+    except OSError as error:
+        code, reason = STREAM_FAILED, str(error)
+    finally:
+        pipe.hang_up(code, reason)

@@ -57,6 +57,10 @@ class Channels(Frozen):
         """The channel that the client closes with this message; None: it closes none."""
         return data[0] if self.closes and channel == _CLOSE and data else None
 
+    def closing(self, channel: int) -> bytes | None:
+        """The message that closes a channel; None where there is none."""
+        return bytes((_CLOSE, channel)) if self.closes else None
+
 
 def _by_name(*known: Channels) -> Mapping[str, Channels]:
     return {each.name: each for each in known}
@@ -74,7 +78,10 @@ REMOTE_COMMAND: Final = _by_name(
 )
 """Of exec and attach, by name; "" for a client that names none."""
 PORT_FORWARD: Final = _by_name(
-    Channels(name="v4.channel.k8s.io"), Channels(name="v4.base64.channel.k8s.io", is_base64=True), Channels(name="")
+    Channels(name="v5.channel.k8s.io", closes=True),
+    Channels(name="v4.channel.k8s.io"),
+    Channels(name="v4.base64.channel.k8s.io", is_base64=True),
+    Channels(name=""),
 )
 BEARER: Final = "base64url.bearer.authorization.k8s.io."
 """Begins the subprotocol in which a browser gives its token."""

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloudcore.api.streaming.channels import (
+from skerry.errors import BadRequestError
+from skerry.forms.channels import (
     REMOTE_COMMAND,
     agreed,
     internal_error,
@@ -15,7 +16,6 @@ from cloudcore.api.streaming.channels import (
     shown_status,
     status_of,
 )
-from skerry.errors import BadRequestError
 from skerry.objects.pod_streams import Exited, Resized
 
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 import asyncio
 from typing import Literal, Protocol
 
-from cloudcore.api.streaming.channels import internal_error, status_of
 from skerry.errors import BadRequestError, NotFoundError, ProtocolError, SkerryError, UnavailableError
+from skerry.forms.channels import internal_error, status_of
 from skerry.objects.json import JsonObject
 from skerry.objects.pod_streams import (
     INPUT_BYTES_MAX,

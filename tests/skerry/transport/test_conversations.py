@@ -7,7 +7,6 @@ from typing import Literal
 
 import pytest
 
-from cloudcore.api.streaming.commands import Conversation, RefusedByGatewayError
 from skerry.errors import BadRequestError, NotFoundError, SkerryError, UncertainError
 from skerry.objects.json import JsonObject, str_at
 from skerry.objects.pod_streams import (
@@ -24,8 +23,9 @@ from skerry.objects.pod_streams import (
     Whose,
     encode,
 )
+from skerry.transport.conversations import Conversation, RefusedByGatewayError
+from skerry.transport.inside import pipe_pair
 from skerry.transport.pipes import StreamPipe
-from tests.pipes import pipe_pair
 
 SESSION = Session(whose=Whose(namespace="ns", pod="web", uid="u"), container="c", command=("sh",), stdin=True)
 

@@ -1,0 +1,180 @@
+"""Exec, attach and port-forward at the gateway: what is taken, what is written down, and what is said."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from websockets.asyncio.client import ClientConnection, unix_connect
+from websockets.exceptions import InvalidStatus
+from websockets.typing import Subprotocol
+
+from edgecore.local_api.acts import who
+from edgecore.local_api.connection import Connection, Room
+from edgecore.local_api.objects import LocalObjects
+from edgecore.local_api.requests import Upgrade
+from edgecore.local_api.routes import Routes
+from skerry.errors import BadRequestError, SkerryError, UnavailableError
+from skerry.frozen import replace
+from skerry.objects.json import JsonObject, strs_at
+from skerry.objects.pod_streams import Begun, Exited, Input, InputEnded, Messages, Output, encode
+from skerry.ports import Pipe
+from tests.edgecore.local_api.stage import Api, pod
+from tests.edgecore.local_api.test_acts import RecordingActs
+
+PODS = "/api/v1/namespaces/default/pods"
+V5 = "v5.channel.k8s.io"
+BY = who(1000)
+
+
+@dataclass
+class Echoing:
+    """A command says what it is given, and ends with 7; a port answers what it hears; port 81 is closed."""
+
+    asked: list[JsonObject] = field(default_factory=list)
+    refusal: SkerryError | None = None
+
+    async def command(self, params: JsonObject, pipe: Pipe, /) -> None:
+        self.asked.append(params)
+        if self.refusal is not None:
+            raise self.refusal
+        await pipe.write(encode(Begun()))
+        messages, over = Messages(), False
+        while not over and (data := await pipe.read()):
+            for message in messages.receive(data):
+                if isinstance(message, Input):
+                    await pipe.write(encode(Output(channel=1, data=message.data)))
+                over = over or isinstance(message, InputEnded)
+        await pipe.write(encode(Exited(exit_code=7)))
+
+    async def forward(self, params: JsonObject, pipe: Pipe, /) -> None:
+        if params["port"] == 81:
+            raise UnavailableError("connection refused")
+        heard = b""
+        while data := await pipe.read():
+            heard += data
+        await pipe.write(b"heard " + heard)
+        await pipe.end()
+
+
+class Gateway(Api):
+    def __init__(self) -> None:
+        super().__init__()
+        self.acts, self.echoing = RecordingActs(), Echoing()
+        parts = replace(self.routes._parts, acts=self.acts, into_pods=self.echoing)
+        self.routes = Routes(parts, LocalObjects(parts))
+
+    @asynccontextmanager
+    async def dialled(self, path: Path, target: str, *protocols: str) -> AsyncGenerator[ClientConnection]:
+        room = Room(body_bytes_max=1000, bytes_max=1000)
+
+        async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            with contextlib.suppress(ConnectionError):
+                await Connection(reader, writer, self.routes, uid=1000, room=room).serve()
+            writer.close()
+
+        async with await asyncio.start_unix_server(connected, path):
+            offered = [Subprotocol(name) for name in protocols or (V5,)]
+            async with unix_connect(str(path), f"ws://localhost{target}", subprotocols=offered) as connection:
+                yield connection
+
+
+@pytest.fixture
+async def gateway() -> Gateway:
+    made = Gateway()
+    await made.put("pods", pod("web"))
+    return made
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "socket"
+
+
+async def test_a_command_is_talked_with_and_written_down_first(gateway: Gateway, path: Path) -> None:
+    target = f"{PODS}/web/exec?command=cat&command=-u&stdin=true"
+    async with gateway.dialled(path, target) as connection:
+        assert connection.subprotocol == V5
+        assert await connection.recv() == b"\1"  # as kubectl is greeted
+        assert gateway.acts.done == [("exec", BY, "default", "web", "app")]
+        await connection.send(b"\0" + b"hello")
+        assert await connection.recv() == b"\1hello"
+        await connection.send(b"\xff\0")
+        status: Any = json.loads((await connection.recv())[1:])
+        assert status["details"]["causes"] == [{"reason": "ExitCode", "message": "7"}]
+        with pytest.raises(Exception, match="1000"):
+            await connection.recv()
+    (asked,) = gateway.echoing.asked
+    assert strs_at(asked, "command") == ["cat", "-u"] and asked["by"] == BY
+
+
+async def test_why_it_does_not_begin_is_said_where_the_client_listens(gateway: Gateway, path: Path) -> None:
+    gateway.echoing.refusal = BadRequestError("container is in CONTAINER_EXITED state")
+    target = f"{PODS}/web/exec?command=cat"
+    async with gateway.dialled(path, target) as connection:
+        await connection.recv()
+        assert b"CONTAINER_EXITED" in (await connection.recv())[1:]  # type: ignore[operator]
+    with pytest.raises(InvalidStatus) as refused:
+        async with gateway.dialled(path, target, "v4.channel.k8s.io"):
+            pass
+    assert refused.value.response.status_code == 500
+    assert b"CONTAINER_EXITED" in (refused.value.response.body or b"")
+
+
+@pytest.mark.parametrize(
+    ("target", "code"),
+    [
+        (f"{PODS}/nosuch/exec?command=a", 404),
+        (f"{PODS}/web/exec", 400),
+        (f"{PODS}/web/exec?command=a&stdout=false&stderr=false", 400),
+        (f"{PODS}/web/exec?command=a&container=nosuch", 400),
+        (f"{PODS}/web/exec?command=" + "a" * 13_000, 400),
+        (f"{PODS}/web/portforward", 400),
+        (f"{PODS}/web/portforward?ports=0", 400),
+        (f"{PODS}/web/portforward?ports=http", 400),
+    ],
+)
+async def test_what_makes_no_sense_is_an_answer_to_the_handshake(
+    gateway: Gateway, path: Path, target: str, code: int
+) -> None:
+    with pytest.raises(InvalidStatus) as refused:
+        async with gateway.dialled(path, target):
+            pass
+    assert refused.value.response.status_code == code and gateway.acts.done == []
+
+
+async def test_who_does_not_ask_for_messages_is_told_what_is_spoken(gateway: Gateway) -> None:
+    code, said = await gateway.ask("GET", f"{PODS}/web/exec", command="a")
+    assert code == 400 and "WebSocket" in said["message"]
+    asked = replace(
+        gateway.request("GET", f"{PODS}/web/exec"),
+        target=f"{PODS}/web/exec?command=a",
+        upgrade=Upgrade(key="k", protocols=("v9",)),
+    )
+    with pytest.raises(BadRequestError, match="none of the subprotocols"):
+        await gateway.routes.answer(asked)
+
+
+async def test_a_port_has_both_its_ends_and_is_told_of_once(gateway: Gateway, path: Path) -> None:
+    for _ in range(2):
+        async with gateway.dialled(path, f"{PODS}/web/portforward?ports=80") as connection:
+            assert {await connection.recv(), await connection.recv()} == {b"\0\x50\0", b"\1\x50\0"}
+            await connection.send(b"\0ping")
+            await connection.send(b"\xff\0")
+            assert await connection.recv() == b"\0heard ping"
+            assert await connection.recv() == b"\xff\0"
+    assert gateway.acts.done == [("port-forward", BY, "default", "web", "80")]
+
+
+async def test_a_closed_port_is_said_in_a_kubelets_words(gateway: Gateway, path: Path) -> None:
+    async with gateway.dialled(path, f"{PODS}/web/portforward?ports=81") as connection:
+        for _ in range(2):
+            await connection.recv()
+        assert await connection.recv() == b"\1error forwarding port 81 to pod web, uid : connection refused"

@@ -1,0 +1,185 @@
+"""`skerry exec` and its kin, through the cloud and at the gateway's socket with no cloud at all: terminals,
+exit codes, copies, ports, and what is told later of who was inside."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import select
+import signal
+import subprocess
+import sys
+import termios
+import time
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fcntl import ioctl
+from pathlib import Path
+from struct import pack
+
+import pytest
+
+from skerry.objects.json import maps_at, str_at
+from tests.system.real_fleet import CORE, NODE, RealFleet, real_fleet, until
+from tests.system.test_pod_streams import POD, SCRIPT, a_pod
+
+pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
+
+
+@dataclass(slots=True)
+class Sides:
+    """A fleet whose gateway runs a pod of two containers; `skerry` from both sides of it."""
+
+    fleet: RealFleet
+
+    def place(self, side: str) -> Path:
+        return self.fleet.edge.data if side == "gateway" else self.fleet.cloud.kubeconfig.parent
+
+    def command(self, side: str, *arguments: str) -> list[str]:
+        return [sys.executable, "-m", "skerry.cli.main", "--data", str(self.place(side)), *arguments]
+
+    def skerry(self, side: str, *arguments: str, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+        return subprocess.run(self.command(side, *arguments), input=stdin, capture_output=True, timeout=60)
+
+
+@pytest.fixture(scope="module")
+def sides(tmp_path_factory: pytest.TempPathFactory) -> Generator[Sides]:
+    with real_fleet(tmp_path_factory.mktemp("sides")) as fleet:
+        fleet.edge.start()
+        fleet.create(f"{CORE}/pods", a_pod(POD, ("app", SCRIPT), ("other", "exec sleep 100000")))
+        until(lambda: fleet.run_of(POD), "the pod runs")
+        yield Sides(fleet=fleet)
+
+
+SIDES = pytest.mark.parametrize("side", ["cloud", "gateway"])
+
+
+class Screen:
+    """A program on a terminal of its own."""
+
+    def __init__(self, command: Sequence[str], *, columns: int = 80, lines: int = 24) -> None:
+        self.master, self.slave = pty.openpty()
+        self.resize(columns, lines, None)
+        self.before = termios.tcgetattr(self.slave)
+        self.process = subprocess.Popen(
+            command, stdin=self.slave, stdout=self.slave, stderr=self.slave, start_new_session=True
+        )
+        self.seen = b""
+
+    def resize(self, columns: int, lines: int, process: subprocess.Popen[bytes] | None) -> None:
+        ioctl(self.slave, termios.TIOCSWINSZ, pack("HHHH", lines, columns, 0, 0))
+        if process is not None:
+            process.send_signal(signal.SIGWINCH)
+
+    def type(self, keys: bytes) -> None:
+        os.write(self.master, keys)
+
+    def until(self, text: bytes, *, deadline_s: float = 20.0) -> None:
+        end = time.monotonic() + deadline_s
+        while text not in self.seen:
+            assert time.monotonic() < end, self.seen
+            if select.select([self.master], [], [], 0.2)[0]:
+                self.seen += os.read(self.master, 65536)
+
+    @property
+    def as_before(self) -> bool:
+        """The terminal is as it was before the program."""
+        return termios.tcgetattr(self.slave) == self.before
+
+    def end(self) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait(10)
+        os.close(self.master)
+        os.close(self.slave)
+
+
+@contextmanager
+def screen(command: Sequence[str]) -> Generator[Screen]:
+    made = Screen(command)
+    try:
+        yield made
+    finally:
+        made.end()
+
+
+@SIDES
+def test_a_command_has_input_output_and_its_own_exit_code(sides: Sides, side: str) -> None:
+    done = sides.skerry(side, "exec", POD, "-c", "other", "--", "sh", "-c", "echo $WHO; echo no >&2; exit 7")
+    assert (done.returncode, done.stdout) == (7, b"talker\n"), done.stderr
+    assert done.stderr == b"no\ncommand terminated with exit code 7\n"
+    sent = bytes(range(256)) * 8192
+    done = sides.skerry(side, "exec", "-i", f"pod/{POD}", "-c", "app", "--", "cat", stdin=sent)
+    assert (done.returncode, done.stdout == sent) == (0, True), done.stderr
+    done = sides.skerry(side, "exec", POD, "-c", "other", "--", "/no/such/command")
+    assert done.returncode == 1 and b"error executing command in container" in done.stderr
+    done = sides.skerry(side, "exec", POD, "-c", "nope", "--", "true")
+    assert done.returncode == 1 and b'no container "nope" (it has: app, other)' in done.stderr
+    done = sides.skerry(side, "exec", "nopod", "--", "true")
+    assert done.returncode == 1 and b"not found" in done.stderr
+    done = sides.skerry(side, "exec", POD, "--", "true")
+    assert done.returncode == 0 and b'Defaulted container "app" out of: app, other' in done.stderr
+
+
+@SIDES
+def test_a_shell_has_a_terminal_with_its_size_and_the_own_one_is_as_it_was_afterwards(
+    sides: Sides, side: str
+) -> None:
+    with screen(sides.command(side, "exec", "-it", POD, "-c", "other", "--", "sh")) as shell:
+        shell.until(b"# ")
+        shell.type(b"stty size; echo be''gun\r")
+        shell.until(b"begun")
+        assert b"24 80" in shell.seen and not shell.as_before
+        shell.resize(111, 33, shell.process)
+        shell.type(b"sleep 0.3; stty size\r")
+        shell.until(b"33 111")
+        shell.type(b"trap 'exit 3' INT; echo wai''ting; while true; do sleep 0.1; done\r")
+        shell.until(b"waiting")
+        shell.type(b"\x03")  # for the command there
+        assert shell.process.wait(20) == 3
+        assert shell.as_before
+    with screen(sides.command(side, "exec", "-it", POD, "-c", "other", "--", "sh")) as shell:
+        shell.until(b"# ")
+        shell.type(b"echo be''gun\r")
+        shell.until(b"begun")
+        shell.process.terminate()
+        assert shell.process.wait(20) == 128 + signal.SIGTERM
+        assert shell.as_before
+
+
+@SIDES
+def test_attach_shows_what_a_container_says_and_ends_with_who_looks(sides: Sides, side: str) -> None:
+    with screen(sides.command(side, "attach", POD, "-c", "app")) as looking:
+        looking.until(b"tick")
+        looking.process.send_signal(signal.SIGINT)
+        assert looking.process.wait(20) == 130
+
+
+@SIDES
+def test_keys_hang_up(sides: Sides, side: str) -> None:
+    command = ("exec", "-it", POD, "-c", "other", "--detach-keys", "ctrl-p,ctrl-q", "--", "sh")
+    with screen(sides.command(side, *command)) as shell:
+        shell.until(b"# ")
+        shell.type(b"echo be''gun\r")
+        shell.until(b"begun")
+        shell.type(b"\x10\x11")
+        assert shell.process.wait(20) == 0
+        assert shell.as_before
+
+
+def test_without_a_cloud_a_shell_opens_at_the_gateway_and_the_cloud_learns_who_was_inside(sides: Sides) -> None:
+    fleet = sides.fleet
+    fleet.cloud.stop()
+    done = sides.skerry("gateway", "exec", POD, "-c", "other", "--", "sh", "-c", "echo alone; exit 4")
+    assert (done.returncode, done.stdout) == (4, b"alone\n"), done.stderr
+    fleet.start_cloud()
+
+    def told() -> list[tuple[str, str, str]]:
+        rows = json.loads(fleet.cloud.skerry("node", "local-changes", NODE, "-o", "json"))["items"]
+        return [(str_at(row, "act"), str_at(row, "by"), str_at(row, "container")) for row in rows]
+
+    until(lambda: ("exec", "root (uid 0)", "other") in told(), "told")
+    events = maps_at(fleet.find(f"{CORE}/events"), "items")
+    assert "ExecOnGateway" in [str_at(event, "reason") for event in events]
