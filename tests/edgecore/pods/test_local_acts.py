@@ -235,7 +235,7 @@ async def test_the_newest_acts_are_kept_and_no_more(gate: ActGateway) -> None:
 
 
 async def test_whoever_goes_into_a_pod_is_written_down_and_told(gate: ActGateway) -> None:
-    await gate.put(pod("web", container("app")))
+    await gate.put(pod(container("app")))
     async with gate.running() as manager:
         acts = gate.acts(manager)
         await acts.enter(BY, "exec", "default", "web", "app")
