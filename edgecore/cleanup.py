@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from edgecore.config import CleanupSettings
+from edgecore.network.ingress.settings import INGRESS
 from edgecore.network.remnants import Places, Remnant, aside, remnants
 from edgecore.pods.memory_volumes import unmount_below
 from edgecore.pods.parts import POD_LOGS
@@ -23,7 +24,6 @@ from skerry.errors import InvalidError, UnavailableError
 
 GRACE_S: Final = 10.0
 """For what runs to end by itself."""
-INGRESS: Final = "ingress"
 
 Say = Callable[[str], object]
 

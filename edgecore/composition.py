@@ -34,6 +34,7 @@ from edgecore.local_api.openapi import OpenApi
 from edgecore.local_api.paths import Paths
 from edgecore.local_api.ports import LocalParts
 from edgecore.local_api.secure import authority_of
+from edgecore.network.ingress.settings import INGRESS
 from edgecore.network.settings import DnsSettings, NetworkSettings
 from edgecore.pods.asking import Asking
 from edgecore.pods.cgroups import PodCgroups
@@ -599,8 +600,10 @@ def _service_bus(ground: Ground, in_step: Callable[[], bool]) -> ServiceBus | No
 
 
 def _network(ground: Ground) -> Callable[[], Coroutine[Any, Any, None]] | None:
+    served = ground.directory / INGRESS
+    left = served if ground.network.ingress is None and served.is_dir() else None
     if ground.network == NetworkSettings():
-        return None
+        return None if left is None else partial(_leave_ingress, left, ground.store)
     from edgecore.network.keeper import Network, NetworkParts  # only who has it pays
     from edgecore.network.upstream import HostResolver
 
@@ -612,7 +615,19 @@ def _network(ground: Ground) -> Callable[[], Coroutine[Any, Any, None]] | None:
         directory=ground.directory,
         addresses=lambda: ground.machine().addresses,
     )
-    return Network(parts, ground.network).run
+    network = Network(parts, ground.network)
+    return network.run if left is None else partial(_leave_ingress, left, ground.store, network.run)
+
+
+async def _leave_ingress(
+    left: Path, store: AsyncEdgeStore, then: Callable[[], Coroutine[Any, Any, None]] | None = None
+) -> None:
+    """The agent before this one served Ingresses."""
+    from edgecore.network.ingress.leaving import leave
+
+    await leave(left, store)
+    if then is not None:
+        await then()
 
 
 def _announcer(ground: Ground, twins: Keeper) -> Announcer | None:

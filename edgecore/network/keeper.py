@@ -16,6 +16,7 @@ from edgecore.network.answers import Names
 from edgecore.network.choice import candidates
 from edgecore.network.directory import KNOWN, Directory
 from edgecore.network.health import HealthPorts
+from edgecore.network.ingress.settings import INGRESS
 from edgecore.network.interface import hold_address
 from edgecore.network.pod_network import PodNetwork
 from edgecore.network.resolver import Resolving
@@ -37,8 +38,6 @@ LOG: Final = logging.getLogger(__name__)
 
 AGAIN_S: Final = 10.0
 _PORT: Final = 53
-INGRESS: Final = "ingress"
-"""Below the data: what HAProxy reads."""
 
 
 class NetworkParts(Frozen):

@@ -18,7 +18,7 @@ import pytest
 
 from skerry.errors import UnavailableError
 from skerry.testkit.real.namespaces import PATH, Namespace, new_namespace, tool
-from tests.edgecore.network.conftest import pod
+from tests.edgecore.network.conftest import pod, service
 from tests.edgecore.network.ingress.conftest import certificate, ingress, path, rule, tls_secret
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
@@ -52,6 +52,87 @@ class Server(http.server.ThreadingHTTPServer):
 server = Server((sys.argv[2], 8081), Handler)
 print("ready", flush=True)
 server.serve_forever()
+"""
+GRPC_APP = """
+import asyncio, sys
+from grpclib.const import Cardinality, Handler
+from grpclib.server import Server
+class Raw:
+    def encode(self, message, type_): return message
+    def decode(self, data, type_): return data
+    __content_subtype__ = "raw"
+class Echo:
+    async def every(self, stream):
+        async for message in stream:
+            await stream.send_message(b"%s:%s" % (sys.argv[1].encode(), message))
+    def __mapping__(self):
+        return {"/e.Echo/Every": Handler(self.every, Cardinality.STREAM_STREAM, bytes, bytes)}
+async def main():
+    server = Server([Echo()], codec=Raw())
+    await server.start(sys.argv[2], 8081)
+    print("ready", flush=True)
+    await server.wait_closed()
+asyncio.run(main())
+"""
+GRPC_CLIENT = """
+import asyncio, ssl, sys
+from grpclib.client import Channel, StreamStreamMethod
+class Raw:
+    def encode(self, message, type_): return message
+    def decode(self, data, type_): return data
+    __content_subtype__ = "raw"
+async def main():
+    context = None
+    if sys.argv[2] == "tls":
+        context = ssl.create_default_context()
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        context.set_alpn_protocols(["h2"])
+    channel = Channel("127.0.0.1", int(sys.argv[1]), ssl=context, codec=Raw())
+    channel._authority = "g.example"
+    if context is not None:
+        loop = asyncio.get_running_loop()
+        async def named():
+            _, protocol = await loop.create_connection(
+                channel._protocol_factory, "127.0.0.1", int(sys.argv[1]), ssl=context, server_hostname="g.example"
+            )
+            return protocol
+        channel._create_connection = named
+    method = StreamStreamMethod(channel, "/e.Echo/Every", bytes, bytes)
+    async with method.open(timeout=10) as stream:
+        for number in range(3):
+            await stream.send_message(b"%d" % number)
+            print((await stream.recv_message()).decode(), flush=True)
+        await stream.end()
+        assert await stream.recv_message() is None
+        await stream.recv_trailing_metadata()
+    channel.close()
+asyncio.run(main())
+"""
+TLS_APP = """
+import http.server, ssl, sys
+class Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    def do_GET(self):
+        body = f"{self.path} {self.headers['X-Forwarded-For']}".encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+server = http.server.ThreadingHTTPServer((sys.argv[1], 8081), Handler)
+context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+context.load_cert_chain(sys.argv[2])
+server.socket = context.wrap_socket(server.socket, server_side=True)
+print("ready", flush=True)
+server.serve_forever()
+"""
+SERIAL = """
+import socket, ssl, sys
+from cryptography import x509
+context = ssl.create_default_context()
+context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+with socket.create_connection(("127.0.0.1", 8443), timeout=10) as made:
+    with context.wrap_socket(made, server_hostname=sys.argv[1]) as shown:
+        print(x509.load_der_x509_certificate(shown.getpeercert(True)).serial_number)
 """
 LOAD = """
 import http.client, sys, time
@@ -220,6 +301,9 @@ def test_killed_haproxy_and_killed_agents_cost_little(gateway: Gateway) -> None:
 def test_rules_are_followed_as_the_standard_has_them(gateway: Gateway) -> None:
     """The features of the ingress conformance suite: hosts, paths, default backend, class."""
     paths = [path("/foo", "web"), path("/foo/bar/", "none"), path("/exact", "web", "Exact"), path("/aaa/bbb", "web")]
+    # Of an exact path and a prefix that are the same the exact one has it; what is our own is a prefix.
+    paths += [path("/both", "web"), path("/both", "none", "Exact"), path("/slash/", "web")]
+    paths += [path("/own", "web", "ImplementationSpecific")]
     gateway.put(INGRESSES, site("one", *paths))
     gateway.put(INGRESSES, site("two", host="*.w.example", age=2))
     gateway.put(INGRESSES, site("three", host="c.example", age=3, ingressClassName="other"))
@@ -240,6 +324,17 @@ def test_rules_are_followed_as_the_standard_has_them(gateway: Gateway) -> None:
         ("x.y.w.example", "/"): "404",
         ("w.example", "/"): "404",
         ("c.example", "/"): "404",
+        ("a.example", "/FOO"): "404",
+        ("a.example", "/EXACT"): "404",
+        ("a.example", "/exact/x"): "404",
+        ("a.example", "/aaa/bbb/"): "200",
+        ("a.example", "/aaa/bbb/ccc"): "200",
+        ("a.example", "/aaa"): "404",
+        ("a.example", "/slash"): "200",
+        ("a.example", "/slash/"): "200",
+        ("a.example", "/both"): "503",
+        ("a.example", "/both/"): "200",
+        ("a.example", "/own/x"): "200",
     }
     words = ("-o", "/dev/null", "-w", "%{http_code}")
     assert {(host, text): gateway.get(host, text, *words) for host, text in wanted} == wanted
@@ -248,3 +343,54 @@ def test_rules_are_followed_as_the_standard_has_them(gateway: Gateway) -> None:
     del default["spec"]["rules"]
     gateway.put(INGRESSES, default)
     assert gateway.get("nobody.example", "/any", *words) == "200"
+
+
+def test_grpc_passes_in_the_clear_and_over_tls_to_apps_that_speak_it_in_the_clear(gateway: Gateway) -> None:
+    gateway.wait(gateway.start(sys.executable, "-c", GRPC_APP, "g", "127.0.0.4"), "ready")
+    selector, ports = {"app": "g"}, [{"name": "", "port": 80, "targetPort": 8081}]
+    gateway.put("pods", pod("g", "127.0.0.4", labels={"app": "g"}))
+    gateway.put("services", service("g", "10.96.0.8", selector=selector, ports=ports))
+    spoken = {"ssl-redirect": "false", "backend-protocol": "GRPC"}
+    gateway.put(INGRESSES, site("g", path("/", "g"), host="g.example", annotations=spoken))
+    for port, how in (("8080", "clear"), ("8443", "tls")):
+        said = gateway.namespace.run(sys.executable, "-c", GRPC_CLIENT, port, how)
+        assert said.split() == ["g:0", "g:1", "g:2"], how
+    # The Service says it as well (KEP-3726).
+    told = [{**ports[0], "appProtocol": "kubernetes.io/h2c"}]
+    gateway.put("services", service("g", "10.96.0.8", selector=selector, ports=told))
+    gateway.put(INGRESSES, site("g", path("/", "g"), host="g.example", annotations={"ssl-redirect": "false"}))
+    assert gateway.namespace.run(sys.executable, "-c", GRPC_CLIENT, "8080", "clear").split()[0] == "g:0"
+
+
+def test_tls_is_passed_on_where_that_is_asked_for_and_ended_for_the_others(gateway: Gateway, tmp_path: Path) -> None:
+    own = tmp_path / "own.pem"
+    own.write_bytes(b"".join(certificate("p.example", serial=77)))
+    gateway.wait(gateway.start(sys.executable, "-c", TLS_APP, "127.0.0.4", str(own)), "ready")
+    gateway.put("pods", pod("p", "127.0.0.4", labels={"app": "p"}))
+    ports = [{"name": "", "port": 443, "targetPort": 8081}]
+    gateway.put("services", service("p", "10.96.0.8", selector={"app": "p"}, ports=ports))
+    gateway.put("secrets", tls_secret("cert", certificate("a.example", serial=5)))
+    gateway.put(INGRESSES, site(tls=[{"hosts": ["a.example"], "secretName": "cert"}]))
+    passed = path("/", "p", port=443)
+    for name, host in (("p", "p.example"), ("w", "*.p.example")):
+        said = {"ssl-passthrough": "true"}
+        gateway.put(INGRESSES, site(name, passed, host=host, age=2, annotations=said))
+    # Who asks is known behind the look at names as well.
+    only = {"whitelist-source-range": "127.0.0.1/32"}
+    gateway.put(INGRESSES, site("own", host="own.p.example", age=3, annotations=only))
+
+    def over_tls(host: str) -> str:
+        return gateway.curl("--resolve", f"{host}:8443:127.0.0.1", f"https://{host}:8443/y").strip()
+
+    def serial(host: str) -> str:
+        argv = ("-c", SERIAL, host)
+        return gateway.namespace.run(sys.executable, *argv).strip()
+
+    assert (over_tls("p.example"), serial("p.example")) == ("/y None", "77")
+    assert (over_tls("x.p.example"), serial("x.p.example")) == ("/y None", "77")
+    assert over_tls("own.p.example") in ("a /y", "b /y"), "a host of its own comes before the wildcard"
+    assert (over_tls("a.example") in ("a /y", "b /y"), serial("a.example")) == (True, "5")
+    words = ("-o", "/dev/null", "-w", "%{http_code} %{redirect_url}")
+    assert gateway.get("p.example", "/y", *words) == "308 https://p.example:8443/y"
+    gateway.put(INGRESSES, site("p", path("/", "web"), host="p.example", age=2))
+    assert over_tls("p.example") in ("a /y", "b /y"), "TLS is ended here again"

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from skerry.objects.ingresses import NOTHING_SERVED, served_by
 from skerry.objects.json import maps_at, str_at
 from tests.edgecore.network.ingress.conftest import certificate
 from tests.system.real_fleet import NODE, RealFleet, real_fleet, until
@@ -191,3 +192,21 @@ def test_an_ingress_made_by_kubectl_is_served_and_goes_on_without_cloud_and_agen
     until(lambda: not shop.master(), "HAProxy ends with the last Ingress")
     keys = [path for path in shop.proxy.rglob("*") if path.is_file() and b"PRIVATE KEY" in path.read_bytes()]
     assert [path.name for path in keys] == ["default.pem"]
+
+
+def test_an_agent_without_ingress_ends_what_the_one_before_served(shop: Shop) -> None:
+    fleet = shop.fleet
+    fleet.edge.start()
+    shop.apply(*objects_of(shop))
+    shop.certificate(1)
+    fleet.cloud.kubectl("create", "ingress", "shop", "--rule=shop.example/*=web:80,tls=cert")
+    until(shop.served, "the app over TLS", deadline_s=60)
+    until(shop.addresses, "an address")
+    fleet.edge.stop(signal.SIGKILL)
+    assert shop.served()
+    fleet.edge.environ["SKERRY_INGRESS"] = "none"
+    fleet.edge.start()
+    until(lambda: not shop.proxy.exists(), "HAProxy ends, and its files go")
+    assert not shop.served()
+    until(lambda: not shop.addresses(), "the Ingress has no address any more")
+    assert served_by(fleet.find(f"/api/v1/nodes/{NODE}")) == NOTHING_SERVED

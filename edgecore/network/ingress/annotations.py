@@ -31,7 +31,7 @@ _PROTOCOLS: Final[Mapping[str, Protocol]] = {
     "GRPCS": "grpcs",
 }
 _PROTECTING: Final = re.compile(
-    r"auth-.*|.*snippet|satisfy|.*modsecurity.*|enable-global-auth|enable-access-log-filter|ssl-passthrough|canary"
+    r"auth-.*|.*snippet|satisfy|.*modsecurity.*|enable-global-auth|enable-access-log-filter|canary"
     r"|proxy-ssl-secret|proxy-ssl-verify"
 )
 """What an Ingress with it must not be served without."""
@@ -82,6 +82,8 @@ class Options(Frozen):
     denied: tuple[str, ...] = ()
     sticky: Sticky | None = None
     redirect: Redirect | None = None
+    passthrough: bool = False
+    """TLS goes to the app as it is: nobody here has its key, nor sees a request."""
     connect_s: int = 5
     answer_s: int = 60
     """How long an app may be silent, or not take what is sent."""
@@ -283,6 +285,7 @@ _READERS: Final[Mapping[str, Callable[[Options, str], Options]]] = {
     "session-cookie-name": _cookie_name,
     "session-cookie-samesite": _cookie(same_site=_same_site),
     "session-cookie-secure": _cookie(secure=_boolean),
+    "ssl-passthrough": _one(passthrough=_boolean),
     "ssl-redirect": _one(ssl_redirect=_boolean),
     "temporal-redirect": _temporary,
     "use-regex": _as_is,
@@ -296,6 +299,7 @@ _MUST_BE_READ: Final = frozenset(
         "whitelist-source-range",
         "rewrite-target",
         "backend-protocol",
+        "ssl-passthrough",
     }
 )
 """Without these an app would be open, or be asked for something else than was meant."""

@@ -23,11 +23,14 @@ from skerry.frozen import Frozen
 CONFIG: Final = "haproxy.cfg"
 MASTER_SOCKET: Final = "master.sock"
 WORKER_SOCKET: Final = "worker.sock"
+TLS_SOCKET: Final = "tls.sock"
+"""From the frontend that looks at names alone to the one that ends TLS."""
 SLOTS_MIN: Final = 4
 _SUITES: Final = ("TLS_AES_128_GCM_SHA256", "TLS_AES_256_GCM_SHA384", "TLS_CHACHA20_POLY1305_SHA256")
 _WORDS_MAX: Final = 16
 """Networks on one line: HAProxy takes 64 words."""
 _NOT_FOUND: Final = "_none"
+_INNER: Final = "_tls"
 _FIRST: Final = "\\1"
 _QUOTED: Final = re.compile(r"[!-~]*")
 _NAME: Final = re.compile(r"[a-z0-9.:-]{1,400}")
@@ -118,12 +121,25 @@ def files_of(plan: Plan, slots: Slots, door: Door, *, place: str) -> Files:
     if plan.default_certificate is not None:
         private["default.pem"] = plan.default_certificate.pem
     maps = {"hosts.map": hosts, "wildcards.map": wildcards, "exact.map": exact, "prefixes.map": prefixes}
+    maps |= _passed(plan)
     maps["certificates.list"] = [*_certificates(plan, place)]
     return Files(
         config="\n".join(lines) + "\n",
         maps={name: "".join(f"{line}\n" for line in found) for name, found in maps.items()},
         private=private,
     )
+
+
+def _passed(plan: Plan) -> dict[str, list[str]]:
+    """Names whose TLS is passed on. A host of its own comes before a wildcard that would pass it on."""
+    if not plan.passed:
+        return {}
+    passed = dict(plan.passed)
+    own = {host.name: _INNER for host in plan.hosts if host.name and not host.name.startswith("*.")}
+    return {
+        "passed.map": [f"{name} {pool}" for name, pool in sorted({**own, **passed}.items()) if name[:2] != "*."],
+        "passed-wildcards.map": [f"{name[1:]} {pool}" for name, pool in plan.passed if name[:2] == "*."],
+    }
 
 
 def _certificates(plan: Plan, place: str) -> Iterator[str]:
@@ -180,10 +196,37 @@ def _frontends(plan: Plan, door: Door, place: str) -> Iterator[str]:
     for address in door.addresses:
         yield f"    bind {_bind(address, door.http_port)}"
     yield from _routing(plan, place)
-    yield "frontend https"
-    for address in door.addresses:
-        yield (f"    bind {_bind(address, door.https_port)} ssl crt-list {place}/certificates.list alpn h2,http/1.1")
+    shown = f"ssl crt-list {place}/certificates.list alpn h2,http/1.1"
+    if plan.passed:
+        yield from _passing(door, place)
+        owner = f" user {door.user} group {door.group}" if door.user else ""
+        yield "frontend https"
+        yield f"    bind unix@{TLS_SOCKET} mode 600{owner} accept-proxy {shown}"
+    else:
+        yield "frontend https"
+        for address in door.addresses:
+            yield f"    bind {_bind(address, door.https_port)} {shown}"
     yield from _routing(plan, place)
+
+
+def _passing(door: Door, place: str) -> Iterator[str]:
+    """Looks at the name that a client asks for, and at nothing else."""
+    yield "frontend names"
+    yield "    mode tcp"
+    for address in door.addresses:
+        yield f"    bind {_bind(address, door.https_port)}"
+    yield "    tcp-request inspect-delay 5s"
+    yield "    tcp-request content accept if { req.ssl_hello_type 1 }"
+    one = f"req.ssl_sni,lower,map_str({place}/passed.map)"
+    many = f"req.ssl_sni,lower,regsub(^[^.]+,),map_str({place}/passed-wildcards.map)"
+    for found in (one, many):
+        yield f"    use_backend %[{found}] if {{ {found} -m found }}"
+    yield f"    default_backend {_INNER}"
+    yield f"backend {_INNER}"
+    yield "    mode tcp"
+    yield "    retry-on conn-failure"
+    yield "    timeout server 1h"
+    yield f"    server inner unix@{TLS_SOCKET} send-proxy-v2"
 
 
 def _bind(address: str, port: int) -> str:
@@ -233,6 +276,30 @@ def _pool(pool: Pool, slots: Sequence[Backend | None], door: Door) -> Iterator[s
     options = pool.options
     assert _NAME.fullmatch(pool.name), "made of names"
     yield f"backend {pool.name}"
+    if pool.raw:
+        yield from _raw(options)
+    else:
+        yield from _asked(pool, door)
+    yield f"    default-server check inter 5s fastinter 1s fall 2 rise 1 {_speaking(options)}".rstrip()
+    for number, backend in enumerate(slots, 1):
+        where = "127.0.0.1:1" if backend is None else _address(backend)
+        yield f"    server s{number} {where}" + (" disabled" if backend is None else "")
+
+
+def _raw(options: Options) -> Iterator[str]:
+    yield "    mode tcp"
+    yield "    retry-on conn-failure"
+    yield from _networks(options)
+    if options.denied:
+        yield "    tcp-request content reject if denied"
+    if options.allowed:
+        yield "    tcp-request content reject unless allowed"
+    yield f"    timeout connect {options.connect_s}s"
+    yield f"    timeout server {max(options.answer_s, 3600)}s"
+
+
+def _asked(pool: Pool, door: Door) -> Iterator[str]:
+    options = pool.options
     if pool.to_https:
         port = "" if door.https_port == 443 else f":{door.https_port}"
         yield (
@@ -249,16 +316,16 @@ def _pool(pool: Pool, slots: Sequence[Backend | None], door: Door) -> Iterator[s
     yield f"    timeout server {options.answer_s}s"
     if options.answer_s > 3600:
         yield f"    timeout tunnel {options.answer_s}s"
-    yield f"    default-server check inter 5s fastinter 1s fall 2 rise 1 {_speaking(options)}".rstrip()
-    for number, backend in enumerate(slots, 1):
-        where = "127.0.0.1:1" if backend is None else _address(backend)
-        yield f"    server s{number} {where}" + (" disabled" if backend is None else "")
 
 
-def _guards(options: Options) -> Iterator[str]:
+def _networks(options: Options) -> Iterator[str]:
     for name, networks in (("denied", options.denied), ("allowed", options.allowed)):
         for start in range(0, len(networks), _WORDS_MAX):
             yield f"    acl {name} src {' '.join(networks[start : start + _WORDS_MAX])}"
+
+
+def _guards(options: Options) -> Iterator[str]:
+    yield from _networks(options)
     if options.denied:
         yield "    http-request deny deny_status 403 if denied"
     if options.allowed:

@@ -265,7 +265,8 @@ class IngressKeeper:
         directory = self._parts.directory
         try:
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            directory.chmod(0o700)
+            # A worker that is somebody else finds its own socket by its name, and nothing else here.
+            directory.chmod(0o711 if _drops_to()[0] else 0o700)
             found = [int(each.name[1:]) for each in directory.glob("g*") if each.name[1:].isdecimal()]
             for each in directory.glob(".*.pem*"):
                 each.unlink()

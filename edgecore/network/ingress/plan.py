@@ -62,6 +62,8 @@ class Pool(Frozen):
     """Requests in the clear are sent to TLS."""
     stripped: str = ""
     """What of the path the rewriting takes away."""
+    raw: bool = False
+    """What comes is passed on as it is: TLS that the app ends itself."""
 
 
 class Host(Frozen):
@@ -93,6 +95,8 @@ class Plan(Frozen):
     default_certificate: Certificate | None = None
     default_pool: str = ""
     """For what nobody else answers; "": that is not found."""
+    passed: tuple[tuple[str, str], ...] = ()
+    """Hosts whose TLS is passed on, and the pools, sorted."""
     served: tuple[str, ...] = ()
     """`namespace/name/uid` of the Ingresses in it."""
     notes: tuple[Note, ...] = ()
@@ -161,6 +165,8 @@ class _Making:
         """By host: the Secret of its certificate."""
         self._default_certificate: Certificate | None = None
         self._default_pool = ""
+        self._passed: dict[str, tuple[str, Key]] = {}
+        """By host: the pool that ends its TLS, and whose Ingress asked first."""
         self._served: list[str] = []
         self._notes: dict[Note, None] = {}
         self._paths = 0
@@ -178,7 +184,11 @@ class _Making:
         if any(fault.refuses for fault in faults):
             return
         self._take_default_certificate(ingress, ingress_class)
-        self._take_certificates(ingress)
+        if options.passthrough:
+            for rule in maps_at(ingress, "spec", "rules"):
+                self._secure.setdefault(str_at(rule, "host"), "")  # its app shows a certificate
+        else:
+            self._take_certificates(ingress)
         self._accepted.append((ingress, options))
 
     def plan(self) -> Plan:
@@ -193,6 +203,7 @@ class _Making:
             certificates=tuple(each for _, each in sorted(self._certificates.items())),
             default_certificate=self._default_certificate,
             default_pool=self._default_pool,
+            passed=tuple(sorted((host, pool) for host, (pool, _) in self._passed.items())),
             served=tuple(sorted(self._served)),
             notes=tuple(sorted(self._notes)),
         )
@@ -284,11 +295,52 @@ class _Making:
             if host and not _is_host(host):
                 self.note(ingress, "NotSupported", f"{host[:80]!r} is no host")
                 continue
+            if options.passthrough and not self._pass_on(ingress, rule, options):
+                continue
+            if host in self._passed and not options.passthrough:
+                self._note_passed(ingress, host)
             for path in maps_at(rule, "http", "paths"):
                 try:
                     self._take_path(ingress, host, path, options)
                 except _UnfitError as error:
                     self.note(ingress, "NotSupported", f"{host or '*'}{str_at(path, 'path')[:80]}: {error}")
+
+    def _pass_on(self, ingress: JsonObject, rule: JsonObject, options: Options) -> bool:
+        """TLS for this host to the backend of its path `/`, as ingress-nginx; whether that is done."""
+        host, mine = str_at(rule, "host"), key_of(ingress)
+        if not host:
+            self.note(ingress, "NotSupported", "ssl-passthrough needs a host: clients name it before anything else")
+            return False
+        owners = {owner for held in (self._exact, self._prefixes) for _, owner in held.get(host, {}).values()} - {
+            mine
+        }
+        if owners:
+            other = min(owners)
+            what = f"TLS for {host} is not passed on: its paths belong to {other.namespace}/{other.name}"
+            self.note(ingress, "Conflict", what)
+            return False
+        if host in self._passed:
+            if self._passed[host][1] != mine:
+                self._note_passed(ingress, host)
+            return self._passed[host][1] == mine
+        root = next((each for each in maps_at(rule, "http", "paths") if str_at(each, "path") in ("/", "")), None)
+        try:
+            if root is None:
+                raise _UnfitError("ssl-passthrough goes to the backend of path /, and there is none")
+            asked = Options(
+                allowed=options.allowed, denied=options.denied, connect_s=options.connect_s, answer_s=options.answer_s
+            )
+            whole = _Path(exact=False, path="/")
+            self._passed[host] = self._pool(ingress, host, whole, map_at(root, "backend"), asked, raw=True), mine
+        except _UnfitError as error:
+            self.note(ingress, "NotSupported", f"{host}: {error}")
+            return False
+        return True
+
+    def _note_passed(self, ingress: JsonObject, host: str) -> None:
+        other = self._passed[host][1]
+        what = f"TLS for {host} is passed on to a backend of the Ingress {other.namespace}/{other.name}"
+        self.note(ingress, "Conflict", what)
 
     def _take_default(self, ingress: JsonObject, backend: JsonObject, options: Options, hosts: Iterable[str]) -> None:
         """For the hosts of its rules, and where it is the oldest, for all that nobody else answers for."""
@@ -324,7 +376,16 @@ class _Making:
         self._paths += 1
         held[understood.path] = (pool, key_of(ingress))
 
-    def _pool(self, ingress: JsonObject, host: str, path: _Path, backend: JsonObject, options: Options) -> str:
+    def _pool(
+        self,
+        ingress: JsonObject,
+        host: str,
+        path: _Path,
+        backend: JsonObject,
+        options: Options,
+        *,
+        raw: bool = False,
+    ) -> str:
         """The name of the pool, made where there is none. Raises `_UnfitError`."""
         service = map_at(backend, "service")
         if not service:
@@ -332,10 +393,10 @@ class _Making:
             raise _UnfitError(f"a backend is a Service here, and this is a resource ({what})")
         name, port = str_at(service, "name"), map_at(service, "port")
         secure = _covered(host, self._secure)
-        to_https = options.force_ssl_redirect or (options.ssl_redirect and secure)
+        to_https = not raw and (options.force_ssl_redirect or (options.ssl_redirect and secure))
         asked = replace(options, rewrite=path.rewrite, ssl_redirect=True, force_ssl_redirect=False)
         label = f"{namespace_of(ingress)}/{name}:{str_at(port, 'name') or int_at(port, 'number')}"
-        made = Pool(name="", servers=(), options=asked, to_https=to_https, stripped=path.stripped)
+        made = Pool(name="", servers=(), options=asked, to_https=to_https, stripped=path.stripped, raw=raw)
         digest = hashlib.blake2s(repr((label, made)).encode(), digest_size=5).hexdigest()
         pool = f"{namespace_of(ingress)}:{name}:{digest}"
         if pool in self._pools:

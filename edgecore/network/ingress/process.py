@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Final
 
 from edgecore.network.balancing import Backend
-from edgecore.network.ingress.haproxy import CONFIG, MASTER_SOCKET, WORKER_SOCKET
+from edgecore.network.ingress.haproxy import CONFIG, MASTER_SOCKET, TLS_SOCKET, WORKER_SOCKET
 from skerry.errors import UnavailableError
 from skerry.frozen import Frozen
 
@@ -161,7 +161,7 @@ class Proxy:
                     await asyncio.sleep(_POLL_S)
         except TimeoutError:
             _signal(pids, signal.SIGKILL)  # its workers end with it
-        for name in (MASTER_SOCKET, WORKER_SOCKET):
+        for name in (MASTER_SOCKET, WORKER_SOCKET, TLS_SOCKET):
             (self._directory / name).unlink(missing_ok=True)
         self._unwatch()
 
@@ -179,6 +179,7 @@ class Proxy:
     def _spawn(self, log: Path) -> subprocess.Popen[bytes]:
         """Not by asyncio, which would end it with the loop."""
         with log.open("wb") as file:
+            os.fchmod(file.fileno(), 0o600)
             return subprocess.Popen(
                 [program(), "-W", "-S", f"unix@{MASTER_SOCKET},mode,600", "-f", CONFIG],
                 cwd=self._directory,

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from skerry.frozen import Frozen
+
+INGRESS: Final = "ingress"
+"""Below the data: what HAProxy reads."""
 
 
 class IngressSettings(Frozen):

@@ -50,7 +50,7 @@ def test_what_is_known_is_carried_out(told: dict[str, str], wanted: Options):
         ("auth-type", "basic", True),
         ("auth-url", "http://x", True),
         ("configuration-snippet", "deny all;", True),
-        ("ssl-passthrough", "true", True),
+        ("ssl-passthrough", "yes", True),
         ("canary", "true", True),
         ("canary", "false", False),
         ("whitelist-source-range", "10.0.0.0/99", True),

@@ -44,8 +44,8 @@ paths = st.one_of(
 NAMES = [
     "affinity", "backend-protocol", "configuration-snippet", "denylist-source-range", "permanent-redirect",
     "permanent-redirect-code", "proxy-body-size", "proxy-connect-timeout", "proxy-read-timeout", "rewrite-target",
-    "session-cookie-max-age", "session-cookie-name", "session-cookie-samesite", "ssl-redirect", "temporal-redirect",
-    "whitelist-source-range",
+    "session-cookie-max-age", "session-cookie-name", "session-cookie-samesite", "ssl-passthrough", "ssl-redirect",
+    "temporal-redirect", "whitelist-source-range",
 ]  # fmt: skip
 VALUES = [
     "cookie", "GRPC", "HTTPS", "10.0.0.0/8,fd00::/8", "https://x.example/%41?a=b&c#d", "308", "8m", "60", "/$2",
@@ -55,7 +55,7 @@ KNOWN = (
     "global defaults frontend backend stats maxconn nbthread hard-stop-after mworker-max-reloads "
     "ssl-default-bind-options ssl-default-bind-ciphers ssl-default-bind-ciphersuites ssl-server-verify "
     "tune.ssl.cachesize mode option balance retries retry-on timeout bind http-request use_backend default_backend "
-    "acl cookie dynamic-cookie-key default-server server"
+    "acl cookie dynamic-cookie-key default-server server tcp-request"
 )
 """First words of lines."""
 annotations = st.dictionaries(st.sampled_from(NAMES), st.one_of(st.sampled_from(VALUES), texts), max_size=6)

@@ -220,3 +220,35 @@ def test_there_is_an_end_to_everything(asked: Asked, monkeypatch: pytest.MonkeyP
     plan = asked.plan()
     assert len(plan.hosts[0].prefixes) == plans.PATHS_MAX
     assert told(plan) == [("one", "TooMany")]
+
+
+def test_tls_that_an_app_ends_itself_goes_to_its_backend_of_the_root(asked: Asked):
+    passed = {"ssl-passthrough": "true", "whitelist-source-range": "10.0.0.0/8", "rewrite-target": "/x"}
+    asked.put(ingress("one", rule("a.example", path("/", "web"), path("/x", "other")), annotations=passed))
+    asked.put(ingress("two", rule("*.w.example", path("/", "web")), annotations=passed, age=2))
+    plan = asked.plan()
+    assert [host for host, _ in plan.passed] == ["*.w.example", "a.example"]
+    (pool,) = [each for each in plan.pools if each.name == dict(plan.passed)["a.example"]]
+    assert pool.raw and asks(pool) == ["10.1.0.1:8080"]
+    assert pool.options.allowed == ("10.0.0.0/8",) and pool.options.rewrite is None
+    assert pool_at(plan, "a.example", "/").to_https, "who asks in the clear is sent to TLS"
+
+
+def test_tls_is_passed_on_by_one_ingress_alone_and_never_away_from_an_older_one(asked: Asked):
+    passed = {"ssl-passthrough": "true"}
+    asked.put(ingress("mine", rule("a.example", path("/", "web"))))
+    asked.put(ingress("thief", rule("a.example", path("/", "other")), annotations=passed, age=2))
+    asked.put(ingress("first", rule("b.example", path("/", "web")), annotations=passed, age=3))
+    asked.put(ingress("second", rule("b.example", path("/", "other")), annotations=passed, age=4))
+    asked.put(ingress("third", rule("b.example", path("/x", "other")), age=5))
+    asked.put(ingress("no-host", rule("", path("/", "web")), annotations=passed, age=6))
+    asked.put(ingress("no-root", rule("c.example", path("/x", "web")), annotations=passed, age=7))
+    plan = asked.plan()
+    assert [host for host, _ in plan.passed] == ["b.example"]
+    assert told(plan) == [
+        ("no-host", "NotSupported"),
+        ("no-root", "NotSupported"),
+        ("second", "Conflict"),
+        ("thief", "Conflict"),
+        ("third", "Conflict"),
+    ]
