@@ -8,6 +8,7 @@ import click
 
 from skerry.cli.client import path_of
 from skerry.cli.options import namespace_option
+from skerry.cli.pods import complete_containers, complete_pods
 from skerry.cli.target import Target, with_target
 from skerry.errors import BadRequestError
 from skerry.objects.scheme import Kind
@@ -16,9 +17,15 @@ _PODS = Kind(group="", version="v1", kind="Pod", plural="pods", namespaced=True)
 
 
 @click.command("logs")
-@click.argument("pod")
+@click.argument("pod", shell_complete=complete_pods)
 @namespace_option
-@click.option("-c", "--container", default="", help="Which container, where the pod has several.")
+@click.option(
+    "-c",
+    "--container",
+    default="",
+    help="Which container, where the pod has several.",
+    shell_complete=complete_containers,
+)
 @click.option("-f", "--follow", is_flag=True, help="Stay, and show lines as they are written.")
 @click.option("-p", "--previous", is_flag=True, help="Of the run before the last restart.")
 @click.option("--tail", type=click.IntRange(min=0), default=None, help="Only the last N lines.")

@@ -8,11 +8,13 @@ import os
 import pty
 import select
 import signal
+import socket
 import subprocess
 import sys
 import termios
 import time
 from collections.abc import Generator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fcntl import ioctl
@@ -167,6 +169,88 @@ def test_keys_hang_up(sides: Sides, side: str) -> None:
         shell.type(b"\x10\x11")
         assert shell.process.wait(20) == 0
         assert shell.as_before
+
+
+@contextmanager
+def forwarded(sides: Sides, side: str, *arguments: str) -> Generator[tuple[int, subprocess.Popen[bytes]]]:
+    """A `skerry port-forward` with the port that it listens on."""
+    command = sides.command(side, "port-forward", *arguments)
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        try:
+            assert process.stdout is not None
+            line = process.stdout.readline()
+            assert line.startswith(b"Forwarding from 127.0.0.1:"), line
+            yield int(line.split(b":")[1].split(b" ")[0]), process
+        finally:
+            process.terminate()
+            process.wait(10)
+
+
+@SIDES
+def test_a_port_leads_to_a_pod_and_each_way_ends_by_itself(sides: Sides, side: str) -> None:
+    sent = bytes(range(256)) * 20_000
+    with socket.create_server(("127.0.0.1", 0)) as server, ThreadPoolExecutor(1) as threads:
+
+        def answer() -> bytes:
+            taken, _ = server.accept()
+            with taken, taken.makefile("rb") as reading:
+                heard = reading.read()  # until the client's half ends
+                taken.sendall(b"heard " + heard[::-1])
+            return heard
+
+        heard = threads.submit(answer)
+        with (
+            forwarded(sides, side, POD, f":{server.getsockname()[1]}") as (port, _),
+            socket.create_connection(("127.0.0.1", port), timeout=30) as client,
+        ):
+            client.sendall(sent)
+            client.shutdown(socket.SHUT_WR)
+            with client.makefile("rb") as reading:
+                assert reading.read() == b"heard " + sent[::-1]
+            assert heard.result(10) == sent
+
+
+@SIDES
+def test_a_closed_port_is_told_as_a_kubelet_tells_it(sides: Sides, side: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        closed = server.getsockname()[1]
+    with forwarded(sides, side, POD, f"0:{closed}") as (port, process):
+        with socket.create_connection(("127.0.0.1", port), timeout=30) as client:
+            assert client.recv(1) == b""
+        assert process.stderr is not None
+        assert f"error forwarding port {closed} to pod {POD}".encode() in process.stderr.readline()
+
+
+@SIDES
+def test_a_tree_is_copied_both_ways_and_nothing_leaves_its_destination(
+    sides: Sides, side: str, tmp_path: Path
+) -> None:
+    there, back, inside = tmp_path / "there", tmp_path / "back", tmp_path / "inside"
+    (there / "below").mkdir(parents=True)
+    (there / "below" / "data").write_bytes(os.urandom(3_000_000))
+    (there / "run").write_text("#!/bin/sh\n")
+    (there / "run").chmod(0o755)
+    (there / "link").symlink_to("/etc/passwd")
+    done = sides.skerry(side, "cp", str(there), f"{POD}:{inside}", "-c", "app")
+    assert done.returncode == 0 and b"left out" in done.stderr, done.stderr
+    assert sorted(path.name for path in inside.rglob("*")) == ["below", "data", "run"]
+    (inside / "out").symlink_to(tmp_path)
+    done = sides.skerry(side, "cp", f"default/{POD}:{inside}", str(back), "-c", "app")
+    assert done.returncode == 0 and b"left out" in done.stderr, done.stderr
+    assert (back / "below" / "data").read_bytes() == (there / "below" / "data").read_bytes()
+    assert (back / "run").stat().st_mode & 0o777 == 0o755 and not (back / "out").exists()
+    done = sides.skerry(side, "cp", f"{POD}:/no/such/file", str(back), "-c", "app")
+    assert done.returncode == 1 and b"exit code 2" in done.stderr and b"/no/such" in done.stderr
+
+
+def test_a_shell_completes_names_of_pods_and_containers(sides: Sides) -> None:
+    for words, found in ((f"exec {POD[:3]}", POD), (f"exec {POD} -c ot", "other"), ("logs ta", POD)):
+        line = f"skerry --data {sides.fleet.edge.data} {words}"
+        environ = {"_SKERRY_COMPLETE": "bash_complete", "COMP_WORDS": line, "COMP_CWORD": str(len(line.split()) - 1)}
+        done = subprocess.run(
+            [Path(sys.executable).with_name("skerry")], env={**os.environ, **environ}, capture_output=True, timeout=60
+        )
+        assert f"plain,{found}" in done.stdout.decode(), (line, done)
 
 
 def test_without_a_cloud_a_shell_opens_at_the_gateway_and_the_cloud_learns_who_was_inside(sides: Sides) -> None:
