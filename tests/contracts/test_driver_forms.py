@@ -76,7 +76,7 @@ class TestModbus(DriverContract):
         @asynccontextmanager
         async def made() -> AsyncGenerator[Form]:
             async with running(Slave()) as slave:
-                tcp: JsonObject = {"tcp": {"ip": "127.0.0.1", "port": slave.port}, "timeoutMs": 500}
+                tcp: JsonObject = {"tcp": {"ip": "127.0.0.1", "port": slave.port}, "timeoutMs": 5000}
                 good = config("modbus", tcp, {"address": "hr:7"}, {"address": "hr:20"})
                 yield Form(
                     driver=ModbusDriver(clock=SystemClock(), ids=SeededIds(1)), config=good, broken=broken(good)

@@ -20,6 +20,7 @@ import pytest
 from skerry.cli import kubeconfig
 from skerry.cli.client import Client
 from skerry.objects.json import JsonObject, str_at
+from tests.system import forked
 
 START_S_MAX = 30.0
 STOP_S_MAX = 15.0
@@ -79,7 +80,7 @@ class CloudProcess:
         assert self.process is None
         before = self._ready_lines()
         with self.data.with_suffix(".log").open("ab") as log:
-            self.process = subprocess.Popen(
+            self.process = forked.start(
                 [
                     sys.executable,
                     "-m",
@@ -135,7 +136,7 @@ class CloudProcess:
     def try_skerry(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """The same, however it ends."""
         command = [sys.executable, "-m", "skerry.cli.main", *arguments, "--data", str(self.data)]
-        return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        return forked.run(command, timeout_s=60)
 
     def _ready_lines(self) -> int:
         path = self.data.with_suffix(".log")

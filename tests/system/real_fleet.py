@@ -24,6 +24,7 @@ from skerry.errors import SkerryError
 from skerry.objects.conditions import find_condition
 from skerry.objects.json import JsonObject, maps_at, str_at
 from skerry.objects.meta import name_of
+from tests.system import forked
 from tests.system.cloud_process import CloudProcess
 
 NODE = "eu-1"
@@ -71,7 +72,7 @@ class EdgeProcess:
 
     def _main(self, command: str, *flags: str) -> subprocess.Popen[bytes]:
         with self.data.with_suffix(".log").open("ab") as log:
-            return subprocess.Popen(
+            return forked.start(
                 [*self.prefix, sys.executable, "-m", "edgecore.main", command, "--data", str(self.data), *flags],
                 env={**os.environ, **self.environ},
                 stdout=log,

@@ -6,7 +6,6 @@ import csv
 import io
 import json
 import re
-import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -21,6 +20,7 @@ from skerry.cli.device_carrying import carry_out
 from skerry.cli.device_plan import planned
 from skerry.errors import UnavailableError
 from skerry.objects.json import JsonObject, dig, ensure_map, maps_at, str_at
+from tests.system import forked
 from tests.system.real_fleet import NODE, RealFleet, real_fleet, until
 from tests.system.test_devices import Plc, example, plc
 
@@ -47,7 +47,7 @@ def fleet(tmp_path: Path, plc: Plc) -> Iterator[RealFleet]:
 def skerry(where: Path, *words: str) -> tuple[int, str, str]:
     """Exit code, output and errors of the real command, without a terminal."""
     command = [sys.executable, "-m", "skerry.cli.main", "device", *words, "--data", str(where)]
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60)
+    done = forked.run(command, timeout_s=60)
     assert "Traceback" not in done.stderr, done.stderr
     assert "\x1b" not in done.stdout + done.stderr, "no colour where there is no terminal"
     return done.returncode, done.stdout, done.stderr

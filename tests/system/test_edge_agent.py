@@ -25,6 +25,7 @@ from edgecore.store.sqlite import FILE_NAME, StoreSettings, open_store
 from skerry.clocks import SystemClock, SystemIds
 from skerry.objects.json import JsonObject, encode_object
 from skerry.objects.meta import Key, Revision, Stamp
+from tests.system import forked
 
 pytestmark = pytest.mark.system
 ROOT = Path(__file__).parents[2]
@@ -55,7 +56,7 @@ class Gateway:
         command = [sys.executable, *self.code, "run", "--data", str(self.data), *self.options]
         settings = {"SKERRY_TRANSPORT": "websocket", "SKERRY_RUNTIME": "process"}
         env = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **settings}
-        self.agent = subprocess.Popen(command, stderr=log, stdout=log, cwd="/", env=env)
+        self.agent = forked.start(command, stderr=log, stdout=log, cwd="/", env=env)
         log.close()
         eventually(lambda: "edgecore ready" in self.log(), self.log)
 

@@ -83,12 +83,14 @@ class Listener:
     def __post_init__(self) -> None:
         self.changed = threading.Condition()
         self.refusal = ""
+        self.is_subscribed = False
         self.client = paho.Client(
             CallbackAPIVersion.VERSION2, client_id=self.client_id, clean_session=False, manual_ack=True
         )
         self.client.username_pw_set("site", self.password)
         self.client.on_message = self._on_message
         self.client.on_connect = self._on_connect
+        self.client.on_subscribe = self._on_subscribe
         self.client.connect("127.0.0.1", self.port)
         self.client.loop_start()
 
@@ -97,6 +99,11 @@ class Listener:
             self.refusal = str(reason)
             self.changed.notify_all()
         client.subscribe([("site/+/mast", 1), ("state/#", 1)])
+
+    def _on_subscribe(self, *_: object) -> None:
+        with self.changed:
+            self.is_subscribed = True
+            self.changed.notify_all()
 
     def _on_message(self, client: paho.Client, _data: Any, message: paho.MQTTMessage) -> None:
         with self.changed:
@@ -151,7 +158,7 @@ def broker(tmp_path: Path) -> Iterator[Broker]:
 
 def test_the_demos_broker_sends_again_in_order_what_a_vanished_client_had_not_acknowledged(broker: Broker) -> None:
     first = Listener(broker.port, broker.password, acknowledge=lambda count: count <= 3)
-    first.wait(lambda: bool(first.refusal))
+    first.wait(lambda: first.is_subscribed)
     broker.publish("site/eu/mast", *(str(n) for n in range(5)))
     broker.publish("site/eu/other", "not for us")
     first.wait(lambda: len(first.heard) == 5)

@@ -59,6 +59,8 @@ from tests.system.hostile_peers import (
 from tests.system.real_fleet import CORE, NODE, until
 
 pytestmark = [pytest.mark.system, pytest.mark.long]
+WORKED_OFF_S = 120.0
+"""Within this a hub on a busy machine has worked off what was poured on it."""
 
 MIB = 1024 * 1024
 
@@ -216,7 +218,7 @@ def test_frames_as_large_as_can_be_announced_and_never_sent_are_let_go_after_two
     peer = session(ground)
     with closing([peer]):
         assert peer.send(web_frame(bytes(1000), announced=FRAME_BYTES_MAX))
-        assert peer.is_ended(4 * HEARTBEAT_S + 20)
+        assert peer.is_ended(4 * HEARTBEAT_S + WORKED_OFF_S)
 
 
 @pytest.mark.parametrize("announced", [FRAME_BYTES_MAX + 100, 2**32, 2**63 - 1])
@@ -268,14 +270,14 @@ def test_a_flood_of_signs_of_life_whose_answers_are_not_read_is_ended(ground: Gr
     peer = session(ground)
     with closing([peer]):
         peer.pour(web_frame(encode(Ping(number=1))) * 500, total=100 * MIB, within_s=6)
-        assert peer.is_ended(4 * HEARTBEAT_S + 20)
+        assert peer.is_ended(4 * HEARTBEAT_S + WORKED_OFF_S)
 
 
 def test_who_asks_for_everything_again_and_again_and_does_not_read_is_ended(ground: Ground) -> None:
     peer = session(ground)
     with closing([peer]):
         peer.pour(web_frame(encode(Compare(batch=0, root=5))) * 100, total=20 * MIB, within_s=6)
-        assert peer.is_ended(4 * HEARTBEAT_S + 20)
+        assert peer.is_ended(4 * HEARTBEAT_S + WORKED_OFF_S)
 
 
 def test_streams_that_nobody_opened_and_of_kinds_nobody_knows_come_to_nothing(ground: Ground) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.system import forked
 from tests.system.cloud_process import CloudProcess, cloud_process
 
 pytestmark = pytest.mark.system
@@ -71,7 +72,7 @@ def edgecore(*words: str) -> list[str]:
 
 def skerry(data: Path, *words: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "skerry.cli.main", *words, "--data", str(data)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    return forked.run(command, timeout_s=60)
 
 
 def until(true: Callable[[], bool]) -> None:
