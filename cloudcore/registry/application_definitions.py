@@ -32,7 +32,9 @@ def _node_group() -> dict[str, JsonObject]:
             "Which nodes: those that are named, and those that have all the labels.",
             nodes=strings_list("Names of nodes."),
             matchLabels=strings("Labels that nodes have, all of them; {} is every node, and none is said without."),
-            topologyEnabled=boolean("Services of the group's applications lead to its own nodes."),
+            topologyEnabled=boolean(
+                "Taken as KubeEdge writes it; Services of EdgeApplications are kept to their group in any case."
+            ),
         ),
         PREFIX + "NodeGroupStatus": obj(
             "What became of each node that it wants.",

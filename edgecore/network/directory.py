@@ -14,6 +14,7 @@ from typing import Final
 from skerry.objects.json import JsonObject, bool_at, map_at, maps_at, str_at, str_map_at, strs_at
 from skerry.objects.members import Member, families_of, family_of, is_headless, members_of, ports_in, selects
 from skerry.objects.meta import Key, labels_of, uid_of
+from skerry.objects.node_groups import BELONGING_TO, keeps_to_group
 from skerry.objects.node_routes import NodeRoute, routes_in
 from skerry.objects.sites import ZONE_LABEL
 
@@ -34,6 +35,8 @@ class Directory:
     def __init__(self, node: str) -> None:
         self.node = node
         self.zone = ""
+        self.group = ""
+        """The gateway's node group; "" for none."""
         self.ranges: tuple[str, ...] = ()
         """Of the addresses of this gateway's pods, as its Node says."""
         self._routes: dict[Name, list[NodeRoute]] = {}
@@ -68,14 +71,23 @@ class Directory:
         return any(known == namespace for known, _ in (*self._services, *self._pods))
 
     def members(self, namespace: str, name: str) -> list[Member]:
-        """Who stands behind a service, ready or not, in an order that stays; [] for a service that is not known."""
+        """Who stands behind a service, ready or not, in an order that stays; [] for a service that is not known. Of
+        one that is kept to node groups (KubeEdge's `service-topology`), those of the gateway's own and those that
+        are on no node."""
         service = self.service(namespace, name)
         if service is None:
             return []
         own = selects(service)
+        kept = keeps_to_group(service)
         found = [*self._own(namespace, service)] if own else []
         for at in self._slices_of.get((namespace, name), ()):
-            found += (each for each in _members_in(self._slices[at]) if not (own and each.node == self.node))
+            slice_ = self._slices[at]
+            elsewhere = kept and labels_of(slice_).get(BELONGING_TO, "") != self.group
+            found += (
+                each
+                for each in _members_in(slice_)
+                if not (own and each.node == self.node) and not (elsewhere and each.node)
+            )
         return sorted(dict.fromkeys(found))
 
     def _own(self, namespace: str, service: JsonObject) -> Iterator[Member]:
@@ -100,6 +112,7 @@ class Directory:
         if key.resource == NODES:
             if key.name == self.node:
                 self.zone = labels_of(obj).get(ZONE_LABEL, "")
+                self.group = labels_of(obj).get(BELONGING_TO, "")
                 self.ranges = tuple(strs_at(obj, "spec", "podCIDRs"))
         elif key.resource == SERVICES:
             self._services[at] = obj

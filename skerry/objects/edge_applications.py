@@ -15,8 +15,6 @@ PROCESSING: Final = "Processing"
 AVAILABLE: Final = "Available"
 LAST_APPLIED: Final = "apps.kubeedge.io/last-applied-template"
 """Annotation of an object: the manifest that it was made of, or changed to, last."""
-TOPOLOGY: Final = "apps.kubeedge.io/service-topology"
-RANGE_NODE_GROUP: Final = "range-nodegroup"
 WORKLOADS: Final = frozenset(
     {"Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "Job", "CronJob", "Pod", "ReplicationController"}
 )

@@ -17,6 +17,9 @@ GROUP: Final = "apps.kubeedge.io"
 NODE_GROUPS: Final = "nodegroups.apps.kubeedge.io"
 BELONGING_TO: Final = "apps.kubeedge.io/belonging-to"
 """Label of a node: its group."""
+TOPOLOGY: Final = "apps.kubeedge.io/service-topology"
+"""Annotation of a Service; its EndpointSlices then have the label `BELONGING_TO` of their endpoints' nodes."""
+RANGE_NODE_GROUP: Final = "range-nodegroup"
 FINALIZER: Final = "apps.kubeedge.io/nodegroup-controller"
 SUCCEEDED: Final = "Succeeded"
 FAILED: Final = "Failed"
@@ -43,6 +46,11 @@ def labels_of(node: JsonObject) -> dict[str, str]:
 def group_of(node: JsonObject) -> str:
     """The group in which the node is; "" for none."""
     return labels_of(node).get(BELONGING_TO, "")
+
+
+def keeps_to_group(service: JsonObject) -> bool:
+    """Whether who asks a Service is led to endpoints of its own node group alone."""
+    return str_map_at(service, "metadata", "annotations").get(TOPOLOGY) == RANGE_NODE_GROUP
 
 
 def group_for(node: JsonObject, groups: Iterable[JsonObject]) -> str:

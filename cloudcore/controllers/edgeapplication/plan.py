@@ -14,8 +14,6 @@ from cloudcore.controllers.edgeapplication.overriders import overridden, pod_spe
 from skerry.errors import InvalidError
 from skerry.frozen import Frozen
 from skerry.objects.edge_applications import (
-    RANGE_NODE_GROUP,
-    TOPOLOGY,
     WORKLOADS,
     Target,
     manifests_of,
@@ -23,7 +21,7 @@ from skerry.objects.edge_applications import (
 )
 from skerry.objects.json import Json, JsonObject, clone, list_at, map_at, maps_at, str_at, str_map_at
 from skerry.objects.meta import namespace_of
-from skerry.objects.node_groups import BELONGING_TO
+from skerry.objects.node_groups import BELONGING_TO, RANGE_NODE_GROUP, TOPOLOGY
 
 
 class Wanted(Frozen):

@@ -19,6 +19,7 @@ from skerry.errors import AlreadyExistsError, ForbiddenError, NotFoundError
 from skerry.objects.json import JsonObject, map_at, str_map_at
 from skerry.objects.members import concerns, families_of, selects, zones_of
 from skerry.objects.meta import Key, being_deleted, labels_of, name_of, namespace_of, uid_of
+from skerry.objects.node_groups import group_of, keeps_to_group
 from skerry.objects.scheme import Kind
 from skerry.ports import Clock
 
@@ -53,8 +54,8 @@ class _Finder:
         return self._selecting(change.key.namespace, labels)
 
     def _of_node(self, change: Seen) -> Iterable[Key]:
-        """The services of the pods on a node that came, went, or changed its zone."""
-        before, after = (zones_of([] if node is None else [node]) for node in (change.before, change.after))
+        """The services of the pods on a node that came, went, or changed its zone or its group."""
+        before, after = (_whereabouts(node) for node in (change.before, change.after))
         if before == after:
             return []
         labels: dict[str, list[dict[str, str]]] = {}
@@ -84,9 +85,20 @@ class _Finder:
 
     def zones(self, pods: Iterable[JsonObject]) -> dict[str, str]:
         """Of the nodes that these pods are on, as far as they exist."""
+        return zones_of(self._nodes(pods))
+
+    def groups(self, service: JsonObject, pods: Iterable[JsonObject]) -> dict[str, str] | None:
+        """The same with their groups; None for a service that is not kept to them."""
+        return {name_of(node): group_of(node) for node in self._nodes(pods)} if keeps_to_group(service) else None
+
+    def _nodes(self, pods: Iterable[JsonObject]) -> list[JsonObject]:
         names = dict.fromkeys(name for pod in pods if isinstance(name := map_at(pod, "spec").get("nodeName"), str))
         found = [self._cache.read(Key("nodes", "", name)) for name in names]
-        return zones_of(self._cache.obj(stored) for stored in found if stored is not None)
+        return [self._cache.obj(stored) for stored in found if stored is not None]
+
+
+def _whereabouts(node: JsonObject | None) -> object:
+    return None if node is None else (zones_of([node]), group_of(node))
 
 
 class _Pace:
@@ -179,9 +191,11 @@ class EndpointSliceController:
             return wait_s
         pods = self._find.pods(service)
         self._pace.looked(key, len(pods))
-        wanted = slices.wanted(service, pods, self._find.zones(pods))
+        groups = self._find.groups(service, pods)
+        wanted = slices.wanted(service, pods, self._find.zones(pods), groups)
         held = _slices_of(self._tools, service, key, slices.MANAGER)
-        await _carry_out(self._tools, slices.plan(slices.owner_of(service), families_of(service), wanted, held))
+        owner = slices.owner_of(service, groups)
+        await _carry_out(self._tools, slices.plan(owner, families_of(service), wanted, held))
         return None
 
 

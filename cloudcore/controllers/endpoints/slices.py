@@ -3,8 +3,9 @@
 The rules are those of `k8s.io/endpointslice`: endpoints of one family with the same ports share slices of at most a
 hundred; each stays in the slice where it is; what is new fills slices that are written anyway, then gets slices of
 its own, unless what is left over fits one that is there. Endpoints of two sites never share one, so that a gateway is
-told of its own site's alone (docs/decisions/0370). A service without members keeps one empty slice, by which
-readers tell "nobody" from "not looked yet". What says nothing new is not written.
+told of its own site's alone (docs/decisions/0370); nor, where a Service is kept to node groups, those of two groups.
+A service without members keeps one empty slice, by which readers tell "nobody" from "not looked yet". What says
+nothing new is not written.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from skerry.frozen import Frozen
 from skerry.objects.json import Json, JsonObject, map_at, maps_at, str_at, strs_at, to_json
 from skerry.objects.members import Family, Port, families_of, labels_for, members_of, ports_in
 from skerry.objects.meta import being_deleted, labels_of, name_of, namespace_of
+from skerry.objects.node_groups import BELONGING_TO
 from skerry.objects.sites import EVERYWHERE, site_in
 
 SERVICE_LABEL: Final = "kubernetes.io/service-name"
@@ -27,7 +29,9 @@ ENDPOINTS_MAX: Final = 100
 """In one slice."""
 
 Shape = tuple[Family, tuple[Port, ...], str]
-"""What all endpoints of one slice have in common: the last is their site."""
+"""What all endpoints of one slice have in common: the last is their site, and their node group where that counts."""
+Groups = Mapping[str, str]
+"""Node group by node, for a Service that is kept to groups; of others there are none."""
 
 
 class Plan(Frozen):
@@ -48,20 +52,23 @@ class Owner(Frozen):
     labels: Mapping[str, str]
     annotations: Mapping[str, str] | None = None
     """None: those of others are left as they are."""
+    groups: Groups | None = None
+    """None: slices say nothing of them."""
 
 
-def owner_of(service: JsonObject) -> Owner:
+def owner_of(service: JsonObject, groups: Groups | None = None) -> Owner:
     found = {SERVICE_LABEL: name_of(service), MANAGER_LABEL: MANAGER}
     return Owner(
         reference=controller_reference(service),
         namespace=namespace_of(service),
         prefix=f"{name_of(service)}-",
         labels=labels_for(service, found),
+        groups=groups,
     )
 
 
 def wanted(
-    service: JsonObject, pods: Sequence[JsonObject], zones: Mapping[str, str]
+    service: JsonObject, pods: Sequence[JsonObject], zones: Mapping[str, str], groups: Groups | None = None
 ) -> dict[Shape, dict[str, JsonObject]]:
     """The endpoints that should be, by shape and address."""
     found: dict[Shape, dict[str, JsonObject]] = defaultdict(dict)
@@ -87,8 +94,13 @@ def wanted(
             if hints:
                 endpoint["hints"] = hints
             # Pods on the network of their node share an address: one that is ready comes last, and counts.
-            found[family, member.ports, site_in(endpoint)][member.address] = endpoint
+            found[family, member.ports, _place(endpoint, groups)][member.address] = endpoint
     return found
+
+
+def _place(endpoint: JsonObject, groups: Groups | None) -> str:
+    group = "" if groups is None else groups.get(str_at(endpoint, "nodeName"), "")
+    return f"{site_in(endpoint)} {group}" if group else site_in(endpoint)
 
 
 def _hints(how: str, node: str, zone: str) -> JsonObject:
@@ -111,7 +123,7 @@ def plan(
     held: dict[Shape, list[JsonObject]] = defaultdict(list)
     for each in sorted(existing, key=name_of):
         if not being_deleted(each):
-            held[shape_of(each)].append(each)
+            held[shape_of(each, owner.groups)].append(each)
     create: list[JsonObject] = []
     changed: list[tuple[JsonObject, JsonObject]] = []
     """Slices before and after."""
@@ -133,9 +145,9 @@ def plan(
     )
 
 
-def shape_of(slice_: JsonObject) -> Shape:
+def shape_of(slice_: JsonObject, groups: Groups | None = None) -> Shape:
     endpoints = maps_at(slice_, "endpoints")
-    return str_at(slice_, "addressType"), ports_in(slice_), site_in(endpoints[0]) if endpoints else EVERYWHERE
+    return str_at(slice_, "addressType"), ports_in(slice_), _place(endpoints[0], groups) if endpoints else EVERYWHERE
 
 
 def _fill(
@@ -217,7 +229,10 @@ def _slice(owner: Owner, shape: Shape, endpoints: Sequence[JsonObject]) -> JsonO
 
 def _dressed(owner: Owner, slice_: JsonObject) -> JsonObject:
     """With its owner, its labels and annotations."""
-    fields: dict[str, Json] = {"labels": to_json(owner.labels), "ownerReferences": [owner.reference]}
+    node = next((str_at(each, "nodeName") for each in maps_at(slice_, "endpoints")), "")
+    group = "" if owner.groups is None else owner.groups.get(node, "")
+    labels = {**owner.labels, **({BELONGING_TO: group} if group else {})}
+    fields: dict[str, Json] = {"labels": to_json(labels), "ownerReferences": [owner.reference]}
     if owner.annotations is not None:
         fields["annotations"] = to_json(owner.annotations)
     dressed = with_metadata(slice_, **fields)

@@ -19,6 +19,8 @@ from cloudcore.controllers.garbage.controller import GarbageController
 from cloudcore.controllers.ownership import with_metadata
 from cloudcore.runtime.manager import Controller
 from skerry.objects.meta import name_of
+from skerry.objects.node_groups import BELONGING_TO, RANGE_NODE_GROUP, TOPOLOGY
+from skerry.objects.sites import ZONE_LABEL
 from tests.cloudcore.worlds import World, make_world
 
 CONDITIONS = ("ready", "serving", "terminating")
@@ -225,6 +227,32 @@ async def test_endpoints_of_two_sites_never_share_a_slice(world: World):
     slices = [change for change in await world.store.changes(after=at) if "slices" in change.key.resource]
     assert len(slices) == 1
     assert endpoints(world)["10.0.0.3"] == (False, False, False)
+
+
+async def test_a_service_that_is_kept_to_node_groups_has_slices_of_each_group(world: World):
+    for name, group in (("n1", "north"), ("n2", "south"), ("n3", "")):
+        labels = {ZONE_LABEL: "one", **({BELONGING_TO: group} if group else {})}
+        await node(world, name, **labels)
+        await pod(world, name, f"10.0.0.{name[1:]}", node=name)
+    await service(world)
+
+    def groups() -> set[tuple[str, str]]:
+        return {
+            (each["metadata"]["labels"].get(BELONGING_TO, ""), at["nodeName"])
+            for each in world.all("endpointslices.discovery.k8s.io")
+            for at in each["endpoints"]
+        }
+
+    await world.settle(*controllers(world))
+    assert groups() == {("", "n1"), ("", "n2"), ("", "n3")}
+    kept: Any = {"annotations": {TOPOLOGY: RANGE_NODE_GROUP}}
+    await world.update("services", "web", lambda obj: with_metadata(obj, **kept))
+    await world.settle(*controllers(world))
+    assert groups() == {("north", "n1"), ("south", "n2"), ("", "n3")}
+    moved: Any = {"labels": {ZONE_LABEL: "one", BELONGING_TO: "south"}}
+    await world.update("nodes", "n1", lambda obj: with_metadata(obj, **moved))
+    await world.settle(*controllers(world))
+    assert groups() == {("south", "n1"), ("south", "n2"), ("", "n3")}
 
 
 async def test_endpoints_made_by_hand_are_mirrored_until_they_go(world: World):

@@ -59,3 +59,22 @@ def test_a_slice_that_changes_hands_is_behind_its_new_service_alone(known: Known
 def test_endpoints_that_are_names_are_not_for_routing(known: Known):
     known.put(service("web"), slice_of("web", endpoint("example.com"), family="FQDN"))
     assert addresses(known) == []
+
+
+def test_a_service_that_is_kept_to_node_groups_has_those_of_the_gateways_group_its_own_and_those_on_no_node(
+    known: Known,
+):
+    kept: Any = service("web", **WEB)
+    kept["metadata"]["annotations"] = {"apps.kubeedge.io/service-topology": "range-nodegroup"}
+    by_hand: Any = {"addresses": ["10.3.0.1"], "conditions": {}}
+    slices: list[Any] = [slice_of("web", endpoint("10.1.0.9", "n3")), slice_of("web", endpoint("10.2.0.1"))]
+    slices += [slice_of("web", by_hand), slice_of("web", endpoint("10.4.0.1", "n4"))]
+    for slice_, group in zip(slices, ("north", "south"), strict=False):
+        slice_["metadata"]["labels"]["apps.kubeedge.io/belonging-to"] = group
+    known.put(kept, *slices, pod("a", "10.1.0.1"))
+    assert addresses(known) == ["10.1.0.1", "10.3.0.1", "10.4.0.1"], "a gateway of no group has nobody of a group"
+    labels: Any = {"apps.kubeedge.io/belonging-to": "south"}
+    known.directory.put(Key("nodes", "", NODE), {"metadata": {"name": NODE, "labels": labels}})
+    assert addresses(known) == ["10.1.0.1", "10.2.0.1", "10.3.0.1"]
+    known.put(service("web", **WEB))
+    assert addresses(known) == ["10.1.0.1", "10.1.0.9", "10.2.0.1", "10.3.0.1", "10.4.0.1"]
