@@ -30,6 +30,8 @@ from cloudcore.controllers.crd.serving import ServedDefinitions
 from cloudcore.controllers.noderange.controller import NodeRangeController
 from cloudcore.controllers.noderange.plan import ClusterRange
 from cloudcore.controllers.standard import standard_controllers
+from cloudcore.federation.admission import federated_step
+from cloudcore.federation.assembly import federation_controllers
 from cloudcore.hub.bounds import REFUSALS
 from cloudcore.hub.effects import kinds_in
 from cloudcore.hub.hub import Hub, HubParts, HubSettings
@@ -165,6 +167,7 @@ async def compose(
             ServiceAddresses(service_cidr),
             escalation_step(authorizer),
             manifests_step(authorizer, scheme.named),
+            federated_step(authorizer.decide),
             wanted_values,
             IssuedCommands(store.epoch),
             fitting_rules,
@@ -282,6 +285,7 @@ def _leader_parts(
     controllers: list[Controller] = [
         *standard_controllers(tools, core.custom, signer=tokens, ca_pem=ca_pem, epoch=core.store.epoch),
         AggregationController(tools),
+        *federation_controllers(tools),
     ]
     if core.cluster_ranges:
         controllers.append(NodeRangeController(tools, core.cluster_ranges))

@@ -19,6 +19,7 @@ from cloudcore.registry.application_definitions import application_definitions
 from cloudcore.registry.command_definitions import command_definitions
 from cloudcore.registry.device_definitions import device_definitions
 from cloudcore.registry.device_rule_definitions import device_rule_definitions
+from cloudcore.registry.federation_definitions import federation_definitions
 from cloudcore.registry.gslb_definitions import gslb_definitions
 from cloudcore.registry.metrics_definitions import metrics_definitions
 from cloudcore.registry.rule_definitions import rule_definitions
@@ -91,6 +92,7 @@ def definitions() -> Definitions:
     document: Json = orjson.loads(Path(spec.submodule_search_locations[0], _DOCUMENT).read_bytes())
     raw = cast(dict[str, JsonObject], map_at(document, "$defs"))
     own = device_definitions() | rule_definitions() | command_definitions() | sink_definitions() | gslb_definitions()
+    own |= federation_definitions()
     return Definitions(raw | own | application_definitions() | device_rule_definitions() | metrics_definitions())
 
 

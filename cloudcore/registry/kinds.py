@@ -412,6 +412,30 @@ def _applications() -> list[Kind]:
     ]
 
 
+def _federation() -> list[Kind]:
+    """KubeFed's kinds, custom resources there, and the ledger of its members. Federated* are made of types."""
+    core, ours = "core.kubefed.io", "skerry.dev"
+    custom = {"subresources": _STATUS, "strategic_patch": False}
+    ledger = {**custom, "selectable": ("spec.member", "spec.remove")}
+    return [
+        replace(_in(core, "v1beta1", "KubeFedCluster", "kubefedclusters"), **custom),
+        replace(_in(core, "v1beta1", "FederatedTypeConfig", "federatedtypeconfigs"), short_names=("ftc",), **custom),
+        replace(_in(core, "v1beta1", "KubeFedConfig", "kubefedconfigs"), strategic_patch=False),
+        replace(
+            _in(
+                "scheduling.kubefed.io",
+                "v1alpha1",
+                "ReplicaSchedulingPreference",
+                "replicaschedulingpreferences",
+            ),
+            short_names=("rsp",),
+            **custom,
+        ),
+        replace(_over(ours, "v1", "MemberObject", "memberobjects"), short_names=("mobj",), **ledger),
+        replace(_over(ours, "v1", "RegionObject", "regionobjects"), short_names=("robj",), **ledger),
+    ]
+
+
 def _skerry() -> list[Kind]:
     """What neither Kubernetes nor KubeEdge can say."""
     return [
@@ -486,6 +510,7 @@ def builtin_kinds() -> tuple[Kind, ...]:
         *_devices(),
         *_rules(),
         *_applications(),
+        *_federation(),
         *_skerry(),
         *_names(),
         *_metrics(),

@@ -54,7 +54,8 @@ class World:
         self.clock = ManualClock()
         self.scheme = builtin_scheme()
         self.ids = SeededIds(7)
-        rules = KindRules(CustomKinds(self.scheme)) if real_rules else PlainRules()
+        self.custom = CustomKinds(self.scheme)
+        rules = KindRules(self.custom) if real_rules else PlainRules()
         self.objects = LocalObjects(
             store=store, cache=cache, rules=rules, clock=self.clock, ids=self.ids, steps=steps
         )

@@ -128,6 +128,8 @@ _RULES: Final[dict[str, tuple[Rule, ...]]] = {
     "system:aggregate-to-admin": (
         _rule("authorization.k8s.io", "localsubjectaccessreviews", "create"),
         _rule(RBAC_GROUP, "rolebindings roles", f"{_READ} {_WRITE}"),
+        # As KubeFed's own role for administrators of namespaces.
+        _rule("types.kubefed.io scheduling.kubefed.io", "*", f"{_READ} {_WRITE}"),
     ),
     "system:auth-delegator": (
         _rule("authentication.k8s.io", "tokenreviews", "create"),

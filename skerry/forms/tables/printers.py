@@ -10,6 +10,7 @@ from skerry.forms.tables import (
     commands,
     device_rules,
     devices,
+    federation,
     gslb,
     pods,
     rules,
@@ -33,6 +34,7 @@ _PRINTERS: Final[dict[tuple[str, str], Printer]] = {
     **gslb.PRINTERS,
     **rules.PRINTERS,
     **applications.PRINTERS,
+    **federation.PRINTERS,
 }
 
 

@@ -1,0 +1,11 @@
+"""The controllers of a federation, for whoever composes a cloud. Keeps nothing."""
+
+from __future__ import annotations
+
+from cloudcore.federation.type_controller import FederatedTypeController
+from cloudcore.runtime.manager import Controller, Tools
+
+
+def federation_controllers(tools: Tools) -> list[Controller]:
+    """Of the global side."""
+    return [FederatedTypeController(tools)]

@@ -1,0 +1,250 @@
+"""The shape of KubeFed's kinds (v0.10) and of the ledger of members, as OpenAPI definitions; fields of ours are
+optional, and say so. The Federated* kinds themselves are made of FederatedTypeConfigs. Keeps no data."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from cloudcore.registry.definition_parts import (
+    GroupParts,
+    boolean,
+    free,
+    int32,
+    int64,
+    obj,
+    string,
+    strings_list,
+)
+from skerry.objects.federation import CORE_GROUP, DRIFTS, PULL, PUSH, SCHEDULING_GROUP
+from skerry.objects.json import JsonObject
+
+_CORE: Final = GroupParts(prefix="io.kubefed.core.v1beta1.", group=CORE_GROUP, version="v1beta1")
+_SCHEDULING: Final = GroupParts(prefix="io.kubefed.scheduling.v1alpha1.", group=SCHEDULING_GROUP, version="v1alpha1")
+_SKERRY: Final = GroupParts(prefix="dev.skerry.federation.v1.", group="skerry.dev", version="v1")
+
+
+def federation_definitions() -> dict[str, JsonObject]:
+    """Definitions by name, `$ref`s in the carrier's own form (`#/$defs/NAME`)."""
+    return _member() | _type() | _config() | _preference() | _ledger()
+
+
+def _member() -> dict[str, JsonObject]:
+    p = _CORE.prefix
+    return {
+        p + "KubeFedCluster": _CORE.kind(
+            "KubeFedCluster",
+            "A member of the federation: a region's CloudCore, or any Kubernetes cluster.",
+            spec=_CORE.ref("KubeFedClusterSpec", "How it is reached."),
+            status=_CORE.ref("KubeFedClusterStatus", "Whether it is heard."),
+        ),
+        p + "KubeFedClusterList": _CORE.list_kind("KubeFedCluster"),
+        p + "KubeFedClusterSpec": obj(
+            "How it is reached.",
+            apiEndpoint=string("Address of its API: host, host:port, or an https URL. Not needed of one that pulls."),
+            caBundle={"type": "string", "format": "byte", "description": "Certificates (PEM) that its API shows."},
+            secretRef=_CORE.ref("LocalSecretReference", "Secret in this namespace with `token`, or `kubeconfig`."),
+            proxyURL=string("HTTP proxy on the way to its API."),
+            disabledTLSValidations=strings_list("What is not looked at: *, SubjectName, ValidityPeriod."),
+            syncMode=string("Ours: Pull, it dials us; Push, we dial it, as KubeFed does.", PULL, PUSH),
+        ),
+        p + "LocalSecretReference": obj("A Secret.", required=("name",), name=string("Its name.")),
+        p + "KubeFedClusterStatus": obj(
+            "Whether it is heard.",
+            conditions=_CORE.list_of("ClusterCondition", "Ready, Offline, ClusterConfigMalformed."),
+            kubernetesVersion=string("Of its API."),
+            zones=strings_list("Of its nodes."),
+            region=string("Of its nodes."),
+            nodes=int32("Ours: how many it has."),
+            observedAt=string("Ours: when it said so."),
+            objects=_CORE.ref("ClusterObjects", "Ours: what it is to have, counted."),
+        ),
+        p + "ClusterObjects": obj(
+            "Objects of a member, counted.",
+            wanted=int32("That it is to have."),
+            pending=int32("Of these, not yet acknowledged as they are now."),
+            failing=int32("Of these, that it can't bring about."),
+            cleanup=int32("That are still to go there."),
+        ),
+        p + "ClusterCondition": obj(
+            "A condition.",
+            required=("type", "status"),
+            type=string("Which."),
+            status=string("True, False, Unknown."),
+            reason=string("Why, in a word."),
+            message=string("Why."),
+            lastProbeTime=string("When it was looked at."),
+            lastTransitionTime=string("When the status changed."),
+        ),
+    }
+
+
+def _type() -> dict[str, JsonObject]:
+    p = _CORE.prefix
+    return {
+        p + "FederatedTypeConfig": _CORE.kind(
+            "FederatedTypeConfig",
+            "A type that is federated: its name is the resource's (`deployments.apps`).",
+            spec=_CORE.ref("FederatedTypeConfigSpec", "Which type, and as what."),
+            status=_CORE.ref("FederatedTypeConfigStatus", "Whether it is."),
+        ),
+        p + "FederatedTypeConfigList": _CORE.list_kind("FederatedTypeConfig"),
+        p + "FederatedTypeConfigSpec": obj(
+            "Which type, and as what.",
+            required=("federatedType", "propagation", "targetType"),
+            targetType=_CORE.ref("APIResource", "What members have."),
+            federatedType=_CORE.ref("APIResource", "What is declared here."),
+            propagation=string("Whether it is carried out.", "Enabled", "Disabled"),
+            statusType=_CORE.ref("APIResource", "A type of its own for statuses; of no use here."),
+            statusCollection=string("Whether members' statuses are shown.", "Enabled", "Disabled"),
+        ),
+        p + "APIResource": obj(
+            "A type.",
+            required=("kind", "pluralName", "scope", "version"),
+            group=string("Its group; none for core."),
+            version=string("Its version."),
+            kind=string("Its kind."),
+            pluralName=string("Its resource's name."),
+            scope=string("Cluster or Namespaced.", "Cluster", "Namespaced"),
+        ),
+        p + "FederatedTypeConfigStatus": obj(
+            "Whether it is.",
+            required=("observedGeneration", "propagationController"),
+            observedGeneration=int64("Of the spec that this is of."),
+            propagationController=string("Of objects.", "Running", "NotRunning"),
+            statusController=string("Of statuses.", "Running", "NotRunning"),
+            message=string("Ours: why it is not."),
+        ),
+    }
+
+
+def _config() -> dict[str, JsonObject]:
+    p = _CORE.prefix
+    return {
+        p + "KubeFedConfig": _CORE.kind(
+            "KubeFedConfig",
+            "Settings of the federation; `spec.syncController.adoptResources` is what counts here.",
+            spec=free("As KubeFed has it."),
+        ),
+        p + "KubeFedConfigList": _CORE.list_kind("KubeFedConfig"),
+    }
+
+
+def _preference() -> dict[str, JsonObject]:
+    p = _SCHEDULING.prefix
+    return {
+        p + "ReplicaSchedulingPreference": _SCHEDULING.kind(
+            "ReplicaSchedulingPreference",
+            "How replicas of the federated workload of the same name are divided among members.",
+            spec=_SCHEDULING.ref("ReplicaSchedulingPreferenceSpec", "How many, and where."),
+            status=_SCHEDULING.ref("ReplicaSchedulingPreferenceStatus", "What came of it."),
+        ),
+        p + "ReplicaSchedulingPreferenceList": _SCHEDULING.list_kind("ReplicaSchedulingPreference"),
+        p + "ReplicaSchedulingPreferenceSpec": obj(
+            "How many, and where.",
+            required=("targetKind", "totalReplicas"),
+            targetKind=string("Of the workload.", "FederatedDeployment", "FederatedReplicaSet"),
+            totalReplicas=int32("In all members together."),
+            rebalance=boolean("By weight alone: what runs is moved for it."),
+            intersectWithClusterSelector=boolean("Only where the workload's clusterSelector says."),
+            clusters={
+                "type": "object",
+                "additionalProperties": {"$ref": f"#/$defs/{p}ClusterPreferences"},
+                "description": "By member, * for all others; without any, all alike.",
+            },
+        ),
+        p + "ClusterPreferences": obj(
+            "Of one member.",
+            minReplicas=int64("At least."),
+            maxReplicas=int64("At most; none: any number."),
+            weight=int64("Its share of the rest."),
+        ),
+        p + "ReplicaSchedulingPreferenceStatus": obj(
+            "Ours: what came of it.",
+            observedGeneration=int64("Of the spec that this is of."),
+            clusters=_SCHEDULING.list_of("ClusterReplicas", "By member."),
+            unplaced=int32("Replicas that nobody may have."),
+            message=string("Why not, and what else is to be known."),
+        ),
+        p + "ClusterReplicas": obj(
+            "Of one member.",
+            required=("name", "replicas"),
+            name=string("Its name."),
+            replicas=int32("How many it is to have."),
+            parked=int32("Of these, for which it has no room yet."),
+            short=int32("How many it is below its minReplicas."),
+            silent=boolean("It is not heard, and keeps what it has."),
+        ),
+    }
+
+
+def _ledger() -> dict[str, JsonObject]:
+    p = _SKERRY.prefix
+    spec: dict[str, JsonObject] = {
+        "member": string("The member."),
+        "object": _SKERRY.ref("MemberObjectTarget", "Which object."),
+        "source": _SKERRY.ref("MemberObjectSource", "The federated object that it comes from."),
+        "revision": int64("Grows with every change of this spec."),
+        "plannedAt": string("When it changed."),
+        "manifest": free("As the object is to be."),
+        "remove": string("It is to go: with what it is, or only our mark on it.", "Delete", "Orphan"),
+        "orphan": boolean("It stays in the member when the federated object goes."),
+        "drift": string("What becomes of changes in the member.", *DRIFTS),
+        "retain": strings_list("Fields that the member decides."),
+        "adopt": boolean("An object that is there already is taken over."),
+    }
+    names = ("MemberObject", "RegionObject")
+    abouts = (
+        "One object as a member is to have it, or a tombstone: a row of the member's ledger.",
+        "One object as the global cloud wants it in this region.",
+    )
+    made: dict[str, JsonObject] = {}
+    for name, about in zip(names, abouts, strict=True):
+        made[p + name] = _SKERRY.kind(
+            name,
+            about,
+            spec=_SKERRY.ref("MemberObjectSpec", "What is wanted."),
+            status=_SKERRY.ref("MemberObjectStatus", "What became of it in the member."),
+        )
+        made[p + name + "List"] = _SKERRY.list_kind(name)
+    return made | {
+        p + "MemberObjectSpec": _wanted(spec),
+        p + "MemberObjectTarget": obj(
+            "An object.",
+            apiVersion=string("Group and version."),
+            kind=string("Its kind."),
+            namespace=string("Its namespace."),
+            name=string("Its name."),
+        ),
+        p + "MemberObjectSource": obj(
+            "A federated object.",
+            resource=string("Its resource."),
+            namespace=string("Its namespace."),
+            name=string("Its name."),
+            uid=string("Its life."),
+        ),
+        p + "MemberObjectStatus": obj(
+            "What became of it in the member.",
+            revision=int64("Of the spec that this is of."),
+            code=string("As KubeFed calls it; none: it is as it is to be."),
+            message=string("Why it is not."),
+            observedAt=string("When the member saw that."),
+            removed=boolean("Of a tombstone: it is gone."),
+            drift=_SKERRY.list_of("DriftedField", "Fields that somebody changed in the member."),
+            remote=free("The object's status there."),
+            applied=free("In a region: the manifest that was applied last."),
+            uid=string("In a region: the life of the member object."),
+        ),
+        p + "DriftedField": obj(
+            "A field that somebody changed in the member.",
+            path=string("Where."),
+            found=string("What was there, as JSON, cut."),
+            outcome=string("What became of it.", "Kept", "Reverted"),
+            at=string("When."),
+        ),
+    }
+
+
+def _wanted(fields: dict[str, JsonObject]) -> JsonObject:
+    made = obj("What is wanted.")
+    made["properties"] = {**fields}
+    return made

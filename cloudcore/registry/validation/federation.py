@@ -1,0 +1,119 @@
+"""What members, federated types and preferences for replicas may say, as KubeFed's webhooks refuse it. Pure."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Iterator
+from typing import Final
+from urllib.parse import urlsplit
+
+from skerry.errors import Cause
+from skerry.objects.federation import PUSH, is_pulling
+from skerry.objects.json import JsonObject, int_at, map_at, str_at, strs_at
+from skerry.objects.meta import name_of
+from skerry.objects.names import label_1035_faults, label_1123_faults
+from skerry.validation.faults import duplicate, forbidden, immutable, invalid, named, one_of, required
+
+_VALIDATIONS: Final = ("*", "SubjectName", "ValidityPeriod")
+_REPLICAS_MAX: Final = 1_000_000
+_MEMBER_LENGTH_MAX: Final = 50
+"""A member's name is part of names, and of a certificate's."""
+
+
+def validate_member(obj: JsonObject, old: JsonObject | None) -> Iterator[Cause]:
+    name = name_of(obj)
+    yield from named("metadata.name", name, label_1123_faults)
+    if len(name) > _MEMBER_LENGTH_MAX:
+        yield invalid("metadata.name", name, f"must be no more than {_MEMBER_LENGTH_MAX} characters")
+    spec = map_at(obj, "spec")
+    if old is not None:
+        before = str_at(old, "spec", "syncMode") or PUSH
+        yield from immutable("spec.syncMode", str_at(spec, "syncMode") or PUSH, before)
+    if not is_pulling(obj):
+        yield from _endpoint(str_at(spec, "apiEndpoint"))
+        if not str_at(spec, "secretRef", "name"):
+            yield required("spec.secretRef.name", "a Secret with a token, or a kubeconfig")
+    bundle = str_at(spec, "caBundle")
+    try:
+        base64.b64decode(bundle, validate=True)
+    except (ValueError, binascii.Error):
+        yield invalid("spec.caBundle", bundle[:40], "must be base64")
+    if proxy := str_at(spec, "proxyURL"):
+        parts = urlsplit(proxy)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            yield invalid("spec.proxyURL", proxy, "must be an http:// or https:// URL")
+    given = strs_at(spec, "disabledTLSValidations")
+    for at, each in enumerate(given):
+        yield from one_of(f"spec.disabledTLSValidations[{at}]", each, _VALIDATIONS)
+        if each in given[:at]:
+            yield duplicate(f"spec.disabledTLSValidations[{at}]", each)
+    if "*" in given and len(given) > 1:
+        yield forbidden("spec.disabledTLSValidations", 'when "*" is given, it is the only one')
+
+
+def _endpoint(text: str) -> Iterator[Cause]:
+    if not text:
+        yield required("spec.apiEndpoint", "where the API of the member is (or syncMode: Pull)")
+        return
+    try:
+        parts = urlsplit(text if "://" in text else f"https://{text}")
+        good = parts.scheme == "https" and bool(parts.hostname) and not parts.query and parts.port != 0
+    except ValueError:
+        good = False
+    if not good:
+        yield invalid("spec.apiEndpoint", text, "must be a host, host:port or https:// URL")
+
+
+def validate_type(obj: JsonObject, old: JsonObject | None) -> Iterator[Cause]:
+    target, federated = map_at(obj, "spec", "targetType"), map_at(obj, "spec", "federatedType")
+    for field, named_type in (("targetType", target), ("federatedType", federated)):
+        yield from named(f"spec.{field}.pluralName", str_at(named_type, "pluralName"), label_1035_faults)
+        yield from named(f"spec.{field}.version", str_at(named_type, "version"), label_1035_faults)
+        if not str_at(named_type, "kind"):
+            yield required(f"spec.{field}.kind")
+    if not str_at(federated, "group"):
+        yield required("spec.federatedType.group", "such as types.kubefed.io")
+    plural, group = str_at(target, "pluralName"), str_at(target, "group")
+    wanted = f"{plural}.{group}" if group else plural
+    if plural and name_of(obj) != wanted:
+        yield invalid("metadata.name", name_of(obj), f"must be {wanted}, the target's plural name and group")
+    is_cluster = str_at(target, "scope") == "Cluster"
+    if is_cluster != (str_at(federated, "scope") == "Cluster") and wanted != "namespaces":
+        yield invalid("spec.federatedType.scope", str_at(federated, "scope"), "must be that of the target")
+    if wanted == "namespaces" and str_at(federated, "scope") != "Namespaced":
+        yield invalid(
+            "spec.federatedType.scope",
+            str_at(federated, "scope"),
+            "must be Namespaced: a FederatedNamespace is in the namespace that it federates",
+        )
+    if old is not None:
+        for field in ("targetType", "federatedType"):
+            for part in ("group", "version", "kind", "pluralName", "scope"):
+                yield from immutable(
+                    f"spec.{field}.{part}", str_at(obj, "spec", field, part), str_at(old, "spec", field, part)
+                )
+
+
+def validate_config(obj: JsonObject, _old: JsonObject | None) -> Iterator[Cause]:
+    adopt = str_at(obj, "spec", "syncController", "adoptResources")
+    yield from one_of("spec.syncController.adoptResources", adopt, ("Enabled", "Disabled"), needed=False)
+
+
+def validate_preference(obj: JsonObject, _old: JsonObject | None) -> Iterator[Cause]:
+    spec = map_at(obj, "spec")
+    total = int_at(spec, "totalReplicas")
+    if not 0 <= total <= _REPLICAS_MAX:
+        yield invalid("spec.totalReplicas", total, f"must be between 0 and {_REPLICAS_MAX}")
+    for name in sorted(map_at(spec, "clusters")):
+        share = map_at(spec, "clusters", name)
+        at = f"spec.clusters[{name}]"
+        if name != "*":
+            yield from named(at, name, label_1123_faults)
+        for field in ("minReplicas", "maxReplicas", "weight"):
+            value = share.get(field)
+            if isinstance(value, int) and not 0 <= value <= _REPLICAS_MAX:
+                yield invalid(f"{at}.{field}", value, f"must be between 0 and {_REPLICAS_MAX}")
+        most = share.get("maxReplicas")
+        if isinstance(most, int) and int_at(share, "minReplicas") > most:
+            yield invalid(f"{at}.minReplicas", int_at(share, "minReplicas"), "must not be more than maxReplicas")
