@@ -50,17 +50,22 @@ def duration_text(seconds: int) -> str:
     return f"{minutes}m{rest}s" if minutes else f"{rest}s"
 
 
-def next_problem(before: Problem | None, *, reason: str, message: str, now_ms: int) -> Problem:
-    """The same failure again waits longer; a new one begins anew."""
+def next_problem(before: Problem | None, *, reason: str, message: str, now_ms: int, what: str = "") -> Problem:
+    """The same failure again waits longer; a new one begins anew. `what`: the image that can't be pulled."""
     again = before is not None and before.reason in (reason, _AGAIN.get(reason))
     tries = before.tries + 1 if before is not None and again else 1
     delay_s = min(BACKOFF_S_MIN * 2 ** min(tries - 1, 6), BACKOFF_S_MAX)
     return Problem(
         reason=_AGAIN.get(reason, reason) if tries > 1 else reason,
-        message=message if tries == 1 or reason not in _AGAIN else f"Back-off pulling image: {message}",
+        message=message if tries == 1 or reason not in _AGAIN else f"{back_off_text(what)}: {reason}: {message}",
         retry_ms=now_ms + delay_s * 1000,
         tries=tries,
     )
+
+
+def back_off_text(image: str) -> str:
+    """As a kubelet says it of an image."""
+    return f'Back-off pulling image "{image}"'
 
 
 _AGAIN: Final = {"ErrImagePull": "ImagePullBackOff"}

@@ -9,7 +9,7 @@ Words are those of the Container Runtime Interface (cri-api v1).
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Final, Literal, Protocol, TypeAlias
 
@@ -326,6 +326,22 @@ class Abilities(Frozen):
     """Parts of volumes in which containers write can be mounted without being led elsewhere."""
 
 
+class Pulled(Frozen):
+    """An image came from a registry."""
+
+    took_s: float
+    all_s: float
+    """With the wait for its turn."""
+
+
+TellsPull: TypeAlias = "Callable[[Pulled | None], None]"
+"""None: a pull has to be waited for."""
+
+
+def untold(_: Pulled | None) -> None:
+    """Nobody wants to know."""
+
+
 class Runtime(Protocol):
     """Errors: `ImageMissingError`, `InvalidError` for another spec that can never run here, `UnavailableError` when
     the runtime does not answer."""
@@ -421,8 +437,12 @@ class Runtime(Protocol):
         """Of all that run."""
         ...
 
-    async def ensure_image(self, image: str, policy: PullPolicy, credentials: Sequence[Credentials]) -> ImageState:
-        """The image, pulled where the policy wants it and it can be. Raises `ImageMissingError`."""
+    async def ensure_image(
+        self, image: str, policy: PullPolicy, credentials: Sequence[Credentials], tell: TellsPull = untold
+    ) -> ImageState:
+        """The image, pulled where the policy wants it and it can be. Raises `ImageMissingError`.
+
+        `tell` hears that a pull has to be waited for, and when it came to a good end. Cancelling the call ends it."""
         ...
 
     async def images(self) -> Sequence[ImageState]:

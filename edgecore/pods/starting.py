@@ -14,7 +14,7 @@ from typing import Final
 
 from edgecore.pods.about import own_hosts, surroundings, words_mount
 from edgecore.pods.asking import Asking, Whom
-from edgecore.pods.backoff import Problem, next_problem
+from edgecore.pods.backoff import Problem, back_off_text, next_problem
 from edgecore.pods.claims import KEPT
 from edgecore.pods.containers import all_of, container_of, wanted_of
 from edgecore.pods.env import ConfigError, Surroundings
@@ -33,6 +33,7 @@ from edgecore.pods.port import (
     SandboxState,
 )
 from edgecore.pods.pull_secrets import credentials_of
+from edgecore.pods.pulls import Pulls, Wish
 from edgecore.pods.refusals import unheeded
 from edgecore.pods.specs import Place, container_spec, pull_policy, sandbox_spec, target_of
 from edgecore.pods.volumes import mounts_of, private_pods, sync_volumes
@@ -49,6 +50,9 @@ HOOK_S_MAX: Final = 3600.0
 """A postStart hook may wait for what its container begins with; a kubelet waits for ever."""
 _SANDBOX: Final = ""
 """Among the problems: the sandbox's own."""
+ANOTHER_SANDBOX: Final = "Pod sandbox changed, it will be killed and re-created."
+_IMAGE_EVENTS: Final = {"ErrImageNeverPull": "ErrImageNeverPull", "InvalidImageName": "InspectFailed"}
+"""Reasons of events, where no pull failed."""
 _MISSING_INPUT: Final = frozenset({NO_VOLUMES, "CreateContainerConfigError"})
 
 
@@ -78,6 +82,7 @@ class Starting:
         """Ids of containers whose postStart hook is under way."""
         self.stillborn: set[str] = set()
         """Ids of those whose postStart hook failed."""
+        self.pulls = Pulls(parts.runtime, happens, wake)
 
     @property
     def directory(self) -> Path:
@@ -123,9 +128,27 @@ class Starting:
     def _fail(self, seen: Seen, name: str, reason: str, message: str, *, event: str = "Failed") -> None:
         before = self.problems.get(name)
         self.problems[name] = next_problem(before, reason=reason, message=message, now_ms=seen.now_ms)
-        if before is None or message not in before.message:
-            container = "" if event != "Failed" else name
-            self._happens(Happening(reason=event, message=message, container=container, warning=True))
+        if before is not None and message in before.message:
+            return
+        if event == "Failed":
+            self._happens(Happening(reason=event, message=f"Error: {message}", container=name, warning=True))
+        else:
+            self._happens(Happening(reason=event, message=message, warning=True))
+
+    def _fail_image(self, seen: Seen, name: str, image: str, error: ImageMissingError) -> None:
+        """Told as a kubelet does: why, what it means for the container, and once, that it is tried less often."""
+        before, message = self.problems.get(name), str(error)
+        now = next_problem(before, reason=error.reason, message=message, now_ms=seen.now_ms, what=image)
+        self.problems[name] = now
+        if before is not None and before.reason == now.reason and message in before.message:
+            return
+        why = Happening(reason="Failed", message=f'Failed to pull image "{image}": {message}', warning=True)
+        if error.reason in _IMAGE_EVENTS:
+            why = Happening(reason=_IMAGE_EVENTS[error.reason], message=message, warning=True)
+        elif before is not None and now.reason != error.reason:
+            why = Happening(reason="BackOff", message=back_off_text(image))
+        self._happens(replace(why, container=name))
+        self._happens(Happening(reason="Failed", message=f"Error: {now.reason}", container=name, warning=True))
 
     # --- what is there before containers ---
 
@@ -165,6 +188,8 @@ class Starting:
         self.problems.pop(_SANDBOX, None)
         if attempt == 0:
             self._tell_of_names(seen.pod)
+        else:
+            self._happens(Happening(reason="SandboxChanged", message=ANOTHER_SANDBOX))
         return made
 
     def _sandbox_spec(self, seen: Seen, attempt: int) -> SandboxSpec:
@@ -184,15 +209,27 @@ class Starting:
 
     # --- containers ---
 
-    async def start(self, seen: Seen, step: Start, places: dict[str, Path], tasks: asyncio.TaskGroup) -> None:
-        """Start a container in the pod's sandbox; what keeps it from that is kept, and told."""
+    async def start(self, seen: Seen, step: Start, places: dict[str, Path], tasks: asyncio.TaskGroup) -> bool:
+        """Start a container in the pod's sandbox; what keeps it from that is kept, and told. False where its image
+        is pulled yet."""
         container = container_of(seen.pod, step.name)
+        image = str_at(container, "image")
         try:
-            state = await self.parts.runtime.start(await self._spec(seen, step, container, places))
+            wish = Wish(
+                container=step.name,
+                image=image,
+                policy=pull_policy(container),
+                credentials=credentials_of(seen.pod, self._around(seen).find),
+            )
+            again = step.name in self.problems
+            found = await self.pulls.image(wish, tasks, quiet=again or step.attempt > 0, again=again)
+            if found is None:
+                return False
+            state = await self.parts.runtime.start(self._spec(seen, step, container, places, found.id))
         except ConfigError as error:
             self._fail(seen, step.name, "CreateContainerConfigError", str(error))
         except ImageMissingError as error:
-            self._fail(seen, step.name, error.reason, str(error))
+            self._fail_image(seen, step.name, image, error)
         except InvalidError as error:
             self._fail(seen, step.name, "CreateContainerError", str(error))
         except UnavailableError as error:
@@ -201,18 +238,19 @@ class Starting:
             self.problems.pop(step.name, None)
             self._tell_of_unheeded(seen.pod, step)
             self._started(seen, container, state, tasks)
+        return True
 
-    async def _spec(self, seen: Seen, step: Start, container: JsonObject, places: dict[str, Path]) -> ContainerSpec:
+    def _spec(
+        self, seen: Seen, step: Start, container: JsonObject, places: dict[str, Path], image_id: str
+    ) -> ContainerSpec:
         """Raises what keeps the container from its start."""
         sandbox = seen.sandbox
         assert sandbox is not None, "the plan starts nothing without one"
         around = self._around(seen)
-        credentials = credentials_of(seen.pod, around.find)
-        image = await self.parts.runtime.ensure_image(str_at(container, "image"), pull_policy(container), credentials)
         place = Place(
             sandbox=self._sandbox_spec(seen, sandbox.attempt),
             sandbox_id=sandbox.id,
-            image_id=image.id,
+            image_id=image_id,
             attempt=step.attempt,
             target=target_of(seen.pod, container, seen.containers),
         )
@@ -234,12 +272,12 @@ class Starting:
             self._happens(Happening(reason="NotEnforced", message=left_out, warning=True))
 
     def _started(self, seen: Seen, container: JsonObject, state: ContainerState, tasks: asyncio.TaskGroup) -> None:
+        self._happens(Happening(reason="Created", message="Container created", container=state.name))
         if state.reason in COULD_NOT_START:
             message = f"Error: {state.message}"
             self._happens(Happening(reason="Failed", message=message, container=state.name, warning=True))
             return
-        message = f"Started container {state.name}"
-        self._happens(Happening(reason="Started", message=message, container=state.name))
+        self._happens(Happening(reason="Started", message="Container started", container=state.name))
         hook = map_at(container, "lifecycle", "postStart")
         if hook and state.phase == "running":
             self.beginning.add(state.id)

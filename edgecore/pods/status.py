@@ -193,7 +193,7 @@ def _terminated(state: ContainerState, picture: Picture) -> JsonObject:
     said: JsonObject = {
         "exitCode": state.exit_code,
         "reason": state.reason,
-        "startedAt": time_text(state.started_ms) if state.started_ms else None,
+        "startedAt": time_text(state.started_ms),  # the epoch where it did not start, as runtimes have it
         "finishedAt": time_text(state.finished_ms),
         "containerID": f"{picture.runtime}://{state.id}",
     }

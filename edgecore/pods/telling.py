@@ -65,7 +65,7 @@ class Telling:
             )
             reports.append(NewReport(report_class="state", kind=POD_STATUS, key=self._uid, body=told.encode()))
         happened, self._happened = self._happened, []
-        reports += [self._event(pod, what) for what in happened]
+        reports += [self._event(pod, what, number) for number, what in enumerate(happened)]
         if not reports and now == before:
             return
         try:
@@ -75,8 +75,11 @@ class Telling:
             raise
         self._saved = now
 
-    def _event(self, pod: JsonObject, what: Happening) -> NewReport:
-        event = event_object(pod, what, node=self._node, suffix=self._ids.token_hex(8), now_ms=self._clock.wall_ms())
+    def _event(self, pod: JsonObject, what: Happening, number: int) -> NewReport:
+        now_ms = self._clock.wall_ms()
+        # Names are in order of time, as a kubelet's are: lists show what happened in one second in that order.
+        suffix = f"{now_ms * 1_000_000 + min(number, 999) * 1000 + int(self._ids.token_hex(2), 16) % 1000:x}"
+        event = event_object(pod, what, node=self._node, suffix=suffix, now_ms=now_ms)
         kind, body = event_body(event)
         return NewReport(report_class="event", kind=kind, key="", body=body)
 

@@ -180,6 +180,7 @@ class PodWorker:
                 wait_s = await self._attempt(tasks)
                 if wait_s is None:
                     self._probing.close()
+                    self._starting.pulls.keep(())
                     self._clearing.is_done()
                     return
                 try:
@@ -343,7 +344,7 @@ class PodWorker:
         deadline_ms = self._deadline_ms(shown)
         if deadline_ms is not None and now_ms >= deadline_ms and not finished and self._kept.ending is None:
             self._record = replace(self._kept, ending=DEADLINE)
-            self._telling.happens(Happening(reason=DEADLINE.reason, message=DEADLINE.message, warning=True))
+            self._telling.happens(Happening(reason=DEADLINE.reason, message=DEADLINE.message))
         if finished or self._kept.ending == REFUSED:
             self._parts.ports.release(self._uid)
         else:
@@ -419,14 +420,19 @@ class PodWorker:
         """Take the steps; whether something is another now than was seen."""
         self._tell_of_waits(steps)
         starts = [step for step in steps.actions if isinstance(step, Start)]
-        is_changed = False
+        self._starting.pulls.keep({step.name for step in starts})
+        is_changed, backoff = False, dict(steps.backoff)
         if starts or (not seen.terminating and not seen.finished and seen.containers):
             places = self._starting.volumes(seen)
             for step in starts if places is not None else ():
-                await self._starting.start(seen, step, places or {}, tasks)
-                is_changed = True
+                if await self._starting.start(seen, step, places or {}, tasks):
+                    is_changed = True
+                elif step.name in seen.backoff:
+                    backoff[step.name] = seen.backoff[step.name]
+                else:
+                    backoff.pop(step.name, None)
         # Only now: a delay counts from a start that was tried.
-        self._record = replace(self._kept, backoff=steps.backoff)
+        self._record = replace(self._kept, backoff=backoff)
         for step in steps.actions:
             match step:
                 case Start():
@@ -455,8 +461,9 @@ class PodWorker:
     def _tell_of_waits(self, steps: Plan) -> None:
         crashed = {name for name, wait in steps.waiting.items() if wait.reason == "CrashLoopBackOff"}
         for name in sorted(crashed - self._told_backoff):
-            wait = steps.waiting[name]
-            self._telling.happens(Happening(reason="BackOff", message=wait.message, container=name, warning=True))
+            pod = f"{self._key.name}_{self._key.namespace}({self._uid})"
+            message = f"Back-off restarting failed container {name} in pod {pod}"
+            self._telling.happens(Happening(reason="BackOff", message=message, container=name, warning=True))
         self._told_backoff = crashed
 
     async def _tell(self, seen: Seen, steps: Plan, refusal: str) -> bool:

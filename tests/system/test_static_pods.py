@@ -91,7 +91,7 @@ def test_it_begins_without_a_cloud_and_is_shown_when_there_is_one(place: Place) 
     assert fleet.cloud.kubectl("logs", NAME).strip() == "hello one"
     assert fleet.cloud.kubectl("exec", NAME, "--", "sh", "-c", "echo from $HOSTNAME").startswith("from")
     described = fleet.cloud.kubectl("describe", "pod", NAME)
-    assert f"Controlled By:  Node/{NODE}" in described and "Started container app" in described
+    assert f"Controlled By:  Node/{NODE}" in described and "Container started" in described
     until(lambda: json.loads(place.skerry("pod", "static", "-o", "json").stdout)["items"][0]["mirrored"], "known")
 
     # Deleted in the cloud: it goes on, and is shown again.

@@ -22,6 +22,7 @@ from edgecore.pods.port import (
     ImageMissingError,
     ImagesPlace,
     ImageState,
+    Pulled,
     PullPolicy,
     Resources,
     RuntimeStatus,
@@ -29,6 +30,8 @@ from edgecore.pods.port import (
     SandboxState,
     Size,
     Streamed,
+    TellsPull,
+    untold,
 )
 from skerry.errors import InvalidError, NotFoundError, UnavailableError
 from skerry.frozen import as_dict, replace
@@ -73,6 +76,8 @@ class FakeRuntime:
         self.used: dict[str, ContainerUsage] = {}
         """By container id, where it is more than nothing."""
         self._images: dict[str, ImageState] = {}
+        self.arriving: dict[str, asyncio.Event] = {}
+        """Images that have to be pulled, and when they are here."""
         self.image_bytes = 0
         """How large images are."""
         self.told = RuntimeStatus(ready=True, network_ready=True)
@@ -165,12 +170,18 @@ class FakeRuntime:
         for state in [state for state in self._containers.values() if state.sandbox_id == sandbox_id]:
             del self._containers[state.id]
 
-    async def ensure_image(self, image: str, policy: PullPolicy, credentials: Sequence[Credentials]) -> ImageState:
+    async def ensure_image(
+        self, image: str, policy: PullPolicy, credentials: Sequence[Credentials], tell: TellsPull = untold
+    ) -> ImageState:
         self._check()
         if image.startswith("missing"):
             raise ImageMissingError(
                 f'image "{image}" is not here', "ErrImageNeverPull" if policy == "Never" else "ErrImagePull"
             )
+        if image in self.arriving:
+            tell(None)
+            await self.arriving[image].wait()
+            tell(Pulled(took_s=1.5, all_s=2.0))
         made = ImageState(id=f"fake:{image}", names=(image,), size_bytes=self.image_bytes)
         return self._images.setdefault(made.id, made)
 

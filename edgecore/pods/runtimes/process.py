@@ -42,6 +42,8 @@ from edgecore.pods.port import (
     SandboxSpec,
     SandboxState,
     Streamed,
+    TellsPull,
+    untold,
 )
 from edgecore.pods.runtimes.followed import FollowedLog
 from edgecore.pods.runtimes.images import Execution, execution, find_image
@@ -214,7 +216,9 @@ class ProcessRuntime:
         with contextlib.suppress(OSError):  # others of the pod are still there
             file.parent.rmdir()
 
-    async def ensure_image(self, image: str, policy: PullPolicy, credentials: Sequence[Credentials]) -> ImageState:
+    async def ensure_image(
+        self, image: str, policy: PullPolicy, credentials: Sequence[Credentials], tell: TellsPull = untold
+    ) -> ImageState:
         """Nothing is fetched: it is here, or it is missing."""
         try:
             found = find_image(self._settings.images, image)

@@ -29,6 +29,8 @@ from edgecore.pods.port import (
     SandboxSpec,
     SandboxState,
     Streamed,
+    TellsPull,
+    untold,
 )
 from skerry.errors import InvalidError, NotFoundError, UnavailableError
 from skerry.frozen import replace
@@ -190,7 +192,9 @@ class SimulatedRuntime:
     async def forward(self, sandbox_id: str, port: int) -> ExecStream:
         raise UnavailableError("nothing listens in simulated containers")
 
-    async def ensure_image(self, image: str, policy: PullPolicy, credentials: Sequence[Credentials]) -> ImageState:
+    async def ensure_image(
+        self, image: str, policy: PullPolicy, credentials: Sequence[Credentials], tell: TellsPull = untold
+    ) -> ImageState:
         self._check()
         return ImageState(id=f"simulated:{image}", names=(image,), size_bytes=0)
 

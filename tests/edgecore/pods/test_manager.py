@@ -88,7 +88,13 @@ class Gateway:
         return dig(next(iter(maps_at(self.status(), "containerStatuses")), {}), "state", "waiting")
 
     def reasons(self) -> list[str]:
-        return [str_at(event, "reason") for event in self.reports("event")]
+        """Of all events but those that come before each start."""
+        told = [str_at(event, "reason") for event in self.reports("event")]
+        return [reason for reason in told if reason not in ("Pulled", "Created")]
+
+    def told(self) -> list[str]:
+        """What events say, the reason first."""
+        return [f"{str_at(event, 'reason')}: {str_at(event, 'message')}" for event in self.reports("event")]
 
 
 async def eventually(level: Callable[[], object]) -> None:
@@ -267,10 +273,55 @@ async def test_a_missing_image_is_told_as_kubectl_users_know_it(gate: Gateway) -
         await gate.put(config, "configmaps")  # no reason to look for the image again
         await asyncio.sleep(0.02)
         assert dig(gate.waiting(), "reason") == "ErrImagePull"
-        assert gate.reasons() == ["Failed"]
+        assert gate.told() == [
+            'Failed: Failed to pull image "missing:1": image "missing:1" is not here',
+            "Failed: Error: ErrImagePull",
+        ]
+        gate.clock.advance(11)
+        await gate.put(pod(container(image="missing:1")))
+        await eventually(lambda: dig(gate.waiting(), "reason") == "ImagePullBackOff")
+        text = 'Back-off pulling image "missing:1": ErrImagePull: image "missing:1" is not here'
+        assert dig(gate.waiting(), "message") == text
+        assert gate.told()[2:] == [
+            'BackOff: Back-off pulling image "missing:1"',
+            "Failed: Error: ImagePullBackOff",
+        ]
     async with gate.running():
         await gate.put(pod(container(image="missing:1", imagePullPolicy="Never"), uid="uid-2", name="never"))
         await eventually(lambda: dig(gate.waiting(), "reason") == "ErrImageNeverPull")
+        assert gate.told()[-2].startswith("ErrImageNeverPull: ")
+
+
+async def test_while_an_image_is_pulled_the_pod_is_told_of_and_may_go(gate: Gateway) -> None:
+    gate.runtime.arriving = {"large:1": asyncio.Event()}
+    one = pod(container("a", image="large:1"), container("b"))
+    async with gate.running() as manager:
+        await gate.put(one)
+        await eventually(lambda: gate.told()[:1] == ['Pulling: Pulling image "large:1"'])
+        await eventually(lambda: gate.runtime.starts == [("b", 0)])
+        assert dig(gate.waiting(), "reason") == "ContainerCreating"
+        gate.runtime.arriving["large:1"].set()
+        await eventually(lambda: str_at(gate.status(), "phase") == "Running")
+        pulled = 'Pulled: Successfully pulled image "large:1" in 1.5s (2s including waiting). Image size: 0 bytes.'
+        assert pulled in gate.told()
+        gate.runtime.arriving = {"huge:1": asyncio.Event()}
+        other = pod(container(image="huge:1"), uid="uid-2", name="other")
+        await gate.put(other)
+        await eventually(lambda: 'Pulling: Pulling image "huge:1"' in gate.told())
+        await gate.delete(other)
+        await eventually(lambda: manager.count == 1)
+
+
+async def test_a_crashed_container_whose_image_is_pulled_again_waits_for_nothing_else(gate: Gateway) -> None:
+    one = pod(container(image="moving"))
+    async with gate.running():
+        await gate.put(one)
+        await eventually(lambda: gate.runtime.starts == [("app", 0)])
+        gate.runtime.arriving = {"moving": asyncio.Event()}
+        gate.runtime.end("uid-1", "app", code=1)
+        await eventually(lambda: 'Pulling: Pulling image "moving"' in gate.told())
+        gate.runtime.arriving["moving"].set()
+        await eventually(lambda: gate.runtime.starts == [("app", 0), ("app", 1)])
 
 
 async def test_an_unsupported_pod_is_refused_with_the_field(gate: Gateway) -> None:
@@ -286,7 +337,7 @@ async def test_a_crashing_container_is_restarted_and_then_waits(gate: Gateway) -
         await gate.put(pod(container(command=["exit", "3"])))
         await eventually(lambda: dig(gate.waiting(), "reason") == "CrashLoopBackOff")
         assert gate.runtime.starts == [("app", 0), ("app", 1)]
-    assert "BackOff" in gate.reasons()
+    assert "BackOff: Back-off restarting failed container app in pod web_default(uid-1)" in gate.told()
     gate.runtime = gate.runtime.restarted()
     async with gate.running():
         await asyncio.sleep(0.05)
@@ -681,104 +732,3 @@ async def test_an_ephemeral_container_whose_target_has_not_run_waits_and_says_wh
         await eventually(lambda: maps_at(gate.status(), "ephemeralContainerStatuses"))
         (told,) = maps_at(gate.status(), "ephemeralContainerStatuses")
         assert dig(told, "state", "waiting", "message") == "unable to find target container a"
-
-
-def sized(cpu: str, memory: str = "64Mi", *, uid: str = "uid-1", name: str = "web", restart: str = "") -> JsonObject:
-    policy: Json = [{"resourceName": "cpu", "restartPolicy": restart}] if restart else []
-    resources: JsonObject = {"requests": {"cpu": cpu, "memory": memory}, "limits": {"cpu": cpu, "memory": memory}}
-    return pod(container("app", resources=resources, resizePolicy=policy), uid=uid, name=name)
-
-
-def told_resources(gate: Gateway) -> Json:
-    return dig(next(iter(maps_at(gate.status(), "containerStatuses")), {}), "resources", "limits", "cpu")
-
-
-def resize_condition(gate: Gateway, name: str) -> tuple[str, str]:
-    found = find_condition(maps_at(gate.status(), "conditions"), name)
-    return str_at(found, "reason"), str_at(found, "message")
-
-
-async def test_a_running_container_is_given_what_its_pod_wishes_now(gate: Gateway) -> None:
-    async with gate.running():
-        await gate.put(sized("1"))
-        await eventually(lambda: told_resources(gate) == "1")
-        await gate.put(sized("2", "128Mi"))
-        await eventually(lambda: told_resources(gate) == "2")
-        given = gate.runtime.resources["uid-1.app.0"]
-        assert (given.cpu_quota_us, given.memory_bytes) == (200_000, 128 << 20)
-    assert gate.runtime.starts == [("app", 0)]
-    gate.runtime = gate.runtime.restarted()
-    async with gate.running():  # another agent knows what was given
-        await gate.put(sized("1", "128Mi"))
-        await eventually(lambda: told_resources(gate) == "1")
-        assert gate.runtime.starts == []
-
-
-async def test_a_container_that_wants_to_be_restarted_for_it_is_and_without_delay(gate: Gateway) -> None:
-    async with gate.running():
-        await gate.put(sized("1", restart="RestartContainer"))
-        await eventually(lambda: told_resources(gate) == "1")
-        await gate.put(sized("2", restart="RestartContainer"))
-        await eventually(lambda: told_resources(gate) == "2")
-    assert gate.runtime.starts == [("app", 0), ("app", 1)]
-    assert gate.runtime.resources["uid-1.app.0"].cpu_quota_us == 100_000
-
-
-async def test_what_the_gateway_can_not_give_is_told_and_given_when_another_pod_goes(gate: Gateway) -> None:
-    other = sized("3", uid="uid-2", name="other")
-    async with gate.running():
-        await gate.put(sized("1"))
-        await eventually(lambda: told_resources(gate) == "1")
-        await gate.put(sized("5"))
-        await eventually(lambda: resize_condition(gate, "PodResizePending")[0] == "Infeasible")
-        await gate.put(other)
-        await eventually(lambda: len(gate.runtime.starts) == 2)
-        await gate.put(sized("2"))
-        await eventually(lambda: [r for r in gate.reports() if "Deferred" in str(r)])
-        await gate.delete(other)
-        await eventually(lambda: gate.runtime.resources["uid-1.app.0"].cpu_quota_us == 200_000)
-        await eventually(lambda: told_resources(gate) == "2")
-    told = [report for report in gate.reports() if str_at(report, "name") == "web"][-1]
-    assert "PodResizePending" not in str(told)
-
-
-async def test_a_limit_below_what_is_used_is_not_given_and_said(gate: Gateway) -> None:
-    async with gate.running():
-        await gate.put(sized("1"))
-        await eventually(lambda: told_resources(gate) == "1")
-        (run,) = await gate.runtime.list()
-        usage = (await gate.runtime.usage())[0]
-        gate.runtime.used[run.id] = replace(usage, memory_working_set_bytes=50 << 20)
-        await gate.put(sized("1", "32Mi"))
-        await eventually(lambda: resize_condition(gate, "PodResizeInProgress")[0] == "Error")
-        assert "below current usage (52428800)" in resize_condition(gate, "PodResizeInProgress")[1]
-        assert dig(maps_at(gate.status(), "containerStatuses")[0], "resources", "limits", "memory") == "64Mi"
-
-
-def on_port(name: str, number: int, **spec: Json) -> JsonObject:
-    ports: Json = [{"containerPort": 80, "hostPort": number}]
-    return pod(container(ports=ports), name=name, uid=f"uid-{name}", **spec)
-
-
-async def test_a_port_of_the_gateway_is_one_pods_until_it_has_gone(gate: Gateway) -> None:
-    first, second, third = on_port("web", 8080), on_port("other", 8080), on_port("third", 8080)
-
-    def reason_of(name: str) -> str:
-        record = dict(gate.store.pods()).get(f"uid-{name}")
-        return "none" if record is None else str_at(decode_object(record), "status", "reason")
-
-    async with gate.running():
-        await gate.put(first)
-        await eventually(lambda: reason_of("web") == "")
-        await gate.put(second)
-        await eventually(lambda: reason_of("other") == "NodePorts")
-        assert "NodePorts" in gate.reasons()
-    async with gate.running():  # the first keeps its port over a restart, whoever wakes first
-        await gate.put(third)
-        await eventually(lambda: reason_of("third") == "NodePorts")
-        assert reason_of("web") == ""
-        await gate.delete(first)
-        await eventually(lambda: reason_of("web") == "none")
-        last = on_port("last", 8080)
-        await gate.put(last)
-        await eventually(lambda: reason_of("last") == "")

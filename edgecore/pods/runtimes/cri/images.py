@@ -14,12 +14,22 @@ from typing import Final
 
 from grpclib.const import Status
 
-from edgecore.pods.port import Credentials, ImageMissingError, ImagesPlace, ImageState, PullPolicy
+from edgecore.pods.port import (
+    Credentials,
+    ImageMissingError,
+    ImagesPlace,
+    ImageState,
+    Pulled,
+    PullPolicy,
+    TellsPull,
+    untold,
+)
 from edgecore.pods.runtimes.cri import messages as cri
 from edgecore.pods.runtimes.cri.mapping import auth_config, image_state
 from edgecore.pods.runtimes.cri.references import fitting, full_name
 from skerry.errors import UnavailableError
 from skerry.frozen import replace
+from skerry.ports import Clock
 from skerry.transport.grpc import Peer, RefusedError
 
 log = logging.getLogger(__name__)
@@ -51,8 +61,9 @@ _UNREACHABLE: Final = (
 class Images:
     """What a runtime has."""
 
-    def __init__(self, peer: Peer) -> None:
+    def __init__(self, peer: Peer, clock: Clock) -> None:
         self._peer = peer
+        self._clock = clock
         self._turns = asyncio.Semaphore(PULLS_MAX)
         self._told: set[str] = set()
         """Images that run as they are since no registry answers: said once."""
@@ -64,7 +75,9 @@ class Images:
             raise ImageMissingError(f'image "{named}" is not on this gateway any more')
         return found
 
-    async def ensure(self, image: str, policy: PullPolicy, credentials: Sequence[Credentials]) -> ImageState:
+    async def ensure(
+        self, image: str, policy: PullPolicy, credentials: Sequence[Credentials], tell: TellsPull = untold
+    ) -> ImageState:
         """See `Runtime.ensure_image`.
 
         `Always` asks the registry. When none answers and the image is here, that one is taken: a gateway that comes
@@ -77,11 +90,15 @@ class Images:
             raise ImageMissingError(
                 f'Container image "{image}" is not present with pull policy of Never', "ErrImageNeverPull"
             )
+        tell(None)
+        wanted_s = self._clock.monotonic_s()
         try:
             async with self._turns:
                 if policy == "IfNotPresent" and (found := await self._find(name)) is not None:
                     return found  # pulled for another meanwhile
+                begun_s = self._clock.monotonic_s()
                 await self._pull(name, image, fitting(name, credentials))
+                now_s = self._clock.monotonic_s()
         except ImageMissingError as error:
             found = await self._find(name) if _is_unreachable(str(error)) else None
             if found is None:
@@ -94,6 +111,7 @@ class Images:
         found = await self._find(name)
         if found is None:
             raise ImageMissingError(f'image "{image}" was removed as soon as it was pulled', "ErrImagePull")
+        tell(Pulled(took_s=now_s - begun_s, all_s=now_s - wanted_s))
         return found
 
     async def _pull(self, name: str, image: str, credentials: Sequence[Credentials]) -> None:

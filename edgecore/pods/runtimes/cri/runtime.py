@@ -33,6 +33,8 @@ from edgecore.pods.port import (
     SandboxSpec,
     SandboxState,
     Streamed,
+    TellsPull,
+    untold,
 )
 from edgecore.pods.runtimes.cri import messages as cri
 from edgecore.pods.runtimes.cri.endings import Endings
@@ -127,7 +129,7 @@ class CriRuntime:
         self._clock = clock
         self._keeper = settings.keeper
         self._peer = Peer(settings.socket, RUNTIME, RUNTIME_CALLS, TABLE, bytes_max=MESSAGE_BYTES_MAX)
-        self._images = Images(Peer(settings.socket, IMAGES, IMAGE_CALLS, TABLE, bytes_max=MESSAGE_BYTES_MAX))
+        self._images = Images(Peer(settings.socket, IMAGES, IMAGE_CALLS, TABLE, bytes_max=MESSAGE_BYTES_MAX), clock)
         self._name, self._version = settings.name, ""
         self._cgroup_driver: Literal["", "cgroupfs", "systemd"] = ""
         self._ended: dict[str, None] = {}
@@ -444,8 +446,10 @@ class CriRuntime:
 
     # --- images ---
 
-    async def ensure_image(self, image: str, policy: PullPolicy, credentials: Sequence[Credentials]) -> ImageState:
-        return await self._images.ensure(image, policy, credentials)
+    async def ensure_image(
+        self, image: str, policy: PullPolicy, credentials: Sequence[Credentials], tell: TellsPull = untold
+    ) -> ImageState:
+        return await self._images.ensure(image, policy, credentials, tell)
 
     async def images(self) -> Sequence[ImageState]:
         if self._pause_image is None:
