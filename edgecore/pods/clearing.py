@@ -9,7 +9,7 @@ import asyncio
 import shutil
 from pathlib import Path
 
-from edgecore.pods.memory_volumes import unmount_below
+from edgecore.pods.memory_volumes import mounted_below, unmount_below
 from edgecore.pods.parts import PodParts
 from edgecore.pods.plan import Seen
 
@@ -53,7 +53,8 @@ class Clearing:
         """What a finished pod wrote into volumes of its own is nobody's now; of an evicted one nothing stays but its
         status, as the gateway needs the room."""
         unmount_below(self._directory)
-        shutil.rmtree(self._directory / "volumes", ignore_errors=True)
+        if not mounted_below(self._directory):
+            shutil.rmtree(self._directory / "volumes", ignore_errors=True)
         if evicted or self._asked is not None:
             await self._of_runtime(seen)
             self.emptied = True
@@ -77,5 +78,6 @@ class Clearing:
         if self._cgroups is not None:
             await self._cgroups.remove(self._uid)
         unmount_below(self._directory)
-        shutil.rmtree(self._directory, ignore_errors=True)
+        if not mounted_below(self._directory):  # what is there may be somebody's
+            shutil.rmtree(self._directory, ignore_errors=True)
         shutil.rmtree(self._logs, ignore_errors=True)

@@ -212,6 +212,9 @@ def data_of(resource: str, obj: JsonObject) -> dict[str, bytes]:
 
 
 def _texts(resource: str, obj: JsonObject) -> dict[str, str]:
+    """What of it can be in an environment: of a ConfigMap its `data` alone, as a kubelet has it."""
+    if resource == "configmaps":
+        return dict(str_map_at(obj, "data"))
     return {name: value.decode(errors="surrogateescape") for name, value in data_of(resource, obj).items()}
 
 

@@ -16,6 +16,7 @@ from skerry.objects.json import JsonObject, maps_at, str_at
 from skerry.objects.quantity import parse_quantity
 
 MEMORY: Final = "Memory"
+MOUNTS: Final = Path("/proc/self/mounts")
 _NOSUID_NODEV: Final = 2 | 4
 """MS_NOSUID, MS_NODEV (mount(2))."""
 _DETACH: Final = 2
@@ -44,22 +45,29 @@ def mount_memory(place: Path, size_bytes: int) -> None:
         raise ConfigError("emptyDir.medium Memory needs an agent that runs as root")
     place.mkdir(parents=True, exist_ok=True)
     options = "mode=0777" + (f",size={size_bytes}" if size_bytes else "")
-    fault = _call("mount", b"tmpfs", os.fsencode(place), b"tmpfs", _NOSUID_NODEV, options.encode())
+    fault = libc_call("mount", b"tmpfs", os.fsencode(place), b"tmpfs", _NOSUID_NODEV, options.encode())
     if fault:
         raise ConfigError(f"mounting a tmpfs of {size_bytes} bytes: {os.strerror(fault)}")
 
 
 def unmount_below(directory: Path) -> None:
-    """Every volume of a pod that is mounted there."""
+    """Every volume of a pod that is mounted there, and every part of one."""
+    for place in reversed(mounted_below(directory)):
+        if place.relative_to(directory.absolute()).parts[0] in ("volumes", "parts"):
+            libc_call("umount2", os.fsencode(place), _DETACH)
+
+
+def mounted_below(directory: Path, mounts: Path = MOUNTS) -> list[Path]:
+    """Mount points, those that hold others first (`/proc/self/mounts`, proc_pid_mounts(5))."""
     try:
-        found = [Path(entry.path) for entry in os.scandir(directory / "volumes") if os.path.ismount(entry.path)]
+        lines = mounts.read_text().splitlines()
     except OSError:
-        return
-    for place in found:
-        _call("umount2", os.fsencode(place), _DETACH)
+        return []
+    found = [Path(line.split(" ")[1].encode().decode("unicode_escape")) for line in lines]
+    return [place for place in found if place != directory.absolute() and place.is_relative_to(directory.absolute())]
 
 
-def _call(name: str, *arguments: object) -> int:
+def libc_call(name: str, *arguments: object) -> int:
     """The error number of a call of libc's; 0 for none."""
     import ctypes  # a megabyte that only such volumes need
 

@@ -79,6 +79,7 @@ class SandboxSpec(Frozen):
     annotations: tuple[tuple[str, str], ...] = ()
     supplemental_groups: tuple[int, ...] = ()
     """With fsGroup."""
+    strict_groups: bool = False
     run_as_user: int | None = None
     run_as_group: int | None = None
     seccomp: SeccompProfile | None = None
@@ -124,6 +125,8 @@ class Security(Frozen):
     run_as_non_root: bool = False
     """Refused (CreateContainerConfigError) when the image would run it as root."""
     supplemental_groups: tuple[int, ...] = ()
+    strict_groups: bool = False
+    """`supplementalGroupsPolicy: Strict`."""
     add_capabilities: tuple[str, ...] = ()
     drop_capabilities: tuple[str, ...] = ()
     privileged: bool = False
@@ -148,6 +151,8 @@ class ContainerSpec(Frozen):
     """As the pod writes it."""
     image_id: str = ""
     """What `ensure_image` gave for it."""
+    stop_signal: str = ""
+    """What ends it in the place of SIGTERM or the image's own, as `SIGUSR1`."""
     command: tuple[str, ...]
     """Empty: the image's entry point."""
     args: tuple[str, ...]
@@ -323,7 +328,11 @@ class Abilities(Frozen):
     limits: bool = False
     """`Resources` are enforced, and can be changed while a container runs."""
     sub_paths: bool = False
-    """Parts of volumes in which containers write can be mounted without being led elsewhere."""
+    """It mounts parts of volumes in which containers write without being led elsewhere; else the agent has to."""
+    strict_groups: bool = False
+    """`Security.strict_groups` is heeded: groups of the image's /etc/group are left out."""
+    stop_signals: bool = False
+    """`ContainerSpec.stop_signal` is heeded."""
 
 
 class Pulled(Frozen):

@@ -26,6 +26,9 @@ def unsupported(pod: JsonObject, abilities: Abilities) -> str:
 
     Only what would change the meaning of the pod if it were left out; the rest is in `unheeded`.
     """
+    strict = str_at(pod, "spec", "securityContext", "supplementalGroupsPolicy") == "Strict"
+    if strict and not abilities.strict_groups:
+        return "spec.securityContext.supplementalGroupsPolicy: this gateway's runtime can't do Strict: say Merge"
     if map_at(pod, "spec").get("hostUsers") is False:
         return "spec.hostUsers: this gateway has no user namespaces: leave it out, or say true"
     lists = (
@@ -36,7 +39,7 @@ def unsupported(pod: JsonObject, abilities: Abilities) -> str:
         (f"spec.{name}[{index}]", each) for name, all_of_it in lists for index, each in enumerate(all_of_it)
     ):
         for number, mount in enumerate(maps_at(container, "volumeMounts")):
-            if not abilities.sub_paths and leads_into_the_writable(pod, mount):
+            if not (abilities.sub_paths or abilities.isolation) and leads_into_the_writable(pod, mount):
                 return f"{at}.volumeMounts[{number}].subPath: this gateway's runtime mounts such volumes as a whole"
             if str_at(mount, "recursiveReadOnly") == "Enabled":
                 where = f"{at}.volumeMounts[{number}].recursiveReadOnly"
@@ -72,8 +75,8 @@ def unheeded(pod: JsonObject, abilities: Abilities) -> str:
         limits = map_at(container, "resources", "limits")
         if not abilities.limits and ("cpu" in limits or "memory" in limits):
             found["resources.limits"] = None
-        if str_at(container, "lifecycle", "stopSignal"):
-            found["lifecycle.stopSignal (SIGTERM, or the image's own, is sent)"] = None
+        if str_at(container, "lifecycle", "stopSignal") and not abilities.stop_signals:
+            found["lifecycle.stopSignal (SIGTERM is sent)"] = None
         if not abilities.isolation:
             found |= dict.fromkeys(_without_isolation(container))
     if not abilities.pod_network:

@@ -22,6 +22,7 @@ from edgecore.pods.events import Happening
 from edgecore.pods.handlers import handler_of
 from edgecore.pods.name_files import gateway_resolver
 from edgecore.pods.names import resolver_of
+from edgecore.pods.part_mounts import with_parts
 from edgecore.pods.parts import PodParts, log_directory
 from edgecore.pods.plan import Plan, Seen, Start, Waiting
 from edgecore.pods.port import (
@@ -29,6 +30,7 @@ from edgecore.pods.port import (
     ContainerSpec,
     ContainerState,
     ImageMissingError,
+    Mount,
     SandboxSpec,
     SandboxState,
 )
@@ -255,7 +257,7 @@ class Starting:
             target=target_of(seen.pod, container, seen.containers),
         )
         mounts = (
-            *mounts_of(container, around, places),
+            *self._parts_of(mounts_of(container, around, places), step),
             *own_hosts(seen.pod, sandbox, container, self.parts, self.directory),
             *words_mount(container, step, self.parts, self.directory),
         )
@@ -264,6 +266,11 @@ class Starting:
             unified = self.parts.cgroups.unified_of(container)
             spec = replace(spec, resources=replace(spec.resources, unified=unified))
         return spec
+
+    def _parts_of(self, mounts: tuple[Mount, ...], step: Start) -> tuple[Mount, ...]:
+        if self.parts.runtime.abilities.sub_paths:
+            return mounts
+        return with_parts(mounts, self.directory, step.name, step.attempt)
 
     def _tell_of_unheeded(self, pod: JsonObject, step: Start) -> None:
         """Once a pod: with the first run of its first container."""

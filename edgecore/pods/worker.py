@@ -24,6 +24,7 @@ from edgecore.pods.host_ports import REFUSED, host_ports_of
 from edgecore.pods.last_words import LastWords
 from edgecore.pods.limits import Limits, keep_given
 from edgecore.pods.log_files import remove_log
+from edgecore.pods.part_mounts import end_parts
 from edgecore.pods.parts import PodParts
 from edgecore.pods.plan import Plan, Remove, RemoveSandbox, Seen, Start, Stop, StopSandbox, plan, restarts_of
 from edgecore.pods.port import ContainerState, SandboxState
@@ -457,6 +458,7 @@ class PodWorker:
         for state in seen.containers:
             if state.id == container_id:
                 remove_log(self._starting.logs / state.name / f"{state.attempt}.log")
+                end_parts(self._starting.directory, state.name, state.attempt)
 
     def _tell_of_waits(self, steps: Plan) -> None:
         crashed = {name for name, wait in steps.waiting.items() if wait.reason == "CrashLoopBackOff"}

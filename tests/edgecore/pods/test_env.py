@@ -48,6 +48,13 @@ def test_whole_maps_come_with_a_prefix_and_single_variables_win() -> None:
     assert env == {"P_a": "own", "P_b": "2", "k": "hidden"}
 
 
+def test_bytes_of_a_map_are_in_no_environment() -> None:
+    coded = base64.b64encode(b"\x00\xff").decode()
+    config: JsonObject = {**CONFIG, "binaryData": {"raw": coded}}
+    one = container("app", envFrom=[{"configMapRef": {"name": "cfg"}}])
+    assert dict(environment(one, around(pod(one), configmaps_cfg=config))) == {"a": "1", "b": "2"}
+
+
 @pytest.mark.parametrize(
     ("origin", "text"),
     [

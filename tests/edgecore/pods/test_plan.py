@@ -196,6 +196,7 @@ def test_an_image_that_is_still_missing_is_backed_off_longer() -> None:
             "spec.initContainers[0].volumeMounts[0].subPath",
         ),
         (pod(hostUsers=False), "spec.hostUsers"),
+        (pod(securityContext={"supplementalGroupsPolicy": "Strict"}), "supplementalGroupsPolicy"),
         (
             pod(container(volumeMounts=[{"name": "v", "mountPath": "/v", "recursiveReadOnly": "Enabled"}])),
             "spec.containers[0].volumeMounts[0].recursiveReadOnly",

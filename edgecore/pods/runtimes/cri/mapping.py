@@ -35,6 +35,8 @@ RESTARTS: Final = "io.kubernetes.container.restartCount"
 """Annotation, as a kubelet's."""
 STDIN: Final = "skerry.dev/stdin"
 """Annotation: `true` of one that reads an input; CRI does not say it of a container that is there."""
+STOP_SIGNAL: Final = "skerry.dev/stop-signal"
+"""Annotation: what ends it in the place of the image's."""
 IMAGE: Final = "skerry.dev/image"
 """Annotation: as the pod writes it."""
 _OURS: Final = frozenset({KEEPER, POD_NAME, POD_NAMESPACE, POD_UID, CONTAINER_NAME})
@@ -98,6 +100,7 @@ def sandbox_config(spec: SandboxSpec, keeper: str) -> cri.PodSandboxConfig:
                 run_as_user=_signed(spec.run_as_user),
                 run_as_group=_signed(spec.run_as_group),
                 supplemental_groups=spec.supplemental_groups,
+                supplemental_groups_policy=_groups_policy(strict=spec.strict_groups),
                 privileged=spec.privileged,
                 seccomp=_seccomp(spec.seccomp, privileged=spec.privileged),
             ),
@@ -113,14 +116,19 @@ def container_config(spec: ContainerSpec, image: ImageState, keeper: str) -> cri
         command=spec.command,
         args=spec.args,
         working_dir=spec.working_dir,
-        envs=tuple(cri.KeyValue(key=name, value=value.encode()) for name, value in spec.env),
+        envs=tuple(cri.KeyValue(key=name, value=value.encode(errors="surrogateescape")) for name, value in spec.env),
         mounts=tuple(_mount(mount) for mount in spec.mounts),
         devices=tuple(
             cri.Device(host_path=str(host), container_path=inside, permissions=permissions)
             for host, inside, permissions in spec.devices
         ),
         labels={**dict(spec.labels), **_pod_labels(spec.sandbox, keeper), CONTAINER_NAME: spec.name},
-        annotations={RESTARTS: str(spec.attempt), IMAGE: spec.image} | ({STDIN: "true"} if spec.stdin else {}),
+        annotations={
+            RESTARTS: str(spec.attempt),
+            IMAGE: spec.image,
+            **({STDIN: "true"} if spec.stdin else {}),
+            **({STOP_SIGNAL: spec.stop_signal} if spec.stop_signal else {}),
+        },
         log_path=f"{spec.name}/{spec.attempt}.log",
         stdin=spec.stdin,
         stdin_once=spec.stdin_once,
@@ -200,6 +208,7 @@ def _security(spec: ContainerSpec, image: ImageState) -> cri.LinuxContainerSecur
         run_as_username="" if named.isdecimal() else named,
         readonly_rootfs=wanted.read_only_root,
         supplemental_groups=wanted.supplemental_groups,
+        supplemental_groups_policy=_groups_policy(strict=wanted.strict_groups),
         no_new_privs=wanted.no_new_privileges,
         masked_paths=() if wanted.unmasked_proc else MASKED_PATHS,
         readonly_paths=() if wanted.unmasked_proc else READ_ONLY_PATHS,
@@ -207,6 +216,10 @@ def _security(spec: ContainerSpec, image: ImageState) -> cri.LinuxContainerSecur
         apparmor=_apparmor(wanted.apparmor),
         apparmor_profile=wanted.apparmor,  # the field of runtimes before 2024
     )
+
+
+def _groups_policy(*, strict: bool) -> int:
+    return cri.GROUPS_STRICT if strict else cri.GROUPS_MERGE
 
 
 def _apparmor(profile: str) -> cri.SecurityProfile | None:

@@ -26,6 +26,8 @@ NAMESPACE_TARGET: Final = 3
 PROFILE_RUNTIME_DEFAULT: Final = 0
 PROFILE_UNCONFINED: Final = 1
 PROFILE_LOCALHOST: Final = 2
+GROUPS_MERGE: Final = 0
+GROUPS_STRICT: Final = 1
 CGROUP_SYSTEMD: Final = 0
 
 
@@ -58,8 +60,13 @@ class RuntimeStatus(Frozen):
     conditions: tuple[RuntimeCondition, ...] = ()
 
 
+class RuntimeFeatures(Frozen):
+    supplemental_groups_policy: bool = False
+
+
 class StatusResponse(Frozen):
     status: RuntimeStatus | None = None
+    features: RuntimeFeatures | None = None
     info: Mapping[str, str] = field(default_factory=_no_texts)
 
 
@@ -116,6 +123,7 @@ class LinuxSandboxSecurityContext(Frozen):
     privileged: bool = False
     run_as_group: Int64Value | None = None
     seccomp: SecurityProfile | None = None
+    supplemental_groups_policy: int = 0
 
 
 class HugepageLimit(Frozen):
@@ -255,6 +263,7 @@ class LinuxContainerSecurityContext(Frozen):
     readonly_paths: tuple[str, ...] = ()
     seccomp: SecurityProfile | None = None
     apparmor: SecurityProfile | None = None
+    supplemental_groups_policy: int = 0
 
 
 class LinuxContainerConfig(Frozen):

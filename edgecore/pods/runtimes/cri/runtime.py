@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import math
+import os
 import re
+import signal
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Final, Literal
 
@@ -45,6 +47,7 @@ from edgecore.pods.runtimes.cri.mapping import (
     KEEPER,
     POD_UID,
     STDIN,
+    STOP_SIGNAL,
     addresses_of,
     container_config,
     container_state,
@@ -79,6 +82,8 @@ BLIND_S: Final = 1.0
 """How often what the kernel says nothing of is asked for (a kubelet's own rhythm)."""
 LAG_S: Final = 0.05
 """Between looks for whether the runtime has noticed an end as well."""
+SIGNALLED_S: Final = 0.1
+"""Between looks for whether a container has ended that was sent a signal of its own."""
 LAG_S_MAX: Final = 10.0
 _TIMED_OUT: Final = re.compile(r"timeout \S+ exceeded|command timed out")
 """What containerd and CRI-O say of a command that took too long, where the status does not."""
@@ -132,6 +137,7 @@ class CriRuntime:
         self._images = Images(Peer(settings.socket, IMAGES, IMAGE_CALLS, TABLE, bytes_max=MESSAGE_BYTES_MAX), clock)
         self._name, self._version = settings.name, ""
         self._cgroup_driver: Literal["", "cgroupfs", "systemd"] = ""
+        self._strict_groups = False
         self._ended: dict[str, None] = {}
         """Containers and sandboxes whose process has ended, and the runtime may not know yet."""
         self._news = asyncio.Event()
@@ -157,7 +163,14 @@ class CriRuntime:
 
     @property
     def abilities(self) -> Abilities:
-        return Abilities(pod_network=True, isolation=True, images=True, limits=True)
+        return Abilities(
+            pod_network=True,
+            isolation=True,
+            images=True,
+            limits=True,
+            stop_signals=True,
+            strict_groups=self._strict_groups,
+        )
 
     @property
     def cgroup_driver(self) -> Literal["", "cgroupfs", "systemd"]:
@@ -167,6 +180,8 @@ class CriRuntime:
         """Learn who answers. Raises `UnavailableError`."""
         told = await self._ask("Version", cri.VersionRequest(version="v1"), ASK_S)
         self._cgroup_driver = await self._driver()
+        features = (await self._status(verbose=False)).features
+        self._strict_groups = features is not None and features.supplemental_groups_policy
         self._name, self._version = told.runtime_name or self._name, told.runtime_version
 
     async def _driver(self) -> Literal["", "cgroupfs", "systemd"]:
@@ -347,9 +362,32 @@ class CriRuntime:
         return state
 
     async def stop(self, container_id: str, *, grace_s: float) -> None:
+        if grace_s > 0 and await self._signalled(container_id, grace_s):
+            grace_s = 0.0
         # Whole seconds: a container that was given some gets no less.
         request = cri.StopContainerRequest(container_id=container_id, timeout=math.ceil(grace_s))
         await self._unless_gone("StopContainer", request, grace_s + CALL_S)
+
+    async def _signalled(self, container_id: str, grace_s: float) -> bool:
+        """Send the signal that the container's pod chose, which older runtimes know nothing of, and wait for the end.
+        False where it chose none."""
+        listed = await self._containers(container_id=container_id)
+        chosen = getattr(signal, listed[0].annotations.get(STOP_SIGNAL, ""), None) if listed else None
+        if not isinstance(chosen, signal.Signals) or listed[0].state != cri.CONTAINER_RUNNING:
+            return False
+        request = cri.ContainerStatusRequest(container_id=container_id, verbose=True)
+        try:
+            pid = _pid_of((await self._ask("ContainerStatus", request, ASK_S)).info)
+            give_up = self._clock.monotonic_s() + grace_s
+            if pid:
+                os.kill(pid, chosen)
+        except (RefusedError, ProcessLookupError):
+            return True  # it has ended meanwhile
+        while self._clock.monotonic_s() < give_up:
+            if not await self._runs(container_id):
+                break
+            await asyncio.sleep(SIGNALLED_S)
+        return True
 
     async def remove(self, container_id: str) -> None:
         await self._remove(container_id)

@@ -81,6 +81,7 @@ from edgecore.pods.runtimes.cri.messages import (
     RuntimeCondition,
     RuntimeConfigRequest,
     RuntimeConfigResponse,
+    RuntimeFeatures,
     RuntimeStatus,
     SandboxId,
     SecurityProfile,
@@ -104,7 +105,8 @@ SCHEMA: Final[Schema] = {
     StatusRequest: row((1, "verbose", _B)),
     RuntimeCondition: row((1, "type", _S), (2, "status", _B), (3, "reason", _S), (4, "message", _S)),
     RuntimeStatus: row((1, "conditions", _MS, RuntimeCondition)),
-    StatusResponse: row((1, "status", _M, RuntimeStatus), (2, "info", _T)),
+    RuntimeFeatures: row((1, "supplemental_groups_policy", _B)),
+    StatusResponse: row((1, "status", _M, RuntimeStatus), (2, "info", _T), (4, "features", _M, RuntimeFeatures)),
     RuntimeConfigRequest: (),
     LinuxRuntimeConfiguration: row((1, "cgroup_driver", _I)),
     RuntimeConfigResponse: row((1, "linux", _M, LinuxRuntimeConfiguration)),
@@ -122,6 +124,7 @@ SCHEMA: Final[Schema] = {
         (6, "privileged", _B),
         (8, "run_as_group", _M, Int64Value),
         (9, "seccomp", _M, SecurityProfile),
+        (11, "supplemental_groups_policy", _I),
     ),
     HugepageLimit: row((1, "page_size", _S), (2, "limit", _U)),
     LinuxContainerResources: row(
@@ -190,6 +193,7 @@ SCHEMA: Final[Schema] = {
         (14, "readonly_paths", _SS),
         (15, "seccomp", _M, SecurityProfile),
         (16, "apparmor", _M, SecurityProfile),
+        (17, "supplemental_groups_policy", _I),
     ),
     LinuxContainerConfig: row(
         (1, "resources", _M, LinuxContainerResources), (2, "security_context", _M, LinuxContainerSecurityContext)
