@@ -7,7 +7,7 @@ Keeps nothing; each part says what it keeps.
 from __future__ import annotations
 
 from collections import ChainMap
-from collections.abc import Callable, Coroutine, Mapping, Set
+from collections.abc import Callable, Coroutine, Mapping, Sequence, Set
 from functools import partial
 from pathlib import Path
 from shutil import disk_usage
@@ -79,6 +79,7 @@ from skerry.frozen import Frozen, field
 from skerry.objects.bandwidth import BandwidthPlan
 from skerry.objects.commands import CAPABILITY, DeviceMethod, DeviceRefresh, PodRestart
 from skerry.objects.device_questions import DEVICES
+from skerry.objects.functions import NodeFunction
 from skerry.objects.ingresses import CAN_SERVE
 from skerry.objects.json import JsonObject
 from skerry.objects.logs import LOGS
@@ -299,8 +300,8 @@ def compose(ground: Ground) -> Agent:
         acts=_acts(ground, pods, hold),
         into_pods=into_pods,
     )
-    images = ImageCollector(ground.runtime, clock, ground.collection)
-    node = _node(ground, pods, lambda: evictor.conditions, hold)
+    images, network = ImageCollector(ground.runtime, clock, ground.collection), _network(ground)
+    node = _node(ground, pods, lambda: evictor.conditions, hold, network.functions)
     evictor = _evictor(ground, pods, images, node)
     return Agent(
         clock=clock,
@@ -324,7 +325,7 @@ def compose(ground: Ground) -> Agent:
         mappers=_mappers(ground, external),
         history=history,
         pusher=pusher,
-        network=_network(ground),
+        network=network.run,
         announcer=_announcer(ground, twins),
         local=local,
         cloud=cloud,
@@ -408,7 +409,13 @@ def _room(directory: Path) -> tuple[int, int]:
     return usage.free, usage.total
 
 
-def _node(ground: Ground, pods: PodManager, pressures: Callable[[], Set[str]], hold: Hold) -> NodeReporter:
+def _node(
+    ground: Ground,
+    pods: PodManager,
+    pressures: Callable[[], Set[str]],
+    hold: Hold,
+    functions: Callable[[], Sequence[NodeFunction]],
+) -> NodeReporter:
     return NodeReporter(
         ground.store,
         ground.time,
@@ -418,6 +425,7 @@ def _node(ground: Ground, pods: PodManager, pressures: Callable[[], Set[str]], h
         ground.runtime,
         pressures,
         hold,
+        functions,
     )
 
 
@@ -599,11 +607,19 @@ def _service_bus(ground: Ground, in_step: Callable[[], bool]) -> ServiceBus | No
     return ServiceBus(parts, ground.service_bus)
 
 
-def _network(ground: Ground) -> Callable[[], Coroutine[Any, Any, None]] | None:
+class _Serving(Frozen):
+    """What the gateway does for its site."""
+
+    run: Callable[[], Coroutine[Any, Any, None]] | None
+    """None for nothing."""
+    functions: Callable[[], Sequence[NodeFunction]] = tuple
+
+
+def _network(ground: Ground) -> _Serving:
     served = ground.directory / INGRESS
     left = served if ground.network.ingress is None and served.is_dir() else None
     if ground.network == NetworkSettings():
-        return None if left is None else partial(_leave_ingress, left, ground.store)
+        return _Serving(run=None if left is None else partial(_leave_ingress, left, ground.store))
     from edgecore.network.keeper import Network, NetworkParts  # only who has it pays
     from edgecore.network.upstream import HostResolver
 
@@ -616,7 +632,8 @@ def _network(ground: Ground) -> Callable[[], Coroutine[Any, Any, None]] | None:
         addresses=lambda: ground.machine().addresses,
     )
     network = Network(parts, ground.network)
-    return network.run if left is None else partial(_leave_ingress, left, ground.store, network.run)
+    run = network.run if left is None else partial(_leave_ingress, left, ground.store, network.run)
+    return _Serving(run=run, functions=network.functions)
 
 
 async def _leave_ingress(

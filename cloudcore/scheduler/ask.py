@@ -11,8 +11,9 @@ from typing import Final
 
 from skerry.frozen import Frozen
 from skerry.objects.conditions import find_condition
-from skerry.objects.json import JsonObject, bool_at, int_at, map_at, maps_at, str_at, str_map_at, strs_at
+from skerry.objects.json import JsonObject, int_at, map_at, maps_at, str_at, str_map_at, strs_at
 from skerry.objects.meta import Key, controller_of, labels_of, name_of, namespace_of, uid_of
+from skerry.objects.pods import HostPort, host_ports_of
 from skerry.objects.quantity import canonical, parse_quantity
 from skerry.objects.select import (
     LabelSelector,
@@ -28,9 +29,6 @@ from skerry.objects.volumes import PodClaim, pod_claims
 CPU_LEAST_MILLIS: Final = 100
 MEMORY_LEAST: Final = 200 * 1024 * 1024
 """What a container that asks for nothing is taken to use when nodes are compared (not when they are filtered)."""
-
-Port = tuple[str, str, int]
-"""(protocol, host address, port)."""
 
 
 class Taint(Frozen, kw_only=False):
@@ -95,7 +93,7 @@ class Ask(Frozen):
     """By resource name; 0 is left out."""
     scored_cpu: int
     scored_memory: int
-    ports: frozenset[Port]
+    ports: frozenset[HostPort]
     tolerations: tuple[Toleration, ...]
     selector: LabelSelector
     required: NodeSelector | None
@@ -135,7 +133,7 @@ def ask_of(pod: JsonObject) -> Ask:
         requests=requests,
         scored_cpu=cpu,
         scored_memory=memory,
-        ports=_ports(pod),
+        ports=host_ports_of(pod),
         tolerations=tuple(_tolerations(pod)),
         selector=map_selector(str_map_at(pod, "spec", "nodeSelector")),
         required=node_selector(map_at(node, wanted)) if map_at(node, wanted) else None,
@@ -233,19 +231,6 @@ def _scored(pod: JsonObject) -> tuple[int, int]:
         cpu += own.get("cpu", CPU_LEAST_MILLIS)
         memory += own.get("memory", MEMORY_LEAST)
     return cpu, memory
-
-
-def _ports(pod: JsonObject) -> frozenset[Port]:
-    host_network = bool_at(pod, "spec", "hostNetwork")
-    found: set[Port] = set()
-    staying = [each for each in maps_at(pod, "spec", "initContainers") if str_at(each, "restartPolicy") == "Always"]
-    for container in (*maps_at(pod, "spec", "containers"), *staying):
-        for port in maps_at(container, "ports"):
-            number = int_at(port, "hostPort") or (int_at(port, "containerPort") if host_network else 0)
-            if number:
-                address = str_at(port, "hostIP") or "0.0.0.0"
-                found.add((str_at(port, "protocol") or "TCP", address, number))
-    return frozenset(found)
 
 
 def _tolerations(pod: JsonObject) -> Iterable[Toleration]:

@@ -11,10 +11,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from cloudcore.scheduler.ask import Ask, Port, Taint, amounts
+from cloudcore.scheduler.ask import Ask, Taint, amounts
 from skerry.objects.conditions import condition_of
 from skerry.objects.json import JsonObject, bool_at, map_at, maps_at, str_at
 from skerry.objects.meta import Key, labels_of, name_of
+from skerry.objects.pods import HostPort
 
 NOT_READY: Final = "node.kubernetes.io/not-ready"
 UNREACHABLE: Final = "node.kubernetes.io/unreachable"
@@ -36,7 +37,7 @@ class Node:
     used: dict[str, int] = field(default_factory=dict[str, int])
     scored_cpu: int = 0
     scored_memory: int = 0
-    ports: Counter[Port] = field(default_factory=Counter[Port])
+    ports: Counter[HostPort] = field(default_factory=Counter[HostPort])
     owners: Counter[str] = field(default_factory=Counter[str])
     """How many pods of each controller are here."""
     pods: dict[Key, Ask] = field(default_factory=dict[Key, Ask])

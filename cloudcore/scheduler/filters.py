@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from cloudcore.scheduler.ask import AffinityTerm, Ask, Port, Taint
+from cloudcore.scheduler.ask import AffinityTerm, Ask, Taint
 from cloudcore.scheduler.cluster import Cluster, Node
 from cloudcore.scheduler.volumes import NO_NEEDS, VolumeNeeds, volume_faults
 from skerry.frozen import Frozen
+from skerry.objects.pods import HostPort
 
 _UNSCHEDULABLE: Final = Taint("node.kubernetes.io/unschedulable", "", "NoSchedule")
-_ANY_ADDRESS: Final = "0.0.0.0"
 
 
 class Domains(Frozen):
@@ -105,14 +105,8 @@ def _tolerated(ask: Ask, taint: Taint) -> bool:
     return any(toleration.tolerates(taint) for toleration in ask.tolerations)
 
 
-def _taken(port: Port, node: Node) -> bool:
-    protocol, address, number = port
-    return any(
-        used_number == number
-        and used_protocol == protocol
-        and (address == used_address or _ANY_ADDRESS in (address, used_address))
-        for used_protocol, used_address, used_number in node.ports
-    )
+def _taken(port: HostPort, node: Node) -> bool:
+    return any(port.meets(used) for used in node.ports)
 
 
 def _lacking(ask: Ask, node: Node) -> tuple[str, ...]:

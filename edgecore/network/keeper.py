@@ -28,6 +28,7 @@ from edgecore.store.port import EdgeBatch
 from edgecore.store.shell import AsyncEdgeStore
 from skerry.errors import UnavailableError
 from skerry.frozen import Frozen
+from skerry.objects.functions import FUNCTIONS, NodeFunction
 from skerry.objects.json import decode_object, map_at
 from skerry.ports import Clock
 
@@ -76,6 +77,8 @@ class Network:
             )
             self.ingress = IngressKeeper(with_proxy, settings.ingress, self.directory)
         self._dns = settings.dns
+        self._unheard = ""
+        """Why it can't listen."""
         self.server: DnsServer | None = None
         if settings.dns is not None:
             names = Names(self.directory, settings.dns.domain, lambda: self._changed_s)
@@ -101,17 +104,32 @@ class Network:
         finally:
             stop_listening()
 
+    def functions(self) -> list[NodeFunction]:
+        """What it does for the site, and what of that does not work."""
+        told = [part.function for part in (self.routing, self.pods, self.ingress) if part is not None]
+        found = [each for each in told if each is not None]
+        if self.server is not None and self._dns is not None and (self.server.listens or self._unheard):
+            at = (
+                f"[{self._dns.host}]:{self._dns.port}"
+                if ":" in self._dns.host
+                else f"{self._dns.host}:{self._dns.port}"
+            )
+            works = self.server.listens
+            message = f"names below {self._dns.domain} are answered at {at}" if works else self._unheard
+            reason = "Listening" if works else "NotListening"
+            found.append(NodeFunction(kind="ClusterDNS", works=works, reason=reason, message=message))
+        return sorted(found, key=lambda each: FUNCTIONS.index(each.kind))
+
     async def _answer(self, server: DnsServer, dns: DnsSettings) -> None:
         """Where it can't listen, that is told once and tried again."""
-        told = ""
         while not server.listens:
             try:
                 await hold_address(dns.host)
                 await server.listen()
             except UnavailableError as error:
-                if told != str(error):
+                if self._unheard != str(error):
                     LOG.warning("cluster DNS can't listen reason=%r", str(error))
-                told = str(error)
+                self._unheard = str(error)
                 await asyncio.sleep(AGAIN_S)
         await server.run()
 

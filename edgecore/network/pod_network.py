@@ -26,6 +26,7 @@ from edgecore.network.routes import (
 )
 from edgecore.network.settings import PodNetworkSettings
 from skerry.errors import UnavailableError
+from skerry.objects.functions import NodeFunction
 from skerry.objects.json import maps_at, read_json, str_at
 
 LOG: Final = logging.getLogger(__name__)
@@ -47,6 +48,8 @@ class PodNetwork:
         self._settings = settings
         self._changed = asyncio.Event()
         self._told: dict[str, str] = {}
+        self._faults: dict[str, str] = {}
+        """Those of what was told that still hold."""
         self._masqueraded: tuple[tuple[str, ...], tuple[Route, ...]] | None = None
 
     def poke(self) -> None:
@@ -62,6 +65,18 @@ class PodNetwork:
                     await self._changed.wait()
             except TimeoutError:
                 continue
+
+    @property
+    def function(self) -> NodeFunction | None:
+        """Who connects pods, and what is amiss; None where nobody said which addresses they have, or nothing is known
+        yet."""
+        if self._faults:
+            why = "; ".join(self._faults.values())
+            return NodeFunction(kind="PodNetwork", works=False, reason="NotUpToDate", message=why)
+        if "file" not in self._told:
+            return None
+        reason = "Own" if self._masqueraded is not None else "Others"
+        return NodeFunction(kind="PodNetwork", works=True, reason=reason, message=self._told["file"])
 
     async def look(self) -> None:
         """Once: bring everything to what is known."""
@@ -119,7 +134,7 @@ class PodNetwork:
             self._tell("masquerade", f"pods don't reach beyond the site: {error}")
             return
         self._masqueraded = wanted
-        self._told.pop("masquerade", None)
+        self._well("masquerade")
 
     def _forward(self, version: int) -> None:
         try:
@@ -134,14 +149,14 @@ class PodNetwork:
         except UnavailableError as error:
             self._tell(f"routes{version}", f"no ways to the site's other pods: {error}")
             return
-        self._told.pop(f"routes{version}", None)
+        self._well(f"routes{version}")
         for words in route_changes(version, held, routes):
             try:
                 await run("ip", f"-{version}", *words)
             except UnavailableError as error:  # not on our network, or its link is down: looked at again
                 self._tell(words[2], f"no way to the pods {words[2]} of the site: {error}")
             else:
-                self._told.pop(words[2], None)
+                self._well(words[2])
                 LOG.info("way to pods of the site %s", " ".join(words[1:]))
 
     async def _masquerade(self, own: Sequence[str], near: Sequence[str]) -> None:
@@ -166,11 +181,17 @@ class PodNetwork:
 
     def _tell(self, about: str, what: str) -> None:
         """A fault, once."""
+        self._faults[about] = what
         if self._told.get(about) != what:
             LOG.warning("the pods' network %s", what)
         self._told[about] = what
 
+    def _well(self, about: str) -> None:
+        self._told.pop(about, None)
+        self._faults.pop(about, None)
+
     def _say(self, about: str, what: str) -> None:
+        self._faults.pop(about, None)
         if self._told.get(about) != what:
             LOG.info("%s", what)
         self._told[about] = what

@@ -18,6 +18,7 @@ from edgecore.network.directory import Directory
 from edgecore.network.kernel import Carrier
 from edgecore.network.programs import found, run
 from skerry.errors import UnavailableError
+from skerry.objects.functions import NodeFunction
 
 LOG: Final = logging.getLogger(__name__)
 
@@ -43,6 +44,19 @@ class Routing:
 
     def poke(self) -> None:
         self._changed.set()
+
+    @property
+    def function(self) -> NodeFunction | None:
+        """What leads, and what is amiss; None while that is not known yet."""
+        carrier = self._carrier
+        if self._told:
+            return NodeFunction(kind="ServiceAddresses", works=False, reason="NotUpToDate", message=self._told)
+        if carrier is None:
+            return None
+        limits = "" if carrier.in_kernel else "; through the agent, node ports alone"
+        unled = f"; SCTP is not led: {', '.join(sorted(self._unled)[:3])}" if self._unled else ""
+        message = f"addresses of services are led by {carrier.name}{limits}{unled}"
+        return NodeFunction(kind="ServiceAddresses", works=True, reason=carrier.name.capitalize(), message=message)
 
     async def run(self) -> None:
         """Until cancelled."""

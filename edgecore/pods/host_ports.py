@@ -10,44 +10,13 @@ from __future__ import annotations
 from typing import Final
 
 from edgecore.pods.status import Ending
-from skerry.frozen import Frozen
-from skerry.objects.json import JsonObject, bool_at, int_at, maps_at, str_at
+from skerry.objects.pods import HostPort
 
-_ANY: Final = ("", "0.0.0.0", "::")
 REFUSED: Final = Ending(
     reason="NodePorts",
     message="Pod was rejected: Predicate NodePorts failed: "
     "node(s) didn't have free ports for the requested pod ports",
 )
-
-
-class HostPort(Frozen, order=True):
-    """One port of the gateway."""
-
-    protocol: str
-    number: int
-    address: str
-    """"" for all addresses."""
-
-    def meets(self, other: HostPort) -> bool:
-        same = (self.protocol, self.number) == (other.protocol, other.number)
-        return same and ("" in (self.address, other.address) or self.address == other.address)
-
-
-def host_ports_of(pod: JsonObject) -> frozenset[HostPort]:
-    """What a pod asks for: `hostPort`s, and with the gateway's network all that it says it listens on. Of init
-    containers those that stay."""
-    host_network = bool_at(pod, "spec", "hostNetwork")
-    staying = [each for each in maps_at(pod, "spec", "initContainers") if str_at(each, "restartPolicy") == "Always"]
-    found: set[HostPort] = set()
-    for container in (*maps_at(pod, "spec", "containers"), *staying):
-        for port in maps_at(container, "ports"):
-            number = int_at(port, "hostPort") or (int_at(port, "containerPort") if host_network else 0)
-            if number:
-                address = str_at(port, "hostIP")
-                protocol = str_at(port, "protocol", default="TCP")
-                found.add(HostPort(protocol=protocol, number=number, address="" if address in _ANY else address))
-    return frozenset(found)
 
 
 class HostPorts:

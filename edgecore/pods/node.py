@@ -26,6 +26,7 @@ from edgecore.store.shell import AsyncEdgeStore
 from skerry.errors import UnavailableError
 from skerry.frozen import Frozen, field, replace
 from skerry.objects.conditions import find_condition
+from skerry.objects.functions import MESSAGE_LENGTH_MAX, NodeFunction
 from skerry.objects.json import JsonObject, maps_at, str_at, to_json
 from skerry.objects.local_changes import UPGRADES_HELD, UpgradeHold
 from skerry.objects.meta import Key
@@ -108,6 +109,7 @@ def node_report(
     runtime: RuntimeFacts = RuntimeFacts(),  # noqa: B008 - frozen
     pressures: Set[str] = frozenset(),
     hold: UpgradeHold | None = None,
+    functions: Sequence[NodeFunction] = (),
 ) -> NodeStatusReport:
     """The whole report. `before` is the status told last: conditions keep their time of change. `pressures`: those of
     `PRESSURES` that hold."""
@@ -135,6 +137,7 @@ def node_report(
             *_conditions(pressures, before, now_ms, runtime.fault),
             _backlog_condition(backlog, before, now_ms),
             *((_held_condition(hold, before, now_ms),) if hold is not None else ()),
+            *(_function_condition(each, before, now_ms) for each in functions),
         ],
     }
     return NodeStatusReport(labels=to_json(labels_of_node(identity, machine)), status=status)
@@ -210,6 +213,12 @@ def _backlog_condition(backlog: Backlog, before: JsonObject, now_ms: int) -> Jso
 def _held_condition(hold: UpgradeHold, before: JsonObject, now_ms: int) -> JsonObject:
     told = _condition(maps_at(before, "conditions"), UPGRADES_HELD, "True", "HeldOnGateway", now_ms)
     return told | {"message": hold.sentence()}
+
+
+def _function_condition(function: NodeFunction, before: JsonObject, now_ms: int) -> JsonObject:
+    status = "True" if function.works else "False"
+    told = _condition(maps_at(before, "conditions"), function.kind, status, function.reason, now_ms)
+    return told | {"message": function.message[:MESSAGE_LENGTH_MAX]}
 
 
 def _condition(held: list[JsonObject], kind: str, status: str, reason: str, now_ms: int) -> JsonObject:
@@ -311,6 +320,7 @@ class NodeReporter:
         runtime: Runtime | None = None,
         pressures: Callable[[], Set[str]] = frozenset,
         hold: Callable[[], UpgradeHold | None] = lambda: None,
+        functions: Callable[[], Sequence[NodeFunction]] = tuple,
     ) -> None:
         """`identity` is asked at every look: a runtime that is late says only then which one it is. `machine` gives
         the gateway as it is now, or raises `OSError`. `moved` is told its address at the first look, and when that
@@ -323,6 +333,7 @@ class NodeReporter:
         self._runtime = runtime
         self._pressures = pressures
         self._hold = hold
+        self._functions = functions
         self._images: tuple[ImageState, ...] = ()
         self._addresses: tuple[str, ...] = ()
         self._told: NodeStatusReport | None = None
@@ -376,6 +387,7 @@ class NodeReporter:
             runtime=facts,
             pressures=self._pressures(),
             hold=self._hold(),
+            functions=self._functions(),
         )
         held = self._store.get(self._key)
         to = (self._store.meta(META_EPOCH) or "", self._told_to[1] if held is None else held.stamp.uid)

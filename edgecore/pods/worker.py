@@ -20,7 +20,7 @@ from edgecore.pods.env import NodeFacts
 from edgecore.pods.events import Happening
 from edgecore.pods.heeding import heeded
 from edgecore.pods.holding import Stopped, as_kept, held_back
-from edgecore.pods.host_ports import REFUSED, host_ports_of
+from edgecore.pods.host_ports import REFUSED
 from edgecore.pods.last_words import LastWords
 from edgecore.pods.limits import Limits, keep_given
 from edgecore.pods.log_files import remove_log
@@ -43,6 +43,7 @@ from skerry.errors import UnavailableError
 from skerry.frozen import replace
 from skerry.objects.json import JsonObject, bool_at, dig, map_at, maps_at, str_at
 from skerry.objects.meta import Key, being_deleted
+from skerry.objects.pods import host_ports_of
 
 log = logging.getLogger(__name__)
 

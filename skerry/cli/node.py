@@ -10,6 +10,7 @@ from skerry.cli.backlog import NODES, backlog
 from skerry.cli.client import Client, path_of
 from skerry.cli.gateway_acts import local_changes
 from skerry.cli.logs import seconds_of
+from skerry.cli.node_doctor import node_doctor
 from skerry.cli.output import print_data, print_table, say
 from skerry.cli.target import Target, with_target
 from skerry.errors import BadRequestError
@@ -28,6 +29,7 @@ def node() -> None:
 
 node.add_command(backlog)
 node.add_command(local_changes)
+node.add_command(node_doctor)
 
 
 @node.command("traffic")

@@ -163,6 +163,9 @@ def test_an_ingress_made_by_kubectl_is_served_and_goes_on_without_cloud_and_agen
     assert unknown == "404"
     until(lambda: "served by eu-1" in fleet.cloud.kubectl("get", "events"), "an Event that says by whom")
 
+    until(lambda: "by HAProxy" in fleet.cloud.kubectl("describe", "node", NODE), "a condition of the Node")
+    assert "ok  Ingress           Ingresses: served on ports" in fleet.cloud.skerry("node", "doctor")
+
     shop.certificate(2)
     until(lambda: shop.serial() == "serial=02", "the new certificate")
 

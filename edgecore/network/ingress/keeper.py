@@ -25,7 +25,7 @@ from typing import Final
 from edgecore.network.directory import Directory
 from edgecore.network.ingress.haproxy import CONFIG, MASTER_SOCKET, Door, Files, Slots, changes, files_of, slots_of
 from edgecore.network.ingress.plan import NO_PLAN, Note, Plan, plan_of
-from edgecore.network.ingress.process import Proxy, program
+from edgecore.network.ingress.process import Proxy
 from edgecore.network.ingress.settings import IngressSettings
 from edgecore.store.port import META_EPOCH, EdgeBatch, NewReport
 from edgecore.store.shell import AsyncEdgeStore
@@ -33,6 +33,7 @@ from skerry.errors import UnavailableError
 from skerry.files import write_private
 from skerry.frozen import Frozen
 from skerry.objects.events import event_object
+from skerry.objects.functions import NodeFunction
 from skerry.objects.ingresses import CLASSES, INGRESS_REPORT, INGRESSES, NOTHING_SERVED, IngressReport
 from skerry.objects.json import JsonObject, decode_object, encode_object
 from skerry.objects.meta import Key
@@ -88,6 +89,7 @@ class IngressKeeper:
         self._turn = asyncio.Lock()
         self._fault = ""
         self._is_prepared = False
+        self._version = ""
         self._node_uid = ""
         self.plan = NO_PLAN
 
@@ -95,6 +97,15 @@ class IngressKeeper:
     def fault(self) -> str:
         """Why nothing is served; "" where all is well."""
         return self._fault
+
+    @property
+    def function(self) -> NodeFunction:
+        """What serves, and what is amiss."""
+        if self._fault:
+            return NodeFunction(kind="Ingress", works=False, reason="IngressFailed", message=self._fault)
+        ports = f"ports {self._settings.http_port} and {self._settings.https_port}"
+        what = f"served on {ports} by HAProxy {self._version}" if self.plan.served else "none is to be served"
+        return NodeFunction(kind="Ingress", works=True, reason="HAProxy", message=f"Ingresses: {what}")
 
     def poke(self) -> None:
         self._changed.set()
@@ -177,7 +188,7 @@ class IngressKeeper:
             await self._end()
             await self._tell(NOTHING_SERVED)
             return
-        program()
+        self._version = await self._proxy.version()
         if not self._proxy.is_watched:
             await self._find()
         if not await self._only_servers(plan):

@@ -25,6 +25,8 @@ from skerry.frozen import Frozen
 
 LOG_FILE: Final = "haproxy.log"
 LOG_BYTES_MAX: Final = 1 << 20
+VERSION_MIN: Final = (2, 4)
+"""The first whose maps, redirects and listening sockets are as they are used here."""
 READY_S_MAX: Final = 20.0
 _ANSWER_S_MAX: Final = 10.0
 _ANSWER_BYTES_MAX: Final = 8 << 20
@@ -53,6 +55,20 @@ def program() -> str:
     return found
 
 
+def _changed_s(path: str) -> float:
+    return Path(path).stat().st_mtime
+
+
+def version_in(said: str) -> str:
+    """Of what `haproxy -v` prints. Raises `UnavailableError` for one that is too old."""
+    found = re.search(r"version (([0-9]+)\.([0-9]+)[^ ]*)", said)
+    if found is None:
+        raise UnavailableError(f"haproxy -v says no version: {said.strip()[:100]!r}")
+    if (int(found[2]), int(found[3])) < VERSION_MIN:
+        raise UnavailableError(f"haproxy {found[1]} is too old: install 2.4 or newer")
+    return found[1]
+
+
 class Proxy:
     """See the module."""
 
@@ -61,6 +77,8 @@ class Proxy:
         self._child: subprocess.Popen[bytes] | None = None
         self._gone = asyncio.Event()
         self._watched = -1
+        self._known: tuple[str, float, str] = ("", 0.0, "")
+        """Path, time of change and version of the program."""
 
     # --- what runs ---
 
@@ -91,11 +109,26 @@ class Proxy:
 
     # --- what is done ---
 
+    async def version(self) -> str:
+        """Of the program that is installed. Raises `UnavailableError` where there is none, or it is too old."""
+        path = program()
+        changed_s = _changed_s(path)
+        if self._known[:2] != (path, changed_s):
+            _, said = await self._said("-v")
+            self._known = (path, changed_s, version_in(said))
+        return self._known[2]
+
     async def check(self, config: str) -> None:
         """Raises `UnavailableError` with what HAProxy has against a configuration."""
+        code, said = await self._said("-c", "-q", "-f", config)
+        if code:
+            raise UnavailableError(f"haproxy refuses the configuration: {fault_in(said)}")
+
+    async def _said(self, *words: str) -> tuple[int, str]:
+        """Its exit code, and what it says. Raises `UnavailableError`."""
         made = await asyncio.create_subprocess_exec(
             program(),
-            *("-c", "-q", "-f", config),
+            *words,
             cwd=self._directory,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
@@ -107,9 +140,8 @@ class Proxy:
         except TimeoutError:
             made.kill()
             await made.wait()
-            raise UnavailableError("haproxy -c: no answer") from None
-        if made.returncode:
-            raise UnavailableError(f"haproxy refuses the configuration: {fault_in(said.decode(errors='replace'))}")
+            raise UnavailableError(f"haproxy {words[0]}: no answer") from None
+        return made.returncode or 0, said.decode(errors="replace")
 
     async def start(self) -> None:
         """Raises `UnavailableError` with what it said, as of a port that is somebody else's."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from edgecore.pods.host_ports import HostPort, HostPorts, host_ports_of
+from edgecore.pods.host_ports import HostPorts
 from skerry.objects.json import Json
+from skerry.objects.pods import HostPort, host_ports_of
 from tests.edgecore.pods.pods_of import container, pod, pod_with
 
 

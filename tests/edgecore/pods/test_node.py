@@ -25,6 +25,7 @@ from edgecore.store.shell import AsyncEdgeStore
 from skerry.clocks import ManualClock
 from skerry.frozen import replace
 from skerry.objects.conditions import find_condition
+from skerry.objects.functions import NodeFunction
 from skerry.objects.json import JsonObject, decode_object, map_at, maps_at, str_at
 from skerry.objects.meta import Key, Revision, Stamp
 from skerry.objects.reports import BACKLOG, NodeStatusReport
@@ -91,6 +92,16 @@ def test_what_there_is_too_little_of_is_told_in_conditions() -> None:
     better = node_report(IDENTITY, MACHINE, short.status, NOTHING, now_ms=60_000)
     disk = find_condition(maps_at(better.status, "conditions"), "DiskPressure") or {}
     assert (str_at(disk, "status"), str_at(disk, "lastTransitionTime")) == ("False", "1970-01-01T00:01:00Z")
+
+
+def test_what_the_gateway_does_for_its_site_is_a_condition_each() -> None:
+    well = NodeFunction(kind="ServiceAddresses", works=True, reason="Nftables", message="led by nftables")
+    ill = NodeFunction(kind="Ingress", works=False, reason="IngressFailed", message="x" * 1000)
+    report = node_report(IDENTITY, MACHINE, {}, NOTHING, now_ms=0, functions=(well, ill))
+    assert [truth(report, kind) for kind in ("ServiceAddresses", "Ingress")] == ["True", "False"]
+    told = find_condition(maps_at(report.status, "conditions"), "Ingress") or {}
+    assert (str_at(told, "reason"), len(str_at(told, "message"))) == ("IngressFailed", 400)
+    assert truth(node_report(IDENTITY, MACHINE, report.status, NOTHING, now_ms=1), "Ingress") == ""
 
 
 async def test_a_new_condition_is_told_when_it_is_said_to_be_there(tmp_path: Path) -> None:

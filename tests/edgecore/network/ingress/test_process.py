@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from edgecore.network.balancing import Backend
-from edgecore.network.ingress.process import Processes, fault_in, processes_in, servers_in
+from edgecore.network.ingress.process import Processes, fault_in, processes_in, servers_in, version_in
+from skerry.errors import UnavailableError
 
 NEW = """#<PID>          <type>          <reloads>       <uptime>        <version>
 30200           master          2 [failed: 0]   0d00h00m02s     2.6.12-1+deb12u4
@@ -48,3 +49,12 @@ def test_the_reason_is_the_first_alert():
     said = "[NOTICE]   (7) : New\n[ALERT]    (7) : Starting frontend http: cannot bind socket (Address in use)\n"
     assert fault_in(said) == "Starting frontend http: cannot bind socket (Address in use)"
     assert fault_in("") == ""
+
+
+def test_a_program_that_is_too_old_is_refused_by_its_version():
+    assert version_in("HAProxy version 2.6.12-1+deb12u4 2026/01/01 - https://haproxy.org/\n") == "2.6.12-1+deb12u4"
+    assert version_in("HA-Proxy version 2.4.0-6c0a1ba 2021/05/14") == "2.4.0-6c0a1ba"
+    with pytest.raises(UnavailableError, match=r"haproxy 2\.2\.9 is too old: install 2\.4 or newer"):
+        version_in("HA-Proxy version 2.2.9 2021/01/01")
+    with pytest.raises(UnavailableError, match="says no version"):
+        version_in("command not found")
