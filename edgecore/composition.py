@@ -30,6 +30,7 @@ from edgecore.link.dial import Dialer
 from edgecore.link.session import EdgeLink, LinkParts, LinkSettings
 from edgecore.link.streams import StreamKinds
 from edgecore.local_api.kinds import SERVED
+from edgecore.local_api.node_proxy import NodeProxy
 from edgecore.local_api.openapi import OpenApi
 from edgecore.local_api.paths import Paths
 from edgecore.local_api.ports import LocalParts
@@ -83,7 +84,7 @@ from skerry.objects.functions import NodeFunction
 from skerry.objects.ingresses import CAN_SERVE
 from skerry.objects.json import JsonObject
 from skerry.objects.logs import LOGS
-from skerry.objects.pod_streams import ATTACH, EXEC, FORWARD
+from skerry.objects.pod_streams import ATTACH, EXEC, FORWARD, NODE_PROXY
 from skerry.objects.rule_calls import CALLS
 from skerry.objects.rules import LOCAL_RULES, NO_BROKER
 from skerry.objects.usage import USAGE
@@ -109,6 +110,14 @@ class _Limits(Frozen):
     """Of somebody at the gateway."""
     refusal: Callable[[JsonObject], str]
     """Of the gateway itself, that is short of something."""
+
+
+class _Talking(Frozen):
+    """What is said on streams, to the cloud and to whoever asks here."""
+
+    logs: PodLogs
+    into_pods: PodStreams
+    node_proxy: NodeProxy
 
 
 def _nothing() -> None:
@@ -265,15 +274,14 @@ def compose(ground: Ground) -> Agent:
     private_pods(ground.directory)
     store, clock, time, machine = ground.store, ground.clock, ground.time, ground.machine()
     files = StaticPods(ground.static_pods, ground.directory / STATIC_PODS, node=ground.node, clock=time)
-    logs, into_pods = _logs(ground, files), _into_pods(ground, files)
-    in_step = partial(_is_in_step, lambda: link)  # it is made below, and runs last
+    talking, in_step = _talking(ground, files), partial(_is_in_step, lambda: link)  # it is made below, and runs last
     external, pusher = ExternalDriver(clock=time), _pusher(ground)
     twins = _keeper(ground, external, in_step, pusher)
     questions = _questions(ground, twins, pusher)
     rules, services = _rules(ground), Services()
-    calls = RuleCalls(ground.node, rules, services)
     device_rules = _device_rules(ground, twins, services, rules)
-    link = _link(ground, machine.boot_id, _streams(ground, logs, into_pods, questions, calls))
+    streams = _streams(ground, talking, questions, RuleCalls(ground.node, rules, services))
+    link = _link(ground, machine.boot_id, streams)
     cloud, hold = CloudCalls(link), Hold(store, time)
     tokens = _tokens(ground, cloud, link, in_step, lambda uid: pods.refresh(uid))  # noqa: PLW0108 - made below
     limits = _Limits(hold=hold, refusal=lambda pod: evictor.refusal(pod))  # noqa: PLW0108 - made below
@@ -285,7 +293,7 @@ def compose(ground: Ground) -> Agent:
         store=store,
         twins=twins,
         link=link,
-        logs=logs,
+        logs=talking.logs,
         clock=time,
         node=ground.node,
         paths=_paths(ground, cloud),
@@ -298,9 +306,10 @@ def compose(ground: Ground) -> Agent:
         figures=_measuring(ground),
         unmirrored=mirrors.refusals,
         acts=_acts(ground, pods, hold),
-        into_pods=into_pods,
+        into_pods=talking.into_pods,
+        node_proxy=talking.node_proxy,
     )
-    images, network = ImageCollector(ground.runtime, clock, ground.collection), _network(ground)
+    images, network = _images(ground), _network(ground)
     node = _node(ground, pods, lambda: evictor.conditions, hold, network.functions)
     evictor = _evictor(ground, pods, images, node)
     return Agent(
@@ -330,6 +339,10 @@ def compose(ground: Ground) -> Agent:
         local=local,
         cloud=cloud,
     )
+
+
+def _images(ground: Ground) -> ImageCollector:
+    return ImageCollector(ground.runtime, ground.clock, ground.collection)
 
 
 def _paths(ground: Ground, cloud: CloudCalls) -> Paths:
@@ -365,8 +378,10 @@ def _logs(ground: Ground, files: StaticPods) -> PodLogs:
     )
 
 
-def _into_pods(ground: Ground, files: StaticPods) -> PodStreams:
-    return PodStreams(StreamParts(store=ground.store, runtime=ground.runtime, files=files))
+def _talking(ground: Ground, files: StaticPods) -> _Talking:
+    logs = _logs(ground, files)
+    into_pods = PodStreams(StreamParts(store=ground.store, runtime=ground.runtime, files=files))
+    return _Talking(logs=logs, into_pods=into_pods, node_proxy=NodeProxy(logs))
 
 
 def _facts(ground: Ground, machine: Machine) -> NodeFacts:
@@ -697,15 +712,18 @@ def _commands(ground: Ground, boot_id: str, twins: Keeper, pods: PodManager, lin
     return made
 
 
-def _streams(
-    ground: Ground, logs: PodLogs, into_pods: PodStreams, questions: DeviceQuestions, calls: RuleCalls
-) -> StreamKinds:
+def _streams(ground: Ground, talking: _Talking, questions: DeviceQuestions, calls: RuleCalls) -> StreamKinds:
     """What the cloud may open streams for."""
     usage = UsageParts(runtime=ground.runtime, clock=ground.time, machine=read_load)
     return StreamKinds(
-        sources={LOGS: logs, DEVICES: questions, USAGE: UsageSource(usage)},
+        sources={LOGS: talking.logs, DEVICES: questions, USAGE: UsageSource(usage)},
         body_sources={CALLS: calls},
-        talkers={EXEC: into_pods.command, ATTACH: into_pods.command, FORWARD: into_pods.forward},
+        talkers={
+            EXEC: talking.into_pods.command,
+            ATTACH: talking.into_pods.command,
+            FORWARD: talking.into_pods.forward,
+            NODE_PROXY: talking.node_proxy,
+        },
     )
 
 

@@ -23,13 +23,14 @@ from aiohttp import ClientConnectionError, web
 from multidict import CIMultiDict
 
 from cloudcore.api.authn import UnknownAccountError
-from cloudcore.api.call import Command, Ports, Reply, Stream, Whole
+from cloudcore.api.call import Command, Ports, Proxied, Reply, Stream, Whole
 from cloudcore.api.dispatch import Incoming, dispatch
 from cloudcore.api.metrics import Metrics
 from cloudcore.api.paths import Asked, Paths
 from cloudcore.api.ports import Endpoint, Parts, Posted, Presented
 from cloudcore.api.reading import BODY_BYTES_MAX
-from cloudcore.api.routing import Query, Target, clean_path, is_api, parse_query, target_of, verb_of
+from cloudcore.api.routing import Query, Target, clean_path, is_api, parse_query, proxied_of, target_of, verb_of
+from cloudcore.api.streaming.proxying import proxied
 from cloudcore.api.streaming.upgrades import converse, offered_by, upgrade_of
 from cloudcore.api.verbs.lists import CATCH_UP_S
 from cloudcore.runtime.replica_pipes import MESSAGE_BYTES_MAX, WebSocketPipe
@@ -59,7 +60,7 @@ _EXTRA: Final = "impersonate-extra-"
 _WARNINGS_BYTES_MAX: Final = 4096
 _GONE: Final = (ConnectionError, ClientConnectionError)
 """How aiohttp tells a writer that the client has gone: at the next write, or while it waits for room."""
-_STREAMED: Final = frozenset({"log", "exec", "attach", "portforward"})
+_STREAMED: Final = frozenset({"log", "exec", "attach", "portforward", "proxy"})
 """Subresources whose answers take as long as somebody listens."""
 _FRAME_BYTES_MAX: Final = 16 * 1024
 """What a client may send on a watch's WebSocket: nothing is expected."""
@@ -117,7 +118,7 @@ class Api:
         code = 500
         try:
             path = clean_path(raw_path)
-            target = target_of(path)
+            target = proxied_of(raw_path) or target_of(path)
             if target is not None:
                 verb = verb_of(request.method, target, exchange.query)
                 resource = target.plural if self._parts.scheme.of_resource(_resource(target)) else "unknown"
@@ -155,6 +156,9 @@ class Api:
                     return await self._send(exchange, call_or_whole)
                 case Stream():
                     return await self._stream(exchange, call_or_whole)
+                case Proxied():
+                    headers = CIMultiDict[str]({"Audit-Id": exchange.audit_id})
+                    return await proxied(exchange.request, headers, call_or_whole, self._parts.pipes)
                 case Command() | Ports():
                     return await self._converse(exchange, call_or_whole)
 

@@ -62,7 +62,28 @@ class Ports(Frozen):
     """Those that the URL names."""
 
 
-Reply = Whole | Stream | Command | Ports
+class Backend(Frozen):
+    """Who answers what is proxied: a stream to a node, on which HTTP is spoken."""
+
+    node: str
+    kind: str
+    params: bytes
+    host: str
+    """By which the answer may name it."""
+    tls: bool = False
+    """Nobody knows by what certificate it shows itself, so none is asked for."""
+
+
+class Proxied(Frozen):
+    """An answer that somebody else gives."""
+
+    backends: tuple[Backend, ...]
+    """The first that can be reached."""
+    path: str
+    """Behind the proxy, as it stands in the request line, without its query."""
+
+
+Reply = Whole | Stream | Command | Ports | Proxied
 
 
 @dataclass(slots=True, kw_only=True)

@@ -23,6 +23,7 @@ from cloudcore.api.verbs.metrics import get_metrics, list_metrics
 from cloudcore.api.verbs.patch import approve as patch_approval
 from cloudcore.api.verbs.patch import patch, patch_part, patch_status
 from cloudcore.api.verbs.pods import bind, evict, log
+from cloudcore.api.verbs.proxy import proxy
 from cloudcore.api.verbs.scale import get_scale, patch_scale, put_scale
 from cloudcore.api.verbs.streams import attach, exec_, portforward
 from cloudcore.api.verbs.token import token
@@ -74,6 +75,7 @@ _SUBRESOURCE_VERBS: Final[dict[tuple[str, str], Verb]] = {
     ("attach", "create"): attach,
     ("portforward", "get"): portforward,
     ("portforward", "create"): portforward,
+    **{("proxy", verb): proxy for verb in ("get", "create", "update", "patch", "delete", "options")},
     ("token", "create"): token,
     ("desiredlog", "get"): desired_log,
     ("history", "get"): history,
@@ -129,7 +131,8 @@ async def dispatch(
         accept=incoming.accept,
         content_type=incoming.content_type,
         user_agent=incoming.user_agent,
-        raw_body=await read(),
+        # What is proxied is not ours to read, and may have no end.
+        raw_body=b"" if incoming.target.subresource == "proxy" else await read(),
         upgrade=incoming.upgrade,
         warnings=warnings,
     )

@@ -6,6 +6,7 @@ group, `/apis/GROUP/VERSION/...` every other, and `namespaces/NAME` before a res
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Final
 from urllib.parse import unquote
@@ -27,6 +28,8 @@ class Target(Frozen):
     namespace: str = ""
     name: str = ""
     subresource: str = ""
+    rest: str = ""
+    """What is behind a proxy subresource, as it stands in the request line."""
 
 
 class Query(Frozen):
@@ -94,6 +97,29 @@ def target_of(path: str) -> Target | None:
             return None
 
 
+_PROXIED: Final = re.compile(r"/api/v1/(?:namespaces/([^/]+)/(pods|services)|(nodes))/([^/]+)/proxy(/.*)?", re.DOTALL)
+
+
+def proxied_of(path: str) -> Target | None:
+    """The proxy subresource that a path names, as it stands in the request line; None for every other one.
+
+    What is behind it is somebody else's: empty segments, escapes and slashes at the end stay as they are.
+    """
+    found = _PROXIED.fullmatch(path)
+    if found is None or len(path) > _PATH_LENGTH_MAX:
+        return None
+    namespace, inside, over, name, rest = found.groups()
+    return Target(
+        group="",
+        version="v1",
+        plural=inside or over,
+        namespace=unquote(namespace or ""),
+        name=unquote(name),
+        subresource="proxy",
+        rest=rest or "",
+    )
+
+
 def _resource(group: str, version: str, steps: list[str]) -> Target | None:
     match steps:
         case ["namespaces"]:
@@ -139,6 +165,8 @@ _VERBS: Final[Mapping[str, str]] = {"POST": "create", "PUT": "update", "PATCH": 
 def verb_of(method: str, target: Target, query: Query) -> str:
     """The verb, as authorization and discovery name it; "" for a method that no resource knows."""
     match method:
+        case "OPTIONS" if target.subresource == "proxy":
+            return "options"
         case "GET" | "HEAD":
             if target.name and not (query.flag("watch") and not target.subresource):
                 return "get"

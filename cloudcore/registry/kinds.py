@@ -57,6 +57,7 @@ _POD_SUBRESOURCES: Final = frozenset(
         "exec",
         "attach",
         "portforward",
+        "proxy",
         "ephemeralcontainers",
         "resize",
     }
@@ -122,7 +123,7 @@ def _core_objects() -> list[Kind]:
         replace(
             _over("", "v1", "Node", "nodes"),
             short_names=("no",),
-            subresources=_STATUS | {"discovery", "localchanges", "traffic"},
+            subresources=_STATUS | {"discovery", "localchanges", "proxy", "traffic"},
             selectable=("spec.unschedulable",),
             **plain,
         ),
@@ -179,7 +180,7 @@ def _core_workloads() -> list[Kind]:
             _in("", "v1", "Service", "services"),
             short_names=("svc",),
             categories=_ALL,
-            subresources=_STATUS,
+            subresources=_STATUS | {"proxy"},
             create_on_update=True,
             selectable=("spec.clusterIP", "spec.type"),
             **plain,

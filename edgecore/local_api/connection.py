@@ -26,6 +26,19 @@ WRITE_S_MAX: Final = 60.0
 """For a client to take what is written."""
 
 
+class Reader(Protocol):
+    """The part of `asyncio.StreamReader` that is used."""
+
+    async def read(self, n: int, /) -> bytes: ...
+
+
+class Writer(Protocol):
+    """The part of `asyncio.StreamWriter` that is used."""
+
+    def write(self, data: bytes, /) -> None: ...
+    async def drain(self) -> None: ...
+
+
 class Answers(Protocol):
     """What is done for a request. Raises the errors of `skerry.errors`."""
 
@@ -54,8 +67,8 @@ class Connection:
 
     def __init__(
         self,
-        reader: asyncio.StreamReader,
-        writer: asyncio.StreamWriter,
+        reader: Reader,
+        writer: Writer,
         answers: Answers,
         *,
         uid: int,

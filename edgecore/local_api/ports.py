@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from edgecore.local_api.paths import Paths
 from edgecore.store.port import PushQueue
@@ -19,6 +19,9 @@ from skerry.objects.local_changes import Entry, UpgradeHold
 from skerry.objects.meta import Key
 from skerry.objects.twins import TwinState
 from skerry.ports import Clock, Pipe
+
+if TYPE_CHECKING:  # which stands on these
+    from edgecore.local_api.node_proxy import NodeProxy
 
 
 class PropertyTwin(Protocol):
@@ -235,5 +238,7 @@ class LocalParts(Frozen):
     """None where there are no pods."""
     into_pods: IntoPods | None = None
     """None where there are no pods."""
+    node_proxy: NodeProxy | None = None
+    """Through which the cloud asks; None: it can't."""
     unmirrored: Callable[[], Mapping[Key, str]] = dict
     """Why the cloud does not show some of them, where it said so."""

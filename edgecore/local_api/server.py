@@ -38,6 +38,8 @@ class LocalApi:
         self._objects = LocalObjects(parts)
         self.routes = Routes(parts, self._objects)
         """What is answered here, to whoever may see it."""
+        if parts.node_proxy is not None:
+            parts.node_proxy.begin(self.routes)
         self._room = Room(body_bytes_max=BODY_BYTES_MAX, bytes_max=CONNECTIONS_MAX * BODY_BYTES_MAX)
         self._server: asyncio.Server | None = None
         self._open = 0

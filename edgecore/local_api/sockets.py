@@ -14,6 +14,7 @@ from websockets.frames import Frame, Opcode
 from websockets.protocol import Protocol, Side, State
 from websockets.utils import accept_key
 
+from edgecore.local_api.connection import Reader, Writer
 from skerry.errors import UnavailableError
 from skerry.transport.sockets import GONE, MESSAGE_BYTES_MAX, WRITE_S_MAX
 
@@ -25,9 +26,7 @@ _CLOSE_S_MAX: Final = 2.0
 class LocalSocket:
     """See `skerry.transport.sockets.MessageSocket`. `trailing`: bytes that came behind the handshake."""
 
-    def __init__(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, key: str, protocol: str, trailing: bytes
-    ) -> None:
+    def __init__(self, reader: Reader, writer: Writer, *, key: str, protocol: str, trailing: bytes) -> None:
         self._reader = reader
         self._writer = writer
         self._key = key

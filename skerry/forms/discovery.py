@@ -50,6 +50,7 @@ SUBRESOURCES: Final[dict[str, Sub]] = {
     "exec": Sub(verbs=("create", "get"), kind="PodExecOptions"),
     "attach": Sub(verbs=("create", "get"), kind="PodAttachOptions"),
     "portforward": Sub(verbs=("create", "get"), kind="PodPortForwardOptions"),
+    "proxy": Sub(verbs=("create", "delete", "get", "patch", "update"), kind="{kind}ProxyOptions"),
     "ephemeralcontainers": Sub(verbs=_READ_WRITE),
     "resize": Sub(verbs=_READ_WRITE),
     "desiredlog": Sub(verbs=("get",), group="skerry.dev", version="v1", kind="DesiredLog"),
@@ -193,7 +194,7 @@ def _subresource(kind: Kind, name: str) -> JsonObject:
     if sub.group:
         row["group"] = sub.group
         row["version"] = sub.version
-    return {**row, "kind": sub.kind or kind.kind, "verbs": list(sub.verbs)}
+    return {**row, "kind": sub.kind.format(kind=kind.kind) or kind.kind, "verbs": list(sub.verbs)}
 
 
 def aggregate(kinds: Sequence[Kind], *, core: bool, version: str) -> JsonObject:
@@ -236,7 +237,7 @@ def _discovered(kind: Kind) -> JsonObject:
         response: JsonObject = {
             "group": sub.group if sub.kind else kind.group,
             "version": sub.version or kind.version,
-            "kind": sub.kind or kind.kind,
+            "kind": sub.kind.format(kind=kind.kind) or kind.kind,
         }
         below.append({"subresource": name, "responseKind": response, "verbs": list(sub.verbs)})
     if below:

@@ -18,6 +18,7 @@ from skerry.objects.json import Json, JsonObject, bool_at, encode_object, int_at
 EXEC: Final = "exec"
 ATTACH: Final = "attach"
 FORWARD: Final = "portforward"
+NODE_PROXY: Final = "nodeproxy"
 """Kinds of streams: the names of the subresources."""
 INPUT_BYTES_MAX: Final = 256 * 1024
 """Of standard input on its way to a process that has not read it."""
