@@ -185,7 +185,8 @@ class Names:
                     if each.ready and each.address == address:
                         names[f"{_hostname(each)}.{home}"] = None
         if not names:
-            return None
+            # Nobody else knows the pods of this site; who asks others waits for them while there is no link.
+            return self._nothing(NXDOMAIN) if self._directory.is_of_pods(address) else None
         if query.type not in (PTR, ANY):
             return self._nothing(NOERROR)
         return Reply(answers=tuple(name_record(query.name, PTR, name, TTL_S) for name in names))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
+from ipaddress import ip_address, ip_network
 from typing import Final
 
 from skerry.objects.json import JsonObject, bool_at, map_at, maps_at, str_at, str_map_at, strs_at
@@ -58,6 +59,11 @@ class Directory:
         told = (self._as_known(pod) for pod in self._pods.values())
         found = (str_at(each, "ip") for pod in told for each in maps_at(pod, "status", "podIPs"))
         return {address for address in found if family_of(address)}
+
+    def is_of_pods(self, address: str) -> bool:
+        """Whether it is in a range of this gateway's pods, or of another's of its site."""
+        ranges = [*self.ranges, *(each.range for each in self.routes() if each.zone == self.zone)]
+        return any(_is_within(address, each) for each in ranges)
 
     def routes(self) -> list[NodeRoute]:
         """Which pods of the site are behind which gateway."""
@@ -172,6 +178,13 @@ def _members_in(slice_: JsonObject) -> Iterable[Member]:
                     target=(str_at(target, "namespace"), str_at(target, "name"), str_at(target, "uid")),
                     ports=ports,
                 )
+
+
+def _is_within(address: str, range_: str) -> bool:
+    try:
+        return ip_address(address) in ip_network(range_)
+    except ValueError:
+        return False
 
 
 def family_of_type(slice_: JsonObject) -> str:

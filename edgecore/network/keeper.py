@@ -7,6 +7,7 @@ dialled.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -39,6 +40,9 @@ LOG: Final = logging.getLogger(__name__)
 
 AGAIN_S: Final = 10.0
 _PORT: Final = 53
+CIRCLE_S: Final = 10.0
+"""Between two looks whether the servers of resolv.conf are others."""
+_CIRCLE: Final = "the DNS servers in the gateway's /etc/resolv.conf ask this server; name others there"
 
 
 class NetworkParts(Frozen):
@@ -80,10 +84,11 @@ class Network:
         self._unheard = ""
         """Why it can't listen."""
         self.server: DnsServer | None = None
+        self._resolving: Resolving | None = None
         if settings.dns is not None:
             names = Names(self.directory, settings.dns.domain, lambda: self._changed_s)
-            resolving = Resolving(names, Upstream(self._servers).ask, parts.clock)
-            self.server = DnsServer(resolving.answer, settings.dns.host, settings.dns.port)
+            self._resolving = Resolving(names, Upstream(self._servers).ask, parts.clock)
+            self.server = DnsServer(self._resolving.answer, settings.dns.host, settings.dns.port)
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -114,9 +119,12 @@ class Network:
                 if ":" in self._dns.host
                 else f"{self._dns.host}:{self._dns.port}"
             )
-            works = self.server.listens
+            circle = self._resolving is not None and self._resolving.circle
+            works = self.server.listens and not circle
+            if circle:
+                self._unheard = f"names of others are refused: {_CIRCLE}"
             message = f"names below {self._dns.domain} are answered at {at}" if works else self._unheard
-            reason = "Listening" if works else "NotListening"
+            reason = "Listening" if works else "Circle" if circle else "NotListening"
             found.append(NodeFunction(kind="ClusterDNS", works=works, reason=reason, message=message))
         return sorted(found, key=lambda each: FUNCTIONS.index(each.kind))
 
@@ -131,7 +139,25 @@ class Network:
                     LOG.warning("cluster DNS can't listen reason=%r", str(error))
                 self._unheard = str(error)
                 await asyncio.sleep(AGAIN_S)
-        await server.run()
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(server.run())
+            tasks.create_task(self._look_for_circles())
+
+    async def _look_for_circles(self) -> None:
+        """When the gateway's servers are others than they were, and again while there is one."""
+        known: Sequence[tuple[str, int]] = ()
+        resolving = self._resolving
+        assert resolving is not None, "it answers"
+        while True:
+            servers = self._servers()
+            if servers and (servers != known or resolving.circle):
+                was = resolving.circle
+                with contextlib.suppress(UnavailableError):
+                    await resolving.look_for_circle()
+                    known = servers
+                if resolving.circle and not was:
+                    LOG.error("cluster DNS does not ask others: %s", _CIRCLE)
+            await asyncio.sleep(CIRCLE_S)
 
     def _servers(self) -> Sequence[tuple[str, int]]:
         """Those of the gateway, but for this one: a question must not come back to who asks."""

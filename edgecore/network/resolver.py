@@ -1,10 +1,14 @@
 """What a client of the gateway's DNS is answered: from the cluster's names, from the cache, or from others.
 
-Nothing here waits for the cloud. Keeps the cache, in memory.
+Nothing here waits for the cloud. The same question of several clients goes out once. Where those who are asked ask us
+(a machine whose own resolver was pointed here), no question ends: `look_for_circle` sends one that nobody else knows,
+and while that comes back, others are not asked. Keeps the cache, in memory.
 """
 
 from __future__ import annotations
 
+import asyncio
+import secrets
 import struct
 from collections.abc import Awaitable, Callable
 from typing import Protocol
@@ -27,6 +31,7 @@ from edgecore.network.wire import (
     Reply,
     addresses_in,
     encode,
+    is_unable,
     parse_query,
     question_of,
     read_name,
@@ -57,6 +62,17 @@ class Resolving:
         self._clock = clock
         self._recurses = recurses
         self._cache = AnswerCache()
+        self._under_way: dict[tuple[Question, bool], asyncio.Task[bytes]] = {}
+        self._sought = ""
+        """The name that comes back where there is a circle."""
+        self.circle = False
+        """Those who are asked ask us."""
+
+    async def look_for_circle(self) -> None:
+        """Raises `UnavailableError` where nobody answers: then nothing is known."""
+        self._sought = f"{secrets.token_hex(8)}.circle.skerry.invalid"
+        self.circle = False
+        await self._ask(question_of(secrets.randbits(16), self._sought, A), over_tcp=False)
 
     async def answer(self, data: bytes, *, over_tcp: bool) -> bytes | None:
         """None: what came deserves none."""
@@ -66,6 +82,9 @@ class Resolving:
             query = parse_query(data)
         except MessageError:
             return refusal(data, FORMERR)
+        if query.name == self._sought:
+            self.circle = True
+            return refusal(data, REFUSED)
         bytes_max = 65_535 if over_tcp else query.udp_bytes
         reply = self._names.answer(query)
         if reply is None:
@@ -101,7 +120,7 @@ class Resolving:
             return []
 
     async def _others(self, query: Query, data: bytes, *, over_tcp: bool) -> bytes:
-        if not self._recurses() or query.type == ANY:
+        if self.circle or not self._recurses() or query.type == ANY:
             # RFC 8482: ANY is of no use but to those who want large answers sent to others.
             return encode(query, Reply(code=REFUSED, authoritative=False), bytes_max=512)
         question = _question(query, data)
@@ -109,14 +128,35 @@ class Resolving:
         if kept is not None and (over_tcp or len(kept) <= query.udp_bytes):
             return _as_asked(kept, query)
         try:
-            answer = await self._ask(data, over_tcp=over_tcp)
+            answer = await self._asked_once(question, data, over_tcp=over_tcp)
         except UnavailableError:
+            answer = encode(query, Reply(code=SERVFAIL, authoritative=False), bytes_max=512)
+        if is_unable(answer):  # a router without its link often says so at once
             stale = self._cache.get(question, query.id, self._clock.monotonic_s(), stale=True)
             if stale is not None and (over_tcp or len(stale) <= query.udp_bytes):
                 return _as_asked(stale, query)
-            return encode(query, Reply(code=SERVFAIL, authoritative=False), bytes_max=512)
         self._cache.put(question, answer, self._clock.monotonic_s())
+        return _as_asked(data[:2] + answer[2:], query)
+
+    async def _asked_once(self, question: Question, data: bytes, *, over_tcp: bool) -> bytes:
+        """Raises `UnavailableError`. Whoever asks first may go away: the others still wait."""
+        at = (question, over_tcp)
+        task = self._under_way.get(at)
+        if task is None:
+            task = asyncio.ensure_future(self._answered(data, over_tcp=over_tcp))
+            self._under_way[at] = task
+            task.add_done_callback(lambda _: self._under_way.pop(at, None))
+        answer = await asyncio.shield(task)
+        if not answer:
+            raise UnavailableError("no DNS server answers")
         return answer
+
+    async def _answered(self, data: bytes, *, over_tcp: bool) -> bytes:
+        """b"" where nobody answers."""
+        try:
+            return await self._ask(data, over_tcp=over_tcp)
+        except UnavailableError:
+            return b""
 
 
 def _as_asked(answer: bytes, query: Query) -> bytes:

@@ -1,19 +1,23 @@
 """Asks the servers of the gateway's own resolv.conf what is not the cluster's to answer.
 
 Each question goes out under a random number from a port of its own, and only an answer to it from the server that was
-asked counts (RFC 5452). Keeps nothing but the file's last reading; bounded by the questions under way.
+asked counts (RFC 5452). After a server that is silent, or says that it can't tell, the next is asked, as the C
+library does; silent ones come last for a while, and where nobody answered, nobody waits for them (RFC 9520): a
+gateway without a link has apps that ask again and again. Keeps the file's last reading, and who was silent; bounded
+by the questions under way.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import secrets
 import struct
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
-from edgecore.network.wire import is_answer_to
+from edgecore.network.wire import is_answer_to, is_unable
 from skerry.errors import UnavailableError
 from skerry.frozen import Frozen
 from skerry.objects.members import family_of
@@ -21,8 +25,13 @@ from skerry.objects.members import family_of
 RESOLV_CONF: Final = Path("/etc/resolv.conf")
 SERVERS_MAX: Final = 3
 """As resolv.conf(5) has it."""
-ASK_S: Final = 2.0
-ROUNDS: Final = 2
+ASK_S: Final = 1.5
+ALL_S: Final = 4.5
+"""For all servers together: clients wait five seconds (resolv.conf(5), `timeout`)."""
+SILENT_S: Final = 30.0
+"""How long a server that said nothing comes after those that speak."""
+NOBODY_S: Final = 3.0
+"""How long it is taken that nobody answers, when nobody did."""
 UNDER_WAY_MAX: Final = 256
 _MESSAGE_BYTES_MAX: Final = 65_535
 
@@ -76,6 +85,8 @@ class Upstream:
     def __init__(self, servers: Callable[[], Sequence[tuple[str, int]]]) -> None:
         self._servers = servers
         self._under_way = 0
+        self._silent_until_s: dict[tuple[str, int], float] = {}
+        self._nobody_until_s = 0.0
 
     async def ask(self, query: bytes, *, over_tcp: bool) -> bytes:
         """The answer, under the number of the question. Raises `UnavailableError`."""
@@ -91,16 +102,40 @@ class Upstream:
             self._under_way -= 1
 
     async def _ask(self, servers: Sequence[tuple[str, int]], query: bytes, *, over_tcp: bool) -> bytes:
+        loop = asyncio.get_running_loop()
+        if self._silent_until_s.keys() - {*servers}:  # they are others now
+            self._silent_until_s, self._nobody_until_s = {}, 0.0
+        if self._nobody_until_s > loop.time():
+            raise UnavailableError("no DNS server answers")
+        left = sorted(servers, key=lambda each: self._silent_until_s.get(each, 0.0) > loop.time())
         asked = struct.pack("!H", secrets.randbits(16)) + query[2:]
-        for _ in range(ROUNDS):
-            for server in servers:
-                try:
-                    async with asyncio.timeout(ASK_S):
-                        answer = await (_over_tcp if over_tcp else _over_udp)(server, asked)
-                except (OSError, TimeoutError, asyncio.IncompleteReadError):
-                    continue  # the next one may know
-                return query[:2] + answer[2:]
+        unable = b""
+        with contextlib.suppress(TimeoutError):  # the client has given up by then
+            async with asyncio.timeout(ALL_S):
+                for server in (*left, *left):
+                    if server not in left:
+                        continue
+                    answer = await self._asked(server, asked, over_tcp=over_tcp)
+                    if answer and not is_unable(answer):
+                        return query[:2] + answer[2:]
+                    if answer:
+                        unable = unable or query[:2] + answer[2:]
+                        left.remove(server)
+        if unable:
+            return unable
+        self._nobody_until_s = loop.time() + NOBODY_S
         raise UnavailableError("no DNS server answers")
+
+    async def _asked(self, server: tuple[str, int], query: bytes, *, over_tcp: bool) -> bytes:
+        """b"" where it is silent."""
+        try:
+            async with asyncio.timeout(ASK_S):
+                answer = await (_over_tcp if over_tcp else _over_udp)(server, query)
+        except (OSError, TimeoutError, asyncio.IncompleteReadError):
+            self._silent_until_s[server] = asyncio.get_running_loop().time() + SILENT_S
+            return b""
+        self._silent_until_s.pop(server, None)
+        return answer
 
 
 class _Asking(asyncio.DatagramProtocol):

@@ -256,6 +256,11 @@ def code_of(data: bytes) -> int:
     return HEADER.unpack_from(data)[1] & 15
 
 
+def is_unable(data: bytes) -> bool:
+    """Whether an answer says no more than that this server can't or won't tell."""
+    return code_of(data) in (SERVFAIL, REFUSED)
+
+
 def is_truncated(data: bytes) -> bool:
     return bool(HEADER.unpack_from(data)[1] & _TRUNCATED)
 

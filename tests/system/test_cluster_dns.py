@@ -7,7 +7,8 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +28,12 @@ class Gateway:
     namespace: Namespace
     processes: list[subprocess.Popen[bytes]]
     upstream: subprocess.Popen[bytes]
+    resolv_conf: Path
+
+    def begin(self, *argv: str) -> subprocess.Popen[bytes]:
+        made = subprocess.Popen([*self.namespace.prefix, *argv], env={**os.environ, "PATH": PATH})
+        self.processes.append(made)
+        return made
 
     def ask(self, *words: str) -> list[str]:
         """What `kdig +short` prints, sorted."""
@@ -60,7 +67,7 @@ def gateway(tmp_path: Path) -> Iterator[Gateway]:
         served = subprocess.Popen([*namespace.prefix, *argv], stdout=subprocess.PIPE, cwd=ROOT)
         processes.append(served)
         assert served.stdout is not None and served.stdout.readline() == b"ready\n"
-        yield Gateway(namespace, processes, processes[0])
+        yield Gateway(namespace, processes, processes[0], resolv_conf)
     finally:
         for process in processes:
             process.send_signal(signal.SIGCONT)
@@ -97,3 +104,48 @@ def test_others_are_asked_and_what_they_said_outlives_them(gateway: Gateway) -> 
     assert gateway.ask("www.example.com") == ["192.0.2.7"]
     assert gateway.ask("web.d.svc.cluster.local") == ["10.96.0.7"]
     assert "status: SERVFAIL" in gateway.told("new.example.org")
+
+
+DNSMASQ = ("dnsmasq", "--keep-in-foreground", "--no-hosts", "--bind-interfaces", "--user=root", "--pid-file")
+
+
+def until(level: Callable[[], bool], what: str) -> None:
+    end = time.monotonic() + 90
+    while not level():
+        assert time.monotonic() < end, what
+        time.sleep(0.2)
+
+
+def test_a_server_that_is_silent_costs_one_question_and_one_that_refuses_none(gateway: Gateway) -> None:
+    gateway.begin(*DNSMASQ, "--no-resolv", "--conf-file=/dev/null", "--listen-address=127.0.0.54")
+    gateway.resolv_conf.write_text("nameserver 127.0.0.54\nnameserver 127.0.0.53\n")
+    until(
+        lambda: "REFUSED" in gateway.namespace.run("kdig", "@127.0.0.54", "x.example.net"), "a router without a link"
+    )
+    assert gateway.ask("www.example.com") == ["192.0.2.7"]
+    silent = gateway.begin(*DNSMASQ, "--no-resolv", "--conf-file=/dev/null", "--listen-address=127.0.0.55")
+    until(lambda: "REFUSED" in gateway.namespace.run("kdig", "@127.0.0.55", "x.example.net"), "it listens")
+    silent.send_signal(signal.SIGSTOP)
+    gateway.resolv_conf.write_text("nameserver 127.0.0.55\nnameserver 127.0.0.53\n")
+    gateway.told("first.example.com")
+    began = time.monotonic()
+    for number in range(5):
+        assert "status: NXDOMAIN" in gateway.told(f"n{number}.example.com")
+    assert time.monotonic() - began < 4.0, "it is asked last now"
+    # Nobody left: what was known is told, and nobody waits for the rest.
+    gateway.upstream.send_signal(signal.SIGSTOP)
+    gateway.told("new.example.org")
+    began = time.monotonic()
+    assert "status: SERVFAIL" in gateway.told("newer.example.org")
+    assert gateway.ask("web.d.svc.cluster.local") == ["10.96.0.7"]
+    assert time.monotonic() - began < 2.0
+
+
+def test_a_machine_whose_own_resolver_asks_us_goes_in_no_circle(gateway: Gateway) -> None:
+    back = ("--listen-address=127.0.0.54", f"--server={ADDRESS}", "--no-resolv", "--conf-file=/dev/null")
+    gateway.begin(*DNSMASQ, *back)
+    gateway.resolv_conf.write_text("nameserver 127.0.0.54\n")
+    until(lambda: "status: REFUSED" in gateway.told("x.example.org"), "the circle is seen")
+    assert gateway.ask("web.d.svc.cluster.local") == ["10.96.0.7"]
+    gateway.resolv_conf.write_text("nameserver 127.0.0.53\n")
+    until(lambda: gateway.ask("www.example.com") == ["192.0.2.7"], "others are asked again")

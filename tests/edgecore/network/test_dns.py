@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import struct
+from collections.abc import Awaitable, Callable
 
 import pytest
 from hypothesis import given
@@ -21,6 +23,8 @@ from edgecore.network.wire import (
     IN,
     NXDOMAIN,
     PTR,
+    REFUSED,
+    SERVFAIL,
     SRV,
     TXT,
     A,
@@ -38,7 +42,8 @@ from edgecore.network.wire import (
 )
 from skerry.clocks import ManualClock
 from skerry.errors import UnavailableError
-from tests.edgecore.network.conftest import Known, endpoint, headless, pod, service, slice_of
+from skerry.objects.meta import Key
+from tests.edgecore.network.conftest import NODE, Known, endpoint, headless, pod, service, slice_of
 
 ZONE = "cluster.local"
 OPT_4096 = b"\0" + struct.pack("!HHIH", 41, 4096, 0, 0)
@@ -156,12 +161,19 @@ class Others:
         self.asked: list[str] = []
         self.answers: dict[str, Reply] = {}
         self.silent = False
+        self.gate: asyncio.Event | None = None
+        self.back: Callable[[bytes], Awaitable[bytes | None]] | None = None
+        """Who asks them is who they ask."""
 
     async def ask(self, query: bytes, *, over_tcp: bool) -> bytes:
         asked = parse_query(query)
         self.asked.append(asked.name)
         if self.silent:
             raise UnavailableError("nobody there")
+        if self.gate is not None:
+            await self.gate.wait()
+        if self.back is not None:
+            return await self.back(query) or b""
         return encode(asked, self.answers.get(asked.name, Reply(code=NXDOMAIN)), bytes_max=65_535)
 
 
@@ -217,6 +229,50 @@ async def test_what_was_known_is_told_while_nobody_can_be_asked(stage: Stage):
     assert (await stage.ask("other.lan"))[3] & 15 == 2
     stage.clock.advance(STALE_S_MAX)
     assert (await stage.ask("printer.lan"))[3] & 15 == 2
+
+
+@pytest.mark.parametrize("code", [SERVFAIL, REFUSED])
+async def test_what_was_known_is_told_while_servers_say_that_they_can_not_tell(stage: Stage, code: int):
+    stage.others.answers["printer.lan"] = Reply(answers=(address_record("printer.lan", "192.168.1.9", 60),))
+    await stage.ask("printer.lan")
+    stage.others.answers = {"printer.lan": Reply(code=code), "other.lan": Reply(code=code)}
+    stage.clock.advance(3600)
+    assert ttls(await stage.ask("printer.lan")) == [STALE_TTL_S]
+    assert (await stage.ask("other.lan"))[3] & 15 == code
+    assert len(await stage.ask("printer.lan")) and stage.others.asked.count("printer.lan") == 3, "it is asked anew"
+
+
+async def test_the_same_question_of_many_goes_out_once_and_whoever_leaves_costs_nobody_else(stage: Stage):
+    stage.others.gate = asyncio.Event()
+    stage.others.answers["example.com"] = Reply(answers=(address_record("example.com", "1.2.3.4", 60),))
+    first, *others = [asyncio.create_task(stage.ask(name)) for name in ("example.com", "EXAMPLE.com", "Example.com")]
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    first.cancel()
+    stage.others.gate.set()
+    answers = await asyncio.gather(*others)
+    assert [ttls(each) for each in answers] == [[60], [60]]
+    assert b"EXAMPLE" in answers[0] and b"Example" in answers[1]
+    assert stage.others.asked == ["example.com"]
+
+
+async def test_a_circle_is_seen_and_others_are_not_asked_while_it_is_there(stage: Stage):
+    stage.others.back = lambda query: stage.resolving.answer(query, over_tcp=False)
+    await stage.resolving.look_for_circle()
+    assert stage.resolving.circle
+    assert (await stage.ask("example.com"))[3] & 15 == REFUSED
+    assert len(stage.others.asked) == 1
+    stage.others.back = None
+    await stage.resolving.look_for_circle()
+    assert not stage.resolving.circle
+    assert (await stage.ask("example.com"))[3] & 15 == NXDOMAIN
+
+
+def test_an_address_of_the_sites_pods_that_nobody_has_is_not_there(known: Known, names: Names):
+    known.directory.put(Key("nodes", "", NODE), {"metadata": {"name": NODE}, "spec": {"podCIDRs": ["10.1.0.0/24"]}})
+    reply = names.answer(parse_query(question_of(1, "5.0.1.10.in-addr.arpa", PTR)))
+    assert reply is not None and reply.code == NXDOMAIN and reply.authority
+    assert names.answer(parse_query(question_of(1, "5.1.1.10.in-addr.arpa", PTR))) is None
 
 
 async def test_an_alias_is_followed_to_its_addresses(stage: Stage):
