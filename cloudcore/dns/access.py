@@ -76,14 +76,14 @@ class Peer(Frozen):
     port: int
 
 
-def peer_of(text: str) -> Peer:
+def peer_of(text: str, flag: str = "--notify") -> Peer:
     """ADDRESS or ADDRESS@PORT, as Knot and NSD write it. Raises `InvalidError`."""
     host, at, port = text.partition("@")
     try:
         ipaddress.ip_address(host)
         number = int(port) if at else 53
     except ValueError:
-        raise InvalidError(f"--notify: {text!r} is not ADDRESS or ADDRESS@PORT") from None
+        raise InvalidError(f"{flag}: {text!r} is not ADDRESS or ADDRESS@PORT") from None
     if not 1 <= number <= 65535:
-        raise InvalidError(f"--notify: {text!r} has no port from 1 to 65535")
+        raise InvalidError(f"{flag}: {text!r} has no port from 1 to 65535")
     return Peer(host=host, port=number)

@@ -11,11 +11,14 @@ from __future__ import annotations
 import ipaddress
 import json
 import socket
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
+from cloudcore.dns.drains import Drain, drain_of, drained_places
 from cloudcore.dns.explain import explain
 from cloudcore.dns.names import canonical, name_of, text_of
+from cloudcore.dns.table import HealthTable
 from cloudcore.dns.zone import Zone, warnings
 from cloudcore.dns.zonefile import rdata_text, type_of, type_text, write_zone
 from skerry.errors import InvalidError, NotFoundError, SkerryError
@@ -36,6 +39,9 @@ class Control(Frozen):
     reload: Callable[[], tuple[str, ...]]
     processes: int
     up_s: float
+    table: HealthTable
+    drains: tuple[Drain, ...]
+    set_drains: Callable[[Sequence[Drain]], None]
 
 
 def answer_line(asked: socket.socket, control: Control) -> None:
@@ -86,7 +92,13 @@ def _result(question: JsonObject, control: Control) -> Json:
             return {"problems": [*control.problems(), *found]}
         case "explain":
             name, kind = name_of(str_at(question, "name")).lower(), type_of(str_at(question, "type") or "A")
-            return explain(control.zones(), name, kind, _client(str_at(question, "from")))
+            return explain(control.zones(), name, kind, _client(str_at(question, "from")), control.table)
+        case "health":
+            return {"endpoints": _endpoints(control), "drains": [each.row() for each in control.drains]}
+        case "drain":
+            return _drain(question, control)
+        case "undrain":
+            return _undrain(question, control)
         case "stats":
             counts: dict[str, Json] = dict(control.counts())
             return {"counts": counts, "processes": control.processes, "up_s": round(control.up_s, 1)}
@@ -94,6 +106,53 @@ def _result(question: JsonObject, control: Control) -> Json:
             return {"changed": list(control.reload()), "problems": list(control.problems())}
         case other:
             raise InvalidError(f"{other!r} is nothing that can be asked for")
+
+
+def _endpoints(control: Control) -> list[Json]:
+    rows: list[Json] = []
+    for _, zone in _sorted(control.zones()):
+        for name in sorted(zone.services, key=canonical):
+            service = zone.services[name]
+            for each in control.table.seen(service).endpoints:
+                place = name, each.address
+                state = "drained" if each.drained else "up" if each.up else "down"
+                probed = service.probe is not None and place in control.table.slots
+                unsure = probed and control.table.is_unsure(place)
+                rows.append(
+                    {
+                        "name": text_of(name),
+                        "address": str(ipaddress.ip_address(each.address)),
+                        "region": each.region,
+                        "state": state,
+                        "probe": service.probe.type if service.probe is not None else "",
+                        "sure": not unsure,
+                        "reason": each.reason,
+                    }
+                )
+    return rows
+
+
+def _drain(question: JsonObject, control: Control) -> JsonObject:
+    now_s = time.time()
+    try:
+        seconds = float(str_at(question, "seconds") or 0)
+    except ValueError:
+        raise InvalidError("--for: a number of seconds is wanted") from None
+    made = drain_of(
+        str_at(question, "target"), str_at(question, "service"), seconds, str_at(question, "reason"), now_s
+    )
+    others = [each for each in control.drains if (each.target, each.service) != (made.target, made.service)]
+    control.set_drains([*others, made])
+    return {"drained": len(drained_places([made], control.zones(), now_s)), "target": made.target}
+
+
+def _undrain(question: JsonObject, control: Control) -> JsonObject:
+    asked = drain_of(str_at(question, "target"), str_at(question, "service"), 0, "", 0)
+    kept = [each for each in control.drains if (each.target, each.service) != (asked.target, asked.service)]
+    if len(kept) == len(control.drains):
+        raise NotFoundError(f"{asked.target} is not drained here (drains of the cloud: spec.drains)")
+    control.set_drains(kept)
+    return {"target": asked.target}
 
 
 def _client(text: str) -> bytes | None:

@@ -114,7 +114,9 @@ class Datagrams:
         self._counts = counts
         self._receive, self._send = _calls()
         self._ready: dict[bytes, bytes] = {}
-        self._held: list[bytes] = []
+        self._held: dict[bytes, bytes] = {}
+        self._steered: list[bytes] = []
+        """Queries whose ready answers depend on who is up."""
         self._made: list[bytes] = []
         self._stopped = False
         self._lay_out()
@@ -167,6 +169,8 @@ class Datagrams:
                 raise UnavailableError(f"DNS over UDP can't receive: {os.strerror(fault)}")
 
     def _answer(self, count: int) -> None:
+        if self._responder.look():
+            self._forget_steered()
         sizes = self._sizes[:count].tolist()
         ready, queries, vectors = self._ready.get, self._queries, self._vector_bytes
         silent: list[int] = []
@@ -205,6 +209,8 @@ class Datagrams:
         place = _place(rest)
         if reply.lasting and folded == packet[2:]:
             self._keep(folded, rest, place)
+            if reply.steered:
+                self._steered.append(folded)
         else:
             self._made.append(rest)
         return place
@@ -218,14 +224,21 @@ class Datagrams:
         self._counts.ready += 1
         return _place(rest)
 
+    def _forget_steered(self) -> None:
+        for query in self._steered:
+            self._ready.pop(query, None)
+            self._held.pop(query, None)
+        self._steered.clear()
+
     def _keep(self, query: bytes, rest: bytes, place: bytes) -> None:
         if len(self._ready) >= READY_MAX:
             # Those of this batch are still to be sent.
-            self._made.extend(self._held)
+            self._made.extend(self._held.values())
             self._ready.clear()
             self._held.clear()
+            self._steered.clear()
         self._ready[query] = place
-        self._held.append(rest)
+        self._held[query] = rest
 
     def _address(self, number: int) -> bytes:
         """The client's, packed."""

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Mapping
 
 from cloudcore.dns.lookup import CHAIN_MAX, Found, Section, cut_above, look_up, renamed_above, zone_for
 from cloudcore.dns.names import is_within, parent, text_of
-from cloudcore.dns.steering import SIZES, choose
+from cloudcore.dns.steering import SIZES, Service, choose
+from cloudcore.dns.table import HealthTable
 from cloudcore.dns.wire import CNAME, DNAME, RCODES
 from cloudcore.dns.zone import Rrset, Zone
 from cloudcore.dns.zonefile import rdata_text, type_text
 from skerry.objects.json import Json, JsonObject
 
 
-def explain(zones: Mapping[bytes, Zone], name: bytes, kind: int, client: bytes | None = None) -> JsonObject:
+def explain(
+    zones: Mapping[bytes, Zone],
+    name: bytes,
+    kind: int,
+    client: bytes | None = None,
+    health: HealthTable | None = None,
+) -> JsonObject:
     """The steps, and what comes of them; for a client at this packed address, where services are in it."""
     zone = zone_for(zones, name, kind)
     if zone is None:
@@ -31,9 +39,11 @@ def explain(zones: Mapping[bytes, Zone], name: bytes, kind: int, client: bytes |
     for number, (owner, rrset) in enumerate(found.answer):
         service = zone.services.get(owner)
         if service is not None and rrset.type in SIZES and client is not None:
+            service = health.seen(service) if health is not None else service
+            steps += _endpoint_steps(service, rrset.type)
             choice = choose(service, rrset.type, client)
             steps.append(f"{text_of(owner)} is a service, {service.policy}: {choice.reason} (scope /{choice.scope})")
-            found.answer[number] = owner, Rrset(type=rrset.type, ttl=rrset.ttl, rdatas=choice.rdatas)
+            found.answer[number] = owner, Rrset(type=rrset.type, ttl=service.ttl, rdatas=choice.rdatas)
     return {
         "steps": [*steps],
         "rcode": RCODES[found.rcode],
@@ -42,6 +52,16 @@ def explain(zones: Mapping[bytes, Zone], name: bytes, kind: int, client: bytes |
         "authority": _told(found.authority),
         "additional": _told(_additional(found)),
     }
+
+
+def _endpoint_steps(service: Service, kind: int) -> list[str]:
+    """Who can't be taken, and why."""
+    return [
+        f"{ipaddress.ip_address(each.address)} ({each.region or 'no region'}) is "
+        f"{'drained' if each.drained else 'down'}{': ' + each.reason if each.reason else ''}"
+        for each in service.endpoints
+        if len(each.address) == SIZES[kind] and (each.drained or not each.up)
+    ]
 
 
 def _step(zone: Zone, name: bytes, kind: int) -> tuple[str, bytes | None]:

@@ -30,6 +30,7 @@ from cloudcore.dns.options import (
     subnet_of,
 )
 from cloudcore.dns.steering import SIZES, Service, choose
+from cloudcore.dns.table import HealthTable
 from cloudcore.dns.transfer import Delta, changed_rows, messages, serial_of, whole_rows
 from cloudcore.dns.tsig import Signature, Signer, verify
 from cloudcore.dns.wire import (
@@ -104,6 +105,8 @@ class Reply(Frozen):
     lasting: bool = False
     truncated: bool = False
     limited: bool = False
+    steered: bool = False
+    """Whether it depends on who is up."""
     more: Iterator[bytes] | None = None
     """Messages that follow, of a transfer over a stream."""
 
@@ -119,6 +122,7 @@ class Desk(Frozen):
     """What clients over streams are told that they may be silent."""
     access: Access = Access()
     deltas: Mapping[bytes, tuple[Delta, ...]] = {}
+    health: HealthTable | None = None
 
 
 class _Sections(Frozen):
@@ -139,7 +143,10 @@ class Responder:
     def __init__(self, desk: Desk) -> None:
         self.desk = desk
         self._made: dict[tuple[bytes, int], _Sections] = {}
-        self._steered: dict[tuple[bytes, int, tuple[bytes, ...]], _Sections] = {}
+        self._steered: dict[tuple[bytes, int, int, tuple[bytes, ...]], _Sections] = {}
+        self._seen: dict[bytes, Service] = {}
+        """Services as they are now, by name."""
+        self._number = -1
         self._absent: dict[tuple[bytes, int], Body] = {}
 
     def reply(self, packet: bytes, client: Client, now_s: float) -> Reply | None:
@@ -147,12 +154,30 @@ class Responder:
         ever."""
         if len(packet) < HEADER_SIZE or packet[2] & 0x80:
             return None
+        self.look()
         opcode = packet[2] >> 3 & 15
         try:
             query = parse_query(packet)
         except MalformedError:
             return _bare(packet, FORMERR if opcode == QUERY else NOTIMP)
         return self._answered(packet, query, client, now_s)
+
+    def look(self) -> bool:
+        """At who is up; True: what was answered of services (`Reply.steered`) may be otherwise by now."""
+        health = self.desk.health
+        if health is None or health.number == self._number:
+            return False
+        self._number = health.number
+        self._seen.clear()
+        return True
+
+    def _now(self, service: Service) -> Service:
+        if self.desk.health is None:
+            return service
+        seen = self._seen.get(service.name)
+        if seen is None:
+            seen = self._seen[service.name] = self.desk.health.seen(service)
+        return seen
 
     def _answered(self, packet: bytes, query: Query, client: Client, now_s: float) -> Reply:
         draft = _Draft(query, client, now_s)
@@ -280,12 +305,14 @@ class Responder:
         query, subnet = draft.query, draft.subnet
         tells = subnet is not None and subnet.source > 0
         address = subnet.padded() if subnet is not None and tells else draft.client.address
+        service = self._now(service)
+        draft.steered = True
         choice = choose(service, query.type, address)
         if subnet is not None and tells:
             draft.scope(choice.scope)
         elif choice.scope:
             draft.lasting = False  # it depends on who asks, and not on the query alone
-        about = query.name, query.type, choice.rdatas
+        about = query.name, query.type, service.ttl, choice.rdatas
         made = self._steered.get(about)
         if made is None:
             found = sections.found
@@ -293,7 +320,7 @@ class Responder:
                 rcode=found.rcode,
                 authoritative=found.authoritative,
                 answer=[
-                    (owner, Rrset(type=rrset.type, ttl=rrset.ttl, rdatas=choice.rdatas))
+                    (owner, Rrset(type=rrset.type, ttl=service.ttl, rdatas=choice.rdatas))
                     if owner == service.name and rrset.type == query.type
                     else (owner, rrset)
                     for owner, rrset in found.answer
@@ -376,6 +403,7 @@ class _Draft:
         self.has_cookie = False
         self.proven = False
         self.limited = False
+        self.steered = False
 
     def explain(self, code: int, text: str = "") -> None:
         if self.query.opt is not None:
@@ -431,6 +459,7 @@ class _Draft:
             lasting=self.lasting and not flags & TC,
             truncated=bool(flags & TC),
             limited=self.limited,
+            steered=self.steered,
         )
 
 

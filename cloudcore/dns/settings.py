@@ -27,8 +27,15 @@ class DnsSettings:
     )
     cloud: str = setting("", help="kubeconfig of a cloud whose DnsZones are answered for, beside those of --zones")
     state: Path = setting(
-        Path("/var/lib/skerry/dns"), help="directory for what is kept of the cloud's zones, and to start with"
+        Path("/var/lib/skerry/dns"),
+        help="directory for what is kept: zones of the cloud, drains, and who was up last",
     )
+    observers: tuple[str, ...] = setting(
+        (),
+        help="other servers that try the same endpoints and say who is up: ADDRESS@PORT, comma-separated or repeated",
+    )
+    observe_port: int = setting(0, help="UDP port on which they are heard, on the first address", low=0, high=65535)
+    observers_key: str = setting("", help="file with the key that observers share, of 32 hex digits or more")
     listen: tuple[str, ...] = setting(
         ("0.0.0.0",), help="addresses to answer on, comma-separated or repeated; :: for IPv6 and IPv4"
     )
@@ -93,11 +100,28 @@ def check_dns_settings(settings: DnsSettings) -> None:
         raise InvalidError("--listen: an address is named twice")
     if bool(settings.tls_certificate) != bool(settings.tls_key):
         raise InvalidError("--tls-certificate and --tls-key: both or neither")
+    if len({bool(settings.observers), bool(settings.observe_port), bool(settings.observers_key)}) > 1:
+        raise InvalidError("--observers, --observe-port and --observers-key: all or none")
+    for peer in settings.observers:
+        peer_of(peer, flag="--observers")
     read_networks(settings.allow_transfer)
     for peer in settings.notify:
         peer_of(peer)
     if len(settings.nsid.encode()) > 255 or len(settings.version.encode()) > 255:
         raise InvalidError("--nsid and --version: at most 255 bytes")
+
+
+def read_observers_key(path: Path) -> bytes:
+    """Raises `InvalidError`, `UnavailableError`."""
+    try:
+        key = binascii.unhexlify(path.read_text(encoding="ascii").strip())
+    except OSError as error:
+        raise UnavailableError(f"--observers-key {path}: {error.strerror}") from error
+    except (UnicodeDecodeError, ValueError) as error:
+        raise InvalidError(f"--observers-key {path}: is no line of hex digits") from error
+    if len(key) < KEY_SIZE:
+        raise InvalidError(f"--observers-key {path}: has {len(key)} bytes, and {KEY_SIZE} or more are wanted")
+    return key
 
 
 def read_cookie_keys(path: Path) -> list[bytes]:

@@ -19,7 +19,7 @@ import signal
 import socket
 import ssl
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,14 +30,17 @@ from cloudcore.dns.control import Control, answer_line
 from cloudcore.dns.cookies import KEY_SIZE, Cookies
 from cloudcore.dns.counts import Counts, shared_memory, total
 from cloudcore.dns.datagrams import Datagrams, datagram_socket
+from cloudcore.dns.drains import Drain, drained_places, read_drains, write_drains
 from cloudcore.dns.follower import SNAPSHOTS, Follower, silent_s
 from cloudcore.dns.library import Library
 from cloudcore.dns.limiter import Limiter, LimiterSettings
 from cloudcore.dns.names import text_of
 from cloudcore.dns.notify import notify_all
+from cloudcore.dns.prober import Observing, Prober, Target, recall, targets_of
 from cloudcore.dns.responder import Desk, Identity, Responder
-from cloudcore.dns.settings import DnsSettings, read_cookie_keys
+from cloudcore.dns.settings import DnsSettings, read_cookie_keys, read_observers_key
 from cloudcore.dns.streams import Streams, StreamSettings, stream_socket
+from cloudcore.dns.table import HealthTable
 from cloudcore.dns.transfer import Delta
 from cloudcore.dns.zone import Zone
 from skerry.errors import InvalidError, UnavailableError
@@ -51,6 +54,9 @@ RESPAWN_S: Final = 1.0
 STOP_S_MAX: Final = 15.0
 GARBAGE: Final = (10_000, 20, 50)
 PORT_TRIES: Final = 20
+PROBER: Final = -2
+"""The seat of who tries endpoints."""
+CLOCK_S: Final = 10.0
 FOLLOWER: Final = -1
 """The seat of who follows the cloud."""
 RELOAD_PACE_S: Final = 0.2
@@ -99,13 +105,22 @@ class Supervisor:
         )
         self._peers = [peer_of(text) for text in settings.notify]
         self._deltas: Mapping[bytes, tuple[Delta, ...]] = {}
+        self._table = HealthTable(())
+        self._drains: tuple[Drain, ...] = ()
+        self._kept = True
+        """Whether there is a directory to keep anything in."""
+        self._hearing: socket.socket | None = None
+        self._observing = _observing(settings)
 
     def run(self) -> None:
         """Raises `SkerryError` for what keeps it from starting."""
         with ExitStack() as stack:
-            _make_state(self._settings)
+            self._kept = _make_state(self._settings)
+            self._drains = read_drains(self._settings.state)
             self._load(first=True)
             udp, tcp, tls, port = _open_sockets(self._settings, stack)
+            if self._observing.peers:
+                self._hearing = stack.enter_context(_observers_socket(self._settings))
             self._memory = shared_memory(2 * (len(udp) + 1))
             for seat, each in enumerate(udp):
                 self._wanted[seat] = lambda seat, each=each: self._answer_datagrams(each, seat)
@@ -148,6 +163,7 @@ class Supervisor:
                             os.read(wake, 4096)
                 self._reap()
                 self._respawn()
+                self._look_at_clock()
                 if self._reload and time.monotonic() >= self._loaded_at + RELOAD_PACE_S:
                     self._reload = False
                     self._load()
@@ -159,7 +175,30 @@ class Supervisor:
 
     def _wait_s(self) -> float | None:
         due = [*self._due.values(), *([self._loaded_at + RELOAD_PACE_S] if self._reload else [])]
-        return max(0.0, min(due) - time.monotonic()) if due else None
+        now_s = time.time()
+        ends = [each.until_s - now_s for each in self._drains if each.until_s]
+        waits = [*(at - time.monotonic() for at in due), *ends, *([CLOCK_S] if self._settings.cloud else [])]
+        return max(0.0, min(waits)) if waits else None
+
+    def _look_at_clock(self) -> None:
+        """What changes by itself: drains end, and what the cloud told grows old."""
+        now_s = time.time()
+        if any(not each.holds(now_s) for each in self._drains):
+            self._set_drains([each for each in self._drains if each.holds(now_s)])
+        if self._settings.cloud:
+            silence_s = silent_s(self._settings.state, now_s)
+            self._table.set_stale(stale=silence_s is None or silence_s > CLOUD_SILENCE_S)
+
+    def _set_drains(self, drains: Sequence[Drain]) -> None:
+        """Write them down, then let them hold. Raises `UnavailableError`, `InvalidError`."""
+        write_drains(self._settings.state, drains)
+        self._drains = tuple(drains)
+        self._drain()
+
+    def _drain(self) -> None:
+        held = drained_places(self._drains, self._zones, time.time())
+        for place in self._table.slots:
+            self._table.set_drained(place, drained=place in held)
 
     def _signalled(self, number: int, frame: object) -> None:
         if number in (signal.SIGTERM, signal.SIGINT):
@@ -183,6 +222,14 @@ class Supervisor:
         self._problems = loaded.problems
         self._loaded_at = time.monotonic()
         self._zones, self._deltas = loaded.zones, loaded.deltas
+        self._table = HealthTable.of_zones(self._zones, None if first else self._table)
+        if first and self._kept:
+            recall(self._settings.state, self._table)
+        self._drain()
+        if targets := targets_of(self._zones):
+            self._wanted[PROBER] = lambda seat: self._probe(targets)
+        else:
+            self._wanted.pop(PROBER, None)
         gc.collect()
         gc.freeze()  # what lasts is looked at no more, so that forked processes share its memory
         if not first:
@@ -274,6 +321,7 @@ class Supervisor:
             idle_s=settings.tcp_idle_s,
             access=self._access,
             deltas=self._deltas,
+            health=self._table if self._table.slots else None,
         )
 
     def _counts(self, seat: int) -> Counts:
@@ -309,6 +357,12 @@ class Supervisor:
         settings = self._settings
         Follower(Path(settings.cloud), settings.state, lambda: os.kill(parent, signal.SIGHUP)).run()
 
+    def _probe(self, targets: Sequence[Target]) -> None:
+        """Try the endpoints, and write into the table who is up."""
+        state = self._settings.state if self._kept else None
+        prober = Prober(targets, self._table, state, self._observing, self._hearing)
+        asyncio.run(prober.run())
+
     def _told_problems(self) -> tuple[str, ...]:
         settings = self._settings
         if not settings.cloud:
@@ -321,7 +375,7 @@ class Supervisor:
 
     def _controlled(self, control: socket.socket) -> None:
         def values() -> dict[str, int]:
-            seats = len(self._wanted) - len(self._lasting)
+            seats = sum(seat >= 0 for seat in self._wanted)
             return total([Counts(self._memory, place).values() for place in range(2 * seats)])
 
         def reload() -> tuple[str, ...]:
@@ -334,6 +388,9 @@ class Supervisor:
             reload=reload,
             processes=len(self._children),
             up_s=time.time() - self._started_at,
+            table=self._table,
+            drains=self._drains,
+            set_drains=self._set_drains,
         )
         with suppress(BlockingIOError):
             asked, _ = control.accept()
@@ -341,13 +398,40 @@ class Supervisor:
                 answer_line(asked, state)
 
 
-def _make_state(settings: DnsSettings) -> None:
-    if not settings.cloud:
-        return
+def _make_state(settings: DnsSettings) -> bool:
+    """Whether there is a directory to keep anything in; without a cloud it may be missing."""
+    directory = settings.state / SNAPSHOTS if settings.cloud else settings.state
     try:
-        (settings.state / SNAPSHOTS).mkdir(parents=True, exist_ok=True, mode=0o700)
+        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     except OSError as error:
-        raise UnavailableError(f"--state {settings.state}: {error.strerror}") from error
+        if settings.cloud:
+            raise UnavailableError(f"--state {settings.state}: {error.strerror}") from error
+        LOG.info("nothing is kept state=%s reason=%s", settings.state, error.strerror)
+        return False
+    return True
+
+
+def _observing(settings: DnsSettings) -> Observing:
+    if not settings.observers:
+        return Observing(name=settings.nsid)
+    return Observing(
+        name=settings.nsid or f"{socket.gethostname()}@{settings.listen[0]}",
+        key=read_observers_key(Path(settings.observers_key)),
+        peers=tuple(peer_of(text) for text in settings.observers),
+    )
+
+
+def _observers_socket(settings: DnsSettings) -> socket.socket:
+    """Raises `UnavailableError`."""
+    address = settings.listen[0]
+    made = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM)
+    try:
+        made.setblocking(False)
+        made.bind((address, settings.observe_port))
+    except OSError as error:
+        made.close()
+        raise UnavailableError(f"can't hear observers on {address} port {settings.observe_port}: {error}") from error
+    return made
 
 
 def _become_child(parent: int) -> None:

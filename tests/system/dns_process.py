@@ -66,7 +66,8 @@ def dns_server(directory: Path, *flags: str, zones: dict[str, str] | None = None
         process = subprocess.Popen(
             [
                 *(sys.executable, "-m", "cloudcore.main", "dns", "--zones", str(directory / "zones"), "--port", "0"),
-                *("--listen", "127.0.0.1", "--control", str(directory / "control.sock"), "--workers", "1", *flags),
+                *("--listen", "127.0.0.1", "--control", str(directory / "control.sock"), "--workers", "1"),
+                *("--state", str(directory / "state"), *flags),
             ],
             stderr=log,
         )

@@ -187,7 +187,8 @@ def _judged(
     wish: Wish, given: Address, services: Sequence[Key], facts: NodeFacts | None, ground: Ground
 ) -> tuple[State, str]:
     if facts is not None and not facts.heard:
-        return "Down", "its gateway is not heard"
+        # A gateway that lost its link serves on; where probes try it, they know better.
+        return ("Up" if wish.probe is not None else "Down"), "its gateway is not heard"
     if not services:
         return "Up", ""
     if given.region and facts is None:

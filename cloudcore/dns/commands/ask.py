@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import sys
+import time
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
@@ -15,7 +16,8 @@ import click
 from skerry.cli.output import print_data, print_table, say
 from skerry.cli.target import fail
 from skerry.errors import BadRequestError, SkerryError, UnavailableError
-from skerry.objects.json import JsonObject, int_at, list_at, map_at, maps_at, str_at
+from skerry.objects.json import JsonObject, bool_at, float_at, int_at, list_at, map_at, maps_at, str_at
+from skerry.objects.times import human_duration
 
 CONTROL: Final = "/run/skerry-dns.sock"
 ASK_S_MAX: Final = 120.0
@@ -174,3 +176,69 @@ def reload(control: Path) -> None:
     _tell_problems(told)
     if list_at(told, "problems"):
         raise click.exceptions.Exit(5)
+
+
+@click.command("health")
+@control_option
+@output_option
+@told
+def health(control: Path, output: str) -> None:
+    """Show who is up, as this server knows it, and what is drained."""
+    told = ask(control, do="health")
+    if output != "table":
+        print_data(told, output)
+        return
+    names = ("name", "address", "region", "state", "probe", "reason")
+    rows = [
+        [*(str_at(row, name) or "-" for name in names[:4]), _surely(row), str_at(row, "reason") or "-"]
+        for row in maps_at(told, "endpoints")
+    ]
+    print_table(["NAME", "ADDRESS", "REGION", "STATE", "PROBE", "REASON"], rows)
+    for each in maps_at(told, "drains"):
+        end = float_at(each, "until")
+        until = f" for {human_duration(max(0.0, end - time.time()))} more" if end else ""
+        of = f" of {str_at(each, 'service')}" if str_at(each, "service") else ""
+        say(f"drained here: {str_at(each, 'target')}{of}{until} {str_at(each, 'reason')}".rstrip())
+
+
+def _surely(row: JsonObject) -> str:
+    probe = str_at(row, "probe")
+    return "-" if not probe else probe if bool_at(row, "sure") else f"{probe} (unsure)"
+
+
+@click.command("drain")
+@click.argument("target")
+@click.option("--service", default="", help="Of this name alone.")
+@click.option("--for", "duration", default="", help="End it by itself: 90s, 30m, 2h, 1d.")
+@click.option("--reason", default="", help="Why, for people.")
+@control_option
+@told
+def drain(target: str, service: str, duration: str, reason: str, control: Path) -> None:
+    """Lead nobody to TARGET, an address or a region, as far as this server answers. It is kept over restarts."""
+    seconds = _seconds(duration)
+    told = ask(control, do="drain", target=target, service=service, seconds=str(seconds), reason=reason)
+    count = int_at(told, "drained")
+    say(f"{str_at(told, 'target')} is drained: {count} {'endpoint' if count == 1 else 'endpoints'}")
+
+
+@click.command("undrain")
+@click.argument("target")
+@click.option("--service", default="", help="Of this name alone.")
+@control_option
+@told
+def undrain(target: str, service: str, control: Path) -> None:
+    """End the drain of TARGET."""
+    told = ask(control, do="undrain", target=target, service=service)
+    say(f"{str_at(told, 'target')} is not drained any more")
+
+
+_UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+
+
+def _seconds(text: str) -> float:
+    if not text:
+        return 0.0
+    number, unit = text[:-1], text[-1]
+    if unit not in _UNITS or not number.isdigit() or not int(number):
+        raise BadRequestError(f"--for: {text!r} is not a duration as 90s, 30m, 2h or 1d")
+    return float(int(number) * _UNITS[unit])

@@ -1,0 +1,74 @@
+"""When probes make somebody down, and up again: gdnsd's counters. Pure; keeps nothing.
+
+Failures count until `down_threshold`; only `ok_threshold` successes in a row make them forgotten. Who is down is up
+after `up_threshold` successes in a row. Who has just failed is asked again a little sooner, so that the last failure
+that counts has ended `down_threshold` intervals after the last success began.
+"""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+
+from cloudcore.dns.probe import Probe
+from skerry.frozen import Frozen, replace
+
+State = Literal["up", "down"]
+ATTEMPTS: Final = 5
+"""In one probe, begun one after the other while none has succeeded: a lost packet is no failure."""
+COUNT_MAX: Final = 255
+
+
+class Counter(Frozen):
+    """What was seen of one target."""
+
+    state: State = "up"
+    failures: int = 0
+    """While it is up: those that are not forgotten."""
+    successes: int = 0
+    """In a row."""
+    proven: bool = False
+    """False: the state is from before, or a guess, and was not confirmed by as many probes as a change takes."""
+
+    @property
+    def unsure(self) -> bool:
+        """Whether it may be another soon."""
+        return not self.proven or (self.failures > 0 if self.state == "up" else self.successes > 0)
+
+
+def counted(counter: Counter, probe: Probe, *, good: bool) -> Counter:
+    """After one probe more."""
+    if counter.state == "down":
+        successes = counter.successes + 1 if good else 0
+        if successes >= probe.up_threshold:
+            return Counter(state="up", successes=successes, proven=True)
+        return replace(counter, successes=successes, proven=counter.proven or not good)
+    if not good:
+        failures = counter.failures + 1
+        if failures >= probe.down_threshold:
+            return Counter(state="down", proven=True)
+        return replace(counter, failures=failures, successes=0)
+    successes = min(counter.successes + 1, COUNT_MAX)
+    forgotten = successes >= probe.ok_threshold
+    return replace(
+        counter,
+        successes=successes,
+        failures=0 if forgotten else counter.failures,
+        proven=counter.proven or successes >= probe.up_threshold,
+    )
+
+
+def period_s(counter: Counter, probe: Probe) -> float:
+    """From the beginning of one probe to that of the next."""
+    if counter.state == "up" and counter.failures and probe.down_threshold > 1:
+        return max(probe.interval_s - probe.timeout_s / (probe.down_threshold - 1), probe.interval_s / 4)
+    return probe.interval_s
+
+
+def attempt_starts_s(probe: Probe) -> list[float]:
+    """When the attempts of one probe begin; each has until the probe's end."""
+    return [number * probe.timeout_s / (ATTEMPTS + 1) for number in range(ATTEMPTS)]
+
+
+def answer_ttl(ttl: int, *, unsure: bool) -> int:
+    """How long an answer may be kept: half as long while it may soon be another."""
+    return max(1, ttl // 2) if unsure and ttl else ttl

@@ -1,0 +1,132 @@
+"""Who is up, in memory that all processes of the server share: written by the prober and the parent, looked at by
+those that answer, once a batch.
+
+    8 bytes  a number that moves when an answer may be another
+    1 byte   whether what the cloud sees is too old to go by
+    8 bytes  of each endpoint: whether it is down, whether that may change soon, whether it is drained;
+             then the monitor's counts, which a prober of the next generation goes on from
+
+A table is made with each generation of zones and filled from the one before; nothing of it outlives the processes but
+what the prober writes to disk.
+"""
+
+from __future__ import annotations
+
+import mmap
+import struct
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+from cloudcore.dns.monitor import Counter, answer_ttl
+from cloudcore.dns.steering import Endpoint, Service
+from cloudcore.dns.zone import Zone
+from skerry.frozen import replace
+
+_HEAD: Final = 16
+_SLOT: Final = 8
+_NUMBER: Final = struct.Struct("@Q")
+_STALE_AT: Final = 8
+DOWN: Final = 1
+Place = tuple[bytes, bytes]
+"""A service's name, and an address of it."""
+
+
+class HealthTable:
+    """`slots` are endpoints by their place."""
+
+    def __init__(self, places: Iterable[Place]) -> None:
+        self.slots: Mapping[Place, int] = {place: number for number, place in enumerate(places)}
+        self._memory = mmap.mmap(-1, _HEAD + _SLOT * max(1, len(self.slots)))
+
+    @classmethod
+    def of_zones(cls, zones: Mapping[bytes, Zone], before: HealthTable | None = None) -> HealthTable:
+        """Of all endpoints of all services; what the table before knew of them is known."""
+        services = [service for zone in zones.values() for service in zone.services.values()]
+        made = cls(dict.fromkeys((each.name, endpoint.address) for each in services for endpoint in each.endpoints))
+        if before is not None:
+            made._memory[_STALE_AT] = before._memory[_STALE_AT]
+            for place, slot in made.slots.items():
+                if place in before.slots:
+                    made._write(slot, before._read(before.slots[place]))
+        return made
+
+    @property
+    def number(self) -> int:
+        return _NUMBER.unpack_from(self._memory)[0]
+
+    def _moved(self) -> None:
+        _NUMBER.pack_into(self._memory, 0, self.number + 1)
+
+    def _read(self, slot: int) -> bytes:
+        at = _HEAD + slot * _SLOT
+        return self._memory[at : at + _SLOT]
+
+    def _write(self, slot: int, data: bytes) -> None:
+        at = _HEAD + slot * _SLOT
+        self._memory[at : at + _SLOT] = data
+
+    @property
+    def stale(self) -> bool:
+        return self._memory[_STALE_AT] == 1
+
+    def set_stale(self, *, stale: bool) -> None:
+        if stale != self.stale:
+            self._memory[_STALE_AT] = int(stale)
+            self._moved()
+
+    def counter(self, place: Place) -> Counter:
+        """As the monitor left it."""
+        _, _, _, own, failures, successes, proven, _ = self._read(self.slots[place])
+        return Counter(
+            state="down" if own == DOWN else "up", failures=failures, successes=successes, proven=proven == 1
+        )
+
+    def set_verdict(self, place: Place, *, down: bool, unsure: bool, counter: Counter) -> bool:
+        """Whether it is another than before."""
+        slot = self.slots[place]
+        old = self._read(slot)
+        own = DOWN if counter.state == "down" else 0
+        counts = bytes([own, min(counter.failures, 255), min(counter.successes, 255), int(counter.proven), 0])
+        new, at = bytes([int(down), int(unsure)]), _HEAD + slot * _SLOT
+        # Not the byte between them, which is the parent's.
+        self._memory[at + 3 : at + _SLOT] = counts
+        if new == old[:2]:
+            return False
+        self._memory[at : at + 2] = new
+        self._moved()
+        return new[0] != old[0]
+
+    def set_drained(self, place: Place, *, drained: bool) -> None:
+        slot = self.slots[place]
+        old = self._read(slot)
+        if old[2] != drained:
+            self._memory[_HEAD + slot * _SLOT + 2] = int(drained)
+            self._moved()
+
+    def is_down(self, place: Place) -> bool:
+        return self._read(self.slots[place])[0] == DOWN
+
+    def is_unsure(self, place: Place) -> bool:
+        return self._read(self.slots[place])[1] == 1
+
+    def is_drained(self, place: Place) -> bool:
+        return self._read(self.slots[place])[2] == 1
+
+    def seen(self, service: Service) -> Service:
+        """The service with its endpoints as they are now, and the TTL that this allows."""
+        unsure = False
+        endpoints: list[Endpoint] = []
+        for each in service.endpoints:
+            place = service.name, each.address
+            if place not in self.slots:
+                endpoints.append(each)
+                continue
+            down, maybe, drained = self._read(self.slots[place])[:3]
+            probed = service.probe is not None
+            unsure |= probed and maybe == 1
+            # What the cloud saw long ago is worth less than what is tried now.
+            inside = each.up or (probed and self.stale)
+            up = inside and not (probed and down == DOWN)
+            reason = each.reason if not inside else "probes say so" if not up else each.reason
+            endpoints.append(replace(each, up=up, drained=each.drained or drained == 1, reason=reason))
+        return replace(service, endpoints=tuple(endpoints), ttl=answer_ttl(service.ttl, unsure=unsure))

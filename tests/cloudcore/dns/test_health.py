@@ -1,0 +1,182 @@
+"""Who is up: counters, observers that agree, what they tell each other, and the table that answers are made by."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+
+from cloudcore.dns.drains import drain_of, drained_places, read_drains, write_drains
+from cloudcore.dns.exchange import Told, datagrams, read_datagram, target_id
+from cloudcore.dns.monitor import ATTEMPTS, Counter, State, answer_ttl, attempt_starts_s, counted, period_s
+from cloudcore.dns.names import name_of
+from cloudcore.dns.probe import Probe, probe_of
+from cloudcore.dns.quorum import is_isolated, verdict
+from cloudcore.dns.table import HealthTable
+from cloudcore.dns.zone import Zone
+from cloudcore.dns.zonefile import read_zone
+from skerry.errors import InvalidError, ProtocolError
+
+PROBE = Probe(type="TCP", host="www.example.com", port=80)
+KEY = b"k" * 16
+WWW = name_of("www.example.com")
+HEAD = "@ 60 SOA a b 1 2 3 4 5\n@ 60 NS a.test.\n"
+SERVICES = """
+services:
+  www:
+    policy: round_robin
+    endpoints: [{address: 192.0.2.1, region: eu}, {address: 192.0.2.2, region: us}]
+    probe: {type: TCP, port: 80}
+"""
+
+
+def run(counter: Counter, *results: bool) -> Counter:
+    for good in results:
+        counter = counted(counter, PROBE, good=good)
+    return counter
+
+
+def test_failures_add_up_until_they_are_forgotten() -> None:
+    assert run(Counter(), False, False).state == "up"
+    assert run(Counter(), False, True, False, True, False).state == "down", "one success forgets nothing"
+    assert run(Counter(), False, False, True, True, False, False).state == "up"
+    assert run(Counter(state="down"), True).state == "down"
+    assert run(Counter(state="down"), True, False, True).state == "down"
+    assert run(Counter(state="down"), True, True).state == "up"
+
+
+def test_answers_are_kept_for_less_while_a_state_may_be_another() -> None:
+    assert Counter().unsure and not run(Counter(), True, True).unsure
+    assert run(Counter(), True, True, False).unsure
+    assert answer_ttl(30, unsure=True) == 15 and answer_ttl(30, unsure=False) == 30
+    assert answer_ttl(1, unsure=True) == 1 and answer_ttl(0, unsure=True) == 0
+
+
+def test_the_last_failure_that_counts_ends_within_interval_times_threshold() -> None:
+    counter, at, end = Counter(proven=True), PROBE.interval_s, 0.0
+    while counter.state == "up":
+        end = at + PROBE.timeout_s
+        counter = counted(counter, PROBE, good=False)
+        at += period_s(counter, PROBE)
+    assert end <= PROBE.interval_s * PROBE.down_threshold
+    assert len(attempt_starts_s(PROBE)) == ATTEMPTS and attempt_starts_s(PROBE)[-1] < PROBE.timeout_s
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_nobody_goes_down_in_a_day_of_thirty_percent_loss(seed: int) -> None:
+    chance = random.Random(seed)
+    counter = Counter()
+    for _ in range(int(86_400 / PROBE.interval_s)):
+        counter = counted(counter, PROBE, good=any(chance.random() >= 0.3 for _ in range(ATTEMPTS)))
+        assert counter.state == "up"
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_half_of_the_observers_cut_off_come_to_no_wrong_verdict(seed: int) -> None:
+    """Four observers, four targets of which one really fails; two observers see nothing and nobody but each other."""
+    chance = random.Random(seed)
+    cut, dead, rounds = {2, 3}, 0, 40
+    counters = {(who, target): Counter(proven=True) for who in range(4) for target in range(4)}
+    held: dict[tuple[int, int], State] = dict.fromkeys(counters, "up")
+    for now in range(rounds):
+        order = [*counters]
+        chance.shuffle(order)
+        for who, target in order:
+            good = target != dead and who not in cut and any(chance.random() >= 0.3 for _ in range(ATTEMPTS))
+            counters[who, target] = counted(counters[who, target], PROBE, good=good)
+            isolated = {
+                each: is_isolated(
+                    failing=sum(
+                        counters[each, one].state == "down" or counters[each, one].failures > 0 for one in range(4)
+                    ),
+                    targets=4,
+                    peers_heard=1,
+                    peers=3,
+                )
+                for each in range(4)
+            }
+            mine = cut if who in cut else {0, 1}
+            votes: list[State] = [counters[each, target].state for each in sorted(mine) if not isolated[each]]
+            held[who, target] = verdict(votes, held[who, target])
+            assert held[who, target] == "up" or target == dead, f"round {now}"
+    assert held[0, dead] == held[1, dead] == "down", "those who see come to it"
+    assert held[2, 1] == "up"
+
+
+def test_alone_everything_failing_is_no_news_and_one_is() -> None:
+    assert is_isolated(failing=3, targets=3, peers_heard=0, peers=0)
+    assert not is_isolated(failing=2, targets=3, peers_heard=0, peers=0)
+    assert not is_isolated(failing=1, targets=1, peers_heard=0, peers=0)
+    assert not is_isolated(failing=4, targets=4, peers_heard=3, peers=3), "all others are heard: it is the targets"
+    assert verdict([], "down") == "down" and verdict(["up", "down"], "up") == "up"
+
+
+def test_what_observers_tell_is_signed_dated_and_split() -> None:
+    votes: dict[bytes, State] = {number.to_bytes(8, "big"): "down" for number in range(300)}
+    told = Told(observer="ns1", at_ms=1_000_000, isolated=True, votes=votes)
+    sent = [*datagrams(told, KEY)]
+    assert len(sent) == 3 and all(len(each) <= 1232 for each in sent)
+    heard = [read_datagram(each, KEY, 1_000_500) for each in sent]
+    assert {target for each in heard for target in each.votes} == set(votes)
+    assert all(each.observer == "ns1" and each.isolated for each in heard)
+    for wrong, key, now in (
+        (sent[0], b"x" * 16, 1_000_000),
+        (sent[0][:-1], KEY, 1_000_000),
+        (sent[0], KEY, 2_000_000),
+        (b"", KEY, 0),
+    ):
+        with pytest.raises(ProtocolError):
+            read_datagram(wrong, key, now)
+    assert target_id(b"\1\2\3\4", PROBE) != target_id(b"\1\2\3\4", Probe(type="TCP", host="b", port=80))
+
+
+@pytest.fixture
+def zone(tmp_path: Path) -> Zone:
+    (tmp_path / "example.com.zone").write_text(HEAD)
+    (tmp_path / "example.com.services.yaml").write_text(SERVICES)
+    return read_zone(tmp_path / "example.com.zone")
+
+
+def test_the_table_tells_services_as_they_are_and_goes_on_in_the_next_one(zone: Zone) -> None:
+    zones = {zone.origin: zone}
+    table = HealthTable.of_zones(zones)
+    place = WWW, bytes([192, 0, 2, 1])
+    before = table.number
+    assert table.set_verdict(place, down=True, unsure=False, counter=Counter(state="down"))
+    assert table.number > before
+    assert not table.set_verdict(place, down=True, unsure=False, counter=Counter(state="down", successes=1))
+    assert [each.up for each in table.seen(zone.services[WWW]).endpoints] == [False, True]
+    after = HealthTable.of_zones(zones, table)
+    assert after.is_down(place) and after.counter(place) == Counter(state="down", successes=1)
+    after.set_verdict(place, down=False, unsure=True, counter=Counter())
+    assert after.seen(zone.services[WWW]).ttl == 15
+
+
+def test_drains_are_of_regions_and_addresses_and_end(zone: Zone, tmp_path: Path) -> None:
+    zones = {zone.origin: zone}
+    drains = [drain_of("eu", "", 60, "why", 100.0), drain_of("192.0.2.2", "www.example.com", 0, "", 100.0)]
+    write_drains(tmp_path, drains)
+    assert read_drains(tmp_path) == tuple(drains) and read_drains(tmp_path / "nowhere") == ()
+    assert len(drained_places(drains, zones, 159.0)) == 2
+    assert drained_places(drains, zones, 161.0) == {(WWW, bytes([192, 0, 2, 2]))}
+    with pytest.raises(InvalidError):
+        drain_of("", "", 0, "", 0)
+
+
+@pytest.mark.parametrize(
+    ("given", "field"),
+    [
+        ({"type": "SMTP"}, "p.type"),
+        ({"type": "TCP"}, "p.port"),
+        ({"type": "HTTP", "path": "x"}, "p.path"),
+        ({"type": "HTTP", "statuses": ["99"]}, "p.statuses"),
+        ({"type": "HTTP", "intervalSeconds": 1, "timeoutSeconds": 2}, "p.timeoutSeconds"),
+        ({"type": "HTTP", "downThreshold": 0}, "p.downThreshold"),
+        ({"type": "HTTP", "colour": 1}, "colour"),
+        ([], "p: a map"),
+    ],
+)
+def test_a_probe_that_can_not_be_meant_is_refused_by_field(given: object, field: str) -> None:
+    with pytest.raises(InvalidError, match=field.replace(".", r"\.")):
+        probe_of(given, "p", "www.example.com")
