@@ -36,7 +36,12 @@ RUNS: Final = 3
 SETTLE_S: Final = 6.0
 START_S_MAX: Final = 30.0
 ROOT: Final = Path(__file__).parents[1]
-ENVIRONMENT: Final = {**os.environ, "PYTHONPATH": str(ROOT)}
+ENVIRONMENT: Final = {
+    **{name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"},
+    "PYTHONPATH": str(ROOT),
+    "PYTHONPYCACHEPREFIX": str(Path(tempfile.gettempdir()) / f"skerry-benchmarks-{os.getuid()}"),
+}
+"""An installed agent's modules are compiled: who compiles them at each start measures the compiler."""
 
 Figures = dict[str, float]
 

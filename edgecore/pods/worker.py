@@ -78,6 +78,8 @@ class PodWorker:
         self._told_backoff: set[str] = set()
         self._last: JsonObject | None = None
         self._failure = ""
+        self._is_looking = False
+        """A look is under way, and what happens in it was not told yet."""
         self._is_new = False
         """It begins here, and may be refused."""
         self._early_end: tuple[Ending, float] | None = None
@@ -192,13 +194,15 @@ class PodWorker:
                     continue
 
     def _happens(self, what: Happening) -> None:
-        """To be told with the next look, which is soon."""
+        """To be told with this look, or with the next, which is soon."""
         self._telling.happens(what)
-        self._wake.set()
+        if not self._is_looking:
+            self._wake.set()
 
     async def _attempt(self, tasks: asyncio.TaskGroup) -> float | None:
         """One round; seconds until the next, None for never."""
         try:
+            self._is_looking = True
             wait_s = await self._step(tasks)
         except (UnavailableError, OSError) as error:
             self._note(str(error))
@@ -209,6 +213,8 @@ class PodWorker:
                 log.exception("pod worker failed pod=%s/%s", self._key.namespace, self._key.name)
             self._failure = str(error)
             return LOOK_AGAIN_S
+        finally:
+            self._is_looking = False
         self._note("")
         return wait_s
 
@@ -482,6 +488,7 @@ class PodWorker:
         if (over and record.gone) or (seen.finished and not seen.containers and record.status):
             status = record.status  # its containers have been cleared away since
         self._record = replace(record, status=status, gone=over)
+        self._is_looking = False
         await self._telling.save(seen.pod)
         if str_at(status, "phase") in FINAL and not seen.finished:
             self._wake.set()  # its sandbox may go now

@@ -39,6 +39,7 @@ PULL_S: Final = 3600.0
 """For a pull with all its layers. The runtime gives up by itself, and much sooner, when nothing more comes."""
 PULLS_MAX: Final = 2
 """At the same time."""
+GIVEN_MAX: Final = 100
 _UNREACHABLE: Final = (
     "connection refused",
     "no such host",
@@ -65,12 +66,14 @@ class Images:
         self._peer = peer
         self._clock = clock
         self._turns = asyncio.Semaphore(PULLS_MAX)
+        self._given: dict[str, ImageState] = {}
+        """By id, what `ensure` gave and a container is about to be made of: it was seen a moment ago."""
         self._told: set[str] = set()
         """Images that run as they are since no registry answers: said once."""
 
     async def of(self, image: str, *, named: str) -> ImageState:
         """One that is here, by its id or name. Raises `ImageMissingError`."""
-        found = await self._find(image)
+        found = self._given.pop(image, None) or await self._find(image)
         if found is None:
             raise ImageMissingError(f'image "{named}" is not on this gateway any more')
         return found
@@ -78,11 +81,18 @@ class Images:
     async def ensure(
         self, image: str, policy: PullPolicy, credentials: Sequence[Credentials], tell: TellsPull = untold
     ) -> ImageState:
-        """See `Runtime.ensure_image`.
+        """See `Runtime.ensure_image`."""
+        found = await self._ensured(image, policy, credentials, tell)
+        if len(self._given) >= GIVEN_MAX:
+            self._given.clear()
+        self._given[found.id] = found
+        return found
 
-        `Always` asks the registry. When none answers and the image is here, that one is taken: a gateway that comes
-        up without a link runs what it ran before (docs/decisions/0331).
-        """
+    async def _ensured(
+        self, image: str, policy: PullPolicy, credentials: Sequence[Credentials], tell: TellsPull
+    ) -> ImageState:
+        """`Always` asks the registry. When none answers and the image is here, that one is taken: a gateway that
+        comes up without a link runs what it ran before (docs/decisions/0331)."""
         name = full_name(image)
         if policy != "Always" and (found := await self._find(name)) is not None:
             return found
@@ -146,6 +156,7 @@ class Images:
         )
 
     async def remove(self, image_id: str) -> None:
+        self._given.pop(image_id, None)
         request = cri.RemoveImageRequest(image=cri.ImageSpec(image=image_id))
         try:
             await self._peer.call("RemoveImage", request, timeout_s=LOOK_S * 6)

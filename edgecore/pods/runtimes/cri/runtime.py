@@ -213,40 +213,51 @@ class CriRuntime:
         return {KEEPER: self._keeper} | ({POD_UID: pod_uid} if pod_uid else {})
 
     async def _sandbox(self, listed: cri.PodSandbox) -> SandboxState:
-        ready = listed.state == cri.SANDBOX_READY
-        if ready and listed.id not in self._addresses:
-            try:
-                request = cri.PodSandboxStatusRequest(pod_sandbox_id=listed.id, verbose=True)
-                told = await self._ask("PodSandboxStatus", request, ASK_S)
-            except RefusedError as error:
-                if error.status is not Status.NOT_FOUND:
-                    raise
-            else:
-                self._addresses[listed.id] = addresses_of(told.status or cri.PodSandboxStatus())
-                self._watch(listed.id, listed.labels.get(POD_UID, ""), told.info)
+        if listed.state == cri.SANDBOX_READY and listed.id not in self._addresses:
+            await self._sandbox_status(listed.id)
         return sandbox_state(listed, self._addresses.get(listed.id, ()))
 
+    async def _sandbox_status(self, sandbox_id: str) -> cri.PodSandboxStatus | None:
+        """Of one that is ready its addresses are kept, and its end is listened for. None where there is none."""
+        try:
+            request = cri.PodSandboxStatusRequest(pod_sandbox_id=sandbox_id, verbose=True)
+            told = await self._ask("PodSandboxStatus", request, ASK_S)
+        except RefusedError as error:
+            if error.status is not Status.NOT_FOUND:
+                raise
+            return None
+        status: cri.PodSandboxStatus = told.status or cri.PodSandboxStatus()
+        if status.state == cri.SANDBOX_READY:
+            self._addresses[sandbox_id] = addresses_of(status)
+            self._watch(sandbox_id, status.labels.get(POD_UID, ""), told.info)
+        return status
+
     async def run_sandbox(self, spec: SandboxSpec) -> SandboxState:
-        held = [
-            each
-            for each in await self._sandboxes(spec.pod_uid)
-            if each.metadata is not None and each.metadata.attempt == spec.attempt
-        ]
-        if held:
-            return await self._sandbox(max(held, key=lambda each: each.created_at))
         spec.log_dir.mkdir(parents=True, exist_ok=True)
-        request = cri.RunPodSandboxRequest(config=sandbox_config(spec, self._keeper), runtime_handler=spec.handler)
+        config = sandbox_config(spec, self._keeper)
+        request = cri.RunPodSandboxRequest(config=config, runtime_handler=spec.handler)
         try:
             made = await self._ask("RunPodSandbox", request, SANDBOX_S)
         except RefusedError as error:
+            # Its name is taken where it is there already: whoever asks first what there is asks in vain.
+            held = [
+                each
+                for each in await self._sandboxes(spec.pod_uid)
+                if each.metadata is not None and each.metadata.attempt == spec.attempt
+            ]
+            if held:
+                return await self._sandbox(max(held, key=lambda each: each.created_at))
             if error.status is Status.INVALID_ARGUMENT:
                 raise
             # A pod network that is not there yet, a name that a call before still holds: it may work later.
             raise UnavailableError(str(error)) from error
-        listed = await self._sandboxes(spec.pod_uid, made.pod_sandbox_id)
-        if not listed:
+        told = await self._sandbox_status(made.pod_sandbox_id)
+        if told is None:
             raise UnavailableError(f"sandbox {made.pod_sandbox_id} was removed while it was made")
-        return await self._sandbox(listed[0])
+        made_one = cri.PodSandbox(
+            id=made.pod_sandbox_id, metadata=config.metadata, state=told.state, created_at=told.created_at
+        )
+        return sandbox_state(made_one, self._addresses.get(made.pod_sandbox_id, ()))
 
     async def stop_sandbox(self, sandbox_id: str) -> None:
         await self._unless_gone("StopPodSandbox", cri.SandboxId(pod_sandbox_id=sandbox_id), CALL_S)
@@ -310,26 +321,27 @@ class CriRuntime:
         return state
 
     async def start(self, spec: ContainerSpec) -> ContainerState:
-        for each in await self._containers(spec.sandbox.pod_uid):
-            about = each.metadata or cri.ContainerMetadata()
-            if (each.labels.get(CONTAINER_NAME), about.attempt) != (spec.name, spec.attempt):
-                continue
-            if each.state == cri.CONTAINER_CREATED:
-                await self._remove(each.id)  # an agent ended between its making and its start
-            elif (state := await self._state(each)) is not None:
-                return state
-        if not any(each.state == cri.SANDBOX_READY for each in await self._sandboxes(sandbox_id=spec.sandbox_id)):
-            raise UnavailableError(f"sandbox {spec.sandbox_id} is not ready")
         image = await self._images.of(spec.image_id or spec.image, named=spec.image)
         if fault := non_root_fault(spec, image):
             raise ConfigError(fault)
-        made = await self._create(spec, image)
+        try:
+            made = await self._create(spec, image)
+        except RefusedError as error:
+            # Its name is taken where it is there already: whoever asks first what there is asks in vain.
+            held = await self._held(spec)
+            if held is not None:
+                return held
+            if not await self._is_ready(spec.sandbox_id):
+                raise UnavailableError(f"sandbox {spec.sandbox_id} is not ready") from error
+            try:
+                made = await self._create(spec, image)  # what was in the way has been removed
+            except RefusedError as again:
+                raise InvalidError(str(again)) from again
         try:
             await self._ask("StartContainer", cri.ContainerId(container_id=made))
         except RefusedError as error:
             return await self._unstarted(spec, made, str(error))
-        listed = await self._containers(spec.sandbox.pod_uid, made)
-        state = await self._state(listed[0]) if listed else None
+        state = await self._state(cri.Container(id=made, pod_sandbox_id=spec.sandbox_id, state=cri.CONTAINER_RUNNING))
         if state is None:
             raise UnavailableError(f"container {made} was removed while it started")
         if state.phase == "exited":  # before it could be watched
@@ -337,21 +349,36 @@ class CriRuntime:
             self._hear(made)
         return state
 
+    async def _held(self, spec: ContainerSpec) -> ContainerState | None:
+        """This run, where it is there already. One of an agent that ended between its making and its start is
+        removed."""
+        for each in await self._containers(spec.sandbox.pod_uid):
+            about = each.metadata or cri.ContainerMetadata()
+            if (each.labels.get(CONTAINER_NAME), about.attempt) != (spec.name, spec.attempt):
+                continue
+            if each.state == cri.CONTAINER_CREATED:
+                await self._remove(each.id)
+            elif (state := await self._state(each)) is not None:
+                return state
+        return None
+
+    async def _is_ready(self, sandbox_id: str) -> bool:
+        return any(each.state == cri.SANDBOX_READY for each in await self._sandboxes(sandbox_id=sandbox_id))
+
     async def _create(self, spec: ContainerSpec, image: ImageState) -> str:
+        """Raises `UnavailableError`, `RefusedError`."""
         (spec.sandbox.log_dir / spec.name).mkdir(parents=True, exist_ok=True)
         request = cri.CreateContainerRequest(
             pod_sandbox_id=spec.sandbox_id,
             config=container_config(spec, image, self._keeper),
             sandbox_config=sandbox_config(spec.sandbox, self._keeper),
         )
-        try:
-            return (await self._ask("CreateContainer", request)).container_id
-        except RefusedError as error:
-            raise InvalidError(str(error)) from error
+        made: cri.ContainerId = await self._ask("CreateContainer", request)
+        return made.container_id
 
     async def _unstarted(self, spec: ContainerSpec, container_id: str, message: str) -> ContainerState:
         """How a container is that could not be started. Raises `UnavailableError` when its sandbox is at fault."""
-        if not any(each.state == cri.SANDBOX_READY for each in await self._sandboxes(sandbox_id=spec.sandbox_id)):
+        if not await self._is_ready(spec.sandbox_id):
             await self._remove(container_id)
             raise UnavailableError(message)
         listed = await self._containers(spec.sandbox.pod_uid, container_id)
@@ -586,7 +613,7 @@ class CriRuntime:
 
     async def _runs(self, container: str) -> bool:
         if container in self._addresses:
-            return any(each.state == cri.SANDBOX_READY for each in await self._sandboxes(sandbox_id=container))
+            return await self._is_ready(container)
         return any(each.state == cri.CONTAINER_RUNNING for each in await self._containers(container_id=container))
 
     async def _ended_unheard(self) -> Sequence[str]:
