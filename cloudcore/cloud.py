@@ -13,6 +13,7 @@ import logging
 import os
 import signal
 import ssl
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, suppress
 from importlib import import_module
 from ipaddress import ip_address
@@ -37,6 +38,7 @@ from cloudcore.composition import (
 from cloudcore.config import CloudSettings, cluster_ranges_of, quic_port_of, reachable_at, router_port_of
 from cloudcore.hub.hub import Hub, HubSettings
 from cloudcore.hub.liveness import LivenessSettings, lease_s_of
+from cloudcore.hub.regions import RegionHub, RegionKinds
 from cloudcore.pki.directory import Pki, admin_identity, open_pki, replica_file, reset_key
 from cloudcore.pki.enrolment import Enroller, EnrollerParts
 from cloudcore.pki.kubeconfig import kubeconfig
@@ -62,8 +64,10 @@ from skerry.objects.enrolment import (
     HUB_RENEW_PATH,
     discovery_body,
     hub_server_name,
+    region_of_user,
 )
-from skerry.ports import Clock, Ids
+from skerry.objects.federation import MEMBER_OBJECTS, MEMBERS
+from skerry.ports import Clock, Ids, Link
 from skerry.sdnotify import notify
 from skerry.sync.ports import SyncSettings
 from skerry.transport.door import Shutters
@@ -154,9 +158,7 @@ async def serve(settings: CloudSettings) -> None:
                 )
                 await keep_defaults(core.objects, core.scheme)
                 shutters = Shutters()
-                doors = _Doors(
-                    settings=settings, core=core, pki=pki, certificates=certificates, hub=hub, shutters=shutters
-                )
+                doors = _doors(settings, core, pki, certificates, hub, shutters)
                 endpoints = await _listen(listeners, doors)
                 hub.leases.address = _advertised(settings, endpoints)
                 address = _address(settings, endpoints)
@@ -169,7 +171,11 @@ async def serve(settings: CloudSettings) -> None:
                     housekeeping=_housekeeping_settings(settings),
                 )
                 endpoints, counts = await _listen_router(listeners, doors, endpoints)
-                own = {"certificates": certificates.run(), "counts of rules": counts.run()}
+                own = {
+                    "regions": doors.regions.run(),
+                    "certificates": certificates.run(),
+                    "counts of rules": counts.run(),
+                }
                 for name, work in {**workers, **own}.items():
                     running[name] = tasks.create_task(part(name, work))
                 _announce(settings, pki, clock, endpoints)
@@ -234,7 +240,23 @@ class _Doors(Frozen):
     pki: Pki
     certificates: Serving
     hub: Hub
+    regions: RegionHub
     shutters: Shutters
+
+
+def _doors(
+    settings: CloudSettings, core: Core, pki: Pki, certificates: Serving, hub: Hub, shutters: Shutters
+) -> _Doors:
+    regions = RegionHub(core.store, core.cache, core.objects, core.clock, hub.bounds, _region_kinds(core))
+    return _Doors(
+        settings=settings,
+        core=core,
+        pki=pki,
+        certificates=certificates,
+        hub=hub,
+        regions=regions,
+        shutters=shutters,
+    )
 
 
 async def _listen(stack: AsyncExitStack, doors: _Doors) -> Endpoints:
@@ -246,6 +268,8 @@ async def _listen(stack: AsyncExitStack, doors: _Doors) -> Endpoints:
             objects=core.objects,
             secrets=core.kind("secrets"),
             nodes=core.kind("nodes"),
+            members=core.kind(MEMBERS),
+            namespaces=core.kind("namespaces"),
             clock=core.clock,
             hub_port=lambda: hub_port,
         )
@@ -253,7 +277,7 @@ async def _listen(stack: AsyncExitStack, doors: _Doors) -> Endpoints:
     limit_tls_read_buffers()
     _import_quic(settings)
     routes = {
-        SESSION_PATH: Route(handle=hub.handle, named=True),
+        SESSION_PATH: Route(handle=_sessions(hub, doors.regions), named=True),
         HUB_ENROL_PATH: Route(handle=enrolling(enroller), named=False, anew=True, brief=True),
         HUB_RENEW_PATH: Route(handle=renewing(enroller), named=True, anew=True, brief=True),
         HUB_RECOVER_PATH: Route(handle=recovering(enroller), named=False, anew=True, brief=True),
@@ -295,6 +319,19 @@ async def _listen(stack: AsyncExitStack, doors: _Doors) -> Endpoints:
         quic_port=quic_port,
         kubeconfig=settings.data / "admin.kubeconfig",
     )
+
+
+def _sessions(hub: Hub, regions: RegionHub) -> Callable[[Link], Awaitable[None]]:
+    """Whose session a link carries is said by its certificate."""
+
+    async def handle(link: Link) -> None:
+        await (regions.handle if region_of_user(link.peer_name) else hub.handle)(link)
+
+    return handle
+
+
+def _region_kinds(core: Core) -> RegionKinds:
+    return RegionKinds(member=core.kind(MEMBERS), row=core.kind(MEMBER_OBJECTS))
 
 
 async def _listen_router(stack: AsyncExitStack, doors: _Doors, endpoints: Endpoints) -> tuple[Endpoints, RuleCounts]:

@@ -32,6 +32,8 @@ from cloudcore.controllers.noderange.plan import ClusterRange
 from cloudcore.controllers.standard import standard_controllers
 from cloudcore.federation.admission import federated_step
 from cloudcore.federation.assembly import federation_controllers
+from cloudcore.federation.link import RegionMember
+from cloudcore.federation.region_controller import RegionController
 from cloudcore.hub.bounds import REFUSALS
 from cloudcore.hub.effects import kinds_in
 from cloudcore.hub.hub import Hub, HubParts, HubSettings
@@ -282,10 +284,12 @@ def _leader_parts(
     core.definitions.refresh()
     tools = core.leader_tools
     scheduler = Scheduler(tools)
+    region = RegionMember(tools)
     controllers: list[Controller] = [
         *standard_controllers(tools, core.custom, signer=tokens, ca_pem=ca_pem, epoch=core.store.epoch),
         AggregationController(tools),
         *federation_controllers(tools),
+        RegionController(tools, in_touch=lambda: region.connected, tell=region.tell, noticed=region.notice),
     ]
     if core.cluster_ranges:
         controllers.append(NodeRangeController(tools, core.cluster_ranges))
@@ -293,6 +297,7 @@ def _leader_parts(
         controllers.append(ApiEndpoints(tools, service_cidr=core.service_cidr, address_of=_address_of))
     return {
         "controllers": run_controllers(core.cache, core.clock, controllers, [scheduler]),
+        "region": region.run(),
         "rules": _deliver(core, poster),
         "scheduler": scheduler.run(),
         "sinks": Sinks(_sink_parts(core)).run(),

@@ -14,7 +14,7 @@ from typing import Protocol
 from weakref import WeakMethod
 
 from cloudcore.hub.bounds import Bounds
-from cloudcore.hub.effects import Outcome, Reporter
+from cloudcore.hub.effects import Outcome
 from cloudcore.registry.port import Objects
 from cloudcore.store.port import Advance, Store
 from skerry.errors import CallerError, FencedError, SkerryError
@@ -53,6 +53,18 @@ NODE_USER_PREFIX = "system:node:"
 """Common name of a node's certificate, before the node's name (Kubernetes' node authorizer)."""
 
 
+def node_user(node: str) -> str:
+    return NODE_USER_PREFIX + node
+
+
+class Reports(Protocol):
+    """Reads what one peer reports (`cloudcore.hub.effects.Reporter`)."""
+
+    def outcome(self, dated: DatedReport) -> Outcome:
+        """Raises `CallerError` for a report that makes no sense."""
+        ...
+
+
 class Registry(Protocol):
     """What a session asks of its hub."""
 
@@ -74,7 +86,7 @@ class Registry(Protocol):
 
     def view(self, node: str) -> View: ...
 
-    def reporter(self, session: NodeSession, incarnation: str) -> Reporter: ...
+    def reporter(self, session: NodeSession, incarnation: str) -> Reports: ...
 
     def gate(self, node: str) -> Gate | None:
         """What is sent to the node goes through this; None for no cap."""
@@ -117,6 +129,8 @@ class SessionParts(Frozen):
     """Name of the hub among several; "" where it is alone."""
     encoder: SharedEncoder = field(default_factory=SharedEncoder)
     """Makes the frames of all of them."""
+    user_of: Callable[[str], str] = node_user
+    """Whom a certificate has to be of for the name in a hello."""
     carried: Callable[[], Carried | None] = lambda: None
     """What answers requests that gateways carry to the API; None: nothing does."""
 
@@ -149,7 +163,7 @@ class NodeSession:
         """With the number that the store gave; a newer one fences this session."""
         self.may_have_entered = False
         """The store was asked for that number, whether or not its answer came."""
-        self._reporter: Reporter | None = None
+        self._reporter: Reports | None = None
         self.spoke_s: float | None = None
         """When the node first said something after Welcome, monotonic; None: it has not."""
         self._asked = False
@@ -243,7 +257,7 @@ class NodeSession:
 
     async def _admit(self, hello: Hello) -> None:
         proved = self._link.peer_name
-        if proved != NODE_USER_PREFIX + hello.node or not hello.node:
+        if proved != self._parts.user_of(hello.node) or not hello.node:
             self.close(CloseCode.REFUSED, f"the certificate is of {proved or 'nobody'}, the hello of {hello.node}")
             return
         try:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import hmac
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from datetime import timedelta
 from functools import partial
 from typing import Final
@@ -39,6 +40,8 @@ from skerry.objects.enrolment import (
     NODE_KEY_ANNOTATION,
     NODE_USER_PREFIX,
     NODES_GROUP,
+    REGION_USER_PREFIX,
+    REGIONS_GROUP,
     TOKEN_NAMESPACE,
     Discovery,
     Enrolled,
@@ -53,10 +56,14 @@ from skerry.objects.enrolment import (
     key_refusal,
     node_of_user,
     parse_token,
+    region_of_user,
+    region_refusal,
     token_secret_name,
     used_secret,
     with_authority,
 )
+from skerry.objects.federation import NAMESPACE as FEDERATION_NAMESPACE
+from skerry.objects.federation import PULL
 from skerry.objects.json import JsonObject, decode_object, ensure_map, map_at, str_map_at, to_json
 from skerry.objects.scheme import Kind
 from skerry.objects.times import time_text
@@ -112,6 +119,9 @@ class EnrollerParts(Frozen):
     clock: Clock
     hub_port: Callable[[], int]
     """Asked when needed: with port 0 it is known only after the hub listens."""
+    members: Kind
+    """KubeFedClusters: regions' clouds that have joined."""
+    namespaces: Kind
     recover_within: timedelta = RECOVER_WITHIN
     """How long after its certificate has ended a gateway may still get a new one with its old key."""
 
@@ -141,6 +151,9 @@ class Enroller:
         except (BadRequestError, UnauthenticatedError, ForbiddenError):
             self._limiter.failed(peer)
             raise
+        if grant.of_region:
+            await self._introduce_region(grant.node, grant.labels, fingerprint)
+            return self._signed_region(grant.node, request.csr_pem)
         await self._introduce(grant.node, grant.labels, fingerprint)
         return self._signed(grant.node, request.csr_pem)
 
@@ -153,6 +166,8 @@ class Enroller:
         token makes a node's key another one.
         """
         fingerprint = key_fingerprint(requested_key(csr_pem))
+        if region := region_of_user(user):
+            return self._renewed_region(region, key, fingerprint, csr_pem)
         node = self._known(user, key)
         if fingerprint != key:
             raise ForbiddenError("the signing request is by another key than the certificate's")
@@ -241,13 +256,48 @@ class Enroller:
         except AlreadyExistsError:
             await self._parts.objects.update(nodes, nodes.key("", node), label)
 
-    def _signed(self, node: str, csr_pem: str) -> Enrolled:
+    async def _introduce_region(self, region: str, labels: Mapping[str, str], fingerprint: str) -> None:
+        """Its KubeFedCluster, which pulls: it is listed, not ready, before the region first connects."""
+        members, namespaces = self._parts.members, self._parts.namespaces
+
+        def joined(obj: JsonObject) -> JsonObject:
+            metadata = map_at(obj, "metadata")
+            annotations: JsonObject = {**map_at(metadata, "annotations"), NODE_KEY_ANNOTATION: fingerprint}
+            named: JsonObject = {**map_at(metadata, "labels"), **to_json(labels)}
+            spec = {**map_at(obj, "spec"), "syncMode": PULL}
+            return {**obj, "metadata": {**metadata, "annotations": annotations, "labels": named}, "spec": spec}
+
+        namespace: JsonObject = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": FEDERATION_NAMESPACE}}
+        if self._parts.objects.read(namespaces.key("", FEDERATION_NAMESPACE)) is None:
+            with suppress(AlreadyExistsError):
+                await self._parts.objects.create(namespaces, "", namespace)
+        obj: JsonObject = {
+            "apiVersion": members.api_version,
+            "kind": members.kind,
+            "metadata": {"name": region, "namespace": FEDERATION_NAMESPACE},
+        }
+        try:
+            await self._parts.objects.create(members, FEDERATION_NAMESPACE, joined(obj))
+        except AlreadyExistsError:
+            await self._parts.objects.update(members, members.key(FEDERATION_NAMESPACE, region), joined)
+
+    def _renewed_region(self, region: str, key: str, fingerprint: str, csr_pem: str) -> Enrolled:
+        stored = self._parts.objects.read(self._parts.members.key(FEDERATION_NAMESPACE, region))
+        reason = region_refusal(region, None if stored is None else decode_object(stored.body), key)
+        if reason or fingerprint != key:
+            raise ForbiddenError(reason or "the signing request is by another key than the certificate's")
+        return self._signed_region(region, csr_pem)
+
+    def _signed_region(self, region: str, csr_pem: str) -> Enrolled:
+        return self._signed(region, csr_pem, user=REGION_USER_PREFIX + region, group=REGIONS_GROUP)
+
+    def _signed(self, node: str, csr_pem: str, *, user: str = "", group: str = NODES_GROUP) -> Enrolled:
         parts = self._parts
         certificate = sign_request(
             self._signing,
             csr_pem,
-            user=NODE_USER_PREFIX + node,
-            groups=[NODES_GROUP],
+            user=user or NODE_USER_PREFIX + node,
+            groups=[group],
             now=now_of(parts.clock),
         )
         return Enrolled(

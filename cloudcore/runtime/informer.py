@@ -18,6 +18,7 @@ from skerry.frozen import Frozen
 from skerry.objects.commands import COMMANDS
 from skerry.objects.device_rule_reports import DEVICE_RULES
 from skerry.objects.device_rules import followed_device
+from skerry.objects.federation import MEMBER_OBJECTS
 from skerry.objects.json import JsonObject, str_at
 from skerry.objects.meta import Key, Revision, owners_of
 from skerry.objects.rules import MESSAGES
@@ -46,6 +47,11 @@ VOLUMES_BY_CLASS: Final = "volumes_by_class"
 """Index of PersistentVolumes by `class_value` of what they have."""
 VOLUMES_BY_CLAIM: Final = "volumes_by_claim"
 """Index of PersistentVolumes by the namespace and name of the claim they are promised to."""
+
+MEMBER_OBJECTS_BY_SOURCE: Final = "member_objects_by_source"
+"""Index of MemberObjects by resource, namespace and name of the federated object that they come from."""
+MEMBER_OBJECTS_BY_MEMBER: Final = "member_objects_by_member"
+"""Index of MemberObjects by the member that they are of."""
 
 
 def class_value(name: str) -> str:
@@ -94,6 +100,14 @@ def _promised_to(volume: JsonObject) -> Iterable[str]:
     return [f"{str_at(volume, 'spec', 'claimRef', 'namespace')}/{name}"] if name else []
 
 
+def _source_of(row: JsonObject) -> Iterable[str]:
+    return ["/".join(str_at(row, "spec", "source", field) for field in ("resource", "namespace", "name"))]
+
+
+def _member_of(row: JsonObject) -> Iterable[str]:
+    return [str_at(row, "spec", "member")]
+
+
 INDEXES: Final[Mapping[str, Index]] = {
     BY_OWNER: Index(resource=None, values=_owner_uids),
     PODS_BY_NODE: Index(resource="pods", values=_node_of),
@@ -106,6 +120,8 @@ INDEXES: Final[Mapping[str, Index]] = {
     CLAIMS_BY_CLASS: Index(resource=CLAIMS, values=_wanted_class),
     VOLUMES_BY_CLASS: Index(resource=VOLUMES, values=_had_class),
     VOLUMES_BY_CLAIM: Index(resource=VOLUMES, values=_promised_to),
+    MEMBER_OBJECTS_BY_SOURCE: Index(resource=MEMBER_OBJECTS, values=_source_of),
+    MEMBER_OBJECTS_BY_MEMBER: Index(resource=MEMBER_OBJECTS, values=_member_of),
 }
 """The indexes that controllers rely on; whoever makes the watch cache gives them to it."""
 

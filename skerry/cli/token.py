@@ -64,7 +64,7 @@ def create(target: Target, node: str, ttl: str, labels: Sequence[str]) -> None:
         id=secrets.token_hex(5), secret=secrets.token_hex(16), pin=_pin(client.cluster.ca_pem), node=node
     )
     expires = time_text(int(time.time() * 1000) + lifetime_s * 1000)
-    body = token_secret(made, expires=expires, labels=dict(_label(text) for text in labels))
+    body = token_secret(made, expires=expires, labels=dict(label_of(text) for text in labels))
     client.request("POST", path_of(_SECRETS, TOKEN_NAMESPACE), query={"fieldManager": "skerry"}, body=body)
     say(str(made))
 
@@ -106,6 +106,13 @@ def _cloud(target: Target) -> Client:
     return client
 
 
+def pin_of_cloud(client: Client) -> str:
+    """Of the CA that a kubeconfig names; the cloud of a local agent has none."""
+    if client.cluster is None:
+        raise BadRequestError("tokens are made in the cloud: name it with --kubeconfig, or cloudcore's --data")
+    return _pin(client.cluster.ca_pem)
+
+
 def _pin(ca_pem: bytes) -> str:
     if not ca_pem:
         raise BadRequestError(
@@ -115,7 +122,7 @@ def _pin(ca_pem: bytes) -> str:
     return pin_of(spki_of_certificate(der_of_pem(ca_pem.decode())))
 
 
-def _label(text: str) -> tuple[str, str]:
+def label_of(text: str) -> tuple[str, str]:
     match = _LABEL.fullmatch(text)
     if match is None:
         raise BadRequestError(f"--label {text}: write KEY=VALUE")

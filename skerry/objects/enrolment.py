@@ -51,6 +51,9 @@ MESSAGE_BYTES_MAX: Final = 16 * 1024
 
 NODE_USER_PREFIX: Final = "system:node:"
 NODES_GROUP: Final = "system:nodes"
+REGION_USER_PREFIX: Final = "system:skerry:region:"
+"""Common name of a region's certificate, before the region's name."""
+REGIONS_GROUP: Final = "system:skerry:regions"
 NODE_KEY_ANNOTATION: Final = "skerry.dev/node-key"
 """On a Node: `pin_of` the key that its gateway joined with. What any other key signs is not this gateway's."""
 NODE_AUTHORITY_ANNOTATION: Final = "skerry.dev/node-authority"
@@ -146,6 +149,8 @@ class Grant(Frozen):
     """RFC 3339; "" while unused."""
     used_by: str
     """`pin_of` the key that the certificate was given for; "" while unused."""
+    of_region: bool = False
+    """It lets a region's cloud join as a member of a federation, not a gateway."""
 
 
 TOKEN_NAMESPACE: Final = "kube-system"  # noqa: S105 - a namespace's name
@@ -156,7 +161,7 @@ def token_secret_name(token_id: str) -> str:
     return f"join-token-{token_id}"
 
 
-def token_secret(token: JoinToken, *, expires: str, labels: Mapping[str, str]) -> JsonObject:
+def token_secret(token: JoinToken, *, expires: str, labels: Mapping[str, str], of_region: bool = False) -> JsonObject:
     """The Secret whose creation issues a token. `expires` is RFC 3339 in UTC (`...Z`)."""
     data = {
         "node": token.node,
@@ -164,6 +169,8 @@ def token_secret(token: JoinToken, *, expires: str, labels: Mapping[str, str]) -
         "expires": expires,
         "labels": json.dumps(dict(labels), sort_keys=True),
     }
+    if of_region:
+        data["for"] = "region"
     return {
         "apiVersion": "v1",
         "kind": "Secret",
@@ -189,6 +196,7 @@ def grant_of(secret: JsonObject) -> Grant | None:
         labels=str_map_at(labels),
         used_at=data.get("used-at", ""),
         used_by=data.get("used-by", ""),
+        of_region=data.get("for") == "region",
     )
 
 
@@ -422,6 +430,19 @@ def read_enrolled(body: bytes) -> Enrolled:
 def node_of_user(user: str) -> str:
     """The node that a certificate's common name speaks for; "" for other users."""
     return user[len(NODE_USER_PREFIX) :] if user.startswith(NODE_USER_PREFIX) else ""
+
+
+def region_of_user(user: str) -> str:
+    """The region that a certificate's common name speaks for; "" for other users."""
+    return user[len(REGION_USER_PREFIX) :] if user.startswith(REGION_USER_PREFIX) else ""
+
+
+def region_refusal(region: str, member: JsonObject | None, key: str) -> str:
+    """The same as `key_refusal`, of a region; `member` is its KubeFedCluster."""
+    if member is None:
+        return f"the region {region} is no member any more; join again with a new token"
+    known = str_at(member, "metadata", "annotations", NODE_KEY_ANNOTATION)
+    return f"the region {region} has joined again with another key since" if known != key else ""
 
 
 def key_refusal(node: str, obj: JsonObject | None, key: str) -> str:

@@ -38,6 +38,12 @@ FEDERATED_TYPE: Final = "skerry.dev/federated-type"
 SESSION_PREFIX: Final = "region/"
 """Before a member's name in its session: no node is called so."""
 
+MEMBERSHIP: Final = "skerry-region-membership"
+"""Secret of a region, in the namespace of the federation: what it is a member of."""
+MEMBERSHIP_TYPE: Final = "skerry.dev/region-membership"
+REGION_STATE: Final = "skerry.dev/region-state"
+"""Annotation of that Secret: how the link to the global cloud is."""
+
 Drift = Literal["Revert", "Keep"]
 REVERT: Final = "Revert"
 KEEP: Final = "Keep"

@@ -181,6 +181,8 @@ async def cloud(tmp_path: Path) -> AsyncIterator[Cloud]:
             objects=objects,
             secrets=kind("secrets"),
             nodes=kind("nodes"),
+            members=kind("kubefedclusters.core.kubefed.io"),
+            namespaces=kind("namespaces"),
             clock=clock,
             hub_port=lambda: ports[0],
         )
@@ -464,6 +466,8 @@ async def hub_of(data: Path) -> AsyncGenerator[tuple[Pki, LocalObjects, int]]:
                 objects=objects,
                 secrets=kind("secrets"),
                 nodes=kind("nodes"),
+                members=kind("kubefedclusters.core.kubefed.io"),
+                namespaces=kind("namespaces"),
                 clock=clock,
                 hub_port=lambda: 1,
             )

@@ -87,6 +87,8 @@ async def cloud(tmp_path: Path) -> AsyncIterator[Cloud]:
             objects=objects,
             secrets=kind("secrets"),
             nodes=kind("nodes"),
+            members=kind("kubefedclusters.core.kubefed.io"),
+            namespaces=kind("namespaces"),
             clock=clock,
             hub_port=lambda: 10443,
         )

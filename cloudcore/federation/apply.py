@@ -1,0 +1,166 @@
+"""What a member does about one row of its ledger: make, change, leave or remove an object. Pure.
+
+Only what the template says is ours. A field that the template changed is changed; a field that somebody changed in
+the member has *drifted*, and the policy says what becomes of it: `Revert` puts it back while the member is in touch
+with the global cloud (cut off, people have to be able to help themselves), `Keep` leaves it until the template
+itself changes that field. Either is told. Nothing is removed but by a tombstone, and nothing that lost our mark.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Final, Literal
+
+from skerry.frozen import Frozen
+from skerry.objects.federation import MANAGED, ROW, MemberObject
+from skerry.objects.json import Json, JsonObject, clone, map_at
+from skerry.objects.meta import annotations_of, being_deleted
+from skerry.objects.patches import merge_patch
+
+_FOUND_LENGTH_MAX: Final = 200
+_DRIFTS_MAX: Final = 50
+
+Outcome = Literal["Kept", "Reverted"]
+
+
+class Drifted(Frozen):
+    path: str
+    found: str
+    outcome: Outcome
+
+
+class Decision(Frozen):
+    """What is to be done."""
+
+    act: Literal["none", "create", "update", "delete", "release", "wait"]
+    obj: JsonObject | None = None
+    """To be written."""
+    drift: tuple[Drifted, ...] = ()
+    code: str = ""
+    message: str = ""
+    removed: bool = False
+
+
+def decide(row: MemberObject, present: JsonObject | None, applied: JsonObject, *, in_touch: bool) -> Decision:
+    """`applied`: the manifest that was applied last; {} for none."""
+    ours = present is not None and annotations_of(present).get(ROW) == row.name
+    if row.removal:
+        return _removal(row, present, ours=ours)
+    if present is None:
+        return Decision(act="create", obj=_noted(row.manifest, row.name))
+    if being_deleted(present):
+        return Decision(act="wait", code="UpdateFailed", message="it is being deleted in the member")
+    if not ours and not row.adopt:
+        return Decision(act="none", code="AlreadyExists", message="it is there already, and adoption is disabled")
+    base = applied if ours else {}
+    wanted = _without(row.manifest, row.retain)
+    base = _without(base, row.retain)
+    merged = merge_patch(clone(present), difference(base, wanted))
+    settled = wanted if not base else _common(base, wanted)
+    drift = list(_drift(settled, present, "")) if ours else []
+    reverts = row.drift == "Revert" and in_touch
+    if drift and reverts:
+        merged = merge_patch(merged, _lacking(wanted, merged))
+    outcome: Outcome = "Reverted" if reverts else "Kept"
+    told = tuple(Drifted(path=path, found=found, outcome=outcome) for path, found in drift[:_DRIFTS_MAX])
+    noted = _noted(merged, row.name)
+    return Decision(act="none" if noted == present else "update", obj=noted, drift=told)
+
+
+def _removal(row: MemberObject, present: JsonObject | None, *, ours: bool) -> Decision:
+    if present is None or not ours:
+        return Decision(act="none", removed=True)
+    if row.removal == "Orphan":
+        return Decision(act="release", obj=_released(present), removed=True)
+    if being_deleted(present):
+        return Decision(act="wait", code="WaitingForRemoval", message="finalizers hold it")
+    return Decision(act="delete")
+
+
+def difference(before: Mapping[str, Json], after: Mapping[str, Json]) -> JsonObject:
+    """A merge patch (RFC 7386) from one to the other; {} where they are the same."""
+    found: JsonObject = {name: None for name in before if name not in after}
+    for name, value in after.items():
+        old = before.get(name)
+        if isinstance(value, dict) and isinstance(old, dict):
+            if inner := difference(old, value):
+                found[name] = inner
+        elif name not in before or old != value:
+            found[name] = value
+    return found
+
+
+def _common(base: JsonObject, wanted: JsonObject) -> JsonObject:
+    """What both say alike: the template did not change it."""
+    found: JsonObject = {}
+    for name, value in wanted.items():
+        old = base.get(name)
+        if isinstance(value, dict) and isinstance(old, dict):
+            if inner := _common(old, value):
+                found[name] = inner
+        elif name in base and old == value:
+            found[name] = value
+    return found
+
+
+def _drift(wanted: JsonObject, found: Mapping[str, Json], path: str) -> Iterator[tuple[str, str]]:
+    for name, value in wanted.items():
+        place = f"{path}/{name.replace('~', '~0').replace('/', '~1')}"
+        other = found.get(name)
+        if isinstance(value, dict) and isinstance(other, dict):
+            yield from _drift(value, other, place)
+        elif not contains(value, other):
+            text = json.dumps(other, sort_keys=True, separators=(",", ":")) if name in found else ""
+            yield place, text[:_FOUND_LENGTH_MAX]
+
+
+def contains(wanted: Json, found: Json) -> bool:
+    """Whether all that is wanted is there; defaults that were added beside it don't count."""
+    if isinstance(wanted, dict):
+        if not isinstance(found, dict):
+            return not wanted and found is None
+        return all(contains(value, found.get(name)) for name, value in wanted.items())
+    if isinstance(wanted, list):
+        if not isinstance(found, list) or len(found) != len(wanted):
+            return not wanted and found is None
+        return all(contains(one, other) for one, other in zip(wanted, found, strict=True))
+    return wanted == found
+
+
+def _lacking(wanted: JsonObject, found: Mapping[str, Json]) -> JsonObject:
+    """A merge patch that puts back what is not as wanted."""
+    patch: JsonObject = {}
+    for name, value in wanted.items():
+        other = found.get(name)
+        if isinstance(value, dict) and isinstance(other, dict):
+            if inner := _lacking(value, other):
+                patch[name] = inner
+        elif not contains(value, other):
+            patch[name] = value
+    return patch
+
+
+def _without(obj: JsonObject, pointers: tuple[str, ...]) -> JsonObject:
+    if not pointers or not obj:
+        return obj
+    made = clone(obj)
+    for pointer in pointers:
+        *steps, last = pointer.strip("/").split("/")
+        map_at(made, *steps).pop(last, None)
+    return made
+
+
+def _noted(obj: JsonObject, row: str) -> JsonObject:
+    metadata = map_at(obj, "metadata")
+    return {**obj, "metadata": {**metadata, "annotations": {**map_at(metadata, "annotations"), ROW: row}}}
+
+
+def _released(obj: JsonObject) -> JsonObject:
+    metadata = dict(map_at(obj, "metadata"))
+    for field, name in (("annotations", ROW), ("labels", MANAGED)):
+        kept = {key: value for key, value in map_at(metadata, field).items() if key != name}
+        metadata[field] = kept
+        if not kept:
+            del metadata[field]
+    return {**obj, "metadata": metadata}

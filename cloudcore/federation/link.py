@@ -1,0 +1,421 @@
+"""A region's side of a federation: joins with the token that it is given, dials the global cloud, keeps its rows.
+
+What it is a member of is in one Secret, so that whichever replica leads can go on: address and token at first, then
+name, key and certificate, and the epoch of the global cloud's store. Rows that were received are RegionObjects, which
+are written before they are acknowledged. Nothing that runs in the region waits for this; a crash at any point leaves
+rows that the next session compares.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import logging
+from collections.abc import Mapping
+from typing import Final
+
+from cloudcore.federation.joining import Credentials, Files, enrol, new_key, renew
+from cloudcore.federation.outbox import StateOutbox
+from cloudcore.federation.region_controller import STAMP
+from cloudcore.registry.port import DeleteOptions
+from cloudcore.runtime.manager import Tools
+from skerry import VERSION
+from skerry.errors import AlreadyExistsError, CallerError, NotFoundError, SkerryError, UnavailableError
+from skerry.frozen import Frozen
+from skerry.objects.federation import (
+    MEMBER_OBJECTS,
+    MEMBERSHIP,
+    NAMESPACE,
+    REGION_OBJECTS,
+    REGION_STATE,
+    SESSION_PREFIX,
+)
+from skerry.objects.json import Json, JsonObject, decode_object, encode_object, map_at, str_map_at
+from skerry.objects.meta import Key, Revision, Stamp, annotations_of, labels_of, uid_of, with_annotations
+from skerry.sync.dial import DialPolicy, Ended
+from skerry.sync.edge import EdgeIdentity, EdgeSession, EdgeState
+from skerry.sync.effects import (
+    BeginLife,
+    CloseLink,
+    EdgeEffect,
+    Prune,
+    Send,
+    StreamArrived,
+    StreamEnded,
+    StreamInputEnded,
+    StreamOpened,
+    StreamWritable,
+    Welcomed,
+    Write,
+)
+from skerry.transport.driver import Driver, now_of
+from skerry.transport.websocket import client_context, dial
+from skerry.wire.frames import CloseCode, ObjectState
+
+log = logging.getLogger(__name__)
+
+_SELF_S: Final = 60.0
+"""Between looks at what the region says of itself."""
+_TRY_AGAIN_S: Final = 10.0
+"""After a join that failed."""
+_KUBERNETES: Final = "v1.36.0"
+_ZONE: Final = "topology.kubernetes.io/zone"
+_REGION: Final = "topology.kubernetes.io/region"
+
+
+class Membership(Frozen):
+    """What the Secret says."""
+
+    uid: str
+    clouds: tuple[str, ...]
+    token: str
+    epoch: str
+    credentials: Credentials | None
+
+
+class RegionMember:
+    """See the module. Run `run` in a task group."""
+
+    def __init__(self, tools: Tools) -> None:
+        self._tools = tools
+        self._secrets = tools.kind("secrets")
+        self._rows = tools.kind(REGION_OBJECTS)
+        self._outbox = StateOutbox(tools.ids.token_hex(8), tools.clock)
+        self._told: dict[tuple[str, str], bytes] = {}
+        self._session: EdgeSession | None = None
+        self._driver: Driver[EdgeEffect] | None = None
+        self._writing: asyncio.Task[None] | None = None
+        self._news = asyncio.Event()
+        """The membership may be another one."""
+
+    def notice(self) -> None:
+        """The membership may be another one."""
+        self._news.set()
+
+    @property
+    def connected(self) -> bool:
+        """The global cloud is heard, and all that it wants now is here."""
+        session = self._session
+        return session is not None and session.state is EdgeState.IN_STEP
+
+    def tell(self, name: str, said: JsonObject) -> None:
+        """What became of a row."""
+        self._put("member_object", name, said)
+
+    def _put(self, kind: str, key: str, said: JsonObject) -> None:
+        body = encode_object(said)
+        if self._told.get((kind, key)) == body:
+            return
+        self._told[kind, key] = body
+        self._outbox.put(kind, key, body)
+        if self._session is not None and self._driver is not None:
+            self._session.appended(self._driver.now())
+            self._driver.kick()
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            self._news.clear()
+            membership = self._membership()
+            try:
+                if membership is None:
+                    await self._forget_rows()
+                    await self._news.wait()
+                elif membership.credentials is None:
+                    await self._join(membership)
+                else:
+                    await self._belong(membership, membership.credentials)
+            except SkerryError as error:
+                log.warning("the global cloud can't be joined error=%s", error)
+                await self._say(f"not joined: {error}")
+                await asyncio.sleep(_TRY_AGAIN_S)
+
+    # --- membership ---
+
+    def _membership(self) -> Membership | None:
+        stored = self._tools.objects.read(self._secrets.key(NAMESPACE, MEMBERSHIP))
+        return None if stored is None else _read(self._tools.cache.obj(stored))
+
+    async def _join(self, membership: Membership) -> None:
+        key = self._tools.objects.read(self._secrets.key(NAMESPACE, MEMBERSHIP))
+        assert key is not None, "it was just read"
+        pending = _data(self._tools.cache.obj(key)).get("key") or new_key()
+        await self._keep({"key": pending})  # first: a join whose answer is lost is repeated with the same key
+        credentials = await enrol(membership.clouds[0], membership.token, pending)
+        await self._keep(_fields(credentials))
+        log.info("joined a federation region=%s cloud=%s", credentials.name, membership.clouds[0])
+
+    async def _keep(self, fields: Mapping[str, str]) -> None:
+        coded: JsonObject = {name: base64.b64encode(text.encode()).decode() for name, text in fields.items()}
+
+        def kept(secret: JsonObject) -> JsonObject:
+            return {**secret, "data": {**map_at(secret, "data"), **coded}}
+
+        await self._tools.objects.update(self._secrets, self._secrets.key(NAMESPACE, MEMBERSHIP), kept)
+
+    async def _say(self, state: str) -> None:
+        """On the Secret, for people."""
+
+        def said(secret: JsonObject) -> JsonObject:
+            return with_annotations(secret, {REGION_STATE: state[:500]})
+
+        try:
+            await self._tools.objects.update(self._secrets, self._secrets.key(NAMESPACE, MEMBERSHIP), said)
+        except SkerryError:
+            return
+
+    async def _belong(self, membership: Membership, credentials: Credentials) -> None:
+        """Until the membership is another one."""
+        work = asyncio.create_task(self._dial_always(membership, credentials))
+        try:
+            while not work.done():
+                self._say_self()
+                self._news.clear()
+                news = asyncio.create_task(self._news.wait())
+                await asyncio.wait([work, news], timeout=_SELF_S, return_when=asyncio.FIRST_COMPLETED)
+                news.cancel()
+                now = self._membership()
+                if now is None or now.uid != membership.uid or now.credentials != credentials:
+                    return
+            await work
+        finally:
+            work.cancel()
+            await asyncio.wait([work])
+            self._session = self._driver = None
+
+    def _say_self(self) -> None:
+        nodes = [self._tools.cache.obj(each) for each in self._tools.cache.select("nodes")]
+        zones = sorted({labels_of(node)[_ZONE] for node in nodes if _ZONE in labels_of(node)})
+        regions = sorted({labels_of(node)[_REGION] for node in nodes if _REGION in labels_of(node)})
+        named: list[Json] = [*zones]
+        self._put(
+            "member",
+            "self",
+            {
+                "kubernetesVersion": _KUBERNETES,
+                "zones": named,
+                "region": regions[0] if regions else "",
+                "nodes": len(nodes),
+            },
+        )
+
+    async def _forget_rows(self) -> None:
+        """Of a federation that was left: what it put here stays, and is this region's own."""
+        for stored in self._tools.cache.select(REGION_OBJECTS):
+            try:
+                await self._tools.objects.delete(self._rows, stored.key, DeleteOptions(uid=stored.uid))
+            except NotFoundError:
+                continue
+
+    # --- the link ---
+
+    async def _dial_always(self, membership: Membership, credentials: Credentials) -> None:
+        policy = DialPolicy(membership.clouds)
+        said = ""
+        while True:
+            await asyncio.sleep(max(0.0, policy.due_s - self._tools.clock.monotonic_s()))
+            if self._tools.clock.wall_ms() >= credentials.renew_after_ms:
+                credentials = await self._renewed(policy.address, credentials)
+            started_s = self._tools.clock.monotonic_s()
+            try:
+                how, welcomed = await self._once(policy, credentials)
+            except UnavailableError as error:
+                how, welcomed = CloseLink(code=CloseCode.FAILED, reason=str(error)), False
+            if how.reason != said or welcomed:
+                said = how.reason
+                log.warning("link to the global cloud down cloud=%s reason=%s", policy.address, how.reason)
+                await self._say(f"cut off: {how.reason}")
+            ended_s = self._tools.clock.monotonic_s()
+            ended = Ended(
+                at_s=ended_s,
+                answered=True,
+                welcomed=welcomed,
+                lived_s=ended_s - started_s,
+                clean=how.by_peer and how.code == CloseCode.DONE,
+                carried=how.by_peer,
+                retry_after_s=how.retry_after_s,
+                unusable=False,
+            )
+            policy.ended(ended, self._tools.ids.unit())
+
+    async def _renewed(self, cloud: str, credentials: Credentials) -> Credentials:
+        try:
+            renewed = await renew(cloud, credentials)
+        except (CallerError, UnavailableError) as error:
+            log.warning("the region's certificate is not renewed yet error=%s", error)
+            return credentials
+        await self._keep(_fields(renewed))
+        return renewed
+
+    async def _once(self, policy: DialPolicy, credentials: Credentials) -> tuple[CloseLink, bool]:
+        with Files(credentials) as identity:
+            try:
+                context = client_context(identity, trust_clock=True)
+            except (OSError, ValueError, CallerError) as error:
+                raise UnavailableError(f"this region's certificate can't be used: {error}") from error
+            link = await dial(policy.address, context, server_name=credentials.server_name)
+        membership = self._membership()
+        stamps = self._stamps()
+        own = EdgeIdentity(
+            node=SESSION_PREFIX + credentials.name,
+            agent_version=VERSION,
+            incarnation=self._outbox.incarnation,
+            boot_id=self._outbox.incarnation,
+            epoch="" if membership is None else membership.epoch,
+            revision=Revision(max((stamp.revision for stamp in stamps.values()), default=0)),
+        )
+        session = EdgeSession(own, stamps.items(), self._outbox, now_of(self._tools.clock))
+        driver: Driver[EdgeEffect] = Driver(link, session, self._tools.clock)
+        self._session, self._driver, self._writing = session, driver, None
+        try:
+            how = await driver.run(lambda effect: self._perform(effect, session, driver, policy))
+        finally:
+            self._session = self._driver = None
+        return how, session.session > 0
+
+    def _stamps(self) -> dict[Key, Stamp]:
+        found: dict[Key, Stamp] = {}
+        for stored in self._tools.cache.select(REGION_OBJECTS):
+            uid, _, number = annotations_of(self._tools.cache.obj(stored)).get(STAMP, "").partition(" ")
+            revision = int(number) if number.isdecimal() else 0
+            found[Key(MEMBER_OBJECTS, "", stored.key.name)] = Stamp(uid, Revision(revision))
+        return found
+
+    def _perform(
+        self, effect: EdgeEffect, session: EdgeSession, driver: Driver[EdgeEffect], policy: DialPolicy
+    ) -> None:
+        match effect:
+            case Write():
+                self._writing = driver.spawn(self._write(effect, session, driver, self._writing))
+            case Prune():
+                self._outbox.prune(effect)
+            case Welcomed():
+                policy.welcomed(self._tools.clock.monotonic_s())
+                log.info("link to the global cloud up cloud=%s session=%d", policy.address, effect.session)
+                driver.spawn(self._say("connected"))
+            case BeginLife():
+                self._outbox = StateOutbox(self._tools.ids.token_hex(8), self._tools.clock)
+                told, self._told = self._told, {}
+                for (kind, key), body in told.items():
+                    self._put(kind, key, decode_object(body))
+            case StreamOpened():
+                session.streams.close(effect.stream, code=1, reason="a region has no streams")
+            case StreamArrived() | StreamWritable() | StreamInputEnded() | StreamEnded():
+                return
+            case Send() | CloseLink():
+                raise AssertionError("the driver's own")
+
+    # --- rows ---
+
+    async def _write(
+        self,
+        write: Write,
+        session: EdgeSession,
+        driver: Driver[EdgeEffect],
+        before: asyncio.Task[None] | None,
+    ) -> None:
+        if before is not None and not before.done():
+            await asyncio.wait((before,))
+        try:
+            if write.void:
+                await self._void()
+            for put in write.puts:
+                await self._put_row(put)
+            for key in write.deletes:
+                await self._delete_row(key)
+            if write.epoch:
+                await self._keep({"epoch": write.epoch})
+        except SkerryError as error:
+            session.close(CloseCode.FAILED, f"the region's store: {error}", driver.now())
+        else:
+            session.written(write.number, driver.now())
+        driver.kick()
+
+    async def _put_row(self, put: ObjectState) -> None:
+        spec = map_at(decode_object(put.body), "spec")
+        stamp = f"{put.stamp.uid} {put.stamp.revision}"
+        key = self._rows.key("", put.key.name)
+
+        def written(current: JsonObject) -> JsonObject:
+            return {**with_annotations(current, {STAMP: stamp}), "spec": spec}
+
+        if self._tools.objects.read(key) is not None:
+            try:
+                await self._tools.objects.update(self._rows, key, written)
+            except NotFoundError:
+                pass  # gone meanwhile: made anew
+            else:
+                return
+        obj: JsonObject = {
+            "apiVersion": self._rows.api_version,
+            "kind": self._rows.kind,
+            "metadata": {"name": put.key.name},
+        }
+        try:
+            await self._tools.objects.create(self._rows, "", written(obj))
+        except AlreadyExistsError:
+            await self._tools.objects.update(self._rows, key, written)
+
+    async def _delete_row(self, key: Key) -> None:
+        try:
+            await self._tools.objects.delete(self._rows, self._rows.key("", key.name), DeleteOptions())
+        except NotFoundError:
+            return
+
+    async def _void(self) -> None:
+        """Another epoch of the global cloud: revisions held mean nothing in it."""
+        for key, stamp in self._stamps().items():
+
+            def voided(current: JsonObject, uid: str = stamp.uid) -> JsonObject:
+                return with_annotations(current, {STAMP: f"{uid} 0"})
+
+            try:
+                await self._tools.objects.update(self._rows, self._rows.key("", key.name), voided)
+            except NotFoundError:
+                continue
+
+
+def _data(secret: JsonObject) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for name, text in str_map_at(secret, "data").items():
+        try:
+            found[name] = base64.b64decode(text).decode()
+        except ValueError:
+            continue
+    return found
+
+
+def _read(secret: JsonObject) -> Membership | None:
+    data = _data(secret)
+    clouds = tuple(each.strip() for each in data.get("cloud", "").split(",") if each.strip())
+    if not clouds:
+        return None
+    credentials = None
+    if data.get("certificate"):
+        renew_after = data.get("renew-after-ms", "")
+        credentials = Credentials(
+            name=data.get("name", ""),
+            key_pem=data.get("key", ""),
+            certificate_pem=data["certificate"],
+            ca_pem=data.get("ca", ""),
+            server_name=data.get("server-name", ""),
+            renew_after_ms=int(renew_after) if renew_after.isdecimal() else 0,
+        )
+    return Membership(
+        uid=uid_of(secret),
+        clouds=clouds,
+        token=data.get("token", ""),
+        epoch=data.get("epoch", ""),
+        credentials=credentials,
+    )
+
+
+def _fields(credentials: Credentials) -> dict[str, str]:
+    return {
+        "name": credentials.name,
+        "key": credentials.key_pem,
+        "certificate": credentials.certificate_pem,
+        "ca": credentials.ca_pem,
+        "server-name": credentials.server_name,
+        "renew-after-ms": str(credentials.renew_after_ms),
+    }

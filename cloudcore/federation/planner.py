@@ -1,0 +1,213 @@
+"""What each member is to hold of a federated object, and what its status says of them. Pure.
+
+Order as in KubeFed: template, then overrides, then the mark. A fault in one member's overrides is that member's
+alone, and leaves what it has as it is.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Collection, Mapping
+from typing import Final
+
+from cloudcore.federation.overrides import overridden, read_overrides
+from cloudcore.federation.placement import placed, read_placement
+from skerry.errors import InvalidError
+from skerry.frozen import Frozen
+from skerry.objects.federation import (
+    MANAGED,
+    FederatedType,
+    MemberObject,
+    Source,
+    Target,
+    drift_policy,
+    orphans,
+)
+from skerry.objects.json import Json, JsonObject, bool_at, clone, map_at, str_at, str_map_at
+from skerry.objects.meta import Key, name_of, namespace_of, uid_of
+
+IN_TIME_MS: Final = 30_000
+"""How long a member that is heard may take before its status says so: KubeFed waits as long."""
+
+
+class Scene(Frozen):
+    """What a plan depends on beside the object."""
+
+    members: Mapping[str, Mapping[str, str]]
+    """Labels by name."""
+    namespace: Collection[str] | None
+    """Where the object's namespace is; None for an object that is in none, or is one."""
+    adopt: bool = True
+
+
+class Plan(Frozen):
+    rows: Mapping[str, MemberObject]
+    """By member; revision and time are the writer's to give."""
+    faults: Mapping[str, str]
+    """By member: why it is left as it is."""
+    reason: str = ""
+    """Why it is nowhere, as KubeFed calls it."""
+
+
+def plan(key: Key, federated: JsonObject, of: FederatedType, scene: Scene) -> Plan:
+    """Of a federated object that is there. One that can't be read is nowhere new, and goes nowhere either."""
+    try:
+        where = placed(read_placement(federated), scene.members, namespace=scene.namespace)
+        overrides = read_overrides(federated)
+    except InvalidError as error:
+        return Plan(rows={}, faults=dict.fromkeys(scene.members, str(error)), reason="ComputePlacementFailed")
+    rows: dict[str, MemberObject] = {}
+    faults: dict[str, str] = {}
+    manifest = _manifest(federated, of)
+    target = Target(
+        api_version=of.target_api_version,
+        kind=of.target_kind,
+        namespace=namespace_of(federated) if of.target_namespaced else "",
+        name=namespace_of(federated) if of.of_namespaces else name_of(federated),
+    )
+    for member in sorted(where):
+        try:
+            mine = overridden(manifest, overrides.get(member, ()))
+        except InvalidError as error:
+            faults[member] = str(error)
+            continue
+        rows[member] = MemberObject(
+            member=member,
+            target=target,
+            source=Source(key=key, uid=uid_of(federated)),
+            revision=0,
+            manifest=_marked(mine),
+            orphan=orphans(federated),
+            drift=drift_policy(federated),
+            retain=("/spec/replicas",) if bool_at(federated, "spec", "retainReplicas") else (),
+            adopt=scene.adopt,
+        )
+    reason = "NamespaceNotFederated" if scene.namespace is not None and not scene.namespace else ""
+    return Plan(rows=rows, faults=faults, reason=reason)
+
+
+def _manifest(federated: JsonObject, of: FederatedType) -> JsonObject:
+    made = clone(map_at(federated, "spec", "template"))
+    made.pop("status", None)
+    metadata: JsonObject = {
+        name: value for name, value in map_at(made, "metadata").items() if name in ("labels", "annotations")
+    }
+    metadata["name"] = namespace_of(federated) if of.of_namespaces else name_of(federated)
+    if of.target_namespaced:
+        metadata["namespace"] = namespace_of(federated)
+    if of.name == "secrets" and "stringData" in made:
+        # What members would make of it: else it could not be compared with what they have.
+        texts = str_map_at(made, "stringData")
+        coded: JsonObject = {name: base64.b64encode(text.encode()).decode() for name, text in texts.items()}
+        made["data"] = {**map_at(made, "data"), **coded}
+        del made["stringData"]
+    return {**made, "apiVersion": of.target_api_version, "kind": of.target_kind, "metadata": metadata}
+
+
+def _marked(obj: JsonObject) -> JsonObject:
+    metadata = map_at(obj, "metadata")
+    return {**obj, "metadata": {**metadata, "labels": {**map_at(metadata, "labels"), MANAGED: "true"}}}
+
+
+class Row(Frozen):
+    """A row of the ledger, and what its member says of it."""
+
+    wanted: MemberObject
+    told: JsonObject
+    """The MemberObject's status."""
+
+    @property
+    def current(self) -> bool:
+        """The member knows what is wanted now."""
+        return self.told.get("revision") == self.wanted.revision
+
+
+def status_of(
+    before: JsonObject,
+    found: Plan,
+    rows: Mapping[str, Row],
+    *,
+    heard: Collection[str],
+    collects: bool,
+    now_ms: int,
+    planned_ms: Mapping[str, int],
+) -> tuple[JsonObject, bool]:
+    """The status of a federated object (without times of conditions), and whether to look again when time has passed.
+
+    `rows` by member, tombstones among them; `heard`: members that are; `planned_ms`: when each row was changed.
+    """
+    clusters: list[Json] = []
+    waiting = False
+    counts = dict.fromkeys(("members", "current", "unknown", "failing", "cleanup"), 0)
+    fine = not found.reason
+    for member in sorted({*rows, *found.faults}):
+        row = rows.get(member)
+        code, message = _code(row, member, found, heard)
+        if row is not None and not code and not row.current:
+            if now_ms - planned_ms.get(member, now_ms) < IN_TIME_MS:
+                waiting = True
+            else:
+                code = "UpdateTimedOut" if row.told else "CreationTimedOut"
+        if row is not None and row.wanted.removal:
+            counts["cleanup"] += 1
+        else:
+            counts["members"] += 1
+            counts["current"] += not code and row is not None and row.current
+            counts["unknown"] += code == "ClusterNotReady"
+            counts["failing"] += code not in ("", "ClusterNotReady")
+        fine = fine and not code and row is not None and row.current
+        clusters.append(_cluster(member, row, code, message, collects=collects))
+    condition: JsonObject = {
+        "type": "Propagation",
+        "status": "True" if fine else "False",
+        "reason": found.reason or ("" if fine or waiting else "CheckClusters"),
+    }
+    told: JsonObject = {"clusters": clusters, "conditions": [condition], "counts": {**counts}}
+    return told, waiting
+
+
+def _code(row: Row | None, member: str, found: Plan, heard: Collection[str]) -> tuple[str, str]:
+    if row is None or (member in found.faults and not row.wanted.removal):
+        failing = "ComputeResourceFailed" if found.reason else "ApplyOverridesFailed"
+        return failing, found.faults.get(member, "")
+    if row.wanted.removal:
+        failing = str_at(row.told, "code") if row.current else ""
+        return failing or "WaitingForRemoval", str_at(row.told, "message") if row.current else ""
+    if member not in heard:
+        return "ClusterNotReady", "it is not heard: what is shown is what it said last"
+    return (str_at(row.told, "code"), str_at(row.told, "message")) if row.current else ("", "")
+
+
+def _cluster(member: str, row: Row | None, code: str, message: str, *, collects: bool) -> JsonObject:
+    told: JsonObject = {"name": member}
+    if code:
+        told["status"] = code
+    if message:
+        told["message"] = message
+    if row is not None:
+        if observed := str_at(row.told, "observedAt"):
+            told["observedAt"] = observed
+        if row.told.get("drift"):
+            told["drift"] = row.told["drift"]
+        if collects and row.told.get("remote"):
+            told["remoteStatus"] = row.told["remote"]
+    return told
+
+
+def with_times(told: JsonObject, before: JsonObject, generation: int, now: str) -> JsonObject:
+    """The status with the times of its condition: of the last change of anything, and of its own."""
+    old: JsonObject = (_conditions(before) or [dict[str, Json]()])[0]
+    new = dict(next(iter(_conditions(told))))
+    same = all(old.get(field) == new.get(field) for field in ("status", "reason"))
+    kept = {**before, "conditions": [{k: v for k, v in old.items() if not k.startswith("last")}]} if old else {}
+    if same and kept == {**told, "observedGeneration": generation}:
+        return before
+    moved = str_at(old, "lastTransitionTime") if old.get("status") == new.get("status") else ""
+    new["lastUpdateTime"] = now
+    new["lastTransitionTime"] = moved or now
+    return {**told, "conditions": [new], "observedGeneration": generation}
+
+
+def _conditions(status: JsonObject) -> list[JsonObject]:
+    value = status.get("conditions")
+    return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []

@@ -1,0 +1,204 @@
+"""Carries out in a region what the global cloud wants there, and says what became of it. Goes on alone when cut off.
+
+What is wanted is in RegionObjects, which the link keeps in step; the last manifest that was applied and what came of
+it are in their status. A RegionObject that goes takes nothing with it: only a tombstone removes. A crash between a
+write and its note leaves a write that is done again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final
+
+from cloudcore.federation.apply import Decision, decide
+from cloudcore.registry.port import DeleteOptions
+from cloudcore.runtime.events import Saying
+from cloudcore.runtime.informer import Keys, Seen
+from cloudcore.runtime.manager import Tools, UnfinishedError
+from skerry.errors import AlreadyExistsError, CallerError, NotFoundError
+from skerry.objects.federation import MEMBERSHIP, REGION_OBJECTS, ROW, MemberObject, read_member_object
+from skerry.objects.json import Json, JsonObject, encode_object, map_at, maps_at, str_at
+from skerry.objects.meta import Key as ObjectKey
+from skerry.objects.meta import annotations_of, uid_of
+from skerry.objects.scheme import Kind, split_api_version
+from skerry.objects.times import time_text
+
+REMOTE_BYTES_MAX: Final = 64 * 1024
+"""A larger status of an object is not told."""
+_LOOK_AGAIN_S: Final = 5.0
+"""While something drifted that is to be put back once the region is in touch again."""
+_REMEMBERED: Final = 20
+"""Drifts that are remembered of one object."""
+
+Tell = Callable[[str, JsonObject], None]
+"""Name of a row, and what is to be said of it."""
+
+
+class RegionController:
+    """See the module. `in_touch`: whether the global cloud is heard; `tell`: has it told what became of a row;
+    `noticed`: called when what the region is a member of may have changed."""
+
+    name = "region-controller"
+    workers = 4
+
+    def __init__(
+        self, tools: Tools, *, in_touch: Callable[[], bool], tell: Tell, noticed: Callable[[], None]
+    ) -> None:
+        self._tools = tools
+        self._rows = tools.kind(REGION_OBJECTS)
+        self._in_touch = in_touch
+        self._tell = tell
+        self._noticed = noticed
+        self._recorder = tools.recorder("skerry-region")
+
+    def watches(self) -> Sequence[Keys]:
+        return [Keys(resource="", keys=self._keys)]
+
+    def _keys(self, change: Seen) -> Iterable[ObjectKey]:
+        if change.key.resource == REGION_OBJECTS:
+            yield change.key
+            return
+        if change.key.name == MEMBERSHIP:
+            self._noticed()
+        for side in (change.before, change.after):
+            row = "" if side is None else annotations_of(side).get(ROW, "")
+            if row:
+                yield ObjectKey(REGION_OBJECTS, "", row)
+
+    async def reconcile(self, key: ObjectKey) -> float | None:
+        stored = self._tools.cache.read(key)
+        if stored is None:
+            return None
+        obj = self._tools.cache.obj(stored)
+        row = read_member_object(obj)
+        kind = self._tools.scheme.named(*split_api_version(row.target.api_version), row.target.kind)
+        if kind is None or kind.namespaced != bool(row.target.namespace):
+            if row.removal:
+                await self._note(key, obj, row, Decision(act="none", removed=True), None)
+                return None
+            said = f"{row.target.api_version} {row.target.kind} is not served here"
+            await self._note(key, obj, row, Decision(act="none", code="CreationFailed", message=said), None)
+            raise UnfinishedError(said)
+        target = kind.key(row.target.namespace, row.target.name)
+        present = self._read(target)
+        decision = decide(row, present, map_at(obj, "status", "applied"), in_touch=self._in_touch())
+        decision, now = await self._carry_out(kind, target, present, decision)
+        await self._note(key, obj, row, decision, now)
+        if decision.code:
+            raise UnfinishedError(f"{row.target}: {decision.message}")
+        again = any(each.outcome == "Kept" for each in decision.drift) and row.drift == "Revert"
+        return _LOOK_AGAIN_S if again else None
+
+    def _read(self, target: ObjectKey) -> JsonObject | None:
+        stored = self._tools.objects.read(target)
+        return None if stored is None else self._tools.cache.obj(stored)
+
+    async def _carry_out(
+        self, kind: Kind, target: ObjectKey, present: JsonObject | None, decision: Decision
+    ) -> tuple[Decision, JsonObject | None]:
+        """What came of it, and the object as it is then."""
+        failing = {"create": "CreationFailed", "delete": "DeletionFailed", "release": "LabelRemovalFailed"}
+        try:
+            match decision.act:
+                case "create":
+                    assert decision.obj is not None, "what is made is said"
+                    made = await self._tools.objects.create(kind, target.namespace, decision.obj)
+                    return decision, made.obj
+                case "update" | "release":
+                    assert present is not None, "what is changed is there"
+                    return decision, await self._change(kind, target, present, decision)
+                case "delete":
+                    assert present is not None, "what is deleted is there"
+                    options = DeleteOptions(uid=uid_of(present), propagation="Background")
+                    await self._tools.objects.delete(kind, target, options)
+                    left = self._read(target)
+                    if left is None:
+                        return Decision(act="none", removed=True), None
+                    waits = Decision(act="wait", code="WaitingForRemoval", message="finalizers hold it")
+                    return waits, left
+                case "none" | "wait":
+                    return decision, present
+        except (AlreadyExistsError, NotFoundError) as error:
+            if decision.act == "delete":
+                return Decision(act="none", removed=True), None
+            code = failing.get(decision.act, "UpdateFailed")
+            return Decision(act="wait", code=code, message=str(error)[:1000]), present
+        except CallerError as error:
+            code = failing.get(decision.act, "UpdateFailed")
+            return Decision(act="wait", code=code, message=str(error)[:1000]), present
+
+    async def _change(self, kind: Kind, target: ObjectKey, present: JsonObject, decision: Decision) -> JsonObject:
+        """Raises `ConflictError` where somebody wrote in between: then it is decided anew."""
+        wanted = decision.obj
+        assert wanted is not None, "what is changed is said"
+
+        def transform(_current: JsonObject) -> JsonObject:
+            return wanted  # with the resourceVersion that was looked at
+
+        written = (await self._tools.objects.update(kind, target, transform)).obj
+        reverted = [each for each in decision.drift if each.outcome == "Reverted"]
+        if reverted:
+            told = ", ".join(f"{each.path} (was {each.found or 'absent'})" for each in reverted)
+            message = f"changed here, and put back as the federation says: {told}"
+            await self._recorder.say(written, Saying(type="Warning", reason="DriftReverted", message=message[:1000]))
+        return written
+
+    async def _note(
+        self, key: ObjectKey, obj: JsonObject, row: MemberObject, decision: Decision, now: JsonObject | None
+    ) -> None:
+        before = map_at(obj, "status")
+        status = self._status(before, row, decision, now)
+        if status != before:
+
+            def noting(current: JsonObject) -> JsonObject:
+                if uid_of(current) != uid_of(obj):
+                    return current
+                return {**current, "status": status}
+
+            try:
+                await self._tools.objects.update(self._rows, key, noting, subresource="status")
+            except NotFoundError:
+                return
+        told = {name: value for name, value in status.items() if name not in ("applied", "observedAt")}
+        told["uid"] = annotations_of(obj).get(STAMP, "").partition(" ")[0]
+        self._tell(key.name, told)
+
+    def _status(
+        self, before: JsonObject, row: MemberObject, decision: Decision, now: JsonObject | None
+    ) -> JsonObject:
+        status: JsonObject = {"revision": row.revision}
+        if decision.code:
+            status["code"], status["message"] = decision.code, decision.message
+        if decision.removed:
+            status["removed"] = True
+        drift = _remembered(before, decision, time_text(self._tools.clock.wall_ms()))
+        if drift:
+            status["drift"] = drift
+        if row.manifest and not decision.code:
+            status["applied"] = row.manifest
+        elif before.get("applied"):
+            status["applied"] = before["applied"]
+        remote = map_at(now or {}, "status")
+        if remote and len(encode_object(remote)) <= REMOTE_BYTES_MAX:
+            status["remote"] = remote
+        bare = {name: value for name, value in before.items() if name != "observedAt"}
+        if bare == status:
+            return before
+        return {**status, "observedAt": time_text(self._tools.clock.wall_ms())}
+
+
+def _remembered(before: JsonObject, decision: Decision, now: str) -> list[Json]:
+    """What drifted and was kept stands while it does; what was put back is remembered, newest first."""
+    old = maps_at(before, "drift")
+    fresh: list[JsonObject] = []
+    for each in decision.drift:
+        entry: JsonObject = {"path": each.path, "found": each.found, "outcome": each.outcome}
+        known = next((one for one in old if {**entry, "at": one.get("at")} == one), None)
+        fresh.append(known if known is not None else {**entry, "at": now})
+    history = [one for one in old if str_at(one, "outcome") == "Reverted" and one not in fresh]
+    told: list[Json] = [*fresh, *history]
+    return told[:_REMEMBERED]
+
+
+STAMP: Final = "skerry.dev/stamp"
+"""Annotation of a RegionObject: uid and revision of the MemberObject that it is a copy of."""

@@ -1,0 +1,375 @@
+"""Regions that are members of a federation: the same session as a gateway's, one level up.
+
+A region's view is its rows of the ledger (MemberObjects); what it reports becomes their status, and that of its
+KubeFedCluster. Keeps sessions in memory; a crash loses nothing, as rows are in the store. Who is silent keeps what it
+has, and is only said to be silent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import Final
+
+from cloudcore.hub.bounds import Bounds
+from cloudcore.hub.effects import Outcome
+from cloudcore.hub.sessions import NodeSession, SessionParts
+from cloudcore.registry.port import Effect, Objects
+from cloudcore.runtime.informer import MEMBER_OBJECTS_BY_MEMBER
+from cloudcore.store.cache import WatchCache
+from cloudcore.store.port import Advance, Change, Store, Stored
+from skerry.errors import GoneError, NotFoundError, ProtocolError, SkerryError, UnavailableError
+from skerry.frozen import Frozen
+from skerry.objects.conditions import Condition, is_true, with_condition
+from skerry.objects.enrolment import REGION_USER_PREFIX, region_refusal
+from skerry.objects.federation import MEMBER_OBJECTS, MEMBERS, NAMESPACE, SESSION_PREFIX, is_pulling
+from skerry.objects.json import JsonObject, decode_object, encode_object, int_at, map_at, maps_at, str_at, strs_at
+from skerry.objects.meta import Key, Revision, Stamp, uid_of
+from skerry.objects.scheme import Kind
+from skerry.objects.times import time_text
+from skerry.ports import Clock, Link
+from skerry.sync.effects import DatedReport
+from skerry.sync.ports import View
+from skerry.transport.gate import Gate
+from skerry.wire.frames import CloseCode, ObjectState
+
+log = logging.getLogger(__name__)
+
+GRACE_S: Final = 15.0
+"""After the end of a session until the member counts as silent: a restart of either side is no outage."""
+FENCE_S_MAX: Final = 10.0
+LINKS_MAX: Final = 8
+"""Links at once of one region: one, and some that broke."""
+_LOOK_S: Final = 1.0
+_TOLD: Final = ("revision", "code", "message", "removed", "drift", "remote")
+_MESSAGE_LENGTH_MAX: Final = 1024
+
+
+class RegionKinds(Frozen):
+    member: Kind
+    row: Kind
+
+
+def region_user(name: str) -> str:
+    """Of the name in a region's hello."""
+    return REGION_USER_PREFIX + name.removeprefix(SESSION_PREFIX) if name.startswith(SESSION_PREFIX) else ""
+
+
+class RegionHub:
+    """Run `run` in a task group, hand every link of a region to `handle`. A `cloudcore.hub.sessions.Registry`."""
+
+    def __init__(
+        self, store: Store, cache: WatchCache, objects: Objects, clock: Clock, bounds: Bounds, kinds: RegionKinds
+    ) -> None:
+        self._cache = cache
+        self._objects = objects
+        self._clock = clock
+        self._kinds = kinds
+        self._parts = SessionParts(objects=objects, store=store, clock=clock, bounds=bounds, user_of=region_user)
+        self._sessions: dict[str, NodeSession] = {}
+        """By member."""
+        self._open: set[NodeSession] = set()
+        self._links: Counter[str] = Counter()
+        self._silent: dict[str, float] = {}
+        """Members without a session, since when (monotonic)."""
+        self._behind: set[NodeSession] = set()
+        self._notes: set[asyncio.Task[None]] = set()
+
+    # --- links ---
+
+    async def handle(self, link: Link) -> None:
+        """Serve one link until it ends."""
+        if self._links[link.peer_name] >= LINKS_MAX:
+            link.abort()
+            return
+        self._links[link.peer_name] += 1
+        session = NodeSession(link, self._parts, self)
+        self._open.add(session)
+        try:
+            how = await session.run()
+            log.info("region session ended region=%s code=%d reason=%s", session.node, how.code, how.reason)
+        except Exception:
+            # The root of a session's work: its fault ends it alone, and the region comes back.
+            log.exception("region session failed region=%s", session.node)
+        finally:
+            self._links[link.peer_name] -= 1
+            self._open.discard(session)
+            self._behind.discard(session)
+            member = session.node.removeprefix(SESSION_PREFIX)
+            if self._sessions.get(member) is session:
+                del self._sessions[member]
+                self._silent[member] = self._clock.monotonic_s()
+
+    async def run(self) -> None:
+        """Follow the store until cancelled; then every session is told to come back."""
+        now = self._clock.monotonic_s()
+        for stored in self._cache.select(MEMBERS, namespace=NAMESPACE):
+            if is_pulling(self._cache.obj(stored)):
+                self._silent[stored.key.name] = now
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._follow())
+                tasks.create_task(self._watch_silence())
+        finally:
+            for session in tuple(self._open):
+                session.close(CloseCode.DONE, "the cloud is stopping")
+
+    async def _follow(self) -> None:
+        while True:
+            try:
+                async for change in self._cache.watch(None, after=self._cache.revision):
+                    self._see(change)
+            except GoneError:
+                for session in tuple(self._open):
+                    session.close(CloseCode.BUSY, "the hub starts its views anew", retry_after_s=1)
+
+    def _see(self, change: Change) -> None:
+        if change.key.resource == MEMBER_OBJECTS:
+            self._row_changed(change)
+        elif change.key.resource == MEMBERS:
+            session = self._sessions.get(change.key.name)
+            if session is not None and (why := self._refusal_of(change.key.name, session.peer_key)):
+                session.close(CloseCode.REFUSED, why)
+            if change.after is None:
+                self._silent.pop(change.key.name, None)
+        for session in tuple(self._behind):
+            session.changed(())
+            session.push()
+
+    def _row_changed(self, change: Change) -> None:
+        after = None if change.after is None else decode_object(change.after)
+        before = None if change.before is None else decode_object(change.before)
+        if after is not None and before is not None and _stamp(after) == _stamp(before):
+            return  # its status
+        session = self._sessions.get(str_at(after or before or {}, "spec", "member"))
+        if session is not None:
+            session.changed([change.key])
+            session.push()
+
+    # --- silence ---
+
+    async def _watch_silence(self) -> None:
+        while True:
+            await asyncio.sleep(_LOOK_S)
+            late = self._clock.monotonic_s() - GRACE_S
+            for member in [name for name, since in self._silent.items() if since <= late]:
+                if member in self._sessions:
+                    del self._silent[member]
+                    continue
+                try:
+                    await self._write_heard(member, heard=False)
+                except UnavailableError:
+                    break  # the store; again at the next look
+                self._silent.pop(member, None)
+
+    async def _write_heard(self, member: str, *, heard: bool) -> None:
+        now_ms = self._clock.wall_ms()
+
+        def told(obj: JsonObject) -> JsonObject:
+            if is_true(obj, "Ready") == heard and is_true(obj, "Offline") != heard:
+                return obj
+            status, conditions = map_at(obj, "status"), maps_at(obj, "status", "conditions")
+            for condition in _conditions(heard=heard):
+                conditions = [
+                    each for each in with_condition(conditions, condition, now_ms=now_ms) if isinstance(each, dict)
+                ]
+            probed: JsonObject = {"lastProbeTime": time_text(now_ms)}
+            return {**obj, "status": {**status, "conditions": [{**each, **probed} for each in conditions]}}
+
+        key = self._kinds.member.key(NAMESPACE, member)
+        try:
+            await self._objects.update(self._kinds.member, key, told, subresource="status")
+        except NotFoundError:
+            return
+
+    # --- what sessions ask ---
+
+    def _member(self, name: str) -> JsonObject | None:
+        stored = self._cache.read(self._kinds.member.key(NAMESPACE, name))
+        return None if stored is None else self._cache.obj(stored)
+
+    def _refusal_of(self, member: str, key: str) -> str:
+        return region_refusal(member, self._member(member), key)
+
+    async def refusal(self, node: str, key: str) -> str:
+        return self._refusal_of(node.removeprefix(SESSION_PREFIX), key)
+
+    async def refused(self, node: str, reason: str) -> None:
+        log.warning("region refused region=%s reason=%s", node, reason)
+
+    async def enter(self, session: NodeSession) -> bool:
+        member = session.node.removeprefix(SESSION_PREFIX)
+        older = self._sessions.get(member)
+        self._sessions[member] = session
+        if older is not None:
+            older.close(CloseCode.FENCED, "a newer session of this region took over")
+            try:
+                async with asyncio.timeout(FENCE_S_MAX):
+                    await asyncio.shield(older.ended)
+            except TimeoutError as error:
+                raise UnavailableError("the region's older session does not end") from error
+        log.info("region session opens region=%s", member)
+        return self._sessions.get(member) is session
+
+    def behind(self, session: NodeSession) -> None:
+        self._behind.add(session)
+
+    def view(self, node: str) -> View:
+        return MemberView(self._cache, node.removeprefix(SESSION_PREFIX))
+
+    def reporter(self, session: NodeSession, incarnation: str) -> RegionReporter:
+        member = session.node.removeprefix(SESSION_PREFIX)
+        return RegionReporter(member=member, kinds=self._kinds, cache=self._cache)
+
+    def gate(self, node: str) -> Gate | None:
+        return None
+
+    async def met(self, session: Advance, *, issuer: str) -> None:
+        return
+
+    def heard(self, session: NodeSession) -> None:
+        member = session.node.removeprefix(SESSION_PREFIX)
+        self._silent.pop(member, None)
+        session_task = asyncio.get_running_loop().create_task(self._note_heard(member))
+        self._notes.add(session_task)
+        session_task.add_done_callback(self._notes.discard)
+
+    async def _note_heard(self, member: str) -> None:
+        try:
+            await self._write_heard(member, heard=True)
+        except SkerryError as error:
+            log.warning("it is not noted that a region is heard region=%s error=%s", member, error)
+
+    def retry_after_s(self) -> float:
+        return 1.0
+
+    def settled(self, session: NodeSession) -> None:
+        self._behind.discard(session)
+
+
+class MemberView:
+    """`skerry.sync.ports.View` of one member: its rows. A status that changes is no change of what is to be held."""
+
+    def __init__(self, cache: WatchCache, member: str) -> None:
+        self._cache = cache
+        self._member = member
+
+    @property
+    def revision(self) -> Revision:
+        return self._cache.revision
+
+    def stamps(self) -> Iterator[tuple[Key, Stamp]]:
+        for stored in self._cache.indexed(MEMBER_OBJECTS_BY_MEMBER, self._member):
+            yield stored.key, _stamp(self._cache.obj(stored))
+
+    def state(self, key: Key) -> ObjectState | None:
+        stored = self._row(key)
+        if stored is None:
+            return None
+        obj = self._cache.obj(stored)
+        return ObjectState(key=key, stamp=_stamp(obj), body=encode_object({"spec": map_at(obj, "spec")}))
+
+    def _row(self, key: Key) -> Stored | None:
+        stored = self._cache.read(key) if key.resource == MEMBER_OBJECTS else None
+        if stored is None or str_at(self._cache.obj(stored), "spec", "member") != self._member:
+            return None
+        return stored
+
+    def closure(self, key: Key) -> Sequence[Key]:
+        return ()
+
+    def secret(self, key: Key) -> bool:
+        stored = self._row(key)
+        return stored is not None and str_at(self._cache.obj(stored), "spec", "object", "kind") == "Secret"
+
+    def prompt(self, key: Key) -> bool:
+        return False
+
+
+class RegionReporter(Frozen):
+    """Reads the reports of one region, which speaks of its own rows alone."""
+
+    member: str
+    kinds: RegionKinds
+    cache: WatchCache
+
+    def outcome(self, dated: DatedReport) -> Outcome:
+        body = decode_object(dated.report.body)
+        observed = time_text(dated.at_ms)
+        match dated.report.kind:
+            case "member_object":
+                return self._row(dated.report.key, body, observed)
+            case "member":
+                return self._self(body, observed)
+            case kind:
+                raise ProtocolError(f"reports of kind {kind} are not known of a region")
+
+    def _row(self, name: str, body: JsonObject, observed: str) -> Outcome:
+        if not name.startswith(f"{self.member}."):
+            raise ProtocolError("a region reports of its own objects alone")
+        told = {field: body[field] for field in _TOLD if field in body}
+        told["message"] = str_at(body, "message")[:_MESSAGE_LENGTH_MAX]
+        if not told["message"]:
+            del told["message"]
+        told["revision"] = int_at(body, "revision")
+        transform = partial(_with_told, told=told, observed=observed)
+        key = self.kinds.row.key("", name)
+        return Outcome(
+            effects=(
+                Effect(
+                    kind=self.kinds.row, key=key, uid=str_at(body, "uid"), subresource="status", transform=transform
+                ),
+            )
+        )
+
+    def _self(self, body: JsonObject, observed: str) -> Outcome:
+        key = self.kinds.member.key(NAMESPACE, self.member)
+        stored = self.cache.read(key)
+        if stored is None:
+            return Outcome()
+        told: JsonObject = {
+            "kubernetesVersion": str_at(body, "kubernetesVersion")[:64],
+            "region": str_at(body, "region")[:63],
+            "zones": [zone[:63] for zone in strs_at(body, "zones")[:100]],
+            "nodes": max(0, min(int_at(body, "nodes"), 2**31 - 1)),
+            "observedAt": observed,
+        }
+
+        def transform(obj: JsonObject) -> JsonObject:
+            return {**obj, "status": {**map_at(obj, "status"), **told}}
+
+        effect = Effect(
+            kind=self.kinds.member,
+            key=key,
+            uid=uid_of(self.cache.obj(stored)),
+            subresource="status",
+            transform=transform,
+        )
+        return Outcome(effects=(effect,))
+
+
+def _with_told(obj: JsonObject, *, told: JsonObject, observed: str) -> JsonObject:
+    before = map_at(obj, "status")
+    if int_at(before, "revision") > int_at(told, "revision"):
+        return obj  # of an older wish
+    return {**obj, "status": {**told, "observedAt": observed}}
+
+
+def _stamp(obj: JsonObject) -> Stamp:
+    return Stamp(uid_of(obj), Revision(int_at(obj, "spec", "revision")))
+
+
+def _conditions(*, heard: bool) -> tuple[Condition, Condition]:
+    """In KubeFed's words."""
+    if heard:
+        return (
+            Condition(type="Ready", status="True", reason="ClusterReady", message="its session is open"),
+            Condition(type="Offline", status="False", reason="ClusterReachable", message="cluster is reachable"),
+        )
+    return (
+        Condition(type="Ready", status="False", reason="ClusterNotReachable", message="it has no session"),
+        Condition(type="Offline", status="True", reason="ClusterNotReachable", message="cluster is not reachable"),
+    )

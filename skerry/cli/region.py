@@ -1,0 +1,245 @@
+"""`skerry region`: members of a federation, seen from the global cloud, and from the region that joins."""
+
+from __future__ import annotations
+
+import base64
+import secrets
+import time
+from collections.abc import Sequence
+from typing import Final
+
+import click
+
+from skerry.cli.client import Client, path_of
+from skerry.cli.logs import seconds_of
+from skerry.cli.output import print_data, print_table, say
+from skerry.cli.target import Target, with_target
+from skerry.cli.token import label_of, pin_of_cloud
+from skerry.errors import AlreadyExistsError, BadRequestError, NotFoundError
+from skerry.objects.conditions import is_true
+from skerry.objects.enrolment import TOKEN_NAMESPACE, JoinToken, parse_token, split_address, token_secret
+from skerry.objects.federation import (
+    CORE_GROUP,
+    MEMBERSHIP,
+    MEMBERSHIP_TYPE,
+    NAMESPACE,
+    PUSH,
+    REGION_STATE,
+    TYPES_GROUP,
+)
+from skerry.objects.json import JsonObject, int_at, maps_at, str_at
+from skerry.objects.meta import annotations_of, name_of
+from skerry.objects.names import label_1123_faults
+from skerry.objects.scheme import Kind
+from skerry.objects.times import human_duration, ms_at, time_text
+
+_SECRETS: Final = Kind(group="", version="v1", kind="Secret", plural="secrets", namespaced=True)
+_NAMESPACES: Final = Kind(group="", version="v1", kind="Namespace", plural="namespaces", namespaced=False)
+_MEMBERS: Final = Kind(
+    group=CORE_GROUP, version="v1beta1", kind="KubeFedCluster", plural="kubefedclusters", namespaced=True
+)
+_TYPES: Final = Kind(
+    group=CORE_GROUP, version="v1beta1", kind="FederatedTypeConfig", plural="federatedtypeconfigs", namespaced=True
+)
+_ROWS: Final = Kind(group="skerry.dev", version="v1", kind="MemberObject", plural="memberobjects", namespaced=False)
+_DEFAULT_TYPES: Final = (
+    ("", "v1", "Namespace", "namespaces", "Cluster"),
+    ("", "v1", "ConfigMap", "configmaps", "Namespaced"),
+    ("", "v1", "Secret", "secrets", "Namespaced"),
+    ("", "v1", "Service", "services", "Namespaced"),
+    ("", "v1", "ServiceAccount", "serviceaccounts", "Namespaced"),
+    ("apps", "v1", "Deployment", "deployments", "Namespaced"),
+    ("apps", "v1", "ReplicaSet", "replicasets", "Namespaced"),
+    ("batch", "v1", "Job", "jobs", "Namespaced"),
+    ("networking.k8s.io", "v1", "Ingress", "ingresses", "Namespaced"),
+    ("rbac.authorization.k8s.io", "v1", "ClusterRole", "clusterroles", "Cluster"),
+)
+"""Those that KubeFed's chart enables."""
+
+
+@click.group("region")
+def region() -> None:
+    """Members of a federation: regions whose clouds take what this one wants of them."""
+
+
+@region.command("init")
+@with_target
+def init(target: Target) -> None:
+    """Make this cloud a global one: enable the types that KubeFed enables. What is there stays as it is."""
+    client = target.client()
+    ensure_namespace(client)
+    for group, version, kind, plural, scope in _DEFAULT_TYPES:
+        made = enable(client, type_config(group, version, kind, plural, scope))
+        say(f"federated type {name_of(type_config(group, version, kind, plural, scope))} {made}")
+
+
+@region.command("token")
+@click.argument("name")
+@click.option("--ttl", default="24h", help="How long it may be used: 30m, 24h, 7d.")
+@click.option("--label", "labels", multiple=True, help="KEY=VALUE for the member, such as region=eu.")
+@with_target
+def token(target: Target, name: str, ttl: str, labels: Sequence[str]) -> None:
+    """Print a one-time token with which the cloud of the region NAME joins this one."""
+    if label_1123_faults(name) or len(name) > 40:
+        raise BadRequestError(f"{name!r} can't be a member's name: lower-case letters, digits and '-', at most 40")
+    lifetime_s = seconds_of(ttl)
+    client = target.client()
+    made = JoinToken(id=secrets.token_hex(5), secret=secrets.token_hex(16), pin=pin_of_cloud(client), node=name)
+    expires = time_text(int(time.time() * 1000) + lifetime_s * 1000)
+    given = dict(label_of(text) for text in labels)
+    body = token_secret(made, expires=expires, labels=given, of_region=True)
+    client.request("POST", path_of(_SECRETS, TOKEN_NAMESPACE), query={"fieldManager": "skerry"}, body=body)
+    say(str(made))
+
+
+@region.command("join")
+@click.argument("cloud")
+@click.argument("token_text", metavar="TOKEN")
+@click.option("--wait", "wait_s", default=30, show_default=True, help="Seconds to wait for it; 0: don't.")
+@with_target
+def join(target: Target, cloud: str, token_text: str, wait_s: int) -> None:
+    """In a region: join the global cloud whose hub is at CLOUD (HOST:PORT, 10443 unless said), and take from now on
+    what it wants here."""
+    split_address(cloud, default_port=10443)
+    parse_token(token_text)
+    client = target.client()
+    ensure_namespace(client)
+    data: JsonObject = {
+        name: base64.b64encode(text.encode()).decode() for name, text in (("cloud", cloud), ("token", token_text))
+    }
+    secret: JsonObject = {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": MEMBERSHIP, "namespace": NAMESPACE},
+        "type": MEMBERSHIP_TYPE,
+        "data": data,
+    }
+    try:
+        client.request("POST", path_of(_SECRETS, NAMESPACE), body=secret)
+    except AlreadyExistsError:
+        raise BadRequestError(
+            "this region is a member already: `skerry region status`, or leave with `skerry region leave`"
+        ) from None
+    until = time.monotonic() + wait_s
+    state = "joining"
+    while time.monotonic() < until:
+        state = _state(client) or state
+        if state == "connected":
+            break
+        time.sleep(0.2)
+    say(state)
+
+
+@region.command("status")
+@with_target
+def status(target: Target) -> None:
+    """In a region: whether it is a member, and whether the global cloud is heard."""
+    client = target.client()
+    try:
+        say(_state(client) or "joining")
+    except NotFoundError:
+        say("no member of any federation")
+
+
+@region.command("leave")
+@with_target
+def leave(target: Target) -> None:
+    """In a region: be no member any more. What the federation put here stays."""
+    target.client().request("DELETE", path_of(_SECRETS, NAMESPACE, MEMBERSHIP))
+    say("left; what the federation put here stays, and is this region's own")
+
+
+@region.command("list")
+@click.option("-o", "--output", "form", type=click.Choice(["table", "json", "yaml"]), default="table")
+@with_target
+def list_members(target: Target, form: str) -> None:
+    """List the members: whether they are heard, and how far what they are to have is there."""
+    listed = target.client().request("GET", path_of(_MEMBERS, NAMESPACE)).obj
+    if form != "table":
+        print_data(listed["items"], form)
+        return
+    now_ms = time.time() * 1000
+    rows: list[list[str]] = []
+    for member in maps_at(listed, "items"):
+        counts = [
+            str(int_at(member, "status", "objects", each)) for each in ("wanted", "pending", "failing", "cleanup")
+        ]
+        observed = str_at(member, "status", "observedAt")
+        age = human_duration(max(0.0, now_ms - ms_at(observed)) / 1000) if observed else "-"
+        mode = str_at(member, "spec", "syncMode") or PUSH
+        heard = "yes" if is_true(member, "Ready") else "no"
+        rows.append([name_of(member), mode, heard, *counts, age, str_at(member, "status", "region") or "-"])
+    print_table(["NAME", "MODE", "HEARD", "WANTED", "PENDING", "FAILING", "CLEANUP", "OBSERVED", "REGION"], rows)
+
+
+@region.command("pending")
+@click.argument("name", required=False)
+@with_target
+def pending(target: Target, name: str | None) -> None:
+    """List what is still to be cleaned up in members (or in NAME): deleted here, and waiting there."""
+    listed = target.client().request("GET", path_of(_ROWS)).obj
+    rows: list[list[str]] = []
+    for row in maps_at(listed, "items"):
+        if not str_at(row, "spec", "remove") or (name and str_at(row, "spec", "member") != name):
+            continue
+        place = [str_at(row, "spec", "object", field) for field in ("kind", "namespace", "name")]
+        since = str_at(row, "spec", "plannedAt")
+        rows.append([str_at(row, "spec", "member"), *place, str_at(row, "spec", "remove"), since])
+    print_table(["MEMBER", "KIND", "NAMESPACE", "NAME", "REMOVE", "SINCE"], rows)
+
+
+@region.command("unjoin")
+@click.argument("name")
+@with_target
+def unjoin(target: Target, name: str) -> None:
+    """Forget the member NAME: what it has stays there, and what was to go is not cleaned up any more."""
+    target.client().request("DELETE", path_of(_MEMBERS, NAMESPACE, name))
+    say(f"region {name} is no member any more; what it has stays there")
+
+
+def _state(client: Client) -> str:
+    secret = client.request("GET", path_of(_SECRETS, NAMESPACE, MEMBERSHIP)).obj
+    return annotations_of(secret).get(REGION_STATE, "")
+
+
+def ensure_namespace(client: Client) -> None:
+    body: JsonObject = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}
+    try:
+        client.request("POST", path_of(_NAMESPACES), body=body)
+    except AlreadyExistsError:
+        return
+
+
+def type_config(group: str, version: str, kind: str, plural: str, scope: str) -> JsonObject:
+    """As `kubefedctl enable` makes it."""
+    target: JsonObject = {"kind": kind, "pluralName": plural, "scope": scope, "version": version}
+    if group:
+        target["group"] = group
+    federated: JsonObject = {
+        "group": TYPES_GROUP,
+        "kind": f"Federated{kind}",
+        "pluralName": f"federated{plural}",
+        "scope": "Namespaced" if plural == "namespaces" else scope,
+        "version": "v1beta1",
+    }
+    spec: JsonObject = {
+        "targetType": target,
+        "federatedType": federated,
+        "propagation": "Enabled",
+        "statusCollection": "Enabled",
+    }
+    return {
+        "apiVersion": f"{CORE_GROUP}/v1beta1",
+        "kind": "FederatedTypeConfig",
+        "metadata": {"name": f"{plural}.{group}" if group else plural, "namespace": NAMESPACE},
+        "spec": spec,
+    }
+
+
+def enable(client: Client, config: JsonObject) -> str:
+    """Make it; in a word what came of that."""
+    try:
+        client.request("POST", path_of(_TYPES, NAMESPACE), body=config)
+    except AlreadyExistsError:
+        return "is enabled already"
+    return "enabled"

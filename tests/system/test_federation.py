@@ -1,0 +1,157 @@
+"""A global cloud and three regions, each a real cloudcore: placed, overridden, cut off, edited, deleted, healed."""
+
+from __future__ import annotations
+
+import json
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.system.cloud_process import CloudProcess, cloud_process
+
+pytestmark = pytest.mark.system
+
+REGIONS = ("north", "south", "west")
+NAMESPACE = """
+apiVersion: v1
+kind: Namespace
+metadata: {name: shop}
+---
+apiVersion: types.kubefed.io/v1beta1
+kind: FederatedNamespace
+metadata: {name: shop, namespace: shop}
+spec: {placement: {clusterSelector: {}}}
+"""
+CONFIG = """
+apiVersion: types.kubefed.io/v1beta1
+kind: FederatedConfigMap
+metadata: {name: prices, namespace: shop}
+spec:
+  template: {data: {currency: eur, tea: "3"}}
+  placement: {clusters: [{name: north}, {name: south}]}
+  overrides:
+  - clusterName: south
+    clusterOverrides: [{path: /data/tea, value: "4"}, {op: add, path: /data/note, value: far}]
+"""
+
+
+def until(look: Callable[[], Any], *, within_s: float = 30.0) -> Any:
+    """What `look` finds, once it finds something."""
+    deadline = time.monotonic() + within_s
+    while not (found := look()):
+        assert time.monotonic() < deadline, "not in time"
+        time.sleep(0.1)
+    return found
+
+
+def free_port() -> int:
+    """The global cloud is dialled at the same place after a restart."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
+
+
+def get(cloud: CloudProcess, kind: str, name: str, namespace: str = "shop") -> Any:
+    text = cloud.kubectl("get", kind, name, "-n", namespace, "-o", "json", "--ignore-not-found")
+    return json.loads(text) if text.strip() else None
+
+
+def data(cloud: CloudProcess, name: str = "prices") -> Any:
+    found = get(cloud, "configmap", name)
+    return found and found["data"]
+
+
+def clusters(cloud: CloudProcess, name: str = "prices") -> dict[str, Any]:
+    status = get(cloud, "federatedconfigmap", name).get("status", {})
+    return {each["name"]: each for each in status.get("clusters", [])}
+
+
+class Federation:
+    def __init__(self, base: Path, stack: ExitStack) -> None:
+        self.world = stack.enter_context(cloud_process(base / "global", "--hub-port", str(free_port())))
+        self.regions = {name: stack.enter_context(cloud_process(base / name)) for name in REGIONS}
+        self.world.skerry("region", "init")
+        for name, cloud in self.regions.items():
+            token = self.world.skerry("region", "token", name, "--label", f"side={name}").strip()
+            assert cloud.skerry("region", "join", self.world.hub, token).strip() == "connected"
+        until(lambda: self.world.kubectl("get", "federatedconfigmaps", "-A", check=False) is not None)
+
+    def heard(self, name: str) -> bool:
+        member = get(self.world, "kubefedcluster", name, "kube-federation-system")
+        conditions = {each["type"]: each["status"] for each in member.get("status", {}).get("conditions", [])}
+        return conditions.get("Ready") == "True"
+
+
+@pytest.fixture(scope="module")
+def fed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Federation]:
+    with ExitStack() as stack:
+        made = Federation(tmp_path_factory.mktemp("federation"), stack)
+        made.world.kubectl("apply", "-f", "-", stdin=NAMESPACE)
+        made.world.kubectl("apply", "-f", "-", stdin=CONFIG)
+        yield made
+
+
+def test_members_have_what_placement_and_overrides_say(fed: Federation) -> None:
+    until(lambda: data(fed.regions["north"]))
+    until(lambda: data(fed.regions["south"]))
+    assert data(fed.regions["north"]) == {"currency": "eur", "tea": "3"}
+    assert data(fed.regions["south"]) == {"currency": "eur", "tea": "4", "note": "far"}
+    assert data(fed.regions["west"]) is None
+    told = until(lambda: (found := clusters(fed.world)) and "observedAt" in found["south"] and found)
+    assert sorted(told) == ["north", "south"]
+    until(lambda: get(fed.world, "federatedconfigmap", "prices")["status"]["conditions"][0]["status"] == "True")
+    listed = fed.world.skerry("region", "list")
+    assert all(name in listed for name in REGIONS)
+
+
+def test_a_change_in_a_member_is_put_back_and_told(fed: Federation) -> None:
+    until(lambda: data(fed.regions["north"]))
+    fed.regions["north"].kubectl("patch", "configmap", "prices", "-n", "shop", "-p", '{"data":{"tea":"9"}}')
+    until(lambda: data(fed.regions["north"]) == {"currency": "eur", "tea": "3"})
+    drift = until(lambda: clusters(fed.world)["north"].get("drift"))
+    assert (drift[0]["path"], drift[0]["found"], drift[0]["outcome"]) == ("/data/tea", '"9"', "Reverted")
+    assert "DriftReverted" in fed.regions["north"].kubectl("get", "events", "-n", "shop")
+
+
+def test_a_region_that_is_cut_off_goes_on_and_heals(fed: Federation) -> None:
+    north, south = fed.regions["north"], fed.regions["south"]
+    until(lambda: data(south))
+    fed.world.stop()
+    south.kubectl("patch", "configmap", "prices", "-n", "shop", "-p", '{"data":{"tea":"7"}}')
+    drifted = until(lambda: json.loads(south.kubectl("get", "regionobjects", "-o", "json"))["items"])
+    until(
+        lambda: any(
+            each.get("status", {}).get("drift")
+            for each in json.loads(south.kubectl("get", "regionobjects", "-o", "json"))["items"]
+        )
+    )
+    assert drifted
+    assert data(south)["tea"] == "7", "cut off, people help themselves"
+    south.stop()
+    fed.world.start()
+    until(lambda: fed.heard("north"), within_s=90)
+    until(lambda: not fed.heard("south"), within_s=90)
+    fed.world.kubectl("delete", "federatedconfigmap", "prices", "-n", "shop", "--wait=false")
+    assert get(fed.world, "federatedconfigmap", "prices") is None, "nobody waits for the one that is away"
+    until(lambda: data(north) is None, within_s=60)
+    assert "south" in until(lambda: fed.world.skerry("region", "pending"))
+    south.start()
+    until(lambda: data(south) is None, within_s=90)
+    until(lambda: "prices" not in fed.world.skerry("region", "pending"))
+
+
+def test_what_is_there_is_federated_by_one_command_and_orphaned(fed: Federation) -> None:
+    west = fed.regions["west"]
+    fed.world.kubectl("create", "configmap", "rules", "-n", "shop", "--from-literal=a=b")
+    fed.world.skerry("federate", "configmap", "rules", "-n", "shop")
+    until(lambda: data(west, "rules") == {"a": "b"}, within_s=60)
+    fed.world.kubectl("annotate", "federatedconfigmap", "rules", "-n", "shop", "kubefed.io/orphan=true")
+    time.sleep(1)
+    fed.world.kubectl("delete", "federatedconfigmap", "rules", "-n", "shop")
+    until(lambda: "kubefed.io/managed" not in get(west, "configmap", "rules")["metadata"].get("labels", {}))
+    assert data(west, "rules") == {"a": "b"}
