@@ -153,9 +153,9 @@ class DriverContract:
     async def test_a_rehearsal_says_what_a_write_does_and_sends_nothing(self, make: MakeForm) -> None:
         async with make() as form, Running(form):
             await first(form, lambda reading: reading.prop == "level")
-            before = (await form.driver.write(form.config.device, "setpoint", 42)).state
+            done = await form.driver.write(form.config.device, "setpoint", 42)
             told = form.driver.rehearse(form.config.device, "setpoint", 43)
-            assert (before, told is not None and told.refusal) == ("verified", "")
+            assert (done.state, told is not None and told.refusal) == ("verified", ""), done
             assert told is not None and told.requests and told.steps[0].says == "43 (INT)"
             seen = form.driver.explain(form.config.device, "setpoint")
             assert seen is not None and seen.reading is not None and seen.reading.value == 42
