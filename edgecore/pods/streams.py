@@ -51,6 +51,10 @@ CONNECTIONS_MAX: Final = 64
 anybody from reading a log."""
 
 
+INPUT_TOLD_BYTES: Final = INPUT_BYTES_MAX // 4
+"""How much of its input a process has read before that is said: the sender has three quarters of its credit left."""
+
+
 class StreamParts(Frozen):
     store: AsyncEdgeStore
     runtime: Runtime
@@ -185,10 +189,14 @@ class _Talk:
                         pass
 
     async def _feed(self, stream: ExecStream) -> None:
+        read = 0
         while (data := await self._input.get()) is not None:
             await stream.write(data)
             self._waiting -= len(data)
-            await self.say(InputRead(count=len(data)))
+            read += len(data)
+            if read >= INPUT_TOLD_BYTES:
+                await self.say(InputRead(count=read))
+                read = 0
         await stream.end_input()
 
     async def _tell(self, stream: ExecStream) -> None:

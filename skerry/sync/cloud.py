@@ -210,6 +210,7 @@ class CloudSession:
     def sent(self, size: int, took_s: float) -> None:
         """The link took a frame of this many bytes in this time."""
         self._pace.sent(size, took_s=took_s, heartbeat_s=self._settings.heartbeat_s)
+        self.streams.chunks.sent(size, took_s)
 
     def capped(self, bytes_s: int | None) -> None:
         """The link may carry so many bytes in a second towards the edge; None: all that it can."""

@@ -36,7 +36,16 @@ LINE_BYTES_MAX: Final = 64 * 1024
 """What one stream has in line, however much the peer takes: what waits here grows old on a slow link, and `^C` comes
 only after it."""
 CHUNK_BYTES: Final = 8 * 1024
-"""Largest piece of a stream: how long state may wait behind it on a slow link (under a second at 10 KB/s)."""
+"""Largest piece of a stream on a link that has not shown to be fast: how long state may wait for it (under a second
+at 10 KB/s)."""
+CHUNK_BYTES_MAX: Final = 56 * 1024
+"""On one that has: a frame costs the same whatever it carries. Its peer takes 64 KiB."""
+CHUNK_S: Final = 0.02
+"""What a larger piece may take by what was seen, and so hold up state."""
+PROOF_BYTES: Final = 256 * 1024
+"""By how much it is seen: what is on its way and in buffers of a slow link looks fast as well."""
+SLOW_S: Final = 0.1
+"""A frame that takes so long says at once that the link is not fast any more."""
 
 LINE_MAX: Final = 4096
 """Streams with something in line, those among them that were refused."""
@@ -87,6 +96,30 @@ class _Stream:
     peer_has_ended: bool = False
 
 
+class Chunks:
+    """How large a piece may be, by how long the link took for what was sent."""
+
+    __slots__ = ("_bytes", "_seconds", "size_bytes")
+
+    def __init__(self) -> None:
+        self.size_bytes = CHUNK_BYTES
+        self._bytes = 0
+        self._seconds = 0.0
+
+    def sent(self, size: int, took_s: float) -> None:
+        """The link took a frame of this many bytes in this time."""
+        if took_s > SLOW_S:
+            self.size_bytes = max(CHUNK_BYTES, min(self.size_bytes, round(size * CHUNK_S / took_s)))
+            self._bytes, self._seconds = 0, 0.0
+            return
+        self._bytes += size
+        self._seconds += took_s
+        if self._bytes >= PROOF_BYTES:
+            fitting = round(self._bytes * CHUNK_S / max(self._seconds, 1e-6))
+            self.size_bytes = max(CHUNK_BYTES, min(CHUNK_BYTES_MAX, fitting))
+            self._bytes, self._seconds = 0, 0.0
+
+
 class Streams:
     """The multiplexer of one session. The cloud opens odd ids, the edge even ones."""
 
@@ -100,6 +133,7 @@ class Streams:
         self._grown = 0
         """Bytes that windows of open streams are larger than at first."""
         self._effects: list[StreamEffect] = []
+        self.chunks = Chunks()
 
     def open(self, kind: str, params: bytes) -> int:
         """Open a stream to the peer; its id."""
@@ -222,8 +256,9 @@ class Streams:
             return StreamCredit(stream=stream, credit=credit)
         if line.data or line.last:
             was_full = len(line.data) >= LINE_BYTES_MAX
-            data = bytes(line.data[:CHUNK_BYTES])
-            del line.data[:CHUNK_BYTES]
+            size = self.chunks.size_bytes
+            data = bytes(line.data[:size])
+            del line.data[:size]
             last = line.last and not line.data
             line.last = line.last and not last
             if was_full and self.room(stream):

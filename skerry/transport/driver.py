@@ -25,7 +25,8 @@ from skerry.sync.priorities import Outgoing, Priority
 from skerry.sync.traffic import Meter
 from skerry.transport.gate import Gate
 from skerry.transport.turns import TURN_S, Turns
-from skerry.wire.codec import decode, encode
+from skerry.wire.codec import decode, encode, plain
+from skerry.wire.density import Density
 from skerry.wire.frames import CloseCode, Frame, StreamClose, StreamCredit, StreamData, StreamOpen
 
 E = TypeVar("E")
@@ -87,6 +88,7 @@ class Driver(Generic[E]):
         self.turns = Turns(clock)
         """Of all that is done for the peer on the loop."""
         self._meter = Meter()
+        self._density = Density()
         self._out = Outgoing()
         self._ended: CloseLink | None = None
         # Futures and not events where one waits: ten thousand sessions have them.
@@ -296,7 +298,7 @@ class Driver(Generic[E]):
             while following is not None:
                 frame, priority = following
                 stream = stream_of(frame)
-                data = self._encode(frame, dictionary=self._machine.dictionary)
+                data = self._encoded(frame)
                 if self._gate is not None:
                     self._gate.took(len(data), priority)
                 if stream and self._link.apart:
@@ -313,6 +315,15 @@ class Driver(Generic[E]):
             self._sender = None
         except (UnavailableError, TooLargeError) as error:
             self._give_up(error)
+
+    def _encoded(self, frame: Frame) -> bytes:
+        if not isinstance(frame, StreamData):
+            return self._encode(frame, dictionary=self._machine.dictionary)
+        if not self._density.deflate(frame.stream):
+            return plain(frame)
+        data = self._encode(frame, dictionary=self._machine.dictionary)
+        self._density.saw(frame.stream, len(frame.data), len(data))
+        return data
 
     def _send_apart(self, stream: int, frame: Frame, data: bytes) -> None:
         assert self._tasks is not None, "only while running"

@@ -143,7 +143,8 @@ class WebSocketLink:
 
     async def send(self, data: bytes, *, stream: int = 0, last: bool = False) -> None:
         try:
-            if len(data) <= WRITE_BYTES:
+            # A piece of a stream is as large as the link has shown that it takes at once.
+            if stream or len(data) <= WRITE_BYTES:
                 await self._connection.send(data)
             else:
                 await self._connection.send(data[at : at + WRITE_BYTES] for at in range(0, len(data), WRITE_BYTES))

@@ -12,7 +12,7 @@ import pytest
 
 from edgecore.pods.port import Size
 from edgecore.pods.runtimes.fake import FakeRuntime
-from edgecore.pods.streams import COMMANDS_MAX, PodStreams, StreamParts
+from edgecore.pods.streams import COMMANDS_MAX, INPUT_TOLD_BYTES, PodStreams, StreamParts
 from edgecore.store.memory import MemoryEdgeStore
 from edgecore.store.port import EdgeBatch, Held
 from edgecore.store.shell import AsyncEdgeStore
@@ -127,7 +127,11 @@ async def test_input_is_fed_counted_and_ended(gateway: Gateway) -> None:
         heard = Heard(pipe)
         assert await heard.next() == Begun()
         await pipe.write(encode(Input(data=b"hello")))
-        assert {await heard.next(), await heard.next()} == {InputRead(count=5), Output(channel=1, data=b"hello")}
+        assert await heard.next() == Output(channel=1, data=b"hello")
+        rest = bytes(INPUT_TOLD_BYTES - 5)
+        await pipe.write(encode(Input(data=rest)))
+        said = {await heard.next(), await heard.next()}
+        assert said == {InputRead(count=INPUT_TOLD_BYTES), Output(channel=1, data=rest)}
         await pipe.write(encode(InputEnded()))
         assert await heard.next() == Exited(exit_code=0)
 

@@ -16,13 +16,16 @@ from skerry.sync.effects import (
 )
 from skerry.sync.streams import (
     CHUNK_BYTES,
+    CHUNK_BYTES_MAX,
     CREDIT_BYTES,
     CREDIT_BYTES_MAX,
     GROWN_BYTES_MAX,
     LINE_BYTES_MAX,
+    PROOF_BYTES,
     STREAM_LOST,
     STREAM_REFUSED,
     STREAMS_MAX,
+    Chunks,
     Streams,
 )
 from skerry.wire.frames import StreamClose, StreamCredit, StreamData, StreamOpen
@@ -299,3 +302,32 @@ def test_a_gateway_of_the_first_release_is_never_left_without_credit(reads: list
     cloud.consumed(stream, unread)
     give()
     assert edge.room(stream) > 0
+
+
+def test_pieces_grow_on_a_link_that_has_shown_to_be_fast_and_shrink_with_one_slow_frame() -> None:
+    chunks = Chunks()
+    for _ in range(PROOF_BYTES // 8192 - 1):
+        chunks.sent(8192, 0.0)  # which buffers take as well
+    assert chunks.size_bytes == CHUNK_BYTES
+    chunks.sent(8192, 0.0)
+    assert chunks.size_bytes == CHUNK_BYTES_MAX
+    chunks.sent(CHUNK_BYTES_MAX, 5.0)
+    assert chunks.size_bytes == CHUNK_BYTES
+
+
+def test_pieces_of_a_middling_link_take_as_long_as_they_may() -> None:
+    chunks = Chunks()
+    for _ in range(PROOF_BYTES // 8192):
+        chunks.sent(8192, 8192 / 1_000_000)  # 1 MB/s
+    assert chunks.size_bytes == 20_000
+
+
+def test_a_pieces_size_is_the_links() -> None:
+    cloud = Streams(first=1)
+    stream = cloud.open("exec", b"")
+    cloud.receive(StreamCredit(stream=stream, credit=1 << 20))
+    cloud.next_frame()
+    cloud.chunks.sent(PROOF_BYTES, 0.0)
+    cloud.send(stream, bytes(cloud.room(stream)))
+    frame = cloud.next_frame()
+    assert isinstance(frame, StreamData) and len(frame.data) == CHUNK_BYTES_MAX
