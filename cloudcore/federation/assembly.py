@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from cloudcore.federation.controller import FederationController
 from cloudcore.federation.member_controller import MemberController
+from cloudcore.federation.preference_controller import PreferenceController
 from cloudcore.federation.type_controller import FederatedTypeController
 from cloudcore.runtime.manager import Controller, Tools
 
 
 def federation_controllers(tools: Tools) -> list[Controller]:
     """Of the global side."""
-    return [FederatedTypeController(tools), FederationController(tools), MemberController(tools)]
+    return [
+        FederatedTypeController(tools),
+        FederationController(tools),
+        MemberController(tools),
+        PreferenceController(tools),
+    ]

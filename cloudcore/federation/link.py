@@ -80,7 +80,7 @@ class RegionMember:
         self._tools = tools
         self._secrets = tools.kind("secrets")
         self._rows = tools.kind(REGION_OBJECTS)
-        self._outbox = StateOutbox(tools.ids.token_hex(8), tools.clock)
+        self.outbox = StateOutbox(tools.ids.token_hex(8), tools.clock)
         self._told: dict[tuple[str, str], bytes] = {}
         self._session: EdgeSession | None = None
         self._driver: Driver[EdgeEffect] | None = None
@@ -107,7 +107,7 @@ class RegionMember:
         if self._told.get((kind, key)) == body:
             return
         self._told[kind, key] = body
-        self._outbox.put(kind, key, body)
+        self.outbox.put(kind, key, body)
         if self._session is not None and self._driver is not None:
             self._session.appended(self._driver.now())
             self._driver.kick()
@@ -255,16 +255,16 @@ class RegionMember:
                 raise UnavailableError(f"this region's certificate can't be used: {error}") from error
             link = await dial(policy.address, context, server_name=credentials.server_name)
         membership = self._membership()
-        stamps = self._stamps()
+        stamps = self.stamps()
         own = EdgeIdentity(
             node=SESSION_PREFIX + credentials.name,
             agent_version=VERSION,
-            incarnation=self._outbox.incarnation,
-            boot_id=self._outbox.incarnation,
+            incarnation=self.outbox.incarnation,
+            boot_id=self.outbox.incarnation,
             epoch="" if membership is None else membership.epoch,
             revision=Revision(max((stamp.revision for stamp in stamps.values()), default=0)),
         )
-        session = EdgeSession(own, stamps.items(), self._outbox, now_of(self._tools.clock))
+        session = EdgeSession(own, stamps.items(), self.outbox, now_of(self._tools.clock))
         driver: Driver[EdgeEffect] = Driver(link, session, self._tools.clock)
         self._session, self._driver, self._writing = session, driver, None
         try:
@@ -273,7 +273,8 @@ class RegionMember:
             self._session = self._driver = None
         return how, session.session > 0
 
-    def _stamps(self) -> dict[Key, Stamp]:
+    def stamps(self) -> dict[Key, Stamp]:
+        """Of the rows that are held."""
         found: dict[Key, Stamp] = {}
         for stored in self._tools.cache.select(REGION_OBJECTS):
             uid, _, number = annotations_of(self._tools.cache.obj(stored)).get(STAMP, "").partition(" ")
@@ -288,13 +289,13 @@ class RegionMember:
             case Write():
                 self._writing = driver.spawn(self._write(effect, session, driver, self._writing))
             case Prune():
-                self._outbox.prune(effect)
+                self.outbox.prune(effect)
             case Welcomed():
                 policy.welcomed(self._tools.clock.monotonic_s())
                 log.info("link to the global cloud up cloud=%s session=%d", policy.address, effect.session)
                 driver.spawn(self._say("connected"))
             case BeginLife():
-                self._outbox = StateOutbox(self._tools.ids.token_hex(8), self._tools.clock)
+                self.outbox = StateOutbox(self._tools.ids.token_hex(8), self._tools.clock)
                 told, self._told = self._told, {}
                 for (kind, key), body in told.items():
                     self._put(kind, key, decode_object(body))
@@ -320,9 +321,9 @@ class RegionMember:
             if write.void:
                 await self._void()
             for put in write.puts:
-                await self._put_row(put)
+                await self.hold(put)
             for key in write.deletes:
-                await self._delete_row(key)
+                await self.let_go(key)
             if write.epoch:
                 await self._keep({"epoch": write.epoch})
         except SkerryError as error:
@@ -331,7 +332,8 @@ class RegionMember:
             session.written(write.number, driver.now())
         driver.kick()
 
-    async def _put_row(self, put: ObjectState) -> None:
+    async def hold(self, put: ObjectState) -> None:
+        """Write one row, as it is wanted now."""
         spec = map_at(decode_object(put.body), "spec")
         stamp = f"{put.stamp.uid} {put.stamp.revision}"
         key = self._rows.key("", put.key.name)
@@ -356,7 +358,8 @@ class RegionMember:
         except AlreadyExistsError:
             await self._tools.objects.update(self._rows, key, written)
 
-    async def _delete_row(self, key: Key) -> None:
+    async def let_go(self, key: Key) -> None:
+        """Forget one row. What it put here stays."""
         try:
             await self._tools.objects.delete(self._rows, self._rows.key("", key.name), DeleteOptions())
         except NotFoundError:
@@ -364,7 +367,7 @@ class RegionMember:
 
     async def _void(self) -> None:
         """Another epoch of the global cloud: revisions held mean nothing in it."""
-        for key, stamp in self._stamps().items():
+        for key, stamp in self.stamps().items():
 
             def voided(current: JsonObject, uid: str = stamp.uid) -> JsonObject:
                 return with_annotations(current, {STAMP: f"{uid} 0"})

@@ -39,6 +39,29 @@ spec:
     clusterOverrides: [{path: /data/tea, value: "4"}, {op: add, path: /data/note, value: far}]
 """
 
+DEPLOYMENT = """
+apiVersion: types.kubefed.io/v1beta1
+kind: FederatedDeployment
+metadata: {name: web, namespace: shop}
+spec:
+  template:
+    metadata: {labels: {app: web}}
+    spec:
+      replicas: 1
+      selector: {matchLabels: {app: web}}
+      template:
+        metadata: {labels: {app: web}}
+        spec: {containers: [{name: web, image: nginx}]}
+---
+apiVersion: scheduling.kubefed.io/v1alpha1
+kind: ReplicaSchedulingPreference
+metadata: {name: web, namespace: shop}
+spec:
+  targetKind: FederatedDeployment
+  totalReplicas: 5
+  clusters: {north: {minReplicas: 1, weight: 2}, "*": {weight: 1}}
+"""
+
 
 def until(look: Callable[[], Any], *, within_s: float = 30.0) -> Any:
     """What `look` finds, once it finds something."""
@@ -107,6 +130,19 @@ def test_members_have_what_placement_and_overrides_say(fed: Federation) -> None:
     until(lambda: get(fed.world, "federatedconfigmap", "prices")["status"]["conditions"][0]["status"] == "True")
     listed = fed.world.skerry("region", "list")
     assert all(name in listed for name in REGIONS)
+
+
+def test_replicas_are_divided_among_members(fed: Federation) -> None:
+    fed.world.kubectl("apply", "-f", "-", stdin=DEPLOYMENT)
+    until(lambda: replicas(fed) == {"north": 3, "south": 1, "west": 1}, within_s=60)
+    fed.world.kubectl("patch", "rsp", "web", "-n", "shop", "--type=merge", "-p", '{"spec":{"totalReplicas":6}}')
+    until(lambda: sum(replicas(fed).values()) == 6 and replicas(fed))
+    assert get(fed.world, "rsp", "web")["status"]["unplaced"] == 0
+
+
+def replicas(fed: Federation) -> dict[str, int]:
+    found = {name: get(cloud, "deployment", "web") for name, cloud in fed.regions.items()}
+    return {name: obj["spec"]["replicas"] for name, obj in found.items() if obj}
 
 
 def test_a_change_in_a_member_is_put_back_and_told(fed: Federation) -> None:

@@ -1,0 +1,237 @@
+"""Divides the replicas of a federated workload among members, as its ReplicaSchedulingPreference wishes.
+
+Writes the workload's placement and one override of `/spec/replicas` for each member that has some, as KubeFed does;
+what others wrote there is replaced. What a member was given counts as running there: without `rebalance` nothing is
+moved for the sake of shares. A member that is silent keeps what it has, and its replicas count as placed, unless the
+preference is annotated with the seconds after which they go elsewhere; and never while half of all members are
+silent, as it is then most likely this cloud that is cut off. Keeps nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
+
+from cloudcore.federation.overrides import Override, read_overrides, with_override
+from cloudcore.federation.placement import Placement, placed, read_placement
+from cloudcore.federation.replicas import Division, Member, Share, divide, share_of
+from cloudcore.runtime.informer import Keys, Seen
+from cloudcore.runtime.manager import Tools
+from skerry.errors import CallerError, InvalidError, NotFoundError
+from skerry.frozen import Frozen
+from skerry.objects.conditions import condition_of
+from skerry.objects.federation import MEMBERS, NAMESPACE, PREFERENCES, TYPES, federated_type, is_ready
+from skerry.objects.json import Json, JsonObject, bool_at, int_at, map_at, maps_at, str_at
+from skerry.objects.meta import Key, annotations_of, being_deleted, generation_of, labels_of, name_of, uid_of
+from skerry.objects.times import ms_at
+
+FAILOVER: Final = "skerry.dev/failover-after-seconds"
+"""Annotation of a preference: how long a member may be silent before its replicas are placed elsewhere as well."""
+_REPLICAS: Final = "/spec/replicas"
+
+
+class Seats(Frozen):
+    """What a preference comes to."""
+
+    division: Division
+    silent: Mapping[str, int]
+    """Members that are not heard, and what they keep."""
+    again_s: float | None = None
+    """When somebody's silence will have lasted long enough."""
+
+
+class PreferenceController:
+    """See the module."""
+
+    name = "replicaschedulingpreference-controller"
+    workers = 1
+
+    def __init__(self, tools: Tools) -> None:
+        self._tools = tools
+        self._preferences = tools.kind(PREFERENCES)
+
+    def watches(self) -> Sequence[Keys]:
+        return [Keys(resource="", keys=self._keys)]
+
+    def _keys(self, change: Seen) -> Iterable[Key]:
+        resource = change.key.resource
+        if resource == PREFERENCES:
+            yield change.key
+        elif resource in (MEMBERS, TYPES):
+            yield from (stored.key for stored in self._tools.cache.select(PREFERENCES))
+        elif resource.startswith("federated"):
+            key = Key(PREFERENCES, change.key.namespace, change.key.name)
+            if self._tools.cache.read(key) is not None:
+                yield key
+
+    async def reconcile(self, key: Key) -> float | None:
+        stored = self._tools.cache.read(key)
+        if stored is None:
+            return None
+        preference = self._tools.cache.obj(stored)
+        workload, why = self._workload(key, str_at(preference, "spec", "targetKind"))
+        if workload is None:
+            await self._tell(key, preference, {"message": why})
+            return None
+        obj = self._tools.cache.obj(self._tools.cache.read(workload) or stored)
+        members = [self._tools.cache.obj(each) for each in self._tools.cache.select(MEMBERS, namespace=NAMESPACE)]
+        try:
+            seats = seats_of(preference, obj, members, now_ms=self._tools.clock.wall_ms())
+        except InvalidError as error:
+            await self._tell(key, preference, {"message": str(error)})
+            return None
+        await self._place(workload, obj, seats)
+        await self._tell(key, preference, _status(seats))
+        return seats.again_s
+
+    def _workload(self, key: Key, kind_name: str) -> tuple[Key | None, str]:
+        for stored in self._tools.cache.select(TYPES, namespace=NAMESPACE):
+            of = federated_type(self._tools.cache.obj(stored))
+            if of.kind == kind_name and of.enabled:
+                workload = Key(of.resource, key.namespace, key.name)
+                if self._tools.cache.read(workload) is None:
+                    return None, f"there is no {kind_name} {key.name}"
+                return workload, ""
+        return None, f"{kind_name} is not enabled"
+
+    async def _place(self, key: Key, obj: JsonObject, seats: Seats) -> None:
+        kind = self._tools.scheme.of_resource(key.resource)
+        if kind is None:
+            return
+        replicas = {**seats.division.replicas, **seats.silent}
+
+        def placing(current: JsonObject) -> JsonObject:
+            return with_replicas(current, replicas) if uid_of(current) == uid_of(obj) else current
+
+        try:
+            await self._tools.objects.update(kind, key, placing)
+        except NotFoundError:
+            return
+
+    async def _tell(self, key: Key, preference: JsonObject, told: JsonObject) -> None:
+        status: JsonObject = {**told, "observedGeneration": generation_of(preference)}
+        if map_at(preference, "status") == status:
+            return
+
+        def telling(current: JsonObject) -> JsonObject:
+            return {**current, "status": status} if uid_of(current) == uid_of(preference) else current
+
+        try:
+            await self._tools.objects.update(self._preferences, key, telling, subresource="status")
+        except NotFoundError:
+            return
+
+
+def seats_of(preference: JsonObject, workload: JsonObject, members: Sequence[JsonObject], *, now_ms: int) -> Seats:
+    """How many each member is to have. Raises `InvalidError`. Pure."""
+    spec = map_at(preference, "spec")
+    shares = {name: _share(map_at(spec, "clusters", name)) for name in map_at(spec, "clusters")}
+    given = replicas_of(workload)
+    here = [member for member in members if not being_deleted(member)]
+    among = {name_of(member) for member in here}
+    if bool_at(spec, "intersectWithClusterSelector"):
+        selector = Placement(selector=read_placement(_selecting(workload)).selector)
+        among = set(placed(selector, {name_of(member): labels_of(member) for member in here}))
+    silent_for = {name_of(each): _silent_ms(each, now_ms) for each in here if not is_ready(each)}
+    after_ms = _failover_ms(preference)
+    frozen = 2 * len(silent_for) >= len(here)
+    lost = {name for name, ms in silent_for.items() if after_ms is not None and not frozen and ms >= after_ms}
+    silent = {name: given[name] for name in silent_for if name not in lost and given.get(name)}
+    waits = [after_ms - ms for name, ms in silent_for.items() if after_ms is not None and name in silent]
+    candidates = [
+        Member(name=name, share=share, current=given.get(name, 0))
+        for name in sorted(among - silent_for.keys())
+        if (share := share_of(name, shares)) is not None
+    ]
+    division = divide(
+        max(0, int_at(spec, "totalReplicas") - sum(silent.values())),
+        candidates,
+        key=f"{str_at(preference, 'metadata', 'namespace')}/{name_of(preference)}",
+        rebalance=bool_at(spec, "rebalance"),
+    )
+    again_s = max(1.0, min(waits) / 1000) if waits and not frozen else None
+    return Seats(division=division, silent=silent, again_s=again_s)
+
+
+def _selecting(workload: JsonObject) -> JsonObject:
+    """Its selector, whatever list of clusters was written beside it since."""
+    selector = map_at(workload, "spec", "placement").get("clusterSelector")
+    return {"spec": {"placement": {"clusterSelector": {} if selector is None else selector}}}
+
+
+def _share(said: JsonObject) -> Share:
+    most = said.get("maxReplicas")
+    return Share(
+        weight=int_at(said, "weight"),
+        least=int_at(said, "minReplicas"),
+        most=most if isinstance(most, int) else None,
+    )
+
+
+def _failover_ms(preference: JsonObject) -> int | None:
+    text = annotations_of(preference).get(FAILOVER)
+    if text is None:
+        return None
+    if not (text.isascii() and text.isdecimal()):
+        raise InvalidError(f"metadata.annotations[{FAILOVER}]: {text!r} is not a number of seconds")
+    return int(text) * 1000
+
+
+def _silent_ms(member: JsonObject, now_ms: int) -> int:
+    ready = condition_of(member, "Ready") or {}
+    return max(0, now_ms - ms_at(str_at(ready, "lastTransitionTime"), default=now_ms))
+
+
+def replicas_of(workload: JsonObject) -> dict[str, int]:
+    """What members were given."""
+    try:
+        overrides = read_overrides(workload)
+        where = read_placement(workload).clusters or ()
+    except CallerError:
+        return {}
+    found: dict[str, int] = {}
+    for name in where:
+        for step in overrides.get(name, ()):
+            if step.path == _REPLICAS and isinstance(step.value, int):
+                found[name] = step.value
+    return found
+
+
+def with_replicas(workload: JsonObject, replicas: Mapping[str, int]) -> JsonObject:
+    """The workload placed where there are some, with as many there."""
+    placed_at = {name: count for name, count in sorted(replicas.items()) if count}
+    entries: list[Json] = []
+    for entry in maps_at(workload, "spec", "overrides"):
+        steps: list[Json] = [
+            step
+            for step in maps_at(entry, "clusterOverrides")
+            if str_at(step, "path") != _REPLICAS or str_at(entry, "clusterName") in placed_at
+        ]
+        if steps:
+            entries.append({**entry, "clusterOverrides": steps})
+    named: list[Json] = [{"name": name} for name in placed_at]
+    placement: JsonObject = {**map_at(workload, "spec", "placement"), "clusters": named}
+    spec: JsonObject = {**map_at(workload, "spec"), "placement": placement, "overrides": entries}
+    made: JsonObject = {**workload, "spec": spec}
+    given = replicas_of(made)
+    for name, count in placed_at.items():
+        if given.get(name) != count:
+            made = with_override(made, name, Override(op="add", path=_REPLICAS, value=count))
+    return made
+
+
+def _status(seats: Seats) -> JsonObject:
+    clusters: list[Json] = []
+    division = seats.division
+    for name in sorted({*division.replicas, *seats.silent}):
+        told: JsonObject = {"name": name, "replicas": seats.silent.get(name, division.replicas.get(name, 0))}
+        for field, counts in (("parked", division.parked), ("short", division.short)):
+            if name in counts:
+                told[field] = counts[name]
+        if name in seats.silent:
+            told["silent"] = True
+        clusters.append(told)
+    status: JsonObject = {"clusters": clusters, "unplaced": division.unplaced}
+    if division.unplaced:
+        status["message"] = f"{division.unplaced} replicas are beyond what the members that are heard may have"
+    return status

@@ -1,0 +1,84 @@
+"""Replicas of a federated workload, among members that come, go silent and come back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from cloudcore.federation.preference_controller import FAILOVER, replicas_of, seats_of, with_replicas
+from skerry.errors import InvalidError
+from skerry.objects.times import time_text
+
+NOW_MS = 1_000_000_000
+
+
+def member(name: str, *, silent_s: int | None = None, **labels: str) -> Any:
+    at = time_text(NOW_MS - (silent_s or 0) * 1000)
+    ready = {"type": "Ready", "status": "True" if silent_s is None else "False", "lastTransitionTime": at}
+    return {"metadata": {"name": name, "labels": labels}, "status": {"conditions": [ready]}}
+
+
+def preference(total: int, clusters: Any = None, annotations: Any = None, **more: Any) -> Any:
+    metadata = {"name": "web", "namespace": "d", "annotations": annotations or {}}
+    return {"metadata": metadata, "spec": {"totalReplicas": total, "clusters": clusters or {}, **more}}
+
+
+def workload(**given: int) -> Any:
+    made: Any = {
+        "spec": {"template": {"spec": {}}, "placement": {"clusterSelector": {"matchLabels": {"within": "yes"}}}}
+    }
+    return with_replicas(made, given) if given else made
+
+
+def divided(wish: Any, obj: Any, *members: Any) -> dict[str, int]:
+    seats = seats_of(wish, obj, members, now_ms=NOW_MS)
+    return {name: count for name, count in {**seats.division.replicas, **seats.silent}.items() if count}
+
+
+def test_without_clusters_all_are_alike() -> None:
+    assert divided(preference(9), workload(), member("a"), member("b"), member("c")) == {"a": 3, "b": 3, "c": 3}
+
+
+def test_what_was_given_stays_without_rebalance() -> None:
+    wish = preference(9, {"*": {"weight": 1}})
+    assert divided(wish, workload(a=9), member("a"), member("b")) == {"a": 9}
+    assert divided(preference(9, rebalance=True), workload(a=9), member("a"), member("b")) in (
+        {"a": 5, "b": 4},
+        {"a": 4, "b": 5},
+    )
+
+
+def test_a_silent_member_keeps_what_it_has() -> None:
+    assert divided(preference(6), workload(a=3, b=3), member("a"), member("b", silent_s=9999)) == {"a": 3, "b": 3}
+
+
+def test_failover_waits_as_long_as_is_said_and_not_where_half_are_silent() -> None:
+    wish = preference(6, annotations={FAILOVER: "300"})
+    heard = member("a"), member("c")
+    assert divided(wish, workload(a=3, b=3), *heard, member("b", silent_s=299))["b"] == 3
+    seats = seats_of(wish, workload(a=3, b=3), [*heard, member("b", silent_s=200)], now_ms=NOW_MS)
+    assert seats.again_s == 100
+    assert "b" not in divided(wish, workload(a=3, b=3), *heard, member("b", silent_s=300))
+    assert divided(wish, workload(a=3, b=3), member("a"), member("b", silent_s=300)) == {"a": 3, "b": 3}
+
+
+def test_a_delay_that_is_no_number_is_refused() -> None:
+    with pytest.raises(InvalidError, match="not a number of seconds"):
+        seats_of(preference(6, annotations={FAILOVER: "5m"}), workload(), [member("a")], now_ms=NOW_MS)
+
+
+def test_the_selector_counts_where_it_is_asked_for() -> None:
+    members = member("a", within="yes"), member("b")
+    assert divided(preference(4, intersectWithClusterSelector=True), workload(), *members) == {"a": 4}
+
+
+def test_placement_and_overrides_are_written_and_others_stay() -> None:
+    made = workload(a=2)
+    made["spec"]["overrides"].append({"clusterName": "b", "clusterOverrides": [{"path": "/spec/x", "value": 1}]})
+    made = with_replicas(made, {"b": 5, "a": 0})
+    assert made["spec"]["placement"]["clusters"] == [{"name": "b"}]  # type: ignore[index,call-overload]
+    assert replicas_of(made) == {"b": 5}
+    steps = made["spec"]["overrides"][0]["clusterOverrides"]  # type: ignore[index,call-overload]
+    assert [each["path"] for each in steps] == ["/spec/x", "/spec/replicas"]  # type: ignore[union-attr,index,call-overload]
+    assert with_replicas(made, {"b": 5}) == made, "nothing is written where nothing changed"
