@@ -169,7 +169,7 @@ class Datagrams:
                 raise UnavailableError(f"DNS over UDP can't receive: {os.strerror(fault)}")
 
     def _answer(self, count: int) -> None:
-        if self._responder.look():
+        if self._responder.look(time.time()):
             self._forget_steered()
         sizes = self._sizes[:count].tolist()
         ready, queries, vectors = self._ready.get, self._queries, self._vector_bytes

@@ -86,7 +86,7 @@ def is_absent(zone: Zone, name: bytes) -> bool:
     """Whether nothing at all is said of the name but that it is not there; most questions of forgers are so."""
     if name in zone.nodes or zone.renames or (zone.cuts and cut_above(zone, name, A) is not None):
         return False
-    return _wildcard(zone, name) is None
+    return wildcard_of(zone, name) is None
 
 
 def _step(zone: Zone, name: bytes, kind: int, found: Found, *, first: bool) -> bytes | None:
@@ -103,7 +103,7 @@ def _step(zone: Zone, name: bytes, kind: int, found: Found, *, first: bool) -> b
     node = zone.nodes.get(name)
     if node is None:
         found.bounded = False
-        node = _wildcard(zone, name)
+        node = wildcard_of(zone, name)
         if node is None:
             found.rcode = NXDOMAIN
             found.authority.append((zone.origin, zone.negative))
@@ -159,7 +159,7 @@ def _rename(zone: Zone, name: bytes, renamed: bytes, kind: int, found: Found) ->
     return None if kind in (CNAME, ANY) else onward.lower()
 
 
-def _wildcard(zone: Zone, name: bytes) -> Node | None:
+def wildcard_of(zone: Zone, name: bytes) -> Node | None:
     """What stands for a name that is not there: `*` below the nearest name above it that is (RFC 4592)."""
     encloser = parent(name)
     while encloser not in zone.nodes:
@@ -202,7 +202,7 @@ def _add_addresses(zone: Zone, found: Found) -> None:
                 continue
             node = zone.nodes.get(target)
             if node is None and not cut_above(zone, target, A):
-                node = _wildcard(zone, target) if is_below(target, zone.origin) else None
+                node = wildcard_of(zone, target) if is_below(target, zone.origin) else None
             for kind in _ADDRESSES:
                 if node is not None and kind in node and (target, kind) not in told:
                     told.add((target, kind))

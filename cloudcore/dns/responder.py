@@ -9,7 +9,7 @@ the zones.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Final, Literal
+from typing import Final, Literal, Protocol
 
 from cloudcore.dns.access import Access
 from cloudcore.dns.assembly import EMPTY, Body, absent_body, assemble
@@ -123,6 +123,14 @@ class Desk(Frozen):
     access: Access = Access()
     deltas: Mapping[bytes, tuple[Delta, ...]] = {}
     health: HealthTable | None = None
+    signers: Mapping[bytes, Signs] = {}
+    """By zone."""
+
+
+class Signs(Protocol):
+    """See `cloudcore.dns.signing`, which needs libraries that not every server has use for."""
+
+    def signed(self, found: Found, name: bytes, kind: int, now_s: float) -> Found: ...
 
 
 class _Sections(Frozen):
@@ -134,7 +142,8 @@ class _Sections(Frozen):
     """Bytes that must be in it."""
     bounded: bool
     service: Service | None = None
-    """Whose addresses are in it, if of any."""
+    """Whose addresses are in it, if of any; then it is not signed yet."""
+    signer: Signs | None = None
 
 
 class Responder:
@@ -142,11 +151,12 @@ class Responder:
 
     def __init__(self, desk: Desk) -> None:
         self.desk = desk
-        self._made: dict[tuple[bytes, int], _Sections] = {}
-        self._steered: dict[tuple[bytes, int, int, tuple[bytes, ...]], _Sections] = {}
+        self._made: dict[tuple[bytes, int, bool], _Sections] = {}
+        self._steered: dict[tuple[bytes, int, int, bool, tuple[bytes, ...]], _Sections] = {}
         self._seen: dict[bytes, Service] = {}
         """Services as they are now, by name."""
         self._number = -1
+        self._day = -1
         self._absent: dict[tuple[bytes, int], Body] = {}
 
     def reply(self, packet: bytes, client: Client, now_s: float) -> Reply | None:
@@ -154,7 +164,7 @@ class Responder:
         ever."""
         if len(packet) < HEADER_SIZE or packet[2] & 0x80:
             return None
-        self.look()
+        self.look(now_s)
         opcode = packet[2] >> 3 & 15
         try:
             query = parse_query(packet)
@@ -162,12 +172,17 @@ class Responder:
             return _bare(packet, FORMERR if opcode == QUERY else NOTIMP)
         return self._answered(packet, query, client, now_s)
 
-    def look(self) -> bool:
-        """At who is up; True: what was answered of services (`Reply.steered`) may be otherwise by now."""
-        health = self.desk.health
-        if health is None or health.number == self._number:
+    def look(self, now_s: float) -> bool:
+        """At the day and at who is up; True: what depends on them (`Reply.steered`) may be otherwise by now."""
+        health, day = self.desk.health, int(now_s) // 86_400
+        if day != self._day:
+            self._day = day
+            if self.desk.signers:
+                self._made.clear()
+                self._steered.clear()
+        elif health is None or health.number == self._number:
             return False
-        self._number = health.number
+        self._number = health.number if health is not None else 0
         self._seen.clear()
         return True
 
@@ -241,16 +256,19 @@ class Responder:
             return draft.reply(FORMERR, EMPTY, flags=0)
         if query.type in _NO_DATA_TYPES:
             return draft.reply(NOTIMP, EMPTY, flags=0)
-        sections = self._made.get((query.name, query.type))
+        wants = query.opt is not None and query.opt.dnssec
+        sections = self._made.get((query.name, query.type, wants))
         if sections is None:
             zone = zone_for(self.desk.zones, query.name, query.type)
             if zone is None:
                 draft.explain(EDE_NOT_AUTHORITATIVE)
                 draft.lasting = False
                 return draft.reply(REFUSED, EMPTY, flags=0)
-            if is_absent(zone, query.name):
+            signer = self.desk.signers.get(zone.origin) if wants else None
+            if signer is None and is_absent(zone, query.name):
                 return self._to_absent(draft, zone)
-            sections = self._sections(zone, query)
+            sections = self._sections(zone, query, signer, draft.now_s)
+        draft.steered |= sections.signer is not None
         if sections.service is not None:
             sections = self._chosen(draft, sections, sections.service)
         draft.lasting &= sections.bounded
@@ -312,7 +330,7 @@ class Responder:
             draft.scope(choice.scope)
         elif choice.scope:
             draft.lasting = False  # it depends on who asks, and not on the query alone
-        about = query.name, query.type, service.ttl, choice.rdatas
+        about = query.name, query.type, service.ttl, sections.signer is not None, choice.rdatas
         made = self._steered.get(about)
         if made is None:
             found = sections.found
@@ -326,7 +344,10 @@ class Responder:
                     for owner, rrset in found.answer
                 ],
                 authority=found.authority,
+                bounded=found.bounded,
             )
+            if sections.signer is not None:
+                steered = sections.signer.signed(steered, query.name, query.type, draft.now_s)
             body = assemble(query.name, steered, room=1 << 30)
             assert body is not None, "there is room for all"
             made = _Sections(
@@ -341,8 +362,11 @@ class Responder:
                 self._steered[about] = made
         return made
 
-    def _sections(self, zone: Zone, query: Query) -> _Sections:
+    def _sections(self, zone: Zone, query: Query, signer: Signs | None, now_s: float) -> _Sections:
         found = look_up(zone, query.name, query.type)
+        service = _service_in(zone, found) if query.type in SIZES else None
+        if signer is not None and service is None:
+            found = signer.signed(found, query.name, query.type, now_s)
         body = assemble(query.name, found, room=1 << 30)
         must = Found(answer=found.answer, authority=found.authority, glue=found.glue)
         small = assemble(query.name, must, room=1 << 30) if found.additional else body
@@ -354,11 +378,12 @@ class Responder:
             found=found,
             small=len(small.data),
             bounded=found.bounded,
-            service=_service_in(zone, found) if query.type in SIZES else None,
+            service=service,
+            signer=signer,
         )
         # Types that a name has not are 65,000; the answer to them is soon made.
         if found.bounded and (found.answer or not found.authoritative or query.type <= ANY):
-            self._made[query.name, query.type] = sections
+            self._made[query.name, query.type, query.opt is not None and query.opt.dnssec] = sections
         return sections
 
     def _chaos(self, draft: _Draft) -> Reply:

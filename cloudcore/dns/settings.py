@@ -54,6 +54,9 @@ class DnsSettings:
         help="file with keys for DNS cookies, 32 hex digits a line, shared by servers of one name: the first makes "
         "cookies, all are taken; none: a key of this process's own",
     )
+    dnssec_keys: str = setting(
+        "", help="directory of keys that zones are signed with, as `skerry dns keys` makes them; none: not signed"
+    )
     transfer_keys: str = setting(
         "",
         help="file with keys of servers that may have whole zones (TSIG): NAME ALGORITHM SECRET a line; the first "

@@ -23,9 +23,10 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from cloudcore.dns.access import Access, peer_of, read_keys, read_networks
+from cloudcore.dns.access import Access, peer_of, read_networks
+from cloudcore.dns.access import read_keys as read_transfer_keys
 from cloudcore.dns.control import Control, answer_line
 from cloudcore.dns.cookies import KEY_SIZE, Cookies
 from cloudcore.dns.counts import Counts, shared_memory, total
@@ -47,6 +48,9 @@ from skerry.errors import InvalidError, UnavailableError
 from skerry.listening import unix_socket
 from skerry.objects.times import human_duration
 from skerry.sdnotify import notify
+
+if TYPE_CHECKING:
+    from cloudcore.dns.signing import ZoneSigner
 
 LOG: Final = logging.getLogger("cloudcore.dns")
 RESPAWN_S: Final = 1.0
@@ -100,11 +104,12 @@ class Supervisor:
         self._seed = secrets.token_bytes(16)
         self._tls: ssl.SSLContext | None = None
         self._access = Access(
-            keys=read_keys(Path(settings.transfer_keys)) if settings.transfer_keys else {},
+            keys=read_transfer_keys(Path(settings.transfer_keys)) if settings.transfer_keys else {},
             networks=read_networks(settings.allow_transfer),
         )
         self._peers = [peer_of(text) for text in settings.notify]
         self._deltas: Mapping[bytes, tuple[Delta, ...]] = {}
+        self._signers: Mapping[bytes, ZoneSigner] = {}
         self._table = HealthTable(())
         self._drains: tuple[Drain, ...] = ()
         self._kept = True
@@ -211,6 +216,7 @@ class Supervisor:
         try:
             self._tls = _tls_context(self._settings)
             loaded = self._library.load()
+            signers = _signers(self._settings, loaded.zones)
         except (InvalidError, UnavailableError) as error:
             if first:
                 raise
@@ -221,7 +227,9 @@ class Supervisor:
             LOG.error("zone not read: %s", problem)
         self._problems = loaded.problems
         self._loaded_at = time.monotonic()
-        self._zones, self._deltas = loaded.zones, loaded.deltas
+        self._signers = signers
+        signed = {origin: signer.zone for origin, signer in signers.items()}
+        self._zones, self._deltas = {**loaded.zones, **signed}, loaded.deltas
         self._table = HealthTable.of_zones(self._zones, None if first else self._table)
         if first and self._kept:
             recall(self._settings.state, self._table)
@@ -321,6 +329,7 @@ class Supervisor:
             idle_s=settings.tcp_idle_s,
             access=self._access,
             deltas=self._deltas,
+            signers=self._signers,
             health=self._table if self._table.slots else None,
         )
 
@@ -409,6 +418,17 @@ def _make_state(settings: DnsSettings) -> bool:
         LOG.info("nothing is kept state=%s reason=%s", settings.state, error.strerror)
         return False
     return True
+
+
+def _signers(settings: DnsSettings, zones: Mapping[bytes, Zone]) -> dict[bytes, ZoneSigner]:
+    """Of the zones that there are keys for. Raises `InvalidError`, `UnavailableError`."""
+    if not settings.dnssec_keys:
+        return {}
+    from cloudcore.dns.keys import by_zone, read_keys
+    from cloudcore.dns.signing import ZoneSigner
+
+    keys = by_zone(read_keys(Path(settings.dnssec_keys)))
+    return {origin: ZoneSigner(zones[origin], of) for origin, of in keys.items() if origin in zones}
 
 
 def _observing(settings: DnsSettings) -> Observing:

@@ -1,0 +1,156 @@
+"""Signs what is answered, when it is answered: DNSSEC with compact denial (RFC 4034, 4035, 9824).
+
+A name that is not there is told as one that is and has nothing: one NSEC with the type NXNAME, and NOERROR.
+Signatures are kept by what they sign, for a day; the responder keeps whole answers on top of that, so a signature is
+made once a day and process for a set of records.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final, cast
+
+import dns.dnssec
+import dns.name
+import dns.rdata
+import dns.rdataclass
+import dns.rdataset
+import dns.rdatatype
+
+from cloudcore.dns.keys import ZoneKey
+from cloudcore.dns.lookup import Found, Section, wildcard_of
+from cloudcore.dns.names import NAME_MAX, is_within, text_of
+from cloudcore.dns.wire import CNAME, DNAME, DNSKEY, DS, NOERROR, NS, NSEC, NXDOMAIN, RRSIG, SOA
+from cloudcore.dns.zone import Rrset, Zone
+from skerry.frozen import replace
+
+_SIGN: Final = cast("Callable[..., dns.rdata.Rdata]", dns.dnssec.sign)
+NXNAME: Final = 128
+DAY_S: Final = 86_400
+BEFORE_S: Final = 3 * 3600
+"""Clocks of resolvers may be behind."""
+LASTING_DAYS: Final = 10
+KEPT_MAX: Final = 100_000
+
+
+class ZoneSigner:
+    """Of one zone."""
+
+    def __init__(self, zone: Zone, keys: Sequence[ZoneKey]) -> None:
+        rdatas = tuple(sorted(key.dnskey.to_wire() or b"" for key in keys))
+        self.dnskeys = Rrset(type=DNSKEY, ttl=zone.soa.ttl, rdatas=rdatas)
+        self.zone = replace(
+            zone, nodes={**zone.nodes, zone.origin: {**zone.nodes[zone.origin], DNSKEY: self.dnskeys}}
+        )
+        self._keys = tuple(keys)
+        self._name = dns.name.from_text(text_of(zone.origin))
+        self._made: dict[tuple[bytes, Rrset], Rrset] = {}
+        self._day = -1
+
+    def signed(self, found: Found, name: bytes, kind: int, now_s: float) -> Found:
+        """With signatures and proofs."""
+        self._turn(int(now_s) // DAY_S)
+        made = Found(
+            rcode=NOERROR if found.rcode == NXDOMAIN else found.rcode,
+            authoritative=found.authoritative,
+            glue=found.glue,
+            additional=found.additional,
+            bounded=found.bounded,
+        )
+        before = 0
+        for owner, rrset in found.answer:
+            made.answer.append((owner, rrset))
+            # An alias that a DNAME stands for is proven by that (RFC 6672 section 5.3.1).
+            if not (before == DNAME and rrset.type == CNAME):
+                made.answer.append((owner, self._signature(owner, rrset)))
+            before = rrset.type
+        for owner, rrset in found.authority:
+            made.authority.append((owner, rrset))
+            if rrset.type == SOA:
+                made.authority.append((owner, self._signature(owner, rrset)))
+                made.authority += self._denial(_last(found.answer, name, kind))
+            elif rrset.type == NS and not found.authoritative:
+                made.authority += self._delegation(owner)
+        return made
+
+    def _turn(self, day: int) -> None:
+        if day != self._day or len(self._made) > KEPT_MAX:
+            self._day = day
+            self._made.clear()
+
+    def _delegation(self, cut: bytes) -> Section:
+        secure = self.zone.nodes[cut].get(DS)
+        return self._denial(cut) if secure is None else [(cut, secure), (cut, self._signature(cut, secure))]
+
+    def _denial(self, name: bytes) -> Section:
+        if not is_within(name, self.zone.origin):
+            return []
+        nsec = Rrset(
+            type=NSEC,
+            ttl=self.zone.negative.ttl,
+            rdatas=(_next(name, self.zone.origin) + _bitmap({*self._types(name), RRSIG, NSEC}),),
+        )
+        return [(name, nsec), (name, self._signature(name, nsec))]
+
+    def _types(self, name: bytes) -> Iterable[int]:
+        zone = self.zone
+        node = zone.nodes.get(name)
+        if name in zone.cuts:
+            return {NS, DS} & set(zone.nodes[name])
+        if node is None:
+            node = wildcard_of(zone, name)
+            return {NXNAME} if node is None else node
+        return node
+
+    def _signature(self, owner: bytes, rrset: Rrset) -> Rrset:
+        about = owner, rrset
+        made = self._made.get(about)
+        if made is None:
+            made = self._made[about] = self._sign(owner, rrset)
+        return made
+
+    def _sign(self, owner: bytes, rrset: Rrset) -> Rrset:
+        kind = dns.rdatatype.RdataType.make(rrset.type)
+        rdatas = [dns.rdata.from_wire(dns.rdataclass.IN, kind, data, 0, len(data)) for data in rrset.rdatas]
+        data = dns.rdataset.from_rdata_list(rrset.ttl, rdatas)
+        name = dns.name.from_wire(owner, 0)[0]
+        begin = self._day * DAY_S - BEFORE_S
+        signers = self._keys if rrset.type == DNSKEY else [key for key in self._keys if key.state == "active"]
+        signatures = [
+            _SIGN(
+                (name, data),
+                key.private,
+                self._name,
+                key.dnskey,
+                inception=begin,
+                expiration=begin + (LASTING_DAYS + 1) * DAY_S,
+            ).to_wire()
+            for key in signers
+        ]
+        return Rrset(type=RRSIG, ttl=rrset.ttl, rdatas=tuple(sorted(each or b"" for each in signatures)))
+
+
+def _last(answer: Section, name: bytes, kind: int) -> bytes:
+    """Where a chain of aliases has led to."""
+    for _, rrset in answer:
+        if rrset.type == CNAME and kind != CNAME:
+            name = rrset.rdatas[0].lower()
+    return name
+
+
+def _next(name: bytes, origin: bytes) -> bytes:
+    """The name right behind it in canonical order; of one that has no room for that, any that is behind."""
+    return b"\x01\x00" + name if len(name) + 2 <= NAME_MAX else origin
+
+
+def _bitmap(types: Iterable[int]) -> bytes:
+    """RFC 4034 section 4.1.2."""
+    windows: dict[int, bytearray] = {}
+    for kind in types:
+        bits = windows.setdefault(kind >> 8, bytearray(32))
+        bits[(kind & 0xFF) >> 3] |= 0x80 >> (kind & 7)
+    out = b""
+    for window in sorted(windows):
+        bits = bytes(windows[window]).rstrip(b"\0")
+        out += bytes([window, len(bits)]) + bits
+    return out
