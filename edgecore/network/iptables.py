@@ -154,6 +154,16 @@ def restore_text(table: str, wanted: Iterable[tuple[str, tuple[str, ...]]], ther
     return "\n".join([*lines, "COMMIT", ""])
 
 
+def changed_text(
+    table: str, wanted: Iterable[tuple[str, tuple[str, ...]]], before: Iterable[tuple[str, tuple[str, ...]]]
+) -> str:
+    """The same from what was written before: the chains that are others now, and no word of the rest; "" for none."""
+    then, now = dict(before), dict(wanted)
+    changed = [(name, rules) for name, rules in now.items() if then.get(name) != rules]
+    gone = [name for name in then if name not in now]
+    return restore_text(table, changed, gone) if changed or gone else ""
+
+
 def chains_in(saved: str) -> list[str]:
     """Ours, of what `iptables-save -t TABLE` prints."""
     names = [line[1:].split()[0] for line in saved.splitlines() if line.startswith(":")]

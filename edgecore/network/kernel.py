@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from typing import Final, Protocol
 
 from edgecore.network.balancing import Front
-from edgecore.network.iptables import JUMPS, Tables, chains_in, restore_text, tables_of
+from edgecore.network.iptables import JUMPS, Tables, chains_in, changed_text, restore_text, tables_of
 from edgecore.network.nftables import Rules, rules_of, rules_there, transaction
-from edgecore.network.programs import found, run
+from edgecore.network.programs import WHOLE_S, found, run
 from skerry.errors import UnavailableError
 from skerry.objects.members import Family, family_of
 
@@ -74,7 +74,8 @@ class NftablesCarrier:
                 continue
             # Who knows what is there when it fails: then the next time all of it is made anew.
             self._rules[family] = None
-            await run("nft", "-f", "-", text=transaction(self._table, wanted, before))
+            if text := transaction(self._table, wanted, before):
+                await run("nft", "-f", "-", text=text, within_s=WHOLE_S)
             self._rules[family] = wanted
 
     async def _there(self, family: Family) -> Rules | None:
@@ -132,13 +133,24 @@ class IptablesCarrier:
             here = family == "IPv4" or any(each.family == family for each in fronts)
             if wanted == self._written.get(family) or not (here or family in self._written):
                 continue
-            for table, chains in (("nat", wanted.nat), ("filter", wanted.filter)):
-                there = chains_in(await run(self._program(family, "-save"), "-t", table))
-                text = restore_text(table, chains, there)
-                await run(self._program(family, "-restore"), "--noflush", "-w", text=text)
-            for table, chain, to in JUMPS:
-                await self._jump(family, table, chain, to)
+            # Who knows what is there when it fails: then the next time all of it is made anew.
+            before = self._written.pop(family, None)
+            if before is None:
+                await self._begin(family, wanted)
+            else:
+                for table, chains, old in (("nat", wanted.nat, before.nat), ("filter", wanted.filter, before.filter)):
+                    if text := changed_text(table, chains, old):
+                        await run(self._program(family, "-restore"), "--noflush", "-w", text=text)
             self._written[family] = wanted
+
+    async def _begin(self, family: Family, wanted: Tables) -> None:
+        """Over what an agent before this one left."""
+        for table, chains in (("nat", wanted.nat), ("filter", wanted.filter)):
+            there = chains_in(await run(self._program(family, "-save"), "-t", table))
+            text = restore_text(table, chains, there)
+            await run(self._program(family, "-restore"), "--noflush", "-w", text=text, within_s=WHOLE_S)
+        for table, chain, to in JUMPS:
+            await self._jump(family, table, chain, to)
 
     async def _jump(self, family: Family, table: str, chain: str, to: str) -> None:
         words = ("-w", "-t", table)

@@ -8,7 +8,7 @@ is a number, an address that was parsed, or a name made of a hash: nothing of wh
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 from edgecore.network.balancing import Backend, Front
@@ -152,28 +152,49 @@ def _digest(text: str) -> str:
 
 
 def transaction(table: str, wanted: Rules, before: Rules | None) -> str:
-    """From what the table holds to what it should; `before` None: whatever is there goes."""
+    """From what the table holds to what it should; `before` None: whatever is there goes. Where all of it is known,
+    what stays is not said again: of a thousand services one endpoint's change is some lines."""
     here = f"{_WORDS[wanted.family][0]} {table}"
     lines = [f"add table {here}"]
     if before is None:
         lines += [f"delete table {here}", f"add table {here}"]
-    old = {} if before is None else {_chain(head): head for head, _ in before.chains}
-    new = {_chain(head): head for head, _ in wanted.chains}
+    old = {} if before is None else {_chain(head): rules for head, rules in before.chains}
+    new = {_chain(head): (head, rules) for head, rules in wanted.chains}
+    known = before is not None and bool(before.sets)  # else its chains' names alone are
+    changed = [name for name, (_, rules) in new.items() if not known or old.get(name) != rules]
     # Chains before the maps that lead to them, maps before the rules that ask them.
-    lines += [f"add chain {here} {head}" for head in new.values()]
-    lines += [f"add {_put_in(definition, here)}" for _, definition in wanted.sticky]
-    lines += [f"add {_put_in(definition, here)}" for _, definition, _ in wanted.sets]
-    lines += [f"flush chain {here} {name}" for name in (*old, *(name for name in new if name not in old))]
-    lines += [f"flush {definition.split()[0]} {here} {name}" for name, definition, _ in wanted.sets]
-    for name, _, elements in wanted.sets:
-        if elements:
-            lines.append(f"add element {here} {name} {{ {', '.join(elements)} }}")
-    lines += [f"add rule {here} {_chain(head)} {rule}" for head, rules in wanted.chains for rule in rules]
+    lines += [f"add chain {here} {new[name][0]}" for name in changed]
+    held = {name for name, _ in before.sticky} if before is not None and known else set[str]()
+    lines += [f"add {_put_in(definition, here)}" for name, definition in wanted.sticky if name not in held]
+    if not known:
+        lines += [f"add {_put_in(definition, here)}" for _, definition, _ in wanted.sets]
+    lines += [
+        f"flush chain {here} {name}"
+        for name in (*old, *(each for each in changed if each not in old))
+        if name not in new or name in changed or not known
+    ]
+    lines += _elements(here, wanted, before if known else None)
+    lines += [f"add rule {here} {name} {rule}" for name in changed for rule in new[name][1]]
     lines += [f"delete chain {here} {name}" for name in old if name not in new]
     kept = {name for name, _ in wanted.sticky}
     gone = () if before is None else (name for name, _ in before.sticky if name not in kept)
     lines += [f"delete set {here} {name}" for name in gone]
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines) + "\n" if len(lines) > 1 else ""
+
+
+def _elements(here: str, wanted: Rules, before: Rules | None) -> Iterator[str]:
+    """Of the sets: all of them anew, or what is another."""
+    if before is None:
+        yield from (f"flush {definition.split()[0]} {here} {name}" for name, definition, _ in wanted.sets)
+    held = {} if before is None else {name: dict.fromkeys(elements) for name, _, elements in before.sets}
+    for name, _, elements in wanted.sets:
+        there, now = held.get(name, {}), dict.fromkeys(elements)
+        for verb, found in (
+            ("delete", [each for each in there if each not in now]),
+            ("add", [each for each in now if each not in there]),
+        ):
+            if found:
+                yield f"{verb} element {here} {name} {{ {', '.join(found)} }}"
 
 
 def rules_there(printed: str, family: Family) -> Rules:

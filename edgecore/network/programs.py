@@ -16,6 +16,8 @@ from typing import Final
 from skerry.errors import UnavailableError
 
 RUN_S: Final = 30.0
+WHOLE_S: Final = 180.0
+"""For all rules at once: `iptables` of nf_tables takes a quarter of a minute for those of a thousand services."""
 SAID_BYTES_MAX: Final = 300
 _ALSO: Final = "/usr/sbin:/sbin"
 """Where Debian has them, and a service's PATH often not."""
@@ -26,7 +28,7 @@ def found(program: str) -> str | None:
     return shutil.which(program, path=f"{os.environ.get('PATH', '')}:{_ALSO}")
 
 
-async def run(program: str, *words: str, text: str = "") -> str:
+async def run(program: str, *words: str, text: str = "", within_s: float = RUN_S) -> str:
     """What it prints when given this for input. Raises `UnavailableError` with what it complained of."""
     path = found(program)
     if path is None:
@@ -38,7 +40,7 @@ async def run(program: str, *words: str, text: str = "") -> str:
     except OSError as error:
         raise UnavailableError(f"{program}: {error.strerror}") from error
     try:
-        async with asyncio.timeout(RUN_S):
+        async with asyncio.timeout(within_s):
             printed, said = await made.communicate(text.encode() if text else None)
     except TimeoutError:
         made.kill()

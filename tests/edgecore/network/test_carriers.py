@@ -10,7 +10,7 @@ import pytest
 from edgecore.network.balancing import Backend, Front
 from edgecore.network.choice import choose
 from edgecore.network.forwarding import Place, _Turns, loopback_of, places_of
-from edgecore.network.iptables import OWN, REFUSED, SERVICES, chains_in, restore_text, tables_of
+from edgecore.network.iptables import OWN, REFUSED, SERVICES, chains_in, changed_text, restore_text, tables_of
 from edgecore.network.kernel import Carrier
 from edgecore.network.nftables import rules_there, transaction
 from skerry.errors import UnavailableError
@@ -142,3 +142,17 @@ async def test_the_first_that_works_is_chosen_and_why_is_told() -> None:
     assert (chosen.name, why) == ("iptables", "nftables: nft: no")
     with pytest.raises(UnavailableError, match="nftables: nft: no"):
         await choose(carriers[:1])
+
+
+def test_of_what_was_written_only_the_chains_that_are_others_are_written_again() -> None:
+    before = [("SKERRY-SERVICES", ("-j RETURN",)), ("SKE-0123456789abcdef", ("-j X",)), ("SKI-0123456789abcdef", ())]
+    after = [("SKERRY-SERVICES", ("-j RETURN",)), ("SKI-0123456789abcdef", ("-j Y",))]
+    assert changed_text("nat", after, before).splitlines() == [
+        "*nat",
+        ":SKI-0123456789abcdef - [0:0]",
+        ":SKE-0123456789abcdef - [0:0]",
+        "-A SKI-0123456789abcdef -j Y",
+        "-X SKE-0123456789abcdef",
+        "COMMIT",
+    ]
+    assert changed_text("nat", after, after) == ""

@@ -1,0 +1,80 @@
+"""Rules that were changed step by step are those that are made at once, as the kernel prints them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from skerry.errors import UnavailableError
+from skerry.testkit.real.namespaces import PATH, Namespace, new_namespace, tool
+
+pytestmark = [pytest.mark.system, pytest.mark.timeout(240)]
+
+ROOT = Path(__file__).parents[2]
+STEPS = """
+import asyncio, random, re, sys
+from edgecore.network.balancing import Backend, Front
+from edgecore.network.choice import CARRIERS
+from edgecore.network.programs import run
+name, seed = sys.argv[1], int(sys.argv[2])
+chance = random.Random(seed)
+def fronts():
+    found = []
+    for number in chance.sample(range(6), chance.randrange(6)):
+        def some():
+            picked = chance.sample([(f"10.1.0.{each}", port) for each in range(1, 5) for port in (80, 81)],
+                                   chance.randrange(4))
+            return tuple(Backend(address=address, port=port) for address, port in sorted(picked))
+        found.append(Front(
+            service=f"d/s{number}:", family="IPv4", protocol=chance.choice(("tcp", "udp")), port=80,
+            addresses=(f"10.96.0.{number + 1}",), outside=chance.choice(((), (f"192.0.2.{number + 1}",))),
+            node_port=chance.choice((0, 30000 + number)), sticky_s=chance.choice((0, 60)), inside_backends=some(),
+            outside_backends=some(), keeps_source=chance.choice((True, False)),
+        ))
+    return found
+async def dump():
+    if name == "nftables":
+        text = await run("nft", "-s", "list", "ruleset")
+    else:
+        text = re.sub(r"\\[\\d+:\\d+\\]|#.*", "", await run("iptables-save"))
+    return sorted(text.replace(",", " ").split())
+async def main():
+    carrier = CARRIERS[name]()
+    await carrier.check()
+    for step in range(12):
+        wanted, pods = fronts(), chance.sample(["10.1.0.1", "10.1.0.2"], chance.randrange(3))
+        await carrier.carry(wanted, pods)
+        if step % 3 == 2:
+            changed = await dump()
+            await carrier.clear()
+            carrier = CARRIERS[name]()
+            await carrier.check()
+            await carrier.carry(wanted, pods)
+            assert changed == await dump(), (step, set(changed) ^ set(await dump()))
+asyncio.run(main())
+print("same")
+"""
+
+
+@pytest.fixture
+def space() -> Iterator[Namespace]:
+    try:
+        for program in ("nft", "iptables", "ip"):
+            tool(program)
+        made = new_namespace("changes")
+    except UnavailableError as error:
+        pytest.skip(str(error))
+    yield made
+    made.close()
+
+
+@pytest.mark.parametrize("carrier", ["nftables", "iptables"])
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_what_was_changed_step_by_step_is_what_is_made_at_once(space: Namespace, carrier: str, seed: int) -> None:
+    argv = [*space.prefix, sys.executable, "-c", STEPS, carrier, str(seed)]
+    done = subprocess.run(argv, cwd=ROOT, env={"PATH": PATH}, capture_output=True, text=True, timeout=120)
+    assert done.stdout == "same\n", done.stderr[-2000:]
