@@ -253,6 +253,58 @@ def test_a_shell_completes_names_of_pods_and_containers(sides: Sides) -> None:
         assert f"plain,{found}" in done.stdout.decode(), (line, done)
 
 
+COUNT = "sleep 1; i=0; while true; do i=$((i+1)); echo $WHO-$i; sleep 0.1; done"
+
+
+def test_logs_of_many_pods_go_on_over_restarts_and_cuts_and_include_who_comes_later(
+    sides: Sides, tmp_path: Path
+) -> None:
+    fleet = sides.fleet
+
+    def make(name: str) -> None:
+        made = a_pod(name, ("app", COUNT))
+        assert isinstance(made["metadata"], dict)
+        made["metadata"]["labels"] = {"app": "many"}
+        fleet.create(f"{CORE}/pods", made)
+        until(lambda: fleet.run_of(name), f"{name} runs", deadline_s=60)
+
+    for name in ("many-1", "many-2"):
+        make(name)
+    out = tmp_path / "out"
+    with (
+        out.open("wb") as sink,
+        subprocess.Popen(
+            sides.command("cloud", "logs", "-l", "app=many", "-f", "--max-log-requests", "5"),
+            stdout=sink,
+            stderr=subprocess.STDOUT,
+        ) as process,
+    ):
+        try:
+
+            def seen(name: str) -> list[str]:
+                lines = out.read_text(errors="replace").splitlines()
+                return [line for line in lines if line.startswith(f"[pod/{name}/app] {name}-")]
+
+            def counts(name: str) -> list[int]:
+                return [int(line.rsplit("-", 1)[1]) for line in seen(name)]
+
+            until(lambda: seen("many-1") and seen("many-2"), "both are seen", deadline_s=60)
+            make("many-3")
+            until(lambda: seen("many-3"), "the third is seen", deadline_s=60)
+            assert sides.skerry("gateway", "pod", "restart", "many-1").returncode == 0
+            until(lambda: counts("many-1") != sorted(counts("many-1")), "its next run is seen", deadline_s=60)
+            fleet.edge.stop(signal.SIGKILL)
+            fleet.edge.start()
+            before = len(seen("many-2"))
+            until(lambda: len(seen("many-2")) > before + 20, "it goes on after a cut", deadline_s=90)
+        finally:
+            process.terminate()
+    numbers = counts("many-2")
+    assert numbers == list(range(numbers[0], numbers[0] + len(numbers))), "no line is missing, and none is twice"
+    done = sides.skerry("gateway", "logs", POD, "--all-containers", "--tail", "1", "--timestamps")
+    assert done.returncode == 0 and done.stdout.startswith(f"[pod/{POD}/app] 20".encode()), done
+
+
 def test_without_a_cloud_a_shell_opens_at_the_gateway_and_the_cloud_learns_who_was_inside(sides: Sides) -> None:
     fleet = sides.fleet
     fleet.cloud.stop()
