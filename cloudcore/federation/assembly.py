@@ -5,6 +5,7 @@ from __future__ import annotations
 from cloudcore.federation.controller import FederationController
 from cloudcore.federation.member_controller import MemberController
 from cloudcore.federation.preference_controller import PreferenceController
+from cloudcore.federation.push_controller import PushController
 from cloudcore.federation.type_controller import FederatedTypeController
 from cloudcore.runtime.manager import Controller, Tools
 
@@ -16,4 +17,5 @@ def federation_controllers(tools: Tools) -> list[Controller]:
         FederationController(tools),
         MemberController(tools),
         PreferenceController(tools),
+        PushController(tools),
     ]

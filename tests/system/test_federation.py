@@ -62,6 +62,21 @@ spec:
   clusters: {north: {minReplicas: 1, weight: 2}, "*": {weight: 1}}
 """
 
+PUSHED = """
+apiVersion: core.kubefed.io/v1beta1
+kind: KubeFedCluster
+metadata: {name: plain, namespace: kube-federation-system}
+spec: {apiEndpoint: "https://ENDPOINT", secretRef: {name: plain}}
+"""
+RATES = """
+apiVersion: types.kubefed.io/v1beta1
+kind: FederatedConfigMap
+metadata: {name: rates, namespace: shop}
+spec:
+  template: {data: {vat: "19"}}
+  placement: {clusters: [{name: plain}]}
+"""
+
 
 def until(look: Callable[[], Any], *, within_s: float = 30.0) -> Any:
     """What `look` finds, once it finds something."""
@@ -191,3 +206,17 @@ def test_what_is_there_is_federated_by_one_command_and_orphaned(fed: Federation)
     fed.world.kubectl("delete", "federatedconfigmap", "rules", "-n", "shop")
     until(lambda: "kubefed.io/managed" not in get(west, "configmap", "rules")["metadata"].get("labels", {}))
     assert data(west, "rules") == {"a": "b"}
+
+
+def test_a_plain_cluster_is_dialled_by_its_kubeconfig(fed: Federation, tmp_path: Path) -> None:
+    with cloud_process(tmp_path / "plain") as plain:
+        secret = ("create", "secret", "generic", "plain", "-n", "kube-federation-system")
+        fed.world.kubectl(*secret, f"--from-file=kubeconfig={plain.kubeconfig}")
+        fed.world.kubectl("apply", "-f", "-", stdin=PUSHED.replace("ENDPOINT", plain.https))
+        until(lambda: fed.heard("plain"))
+        fed.world.kubectl("apply", "-f", "-", stdin=RATES)
+        until(lambda: data(plain, "rates") == {"vat": "19"}, within_s=60)
+        until(lambda: "observedAt" in clusters(fed.world, "rates")["plain"])
+        fed.world.kubectl("delete", "federatedconfigmap", "rates", "-n", "shop")
+        until(lambda: data(plain, "rates") is None)
+        until(lambda: "rates" not in fed.world.skerry("region", "pending"))

@@ -1,0 +1,224 @@
+"""Carries out the ledger of members that are dialled: plain Kubernetes, by its API (KubeFed's way).
+
+Decides as a region does (`cloudcore.federation.apply`), and writes what came of it to the rows. A pass over a member
+ends at the first sign that nobody is there, so that one that is slow or gone costs the others nothing; what is in
+order is looked at again from time to time, for drift. Keeps who failed how often, and when what was looked at.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from cloudcore.federation.apply import Decision, decide
+from cloudcore.federation.cluster_api import ClusterApi, access_of
+from cloudcore.runtime.informer import MEMBER_OBJECTS_BY_MEMBER, Keys, Seen
+from cloudcore.runtime.manager import Tools
+from skerry.errors import AlreadyExistsError, CallerError, InvalidError, NotFoundError, SkerryError, UnavailableError
+from skerry.objects.conditions import Condition, with_condition
+from skerry.objects.federation import MEMBER_OBJECTS, MEMBERS, NAMESPACE, MemberObject, is_pulling, read_member_object
+from skerry.objects.json import Json, JsonObject, int_at, map_at, maps_at, str_at
+from skerry.objects.meta import Key, name_of, uid_of
+from skerry.objects.times import time_text
+
+PROBE_S: Final = 10.0
+"""Between looks at a member (KubeFed's `clusterHealthCheck.period`)."""
+FAILURES_MAX: Final = 3
+"""In a row until a member counts as gone."""
+LOOK_AGAIN_S: Final = 60.0
+"""Between looks at an object that is in order."""
+_AT_ONCE: Final = 8
+
+
+class PushController:
+    """See the module."""
+
+    name = "push-controller"
+    workers = 64
+
+    def __init__(self, tools: Tools) -> None:
+        self._tools = tools
+        self._members = tools.kind(MEMBERS)
+        self._rows = tools.kind(MEMBER_OBJECTS)
+        self._failures: dict[str, int] = {}
+        self._looked: dict[str, float] = {}
+        """By row: when, monotonic."""
+
+    def watches(self) -> Sequence[Keys]:
+        return [
+            Keys(resource=MEMBERS, keys=lambda change: [change.key] if _is_news(change) else []),
+            Keys(resource=MEMBER_OBJECTS, keys=_member_of),
+        ]
+
+    async def reconcile(self, key: Key) -> float | None:
+        stored = self._tools.cache.read(key)
+        member = None if stored is None else self._tools.cache.obj(stored)
+        if member is None or is_pulling(member):
+            self._failures.pop(key.name, None)
+            return None
+        secret = self._tools.objects.read(Key("secrets", NAMESPACE, str_at(member, "spec", "secretRef", "name")))
+        try:
+            if secret is None:
+                raise InvalidError(f"there is no Secret {str_at(member, 'spec', 'secretRef', 'name')}")
+            access = access_of(member, self._tools.cache.obj(secret))
+            async with ClusterApi(access) as api:
+                version = await api.version()
+                self._failures[key.name] = 0
+                await self._note(key, member, _heard(), version)
+                await self._carry_out(key.name, api)
+        except (InvalidError, ssl.SSLError, ValueError) as error:
+            await self._note(key, member, _malformed(str(error)), "")
+        except (CallerError, UnavailableError) as error:
+            self._failures[key.name] = self._failures.get(key.name, 0) + 1
+            if self._failures[key.name] >= FAILURES_MAX or not maps_at(member, "status", "conditions"):
+                await self._note(key, member, _silent(str(error)), "")
+        return PROBE_S
+
+    async def _carry_out(self, member: str, api: ClusterApi) -> None:
+        """Raises `UnavailableError` when the member is gone meanwhile."""
+        now_s = self._tools.clock.monotonic_s()
+        due: list[JsonObject] = []
+        for stored in self._tools.cache.indexed(MEMBER_OBJECTS_BY_MEMBER, member):
+            obj = self._tools.cache.obj(stored)
+            current = int_at(obj, "status", "revision") == int_at(obj, "spec", "revision")
+            again_s = PROBE_S if str_at(obj, "status", "code") else LOOK_AGAIN_S
+            if not current or now_s >= self._looked.get(stored.key.name, -LOOK_AGAIN_S) + again_s:
+                due.append(obj)
+        # Namespaces first: what is in them needs them.
+        due.sort(key=lambda obj: str_at(obj, "spec", "object", "kind") != "Namespace")
+        namespaces = sum(str_at(obj, "spec", "object", "kind") == "Namespace" for obj in due)
+        for begin, end in ((0, namespaces), (namespaces, len(due))):
+            for at in range(begin, end, _AT_ONCE):
+                await asyncio.gather(*(self._bring_about(obj, api) for obj in due[at : min(at + _AT_ONCE, end)]))
+
+    async def _bring_about(self, obj: JsonObject, api: ClusterApi) -> None:
+        row = read_member_object(obj)
+        self._looked[name_of(obj)] = self._tools.clock.monotonic_s()
+        try:
+            path = await api.path_of(row.target)
+        except NotFoundError as error:
+            gone = bool(row.removal)
+            code = "" if gone else "CreationFailed"
+            await self._tell(obj, row, Decision(act="none", removed=gone, code=code, message=str(error)), None)
+            return
+        decision, now = await self._act(row, obj, path, api)
+        await self._tell(obj, row, decision, now)
+
+    async def _act(
+        self, row: MemberObject, obj: JsonObject, path: str, api: ClusterApi
+    ) -> tuple[Decision, JsonObject | None]:
+        present = await api.read(path, row.target.name)
+        decision = decide(row, present, map_at(obj, "status", "applied"), in_touch=True)
+        failing = {"create": "CreationFailed", "delete": "DeletionFailed", "release": "LabelRemovalFailed"}
+        try:
+            match decision.act:
+                case "create":
+                    assert decision.obj is not None, "what is made is said"
+                    return decision, await api.create(path, decision.obj)
+                case "update" | "release":
+                    assert decision.obj is not None, "what is changed is said"
+                    return decision, await api.replace(path, row.target.name, decision.obj)
+                case "delete":
+                    assert present is not None, "what is deleted is there"
+                    await api.delete(path, row.target.name, uid_of(present))
+                    if await api.read(path, row.target.name) is None:
+                        return Decision(act="none", removed=True), None
+                    return Decision(act="wait", code="WaitingForRemoval", message="it is going"), present
+                case "none" | "wait":
+                    return decision, present
+        except NotFoundError as error:
+            if decision.act == "delete":
+                return Decision(act="none", removed=True), None
+            return Decision(act="wait", code=failing.get(decision.act, "UpdateFailed"), message=str(error)), present
+        except (AlreadyExistsError, CallerError) as error:
+            return Decision(act="wait", code=failing.get(decision.act, "UpdateFailed"), message=str(error)), present
+
+    async def _tell(self, obj: JsonObject, row: MemberObject, decision: Decision, now: JsonObject | None) -> None:
+        before, at = map_at(obj, "status"), time_text(self._tools.clock.wall_ms())
+        status: JsonObject = {"revision": row.revision}
+        if decision.code:
+            status["code"], status["message"] = decision.code, decision.message[:1000]
+        if decision.removed:
+            status["removed"] = True
+        if decision.drift:
+            drift: list[Json] = [
+                {"path": each.path, "found": each.found, "outcome": each.outcome, "at": at} for each in decision.drift
+            ]
+            status["drift"] = drift
+        elif before.get("drift"):
+            status["drift"] = before["drift"]
+        applied = before.get("applied") if decision.code or not row.manifest else row.manifest
+        if applied:
+            status["applied"] = applied
+        if remote := map_at(now or {}, "status"):
+            status["remote"] = remote
+        if {name: value for name, value in before.items() if name != "observedAt"} == status:
+            return
+
+        def telling(current: JsonObject) -> JsonObject:
+            if uid_of(current) != uid_of(obj):
+                return current
+            return {**current, "status": {**status, "observedAt": at}}
+
+        try:
+            key = self._rows.key("", name_of(obj))
+            await self._tools.objects.update(self._rows, key, telling, subresource="status")
+        except NotFoundError:
+            return
+
+    async def _note(self, key: Key, member: JsonObject, facts: Sequence[Condition], version: str) -> None:
+        now_ms = self._tools.clock.wall_ms()
+
+        def noting(current: JsonObject) -> JsonObject:
+            conditions: list[Json] = [*maps_at(current, "status", "conditions")]
+            for fact in facts:
+                conditions = with_condition(
+                    [each for each in conditions if isinstance(each, dict)], fact, now_ms=now_ms
+                )
+            status: JsonObject = {**map_at(current, "status"), "conditions": conditions}
+            if version:
+                status["kubernetesVersion"] = version
+            return {**current, "status": status}
+
+        if noting(member) == member:
+            return
+        try:
+            await self._tools.objects.update(self._members, key, noting, subresource="status")
+        except SkerryError:
+            return
+
+
+def _member_of(change: Seen) -> Iterable[Key]:
+    """Where what is wanted changed; statuses are written here."""
+    before, after = change.before, change.after
+    if before is None or after is None or map_at(before, "spec") != map_at(after, "spec"):
+        yield Key(MEMBERS, NAMESPACE, str_at(change.last, "spec", "member"))
+
+
+def _is_news(change: Seen) -> bool:
+    before, after = change.before, change.after
+    return before is None or after is None or map_at(before, "spec") != map_at(after, "spec")
+
+
+def _heard() -> tuple[Condition, ...]:
+    return (
+        Condition(type="Ready", status="True", reason="ClusterReady", message="its API answers"),
+        Condition(type="Offline", status="False", reason="ClusterReachable", message="cluster is reachable"),
+        Condition(type="ClusterConfigMalformed", status="False", reason="ClusterConfigRead", message=""),
+    )
+
+
+def _silent(why: str) -> tuple[Condition, ...]:
+    return (
+        Condition(type="Ready", status="False", reason="ClusterNotReady", message=why[:300]),
+        Condition(type="Offline", status="True", reason="ClusterNotReachable", message=why[:300]),
+    )
+
+
+def _malformed(why: str) -> tuple[Condition, ...]:
+    return (
+        Condition(type="Ready", status="False", reason="ClusterNotReady", message=why[:300]),
+        Condition(type="ClusterConfigMalformed", status="True", reason="ClusterConfigMalformed", message=why[:300]),
+    )
