@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from ipaddress import ip_address, ip_network
 from typing import Final
 
+from skerry.frozen import replace
 from skerry.objects.json import JsonObject, bool_at, map_at, maps_at, str_at, str_map_at, strs_at
 from skerry.objects.members import Member, families_of, family_of, is_headless, members_of, ports_in, selects
 from skerry.objects.meta import Key, labels_of, uid_of
@@ -38,6 +39,8 @@ class Directory:
         self.zone = ""
         self.group = ""
         """The gateway's node group; "" for none."""
+        self.gone: frozenset[str] = frozenset()
+        """Gateways of the site that are not found on its network: nobody is led to their pods."""
         self.ranges: tuple[str, ...] = ()
         """Of the addresses of this gateway's pods, as its Node says."""
         self._routes: dict[Name, list[NodeRoute]] = {}
@@ -94,6 +97,12 @@ class Directory:
                 for each in _members_in(slice_)
                 if not (own and each.node == self.node) and not (elsewhere and each.node)
             )
+        if self.gone:
+            lost = [each.node in self.gone for each in found]
+            found = [
+                replace(each, ready=False, serving=False) if is_lost else each
+                for each, is_lost in zip(found, lost, strict=True)
+            ]
         return sorted(dict.fromkeys(found))
 
     def _own(self, namespace: str, service: JsonObject) -> Iterator[Member]:

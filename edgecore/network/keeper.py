@@ -19,6 +19,7 @@ from edgecore.network.directory import KNOWN, Directory
 from edgecore.network.health import HealthPorts
 from edgecore.network.ingress.settings import INGRESS
 from edgecore.network.interface import hold_address
+from edgecore.network.neighbours import Neighbours
 from edgecore.network.pod_network import PodNetwork
 from edgecore.network.resolver import Resolving
 from edgecore.network.routing import Routing
@@ -68,6 +69,7 @@ class Network:
         self.routing = Routing(self.directory, candidates(settings.services)) if settings.services else None
         self.health = HealthPorts(self.directory) if settings.services else None
         self.pods = PodNetwork(self.directory, settings.pods) if settings.pods is not None else None
+        self.neighbours = Neighbours(self.directory, self._poke) if settings.pods is not None else None
         self.ingress: IngressKeeper | None = None
         if settings.ingress is not None:
             from edgecore.network.ingress.keeper import IngressKeeper, IngressParts  # only who has it pays
@@ -102,6 +104,8 @@ class Network:
                     tasks.create_task(self.health.run())
                 if self.pods is not None:
                     tasks.create_task(self.pods.run())
+                if self.neighbours is not None:
+                    tasks.create_task(self.neighbours.run())
                 if self.ingress is not None:
                     tasks.create_task(self.ingress.run())
                 if self.server is not None and self._dns is not None:
@@ -182,7 +186,11 @@ class Network:
         for uid, record in batch.pods:
             self.directory.told(uid, None if record is None else map_at(decode_object(record), "status"))
         if known or batch.deletes or batch.pods:
-            self._changed_s = max(self._changed_s + 1, self._parts.clock.wall_ms() // 1000)
-            for part in (self.routing, self.health, self.pods, self.ingress):
-                if part is not None:
-                    part.poke()
+            self._poke()
+
+    def _poke(self) -> None:
+        """The directory says something else."""
+        self._changed_s = max(self._changed_s + 1, self._parts.clock.wall_ms() // 1000)
+        for part in (self.routing, self.health, self.pods, self.ingress):
+            if part is not None:
+                part.poke()

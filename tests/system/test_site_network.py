@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -130,6 +131,31 @@ def test_pods_of_two_gateways_reach_each_other_and_services_of_both(site: tuple[
     second.kill()
     assert ask(first.pod, "10.244.2.2", 8080, 1) == {"g2 10.244.1.2": 1}
     assert sum(ask(second.pod, "10.96.0.7", 80).values()) == 6
+
+
+def test_a_gateway_that_dies_is_left_out_and_taken_back_with_no_cloud_to_say_so(
+    site: tuple[Gateway, Gateway],
+) -> None:
+    first, second = site
+    both, alone = {"g1 10.244.1.1", "g2 10.244.1.2"}, {"g1 10.244.1.1"}
+
+    def becomes(wanted: set[str]) -> float:
+        began = time.monotonic()
+        while time.monotonic() < began + 60:
+            try:
+                if set(ask(first.pod, "10.96.0.7", 80, 4)) == wanted:
+                    return time.monotonic() - began
+            except UnavailableError:
+                continue  # no way to the host: it was the dead one's turn
+            time.sleep(0.2)
+        raise AssertionError(f"not within a minute: {wanted}")
+
+    becomes(both)
+    second.space.run("ip", "link", "set", "lan", "arp", "off")
+    first.space.run("ip", "neigh", "flush", "dev", "lan")
+    assert becomes(alone) < 30
+    second.space.run("ip", "link", "set", "lan", "arp", "on")
+    assert becomes(both) < 30
 
 
 def test_a_way_goes_with_its_neighbour_and_strangers_ways_stay(site: tuple[Gateway, Gateway]) -> None:
