@@ -205,6 +205,8 @@ class Datagrams:
             self._counts.dropped += 1
             return None
         self._counts.add(reply)
+        if reply.notified and self._responder.desk.on_notify is not None:
+            self._responder.desk.on_notify()
         rest = reply.data[2:]
         place = _place(rest)
         if reply.lasting and folded == packet[2:]:

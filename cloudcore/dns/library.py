@@ -40,8 +40,9 @@ class _Shelf(Frozen):
 class Library:
     """What is to be served, and what it was before."""
 
-    def __init__(self, directory: Path | None, snapshots: Path | None = None) -> None:
-        """Of zone files, of snapshots of a cloud's zones, or of both: a file goes before a snapshot."""
+    def __init__(self, directory: Path | None, snapshots: Path | None = None, copies: Path | None = None) -> None:
+        """Of zone files, snapshots of a cloud's zones, and copies of other servers' zones; they go in this order."""
+        self._copies = copies
         self._directory = directory
         self._snapshots = snapshots
         self._shelves: dict[Path, _Shelf] = {}
@@ -52,6 +53,7 @@ class Library:
         """Raises `UnavailableError` where there is no directory to read."""
         files = _listed(self._directory, SUFFIX) if self._directory is not None else []
         paths = files + (_listed(self._snapshots, SNAPSHOT) if self._snapshots is not None else [])
+        paths += _listed(self._copies, SUFFIX) if self._copies is not None else []
         before = {path: shelf.zone for path, shelf in self._shelves.items()}
         problems: list[str] = []
         for path in paths:

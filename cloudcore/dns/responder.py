@@ -8,7 +8,7 @@ the zones.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Final, Literal, Protocol
 
 from cloudcore.dns.access import Access
@@ -52,6 +52,7 @@ from cloudcore.dns.wire import (
     MAILB,
     NOERROR,
     NOTAUTH,
+    NOTIFY,
     NOTIMP,
     NXDOMAIN,
     OPCODE_MASK,
@@ -107,6 +108,8 @@ class Reply(Frozen):
     limited: bool = False
     steered: bool = False
     """Whether it depends on who is up."""
+    notified: bool = False
+    """A zone that is a copy of ours may have changed."""
     more: Iterator[bytes] | None = None
     """Messages that follow, of a transfer over a stream."""
 
@@ -123,6 +126,10 @@ class Desk(Frozen):
     access: Access = Access()
     deltas: Mapping[bytes, tuple[Delta, ...]] = {}
     health: HealthTable | None = None
+    primaries: Mapping[bytes, frozenset[bytes]] = {}
+    """Of zones that are copies: addresses that may say that they have changed."""
+    on_notify: Callable[[], None] | None = None
+    """For the shell."""
     signers: Mapping[bytes, Signs] = {}
     """By zone."""
 
@@ -209,6 +216,8 @@ class Responder:
             return draft.reply(FORMERR, EMPTY, flags=0)
         if query.opt is not None and query.opt.version > 0:
             return draft.reply(BADVERS, EMPTY, flags=0)
+        if query.opcode == NOTIFY and query.question:
+            return self._notified(draft)
         if query.opcode != QUERY:
             return draft.reply(NOTIMP, EMPTY, flags=0)
         if not query.question:
@@ -216,6 +225,15 @@ class Responder:
             return draft.reply(NOERROR if has_cookie else FORMERR, EMPTY, flags=0)
         reply = self._to_question(draft)
         return self._within_limits(packet, draft, reply, now_s)
+
+    def _notified(self, draft: _Draft) -> Reply:
+        """A primary says that its zone has changed (RFC 1996); whoever else says it is refused."""
+        draft.lasting = False
+        if draft.client.address not in self.desk.primaries.get(draft.query.name, frozenset()):
+            draft.explain(EDE_PROHIBITED)
+            return draft.reply(REFUSED if self.desk.primaries else NOTIMP, EMPTY, flags=0)
+        reply = draft.reply(NOERROR, EMPTY, flags=AA)
+        return Reply(data=reply.data, rcode=NOERROR, notified=True)
 
     def _options(self, draft: _Draft, now_s: float) -> bool:
         """Prepare the answer's options; False: the query's are malformed."""

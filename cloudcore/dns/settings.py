@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from cloudcore.dns.access import peer_of, read_networks
+from cloudcore.dns.access import Peer, peer_of, read_networks
 from cloudcore.dns.cookies import KEY_SIZE
 from cloudcore.dns.limiter import LimiterSettings
+from cloudcore.dns.names import name_of
 from cloudcore.dns.streams import StreamSettings
 from skerry.errors import InvalidError, UnavailableError
 from skerry.settings import setting
@@ -68,6 +69,11 @@ class DnsSettings:
     notify: tuple[str, ...] = setting(
         (), help="servers that are told of changed zones: ADDRESS or ADDRESS@PORT, comma-separated or repeated"
     )
+    secondary: tuple[str, ...] = setting(
+        (),
+        help="zones of other servers, fetched and kept below --state: ZONE=ADDRESS or ZONE=ADDRESS@PORT, "
+        "comma-separated or repeated; the first of --transfer-keys signs what is asked",
+    )
     amplified_rate: int = setting(
         LimiterSettings().rate,
         help="answers a second and network (/24, /56) of more than --amplified-factor times their query, to clients "
@@ -90,8 +96,10 @@ class DnsSettings:
 
 def check_dns_settings(settings: DnsSettings) -> None:
     """What no single field can say. Raises `InvalidError`."""
-    if not settings.zones and not settings.cloud:
-        raise InvalidError("--zones, --cloud: one of them is wanted, or both")
+    if not settings.zones and not settings.cloud and not settings.secondary:
+        raise InvalidError("--zones, --cloud, --secondary: one of them is wanted, or several")
+    for text in settings.secondary:
+        secondary_of(text)
     if not settings.listen:
         raise InvalidError("--listen: an address is wanted")
     for address in settings.listen:
@@ -112,6 +120,14 @@ def check_dns_settings(settings: DnsSettings) -> None:
         peer_of(peer)
     if len(settings.nsid.encode()) > 255 or len(settings.version.encode()) > 255:
         raise InvalidError("--nsid and --version: at most 255 bytes")
+
+
+def secondary_of(text: str) -> tuple[bytes, Peer]:
+    """A zone and who has it. Raises `InvalidError`."""
+    zone, sign, primary = text.partition("=")
+    if not sign or "/" in zone or not zone.strip("."):
+        raise InvalidError(f"--secondary: {text!r} is not ZONE=ADDRESS or ZONE=ADDRESS@PORT")
+    return name_of(zone).lower(), peer_of(primary, flag="--secondary")
 
 
 def read_observers_key(path: Path) -> bytes:

@@ -169,6 +169,8 @@ class _Connection(asyncio.Protocol):
                 self.abort()  # no query: nothing that comes behind it is to be trusted
                 return
             self._streams.counts.add(reply)
+            if reply.notified and self._streams.responder.desk.on_notify is not None:
+                self._streams.responder.desk.on_notify()
             self._streams.counts.stream_answers += 1
             line.write(len(reply.data).to_bytes(2, "big") + reply.data)
             self._more = reply.more

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import gc
+import ipaddress
 import logging
 import os
 import secrets
@@ -39,7 +40,7 @@ from cloudcore.dns.names import text_of
 from cloudcore.dns.notify import notify_all
 from cloudcore.dns.prober import Observing, Prober, Target, recall, targets_of
 from cloudcore.dns.responder import Desk, Identity, Responder
-from cloudcore.dns.settings import DnsSettings, read_cookie_keys, read_observers_key
+from cloudcore.dns.settings import DnsSettings, read_cookie_keys, read_observers_key, secondary_of
 from cloudcore.dns.streams import Streams, StreamSettings, stream_socket
 from cloudcore.dns.table import HealthTable
 from cloudcore.dns.transfer import Delta
@@ -60,6 +61,9 @@ GARBAGE: Final = (10_000, 20, 50)
 PORT_TRIES: Final = 20
 PROBER: Final = -2
 """The seat of who tries endpoints."""
+FETCHER: Final = -3
+"""The seat of who fetches zones of other servers."""
+COPIES: Final = "copies"
 CLOCK_S: Final = 10.0
 FOLLOWER: Final = -1
 """The seat of who follows the cloud."""
@@ -85,7 +89,11 @@ class Supervisor:
     def __init__(self, settings: DnsSettings) -> None:
         self._settings = settings
         snapshots = settings.state / SNAPSHOTS if settings.cloud else None
-        self._library = Library(Path(settings.zones) if settings.zones else None, snapshots)
+        copies = settings.state / COPIES if settings.secondary else None
+        self._library = Library(Path(settings.zones) if settings.zones else None, snapshots, copies)
+        self._secondaries = [secondary_of(text) for text in settings.secondary]
+        self._notified: tuple[int, int] = (-1, -1)
+        """A pipe to who fetches zones: a byte says that one may have changed."""
         self._zones: Mapping[bytes, Zone] = {}
         self._problems: tuple[str, ...] = ()
         self._generation = 0
@@ -124,6 +132,10 @@ class Supervisor:
             self._drains = read_drains(self._settings.state)
             self._load(first=True)
             udp, tcp, tls, port = _open_sockets(self._settings, stack)
+            if self._secondaries:
+                self._notified = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+                self._wanted[FETCHER] = lambda seat: self._fetch()
+                self._lasting.add(FETCHER)
             if self._observing.peers:
                 self._hearing = stack.enter_context(_observers_socket(self._settings))
             self._memory = shared_memory(2 * (len(udp) + 1))
@@ -329,6 +341,8 @@ class Supervisor:
             idle_s=settings.tcp_idle_s,
             access=self._access,
             deltas=self._deltas,
+            primaries=self._primaries(),
+            on_notify=self._on_notify,
             signers=self._signers,
             health=self._table if self._table.slots else None,
         )
@@ -365,6 +379,26 @@ class Supervisor:
         parent = os.getppid()
         settings = self._settings
         Follower(Path(settings.cloud), settings.state, lambda: os.kill(parent, signal.SIGHUP)).run()
+
+    def _primaries(self) -> dict[bytes, frozenset[bytes]]:
+        found: dict[bytes, frozenset[bytes]] = {}
+        for origin, peer in self._secondaries:
+            found[origin] = found.get(origin, frozenset()) | {ipaddress.ip_address(peer.host).packed}
+        return found
+
+    def _on_notify(self) -> None:
+        with suppress(BlockingIOError):
+            os.write(self._notified[1], b"n")
+
+    def _fetch(self) -> None:
+        """Zones of other servers, into files; the parent reads them."""
+        from cloudcore.dns.fetcher import Fetcher, Secondary
+
+        parent = os.getppid()
+        key = next(iter(self._access.keys.values()), None)
+        abouts = [Secondary(origin=origin, primary=peer) for origin, peer in self._secondaries]
+        changed = lambda: os.kill(parent, signal.SIGHUP)  # noqa: E731 - the parent's pid is of this process
+        Fetcher(abouts, self._settings.state, key, self._notified[0], changed).run()
 
     def _probe(self, targets: Sequence[Target]) -> None:
         """Try the endpoints, and write into the table who is up."""
@@ -409,11 +443,14 @@ class Supervisor:
 
 def _make_state(settings: DnsSettings) -> bool:
     """Whether there is a directory to keep anything in; without a cloud it may be missing."""
-    directory = settings.state / SNAPSHOTS if settings.cloud else settings.state
+    wanted = [settings.state]
+    wanted += [settings.state / SNAPSHOTS] if settings.cloud else []
+    wanted += [settings.state / COPIES] if settings.secondary else []
     try:
-        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for directory in wanted:
+            directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     except OSError as error:
-        if settings.cloud:
+        if len(wanted) > 1:
             raise UnavailableError(f"--state {settings.state}: {error.strerror}") from error
         LOG.info("nothing is kept state=%s reason=%s", settings.state, error.strerror)
         return False
