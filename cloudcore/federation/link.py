@@ -125,8 +125,10 @@ class RegionMember:
                     await self._join(membership)
                 else:
                     await self._belong(membership, membership.credentials)
-            except SkerryError as error:
-                log.warning("the global cloud can't be joined error=%s", error)
+            except Exception as error:
+                # The root of this worker: what somebody wrote into the Secret must not stop the region's cloud.
+                fault = None if isinstance(error, SkerryError) else error
+                log.warning("the global cloud can't be joined error=%s", error, exc_info=fault)
                 await self._say(f"not joined: {error}")
                 await asyncio.sleep(_TRY_AGAIN_S)
 

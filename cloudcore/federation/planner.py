@@ -23,9 +23,11 @@ from skerry.objects.federation import (
     drift_policy,
     orphans,
 )
-from skerry.objects.json import Json, JsonObject, bool_at, clone, map_at, str_at, str_map_at
+from skerry.objects.json import Json, JsonObject, bool_at, clone, encode_object, map_at, str_at, str_map_at
 from skerry.objects.meta import Key, name_of, namespace_of, uid_of
 
+REMOTE_BYTES_MAX: Final = 4096
+"""A longer status of a member is in its MemberObject alone: the federated object has those of all members."""
 IN_TIME_MS: Final = 30_000
 """How long a member that is heard may take before its status says so: KubeFed waits as long."""
 
@@ -189,8 +191,9 @@ def _cluster(member: str, row: Row | None, code: str, message: str, *, collects:
             told["observedAt"] = observed
         if row.told.get("drift"):
             told["drift"] = row.told["drift"]
-        if collects and row.told.get("remote"):
-            told["remoteStatus"] = row.told["remote"]
+        remote = map_at(row.told, "remote")
+        if collects and remote and len(encode_object(remote)) <= REMOTE_BYTES_MAX:
+            told["remoteStatus"] = remote
     return told
 
 

@@ -26,7 +26,18 @@ from skerry.frozen import Frozen
 from skerry.objects.conditions import Condition, is_true, with_condition
 from skerry.objects.enrolment import REGION_USER_PREFIX, region_refusal
 from skerry.objects.federation import MEMBER_OBJECTS, MEMBERS, NAMESPACE, SESSION_PREFIX, is_pulling
-from skerry.objects.json import JsonObject, decode_object, encode_object, int_at, map_at, maps_at, str_at, strs_at
+from skerry.objects.json import (
+    Json,
+    JsonObject,
+    bool_at,
+    decode_object,
+    encode_object,
+    int_at,
+    map_at,
+    maps_at,
+    str_at,
+    strs_at,
+)
 from skerry.objects.meta import Key, Revision, Stamp, uid_of
 from skerry.objects.scheme import Kind
 from skerry.objects.times import time_text
@@ -44,7 +55,9 @@ FENCE_S_MAX: Final = 10.0
 LINKS_MAX: Final = 8
 """Links at once of one region: one, and some that broke."""
 _LOOK_S: Final = 1.0
-_TOLD: Final = ("revision", "code", "message", "removed", "drift", "remote")
+REPORT_BYTES_MAX: Final = 128 * 1024
+"""Of what a region says of one row; it sends no more."""
+_DRIFTS_MAX: Final = 20
 _MESSAGE_LENGTH_MAX: Final = 1024
 
 
@@ -161,8 +174,9 @@ class RegionHub:
                     continue
                 try:
                     await self._write_heard(member, heard=False)
-                except UnavailableError:
-                    break  # the store; again at the next look
+                except SkerryError as error:
+                    log.warning("it is not noted that a region is silent region=%s error=%s", member, error)
+                    break  # again at the next look
                 self._silent.pop(member, None)
 
     async def _write_heard(self, member: str, *, heard: bool) -> None:
@@ -297,6 +311,8 @@ class RegionReporter(Frozen):
     cache: WatchCache
 
     def outcome(self, dated: DatedReport) -> Outcome:
+        if len(dated.report.body) > REPORT_BYTES_MAX:
+            raise ProtocolError(f"a report of {len(dated.report.body)} bytes: at most {REPORT_BYTES_MAX}")
         body = decode_object(dated.report.body)
         observed = time_text(dated.at_ms)
         match dated.report.kind:
@@ -310,11 +326,7 @@ class RegionReporter(Frozen):
     def _row(self, name: str, body: JsonObject, observed: str) -> Outcome:
         if not name.startswith(f"{self.member}."):
             raise ProtocolError("a region reports of its own objects alone")
-        told = {field: body[field] for field in _TOLD if field in body}
-        told["message"] = str_at(body, "message")[:_MESSAGE_LENGTH_MAX]
-        if not told["message"]:
-            del told["message"]
-        told["revision"] = int_at(body, "revision")
+        told = _told(body)
         transform = partial(_with_told, told=told, observed=observed)
         key = self.kinds.row.key("", name)
         return Outcome(
@@ -349,6 +361,25 @@ class RegionReporter(Frozen):
             transform=transform,
         )
         return Outcome(effects=(effect,))
+
+
+def _told(body: JsonObject) -> JsonObject:
+    """What a region says of a row, each field of the type that others rely on."""
+    told: JsonObject = {"revision": int_at(body, "revision")}
+    for field in ("code", "message"):
+        if text := str_at(body, field):
+            told[field] = text[:_MESSAGE_LENGTH_MAX]
+    if bool_at(body, "removed"):
+        told["removed"] = True
+    if remote := map_at(body, "remote"):
+        told["remote"] = remote
+    drift: list[Json] = [
+        {field: str_at(each, field)[:_MESSAGE_LENGTH_MAX] for field in ("path", "found", "outcome", "at")}
+        for each in maps_at(body, "drift")[:_DRIFTS_MAX]
+    ]
+    if drift:
+        told["drift"] = drift
+    return told
 
 
 def _with_told(obj: JsonObject, *, told: JsonObject, observed: str) -> JsonObject:

@@ -10,6 +10,7 @@ from typing import Final
 
 import click
 
+from skerry.cli import kinds
 from skerry.cli.client import Client, path_of
 from skerry.cli.logs import seconds_of
 from skerry.cli.output import print_data, print_table, say
@@ -27,10 +28,11 @@ from skerry.objects.federation import (
     REGION_STATE,
     TYPES_GROUP,
 )
-from skerry.objects.json import JsonObject, int_at, maps_at, str_at
-from skerry.objects.meta import annotations_of, name_of
+from skerry.objects.json import JsonObject, int_at, map_at, maps_at, str_at
+from skerry.objects.meta import annotations_of, labels_of, name_of
 from skerry.objects.names import label_1123_faults
 from skerry.objects.scheme import Kind
+from skerry.objects.select import label_selector
 from skerry.objects.times import human_duration, ms_at, time_text
 
 _SECRETS: Final = Kind(group="", version="v1", kind="Secret", plural="secrets", namespaced=True)
@@ -195,6 +197,67 @@ def unjoin(target: Target, name: str) -> None:
     """Forget the member NAME: what it has stays there, and what was to go is not cleaned up any more."""
     target.client().request("DELETE", path_of(_MEMBERS, NAMESPACE, name))
     say(f"region {name} is no member any more; what it has stays there")
+
+
+@region.command("explain")
+@click.argument("kind_word", metavar="TYPE")
+@click.argument("name")
+@click.option("-n", "--namespace", default="default", show_default=True, help="Where it is.")
+@with_target
+def explain(target: Target, kind_word: str, name: str, namespace: str) -> None:
+    """Say of each member why the federated object NAME of TYPE is there, or why not, and how far it is."""
+    client = target.client()
+    kind = kinds.resolve(client, kind_word)
+    federated = client.request("GET", path_of(kind, namespace if kind.namespaced else "", name)).obj
+    members = maps_at(client.request("GET", path_of(_MEMBERS, NAMESPACE)).obj, "items")
+    space: JsonObject | None = None
+    if kind.namespaced and kind.kind != "FederatedNamespace":
+        fns = Kind(
+            group=TYPES_GROUP,
+            version="v1beta1",
+            kind="FederatedNamespace",
+            plural="federatednamespaces",
+            namespaced=True,
+        )
+        try:
+            space = client.request("GET", path_of(fns, namespace, namespace)).obj
+        except NotFoundError:
+            space = {}
+    rows: list[list[str]] = []
+    for member in members:
+        there, why = reason_of(federated, member)
+        if there and space is not None:
+            in_space, space_why = reason_of(space, member)
+            if not in_space:
+                there, why = False, f"FederatedNamespace {namespace}: {space_why if space else 'there is none'}"
+        rows.append([name_of(member), "yes" if there else "no", why, _progress(federated, name_of(member))])
+    print_table(["MEMBER", "PLACED", "BECAUSE", "STATE"], rows)
+
+
+def reason_of(federated: JsonObject, member: JsonObject) -> tuple[bool, str]:
+    """Whether its placement has the member, and which words of it say so."""
+    placement, name = map_at(federated, "spec", "placement"), name_of(member)
+    if placement.get("clusters") is not None:
+        named = name in [str_at(each, "name") for each in maps_at(placement, "clusters")]
+        return named, f"spec.placement.clusters {'names' if named else 'does not name'} it"
+    if placement.get("clusterSelector") is None:
+        return False, "spec.placement has neither clusters nor a clusterSelector: it is nowhere"
+    matches = label_selector(placement["clusterSelector"]).matches(labels_of(member))
+    labels = ",".join(f"{key}={value}" for key, value in sorted(labels_of(member).items())) or "none"
+    return (
+        matches,
+        f"spec.placement.clusterSelector {'matches' if matches else 'does not match'} its labels ({labels})",
+    )
+
+
+def _progress(federated: JsonObject, member: str) -> str:
+    for each in maps_at(federated, "status", "clusters"):
+        if str_at(each, "name") == member:
+            told = str_at(each, "status") or "as it is to be"
+            message = str_at(each, "message")
+            drift = f"; {len(maps_at(each, 'drift'))} fields drifted" if each.get("drift") else ""
+            return f"{told}{f': {message}' if message else ''}{drift}"
+    return "-"
 
 
 def _state(client: Client) -> str:

@@ -143,6 +143,9 @@ def test_members_have_what_placement_and_overrides_say(fed: Federation) -> None:
     told = until(lambda: (found := clusters(fed.world)) and "observedAt" in found["south"] and found)
     assert sorted(told) == ["north", "south"]
     until(lambda: get(fed.world, "federatedconfigmap", "prices")["status"]["conditions"][0]["status"] == "True")
+    explained = fed.world.skerry("region", "explain", "federatedconfigmap", "prices", "-n", "shop").splitlines()
+    assert [line.split()[1] for line in explained[1:4]] == ["yes", "yes", "no"]
+    assert "does not name it" in explained[3]
     listed = fed.world.skerry("region", "list")
     assert all(name in listed for name in REGIONS)
 
