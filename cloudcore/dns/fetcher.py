@@ -43,6 +43,7 @@ COPIES: Final = "copies"
 ASK_S_MAX: Final = 10.0
 FETCH_S_MAX: Final = 300.0
 URGENT: Final = 4
+NOTIFY_PACE_S: Final = 1.0
 REFRESH_S_MIN: Final = 5.0
 FIRST_RETRY_S: Final = 5.0
 _FAULTS: Final = (OSError, dns.exception.DNSException, EOFError, ValueError)
@@ -58,6 +59,7 @@ class _Copy:
     about: Secondary
     zone: dns.zone.Zone
     due: float = 0.0
+    asked_at: float = 0.0
     fault: str = ""
     urgent: int = 0
     """Tries that are made soon after each other, since a NOTIFY: its primary may be just about to answer."""
@@ -94,7 +96,8 @@ class Fetcher:
                 with suppress(BlockingIOError):
                     os.read(self._heard, 4096)
                 for copy in self._copies:
-                    copy.due, copy.urgent = 0.0, URGENT
+                    # A NOTIFY over UDP may be forged: it never makes us ask more than once a second.
+                    copy.due, copy.urgent = copy.asked_at + NOTIFY_PACE_S, URGENT
 
     def _path(self, about: Secondary) -> Path:
         return self._directory / f"{text_of(about.origin).rstrip('.')}{SUFFIX}"
@@ -107,6 +110,7 @@ class Fetcher:
 
     def _refresh(self, copy: _Copy) -> None:
         soa, path = copy.soa, self._path(copy.about)
+        copy.asked_at = time.monotonic()
         try:
             serial = self._serial(copy)
             if soa is None or is_newer(serial, soa.serial):
