@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
 from collections.abc import Iterator
 from contextlib import closing
 from itertools import count
@@ -20,6 +21,7 @@ from skerry.frozen import replace
 from skerry.objects.meta import Key
 from skerry.sync.ages import known_ms
 from skerry.sync.ports import Reading
+from skerry.wire.frames import PROMPT
 from tests.contracts.edge_store_contract import (
     AGEING,
     BUDGETS,
@@ -388,4 +390,28 @@ def test_what_may_have_been_sent_is_known_when_the_store_is_opened_again(tmp_pat
     store.close()
     store = reopened()
     assert (store.incarnation, store.outbox_left()) == ("second", 0)
+    store.close()
+
+
+def test_who_reads_while_others_write_finds_no_hole_in_what_was_written_together(tmp_path: Path) -> None:
+    """A status and the events that belong to it: a number that is missing between others is taken for nothing."""
+    store = opened(tmp_path, budgets=OutboxBudgets()).store
+
+    def write() -> None:
+        for number in range(150):
+            state = NewReport(report_class="state", kind="pod_status", key=str(number), body=b"{}")
+            event = NewReport(report_class="event", kind="event", key="", body=b"{}")
+            store.apply(EdgeBatch(reports=(state, event, event)))
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        after = 0
+        while writer.is_alive() or after < store.outbox_head():
+            seqs = [item.seq for item in store.outbox(after=after, limit=50, lane=PROMPT)]
+            assert seqs == [*range(after + 1, after + 1 + len(seqs))]
+            after = seqs[-1] if seqs else after
+    finally:
+        writer.join()
+    assert after == 450
     store.close()
