@@ -41,7 +41,7 @@ class Short(Gateway):
         self.disk = 500
         self.unused = 0
         """Bytes of images that no container uses."""
-        self.told: list[str] = []
+        self.said: list[str] = []
         self.changes = 0
         self.evictor: Evictor | None = None
 
@@ -57,7 +57,7 @@ class Short(Gateway):
         return found
 
     async def tell(self, reason: str, message: str) -> None:
-        self.told.append(f"{reason}: {message}")
+        self.said.append(f"{reason}: {message}")
 
     def changed(self) -> None:
         self.changes += 1
@@ -128,7 +128,7 @@ async def test_the_largest_pod_goes_and_the_others_stay(gate: Short) -> None:
         evicted = [each for each in gate.reports("event") if str_at(each, "reason") == "Evicted"]
         assert [str_at(each, "message") for each in evicted] == [message]
         assert evicted[0]["type"] == "Warning"
-        assert gate.told == ["EvictionThresholdMet: Attempting to reclaim memory"]
+        assert gate.said == ["EvictionThresholdMet: Attempting to reclaim memory"]
         assert (evictor.conditions, gate.changes) == ({"MemoryPressure"}, 1)
         gate.memory = 500 * MIB
         assert await evictor.look() == LOOK_S
