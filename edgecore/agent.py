@@ -63,6 +63,7 @@ from edgecore.network.settings import DnsSettings, NetworkSettings, PodNetworkSe
 from edgecore.pods.cgroup_plan import Driver
 from edgecore.pods.cgroup_tree import CgroupTree
 from edgecore.pods.cgroups import CgroupSettings, PodCgroups
+from edgecore.pods.events import event_body, node_event
 from edgecore.pods.node import Machine, allocatable_of, read_machine
 from edgecore.pods.port import Runtime
 from edgecore.pods.runtimes.choice import PROCESS, Choice, Choosing, before, choose, clear_or_say, keep
@@ -70,8 +71,9 @@ from edgecore.pods.runtimes.process import ProcessRuntime, ProcessSettings
 from edgecore.push.places import NetworkPlaces
 from edgecore.rules.service_bus import BusSettings
 from edgecore.store.guard import StoreGuard
+from edgecore.store.port import EdgeBatch, NewReport
 from edgecore.store.shell import AsyncEdgeStore
-from edgecore.store.sqlite import StoreSettings, open_store
+from edgecore.store.sqlite import OpenedStore, StoreSettings, open_store
 from edgecore.twins.configuring import DriverFactory
 from edgecore.twins.drivers import driver_factories
 from edgecore.twins.notes import StoredNotes
@@ -89,6 +91,8 @@ if TYPE_CHECKING:
     from edgecore.pods.runtimes.cri.runtime import CriRuntime
 
 LOG: Final = logging.getLogger("edgecore")
+STORE_DAMAGED: Final = "EdgeStoreDamaged"
+"""Reason of the Event that tells of it."""
 
 
 async def serve(settings: EdgeSettings) -> None:
@@ -100,10 +104,12 @@ async def serve(settings: EdgeSettings) -> None:
     host, _ = split_address(membership.clouds[0], default_port=HUB_PORT)
     proxy = proxy_of(settings.proxy, os.environ, host=host)
     guard = StoreGuard()
-    store = _open(settings, guard, clock, ids)
+    opened = _open(settings, guard, clock, ids)
+    store = AsyncEdgeStore(opened.store)
     try:
         runtime = await _runtime(settings, clock)
         time = agent_clock(clock, store)
+        await _tell_of_damage(opened, store, membership.node, time, ids)
 
         def identity() -> Identity:
             return load_membership(settings.data).identity
@@ -285,7 +291,7 @@ def _opener(broker: Broker, client_id: str) -> Open:
     return connect
 
 
-def _open(settings: EdgeSettings, guard: StoreGuard, clock: Clock, ids: Ids) -> AsyncEdgeStore:
+def _open(settings: EdgeSettings, guard: StoreGuard, clock: Clock, ids: Ids) -> OpenedStore:
     opened = open_store(
         StoreSettings(
             directory=settings.data / "store",
@@ -296,6 +302,11 @@ def _open(settings: EdgeSettings, guard: StoreGuard, clock: Clock, ids: Ids) -> 
         clock,
         ids,
     )
+    if opened.damage and opened.set_aside is None:
+        LOG.error(
+            "the edge store is empty, and had been filled: what the cloud had not received is lost incarnation=%s",
+            opened.store.incarnation,
+        )
     if opened.set_aside is not None:
         LOG.error(
             "the edge store was damaged: moved to %s, a new one begins; what can be read of what the cloud had not "
@@ -305,7 +316,24 @@ def _open(settings: EdgeSettings, guard: StoreGuard, clock: Clock, ids: Ids) -> 
             ",".join(opened.taken_over) or "nothing",
             opened.store.incarnation,
         )
-    return AsyncEdgeStore(opened.store)
+    return opened
+
+
+async def _tell_of_damage(opened: OpenedStore, store: AsyncEdgeStore, node: str, clock: Clock, ids: Ids) -> None:
+    """Who looks at the Node from afar does not read the gateway's log. Waits in the outbox while there is no link."""
+    if not opened.damage:
+        return
+    kept = f", and is kept as {opened.set_aside.name}" if opened.set_aside is not None else ""
+    message = (
+        f"The edge store was damaged ({opened.damage}){kept}; a new one is filled from the cloud and from what runs. "
+        f"Taken over: {', '.join(opened.taken_over) or 'nothing'}"
+    )
+    event = node_event(node, STORE_DAMAGED, message, suffix=ids.token_hex(8), now_ms=clock.wall_ms())
+    kind, body = event_body(event)
+    try:
+        await store.apply(EdgeBatch(reports=(NewReport(report_class="event", kind=kind, key="", body=body),)))
+    except UnavailableError as error:
+        LOG.warning("the cloud is not told that the edge store was damaged reason=%s", error)
 
 
 async def _runtime(settings: EdgeSettings, clock: Clock) -> Runtime:

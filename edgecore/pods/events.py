@@ -32,8 +32,12 @@ def event_object(pod: JsonObject, what: Happening, *, node: str, suffix: str, no
 
 def node_event(node: str, reason: str, message: str, *, suffix: str, now_ms: int) -> JsonObject:
     """A warning about the gateway itself, where Kubernetes has those of nodes."""
-    about: JsonObject = {"kind": "Node", "apiVersion": "v1", "metadata": {"name": node, "namespace": "default"}}
-    return told_event(about, reason, message, node=node, suffix=suffix, now_ms=now_ms, warning=True)
+    return told_event(about_node(node), reason, message, node=node, suffix=suffix, now_ms=now_ms, warning=True)
+
+
+def about_node(node: str) -> JsonObject:
+    """What an Event of the gateway is about. As a kubelet names its Node in events: the name stands for the uid."""
+    return {"kind": "Node", "apiVersion": "v1", "metadata": {"name": node, "namespace": "default", "uid": node}}
 
 
 def event_body(event: JsonObject) -> tuple[str, bytes]:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Final
 
 from edgecore.pods.containers import runs_of
-from edgecore.pods.events import event_body
+from edgecore.pods.events import about_node, event_body
 from edgecore.pods.holding import Stopped
 from edgecore.pods.manager import PODS, PodManager
 from edgecore.pods.port import Runtime
@@ -163,7 +163,7 @@ class LocalActs:
             raise InvalidError("until: it is over already by the gateway's clock")
         hold = UpgradeHold(by=by, since_ms=now_ms, until_ms=until_ms, reason=reason[:WORDS_MAX])
         change = LocalChange(act="hold", by=by, at_ms=now_ms, reason=hold.reason, until_ms=until_ms)
-        batch = self._batch(change, self._about_node())
+        batch = self._batch(change, about_node(self._parts.node))
         await self._parts.store.apply(replace(batch, meta=(*batch.meta, (META_HOLD, hold.encode()))))
         self._parts.hold.set(hold)
         self._parts.pods.refresh_all()
@@ -173,19 +173,10 @@ class LocalActs:
         if self._parts.hold() is None:
             raise ConflictError("upgrades are not held here")
         change = LocalChange(act="release", by=by, at_ms=self._now_ms())
-        batch = self._batch(change, self._about_node())
+        batch = self._batch(change, about_node(self._parts.node))
         await self._parts.store.apply(replace(batch, meta=(*batch.meta, (META_HOLD, ""))))
         self._parts.hold.set(None)
         self._parts.pods.refresh_all()
-
-    def _about_node(self) -> JsonObject:
-        node = self._parts.node
-        # As a kubelet names its Node in events: the name stands for the uid.
-        return {
-            "kind": "Node",
-            "apiVersion": "v1",
-            "metadata": {"name": node, "namespace": "default", "uid": node},
-        }
 
     # --- what is told and kept ---
 

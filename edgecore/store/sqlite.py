@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import logging
 import os
 import sqlite3
 import threading
@@ -106,6 +107,10 @@ PRUNE_ROWS: Final = 64
 _SET_META: Final = "INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)"
 
 
+LOG: Final = logging.getLogger(__name__)
+GONE: Final = "all that was in it is gone"
+
+
 class OpenedStore(Frozen):
     """What `open_store` gives."""
 
@@ -113,7 +118,7 @@ class OpenedStore(Frozen):
     set_aside: Path | None
     """Where a damaged file was moved; None when nothing was wrong."""
     damage: str
-    """What was wrong with it, in SQLite's words; "" when nothing was."""
+    """What was wrong with it, in SQLite's words, or `GONE`; "" when nothing was."""
     taken_over: tuple[str, ...]
     """The tables of the damaged file that were sound and that the new store has."""
 
@@ -145,7 +150,7 @@ def open_store(settings: StoreSettings, clock: Clock, ids: Ids) -> OpenedStore:
         raise UnavailableError(f"opening the edge store in {settings.directory}: {error.strerror}") from error
     try:
         _drop_surplus(settings)  # room for what may have to be made anew
-        opened = _opened(settings, lock, clock, ids)
+        opened = _known_again(_opened(settings, lock, clock, ids), lock)
         trust(settings.directory)
         if opened.set_aside is not None:
             _drop_surplus(settings)
@@ -153,6 +158,23 @@ def open_store(settings: StoreSettings, clock: Clock, ids: Ids) -> OpenedStore:
         lock.close()
         raise
     return opened
+
+
+def _known_again(opened: OpenedStore, lock: TextIO) -> OpenedStore:
+    """Say it where this is another store than the last one here: an empty file, or one whose WAL is gone, is not a
+    damaged one, and all that the gateway knew is gone as well. The file of the lock remembers which it was."""
+    incarnation = opened.store.incarnation
+    try:
+        before = Path(lock.name).read_text()
+        if before != incarnation:
+            lock.truncate(0)
+            lock.write(incarnation)
+            lock.flush()
+    except (OSError, UnicodeDecodeError) as error:
+        LOG.warning("which edge store this is can't be remembered reason=%s", error)
+        return opened
+    is_lost = bool(before) and before != incarnation and not opened.damage
+    return replace(opened, damage=GONE) if is_lost else opened
 
 
 def _drop_surplus(settings: StoreSettings) -> None:

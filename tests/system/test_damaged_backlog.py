@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from edgecore.store.sqlite import FILE_NAME
-from skerry.objects.json import int_at, maps_at, str_at
-from tests.system.real_fleet import RealFleet, until
+from skerry.objects.json import JsonObject, int_at, maps_at, str_at
+from tests.system.real_fleet import CORE, NODE, RealFleet, pod, real_fleet, until
 from tests.system.test_backlog import BACKLOG, arrived, pile_up, waiting
 from tests.system.test_backlog import fleet as fleet
 
@@ -48,6 +48,10 @@ def dropped(fleet: RealFleet) -> Iterator[str]:
             yield str_at(event, "message")
 
 
+def events_of(fleet: RealFleet) -> list[JsonObject]:
+    return maps_at(fleet.find("/api/v1/events"), "items")
+
+
 def test_the_rest_of_a_damaged_backlog_arrives_and_what_is_lost_is_told(fleet: RealFleet) -> None:
     pile_up(fleet)
     overwrite(fleet.edge.data / "store" / FILE_NAME)
@@ -64,6 +68,8 @@ def test_the_rest_of_a_damaged_backlog_arrives_and_what_is_lost_is_told(fleet: R
 
     fleet.edge.start()
     until(lambda: any("store was damaged" in each for each in dropped(fleet)), "the cloud to be told")
+    until(lambda: any(str_at(each, "reason") == "EdgeStoreDamaged" for each in events_of(fleet)), "the Node's Event")
+    assert "EdgeStoreDamaged" in fleet.cloud.kubectl("describe", "node", NODE)
     until(lambda: waiting(fleet) == 0, "the rest to arrive", deadline_s=120)
     status = fleet.find("/skerry/status", fleet.edge.api)
     (gap,) = [each for each in maps_at(status, "outbox", "gaps") if str_at(each, "class") == "telemetry"]
@@ -81,3 +87,32 @@ def test_the_rest_of_a_damaged_backlog_arrives_and_what_is_lost_is_told(fleet: R
     fleet.edge.start()
     until(lambda: fleet.edge.link_state() == "connected", "the agent to be in step again")
     assert sorted(arrived(fleet)) == sorted(numbers), "nor twice after another start"
+
+
+@pytest.mark.parametrize("damage", ["garbage", "empty", "cut"])
+def test_pods_run_on_where_the_store_is_lost_without_a_link(tmp_path: Path, damage: str) -> None:
+    with real_fleet(tmp_path) as fleet:
+        fleet.edge.start()
+        fleet.create(f"{CORE}/pods", pod("reader"))
+        until(lambda: fleet.run_of("reader"), "the pod runs")
+        run = fleet.run_of("reader")
+        fleet.cloud.stop(signal.SIGKILL)
+        fleet.edge.stop(signal.SIGKILL)
+        lost(fleet.edge.data / "store" / FILE_NAME, damage)
+        fleet.edge.start()
+        fleet.start_cloud()
+        until(lambda: fleet.edge.link_state() == "connected", "in step again")
+        until(
+            lambda: any(str_at(each, "reason") == "EdgeStoreDamaged" for each in events_of(fleet)), "the Node's Event"
+        )
+        fleet.create(f"{CORE}/pods", pod("later"))
+        until(lambda: fleet.run_of("later"), "what is new runs")
+        assert fleet.run_of("reader") == run, "what ran is left alone"
+
+
+def lost(path: Path, damage: str) -> None:
+    """The whole of a store, in one of the ways in which that happens; its WAL as well."""
+    size = path.stat().st_size
+    path.with_name(path.name + "-wal").unlink(missing_ok=True)
+    path.with_name(path.name + "-shm").unlink(missing_ok=True)
+    path.write_bytes({"garbage": b"\x5a" * size, "empty": b"", "cut": path.read_bytes()[: size // 3]}[damage])

@@ -12,6 +12,7 @@ import logging
 from collections.abc import Callable
 from typing import Final, Protocol
 
+from edgecore.pods.events import event_body, node_event
 from edgecore.pods.static.directory import Fault, StaticPods
 from edgecore.pods.static.mirror_plan import Make, Step, check, plan, request_for
 from edgecore.store.port import EdgeBatch, NewReport
@@ -19,11 +20,9 @@ from edgecore.store.shell import AsyncEdgeStore
 from skerry.errors import SkerryError, UnavailableError
 from skerry.frozen import Frozen
 from skerry.objects.cloud_calls import CallHead, CloudAnswer
-from skerry.objects.events import event_object
-from skerry.objects.json import JsonObject, decode_object
+from skerry.objects.json import decode_object
 from skerry.objects.meta import Key
 from skerry.objects.mirror_pods import may_mirror
-from skerry.objects.reports import EVENT, EventReport
 from skerry.ports import Clock, Ids
 
 log = logging.getLogger(__name__)
@@ -162,33 +161,24 @@ class Mirrors:
         faults = frozenset(self._parts.files.faults)
         new = sorted(faults - self._told, key=lambda fault: fault.file)
         if new:
-            reports = tuple(
-                NewReport(report_class="event", kind=EVENT, key="", body=self._event(fault)) for fault in new
-            )
+            told = [self._event(fault) for fault in new]
+            reports = tuple(NewReport(report_class="event", kind=kind, key="", body=body) for kind, body in told)
             try:
                 await self._parts.store.apply(EdgeBatch(reports=reports))
             except UnavailableError:
                 return  # told with the next look
         self._told = faults
 
-    def _event(self, fault: Fault) -> bytes:
-        node = self._parts.node
-        # As a kubelet names its Node in events: the name stands for the uid.
-        about: JsonObject = {
-            "kind": "Node",
-            "apiVersion": "v1",
-            "metadata": {"name": node, "namespace": "default", "uid": node},
-        }
-        event = event_object(
-            about,
-            _INVALID,
-            f"{fault.file}: {fault.why}",
-            node=node,
-            suffix=self._parts.ids.token_hex(8),
-            now_ms=self._parts.clock.wall_ms(),
-            warning=True,
+    def _event(self, fault: Fault) -> tuple[str, bytes]:
+        return event_body(
+            node_event(
+                self._parts.node,
+                _INVALID,
+                f"{fault.file}: {fault.why}",
+                suffix=self._parts.ids.token_hex(8),
+                now_ms=self._parts.clock.wall_ms(),
+            )
         )
-        return EventReport(event=event).encode()
 
 
 def _said(step: Step) -> str:

@@ -6,7 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from edgecore.store.port import OutboxBudgets
 from edgecore.store.set_aside import KEPT, drop_surplus
+from edgecore.store.sqlite import FILE_NAME, GONE, OpenedStore, StoreSettings, open_store
+from skerry.clocks import SystemClock, SystemIds
 
 FLOOR = 16 << 20
 
@@ -48,3 +51,33 @@ def test_the_one_that_is_being_salvaged_stays_whatever_room_is_left(tmp_path: Pa
     leave(tmp_path, 1000, 2000, 3000)
     drop_surplus(tmp_path, lambda _directory: 0, floor=FLOOR, spare=tmp_path / "edge.db.damaged-1000")
     assert left(tmp_path) == ["edge.db", "edge.db.damaged-1000"]
+
+
+def opened(directory: Path) -> OpenedStore:
+    found = open_store(
+        StoreSettings(directory=directory, boot_id="b", budgets=OutboxBudgets()), SystemClock(), SystemIds()
+    )
+    found.store.close()
+    return found
+
+
+@pytest.mark.parametrize("left_of_it", [None, b""])
+def test_a_store_that_is_gone_is_told_of_once_though_there_is_nothing_to_set_aside(
+    tmp_path: Path, left_of_it: bytes | None
+) -> None:
+    assert opened(tmp_path).damage == ""
+    assert opened(tmp_path).damage == "", "it is the same one"
+    (tmp_path / FILE_NAME).unlink()
+    if left_of_it is not None:
+        (tmp_path / FILE_NAME).write_bytes(left_of_it)
+    found = opened(tmp_path)
+    assert (found.damage, found.set_aside) == (GONE, None)
+    assert opened(tmp_path).damage == ""
+
+
+def test_a_store_that_was_set_aside_is_told_of_as_what_was_wrong_with_it(tmp_path: Path) -> None:
+    opened(tmp_path)
+    (tmp_path / FILE_NAME).write_bytes(b"x" * 8192)
+    found = opened(tmp_path)
+    assert found.set_aside is not None and found.damage not in ("", GONE)
+    assert opened(tmp_path).damage == ""
