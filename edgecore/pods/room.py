@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
+from edgecore.pods.disk_use import use_below
 from edgecore.pods.eviction import RESOURCES, Observation, Signal, Threshold
 from edgecore.pods.eviction_ranks import Candidate, Use
 from edgecore.pods.node import Machine
@@ -21,8 +22,6 @@ from skerry.frozen import Frozen
 from skerry.objects.json import JsonObject
 from skerry.objects.meta import uid_of
 
-BLOCK_BYTES: Final = 512
-"""Of `st_blocks` (stat(2))."""
 _NODE_FS: Final = frozenset({"nodefs.available", "nodefs.inodesFree"})
 
 
@@ -100,14 +99,14 @@ async def candidates(
         layers = of_disk and (not room.images_apart or threshold.signal not in _NODE_FS)
         files = of_disk and (not room.images_apart or threshold.signal in _NODE_FS)
         places = (parts.directory / "pods" / uid_of(pod), logs) if files else ()
-        disk = await asyncio.to_thread(taken_below, places)
+        disk = [await _files(place) for place in places]
         named = [each for each in used.get(uid_of(pod), []) if each.name]
         containers = {each.name: _use(each, layers=layers) for each in named}
         if files:
             containers = {name: await _with_log(use, logs / name) for name, use in containers.items()}
         found.append(
             Candidate(
-                pod=pod, use=_sum([disk, *(_use(each, layers=layers) for each in named)]), containers=containers
+                pod=pod, use=_sum([*disk, *(_use(each, layers=layers) for each in named)]), containers=containers
             )
         )
     return found
@@ -123,7 +122,12 @@ def _use(used: ContainerUsage, *, layers: bool) -> Use:
 
 
 async def _with_log(use: Use, log: Path) -> Use:
-    return _sum([use, await asyncio.to_thread(taken_below, (log,))])
+    return _sum([use, await _files(log)])
+
+
+async def _files(place: Path) -> Use:
+    found = await asyncio.to_thread(use_below, place)
+    return Use(disk_bytes=found.size_bytes, inodes=found.inodes)
 
 
 def _sum(uses: Iterable[Use]) -> Use:
@@ -136,35 +140,3 @@ def _sum(uses: Iterable[Use]) -> Use:
             pids=total.pids + each.pids,
         )
     return total
-
-
-def taken_below(places: Iterable[Path]) -> Use:
-    """By all files below these directories, as far as they are on the same file system; a link is only itself."""
-    size, inodes = 0, 0
-    for place in places:
-        try:
-            device = place.lstat().st_dev
-        except OSError:
-            continue
-        folders: list[Path | os.DirEntry[str]] = [place]
-        while folders:
-            for entry in _entries(folders.pop()):
-                try:
-                    about = entry.stat(follow_symlinks=False)
-                except OSError:
-                    continue  # gone meanwhile
-                if about.st_dev != device:
-                    continue
-                if entry.is_dir(follow_symlinks=False):
-                    folders.append(entry)
-                size += about.st_blocks * BLOCK_BYTES
-                inodes += 1
-    return Use(disk_bytes=size, inodes=inodes)
-
-
-def _entries(folder: Path | os.DirEntry[str]) -> list[os.DirEntry[str]]:
-    try:
-        with os.scandir(folder) as found:
-            return list(found)
-    except OSError:
-        return []

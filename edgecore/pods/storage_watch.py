@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
-import stat
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Final
 
+from edgecore.pods.disk_use import entries_of, use_below
 from edgecore.pods.port import Runtime
 from edgecore.pods.status import Ending
 from edgecore.pods.storage_limits import Taken, empty_dirs, excess, is_limited
@@ -27,8 +26,6 @@ LOOK_S: Final = 10.0
 """A kubelet's."""
 GRACE_S: Final = 1.0
 """What such a pod gets to end: it writes on meanwhile."""
-BLOCK_BYTES: Final = 512
-"""Of `st_blocks` (stat(2))."""
 
 
 class Limited(Frozen):
@@ -79,36 +76,8 @@ class StorageWatch:
 
 
 def _taken(pod: Limited) -> Taken:
-    logs = [entry for entry in _entries(pod.logs) if entry.is_dir(follow_symlinks=False)]
+    logs = [entry for entry in entries_of(pod.logs) if entry.is_dir(follow_symlinks=False)]
     return Taken(
-        volumes={name: bytes_below(pod.directory / "volumes" / name) for name in empty_dirs(pod.pod)},
-        containers={entry.name: bytes_below(Path(entry.path)) for entry in logs},
+        volumes={name: use_below(pod.directory / "volumes" / name).size_bytes for name in empty_dirs(pod.pod)},
+        containers={entry.name: use_below(Path(entry.path)).size_bytes for entry in logs},
     )
-
-
-def _entries(directory: Path) -> Sequence[os.DirEntry[str]]:
-    try:
-        with os.scandir(directory) as found:
-            return list(found)
-    except OSError:
-        return []
-
-
-def bytes_below(directory: Path) -> int:
-    """What files take there, each once however many names it has. Links are not followed; what goes meanwhile is
-    not counted."""
-    total, seen, waiting = 0, set[tuple[int, int]](), [directory]
-    while waiting:
-        for entry in _entries(waiting.pop()):
-            try:
-                about = entry.stat(follow_symlinks=False)
-            except OSError:
-                continue
-            if stat.S_ISDIR(about.st_mode):
-                waiting.append(Path(entry.path))
-            elif about.st_nlink > 1:
-                if (about.st_dev, about.st_ino) in seen:
-                    continue
-                seen.add((about.st_dev, about.st_ino))
-            total += about.st_blocks * BLOCK_BYTES
-    return total

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from edgecore.pods.eviction import Amount, Threshold
 from edgecore.pods.port import ContainerUsage, ImagesPlace
-from edgecore.pods.room import FileSystem, Room, RoomParts, candidates, file_system, look, taken_below
+from edgecore.pods.room import FileSystem, Room, RoomParts, candidates, file_system, look
 from edgecore.pods.runtimes.fake import FakeRuntime
 from skerry.clocks import ManualClock
 from skerry.frozen import replace
@@ -77,14 +77,6 @@ async def test_a_pod_takes_its_volumes_its_logs_and_its_layers_of_one_disk(tmp_p
     assert 3_200_000 < files.use.disk_bytes < 3_300_000
     (layers,) = await candidates(parts(tmp_path), apart, IMAGES, [(pod(container()), logs)])
     assert layers.use.disk_bytes == 1 << 20
-
-
-def test_links_lead_nowhere_and_what_is_gone_takes_nothing(tmp_path: Path) -> None:
-    (tmp_path / "other").mkdir()
-    (tmp_path / "other" / "large").write_bytes(b"x" * 1_000_000)
-    (tmp_path / "own").mkdir()
-    (tmp_path / "own" / "link").symlink_to(tmp_path / "other")
-    assert taken_below([tmp_path / "own", tmp_path / "nothing"]).disk_bytes < 100_000
 
 
 def test_a_real_file_system_tells_of_itself(tmp_path: Path) -> None:

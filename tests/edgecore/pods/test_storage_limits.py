@@ -11,7 +11,7 @@ from edgecore.pods.memory_volumes import memory_bytes_of
 from edgecore.pods.runtimes.fake import FakeRuntime
 from edgecore.pods.status import Ending
 from edgecore.pods.storage_limits import Taken, excess, is_limited
-from edgecore.pods.storage_watch import Limited, StorageWatch, bytes_below
+from edgecore.pods.storage_watch import Limited, StorageWatch
 from skerry.clocks import ManualClock
 from skerry.objects.json import Json, JsonObject
 from tests.edgecore.pods.pods_of import container, pod
@@ -78,17 +78,6 @@ def test_a_volume_in_memory_is_as_large_as_the_pod_may_be() -> None:
     assert size("") == 100 * MIB
     assert (size("1Mi"), size("1Gi")) == (MIB, 100 * MIB)
     assert (size("", "10Mi", "20Mi"), size("5Mi", "10Mi")) == (30 * MIB, 5 * MIB)
-
-
-def test_each_file_counts_once_and_links_lead_nowhere(tmp_path: Path) -> None:
-    (tmp_path / "in").mkdir()
-    (tmp_path / "in" / "large").write_bytes(os.urandom(MIB))
-    before = bytes_below(tmp_path)
-    assert MIB <= before < 2 * MIB
-    os.link(tmp_path / "in" / "large", tmp_path / "again")
-    (tmp_path / "root").symlink_to("/")
-    assert bytes_below(tmp_path) < before + MIB
-    assert bytes_below(tmp_path / "gone") == 0
 
 
 async def test_a_pod_is_ended_for_what_it_wrote(tmp_path: Path) -> None:
