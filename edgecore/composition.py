@@ -389,7 +389,7 @@ def _facts(ground: Ground, machine: Machine) -> NodeFacts:
     return NodeFacts(
         name=ground.node,
         address=machine.addresses[0],
-        allocatable=allocatable_of(machine, ground.reserved),
+        allocatable=allocatable_of(machine, ground.reserved, ground.eviction),
         capacity_bytes=machine.memory_bytes,
         cluster_dns=dns.for_pods,
         cluster_domain=dns.domain,
@@ -403,6 +403,7 @@ def _identity(ground: Ground) -> NodeIdentity:
         agent_version=AGENT_VERSION,
         runtime_version=runtime_version(ground.runtime),
         reserved=ground.reserved,
+        eviction=ground.eviction,
     )
 
 

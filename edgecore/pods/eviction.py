@@ -85,6 +85,9 @@ class EvictionSettings(Frozen):
     """What a pod gets to end, at most, when it has to go for a soft threshold."""
 
 
+NO_EVICTION: Final = EvictionSettings()
+
+
 class Observation(Frozen):
     """Of one signal."""
 

@@ -19,6 +19,7 @@ from collections.abc import Callable, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Final
 
+from edgecore.pods.eviction import NO_EVICTION, RESOURCES, EvictionSettings
 from edgecore.pods.port import ImageState, Runtime
 from edgecore.store.backlog import Backlog, Now, backlog_of, backlog_text, waits_long
 from edgecore.store.port import META_EPOCH, EdgeBatch, NewReport
@@ -89,6 +90,7 @@ class NodeIdentity(Frozen):
     """`process://1`."""
     reserved: Mapping[str, str] = field(default_factory=dict[str, str])
     """Quantities by resource that pods may not use: they are the system's."""
+    eviction: EvictionSettings = NO_EVICTION
 
 
 class RuntimeFacts(Frozen):
@@ -115,7 +117,7 @@ def node_report(
     `PRESSURES` that hold."""
     status: JsonObject = {
         "capacity": {**amounts_of(machine)},
-        "allocatable": {**allocatable_of(machine, identity.reserved)},
+        "allocatable": {**allocatable_of(machine, identity.reserved, identity.eviction)},
         "addresses": [
             *({"type": "InternalIP", "address": address} for address in machine.addresses),
             {"type": "Hostname", "address": machine.hostname},
@@ -153,11 +155,20 @@ def amounts_of(machine: Machine) -> dict[str, str]:
     } | {name: str(count) for name, count in machine.hugepages}
 
 
-def allocatable_of(machine: Machine, reserved: Mapping[str, str]) -> dict[str, str]:
-    """What pods may use of it: not what is reserved for the system, nor as memory what is set aside as huge pages."""
+def allocatable_of(
+    machine: Machine, reserved: Mapping[str, str], eviction: EvictionSettings = NO_EVICTION
+) -> dict[str, str]:
+    """What pods may use of it: not what is reserved for the system, nor what hard thresholds of eviction keep free,
+    nor as memory what is set aside as huge pages."""
     told = amounts_of(machine)
     taken = [(name, text) for name, text in reserved.items() if name in told]
     taken += [("memory", text) for _, text in machine.hugepages if parse_quantity(text).nano]
+    room = {"memory.available": machine.memory_bytes, "nodefs.available": machine.disk_bytes}
+    taken += [
+        (RESOURCES[each.signal], str(each.amount.of(room[each.signal])))
+        for each in eviction.thresholds
+        if each.is_hard and each.signal in room
+    ]
     for name, text in taken:
         left = max(parse_quantity(told[name]) - parse_quantity(text), Quantity(0))
         told[name] = f"{left.units // 1024}Ki" if name in {"memory", "ephemeral-storage"} else str(left)

@@ -6,6 +6,7 @@ import asyncio
 from functools import partial
 from pathlib import Path
 
+from edgecore.pods.eviction import Amount, EvictionSettings, Threshold
 from edgecore.pods.node import (
     Machine,
     NodeIdentity,
@@ -286,6 +287,20 @@ async def test_a_runtime_that_does_not_answer_is_told_and_its_images_stay(tmp_pa
     runtime.told = RuntimeStatus(ready=True, network_ready=False, message=fault)
     assert await told() == (f"container runtime network not ready: {fault}", images)
     store.close()
+
+
+def test_what_hard_thresholds_keep_free_is_not_allocatable() -> None:
+    machine = replace(MACHINE, memory_bytes=1 << 30, disk_bytes=100 << 30, hugepages=())
+    hard = (
+        Threshold(signal="memory.available", amount=Amount(units=64 << 20)),
+        Threshold(signal="nodefs.available", amount=Amount(share=0.1)),
+        Threshold(signal="pid.available", amount=Amount(share=0.5)),
+    )
+    soft = Threshold(signal="memory.available", amount=Amount(units=256 << 20), grace_s=60)
+    left = allocatable_of(machine, {"memory": "64Mi"}, EvictionSettings(thresholds=(*hard, soft)))
+    assert left["memory"] == f"{(1024 - 128) * 1024}Ki"
+    assert left["ephemeral-storage"] == f"{90 << 20}Ki"
+    assert left["pods"] == amounts_of(machine)["pods"]
 
 
 def test_what_is_reserved_is_capacity_and_not_allocatable() -> None:
