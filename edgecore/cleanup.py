@@ -17,7 +17,7 @@ from typing import Final
 from edgecore.config import CleanupSettings
 from edgecore.network.ingress.settings import INGRESS
 from edgecore.network.remnants import Places, Remnant, aside, remnants
-from edgecore.pods.memory_volumes import unmount_below
+from edgecore.pods.memory_volumes import mounted_below, unmount_below
 from edgecore.pods.parts import POD_LOGS
 from edgecore.pods.port import Runtime, SandboxState
 from skerry.errors import InvalidError, UnavailableError
@@ -104,7 +104,7 @@ def _forget(directory: Path) -> None:
     """One in which something of somebody else's is mounted stays. Raises `UnavailableError`."""
     for pod in _entries(directory):
         unmount_below(pod)
-        if f" {pod.absolute()}/" in Path("/proc/self/mounts").read_text():
+        if mounted_below(pod):
             raise UnavailableError(f"something is mounted below {pod}")
         try:
             shutil.rmtree(pod)

@@ -24,6 +24,8 @@ _ONE_CONNECTION: Final = frozenset(
         *("te", "trailer", "transfer-encoding", "upgrade", "expect"),
     }
 )
+_NEEDED: Final = frozenset({"host", "content-length"})
+"""What no client makes a header of this connection alone: without it there is no request."""
 _OURS: Final = ("authorization", "impersonate-")
 """Credentials for the API, and nobody else's business."""
 _CORS: Final = frozenset(f"access-control-allow-{name}" for name in ("credentials", "headers", "methods", "origin"))
@@ -55,7 +57,10 @@ _URLS: Final = {
     "track": ("src",),
     "video": ("poster", "src"),
 }
-_ATTRIBUTE: Final = re.compile(r"""([^\s"'<>/=]+)(\s*=\s*)("[^"]*"|'[^']*'|[^\s"'=<>`]+)""")
+_ATTRIBUTE: Final = re.compile(
+    r"""(?<![^\s"'/])([^\s"'<>/=]{1,32})(\s{0,32}=\s{0,32})("[^"]*"|'[^']*'|[^\s"'=<>`]+)"""
+)
+"""Bounded, and tried where a name begins alone: whoever writes the page must not choose how long it is looked at."""
 
 
 class Named(Frozen):
@@ -86,7 +91,7 @@ class Where(Frozen):
 
 def forwarded(headers: Headers, where: Where, path: str, *, client: str, upgrade: bool) -> list[tuple[str, str]]:
     """A request's headers as they go on: without what belongs to this connection, and without credentials."""
-    names = {"connection"} if upgrade else _listed(headers)
+    names = {"connection"} if upgrade else _listed(headers) - _NEEDED
     kept = [
         (name, value)
         for name, value in headers
@@ -177,8 +182,7 @@ class _Tags(HTMLParser):
 def page(html: str, where: Where, target: str) -> str:
     """A page whose links lead through the proxy."""
     tags = _Tags(where, target)
-    tags.feed(html)
-    tags.close()
+    tags.feed(html)  # up to what does not end: behind it a browser finds no tag either, and looking on costs squares
     begins = [0]
     for line in html.split("\n"):
         begins.append(begins[-1] + len(line) + 1)

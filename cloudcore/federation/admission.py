@@ -2,7 +2,8 @@
 
 Placement and overrides are read as the planner reads them, so that a fault is named to who writes it and not in a
 status later. And nobody makes by a federated object what he may not make himself: members carry it out with all
-rights. So whoever writes one must be allowed to create, update and delete its target, in its namespace.
+rights. So whoever writes one must be allowed to create, update and delete its target, in its namespace, and to give
+rights away where it does.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from cloudcore.federation.placement import read_placement
 from cloudcore.registry.admission import Reader, Request, Step
 from cloudcore.registry.refusals import forbidden, invalid
 from skerry.authz.attributes import Attributes, Decision
+from skerry.authz.delegation import needed
 from skerry.errors import Cause, InvalidError
 from skerry.frozen import replace
 from skerry.objects.federation import DRIFT, DRIFTS, NAMESPACE, TYPES, FederatedType, federated_type
@@ -24,7 +26,6 @@ from skerry.objects.scheme import split_api_version
 from skerry.validation.faults import invalid as faulty
 from skerry.validation.faults import unsupported
 
-_VERBS: Final = ("create", "update", "delete")
 _OWN: Final = ("metadata.name", "metadata.namespace", "metadata.generateName")
 """Of a template: the federated object's own count."""
 
@@ -90,17 +91,17 @@ def _check_rights(request: Request, of: FederatedType, decide: Decide) -> None:
     plural = of.name.partition(".")[0]
     asked = Attributes(
         actor=request.actor,
-        verb="create",
+        verb="",
         group=group,
-        resource=plural,
+        resource="",
         namespace=namespace_of(request.obj) if of.target_namespaced else "",
     )
-    for verb in _VERBS:
-        if not decide(replace(asked, verb=verb)).allowed:
+    for verb, resource in needed(group, plural):
+        if not decide(replace(asked, verb=verb, resource=resource)).allowed:
             place = f'in the namespace "{asked.namespace}"' if asked.namespace else "at the cluster scope"
             raise forbidden(
                 request.kind,
                 name_of(request.obj),
-                f'user "{request.actor.name}" cannot {verb} resource "{plural}" in API group "{group}" {place}, '
+                f'user "{request.actor.name}" cannot {verb} resource "{resource}" in API group "{group}" {place}, '
                 "which members would do for him",
             )

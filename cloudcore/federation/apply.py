@@ -14,11 +14,12 @@ from typing import Final, Literal
 
 from skerry.frozen import Frozen
 from skerry.objects.federation import MANAGED, ROW, MemberObject
-from skerry.objects.json import Json, JsonObject, clone, map_at
+from skerry.objects.json import Json, JsonObject, clone, map_at, str_at
 from skerry.objects.meta import annotations_of, being_deleted
 from skerry.objects.patches import merge_patch
 
 _FOUND_LENGTH_MAX: Final = 200
+_NOT_SHOWN: Final = "not shown"
 _DRIFTS_MAX: Final = 50
 
 Outcome = Literal["Kept", "Reverted"]
@@ -63,7 +64,11 @@ def decide(row: MemberObject, present: JsonObject | None, applied: JsonObject, *
     if drift and reverts:
         merged = merge_patch(merged, _lacking(wanted, merged))
     outcome: Outcome = "Reverted" if reverts else "Kept"
-    told = tuple(Drifted(path=path, found=found, outcome=outcome) for path, found in drift[:_DRIFTS_MAX])
+    is_secret = str_at(row.manifest, "kind") == "Secret"  # what is told of it is read by who may read no Secret
+    told = tuple(
+        Drifted(path=path, found=_NOT_SHOWN if is_secret and found else found, outcome=outcome)
+        for path, found in drift[:_DRIFTS_MAX]
+    )
     noted = _noted(merged, row.name)
     return Decision(act="none" if noted == present else "update", obj=noted, drift=told)
 

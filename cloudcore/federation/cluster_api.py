@@ -192,8 +192,11 @@ class ClusterApi:
                 proxy=self._access.proxy or None,
                 allow_redirects=False,
             ) as response:
-                data = await response.content.read(ANSWER_BYTES_MAX)
-                status = response.status
+                data, status = bytearray(), response.status
+                async for piece in response.content.iter_any():
+                    data += piece
+                    if len(data) > ANSWER_BYTES_MAX:
+                        raise UnavailableError(f"an answer of more than {ANSWER_BYTES_MAX} bytes")
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise UnavailableError(f"{type(error).__name__}: {error}"[:300]) from error
         try:

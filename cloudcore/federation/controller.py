@@ -15,7 +15,7 @@ from cloudcore.federation.placement import placed, read_placement
 from cloudcore.federation.planner import IN_TIME_MS, Plan, Row, Scene, plan, status_of, with_times
 from cloudcore.registry.port import DeleteOptions
 from cloudcore.runtime.informer import MEMBER_OBJECTS_BY_SOURCE, Keys, Seen
-from cloudcore.runtime.manager import Tools
+from cloudcore.runtime.manager import Tools, UnfinishedError
 from skerry.errors import AlreadyExistsError, InvalidError, NotFoundError
 from skerry.frozen import replace
 from skerry.objects.federation import (
@@ -115,20 +115,21 @@ class FederationController:
         return {name_of(member): member for member in members if not being_deleted(member)}
 
     def _namespace(self, key: Key, of: FederatedType, members: Mapping[str, JsonObject]) -> frozenset[str] | None:
-        """Where the object's namespace is federated to; None where that does not matter."""
+        """Where the object's namespace is federated to; None where that does not matter. Raises `UnfinishedError`
+        where it can't be known: members keep what they have."""
         if not of.target_namespaced or of.of_namespaces:
             return None
         namespaces = next((each for each in self._types.values() if each.of_namespaces), None)
         if namespaces is None:
-            return frozenset()
+            raise UnfinishedError("namespaces are not federated: their FederatedTypeConfig is not there, or disabled")
         for stored in self._tools.cache.select(namespaces.resource, namespace=key.namespace):
             federated = self._tools.cache.obj(stored)
             if stored.key.name != key.namespace or being_deleted(federated):
                 continue
             try:
                 return placed(read_placement(federated), {name: labels_of(obj) for name, obj in members.items()})
-            except InvalidError:
-                return frozenset()
+            except InvalidError as error:
+                raise UnfinishedError(f"the placement of the namespace {key.namespace}: {error}") from error
         return frozenset()
 
     def _adopts(self) -> bool:

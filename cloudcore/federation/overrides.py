@@ -52,7 +52,7 @@ def _steps(steps: Sequence[JsonObject], where: str) -> tuple[Override, ...]:
             )
         if not path.startswith("/"):
             raise InvalidError(f'{where}[{at}].path: Invalid value: "{path}": a JSON pointer begins with "/"')
-        if any(path == one or path.startswith(f"{one}/") for one in FORBIDDEN):
+        if any(f"{path}/".startswith(f"{one}/") or one.startswith(f"{path}/") for one in FORBIDDEN):
             raise InvalidError(f'{where}[{at}].path: Forbidden: "{path}" may not be overridden')
         if path in found:
             raise InvalidError(f'{where}[{at}].path: Duplicate value: "{path}"')

@@ -20,6 +20,8 @@ from skerry.errors import BadRequestError, SkerryError, TooLargeError, TooManyRe
 from skerry.objects.cloud_calls import CARRIED_HEADERS
 
 HEAD_BYTES_MAX: Final = 16 * 1024
+QUERY_FIELDS_MAX: Final = HEAD_BYTES_MAX
+"""More do not fit into a head."""
 ASK_S_MAX: Final = 30.0
 """For a request to be there, whole."""
 WRITE_S_MAX: Final = 60.0
@@ -130,7 +132,7 @@ class Connection:
         return Request(
             method=head.method.decode("latin-1"),
             parts=tuple(unquote(part) for part in path.split("/") if part),
-            query=dict(parse_qsl(query, keep_blank_values=True, max_num_fields=64)),
+            query=dict(parse_qsl(query, keep_blank_values=True, max_num_fields=QUERY_FIELDS_MAX)),
             body=body,
             uid=self._uid,
             if_match=headers.get(b"if-match", ""),

@@ -53,7 +53,7 @@ def mount_memory(place: Path, size_bytes: int) -> None:
 def unmount_below(directory: Path) -> None:
     """Every volume of a pod that is mounted there, and every part of one."""
     for place in reversed(mounted_below(directory)):
-        if place.relative_to(directory.absolute()).parts[0] in ("volumes", "parts"):
+        if place.relative_to(directory.resolve()).parts[0] in ("volumes", "parts"):
             libc_call("umount2", os.fsencode(place), _DETACH)
 
 
@@ -64,7 +64,8 @@ def mounted_below(directory: Path, mounts: Path = MOUNTS) -> list[Path]:
     except OSError:
         return []
     found = [Path(line.split(" ")[1].encode().decode("unicode_escape")) for line in lines]
-    return [place for place in found if place != directory.absolute() and place.is_relative_to(directory.absolute())]
+    real = directory.resolve()  # as the kernel names it
+    return [place for place in found if place != real and place.is_relative_to(real)]
 
 
 def libc_call(name: str, *arguments: object) -> int:

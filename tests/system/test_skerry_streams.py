@@ -65,6 +65,8 @@ class Screen:
         self.master, self.slave = pty.openpty()
         self.resize(columns, lines, None)
         self.before = termios.tcgetattr(self.slave)
+        # What a shell starts in the background is deaf to interrupts, and so is all that it starts.
+        command = ("env", "--default-signal=INT", *command)
         self.process = subprocess.Popen(
             command, stdin=self.slave, stdout=self.slave, stderr=self.slave, start_new_session=True
         )

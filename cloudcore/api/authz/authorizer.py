@@ -12,6 +12,7 @@ from typing import Final, Protocol, TypeVar
 from cloudcore.api.authz.nodes import Bound, decide_for_node
 from cloudcore.store.port import Stored
 from skerry.authz.attributes import Actor, Attributes, Decision, refusal
+from skerry.authz.delegation import RBAC_GROUP
 from skerry.authz.policy import (
     MASTERS,
     ParsedBinding,
@@ -28,7 +29,6 @@ from skerry.objects.meta import Key, Revision
 
 T = TypeVar("T")
 
-RBAC_GROUP: Final = "rbac.authorization.k8s.io"
 ROLES: Final = (f"roles.{RBAC_GROUP}", f"clusterroles.{RBAC_GROUP}")
 BINDINGS: Final = (f"rolebindings.{RBAC_GROUP}", f"clusterrolebindings.{RBAC_GROUP}")
 EVERYTHING: Final = (

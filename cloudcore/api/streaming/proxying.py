@@ -28,7 +28,7 @@ from skerry.transport.sockets import WRITE_S_MAX
 
 LOG: Final = logging.getLogger(__name__)
 
-PAGE_BYTES_MAX: Final = 4 << 20
+PAGE_BYTES_MAX: Final = 256 << 10
 """Of HTML: a larger page is handed on as it is."""
 HEAD_BYTES_MAX: Final = 64 * 1024
 _READ_BYTES: Final = 64 * 1024
@@ -88,15 +88,31 @@ class _Exchange:
     async def run(self, target: str, headers: CIMultiDict[str]) -> web.StreamResponse:
         sending = asyncio.create_task(self._send(target))
         try:
-            head = await self._head()
+            head = await self._answered(sending)
             if head.status_code == 101:
                 return await self._switched(head, headers)
             return await self._relay(head, headers)
+        except h11.LocalProtocolError as error:
+            raise BadRequestError(f"the request can't be handed on: {error}") from error
         except h11.RemoteProtocolError as error:
             raise UnavailableError(f"{_UNREACHED}: its answer is no HTTP: {error}") from error
         finally:
             sending.cancel()
             await asyncio.gather(sending, return_exceptions=True)
+
+    async def _answered(self, sending: asyncio.Task[None]) -> h11.Response | h11.InformationalResponse:
+        """The head of the answer. Raises what a request that can't be sent fails with: nobody will answer that."""
+        heading = asyncio.create_task(self._head())
+        try:
+            await asyncio.wait({sending, heading}, return_when=asyncio.FIRST_COMPLETED)
+            if not heading.done():
+                sent = [] if sending.done() and sending.exception() is None else [sending]
+                await asyncio.wait({heading, *sent}, return_when=asyncio.FIRST_EXCEPTION)
+            if not heading.done():
+                sending.result()
+            return await heading
+        finally:
+            heading.cancel()
 
     async def _send(self, target: str) -> None:
         request = self._request

@@ -118,3 +118,17 @@ def test_links_of_a_page_lead_through_the_proxy_and_all_else_stays() -> None:
     )
     base = f"https://cloud:6443{PREFIX}"
     assert page(html, WHERE, "h:80") == html.replace("'/one'", f"'{base}/one'").replace("=/two", f'="{base}/two"')
+
+
+@pytest.mark.parametrize("piece", ["a", "a=", "<a ", "<!--", ' a="', "</a"])
+def test_a_page_made_to_be_looked_at_for_long_is_not(piece: str) -> None:
+    html = "<a " + piece * (200_000 // len(piece))
+    assert page(html, WHERE, "10.0.0.7") == html
+    assert len(page(html + ">", WHERE, "10.0.0.7")) < 2_000_000
+
+
+def test_no_client_takes_away_what_makes_a_request_one() -> None:
+    heads = [("Host", "api"), ("Connection", "Host, Content-Length, X-Own"), ("Content-Length", "3"), ("X-Own", "1")]
+    names = [name for name, _ in forwarded(heads, WHERE, "/", client="10.0.0.9", upgrade=False)]
+    assert names[:2] == ["Host", "Content-Length"]
+    assert "X-Own" not in names

@@ -63,6 +63,13 @@ def test_what_drifted_is_put_back_in_touch_and_stands_when_cut_off() -> None:
     assert [each.outcome for each in alone.drift] == ["Kept"]
 
 
+def test_what_a_secret_was_changed_to_is_not_told() -> None:
+    row = replace(ROW_OF, manifest={**MANIFEST, "kind": "Secret"})
+    present = {**there(a="9", b="2"), "kind": "Secret"}
+    (drifted,) = decide(row, present, row.manifest, in_touch=True).drift
+    assert (drifted.path, drifted.found) == ("/data/a", "not shown")
+
+
 def test_kept_drift_stands_until_the_template_changes_that_field() -> None:
     row = replace(ROW_OF, drift="Keep")
     assert decide(row, there(a="9", b="2"), MANIFEST, in_touch=True).act == "none"

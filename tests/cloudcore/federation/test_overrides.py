@@ -61,6 +61,7 @@ def test_a_step_that_leads_nowhere_is_told_with_its_path() -> None:
         ({}, r"clusterOverrides\[0\]\.path: Invalid"),
         ({"path": "/kind", "value": "Job"}, "Forbidden"),
         ({"path": "/metadata/name", "value": "x"}, "Forbidden"),
+        ({"path": "/metadata", "value": {"generateName": "x-"}}, "Forbidden"),
         ({"path": "/metadata/namespace", "value": "x"}, "Forbidden"),
         ({"path": "/metadata/generateName", "value": "x"}, "Forbidden"),
     ],

@@ -38,6 +38,13 @@ async def test_an_editor_writes_what_he_may_make_and_nothing_else(w: World) -> N
     await w.create(EDGE_APPLICATIONS, app(ROLE, name="admins"), namespace="a")
 
 
+async def test_who_may_write_roles_gives_no_more_away_by_an_application(w: World) -> None:
+    await w.give("admin", "jane", namespace="a")
+    with pytest.raises(ForbiddenError) as caught:
+        await w.create(EDGE_APPLICATIONS, app(ROLE, name="roles"), namespace="a", actor=JANE)
+    assert 'cannot escalate resource "roles"' in str(caught.value)
+
+
 async def test_who_changes_something_else_need_not_hold_what_is_in_it(w: World) -> None:
     await w.create(EDGE_APPLICATIONS, app(ROLE), namespace="a")
     await change(w, app(ROLE, labels={"x": "y"}))
