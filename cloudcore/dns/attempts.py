@@ -6,6 +6,7 @@ Keeps nothing. An attempt that fails says why, for people; nothing that a target
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import socket
 import ssl
@@ -17,6 +18,7 @@ from typing import Final
 from cloudcore.dns.monitor import attempt_starts_s
 from cloudcore.dns.probe import BODY_MAX, Probe
 
+LOG: Final = logging.getLogger("cloudcore.dns")
 HEAD_MAX: Final = 64 << 10
 DAY_S: Final = 86_400
 _FRAME: Final = struct.Struct("!BHBBI")
@@ -83,6 +85,10 @@ async def _attempt(address: str, probe: Probe) -> str:
         return str(error)
     except _ERRORS as error:
         return str(getattr(error, "strerror", None) or error) or type(error).__name__
+    except Exception as error:
+        # The root of this attempt: what answers may be anything, and can do no more than make it fail.
+        LOG.exception("an attempt failed address=%s port=%d", address, probe.port)
+        return f"{type(error).__name__}: {error}"
     return ""
 
 

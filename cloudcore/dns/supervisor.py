@@ -45,7 +45,7 @@ from cloudcore.dns.streams import Streams, StreamSettings, stream_socket
 from cloudcore.dns.table import HealthTable
 from cloudcore.dns.transfer import Delta
 from cloudcore.dns.zone import Zone
-from skerry.errors import InvalidError, UnavailableError
+from skerry.errors import InvalidError, SkerryError, UnavailableError
 from skerry.listening import unix_socket
 from skerry.objects.times import human_duration
 from skerry.sdnotify import notify
@@ -201,7 +201,12 @@ class Supervisor:
         """What changes by itself: drains end, and what the cloud told grows old."""
         now_s = time.time()
         if any(not each.holds(now_s) for each in self._drains):
-            self._set_drains([each for each in self._drains if each.holds(now_s)])
+            self._drains = tuple(each for each in self._drains if each.holds(now_s))
+            self._drain()
+            try:
+                write_drains(self._settings.state, self._drains)
+            except SkerryError as error:  # those that are over hold nowhere, whatever is written
+                LOG.warning("drains that are over stay written down reason=%s", error)
         if self._settings.cloud:
             silence_s = silent_s(self._settings.state, now_s)
             self._table.set_stale(stale=silence_s is None or silence_s > CLOUD_SILENCE_S)
@@ -307,8 +312,10 @@ class Supervisor:
             if not pid:
                 return
             child = self._children.pop(pid, None)
-            if child is None or any(each.seat == child.seat for each in self._children.values()):
-                continue  # another has its seat
+            if child is None or child.seat not in self._wanted:
+                continue  # nobody wants its seat taken again
+            if any(each.seat == child.seat for each in self._children.values()):
+                continue  # another has it
             LOG.error("a process of the DNS server ended by itself seat=%d status=%d", child.seat, status)
             self._due[child.seat] = max(time.monotonic(), child.started_at + RESPAWN_S)
 

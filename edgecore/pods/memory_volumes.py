@@ -7,6 +7,7 @@ away unmounts first.
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Final
 
@@ -16,6 +17,7 @@ from skerry.objects.json import JsonObject, maps_at, str_at
 from skerry.objects.quantity import parse_quantity
 
 MEMORY: Final = "Memory"
+_ESCAPED: Final = re.compile(rb"\\([0-7]{3})")
 MOUNTS: Final = Path("/proc/self/mounts")
 _NOSUID_NODEV: Final = 2 | 4
 """MS_NOSUID, MS_NODEV (mount(2))."""
@@ -60,12 +62,16 @@ def unmount_below(directory: Path) -> None:
 def mounted_below(directory: Path, mounts: Path = MOUNTS) -> list[Path]:
     """Mount points, those that hold others first (`/proc/self/mounts`, proc_pid_mounts(5))."""
     try:
-        lines = mounts.read_text().splitlines()
+        lines = mounts.read_bytes().splitlines()
     except OSError:
         return []
-    found = [Path(line.split(" ")[1].encode().decode("unicode_escape")) for line in lines]
+    found = [Path(os.fsdecode(_ESCAPED.sub(_plain, line.split(b" ")[1]))) for line in lines]
     real = directory.resolve()  # as the kernel names it
     return [place for place in found if place != real and place.is_relative_to(real)]
+
+
+def _plain(escaped: re.Match[bytes]) -> bytes:
+    return bytes([int(escaped[1], 8)])
 
 
 def libc_call(name: str, *arguments: object) -> int:

@@ -6,6 +6,7 @@ moves when what secondaries are told moves, and not when somebody goes down.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -19,6 +20,9 @@ from skerry.objects.hosts import is_address
 from skerry.objects.json import Json, JsonObject, int_at, map_at, maps_at, str_at, strs_at
 from skerry.objects.meta import Key
 
+_ENDPOINT_TYPES: Final = ("A", "AAAA", "CAA", "CNAME", "HTTPS", "MX", "NAPTR", "PTR", "SRV", "SVCB", "TXT")
+_NAME_LENGTH_MAX: Final = 253
+_NAME: Final = re.compile(r"(\*\.)?([a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?\.)*[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?")
 PROBLEMS_MAX: Final = 100
 SERIALS: Final = 1 << 32
 _STATES: Final = {"Up": "up", "Down": "down", "Drained": "drained"}
@@ -186,8 +190,8 @@ def _of_endpoint(
             continue
         targets = strs_at(each, "targets")
         kind = (str_at(each, "recordType") or _guessed(targets)).upper()
-        if kind == "SOA" or (kind == "NS" and name == zone):
-            claims.problems.append(f"{owner}: {name} {kind} is the zone's own")
+        if fault := _endpoint_fault(name, kind, targets):
+            claims.problems.append(f"{owner}: spec.endpoints[{number}]: {fault}")
             continue
         if not targets or not claims.take(name, (kind,), owner):
             continue
@@ -197,6 +201,18 @@ def _of_endpoint(
                 yield line_of(f"{name}.", int_at(each, "recordTTL") or ttl, kind, text, ".")
             except InvalidError as error:
                 claims.problems.append(f"{owner}: spec.endpoints[{number}]: {error}")
+
+
+def _endpoint_fault(name: str, kind: str, targets: Sequence[str]) -> str:
+    """Why an endpoint is left out; "" where it is not. Names and types are taken in one form alone: what can be
+    written in two ways could be claimed twice. Who may write one may not give away what is below a name."""
+    if len(name) > _NAME_LENGTH_MAX or not _NAME.fullmatch(name):
+        return f"dnsName: {name!r} is no name of letters, digits, hyphens and underscores"
+    if kind not in _ENDPOINT_TYPES:
+        return f"recordType: {kind!r} is not one of {', '.join(_ENDPOINT_TYPES)}; others belong into the DnsZone"
+    if kind == "CNAME" and len(dict.fromkeys(targets)) > 1:
+        return "targets: a CNAME has one"
+    return ""
 
 
 def _guessed(targets: Sequence[str]) -> str:

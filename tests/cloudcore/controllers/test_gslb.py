@@ -249,6 +249,31 @@ async def test_records_of_endpoints_are_in_the_longest_zone_and_bad_ones_are_tol
     assert world.get(DNS_ENDPOINTS, "more")["status"] == {"observedGeneration": 1}
 
 
+@pytest.mark.parametrize(
+    ("name", "kind", "targets", "said"),
+    [
+        ("app.example.com", "TYPE1", ["198.51.100.77"], "recordType: 'TYPE1' is not one of"),
+        ("example.com", "TYPE2", ["ns.evil.test"], "recordType"),
+        ("prod.example.com", "NS", ["ns.evil.test"], "recordType"),
+        ("prod.example.com", "DNAME", ["evil.test"], "recordType"),
+        ("app.example.com", "NSEC", ["z.example.com A"], "recordType"),
+        ("\\097pp.example.com", "A", ["198.51.100.77"], "dnsName"),
+        ("\uff41pp.example.com", "A", ["198.51.100.77"], "dnsName"),
+        ("two.example.com", "CNAME", ["a.test", "b.test"], "targets: a CNAME has one"),
+    ],
+)
+async def test_no_endpoint_takes_a_name_by_writing_it_otherwise_or_what_is_below_it(
+    world: World, controller: GslbController, name: str, kind: str, targets: list[str], said: str
+) -> None:
+    await zone(world)
+    rows = [{"dnsName": name, "recordType": kind, "targets": targets}]
+    await world.create(DNS_ENDPOINTS, {"metadata": {"name": "more"}, "spec": {"endpoints": rows}})
+    await world.settle(controller)
+    (problem,) = problems(world)
+    assert said in problem
+    assert not any(target in snapshot(world)["zone"] for target in targets)
+
+
 async def test_of_two_that_want_a_name_the_older_has_it(world: World, controller: GslbController) -> None:
     await site(world)
     await gslb(world, name="zebra")
