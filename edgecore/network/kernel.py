@@ -135,7 +135,7 @@ class IptablesCarrier:
                 continue
             # Who knows what is there when it fails: then the next time all of it is made anew.
             before = self._written.pop(family, None)
-            if before is None:
+            if before is None or not await self._is_led_to(family):
                 await self._begin(family, wanted)
             else:
                 for table, chains, old in (("nat", wanted.nat, before.nat), ("filter", wanted.filter, before.filter)):
@@ -151,6 +151,15 @@ class IptablesCarrier:
             await run(self._program(family, "-restore"), "--noflush", "-w", text=text, within_s=WHOLE_S)
         for table, chain, to in JUMPS:
             await self._jump(family, table, chain, to)
+
+    async def _is_led_to(self, family: Family) -> bool:
+        """Whether what comes by still reaches our chains: somebody who flushes a table empties them as well."""
+        for table, chain, to in JUMPS:
+            try:
+                await run(self._program(family), "-w", "-t", table, "-C", chain, "-j", to)
+            except UnavailableError:
+                return False
+        return True
 
     async def _jump(self, family: Family, table: str, chain: str, to: str) -> None:
         words = ("-w", "-t", table)

@@ -87,6 +87,8 @@ class Upstream:
         self._under_way = 0
         self._silent_until_s: dict[tuple[str, int], float] = {}
         self._nobody_until_s = 0.0
+        self._answered_s = 0.0
+        """When any of them answered last."""
 
     async def ask(self, query: bytes, *, over_tcp: bool) -> bytes:
         """The answer, under the number of the question. Raises `UnavailableError`."""
@@ -108,6 +110,7 @@ class Upstream:
         if self._nobody_until_s > loop.time():
             raise UnavailableError("no DNS server answers")
         left = sorted(servers, key=lambda each: self._silent_until_s.get(each, 0.0) > loop.time())
+        begun_s = loop.time()
         asked = struct.pack("!H", secrets.randbits(16)) + query[2:]
         unable = b""
         with contextlib.suppress(TimeoutError):  # the client has given up by then
@@ -123,7 +126,8 @@ class Upstream:
                         left.remove(server)
         if unable:
             return unable
-        self._nobody_until_s = loop.time() + NOBODY_S
+        if self._answered_s < begun_s:  # else it is this question alone that nobody answers
+            self._nobody_until_s = loop.time() + NOBODY_S
         raise UnavailableError("no DNS server answers")
 
     async def _asked(self, server: tuple[str, int], query: bytes, *, over_tcp: bool) -> bytes:
@@ -135,6 +139,7 @@ class Upstream:
             self._silent_until_s[server] = asyncio.get_running_loop().time() + SILENT_S
             return b""
         self._silent_until_s.pop(server, None)
+        self._answered_s, self._nobody_until_s = asyncio.get_running_loop().time(), 0.0
         return answer
 
 

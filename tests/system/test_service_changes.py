@@ -20,7 +20,12 @@ import asyncio, random, re, sys
 from edgecore.network.balancing import Backend, Front
 from edgecore.network.choice import CARRIERS
 from edgecore.network.programs import run
-name, seed = sys.argv[1], int(sys.argv[2])
+from skerry.errors import UnavailableError
+name, seed, flushes = sys.argv[1], int(sys.argv[2]), sys.argv[3] == "flushed"
+FLUSHES = {
+    "nftables": [("nft", "flush", "ruleset", "ip")],
+    "iptables": [("iptables", "-w", "-t", table, "-F") for table in ("nat", "filter")],
+}
 chance = random.Random(seed)
 def fronts():
     found = []
@@ -45,9 +50,17 @@ async def dump():
 async def main():
     carrier = CARRIERS[name]()
     await carrier.check()
+    wanted = []
     for step in range(12):
-        wanted, pods = fronts(), chance.sample(["10.1.0.1", "10.1.0.2"], chance.randrange(3))
-        await carrier.carry(wanted, pods)
+        before, wanted, pods = wanted, fronts(), chance.sample(["10.1.0.1", "10.1.0.2"], chance.randrange(3))
+        if flushes and wanted != before:
+            for words in FLUSHES[name]:
+                await run(*words)
+        try:
+            await carrier.carry(wanted, pods)
+        except UnavailableError:
+            assert flushes
+            await carrier.carry(wanted, pods)  # as its keeper does
         if step % 3 == 2:
             changed = await dump()
             await carrier.clear()
@@ -75,6 +88,15 @@ def space() -> Iterator[Namespace]:
 @pytest.mark.parametrize("carrier", ["nftables", "iptables"])
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_what_was_changed_step_by_step_is_what_is_made_at_once(space: Namespace, carrier: str, seed: int) -> None:
-    argv = [*space.prefix, sys.executable, "-c", STEPS, carrier, str(seed)]
+    stepped(space, carrier, str(seed), "alone")
+
+
+@pytest.mark.parametrize("carrier", ["nftables", "iptables"])
+def test_what_somebody_flushed_is_there_again_with_the_next_change(space: Namespace, carrier: str) -> None:
+    stepped(space, carrier, "4", "flushed")
+
+
+def stepped(space: Namespace, *arguments: str) -> None:
+    argv = [*space.prefix, sys.executable, "-c", STEPS, *arguments]
     done = subprocess.run(argv, cwd=ROOT, env={"PATH": PATH}, capture_output=True, text=True, timeout=120)
     assert done.stdout == "same\n", done.stderr[-2000:]
