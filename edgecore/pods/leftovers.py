@@ -11,20 +11,19 @@ import shutil
 from collections.abc import Container, Iterator
 from pathlib import Path
 
+from edgecore.pods.memory_volumes import MOUNTS, mount_points
 from edgecore.pods.parts import POD_LOGS
 
 log = logging.getLogger(__name__)
-
-MOUNTS = Path("/proc/self/mounts")
 
 
 def remove_leftovers(directory: Path, known: Container[str], mounts: Path = MOUNTS) -> int:
     """Remove volumes and logs of all pods but those `known` by uid; how many directories that were. One in which
     something is mounted stays: what is there may be somebody's."""
-    busy = [Path(line.split(" ")[1].encode().decode("unicode_escape")) for line in mounts.read_text().splitlines()]
+    busy = mount_points(mounts)
     removed = 0
     for uid, place in _places(directory):
-        if uid in known or any(mount.is_relative_to(place) for mount in busy):
+        if uid in known or any(mount.is_relative_to(place.resolve()) for mount in busy):
             continue
         shutil.rmtree(place, ignore_errors=True)
         log.info("directory of an unknown pod removed path=%s", place)

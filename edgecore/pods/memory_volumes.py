@@ -62,12 +62,16 @@ def unmount_below(directory: Path) -> None:
 def mounted_below(directory: Path, mounts: Path = MOUNTS) -> list[Path]:
     """Mount points, those that hold others first (`/proc/self/mounts`, proc_pid_mounts(5))."""
     try:
-        lines = mounts.read_bytes().splitlines()
+        found = mount_points(mounts)
     except OSError:
         return []
-    found = [Path(os.fsdecode(_ESCAPED.sub(_plain, line.split(b" ")[1]))) for line in lines]
     real = directory.resolve()  # as the kernel names it
     return [place for place in found if place != real and place.is_relative_to(real)]
+
+
+def mount_points(mounts: Path = MOUNTS) -> list[Path]:
+    """All, as the kernel names them. Raises `OSError`."""
+    return [Path(os.fsdecode(_ESCAPED.sub(_plain, line.split(b" ")[1]))) for line in mounts.read_bytes().splitlines()]
 
 
 def _plain(escaped: re.Match[bytes]) -> bytes:

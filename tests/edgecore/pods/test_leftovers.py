@@ -30,3 +30,13 @@ def test_where_something_is_mounted_nothing_is_removed(tmp_path: Path) -> None:
 
 def test_a_gateway_without_pods_has_nothing_to_remove(tmp_path: Path) -> None:
     assert remove_leftovers(tmp_path / "new", frozenset()) == 0
+
+
+def test_what_is_mounted_behind_a_link_of_the_data_directory_stays(tmp_path: Path) -> None:
+    place = tmp_path / "disk" / "pods" / "u" / "volumes"
+    place.mkdir(parents=True)
+    (tmp_path / "data").symlink_to(tmp_path / "disk")
+    mounts = tmp_path / "mounts"
+    mounts.write_bytes(b"none /media/\xff tmpfs rw 0 0\nnone " + bytes(place.resolve()) + b" ext4 rw 0 0\n")
+    assert remove_leftovers(tmp_path / "data", (), mounts) == 0
+    assert place.is_dir()
