@@ -16,7 +16,7 @@ from skerry.frozen import Frozen
 from skerry.objects.federation import MANAGED, ROW, MemberObject
 from skerry.objects.json import Json, JsonObject, clone, map_at, str_at
 from skerry.objects.meta import annotations_of, being_deleted
-from skerry.objects.patches import merge_patch
+from skerry.objects.patches import difference, merge_patch
 
 _FOUND_LENGTH_MAX: Final = 200
 _NOT_SHOWN: Final = "not shown"
@@ -81,19 +81,6 @@ def _removal(row: MemberObject, present: JsonObject | None, *, ours: bool) -> De
     if being_deleted(present):
         return Decision(act="wait", code="WaitingForRemoval", message="finalizers hold it")
     return Decision(act="delete")
-
-
-def difference(before: Mapping[str, Json], after: Mapping[str, Json]) -> JsonObject:
-    """A merge patch (RFC 7386) from one to the other; {} where they are the same."""
-    found: JsonObject = {name: None for name in before if name not in after}
-    for name, value in after.items():
-        old = before.get(name)
-        if isinstance(value, dict) and isinstance(old, dict):
-            if inner := difference(old, value):
-                found[name] = inner
-        elif name not in before or old != value:
-            found[name] = value
-    return found
 
 
 def _common(base: JsonObject, wanted: JsonObject) -> JsonObject:

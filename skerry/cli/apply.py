@@ -17,6 +17,7 @@ from skerry.errors import BadRequestError, ConflictError, ForbiddenError, Invali
 from skerry.objects import device_manifests
 from skerry.objects.json import JsonObject, map_at, maps_at, str_at
 from skerry.objects.meta import name_of, namespace_of
+from skerry.objects.patches import difference
 from skerry.objects.scheme import Kind
 
 V1ALPHA2_HINT = (
@@ -98,7 +99,7 @@ def _applied(client: Server, kind: Kind, namespace: str, manifest: JsonObject, *
     if kind.group == device_manifests.GROUP:
         # Their lists are merged by name, from what is there: not from what somebody makes of it meanwhile.
         after = device_manifests.applied(current, wanted, threeway.last_applied(current))
-        patch = device_manifests.merge_patch(current, after)
+        patch = difference(current, after)
         if patch:
             revision = str_at(current, "metadata", "resourceVersion")
             patch["metadata"] = {**map_at(patch, "metadata"), "resourceVersion": revision}

@@ -24,12 +24,12 @@ from skerry.objects.device_manifests import (
     applied,
     bare,
     changes_between,
-    merge_patch,
     wanted_changes,
 )
 from skerry.objects.device_models import properties_in
 from skerry.objects.json import JsonObject, clone, ensure_map, map_at, maps_at, str_at
 from skerry.objects.meta import name_of, namespace_of
+from skerry.objects.patches import difference
 from skerry.objects.scheme import Kind
 from skerry.objects.times import time_text
 
@@ -76,7 +76,7 @@ class Planned(Frozen):
     @property
     def patch(self) -> JsonObject:
         """From what is there to what would be, as a JSON merge patch."""
-        return merge_patch(self.before, self.after)
+        return difference(self.before, self.after)
 
 
 def planned(
@@ -218,7 +218,7 @@ def _refused(client: Server, one: Planned, found: Sequence[Planned]) -> list[str
     query = {"fieldManager": MANAGER, "fieldValidation": "Strict", "dryRun": "All"}
     try:
         if one.before:
-            patch = merge_patch(one.before, asked)
+            patch = difference(one.before, asked)
             client.request("PATCH", one.path, query=query, body=patch, content_type="application/merge-patch+json")
         else:
             client.request("POST", path_of(one.kind, one.namespace), query=query, body=asked)

@@ -145,19 +145,6 @@ def _list(value: Json) -> list[Json]:
     return value if isinstance(value, list) else []
 
 
-def merge_patch(current: JsonObject, wanted: JsonObject) -> JsonObject:
-    """The JSON merge patch (RFC 7396) that makes `wanted` of `current`; {} where they are the same."""
-    patch: JsonObject = {name: None for name in current if name not in wanted}
-    for name, value in wanted.items():
-        there = current.get(name)
-        if isinstance(value, dict) and isinstance(there, dict):
-            if inner := merge_patch(there, value):
-                patch[name] = inner
-        elif name not in current or value != there:
-            patch[name] = value
-    return patch
-
-
 # --- differences ------------------------------------------------------------------------------------------
 
 

@@ -393,3 +393,16 @@ def _ordered(merged: Sequence[Json], wanted: Sequence[Json], old: Sequence[Json]
             taken += 1
         result.append(item)
     return [*result, *named[taken:]]
+
+
+def difference(before: Mapping[str, Json], after: Mapping[str, Json]) -> JsonObject:
+    """The merge patch (RFC 7396) from one to the other; {} where they are the same."""
+    patch: JsonObject = {name: None for name in before if name not in after}
+    for name, value in after.items():
+        old = before.get(name)
+        if isinstance(value, dict) and isinstance(old, dict):
+            if inner := difference(old, value):
+                patch[name] = inner
+        elif name not in before or value != old:
+            patch[name] = value
+    return patch

@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
-from cloudcore.controllers.edgeapplication.plan import Fault, Wanted, difference, plan
+from cloudcore.controllers.edgeapplication.plan import Fault, Wanted, plan
 from cloudcore.controllers.ownership import controller_reference, with_metadata
 from cloudcore.registry.port import DeleteOptions
 from cloudcore.runtime.informer import BY_OWNER, Keys, Seen
@@ -20,7 +20,7 @@ from skerry.frozen import Frozen
 from skerry.objects.edge_applications import AVAILABLE, EDGE_APPLICATIONS, LAST_APPLIED, PROCESSING
 from skerry.objects.json import Json, JsonObject, int_at, map_at, str_at
 from skerry.objects.meta import Key, annotations_of, being_deleted, controller_of, name_of, namespace_of, uid_of
-from skerry.objects.patches import merge_patch
+from skerry.objects.patches import difference, merge_patch
 from skerry.objects.scheme import Kind, split_api_version
 
 _COUNTED: Final[Mapping[str, tuple[str, str]]] = {

@@ -8,8 +8,6 @@ autoscaler) stays. Pure.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from cloudcore.controllers.edgeapplication.overriders import overridden, pod_spec_place
 from skerry.errors import InvalidError
 from skerry.frozen import Frozen
@@ -114,17 +112,3 @@ def _held(affinity: JsonObject, selector: JsonObject) -> JsonObject:
     held: list[Json] = [{**term, "matchExpressions": [*list_at(term, "matchExpressions"), *labels]} for term in terms]
     node: JsonObject = {**map_at(affinity, "nodeAffinity"), field: {"nodeSelectorTerms": held}}
     return {**affinity, "nodeAffinity": node}
-
-
-def difference(before: Mapping[str, Json], after: Mapping[str, Json]) -> JsonObject:
-    """A merge patch (RFC 7386) from one to the other; {} where they are the same."""
-    found: JsonObject = {name: None for name in before if name not in after}
-    for name, value in after.items():
-        old = before.get(name)
-        if isinstance(value, dict) and isinstance(old, dict):
-            inner = difference(old, value)
-            if inner:
-                found[name] = inner
-        elif name not in before or old != value:
-            found[name] = value
-    return found

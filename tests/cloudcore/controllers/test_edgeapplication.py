@@ -9,12 +9,12 @@ import pytest
 
 from cloudcore.controllers.deployment.controller import DeploymentController
 from cloudcore.controllers.edgeapplication.controller import EdgeApplicationController
-from cloudcore.controllers.edgeapplication.plan import difference, plan
+from cloudcore.controllers.edgeapplication.plan import plan
 from cloudcore.controllers.garbage.controller import GarbageController
 from cloudcore.controllers.replicaset.controller import ReplicaSetController
 from skerry.objects.edge_applications import EDGE_APPLICATIONS
 from skerry.objects.node_groups import BELONGING_TO
-from skerry.objects.patches import merge_patch
+from skerry.objects.patches import difference, merge_patch
 from tests.cloudcore.worlds import World, make_world
 
 

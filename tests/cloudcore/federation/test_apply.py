@@ -7,11 +7,11 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloudcore.federation.apply import contains, decide, difference
+from cloudcore.federation.apply import contains, decide
 from skerry.frozen import replace
 from skerry.objects.federation import ROW, MemberObject, Source, Target
 from skerry.objects.meta import Key
-from skerry.objects.patches import merge_patch
+from skerry.objects.patches import difference, merge_patch
 
 MANIFEST: Any = {
     "apiVersion": "v1",

@@ -11,10 +11,10 @@ from skerry.objects.device_manifests import (
     applied,
     bare,
     changes_between,
-    merge_patch,
     wanted_changes,
 )
 from skerry.objects.json import Json, JsonObject, dig, maps_at, str_at
+from skerry.objects.patches import difference
 
 
 def device(*properties: JsonObject) -> JsonObject:
@@ -119,8 +119,8 @@ def _patched(current: Json, patch: Json) -> Json:
 
 @given(_objects, _objects)
 def test_a_merge_patch_makes_what_was_wanted(current: JsonObject, wanted: JsonObject) -> None:
-    assert _patched(current, merge_patch(current, wanted)) == wanted
-    assert merge_patch(wanted, wanted) == {}
+    assert _patched(current, difference(current, wanted)) == wanted
+    assert difference(wanted, wanted) == {}
 
 
 _desired = st.fixed_dictionaries({}, optional={"desired": st.builds(wanting, st.sampled_from(["1", "2"]))})
