@@ -49,3 +49,29 @@ class Limiter:
             return False
         self._room[place] = room - 1.0
         return True
+
+
+class SpentError(Exception):
+    """Between a signer and its responder: no more signatures are made just now."""
+
+
+class Pace:
+    """So many a second in this process, and as many for whom has proven where they are; 0: as many as are asked
+    for."""
+
+    def __init__(self, rate: int) -> None:
+        self._rate = float(rate)
+        self._room = [self._rate, self._rate]
+        self._at = [0.0, 0.0]
+
+    def takes(self, now_s: float, *, proven: bool) -> bool:
+        """Whether there is room for one; it is taken."""
+        if not self._rate:
+            return True
+        room = self._room[proven] + max(0.0, now_s - self._at[proven]) * self._rate
+        self._at[proven] = now_s
+        self._room[proven] = min(room, self._rate)
+        if self._room[proven] < 1.0:
+            return False
+        self._room[proven] -= 1.0
+        return True

@@ -29,9 +29,12 @@ from cloudcore.dns.wire import (
     A,
 )
 from cloudcore.dns.zone import TARGET_AT, Node, Rrset, Zone
+from skerry.frozen import Frozen
 
 CHAIN_MAX: Final = 16
 """Aliases that are followed; a client goes on by itself."""
+NXNAME: Final = 128
+"""In proofs alone: the name is not there (RFC 9824)."""
 _ANY_FIRST: Final = (SOA, A, AAAA, MX, HTTPS, SVCB, TXT)
 _ADDRESSES: Final = (A, AAAA)
 
@@ -52,6 +55,18 @@ class Found:
     """What spares a question, and may be left out."""
     bounded: bool = True
     """Whether the name asked for is in the zone by itself: there are as many of those as records."""
+
+
+class Asked(Frozen):
+    """What a signer has to know of a question."""
+
+    name: bytes
+    kind: int
+    now_s: float
+    wants: bool = True
+    """Whether proofs were wished for (DO)."""
+    proven: bool = False
+    """Whether the client is where it says."""
 
 
 def zone_for(zones: Mapping[bytes, Zone], name: bytes, kind: int) -> Zone | None:
@@ -89,6 +104,16 @@ def is_absent(zone: Zone, name: bytes) -> bool:
     return wildcard_of(zone, name) is None
 
 
+def one_of(node: Node) -> Rrset | None:
+    """RFC 8482 section 4.1: one of the sets, not all."""
+    if CNAME in node:
+        return node[CNAME]
+    for kind in (*_ANY_FIRST, *sorted(node)):
+        if kind in node:
+            return node[kind]
+    return None
+
+
 def _step(zone: Zone, name: bytes, kind: int, found: Found, *, first: bool) -> bytes | None:
     """One name's part; the name to go on with, if any."""
     if zone.cuts and (cut := cut_above(zone, name, kind)) is not None:
@@ -109,7 +134,7 @@ def _step(zone: Zone, name: bytes, kind: int, found: Found, *, first: bool) -> b
             found.authority.append((zone.origin, zone.negative))
             return None
     if kind == ANY:
-        if chosen := _one_of(node):
+        if chosen := one_of(node):
             found.answer.append((name, chosen))
         else:
             found.authority.append((zone.origin, zone.negative))
@@ -165,16 +190,6 @@ def wildcard_of(zone: Zone, name: bytes) -> Node | None:
     while encloser not in zone.nodes:
         encloser = parent(encloser)
     return zone.nodes.get(b"\x01*" + encloser)
-
-
-def _one_of(node: Node) -> Rrset | None:
-    """RFC 8482 section 4.1: one of the sets, not all."""
-    if CNAME in node:
-        return node[CNAME]
-    for kind in (*_ANY_FIRST, *sorted(node)):
-        if kind in node:
-            return node[kind]
-    return None
 
 
 def _refer(zone: Zone, cut: bytes, found: Found) -> None:

@@ -51,6 +51,23 @@ def canonical(name: bytes) -> tuple[bytes, ...]:
     return tuple(reversed([label.lower() for label in labels(name)]))
 
 
+def successor(name: bytes, origin: bytes) -> bytes:
+    """The next name in canonical order that can be in the zone (RFC 4034 section 6.1, 4471 section 3.1.1); the origin
+    where there is none. The name is in the zone, in lower case."""
+    if len(name) + 2 <= NAME_MAX:
+        return b"\x01\x00" + name
+    while name != origin:
+        label, rest = name[1 : name[0] + 1], name[name[0] + 1 :]
+        if len(label) < LABEL_MAX and len(name) < NAME_MAX:
+            return bytes([len(label) + 1]) + label + b"\0" + rest
+        if kept := label.rstrip(b"\xff"):
+            # Capitals are no letters of their own: behind "@" comes "[".
+            last = 0x5B if kept[-1] == 0x40 else kept[-1] + 1
+            return bytes([len(kept)]) + kept[:-1] + bytes([last]) + rest
+        name = rest
+    return origin
+
+
 def text_of(name: bytes) -> str:
     """As master files write it, with a dot at the end (RFC 1035 section 5.1)."""
     if name == ROOT:

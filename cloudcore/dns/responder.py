@@ -14,11 +14,13 @@ from typing import Final, Literal, Protocol
 from cloudcore.dns.access import Access
 from cloudcore.dns.assembly import EMPTY, Body, absent_body, assemble
 from cloudcore.dns.cookies import Cookies, is_well_formed
-from cloudcore.dns.limiter import Limiter
-from cloudcore.dns.lookup import Found, is_absent, look_up, zone_for
+from cloudcore.dns.limiter import Limiter, SpentError
+from cloudcore.dns.lookup import NXNAME, Asked, Found, is_absent, look_up, zone_for
 from cloudcore.dns.names import name_of
 from cloudcore.dns.options import (
+    EDE_INVALID_TYPE,
     EDE_NOT_AUTHORITATIVE,
+    EDE_NOT_READY,
     EDE_NOT_SUPPORTED,
     EDE_PROHIBITED,
     SIZE,
@@ -54,6 +56,7 @@ from cloudcore.dns.wire import (
     NOTAUTH,
     NOTIFY,
     NOTIMP,
+    NSEC,
     NXDOMAIN,
     OPCODE_MASK,
     OPT,
@@ -62,6 +65,8 @@ from cloudcore.dns.wire import (
     QUERY,
     RD,
     REFUSED,
+    RRSIG,
+    SERVFAIL,
     TC,
     TKEY,
     TSIG,
@@ -137,7 +142,12 @@ class Desk(Frozen):
 class Signs(Protocol):
     """See `cloudcore.dns.signing`, which needs libraries that not every server has use for."""
 
-    def signed(self, found: Found, name: bytes, kind: int, now_s: float) -> Found: ...
+    @property
+    def plain(self) -> Zone:
+        """As it is without keys: other servers that have it transferred sign it themselves, or not at all."""
+        ...
+
+    def signed(self, found: Found, asked: Asked) -> Found: ...
 
 
 class _Sections(Frozen):
@@ -274,7 +284,17 @@ class Responder:
             return draft.reply(FORMERR, EMPTY, flags=0)
         if query.type in _NO_DATA_TYPES:
             return draft.reply(NOTIMP, EMPTY, flags=0)
-        wants = query.opt is not None and query.opt.dnssec
+        if query.type == NXNAME:
+            draft.explain(EDE_INVALID_TYPE)
+            return draft.reply(FORMERR, EMPTY, flags=0)
+        try:
+            return self._to_name(draft)
+        except SpentError:
+            return self._unsigned(draft)
+
+    def _to_name(self, draft: _Draft) -> Reply:
+        """Raises `SpentError`."""
+        query, wants = draft.query, draft.asked().wants
         sections = self._made.get((query.name, query.type, wants))
         if sections is None:
             zone = zone_for(self.desk.zones, query.name, query.type)
@@ -282,10 +302,12 @@ class Responder:
                 draft.explain(EDE_NOT_AUTHORITATIVE)
                 draft.lasting = False
                 return draft.reply(REFUSED, EMPTY, flags=0)
-            signer = self.desk.signers.get(zone.origin) if wants else None
+            # Proofs that are asked for by their type are told to anybody (RFC 4035 section 3.2.1).
+            signs = wants or query.type in (NSEC, RRSIG)
+            signer = self.desk.signers.get(zone.origin) if signs else None
             if signer is None and is_absent(zone, query.name):
                 return self._to_absent(draft, zone)
-            sections = self._sections(zone, query, signer, draft.now_s)
+            sections = self._sections(zone, draft, signer)
         draft.steered |= sections.signer is not None
         if sections.service is not None:
             sections = self._chosen(draft, sections, sections.service)
@@ -301,6 +323,8 @@ class Responder:
     def _transfer(self, draft: _Draft) -> Reply:
         """A whole zone, or what has changed in it."""
         query, zone = draft.query, self.desk.zones.get(draft.query.name)
+        if signer := self.desk.signers.get(query.name):
+            zone = signer.plain
         key = draft.signature.key if draft.signature is not None else None
         draft.lasting = False
         if not self.desk.access.allows(draft.client.address, key):
@@ -365,7 +389,7 @@ class Responder:
                 bounded=found.bounded,
             )
             if sections.signer is not None:
-                steered = sections.signer.signed(steered, query.name, query.type, draft.now_s)
+                steered = sections.signer.signed(steered, draft.asked())
             body = assemble(query.name, steered, room=1 << 30)
             assert body is not None, "there is room for all"
             made = _Sections(
@@ -380,11 +404,24 @@ class Responder:
                 self._steered[about] = made
         return made
 
-    def _sections(self, zone: Zone, query: Query, signer: Signs | None, now_s: float) -> _Sections:
+    def _unsigned(self, draft: _Draft) -> Reply:
+        """No more signatures are made just now: who might not be where he says comes back over TCP or with the right
+        cookie; anybody else asks another server."""
+        draft.lasting = False
+        if draft.asked().proven:
+            draft.explain(EDE_NOT_READY)
+            return draft.reply(SERVFAIL, EMPTY, flags=0)
+        draft.limited = True
+        if draft.has_cookie and self.desk.cookies is not None:
+            return draft.reply(BADCOOKIE, EMPTY, flags=0)
+        return draft.reply(NOERROR, EMPTY, flags=TC)
+
+    def _sections(self, zone: Zone, draft: _Draft, signer: Signs | None) -> _Sections:
+        query = draft.query
         found = look_up(zone, query.name, query.type)
         service = _service_in(zone, found) if query.type in SIZES else None
         if signer is not None and service is None:
-            found = signer.signed(found, query.name, query.type, now_s)
+            found = signer.signed(found, draft.asked())
         body = assemble(query.name, found, room=1 << 30)
         must = Found(answer=found.answer, authority=found.authority, glue=found.glue)
         small = assemble(query.name, must, room=1 << 30) if found.additional else body
@@ -401,7 +438,7 @@ class Responder:
         )
         # Types that a name has not are 65,000; the answer to them is soon made.
         if found.bounded and (found.answer or not found.authoritative or query.type <= ANY):
-            self._made[query.name, query.type, query.opt is not None and query.opt.dnssec] = sections
+            self._made[query.name, query.type, draft.asked().wants] = sections
         return sections
 
     def _chaos(self, draft: _Draft) -> Reply:
@@ -447,6 +484,12 @@ class _Draft:
         self.proven = False
         self.limited = False
         self.steered = False
+
+    def asked(self) -> Asked:
+        query = self.query
+        wants = query.opt is not None and query.opt.dnssec
+        proven = self.proven or self.client.transport != "udp"
+        return Asked(name=query.name, kind=query.type, now_s=self.now_s, wants=wants, proven=proven)
 
     def explain(self, code: int, text: str = "") -> None:
         if self.query.opt is not None:

@@ -58,6 +58,13 @@ class DnsSettings:
     dnssec_keys: str = setting(
         "", help="directory of keys that zones are signed with, as `skerry dns keys` makes them; none: not signed"
     )
+    signatures_rate: int = setting(
+        500,
+        help="signatures a second and process for names that are not in signed zones, and as many for clients over "
+        "TCP or with a cookie; beyond it they are sent to TCP, or told SERVFAIL; 0: no limit",
+        low=0,
+        high=1_000_000,
+    )
     transfer_keys: str = setting(
         "",
         help="file with keys of servers that may have whole zones (TSIG): NAME ALGORITHM SECRET a line; the first "

@@ -1,8 +1,9 @@
 """Signs what is answered, when it is answered: DNSSEC with compact denial (RFC 4034, 4035, 9824).
 
 A name that is not there is told as one that is and has nothing: one NSEC with the type NXNAME, and NOERROR.
-Signatures are kept by what they sign, for a day; the responder keeps whole answers on top of that, so a signature is
-made once a day and process for a set of records.
+Signatures of what is in the zone are kept by what they sign, for a day; the responder keeps whole answers on top of
+that, so a signature is made once a day and process for a set of records. Names that are not there have no end: of
+theirs the latest are kept, and no more are made in a second than the pace allows (docs/decisions/0408).
 """
 
 from __future__ import annotations
@@ -18,38 +19,45 @@ import dns.rdataset
 import dns.rdatatype
 
 from cloudcore.dns.keys import ZoneKey
-from cloudcore.dns.lookup import Found, Section, wildcard_of
-from cloudcore.dns.names import NAME_MAX, is_within, text_of
+from cloudcore.dns.limiter import Pace, SpentError
+from cloudcore.dns.lookup import NXNAME, Asked, Found, Section, one_of, wildcard_of
+from cloudcore.dns.names import is_within, successor, text_of
 from cloudcore.dns.wire import CNAME, DNAME, DNSKEY, DS, NOERROR, NS, NSEC, NXDOMAIN, RRSIG, SOA
 from cloudcore.dns.zone import Rrset, Zone
 from skerry.frozen import replace
 
 _SIGN: Final = cast("Callable[..., dns.rdata.Rdata]", dns.dnssec.sign)
-NXNAME: Final = 128
 DAY_S: Final = 86_400
 BEFORE_S: Final = 3 * 3600
 """Clocks of resolvers may be behind."""
 LASTING_DAYS: Final = 10
 KEPT_MAX: Final = 100_000
+DENIALS_MAX: Final = 20_000
+"""Signatures of names that are not in the zone, the latest."""
 
 
 class ZoneSigner:
-    """Of one zone."""
+    """Of one zone; `pace` is for all zones of a process."""
 
-    def __init__(self, zone: Zone, keys: Sequence[ZoneKey]) -> None:
+    def __init__(self, zone: Zone, keys: Sequence[ZoneKey], pace: Pace | None = None) -> None:
         rdatas = tuple(sorted(key.dnskey.to_wire() or b"" for key in keys))
         self.dnskeys = Rrset(type=DNSKEY, ttl=zone.soa.ttl, rdatas=rdatas)
+        self.plain = zone
         self.zone = replace(
             zone, nodes={**zone.nodes, zone.origin: {**zone.nodes[zone.origin], DNSKEY: self.dnskeys}}
         )
         self._keys = tuple(keys)
         self._name = dns.name.from_text(text_of(zone.origin))
         self._made: dict[tuple[bytes, Rrset], Rrset] = {}
+        self._denied: dict[tuple[bytes, Rrset], Rrset] = {}
+        self._pace = pace or Pace(0)
         self._day = -1
 
-    def signed(self, found: Found, name: bytes, kind: int, now_s: float) -> Found:
-        """With signatures and proofs."""
-        self._turn(int(now_s) // DAY_S)
+    def signed(self, found: Found, asked: Asked) -> Found:
+        """With signatures and proofs. Raises `SpentError` where more would have to be made than the pace allows."""
+        self._turn(int(asked.now_s) // DAY_S)
+        if asked.kind in (NSEC, RRSIG) and found.authoritative and not _renamed(found):
+            return self._explicit(found, asked)
         made = Found(
             rcode=NOERROR if found.rcode == NXDOMAIN else found.rcode,
             authoritative=found.authoritative,
@@ -62,35 +70,53 @@ class ZoneSigner:
             made.answer.append((owner, rrset))
             # An alias that a DNAME stands for is proven by that (RFC 6672 section 5.3.1).
             if not (before == DNAME and rrset.type == CNAME):
-                made.answer.append((owner, self._signature(owner, rrset)))
+                made.answer.append((owner, self._signature(owner, rrset, asked)))
             before = rrset.type
         for owner, rrset in found.authority:
             made.authority.append((owner, rrset))
             if rrset.type == SOA:
-                made.authority.append((owner, self._signature(owner, rrset)))
-                made.authority += self._denial(_last(found.answer, name, kind))
+                made.authority.append((owner, self._signature(owner, rrset, asked)))
+                made.authority += self._denial(_last(found.answer, asked.name, asked.kind), asked)
             elif rrset.type == NS and not found.authoritative:
-                made.authority += self._delegation(owner)
+                made.authority += self._delegation(owner, asked)
         return made
+
+    def _explicit(self, found: Found, asked: Asked) -> Found:
+        """Who asks for the proof itself has it, whether or not the name is there; of signatures, those of one set
+        (as with ANY, RFC 8482)."""
+        name = asked.name
+        nsec = self._nsec(name)
+        if asked.kind == RRSIG:
+            node = self.zone.nodes.get(name) or wildcard_of(self.zone, name) or {}
+            answer = [(name, self._signature(name, one_of(node) or nsec, asked))]
+        else:
+            # They go along where they are wished for (RFC 4035 section 3.2.1).
+            signatures = [(name, self._signature(name, nsec, asked))] if asked.wants else []
+            answer = [(name, nsec), *signatures]
+        return Found(answer=answer, bounded=found.bounded)
 
     def _turn(self, day: int) -> None:
         if day != self._day or len(self._made) > KEPT_MAX:
             self._day = day
             self._made.clear()
+            self._denied.clear()
 
-    def _delegation(self, cut: bytes) -> Section:
+    def _delegation(self, cut: bytes, asked: Asked) -> Section:
         secure = self.zone.nodes[cut].get(DS)
-        return self._denial(cut) if secure is None else [(cut, secure), (cut, self._signature(cut, secure))]
+        if secure is None:
+            return self._denial(cut, asked)
+        return [(cut, secure), (cut, self._signature(cut, secure, asked))]
 
-    def _denial(self, name: bytes) -> Section:
+    def _denial(self, name: bytes, asked: Asked) -> Section:
         if not is_within(name, self.zone.origin):
             return []
-        nsec = Rrset(
-            type=NSEC,
-            ttl=self.zone.negative.ttl,
-            rdatas=(_next(name, self.zone.origin) + _bitmap({*self._types(name), RRSIG, NSEC}),),
-        )
-        return [(name, nsec), (name, self._signature(name, nsec))]
+        nsec = self._nsec(name)
+        return [(name, nsec), (name, self._signature(name, nsec, asked))]
+
+    def _nsec(self, name: bytes) -> Rrset:
+        following = successor(name, self.zone.origin)
+        data = following + _bitmap({*self._types(name), RRSIG, NSEC})
+        return Rrset(type=NSEC, ttl=self.zone.negative.ttl, rdatas=(data,))
 
     def _types(self, name: bytes) -> Iterable[int]:
         zone = self.zone
@@ -102,11 +128,21 @@ class ZoneSigner:
             return {NXNAME} if node is None else node
         return node
 
-    def _signature(self, owner: bytes, rrset: Rrset) -> Rrset:
+    def _signature(self, owner: bytes, rrset: Rrset, asked: Asked) -> Rrset:
         about = owner, rrset
-        made = self._made.get(about)
+        if owner in self.zone.nodes:
+            made = self._made.get(about)
+            if made is None:
+                made = self._made[about] = self._sign(owner, rrset)
+            return made
+        made = self._denied.pop(about, None)
         if made is None:
-            made = self._made[about] = self._sign(owner, rrset)
+            if not self._pace.takes(asked.now_s, proven=asked.proven):
+                raise SpentError
+            made = self._sign(owner, rrset)
+            if len(self._denied) >= DENIALS_MAX:
+                del self._denied[next(iter(self._denied))]
+        self._denied[about] = made  # the latest are last
         return made
 
     def _sign(self, owner: bytes, rrset: Rrset) -> Rrset:
@@ -138,9 +174,8 @@ def _last(answer: Section, name: bytes, kind: int) -> bytes:
     return name
 
 
-def _next(name: bytes, origin: bytes) -> bytes:
-    """The name right behind it in canonical order; of one that has no room for that, any that is behind."""
-    return b"\x01\x00" + name if len(name) + 2 <= NAME_MAX else origin
+def _renamed(found: Found) -> bool:
+    return bool(found.answer) and found.answer[0][1].type == DNAME
 
 
 def _bitmap(types: Iterable[int]) -> bytes:

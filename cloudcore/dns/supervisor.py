@@ -35,7 +35,7 @@ from cloudcore.dns.datagrams import Datagrams, datagram_socket
 from cloudcore.dns.drains import Drain, drained_places, read_drains, write_drains
 from cloudcore.dns.follower import SNAPSHOTS, Follower, silent_s
 from cloudcore.dns.library import Library
-from cloudcore.dns.limiter import Limiter, LimiterSettings
+from cloudcore.dns.limiter import Limiter, LimiterSettings, Pace
 from cloudcore.dns.names import text_of
 from cloudcore.dns.notify import notify_all
 from cloudcore.dns.prober import Observing, Prober, Target, recall, targets_of
@@ -472,7 +472,8 @@ def _signers(settings: DnsSettings, zones: Mapping[bytes, Zone]) -> dict[bytes, 
     from cloudcore.dns.signing import ZoneSigner
 
     keys = by_zone(read_keys(Path(settings.dnssec_keys)))
-    return {origin: ZoneSigner(zones[origin], of) for origin, of in keys.items() if origin in zones}
+    pace = Pace(settings.signatures_rate)
+    return {origin: ZoneSigner(zones[origin], of, pace) for origin, of in keys.items() if origin in zones}
 
 
 def _observing(settings: DnsSettings) -> Observing:
