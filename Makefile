@@ -6,6 +6,8 @@ BIN := $(VENV)/bin
 JOBS ?= 2
 SYSTEM_JOBS ?= $(shell expr $(JOBS) '*' 2)
 STAMP := $(VENV)/.installed
+# Whoever forbids byte code has each of the suite's hundreds of processes compile what it imports.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 SECONDS_EACH ?= 300
