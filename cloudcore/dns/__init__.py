@@ -1,5 +1,5 @@
 """The authoritative DNS server: a pure core that answers packets, and processes that carry them; `cloudcore dns`.
 
-`names`, `wire`, `zone`, `lookup`, `assembly`, `options`, `cookies`, `limiter` and `responder` are pure. `zonefile`
-reads and writes zones with dnspython. `datagrams`, `streams` and `supervisor` are the shell.
+`zone`, `lookup`, `assembly`, `options`, `cookies`, `limiter` and `responder` are pure, on messages of `skerry.dns`.
+`zonefile` reads and writes zones with dnspython. `datagrams`, `streams` and `supervisor` are the shell.
 """

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from cloudcore.dns.names import name_of
 from cloudcore.dns.tsig import ALGORITHMS, Key
+from skerry.dns.names import name_of
 from skerry.errors import InvalidError, UnavailableError
 from skerry.frozen import Frozen
 

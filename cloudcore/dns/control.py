@@ -17,10 +17,10 @@ from typing import Final
 
 from cloudcore.dns.drains import Drain, drain_of, drained_places
 from cloudcore.dns.explain import explain
-from cloudcore.dns.names import canonical, name_of, text_of
 from cloudcore.dns.table import HealthTable
 from cloudcore.dns.zone import Zone, warnings
 from cloudcore.dns.zonefile import rdata_text, type_of, type_text, write_zone
+from skerry.dns.names import canonical, name_of, text_of
 from skerry.errors import InvalidError, NotFoundError, SkerryError
 from skerry.frozen import Frozen
 from skerry.objects.json import Json, JsonObject, str_at

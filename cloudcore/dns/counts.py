@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from cloudcore.dns.responder import Reply
-from cloudcore.dns.wire import RCODES
+from skerry.dns.numbers import RCODES
 
 _NAMES: Final = ("ready", "made", "dropped", "unsent", "truncated", "limited", "streams", "stream_answers")
 _RCODES: Final = tuple(sorted(RCODES))

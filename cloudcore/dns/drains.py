@@ -11,9 +11,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from cloudcore.dns.names import name_of, text_of
 from cloudcore.dns.table import Place
 from cloudcore.dns.zone import Zone
+from skerry.dns.names import name_of, text_of
 from skerry.errors import BadRequestError, InvalidError
 from skerry.files import write_private
 from skerry.frozen import Frozen

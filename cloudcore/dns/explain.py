@@ -6,12 +6,13 @@ import ipaddress
 from collections.abc import Mapping
 
 from cloudcore.dns.lookup import CHAIN_MAX, Found, Section, cut_above, look_up, renamed_above, zone_for
-from cloudcore.dns.names import is_within, parent, text_of
 from cloudcore.dns.steering import SIZES, Service, choose
 from cloudcore.dns.table import HealthTable
-from cloudcore.dns.wire import CNAME, DNAME, RCODES
-from cloudcore.dns.zone import Rrset, Zone
+from cloudcore.dns.zone import Zone
 from cloudcore.dns.zonefile import rdata_text, type_text
+from skerry.dns.names import is_within, parent, text_of
+from skerry.dns.numbers import CNAME, DNAME, RCODES
+from skerry.dns.records import Rrset
 from skerry.objects.json import Json, JsonObject
 
 

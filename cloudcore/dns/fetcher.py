@@ -30,10 +30,10 @@ import dns.xfr
 import dns.zone
 
 from cloudcore.dns.access import Peer
-from cloudcore.dns.names import text_of
 from cloudcore.dns.transfer import is_newer
 from cloudcore.dns.tsig import Key
 from cloudcore.dns.zonefile import SUFFIX
+from skerry.dns.names import text_of
 from skerry.errors import UnavailableError
 from skerry.files import write_private
 from skerry.frozen import Frozen

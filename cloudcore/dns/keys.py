@@ -19,7 +19,7 @@ import dns.rdtypes.ANY.DNSKEY
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from cloudcore.dns.names import name_of
+from skerry.dns.names import name_of
 from skerry.errors import InvalidError, NotFoundError, UnavailableError
 from skerry.files import unavailable, write_private
 from skerry.frozen import Frozen

@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from cloudcore.dns.names import text_of
 from cloudcore.dns.snapshot import SUFFIX as SNAPSHOT
 from cloudcore.dns.snapshot import read_snapshot
 from cloudcore.dns.transfer import DELTAS_MAX, Delta, delta_of
 from cloudcore.dns.zone import Zone
 from cloudcore.dns.zonefile import SUFFIX, read_zone, services_beside
+from skerry.dns.names import text_of
 from skerry.errors import SkerryError, UnavailableError
 from skerry.frozen import Frozen
 

@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from cloudcore.dns.names import NAME_MAX, ROOT, ancestry, is_below, is_within, parent
-from cloudcore.dns.wire import (
+from cloudcore.dns.zone import TARGET_AT, Node, Zone
+from skerry.dns.names import NAME_MAX, ROOT, ancestry, is_below, is_within, parent
+from skerry.dns.numbers import (
     AAAA,
     ANY,
     CNAME,
@@ -28,7 +29,7 @@ from cloudcore.dns.wire import (
     YXDOMAIN,
     A,
 )
-from cloudcore.dns.zone import TARGET_AT, Node, Rrset, Zone
+from skerry.dns.records import Rrset
 from skerry.frozen import Frozen
 
 CHAIN_MAX: Final = 16

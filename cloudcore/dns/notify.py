@@ -13,11 +13,11 @@ from collections.abc import Sequence
 from typing import Final
 
 from cloudcore.dns.access import Peer
-from cloudcore.dns.assembly import Writer
-from cloudcore.dns.names import text_of
 from cloudcore.dns.tsig import Key, signed_query
-from cloudcore.dns.wire import AA, HEADER, IN, NOTIFY, QUESTION_TAIL, SOA
 from cloudcore.dns.zone import Zone
+from skerry.dns.names import text_of
+from skerry.dns.numbers import AA, HEADER, IN, NOTIFY, QUESTION_TAIL, SOA
+from skerry.dns.records import Writer
 
 LOG: Final = logging.getLogger(__name__)
 WAITS_S: Final = (1.0, 2.0, 4.0, 8.0)

@@ -4,23 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
-from cloudcore.dns.wire import (
-    CLIENT_SUBNET,
-    DO,
-    EXTENDED_ERROR,
-    KEEPALIVE,
-    NSID,
-    OPT,
-    OPTION,
-    PADDING,
-    RECORD_TAIL,
-    MalformedError,
-    Opt,
-)
+from skerry.dns.edns import Opt
+from skerry.dns.numbers import CLIENT_SUBNET, EXTENDED_ERROR, KEEPALIVE, NSID, OPTION, PADDING, MalformedError
 from skerry.frozen import Frozen
 
-SIZE: Final = 1232
-"""What we take and send over UDP: no link of these days cuts it into fragments (the DNS flag day of 2020)."""
 PADDING_BLOCK: Final = 468
 """RFC 8467 section 4.1."""
 EDE_NOT_AUTHORITATIVE: Final = 20
@@ -64,13 +51,6 @@ def subnet_of(opt: Opt) -> Subnet | None:
     if source % 8 and address[-1] & (0xFF >> source % 8):
         raise MalformedError("a client subnet with bits beyond its length")
     return Subnet(family=family, source=source, address=address)
-
-
-def opt_record(opt: Opt, *, extended_rcode: int, options: list[tuple[int, bytes]]) -> bytes:
-    """The OPT record for an answer to `opt`."""
-    data = b"".join(OPTION.pack(code, len(each)) + each for code, each in options)
-    ttl = extended_rcode << 24 | (DO if opt.dnssec else 0)
-    return b"\0" + RECORD_TAIL.pack(OPT, SIZE, ttl, len(data)) + data
 
 
 def plain_options(opt: Opt, *, nsid: bytes, over_stream: bool, idle_s: float) -> list[tuple[int, bytes]]:

@@ -21,11 +21,11 @@ from cloudcore.dns.access import Peer
 from cloudcore.dns.attempts import tried
 from cloudcore.dns.exchange import Told, datagrams, read_datagram, target_id
 from cloudcore.dns.monitor import Counter, State, counted, period_s
-from cloudcore.dns.names import name_of, text_of
 from cloudcore.dns.probe import Probe
 from cloudcore.dns.quorum import is_isolated, verdict
 from cloudcore.dns.table import HealthTable, Place
 from cloudcore.dns.zone import Zone
+from skerry.dns.names import name_of, text_of
 from skerry.errors import BadRequestError, InvalidError, ProtocolError, UnavailableError
 from skerry.files import write_private
 from skerry.frozen import Frozen

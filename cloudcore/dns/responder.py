@@ -16,17 +16,14 @@ from cloudcore.dns.assembly import EMPTY, Body, absent_body, assemble
 from cloudcore.dns.cookies import Cookies, is_well_formed
 from cloudcore.dns.limiter import Limiter, SpentError
 from cloudcore.dns.lookup import NXNAME, Asked, Found, is_absent, look_up, zone_for
-from cloudcore.dns.names import name_of
 from cloudcore.dns.options import (
     EDE_INVALID_TYPE,
     EDE_NOT_AUTHORITATIVE,
     EDE_NOT_READY,
     EDE_NOT_SUPPORTED,
     EDE_PROHIBITED,
-    SIZE,
     Subnet,
     extended_error,
-    opt_record,
     padding,
     plain_options,
     subnet_of,
@@ -35,7 +32,10 @@ from cloudcore.dns.steering import SIZES, Service, choose
 from cloudcore.dns.table import HealthTable
 from cloudcore.dns.transfer import Delta, changed_rows, messages, serial_of, whole_rows
 from cloudcore.dns.tsig import Signature, Signer, verify
-from cloudcore.dns.wire import (
+from cloudcore.dns.zone import Zone
+from skerry.dns.edns import SIZE, opt_record
+from skerry.dns.names import name_of
+from skerry.dns.numbers import (
     AA,
     ANY,
     AXFR,
@@ -72,11 +72,9 @@ from cloudcore.dns.wire import (
     TSIG,
     TXT,
     MalformedError,
-    Query,
-    parse_query,
-    question_end,
 )
-from cloudcore.dns.zone import Rrset, Zone
+from skerry.dns.queries import Query, parse_query, question_end
+from skerry.dns.records import Rrset
 from skerry.frozen import Frozen
 
 UDP_PLAIN_MAX: Final = 512

@@ -12,12 +12,13 @@ from typing import Final, cast
 
 import yaml
 
-from cloudcore.dns.names import is_within, labels, name_of, text_of
 from cloudcore.dns.places import NOWHERE, Places
 from cloudcore.dns.probe import probe_of
 from cloudcore.dns.steering import POLICIES, SIZES, Endpoint, Service
-from cloudcore.dns.wire import AAAA, A
-from cloudcore.dns.zone import TTL_MAX, Record
+from cloudcore.dns.zone import TTL_MAX
+from skerry.dns.names import is_within, labels, name_of, text_of
+from skerry.dns.numbers import AAAA, A
+from skerry.dns.records import Record
 from skerry.errors import InvalidError, UnavailableError
 
 SUFFIX: Final = ".services.yaml"

@@ -11,8 +11,8 @@ from typing import Final
 from cloudcore.dns.access import Peer, peer_of, read_networks
 from cloudcore.dns.cookies import KEY_SIZE
 from cloudcore.dns.limiter import LimiterSettings
-from cloudcore.dns.names import name_of
 from cloudcore.dns.streams import StreamSettings
+from skerry.dns.names import name_of
 from skerry.errors import InvalidError, UnavailableError
 from skerry.settings import setting
 

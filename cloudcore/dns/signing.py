@@ -21,9 +21,10 @@ import dns.rdatatype
 from cloudcore.dns.keys import ZoneKey
 from cloudcore.dns.limiter import Pace, SpentError
 from cloudcore.dns.lookup import NXNAME, Asked, Found, Section, one_of, wildcard_of
-from cloudcore.dns.names import is_within, successor, text_of
-from cloudcore.dns.wire import CNAME, DNAME, DNSKEY, DS, NOERROR, NS, NSEC, NXDOMAIN, RRSIG, SOA
-from cloudcore.dns.zone import Rrset, Zone
+from cloudcore.dns.zone import Zone
+from skerry.dns.names import is_within, successor, text_of
+from skerry.dns.numbers import CNAME, DNAME, DNSKEY, DS, NOERROR, NS, NSEC, NXDOMAIN, RRSIG, SOA
+from skerry.dns.records import Rrset
 from skerry.frozen import replace
 
 _SIGN: Final = cast("Callable[..., dns.rdata.Rdata]", dns.dnssec.sign)

@@ -9,10 +9,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-from cloudcore.dns.names import name_of
 from cloudcore.dns.servicefile import services_of
 from cloudcore.dns.zone import Zone
 from cloudcore.dns.zonefile import parse_records, with_services
+from skerry.dns.names import name_of
 from skerry.errors import BadRequestError, InvalidError, UnavailableError
 from skerry.files import sync_directory, unavailable, write_private
 from skerry.objects.json import JsonObject, decode_object, encode_object, map_at, str_at

@@ -14,7 +14,7 @@ from typing import Final, Literal
 
 from cloudcore.dns.places import NOWHERE, Places
 from cloudcore.dns.probe import Probe
-from cloudcore.dns.wire import AAAA, A
+from skerry.dns.numbers import AAAA, A
 from skerry.frozen import Frozen
 
 Policy = Literal["nearest", "failover", "weighted", "round_robin"]

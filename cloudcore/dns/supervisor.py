@@ -36,7 +36,6 @@ from cloudcore.dns.drains import Drain, drained_places, read_drains, write_drain
 from cloudcore.dns.follower import SNAPSHOTS, Follower, silent_s
 from cloudcore.dns.library import Library
 from cloudcore.dns.limiter import Limiter, LimiterSettings, Pace
-from cloudcore.dns.names import text_of
 from cloudcore.dns.notify import notify_all
 from cloudcore.dns.prober import Observing, Prober, Target, recall, targets_of
 from cloudcore.dns.responder import Desk, Identity, Responder
@@ -45,6 +44,7 @@ from cloudcore.dns.streams import Streams, StreamSettings, stream_socket
 from cloudcore.dns.table import HealthTable
 from cloudcore.dns.transfer import Delta
 from cloudcore.dns.zone import Zone
+from skerry.dns.names import text_of
 from skerry.errors import InvalidError, SkerryError, UnavailableError
 from skerry.listening import unix_socket
 from skerry.objects.times import human_duration

@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from cloudcore.dns.assembly import Writer
-from cloudcore.dns.names import canonical
-from cloudcore.dns.wire import AA, HEADER, OPCODE_MASK, QR, RD, SOA, Query
-from cloudcore.dns.zone import Rrset, Zone
+from cloudcore.dns.zone import Zone
+from skerry.dns.names import canonical
+from skerry.dns.numbers import AA, HEADER, OPCODE_MASK, QR, RD, SOA
+from skerry.dns.queries import Query
+from skerry.dns.records import Rrset, Writer
 from skerry.frozen import Frozen
 
 MESSAGE_MAX: Final = 16_384

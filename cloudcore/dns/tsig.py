@@ -11,8 +11,8 @@ import struct
 from collections.abc import Mapping
 from typing import Final
 
-from cloudcore.dns.names import name_of
-from cloudcore.dns.wire import RECORD_TAIL, TSIG, MalformedError
+from skerry.dns.names import name_of
+from skerry.dns.numbers import RECORD_TAIL, TSIG, MalformedError
 from skerry.frozen import Frozen
 
 FUDGE_S: Final = 300

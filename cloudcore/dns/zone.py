@@ -10,9 +10,10 @@ import struct
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from cloudcore.dns.names import is_within, parent, text_of
 from cloudcore.dns.steering import Service
-from cloudcore.dns.wire import AAAA, CNAME, DNAME, DNSKEY, DS, HTTPS, MX, NS, NSEC, PTR, RRSIG, SOA, SRV, SVCB, A
+from skerry.dns.names import is_within, parent, text_of
+from skerry.dns.numbers import AAAA, CNAME, DNAME, DNSKEY, DS, HTTPS, MX, NS, NSEC, RRSIG, SOA, SRV, SVCB, A
+from skerry.dns.records import Record, Rrset
 from skerry.errors import InvalidError
 from skerry.frozen import Frozen
 
@@ -20,28 +21,8 @@ TTL_MAX: Final = 0x7FFFFFFF
 """RFC 2181 section 8."""
 TARGET_AT: Final[Mapping[int, int]] = {NS: 0, MX: 2, SRV: 6, SVCB: 2, HTTPS: 2}
 """Where in the data of these types the name is whose addresses go along (RFC 1035, 2782, 9460)."""
-COMPRESSED_AT: Final[Mapping[int, int]] = {NS: 0, CNAME: 0, PTR: 0, MX: 2}
-"""Names within data that may be compressed (RFC 3597 section 4); SOA has two, and is written apart."""
 _BESIDE_CNAME: Final = frozenset({CNAME, RRSIG, NSEC})
 _SOA_TAIL: Final = struct.Struct("!IIIII")
-
-
-class Rrset(Frozen):
-    """The records of one name and type, with one TTL (RFC 2181 section 5)."""
-
-    type: int
-    ttl: int
-    rdatas: tuple[bytes, ...]
-    """Uncompressed, sorted."""
-
-
-class Record(Frozen):
-    """One record as a file or a transfer brings it; the owner in lower case."""
-
-    owner: bytes
-    type: int
-    ttl: int
-    rdata: bytes
 
 
 Node = Mapping[int, Rrset]

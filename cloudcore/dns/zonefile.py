@@ -19,12 +19,13 @@ import dns.tokenizer
 import dns.transaction
 import dns.zonefile
 
-from cloudcore.dns.names import canonical, is_within, labels, name_of, text_of
 from cloudcore.dns.servicefile import SUFFIX as SERVICES
 from cloudcore.dns.servicefile import read_services, records_of
 from cloudcore.dns.steering import SIZES, Service
-from cloudcore.dns.wire import SOA
-from cloudcore.dns.zone import Record, Zone, build
+from cloudcore.dns.zone import Zone, build
+from skerry.dns.names import canonical, is_within, labels, name_of, text_of
+from skerry.dns.numbers import SOA
+from skerry.dns.records import Record
 from skerry.errors import InvalidError, UnavailableError
 
 SUFFIX: Final = ".zone"

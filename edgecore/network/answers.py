@@ -12,29 +12,19 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from edgecore.network.directory import Directory, addresses_of
-from edgecore.network.wire import (
-    AAAA,
-    ANY,
-    CNAME,
-    IN,
-    NOERROR,
-    NOTIMP,
-    NXDOMAIN,
-    PTR,
-    REFUSED,
-    SRV,
-    A,
-    Query,
-    Record,
+from edgecore.network.replies import (
     Reply,
     address_record,
     authority_record,
-    is_name,
     name_record,
-    read_name,
     service_record,
     text_record,
 )
+from skerry.dns.names import ROOT, is_within, labels, name_of
+from skerry.dns.numbers import AAAA, ANY, CNAME, IN, NOERROR, NOTIMP, NXDOMAIN, PTR, REFUSED, SRV, A
+from skerry.dns.queries import Query
+from skerry.dns.records import Record
+from skerry.errors import InvalidError
 from skerry.objects.json import JsonObject, int_at, maps_at, str_at
 from skerry.objects.members import Member, family_of, is_headless
 from skerry.objects.names import label_1123_faults
@@ -42,7 +32,8 @@ from skerry.objects.names import label_1123_faults
 TTL_S: Final = 5
 VERSION: Final = "1.1.0"
 """Of the specification."""
-_REVERSE: Final = (".in-addr.arpa", ".ip6.arpa")
+_REVERSE_4: Final = name_of("in-addr.arpa")
+_REVERSE_6: Final = name_of("ip6.arpa")
 
 
 class Names:
@@ -50,24 +41,23 @@ class Names:
 
     def __init__(self, directory: Directory, zone: str, serial: Callable[[], int]) -> None:
         self._directory = directory
-        self._zone = zone.lower().strip(".")
+        self._zone = name_of(zone.lower().strip("."))
         self._serial = serial
 
     def answer(self, query: Query) -> Reply | None:
         """None: it is not for this zone to answer, nor refused."""
         if query.opcode != 0:
             return Reply(code=NOTIMP, authoritative=False)
-        if query.kind not in (IN, ANY):
+        if query.cls not in (IN, ANY):
             return Reply(code=REFUSED, authoritative=False)
-        if query.name == self._zone or query.name.endswith(f".{self._zone}"):
+        if is_within(query.name, self._zone):
             return self._in_zone(query)
-        if query.name.endswith(_REVERSE):
+        if query.name.endswith((_REVERSE_4, _REVERSE_6)):
             return self._reverse(query)
         return None
 
     def _in_zone(self, query: Query) -> Reply:
-        labels = query.name.removesuffix(self._zone).rstrip(".").split(".") if query.name != self._zone else []
-        found = self._named(labels, query)
+        found = self._named(query.name)
         if found is None:
             return self._nothing(NXDOMAIN)
         answers = [record for record in found if query.type in (record.type, ANY) or record.type == CNAME]
@@ -78,47 +68,47 @@ class Names:
     def _nothing(self, code: int) -> Reply:
         return Reply(code=code, authority=(authority_record(self._zone, self._serial(), TTL_S),))
 
-    def _named(self, labels: Sequence[str], query: Query) -> list[Record] | None:
+    def _named(self, asked: bytes) -> list[Record] | None:
         """Every record of a name; [] for a name below which there are some; None for one that is not there."""
-        match labels:
+        match _texts(asked.removesuffix(self._zone) + ROOT):
             case []:
                 return [authority_record(self._zone, self._serial(), TTL_S)]
             case ["dns-version"]:
-                return [text_record(query.name, VERSION, TTL_S)]
+                return [text_record(asked, VERSION, TTL_S)]
             case ["svc"] | ["pod"]:
                 return []
             case [namespace, "svc" | "pod"]:
                 return [] if self._directory.has_namespace(namespace) else None
             case [address, _namespace, "pod"]:
-                return _of_pod(query.name, address)
+                return _of_pod(asked, address)
             case [*before, name, namespace, "svc"]:
                 service = self._directory.service(namespace, name)
-                return None if service is None else self._of_service(before, namespace, name, service, query)
+                return None if service is None else self._of_service(before, namespace, name, service, asked)
             case _:
                 return None
 
     def _of_service(
-        self, before: Sequence[str], namespace: str, name: str, service: JsonObject, query: Query
+        self, before: Sequence[str], namespace: str, name: str, service: JsonObject, asked: bytes
     ) -> list[Record] | None:
         if str_at(service, "spec", "type") == "ExternalName":
-            target = str_at(service, "spec", "externalName").rstrip(".")
-            return [name_record(query.name, CNAME, target, TTL_S)] if not before and is_name(target) else None
+            target = _alias(service)
+            return [name_record(asked, CNAME, target, TTL_S)] if target and not before else None
         headless = is_headless(service)
         members = [each for each in self._directory.members(namespace, name) if each.ready] if headless else []
         match before:
             case []:
                 addresses = [each.address for each in members] if headless else addresses_of(service)
-                records = _addresses(query.name, addresses)
+                records = _addresses(asked, addresses)
                 # Asked without port and protocol, CoreDNS tells of all ports.
-                return records + self._ports(namespace, name, service, members, query.name, "", "")
+                return records + self._ports(namespace, name, service, members, asked, "", "")
             case [hostname] if hostname.startswith("_"):
                 known = {f"_{str_at(port, 'protocol', default='TCP').lower()}" for port in _ports(service)}
                 return [] if hostname in known else None
             case [hostname] if headless:
                 named = [each.address for each in members if _hostname(each) == hostname]
-                return _addresses(query.name, named) if named else None
+                return _addresses(asked, named) if named else None
             case [port, protocol] if port.startswith("_") and protocol.startswith("_"):
-                found = self._ports(namespace, name, service, members, query.name, port[1:], protocol[1:])
+                found = self._ports(namespace, name, service, members, asked, port[1:], protocol[1:])
                 return found or None
             case _:
                 return None
@@ -129,12 +119,12 @@ class Names:
         name: str,
         service: JsonObject,
         members: Sequence[Member],
-        asked: str,
+        asked: bytes,
         port: str,
         protocol: str,
     ) -> list[Record]:
         """SRV records; `port` and `protocol` "" for all."""
-        home = f"{name}.{namespace}.svc.{self._zone}"
+        home = self._home(namespace, name)
         if not is_headless(service):
             found = [
                 (home, int_at(each, "port"))
@@ -143,7 +133,7 @@ class Names:
             ]
         else:
             found = [
-                (f"{_hostname(each)}.{home}", at.number)
+                (_below(_hostname(each), home), at.number)
                 for each in members
                 for at in each.ports
                 if _fits(at.name, at.protocol, port, protocol)
@@ -154,36 +144,27 @@ class Names:
     def _beside(self, answers: Iterable[Record]) -> list[Record]:
         """The addresses of the names that SRV records point to."""
         found: list[Record] = []
-        for target in dict.fromkeys(_target_of(record) for record in answers if record.type == SRV):
-            labels = target.removesuffix(self._zone).rstrip(".").split(".")
-            asked = Query(
-                id=0,
-                opcode=0,
-                wants_recursion=False,
-                name=target,
-                type=ANY,
-                kind=IN,
-                question=b"",
-                udp_bytes=0,
-                edns=False,
-            )
-            found += [record for record in self._named(labels, asked) or () if record.type in (A, AAAA)]
+        for target in dict.fromkeys(record.rdata[6:] for record in answers if record.type == SRV):
+            found += [record for record in self._named(target) or () if record.type in (A, AAAA)]
         return found
+
+    def _home(self, namespace: str, name: str) -> bytes:
+        return _below(name, _below(namespace, _below("svc", self._zone)))
 
     def _reverse(self, query: Query) -> Reply | None:
         """The name of a service's address, or of an endpoint with a hostname. What is left is others' to name."""
         address = _address_in(query.name)
         if address is None:
             return None
-        names: dict[str, None] = {}
+        names: dict[bytes, None] = {}
         for (namespace, name), service in self._directory.services():
-            home = f"{name}.{namespace}.svc.{self._zone}"
+            home = self._home(namespace, name)
             if address in addresses_of(service):
                 names[home] = None
             elif is_headless(service):
                 for each in self._directory.members(namespace, name):
                     if each.ready and each.address == address:
-                        names[f"{_hostname(each)}.{home}"] = None
+                        names[_below(_hostname(each), home)] = None
         if not names:
             # Nobody else knows the pods of this site; who asks others waits for them while there is no link.
             return self._nothing(NXDOMAIN) if self._directory.is_of_pods(address) else None
@@ -192,7 +173,25 @@ class Names:
         return Reply(answers=tuple(name_record(query.name, PTR, name, TTL_S) for name in names))
 
 
-def _of_pod(name: str, spelled: str) -> list[Record] | None:
+def _texts(name: bytes) -> list[str]:
+    """Its labels, to be compared with names of objects: those have no dots."""
+    return [label.decode("latin-1") for label in labels(name)]
+
+
+def _below(label: str, name: bytes) -> bytes:
+    """Labels are names of objects, which the API has checked."""
+    return bytes((len(label),)) + label.encode() + name
+
+
+def _alias(service: JsonObject) -> bytes:
+    """Of an ExternalName; b"" where it is no name that DNS could tell."""
+    try:
+        return name_of(str_at(service, "spec", "externalName"))
+    except InvalidError:
+        return b""
+
+
+def _of_pod(name: bytes, spelled: str) -> list[Record] | None:
     """The address that a pod's name spells: dots, or the colons of IPv6, as dashes."""
     for text in (spelled.replace("-", "."), spelled.replace("-", ":")):
         if family_of(text):
@@ -200,7 +199,7 @@ def _of_pod(name: str, spelled: str) -> list[Record] | None:
     return None
 
 
-def _addresses(name: str, addresses: Iterable[str]) -> list[Record]:
+def _addresses(name: bytes, addresses: Iterable[str]) -> list[Record]:
     return [address_record(name, address, TTL_S) for address in dict.fromkeys(addresses) if family_of(address)]
 
 
@@ -221,17 +220,13 @@ def _fits(name: str, protocol: str, port_asked: str, protocol_asked: str) -> boo
     return name.lower() == port_asked and protocol.lower() == protocol_asked
 
 
-def _target_of(record: Record) -> str:
-    return read_name(record.data, 6)[0]
-
-
-def _address_in(name: str) -> str | None:
+def _address_in(name: bytes) -> str | None:
     """The address that a reverse name spells."""
+    parts = _texts(name)[:-2]
     try:
-        if name.endswith(".in-addr.arpa"):
-            labels = name.removesuffix(".in-addr.arpa").split(".")
-            return str(ipaddress.IPv4Address(".".join(reversed(labels)))) if len(labels) == 4 else None
-        digits = "".join(reversed(name.removesuffix(".ip6.arpa").split(".")))
+        if name.endswith(_REVERSE_4):
+            return str(ipaddress.IPv4Address(".".join(reversed(parts)))) if len(parts) == 4 else None
+        digits = "".join(reversed(parts))
         return str(ipaddress.IPv6Address(bytes.fromhex(digits))) if len(digits) == 32 else None
     except ValueError:
         return None

@@ -11,16 +11,9 @@ import struct
 from collections import OrderedDict
 from typing import Final
 
-from edgecore.network.wire import (
-    NOERROR,
-    NXDOMAIN,
-    OPT,
-    SOA,
-    MessageError,
-    code_of,
-    is_truncated,
-    records_in,
-)
+from skerry.dns.answers import code_of, is_truncated
+from skerry.dns.numbers import NOERROR, NXDOMAIN, OPT, SOA, MalformedError
+from skerry.dns.records import places
 from skerry.frozen import Frozen
 
 ANSWERS_MAX: Final = 1000
@@ -32,7 +25,7 @@ STALE_S_MAX: Final = 24 * 3600
 STALE_TTL_S: Final = 30
 """RFC 8767 section 4."""
 
-Question = tuple[str, int, int, int]
+Question = tuple[bytes, int, int, int]
 """Name in lower case, type, class, and the flags that change an answer (RD, CD; DO of EDNS)."""
 
 
@@ -92,29 +85,29 @@ class AnswerCache:
 def ttl_of(message: bytes) -> int:
     """How long an answer may be kept, seconds; 0: not at all."""
     try:
-        records = [each for each in records_in(message) if each[0] != OPT]
-        code, answers = code_of(message), struct.unpack_from("!H", message, 6)[0]
-    except (MessageError, struct.error):
+        records = [each for each in places(message) if each.type != OPT]
+    except MalformedError:
         return 0
+    code, answers = code_of(message), struct.unpack_from("!H", message, 6)[0]
     if is_truncated(message) or code not in (NOERROR, NXDOMAIN):
         return 0
-    ttls = [struct.unpack_from("!I", message, ttl_at)[0] for _, _, ttl_at, _, _ in records]
+    ttls = [each.ttl for each in records]
     if any(ttl > 0x7FFFFFFF for ttl in ttls):
         return 0  # RFC 2181 section 8
     if code == NOERROR and answers:
         return min([*ttls, KEPT_S_MAX])
-    for (type_, _, _, data_at, length), ttl in zip(records, ttls, strict=True):
-        if type_ == SOA and length >= 4:
-            least = struct.unpack_from("!I", message, data_at + length - 4)[0]
-            return min(ttl, least, NOTHING_S_MAX)
+    for each in records:
+        if each.type == SOA and each.size >= 4:
+            least = struct.unpack_from("!I", message, each.data_at + each.size - 4)[0]
+            return min(each.ttl, least, NOTHING_S_MAX)
     return 0
 
 
 def _aged(message: bytes, number: int, age_s: int) -> bytes:
     made = bytearray(message)
     struct.pack_into("!H", made, 0, number)
-    for type_, _, ttl_at, _, _ in records_in(message):
-        if type_ != OPT:
-            left_s = struct.unpack_from("!I", message, ttl_at)[0] - age_s
-            struct.pack_into("!I", made, ttl_at, left_s if left_s > 0 else STALE_TTL_S)
+    for each in places(message):
+        if each.type != OPT:
+            left_s = each.ttl - age_s
+            struct.pack_into("!I", made, each.ttl_at, left_s if left_s > 0 else STALE_TTL_S)
     return bytes(made)

@@ -15,28 +15,12 @@ from typing import Protocol
 
 from edgecore.network.answers import Names
 from edgecore.network.cache import AnswerCache, Question
-from edgecore.network.wire import (
-    AAAA,
-    ANY,
-    CNAME,
-    FORMERR,
-    HEADER,
-    IN,
-    REFUSED,
-    SERVFAIL,
-    A,
-    MessageError,
-    Query,
-    Record,
-    Reply,
-    addresses_in,
-    encode,
-    is_unable,
-    parse_query,
-    question_of,
-    read_name,
-    refusal,
-)
+from edgecore.network.replies import BAD_VERSION, Reply, encode, refusal, room_of
+from skerry.dns.answers import addresses_in, is_unable
+from skerry.dns.names import name_of
+from skerry.dns.numbers import AAAA, ANY, CNAME, FORMERR, HEADER, IN, REFUSED, SERVFAIL, A, MalformedError
+from skerry.dns.queries import Query, parse_query, question
+from skerry.dns.records import Record
 from skerry.errors import UnavailableError
 from skerry.frozen import replace
 from skerry.ports import Clock
@@ -63,16 +47,16 @@ class Resolving:
         self._recurses = recurses
         self._cache = AnswerCache()
         self._under_way: dict[tuple[Question, bool], asyncio.Task[bytes]] = {}
-        self._sought = ""
+        self._sought = b""
         """The name that comes back where there is a circle."""
         self.circle = False
         """Those who are asked ask us."""
 
     async def look_for_circle(self) -> None:
         """Raises `UnavailableError` where nobody answers: then nothing is known."""
-        self._sought = f"{secrets.token_hex(8)}.circle.skerry.invalid"
+        self._sought = name_of(f"{secrets.token_hex(8)}.circle.skerry.invalid")
         self.circle = False
-        await self._ask(question_of(secrets.randbits(16), self._sought, A), over_tcp=False)
+        await self._ask(question(secrets.randbits(16), self._sought, A), over_tcp=False)
 
     async def answer(self, data: bytes, *, over_tcp: bool) -> bytes | None:
         """None: what came deserves none."""
@@ -80,12 +64,16 @@ class Resolving:
             return None
         try:
             query = parse_query(data)
-        except MessageError:
+        except MalformedError:
             return refusal(data, FORMERR)
         if query.name == self._sought:
             self.circle = True
             return refusal(data, REFUSED)
-        bytes_max = 65_535 if over_tcp else query.udp_bytes
+        if not query.question:
+            return refusal(data, FORMERR)
+        bytes_max = 65_535 if over_tcp else room_of(query)
+        if query.opt is not None and query.opt.version > 0:
+            return encode(query, BAD_VERSION, bytes_max=bytes_max)
         reply = self._names.answer(query)
         if reply is None:
             return await self._others(query, data, over_tcp=over_tcp)
@@ -99,8 +87,8 @@ class Resolving:
         for _ in range(_ALIASES_MAX):
             if found[-1].type != CNAME:
                 break
-            target = read_name(found[-1].data, 0)[0].lower()
-            asked = replace(query, name=target, kind=IN)
+            target = found[-1].rdata.lower()
+            asked = replace(query, name=target, cls=IN)
             inner = self._names.answer(asked)
             if inner is None:
                 found += await self._addresses(target, query.type)
@@ -110,37 +98,37 @@ class Resolving:
             found += inner.answers
         return replace(reply, answers=tuple(found))
 
-    async def _addresses(self, name: str, type_: int) -> list[Record]:
+    async def _addresses(self, name: bytes, type_: int) -> list[Record]:
         """Of somebody else's name; none where nobody knows."""
-        data = question_of(0, name, type_)
+        data = question(0, name, type_)
         try:
             answer = await self._others(parse_query(data), data, over_tcp=False)
             return addresses_in(answer)
-        except MessageError:
+        except MalformedError:
             return []
 
     async def _others(self, query: Query, data: bytes, *, over_tcp: bool) -> bytes:
         if self.circle or not self._recurses() or query.type == ANY:
             # RFC 8482: ANY is of no use but to those who want large answers sent to others.
             return encode(query, Reply(code=REFUSED, authoritative=False), bytes_max=512)
-        question = _question(query, data)
-        kept = self._cache.get(question, query.id, self._clock.monotonic_s())
-        if kept is not None and (over_tcp or len(kept) <= query.udp_bytes):
+        asked = _question(query, data)
+        kept = self._cache.get(asked, query.id, self._clock.monotonic_s())
+        if kept is not None and (over_tcp or len(kept) <= room_of(query)):
             return _as_asked(kept, query)
         try:
-            answer = await self._asked_once(question, data, over_tcp=over_tcp)
+            answer = await self._asked_once(asked, data, over_tcp=over_tcp)
         except UnavailableError:
             answer = encode(query, Reply(code=SERVFAIL, authoritative=False), bytes_max=512)
         if is_unable(answer):  # a router without its link often says so at once
-            stale = self._cache.get(question, query.id, self._clock.monotonic_s(), stale=True)
-            if stale is not None and (over_tcp or len(stale) <= query.udp_bytes):
+            stale = self._cache.get(asked, query.id, self._clock.monotonic_s(), stale=True)
+            if stale is not None and (over_tcp or len(stale) <= room_of(query)):
                 return _as_asked(stale, query)
-        self._cache.put(question, answer, self._clock.monotonic_s())
+        self._cache.put(asked, answer, self._clock.monotonic_s())
         return _as_asked(data[:2] + answer[2:], query)
 
-    async def _asked_once(self, question: Question, data: bytes, *, over_tcp: bool) -> bytes:
+    async def _asked_once(self, asked: Question, data: bytes, *, over_tcp: bool) -> bytes:
         """Raises `UnavailableError`. Whoever asks first may go away: the others still wait."""
-        at = (question, over_tcp)
+        at = (asked, over_tcp)
         task = self._under_way.get(at)
         if task is None:
             task = asyncio.ensure_future(self._answered(data, over_tcp=over_tcp))
@@ -169,4 +157,4 @@ def _question(query: Query, data: bytes) -> Question:
     (flags,) = struct.unpack_from("!H", data, 2)
     # What EDNS adds (DO, cookies, subnets) changes the answer: the additional section as it came is part of the key.
     extra = data[HEADER.size + len(query.question) :]
-    return (query.name, query.type, query.kind, hash((flags & _KEYED_FLAGS, extra)))
+    return (query.name, query.type, query.cls, hash((flags & _KEYED_FLAGS, extra)))

@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
-from edgecore.network.wire import is_answer_to, is_unable
+from skerry.dns.answers import is_answer_to, is_unable
 from skerry.errors import UnavailableError
 from skerry.frozen import Frozen
 from skerry.objects.members import family_of

@@ -18,9 +18,9 @@ import dns.query
 import dns.rrset
 import pytest
 
-from cloudcore.dns.names import name_of
 from cloudcore.dns.responder import Desk, Responder
 from cloudcore.dns.zonefile import parse_zone
+from skerry.dns.names import name_of
 from tests.cloudcore.dns.conftest import STREAM
 from tests.system.dns_peers import knot, nsd
 

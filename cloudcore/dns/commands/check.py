@@ -7,10 +7,10 @@ from pathlib import Path
 import click
 
 from cloudcore.dns.commands.ask import ask, control_option, told
-from cloudcore.dns.names import text_of
 from cloudcore.dns.zone import warnings
 from cloudcore.dns.zonefile import read_zone
 from skerry.cli.output import say
+from skerry.dns.names import text_of
 from skerry.errors import SkerryError
 from skerry.objects.json import list_at
 

@@ -8,10 +8,10 @@ import dns.edns
 import dns.message
 import pytest
 
-from cloudcore.dns.names import name_of
 from cloudcore.dns.responder import Client, Desk, Identity, Responder
 from cloudcore.dns.zone import Zone
 from cloudcore.dns.zonefile import parse_zone
+from skerry.dns.names import name_of
 
 ZONE = """
 $TTL 3600

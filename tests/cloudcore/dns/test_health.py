@@ -10,12 +10,12 @@ import pytest
 from cloudcore.dns.drains import drain_of, drained_places, read_drains, write_drains
 from cloudcore.dns.exchange import Told, datagrams, read_datagram, target_id
 from cloudcore.dns.monitor import ATTEMPTS, Counter, State, answer_ttl, attempt_starts_s, counted, period_s
-from cloudcore.dns.names import name_of
 from cloudcore.dns.probe import Probe, probe_of
 from cloudcore.dns.quorum import is_isolated, verdict
 from cloudcore.dns.table import HealthTable
 from cloudcore.dns.zone import Zone
 from cloudcore.dns.zonefile import read_zone
+from skerry.dns.names import name_of
 from skerry.errors import InvalidError, ProtocolError
 
 PROBE = Probe(type="TCP", host="www.example.com", port=80)

@@ -6,10 +6,10 @@ import dns.flags
 import dns.rcode
 import pytest
 
-from cloudcore.dns.names import name_of
 from cloudcore.dns.responder import Desk, Responder
 from cloudcore.dns.zone import Zone
 from cloudcore.dns.zonefile import parse_zone
+from skerry.dns.names import name_of
 from tests.cloudcore.dns.conftest import ask, told
 
 SOA = ["example.com. SOA ns1.example.com. host.example.com. 7 7200 900 1209600 300"]

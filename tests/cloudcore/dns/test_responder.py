@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from cloudcore.dns.cookies import Cookies, siphash
 from cloudcore.dns.limiter import Limiter, LimiterSettings
-from cloudcore.dns.names import name_of
 from cloudcore.dns.responder import Client, Desk, Identity, Responder
 from cloudcore.dns.zone import Zone
 from cloudcore.dns.zonefile import parse_zone
+from skerry.dns.names import name_of
 from tests.cloudcore.dns.conftest import HERE, STREAM, ZONE, ask, option, told
 
 KEY = bytes.fromhex("e5e973e5a6b2a43f48e7dc849e37bfcf")

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from cloudcore.dns.library import Library
-from cloudcore.dns.names import name_of
 from cloudcore.dns.places import Places
 from cloudcore.dns.snapshot import forget_snapshot, keep_snapshot, kept_snapshots, read_snapshot
 from cloudcore.dns.steering import Endpoint, Service, choose
-from cloudcore.dns.wire import A
+from skerry.dns.names import name_of
+from skerry.dns.numbers import A
 from skerry.errors import InvalidError, UnavailableError
 from skerry.objects.json import Json, JsonObject
 

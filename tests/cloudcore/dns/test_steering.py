@@ -12,14 +12,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cloudcore.dns.names import name_of
 from cloudcore.dns.places import NOWHERE, Places
 from cloudcore.dns.responder import Client, Desk, Responder
 from cloudcore.dns.servicefile import read_services
 from cloudcore.dns.steering import Endpoint, Policy, Service, choose
-from cloudcore.dns.wire import AAAA, A
 from cloudcore.dns.zone import Zone
 from cloudcore.dns.zonefile import read_zone
+from skerry.dns.names import name_of
+from skerry.dns.numbers import AAAA, A
 from skerry.errors import InvalidError
 
 ORIGIN = name_of("example.com")

@@ -14,12 +14,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cloudcore.dns.access import Access, read_keys, read_networks
-from cloudcore.dns.names import name_of
 from cloudcore.dns.responder import Client, Desk, Responder
 from cloudcore.dns.transfer import Delta, changed_rows, delta_of, is_newer
 from cloudcore.dns.tsig import Key
-from cloudcore.dns.zone import Record, Zone, build
+from cloudcore.dns.zone import Zone, build
 from cloudcore.dns.zonefile import parse_zone
+from skerry.dns.names import name_of
+from skerry.dns.records import Record
 from skerry.errors import InvalidError
 from tests.cloudcore.dns.conftest import STREAM
 
@@ -98,8 +99,8 @@ def test_changes_lead_from_any_known_serial_to_the_newest(steps: list[dict[int, 
 
 def applied(zone: Zone, rows: list[tuple[bytes, object]]) -> Zone:
     """As a secondary does it (RFC 1995 section 4)."""
-    from cloudcore.dns.wire import SOA
     from cloudcore.dns.zone import Rrset
+    from skerry.dns.numbers import SOA
 
     there = {(o, k, s.ttl, r) for o, node in zone.nodes.items() for k, s in node.items() for r in s.rdatas}
     if len(rows) == 1:

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cloudcore.dns.library import Library
-from cloudcore.dns.names import name_of, text_of
 from cloudcore.dns.zone import Zone, warnings
 from cloudcore.dns.zonefile import parse_zone, read_zone, write_zone
+from skerry.dns.names import name_of, text_of
 from skerry.errors import InvalidError, UnavailableError
 from tests.cloudcore.dns.conftest import ZONE
 

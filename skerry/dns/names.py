@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
+from skerry.dns.numbers import MalformedError
 from skerry.errors import InvalidError
 
 NAME_MAX: Final = 255
@@ -124,3 +125,51 @@ def _escape(text: str, position: int) -> tuple[int, int]:
     if position < len(text) and text[position].isascii() and not text[position].isdecimal():
         return ord(text[position]), position + 1
     raise InvalidError(f"{text!r} has a backslash with nothing sensible behind it")
+
+
+def skip_name(packet: bytes, position: int) -> int:
+    """Where a name ends that may be compressed. Pointers aren't followed."""
+    size = len(packet)
+    while position < size:
+        length = packet[position]
+        if length == 0:
+            return position + 1
+        if length >= 0xC0:
+            _target(packet, position)
+            return position + 2
+        if length > LABEL_MAX:
+            raise MalformedError("a label of a kind that is not used")
+        position += length + 1
+    raise MalformedError("a name is cut off")
+
+
+def read_name(packet: bytes, position: int) -> tuple[bytes, int]:
+    """The name that stands there, uncompressed and with its letters as they are, and where the next thing begins.
+    Raises `MalformedError`."""
+    size, end = len(packet), 0
+    found = bytearray()
+    while position < size:
+        length = packet[position]
+        if length == 0:
+            return bytes(found) + ROOT, end or position + 1
+        if length >= 0xC0:
+            target = _target(packet, position)
+            end, position = end or position + 2, target
+            continue
+        if length > LABEL_MAX:
+            raise MalformedError("a label of a kind that is not used")
+        if position + length + 1 > size:
+            break
+        found += packet[position : position + length + 1]
+        if len(found) >= NAME_MAX:  # a circle of labels and pointers comes here as well
+            raise MalformedError("a name that is too long")
+        position += length + 1
+    raise MalformedError("a name is cut off")
+
+
+def _target(packet: bytes, position: int) -> int:
+    """Where a pointer leads: before itself, or nowhere."""
+    target = (packet[position] & 0x3F) << 8 | packet[position + 1] if position + 2 <= len(packet) else position
+    if target >= position:
+        raise MalformedError("a pointer that leads nowhere before itself")
+    return target

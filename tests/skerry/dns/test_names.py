@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloudcore.dns.names import canonical, is_below, is_within, labels, name_of, successor, text_of
+from skerry.dns.names import canonical, is_below, is_within, labels, name_of, successor, text_of
 from skerry.errors import InvalidError
 
 LABELS = st.lists(st.binary(min_size=1, max_size=20), max_size=8)
