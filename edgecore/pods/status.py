@@ -26,6 +26,8 @@ INITIALIZING: Final = Waiting(reason="PodInitializing", message="")
 UNSUPPORTED: Final = "Unsupported"
 EXITED_UNKNOWN: Final = 137
 """The exit code that a kubelet gives a container of which nothing is known any more."""
+FINAL: Final = frozenset({"Succeeded", "Failed"})
+"""Phases that nothing follows."""
 EVICTED: Final = "Evicted"
 """The reason of an `Ending` for the gateway's sake: what such a pod left on it goes at once."""
 
@@ -101,7 +103,7 @@ def pod_status(picture: Picture) -> JsonObject:
         status["observedGeneration"] = generation_of(picture.pod)
     if picture.unsupported:
         status |= {"reason": UNSUPPORTED, "message": picture.unsupported}
-    elif picture.ending is not None:
+    elif picture.ending is not None and phase in FINAL:  # with the phase, as a kubelet tells it
         status |= {"reason": picture.ending.reason, "message": picture.ending.message}
     elif picture.held_back is not None:
         status |= {"reason": picture.held_back.reason, "message": picture.held_back.message}

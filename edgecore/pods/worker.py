@@ -35,7 +35,7 @@ from edgecore.pods.refusals import unsupported
 from edgecore.pods.resizing import Room, amounts_of, requests_of, with_allocation
 from edgecore.pods.sources import GatewayPods
 from edgecore.pods.starting import Starting
-from edgecore.pods.status import EVICTED, Ending, Picture, pod_status
+from edgecore.pods.status import EVICTED, FINAL, Ending, Picture, pod_status
 from edgecore.pods.stopping import Stopping
 from edgecore.pods.telling import Telling
 from edgecore.store.port import EdgeBatch
@@ -52,7 +52,6 @@ LOOK_AGAIN_S: Final = 30.0
 FAILED_AGAIN_S: Final = 5.0
 """After the store or the runtime did not answer."""
 SOON_S: Final = 0.05
-FINAL: Final = frozenset({"Succeeded", "Failed"})
 DEADLINE: Final = Ending(
     reason="DeadlineExceeded", message="Pod was active on the node longer than the specified deadline"
 )

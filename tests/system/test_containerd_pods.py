@@ -1,4 +1,4 @@
-"""Pods in real containers, from the cloud to containerd: run, told, logged, stopped, whoever is killed meanwhile."""
+"""Pods in real containers, from the cloud to containerd: run, told, logged, stopped; what ends while nobody looks."""
 
 from __future__ import annotations
 
@@ -97,31 +97,6 @@ def test_a_container_that_ends_is_told_of_at_once(fleet: RealFleet, containerd: 
     ended = status_of(fleet, "two")
     assert str_at(ended, "state", "terminated", "reason") == "Error"
     delete(fleet, "two")
-
-
-@pytest.mark.parametrize("who", ["the agent", "containerd", "both"])
-def test_kill_9_of(who: str, fleet: RealFleet, containerd: Containerd) -> None:
-    """The pod runs on, can be logged and stopped, and what is new is done by who comes after."""
-    fleet.create(f"{CORE}/pods", pod("old"))
-    run = runs(fleet, "old")
-    pid = first_process(containerd, run)
-    if who != "containerd":
-        fleet.edge.stop(signal.SIGKILL)
-    if who != "the agent":
-        containerd.kill()
-        fleet.create(f"{CORE}/pods", pod("new"))
-        containerd.start()
-    else:
-        fleet.create(f"{CORE}/pods", pod("new"))
-    if who != "containerd":
-        fleet.edge.start()
-    runs(fleet, "new")
-    assert fleet.run_of("old") == run
-    assert first_process(containerd, run) == pid
-    until(lambda: "begun old" in log_of(fleet, "old"), "it is logged")
-    delete(fleet, "old")
-    delete(fleet, "new")
-    assert containerd.pids() == {}
 
 
 def test_what_ends_while_nobody_looks_is_found_and_started_again(fleet: RealFleet, containerd: Containerd) -> None:

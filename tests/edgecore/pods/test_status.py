@@ -230,7 +230,8 @@ def test_readiness_gates_are_others_to_open() -> None:
 
 def test_a_pod_that_the_gateway_ended_says_why_once_nothing_of_it_runs() -> None:
     evicted = Ending(reason="Evicted", message="too little memory", disrupted=True)
-    assert status_of(state(), ending=evicted, terminating=True)["phase"] == "Running"
+    ending = status_of(state(), ending=evicted, terminating=True)
+    assert (ending["phase"], ending.get("reason")) == ("Running", None), "why is told with what it came to"
     status = status_of(ended(code=0), ending=evicted, terminating=True)
     assert (status["phase"], status["reason"], status["message"]) == ("Failed", "Evicted", "too little memory")
     assert condition(status, "DisruptionTarget") == ("True", "TerminationByKubelet", "too little memory")
