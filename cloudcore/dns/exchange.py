@@ -1,10 +1,13 @@
 """What observers tell each other: a datagram with votes, dated and signed with a key that they share. Pure.
 
-    4 bytes  "SKO1"        8 bytes  when, in ms         1 byte  flags (1: isolated)
-    1 byte   how long the observer's name is, and it    2 bytes how many votes
-    9 bytes  a vote: the target's id, 1 for up          16 bytes of HMAC-SHA256 over all of it
+    4 bytes  "SKO2"        8 bytes  when, in ms         1 byte  flags (1: isolated)
+    1 byte   how long the observer's name is, and it    8 bytes its word, new each time
+    1 byte   how many words of others, and of each 8 bytes of who it is and 8 of the word (see `hearing`)
+    2 bytes  how many votes, and of each the 8 bytes of the target's id and one, 1 for up
+    16 bytes of HMAC-SHA256 over all of it
 
-Who can't show the key is not heard; what is older than what was heard, or dated a minute away, is not taken again.
+Who can't show the key is not heard, nor who can't show a word that we have just said; what is older than what was
+heard, or dated a minute away, is not taken.
 """
 
 from __future__ import annotations
@@ -20,9 +23,11 @@ from cloudcore.dns.probe import Probe
 from skerry.errors import ProtocolError
 from skerry.frozen import Frozen, as_dict
 
-MAGIC: Final = b"SKO1"
-VOTES_MAX: Final = 120
+MAGIC: Final = b"SKO2"
+VOTES_MAX: Final = 70
 """In one datagram: it goes whole over every link."""
+ECHOES_MAX: Final = 16
+WORD_SIZE: Final = 8
 SKEW_MS_MAX: Final = 60_000
 _HEAD: Final = struct.Struct("!4sQBB")
 _COUNT: Final = struct.Struct("!H")
@@ -35,6 +40,9 @@ class Told(Frozen):
     at_ms: int
     isolated: bool
     votes: Mapping[bytes, State]
+    word: bytes = bytes(WORD_SIZE)
+    echoes: Mapping[bytes, bytes] = {}
+    """The last words that it has heard of others, by who they are."""
 
 
 def target_id(address: bytes, probe: Probe) -> bytes:
@@ -46,11 +54,17 @@ def target_id(address: bytes, probe: Probe) -> bytes:
 def datagrams(told: Told, key: bytes) -> Iterator[bytes]:
     votes = [*told.votes.items()]
     name = told.observer.encode()[:255]
+    echoes = [*told.echoes.items()][:ECHOES_MAX]
+    words = told.word + bytes([len(echoes)]) + b"".join(who + word for who, word in echoes)
     for begin in range(0, max(1, len(votes)), VOTES_MAX):
         part = votes[begin : begin + VOTES_MAX]
-        head = _HEAD.pack(MAGIC, told.at_ms, 1 if told.isolated else 0, len(name)) + name + _COUNT.pack(len(part))
-        body = head + b"".join(target + bytes([state == "up"]) for target, state in part)
+        head = _HEAD.pack(MAGIC, told.at_ms, 1 if told.isolated else 0, len(name)) + name
+        body = head + words + _COUNT.pack(len(part)) + b"".join(_vote(target, state) for target, state in part)
         yield body + _signature(body, key)
+
+
+def _vote(target: bytes, state: State) -> bytes:
+    return target + bytes([state == "up"])
 
 
 def read_datagram(data: bytes, key: bytes, now_ms: int) -> Told:
@@ -59,21 +73,36 @@ def read_datagram(data: bytes, key: bytes, now_ms: int) -> Told:
     if not hmac.compare_digest(_signature(body, key), signature):
         raise ProtocolError("an observer's datagram that is not signed with our key")
     try:
-        magic, at_ms, flags, length = _HEAD.unpack_from(body)
-        name = body[_HEAD.size : _HEAD.size + length].decode()
-        (count,) = _COUNT.unpack_from(body, _HEAD.size + length)
-    except (struct.error, UnicodeDecodeError) as error:
+        head: tuple[bytes, int, int, int] = _HEAD.unpack_from(body)
+        magic, at_ms, flags, length = head
+        at = _HEAD.size + length
+        name = body[_HEAD.size : at].decode()
+        word, at = body[at : at + WORD_SIZE], at + WORD_SIZE
+        echoes, at = _pieces(body, at + 1, body[at], _ID + WORD_SIZE)
+        count = int.from_bytes(body[at : at + _COUNT.size], "big")
+        votes, at = _pieces(body, at + _COUNT.size, count, _ID + 1)
+    except (struct.error, UnicodeDecodeError, IndexError) as error:
         raise ProtocolError("an observer's datagram that is cut short") from error
-    votes = body[_HEAD.size + length + _COUNT.size :]
-    if magic != MAGIC or len(votes) != count * (_ID + 1):
+    if magic != MAGIC or at != len(body):
         raise ProtocolError("an observer's datagram of another form")
     if abs(at_ms - now_ms) > SKEW_MS_MAX:
         raise ProtocolError(f"a datagram of {name} is {abs(at_ms - now_ms) // 1000} s away from our clock")
-    step = _ID + 1
-    found: dict[bytes, State] = {
-        votes[at : at + _ID]: "up" if votes[at + _ID] else "down" for at in range(0, len(votes), step)
-    }
-    return Told(observer=name, at_ms=at_ms, isolated=bool(flags & 1), votes=found)
+    return Told(
+        observer=name,
+        at_ms=at_ms,
+        isolated=bool(flags & 1),
+        votes={each[:_ID]: "up" if each[_ID] else "down" for each in votes},
+        word=word,
+        echoes={each[:_ID]: each[_ID:] for each in echoes},
+    )
+
+
+def _pieces(body: bytes, begin: int, count: int, size: int) -> tuple[list[bytes], int]:
+    """So many pieces of one size, and where they end."""
+    end = begin + count * size
+    if end > len(body):
+        raise struct.error("cut short")
+    return [body[at : at + size] for at in range(begin, end, size)], end
 
 
 def _signature(body: bytes, key: bytes) -> bytes:

@@ -11,6 +11,8 @@ from skerry.frozen import Frozen
 Kind = Literal["TCP", "TLS", "HTTP", "HTTPS", "GRPC", "ICMP"]
 KINDS: Final[tuple[Kind, ...]] = ("TCP", "TLS", "HTTP", "HTTPS", "GRPC", "ICMP")
 PORTS: Final = {"TCP": 0, "TLS": 443, "HTTP": 80, "HTTPS": 443, "GRPC": 50051, "ICMP": 0}
+TIMEOUT_S_MAX: Final = 30.0
+"""A target that is silent for longer is down, whoever waits; and each probe holds a turn."""
 BODY_MAX: Final = 5120
 """Bytes of an answer in which its text is looked for, as Route 53 does."""
 _STATUSES: Final = re.compile(r"([1-5][0-9]{2})(?:-([1-5][0-9]{2}))?")
@@ -68,7 +70,7 @@ def probe_of(given: object, field: str, host: str) -> Probe:
     if kind == "TCP" and not port:
         raise InvalidError(f"{field}.port: the port that is tried is wanted")
     interval_s = _number(about, "intervalSeconds", field, 0.1, 3600, 5.0)
-    timeout_s = _number(about, "timeoutSeconds", field, 0.05, 3600, interval_s / 2)
+    timeout_s = _number(about, "timeoutSeconds", field, 0.05, TIMEOUT_S_MAX, min(interval_s / 2, TIMEOUT_S_MAX))
     if timeout_s > interval_s:
         raise InvalidError(f"{field}.timeoutSeconds: is above the interval")
     path = _text(about, "path", field) or "/"

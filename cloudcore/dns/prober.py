@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import logging
+import os
 import random
 import socket
 import time
@@ -19,11 +20,13 @@ from typing import Final
 
 from cloudcore.dns.access import Peer
 from cloudcore.dns.attempts import tried
-from cloudcore.dns.exchange import Told, datagrams, read_datagram, target_id
+from cloudcore.dns.exchange import WORD_SIZE, Told, datagrams, read_datagram, target_id
+from cloudcore.dns.hearing import Hearing
 from cloudcore.dns.monitor import Counter, State, counted, period_s
 from cloudcore.dns.probe import Probe
 from cloudcore.dns.quorum import is_isolated, verdict
 from cloudcore.dns.table import HealthTable, Place
+from cloudcore.dns.turns import Turns
 from cloudcore.dns.zone import Zone
 from skerry.dns.names import name_of, text_of
 from skerry.errors import BadRequestError, InvalidError, ProtocolError, UnavailableError
@@ -35,9 +38,12 @@ LOG: Final = logging.getLogger(__name__)
 HEALTH: Final = "health"
 TOGETHER_MAX: Final = 200
 """Probes on their way at a time; the others wait for their turn."""
+SHARE_MAX: Final = 50
+"""Of one service: what is slow in one holds nobody else up."""
 TELL_S: Final = 1.0
-HEARD_S_MAX: Final = 5.0
-"""An observer that was not heard for so long is not heard."""
+TELL_SOON_S: Final = 0.02
+GREET_S_MIN: Final = 0.2
+"""Who begins anew is answered at once, but no more often than this."""
 
 
 class Target(Frozen):
@@ -91,10 +97,12 @@ class Prober:
         self._verdicts: dict[bytes, State] = {
             each.id: "down" if table.is_down(each.places[0]) else "up" for each in targets
         }
-        self._heard: dict[str, tuple[float, Told]] = {}
+        self._hearing = Hearing(observing.name, len(observing.peers), time.monotonic())
+        self._told_at = 0.0
+        self._telling = False
         self._reasons: dict[bytes, str] = {}
         self._isolated = False
-        self._turns = asyncio.Semaphore(TOGETHER_MAX)
+        self._turns = Turns(TOGETHER_MAX, SHARE_MAX)
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as tasks:
@@ -110,7 +118,7 @@ class Prober:
         await asyncio.sleep(random.random() * min(target.probe.interval_s, 1.0))  # noqa: S311 - only spreads probes
         while True:
             begin = loop.time()
-            async with self._turns:
+            async with self._turns.of(target.places[0][0]):
                 reason = await tried(target.address, target.probe)
             self._seen(target, reason)
             wait_s = period_s(self._counters[target.id], target.probe) - (loop.time() - begin)
@@ -121,14 +129,17 @@ class Prober:
         after = self._counters[target.id] = counted(before, target.probe, good=not reason)
         if reason:
             self._reasons[target.id] = reason
-        if after.state != before.state:
-            self._tell()
+        if after.state != before.state and not self._telling:
+            self._telling = True  # with what else has changed in this moment
+            asyncio.get_running_loop().call_later(TELL_SOON_S, self._tell)
         self._look()
         self._judge(target)
 
     def _look(self) -> None:
         """Whether this observer had better not be believed; what others say is judged anew where that changes."""
         failing = sum(counter.state == "down" or counter.failures > 0 for counter in self._counters.values())
+        if not self._hearing.settled(time.monotonic()):
+            return  # who is there to be heard is not known yet
         addresses = {each.address for each in self._targets}
         isolated = len(addresses) > 1 and is_isolated(
             failing=failing,
@@ -143,16 +154,17 @@ class Prober:
                 self._judge(target)
 
     def _present(self) -> list[Told]:
-        limit = time.monotonic() - HEARD_S_MAX
-        return [told for at, told in self._heard.values() if at >= limit]
+        return self._hearing.present(time.monotonic())
 
     def _judge(self, target: Target) -> None:
-        own: list[State] = [] if self._isolated else [self._counters[target.id].state]
-        votes = own + [
-            told.votes[target.id] for told in self._present() if not told.isolated and target.id in told.votes
-        ]
-        held = self._verdicts[target.id]
-        found = self._verdicts[target.id] = verdict(votes, held)
+        held = found = self._verdicts[target.id]
+        # Who has just begun waits until the others are heard, or are not there: alone it would overrule them.
+        if self._hearing.settled(time.monotonic()):
+            own: list[State] = [] if self._isolated else [self._counters[target.id].state]
+            votes = own + [
+                told.votes[target.id] for told in self._present() if not told.isolated and target.id in told.votes
+            ]
+            found = self._verdicts[target.id] = verdict(votes, held)
         counter = self._counters[target.id]
         unsure = counter.unsure or counter.state != found
         for place in target.places:
@@ -173,18 +185,25 @@ class Prober:
     async def _tell_for_ever(self) -> None:
         while True:
             self._tell()
+            self._look()
             for target in self._targets:
                 self._judge(target)  # who is not heard any more has no vote
             await asyncio.sleep(TELL_S)
 
     def _tell(self) -> None:
+        self._telling = False
         if self._port is None:
             return
+        word, now = os.urandom(WORD_SIZE), time.monotonic()
+        self._hearing.say(word, now)
+        self._told_at = now
         told = Told(
             observer=self._observing.name,
             at_ms=int(time.time() * 1000),
             isolated=self._isolated,
             votes={each.id: self._counters[each.id].state for each in self._targets},
+            word=word,
+            echoes=self._hearing.echoes(now),
         )
         for data in datagrams(told, self._observing.key):
             for peer in self._observing.peers:
@@ -210,19 +229,13 @@ class Prober:
             self._take(told)
 
     def _take(self, told: Told) -> None:
-        if told.observer == self._observing.name:
-            return
-        before = self._heard.get(told.observer)
-        if before is not None and told.at_ms < before[1].at_ms:
-            return
-        same = before is not None and told.at_ms == before[1].at_ms
-        votes: dict[bytes, State] = {**before[1].votes} if before is not None and same else {}
-        votes.update(told.votes)
-        made = Told(observer=told.observer, at_ms=told.at_ms, isolated=told.isolated, votes=votes)
-        self._heard[told.observer] = time.monotonic(), made
+        now = time.monotonic()
+        changed = self._hearing.take(told, now)
         for target in self._targets:
-            if before is None or before[1].votes.get(target.id) != votes.get(target.id):
+            if target.id in changed:
                 self._judge(target)
+        if not self._hearing.knows_us(told) and now >= self._told_at + GREET_S_MIN:
+            self._tell()
 
     # --- disk ---
 

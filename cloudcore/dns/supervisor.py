@@ -61,6 +61,8 @@ GARBAGE: Final = (10_000, 20, 50)
 PORT_TRIES: Final = 20
 PROBER: Final = -2
 """The seat of who tries endpoints."""
+PROBER_PACE_S: Final = 5.0
+"""And the longest time that a probe may take: so long a prober stays at least."""
 FETCHER: Final = -3
 """The seat of who fetches zones of other servers."""
 COPIES: Final = "copies"
@@ -99,7 +101,7 @@ class Supervisor:
         self._generation = 0
         self._children: dict[int, _Child] = {}
         self._wanted: dict[int, Callable[[int], None]] = {}
-        self._lasting: set[int] = set()
+        self._lasting: set[int] = {PROBER}
         """Seats whose process is the same before and after a reload."""
         self._due: dict[int, float] = {}
         self._stopping = False
@@ -119,6 +121,9 @@ class Supervisor:
         self._deltas: Mapping[bytes, tuple[Delta, ...]] = {}
         self._signers: Mapping[bytes, ZoneSigner] = {}
         self._table = HealthTable(())
+        self._targets: list[Target] = []
+        self._aimed_at = self._aimed_due = 0.0
+        """When the prober began; and is to be replaced, if it is."""
         self._drains: tuple[Drain, ...] = ()
         self._kept = True
         """Whether there is a directory to keep anything in."""
@@ -180,6 +185,7 @@ class Supervisor:
                             os.read(wake, 4096)
                 self._reap()
                 self._respawn()
+                self._aim_anew()
                 self._look_at_clock()
                 if self._reload and time.monotonic() >= self._loaded_at + RELOAD_PACE_S:
                     self._reload = False
@@ -192,6 +198,7 @@ class Supervisor:
 
     def _wait_s(self) -> float | None:
         due = [*self._due.values(), *([self._loaded_at + RELOAD_PACE_S] if self._reload else [])]
+        due += [self._aimed_due] if self._aimed_due else []
         now_s = time.time()
         ends = [each.until_s - now_s for each in self._drains if each.until_s]
         waits = [*(at - time.monotonic() for at in due), *ends, *([CLOCK_S] if self._settings.cloud else [])]
@@ -247,14 +254,12 @@ class Supervisor:
         self._signers = signers
         signed = {origin: signer.zone for origin, signer in signers.items()}
         self._zones, self._deltas = {**loaded.zones, **signed}, loaded.deltas
-        self._table = HealthTable.of_zones(self._zones, None if first else self._table)
+        table = self._table
+        self._table = HealthTable.of_zones(self._zones, None if first else table)
         if first and self._kept:
             recall(self._settings.state, self._table)
         self._drain()
-        if targets := targets_of(self._zones):
-            self._wanted[PROBER] = lambda seat: self._probe(targets)
-        else:
-            self._wanted.pop(PROBER, None)
+        self._aim(moved=not self._table.shares(table))
         gc.collect()
         gc.freeze()  # what lasts is looked at no more, so that forked processes share its memory
         if not first:
@@ -266,6 +271,32 @@ class Supervisor:
             self._tell([zone for zone in loaded.zones.values() if text_of(zone.origin) in loaded.changed])
             LOG.info("zones read again changed=%d zones=%d", len(loaded.changed), len(self._zones))
         return loaded.changed
+
+    def _aim(self, *, moved: bool) -> None:
+        """At the endpoints of these zones. The prober of the zones before goes on where it has the same to try, and
+        for long enough to see an end of what it tries in any case: else who changes endpoints without rest could
+        keep everybody's from being tried."""
+        targets = targets_of(self._zones)
+        if {each.id: each for each in targets} != {each.id: each for each in self._targets} or moved:
+            pace_s = PROBER_PACE_S + max((each.probe.timeout_s for each in self._targets), default=0.0)
+            self._aimed_due = time.monotonic() if moved or not targets else self._aimed_at + pace_s
+        self._targets = targets
+        if targets:
+            self._wanted[PROBER] = lambda seat: self._probe(self._targets)
+        else:
+            self._wanted.pop(PROBER, None)
+            self._due.pop(PROBER, None)
+
+    def _aim_anew(self) -> None:
+        """Replace the prober by one that knows the newest endpoints."""
+        if not self._aimed_due or time.monotonic() < self._aimed_due:
+            return
+        self._aimed_due = 0.0
+        before = [child for child in self._children.values() if child.seat == PROBER]
+        if PROBER in self._wanted and (before or PROBER not in self._due):
+            self._fork(PROBER)
+        for child in before:
+            os.kill(child.pid, signal.SIGTERM)
 
     def _tell(self, zones: list[Zone]) -> None:
         """Whoever wants to know, by a process that ends by itself."""
@@ -283,6 +314,8 @@ class Supervisor:
     def _fork(self, seat: int) -> None:
         pid = self._begin(lambda: self._wanted[seat](seat))
         self._children[pid] = _Child(seat=seat, pid=pid, started_at=time.monotonic())
+        if seat == PROBER:
+            self._aimed_at, self._aimed_due = time.monotonic(), 0.0
 
     def _begin(self, work: Callable[[], None]) -> int:
         """Fork a process that does this and ends; which one it is."""

@@ -6,8 +6,8 @@ those that answer, once a batch.
     8 bytes  of each endpoint: whether it is down, whether that may change soon, whether it is drained;
              then the monitor's counts, which a prober of the next generation goes on from
 
-A table is made with each generation of zones and filled from the one before; nothing of it outlives the processes but
-what the prober writes to disk.
+A table is made with each generation of zones, in the memory of the one before while that has room: the prober goes on
+through most reloads. Nothing of it outlives the processes but what the prober writes to disk.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ _HEAD: Final = 16
 _SLOT: Final = 8
 _NUMBER: Final = struct.Struct("@Q")
 _STALE_AT: Final = 8
+SLOTS_MIN: Final = 4096
+"""Room for endpoints that come later."""
 DOWN: Final = 1
 Place = tuple[bytes, bytes]
 """A service's name, and an address of it."""
@@ -36,19 +38,37 @@ class HealthTable:
 
     def __init__(self, places: Iterable[Place]) -> None:
         self.slots: Mapping[Place, int] = {place: number for number, place in enumerate(places)}
-        self._memory = mmap.mmap(-1, _HEAD + _SLOT * max(1, len(self.slots)))
+        self._room = max(SLOTS_MIN, 2 * len(self.slots))
+        self._taken = len(self.slots)
+        """Slots that were ever somebody's; none is given to another while this memory lives."""
+        self._memory = mmap.mmap(-1, _HEAD + _SLOT * self._room)
 
     @classmethod
     def of_zones(cls, zones: Mapping[bytes, Zone], before: HealthTable | None = None) -> HealthTable:
-        """Of all endpoints of all services; what the table before knew of them is known."""
+        """Of all endpoints of all services; what the table before knew of them is known. It lies in the same memory
+        where there is room, so that who writes into the one before writes into this one."""
         services = [service for zone in zones.values() for service in zone.services.values()]
-        made = cls(dict.fromkeys((each.name, endpoint.address) for each in services for endpoint in each.endpoints))
-        if before is not None:
-            made._memory[_STALE_AT] = before._memory[_STALE_AT]
-            for place, slot in made.slots.items():
-                if place in before.slots:
-                    made._write(slot, before._read(before.slots[place]))
+        places = dict.fromkeys((each.name, endpoint.address) for each in services for endpoint in each.endpoints)
+        if before is None:
+            return cls(places)
+        added = [place for place in places if place not in before.slots]
+        if before._taken + len(added) <= before._room:
+            made = cls(())
+            made._memory, made._room = before._memory, before._room
+            made._taken = before._taken + len(added)
+            slots = dict(zip(added, range(before._taken, made._taken), strict=True))
+            made.slots = {place: slots[place] if place in slots else before.slots[place] for place in places}
+            return made
+        made = cls(places)
+        made._memory[_STALE_AT] = before._memory[_STALE_AT]
+        for place, slot in made.slots.items():
+            if place in before.slots:
+                made._write(slot, before._read(before.slots[place]))
         return made
+
+    def shares(self, other: HealthTable) -> bool:
+        """Whether both lie in one memory."""
+        return self._memory is other._memory
 
     @property
     def number(self) -> int:

@@ -42,7 +42,7 @@ _OWNER: Final = re.compile(r"@|(\*\.)?[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?(
 _STATUSES: Final = re.compile(r"([1-5][0-9]{2})(-([1-5][0-9]{2}))?")
 _RANGES: Final = (
     ("intervalSeconds", 1, 3600),
-    ("timeoutSeconds", 1, 3600),
+    ("timeoutSeconds", 1, 30),
     ("downThreshold", 1, 100),
     ("upThreshold", 1, 100),
     ("okThreshold", 1, 100),

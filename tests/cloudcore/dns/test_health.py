@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from pathlib import Path
 
@@ -9,14 +10,18 @@ import pytest
 
 from cloudcore.dns.drains import drain_of, drained_places, read_drains, write_drains
 from cloudcore.dns.exchange import Told, datagrams, read_datagram, target_id
+from cloudcore.dns.hearing import Hearing, observer_id
 from cloudcore.dns.monitor import ATTEMPTS, Counter, State, answer_ttl, attempt_starts_s, counted, period_s
 from cloudcore.dns.probe import Probe, probe_of
 from cloudcore.dns.quorum import is_isolated, verdict
-from cloudcore.dns.table import HealthTable
+from cloudcore.dns.steering import Endpoint
+from cloudcore.dns.table import SLOTS_MIN, HealthTable
+from cloudcore.dns.turns import Turns
 from cloudcore.dns.zone import Zone
 from cloudcore.dns.zonefile import read_zone
 from skerry.dns.names import name_of
 from skerry.errors import InvalidError, ProtocolError
+from skerry.frozen import replace
 
 PROBE = Probe(type="TCP", host="www.example.com", port=80)
 KEY = b"k" * 16
@@ -116,7 +121,7 @@ def test_what_observers_tell_is_signed_dated_and_split() -> None:
     votes: dict[bytes, State] = {number.to_bytes(8, "big"): "down" for number in range(300)}
     told = Told(observer="ns1", at_ms=1_000_000, isolated=True, votes=votes)
     sent = [*datagrams(told, KEY)]
-    assert len(sent) == 3 and all(len(each) <= 1232 for each in sent)
+    assert len(sent) == 5 and all(len(each) <= 1232 for each in sent)
     heard = [read_datagram(each, KEY, 1_000_500) for each in sent]
     assert {target for each in heard for target in each.votes} == set(votes)
     assert all(each.observer == "ns1" and each.isolated for each in heard)
@@ -153,6 +158,95 @@ def test_the_table_tells_services_as_they_are_and_goes_on_in_the_next_one(zone: 
     assert after.seen(zone.services[WWW]).ttl == 15
 
 
+def test_a_table_goes_on_in_its_memory_and_gives_no_place_to_another(zone: Zone) -> None:
+    """The prober of the zones before writes on, and must not tell of others what it sees of its own."""
+    before = HealthTable.of_zones({zone.origin: zone})
+    gone = WWW, bytes([192, 0, 2, 1])
+    service = zone.services[WWW]
+    other = replace(service, endpoints=(*service.endpoints[1:], Endpoint(address=b"\1\2\3\4", region="eu")))
+    after = HealthTable.of_zones({zone.origin: replace(zone, services={WWW: other})}, before)
+    assert after.shares(before) and set(after.slots) == {(WWW, bytes([192, 0, 2, 2])), (WWW, b"\1\2\3\4")}
+    before.set_verdict(gone, down=True, unsure=False, counter=Counter(state="down"))
+    assert not any(after.is_down(place) for place in after.slots)
+    before.set_verdict((WWW, bytes([192, 0, 2, 2])), down=True, unsure=False, counter=Counter(state="down"))
+    assert after.is_down((WWW, bytes([192, 0, 2, 2])))
+    many = [Endpoint(address=number.to_bytes(4, "big"), region="eu") for number in range(SLOTS_MIN)]
+    full = HealthTable.of_zones(
+        {zone.origin: replace(zone, services={WWW: replace(other, endpoints=(*other.endpoints, *many))})}, after
+    )
+    assert not full.shares(after) and full.is_down((WWW, bytes([192, 0, 2, 2])))
+
+
+def told_by(name: str, word: bytes, at_ms: int, echoes: dict[bytes, bytes], **votes: State) -> Told:
+    seen: dict[bytes, State] = {target.encode(): vote for target, vote in votes.items()}
+    return Told(observer=name, at_ms=at_ms, isolated=False, votes=seen, word=word, echoes=echoes)
+
+
+def test_what_was_recorded_keeps_no_observer_alive() -> None:
+    ours = observer_id("us")
+    hearing = Hearing("us", 1, 0.0)
+    hearing.say(b"word-001", 0.0)
+    last = told_by("ns2", b"theirs-1", 1000, {ours: b"word-001"}, www="up")
+    assert hearing.take(last, 0.1) == {b"www"}
+    assert hearing.echoes(0.2) == {observer_id("ns2"): b"theirs-1"}
+    for now in (2.0, 4.0, 4.9, 6.0, 30.0):
+        hearing.say(f"word-{now:03.0f}".encode(), now)
+        hearing.take(last, now)
+        assert bool(hearing.present(now)) == (now < 5.0), "it died when it was recorded"
+
+
+def test_nobody_is_heard_who_has_not_heard_us_in_this_life() -> None:
+    ours = observer_id("us")
+    hearing = Hearing("us", 2, 0.0)
+    hearing.say(b"word-001", 0.0)
+    assert not hearing.take(told_by("ns2", b"theirs-1", 1000, {ours: b"word-of-a-life-before"}, www="down"), 0.1)
+    assert not hearing.present(0.1) and not hearing.settled(0.1)
+    hearing.take(told_by("ns2", b"theirs-2", 2000, {ours: b"word-001"}, www="down"), 0.2)
+    assert not hearing.settled(0.2), "there is another to be heard"
+    hearing.take(told_by("ns3", b"theirs-3", 2000, {ours: b"word-001"}, www="down"), 0.3)
+    assert hearing.settled(0.3) and len(hearing.present(0.3)) == 2
+    assert Hearing("us", 2, 0.0).settled(5.0), "who says nothing for so long is not there"
+    assert Hearing("us", 0, 0.0).settled(0.0)
+
+
+def test_votes_come_in_parts_and_a_later_one_replaces_them() -> None:
+    ours = observer_id("us")
+    hearing = Hearing("us", 1, 0.0)
+    hearing.say(b"word-001", 0.0)
+    hearing.take(told_by("ns2", b"theirs-1", 1000, {ours: b"word-001"}, a="up"), 0.1)
+    hearing.take(told_by("ns2", b"theirs-1", 1000, {ours: b"word-001"}, b="down"), 0.1)
+    assert hearing.present(0.1)[0].votes == {b"a": "up", b"b": "down"}
+    assert hearing.take(told_by("ns2", b"theirs-2", 2000, {ours: b"word-001"}, a="up"), 0.2) == frozenset()
+    hearing.take(told_by("ns2", b"theirs-0", 500, {ours: b"word-001"}, a="down"), 0.2)
+    assert hearing.present(0.2)[0].votes == {b"a": "up"}
+
+
+async def test_a_slow_service_holds_no_more_turns_than_its_share() -> None:
+    turns, done = Turns(4, 2), asyncio.Event()
+    order: list[str] = []
+
+    async def slow(name: bytes) -> None:
+        async with turns.of(name):
+            await done.wait()
+
+    async def quick(name: bytes) -> None:
+        async with turns.of(name):
+            order.append(name.decode())
+
+    async with asyncio.TaskGroup() as tasks:
+        for _ in range(20):
+            tasks.create_task(slow(b"slow"))
+        await asyncio.wait_for(quick(b"other"), 5)
+        waiter = tasks.create_task(slow(b"left"))
+        for name in (b"third", b"fourth"):
+            tasks.create_task(quick(name))
+        await asyncio.wait_for(quick(b"fifth"), 5)
+        waiter.cancel()
+        done.set()
+    assert set(order) == {"other", "third", "fourth", "fifth"}
+    await asyncio.wait_for(quick(b"slow"), 5)
+
+
 def test_drains_are_of_regions_and_addresses_and_end(zone: Zone, tmp_path: Path) -> None:
     zones = {zone.origin: zone}
     drains = [drain_of("eu", "", 60, "why", 100.0), drain_of("192.0.2.2", "www.example.com", 0, "", 100.0)]
@@ -172,6 +266,10 @@ def test_drains_are_of_regions_and_addresses_and_end(zone: Zone, tmp_path: Path)
         ({"type": "HTTP", "path": "x"}, "p.path"),
         ({"type": "HTTP", "statuses": ["99"]}, "p.statuses"),
         ({"type": "HTTP", "intervalSeconds": 1, "timeoutSeconds": 2}, "p.timeoutSeconds"),
+        (
+            {"type": "HTTP", "intervalSeconds": 3600, "timeoutSeconds": 31},
+            "p.timeoutSeconds: a number from 0.05 to 30",
+        ),
         ({"type": "HTTP", "downThreshold": 0}, "p.downThreshold"),
         ({"type": "HTTP", "colour": 1}, "colour"),
         ([], "p: a map"),
