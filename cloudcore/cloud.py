@@ -38,7 +38,7 @@ from cloudcore.composition import (
 from cloudcore.config import CloudSettings, cluster_ranges_of, quic_port_of, reachable_at, router_port_of
 from cloudcore.hub.hub import Hub, HubSettings
 from cloudcore.hub.liveness import LivenessSettings, lease_s_of
-from cloudcore.hub.regions import RegionHub, RegionKinds
+from cloudcore.hub.regions import RegionHub, RegionKinds, RegionParts
 from cloudcore.pki.directory import Pki, admin_identity, open_pki, replica_file, reset_key
 from cloudcore.pki.enrolment import Enroller, EnrollerParts
 from cloudcore.pki.kubeconfig import kubeconfig
@@ -247,7 +247,19 @@ class _Doors(Frozen):
 def _doors(
     settings: CloudSettings, core: Core, pki: Pki, certificates: Serving, hub: Hub, shutters: Shutters
 ) -> _Doors:
-    regions = RegionHub(core.store, core.cache, core.objects, core.clock, hub.bounds, _region_kinds(core))
+    regions = RegionHub(
+        RegionParts(
+            store=core.store,
+            cache=core.cache,
+            objects=core.objects,
+            clock=core.clock,
+            bounds=hub.bounds,
+            kinds=RegionKinds(member=core.kind(MEMBERS), row=core.kind(MEMBER_OBJECTS)),
+            hub=hub.leases.hub,
+            lives=hub.leases.lives,
+            authorities={authority.key_id: authority.id for authority in pki.authorities},
+        )
+    )
     return _Doors(
         settings=settings,
         core=core,
@@ -328,10 +340,6 @@ def _sessions(hub: Hub, regions: RegionHub) -> Callable[[Link], Awaitable[None]]
         await (regions.handle if region_of_user(link.peer_name) else hub.handle)(link)
 
     return handle
-
-
-def _region_kinds(core: Core) -> RegionKinds:
-    return RegionKinds(member=core.kind(MEMBERS), row=core.kind(MEMBER_OBJECTS))
 
 
 async def _listen_router(stack: AsyncExitStack, doors: _Doors, endpoints: Endpoints) -> tuple[Endpoints, RuleCounts]:

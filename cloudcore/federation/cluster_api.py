@@ -24,6 +24,7 @@ from skerry.errors import (
     ForbiddenError,
     InvalidError,
     NotFoundError,
+    UnansweredError,
     UnauthenticatedError,
     UnavailableError,
 )
@@ -198,7 +199,7 @@ class ClusterApi:
                     if len(data) > ANSWER_BYTES_MAX:
                         raise UnavailableError(f"an answer of more than {ANSWER_BYTES_MAX} bytes")
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise UnavailableError(f"{type(error).__name__}: {error}"[:300]) from error
+            raise UnansweredError(f"{type(error).__name__}: {error}"[:300]) from error
         try:
             answer: Json = json.loads(data)
         except ValueError:

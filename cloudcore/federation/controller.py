@@ -65,6 +65,8 @@ class FederationController:
                 yield from self._all()
         elif resource in (TYPES, CONFIGS):
             yield from self._all()
+            if resource == TYPES:
+                yield from self._sources()
         elif (of := self._type(resource)) is not None:
             yield change.key
             if of.of_namespaces:
@@ -84,6 +86,16 @@ class FederationController:
         for resource in tuple(self._types):
             for stored in self._tools.cache.select(resource, namespace=namespace):
                 yield stored.key
+
+    def _sources(self) -> Iterable[Key]:
+        """Whatever has rows: what was deleted while its type was disabled is found by them alone."""
+        found: set[Key] = set()
+        for stored in self._tools.cache.select(MEMBER_OBJECTS):
+            source = map_at(self._tools.cache.obj(stored), "spec", "source")
+            key = Key(str_at(source, "resource"), str_at(source, "namespace"), str_at(source, "name"))
+            if key.resource in self._types and key not in found:
+                found.add(key)
+                yield key
 
     async def reconcile(self, key: Key) -> float | None:
         of = self._type(key.resource)

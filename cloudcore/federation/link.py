@@ -12,9 +12,10 @@ import asyncio
 import base64
 import logging
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Final
 
-from cloudcore.federation.joining import Credentials, Files, enrol, new_key, renew
+from cloudcore.federation.joining import Credentials, Files, enrol, renew
 from cloudcore.federation.outbox import StateOutbox
 from cloudcore.federation.region_controller import STAMP
 from cloudcore.registry.port import DeleteOptions
@@ -22,6 +23,7 @@ from cloudcore.runtime.manager import Tools
 from skerry import VERSION
 from skerry.errors import AlreadyExistsError, CallerError, NotFoundError, SkerryError, UnavailableError
 from skerry.frozen import Frozen
+from skerry.objects.enrolment import TRUST_FIELD, TRUST_NAME, TRUST_NAMESPACE, certificates_in
 from skerry.objects.federation import (
     MEMBER_OBJECTS,
     MEMBERSHIP,
@@ -30,7 +32,7 @@ from skerry.objects.federation import (
     REGION_STATE,
     SESSION_PREFIX,
 )
-from skerry.objects.json import Json, JsonObject, decode_object, encode_object, map_at, str_map_at
+from skerry.objects.json import Json, JsonObject, decode_object, encode_object, map_at, str_at, str_map_at
 from skerry.objects.meta import Key, Revision, Stamp, annotations_of, labels_of, uid_of, with_annotations
 from skerry.sync.dial import DialPolicy, Ended
 from skerry.sync.edge import EdgeIdentity, EdgeSession, EdgeState
@@ -49,6 +51,7 @@ from skerry.sync.effects import (
     Write,
 )
 from skerry.transport.driver import Driver, now_of
+from skerry.transport.joining import new_key
 from skerry.transport.websocket import client_context, dial
 from skerry.wire.frames import CloseCode, ObjectState
 
@@ -58,9 +61,24 @@ _SELF_S: Final = 60.0
 """Between looks at what the region says of itself."""
 _TRY_AGAIN_S: Final = 10.0
 """After a join that failed."""
+_RENEW_AGAIN_S_MAX: Final = 3600.0
+"""After a renewal that failed, at most."""
+_TRUST_PEM: Final = "authorities"
+_TRUST_STAMP: Final = "authorities-stamp"
+TRUST: Final = Key("configmaps", TRUST_NAMESPACE, TRUST_NAME)
+"""The authorities of the global cloud, in a region's view."""
 _KUBERNETES: Final = "v1.36.0"
 _ZONE: Final = "topology.kubernetes.io/zone"
 _REGION: Final = "topology.kubernetes.io/region"
+
+
+@dataclass
+class _Renewal:
+    """How far the renewal of a certificate is."""
+
+    at_s: float = 0.0
+    """Not before, monotonic."""
+    failures: int = 0
 
 
 class Membership(Frozen):
@@ -71,6 +89,16 @@ class Membership(Frozen):
     token: str
     epoch: str
     credentials: Credentials | None
+    authorities: str
+    """What the global cloud said last that is to be trusted, in PEM; "" where it never did."""
+
+    def renewal_due(self, now_ms: int) -> bool:
+        """Two thirds of the certificate's life are over, or the global cloud has other authorities by now."""
+        credentials = self.credentials
+        if credentials is None:
+            return False
+        told = certificates_in(self.authorities)
+        return now_ms >= credentials.renew_after_ms or bool(told and told != certificates_in(credentials.ca_pem))
 
 
 class RegionMember:
@@ -85,6 +113,8 @@ class RegionMember:
         self._session: EdgeSession | None = None
         self._driver: Driver[EdgeEffect] | None = None
         self._writing: asyncio.Task[None] | None = None
+        self._belongs_to = ""
+        """Uid of the membership that the session is under."""
         self._news = asyncio.Event()
         """The membership may be another one."""
 
@@ -142,15 +172,20 @@ class RegionMember:
         key = self._tools.objects.read(self._secrets.key(NAMESPACE, MEMBERSHIP))
         assert key is not None, "it was just read"
         pending = _data(self._tools.cache.obj(key)).get("key") or new_key()
-        await self._keep({"key": pending})  # first: a join whose answer is lost is repeated with the same key
+        # First: a join whose answer is lost is repeated with the same key.
+        await self._keep(membership.uid, {"key": pending})
         credentials = await enrol(membership.clouds[0], membership.token, pending)
-        await self._keep(_fields(credentials))
+        await self._keep(membership.uid, _fields(credentials))
         log.info("joined a federation region=%s cloud=%s", credentials.name, membership.clouds[0])
 
-    async def _keep(self, fields: Mapping[str, str]) -> None:
+    async def _keep(self, uid: str, fields: Mapping[str, str]) -> None:
+        """In the Secret of this uid. Raises `NotFoundError` where there is another one by now: what was learned under
+        one membership says nothing of the next."""
         coded: JsonObject = {name: base64.b64encode(text.encode()).decode() for name, text in fields.items()}
 
         def kept(secret: JsonObject) -> JsonObject:
+            if uid_of(secret) != uid:
+                raise NotFoundError("the membership is another one by now")
             return {**secret, "data": {**map_at(secret, "data"), **coded}}
 
         await self._tools.objects.update(self._secrets, self._secrets.key(NAMESPACE, MEMBERSHIP), kept)
@@ -169,10 +204,12 @@ class RegionMember:
     async def _belong(self, membership: Membership, credentials: Credentials) -> None:
         """Until the membership is another one."""
         work = asyncio.create_task(self._dial_always(membership, credentials))
+        renewal = _Renewal()
         try:
             while not work.done():
                 self._say_self()
                 self._news.clear()
+                await self._renew_in_time(renewal)
                 news = asyncio.create_task(self._news.wait())
                 await asyncio.wait([work, news], timeout=_SELF_S, return_when=asyncio.FIRST_COMPLETED)
                 news.cancel()
@@ -203,6 +240,7 @@ class RegionMember:
 
     async def _forget_rows(self) -> None:
         """Of a federation that was left: what it put here stays, and is this region's own."""
+        self._told.clear()
         for stored in self._tools.cache.select(REGION_OBJECTS):
             try:
                 await self._tools.objects.delete(self._rows, stored.key, DeleteOptions(uid=stored.uid))
@@ -216,8 +254,6 @@ class RegionMember:
         said = ""
         while True:
             await asyncio.sleep(max(0.0, policy.due_s - self._tools.clock.monotonic_s()))
-            if self._tools.clock.wall_ms() >= credentials.renew_after_ms:
-                credentials = await self._renewed(policy.address, credentials)
             started_s = self._tools.clock.monotonic_s()
             try:
                 how, welcomed = await self._once(policy, credentials)
@@ -240,14 +276,25 @@ class RegionMember:
             )
             policy.ended(ended, self._tools.ids.unit())
 
-    async def _renewed(self, cloud: str, credentials: Credentials) -> Credentials:
+    async def _renew_in_time(self, renewal: _Renewal) -> None:
+        """A new certificate where it is time for one: a session may last for months. Who belongs begins anew with it.
+        What failed is tried again ever later; a third of the certificate's life is left for that."""
+        membership, now_s = self._membership(), self._tools.clock.monotonic_s()
+        if membership is None or membership.credentials is None or now_s < renewal.at_s:
+            return
+        if not membership.renewal_due(self._tools.clock.wall_ms()):
+            return
         try:
-            renewed = await renew(cloud, credentials)
-        except (CallerError, UnavailableError) as error:
-            log.warning("the region's certificate is not renewed yet error=%s", error)
-            return credentials
-        await self._keep(_fields(renewed))
-        return renewed
+            renewed = await renew(membership.clouds, membership.credentials)
+            await self._keep(membership.uid, _fields(renewed))
+        except SkerryError as error:
+            if not renewal.failures:
+                log.warning("the region's certificate is not renewed yet error=%s", error)
+            renewal.failures += 1
+        else:
+            log.info("the region's certificate is renewed region=%s", renewed.name)
+            renewal.failures = 0
+        renewal.at_s = now_s + min(_RENEW_AGAIN_S_MAX, _SELF_S * 2.0 ** min(renewal.failures, 10))
 
     async def _once(self, policy: DialPolicy, credentials: Credentials) -> tuple[CloseLink, bool]:
         with Files(credentials) as identity:
@@ -257,6 +304,7 @@ class RegionMember:
                 raise UnavailableError(f"this region's certificate can't be used: {error}") from error
             link = await dial(policy.address, context, server_name=credentials.server_name)
         membership = self._membership()
+        self._belongs_to = "" if membership is None else membership.uid
         stamps = self.stamps()
         own = EdgeIdentity(
             node=SESSION_PREFIX + credentials.name,
@@ -282,6 +330,10 @@ class RegionMember:
             uid, _, number = annotations_of(self._tools.cache.obj(stored)).get(STAMP, "").partition(" ")
             revision = int(number) if number.isdecimal() else 0
             found[Key(MEMBER_OBJECTS, "", stored.key.name)] = Stamp(uid, Revision(revision))
+        secret = self._tools.objects.read(self._secrets.key(NAMESPACE, MEMBERSHIP))
+        if secret is not None and (text := _data(self._tools.cache.obj(secret)).get(_TRUST_STAMP)):
+            uid, _, number = text.partition(" ")
+            found[TRUST] = Stamp(uid, Revision(int(number) if number.isdecimal() else 0))
         return found
 
     def _perform(
@@ -327,7 +379,7 @@ class RegionMember:
             for key in write.deletes:
                 await self.let_go(key)
             if write.epoch:
-                await self._keep({"epoch": write.epoch})
+                await self._keep(self._belongs_to, {"epoch": write.epoch})
         except SkerryError as error:
             session.close(CloseCode.FAILED, f"the region's store: {error}", driver.now())
         else:
@@ -335,7 +387,12 @@ class RegionMember:
         driver.kick()
 
     async def hold(self, put: ObjectState) -> None:
-        """Write one row, as it is wanted now."""
+        """Write one row, as it is wanted now, or which authorities are to be trusted."""
+        if put.key == TRUST:
+            told = str_at(decode_object(put.body), "data", TRUST_FIELD)
+            stamp = f"{put.stamp.uid} {put.stamp.revision}"
+            await self._keep(self._belongs_to, {_TRUST_PEM: told, _TRUST_STAMP: stamp})
+            return
         spec = map_at(decode_object(put.body), "spec")
         stamp = f"{put.stamp.uid} {put.stamp.revision}"
         key = self._rows.key("", put.key.name)
@@ -362,6 +419,10 @@ class RegionMember:
 
     async def let_go(self, key: Key) -> None:
         """Forget one row. What it put here stays."""
+        if key == TRUST:
+            await self._keep(self._belongs_to, {_TRUST_PEM: "", _TRUST_STAMP: ""})
+            return
+        self._told.pop(("member_object", key.name), None)
         try:
             await self._tools.objects.delete(self._rows, self._rows.key("", key.name), DeleteOptions())
         except NotFoundError:
@@ -370,6 +431,9 @@ class RegionMember:
     async def _void(self) -> None:
         """Another epoch of the global cloud: revisions held mean nothing in it."""
         for key, stamp in self.stamps().items():
+            if key == TRUST:
+                await self._keep(self._belongs_to, {_TRUST_STAMP: f"{stamp.uid} 0"})
+                continue
 
             def voided(current: JsonObject, uid: str = stamp.uid) -> JsonObject:
                 return with_annotations(current, {STAMP: f"{uid} 0"})
@@ -412,6 +476,7 @@ def _read(secret: JsonObject) -> Membership | None:
         token=data.get("token", ""),
         epoch=data.get("epoch", ""),
         credentials=credentials,
+        authorities=data.get(_TRUST_PEM, ""),
     )
 
 

@@ -1,50 +1,89 @@
 """Carries out the ledger of members that are dialled: plain Kubernetes, by its API (KubeFed's way).
 
 Decides as a region does (`cloudcore.federation.apply`), and writes what came of it to the rows. A pass over a member
-ends at the first sign that nobody is there, so that one that is slow or gone costs the others nothing; what is in
-order is looked at again from time to time, for drift. Keeps who failed how often, and when what was looked at.
+ends when nobody is there any more, so that one that is slow or gone costs the others nothing. A row that the member
+can't take, or does not answer for, is that row's fault alone: it is said in its status, and tried again ever later
+(`cloudcore.federation.rounds`). Keeps who failed how often, and when what was looked at.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import ssl
-from collections.abc import Iterable, Sequence
-from typing import Final
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Final, Protocol
 
 from cloudcore.federation.apply import Decision, decide
-from cloudcore.federation.cluster_api import ClusterApi, access_of
+from cloudcore.federation.cluster_api import Access, ClusterApi, access_of
+from cloudcore.federation.rounds import Rounds
 from cloudcore.runtime.informer import MEMBER_OBJECTS_BY_MEMBER, Keys, Seen
 from cloudcore.runtime.manager import Tools
-from skerry.errors import AlreadyExistsError, CallerError, InvalidError, NotFoundError, SkerryError, UnavailableError
+from skerry.errors import (
+    AlreadyExistsError,
+    CallerError,
+    InvalidError,
+    NotFoundError,
+    SkerryError,
+    UnansweredError,
+    UnavailableError,
+)
 from skerry.objects.conditions import Condition, with_condition
-from skerry.objects.federation import MEMBER_OBJECTS, MEMBERS, NAMESPACE, MemberObject, is_pulling, read_member_object
+from skerry.objects.federation import (
+    MEMBER_OBJECTS,
+    MEMBERS,
+    NAMESPACE,
+    MemberObject,
+    Target,
+    is_pulling,
+    read_member_object,
+)
 from skerry.objects.json import Json, JsonObject, int_at, map_at, maps_at, str_at
 from skerry.objects.meta import Key, name_of, uid_of
 from skerry.objects.times import time_text
+
+log = logging.getLogger(__name__)
 
 PROBE_S: Final = 10.0
 """Between looks at a member (KubeFed's `clusterHealthCheck.period`)."""
 FAILURES_MAX: Final = 3
 """In a row until a member counts as gone."""
-LOOK_AGAIN_S: Final = 60.0
-"""Between looks at an object that is in order."""
 _AT_ONCE: Final = 8
 
 
+class MemberApi(Protocol):
+    """What is asked of a member (`cloudcore.federation.cluster_api.ClusterApi` is one)."""
+
+    async def version(self) -> str: ...
+
+    async def path_of(self, target: Target) -> str: ...
+
+    async def read(self, path: str, name: str) -> JsonObject | None: ...
+
+    async def create(self, path: str, obj: JsonObject) -> JsonObject: ...
+
+    async def replace(self, path: str, name: str, obj: JsonObject) -> JsonObject: ...
+
+    async def delete(self, path: str, name: str, uid: str) -> None: ...
+
+
 class PushController:
-    """See the module."""
+    """See the module. `reach`: opens the API of a member."""
 
     name = "push-controller"
     workers = 64
 
-    def __init__(self, tools: Tools) -> None:
+    def __init__(
+        self, tools: Tools, reach: Callable[[Access], AbstractAsyncContextManager[MemberApi]] = ClusterApi
+    ) -> None:
         self._tools = tools
+        self._reach = reach
         self._members = tools.kind(MEMBERS)
         self._rows = tools.kind(MEMBER_OBJECTS)
         self._failures: dict[str, int] = {}
-        self._looked: dict[str, float] = {}
-        """By row: when, monotonic."""
+        self._rounds: dict[str, Rounds] = {}
+        """By member."""
 
     def watches(self) -> Sequence[Keys]:
         return [
@@ -57,13 +96,14 @@ class PushController:
         member = None if stored is None else self._tools.cache.obj(stored)
         if member is None or is_pulling(member):
             self._failures.pop(key.name, None)
+            self._rounds.pop(key.name, None)
             return None
         secret = self._tools.objects.read(Key("secrets", NAMESPACE, str_at(member, "spec", "secretRef", "name")))
         try:
             if secret is None:
                 raise InvalidError(f"there is no Secret {str_at(member, 'spec', 'secretRef', 'name')}")
             access = access_of(member, self._tools.cache.obj(secret))
-            async with ClusterApi(access) as api:
+            async with self._reach(access) as api:
                 version = await api.version()
                 self._failures[key.name] = 0
                 await self._note(key, member, _heard(), version)
@@ -76,38 +116,73 @@ class PushController:
                 await self._note(key, member, _silent(str(error)), "")
         return PROBE_S
 
-    async def _carry_out(self, member: str, api: ClusterApi) -> None:
+    async def _carry_out(self, member: str, api: MemberApi) -> None:
         """Raises `UnavailableError` when the member is gone meanwhile."""
-        now_s = self._tools.clock.monotonic_s()
-        due: list[JsonObject] = []
-        for stored in self._tools.cache.indexed(MEMBER_OBJECTS_BY_MEMBER, member):
-            obj = self._tools.cache.obj(stored)
-            current = int_at(obj, "status", "revision") == int_at(obj, "spec", "revision")
-            again_s = PROBE_S if str_at(obj, "status", "code") else LOOK_AGAIN_S
-            if not current or now_s >= self._looked.get(stored.key.name, -LOOK_AGAIN_S) + again_s:
-                due.append(obj)
-        # Namespaces first: what is in them needs them.
-        due.sort(key=lambda obj: str_at(obj, "spec", "object", "kind") != "Namespace")
-        namespaces = sum(str_at(obj, "spec", "object", "kind") == "Namespace" for obj in due)
-        for begin, end in ((0, namespaces), (namespaces, len(due))):
-            for at in range(begin, end, _AT_ONCE):
-                await asyncio.gather(*(self._bring_about(obj, api) for obj in due[at : min(at + _AT_ONCE, end)]))
+        rounds = self._rounds.setdefault(member, Rounds())
+        stored = self._tools.cache.indexed(MEMBER_OBJECTS_BY_MEMBER, member)
+        rows = {each.key.name: self._tools.cache.obj(each) for each in stored}
+        revisions = {name: int_at(obj, "spec", "revision") for name, obj in rows.items()}
+        due = [rows[name] for name in rounds.due(revisions, self._tools.clock.monotonic_s())]
+        spaces = [obj for obj in due if str_at(obj, "spec", "object", "kind") == "Namespace"]
+        others = [obj for obj in due if str_at(obj, "spec", "object", "kind") != "Namespace"]
+        for part in (spaces, others):  # what is in namespaces needs them
+            await self._each(part, api, rounds)
 
-    async def _bring_about(self, obj: JsonObject, api: ClusterApi) -> None:
+    async def _each(self, rows: Sequence[JsonObject], api: MemberApi, rounds: Rounds) -> None:
+        """A few at a time: one that takes long holds up none of the others. Raises as `_one`."""
+        waiting = [*reversed(rows)]
+
+        async def work() -> None:
+            while waiting:
+                try:
+                    await self._one(waiting.pop(), api, rounds)
+                except UnavailableError:
+                    waiting.clear()
+                    raise
+
+        ended = await asyncio.gather(*(work() for _ in range(min(_AT_ONCE, len(rows)))), return_exceptions=True)
+        for fault in ended:
+            if fault is not None:
+                raise fault
+
+    async def _one(self, obj: JsonObject, api: MemberApi, rounds: Rounds) -> None:
+        """Raises `UnavailableError` when it is the member that does not answer, and not this row."""
+        name, revision = name_of(obj), int_at(obj, "spec", "revision")
         row = read_member_object(obj)
-        self._looked[name_of(obj)] = self._tools.clock.monotonic_s()
+        try:
+            decision = await self._bring_about(obj, row, api)
+        except (CallerError, UnavailableError, ValueError) as error:
+            if isinstance(error, UnansweredError):
+                await api.version()
+            decision = Decision(act="wait", code=_failure(row), message=str(error))
+            await self._note_fault(obj, row, decision)
+        now_s = self._tools.clock.monotonic_s()
+        if decision.code:
+            rounds.failed(name, revision, now_s)
+        else:
+            rounds.settled(name, revision, now_s)
+
+    async def _note_fault(self, obj: JsonObject, row: MemberObject, decision: Decision) -> None:
+        try:
+            await self._tell(obj, row, decision, None)
+        except SkerryError as error:  # it is said at the next try: that of one row is not said ends no pass
+            log.warning("a row's fault is not noted row=%s error=%s", name_of(obj), error)
+
+    async def _bring_about(self, obj: JsonObject, row: MemberObject, api: MemberApi) -> Decision:
         try:
             path = await api.path_of(row.target)
         except NotFoundError as error:
             gone = bool(row.removal)
             code = "" if gone else "CreationFailed"
-            await self._tell(obj, row, Decision(act="none", removed=gone, code=code, message=str(error)), None)
-            return
+            decision = Decision(act="none", removed=gone, code=code, message=str(error))
+            await self._tell(obj, row, decision, None)
+            return decision
         decision, now = await self._act(row, obj, path, api)
         await self._tell(obj, row, decision, now)
+        return decision
 
     async def _act(
-        self, row: MemberObject, obj: JsonObject, path: str, api: ClusterApi
+        self, row: MemberObject, obj: JsonObject, path: str, api: MemberApi
     ) -> tuple[Decision, JsonObject | None]:
         present = await api.read(path, row.target.name)
         decision = decide(row, present, map_at(obj, "status", "applied"), in_touch=True)
@@ -188,6 +263,13 @@ class PushController:
             await self._tools.objects.update(self._members, key, noting, subresource="status")
         except SkerryError:
             return
+
+
+def _failure(row: MemberObject) -> str:
+    """In KubeFed's words, of a row that nothing could be learned of."""
+    if not row.removal:
+        return "RetrievalFailed"
+    return "LabelRemovalFailed" if row.removal == "Orphan" else "DeletionFailed"
 
 
 def _member_of(change: Seen) -> Iterable[Key]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Final
 
@@ -20,12 +20,19 @@ from cloudcore.hub.sessions import NodeSession, SessionParts
 from cloudcore.registry.port import Effect, Objects
 from cloudcore.runtime.informer import MEMBER_OBJECTS_BY_MEMBER
 from cloudcore.store.cache import WatchCache
-from cloudcore.store.port import Advance, Change, Store, Stored
+from cloudcore.store.port import Advance, Change, Entry, Store, Stored
 from skerry.errors import GoneError, NotFoundError, ProtocolError, SkerryError, UnavailableError
-from skerry.frozen import Frozen
+from skerry.frozen import Frozen, field
 from skerry.objects.conditions import Condition, is_true, with_condition
-from skerry.objects.enrolment import REGION_USER_PREFIX, region_refusal
-from skerry.objects.federation import MEMBER_OBJECTS, MEMBERS, NAMESPACE, SESSION_PREFIX, is_pulling
+from skerry.objects.enrolment import (
+    REGION_USER_PREFIX,
+    TRUST_FIELD,
+    TRUST_NAME,
+    TRUST_NAMESPACE,
+    region_refusal,
+    with_authority,
+)
+from skerry.objects.federation import MEMBER_OBJECTS, MEMBERS, NAMESPACE, SESSION_PREFIX, is_pulling, is_ready
 from skerry.objects.json import (
     Json,
     JsonObject,
@@ -66,6 +73,23 @@ class RegionKinds(Frozen):
     row: Kind
 
 
+class RegionParts(Frozen):
+    """What regions are served with."""
+
+    store: Store
+    cache: WatchCache
+    objects: Objects
+    clock: Clock
+    bounds: Bounds
+    kinds: RegionKinds
+    hub: str = ""
+    """Name of this one among several; "" where it is alone."""
+    lives: Callable[[str], bool] = lambda hub: False
+    """Whether another hub is to be believed in."""
+    authorities: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Ids of the authorities, by `Link.peer_issuer`."""
+
+
 def region_user(name: str) -> str:
     """Of the name in a region's hello."""
     return REGION_USER_PREFIX + name.removeprefix(SESSION_PREFIX) if name.startswith(SESSION_PREFIX) else ""
@@ -74,14 +98,22 @@ def region_user(name: str) -> str:
 class RegionHub:
     """Run `run` in a task group, hand every link of a region to `handle`. A `cloudcore.hub.sessions.Registry`."""
 
-    def __init__(
-        self, store: Store, cache: WatchCache, objects: Objects, clock: Clock, bounds: Bounds, kinds: RegionKinds
-    ) -> None:
-        self._cache = cache
-        self._objects = objects
-        self._clock = clock
-        self._kinds = kinds
-        self._parts = SessionParts(objects=objects, store=store, clock=clock, bounds=bounds, user_of=region_user)
+    def __init__(self, parts: RegionParts) -> None:
+        self._all = parts
+        self._cache = parts.cache
+        self._objects = parts.objects
+        self._clock = parts.clock
+        self._kinds = parts.kinds
+        self._parts = SessionParts(
+            objects=parts.objects,
+            store=parts.store,
+            clock=parts.clock,
+            bounds=parts.bounds,
+            user_of=region_user,
+            hub=parts.hub,
+        )
+        self._at: dict[str, str] = {}
+        """Hub that each member came to last, where there are several."""
         self._sessions: dict[str, NodeSession] = {}
         """By member."""
         self._open: set[NodeSession] = set()
@@ -89,7 +121,11 @@ class RegionHub:
         self._silent: dict[str, float] = {}
         """Members without a session, since when (monotonic)."""
         self._behind: set[NodeSession] = set()
-        self._notes: set[asyncio.Task[None]] = set()
+        self._unnoted: set[str] = set()
+        """Members that are heard, which is not written yet."""
+        self._failing: set[str] = set()
+        """Members of whom that could not be written, and it was said."""
+        self._news = asyncio.Event()
 
     # --- links ---
 
@@ -126,6 +162,8 @@ class RegionHub:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._follow())
                 tasks.create_task(self._watch_silence())
+                if self._all.hub:
+                    tasks.create_task(self._follow_entries())
         finally:
             for session in tuple(self._open):
                 session.close(CloseCode.DONE, "the cloud is stopping")
@@ -139,6 +177,28 @@ class RegionHub:
                 for session in tuple(self._open):
                     session.close(CloseCode.BUSY, "the hub starts its views anew", retry_after_s=1)
 
+    async def _follow_entries(self) -> None:
+        """A region that came to another hub has left its session here, however much that looks alive."""
+        after = 0
+        while True:
+            try:
+                async for entry in self._all.store.watch_entries(after=after):
+                    after = entry.number
+                    if entry.node.startswith(SESSION_PREFIX):
+                        self._entered(entry)
+            except UnavailableError as error:
+                log.warning("where regions enter is not known error=%s", error)
+                await asyncio.sleep(_LOOK_S)
+
+    def _entered(self, entry: Entry) -> None:
+        member = entry.node.removeprefix(SESSION_PREFIX)
+        self._at[member] = entry.hub
+        if entry.hub == self._all.hub:
+            return
+        session = self._sessions.get(member)
+        if session is not None and session.fence is not None and session.fence.session < entry.session:
+            session.close(CloseCode.FENCED, f"a newer session of this region is at hub {entry.hub}")
+
     def _see(self, change: Change) -> None:
         if change.key.resource == MEMBER_OBJECTS:
             self._row_changed(change)
@@ -146,11 +206,28 @@ class RegionHub:
             session = self._sessions.get(change.key.name)
             if session is not None and (why := self._refusal_of(change.key.name, session.peer_key)):
                 session.close(CloseCode.REFUSED, why)
-            if change.after is None:
-                self._silent.pop(change.key.name, None)
+            self._member_changed(change)
+        elif change.key == TRUST:
+            for session in tuple(self._sessions.values()):
+                session.changed([TRUST])
+                session.push()
         for session in tuple(self._behind):
             session.changed(())
             session.push()
+
+    def _member_changed(self, change: Change) -> None:
+        member = change.key.name
+        if change.after is None:
+            self._silent.pop(member, None)
+            self._at.pop(member, None)
+            return
+        session, obj = self._sessions.get(member), decode_object(change.after)
+        if session is None:
+            if self._all.hub and is_pulling(obj) and is_ready(obj):
+                self._silent.setdefault(member, self._clock.monotonic_s())
+        elif session.spoke_s is not None and not is_ready(obj):
+            self._unnoted.add(member)  # another hub took this one for dead, say
+            self._news.set()
 
     def _row_changed(self, change: Change) -> None:
         after = None if change.after is None else decode_object(change.after)
@@ -164,20 +241,47 @@ class RegionHub:
 
     # --- silence ---
 
+    @property
+    def waiting(self) -> int:
+        """Members that will be said to be silent unless they turn up."""
+        return len(self._silent)
+
     async def _watch_silence(self) -> None:
+        """Write who is heard and who is not; what can't be written is tried again, and holds up nobody else."""
         while True:
-            await asyncio.sleep(_LOOK_S)
-            late = self._clock.monotonic_s() - GRACE_S
-            for member in [name for name, since in self._silent.items() if since <= late]:
-                if member in self._sessions:
-                    del self._silent[member]
-                    continue
-                try:
-                    await self._write_heard(member, heard=False)
-                except SkerryError as error:
-                    log.warning("it is not noted that a region is silent region=%s error=%s", member, error)
-                    break  # again at the next look
+            await self.note()
+            self._news.clear()
+            try:
+                async with asyncio.timeout(_LOOK_S):
+                    await self._news.wait()
+            except TimeoutError:
+                continue
+
+    async def note(self) -> None:
+        """One look at whose state is to be written."""
+        now_s = self._clock.monotonic_s()
+        for member in self._silent:
+            hub = self._at.get(member, self._all.hub)
+            if hub != self._all.hub and self._all.lives(hub):
+                self._silent[member] = now_s  # it is that hub's to say
+        late = now_s - GRACE_S
+        for member in sorted(self._unnoted):
+            if member not in self._sessions or await self._noted(member, heard=True):
+                self._unnoted.discard(member)
+        for member in [name for name, since in self._silent.items() if since <= late]:
+            if member in self._sessions or await self._noted(member, heard=False):
                 self._silent.pop(member, None)
+
+    async def _noted(self, member: str, *, heard: bool) -> bool:
+        try:
+            await self._write_heard(member, heard=heard)
+        except SkerryError as error:
+            if member not in self._failing:
+                log.warning("it is not noted how a region is region=%s heard=%s error=%s", member, heard, error)
+            self._failing.add(member)
+            return False
+        self._failing.discard(member)
+        return True
 
     async def _write_heard(self, member: str, *, heard: bool) -> None:
         now_ms = self._clock.wall_ms()
@@ -242,20 +346,21 @@ class RegionHub:
         return None
 
     async def met(self, session: Advance, *, issuer: str) -> None:
-        return
+        authority = self._all.authorities.get(issuer, "")
+        key = self._kinds.member.key(NAMESPACE, session.node.removeprefix(SESSION_PREFIX))
+        known = self._member(key.name)
+        if known is None or with_authority(known, authority) is known:
+            return
+        try:
+            await self._objects.update(self._kinds.member, key, partial(with_authority, authority=authority))
+        except NotFoundError:
+            return
 
     def heard(self, session: NodeSession) -> None:
         member = session.node.removeprefix(SESSION_PREFIX)
         self._silent.pop(member, None)
-        session_task = asyncio.get_running_loop().create_task(self._note_heard(member))
-        self._notes.add(session_task)
-        session_task.add_done_callback(self._notes.discard)
-
-    async def _note_heard(self, member: str) -> None:
-        try:
-            await self._write_heard(member, heard=True)
-        except SkerryError as error:
-            log.warning("it is not noted that a region is heard region=%s error=%s", member, error)
+        self._unnoted.add(member)
+        self._news.set()
 
     def retry_after_s(self) -> float:
         return 1.0
@@ -264,8 +369,12 @@ class RegionHub:
         self._behind.discard(session)
 
 
+TRUST: Final = Key("configmaps", TRUST_NAMESPACE, TRUST_NAME)
+
+
 class MemberView:
-    """`skerry.sync.ports.View` of one member: its rows. A status that changes is no change of what is to be held."""
+    """`skerry.sync.ports.View` of one member: its rows, and the authorities that it is to trust. A status that
+    changes is no change of what is to be held."""
 
     def __init__(self, cache: WatchCache, member: str) -> None:
         self._cache = cache
@@ -278,13 +387,25 @@ class MemberView:
     def stamps(self) -> Iterator[tuple[Key, Stamp]]:
         for stored in self._cache.indexed(MEMBER_OBJECTS_BY_MEMBER, self._member):
             yield stored.key, _stamp(self._cache.obj(stored))
+        trust = self._cache.read(TRUST)
+        if trust is not None:
+            yield TRUST, Stamp(trust.uid, trust.revision)
 
     def state(self, key: Key) -> ObjectState | None:
+        if key == TRUST:
+            return self._trust()
         stored = self._row(key)
         if stored is None:
             return None
         obj = self._cache.obj(stored)
         return ObjectState(key=key, stamp=_stamp(obj), body=encode_object({"spec": map_at(obj, "spec")}))
+
+    def _trust(self) -> ObjectState | None:
+        stored = self._cache.read(TRUST)
+        if stored is None:
+            return None
+        said: JsonObject = {"data": {TRUST_FIELD: str_at(self._cache.obj(stored), "data", TRUST_FIELD)}}
+        return ObjectState(key=TRUST, stamp=Stamp(stored.uid, stored.revision), body=encode_object(said))
 
     def _row(self, key: Key) -> Stored | None:
         stored = self._cache.read(key) if key.resource == MEMBER_OBJECTS else None
@@ -366,15 +487,15 @@ class RegionReporter(Frozen):
 def _told(body: JsonObject) -> JsonObject:
     """What a region says of a row, each field of the type that others rely on."""
     told: JsonObject = {"revision": int_at(body, "revision")}
-    for field in ("code", "message"):
-        if text := str_at(body, field):
-            told[field] = text[:_MESSAGE_LENGTH_MAX]
+    for name in ("code", "message"):
+        if text := str_at(body, name):
+            told[name] = text[:_MESSAGE_LENGTH_MAX]
     if bool_at(body, "removed"):
         told["removed"] = True
     if remote := map_at(body, "remote"):
         told["remote"] = remote
     drift: list[Json] = [
-        {field: str_at(each, field)[:_MESSAGE_LENGTH_MAX] for field in ("path", "found", "outcome", "at")}
+        {name: str_at(each, name)[:_MESSAGE_LENGTH_MAX] for name in ("path", "found", "outcome", "at")}
         for each in maps_at(body, "drift")[:_DRIFTS_MAX]
     ]
     if drift:

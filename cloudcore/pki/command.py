@@ -22,11 +22,13 @@ from skerry.cli import kubeconfig
 from skerry.cli.client import Client
 from skerry.errors import InvalidError, SkerryError, UnavailableError
 from skerry.objects.enrolment import NODE_AUTHORITY_ANNOTATION
+from skerry.objects.federation import CORE_GROUP, NAMESPACE, SESSION_PREFIX, is_pulling
 from skerry.objects.json import maps_at, str_at
 from skerry.objects.meta import name_of
 
 NAMED_MAX: Final = 10
 """Nodes named in a refusal; the others are counted."""
+_MEMBERS_PATH: Final = f"/apis/{CORE_GROUP}/v1beta1/namespaces/{NAMESPACE}/kubefedclusters"
 NOT_KNOWN: Final = ""
 """Where nodes stand of whom it is not known who signed their gateway's certificate."""
 
@@ -36,7 +38,7 @@ def main(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="cloudcore ca", description="The certificate authorities of this cloud.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, text in (
-        ("list", "show the authorities, and how many gateways have a certificate by each"),
+        ("list", "show the authorities, and how many gateways and regions have a certificate by each"),
         ("rotate", "make a new authority that signs from the next start on; the old one stays good"),
         ("retire", "end a former authority, by its id"),
     ):
@@ -45,7 +47,9 @@ def main(argv: Sequence[str]) -> int:
         if name == "retire":
             command.add_argument("id", help="as `cloudcore ca list` shows it")
             command.add_argument(
-                "--force", action="store_true", help="also where gateways still need it: they have to join again"
+                "--force",
+                action="store_true",
+                help="also where gateways or regions need it: they have to join again",
             )
     arguments = parser.parse_args(argv)
     try:
@@ -96,21 +100,25 @@ def _life(certificate: x509.Certificate) -> tuple[datetime, datetime]:
 
 
 def nodes_by_authority(data: Path, pki: Pki) -> dict[str, list[str]]:
-    """Names of the nodes whose gateway's certificate each authority signed, as the running cloud knows it.
+    """Names of the nodes whose gateway's certificate each authority signed, and of regions (`region/NAME`), as the
+    running cloud knows it.
 
     A session that opens notes it on the Node. One that does not say, or names an authority that is none any more,
     stands under `NOT_KNOWN`: its gateway has not been here since. Raises `UnavailableError` when no cloud answers.
     """
     client = Client(cluster=kubeconfig.load(data / "admin.kubeconfig"))
     try:
-        listed = client.request("GET", "/api/v1/nodes").obj
+        nodes = maps_at(client.request("GET", "/api/v1/nodes").obj, "items")
+        members = maps_at(client.request("GET", _MEMBERS_PATH).obj, "items")
     except OSError as error:
         raise UnavailableError(f"cloudcore does not answer: {error}") from error
     found: dict[str, list[str]] = {}
     known = {authority.id for authority in pki.authorities}
-    for node in maps_at(listed, "items"):
-        signed_by = str_at(node, "metadata", "annotations", NODE_AUTHORITY_ANNOTATION)
-        found.setdefault(signed_by if signed_by in known else NOT_KNOWN, []).append(name_of(node))
+    named = [(name_of(node), node) for node in nodes]
+    named += [(f"{SESSION_PREFIX}{name_of(member)}", member) for member in members if is_pulling(member)]
+    for name, obj in named:
+        signed_by = str_at(obj, "metadata", "annotations", NODE_AUTHORITY_ANNOTATION)
+        found.setdefault(signed_by if signed_by in known else NOT_KNOWN, []).append(name)
     return found
 
 
@@ -129,12 +137,12 @@ def _check_unneeded(data: Path, authority: str) -> None:
         ) from error
     if nodes := by_authority.get(authority):
         raise InvalidError(
-            f"{len(nodes)} gateways still have a certificate by {authority}: {_named(nodes)}; "
+            f"{len(nodes)} gateways and regions still have a certificate by {authority}: {_named(nodes)}; "
             "they get a new one when they connect; with --force those that have not must join again"
         )
     if nodes := by_authority.get(NOT_KNOWN):
         raise InvalidError(
-            f"who signed the certificate of {len(nodes)} gateways is not known: {_named(nodes)}; it is noted when "
-            "they connect; delete Nodes that have no gateway, or add --force: who still needs "
-            f"{authority} must join again then"
+            f"who signed the certificate of {len(nodes)} gateways and regions is not known: {_named(nodes)}; it is "
+            "noted when they connect; delete Nodes that have no gateway, unjoin regions that are no more, or add "
+            f"--force: who still needs {authority} must join again then"
         )

@@ -175,8 +175,8 @@ class Enroller:
         return self._signed(node, csr_pem)
 
     async def recover(self, request: RecoverRequest, *, peer: str) -> Enrolled:
-        """A new certificate for the node whose old one has ended, and that still has the key: a gateway that lay in a
-        store room comes back without anybody's help. Nothing of the asker was verified by TLS.
+        """A new certificate for the node or region whose old one has ended, and that still has the key: a gateway
+        that lay in a store room comes back without anybody's help. Nothing of the asker was verified by TLS.
 
         Raises `BadRequestError` (no certificate, no CSR), `UnauthenticatedError` (not signed by this cloud),
         `ForbiddenError` (another key, ended too long ago, a Node that was deleted or joined again with another key),
@@ -186,14 +186,17 @@ class Enroller:
         try:
             old = client_certificate(request.certificate_pem, self._parts.authorities)
             fingerprint = key_fingerprint(requested_key(request.csr_pem))
-            node = self._recoverable(old, fingerprint)
+            self._check_recoverable(old, fingerprint)
+            if region := region_of_user(old.user):
+                return self._renewed_region(region, fingerprint, fingerprint, request.csr_pem)
+            node = self._known(old.user, fingerprint)
         except (BadRequestError, UnauthenticatedError, ForbiddenError):
             self._limiter.failed(peer)
             raise
         await self._remember(node, fingerprint)
         return self._signed(node, request.csr_pem)
 
-    def _recoverable(self, old: ClientCertificate, fingerprint: str) -> str:
+    def _check_recoverable(self, old: ClientCertificate, fingerprint: str) -> None:
         if key_fingerprint(old.key) != fingerprint:
             raise ForbiddenError("the signing request is by another key than the certificate's")
         if now_of(self._parts.clock) > old.ended + self._parts.recover_within:
@@ -201,7 +204,6 @@ class Enroller:
                 f"this certificate ended at {old.ended:%Y-%m-%dT%H:%M:%SZ}, more than "
                 f"{self._parts.recover_within.days} days ago; join again with a new token"
             )
-        return self._known(old.user, fingerprint)
 
     def _known(self, user: str, key: str) -> str:
         """The node that a certificate's user speaks for, if its Node is there and its key is this one. A certificate

@@ -16,34 +16,24 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from ssl import SSLContext
 from typing import Final
 
 from edgecore.link.membership import Membership, load_membership, save_renewed
 from edgecore.store.port import META_WAY, EdgeBatch
 from edgecore.store.shell import AsyncEdgeStore
 from skerry.clocks import SystemClock
-from skerry.errors import SkerryError, UnansweredError, UnavailableError
-from skerry.frozen import Frozen
+from skerry.errors import SkerryError, UnavailableError
 from skerry.objects.enrolment import (
-    HUB_RECOVER_PATH,
-    HUB_RENEW_PATH,
+    NODE_USER_PREFIX,
     TRUST_FIELD,
     TRUST_NAME,
     TRUST_NAMESPACE,
-    Enrolled,
-    EnrolRequest,
-    RecoverRequest,
     certificates_in,
-    read_enrolled,
-    recover_body,
-    request_body,
 )
 from skerry.objects.json import decode_object, str_at
 from skerry.objects.meta import Key
 from skerry.sync.ages import clock_is_wrong
 from skerry.transport.proxy import Proxy, proxy_of
-from skerry.transport.websocket import client_context, dial, nameless_context
 
 LOG: Final = logging.getLogger(__name__)
 CHECK_INTERVAL_S: Final = 3600.0
@@ -147,62 +137,32 @@ async def renew(data: Path, *, known_ms: int, proxies: Sequence[Proxy | None] = 
 
     Raises `UnavailableError` when no hub could be asked, or a `CallerError` with its refusal.
     """
-    from cryptography import x509
-
-    from edgecore.link.join import renew_after_ms, signing_request
+    from skerry.transport import joining  # cryptography: in the process of its own alone
 
     membership = load_membership(data)
-    csr_pem = signing_request(membership.identity.key_file.read_bytes(), membership.node)
+    user = NODE_USER_PREFIX + membership.node
+    csr_pem = joining.signing_request(membership.identity.key_file.read_bytes(), user)
     faults: list[str] = []
     for proxy, address in ((proxy, address) for proxy in proxies for address in membership.clouds):
+        wrong = clock_is_wrong(wall_ms=SystemClock().wall_ms(), floor_ms=known_ms)
+        asking = joining.Renewing(
+            identity=membership.identity,
+            csr_pem=csr_pem,
+            address=address,
+            proxy=proxy,
+            trust_clock=not wrong,
+            known_ms=known_ms,
+        )
         try:
             async with asyncio.timeout(ASK_S_MAX):
-                enrolled = await _renewed(_Asking(address, proxy, known_ms), membership, csr_pem)
+                enrolled = await joining.renewed(asking)
         except (UnavailableError, TimeoutError) as error:
             way = "" if proxy is None else f" through the proxy {proxy}"
             faults.append(str(error) or f"{address}{way}: no answer in time")
             continue
-        certificate = x509.load_pem_x509_certificate(enrolled.certificate_pem.encode())
-        save_renewed(data, membership, enrolled, renew_after_ms=renew_after_ms(certificate))
+        save_renewed(data, membership, enrolled, renew_after_ms=joining.renew_after_ms(enrolled.certificate_pem))
         return
     raise UnavailableError("; ".join(faults))
-
-
-class _Asking(Frozen, kw_only=False):
-    """Who is asked, and how."""
-
-    address: str
-    proxy: Proxy | None
-    known_ms: int
-
-
-async def _renewed(asking: _Asking, membership: Membership, csr_pem: str) -> Enrolled:
-    """With the certificate where TLS still takes it, else with it as a mere paper."""
-    identity = membership.identity
-    wrong = clock_is_wrong(wall_ms=SystemClock().wall_ms(), floor_ms=asking.known_ms)
-    try:
-        context = client_context(identity, trust_clock=not wrong)
-        request = request_body(EnrolRequest(token="", csr_pem=csr_pem))
-        return await _asked(asking, HUB_RENEW_PATH, context, identity.server_name, request)
-    except UnansweredError:
-        raise  # nobody is there who could think more of a paper
-    except UnavailableError:
-        paper = identity.certificate_file.read_text(encoding="ascii")
-        nameless = nameless_context(identity.ca_file, trust_clock=not wrong)
-        request = recover_body(RecoverRequest(certificate_pem=paper, csr_pem=csr_pem))
-        return await _asked(asking, HUB_RECOVER_PATH, nameless, identity.server_name, request)
-
-
-async def _asked(asking: _Asking, path: str, context: SSLContext, server_name: str, request: bytes) -> Enrolled:
-    address, known_ms = asking.address, asking.known_ms
-    link = await dial(address, context, path=path, server_name=server_name, proxy=asking.proxy)
-    if link.not_after_ms < known_ms:
-        await link.close(code=1008, reason="certificate expired")
-        raise UnavailableError(f"{address}: the cloud's certificate expired before the last time known here")
-    await link.send(request)
-    answer = await link.receive()
-    await link.close(code=1000, reason="")
-    return read_enrolled(answer)
 
 
 async def _attempt(data: Path, known_ms: int, proxy: Proxy | None, ways: Sequence[str]) -> str:

@@ -33,7 +33,7 @@ from cloudcore.registry.port import Subresource
 from cloudcore.store.cache import following
 from cloudcore.store.memory import MemoryState, MemoryStore
 from edgecore.link import renewal
-from edgecore.link.join import JoinRequest, join, signing_request
+from edgecore.link.join import JoinRequest, join
 from edgecore.link.membership import Membership, load_membership
 from edgecore.link.renewal import CertificateKeeper, renew
 from edgecore.store.memory import MemoryEdgeStore
@@ -65,6 +65,7 @@ from skerry.objects.json import JsonObject
 from skerry.objects.meta import Key, Revision, Stamp
 from skerry.objects.scheme import Kind
 from skerry.objects.times import time_text
+from skerry.transport.joining import signing_request
 from skerry.transport.websocket import SESSION_PATH, Route, WebSocketLink, client_context, dial, listen
 
 pytestmark = pytest.mark.system
@@ -372,7 +373,7 @@ async def test_a_gateway_whose_certificate_ended_while_it_was_away_comes_back_by
     membership = await joined(cloud, data, await cloud.issue("eu-1"))
     identity = membership.identity
     then = now_of(SystemClock()) - datetime.timedelta(days=400)
-    request = signing_request(identity.key_file.read_bytes(), "eu-1")
+    request = signing_request(identity.key_file.read_bytes(), "system:node:eu-1")
     ended = sign_request(cloud.pki.authority, request, user="system:node:eu-1", groups=["system:nodes"], now=then)
     identity.certificate_file.write_text(ended)
     with pytest.raises(IdentityRefusedError, match="hung up on this gateway's certificate"):

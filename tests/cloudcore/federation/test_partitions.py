@@ -180,3 +180,28 @@ async def test_one_members_fault_is_its_own(stack: AsyncExitStack) -> None:
     status = {each["name"]: each for each in pair.world.get(FEDERATED, "a")["status"]["clusters"]}
     assert status["s"]["status"] == "ApplyOverridesFailed"
     assert "/data/none/below" in status["s"]["message"]
+
+
+async def test_what_was_deleted_while_its_type_was_disabled_is_cleaned_up_later(
+    stack: AsyncExitStack,
+) -> None:
+    pair = await two(stack)
+    await pair.world.create(FEDERATED, federated("a", 1, here=True))
+    await pair.settle()
+
+    async def propagation(word: str) -> None:
+        key = pair.world.kind(TYPES).key(NAMESPACE, "configmaps")
+
+        def changed(obj: Any) -> Any:
+            return {**obj, "spec": {**obj["spec"], "propagation": word}}
+
+        await pair.world.objects.update(pair.world.kind(TYPES), key, changed)
+
+    await propagation("Disabled")
+    await pair.settle()
+    await pair.world.delete(FEDERATED, "a")
+    await pair.settle()
+    assert pair.there() == {"a": {"v": "1"}}, "nothing is carried out meanwhile"
+    await propagation("Enabled")
+    await pair.settle()
+    assert pair.there() == {}

@@ -11,6 +11,7 @@ from cloudcore.controllers.crd.controller import DefinitionController
 from cloudcore.federation.admission import federated_step
 from cloudcore.federation.type_controller import FederatedTypeController
 from cloudcore.registry.admission import STEPS
+from cloudcore.registry.port import DeleteOptions
 from skerry.authz.attributes import Attributes, Decision
 from skerry.errors import ForbiddenError, InvalidError
 from skerry.objects.federation import NAMESPACE, TYPES
@@ -111,4 +112,42 @@ async def test_nobody_federates_what_he_may_not_write(world: World) -> None:
     await enable(world, "secrets", "Secret")
     REFUSED.add("secrets")
     with pytest.raises(ForbiddenError, match='cannot create resource "secrets"'):
+        await world.create("federatedsecrets.types.kubefed.io", {"metadata": {"name": "x"}, "spec": {}})
+
+
+async def test_nobody_deletes_in_members_what_he_may_not_delete(world: World) -> None:
+    await enable(world, "secrets", "Secret")
+    kept = {"metadata": {"name": "kept", "annotations": {"kubefed.io/orphan": "true"}}, "spec": {}}
+    await world.create("federatedsecrets.types.kubefed.io", {"metadata": {"name": "x"}, "spec": {}})
+    await world.create("federatedsecrets.types.kubefed.io", kept)
+    REFUSED.add("secrets")
+    with pytest.raises(ForbiddenError, match='cannot delete resource "secrets"'):
+        await world.delete("federatedsecrets.types.kubefed.io", "x")
+    await world.delete("federatedsecrets.types.kubefed.io", "kept")
+
+
+async def test_what_is_written_while_its_type_is_gone_is_held_to_the_same(world: World) -> None:
+    await enable(world, "secrets", "Secret")
+    await world.objects.delete(world.kind(TYPES), world.kind(TYPES).key(NAMESPACE, "secrets"), DeleteOptions())
+    wrong = {"placement": {"clusters": [{"name": ""}]}}
+    with pytest.raises(InvalidError, match=r"spec\.placement\.clusters\[0\]\.name"):
+        await world.create("federatedsecrets.types.kubefed.io", {"metadata": {"name": "x"}, "spec": wrong})
+    await world.create("federatedsecrets.types.kubefed.io", {"metadata": {"name": "x"}, "spec": {}})
+    REFUSED.add("secrets")
+    with pytest.raises(ForbiddenError, match='cannot create resource "secrets"'):
+        await world.create("federatedsecrets.types.kubefed.io", {"metadata": {"name": "y"}, "spec": {}})
+    with pytest.raises(ForbiddenError, match='cannot delete resource "secrets"'):
+        await world.delete("federatedsecrets.types.kubefed.io", "x")
+
+
+async def test_a_federated_kind_of_somebody_else_without_its_type_needs_rights_everywhere(world: World) -> None:
+    names = {"plural": "federatedsecrets", "singular": "x", "kind": "FederatedSecret", "listKind": "L"}
+    schema = {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}}
+    version = {"name": "v1beta1", "served": True, "storage": True, "schema": schema}
+    spec = {"group": "types.kubefed.io", "scope": "Namespaced", "names": names, "versions": [version]}
+    crd = {"metadata": {"name": "federatedsecrets.types.kubefed.io"}, "spec": spec}
+    await world.create("customresourcedefinitions.apiextensions.k8s.io", crd)
+    await world.settle(DefinitionController(world.tools, world.custom))
+    REFUSED.add("secrets")
+    with pytest.raises(ForbiddenError, match=r'in API group "\*"'):
         await world.create("federatedsecrets.types.kubefed.io", {"metadata": {"name": "x"}, "spec": {}})

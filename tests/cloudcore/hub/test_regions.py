@@ -2,18 +2,34 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import AsyncIterator
-from typing import Any
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, cast
 
 import pytest
 
-from cloudcore.hub.regions import REPORT_BYTES_MAX, MemberView, RegionKinds, RegionReporter
-from skerry.errors import ProtocolError
-from skerry.objects.federation import MEMBER_OBJECTS, MEMBERS
+from cloudcore.hub.bounds import Bounds, BoundSettings
+from cloudcore.hub.regions import (
+    GRACE_S,
+    REPORT_BYTES_MAX,
+    TRUST,
+    MemberView,
+    RegionHub,
+    RegionKinds,
+    RegionParts,
+    RegionReporter,
+)
+from cloudcore.hub.sessions import NodeSession
+from cloudcore.store.port import Advance
+from skerry.errors import ProtocolError, UnavailableError
+from skerry.objects.enrolment import NODE_AUTHORITY_ANNOTATION
+from skerry.objects.federation import MEMBER_OBJECTS, MEMBERS, NAMESPACE, is_ready
 from skerry.objects.meta import Key
 from skerry.sync.effects import DatedReport
 from skerry.wire.frames import Report
+from tests.cloudcore.hub.fleet import eventually
 from tests.cloudcore.worlds import World, make_world
 
 
@@ -68,3 +84,164 @@ async def test_a_view_has_the_rows_of_one_member_and_no_status(world: World) -> 
     assert b"status" not in state.body
     assert view.secret(key)
     assert view.state(Key(MEMBER_OBJECTS, "", "south.a")) is None
+
+
+# --- who is heard ---
+
+
+class FakeSession:
+    """As much of a session as its hub looks at."""
+
+    def __init__(self, number: int = 1, member: str = "north") -> None:
+        self.node = f"region/{member}"
+        self.spoke_s: float | None = None
+        self.peer_key = ""
+        self.fence = Advance(node=self.node, incarnation="i", session=number, covered=())
+        self.closed: str | None = None
+
+    def close(self, code: int, reason: str, *, retry_after_s: float = 0.0) -> None:
+        self.closed = reason
+
+
+class Refusing:
+    """Objects that can't be written for a while."""
+
+    def __init__(self, objects: Any) -> None:
+        self._objects = objects
+        self.refusals = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._objects, name)
+
+    async def update(self, *args: Any, **more: Any) -> Any:
+        if self.refusals > 0:
+            self.refusals -= 1
+            raise UnavailableError("the disk is full")
+        return await self._objects.update(*args, **more)
+
+
+def hub_of(world: World, objects: Any = None, **more: Any) -> RegionHub:
+    bounds = Bounds(clock=world.clock, events_of=lambda _: 0, messages_of=lambda _: (0, 0), settings=BoundSettings())
+    return RegionHub(
+        RegionParts(
+            store=world.store,
+            cache=world.cache,
+            objects=objects or world.objects,
+            clock=world.clock,
+            bounds=bounds,
+            kinds=RegionKinds(member=world.kind(MEMBERS), row=world.kind(MEMBER_OBJECTS)),
+            **more,
+        )
+    )
+
+
+async def arrive(hub: RegionHub, session: FakeSession) -> None:
+    assert await hub.enter(cast(NodeSession, session))
+    session.spoke_s = 0.0
+    hub.heard(cast(NodeSession, session))
+
+
+@asynccontextmanager
+async def running(*hubs: RegionHub) -> AsyncGenerator[None]:
+    tasks = [asyncio.create_task(hub.run()) for hub in hubs]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+
+
+async def member(world: World) -> None:
+    await world.create("namespaces", {"metadata": {"name": NAMESPACE}})
+    await world.create(MEMBERS, {"metadata": {"name": "north"}, "spec": {"syncMode": "Pull"}}, NAMESPACE)
+
+
+def ready(world: World) -> bool:
+    return is_ready(world.get(MEMBERS, "north", NAMESPACE))
+
+
+async def test_that_a_region_is_heard_is_written_when_it_can_be(world: World) -> None:
+    await member(world)
+    objects = Refusing(world.objects)
+    objects.refusals = 2
+    hub = hub_of(world, objects)
+    await arrive(hub, FakeSession())
+    for _ in range(2):
+        await hub.note()
+        assert not ready(world)
+    await hub.note()
+    assert ready(world)
+
+
+async def test_one_that_cannot_be_noted_keeps_no_other_from_being(world: World) -> None:
+    await member(world)
+    hub = hub_of(world, Refusing(world.objects))
+    await arrive(hub, FakeSession(member="gone"))  # no KubeFedCluster any more
+    await arrive(hub, FakeSession())
+    await hub.note()
+    assert ready(world)
+
+
+async def test_who_is_at_another_hub_that_lives_is_not_silent_and_is_when_that_ends(world: World) -> None:
+    await member(world)
+    alive = {"a", "b"}
+    here, there = (hub_of(world, hub=name, lives=alive.__contains__) for name in "ab")
+    async with running(here, there):
+        await world.store.enter("region/north", "i", hub="a")
+        await arrive(here, FakeSession())
+        await eventually(lambda: ready(world), "it is heard")
+        for _ in range(4):
+            world.clock.advance(GRACE_S)
+            await there.note()
+            assert ready(world), "its session is elsewhere"
+        alive.remove("a")
+        world.clock.advance(GRACE_S + 1)
+        await there.note()
+        await eventually(lambda: not ready(world), "nobody has it any more")
+
+
+async def test_a_hub_contradicts_who_says_that_a_region_of_its_own_is_silent(world: World) -> None:
+    await member(world)
+    here, there = hub_of(world, hub="a", lives=lambda _: True), hub_of(world, hub="b", lives=lambda _: False)
+    async with running(here):
+        await arrive(here, FakeSession())
+        await eventually(lambda: ready(world), "it is heard")
+        async with running(there):
+            await eventually(lambda: there.waiting, "it looks")
+            world.clock.advance(GRACE_S + 1)
+            await there.note()
+        await eventually(lambda: ready(world), "it is heard again")
+
+
+async def test_a_session_that_moved_to_another_hub_ends_here(world: World) -> None:
+    await member(world)
+    hub = hub_of(world, hub="a", lives=lambda _: True)
+    session = FakeSession()
+    async with running(hub):
+        await world.store.enter("region/north", "i", hub="a")
+        await arrive(hub, session)
+        await world.store.enter("region/north", "i", hub="b")
+        await eventually(lambda: session.closed, "the session is fenced")
+    assert session.closed == "a newer session of this region is at hub b"
+
+
+# --- authorities ---
+
+
+async def test_whose_certificate_a_region_has_is_noted(world: World) -> None:
+    await member(world)
+    hub = hub_of(world, authorities={"aa": "first"})
+    await hub.met(FakeSession().fence, issuer="aa")
+    annotations = world.get(MEMBERS, "north", NAMESPACE)["metadata"]["annotations"]
+    assert annotations[NODE_AUTHORITY_ANNOTATION] == "first"
+
+
+async def test_a_region_is_told_whom_to_trust(world: World) -> None:
+    await world.create("namespaces", {"metadata": {"name": "kube-system"}})
+    await world.create("configmaps", {"metadata": {"name": TRUST.name}, "data": {"ca.crt": "PEM"}}, "kube-system")
+    view = MemberView(world.cache, "north")
+    ((key, _),) = view.stamps()
+    state = view.state(key)
+    assert state is not None
+    assert json.loads(state.body) == {"data": {"ca.crt": "PEM"}}

@@ -1,0 +1,140 @@
+"""Members that are dialled: each row by itself, whatever the others come to."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from cloudcore.federation.cluster_api import Access
+from cloudcore.federation.push_controller import PROBE_S, PushController
+from skerry.errors import ForbiddenError, NotFoundError, UnansweredError, UnavailableError
+from skerry.objects.federation import MEMBER_OBJECTS, MEMBERS, NAMESPACE, Target, row_name
+from skerry.objects.meta import Key
+from tests.cloudcore.worlds import World, make_world
+
+
+class FakeApi:
+    """A member in memory, which refuses what it is told to."""
+
+    def __init__(self) -> None:
+        self.held: dict[str, Any] = {}
+        self.faults: dict[str, Exception] = {}
+        """By name of an object; "" for all."""
+        self.asked: list[str] = []
+        self.versions: int | None = None
+        """How often it is still there; None: always."""
+
+    def __call__(self, _access: Access) -> FakeApi:
+        return self
+
+    async def __aenter__(self) -> FakeApi:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        return
+
+    def _check(self, name: str) -> None:
+        if fault := self.faults.get(name, self.faults.get("")):
+            raise fault
+
+    async def version(self) -> str:
+        if self.versions is not None:
+            self.versions -= 1
+            if self.versions < 0:
+                raise UnansweredError("no route")
+        return "v1.36.0"
+
+    async def path_of(self, target: Target) -> str:
+        return f"/{target.namespace}"
+
+    async def read(self, path: str, name: str) -> Any:
+        self.asked.append(name)
+        self._check(name)
+        return self.held.get(name)
+
+    async def create(self, path: str, obj: Any) -> Any:
+        self.held[obj["metadata"]["name"]] = obj
+        return obj
+
+    async def replace(self, path: str, name: str, obj: Any) -> Any:
+        self.held[name] = obj
+        return obj
+
+    async def delete(self, path: str, name: str, uid: str) -> None:
+        if self.held.pop(name, None) is None:
+            raise NotFoundError(name)
+
+
+@pytest.fixture
+async def world() -> AsyncIterator[World]:
+    async with make_world() as made:
+        await made.create("namespaces", {"metadata": {"name": NAMESPACE}})
+        token = base64.b64encode(b"t").decode()
+        await made.create("secrets", {"metadata": {"name": "far"}, "data": {"token": token}}, NAMESPACE)
+        spec = {"apiEndpoint": "https://far:6443", "secretRef": {"name": "far"}}
+        await made.create(MEMBERS, {"metadata": {"name": "far"}, "spec": spec}, NAMESPACE)
+        yield made
+
+
+async def row(world: World, name: str, revision: int = 1) -> str:
+    target = Target(api_version="v1", kind="ConfigMap", namespace="d", name=name)
+    spec = {
+        "member": "far",
+        "object": {"apiVersion": "v1", "kind": "ConfigMap", "namespace": "d", "name": name},
+        "source": {"resource": "federatedconfigmaps.types.kubefed.io", "namespace": "d", "name": name, "uid": "u"},
+        "revision": revision,
+        "manifest": {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "namespace": "d"}},
+    }
+    made = row_name("far", target)
+    await world.create(MEMBER_OBJECTS, {"metadata": {"name": made}, "spec": spec})
+    return made
+
+
+def status(world: World, name: str) -> Any:
+    return world.get(MEMBER_OBJECTS, name).get("status", {})
+
+
+async def look(world: World, controller: PushController) -> None:
+    await controller.reconcile(Key(MEMBERS, NAMESPACE, "far"))
+
+
+@pytest.mark.parametrize(
+    "fault", [ForbiddenError("no"), UnavailableError("HTTP 500"), UnansweredError("slow"), ValueError("bad name")]
+)
+async def test_a_bad_row_keeps_none_behind_it_waiting(world: World, fault: Exception) -> None:
+    api = FakeApi()
+    names = [await row(world, f"m{number:02}") for number in range(20)]
+    api.faults = {f"m{number:02}": fault for number in range(0, 20, 2)}
+    await look(world, PushController(world.tools, api))
+    assert sorted(api.held) == [f"m{number:02}" for number in range(1, 20, 2)]
+    told = [status(world, name) for name in names]
+    assert [each.get("code", "") for each in told] == ["RetrievalFailed", ""] * 10
+    assert told[0]["message"] == str(fault)
+
+
+async def test_a_bad_row_waits_ever_longer_by_itself(world: World) -> None:
+    api = FakeApi()
+    controller = PushController(world.tools, api)
+    await row(world, "bad")
+    api.faults = {"bad": ForbiddenError("no")}
+    for _ in range(12):
+        await look(world, controller)
+        world.clock.advance(PROBE_S)
+    assert api.asked.count("bad") == 4, "after 0, 10, 30 and 70 seconds"
+    api.faults = {}
+    world.clock.advance(300)
+    await look(world, controller)
+    assert "bad" in api.held
+
+
+async def test_a_member_that_is_gone_ends_the_pass_and_no_row_is_to_blame(world: World) -> None:
+    api = FakeApi()
+    names = [await row(world, f"m{number:02}") for number in range(40)]
+    api.faults, api.versions = {"": UnansweredError("no route")}, 1
+    controller = PushController(world.tools, api)
+    await look(world, controller)
+    assert len(api.asked) <= 8
+    assert all(not status(world, name) for name in names)

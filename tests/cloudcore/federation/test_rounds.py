@@ -1,0 +1,36 @@
+"""Whose turn it is, among the rows of a member that is dialled."""
+
+from __future__ import annotations
+
+from cloudcore.federation.rounds import AGAIN_S, FIRST_S, MOST_S, Rounds
+
+
+def test_what_is_in_order_is_looked_at_again_from_time_to_time() -> None:
+    rounds = Rounds()
+    rounds.settled("a", 1, 0.0)
+    assert rounds.due({"a": 1, "b": 1}, 1.0) == ["b"]
+    assert rounds.due({"a": 1, "b": 1}, AGAIN_S) == ["a", "b"]
+
+
+def test_a_change_of_what_is_wanted_is_tried_at_once() -> None:
+    rounds = Rounds()
+    rounds.failed("a", 1, 0.0)
+    assert rounds.due({"a": 1}, 1.0) == []
+    assert rounds.due({"a": 2}, 1.0) == ["a"]
+
+
+def test_what_failed_waits_ever_longer_and_comes_after_the_others() -> None:
+    rounds = Rounds()
+    waits = [rounds.failed("a", 1, 0.0) for _ in range(8)]
+    assert waits[:3] == [FIRST_S, 2 * FIRST_S, 4 * FIRST_S]
+    assert waits[-1] == MOST_S
+    assert rounds.due({"a": 1, "b": 1}, MOST_S) == ["b", "a"]
+    rounds.settled("a", 1, 0.0)
+    assert rounds.failed("a", 1, 0.0) == FIRST_S
+
+
+def test_a_row_that_is_gone_is_forgotten() -> None:
+    rounds = Rounds()
+    rounds.failed("a", 1, 0.0)
+    rounds.due({}, 0.0)
+    assert rounds.failures("a") == 0
