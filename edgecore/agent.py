@@ -65,13 +65,14 @@ from edgecore.pods.cgroup_tree import CgroupTree
 from edgecore.pods.cgroups import CgroupSettings, PodCgroups
 from edgecore.pods.events import event_body, node_event
 from edgecore.pods.node import Machine, allocatable_of, read_machine
+from edgecore.pods.own_address import or_known
 from edgecore.pods.port import Runtime
 from edgecore.pods.runtimes.choice import PROCESS, Choice, Choosing, before, choose, clear_or_say, keep
 from edgecore.pods.runtimes.process import ProcessRuntime, ProcessSettings
 from edgecore.push.places import NetworkPlaces
 from edgecore.rules.service_bus import BusSettings
 from edgecore.store.guard import StoreGuard
-from edgecore.store.port import EdgeBatch, NewReport
+from edgecore.store.port import META_ADDRESS, EdgeBatch, NewReport
 from edgecore.store.shell import AsyncEdgeStore
 from edgecore.store.sqlite import OpenedStore, StoreSettings, open_store
 from edgecore.twins.configuring import DriverFactory
@@ -121,7 +122,7 @@ async def serve(settings: EdgeSettings) -> None:
             labels=labels_of(settings.label),
             clouds=membership.clouds,
             directory=settings.data.absolute(),
-            machine=partial(_machine, settings),
+            machine=partial(_machine, settings, store),
             store=store,
             runtime=runtime,
             dialer=names.remembering(websocket_dialer(identity, clock, time.known_ms)),
@@ -485,10 +486,14 @@ def _process_settings(settings: EdgeSettings) -> ProcessSettings:
     )
 
 
-def _machine(settings: EdgeSettings) -> Machine:
-    """This machine as it is now, shown under the address that the settings name."""
+def _machine(settings: EdgeSettings, store: AsyncEdgeStore | None = None) -> Machine:
+    """This machine as it is now, shown under the address that the settings name; without one, and without a way out,
+    under that which `store` knows."""
     machine = read_machine(settings.data)
-    return replace(machine, addresses=(node_ip_of(settings.node_ip),)) if settings.node_ip else machine
+    if settings.node_ip:
+        return replace(machine, addresses=(node_ip_of(settings.node_ip),))
+    known = None if store is None else store.meta(META_ADDRESS)
+    return replace(machine, addresses=or_known(machine.addresses, known))
 
 
 async def _run(
@@ -547,7 +552,7 @@ def _secure_api(settings: EdgeSettings, agent: Agent, local: LocalApi) -> Secure
         settings.data / LOCAL_API,
         Guard(local.routes, access, agent.cloud),
         access,
-        names=_machine(settings).addresses,
+        names=_machine(settings, parts.store).addresses,
         made=agent.pods.refresh_all,
     )
 

@@ -20,12 +20,13 @@ from pathlib import Path
 from typing import Final
 
 from edgecore.pods.eviction import NO_EVICTION, RESOURCES, EvictionSettings
+from edgecore.pods.own_address import NO_ROUTE, own_addresses
 from edgecore.pods.port import ImageState, Runtime
 from edgecore.store.backlog import Backlog, Now, backlog_of, backlog_text, waits_long
-from edgecore.store.port import META_EPOCH, EdgeBatch, NewReport
+from edgecore.store.port import META_ADDRESS, META_EPOCH, EdgeBatch, NewReport
 from edgecore.store.shell import AsyncEdgeStore
 from skerry.errors import UnavailableError
-from skerry.frozen import Frozen, field, replace
+from skerry.frozen import Frozen, field
 from skerry.objects.conditions import find_condition
 from skerry.objects.functions import MESSAGE_LENGTH_MAX, NodeFunction
 from skerry.objects.json import JsonObject, maps_at, str_at, to_json
@@ -40,8 +41,6 @@ log = logging.getLogger(__name__)
 
 PODS_MAX: Final = 110
 """A kubelet's default."""
-NO_ROUTE: Final = ("127.0.0.1",)
-"""The addresses of a machine that can't speak to others."""
 IMAGES_MAX: Final = 50
 """A kubelet's nodeStatusMaxImages."""
 IMAGE_NAMES_MAX: Final = 5
@@ -254,7 +253,7 @@ def read_machine(data: Path) -> Machine:
     machine_id = _text("/etc/machine-id")
     return Machine(
         hostname=hostname,
-        addresses=_addresses(),
+        addresses=own_addresses(),
         architecture=ARCHITECTURES.get(platform.machine(), platform.machine()),
         kernel=platform.release(),
         os_image=_os_image(),
@@ -301,17 +300,6 @@ def _os_image() -> str:
         if name == "PRETTY_NAME":
             return value.strip('"')
     return "Linux"
-
-
-def _addresses() -> tuple[str, ...]:
-    """The address from which this machine speaks to others; asking the kernel for a route sends nothing."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.connect(("192.0.2.1", 9))  # TEST-NET-1 (RFC 5737)
-            name: tuple[str, int] = probe.getsockname()
-        except OSError:
-            return NO_ROUTE
-    return (name[0],)
 
 
 def _nothing(_: str) -> None:
@@ -389,9 +377,10 @@ class NodeReporter:
         now = Now(wall_ms=self._clock.wall_ms(), monotonic_ms=round(self._clock.monotonic_s() * 1000))
         backlog = backlog_of(self._store.stats(), self._store.boots(), now)
         facts = await self._runtime_facts()
+        machine = self._looked_at()
         report = node_report(
             self._identity(),
-            self._looked_at(),
+            machine,
             before,
             backlog,
             now_ms=now.wall_ms,
@@ -404,7 +393,7 @@ class NodeReporter:
         to = (self._store.meta(META_EPOCH) or "", self._told_to[1] if held is None else held.stamp.uid)
         if report != self._told or to != self._told_to:
             told = NewReport(report_class="state", kind=NODE_STATUS, key="", body=report.encode())
-            await self._store.apply(EdgeBatch(reports=(told,)))
+            await self._store.apply(EdgeBatch(reports=(told,), meta=self._to_remember(machine)))
             self._told, self._told_to = report, to
 
     async def _runtime_facts(self) -> RuntimeFacts:
@@ -423,11 +412,15 @@ class NodeReporter:
             fault = "container runtime is down"
         return RuntimeFacts(fault=fault, images=self._images)
 
+    def _to_remember(self, machine: Machine) -> tuple[tuple[str, str], ...]:
+        """For a start without a route."""
+        address = machine.addresses[0]
+        is_new = machine.addresses != NO_ROUTE and address != self._store.meta(META_ADDRESS)
+        return ((META_ADDRESS, address),) if is_new else ()
+
     def _looked_at(self) -> Machine:
-        """The machine; without a route it has the addresses that it had, as none else is known."""
+        """The machine, and whoever is to know hears that it moved."""
         machine = self._machine()
-        if self._addresses and machine.addresses == NO_ROUTE:
-            return replace(machine, addresses=self._addresses)
         if machine.addresses != self._addresses:
             self._addresses = machine.addresses
             self._moved(machine.addresses[0])

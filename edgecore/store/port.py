@@ -39,6 +39,9 @@ META_LEAVING: Final = "outbox_leaving"
 """Name in `meta`: "yes" from before the first report is sent on, until the store is opened again. A store that says
 nothing is of an agent that did not know of this, and reports may have left it."""
 
+META_ADDRESS: Final = "node_address"
+"""Name in `meta`: the address of this machine that was told last."""
+
 META_WAY: Final = "link_way"
 """Name in `meta`: the way to the cloud that was welcomed last."""
 

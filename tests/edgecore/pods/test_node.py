@@ -21,7 +21,7 @@ from edgecore.pods.port import ImageState, RuntimeStatus
 from edgecore.pods.runtimes.fake import FakeRuntime
 from edgecore.store.backlog import Backlog
 from edgecore.store.memory import MemoryEdgeStore
-from edgecore.store.port import META_EPOCH, EdgeBatch, Held, NewReport
+from edgecore.store.port import META_ADDRESS, META_EPOCH, EdgeBatch, Held, NewReport
 from edgecore.store.shell import AsyncEdgeStore
 from skerry.clocks import ManualClock
 from skerry.frozen import replace
@@ -227,18 +227,21 @@ def test_this_machine_can_be_read(tmp_path: Path) -> None:
     assert machine.addresses and machine.boot_id and machine.os_image and machine.kernel
 
 
-async def test_a_new_address_is_told_and_one_that_is_lost_with_the_route_is_kept(tmp_path: Path) -> None:
+async def test_a_new_address_is_told_and_remembered_for_a_start_without_a_route(tmp_path: Path) -> None:
     clock = ManualClock()
     store = AsyncEdgeStore(MemoryEdgeStore(incarnation="i", clock=clock))
     here, moved = [MACHINE], list[str]()
     reporter = NodeReporter(store, clock, lambda: IDENTITY, lambda: here[0], moved.append)
     heads: list[int] = []
-    for address in ("127.0.0.1", "10.0.0.7", "127.0.0.1", "10.0.0.7", "10.0.0.8"):
+    known: list[str | None] = []
+    for address in ("127.0.0.1", "10.0.0.7", "10.0.0.7", "10.0.0.8", "127.0.0.1"):
         here[0] = replace(MACHINE, addresses=(address,))
         await reporter.look()
         heads.append(store.outbox_head())
-    assert heads == [1, 2, 2, 2, 3]
-    assert moved == ["127.0.0.1", "10.0.0.7", "10.0.0.8"]
+        known.append(store.meta(META_ADDRESS))
+    assert heads == [1, 2, 2, 3, 4]
+    assert moved == ["127.0.0.1", "10.0.0.7", "10.0.0.8", "127.0.0.1"]
+    assert known == [None, "10.0.0.7", "10.0.0.7", "10.0.0.8", "10.0.0.8"]
     store.close()
 
 
