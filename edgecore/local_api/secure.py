@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import socket
 import ssl
 import sys
 from collections.abc import Callable, Sequence
@@ -30,6 +31,9 @@ CONNECTIONS_MAX: Final = 64
 HANDSHAKE_S_MAX: Final = 10.0
 AGAIN_S: Final = 30.0
 MAKE_S_MAX: Final = 60.0
+_IP_FREEBIND: Final = 15
+_IPV6_FREEBIND: Final = 78
+"""From linux/in.h and linux/in6.h."""
 
 
 class Place(Frozen):
@@ -88,8 +92,7 @@ class SecureApi:
         context.load_cert_chain(self._directory / SERVER_FILE)
         server = await asyncio.start_server(
             self._connected,
-            self._place.host,
-            self._place.port,
+            sock=_listening(self._place),
             ssl=context,
             ssl_handshake_timeout=HANDSHAKE_S_MAX,
             limit=HEAD_BYTES_MAX,
@@ -140,6 +143,24 @@ class SecureApi:
             writer.close()
             with contextlib.suppress(ConnectionError, ssl.SSLError, TimeoutError):
                 await writer.wait_closed()
+
+
+def _listening(place: Place) -> socket.socket:
+    """Also at an address that is to come: the pods' bridge is made with the first pod. Raises `OSError`."""
+    family, level, option = (
+        (socket.AF_INET6, socket.IPPROTO_IPV6, _IPV6_FREEBIND)
+        if ":" in place.host
+        else (socket.AF_INET, socket.IPPROTO_IP, _IP_FREEBIND)
+    )
+    made = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        made.setsockopt(level, option, 1)
+        made.bind((place.host, place.port))
+    except BaseException:
+        made.close()
+        raise
+    return made
 
 
 def authority_of(directory: Path) -> str:

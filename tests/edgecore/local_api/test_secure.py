@@ -24,11 +24,11 @@ class Answers:
         return Answer(body="/".join(request.parts).encode())
 
 
-def api(directory: Path, port: int, made: list[str]) -> SecureApi:
+def api(directory: Path, port: int, made: list[str], host: str = "127.0.0.1") -> SecureApi:
     clock = ManualClock()
     store = AsyncEdgeStore(MemoryEdgeStore(incarnation="i", clock=clock))
     access = Access(store, clock, node="gate-1", connected=lambda: False)
-    place = Place(host="127.0.0.1", port=port)
+    place = Place(host=host, port=port)
     return SecureApi(place, directory, Answers(), access, names=["gate-1"], made=lambda: made.append("made"))
 
 
@@ -60,3 +60,20 @@ async def test_a_directory_that_cant_be_written_is_said_and_tried_again(
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
     assert "its certificate can't be made" in caplog.text and made == []
+
+
+@pytest.mark.parametrize("host", ["192.0.2.7", "2001:db8::7"])
+async def test_an_address_that_comes_with_the_first_pod_is_listened_at_before(
+    tmp_path: Path, host: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    make(tmp_path, ["localhost"])
+    with caplog.at_level("INFO"):
+        task = asyncio.create_task(api(tmp_path, 10_559, [], host).run())
+        try:
+            async with asyncio.timeout(60):
+                while "local API" not in caplog.text:
+                    await asyncio.wait((task,), timeout=0.05)
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+    assert f"local API on TCP host={host}:10559" in caplog.text
