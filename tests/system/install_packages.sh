@@ -16,7 +16,6 @@ if [ "$#" = 0 ]; then
   done
   command -v initdb >/dev/null 2>&1 || compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || missing+=(postgresql)
   [ -e /usr/include/modbus/modbus.h ] || missing+=(libmodbus-dev)
-  compgen -G '/usr/lib/*/faketime/libfaketimeMT.so.1' >/dev/null || missing+=(libfaketime)
   [ -e /usr/include/stdio.h ] || missing+=(libc6-dev)
   [ -x /usr/lib/cni/bridge ] || missing+=(containernetworking-plugins)
   # Images of containers are made of it: it needs no library.

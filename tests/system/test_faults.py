@@ -10,7 +10,7 @@ import pytest
 from benchmarks.faults import devices, offline
 from benchmarks.faults.case import Case
 from skerry.errors import UnavailableError
-from skerry.testkit.real.clocks import library
+from skerry.testkit.real.clocks import compiler
 from skerry.testkit.real.rig import may_isolate
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(240)]
@@ -26,7 +26,7 @@ def test_a_fault_case_comes_to_its_end(case: Case) -> None:
         pytest.skip("network namespaces need root")
     if case.name in MOVE_CLOCKS:
         try:
-            library()
+            compiler()
         except UnavailableError as error:
             pytest.skip(str(error))
     figures = case.run()

@@ -10,7 +10,7 @@ import pytest
 from skerry.objects.json import maps_at, str_at
 from skerry.testkit.face import Fleet
 from skerry.testkit.fleets import FleetOptions, open_fleet
-from skerry.testkit.real.clocks import library
+from skerry.testkit.real.clocks import compiler
 from skerry.testkit.real.rig import may_isolate
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
@@ -127,7 +127,7 @@ def test_an_app_and_a_device_live_through_cuts_power_cuts_and_a_killed_cloud(fle
 
 def test_a_gateway_without_a_battery_boots_in_1970_and_a_restored_cloud_gets_its_state_back(fleet: Fleet) -> None:
     try:
-        library()
+        compiler()
     except Exception as error:
         pytest.skip(str(error))
     edge = fleet.edge("plant-7", labels={"site": "north"})
@@ -146,7 +146,7 @@ def test_a_gateway_without_a_battery_boots_in_1970_and_a_restored_cloud_gets_its
 
 def test_a_gateway_in_2040_goes_on_and_comes_back(fleet: Fleet) -> None:
     try:
-        library()
+        compiler()
     except Exception as error:
         pytest.skip(str(error))
     edge = fleet.edge("plant-7")

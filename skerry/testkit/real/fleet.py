@@ -39,7 +39,7 @@ from skerry.testkit.face import (
 from skerry.testkit.faults import Faults, Timeline
 from skerry.testkit.fleets import FleetOptions
 from skerry.testkit.mqtt import Devices, payload_of, topic_of
-from skerry.testkit.real.clocks import FakedClock, library
+from skerry.testkit.real.clocks import FakedClock, compiler
 from skerry.testkit.real.containers import container_states
 from skerry.testkit.real.namespaces import tool
 from skerry.testkit.real.pipe import Direction
@@ -169,7 +169,7 @@ class RealClock:
     @staticmethod
     def _check() -> None:
         try:
-            library()
+            compiler()
         except UnavailableError as error:
             raise UnsupportedError(f"{error}; the simulated backend needs nothing") from error
 
