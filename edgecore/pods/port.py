@@ -186,6 +186,7 @@ class ContainerState(Frozen):
     image: str
     image_id: str
     phase: Literal["created", "running", "exited"]
+    """created: it begins to run by itself. What an agent made and did not come to start is no container."""
     created_ms: int = 0
     started_ms: int = 0
     finished_ms: int = 0

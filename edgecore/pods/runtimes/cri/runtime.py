@@ -282,7 +282,9 @@ class CriRuntime:
     async def list(self, pod_uid: str = "") -> Sequence[ContainerState]:
         if not self._version:  # it was late
             await self.greet()
-        listed = await self._containers(pod_uid)
+        # What was made and not started, by an agent that ended in between, never runs: `start` removes it, or its
+        # sandbox takes it along. Told as a container it would be waited for, and no stop would end it.
+        listed = [each for each in await self._containers(pod_uid) if each.state != cri.CONTAINER_CREATED]
         found = [state for each in listed if (state := await self._state(each)) is not None]
         if not pod_uid:
             self._known = {state.id: self._known[state.id] for state in found if state.id in self._known}
