@@ -23,7 +23,8 @@ from skerry.errors import UnavailableError
 from skerry.objects.json import JsonObject
 from skerry.objects.meta import Revision
 from skerry.objects.reports import NODE_STATUS, NodeStatusReport
-from skerry.transport.websocket import Identity, WebSocketLink, client_context, dial
+from skerry.transport.dialled import DialledLink, dial
+from skerry.transport.identity import Identity, client_context
 from skerry.wire.codec import decode, encode
 from skerry.wire.frames import (
     BULK,
@@ -69,7 +70,7 @@ def _node_report(text: str) -> bytes:
 class Peer:
     """A session spoken by hand."""
 
-    link: WebSocketLink
+    link: DialledLink
     node: str
     seq: dict[int, int] = field(default_factory=lambda: dict.fromkeys(LANES, 0))
 

@@ -28,8 +28,9 @@ from skerry.errors import UnavailableError
 from skerry.objects.enrolment import HUB_SERVER_NAME
 from skerry.ports import Link
 from skerry.transport import quic, quic_server, websocket
+from skerry.transport.identity import SESSION_PATH, Identity
 from skerry.transport.quic_tls import Tickets
-from skerry.transport.websocket import SESSION_PATH, Identity, Route
+from skerry.transport.websocket import Route
 
 HANDSHAKES: Final = 100
 MESSAGES: Final = 1000

@@ -71,7 +71,8 @@ from skerry.ports import Clock, Ids, Link
 from skerry.sdnotify import notify
 from skerry.sync.ports import SyncSettings
 from skerry.transport.door import Shutters
-from skerry.transport.websocket import SESSION_PATH, Route, limit_tls_read_buffers, listen
+from skerry.transport.identity import SESSION_PATH
+from skerry.transport.websocket import Route, limit_tls_read_buffers, listen
 
 LOG: Final = logging.getLogger("cloudcore")
 GARBAGE: Final = (10_000, 20, 50)

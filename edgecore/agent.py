@@ -85,8 +85,8 @@ from skerry.objects.enrolment import split_address
 from skerry.objects.quantity import parse_quantity
 from skerry.ports import Clock, Ids
 from skerry.sdnotify import notify
+from skerry.transport.identity import Identity
 from skerry.transport.proxy import proxy_of
-from skerry.transport.websocket import Identity
 
 if TYPE_CHECKING:
     from edgecore.pods.runtimes.cri.runtime import CriRuntime

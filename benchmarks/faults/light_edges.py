@@ -35,7 +35,7 @@ from skerry.objects.meta import Key
 from skerry.objects.reports import NODE_STATUS, NodeStatusReport
 from skerry.objects.times import time_text
 from skerry.objects.twins import DeviceName, Telemetry, encode_telemetry
-from skerry.transport.websocket import Identity
+from skerry.transport.identity import Identity
 
 VALID: Final = timedelta(days=2)
 

@@ -31,7 +31,7 @@ from skerry.sync.edge import EdgeIdentity, EdgeSession, EdgeState
 from skerry.sync.effects import CloseLink, Send, Write
 from skerry.sync.ports import BootTimes, OutboxItem, Taken
 from skerry.transport.driver import now_of
-from skerry.transport.websocket import SESSION_PATH
+from skerry.transport.identity import SESSION_PATH
 from skerry.wire.codec import decode, encode
 from skerry.wire.frames import Start
 

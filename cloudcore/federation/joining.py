@@ -22,7 +22,7 @@ from skerry.objects.enrolment import (
     split_address,
 )
 from skerry.transport import joining
-from skerry.transport.websocket import Identity
+from skerry.transport.identity import Identity
 
 HUB_PORT: Final = 10443
 RENEW_S_MAX: Final = 60.0

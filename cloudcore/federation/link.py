@@ -50,9 +50,10 @@ from skerry.sync.effects import (
     Welcomed,
     Write,
 )
+from skerry.transport.dialled import dial
 from skerry.transport.driver import Driver, now_of
+from skerry.transport.identity import client_context
 from skerry.transport.joining import new_key
-from skerry.transport.websocket import client_context, dial
 from skerry.wire.frames import CloseCode, ObjectState
 
 log = logging.getLogger(__name__)

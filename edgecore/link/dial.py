@@ -14,9 +14,10 @@ from skerry.objects.enrolment import split_address
 from skerry.ports import Clock, Link
 from skerry.sync.ages import clock_is_wrong
 from skerry.sync.dial import WAYS, Way
+from skerry.transport.dialled import dial
+from skerry.transport.identity import Identity, client_context
 from skerry.transport.proxy import Proxy
 from skerry.transport.resumption import Resumption, meaning_of
-from skerry.transport.websocket import Identity, client_context, dial
 
 if TYPE_CHECKING:
     from skerry.transport.quic_tls import Tickets

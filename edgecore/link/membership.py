@@ -19,7 +19,7 @@ from skerry.files import unavailable, write_private
 from skerry.frozen import Frozen
 from skerry.objects.enrolment import HUB_SERVER_NAME, Enrolled
 from skerry.objects.json import Json, JsonObject, int_at, str_at, strs_at
-from skerry.transport.websocket import Identity
+from skerry.transport.identity import Identity
 
 
 class Membership(Frozen):

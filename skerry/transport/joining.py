@@ -60,9 +60,10 @@ from skerry.objects.enrolment import (
     request_body,
     spki_of_certificate,
 )
+from skerry.transport.dialled import dial
+from skerry.transport.identity import Identity, client_context, nameless_context
 from skerry.transport.proxy import Proxy
 from skerry.transport.tunnel import Place, asked
-from skerry.transport.websocket import Identity, client_context, dial, nameless_context
 
 ANSWER_S_MAX: Final = 20.0
 HEAD_BYTES_MAX: Final = 16 * 1024

@@ -30,9 +30,9 @@ from skerry.errors import BadRequestError, UnansweredError, UnavailableError
 from skerry.frozen import Frozen
 from skerry.objects.enrolment import split_address
 from skerry.sync.ages import clock_is_wrong
+from skerry.transport.identity import SESSION_PATH, Identity
 from skerry.transport.quic_link import OPEN_S_MAX, Carrier, LinkConnection, QuicLink, protocol_of, quic_configuration
 from skerry.transport.quic_tls import GatewayTls, Kept, PeerCertificate, Tickets, authorities, check_server, judged_at
-from skerry.transport.websocket import SESSION_PATH, Identity
 
 IDLE_S: Final = 3 * 3600.0 + 60
 """Above what any hub says, which follows from its heartbeat (RFC 9000 section 10.1: the smaller of both counts)."""

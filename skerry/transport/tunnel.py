@@ -1,8 +1,8 @@
 """One question to a host over TLS, through an HTTP proxy where one is given: what is asked before there is a link.
 
-Links over WebSocket go through proxies by their own library. TLS goes end to end: a proxy is asked by CONNECT (RFC
-9110 section 9.3.6) for a way to the host, and sees no more than that. TLS is driven by hand (`ssl.SSLObject`), as
-that of asyncio 3.11 hangs when a handshake fails inside the TLS of a proxy. Keeps no data.
+Links through a proxy begin so, too. TLS goes end to end: a proxy is asked by CONNECT (RFC 9110 section 9.3.6) for a
+way to the host, and sees no more than that. The TLS of a question is driven by hand (`ssl.SSLObject`), as that of
+asyncio 3.11 hangs when a handshake fails inside the TLS of a proxy. Keeps no data.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import ssl
 from collections.abc import Callable
 from typing import Final, TypeVar
 
-from skerry.errors import UnavailableError
+from skerry.errors import UnansweredError, UnavailableError
 from skerry.frozen import Frozen
 from skerry.transport.proxy import Proxy, refusal_of
 
@@ -48,7 +48,7 @@ async def asked(place: Place, context: ssl.SSLContext, question: bytes, *, bytes
             reader, writer = await asyncio.open_connection(place.host, place.port)
     else:
         host = f"[{place.host}]" if ":" in place.host else place.host
-        reader, writer = await _through(place.proxy, f"{host}:{place.port}")
+        reader, writer = await opened(place.proxy, f"{host}:{place.port}")
     try:
         return await _Tls(reader, writer, context, place.server_name).asked(question, bytes_max)
     finally:
@@ -110,16 +110,17 @@ class _Tls:
             await self._writer.drain()
 
 
-async def _through(proxy: Proxy, address: str) -> _Stream:
-    """A stream to the address, by the proxy's leave."""
+async def opened(proxy: Proxy, address: str) -> _Stream:
+    """A stream to the address, by the proxy's leave. Raises `UnavailableError`, `UnansweredError` where no proxy is
+    there."""
     try:
         tls = ssl.create_default_context() if proxy.scheme == "https" else None
         async with asyncio.timeout(REACH_S_MAX):
             reader, writer = await asyncio.open_connection(proxy.host, proxy.port, ssl=tls)
     except TimeoutError as error:
-        raise UnavailableError(f"the proxy {proxy} does not answer within {REACH_S_MAX:.0f} s") from error
+        raise UnansweredError(f"the proxy {proxy} does not answer within {REACH_S_MAX:.0f} s") from error
     except OSError as error:
-        raise UnavailableError(f"the proxy {proxy} can't be reached: {error}") from error
+        raise UnansweredError(f"the proxy {proxy} can't be reached: {error}") from error
     try:
         who = f"Proxy-Authorization: {proxy.authorization}\r\n" if proxy.authorization else ""
         writer.write(f"CONNECT {address} HTTP/1.1\r\nHost: {address}\r\n{who}\r\n".encode())

@@ -17,7 +17,7 @@ from cloudcore.pki.certificates import (
     key_fingerprint,
     new_authority,
 )
-from skerry.transport.websocket import Identity
+from skerry.transport.identity import Identity
 
 NOW = datetime.now(UTC)
 RESET_KEY = bytes(range(32))

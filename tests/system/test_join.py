@@ -65,8 +65,10 @@ from skerry.objects.json import JsonObject
 from skerry.objects.meta import Key, Revision, Stamp
 from skerry.objects.scheme import Kind
 from skerry.objects.times import time_text
+from skerry.transport.dialled import dial
+from skerry.transport.identity import SESSION_PATH, client_context
 from skerry.transport.joining import signing_request
-from skerry.transport.websocket import SESSION_PATH, Route, WebSocketLink, client_context, dial, listen
+from skerry.transport.websocket import Route, WebSocketLink, listen
 
 pytestmark = pytest.mark.system
 SCHEME = builtin_scheme()

@@ -14,9 +14,11 @@ from skerry.errors import UnansweredError, UnavailableError
 from skerry.objects.enrolment import HUB_SERVER_NAME
 from skerry.ports import Link
 from skerry.transport import quic, quic_server, websocket
+from skerry.transport.dialled import dial
 from skerry.transport.door import Shutters
+from skerry.transport.identity import SESSION_PATH, client_context
 from skerry.transport.quic_tls import Tickets
-from skerry.transport.websocket import SESSION_PATH, Route
+from skerry.transport.websocket import Route
 from tests.contracts.link_contract import WAIT_S, ApartLinkContract, Ends, LinkContract, MakeEnds
 from tests.system.certificates import RESET_KEY, Site
 
@@ -58,8 +60,8 @@ class TestWebSocket(LinkContract):
             meeting = Meeting()
             routes = {SESSION_PATH: Route(handle=meeting.handle, named=True)}
             async with websocket.listen("127.0.0.1", 0, site.server_context(), routes) as (host, port):
-                context = websocket.client_context(site.identity, trust_clock=True)
-                edge = await websocket.dial(f"{host}:{port}", context)
+                context = client_context(site.identity, trust_clock=True)
+                edge = await dial(f"{host}:{port}", context)
                 try:
                     yield Ends(
                         edge=edge,
@@ -119,20 +121,20 @@ async def test_doors_close_before_what_is_inside_is_ended(tmp_path: Path) -> Non
     )
     keys = quic.gateway_keys(site.identity)
     judgement = quic.Judgement(wall_ms=SystemClock().wall_ms(), floor_ms=0)
-    context = websocket.client_context(site.identity, trust_clock=True)
+    context = client_context(site.identity, trust_clock=True)
     async with (
         websocket.listen("127.0.0.1", 0, site.server_context(), routes, shutters=shutters) as (host, port),
         quic_server.listen(
             host, 0, credentials, {SESSION_PATH: quic_meeting.handle}, idle_s=60, shutters=shutters
         ) as (_, udp),
     ):
-        edge = await websocket.dial(f"{host}:{port}", context)
+        edge = await dial(f"{host}:{port}", context)
         other = await quic.dial(f"{host}:{udp}", keys, Tickets(), judgement)
         pairs = ((edge, await meeting.met(edge)), (other, await quic_meeting.met(other)))
         shutters.close()
         shutters.close()
         with pytest.raises(UnansweredError):
-            await websocket.dial(f"{host}:{port}", context)
+            await dial(f"{host}:{port}", context)
         with pytest.raises(UnavailableError):
             await quic.dial(f"{host}:{udp}", keys, Tickets(), judgement, open_s_max=0.5)
         for ours, clouds in pairs:

@@ -18,7 +18,9 @@ from skerry.objects.enrolment import HUB_ENROL_PATH, HUB_RECOVER_PATH, HUB_RENEW
 from skerry.objects.json import maps_at, str_at
 from skerry.objects.meta import Revision
 from skerry.ports import Link
-from skerry.transport import quic, websocket
+from skerry.transport import quic
+from skerry.transport.dialled import DialledLink, dial
+from skerry.transport.identity import SESSION_PATH, client_context
 from skerry.transport.quic_tls import Tickets
 from skerry.wire.codec import decode, encode
 from skerry.wire.frames import Close, CloseCode, Hello, Welcome
@@ -59,8 +61,8 @@ async def answered(link: Link) -> Close | Welcome:
 
 
 async def over_websocket(membership: Membership, fleet: RealFleet) -> Close | Welcome:
-    context = websocket.client_context(membership.identity, trust_clock=True)
-    return await answered(await websocket.dial(fleet.cloud.hub, context, server_name=membership.identity.server_name))
+    context = client_context(membership.identity, trust_clock=True)
+    return await answered(await dial(fleet.cloud.hub, context, server_name=membership.identity.server_name))
 
 
 async def over_quic(membership: Membership, fleet: RealFleet) -> Close | Welcome:
@@ -128,11 +130,11 @@ def test_a_ticket_admits_nobody_who_was_replaced_and_is_none_for_joining_and_ren
         fleet.edge.start()
         until(lambda: fleet.ready() == "True", "the gateway's session")
         membership = load_membership(kept(fleet.edge.data, tmp_path / "copy"))
-        context = websocket.client_context(membership.identity, trust_clock=True)
+        context = client_context(membership.identity, trust_clock=True)
 
-        async def dialled(path: str = websocket.SESSION_PATH) -> websocket.WebSocketLink:
+        async def dialled(path: str = SESSION_PATH) -> DialledLink:
             name = membership.identity.server_name
-            return await websocket.dial(fleet.cloud.hub, context, server_name=name, path=path)
+            return await dial(fleet.cloud.hub, context, server_name=name, path=path)
 
         async def ticket() -> ssl.SSLSession | None:
             link = await dialled()

@@ -21,16 +21,9 @@ from skerry.frozen import replace
 from skerry.objects.conditions import is_true
 from skerry.objects.enrolment import NODE_KEY_ANNOTATION
 from skerry.objects.json import JsonObject
-from skerry.transport.websocket import (
-    SESSION_PATH,
-    Identity,
-    Route,
-    WebSocketLink,
-    client_context,
-    dial,
-    limit_tls_read_buffers,
-    listen,
-)
+from skerry.transport.dialled import dial
+from skerry.transport.identity import SESSION_PATH, Identity, client_context
+from skerry.transport.websocket import Route, WebSocketLink, limit_tls_read_buffers, listen
 from skerry.wire.codec import FRAME_BYTES_MAX
 from tests.cloudcore.hub.fleet import Fleet, a_fleet, eventually
 from tests.system.certificates import NOW, Site

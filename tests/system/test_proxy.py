@@ -21,9 +21,11 @@ from skerry.errors import UnavailableError
 from skerry.frozen import replace
 from skerry.ports import Link
 from skerry.transport import websocket
+from skerry.transport.dialled import DialledLink
+from skerry.transport.identity import SESSION_PATH, nameless_context
 from skerry.transport.proxy import Proxy, proxy_of
 from skerry.transport.tunnel import Place, asked
-from skerry.transport.websocket import SESSION_PATH, Route, nameless_context
+from skerry.transport.websocket import Route
 from tests.system.certificates import Site
 
 pytestmark = pytest.mark.system
@@ -116,7 +118,7 @@ async def test_a_link_goes_through_a_proxy_and_refusals_are_said_without_the_pas
             await link.close(code=1000, reason="")
             assert peers == ["system:node:eu-1"], "TLS is end to end"
             link = await dial(address)
-            assert isinstance(link, websocket.WebSocketLink)
+            assert isinstance(link, DialledLink)
             assert link.resumed, "a ticket is as good here as without a proxy"
             await link.close(code=1000, reason="")
             log = (tmp_path / "tinyproxy.log").read_text()
@@ -138,7 +140,7 @@ async def test_a_link_goes_through_a_proxy_and_refusals_are_said_without_the_pas
 async def test_a_proxy_that_is_not_there_is_named_without_its_password(tmp_path: Path) -> None:
     site = Site(tmp_path)
     dial = websocket_dialer(lambda: site.identity, SystemClock(), lambda: 0, proxy=through(1))
-    with pytest.raises(UnavailableError, match=r"through the proxy http://127\.0\.0\.1:1") as failed:
+    with pytest.raises(UnavailableError, match=r"the proxy http://127\.0\.0\.1:1") as failed:
         await dial("127.0.0.1:10443")
     assert "s3cret" not in str(failed.value)
 

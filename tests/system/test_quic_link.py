@@ -22,11 +22,11 @@ from skerry.errors import UnavailableError
 from skerry.frozen import replace
 from skerry.objects.enrolment import HUB_SERVER_NAME
 from skerry.ports import Clock
+from skerry.transport.identity import SESSION_PATH, Identity
 from skerry.transport.quic import Judgement, dial, gateway_keys
 from skerry.transport.quic_link import QuicLink
 from skerry.transport.quic_server import RETRY_FROM, Endpoint, Handler, HubCredentials, listen
 from skerry.transport.quic_tls import Tickets
-from skerry.transport.websocket import SESSION_PATH, Identity
 from skerry.wire.codec import FRAME_BYTES_MAX
 from tests.cloudcore.hub.fleet import eventually
 from tests.system.certificates import NOW, RESET_KEY, Site

@@ -20,7 +20,9 @@ from skerry.clocks import ManualClock, SystemClock
 from skerry.errors import IdentityRefusedError, UnavailableError
 from skerry.frozen import replace
 from skerry.objects.enrolment import hub_server_name
-from skerry.transport.websocket import SESSION_PATH, Identity, Route, WebSocketLink, client_context, dial, listen
+from skerry.transport.dialled import DialledLink, dial
+from skerry.transport.identity import SESSION_PATH, Identity, client_context
+from skerry.transport.websocket import Route, WebSocketLink, listen
 from tests.system.certificates import NOW, Site
 
 pytestmark = pytest.mark.system
@@ -68,7 +70,7 @@ def gateway(site: Site) -> Dialer:
 async def visited(dialer: Dialer, address: str, *, cut: bool = False) -> bool:
     """Dial, hear the hub's greeting and go, or be cut off without a word; whether the handshake was a short one."""
     link = await dialer(address)
-    assert isinstance(link, WebSocketLink)
+    assert isinstance(link, DialledLink)
     async with asyncio.timeout(20):
         await link.receive()
     short = link.resumed
@@ -137,7 +139,7 @@ async def test_who_is_resumed_is_known_by_the_same_key(site: Site) -> None:
         dialer = gateway(site)
         for resumed in (False, True):
             link = await dialer(address)
-            assert isinstance(link, WebSocketLink)
+            assert isinstance(link, DialledLink)
             assert link.resumed is resumed
             assert await link.receive() == site.key_pin().encode()
             assert link.peer_name == "skerry-cloud"

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from skerry.frozen import replace
+from skerry.transport.identity import client_context
 from skerry.transport.resumption import ADDRESSES_MAX, Meaning, ResumingContext, Resumption, meaning_of
-from skerry.transport.websocket import client_context
 from tests.system.certificates import Site
 
 HUB = "198.51.100.1:10443"
